@@ -1,22 +1,23 @@
-//! What a request's headers say of its body's form. The body itself is [`crate::envelope`]'s business.
+//! Checks the headers that describe a request body's format. [`crate::envelope`] reads the body
+//! itself.
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 
-/// A request's body is to be read in another way than the relay reads it. The texts are for the
+/// The headers ask to read the body in another way than the relay does. The texts are for the
 /// client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadBodyForm {
-    /// It is compressed.
+    /// The body is compressed.
     #[error("content-encoding: compressed request bodies are not read; send the body as it is")]
     Coding,
-    /// It is in another charset than UTF-8: an upstream that decodes it would read other JSON.
+    /// The body has another charset than UTF-8. An upstream that decodes it would read other JSON.
     #[error("content-type: the body must be JSON in UTF-8; leave the `charset` out")]
     Charset,
 }
 
-/// Checks what a request's headers say of its body's form: it goes upstream as JSON in UTF-8, without
-/// a coding.
+/// Checks that the headers describe the body as JSON in UTF-8 without a content encoding, since
+/// that is the form in which it is sent upstream.
 ///
 /// # Errors
 /// [`BadBodyForm`]

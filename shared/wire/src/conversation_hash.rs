@@ -1,40 +1,40 @@
-//! Which conversation a request belongs to, as a number to spread sessions over accounts by.
+//! Computes a number for the conversation of a request, by which sessions are spread over accounts.
 //!
-//! The upstream's prompt cache is per account, so turns of one conversation should meet the same
-//! number. Which account it picks is `domain::choose`'s business.
+//! The upstream's prompt cache is per account, so all turns of a conversation should get the same
+//! number. `domain::account_selection` picks the account for it.
 
 use crate::json::JsonValue;
 use std::fmt;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-/// The client's own words for billing and version, which it changes between turns; no part of
-/// the cacheable prefix (recorded requests, 2026-11-22).
+/// The start of the client's block for billing and version, which the client changes between turns.
+/// It is not part of the cacheable prefix (recorded requests, 2026-11-22).
 const BILLING_BLOCK: &str = "x-anthropic-billing-header:";
 
-/// The number of a session: of its name, else of the body's cacheable prefix; `None` for a body
-/// that shows neither. It depends on nothing but the arguments, so every instance and release
-/// computes the same.
+/// The number of a session, from its name or else from the body's cacheable prefix. `None` if the
+/// body has neither. It depends only on the arguments, so every instance and release computes the
+/// same number.
 pub fn session_seed(name: Option<&str>, prefix: &ConversationPrefix<'_>) -> Option<u64> {
     name.map_or_else(|| prefix.to_session_number(), |name| Some(xxh3_64(name.as_bytes())))
 }
 
-/// What stays the same over the turns of a conversation, as the body shows it: Anthropic's fields
+/// The content of a body that stays the same over the turns of a conversation: Anthropic's fields
 /// and OpenAI's, each as JSON.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConversationPrefix<'a> {
-    /// The tools, of which only the names count.
+    /// The tools. Only their names count.
     pub tools: Option<&'a str>,
-    /// The system's text.
+    /// The system prompt.
     pub system: Option<&'a str>,
-    /// The same in OpenAI's Responses.
+    /// The system prompt in OpenAI's Responses.
     pub instructions: Option<&'a str>,
-    /// A text, or messages.
+    /// OpenAI's Responses: a text, or messages.
     pub input: Option<&'a str>,
-    /// How the messages begin.
+    /// The first messages.
     pub messages: Option<OpeningMessages<'a>>,
 }
 
-/// Tells nothing, since it holds what people say.
+/// Prints nothing, since the fields contain prompts.
 impl fmt::Debug for ConversationPrefix<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Prefix")
@@ -42,12 +42,13 @@ impl fmt::Debug for ConversationPrefix<'_> {
 }
 
 impl ConversationPrefix<'_> {
-    /// A hash of it: of the tools' names, the system's text, and all messages up to the first of
-    /// the user's. `None` when the body shows none of it.
+    /// A hash of the tools' names, the system prompt, and all messages up to the user's first.
+    /// `None` if the body has none of them.
     ///
-    /// Only text counts, not its wrapping: `cache_control` marks wander from turn to turn, and a
-    /// string means the same as one block of text. It is hashed as the client has written it, with
-    /// its escapes: to undo those of a large body costs more than all else that is done with it.
+    /// Only text counts, not its wrapping: `cache_control` marks move from turn to turn, and a
+    /// string means the same as one block of text. The text is hashed with its escapes as the
+    /// client wrote it, because decoding the escapes of a large body costs more than all other work
+    /// on it.
     fn to_session_number(&self) -> Option<u64> {
         let mut hash = PrefixHasher { state: Xxh3::new(), is_empty: true };
         let tools = self.tools.and_then(|tools| checked_value(tools).items()).into_iter().flatten();
@@ -71,13 +72,14 @@ impl ConversationPrefix<'_> {
     }
 }
 
-/// What was said up to the first message of the user's, each content as JSON. What came later is
-/// skipped, not kept.
+/// The messages up to the user's first, each content as JSON. Later messages are skipped and not
+/// kept.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OpeningMessages<'a>(Vec<&'a str>);
 
 impl<'a> OpeningMessages<'a> {
-    /// Reads a list of messages, whose text is known to be JSON; `None` where it has another form.
+    /// Reads a list of messages from text that was checked to be JSON. `None` if it has another
+    /// form.
     pub(crate) fn parse(messages: &'a [u8]) -> Option<Self> {
         let mut said = Vec::new();
         for message in JsonValue::from_checked(messages).items()? {
@@ -108,7 +110,7 @@ fn find_field<'a>(object: JsonValue<'a>, name: &str) -> Option<JsonValue<'a>> {
     field.map(|(_, value)| value).filter(|value| !value.is_null())
 }
 
-/// A text as it is written; `None` for what is none.
+/// The content of a JSON string as it is written, or `None` if the value is not a string.
 pub(crate) fn strip_quotes(json: &str) -> Option<&str> {
     json.strip_prefix('"')?.strip_suffix('"')
 }
@@ -119,7 +121,7 @@ struct PrefixHasher {
 }
 
 impl PrefixHasher {
-    /// Adds a piece; its tag and length keep `a`, `b` apart from `ab`.
+    /// Adds a piece. Its tag and length distinguish `a`, `b` from `ab`.
     fn add_text(&mut self, tag: u8, text: &str) {
         self.state.update(&[tag]);
         self.state.update(&text.len().to_le_bytes());
@@ -127,7 +129,7 @@ impl PrefixHasher {
         self.is_empty = false;
     }
 
-    /// Content is a text or a list of blocks; anything else says nothing.
+    /// Adds content, which is a text or a list of blocks. Anything else is ignored.
     fn add_content(&mut self, tag: u8, content: &str) {
         if let Some(text) = strip_quotes(content) {
             return self.add_text(tag, text);
@@ -223,7 +225,8 @@ mod tests {
 
     #[test]
     fn the_number_never_changes() {
-        // Instances of two releases must agree. XXH3-64 of nothing, as its authors publish it.
+        // Instances of two releases must agree. This is XXH3-64 of no bytes, as its authors publish
+        // it.
         let nothing = Envelope::parse_with_model(b"{}", "m", false).unwrap().prefix;
         assert_eq!(session_seed(Some(""), &nothing), Some(0x2d06_8005_38d3_94c2));
     }

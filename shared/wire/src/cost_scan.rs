@@ -1,9 +1,11 @@
-//! What a request may make its upstream do at most, read from the body as it is sent upstream.
+//! Reads from a request body, in the form that is sent upstream, the highest cost that it can
+//! cause.
 //!
-//! Fields, items, blocks and tools that an API documents are read for what they may cost ([`known`]);
-//! everything else may cost anything, so it has no bound. One pass over the body, without a tree of
-//! it: long texts and unknown values are skipped, not copied, and the work is linear in the body's
-//! length. What the result costs is `domain::demand`'s business.
+//! The scan knows the fields, items, blocks and tools that an API documents ([`known`]) and what
+//! each can cost. Anything else can cost any amount, so the request then has no cost bound. The
+//! scan is one pass over the body and builds no tree: it skips long texts and unknown values
+//! without copying them, and its work is linear in the length of the body. `domain::demand`
+//! computes the price of the result.
 
 mod content_scan;
 mod field_scan;
@@ -30,19 +32,19 @@ use std::fmt;
 use strict_json::Fault;
 use tool_scan::ToolScanner;
 
-/// What the upstream that gets the body speaks.
+/// The protocol of the upstream that receives the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BodyProtocol {
-    /// Anthropic's Messages, also in Bedrock's form.
+    /// Anthropic Messages, also in Bedrock's form.
     Messages,
-    /// OpenAI's Chat Completions.
+    /// OpenAI Chat Completions.
     Chat,
-    /// OpenAI's Responses.
+    /// OpenAI Responses.
     Responses,
 }
 
 impl BodyProtocol {
-    /// The most prompt tokens that one image can be. Anthropic: 4,784 (vision page, 2026-11).
+    /// The highest number of prompt tokens for one image. Anthropic: 4,784 (vision page, 2026-11).
     /// OpenAI: 48,169 on `gpt-4o-mini`, 2,833 + 8 × 5,667 (images and vision page, 2026-11).
     fn image_tokens(self) -> u64 {
         match self {
@@ -52,48 +54,49 @@ impl BodyProtocol {
     }
 }
 
-/// The longest path of an upstream's own tools: after ten rounds it hands the turn back
-/// (platform.claude.com, "Server tools", `pause_turn`, 2026-11).
+/// The highest number of passes over the prompt when an upstream runs its own tools. After ten
+/// rounds the upstream hands the turn back (platform.claude.com, "Server tools", `pause_turn`,
+/// 2026-11).
 const SERVER_TOOL_PASSES: u64 = 11;
 
-/// The body cannot be read for what it may cost. The text is for the client.
+/// Why the highest cost of a body cannot be read. The text is for the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CostScanError {
-    /// Not an object, or nested too deeply.
+    /// The body is not an object, or is nested too deeply.
     #[error("the request body is not a JSON object, or is nested too deeply")]
     Form,
-    /// One parser takes such a value, another refuses it or takes another one.
+    /// JSON parsers disagree about such a value: some refuse it, others read different values.
     #[error(
         "line {line}, column {column} of the request body: a number beyond the range of a double, or \
          half of a surrogate pair, which JSON parsers read differently"
     )]
     OddValue {
-        /// From 1.
+        /// Counted from 1.
         line: usize,
-        /// From 1, in bytes.
+        /// Counted from 1, in bytes.
         column: usize,
     },
-    /// The same in a setting.
+    /// Like `Value`, for a value inside a setting.
     #[error(
         "{0}: it has a number beyond the range of a double, or half of a surrogate pair, which JSON \
          parsers read differently"
     )]
     OddSetting(String),
-    /// Which of two values counts is for each parser to say.
+    /// Parsers disagree about which of the two values counts.
     #[error("{0}: field given twice")]
     Twice(String),
-    /// A setting of so many values is none that an API documents.
+    /// No API documents a setting with this many values.
     #[error("{0}: it has too many values: at most {SETTING_VALUES_MAX} are accepted")]
     ManyValues(String),
     /// A server that compares names less strictly reads it as another field.
     #[error("{name}: write this field as `{known}`")]
     Alike {
-        /// As the client wrote it.
+        /// The name as the client wrote it.
         name: String,
-        /// The field that it may be taken for.
+        /// The field that a server can mistake it for.
         known: &'static str,
     },
-    /// Each named model is checked and priced.
+    /// The number is limited because each named model is checked and priced.
     #[error(
         "the request body names too many models besides `model`: at most {NAMED_MODELS_MAX}, of at \
          most {MODEL_BYTES_MAX} bytes each, are accepted"
@@ -101,12 +104,12 @@ pub enum CostScanError {
     ManyModels,
 }
 
-/// Reads a body as an upstream that speaks `reads` does.
+/// Reads a body as an upstream with the protocol `reads` does.
 ///
 /// # Errors
-/// It is no JSON object, is nested more than 127 levels deep, has a field twice or in another
-/// spelling than the documented one, names too many models, or has a value that parsers read
-/// differently.
+/// The body is not a JSON object, is nested more than 127 levels deep, has a field twice or in
+/// another spelling than the documented one, names too many models, or has a value that parsers
+/// read differently.
 pub fn read_cost_factors(body: &[u8], reads: BodyProtocol) -> Result<CostFactors, CostScanError> {
     let mut parser = serde_json::Deserializer::from_slice(body);
     let facts = CostScan::new(reads, body.len() as u64);
@@ -119,10 +122,11 @@ pub fn read_cost_factors(body: &[u8], reads: BodyProtocol) -> Result<CostFactors
     }
 }
 
-/// Levels that the parser goes down into.
+/// The number of levels that the parser descends.
 const DEPTH_MAX: usize = 127;
 
-/// Why a body was not read. What is JSON and not too deep has a value that parsers differ about.
+/// Finds out why a body was not read. If it is JSON and not too deep, it has a value that parsers
+/// disagree about.
 fn reason(body: &[u8], error: &serde_json::Error) -> CostScanError {
     let is_object = body.trim_ascii_start().first() == Some(&b'{');
     if is_object && is_json_within(body, DEPTH_MAX) {
@@ -132,48 +136,48 @@ fn reason(body: &[u8], error: &serde_json::Error) -> CostScanError {
     }
 }
 
-/// A name of the client's as an error may repeat it: short, and without control characters.
+/// The form in which an error repeats a client's name: short, and without control characters.
 fn shown(name: &str) -> String {
     name.chars().take(60).flat_map(char::escape_debug).collect()
 }
 
-/// What was found so far.
+/// The findings of a scan so far.
 struct CostScan {
     reads: BodyProtocol,
     demand: CostFactors,
-    /// Images, which count by number and not by their bytes.
+    /// Number of images. The cost of an image does not depend on its bytes.
     images: u64,
-    /// Tools that the upstream runs itself: it reads the prompt again after each.
+    /// Whether the upstream runs tools itself. It reads the prompt again after each.
     runs_tools: bool,
-    /// Answers of other models that the upstream asks for advice.
+    /// Number of times that the upstream asks another model for advice.
     advices: u64,
-    /// Compactions, each of which reads the prompt once more.
+    /// Whether the upstream compacts the prompt. Each compaction reads the prompt once more.
     compacts: bool,
     max_tokens: OutputBound,
     max_completion_tokens: OutputBound,
-    /// A budget for thinking, which may or may not be a part of the answer's bound.
+    /// A thinking budget. It depends on the vendor whether the answer's bound includes it.
     thinking_tokens: u64,
-    /// A budget on top of the answer's bound (Alibaba's `thinking_budget`).
+    /// A thinking budget on top of the answer's bound (Alibaba's `thinking_budget`).
     thinking_budget: Option<u64>,
-    /// Thinking is asked for, on top of the answer's bound (Alibaba's `enable_thinking`).
+    /// Whether thinking on top of the answer's bound is requested (Alibaba's `enable_thinking`).
     enables_thinking: bool,
     /// The largest bound that a fallback sets for itself.
     fallback_tokens: u64,
-    /// The models that are named besides the one that is asked for.
+    /// The models that the request names in addition to `model`.
     models: NamedModels,
-    /// Why the body cannot be read; the first reason.
+    /// The first reason why the body cannot be read.
     error: Option<CostScanError>,
 }
 
-/// A bound of the answer's length.
+/// A bound of the answer's length, as a field of the request gives it.
 #[derive(Clone, Copy, Default)]
 enum OutputBound {
-    /// The field is not there, or `null`.
+    /// The field is missing or `null`.
     #[default]
     Absent,
-    /// So many tokens, at least one.
+    /// The number of tokens, at least one.
     Tokens(u64),
-    /// Something that bounds nothing, such as 0 or a text.
+    /// A value that is not a bound, such as 0 or a text.
     Invalid,
 }
 
@@ -182,7 +186,7 @@ impl OutputBound {
         if let Self::Tokens(tokens) = self { Some(tokens) } else { None }
     }
 
-    /// The larger of two fields of which an upstream may read either.
+    /// The larger of two fields, for an upstream that reads one of them.
     fn larger_of(self, other: Self) -> Option<u64> {
         match (self, other) {
             (Self::Tokens(one), Self::Tokens(other)) => Some(one.max(other)),
@@ -219,7 +223,7 @@ impl CostScan {
         }
     }
 
-    /// The value of a setting. Why it cannot be read is noted.
+    /// Parses the value of a setting. If that fails, notes the reason.
     fn parse_value(&mut self, name: &str, raw: &str) -> Value {
         strict_json::parse_strict(raw).unwrap_or_else(|fault| {
             let name = shown(name);
@@ -240,19 +244,19 @@ impl CostScan {
         self.note(CostScanError::Twice(shown(name)));
     }
 
-    /// Notes a field that nothing bounds; the first one is told.
+    /// Notes a field without a bound. Only the first one is reported.
     fn note_unbounded_field(&mut self, field: impl Into<String>, advice: &'static str) {
         let found = &mut self.demand.unbounded;
         found.get_or_insert_with(|| UnboundedField { field: field.into(), advice });
     }
 
-    /// Notes a field that has the upstream read what is not in the body.
+    /// Notes a field that makes the upstream read content from outside the body.
     fn note_external_content(&mut self, field: impl Into<String>, advice: &'static str) {
         let found = &mut self.demand.reads_beyond_body;
         found.get_or_insert_with(|| UnboundedField { field: field.into(), advice });
     }
 
-    /// Notes an image whose data, if it is in the body, has so many bytes.
+    /// Notes an image. `data_bytes` is the length of its data if the body contains it.
     fn note_image(&mut self, data_bytes: usize) {
         self.images += 1;
         let bytes = &mut self.demand.prompt_bytes;
@@ -279,8 +283,8 @@ impl CostScan {
         if let Some(tokens) = demand.output_tokens.as_mut() {
             *tokens = self.fallback_tokens.max(*tokens);
         }
-        // A budget is part of the bound; a larger one, which interleaved thinking allows, is not.
-        // That holds for Anthropic; nothing says it of the vendors that have taken the field over.
+        // Anthropic counts a thinking budget as part of the bound, except for a larger one, which
+        // interleaved thinking allows. No source says the same of vendors that copied the field.
         let budget = self.thinking_tokens.saturating_add(self.thinking_budget.unwrap_or_default());
         if self.reads != BodyProtocol::Messages && budget > 0 {
             let own = demand.output_tokens.unwrap_or(OUTPUT_TOKENS_MAX);
@@ -338,7 +342,7 @@ impl CostScan {
                 map.next_value_seed(ContentScanner::of(self, name, is_list))?;
             }
             Field::Tools => map.next_value_seed(ToolScanner::new(self))?,
-            // A text of any length, or what has no effect on the cost.
+            // Texts of any length, and fields without effect on the cost.
             Field::Harmless => drop(map.next_value::<IgnoredAny>()?),
             Field::Setting => {
                 field_scan::read_field(self, name, map.next_value::<&RawValue>()?.get());
@@ -361,15 +365,15 @@ impl CostScan {
     }
 }
 
-/// Names that are compared with each other; no request has so many.
+/// The highest number of names that are compared with each other. No real request has more.
 const NAMES_MAX: usize = 1_000;
 
-/// A key, borrowed unless it has escapes.
+/// A field name, borrowed unless it has escapes.
 #[derive(serde::Deserialize)]
 struct FieldName<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// A count that an upstream may read out of a value: also a fraction, or digits in a text. What is
-/// larger than any count is the largest one.
+/// A count that an upstream can read from a value, which includes fractions and digits in a text. A
+/// value above the largest count becomes the largest count.
 fn parse_count(value: &Value) -> Option<u64> {
     let number = match value {
         Value::Number(number) if number.is_u64() => return number.as_u64(),

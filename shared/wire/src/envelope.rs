@@ -1,10 +1,10 @@
-//! The few fields of a request body that a relay needs, found by one scan; the body stays as
+//! Finds the few fields of a request body that a relay needs in one scan. The body stays as
 //! received.
 //!
 //! The scan checks that the whole body is JSON, that it is not nested too deeply, and that no field
-//! is given twice or under a name that some server takes for one that the relay reads. Which account
-//! serves the model is `domain`'s business; the session of a request that names none is
-//! [`crate::conversation_hash`]'s.
+//! is given twice or under a name that some server takes for a field that the relay reads. `domain`
+//! selects the account; [`crate::conversation_hash`] derives the session of a request that names
+//! none.
 
 use crate::conversation_hash::{ConversationPrefix, OpeningMessages, strip_quotes};
 use crate::json::{self, CONTAINERS_MAX, DEPTH_MAX, FIELDS_MAX, JsonError};
@@ -12,62 +12,61 @@ use bytes::Bytes;
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// What a request body says of itself.
+/// The fields that the relay reads from a request body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope<'a> {
-    /// The model asked for.
+    /// The requested model.
     pub model: Cow<'a, str>,
-    /// Where the model's JSON string stands in the body, quotes included.
+    /// The position of the model's JSON string in the body, quotes included.
     pub model_span: Range<usize>,
     /// Whether `stream` is `true`.
     pub stream: bool,
-    /// Whether `speed` is `"fast"`: upstreams limit that apart.
+    /// Whether `speed` is `"fast"`, which upstreams limit separately.
     pub is_fast: bool,
-    /// The field that asks for an answer which is made after the response to this request:
-    /// `background` of OpenAI's Responses, `deferred` of xAI (docs.x.ai, "Deferred Chat Completions",
-    /// 2026-11).
+    /// The field that asks for an answer after the response to this request: `background` of
+    /// OpenAI's Responses, `deferred` of xAI (docs.x.ai, "Deferred Chat Completions", 2026-11).
     pub later: Option<&'static str>,
-    /// The session it names: in Claude Code's `metadata.user_id`, which is JSON text with a
-    /// `session_id` (or any other text, taken whole), else OpenAI's `prompt_cache_key`.
+    /// The session that the request names: Claude Code's `metadata.user_id`, which is JSON text
+    /// with a `session_id` (any other text counts as a whole), else OpenAI's `prompt_cache_key`.
     pub session: Option<Cow<'a, str>>,
-    /// What a conversation is known by that names no session.
+    /// The content that identifies the conversation if the request names no session.
     pub prefix: ConversationPrefix<'a>,
 }
 
 /// Why a body cannot be relayed. The texts are for the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
-    /// Not JSON, or JSON with something after it.
+    /// The body is not JSON, or has something after the JSON.
     #[error("the request body is not valid JSON (line {line}, column {column})")]
     NotJson {
-        /// From 1.
+        /// Counted from 1.
         line: usize,
-        /// From 1, in bytes.
+        /// Counted from 1, in bytes.
         column: usize,
     },
-    /// JSON, but not an object.
+    /// The body is JSON, but not an object.
     #[error("the request body must be a JSON object")]
     NotAnObject,
-    /// No `model`, or an empty one.
+    /// `model` is missing or empty.
     #[error("model: field required")]
     NoModel,
-    /// `model` is something else.
+    /// `model` is not a string.
     #[error("model: must be a string")]
     ModelNotAString,
-    /// Which of two values counts is for each parser to say: the relay might charge for one
-    /// while the upstream serves the other.
+    /// Parsers disagree about which of two values counts: the relay might charge for one while the
+    /// upstream serves the other.
     #[error("{0}: field given twice")]
     Twice(String),
     /// The relay reads one field, and a server that compares names less strictly reads the other.
     #[error("{name}: write this field as `{known}`")]
     OtherCase {
-        /// As the client wrote it.
+        /// The name as the client wrote it.
         name: String,
-        /// The field that it may be taken for.
+        /// The field that a server can mistake it for.
         known: &'static str,
     },
-    /// A server that is less strict about types might read a value out of it that the relay does not
-    /// see: a text `"true"`, or digits in a text.
+    /// A server that is less strict about types could read a value that the relay does not see: a
+    /// text `"true"`, or digits in a text.
     #[error("{name}: must be {expected}, or left out")]
     OtherType {
         /// The field.
@@ -75,15 +74,15 @@ pub enum EnvelopeError {
         /// The type that the vendors document.
         expected: &'static str,
     },
-    /// Arrays and objects inside each other.
+    /// Arrays and objects are nested too deeply.
     #[error("the request body is nested too deeply: at most {DEPTH_MAX} levels are accepted")]
     TooDeep,
-    /// In all.
+    /// The body has too many arrays and objects in total.
     #[error(
         "the request body has too many arrays and objects: at most {CONTAINERS_MAX} are accepted"
     )]
     ManyContainers,
-    /// In one object.
+    /// One object has too many fields.
     #[error("an object of the request body has too many fields: at most {FIELDS_MAX} are accepted")]
     ManyFields,
 }
@@ -109,7 +108,7 @@ impl EnvelopeError {
     }
 }
 
-/// A name of the client's as an error may repeat it: short, and without control characters.
+/// The form in which an error repeats a client's name: short, and without control characters.
 fn printable_name(name: &str) -> String {
     name.chars().take(60).flat_map(char::escape_debug).collect()
 }
@@ -118,7 +117,7 @@ impl<'a> Envelope<'a> {
     /// Reads a request body.
     ///
     /// # Errors
-    /// It is not a JSON object with one `model` that is a string.
+    /// The body is not a JSON object with one `model` that is a string.
     pub fn parse(body: &'a [u8]) -> Result<Self, EnvelopeError> {
         let fields = read_fields(body)?;
         let raw = fields.get(EnvelopeField::Model).ok_or(EnvelopeError::NoModel)?;
@@ -130,10 +129,10 @@ impl<'a> Envelope<'a> {
         Ok(Self { model_span: find_span(body, raw), ..Self::from_fields(fields, model, stream) })
     }
 
-    /// Reads a body whose model and stream are said by the path. Its `model_span` is empty.
+    /// Reads a body whose model and stream are part of the path. Its `model_span` is empty.
     ///
     /// # Errors
-    /// It is not a JSON object.
+    /// The body is not a JSON object.
     pub fn parse_with_model(
         body: &'a [u8],
         model: &'a str,
@@ -166,7 +165,7 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// The body with another model: these bytes are replaced, every other stays.
+/// Replaces the bytes of the model in the body. All other bytes stay.
 ///
 /// `span` is [`Envelope::model_span`] of the same body.
 pub fn replace_model(body: &Bytes, span: Range<usize>, model: &str) -> Bytes {
@@ -205,13 +204,13 @@ fn parse_text(raw: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Where `part`, a piece of `whole`, stands in it.
+/// The position of `part`, a slice of `whole`.
 fn find_span(whole: &[u8], part: &str) -> Range<usize> {
     let start = part.as_ptr().addr() - whole.as_ptr().addr();
     start..start + part.len()
 }
 
-/// The fields that are read.
+/// The fields that the relay reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum EnvelopeField {
     Model,
@@ -236,11 +235,11 @@ enum EnvelopeField {
     Thinking,
 }
 
-/// The type that the vendors document for a field, beside `null` (API references of Anthropic, OpenAI,
-/// `OpenRouter` and xAI, 2026-11).
+/// The type that the vendors document for a field, in addition to `null` (API references of
+/// Anthropic, OpenAI, `OpenRouter` and xAI, 2026-11).
 #[derive(Debug, Clone, Copy)]
 enum Type {
-    /// The relay reads the field whatever it is, or refuses it in words of its own.
+    /// The relay accepts any type here, or refuses the field with another message.
     Any,
     Boolean,
     Number,
@@ -250,7 +249,7 @@ enum Type {
 }
 
 impl Type {
-    /// Whether a value is of the type, by its first character.
+    /// Whether a value has the type, judged by its first character.
     fn is_of(self, raw: &str) -> bool {
         let first = raw.as_bytes().first().copied().unwrap_or_default();
         first == b'n'
@@ -277,8 +276,8 @@ impl Type {
 }
 
 impl EnvelopeField {
-    /// Fields that decide whether an answer is a stream, what it may cost, or who serves it must have
-    /// the type that every server reads alike.
+    /// The type of a field. Fields that decide whether an answer is a stream, what it can cost, or
+    /// who serves it must have a type that every server reads in the same way.
     fn documented(self) -> Type {
         match self {
             Self::Stream => Type::Boolean,
@@ -326,7 +325,7 @@ const NAMES: [(&str, EnvelopeField); 20] = [
     ("thinking", EnvelopeField::Thinking),
 ];
 
-/// The raw values of the fields that are read, in the order of [`NAMES`].
+/// The raw values of the fields, in the order of [`NAMES`].
 #[derive(Default)]
 struct RawFields<'a> {
     raw: [Option<&'a str>; NAMES.len()],
@@ -358,7 +357,7 @@ fn read_fields(body: &[u8]) -> Result<RawFields<'_>, EnvelopeError> {
         }
         let value = body.get(span.clone()).unwrap_or_default();
         if *field == EnvelopeField::Messages {
-            // Messages of another form are for the upstream to refuse.
+            // The upstream refuses messages of another form.
             fields.messages = OpeningMessages::parse(value);
         } else {
             let raw = std::str::from_utf8(value).map_err(|_| JsonError::Syntax(span.start))?;
@@ -376,7 +375,7 @@ fn read_fields(body: &[u8]) -> Result<RawFields<'_>, EnvelopeError> {
     Ok(fields)
 }
 
-/// Checks that a server can read `include_usage` in one way only.
+/// Checks that servers can read `include_usage` in one way only.
 fn check_stream_options(raw: &str) -> Result<(), EnvelopeError> {
     const KNOWN: &str = "include_usage";
     let options = json::JsonValue::from_checked(raw.as_bytes());
@@ -392,14 +391,14 @@ fn check_stream_options(raw: &str) -> Result<(), EnvelopeError> {
     Ok(())
 }
 
-/// Whether some server may take `name` for the field `known`. Go's and others compare names without
-/// regard to case (also of the two letters beyond ASCII that fold to `k` and `s`), and some accept
-/// `maxTokens` for `max_tokens` (encoding/json and protobuf's JSON mapping, 2026-11).
+/// Whether some server can take `name` for the field `known`. Go's parser and others compare names
+/// without regard to case (also of the two letters beyond ASCII that fold to `k` and `s`), and some
+/// accept `maxTokens` for `max_tokens` (encoding/json and protobuf's JSON mapping, 2026-11).
 pub(crate) fn is_confusable(known: &str, name: &str) -> bool {
     if known == name {
         return true;
     }
-    // A longer name has more characters, however they are written.
+    // A longer name has more characters, however they are encoded.
     if name.len() > 4 * known.len() {
         return false;
     }

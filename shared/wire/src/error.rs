@@ -1,12 +1,13 @@
-//! Errors of our own, in the client's words: as a body, and as the last event of a stream.
+//! Writes the relay's own errors in the client's protocol: as a body, and as the last event of a
+//! stream.
 //!
-//! Upstream errors are never written here; they pass byte for byte.
+//! Upstream errors are not written here. They pass unchanged.
 
 use crate::route::normalize_path;
 use bytes::Bytes;
 use serde_json::json;
 
-/// What the client speaks.
+/// The API family of the client, which decides the form of errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ApiFamily {
     /// `{"type":"error","error":{…},"request_id":…}`
@@ -16,7 +17,7 @@ pub enum ApiFamily {
 }
 
 impl ApiFamily {
-    /// The dialect of a path, aliases included; Anthropic's where both could be meant.
+    /// The API family of a path, aliases included. Anthropic's if the path fits both.
     pub fn from_path(path: &str) -> Self {
         let plain = normalize_path(path);
         let under = |root: &str| {
@@ -30,12 +31,12 @@ impl ApiFamily {
     }
 }
 
-/// An error of our own.
+/// An error of the relay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorBody {
-    /// `error.type`, as the contract lists them.
+    /// `error.type`, one of the types in docs/reference/api.md.
     pub kind: &'static str,
-    /// A whole sentence that says what to do next; never a secret.
+    /// Whole sentences that say what to do next. Never contains a secret.
     pub message: String,
 }
 
@@ -69,10 +70,10 @@ pub fn encode_error_body(dialect: ApiFamily, error: &ErrorBody, request_id: &str
 
 /// The error as the last event of a stream that has begun.
 ///
-/// If the upstream broke off inside an event (`mid_event`), that event is ours to end. For an
+/// If the upstream broke off inside an event (`mid_event`), that event has to be ended. For an
 /// Anthropic client it becomes the error itself: the last `event:` line names an event, and the
-/// SDKs show the data of an `error` that is not JSON as it stands (fixture `error_plain_text`). A
-/// blank line instead would hand the client half an event, which it takes for a fault of its own.
+/// SDKs show the data of an `error` that is not JSON as it is (fixture `error_plain_text`). A blank
+/// line instead would end half an event, which the client would treat as its own fault.
 pub fn encode_error_event(
     dialect: ApiFamily,
     error: &ErrorBody,

@@ -1,44 +1,45 @@
-//! Gzip, decoded as it arrives: for the meter to look into, and for clients that cannot.
+//! Decodes gzip as it arrives, for the meter and for clients that do not accept gzip.
 //!
-//! Other encodings are never asked for upstream.
+//! The relay never asks upstreams for other encodings.
 
 use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
 use std::io::Write as _;
 
-/// The most that one push may unfold to; a larger one is an attack or an accident.
+/// The most bytes that one push can decode to. More is an attack or an accident.
 const UNFOLDED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// A whole body may unfold to so much, in however many members...
+/// The most bytes that a whole body can decode to, in any number of members...
 const WHOLE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// ...and a longer one to so many times its compressed length: event streams shrink tenfold to
-/// thirtyfold.
+/// ...unless it is at most this many times its compressed length. Event streams shrink to between a
+/// tenth and a thirtieth.
 const RATIO_MAX: u64 = 64;
 
-/// So much may be compressed more than twice the plain text: compression makes nothing that long.
+/// The bytes by which a compressed body can exceed twice its plain text. No compression makes it
+/// longer.
 const HOLLOW_BYTES_MAX: u64 = 256 * 1024;
 
-/// How much is fed at once, so that the bound above is noticed in time: deflate unfolds at most
-/// about a thousandfold (RFC 1951).
+/// The bytes that are decoded at once, so that the bound above is noticed in time. Deflate expands
+/// at most about a thousandfold (RFC 1951).
 const STEP: usize = 4 * 1024;
 
-/// The bytes are not gzip, or unfold to too much.
+/// The bytes are not gzip, or decode to too much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum GzipError {
-    /// Not gzip, or damaged.
+    /// The bytes are not gzip, or damaged.
     #[error("the upstream's gzip encoding is damaged")]
     Damaged,
-    /// It ended in the middle.
+    /// The body ended in the middle.
     #[error("the upstream's gzip encoding ended early")]
     Truncated,
-    /// One chunk unfolds to more than 16 MiB, or the whole body to too many times its length (or
-    /// to next to nothing).
+    /// One chunk decodes to more than 16 MiB, or the whole body to too many times its length (or to
+    /// almost nothing).
     #[error("the upstream's gzip encoding unfolds to too much")]
     TooMuch,
 }
 
-/// Unfolds one gzip body, of one or more members.
+/// Decodes one gzip body of one or more members.
 #[derive(Debug)]
 pub struct GzipDecoder {
     decoder: MultiGzDecoder<Vec<u8>>,
@@ -59,10 +60,10 @@ impl GzipDecoder {
         Self { decoder: MultiGzDecoder::new(Vec::new()), is_empty: true, taken: 0, unfolded: 0 }
     }
 
-    /// Takes the next bytes and returns all that can be told of the plain text so far.
+    /// Takes the next bytes and returns all plain text that they complete.
     ///
     /// # Errors
-    /// The bytes are damaged or unfold to too much; nothing more comes after that.
+    /// The bytes are damaged or decode to too much. The decoder returns nothing more after that.
     pub fn push(&mut self, chunk: &[u8]) -> Result<Bytes, GzipError> {
         self.is_empty &= chunk.is_empty();
         for step in chunk.chunks(STEP) {
@@ -71,7 +72,7 @@ impl GzipDecoder {
             let plain = self.decoder.get_ref().len();
             let whole = self.unfolded + plain as u64;
             let whole_max = WHOLE_BYTES_MAX.max(self.taken.saturating_mul(RATIO_MAX));
-            // Members that hold nothing cost work all the same.
+            // Members without content cost work, too.
             let is_hollow = self.taken > HOLLOW_BYTES_MAX + whole.saturating_mul(2);
             if plain > UNFOLDED_BYTES_MAX || whole > whole_max || is_hollow {
                 return Err(GzipError::TooMuch);
@@ -83,7 +84,7 @@ impl GzipDecoder {
         Ok(plain.into())
     }
 
-    /// Ends the body and returns what was left. An empty body is whole.
+    /// Ends the body and returns the rest. An empty body is valid.
     ///
     /// # Errors
     /// The last member is not whole, or its checksum is wrong.
@@ -195,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_long_honest_stream_goes_on() {
-        // No two of its words are alike.
+        // All of its words differ.
         let mut decoder = GzipDecoder::new();
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         let mut number = 1_u64;

@@ -1,15 +1,15 @@
-//! Which headers go on and which come back. What an upstream's limits say is [`crate::rate_limit_headers`]'s.
+//! Decides which headers pass upstream and which pass to the client. [`crate::rate_limit_headers`]
+//! reads the headers about an upstream's limits.
 //!
-//! Both directions are open lists: headers that are not known pass, unless their name is of a kind that
-//! steers a server. The account's credential and the
-//! relay's own headers are the relay's to add.
+//! Both directions are open lists: unknown headers pass, unless their name belongs to a kind that
+//! controls a server. The relay adds the account's credential and its own headers.
 
 use baton_domain::relay_key::contains_key;
 use http::header::{AUTHORIZATION, CONNECTION};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::borrow::Cow;
 
-/// Where a client may put its key, in the order in which they are tried.
+/// Headers in which a client can send its key, in the order in which they are tried.
 const CREDENTIALS: [&str; 4] = ["x-api-key", "authorization", "x-goog-api-key", "api-key"];
 
 /// Headers of one connection, not of the message (RFC 9110, §7.6.1; RFC 9113, §8.2.2).
@@ -25,9 +25,9 @@ const HOP_BY_HOP: [&str; 9] = [
     "upgrade",
 ];
 
-/// Headers about the client's way to the relay (addresses, cookies), and those that the relay decides
-/// itself on its way to the upstream: the form of the body among them, since the upstream must read
-/// what the relay has read. `prefer` can ask for an answer that comes later (RFC 7240).
+/// Headers about the client's way to the relay (addresses, cookies), and headers that the relay
+/// sets itself. These include the format of the body, since the upstream must read the body as the
+/// relay has read it. `prefer` can ask for an answer that comes later (RFC 7240).
 const NOT_UPSTREAM: [&str; 15] = [
     "accept-encoding",
     "client-ip",
@@ -46,9 +46,10 @@ const NOT_UPSTREAM: [&str; 15] = [
     "x-real-ip",
 ];
 
-/// The same by prefix: proxies, API gateways, Lambda, CDNs and web servers. Servers behind some of
-/// them take another path, method, host or client from such a header (`x-original-url`,
-/// `x-http-method-override`, `x-envoy-original-path`, `x-middleware-subrequest`).
+/// Prefixes of such headers from proxies, API gateways, Lambda, CDNs and web servers. Servers
+/// behind some of them take another path, method, host or client from such a header
+/// (`x-original-url`, `x-http-method-override`, `x-envoy-original-path`,
+/// `x-middleware-subrequest`).
 const NOT_UPSTREAM_PREFIXES: [&str; 27] = [
     "akamai-",
     "cf-",
@@ -79,10 +80,10 @@ const NOT_UPSTREAM_PREFIXES: [&str; 27] = [
     "x-vercel-",
 ];
 
-/// Control headers of clouds and gateways, which say on whose behalf a call is made, which model, tier
-/// or plugin serves it, or how its answer is delivered: Google (`x-goog-user-project`,
-/// `x-goog-fieldmask`, `x-vertex-ai-llm-shared-request-type`), Azure, Alibaba (`x-dashscope-async`), and
-/// gateways in front of others.
+/// Prefixes of control headers of clouds and gateways. These headers say on whose behalf a call is
+/// made, which model, tier or plugin serves it, or how its answer is delivered: Google
+/// (`x-goog-user-project`, `x-goog-fieldmask`, `x-vertex-ai-llm-shared-request-type`), Azure,
+/// Alibaba (`x-dashscope-async`), and gateways in front of others.
 const CLOUD_PREFIXES: [&str; 15] = [
     "azure-",
     "helicone-",
@@ -101,9 +102,9 @@ const CLOUD_PREFIXES: [&str; 15] = [
     "x-vertex-ai-",
 ];
 
-/// A header with one of these words in its name chooses the model, the tier or who is billed, holds
-/// a credential of the client's own, or has a server rewrite the request. A word is what stands
-/// between hyphens.
+/// A header with one of these words in its name selects the model, the tier or the payer, contains
+/// another credential of the client, or makes a server rewrite the request. Words are separated by
+/// hyphens.
 const STEERING_WORDS: [&str; 40] = [
     "apikey",
     "auth",
@@ -147,20 +148,21 @@ const STEERING_WORDS: [&str; 40] = [
     "webhook",
 ];
 
-/// Headers that have such a word and do none of that: those of the vendors' SDKs about themselves
-/// (`x-stainless-helper-method`), Claude Code's about its session, and HTTP's `priority` (RFC 9218).
+/// Whether a header has such a word but none of these effects: headers of the vendors' SDKs about
+/// themselves (`x-stainless-helper-method`), Claude Code's about its session, and HTTP's `priority`
+/// (RFC 9218).
 fn is_harmless(name: &str) -> bool {
     name.starts_with("x-stainless-") || name.starts_with("x-claude-code-") || name == "priority"
 }
 
-/// Whoever is named in a header or a query parameter with one of these in it is the account's business:
-/// `openai-organization`, `openai-project`, `anthropic-workspace-id`, `chatgpt-account-id`,
-/// `ocp-apim-subscription-key`.
+/// A header or a query parameter with one of these words in its name selects an owner, which only
+/// the account can do: `openai-organization`, `openai-project`, `anthropic-workspace-id`,
+/// `chatgpt-account-id`, `ocp-apim-subscription-key`.
 const OWNERS: [&str; 7] =
     ["organization", "organisation", "project", "workspace", "tenant", "subscription", "account"];
 
-/// Of the upstream's connection and of its web site: its cookies, the offer of another way to reach
-/// *it*, what browsers may do with its pages, where they go instead, and how to sign in there.
+/// Headers about the upstream's connection and web site: cookies, alternative addresses, rules for
+/// browsers, redirects, and ways to sign in.
 const NOT_CLIENT: [&str; 14] = [
     "alt-svc",
     "authentication-info",
@@ -178,8 +180,9 @@ const NOT_CLIENT: [&str; 14] = [
     "www-authenticate",
 ];
 
-/// The upstream's quota is shared; a client would take it for its own. Which web pages may read an
-/// answer is not the upstream's to say.
+/// Prefixes of headers about the upstream's quota and its rules for browsers. The quota is shared,
+/// and a client would take it for its own. The upstream does not decide which web pages can read an
+/// answer.
 const NOT_CLIENT_PREFIXES: [&str; 6] = [
     "anthropic-ratelimit-",
     "anthropic-fast-",
@@ -189,23 +192,24 @@ const NOT_CLIENT_PREFIXES: [&str; 6] = [
     "public-key-pins",
 ];
 
-/// Whether a header or a query parameter of this name, in lower case, chooses whose organization, project
-/// or workspace pays. A client that has one set for another vendor key would get the account refused.
+/// Whether a header or a query parameter of this name, in lower case, selects the organization,
+/// project or workspace that pays. An upstream would refuse the account for a value that belongs to
+/// another key of the client.
 pub fn names_owner(name: &str) -> bool {
     OWNERS.iter().any(|owner| name.contains(owner))
         || name.split(['-', '_', '.']).any(|word| word == "org")
 }
 
-/// The request headers that go upstream: all but the four credential headers, whatever else holds a
-/// relay key, headers that choose another organization, path, method, model or tier, and those that
-/// belong to the client's connection. Nothing is added.
+/// The request headers that pass upstream. Left out are the four credential headers, all others
+/// that contain a relay key, headers that select another organization, path, method, model or tier,
+/// and those of the client's connection. Nothing is added.
 pub fn to_upstream(headers: &HeaderMap) -> HeaderMap {
     filter_headers(headers, |name, value| steers(name) || contains_key(value.as_bytes()))
 }
 
-/// Whether a request header of this name, in lower case, stays at the relay.
+/// Whether a request header of this name, in lower case, is not sent upstream.
 fn steers(name: &str) -> bool {
-    // Servers that hand headers on as variables (CGI, WSGI) make no difference between `-` and `_`.
+    // Servers that pass headers on as variables (CGI, WSGI) do not distinguish `-` from `_`.
     let hyphened = if name.contains('_') { Cow::from(name.replace('_', "-")) } else { name.into() };
     let name = hyphened.as_ref();
     let begins_with = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
@@ -219,7 +223,7 @@ fn steers(name: &str) -> bool {
         || (name.split(['-', '.']).any(|word| STEERING_WORDS.contains(&word)) && !is_harmless(name))
 }
 
-/// Adds `beta` to the `anthropic-beta` header, unless it is among the client's own.
+/// Adds `beta` to the `anthropic-beta` header, unless the client has sent it already.
 pub fn add_beta(headers: &mut HeaderMap, beta: &'static str) {
     let name = HeaderName::from_static("anthropic-beta");
     let mut known = headers.get_all(&name).iter().filter_map(|value| value.to_str().ok());
@@ -228,7 +232,7 @@ pub fn add_beta(headers: &mut HeaderMap, beta: &'static str) {
     }
 }
 
-/// The response headers that go back to the client. Nothing is added.
+/// The response headers that pass to the client. Nothing is added.
 pub fn to_client(headers: &HeaderMap) -> HeaderMap {
     let drops = |name: &str, _: &HeaderValue| {
         NOT_CLIENT.contains(&name)
@@ -238,7 +242,7 @@ pub fn to_client(headers: &HeaderMap) -> HeaderMap {
     filter_headers(headers, drops)
 }
 
-/// What is neither dropped nor of the connection alone.
+/// The headers that `drops` does not select and that do not belong to the connection alone.
 fn filter_headers(headers: &HeaderMap, drops: impl Fn(&str, &HeaderValue) -> bool) -> HeaderMap {
     let mut passed = HeaderMap::with_capacity(headers.len());
     for (name, value) in headers {
@@ -253,7 +257,7 @@ fn filter_headers(headers: &HeaderMap, drops: impl Fn(&str, &HeaderValue) -> boo
     passed
 }
 
-/// Whether a `connection` header declares `name` to be of the connection.
+/// Whether a `connection` header declares `name` as a header of the connection.
 fn is_connection_header(headers: &HeaderMap, name: &HeaderName) -> bool {
     headers
         .get_all(CONNECTION)
@@ -263,7 +267,7 @@ fn is_connection_header(headers: &HeaderMap, name: &HeaderName) -> bool {
         .any(|option| option.trim().eq_ignore_ascii_case(name.as_str()))
 }
 
-/// Every text that may be the caller's key, in the order in which they are tried.
+/// All texts that can be the caller's key, in the order in which they are tried.
 pub fn find_credentials(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     CREDENTIALS
         .into_iter()
@@ -390,7 +394,7 @@ mod tests {
             "x-accel-redirect",
             "destination",
             "client-ip",
-            // The body's form, and when its answer comes.
+            // The body's format, and the time of its answer.
             "content-type",
             "content_type",
             "content_length",
@@ -400,7 +404,7 @@ mod tests {
             "x-dashscope-async",
             "x-dashscope-sse",
             "x-goog-fieldmask",
-            // Model, tier and bill.
+            // Model, tier and payer.
             "x-model",
             "x-litellm-model",
             "x-router-model",
@@ -418,7 +422,7 @@ mod tests {
             "x-billing-code",
             "x-openrouter-plugins",
             "x-portkey-config",
-            // Credentials of the client's own.
+            // Other credentials of the client.
             "x_api_key",
             "x-openai-api-key",
             "x-auth-token",

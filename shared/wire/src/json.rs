@@ -1,7 +1,8 @@
-//! JSON text that others wrote: checked in one pass with a bound on its nesting, and walked level
-//! by level without being parsed again.
+//! Checks JSON text from others in one pass with a bound on its nesting, and walks it level by
+//! level without parsing it again.
 //!
-//! Nothing here recurses, so no text can exhaust the stack. What a field means is not known here.
+//! Nothing here recurses, so no text can exhaust the stack. This module does not know what fields
+//! mean.
 
 mod document;
 
@@ -10,59 +11,61 @@ pub(crate) use document::{ArrayItems, JsonDocument, JsonValue};
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// Containers inside each other in a text that is only passed on. `serde_json` and most parsers
-/// of the vendors stop at about the same depth.
+/// The deepest nesting of containers in a text that is only passed on. `serde_json` and most
+/// parsers of the vendors stop at about the same depth.
 pub const DEPTH_MAX: usize = 128;
 
-/// Fields that one object of the first [`CHECKED_LEVELS`] levels may have. No API documents an
-/// object of its own with more than a few hundred.
+/// The highest number of fields in one object of the first [`CHECKED_LEVELS`] levels. No API
+/// documents an object with more than a few hundred.
 pub const FIELDS_MAX: usize = 4_096;
 
-/// Arrays and objects in a text that is translated: each is remembered while that is done.
+/// The highest number of arrays and objects in a text that is translated, since each is kept in
+/// memory.
 pub const CONTAINERS_MAX: usize = 500_000;
 
-/// Objects of so many levels are checked for names that are given twice: that is where every field
-/// stands that a relay or an upstream reads as a setting (`stream_options.include_usage`,
-/// `tools[].model`, `messages[].role`). What lies deeper is the prompt's own.
+/// The number of levels whose objects are checked for names that are given twice. These levels
+/// contain all fields that a relay or an upstream reads as a setting
+/// (`stream_options.include_usage`, `tools[].model`, `messages[].role`). Deeper levels belong to
+/// the prompt.
 pub const CHECKED_LEVELS: usize = 3;
 
 /// Why a text was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum JsonError {
-    /// It is not JSON; the offset of the byte that is wrong.
+    /// The text is not JSON. The value is the offset of the wrong byte.
     Syntax(usize),
-    /// It is JSON, but no object.
+    /// The text is JSON, but not an object.
     NotAnObject,
-    /// Its containers are nested deeper than the bound.
+    /// The containers are nested deeper than the bound.
     TooDeep,
     /// One object has this name twice.
     Twice(String),
-    /// It has more than [`CONTAINERS_MAX`] arrays and objects.
+    /// The text has more than [`CONTAINERS_MAX`] arrays and objects.
     ManyContainers,
     /// One object has more than [`FIELDS_MAX`] fields.
     ManyFields,
-    /// A field of the outermost object is written in another way than the one that is read.
+    /// A field of the outermost object has another spelling than the one that is read.
     OtherCase {
-        /// As it is written.
+        /// The name as it is written.
         name: String,
-        /// As it should be.
+        /// The name as it should be written.
         known: &'static str,
     },
 }
 
-/// What a pass over a text tells as it goes.
+/// Receives what a pass over a text finds.
 trait JsonVisitor<'a> {
-    /// An object or array begins at `at`; it is number `depth` of those that are open.
+    /// An object or array begins at `at`. `depth` counts the open containers including this one.
     fn on_open(&mut self, _depth: usize, _at: usize) -> Result<(), JsonError> {
         Ok(())
     }
 
-    /// The container number `depth` has ended before `end`.
+    /// The container at `depth` has ended before `end`.
     fn on_close(&mut self, _depth: usize, _end: usize) -> Result<(), JsonError> {
         Ok(())
     }
 
-    /// A name in the object number `depth`, without its quotes.
+    /// A name in the object at `depth`, without its quotes.
     fn on_name(&mut self, _depth: usize, _span: Range<usize>) -> Result<(), JsonError> {
         Ok(())
     }
@@ -73,15 +76,15 @@ trait JsonVisitor<'a> {
     }
 }
 
-/// Checks that `text` is one JSON value, with at most `depth_max` (up to 128) containers inside
-/// each other, and tells `events` what it sees.
+/// Checks that `text` is one JSON value with at most `depth_max` (up to 128) nested containers, and
+/// reports its parts to `events`.
 fn scan_json<'a, E: JsonVisitor<'a>>(
     text: &'a [u8],
     depth_max: usize,
     events: &mut E,
 ) -> Result<(), JsonError> {
     let mut cursor = TextCursor { text, at: 0 };
-    // The open containers, the innermost in the lowest bit: 1 is an object.
+    // The open containers as bits, the innermost in the lowest bit. 1 is an object.
     let (mut open, mut depth, mut start) = (0_u128, 0, 0);
     loop {
         let first = cursor.peek_token();
@@ -109,7 +112,7 @@ fn scan_json<'a, E: JsonVisitor<'a>>(
                 events.on_value(start..cursor.at)?;
             }
         }
-        // A value is over, or a container is empty. Whatever ends with it, ends here.
+        // A value has ended, or a container is empty. Close all containers that end here.
         loop {
             if depth == 0 {
                 return if cursor.peek_token().is_none() {
@@ -142,7 +145,7 @@ fn scan_json<'a, E: JsonVisitor<'a>>(
     }
 }
 
-/// A place in a text.
+/// A position in a text.
 #[derive(Debug, Clone, Copy)]
 struct TextCursor<'a> {
     text: &'a [u8],
@@ -169,7 +172,7 @@ impl<'a> TextCursor<'a> {
         self.text.get(self.at).copied()
     }
 
-    /// The next byte that is no white space.
+    /// The next byte that is not white space.
     fn peek_token(&mut self) -> Option<u8> {
         while let Some(byte) = self.peek() {
             if !matches!(byte, b' ' | b'\n' | b'\t' | b'\r') {
@@ -180,7 +183,7 @@ impl<'a> TextCursor<'a> {
         None
     }
 
-    /// A name and its colon; where the name stands, without its quotes.
+    /// Reads a name and its colon. Returns the position of the name without its quotes.
     fn read_name(&mut self) -> Result<Range<usize>, JsonError> {
         if self.peek_token() != Some(b'"') {
             return Err(self.syntax_error());
@@ -244,7 +247,7 @@ impl<'a> TextCursor<'a> {
         Ok(())
     }
 
-    /// A string, from quote to quote.
+    /// Skips a string, from quote to quote.
     fn skip_string(&mut self) -> Result<(), JsonError> {
         self.at += 1;
         loop {
@@ -278,8 +281,8 @@ impl<'a> TextCursor<'a> {
         Ok(())
     }
 
-    /// Goes on to the next quote, backslash or control character: in steps of 32 bytes, which the
-    /// compiler turns into vector instructions, then of eight. Most of a body is plain text.
+    /// Skips to the next quote, backslash or control character: first in steps of 32 bytes, which
+    /// the compiler turns into vector instructions, then of eight. Most of a body is plain text.
     fn skip_plain(&mut self) {
         let mut rest = self.remaining_bytes();
         while let Some((chunk, tail)) = rest.split_first_chunk::<32>() {
@@ -292,8 +295,8 @@ impl<'a> TextCursor<'a> {
             let bytes = u64::from_le_bytes(*chunk);
             let (quote, slash) =
                 (bytes ^ (ONES * u64::from(b'"')), bytes ^ (ONES * u64::from(b'\\')));
-            // A byte's highest bit is set where the subtraction had to borrow. Above the first
-            // such byte there may be false ones, so only the lowest counts.
+            // A byte's highest bit is set where the subtraction had to borrow. Bits above the first
+            // such byte can be wrong, so only the lowest counts.
             let control = bytes.wrapping_sub(ONES * u64::from(b' ')) & !bytes;
             let quote = quote.wrapping_sub(ONES) & !quote;
             let slash = slash.wrapping_sub(ONES) & !slash;
@@ -309,7 +312,7 @@ impl<'a> TextCursor<'a> {
     }
 }
 
-/// A name as it is meant, its escapes undone. `None` where it is no Unicode.
+/// Decodes the escapes of a name. `None` if it is not Unicode.
 fn decode_name(name: &[u8]) -> Option<Cow<'_, str>> {
     let text = std::str::from_utf8(name).ok()?;
     if memchr::memchr(b'\\', name).is_none() {
@@ -318,17 +321,17 @@ fn decode_name(name: &[u8]) -> Option<Cow<'_, str>> {
     serde_json::from_str(&format!("\"{text}\"")).ok().map(Cow::Owned)
 }
 
-/// Checks an object and tells every field of it: its name, and where its value stands.
+/// Checks an object and reports the name and the position of the value of each field.
 ///
-/// No object of the first [`CHECKED_LEVELS`] levels may have a name twice: which of the two counts
-/// is for each parser to say, so the relay might go by one and the upstream by the other.
+/// No object of the first [`CHECKED_LEVELS`] levels can have a name twice. Parsers disagree about
+/// which value counts, so the relay could use one and the upstream the other.
 pub(crate) fn for_each_field<'a>(
     text: &'a [u8],
     on: impl FnMut(&Cow<'a, str>, Range<usize>) -> Result<(), JsonError>,
 ) -> Result<(), JsonError> {
     let mut cursor = TextCursor { text, at: 0 };
     if cursor.peek_token() != Some(b'{') {
-        // What is no JSON at all is told as such.
+        // Text that is not JSON gets its own error.
         scan_json(text, DEPTH_MAX, &mut NoopVisitor)?;
         return Err(JsonError::NotAnObject);
     }
@@ -353,11 +356,11 @@ struct NoopVisitor;
 
 impl JsonVisitor<'_> for NoopVisitor {}
 
-/// The names of the objects that are open in the first levels.
+/// The names of the open objects in the first levels.
 struct OpenNames<'a, F> {
     text: &'a [u8],
     given: Vec<Cow<'a, str>>,
-    /// Where in `given` those of each level begin.
+    /// The index in `given` at which the names of each level begin.
     begins: [usize; CHECKED_LEVELS],
     on: F,
 }
@@ -402,7 +405,7 @@ where
     }
 }
 
-/// A name that is there twice. Few names are compared each with each, many are sorted first.
+/// A name that occurs twice. Few names are compared with each other; many are sorted first.
 fn find_duplicate(names: &mut [Cow<'_, str>]) -> Option<String> {
     const FEW: usize = 24;
     if names.len() > FEW {
@@ -449,7 +452,7 @@ mod tests {
         }
     }
 
-    /// Pieces that make texts which are almost JSON.
+    /// Pieces that make up texts that are almost JSON.
     fn pieces() -> impl Strategy<Value = String> {
         let piece = prop::sample::select(vec![
             "{",

@@ -1,7 +1,7 @@
-//! What is spoken: bytes in, values out.
+//! The protocols of clients and upstreams: parsing, metering and writing of their bytes.
 //!
-//! Requests are read as far as a relay must, answers are metered while they pass, and what the
-//! relay says itself is written here. No I/O, no clock, no async.
+//! The crate reads as much of a request as a relay needs, meters answers while they pass, and
+//! writes the answers that the relay itself gives. It does no I/O, reads no clock and is not async.
 
 pub mod bedrock;
 pub mod body_form;

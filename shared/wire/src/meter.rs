@@ -1,8 +1,8 @@
-//! What an answer consumed and how it ended, learned from the bytes that pass.
+//! Reads an answer's usage and how it ended from the bytes that pass.
 //!
-//! A meter never holds a stream up and never changes it: it looks at the same chunks that go to
-//! the client, finds the events and parses only the few that carry usage or an error. What the
-//! numbers cost is `domain::price`'s business; gzip is `encoding`'s, before the meter.
+//! A meter never delays and never changes a stream: it reads the same chunks that go to the client,
+//! finds the events and parses only the few that contain usage or an error. `domain::price`
+//! computes the cost. [`crate::gzip`] decodes the bytes before the meter, where needed.
 
 mod meter_state;
 mod text_deltas;
@@ -17,57 +17,57 @@ use crate::sse::SseDecoder;
 use baton_domain::usage::BilledUsage;
 use meter_state::MeterState;
 
-/// The longest answer without a stream that is gathered; a longer one is estimated.
+/// The longest answer without a stream that is collected. The usage of a longer one is estimated.
 const WHOLE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// A longer answer is no error.
+/// A longer answer is not an error.
 const ERROR_BYTES_MAX: usize = 1024 * 1024;
 
 /// How an answer ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum AnswerEnd {
-    /// The upstream said that it was done.
+    /// The upstream reported the end of its answer.
     Complete,
-    /// The upstream told an error.
+    /// The upstream reported an error.
     Error(UpstreamFailure),
-    /// It just stopped.
+    /// The answer stopped without an end.
     #[default]
     Truncated,
 }
 
-/// The first thing that the upstream said. Until then nothing needs to have gone to the client.
+/// The first event of an answer. Nothing has to be sent to the client before it arrives.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum AnswerStart {
-    /// Nothing yet that a model has made: comments, pings and chunks with a role at most do not count.
+    /// No model output yet, only comments, pings and chunks that contain at most a role.
     #[default]
     Nothing,
     /// An event that is not an error.
     Event,
-    /// An error: the request may still be tried elsewhere.
+    /// An error. The request can still be sent to another account.
     Error(UpstreamFailure),
 }
 
-/// What a finished meter knows.
+/// The result of a finished meter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MeterReading {
-    /// Tokens as billed, and what decides their price.
+    /// Tokens as billed, and what determines their price.
     pub usage: BilledUsage,
-    /// The model that the upstream says it served.
+    /// The model that the upstream reports.
     pub model: Option<String>,
     /// How the answer ended.
     pub ended: AnswerEnd,
-    /// Whether the client, too, was told that it ended: by an event that its SDK understands.
+    /// Whether the client has received the end, too, in an event that its SDK understands.
     pub told: bool,
-    /// Whether the model began to answer: then the upstream bills, whatever came after.
+    /// Whether the model began to answer. The upstream then bills, whatever happens after that.
     pub started: bool,
-    /// The first thing that the upstream said.
+    /// The first event of the answer.
     pub first: AnswerStart,
-    /// Whether the upstream said that it was done, without its final usage, or its whole answer cannot
-    /// be read.
+    /// Whether the upstream reported the end without a final usage, or the whole answer cannot be
+    /// read.
     pub hides_usage: bool,
     /// Why the model stopped, in the upstream's word.
     pub stop_reason: Option<String>,
-    /// Characters of text, thinking and tool input that passed in deltas.
+    /// The number of characters of text, thinking and tool input in the deltas.
     pub output_chars: u64,
 }
 
@@ -82,11 +82,11 @@ pub struct UsageMeter {
 enum MeterMode {
     Stream(SseDecoder),
     Whole(Vec<u8>),
-    /// A whole answer that grew too long to gather.
+    /// A whole answer that is too long to be collected.
     TooLong,
 }
 
-/// Whether an event of this name is one that a model's words come in, or that comes with them.
+/// Whether an event of this name contains model output or accompanies it.
 fn may_hold_content(name: &[u8]) -> bool {
     ["message_", "content_block_", "response."]
         .iter()
@@ -109,7 +109,7 @@ impl UsageMeter {
         Self { form, sight }
     }
 
-    /// Looks at the next bytes, decoded of any content encoding.
+    /// Reads the next bytes, without a content encoding.
     pub fn observe(&mut self, chunk: &[u8]) {
         match &mut self.form {
             MeterMode::Stream(decoder) => {
@@ -127,13 +127,13 @@ impl UsageMeter {
         }
     }
 
-    /// The first thing that a stream said so far.
+    /// The first event of a stream so far.
     pub fn first_event(&self) -> &AnswerStart {
         &self.sight.first
     }
 
-    /// Whether the stream can no longer begin with an error: its first event is there, or at
-    /// least the line that names it, and it is another.
+    /// Whether the stream can no longer begin with an error, because its first event or at least
+    /// the name of that event has arrived and is not an error.
     pub fn has_good_start(&self) -> bool {
         match (&self.sight.first, &self.form) {
             (AnswerStart::Event, _) => true,
@@ -144,7 +144,7 @@ impl UsageMeter {
         }
     }
 
-    /// How much memory the unfinished event of a stream takes.
+    /// The bytes of memory that the unfinished event of a stream takes.
     pub fn held_bytes(&self) -> usize {
         match &self.form {
             MeterMode::Stream(decoder) => decoder.held_bytes(),
@@ -152,20 +152,19 @@ impl UsageMeter {
         }
     }
 
-    /// Stops to look at the unfinished event of a stream: its bytes count as output.
+    /// Stops reading the unfinished event of a stream. Its bytes count as output.
     pub fn drop_event(&mut self) {
         if let MeterMode::Stream(decoder) = &mut self.form {
             decoder.drop_event();
         }
     }
 
-    /// Whether events came, all of them without anything that a model has made: an error may still
-    /// follow.
+    /// Whether events have arrived but none with model output. An error can still follow.
     pub fn has_only_begun(&self) -> bool {
         self.sight.begun && self.sight.first == AnswerStart::Nothing
     }
 
-    /// The whole answer that is gathered, if it is an error whatever its status says.
+    /// The whole answer that was collected, if it is an error regardless of its status.
     pub fn whole_error(&self) -> Option<&[u8]> {
         let MeterMode::Whole(body) = &self.form else { return None };
         let is_error = body.len() <= ERROR_BYTES_MAX && upstream_failure::is_error_answer(body);
@@ -177,17 +176,17 @@ impl UsageMeter {
         matches!(&self.form, MeterMode::Stream(decoder) if decoder.is_mid_event())
     }
 
-    /// Whether the upstream has said that it is done; what follows says nothing new.
+    /// Whether the upstream has reported its end. Later bytes contain nothing new.
     pub fn is_complete(&self) -> bool {
         self.sight.ended == AnswerEnd::Complete
     }
 
-    /// Ends the reading, when the answer has ended or is no longer waited for.
+    /// Ends the reading when the answer has ended or is no longer waited for.
     ///
-    /// What the upstream did not tell is estimated and marked so: output as the larger of what
-    /// it last told and a token for every four characters that passed; the prompt, when not even
-    /// its beginning was seen, as a token for every four of the request's `request_bytes`. An
-    /// error before the model began costs nothing.
+    /// Counts that the upstream did not report are estimated and marked as such. The output is the
+    /// larger of the last reported count and one token for each four characters that passed. If not
+    /// even the beginning of the answer arrived, the prompt is one token for each four of the
+    /// request's `request_bytes`. An error before the model began costs nothing.
     pub fn finish(self, request_bytes: u64) -> MeterReading {
         let mut sight = self.sight;
         match self.form {

@@ -1,20 +1,20 @@
-//! A model's id as a part of a URL's path: read from a client's, written into an upstream's.
+//! Model ids in the path of a URL, read from a client's path and written into an upstream's.
 //!
-//! An id is a client's text, and upstreams are asked with the organization's credential. It must
-//! never name anything but a model: no `..`, nothing that a server could take for one, and no second
-//! level of escapes that a server behind the first might undo.
+//! An id is a client's text, and the request to the upstream uses the organization's credential.
+//! The id must therefore never name anything but a model: no `..`, nothing that a server could take
+//! for one, and no second level of escapes that a server behind the first might decode.
 
 use baton_domain::relay_key::contains_key;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-/// The longest id: longer ones are nobody's, and would not fit a sort key.
+/// The longest id in bytes. No vendor has longer ones, and they would not fit a sort key.
 pub const ID_BYTES_MAX: usize = 200;
 
 /// RFC 3986's unreserved characters stay.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// What a segment of a path may hold (RFC 3986, section 3.3) stays, but for `;`, at which some
-/// servers cut a segment.
+/// The characters that RFC 3986, section 3.3 allows in a segment of a path stay, except `;`, at
+/// which some servers cut a segment.
 const SEGMENT: &AsciiSet = &UNRESERVED
     .remove(b':')
     .remove(b'@')
@@ -29,38 +29,38 @@ const SEGMENT: &AsciiSet = &UNRESERVED
     .remove(b',')
     .remove(b'=');
 
-/// Why a text is no model's id. The texts are for the client.
+/// Why a text is not a model's id. The texts are for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ModelIdError {
-    /// Its escapes are broken, or no UTF-8.
+    /// The escapes are broken, or do not decode to UTF-8.
     #[error("the model's id in the path is not percent-encoded UTF-8")]
     Escapes,
-    /// It is empty, or has a segment that is empty or made of dots.
+    /// The id is empty, or has a segment that is empty or consists of dots.
     #[error("the model's id has an empty segment, or one of dots: write `/` in it as `%2F`, once")]
     Segments,
-    /// A character that no model's id has.
+    /// The id has a character that no model's id has.
     #[error(
         "the model's id has a character that no id has: a backslash, `?`, `#`, a control character \
          or a look-alike of `/` or `.`"
     )]
     Character,
-    /// After its escapes are undone there are others.
+    /// Decoding the escapes once leaves other escapes.
     #[error("the model's id is percent-encoded twice: encode it once")]
     EncodedTwice,
-    /// It is longer than [`ID_BYTES_MAX`].
+    /// The id is longer than [`ID_BYTES_MAX`].
     #[error("the model's id is longer than {ID_BYTES_MAX} bytes")]
     TooLong,
-    /// A URL library or the account's base would make another path of it.
+    /// A URL library would combine the id and the account's base to another path.
     #[error("the model's id would change the path of the upstream's address")]
     OtherPath,
 }
 
-/// The id that a part of a path stands for, its escapes undone once.
+/// Decodes the escapes of an id in a path once.
 ///
 /// # Errors
 /// [`ModelIdError`]
 pub fn decode_id(written: &str) -> Result<String, ModelIdError> {
-    // The decoder leaves a broken escape as it is; a client that means a `%` writes `%25`.
+    // The decoder leaves a broken escape as it is. A client that means a `%` writes `%25`.
     let mut escapes = written.split('%').skip(1);
     let is_escape = |text: &str| {
         text.as_bytes().get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit))
@@ -73,7 +73,7 @@ pub fn decode_id(written: &str) -> Result<String, ModelIdError> {
     Ok(id.into_owned())
 }
 
-/// Whether a text may be a model's id in a path.
+/// Checks that a text can be a model's id in a path.
 ///
 /// # Errors
 /// [`ModelIdError`]
@@ -90,7 +90,7 @@ pub fn check_id(id: &str) -> Result<(), ModelIdError> {
     if id.split('%').skip(1).any(is_escape) {
         return Err(ModelIdError::EncodedTwice);
     }
-    // Java's servers cut a segment at `;`, Windows' drop spaces and dots at its end.
+    // Java's servers cut a segment at `;`. Windows' servers drop spaces and dots at its end.
     let means_nothing = |segment: &str| {
         let name = segment.split(';').next().unwrap_or_default();
         name.trim_matches(|c: char| c == '.' || c.is_whitespace()).is_empty()
@@ -98,9 +98,9 @@ pub fn check_id(id: &str) -> Result<(), ModelIdError> {
     if id.split('/').any(means_nothing) { Err(ModelIdError::Segments) } else { Ok(()) }
 }
 
-/// Whether a character has no place in a model's id, in a path or in a log: control characters,
-/// characters that are not shown, and characters that Unicode's compatibility forms (NFKC) make a
-/// `.`, `/`, `\`, `%`, `?` or `#` of (NFKC data, Unicode 17).
+/// Whether a character is not allowed in a model's id, in a path or in a log: control characters,
+/// invisible characters, and characters that Unicode's compatibility forms (NFKC) turn into `.`,
+/// `/`, `\`, `%`, `?` or `#` (NFKC data, Unicode 17).
 pub fn is_forbidden_char(c: char) -> bool {
     c.is_control()
         || is_hidden(c)
@@ -112,10 +112,10 @@ pub fn is_forbidden_char(c: char) -> bool {
             | '\u{FF1F}' | '\u{FF3C}')
 }
 
-/// Whether a character is not shown, or changes how others are: format characters (category `Cf`),
-/// characters with the property `Default_Ignorable_Code_Point`, separators of lines and paragraphs,
-/// the replacement characters, and noncharacters (Unicode 17, `UnicodeData.txt` and
-/// `DerivedCoreProperties.txt`). A server that removes them reads another id.
+/// Whether a character is invisible or changes how others are displayed: format characters
+/// (category `Cf`), characters with the property `Default_Ignorable_Code_Point`, separators of
+/// lines and paragraphs, the replacement characters, and noncharacters (Unicode 17,
+/// `UnicodeData.txt` and `DerivedCoreProperties.txt`). A server that removes them reads another id.
 fn is_hidden(c: char) -> bool {
     u32::from(c) & 0xFFFE == 0xFFFE
         || matches!(c,
@@ -128,28 +128,28 @@ fn is_hidden(c: char) -> bool {
             | '\u{E0000}'..='\u{E0FFF}')
 }
 
-/// An id as one segment of a path, `/` as `%2F`.
+/// An id as one segment of a path, with `/` as `%2F`.
 pub(crate) fn encode_segment(id: &str) -> impl std::fmt::Display + '_ {
     utf8_percent_encode(id, SEGMENT)
 }
 
-/// The same for Bedrock, whose signature is over this very text: all but unreserved characters are
-/// encoded. Ids may be ARNs, with colons and slashes.
+/// An id as one segment of a Bedrock path. All but unreserved characters are encoded, because
+/// Bedrock's signature covers this exact text. Ids can be ARNs, with colons and slashes.
 pub(crate) fn encode_bedrock_segment(id: &str) -> impl std::fmt::Display + '_ {
     utf8_percent_encode(id, UNRESERVED)
 }
 
-/// Those parameters of a query that the vendors document for lists of models and single ones (API
-/// references of Anthropic and OpenAI, 2026-11). What nobody documents might mean anything to an
-/// upstream that is asked with the organization's credential.
+/// The parameters of a query that the vendors document for model lists and single models (API
+/// references of Anthropic and OpenAI, 2026-11). Undocumented parameters are dropped, because they
+/// could mean anything to an upstream that receives the organization's credential.
 pub fn filter_models_query(query: &str) -> String {
     known_parameters(query, &["limit", "after_id", "before_id", "beta", "after", "order"])
 }
 
-/// Those parameters of a query that the vendors document for calls of a model: Anthropic's SDK and
-/// Claude Code send `beta`, Azure's clients `api-version` (API references of Anthropic, OpenAI, Azure
-/// and Amazon Bedrock, 2026-11). Others could hide the usage from the relay (Google's `fields`), choose
-/// another method (`$httpMethod`) or another account.
+/// The parameters of a query that the vendors document for model calls: Anthropic's SDK and Claude
+/// Code send `beta`, Azure's clients `api-version` (API references of Anthropic, OpenAI, Azure and
+/// Amazon Bedrock, 2026-11). Others are dropped: they could hide the usage from the relay (Google's
+/// `fields`), select another method (`$httpMethod`) or another account.
 pub fn call_query(query: &str) -> String {
     known_parameters(query, &["beta", "api-version"])
 }
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn characters_that_are_not_shown() {
-        // The first and last of each range of `Cf` and `Default_Ignorable_Code_Point`.
+        // The first and last character of each range of `Cf` and `Default_Ignorable_Code_Point`.
         let hidden = [
             (0xAD, 0xAD),
             (0x34F, 0x34F),

@@ -1,5 +1,6 @@
-//! What an upstream's headers say of its limits: when to come back, for which models, how much is
-//! used (rate-limit page, 2026-08-22; unified headers as answers carried them in September 2026).
+//! Reads what an upstream's headers say about its limits: when to retry, for which models, and how
+//! much is used (rate-limit page, 2026-08-22; unified headers as answers carried them in September
+//! 2026).
 
 use baton_domain::health::{UpstreamUtilization, UtilizationWindow};
 use baton_domain::verdict::AnnouncedLimit;
@@ -12,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 const UNIFIED: &str = "anthropic-ratelimit-unified";
 
-/// What an error's headers say of the limit that it met.
+/// The limit that a request has reached, read from the headers of the error.
 pub fn read_announced_limit(headers: &HeaderMap, now: Timestamp) -> AnnouncedLimit {
     let family = read_model_family(headers).map(str::to_owned);
     let is_rejected = header_text(headers, &format!("{UNIFIED}-status")) == Some("rejected");
@@ -35,17 +36,17 @@ pub fn read_announced_limit(headers: &HeaderMap, now: Timestamp) -> AnnouncedLim
     announced
 }
 
-/// Whose limit is spent.
+/// The limit that is used up.
 #[derive(PartialEq, Eq)]
 enum SpentLimit {
     Fast,
     Other,
 }
 
-/// Whether the header `name` tells the reset of a limit that is spent: `anthropic-…-reset` beside
-/// `…-remaining: 0` (rate-limit page, 2026-08-22), the unified one when its status is `rejected`,
-/// and OpenAI's `x-ratelimit-reset-tokens` beside `x-ratelimit-remaining-tokens: 0` (platform.openai.com,
-/// "Rate limits", 2026-11).
+/// Whether the header `name` contains the reset time of a limit that is used up, and which limit
+/// that is. These are `anthropic-…-reset` if `…-remaining` is 0 (rate-limit page, 2026-08-22), the
+/// unified header if its status is `rejected`, and OpenAI's `x-ratelimit-reset-tokens` if
+/// `x-ratelimit-remaining-tokens` is 0 (platform.openai.com, "Rate limits", 2026-11).
 fn read_spent_limit(headers: &HeaderMap, name: &str, is_rejected: bool) -> Option<SpentLimit> {
     let is_spent = |remaining: &str| header_text(headers, remaining).map(str::trim) == Some("0");
     if let Some(what) = name.strip_prefix("x-ratelimit-reset") {
@@ -59,8 +60,8 @@ fn read_spent_limit(headers: &HeaderMap, name: &str, is_rejected: bool) -> Optio
     (is_spent || (is_rejected && limit.starts_with(UNIFIED))).then_some(SpentLimit::Other)
 }
 
-/// How long to wait, as `retry-after-ms` or `retry-after` says it: whole seconds or a date (RFC 9110,
-/// 10.2.3), and decimals, which some vendors send.
+/// The wait time in `retry-after-ms` or `retry-after`: whole seconds or a date (RFC 9110, 10.2.3),
+/// or decimals, which some vendors send.
 fn read_retry_after(headers: &HeaderMap, now: Timestamp) -> Option<SignedDuration> {
     let millis = header_text(headers, "retry-after-ms").and_then(|text| parse_decimal(text, 1));
     let said = || headers.get(RETRY_AFTER)?.to_str().ok();
@@ -72,7 +73,8 @@ fn read_retry_after(headers: &HeaderMap, now: Timestamp) -> Option<SignedDuratio
     millis.or_else(seconds).or_else(date)
 }
 
-/// A number that is not negative, times `unit` milliseconds. What is larger than fits is the most.
+/// A number that is not negative, times `unit` milliseconds. Numbers that are too large become the
+/// largest duration.
 fn parse_decimal(text: &str, unit: i64) -> Option<SignedDuration> {
     let (whole, fraction) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
     let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
@@ -85,7 +87,7 @@ fn parse_decimal(text: &str, unit: i64) -> Option<SignedDuration> {
     Some(SignedDuration::from_millis(whole.saturating_mul(unit).saturating_add(part)))
 }
 
-/// The three forms of RFC 9110, 5.6.7.
+/// Parses the three date formats of RFC 9110, 5.6.7.
 fn parse_http_date(text: &str) -> Option<Timestamp> {
     let utc = |time: DateTime| Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp());
     let old = |format| DateTime::strptime(format, text).ok().and_then(utc);
@@ -93,8 +95,8 @@ fn parse_http_date(text: &str) -> Option<Timestamp> {
     new.or_else(|| old("%A, %d-%b-%y %H:%M:%S GMT")).or_else(|| old("%a %b %e %H:%M:%S %Y"))
 }
 
-/// A moment: RFC 3339, a Unix time in seconds or milliseconds, or how long from now: a number of
-/// seconds, or `6m0s`, `1h2m3.5s`, `17ms` as Go writes durations. All occur.
+/// Parses a time: RFC 3339, Unix time in seconds or milliseconds, or a duration from now, either in
+/// seconds or as Go writes it (`6m0s`, `1h2m3.5s`, `17ms`). All of these occur.
 fn parse_moment(text: &str, now: Timestamp) -> Option<Timestamp> {
     const UNIX_SECONDS_MIN: i64 = 1_000_000_000;
     const UNIX_MILLIS_MIN: i64 = 1_000_000_000_000;
@@ -110,7 +112,7 @@ fn parse_moment(text: &str, now: Timestamp) -> Option<Timestamp> {
     }
 }
 
-/// `6m0s`, `1h2m3.5s`, `17ms`, `7.66s`
+/// Parses `6m0s`, `1h2m3.5s`, `17ms`, `7.66s`.
 fn parse_go_duration(text: &str) -> Option<SignedDuration> {
     let (mut rest, mut sum) = (text, SignedDuration::ZERO);
     while !rest.is_empty() {
@@ -132,8 +134,8 @@ fn parse_go_duration(text: &str) -> Option<SignedDuration> {
     Some(sum).filter(|_| !text.is_empty())
 }
 
-/// The one model family that a refused request's limit is about (`seven_day_opus`: `opus`), if it
-/// is not the whole account's.
+/// The model family of the limit that refused a request (`seven_day_opus`: `opus`), or `None` if
+/// the limit is for the whole account.
 pub fn read_model_family(headers: &HeaderMap) -> Option<&str> {
     let claim = header_text(headers, &format!("{UNIFIED}-representative-claim"))?;
     let family = claim.strip_prefix("seven_day_").or_else(|| claim.strip_prefix("five_hour_"))?;
@@ -141,7 +143,7 @@ pub fn read_model_family(headers: &HeaderMap) -> Option<&str> {
     (is_model && family != "overage").then_some(family)
 }
 
-/// How much of the unified limits is used.
+/// The utilization of the unified limits.
 pub fn read_utilization(headers: &HeaderMap) -> UpstreamUtilization {
     let window = |name: &str| {
         let percent =
@@ -153,13 +155,13 @@ pub fn read_utilization(headers: &HeaderMap) -> UpstreamUtilization {
     UpstreamUtilization { five_hour: window("5h"), seven_day: window("7d") }
 }
 
-/// Unix seconds or RFC 3339; both occur.
+/// Parses Unix seconds or RFC 3339. Both occur.
 fn parse_unix_or_rfc3339(text: &str) -> Option<Timestamp> {
     let seconds = text.parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
     seconds.or_else(|| text.parse().ok())
 }
 
-/// A share such as `0.42`, in whole percent, cut.
+/// A share such as `0.42` in whole percent, rounded down.
 fn parse_percent(share: &str) -> Option<u32> {
     let (whole, fraction) = share.trim().split_once('.').unwrap_or((share.trim(), ""));
     if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {

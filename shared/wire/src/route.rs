@@ -1,11 +1,11 @@
-//! Which route a request means, whatever base URL its client was given.
+//! Finds the route of a request, whatever base URL the client has.
 
 use crate::bedrock::BedrockAction;
 use crate::model_path::{ModelIdError, check_id, decode_id, encode_segment};
 use http::Method;
 use std::borrow::Cow;
 
-/// What the relay serves.
+/// A route that the relay serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RelayRoute {
     /// `POST /v1/messages`
@@ -14,7 +14,7 @@ pub enum RelayRoute {
     CountTokens,
     /// `GET /v1/models`
     Models,
-    /// `GET /v1/models/{id}`, the id decoded.
+    /// `GET /v1/models/{id}`, with the id decoded.
     Model(String),
     /// `POST /v1/chat/completions`
     ChatCompletions,
@@ -22,19 +22,19 @@ pub enum RelayRoute {
     Responses,
     /// `GET /v1/usage`
     Usage,
-    /// `POST /model/{id}/invoke` and its like: a client that speaks Bedrock. The id decoded.
+    /// `POST /model/{id}/invoke` and similar paths of a Bedrock client, with the id decoded.
     Bedrock(String, BedrockAction),
     /// `GET /inference-profiles`: Bedrock's list of models.
     InferenceProfiles,
-    /// `/`, `/api/hello`, `/health`: whether anybody is there.
+    /// `/`, `/api/hello`, `/health`: a check that the server is running.
     Alive,
 }
 
 impl RelayRoute {
-    /// The path that an upstream is asked for, without aliases. The query stays the client's.
+    /// The path at the upstream, without aliases and without a query.
     ///
     /// # Errors
-    /// The model's id is none that a path may hold.
+    /// The model's id is not allowed in a path.
     pub fn upstream_path(&self) -> Result<Cow<'static, str>, ModelIdError> {
         Ok(Cow::Borrowed(match self {
             Self::Messages => "/v1/messages",
@@ -56,8 +56,8 @@ impl RelayRoute {
     }
 }
 
-/// The path and query that an upstream is asked for, where `query` has only parameters that may go
-/// there.
+/// The path and query at the upstream. `query` must contain only parameters that are allowed
+/// upstream.
 pub fn with_query(path: &str, query: &str) -> String {
     if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
@@ -67,22 +67,22 @@ pub fn with_query(path: &str, query: &str) -> String {
 pub enum RouteError {
     /// Nothing is served at this path.
     Unknown,
-    /// Something is, but not by this method.
+    /// The path is served, but not with this method.
     Method {
         /// The value of the `allow` header.
         allow: &'static str,
     },
-    /// `GET /v1/responses`, a WebSocket attempt: 426, on which Codex falls back at once (recorded
-    /// requests of Codex, 2026-11-22).
+    /// `GET /v1/responses` is an attempt to open a WebSocket. The answer is 426, after which Codex
+    /// falls back to HTTP at once (recorded requests of Codex, 2026-11-22).
     UpgradeRequired,
-    /// The path has no model's id where one should be.
+    /// The path has no valid model id where one is required.
     BadId(ModelIdError),
 }
 
 /// The route of a method and a path without its query.
 ///
 /// # Errors
-/// There is none.
+/// No route matches.
 pub fn resolve_route(method: &Method, path: &str) -> Result<RelayRoute, RouteError> {
     let plain = normalize_path(path);
     let (route, allow) = match plain.as_str() {
@@ -107,7 +107,7 @@ pub fn resolve_route(method: &Method, path: &str) -> Result<RelayRoute, RouteErr
     if allowed { Ok(route) } else { Err(RouteError::Method { allow }) }
 }
 
-/// The path without aliases, empty segments and doubled `/v1`.
+/// The path without aliases, empty segments and a doubled `/v1`.
 pub(crate) fn normalize_path(path: &str) -> String {
     let mut segments = path.split('/').filter(|segment| !segment.is_empty()).peekable();
     let _ = segments.next_if(|first| ["claude-code", "anthropic"].contains(first));
@@ -125,8 +125,8 @@ pub(crate) fn normalize_path(path: &str) -> String {
     plain
 }
 
-/// The id that `written`, a part of the plain form of `path`, stands for. The plain form has no empty
-/// segments, so those are looked for in the path itself.
+/// Decodes the id `written`, a part of the plain form of `path`. The plain form has no empty
+/// segments, so `path` itself is searched for them.
 fn decode_model_id(path: &str, written: &str) -> Result<String, RouteError> {
     let is_whole = path.trim_end_matches('/').contains(written)
         && !path.contains("/models//")

@@ -1,8 +1,8 @@
-//! Event streams, taken apart as their bytes arrive (HTML Living Standard, "Server-sent events",
+//! Decodes event streams as their bytes arrive (HTML Living Standard, "Server-sent events",
 //! 2026-08).
 //!
-//! A decoder yields whole events and keeps the rest. What an event means is `meter`'s business;
-//! passing the bytes on is the relay's, which forwards them untouched.
+//! A decoder reports whole events and keeps the rest. [`crate::meter`] interprets the events. The
+//! relay forwards the bytes unchanged.
 
 use memchr::memchr2;
 use std::ops::Range;
@@ -10,28 +10,28 @@ use std::ops::Range;
 #[cfg(test)]
 mod tests;
 
-/// The most that is held of an event that arrives in pieces. Of a longer one only the name is
-/// kept: no event that matters comes near this size.
+/// The most bytes that are held of an event that arrives in pieces. Only the name of a longer event
+/// is kept, since no event that matters comes near this size.
 pub const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// The most that is kept of the name of an event that is dropped. Known names are shorter.
+/// The most bytes that are kept of the name of a dropped event. Known names are shorter.
 const NAME_BYTES_MAX: usize = 256;
-/// A buffer that had to grow beyond this is given back once its event is over.
+/// A buffer that had to grow beyond this is freed when its event is over.
 pub(crate) const KEPT_BUFFER_BYTES: usize = 16 * 1024;
 
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
-/// One event. It borrows from the chunk that was pushed, or from what was held before.
+/// One event. It borrows from the chunk that was pushed, or from the bytes that were held before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SseEvent<'a> {
-    /// The `event:` line; empty when there was none.
+    /// The `event:` line, or empty if there was none.
     pub name: &'a [u8],
-    /// The `data:` lines, joined by LF; empty when there was none, or when it was too long.
+    /// The `data:` lines, joined by LF. Empty if there were none or the event was too long.
     pub data: &'a [u8],
-    /// Bytes that were dropped because the event was longer than [`HELD_BYTES_MAX`].
+    /// The number of bytes that were dropped because the event was longer than [`HELD_BYTES_MAX`].
     pub dropped: usize,
 }
 
-/// What an event is, as far as metering cares.
+/// The kind of an event, as far as metering needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventKind {
     /// `message_start`
@@ -50,9 +50,9 @@ pub enum EventKind {
     ResponseDelta,
     /// `ping`
     Ping,
-    /// Another name.
+    /// Any other name.
     Other,
-    /// No name, and the data does not begin with a type: OpenAI chat chunks.
+    /// An event without a name whose data does not begin with a type: OpenAI chat chunks.
     Unnamed,
 }
 
@@ -75,8 +75,8 @@ impl EventKind {
 }
 
 impl SseEvent<'_> {
-    /// What it is: by its name, or without one (or with the standard's default, `message`) by the
-    /// `type` that its data begins with.
+    /// The kind by the event's name. Without a name, or with the standard's default `message`, the
+    /// kind by the `type` at the beginning of the data.
     pub fn kind(&self) -> EventKind {
         match self.name {
             b"" | b"message" => {
@@ -87,7 +87,7 @@ impl SseEvent<'_> {
     }
 }
 
-/// The value of `type` when it is the first key of a JSON object.
+/// The value of `type` if it is the first key of a JSON object.
 fn leading_type(data: &[u8]) -> Option<&[u8]> {
     let mut rest = data;
     for part in [&b"{"[..], b"\"type\"", b":", b"\""] {
@@ -96,20 +96,22 @@ fn leading_type(data: &[u8]) -> Option<&[u8]> {
     memchr::memchr(b'"', rest).map(|end| &rest[..end])
 }
 
-/// Takes a stream apart, however it is cut.
+/// Decodes a stream, however its bytes are cut.
 #[derive(Debug, Default)]
 pub struct SseDecoder {
-    /// The unfinished event, when it began in an earlier chunk. A line end may be any.
+    /// The bytes of the unfinished event if it began in an earlier chunk. Line ends can differ from
+    /// the original ones.
     held: Vec<u8>,
-    /// What its finished lines said; ranges count from the event's first byte.
+    /// The content of its finished lines. Ranges count from the event's first byte.
     fields: EventFields,
-    /// Where in the event the unfinished line begins.
+    /// The start of the unfinished line in the event.
     line: usize,
-    /// How much of the event was dropped; what `held` has then is the name.
+    /// The number of bytes that were dropped from the event. If there are any, `held` contains the
+    /// name.
     dropped: usize,
-    /// Whether the unfinished line has a byte that was dropped.
+    /// Whether a byte of the unfinished line was dropped.
     line_dropped: bool,
-    /// Whether the last byte was a CR, so that an LF belongs to it.
+    /// Whether the last byte was a CR, so that a following LF belongs to it.
     after_cr: bool,
     /// Whether the stream's first line is over.
     begun: bool,
@@ -119,7 +121,7 @@ pub struct SseDecoder {
 struct EventFields {
     name: Range<usize>,
     data: Option<EventData>,
-    /// The data, when it had more than one line. Kept for its allocation.
+    /// The data if it had more than one line. The buffer is kept to reuse its allocation.
     joined: Vec<u8>,
 }
 
@@ -130,7 +132,7 @@ enum EventData {
 }
 
 impl EventFields {
-    /// Takes in the line at `line` of the event's bytes.
+    /// Reads the line at `line` of the event's bytes.
     fn take_line(&mut self, event: &[u8], line: Range<usize>) {
         let bytes = &event[line.clone()];
         let value = |name: &[u8]| {
@@ -165,8 +167,9 @@ impl EventFields {
         }
     }
 
-    /// The event, unless its lines said nothing (comments, ids). One with a name and no data is
-    /// told too, other than the standard has it: the upstream did say something.
+    /// Reports the event, unless its lines have no content (comments, ids). Unlike in the standard,
+    /// an event with a name and no data is reported too, since it shows that the upstream has sent
+    /// something.
     fn emit_event(&mut self, event: &[u8], dropped: usize, on: &mut impl FnMut(SseEvent<'_>)) {
         let name = std::mem::take(&mut self.name);
         let data = self.data.take();
@@ -185,7 +188,7 @@ impl EventFields {
     }
 }
 
-/// How many bytes the line end at `at` has, and whether its LF may still come.
+/// The length of the line end at `at`, and whether its LF can still arrive.
 fn line_end(chunk: &[u8], at: usize) -> (usize, bool) {
     match (chunk[at], chunk.get(at + 1)) {
         (b'\r', Some(b'\n')) => (2, false),
@@ -200,8 +203,8 @@ impl SseDecoder {
         Self::default()
     }
 
-    /// Takes the next bytes and tells every event that they complete. Nothing is copied of an
-    /// event that lies within `chunk`.
+    /// Takes the next bytes and reports each event that they complete. An event that lies within
+    /// `chunk` is not copied.
     pub fn push(&mut self, chunk: &[u8], mut on: impl FnMut(SseEvent<'_>)) {
         let mut rest = chunk;
         if let (true, Some(first)) = (self.after_cr, rest.first()) {
@@ -218,8 +221,8 @@ impl SseDecoder {
         }
     }
 
-    /// Ends the stream: tells what an unfinished last event would be if its line and its blank
-    /// line had come. The standard drops it; whoever wants it should check that it is whole.
+    /// Ends the stream. An unfinished last event is reported as if its line end and its blank line
+    /// had arrived. The standard drops such an event, so callers should check that it is whole.
     pub fn finish(mut self, mut on: impl FnMut(SseEvent<'_>)) {
         if self.dropped == 0 {
             let end = self.held.len();
@@ -228,7 +231,7 @@ impl SseDecoder {
         self.fields.emit_event(&self.held, self.dropped, &mut on);
     }
 
-    /// The bytes of the unfinished event; which line ends they have depends on the cuts.
+    /// The bytes of the unfinished event. Its line ends depend on how the stream was cut.
     pub fn unfinished_bytes(&self) -> &[u8] {
         &self.held
     }
@@ -238,12 +241,12 @@ impl SseDecoder {
         self.held.get(self.fields.name.clone()).filter(|name| !name.is_empty())
     }
 
-    /// How much memory the unfinished event takes.
+    /// The bytes of memory that the unfinished event takes.
     pub fn held_bytes(&self) -> usize {
         self.held.capacity() + self.fields.joined.capacity()
     }
 
-    /// Drops the unfinished event but for its name, as if it had grown longer than
+    /// Drops the unfinished event except for its name, as if it had grown longer than
     /// [`HELD_BYTES_MAX`].
     pub fn drop_event(&mut self) {
         if self.dropped == 0 && !self.held.is_empty() {
@@ -253,12 +256,12 @@ impl SseDecoder {
         }
     }
 
-    /// Whether the bytes so far end inside an event (or a run of comments).
+    /// Whether the bytes so far end inside an event or a run of comments.
     pub fn is_mid_event(&self) -> bool {
         !self.held.is_empty() || self.dropped > 0
     }
 
-    /// Walks over the events of `chunk`, in which the current one begins.
+    /// Decodes the events of `chunk`. The current event begins in it.
     fn decode_events(&mut self, chunk: &[u8], on: &mut impl FnMut(SseEvent<'_>)) {
         let (mut begin, mut at) = (0, 0);
         while let Some(offset) = memchr2(b'\n', b'\r', &chunk[at..]) {
@@ -278,7 +281,7 @@ impl SseDecoder {
         self.hold_bytes(&chunk[begin..]);
     }
 
-    /// Takes up the held event again; what is left of `chunk` after its end is returned.
+    /// Continues the held event. Returns the rest of `chunk` after the event's end.
     fn continue_held<'a>(
         &mut self,
         chunk: &'a [u8],
@@ -304,7 +307,7 @@ impl SseDecoder {
         &[]
     }
 
-    /// Ends the held line; whether it was blank.
+    /// Ends the held line. Returns whether it was blank.
     fn end_held_line(&mut self) -> bool {
         if self.dropped > 0 {
             return !std::mem::take(&mut self.line_dropped);
@@ -319,13 +322,14 @@ impl SseDecoder {
         start == end
     }
 
-    /// Where the text of a finished line begins: after the byte order mark, on the first line.
+    /// The position at which the text of a finished line begins: on the first line after the byte
+    /// order mark.
     fn line_start(&mut self, line: usize, has_mark: bool) -> usize {
         let is_first = !std::mem::replace(&mut self.begun, true);
         if is_first && has_mark { BOM.len() } else { line }
     }
 
-    /// Keeps more of the unfinished event, or drops it when it gets too long.
+    /// Holds more of the unfinished event, or drops it if it gets too long.
     fn hold_bytes(&mut self, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
@@ -343,7 +347,7 @@ impl SseDecoder {
         self.dropped += bytes.len();
     }
 
-    /// Keeps of an event that is dropped what its bytes so far name it.
+    /// Keeps the name of a dropped event, as far as its bytes have arrived.
     fn keep_name(&mut self, event: &[u8]) {
         let name = event.get(self.fields.name.clone()).unwrap_or_default();
         let name = name.get(..NAME_BYTES_MAX).unwrap_or(name).to_vec();

@@ -1,47 +1,55 @@
-//! A client of one dialect, an upstream of another: requests, answers, streams and errors, said
-//! again. Bytes in, bytes out; no I/O, no clock.
+//! Translates requests, answers, streams and errors between a client and an upstream that speak
+//! different protocols. It works on bytes, does no I/O and reads no clock.
 //!
-//! # How it is used
+//! # Usage
 //!
 //! ```
-//! # use baton_wire::translate::{Client, MaxTokens, Options, Speaks, Translation};
+//! # use baton_wire::translate::{ClientApi, ProtocolPair, TranslationOptions, UpstreamProtocol};
 //! # let body = br#"{"model":"claude-opus-5-5","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#;
 //! # let (chunk, from_upstream) = (&b"data: [DONE]\n\n"[..], &b"{}"[..]);
-//! // Same dialect on both sides: `None`, and bytes pass as they are.
-//! let translation = Translation::between(Client::Messages, Speaks::Chat).expect("they differ");
-//! let options = Options { created: 1_795_000_000, ..Options::new("gpt-5.5", "req_1") };
-//! let translated = translation.request(body, &options)?; // else a 400 with the error's words
-//! // Send `translated.body` to `translated.path`; log `translated.dropped` for debugging.
+//! // `None` means that both sides speak the same protocol, and bytes pass unchanged.
+//! let (client, upstream) = (ClientApi::Messages, UpstreamProtocol::Chat);
+//! let pair = ProtocolPair::between(client, upstream).expect("they differ");
+//! let options = TranslationOptions {
+//!     created: 1_795_000_000,
+//!     ..TranslationOptions::new("gpt-5.5", "req_1")
+//! };
+//! let translated = pair.translate_request(body, &options)?; // answer an error with 400
+//! // Send `translated.body` to `translated.path`. Log `translated.dropped` for debugging.
 //! let asked = translated.asked; // lives as long as the exchange
 //!
-//! // The answer is an event stream: meter the upstream's bytes, then translate them.
-//! let mut stream = asked.stream();
+//! // If the answer is an event stream, meter the upstream's bytes and then translate them.
+//! let mut stream = asked.stream_translator();
 //! let mut to_client = Vec::new();
 //! stream.push(chunk, &mut to_client);
 //! if !stream.is_over() && !stream.finish(&mut to_client) {
 //!     stream.fail("api_error", "The upstream broke off.", &mut to_client);
 //! }
-//! // Or it is whole, or an error:
-//! let whole = asked.response(from_upstream);
-//! let error = asked.error(429, from_upstream); // the status is the upstream's
-//! # Ok::<(), baton_wire::translate::Untranslatable>(())
+//! // Answers without a stream, and errors:
+//! let whole = asked.translate_response(from_upstream);
+//! let error = asked.translate_error(429, from_upstream); // 429 is the upstream's status
+//! # Ok::<(), baton_wire::translate::TranslationError>(())
 //! ```
 //!
-//! * **Usage** is read by [`crate::meter`] from the *upstream's* bytes, never from ours.
-//! * **Models**: `TranslationOptions::model` goes upstream, the client hears the name that it asked for.
-//! * **Comments** of an upstream tell nothing and yield nothing: whoever relays keeps the client
-//!   alive itself. A `ping` becomes a `ping` event or a comment, as the client knows it.
-//! * **Headers** are not known here. A translated body is JSON or `text/event-stream`, always
-//!   identity-encoded; the client's `anthropic-*` headers mean nothing to a chat upstream.
-//! * **Bedrock** speaks Messages: `UpstreamProtocol::Messages` with the model moved by its own code, and
-//!   `TranslationOptions::caches_prompts` off where top-level cache control is not known.
+//! * **Usage**: [`crate::meter`] reads it from the *upstream's* bytes, never from translated ones.
+//! * **Models**: the upstream receives `TranslationOptions::model`. The client sees the name that
+//!   it sent.
+//! * **Comments** of an upstream are ignored and produce no output, so the caller has to keep the
+//!   client's connection alive. A `ping` becomes a `ping` event or a comment, depending on the
+//!   client's protocol.
+//! * **Headers** are not handled here. A translated body is JSON or `text/event-stream` and always
+//!   identity-encoded. The client's `anthropic-*` headers mean nothing to a chat upstream.
+//! * **Bedrock** speaks Messages: use `UpstreamProtocol::Messages`. The [`crate::bedrock`] module
+//!   moves the model, and `TranslationOptions::caches_prompts` is off where top-level cache control
+//!   is not known.
 //!
-//! # How it is made
+//! # Implementation
 //!
-//! Each dialect has a module with one file a direction: `ask_in`, `ask_out`, `answer_in`,
-//! `answer_out`. Between them stand a request and an answer in nobody's words ([`neutral_request`],
-//! [`neutral_response`]), so two readers and three writers make four pairs, and a stream is put together by
-//! the same steps as a whole body. A Responses upstream would be one more pair of files.
+//! Each protocol has a module with one file for each direction: `read_request`, `write_request`,
+//! `read_response` and `write_response`. Between them stand a neutral request ([`neutral_request`])
+//! and a neutral answer ([`neutral_response`]). Two readers and three writers therefore make four
+//! pairs, and streams and whole bodies are put together by the same steps. A Responses upstream
+//! would need one more pair of files.
 
 mod chat;
 mod error;
@@ -62,28 +70,28 @@ use neutral_request::ToolAliases;
 use neutral_response::NeutralResponse;
 use thiserror::Error;
 
-/// What a client speaks.
+/// The protocol that a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ClientApi {
-    /// Anthropic's Messages.
+    /// Anthropic Messages.
     Messages,
-    /// OpenAI's Chat Completions.
+    /// OpenAI Chat Completions.
     Chat,
-    /// OpenAI's Responses.
+    /// OpenAI Responses.
     Responses,
 }
 
-/// What an upstream speaks, as far as we translate for it.
+/// The protocol that an upstream speaks, among those that can be translated to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum UpstreamProtocol {
-    /// Anthropic's Messages.
+    /// Anthropic Messages.
     Messages,
-    /// OpenAI's Chat Completions, as many vendors have it.
+    /// OpenAI Chat Completions, as many vendors implement it.
     Chat,
 }
 
 impl UpstreamProtocol {
-    /// The longest name of a tool (references of both APIs, 2026-11).
+    /// The longest name of a tool, in bytes (references of both APIs, 2026-11).
     fn tool_name_max(self) -> usize {
         match self {
             Self::Messages => 128,
@@ -92,47 +100,49 @@ impl UpstreamProtocol {
     }
 }
 
-/// A pair of dialects that differ.
+/// A client protocol and a different upstream protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ProtocolPair {
     client: ClientApi,
     upstream: UpstreamProtocol,
 }
 
-/// Which field bounds the answer's length.
+/// The field that bounds the answer's length.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum MaxTokensField {
-    /// `max_tokens`: what most vendors know.
+    /// `max_tokens`, which most vendors know.
     #[default]
     Plain,
-    /// `max_completion_tokens`: what OpenAI's reasoning models demand.
+    /// `max_completion_tokens`, which OpenAI's reasoning models require.
     Completion,
 }
 
-/// What the account and the moment add to a request.
+/// What the account and the current time add to a request.
 #[derive(Debug, Clone)]
 pub struct TranslationOptions<'a> {
-    /// The model to ask the upstream for.
+    /// The model that the upstream is asked for.
     pub model: &'a str,
-    /// The request's id: an error names it, and an answer without an id of its own takes it.
+    /// The request's id. Errors contain it, and an answer without an id gets it.
     pub id: &'a str,
-    /// Now, in Unix seconds: OpenAI's answers carry it.
+    /// The current time in Unix seconds, for OpenAI's answers.
     pub created: u64,
     /// The field that bounds the answer of a chat upstream.
     pub max_tokens: MaxTokensField,
-    /// The most that the model may be asked to answer with; a client's larger wish is cut to it.
+    /// The highest number of output tokens that the model accepts. A client's larger value is cut
+    /// to it.
     pub output_tokens_max: Option<u64>,
-    /// Whether a chat upstream's model takes `reasoning_effort`.
+    /// Whether a chat upstream's model accepts `reasoning_effort`.
     pub takes_effort: bool,
-    /// Whether a chat upstream takes earlier thinking back, as `reasoning_content`.
+    /// Whether a chat upstream accepts earlier thinking, as `reasoning_content`.
     pub takes_reasoning: bool,
-    /// Whether a Messages upstream shall cache what it can, as OpenAI's do unasked: top-level
-    /// `cache_control` (platform.claude.com, "Prompt caching", automatic caching, 2026-11).
+    /// Whether a Messages upstream is asked to cache the prompt, which OpenAI's upstreams do by
+    /// default. The request then has a top-level `cache_control` (platform.claude.com, "Prompt
+    /// caching", automatic caching, 2026-11).
     pub caches_prompts: bool,
 }
 
 impl<'a> TranslationOptions<'a> {
-    /// What suits most upstreams: effort is told, earlier thinking is not, prompts are cached.
+    /// Options for most upstreams: they receive effort but no earlier thinking, and cache prompts.
     pub fn new(model: &'a str, id: &'a str) -> Self {
         Self {
             model,
@@ -147,56 +157,57 @@ impl<'a> TranslationOptions<'a> {
     }
 }
 
-/// A request in the upstream's words.
+/// A request in the upstream's protocol.
 #[derive(Debug)]
 pub struct TranslatedRequest {
     /// The body, as JSON.
     pub body: Vec<u8>,
-    /// Where it goes, without the account's base.
+    /// The path, without the base of the account's address.
     pub path: &'static str,
-    /// Fields that found no place, as `tools[].cache_control`: names only, never values.
+    /// Fields that the upstream does not support, as `tools[].cache_control`: only names, never
+    /// values.
     pub dropped: Vec<String>,
-    /// What the answer needs to know of the request.
+    /// What translating the answer needs to know of the request.
     pub asked: ResponseContext,
 }
 
-/// Why a request cannot be put in the upstream's words. The text is for the client, as a 400.
+/// Why a request cannot be translated. The text is for the client, as a 400.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TranslationError {
-    /// The body is no JSON object.
+    /// The body is not a JSON object.
     #[error("the request body is not a JSON object")]
     NotAnObject,
-    /// `model` is no string.
+    /// `model` is not a string.
     #[error("model: a string is required")]
     NoModel,
-    /// There is no conversation, or it is not a list of messages.
+    /// The conversation is missing, or is not a list of messages.
     #[error("a conversation is required: a list, as `messages` or `input`")]
     NoMessages,
-    /// Arrays and objects inside each other.
+    /// Arrays and objects are nested too deeply.
     #[error(
         "the request body is nested too deeply for this model: at most {} levels are accepted",
         json_reader::DEPTH_MAX
     )]
     TooDeep,
-    /// Arrays and objects, in all.
+    /// The body has too many arrays and objects in total.
     #[error(
         "the request body has too many arrays and objects for this model: at most \
          {CONTAINERS_MAX} are accepted"
     )]
     ManyContainers,
-    /// Content blocks or tools inside each other.
+    /// Content blocks or tools are nested too deeply.
     #[error(
         "content blocks or tools are nested too deeply for this model: at most {} inside each \
          other are accepted",
         json_reader::NESTED_CONTENT_MAX
     )]
     NestedContent,
-    /// The upstream has nothing like it, and the answer would mean something else without.
+    /// The upstream does not support the field, and without it the answer would be different.
     #[error("{name}: {advice}")]
     Field {
         /// The field.
         name: &'static str,
-        /// What to do in its place.
+        /// What to do instead.
         advice: &'static str,
     },
 }
@@ -207,12 +218,12 @@ impl TranslationError {
     }
 }
 
-/// The upstream's answer is none in its dialect.
+/// The upstream's answer does not follow its protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the upstream's answer is not one in its dialect")]
 pub struct InvalidResponse;
 
-/// What an answer must know of its request.
+/// What translating an answer needs to know of its request.
 #[derive(Debug, Clone)]
 pub struct ResponseContext {
     translation: ProtocolPair,
@@ -227,7 +238,7 @@ pub struct ResponseContext {
 }
 
 impl ProtocolPair {
-    /// The translation between two dialects; `None` when they are the same.
+    /// The pair of two protocols, or `None` if they are the same.
     pub fn between(client: ClientApi, upstream: UpstreamProtocol) -> Option<Self> {
         let same = matches!(
             (client, upstream),
@@ -237,10 +248,10 @@ impl ProtocolPair {
         (!same).then_some(Self { client, upstream })
     }
 
-    /// Puts a request in the upstream's words.
+    /// Translates a request for the upstream.
     ///
     /// # Errors
-    /// When the body is no request, or asks for what the upstream has nothing like.
+    /// The body is not a request, or asks for something that the upstream does not support.
     pub fn translate_request(
         self,
         body: &[u8],
@@ -288,10 +299,10 @@ impl ProtocolPair {
 }
 
 impl ResponseContext {
-    /// Puts a whole answer in the client's words.
+    /// Translates a whole answer for the client.
     ///
     /// # Errors
-    /// When the body is no answer in the upstream's dialect; it may be an error or HTML.
+    /// The body is not an answer in the upstream's protocol; it can be an error or HTML.
     pub fn translate_response(&self, body: &[u8]) -> Result<Vec<u8>, InvalidResponse> {
         let text = std::str::from_utf8(body).map_err(|_| InvalidResponse)?;
         let mut answer = NeutralResponse::default();
@@ -314,9 +325,9 @@ impl ResponseContext {
         })
     }
 
-    /// Puts an error in the client's words: its text as it is, its type as the client knows it.
-    /// The status stays the upstream's. OpenAI's dialects have their errors in common, so those
-    /// pass as they are.
+    /// Translates an error for the client. Its text stays, and its type becomes one that the client
+    /// knows. The client gets the upstream's status. OpenAI's protocols share their error format,
+    /// so an error passes unchanged between them.
     pub fn translate_error(&self, status: u16, body: &[u8]) -> Vec<u8> {
         let ProtocolPair { client, upstream } = self.translation;
         if (client, upstream) == (ClientApi::Responses, UpstreamProtocol::Chat)
@@ -337,7 +348,7 @@ impl ResponseContext {
         self.aliases.get(tool).map_or(tool, |alias| &alias.name)
     }
 
-    /// Whether the client takes a tool's arguments as free text.
+    /// Whether the client expects a tool's arguments as free text.
     fn is_freeform(&self, tool: &str) -> bool {
         self.aliases.get(tool).is_some_and(|alias| alias.freeform)
     }

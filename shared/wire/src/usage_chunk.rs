@@ -1,7 +1,7 @@
-//! The last chunk of a streamed chat completion, which tells the usage: asked for in the client's
-//! stead, and taken out again if the client has not asked.
+//! The last chunk of a streamed chat completion, which contains the usage. The relay requests it
+//! for the client, and removes it again if the client has not asked for it.
 //!
-//! Every other byte stays, in requests and in streams. What usage means is `meter`'s business.
+//! All other bytes stay, in requests and in streams. [`crate::meter`] reads the usage.
 
 use crate::json::{self, JsonValue, is_json};
 use crate::sse::SseDecoder;
@@ -11,11 +11,11 @@ use serde::de::IgnoredAny;
 use std::fmt::Write as _;
 use std::ops::Range;
 
-/// An event that grows longer than this is no usage chunk and is passed on as it comes.
+/// An event that grows longer than this is not a usage chunk and is passed on as it arrives.
 const EVENT_BYTES_MAX: usize = 64 * 1024;
 
-/// A request for a streamed chat completion with its usage asked for; `None` when it asks already,
-/// or is no JSON object.
+/// Adds the request for usage to a streamed chat completion. `None` if the body has it already or
+/// is not a JSON object.
 pub fn ask_for_usage(body: &Bytes) -> Option<Bytes> {
     const ASKED: &str = r#""include_usage":true"#;
     let mut options = None;
@@ -40,7 +40,7 @@ pub fn ask_for_usage(body: &Bytes) -> Option<Bytes> {
             match (&*name, value.raw()) {
                 ("include_usage", "true") => return None,
                 ("include_usage", _) => {}
-                // However the name was written, it is written plainly again.
+                // The name is written without unnecessary escapes, however the client wrote it.
                 (name, raw) => {
                     let _ = write!(changed, ",{}:{raw}", serde_json::Value::from(name));
                 }
@@ -56,20 +56,21 @@ fn splice(body: &[u8], span: Range<usize>, with: &str) -> Bytes {
     [before.unwrap_or_default(), with.as_bytes(), after.unwrap_or_default()].concat().into()
 }
 
-/// Takes the usage chunk out of a stream, however it is cut. What it yields is whole events.
+/// Removes the usage chunk from a stream, however its bytes are cut. The output consists of whole
+/// events, except that events longer than [`EVENT_BYTES_MAX`] pass as they arrive.
 #[derive(Debug, Default)]
 pub struct UsageChunkFilter {
     held: BytesMut,
-    /// The line that is being read has nothing in it yet.
+    /// Whether the current line is still empty.
     is_blank: bool,
-    /// The last byte was a carriage return, whose line feed may follow.
+    /// Whether the last byte was a carriage return, which a line feed can follow.
     after_return: bool,
-    /// The event is too long to be one: it passes as it comes.
+    /// Whether the event is too long to be a usage chunk and passes as it arrives.
     passes: bool,
 }
 
 impl UsageChunkFilter {
-    /// Takes the upstream's next bytes; what the client gets for them.
+    /// Takes the upstream's next bytes. Returns the bytes for the client.
     pub fn push(&mut self, chunk: &[u8]) -> Bytes {
         let mut out = BytesMut::with_capacity(chunk.len() + self.held.len());
         let mut rest = chunk;
@@ -88,8 +89,8 @@ impl UsageChunkFilter {
         out.freeze()
     }
 
-    /// What is left when the stream is over: a last event whose blank line is missing, which it
-    /// then gets. Half an event is nothing.
+    /// Ends the stream and returns the rest: a last event without its blank line, which is then
+    /// added. Half an event is dropped.
     pub fn finish(&mut self) -> Bytes {
         let mut event = self.held.split();
         if self.passes {
@@ -102,7 +103,7 @@ impl UsageChunkFilter {
         event.freeze()
     }
 
-    /// Whether the client has the beginning of an event.
+    /// Whether the client has received the beginning of an event but not its end.
     pub fn is_mid_event(&self) -> bool {
         self.passes
     }
@@ -115,7 +116,7 @@ impl UsageChunkFilter {
         self.passes = false;
     }
 
-    /// Where the event ends in `bytes`: after its blank line.
+    /// The position after the event's blank line in `bytes`.
     fn find_event_end(&mut self, bytes: &[u8]) -> Option<usize> {
         for (at, byte) in bytes.iter().enumerate() {
             let is_second_half = self.after_return && *byte == b'\n';
@@ -133,7 +134,7 @@ impl UsageChunkFilter {
     }
 }
 
-/// Whether an event's data, cut or not, is a whole chunk or the end mark.
+/// Whether an event's data is a whole chunk or the end mark, even if the event was cut.
 fn is_complete_chunk(event: &[u8]) -> bool {
     any_data_line(event, |data| data == b"[DONE]" || is_json(data))
 }
@@ -225,7 +226,8 @@ mod tests {
             }
             out.extend_from_slice(&filter.finish());
             let (out, expect) = (String::from_utf8(out).unwrap(), whole(&|kind| kind != 0));
-            // The feed of a `\r\n` that ends a dropped event may go or stay; it is no line.
+            // The line feed of a `\r\n` that ends a dropped event can stay or go, because it is not
+            // a line.
             if line == "\r\n" {
                 prop_assert_eq!(out.replace(['\r', '\n'], ""), expect.replace(['\r', '\n'], ""));
             } else {

@@ -1,16 +1,17 @@
-//! Which betas Bedrock knows, and what goes with those that it does not.
+//! The betas that Bedrock knows, and the body fields that belong to the others.
 //!
 //! Bedrock refuses a whole request for one beta that it does not know (`invalid beta flag`), and
-//! for a body field whose beta is not there (`Extra inputs are not permitted`): both go, or none.
+//! for a body field without its beta (`Extra inputs are not permitted`). A beta and its fields are
+//! therefore sent or dropped together.
 
-/// A beta that there is something to say of. One that is not listed is not known to Bedrock and
-/// has no field of its own.
+/// A beta that needs special treatment. Bedrock does not know a beta that is not listed, and such a
+/// beta has no fields.
 struct BetaMapping {
-    /// As `anthropic-beta` names it.
+    /// The name in `anthropic-beta`.
     name: &'static str,
-    /// As Bedrock names it, if it knows it.
+    /// Bedrock's name, if it knows the beta.
     there: Option<&'static str>,
-    /// The body's fields that mean nothing without it.
+    /// The body's fields that need this beta.
     fields: &'static [&'static str],
 }
 
@@ -23,7 +24,7 @@ const fn unsupported_beta(name: &'static str, fields: &'static [&'static str]) -
 }
 
 /// From Bedrock's user guide ("`anthropic_beta`"), the reports of refused flags at the clients'
-/// trackers, and what Claude Code 2.1.330 itself sends to Bedrock; 2026-11-23.
+/// trackers, and the betas that Claude Code 2.1.330 itself sends to Bedrock; 2026-11-23.
 const BETAS: [BetaMapping; 26] = [
     supported_beta("compact-2026-01-12"),
     supported_beta("computer-use-2024-10-22"),
@@ -44,7 +45,7 @@ const BETAS: [BetaMapping; 26] = [
     supported_beta("token-efficient-tools-2025-02-19"),
     supported_beta("tool-examples-2025-10-29"),
     supported_beta("tool-search-tool-2025-10-19"),
-    // The same under its older name.
+    // An older name of the beta above.
     BetaMapping {
         name: "advanced-tool-use-2025-11-20",
         there: Some("tool-search-tool-2025-10-19"),
@@ -58,19 +59,20 @@ const BETAS: [BetaMapping; 26] = [
     unsupported_beta("structured-outputs-2025-11-13", &["output_format"]),
 ];
 
-/// A hint of the Messages API that needs no beta and that Bedrock refuses: its own is a header.
+/// Fields of the Messages API that need no beta and that Bedrock refuses. Bedrock has a header
+/// instead.
 const REFUSED: [&str; 1] = ["service_tier"];
 
-/// What becomes of a request's betas.
+/// A request's betas and fields, sorted by whether Bedrock supports them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct SupportedBetas {
-    /// What Bedrock is told, each once, in the order asked.
+    /// The betas for Bedrock, each once, in the client's order.
     pub(super) kept: Vec<String>,
-    /// The body's fields that go with what was dropped.
+    /// The body's fields that belong to dropped betas.
     pub(super) fields: Vec<&'static str>,
 }
 
-/// Sorts betas as they were asked for.
+/// Sorts betas in the client's order.
 pub(super) fn sort_betas<'a>(asked: impl Iterator<Item = &'a str>) -> SupportedBetas {
     let mut sorted = SupportedBetas { kept: Vec::new(), fields: REFUSED.to_vec() };
     for name in asked.map(str::trim) {

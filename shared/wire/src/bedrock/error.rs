@@ -1,14 +1,14 @@
-//! Bedrock's errors in the Messages API's words.
+//! Converts Bedrock's errors to those of the Messages API.
 //!
-//! Clients recover by status, type and wording, and accounts are judged by the same: what Bedrock
-//! says is turned into what Anthropic would have said. Exceptions and their statuses: Bedrock API
-//! reference (`InvokeModel`, `ResponseStream`), 2026-11.
+//! Clients recover by status, type and wording, and accounts are judged by the same. Bedrock's
+//! errors are therefore converted to what Anthropic would have sent. Exceptions and their statuses:
+//! Bedrock API reference (`InvokeModel`, `ResponseStream`), 2026-11.
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
 
-/// An error as the Messages API tells it.
+/// An error in the form of the Messages API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessagesError {
     /// The HTTP status.
@@ -21,8 +21,8 @@ pub struct MessagesError {
 
 type ExceptionMapping = (&'static str, u16, &'static str);
 
-/// Amazon tells a credential that it does not take with 403; it is told apart from a model that the
-/// account may not use.
+/// Exceptions with their status and type in the Messages API. Amazon answers with 403 if it refuses
+/// a credential, which must be distinguished from a model that the account is not allowed to use.
 const EXCEPTIONS: [ExceptionMapping; 15] = [
     ("ValidationException", 400, "invalid_request_error"),
     ("ServiceQuotaExceededException", 429, "rate_limit_error"),
@@ -41,7 +41,7 @@ const EXCEPTIONS: [ExceptionMapping; 15] = [
     ("InternalFailure", 500, "api_error"),
 ];
 
-/// The model's own status, inside a `Model…ErrorException` or where no exception is named.
+/// Converts the model's own status, inside a `Model…ErrorException` or where no exception is named.
 fn map_model_status(status: u16) -> (u16, &'static str) {
     match status {
         400 | 422 => (400, "invalid_request_error"),
@@ -69,9 +69,9 @@ struct ExceptionBody {
     original_message: Option<String>,
 }
 
-/// What an error means: an answer's `status`, its exception (`x-amzn-errortype`, or a frame's
-/// `:exception-type`) and body. `None` if the body says it in the Messages API's words already,
-/// as newer models' do.
+/// Converts an error from an answer's `status`, its exception (`x-amzn-errortype`, or a frame's
+/// `:exception-type`) and its body. `None` if the body already has the form of the Messages API, as
+/// newer models' errors do.
 pub fn to_messages_error(
     status: u16,
     exception: Option<&str>,
@@ -92,8 +92,8 @@ pub fn to_messages_error(
     Some(MessagesError { status, kind, message: normalize_message(&message) })
 }
 
-/// Without Bedrock's preamble. A prompt that is too long is told in the words on which clients
-/// shorten the conversation (facts: clients).
+/// Removes Bedrock's preamble. If a prompt is too long, the message gets the words at which clients
+/// shorten the conversation.
 fn normalize_message(message: &str) -> String {
     let bare = message.strip_prefix("The model returned the following errors:");
     let bare = bare.unwrap_or(message).trim();
@@ -107,7 +107,7 @@ fn normalize_message(message: &str) -> String {
 }
 
 impl MessagesError {
-    /// As an answer's body.
+    /// The error as an answer's body.
     pub fn to_body(&self) -> Bytes {
         let error = json!({"type": self.kind, "message": self.message});
         json!({"type": "error", "error": error}).to_string().into()

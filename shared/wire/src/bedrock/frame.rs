@@ -1,4 +1,4 @@
-//! The binary frames of an AWS event stream, taken apart as their bytes arrive, and made.
+//! Decodes the binary frames of an AWS event stream as their bytes arrive, and encodes them.
 
 use crate::sse::KEPT_BUFFER_BYTES;
 use aws_smithy_eventstream::frame::{DecodedFrame, MessageFrameDecoder, write_message_to};
@@ -9,22 +9,22 @@ use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use std::borrow::Cow;
 
-/// Frames may have 24 MiB (Amazon event stream encoding); a longer one is no frame.
+/// The longest frame, 24 MiB (Amazon event stream encoding). Longer data is not a frame.
 const FRAME_BYTES_MAX: usize = 24 << 20;
 
-/// The bytes are no event stream, or not the one that was sent.
+/// The bytes are not an event stream, or were damaged on the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the upstream's event stream is broken")]
 pub struct FrameError;
 
-/// What a frame says.
+/// The content of a frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Frame {
     /// An event of the Messages API, as JSON.
     Event(Vec<u8>),
-    /// The stream is over: the exception's name and its JSON.
+    /// The stream has ended with an exception. The values are its name and its JSON.
     Exception(String, Bytes),
-    /// Something that is not for us.
+    /// A frame that the relay does not need.
     Other,
 }
 
@@ -32,7 +32,7 @@ pub(super) enum Frame {
 pub(super) struct FrameDecoder {
     frames: MessageFrameDecoder,
     held: BytesMut,
-    /// The largest that the buffer was since it was last given back.
+    /// The largest size of the buffer since it was last freed.
     buffer_bytes: usize,
     is_mid: bool,
 }
@@ -44,7 +44,7 @@ struct PayloadPart<'a> {
 }
 
 impl FrameDecoder {
-    /// Takes the next bytes and tells every frame that they complete.
+    /// Takes the next bytes and reports each frame that they complete.
     pub(super) fn push(
         &mut self,
         chunk: &[u8],
@@ -71,7 +71,7 @@ impl FrameDecoder {
         if self.held.len() > FRAME_BYTES_MAX { Err(FrameError) } else { Ok(()) }
     }
 
-    /// How much memory the unfinished frame takes.
+    /// The bytes of memory that the unfinished frame takes.
     pub(super) fn held_bytes(&self) -> usize {
         self.buffer_bytes
     }
@@ -100,7 +100,7 @@ impl Frame {
                 let name = header(":exception-type").unwrap_or_default();
                 Ok(Self::Exception(name, message.payload().clone()))
             }
-            // An error that the service's model does not know: it is in the headers.
+            // An error that the service's model does not list. It is in the headers.
             _ => {
                 let code = header(":error-code").unwrap_or_default();
                 let said = serde_json::json!({"message": header(":error-message")});
@@ -121,7 +121,7 @@ pub(super) fn encode_event_frame(json: &[u8]) -> Vec<u8> {
         .add_header(header(":content-type", "application/json"))
         .add_header(header(":message-type", "event"));
     let mut frame = Vec::new();
-    // Fails on headers that are too long, which these are not.
+    // This fails only for headers that are too long, which these are not.
     let _written = write_message_to(&message, &mut frame);
     frame
 }
@@ -160,7 +160,8 @@ mod tests {
             bad[at] ^= 1;
             match read(&bad, bad.len()) {
                 Err(FrameError) => {}
-                // A longer frame is announced; the sum over the announcement is told before.
+                // The flipped bit announces a longer frame. The prelude's checksum is verified
+                // later.
                 Ok((frames, is_mid)) => assert!(frames.is_empty() && is_mid && at < 12, "{at}"),
             }
         }

@@ -1,6 +1,6 @@
-//! Headers of `InvokeModel` about the request: which go upstream, and which cost more than the list
-//! price (API reference, `InvokeModel` and `InvokeModelWithResponseStream`; user guide, "Service
-//! tiers" and "Latency-optimized inference"; 2026-11).
+//! Request headers of `InvokeModel`: those that are sent upstream, and those that cost more than
+//! the list price (API reference, `InvokeModel` and `InvokeModelWithResponseStream`; user guide,
+//! "Service tiers" and "Latency-optimized inference"; 2026-11).
 
 use baton_domain::cost_factors::UnboundedField;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -13,8 +13,8 @@ const GUARDRAILS: [HeaderName; 2] = [
     HeaderName::from_static("x-amzn-bedrock-guardrailversion"),
 ];
 
-/// Adds the headers of a Bedrock client that go to Bedrock. Others could have it answer in another
-/// form, or mean what Amazon has not documented yet.
+/// Adds the headers of a Bedrock client that are sent to Bedrock. Other headers could change the
+/// form of its answer, or have effects that Amazon has not documented yet.
 pub fn add_request_headers(headers: &mut HeaderMap, clients: &HeaderMap) {
     for name in [TIER, LATENCY, TRACE].into_iter().chain(GUARDRAILS) {
         for value in clients.get_all(&name) {
@@ -23,7 +23,7 @@ pub fn add_request_headers(headers: &mut HeaderMap, clients: &HeaderMap) {
     }
 }
 
-/// The first header of a Bedrock client that makes a call dearer than its list price.
+/// The first header of a Bedrock client that makes a call more expensive than its list price.
 pub fn unpriced_header(clients: &HeaderMap) -> Option<UnboundedField> {
     let is_priced = |value: &HeaderValue, known: &[&[u8]]| known.contains(&value.as_bytes());
     let lacks = |name: &HeaderName, known: &[&[u8]]| {
@@ -36,8 +36,8 @@ pub fn unpriced_header(clients: &HeaderMap) -> Option<UnboundedField> {
     Some(UnboundedField { field: name.as_str().to_owned(), advice })
 }
 
-/// The header by which a Bedrock client has its call watched by a guardrail, if it has one. No other
-/// upstream knows guardrails.
+/// The header by which a Bedrock client asks for a guardrail, if there is one. No other upstream
+/// has guardrails.
 pub fn guardrail(clients: &HeaderMap) -> Option<HeaderName> {
     GUARDRAILS.into_iter().find(|name| clients.contains_key(name))
 }

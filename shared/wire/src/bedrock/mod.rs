@@ -1,8 +1,8 @@
-//! Amazon Bedrock's `InvokeModel` as Claude speaks it: the Messages API with another address,
-//! other places for model, version and betas, and binary frames instead of an event stream.
+//! Amazon Bedrock's `InvokeModel` for Claude models. It is the Messages API with another address,
+//! other places for model, version and betas, and binary frames instead of server-sent events.
 //!
-//! Shapes from the Bedrock API reference and the Claude-on-Bedrock page, 2026-11. Signing is
-//! `cloud`'s business; which of two forms a client and an account speak is the relay's.
+//! Formats from the Bedrock API reference and the Claude-on-Bedrock page, 2026-11. The `cloud`
+//! crate signs requests. The relay decides which of the two forms the client and the account speak.
 
 use crate::model_path::{ModelIdError, check_id, encode_bedrock_segment};
 
@@ -25,13 +25,13 @@ pub use stream::{
     FramesToSse, PING, SseToFrames, count_result_from_bedrock, count_result_to_bedrock,
 };
 
-/// The type of a framed answer.
+/// The content type of an answer in frames.
 pub const EVENT_STREAM: &str = "application/vnd.amazon.eventstream";
 
-/// What is asked of a model.
+/// An operation on a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BedrockAction {
-    /// `InvokeModel`: an answer in one piece.
+    /// `InvokeModel`: an answer without a stream.
     Invoke,
     /// `InvokeModelWithResponseStream`
     Stream,
@@ -56,10 +56,10 @@ impl BedrockAction {
     }
 }
 
-/// The path of an action on a model.
+/// The path of an action on a model. The id can come from the client or from the account's mapping.
 ///
 /// # Errors
-/// The id is none that a path may hold: it may be a client's, or what an account maps to.
+/// The id is not allowed in a path.
 pub fn build_path(model: &str, action: BedrockAction) -> Result<String, ModelIdError> {
     check_id(model)?;
     let end = BedrockAction::ALL.into_iter().find(|(one, _)| *one == action).map(|(_, end)| end);

@@ -1,11 +1,11 @@
-//! A JSON object taken apart at its top level and put together again with some fields gone and
-//! some before it. What stays, stays byte for byte.
+//! Splits a JSON object at its top level and writes it again without some fields and with others in
+//! front. The bytes of the remaining fields do not change.
 
 use crate::json::{self, JsonError};
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// The object's text and where its fields are.
+/// The object's text and the positions of its fields.
 pub(super) struct RawObject<'a> {
     text: &'a [u8],
     fields: Vec<(Cow<'a, str>, Range<usize>)>,
@@ -15,7 +15,7 @@ impl<'a> RawObject<'a> {
     /// Reads an object, by the rules for the body of a request.
     ///
     /// # Errors
-    /// It is something else, nested too deeply, or has a field twice.
+    /// The text is not an object, is nested too deeply, or has a field twice.
     pub(super) fn parse(text: &'a [u8]) -> Result<Self, JsonError> {
         let mut fields = Vec::new();
         json::for_each_field(text, |name, span| {
@@ -31,8 +31,8 @@ impl<'a> RawObject<'a> {
         self.text.get(span.clone())
     }
 
-    /// The object without the fields that `drops` names, and with `before` (fields as they are
-    /// written, without a comma around them) in front.
+    /// Writes the object without the fields for which `drops` returns true, and with `before`
+    /// (fields as JSON, without a comma around them) in front.
     pub(super) fn rewrite_fields(&self, before: &str, drops: impl Fn(&str) -> bool) -> Vec<u8> {
         let open = self.text.iter().position(|byte| *byte == b'{').map_or(0, |at| at + 1);
         let mut changed = Vec::with_capacity(self.text.len() + before.len() + 1);

@@ -1,5 +1,5 @@
-//! A Messages request as `InvokeModel` takes it, and the other way round. Fields that stay, stay
-//! byte for byte.
+//! Converts requests between the Messages API and `InvokeModel`, in both directions. The bytes of
+//! the remaining fields do not change.
 
 use super::betas::sort_betas;
 use super::raw_object::RawObject;
@@ -10,22 +10,23 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::borrow::Cow;
 
-/// Bedrock's name of the dialect.
+/// Bedrock's version field of the Messages format.
 const VERSION: &str = r#""anthropic_version":"bedrock-2023-05-31""#;
 
-/// The body is not what the route takes. The text is for the client.
+/// Why a body does not fit the route. The text is for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BedrockBodyError {
-    /// Not JSON, or not an object.
+    /// The body is not JSON, or not an object.
     #[error("the request body must be a JSON object")]
     NotAnObject,
-    /// `CountTokens` without the request that it is about.
+    /// A `CountTokens` body without the request to be counted.
     #[error("input.invokeModel.body: a base64 text of an InvokeModel body is required")]
     NothingToCount,
 }
 
-/// A Messages request's body for `InvokeModel`. `betas` are the values of its `anthropic-beta`
-/// headers; they go into the body, less what Bedrock does not know and what belongs to that.
+/// Converts a Messages request's body for `InvokeModel`. `betas` are the values of its
+/// `anthropic-beta` headers. They move into the body, without the betas that Bedrock does not know
+/// and their fields.
 ///
 /// # Errors
 /// [`BedrockBodyError::NotAnObject`]
@@ -37,7 +38,7 @@ pub fn messages_to_invoke_model<'a>(
     Ok(build_invoke_body(&object, betas, "").into())
 }
 
-/// A `count_tokens` request's body for `CountTokens`.
+/// Converts a `count_tokens` request's body for `CountTokens`.
 ///
 /// # Errors
 /// [`BedrockBodyError::NotAnObject`]
@@ -46,8 +47,8 @@ pub fn count_tokens_to_bedrock<'a>(
     betas: impl Iterator<Item = &'a str>,
 ) -> Result<Bytes, BedrockBodyError> {
     let object = parse_object(body)?;
-    // A whole request is counted, so it must be a valid one: with a bound on its answer, which is
-    // more than its thinking's.
+    // Bedrock counts a whole request, which must be valid. It therefore needs a `max_tokens` above
+    // the thinking budget.
     let thinking = |raw| serde_json::from_slice::<Value>(raw).ok()?["budget_tokens"].as_u64();
     let bound = object.get("thinking").and_then(thinking).unwrap_or_default().saturating_add(1);
     let bound = format!(",\"max_tokens\":{bound}");
@@ -80,14 +81,14 @@ fn build_invoke_body<'a>(
 /// A request of the Messages API.
 #[derive(Debug, PartialEq, Eq)]
 pub struct MessagesRequest {
-    /// Its body.
+    /// The body.
     pub body: Bytes,
-    /// The value of its `anthropic-beta` header.
+    /// The value of the `anthropic-beta` header.
     pub betas: Option<String>,
 }
 
-/// An `InvokeModel` body for the Messages API: model and stream enter, the dialect's name leaves,
-/// the betas become a header.
+/// Converts an `InvokeModel` body for the Messages API. Model and stream are added, the version
+/// field is removed, and the betas become a header.
 ///
 /// # Errors
 /// [`BedrockBodyError::NotAnObject`]
@@ -101,7 +102,7 @@ pub fn invoke_model_to_messages(
     Ok(build_message(&object, &format!("\"model\":{}{stream}", json!(model)), &["model", "stream"]))
 }
 
-/// A `CountTokens` body for `count_tokens`, which takes no bound of the answer.
+/// Converts a `CountTokens` body for `count_tokens`, which does not accept a bound of the answer.
 ///
 /// # Errors
 /// [`BedrockBodyError`]
@@ -173,7 +174,8 @@ mod tests {
             &["context-1m-2025-08-07,fast-mode-2026-02-01", "mcp-client-2025-11-20"],
             r#"{"anthropic_version":"bedrock-2023-05-31","anthropic_beta":["context-1m-2025-08-07","effort-2025-11-24"],"system":"s"}"#,
         );
-        // Without its beta a field is the client's own fault, and Bedrock's to say.
+        // A field that the client sent without its beta stays, so that Bedrock reports the client's
+        // mistake.
         check(
             r#"{"speed":"fast"}"#,
             &[],

@@ -1,4 +1,4 @@
-//! Answers on their way: frames into the Messages API's event stream, and back.
+//! Converts answers on their way: frames into server-sent events, and back.
 
 use super::error::to_messages_error;
 use super::frame::{self, Frame, FrameError};
@@ -10,21 +10,21 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::borrow::Cow;
 
-/// What Bedrock adds to the last event; nothing that the Messages API knows.
+/// A field that Bedrock adds to the last event and that the Messages API does not have.
 const METRICS: &str = "amazon-bedrock-invocationMetrics";
 
-/// A sign of life in the silence of an upstream that sends none itself.
+/// A ping for the client while an upstream without its own pings is silent.
 pub const PING: &[u8] = b"event: ping\ndata: {\"type\":\"ping\"}\n\n";
 
-/// Turns frames into events, whole ones only.
+/// Converts frames into whole events.
 #[derive(Debug, Default)]
 pub struct FramesToSse(frame::FrameDecoder);
 
 impl FramesToSse {
-    /// Takes the next bytes; what they complete, as events.
+    /// Takes the next bytes and returns the events that they complete.
     ///
     /// # Errors
-    /// [`FrameError`]; nothing that follows can be read.
+    /// [`FrameError`]. Nothing that follows can be read.
     pub fn push(&mut self, chunk: &[u8]) -> Result<Bytes, FrameError> {
         let mut events = Vec::with_capacity(chunk.len());
         self.0.push(chunk, |frame| match frame {
@@ -38,7 +38,7 @@ impl FramesToSse {
         Ok(events.into())
     }
 
-    /// How much memory the unfinished frame takes.
+    /// The bytes of memory that the unfinished frame takes.
     pub fn held_bytes(&self) -> usize {
         self.0.held_bytes()
     }
@@ -67,18 +67,18 @@ fn write_event(json: &[u8], events: &mut Vec<u8>) {
         .map(|object| object.rewrite_fields("", |name| name == METRICS));
     let json = without_metrics.as_deref().unwrap_or(json);
     events.extend_from_slice(b"data: ");
-    // JSON has line ends between its tokens only, where a space says the same.
+    // JSON has line ends only between its tokens, where a space means the same.
     events.extend(json.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
     events.extend_from_slice(b"\n\n");
 }
 
-/// Turns events into frames. An error, too, goes into a frame of an event: Anthropic's SDKs read
-/// its type and message there, and of an exception only the name.
+/// Converts events into frames. Errors are also sent as event frames, because Anthropic's SDKs read
+/// type and message there, but only the name of an exception.
 #[derive(Debug, Default)]
 pub struct SseToFrames(sse::SseDecoder);
 
 impl SseToFrames {
-    /// Takes the next bytes; what they complete, as frames.
+    /// Takes the next bytes and returns the frames that they complete.
     pub fn push(&mut self, chunk: &[u8]) -> Bytes {
         let mut frames = Vec::new();
         self.0.push(chunk, |event| {
@@ -89,12 +89,13 @@ impl SseToFrames {
         frames.into()
     }
 
-    /// How much memory the unfinished event takes.
+    /// The bytes of memory that the unfinished event takes.
     pub fn held_bytes(&self) -> usize {
         self.0.held_bytes()
     }
 
-    /// Ends the stream: the frame of a last event whose blank line is missing, if it is whole.
+    /// Ends the stream. Returns the frame of a last event without its blank line, if the event is
+    /// whole.
     pub fn finish(&mut self) -> Bytes {
         let mut frames = Vec::new();
         std::mem::take(&mut self.0).finish(|event| {
@@ -106,12 +107,12 @@ impl SseToFrames {
     }
 }
 
-/// The answer of `CountTokens` as that of `count_tokens`.
+/// Converts the answer of `CountTokens` to that of `count_tokens`.
 pub fn count_result_from_bedrock(body: &[u8]) -> Option<Bytes> {
     rename_count_field(body, "inputTokens", "input_tokens")
 }
 
-/// The answer of `count_tokens` as that of `CountTokens`.
+/// Converts the answer of `count_tokens` to that of `CountTokens`.
 pub fn count_result_to_bedrock(body: &[u8]) -> Option<Bytes> {
     rename_count_field(body, "input_tokens", "inputTokens")
 }

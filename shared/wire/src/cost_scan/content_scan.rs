@@ -1,5 +1,5 @@
-//! The prompt, walked through for what its length does not tell: images, files, stored items, tools,
-//! and items and blocks that no API documents.
+//! Scans the prompt for content whose cost its length does not show: images, files, stored items,
+//! tools, and items and blocks that no API documents.
 
 use super::field_scan::UNKNOWN;
 use super::known::{CONTENT_FIELDS, Item, is_block};
@@ -14,39 +14,39 @@ use std::fmt;
 const SEND_TEXT: &str = "send its text in the body";
 const SEND_ITEM: &str = "send the item itself";
 
-/// A value of the prompt, under the name of a field or of an object's key.
+/// A value of the prompt, with the name of its field or of the object key that holds it.
 pub(super) struct ContentScanner<'f> {
     facts: &'f mut CostScan,
-    /// The top-level field that it is part of.
+    /// The top-level field that contains the value.
     top: &'f str,
-    /// The key that it stands under.
+    /// The key of the value.
     key: &'f str,
-    /// How many lists and objects it is inside of.
+    /// The number of lists and objects around the value.
     depth: u8,
     is_list: bool,
 }
 
-/// What an outer object has to know of a value.
+/// What the enclosing object has to know about a value.
 #[derive(Clone, Copy, Default)]
 pub(super) struct ContentFinding {
-    /// It is not in the body: an address or an id.
+    /// The content is not in the body: the value is an address or an id.
     is_reference: bool,
     given: Given,
 }
 
-/// Whether a value says anything.
+/// Whether a value has content.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Given {
-    /// It is `null`.
+    /// The value is `null`.
     Null,
-    /// It is a text, a list or an object with nothing in it.
+    /// The value is an empty text, list or object.
     Empty,
     #[default]
     Filled,
 }
 
 impl Given {
-    /// The same of a value that is not walked through.
+    /// The same for a value that is not scanned.
     fn new(raw: &str) -> Self {
         let inner = raw.get(1..raw.len() - 1).unwrap_or_default();
         match raw.as_bytes() {
@@ -68,7 +68,8 @@ const NOTHING: ContentFinding = ContentFinding { is_reference: false, given: Giv
 const REFERENCE: ContentFinding = ContentFinding { is_reference: true, given: Given::Filled };
 
 impl<'f> ContentScanner<'f> {
-    /// The value of a top-level field. `is_list`: its items may be references to stored ones.
+    /// The scanner for a top-level field. `is_list` means that its items can be references to
+    /// stored items.
     pub(super) fn of(facts: &'f mut CostScan, top: &'f str, is_list: bool) -> Self {
         Self { facts, top, key: top, depth: 0, is_list }
     }
@@ -78,7 +79,8 @@ impl<'f> ContentScanner<'f> {
         ContentScanner { facts: self.facts, top: self.top, key, depth, is_list: self.is_list }
     }
 
-    /// An image's address or its data as a URL (RFC 2397); other data than an image's is a document.
+    /// Reads an image's address, or its data as a URL (RFC 2397). Data of another type than an
+    /// image is a document.
     fn read_image_url(&mut self, url: &str) -> ContentFinding {
         let data = url.get(..5).filter(|scheme| scheme.eq_ignore_ascii_case("data:"));
         let is_image = url.get(5..11).is_some_and(|kind| kind.eq_ignore_ascii_case("image/"));
@@ -112,7 +114,7 @@ impl<'de> DeserializeSeed<'de> for ContentScanner<'_> {
     }
 }
 
-/// What an object of the prompt has said so far.
+/// What the fields of a prompt object, read so far, say about it.
 #[derive(Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each says that a field of its own was there")]
 struct ContentBlock<'a> {
@@ -124,7 +126,7 @@ struct ContentBlock<'a> {
     has_url: bool,
     has_file: bool,
     has_reference: bool,
-    /// What each of [`CONTENT_FIELDS`] holds, once it is there.
+    /// The content of each of [`CONTENT_FIELDS`] that was present.
     content: [Option<Given>; CONTENT_FIELDS.len()],
 }
 
@@ -135,7 +137,7 @@ impl ContentBlock<'_> {
         }
     }
 
-    /// What a field of [`CONTENT_FIELDS`] holds.
+    /// The content of the field `name` of [`CONTENT_FIELDS`].
     fn content(&self, name: &str) -> Given {
         let at = CONTENT_FIELDS.iter().position(|field| *field == name);
         at.and_then(|at| self.content[at]).unwrap_or(Given::Null)
@@ -224,7 +226,7 @@ impl ContentScanner<'_> {
             "url" | "s3Location" | "s3Uri" => {
                 block.has_url |= map.next_value::<&RawValue>()?.get() != "null";
             }
-            // What a model wrote, or a schema: text, whatever it looks like.
+            // Text that a model wrote, or a schema. It counts as text, whatever it contains.
             "arguments" | "encrypted_content" | "input" => {
                 block.note_content(name, Given::new(map.next_value::<&RawValue>()?.get()));
             }
@@ -259,7 +261,8 @@ impl ContentScanner<'_> {
         Ok(())
     }
 
-    /// Notes an item or a block that no API documents, and an item whose content is stored.
+    /// Notes items and blocks that no API documents, and items whose content the upstream has
+    /// stored.
     fn judge_kind(&mut self, block: &ContentBlock<'_>) {
         let kind = block.kind.as_deref().unwrap_or_default();
         let (reads, top) = (self.facts.reads, self.top);
@@ -281,14 +284,15 @@ impl ContentScanner<'_> {
         }
     }
 
-    /// Notes an item of the Responses API that is not documented, or is read by its id.
+    /// Notes an item of the Responses API that is undocumented or that the upstream reads by its
+    /// id.
     fn judge_item(&mut self, kind: &str, block: &ContentBlock<'_>) {
         let top = self.top;
         let Some(item) = Item::of(if kind.is_empty() { "message" } else { kind }) else {
             return self.facts.note_unbounded_field(format!("{top}[] ({})", shown(kind)), UNKNOWN);
         };
         if kind.is_empty() && !block.has_role {
-            // An item that is nothing but an id is a reference, too.
+            // An item that has only an id is a reference, too.
             self.facts.note_external_content(format!("{top}[] (a reference)"), SEND_ITEM);
         } else if block.has_id {
             let given = |field: &str| block.content(field) != Given::Null;
@@ -300,7 +304,7 @@ impl ContentScanner<'_> {
         }
     }
 
-    /// What an object means for the cost, once all of it was read.
+    /// What an object means for the cost, once all its fields were read.
     fn assess_block(&mut self, block: &ContentBlock<'_>) -> ContentFinding {
         let kind = block.kind.as_deref().unwrap_or_default();
         let is_image = matches!(
@@ -336,9 +340,9 @@ impl ContentScanner<'_> {
                 self.facts.note_image(0);
                 NOTHING
             }
-            // A source of Anthropic's: the block around it says of what.
+            // In Anthropic's API, the block around a source says what kind of content it is.
             (true, false) if matches!(kind, "url" | "file") || self.key == "file" => REFERENCE,
-            // A result of a search, as it was given to the model before: its text is beside it.
+            // A search result that the model has received before: its text is in the same block.
             (true, false) if block.has_url && !block.has_file && !self.is_file(kind) => NOTHING,
             (true, false) => {
                 self.note_document();
@@ -348,12 +352,12 @@ impl ContentScanner<'_> {
     }
 }
 
-/// Whether a key names what is not in the body, such as Mistral's `document_url`.
+/// Whether a key names content outside the body, such as Mistral's `document_url`.
 fn is_reference(name: &str) -> bool {
     matches!(name, "file_id" | "file_data") || (name.ends_with("_url") && name != "image_url")
 }
 
-/// A text, or something else that is not looked at.
+/// A text. Any other value is ignored.
 struct OptionalText<'a>(Option<Cow<'a, str>>);
 
 impl<'de> serde::Deserialize<'de> for OptionalText<'de> {

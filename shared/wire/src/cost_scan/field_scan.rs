@@ -1,4 +1,4 @@
-//! The settings of a request: what bounds its answer, multiplies it, or makes it dearer.
+//! The settings of a request that bound its answer, multiply it, or raise its price.
 
 use super::known::has_call_price;
 use super::named_models::ModelSearch;
@@ -8,14 +8,14 @@ use serde_json::Value;
 
 const NO_PRICE: &str = "Baton knows no price for it: leave it out";
 const STORED: &str = "send the whole conversation in the body";
-/// What to do about a field that no list of known ones has.
+/// The advice for a field that no list of known fields contains.
 pub(super) const UNKNOWN: &str =
     "Baton does not know it: leave it out, or ask for a key without a spend limit";
 
-/// Reads a top-level field that decides what the request may cost.
+/// Reads a top-level field that affects the cost of the request.
 pub(super) fn read_field(facts: &mut CostScan, name: &str, raw: &str) {
     if name == "prediction" && raw != "null" {
-        // What of a prediction is not used is billed as output, a token for a byte at most.
+        // Unused tokens of a prediction are billed as output. A byte is at most one token.
         facts.demand.predicted_tokens = raw.len() as u64;
         return;
     }
@@ -57,7 +57,7 @@ pub(super) fn read_field(facts: &mut CostScan, name: &str, raw: &str) {
             facts.note_external_content(name, STORED);
         }
         (BodyProtocol::Messages, "thread") => {
-            // `create` only has this conversation kept, for a later request to go on with.
+            // `create` only stores this conversation so that a later request can continue it.
             if value["type"] != "create" {
                 facts.note_external_content(name, STORED);
             }
@@ -85,7 +85,7 @@ fn find_models(facts: &mut CostScan, name: &str, raw: &str) {
 
 const NO_NUMBER: &str = "it must be a whole number";
 
-/// The model that is asked for.
+/// Reads the requested model.
 fn read_model(facts: &mut CostScan, value: &Value) {
     if value.as_str().is_some_and(has_call_price) {
         facts.note_unbounded_field(
@@ -95,7 +95,7 @@ fn read_model(facts: &mut CostScan, value: &Value) {
     }
 }
 
-/// Tiers that cost the list price at most. `auto` is what a request without the field gets.
+/// Tiers that cost at most the list price. `auto` is the default of a request without the field.
 const TIERS: [&str; 6] = ["auto", "default", "standard", "standard_only", "flex", "batch"];
 
 fn read_word(facts: &mut CostScan, name: &str, value: &Value, known: &[&str]) {
@@ -112,7 +112,7 @@ fn read_bound(value: &Value) -> OutputBound {
     }
 }
 
-/// `n` answers to one prompt, or the best of so many; where both are given, the product.
+/// Reads `n` (answers to one prompt) and `best_of`. If both are given, their product counts.
 fn read_choices(facts: &mut CostScan, name: &str, value: &Value) {
     match parse_count(value) {
         Some(number) => {
@@ -123,8 +123,8 @@ fn read_choices(facts: &mut CostScan, name: &str, value: &Value) {
     }
 }
 
-/// Anthropic's `thinking`, which other vendors have taken over for Chat Completions. Anthropic's
-/// budget is a part of `max_tokens`; other vendors' may be on top of it.
+/// Reads Anthropic's `thinking`, which other vendors have adopted for Chat Completions. Anthropic's
+/// budget is part of `max_tokens`. Other vendors can add theirs on top of it.
 fn read_thinking(facts: &mut CostScan, value: &Value) {
     let Some(fields) = value.as_object() else {
         if value != false {
@@ -149,8 +149,8 @@ fn read_thinking(facts: &mut CostScan, value: &Value) {
     }
 }
 
-/// `OpenAI`'s `reasoning` in Responses, `OpenRouter`'s in both: its `max_tokens` may be on top of the
-/// answer's bound.
+/// Reads `reasoning`, which `OpenAI` has in Responses and `OpenRouter` in both APIs. Its
+/// `max_tokens` can be on top of the answer's bound.
 fn read_reasoning(facts: &mut CostScan, value: &Value) {
     let Some(fields) = value.as_object() else {
         return facts.note_unbounded_field("reasoning", "it must be an object");
@@ -169,10 +169,10 @@ fn read_reasoning(facts: &mut CostScan, value: &Value) {
     }
 }
 
-/// Each fallback is one more pass, with settings of its own.
+/// Reads the fallbacks. Each is one more pass with its own settings.
 fn read_fallbacks(facts: &mut CostScan, value: &Value) {
     let Some(fallbacks) = value.as_array() else {
-        // `default`: Anthropic's own choice of models.
+        // `default` means Anthropic's own choice of models.
         if value != "default" {
             add_texts(facts, value);
         }
@@ -210,7 +210,7 @@ fn read_fallback(facts: &mut CostScan, name: &str, value: &Value) {
         "speed" => read_word(facts, "fallbacks[].speed", value, &["standard"]),
         "output_config" => {}
         "model" if value.is_string() => add_texts(facts, value),
-        // LiteLLM names a model and those that stand in for it: `{"gpt-5.5": ["o3"]}`.
+        // LiteLLM maps a model to its substitutes: `{"gpt-5.5": ["o3"]}`.
         name => {
             add_texts(facts, value);
             facts.note_unbounded_field(format!("fallbacks[].{}", shown(name)), UNKNOWN);
@@ -218,7 +218,7 @@ fn read_fallback(facts: &mut CostScan, name: &str, value: &Value) {
     }
 }
 
-/// Adds every text in a value as a model.
+/// Adds each text in a value as a model.
 fn add_texts(facts: &mut CostScan, value: &Value) {
     match value {
         Value::String(model) => facts.models.add(model),
@@ -228,7 +228,8 @@ fn add_texts(facts: &mut CostScan, value: &Value) {
     }
 }
 
-/// What clears parts of the prompt costs nothing; what compacts it is one more pass for each.
+/// Reads context management. Edits that clear parts of the prompt cost nothing. Edits that compact
+/// the prompt add one pass.
 fn read_context_management(facts: &mut CostScan, value: &Value) {
     let edits = value["edits"].as_array().or(value.as_array());
     for edit in edits.into_iter().flatten() {
@@ -246,7 +247,8 @@ fn read_context_management(facts: &mut CostScan, value: &Value) {
 }
 
 impl CostScan {
-    /// A prompt that is cached for longer than five minutes is dearer to write.
+    /// Reads cache control. Writing a prompt to the cache for longer than five minutes has a higher
+    /// price.
     pub(super) fn read_cache_control(&mut self, control: &Value) {
         let is_short = control["ttl"].is_null() || control["ttl"] == "5m";
         self.demand.caches_for_an_hour |= !is_short;

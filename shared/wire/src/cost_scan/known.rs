@@ -1,9 +1,9 @@
-//! The fields, items, blocks and tools that each protocol documents, by what they mean for the cost.
-//! What is on none of these lists may cost anything.
+//! The fields, items, blocks and tools that each protocol documents, grouped by their effect on the
+//! cost. Anything that is on none of these lists can cost any amount.
 //!
-//! Sources, read 2026-11-28: the parameter types of the Python SDKs `anthropic` 2.14.0 (Messages and
-//! their beta), `openai` 3.57.0 (Chat Completions, Responses and their beta), `mistralai` 3.7.0 and
-//! `groq` 1.7.0; `OpenRouter`'s page on parameters; Amazon's page on Anthropic's models in
+//! Sources, read 2026-11-28: the parameter types of the Python SDKs `anthropic` 2.14.0 (Messages
+//! and their beta), `openai` 3.57.0 (Chat Completions, Responses and their beta), `mistralai` 3.7.0
+//! and `groq` 1.7.0; `OpenRouter`'s page on parameters; Amazon's page on Anthropic's models in
 //! `InvokeModel`; recorded requests of Claude Code 2.1.330 (`safeguards`) and Codex 0.169.0
 //! (`client_metadata`).
 
@@ -13,19 +13,19 @@ use crate::envelope::is_confusable;
 /// How a top-level field is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Field {
-    /// A part of the prompt.
+    /// Part of the prompt.
     Prompt,
-    /// The tools.
+    /// The list of tools.
     Tools,
-    /// It decides what the request may cost.
+    /// A setting that affects the cost of the request.
     Setting,
-    /// It names models, one of which runs.
+    /// The field names models, one of which answers the request.
     Models,
-    /// It has no effect on the cost, whatever it says.
+    /// The field has no effect on the cost, whatever its value is.
     Harmless,
-    /// A server that compares names less strictly would read this setting.
+    /// A server that compares names less strictly would read the field as this setting.
     Alike(&'static str),
-    /// No API documents it, or it is not known what it may cost.
+    /// No API documents the field, or its highest cost is not known.
     Unknown,
 }
 
@@ -59,7 +59,7 @@ impl Field {
     }
 }
 
-/// Settings that count in every protocol.
+/// Settings of every protocol.
 const SETTINGS: [&str; 11] = [
     "cache_control",
     "context_management",
@@ -102,7 +102,7 @@ const CHAT_SETTINGS: [&str; 12] = [
 const RESPONSES_SETTINGS: [&str; 5] =
     ["conversation", "max_output_tokens", "previous_response_id", "prompt", "reasoning"];
 
-/// Without an effect on the cost in every protocol.
+/// Fields that have no effect on the cost in any protocol.
 const HARMLESS: [&str; 7] =
     ["background", "metadata", "stream", "temperature", "tool_choice", "top_p", "user"];
 
@@ -184,8 +184,8 @@ const RESPONSES_HARMLESS: [&str; 16] = [
     "logprobs",
 ];
 
-/// Fields that decide in some protocol what a request costs or which model runs. A server that
-/// compares names less strictly would read one in another spelling, too.
+/// Fields that in some protocol affect the cost of a request or choose the model. A server that
+/// compares names less strictly would also read them in another spelling.
 const ALIKE: [&str; 31] = [
     "audio",
     "best_of",
@@ -220,13 +220,13 @@ const ALIKE: [&str; 31] = [
     "web_search_options",
 ];
 
-/// An item of the Responses API's `input`, and the fields that hold its content. An item with an id
-/// and without its content is read from what the API has stored ("Item with id 'rs_…' not found.
+/// An item of the Responses API's `input`, and the fields that hold its content. If an item has an
+/// id but no content, the API reads the content that it has stored ("Item with id 'rs_…' not found.
 /// Items are not persisted when `store` is set to false", `OpenAI`'s 404 of 2026-02-12).
 pub(super) struct Item {
     kind: &'static str,
     content: &'static [&'static str],
-    /// Whether an empty content is none: the API reads the item by its id.
+    /// Whether empty content counts as content. If not, the API reads an empty item by its id.
     may_be_empty: bool,
 }
 
@@ -265,11 +265,11 @@ static ITEMS: [Item; 27] = [
     item("shell_call_output", &["output"]),
     item("tool_search_call", &["arguments"]),
     item("tool_search_output", &["tools"]),
-    // Its results are never in the item.
+    // The item never contains its search results.
     filled("web_search_call", &[]),
 ];
 
-/// Every field that holds the content of some item.
+/// All fields that hold the content of some item.
 pub(super) const CONTENT_FIELDS: [&str; 15] = [
     "action",
     "actions",
@@ -293,8 +293,8 @@ impl Item {
         ITEMS.iter().find(|item| item.kind == kind)
     }
 
-    /// Whether the item is complete. `given` and `filled` say of a field whether it is there, and
-    /// whether it holds anything.
+    /// Whether the item is complete. `given` returns whether a field is present, `filled` whether
+    /// it has content.
     pub(super) fn has_content(
         &self,
         given: impl Fn(&str) -> bool,
@@ -305,7 +305,7 @@ impl Item {
     }
 }
 
-/// Whether an API documents a block of this kind for the content of messages and results.
+/// Whether an API documents this kind of block for the content of messages and results.
 pub(super) fn is_block(reads: BodyProtocol, kind: &str) -> bool {
     let is_result =
         || ["_result", "_result_error", "_output"].iter().any(|end| kind.ends_with(end));
@@ -336,7 +336,7 @@ const MESSAGES_BLOCKS: [&str; 17] = [
     "tool_use",
 ];
 
-/// Also Mistral's chunks.
+/// This includes Mistral's chunks.
 const CHAT_BLOCKS: [&str; 17] = [
     "document",
     "document_url",
@@ -371,8 +371,8 @@ const RESPONSES_BLOCKS: [&str; 11] = [
     "text",
 ];
 
-/// Whether an API documents a field of this name for tools that the client runs, or that Baton can
-/// tell the cost of.
+/// Whether an API documents this field for tools that the client runs, or for tools whose cost
+/// Baton can compute.
 pub(super) fn is_tool_field(name: &str) -> bool {
     TOOL_FIELDS.contains(&name)
 }
@@ -421,8 +421,8 @@ const TOOL_FIELDS: [&str; 41] = [
     "user_location",
 ];
 
-/// Whether each call of a model has a price besides that of its tokens: `OpenRouter`'s web search
-/// (`:online`), `OpenAI`'s models that always search (their pages of 2026-11).
+/// Whether each call of a model has a price in addition to its tokens: `OpenRouter`'s web search
+/// (`:online`) and `OpenAI`'s models that always search (their pages of 2026-11).
 pub(super) fn has_call_price(model: &str) -> bool {
     let model = model.to_ascii_lowercase();
     model.ends_with(":online")

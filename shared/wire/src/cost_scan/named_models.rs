@@ -1,32 +1,32 @@
-//! The models that a body names besides the one that it asks for: each may run instead of that one,
-//! or with it.
+//! The models that a body names in addition to `model`. Each of them can run instead of that model
+//! or together with it.
 //!
-//! Values that Baton does not know are walked through and not kept: only the names of models are.
-//! Every value of an object counts, so it does not matter which of two a server would take.
+//! Values that Baton does not know are searched but not kept; only the names of models are kept.
+//! Every value of an object counts, so it does not matter which of two values a server would use.
 
 use super::FieldName;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
-/// Different models that a body may name besides the one that it asks for.
+/// The highest number of different models that a body can name in addition to `model`.
 pub const NAMED_MODELS_MAX: usize = 32;
 
-/// Bytes of such a name, as of the model that is asked for.
+/// The longest name of a model, in bytes. It also applies to `model`.
 pub const MODEL_BYTES_MAX: usize = 200;
 
-/// A field's name with one of these words in it names models (`fallback_models`, `model_id`,
+/// A field whose name contains one of these words names models (`fallback_models`, `model_id`,
 /// `context_window_fallbacks`, `engine`, `deployment`).
 const MODEL_WORDS: [&str; 4] = ["model", "fallback", "engine", "deployment"];
 
-/// A longer name is no server's field.
+/// No server has a field with a longer name.
 const FIELD_BYTES_MAX: usize = 256;
 
 /// Different names, in the order in which they were found.
 #[derive(Debug, Default)]
 pub(super) struct NamedModels {
     pub(super) names: Vec<String>,
-    /// There are more than [`NAMED_MODELS_MAX`], or one is longer than [`MODEL_BYTES_MAX`].
+    /// There are more than [`NAMED_MODELS_MAX`] names, or one is longer than [`MODEL_BYTES_MAX`].
     pub(super) is_over: bool,
 }
 
@@ -48,8 +48,8 @@ impl NamedModels {
     }
 }
 
-/// Whether a field of this name holds names of models, however its words are separated and in
-/// whichever case they are written.
+/// Whether a field of this name holds names of models. The case of the words and the separators
+/// between them do not matter.
 pub(super) fn names_model(field: &str) -> bool {
     if field.len() > FIELD_BYTES_MAX {
         return false;
@@ -60,22 +60,22 @@ pub(super) fn names_model(field: &str) -> bool {
     MODEL_WORDS.iter().any(|word| folded.contains(word))
 }
 
-/// What a search says of the value.
+/// What a search found out about the value.
 pub(super) struct Searched {
     pub(super) is_null: bool,
 }
 
 const SOMETHING: Searched = Searched { is_null: false };
 
-/// A value to be searched for names of models.
+/// A search for names of models in a value.
 pub(super) struct ModelSearch<'m> {
     models: &'m mut NamedModels,
-    /// Every text in it names a model.
+    /// Each text in the value names a model.
     is_model: bool,
 }
 
 impl<'m> ModelSearch<'m> {
-    /// The value of a field of this name.
+    /// The search in the value of the field `field`.
     pub(super) fn new(models: &'m mut NamedModels, field: &str) -> Self {
         Self { models, is_model: names_model(field) }
     }

@@ -1,11 +1,11 @@
-//! A small JSON value in which no object has a field twice: of two values one parser takes the
-//! first, another the last.
+//! A parser for small JSON values that refuses objects with a field given twice. Of two values,
+//! some parsers use the first and others the last.
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// Values that one setting may consist of. No documented one has more than a few dozen.
+/// The highest number of values in one setting. No documented setting has more than a few dozen.
 pub const SETTING_VALUES_MAX: usize = 10_000;
 
 /// Why a value was not read.
@@ -13,13 +13,13 @@ pub const SETTING_VALUES_MAX: usize = 10_000;
 pub(super) enum Fault {
     /// An object has a field twice.
     Twice,
-    /// It has more than [`SETTING_VALUES_MAX`] values.
+    /// The setting has more than [`SETTING_VALUES_MAX`] values.
     ManyValues,
-    /// It is nothing that every parser of JSON accepts.
+    /// Some JSON parsers do not accept the value.
     NotJson,
 }
 
-/// The value, if it is small and no object in it has a field twice.
+/// Parses a value if it is small and no object in it has a field twice.
 pub(super) fn parse_strict(raw: &str) -> Result<Value, Fault> {
     let mut reading = Reading { values: 0, fault: Fault::NotJson };
     let mut parser = serde_json::Deserializer::from_str(raw);

@@ -1,4 +1,4 @@
-//! Which field of which protocol means what for the cost, row by row.
+//! Tables of the fields of each protocol and their effect on the cost.
 
 use super::BodyProtocol::{Chat, Messages, Responses};
 use super::*;
@@ -30,7 +30,7 @@ fn each_protocol_reads_its_own_bound() {
             (Responses, "max_output_tokens"),
         ] {
             let body = format!(r#"{{"model":"m","{name}":{odd}}}"#);
-            // What is no JSON is refused anyway.
+            // Bodies that are not JSON are refused anyway.
             if let Ok(demand) = read_cost_factors(body.as_bytes(), reads) {
                 assert_eq!(demand.output_tokens, None, "{body}");
             }
@@ -39,7 +39,7 @@ fn each_protocol_reads_its_own_bound() {
     check(Messages, r#""max_tokens":1.5"#, Some(2));
     check(Messages, r#""max_tokens":1e3"#, Some(1_000));
     check(Messages, r#""max_tokens":18446744073709551616"#, Some(u64::MAX));
-    // A budget is inside the bound, or beside it where it is larger.
+    // A budget is part of the bound. A budget that is larger than the bound is added to it.
     let thinking = |budget: u64| {
         format!(r#""max_tokens":2000,"thinking":{{"type":"enabled","budget_tokens":{budget}}}"#)
     };
@@ -415,7 +415,7 @@ fn bodies_that_parsers_read_differently() {
     }
 }
 
-/// Bodies of this many bytes, of which each could have taken work or memory out of proportion.
+/// Builds bodies of this many bytes. Each shape could take disproportionate work or memory.
 #[test]
 fn the_work_is_linear_in_the_length() {
     let shapes: [&dyn Fn(usize) -> String; 8] = [

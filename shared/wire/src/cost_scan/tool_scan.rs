@@ -1,4 +1,4 @@
-//! The tools of a request: which of them the upstream runs itself, and what that may cost.
+//! The tools of a request: which of them the upstream runs itself, and what those can cost.
 
 use super::field_scan::UNKNOWN;
 use super::known::is_tool_field;
@@ -10,26 +10,27 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use std::fmt;
 
-/// The most prompt tokens that the definition of one of the upstream's own tools takes.
+/// The highest number of prompt tokens for the definition of one of the upstream's own tools.
 const DEFINITION_TOKENS: u64 = 10_000;
 
 const LEAVE_OUT: &str = "Baton cannot tell what this tool may cost: leave it out";
 
-/// The list of tools, or one inside a namespace.
+/// A list of tools. Namespaces contain such lists, too.
 pub(super) struct ToolScanner<'f> {
     facts: &'f mut CostScan,
 }
 
-/// One tool.
+/// The fields of one tool.
 #[derive(Default)]
 struct ToolFields {
     kind: Option<String>,
     max_uses: Option<Value>,
     environment: Option<Value>,
     execution: Option<Value>,
-    /// It describes its arguments: a client's own tool.
+    /// The tool describes its arguments, so the client runs it.
     has_schema: bool,
-    /// What a schema or a description calls models. Of a client's own tool they mean nothing.
+    /// Models that a schema or a description names. They mean nothing in a tool that the client
+    /// runs.
     described: NamedModels,
     /// The first field that no API documents.
     unknown: Option<String>,
@@ -41,8 +42,8 @@ impl<'f> ToolScanner<'f> {
     }
 
     fn assess_tool(&mut self, tool: &ToolFields) {
-        // A tool without a type is the client's own if it describes its arguments. Anything else
-        // is named by its field alone: Google's `{"google_search": {}}`.
+        // A tool without a type is the client's own if it describes its arguments. Any other tool
+        // is identified only by its field, such as Google's `{"google_search": {}}`.
         let own = if tool.has_schema { "custom" } else { "without a type" };
         let kind = tool.kind.as_deref().unwrap_or(own);
         let field = format!("tools ({})", shown(kind));
@@ -82,7 +83,7 @@ impl<'f> ToolScanner<'f> {
         }
         match self.facts.reads {
             BodyProtocol::Messages if kind.starts_with("advisor_") => {
-                // One in each round at most, unless it says less.
+                // At most one call in each round, or fewer if `max_uses` says so.
                 let rounds = super::SERVER_TOOL_PASSES - 1;
                 let uses = tool.max_uses.as_ref().and_then(parse_count).unwrap_or(rounds);
                 self.facts.advices = self.facts.advices.saturating_add(uses.min(rounds));
@@ -190,7 +191,7 @@ impl ToolScanner<'_> {
                 if tool.kind.is_some() {
                     self.facts.note_duplicate("tools[].type");
                 }
-                // A kind that is no text is nothing that is known to run at the client.
+                // A tool whose type is not a text is not known to run at the client.
                 tool.kind = match kind {
                     Value::Null => None,
                     Value::String(kind) => Some(kind),
@@ -215,7 +216,7 @@ impl ToolScanner<'_> {
             }
             "tools" => map.next_value_seed(ToolScanner { facts: self.facts })?,
             "description" | "name" => drop(map.next_value::<IgnoredAny>()?),
-            // Schemas, and what goes with them.
+            // Schemas, and the fields that accompany them.
             "input_schema" | "parameters" | "function" | "custom" | "input_examples" | "format"
             | "output_schema" | "annotations" => {
                 let found = map.next_value_seed(ModelSearch::new(&mut tool.described, name))?;

@@ -1,16 +1,17 @@
-//! A text that was checked in one pass, walked level by level: values are views of it.
+//! A text that was checked in one pass and is walked level by level. Values are views of it.
 
 use super::{CONTAINERS_MAX, JsonError, JsonVisitor, TextCursor, decode_name, scan_json};
 use std::borrow::Cow;
 
-/// Where a container ends, and how many containers it holds: the next one beside it follows those.
+/// Where a container ends, and how many containers it holds. The spans of those come directly after
+/// it and before the span of its next sibling.
 #[derive(Debug, Clone, Copy, Default)]
 struct ContainerSpan {
     bytes: usize,
     inside: usize,
 }
 
-/// A text that was checked, with the ends of its containers: 16 bytes for each of them.
+/// A checked text with the ends of its containers, which take 16 bytes each.
 #[derive(Debug)]
 pub(crate) struct JsonDocument<'a> {
     text: &'a [u8],
@@ -47,30 +48,30 @@ impl<'a> JsonDocument<'a> {
     /// Checks a text in one pass.
     ///
     /// # Errors
-    /// It is not JSON, or nested deeper than `depth_max`.
+    /// The text is not JSON, or is nested deeper than `depth_max`.
     pub(crate) fn parse(text: &'a [u8], depth_max: usize) -> Result<Self, JsonError> {
         let mut ends = SpanRecorder { spans: Vec::new(), open: Vec::new() };
         scan_json(text, depth_max, &mut ends)?;
         Ok(Self { text, spans: ends.spans })
     }
 
-    /// The whole.
+    /// The outermost value.
     pub(crate) fn root(&self) -> JsonValue<'_> {
         JsonValue { text: self.text.trim_ascii(), spans: &self.spans }
     }
 }
 
-/// A value inside a text that was checked before.
+/// A value inside a checked text.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct JsonValue<'a> {
     text: &'a [u8],
-    /// Those of the value itself and of all that it holds. None are known of a value that was not
-    /// made by a [`JsonDocument`]: its containers are then walked over to find their ends.
+    /// The spans of the value itself and of all containers in it. A value that was not made by a
+    /// [`JsonDocument`] has none, so its containers are walked to find their ends.
     spans: &'a [ContainerSpan],
 }
 
 impl<'a> JsonValue<'a> {
-    /// A value whose text has been checked, of which only the outermost level is wanted.
+    /// A value of a checked text of which only the outermost level is read.
     pub(crate) fn from_checked(text: &'a [u8]) -> Self {
         Self { text: text.trim_ascii(), spans: &[] }
     }
@@ -85,7 +86,7 @@ impl<'a> JsonValue<'a> {
         self.text == b"null"
     }
 
-    /// The text of a string. One that is no Unicode (half a surrogate pair) is mended, not lost.
+    /// The text of a string. Invalid Unicode in it (half a surrogate pair) is replaced.
     pub(crate) fn text(self) -> Option<Cow<'a, str>> {
         let inner = self.text.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
         if memchr::memchr(b'\\', inner).is_none() {
@@ -106,7 +107,7 @@ impl<'a> JsonValue<'a> {
     }
 }
 
-/// A way over the values of one container; what they hold is stepped over.
+/// A walk over the values of one container. It steps over nested values.
 #[derive(Debug, Clone)]
 struct ContainerWalk<'a> {
     cursor: TextCursor<'a>,
@@ -119,7 +120,7 @@ impl<'a> ContainerWalk<'a> {
         Self { cursor: TextCursor { text: value.text, at: 1 }, spans }
     }
 
-    /// The byte that the next entry begins with; `None` at the container's end.
+    /// The first byte of the next entry, or `None` at the container's end.
     fn next_entry_start(&mut self) -> Option<u8> {
         if self.cursor.peek_token() == Some(b',') {
             self.cursor.at += 1;
@@ -146,7 +147,7 @@ impl<'a> ContainerWalk<'a> {
         Some(JsonValue { text: self.cursor.text.get(start..self.cursor.at)?, spans: own })
     }
 
-    /// Goes on behind the container that begins here.
+    /// Moves behind the container that begins here.
     fn skip_container(&mut self) -> Option<()> {
         let mut depth = 0_usize;
         loop {
@@ -180,7 +181,7 @@ impl<'a> Iterator for ArrayItems<'a> {
     }
 }
 
-/// The names and values of an object. A name that is no Unicode is empty.
+/// The names and values of an object. A name that is not Unicode becomes empty.
 #[derive(Debug, Clone)]
 pub(crate) struct ObjectFields<'a>(ContainerWalk<'a>);
 

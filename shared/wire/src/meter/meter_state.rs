@@ -1,4 +1,4 @@
-//! What one answer has shown so far, event by event.
+//! The state of one answer, event by event.
 
 use super::upstream_failure::is_empty_chunk;
 use super::upstream_object::{NestedResponse, RawUsage, UpstreamObject};
@@ -13,7 +13,7 @@ use memchr::memmem;
 const CHAT_OUTPUT: [&str; 4] =
     ["\"content\"", "\"arguments\"", "\"reasoning_content\"", "\"reasoning\""];
 
-/// What has been seen.
+/// What has been read so far.
 #[derive(Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct MeterState {
@@ -22,16 +22,16 @@ pub(super) struct MeterState {
     pub(super) ended: AnswerEnd,
     pub(super) started: bool,
     told: bool,
-    /// Whether the events are Anthropic's, whose SDKs overlook an error without a name.
+    /// Whether the events are Anthropic's. Anthropic's SDKs ignore an error without a name.
     is_anthropic: bool,
-    /// Whether the usage seen last is the final one if the end comes next.
+    /// Whether the last usage is the final one if the end comes next.
     nearly_settled: bool,
-    /// Whether the usage seen is the final one.
+    /// Whether the usage is final.
     settled: bool,
     pub(super) first: AnswerStart,
-    /// Whether any event came, however empty.
+    /// Whether any event has arrived, even an empty one.
     pub(super) begun: bool,
-    /// Whether a whole answer could not be read, though a model may have made it.
+    /// Whether a whole answer could not be read although a model perhaps wrote it.
     is_unread: bool,
     stop_reason: Option<String>,
     pub(super) output_chars: u64,
@@ -90,8 +90,8 @@ impl MeterState {
         }
     }
 
-    /// Takes in usage that is final if `is_last`, or if the end is told after it. No output after
-    /// text has passed is nobody's final word.
+    /// Adds usage. It is final if `is_last`, or if the end follows it. A count of zero output
+    /// tokens after text has passed is never final.
     fn take_usage(&mut self, usage: RawUsage, is_last: bool) {
         let output = usage.output_tokens;
         self.nearly_settled = output.is_some_and(|count| count > 0 || self.output_chars == 0);
@@ -114,7 +114,7 @@ impl MeterState {
         }
     }
 
-    /// An event without a name: a chat chunk, OpenAI's end mark, or an error object.
+    /// Reads an event without a name: a chat chunk, OpenAI's end mark, or an error object.
     fn observe_chunk(&mut self, data: &[u8]) {
         if data.trim_ascii() == b"[DONE]" {
             if self.begun {
@@ -124,7 +124,7 @@ impl MeterState {
             return self.record_failure(UpstreamFailure { message, ..UpstreamFailure::default() });
         }
         let has = |key: &str| has_value(data, key);
-        // Until something good has come, whatever is no chunk may be an error.
+        // Before model output has arrived, data that is not a chunk can be an error.
         let may_begin_badly = self.first == AnswerStart::Nothing && !data.trim_ascii().is_empty();
         if may_begin_badly && !(data.trim_ascii().starts_with(b"{") && is_json(data)) {
             return self.record_failure(
@@ -161,8 +161,8 @@ impl MeterState {
         }
     }
 
-    /// A whole body: a message, a completion, a response or an error. Another object (a token
-    /// count, a list of models) is complete and costs nothing.
+    /// Reads a whole body: a message, a completion, a response or an error. Any other object (a
+    /// token count, a list of models) is complete and costs nothing.
     pub(super) fn observe_body(&mut self, body: &[u8]) {
         let Some(answer) = UpstreamObject::parse(body) else {
             return self.observe_unparsable_body(body);
@@ -192,8 +192,8 @@ impl MeterState {
         self.mark_complete();
     }
 
-    /// A body that is no JSON object: one that begins like one was cut short and is billed,
-    /// anything else is no model's.
+    /// Reads a body that is not a JSON object. If it begins like one, it was cut short and is
+    /// billed. Otherwise no model wrote it.
     fn observe_unparsable_body(&mut self, body: &[u8]) {
         let is_page = body.trim_ascii_start().starts_with(b"<");
         self.is_unread = !is_page && memchr::memchr(b'{', body).is_some();
@@ -205,8 +205,9 @@ impl MeterState {
         }
     }
 
-    /// An unfinished last event counts if its data is whole: Python's SDK keeps it too (fixture
-    /// `no_trailing_newline`). Bytes that are no event stream at all are told as an error.
+    /// Ends a stream. An unfinished last event counts if its data is whole, as in Python's SDK
+    /// (fixture `no_trailing_newline`). Bytes that are not an event stream are recorded as an
+    /// error.
     pub(super) fn finish_stream(&mut self, decoder: SseDecoder) {
         let rest = decoder.unfinished_bytes();
         if self.first == AnswerStart::Nothing && !rest.is_empty() && !looks_like_stream(rest) {
@@ -253,7 +254,7 @@ impl MeterState {
     pub(super) fn into_reading(self, request_bytes: u64) -> MeterReading {
         let Self { mut tally, model, ended, told, started, settled, first, is_unread, .. } = self;
         let (stop_reason, output_chars) = (self.stop_reason, self.output_chars);
-        // A stream that stopped before its first word may well have been billed.
+        // A stream that stopped before its first event is possibly billed.
         let was_billed = started || ended == AnswerEnd::Truncated;
         let estimated = was_billed && !settled;
         if estimated {
@@ -277,7 +278,7 @@ impl MeterState {
     }
 }
 
-/// Whether an event says nothing that a model has made, so that an error may still follow.
+/// Whether an event contains no model output, so that an error can still follow.
 fn is_empty(event: &SseEvent<'_>, kind: EventKind) -> bool {
     let has_data = !event.data.trim_ascii().is_empty() || event.dropped > 0;
     match kind {
@@ -288,7 +289,7 @@ fn is_empty(event: &SseEvent<'_>, kind: EventKind) -> bool {
     }
 }
 
-/// Whether `key` (in its quotes) has a value other than null.
+/// Whether `key` (with its quotes) has a value other than null.
 fn has_value(data: &[u8], key: &str) -> bool {
     memmem::find_iter(data, key.as_bytes()).any(|at| {
         let value = data[at + key.len()..].trim_ascii_start().strip_prefix(b":");
@@ -296,7 +297,7 @@ fn has_value(data: &[u8], key: &str) -> bool {
     })
 }
 
-/// Whether bytes may be the beginning of an event.
+/// Whether bytes can be the beginning of an event.
 fn looks_like_stream(bytes: &[u8]) -> bool {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     ["event", "data", "id", "retry", ":"].iter().any(|field| {

@@ -1,20 +1,20 @@
-//! How much text an answer's deltas carry, without parsing them: for the estimate of an answer
-//! whose final usage never came.
+//! Counts the text in an answer's deltas without parsing them, to estimate an answer whose final
+//! usage never arrived.
 
 use memchr::{memchr2, memmem};
 use serde::Deserialize;
 use std::borrow::Cow;
 
-/// Characters a token has, about (Claude apps gateway page, 2026-08-22).
+/// The approximate number of characters in a token (Claude apps gateway page, 2026-08-22).
 const CHARS_PER_TOKEN: u64 = 4;
 
-/// Tokens for so many characters.
+/// The estimated number of tokens in `chars` characters.
 pub(super) fn estimate_tokens(chars: u64) -> u64 {
     chars.div_ceil(CHARS_PER_TOKEN)
 }
 
-/// Characters in a `content_block_delta`: its text, thinking or partial JSON. A signature is not
-/// text.
+/// Characters in a `content_block_delta`: its text, thinking or partial JSON. A signature does not
+/// count.
 pub(super) fn chars_in_content_delta(data: &[u8]) -> u64 {
     chars_in_usual_delta(data).unwrap_or_else(|| chars_in_any_delta(data).unwrap_or(0))
 }
@@ -29,8 +29,7 @@ pub(super) fn chars_in_strings(data: &[u8], keys: &[&str]) -> u64 {
         .sum()
 }
 
-/// Whether a whole answer holds any text of a model: a string of one of the usual keys that is not
-/// empty.
+/// Whether a whole answer contains model text: a non-empty string with one of the usual keys.
 pub(super) fn has_any(body: &[u8]) -> bool {
     const KEYS: [&str; 6] = [
         "\"content\"",
@@ -48,8 +47,8 @@ pub(super) fn has_any(body: &[u8]) -> bool {
     })
 }
 
-/// The usual order of keys: `{"type":"content_block_delta","index":0,"delta":{"type":
-/// "text_delta","text":"…"}}`, taken apart without a search.
+/// Counts in a delta with the usual order of keys, without a search:
+/// `{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"…"}}`.
 fn chars_in_usual_delta(data: &[u8]) -> Option<u64> {
     let after_index = data.strip_prefix(b"{\"type\":\"content_block_delta\",\"index\":")?;
     let digits = after_index.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -85,8 +84,8 @@ fn chars_in_any_delta(data: &[u8]) -> Option<u64> {
     Some([text, thinking, partial_json].iter().map(|part| chars_in_utf8(part.as_bytes())).sum())
 }
 
-/// Characters in the JSON string that `data` begins with; an escape is one. An unfinished string
-/// counts as far as it goes.
+/// Characters in the JSON string at the start of `data`. An escape counts as one character. An
+/// unfinished string counts as far as it has arrived.
 fn chars_in_string(data: &[u8]) -> Option<u64> {
     let mut rest = data.trim_ascii_start().strip_prefix(b"\"")?;
     let mut chars = 0;
@@ -102,9 +101,9 @@ fn chars_in_string(data: &[u8]) -> Option<u64> {
     Some(chars + chars_in_utf8(rest))
 }
 
-/// Characters in (perhaps cut) UTF-8: all bytes but continuations.
+/// Characters in UTF-8 that can be cut: all bytes except continuation bytes.
 pub(super) fn chars_in_utf8(bytes: &[u8]) -> u64 {
-    // A per-chunk count lets the compiler use vector instructions.
+    // A count for each chunk lets the compiler use vector instructions.
     bytes
         .chunks(255)
         .map(|part| part.iter().map(|b| u64::from(b & 0xC0 != 0x80)).sum::<u64>())

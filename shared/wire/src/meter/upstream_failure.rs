@@ -1,24 +1,25 @@
-//! What an upstream's error says, in whatever form it comes.
+//! Reads an upstream's error in any of its forms.
 //!
-//! What it means for the request and the account is `domain`'s business; our own errors are
-//! `error`'s.
+//! `domain` decides what the error means for the request and the account. [`crate::error`] writes
+//! the relay's own errors.
 
 use crate::json::{DEPTH_MAX, JsonDocument, JsonValue};
 use memchr::memmem;
 use std::borrow::Cow;
 
-/// The most of a message that is kept.
+/// The most bytes that are kept of a message.
 const MESSAGE_BYTES_MAX: usize = 1_000;
 
-/// An error as told by the upstream.
+/// An error that the upstream reported.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UpstreamFailure {
-    /// The error's type (Anthropic) or its type or code (OpenAI); `None` when the upstream sent
+    /// The error's type (Anthropic) or its type or code (OpenAI). `None` if the upstream sent
     /// something that is not an error object.
     pub kind: Option<String>,
-    /// The error's code, also where it is a number and where its type is known.
+    /// The error's code, also if it is a number or if the type is known.
     pub code: Option<String>,
-    /// Its message, or else the text itself with white space run together; at most 1,000 bytes.
+    /// The error's message. Without one, the text itself with white space collapsed. At most 1,000
+    /// bytes.
     pub message: String,
 }
 
@@ -39,15 +40,15 @@ impl UpstreamFailure {
         })
     }
 
-    /// The error that a JSON object holds, if it holds one.
+    /// The error in a JSON object, if there is one.
     pub(super) fn from_object(json: &[u8]) -> Option<Self> {
         let document = JsonDocument::parse(json, DEPTH_MAX).ok()?;
-        // Google's OpenAI-compatible endpoint answers every error as a list (2026-11).
+        // Google's OpenAI-compatible endpoint sends each error in a list (2026-11).
         let root = document.root();
         let body = root.items().and_then(|mut items| items.next()).unwrap_or(root);
         body.fields()?;
         let failed = get_field(body, "response").and_then(|response| get_field(response, "error"));
-        // OpenRouter tells some failures inside of the choice.
+        // OpenRouter reports some failures inside of the choice.
         let of_choice = || get_field(first(get_field(body, "choices")?)?, "error");
         let error = failed.or_else(|| get_field(body, "error")).or_else(of_choice);
         if let Some(message) = error.and_then(JsonValue::text) {
@@ -73,8 +74,8 @@ impl UpstreamFailure {
     }
 }
 
-/// Whether a whole answer is an error, whatever its status: it tells one, and nothing that a model
-/// has made.
+/// Whether a whole answer is an error, regardless of its status: it contains an error and no model
+/// output.
 pub(super) fn is_error_answer(body: &[u8]) -> bool {
     if memmem::find(body, b"\"error\"").is_none() {
         return false;
@@ -97,8 +98,8 @@ pub(super) fn is_error_answer(body: &[u8]) -> bool {
     has_failed && is_empty("content") && is_empty("output")
 }
 
-/// Whether an event without a name has nothing in it that a model has made: a chunk with a role at
-/// most, or with what a filter says of the prompt (Azure).
+/// Whether an event without a name contains no model output: at most a role, or a filter's result
+/// for the prompt (Azure).
 pub(super) fn is_empty_chunk(data: &[u8]) -> bool {
     let Ok(document) = JsonDocument::parse(data, DEPTH_MAX) else { return false };
     let chunk = document.root();
@@ -109,7 +110,7 @@ pub(super) fn is_empty_chunk(data: &[u8]) -> bool {
     get_field(chunk, "usage").is_none() && choices.into_iter().all(is_empty)
 }
 
-/// Whether a choice holds any text, call or other thing of a model.
+/// Whether a choice contains text, calls or other model output.
 fn has_content(choice: JsonValue<'_>) -> bool {
     let parts = ["delta", "message"].iter().filter_map(|name| get_field(choice, name));
     let fields = parts.filter_map(JsonValue::fields).flatten();
@@ -117,7 +118,7 @@ fn has_content(choice: JsonValue<'_>) -> bool {
     fields.into_iter().any(is_said) || get_field(choice, "text").is_some_and(|text| !is_void(text))
 }
 
-/// `null`, or a text, list or object without anything in it.
+/// Whether a value is `null`, or an empty text, list or object.
 fn is_void(value: JsonValue<'_>) -> bool {
     matches!(value.raw().trim(), "null" | "\"\"")
         || value.items().is_some_and(|mut items| items.next().is_none())
@@ -134,7 +135,7 @@ fn get_field<'a>(object: JsonValue<'a>, name: &str) -> Option<JsonValue<'a>> {
     Some(field.1).filter(|value| !value.is_null())
 }
 
-/// Codes are words or numbers.
+/// An error code, which is a word or a number.
 fn read_code(object: JsonValue<'_>) -> Option<String> {
     let number = || get_field(object, "code").map(|code| code.raw().trim().to_owned());
     let number = || number().filter(|text| text.parse::<u64>().is_ok());

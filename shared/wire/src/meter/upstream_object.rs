@@ -1,13 +1,13 @@
 //! The JSON of an answer, as far as metering reads it.
 //!
-//! One shape takes every object that can say something: Anthropic's events and messages, OpenAI's
+//! One type covers all objects with relevant content: Anthropic's events and messages, OpenAI's
 //! chunks, completions and responses. A field of an unexpected type counts as absent, so that an
-//! upstream's oddity in one place does not lose the bill in another.
+//! upstream's oddity in one field does not lose the usage in another.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// An object from upstream.
+/// An object of an upstream's answer.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct UpstreamObject {
     #[serde(default, rename = "type", deserialize_with = "soft")]
@@ -16,21 +16,21 @@ pub(super) struct UpstreamObject {
     pub(super) model: Option<String>,
     #[serde(default, deserialize_with = "soft")]
     pub(super) usage: Option<RawUsage>,
-    /// Of `message_start`.
+    /// From `message_start`.
     #[serde(default, deserialize_with = "soft")]
     pub(super) message: Option<NestedResponse>,
-    /// Of the Responses API's events.
+    /// From the Responses API's events.
     #[serde(default, deserialize_with = "soft")]
     pub(super) response: Option<NestedResponse>,
-    /// Of `message_delta`.
+    /// From `message_delta`.
     #[serde(default, deserialize_with = "soft")]
     pub(super) delta: Option<StopDelta>,
     #[serde(default, deserialize_with = "soft")]
     pub(super) stop_reason: Option<String>,
-    /// Of OpenAI's chat completions.
+    /// From OpenAI's chat completions.
     #[serde(default, deserialize_with = "soft")]
     pub(super) choices: Option<Vec<FinishChoice>>,
-    /// Of a response: `completed`, `incomplete`, `failed`.
+    /// From a response: `completed`, `incomplete`, `failed`.
     #[serde(default, deserialize_with = "soft")]
     pub(super) status: Option<String>,
 }
@@ -58,7 +58,7 @@ pub(super) struct FinishChoice {
     pub(super) finish_reason: Option<String>,
 }
 
-/// `usage`, in Anthropic's and in OpenAI's words.
+/// `usage`, with Anthropic's and OpenAI's names.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct RawUsage {
     #[serde(default, deserialize_with = "count")]
@@ -93,7 +93,7 @@ pub(super) struct RawUsage {
     completion_tokens_details: Option<OutputDetails>,
     #[serde(default, deserialize_with = "soft")]
     output_tokens_details: Option<OutputDetails>,
-    /// How much of the output was thinking; filled from the details.
+    /// The part of the output that was thinking. It is filled from the details.
     #[serde(skip)]
     pub(super) thinking_tokens: Option<u64>,
 }
@@ -112,7 +112,7 @@ pub(super) struct ServerToolUse {
     pub(super) web_search_requests: Option<u64>,
 }
 
-/// One entry of `usage.iterations`; its counts are named as those of a usage.
+/// One entry of `usage.iterations`. Its counts have the same names as in `usage`.
 #[derive(Debug, Deserialize)]
 pub(super) struct RawIteration {
     #[serde(default, rename = "type", deserialize_with = "soft")]
@@ -139,7 +139,7 @@ struct PromptDetails {
     cache_write_tokens: Option<u64>,
 }
 
-/// `thinking_tokens` is Anthropic's word, `reasoning_tokens` OpenAI's.
+/// `thinking_tokens` is Anthropic's name, `reasoning_tokens` OpenAI's.
 #[derive(Debug, Deserialize)]
 struct OutputDetails {
     #[serde(default, alias = "thinking_tokens", deserialize_with = "count")]
@@ -147,7 +147,7 @@ struct OutputDetails {
 }
 
 impl UpstreamObject {
-    /// Reads an object; `None` when the bytes are not exactly one.
+    /// Reads an object. `None` if the bytes are not exactly one.
     pub(super) fn parse(json: &[u8]) -> Option<Self> {
         serde_json::from_slice::<Self>(json).ok().map(|mut answer| {
             let inner = [&mut answer.message, &mut answer.response].into_iter().flatten();
@@ -158,23 +158,23 @@ impl UpstreamObject {
         })
     }
 
-    /// Whether a chat completion or chunk says that it has come to its end.
+    /// Whether a chat completion or chunk has a finish reason.
     pub(super) fn is_finished(&self) -> bool {
         self.choices.iter().flatten().any(|choice| choice.finish_reason.is_some())
     }
 }
 
 impl RawUsage {
-    /// Reads a usage object of any dialect.
+    /// Reads a usage object of any protocol.
     pub(super) fn parse(json: &str) -> Option<Self> {
         let mut usage: Self = serde_json::from_str(json).ok()?;
         usage.normalize_to_anthropic();
         Some(usage)
     }
 
-    /// OpenAI's prompt counts include what was read from the cache and written to it; Anthropic's
-    /// do not (usage objects of the APIs' references, 2026-08; openai-python 3.54,
-    /// `CompletionUsage`).
+    /// Converts OpenAI's prompt counts, which include tokens that were read from the cache and
+    /// written to it, to Anthropic's, which do not (usage objects of the APIs' references, 2026-08;
+    /// openai-python 3.54, `CompletionUsage`).
     fn normalize_to_anthropic(&mut self) {
         let details = self.prompt_tokens_details.take().or(self.input_tokens_details.take());
         self.input_tokens = self.input_tokens.or(self.prompt_tokens.take());
@@ -188,7 +188,7 @@ impl RawUsage {
         ];
         for (slot, count) in caches {
             if let (None, Some(count)) = (&slot, count) {
-                // A part cannot be more than its whole: what is billed stays what was told.
+                // A part cannot be larger than the whole. The billed total stays as reported.
                 let part = self.input_tokens.map_or(count, |all| count.min(all));
                 *slot = Some(part);
                 self.input_tokens = self.input_tokens.map(|all| all - part);
@@ -197,7 +197,7 @@ impl RawUsage {
     }
 }
 
-/// A value of the expected type, or nothing.
+/// A value of the expected type, or `None`.
 fn soft<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -207,7 +207,7 @@ where
     Ok(serde_json::from_str(raw.get()).ok())
 }
 
-/// A whole number, also one that wears quotes or a decimal point.
+/// A whole number, also if it is in quotes or has a decimal point.
 fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     let raw = <&'de RawValue>::deserialize(deserializer)?.get().trim_matches('"');
     let whole = raw.split_once('.').filter(|(_, zeros)| zeros.bytes().all(|b| b == b'0'));

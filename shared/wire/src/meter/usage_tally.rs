@@ -1,13 +1,13 @@
-//! Usage as it is told in pieces: values are set, not added.
+//! Collects usage that is reported in pieces. Later values replace earlier ones and are not added.
 //!
-//! `message_delta` usage is cumulative and may leave out or null what `message_start` said; the
-//! 5m/1h split, tier, speed and geo come in `message_start` only (streaming page, 2026-08;
-//! fixtures `cache_usage`, `usage_nulls`).
+//! The usage of `message_delta` is cumulative and can omit values of `message_start` or set them to
+//! null. The 5m/1h split, tier, speed and geo come in `message_start` only (streaming page,
+//! 2026-08; fixtures `cache_usage`, `usage_nulls`).
 
 use super::upstream_object::{CacheCreation, RawIteration, RawUsage};
 use baton_domain::usage::{BilledUsage, TokenCounts, UsageIteration};
 
-/// What is known so far.
+/// The values known so far.
 #[derive(Debug, Default)]
 pub(crate) struct UsageTally {
     pub(super) input: Option<u64>,
@@ -22,28 +22,28 @@ pub(crate) struct UsageTally {
     thinking: Option<u64>,
 }
 
-/// The counts of an answer as its upstream tells them, to be told again in another dialect. What
-/// is billed is [`BilledUsage`].
+/// The counts of an answer as its upstream reported them, for the translation to another protocol.
+/// The billed counts are in [`BilledUsage`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ReportedUsage {
-    /// Prompt tokens that touched no cache.
+    /// Prompt tokens that were neither read from a cache nor written to it.
     pub(crate) input: u64,
     pub(crate) cache_read: u64,
     pub(crate) cache_write: u64,
     /// Tokens of the answer, thinking included.
     pub(crate) output: u64,
-    /// How many of `output` were thinking, if the upstream says so.
+    /// The part of `output` that was thinking, if the upstream reports it.
     pub(crate) thinking: Option<u64>,
 }
 
 impl ReportedUsage {
-    /// Every token of the prompt.
+    /// All tokens of the prompt.
     pub(crate) fn prompt_tokens(&self) -> u64 {
         self.input.saturating_add(self.cache_read).saturating_add(self.cache_write)
     }
 }
 
-/// Cache writes: the total, and how much of it is for an hour.
+/// Cache writes: the total, and the part of it that is kept for an hour.
 #[derive(Debug, Default, Clone, Copy)]
 struct CacheWrite {
     total: Option<u64>,
@@ -55,13 +55,14 @@ impl CacheWrite {
         let five = split.and_then(|split| split.ephemeral_5m_input_tokens);
         let hour = split.and_then(|split| split.ephemeral_1h_input_tokens);
         let sum = five.unwrap_or(0).saturating_add(hour.unwrap_or(0));
-        // A split beyond its own total is the better witness.
+        // If the split exceeds its total, the split is more trustworthy.
         let total = if five.or(hour).is_some() { Some(total.unwrap_or(0).max(sum)) } else { total };
         Self { total, hour: hour.or(five.map(|_| 0)) }
     }
 
-    /// For five minutes, for an hour. What no split accounts for is for five minutes, the
-    /// upstream's default; a later, smaller total takes from the five minutes first.
+    /// The tokens for five minutes and for an hour. Tokens that no split covers are for five
+    /// minutes, the upstream's default. If a later total is smaller, the five minutes are reduced
+    /// first.
     fn split_by_lifetime(self) -> (u64, u64) {
         let total = self.total.unwrap_or(0);
         let hour = self.hour.unwrap_or(0).min(total);
@@ -69,8 +70,8 @@ impl CacheWrite {
     }
 }
 
-/// The later value wins. A zero does not: a cumulative count cannot fall to nothing, and some
-/// upstreams fill a `message_delta` with zeros.
+/// Keeps the later value, except a zero: a cumulative count cannot fall to zero, and some upstreams
+/// fill a `message_delta` with zeros.
 fn set_latest<T: Copy + Default + PartialEq>(slot: &mut Option<T>, value: Option<T>) {
     if value.is_some_and(|value| slot.is_none() || value != T::default()) {
         *slot = value;
@@ -84,7 +85,7 @@ fn set_latest_text(slot: &mut Option<String>, value: Option<String>) {
 }
 
 impl UsageTally {
-    /// Takes in what an event says; null and absent leave the earlier value.
+    /// Adds the usage of an event. Null and absent values leave the earlier value.
     pub(super) fn update_counts(&mut self, usage: RawUsage) {
         set_latest(&mut self.input, usage.input_tokens);
         set_latest(&mut self.output, usage.output_tokens);
@@ -108,14 +109,14 @@ impl UsageTally {
         }
     }
 
-    /// Takes in a `usage` object of any dialect; anything else says nothing.
+    /// Adds a `usage` object of any protocol. Anything else is ignored.
     pub(crate) fn read_usage(&mut self, json: &str) {
         if let Some(usage) = RawUsage::parse(json) {
             self.update_counts(usage);
         }
     }
 
-    /// The counts, as told.
+    /// The counts as reported.
     pub(crate) fn reported_usage(&self) -> ReportedUsage {
         ReportedUsage {
             input: self.input.unwrap_or(0),
@@ -146,8 +147,8 @@ impl UsageTally {
     }
 }
 
-/// The iterations in our words. Passes inside the totals that do not split their cache writes
-/// share what the totals wrote for an hour; otherwise that would be billed twice.
+/// Converts the iterations. Passes that are part of the totals and do not split their cache writes
+/// share the hour's writes of the totals. Otherwise those would be billed twice.
 fn to_iterations(raw: Vec<RawIteration>, hour_total: u64) -> Vec<UsageIteration> {
     let mut passes: Vec<(UsageIteration, bool)> = raw.into_iter().map(to_iteration).collect();
     let inside = |pass: &UsageIteration| !pass.outside_totals();
@@ -168,7 +169,7 @@ fn to_iterations(raw: Vec<RawIteration>, hour_total: u64) -> Vec<UsageIteration>
     passes.into_iter().map(|(pass, _)| pass).collect()
 }
 
-/// One iteration, and whether it splits its cache writes.
+/// Converts one iteration. Returns also whether it splits its cache writes.
 fn to_iteration(raw: RawIteration) -> (UsageIteration, bool) {
     let write =
         CacheWrite::from_usage(raw.cache_creation_input_tokens, raw.cache_creation.as_ref());

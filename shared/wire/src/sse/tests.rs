@@ -1,4 +1,4 @@
-//! The decoder, cut at every byte.
+//! Tests of the decoder with cuts at each byte.
 
 use super::*;
 use proptest::prelude::*;

@@ -1,6 +1,6 @@
-//! OpenAI's Chat Completions API, as its many vendors speak it (openai-python 3.54.0,
-//! `types/chat`, read 2026-11-23; `reasoning_content` is the word of `DeepSeek`,
-//! `reasoning` that of newer `vLLM` and `OpenRouter`), read and written.
+//! Reads and writes OpenAI's Chat Completions API as its many vendors implement it (openai-python
+//! 3.54.0, `types/chat`, read 2026-11-23). `DeepSeek` calls thinking `reasoning_content`; newer
+//! `vLLM` and `OpenRouter` call it `reasoning`.
 
 mod part_sequence;
 pub(super) mod read_request;

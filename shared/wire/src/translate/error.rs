@@ -1,13 +1,14 @@
-//! An upstream's error, in the client's words: the text as it is, the type as the client knows it.
+//! Translates an upstream's error for the client: the text stays, and the type becomes one that the
+//! client knows.
 
 use super::ClientApi;
 use super::json_reader::{ObjectReader, parse_document};
 use super::json_writer::{write_event, write_object};
 use crate::meter::UpstreamFailure;
 
-/// What went wrong, in Anthropic's types (platform.claude.com, "Errors", 2026-11). The second
-/// word is the code that OpenAI sends for about the same, by which its clients decide whether to
-/// try again (platform.openai.com, "Error codes"; fixture `openai_responses_failed`).
+/// Kinds of errors, by Anthropic's types (platform.claude.com, "Errors", 2026-11). The second word
+/// is the code that OpenAI sends for a similar error. Its clients decide by the code whether to
+/// retry (platform.openai.com, "Error codes"; fixture `openai_responses_failed`).
 const KINDS: [(&str, &str, &[u16]); 10] = [
     ("invalid_request_error", "invalid_prompt", &[400, 405, 409, 415, 422]),
     ("authentication_error", "invalid_api_key", &[401]),
@@ -21,7 +22,7 @@ const KINDS: [(&str, &str, &[u16]); 10] = [
     ("api_error", "server_error", &[]),
 ];
 
-/// Words of various vendors for one of the above.
+/// Names that various vendors have for one of the above.
 const OTHER_WORDS: [(&str, &str); 8] = [
     ("context_length_exceeded", "invalid_request_error"),
     ("billing_hard_limit_reached", "billing_error"),
@@ -33,23 +34,23 @@ const OTHER_WORDS: [(&str, &str); 8] = [
     ("internal_error", "api_error"),
 ];
 
-/// What an upstream says when the prompt does not fit, in the words of several.
+/// Phrases by which several upstreams say that the prompt is too long.
 const TOO_LONG: [&str; 4] =
     ["prompt is too long", "exceed context limit", "maximum context length", "context window"];
 
-/// An error, in nobody's words.
+/// An error, independent of a protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct NeutralError {
-    /// Of [`KINDS`].
+    /// One of [`KINDS`].
     kind: &'static str,
     pub(super) message: String,
 }
 
 impl NeutralError {
-    /// Reads an error body of any dialect, or the data of an event that tells one.
+    /// Reads an error body of any protocol, or the data of an error event.
     ///
-    /// The status says what kind it is. Where there is none (in a stream, or a 200), the body's
-    /// type or code does.
+    /// The status decides the kind. If there is none (in a stream, or with a 200), the body's type
+    /// or code decides.
     pub(super) fn from_body(status: Option<u16>, body: &[u8]) -> Self {
         let mut words = Vec::new();
         let document = parse_document(body).ok();
@@ -66,13 +67,13 @@ impl NeutralError {
         Self { kind, message }
     }
 
-    /// An error of our own.
+    /// An error of the relay itself.
     pub(super) fn new(kind: &str, message: &str) -> Self {
         let kind = known_kind(kind).unwrap_or("api_error");
         Self { kind, message: message.to_owned() }
     }
 
-    /// OpenAI's code.
+    /// OpenAI's code for the error.
     pub(super) fn openai_code(&self) -> &'static str {
         if self.kind == "invalid_request_error"
             && TOO_LONG.iter().any(|it| self.message.contains(it))
@@ -90,7 +91,7 @@ impl NeutralError {
         out
     }
 
-    /// The error as an event; Responses clients get a failed response in its place.
+    /// The error as an event. Responses clients get a failed response instead.
     pub(super) fn write_event(&self, client: ClientApi, request_id: &str, out: &mut Vec<u8>) {
         if client == ClientApi::Messages {
             out.extend_from_slice(b"event: error\n");
@@ -122,21 +123,21 @@ impl NeutralError {
     }
 }
 
-/// Whether a body is an error in the words of OpenAI's dialects.
+/// Whether a body is an error in the form of OpenAI's protocols.
 pub(super) fn is_openai_error(body: &[u8]) -> bool {
     let Ok(document) = parse_document(body) else { return false };
     ObjectReader::from_value(document.root())
         .is_some_and(|mut body| body.take_object("error").is_some())
 }
 
-/// The message of an error object; what it is called goes to `words`, code first.
+/// The message of an error object. Its code and type are added to `words`, the code first.
 fn read_error_object(mut object: ObjectReader<'_>, words: &mut Vec<String>) -> Option<String> {
     let mut response = object.take_object("response").unwrap_or_default();
     if let Some(plain) = object.take_text("error") {
         return Some(plain);
     }
     let inner = object.take_object("error").or_else(|| response.take_object("error"));
-    // Without one the message may stand at the top (vLLM, FastAPI).
+    // If there is no error object, the message can be at the top level (vLLM, FastAPI).
     let mut error = inner.unwrap_or(object);
     words.extend(["code", "type"].iter().filter_map(|name| error.take_text(name)));
     ["message", "detail", "Message"].iter().find_map(|name| error.take_nonempty_text(name))
@@ -148,7 +149,7 @@ fn known_kind(word: &str) -> Option<&'static str> {
     known.map(|(kind, ..)| *kind).or_else(other)
 }
 
-/// What a body that is no error object says, if a person could read it.
+/// The text of a body that is not an error object, if a person can read it.
 fn readable_text(body: &[u8]) -> String {
     let text = UpstreamFailure::from_body(body).message;
     if text.is_empty() || text.starts_with(['<', '{', '[']) {

@@ -1,76 +1,78 @@
-//! JSON objects of any dialect, read field by field: what nobody asked for stays and is known.
+//! Reads JSON objects of any protocol field by field and keeps track of the fields that were not
+//! read.
 //!
-//! A text is parsed once ([`JsonDocument`]); objects and lists are views of it. Values that pass as they
-//! are (schemas, tool input) keep their bytes: the order of a schema's properties is the order in
-//! which a model writes them. What a field means is not known here.
+//! A text is parsed once ([`JsonDocument`]); objects and lists are views of it. Values that pass
+//! unchanged (schemas, tool input) keep their bytes, because a model writes properties in the order
+//! of the schema. This module does not know what fields mean.
 
 use crate::json::{ArrayItems, FIELDS_MAX, JsonDocument, JsonError, JsonValue, is_json_within};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-/// Containers inside each other in a text that is translated, or in JSON that a string holds. A
-/// conversation takes about six, a schema two for each level of its properties.
+/// The deepest nesting of containers in a text that is translated, or in JSON inside a string. A
+/// conversation takes about six levels, a schema two for each level of its properties.
 pub(super) const DEPTH_MAX: usize = 64;
 
-/// Contents inside each other: a tool's result holds documents, which hold texts. Nothing that an
-/// API documents goes deeper than four.
+/// The deepest nesting of content, such as texts in documents in a tool's result. Nothing that an
+/// API documents goes deeper than four levels.
 pub(super) const NESTED_CONTENT_MAX: usize = 8;
 
-/// Fields without a place in the other dialect that are remembered; they are only logged.
+/// The highest number of dropped fields that are remembered. They are only logged.
 const DROPPED_MAX: usize = 100;
 
 /// The longest id of an answer that is passed on.
 const ID_BYTES_MAX: usize = 200;
 
-/// Parses a body, an event's data, or JSON that a string holds.
+/// Parses a body, an event's data, or JSON inside a string.
 ///
 /// # Errors
-/// It is not JSON, or too deeply nested.
+/// The text is not JSON, or is nested too deeply.
 pub(super) fn parse_document(json: &[u8]) -> Result<JsonDocument<'_>, JsonError> {
     JsonDocument::parse(json, DEPTH_MAX)
 }
 
-/// An object whose fields are taken one by one. `null` counts as absent; of a name that occurs
-/// twice the last one counts, as in every common parser.
+/// An object whose fields are taken one by one. `null` counts as absent. If a name occurs twice,
+/// the last value counts, as in every common parser.
 #[derive(Debug, Default)]
 pub(super) struct ObjectReader<'a> {
     fields: Vec<(Cow<'a, str>, JsonValue<'a>)>,
 }
 
 impl<'a> ObjectReader<'a> {
-    /// An object's fields; `None` of anything else, and of one with more than [`FIELDS_MAX`].
+    /// An object's fields, or `None` if the value is not an object or has more than [`FIELDS_MAX`]
+    /// fields.
     pub(super) fn from_value(value: JsonValue<'a>) -> Option<Self> {
         let fields: Vec<_> = value.fields()?.take(FIELDS_MAX + 1).collect();
         (fields.len() <= FIELDS_MAX).then_some(Self { fields })
     }
 
-    /// A field's value as it stands.
+    /// Takes a field's value as it is written.
     pub(super) fn take_value(&mut self, name: &str) -> Option<JsonValue<'a>> {
         self.take_with(name, Some)
     }
 
-    /// A string. One that is no Unicode (half a surrogate pair) is mended, not lost.
+    /// Takes a string. Invalid Unicode in it (half a surrogate pair) is replaced.
     pub(super) fn take_text(&mut self, name: &str) -> Option<String> {
         self.take_with(name, to_text)
     }
 
-    /// A string that says something.
+    /// Takes a string that is not empty.
     pub(super) fn take_nonempty_text(&mut self, name: &str) -> Option<String> {
         self.take_text(name).filter(|text| !text.is_empty())
     }
 
-    /// An answer's id. It is repeated in every event, so one that is longer than any vendor's is
-    /// none.
+    /// Takes an answer's id. Every event repeats it, so an id that is longer than any vendor's is
+    /// ignored.
     pub(super) fn take_id(&mut self) -> Option<String> {
         self.take_nonempty_text("id").filter(|id| id.len() <= ID_BYTES_MAX)
     }
 
-    /// A whole number.
+    /// Takes a whole number.
     pub(super) fn take_number(&mut self, name: &str) -> Option<u64> {
         self.take_with(name, |value| serde_json::from_str(value.raw()).ok())
     }
 
-    /// A number, as it is written.
+    /// Takes a number as it is written.
     pub(super) fn take_digits(&mut self, name: &str) -> Option<&'a str> {
         self.take_with(name, |value| {
             let digits = value.raw();
@@ -78,17 +80,17 @@ impl<'a> ObjectReader<'a> {
         })
     }
 
-    /// True or false.
+    /// Takes a Boolean.
     pub(super) fn take_bool(&mut self, name: &str) -> Option<bool> {
         self.take_with(name, |value| serde_json::from_str(value.raw()).ok())
     }
 
-    /// An object.
+    /// Takes an object.
     pub(super) fn take_object(&mut self, name: &str) -> Option<ObjectReader<'a>> {
         self.take_with(name, Self::from_value)
     }
 
-    /// An array's values; none when there is no array.
+    /// Takes the values of an array. If there is no array, the iterator is empty.
     pub(super) fn take_items(
         &mut self,
         name: &str,
@@ -96,7 +98,7 @@ impl<'a> ObjectReader<'a> {
         self.take_with(name, JsonValue::items).into_iter().flatten()
     }
 
-    /// The objects of an array.
+    /// Takes the objects of an array.
     pub(super) fn take_objects(
         &mut self,
         name: &str,
@@ -104,12 +106,12 @@ impl<'a> ObjectReader<'a> {
         self.take_items(name).filter_map(Self::from_value)
     }
 
-    /// Whether there is such a field.
+    /// Whether the object has such a field that was not taken.
     pub(super) fn has_field(&self, name: &str) -> bool {
         self.fields.iter().any(|(key, _)| key == name)
     }
 
-    /// The values of several fields, which stay.
+    /// Copies the values of several fields, which are not taken.
     pub(super) fn copy_fields(&self, names: &[&'static str]) -> Vec<(&'static str, &'a str)> {
         let find = |name: &&'static str| {
             let field = self.fields.iter().rev().find(|(key, _)| key == name)?;
@@ -118,7 +120,7 @@ impl<'a> ObjectReader<'a> {
         names.iter().filter_map(find).collect()
     }
 
-    /// The value of `name` that `read` accepts; another one stays where it is.
+    /// Takes the value of `name` if `read` accepts it. Otherwise the field stays.
     fn take_with<T>(
         &mut self,
         name: &str,
@@ -145,13 +147,13 @@ pub(super) fn to_items(value: JsonValue<'_>) -> Option<ArrayItems<'_>> {
     value.items()
 }
 
-/// Whether the text is a JSON object, whole.
+/// Whether the text is exactly one JSON object.
 pub(super) fn is_object(json: &str) -> bool {
     json.trim_start().starts_with('{') && is_json_within(json.as_bytes(), DEPTH_MAX)
 }
 
-/// What of a request finds no place in the other dialect: paths as `tools[].cache_control`, each
-/// once, without indices and without values.
+/// Fields of a request that the upstream does not support, as paths like `tools[].cache_control`.
+/// Each path occurs once, without indices and without values.
 #[derive(Debug, Default)]
 pub(super) struct DroppedFields(BTreeSet<String>);
 
@@ -162,7 +164,7 @@ impl DroppedFields {
         }
     }
 
-    /// Adds what was left in `object`, which stands at `path`.
+    /// Adds the fields that were not taken from `object`, which is at `path`.
     pub(super) fn add_remaining(&mut self, path: &str, object: &ObjectReader<'_>) {
         for (name, value) in &object.fields {
             if !value.is_null() {

@@ -1,4 +1,4 @@
-//! JSON, written as it is said: fields in their order, no tree in between.
+//! Writes JSON field by field in order, without building a tree.
 
 /// Appends an object with the fields that `fill` writes.
 pub(super) fn write_object(out: &mut Vec<u8>, fill: impl FnOnce(&mut ObjectWriter<'_>)) {
@@ -7,14 +7,14 @@ pub(super) fn write_object(out: &mut Vec<u8>, fill: impl FnOnce(&mut ObjectWrite
     out.push(b'}');
 }
 
-/// An object as a body or as the text of a field.
+/// Writes an object as a body or as the text of a field.
 pub(super) fn object_to_string(fill: impl FnOnce(&mut ObjectWriter<'_>)) -> String {
     let mut out = Vec::new();
     write_object(&mut out, fill);
     String::from_utf8(out).unwrap_or_default()
 }
 
-/// Appends an event; `name` is left out for the dialects that have none.
+/// Appends an event. An empty `name` is left out, for the protocols without event names.
 pub(super) fn write_event(out: &mut Vec<u8>, name: &str, fill: impl FnOnce(&mut ObjectWriter<'_>)) {
     if !name.is_empty() {
         out.extend_from_slice(b"event: ");
@@ -76,7 +76,7 @@ impl ObjectWriter<'_> {
         self.json(name, if flag { "true" } else { "false" });
     }
 
-    /// A value that is JSON already; `json` must be exactly one.
+    /// Writes a value that is already JSON. `json` must be exactly one value.
     pub(super) fn json(&mut self, name: &str, json: &str) {
         self.write_key(name).extend_from_slice(json.as_bytes());
     }

@@ -1,5 +1,5 @@
-//! Anthropic's Messages API (anthropic-python 2.12.0, `types/message_create_params.py`, `Message`
-//! and `RawMessageStreamEvent`, read 2026-11-23), read and written.
+//! Reads and writes Anthropic's Messages API (anthropic-python 2.12.0,
+//! `types/message_create_params.py`, `Message` and `RawMessageStreamEvent`, read 2026-11-23).
 
 mod model_capabilities;
 pub(super) mod read_request;

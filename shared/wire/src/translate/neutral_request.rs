@@ -1,21 +1,23 @@
-//! A request in nobody's words: what any dialect's request means, as far as two of them share it.
+//! A request independent of a protocol: the meaning of any protocol's request, as far as two
+//! protocols share it.
 //!
-//! Readers fill it, writers say it again. Values that pass unchanged borrow from the body.
+//! Readers fill it, and writers write it in another protocol. Values that pass unchanged borrow
+//! from the body.
 
 use super::json_reader::{DroppedFields, ObjectReader, is_object, parse_document};
 use super::json_writer::object_to_string;
 use std::collections::{BTreeMap, HashSet};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// A request.
+/// The meaning of a request.
 #[derive(Debug, Default)]
 pub(super) struct NeutralRequest<'a> {
     pub(super) model: String,
-    /// Adjacent turns have different roles, except systems.
+    /// Adjacent turns have different roles, except system turns.
     pub(super) turns: Vec<ConversationTurn>,
     pub(super) tools: Vec<ToolDefinition<'a>>,
     pub(super) choice: Option<ToolChoice>,
-    /// Whether several tools may be called at once; `None`: the upstream's default.
+    /// Whether the model can call several tools at once. `None` means the upstream's default.
     pub(super) parallel: Option<bool>,
     pub(super) max_tokens: Option<u64>,
     pub(super) temperature: Option<&'a str>,
@@ -23,20 +25,20 @@ pub(super) struct NeutralRequest<'a> {
     pub(super) stop: Vec<String>,
     pub(super) stream: bool,
     pub(super) include_usage: bool,
-    /// How hard to think, in the words that both sides share: `none` to `max`.
+    /// How much to think, from `none` to `max`: words that both protocols share.
     pub(super) effort: Option<String>,
-    /// Whether a summary of the thinking was asked for.
+    /// Whether a summary of the thinking is requested.
     pub(super) summary: bool,
     pub(super) format: Option<OutputFormat<'a>>,
-    /// Who asks, as the client tells upstreams.
+    /// The end user, as clients report it to upstreams.
     pub(super) user: Option<String>,
-    /// Fields that have the same name and meaning in both of OpenAI's dialects.
+    /// Fields that have the same name and meaning in both of OpenAI's protocols.
     pub(super) shared: Vec<(&'static str, &'a str)>,
-    /// Tools that are something else to the client.
+    /// Tools that the client knows under another name or in another form.
     pub(super) aliases: ToolAliases,
-    /// What a response must repeat of its request.
+    /// Fields that a response must repeat.
     pub(super) echo: Vec<(&'static str, &'a str)>,
-    /// What found no place here.
+    /// Fields that have no place here.
     pub(super) dropped: DroppedFields,
 }
 
@@ -53,7 +55,7 @@ pub(super) struct ConversationTurn {
     pub(super) parts: Vec<TurnPart>,
 }
 
-/// A piece of a turn.
+/// A part of a turn.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum TurnPart {
     Text(String),
@@ -62,12 +64,12 @@ pub(super) enum TurnPart {
         title: Option<String>,
         source: MediaSource,
     },
-    /// Thinking of an earlier answer; only the upstream that signed it can read the signature.
+    /// Thinking of an earlier answer. Only the upstream that signed it can read the signature.
     Thinking {
         text: String,
         signature: Option<String>,
     },
-    /// Thinking that nobody else can read.
+    /// Thinking that only the upstream can read.
     Redacted(String),
     Call(ToolCall),
     Result {
@@ -77,7 +79,7 @@ pub(super) enum TurnPart {
     },
 }
 
-/// A tool that was called.
+/// A call of a tool.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ToolCall {
     pub(super) id: String,
@@ -87,7 +89,7 @@ pub(super) struct ToolCall {
 }
 
 impl ToolCall {
-    /// The arguments, if they are an object; the empty one where a model broke off.
+    /// The arguments if they are an object. If the model broke off, the result is the empty object.
     pub(super) fn arguments_object(&self) -> &str {
         if is_object(&self.arguments) { &self.arguments } else { "{}" }
     }
@@ -105,7 +107,7 @@ pub(super) enum MediaSource {
 }
 
 impl MediaSource {
-    /// A source from a URL, which may hold the data itself (RFC 2397).
+    /// A source from a URL, which can contain the data itself (RFC 2397).
     pub(super) fn from_url(url: String) -> Self {
         let data = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
         match data {
@@ -136,8 +138,8 @@ pub(super) struct ToolDefinition<'a> {
 }
 
 impl ToolDefinition<'_> {
-    /// A tool that takes free text (`custom`), which other dialects do not know: a function with
-    /// the one argument `input`. A grammar becomes words.
+    /// Converts a tool that takes free text (`custom`), which other protocols do not know, into a
+    /// function with the single argument `input`. A grammar becomes part of the description.
     pub(super) fn from_freeform(
         name: String,
         description: Option<String>,
@@ -159,7 +161,8 @@ pub(super) fn freeform_arguments(input: &str) -> String {
     object_to_string(|arguments| arguments.text("input", input))
 }
 
-/// The free text that a model gave as arguments; what is no such object is the text itself.
+/// The free text in the arguments that a model wrote. Arguments without such an object are the text
+/// itself.
 pub(super) fn freeform_input(arguments: &str) -> String {
     let document = parse_document(arguments.as_bytes()).ok();
     let object = document.as_ref().and_then(|document| ObjectReader::from_value(document.root()));
@@ -167,12 +170,12 @@ pub(super) fn freeform_input(arguments: &str) -> String {
     input.unwrap_or_else(|| arguments.to_owned())
 }
 
-/// What a tool is to the client, where that differs from a plain function.
+/// How a client's tool differs from the plain function that the model sees.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ToolAlias {
-    /// Whether the client takes free text instead of arguments.
+    /// Whether the client expects free text instead of arguments.
     pub(super) freeform: bool,
-    /// The name that the client gave it, and where.
+    /// The client's name of the tool, and its namespace.
     pub(super) name: String,
     pub(super) namespace: Option<String>,
 }
@@ -188,10 +191,10 @@ pub(super) enum ToolChoice {
     Named(String),
 }
 
-/// The form that the answer shall have.
+/// The format of the answer.
 #[derive(Debug)]
 pub(super) enum OutputFormat<'a> {
-    /// Any JSON; the field that said so.
+    /// Any JSON. The text is the field that requested it.
     Json(&'static str),
     Schema {
         name: Option<String>,
@@ -201,8 +204,8 @@ pub(super) enum OutputFormat<'a> {
 }
 
 impl NeutralRequest<'_> {
-    /// Adds parts to the conversation. The Messages API and several vendors want roles to
-    /// alternate; parts of one role are one turn.
+    /// Adds parts to the conversation. The Messages API and several vendors require alternating
+    /// roles, so adjacent parts of one role become one turn.
     pub(super) fn add_parts(&mut self, role: TurnRole, parts: Vec<TurnPart>) {
         match self.turns.last_mut() {
             Some(last) if last.role == role && role != TurnRole::System => last.parts.extend(parts),
@@ -210,13 +213,13 @@ impl NeutralRequest<'_> {
         }
     }
 
-    /// Keeps only the tools that may be called (`allowed_tools`).
+    /// Keeps only the tools that the model is allowed to call (`allowed_tools`).
     pub(super) fn retain_tools(&mut self, names: &HashSet<String>) {
         self.tools.retain(|tool| names.contains(&tool.name));
     }
 
-    /// Shortens the names of tools to what the upstream takes, `max` bytes; the answer is told
-    /// under the client's own.
+    /// Shortens names of tools to `max` bytes, the upstream's limit. The answer has the client's
+    /// own names again.
     pub(super) fn shorten_names(&mut self, max: usize) {
         let mut long = BTreeMap::new();
         for tool in &mut self.tools {
@@ -242,7 +245,7 @@ impl NeutralRequest<'_> {
         }
     }
 
-    /// Forgets a choice of a tool that is not there: it was the upstream's own kind.
+    /// Removes a tool choice whose tool is missing. That tool was of a kind that the upstream runs.
     pub(super) fn drop_missing_choice(&mut self) {
         let is_there = match &self.choice {
             Some(ToolChoice::Named(name)) => self.tools.iter().any(|tool| tool.name == *name),
@@ -258,7 +261,7 @@ impl NeutralRequest<'_> {
     }
 }
 
-/// A name's beginning and a hash of it all.
+/// The beginning of a name, followed by a hash of the whole name.
 fn shorten_name(name: &str, max: usize) -> String {
     let hash = format!("_{:016x}", xxh3_64(name.as_bytes()));
     let kept = name.floor_char_boundary(max.saturating_sub(hash.len()));

@@ -1,14 +1,14 @@
-//! An answer in nobody's words: step by step as a stream tells it, and put together.
+//! An answer independent of a protocol: the steps of a stream, and the answer that they make up.
 //!
-//! A reader says the same steps for a whole body as for a stream, so that both mean the same.
+//! A reader produces the same steps for a whole body as for a stream, so both mean the same.
 
 use super::neutral_request::ToolCall;
 use crate::meter::ReportedUsage;
 
-/// One thing that an upstream says. Parts do not overlap: one is closed before the next opens.
+/// One step of an upstream's answer. Parts do not overlap: each is closed before the next opens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ResponseStep<'a> {
-    /// The answer begins, under the upstream's id.
+    /// The answer begins. It has the upstream's id.
     Start {
         id: Option<String>,
     },
@@ -20,9 +20,9 @@ pub(super) enum ResponseStep<'a> {
     Close,
     /// Why the model stopped.
     Stop(StopReason),
-    /// What was consumed so far; the last word counts.
+    /// The tokens that were used so far. The last report counts.
     Usage(ReportedUsage),
-    /// The upstream is still there.
+    /// A sign of life of the upstream.
     Ping,
 }
 
@@ -82,7 +82,7 @@ impl ResponsePart {
     }
 }
 
-/// An answer, as far as it has been told.
+/// An answer as far as its steps have arrived.
 #[derive(Debug, Default)]
 pub(super) struct NeutralResponse {
     pub(super) id: Option<String>,
@@ -92,7 +92,7 @@ pub(super) struct NeutralResponse {
 }
 
 impl NeutralResponse {
-    /// Takes in a step.
+    /// Adds a step.
     pub(super) fn apply_step(&mut self, step: &ResponseStep<'_>) {
         match step {
             ResponseStep::Start { id } => self.id.clone_from(id),
@@ -115,14 +115,14 @@ impl NeutralResponse {
     }
 }
 
-/// Where a reader of a stream stands.
+/// The progress of the reader of a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) enum ReadProgress {
-    /// The upstream has more to say.
+    /// The stream continues.
     #[default]
     Open,
-    /// It said that it was done.
+    /// The upstream reported the end of its answer.
     Done,
-    /// It told an error: its data, as it came.
+    /// The upstream reported an error. The data is unchanged.
     Failed(Vec<u8>),
 }

@@ -1,5 +1,5 @@
-//! OpenAI's Responses API for clients (openai-python 3.54.0, `types/responses`, read 2026-11-23;
-//! Codex 0.169 bodies in the fixtures): requests read, answers written.
+//! Reads requests and writes answers of OpenAI's Responses API for clients (openai-python 3.54.0,
+//! `types/responses`, read 2026-11-23; Codex 0.169 bodies in the fixtures).
 
 mod item;
 pub(super) mod read_request;

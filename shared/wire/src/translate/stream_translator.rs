@@ -1,4 +1,4 @@
-//! A stream, put in the client's words event by event, however it is cut.
+//! Translates a stream event by event for the client, however the bytes are cut.
 
 use super::error::NeutralError;
 use super::neutral_response::{PartStart, ReadProgress, ResponseStep};
@@ -6,20 +6,20 @@ use super::{ClientApi, ResponseContext, UpstreamProtocol, chat, messages, respon
 use crate::json::is_json;
 use crate::sse::{SseDecoder, SseEvent};
 
-/// The most that is kept of one stream: text that a last event repeats, arguments that wait for
+/// The most bytes kept for one stream: text that the last event repeats, arguments that wait for
 /// their end, and some bytes for each part. 128,000 tokens are about half a megabyte.
 const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// What a part counts for, however short it is.
+/// The bytes that a part counts for, however short it is.
 const PART_BYTES: usize = 256;
 
-/// Translates one stream. What it writes is whole events.
+/// Translates one stream. It writes whole events only.
 #[derive(Debug)]
 pub struct StreamTranslator {
     decoder: SseDecoder,
     turn: TranslatorState,
 }
 
-/// Reader, writer and how far they are.
+/// Reader, writer and their progress.
 #[derive(Debug)]
 struct TranslatorState {
     asked: ResponseContext,
@@ -30,11 +30,11 @@ struct TranslatorState {
     kept: RetainedBytes,
 }
 
-/// How much is kept.
+/// The number of bytes that are kept.
 #[derive(Debug)]
 struct RetainedBytes {
     bytes: usize,
-    /// The writer repeats all of the answer at its end.
+    /// The writer repeats the whole answer at its end.
     keeps_text: bool,
     is_call: bool,
 }
@@ -123,25 +123,26 @@ impl StreamTranslator {
         Self { decoder: SseDecoder::new(), turn }
     }
 
-    /// Takes the upstream's next bytes, decoded of any content encoding, and appends to `out`
-    /// what they say to the client. An error that the upstream tells is told too, and ends it.
+    /// Takes the upstream's next bytes, without a content encoding, and appends the translated
+    /// events to `out`. An error of the upstream is passed on and ends the stream.
     pub fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
         self.decoder.push(chunk, |event| self.turn.translate_event(&event, out));
     }
 
-    /// How much memory is kept: the unfinished event, texts that the last event repeats, arguments of
-    /// calls.
+    /// The bytes of memory that are kept: the unfinished event, texts that the last event repeats,
+    /// and arguments of calls.
     pub fn held_bytes(&self) -> usize {
         self.decoder.held_bytes() + self.turn.kept.bytes.max(self.turn.reader.held_bytes())
     }
 
-    /// Whether the client has been told that its answer is over, well or with an error.
+    /// Whether the client has received the end of its answer, either a normal one or an error.
     pub fn is_over(&self) -> bool {
         self.turn.is_over
     }
 
-    /// The upstream's bytes are over. Whether the client knows: if the stream broke off it does
-    /// not, and [`Self::finish_with_error`] must tell it. A last event whose blank line is missing counts.
+    /// Must be called when the upstream's bytes have ended. Returns whether the client has received
+    /// the end of its answer. If the stream broke off, it has not, and the caller must call
+    /// [`Self::fail`]. A last event without its blank line counts.
     pub fn finish(&mut self, out: &mut Vec<u8>) -> bool {
         let decoder = std::mem::take(&mut self.decoder);
         decoder.finish(|event| {
@@ -155,8 +156,8 @@ impl StreamTranslator {
         self.turn.is_over
     }
 
-    /// Tells an error of ours as the stream's end: `kind` as the contract lists them, `message` a
-    /// whole sentence. Does nothing when the stream is over.
+    /// Ends the stream with an error of the relay: `kind` is a documented error type, `message` a
+    /// whole sentence. Does nothing if the stream is over.
     pub fn fail(&mut self, kind: &str, message: &str, out: &mut Vec<u8>) {
         if !self.turn.is_over {
             self.turn.finish_with_error(&NeutralError::new(kind, message), out);
@@ -178,12 +179,12 @@ impl TranslatorState {
         let Self { asked, reader, writer, is_begun, kept, .. } = self;
         let mut say = |step: ResponseStep<'_>| {
             kept.add_step(&step);
-            // Nothing is kept beyond the bound; the stream ends below.
+            // Nothing is kept beyond the bound. The stream ends below.
             if kept.bytes > KEPT_BYTES_MAX {
                 return;
             }
             *is_begun |= matches!(step, ResponseStep::Start { .. });
-            // A ping may come first; nothing else may.
+            // Only a ping can come before the start.
             if *is_begun || step == ResponseStep::Ping {
                 writer.write_step(asked, &step, out);
             }
@@ -253,7 +254,8 @@ mod tests {
             .stream_translator()
     }
 
-    /// What a client is told of `events` and how much of the upstream was read for it.
+    /// The text that a client receives for `events`, and how many bytes of the upstream were read
+    /// for it.
     fn told(mut stream: StreamTranslator, events: impl Iterator<Item = String>) -> (String, usize) {
         let (mut last, mut read) = (Vec::new(), 0);
         for event in events {

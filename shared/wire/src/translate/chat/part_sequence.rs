@@ -1,41 +1,41 @@
-//! Parts in their order, from deltas that may overlap.
+//! Puts the parts of an answer in order, from deltas that can overlap.
 //!
-//! A chat stream sends the fragments of parallel tool calls by index, and some vendors send them
-//! interleaved. Here one part is open at a time: what belongs to a later one waits until the
-//! earlier is known to be whole. A call is whole when its arguments are an object.
+//! A chat stream sends the fragments of parallel tool calls by index, and some vendors interleave
+//! them. Here, only one part is open at a time: deltas of a later part wait until the earlier part
+//! is known to be whole. A call is whole when its arguments are an object.
 
 use crate::translate::neutral_response::{PartStart, ResponseStep};
 use std::collections::VecDeque;
 
-/// Which part a delta belongs to.
+/// The part that a delta belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PartKey {
     Text,
     Thinking,
-    /// A call, by the order in which calls were first heard of.
+    /// A call, numbered in the order of first appearance.
     Call(usize),
 }
 
 #[derive(Debug)]
 struct OpenPart {
     key: PartKey,
-    /// How far a call's arguments are.
+    /// How far the call's arguments have arrived.
     arguments: ObjectExtent,
 }
 
-/// How far a JSON object is, of which one piece after the other is seen. Each byte is looked at
-/// once, and none is kept. That what stands between its braces is JSON is not checked.
+/// How far a JSON object has arrived in pieces. Each byte is read once and none is kept. The
+/// content between the braces is not checked.
 #[derive(Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct ObjectExtent {
     depth: usize,
     in_string: bool,
     after_backslash: bool,
-    /// Whether anything but white space was seen.
+    /// Whether anything but white space has arrived.
     is_begun: bool,
     /// Whether the object has ended.
     is_over: bool,
-    /// Whether it is no object, or has something after it.
+    /// Whether the text is not an object, or has something after it.
     is_other: bool,
 }
 
@@ -87,14 +87,14 @@ pub(super) struct PartSequence {
 }
 
 impl OpenPart {
-    /// Whether nothing more can belong to it.
+    /// Whether no further delta can belong to the part.
     fn is_whole(&self) -> bool {
         !matches!(self.key, PartKey::Call(_)) || self.arguments.is_whole_object()
     }
 }
 
 impl PartSequence {
-    /// Takes in a delta of the part `key`, which begins with `opening` if it is new.
+    /// Adds a delta of the part `key`, which begins with `opening` if it is new.
     pub(super) fn push_delta(
         &mut self,
         key: PartKey,
@@ -125,13 +125,14 @@ impl PartSequence {
         self.open_next_parts(false, on);
     }
 
-    /// How much of `text` is held if it is the next: all, where a call is open that may not be whole.
+    /// The bytes of `text` that would be held if it came next: all, if a call is open that is
+    /// perhaps not whole.
     pub(super) fn bytes_to_hold(&self, text: &str) -> usize {
         let is_call = self.open.as_ref().is_some_and(|open| matches!(open.key, PartKey::Call(_)));
         if is_call || !self.waiting.is_empty() { text.len() + size_of::<WaitingPart>() } else { 0 }
     }
 
-    /// Closes everything, in order.
+    /// Closes all parts in order.
     pub(super) fn finish(&mut self, on: &mut impl FnMut(ResponseStep<'_>)) {
         self.open_next_parts(true, on);
         self.close_open_part(on);
@@ -148,7 +149,8 @@ impl PartSequence {
         }
     }
 
-    /// Lets those who wait have their turn, as long as what is open is whole or all `must` end.
+    /// Opens the waiting parts one after the other while the open part is whole, or all of them if
+    /// `must`.
     fn open_next_parts(&mut self, must: bool, on: &mut impl FnMut(ResponseStep<'_>)) {
         while !self.waiting.is_empty()
             && (must || self.open.as_ref().is_none_or(OpenPart::is_whole))
@@ -164,7 +166,7 @@ impl PartSequence {
         }
     }
 
-    /// Closes what is open; a call without arguments has the empty ones.
+    /// Closes the open part. A call without arguments gets an empty object.
     fn close_open_part(&mut self, on: &mut impl FnMut(ResponseStep<'_>)) {
         if let Some(open) = self.open.take() {
             if matches!(open.key, PartKey::Call(_)) && !open.arguments.is_begun {
@@ -180,7 +182,7 @@ mod tests {
     use super::*;
     use std::fmt::Write;
 
-    /// What is told of deltas like `A{"a":` (a call), `t` (text), `h` (thinking).
+    /// The steps that deltas produce: `A{"a":` is a call, `t` text, `h` thinking.
     fn told(deltas: &[&str]) -> String {
         let mut told = String::new();
         let mut on = |step: ResponseStep<'_>| match step {

@@ -1,4 +1,4 @@
-//! A Chat Completions request, read.
+//! Reads Chat Completions requests.
 
 use crate::json::JsonValue;
 use crate::translate::TranslationError;
@@ -8,7 +8,7 @@ use crate::translate::neutral_request::{
     TurnPart, TurnRole, freeform_arguments,
 };
 
-/// What the request means.
+/// Reads the meaning of the request.
 pub(in crate::translate) fn read_request(
     mut body: ObjectReader<'_>,
 ) -> Result<NeutralRequest<'_>, TranslationError> {
@@ -93,7 +93,7 @@ fn read_message(mut message: ObjectReader<'_>, ask: &mut NeutralRequest<'_>) {
     ask.dropped.add_remaining("messages[]", &message);
 }
 
-/// Content is a string or a list of parts.
+/// Reads content, which is a string or a list of parts.
 fn read_content(value: JsonValue<'_>, dropped: &mut DroppedFields) -> Vec<TurnPart> {
     if let Some(text) = to_text(value) {
         return vec![TurnPart::Text(text)];

@@ -1,4 +1,4 @@
-//! An answer of Chat Completions, read: as chunks and whole.
+//! Reads answers of Chat Completions, as chunks or whole.
 
 use super::part_sequence::{PartKey, PartSequence};
 use crate::meter::UsageTally;
@@ -6,7 +6,7 @@ use crate::sse::SseEvent;
 use crate::translate::json_reader::{ObjectReader, parse_document, to_items, to_text};
 use crate::translate::neutral_response::{PartStart, ReadProgress, ResponseStep, StopReason};
 
-/// The most calls of tools in one answer: each fragment is compared with all of them.
+/// The highest number of tool calls in one answer. Each fragment is compared with all of them.
 const CALLS_MAX: usize = 256;
 
 /// Reads one answer. A whole message has the fields of a delta, so it is read as one.
@@ -15,19 +15,19 @@ pub(in crate::translate) struct ChatReader {
     tally: UsageTally,
     sequence: PartSequence,
     calls: Vec<PendingToolCall>,
-    /// What was heard of calls, and of what waits for one.
+    /// The bytes of calls that were received, and of text that waits for a call.
     held_bytes: usize,
     id: String,
     is_started: bool,
     is_refused: bool,
-    /// The finish reason, and the stop sequence that a vendor may name with it.
+    /// The finish reason, and the stop sequence that some vendors report with it.
     finish: Option<(String, Option<String>)>,
 }
 
-/// What a call counts for, however short it is.
+/// The bytes that a call counts for, however short it is.
 const CALL_BYTES: usize = 256;
 
-/// A call that was heard of. It waits for its name: nothing can open without.
+/// A call that has begun to arrive. It cannot open before its name has arrived.
 #[derive(Debug, Default)]
 struct PendingToolCall {
     index: Option<u64>,
@@ -37,7 +37,7 @@ struct PendingToolCall {
 }
 
 impl ChatReader {
-    /// Takes in a chunk.
+    /// Reads a chunk.
     pub(in crate::translate) fn read_event(
         &mut self,
         event: &SseEvent<'_>,
@@ -61,13 +61,13 @@ impl ChatReader {
         }
     }
 
-    /// How many bytes are held of calls, and of what waits for one to be whole.
+    /// The bytes of calls that are held, and of text that waits for a call to be whole.
     pub(in crate::translate) fn held_bytes(&self) -> usize {
         self.held_bytes
     }
 
-    /// Ends a stream that stopped without `[DONE]`; whether it had finished all the same, as some
-    /// vendors have it (fixture `openai_chat_no_done`).
+    /// Ends a stream that stopped without `[DONE]`. Returns whether the answer was finished
+    /// nevertheless, as with some vendors (fixture `openai_chat_no_done`).
     pub(in crate::translate) fn finish_unterminated(
         &mut self,
         on: &mut impl FnMut(ResponseStep<'_>),
@@ -79,7 +79,7 @@ impl ChatReader {
         finished
     }
 
-    /// Reads a completion that came whole; whether it was one.
+    /// Reads a completion that is not streamed. Returns whether it was one.
     pub(in crate::translate) fn read_completion(
         body: &str,
         on: &mut impl FnMut(ResponseStep<'_>),
@@ -95,7 +95,7 @@ impl ChatReader {
         is_answer
     }
 
-    /// Takes in what `part` of the first choice says; false when it is an error.
+    /// Reads `part` of the first choice. Returns false if it is an error.
     fn read_chunk(
         &mut self,
         mut chunk: ObjectReader<'_>,
@@ -123,11 +123,11 @@ impl ChatReader {
             return false;
         }
         if let Some(reason) = choice.take_nonempty_text("finish_reason") {
-            // OpenRouter's word for an answer that broke off.
+            // OpenRouter's finish reason for an answer that broke off.
             if reason == "error" {
                 return false;
             }
-            // vLLM's and SGLang's words for the sequence that was met.
+            // The names that vLLM and SGLang have for the matched stop sequence.
             let sequence =
                 choice.take_text("stop_reason").or_else(|| choice.take_text("matched_stop"));
             self.finish = Some((reason, sequence));
@@ -135,7 +135,7 @@ impl ChatReader {
         true
     }
 
-    /// Takes in a delta; false when it has more calls than an answer may have.
+    /// Reads a delta. Returns false if it has more calls than an answer can have.
     fn read_delta(
         &mut self,
         mut delta: ObjectReader<'_>,
@@ -165,8 +165,8 @@ impl ChatReader {
         true
     }
 
-    /// Takes in a fragment of a call. Vendors leave out the index, repeat the id, or give several
-    /// calls one index: a new id with a name is a new call.
+    /// Reads a fragment of a call. Some vendors leave out the index, repeat the id, or give several
+    /// calls one index. A new id with a name is therefore a new call.
     fn read_call(&mut self, mut fragment: ObjectReader<'_>, on: &mut impl FnMut(ResponseStep<'_>)) {
         let index = fragment.take_number("index");
         let id = fragment.take_nonempty_text("id").unwrap_or_default();
@@ -196,7 +196,7 @@ impl ChatReader {
             return;
         }
         let held = std::mem::take(&mut call.held);
-        // A conversation's calls must be told apart.
+        // The calls of a conversation need different ids.
         let made = || format!("call_{}_{at}", self.id);
         let id = || if call.id.is_empty() { made() } else { call.id.clone() };
         let opening = || PartStart::Call { id: id(), name: call.name.clone() };
@@ -211,7 +211,7 @@ impl ChatReader {
             _ if self.is_refused => StopReason::Refusal,
             "length" => StopReason::MaxTokens,
             "content_filter" => StopReason::Refusal,
-            // Some vendors say `stop` after calls, some `tool_calls` after none.
+            // Some vendors report `stop` after calls, some `tool_calls` without any.
             _ if called => StopReason::ToolUse,
             "stop" if sequence.is_some() => StopReason::Sequence(sequence),
             _ => StopReason::End,
@@ -220,7 +220,7 @@ impl ChatReader {
     }
 }
 
-/// Content is a string; Mistral sends a list of parts.
+/// Content is a string, except that Mistral sends a list of parts.
 fn read_content(delta: &mut ObjectReader<'_>) -> Option<String> {
     let raw = delta.take_value("content")?;
     let text = to_text(raw).unwrap_or_else(|| {

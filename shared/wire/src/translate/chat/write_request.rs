@@ -1,4 +1,4 @@
-//! A Chat Completions request, written.
+//! Writes Chat Completions requests.
 
 use crate::translate::json_reader::DroppedFields;
 use crate::translate::json_writer::{ArrayWriter, ObjectWriter, write_object};
@@ -8,10 +8,11 @@ use crate::translate::neutral_request::{
 };
 use crate::translate::{MaxTokensField, TranslationOptions};
 
-/// Several vendors refuse a tool message that says nothing.
+/// The text of a tool message that would otherwise be empty, which several vendors refuse.
 const SEE_IMAGE: &str = "The result follows as an image.";
 
-/// Writes the request for `options.model`; what finds no place is added to `ask.dropped`.
+/// Writes the request for `options.model`. Fields that the upstream does not support are added to
+/// `ask.dropped`.
 pub(in crate::translate) fn write_request(
     ask: &mut NeutralRequest<'_>,
     options: &TranslationOptions<'_>,
@@ -36,7 +37,7 @@ pub(in crate::translate) fn write_request(
     out
 }
 
-/// The texts among parts; neighbours belong together, others are paragraphs.
+/// Joins the texts among the parts. Adjacent texts are joined directly, others become paragraphs.
 fn join_texts<'p>(parts: impl IntoIterator<Item = &'p TurnPart>) -> String {
     let mut joined = String::new();
     let mut is_apart = false;
@@ -52,7 +53,7 @@ fn join_texts<'p>(parts: impl IntoIterator<Item = &'p TurnPart>) -> String {
     joined
 }
 
-/// One string, since not every vendor takes a list here; each block is a paragraph.
+/// Writes one string with a paragraph for each block, since not every vendor accepts a list here.
 fn write_system(messages: &mut ArrayWriter<'_>, parts: &[TurnPart]) {
     let texts: Vec<&str> = parts
         .iter()
@@ -66,8 +67,8 @@ fn write_system(messages: &mut ArrayWriter<'_>, parts: &[TurnPart]) {
     }
 }
 
-/// A user's turn: the results of tools first, each a message, then the rest. A tool message takes
-/// text only, so images of results come with the rest.
+/// Writes a user's turn: first each tool result as a message, then the rest. Tool messages accept
+/// only text, so images in results come with the rest.
 fn write_user(messages: &mut ArrayWriter<'_>, parts: &[TurnPart], dropped: &mut DroppedFields) {
     let mut shown = Vec::new();
     for part in parts {
@@ -124,7 +125,7 @@ fn write_part(content: &mut ArrayWriter<'_>, part: &TurnPart, dropped: &mut Drop
                 });
             });
         }
-        // There is no file by URL here; the model may still be able to follow it.
+        // The protocol has no files by URL. The model can perhaps still open the address.
         TurnPart::Document { title, source: MediaSource::Url(url) } => content.object(|fields| {
             fields.text("type", "text");
             let title = title.as_deref().unwrap_or("Document");
@@ -200,7 +201,7 @@ fn write_call(fields: &mut ObjectWriter<'_>, call: &ToolCall) {
     });
 }
 
-/// Without tools there must be no choice of them.
+/// Writes the tools. A request without tools must not have a tool choice.
 fn write_tools(body: &mut ObjectWriter<'_>, ask: &NeutralRequest<'_>) {
     if ask.tools.is_empty() {
         return;

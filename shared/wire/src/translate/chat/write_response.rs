@@ -1,4 +1,4 @@
-//! An answer for a client of Chat Completions, written: as chunks and whole.
+//! Writes answers for clients of Chat Completions, as chunks or whole.
 
 use crate::meter::ReportedUsage;
 use crate::translate::ResponseContext;
@@ -12,10 +12,10 @@ use crate::translate::neutral_response::{
 #[derive(Debug, Default)]
 pub(in crate::translate) struct ChatWriter {
     id: Option<String>,
-    /// Calls so far.
+    /// The number of calls so far.
     calls: u64,
     open: Option<PartStart>,
-    /// The arguments of a call whose text the client gets at its end.
+    /// The arguments of a call whose text the client receives when the call ends.
     held: String,
     stop: StopReason,
     usage: ReportedUsage,
@@ -65,7 +65,8 @@ impl ChatWriter {
             ResponseStep::Close => self.close_part(asked, out),
             ResponseStep::Stop(reason) => self.stop = reason.clone(),
             ResponseStep::Usage(told) => self.usage = *told,
-            // A `ping` event would be taken for a chunk (facts: real clients, 2026-11-22).
+            // Real clients take a `ping` event for a chunk (observed 2026-11-22), so a comment is
+            // sent.
             ResponseStep::Ping => out.extend_from_slice(b": ping\n\n"),
         }
     }
@@ -135,7 +136,7 @@ impl ChatWriter {
         });
     }
 
-    /// Ends the stream well.
+    /// Ends the stream normally.
     pub(in crate::translate) fn write_end(&self, asked: &ResponseContext, out: &mut Vec<u8>) {
         self.write_choice(asked, out, Some(finish_reason(&self.stop)), |_| {});
         if asked.include_usage {
@@ -148,7 +149,7 @@ impl ChatWriter {
     }
 }
 
-/// The answer whole.
+/// Writes the whole answer.
 pub(in crate::translate) fn write_completion(
     asked: &ResponseContext,
     answer: &NeutralResponse,

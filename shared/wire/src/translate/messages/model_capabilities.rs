@@ -1,26 +1,26 @@
-//! What a model behind the Messages API takes, told by its name.
+//! The capabilities of a model behind the Messages API, derived from its name.
 //!
-//! The API has no way to ask before the request, and refuses what a model does not take with a
-//! 400. Sources, read 2026-11-23: platform.claude.com, "Troubleshooting thinking" (which thinking
-//! each model takes, which refuse sampling parameters), "Effort", "Mid-conversation system
-//! messages", and the model pages' output limits.
+//! The API refuses a request with a 400 if the model does not support a field, and offers no way to
+//! ask before. Sources, read 2026-11-23: platform.claude.com, "Troubleshooting thinking" (which
+//! thinking each model supports, which models refuse sampling parameters), "Effort",
+//! "Mid-conversation system messages", and the model pages' output limits.
 
-/// A model's ways.
+/// What a model supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ModelCapabilities {
     pub(super) thinking: ThinkingMode,
-    /// Whether `temperature` and `top_p` are taken.
+    /// Whether the model accepts `temperature` and `top_p`.
     pub(super) samples: bool,
-    /// Whether a `system` message may stand after a user's.
+    /// Whether a `system` message can follow a user's message.
     pub(super) system_turns: bool,
-    /// What to ask for when the client did not say: the API demands a number.
+    /// The `max_tokens` of a request whose client set none, since the API requires a number.
     pub(super) max_tokens: u64,
 }
 
-/// How a model is told to think.
+/// How thinking is requested from a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ThinkingMode {
-    /// Not at all.
+    /// The model does not think.
     No,
     /// `{"type":"enabled","budget_tokens":…}`
     Budget,
@@ -28,8 +28,8 @@ pub(super) enum ThinkingMode {
     Adaptive,
 }
 
-/// The ways of a model. One of another vendor that speaks this dialect gets only what every
-/// Messages API has known from its start; an unknown Claude is taken for a new one.
+/// The capabilities of a model. A model of another vendor gets only what every Messages API has
+/// supported from its start. An unknown Claude model is treated as a new one.
 pub(super) fn model_capabilities(model: &str) -> ModelCapabilities {
     let name = model.to_ascii_lowercase();
     let Some((_, claude)) = name.split_once("claude") else {
@@ -63,8 +63,8 @@ pub(super) fn model_capabilities(model: &str) -> ModelCapabilities {
     }
 }
 
-/// The version in `-opus-4-7`, `-3-5-sonnet-20241022`, `-sonnet-4-20250514`: its first one or two
-/// short numbers. A name without one is of the newest.
+/// The version in `-opus-4-7`, `-3-5-sonnet-20241022`, `-sonnet-4-20250514`: the first one or two
+/// short numbers. A name without numbers counts as the newest version.
 fn parse_version(name: &str) -> (u64, u64) {
     let mut numbers = name
         .split(['-', '.', '@', '_', ':', '['])

@@ -1,4 +1,4 @@
-//! A Messages request, read.
+//! Reads Messages requests.
 
 use crate::json::JsonValue;
 use crate::translate::TranslationError;
@@ -10,11 +10,11 @@ use crate::translate::neutral_request::{
     TurnRole,
 };
 
-/// Claude Code's first system block, which counts for Anthropic only and differs from version to
-/// version (fixture `cc_messages_tool_result`).
+/// The start of Claude Code's first system block, which only Anthropic uses and which differs from
+/// version to version (fixture `cc_messages_tool_result`).
 const BILLING_HEADER: &str = "x-anthropic-billing-header:";
 
-/// What the request means.
+/// Reads the meaning of the request.
 pub(in crate::translate) fn read_request(
     mut body: ObjectReader<'_>,
 ) -> Result<NeutralRequest<'_>, TranslationError> {
@@ -65,8 +65,8 @@ fn is_billing_block(part: &TurnPart) -> bool {
     matches!(part, TurnPart::Text(text) if text.starts_with(BILLING_HEADER))
 }
 
-/// Content is a string or a list of blocks, some of which hold content again: this one is number
-/// `level` of those inside each other.
+/// Reads content, which is a string or a list of blocks. Some blocks contain content again; `level`
+/// is the nesting depth of this one.
 fn read_content(
     value: JsonValue<'_>,
     path: &str,
@@ -138,7 +138,7 @@ fn read_block(
     Ok(())
 }
 
-/// Where an image or a PDF is; a file id means nothing elsewhere.
+/// Reads the source of an image or a PDF. A file id means nothing to another upstream.
 fn read_source(block: &mut ObjectReader<'_>) -> Option<MediaSource> {
     let mut source = block.take_object("source")?;
     if let Some(url) = source.take_text("url") {
@@ -148,7 +148,7 @@ fn read_source(block: &mut ObjectReader<'_>) -> Option<MediaSource> {
     Some(MediaSource::Data { media_type: source.take_text("media_type")?, data })
 }
 
-/// A document is a file, or text that can stand for itself.
+/// Reads a document, which becomes a file or, if it is text, a text part.
 fn read_document(
     mut block: ObjectReader<'_>,
     path: &str,
@@ -180,7 +180,7 @@ fn read_document(
     Ok(())
 }
 
-/// Tools that the upstream itself runs have a dated type and no schema.
+/// Reads a tool. Tools that the upstream itself runs have a dated type and no schema.
 fn read_tool<'a>(mut tool: ObjectReader<'a>, ask: &mut NeutralRequest<'a>) {
     let kind = tool.take_text("type");
     let schema = tool.take_value("input_schema");
@@ -213,8 +213,8 @@ fn read_choice(body: &mut ObjectReader<'_>, ask: &mut NeutralRequest<'_>) {
     ask.dropped.add_remaining("tool_choice", &choice);
 }
 
-/// Effort says it best. A budget alone says about the same; thinking that adapts leaves it to the
-/// upstream.
+/// Reads how much to think. Effort says it best, and a budget alone is about equivalent. Adaptive
+/// thinking leaves it to the upstream.
 fn read_thinking<'a>(body: &mut ObjectReader<'a>, ask: &mut NeutralRequest<'a>) {
     if let Some(mut config) = body.take_object("output_config") {
         ask.effort = config.take_text("effort");

@@ -1,4 +1,4 @@
-//! An answer of the Messages API, read: as events and whole.
+//! Reads answers of the Messages API, as events or whole.
 
 use crate::meter::UsageTally;
 use crate::sse::SseEvent;
@@ -12,22 +12,22 @@ pub(in crate::translate) struct MessagesReader {
     open: Option<OpenBlock>,
 }
 
-/// The block that is open.
+/// The open block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum OpenBlock {
     Text,
     Thinking,
     Redacted,
-    /// A call, and whether any of its input has come.
+    /// A call. `has_input` says whether any of its input has arrived.
     Call {
         has_input: bool,
     },
-    /// A block that no other dialect has: the upstream's own tools.
+    /// A block of the upstream's own tools, which no other protocol has.
     Foreign,
 }
 
 impl MessagesReader {
-    /// Takes in an event; blocks that no other dialect has are passed over.
+    /// Reads an event. Blocks that no other protocol has are skipped.
     pub(in crate::translate) fn read_event(
         &mut self,
         event: &SseEvent<'_>,
@@ -86,7 +86,7 @@ impl MessagesReader {
         ReadProgress::Open
     }
 
-    /// Reads a message that came whole; whether it was one.
+    /// Reads a message that is not streamed. Returns whether it was one.
     pub(in crate::translate) fn read_message(
         body: &str,
         on: &mut impl FnMut(ResponseStep<'_>),
@@ -116,7 +116,7 @@ impl MessagesReader {
         }
     }
 
-    /// Opens a block; what it already holds is its first delta.
+    /// Opens a block. Its initial content becomes the first delta.
     fn open_block(&mut self, mut block: ObjectReader<'_>, on: &mut impl FnMut(ResponseStep<'_>)) {
         let text = |block: &mut ObjectReader<'_>, name| block.take_nonempty_text(name);
         let (open, opening, begun) = match block.take_text("type").as_deref() {
@@ -173,7 +173,7 @@ impl MessagesReader {
         }
     }
 
-    /// Closes the open block; a call without input has the empty one.
+    /// Closes the open block. A call without input gets an empty object.
     fn close_block(&mut self, on: &mut impl FnMut(ResponseStep<'_>)) {
         match self.open.take() {
             None | Some(OpenBlock::Foreign) => return,

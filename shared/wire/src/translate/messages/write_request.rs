@@ -1,4 +1,4 @@
-//! A Messages request, written.
+//! Writes Messages requests.
 
 use super::model_capabilities::{self, ModelCapabilities, ThinkingMode};
 use crate::translate::TranslationOptions;
@@ -9,10 +9,11 @@ use crate::translate::neutral_request::{
     TurnPart, TurnRole,
 };
 
-/// The least that may be thought (thinking page, 2026-11).
+/// The smallest thinking budget (thinking page, 2026-11).
 const BUDGET_MIN: u64 = 1_024;
 
-/// Writes the request for `options.model`; what finds no place is added to `ask.dropped`.
+/// Writes the request for `options.model`. Fields that the upstream does not support are added to
+/// `ask.dropped`.
 pub(in crate::translate) fn write_request(
     ask: &mut NeutralRequest<'_>,
     options: &TranslationOptions<'_>,
@@ -45,7 +46,7 @@ pub(in crate::translate) fn write_request(
     out
 }
 
-/// What follows from the model's ways.
+/// The parameters that depend on the model's capabilities.
 struct ModelParameters {
     max_tokens: u64,
     budget: Option<u64>,
@@ -84,7 +85,7 @@ impl ModelParameters {
             ask.dropped.add_path("reasoning_effort");
         }
         if let Some(budget) = plan.budget {
-            // The budget is part of `max_tokens`; a client means what it can see.
+            // `max_tokens` includes the budget, but a client's limit refers to the visible answer.
             max_tokens = if ask.max_tokens.is_some() {
                 max_tokens.saturating_add(budget)
             } else {
@@ -99,7 +100,7 @@ impl ModelParameters {
         Self { max_tokens, ..plan }
     }
 
-    /// The plan inside what the model may be asked for; thinking must leave room for an answer.
+    /// Cuts the parameters to the model's limit. Thinking must leave room for an answer.
     fn limited_to(self, max: Option<u64>) -> Self {
         let max_tokens = max.map_or(self.max_tokens, |max| self.max_tokens.min(max));
         let budget = self.budget.filter(|budget| *budget < max_tokens);
@@ -115,8 +116,8 @@ fn thinking_budget(effort: &str) -> u64 {
     }
 }
 
-/// Whether the last answer called tools without the thinking that led there: models that think by
-/// budget then refuse to think on ("Expected `thinking`, but found `tool_use`").
+/// Whether the last answer called tools and lacks the thinking that led to the calls. Models with
+/// thinking budgets then refuse to think ("Expected `thinking`, but found `tool_use`").
 fn calls_without_thinking(turns: &[ConversationTurn]) -> bool {
     let last = turns.iter().rev().find(|turn| turn.role == TurnRole::Assistant);
     last.is_some_and(|turn| {
@@ -128,8 +129,9 @@ fn calls_without_thinking(turns: &[ConversationTurn]) -> bool {
     })
 }
 
-/// Which system turns may stay where they are: after a user's turn and before an answer, if the
-/// model takes them. The others go to the top, as Anthropic's own OpenAI layer has it.
+/// Selects the system turns that can stay in place: if the model supports them, those after a
+/// user's turn and before an answer. The others move to the top, as in Anthropic's own OpenAI
+/// layer.
 fn late_systems(turns: &[ConversationTurn], ways: ModelCapabilities) -> Vec<bool> {
     let role = |at: Option<usize>| at.and_then(|at| turns.get(at)).map(|turn| turn.role);
     let late = |at: usize| {
@@ -150,7 +152,7 @@ fn write_system(body: &mut ObjectWriter<'_>, turns: &[ConversationTurn], late: &
     }
 }
 
-/// The API refuses empty texts, and thinking that it did not sign.
+/// Whether the API accepts the part. It refuses empty texts, and thinking that it did not sign.
 fn is_accepted(part: &TurnPart) -> bool {
     match part {
         TurnPart::Text(text) => !text.trim().is_empty(),
@@ -159,7 +161,7 @@ fn is_accepted(part: &TurnPart) -> bool {
     }
 }
 
-/// Thinking that this API did not sign cannot be given back to it.
+/// Drops thinking that this API did not sign, since the API refuses it.
 fn drop_unsigned_thinking(ask: &mut NeutralRequest<'_>) {
     let mut parts = ask.turns.iter().flat_map(|turn| &turn.parts);
     if parts.any(|part| matches!(part, TurnPart::Thinking { signature: None, .. })) {
@@ -247,7 +249,8 @@ fn write_source(block: &mut ObjectWriter<'_>, source: &MediaSource) {
     });
 }
 
-/// Arguments as an object, which the API demands; what a model wrote that is none is kept in one.
+/// Writes arguments as an object, which the API requires. Arguments that are not an object are
+/// wrapped in one.
 fn write_input(block: &mut ObjectWriter<'_>, arguments: &str) {
     if is_object(arguments) {
         block.json("input", arguments.trim());
@@ -258,7 +261,8 @@ fn write_input(block: &mut ObjectWriter<'_>, arguments: &str) {
     }
 }
 
-/// An id of other vendors, in the letters that this API takes (`^[a-zA-Z0-9_-]+$`).
+/// Replaces the characters of another vendor's id that this API does not accept
+/// (`^[a-zA-Z0-9_-]+$`).
 fn sanitize_id(id: &str) -> String {
     let letter = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     if id.is_empty() { "_".to_owned() } else { id.chars().map(letter).collect() }
@@ -308,7 +312,7 @@ fn write_settings(
         write_temperature(body, ask);
         body.raw("top_p", ask.top_p);
     }
-    // White space alone is refused.
+    // The API refuses stop sequences that consist of white space.
     let stops: Vec<&String> = ask.stop.iter().filter(|stop| !stop.trim().is_empty()).collect();
     if stops.len() < ask.stop.len() {
         ask.dropped.add_path("stop");
@@ -354,7 +358,8 @@ fn write_settings(
     }
 }
 
-/// OpenAI's scale ends at 2, this one at 1; Anthropic's own OpenAI layer cuts too.
+/// Writes the temperature. OpenAI's scale ends at 2, Anthropic's at 1. Larger values become 1, as
+/// in Anthropic's own OpenAI layer.
 fn write_temperature(body: &mut ObjectWriter<'_>, ask: &mut NeutralRequest<'_>) {
     let Some(temperature) = ask.temperature else { return };
     let is_above = temperature.parse::<f64>().is_ok_and(|temperature| temperature > 1.0);

@@ -1,4 +1,4 @@
-//! An answer for a client of the Messages API, written: as events and whole.
+//! Writes answers for clients of the Messages API, as events or whole.
 
 use crate::meter::ReportedUsage;
 use crate::translate::ResponseContext;
@@ -10,7 +10,7 @@ use crate::translate::neutral_response::{
 /// Writes a stream.
 #[derive(Debug, Default)]
 pub(in crate::translate) struct MessagesWriter {
-    /// Blocks that are over.
+    /// The number of blocks that are closed.
     index: u64,
     is_thinking: bool,
     is_call: bool,
@@ -77,7 +77,7 @@ impl MessagesWriter {
         });
     }
 
-    /// Ends the stream well.
+    /// Ends the stream normally.
     pub(in crate::translate) fn write_end(&self, asked: &ResponseContext, out: &mut Vec<u8>) {
         write_event(out, "message_delta", |data| {
             data.object("delta", |delta| write_stop(delta, asked, &self.stop));
@@ -87,7 +87,7 @@ impl MessagesWriter {
     }
 }
 
-/// The answer whole.
+/// Writes the whole answer.
 pub(in crate::translate) fn write_message(
     asked: &ResponseContext,
     answer: &NeutralResponse,
@@ -138,7 +138,8 @@ fn write_block(fields: &mut ObjectWriter<'_>, asked: &ResponseContext, piece: &R
     }
 }
 
-/// A stop sequence is one only if it was asked for: what vendors say beside `stop` may be anything.
+/// Writes why the model stopped. A stop sequence is reported only if the client asked for it,
+/// because vendors send various values together with `stop`.
 fn write_stop(fields: &mut ObjectWriter<'_>, asked: &ResponseContext, stop: &StopReason) {
     let (reason, sequence) = match stop {
         StopReason::Sequence(Some(sequence)) if asked.stops.contains(sequence) => {

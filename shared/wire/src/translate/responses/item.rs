@@ -5,7 +5,7 @@ use crate::translate::json_writer::{ObjectWriter, object_to_string};
 use crate::translate::neutral_request::{ToolCall, freeform_input};
 use crate::translate::neutral_response::ResponsePart;
 
-/// An item's id: made of the answer's, since the upstream's parts have none.
+/// An item's id. It is derived from the answer's id, since the upstream's parts have none.
 pub(super) fn item_id(
     answer: &str,
     index: usize,
@@ -21,7 +21,7 @@ pub(super) fn item_id(
     format!("{kind}_{answer}_{index}")
 }
 
-/// Writes an item. One that is not `done` is written without what it will hold.
+/// Writes an item. If it is not `done`, its content is still empty.
 pub(super) fn write_item(
     fields: &mut ObjectWriter<'_>,
     asked: &ResponseContext,
@@ -68,8 +68,8 @@ pub(super) fn write_item(
     }
 }
 
-/// The upstream's own block, so that the next request can give it back as it was: nothing is
-/// stored here. To the client it is opaque, as OpenAI's is.
+/// Encodes the upstream's thinking block so that the next request can return it unchanged, because
+/// nothing is stored here. The client treats it as opaque, like OpenAI's encrypted content.
 fn seal_thinking(text: &str, signature: &str) -> String {
     object_to_string(|block| {
         block.text("type", "thinking");

@@ -1,7 +1,7 @@
-//! A Responses request, read.
+//! Reads Responses requests.
 //!
-//! Nothing is stored here, so what points to an earlier response is refused, and what an answer
-//! must be continued with travels in its items.
+//! Nothing is stored here. References to an earlier response are therefore refused, and items carry
+//! everything that is needed to continue an answer.
 
 use crate::json::JsonValue;
 use crate::translate::TranslationError;
@@ -13,7 +13,7 @@ use crate::translate::neutral_request::{
     TurnPart, TurnRole, freeform_arguments,
 };
 
-/// What would need a store, and what to do without one.
+/// Fields that would need a store, with what to do without one.
 const STORED: [(&str, &str); 4] = [
     (
         "previous_response_id",
@@ -39,7 +39,7 @@ const SHARED: [&str; 7] = [
 const ECHO: [&str; 5] =
     ["max_output_tokens", "metadata", "parallel_tool_calls", "temperature", "top_p"];
 
-/// What the request means.
+/// Reads the meaning of the request.
 pub(in crate::translate) fn read_request(
     mut body: ObjectReader<'_>,
 ) -> Result<NeutralRequest<'_>, TranslationError> {
@@ -112,7 +112,7 @@ fn read_settings<'a>(body: &mut ObjectReader<'a>, ask: &mut NeutralRequest<'a>) 
     for name in SHARED {
         ask.shared.extend(body.take_value(name).map(|value| (name, value.raw())));
     }
-    // Asked for or not, reasoning can be continued; stored it is never.
+    // Reasoning can always be continued and is never stored, whether the client asks for it or not.
     let includes = body.take_items("include").filter_map(to_text);
     for include in includes.filter(|name| name != "reasoning.encrypted_content") {
         dropped.add_path(format!("include[]({include})"));
@@ -181,8 +181,8 @@ fn read_item<'a>(
     Ok(())
 }
 
-/// Reasoning of an earlier answer. Ours carries the upstream's own block, signature and all, as
-/// its encrypted content; another's is of use for its summary alone.
+/// Reads the reasoning of an earlier answer. If Baton wrote it, its encrypted content is the
+/// upstream's own block with the signature. Otherwise only its summary is usable.
 fn read_reasoning(item: &mut ObjectReader<'_>) -> Option<TurnPart> {
     let sealed = item.take_text("encrypted_content").unwrap_or_default();
     let document = parse_document(sealed.as_bytes()).ok();
@@ -203,7 +203,7 @@ fn read_reasoning(item: &mut ObjectReader<'_>) -> Option<TurnPart> {
     (!text.is_empty()).then(|| TurnPart::Thinking { text: text.join("\n\n"), signature: None })
 }
 
-/// Content is a string or a list of parts.
+/// Reads content, which is a string or a list of parts.
 fn read_content(value: JsonValue<'_>, dropped: &mut DroppedFields) -> Vec<TurnPart> {
     if let Some(text) = to_text(value) {
         return vec![TurnPart::Text(text)];
@@ -233,12 +233,12 @@ fn read_part(mut part: ObjectReader<'_>, dropped: &mut DroppedFields) -> Option<
     read
 }
 
-/// The name under which the model sees a tool of a namespace.
+/// The name that the model sees for a tool in a namespace.
 fn full_name(namespace: Option<&str>, name: &str) -> String {
     namespace.map_or_else(|| name.to_owned(), |space| format!("{space}__{name}"))
 }
 
-/// A tool, or a namespace of tools: `level` says how many of those are inside each other.
+/// Reads a tool or a namespace of tools. `level` is the nesting depth of namespaces.
 fn read_tool<'a>(
     mut tool: ObjectReader<'a>,
     namespace: Option<&str>,

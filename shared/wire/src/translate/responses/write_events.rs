@@ -1,4 +1,4 @@
-//! The events of a streamed response, each with its number.
+//! Writes the numbered events of a streamed response.
 
 use super::item;
 use super::write_response::{ResponseState, incomplete_reason, response_id, write_response};
@@ -8,7 +8,7 @@ use crate::translate::json_writer::{ObjectWriter, write_event};
 use crate::translate::neutral_request::freeform_input;
 use crate::translate::neutral_response::{NeutralResponse, ResponsePart, ResponseStep};
 
-/// Writes a stream. It keeps the answer, which the last event repeats.
+/// Writes a stream. It keeps the answer, since the last event repeats it.
 #[derive(Debug, Default)]
 pub(in crate::translate) struct ResponsesWriter {
     number: u64,
@@ -34,12 +34,12 @@ impl ResponsesWriter {
             ResponseStep::Delta(delta) => self.write_delta(asked, out, delta, is_first_delta),
             ResponseStep::Close => self.write_close(asked, out),
             ResponseStep::Signature(_) | ResponseStep::Stop(_) | ResponseStep::Usage(_) => {}
-            // A `ping` event would be taken for one of the response's (facts: real clients).
+            // Real clients take a `ping` event for an event of the response, so a comment is sent.
             ResponseStep::Ping => out.extend_from_slice(b": ping\n\n"),
         }
     }
 
-    /// Ends the stream well.
+    /// Ends the stream normally.
     pub(in crate::translate) fn write_end(&mut self, asked: &ResponseContext, out: &mut Vec<u8>) {
         let name = match incomplete_reason(&self.answer.stop) {
             Some(_) => "response.incomplete",
@@ -56,7 +56,7 @@ impl ResponsesWriter {
         out: &mut Vec<u8>,
     ) {
         if self.number == 0 {
-            // The SDKs take nothing before it.
+            // The SDKs accept no event before this one.
             self.write_state(asked, out, "response.created", ResponseState::InProgress);
         }
         self.write_state(asked, out, "response.failed", ResponseState::Failed(fault));
@@ -84,7 +84,7 @@ impl ResponsesWriter {
         number
     }
 
-    /// Whether the part that is open has said nothing yet.
+    /// Whether the open part is still empty.
     fn is_open_part_empty(&self) -> bool {
         match self.answer.pieces.last() {
             Some(ResponsePart::Text(text) | ResponsePart::Thinking { text, .. }) => text.is_empty(),
@@ -92,14 +92,14 @@ impl ResponsesWriter {
         }
     }
 
-    /// The item that is open: its number, its id, and itself.
+    /// The number, the id and the content of the open item.
     fn current_item(&self, asked: &ResponseContext) -> Option<(usize, String, &ResponsePart)> {
         let index = self.answer.pieces.len().checked_sub(1)?;
         let piece = self.answer.pieces.last()?;
         Some((index, item::item_id(response_id(asked, &self.answer), index, piece, asked), piece))
     }
 
-    /// An event about the open item as a whole.
+    /// Writes an event about the open item as a whole.
     fn write_item_event(
         &mut self,
         asked: &ResponseContext,
@@ -116,7 +116,7 @@ impl ResponsesWriter {
         });
     }
 
-    /// An event about something inside the open item.
+    /// Writes an event about something inside the open item.
     fn write_part_event(
         &mut self,
         asked: &ResponseContext,
@@ -161,7 +161,8 @@ impl ResponsesWriter {
             Some(ResponsePart::Call(call)) if !asked.is_freeform(&call.name) => {
                 "response.function_call_arguments.delta"
             }
-            // Free text is told at its end, when it can be read out of the arguments.
+            // Free text is written when the call ends, because only then the arguments can be
+            // parsed.
             _ => return,
         };
         if is_first && name.starts_with("response.reasoning") {

@@ -1,4 +1,4 @@
-//! A response, whole: as a body and inside the events that begin and end a stream.
+//! Writes whole responses: as a body, and inside the events that begin and end a stream.
 
 use super::item;
 use crate::meter::ReportedUsage;
@@ -7,7 +7,7 @@ use crate::translate::error::NeutralError;
 use crate::translate::json_writer::{ObjectWriter, write_object};
 use crate::translate::neutral_response::{NeutralResponse, StopReason};
 
-/// How far a response is.
+/// The progress of a response.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ResponseState<'a> {
     InProgress,
@@ -15,7 +15,7 @@ pub(super) enum ResponseState<'a> {
     Failed(&'a NeutralError),
 }
 
-/// The answer whole.
+/// Writes the whole answer.
 pub(in crate::translate) fn write_whole_response(
     asked: &ResponseContext,
     answer: &NeutralResponse,
@@ -25,7 +25,7 @@ pub(in crate::translate) fn write_whole_response(
     out
 }
 
-/// The id under which a client knows the answer.
+/// The id by which the client knows the answer.
 pub(super) fn response_id<'a>(asked: &'a ResponseContext, answer: &'a NeutralResponse) -> &'a str {
     answer.id.as_deref().unwrap_or(&asked.id)
 }
@@ -39,7 +39,8 @@ pub(super) fn incomplete_reason(stop: &StopReason) -> Option<&'static str> {
     }
 }
 
-/// Writes the response. `tools` are not repeated: Codex's alone are 38 kB, thrice in a stream.
+/// Writes the response. It does not repeat `tools`, because Codex's alone are 38 kB, three times in
+/// a stream.
 pub(super) fn write_response(
     response: &mut ObjectWriter<'_>,
     asked: &ResponseContext,
