@@ -98,7 +98,7 @@ async fn an_account_is_signed_in_anew_by_the_code_alone() {
     wrong[0].1 = "nonsense".to_owned();
     let refused = send(&desk, &start, &wrong).await.well_formed();
     assert_eq!(refused.status, 400);
-    assert!(refused.text().contains("authorization_url"), "{}", refused.text());
+    assert!(refused.text().contains("“Authorization endpoint”"), "{}", refused.text());
     assert_eq!(refused.field("replace-sign_in", "client_id"), "baton");
     assert!(!refused.html.contains(SECRET));
 

@@ -33,7 +33,8 @@ async fn a_key_without_limits_writes_nothing_and_one_with_limits_once() {
 #[tokio::test]
 async fn that_a_limit_turns_requests_away_is_noted_once() {
     let inside = InProcessRelay::new(&[]).await;
-    let (key, secret) = inside.key(daily("0")).await;
+    let (key, secret) = inside.key(daily("1")).await;
+    inside.spend(&key, &daily("1")).await;
     let mut writes = Vec::new();
     for _ in 0..3 {
         inside.operations();

@@ -130,11 +130,11 @@ async fn untranslatable_request_is_a_free_400() {
 }
 
 #[tokio::test]
-async fn an_answer_in_no_dialect_is_a_502() {
+async fn whole_error_with_status_200_is_answered_with_the_status_that_it_names() {
     let house = TestSystem::empty().await;
     let key = key(&house, "html", &[(AccountKind::Openai, &house.upstream.url())]).await;
     house.upstream.next("status:200;say=an error that is none");
-    TestClient::Messages.ask(&key, "hi", false).await.refused(502, "api_error");
+    TestClient::Messages.ask(&key, "hi", false).await.refused(400, "invalid_request_error");
     let events = house.events_of(&key, 1).await;
     assert_eq!(events[0]["outcome"], "upstream_error", "{}", events[0]);
 }

@@ -213,7 +213,7 @@ async fn session_ends_with_its_basis() {
     assert_eq!(visitor.clone().known_as().await, None, "locked out");
     let (_, key) = desk.key_of(&ada).await;
     let page = desk.visitor().sign_in(&key).await;
-    assert!(page.answer.text().contains("member_access"), "{}", page.answer.text());
+    assert!(page.answer.text().contains("Members have access"), "{}", page.answer.text());
 }
 
 #[tokio::test]

@@ -225,7 +225,8 @@ async fn too_low_estimates_overrun_by_what_is_stated_and_no_more() {
 async fn the_environments_words_are_told_beside_a_spent_limit() {
     let inside =
         InProcessRelay::new(&[("BATON_SPEND_LIMIT_MESSAGE", "Ask in #llm for more.")]).await;
-    let (_, secret) = inside.key(daily("0")).await;
+    let (key, secret) = inside.key(daily("1")).await;
+    inside.spend(&key, &daily("1")).await;
     let (status, error) = inside.ask(&secret).await;
     let told = error["error"]["message"].as_str().unwrap_or_default();
     let expect = "spend limit reached · resets Nov 23 · Ask in #llm for more.";

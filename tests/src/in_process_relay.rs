@@ -6,10 +6,11 @@ use baton_cloud::aws::AwsClients;
 use baton_cloud::clock::Clock;
 use baton_cloud::random::RandomSource;
 use baton_cloud::settings::Settings;
-use baton_cloud::store::{ConfigEdit, Store};
+use baton_cloud::store::{Admission, ConfigEdit, Store};
 use baton_cloud::usage_queue::UsageQueue;
 use baton_cloud::vault::Pepper;
-use baton_domain::id::{GroupId, KeyId, UserId};
+use baton_domain::effective_limits::EffectiveLimits;
+use baton_domain::id::{GroupId, KeyId, RequestId, UserId};
 use baton_domain::key::{Group, Key, Limits, ReservationEstimate, Role, User};
 use baton_domain::limit::LimitPeriod;
 use baton_domain::money::PicoUsd;
@@ -187,6 +188,20 @@ impl InProcessRelay {
     /// The calls to the stores since the last look.
     pub fn operations(&self) -> Vec<String> {
         std::mem::take(&mut *self.seen.lock().expect("not poisoned"))
+    }
+
+    /// Spends the whole daily limit of a key that has these limits.
+    pub async fn spend(&self, key: &KeyId, limits: &Limits) {
+        let most = limits.usd_daily.expect("a daily limit");
+        let wanted = reservation(self.store.clock().now(), most.pico());
+        let bounds = EffectiveLimits::from_own_limits(key.clone(), limits.clone());
+        let id = RequestId::from_bits(77);
+        let admission = self.store.admit(&bounds, &id, &wanted).await.expect("a store");
+        assert!(matches!(admission, Admission::Admitted(_)), "{admission:?}");
+        let mut record = wanted.given_up(id, key.clone(), "t");
+        record.cost_usd = most;
+        self.queue.send(&record).await.expect("sent");
+        self.count().await;
     }
 
     /// Lets stats process everything in the queue.

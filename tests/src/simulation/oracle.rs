@@ -170,7 +170,7 @@ fn request(account: &RunFacts, asked: &ClientRequest, found: &mut Vec<String>) {
         return;
     }
     match last.map(|call| call.whole) {
-        None => wrong("a record, but no upstream was reached".to_owned()),
+        None => wrong(format!("a record, but no upstream was reached: {event:?}")),
         Some(None) => {}
         Some(Some(tokens)) => {
             let usage = BilledUsage { tokens, ..BilledUsage::default() };
