@@ -1,7 +1,8 @@
-//! What saying a stream's event again costs, beside passing it on: `cargo bench -p baton-wire`.
+//! Compares the cost of translating a stream's event with passing it on: `cargo bench -p
+//! baton-wire`.
 //!
-//! Every row takes streams of 10,000 events, one a chunk, as the relay does; the best of several
-//! rounds counts. What passes as it is costs what the meter costs.
+//! Each row processes streams of 10,000 events, one in each chunk, as the relay does, and shows the
+//! best of several rounds. Pass-through costs as much as the meter.
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot measure stops")]
 

@@ -1,7 +1,7 @@
-//! How long Baton reads in a request body of 5 MB, by what the body says.
+//! Measures the time in which Baton reads a request body of 5 MB, by the content of the body.
 //!
 //! `cargo run --release -p baton-wire --example bodies`: medians of 41 readings. The session's
-//! number is taken only of a request that names no session.
+//! number is computed only for a request that names no session.
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 
 use baton_wire::conversation_hash::session_seed;
@@ -27,7 +27,7 @@ fn main() {
     }
 }
 
-/// As many characters of `text`, over and over, as make so many bytes of JSON.
+/// `text`, repeated until it takes `bytes` bytes of JSON.
 fn filled(text: &str, bytes: usize) -> String {
     let written = json!(text).to_string().len() - 2;
     text.repeat(bytes.div_ceil(written))

@@ -276,7 +276,7 @@ impl CostScan {
         }
         demand.models = self.models.names;
         demand.output_tokens = match self.reads {
-            // A vendor that speaks OpenAI's dialect reads one of the two.
+            // A vendor that speaks OpenAI's protocol reads one of the two.
             BodyProtocol::Chat => self.max_tokens.larger_of(self.max_completion_tokens),
             BodyProtocol::Messages | BodyProtocol::Responses => self.max_tokens.tokens(),
         };

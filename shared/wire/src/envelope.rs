@@ -236,7 +236,7 @@ enum EnvelopeField {
 }
 
 /// The type that the vendors document for a field, in addition to `null` (API references of
-/// Anthropic, OpenAI, `OpenRouter` and xAI, 2026-11).
+/// Anthropic, OpenAI, OpenRouter and xAI, 2026-11).
 #[derive(Debug, Clone, Copy)]
 enum Type {
     /// The relay accepts any type here, or refuses the field with another message.

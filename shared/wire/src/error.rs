@@ -34,7 +34,7 @@ impl ApiFamily {
 /// An error of the relay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorBody {
-    /// `error.type`, one of the types in docs/reference/api.md.
+    /// `error.type`, one of the types in docs/guide/errors.md.
     pub kind: &'static str,
     /// Whole sentences that say what to do next. Never contains a secret.
     pub message: String,

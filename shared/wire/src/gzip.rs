@@ -16,8 +16,8 @@ const WHOLE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// tenth and a thirtieth.
 const RATIO_MAX: u64 = 64;
 
-/// The bytes by which a compressed body can exceed twice its plain text. No compression makes it
-/// longer.
+/// The bytes by which a compressed body can exceed twice its plain text. No real
+/// compression makes a body that long.
 const HOLLOW_BYTES_MAX: u64 = 256 * 1024;
 
 /// The bytes that are decoded at once, so that the bound above is noticed in time. Deflate expands

@@ -436,7 +436,7 @@ mod tests {
 
     #[test]
     fn headers_of_known_clients_pass() {
-        // Claude Code, Codex, the SDKs, `OpenRouter`'s attribution, tracing.
+        // Claude Code, Codex, the SDKs, OpenRouter's attribution, tracing.
         for name in [
             "accept",
             "accept-language",

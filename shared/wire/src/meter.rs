@@ -181,7 +181,7 @@ impl UsageMeter {
         self.sight.ended == AnswerEnd::Complete
     }
 
-    /// Ends the reading when the answer has ended or is no longer waited for.
+    /// Ends the reading when the answer has ended or the caller has stopped waiting for it.
     ///
     /// Counts that the upstream did not report are estimated and marked as such. The output is the
     /// larger of the last reported count and one token for each four characters that passed. If not

@@ -117,7 +117,7 @@ pub enum MaxTokensField {
     Completion,
 }
 
-/// What the account and the current time add to a request.
+/// The values of a request that come from the account and the current time.
 #[derive(Debug, Clone)]
 pub struct TranslationOptions<'a> {
     /// The model that the upstream is asked for.
@@ -167,7 +167,7 @@ pub struct TranslatedRequest {
     /// Fields that the upstream does not support, as `tools[].cache_control`: only names, never
     /// values.
     pub dropped: Vec<String>,
-    /// What translating the answer needs to know of the request.
+    /// The facts about the request that the translation of the answer needs.
     pub asked: ResponseContext,
 }
 
@@ -207,7 +207,7 @@ pub enum TranslationError {
     Field {
         /// The field.
         name: &'static str,
-        /// What to do instead.
+        /// The advice for the client.
         advice: &'static str,
     },
 }
@@ -223,7 +223,7 @@ impl TranslationError {
 #[error("the upstream's answer is not one in its dialect")]
 pub struct InvalidResponse;
 
-/// What translating an answer needs to know of its request.
+/// The facts about a request that the translation of its answer needs.
 #[derive(Debug, Clone)]
 pub struct ResponseContext {
     translation: ProtocolPair,

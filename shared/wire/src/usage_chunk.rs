@@ -57,7 +57,7 @@ fn splice(body: &[u8], span: Range<usize>, with: &str) -> Bytes {
 }
 
 /// Removes the usage chunk from a stream, however its bytes are cut. The output consists of whole
-/// events, except that events longer than [`EVENT_BYTES_MAX`] pass as they arrive.
+/// events, except that events longer than `EVENT_BYTES_MAX` pass as they arrive.
 #[derive(Debug, Default)]
 pub struct UsageChunkFilter {
     held: BytesMut,

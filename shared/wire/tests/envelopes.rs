@@ -1,4 +1,4 @@
-//! Request bodies of real clients, and bodies that nobody should send.
+//! Request bodies of real clients, and bodies that clients should not send.
 
 use baton_wire::envelope::{Envelope, EnvelopeError, replace_model};
 use baton_wire::json::{DEPTH_MAX, FIELDS_MAX};
@@ -77,7 +77,7 @@ fn fields() {
     check(r#"{"model":"m","metadata":[7],"prompt_cache_key":"k"}"#, ("m", false, false, Some("k")));
 }
 
-/// Upstreams that coerce types would read a setting that the relay does not see.
+/// Upstreams that convert types could read a setting that the relay does not see.
 #[test]
 fn fields_that_decide_the_cost_have_their_documented_type() {
     let values = [

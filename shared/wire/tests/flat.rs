@@ -1,4 +1,4 @@
-//! A translated stream takes the same memory however long it is.
+//! The memory of a translated stream does not grow with its length.
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
 #[path = "streams/long.rs"]
@@ -16,8 +16,8 @@ fn memory_is_flat() {
             allocation_counter::measure(run).bytes_max
         };
         let (short, long) = (most(EVENTS / 10), most(EVENTS));
-        // A client of Responses is told its whole text at the end: that is kept, in a buffer that
-        // doubles.
+        // The last event of a Responses stream repeats the whole text. The text is kept in a buffer
+        // that doubles.
         let text = if pair.name.starts_with("Responses") { EVENTS * WORD.len() } else { 0 };
         let kept = 2 * text as u64;
         assert!(long <= short + kept, "{}: {short} bytes, then {long}", pair.name);

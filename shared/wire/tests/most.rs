@@ -1,5 +1,6 @@
-//! Requests over the fields that the vendors document, and an upstream that uses the most that each
-//! permits: what that costs is reserved, or the request is refused by the name of a field.
+//! Sends requests over the fields that the vendors document to a model of an upstream that uses the
+//! most that each field permits. The cost must be reserved, or the request refused with the name of
+//! a field.
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
 use baton_domain::money::PicoUsd;
@@ -15,14 +16,14 @@ use serde_json::{Map, Value, json};
 const MODELS: [&str; 5] =
     ["claude-haiku-4-5", "claude-opus-5-5", "claude-opus-4-1", "claude-haiku-5-5", "gpt-5.5"];
 
-/// What an upstream bills where a request sets no bound.
+/// The tokens that an upstream bills if a request sets no bound.
 const OUTPUT_MAX: u64 = 128_000;
 
 fn now() -> Timestamp {
     "2026-11-22T12:00:00Z".parse().unwrap()
 }
 
-/// A field with one of these values, or without the field.
+/// A field with one of these values, or no such field.
 fn field(name: &'static str, values: Vec<Value>) -> BoxedStrategy<Option<(&'static str, Value)>> {
     prop::option::of(select(values).prop_map(move |value| (name, value))).boxed()
 }
@@ -60,7 +61,7 @@ fn tools() -> Vec<Value> {
     ]
 }
 
-/// One part of the prompt, in the words of every protocol.
+/// Parts of the prompt, in the form of each protocol.
 fn parts() -> Vec<Value> {
     let image = json!({"type": "base64", "media_type": "image/png", "data": "AAAA"});
     vec![
@@ -77,7 +78,7 @@ fn parts() -> Vec<Value> {
     ]
 }
 
-/// A request: every field with every protocol, whether it knows it or not.
+/// A request with any fields, whether its protocol knows them or not.
 fn request() -> impl Strategy<Value = (Value, Vec<Value>)> {
     let fields: Vec<BoxedStrategy<Option<(&'static str, Value)>>> = vec![
         field("max_tokens", bounds()),
@@ -136,7 +137,7 @@ fn request() -> impl Strategy<Value = (Value, Vec<Value>)> {
         field("multi_agent", vec![json!({"enabled": true})]),
         field("x_new", vec![json!(1), json!(null)]),
     ];
-    // Few at once: a request with many of them is refused for one.
+    // Only a few fields at once, because a request with many is refused for one of them.
     let fields = prop::sample::subsequence(fields, 0..7).prop_flat_map(|fields| fields);
     let parts = prop::collection::vec(select(parts()), 0..4);
     (select(MODELS.to_vec()), fields, parts).prop_map(|(model, fields, parts)| {
@@ -146,14 +147,14 @@ fn request() -> impl Strategy<Value = (Value, Vec<Value>)> {
     })
 }
 
-/// A positive number of a field, rounded up.
+/// A positive number in a field, rounded up.
 fn bound(body: &Value, name: &str) -> Option<u64> {
     let tokens = body[name].as_f64().filter(|number| *number > 0.0)?.ceil();
     format!("{tokens:.0}").parse().ok()
 }
 
-/// The most prompt tokens, and whether the upstream reads as much as the model can take. `None`:
-/// it has no list price.
+/// The most prompt tokens, and whether the upstream reads as much as the model supports. `None` if
+/// the prompt has no list price.
 fn prompt(reads: BodyProtocol, body: &Value, parts: &[Value], length: u64) -> Option<(u64, bool)> {
     let (mut tokens, mut is_whole) = (length + 346, false);
     for part in parts {
@@ -211,7 +212,7 @@ fn answer(reads: BodyProtocol, body: &Value) -> u64 {
     }
 }
 
-/// Whether a field of the request, tools apart, has no list price.
+/// Whether a field of the request other than its tools has no list price.
 fn has_no_price(reads: BodyProtocol, body: &Value) -> bool {
     let is_there = |name: &str| !body[name].is_null();
     let has_audio = body["modalities"].as_array().is_some_and(|kinds| kinds.len() > 1);
@@ -231,11 +232,11 @@ fn has_no_price(reads: BodyProtocol, body: &Value) -> bool {
         }
 }
 
-/// The model of one more pass, if it is another one, and whether it reads all that it can.
+/// The model of one more pass if it differs, and whether it reads a full context window.
 type Pass<'a> = (Option<&'a str>, bool);
 
-/// The passes that tools cause: the model that runs, and whether it reads all that it can. `None`:
-/// nothing bounds them.
+/// The passes that tools cause: the model, and whether it reads a full context window. `None` if
+/// they have no bound.
 fn tool_passes(reads: BodyProtocol, body: &Value) -> Option<(Vec<Pass<'_>>, u64)> {
     let (mut passes, mut searches) = (Vec::new(), 0);
     for tool in body["tools"].as_array().into_iter().flatten() {
@@ -261,8 +262,8 @@ fn tool_passes(reads: BodyProtocol, body: &Value) -> Option<(Vec<Pass<'_>>, u64)
     Some((passes, searches))
 }
 
-/// What the request permits at most, read independently of what is tested: as each vendor's
-/// documentation has it. `None`: nothing in the request bounds it, or it has no list price.
+/// The most usage that the request permits by each vendor's documentation, computed independently
+/// of the code under test. `None` if the request does not bound it, or if it has no list price.
 fn most(reads: BodyProtocol, body: &Value, parts: &[Value], length: u64) -> Option<BilledUsage> {
     if has_no_price(reads, body) {
         return None;
@@ -287,7 +288,7 @@ fn most(reads: BodyProtocol, body: &Value, parts: &[Value], length: u64) -> Opti
         (model, tokens, reads_all || is_whole)
     }));
     let is = |name: &str, word: &str| (body[name] == word).then(|| word.to_owned());
-    // A fallback may be fast where the request is not.
+    // A fallback can be fast even if the request is not.
     let is_fast = body["fallbacks"].to_string().contains("fast");
     let mut usage = BilledUsage {
         speed: is("speed", "fast").or_else(|| is_fast.then(|| "fast".to_owned())),
@@ -316,7 +317,7 @@ fn most(reads: BodyProtocol, body: &Value, parts: &[Value], length: u64) -> Opti
     Some(usage)
 }
 
-/// What clients of each protocol send: Claude Code, the SDKs, Codex.
+/// An ordinary request of each protocol's clients: Claude Code, the SDKs, Codex.
 fn ordinary(reads: BodyProtocol, model: &str, tokens: u64) -> Value {
     let said = json!([{"role": "user", "content": "hi"}]);
     match reads {
@@ -372,7 +373,7 @@ proptest! {
         }
     }
 
-    /// What everybody sends is never refused.
+    /// Ordinary requests are never refused.
     #[test]
     fn an_ordinary_request_is_bounded(
         model in select(MODELS.to_vec()),
@@ -387,7 +388,7 @@ proptest! {
     }
 }
 
-/// Every recorded request of a real client is read, and only what has no price is refused.
+/// All recorded requests of real clients can be read. Only those without a list price are refused.
 #[test]
 fn recorded_requests_are_bounded() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/requests");

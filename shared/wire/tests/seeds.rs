@@ -1,4 +1,5 @@
-//! The fuzz targets, on the fixtures and on every input that once broke one: without nightly.
+//! Runs the fuzz targets on the fixtures and on all inputs that once broke one, without nightly
+//! Rust.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
 #[path = "../../../tests/fuzz/src/targets.rs"]
@@ -8,7 +9,7 @@ use proptest::prelude::*;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The entries of a dictionary of the fuzzer, their escapes undone.
+/// The entries of a dictionary of the fuzzer, with their escapes decoded.
 fn dictionary(name: &str) -> Vec<Vec<u8>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/dictionaries");
     let text = fs::read_to_string(root.join(name)).unwrap();
@@ -33,7 +34,7 @@ fn dictionary(name: &str) -> Vec<Vec<u8>> {
     entries.map(entry).collect()
 }
 
-/// Enough for any bound on nesting, and little enough for many cases.
+/// Long enough for each bound on nesting, and short enough for many cases.
 const INPUT_BYTES_MAX: usize = 10_000;
 
 /// Words of a dictionary in any order, some of them many times.

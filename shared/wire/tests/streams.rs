@@ -1,4 +1,4 @@
-//! Every recorded stream means what `manifest.json` says, however it is cut.
+//! Checks that the meter reads each recorded stream as `manifest.json` says, however it is cut.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
 use baton_wire::meter::{AnswerEnd, AnswerStart, MeterReading, UsageMeter};
@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::path::Path;
 use std::sync::LazyLock;
 
-/// What the request was long, for estimates.
+/// The length of the request, for estimates.
 const REQUEST_BYTES: u64 = 4_000;
 
 struct Fixture {
@@ -71,11 +71,11 @@ fn check_tokens(name: &str, says: &Value, reading: &MeterReading) {
     let (tokens, usage) = (&reading.usage.tokens, &reading.usage);
     let beyond = match expect["billed_extra_iterations"]["compaction"].as_array() {
         Some(pair) => (pair[0].as_u64().unwrap(), pair[1].as_u64().unwrap()),
-        // The totals are those of the pass that finished; the refused pass is billed too.
+        // The totals are those of the pass that finished. The refused pass is billed, too.
         None if name == "fallback_iterations" => (500, 5),
         None => (0, 0),
     };
-    // OpenAI's prompt counts include what was cached.
+    // OpenAI's prompt counts include cached tokens.
     let cached = if proto == "anthropic" { 0 } else { tokens.cache_read };
     let same = |field: &str, ours: u64| {
         if let Some(told) = count(field) {
@@ -115,7 +115,8 @@ fn check_words(name: &str, expect: &Value, reading: &MeterReading) {
     }
 }
 
-/// Characters of text, thinking and tool input; none is lost, whatever else a delta counts.
+/// Counts characters of text, thinking and tool input. None must be lost, whatever else a delta
+/// counts.
 fn check_text(name: &str, expect: &Value, reading: &MeterReading) {
     let chars = |field: &str| expect[field].as_str().map_or(0, |text| text.chars().count());
     let told = chars("text") + chars("thinking") + chars("text_prefix");
@@ -191,9 +192,9 @@ fn what_is_estimated() {
     check("truncated_clean", 25, 2, true);
     check("truncated_mid_event", 25, 2, true);
     check("error_api_after_block", 25, 2, true);
-    // Not a byte came, yet the prompt may have been read: 4,000 bytes.
+    // No byte arrived, but the upstream possibly read the prompt of 4,000 bytes.
     check("empty", 1_000, 0, true);
-    // OpenAI's usage comes only when asked for.
+    // OpenAI reports usage only if the request asks for it.
     check("openai_chat", 7, 7, false);
     check("openai_chat_tools", 1_000, 2, true);
     check("openai_responses_failed", 0, 0, false);
@@ -273,7 +274,7 @@ fn bytes_that_are_no_stream() {
 fn whether_the_client_knows() {
     for fixture in FIXTURES.iter() {
         let reading = read([fixture.bytes.as_slice()]);
-        // An error without an `event:` line is overlooked by Anthropic's SDKs.
+        // Anthropic's SDKs ignore an error without an `event:` line.
         let knows = reading.ended != AnswerEnd::Truncated && fixture.name != "error_openai_shape";
         assert_eq!(reading.told, knows, "{}", fixture.name);
     }

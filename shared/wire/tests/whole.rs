@@ -1,4 +1,4 @@
-//! Answers without a stream, against the same content streamed.
+//! Compares answers without a stream to the same content in a stream.
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
 use baton_domain::price::PriceTable;
@@ -22,8 +22,8 @@ fn streamed(bytes: &[u8]) -> MeterReading {
     meter.finish(REQUEST_BYTES)
 }
 
-/// The message that an SDK makes of a stream: what `message_start` holds, under what
-/// `message_delta` sets.
+/// The message that an SDK builds from a stream: the content of `message_start`, updated by
+/// `message_delta`.
 fn as_message(stream: &str) -> Value {
     let mut message = Value::Null;
     for line in stream.lines().filter_map(|line| line.strip_prefix("data: ")) {
@@ -91,7 +91,7 @@ fn every_form_of_body() {
     check(message, true, (3, 4, 5), false);
     let chat = r#"{"object":"chat.completion","model":"m","choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":11,"completion_tokens":7,"prompt_tokens_details":{"cached_tokens":4}}}"#;
     check(chat, true, (7, 4, 7), false);
-    // What was written to a cache is no plain input either.
+    // Tokens that were written to a cache are not plain input either.
     let written = r#"{"object":"chat.completion","choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":11,"completion_tokens":7,"prompt_tokens_details":{"cached_tokens":4,"cache_write_tokens":2}}}"#;
     check(written, true, (5, 4, 7), false);
     assert_eq!(whole(written.as_bytes()).usage.tokens.prompt_tokens(), 11);
@@ -106,9 +106,9 @@ fn every_form_of_body() {
         false,
     );
     check("<html></html>", false, (0, 0, 0), false);
-    // A count of tokens is no answer of a model.
+    // A token count is not an answer of a model.
     check(r#"{"input_tokens":2095}"#, true, (0, 0, 0), false);
-    // An answer without usage, and one cut short: 4,000 bytes asked.
+    // An answer without usage and one that was cut short, to requests of 4,000 bytes.
     check(r#"{"type":"message","content":[]}"#, true, (1_000, 0, 8), true);
     check(&message[..40], false, (1_000, 0, 10), true);
     check("", false, (1_000, 0, 0), true);

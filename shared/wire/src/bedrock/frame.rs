@@ -160,8 +160,7 @@ mod tests {
             bad[at] ^= 1;
             match read(&bad, bad.len()) {
                 Err(FrameError) => {}
-                // The flipped bit announces a longer frame. The prelude's checksum is verified
-                // later.
+                // The flipped bit announces a longer frame, which has not ended.
                 Ok((frames, is_mid)) => assert!(frames.is_empty() && is_mid && at < 12, "{at}"),
             }
         }

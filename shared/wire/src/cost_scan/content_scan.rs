@@ -26,7 +26,7 @@ pub(super) struct ContentScanner<'f> {
     is_list: bool,
 }
 
-/// What the enclosing object has to know about a value.
+/// The properties of a value that matter to the enclosing object.
 #[derive(Clone, Copy, Default)]
 pub(super) struct ContentFinding {
     /// The content is not in the body: the value is an address or an id.
@@ -114,7 +114,7 @@ impl<'de> DeserializeSeed<'de> for ContentScanner<'_> {
     }
 }
 
-/// What the fields of a prompt object, read so far, say about it.
+/// The properties of a prompt object, from its fields so far.
 #[derive(Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each says that a field of its own was there")]
 struct ContentBlock<'a> {
@@ -304,7 +304,7 @@ impl ContentScanner<'_> {
         }
     }
 
-    /// What an object means for the cost, once all its fields were read.
+    /// Determines what an object means for the cost, after all its fields were read.
     fn assess_block(&mut self, block: &ContentBlock<'_>) -> ContentFinding {
         let kind = block.kind.as_deref().unwrap_or_default();
         let is_image = matches!(

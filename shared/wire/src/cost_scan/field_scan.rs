@@ -149,7 +149,7 @@ fn read_thinking(facts: &mut CostScan, value: &Value) {
     }
 }
 
-/// Reads `reasoning`, which `OpenAI` has in Responses and `OpenRouter` in both APIs. Its
+/// Reads `reasoning`, which OpenAI has in Responses and OpenRouter in both APIs. Its
 /// `max_tokens` can be on top of the answer's bound.
 fn read_reasoning(facts: &mut CostScan, value: &Value) {
     let Some(fields) = value.as_object() else {

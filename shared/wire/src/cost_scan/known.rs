@@ -3,7 +3,7 @@
 //!
 //! Sources, read 2026-11-28: the parameter types of the Python SDKs `anthropic` 2.14.0 (Messages
 //! and their beta), `openai` 3.57.0 (Chat Completions, Responses and their beta), `mistralai` 3.7.0
-//! and `groq` 1.7.0; `OpenRouter`'s page on parameters; Amazon's page on Anthropic's models in
+//! and `groq` 1.7.0; OpenRouter's page on parameters; Amazon's page on Anthropic's models in
 //! `InvokeModel`; recorded requests of Claude Code 2.1.330 (`safeguards`) and Codex 0.169.0
 //! (`client_metadata`).
 
@@ -222,7 +222,7 @@ const ALIKE: [&str; 31] = [
 
 /// An item of the Responses API's `input`, and the fields that hold its content. If an item has an
 /// id but no content, the API reads the content that it has stored ("Item with id 'rs_…' not found.
-/// Items are not persisted when `store` is set to false", `OpenAI`'s 404 of 2026-02-12).
+/// Items are not persisted when `store` is set to false", OpenAI's 404 of 2026-02-12).
 pub(super) struct Item {
     kind: &'static str,
     content: &'static [&'static str],
@@ -421,8 +421,8 @@ const TOOL_FIELDS: [&str; 41] = [
     "user_location",
 ];
 
-/// Whether each call of a model has a price in addition to its tokens: `OpenRouter`'s web search
-/// (`:online`) and `OpenAI`'s models that always search (their pages of 2026-11).
+/// Whether each call of a model has a price in addition to its tokens: OpenRouter's web search
+/// (`:online`) and OpenAI's models that always search (their pages of 2026-11).
 pub(super) fn has_call_price(model: &str) -> bool {
     let model = model.to_ascii_lowercase();
     model.ends_with(":online")

@@ -60,7 +60,7 @@ pub(super) fn names_model(field: &str) -> bool {
     MODEL_WORDS.iter().any(|word| folded.contains(word))
 }
 
-/// What a search found out about the value.
+/// The result of a search.
 pub(super) struct Searched {
     pub(super) is_null: bool,
 }

@@ -13,7 +13,7 @@ use memchr::memmem;
 const CHAT_OUTPUT: [&str; 4] =
     ["\"content\"", "\"arguments\"", "\"reasoning_content\"", "\"reasoning\""];
 
-/// What has been read so far.
+/// The state of the reading.
 #[derive(Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct MeterState {

@@ -137,7 +137,7 @@ fn read_error_object(mut object: ObjectReader<'_>, words: &mut Vec<String>) -> O
         return Some(plain);
     }
     let inner = object.take_object("error").or_else(|| response.take_object("error"));
-    // If there is no error object, the message can be at the top level (vLLM, FastAPI).
+    // Without an error object, the message can be at the top level (vLLM, FastAPI).
     let mut error = inner.unwrap_or(object);
     words.extend(["code", "type"].iter().filter_map(|name| error.take_text(name)));
     ["message", "detail", "Message"].iter().find_map(|name| error.take_nonempty_text(name))

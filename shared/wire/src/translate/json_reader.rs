@@ -90,7 +90,7 @@ impl<'a> ObjectReader<'a> {
         self.take_with(name, Self::from_value)
     }
 
-    /// Takes the values of an array. If there is no array, the iterator is empty.
+    /// Takes the values of an array. Without an array, the iterator is empty.
     pub(super) fn take_items(
         &mut self,
         name: &str,

@@ -1,5 +1,5 @@
-//! Long streams, as the relay takes them: one event a chunk, metered and said again in another
-//! dialect or form. What is measured of them is the business of whoever runs them.
+//! Long streams as the relay processes them: one event in each chunk, metered and translated to
+//! another protocol or form. The callers decide what to measure.
 
 use baton_wire::bedrock::{FramesToSse, SseToFrames};
 use baton_wire::meter::UsageMeter;
@@ -8,23 +8,23 @@ use baton_wire::translate::{
     UpstreamProtocol,
 };
 
-/// What a chunk of text says.
+/// The text of a chunk.
 pub(crate) const WORD: &str = "word ";
 
 /// A client and an upstream.
 pub(crate) struct Pair {
-    /// For tables.
+    /// The name in tables.
     pub(crate) name: &'static str,
     asked: Option<ResponseContext>,
     upstream: UpstreamProtocol,
-    /// The upstream sends frames.
+    /// Whether the upstream sends frames.
     unframes: bool,
-    /// The client gets frames.
+    /// Whether the client receives frames.
     frames: bool,
 }
 
 impl Pair {
-    /// Pass-through first, then every other way.
+    /// Pass-through first, then all conversions.
     pub(crate) fn all() -> Vec<Self> {
         use ClientApi::{Chat, Messages, Responses};
         let pair = |name, client, upstream| Self::new(name, client, upstream);
@@ -65,7 +65,7 @@ impl Pair {
         Self { name, asked, upstream, unframes: false, frames: false }
     }
 
-    /// The upstream's events: those that begin, the one that comes again and again.
+    /// The upstream's events: those at the beginning, and the one that is repeated.
     fn events(&self) -> (Vec<Vec<u8>>, Vec<u8>) {
         let sse = |json: &str| format!("data: {json}\n\n").into_bytes();
         let (begin, delta) = match self.upstream {
@@ -98,7 +98,7 @@ impl Pair {
         (begin.iter().map(framed).collect(), framed(&delta))
     }
 
-    /// Takes so many events of text; answers how many bytes the client got.
+    /// Processes `events` events of text. Returns the number of bytes for the client.
     pub(crate) fn run(&self, events: usize) -> usize {
         let (begin, delta) = self.events();
         let mut line = Line {
@@ -112,7 +112,7 @@ impl Pair {
     }
 }
 
-/// What a chunk goes through.
+/// The steps that a chunk passes through.
 struct Line {
     meter: UsageMeter,
     unframe: Option<FramesToSse>,

@@ -1,4 +1,4 @@
-//! Nobody's JSON and nobody's bytes panic, and whatever comes out is JSON.
+//! Checks that arbitrary JSON and arbitrary bytes cause no panic, and that the output is JSON.
 
 use crate::exchange::{Exchange, all, plain, streamed};
 use baton_wire::translate::{ClientApi, ProtocolPair, TranslationOptions, UpstreamProtocol};
@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 static EXCHANGES: LazyLock<Vec<Exchange>> = LazyLock::new(all);
 
-/// Words that mean something in one of the dialects.
+/// Words with a meaning in one of the protocols.
 const WORDS: [&str; 36] = [
     "model",
     "messages",
@@ -69,7 +69,7 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Puts `new` in the place of the `at`th value.
+/// Replaces the value at position `at` by `new`.
 fn mutate(value: &mut Value, at: &mut usize, new: &Value) {
     if *at == 0 {
         *value = new.clone();
@@ -82,7 +82,7 @@ fn mutate(value: &mut Value, at: &mut usize, new: &Value) {
     }
 }
 
-/// Puts `new` somewhere.
+/// Puts `new` at a position that `at` selects.
 fn change(value: &mut Value, at: prop::sample::Index, new: &Value) {
     let mut at = at.index(size(value));
     mutate(value, &mut at, new);
@@ -109,7 +109,7 @@ fn is_json(bytes: &[u8]) -> bool {
     serde_json::from_slice::<Value>(bytes).is_ok()
 }
 
-/// Every request, answer, error and stream of these bytes.
+/// Translates the bytes as each kind of request, answer, error and stream.
 fn survive(bytes: &[u8]) {
     for pair in pairs() {
         let options = TranslationOptions::new("claude-opus-5-5", "req_1");
@@ -144,7 +144,7 @@ proptest! {
         survive(&bytes);
     }
 
-    /// A real request with one thing wrong.
+    /// A real request with one change.
     #[test]
     fn any_change_of_a_request(which: prop::sample::Index, at: prop::sample::Index, new in value()) {
         let exchange = &EXCHANGES[which.index(EXCHANGES.len())];
@@ -153,7 +153,7 @@ proptest! {
         survive(body.to_string().as_bytes());
     }
 
-    /// A real answer, or an event of a stream, with one thing wrong.
+    /// A real answer, or an event of a stream, with one change.
     #[test]
     fn any_change_of_an_answer(which: prop::sample::Index, at: prop::sample::Index, new in value()) {
         let exchange = &EXCHANGES[which.index(EXCHANGES.len())];

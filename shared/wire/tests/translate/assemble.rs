@@ -1,8 +1,9 @@
-//! What a client makes of a stream: the same value as of a whole answer, by the rules of the SDKs.
+//! Builds the value that a client gets from a stream by the rules of the SDKs. It must equal the
+//! whole answer.
 
 use serde_json::{Map, Value, json};
 
-/// The events of a stream, names and data; comments are left out.
+/// The names and data of a stream's events, without comments.
 fn events(stream: &str) -> Vec<(String, String)> {
     let blocks = stream.split("\n\n").filter(|block| !block.is_empty() && !block.starts_with(':'));
     let event = |block: &str| {
@@ -118,7 +119,7 @@ pub(crate) fn completion(stream: &str) -> Value {
     if !calls.is_empty() {
         message.insert("tool_calls".into(), calls.into());
     }
-    // An SDK cannot tell silence from nothing.
+    // An SDK cannot distinguish an empty text from a missing one.
     if message.contains_key("tool_calls") && message["content"] == "" {
         message.insert("content".into(), Value::Null);
     }
@@ -129,8 +130,8 @@ pub(crate) fn completion(stream: &str) -> Value {
     whole
 }
 
-/// The response of a Responses stream, which must be well formed: what the deltas add up to is
-/// what the items say in the end.
+/// The response of a Responses stream, which must be well formed: the deltas must add up to the
+/// final content of the items.
 pub(crate) fn response(stream: &str) -> Value {
     let mut items: Vec<(Value, String)> = Vec::new();
     let (mut whole, mut done) = (Value::Null, 0);
@@ -170,7 +171,7 @@ pub(crate) fn response(stream: &str) -> Value {
     whole
 }
 
-/// What an item's deltas must add up to.
+/// The text that an item's deltas must add up to.
 fn said(item: &Value) -> String {
     let text = match item["type"].as_str().unwrap() {
         "message" => &item["content"][0]["text"],

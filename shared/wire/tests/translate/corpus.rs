@@ -1,9 +1,9 @@
-//! Every exchange has its expected words beside it: `cargo insta review` shows what changed.
+//! Compares each exchange with its stored translation. `cargo insta review` shows what changed.
 
 use crate::exchange::{Exchange, all, plain, streamed};
 use std::fmt::Write;
 
-/// JSON on several lines, its order and its numbers as they are.
+/// Formats JSON on several lines without changing the order of fields or the numbers.
 fn indented(json: &str) -> String {
     let (mut out, mut depth, mut in_string, mut escaped) = (String::new(), 0_usize, false, false);
     for c in json.chars() {
@@ -80,7 +80,7 @@ fn every_exchange_says_what_it_should() {
     }
 }
 
-/// A translated body is JSON, and asks for the model that the account has.
+/// A translated body is JSON and asks for the account's model.
 #[test]
 fn every_body_is_one_object() {
     for exchange in all() {

@@ -1,4 +1,4 @@
-//! The exchanges under `tests/fixtures/translate`, and how one is translated.
+//! The exchanges under `tests/fixtures/translate`, and their translation.
 
 use baton_wire::translate::{
     ClientApi, MaxTokensField, ProtocolPair, ResponseContext, TranslatedRequest, TranslationError,
@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-/// One exchange: what a client asked, and what an upstream answered.
+/// One exchange: a client's request and an upstream's answer.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Exchange {
     #[serde(skip)]
@@ -21,7 +21,7 @@ pub(crate) struct Exchange {
     options: Overrides,
     ask: Option<Box<RawValue>>,
     ask_fixture: Option<String>,
-    /// A whole answer: JSON, or a string that is none.
+    /// A whole answer: JSON, or a string with other text.
     pub(crate) answer: Option<Box<RawValue>>,
     /// A stream: the data of each event.
     stream: Option<Vec<Box<RawValue>>>,
@@ -48,7 +48,7 @@ fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures")
 }
 
-/// Every exchange, by name.
+/// All exchanges, sorted by name.
 pub(crate) fn all() -> Vec<Exchange> {
     let files = std::fs::read_dir(fixtures().join("translate")).unwrap();
     let mut paths: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
@@ -64,12 +64,12 @@ pub(crate) fn all() -> Vec<Exchange> {
     paths.iter().map(read).collect()
 }
 
-/// The text of a JSON string, or the JSON itself.
+/// The text of a JSON string, or other JSON unchanged.
 pub(crate) fn plain(raw: &RawValue) -> String {
     serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().to_owned())
 }
 
-/// JSON on one line, as it goes over a wire.
+/// JSON on one line, as it is sent.
 pub(crate) fn compact(json: &str) -> String {
     let (mut in_string, mut escaped) = (false, false);
     let keep = |c: &char| {
@@ -135,7 +135,7 @@ impl Exchange {
         self.upstream == "messages"
     }
 
-    /// The upstream's stream, as bytes.
+    /// The bytes of the upstream's stream.
     pub(crate) fn stream_bytes(&self) -> Option<Vec<u8>> {
         if let Some(file) = &self.stream_fixture {
             return Some(std::fs::read(fixtures().join(file)).unwrap());
@@ -154,7 +154,7 @@ impl Exchange {
     }
 }
 
-/// What a stream becomes, and whether the client knows that it is over.
+/// The translated stream, and whether the client has received its end.
 pub(crate) fn streamed(asked: &ResponseContext, chunks: &[&[u8]]) -> (String, bool) {
     let (mut stream, mut out) = (asked.stream_translator(), Vec::new());
     for chunk in chunks {

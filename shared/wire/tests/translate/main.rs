@@ -1,4 +1,5 @@
-//! Translation between dialects: a corpus with the expected words, and laws that hold for any.
+//! Tests of the translation between protocols: a corpus with expected output, and general
+//! properties.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
 mod anything;

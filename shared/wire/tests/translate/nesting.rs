@@ -1,5 +1,5 @@
-//! What is nested inside itself: every construct that a reader follows has a bound, and a hostile
-//! depth is refused before it costs anything.
+//! Checks that each nested construct that a reader follows has a bound, and that a hostile depth is
+//! refused before it costs memory or time.
 
 use baton_wire::translate::{
     ClientApi, ProtocolPair, TranslationError, TranslationOptions, UpstreamProtocol,
@@ -23,7 +23,7 @@ const fn block(name: &'static str, open: &'static str, close: &'static str) -> C
     Construct { name, client: ClientApi::Messages, around: USER, open, close, inner }
 }
 
-/// What a reader follows into itself.
+/// Constructs that a reader follows recursively.
 const FOLLOWED: [Construct; 6] = [
     block("tool_result", r#"{"type":"tool_result","tool_use_id":"x","content":["#, "]}"),
     block("search_result", r#"{"type":"search_result","content":["#, "]}"),
@@ -51,7 +51,7 @@ const FOLLOWED: [Construct; 6] = [
 const CHAT: &str = r#"{"model":"m","messages":[{"role":"user","content":"#;
 const RESPONSES: &str = r#"{"model":"m","input":[{"role":"user","content":"#;
 
-/// What passes as it is, or is not followed.
+/// Constructs that pass unchanged or are not followed.
 const OTHER: [(&str, ClientApi, &str, &str, &str, &str); 9] = [
     ("content in chat", ClientApi::Chat, CHAT, r#"[{"type":"text","content":"#, "}]", "}]}"),
     (
@@ -138,7 +138,7 @@ fn json_has_a_bound() {
         for depth in [64, 1_000, 300_000] {
             assert_eq!(request(client, &body(depth)), Err(TranslationError::TooDeep), "{name}");
         }
-        // Less may be refused for its form, but not for its depth.
+        // Fewer levels can be refused for their form, but not for their depth.
         let few = request(client, &body(20));
         assert!(!matches!(few, Err(TranslationError::TooDeep)), "{name}: {few:?}");
     }

@@ -1,5 +1,5 @@
-//! Laws of requests: there and back keeps the meaning, and two dialects' words for one
-//! conversation become the same.
+//! Properties of requests: a translation and its reverse keep the meaning, and two protocols' forms
+//! of one conversation become the same.
 
 use baton_wire::translate::{
     ClientApi, ProtocolPair, TranslatedRequest, TranslationOptions, UpstreamProtocol,
@@ -7,7 +7,7 @@ use baton_wire::translate::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// A part of a conversation that every dialect can express.
+/// A part of a conversation that each protocol can express.
 #[derive(Debug, Clone)]
 enum Said {
     User {
@@ -21,7 +21,7 @@ enum Said {
     },
 }
 
-/// A request that every dialect can express.
+/// A request that each protocol can express.
 #[derive(Debug, Clone)]
 struct Wish {
     system: Option<String>,
@@ -187,7 +187,7 @@ impl Wish {
         body
     }
 
-    /// What both of OpenAI's dialects say alike.
+    /// Adds the fields that both of OpenAI's protocols share.
     fn settle(&self, body: &mut Value, tool: impl Fn(usize) -> Value) {
         if self.tools > 0 {
             body["tools"] = (0..self.tools).map(tool).collect();
@@ -217,8 +217,8 @@ fn json_of(translated: &TranslatedRequest) -> Value {
     serde_json::from_slice(&translated.body).unwrap()
 }
 
-/// A chat request in its normal form: neighbours of one role are one message, one text is a string,
-/// results come before what the user says, arguments are values, and defaults go without saying.
+/// Normalizes a chat request: adjacent messages of one role are joined, a single text is a string,
+/// results come before the user's text, arguments are values, and defaults are left out.
 fn normal(mut body: Value) -> Value {
     let says = |body: &Value, field: &str, word: Value| body[field] == word;
     let calls_nothing = says(&body, "tool_choice", "none".into());
@@ -259,7 +259,7 @@ fn normal(mut body: Value) -> Value {
     }
     for (role, parts) in &mut messages {
         parts.sort_by_key(|part| part["result"].is_null());
-        // Texts of one assistant turn are one string in chat.
+        // Chat joins the texts of one assistant turn to one string.
         if role == "assistant" {
             parts.sort_by_key(|part| part["text"].is_null());
             let texts: String = parts.iter().filter_map(|part| part["text"].as_str()).collect();
@@ -286,7 +286,7 @@ proptest! {
         prop_assert_eq!(normal(json_of(&back)), normal(chat));
     }
 
-    /// Whoever says it in Responses is understood as in Chat Completions.
+    /// A request in Responses has the same meaning as in Chat Completions.
     #[test]
     fn two_dialects_one_meaning(wish in wish()) {
         let responses = wish.responses();
@@ -297,7 +297,7 @@ proptest! {
         prop_assert_eq!(normal(json_of(&to_chat)), normal(wish.chat()));
     }
 
-    /// From the second time on, nothing changes any more.
+    /// A second round of translation changes nothing.
     #[test]
     fn a_translation_is_its_own_normal_form(wish in wish()) {
         let there = translate(ClientApi::Chat, UpstreamProtocol::Messages, &wish.chat());

@@ -1,5 +1,5 @@
-//! Laws of streams: cuts do not matter, a stream means what the whole answer means, and a broken
-//! one never ends well.
+//! Properties of streams: cuts do not matter, a stream means the same as the whole answer, and a
+//! broken stream never ends normally.
 
 use crate::assemble;
 use crate::exchange::{all, streamed};
@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::sync::LazyLock;
 
-/// An answer, before any dialect.
+/// An answer, independent of a protocol.
 #[derive(Debug, Clone)]
 struct Said {
     thinking: Option<String>,
@@ -32,7 +32,7 @@ fn said() -> impl Strategy<Value = Said> {
         .prop_map(|(thinking, text, calls, stop)| Said { thinking, text, calls, stop })
 }
 
-/// Cuts a text into fragments at characters that `cuts` decides; never empty ones.
+/// Cuts a text into non-empty fragments at positions that `cuts` selects.
 fn fragments(text: &str, cuts: &[usize]) -> Vec<String> {
     let mut fragments = vec![String::new()];
     for (at, c) in text.chars().enumerate() {
@@ -72,7 +72,7 @@ impl Said {
             "usage":{"input_tokens":7,"cache_read_input_tokens":4,"output_tokens":9}})
     }
 
-    /// The same as events.
+    /// The message as events.
     fn message_events(&self, cuts: &[usize]) -> String {
         let mut message = self.message();
         let blocks = message["content"].take();
@@ -146,7 +146,7 @@ impl Said {
             "usage":{"prompt_tokens":11,"completion_tokens":9,"prompt_tokens_details":{"cached_tokens":4}}})
     }
 
-    /// The same as chunks, the calls interleaved as `order` decides.
+    /// The completion as chunks. `order` selects how calls are interleaved.
     fn completion_chunks(&self, cuts: &[usize], order: &[usize]) -> String {
         let mut deltas = vec![json!({"role":"assistant","content":""})];
         for (field, text) in [("reasoning_content", &self.thinking), ("content", &self.text)] {
@@ -162,7 +162,7 @@ impl Said {
             let rest = rest.map(|text| json!({"index":index,"function":{"arguments":text}}));
             calls.push(std::iter::once(begin).chain(rest).rev().collect());
         }
-        // Calls begin in their order; what follows comes in any.
+        // Calls begin in order. Their remaining fragments come in any order.
         let begins: Vec<Value> = calls.iter_mut().filter_map(Vec::pop).collect();
         deltas.extend(begins.into_iter().map(|call| json!({"tool_calls":[call]})));
         let mut turns = order.iter().cycle();
@@ -218,7 +218,7 @@ struct Source {
     name: String,
     asked: ResponseContext,
     bytes: Vec<u8>,
-    /// What it becomes in one piece.
+    /// The translation of the stream in one piece.
     expect: (String, bool),
 }
 
@@ -271,7 +271,7 @@ proptest! {
         }
     }
 
-    /// What is cut before its end is never told as ended well.
+    /// A stream that is cut before its end never ends normally for the client.
     #[test]
     fn a_broken_stream_never_ends_well(said in said(), at: prop::sample::Index) {
         let chunks = said.completion_chunks(&[3], &[1]);
@@ -294,7 +294,7 @@ proptest! {
     }
 }
 
-/// The client is told what the meter reads: whoever bills by either bills the same.
+/// The client receives the counts that the meter reads, so both give the same bill.
 #[test]
 fn usage_is_told_as_it_is_metered() {
     let read = |bytes: &[u8]| {
@@ -305,13 +305,13 @@ fn usage_is_told_as_it_is_metered() {
     let mut count = 0;
     for Source { name, bytes, expect: (stream, _), .. } in STREAMS.iter() {
         let (source, told) = (read(bytes), read(stream.as_bytes()));
-        // A chat client that did not ask is not told.
+        // A chat client that did not ask for usage receives none.
         let is_told = !source.usage.estimated && !told.usage.estimated;
         if !is_told || !source.started || source.ended != AnswerEnd::Complete {
             continue;
         }
         count += 1;
-        // How long a cache keeps what was written has no word in the other dialect.
+        // The other protocol has no field for the lifetime of cache writes.
         let counts = |reading: &MeterReading| {
             let tokens = reading.usage.tokens;
             (tokens.input, tokens.output, tokens.cache_read, tokens.prompt_tokens())

@@ -5,7 +5,7 @@
 //! thinking each model supports, which models refuse sampling parameters), "Effort",
 //! "Mid-conversation system messages", and the model pages' output limits.
 
-/// What a model supports.
+/// The features that a model supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ModelCapabilities {
     pub(super) thinking: ThinkingMode,
