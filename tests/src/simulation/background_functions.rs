@@ -15,9 +15,11 @@ use baton_cloud::signed_record;
 use baton_cloud::store::Store;
 use baton_cloud::usage_queue::UsageQueue;
 use baton_cloud::vault::Pepper;
+use baton_domain::record::UsageRecord;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::instance::line;
@@ -95,6 +97,14 @@ impl BackgroundFunctions {
         drop(at_most(polls, baton_refresh::collect_usage(&store, &queue, "caretaker")).await);
     }
 
+    /// Whether the instance that wrote a record had died before: a dead process writes no log.
+    fn died_before(&self, record: &UsageRecord, at: Instant) -> bool {
+        let asked = locked(&self.world.asked);
+        let mut mine =
+            asked.iter().filter(|one| one.key == record.key_id && one.at == record.started_at);
+        mine.any(|one| one.died.is_some_and(|died| died <= at))
+    }
+
     /// Processes the remaining work until nothing is left.
     pub(crate) async fn drain(&self) {
         let aws = AwsClients::new(&self.world.local.sdk_config());
@@ -107,7 +117,12 @@ impl BackgroundFunctions {
             let before = locked(&self.bag).delivered;
             tokio::time::sleep(ROUND).await;
             for record in record_log::records() {
-                let record = signed_record::verify(&pepper, &record).expect("a signed record");
+                let at = record.at;
+                let record = signed_record::verify(&pepper, &record.signed);
+                let record = record.expect("a signed record");
+                if self.died_before(&record, at) {
+                    continue;
+                }
                 queue.send(&record).await.expect("the queue is up");
             }
             self.tick(None).await;

@@ -8,7 +8,7 @@ use bytes::{BufMut as _, Bytes};
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::instance_life::InstanceLife;
 use super::oracle::ClientRequest;
@@ -31,7 +31,7 @@ pub(crate) async fn ask(world: &SimulatedWorld, number: usize) {
         at: world.clock.now(),
         body_bytes: body.len() as u64,
         max_tokens: ask.max_tokens,
-        died: false,
+        died: None,
         heard_whole: false,
     };
     let request = Request::post("/v1/messages")
@@ -52,8 +52,8 @@ pub(crate) async fn ask(world: &SimulatedWorld, number: usize) {
 /// Records the end of the instance, if it comes before the end of the request.
 async fn watch(world: &SimulatedWorld, number: usize, life: &InstanceLife) {
     if timeout(Duration::from_secs(200), life.ended()).await.is_ok() {
-        let mut asked = locked(&world.asked);
-        asked.iter_mut().filter(|one| one.number == number).for_each(|one| one.died = true);
+        let (mut asked, now) = (locked(&world.asked), Instant::now());
+        asked.iter_mut().filter(|one| one.number == number).for_each(|one| one.died = Some(now));
     }
 }
 

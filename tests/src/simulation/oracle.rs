@@ -13,6 +13,7 @@ use baton_domain::reservation::LimitCounters;
 use baton_domain::rollup::{RollupCell, UsageSums};
 use baton_domain::usage::BilledUsage;
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::upstream::MODEL;
 pub use super::upstream::ServedCall;
@@ -67,7 +68,7 @@ pub struct ClientRequest {
     /// The most output tokens that the answer can have.
     pub max_tokens: u64,
     /// Whether its instance died, possibly before the request ended.
-    pub died: bool,
+    pub died: Option<Instant>,
     /// Whether its client received a complete, successful answer.
     pub heard_whole: bool,
 }
@@ -153,9 +154,9 @@ fn request(account: &RunFacts, asked: &ClientRequest, found: &mut Vec<String>) {
     let limits = limited.map(|limited| limited.limits.clone()).unwrap_or_default();
     let last = account.calls.iter().rfind(|call| call.ask == asked.number);
     // Without a reservation, only the process knows about a request until its record is sent.
-    let may_be_lost = asked.died && !limits.has_money() && !asked.heard_whole;
+    let may_be_lost = asked.died.is_some() && !limits.has_money() && !asked.heard_whole;
     if events.len() > 1 || (last.is_some() && events.is_empty() && !may_be_lost) {
-        wrong(format!("{} records, died: {}, calls: {last:?}", events.len(), asked.died));
+        wrong(format!("{} records, died: {}, calls: {last:?}", events.len(), asked.died.is_some()));
     }
     let Some(event) = events.first() else { return };
     let estimate = asked.estimate();

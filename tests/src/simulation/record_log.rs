@@ -4,13 +4,14 @@ use std::cell::RefCell;
 use std::fmt::Debug;
 use std::sync::Once;
 
+use tokio::time::Instant;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
 thread_local! {
-    static RECORDS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    static RECORDS: RefCell<Vec<LoggedRecord>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Starts listening on all threads of this process. A run reads only the log of its own thread.
@@ -22,8 +23,14 @@ pub(crate) fn listen() {
     });
 }
 
+/// A record in the log, and when it was written.
+pub(crate) struct LoggedRecord {
+    pub(crate) at: Instant,
+    pub(crate) signed: String,
+}
+
 /// The records that were logged in full on this thread since the last call.
-pub(crate) fn records() -> Vec<String> {
+pub(crate) fn records() -> Vec<LoggedRecord> {
     RECORDS.take()
 }
 
@@ -60,7 +67,8 @@ struct RecordLogVisitor;
 impl Visit for RecordLogVisitor {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         if field.name() == "usage_record" {
-            RECORDS.with_borrow_mut(|records| records.push(format!("{value:?}")));
+            let record = LoggedRecord { at: Instant::now(), signed: format!("{value:?}") };
+            RECORDS.with_borrow_mut(|records| records.push(record));
         }
     }
 }
