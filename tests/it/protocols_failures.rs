@@ -134,7 +134,8 @@ async fn whole_error_with_status_200_is_answered_with_the_status_that_it_names()
     let house = TestSystem::empty().await;
     let key = key(&house, "html", &[(AccountKind::Openai, &house.upstream.url())]).await;
     house.upstream.next("status:200;say=an error that is none");
-    TestClient::Messages.ask(&key, "hi", false).await.refused(400, "invalid_request_error");
+    let answer = TestClient::Messages.ask(&key, "hi", false).await.status(400);
+    assert_eq!(TestClient::Messages.error(&answer).0, "invalid_request_error");
     let events = house.events_of(&key, 1).await;
     assert_eq!(events[0]["outcome"], "upstream_error", "{}", events[0]);
 }
