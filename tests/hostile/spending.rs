@@ -282,7 +282,6 @@ fn undocumented_fields() -> Vec<(&'static str, Value, &'static str)> {
         (RESPONSES, json!({"reasoning": {"mode": "pro"}}), "reasoning.mode"),
         (MESSAGES, json!({"compaction_2027": {}}), "compaction_2027"),
         (MESSAGES, json!({"tools": [{"name": "web_search", "type": null}]}), "tools"),
-        (MESSAGES, json!({"thinking": [{"budget_tokens": 90_000}]}), "thinking"),
     ];
     for (name, value) in [
         ("data_sources", json!([{"type": "azure_search"}])),
