@@ -5,7 +5,7 @@ use tokio::task::spawn_blocking;
 
 /// From this size on, reading or translating a body takes milliseconds, which would delay other
 /// requests.
-pub(crate) const LONG_BYTES: usize = 256 * 1024;
+const LONG_BYTES: usize = 256 * 1024;
 
 /// Runs `work` on a body of `bytes` length: at once for a short body, on a blocking thread for a
 /// long one.

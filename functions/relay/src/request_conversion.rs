@@ -8,7 +8,7 @@
 //! Bedrock's form of Anthropic's protocol (another address, other places for fields, event-stream
 //! frames instead of server-sent events).
 
-use crate::apart::LONG_BYTES;
+use crate::apart::run_apart;
 use crate::attempt::AttemptError;
 use crate::forward::OutboundCall;
 use crate::pending_usage::Metering;
@@ -216,11 +216,11 @@ impl ConversionPlan {
                 let own = (&call.body, call.question.model.as_str(), stream);
                 let body = convert_body_from_bedrock(form, own)?;
                 let options = translation_options(asked, &member.account, model);
-                let translated = if body.len() < LONG_BYTES {
-                    translation.translate_request(&body, &options)?
-                } else {
-                    Box::pin(translate_on_blocking_thread(translation, body, options)).await?
-                };
+                let translate = owned_translation(translation, &options);
+                let translated =
+                    Box::pin(run_apart(body.len(), move || translate(&body))).await.map_err(
+                        |_| AttemptError::Unreachable("the relay is stopping".to_owned()),
+                    )??;
                 tracing::debug!(
                     request_id = %asked.id, dropped = translated.dropped.join(", "),
                     "translated for {}", translated.path
@@ -261,16 +261,16 @@ impl ConversionPlan {
     }
 }
 
-/// Translates a long body on a separate thread, so that it does not delay other requests.
-async fn translate_on_blocking_thread(
+/// Returns a function that translates a body. It borrows nothing, so that a long body can be
+/// translated on another thread.
+fn owned_translation(
     translation: ProtocolPair,
-    body: Bytes,
-    options: TranslationOptions<'_>,
-) -> Result<TranslatedRequest, AttemptError> {
-    let TranslationOptions { model, id, created, max_tokens, output_tokens_max, .. } = options;
-    let TranslationOptions { takes_effort, takes_reasoning, caches_prompts, .. } = options;
+    options: &TranslationOptions<'_>,
+) -> impl FnOnce(&[u8]) -> Result<TranslatedRequest, TranslationError> + Send + use<> {
+    let TranslationOptions { model, id, created, max_tokens, output_tokens_max, .. } = *options;
+    let TranslationOptions { takes_effort, takes_reasoning, caches_prompts, .. } = *options;
     let (model, id) = (model.to_owned(), id.to_owned());
-    let translate = move || {
+    move |body| {
         let (model, id) = (&*model, &*id);
         let options = TranslationOptions {
             model,
@@ -282,15 +282,7 @@ async fn translate_on_blocking_thread(
             takes_reasoning,
             caches_prompts,
         };
-        translation.translate_request(&body, &options)
-    };
-    match tokio::task::spawn_blocking(translate).await {
-        Ok(translated) => Ok(translated?),
-        // The panic belongs to this request, as if the translation had run here.
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(AttemptError::Unreachable("the relay is stopping".to_owned())),
-        },
+        translation.translate_request(body, &options)
     }
 }
 
@@ -317,24 +309,12 @@ impl CostVariant {
     ) -> Option<impl FnOnce() -> Result<Vec<u8>, AttemptError> + Send + 'static> {
         let (translation, form, _) = self.translation?;
         let (body, asked_model) = (body.clone(), envelope.model.to_string());
-        let (stream, model, id) = (envelope.stream, self.model.clone(), asked.id.to_string());
+        let stream = envelope.stream;
         let options = translation_options(asked, account, &self.model);
-        let TranslationOptions { created, max_tokens, output_tokens_max, .. } = options;
-        let TranslationOptions { takes_effort, takes_reasoning, caches_prompts, .. } = options;
+        let translate = owned_translation(translation, &options);
         Some(move || {
             let body = convert_body_from_bedrock(form, (&body, &asked_model, stream))?;
-            let (model, id) = (&*model, &*id);
-            let options = TranslationOptions {
-                model,
-                id,
-                created,
-                max_tokens,
-                output_tokens_max,
-                takes_effort,
-                takes_reasoning,
-                caches_prompts,
-            };
-            Ok(translation.translate_request(&body, &options)?.body)
+            Ok(translate(&body)?.body)
         })
     }
 }
