@@ -1,4 +1,4 @@
-//! A company with a month behind it, to be looked at.
+//! Demo data for screenshots: a company with a month of usage.
 
 use std::path::Path;
 
@@ -15,18 +15,18 @@ use serde_json::json;
 const PEOPLE: [&str; 5] =
     ["Ada Lovelace", "Grace Hopper", "Alan Turing", "Edsger Dijkstra", "Barbara Liskov"];
 
-/// What there is to be seen.
+/// The company's ids and one key.
 pub(crate) struct DemoCompany {
     staff: MonthIds,
     user: String,
     group: String,
-    /// A member's key.
+    /// The secret of a member's key.
     pub(crate) member: String,
 }
 
 impl DemoCompany {
-    /// Sets it up by the API.
-    pub(crate) async fn settle(house: &TestSystem) -> Self {
+    /// Creates the company through the admin API.
+    pub(crate) async fn create(house: &TestSystem) -> Self {
         let admin = house.admin();
         let group = json!({"name": "research", "description": "Long runs, own accounts"});
         let group = admin.create("/groups", &group).await;
@@ -67,8 +67,8 @@ impl DemoCompany {
         Self { staff: MonthIds { keys, accounts }, user, group, member }
     }
 
-    /// Writes its month into the stores, which nobody else has open.
-    pub(crate) async fn remember(&self, data: &Path) {
+    /// Writes a month of usage into the stores. No other process can have the data folder open.
+    pub(crate) async fn store_month(&self, data: &Path) {
         let local = LocalAws::open(Some(data)).await.expect("its stores");
         let mut settings = Settings::from_lookup(|_| None).expect("settings");
         settings.resources = local.resources();
@@ -77,7 +77,7 @@ impl DemoCompany {
         count(&store, &self.staff.month(store.clock().now(), 20)).await;
     }
 
-    /// Every page for administrators, by the name of its picture.
+    /// Every page for administrators, with the name of its screenshot.
     pub(crate) async fn pages(&self, house: &TestSystem) -> Vec<(String, String)> {
         let lists = [
             "accounts",

@@ -1,4 +1,4 @@
-//! Claude Code that is told to use Amazon Bedrock, at Baton's address.
+//! Claude Code in its Amazon Bedrock mode, with Baton as the endpoint.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{ClientTarget, install};
 const PATIENCE: Duration = Duration::from_mins(2);
 const TOOL: &str = "please run [[tool:echo hi-from-bash]]";
 
-/// What `claude -p` reports at its end.
+/// Runs `claude -p` and returns its JSON report.
 fn claude(house: &TestSystem, key: &TestKey) -> Value {
     let home = TempDir::with_prefix("claude-").expect("a home");
     let program = install::node_folder().join("node_modules/.bin/claude");
@@ -41,7 +41,7 @@ async fn house() -> TestSystem {
 }
 
 #[tokio::test]
-async fn it_works_over_accounts_of_both_kinds() {
+async fn claude_code_bedrock_mode_works_with_bedrock_and_anthropic_accounts() {
     let (bedrock, anthropic) = (house().await, TestSystem::open().await);
     let account = json!({
         "name": "bedrock", "provider": "bedrock", "base_url": bedrock.upstream.url(),

@@ -1,5 +1,5 @@
-//! OpenAI's own clients, on accounts of either vendor: the Python and the TypeScript SDK, and
-//! Codex; and Claude Code on an account of OpenAI's kind.
+//! OpenAI's clients on accounts of either vendor: the Python SDK, the TypeScript SDK and Codex.
+//! Also Claude Code on an OpenAI account.
 
 use std::process::Command;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::{ClientTarget, install};
 const PATIENCE: Duration = Duration::from_mins(2);
 const HELLO: &str = "Hello wörld 你好 🦀 from the fake upstream.";
 
-/// Accounts by what they speak: the provider, and whether it has Responses.
+/// Kinds of accounts: the provider, and whether it has the Responses API.
 const ACCOUNTS: [(&str, bool); 3] =
     [("anthropic", false), ("openai_compatible", false), ("openai_compatible", true)];
 
@@ -40,15 +40,15 @@ fn typescript() -> Command {
     command
 }
 
-/// What the script prints.
-fn results(mut command: Command, door: &ClientTarget) -> Value {
+/// Runs the script and returns the JSON that it prints.
+fn results(mut command: Command, target: &ClientTarget) -> Value {
     let home = TempDir::with_prefix("client-").expect("a home");
     command
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("HOME", home.path())
-        .env("OPENAI_BASE_URL", format!("{}/v1", door.url))
-        .env("OPENAI_API_KEY", &door.credential);
+        .env("OPENAI_BASE_URL", format!("{}/v1", target.url))
+        .env("OPENAI_API_KEY", &target.credential);
     let ended = Program::run(&mut command, PATIENCE);
     assert_eq!(ended.code, Some(0), "{command:?}\n{}{}", ended.stdout, ended.stderr);
     serde_json::from_str(&ended.stdout).unwrap_or_else(|e| panic!("{e}: {}", ended.stdout))
@@ -76,24 +76,24 @@ async fn same_on_every_account(client: fn() -> Command) {
 }
 
 #[tokio::test]
-async fn the_python_sdk_works_on_accounts_of_either_vendor() {
+async fn python_sdk_works_with_both_vendors() {
     same_on_every_account(python).await;
 }
 
 #[tokio::test]
-async fn the_typescript_sdk_works_on_accounts_of_either_vendor() {
+async fn typescript_sdk_works_with_both_vendors() {
     same_on_every_account(typescript).await;
 }
 
-/// What `codex exec` prints as its last message.
-fn codex(door: &ClientTarget, prompt: &str) -> String {
+/// Runs `codex exec` and returns its last message.
+fn codex(target: &ClientTarget, prompt: &str) -> String {
     let home = TempDir::with_prefix("codex-").expect("a home");
     let config = format!(
         "model = \"claude-sonnet-5-5\"\nmodel_provider = \"baton\"\n\n\
          [model_providers.baton]\nname = \"Baton\"\nbase_url = \"{}/v1\"\n\
          env_key = \"BATON_KEY\"\nwire_api = \"responses\"\nrequest_max_retries = 0\n\
          stream_max_retries = 0\n",
-        door.url
+        target.url
     );
     let folder = home.path().join(".codex");
     std::fs::create_dir_all(&folder).expect("a folder");
@@ -105,7 +105,7 @@ fn codex(door: &ClientTarget, prompt: &str) -> String {
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("HOME", home.path())
-        .env("BATON_KEY", &door.credential)
+        .env("BATON_KEY", &target.credential)
         .args(["exec", "--skip-git-repo-check", "--output-last-message"])
         .arg(&last)
         .arg(prompt)
@@ -116,7 +116,7 @@ fn codex(door: &ClientTarget, prompt: &str) -> String {
 }
 
 #[tokio::test]
-async fn codex_runs_a_prompt_on_accounts_of_either_vendor() {
+async fn codex_works_with_both_vendors() {
     for account in ACCOUNTS {
         let (house, key) = house(account).await;
         assert_eq!(codex(&ClientTarget::through(&house, &key), "say hi"), HELLO, "{account:?}");
@@ -125,10 +125,10 @@ async fn codex_runs_a_prompt_on_accounts_of_either_vendor() {
 }
 
 #[tokio::test]
-async fn claude_code_runs_a_tool_on_an_openai_account() {
+async fn claude_code_uses_a_tool_with_openai_account() {
     let (house, key) = house(("openai_compatible", false)).await;
-    let door = ClientTarget::through(&house, &key);
-    let report = crate::claude_code::claude(&door, crate::claude_code::TOOL);
+    let target = ClientTarget::through(&house, &key);
+    let report = crate::claude_code::claude(&target, crate::claude_code::TOOL);
     assert_eq!(report["result"], "The tool said: hi-from-bash", "{report:#}");
     house.summary_equals_within(SOON, &house.upstream.ledger().total()).await;
 }

@@ -1,4 +1,4 @@
-//! The operator's API: everything can be made, read, changed and removed; secrets only go in.
+//! The admin API: resources are created, read, changed and deleted. It never returns secrets.
 
 use std::collections::BTreeSet;
 
@@ -7,8 +7,8 @@ use baton_tests::house::{OperatorClient, TestSystem};
 use baton_tests::upstream::FakeUpstream;
 use serde_json::{Value, json};
 
-/// Creates, reads, changes, lists and deletes one thing; answers what was created.
-async fn lives_and_dies(
+/// Creates, reads, changes, lists and deletes one resource. Returns the response to the creation.
+async fn check_life_cycle(
     admin: &OperatorClient,
     path: &str,
     body: Value,
@@ -25,7 +25,7 @@ async fn lives_and_dies(
     admin.patch(&one, &json!({field: value})).await.ok();
     let changed = admin.get(&one).await.ok().json();
     assert_eq!(changed[field], value, "{one}");
-    assert_eq!(changed["name"], body["name"], "the rest stays");
+    assert_eq!(changed["name"], body["name"], "the other fields are unchanged");
     let listed = admin.get(&format!("{path}?limit=100")).await.ok().json();
     assert!(listed["data"].as_array().expect("data").iter().any(|row| row["id"] == id));
 
@@ -36,23 +36,23 @@ async fn lives_and_dies(
 }
 
 #[tokio::test]
-async fn groups_accounts_and_keys_live_and_die() {
+async fn groups_accounts_and_keys_have_full_life_cycle() {
     let house = TestSystem::empty().await;
     let admin = house.admin();
     let group = json!({"name": "team", "description": "first"});
-    let group = lives_and_dies(&admin, "/groups", group, ("description", "second".into())).await;
+    let group = check_life_cycle(&admin, "/groups", group, ("description", "second".into())).await;
     assert!(group["id"].as_str().is_some_and(|id| id.starts_with("grp_")));
 
     let account = json!({
         "name": "main", "provider": "anthropic", "base_url": house.upstream.url(), "priority": 1,
         "credential": {"type": "api_key", "value": "sk-upstream-very-secret"},
     });
-    let account = lives_and_dies(&admin, "/accounts", account, ("priority", 7.into())).await;
+    let account = check_life_cycle(&admin, "/accounts", account, ("priority", 7.into())).await;
     assert!(account["id"].as_str().is_some_and(|id| id.starts_with("acc_")));
     assert_eq!(account["status"], "ready");
 
     let key = json!({"name": "ci", "models": ["claude-*"], "limits": {"usd_daily": "1.50"}});
-    let key = lives_and_dies(&admin, "/keys", key, ("enabled", false.into())).await;
+    let key = check_life_cycle(&admin, "/keys", key, ("enabled", false.into())).await;
     assert!(key["id"].as_str().is_some_and(|id| id.starts_with("key_")));
     assert!(key["secret"].as_str().is_some_and(|secret| secret.starts_with("bt_")));
 }
@@ -71,7 +71,7 @@ async fn resources_without_a_group_join_the_default_group() {
 }
 
 #[tokio::test]
-async fn secrets_go_in_and_never_come_out() {
+async fn responses_contain_no_secret() {
     let house = TestSystem::open().await;
     let admin = house.admin();
     let key = house.key("ci").create().await;
@@ -94,11 +94,14 @@ async fn secrets_go_in_and_never_come_out() {
     key.ask("hi").await.ok();
     let used = house.upstream.last().request;
     let credential = used.header("x-api-key").or(used.header("authorization"));
-    assert!(credential.is_some_and(|c| c.ends_with("sk-upstream-changed")), "the new one is used");
+    assert!(
+        credential.is_some_and(|c| c.ends_with("sk-upstream-changed")),
+        "the new credential is not used"
+    );
 }
 
 #[tokio::test]
-async fn a_rotated_key_has_a_new_secret_and_the_same_id() {
+async fn rotated_key_has_new_secret_and_same_id() {
     let house = TestSystem::open().await;
     let old = house.key("ci").create().await;
     let answer = house.admin().post(&format!("/keys/{}/rotate", old.id), &json!({})).await;
@@ -111,7 +114,7 @@ async fn a_rotated_key_has_a_new_secret_and_the_same_id() {
 }
 
 #[tokio::test]
-async fn lists_are_read_page_by_page() {
+async fn list_pages_contain_every_row_once() {
     let house = TestSystem::empty().await;
     let admin = house.admin();
     let mut expected = BTreeSet::from(["default".to_owned()]);
@@ -128,16 +131,16 @@ async fn lists_are_read_page_by_page() {
         assert!(rows.len() <= 3, "{page}");
         seen.extend(rows.iter().filter_map(|row| row["name"].as_str()).map(str::to_owned));
         let Some(cursor) = page["next_cursor"].as_str() else { break };
-        assert!(seen.len() < 20, "the cursor runs in a circle");
+        assert!(seen.len() < 20, "the cursor repeats pages");
         path = format!("/groups?limit=3&cursor={cursor}");
     }
-    assert_eq!(seen.len(), expected.len(), "none twice: {seen:?}");
+    assert_eq!(seen.len(), expected.len(), "a row is listed twice: {seen:?}");
     assert_eq!(seen.into_iter().collect::<BTreeSet<_>>(), expected);
     admin.get("/groups?cursor=nonsense").await.refused(400, "invalid_request_error");
 }
 
 #[tokio::test]
-async fn only_the_token_opens_the_door() {
+async fn requests_without_admin_token_get_401() {
     let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     for token in ["", "wrong", key.secret.as_str()] {
@@ -151,7 +154,7 @@ async fn only_the_token_opens_the_door() {
 }
 
 #[tokio::test]
-async fn nonsense_is_refused_with_the_reason() {
+async fn invalid_input_gets_400() {
     let house = TestSystem::empty().await;
     let admin = house.admin();
     let refused = |answer: ClientResponse| answer.refused(400, "invalid_request_error");
@@ -170,7 +173,7 @@ async fn nonsense_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn a_test_changes_the_state_that_it_reports() {
+async fn account_test_updates_status() {
     let house = TestSystem::empty().await;
     for (provider, is_public) in [
         ("anthropic", false),
@@ -194,18 +197,18 @@ async fn a_test_changes_the_state_that_it_reports() {
             let account = house.admin().get(&format!("/accounts/{id}")).await.ok().json();
             assert_eq!(account["status"], status, "{name}: {account}");
         }
-        assert_eq!(upstream.ledger().total().begun, 0, "nothing was paid for");
+        assert_eq!(upstream.ledger().total().begun, 0, "a paid request was sent");
     }
 }
 
 #[tokio::test]
-async fn the_root_leads_everybody_to_the_console() {
+async fn root_redirects_to_console() {
     let house = TestSystem::empty().await;
     let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
     let client = client.build().expect("a client");
     for accept in ["*/*", "application/json", "text/html"] {
-        let asking = client.get(house.admin_url()).header("accept", accept);
-        let answer = asking.send().await.expect("an answer");
+        let request = client.get(house.admin_url()).header("accept", accept);
+        let answer = request.send().await.expect("an answer");
         assert_eq!(
             (answer.status().as_u16(), &answer.headers()["location"]),
             (303, &"/console".parse().expect("a value"))
@@ -214,7 +217,7 @@ async fn the_root_leads_everybody_to_the_console() {
 }
 
 #[tokio::test]
-async fn an_account_is_tested_with_free_calls() {
+async fn account_test_uses_free_calls_only() {
     let house = TestSystem::empty().await;
     house.upstream.only_takes(&["sk-upstream-main"]);
     let id = house.account("main", &house.upstream.url()).await;
@@ -229,10 +232,18 @@ async fn an_account_is_tested_with_free_calls() {
         (&json!(true), &json!(200)),
         "{tested}"
     );
-    assert_eq!(house.upstream.exchanges().len(), 2, "its own credential, and a made-up one");
+    assert_eq!(
+        house.upstream.exchanges().len(),
+        2,
+        "one call with its credential and one with an invalid one"
+    );
     test(&id).await;
-    assert_eq!(house.upstream.exchanges().len(), 3, "what the call proves is remembered");
-    assert_eq!(house.upstream.ledger().total().begun, 0, "no message was bought");
+    assert_eq!(
+        house.upstream.exchanges().len(),
+        3,
+        "the result of the invalid credential is stored"
+    );
+    assert_eq!(house.upstream.ledger().total().begun, 0, "a paid request was sent");
     let open = FakeUpstream::start();
     let id_of_open = house.account("open", &open.url()).await;
     let tested = test(&id_of_open).await;

@@ -1,4 +1,4 @@
-//! Accounts on Amazon Bedrock: a client of the Messages API gets from them what it gets from
+//! Accounts on Amazon Bedrock: clients of the Messages API get the same from them as from
 //! Anthropic, and every token is counted.
 
 use baton_tests::client_response::ClientResponse;
@@ -7,11 +7,11 @@ use baton_tests::house::{LaunchOptions, MODEL, TestKey, TestSystem, message};
 use baton_tests::upstream::{ACCESS_KEY, BEDROCK_KEY, FakeUpstream, ROLE, SECRET_KEY};
 use serde_json::{Value, json};
 
-/// What the model is called there.
+/// Bedrock's name of the model.
 pub(crate) const PROFILE: &str = "us.anthropic.claude-opus-5-5-v1:0";
 
-/// Baton in an environment with AWS credentials.
-pub(crate) async fn house_with_role() -> TestSystem {
+/// A system whose environment has AWS credentials.
+pub(crate) async fn system_with_role() -> TestSystem {
     let launch = LaunchOptions::new()
         .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
@@ -19,7 +19,7 @@ pub(crate) async fn house_with_role() -> TestSystem {
     TestSystem::launched(launch).await
 }
 
-/// An account's fields for Bedrock at `url`.
+/// The fields of a Bedrock account at `url`.
 pub(crate) fn signed(url: &str) -> Value {
     json!({
         "name": "bedrock", "provider": "bedrock", "base_url": url,
@@ -27,16 +27,16 @@ pub(crate) fn signed(url: &str) -> Value {
     })
 }
 
-/// A house with one Bedrock account, and its key.
+/// A system with one Bedrock account, and its key.
 async fn bedrock() -> (TestSystem, TestKey) {
-    let house = house_with_role().await;
+    let house = system_with_role().await;
     house.admin().create("/accounts", &signed(&house.upstream.url())).await;
     let key = house.key("ci").create().await;
     (house, key)
 }
 
-/// The events of a stream but for signs of life and what differs from request to request.
-pub(crate) fn told(answer: &ClientResponse) -> Vec<Value> {
+/// The events of a stream without pings and without fields that differ between requests.
+pub(crate) fn comparable_events(answer: &ClientResponse) -> Vec<Value> {
     let mut events = answer.events();
     events.retain(|event| event["type"] != "ping");
     for event in &mut events {
@@ -53,13 +53,17 @@ pub(crate) fn told(answer: &ClientResponse) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_stream_tells_what_anthropics_tells() {
+async fn stream_equals_anthropic_stream() {
     let (house, key) = bedrock().await;
     let direct = TestSystem::open().await;
     let direct_key = direct.key("ci").create().await;
-    for ask in ["hi", "[[thinking]]", "[[tool:echo hi]]", "[[text;events=300]]"] {
-        let answer = key.ask(ask).await.ok();
-        assert_eq!(told(&answer), told(&direct_key.ask(ask).await.ok()), "{ask}");
+    for prompt in ["hi", "[[thinking]]", "[[tool:echo hi]]", "[[text;events=300]]"] {
+        let answer = key.ask(prompt).await.ok();
+        assert_eq!(
+            comparable_events(&answer),
+            comparable_events(&direct_key.ask(prompt).await.ok()),
+            "{prompt}"
+        );
         let content_type = answer.header("content-type").unwrap_or_default();
         assert!(content_type.starts_with("text/event-stream"), "{content_type}");
         assert!(answer.header("request-id").unwrap_or_default().starts_with("amzn-"));
@@ -69,7 +73,7 @@ async fn a_stream_tells_what_anthropics_tells() {
 }
 
 #[tokio::test]
-async fn recorded_streams_come_through() {
+async fn recorded_streams_keep_their_events() {
     let (house, key) = bedrock().await;
     let whole = ["text", "thinking_text", "cache_usage", "context_management"];
     for stream in fixtures::streams("anthropic").iter().filter(|one| whole.contains(&&*one.name)) {
@@ -92,8 +96,8 @@ async fn requests_to_bedrock_have_bedrock_form() {
     body["speed"] = json!("fast");
     body["service_tier"] = json!("auto");
     let betas = "claude-code-20250219,interleaved-thinking-2025-05-14,advanced-tool-use-2025-11-20,fast-mode-2026-02-01";
-    let asked = key.message(body.to_string()).header("anthropic-beta", betas);
-    ClientResponse::to(asked.header("x-custom", "kept")).await.ok();
+    let request = key.message(body.to_string()).header("anthropic-beta", betas);
+    ClientResponse::to(request.header("x-custom", "kept")).await.ok();
     let sent = house.upstream.last().request;
     assert_eq!(
         sent.target,
@@ -114,11 +118,11 @@ async fn requests_to_bedrock_have_bedrock_form() {
 }
 
 #[tokio::test]
-async fn an_answer_in_one_piece_and_a_count() {
+async fn whole_response_and_token_count_work() {
     let (house, key) = bedrock().await;
     let answer = key.ask_whole("hi").await.ok();
     assert_eq!(answer.json()["model"], MODEL);
-    assert_eq!(answer.body, house.upstream.last().sent, "nothing to change");
+    assert_eq!(answer.body, house.upstream.last().sent, "the body was changed");
     let body = json!({"model": MODEL, "messages": [{"role": "user", "content": "hi"}]});
     let count = key.request("POST", "/v1/messages/count_tokens").body(body.to_string());
     let count = ClientResponse::to(count).await.ok().json();
@@ -134,7 +138,7 @@ async fn an_answer_in_one_piece_and_a_count() {
 }
 
 #[tokio::test]
-async fn errors_are_told_in_the_messages_apis_words() {
+async fn errors_have_messages_api_form() {
     let (house, key) = bedrock().await;
     let check = async |scenario: &str, status: u16, kind: &str, message: &str| {
         house.upstream.next(scenario);
@@ -145,17 +149,17 @@ async fn errors_are_told_in_the_messages_apis_words() {
         assert_eq!(answer.header("x-amzn-errortype"), None);
     };
     let long = "prompt is too long: 210000 tokens > 200000 maximum";
-    let said = format!("status:400;say=The model returned the following errors: {long}");
-    check(&said, 400, "invalid_request_error", long).await;
-    let said = "status:400;say=Input is too long for requested model.";
+    let scenario = format!("status:400;say=The model returned the following errors: {long}");
+    check(&scenario, 400, "invalid_request_error", long).await;
+    let scenario = "status:400;say=Input is too long for requested model.";
     let words = "prompt is too long: Input is too long for requested model.";
-    check(said, 400, "invalid_request_error", words).await;
+    check(scenario, 400, "invalid_request_error", words).await;
     check("status:404;say=no such model", 404, "not_found_error", "no such model").await;
     check("status:429;say=Too many tokens", 429, "rate_limit_error", "Too many tokens").await;
 }
 
 #[tokio::test]
-async fn an_exception_in_a_stream_is_an_error_event() {
+async fn stream_exception_becomes_error_event() {
     let (house, key) = bedrock().await;
     house.upstream.next("fixture:error_midstream");
     let answer = key.ask("hi").await.ok();
@@ -169,8 +173,8 @@ async fn an_exception_in_a_stream_is_an_error_event() {
 }
 
 #[tokio::test]
-async fn requests_move_between_anthropic_and_bedrock() {
-    let house = house_with_role().await;
+async fn failover_between_bedrock_and_anthropic() {
+    let house = system_with_role().await;
     let anthropic = FakeUpstream::start();
     let mut account = signed(&house.upstream.url());
     account["priority"] = json!(1);
@@ -181,7 +185,7 @@ async fn requests_move_between_anthropic_and_bedrock() {
     let answer = key.ask("hi").await.ok();
     assert_eq!(answer.said(), key.ask("hi").await.ok().said());
     assert_eq!((house.upstream.exchanges().len(), anthropic.exchanges().len()), (1, 2));
-    // An exception as the first frame counts like a status.
+    // An exception in the first frame counts like an error status.
     let key = {
         let group = house.group("other").await;
         account["groups"] = json!([group]);
@@ -197,7 +201,7 @@ async fn requests_move_between_anthropic_and_bedrock() {
 }
 
 #[tokio::test]
-async fn a_model_that_bedrock_has_no_name_for_goes_elsewhere() {
+async fn unmapped_model_uses_another_account() {
     let (house, key) = bedrock().await;
     key.ask_model("claude-sonnet-4-5", "hi").await.refused(503, "api_error");
     let anthropic = FakeUpstream::start();
@@ -210,7 +214,7 @@ async fn a_model_that_bedrock_has_no_name_for_goes_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_key_or_an_assumed_role_opens_it_too() {
+async fn api_key_and_assumed_role_work() {
     let sts = FakeUpstream::start();
     let launch = LaunchOptions::new()
         .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
@@ -240,8 +244,8 @@ async fn a_key_or_an_assumed_role_opens_it_too() {
 }
 
 #[tokio::test]
-async fn where_bedrock_speaks_the_messages_api_bytes_pass_signed() {
-    let house = house_with_role().await;
+async fn bedrock_messages_api_gets_signed_pass_through() {
+    let house = system_with_role().await;
     let base = format!("{}/anthropic", house.upstream.url());
     let mut account = signed(&base);
     let name = "anthropic.claude-opus-5-5";
@@ -256,8 +260,8 @@ async fn where_bedrock_speaks_the_messages_api_bytes_pass_signed() {
 }
 
 #[tokio::test]
-async fn an_account_is_tested_by_a_free_count() {
-    let house = house_with_role().await;
+async fn account_test_uses_free_token_count() {
+    let house = system_with_role().await;
     let id = house.admin().create("/accounts", &signed(&house.upstream.url())).await;
     let path = format!("/accounts/{id}/test");
     let result = house.admin().post(&path, &json!({})).await.ok().json();
@@ -282,12 +286,12 @@ async fn an_account_is_tested_by_a_free_count() {
     let refused = key.ask("hi").await.refused(503, "api_error");
     assert_eq!(refused.header("x-should-retry"), Some("false"));
     let tested = house.admin().get(&format!("/accounts/{id}")).await.ok().json();
-    assert_eq!(tested["status"], "auth_failed", "the test holds what it has found: {tested}");
+    assert_eq!(tested["status"], "auth_failed", "the test stores its result: {tested}");
 }
 
 #[tokio::test]
-async fn a_profile_without_a_name_costs_what_was_asked_for() {
-    let house = house_with_role().await;
+async fn unnamed_profile_is_priced_by_requested_model() {
+    let house = system_with_role().await;
     let mut account = signed(&house.upstream.url());
     let arn = "arn:aws:bedrock:us-west-2:1:application-inference-profile/anthropic.x";
     account["model_map"] = json!({MODEL: arn});
@@ -298,7 +302,7 @@ async fn a_profile_without_a_name_costs_what_was_asked_for() {
     let event = house.events_of(&key, 1).await.remove(0);
     assert_eq!(event["upstream_model"], arn);
     let version = event["price_version"].as_str().expect("a version");
-    assert!(!version.ends_with('?'), "no guess: {version}");
+    assert!(!version.ends_with('?'), "the price is a guess: {version}");
     assert!(house.upstream.last().request.target.contains("profile%2Fanthropic.x/"));
 }
 
@@ -330,7 +334,7 @@ async fn invalid_bedrock_accounts_are_refused() {
 }
 
 #[tokio::test]
-async fn a_wrong_signature_is_refused_and_the_account_made_by_command_is_the_same() {
+async fn account_from_cli_is_signed_and_wrong_signature_gets_503() {
     let launch = LaunchOptions::new()
         .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         .env("AWS_SECRET_ACCESS_KEY", "another+secret");
@@ -349,7 +353,7 @@ async fn a_wrong_signature_is_refused_and_the_account_made_by_command_is_the_sam
 }
 
 #[tokio::test]
-async fn without_credentials_the_operator_is_named() {
+async fn missing_credentials_error_names_operator() {
     let launch = LaunchOptions::new().env("AWS_EC2_METADATA_DISABLED", "true");
     let house = TestSystem::launched(launch).await;
     house.admin().create("/accounts", &signed(&house.upstream.url())).await;

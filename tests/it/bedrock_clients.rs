@@ -1,4 +1,4 @@
-//! Clients that speak Bedrock themselves, against accounts of both kinds.
+//! Clients that speak Bedrock's protocol themselves, on Bedrock and Anthropic accounts.
 
 use aws_smithy_eventstream::frame::read_message_from;
 use base64::Engine as _;
@@ -8,9 +8,9 @@ use baton_tests::house::{MODEL, TestKey, TestSystem, message};
 use baton_tests::upstream::FakeUpstream;
 use serde_json::{Value, json};
 
-use crate::bedrock::{PROFILE, house_with_role, signed, told};
+use crate::bedrock::{PROFILE, comparable_events, signed, system_with_role};
 
-/// What such a client sends.
+/// The request body of such a client.
 fn body(text: &str) -> Value {
     json!({
         "anthropic_version": "bedrock-2023-05-31", "anthropic_beta": ["context-1m-2025-08-07"],
@@ -25,7 +25,7 @@ async fn invoke(key: &TestKey, action: &str, body: &Value) -> ClientResponse {
         .await
 }
 
-/// The events that an answer's frames hold.
+/// The events in the frames of an answer.
 fn events(answer: &ClientResponse) -> Vec<Value> {
     assert_eq!(answer.header("content-type"), Some("application/vnd.amazon.eventstream"));
     let (mut rest, mut events) = (answer.body.clone(), Vec::new());
@@ -39,15 +39,15 @@ fn events(answer: &ClientResponse) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn to_bedrock_bytes_pass() {
-    let house = house_with_role().await;
+async fn bedrock_account_gets_pass_through() {
+    let house = system_with_role().await;
     house.admin().create("/accounts", &signed(&house.upstream.url())).await;
     let key = house.key("ci").create().await;
     for action in ["invoke-with-response-stream", "invoke"] {
-        let asked = body("[[thinking]]");
-        let answer = invoke(&key, action, &asked).await.ok();
+        let sent_body = body("[[thinking]]");
+        let answer = invoke(&key, action, &sent_body).await.ok();
         let seen = house.upstream.last();
-        assert_eq!(seen.request.body, asked.to_string());
+        assert_eq!(seen.request.body, sent_body.to_string());
         assert_eq!(answer.body, seen.sent, "{action}");
     }
     house.upstream.next("status:429;say=slow down");
@@ -58,7 +58,7 @@ async fn to_bedrock_bytes_pass() {
 }
 
 #[tokio::test]
-async fn to_anthropic_they_are_translated() {
+async fn anthropic_account_gets_translated_request() {
     let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let answer = invoke(&key, "invoke-with-response-stream", &body("[[tool:echo]]")).await.ok();
@@ -74,7 +74,7 @@ async fn to_anthropic_they_are_translated() {
     let lines: Vec<String> =
         events(&answer).iter().map(|event| format!("data: {event}\n\n")).collect();
     let read = ClientResponse { body: lines.concat().into(), ..answer };
-    assert_eq!(told(&read), told(&plain));
+    assert_eq!(comparable_events(&read), comparable_events(&plain));
 
     let whole = invoke(&key, "invoke", &body("hi")).await.ok();
     assert_eq!(whole.body, house.upstream.last().sent);
@@ -90,7 +90,7 @@ async fn to_anthropic_they_are_translated() {
 }
 
 #[tokio::test]
-async fn a_stream_that_breaks_off_says_so_in_a_frame() {
+async fn broken_stream_ends_with_error_frame() {
     let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let answer = invoke(&key, "invoke-with-response-stream", &body("[[cut:4]]")).await;
@@ -99,8 +99,8 @@ async fn a_stream_that_breaks_off_says_so_in_a_frame() {
 }
 
 #[tokio::test]
-async fn profiles_are_what_the_key_may_use() {
-    let house = house_with_role().await;
+async fn inference_profiles_are_limited_to_the_key() {
+    let house = system_with_role().await;
     let key = house.key("ci").create().await;
     house.admin().create("/accounts", &signed(&house.upstream.url())).await;
     let ids = async || {

@@ -1,9 +1,9 @@
-//! The operator's commands, which speak to a running Baton over its admin API.
+//! The operator's commands. They call a running Baton over its admin API.
 
 use baton_tests::house::{TestKey, TestSystem};
 use baton_tests::program::ProgramResult;
 
-/// Runs a command against the house, as an operator does who has exported address and token.
+/// Runs a command with the address and the token of the system in its environment.
 fn baton(house: &mut TestSystem, arguments: &[&str]) -> ProgramResult {
     house.process().command(arguments)
 }
@@ -21,14 +21,14 @@ fn secret_in(text: &str) -> &str {
 }
 
 #[tokio::test]
-async fn an_account_and_a_key_are_made_and_their_use_is_shown() {
+async fn account_key_and_usage_commands_work() {
     let mut house = TestSystem::empty().await;
     let url = house.upstream.url();
     let add = ["account", "add", "--name", "main", "--base-url", &url, "--api-key", "sk-cli"];
-    let said = succeed(&mut house, &add);
-    assert!(!said.contains("sk-cli"), "{said}");
-    let said = succeed(&mut house, &["key", "create", "--name", "ci"]);
-    let key = TestKey::found(secret_in(&said), &house.relay_url());
+    let output = succeed(&mut house, &add);
+    assert!(!output.contains("sk-cli"), "{output}");
+    let output = succeed(&mut house, &["key", "create", "--name", "ci"]);
+    let key = TestKey::found(secret_in(&output), &house.relay_url());
     key.ask("hi").await.ok();
     assert!(house.upstream.last().request.mentions("sk-cli"));
 
@@ -41,7 +41,7 @@ async fn an_account_and_a_key_are_made_and_their_use_is_shown() {
 }
 
 #[tokio::test]
-async fn a_command_that_fails_says_why_in_one_line() {
+async fn failing_command_prints_one_line() {
     let mut house = TestSystem::empty().await;
     let ended = baton(&mut house, &["key", "create", "--name", "x", "--group", "no-such-group"]);
     assert_eq!(ended.code, Some(1), "{}", ended.stdout);
@@ -51,11 +51,11 @@ async fn a_command_that_fails_says_why_in_one_line() {
 }
 
 #[tokio::test]
-async fn a_spend_limit_is_set_listed_and_removed() {
+async fn limit_commands_set_list_and_remove() {
     let mut house = TestSystem::empty().await;
     let set = ["limit", "set", "--for", "organization", "--period", "weekly", "--usd", "12.50"];
-    let said = succeed(&mut house, &set);
-    assert!(said.contains("spl_wo"), "{said}");
+    let output = succeed(&mut house, &set);
+    assert!(output.contains("spl_wo"), "{output}");
     let listed = succeed(&mut house, &["limit", "list"]);
     assert!(listed.contains("spl_wo") && listed.contains("12.50"), "{listed}");
     succeed(&mut house, &["limit", "remove", "--yes", "spl_wo"]);

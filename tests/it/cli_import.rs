@@ -1,4 +1,4 @@
-//! `baton import`: what other relays hold is made here once, however often it is asked for.
+//! `baton import`: resources of other relays are created once, even if the import is repeated.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -12,17 +12,17 @@ fn fixture(name: &str) -> String {
     path.display().to_string()
 }
 
-fn import(house: &mut TestSystem, source: &str, file: &str, more: &[&str]) -> ProgramResult {
-    let all = [&["import", source, "--file", file], more].concat();
+fn import(house: &mut TestSystem, source: &str, file: &str, flags: &[&str]) -> ProgramResult {
+    let all = [&["import", source, "--file", file], flags].concat();
     house.process().command(&all)
 }
 
 #[track_caller]
-fn done(ended: &ProgramResult) {
+fn assert_success(ended: &ProgramResult) {
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
 }
 
-async fn named(house: &TestSystem, route: &str) -> Vec<Value> {
+async fn rows_by_name(house: &TestSystem, route: &str) -> Vec<Value> {
     let list = house.admin().get(route).await.ok().json();
     let mut rows = list["data"].as_array().cloned().unwrap_or_default();
     rows.retain(|row| row["name"] != "default" && row["name"] != "first");
@@ -31,15 +31,15 @@ async fn named(house: &TestSystem, route: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn keys_are_issued_anew_into_a_file_and_only_once() {
+async fn imported_keys_are_new_and_written_once() {
     let mut house = TestSystem::empty().await;
     house.account("main", &house.upstream.url()).await;
-    let before = named(&house, "/keys").await.len();
+    let before = rows_by_name(&house, "/keys").await.len();
     let file = fixture("claude-relay-service.json");
     let out = house.process().home().join("keys.csv");
     let path = out.display().to_string();
     let ended = import(&mut house, "claude-relay-service", &file, &["--out", &path]);
-    done(&ended);
+    assert_success(&ended);
     assert!(ended.stdout.contains("subscription login"), "{}", ended.stdout);
     let written = std::fs::read_to_string(&out).expect("the keys");
     let mode = std::fs::metadata(&out).expect("the keys").permissions().mode();
@@ -53,7 +53,7 @@ async fn keys_are_issued_anew_into_a_file_and_only_once() {
         ended.stdout
     );
 
-    let keys = named(&house, "/keys").await;
+    let keys = rows_by_name(&house, "/keys").await;
     assert_eq!(keys.len(), before + 2);
     let ci = keys.iter().find(|key| key["name"] == "ci").expect("ci");
     let limits = json!({
@@ -61,9 +61,9 @@ async fn keys_are_issued_anew_into_a_file_and_only_once() {
         "usd_total": "100.010000000000",
     });
     assert_eq!((&ci["limits"], &ci["expires_at"]), (&limits, &json!("2099-06-30T00:00:00Z")));
-    let accounts = named(&house, "/accounts").await;
+    let accounts = rows_by_name(&house, "/accounts").await;
     let names: Vec<&Value> = accounts.iter().map(|account| &account["name"]).collect();
-    assert_eq!(names, ["console", "main"], "no login among them");
+    assert_eq!(names, ["console", "main"], "an account of a subscription login was created");
     house
         .admin()
         .delete(&format!("/accounts/{}", accounts[0]["id"].as_str().expect("an id")))
@@ -71,14 +71,14 @@ async fn keys_are_issued_anew_into_a_file_and_only_once() {
     TestKey::found(secret, &house.relay_url()).ask("hi").await.ok();
 
     let again = import(&mut house, "claude-relay-service", &file, &["--out", &path]);
-    done(&again);
+    assert_success(&again);
     assert!(again.stdout.contains("was there already"), "{}", again.stdout);
-    assert_eq!(named(&house, "/keys").await, keys, "no second time");
+    assert_eq!(rows_by_name(&house, "/keys").await, keys, "keys were created twice");
     assert_eq!(std::fs::read_to_string(&out).expect("the keys"), written);
 }
 
 #[tokio::test]
-async fn a_dry_run_makes_nothing_and_needs_no_baton() {
+async fn dry_run_creates_nothing_and_needs_no_server() {
     let house = &mut TestSystem::empty().await;
     for (source, file) in [
         ("claude-relay-service", "claude-relay-service.json"),
@@ -89,30 +89,33 @@ async fn a_dry_run_makes_nothing_and_needs_no_baton() {
             ["import", source, "--file", &fixture(file), "--dry-run", "--json"].map(String::from);
         let line: Vec<&str> = line.iter().map(String::as_str).collect();
         let ended = house.process().command_with(&[], &line);
-        done(&ended);
+        assert_success(&ended);
         let report: Value = serde_json::from_str(&ended.stdout).expect("JSON");
         let rows = |name: &str| report[name].as_array().map_or(0, Vec::len);
         assert!(rows("data") > 2 && rows("left_behind") > 5, "{source}: {report:#}");
         assert!(!ended.stdout.contains("sk-made-up"), "{source}: no credential is shown");
     }
-    assert!(named(house, "/groups").await.is_empty() && named(house, "/accounts").await.is_empty());
+    assert!(
+        rows_by_name(house, "/groups").await.is_empty()
+            && rows_by_name(house, "/accounts").await.is_empty()
+    );
 }
 
 #[tokio::test]
-async fn groups_accounts_and_keys_belong_together() {
+async fn imported_keys_and_accounts_keep_their_groups() {
     let mut house = TestSystem::empty().await;
     let text = std::fs::read_to_string(fixture("new-api.json")).expect("the fixture");
     let path = house.process().home().join("new-api.json").display().to_string();
     std::fs::write(&path, text.replace("\"type\": 1,", "\"type\": 14,")).expect("write");
-    done(&import(&mut house, "new-api", &path, &[]));
-    let groups = named(&house, "/groups").await;
-    let accounts = named(&house, "/accounts").await;
+    assert_success(&import(&mut house, "new-api", &path, &[]));
+    let groups = rows_by_name(&house, "/groups").await;
+    let accounts = rows_by_name(&house, "/accounts").await;
     let of = |name: &str| accounts.iter().find(|account| account["name"] == name).expect(name);
     assert_eq!(of("openai")["groups"], json!([groups[0]["id"]]));
     assert_eq!(of("anthropic 1")["groups"].as_array().map(Vec::len), Some(2));
     let priorities = (&of("anthropic 2")["priority"], &of("openai")["priority"]);
     assert_eq!(priorities, (&json!(0), &json!(1)));
-    let keys = named(&house, "/keys").await;
+    let keys = rows_by_name(&house, "/keys").await;
     let limited = keys.iter().find(|key| key["name"] == "limited").expect("limited");
     assert_eq!(limited["group_id"], groups[0]["id"]);
     assert_eq!(limited["limits"], json!({"usd_total": "2.469134000000"}));
@@ -135,17 +138,17 @@ async fn rerun_import_creates_previously_refused_items() {
     );
     std::fs::write(&path, text).expect("write");
     let ended = import(&mut house, "litellm", &path, &["--json"]);
-    done(&ended);
+    assert_success(&ended);
     let report: Value = serde_json::from_str(&ended.stdout).expect("JSON");
     let rows = report["data"].as_array().expect("rows");
-    let (made, kept): (Vec<&Value>, Vec<&Value>) =
+    let (created, kept): (Vec<&Value>, Vec<&Value>) =
         rows.iter().partition(|row| row["result"] == "made");
-    assert_eq!((made.len(), kept.len()), (1, 7), "{report:#}");
-    assert!(made.iter().all(|row| row["secret"].as_str().is_some_and(|s| s.starts_with("bt_"))));
+    assert_eq!((created.len(), kept.len()), (1, 7), "{report:#}");
+    assert!(created.iter().all(|row| row["secret"].as_str().is_some_and(|s| s.starts_with("bt_"))));
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_export_is_one_clear_line() {
+async fn invalid_export_file_prints_one_line() {
     let mut house = TestSystem::empty().await;
     let path = house.process().home().join("strange").display().to_string();
     for text in ["{}", "{not: [json", ""] {

@@ -1,4 +1,4 @@
-//! Baton's own refusals: the table of the contract, row by row, and nothing of them upstream.
+//! The errors of Baton itself: each status and type, and no request goes upstream.
 
 use std::net::TcpListener;
 
@@ -18,16 +18,16 @@ async fn with_credential(house: &TestSystem, credential: &str) -> ClientResponse
 }
 
 #[track_caller]
-fn never_retried(answer: &ClientResponse) {
+fn assert_not_retried(answer: &ClientResponse) {
     assert_eq!(answer.header("x-should-retry"), Some("false"), "{}", answer.text());
 }
 
 #[tokio::test]
-async fn a_request_without_a_good_key_is_401_and_final() {
+async fn invalid_key_gets_401_without_retry() {
     let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let request = house.request("POST", "/v1/messages").body(hi());
-    never_retried(&ClientResponse::to(request).await.refused(401, "authentication_error"));
+    assert_not_retried(&ClientResponse::to(request).await.refused(401, "authentication_error"));
 
     let mut broken = key.secret.clone();
     let last = if broken.pop() == Some('0') { '1' } else { '0' };
@@ -37,29 +37,32 @@ async fn a_request_without_a_good_key_is_401_and_final() {
     let unknown = String::from_utf8(unknown).expect("text");
     for credential in [&broken, &unknown, "sk-ant-api03-something", "bt_", ""] {
         let answer = with_credential(&house, credential).await.refused(401, "authentication_error");
-        never_retried(&answer);
-        assert!(credential.len() < 4 || !answer.text().contains(credential), "no secret is told");
+        assert_not_retried(&answer);
+        assert!(
+            credential.len() < 4 || !answer.text().contains(credential),
+            "the answer contains the credential"
+        );
     }
-    assert_eq!(house.upstream.exchanges().len(), 0, "nothing went up");
+    assert_eq!(house.upstream.exchanges().len(), 0, "a request went upstream");
 }
 
 #[tokio::test]
-async fn disabled_and_expired_keys_are_told_apart() {
+async fn disabled_and_expired_keys_have_different_messages() {
     let house = TestSystem::open().await;
     let disabled = house.key("off").with("enabled", false).create().await;
     let answer = disabled.ask("hi").await.refused(401, "authentication_error");
-    never_retried(&answer);
+    assert_not_retried(&answer);
     assert!(answer.message().to_lowercase().contains("disabled"), "{}", answer.message());
 
     let expired = house.key("old").with("expires_at", "2020-01-01T00:00:00Z").create().await;
     let answer = expired.ask("hi").await.refused(401, "authentication_error");
-    never_retried(&answer);
+    assert_not_retried(&answer);
     assert!(answer.message().to_lowercase().contains("expired"), "{}", answer.message());
     assert_eq!(house.upstream.exchanges().len(), 0);
 }
 
 #[tokio::test]
-async fn a_key_disabled_later_stops_working() {
+async fn key_disabled_later_gets_401() {
     let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     key.ask("hi").await.ok();
@@ -73,35 +76,35 @@ async fn a_key_disabled_later_stops_working() {
 }
 
 #[tokio::test]
-async fn a_model_outside_the_keys_list_is_403() {
+async fn model_outside_key_list_gets_403() {
     let house = TestSystem::open().await;
     let key = house.key("haiku").models(&["claude-haiku-*"]).create().await;
     key.ask_model("claude-haiku-5-5", "hi").await.ok();
     let answer = key.ask_model(MODEL, "hi").await.refused(403, "permission_error");
-    never_retried(&answer);
+    assert_not_retried(&answer);
     assert!(answer.message().contains(MODEL), "{}", answer.message());
     assert_eq!(house.upstream.exchanges().len(), 1);
 }
 
 #[tokio::test]
-async fn a_body_that_cannot_be_used_is_400() {
+async fn invalid_body_gets_400() {
     let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     for body in ["{", "", "[]", "\"text\"", r#"{"messages":[]}"#, r#"{"model":7,"messages":[]}"#] {
         let answer = ClientResponse::to(key.message(body)).await;
-        never_retried(&answer.refused(400, "invalid_request_error"));
+        assert_not_retried(&answer.refused(400, "invalid_request_error"));
     }
     assert_eq!(house.upstream.exchanges().len(), 0);
 }
 
 #[tokio::test]
-async fn unknown_routes_and_wrong_methods() {
+async fn unknown_route_gets_404_and_wrong_method_405() {
     let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
-    never_retried(&key.get("/v1/nothing").await.refused(404, "not_found_error"));
-    never_retried(&key.get("/nothing").await.refused(404, "not_found_error"));
+    assert_not_retried(&key.get("/v1/nothing").await.refused(404, "not_found_error"));
+    assert_not_retried(&key.get("/nothing").await.refused(404, "not_found_error"));
     let answer = key.get("/v1/messages").await.refused(405, "invalid_request_error");
-    never_retried(&answer);
+    assert_not_retried(&answer);
     assert_eq!(answer.header("allow"), Some("POST"));
     let request = key.request("DELETE", "/v1/models").body("");
     let answer = ClientResponse::to(request).await.refused(405, "invalid_request_error");
@@ -109,7 +112,7 @@ async fn unknown_routes_and_wrong_methods() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_is_down_is_502() {
+async fn unreachable_upstream_gets_502() {
     let house = TestSystem::empty().await;
     let closed =
         TcpListener::bind(("127.0.0.1", 0)).expect("a port").local_addr().expect("its number");
@@ -119,7 +122,7 @@ async fn an_upstream_that_is_down_is_502() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_tears_every_answer_before_its_head_is_502() {
+async fn connection_lost_before_response_head_gets_502() {
     let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     house.upstream.next("cut:0");
@@ -127,7 +130,7 @@ async fn an_upstream_that_tears_every_answer_before_its_head_is_502() {
 }
 
 #[tokio::test]
-async fn a_group_without_accounts_is_503() {
+async fn group_without_accounts_gets_503() {
     let house = TestSystem::open().await;
     let group = house.group("empty").await;
     let key = house.key("ci").group(&group).create().await;
@@ -136,7 +139,7 @@ async fn a_group_without_accounts_is_503() {
 }
 
 #[tokio::test]
-async fn a_second_account_takes_over_and_the_client_sees_nothing() {
+async fn failover_is_invisible_to_client() {
     let house = TestSystem::open().await;
     house.account("second", &house.upstream.url()).await;
     let key = house.key("ci").create().await;
@@ -150,11 +153,11 @@ async fn a_second_account_takes_over_and_the_client_sees_nothing() {
         .filter_map(|e| e.request.header("x-api-key").map(str::to_owned))
         .collect();
     assert_eq!(credentials.len(), 2);
-    assert_ne!(credentials[0], credentials[1], "each account once");
+    assert_ne!(credentials[0], credentials[1], "the same account was tried twice");
 }
 
 #[tokio::test]
-async fn a_websocket_attempt_is_426() {
+async fn websocket_upgrade_gets_426() {
     let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let request = key
@@ -167,7 +170,7 @@ async fn a_websocket_attempt_is_426() {
 }
 
 #[tokio::test]
-async fn the_open_doors_are_cheap_and_need_no_key() {
+async fn public_routes_need_no_key_or_upstream() {
     let house = TestSystem::empty().await;
     for (method, path) in
         [("HEAD", "/"), ("HEAD", "/api/hello"), ("GET", "/api/hello"), ("GET", "/health")]
@@ -178,7 +181,7 @@ async fn the_open_doors_are_cheap_and_need_no_key() {
 }
 
 #[tokio::test]
-async fn models_and_token_counts_are_answered() {
+async fn model_list_and_token_count_work() {
     let house = TestSystem::open().await;
     let key: TestKey = house.key("haiku").models(&["claude-haiku-*"]).create().await;
     let list = key.get("/v1/models?limit=1000").await.ok().json();

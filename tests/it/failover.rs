@@ -1,5 +1,4 @@
-//! Accounts in trouble: the table of what an upstream's failure means, row by row, as clients,
-//! upstreams and operators see it.
+//! Failover: for each kind of upstream failure, what clients, upstreams and operators see.
 
 use std::net::TcpListener;
 use std::ops::RangeInclusive;
@@ -10,7 +9,7 @@ use baton_tests::house::{LaunchOptions, MODEL, SOON, TestKey, TestSystem, messag
 use baton_tests::upstream::FakeUpstream;
 use serde_json::{Value, json};
 
-/// Two upstreams behind two accounts of one group; the first is preferred.
+/// Two upstreams behind two accounts of one group. The first one is preferred.
 struct FailoverSystem {
     first: FakeUpstream,
     second: FakeUpstream,
@@ -48,7 +47,7 @@ async fn account(house: &TestSystem, id: &str) -> Value {
 }
 
 /// Waits until the account has this status.
-async fn stands(house: &TestSystem, id: &str, status: &str) -> Value {
+async fn wait_for_status(house: &TestSystem, id: &str, status: &str) -> Value {
     eventually(&format!("the account is {status}"), SOON, async || {
         let account = account(house, id).await;
         if account["status"] == status { Ok(account) } else { Err(account) }
@@ -56,9 +55,10 @@ async fn stands(house: &TestSystem, id: &str, status: &str) -> Value {
     .await
 }
 
-/// Waits until the account, or the model that was asked for there, rests; answers until when, and why.
-async fn rests(house: &TestSystem, id: &str) -> (jiff::Timestamp, String) {
-    eventually("it rests", SOON, async || {
+/// Waits until the account, or the requested model on it, is in cooldown. Returns the end and the
+/// reason.
+async fn wait_for_cooldown(house: &TestSystem, id: &str) -> (jiff::Timestamp, String) {
+    eventually("it is in cooldown", SOON, async || {
         let account = account(house, id).await;
         let model = &account["cooling_models"][MODEL];
         let whole = (&account["cooling_until"], &account["status_reason"]);
@@ -81,59 +81,65 @@ fn in_seconds(seconds: i64) -> jiff::Timestamp {
     now() + jiff::SignedDuration::from_secs(seconds)
 }
 
-/// The first account answers so, the client sees the second's answer, and the operator sees the
-/// first one out for so many seconds (from before to after the request) and why.
-async fn cools(house: &TestSystem, scenario: &str, seconds: RangeInclusive<i64>, reason: &str) {
+/// The first account answers with `scenario`, and the client gets the second account's answer. The
+/// first account must then be in cooldown for `seconds`, with this reason.
+async fn assert_cools_down(
+    house: &TestSystem,
+    scenario: &str,
+    seconds: RangeInclusive<i64>,
+    reason: &str,
+) {
     let pair = pair(house).await;
     pair.first.next(scenario);
     let before = now();
     let answer = pair.key.ask("hi").await.ok();
     assert!(answer.said().starts_with("Hello"), "{scenario}: {}", answer.text());
-    assert_eq!(pair.counts(), (1, 1), "{scenario}: each account once");
-    let (until, told) = rests(house, &pair.ids[0]).await;
+    assert_eq!(pair.counts(), (1, 1), "{scenario}: each account is tried once");
+    let (until, shown) = wait_for_cooldown(house, &pair.ids[0]).await;
     let (from, to) =
         (until.duration_since(now()).as_secs(), until.duration_since(before).as_secs());
     assert!(from <= *seconds.end() && to >= *seconds.start(), "{scenario}: {from}..{to} s");
-    assert!(told.contains(reason), "{scenario}: {told}");
-    assert_eq!(stands(house, &pair.ids[1], "ready").await["status_reason"], Value::Null);
+    assert!(shown.contains(reason), "{scenario}: {shown}");
+    assert_eq!(wait_for_status(house, &pair.ids[1], "ready").await["status_reason"], Value::Null);
     pair.key.ask("hi").await.ok();
-    assert_eq!(pair.counts(), (1, 2), "{scenario}: a cooling account is left alone");
+    assert_eq!(pair.counts(), (1, 2), "{scenario}: a cooling account is used");
 }
 
 #[tokio::test]
-async fn rate_limits_cool_an_account_for_as_long_as_it_says() {
+async fn rate_limit_cools_down_for_announced_time() {
     let house = TestSystem::empty().await;
-    cools(&house, "error:rate_limit", 7..=7, "rate limited").await;
-    cools(&house, "error:rate_limit_final", 1800..=1800, "rate limited").await;
-    cools(&house, "status:429", 30..=30, "rate limited").await;
+    assert_cools_down(&house, "error:rate_limit", 7..=7, "rate limited").await;
+    assert_cools_down(&house, "error:rate_limit_final", 1800..=1800, "rate limited").await;
+    assert_cools_down(&house, "status:429", 30..=30, "rate limited").await;
     let reset = in_seconds(120).to_string();
     let tokens = "header=anthropic-ratelimit-tokens";
-    let told = format!("status:429;{tokens}-remaining:0;{tokens}-reset:{reset}");
-    cools(&house, &told, 119..=122, "rate limited").await;
+    let scenario = format!("status:429;{tokens}-remaining:0;{tokens}-reset:{reset}");
+    assert_cools_down(&house, &scenario, 119..=122, "rate limited").await;
     let reset = in_seconds(600).as_second();
     let unified = "header=anthropic-ratelimit-unified";
-    let told = format!("status:429;{unified}-status:rejected;{unified}-reset:{reset}");
-    cools(&house, &told, 599..=602, "rate limited").await;
+    let scenario = format!("status:429;{unified}-status:rejected;{unified}-reset:{reset}");
+    assert_cools_down(&house, &scenario, 599..=602, "rate limited").await;
 }
 
 #[tokio::test]
-async fn a_spend_cap_takes_an_account_out_until_its_reset() {
+async fn spend_cap_cools_down_until_reset() {
     let house = TestSystem::empty().await;
-    cools(&house, "error:billing", 600..=600, "spend cap").await;
-    cools(&house, "error:spend_cap", 37_800..=37_800, "spend cap").await;
+    assert_cools_down(&house, "error:billing", 600..=600, "spend cap").await;
+    assert_cools_down(&house, "error:spend_cap", 37_800..=37_800, "spend cap").await;
     let credit = "Your credit balance is too low to access the Anthropic API. Please go to Plans";
-    cools(&house, &format!("status:400;say={credit}"), 600..=600, "credit").await;
+    assert_cools_down(&house, &format!("status:400;say={credit}"), 600..=600, "credit").await;
     let day = in_seconds(3 * 86_400).strftime("%Y-%m-%d at %H:%M UTC").to_string();
     let limit = format!(
         "You have reached your specified API usage limits. You will regain access on {day}."
     );
-    cools(&house, &format!("status:400;say={limit}"), 259_130..=259_201, "spend cap").await;
+    assert_cools_down(&house, &format!("status:400;say={limit}"), 259_130..=259_201, "spend cap")
+        .await;
     let disabled = "status:400;say=This organization has been disabled.";
-    cools(&house, disabled, 600..=600, "disabled").await;
+    assert_cools_down(&house, disabled, 600..=600, "disabled").await;
 }
 
 #[tokio::test]
-async fn a_spent_quota_is_told_at_once_and_as_what_it_is() {
+async fn spent_quota_gets_insufficient_quota() {
     let house = TestSystem::empty().await;
     let (upstream, group) = (FakeUpstream::start(), house.group("spent").await);
     let fields = json!({"groups": [group], "provider": "openai_compatible"});
@@ -148,17 +154,17 @@ async fn a_spent_quota_is_told_at_once_and_as_what_it_is() {
         let answer = ask("/v1/chat/completions").await.status(429);
         assert_eq!(answer.json()["error"]["code"], "insufficient_quota", "{}", answer.text());
         assert_eq!(answer.header("x-should-retry"), Some("false"));
-        assert_eq!(answer.header("retry-after"), None, "nobody waits for an operator");
+        assert_eq!(answer.header("retry-after"), None, "waiting does not help");
     }
     let answer = ask("/v1/messages").await.refused(503, "api_error");
     assert_eq!(answer.header("x-should-retry"), Some("false"));
     assert_eq!(upstream.exchanges().len(), 1);
-    let account = stands(&house, &id, "cooling").await;
+    let account = wait_for_status(&house, &id, "cooling").await;
     assert_eq!(account["status_reason"], "spend cap reached");
 }
 
 #[tokio::test]
-async fn a_limit_of_fast_speed_leaves_the_standard_one() {
+async fn fast_limit_does_not_block_standard_speed() {
     let house = TestSystem::empty().await;
     let upstream = FakeUpstream::start();
     let key = house.private_key(&upstream.url()).await;
@@ -180,71 +186,71 @@ async fn a_limit_of_fast_speed_leaves_the_standard_one() {
 }
 
 #[tokio::test]
-async fn an_overloaded_platform_is_left_alone_for_seconds() {
+async fn overload_cools_down_for_seconds() {
     let house = TestSystem::empty().await;
-    cools(&house, "error:overloaded", 5..=10, "overloaded").await;
-    cools(&house, "fixture:error_first", 5..=10, "overloaded").await;
+    assert_cools_down(&house, "error:overloaded", 5..=10, "overloaded").await;
+    assert_cools_down(&house, "fixture:error_first", 5..=10, "overloaded").await;
 }
 
 #[tokio::test]
-async fn a_403_about_a_model_rests_that_model_alone() {
+async fn model_403_cools_down_that_model_only() {
     let house = TestSystem::empty().await;
-    cools(&house, "error:permission", 300..=300, "not available").await;
+    assert_cools_down(&house, "error:permission", 300..=300, "not available").await;
     let pair = pair(&house).await;
     pair.first.next("error:permission");
     pair.key.ask("hi").await.ok();
     pair.key.ask_model("claude-haiku-5-5", "hi").await.ok();
-    assert_eq!(pair.counts(), (2, 1), "another model is served as before");
+    assert_eq!(pair.counts(), (2, 1), "another model is still served by the first account");
     assert_eq!(account(&house, &pair.ids[0]).await["status"], "ready");
 }
 
 #[tokio::test]
-async fn a_model_that_an_account_has_not_got_is_looked_for_elsewhere() {
+async fn unknown_model_fails_over() {
     let house = TestSystem::empty().await;
-    cools(&house, "error:not_found_model", 300..=300, "not available").await;
-    let alone = FakeUpstream::start();
-    let key = house.private_key(&alone.url()).await;
+    assert_cools_down(&house, "error:not_found_model", 300..=300, "not available").await;
+    let only = FakeUpstream::start();
+    let key = house.private_key(&only.url()).await;
     for _ in 0..3 {
-        alone.next("error:not_found_model");
+        only.next("error:not_found_model");
         let answer = key.ask("hi").await.status(404);
-        assert_eq!(answer.body, alone.last().sent, "the upstream's own words");
+        assert_eq!(answer.body, only.last().sent, "the body of the upstream");
     }
 }
 
 #[tokio::test]
-async fn a_firewalls_403_is_held_against_the_account_only_if_it_forbids_us_too() {
+async fn firewall_403_does_not_disable_account() {
     let house = TestSystem::empty().await;
     let pair = pair(&house).await;
     for (serial, scenario) in ["error:text_403_waf", "error:lambda_403"].into_iter().enumerate() {
         pair.first.next(scenario);
         pair.key.ask("hi").await.ok();
-        let asked = pair.first.exchanges_on("/v1/messages").len();
-        assert_eq!(asked, serial + 1, "{scenario}: it is still the first choice");
+        let calls = pair.first.exchanges_on("/v1/messages").len();
+        assert_eq!(calls, serial + 1, "{scenario}: it is still the first choice");
     }
     assert_eq!(account(&house, &pair.ids[0]).await["status"], "ready");
 }
 
 #[tokio::test]
-async fn a_refused_credential_takes_an_account_out_until_an_operator_acts() {
+async fn refused_credential_disables_account_until_change() {
     let house = TestSystem::empty().await;
     let pair = pair(&house).await;
     pair.first.only_takes(&["sk-upstream-new"]);
     pair.key.ask("hi").await.ok();
-    let account = stands(&house, &pair.ids[0], "auth_failed").await;
+    let account = wait_for_status(&house, &pair.ids[0], "auth_failed").await;
     assert!(account["status_reason"].as_str().is_some_and(|why| why.contains("401")));
-    let asked = pair.first.exchanges().len();
+    let before = pair.first.exchanges().len();
     pair.key.ask("hi").await.ok();
-    assert_eq!((pair.first.exchanges().len(), pair.counts().1), (asked, 2));
+    assert_eq!((pair.first.exchanges().len(), pair.counts().1), (before, 2));
     let path = format!("/accounts/{}", pair.ids[0]);
     let credential = json!({"credential": {"type": "api_key", "value": "sk-upstream-new"}});
     let changed = house.admin().patch(&path, &credential).await.ok().json();
-    assert_eq!(changed["status"], "ready", "another credential, another chance: {changed}");
+    assert_eq!(changed["status"], "ready", "a new credential makes the account ready: {changed}");
     pair.key.ask("hi from a session that did not have to move").await.ok();
-    assert_eq!((pair.first.exchanges().len(), pair.counts().1), (asked + 1, 2));
+    assert_eq!((pair.first.exchanges().len(), pair.counts().1), (before + 1, 2));
 }
 
 #[tokio::test]
-async fn the_client_never_sees_a_refused_credential() {
+async fn client_gets_503_for_refused_credential() {
     let house = TestSystem::empty().await;
     let upstream = FakeUpstream::start();
     upstream.only_takes(&[]);
@@ -255,11 +261,15 @@ async fn the_client_never_sees_a_refused_credential() {
         assert!(!answer.text().contains("x-api-key"), "{}", answer.text());
         assert!(!answer.message().contains("acc_"), "{}", answer.text());
     }
-    assert_eq!(upstream.exchanges_on("/v1/messages").len(), 1, "it is out after the first");
+    assert_eq!(
+        upstream.exchanges_on("/v1/messages").len(),
+        1,
+        "the account is used after its credential was refused"
+    );
 }
 
 #[tokio::test]
-async fn three_server_errors_in_a_minute_open_the_circuit() {
+async fn three_server_errors_open_the_circuit() {
     let house = TestSystem::empty().await;
     for (scenario, streams) in [
         ("error:api_error", true),
@@ -277,14 +287,14 @@ async fn three_server_errors_in_a_minute_open_the_circuit() {
                 .ok();
             assert_eq!(pair.counts(), (count, count), "{scenario}");
         }
-        stands(&house, &pair.ids[0], "cooling").await;
+        wait_for_status(&house, &pair.ids[0], "cooling").await;
         pair.key.ask("hi").await.ok();
         assert_eq!(pair.counts(), (3, 4), "{scenario}: the circuit is open");
     }
 }
 
 #[tokio::test]
-async fn a_good_answer_between_failures_keeps_the_circuit_closed() {
+async fn success_between_errors_keeps_circuit_closed() {
     let house = TestSystem::empty().await;
     let pair = pair(&house).await;
     for scenario in ["status:500", "status:500", "text", "status:500", "status:500"] {
@@ -296,7 +306,7 @@ async fn a_good_answer_between_failures_keeps_the_circuit_closed() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_is_down_or_silent_is_left_for_another() {
+async fn down_or_silent_upstream_fails_over() {
     let house =
         TestSystem::launched(LaunchOptions::new().env("BATON_FIRST_BYTE_SECONDS", "0.5")).await;
     let closed = TcpListener::bind(("127.0.0.1", 0)).expect("a port").local_addr();
@@ -305,7 +315,7 @@ async fn an_upstream_that_is_down_or_silent_is_left_for_another() {
     for _ in 0..3 {
         down.key.ask("hi").await.ok();
     }
-    let account = stands(&house, &down.ids[0], "cooling").await;
+    let account = wait_for_status(&house, &down.ids[0], "cooling").await;
     assert_eq!(account["status_reason"], "unreachable");
 
     let silent = pair(&house).await;
@@ -313,7 +323,7 @@ async fn an_upstream_that_is_down_or_silent_is_left_for_another() {
     for _ in 0..3 {
         silent.key.ask("hi").await.ok();
     }
-    let account = stands(&house, &silent.ids[0], "cooling").await;
+    let account = wait_for_status(&house, &silent.ids[0], "cooling").await;
     assert_eq!(account["status_reason"], "no answer in time");
     silent.key.ask("hi").await.ok();
     assert_eq!(silent.counts(), (3, 4));
@@ -349,7 +359,7 @@ async fn counting_tokens_changes_no_health() {
 }
 
 #[tokio::test]
-async fn after_the_first_event_an_error_is_passed_on() {
+async fn error_after_first_event_is_passed_on() {
     let house = TestSystem::empty().await;
     let pair = pair(&house).await;
     pair.first.next("fixture:error_midstream");
@@ -359,7 +369,7 @@ async fn after_the_first_event_an_error_is_passed_on() {
 }
 
 #[tokio::test]
-async fn the_log_says_which_accounts_were_left_and_why() {
+async fn log_names_failed_accounts_with_reason() {
     let mut house =
         TestSystem::launched(LaunchOptions::new().env("BATON_LOG_FORMAT", "json")).await;
     let pair = pair(&house).await;
@@ -376,7 +386,7 @@ async fn the_log_says_which_accounts_were_left_and_why() {
 }
 
 #[tokio::test]
-async fn each_account_is_tried_once_and_three_at_most() {
+async fn at_most_three_accounts_are_tried() {
     let house = TestSystem::empty().await;
     let upstreams: Vec<FakeUpstream> = (0..5).map(|_| FakeUpstream::start()).collect();
     for (priority, upstream) in upstreams.iter().enumerate() {
@@ -385,13 +395,13 @@ async fn each_account_is_tried_once_and_three_at_most() {
     }
     let key = house.key("ci").create().await;
     let answer = key.ask("hi").await.status(529);
-    assert_eq!(answer.body, upstreams[2].last().sent, "the last one's own words");
+    assert_eq!(answer.body, upstreams[2].last().sent, "the body of the last upstream");
     let counts: Vec<usize> = upstreams.iter().map(|each| each.exchanges().len()).collect();
     assert_eq!(counts, [1, 1, 1, 0, 0]);
 }
 
 #[tokio::test]
-async fn another_account_of_the_cache_domain_is_preferred() {
+async fn failover_prefers_same_cache_domain() {
     let house = TestSystem::empty().await;
     let [left, right] = [FakeUpstream::start(), FakeUpstream::start()];
     for (upstream, domain) in [(&left, "a"), (&left, "a"), (&right, "b"), (&right, "b")] {
@@ -410,26 +420,26 @@ async fn another_account_of_the_cache_domain_is_preferred() {
         let is_left = at_left > before.0;
         if is_left { &left } else { &right }.next("status:500");
         let expected = if is_left { (at_left + 2, at_right) } else { (at_left, at_right + 2) };
-        assert_eq!(ask().await, expected, "both tries were in the domain");
+        assert_eq!(ask().await, expected, "an attempt left the cache domain");
     }
 }
 
 #[tokio::test]
-async fn a_group_whose_accounts_all_cool_down_is_503_with_the_time() {
+async fn all_accounts_cooling_gets_503_with_time() {
     let house = TestSystem::empty().await;
     let both = pair(&house).await;
     both.first.next("error:spend_cap");
     both.second.next("error:rate_limit_final");
     let passed = both.key.ask("hi").await.status(429);
-    assert_eq!(passed.header("retry-after"), None, "nobody waits for half an hour");
+    assert_eq!(passed.header("retry-after"), None, "the wait is too long for a client");
     assert_eq!(passed.header("x-should-retry"), Some("false"));
     let answer = both.key.ask("hi").await.refused(503, "overloaded_error");
     assert_eq!(answer.header("retry-after"), None);
     assert_eq!(answer.header("x-should-retry"), Some("false"));
     let (message, day) = (answer.message(), in_seconds(1_790).strftime("%Y-%m-%d").to_string());
     assert!(message.contains(&day) && message.contains("rate limited"), "{message}");
-    assert!(!message.contains("acc_"), "which accounts there are is not the client's business");
-    assert_eq!(both.counts(), (1, 1), "a cooling account is left alone");
+    assert!(!message.contains("acc_"), "the answer names an account");
+    assert_eq!(both.counts(), (1, 1), "a cooling account is used");
 
     let soon = pair(&house).await;
     soon.first.next("status:429;header=retry-after:50");
@@ -438,12 +448,12 @@ async fn a_group_whose_accounts_all_cool_down_is_503_with_the_time() {
     assert!(matches!(passed.header("retry-after"), Some("39" | "40")), "{:?}", passed.headers);
     let answer = soon.key.ask("hi").await.refused(503, "overloaded_error");
     let wait: u64 = answer.header("retry-after").expect("retry-after").parse().expect("seconds");
-    assert!((30..=40).contains(&wait), "the one that is ready soonest: {wait}");
+    assert!((30..=40).contains(&wait), "the time of the account that is ready first: {wait}");
     assert_eq!(answer.header("x-should-retry"), None);
 }
 
 #[tokio::test]
-async fn the_last_account_is_waited_for_when_it_is_back_at_once() {
+async fn short_cooldown_of_last_account_is_waited_for() {
     let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     house.upstream.next("status:429;header=retry-after:1");
@@ -453,7 +463,7 @@ async fn the_last_account_is_waited_for_when_it_is_back_at_once() {
 }
 
 #[tokio::test]
-async fn a_limit_of_one_model_family_leaves_the_others() {
+async fn model_family_limit_does_not_block_other_models() {
     let house = TestSystem::empty().await;
     let pair = pair(&house).await;
     let claim = "header=anthropic-ratelimit-unified-representative-claim:seven_day_opus";
@@ -465,13 +475,13 @@ async fn a_limit_of_one_model_family_leaves_the_others() {
     })
     .await;
     pair.key.ask_model("claude-haiku-5-5", "hi").await.ok();
-    assert_eq!(pair.counts(), (2, 1), "haiku is served as before");
+    assert_eq!(pair.counts(), (2, 1), "haiku is still served by the first account");
     pair.key.ask_model("claude-opus-5-5", "hi").await.ok();
     assert_eq!(pair.counts(), (2, 2));
 }
 
 #[tokio::test]
-async fn utilisation_is_shown() {
+async fn upstream_utilization_is_shown() {
     let mut house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let unified = "header=anthropic-ratelimit-unified";
@@ -491,7 +501,7 @@ async fn utilisation_is_shown() {
 }
 
 #[tokio::test]
-async fn a_cooling_account_says_so_and_can_be_reset() {
+async fn cooling_account_is_shown_and_can_be_reset() {
     let mut house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let unified = "header=anthropic-ratelimit-unified-status:rejected";

@@ -1,5 +1,5 @@
-//! The last account is never locked out by a guess: what cools down although the upstream has named
-//! no time is tried when there is no other.
+//! The last account of a group is tried even in a cooldown, unless the upstream has announced when
+//! the cooldown ends.
 
 use baton_tests::eventually::eventually;
 use baton_tests::house::{SOON, TestSystem};
@@ -7,7 +7,7 @@ use baton_tests::upstream::FakeUpstream;
 use serde_json::json;
 
 #[tokio::test]
-async fn the_only_account_is_tried_although_it_was_overloaded() {
+async fn only_account_is_tried_after_overload() {
     let house = TestSystem::empty().await;
     for scenario in ["error:overloaded", "fixture:error_first", "status:429"] {
         let upstream = FakeUpstream::start();
@@ -18,12 +18,12 @@ async fn the_only_account_is_tried_although_it_was_overloaded() {
         assert!(answer.said().starts_with("Hello"), "{scenario}: {}", answer.text());
         upstream.next(scenario);
         let own = key.ask("hi").await;
-        assert_eq!(own.body, upstream.last().sent, "{scenario}: its own words, not ours");
+        assert_eq!(own.body, upstream.last().sent, "{scenario}: the upstream's body, not Baton's");
     }
 }
 
 #[tokio::test]
-async fn the_only_account_is_tried_although_its_circuit_is_open() {
+async fn only_account_is_tried_with_open_circuit() {
     let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     for _ in 0..5 {

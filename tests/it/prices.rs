@@ -1,4 +1,5 @@
-//! Prices that an operator sets: listed over the built-in ones, used by the relay, recorded.
+//! Prices that an operator sets: they are listed with the built-in ones, the relay uses them, and
+//! records name them.
 
 use baton_tests::house::{MODEL, TestSystem};
 use serde_json::{Value, json};
@@ -15,7 +16,7 @@ async fn last_event(house: &TestSystem, key: &baton_tests::house::TestKey, count
 }
 
 #[tokio::test]
-async fn the_relay_charges_what_the_operator_has_set() {
+async fn relay_charges_own_price() {
     let house = TestSystem::open().await;
     let (admin, key) = (house.admin(), house.key("ci").create().await);
     key.ask("hi").await.ok();
@@ -29,7 +30,7 @@ async fn the_relay_charges_what_the_operator_has_set() {
     assert_eq!(after["price_version"], made["price_version"]);
     assert_ne!(after["price_version"], before["price_version"]);
     let count = |class: &str| after["tokens"][class].as_u64().expect("tokens");
-    // Dollars a million tokens are micro-dollars a token.
+    // Dollars per million tokens are micro-dollars per token.
     let micros = 1000 * count("input") + 2000 * count("output");
     let expected = format!("{}.{:06}000000", micros / 1_000_000, micros % 1_000_000);
     assert_eq!(after["cost_usd"], expected.as_str(), "{after}");
@@ -40,7 +41,7 @@ async fn the_relay_charges_what_the_operator_has_set() {
 }
 
 #[tokio::test]
-async fn own_prices_are_listed_among_the_built_in_ones() {
+async fn own_prices_are_listed_with_built_in_prices() {
     let house = TestSystem::empty().await;
     let admin = house.admin();
     let all = admin.get("/prices?limit=1000").await.ok().json();
@@ -92,7 +93,7 @@ async fn invalid_price_is_refused() {
     admin.get("/prices?cursor=nonsense").await.refused(400, "invalid_request_error");
     admin.get("/prices/unknown").await.refused(404, "not_found_error");
     admin.delete(&format!("/prices/{MODEL}")).await.refused(400, "invalid_request_error");
-    // What Baton comes with cannot be deleted.
+    // Built-in prices cannot be deleted.
     let builtin = admin.get(&format!("/prices/{MODEL}")).await.ok().json();
     let from = builtin["data"][0]["effective_from"].as_str().expect("a time");
     let gone = admin.delete(&format!("/prices/{MODEL}?effective_from={from}")).await;

@@ -1,5 +1,5 @@
-//! What fails between two dialects: before the first event another account is tried, after it the
-//! client is told in its own words.
+//! Failures with translation: before the first event another account is tried, after it the client
+//! gets an error in its protocol.
 
 use baton_tests::client_response::ClientResponse;
 use baton_tests::house::{TestKey, TestSystem};
@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 
 use crate::protocols::{AccountKind, CLIENTS, KINDS, TestClient, key, pairs};
 
-/// Each kind of account, with another beside it.
+/// Each kind of account, with the kind that the request fails over to.
 const MOVES: [(AccountKind, AccountKind); 4] = [
     (AccountKind::Anthropic, AccountKind::Openai),
     (AccountKind::Openai, AccountKind::Bedrock),
@@ -16,21 +16,26 @@ const MOVES: [(AccountKind, AccountKind); 4] = [
     (AccountKind::Bedrock, AccountKind::Anthropic),
 ];
 
-/// Asks a sick account of the first kind, then a well one of the second. `troubles` are what is
-/// the matter with the first, and whether the client asks for a stream.
-async fn all_move(troubles: impl Fn(AccountKind) -> Vec<(&'static str, bool)>) {
+/// Sends requests to a failing account of the first kind and expects the answer of the second one.
+/// `troubles` returns the failures of the first account, each with whether the client requests a
+/// stream.
+async fn assert_failover(failures: impl Fn(AccountKind) -> Vec<(&'static str, bool)>) {
     let house = TestSystem::empty().await;
-    let sick = FakeUpstream::start();
+    let failing = FakeUpstream::start();
     let mut keys = Vec::new();
     for (first, then) in MOVES {
         for client in CLIENTS {
-            for (scenario, stream) in troubles(first) {
+            for (scenario, stream) in failures(first) {
                 let name = format!("{client:?}-{first:?}-{scenario}");
-                let accounts = [(first, &*sick.url()), (then, &*house.upstream.url())];
+                let accounts = [(first, &*failing.url()), (then, &*house.upstream.url())];
                 let key = key(&house, &name, &accounts).await;
-                sick.next(scenario);
+                failing.next(scenario);
                 let answer = client.ask(&key, "hi", stream).await.ok();
-                assert!(client.said(&answer).starts_with("Hello"), "{name} {}", answer.text());
+                assert!(
+                    client.answer_text(&answer).starts_with("Hello"),
+                    "{name} {}",
+                    answer.text()
+                );
                 keys.push((name, key, then));
             }
         }
@@ -45,13 +50,13 @@ async fn all_move(troubles: impl Fn(AccountKind) -> Vec<(&'static str, bool)>) {
 }
 
 #[tokio::test]
-async fn another_account_is_tried_whatever_it_speaks() {
-    all_move(|_| vec![("status:500", false), ("status:429", true), ("cut:0", true)]).await;
+async fn failover_works_across_protocols() {
+    assert_failover(|_| vec![("status:500", false), ("status:429", true), ("cut:0", true)]).await;
 }
 
 #[tokio::test]
-async fn a_stream_that_begins_with_an_error_goes_elsewhere() {
-    all_move(|kind| match kind {
+async fn error_as_first_event_fails_over() {
+    assert_failover(|kind| match kind {
         AccountKind::Anthropic | AccountKind::Bedrock => {
             vec![("first_error:overloaded_error", true)]
         }
@@ -63,7 +68,7 @@ async fn a_stream_that_begins_with_an_error_goes_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_first_error_that_nobody_else_can_help_is_told_in_the_clients_words() {
+async fn first_error_without_other_account_has_client_protocol() {
     let (house, mut keys) = (TestSystem::empty().await, Vec::new());
     for (client, kind) in pairs() {
         let pair = format!("{client:?}-{kind:?}");
@@ -73,11 +78,11 @@ async fn a_first_error_that_nobody_else_can_help_is_told_in_the_clients_words() 
         assert_eq!(client.error(&answer).1, "out of order", "{pair}");
         keys.push((pair, key));
     }
-    are_upstream_errors(&house, &keys).await;
+    assert_upstream_errors(&house, &keys).await;
 }
 
-/// What each key's only event says.
-async fn are_upstream_errors(house: &TestSystem, keys: &[(String, TestKey)]) {
+/// Waits for the only event of each key, whose outcome must be an upstream error.
+async fn assert_upstream_errors(house: &TestSystem, keys: &[(String, TestKey)]) {
     join_all(keys.iter().map(async |(name, key)| {
         let event = house.events_of(key, 1).await.remove(0);
         assert_eq!(event["outcome"], "upstream_error", "{name} {event}");
@@ -86,7 +91,7 @@ async fn are_upstream_errors(house: &TestSystem, keys: &[(String, TestKey)]) {
 }
 
 #[tokio::test]
-async fn an_upstream_error_keeps_its_status_and_words() {
+async fn upstream_error_keeps_status_and_message() {
     let house = TestSystem::empty().await;
     let words = "prompt is too long: 9 tokens > 8 maximum";
     for (client, kind) in pairs() {
@@ -101,7 +106,7 @@ async fn an_upstream_error_keeps_its_status_and_words() {
 }
 
 #[tokio::test]
-async fn a_break_after_the_first_event_is_told_in_the_clients_words() {
+async fn broken_stream_error_has_client_protocol() {
     let (house, mut keys) = (TestSystem::empty().await, Vec::new());
     for (client, kind) in pairs() {
         let pair = format!("{client:?}-{kind:?}");
@@ -113,7 +118,7 @@ async fn a_break_after_the_first_event_is_told_in_the_clients_words() {
         assert!(!client.is_ended(&answer), "{pair}\n{}", answer.text());
         keys.push((pair, key));
     }
-    are_upstream_errors(&house, &keys).await;
+    assert_upstream_errors(&house, &keys).await;
 }
 
 #[tokio::test]
@@ -130,7 +135,7 @@ async fn untranslatable_request_is_a_free_400() {
 }
 
 #[tokio::test]
-async fn whole_error_with_status_200_is_answered_with_the_status_that_it_names() {
+async fn error_with_status_200_gets_its_own_status() {
     let house = TestSystem::empty().await;
     let key = key(&house, "html", &[(AccountKind::Openai, &house.upstream.url())]).await;
     house.upstream.next("status:200;say=an error that is none");
@@ -141,7 +146,7 @@ async fn whole_error_with_status_200_is_answered_with_the_status_that_it_names()
 }
 
 #[tokio::test]
-async fn counting_tokens_goes_to_accounts_that_can() {
+async fn token_counts_go_to_capable_accounts() {
     let house = TestSystem::empty().await;
     let other = FakeUpstream::start();
     let body = TestClient::Messages.body("hi", false).to_string();
@@ -154,14 +159,14 @@ async fn counting_tokens_goes_to_accounts_that_can() {
     }
     let only = key(&house, "none", &[(AccountKind::Openai, &other.url())]).await;
     let request = only.request("POST", "/v1/messages/count_tokens").body(body);
-    let told = ClientResponse::to(request).await.refused(501, "api_error");
-    assert_eq!(told.header("x-should-retry"), Some("false"), "it will never work");
-    assert!(told.message().contains("cannot count tokens"), "{}", told.text());
+    let refused = ClientResponse::to(request).await.refused(501, "api_error");
+    assert_eq!(refused.header("x-should-retry"), Some("false"), "a retry cannot succeed");
+    assert!(refused.message().contains("cannot count tokens"), "{}", refused.text());
     assert!(other.exchanges().is_empty());
 }
 
 #[tokio::test]
-async fn each_vendor_gets_its_own_headers_and_no_key_of_ours() {
+async fn each_vendor_gets_its_own_headers_only() {
     let house = TestSystem::empty().await;
     for kind in KINDS {
         for client in [TestClient::Messages, TestClient::Chat, TestClient::Responses] {
@@ -177,7 +182,11 @@ async fn each_vendor_gets_its_own_headers_and_no_key_of_ours() {
             let is_anthropic = kind == AccountKind::Anthropic;
             assert_eq!(request.header("anthropic-beta").is_some(), is_anthropic, "{name}");
             assert_eq!(request.header("anthropic-version").is_some(), is_anthropic, "{name}");
-            assert_eq!(request.header("openai-organization"), None, "the account's business");
+            assert_eq!(
+                request.header("openai-organization"),
+                None,
+                "the client's organization went upstream"
+            );
             assert_eq!(request.header("x-stainless-lang"), Some("python"));
             let credential = if is_anthropic { "x-api-key" } else { "authorization" };
             let sent = request.header(credential).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Models by name: each client hears of them in its own form, of all accounts of its group, and
-//! is served by whichever account has one under whichever name.
+//! Model names: each client lists the models of all accounts of its group in its own format, and
+//! any account that has the model, under any name, can serve it.
 
 use baton_tests::client_response::ClientResponse;
 use baton_tests::eventually::eventually;
@@ -14,7 +14,7 @@ fn ids(list: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn an_openai_client_hears_openais_form_of_any_account() {
+async fn openai_client_gets_openai_model_list() {
     let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let ask = async |path: &str| {
@@ -33,7 +33,7 @@ async fn an_openai_client_hears_openais_form_of_any_account() {
 }
 
 #[tokio::test]
-async fn the_lists_of_both_vendors_are_one() {
+async fn model_list_contains_both_vendors() {
     let house = TestSystem::open().await;
     let group = house.group("both").await;
     let url = house.upstream.url();
@@ -57,7 +57,7 @@ async fn the_lists_of_both_vendors_are_one() {
 }
 
 #[tokio::test]
-async fn a_websocket_is_told_to_fall_back() {
+async fn websocket_upgrade_gets_426() {
     let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let request = house.request("GET", "/v1/responses").bearer_auth(&key.secret);
@@ -65,7 +65,7 @@ async fn a_websocket_is_told_to_fall_back() {
 }
 
 #[tokio::test]
-async fn a_group_calls_a_model_by_another_name() {
+async fn group_alias_maps_the_model() {
     let house = TestSystem::empty().await;
     let group = house.group("aliases").await;
     house.account_with("a", &house.upstream.url(), json!({"groups": [group]})).await;
@@ -81,18 +81,18 @@ async fn a_group_calls_a_model_by_another_name() {
         if is_served { Ok(answer) } else { Err(answer.text()) }
     })
     .await;
-    assert_eq!(answer.json()["model"], "gpt-5.5", "the client hears the name that it asked for");
+    assert_eq!(answer.json()["model"], "gpt-5.5", "the answer has the requested name");
     eventually("an event", SOON, async || {
         let events = house.events(&key).await;
-        let is_meant =
+        let is_expected =
             |e: &&Value| e["model"] == "gpt-5.5" && e["upstream_model"] == "claude-haiku-5-5";
-        if events.iter().any(|e| is_meant(&e)) { Ok(()) } else { Err(events) }
+        if events.iter().any(|e| is_expected(&e)) { Ok(()) } else { Err(events) }
     })
     .await;
 }
 
 #[tokio::test]
-async fn an_account_has_a_model_under_a_name_of_its_own() {
+async fn account_model_map_renames_the_model() {
     let house = TestSystem::empty().await;
     for kind in KINDS {
         let name = format!("{kind:?}");
@@ -105,14 +105,14 @@ async fn an_account_has_a_model_under_a_name_of_its_own() {
         for (number, client) in CLIENTS.into_iter().enumerate() {
             let answer = client.ask(&key, "hi", false).await.ok();
             let request = house.upstream.last().request;
-            let asked_for = request.path().contains("claude-opus-4-8-v1%3A0")
+            let is_mapped = request.path().contains("claude-opus-4-8-v1%3A0")
                 || request.json()["model"] == served;
-            assert!(asked_for, "{name} {client:?} {}", request.path());
+            assert!(is_mapped, "{name} {client:?} {}", request.path());
             let events = house.events_of(&key, number + 1).await;
             let event = events.iter().find(|event| event["protocol"] == client.protocol());
             let event = event.unwrap_or_else(|| panic!("{name} {client:?} {events:?}"));
-            let asked = event["model"].as_str().unwrap_or_default();
-            assert!(asked.contains("claude-sonnet-5-5"), "{name} {client:?} {event}");
+            let requested = event["model"].as_str().unwrap_or_default();
+            assert!(requested.contains("claude-sonnet-5-5"), "{name} {client:?} {event}");
             let upstream = event["upstream_model"].as_str().unwrap_or_default();
             assert!(upstream.contains("claude-opus-4-8"), "{name} {client:?} {}", answer.text());
         }

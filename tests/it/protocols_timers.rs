@@ -1,12 +1,12 @@
-//! The relay's timers between dialects: a hung upstream ends in a clean error in the client's words,
-//! whichever timer it was, and is counted.
+//! The relay's timers with translation: whichever timer ends a hung request, the client gets an
+//! error in its protocol and the request is counted.
 
 use baton_tests::house::{LaunchOptions, TestKey, TestSystem};
 use futures_util::future::join_all;
 
 use crate::protocols::{AccountKind, TestClient, key, pairs};
 
-/// A house with this timer, whose upstream does the same to everybody, and a key for each pair.
+/// A system with this timer whose upstream always answers with `scenario`, and a key for each pair.
 async fn house(
     (timer, seconds): (&str, &str),
     scenario: &str,
@@ -21,8 +21,8 @@ async fn house(
     (house, keys)
 }
 
-/// Nothing was sent yet: a 504.
-async fn are_refused(
+/// Nothing was sent yet, so every request gets a 504.
+async fn assert_refused(
     house: &TestSystem,
     keys: &[(TestClient, AccountKind, TestKey)],
     outcome: &str,
@@ -42,8 +42,8 @@ async fn are_refused(
     .await;
 }
 
-/// The stream has begun: its last event says so.
-async fn are_told(house: &TestSystem, keys: &[(TestClient, AccountKind, TestKey)]) {
+/// The streams have begun, so they end with an error event.
+async fn assert_error_events(house: &TestSystem, keys: &[(TestClient, AccountKind, TestKey)]) {
     join_all(keys.iter().map(async |(client, kind, key)| {
         let answer = client.ask(key, "hi", true).await.ok();
         let (error, message) = client.error(&answer);
@@ -59,26 +59,26 @@ async fn are_told(house: &TestSystem, keys: &[(TestClient, AccountKind, TestKey)
 }
 
 #[tokio::test]
-async fn no_first_byte() {
+async fn first_byte_timeout_gets_504() {
     let (house, keys) = house(("BATON_FIRST_BYTE_SECONDS", "0.3"), "hang").await;
-    are_refused(&house, &keys, "upstream_error").await;
+    assert_refused(&house, &keys, "upstream_error").await;
 }
 
 #[tokio::test]
-async fn a_stream_that_goes_silent() {
+async fn idle_timeout_ends_stream_with_error_event() {
     let (house, keys) = house(("BATON_IDLE_SECONDS", "0.3"), "hang:5").await;
-    are_told(&house, &keys).await;
+    assert_error_events(&house, &keys).await;
 }
 
 #[tokio::test]
-async fn no_time_left_for_the_whole_of_it() {
-    // Time enough for all of them to begin.
+async fn overall_timeout_ends_stream_with_error_event() {
+    // This is long enough for all streams to begin.
     let (house, keys) = house(("BATON_OVERALL_SECONDS", "3"), "hang:5").await;
-    are_told(&house, &keys).await;
+    assert_error_events(&house, &keys).await;
 }
 
 #[tokio::test]
-async fn no_time_left_before_the_first_event() {
+async fn overall_timeout_before_first_event_gets_504() {
     let (house, keys) = house(("BATON_OVERALL_SECONDS", "0.3"), "hang").await;
-    are_refused(&house, &keys, "upstream_error").await;
+    assert_refused(&house, &keys, "upstream_error").await;
 }

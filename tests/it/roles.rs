@@ -1,4 +1,4 @@
-//! Who may do what: a row for every route of the API's description, and what a member sees.
+//! Roles: who can use which route, and what a member sees.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use baton_tests::client_response::ClientResponse;
 use baton_tests::house::{OperatorClient, TestKey, TestSystem};
 use serde_json::{Value, json};
 
-/// Every route with who may use it. A route that is missing here fails the test.
+/// Every route with the role that it needs. A route that is missing here fails the test.
 const MATRIX: [(&str, &str); 61] = [
     ("GET /groups", "admin"),
     ("POST /groups", "admin"),
@@ -62,11 +62,11 @@ const MATRIX: [(&str, &str); 61] = [
     ("POST /usage/redrive", "admin"),
     ("GET /audit", "admin"),
     ("GET /openapi.json", "anybody"),
-    // What is mounted beside the table is for administrators.
+    // Unknown routes need the admin role.
     ("GET /nothing", "admin"),
     ("POST /nothing", "admin"),
     ("PUT /keys", "admin"),
-    // The same under the names that clients of Anthropic's Admin API know.
+    // The same routes under the names of Anthropic's Admin API.
     ("GET /v1/organizations/spend_limits", "admin"),
     ("POST /v1/organizations/spend_limits", "admin"),
     ("GET /v1/organizations/spend_limits/effective", "admin"),
@@ -92,7 +92,7 @@ fn described(document: &Value) -> BTreeMap<String, String> {
 }
 
 #[tokio::test]
-async fn every_route_has_its_row_and_keeps_to_it() {
+async fn every_route_requires_its_role() {
     let house = TestSystem::empty().await;
     let (_, member) = user(&house, "member", "member").await;
     let (_, admin) = user(&house, "admin", "admin").await;
@@ -103,7 +103,7 @@ async fn every_route_has_its_row_and_keeps_to_it() {
         .filter(|(route, _)| !route.contains(" /v1/"));
     let rows: BTreeMap<String, String> =
         rows.map(|(route, access)| ((*route).to_owned(), (*access).to_owned())).collect();
-    assert_eq!(described(&document), rows, "a row for each route");
+    assert_eq!(described(&document), rows, "the table and the description list different routes");
 
     let ids = [
         ("{group_id}", "grp_0"),
@@ -119,28 +119,28 @@ async fn every_route_has_its_row_and_keeps_to_it() {
         let ask = async |token: &str| {
             house.admin().with_token(token).send(method, &path, &json!({})).await
         };
-        let nobody = ask("").await;
+        let anonymous = ask("").await;
         if access == "anybody" {
-            nobody.ok();
+            anonymous.ok();
         } else {
-            nobody.refused(401, "authentication_error");
+            anonymous.refused(401, "authentication_error");
         }
-        // A relay key is a member whoever owns it.
+        // A relay key has the rights of a member, whoever owns it.
         for key in [&member, &admin] {
-            let asked = ask(&key.secret).await;
+            let answer = ask(&key.secret).await;
             if access == "admin" {
-                asked.refused(403, "permission_error");
+                answer.refused(403, "permission_error");
             } else {
-                assert!(![401, 403].contains(&asked.status), "{route}: {}", asked.text());
+                assert!(![401, 403].contains(&answer.status), "{route}: {}", answer.text());
             }
         }
-        let asked = ask("test-admin-token-0123456789abcdef").await;
-        assert!(![401, 403].contains(&asked.status), "{route}: {}", asked.text());
+        let answer = ask("test-admin-token-0123456789abcdef").await;
+        assert!(![401, 403].contains(&answer.status), "{route}: {}", answer.text());
     }
 }
 
 #[tokio::test]
-async fn a_member_has_its_own_keys_and_nothing_else() {
+async fn member_can_change_only_its_own_keys() {
     let house = TestSystem::empty().await;
     let (ada, key) = user(&house, "Ada", "member").await;
     let (bob, other) = user(&house, "Bob", "member").await;
@@ -180,7 +180,7 @@ async fn a_member_has_its_own_keys_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_member_sees_its_own_usage() {
+async fn member_sees_only_its_own_usage() {
     let house = TestSystem::open().await;
     let (ada, key) = user(&house, "Ada", "member").await;
     let (bob, other) = user(&house, "Bob", "member").await;
@@ -226,7 +226,7 @@ async fn revoked_rights_take_effect() {
 }
 
 #[tokio::test]
-async fn guesses_are_slowed_down_and_operators_are_not() {
+async fn wrong_tokens_get_429_and_valid_ones_do_not() {
     let house = TestSystem::empty().await;
     let guess = async |n: usize| house.admin().with_token(&format!("guess-{n}")).get("/keys").await;
     house.admin().get("/keys").await.ok();
@@ -245,7 +245,7 @@ async fn guesses_are_slowed_down_and_operators_are_not() {
 }
 
 #[tokio::test]
-async fn a_relay_key_changes_itself_and_no_other_key() {
+async fn relay_key_can_change_only_itself() {
     let house = TestSystem::open().await;
     let (ada, wide) = user(&house, "Ada", "admin").await;
     let narrow = house.key("ci of Ada").with("user_id", ada.as_str());
@@ -260,7 +260,7 @@ async fn a_relay_key_changes_itself_and_no_other_key() {
     admin.post(&rotate, &json!({})).await.refused(403, "permission_error");
     wide.ask("hi").await.ok();
     admin.patch(&own, &json!({"name": "ci of Ada, renamed"})).await.ok();
-    // What another key of the same user was answered stays its own.
+    // Another key of the same user does not get the stored response of this one.
     let again = async |secret: &str| {
         let request = house.admin().with_token(secret).request("POST", &format!("{own}/rotate"));
         ClientResponse::to(request.header("idempotency-key", "once").body("")).await
@@ -272,7 +272,7 @@ async fn a_relay_key_changes_itself_and_no_other_key() {
 }
 
 #[tokio::test]
-async fn switching_a_user_off_stops_its_keys() {
+async fn disabled_user_keys_get_401() {
     let house = TestSystem::open().await;
     let (ada, key) = user(&house, "Ada", "member").await;
     let (_, other) = user(&house, "Bob", "member").await;
@@ -288,7 +288,7 @@ async fn switching_a_user_off_stops_its_keys() {
 }
 
 #[tokio::test]
-async fn settings_have_versions_and_rows() {
+async fn settings_have_versions_and_audit_rows() {
     let house = TestSystem::empty().await;
     let admin: OperatorClient = house.admin();
     let read = admin.get("/settings").await.ok();

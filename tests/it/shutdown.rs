@@ -1,4 +1,4 @@
-//! SIGTERM drains: what is in flight ends as if nothing had happened, then the exit code is 0.
+//! After SIGTERM, open requests end normally, and then the process exits with 0.
 
 use baton_tests::client_response::ClientResponse;
 use baton_tests::eventually::eventually;
@@ -6,7 +6,7 @@ use baton_tests::fixtures;
 use baton_tests::house::{SOON, TestSystem};
 
 #[tokio::test]
-async fn sigterm_lets_a_stream_finish_and_its_usage_be_stored() {
+async fn sigterm_drains_stream_and_stores_usage() {
     let mut house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let fixture = fixtures::stream("text").expect("the fixture");
@@ -38,7 +38,7 @@ async fn sigterm_lets_a_stream_finish_and_its_usage_be_stored() {
 }
 
 #[tokio::test]
-async fn sigterm_without_work_is_quick_and_clean() {
+async fn sigterm_without_requests_exits_cleanly() {
     let mut house = TestSystem::open().await;
     let process = house.process();
     process.terminate();

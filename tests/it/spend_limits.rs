@@ -1,5 +1,5 @@
-//! `/v1/organizations/spend_limits`: the wire shape of Anthropic's Admin API, who has which cap,
-//! and that the caps bind.
+//! `/v1/organizations/spend_limits`: the format of Anthropic's Admin API, which cap applies to
+//! whom, and that the caps are enforced.
 
 use baton_tests::client_response::ClientResponse;
 use baton_tests::house::{TestKey, TestSystem, settled};
@@ -33,7 +33,7 @@ fn user(id: &str) -> Value {
     json!({ "type": "user", "user_id": id })
 }
 
-/// A new user and a key of it.
+/// A new user and a key of this user.
 async fn users_key(house: &TestSystem, name: &str) -> (String, TestKey) {
     let user = house.admin().create("/users", &json!({"name": name})).await;
     let key = house.key(name).with("user_id", user.as_str()).create().await;
@@ -41,7 +41,7 @@ async fn users_key(house: &TestSystem, name: &str) -> (String, TestKey) {
 }
 
 #[tokio::test]
-async fn a_limit_is_set_replaced_listed_and_removed() {
+async fn spend_limit_is_set_replaced_listed_and_removed() {
     let house = TestSystem::empty().await;
     let first = set(&house, organization(), Some("50000"), "monthly").await;
     assert_eq!(first["type"], "spend_limit");
@@ -50,8 +50,8 @@ async fn a_limit_is_set_replaced_listed_and_removed() {
     let again = set(&house, organization(), None, "monthly").await;
     assert_eq!((&again["id"], &again["created_at"]), (&first["id"], &first["created_at"]));
     assert_eq!(again["amount"], Value::Null);
-    let nobody = json!({ "scope": user("usr_1"), "amount": "100", "period": "daily" });
-    let request = house.admin().beside("POST", PATH).body(nobody.to_string());
+    let unknown_user = json!({ "scope": user("usr_1"), "amount": "100", "period": "daily" });
+    let request = house.admin().beside("POST", PATH).body(unknown_user.to_string());
     ClientResponse::to(request).await.refused(404, "not_found_error");
     let ada = house.admin().create("/users", &json!({"name": "ada"})).await;
     let mine = set(&house, user(&ada), Some("100"), "daily").await;
@@ -77,7 +77,7 @@ async fn a_limit_is_set_replaced_listed_and_removed() {
 
     let trail = get(&house, "/audit").await;
     let rows = trail["data"].as_array().expect("rows");
-    let told: Vec<(&str, &Value)> = rows
+    let changes: Vec<(&str, &Value)> = rows
         .iter()
         .map(|row| (row["action"].as_str().unwrap_or_default(), &row["target"]))
         .collect();
@@ -104,8 +104,8 @@ async fn invalid_input_is_refused() {
         let request = house.admin().beside("POST", PATH).body(body.to_string());
         ClientResponse::to(request).await.refused(400, "invalid_request_error");
     }
-    let nobody = house.admin().with_token("wrong");
-    ClientResponse::to(nobody.beside("GET", PATH)).await.refused(401, "authentication_error");
+    let wrong_token = house.admin().with_token("wrong");
+    ClientResponse::to(wrong_token.beside("GET", PATH)).await.refused(401, "authentication_error");
     for path in ["/effective?sort=spend_desc", "/effective?period[]=yearly", "?limit=0"] {
         let request = house.admin().beside("GET", &format!("{PATH}{path}"));
         ClientResponse::to(request).await.refused(400, "invalid_request_error");
@@ -113,15 +113,15 @@ async fn invalid_input_is_refused() {
 }
 
 #[tokio::test]
-async fn the_nearest_cap_holds_and_is_no_pool() {
+async fn nearest_cap_applies_to_each_person() {
     let house = TestSystem::open().await;
     let (first_id, one) = users_key(&house, "first").await;
     let (second_id, two) = users_key(&house, "second").await;
     let free = house.key("free").create().await;
     set(&house, organization(), Some("0"), "weekly").await;
     for key in [&one, &two, &free] {
-        let told = key.ask("hi").await.blocked("billing_error").message();
-        assert!(told.starts_with("spend limit reached · the weekly limit of 0.00 USD"), "{told}");
+        let text = key.ask("hi").await.blocked("billing_error").message();
+        assert!(text.starts_with("spend limit reached · the weekly limit of 0.00 USD"), "{text}");
     }
     let group = json!({ "type": "rbac_group", "rbac_group_id": "grp_default" });
     let of_group = set(&house, group, Some("100"), "weekly").await;
@@ -135,7 +135,7 @@ async fn the_nearest_cap_holds_and_is_no_pool() {
 
     let rows = get(&house, "/effective?period[]=weekly").await;
     let rows = rows["data"].as_array().expect("rows").clone();
-    assert_eq!(rows.len(), 3 + 1, "the first key of the house is a person, too: {rows:?}");
+    assert_eq!(rows.len(), 3 + 1, "the first key of the system counts as a person: {rows:?}");
     let row = |id: &str| {
         let mine = |row: &&Value| row["scope"].to_string().contains(id);
         rows.iter().find(mine).unwrap_or_else(|| panic!("{id}: {rows:?}")).clone()
@@ -147,7 +147,11 @@ async fn the_nearest_cap_holds_and_is_no_pool() {
     assert_ne!(first["period_to_date_spend"], "0");
     let second = row(&second_id);
     assert_eq!((&second["amount"], &second["spend_limit_id"]), (&Value::Null, &own["id"]));
-    assert_ne!(row(&free.id)["period_to_date_spend"], "0", "a key that is nobody's is a person");
+    assert_ne!(
+        row(&free.id)["period_to_date_spend"],
+        "0",
+        "a key without a user counts as a person"
+    );
 
     let top = get(&house, "/effective?period[]=weekly&sort=spend_desc&limit=2").await;
     assert_eq!(top["data"].as_array().map(Vec::len), Some(2));
@@ -169,7 +173,7 @@ async fn the_nearest_cap_holds_and_is_no_pool() {
 }
 
 #[tokio::test]
-async fn of_several_groups_the_most_restrictive_holds_on_every_key() {
+async fn most_restrictive_group_cap_applies_to_all_keys() {
     let house = TestSystem::open().await;
     let tight = house.group("tight").await;
     let (user_id, wide) = users_key(&house, "wide").await;
@@ -178,8 +182,8 @@ async fn of_several_groups_the_most_restrictive_holds_on_every_key() {
     wide.ask("hi").await.ok();
     let other = house.key("tight").group(&tight).with("user_id", user_id.as_str()).create().await;
     wide.ask("hi").await.blocked("billing_error");
-    let nobodys = json!({ "user_id": null });
-    house.admin().patch(&format!("/keys/{}", other.id), &nobodys).await.ok();
+    let without_user = json!({ "user_id": null });
+    house.admin().patch(&format!("/keys/{}", other.id), &without_user).await.ok();
     wide.ask("hi").await.ok();
     other.ask("hi").await.blocked("billing_error");
 }

@@ -1,4 +1,4 @@
-//! Every request that reached an upstream is counted once, with the numbers of the invoice.
+//! Every request that reached an upstream is counted once, with the upstream's numbers.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use baton_tests::fixtures;
 use baton_tests::house::{LaunchOptions, MODEL, SOON, TestSystem, tokens};
 use serde_json::Value;
 
-/// What the contract promises for statistics on one machine.
+/// The promised delay of statistics on one machine.
 const PROMISE: Duration = Duration::from_secs(2);
 
 #[tokio::test]
-async fn one_request_is_one_event_in_the_form_of_the_contract() {
+async fn request_creates_one_documented_event() {
     let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let request = key
@@ -48,12 +48,15 @@ async fn one_request_is_one_event_in_the_form_of_the_contract() {
     assert!(cost.parse::<f64>().is_ok_and(|usd| usd > 0.0), "{cost}");
     assert!(event["duration_ms"].as_u64() >= event["ttft_ms"].as_u64());
     let text = event.to_string();
-    assert!(!text.contains("secret prompt") && !text.contains("Hello"), "no text is kept: {text}");
+    assert!(
+        !text.contains("secret prompt") && !text.contains("Hello"),
+        "the event contains text of the request: {text}"
+    );
     assert!(answer.header("x-baton-request-id").is_some());
 }
 
 #[tokio::test]
-async fn streams_and_whole_answers_add_up_to_the_ledger_in_time() {
+async fn usage_equals_the_ledger_within_two_seconds() {
     let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     for round in 0..10 {
@@ -78,7 +81,7 @@ async fn streams_and_whole_answers_add_up_to_the_ledger_in_time() {
 }
 
 #[tokio::test]
-async fn every_recorded_stream_is_metered_as_its_bill_says() {
+async fn recorded_streams_are_metered_as_billed() {
     let house = TestSystem::open().await;
     let mut checked = 0;
     for stream in fixtures::streams("anthropic").into_iter().filter(|stream| stream.complete) {
@@ -93,8 +96,8 @@ async fn every_recorded_stream_is_metered_as_its_bill_says() {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_is_still_counted() {
-    // The upstream is drained for half a second, then given up, and the rest estimated.
+async fn disconnected_client_is_counted() {
+    // The relay drains the answer for half a second and then estimates the rest.
     let house = TestSystem::launched(LaunchOptions::new().env("BATON_DRAIN_SECONDS", "0.5")).await;
     let key = house.private_key(&house.upstream.url()).await;
     let gate = house.upstream.gate("hangup");
@@ -106,12 +109,12 @@ async fn a_client_that_hangs_up_is_still_counted() {
     let events = house.events_of(&key, 1).await;
     assert_eq!(events[0]["outcome"], "client_disconnected", "{}", events[0]);
     assert_eq!(events[0]["estimated"], true, "{}", events[0]);
-    assert!(tokens(&events[0]).input > 0, "what the first event told is kept: {}", events[0]);
+    assert!(tokens(&events[0]).input > 0, "the counts of the first event are lost: {}", events[0]);
     gate.open();
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_before_the_first_event_is_counted_too() {
+async fn disconnect_before_first_event_is_counted() {
     let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let gate = house.upstream.gate("silent");
@@ -123,15 +126,15 @@ async fn a_client_that_leaves_before_the_first_event_is_counted_too() {
     gate.reached(1).await;
     asking.abort();
     let gone = asking.await;
-    assert!(gone.is_err(), "the client has left without an answer");
+    assert!(gone.is_err(), "the client got an answer");
     gate.open();
-    // Whether the answer or the news of the departure comes first decides the outcome's name.
+    // The outcome depends on which comes first, the answer or the disconnect.
     let events = house.events_of(&key, 1).await;
     assert_eq!(tokens(&events[0]), house.upstream.ledger().total().usage);
 }
 
 #[tokio::test]
-async fn an_upstream_failure_is_counted_as_one_error() {
+async fn upstream_failure_counts_as_one_error() {
     let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     house.upstream.next("error:invalid_request");
@@ -151,7 +154,7 @@ async fn an_upstream_failure_is_counted_as_one_error() {
 }
 
 #[tokio::test]
-async fn counting_tokens_costs_nothing() {
+async fn token_counts_are_not_billed() {
     let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let body = baton_tests::house::message(MODEL, "hi", false).to_string();
@@ -166,12 +169,12 @@ async fn counting_tokens_costs_nothing() {
 }
 
 #[tokio::test]
-async fn the_key_sees_its_own_usage() {
+async fn key_usage_route_creates_no_event() {
     let house = TestSystem::open().await;
     let key = house.key("ci").create().await;
     let other = house.key("other").create().await;
     other.ask("hi").await.ok();
     key.get("/v1/usage").await.ok();
     house.events_of(&other, 1).await;
-    assert!(house.events(&key).await.is_empty(), "asking for one's usage is not usage");
+    assert!(house.events(&key).await.is_empty(), "a usage query was counted");
 }

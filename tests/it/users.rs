@@ -1,11 +1,11 @@
-//! Users, and the filters of every list.
+//! Users, and the filters of all lists.
 
 use baton_tests::client_response::ClientResponse;
 use baton_tests::house::TestSystem;
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn users_live_and_die() {
+async fn users_have_full_life_cycle() {
     let house = TestSystem::empty().await;
     let admin = house.admin();
     let ada = json!({"name": " Ada ", "email": "ada@example.com"});
@@ -37,14 +37,14 @@ async fn users_live_and_die() {
 }
 
 #[tokio::test]
-async fn a_user_takes_its_limits_with_it_and_the_trail_says_who_removed_them() {
+async fn deleting_user_removes_its_limits_with_audit_rows() {
     let house = TestSystem::empty().await;
     let admin = house.admin();
     let limited = json!({"name": "Ada", "limits": {"usd_daily": "5"}});
     let ada = admin.create("/users", &limited).await;
     let path = format!("/users/{ada}");
     assert_eq!(admin.get(&path).await.ok().json()["limits"]["usd_daily"], "5.000000000000");
-    // What is not named stays, `null` lifts.
+    // A field that is absent stays unchanged; `null` removes the limit.
     let change = json!({"limits": {"concurrency": 2}});
     let changed = admin.patch(&path, &change).await.ok().json();
     assert_eq!(changed["limits"], json!({"usd_daily": "5.000000000000", "concurrency": 2}));
@@ -60,14 +60,14 @@ async fn a_user_takes_its_limits_with_it_and_the_trail_says_who_removed_them() {
     let left = admin.get("/organizations/spend_limits").await.ok().json();
     assert_eq!(left["data"], json!([]));
     let rows = admin.get("/audit?actor=admin_token").await.ok().json();
-    let told: Vec<(&Value, &Value)> = rows["data"]
+    let changes: Vec<(&Value, &Value)> = rows["data"]
         .as_array()
         .expect("rows")
         .iter()
         .map(|row| (&row["action"], &row["target"]))
         .collect();
     for row in [("delete", &json!(ada)), ("delete", &limit["id"]), ("create", &limit["id"])] {
-        assert!(told.contains(&(&json!(row.0), row.1)), "{row:?}: {rows}");
+        assert!(changes.contains(&(&json!(row.0), row.1)), "{row:?}: {rows}");
     }
 }
 
@@ -104,7 +104,7 @@ async fn lists_are_filtered() {
     check("/accounts?enabled=false", "two").await;
     check("/keys?enabled=false", "other-0").await;
     check(&format!("/keys?group_id={team}&q=ada-3"), "Ada-3").await;
-    // A filtered page is full, and its cursor goes on where it ended.
+    // A filtered page has the full number of rows, and its cursor continues after them.
     let path = format!("/keys?user_id={ada}&limit=3");
     let (first, cursor) = names(&path).await;
     assert_eq!(first, "Ada-0 Ada-1 Ada-2");
@@ -115,7 +115,7 @@ async fn lists_are_filtered() {
 }
 
 #[tokio::test]
-async fn a_count_may_have_a_decimal_point_if_it_is_whole() {
+async fn whole_decimal_count_is_accepted() {
     let house = TestSystem::empty().await;
     let body = |count: &str| format!(r#"{{"name": "ci", "limits": {{"concurrency": {count}}}}}"#);
     let post = async |count: &str| {
@@ -128,7 +128,7 @@ async fn a_count_may_have_a_decimal_point_if_it_is_whole() {
 }
 
 #[tokio::test]
-async fn a_list_is_not_taken_for_an_object() {
+async fn list_in_place_of_object_gets_400() {
     let house = TestSystem::empty().await;
     let admin = house.admin();
     admin
