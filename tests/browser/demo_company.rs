@@ -26,8 +26,8 @@ pub(crate) struct DemoCompany {
 
 impl DemoCompany {
     /// Creates the company through the admin API.
-    pub(crate) async fn create(house: &TestSystem) -> Self {
-        let admin = house.admin();
+    pub(crate) async fn create(system: &TestSystem) -> Self {
+        let admin = system.admin();
         let group = json!({"name": "research", "description": "Long runs, own accounts"});
         let group = admin.create("/groups", &group).await;
         let mut accounts = Vec::new();
@@ -37,7 +37,7 @@ impl DemoCompany {
             let priority = 100 + place / 3 * 10;
             let fields = json!({"priority": priority, "enabled": place != 7, "groups": groups});
             let name = format!("{}-{}", ["workspace", "overflow", "night"][place / 3], place + 1);
-            accounts.push(house.account_with(&name, &house.upstream.url(), fields).await);
+            accounts.push(system.account_with(&name, &system.upstream.url(), fields).await);
         }
         let (mut keys, mut user, mut member) = (Vec::new(), String::new(), String::new());
         for name in PEOPLE {
@@ -46,7 +46,7 @@ impl DemoCompany {
             let person = json!({"name": name, "email": email, "limits": {"usd_daily": "40"}});
             user = admin.create("/users", &person).await;
             for purpose in ["laptop", "ci"] {
-                let key = house.key(&format!("{first} {purpose}"));
+                let key = system.key(&format!("{first} {purpose}"));
                 let key = key.with("user_id", user.as_str()).limit("usd_monthly", "250");
                 let TestKey { id, secret, .. } = key.create().await;
                 member = secret;
@@ -78,7 +78,7 @@ impl DemoCompany {
     }
 
     /// Every page for administrators, with the name of its screenshot.
-    pub(crate) async fn pages(&self, house: &TestSystem) -> Vec<(String, String)> {
+    pub(crate) async fn pages(&self, system: &TestSystem) -> Vec<(String, String)> {
         let lists = [
             "accounts",
             "accounts/new",
@@ -109,7 +109,7 @@ impl DemoCompany {
         ] {
             pages.push((kind.into(), format!("/console/{kind}s/{id}")));
         }
-        let events = house.admin().get("/usage/events?limit=1").await.ok().json();
+        let events = system.admin().get("/usage/events?limit=1").await.ok().json();
         let text = |name: &str| events["data"][0][name].as_str().unwrap_or_default().to_owned();
         let (id, key, at) = (text("id"), text("key_id"), text("started_at"));
         pages.push(("request".into(), format!("/console/requests/{id}?key_id={key}&at={at}")));

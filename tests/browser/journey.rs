@@ -8,15 +8,15 @@ use crate::browser_window::BrowserWindow;
 
 #[tokio::test]
 async fn operator_creates_limits_and_rotates_a_key() {
-    let mut house = TestSystem::launched(LaunchOptions::new().without_admin_token()).await;
-    let printed = house.process().stdout();
+    let mut system = TestSystem::launched(LaunchOptions::new().without_admin_token()).await;
+    let printed = system.process().stdout();
     let token = printed.lines().find(|line| line.trim_start().starts_with("admin token"));
     let token = token.and_then(|line| line.split_whitespace().last()).expect("an admin token");
-    let window = BrowserWindow::open(&house.admin_url()).await;
+    let window = BrowserWindow::open(&system.admin_url()).await;
 
     sign_in(&window, token).await;
-    add_account(&window, &house.upstream.url()).await;
-    let first = create_key(&window, &house.relay_url()).await;
+    add_account(&window, &system.upstream.url()).await;
+    let first = create_key(&window, &system.relay_url()).await;
 
     first.ask("hi").await.ok();
     assert_request_is_shown(&window).await;
@@ -44,7 +44,7 @@ async fn operator_creates_limits_and_rotates_a_key() {
     window.fill("Daily budget", "").await;
     window.click("Save").await;
     window.wait_for_text("Saved.").await;
-    let second = TestKey::found(&secret, &house.relay_url());
+    let second = TestKey::found(&secret, &system.relay_url());
     eventually("the new secret opens", SOON, async || {
         let answer = second.ask("hi again").await;
         if answer.status == 200 { Ok(()) } else { Err(answer.text()) }

@@ -16,10 +16,10 @@ const LOOKS: [(&str, ScreenSize, &str); 3] = [
 
 #[tokio::test]
 async fn pages_fit_a_phone_without_browser_errors() {
-    let (house, company) = start_with_company().await;
-    let window = signed_in(&house, house.admin_token()).await;
+    let (system, company) = start_with_company().await;
+    let window = signed_in(&system, system.admin_token()).await;
     window.show_on(ScreenSize::Phone, "light").await;
-    for (name, path) in company.pages(&house).await {
+    for (name, path) in company.pages(&system).await {
         window.visit(&path).await;
         assert_eq!(window.overflow().await, 0, "{name} is wider than the screen");
         assert_eq!(window.complaints().await, Vec::<String>::new(), "{name}");
@@ -32,13 +32,13 @@ async fn pages_fit_a_phone_without_browser_errors() {
 async fn take_screenshots() {
     let folder = target_folder().join("screenshots");
     std::fs::create_dir_all(&folder).expect("a folder for the pictures");
-    let (house, company) = start_with_company().await;
-    let admin = signed_in(&house, house.admin_token()).await;
-    let mut pages = company.pages(&house).await;
+    let (system, company) = start_with_company().await;
+    let admin = signed_in(&system, system.admin_token()).await;
+    let mut pages = company.pages(&system).await;
     take_all(&admin, &folder, &pages).await;
     admin.close().await;
 
-    let member = signed_in(&house, &company.member).await;
+    let member = signed_in(&system, &company.member).await;
     pages = to_pages(&[
         ("member-keys", "/console/mine"),
         ("member-usage", "/console/mine/usage"),
@@ -62,18 +62,18 @@ async fn take_screenshots() {
 }
 
 async fn start_with_company() -> (TestSystem, DemoCompany) {
-    let mut house = TestSystem::empty().await;
-    let company = DemoCompany::create(&house).await;
-    let again = house.process().again();
-    house.process().terminate();
-    house.process().ended();
+    let mut system = TestSystem::empty().await;
+    let company = DemoCompany::create(&system).await;
+    let again = system.process().again();
+    system.process().terminate();
+    system.process().ended();
     company.store_month(&again.home().join("data")).await;
-    house.started_again(again).await;
-    (house, company)
+    system.started_again(again).await;
+    (system, company)
 }
 
-async fn signed_in(house: &TestSystem, secret: &str) -> BrowserWindow {
-    let window = BrowserWindow::open(&house.admin_url()).await;
+async fn signed_in(system: &TestSystem, secret: &str) -> BrowserWindow {
+    let window = BrowserWindow::open(&system.admin_url()).await;
     window.visit("/console/sign-in").await;
     window.fill("Admin token or your key", secret).await;
     window.click("Sign in").await;

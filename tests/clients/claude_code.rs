@@ -73,39 +73,43 @@ async fn relayed_report_equals_direct_report() {
     for prompt in prompts {
         let upstream = FakeUpstream::start();
         let direct = claude(&ClientTarget::directly(&upstream), prompt);
-        let house = TestSystem::open().await;
-        let key = house.key("claude").create().await;
-        let relayed = claude(&ClientTarget::through(&house, &key), prompt);
+        let system = TestSystem::open().await;
+        let key = system.key("claude").create().await;
+        let relayed = claude(&ClientTarget::through(&system, &key), prompt);
         assert_eq!(
             comparable_fields(&relayed),
             comparable_fields(&direct),
             "{prompt}: {relayed:#}"
         );
         let calls = |u: &FakeUpstream| u.exchanges_on("/v1/messages").len();
-        assert_eq!(calls(&house.upstream), calls(&upstream), "{prompt}: the same number of calls");
+        assert_eq!(calls(&system.upstream), calls(&upstream), "{prompt}: the same number of calls");
         if relayed["is_error"] == false && !prompt.contains("fixture") {
-            assert_eq!(client_tokens(&relayed), house.upstream.ledger().total().usage, "{prompt}");
-            house.summary_equals_within(SOON, &house.upstream.ledger().total()).await;
+            assert_eq!(client_tokens(&relayed), system.upstream.ledger().total().usage, "{prompt}");
+            system.summary_equals_within(SOON, &system.upstream.ledger().total()).await;
         }
     }
 }
 
 #[tokio::test]
 async fn spent_budget_message_is_shown_without_retry() {
-    let house = TestSystem::open().await;
-    let key = spent_key(&house, "poor").await;
+    let system = TestSystem::open().await;
+    let key = spent_key(&system, "poor").await;
     let blocked = |expect: &str| {
-        let report = claude(&ClientTarget::through(&house, &key), "say hi");
+        let report = claude(&ClientTarget::through(&system, &key), "say hi");
         assert_eq!(report["is_error"], json!(true), "{report:#}");
         let text = report["result"].as_str().unwrap_or_default();
         assert!(text.contains(expect), "{report:#}");
     };
     blocked("spend limit reached · resets ");
-    let admin = house.admin();
+    let admin = system.admin();
     let words = json!({ "message": "Ask in #llm for more." });
     admin.send("PUT", "/limits/message", &words).await.ok();
     let limits = json!({ "usd_monthly": "0" });
     admin.send("PUT", "/limits/organization", &limits).await.ok();
     blocked(" · Ask in #llm for more.");
-    assert_eq!(house.upstream.exchanges_on("/v1/messages").len(), 1, "no further request was sent");
+    assert_eq!(
+        system.upstream.exchanges_on("/v1/messages").len(),
+        1,
+        "no further request was sent"
+    );
 }

@@ -35,8 +35,8 @@ impl ClientTarget {
         Self { url: upstream.url(), credential: "sk-direct".into() }
     }
 
-    fn through(house: &TestSystem, key: &TestKey) -> Self {
-        Self { url: house.relay_url(), credential: key.secret.clone() }
+    fn through(system: &TestSystem, key: &TestKey) -> Self {
+        Self { url: system.relay_url(), credential: key.secret.clone() }
     }
 
     /// A command for the client program without the developer's environment variables.

@@ -18,12 +18,12 @@ const HELLO: &str = "Hello wörld 你好 🦀 from the fake upstream.";
 const ACCOUNTS: [(&str, bool); 3] =
     [("anthropic", false), ("openai_compatible", false), ("openai_compatible", true)];
 
-async fn house((provider, speaks_responses): (&str, bool)) -> (TestSystem, TestKey) {
-    let house = TestSystem::empty().await;
+async fn system((provider, speaks_responses): (&str, bool)) -> (TestSystem, TestKey) {
+    let system = TestSystem::empty().await;
     let fields = json!({"provider": provider, "speaks_responses": speaks_responses});
-    house.account_with("main", &house.upstream.url(), fields).await;
-    let key = house.key("sdk").create().await;
-    (house, key)
+    system.account_with("main", &system.upstream.url(), fields).await;
+    let key = system.key("sdk").create().await;
+    (system, key)
 }
 
 fn python() -> Command {
@@ -57,8 +57,8 @@ fn results(mut command: Command, target: &ClientTarget) -> Value {
 async fn same_on_every_account(client: fn() -> Command) {
     let round = json!(["lookup", {"value": "answer"}, "The tool said: 42"]);
     for account in ACCOUNTS {
-        let (house, key) = house(account).await;
-        let results = results(client(), &ClientTarget::through(&house, &key));
+        let (system, key) = system(account).await;
+        let results = results(client(), &ClientTarget::through(&system, &key));
         let expect = json!({
             "chat": HELLO,
             "chat_streamed": [HELLO, false],
@@ -71,7 +71,7 @@ async fn same_on_every_account(client: fn() -> Command) {
             "error": ["BadRequestError", 400, true],
         });
         assert!(results == expect, "{account:?}: {results:#}");
-        house.summary_equals_within(SOON, &house.upstream.ledger().total()).await;
+        system.summary_equals_within(SOON, &system.upstream.ledger().total()).await;
     }
 }
 
@@ -118,17 +118,17 @@ fn codex(target: &ClientTarget, prompt: &str) -> String {
 #[tokio::test]
 async fn codex_works_with_both_vendors() {
     for account in ACCOUNTS {
-        let (house, key) = house(account).await;
-        assert_eq!(codex(&ClientTarget::through(&house, &key), "say hi"), HELLO, "{account:?}");
-        house.summary_equals_within(SOON, &house.upstream.ledger().total()).await;
+        let (system, key) = system(account).await;
+        assert_eq!(codex(&ClientTarget::through(&system, &key), "say hi"), HELLO, "{account:?}");
+        system.summary_equals_within(SOON, &system.upstream.ledger().total()).await;
     }
 }
 
 #[tokio::test]
 async fn claude_code_uses_a_tool_with_openai_account() {
-    let (house, key) = house(("openai_compatible", false)).await;
-    let target = ClientTarget::through(&house, &key);
+    let (system, key) = system(("openai_compatible", false)).await;
+    let target = ClientTarget::through(&system, &key);
     let report = crate::claude_code::claude(&target, crate::claude_code::TOOL);
     assert_eq!(report["result"], "The tool said: hi-from-bash", "{report:#}");
-    house.summary_equals_within(SOON, &house.upstream.ledger().total()).await;
+    system.summary_equals_within(SOON, &system.upstream.ledger().total()).await;
 }

@@ -16,9 +16,9 @@ const TOKEN: &str = "token-of-schemathesis-0123456789";
 
 #[tokio::test]
 async fn admin_api_conforms_to_openapi() {
-    let mut house =
+    let mut system =
         TestSystem::launched(LaunchOptions::new().env("BATON_ADMIN_TOKEN", TOKEN)).await;
-    let address = house.process().admin;
+    let address = system.process().admin;
     let home = TempDir::with_prefix("schemathesis-").expect("a home");
     let mut command = Command::new(install::schemathesis());
     command
@@ -37,7 +37,7 @@ async fn admin_api_conforms_to_openapi() {
         "{}{}\n{}",
         ended.stdout,
         ended.stderr,
-        house.process().stderr()
+        system.process().stderr()
     );
     assert!(ended.stdout.contains("Stateful"), "not every phase ran: {}", ended.stdout);
 }

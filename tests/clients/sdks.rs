@@ -52,9 +52,9 @@ async fn assert_relayed_equals_direct(client: fn(&ClientTarget) -> Command) {
     let upstream = FakeUpstream::start();
     let mut direct = results(client(&ClientTarget::directly(&upstream)));
 
-    let house = TestSystem::open().await;
-    let key = house.key("sdk").create().await;
-    let mut relayed = results(client(&ClientTarget::through(&house, &key)));
+    let system = TestSystem::open().await;
+    let key = system.key("sdk").create().await;
+    let mut relayed = results(client(&ClientTarget::through(&system, &key)));
     // The relay itself answers the list of models. Only its form is checked.
     for results in [&mut direct, &mut relayed] {
         let models = results["models"].take();
@@ -65,8 +65,8 @@ async fn assert_relayed_equals_direct(client: fn(&ClientTarget) -> Command) {
         }
     }
     assert!(relayed == direct, "relayed: {relayed:#}\ndirect: {direct:#}");
-    assert_eq!(house.upstream.ledger(), upstream.ledger(), "the ledgers differ");
-    house.summary_equals(&house.upstream.ledger().total()).await;
+    assert_eq!(system.upstream.ledger(), upstream.ledger(), "the ledgers differ");
+    system.summary_equals(&system.upstream.ledger().total()).await;
 }
 
 #[tokio::test]

@@ -37,14 +37,14 @@ async fn check_life_cycle(
 
 #[tokio::test]
 async fn groups_accounts_and_keys_have_full_life_cycle() {
-    let house = TestSystem::empty().await;
-    let admin = house.admin();
+    let system = TestSystem::empty().await;
+    let admin = system.admin();
     let group = json!({"name": "team", "description": "first"});
     let group = check_life_cycle(&admin, "/groups", group, ("description", "second".into())).await;
     assert!(group["id"].as_str().is_some_and(|id| id.starts_with("grp_")));
 
     let account = json!({
-        "name": "main", "provider": "anthropic", "base_url": house.upstream.url(), "priority": 1,
+        "name": "main", "provider": "anthropic", "base_url": system.upstream.url(), "priority": 1,
         "credential": {"type": "api_key", "value": "sk-upstream-very-secret"},
     });
     let account = check_life_cycle(&admin, "/accounts", account, ("priority", 7.into())).await;
@@ -59,22 +59,22 @@ async fn groups_accounts_and_keys_have_full_life_cycle() {
 
 #[tokio::test]
 async fn resources_without_a_group_join_the_default_group() {
-    let house = TestSystem::open().await;
-    let groups = house.admin().get("/groups").await.ok().json();
+    let system = TestSystem::open().await;
+    let groups = system.admin().get("/groups").await.ok().json();
     let default = groups["data"].as_array().expect("data").iter().find(|g| g["name"] == "default");
     let id = default.expect("the default group")["id"].clone();
-    let key = house.key("ci").create().await;
-    let key = house.admin().get(&format!("/keys/{}", key.id)).await.ok().json();
+    let key = system.key("ci").create().await;
+    let key = system.admin().get(&format!("/keys/{}", key.id)).await.ok().json();
     assert_eq!(key["group_id"], id);
-    let accounts = house.admin().get("/accounts").await.ok().json();
+    let accounts = system.admin().get("/accounts").await.ok().json();
     assert_eq!(accounts["data"][0]["groups"], json!([id]));
 }
 
 #[tokio::test]
 async fn responses_contain_no_secret() {
-    let house = TestSystem::open().await;
-    let admin = house.admin();
-    let key = house.key("ci").create().await;
+    let system = TestSystem::open().await;
+    let admin = system.admin();
+    let key = system.key("ci").create().await;
     let accounts = admin.get("/accounts").await.ok();
     let id = accounts.json()["data"][0]["id"].as_str().expect("an id").to_owned();
     let account = format!("/accounts/{id}");
@@ -92,7 +92,7 @@ async fn responses_contain_no_secret() {
         assert!(!text.contains(&key.secret), "{text}");
     }
     key.ask("hi").await.ok();
-    let used = house.upstream.last().request;
+    let used = system.upstream.last().request;
     let credential = used.header("x-api-key").or(used.header("authorization"));
     assert!(
         credential.is_some_and(|c| c.ends_with("sk-upstream-changed")),
@@ -102,25 +102,25 @@ async fn responses_contain_no_secret() {
 
 #[tokio::test]
 async fn rotated_key_has_new_secret_and_same_id() {
-    let house = TestSystem::open().await;
-    let old = house.key("ci").create().await;
-    let answer = house.admin().post(&format!("/keys/{}/rotate", old.id), &json!({})).await;
+    let system = TestSystem::open().await;
+    let old = system.key("ci").create().await;
+    let answer = system.admin().post(&format!("/keys/{}/rotate", old.id), &json!({})).await;
     let body = answer.json();
     assert_eq!(body["id"], old.id.as_str(), "{body}");
     let secret = body["secret"].as_str().expect("a secret");
     assert_ne!(secret, old.secret);
-    let new = baton_tests::house::TestKey::found(secret, &house.relay_url());
+    let new = baton_tests::house::TestKey::found(secret, &system.relay_url());
     new.ask("hi").await.ok();
 }
 
 #[tokio::test]
 async fn list_pages_contain_every_row_once() {
-    let house = TestSystem::empty().await;
-    let admin = house.admin();
+    let system = TestSystem::empty().await;
+    let admin = system.admin();
     let mut expected = BTreeSet::from(["default".to_owned()]);
     for n in 0..7 {
         let name = format!("group-{n}");
-        house.group(&name).await;
+        system.group(&name).await;
         expected.insert(name);
     }
     let mut seen = Vec::new();
@@ -141,10 +141,10 @@ async fn list_pages_contain_every_row_once() {
 
 #[tokio::test]
 async fn requests_without_admin_token_get_401() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     for token in ["", "wrong", key.secret.as_str()] {
-        let admin = house.admin().with_token(token);
+        let admin = system.admin().with_token(token);
         for path in ["/groups", "/accounts", "/keys", "/usage/summary", "/usage/events", "/audit"] {
             admin.get(path).await.refused(401, "authentication_error");
         }
@@ -155,8 +155,8 @@ async fn requests_without_admin_token_get_401() {
 
 #[tokio::test]
 async fn invalid_input_gets_400() {
-    let house = TestSystem::empty().await;
-    let admin = house.admin();
+    let system = TestSystem::empty().await;
+    let admin = system.admin();
     let refused = |answer: ClientResponse| answer.refused(400, "invalid_request_error");
     refused(admin.post("/keys", &json!({})).await);
     refused(admin.post("/keys", &json!({"name": "x", "limits": {"usd_daily": "much"}})).await);
@@ -174,7 +174,7 @@ async fn invalid_input_gets_400() {
 
 #[tokio::test]
 async fn account_test_updates_status() {
-    let house = TestSystem::empty().await;
+    let system = TestSystem::empty().await;
     for (provider, is_public) in [
         ("anthropic", false),
         ("anthropic", true),
@@ -187,14 +187,14 @@ async fn account_test_updates_status() {
         }
         let name = format!("{provider}-{is_public}");
         let fields = json!({"provider": provider});
-        let id = house.account_with(&name, &upstream.url(), fields).await;
+        let id = system.account_with(&name, &upstream.url(), fields).await;
         let own = format!("sk-upstream-{name}");
         for (takes, is_ok, status) in [(vec![], false, "auth_failed"), (vec![&*own], true, "ready")]
         {
             upstream.only_takes(&takes);
-            let tested = house.admin().post(&format!("/accounts/{id}/test"), &json!({})).await;
+            let tested = system.admin().post(&format!("/accounts/{id}/test"), &json!({})).await;
             assert_eq!(tested.ok().json()["ok"], is_ok, "{name}");
-            let account = house.admin().get(&format!("/accounts/{id}")).await.ok().json();
+            let account = system.admin().get(&format!("/accounts/{id}")).await.ok().json();
             assert_eq!(account["status"], status, "{name}: {account}");
         }
         assert_eq!(upstream.ledger().total().begun, 0, "a paid request was sent");
@@ -203,11 +203,11 @@ async fn account_test_updates_status() {
 
 #[tokio::test]
 async fn root_redirects_to_console() {
-    let house = TestSystem::empty().await;
+    let system = TestSystem::empty().await;
     let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
     let client = client.build().expect("a client");
     for accept in ["*/*", "application/json", "text/html"] {
-        let request = client.get(house.admin_url()).header("accept", accept);
+        let request = client.get(system.admin_url()).header("accept", accept);
         let answer = request.send().await.expect("an answer");
         assert_eq!(
             (answer.status().as_u16(), &answer.headers()["location"]),
@@ -218,11 +218,11 @@ async fn root_redirects_to_console() {
 
 #[tokio::test]
 async fn account_test_uses_free_calls_only() {
-    let house = TestSystem::empty().await;
-    house.upstream.only_takes(&["sk-upstream-main"]);
-    let id = house.account("main", &house.upstream.url()).await;
+    let system = TestSystem::empty().await;
+    system.upstream.only_takes(&["sk-upstream-main"]);
+    let id = system.account("main", &system.upstream.url()).await;
     let test = async |id: &str| {
-        let answer = house.admin().post(&format!("/accounts/{id}/test"), &json!({})).await.ok();
+        let answer = system.admin().post(&format!("/accounts/{id}/test"), &json!({})).await.ok();
         assert!(!answer.text().contains("sk-upstream"), "{}", answer.text());
         answer.json()
     };
@@ -233,23 +233,23 @@ async fn account_test_uses_free_calls_only() {
         "{tested}"
     );
     assert_eq!(
-        house.upstream.exchanges().len(),
+        system.upstream.exchanges().len(),
         2,
         "one call with its credential and one with an invalid one"
     );
     test(&id).await;
     assert_eq!(
-        house.upstream.exchanges().len(),
+        system.upstream.exchanges().len(),
         3,
         "the result of the invalid credential is stored"
     );
-    assert_eq!(house.upstream.ledger().total().begun, 0, "a paid request was sent");
+    assert_eq!(system.upstream.ledger().total().begun, 0, "a paid request was sent");
     let open = FakeUpstream::start();
-    let id_of_open = house.account("open", &open.url()).await;
+    let id_of_open = system.account("open", &open.url()).await;
     let tested = test(&id_of_open).await;
     assert_eq!((&tested["ok"], &tested["upstream_status"]), (&Value::Null, &json!(200)));
     assert!(tested["message"].as_str().is_some_and(|text| text.contains("made-up")), "{tested}");
-    let down = house.account("down", "http://127.0.0.1:1").await;
+    let down = system.account("down", "http://127.0.0.1:1").await;
     let tested = test(&down).await;
     assert_eq!((&tested["ok"], &tested["upstream_status"]), (&json!(false), &Value::Null));
 }

@@ -16,11 +16,11 @@ fn actions_and_targets(rows: &[Value]) -> Vec<String> {
 
 #[tokio::test]
 async fn every_change_has_a_row_without_secrets() {
-    let house = TestSystem::empty().await;
-    let admin = house.admin();
-    let group = house.group("team").await;
-    let account = house.account("main", &house.upstream.url()).await;
-    let key = house.key("ci").create().await;
+    let system = TestSystem::empty().await;
+    let admin = system.admin();
+    let group = system.group("team").await;
+    let account = system.account("main", &system.upstream.url()).await;
+    let key = system.key("ci").create().await;
     let user = admin.create("/users", &json!({"name": "Ada"})).await;
     let mut expected = vec![
         format!("create {group}"),
@@ -71,8 +71,8 @@ async fn every_change_has_a_row_without_secrets() {
 
 #[tokio::test]
 async fn refused_changes_leave_no_audit_row() {
-    let house = TestSystem::empty().await;
-    let admin = house.admin();
+    let system = TestSystem::empty().await;
+    let admin = system.admin();
     let before = trail(&admin, "").await.len();
     admin.post("/groups", &json!({"name": ""})).await.refused(400, "invalid_request_error");
     admin.patch("/groups/grp_none", &json!({})).await.refused(404, "not_found_error");
@@ -81,10 +81,10 @@ async fn refused_changes_leave_no_audit_row() {
 
 #[tokio::test]
 async fn audit_trail_has_pages_and_time_filters() {
-    let house = TestSystem::empty().await;
-    let admin = house.admin();
+    let system = TestSystem::empty().await;
+    let admin = system.admin();
     for n in 0..7 {
-        house.group(&format!("group-{n}")).await;
+        system.group(&format!("group-{n}")).await;
     }
     let all = actions_and_targets(&trail(&admin, "").await);
     let (mut seen, mut path) = (Vec::new(), "/audit?limit=3".to_owned());

@@ -74,9 +74,9 @@ fn assert_absent_in_files(folder: &Path, hidden: &[&str]) {
 }
 
 /// Sends model calls with every kind of outcome.
-async fn send_every_outcome(house: &TestSystem, key: &TestKey, account: &str) {
+async fn send_every_outcome(system: &TestSystem, key: &TestKey, account: &str) {
     let reset = async || {
-        house.admin().post(&format!("/accounts/{account}/reset"), &json!({})).await.ok();
+        system.admin().post(&format!("/accounts/{account}/reset"), &json!({})).await.ok();
     };
     for scenario in [
         "text",
@@ -88,22 +88,22 @@ async fn send_every_outcome(house: &TestSystem, key: &TestKey, account: &str) {
         "error:authentication",
     ] {
         reset().await;
-        house.upstream.next(scenario);
+        system.upstream.next(scenario);
         key.ask(PROMPT).await;
         // Baton checks a refused credential with calls without the prompt.
-        let call = house.upstream.exchanges_on("/v1/messages").pop().expect("a model call");
+        let call = system.upstream.exchanges_on("/v1/messages").pop().expect("a model call");
         assert!(call.request.mentions(PROMPT), "{scenario}: the prompt was not sent");
     }
     for status in [400, 403, 404, 413, 429, 500, 529] {
         reset().await;
-        house.upstream.next(&format!("status:{status};say={UPSTREAM_SAID}"));
+        system.upstream.next(&format!("status:{status};say={UPSTREAM_SAID}"));
         key.ask_whole(PROMPT).await;
     }
     // A client disconnects during the answer.
     reset().await;
-    let gate = house.upstream.gate("left");
+    let gate = system.upstream.gate("left");
     gate.release(2);
-    house.upstream.next("fixture:text;size=300;gate=left");
+    system.upstream.next("fixture:text;size=300;gate=left");
     drop(key.open(PROMPT).await);
     gate.open();
     let torn = format!("{{\"model\": \"{PROMPT}\", \"messages\": [{PROMPT}");
@@ -111,7 +111,7 @@ async fn send_every_outcome(house: &TestSystem, key: &TestKey, account: &str) {
     let count = message(MODEL, PROMPT, false).to_string();
     ClientResponse::to(key.request("POST", "/v1/messages/count_tokens").body(count)).await;
     for wrong in [BAD_CREDENTIAL.to_owned(), format!("{}x", key.secret)] {
-        TestKey::found(&wrong, &house.relay_url()).ask(PROMPT).await.status(401);
+        TestKey::found(&wrong, &system.relay_url()).ask(PROMPT).await.status(401);
     }
     key.get("/v1/usage").await.ok();
     key.get("/v1/models").await.ok();
@@ -119,7 +119,7 @@ async fn send_every_outcome(house: &TestSystem, key: &TestKey, account: &str) {
 
 /// Sends the key in places where it does not belong, in addition to its header and instead of it.
 /// Returns the other forms that the key has had.
-async fn send_key_in_wrong_places(house: &TestSystem, key: &TestKey) -> String {
+async fn send_key_in_wrong_places(system: &TestSystem, key: &TestKey) -> String {
     let (secret, secret_part) = (&key.secret, secret_part(&key.secret));
     let body = message(MODEL, "hi", false).to_string();
     for query in [format!("key={secret}"), format!("beta=true&api_key={secret}&x=1")] {
@@ -127,7 +127,7 @@ async fn send_key_in_wrong_places(house: &TestSystem, key: &TestKey) -> String {
         let request = request.header("x-custom", secret).header("x-other", format!("b {secret}"));
         let request = request.header("cookie", format!("key={secret}"));
         ClientResponse::to(request.body(body.clone())).await.ok();
-        let seen = house.upstream.last().request;
+        let seen = system.upstream.last().request;
         assert!(!seen.mentions(secret_part), "the client's key went upstream: {seen:?}");
         assert_eq!(seen.target.contains("beta=true"), query.contains("beta"), "{}", seen.target);
         assert!(!seen.target.contains("x=1"), "{}", seen.target);
@@ -141,12 +141,12 @@ async fn send_key_in_wrong_places(house: &TestSystem, key: &TestKey) -> String {
         ("cookie", format!("key={secret}")),
         ("x-baton-request-id", secret.clone()),
     ] {
-        let request = house.request("POST", "/v1/messages").header(name, value);
+        let request = system.request("POST", "/v1/messages").header(name, value);
         ClientResponse::to(request.body(body.clone())).await.status(401);
     }
-    let keyless = house.request("POST", &format!("/v1/messages?key={secret}")).body(body);
+    let keyless = system.request("POST", &format!("/v1/messages?key={secret}")).body(body);
     ClientResponse::to(keyless).await.status(401);
-    ClientResponse::to(house.request("GET", &format!("/v1/{secret}"))).await.status(404);
+    ClientResponse::to(system.request("GET", &format!("/v1/{secret}"))).await.status(404);
     ClientResponse::to(key.request("GET", &format!("/v1/models/{secret}"))).await.status(400);
     key.ask_model(secret, "hi").await.status(400);
     basic
@@ -159,8 +159,8 @@ fn secret_part(key: &str) -> &str {
 
 /// Uses the console with its form and with the identity provider. Returns the session and the CSRF
 /// token.
-async fn use_console(house: &mut TestSystem, provider: &FakeProvider) -> [String; 2] {
-    let mut visitor = TestBrowser::at(house.process().admin);
+async fn use_console(system: &mut TestSystem, provider: &FakeProvider) -> [String; 2] {
+    let mut visitor = TestBrowser::at(system.process().admin);
     assert_eq!(visitor.sign_in(BAD_CREDENTIAL).await.answer.status, 403);
     visitor.sign_in(ADMIN_TOKEN).await.leads_to("/console");
     let session = visitor.cookie("baton").and_then(|it| it.rsplit('.').next());
@@ -178,7 +178,7 @@ async fn use_console(house: &mut TestSystem, provider: &FakeProvider) -> [String
     }
     // The provider does not accept this secret, so the sign-in fails. Failures write the most log
     // text.
-    let mut other = TestBrowser::at(house.process().admin);
+    let mut other = TestBrowser::at(system.process().admin);
     let page = other.sign_in_at_provider().await;
     assert!(page.location().contains("why="), "{}", page.location());
     assert_eq!(provider.asked("/token"), 1);
@@ -186,8 +186,8 @@ async fn use_console(house: &mut TestSystem, provider: &FakeProvider) -> [String
 }
 
 /// Sends an alert to a receiver that refuses it.
-async fn send_alert(house: &TestSystem, receiver: &FakeUpstream) {
-    let admin = house.admin();
+async fn send_alert(system: &TestSystem, receiver: &FakeUpstream) {
+    let admin = system.admin();
     let url = format!("{}/{HOOK_PATH}", receiver.url());
     let hook = json!({"url": url, "signing_secret": SIGNING_SECRET});
     let set = admin.send("PUT", "/alerts", &hook).await.ok();
@@ -211,8 +211,8 @@ async fn wait_for_alert(receiver: &FakeUpstream) {
 }
 
 /// Makes the operator's calls, valid and invalid. Returns the answers.
-async fn call_admin_api(house: &TestSystem, endpoint: &FakeTokenEndpoint) -> Vec<ClientResponse> {
-    let (admin, url) = (house.admin(), house.upstream.url());
+async fn call_admin_api(system: &TestSystem, endpoint: &FakeTokenEndpoint) -> Vec<ClientResponse> {
+    let (admin, url) = (system.admin(), system.upstream.url());
     let mut answers = Vec::new();
     let oauth = json!({
         "type": "oauth2", "token_url": endpoint.url(), "client_id": "baton",
@@ -269,23 +269,23 @@ async fn baton_up_outputs_contain_no_secret() {
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url())
         .env("OTEL_EXPORTER_OTLP_HEADERS", &format!("x-key={COLLECTOR_KEY}"));
     let home = launch.home().to_owned();
-    let mut house = TestSystem::launched(launch).await;
-    house.process().admin_token = ADMIN_TOKEN.to_owned();
+    let mut system = TestSystem::launched(launch).await;
+    system.process().admin_token = ADMIN_TOKEN.to_owned();
     let credential = json!({"type": "api_key", "value": UPSTREAM_KEY});
     let fields = json!({"credential": credential});
-    let main = house.account_with("main", &house.upstream.url(), fields).await;
-    let key = house.key("ci").limit_usd_daily("100").create().await;
-    send_alert(&house, &receiver).await;
-    send_every_outcome(&house, &key, &main).await;
-    let basic = send_key_in_wrong_places(&house, &key).await;
-    let [session, csrf] = use_console(&mut house, &provider).await;
-    let answers = call_admin_api(&house, &endpoint).await;
-    send_every_outcome(&house, &key, &main).await;
+    let main = system.account_with("main", &system.upstream.url(), fields).await;
+    let key = system.key("ci").limit_usd_daily("100").create().await;
+    send_alert(&system, &receiver).await;
+    send_every_outcome(&system, &key, &main).await;
+    let basic = send_key_in_wrong_places(&system, &key).await;
+    let [session, csrf] = use_console(&mut system, &provider).await;
+    let answers = call_admin_api(&system, &endpoint).await;
+    send_every_outcome(&system, &key, &main).await;
     let said = key.ask("hi").await;
     wait_for_alert(&receiver).await;
 
-    house.process().terminate();
-    let ended = house.process().ended();
+    system.process().terminate();
+    let ended = system.process().ended();
     let mut hidden = EVERYWHERE.to_vec();
     hidden.extend([secret_part(&key.secret), &basic, &session, &csrf]);
     assert_absent("stdout", ended.stdout.as_bytes(), &hidden);

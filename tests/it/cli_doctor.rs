@@ -6,9 +6,9 @@ use jiff::SignedDuration;
 use serde_json::Value;
 
 /// Runs `baton doctor` on a relay. Returns its exit code and its report.
-fn report(house: &mut TestSystem, arguments: &[&str]) -> (Option<i32>, Value) {
+fn report(system: &mut TestSystem, arguments: &[&str]) -> (Option<i32>, Value) {
     let all = [&["doctor", "--json"], arguments].concat();
-    let ended = house.process().command(&all);
+    let ended = system.process().command(&all);
     let value = serde_json::from_str(&ended.stdout);
     (ended.code, value.unwrap_or_else(|error| panic!("{error}: {}{}", ended.stdout, ended.stderr)))
 }
@@ -24,24 +24,24 @@ fn check<'a>(report: &'a Value, name: &str) -> (&'a str, &'a str, &'a str) {
 }
 
 async fn system_with_key() -> (TestSystem, TestKey) {
-    let house = TestSystem::open().await;
-    house.upstream.always("text;events=6;pace=40");
-    let key = house.key("doctor").create().await;
-    (house, key)
+    let system = TestSystem::open().await;
+    system.upstream.always("text;events=6;pace=40");
+    let key = system.key("doctor").create().await;
+    (system, key)
 }
 
 /// The report on a proxy with this fault, with a paid request.
 async fn behind(fault: ProxyFault) -> (Option<i32>, Value) {
-    let (mut house, key) = system_with_key().await;
-    let proxy = FaultyProxy::before(&house.relay_url(), fault);
-    report(&mut house, &["--relay", &proxy.url(), "--key", &key.secret, "--paid"])
+    let (mut system, key) = system_with_key().await;
+    let proxy = FaultyProxy::before(&system.relay_url(), fault);
+    report(&mut system, &["--relay", &proxy.url(), "--key", &key.secret, "--paid"])
 }
 
 #[tokio::test]
 async fn correct_deployment_passes_all_checks() {
-    let (mut house, key) = system_with_key().await;
-    let relay = house.relay_url();
-    let (code, report) = report(&mut house, &["--relay", &relay, "--key", &key.secret, "--paid"]);
+    let (mut system, key) = system_with_key().await;
+    let relay = system.relay_url();
+    let (code, report) = report(&mut system, &["--relay", &relay, "--key", &key.secret, "--paid"]);
     assert_eq!((code, &report["ok"]), (Some(0), &Value::Bool(true)), "{report:#}");
     let all_checks = [
         "base URL",
@@ -59,12 +59,12 @@ async fn correct_deployment_passes_all_checks() {
     for name in all_checks {
         assert_eq!(check(&report, name).0, "ok", "{name}: {report:#}");
     }
-    assert_eq!(house.upstream.exchanges_on("/v1/messages").len(), 1, "one paid request");
-    let text = house.process().command(&["doctor", "--relay", &relay, "--key", &key.secret]);
+    assert_eq!(system.upstream.exchanges_on("/v1/messages").len(), 1, "one paid request");
+    let text = system.process().command(&["doctor", "--relay", &relay, "--key", &key.secret]);
     assert!(!text.stdout.contains(&key.secret) && !text.stderr.contains(&key.secret));
     assert!(text.stdout.contains("--paid"), "{}", text.stdout);
     assert_eq!(
-        house.upstream.exchanges_on("/v1/messages").len(),
+        system.upstream.exchanges_on("/v1/messages").len(),
         1,
         "a second paid request was sent"
     );
@@ -111,10 +111,10 @@ async fn body_limit_of_proxy_is_measured() {
 #[tokio::test]
 async fn body_limit_of_baton_is_measured() {
     let launch = LaunchOptions::new().env("BATON_BODY_BYTES_MAX", "8000000");
-    let mut house = TestSystem::launched(launch).await;
-    house.account("main", &house.upstream.url()).await;
-    let (key, relay) = (house.key("k").create().await, house.relay_url());
-    let (_, report) = report(&mut house, &["--relay", &relay, "--key", &key.secret]);
+    let mut system = TestSystem::launched(launch).await;
+    system.account("main", &system.upstream.url()).await;
+    let (key, relay) = (system.key("k").create().await, system.relay_url());
+    let (_, report) = report(&mut system, &["--relay", &relay, "--key", &key.secret]);
     let (state, what, advice) = check(&report, "body size");
     assert_eq!(state, "warn", "{report:#}");
     assert!(what.starts_with("6 MB pass, 16 MB do not"), "{what}");
@@ -132,13 +132,13 @@ async fn redirect_page_and_no_answer_have_different_reports() {
     let (_, report) = behind(ProxyFault::Page).await;
     assert!(check(&report, "relay").1.contains("not as Baton does"), "{report:#}");
 
-    let (mut house, _) = system_with_key().await;
-    let (code, report) = self::report(&mut house, &["--relay", "http://127.0.0.1:1"]);
+    let (mut system, _) = system_with_key().await;
+    let (code, report) = self::report(&mut system, &["--relay", "http://127.0.0.1:1"]);
     let (state, what, advice) = check(&report, "relay");
     assert_eq!((code, state, what), (Some(1), "fail", "no answer: connection refused"));
     assert!(advice.contains("running"), "{advice}");
-    let encrypted = house.relay_url().replace("http:", "https:");
-    let (_, report) = self::report(&mut house, &["--relay", &encrypted]);
+    let encrypted = system.relay_url().replace("http:", "https:");
+    let (_, report) = self::report(&mut system, &["--relay", &encrypted]);
     assert!(check(&report, "relay").2.contains("http, not https"), "{report:#}");
 }
 
@@ -149,33 +149,33 @@ async fn invalid_or_stripped_key_fails() {
     assert_eq!((code, state), (Some(1), "fail"), "{report:#}");
     assert!(what.contains("`authorization` only") && advice.contains("strips"), "{what}: {advice}");
 
-    let (mut house, key) = system_with_key().await;
-    let relay = house.relay_url();
+    let (mut system, key) = system_with_key().await;
+    let relay = system.relay_url();
     let cut = &key.secret[..key.secret.len() - 1];
-    let (code, report) = self::report(&mut house, &["--relay", &relay, "--key", cut]);
+    let (code, report) = self::report(&mut system, &["--relay", &relay, "--key", cut]);
     assert_eq!((code, check(&report, "key form").0), (Some(1), "fail"), "{report:#}");
-    house.admin().delete(&format!("/keys/{}", key.id)).await;
-    let (code, report) = self::report(&mut house, &["--relay", &relay, "--key", &key.secret]);
+    system.admin().delete(&format!("/keys/{}", key.id)).await;
+    let (code, report) = self::report(&mut system, &["--relay", &relay, "--key", &key.secret]);
     assert_eq!((code, check(&report, "key").0), (Some(1), "fail"), "{report:#}");
     assert_eq!(check(&report, "key form").0, "ok");
 }
 
 #[tokio::test]
 async fn base_url_with_extra_path_fails_and_other_checks_run() {
-    let (mut house, key) = system_with_key().await;
-    let base = format!("{}/v1/messages", house.relay_url());
-    let (code, report) = report(&mut house, &["--relay", &base, "--key", &key.secret]);
+    let (mut system, key) = system_with_key().await;
+    let base = format!("{}/v1/messages", system.relay_url());
+    let (code, report) = report(&mut system, &["--relay", &base, "--key", &key.secret]);
     let (state, _, advice) = check(&report, "base URL");
     assert_eq!((code, state), (Some(1), "fail"), "{report:#}");
-    assert_eq!(advice, format!("use {}", house.relay_url()));
+    assert_eq!(advice, format!("use {}", system.relay_url()));
     assert_eq!(check(&report, "key").0, "ok", "{report:#}");
 }
 
 #[tokio::test]
 async fn wrong_admin_token_fails() {
-    let (mut house, _) = system_with_key().await;
-    let relay = house.relay_url();
-    let (code, report) = report(&mut house, &["--relay", &relay, "--token", "wrong"]);
+    let (mut system, _) = system_with_key().await;
+    let relay = system.relay_url();
+    let (code, report) = report(&mut system, &["--relay", &relay, "--token", "wrong"]);
     let (state, _, advice) = check(&report, "admin API");
     assert_eq!((code, state), (Some(1), "fail"), "{report:#}");
     assert!(advice.contains("token is not accepted"), "{advice}");

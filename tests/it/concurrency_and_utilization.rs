@@ -12,12 +12,12 @@ struct CrowdedAccounts {
     key: TestKey,
 }
 
-async fn pair(house: &TestSystem, max_concurrency: u32) -> CrowdedAccounts {
+async fn pair(system: &TestSystem, max_concurrency: u32) -> CrowdedAccounts {
     let (first, second) = (FakeUpstream::start(), FakeUpstream::start());
     let bounded = json!({"priority": 1, "max_concurrency": max_concurrency});
-    house.account_with("first", &first.url(), bounded).await;
-    house.account_with("second", &second.url(), json!({"priority": 2})).await;
-    CrowdedAccounts { first, second, key: house.key("ci").create().await }
+    system.account_with("first", &first.url(), bounded).await;
+    system.account_with("second", &second.url(), json!({"priority": 2})).await;
+    CrowdedAccounts { first, second, key: system.key("ci").create().await }
 }
 
 impl CrowdedAccounts {
@@ -28,8 +28,8 @@ impl CrowdedAccounts {
 
 #[tokio::test]
 async fn full_account_is_skipped_until_a_slot_is_free() {
-    let house = TestSystem::empty().await;
-    let pair = pair(&house, 2).await;
+    let system = TestSystem::empty().await;
+    let pair = pair(&system, 2).await;
     pair.first.always("text;gate=slow");
     let gate = pair.first.gate("slow");
     let ask = |_| {
@@ -61,10 +61,10 @@ async fn full_account_is_skipped_until_a_slot_is_free() {
 
 #[tokio::test]
 async fn all_accounts_full_gets_503_with_retry_after() {
-    let house = TestSystem::empty().await;
+    let system = TestSystem::empty().await;
     let upstream = FakeUpstream::start();
-    house.account_with("only", &upstream.url(), json!({"max_concurrency": 1})).await;
-    let key = house.key("ci").create().await;
+    system.account_with("only", &upstream.url(), json!({"max_concurrency": 1})).await;
+    let key = system.key("ci").create().await;
     upstream.next("text;gate=slow");
     let first = tokio::spawn({
         let key = key.clone();
@@ -81,21 +81,21 @@ async fn all_accounts_full_gets_503_with_retry_after() {
 
 #[tokio::test]
 async fn max_concurrency_of_zero_is_refused() {
-    let house = TestSystem::empty().await;
+    let system = TestSystem::empty().await;
     let body = json!({"name": "none", "max_concurrency": 0,
         "credential": {"type": "api_key", "value": "sk-upstream"}});
-    house.admin().post("/accounts", &body).await.refused(400, "invalid_request_error");
+    system.admin().post("/accounts", &body).await.refused(400, "invalid_request_error");
 }
 
 #[tokio::test]
 async fn account_near_limit_is_last_choice() {
-    let house = TestSystem::empty().await;
-    let pair = pair(&house, 9).await;
+    let system = TestSystem::empty().await;
+    let pair = pair(&system, 9).await;
     let unified = "header=anthropic-ratelimit-unified";
     pair.first.next(&format!("text;{unified}-5h-utilization:0.97"));
     pair.key.ask("hi").await.ok();
     eventually("its utilization is stored", SOON, async || {
-        let accounts = house.admin().get("/accounts").await.ok().json();
+        let accounts = system.admin().get("/accounts").await.ok().json();
         let used = &accounts["data"][0]["utilisation"]["five_hour"]["percent"];
         if *used == 97 { Ok(()) } else { Err(accounts) }
     })

@@ -38,11 +38,11 @@ async fn data_folder_of_0_1_0_works() {
     let data = launch.home().join("data");
     copy_folder(&data);
     let token = expected["admin_token"].as_str().expect("a token");
-    let house = TestSystem::launched(launch.env("BATON_ADMIN_TOKEN", token)).await;
-    let admin = house.admin().with_token(token);
+    let system = TestSystem::launched(launch.env("BATON_ADMIN_TOKEN", token)).await;
+    let admin = system.admin().with_token(token);
 
     for (id, secret) in expected["keys"].as_object().expect("keys") {
-        let key = TestKey::found(secret.as_str().expect("a secret"), &house.relay_url());
+        let key = TestKey::found(secret.as_str().expect("a secret"), &system.relay_url());
         let shown = admin.get(&format!("/keys/{id}")).await.ok().json();
         let status = if shown["enabled"] == true { 200 } else { 401 };
         assert_eq!(key.get("/v1/usage").await.status, status, "{shown}");

@@ -62,21 +62,22 @@ async fn count(stores: &StoresProcess, queue: &str) -> u64 {
 /// Baton with one stored event. Returns also the key, the record and the folder of the data.
 async fn with_one_event() -> (TestSystem, TestKey, Value, TempDir) {
     let home = TempDir::with_prefix("baton-poison-").expect("a folder");
-    let house = TestSystem::launched(LaunchOptions::new().data_at(&home.path().join("data"))).await;
-    house.account("main", &house.upstream.url()).await;
-    let key = house.key("ci").create().await;
+    let system =
+        TestSystem::launched(LaunchOptions::new().data_at(&home.path().join("data"))).await;
+    system.account("main", &system.upstream.url()).await;
+    let key = system.key("ci").create().await;
     key.ask("hi").await.ok();
-    let record = house.events_of(&key, 1).await[0].clone();
-    (house, key, record, home)
+    let record = system.events_of(&key, 1).await[0].clone();
+    (system, key, record, home)
 }
 
 #[tokio::test]
 async fn messages_are_stored_or_dead_lettered_and_can_be_redriven() {
-    let (mut house, mut key, record, home) = with_one_event().await;
+    let (mut system, mut key, record, home) = with_one_event().await;
     let data = home.path().join("data");
-    let again = house.process().again();
-    house.process().terminate();
-    house.process().ended();
+    let again = system.process().again();
+    system.process().terminate();
+    system.process().ended();
 
     let stores = StoresProcess::over(&data).await;
     send(&stores, USAGE, "not a record, but sk-ant-secret").await;
@@ -90,11 +91,11 @@ async fn messages_are_stored_or_dead_lettered_and_can_be_redriven() {
     }
     drop(stores);
 
-    house.started_again(again).await;
-    key = key.at(&house);
-    house.events_of(&key, 4).await;
+    system.started_again(again).await;
+    key = key.at(&system);
+    system.events_of(&key, 4).await;
     let dead = eventually("four dead letters", SOON, async || {
-        let dead = house.admin().get("/usage/dead-letters").await.ok().json();
+        let dead = system.admin().get("/usage/dead-letters").await.ok().json();
         if dead["count"] == 4 { Ok(dead) } else { Err(dead) }
     })
     .await;
@@ -102,14 +103,14 @@ async fn messages_are_stored_or_dead_lettered_and_can_be_redriven() {
     assert!(reason("it is not a usage record") && reason("`tokens` has a value"), "{dead}");
     assert!(!reason("sk-ant-secret"), "the text of a message is shown: {dead}");
 
-    let ended = house.process().command(&["redrive"]);
+    let ended = system.process().command(&["redrive"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(ended.stdout.contains("4 sent again, 0 dead letters left"), "{}", ended.stdout);
-    house.events_of(&key, 6).await;
-    assert_eq!(house.summary("").await[0]["requests"], 6);
+    system.events_of(&key, 6).await;
+    assert_eq!(system.summary("").await[0]["requests"], 6);
 
-    house.process().terminate();
-    house.process().ended();
+    system.process().terminate();
+    system.process().ended();
     let stores = StoresProcess::over(&data).await;
     let (waiting, dead) = (count(&stores, USAGE).await, count(&stores, DEAD).await);
     assert_eq!(waiting + dead, 2, "of seven messages five are stored and two are kept");
@@ -124,12 +125,12 @@ fn signed(pepper: &str, record: &Value) -> String {
 #[tokio::test]
 async fn records_from_the_log_are_restored_once() {
     let pepper = "a-pepper-of-thirty-two-characters";
-    let mut house =
+    let mut system =
         TestSystem::launched(LaunchOptions::new().env("BATON_KEY_PEPPER", pepper)).await;
-    house.account("main", &house.upstream.url()).await;
-    let key = house.key("ci").create().await;
+    system.account("main", &system.upstream.url()).await;
+    let key = system.key("ci").create().await;
     key.ask("hi").await.ok();
-    let record = house.events_of(&key, 1).await[0].clone();
+    let record = system.events_of(&key, 1).await[0].clone();
     let home = TempDir::with_prefix("baton-poison-").expect("a folder");
     let file = home.path().join("baton.log");
     // The log is larger than the body limit of other routes, and holds characters that logs escape.
@@ -150,11 +151,11 @@ async fn records_from_the_log_are_restored_once() {
     std::fs::write(&file, &text).expect("a log");
     let path = file.to_str().expect("a path");
     for _ in 0..2 {
-        let ended = house.process().command(&["redrive", "--file", path]);
+        let ended = system.process().command(&["redrive", "--file", path]);
         assert!(ended.stdout.contains("120 sent again"), "{}{}", ended.stdout, ended.stderr);
         assert_eq!(ended.code, Some(0));
     }
-    house.events_of(&key, 121).await;
+    system.events_of(&key, 121).await;
 
     // Records with a missing or wrong signature are refused.
     let forged = with_number(&record, 900);
@@ -165,7 +166,7 @@ async fn records_from_the_log_are_restored_once() {
         json!({ "usage_record": signed(pepper, &with_number(&record, 1)) }),
     );
     std::fs::write(&file, text).expect("a log");
-    let ended = house.process().command(&["redrive", "--file", path]);
+    let ended = system.process().command(&["redrive", "--file", path]);
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(ended.stdout.contains("1 sent again"), "{}", ended.stdout);
     for message in
@@ -174,8 +175,8 @@ async fn records_from_the_log_are_restored_once() {
         assert!(ended.stderr.contains(message), "{message}: {}", ended.stderr);
     }
     key.ask("again").await.ok();
-    house.events_of(&key, 122).await;
-    assert_eq!(house.summary("").await[0]["requests"], 122);
+    system.events_of(&key, 122).await;
+    assert_eq!(system.summary("").await[0]["requests"], 122);
 }
 
 #[tokio::test]

@@ -48,17 +48,17 @@ async fn sample_events_are_accepted_by_the_functions() {
 /// although the relay is gone would keep a dead container.
 #[tokio::test]
 async fn health_command_reports_the_relay() {
-    let mut house = TestSystem::open().await;
-    let listen = house.process().relay.to_string();
-    let ended = house.process().command(&["health", "--listen", &listen]);
+    let mut system = TestSystem::open().await;
+    let listen = system.process().relay.to_string();
+    let ended = system.process().command(&["health", "--listen", &listen]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let anywhere = listen.replace("127.0.0.1", "0.0.0.0");
-    assert_eq!(house.process().command(&["health", "--listen", &anywhere]).code, Some(0));
+    assert_eq!(system.process().command(&["health", "--listen", &anywhere]).code, Some(0));
     // The other server answers, but it is not a relay.
-    let other = house.upstream.url().replace("http://", "");
-    assert_eq!(house.process().command(&["health", "--listen", &other]).code, Some(1));
-    house.process().kill();
-    let ended = house.process().command(&["health", "--listen", &listen]);
+    let other = system.upstream.url().replace("http://", "");
+    assert_eq!(system.process().command(&["health", "--listen", &other]).code, Some(1));
+    system.process().kill();
+    let ended = system.process().command(&["health", "--listen", &listen]);
     assert_eq!(ended.code, Some(1));
     assert_eq!(ended.stderr.trim().lines().count(), 1, "{}", ended.stderr);
 }

@@ -10,9 +10,9 @@ fn hi() -> String {
     message(MODEL, "hi", false).to_string()
 }
 
-async fn with_credential(house: &TestSystem, credential: &str) -> ClientResponse {
+async fn with_credential(system: &TestSystem, credential: &str) -> ClientResponse {
     ClientResponse::to(
-        house.request("POST", "/v1/messages").header("x-api-key", credential).body(hi()),
+        system.request("POST", "/v1/messages").header("x-api-key", credential).body(hi()),
     )
     .await
 }
@@ -24,9 +24,9 @@ fn assert_not_retried(answer: &ClientResponse) {
 
 #[tokio::test]
 async fn invalid_key_gets_401_without_retry() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
-    let request = house.request("POST", "/v1/messages").body(hi());
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
+    let request = system.request("POST", "/v1/messages").body(hi());
     assert_not_retried(&ClientResponse::to(request).await.refused(401, "authentication_error"));
 
     let mut broken = key.secret.clone();
@@ -36,38 +36,39 @@ async fn invalid_key_gets_401_without_retry() {
     unknown[5] = if unknown[5] == b'0' { b'1' } else { b'0' };
     let unknown = String::from_utf8(unknown).expect("text");
     for credential in [&broken, &unknown, "sk-ant-api03-something", "bt_", ""] {
-        let answer = with_credential(&house, credential).await.refused(401, "authentication_error");
+        let answer =
+            with_credential(&system, credential).await.refused(401, "authentication_error");
         assert_not_retried(&answer);
         assert!(
             credential.len() < 4 || !answer.text().contains(credential),
             "the answer contains the credential"
         );
     }
-    assert_eq!(house.upstream.exchanges().len(), 0, "a request went upstream");
+    assert_eq!(system.upstream.exchanges().len(), 0, "a request went upstream");
 }
 
 #[tokio::test]
 async fn disabled_and_expired_keys_have_different_messages() {
-    let house = TestSystem::open().await;
-    let disabled = house.key("off").with("enabled", false).create().await;
+    let system = TestSystem::open().await;
+    let disabled = system.key("off").with("enabled", false).create().await;
     let answer = disabled.ask("hi").await.refused(401, "authentication_error");
     assert_not_retried(&answer);
     assert!(answer.message().to_lowercase().contains("disabled"), "{}", answer.message());
 
-    let expired = house.key("old").with("expires_at", "2020-01-01T00:00:00Z").create().await;
+    let expired = system.key("old").with("expires_at", "2020-01-01T00:00:00Z").create().await;
     let answer = expired.ask("hi").await.refused(401, "authentication_error");
     assert_not_retried(&answer);
     assert!(answer.message().to_lowercase().contains("expired"), "{}", answer.message());
-    assert_eq!(house.upstream.exchanges().len(), 0);
+    assert_eq!(system.upstream.exchanges().len(), 0);
 }
 
 #[tokio::test]
 async fn key_disabled_later_gets_401() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     key.ask("hi").await.ok();
     let path = format!("/keys/{}", key.id);
-    house.admin().patch(&path, &json!({"enabled": false})).await.ok();
+    system.admin().patch(&path, &json!({"enabled": false})).await.ok();
     baton_tests::eventually::eventually("refused", baton_tests::house::SOON, async || {
         let answer = key.ask("hi").await;
         if answer.status == 401 { Ok(()) } else { Err(answer.status) }
@@ -77,30 +78,30 @@ async fn key_disabled_later_gets_401() {
 
 #[tokio::test]
 async fn model_outside_key_list_gets_403() {
-    let house = TestSystem::open().await;
-    let key = house.key("haiku").models(&["claude-haiku-*"]).create().await;
+    let system = TestSystem::open().await;
+    let key = system.key("haiku").models(&["claude-haiku-*"]).create().await;
     key.ask_model("claude-haiku-5-5", "hi").await.ok();
     let answer = key.ask_model(MODEL, "hi").await.refused(403, "permission_error");
     assert_not_retried(&answer);
     assert!(answer.message().contains(MODEL), "{}", answer.message());
-    assert_eq!(house.upstream.exchanges().len(), 1);
+    assert_eq!(system.upstream.exchanges().len(), 1);
 }
 
 #[tokio::test]
 async fn invalid_body_gets_400() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     for body in ["{", "", "[]", "\"text\"", r#"{"messages":[]}"#, r#"{"model":7,"messages":[]}"#] {
         let answer = ClientResponse::to(key.message(body)).await;
         assert_not_retried(&answer.refused(400, "invalid_request_error"));
     }
-    assert_eq!(house.upstream.exchanges().len(), 0);
+    assert_eq!(system.upstream.exchanges().len(), 0);
 }
 
 #[tokio::test]
 async fn unknown_route_gets_404_and_wrong_method_405() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     assert_not_retried(&key.get("/v1/nothing").await.refused(404, "not_found_error"));
     assert_not_retried(&key.get("/nothing").await.refused(404, "not_found_error"));
     let answer = key.get("/v1/messages").await.refused(405, "invalid_request_error");
@@ -113,40 +114,40 @@ async fn unknown_route_gets_404_and_wrong_method_405() {
 
 #[tokio::test]
 async fn unreachable_upstream_gets_502() {
-    let house = TestSystem::empty().await;
+    let system = TestSystem::empty().await;
     let closed =
         TcpListener::bind(("127.0.0.1", 0)).expect("a port").local_addr().expect("its number");
-    let key = house.private_key(&format!("http://{closed}")).await;
+    let key = system.private_key(&format!("http://{closed}")).await;
     key.ask("hi").await.refused(502, "api_error");
     key.ask_whole("hi").await;
 }
 
 #[tokio::test]
 async fn connection_lost_before_response_head_gets_502() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
-    house.upstream.next("cut:0");
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
+    system.upstream.next("cut:0");
     key.ask_whole("hi").await.refused(502, "api_error");
 }
 
 #[tokio::test]
 async fn group_without_accounts_gets_503() {
-    let house = TestSystem::open().await;
-    let group = house.group("empty").await;
-    let key = house.key("ci").group(&group).create().await;
+    let system = TestSystem::open().await;
+    let group = system.group("empty").await;
+    let key = system.key("ci").group(&group).create().await;
     let answer = key.ask("hi").await.refused(503, "api_error");
     assert!(answer.message().contains("account"), "{}", answer.message());
 }
 
 #[tokio::test]
 async fn failover_is_invisible_to_client() {
-    let house = TestSystem::open().await;
-    house.account("second", &house.upstream.url()).await;
-    let key = house.key("ci").create().await;
-    house.upstream.next("error:overloaded");
+    let system = TestSystem::open().await;
+    system.account("second", &system.upstream.url()).await;
+    let key = system.key("ci").create().await;
+    system.upstream.next("error:overloaded");
     let answer = key.ask("hi").await.ok();
     assert!(answer.said().starts_with("Hello"));
-    let credentials: Vec<String> = house
+    let credentials: Vec<String> = system
         .upstream
         .exchanges()
         .iter()
@@ -158,8 +159,8 @@ async fn failover_is_invisible_to_client() {
 
 #[tokio::test]
 async fn websocket_upgrade_gets_426() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     let request = key
         .request("GET", "/v1/responses")
         .header("connection", "Upgrade")
@@ -171,19 +172,19 @@ async fn websocket_upgrade_gets_426() {
 
 #[tokio::test]
 async fn public_routes_need_no_key_or_upstream() {
-    let house = TestSystem::empty().await;
+    let system = TestSystem::empty().await;
     for (method, path) in
         [("HEAD", "/"), ("HEAD", "/api/hello"), ("GET", "/api/hello"), ("GET", "/health")]
     {
-        ClientResponse::to(house.request(method, path)).await.status(200);
+        ClientResponse::to(system.request(method, path)).await.status(200);
     }
-    assert_eq!(house.upstream.exchanges().len(), 0);
+    assert_eq!(system.upstream.exchanges().len(), 0);
 }
 
 #[tokio::test]
 async fn model_list_and_token_count_work() {
-    let house = TestSystem::open().await;
-    let key: TestKey = house.key("haiku").models(&["claude-haiku-*"]).create().await;
+    let system = TestSystem::open().await;
+    let key: TestKey = system.key("haiku").models(&["claude-haiku-*"]).create().await;
     let list = key.get("/v1/models?limit=1000").await.ok().json();
     let ids: Vec<&str> =
         list["data"].as_array().expect("data").iter().filter_map(|m| m["id"].as_str()).collect();
@@ -193,5 +194,5 @@ async fn model_list_and_token_count_work() {
     let request = key.request("POST", "/v1/messages/count_tokens");
     let body = message("claude-haiku-5-5", "hi", false).to_string();
     let counted = ClientResponse::to(request.body(body)).await.ok();
-    assert_eq!(counted.body, house.upstream.last().sent);
+    assert_eq!(counted.body, system.upstream.last().sent);
 }

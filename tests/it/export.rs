@@ -92,15 +92,15 @@ async fn invalid_input_is_refused() {
 
 #[tokio::test]
 async fn export_command_writes_whole_file_or_none() {
-    let mut house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+    let mut system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     key.ask("hi").await.ok();
-    house.events_of(&key, 1).await;
+    system.events_of(&key, 1).await;
     let folder = tempfile::TempDir::new().expect("a folder");
     let file = folder.path().join("usage.csv");
     let path = file.to_str().expect("plain").to_owned();
     let command = ["usage", "export", "--key", "ci", "--out", &path];
-    let ended = house.process().command(&command);
+    let ended = system.process().command(&command);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let text = std::fs::read_to_string(&file).expect("the file");
     let mut rows = text.lines();
@@ -108,13 +108,13 @@ async fn export_command_writes_whole_file_or_none() {
     assert!(rows.next().is_some_and(|row| row.contains(&key.id)), "{text}");
     assert_eq!(rows.next(), None);
 
-    let ended = house.process().command(&["usage", "export", "--format", "jsonl"]);
+    let ended = system.process().command(&["usage", "export", "--format", "jsonl"]);
     let row: Value = serde_json::from_str(ended.stdout.trim()).expect("one row");
     assert_eq!(row["key_id"], key.id.as_str());
 
     let other = folder.path().join("other.csv");
     let path = other.to_str().expect("plain").to_owned();
-    let ended = house.process().command(&["usage", "export", "--outcome", "fine", "--out", &path]);
+    let ended = system.process().command(&["usage", "export", "--outcome", "fine", "--out", &path]);
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert_eq!(
         std::fs::read_dir(folder.path()).expect("a folder").count(),

@@ -28,24 +28,24 @@ fn commands() -> Vec<String> {
 
 #[tokio::test]
 async fn deployment_guide_commands_work() {
-    let mut house = TestSystem::empty().await;
-    house.upstream.only_takes(&[API_KEY]);
+    let mut system = TestSystem::empty().await;
+    system.upstream.only_takes(&[API_KEY]);
     let mut output = String::new();
     let mut run = 0;
     for line in commands() {
         // The test cannot type a key, and the upstream is the fake one.
-        let known = format!("--api-key {API_KEY} --base-url {}", house.upstream.url());
+        let known = format!("--api-key {API_KEY} --base-url {}", system.upstream.url());
         let line = line.replace("--api-key -", &known);
         let Some(arguments) = line.strip_prefix("baton ") else { continue };
         let arguments: Vec<&str> = arguments.split_whitespace().collect();
-        let ended = house.process().command(&arguments);
+        let ended = system.process().command(&arguments);
         assert_eq!(ended.code, Some(0), "{line}: {}{}", ended.stdout, ended.stderr);
         output.push_str(&ended.stdout);
         run += 1;
     }
     assert!(run >= 3, "the guide must add an account, show it and create a key");
     let secret = output.split_whitespace().find(|word| word.starts_with("bt_"));
-    let key = TestKey::found(secret.expect("a key is made"), &house.relay_url());
-    let usage = house.request("GET", "/v1/usage").header("x-api-key", &key.secret);
+    let key = TestKey::found(secret.expect("a key is made"), &system.relay_url());
+    let usage = system.request("GET", "/v1/usage").header("x-api-key", &key.secret);
     baton_tests::client_response::ClientResponse::to(usage).await.ok();
 }

@@ -8,10 +8,10 @@ use serde_json::json;
 
 #[tokio::test]
 async fn only_account_is_tried_after_overload() {
-    let house = TestSystem::empty().await;
+    let system = TestSystem::empty().await;
     for scenario in ["error:overloaded", "fixture:error_first", "status:429"] {
         let upstream = FakeUpstream::start();
-        let key = house.private_key(&upstream.url()).await;
+        let key = system.private_key(&upstream.url()).await;
         upstream.next(scenario);
         key.ask("hi").await;
         let answer = key.ask("hi").await.ok();
@@ -24,28 +24,28 @@ async fn only_account_is_tried_after_overload() {
 
 #[tokio::test]
 async fn only_account_is_tried_with_open_circuit() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     for _ in 0..5 {
-        house.upstream.next("status:500");
+        system.upstream.next("status:500");
         key.ask("hi").await.status(500);
     }
     eventually("the circuit is open", SOON, async || {
-        let accounts = house.admin().get("/accounts").await.ok().json();
+        let accounts = system.admin().get("/accounts").await.ok().json();
         if accounts["data"][0]["status"] == "cooling" { Ok(()) } else { Err(accounts) }
     })
     .await;
     key.ask("hi").await.ok();
-    assert_eq!(house.upstream.exchanges().len(), 6);
+    assert_eq!(system.upstream.exchanges().len(), 6);
 }
 
 #[tokio::test]
 async fn announced_cooldowns_outrank_guessed_ones() {
-    let house = TestSystem::empty().await;
+    let system = TestSystem::empty().await;
     let (limited, overloaded) = (FakeUpstream::start(), FakeUpstream::start());
-    house.account_with("limited", &limited.url(), json!({"priority": 1})).await;
-    house.account_with("overloaded", &overloaded.url(), json!({"priority": 2})).await;
-    let key = house.key("ci").create().await;
+    system.account_with("limited", &limited.url(), json!({"priority": 1})).await;
+    system.account_with("overloaded", &overloaded.url(), json!({"priority": 2})).await;
+    let key = system.key("ci").create().await;
     limited.next("error:rate_limit_final");
     overloaded.next("error:overloaded");
     key.ask("hi").await.status(529);

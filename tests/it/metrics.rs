@@ -11,17 +11,17 @@ use serde_json::json;
 
 const TOKEN: &str = "metrics-token-0123456789";
 
-async fn house() -> TestSystem {
+async fn system() -> TestSystem {
     TestSystem::launched(LaunchOptions::new().env("BATON_METRICS_TOKEN", TOKEN)).await
 }
 
-async fn get_metrics(house: &TestSystem, token: &str) -> ClientResponse {
-    ClientResponse::to(house.admin().with_token(token).beside("GET", "/metrics")).await
+async fn get_metrics(system: &TestSystem, token: &str) -> ClientResponse {
+    ClientResponse::to(system.admin().with_token(token).beside("GET", "/metrics")).await
 }
 
 /// The samples of the page, after a check of its form.
-async fn scrape(house: &TestSystem) -> Vec<Sample> {
-    let page = get_metrics(house, TOKEN).await.ok();
+async fn scrape(system: &TestSystem) -> Vec<Sample> {
+    let page = get_metrics(system, TOKEN).await.ok();
     assert_eq!(page.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     let text = page.text();
     well_formed(&text);
@@ -84,33 +84,33 @@ fn requests(samples: &[Sample], status: &str, outcome: &str) -> f64 {
 
 #[tokio::test]
 async fn served_requests_are_counted() {
-    let house = house().await;
+    let system = system().await;
     let second = FakeUpstream::start();
-    house.account_with("main", &house.upstream.url(), json!({"priority": 1})).await;
-    house.account_with("other", &second.url(), json!({"priority": 2})).await;
-    let key = house.key("ci").create().await;
+    system.account_with("main", &system.upstream.url(), json!({"priority": 1})).await;
+    system.account_with("other", &second.url(), json!({"priority": 2})).await;
+    let key = system.key("ci").create().await;
     let mut cost = 0.0;
-    let before = scrape(&house).await;
+    let before = scrape(&system).await;
     assert!(
         requests(&before, "200", "complete").abs() < 1e-9,
         "there are requests before the first one"
     );
     key.ask("hi").await.ok();
-    house.upstream.next("status:429;header=retry-after:60");
+    system.upstream.next("status:429;header=retry-after:60");
     key.ask("hi").await.ok();
     second.next("error:invalid_request");
     key.ask("hi").await.status(400);
-    TestKey::found("bt_nonsense", &house.relay_url()).ask("hi").await.status(401);
+    TestKey::found("bt_nonsense", &system.relay_url()).ask("hi").await.status(401);
     let count = message(MODEL, "hi", false).to_string();
     let count = key.request("POST", "/v1/messages/count_tokens").body(count);
     ClientResponse::to(count).await.ok();
-    let events = house.events_of(&key, 3).await;
+    let events = system.events_of(&key, 3).await;
     let tokens: u64 = events.iter().map(|event| event["tokens"]["output"].as_u64().unwrap()).sum();
     for event in &events {
         cost += event["cost_usd"].as_str().unwrap().parse::<f64>().unwrap();
     }
 
-    let samples = scrape(&house).await;
+    let samples = scrape(&system).await;
     let is = |name: &str, labels: &[(&str, &str)], expected: f64| {
         let value = value(&samples, name, labels);
         assert!((value - expected).abs() < 1e-9, "{name} {labels:?}: {value}, not {expected}");
@@ -147,18 +147,18 @@ async fn served_requests_are_counted() {
 
 #[tokio::test]
 async fn streams_open_counts_running_answers() {
-    let house = house().await;
-    house.account("main", &house.upstream.url()).await;
-    let key = house.key("ci").create().await;
-    let gate = house.upstream.gate("held");
+    let system = system().await;
+    system.account("main", &system.upstream.url()).await;
+    let key = system.key("ci").create().await;
+    let gate = system.upstream.gate("held");
     gate.release(2);
-    house.upstream.next("fixture:text;size=300;gate=held");
+    system.upstream.next("fixture:text;size=300;gate=held");
     let live = key.open("hi").await;
-    assert!((value(&scrape(&house).await, "baton_streams_open", &[]) - 1.0).abs() < 1e-9);
+    assert!((value(&scrape(&system).await, "baton_streams_open", &[]) - 1.0).abs() < 1e-9);
     gate.open();
     live.finish().await.ok();
     eventually("the answer is no longer open", SOON, async || {
-        let open = value(&scrape(&house).await, "baton_streams_open", &[]);
+        let open = value(&scrape(&system).await, "baton_streams_open", &[]);
         if open.abs() < 1e-9 { Ok(()) } else { Err(open) }
     })
     .await;
@@ -166,18 +166,18 @@ async fn streams_open_counts_running_answers() {
 
 #[tokio::test]
 async fn metrics_need_token_and_have_no_ids() {
-    let house = house().await;
-    house.account("main", &house.upstream.url()).await;
-    let key = house.key("ci").create().await;
+    let system = system().await;
+    system.account("main", &system.upstream.url()).await;
+    let key = system.key("ci").create().await;
     key.ask_model("a-name-that-a-client-made-up", "hi").await;
     key.ask("hi").await.ok();
-    house.events_of(&key, 2).await;
-    get_metrics(&house, "wrong").await.refused(401, "authentication_error");
-    let token = house.admin();
+    system.events_of(&key, 2).await;
+    get_metrics(&system, "wrong").await.refused(401, "authentication_error");
+    let token = system.admin();
     ClientResponse::to(token.beside("GET", "/metrics")).await.ok();
     // The metrics token gives no access to the admin API.
     token.with_token(TOKEN).get("/accounts").await.refused(401, "authentication_error");
-    let text = get_metrics(&house, TOKEN).await.ok().text();
+    let text = get_metrics(&system, TOKEN).await.ok().text();
     for part in ["key_", "acc_", "grp_", "req_", "made-up", key.id.as_str()] {
         assert!(!text.contains(part), "{part} is on the page");
     }

@@ -7,8 +7,8 @@ use serde_json::json;
 
 #[tokio::test]
 async fn openapi_lists_all_mounted_methods() {
-    let house = TestSystem::empty().await;
-    let admin = house.admin();
+    let system = TestSystem::empty().await;
+    let admin = system.admin();
     let document = admin.get("/openapi.json").await.ok().json();
     assert_eq!(document["openapi"], "3.1.0");
     for (path, methods) in document["paths"].as_object().expect("paths") {

@@ -29,28 +29,28 @@ async fn collector_gets_metrics_and_spans_of_client_trace() {
     let launch = LaunchOptions::new()
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url())
         .env("OTEL_EXPORTER_OTLP_HEADERS", "x-collector-key=collector-canary-1");
-    let mut house = TestSystem::launched(launch).await;
-    house.account("main", &house.upstream.url()).await;
-    let key = house.key("ci").create().await;
+    let mut system = TestSystem::launched(launch).await;
+    system.account("main", &system.upstream.url()).await;
+    let key = system.key("ci").create().await;
     let traceparent = format!("00-{TRACE}-{PARENT}-01");
     let body = message(MODEL, "prompt-canary-2", true).to_string();
     let request = key.message(body.clone()).header("traceparent", &traceparent);
     let answer = ClientResponse::to(request).await.ok();
-    let upstream = house.upstream.last().request;
+    let upstream = system.upstream.last().request;
     assert_eq!(
         upstream.header("traceparent"),
         Some(traceparent.as_str()),
         "the header is unchanged"
     );
     assert_eq!(upstream.body, body.as_bytes());
-    house.upstream.next("error:overloaded");
+    system.upstream.next("error:overloaded");
     let request = key.message(message(MODEL, "hi", true).to_string());
     ClientResponse::to(request.header("traceparent", format!("00-{}-{PARENT}-01", "1".repeat(32))))
         .await;
 
     // Pending data is sent before the process ends.
-    house.process().terminate();
-    assert_eq!(house.process().ended().code, Some(0));
+    system.process().terminate();
+    assert_eq!(system.process().ended().code, Some(0));
     let spans = collector.spans();
     let root = one(&spans, "request", TRACE);
     assert_eq!(hex(&root.parent_span_id), PARENT);

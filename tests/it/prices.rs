@@ -11,22 +11,22 @@ fn rates(input: &str, output: &str) -> Value {
     })
 }
 
-async fn last_event(house: &TestSystem, key: &baton_tests::house::TestKey, count: usize) -> Value {
-    house.events_of(key, count).await.swap_remove(0)
+async fn last_event(system: &TestSystem, key: &baton_tests::house::TestKey, count: usize) -> Value {
+    system.events_of(key, count).await.swap_remove(0)
 }
 
 #[tokio::test]
 async fn relay_charges_own_price() {
-    let house = TestSystem::open().await;
-    let (admin, key) = (house.admin(), house.key("ci").create().await);
+    let system = TestSystem::open().await;
+    let (admin, key) = (system.admin(), system.key("ci").create().await);
     key.ask("hi").await.ok();
-    let before = last_event(&house, &key, 1).await;
+    let before = last_event(&system, &key, 1).await;
     let own =
         json!({"model": MODEL, "effective_from": "2020-01-01", "standard": rates("1000", "2000")});
     let made = admin.post("/prices", &own).await.status(201).json();
     assert_eq!(made["source"], "own", "{made}");
     key.ask("hi").await.ok();
-    let after = last_event(&house, &key, 2).await;
+    let after = last_event(&system, &key, 2).await;
     assert_eq!(after["price_version"], made["price_version"]);
     assert_ne!(after["price_version"], before["price_version"]);
     let count = |class: &str| after["tokens"][class].as_u64().expect("tokens");
@@ -37,13 +37,13 @@ async fn relay_charges_own_price() {
 
     admin.delete(&format!("/prices/{MODEL}?effective_from=2020-01-01")).await.status(204);
     key.ask("hi").await.ok();
-    assert_eq!(last_event(&house, &key, 3).await["price_version"], before["price_version"]);
+    assert_eq!(last_event(&system, &key, 3).await["price_version"], before["price_version"]);
 }
 
 #[tokio::test]
 async fn own_prices_are_listed_with_built_in_prices() {
-    let house = TestSystem::empty().await;
-    let admin = house.admin();
+    let system = TestSystem::empty().await;
+    let admin = system.admin();
     let all = admin.get("/prices?limit=1000").await.ok().json();
     let builtin = all["data"].as_array().expect("data").len();
     assert!(builtin > 5 && all["next_cursor"].is_null(), "{all}");
@@ -77,8 +77,8 @@ async fn own_prices_are_listed_with_built_in_prices() {
 
 #[tokio::test]
 async fn invalid_price_is_refused() {
-    let house = TestSystem::empty().await;
-    let admin = house.admin();
+    let system = TestSystem::empty().await;
+    let admin = system.admin();
     for bad in [
         json!({"model": MODEL}),
         json!({"model": "claude-*", "standard": rates("1", "1")}),

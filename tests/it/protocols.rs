@@ -59,7 +59,7 @@ impl AccountKind {
     /// Adds an account of this kind at `url`.
     pub(crate) async fn account(
         self,
-        house: &TestSystem,
+        system: &TestSystem,
         name: &str,
         url: &str,
         mut fields: Value,
@@ -75,22 +75,22 @@ impl AccountKind {
                 }
             }
         }
-        house.account_with(name, url, fields).await;
+        system.account_with(name, url, fields).await;
     }
 }
 
 /// A key whose group has these accounts. The first one has the highest priority.
 pub(crate) async fn key(
-    house: &TestSystem,
+    system: &TestSystem,
     name: &str,
     accounts: &[(AccountKind, &str)],
 ) -> TestKey {
-    let group = house.group(name).await;
+    let group = system.group(name).await;
     for (priority, (kind, url)) in accounts.iter().enumerate() {
         let fields = json!({"groups": [group], "priority": priority + 1});
-        kind.account(house, &format!("{name}-{priority}"), url, fields).await;
+        kind.account(system, &format!("{name}-{priority}"), url, fields).await;
     }
-    house.key(name).group(&group).create().await
+    system.key(name).group(&group).create().await
 }
 
 impl TestClient {

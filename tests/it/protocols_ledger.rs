@@ -62,16 +62,16 @@ fn assert_billed(events: &[Value], billed: TokenCounts, pair: &str) {
 
 #[tokio::test]
 async fn usage_of_every_pair_equals_the_ledger() {
-    let (house, mut keys) = (TestSystem::empty().await, Vec::new());
+    let (system, mut keys) = (TestSystem::empty().await, Vec::new());
     for (client, kind) in pairs() {
         let pair = format!("{client:?}-{kind:?}");
-        let key = key(&house, &pair, &[(kind, &house.upstream.url())]).await;
-        let before = house.upstream.ledger().total();
+        let key = key(&system, &pair, &[(kind, &system.upstream.url())]).await;
+        let before = system.upstream.ledger().total();
         for stream in [true, false] {
             let answer = client.ask(&key, "hi", stream).await.ok();
             assert_eq!(client.answer_text(&answer), HELLO, "{pair}\n{}", answer.text());
             assert!(!stream || client.is_ended(&answer), "{pair}\n{}", answer.text());
-            let request = house.upstream.last().request;
+            let request = system.upstream.last().request;
             assert!(
                 request.path().starts_with(upstream_route(client, kind)),
                 "{pair} {}",
@@ -81,11 +81,11 @@ async fn usage_of_every_pair_equals_the_ledger() {
             let expect = ("lookup".to_owned(), json!({"value": "answer"}));
             assert_eq!(client.called(&called), expect, "{pair}\n{}", called.text());
         }
-        let billed = since(house.upstream.ledger().total().usage, before.usage);
+        let billed = since(system.upstream.ledger().total().usage, before.usage);
         keys.push((client, kind, key, billed));
     }
     join_all(keys.iter().map(async |(client, kind, key, billed)| {
-        let events = house.events_of(key, 4).await;
+        let events = system.events_of(key, 4).await;
         for event in &events {
             assert_eq!(event["protocol"], client.protocol(), "{event}");
             assert_eq!(event["provider"], kind.provider(), "{event}");
@@ -96,7 +96,7 @@ async fn usage_of_every_pair_equals_the_ledger() {
         assert_billed(&events, *billed, &format!("{client:?}-{kind:?}"));
     }))
     .await;
-    house.summary_equals(&house.upstream.ledger().total()).await;
+    system.summary_equals(&system.upstream.ledger().total()).await;
 }
 
 #[test]
@@ -124,10 +124,10 @@ fn protocol_table_in_readme_is_correct() {
 
 #[tokio::test]
 async fn chat_stream_is_unchanged_without_unrequested_usage() {
-    let house = TestSystem::empty().await;
-    let key = key(&house, "chat", &[(AccountKind::Openai, &house.upstream.url())]).await;
+    let system = TestSystem::empty().await;
+    let key = key(&system, "chat", &[(AccountKind::Openai, &system.upstream.url())]).await;
     let answer = TestClient::Chat.ask(&key, "hi", true).await.ok();
-    let exchange = house.upstream.last();
+    let exchange = system.upstream.last();
     assert_eq!(exchange.request.json()["stream_options"], json!({"include_usage": true}));
     let sent = String::from_utf8(exchange.sent.clone()).unwrap();
     let is_usage = |event: &&str| event.contains("\"choices\":[],");
@@ -138,23 +138,23 @@ async fn chat_stream_is_unchanged_without_unrequested_usage() {
     let mut body = TestClient::Chat.body("hi", true);
     body["stream_options"] = json!({"include_usage": true});
     let answer = TestClient::Chat.send(&key, &body, true).await.ok();
-    let exchange = house.upstream.last();
+    let exchange = system.upstream.last();
     assert_eq!(exchange.request.body, body.to_string(), "the request was changed");
     assert_eq!(answer.body, exchange.sent, "the answer was changed");
-    house.events_of(&key, 2).await;
+    system.events_of(&key, 2).await;
 }
 
 #[tokio::test]
 async fn whole_answers_of_same_protocol_are_unchanged() {
-    let house = TestSystem::empty().await;
+    let system = TestSystem::empty().await;
     for (client, kind) in [
         (TestClient::Messages, AccountKind::Anthropic),
         (TestClient::Chat, AccountKind::Openai),
         (TestClient::Responses, AccountKind::OpenaiResponses),
     ] {
-        let key = key(&house, &format!("{client:?}"), &[(kind, &house.upstream.url())]).await;
+        let key = key(&system, &format!("{client:?}"), &[(kind, &system.upstream.url())]).await;
         let answer = client.ask(&key, "hi", false).await.ok();
-        let exchange = house.upstream.last();
+        let exchange = system.upstream.last();
         assert_eq!(answer.body, exchange.sent, "{client:?}");
         assert_eq!(exchange.request.body, client.body("hi", false).to_string(), "{client:?}");
     }

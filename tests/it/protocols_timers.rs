@@ -7,23 +7,23 @@ use futures_util::future::join_all;
 use crate::protocols::{AccountKind, TestClient, key, pairs};
 
 /// A system with this timer whose upstream always answers with `scenario`, and a key for each pair.
-async fn house(
+async fn system(
     (timer, seconds): (&str, &str),
     scenario: &str,
 ) -> (TestSystem, Vec<(TestClient, AccountKind, TestKey)>) {
-    let house = TestSystem::launched(LaunchOptions::new().env(timer, seconds)).await;
+    let system = TestSystem::launched(LaunchOptions::new().env(timer, seconds)).await;
     let mut keys = Vec::new();
     for (client, kind) in pairs() {
-        let accounts = [(kind, &*house.upstream.url())];
-        keys.push((client, kind, key(&house, &format!("{client:?}-{kind:?}"), &accounts).await));
+        let accounts = [(kind, &*system.upstream.url())];
+        keys.push((client, kind, key(&system, &format!("{client:?}-{kind:?}"), &accounts).await));
     }
-    house.upstream.always(scenario);
-    (house, keys)
+    system.upstream.always(scenario);
+    (system, keys)
 }
 
 /// Nothing was sent yet, so every request gets a 504.
 async fn assert_refused(
-    house: &TestSystem,
+    system: &TestSystem,
     keys: &[(TestClient, AccountKind, TestKey)],
     outcome: &str,
 ) {
@@ -34,7 +34,7 @@ async fn assert_refused(
             assert_eq!(error, "timeout_error", "{client:?} {kind:?} {}", answer.text());
             assert!(message.len() > 5, "{client:?} {kind:?} {message}");
         }
-        for event in house.events_of(key, 2).await {
+        for event in system.events_of(key, 2).await {
             assert_eq!(event["outcome"], outcome, "{client:?} {kind:?} {event}");
             assert_eq!(event["status"], 504, "{client:?} {kind:?} {event}");
         }
@@ -43,7 +43,7 @@ async fn assert_refused(
 }
 
 /// The streams have begun, so they end with an error event.
-async fn assert_error_events(house: &TestSystem, keys: &[(TestClient, AccountKind, TestKey)]) {
+async fn assert_error_events(system: &TestSystem, keys: &[(TestClient, AccountKind, TestKey)]) {
     join_all(keys.iter().map(async |(client, kind, key)| {
         let answer = client.ask(key, "hi", true).await.ok();
         let (error, message) = client.error(&answer);
@@ -51,7 +51,7 @@ async fn assert_error_events(house: &TestSystem, keys: &[(TestClient, AccountKin
         assert!(words.contains(&&*error), "{client:?} {kind:?} {}", answer.text());
         assert!(message.contains("silent"), "{client:?} {kind:?} {message}");
         assert!(!client.is_ended(&answer), "{client:?} {kind:?} {}", answer.text());
-        let event = house.events_of(key, 1).await.remove(0);
+        let event = system.events_of(key, 1).await.remove(0);
         assert_eq!(event["outcome"], "deadline", "{client:?} {kind:?} {event}");
         assert_eq!(event["status"], 200, "{client:?} {kind:?} {event}");
     }))
@@ -60,25 +60,25 @@ async fn assert_error_events(house: &TestSystem, keys: &[(TestClient, AccountKin
 
 #[tokio::test]
 async fn first_byte_timeout_gets_504() {
-    let (house, keys) = house(("BATON_FIRST_BYTE_SECONDS", "0.3"), "hang").await;
-    assert_refused(&house, &keys, "upstream_error").await;
+    let (system, keys) = system(("BATON_FIRST_BYTE_SECONDS", "0.3"), "hang").await;
+    assert_refused(&system, &keys, "upstream_error").await;
 }
 
 #[tokio::test]
 async fn idle_timeout_ends_stream_with_error_event() {
-    let (house, keys) = house(("BATON_IDLE_SECONDS", "0.3"), "hang:5").await;
-    assert_error_events(&house, &keys).await;
+    let (system, keys) = system(("BATON_IDLE_SECONDS", "0.3"), "hang:5").await;
+    assert_error_events(&system, &keys).await;
 }
 
 #[tokio::test]
 async fn overall_timeout_ends_stream_with_error_event() {
     // This is long enough for all streams to begin.
-    let (house, keys) = house(("BATON_OVERALL_SECONDS", "3"), "hang:5").await;
-    assert_error_events(&house, &keys).await;
+    let (system, keys) = system(("BATON_OVERALL_SECONDS", "3"), "hang:5").await;
+    assert_error_events(&system, &keys).await;
 }
 
 #[tokio::test]
 async fn overall_timeout_before_first_event_gets_504() {
-    let (house, keys) = house(("BATON_OVERALL_SECONDS", "0.3"), "hang").await;
-    assert_refused(&house, &keys, "upstream_error").await;
+    let (system, keys) = system(("BATON_OVERALL_SECONDS", "0.3"), "hang").await;
+    assert_refused(&system, &keys, "upstream_error").await;
 }

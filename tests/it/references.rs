@@ -62,8 +62,8 @@ fn command_line_reference_is_fresh() {
 
 #[tokio::test]
 async fn api_reference_is_fresh() {
-    let house = TestSystem::empty().await;
-    let document = house.admin().get("/openapi.json").await.ok().json();
+    let system = TestSystem::empty().await;
+    let document = system.admin().get("/openapi.json").await.ok().json();
     compare_or_write("api.md", &api::page(&document));
 }
 

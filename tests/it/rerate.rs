@@ -218,13 +218,13 @@ async fn invalid_input_is_refused() {
 
 #[tokio::test]
 async fn rerate_command_prints_the_change() {
-    let mut house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+    let mut system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     key.ask("hi").await.ok();
-    house.events_of(&key, 1).await;
+    system.events_of(&key, 1).await;
     let (from, to) = ("2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z");
     let command = ["usage", "rerate", "--from", from, "--to", to];
-    let ended = house.process().command(&command);
+    let ended = system.process().command(&command);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let expected = "0 of 1 requests changed, by 0.000000000000 USD in all";
     assert_eq!(ended.stdout.trim(), expected, "the price has not changed");

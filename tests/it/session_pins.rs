@@ -15,16 +15,16 @@ struct TwoDomains {
 }
 
 impl TwoDomains {
-    async fn of(house: &TestSystem, accounts_each: usize) -> Self {
+    async fn of(system: &TestSystem, accounts_each: usize) -> Self {
         let upstreams = [FakeUpstream::start(), FakeUpstream::start()];
         let mut ids = [Vec::new(), Vec::new()];
         for (side, upstream) in upstreams.iter().enumerate() {
             for _ in 0..accounts_each {
                 let domain = json!({"cache_domain": format!("domain {side}")});
-                ids[side].push(house.account_with("one", &upstream.url(), domain).await);
+                ids[side].push(system.account_with("one", &upstream.url(), domain).await);
             }
         }
-        Self { upstreams, ids, key: house.key("ci").create().await }
+        Self { upstreams, ids, key: system.key("ci").create().await }
     }
 
     async fn ask(&self, session: &str) -> usize {
@@ -48,16 +48,16 @@ impl TwoDomains {
     }
 }
 
-async fn reset(house: &TestSystem, ids: &[String]) {
+async fn reset(system: &TestSystem, ids: &[String]) {
     for id in ids {
-        house.admin().post(&format!("/accounts/{id}/reset"), &json!({})).await.ok();
+        system.admin().post(&format!("/accounts/{id}/reset"), &json!({})).await.ok();
     }
 }
 
 #[tokio::test]
 async fn moved_session_stays_after_recovery() {
-    let house = TestSystem::empty().await;
-    let sides = TwoDomains::of(&house, 1).await;
+    let system = TestSystem::empty().await;
+    let sides = TwoDomains::of(&system, 1).await;
     let moved = sides.session_of(0).await;
     let mut others = Vec::new();
     for serial in 100..110 {
@@ -69,11 +69,11 @@ async fn moved_session_stays_after_recovery() {
     assert_eq!(sides.ask(&moved).await, 1);
     eventually("the account is out", SOON, async || {
         let path = format!("/accounts/{}", sides.ids[0][0]);
-        let account = house.admin().get(&path).await.ok().json();
+        let account = system.admin().get(&path).await.ok().json();
         if account["status"] == "cooling" { Ok(()) } else { Err(account) }
     })
     .await;
-    reset(&house, &sides.ids[0]).await;
+    reset(&system, &sides.ids[0]).await;
     assert_eq!(sides.ask(&moved).await, 1, "the session moved back");
     assert_eq!(sides.ask(&moved).await, 1, "the session moved back later");
     for (side, session) in &others {
@@ -88,8 +88,8 @@ async fn moved_session_stays_after_recovery() {
 
 #[tokio::test]
 async fn move_inside_cache_domain_creates_no_pin() {
-    let house = TestSystem::empty().await;
-    let sides = TwoDomains::of(&house, 2).await;
+    let system = TestSystem::empty().await;
+    let sides = TwoDomains::of(&system, 2).await;
     let session = sides.session_of(0).await;
     for _ in 0..2 {
         sides.upstreams[0].next("status:500");

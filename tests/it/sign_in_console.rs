@@ -252,15 +252,15 @@ async fn sign_in_form_is_hidden_on_insecure_connections() {
 
 #[tokio::test]
 async fn sign_in_of_binary_logs_no_secret() {
-    let mut house = TestSystem::open().await;
-    let mut visitor = TestBrowser::at(house.process().admin);
+    let mut system = TestSystem::open().await;
+    let mut visitor = TestBrowser::at(system.process().admin);
     let page = visitor.sign_in("wrong secret").await;
     assert_eq!(page.answer.status, 403);
-    let token = house.process().admin_token.clone();
+    let token = system.process().admin_token.clone();
     visitor.sign_in(&token).await.leads_to("/console");
     assert_eq!(visitor.known_as().await.as_deref(), Some("Admin token"));
     let session = visitor.cookie("baton").expect("a session").to_owned();
-    let output = format!("{}{}", house.process().stdout(), house.process().stderr());
+    let output = format!("{}{}", system.process().stdout(), system.process().stderr());
     for secret in ["wrong secret", &token, &session] {
         assert!(!output.contains(secret), "{output}");
     }

@@ -326,11 +326,11 @@ async fn client_secret_uses_supported_method() {
 
 #[tokio::test]
 async fn invalid_provider_settings_are_named_at_start() {
-    let mut house = LaunchOptions::new()
+    let mut system = LaunchOptions::new()
         .env("BATON_OIDC_ISSUER", "https://id.example")
         .env("BATON_OIDC_CREATE_USERS", "1")
         .spawn();
-    let ended = house.ended();
+    let ended = system.ended();
     for name in ["BATON_OIDC_CLIENT_ID", "BATON_OIDC_ALLOWED"] {
         assert!(ended.stderr.contains(name), "{}", ended.stderr);
     }

@@ -10,12 +10,12 @@ use baton_tests::upstream::{FakeUpstream, RecordedEnd};
 use serde_json::{Value, json};
 
 /// A system with this timer set to 0.3 seconds.
-async fn house(timer: &str) -> TestSystem {
+async fn system(timer: &str) -> TestSystem {
     TestSystem::launched(LaunchOptions::new().env(timer, "0.3")).await
 }
 
-async fn only_event(house: &TestSystem, key: &TestKey) -> Value {
-    house.events_of(key, 1).await.remove(0)
+async fn only_event(system: &TestSystem, key: &TestKey) -> Value {
+    system.events_of(key, 1).await.remove(0)
 }
 
 fn assert_ends_with_timeout(answer: &ClientResponse) {
@@ -34,30 +34,30 @@ fn silent_listener() -> (TcpListener, String) {
 
 #[tokio::test]
 async fn connect_timeout_fails_over() {
-    let house = house("BATON_CONNECT_SECONDS").await;
+    let system = system("BATON_CONNECT_SECONDS").await;
     let (_listener, url) = silent_listener();
-    house.account_with("mute", &url, json!({"priority": 1})).await;
-    let key = house.key("ci").create().await;
+    system.account_with("mute", &url, json!({"priority": 1})).await;
+    let key = system.key("ci").create().await;
     key.ask("hi").await.refused(504, "timeout_error");
-    assert_eq!(only_event(&house, &key).await["tried"][0]["reason"], "no answer in time");
+    assert_eq!(only_event(&system, &key).await["tried"][0]["reason"], "no answer in time");
 
-    house.account("well", &house.upstream.url()).await;
+    system.account("well", &system.upstream.url()).await;
     key.ask("hi").await.ok();
-    assert_eq!(house.upstream.exchanges().len(), 1);
+    assert_eq!(system.upstream.exchanges().len(), 1);
 }
 
 #[tokio::test]
 async fn first_byte_timeout_fails_over() {
-    let house = house("BATON_FIRST_BYTE_SECONDS").await;
+    let system = system("BATON_FIRST_BYTE_SECONDS").await;
     let silent = FakeUpstream::start();
     silent.always("hang");
-    let id = house.account_with("silent", &silent.url(), json!({"priority": 1})).await;
-    let key = house.key("ci").create().await;
+    let id = system.account_with("silent", &silent.url(), json!({"priority": 1})).await;
+    let key = system.key("ci").create().await;
     key.ask("hi").await.refused(504, "timeout_error");
     key.ask_whole("hi").await.refused(504, "timeout_error");
-    house.account("well", &house.upstream.url()).await;
+    system.account("well", &system.upstream.url()).await;
     key.ask("hi").await.ok();
-    let events = house.events_of(&key, 3).await;
+    let events = system.events_of(&key, 3).await;
     let tried = json!([{"account_id": id, "reason": "no answer in time"}]);
     let served = events.iter().find(|event| event["status"] == 200).expect("the good one");
     assert_eq!((&served["tried"], &served["attempts"]), (&tried, &json!(2)));
@@ -77,54 +77,58 @@ async fn first_byte_timeout_fails_over() {
 
 #[tokio::test]
 async fn unfinished_error_answer_gets_504() {
-    let house = house("BATON_FIRST_BYTE_SECONDS").await;
-    house.account("main", &house.upstream.url()).await;
-    let key = house.key("ci").create().await;
+    let system = system("BATON_FIRST_BYTE_SECONDS").await;
+    system.account("main", &system.upstream.url()).await;
+    let key = system.key("ci").create().await;
     // The first event is an error. The rest of the answer never comes.
-    house.upstream.next("fixture:error_first;gate=never;size=40");
-    house.upstream.gate("never").release(3);
+    system.upstream.next("fixture:error_first;gate=never;size=40");
+    system.upstream.gate("never").release(3);
     key.ask("hi").await.refused(504, "timeout_error");
 }
 
 #[tokio::test]
 async fn silent_stream_ends_with_error_event() {
-    let house = house("BATON_IDLE_SECONDS").await;
-    house.account("main", &house.upstream.url()).await;
-    let key = house.key("ci").create().await;
-    house.upstream.next("hang:4");
+    let system = system("BATON_IDLE_SECONDS").await;
+    system.account("main", &system.upstream.url()).await;
+    let key = system.key("ci").create().await;
+    system.upstream.next("hang:4");
     assert_ends_with_timeout(&key.ask("hi").await);
-    let event = only_event(&house, &key).await;
+    let event = only_event(&system, &key).await;
     assert_eq!((&event["outcome"], &event["status"]), (&json!("deadline"), &json!(200)));
     assert_eq!(event["tried"], Value::Null, "a stream that has begun was retried");
 }
 
 #[tokio::test]
 async fn overall_timeout_ends_the_request() {
-    let house = house("BATON_OVERALL_SECONDS").await;
-    house.account("main", &house.upstream.url()).await;
-    house.account("other", &house.upstream.url()).await;
-    let key = house.key("ci").create().await;
-    house.upstream.next("hang:4");
+    let system = system("BATON_OVERALL_SECONDS").await;
+    system.account("main", &system.upstream.url()).await;
+    system.account("other", &system.upstream.url()).await;
+    let key = system.key("ci").create().await;
+    system.upstream.next("hang:4");
     assert_ends_with_timeout(&key.ask("hi").await);
-    house.upstream.next("hang");
+    system.upstream.next("hang");
     key.ask("hi").await.refused(504, "timeout_error");
-    assert_eq!(house.upstream.exchanges().len(), 2, "another account was tried after the deadline");
+    assert_eq!(
+        system.upstream.exchanges().len(),
+        2,
+        "another account was tried after the deadline"
+    );
 }
 
 #[tokio::test]
 async fn abandoned_answer_is_drained_for_limited_time() {
-    let house = house("BATON_DRAIN_SECONDS").await;
-    house.account("main", &house.upstream.url()).await;
-    let key = house.key("ci").create().await;
-    house.upstream.next("hang:4");
+    let system = system("BATON_DRAIN_SECONDS").await;
+    system.account("main", &system.upstream.url()).await;
+    let key = system.key("ci").create().await;
+    system.upstream.next("hang:4");
     let mut live = key.open("hi").await;
     live.read_to(100).await;
     drop(live);
-    let event = only_event(&house, &key).await;
+    let event = only_event(&system, &key).await;
     assert_eq!(event["outcome"], "client_disconnected");
     assert_eq!(event["estimated"], true);
     eventually("the upstream's connection is closed", SOON, async || {
-        let ending = house.upstream.last().ending;
+        let ending = system.upstream.last().ending;
         if ending == RecordedEnd::PeerLeft { Ok(()) } else { Err(ending) }
     })
     .await;
@@ -132,12 +136,12 @@ async fn abandoned_answer_is_drained_for_limited_time() {
 
 #[tokio::test]
 async fn account_shows_last_use() {
-    let house = TestSystem::open().await;
-    let read = async || house.admin().get("/accounts").await.ok().json()["data"][0].clone();
+    let system = TestSystem::open().await;
+    let read = async || system.admin().get("/accounts").await.ok().json()["data"][0].clone();
     assert_eq!(read().await["last_used_at"], Value::Null);
-    let key = house.key("ci").create().await;
+    let key = system.key("ci").create().await;
     key.ask("hi").await.ok();
-    let event = only_event(&house, &key).await;
+    let event = only_event(&system, &key).await;
     let account = eventually("the last use is stored", SOON, async || {
         let account = read().await;
         if account["last_used_at"].is_string() { Ok(account) } else { Err(account) }
@@ -145,5 +149,5 @@ async fn account_shows_last_use() {
     .await;
     assert_eq!(account["last_used_at"], event["started_at"]);
     let path = format!("/accounts/{}", account["id"].as_str().expect("an id"));
-    assert_eq!(house.admin().get(&path).await.ok().json()["last_used_at"], event["started_at"]);
+    assert_eq!(system.admin().get(&path).await.ok().json()["last_used_at"], event["started_at"]);
 }

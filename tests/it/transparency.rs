@@ -27,8 +27,8 @@ fn replay(key: &TestKey, recorded: &fixtures::Request) -> RequestBuilder {
 
 #[tokio::test]
 async fn recorded_requests_reach_the_upstream_unchanged() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     let names = [
         "cc_messages_auth_token",
         "cc_messages_tool_result",
@@ -45,7 +45,7 @@ async fn recorded_requests_reach_the_upstream_unchanged() {
     for name in names {
         let recorded = fixtures::request(name);
         ClientResponse::to(replay(&key, &recorded)).await.ok();
-        let seen = house.upstream.last().request;
+        let seen = system.upstream.last().request;
         assert!(seen.body == recorded.body, "{name}: the body differs");
         assert_eq!(seen.method, recorded.method);
         for (header, value) in open_list(&recorded) {
@@ -75,8 +75,8 @@ fn open_list(recorded: &fixtures::Request) -> impl Iterator<Item = (&str, &str)>
 
 #[tokio::test]
 async fn unknown_headers_and_known_parameters_pass_through() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     let request = key
         .request("POST", "/v1/messages?beta=true&x=%20y")
         .header("x-something-new", "Kept; as=it is")
@@ -84,7 +84,7 @@ async fn unknown_headers_and_known_parameters_pass_through() {
         .header("user-agent", "claude-cli/9.9.9 (external, cli)")
         .body(message(MODEL, "hi", false).to_string());
     ClientResponse::to(request).await.ok();
-    let seen = house.upstream.last().request;
+    let seen = system.upstream.last().request;
     assert_eq!(seen.target, "/v1/messages?beta=true");
     assert_eq!(seen.header("x-something-new"), Some("Kept; as=it is"));
     assert_eq!(seen.header("anthropic-future"), Some("yes"));
@@ -94,8 +94,8 @@ async fn unknown_headers_and_known_parameters_pass_through() {
 
 #[tokio::test]
 async fn relay_credentials_do_not_go_upstream() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     let body = message(MODEL, "hi", false).to_string();
     let bearer = format!("Bearer {}", key.secret);
     let ways = [
@@ -107,12 +107,12 @@ async fn relay_credentials_do_not_go_upstream() {
         vec![("authorization", "Bearer sk-ant-other"), ("x-api-key", key.secret.as_str())],
     ];
     for headers in ways {
-        let mut request = house.request("POST", "/v1/messages").body(body.clone());
+        let mut request = system.request("POST", "/v1/messages").body(body.clone());
         for (name, value) in &headers {
             request = request.header(*name, *value);
         }
         ClientResponse::to(request).await.ok();
-        let seen = house.upstream.last().request;
+        let seen = system.upstream.last().request;
         assert_only_the_account(&seen, &key);
     }
 }
@@ -127,10 +127,10 @@ fn assert_only_the_account(seen: &RecordedRequest, key: &TestKey) {
 
 #[tokio::test]
 async fn whole_answer_and_headers_pass_through() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     let answer = key.ask_whole("hi").await.ok();
-    let upstream = house.upstream.last();
+    let upstream = system.upstream.last();
     assert_eq!(answer.body, upstream.sent);
     assert_eq!(answer.header("x-upstream-extra"), Some("kept"));
     let id = upstream.headers.iter().find(|(name, _)| name == "request-id");
@@ -143,26 +143,26 @@ async fn whole_answer_and_headers_pass_through() {
 
 #[tokio::test]
 async fn compressed_answer_passes_through_and_is_counted() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     let request = key.message(message(MODEL, "[[text;gzip]]", false).to_string());
     let answer = ClientResponse::to(request.header("accept-encoding", "gzip, br")).await.ok();
-    assert_eq!(answer.body, house.upstream.last().sent, "the compressed body was changed");
-    let packed = house.upstream.last().headers.iter().any(|(name, _)| name == "content-encoding");
+    assert_eq!(answer.body, system.upstream.last().sent, "the compressed body was changed");
+    let packed = system.upstream.last().headers.iter().any(|(name, _)| name == "content-encoding");
     assert_eq!(answer.header("content-encoding").is_some(), packed);
     // This upstream compresses although the client did not ask for it.
     ClientResponse::to(key.message(message(MODEL, "[[text;gzip!]]", false).to_string())).await.ok();
-    house.summary_equals(&house.upstream.ledger().total()).await;
+    system.summary_equals(&system.upstream.ledger().total()).await;
 }
 
 #[tokio::test]
 async fn upstream_errors_pass_through_unchanged() {
-    let house = TestSystem::empty().await;
+    let system = TestSystem::empty().await;
     for error in fixtures::errors() {
         for stream in [true, false] {
             // Each request uses a new account, because an error can start a cooldown.
-            let key = house.private_key(&house.upstream.url()).await;
-            house.upstream.next(&format!("error:{}", error.name));
+            let key = system.private_key(&system.upstream.url()).await;
+            system.upstream.next(&format!("error:{}", error.name));
             let answer =
                 ClientResponse::to(key.message(message(MODEL, "hi", stream).to_string())).await;
             let is_ours = matches!(error.status, 401 | 402) || error.name == "spend_cap";
@@ -194,17 +194,17 @@ fn assert_headers_of(error: &fixtures::ErrorAnswer, answer: &ClientResponse) {
 
 #[tokio::test]
 async fn body_over_32_mb_gets_413() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     let sized = |bytes: usize| {
         let empty = message(MODEL, "", false).to_string().len();
         message(MODEL, &"x".repeat(bytes - empty), false).to_string()
     };
     let body = sized(31 * 1024 * 1024);
     ClientResponse::to(key.message(body.clone())).await.ok();
-    assert!(house.upstream.last().request.body == body);
+    assert!(system.upstream.last().request.body == body);
 
-    let before = house.upstream.exchanges().len();
+    let before = system.upstream.exchanges().len();
     let request = key.message(sized(32 * 1024 * 1024 + 1));
     let answer = ClientResponse::to(request).await.refused(413, "request_too_large");
     assert!(
@@ -212,27 +212,27 @@ async fn body_over_32_mb_gets_413() {
         "the error does not name the limit: {}",
         answer.message()
     );
-    assert_eq!(house.upstream.exchanges().len(), before, "a request went upstream");
+    assert_eq!(system.upstream.exchanges().len(), before, "a request went upstream");
 }
 
 #[tokio::test]
 async fn other_base_paths_have_the_same_routes() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     for base in ["", "/claude-code", "/anthropic", "/v1", "/claude-code/v1"] {
         let request = key.request("POST", &format!("{base}/v1/messages?beta=true"));
         ClientResponse::to(request.body(message(MODEL, "hi", false).to_string())).await.ok();
-        assert_eq!(house.upstream.last().request.target, "/v1/messages?beta=true", "{base}");
+        assert_eq!(system.upstream.last().request.target, "/v1/messages?beta=true", "{base}");
         key.get(&format!("{base}/v1/models?limit=1000")).await.ok();
     }
 }
 
 #[tokio::test]
 async fn model_mapping_changes_only_the_model_name() {
-    let house = TestSystem::empty().await;
+    let system = TestSystem::empty().await;
     let map = serde_json::json!({"model_map": {MODEL: "claude-sonnet-5-5"}});
-    house.account_with("mapped", &house.upstream.url(), map).await;
-    let key = house.key("ci").create().await;
+    system.account_with("mapped", &system.upstream.url(), map).await;
+    let key = system.key("ci").create().await;
     let body = format!(
         r#"{{ "messages":[{{"role":"user","content":"model \"{MODEL}\" \u00e9"}}],"max_tokens":5, "model" : "{MODEL}" ,"x":1.50}}"#
     );
@@ -240,5 +240,5 @@ async fn model_mapping_changes_only_the_model_name() {
     let last = body.rfind(MODEL).expect("the model");
     let mut expected = body.clone();
     expected.replace_range(last..last + MODEL.len(), "claude-sonnet-5-5");
-    assert_eq!(house.upstream.last().request.body, expected.as_bytes());
+    assert_eq!(system.upstream.last().request.body, expected.as_bytes());
 }

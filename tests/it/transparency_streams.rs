@@ -5,12 +5,12 @@ use baton_tests::fixtures::{self, Stream};
 use baton_tests::house::{TestKey, TestSystem};
 
 async fn ask_for(
-    house: &TestSystem,
+    system: &TestSystem,
     key: &TestKey,
     stream: &Stream,
     size: usize,
 ) -> ClientResponse {
-    house.upstream.next(&format!("fixture:{};size={size}", stream.name));
+    system.upstream.next(&format!("fixture:{};size={size}", stream.name));
     key.ask("hi").await
 }
 
@@ -20,13 +20,13 @@ fn complete_streams() -> impl Iterator<Item = Stream> {
 
 #[tokio::test]
 async fn complete_streams_are_identical_at_every_chunk_size() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     for stream in complete_streams() {
         let long = stream.body.len() > 100_000;
         let sizes: &[usize] = if long { &[1_000, 65_536] } else { &[1, 7, 64, 1_000, 1 << 20] };
         for size in sizes {
-            let answer = ask_for(&house, &key, &stream, *size).await.ok();
+            let answer = ask_for(&system, &key, &stream, *size).await.ok();
             assert!(answer.body == stream.body, "{} in chunks of {size}", stream.name);
             let content_type = answer.header("content-type").unwrap_or_default();
             assert!(content_type.starts_with("text/event-stream"), "{content_type}");
@@ -38,11 +38,11 @@ async fn complete_streams_are_identical_at_every_chunk_size() {
 
 #[tokio::test]
 async fn broken_streams_keep_bytes_and_end_with_error() {
-    let house = TestSystem::empty().await;
+    let system = TestSystem::empty().await;
     for stream in fixtures::streams("anthropic").into_iter().filter(|stream| !stream.complete) {
         // Each stream uses a new account, because a broken stream can start a cooldown.
-        let key = house.private_key(&house.upstream.url()).await;
-        let answer = ask_for(&house, &key, &stream, 64).await;
+        let key = system.private_key(&system.upstream.url()).await;
+        let answer = ask_for(&system, &key, &stream, 64).await;
         if stream.name == "empty" {
             assert_ne!(answer.status, 200, "an empty stream got status 200: {}", answer.text());
             continue;
@@ -65,11 +65,11 @@ async fn broken_streams_keep_bytes_and_end_with_error() {
 
 #[tokio::test]
 async fn lost_connection_becomes_error_event() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     let answer = key.ask("[[cut:4]]").await;
     assert_eq!(answer.status, 200);
-    let sent = house.upstream.last().sent;
+    let sent = system.upstream.last().sent;
     assert!(answer.body.starts_with(&sent), "the received bytes are not passed on");
     let last = answer.events().pop().expect("an event");
     assert_eq!(last["type"], "error", "{}", answer.text());
@@ -82,11 +82,11 @@ async fn lost_connection_becomes_error_event() {
 #[tokio::test]
 async fn chunks_arrive_as_they_are_sent() {
     const SIZE: usize = 150;
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     let stream = fixtures::stream("thinking_text").expect("the fixture");
-    let gate = house.upstream.gate("step");
-    house.upstream.next(&format!("fixture:thinking_text;size={SIZE};gate=step"));
+    let gate = system.upstream.gate("step");
+    system.upstream.next(&format!("fixture:thinking_text;size={SIZE};gate=step"));
     // The response head comes with the first whole event, so these chunks are released at once.
     let first = stream.body.windows(2).position(|pair| pair == b"\n\n").expect("an event") + 2;
     let begin = first.div_ceil(SIZE);
@@ -104,18 +104,18 @@ async fn chunks_arrive_as_they_are_sent() {
 
 #[tokio::test]
 async fn pings_and_comments_pass_through() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     let answer = key.ask("[[pings]]").await.ok();
-    assert_eq!(answer.body, house.upstream.last().sent);
+    assert_eq!(answer.body, system.upstream.last().sent);
     assert!(answer.text().contains(": keep-alive\n\n"));
 }
 
 #[tokio::test]
 async fn long_stream_is_unchanged() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     let answer = key.ask("[[text;events=20000]]").await.ok();
-    assert_eq!(answer.body, house.upstream.last().sent);
-    house.summary_equals(&house.upstream.ledger().total()).await;
+    assert_eq!(answer.body, system.upstream.last().sent);
+    system.summary_equals(&system.upstream.ledger().total()).await;
 }

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 #[tokio::test]
 async fn users_have_full_life_cycle() {
-    let house = TestSystem::empty().await;
-    let admin = house.admin();
+    let system = TestSystem::empty().await;
+    let admin = system.admin();
     let ada = json!({"name": " Ada ", "email": "ada@example.com"});
     let ada = admin.post("/users", &ada).await.status(201).json();
     assert!(ada["id"].as_str().is_some_and(|id| id.starts_with("usr_")), "{ada}");
@@ -29,7 +29,7 @@ async fn users_have_full_life_cycle() {
     ] {
         admin.post("/users", &bad).await.refused(400, "invalid_request_error");
     }
-    let key = house.key("ci").with("user_id", ada["id"].clone()).create().await;
+    let key = system.key("ci").with("user_id", ada["id"].clone()).create().await;
     admin.delete(&path).await.refused(409, "conflict_error");
     admin.delete(&format!("/keys/{}", key.id)).await.status(204);
     admin.delete(&path).await.status(204);
@@ -38,8 +38,8 @@ async fn users_have_full_life_cycle() {
 
 #[tokio::test]
 async fn deleting_user_removes_its_limits_with_audit_rows() {
-    let house = TestSystem::empty().await;
-    let admin = house.admin();
+    let system = TestSystem::empty().await;
+    let admin = system.admin();
     let limited = json!({"name": "Ada", "limits": {"usd_daily": "5"}});
     let ada = admin.create("/users", &limited).await;
     let path = format!("/users/{ada}");
@@ -53,7 +53,7 @@ async fn deleting_user_removes_its_limits_with_audit_rows() {
     assert_eq!(changed["limits"], json!({"concurrency": 2}));
     let cap = json!({"scope": {"type": "user", "user_id": ada}, "amount": "100"});
     let request = admin.with_token("").request("POST", "/organizations/spend_limits");
-    let request = request.header("x-api-key", house.admin_token()).body(cap.to_string());
+    let request = request.header("x-api-key", system.admin_token()).body(cap.to_string());
     let limit = ClientResponse::to(request).await.ok().json();
 
     admin.delete(&path).await.status(204);
@@ -73,18 +73,18 @@ async fn deleting_user_removes_its_limits_with_audit_rows() {
 
 #[tokio::test]
 async fn lists_are_filtered() {
-    let house = TestSystem::empty().await;
-    let admin = house.admin();
-    let team = house.group("team").await;
+    let system = TestSystem::empty().await;
+    let admin = system.admin();
+    let team = system.group("team").await;
     let ada = admin
         .create("/users", &json!({"name": "Ada", "email": "ada@x.org", "role": "admin"}))
         .await;
     admin.create("/users", &json!({"name": "Bob", "enabled": false})).await;
-    house.account_with("one", &house.upstream.url(), json!({"groups": [team]})).await;
-    house.account_with("two", &house.upstream.url(), json!({"enabled": false})).await;
+    system.account_with("one", &system.upstream.url(), json!({"groups": [team]})).await;
+    system.account_with("two", &system.upstream.url(), json!({"enabled": false})).await;
     for n in 0..5 {
-        house.key(&format!("Ada-{n}")).with("user_id", ada.as_str()).group(&team).create().await;
-        house.key(&format!("other-{n}")).with("enabled", n > 0).create().await;
+        system.key(&format!("Ada-{n}")).with("user_id", ada.as_str()).group(&team).create().await;
+        system.key(&format!("other-{n}")).with("enabled", n > 0).create().await;
     }
     let names = async |path: &str| {
         let page = admin.get(path).await.ok().json();
@@ -116,10 +116,10 @@ async fn lists_are_filtered() {
 
 #[tokio::test]
 async fn whole_decimal_count_is_accepted() {
-    let house = TestSystem::empty().await;
+    let system = TestSystem::empty().await;
     let body = |count: &str| format!(r#"{{"name": "ci", "limits": {{"concurrency": {count}}}}}"#);
     let post = async |count: &str| {
-        let request = house.admin().request("POST", "/keys").body(body(count));
+        let request = system.admin().request("POST", "/keys").body(body(count));
         ClientResponse::to(request).await
     };
     assert_eq!(post("3.0").await.status(201).json()["limits"]["concurrency"], 3);
@@ -129,8 +129,8 @@ async fn whole_decimal_count_is_accepted() {
 
 #[tokio::test]
 async fn list_in_place_of_object_gets_400() {
-    let house = TestSystem::empty().await;
-    let admin = house.admin();
+    let system = TestSystem::empty().await;
+    let admin = system.admin();
     admin
         .send("PUT", "/limits/organization", &json!(["5"]))
         .await

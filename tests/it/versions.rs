@@ -23,12 +23,12 @@ async fn post_once(admin: &OperatorClient, key: &str, path: &str, body: &Value) 
 
 #[tokio::test]
 async fn stale_version_gets_412() {
-    let house = TestSystem::open().await;
-    let admin = house.admin();
+    let system = TestSystem::open().await;
+    let admin = system.admin();
     let user = admin.create("/users", &json!({"name": "Ada"})).await;
-    let key = house.key("ci").create().await;
+    let key = system.key("ci").create().await;
     let account = admin.get("/accounts").await.ok().json()["data"][0]["id"].clone();
-    let group = house.group("team").await;
+    let group = system.group("team").await;
     for path in [
         format!("/users/{user}"),
         format!("/keys/{}", key.id),
@@ -54,8 +54,8 @@ async fn stale_version_gets_412() {
 
 #[tokio::test]
 async fn repeated_post_gets_stored_response() {
-    let house = TestSystem::empty().await;
-    let admin = house.admin();
+    let system = TestSystem::empty().await;
+    let admin = system.admin();
     let keys = async || admin.get("/keys").await.ok().json()["data"].as_array().map(Vec::len);
     let before = keys().await.expect("a list");
     let body = json!({"name": "ci"});
@@ -86,8 +86,8 @@ async fn repeated_post_gets_stored_response() {
 
 #[tokio::test]
 async fn concurrent_posts_create_one_resource() {
-    let house = TestSystem::empty().await;
-    let admin = house.admin();
+    let system = TestSystem::empty().await;
+    let admin = system.admin();
     let body = json!({"name": "ci"});
     let posts = (0..8).map(|_| post_once(&admin, "race", "/keys", &body));
     let answers = join_all(posts).await;
@@ -97,11 +97,11 @@ async fn concurrent_posts_create_one_resource() {
 
 #[tokio::test]
 async fn repeated_post_after_restart_gets_stored_response() {
-    let mut house = TestSystem::empty().await;
+    let mut system = TestSystem::empty().await;
     let body = json!({"name": "ci"});
-    let first = post_once(&house.admin(), "k", "/keys", &body).await.status(201).json();
-    let launch = house.process().again();
-    house.process().kill();
+    let first = post_once(&system.admin(), "k", "/keys", &body).await.status(201).json();
+    let launch = system.process().again();
+    system.process().kill();
     let process = launch.start().await;
     let admin = OperatorClient::at(process.admin, &process.admin_token);
     assert_eq!(post_once(&admin, "k", "/keys", &body).await.status(201).json(), first);
