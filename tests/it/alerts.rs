@@ -84,7 +84,7 @@ async fn system_with_receiver(form: &str) -> (InProcessAdmin, WebhookReceiver) {
 
 async fn run_alerts(in_process: &InProcessAdmin) -> (usize, usize, usize) {
     let run =
-        send_alerts(&in_process.store, &in_process.herald, "test").await.expect("the alert run");
+        send_alerts(&in_process.store, &in_process.notifier, "test").await.expect("the alert run");
     let AlertRun { noticed, delivered, failed } = run;
     (noticed, delivered, failed)
 }

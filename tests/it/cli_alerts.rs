@@ -56,9 +56,9 @@ async fn alert_test_reports_failed_delivery() {
     assert!(ended.stderr.contains("nowhere to send it"), "{}", ended.stderr);
     let set = alert(&in_process, &["set", "--webhook", "http://127.0.0.1:9/hook"], "");
     assert_eq!(set.code, Some(0), "{}", set.stderr);
-    let (store, herald) = (in_process.store.clone(), in_process.herald.clone());
+    let (store, notifier) = (in_process.store.clone(), in_process.notifier.clone());
     let sending = tokio::spawn(async move {
-        while send_alerts(&store, &herald, "test").await.is_ok_and(|run| run.failed == 0) {
+        while send_alerts(&store, &notifier, "test").await.is_ok_and(|run| run.failed == 0) {
             tokio::task::yield_now().await;
         }
     });

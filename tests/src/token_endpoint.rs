@@ -146,9 +146,11 @@ async fn answer(
     let trouble = books.troubles.pop_front();
     match trouble {
         Some(EndpointFault::Unavailable) => {
-            return said(503, &json!({"error": "temporarily_unavailable"}));
+            return json_response(503, &json!({"error": "temporarily_unavailable"}));
         }
-        Some(EndpointFault::Refuses) => return said(400, &json!({"error": "invalid_grant"})),
+        Some(EndpointFault::Refuses) => {
+            return json_response(400, &json!({"error": "invalid_grant"}));
+        }
         Some(EndpointFault::LosesTheAnswer) | None => {}
     }
     let answer = books.issue(&fields);
@@ -160,8 +162,8 @@ async fn answer(
         return Response::new(Body::from_stream(broken));
     }
     match answer {
-        Ok(token) => said(200, &token),
-        Err(code) => said(400, &json!({"error": code})),
+        Ok(token) => json_response(200, &token),
+        Err(code) => json_response(400, &json!({"error": code})),
     }
 }
 
@@ -205,7 +207,7 @@ fn fields(body: &[u8]) -> Value {
     })
 }
 
-fn said(status: u16, body: &Value) -> Response {
+fn json_response(status: u16, body: &Value) -> Response {
     let response = Response::builder().status(status).header("content-type", "application/json");
     response.body(Body::from(body.to_string())).expect("a good answer")
 }

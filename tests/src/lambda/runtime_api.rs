@@ -147,8 +147,8 @@ async fn next(State(shared): State<Arc<Shared>>) -> Response<Body> {
     let Some(invocation) = shared.waiting.lock().await.recv().await else {
         return refusal(StatusCode::INTERNAL_SERVER_ERROR, "the test is over");
     };
-    let told = shared.deadline.lock().expect("a lock").clone();
-    let deadline = told.unwrap_or_else(|| deadline_millis(invocation.left).to_string());
+    let fixed = shared.deadline.lock().expect("a lock").clone();
+    let deadline = fixed.unwrap_or_else(|| deadline_millis(invocation.left).to_string());
     let answer = Response::builder()
         .header("content-type", "application/json")
         .header("lambda-runtime-aws-request-id", &invocation.id)

@@ -126,7 +126,7 @@ async fn account(world: &SimulatedWorld) -> RunFacts {
             cells.push((day.clone(), store.cells(day).await.expect("cells")));
         }
     }
-    let asked = locked(&world.asked).clone();
+    let client_requests = locked(&world.client_requests).clone();
     let mut limits = Vec::new();
     for key in &world.keys {
         let counted = store.read_key_counters(&key.id).await.expect("counted");
@@ -138,7 +138,7 @@ async fn account(world: &SimulatedWorld) -> RunFacts {
         days,
         cells: cells.into_iter().flat_map(|(_, cells)| cells).collect(),
         limits,
-        asked,
+        client_requests,
         calls: world.ledger.calls(),
         pending: store.pending().await.expect("pending").len(),
         dead: letters.count().await.expect("a count"),

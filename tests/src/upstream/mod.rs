@@ -122,7 +122,7 @@ impl FakeUpstream {
     ///
     /// If there has been no request.
     pub fn last(&self) -> RecordedExchange {
-        self.exchanges().pop().expect("the upstream was asked")
+        self.exchanges().pop().expect("an exchange")
     }
 
     /// The served usage by model.

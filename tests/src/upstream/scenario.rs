@@ -211,8 +211,8 @@ mod tests {
 
     #[test]
     fn the_last_user_message_may_name_it() {
-        let asked = Scenario::named_by(&asking(&"please [[tool:echo hi]]".into()));
-        assert_eq!(asked.unwrap().unwrap().kind, Kind::Tool("echo hi".into()));
+        let parsed = Scenario::named_by(&asking(&"please [[tool:echo hi]]".into()));
+        assert_eq!(parsed.unwrap().unwrap().kind, Kind::Tool("echo hi".into()));
         assert_eq!(Scenario::named_by(&asking(&"hi".into())), None);
     }
 }
