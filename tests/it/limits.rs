@@ -217,6 +217,7 @@ async fn mapped_model_reserves_the_higher_price() {
     system.account_with("plain", &url, serde_json::json!({"groups": [plain]})).await;
     let mapped = serde_json::json!({"groups": [mapping], "model_map": {requested: MODEL}});
     system.account_with("mapping", &url, mapped).await;
-    let (cheap, expensive) = (reserved(&plain, "cheap").await, reserved(&mapping, "dear").await);
+    let (cheap, expensive) =
+        (reserved(&plain, "cheap").await, reserved(&mapping, "expensive").await);
     assert!(expensive > cheap, "{expensive} > {cheap}");
 }

@@ -82,7 +82,7 @@ async fn spend_limit_is_set_replaced_listed_and_removed() {
         .map(|row| (row["action"].as_str().unwrap_or_default(), &row["target"]))
         .collect();
     let (org, own) = (&first["id"], &mine["id"]);
-    assert_eq!(told, [("delete", own), ("create", own), ("update", org), ("create", org)]);
+    assert_eq!(changes, [("delete", own), ("create", own), ("update", org), ("create", org)]);
     assert_eq!((&rows[2]["before"]["amount"], &rows[2]["after"]), (&json!("50000"), &again));
     assert_eq!(trail["has_more"], false);
     assert_eq!(get(&system, "/audit?limit=3").await["has_more"], true);
