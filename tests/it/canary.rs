@@ -181,7 +181,7 @@ async fn use_console(system: &mut TestSystem, provider: &FakeProvider) -> [Strin
     let mut other = TestBrowser::at(system.process().admin);
     let page = other.sign_in_at_provider().await;
     assert!(page.location().contains("why="), "{}", page.location());
-    assert_eq!(provider.asked("/token"), 1);
+    assert_eq!(provider.request_count("/token"), 1);
     [session, csrf]
 }
 
@@ -245,7 +245,9 @@ async fn call_admin_api(system: &TestSystem, endpoint: &FakeTokenEndpoint) -> Ve
     }
     answers.push(admin.with_token(BAD_CREDENTIAL).get("/accounts").await);
     answers.push(
-        ClientResponse::to(admin.with_token(METRICS_TOKEN).beside("GET", "/metrics")).await.ok(),
+        ClientResponse::to(admin.with_token(METRICS_TOKEN).request_at_root("GET", "/metrics"))
+            .await
+            .ok(),
     );
     answers
 }

@@ -16,7 +16,7 @@ async fn system() -> TestSystem {
 }
 
 async fn get_metrics(system: &TestSystem, token: &str) -> ClientResponse {
-    ClientResponse::to(system.admin().with_token(token).beside("GET", "/metrics")).await
+    ClientResponse::to(system.admin().with_token(token).request_at_root("GET", "/metrics")).await
 }
 
 /// The samples of the page, after a check of its form.
@@ -174,7 +174,7 @@ async fn metrics_need_token_and_have_no_ids() {
     system.events_of(&key, 2).await;
     get_metrics(&system, "wrong").await.refused(401, "authentication_error");
     let token = system.admin();
-    ClientResponse::to(token.beside("GET", "/metrics")).await.ok();
+    ClientResponse::to(token.request_at_root("GET", "/metrics")).await.ok();
     // The metrics token gives no access to the admin API.
     token.with_token(TOKEN).get("/accounts").await.refused(401, "authentication_error");
     let text = get_metrics(&system, TOKEN).await.ok().text();

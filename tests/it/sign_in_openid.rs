@@ -36,8 +36,8 @@ async fn user_signs_in_by_verified_address() {
     assert_eq!(row["after"], after);
     // The provider's metadata is fetched once.
     system.visitor().sign_in_at_provider().await.leads_to("/console");
-    assert_eq!(provider.asked("/.well-known/openid-configuration"), 1);
-    assert_eq!((provider.asked("/keys"), provider.asked("/token")), (1, 2));
+    assert_eq!(provider.request_count("/.well-known/openid-configuration"), 1);
+    assert_eq!((provider.request_count("/keys"), provider.request_count("/token")), (1, 2));
 }
 
 #[tokio::test]
@@ -52,10 +52,10 @@ async fn rotated_rsa_and_ec_keys_are_accepted() {
     // The keys are fetched at most once every ten seconds, whatever signs a token.
     let why = "/console/sign-in?why=unbelievable";
     system.visitor().sign_in_at_provider().await.leads_to(why);
-    assert_eq!(provider.asked("/keys"), 2);
+    assert_eq!(provider.request_count("/keys"), 2);
     system.wait_minutes(1);
     system.visitor().sign_in_at_provider().await.leads_to("/console");
-    assert_eq!(provider.asked("/keys"), 3);
+    assert_eq!(provider.request_count("/keys"), 3);
 }
 
 #[tokio::test]
@@ -133,12 +133,12 @@ async fn unverified_address_is_refused() {
     let away = json!({"email": null, "email_verified": null});
     let userinfo = json!({"sub": "ada-1", "email": "ada@example.com", "email_verified": true});
     provider.change_next(away.clone());
-    provider.tell_beside(userinfo.clone());
+    provider.set_userinfo(userinfo.clone());
     system.visitor().sign_in_at_provider().await.leads_to("/console");
     provider.change_next(away);
     let mut other = userinfo;
     other["sub"] = "eve-1".into();
-    provider.tell_beside(other);
+    provider.set_userinfo(other);
     let page = system.visitor().sign_in_at_provider().await;
     page.leads_to("/console/sign-in?why=unverified");
 }
@@ -195,7 +195,7 @@ async fn callback_must_come_from_this_provider() {
     let state = query.split('&').find(|it| it.starts_with("state=")).expect("a state");
     let page = visitor.open(&format!("{path}?error=access_denied&{state}")).await;
     page.leads_to("/console/sign-in?why=declined");
-    assert_eq!(provider.asked("/token"), 0);
+    assert_eq!(provider.request_count("/token"), 0);
     visitor.sign_in_at_provider().await.leads_to("/console");
 }
 
@@ -281,10 +281,10 @@ async fn failing_provider_leaves_token_sign_in() {
 
     // Private addresses need `BATON_ALLOW_PRIVATE_UPSTREAMS`.
     let system = SignInSystem::with(&provider, &[("ALLOW_PRIVATE_UPSTREAMS", "0")]).await;
-    let before = provider.asked("/.well-known/openid-configuration");
+    let before = provider.request_count("/.well-known/openid-configuration");
     let begun = system.visitor().open("/console/sign-in/openid").await;
     begun.leads_to("/console/sign-in?why=unhelpful");
-    assert_eq!(provider.asked("/.well-known/openid-configuration"), before);
+    assert_eq!(provider.request_count("/.well-known/openid-configuration"), before);
 
     let system = SignInSystem::alone().await;
     let begun = system.visitor().open("/console/sign-in/openid").await;

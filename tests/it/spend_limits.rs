@@ -9,20 +9,22 @@ const PATH: &str = "/v1/organizations/spend_limits";
 
 async fn get(system: &TestSystem, path: &str) -> Value {
     let answer =
-        ClientResponse::to(system.admin().beside("GET", &format!("{PATH}{path}"))).await.ok();
+        ClientResponse::to(system.admin().request_at_root("GET", &format!("{PATH}{path}")))
+            .await
+            .ok();
     assert!(answer.header("request-id").is_some_and(|id| id.starts_with("req_")), "{path}");
     answer.json()
 }
 
 async fn set(system: &TestSystem, scope: Value, amount: Option<&str>, period: &str) -> Value {
     let body = json!({ "scope": scope, "amount": amount, "period": period });
-    let request = system.admin().beside("POST", PATH).body(body.to_string());
+    let request = system.admin().request_at_root("POST", PATH).body(body.to_string());
     ClientResponse::to(request).await.ok().json()
 }
 
 async fn remove(system: &TestSystem, id: &Value) -> ClientResponse {
     let path = format!("{PATH}/{}", id.as_str().expect("an id"));
-    ClientResponse::to(system.admin().beside("DELETE", &path)).await
+    ClientResponse::to(system.admin().request_at_root("DELETE", &path)).await
 }
 
 fn organization() -> Value {
@@ -51,7 +53,7 @@ async fn spend_limit_is_set_replaced_listed_and_removed() {
     assert_eq!((&again["id"], &again["created_at"]), (&first["id"], &first["created_at"]));
     assert_eq!(again["amount"], Value::Null);
     let unknown_user = json!({ "scope": user("usr_1"), "amount": "100", "period": "daily" });
-    let request = system.admin().beside("POST", PATH).body(unknown_user.to_string());
+    let request = system.admin().request_at_root("POST", PATH).body(unknown_user.to_string());
     ClientResponse::to(request).await.refused(404, "not_found_error");
     let ada = system.admin().create("/users", &json!({"name": "ada"})).await;
     let mine = set(&system, user(&ada), Some("100"), "daily").await;
@@ -101,13 +103,15 @@ async fn invalid_input_is_refused() {
         json!({ "scope": { "type": "seat_tier" }, "amount": "5" }),
     ];
     for body in bad {
-        let request = system.admin().beside("POST", PATH).body(body.to_string());
+        let request = system.admin().request_at_root("POST", PATH).body(body.to_string());
         ClientResponse::to(request).await.refused(400, "invalid_request_error");
     }
     let wrong_token = system.admin().with_token("wrong");
-    ClientResponse::to(wrong_token.beside("GET", PATH)).await.refused(401, "authentication_error");
+    ClientResponse::to(wrong_token.request_at_root("GET", PATH))
+        .await
+        .refused(401, "authentication_error");
     for path in ["/effective?sort=spend_desc", "/effective?period[]=yearly", "?limit=0"] {
-        let request = system.admin().beside("GET", &format!("{PATH}{path}"));
+        let request = system.admin().request_at_root("GET", &format!("{PATH}{path}"));
         ClientResponse::to(request).await.refused(400, "invalid_request_error");
     }
 }

@@ -30,7 +30,7 @@ pub enum EndpointFault {
 /// What it has received and issued.
 #[derive(Default)]
 struct EndpointLog {
-    troubles: VecDeque<EndpointFault>,
+    faults: VecDeque<EndpointFault>,
     /// How often each refresh token or code was used.
     used: BTreeMap<String, u32>,
     revoked: bool,
@@ -80,13 +80,13 @@ impl FakeTokenEndpoint {
     }
 
     /// Applies this fault to the next request.
-    pub fn next(&self, trouble: EndpointFault) {
-        lock(&self.books).troubles.push_back(trouble);
+    pub fn next(&self, fault: EndpointFault) {
+        lock(&self.books).faults.push_back(fault);
     }
 
     /// Removes the fault.
     pub fn recovers(&self) {
-        lock(&self.books).troubles.clear();
+        lock(&self.books).faults.clear();
     }
 
     /// The number of tokens that it has issued.
@@ -143,8 +143,8 @@ async fn answer(
         fields["authorization"] = json!(value.to_str().expect("text"));
     }
     books.last.clone_from(&fields);
-    let trouble = books.troubles.pop_front();
-    match trouble {
+    let fault = books.faults.pop_front();
+    match fault {
         Some(EndpointFault::Unavailable) => {
             return json_response(503, &json!({"error": "temporarily_unavailable"}));
         }
@@ -154,7 +154,7 @@ async fn answer(
         Some(EndpointFault::LosesTheAnswer) | None => {}
     }
     let answer = books.issue(&fields);
-    if trouble == Some(EndpointFault::LosesTheAnswer) {
+    if fault == Some(EndpointFault::LosesTheAnswer) {
         let broken = futures_util::stream::iter([
             Ok(Bytes::from_static(b"{\"access")),
             Err(std::io::Error::other("gone")),

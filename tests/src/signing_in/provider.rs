@@ -36,7 +36,7 @@ struct ProviderLog {
     changes: Value,
     forgery: Option<TokenForgery>,
     /// Claims that only `/userinfo` returns.
-    beside: Value,
+    userinfo: Value,
     /// The parameters that the browser brought, by code. A code can be used once.
     codes: BTreeMap<String, BTreeMap<String, String>>,
     given: u32,
@@ -73,7 +73,7 @@ impl FakeProvider {
             person: json!({"sub": "ada-1", "email": "ada@example.com", "email_verified": true, "name": "Ada"}),
             changes: json!({}),
             forgery: None,
-            beside: json!({}),
+            userinfo: json!({}),
             codes: BTreeMap::new(),
             given: 0,
             query_fields: BTreeMap::new(),
@@ -117,8 +117,8 @@ impl FakeProvider {
     }
 
     /// Returns these claims only at `/userinfo`.
-    pub fn tell_beside(&self, claims: Value) {
-        lock(&self.books).beside = claims;
+    pub fn set_userinfo(&self, claims: Value) {
+        lock(&self.books).userinfo = claims;
     }
 
     /// Adds fields to its own description.
@@ -138,7 +138,7 @@ impl FakeProvider {
 
     /// The number of requests for this path.
     pub fn query_fields(&self, path: &str) -> u32 {
-        lock(&self.books).asked.get(path).copied().unwrap_or_default()
+        lock(&self.books).request_count.get(path).copied().unwrap_or_default()
     }
 }
 
@@ -172,7 +172,7 @@ async fn answer(
     body: Bytes,
 ) -> Response {
     let mut books = lock(&shared.books);
-    *books.asked.entry(uri.path().to_owned()).or_default() += 1;
+    *books.request_count.entry(uri.path().to_owned()).or_default() += 1;
     match uri.path() {
         "/.well-known/openid-configuration" => {
             let at = |path: &str| format!("{}{path}", shared.issuer);
@@ -191,7 +191,7 @@ async fn answer(
         }
         "/authorize" => authorize(&shared.issuer, &mut books, uri.query().unwrap_or_default()),
         "/token" => token(&shared, &mut books, &headers, &fields(&body)),
-        "/userinfo" => json_of(200, &books.beside),
+        "/userinfo" => json_of(200, &books.userinfo),
         _ => json_of(404, &json!({})),
     }
 }
