@@ -30,7 +30,7 @@ pub struct InProcessAdmin {
     /// The address of the admin API.
     pub admin_url: String,
     /// Delivers alerts.
-    pub herald: Notifier,
+    pub notifier: Notifier,
 }
 
 impl InProcessAdmin {
@@ -66,7 +66,7 @@ impl InProcessAdmin {
         let clock = Clock::fixed_at(NOW.parse().expect("a time"));
         let store = Store::new(&aws, &settings, clock, RandomSource::seeded(7));
         let http = UpstreamClient::new(&settings.timers, true).expect("a client");
-        let herald = Notifier::new(&aws, http);
+        let notifier = Notifier::new(&aws, http);
         let pepper = Secret::new("pepper-of-a-test-0123456789abcdef".to_owned());
         let router =
             baton_admin::router(&settings, &pepper, store.clone(), &aws).expect("a router");
@@ -75,7 +75,7 @@ impl InProcessAdmin {
         tokio::spawn(async move { axum::serve(listener, router).await });
         let admin = OperatorClient::at(address, Self::TOKEN);
         let admin_url = format!("http://{address}");
-        Self { store, admin, admin_url, herald }
+        Self { store, admin, admin_url, notifier }
     }
 
     /// A record of a request that starts now and costs nothing.

@@ -14,7 +14,7 @@ value stops the start, and one message names every bad variable.
 `template.yaml` sets the variables that are marked *set by the template*; on AWS their values come from the stack.
 ";
 
-/// The whole page.
+/// The text of the page.
 pub(super) fn page() -> String {
     let mut page = head("Settings", "shared/cloud/src/settings/table.rs");
     page.push_str(INTRODUCTION);

@@ -24,8 +24,8 @@ impl RelayInstance {
     /// The instance with this number in its world. No two of them create the same ids.
     pub(crate) fn new(world: &SimulatedWorld, life: InstanceLife, number: u64) -> Self {
         let aws = AwsClients::new(&line(world, &life, &world.rights.relay).sdk_config());
-        let dice = RandomSource::seeded(world.seed ^ number << 32);
-        let store = Store::new(&aws, &world.settings, world.clock.clone(), dice);
+        let random = RandomSource::seeded(world.seed ^ number << 32);
+        let store = Store::new(&aws, &world.settings, world.clock.clone(), random);
         let queue = UsageQueue::new(&aws, &world.settings.resources.usage_queue_url);
         let upstream = UpstreamLink {
             ledger: world.ledger.clone(),

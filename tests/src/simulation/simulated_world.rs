@@ -36,7 +36,7 @@ pub(crate) struct SimulatedWorld {
     pub(crate) ledger: CallLedger,
     pub(crate) weather: StoreConditions,
     pub(crate) rights: &'static FunctionRights,
-    pub(crate) asked: Mutex<Vec<ClientRequest>>,
+    pub(crate) client_requests: Mutex<Vec<ClientRequest>>,
     deaths: Mutex<VecDeque<u32>>,
     slots: Mutex<Vec<Option<Arc<RelayInstance>>>>,
     /// The number of instances so far.
@@ -98,7 +98,7 @@ impl SimulatedWorld {
             pepper,
             keys,
             ledger: CallLedger::default(),
-            asked: Mutex::default(),
+            client_requests: Mutex::default(),
             slots: Mutex::new(vec![None, None]),
             started: Mutex::default(),
         }
