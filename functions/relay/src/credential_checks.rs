@@ -122,7 +122,7 @@ impl RelayState {
             let strike = AccountEffect::Strike { reason: CooldownReason::CredentialRefused };
             let change = |health: &AccountHealth| after(health, &strike, now);
             if let Err(error) = store.change_health(&id, change).await {
-                tracing::warn!(account_id = %id, "its health is not stored: {error}");
+                tracing::warn!(account_id = %id, "cannot store the health of an account: {error}");
             }
         })))
     }
@@ -147,7 +147,8 @@ impl CredentialCheck {
         tracing::warn!(account_id = %account.id, ?proof, "a free call with its credential: {message}");
         let change = |health: &AccountHealth| proved.apply_to_health(health, now);
         if let Err(error) = store.change_health(&account.id, change).await {
-            tracing::warn!(account_id = %account.id, "its health is not stored: {error}");
+            tracing::warn!(account_id = %account.id, "cannot store the health of an account: \
+                 {error}");
         }
         proved.proof
     }

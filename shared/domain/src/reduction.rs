@@ -73,9 +73,14 @@ impl Reduction {
             Self::OneChoice => "a smaller `n`".to_owned(),
             Self::NothingBeyondBody => match &own.reads_beyond_body {
                 Some(field) => {
-                    format!("leaving out `{}` and what else reads more than the body", field.field)
+                    format!(
+                        "leaving out `{}` and everything else that makes the upstream read \
+                         more than the body",
+                        field.field
+                    )
                 }
-                None => "leaving out what reads more than the body".to_owned(),
+                None => "leaving out everything that makes the upstream read more than the body"
+                    .to_owned(),
             },
             Self::UsualSpeed => "leaving out `speed`".to_owned(),
             Self::ShorterCache => "a cache `ttl` of `5m`".to_owned(),
@@ -122,7 +127,7 @@ impl ReducedCosts {
         }
         let parts = which(&|cost| cost < needed);
         (self.together <= room && !parts.is_empty())
-            .then(|| format!("only together help {}", parts.join(" and ")))
+            .then(|| format!("{} help only together", parts.join(" and ")))
     }
 }
 
