@@ -32,10 +32,10 @@ async fn what_is_not_named_stays_as_it_is() {
     let set = alert(&office, &["set", "--webhook", "-", "--form", "slack"], address);
     assert_eq!(set.code, Some(0), "{}", set.stderr);
     assert!(set.stdout.contains("hooks.example.com (slack)"), "{}", set.stdout);
-    assert!(set.stdout.contains("shown this once") && !set.stdout.contains("very-secret"));
+    assert!(set.stdout.contains("shown only once") && !set.stdout.contains("very-secret"));
     let set = alert(&office, &["set", "--threshold", "90", "--threshold", "70%"], "");
     assert!(set.stdout.contains("70, 90 %"), "{}", set.stdout);
-    assert!(!set.stdout.contains("shown this once"), "{}", set.stdout);
+    assert!(!set.stdout.contains("shown only once"), "{}", set.stdout);
     let now = shown(&office);
     assert_eq!((&now["form"], &now["version"]), (&json!("slack"), &json!(2)));
     assert_eq!(now["url_host"], "hooks.example.com");
@@ -66,7 +66,7 @@ async fn a_test_says_why_nothing_arrives() {
     telling.await.expect("it has failed once");
     assert_eq!(ended.code, Some(1), "{}", ended.stdout);
     let said = &ended.stderr;
-    assert!(said.contains("webhook: ") && said.contains("tried again"), "{said}");
+    assert!(said.contains("webhook: ") && said.contains("tries again"), "{said}");
     assert!(!said.contains("/hook"), "{said}");
 }
 

@@ -59,7 +59,7 @@ async fn a_key_is_shown_changed_rotated_and_removed_by_its_name() {
     fails(&mut house, "key remove other", 2, &["--yes", "remove key other"]);
     done(&mut house, "key show other");
     done(&mut house, "key remove other --yes");
-    fails(&mut house, "key show other", 1, &["no key is called other", "baton key list"]);
+    fails(&mut house, "key show other", 1, &["no key has the name other", "baton key list"]);
     fails(&mut house, &format!("key show {id}"), 1, &["does not exist", "list"]);
 }
 
@@ -101,9 +101,9 @@ async fn an_account_and_a_group_are_changed_by_their_names() {
     done(&mut house, "account remove main --yes");
     done(&mut house, "group set night --name day");
     done(&mut house, "group remove day --yes");
-    fails(&mut house, "account set main --priority 1", 1, &["no account is called main"]);
-    fails(&mut house, "group set default", 2, &["what to change", "--help"]);
-    fails(&mut house, "key create --name x --group nobody", 1, &["no group is called nobody"]);
+    fails(&mut house, "account set main --priority 1", 1, &["no account has the name main"]);
+    fails(&mut house, "group set default", 2, &["no setting", "--help"]);
+    fails(&mut house, "key create --name x --group nobody", 1, &["no group has the name nobody"]);
     fails(&mut house, "key create --name x --concurrency few", 2, &["--concurrency", "few"]);
 }
 
@@ -122,7 +122,7 @@ async fn a_user_is_added_changed_given_a_key_and_removed() {
     fails(&mut house, "user remove Ada --yes", 1, &["has keys"]);
     done(&mut house, "key set ci --user none");
     done(&mut house, "user remove Ada --yes");
-    fails(&mut house, "user set Ada --role member", 1, &["no user is called Ada"]);
+    fails(&mut house, "user set Ada --role member", 1, &["no user has the name Ada"]);
     fails(&mut house, "user add --name Bob --role king", 1, &["expected `admin` or `member`"]);
 }
 
@@ -214,9 +214,9 @@ async fn usage_is_summed_up_and_listed_for_one_key() {
 #[tokio::test]
 async fn transport_errors_print_one_helpful_line() {
     let mut house = TestSystem::empty().await;
-    fails(&mut house, "key list --token wrong", 1, &["token is not accepted", "BATON_ADMIN_TOKEN"]);
+    fails(&mut house, "key list --token wrong", 1, &["does not accept the admin token", "BATON_ADMIN_TOKEN"]);
     fails(&mut house, "key list --url http://127.0.0.1:1", 1, &["connection refused", "--url"]);
-    fails(&mut house, "key list --url 127.0.0.1:1", 2, &["is no address"]);
+    fails(&mut house, "key list --url 127.0.0.1:1", 2, &["is not a URL"]);
     let relay = house.relay_url();
     fails(&mut house, &format!("key list --url {relay}"), 1, &["--url"]);
     let upstream = house.upstream.url();

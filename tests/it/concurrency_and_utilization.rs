@@ -71,7 +71,7 @@ async fn when_every_account_is_full_the_client_is_told_to_come_back() {
     upstream.gate("slow").reached(1).await;
     let refused = key.ask("hi").await.refused(503, "overloaded_error");
     assert_eq!(refused.header("retry-after"), Some("1"));
-    assert!(refused.message().contains("all are busy"), "{}", refused.message());
+    assert!(refused.message().contains("concurrent requests"), "{}", refused.message());
     upstream.gate("slow").open();
     first.await.expect("an answer");
     key.ask("hi").await.ok();

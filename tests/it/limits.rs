@@ -55,7 +55,7 @@ async fn a_spent_budget_is_told_in_the_form_that_clients_understand() {
     assert!((1..=86_400).contains(&seconds), "{seconds}");
     let told = answer.message();
     assert!(told.starts_with("spend limit reached · resets "), "{told}");
-    assert!(told.ends_with(" · it is the daily limit of your key: ask your operator for more"));
+    assert!(told.ends_with(" · ask your operator to raise the daily limit of your key"));
     let unified = |tail: &str| answer.header(&format!("anthropic-ratelimit-unified-{tail}"));
     assert_eq!(unified("status"), Some("rejected"));
     assert_eq!(unified("overage-disabled-reason"), Some("org_spend_cap_reached"));

@@ -72,7 +72,7 @@ async fn books_that_agree_say_nothing_in_every_form_of_report() {
         let answer: Value = serde_json::from_str(&ended.stdout).expect("JSON");
         assert_eq!(answer, json!({"data": []}), "{file}");
         let said = run(&office, &[file], &[]).stdout;
-        assert_eq!(said.trim(), "nothing differs between 2026-11-21 and 2026-11-22", "{file}");
+        assert_eq!(said.trim(), "no figures differ between 2026-11-21 and 2026-11-22", "{file}");
     }
 }
 
@@ -108,7 +108,7 @@ async fn invalid_report_is_refused() {
     for (files, further, code, word) in [
         (&["none.csv"][..], &[][..], 1, "none.csv"),
         (&["../errors/errors.json"], &[], 1, "Usage or Cost API"),
-        (&["tokens.csv", "cost.csv"], &[], 1, "another kind"),
+        (&["tokens.csv", "cost.csv"], &[], 1, "the same kind"),
         (&["tokens.csv"], &["--tolerance", "much"], 2, "--tolerance"),
     ] {
         let ended = run(&office, files, further);

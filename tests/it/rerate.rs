@@ -214,6 +214,6 @@ async fn the_command_line_says_what_has_changed() {
     let command = ["usage", "rerate", "--from", from, "--to", to];
     let ended = house.process().command(&command);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let said = "0 of 1 requests changed, by 0.000000000000 USD in all";
+    let said = "0 of 1 requests changed; the total difference is 0.000000000000 USD";
     assert_eq!(ended.stdout.trim(), said, "the prices are those that it was served at");
 }

@@ -136,7 +136,7 @@ mod tests {
         ]});
         let found = |named| find(KEY, named, &list).map_err(|fail| fail.to_string());
         assert_eq!(found("ci"), Ok("key_1".to_owned()));
-        assert!(found("cI").is_err_and(|said| said.contains("no key is called cI")));
+        assert!(found("cI").is_err_and(|said| said.contains("no key has the name cI")));
         assert!(found("twice").is_err_and(|said| said.contains("key_2, key_3")));
     }
 
@@ -151,7 +151,7 @@ mod tests {
             |named| find_either([USER, GROUP], named, &lists).map_err(|fail| fail.to_string());
         assert_eq!(found("ada"), Ok((0, "usr_1".to_owned())));
         assert_eq!(found("ci"), Ok((1, "grp_1".to_owned())));
-        assert!(found("both").is_err_and(|said| said.contains("by its id")));
+        assert!(found("both").is_err_and(|said| said.contains("use the id")));
         assert!(found("nobody").is_err_and(|said| said.contains("baton user list")));
     }
 }

@@ -329,7 +329,7 @@ mod tests {
             (1, 1000, 10, "fewer than 1000 bytes in 10 s"),
             (1, 1, 10, "fewer than 1000 bytes in 10 s"),
             (90, 1, 10, "fewer than 1000 bytes in 10 s"),
-            (200, 1, 60, "did not come within 60 s"),
+            (200, 1, 60, "did not arrive within 60 s"),
             (100_000, 1, 6, "larger than 524288 bytes"),
         ] {
             let (waited, answer) = waited(bytes, every).await;
@@ -344,7 +344,7 @@ mod tests {
         let body = pin!(StreamBody::new(futures_util::stream::iter((0..PIECES).map(piece))));
         let mut allowance = allowance(1 << 20);
         let read = collect_body(body, 0, usize::MAX, (pace(), &mut allowance)).await;
-        assert!(read.unwrap_err().to_string().contains("hold up to 1048576 bytes"));
+        assert!(read.unwrap_err().to_string().contains("hold the 1048576 bytes"));
     }
 
     /// Returns the peak memory and the number of allocations while a body of 5 MB is read.

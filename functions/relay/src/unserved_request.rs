@@ -161,7 +161,7 @@ mod tests {
         };
         let refused = IneligibleReason::AuthFailed(CooldownReason::CredentialRefused);
         let no_token = words(vec![IneligibleReason::TokenExpired, refused]);
-        assert!(no_token.contains("none has a valid token"), "{no_token}");
+        assert!(no_token.contains("no account has a valid token"), "{no_token}");
         let busy = words(vec![IneligibleReason::TokenExpired, IneligibleReason::AtCapacity]);
         assert!(
             busy.contains("all accounts have reached their number of concurrent requests"),

@@ -161,7 +161,7 @@ mod tests {
     fn only_what_makes_a_request_fit_is_advised() {
         assert_eq!(advice(&demand(10, 20_000), 10), "a smaller `max_tokens` helps");
         assert_eq!(advice(&demand(100_000, 1), 10), "a shorter prompt helps");
-        let both = "only together help a smaller `max_tokens` and a shorter prompt";
+        let both = "a smaller `max_tokens` and a shorter prompt help only together";
         assert_eq!(advice(&demand(100_000, 20_000), 10), both);
         let either = "a smaller `max_tokens` or a shorter prompt helps";
         assert_eq!(advice(&demand(100_000, 20_000), 60), either);
@@ -170,7 +170,7 @@ mod tests {
         let field = UnboundedField { field: "tools[0]".into(), advice: "" };
         let search =
             CostFactors { reads_beyond_body: Some(field), passes: 6, searches: 2, ..demand(10, 1) };
-        let leave_out = "leaving out `tools[0]` and what else reads more than the body helps";
+        let leave_out = "leaving out `tools[0]` and everything else that makes the upstream read more than the body helps";
         assert_eq!(advice(&search, 10), leave_out);
         assert_eq!(advice(&CostFactors { choices: 8, ..demand(10, 2_000) }, 10), {
             "a smaller `max_tokens` or a smaller `n` helps"
