@@ -238,7 +238,7 @@ async fn failed_deliveries_are_retried_with_backoff() {
     assert_eq!(told(&office).await, (0, 0, 1));
     let waiting = office.admin.get("/alerts").await.ok().json()["waiting"].clone();
     assert_eq!(waiting[0]["tries"], 1);
-    assert_eq!(waiting[0]["last_error"], "the webhook answers 502 Bad Gateway");
+    assert_eq!(waiting[0]["last_error"], "the webhook answered with status 502 Bad Gateway");
     assert_eq!(told(&office).await, (0, 0, 0), "not before its time");
     let wait = |seconds| office.store.clock().advance(SignedDuration::from_secs(seconds));
     wait(30);

@@ -121,7 +121,10 @@ async fn baton_s_own_ceiling_is_found_too() {
 async fn a_redirect_a_page_and_silence_are_told_apart() {
     let (code, report) = behind(ProxyFault::Redirects).await;
     let (state, what, advice) = check(&report, "relay");
-    assert_eq!((code, state, what), (Some(1), "fail", "the address redirects to https://elsewhere/"));
+    assert_eq!(
+        (code, state, what),
+        (Some(1), "fail", "the address redirects to https://elsewhere/")
+    );
     assert!(advice.contains("drop the key"), "{advice}");
     assert_eq!(check(&report, "streaming").0, "skipped");
 
@@ -143,7 +146,10 @@ async fn a_key_that_is_wrong_or_eaten_is_found() {
     let (code, report) = behind(ProxyFault::EatsAuthorization).await;
     let (state, what, advice) = check(&report, "key");
     assert_eq!((code, state), (Some(1), "fail"), "{report:#}");
-    assert!(what.contains("only in `authorization`") && advice.contains("removes"), "{what}: {advice}");
+    assert!(
+        what.contains("only in `authorization`") && advice.contains("removes"),
+        "{what}: {advice}"
+    );
 
     let (mut house, key) = house_with_key().await;
     let relay = house.relay_url();

@@ -214,7 +214,12 @@ async fn usage_is_summed_up_and_listed_for_one_key() {
 #[tokio::test]
 async fn transport_errors_print_one_helpful_line() {
     let mut house = TestSystem::empty().await;
-    fails(&mut house, "key list --token wrong", 1, &["does not accept the admin token", "BATON_ADMIN_TOKEN"]);
+    fails(
+        &mut house,
+        "key list --token wrong",
+        1,
+        &["does not accept the admin token", "BATON_ADMIN_TOKEN"],
+    );
     fails(&mut house, "key list --url http://127.0.0.1:1", 1, &["connection refused", "--url"]);
     fails(&mut house, "key list --url 127.0.0.1:1", 2, &["is not a URL"]);
     let relay = house.relay_url();
