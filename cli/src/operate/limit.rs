@@ -49,8 +49,7 @@ pub(crate) async fn run_limit_command(
             let made = desk.admin.post(&PATH, &body).await?;
             desk.screen.show(&made, || {
                 print_line(format!(
-                    "{period} spend limit of {usd} USD for each person of {whom}: \
-                     {}",
+                    "spend limit {} is set: {usd} {period} for each person of {whom}",
                     text(&made["id"])
                 ));
             });

@@ -473,7 +473,7 @@ impl From<RouteError> for RelayError {
                  your client, which has no path for Anthropic's clients.",
             ),
             RouteError::Method { allow } => {
-                let message = format!("This route accepts only the method {allow}.");
+                let message = format!("This route accepts only {allow}.");
                 let refusal =
                     Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", message);
                 Self { allow: Some(allow), ..refusal }

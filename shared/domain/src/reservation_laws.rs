@@ -107,7 +107,8 @@ fn too_large_requests_are_reported_first() {
     let fresh = LimitCounters::default();
     let limits = Limits { usd_daily: some("0.2"), usd_monthly: some("5"), ..Limits::default() };
     let why = fresh.block_reason(&limits, usd("0.3"), now).map(|why| why.to_string());
-    let expect = "This request could cost up to 0.30 USD, which is more than the whole daily limit of 0.20 USD";
+    let expect = "This request could cost up to 0.30 USD, which is more than the whole daily limit \
+                  of 0.20 USD";
     assert_eq!(why.as_deref(), Some(expect));
     assert_eq!(format_dollars(usd("1.2345")), "1.2345 USD");
     assert_eq!(format_dollars(usd("0.000001")), "0.000001 USD");

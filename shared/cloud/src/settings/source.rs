@@ -114,5 +114,6 @@ placeholder! {
     OutagePolicy, None => Self::Closed,
     AddressRanges, None => Self::default(),
     UtilizationMax, None => Self(None),
-    SocketAddr, Some("must be an IP address and a port, such as 127.0.0.1:8080") => Self::from(([127, 0, 0, 1], 0)),
+    SocketAddr, Some("must be an IP address and a port, such as 127.0.0.1:8080")
+        => Self::from(([127, 0, 0, 1], 0)),
 }

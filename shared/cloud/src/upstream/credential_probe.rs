@@ -61,6 +61,18 @@ pub enum CredentialStatus {
     Unknown,
 }
 
+impl CredentialStatus {
+    /// The status as one word, for log lines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Refused(_) => "refused",
+            Self::Unproven => "unproven",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// The result of a probe.
 #[derive(Debug)]
 pub struct ProbeOutcome {

@@ -141,7 +141,9 @@ impl Store {
         let all: Vec<String> = (0..bygone.len().min(100)).map(|at| format!("#b{at}")).collect();
         let removal = format!("REMOVE {}", all.join(", "));
         if let Err(error) = update.update_expression(removal).send().await {
-            tracing::debug!(%scope, "cannot remove past limit windows: {}", StoreError::from(error));
+            tracing::debug!(
+                %scope, "cannot remove past limit windows: {}", StoreError::from(error)
+            );
         }
     }
 }
