@@ -245,8 +245,7 @@ impl ServiceListeners {
         ending.abort();
         if !is_complete {
             tracing::error!(
-                "some answers could not be recorded before the shutdown ended; their \
-                 usage is lost"
+                "some answers could not be recorded before the shutdown ended; their usage is lost"
             );
         }
         Recorded::of(is_complete, pending_before.load(Ordering::Relaxed), relay.unsent_records())

@@ -101,8 +101,7 @@ pub(super) fn variables(environment: &ShellEnvironment, relay: Option<&Url>) -> 
     match environment.client_base.as_deref() {
         Some(base) if !points_here(base) => {
             let what = format!(
-                "ANTHROPIC_BASE_URL is {base}; clients in this shell call that address \
-                     instead"
+                "ANTHROPIC_BASE_URL is {base}; clients in this shell call that address instead"
             );
             let advice = relay.map_or_else(String::new, |relay| {
                 format!("export ANTHROPIC_BASE_URL={}", relay.as_str().trim_end_matches('/'))

@@ -103,13 +103,9 @@ async fn relay(
     findings.push(remote_checks::check_key(http, base, key).await);
     if failures(&findings) > 0 {
         let checks = ["models", "body size", "streaming"];
-        findings.extend(checks.map(|check| {
-            CheckResult::skipped(
-                check,
-                "needs a key that the relay \
-                 accepts",
-            )
-        }));
+        findings.extend(
+            checks.map(|check| CheckResult::skipped(check, "needs a key that the relay accepts")),
+        );
         return findings;
     }
     let (models, ids) = remote_checks::models(http, base, key).await;

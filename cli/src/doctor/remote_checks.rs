@@ -151,10 +151,8 @@ pub(super) async fn check_key(http: &Client, base: &Url, key: &Secret) -> CheckR
     match refused.as_slice() {
         [] => CheckResult::ok(CHECK, "it is accepted as a Bearer token and in x-api-key"),
         [(name, said)] => {
-            let advice = format!(
-                "a proxy in front of the relay removes or replaces `{name}`; let \
-                 it pass"
-            );
+            let advice =
+                format!("a proxy in front of the relay removes or replaces `{name}`; let it pass");
             CheckResult::fail(CHECK, format!("it is refused only in `{name}` ({said})"), advice)
         }
         [(_, said), ..] => {

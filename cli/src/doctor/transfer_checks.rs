@@ -46,8 +46,7 @@ pub(super) async fn check_body_size(http: &Client, base: &Url, key: &Secret) -> 
                 return CheckResult::warn(
                     CHECK,
                     what,
-                    "solve the problems of the other checks \
-                     first",
+                    "solve the problems of the other checks first",
                 );
             }
             Ok(answer) => read_error_message(answer).await,
@@ -140,17 +139,14 @@ fn assess_stream(check: &'static str, arrivals: &[Duration], text: &str) -> Chec
         return CheckResult::fail(
             check,
             "the answer is empty",
-            "a proxy in front of the relay \
-             drops it",
+            "a proxy in front of the relay drops it",
         );
     };
     let span = last.saturating_sub(*first);
     let first = first.as_millis();
     if span < AT_ONCE {
-        let what = format!(
-            "the whole answer arrived at once after {first} ms, so a proxy buffers \
-             it"
-        );
+        let what =
+            format!("the whole answer arrived at once after {first} ms, so a proxy buffers it");
         let advice = "switch off buffering in the proxy (for nginx `proxy_buffering off`; on AWS a \
              function URL with RESPONSE_STREAM, and no API Gateway or load balancer)";
         return CheckResult::fail(check, what, advice);

@@ -192,12 +192,10 @@ fn id_of(row: &Value) -> String {
 }
 
 fn find_group_id(groups: &BTreeMap<String, String>, name: &str) -> Result<String, CliError> {
-    groups.get(name).cloned().ok_or_else(|| {
-        CliError::Failed(format!(
-            "the group {name} does not \
-         exist"
-        ))
-    })
+    groups
+        .get(name)
+        .cloned()
+        .ok_or_else(|| CliError::Failed(format!("the group {name} does not exist")))
 }
 
 fn account_body(

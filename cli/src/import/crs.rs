@@ -94,8 +94,7 @@ fn console(row: &ExportRow, plan: &mut ImportPlan) {
     if count(row, "dailyQuota").is_some() {
         plan.skip_item(
             format!("{what}: daily quota"),
-            "Baton has limits for keys, not for \
-             accounts",
+            "Baton has limits for keys, not for accounts",
         );
     }
     if text(row, "proxy").is_some() {
@@ -200,8 +199,8 @@ fn report_lost_settings(row: &ExportRow, what: &str, plan: &mut ImportPlan) {
     }
     let bound = ["claudeAccountId", "claudeConsoleAccountId", "bedrockAccountId"];
     if bound.iter().any(|name| text(row, name).is_some()) {
-        let why = "it was bound to an account and is now in the default group; change it with `baton key \
-             set --group`";
+        let why = "it was bound to an account and is now in the default group; change it with \
+                   `baton key set --group`";
         plan.skip_item(format!("{what}: account"), why);
     }
     if text(row, "userId").is_some() {

@@ -90,8 +90,7 @@ fn deployments(file: &Value, teams: Vec<String>, plan: &mut ImportPlan) {
         for limit in ["rpm", "tpm"].iter().filter(|limit| text(&params, limit).is_some()) {
             plan.skip_item(
                 format!("{what}: {limit}"),
-                "Baton has limits for keys, not for \
-                 accounts",
+                "Baton has limits for keys, not for accounts",
             );
         }
         let same = |account: &&mut PlannedAccount| {
@@ -213,8 +212,7 @@ fn report_lost_settings(row: &ExportRow, what: &str, plan: &mut ImportPlan) {
     if count(row, "tpm_limit").is_some() {
         plan.skip_item(
             format!("{what}: tpm_limit"),
-            "Baton has limits for money and requests, not \
-             for tokens",
+            "Baton has limits for money and requests, not for tokens",
         );
     }
     for (name, why) in [

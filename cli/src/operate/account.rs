@@ -204,9 +204,7 @@ async fn account_body(
 ) -> Result<Value, CliError> {
     if fields.key_header.is_some() && given.api_key.is_none() {
         return Err(CliError::Usage(
-            "--key-header names the header of --api-key; use both flags \
-             together"
-                .into(),
+            "--key-header names the header of --api-key; use both flags together".into(),
         ));
     }
     let credential = match (given.credential.or_else(|| aws(&fields)), given.api_key) {

@@ -125,8 +125,7 @@ fn cents(usd: &str) -> Result<Option<String>, CliError> {
     }
     if dollars.is_empty() || cents.len() > 2 || !digits(dollars) || !digits(cents) {
         return Err(CliError::Usage(format!(
-            "--usd {usd} is not an amount; write US dollars such as \
-             12.50, or `unlimited`"
+            "--usd {usd} is not an amount; write US dollars such as 12.50, or `unlimited`"
         )));
     }
     let text = format!("{dollars}{cents:0<2}");

@@ -39,8 +39,7 @@ pub(super) async fn rerate(desk: &CliContext, what: RerateArgs) -> Result<(), Cl
         let (examined, changed) = (text(&answer["examined"]), text(&answer["changed"]));
         let difference = text(&answer["difference_usd"]);
         print_line(format!(
-            "{changed} of {examined} requests {would}; the total difference is \
-             {difference} USD"
+            "{changed} of {examined} requests {would}; the total difference is {difference} USD"
         ));
     });
     Ok(())

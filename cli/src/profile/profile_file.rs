@@ -53,8 +53,7 @@ impl ProfileFile {
         let mode = std::fs::metadata(path).map_err(CliError::from_cause)?.permissions().mode();
         if mode & 0o077 != 0 {
             let message = format!(
-                "other users can read {shown}, which can contain tokens; run `chmod 600 \
-                     {shown}`"
+                "other users can read {shown}, which can contain tokens; run `chmod 600 {shown}`"
             );
             return Err(CliError::Failed(message));
         }

@@ -176,7 +176,9 @@ impl RelayState {
         let window = period.window(at).name;
         let note = Box::pin(self.store.note_blocked(scope, &window, limit));
         if tokio::time::timeout(TELL_PATIENCE, note).await.is_err() {
-            tracing::warn!(%scope, "the store is slow, so an alert about this limit can be missing");
+            tracing::warn!(
+                %scope, "the store is slow, so an alert about this limit can be missing"
+            );
         }
     }
 

@@ -257,10 +257,9 @@ fn misconfigured(status: StatusCode) -> Option<&'static str> {
     match status {
         // Redirects are not followed, and not passed on: either would send a credential to another
         // host.
-        _ if status.is_redirection() => Some(
-            "it answered with a redirect, which Baton does not \
-             follow",
-        ),
+        _ if status.is_redirection() => {
+            Some("it answered with a redirect, which Baton does not follow")
+        }
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => Some("the proxy requires authentication"),
         _ => None,
     }

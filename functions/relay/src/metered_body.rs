@@ -15,10 +15,8 @@ pub(crate) struct UndecodableResponse(pub(crate) &'static str);
 
 impl UndecodableResponse {
     const COMPRESSION: Self = Self("the upstream's compressed answer is damaged");
-    pub(crate) const TOO_MUCH: Self = Self(
-        "the upstream's compressed answer is too large after \
-         decompression",
-    );
+    pub(crate) const TOO_MUCH: Self =
+        Self("the upstream's compressed answer is too large after decompression");
     const DIALECT: Self = Self("the upstream's answer does not follow its API");
     const FRAMES: Self = Self("the upstream's event stream is damaged");
 }

@@ -166,10 +166,8 @@ impl BodyPacing {
         }
         if self.in_window < self.least {
             let (least, seconds) = (self.least, self.window.as_secs_f64());
-            let message = format!(
-                "arrived too slowly, with fewer than {least} bytes in {seconds} \
-                 s"
-            );
+            let message =
+                format!("arrived too slowly, with fewer than {least} bytes in {seconds} s");
             return Err(RelayError::slow_body(&message));
         }
         self.in_window = 0;
@@ -250,8 +248,7 @@ pub(crate) fn read_envelope<'a>(
     };
     if envelope.model.len() > ID_BYTES_MAX {
         return Err(RelayError::bad_request(
-            "`model` is too long for the name of a model. Use the \
-             exact name of a model.",
+            "`model` is too long for the name of a model. Use the exact name of a model.",
         ));
     }
     if let Some(field) = envelope.later {

@@ -181,9 +181,7 @@ impl ConversionPlan {
         let mut headers = attempt::build_upstream_headers(asked, member, stream || !encodes)
             .map_err(|_| {
                 AttemptError::Misconfigured(
-                    "the credential has characters that a header cannot \
-                     contain"
-                        .to_owned(),
+                    "the credential has characters that a header cannot contain".to_owned(),
                 )
             })?;
         // The relay has read the body as JSON, whatever content type the client gave.

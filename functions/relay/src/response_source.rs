@@ -136,8 +136,7 @@ impl SourceEvent {
         match frame {
             Some(Ok(frame)) => frame.into_data().map_or(Self::End, Self::Chunk),
             Some(Err(_)) => Self::ConnectionLost(
-                "The connection to the upstream broke during the \
-                 answer. Send the request again.",
+                "The connection to the upstream broke during the answer. Send the request again.",
             ),
             None => Self::End,
         }

@@ -215,10 +215,7 @@ impl OpenIdClient {
             let (head, body) = answer.into_parts();
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
             let body = body.map_err(|_| {
-                OpenIdError(format!(
-                    "{url}: the connection broke during \
-                 the answer"
-                ))
+                OpenIdError(format!("{url}: the connection broke during the answer"))
             })?;
             parse_answer(url, head.status.as_u16(), &body.to_bytes())
         };
@@ -245,11 +242,7 @@ fn basic(client_id: &str, secret: &Secret) -> Result<HeaderValue, OpenIdError> {
 fn secret_header(scheme: &str, secret: &Secret) -> Result<HeaderValue, OpenIdError> {
     let value = HeaderValue::from_str(&format!("{scheme} {}", secret.expose()));
     let mut value = value.map_err(|_| {
-        OpenIdError(
-            "its token has characters that a header cannot \
-         contain"
-                .to_owned(),
-        )
+        OpenIdError("its token has characters that a header cannot contain".to_owned())
     })?;
     value.set_sensitive(true);
     Ok(value)

@@ -259,10 +259,7 @@ impl TokenEndpoint {
                 answer.map_err(TokenRequestError::from_transport_error)?.into_parts();
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
             let body = body.map_err(|_| {
-                TokenRequestError::unanswered(
-                    "the connection broke during \
-                 the answer",
-                )
+                TokenRequestError::unanswered("the connection broke during the answer")
             })?;
             parse_answer(head.status.as_u16(), &body.to_bytes(), secrets)
         };

@@ -170,7 +170,8 @@ mod tests {
         let field = UnboundedField { field: "tools[0]".into(), advice: "" };
         let search =
             CostFactors { reads_beyond_body: Some(field), passes: 6, searches: 2, ..demand(10, 1) };
-        let leave_out = "leaving out `tools[0]` and everything else that makes the upstream read more than the body helps";
+        let leave_out = "leaving out `tools[0]` and everything else that makes the upstream read \
+                         more than the body helps";
         assert_eq!(advice(&search, 10), leave_out);
         assert_eq!(advice(&CostFactors { choices: 8, ..demand(10, 2_000) }, 10), {
             "a smaller `max_tokens` or a smaller `n` helps"

@@ -167,11 +167,7 @@ impl fmt::Display for AccountEffect {
             }
             Self::Suspect { reason } => return write!(out, "a credential check decides: {reason}"),
             Self::Strike { reason } => {
-                return write!(
-                    out,
-                    "counted as a failure of the account: \
-                 {reason}"
-                );
+                return write!(out, "counted as a failure of the account: {reason}");
             }
             Self::Cooldown { scope, until, reason, .. } => (scope, until, reason),
         };
@@ -180,11 +176,9 @@ impl fmt::Display for AccountEffect {
             CooldownScope::Account => {
                 write!(out, "the account is not used until {until}: {reason}")
             }
-            CooldownScope::Family(family) => write!(
-                out,
-                "the models {family} are not used until \
-                 {until}: {reason}"
-            ),
+            CooldownScope::Family(family) => {
+                write!(out, "the models {family} are not used until {until}: {reason}")
+            }
             CooldownScope::Model(_) => write!(out, "the model is not used until {until}: {reason}"),
             CooldownScope::Fast => write!(out, "fast speed is not used until {until}: {reason}"),
         }

@@ -10,8 +10,7 @@ use http::{HeaderMap, HeaderValue};
 pub enum BadBodyForm {
     /// The body is compressed.
     #[error(
-        "content-encoding: compressed request bodies are not supported. Send the body \
-             uncompressed."
+        "content-encoding: compressed request bodies are not supported. Send the body uncompressed."
     )]
     Coding,
     /// The body has another charset than UTF-8. An upstream that decodes it would read other JSON.

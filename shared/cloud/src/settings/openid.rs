@@ -24,11 +24,8 @@ pub(super) fn read(source: &mut SettingsSource<'_>) -> Option<OpenIdSettings> {
     let issuer = source.some_text(&table::OIDC_ISSUER)?;
     let client_id = source.text(&table::OIDC_CLIENT_ID);
     if client_id.is_empty() {
-        let _unused: bool = source.add_complaint(
-            &table::OIDC_CLIENT_ID,
-            "must be set if \
-             BATON_OIDC_ISSUER is set",
-        );
+        let _unused: bool =
+            source.add_complaint(&table::OIDC_CLIENT_ID, "must be set if BATON_OIDC_ISSUER is set");
     }
     let allowed: AllowedEmails = source.parse_or_default(&table::OIDC_ALLOWED);
     let creates_users = source.flag(&table::OIDC_CREATE_USERS);

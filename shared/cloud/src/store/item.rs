@@ -144,9 +144,6 @@ fn missing(item: &StoreItem, name: &str) -> StoreError {
     inconsistent(
         &part(PK),
         &part(SK),
-        &format_args!(
-            "attribute `{name}` is missing or has an \
-         unexpected value"
-        ),
+        &format_args!("attribute `{name}` is missing or has an unexpected value"),
     )
 }

@@ -174,8 +174,7 @@ impl TranslatorState {
             return self.finish_with_error(
                 &NeutralError::new(
                     "api_error",
-                    "The upstream sent an event that is too long. Send \
-                     the request again.",
+                    "The upstream sent an event that is too long. Send the request again.",
                 ),
                 out,
             );
@@ -229,8 +228,7 @@ impl TranslatorState {
             self.finish_with_error(
                 &NeutralError::new(
                     "api_error",
-                    "The upstream ended the stream without an answer. \
-                     Send the request again.",
+                    "The upstream ended the stream without an answer. Send the request again.",
                 ),
                 out,
             );

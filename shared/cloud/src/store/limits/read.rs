@@ -157,12 +157,9 @@ pub(super) fn parse_counters(item: &StoreItem) -> Result<LimitCounters, StoreErr
             && name != DUE_AT
             && name != TTL
         {
-            let number = digits.parse().map_err(|_| {
-                odd(&format_args!(
-                    "`{name}` has an unexpected \
-                 value"
-                ))
-            })?;
+            let number = digits
+                .parse()
+                .map_err(|_| odd(&format_args!("`{name}` has an unexpected value")))?;
             match name.as_str() {
                 UNDER_WAY => counted.pooled.requests = u64::try_from(number).unwrap_or_default(),
                 HELD => counted.pooled.estimates = PicoUsd::new(number),

@@ -21,8 +21,7 @@ pub(in crate::translate) fn read_request(
     if body.take_items("functions").next().is_some() {
         return Err(TranslationError::field(
             "functions",
-            "this field is not supported. Use `tools` \
-             instead.",
+            "this field is not supported. Use `tools` instead.",
         ));
     }
     let mut ask = NeutralRequest {

@@ -21,8 +21,7 @@ const STORED: [(&str, &str); 4] = [
     ),
     (
         "conversation",
-        "conversations are not stored for this model. Send the whole conversation in \
-         `input`.",
+        "conversations are not stored for this model. Send the whole conversation in `input`.",
     ),
     ("prompt", "prompts are not stored for this model. Send the text in `instructions`."),
     (
