@@ -40,7 +40,7 @@ pub async fn run_server(settings: Settings) -> Result<(), CliError> {
     let stop = CancellationToken::new();
     observe::observe_gauges(&settings, &aws, store, stop.clone());
     print_line(format!(
-        "relay on http://{}, admin API on http://{}",
+        "the relay listens on http://{}, the admin API on http://{}",
         settings.listen, settings.admin_listen
     ));
     let signal = stop.clone();
@@ -48,8 +48,8 @@ pub async fn run_server(settings: Settings) -> Result<(), CliError> {
     tokio::spawn(async move {
         stop_asked.await;
         print_line(format!(
-            "stopping: answers under way may go on for {seconds} s, then they are ended; their usage \
-             goes to the queue"
+            "shutting down; open requests can continue for {seconds} s and are then ended, and \
+             their usage is sent to the queue"
         ));
         signal.cancel();
     });
@@ -57,9 +57,9 @@ pub async fn run_server(settings: Settings) -> Result<(), CliError> {
     let recorded = doors.serve(&settings, stop).await;
     let _late = tokio::time::timeout(Duration::from_secs(1), exports.finish()).await;
     print_line(match recorded {
-        Recorded::Sent => "stopped: all usage is in the queue".to_owned(),
+        Recorded::Sent => "stopped; all usage is in the queue".to_owned(),
         Recorded::Pending => {
-            "stopped: all usage is in the queue, or in the store until refresh sends it".to_owned()
+            "stopped; all usage is in the queue, or in the store until refresh sends it".to_owned()
         }
         Recorded::Logged(count) => up::only_in_log(count),
         Recorded::Not => up::NOT_RECORDED.to_owned(),

@@ -32,13 +32,14 @@ const LAST_STEPS: Duration = Duration::from_secs(9);
 const RECORDING: Duration = Duration::from_secs(6);
 
 /// The message for records that are missing after a stop.
-pub(crate) const NOT_RECORDED: &str = "stopped: some answers could not be recorded; see the log";
+pub(crate) const NOT_RECORDED: &str = "stopped; the usage of some answers could not be recorded, \
+     and the log has the details";
 
 /// The message for records of this process that exist only in its log.
 pub(crate) fn only_in_log(count: u64) -> String {
     format!(
-        "stopped: {count} usage records of this process are only in the log, in full; \
-         `baton redrive --file LOG` sends them to the queue"
+        "stopped; {count} usage records of this process are only in the log, and `baton redrive \
+         --file LOG` sends them to the queue"
     )
 }
 
@@ -60,18 +61,18 @@ pub async fn run_up(settings: Settings) -> Result<(), CliError> {
     stop_asked.await;
     let seconds = grace.as_secs_f64();
     print_line(format!(
-        "stopping: answers under way may go on for {seconds} s, then they are ended; their usage is \
-         stored"
+        "shutting down; open requests can continue for {seconds} s and are then ended, and their \
+         usage is stored"
     ));
     stop.cancel();
     // The panic's message is not repeated, because it can quote anything.
     let served =
-        serving.await.map_err(|_| CliError::Failed("it panicked; the log says where".into()));
+        serving.await.map_err(|_| CliError::Failed("it panicked; the log has the place".into()));
     let _late = tokio::time::timeout(Duration::from_secs(1), exports.finish()).await;
     print_line(match &served {
-        Ok(UnfinishedWork::Nothing) => "stopped: all usage is stored".to_owned(),
+        Ok(UnfinishedWork::Nothing) => "stopped; all usage is stored".to_owned(),
         Ok(UnfinishedWork::Queued) => {
-            "stopped: some usage waits in the queue, and is stored at the next start".to_owned()
+            "stopped; some usage is still in the queue and is stored at the next start".to_owned()
         }
         Ok(UnfinishedWork::Logged(count)) => only_in_log(*count),
         Ok(UnfinishedWork::Unrecorded) | Err(_) => NOT_RECORDED.to_owned(),
@@ -243,7 +244,9 @@ impl ServiceListeners {
         };
         ending.abort();
         if !is_complete {
-            tracing::error!("some answers were not recorded in time; their usage is lost");
+            tracing::error!(
+                "some answers could not be recorded before the shutdown ended; their usage is lost"
+            );
         }
         Recorded::of(is_complete, pending_before.load(Ordering::Relaxed), relay.unsent_records())
     }
@@ -311,12 +314,12 @@ pub async fn serve_stores(settings: &Settings) -> Result<(), CliError> {
     let resources = local.resources();
     let made = prepare_first_start(settings, &local).await?;
     if let Some(token) = &made.admin_token {
-        print_line(format!("# the admin token, shown this once: {}", token.expose()));
+        print_line(format!("# the admin token, shown only once: {}", token.expose()));
     }
     if let Some(key) = &made.key {
-        print_line(format!("# the first key, shown this once: {}", key.expose()));
+        print_line(format!("# the first key, shown only once: {}", key.expose()));
     }
-    print_line("# the stores are open; in another terminal:");
+    print_line("# the stores are ready; in another terminal:");
     for (name, value) in [
         (table::AWS_ENDPOINT_URL.name, format!("http://{address}")),
         ("AWS_REGION", "us-east-1".to_owned()),
@@ -384,7 +387,7 @@ fn banner(ready: &PreparedSystem, took: Duration) {
         ready.admin
     ));
     if let Some(key) = &made.key {
-        print_line("\nThe first key is shown this once. Point a client here with:\n");
+        print_line("\nThe first key is shown only once. Connect a client with:\n");
         print_line(format!(
             "export ANTHROPIC_BASE_URL=http://{} ANTHROPIC_AUTH_TOKEN={}",
             ready.relay,
@@ -393,7 +396,8 @@ fn banner(ready: &PreparedSystem, took: Duration) {
     }
     if made.admin_token.is_some() {
         print_line(
-            "\nThe admin token is shown this once, too; the operator's commands read BATON_ADMIN_TOKEN.",
+            "\nThe admin token is also shown only once. The operator's commands read it from \
+             BATON_ADMIN_TOKEN.",
         );
     }
 }

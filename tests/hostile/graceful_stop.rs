@@ -124,7 +124,7 @@ pub(crate) async fn run(class: AttackClass) {
     });
     let most = Duration::from_secs(STOP_SECONDS + 10);
     class.check("the time of the stop", took < most, || format!("{took:?}"));
-    class.check("its words", ended.stdout.contains("stopped: all usage is stored"), || {
+    class.check("its words", ended.stdout.contains("stopped; all usage is stored"), || {
         ended.stdout.clone()
     });
     drop(held);

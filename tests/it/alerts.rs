@@ -240,7 +240,7 @@ async fn failed_deliveries_are_retried_with_backoff() {
     assert_eq!(run_alerts(&in_process).await, (0, 0, 1));
     let waiting = in_process.admin.get("/alerts").await.ok().json()["waiting"].clone();
     assert_eq!(waiting[0]["tries"], 1);
-    assert_eq!(waiting[0]["last_error"], "the webhook answers 502 Bad Gateway");
+    assert_eq!(waiting[0]["last_error"], "the webhook answered with status 502 Bad Gateway");
     assert_eq!(run_alerts(&in_process).await, (0, 0, 0), "retried before the backoff is over");
     let wait = |seconds| in_process.store.clock().advance(SignedDuration::from_secs(seconds));
     wait(30);

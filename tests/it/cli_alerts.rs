@@ -32,10 +32,10 @@ async fn alert_set_keeps_other_settings() {
     let set = alert(&in_process, &["set", "--webhook", "-", "--form", "slack"], address);
     assert_eq!(set.code, Some(0), "{}", set.stderr);
     assert!(set.stdout.contains("hooks.example.com (slack)"), "{}", set.stdout);
-    assert!(set.stdout.contains("shown this once") && !set.stdout.contains("very-secret"));
+    assert!(set.stdout.contains("shown only once") && !set.stdout.contains("very-secret"));
     let set = alert(&in_process, &["set", "--threshold", "90", "--threshold", "70%"], "");
     assert!(set.stdout.contains("70, 90 %"), "{}", set.stdout);
-    assert!(!set.stdout.contains("shown this once"), "{}", set.stdout);
+    assert!(!set.stdout.contains("shown only once"), "{}", set.stdout);
     let now = alert_settings(&in_process);
     assert_eq!((&now["form"], &now["version"]), (&json!("slack"), &json!(2)));
     assert_eq!(now["url_host"], "hooks.example.com");
@@ -66,7 +66,7 @@ async fn alert_test_reports_failed_delivery() {
     sending.await.expect("one failed delivery");
     assert_eq!(ended.code, Some(1), "{}", ended.stdout);
     let text = &ended.stderr;
-    assert!(text.contains("webhook: ") && text.contains("tried again"), "{text}");
+    assert!(text.contains("webhook: ") && text.contains("tries again"), "{text}");
     assert!(!text.contains("/hook"), "{text}");
 }
 

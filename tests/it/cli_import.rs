@@ -72,7 +72,7 @@ async fn imported_keys_are_new_and_written_once() {
 
     let again = import(&mut system, "claude-relay-service", &file, &["--out", &path]);
     assert_success(&again);
-    assert!(again.stdout.contains("was there already"), "{}", again.stdout);
+    assert!(again.stdout.contains("already exists"), "{}", again.stdout);
     assert_eq!(rows_by_name(&system, "/keys").await, keys, "keys were created twice");
     assert_eq!(std::fs::read_to_string(&out).expect("the keys"), written);
 }
@@ -130,7 +130,7 @@ async fn rerun_import_creates_previously_refused_items() {
     std::fs::write(&path, broken).expect("write");
     let ended = import(&mut system, "litellm", &path, &[]);
     assert_eq!(ended.code, Some(1), "{}", ended.stdout);
-    assert!(ended.stderr.contains("1 of them could not be made"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("1 of them could not be created"), "{}", ended.stderr);
     assert!(
         ended.stdout.contains("key daily") && ended.stdout.contains("expected a time"),
         "{}",
@@ -142,7 +142,7 @@ async fn rerun_import_creates_previously_refused_items() {
     let report: Value = serde_json::from_str(&ended.stdout).expect("JSON");
     let rows = report["data"].as_array().expect("rows");
     let (created, kept): (Vec<&Value>, Vec<&Value>) =
-        rows.iter().partition(|row| row["result"] == "made");
+        rows.iter().partition(|row| row["result"] == "created");
     assert_eq!((created.len(), kept.len()), (1, 7), "{report:#}");
     assert!(created.iter().all(|row| row["secret"].as_str().is_some_and(|s| s.starts_with("bt_"))));
 }

@@ -59,7 +59,12 @@ async fn key_commands_accept_names() {
     assert_fails(&mut system, "key remove other", 2, &["--yes", "remove key other"]);
     run_ok(&mut system, "key show other");
     run_ok(&mut system, "key remove other --yes");
-    assert_fails(&mut system, "key show other", 1, &["no key is called other", "baton key list"]);
+    assert_fails(
+        &mut system,
+        "key show other",
+        1,
+        &["no key has the name other", "baton key list"],
+    );
     assert_fails(&mut system, &format!("key show {id}"), 1, &["does not exist", "list"]);
 }
 
@@ -101,13 +106,18 @@ async fn account_and_group_commands_accept_names() {
     run_ok(&mut system, "account remove main --yes");
     run_ok(&mut system, "group set night --name day");
     run_ok(&mut system, "group remove day --yes");
-    assert_fails(&mut system, "account set main --priority 1", 1, &["no account is called main"]);
-    assert_fails(&mut system, "group set default", 2, &["what to change", "--help"]);
+    assert_fails(
+        &mut system,
+        "account set main --priority 1",
+        1,
+        &["no account has the name main"],
+    );
+    assert_fails(&mut system, "group set default", 2, &["no setting", "--help"]);
     assert_fails(
         &mut system,
         "key create --name x --group nobody",
         1,
-        &["no group is called nobody"],
+        &["no group has the name nobody"],
     );
     assert_fails(
         &mut system,
@@ -132,7 +142,7 @@ async fn user_commands_work() {
     assert_fails(&mut system, "user remove Ada --yes", 1, &["has keys"]);
     run_ok(&mut system, "key set ci --user none");
     run_ok(&mut system, "user remove Ada --yes");
-    assert_fails(&mut system, "user set Ada --role member", 1, &["no user is called Ada"]);
+    assert_fails(&mut system, "user set Ada --role member", 1, &["no user has the name Ada"]);
     assert_fails(
         &mut system,
         "user add --name Bob --role king",
@@ -233,7 +243,7 @@ async fn transport_errors_print_one_helpful_line() {
         &mut system,
         "key list --token wrong",
         1,
-        &["token is not accepted", "BATON_ADMIN_TOKEN"],
+        &["does not accept the admin token", "BATON_ADMIN_TOKEN"],
     );
     assert_fails(
         &mut system,
@@ -241,7 +251,7 @@ async fn transport_errors_print_one_helpful_line() {
         1,
         &["connection refused", "--url"],
     );
-    assert_fails(&mut system, "key list --url 127.0.0.1:1", 2, &["is no address"]);
+    assert_fails(&mut system, "key list --url 127.0.0.1:1", 2, &["is not a URL"]);
     let relay = system.relay_url();
     assert_fails(&mut system, &format!("key list --url {relay}"), 1, &["--url"]);
     let upstream = system.upstream.url();

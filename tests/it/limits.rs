@@ -60,7 +60,7 @@ async fn spent_budget_error_has_form_for_clients() {
     assert!((1..=86_400).contains(&seconds), "{seconds}");
     let text = answer.message();
     assert!(text.starts_with("spend limit reached · resets "), "{text}");
-    assert!(text.ends_with(" · it is the daily limit of your key: ask your operator for more"));
+    assert!(text.ends_with(" · ask your operator to raise the daily limit of your key"));
     let unified = |tail: &str| answer.header(&format!("anthropic-ratelimit-unified-{tail}"));
     assert_eq!(unified("status"), Some("rejected"));
     assert_eq!(unified("overage-disabled-reason"), Some("org_spend_cap_reached"));

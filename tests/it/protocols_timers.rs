@@ -49,7 +49,7 @@ async fn assert_error_events(system: &TestSystem, keys: &[(TestClient, AccountKi
         let (error, message) = client.error(&answer);
         let words = ["timeout_error", "timeout"];
         assert!(words.contains(&&*error), "{client:?} {kind:?} {}", answer.text());
-        assert!(message.contains("silent"), "{client:?} {kind:?} {message}");
+        assert!(message.contains("sent nothing"), "{client:?} {kind:?} {message}");
         assert!(!client.is_ended(&answer), "{client:?} {kind:?} {}", answer.text());
         let event = system.events_of(key, 1).await.remove(0);
         assert_eq!(event["outcome"], "deadline", "{client:?} {kind:?} {event}");

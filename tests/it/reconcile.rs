@@ -80,7 +80,7 @@ async fn equal_usage_has_no_differences_in_any_report_format() {
         let answer: Value = serde_json::from_str(&ended.stdout).expect("JSON");
         assert_eq!(answer, json!({"data": []}), "{file}");
         let said = run(&in_process, &[file], &[]).stdout;
-        assert_eq!(said.trim(), "nothing differs between 2026-11-21 and 2026-11-22", "{file}");
+        assert_eq!(said.trim(), "no figures differ between 2026-11-21 and 2026-11-22", "{file}");
     }
 }
 
@@ -116,7 +116,7 @@ async fn invalid_report_is_refused() {
     for (files, further, code, word) in [
         (&["none.csv"][..], &[][..], 1, "none.csv"),
         (&["../errors/errors.json"], &[], 1, "Usage or Cost API"),
-        (&["tokens.csv", "cost.csv"], &[], 1, "another kind"),
+        (&["tokens.csv", "cost.csv"], &[], 1, "the same kind"),
         (&["tokens.csv"], &["--tolerance", "much"], 2, "--tolerance"),
     ] {
         let ended = run(&in_process, files, further);

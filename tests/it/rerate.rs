@@ -226,6 +226,6 @@ async fn rerate_command_prints_the_change() {
     let command = ["usage", "rerate", "--from", from, "--to", to];
     let ended = system.process().command(&command);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let expected = "0 of 1 requests changed, by 0.000000000000 USD in all";
+    let expected = "0 of 1 requests changed; the total difference is 0.000000000000 USD";
     assert_eq!(ended.stdout.trim(), expected, "the price has not changed");
 }

@@ -52,7 +52,7 @@ async fn stop_after(signal_name: &str) {
     signal(&cloud, "-CONT");
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(took < Duration::from_secs(STOP_SECONDS + 10), "{took:?}");
-    let words = format!("stopped: {STREAMS} usage records of this process are only in the log");
+    let words = format!("stopped; {STREAMS} usage records of this process are only in the log");
     assert!(ended.stdout.contains(&words), "{}", ended.stdout);
 
     let pepper = Pepper::new(&Secret::new(PEPPER.to_owned()));

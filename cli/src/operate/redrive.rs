@@ -60,7 +60,7 @@ async fn redrive_log(desk: &CliContext, file: &Path) -> Result<(u64, u64, Vec<Va
             Found::Signed(record) => records.push((number, record)),
             Found::Unsigned => refused.push(refusal(
                 number,
-                "its field `usage_record` is not a record as Baton signs it",
+                "the field `usage_record` is not a record that Baton signed",
             )),
         }
     }

@@ -67,7 +67,7 @@ pub(crate) fn check_address(url: &str) -> Result<reqwest::Url, CliError> {
     let usable = |url: &reqwest::Url| url.has_host() && matches!(url.scheme(), "http" | "https");
     parsed.filter(usable).ok_or_else(|| {
         let example = table::URL.default;
-        CliError::Usage(format!("`{url}` is no address; one looks like {example}"))
+        CliError::Usage(format!("`{url}` is not a URL; use one such as {example}"))
     })
 }
 

@@ -208,7 +208,8 @@ impl RelayState {
         }
         // Boxed, so that the future of a request without a probe stays small.
         Box::pin(self.store.claim_probe(id)).await.unwrap_or_else(|error| {
-            tracing::warn!(account_id = %id, "{error}; it is probed without a claim");
+            tracing::warn!(account_id = %id, "cannot claim the probe of an account, it is probed \
+                 without a claim: {error}");
             true
         })
     }

@@ -176,7 +176,9 @@ impl RelayState {
         let window = period.window(at).name;
         let note = Box::pin(self.store.note_blocked(scope, &window, limit));
         if tokio::time::timeout(TELL_PATIENCE, note).await.is_err() {
-            tracing::warn!(%scope, "an alert may be missing: the store is slow");
+            tracing::warn!(
+                %scope, "the store is slow, so an alert about this limit can be missing"
+            );
         }
     }
 
@@ -201,7 +203,7 @@ impl RelayState {
         bounds: &EffectiveLimits,
         error: &StoreError,
     ) -> Result<(), RelayError> {
-        tracing::error!("limits cannot be counted: {error}");
+        tracing::error!("cannot check the limits: {error}");
         if bounds.has_money() && self.on_outage.money == OutagePolicy::Closed {
             Err(RelayError::spend_unknown())
         } else if bounds.has_rates() && self.on_outage.rates == OutagePolicy::Closed {
@@ -217,7 +219,8 @@ impl RelayState {
         let RequestReservation { bounds, id, reservation, .. } = reserved;
         let release = self.store.release(&bounds.key, id, reservation);
         if let Err(error) = Box::pin(self.in_store_time(release)).await {
-            tracing::error!(request_id = %id, "a reservation stays until it expires: {error}");
+            tracing::error!(request_id = %id, "cannot release a reservation, it stays until it \
+                 expires: {error}");
         }
         self.limit_waiters.wake_waiters(&bounds.key);
     }
@@ -227,16 +230,16 @@ impl RelayState {
 fn too_dear(protocol: ClientProtocol) -> &'static str {
     match protocol {
         ClientProtocol::AnthropicMessages | ClientProtocol::BedrockInvokeModel => {
-            "max_tokens: this request may cost more than $1,000,000, and no more is reserved for one \
-             request; ask for less"
+            "max_tokens: this request could cost more than 1,000,000 USD, which is the most that \
+             Baton reserves for one request. Lower the value."
         }
         ClientProtocol::OpenaiChat => {
-            "max_completion_tokens, max_tokens or n: this request may cost more than $1,000,000, and \
-             no more is reserved for one request; ask for less"
+            "max_completion_tokens, max_tokens or n: this request could cost more than 1,000,000 \
+             USD, which is the most that Baton reserves for one request. Lower these values."
         }
         ClientProtocol::OpenaiResponses => {
-            "max_output_tokens: this request may cost more than $1,000,000, and no more is reserved \
-             for one request; ask for less"
+            "max_output_tokens: this request could cost more than 1,000,000 USD, which is the most \
+             that Baton reserves for one request. Lower the value."
         }
     }
 }

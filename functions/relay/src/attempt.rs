@@ -227,7 +227,7 @@ impl RelayState {
                     }
                 }
                 Some(Err(error)) => {
-                    let why = format!("the answer broke off: {error}");
+                    let why = format!("the connection broke during the answer: {error}");
                     return Err(AttemptError::Unreachable(why));
                 }
                 None if watch.is_stream() => {
@@ -257,8 +257,10 @@ fn misconfigured(status: StatusCode) -> Option<&'static str> {
     match status {
         // Redirects are not followed, and not passed on: either would send a credential to another
         // host.
-        _ if status.is_redirection() => Some("it answers with a redirect"),
-        StatusCode::PROXY_AUTHENTICATION_REQUIRED => Some("its proxy asks for authentication"),
+        _ if status.is_redirection() => {
+            Some("it answered with a redirect, which Baton does not follow")
+        }
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => Some("the proxy requires authentication"),
         _ => None,
     }
 }
@@ -316,9 +318,10 @@ impl BufferBudget {
         let held = self.bytes.max(watch.plain_bytes());
         if held > self.most {
             return Err(if self.is_stream {
-                "it sent too much before its first event"
+                "the upstream sent too many bytes before the first event"
             } else {
-                "it is too long for one that is no stream; ask for a stream"
+                "it is too long for an answer without streaming. Send the request with `stream` \
+                 true"
             });
         }
         self.allowance.grow_to(held).map_err(|_| CROWDED)
@@ -327,7 +330,7 @@ impl BufferBudget {
 
 /// The reason given when an answer ends because no memory is left for it.
 pub(crate) const CROWDED: &str =
-    "the relay gathers as many bytes of answers as it may; try again in a moment";
+    "the memory of the relay for answers is full. Try again in a moment";
 
 /// Reads the rest of an error's body, up to the limit or until it breaks off, in the client's form.
 async fn read_error_body(
@@ -574,9 +577,9 @@ impl fmt::Display for AttemptError {
             }
             Self::Unreachable(why) => write!(out, "unreachable: {why}"),
             Self::Timeout => out.write_str("no answer in time"),
-            Self::Untranslatable(why) => write!(out, "not asked: {why}"),
+            Self::Untranslatable(why) => write!(out, "not called: {why}"),
             Self::ResponseTooLarge { why, .. } => write!(out, "cut off: {why}"),
-            Self::ShuttingDown => out.write_str("given up, because the relay is stopped"),
+            Self::ShuttingDown => out.write_str("ended because the relay is shutting down"),
             Self::Misconfigured(why) => write!(out, "cannot be called: {why}"),
         }
     }

@@ -122,7 +122,7 @@ impl RelayState {
             let strike = AccountEffect::Strike { reason: CooldownReason::CredentialRefused };
             let change = |health: &AccountHealth| after(health, &strike, now);
             if let Err(error) = store.change_health(&id, change).await {
-                tracing::warn!(account_id = %id, "its health is not stored: {error}");
+                tracing::warn!(account_id = %id, "cannot store the health of an account: {error}");
             }
         })))
     }
@@ -144,10 +144,14 @@ impl CredentialCheck {
         let (health, now) = (store.health(&account.id), store.clock().now());
         let proved = subject.probe_credential(&health, now).await;
         let ProbeOutcome { proof, message, .. } = &proved;
-        tracing::warn!(account_id = %account.id, ?proof, "a free call with its credential: {message}");
+        tracing::warn!(
+            account_id = %account.id, proof = proof.as_str(),
+            "checked a credential with a free call: {message}"
+        );
         let change = |health: &AccountHealth| proved.apply_to_health(health, now);
         if let Err(error) = store.change_health(&account.id, change).await {
-            tracing::warn!(account_id = %account.id, "its health is not stored: {error}");
+            tracing::warn!(account_id = %account.id, "cannot store the health of an account: \
+                 {error}");
         }
         proved.proof
     }

@@ -280,7 +280,7 @@ impl RelayState {
         course.refusals += usize::from(verdict.is_refusal && !verdict.asks_renewal);
         tracing::warn!(
             request_id = %receipt.question.id, account_id = %id, model = %receipt.upstream_model,
-            "upstream: {miss}; {}; {}", verdict.request, verdict.account
+            "attempt failed: {miss}; {}; {}", verdict.request, verdict.account
         );
         let note = match receipt.question.bill {
             Metering::Metered => self.apply_verdict(member, course, &verdict, is_first),

@@ -68,7 +68,8 @@ impl RelayState {
         let (store, account) = (self.store.clone(), account.clone());
         PendingHealthUpdate(Some(self.leftovers.spawn(async move {
             if let Err(error) = store.write_health(&account, change).await {
-                tracing::warn!(account_id = %account, "its health is not stored: {error}");
+                tracing::warn!(account_id = %account, "cannot store the health of an account: \
+                     {error}");
             }
         })))
     }

@@ -14,10 +14,11 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 pub(crate) struct UndecodableResponse(pub(crate) &'static str);
 
 impl UndecodableResponse {
-    const COMPRESSION: Self = Self("the upstream's compression is broken");
-    pub(crate) const TOO_MUCH: Self = Self("the upstream's compression unfolds to too much");
-    const DIALECT: Self = Self("the upstream's answer is not one in its dialect");
-    const FRAMES: Self = Self("the upstream's event stream is broken");
+    const COMPRESSION: Self = Self("the upstream's compressed answer is damaged");
+    pub(crate) const TOO_MUCH: Self =
+        Self("the upstream's compressed answer is too large after decompression");
+    const DIALECT: Self = Self("the upstream's answer does not follow its API");
+    const FRAMES: Self = Self("the upstream's event stream is damaged");
 }
 
 /// Reads an answer's bytes for the usage meter and transforms them for the client.

@@ -162,11 +162,12 @@ impl BodyPacing {
         let now = Instant::now();
         if now >= self.deadline {
             let seconds = self.whole_time.as_secs_f64();
-            return Err(RelayError::slow_body(&format!("did not come within {seconds} s")));
+            return Err(RelayError::slow_body(&format!("did not arrive within {seconds} s")));
         }
         if self.in_window < self.least {
             let (least, seconds) = (self.least, self.window.as_secs_f64());
-            let message = format!("brought fewer than {least} bytes in {seconds} s");
+            let message =
+                format!("arrived too slowly, with fewer than {least} bytes in {seconds} s");
             return Err(RelayError::slow_body(&message));
         }
         self.in_window = 0;
@@ -246,17 +247,20 @@ pub(crate) fn read_envelope<'a>(
         }
     };
     if envelope.model.len() > ID_BYTES_MAX {
-        return Err(RelayError::bad_request("`model` is too long to be the name of a model"));
+        return Err(RelayError::bad_request(
+            "`model` is too long for the name of a model. Use the exact name of a model.",
+        ));
     }
     if let Some(field) = envelope.later {
         return Err(RelayError::bad_request(&format!(
-            "{field}: an answer that is made later could not be fetched here; ask without it"
+            "{field}: Baton does not support answers that are fetched later. Send the request \
+             without this field."
         )));
     }
     if envelope.model.contains(is_forbidden_char) {
         return Err(RelayError::bad_request(
-            "`model` has a character that no model's name has: a control character, or one that \
-             looks like another",
+            "`model` has a character that is not allowed in a model name, such as a control \
+             character or a look-alike of another character. Use the exact name of a model.",
         ));
     }
     Ok(envelope)
@@ -322,7 +326,7 @@ mod tests {
             (1, 1000, 10, "fewer than 1000 bytes in 10 s"),
             (1, 1, 10, "fewer than 1000 bytes in 10 s"),
             (90, 1, 10, "fewer than 1000 bytes in 10 s"),
-            (200, 1, 60, "did not come within 60 s"),
+            (200, 1, 60, "did not arrive within 60 s"),
             (100_000, 1, 6, "larger than 524288 bytes"),
         ] {
             let (waited, answer) = waited(bytes, every).await;
@@ -337,7 +341,7 @@ mod tests {
         let body = pin!(StreamBody::new(futures_util::stream::iter((0..PIECES).map(piece))));
         let mut allowance = allowance(1 << 20);
         let read = collect_body(body, 0, usize::MAX, (pace(), &mut allowance)).await;
-        assert!(read.unwrap_err().to_string().contains("hold up to 1048576 bytes"));
+        assert!(read.unwrap_err().to_string().contains("hold the 1048576 bytes"));
     }
 
     /// Returns the peak memory and the number of allocations while a body of 5 MB is read.

@@ -180,7 +180,9 @@ impl ConversionPlan {
             matches!(self, Self::PassThrough | Self::PassThroughWithUsage | Self::OutOfBedrock);
         let mut headers = attempt::build_upstream_headers(asked, member, stream || !encodes)
             .map_err(|_| {
-                AttemptError::Misconfigured("its credential is no header value".to_owned())
+                AttemptError::Misconfigured(
+                    "the credential has characters that a header cannot contain".to_owned(),
+                )
             })?;
         // The relay has read the body as JSON, whatever content type the client gave.
         headers.insert(CONTENT_TYPE, JSON);
@@ -219,11 +221,11 @@ impl ConversionPlan {
                 let translate = owned_translation(translation, &options);
                 let translated =
                     Box::pin(run_apart(body.len(), move || translate(&body))).await.map_err(
-                        |_| AttemptError::Unreachable("the relay is stopping".to_owned()),
+                        |_| AttemptError::Unreachable("the relay is shutting down".to_owned()),
                     )??;
                 tracing::debug!(
                     request_id = %asked.id, dropped = translated.dropped.join(", "),
-                    "translated for {}", translated.path
+                    "translated the request for {}", translated.path
                 );
                 if member.account.provider != Provider::OpenaiCompatible {
                     headers.entry(VERSION).or_insert(VERSION_KNOWN);
@@ -254,7 +256,8 @@ impl ConversionPlan {
             matches!(self, Self::OutOfBedrock | Self::Translated(_, BedrockFraming::OutOfBedrock));
         match guardrail(&asked.head.headers).filter(|_| leaves_bedrock) {
             Some(name) => Err(AttemptError::Untranslatable(format!(
-                "{name}: the account that serves this model has no guardrails; ask without it"
+                "{name}: the account that serves this model does not support guardrails. Send the \
+                 request without this header."
             ))),
             None => Ok(()),
         }

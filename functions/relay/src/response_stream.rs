@@ -235,13 +235,15 @@ fn error_at_end(stop: &SourceEvent, was_told: bool, is_stream: bool) -> Option<E
         SourceEvent::ConnectionLost(why) => Some(ErrorBody::api_error(*why)),
         SourceEvent::ShuttingDown => Some(ErrorBody {
             kind: "overloaded_error",
-            message: "the relay is being stopped before the answer was complete; ask again".into(),
+            message: "The relay shut down before the answer was complete. Send the request again."
+                .into(),
         }),
         SourceEvent::TimedOut => Some(ErrorBody::timeout_error(
-            "the upstream went silent or the time for this request is over",
+            "The upstream sent nothing for too long, or the time limit of the request has passed. \
+             Send the request again.",
         )),
         SourceEvent::End if is_stream => Some(ErrorBody::api_error(
-            "the upstream's stream ended before the message was complete",
+            "The upstream's stream ended before the message was complete. Send the request again.",
         )),
         SourceEvent::End
         | SourceEvent::Aborted

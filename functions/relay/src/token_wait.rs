@@ -32,7 +32,7 @@ impl RelayState {
         let (store, id, version) = (self.store.clone(), member.account.id.clone(), token.version);
         self.leftovers.spawn(async move {
             if let Err(error) = store.request_renewal(&id, version).await {
-                tracing::warn!(account_id = %id, "a new token could not be asked for: {error}");
+                tracing::warn!(account_id = %id, "cannot request a new token: {error}");
             }
         });
     }

@@ -104,7 +104,7 @@ impl FromStr for AddressRange {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const WRONG: &str =
-            "is no list of addresses and ranges, such as 10.0.0.0/8,fd00::/8,192.0.2.7";
+            "must be a list of addresses and ranges, such as 10.0.0.0/8,fd00::/8,192.0.2.7";
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix.parse::<u32>().map_err(|_| WRONG)?)),
             None => (text, None),

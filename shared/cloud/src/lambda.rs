@@ -94,8 +94,8 @@ where
             AssertUnwindSafe(handler.oneshot(request)).catch_unwind().await
         }
         Err(error) => {
-            tracing::error!("this event is no request to a function URL: {error}");
-            return send(&client, failure(&request_id, "the event is no HTTP request")?).await;
+            tracing::error!("the event is not a request to a function URL: {error}");
+            return send(&client, failure(&request_id, "the event is not an HTTP request")?).await;
         }
     };
     let mut request = match outcome {
@@ -125,7 +125,7 @@ fn source(request: &lambda_http::Request) -> Option<IpAddr> {
 async fn send(client: &PooledClient, request: Request<Body>) -> Result<(), Error> {
     let status = client.call(request).await?.status();
     if !status.is_success() {
-        tracing::error!(%status, "the Runtime API did not take an answer");
+        tracing::error!(%status, "the Lambda Runtime API did not accept an answer");
     }
     Ok(())
 }
@@ -187,7 +187,7 @@ where
             Ok(frame) if frame.is_trailers() => None,
             Ok(frame) => Some((Ok(frame.map_data(Into::into)), Some(body))),
             Err(error) => {
-                tracing::warn!("an answer ends broken: {error}");
+                tracing::warn!("an answer ended before it was complete: {error}");
                 Some((Ok(Frame::trailers(error_trailers(&error.to_string()))), None))
             }
         }

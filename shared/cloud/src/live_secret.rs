@@ -29,8 +29,8 @@ const PREVIOUS: &str = "AWSPREVIOUS";
 /// A secret could not be read. The message contains only the name of the secret.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the secret {id} cannot be read from AWS Secrets Manager: {why}; check that it exists and that \
-     the function's role may call secretsmanager:GetSecretValue on it"
+    "cannot read the secret {id} from AWS Secrets Manager: {why}; check that it exists and that \
+     the function's role allows secretsmanager:GetSecretValue for it"
 )]
 pub struct UnreadableSecret {
     id: String,
@@ -171,7 +171,7 @@ impl LiveSecret {
                 Ok(())
             }
             Err(error) if is_known => {
-                tracing::warn!("{error}; the value that was read before stays good");
+                tracing::warn!("{error}; the previous value stays in use");
                 *due = Some(Instant::now() + source.life.min(RETRY));
                 Ok(())
             }

@@ -82,11 +82,11 @@ impl Notifier {
         match tokio::time::timeout(PATIENCE, call).await {
             Ok(Ok(answer)) if answer.status().is_success() => Ok(()),
             Ok(Ok(answer)) => {
-                Err(DeliveryError(format!("the webhook answers {}", answer.status())))
+                Err(DeliveryError(format!("the webhook answered with status {}", answer.status())))
             }
             // The reason would contain the address.
             Ok(Err(UpstreamCallError::BadUrl(_))) => {
-                Err(DeliveryError("the webhook's address may not be called".to_owned()))
+                Err(DeliveryError("Baton is not allowed to call the webhook's address".to_owned()))
             }
             Ok(Err(error)) => Err(DeliveryError(error.to_string())),
             Err(_) => Err(DeliveryError(format!("no answer within {} s", PATIENCE.as_secs()))),

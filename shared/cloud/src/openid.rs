@@ -136,7 +136,7 @@ impl OpenIdClient {
             self.send_request(Method::GET, &url, HeaderMap::new(), None).await?;
         if provider.issuer != *issuer {
             return Err(OpenIdError(format!(
-                "it calls itself {}, BATON_OIDC_ISSUER calls it {issuer}",
+                "its issuer is {}, but BATON_OIDC_ISSUER is {issuer}",
                 provider.issuer
             )));
         }
@@ -214,7 +214,9 @@ impl OpenIdClient {
             let answer = answer.map_err(|error| OpenIdError(format!("{url}: {error}")))?;
             let (head, body) = answer.into_parts();
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-            let body = body.map_err(|_| OpenIdError(format!("{url}: its answer broke off")))?;
+            let body = body.map_err(|_| {
+                OpenIdError(format!("{url}: the connection broke during the answer"))
+            })?;
             parse_answer(url, head.status.as_u16(), &body.to_bytes())
         };
         let late = || Err(OpenIdError(format!("{url}: no answer in time")));
@@ -239,7 +241,9 @@ fn basic(client_id: &str, secret: &Secret) -> Result<HeaderValue, OpenIdError> {
 
 fn secret_header(scheme: &str, secret: &Secret) -> Result<HeaderValue, OpenIdError> {
     let value = HeaderValue::from_str(&format!("{scheme} {}", secret.expose()));
-    let mut value = value.map_err(|_| OpenIdError("its token is no header value".to_owned()))?;
+    let mut value = value.map_err(|_| {
+        OpenIdError("its token has characters that a header cannot contain".to_owned())
+    })?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -254,8 +258,11 @@ fn parse_answer<T: DeserializeOwned>(
     if !(200..300).contains(&status) {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let code: String = body["error"].as_str().unwrap_or_default().chars().take(60).collect();
-        return Err(OpenIdError(format!("{url} answers {status} {}", code.escape_default())));
+        return Err(OpenIdError(format!(
+            "{url} answered with status {status} {}",
+            code.escape_default()
+        )));
     }
     serde_json::from_slice(body)
-        .map_err(|_| OpenIdError(format!("{url} does not answer what it should")))
+        .map_err(|_| OpenIdError(format!("{url} answered with unexpected content")))
 }

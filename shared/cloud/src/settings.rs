@@ -66,7 +66,7 @@ impl FromStr for LogFormat {
         match text {
             "text" => Ok(Self::Text),
             "json" => Ok(Self::Json),
-            _ => Err("is neither `text` nor `json`"),
+            _ => Err("must be `text` or `json`"),
         }
     }
 }
@@ -104,7 +104,7 @@ impl FromStr for OutagePolicy {
         match text {
             "open" => Ok(Self::Open),
             "closed" => Ok(Self::Closed),
-            _ => Err("is neither `open` nor `closed`"),
+            _ => Err("must be `open` or `closed`"),
         }
     }
 }
@@ -147,7 +147,7 @@ impl FromStr for UtilizationMax {
         match text.parse() {
             Ok(percent) => Ok(Self(Some(percent))),
             Err(_) if text == "off" => Ok(Self(None)),
-            Err(_) => Err("is neither a number of percent nor `off`"),
+            Err(_) => Err("must be a percentage without `%`, or `off`"),
         }
     }
 }
@@ -384,7 +384,7 @@ fn admin_allowed(source: &mut SettingsSource<'_>) -> Option<AddressRanges> {
     match text.parse::<AddressRanges>() {
         Ok(ranges) if ranges != AddressRanges::default() => Some(ranges),
         _ => {
-            let what = "is no list of ranges like 203.0.113.0/24,2001:db8::/32";
+            let what = "must be a list of ranges such as 203.0.113.0/24,2001:db8::/32";
             let _unused: bool = source.add_complaint(&table::ADMIN_ALLOWED_CIDRS, what);
             None
         }
@@ -407,8 +407,8 @@ fn admin_token(source: &mut SettingsSource<'_>) -> Option<Secret> {
     let text = source.some_text(&table::ADMIN_TOKEN)?;
     if text.chars().count() < ADMIN_TOKEN_MIN {
         let what = format!(
-            "has fewer than {ADMIN_TOKEN_MIN} characters and can be guessed; \
-             `openssl rand -base64 32` makes a good one"
+            "must have at least {ADMIN_TOKEN_MIN} characters, because shorter tokens can be \
+             guessed; `openssl rand -base64 32` generates one"
         );
         let _unused: bool = source.add_complaint(&table::ADMIN_TOKEN, &what);
     }
@@ -420,8 +420,8 @@ fn relay_url(source: &mut SettingsSource<'_>) -> Option<String> {
     let text = source.some_text(&table::RELAY_URL)?;
     let fits = text.starts_with("https://") || text.starts_with("http://");
     if !fits || text.contains(char::is_whitespace) {
-        let _unused: bool =
-            source.add_complaint(&table::RELAY_URL, "is no address like https://llm.example.com");
+        let _unused: bool = source
+            .add_complaint(&table::RELAY_URL, "must be a URL such as https://llm.example.com");
     }
     Some(text.trim_end_matches('/').to_owned())
 }
@@ -499,19 +499,19 @@ mod tests {
     #[test]
     fn a_bad_variable_is_explained_to_the_person_who_set_it() {
         for (name, value, words) in [
-            ("BATON_STOP_SECONDS", "abc", "is not a number of seconds"),
-            ("BATON_STOP_SECONDS", "inf", "is not a number of seconds"),
-            ("BATON_STOP_SECONDS", "NaN", "is not a number of seconds"),
-            ("BATON_STOP_SECONDS", "-1", "is not a number of seconds"),
-            ("BATON_BODY_BYTES_MAX", "32MB", "is not a whole number"),
-            ("BATON_CONNECTIONS_MAX", "-1", "is not a whole number"),
-            ("BATON_EVENT_DAYS", "4294967296", "is not a whole number from 0 to 4294967295"),
-            ("BATON_LISTEN", "localhost", "is not an IP address and a port"),
-            ("BATON_LOG_FORMAT", "xml", "is neither `text` nor `json`"),
-            ("BATON_LIMITS_FAIL_MONEY", "maybe", "is neither `open` nor `closed`"),
-            ("BATON_UTILISATION_MAX", "95%", "is neither a number of percent nor `off`"),
-            ("BATON_ALLOW_PRIVATE_UPSTREAMS", "maybe", "is neither 1 nor 0"),
-            ("BATON_TRUSTED_PROXIES", "10.0.0.0/99", "is no"),
+            ("BATON_STOP_SECONDS", "abc", "must be a number of seconds"),
+            ("BATON_STOP_SECONDS", "inf", "must be a number of seconds"),
+            ("BATON_STOP_SECONDS", "NaN", "must be a number of seconds"),
+            ("BATON_STOP_SECONDS", "-1", "must be a number of seconds"),
+            ("BATON_BODY_BYTES_MAX", "32MB", "must be a whole number"),
+            ("BATON_CONNECTIONS_MAX", "-1", "must be a whole number"),
+            ("BATON_EVENT_DAYS", "4294967296", "must be a whole number from 0 to 4294967295"),
+            ("BATON_LISTEN", "localhost", "must be an IP address and a port"),
+            ("BATON_LOG_FORMAT", "xml", "must be `text` or `json`"),
+            ("BATON_LIMITS_FAIL_MONEY", "maybe", "must be `open` or `closed`"),
+            ("BATON_UTILISATION_MAX", "95%", "must be a percentage without `%`, or `off`"),
+            ("BATON_ALLOW_PRIVATE_UPSTREAMS", "maybe", "must be 1 or 0"),
+            ("BATON_TRUSTED_PROXIES", "10.0.0.0/99", "must be a list"),
         ] {
             let bad = read(&[(name, value)]).err().map(|bad| bad.to_string()).unwrap_or_default();
             assert!(bad.contains(&format!("{name} {words}")), "{name}={value}: {bad}");

@@ -25,13 +25,14 @@ const PURPOSE: &str = "usage record in a log";
 pub enum NotSigned {
     /// The text does not have the form of a signed record.
     #[error(
-        "it does not have the form of a signed record: it was cut, changed or written by 0.1.0"
+        "it does not have the form of a signed record, because it was cut, changed or written by \
+         version 0.1.0"
     )]
     Form,
     /// The signature does not match.
     #[error(
-        "its signature does not match: another deployment wrote it, somebody forged it, or the \
-         pepper was changed more than once since"
+        "its signature does not match, because another deployment wrote it, somebody forged it, or \
+         the pepper was changed more than once since"
     )]
     Signature,
     /// The record cannot be stored.

@@ -237,7 +237,7 @@ impl TokenEndpoint {
         // Only an identity token is sent to the endpoint, regardless of the file's content.
         if text.len() > ASSERTION_BYTES_MAX || !is_jwt(text) {
             return Err(TokenRequestError::not_accepted(format!(
-                "the identity token is no signed JWT of at most {ASSERTION_BYTES_MAX} bytes"
+                "the identity token is not a signed JWT of at most {ASSERTION_BYTES_MAX} bytes"
             )));
         }
         Ok(Secret::new(text.to_owned()))
@@ -258,7 +258,9 @@ impl TokenEndpoint {
             let (head, body) =
                 answer.map_err(TokenRequestError::from_transport_error)?.into_parts();
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-            let body = body.map_err(|_| TokenRequestError::unanswered("its answer broke off"))?;
+            let body = body.map_err(|_| {
+                TokenRequestError::unanswered("the connection broke during the answer")
+            })?;
             parse_answer(head.status.as_u16(), &body.to_bytes(), secrets)
         };
         let late = || Err(TokenRequestError::unanswered("no answer in time"));
@@ -325,7 +327,7 @@ fn parse_answer(
                 "the token endpoint refuses the grant ({said}); sign in again"
             )))
         }
-        _ => Err(TokenRequestError::not_accepted(format!("the token endpoint answers {said}"))),
+        _ => Err(TokenRequestError::not_accepted(format!("the token endpoint answered {said}"))),
     }
 }
 

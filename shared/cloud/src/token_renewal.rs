@@ -70,8 +70,8 @@ async fn attempt(
 ) -> Result<RenewalOutcome, StoreError> {
     let (now, id) = (store.clock().now(), token.account.clone());
     if !token.is_for(&account.value) {
-        let why = "its token was given for another provider, address, proxy or token endpoint; \
-                   give the credential again";
+        let why = "the token was set for another provider, address, proxy or token endpoint; set \
+             the credential again";
         return Ok(RenewalOutcome::Failed(why.to_owned()));
     }
     if token.standing.begun_at.is_some() && token.standing.ended.is_none() {
@@ -104,12 +104,12 @@ async fn attempt(
             next.secrets.bound_to = Some(token_binding(&account.value, &token.exchange.token_url));
             let issue = next.standing.issue();
             store_token(store, &token, next, &account.value).await?;
-            tracing::info!(account_id = %id, "token renewed");
+            tracing::info!(account_id = %id, "renewed a token");
             clear_auth_failure(store, &id, issue).await?;
             Ok(RenewalOutcome::Renewed)
         }
         Err(error) => {
-            tracing::warn!(account_id = %id, "no new token: {error}");
+            tracing::warn!(account_id = %id, "cannot renew a token: {error}");
             let next = token.with_status(token.standing.after_failure(&error.miss, now));
             store.put_renewed_token(&next, &account.value).await?;
             match next.standing.ended {
@@ -155,7 +155,8 @@ async fn store_token(
                 Err(_) => tokio::time::sleep(KEEP_PAUSE).await,
             },
             Err(error) => {
-                tracing::warn!(account_id = %next.account, "{error}; its new token is kept in hand");
+                tracing::warn!(account_id = %next.account, "{error}; the new token is kept in \
+                     memory until it is stored");
                 tokio::time::sleep(KEEP_PAUSE).await;
             }
         }

@@ -47,7 +47,7 @@ struct QueuedRecord {
 
 /// The queue did not accept the record, and the retries of the SDK are used up.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("the usage queue did not take the record: {0}")]
+#[error("the usage queue did not accept the record: {0}")]
 pub struct QueueError(pub(crate) String);
 
 /// Counts an open call, and ends the call if it panics. Otherwise nothing would be sent any more
@@ -147,7 +147,7 @@ impl UsageQueue {
                 Ok(told) if told.successful().iter().any(|one| is(one.id(), at)) => Ok(()),
                 Ok(told) => {
                     let entry = told.failed().iter().find(|one| is(one.id(), at));
-                    let why = entry.and_then(|one| one.message()).unwrap_or("no reason is told");
+                    let why = entry.and_then(|one| one.message()).unwrap_or("no reason was given");
                     Err(QueueError(why.to_owned()))
                 }
             };
@@ -173,7 +173,7 @@ pub(crate) async fn depth(
 
 /// The result of a call.
 fn flatten_result(told: Result<Result<(), QueueError>, RecvError>) -> Result<(), QueueError> {
-    told.unwrap_or_else(|_| Err(QueueError("the process is ending".to_owned())))
+    told.unwrap_or_else(|_| Err(QueueError("the process is shutting down".to_owned())))
 }
 
 /// Whether an entry's id is that of the message at this place of its batch.

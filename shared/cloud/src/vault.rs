@@ -20,7 +20,8 @@ const NONCE_BYTES: usize = 12;
 /// A value could not be decrypted or encrypted. Says nothing about the secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a stored secret does not open: the data key is another one, or the item was tampered with"
+    "a stored secret cannot be decrypted, because the data key is a different one or the item was \
+     changed"
 )]
 pub struct VaultError;
 

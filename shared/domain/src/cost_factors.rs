@@ -66,8 +66,8 @@ impl std::fmt::Display for UnboundedField {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             out,
-            "{}: what this may cost cannot be told before it is spent, and this key has a spend \
-             limit; {}",
+            "{}: Baton cannot compute the highest cost of this in advance, which it needs because \
+             this key has a spend limit. {}",
             self.field, self.advice
         )
     }
@@ -166,7 +166,7 @@ impl PriceTable {
         let has_fast_price = |model: &str| self.price_or_guess(model, at).0.fast.is_some();
         (demand.is_fast && lacks(&has_fast_price)).then(|| UnboundedField {
             field: "speed".to_owned(),
-            advice: "the price of fast speed is not known for this model: leave the field out",
+            advice: "Baton has no price for fast speed of this model. Leave the field out.",
         })
     }
 }

@@ -152,8 +152,8 @@ pub enum AccountEffect {
 impl fmt::Display for RetryDecision {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
-            Self::ReturnToClient => "the client is told",
-            Self::TryAnother => "another account may do better",
+            Self::ReturnToClient => "the error goes to the client",
+            Self::TryAnother => "another account is tried",
         })
     }
 }
@@ -161,20 +161,26 @@ impl fmt::Display for RetryDecision {
 impl fmt::Display for AccountEffect {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scope, until, reason) = match self {
-            Self::Nothing => return out.write_str("nothing is held against the account"),
+            Self::Nothing => return out.write_str("the account's health does not change"),
             Self::NotPermitted => {
                 return out.write_str("the account's credential does not permit the operation");
             }
-            Self::Suspect { reason } => return write!(out, "to be confirmed: {reason}"),
-            Self::Strike { reason } => return write!(out, "a strike: {reason}"),
+            Self::Suspect { reason } => return write!(out, "a credential check decides: {reason}"),
+            Self::Strike { reason } => {
+                return write!(out, "counted as a failure of the account: {reason}");
+            }
             Self::Cooldown { scope, until, reason, .. } => (scope, until, reason),
         };
         let until = until.strftime("%Y-%m-%dT%H:%M:%SZ");
         match scope {
-            CooldownScope::Account => write!(out, "the account rests until {until}: {reason}"),
-            CooldownScope::Family(family) => write!(out, "{family} rests until {until}: {reason}"),
-            CooldownScope::Model(_) => write!(out, "the model rests until {until}: {reason}"),
-            CooldownScope::Fast => write!(out, "fast speed rests until {until}: {reason}"),
+            CooldownScope::Account => {
+                write!(out, "the account is not used until {until}: {reason}")
+            }
+            CooldownScope::Family(family) => {
+                write!(out, "the models {family} are not used until {until}: {reason}")
+            }
+            CooldownScope::Model(_) => write!(out, "the model is not used until {until}: {reason}"),
+            CooldownScope::Fast => write!(out, "fast speed is not used until {until}: {reason}"),
         }
     }
 }

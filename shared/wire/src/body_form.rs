@@ -9,10 +9,12 @@ use http::{HeaderMap, HeaderValue};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadBodyForm {
     /// The body is compressed.
-    #[error("content-encoding: compressed request bodies are not read; send the body as it is")]
+    #[error(
+        "content-encoding: compressed request bodies are not supported. Send the body uncompressed."
+    )]
     Coding,
     /// The body has another charset than UTF-8. An upstream that decodes it would read other JSON.
-    #[error("content-type: the body must be JSON in UTF-8; leave the `charset` out")]
+    #[error("content-type: the body must be JSON in UTF-8. Leave `charset` out.")]
     Charset,
 }
 

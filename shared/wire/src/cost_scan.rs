@@ -63,12 +63,13 @@ const SERVER_TOOL_PASSES: u64 = 11;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CostScanError {
     /// The body is not an object, or is nested too deeply.
-    #[error("the request body is not a JSON object, or is nested too deeply")]
+    #[error("The request body is not a JSON object, or is nested too deeply.")]
     Form,
     /// JSON parsers disagree about such a value: some refuse it, others read different values.
     #[error(
-        "line {line}, column {column} of the request body: a number beyond the range of a double, or \
-         half of a surrogate pair, which JSON parsers read differently"
+        "The request body has a value at line {line}, column {column} that JSON parsers read \
+         differently. It is a number beyond the range of a double, or half of a surrogate pair. \
+         Correct the value."
     )]
     OddValue {
         /// Counted from 1.
@@ -78,18 +79,18 @@ pub enum CostScanError {
     },
     /// Like `Value`, for a value inside a setting.
     #[error(
-        "{0}: it has a number beyond the range of a double, or half of a surrogate pair, which JSON \
-         parsers read differently"
+        "{0}: the field contains a value that JSON parsers read differently. It is a number beyond \
+         the range of a double, or half of a surrogate pair. Correct the value."
     )]
     OddSetting(String),
     /// Parsers disagree about which of the two values counts.
-    #[error("{0}: field given twice")]
+    #[error("{0}: the request has this field twice. Send it once.")]
     Twice(String),
     /// No API documents a setting with this many values.
-    #[error("{0}: it has too many values: at most {SETTING_VALUES_MAX} are accepted")]
+    #[error("{0}: the field has too many values. At most {SETTING_VALUES_MAX} are accepted.")]
     ManyValues(String),
     /// A server that compares names less strictly reads it as another field.
-    #[error("{name}: write this field as `{known}`")]
+    #[error("{name}: this field is not spelled as documented. Write it as `{known}`.")]
     Alike {
         /// The name as the client wrote it.
         name: String,
@@ -98,8 +99,8 @@ pub enum CostScanError {
     },
     /// The number is limited because each named model is checked and priced.
     #[error(
-        "the request body names too many models besides `model`: at most {NAMED_MODELS_MAX}, of at \
-         most {MODEL_BYTES_MAX} bytes each, are accepted"
+        "The request body names too many models in addition to `model`. At most {NAMED_MODELS_MAX} \
+         are accepted, with at most {MODEL_BYTES_MAX} bytes each."
     )]
     ManyModels,
 }
@@ -267,11 +268,12 @@ impl CostScan {
         let mut demand = self.demand;
         let field = |field: &str, advice| Some(UnboundedField { field: field.to_owned(), advice });
         if self.models.names.iter().any(|model| has_call_price(model)) {
-            let advice = "each call of one of them has a price that Baton does not know";
+            let advice = "Baton does not know the price of a call of one of these models. Name \
+                 other models.";
             demand.unbounded = demand.unbounded.or_else(|| field("models", advice));
         }
         if self.enables_thinking && self.thinking_budget.is_none() {
-            let advice = "set `thinking_budget`, or leave it out";
+            let advice = "Set `thinking_budget`, or leave this field out.";
             demand.unbounded = demand.unbounded.or_else(|| field("enable_thinking", advice));
         }
         demand.models = self.models.names;

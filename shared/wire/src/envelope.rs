@@ -37,7 +37,7 @@ pub struct Envelope<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
     /// The body is not JSON, or has something after the JSON.
-    #[error("the request body is not valid JSON (line {line}, column {column})")]
+    #[error("The request body is not valid JSON. The error is at line {line}, column {column}.")]
     NotJson {
         /// Counted from 1.
         line: usize,
@@ -45,7 +45,7 @@ pub enum EnvelopeError {
         column: usize,
     },
     /// The body is JSON, but not an object.
-    #[error("the request body must be a JSON object")]
+    #[error("The request body must be a JSON object.")]
     NotAnObject,
     /// `model` is missing or empty.
     #[error("model: field required")]
@@ -55,10 +55,10 @@ pub enum EnvelopeError {
     ModelNotAString,
     /// Parsers disagree about which of two values counts: the relay might charge for one while the
     /// upstream serves the other.
-    #[error("{0}: field given twice")]
+    #[error("{0}: the request has this field twice. Send it once.")]
     Twice(String),
     /// The relay reads one field, and a server that compares names less strictly reads the other.
-    #[error("{name}: write this field as `{known}`")]
+    #[error("{name}: this field is not spelled as documented. Write it as `{known}`.")]
     OtherCase {
         /// The name as the client wrote it.
         name: String,
@@ -75,15 +75,17 @@ pub enum EnvelopeError {
         expected: &'static str,
     },
     /// Arrays and objects are nested too deeply.
-    #[error("the request body is nested too deeply: at most {DEPTH_MAX} levels are accepted")]
+    #[error("The request body is nested too deeply. At most {DEPTH_MAX} levels are accepted.")]
     TooDeep,
     /// The body has too many arrays and objects in total.
     #[error(
-        "the request body has too many arrays and objects: at most {CONTAINERS_MAX} are accepted"
+        "The request body has too many arrays and objects. At most {CONTAINERS_MAX} are accepted."
     )]
     ManyContainers,
     /// One object has too many fields.
-    #[error("an object of the request body has too many fields: at most {FIELDS_MAX} are accepted")]
+    #[error(
+        "An object in the request body has too many fields. At most {FIELDS_MAX} are accepted."
+    )]
     ManyFields,
 }
 

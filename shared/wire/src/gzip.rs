@@ -28,14 +28,14 @@ const STEP: usize = 4 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum GzipError {
     /// The bytes are not gzip, or damaged.
-    #[error("the upstream's gzip encoding is damaged")]
+    #[error("the upstream's gzip data is damaged")]
     Damaged,
     /// The body ended in the middle.
-    #[error("the upstream's gzip encoding ended early")]
+    #[error("the upstream's gzip data is not complete")]
     Truncated,
     /// One chunk decodes to more than 16 MiB, or the whole body to too many times its length (or to
     /// almost nothing).
-    #[error("the upstream's gzip encoding unfolds to too much")]
+    #[error("the upstream's gzip data is too large after decompression")]
     TooMuch,
 }
 

@@ -33,25 +33,28 @@ const SEGMENT: &AsciiSet = &UNRESERVED
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ModelIdError {
     /// The escapes are broken, or do not decode to UTF-8.
-    #[error("the model's id in the path is not percent-encoded UTF-8")]
+    #[error("The model id in the path is not percent-encoded UTF-8.")]
     Escapes,
     /// The id is empty, or has a segment that is empty or consists of dots.
-    #[error("the model's id has an empty segment, or one of dots: write `/` in it as `%2F`, once")]
+    #[error(
+        "The model id in the path has an empty segment or a segment of dots. Write each `/` of \
+             the id as `%2F`."
+    )]
     Segments,
     /// The id has a character that no model's id has.
     #[error(
-        "the model's id has a character that no id has: a backslash, `?`, `#`, a control character \
-         or a look-alike of `/` or `.`"
+        "The model id in the path has a character that is not allowed, such as a backslash, `?`, \
+         `#`, a control character or a look-alike of `/` or `.`. Use the exact id."
     )]
     Character,
     /// Decoding the escapes once leaves other escapes.
-    #[error("the model's id is percent-encoded twice: encode it once")]
+    #[error("The model id in the path is percent-encoded twice. Encode it once.")]
     EncodedTwice,
     /// The id is longer than [`ID_BYTES_MAX`].
-    #[error("the model's id is longer than {ID_BYTES_MAX} bytes")]
+    #[error("The model id in the path is longer than {ID_BYTES_MAX} bytes. Use the exact id.")]
     TooLong,
     /// A URL library would combine the id and the account's base to another path.
-    #[error("the model's id would change the path of the upstream's address")]
+    #[error("The model id would change the path of the upstream's address. Use the exact id.")]
     OtherPath,
 }
 

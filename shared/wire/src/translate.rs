@@ -175,30 +175,30 @@ pub struct TranslatedRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TranslationError {
     /// The body is not a JSON object.
-    #[error("the request body is not a JSON object")]
+    #[error("The request body must be a JSON object.")]
     NotAnObject,
     /// `model` is not a string.
-    #[error("model: a string is required")]
+    #[error("model: must be a string")]
     NoModel,
     /// The conversation is missing, or is not a list of messages.
-    #[error("a conversation is required: a list, as `messages` or `input`")]
+    #[error("The request has no conversation. Send it as a list in `messages` or `input`.")]
     NoMessages,
     /// Arrays and objects are nested too deeply.
     #[error(
-        "the request body is nested too deeply for this model: at most {} levels are accepted",
+        "The request body is nested too deeply for this model. At most {} levels are accepted.",
         json_reader::DEPTH_MAX
     )]
     TooDeep,
     /// The body has too many arrays and objects in total.
     #[error(
-        "the request body has too many arrays and objects for this model: at most \
-         {CONTAINERS_MAX} are accepted"
+        "The request body has too many arrays and objects for this model. At most {CONTAINERS_MAX} \
+         are accepted."
     )]
     ManyContainers,
     /// Content blocks or tools are nested too deeply.
     #[error(
-        "content blocks or tools are nested too deeply for this model: at most {} inside each \
-         other are accepted",
+        "Content blocks or tools are nested too deeply for this model. At most {} levels are \
+         accepted.",
         json_reader::NESTED_CONTENT_MAX
     )]
     NestedContent,
@@ -220,7 +220,7 @@ impl TranslationError {
 
 /// The upstream's answer does not follow its protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("the upstream's answer is not one in its dialect")]
+#[error("the upstream's answer does not follow its API")]
 pub struct InvalidResponse;
 
 /// The facts about a request that the translation of its answer needs.

@@ -171,7 +171,7 @@ fn bodies_that_cannot_be_relayed() {
     }
     assert!(matches!(Envelope::parse(b"{\"model\":\"\xFF\"}"), Err(EnvelopeError::NotJson { .. })));
     let position = read("{\"model\":\n  x}").unwrap_err().to_string();
-    assert_eq!(position, "the request body is not valid JSON (line 2, column 3)");
+    assert_eq!(position, "The request body is not valid JSON. The error is at line 2, column 3.");
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn nesting_has_a_bound() {
     }
     let objects = format!(r#"{{"model":"m","a":{}"#, r#"{"a":"#.repeat(1_000_000));
     assert_eq!(read(&objects), Err(EnvelopeError::TooDeep), "before its end is looked for");
-    assert!(EnvelopeError::TooDeep.to_string().contains("at most 128 levels"));
+    assert!(EnvelopeError::TooDeep.to_string().contains("At most 128 levels"));
 }
 
 #[test]

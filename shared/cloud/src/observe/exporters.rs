@@ -75,7 +75,7 @@ impl TelemetryExporters {
             let spans = self.tracers.map(|tracers| tracers.shutdown());
             let ended = [spans, Some(self.meters.shutdown())];
             for error in ended.into_iter().flatten().filter_map(Result::err) {
-                tracing::warn!("what was observed last is not exported: {error}");
+                tracing::warn!("the last metrics and traces could not be exported: {error}");
             }
         });
         let _ended = flushing.await;

@@ -45,5 +45,5 @@ impl GaugeReadings {
 }
 
 fn ok_or_log<T>(what: &str, read: Result<T, impl Display>) -> Option<T> {
-    read.inspect_err(|error| tracing::debug!("{what}: not looked at: {error}")).ok()
+    read.inspect_err(|error| tracing::debug!("cannot read {what} for metrics: {error}")).ok()
 }

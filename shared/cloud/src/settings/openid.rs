@@ -24,12 +24,14 @@ pub(super) fn read(source: &mut SettingsSource<'_>) -> Option<OpenIdSettings> {
     let issuer = source.some_text(&table::OIDC_ISSUER)?;
     let client_id = source.text(&table::OIDC_CLIENT_ID);
     if client_id.is_empty() {
-        let _unused: bool = source.add_complaint(&table::OIDC_CLIENT_ID, "is not set");
+        let _unused: bool =
+            source.add_complaint(&table::OIDC_CLIENT_ID, "must be set if BATON_OIDC_ISSUER is set");
     }
     let allowed: AllowedEmails = source.parse_or_default(&table::OIDC_ALLOWED);
     let creates_users = source.flag(&table::OIDC_CREATE_USERS);
     if creates_users && allowed.is_empty() {
-        let what = "is not set: who may become a user? (`*` is everybody at the issuer)";
+        let what = "must be set if BATON_OIDC_CREATE_USERS is 1; `*` allows everybody at the \
+             issuer";
         let _unused: bool = source.add_complaint(&table::OIDC_ALLOWED, what);
     }
     let admin_claim = source.some_text(&table::OIDC_ADMIN_CLAIM);
@@ -52,7 +54,7 @@ pub(super) fn console_origin(source: &mut SettingsSource<'_>) -> Option<String> 
     let origin = text.trim_end_matches('/').to_ascii_lowercase();
     let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
     if host.is_none_or(|host| host.is_empty() || host.contains(['/', '?', '#', '@', ' '])) {
-        let what = "is no origin like https://admin.example.com";
+        let what = "must be an origin such as https://admin.example.com";
         let _unused: bool = source.add_complaint(&table::CONSOLE_ORIGIN, what);
     }
     Some(origin)
@@ -68,7 +70,7 @@ impl FromStr for DefaultRole {
         match text {
             "member" => Ok(Self(Role::Member)),
             "admin" => Ok(Self(Role::Admin)),
-            _ => Err("is neither `member` nor `admin`"),
+            _ => Err("must be `member` or `admin`"),
         }
     }
 }

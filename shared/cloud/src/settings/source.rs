@@ -51,14 +51,14 @@ impl SettingsSource<'_> {
         match self.text(setting).as_str() {
             "1" | "true" | "yes" => true,
             "0" | "false" | "no" => false,
-            _ => self.add_complaint(setting, "is neither 1 nor 0"),
+            _ => self.add_complaint(setting, "must be 1 or 0"),
         }
     }
 
     pub(super) fn seconds(&mut self, setting: &Setting) -> Duration {
         Duration::from_secs_f64(match self.text(setting).parse::<f64>() {
             Ok(seconds) if (0.0..=1e6).contains(&seconds) => seconds,
-            _ => self.add_complaint(setting, "is not a number of seconds from 0 to 1000000"),
+            _ => self.add_complaint(setting, "must be a number of seconds from 0 to 1000000"),
         })
     }
 
@@ -105,14 +105,15 @@ macro_rules! placeholder {
 }
 
 placeholder! {
-    bool, Some("is neither 1 nor 0") => false,
-    f64, Some("is not a number") => 0.0,
-    u32, Some("is not a whole number from 0 to 4294967295") => 0,
-    usize, Some("is not a whole number from 0 on") => 0,
-    PathBuf, Some("is not a path") => Self::new(),
+    bool, Some("must be 1 or 0") => false,
+    f64, Some("must be a number") => 0.0,
+    u32, Some("must be a whole number from 0 to 4294967295") => 0,
+    usize, Some("must be a whole number, 0 or more") => 0,
+    PathBuf, Some("must be a path") => Self::new(),
     LogFormat, None => Self::Text,
     OutagePolicy, None => Self::Closed,
     AddressRanges, None => Self::default(),
     UtilizationMax, None => Self(None),
-    SocketAddr, Some("is not an IP address and a port, as 127.0.0.1:8080") => Self::from(([127, 0, 0, 1], 0)),
+    SocketAddr, Some("must be an IP address and a port, such as 127.0.0.1:8080")
+        => Self::from(([127, 0, 0, 1], 0)),
 }

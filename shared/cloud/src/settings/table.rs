@@ -434,7 +434,7 @@ settings! {
         URL = Setting::new("BATON_URL", "URL").or("http://127.0.0.1:8081").read_by(PROGRAM);
         /// The operator's commands take address and token from this profile.
         PROFILE = Setting::new("BATON_PROFILE", "name of a profile")
-            .unless_set("the profile in use")
+            .unless_set("the current profile")
             .read_by(PROGRAM);
         /// `baton doctor` checks the relay at this URL.
         CLIENT_BASE_URL = Setting::new("ANTHROPIC_BASE_URL", "URL")

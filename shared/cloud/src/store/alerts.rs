@@ -124,7 +124,7 @@ impl Store {
         for scope in scopes {
             let update = self.touch(&scope).update_expression("SET #mark = :mark");
             if let Err(error) = update.send().await {
-                tracing::warn!(%scope, "an alert may be late: {}", StoreError::from(error));
+                tracing::warn!(%scope, "an alert can be late: {}", StoreError::from(error));
             }
         }
     }
@@ -144,7 +144,7 @@ impl Store {
             .expression_attribute_values(":window", AttributeValue::Ss(vec![window.to_owned()]));
         if let Err(error) = update.send().await {
             self.blocked.remove(&place);
-            tracing::warn!(%scope, "an alert may be missing: {}", StoreError::from(error));
+            tracing::warn!(%scope, "an alert can be missing: {}", StoreError::from(error));
         }
     }
 
@@ -167,7 +167,7 @@ impl Store {
         if let Err(error) = update.send().await {
             self.blocked.remove(&place);
             let account_id = &record.account_id;
-            tracing::warn!(%account_id, "an alert may be missing: {}", StoreError::from(error));
+            tracing::warn!(%account_id, "an alert can be missing: {}", StoreError::from(error));
         }
     }
 

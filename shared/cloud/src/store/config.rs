@@ -125,7 +125,8 @@ impl Store {
         Box::pin(self.add_tokens(&mut members)).await?;
         let ids: Vec<AccountId> = members.iter().map(|member| member.account.id.clone()).collect();
         if let Err(error) = self.read_health(&ids).await {
-            tracing::warn!(group_id = %id, "its accounts' health cannot be read: {error}");
+            tracing::warn!(group_id = %id, "cannot read the health of the accounts of a group: \
+                 {error}");
         }
         Ok(group.map(|group| AccountPool::new(group, members)))
     }
@@ -141,8 +142,8 @@ impl Store {
             Err(StoreError::Sealed(_)) => {
                 tracing::error!(
                     account_id = %account.id,
-                    "its credential does not open, or was given for another provider, address or \
-                     proxy; give it again"
+                    "cannot decrypt the credential of an account, or it was set for another \
+                     provider, address or proxy; set the credential again"
                 );
                 account.enabled = false;
                 let credential = Secret::new(String::new());

@@ -141,5 +141,9 @@ fn missing(item: &StoreItem, name: &str) -> StoreError {
         Some(AttributeValue::S(text)) => text.clone(),
         _ => String::new(),
     };
-    inconsistent(&part(PK), &part(SK), &format_args!("attribute `{name}` is missing or odd"))
+    inconsistent(
+        &part(PK),
+        &part(SK),
+        &format_args!("attribute `{name}` is missing or has an unexpected value"),
+    )
 }

@@ -116,10 +116,10 @@ pub enum StoreError {
     Sealed(#[from] VaultError),
     /// A condition did not hold: another writer was first, an item to create already exists, or an
     /// item to change no longer exists.
-    #[error("somebody else has changed it meanwhile; read it again")]
+    #[error("somebody else changed it in the meantime; read it again")]
     Conflict,
     /// The cursor does not belong to this list.
-    #[error("the cursor is not one of this list")]
+    #[error("the cursor does not belong to this list")]
     BadCursor,
 }
 

@@ -58,7 +58,7 @@ impl Store {
             Ok(table) => table,
             Err(error) => {
                 tracing::error!(
-                    "the operator's prices cannot be read, the built-in ones count: {error}"
+                    "cannot read the operator's prices, the built-in prices apply: {error}"
                 );
                 Arc::clone(&BUILTIN)
             }

@@ -88,7 +88,7 @@ pub(super) fn read_sums(item: &StoreItem) -> Result<UsageSums, StoreError> {
 
 pub(super) fn invalid_sums(item: &StoreItem, what: &str) -> StoreError {
     let part = |name| text(item, name).unwrap_or_default();
-    inconsistent(&part(PK), &part(SK), &format_args!("attribute `{what}` is odd"))
+    inconsistent(&part(PK), &part(SK), &format_args!("attribute `{what}` has an unexpected value"))
 }
 
 impl Store {

@@ -25,7 +25,7 @@ pub enum CommitError {
     AlreadyStored(Vec<usize>),
     /// The limit items of these scopes no longer exist, so there is nothing to settle in them. Try
     /// again without these settlements.
-    #[error("{} limit items are gone", .0.len())]
+    #[error("{} limit items are missing", .0.len())]
     LimitItemMissing(Vec<LimitScope>),
     /// Another transaction held the same items, or the table is throttled. Try again.
     #[error("the table is busy")]

@@ -42,8 +42,8 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const MADE_UP_LIFE: Duration = Duration::from_mins(10);
 /// The number of such answers that are cached.
 const MADE_UP_MAX: usize = 64;
-const INCONCLUSIVE: &str = "it refuses the calls that cost nothing, but does not say that the \
-     credential is bad; it may be restricted";
+const INCONCLUSIVE: &str = "the upstream refuses free calls without saying that the credential is \
+     wrong; the credential can be restricted";
 /// Models that every account of the vendor can use.
 const MODEL: &str = "claude-haiku-4-5";
 const BEDROCK_MODEL: &str = "anthropic.claude-haiku-4-5-20251001-v1:0";
@@ -59,6 +59,18 @@ pub enum CredentialStatus {
     Unproven,
     /// The upstream does not answer or fails, so nothing is known.
     Unknown,
+}
+
+impl CredentialStatus {
+    /// The status as one word, for log lines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Refused(_) => "refused",
+            Self::Unproven => "unproven",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// The result of a probe.
@@ -186,7 +198,9 @@ impl CredentialProbe<'_> {
             Some(answer) => {
                 ProbeOutcome::from_answer(CredentialStatus::Unproven, answer, Some(known))
             }
-            None => ProbeOutcome::unknown(None, "there is nothing to ask it".to_owned()),
+            None => {
+                ProbeOutcome::unknown(None, "there is no free call for this account".to_owned())
+            }
         }
     }
 
@@ -275,7 +289,9 @@ impl CredentialProbe<'_> {
         let account = self.account;
         let mut headers = HeaderMap::from_iter([(VERSION, HeaderValue::from_static("2023-06-01"))]);
         let own = credential_header(account.credential, credential);
-        headers.extend(own.map_err(|_| "its credential is no header value".to_owned())?);
+        headers.extend(own.map_err(|_| {
+            "the credential has characters that a header cannot contain".to_owned()
+        })?);
         if account.credential.is_renewed() {
             let beta = HeaderName::from_static("anthropic-beta");
             headers.insert(beta, HeaderValue::from_static(OAUTH_BETA));

@@ -93,7 +93,7 @@ pub enum UpstreamCallError {
     #[error("{0}")]
     BadUrl(String),
     /// The URL library normalizes the path to another one than was requested.
-    #[error("the address has another path than the one that was meant")]
+    #[error("the URL has a different path than the one that was requested")]
     OtherPath,
     /// No connection was made in time.
     #[error("no connection in time")]

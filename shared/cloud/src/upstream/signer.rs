@@ -70,13 +70,13 @@ impl AwsAccess {
 #[derive(Debug, thiserror::Error)]
 pub enum SigningError {
     /// The account's credential is not an AWS role.
-    #[error("its credential is no AWS role")]
+    #[error("the credential is not an AWS role")]
     NoAccess,
     /// The environment has no credentials, or the role could not be assumed.
-    #[error("no AWS credentials: {0}")]
+    #[error("AWS credentials are missing: {0}")]
     NoCredentials(String),
     /// The URL or a header cannot be signed.
-    #[error("it cannot be signed: {0}")]
+    #[error("the request cannot be signed: {0}")]
     Unsignable(String),
 }
 
@@ -176,7 +176,7 @@ impl RequestSigner {
         let config = self.0.config.get_or_init(load_sdk_config).await;
         let provider = match &access.role_arn {
             None => config.credentials_provider().ok_or_else(|| {
-                SigningError::NoCredentials("the environment has none".to_owned())
+                SigningError::NoCredentials("the environment has no credentials".to_owned())
             })?,
             Some(arn) => {
                 let region = config.region().cloned();

@@ -14,7 +14,7 @@ const FRAME_BYTES_MAX: usize = 24 << 20;
 
 /// The bytes are not an event stream, or were damaged on the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the upstream's event stream is broken")]
+#[error("the upstream's event stream is damaged")]
 pub struct FrameError;
 
 /// The content of a frame.

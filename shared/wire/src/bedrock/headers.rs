@@ -32,7 +32,7 @@ pub fn unpriced_header(clients: &HeaderMap) -> Option<UnboundedField> {
     let dearer = [(TIER, &[&b"default"[..], b"flex"][..]), (LATENCY, &[b"standard"])];
     let dearer = dearer.into_iter().find(|(name, known)| lacks(name, known));
     let name = dearer.map(|(name, _)| name).or_else(|| guardrail(clients))?;
-    let advice = "Baton knows no price for it: leave it out";
+    let advice = "Baton has no price for it. Leave it out.";
     Some(UnboundedField { field: name.as_str().to_owned(), advice })
 }
 

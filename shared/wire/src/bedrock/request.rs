@@ -17,10 +17,10 @@ const VERSION: &str = r#""anthropic_version":"bedrock-2023-05-31""#;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BedrockBodyError {
     /// The body is not JSON, or not an object.
-    #[error("the request body must be a JSON object")]
+    #[error("The request body must be a JSON object.")]
     NotAnObject,
     /// A `CountTokens` body without the request to be counted.
-    #[error("input.invokeModel.body: a base64 text of an InvokeModel body is required")]
+    #[error("input.invokeModel.body: must be the base64 text of an InvokeModel body")]
     NothingToCount,
 }
 

@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 
-const SEND_TEXT: &str = "send its text in the body";
-const SEND_ITEM: &str = "send the item itself";
+const SEND_TEXT: &str = "Send the text itself in the request body.";
+const SEND_ITEM: &str = "Send the item itself.";
 
 /// A value of the prompt, with the name of its field or of the object key that holds it.
 pub(super) struct ContentScanner<'f> {
@@ -241,7 +241,7 @@ impl ContentScanner<'_> {
                 if map.next_value::<&RawValue>()?.get() != "null" {
                     let field = format!("{}[].{name}", self.top);
                     self.facts
-                        .note_unbounded_field(field, "Baton knows no price for it: leave it out");
+                        .note_unbounded_field(field, "Baton has no price for it. Leave it out.");
                 }
             }
             name if is_reference(name) => {

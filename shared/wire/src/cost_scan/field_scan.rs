@@ -6,11 +6,11 @@ use super::{BodyProtocol, CostScan, CostScanError, OutputBound, parse_count, sho
 use serde::de::DeserializeSeed;
 use serde_json::Value;
 
-const NO_PRICE: &str = "Baton knows no price for it: leave it out";
-const STORED: &str = "send the whole conversation in the body";
+const NO_PRICE: &str = "Baton has no price for it. Leave it out.";
+const STORED: &str = "Send the whole conversation in the request body.";
 /// The advice for a field that no list of known fields contains.
 pub(super) const UNKNOWN: &str =
-    "Baton does not know it: leave it out, or ask for a key without a spend limit";
+    "Baton does not know it. Leave it out, or ask your operator for a key without a spend limit.";
 
 /// Reads a top-level field that affects the cost of the request.
 pub(super) fn read_field(facts: &mut CostScan, name: &str, raw: &str) {
@@ -83,14 +83,14 @@ fn find_models(facts: &mut CostScan, name: &str, raw: &str) {
     }
 }
 
-const NO_NUMBER: &str = "it must be a whole number";
+const NO_NUMBER: &str = "The value must be a whole number.";
 
 /// Reads the requested model.
 fn read_model(facts: &mut CostScan, value: &Value) {
     if value.as_str().is_some_and(has_call_price) {
         facts.note_unbounded_field(
             "model",
-            "each of its calls has a price that Baton does not know",
+            "Baton does not know the price of a call of this model. Use another model.",
         );
     }
 }
@@ -100,8 +100,7 @@ const TIERS: [&str; 6] = ["auto", "default", "standard", "standard_only", "flex"
 
 fn read_word(facts: &mut CostScan, name: &str, value: &Value, known: &[&str]) {
     if !value.as_str().is_some_and(|word| known.contains(&word)) {
-        facts
-            .note_unbounded_field(name, "Baton knows no price for this value: leave the field out");
+        facts.note_unbounded_field(name, "Baton has no price for this value. Leave the field out.");
     }
 }
 
@@ -128,7 +127,7 @@ fn read_choices(facts: &mut CostScan, name: &str, value: &Value) {
 fn read_thinking(facts: &mut CostScan, value: &Value) {
     let Some(fields) = value.as_object() else {
         if value != false {
-            facts.note_unbounded_field("thinking", "it must be an object");
+            facts.note_unbounded_field("thinking", "The value must be an object.");
         }
         return;
     };
@@ -153,7 +152,7 @@ fn read_thinking(facts: &mut CostScan, value: &Value) {
 /// `max_tokens` can be on top of the answer's bound.
 fn read_reasoning(facts: &mut CostScan, value: &Value) {
     let Some(fields) = value.as_object() else {
-        return facts.note_unbounded_field("reasoning", "it must be an object");
+        return facts.note_unbounded_field("reasoning", "The value must be an object.");
     };
     for (name, value) in fields {
         match name.as_str() {
@@ -176,7 +175,7 @@ fn read_fallbacks(facts: &mut CostScan, value: &Value) {
         if value != "default" {
             add_texts(facts, value);
         }
-        return facts.note_unbounded_field("fallbacks", "name the models in a list");
+        return facts.note_unbounded_field("fallbacks", "Name the models in a list.");
     };
     let passes = facts.demand.passes.saturating_add(fallbacks.len() as u64);
     facts.demand.passes = passes;
@@ -190,7 +189,7 @@ fn read_fallbacks(facts: &mut CostScan, value: &Value) {
             }
             other => {
                 add_texts(facts, other);
-                facts.note_unbounded_field("fallbacks", "name the models in a list");
+                facts.note_unbounded_field("fallbacks", "Name the models in a list.");
             }
         }
     }
@@ -240,7 +239,7 @@ fn read_context_management(facts: &mut CostScan, value: &Value) {
             let field = "context_management.edits[].type";
             facts.note_unbounded_field(
                 field,
-                "Baton cannot tell what this edit may cost: leave it out",
+                "Baton cannot compute the cost of this edit. Leave it out.",
             );
         }
     }

@@ -407,11 +407,11 @@ fn bodies_that_parsers_read_differently() {
     }
     let values = vec!["0"; SETTING_VALUES_MAX + 1].join(",");
     let many = odd(&format!(r#"{{"model":"m","fallbacks":[{values}]}}"#));
-    assert!(many.contains("at most 10000"), "{many}");
+    assert!(many.contains("At most 10000"), "{many}");
     let names = (0..33).map(|at| format!("\"m{at}\"")).collect::<Vec<_>>().join(",");
     for field in ["models", "x_models", "fallbacks"] {
         let many = odd(&format!(r#"{{"model":"m","{field}":[{names}]}}"#));
-        assert!(many.contains("at most 32"), "{many}");
+        assert!(many.contains("At most 32"), "{many}");
     }
 }
 

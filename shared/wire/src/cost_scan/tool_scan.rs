@@ -13,7 +13,7 @@ use std::fmt;
 /// The highest number of prompt tokens for the definition of one of the upstream's own tools.
 const DEFINITION_TOKENS: u64 = 10_000;
 
-const LEAVE_OUT: &str = "Baton cannot tell what this tool may cost: leave it out";
+const LEAVE_OUT: &str = "Baton cannot compute the cost of this tool. Leave it out.";
 
 /// A list of tools. Namespaces contain such lists, too.
 pub(super) struct ToolScanner<'f> {
@@ -96,7 +96,7 @@ impl<'f> ToolScanner<'f> {
                         *searches = searches.saturating_add(uses);
                     }
                     _ => {
-                        let advice = "set its `max_uses`, or leave the tool out";
+                        let advice = "Set `max_uses` of the tool, or leave the tool out.";
                         return self
                             .facts
                             .note_unbounded_field(format!("{field}.max_uses"), advice);

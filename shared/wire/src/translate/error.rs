@@ -153,7 +153,7 @@ fn known_kind(word: &str) -> Option<&'static str> {
 fn readable_text(body: &[u8]) -> String {
     let text = UpstreamFailure::from_body(body).message;
     if text.is_empty() || text.starts_with(['<', '{', '[']) {
-        "The upstream failed and said nothing that could be read.".to_owned()
+        "The upstream failed, and its error has no readable text.".to_owned()
     } else {
         text
     }

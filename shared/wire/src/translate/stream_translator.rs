@@ -172,7 +172,10 @@ impl TranslatorState {
         }
         if event.dropped > 0 {
             return self.finish_with_error(
-                &NeutralError::new("api_error", "The upstream sent too long an event."),
+                &NeutralError::new(
+                    "api_error",
+                    "The upstream sent an event that is too long. Send the request again.",
+                ),
                 out,
             );
         }
@@ -195,7 +198,7 @@ impl TranslatorState {
         };
         if self.kept.bytes.max(self.reader.held_bytes()) > KEPT_BYTES_MAX {
             let message =
-                "The answer is too long to be put into the words of this API; ask for less.";
+                "The answer is too long to be translated into this API. Ask for a shorter answer.";
             return self.finish_with_error(&NeutralError::new("api_error", message), out);
         }
         match progress {
@@ -223,7 +226,10 @@ impl TranslatorState {
             self.is_over = true;
         } else {
             self.finish_with_error(
-                &NeutralError::new("api_error", "The upstream ended without an answer."),
+                &NeutralError::new(
+                    "api_error",
+                    "The upstream ended the stream without an answer. Send the request again.",
+                ),
                 out,
             );
         }

@@ -146,9 +146,9 @@ fn json_has_a_bound() {
         format!(r#"{{"model":"m","max_tokens":1,"messages":[],"x":[{}0]}}"#, "[],".repeat(600_000));
     assert_eq!(request(ClientApi::Messages, &many), Err(TranslationError::ManyContainers));
     let text = TranslationError::TooDeep.to_string();
-    assert!(text.contains("at most 64"), "{text}");
+    assert!(text.contains("At most 64"), "{text}");
     let text = TranslationError::NestedContent.to_string();
-    assert!(text.contains("at most 8"), "{text}");
+    assert!(text.contains("At most 8"), "{text}");
 }
 
 #[test]

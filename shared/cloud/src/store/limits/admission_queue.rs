@@ -54,7 +54,9 @@ impl Store {
             // one does.
             tokio::spawn(self.clone().serve_queue(key, first));
         }
-        told.await.unwrap_or_else(|_| Err(StoreError::Database("the process is ending".to_owned())))
+        told.await.unwrap_or_else(|_| {
+            Err(StoreError::Database("the process is shutting down".to_owned()))
+        })
     }
 
     /// Admits the first request, then the requests that have arrived in the meantime.
@@ -138,7 +140,8 @@ impl Store {
         if let Err(Ok(Admission::Admitted(_))) = done.send(admission)
             && let Err(error) = self.release(&bounds.key, &id, &wanted).await
         {
-            tracing::warn!(request_id = %id, "a reservation stays until it expires: {error}");
+            tracing::warn!(request_id = %id, "cannot release a reservation, it stays until it \
+                 expires: {error}");
         }
     }
 }

@@ -141,7 +141,9 @@ impl Store {
         let all: Vec<String> = (0..bygone.len().min(100)).map(|at| format!("#b{at}")).collect();
         let removal = format!("REMOVE {}", all.join(", "));
         if let Err(error) = update.update_expression(removal).send().await {
-            tracing::debug!(%scope, "bygone windows stay: {}", StoreError::from(error));
+            tracing::debug!(
+                %scope, "cannot remove past limit windows: {}", StoreError::from(error)
+            );
         }
     }
 }
@@ -155,7 +157,9 @@ pub(super) fn parse_counters(item: &StoreItem) -> Result<LimitCounters, StoreErr
             && name != DUE_AT
             && name != TTL
         {
-            let number = digits.parse().map_err(|_| odd(&format_args!("`{name}` is odd")))?;
+            let number = digits
+                .parse()
+                .map_err(|_| odd(&format_args!("`{name}` has an unexpected value")))?;
             match name.as_str() {
                 UNDER_WAY => counted.pooled.requests = u64::try_from(number).unwrap_or_default(),
                 HELD => counted.pooled.estimates = PicoUsd::new(number),

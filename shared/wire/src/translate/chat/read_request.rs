@@ -15,11 +15,14 @@ pub(in crate::translate) fn read_request(
     if body.take_number("n").is_some_and(|n| n > 1) {
         return Err(TranslationError::field(
             "n",
-            "this model gives one answer at a time: ask once for each",
+            "this model gives one answer for each request. Send one request for each answer.",
         ));
     }
     if body.take_items("functions").next().is_some() {
-        return Err(TranslationError::field("functions", "use `tools` in its place"));
+        return Err(TranslationError::field(
+            "functions",
+            "this field is not supported. Use `tools` instead.",
+        ));
     }
     let mut ask = NeutralRequest {
         model: body.take_text("model").ok_or(TranslationError::NoModel)?,

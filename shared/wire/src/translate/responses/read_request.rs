@@ -17,11 +17,18 @@ use crate::translate::neutral_request::{
 const STORED: [(&str, &str); 4] = [
     (
         "previous_response_id",
-        "responses are not stored here: send the whole conversation as `input`",
+        "responses are not stored for this model. Send the whole conversation in `input`.",
     ),
-    ("conversation", "conversations are not stored here: send the whole conversation as `input`"),
-    ("prompt", "prompts are not stored here: send the text as `instructions`"),
-    ("background", "nothing runs in the background here: ask without it"),
+    (
+        "conversation",
+        "conversations are not stored for this model. Send the whole conversation in `input`.",
+    ),
+    ("prompt", "prompts are not stored for this model. Send the text in `instructions`."),
+    (
+        "background",
+        "background requests are not supported for this model. Send the request without \
+         this field.",
+    ),
 ];
 
 /// Fields that mean the same in Chat Completions.
@@ -173,7 +180,7 @@ fn read_item<'a>(
         "item_reference" => {
             return Err(TranslationError::field(
                 "input[](item_reference)",
-                "items are not stored here: send the item itself",
+                "items are not stored for this model. Send the item itself.",
             ));
         }
         _ => ask.dropped.add_path(format!("input[]({kind})")),
