@@ -74,7 +74,7 @@ async fn rests(house: &TestSystem, id: &str) -> (jiff::Timestamp, String) {
 }
 
 fn now() -> jiff::Timestamp {
-    baton_cloud::clock::Clock::system().now()
+    baton_runtime::clock::Clock::system().now()
 }
 
 fn in_seconds(seconds: i64) -> jiff::Timestamp {

@@ -113,10 +113,14 @@ fn a_name_says_what_is_inside() {
 fn the_cloud_has_one_door() {
     let needle = concat!("aws_", "sdk_");
     let elsewhere = sources()
-        .filter(|(path, _)| !path.starts_with("shared/cloud") && !path.starts_with("infra/local"))
+        .filter(|(path, _)| {
+            !["shared/runtime", "shared/store", "infra/local"]
+                .iter()
+                .any(|folder| path.starts_with(folder))
+        })
         .filter(|(_, text)| text.contains(needle))
         .map(|(path, _)| path.display().to_string());
-    none("the AWS SDK is used in shared/cloud and infra/local only", elsewhere);
+    none("the AWS SDK is used in shared/runtime, shared/store and infra/local only", elsewhere);
 }
 
 #[test]
@@ -174,11 +178,12 @@ fn dependencies() -> BTreeMap<String, Vec<String>> {
 
 #[test]
 fn dependencies_point_one_way() {
-    let shared = ["baton-domain", "baton-wire", "baton-cloud"];
+    let shared = ["baton-domain", "baton-protocol", "baton-runtime", "baton-store"];
     let functions = ["baton-relay", "baton-stats", "baton-refresh", "baton-admin"];
     let may = |from: &str, to: &str| match from {
         "baton-domain" => false,
-        "baton-wire" | "baton-cloud" => to == "baton-domain",
+        "baton-protocol" | "baton-runtime" => to == "baton-domain",
+        "baton-store" => ["baton-domain", "baton-runtime"].contains(&to),
         "baton-local" => shared.contains(&to) || functions.contains(&to),
         "baton" => to != "baton-tests",
         "baton-tests" => true,

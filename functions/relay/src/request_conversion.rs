@@ -14,24 +14,24 @@ use crate::forward::OutboundCall;
 use crate::pending_usage::Metering;
 use crate::response_conversion::{ResponseHint, ResponsePlan};
 use crate::{RequestContext, attempt};
-use baton_cloud::store::PoolMember;
-use baton_cloud::upstream::UpstreamAddress;
 use baton_domain::account::{Account, Provider};
 use baton_domain::model::{anthropic_id, base_id, foundation_id, map};
 use baton_domain::protocol::ClientProtocol;
-use baton_wire::bedrock::{
+use baton_protocol::bedrock::{
     BedrockAction, BedrockBodyError, EVENT_STREAM, MessagesRequest, add_request_headers,
     build_path, count_tokens_from_bedrock, count_tokens_to_bedrock, guardrail,
     invoke_model_to_messages, messages_to_invoke_model,
 };
-use baton_wire::cost_scan::BodyProtocol;
-use baton_wire::envelope::Envelope;
-use baton_wire::model_path::ModelIdError;
-use baton_wire::translate::{
+use baton_protocol::cost_scan::BodyProtocol;
+use baton_protocol::envelope::Envelope;
+use baton_protocol::model_path::ModelIdError;
+use baton_protocol::translate::{
     ClientApi, MaxTokensField, ProtocolPair, TranslatedRequest, TranslationError,
     TranslationOptions, UpstreamProtocol,
 };
-use baton_wire::usage_chunk::ask_for_usage;
+use baton_protocol::usage_chunk::ask_for_usage;
+use baton_runtime::upstream::UpstreamAddress;
+use baton_store::PoolMember;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 

@@ -15,7 +15,7 @@ use axum::extract::State;
 use axum::response::Response;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use baton_cloud::clock::Clock;
+use baton_runtime::clock::Clock;
 use http::{HeaderMap, Uri};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
