@@ -16,7 +16,7 @@ use crate::operate::price::PriceCommand;
 use crate::operate::usage::UsageCommand;
 use crate::operate::user::UserCommand;
 use crate::profile::ProfileCommand;
-use baton_cloud::settings::{LogFormat, Settings, table};
+use baton_runtime::settings::{LogFormat, Settings, table};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
 use std::net::SocketAddr;

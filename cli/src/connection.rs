@@ -4,8 +4,8 @@
 //! without making requests (floods of control frames, of empty or tiny pieces) is closed
 //! immediately. [`crate::connections`] closes slow and idle connections.
 
-use baton_cloud::client_address::PeerAddress;
-use baton_cloud::peer_connection::PeerConnection;
+use baton_runtime::client_address::PeerAddress;
+use baton_runtime::peer_connection::PeerConnection;
 use bytes::{Buf, Bytes};
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode, Version};

@@ -5,8 +5,8 @@
 //! kept.
 
 use crate::connection::{ClientConnection, ConnectionTimeouts};
-use baton_cloud::client_address::AddressRanges;
-use baton_cloud::settings::Settings;
+use baton_runtime::client_address::AddressRanges;
+use baton_runtime::settings::Settings;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

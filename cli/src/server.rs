@@ -194,7 +194,7 @@ mod tests {
     use crate::connections::ConnectionRules;
     use axum::Router;
     use axum::extract::Request;
-    use baton_cloud::client_address::AddressRanges;
+    use baton_runtime::client_address::AddressRanges;
     use reqwest::{Client, StatusCode};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::task::JoinHandle;

@@ -6,17 +6,17 @@ use crate::runtime::open_files;
 use crate::server::ShutdownTokens;
 use crate::{CliError, observe, server};
 use baton_admin::{FirstStart, first_start};
-use baton_cloud::aws::AwsClients;
-use baton_cloud::clock::Clock;
-use baton_cloud::live_secret::LiveSecret;
-use baton_cloud::random::RandomSource;
-use baton_cloud::settings::{Settings, table};
-use baton_cloud::store::Store;
-use baton_cloud::telemetry;
-use baton_cloud::usage_queue::UsageQueue;
 use baton_local::LocalAws;
 use baton_refresh::{OutboundClients, renew_due_tokens};
 use baton_relay::{Relay, UnsentRecords};
+use baton_runtime::aws::AwsClients;
+use baton_runtime::clock::Clock;
+use baton_runtime::random::RandomSource;
+use baton_runtime::settings::{Settings, table};
+use baton_runtime::telemetry;
+use baton_runtime::usage_queue::UsageQueue;
+use baton_store::Store;
+use baton_store::pepper::load_pepper;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -110,7 +110,7 @@ pub async fn prepare(mut settings: Settings) -> Result<PreparedSystem, CliError>
     let aws = AwsClients::new(&local.sdk_config());
     let store = Store::new(&aws, &settings, Clock::system(), RandomSource::system());
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
-    let pepper = LiveSecret::pepper(&aws, &settings, &store).await.map_err(CliError::from_cause)?;
+    let pepper = load_pepper(&aws, &settings, &store).await.map_err(CliError::from_cause)?;
     let made =
         first_start(&settings, pepper.clone(), store.clone()).await.map_err(CliError::Failed)?;
     let relay = Relay::new(&settings, pepper.clone(), store.clone(), queue.clone())
@@ -352,7 +352,7 @@ async fn prepare_first_start(
     settings.resources = local.resources();
     let aws = AwsClients::new(&local.sdk_config());
     let store = Store::new(&aws, &settings, Clock::system(), RandomSource::system());
-    let pepper = LiveSecret::pepper(&aws, &settings, &store).await.map_err(CliError::from_cause)?;
+    let pepper = load_pepper(&aws, &settings, &store).await.map_err(CliError::from_cause)?;
     first_start(&settings, pepper, store).await.map_err(CliError::Failed)
 }
 

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use baton_cloud::aws::AwsClients;
-use baton_cloud::clock::Clock;
-use baton_cloud::random::RandomSource;
-use baton_cloud::settings::Settings;
-use baton_cloud::store::Store;
 use baton_local::LocalAws;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::clock::Clock;
+use baton_runtime::random::RandomSource;
+use baton_runtime::settings::Settings;
+use baton_store::Store;
 use baton_tests::house::{TestKey, TestSystem};
 use baton_tests::month_of_usage::{MonthIds, count};
 use serde_json::json;

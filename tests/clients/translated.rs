@@ -11,9 +11,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{Uri, header};
+use baton_protocol::translate::{ClientApi, ProtocolPair, TranslationOptions, UpstreamProtocol};
 use baton_tests::fixtures;
 use baton_tests::program::Program;
-use baton_wire::translate::{ClientApi, ProtocolPair, TranslationOptions, UpstreamProtocol};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

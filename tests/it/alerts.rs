@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 
 use axum::body::Bytes;
 use axum::extract::State;
-use baton_cloud::store::{Admission, Store};
 use baton_domain::cooldown_reason::CooldownReason;
 use baton_domain::effective_limits::EffectiveLimits;
 use baton_domain::health::{AccountHealth, HealthState};
@@ -13,6 +12,7 @@ use baton_domain::id::{AccountId, KeyId, RequestId};
 use baton_domain::key::{Key, Limits};
 use baton_domain::scope::LimitScope;
 use baton_refresh::alerts::{AlertRun, send_alerts};
+use baton_store::{Admission, Store};
 use baton_tests::house::TestSystem;
 use baton_tests::in_process_admin::InProcessAdmin;
 use baton_tests::in_process_relay::reservation;

@@ -1,12 +1,12 @@
 //! Concurrency slots of an account, counted over relay instances that share only the store.
 
-use baton_cloud::aws::AwsClients;
-use baton_cloud::clock::Clock;
-use baton_cloud::random::RandomSource;
-use baton_cloud::settings::Settings;
-use baton_cloud::store::Store;
 use baton_domain::id::{AccountId, RequestId};
 use baton_local::LocalAws;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::clock::Clock;
+use baton_runtime::random::RandomSource;
+use baton_runtime::settings::Settings;
+use baton_store::Store;
 use jiff::SignedDuration;
 
 const MOST: u32 = 10;

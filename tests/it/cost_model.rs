@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
-use baton_cloud::aws::AwsClients;
-use baton_cloud::clock::Clock;
-use baton_cloud::random::RandomSource;
-use baton_cloud::settings::Settings;
-use baton_cloud::store::Store;
-use baton_cloud::usage_queue::UsageQueue;
 use baton_local::LocalAws;
 use baton_relay::Relay;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::clock::Clock;
+use baton_runtime::random::RandomSource;
+use baton_runtime::settings::Settings;
+use baton_runtime::usage_queue::UsageQueue;
+use baton_store::Store;
 use baton_tests::cost::{ALONE, BilledUnits, STEADY};
 use baton_tests::house::{MODEL, message};
 use baton_tests::upstream::FakeUpstream;

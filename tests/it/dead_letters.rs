@@ -1,16 +1,16 @@
 //! Records that cannot be stored do not block others. They become dead letters and can be redriven.
 
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
-use baton_cloud::aws::AwsClients;
-use baton_cloud::clock::Clock;
-use baton_cloud::random::RandomSource;
-use baton_cloud::settings::Settings;
-use baton_cloud::signed_record;
-use baton_cloud::store::{EventFilter, Store};
-use baton_cloud::vault::Pepper;
 use baton_domain::record::UsageRecord;
 use baton_domain::secret::Secret;
 use baton_local::LocalAws;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::clock::Clock;
+use baton_runtime::random::RandomSource;
+use baton_runtime::settings::Settings;
+use baton_runtime::signed_record;
+use baton_runtime::vault::Pepper;
+use baton_store::{EventFilter, Store};
 use baton_tests::eventually::eventually;
 use baton_tests::house::{LaunchOptions, SOON, TestKey, TestSystem};
 use baton_tests::lambda::StoresProcess;

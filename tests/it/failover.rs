@@ -74,7 +74,7 @@ async fn wait_for_cooldown(system: &TestSystem, id: &str) -> (jiff::Timestamp, S
 }
 
 fn now() -> jiff::Timestamp {
-    baton_cloud::clock::Clock::system().now()
+    baton_runtime::clock::Clock::system().now()
 }
 
 fn in_seconds(seconds: i64) -> jiff::Timestamp {

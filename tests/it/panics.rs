@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use baton_cloud::settings::LogFormat;
-use baton_cloud::telemetry;
 use baton_domain::key::Limits;
 use baton_relay::Relay;
+use baton_runtime::settings::LogFormat;
+use baton_runtime::telemetry;
 use baton_tests::house::{MODEL, message};
 use baton_tests::in_process_admin::InProcessAdmin;
 use baton_tests::in_process_relay::InProcessRelay;

@@ -185,14 +185,14 @@ impl TestClient {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let piece = |event: Value| match self {
             Self::Messages | Self::Bedrock => {
-                text(&event["content"][0]["text"]) + &text(&event["delta"]["text"])
+                text(&event["content"][0]["text"]) + text(&event["delta"]["text"]).as_str()
             }
             Self::Responses => {
-                text(&event["output"][0]["content"][0]["text"]) + &text(&event["delta"])
+                text(&event["output"][0]["content"][0]["text"]) + text(&event["delta"]).as_str()
             }
             Self::Chat => {
                 let choice = &event["choices"][0];
-                text(&choice["message"]["content"]) + &text(&choice["delta"]["content"])
+                text(&choice["message"]["content"]) + text(&choice["delta"]["content"]).as_str()
             }
         };
         self.events(answer).into_iter().map(piece).collect()

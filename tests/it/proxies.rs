@@ -4,9 +4,9 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use baton_cloud::settings::Settings;
-use baton_cloud::upstream::{UpstreamAddress, UpstreamCallError, UpstreamClient};
 use baton_domain::secret::Secret;
+use baton_runtime::settings::Settings;
+use baton_runtime::upstream::{UpstreamAddress, UpstreamCallError, UpstreamClient};
 use baton_tests::eventually::eventually;
 use baton_tests::house::{LaunchOptions, SOON, TestKey, TestSystem};
 use baton_tests::proxy::FakeProxy;

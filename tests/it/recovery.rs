@@ -1,14 +1,14 @@
 //! Accounts whose credential was refused become ready again by themselves, and the checks cost
 //! nothing.
 
-use baton_cloud::aws::AwsClients;
-use baton_cloud::store::ConfigEdit;
 use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::cooldown_reason::CooldownReason;
 use baton_domain::health::{AccountAvailability, AccountHealth, after_refusal};
 use baton_domain::id::{AccountId, GroupId};
 use baton_domain::secret::Secret;
 use baton_refresh::{OutboundClients, maintain_accounts};
+use baton_runtime::aws::AwsClients;
+use baton_store::ConfigEdit;
 use baton_tests::in_process_relay::InProcessRelay;
 use baton_tests::upstream::FakeUpstream;
 use jiff::SignedDuration;

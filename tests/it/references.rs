@@ -8,7 +8,7 @@ mod settings;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use baton_cloud::settings::table::SETTINGS;
+use baton_runtime::settings::table::SETTINGS;
 use baton_tests::house::TestSystem;
 
 use crate::repository_shape::{files, none, read, root};
@@ -103,7 +103,7 @@ fn every_named_variable_is_in_the_settings_table() {
         let names = variables(&text).into_iter().filter(|name| !is_known(name));
         names.map(|name| format!("{}: {name}", path.display())).collect::<Vec<_>>()
     });
-    none("settings are in shared/cloud/src/settings/table.rs", unknown);
+    none("settings are in shared/runtime/src/settings/table.rs", unknown);
 }
 
 #[test]

@@ -110,13 +110,17 @@ fn names_are_not_generic() {
 }
 
 #[test]
-fn aws_sdk_is_used_in_two_crates_only() {
+fn aws_sdk_is_used_in_three_crates_only() {
     let needle = concat!("aws_", "sdk_");
     let elsewhere = sources()
-        .filter(|(path, _)| !path.starts_with("shared/cloud") && !path.starts_with("infra/local"))
+        .filter(|(path, _)| {
+            !["shared/runtime", "shared/store", "infra/local"]
+                .iter()
+                .any(|folder| path.starts_with(folder))
+        })
         .filter(|(_, text)| text.contains(needle))
         .map(|(path, _)| path.display().to_string());
-    none("the AWS SDK is used outside of shared/cloud and infra/local", elsewhere);
+    none("the AWS SDK is used outside of shared/runtime, shared/store and infra/local", elsewhere);
 }
 
 #[test]
@@ -171,11 +175,12 @@ fn dependencies() -> BTreeMap<String, Vec<String>> {
 
 #[test]
 fn dependencies_follow_the_layers() {
-    let shared = ["baton-domain", "baton-wire", "baton-cloud"];
+    let shared = ["baton-domain", "baton-protocol", "baton-runtime", "baton-store"];
     let functions = ["baton-relay", "baton-stats", "baton-refresh", "baton-admin"];
     let is_allowed = |from: &str, to: &str| match from {
         "baton-domain" => false,
-        "baton-wire" | "baton-cloud" => to == "baton-domain",
+        "baton-protocol" | "baton-runtime" => to == "baton-domain",
+        "baton-store" => ["baton-domain", "baton-runtime"].contains(&to),
         "baton-local" => shared.contains(&to) || functions.contains(&to),
         "baton" => to != "baton-tests",
         "baton-tests" => true,

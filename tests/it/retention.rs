@@ -1,15 +1,15 @@
 //! Single events are kept for a limited time, sums forever.
 
-use baton_cloud::aws::AwsClients;
-use baton_cloud::clock::Clock;
-use baton_cloud::random::RandomSource;
-use baton_cloud::settings::Settings;
-use baton_cloud::store::{EventFilter, RollupPeriod, Store};
-use baton_cloud::usage_queue::UsageQueue;
 use baton_domain::id::{GroupId, KeyId, RequestId};
 use baton_domain::money::PicoUsd;
 use baton_domain::reservation::Reservation;
 use baton_local::LocalAws;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::clock::Clock;
+use baton_runtime::random::RandomSource;
+use baton_runtime::settings::Settings;
+use baton_runtime::usage_queue::UsageQueue;
+use baton_store::{EventFilter, RollupPeriod, Store};
 use baton_tests::house::MODEL;
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;

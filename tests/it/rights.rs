@@ -4,11 +4,6 @@
 
 use std::sync::{Arc, Mutex};
 
-use baton_cloud::aws::AwsClients;
-use baton_cloud::clock::Clock;
-use baton_cloud::random::RandomSource;
-use baton_cloud::settings::Settings;
-use baton_cloud::store::Store;
 use baton_domain::account_selection::SessionPinKey;
 use baton_domain::alert::ReportedState;
 use baton_domain::cooldown_reason::CooldownReason;
@@ -17,6 +12,11 @@ use baton_domain::id::{AccountId, GroupId, KeyId, RequestId, UserId};
 use baton_domain::money::PicoUsd;
 use baton_domain::scope::LimitScope;
 use baton_local::LocalAws;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::clock::Clock;
+use baton_runtime::random::RandomSource;
+use baton_runtime::settings::Settings;
+use baton_store::Store;
 use baton_tests::table_rights::TableRights;
 use std::time::Duration;
 
@@ -121,7 +121,7 @@ async fn refresh_calls_are_allowed_by_its_policy() {
     }
     store.count_account_states().await.expect("read");
     store.last_alerts().await.expect("read");
-    let last_alert = baton_cloud::store::LastAlert { state: ReportedState::default(), count: 1 };
+    let last_alert = baton_store::LastAlert { state: ReportedState::default(), count: 1 };
     store.put_last_alert(&account(), last_alert).await.expect("noted");
     store.deliveries().await.expect("read");
     store.alert_settings().await.expect("read");

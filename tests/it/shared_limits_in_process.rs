@@ -1,6 +1,5 @@
 //! Shared limits with everything in one process, where store calls can be counted and made to fail.
 
-use baton_cloud::store::{Admission, EventFilter, Store};
 use baton_domain::effective_limits::EffectiveLimits;
 use baton_domain::id::{GroupId, KeyId, RequestId, UserId};
 use baton_domain::key::Limits;
@@ -8,6 +7,7 @@ use baton_domain::money::PicoUsd;
 use baton_domain::reservation::Reservation;
 use baton_domain::scope::LimitScope;
 use baton_local::InjectedFault;
+use baton_store::{Admission, EventFilter, Store};
 use baton_tests::in_process_relay::{InProcessRelay, broken, daily, reservation};
 use jiff::{SignedDuration, Timestamp};
 

@@ -4,10 +4,10 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use baton_cloud::signed_record;
-use baton_cloud::vault::Pepper;
 use baton_domain::record::RequestOutcome;
 use baton_domain::secret::Secret;
+use baton_runtime::signed_record;
+use baton_runtime::vault::Pepper;
 use baton_tests::house::SOON;
 use baton_tests::lambda::{LambdaDeployment, PEPPER, ServeProcess};
 use serde_json::Value;

@@ -2,16 +2,16 @@
 
 use std::sync::{Arc, Mutex};
 
-use baton_cloud::aws::AwsClients;
-use baton_cloud::clock::Clock;
-use baton_cloud::random::RandomSource;
-use baton_cloud::settings::Settings;
-use baton_cloud::store::{ConfigEdit, Store};
-use baton_cloud::usage_queue::UsageQueue;
 use baton_domain::own_price::{OwnPrice, PriceId};
 use baton_domain::price::{ModelPrice, TokenRates};
 use baton_local::LocalAws;
 use baton_relay::Relay;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::clock::Clock;
+use baton_runtime::random::RandomSource;
+use baton_runtime::settings::Settings;
+use baton_runtime::usage_queue::UsageQueue;
+use baton_store::{ConfigEdit, Store};
 use baton_tests::house::{MODEL, message};
 use baton_tests::upstream::FakeUpstream;
 use http::Request;

@@ -5,24 +5,24 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use baton_cloud::aws::AwsClients;
-use baton_cloud::clock::Clock;
-use baton_cloud::identity_token::IdentityTokens;
-use baton_cloud::random::RandomSource;
-use baton_cloud::settings::Settings;
-use baton_cloud::store::{AccountToken, ConfigEdit, Store, TokenSecrets};
-use baton_cloud::token_endpoint::TokenEndpoint;
-use baton_cloud::token_renewal::{RenewalOutcome, renew};
-use baton_cloud::upstream::UpstreamClient;
 use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::health::AccountAvailability as HealthStanding;
 use baton_domain::id::{AccountId, GroupId};
 use baton_domain::secret::Secret;
 use baton_domain::upstream_token::{
-    ClientAuth, RenewalTrigger, TokenExchange, TokenGrant, TokenStatus,
+    ClientAuth, RenewalTrigger, TokenExchange, TokenGrant, TokenSecrets, TokenStatus,
 };
 use baton_local::{InjectedFault, LocalAws};
 use baton_refresh::renew_due_tokens;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::clock::Clock;
+use baton_runtime::identity_token::IdentityTokens;
+use baton_runtime::random::RandomSource;
+use baton_runtime::settings::Settings;
+use baton_runtime::token_endpoint::TokenEndpoint;
+use baton_runtime::upstream::UpstreamClient;
+use baton_store::token_renewal::{RenewalOutcome, renew};
+use baton_store::{AccountToken, ConfigEdit, Store};
 use baton_tests::token_endpoint::{EndpointFault, FakeTokenEndpoint, LIFE_SECONDS};
 use jiff::SignedDuration;
 

@@ -60,14 +60,14 @@ async fn deleting_user_removes_its_limits_with_audit_rows() {
     let left = admin.get("/organizations/spend_limits").await.ok().json();
     assert_eq!(left["data"], json!([]));
     let rows = admin.get("/audit?actor=admin_token").await.ok().json();
-    let changes: Vec<(&Value, &Value)> = rows["data"]
+    let audited: Vec<(&Value, &Value)> = rows["data"]
         .as_array()
         .expect("rows")
         .iter()
         .map(|row| (&row["action"], &row["target"]))
         .collect();
     for row in [("delete", &json!(ada)), ("delete", &limit["id"]), ("create", &limit["id"])] {
-        assert!(changes.contains(&(&json!(row.0), row.1)), "{row:?}: {rows}");
+        assert!(audited.contains(&(&json!(row.0), row.1)), "{row:?}: {rows}");
     }
 }
 

@@ -31,7 +31,7 @@ fn oracle_reports_each_wrong_fact() {
     assert_detected("a day that is lost", |facts| drop(facts.days.pop()));
     assert_detected("a cell that is off by one token", |facts| facts.cells[0].1.tokens.input += 1);
     assert_detected("a cost that is off by one", |facts| {
-        facts.events[0].cost_usd += PicoUsd::new(1)
+        facts.events[0].cost_usd += PicoUsd::new(1);
     });
     assert_detected("an estimate passed off as true", |facts| facts.events[0].estimated = true);
     assert_detected("a message among the dead", |facts| facts.dead = 1);

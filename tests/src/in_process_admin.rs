@@ -1,19 +1,19 @@
 //! Stores in memory, a stopped clock, and the admin API at a port, all in one process. For tests
 //! that depend on time or on the content of the stores.
 
-use baton_cloud::aws::AwsClients;
-use baton_cloud::clock::Clock;
-use baton_cloud::notifier::Notifier;
-use baton_cloud::random::RandomSource;
-use baton_cloud::settings::Settings;
-use baton_cloud::store::Store;
-use baton_cloud::upstream::UpstreamClient;
 use baton_domain::id::{AccountId, GroupId, KeyId, RequestId};
 use baton_domain::money::PicoUsd;
 use baton_domain::record::{RequestOutcome, UsageRecord};
 use baton_domain::secret::Secret;
 use baton_domain::usage::TokenCounts;
 use baton_local::{InjectedFault, LocalAws};
+use baton_runtime::aws::AwsClients;
+use baton_runtime::clock::Clock;
+use baton_runtime::notifier::Notifier;
+use baton_runtime::random::RandomSource;
+use baton_runtime::settings::Settings;
+use baton_runtime::upstream::UpstreamClient;
+use baton_store::Store;
 use serde_json::{Value, json};
 
 use crate::house::{MODEL, OperatorClient};

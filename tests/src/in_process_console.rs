@@ -5,8 +5,8 @@ use std::sync::Mutex;
 
 use axum::Router;
 use axum::body::Body;
-use baton_cloud::aws::AwsClients;
 use baton_domain::secret::Secret;
+use baton_runtime::aws::AwsClients;
 use html5ever::tendril::TendrilSink as _;
 use http::Request;
 use http_body_util::BodyExt as _;

@@ -102,7 +102,7 @@ pub(crate) async fn run_price_command(
             sure.or_ask(&format!("remove the prices that were set for {model}"))?;
             remove_prices(desk, &model, from).await?;
             desk.screen.show(&Value::Null, || {
-                print_line(format!("the prices that were set for {model} are removed"))
+                print_line(format!("the prices that were set for {model} are removed"));
             });
         }
     }

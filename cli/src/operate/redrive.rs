@@ -6,7 +6,7 @@
 use super::CliContext;
 use crate::CliError;
 use crate::output::{print_line, remark};
-use baton_cloud::signed_record::{BEGINNING, FIELD};
+use baton_runtime::signed_record::{BEGINNING, FIELD};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 

@@ -2,8 +2,8 @@
 
 use super::profile_file::ProfileFile;
 use crate::CliError;
-use baton_cloud::settings::table;
 use baton_domain::secret::Secret;
+use baton_runtime::settings::table;
 
 /// The address, token and profile that one place gives: the command line or the environment.
 #[derive(Default)]

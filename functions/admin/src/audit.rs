@@ -6,7 +6,7 @@ use crate::query::PageQuery;
 use crate::usage::period;
 use axum::Json;
 use axum::extract::{Query, State};
-use baton_cloud::store::{AuditFilter, AuditRow};
+use baton_store::{AuditFilter, AuditRow};
 use serde::Deserialize;
 use serde_json::{Value, json};
 

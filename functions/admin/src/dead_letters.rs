@@ -10,11 +10,11 @@ use crate::api_response::{ApiError, ApiResult, body};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use baton_cloud::dead_letters::{DeadLetter, DeadLetterError, DeadLetters};
-use baton_cloud::signed_record::{self, NotSigned};
-use baton_cloud::store::ConfigEdit;
 use baton_domain::id::{KeyId, RequestId};
 use baton_domain::record::UsageRecord;
+use baton_runtime::dead_letters::{DeadLetter, DeadLetterError, DeadLetters};
+use baton_runtime::signed_record::{self, NotSigned};
+use baton_store::ConfigEdit;
 use serde::Deserialize;
 use serde_json::{Value, json};
 

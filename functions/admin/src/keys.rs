@@ -9,13 +9,13 @@ use crate::{AdminState, SharedAdminState};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use baton_cloud::store::{ConfigEdit, StoredEntity};
 use baton_domain::id::{GroupId, KeyId, UserId};
 use baton_domain::key::{Key, Limits, ReservationEstimate, User};
 use baton_domain::model::ModelPattern;
 use baton_domain::relay_key::{compose, new_secret};
 use baton_domain::scope::LimitScope;
 use baton_domain::secret::Secret;
+use baton_store::{ConfigEdit, StoredEntity};
 use serde::Deserialize;
 use serde_json::{Value, json};
 

@@ -7,9 +7,9 @@ use crate::api_response::{ApiError, ApiResponse, ApiResult, body, check_limits};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use baton_cloud::store::ConfigEdit;
 use baton_domain::key::Limits;
 use baton_domain::scope::LimitScope;
+use baton_store::ConfigEdit;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 

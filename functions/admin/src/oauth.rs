@@ -11,13 +11,15 @@ use axum::body::Bytes;
 use axum::extract::State;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use baton_cloud::store::{ConfigEdit, StoredEntity, TokenSecrets, credential_binding};
-use baton_cloud::token_endpoint::{AuthorizationCode, IssuedToken, TokenEndpoint};
-use baton_cloud::upstream::check_url;
 use baton_domain::account::Account;
 use baton_domain::id::AccountId;
 use baton_domain::secret::Secret;
-use baton_domain::upstream_token::{ClientAuth, TokenExchange, TokenGrant, TokenStatus};
+use baton_domain::upstream_token::{
+    ClientAuth, TokenExchange, TokenGrant, TokenSecrets, TokenStatus,
+};
+use baton_runtime::token_endpoint::{AuthorizationCode, IssuedToken, TokenEndpoint};
+use baton_runtime::upstream::check_url;
+use baton_store::{ConfigEdit, StoredEntity, credential_binding};
 use form_urlencoded::Serializer;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

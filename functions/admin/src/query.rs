@@ -3,8 +3,8 @@
 use crate::AdminState;
 use crate::api_response::{ApiError, ApiResult, check_limits, field_message, normalize_numbers};
 use axum::Json;
-use baton_cloud::store::{ConfigEdit, Entity, ListPage, StoredEntity, UniquelyNamed};
 use baton_domain::key::Limits;
+use baton_store::{ConfigEdit, Entity, ListPage, StoredEntity, UniquelyNamed};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;

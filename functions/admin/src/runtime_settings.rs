@@ -5,8 +5,8 @@ use crate::api_response::{ApiResponse, ApiResult, body};
 use crate::{AdminState, SharedAdminState};
 use axum::body::Bytes;
 use axum::extract::State;
-use baton_cloud::store::{ConfigEdit, StoredEntity};
 use baton_domain::runtime_settings::RuntimeSettings;
+use baton_store::{ConfigEdit, StoredEntity};
 use serde::Deserialize;
 use serde_json::{Value, json};
 

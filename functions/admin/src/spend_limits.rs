@@ -8,12 +8,12 @@ use crate::{AdminState, SharedAdminState};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use baton_cloud::store::{AuditRow, ConfigEdit, StoredEntity};
 use baton_domain::key::{Group, User};
 use baton_domain::limit::LimitPeriod;
 use baton_domain::money::PicoUsd;
 use baton_domain::scope::LimitScope;
 use baton_domain::spend_limit::{PERIODS, SpendCap, SpendLimit, SpendLimitId};
+use baton_store::{AuditRow, ConfigEdit, StoredEntity};
 use serde::Deserialize;
 use serde_json::{Value, json};
 

@@ -7,10 +7,10 @@ use crate::{AdminState, SharedAdminState};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use baton_cloud::store::{ConfigEdit, StoredEntity};
 use baton_domain::id::UserId;
 use baton_domain::key::{Key, Limits, Role, User};
 use baton_domain::scope::LimitScope;
+use baton_store::{ConfigEdit, StoredEntity};
 use serde::Deserialize;
 use serde_json::{Value, json};
 

@@ -10,20 +10,20 @@ use crate::request_conversion::{ConversionPlan, UpstreamRequest};
 use crate::response_conversion::{ResponsePlan, whole_error};
 use crate::settle::RequestEnd;
 use crate::{RelayState, RequestContext};
-use baton_cloud::store::PoolMember;
-use baton_cloud::upstream::{
-    self, AwsAccess, OAUTH_BETA, SigningError, UpstreamCallError, credential_header,
-};
 use baton_domain::account::{CredentialKind, Provider};
 use baton_domain::id::KeyId;
 use baton_domain::metric::cause;
 use baton_domain::record::RequestOutcome;
 use baton_domain::verdict::{self, ErrorFields};
-use baton_wire::gzip::GzipDecoder;
-use baton_wire::headers::{add_beta, to_upstream};
-use baton_wire::meter::{self, AnswerStart, MeterReading, UsageMeter};
-use baton_wire::model_path::ModelIdError;
-use baton_wire::rate_limit_headers::read_announced_limit;
+use baton_protocol::gzip::GzipDecoder;
+use baton_protocol::headers::{add_beta, to_upstream};
+use baton_protocol::meter::{self, AnswerStart, MeterReading, UsageMeter};
+use baton_protocol::model_path::ModelIdError;
+use baton_protocol::rate_limit_headers::read_announced_limit;
+use baton_runtime::upstream::{
+    self, AwsAccess, OAUTH_BETA, SigningError, UpstreamCallError, credential_header,
+};
+use baton_store::PoolMember;
 use bytes::{Bytes, BytesMut};
 use http::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue, InvalidHeaderValue,

@@ -7,10 +7,10 @@ use crate::unserved_request::WAIT_SECONDS_MAX;
 use baton_domain::money::PicoUsd;
 use baton_domain::reservation::{BlockReason, format_dollars};
 use baton_domain::scope::LimitScope;
-use baton_wire::envelope::EnvelopeError;
-use baton_wire::error::{ErrorBody, encode_error_body};
-use baton_wire::headers::to_client;
-use baton_wire::route::RouteError;
+use baton_protocol::envelope::EnvelopeError;
+use baton_protocol::error::{ErrorBody, encode_error_body};
+use baton_protocol::headers::to_client;
+use baton_protocol::route::RouteError;
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,

@@ -4,14 +4,14 @@
 
 use crate::RelayState;
 use crate::health_updates::PendingHealthUpdate;
-use baton_cloud::store::{PoolMember, Store};
-use baton_cloud::upstream::{
-    CredentialProbe, CredentialStatus, ProbeOutcome, RequestSigner, UpstreamClient,
-};
 use baton_domain::cooldown_reason::CooldownReason;
 use baton_domain::health::{AccountHealth, after};
 use baton_domain::id::AccountId;
 use baton_domain::verdict::AccountEffect;
+use baton_runtime::upstream::{
+    CredentialProbe, CredentialStatus, ProbeOutcome, RequestSigner, UpstreamClient,
+};
+use baton_store::{PoolMember, Store};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

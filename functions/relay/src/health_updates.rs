@@ -5,7 +5,7 @@ use crate::RelayState;
 use baton_domain::health::{AccountHealth, after, after_success};
 use baton_domain::id::AccountId;
 use baton_domain::verdict::AccountEffect;
-use baton_wire::rate_limit_headers::read_utilization;
+use baton_protocol::rate_limit_headers::read_utilization;
 use http::HeaderMap;
 use std::time::Duration;
 use tokio::task::JoinHandle;

@@ -5,8 +5,8 @@
 //! an account, `forward` calls upstreams until one answers, `response_stream` passes the answer on,
 //! and `settle` sends the usage record.
 //!
-//! The crate `baton-wire` knows the formats of requests and answers, `baton-domain` holds the
-//! rules, and `baton-cloud` does all I/O.
+//! The crate `baton-protocol` knows the formats of requests and answers, `baton-domain` holds the
+//! rules, and `baton-runtime` does all I/O.
 
 mod account_selection;
 mod admission;
@@ -51,24 +51,24 @@ pub use platform_deadline::PlatformDeadline;
 pub use settle::UnsentRecords;
 
 use authenticate::AuthenticatedKey;
-use baton_cloud::client_address::AddressRanges;
-use baton_cloud::live_secret::LiveSecret;
-use baton_cloud::observe::{Observer, RequestTrace};
-use baton_cloud::peer_connection::PeerConnection;
-use baton_cloud::settings::{InputBounds, LimitOutagePolicy, RelayTimeouts, Settings};
-use baton_cloud::store::Store;
-use baton_cloud::upstream::{RequestSigner, UpstreamCallError, UpstreamClient};
-use baton_cloud::usage_queue::UsageQueue;
-use baton_cloud::vault::Pepper;
 use baton_domain::id::RequestId;
 use baton_domain::metric::REFUSED;
 use baton_domain::printable::escape_text;
 use baton_domain::protocol::ClientProtocol;
 use baton_domain::record::RequestOutcome;
-use baton_wire::bedrock::BedrockAction;
-use baton_wire::error::ApiFamily;
-use baton_wire::model_path::call_query;
-use baton_wire::route::{RelayRoute, RouteError, resolve_route, with_query};
+use baton_protocol::bedrock::BedrockAction;
+use baton_protocol::error::ApiFamily;
+use baton_protocol::model_path::call_query;
+use baton_protocol::route::{RelayRoute, RouteError, resolve_route, with_query};
+use baton_runtime::client_address::AddressRanges;
+use baton_runtime::live_secret::LiveSecret;
+use baton_runtime::observe::{Observer, RequestTrace};
+use baton_runtime::peer_connection::PeerConnection;
+use baton_runtime::settings::{InputBounds, LimitOutagePolicy, RelayTimeouts, Settings};
+use baton_runtime::upstream::{RequestSigner, UpstreamCallError, UpstreamClient};
+use baton_runtime::usage_queue::UsageQueue;
+use baton_runtime::vault::Pepper;
+use baton_store::Store;
 use bytes::Bytes;
 use client_response::RelayError;
 use credential_checks::CredentialChecks;

@@ -2,10 +2,10 @@
 //! needed.
 
 use crate::body_transform::BodyTransform;
-use baton_wire::bedrock::EVENT_STREAM;
-use baton_wire::gzip::{GzipDecoder, GzipError};
-use baton_wire::meter::{AnswerStart, MeterReading, UsageMeter};
-use baton_wire::translate;
+use baton_protocol::bedrock::EVENT_STREAM;
+use baton_protocol::gzip::{GzipDecoder, GzipError};
+use baton_protocol::meter::{AnswerStart, MeterReading, UsageMeter};
+use baton_protocol::translate;
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 

@@ -14,24 +14,24 @@ use crate::forward::OutboundCall;
 use crate::pending_usage::Metering;
 use crate::response_conversion::{ResponseHint, ResponsePlan};
 use crate::{RequestContext, attempt};
-use baton_cloud::store::PoolMember;
-use baton_cloud::upstream::UpstreamAddress;
 use baton_domain::account::{Account, Provider};
 use baton_domain::model::{anthropic_id, base_id, foundation_id, map};
 use baton_domain::protocol::ClientProtocol;
-use baton_wire::bedrock::{
+use baton_protocol::bedrock::{
     BedrockAction, BedrockBodyError, EVENT_STREAM, MessagesRequest, add_request_headers,
     build_path, count_tokens_from_bedrock, count_tokens_to_bedrock, guardrail,
     invoke_model_to_messages, messages_to_invoke_model,
 };
-use baton_wire::cost_scan::BodyProtocol;
-use baton_wire::envelope::Envelope;
-use baton_wire::model_path::ModelIdError;
-use baton_wire::translate::{
+use baton_protocol::cost_scan::BodyProtocol;
+use baton_protocol::envelope::Envelope;
+use baton_protocol::model_path::ModelIdError;
+use baton_protocol::translate::{
     ClientApi, MaxTokensField, ProtocolPair, TranslatedRequest, TranslationError,
     TranslationOptions, UpstreamProtocol,
 };
-use baton_wire::usage_chunk::ask_for_usage;
+use baton_protocol::usage_chunk::ask_for_usage;
+use baton_runtime::upstream::UpstreamAddress;
+use baton_store::PoolMember;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
@@ -40,6 +40,7 @@ const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 const VERSION_KNOWN: HeaderValue = HeaderValue::from_static("2023-06-01");
 const FRAMES: HeaderValue = HeaderValue::from_static(EVENT_STREAM);
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const BAD_CREDENTIAL: &str = "the credential has characters that a header cannot contain";
 
 /// The conversion between the client and the account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,11 +180,7 @@ impl ConversionPlan {
         let encodes =
             matches!(self, Self::PassThrough | Self::PassThroughWithUsage | Self::OutOfBedrock);
         let mut headers = attempt::build_upstream_headers(asked, member, stream || !encodes)
-            .map_err(|_| {
-                AttemptError::Misconfigured(
-                    "the credential has characters that a header cannot contain".to_owned(),
-                )
-            })?;
+            .map_err(|_| AttemptError::Misconfigured(BAD_CREDENTIAL.to_owned()))?;
         // The relay has read the body as JSON, whatever content type the client gave.
         headers.insert(CONTENT_TYPE, JSON);
         self.check_guardrail(asked)?;

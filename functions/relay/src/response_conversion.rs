@@ -7,11 +7,11 @@ use crate::metered_body::MeteredBody;
 use crate::pending_usage::Metering;
 use crate::request_conversion::{BedrockFraming, ConversionPlan};
 use baton_domain::verdict::ErrorFields;
-use baton_wire::bedrock::{
+use baton_protocol::bedrock::{
     EVENT_STREAM, FramesToSse, SseToFrames, count_result_from_bedrock, count_result_to_bedrock,
     to_messages_error,
 };
-use baton_wire::translate;
+use baton_protocol::translate;
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http::header::{

@@ -3,7 +3,7 @@
 //! The meaning of the bytes does not matter here. Reading stops at the end of the answer, at a
 //! timeout, or when the answer is cut.
 
-use baton_cloud::upstream;
+use baton_runtime::upstream;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http_body::Frame;

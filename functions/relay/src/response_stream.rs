@@ -14,10 +14,10 @@ use crate::response_source::{ResponseSource, SourceEvent};
 use crate::settle::RequestEnd;
 use crate::{RelayState, RequestContext, client_response};
 use async_stream::stream;
-use baton_cloud::upstream;
 use baton_domain::record::RequestOutcome;
-use baton_wire::error::{ApiFamily, ErrorBody};
-use baton_wire::meter::{AnswerEnd, MeterReading};
+use baton_protocol::error::{ApiFamily, ErrorBody};
+use baton_protocol::meter::{AnswerEnd, MeterReading};
+use baton_runtime::upstream;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use http::Response;
@@ -277,7 +277,9 @@ mod tests {
     use crate::memory_budget::{MemoryBudget, MemoryLimits};
     use crate::request_conversion::BedrockFraming;
     use baton_domain::id::KeyId;
-    use baton_wire::translate::{ClientApi, ProtocolPair, TranslationOptions, UpstreamProtocol};
+    use baton_protocol::translate::{
+        ClientApi, ProtocolPair, TranslationOptions, UpstreamProtocol,
+    };
     use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
     use http_body::Frame;
     use http_body_util::StreamBody;

@@ -3,11 +3,11 @@
 
 use crate::RelayState;
 use crate::pending_usage::{Metering, PendingUsage};
-use baton_cloud::signed_record;
 use baton_domain::price::PriceTable;
 use baton_domain::record::{RequestOutcome, UsageRecord, VERSION};
 use baton_domain::usage::{MODEL_CHARS_MAX, clean_text};
-use baton_wire::meter::MeterReading;
+use baton_protocol::meter::MeterReading;
+use baton_runtime::signed_record;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -4,8 +4,8 @@
 
 use crate::RelayState;
 use crate::account_selection::AccountSelector;
-use baton_cloud::store::{AccountPool, PoolMember};
 use baton_domain::id::AccountId;
+use baton_store::{AccountPool, PoolMember};
 use std::time::Duration;
 use tokio::time::Instant;
 

@@ -7,7 +7,7 @@ use crate::client_response::RelayError;
 use baton_domain::account_selection::{IneligibleReason, ready_at};
 use baton_domain::cooldown_reason::CooldownReason;
 use baton_domain::protocol::UpstreamOperation;
-use baton_wire::error::ApiFamily;
+use baton_protocol::error::ApiFamily;
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 

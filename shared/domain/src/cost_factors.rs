@@ -1,6 +1,6 @@
 //! The most that a request can make its upstream do, and what that costs.
 //!
-//! `wire::cost_scan` derives the factors from the bytes of the request. The prices are in `price`.
+//! `protocol::cost_scan` derives the factors from the bytes of the request. The prices are in `price`.
 
 use crate::money::PicoUsd;
 use crate::price::{ModelPrice, PriceTable, TokenRates, UsageCost};

@@ -1,7 +1,7 @@
 //! The health of an account and its three pure transitions. A transition returns `None` if nothing
 //! changes, so that steady traffic causes no writes.
 //!
-//! `cloud::store` stores the health. [`crate::verdict`] decides the effect of a failure.
+//! `store` stores the health. [`crate::verdict`] decides the effect of a failure.
 
 use crate::cooldown_reason::CooldownReason;
 use crate::verdict::{AccountEffect, CooldownScope};

@@ -1,6 +1,6 @@
 //! The cost of usage: list prices with start dates, and the rules for applying them.
 //!
-//! The built-in prices are in `prices.json`; operators can override them. `wire::meter` reads usage
+//! The built-in prices are in `prices.json`; operators can override them. `protocol::meter` reads usage
 //! from the upstream's bytes, and the store keeps the operators' prices.
 
 use crate::model::base_id;

@@ -1,7 +1,7 @@
 //! Re-rating: the cost of stored records with another price table, and the resulting changes of
 //! sums.
 //!
-//! `cloud::store` reads the records of a period and writes the changes.
+//! `store` reads the records of a period and writes the changes.
 
 use crate::money::PicoUsd;
 use crate::price::{PriceTable, UsageCost};

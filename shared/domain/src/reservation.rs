@@ -1,7 +1,7 @@
 //! Reservations: the cost that is counted against the limits of a request before it is sent.
 //!
 //! Each window keeps one number, the sum of spent and reserved amounts, and the open reservations
-//! are stored with it. `cloud::store` writes both atomically.
+//! are stored with it. `store` writes both atomically.
 
 use crate::effective_limits::EffectiveLimits;
 use crate::id::{AccountId, GroupId, KeyId, RequestId, UserId};

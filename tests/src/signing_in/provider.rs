@@ -15,7 +15,7 @@ use axum::extract::State;
 use axum::response::Response;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use baton_cloud::clock::Clock;
+use baton_runtime::clock::Clock;
 use http::{HeaderMap, Uri};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -40,7 +40,7 @@ struct ProviderLog {
     /// The parameters that the browser brought, by code. A code can be used once.
     codes: BTreeMap<String, BTreeMap<String, String>>,
     given: u32,
-    query_fields: BTreeMap<String, u32>,
+    request_count: BTreeMap<String, u32>,
     described: Value,
 }
 
@@ -76,7 +76,7 @@ impl FakeProvider {
             userinfo: json!({}),
             codes: BTreeMap::new(),
             given: 0,
-            query_fields: BTreeMap::new(),
+            request_count: BTreeMap::new(),
             described: json!({}),
         }));
         let issuer = format!("http://{address}");
@@ -137,7 +137,7 @@ impl FakeProvider {
     }
 
     /// The number of requests for this path.
-    pub fn query_fields(&self, path: &str) -> u32 {
+    pub fn request_count(&self, path: &str) -> u32 {
         lock(&self.books).request_count.get(path).copied().unwrap_or_default()
     }
 }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use baton_cloud::aws::AwsClients;
-use baton_cloud::random::RandomSource;
-use baton_cloud::store::Store;
-use baton_cloud::upstream::UpstreamClient;
-use baton_cloud::usage_queue::UsageQueue;
 use baton_local::LocalAws;
 use baton_relay::Relay;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::random::RandomSource;
+use baton_runtime::upstream::UpstreamClient;
+use baton_runtime::usage_queue::UsageQueue;
+use baton_store::Store;
 
 use super::instance_life::InstanceLife;
 use super::simulated_world::SimulatedWorld;

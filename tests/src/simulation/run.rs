@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_cloud::aws::AwsClients;
-use baton_cloud::dead_letters::DeadLetters;
-use baton_cloud::random::RandomSource;
-use baton_cloud::store::{EventFilter, RollupPeriod, Store};
 use baton_domain::record::UsageRecord;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::dead_letters::DeadLetters;
+use baton_runtime::random::RandomSource;
+use baton_store::{EventFilter, RollupPeriod, Store};
 use jiff::SignedDuration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};

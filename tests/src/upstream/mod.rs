@@ -2,7 +2,7 @@
 //! request, keeps a ledger.
 //!
 //! It runs on a separate thread with its own runtime, so a blocking test does not stop it.
-//! [`scenario`], [`content`] and [`routes`] decide the answers. [`wire`] implements HTTP/1.1
+//! [`scenario`], [`content`] and [`routes`] decide the answers. [`protocol`] implements HTTP/1.1
 //! directly, because the tests measure header case, header order, chunk sizes and broken
 //! connections, and an HTTP library hides all four.
 
