@@ -242,12 +242,13 @@ impl RelayState {
         // An upstream that reports more than the request permitted is not believed. Otherwise one
         // wrong report could use up the shared limits of many users.
         let permitted = question.caller.permitted_usd;
-        let is_capped = permitted.is_some_and(|most| cost.amount > most);
+        let is_over = permitted.is_some_and(|most| cost.amount > most);
         // If the upstream hides its usage, the highest cost counts, so that hiding is never
         // cheaper.
         let hides_usage = reading.is_some_and(|reading| reading.hides_usage);
         let is_unknown = hides_usage && question.caller.has_money_limit;
-        if (is_capped || is_unknown)
+        let is_capped = is_over || reading.is_some_and(|reading| reading.is_absurd);
+        if (is_over || is_unknown)
             && let Some(most) = permitted
         {
             cost.amount = most;
