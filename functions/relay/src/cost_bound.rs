@@ -123,16 +123,19 @@ impl RelayState {
             if seen.contains(&sent) {
                 continue;
             }
+            // The name of an application inference profile does not show its model, so the requested
+            // model sets the price, as in the usage record.
+            let priced = if sent.model.starts_with("arn:") { named } else { &sent.model };
             match sent.translation(asked, &member.account, body, envelope) {
                 // The account receives the body unchanged.
-                None => add(own, &[&sent.model], false),
+                None => add(own, &[&sent.model, priced], false),
                 Some(translate) => {
                     let reads = sent.reads;
                     let read =
                         move || translate().map(|translated| read_cost_factors(&translated, reads));
                     // An account whose protocol cannot express the request is not called.
                     if let Ok(demand) = Box::pin(run_apart(body.len(), read)).await? {
-                        add(&demand.map_err(unreadable_body_error)?, &[&sent.model], false);
+                        add(&demand.map_err(unreadable_body_error)?, &[&sent.model, priced], false);
                     }
                 }
             }
@@ -175,7 +178,12 @@ impl PricingContext<'_> {
 
     /// Raises the bound to the cost of these factors for each of the models.
     fn add_cost(&self, bound: &mut CostBound, demand: &CostFactors, models: &[&str]) {
-        for model in models {
+        // A profile without a price is priced as the model beside it.
+        let is_profile =
+            |model: &str| model.starts_with("arn:") && self.prices.price(model, self.at).is_none();
+        let is_profile_of_another =
+            |model: &str| is_profile(model) && models.iter().any(|other| !is_profile(other));
+        for model in models.iter().filter(|model| !is_profile_of_another(model)) {
             let most = self.prices.highest_cost(demand, model, self.at).amount;
             let estimate = self.estimate(demand, model);
             bound.most = bound.most.max(most);

@@ -233,11 +233,12 @@ impl RelayState {
             .and_then(|reading| reading.model.as_deref())
             .map(|name| clean_text(name, MODEL_CHARS_MAX));
         let upstream_model = served.unwrap_or_else(|| receipt.upstream_model.clone());
-        // The name of an application inference profile does not show its model, so the requested
-        // model sets the price.
-        let is_opaque = upstream_model.starts_with("arn:")
-            && prices.price(&upstream_model, question.at).is_none();
-        let known = if is_opaque { &question.model } else { &upstream_model };
+        // Some names do not show the model: that of an application inference profile, or a new one
+        // that an upstream reports for its own model. Then the model that was sent sets the price,
+        // or the requested one.
+        let has_bound = |model: &&String| prices.has_price_bound(model, question.at);
+        let names = [&upstream_model, &receipt.upstream_model, &question.model];
+        let known = names.into_iter().find(has_bound).unwrap_or(&upstream_model);
         let mut cost = prices.cost(&usage, known, question.at);
         // An upstream that reports more than the request permitted is not believed. Otherwise one
         // wrong report could use up the shared limits of many users.
