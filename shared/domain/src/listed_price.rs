@@ -56,9 +56,13 @@ fn parse_line(line: &str) -> Option<(&str, ListedPrice)> {
     let name = words.next().filter(|name| !name.starts_with('#'))?;
     let numbers: Vec<u64> = words.map_while(|word| word.parse().ok()).collect();
     let rates = |numbers: &[u64]| match *numbers {
-        [input, output, cache_read, cache_write_5m, cache_write_1h] => {
-            Some(TokenRates { input, output, cache_read, cache_write_5m, cache_write_1h })
-        }
+        [input, output, cache_read, short, hour] => Some(TokenRates {
+            input,
+            output,
+            cache_read,
+            cache_write_5m: short,
+            cache_write_1h: hour,
+        }),
         _ => None,
     };
     let standard = numbers.get(..5).and_then(rates);

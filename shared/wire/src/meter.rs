@@ -51,6 +51,7 @@ pub enum AnswerStart {
 
 /// The result of a finished meter.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct MeterReading {
     /// Tokens as billed, and what determines their price.
     pub usage: BilledUsage,

@@ -173,9 +173,9 @@ impl RawUsage {
     }
 
     /// Takes the tokens that were read from the cache and written to it out of the prompt.
-    fn split_prompt(&mut self, cached: Option<u64>, written: Option<u64>) {
+    fn split_prompt(&mut self, read: Option<u64>, written: Option<u64>) {
         let caches = [
-            (&mut self.cache_read_input_tokens, cached),
+            (&mut self.cache_read_input_tokens, read),
             (&mut self.cache_creation_input_tokens, written),
         ];
         for (slot, count) in caches {
