@@ -54,7 +54,7 @@ impl RelayState {
             PricingContext { prices: &prices, estimate: caller.key().estimate, at: asked.at };
         let mut bound = CostBound::default();
         let add = |demand: &CostFactors, models: &[&str], is_own| {
-            pricing.add_cost(&mut bound, demand, models);
+            pricing.add_cost(&mut bound, demand, pricing.priced_models(models, is_own));
             if is_own {
                 bound.unbounded = None;
             }
@@ -79,7 +79,8 @@ impl RelayState {
         let pricing =
             PricingContext { prices: &prices, estimate: caller.key().estimate, at: asked.at };
         let mut costs = ReducedCosts::default();
-        let add = |demand: &CostFactors, models: &[&str], _| {
+        let add = |demand: &CostFactors, models: &[&str], is_own| {
+            let models = pricing.priced_models(models, is_own);
             costs.add(demand, |demand| {
                 let each = models.iter().map(|model| pricing.estimate(demand, model));
                 each.max().unwrap_or_default()
@@ -90,8 +91,8 @@ impl RelayState {
     }
 
     /// Calls `add` with the client's own cost factors, then with those of each different form in
-    /// which accounts would receive the request, and with the models that can run. Returns a header
-    /// that has no price if an account would receive one.
+    /// which accounts would receive the request, each with the model that it would receive and the
+    /// model that was requested. Returns a header that has no price if an account would receive one.
     async fn each_demand(
         &self,
         asked: &RequestContext,
@@ -125,14 +126,14 @@ impl RelayState {
             }
             match sent.translation(asked, &member.account, body, envelope) {
                 // The account receives the body unchanged.
-                None => add(own, &[&sent.model], false),
+                None => add(own, &[&sent.model, named], false),
                 Some(translate) => {
                     let reads = sent.reads;
                     let read =
                         move || translate().map(|translated| read_cost_factors(&translated, reads));
                     // An account whose protocol cannot express the request is not called.
                     if let Ok(demand) = Box::pin(run_apart(body.len(), read)).await? {
-                        add(&demand.map_err(unreadable_body_error)?, &[&sent.model], false);
+                        add(&demand.map_err(unreadable_body_error)?, &[&sent.model, named], false);
                     }
                 }
             }
@@ -171,6 +172,15 @@ impl PricingContext<'_> {
             ReservationEstimate::Most => self.prices.highest_cost(demand, model, self.at).amount,
             ReservationEstimate::Expected => self.prices.expected(demand, model, self.at),
         }
+    }
+
+    /// Chooses the models that set the price: both the requested one and the one it stands for. Of
+    /// an account's own name for a model (an inference profile, a deployment) and the model that it
+    /// was requested as, the first one whose price has a bound counts, as in the usage record.
+    fn priced_models<'m>(&self, models: &'m [&'m str], is_own: bool) -> &'m [&'m str] {
+        let is_bounded = |model: &&str| self.prices.has_price_bound(model, self.at);
+        let at = models.iter().position(is_bounded).unwrap_or_default();
+        if is_own { models } else { models.get(at..=at).unwrap_or(models) }
     }
 
     /// Raises the bound to the cost of these factors for each of the models.

@@ -237,21 +237,23 @@ impl RelayState {
             .and_then(|reading| reading.model.as_deref())
             .map(|name| clean_text(name, MODEL_CHARS_MAX));
         let upstream_model = served.unwrap_or_else(|| receipt.upstream_model.clone());
-        // The name of an application inference profile does not show its model, so the requested
-        // model sets the price.
-        let is_opaque = upstream_model.starts_with("arn:")
-            && prices.price(&upstream_model, question.at).is_none();
-        let known = if is_opaque { &question.model } else { &upstream_model };
+        // Some names do not show the model: that of an application inference profile, or a new one
+        // that an upstream reports for its own model. Then the model that was sent sets the price,
+        // or the requested one.
+        let has_bound = |model: &&String| prices.has_price_bound(model, question.at);
+        let names = [&upstream_model, &receipt.upstream_model, &question.model];
+        let known = names.into_iter().find(has_bound).unwrap_or(&upstream_model);
         let mut cost = prices.cost(&usage, known, question.at);
         // An upstream that reports more than the request permitted is not believed. Otherwise one
         // wrong report could use up the shared limits of many users.
         let permitted = question.caller.permitted_usd;
-        let is_capped = permitted.is_some_and(|most| cost.amount > most);
+        let is_over = permitted.is_some_and(|most| cost.amount > most);
         // If the upstream hides its usage, the highest cost counts, so that hiding is never
         // cheaper.
         let hides_usage = reading.is_some_and(|reading| reading.hides_usage);
         let is_unknown = hides_usage && question.caller.has_money_limit;
-        if (is_capped || is_unknown)
+        let is_capped = is_over || reading.is_some_and(|reading| reading.is_absurd);
+        if (is_over || is_unknown)
             && let Some(most) = permitted
         {
             cost.amount = most;

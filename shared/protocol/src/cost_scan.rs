@@ -11,6 +11,7 @@ mod content_scan;
 mod field_scan;
 mod known;
 mod named_models;
+mod nested;
 mod strict_json;
 mod tool_scan;
 
@@ -395,3 +396,7 @@ fn parse_count(value: &Value) -> Option<u64> {
 #[cfg(test)]
 #[path = "cost_scan/table.rs"]
 mod table;
+
+#[cfg(test)]
+#[path = "cost_scan/nested_table.rs"]
+mod nested_table;

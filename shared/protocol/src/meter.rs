@@ -5,11 +5,13 @@
 //! computes the cost. [`crate::gzip`] decodes the bytes before the meter, where needed.
 
 mod meter_state;
+mod raw_fields;
 mod text_deltas;
 mod upstream_failure;
 mod upstream_object;
 mod usage_tally;
 
+pub use raw_fields::REPORTED_COUNT_MAX;
 pub use upstream_failure::UpstreamFailure;
 pub(crate) use usage_tally::{ReportedUsage, UsageTally};
 
@@ -49,6 +51,7 @@ pub enum AnswerStart {
 
 /// The result of a finished meter.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct MeterReading {
     /// Tokens as billed, and what determines their price.
     pub usage: BilledUsage,
@@ -69,6 +72,8 @@ pub struct MeterReading {
     pub stop_reason: Option<String>,
     /// The number of characters of text, thinking and tool input in the deltas.
     pub output_chars: u64,
+    /// Whether the upstream reported a count that no answer can have. The count is not believed.
+    pub is_absurd: bool,
 }
 
 /// Reads one answer.
@@ -183,10 +188,10 @@ impl UsageMeter {
 
     /// Ends the reading when the answer has ended or the caller has stopped waiting for it.
     ///
-    /// Counts that the upstream did not report are estimated and marked as such. The output is the
-    /// larger of the last reported count and one token for each four characters that passed. If not
-    /// even the beginning of the answer arrived, the prompt is one token for each four of the
-    /// request's `request_bytes`. An error before the model began costs nothing.
+    /// Counts that the upstream did not report, or not as a number that can be true, are estimated
+    /// and marked as such. The output is the larger of the last reported count and one token for
+    /// each four characters that passed. The prompt is one token for each four of the request's
+    /// `request_bytes`. An error before the model began costs nothing.
     pub fn finish(self, request_bytes: u64) -> MeterReading {
         let mut sight = self.sight;
         match self.form {
@@ -197,3 +202,7 @@ impl UsageMeter {
         sight.into_reading(request_bytes)
     }
 }
+
+#[cfg(test)]
+#[path = "meter/usage_faults.rs"]
+mod usage_faults;

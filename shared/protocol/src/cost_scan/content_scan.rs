@@ -1,8 +1,10 @@
 //! Scans the prompt for content whose cost its length does not show: images, files, stored items,
 //! tools, and items and blocks that no API documents.
 
-use super::field_scan::UNKNOWN;
+use super::field_scan::{UNKNOWN, find_models, read_reasoning};
 use super::known::{CONTENT_FIELDS, Item, is_block};
+use super::named_models::ModelSearch;
+use super::nested::NestedField;
 use super::tool_scan::ToolScanner;
 use super::{BodyProtocol, CostScan, FieldName, shown};
 use serde::Deserializer;
@@ -14,6 +16,11 @@ use std::fmt;
 const SEND_TEXT: &str = "Send the text itself in the request body.";
 const SEND_ITEM: &str = "Send the item itself.";
 
+/// The values of `tool` in a change of the tools (`BetaRequestToolAdditionBlockParam`, `anthropic`
+/// 2.14.0). Each but the definition names a tool of the request.
+const TOOL_CHANGES: [&str; 4] =
+    ["mcp_tool_reference", "mcp_toolset_reference", "tool_definition", "tool_reference"];
+
 /// A value of the prompt, with the name of its field or of the object key that holds it.
 pub(super) struct ContentScanner<'f> {
     facts: &'f mut CostScan,
@@ -21,9 +28,34 @@ pub(super) struct ContentScanner<'f> {
     top: &'f str,
     /// The key of the value.
     key: &'f str,
-    /// The number of lists and objects around the value.
-    depth: u8,
+    place: Place<'f>,
     is_list: bool,
+}
+
+/// The place of a value in the body, for errors: `messages[3].content[1]`.
+#[derive(Clone, Copy)]
+struct Place<'p> {
+    parent: Option<&'p Place<'p>>,
+    step: Step<'p>,
+}
+
+#[derive(Clone, Copy)]
+enum Step<'p> {
+    Field(&'p str),
+    Index(usize),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(parent) = self.parent {
+            parent.fmt(f)?;
+        }
+        match self.step {
+            Step::Field(name) if self.parent.is_some() => write!(f, ".{}", shown(name)),
+            Step::Field(name) => f.write_str(&shown(name)),
+            Step::Index(at) => write!(f, "[{at}]"),
+        }
+    }
 }
 
 /// The properties of a value that matter to the enclosing object.
@@ -32,6 +64,8 @@ pub(super) struct ContentFinding {
     /// The content is not in the body: the value is an address or an id.
     is_reference: bool,
     given: Given,
+    /// A text names files that the upstream has stored (Alibaba's `fileid://file-fe-…`).
+    names_file: bool,
 }
 
 /// Whether a value has content.
@@ -60,23 +94,25 @@ impl Given {
 
 impl From<Given> for ContentFinding {
     fn from(given: Given) -> Self {
-        Self { is_reference: false, given }
+        Self { given, ..Self::default() }
     }
 }
 
-const NOTHING: ContentFinding = ContentFinding { is_reference: false, given: Given::Filled };
-const REFERENCE: ContentFinding = ContentFinding { is_reference: true, given: Given::Filled };
+const NOTHING: ContentFinding =
+    ContentFinding { is_reference: false, given: Given::Filled, names_file: false };
+const REFERENCE: ContentFinding = ContentFinding { is_reference: true, ..NOTHING };
 
 impl<'f> ContentScanner<'f> {
     /// The scanner for a top-level field. `is_list` means that its items can be references to
     /// stored items.
     pub(super) fn of(facts: &'f mut CostScan, top: &'f str, is_list: bool) -> Self {
-        Self { facts, top, key: top, depth: 0, is_list }
+        let place = Place { parent: None, step: Step::Field(top) };
+        Self { facts, top, key: top, place, is_list }
     }
 
-    fn nested_content<'i>(&'i mut self, key: &'i str) -> ContentScanner<'i> {
-        let depth = self.depth.saturating_add(1);
-        ContentScanner { facts: self.facts, top: self.top, key, depth, is_list: self.is_list }
+    fn nested_content<'i>(&'i mut self, key: &'i str, step: Step<'i>) -> ContentScanner<'i> {
+        let place = Place { parent: Some(&self.place), step };
+        ContentScanner { facts: self.facts, top: self.top, key, place, is_list: self.is_list }
     }
 
     /// Reads an image's address, or its data as a URL (RFC 2397). Data of another type than an
@@ -122,7 +158,8 @@ struct ContentBlock<'a> {
     media_type: Option<Cow<'a, str>>,
     data_bytes: usize,
     has_id: bool,
-    has_role: bool,
+    role: Option<Cow<'a, str>>,
+    names_file: bool,
     has_url: bool,
     has_file: bool,
     has_reference: bool,
@@ -175,15 +212,24 @@ impl<'de> Visitor<'de> for ContentScanner<'_> {
         if self.key == "image_url" {
             return Ok(self.read_image_url(text));
         }
-        Ok(if text.is_empty() { Given::Empty.into() } else { NOTHING })
+        if text.is_empty() {
+            return Ok(Given::Empty.into());
+        }
+        let names_file = self.facts.reads == BodyProtocol::Chat
+            && memchr::memmem::find(text.as_bytes(), b"fileid://").is_some();
+        Ok(ContentFinding { names_file, ..NOTHING })
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<ContentFinding, A::Error> {
         let key = self.key;
-        let mut found = ContentFinding::from(Given::Empty);
-        while let Some(one) = list.next_element_seed(self.nested_content(key))? {
+        let (mut found, mut index) = (ContentFinding::from(Given::Empty), 0);
+        while let Some(one) =
+            list.next_element_seed(self.nested_content(key, Step::Index(index)))?
+        {
             found.is_reference |= one.is_reference;
+            found.names_file |= one.names_file;
             found.given = Given::Filled;
+            index += 1;
         }
         Ok(found)
     }
@@ -195,7 +241,8 @@ impl<'de> Visitor<'de> for ContentScanner<'_> {
             given = Given::Filled;
         }
         self.judge_kind(&block);
-        Ok(ContentFinding { given, ..self.assess_block(&block) })
+        let names_file = block.names_file;
+        Ok(ContentFinding { given, names_file, ..self.assess_block(&block) })
     }
 }
 
@@ -216,7 +263,7 @@ impl ContentScanner<'_> {
                 }
             }
             "id" => block.has_id |= map.next_value::<&RawValue>()?.get() != "null",
-            "role" => block.has_role = map.next_value::<OptionalText<'de>>()?.0.is_some(),
+            "role" => block.role = map.next_value::<OptionalText<'de>>()?.0,
             "data" => block.data_bytes = map.next_value::<&RawValue>()?.get().len(),
             "url" if self.key == "image_url" => {
                 if let Some(url) = map.next_value::<OptionalText<'de>>()?.0 {
@@ -230,8 +277,20 @@ impl ContentScanner<'_> {
             "arguments" | "encrypted_content" | "input" => {
                 block.note_content(name, Given::new(map.next_value::<&RawValue>()?.get()));
             }
-            "input_schema" | "parameters" | "schema" | "text" | "signature" | "attributes"
-            | "annotations" | "citations" => drop(map.next_value::<IgnoredAny>()?),
+            "text" if self.facts.reads == BodyProtocol::Chat => {
+                let found = map.next_value_seed(self.nested_content(name, Step::Field(name)))?;
+                block.names_file |= found.names_file;
+            }
+            // A later turn's setting.
+            "reasoning" if self.facts.reads == BodyProtocol::Responses => {
+                let raw = map.next_value::<&RawValue>()?.get();
+                block.note_content(name, Given::new(raw));
+                let value = self.facts.parse_value(name, raw);
+                if !value.is_null() {
+                    find_models(self.facts, name, raw);
+                    read_reasoning(self.facts, &value);
+                }
+            }
             // Tools that are added in the course of a conversation.
             "tools" | "definition" => {
                 map.next_value_seed(ToolScanner::new(self.facts))?;
@@ -252,10 +311,36 @@ impl ContentScanner<'_> {
                 let control = self.facts.parse_value(name, raw);
                 self.facts.read_cache_control(&control);
             }
-            name => {
-                let found = map.next_value_seed(self.nested_content(name))?;
+            name => self.read_other(name, block, map)?,
+        }
+        Ok(())
+    }
+
+    /// Reads a field without a meaning of its own for the cost.
+    fn read_other<'de, A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        block: &mut ContentBlock<'de>,
+        map: &mut A,
+    ) -> Result<(), A::Error> {
+        match NestedField::of(self.facts.reads, name) {
+            NestedField::Plain => {
+                map.next_value::<IgnoredAny>()?;
+                block.note_content(name, Given::Filled);
+            }
+            NestedField::Content => {
+                let found = map.next_value_seed(self.nested_content(name, Step::Field(name)))?;
                 block.has_reference |= found.is_reference;
+                block.names_file |= found.names_file;
                 block.note_content(name, found.given);
+            }
+            NestedField::Unknown => {
+                let found = map.next_value_seed(ModelSearch::new(&mut self.facts.models, name))?;
+                if !found.is_null && self.facts.demand.unbounded.is_none() {
+                    let place = Place { parent: Some(&self.place), step: Step::Field(name) };
+                    let field = place.to_string();
+                    self.facts.note_unbounded_field(field, UNKNOWN);
+                }
             }
         }
         Ok(())
@@ -267,19 +352,28 @@ impl ContentScanner<'_> {
         let kind = block.kind.as_deref().unwrap_or_default();
         let (reads, top) = (self.facts.reads, self.top);
         let is_top = self.is_list && self.key == top;
+        let role = block.role.as_deref();
+        let is_instruction = !matches!(role, Some("user" | "assistant" | "tool" | "function"));
+        if is_top && block.names_file && is_instruction {
+            // Qwen-Long reads the files that a system message names (Model Studio, "Long context
+            // (Qwen-Long)", 2026-11).
+            self.facts.note_external_content(format!("{top}[] (fileid://)"), SEND_TEXT);
+        }
         let unknown = match (kind, self.key) {
             ("item_reference", _) => return,
             (_, _) if is_top && reads == BodyProtocol::Responses => {
                 return self.judge_item(kind, block);
             }
-            ("", _) if is_top && !block.has_role => "without a role",
+            ("", _) if is_top && block.role.is_none() => "without a role",
             ("", "content") if reads != BodyProtocol::Responses => "without a type",
+            ("", "tool") => "without a type",
             ("", _) => return,
-            (_, "content" | "output" | "system" | "instructions" | "block") => kind,
+            (_, "tool") if TOOL_CHANGES.contains(&kind) => return,
+            (_, "content" | "output" | "system" | "instructions" | "tool" | "tool_changes") => kind,
             _ if is_top => kind,
             _ => return,
         };
-        if !is_block(reads, kind) {
+        if self.key == "tool" || !is_block(reads, kind) {
             self.facts.note_unbounded_field(format!("{top}[] ({})", shown(unknown)), UNKNOWN);
         }
     }
@@ -291,7 +385,7 @@ impl ContentScanner<'_> {
         let Some(item) = Item::of(if kind.is_empty() { "message" } else { kind }) else {
             return self.facts.note_unbounded_field(format!("{top}[] ({})", shown(kind)), UNKNOWN);
         };
-        if kind.is_empty() && !block.has_role {
+        if kind.is_empty() && block.role.is_none() {
             // An item that has only an id is a reference, too.
             self.facts.note_external_content(format!("{top}[] (a reference)"), SEND_ITEM);
         } else if block.has_id {
@@ -333,17 +427,24 @@ impl ContentScanner<'_> {
             "compaction_trigger" => self.facts.compacts = true,
             _ => {}
         }
-        let refers = block.has_url || block.has_file || block.has_reference;
+        // An id in place of the content, such as Groq's `{"document":{"id":"…"}}`.
+        let is_stored = block.has_id
+            && block.data_bytes == 0
+            && (is_image || kind == "reference" || self.is_file(kind));
+        let refers = block.has_url || block.has_file || block.has_reference || is_stored;
         match (refers, is_image) {
             (false, _) => NOTHING,
             (true, true) => {
                 self.facts.note_image(0);
                 NOTHING
             }
+            // The pages that a search has found. The model has received their text before.
+            (true, false) if self.key == "sources" && !block.has_file => NOTHING,
             // In Anthropic's API, the block around a source says what kind of content it is.
             (true, false) if matches!(kind, "url" | "file") || self.key == "file" => REFERENCE,
             // A search result that the model has received before: its text is in the same block.
             (true, false) if block.has_url && !block.has_file && !self.is_file(kind) => NOTHING,
+            (true, false) if is_stored && self.key == "source" => REFERENCE,
             (true, false) => {
                 self.note_document();
                 NOTHING

@@ -76,7 +76,7 @@ pub(super) fn read_field(facts: &mut CostScan, name: &str, raw: &str) {
 }
 
 /// Notes the models that a setting names.
-fn find_models(facts: &mut CostScan, name: &str, raw: &str) {
+pub(super) fn find_models(facts: &mut CostScan, name: &str, raw: &str) {
     let mut parser = serde_json::Deserializer::from_str(raw);
     if ModelSearch::new(&mut facts.models, name).deserialize(&mut parser).is_err() {
         facts.note(CostScanError::OddSetting(name.to_owned()));
@@ -150,7 +150,7 @@ fn read_thinking(facts: &mut CostScan, value: &Value) {
 
 /// Reads `reasoning`, which OpenAI has in Responses and OpenRouter in both APIs. Its
 /// `max_tokens` can be on top of the answer's bound.
-fn read_reasoning(facts: &mut CostScan, value: &Value) {
+pub(super) fn read_reasoning(facts: &mut CostScan, value: &Value) {
     let Some(fields) = value.as_object() else {
         return facts.note_unbounded_field("reasoning", "The value must be an object.");
     };

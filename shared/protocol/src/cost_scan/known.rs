@@ -259,7 +259,7 @@ static ITEMS: [Item; 27] = [
     item("local_shell_call_output", &["output"]),
     filled("mcp_call", &["output", "error"]),
     filled("mcp_list_tools", &["tools"]),
-    item("message", &["content"]),
+    filled("message", &["content"]),
     filled("reasoning", &["encrypted_content", "content"]),
     item("shell_call", &["action"]),
     item("shell_call_output", &["output"]),
@@ -422,11 +422,19 @@ const TOOL_FIELDS: [&str; 41] = [
 ];
 
 /// Whether each call of a model has a price in addition to its tokens: OpenRouter's web search
-/// (`:online`) and OpenAI's models that always search (their pages of 2026-11).
+/// (`:online`), OpenAI's models that always search, Perplexity's models (a fee for each request by
+/// the size of the search) and Groq's systems that run tools (their pages of 2026-11).
 pub(super) fn has_call_price(model: &str) -> bool {
     let model = model.to_ascii_lowercase();
-    model.ends_with(":online")
-        || ["-search-api", "-search-preview", "deep-research"]
+    // A variant such as `:free` follows the name.
+    let path = model.split(':').next().unwrap_or(&model);
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let is_preset = path.contains("perplexity/preset/");
+    model.split(':').skip(1).any(|mark| mark == "online")
+        || is_preset
+        || matches!(name, "compound" | "compound-mini")
+        || ["sonar", "pplx-", "compound-beta"].iter().any(|start| name.starts_with(start))
+        || ["-search-api", "-search-preview", "deep-research", "deepsearch", "-online"]
             .iter()
-            .any(|word| model.contains(word))
+            .any(|word| name.contains(word))
 }

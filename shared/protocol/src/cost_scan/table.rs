@@ -257,7 +257,9 @@ fn blocks_items_and_tools_that_no_api_documents() {
         check(reads, &format!(r#""{top}":{block}"#), &format!("{top}[] (new)"));
     }
     let parts = r#""messages":[{"role":"user","content":[{"fileData":{"fileUri":"x"}}]}]"#;
-    check(Chat, parts, "messages[] (without a type)");
+    check(Chat, parts, "messages[0].content[0].fileData");
+    let bare = r#""messages":[{"role":"user","content":[{"text":"x"}]}]"#;
+    check(Chat, bare, "messages[] (without a type)");
     check(Chat, r#""messages":[{"content":"x"}]"#, "messages[] (without a role)");
     let result = |kind: &str| {
         format!(

@@ -256,13 +256,20 @@ impl MeterState {
         let (stop_reason, output_chars) = (self.stop_reason, self.output_chars);
         // A stream that stopped before its first event is possibly billed.
         let was_billed = started || ended == AnswerEnd::Truncated;
-        let estimated = was_billed && !settled;
-        if estimated {
+        let lacks_output = was_billed && !settled;
+        // Every API documents the length of the prompt as a field that is always present.
+        let lacks_input = was_billed && tally.input.is_none();
+        if lacks_output {
             let seen = text_deltas::estimate_tokens(output_chars);
             tally.output = Some(tally.output.unwrap_or(0).max(seen));
-            tally.input = tally.input.or(Some(text_deltas::estimate_tokens(request_bytes)));
         }
-        let hides_usage = is_unread || (estimated && ended == AnswerEnd::Complete);
+        if lacks_input {
+            tally.input = Some(text_deltas::estimate_tokens(request_bytes));
+        }
+        let faults = tally.faults;
+        let lacks_usage = lacks_output || lacks_input || (was_billed && faults.is_absurd);
+        let hides_usage = is_unread || (lacks_usage && ended == AnswerEnd::Complete);
+        let estimated = lacks_usage || faults.is_odd || faults.is_absurd;
         let usage = BilledUsage { estimated, ..tally.into_usage() };
         MeterReading {
             usage,
@@ -274,6 +281,7 @@ impl MeterState {
             hides_usage,
             stop_reason,
             output_chars,
+            is_absurd: faults.is_absurd,
         }
     }
 }

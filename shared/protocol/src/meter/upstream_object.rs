@@ -2,47 +2,37 @@
 //!
 //! One type covers all objects with relevant content: Anthropic's events and messages, OpenAI's
 //! chunks, completions and responses. A field of an unexpected type counts as absent, so that an
-//! upstream's oddity in one field does not lose the usage in another.
+//! upstream's oddity in one field does not lose the usage in another. Counts that are not plain
+//! numbers are noted in [`UsageFaults`].
 
+use super::raw_fields::{RawFields, UsageFaults};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 /// An object of an upstream's answer.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default)]
 pub(super) struct UpstreamObject {
-    #[serde(default, rename = "type", deserialize_with = "soft")]
     pub(super) kind: Option<String>,
-    #[serde(default, deserialize_with = "soft")]
     pub(super) model: Option<String>,
-    #[serde(default, deserialize_with = "soft")]
     pub(super) usage: Option<RawUsage>,
     /// From `message_start`.
-    #[serde(default, deserialize_with = "soft")]
     pub(super) message: Option<NestedResponse>,
     /// From the Responses API's events.
-    #[serde(default, deserialize_with = "soft")]
     pub(super) response: Option<NestedResponse>,
     /// From `message_delta`.
-    #[serde(default, deserialize_with = "soft")]
     pub(super) delta: Option<StopDelta>,
-    #[serde(default, deserialize_with = "soft")]
     pub(super) stop_reason: Option<String>,
     /// From OpenAI's chat completions.
-    #[serde(default, deserialize_with = "soft")]
     pub(super) choices: Option<Vec<FinishChoice>>,
     /// From a response: `completed`, `incomplete`, `failed`.
-    #[serde(default, deserialize_with = "soft")]
     pub(super) status: Option<String>,
 }
 
 /// A message or a response inside an event.
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 pub(super) struct NestedResponse {
-    #[serde(default, deserialize_with = "soft")]
     pub(super) model: Option<String>,
-    #[serde(default, deserialize_with = "soft")]
     pub(super) usage: Option<RawUsage>,
-    #[serde(default, deserialize_with = "soft")]
     pub(super) status: Option<String>,
 }
 
@@ -58,103 +48,56 @@ pub(super) struct FinishChoice {
     pub(super) finish_reason: Option<String>,
 }
 
-/// `usage`, with Anthropic's and OpenAI's names.
-#[derive(Debug, Default, Deserialize)]
+/// `usage`, with Anthropic's names. OpenAI's counts are converted.
+#[derive(Debug, Default)]
 pub(super) struct RawUsage {
-    #[serde(default, deserialize_with = "count")]
     pub(super) input_tokens: Option<u64>,
-    #[serde(default, deserialize_with = "count")]
     pub(super) output_tokens: Option<u64>,
-    #[serde(default, deserialize_with = "count")]
     pub(super) cache_read_input_tokens: Option<u64>,
-    #[serde(default, deserialize_with = "count")]
     pub(super) cache_creation_input_tokens: Option<u64>,
-    #[serde(default, deserialize_with = "soft")]
     pub(super) cache_creation: Option<CacheCreation>,
-    #[serde(default, deserialize_with = "soft")]
-    pub(super) server_tool_use: Option<ServerToolUse>,
-    #[serde(default, deserialize_with = "soft")]
+    pub(super) web_search_requests: Option<u64>,
     pub(super) service_tier: Option<String>,
-    #[serde(default, deserialize_with = "soft")]
     pub(super) inference_geo: Option<String>,
-    #[serde(default, deserialize_with = "soft")]
     pub(super) speed: Option<String>,
-    #[serde(default, deserialize_with = "soft")]
     pub(super) iterations: Option<Vec<RawIteration>>,
-    #[serde(default, deserialize_with = "count")]
-    prompt_tokens: Option<u64>,
-    #[serde(default, deserialize_with = "count")]
-    completion_tokens: Option<u64>,
-    #[serde(default, deserialize_with = "soft")]
-    prompt_tokens_details: Option<PromptDetails>,
-    #[serde(default, deserialize_with = "soft")]
-    input_tokens_details: Option<PromptDetails>,
-    #[serde(default, deserialize_with = "soft")]
-    completion_tokens_details: Option<OutputDetails>,
-    #[serde(default, deserialize_with = "soft")]
-    output_tokens_details: Option<OutputDetails>,
-    /// The part of the output that was thinking. It is filled from the details.
-    #[serde(skip)]
+    /// The part of the output that was thinking.
     pub(super) thinking_tokens: Option<u64>,
+    pub(super) faults: UsageFaults,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default)]
 pub(super) struct CacheCreation {
-    #[serde(default, deserialize_with = "count")]
     pub(super) ephemeral_5m_input_tokens: Option<u64>,
-    #[serde(default, deserialize_with = "count")]
     pub(super) ephemeral_1h_input_tokens: Option<u64>,
 }
 
-#[derive(Debug, Deserialize)]
-pub(super) struct ServerToolUse {
-    #[serde(default, deserialize_with = "count")]
-    pub(super) web_search_requests: Option<u64>,
-}
-
 /// One entry of `usage.iterations`. Its counts have the same names as in `usage`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 pub(super) struct RawIteration {
-    #[serde(default, rename = "type", deserialize_with = "soft")]
     pub(super) kind: Option<String>,
-    #[serde(default, deserialize_with = "soft")]
     pub(super) model: Option<String>,
-    #[serde(default, deserialize_with = "count")]
     pub(super) input_tokens: Option<u64>,
-    #[serde(default, deserialize_with = "count")]
     pub(super) output_tokens: Option<u64>,
-    #[serde(default, deserialize_with = "count")]
     pub(super) cache_read_input_tokens: Option<u64>,
-    #[serde(default, deserialize_with = "count")]
     pub(super) cache_creation_input_tokens: Option<u64>,
-    #[serde(default, deserialize_with = "soft")]
     pub(super) cache_creation: Option<CacheCreation>,
-}
-
-#[derive(Debug, Deserialize)]
-struct PromptDetails {
-    #[serde(default, deserialize_with = "count")]
-    cached_tokens: Option<u64>,
-    #[serde(default, deserialize_with = "count")]
-    cache_write_tokens: Option<u64>,
-}
-
-/// `thinking_tokens` is Anthropic's name, `reasoning_tokens` OpenAI's.
-#[derive(Debug, Deserialize)]
-struct OutputDetails {
-    #[serde(default, alias = "thinking_tokens", deserialize_with = "count")]
-    reasoning_tokens: Option<u64>,
 }
 
 impl UpstreamObject {
     /// Reads an object. `None` if the bytes are not exactly one.
     pub(super) fn parse(json: &[u8]) -> Option<Self> {
-        serde_json::from_slice::<Self>(json).ok().map(|mut answer| {
-            let inner = [&mut answer.message, &mut answer.response].into_iter().flatten();
-            for usage in inner.map(|inner| &mut inner.usage).chain([&mut answer.usage]).flatten() {
-                usage.normalize_to_anthropic();
-            }
-            answer
+        let mut fields: RawFields<'_> = serde_json::from_slice(json).ok()?;
+        Some(Self {
+            kind: fields.value("type"),
+            model: fields.value("model"),
+            usage: RawUsage::take(&mut fields),
+            message: fields.object("message").map(NestedResponse::read),
+            response: fields.object("response").map(NestedResponse::read),
+            delta: fields.value("delta"),
+            stop_reason: fields.value("stop_reason"),
+            choices: fields.value("choices"),
+            status: fields.value("status"),
         })
     }
 
@@ -164,27 +107,76 @@ impl UpstreamObject {
     }
 }
 
+impl NestedResponse {
+    fn read(mut fields: RawFields<'_>) -> Self {
+        Self {
+            model: fields.value("model"),
+            usage: RawUsage::take(&mut fields),
+            status: fields.value("status"),
+        }
+    }
+}
+
 impl RawUsage {
     /// Reads a usage object of any protocol.
     pub(super) fn parse(json: &str) -> Option<Self> {
-        let mut usage: Self = serde_json::from_str(json).ok()?;
-        usage.normalize_to_anthropic();
+        serde_json::from_str(json).ok().map(Self::read)
+    }
+
+    /// Takes the usage out of an answer's fields. Two usage objects that differ are a fault of the
+    /// one that counts.
+    fn take(fields: &mut RawFields<'_>) -> Option<Self> {
+        let mut usage = fields.object("usage").map(Self::read)?;
+        usage.faults.is_odd |= fields.is_given_twice("usage");
         Some(usage)
     }
 
-    /// Converts OpenAI's prompt counts, which include tokens that were read from the cache and
-    /// written to it, to Anthropic's, which do not (usage objects of the APIs' references, 2026-08;
+    /// Reads the fields. OpenAI's prompt counts include tokens that were read from the cache and
+    /// written to it. Anthropic's do not (usage objects of the APIs' references, 2026-08;
     /// openai-python 3.54, `CompletionUsage`).
-    fn normalize_to_anthropic(&mut self) {
-        let details = self.prompt_tokens_details.take().or(self.input_tokens_details.take());
-        self.input_tokens = self.input_tokens.or(self.prompt_tokens.take());
-        self.output_tokens = self.output_tokens.or(self.completion_tokens.take());
-        let outputs = self.completion_tokens_details.take().or(self.output_tokens_details.take());
-        self.thinking_tokens = outputs.and_then(|details| details.reasoning_tokens);
-        let Some(details) = details else { return };
+    fn read(mut fields: RawFields<'_>) -> Self {
+        let input = (fields.count("input_tokens"), fields.count("prompt_tokens"));
+        let output = (fields.count("output_tokens"), fields.count("completion_tokens"));
+        let mut usage = Self {
+            input_tokens: input.0.or(input.1),
+            output_tokens: output.0.or(output.1),
+            cache_read_input_tokens: fields.count("cache_read_input_tokens"),
+            cache_creation_input_tokens: fields.count("cache_creation_input_tokens"),
+            cache_creation: CacheCreation::take(&mut fields),
+            service_tier: fields.value("service_tier"),
+            inference_geo: fields.value("inference_geo"),
+            speed: fields.value("speed"),
+            ..Self::default()
+        };
+        if let Some(mut tools) = fields.part("server_tool_use") {
+            usage.web_search_requests = tools.count("web_search_requests");
+            fields.faults.add(tools.faults);
+        }
+        usage.iterations = fields.objects("iterations").map(|passes| {
+            passes.into_iter().map(|pass| RawIteration::read(pass, &mut fields.faults)).collect()
+        });
+        let outputs = ["completion_tokens_details", "output_tokens_details"];
+        if let Some(mut details) = outputs.iter().find_map(|name| fields.part(name)) {
+            // `thinking_tokens` is Anthropic's name, `reasoning_tokens` OpenAI's.
+            usage.thinking_tokens =
+                details.count("thinking_tokens").or(details.count("reasoning_tokens"));
+            fields.faults.add(details.faults);
+        }
+        let prompts = ["prompt_tokens_details", "input_tokens_details"];
+        if let Some(mut details) = prompts.iter().find_map(|name| fields.part(name)) {
+            let parts = (details.count("cached_tokens"), details.count("cache_write_tokens"));
+            usage.split_prompt(parts.0, parts.1);
+            fields.faults.add(details.faults);
+        }
+        usage.faults = fields.faults;
+        usage
+    }
+
+    /// Takes the tokens that were read from the cache and written to it out of the prompt.
+    fn split_prompt(&mut self, read: Option<u64>, written: Option<u64>) {
         let caches = [
-            (&mut self.cache_read_input_tokens, details.cached_tokens),
-            (&mut self.cache_creation_input_tokens, details.cache_write_tokens),
+            (&mut self.cache_read_input_tokens, read),
+            (&mut self.cache_creation_input_tokens, written),
         ];
         for (slot, count) in caches {
             if let (None, Some(count)) = (&slot, count) {
@@ -197,6 +189,34 @@ impl RawUsage {
     }
 }
 
+impl CacheCreation {
+    fn take(fields: &mut RawFields<'_>) -> Option<Self> {
+        let mut split = fields.part("cache_creation")?;
+        let read = Self {
+            ephemeral_5m_input_tokens: split.count("ephemeral_5m_input_tokens"),
+            ephemeral_1h_input_tokens: split.count("ephemeral_1h_input_tokens"),
+        };
+        fields.faults.add(split.faults);
+        Some(read)
+    }
+}
+
+impl RawIteration {
+    fn read(mut fields: RawFields<'_>, faults: &mut UsageFaults) -> Self {
+        let read = Self {
+            kind: fields.value("type"),
+            model: fields.value("model"),
+            input_tokens: fields.count("input_tokens"),
+            output_tokens: fields.count("output_tokens"),
+            cache_read_input_tokens: fields.count("cache_read_input_tokens"),
+            cache_creation_input_tokens: fields.count("cache_creation_input_tokens"),
+            cache_creation: CacheCreation::take(&mut fields),
+        };
+        faults.add(fields.faults);
+        read
+    }
+}
+
 /// A value of the expected type, or `None`.
 fn soft<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
@@ -205,11 +225,4 @@ where
 {
     let raw = <&'de RawValue>::deserialize(deserializer)?;
     Ok(serde_json::from_str(raw.get()).ok())
-}
-
-/// A whole number, also if it is in quotes or has a decimal point.
-fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    let raw = <&'de RawValue>::deserialize(deserializer)?.get().trim_matches('"');
-    let whole = raw.split_once('.').filter(|(_, zeros)| zeros.bytes().all(|b| b == b'0'));
-    Ok(whole.map_or(raw, |(whole, _)| whole).parse().ok())
 }

@@ -4,6 +4,7 @@
 //! null. The 5m/1h split, tier, speed and geo come in `message_start` only (streaming page,
 //! 2026-08; fixtures `cache_usage`, `usage_nulls`).
 
+use super::raw_fields::UsageFaults;
 use super::upstream_object::{CacheCreation, RawIteration, RawUsage};
 use baton_domain::usage::{BilledUsage, TokenCounts, UsageIteration};
 
@@ -20,6 +21,8 @@ pub(crate) struct UsageTally {
     speed: Option<String>,
     iterations: Vec<RawIteration>,
     thinking: Option<u64>,
+    /// What was wrong with any count.
+    pub(super) faults: UsageFaults,
 }
 
 /// The counts of an answer as its upstream reported them, for the translation to another protocol.
@@ -87,6 +90,7 @@ fn set_latest_text(slot: &mut Option<String>, value: Option<String>) {
 impl UsageTally {
     /// Adds the usage of an event. Null and absent values leave the earlier value.
     pub(super) fn update_counts(&mut self, usage: RawUsage) {
+        self.faults.add(usage.faults);
         set_latest(&mut self.input, usage.input_tokens);
         set_latest(&mut self.output, usage.output_tokens);
         set_latest(&mut self.cache_read, usage.cache_read_input_tokens);
@@ -96,10 +100,7 @@ impl UsageTally {
         );
         set_latest(&mut self.cache_write.total, write.total);
         set_latest(&mut self.cache_write.hour, write.hour);
-        set_latest(
-            &mut self.web_searches,
-            usage.server_tool_use.and_then(|tools| tools.web_search_requests),
-        );
+        set_latest(&mut self.web_searches, usage.web_search_requests);
         set_latest(&mut self.thinking, usage.thinking_tokens);
         set_latest_text(&mut self.service_tier, usage.service_tier);
         set_latest_text(&mut self.inference_geo, usage.inference_geo);
@@ -192,7 +193,7 @@ mod tests {
     fn tally(usages: &[&str]) -> BilledUsage {
         let mut tally = UsageTally::default();
         for usage in usages {
-            tally.update_counts(serde_json::from_str(usage).unwrap());
+            tally.update_counts(RawUsage::parse(usage).unwrap());
         }
         tally.into_usage()
     }
