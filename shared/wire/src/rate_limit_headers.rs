@@ -61,16 +61,14 @@ fn read_spent_limit(headers: &HeaderMap, name: &str, is_rejected: bool) -> Optio
 }
 
 /// The wait time in `retry-after-ms` or `retry-after`: whole seconds or a date (RFC 9110, 10.2.3),
-/// or decimals, which some vendors send.
+/// or decimals, which some vendors send. Of several headers the shortest time counts, because a
+/// proxy can add one, and a request that is sent too early only fails over.
 fn read_retry_after(headers: &HeaderMap, now: Timestamp) -> Option<SignedDuration> {
-    let millis = header_text(headers, "retry-after-ms").and_then(|text| parse_decimal(text, 1));
-    let said = || headers.get(RETRY_AFTER)?.to_str().ok();
-    let seconds = || said().and_then(|text| parse_decimal(text, 1_000));
-    let date = || {
-        let until = parse_http_date(said()?.trim())?;
-        Some(until.duration_since(now).max(SignedDuration::ZERO))
-    };
-    millis.or_else(seconds).or_else(date)
+    let values = |name: &str| headers.get_all(name).into_iter().filter_map(|it| it.to_str().ok());
+    let until = |date| Some(parse_http_date(date)?.duration_since(now).max(SignedDuration::ZERO));
+    let wait = |text: &str| parse_decimal(text, 1_000).or_else(|| until(text.trim()));
+    let millis = values("retry-after-ms").filter_map(|text| parse_decimal(text, 1)).min();
+    millis.or_else(|| values(RETRY_AFTER.as_str()).filter_map(wait).min())
 }
 
 /// A number that is not negative, times `unit` milliseconds. Numbers that are too large become the
@@ -217,6 +215,20 @@ mod tests {
         let both = [("retry-after", "1"), ("retry-after-ms", "900")];
         let wait = read_announced_limit(&headers(&both), now()).retry_after;
         assert_eq!(wait, Some(SignedDuration::from_millis(900)), "the finer one");
+        for (values, seconds) in [
+            (["86400", "5"], Some(5)),
+            (["5", "86400"], Some(5)),
+            (["soon", "5"], Some(5)),
+            (["-1", "Sun, 22 Nov 2026 19:03:20 GMT"], Some(200)),
+            (["5, 7", "inf"], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(RETRY_AFTER, HeaderValue::from_static(value));
+            }
+            let wait = read_announced_limit(&headers, now()).retry_after;
+            assert_eq!(wait, seconds.map(SignedDuration::from_secs), "{values:?}");
+        }
     }
 
     #[test]
