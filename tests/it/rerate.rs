@@ -117,6 +117,39 @@ async fn an_own_price_set_afterwards_counts_from_its_day_on() {
 }
 
 #[tokio::test]
+async fn records_that_were_settled_at_their_reservation_keep_its_amount() {
+    let office = InProcessAdmin::open().await;
+    let amount = |pico: i128| PicoUsd::new(pico);
+    // Settled at the reservation, above it, below it, without one, and capped.
+    let rows = [
+        (true, Some(900), 900, false, true),
+        (true, Some(900), 950, false, true),
+        (true, Some(900), 899, false, false),
+        (true, None, 900, false, false),
+        (false, Some(900), 900, false, false),
+        (false, Some(900), 900, true, true),
+    ];
+    let mut records = Vec::new();
+    for (number, (estimated, reserved, cost, capped, _)) in (1..).zip(rows) {
+        let mut record = office.record(&KeyId::from_bits(1));
+        record.id = baton_domain::id::RequestId::from_bits(number);
+        (record.estimated, record.is_capped) = (estimated, capped);
+        (record.reserved_usd, record.cost_usd) = (reserved.map(amount), amount(cost));
+        records.push(record);
+    }
+    office.store_all(&records).await;
+    let told = office.admin.post("/prices/rerate", &ask(false, 5000)).await.ok().json();
+    assert_eq!((&told["examined"], &told["changed"]), (&json!(6), &json!(3)), "{told}");
+    let events = office.admin.get("/usage/events").await.ok().json();
+    for (record, (.., stays)) in records.iter().zip(rows) {
+        let events = events["data"].as_array().expect("rows");
+        let event = events.iter().find(|event| event["id"] == json!(record.id)).expect("the event");
+        let expect = if stays { record.cost_usd } else { true_cost(record) };
+        assert_eq!(event["cost_usd"], json!(expect), "{event}");
+    }
+}
+
+#[tokio::test]
 async fn two_at_the_same_time_apply_it_once() {
     let office = InProcessAdmin::open().await;
     let records = wrongly_priced(&office, 200).await;
