@@ -97,7 +97,7 @@ async fn has_recovered(
     if is_back {
         tracing::info!(account_id = %id, "the upstream accepts the credential again");
     } else {
-        tracing::debug!(account_id = %id, proof = ?proved.proof, "{}", proved.message);
+        tracing::debug!(account_id = %id, proof = %proved.proof, "{}", proved.message);
     }
     Ok(is_back)
 }

@@ -7,6 +7,7 @@ use crate::unserved_request::WAIT_SECONDS_MAX;
 use baton_domain::money::PicoUsd;
 use baton_domain::reservation::{BlockReason, format_dollars};
 use baton_domain::scope::LimitScope;
+use baton_wire::answer_form::BadAnswerForm;
 use baton_wire::envelope::EnvelopeError;
 use baton_wire::error::{ErrorBody, encode_error_body};
 use baton_wire::headers::to_client;
@@ -272,6 +273,17 @@ impl RelayError {
             StatusCode::BAD_GATEWAY,
             "the upstream did not take the organization's credential for this request, but takes it \
              otherwise; try again, and tell your operator if it stays so",
+        )
+    }
+
+    /// The upstream's success is a page of a proxy, nothing, or a part of an answer.
+    pub(crate) fn invalid_answer(why: BadAnswerForm) -> Self {
+        Self::api_error(
+            StatusCode::BAD_GATEWAY,
+            format!(
+                "the upstream's answer is not one of its API: {why}; a proxy may have answered in \
+                 its place; try again in a moment"
+            ),
         )
     }
 

@@ -144,7 +144,7 @@ impl CredentialCheck {
         let (health, now) = (store.health(&account.id), store.clock().now());
         let proved = subject.probe_credential(&health, now).await;
         let ProbeOutcome { proof, message, .. } = &proved;
-        tracing::warn!(account_id = %account.id, ?proof, "a free call with its credential: {message}");
+        tracing::warn!(account_id = %account.id, proof = %proof, "a free call with its credential: {message}");
         let change = |health: &AccountHealth| proved.apply_to_health(health, now);
         if let Err(error) = store.change_health(&account.id, change).await {
             tracing::warn!(account_id = %account.id, "its health is not stored: {error}");

@@ -26,6 +26,8 @@ const POINTS_MIN: u32 = 5;
 /// not make an item grow or displace a real limit.
 const MODELS_MAX: usize = 48;
 const UNAVAILABLE_MAX: usize = 16;
+/// The most model families that can be in a cooldown at the same time. An upstream names them.
+const FAMILIES_MAX: usize = 16;
 /// Models with longer names are not stored (the ARN of an inference profile has about 150 bytes).
 const MODEL_BYTES_MAX: usize = 256;
 
@@ -403,6 +405,11 @@ fn cool_family(
         let mut after = health.clone();
         after.families.retain(|_, rest| rest.until > now);
         after.families.insert(family.to_owned(), rest);
+        if after.families.len() > FAMILIES_MAX {
+            let first = after.families.iter().min_by_key(|(_, rest)| rest.until);
+            let first = first.map(|(family, _)| family.clone()).unwrap_or_default();
+            after.families.remove(&first);
+        }
         after
     })
 }

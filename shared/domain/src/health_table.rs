@@ -12,7 +12,14 @@ fn resting(
     reason: CooldownReason,
     is_guess: bool,
 ) -> AccountEffect {
-    AccountEffect::Cooldown { scope, until: at(seconds), reason, is_guess, token_issue: None, doubles: false }
+    AccountEffect::Cooldown {
+        scope,
+        until: at(seconds),
+        reason,
+        is_guess,
+        token_issue: None,
+        doubles: false,
+    }
 }
 
 fn cool(seconds: i64) -> AccountEffect {

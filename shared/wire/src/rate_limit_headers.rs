@@ -65,7 +65,8 @@ fn read_spent_limit(headers: &HeaderMap, name: &str, is_rejected: bool) -> Optio
 /// proxy can add one, and a request that is sent too early only fails over.
 fn read_retry_after(headers: &HeaderMap, now: Timestamp) -> Option<SignedDuration> {
     let values = |name: &str| headers.get_all(name).into_iter().filter_map(|it| it.to_str().ok());
-    let until = |date| Some(parse_http_date(date)?.duration_since(now).max(SignedDuration::ZERO));
+    let until =
+        |date: &str| Some(parse_http_date(date)?.duration_since(now).max(SignedDuration::ZERO));
     let wait = |text: &str| parse_decimal(text, 1_000).or_else(|| until(text.trim()));
     let millis = values("retry-after-ms").filter_map(|text| parse_decimal(text, 1)).min();
     millis.or_else(|| values(RETRY_AFTER.as_str()).filter_map(wait).min())
@@ -132,12 +133,16 @@ fn parse_go_duration(text: &str) -> Option<SignedDuration> {
     Some(sum).filter(|_| !text.is_empty())
 }
 
+/// The longest name of a model family. The name is logged and stored.
+const FAMILY_BYTES_MAX: usize = 32;
+
 /// The model family of the limit that refused a request (`seven_day_opus`: `opus`), or `None` if
 /// the limit is for the whole account.
 pub fn read_model_family(headers: &HeaderMap) -> Option<&str> {
     let claim = header_text(headers, &format!("{UNIFIED}-representative-claim"))?;
     let family = claim.strip_prefix("seven_day_").or_else(|| claim.strip_prefix("five_hour_"))?;
-    let is_model = !family.is_empty() && family.bytes().all(|byte| byte.is_ascii_lowercase());
+    let is_model = (1..=FAMILY_BYTES_MAX).contains(&family.len());
+    let is_model = is_model && family.bytes().all(|byte| byte.is_ascii_lowercase());
     (is_model && family != "overage").then_some(family)
 }
 
@@ -298,7 +303,7 @@ mod tests {
 
     #[test]
     fn whom_a_limit_is_about() {
-        let check = |claim, family| {
+        let check = |claim: &str, family: Option<&str>| {
             let headers = headers(&[("anthropic-ratelimit-unified-representative-claim", claim)]);
             assert_eq!(read_model_family(&headers), family, "{claim}");
         };
@@ -306,6 +311,9 @@ mod tests {
         check("seven_day", None);
         check("seven_day_opus", Some("opus"));
         check("seven_day_", None);
+        let (most, more) = ("a".repeat(32), "a".repeat(33));
+        check(&format!("seven_day_{most}"), Some(&most));
+        check(&format!("seven_day_{more}"), None);
         check("overage", None);
         assert_eq!(read_model_family(&HeaderMap::new()), None);
     }

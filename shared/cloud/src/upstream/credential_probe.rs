@@ -30,6 +30,7 @@ use http_body_util::{BodyExt as _, Limited};
 use jiff::Timestamp;
 use quick_cache::sync::Cache;
 use serde_json::json;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -59,6 +60,17 @@ pub enum CredentialStatus {
     Unproven,
     /// The upstream does not answer or fails, so nothing is known.
     Unknown,
+}
+
+impl fmt::Display for CredentialStatus {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accepted => out.write_str("accepted"),
+            Self::Refused(reason) => write!(out, "refused ({reason})"),
+            Self::Unproven => out.write_str("unproven"),
+            Self::Unknown => out.write_str("unknown"),
+        }
+    }
 }
 
 /// The result of a probe.

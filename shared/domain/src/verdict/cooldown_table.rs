@@ -8,7 +8,8 @@ const DAY: i64 = 86_400;
 const ANTHROPIC: &str = r#"{"type":"error","error":{"type":"rate_limit_error","message":"m"}}"#;
 const OPENAI: &str =
     r#"{"error":{"message":"m","type":"requests","param":null,"code":"rate_limit_exceeded"}}"#;
-const OPENROUTER: &str = r#"{"error":{"message":"Rate limit exceeded: free-models-per-day","code":429}}"#;
+const OPENROUTER: &str =
+    r#"{"error":{"message":"Rate limit exceeded: free-models-per-day","code":429}}"#;
 const GOOGLE: &str =
     r#"[{"error":{"code":429,"message":"m","status":"RESOURCE_EXHAUSTED","details":[]}}]"#;
 
@@ -135,7 +136,8 @@ fn limits_of_a_vendor_last_as_long_as_it_documents_at_most() {
     check(Bedrock, (429, ANTHROPIC), &wait(DAY), "model 60 RateLimited");
     check(Bedrock, (429, ANTHROPIC), &whole(reset(DAY)), "account 60 RateLimited");
     // A limit of money can be one of the month.
-    let money = r#"{"error":{"message":"m","type":"insufficient_quota","code":"insufficient_quota"}}"#;
+    let money =
+        r#"{"error":{"message":"m","type":"insufficient_quota","code":"insufficient_quota"}}"#;
     let spent = |provider, seconds: i64, expect: &str| {
         check(provider, (429, money), &wait(seconds), expect);
     };
