@@ -234,8 +234,7 @@ impl RelayState {
                     }
                 }
                 Some(Err(error)) => {
-                    let why = format!("the answer broke off: {error}");
-                    return Err(AttemptError::Unreachable(why));
+                    return Err(AttemptError::broken_off(&error));
                 }
                 None if watch.is_stream() => {
                     return Err(AttemptError::Unreachable(NO_EVENT.to_owned()));
@@ -413,6 +412,10 @@ impl From<UpstreamCallError> for AttemptError {
 const KIND_CHARACTERS_MAX: usize = 100;
 
 impl AttemptError {
+    fn broken_off(error: &impl fmt::Display) -> Self {
+        Self::Unreachable(format!("the answer broke off: {error}"))
+    }
+
     /// The failure of an answer that is not one of the vendor's API. If it can be an answer that was
     /// damaged on the way, its usage counts, because the upstream may bill it.
     fn invalid_answer(why: BadAnswerForm, watch: MeteredBody, body_bytes: u64) -> Self {
