@@ -127,6 +127,40 @@ async fn own_price_applies_from_its_start_date() {
 }
 
 #[tokio::test]
+async fn records_that_were_settled_at_their_reservation_keep_its_amount() {
+    let in_process = InProcessAdmin::open().await;
+    let amount = |pico: i128| PicoUsd::new(pico);
+    // Settled at the reservation, above it, below it, without one, and capped.
+    let rows = [
+        (true, Some(900), 900, false, true),
+        (true, Some(900), 950, false, true),
+        (true, Some(900), 899, false, false),
+        (true, None, 900, false, false),
+        (false, Some(900), 900, false, false),
+        (false, Some(900), 900, true, true),
+    ];
+    let mut records = Vec::new();
+    for (number, (estimated, reserved, cost, capped, _)) in (1..).zip(rows) {
+        let mut record = in_process.record(&KeyId::from_bits(1));
+        record.id = baton_domain::id::RequestId::from_bits(number);
+        (record.estimated, record.is_capped) = (estimated, capped);
+        (record.reserved_usd, record.cost_usd) = (reserved.map(amount), amount(cost));
+        records.push(record);
+    }
+    in_process.store_all(&records).await;
+    let rerated =
+        in_process.admin.post("/prices/rerate", &rerate_request(false, 5000)).await.ok().json();
+    assert_eq!((&rerated["examined"], &rerated["changed"]), (&json!(6), &json!(3)), "{rerated}");
+    let events = in_process.admin.get("/usage/events").await.ok().json();
+    for (record, (.., stays)) in records.iter().zip(rows) {
+        let events = events["data"].as_array().expect("rows");
+        let event = events.iter().find(|event| event["id"] == json!(record.id)).expect("the event");
+        let expect = if stays { record.cost_usd } else { true_cost(record) };
+        assert_eq!(event["cost_usd"], json!(expect), "{event}");
+    }
+}
+
+#[tokio::test]
 async fn concurrent_rerates_apply_once() {
     let in_process = InProcessAdmin::open().await;
     let records = wrongly_priced(&in_process, 200).await;

@@ -98,7 +98,7 @@ async fn has_recovered(
         tracing::info!(account_id = %id, "the upstream accepts the credential again");
     } else {
         tracing::debug!(
-            account_id = %id, proof = proved.proof.as_str(),
+            account_id = %id, proof = %proved.proof,
             "checked a credential with a free call: {}", proved.message
         );
     }

@@ -2,19 +2,22 @@
 
 use crate::body::RelayBody;
 use crate::client_response::{self, RelayError};
+use crate::credential_mask::mask_credential;
 use crate::forward::OutboundCall;
 use crate::memory_budget::{MemoryPermit, MemoryRequest};
 use crate::metered_body::{MeteredBody, UndecodableResponse};
 use crate::pending_usage::ModelCall;
 use crate::request_conversion::{ConversionPlan, UpstreamRequest};
-use crate::response_conversion::{ResponsePlan, whole_error};
+use crate::response_conversion::{DeclaredForm, ResponsePlan, whole_error};
 use crate::settle::RequestEnd;
 use crate::{RelayState, RequestContext};
 use baton_domain::account::{CredentialKind, Provider};
 use baton_domain::id::KeyId;
 use baton_domain::metric::cause;
+use baton_domain::printable::escape_text;
 use baton_domain::record::RequestOutcome;
 use baton_domain::verdict::{self, ErrorFields};
+use baton_protocol::answer_form::BadAnswerForm;
 use baton_protocol::gzip::GzipDecoder;
 use baton_protocol::headers::{add_beta, to_upstream};
 use baton_protocol::meter::{self, AnswerStart, MeterReading, UsageMeter};
@@ -66,6 +69,9 @@ pub(crate) enum AttemptError {
     },
     /// The upstream answered 200, but the first event of the stream was an error.
     FirstEvent { head: Box<Parts>, body: Bytes, failure: Box<meter::UpstreamFailure> },
+    /// The upstream answered with success, but not with an answer of its API. `reading` is what the
+    /// meter read, unless the answer is a page or empty.
+    InvalidAnswer { why: BadAnswerForm, reading: Box<Option<MeterReading>> },
     /// The connection failed, or broke before the first event.
     Unreachable(String),
     /// The upstream did not connect or send a first event in time.
@@ -187,6 +193,7 @@ impl RelayState {
             let body = decompress_error_body(&mut head.headers, body);
             return Err(meant.into_attempt_error(head, body));
         }
+        let form = DeclaredForm::new(&head, question.stream);
         let turn = meant.into_body_transform(&mut head);
         let mut watch = MeteredBody::new(&head.headers, asked.accepts_gzip(), turn);
         let mut gathered = BufferBudget::try_new(self, &question.caller.key().id, &watch)?;
@@ -227,8 +234,7 @@ impl RelayState {
                     }
                 }
                 Some(Err(error)) => {
-                    let why = format!("the connection broke during the answer: {error}");
-                    return Err(AttemptError::Unreachable(why));
+                    return Err(AttemptError::broken_off(&error));
                 }
                 None if watch.is_stream() => {
                     return Err(AttemptError::Unreachable(NO_EVENT.to_owned()));
@@ -236,6 +242,9 @@ impl RelayState {
                 None => {
                     if let Some(miss) = whole_error(&head, &watch) {
                         return Err(miss);
+                    }
+                    if let Err(why) = form.check_whole_answer(&watch) {
+                        return Err(AttemptError::invalid_answer(why, watch, question.body_bytes));
                     }
                     if watch.is_buffered() {
                         // The translation can fail, so it has to be done before the client gets
@@ -375,61 +384,6 @@ fn decompress_error_body(headers: &mut HeaderMap, body: Bytes) -> Bytes {
     plain.freeze()
 }
 
-/// Removes the account's credential from the headers of an answer and from errors, because upstreams
-/// can repeat what they received.
-fn mask_credential(tried: &mut Result<BufferedResponse, AttemptError>, credential: &[u8]) {
-    match tried {
-        Ok(held) => remove_headers_with_credential(&mut held.head.headers, credential),
-        Err(AttemptError::ErrorResponse { head, body, clients }) => {
-            remove_headers_with_credential(&mut head.headers, credential);
-            mask_bytes(body, credential);
-            if let Some(clients) = clients {
-                remove_headers_with_credential(&mut clients.0.headers, credential);
-                mask_bytes(&mut clients.1, credential);
-            }
-        }
-        Err(AttemptError::FirstEvent { head, body, .. }) => {
-            remove_headers_with_credential(&mut head.headers, credential);
-            mask_bytes(body, credential);
-        }
-        Err(_) => {}
-    }
-}
-
-/// Removes headers that contain the credential.
-pub(crate) fn remove_headers_with_credential(headers: &mut HeaderMap, credential: &[u8]) {
-    let holds = |value: &HeaderValue| find_credential(value.as_bytes(), credential).is_some();
-    let names: Vec<_> =
-        headers.iter().filter(|(_, value)| holds(value)).map(|(name, _)| name.clone()).collect();
-    for name in names {
-        headers.remove(name);
-    }
-}
-
-/// Overwrites the credential with asterisks of the same length, so that no lengths change.
-fn mask_bytes(body: &mut Bytes, credential: &[u8]) {
-    let Some(mut at) = find_credential(body, credential) else { return };
-    let mut masked = body.to_vec();
-    loop {
-        if let Some(place) = masked.get_mut(at..at + credential.len()) {
-            place.fill(b'*');
-        }
-        let Some(next) = masked.get(at..).and_then(|rest| find_credential(rest, credential)) else {
-            break;
-        };
-        at += next;
-    }
-    *body = masked.into();
-}
-
-/// Returns where the credential begins. Credentials shorter than 8 bytes are ignored, because they
-/// would match by chance.
-fn find_credential(bytes: &[u8], credential: &[u8]) -> Option<usize> {
-    const BYTES_MIN: usize = 8;
-    let mut windows = bytes.windows(credential.len().max(BYTES_MIN));
-    windows.position(|window| window == credential)
-}
-
 impl From<UndecodableResponse> for AttemptError {
     fn from(UndecodableResponse(why): UndecodableResponse) -> Self {
         Self::Unreachable(why.to_owned())
@@ -457,7 +411,24 @@ impl From<UpstreamCallError> for AttemptError {
     }
 }
 
+/// The most characters of an upstream's name for an error that logs and records contain.
+const KIND_CHARACTERS_MAX: usize = 100;
+
 impl AttemptError {
+    fn broken_off(error: &impl fmt::Display) -> Self {
+        Self::Unreachable(format!("the connection broke during the answer: {error}"))
+    }
+
+    /// The failure of an answer that is not one of the vendor's API. If it can be an answer that was
+    /// damaged on the way, its usage counts, because the upstream may bill it.
+    fn invalid_answer(why: BadAnswerForm, watch: MeteredBody, body_bytes: u64) -> Self {
+        let reading = match why {
+            BadAnswerForm::NotAnObject => Some(watch.finish(body_bytes).0),
+            BadAnswerForm::Empty | BadAnswerForm::Page | BadAnswerForm::ContentType => None,
+        };
+        Self::InvalidAnswer { why, reading: Box::new(reading) }
+    }
+
     /// Reads the upstream's error for the verdict.
     pub(crate) fn read_upstream_error(&self, now: Timestamp) -> OwnedUpstreamError {
         let (status, head, error) = match self {
@@ -466,7 +437,9 @@ impl AttemptError {
             }
             Self::FirstEvent { head, failure, .. } => {
                 let meter::UpstreamFailure { kind, code, message } = (**failure).clone();
-                let error = ErrorFields { kind, code, message, ..ErrorFields::default() };
+                let is_enveloped = kind.is_some() || code.is_some();
+                let error =
+                    ErrorFields { kind, code, message, is_enveloped, ..ErrorFields::default() };
                 (error.implied_status(), head, error)
             }
             _ => return OwnedUpstreamError::default(),
@@ -486,6 +459,7 @@ impl AttemptError {
             Self::FirstEvent { .. } => verdict::CallFailure::FirstEvent(said),
             Self::Unreachable(_) | Self::Misconfigured(_) => verdict::CallFailure::Unreachable,
             Self::Timeout => verdict::CallFailure::Timeout,
+            Self::InvalidAnswer { .. } => verdict::CallFailure::InvalidAnswer,
             // These failures show nothing about the account, and another account would not do
             // better.
             Self::Untranslatable(_) | Self::ResponseTooLarge { .. } | Self::ShuttingDown => {
@@ -518,6 +492,7 @@ impl AttemptError {
             Self::ErrorResponse { head, body, .. } | Self::FirstEvent { head, body, .. } => {
                 Ok(relay_error_response(asked, &head, body, wait))
             }
+            Self::InvalidAnswer { why, .. } => Err(RelayError::invalid_answer(why)),
             Self::Unreachable(_) => Err(RelayError::upstream_unreachable()),
             Self::Misconfigured(_) => Err(RelayError::account_misconfigured()),
             Self::Timeout => Err(RelayError::upstream_timeout()),
@@ -536,7 +511,7 @@ impl AttemptError {
                 let reading = UsageMeter::for_stream().finish(body_bytes);
                 RequestEnd { outcome: RequestOutcome::Stopped, reading: Some(reading) }
             }
-            Self::ResponseTooLarge { reading, .. } => {
+            Self::ResponseTooLarge { reading, .. } | Self::InvalidAnswer { reading, .. } => {
                 RequestEnd { outcome: RequestOutcome::UpstreamError, reading: reading.take() }
             }
             _ => RequestEnd::without_answer(RequestOutcome::UpstreamError),
@@ -573,7 +548,10 @@ impl fmt::Display for AttemptError {
             Self::ErrorResponse { head, .. } => write!(out, "answered {}", head.status.as_u16()),
             Self::FirstEvent { failure, .. } => {
                 let kind = failure.kind.as_deref().unwrap_or("an error");
-                write!(out, "the stream began with {kind:.100}")
+                write!(out, "the stream began with {}", escape_text(kind, KIND_CHARACTERS_MAX))
+            }
+            Self::InvalidAnswer { why, .. } => {
+                write!(out, "status 200 with an answer that is not one of its API: {why}")
             }
             Self::Unreachable(why) => write!(out, "unreachable: {why}"),
             Self::Timeout => out.write_str("no answer in time"),

@@ -7,6 +7,7 @@ use crate::unserved_request::WAIT_SECONDS_MAX;
 use baton_domain::money::PicoUsd;
 use baton_domain::reservation::{BlockReason, format_dollars};
 use baton_domain::scope::LimitScope;
+use baton_protocol::answer_form::BadAnswerForm;
 use baton_protocol::envelope::EnvelopeError;
 use baton_protocol::error::{ErrorBody, encode_error_body};
 use baton_protocol::headers::to_client;
@@ -288,6 +289,17 @@ impl RelayError {
             "The upstream refused the organization's credential for this request, but it accepts \
              the credential for other requests. Try again, and tell your operator if the error \
              stays.",
+        )
+    }
+
+    /// The upstream's success is a page of a proxy, nothing, or a part of an answer.
+    pub(crate) fn invalid_answer(why: BadAnswerForm) -> Self {
+        Self::api_error(
+            StatusCode::BAD_GATEWAY,
+            format!(
+                "The upstream's answer is not one of its API: {why}. A proxy may have answered in \
+                 its place. Try again in a moment."
+            ),
         )
     }
 

@@ -145,7 +145,7 @@ impl CredentialCheck {
         let proved = subject.probe_credential(&health, now).await;
         let ProbeOutcome { proof, message, .. } = &proved;
         tracing::warn!(
-            account_id = %account.id, proof = proof.as_str(),
+            account_id = %account.id, %proof,
             "checked a credential with a free call: {message}"
         );
         let change = |health: &AccountHealth| proved.apply_to_health(health, now);

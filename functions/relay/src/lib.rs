@@ -20,6 +20,7 @@ mod client_response;
 mod concurrency_slots;
 mod cost_bound;
 mod credential_checks;
+mod credential_mask;
 mod exchange;
 mod forward;
 mod free_calls;

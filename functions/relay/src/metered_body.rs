@@ -116,6 +116,15 @@ impl MeteredBody {
         Some((body, asked))
     }
 
+    /// Returns the whole answer without its compression. Returns `None` for a stream, or if the
+    /// answer is too long.
+    pub(crate) fn whole_body(&self) -> Option<&[u8]> {
+        match &self.turn {
+            BodyTransform::TokenCount(_, held) => Some(held),
+            _ => self.meter.whole_body(),
+        }
+    }
+
     /// Returns what the first event was, if it has arrived.
     pub(crate) fn first_event(&self) -> &AnswerStart {
         self.meter.first_event()

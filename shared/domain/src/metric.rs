@@ -195,6 +195,7 @@ pub fn cause(failure: &CallFailure<'_>) -> &'static str {
         CallFailure::FirstEvent(_) => "first_event",
         CallFailure::Unreachable => "unreachable",
         CallFailure::Timeout => "timeout",
+        CallFailure::InvalidAnswer => "invalid_answer",
         CallFailure::NotAsked => "not_asked",
     }
 }

@@ -27,11 +27,7 @@ impl CostRevision {
     /// because its usage is not known.
     pub fn from_record(record: UsageRecord, table: &PriceTable) -> Option<Self> {
         let has_usage = record.tokens.total() > 0 || record.web_searches > 0;
-        let is_unknown = record.estimated
-            && record
-                .reserved_usd
-                .is_some_and(|most| most > PicoUsd::ZERO && record.cost_usd >= most);
-        if !has_usage || record.is_capped || is_unknown {
+        if !has_usage || record.is_capped || record.is_settled_at_reservation() {
             return None;
         }
         let cost = table.cost(&record.usage(), &record.upstream_model, record.started_at);

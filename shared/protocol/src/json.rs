@@ -352,6 +352,13 @@ pub(crate) fn is_json_within(text: &[u8], depth_max: usize) -> bool {
     scan_json(text, depth_max, &mut NoopVisitor).is_ok()
 }
 
+/// Whether a text is one JSON object. Values that are nested too deeply are not checked.
+pub(crate) fn is_json_object(text: &[u8]) -> bool {
+    let mut cursor = TextCursor { text, at: 0 };
+    let read = || scan_json(text, DEPTH_MAX, &mut NoopVisitor);
+    cursor.peek_token() == Some(b'{') && matches!(read(), Ok(()) | Err(JsonError::TooDeep))
+}
+
 struct NoopVisitor;
 
 impl JsonVisitor<'_> for NoopVisitor {}

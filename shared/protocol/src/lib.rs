@@ -3,6 +3,7 @@
 //! The crate reads as much of a request as a relay needs, meters answers while they pass, and
 //! writes the answers that the relay itself gives. It does no I/O, reads no clock and is not async.
 
+pub mod answer_form;
 pub mod bedrock;
 pub mod body_form;
 pub mod conversation_hash;

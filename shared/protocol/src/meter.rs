@@ -176,6 +176,14 @@ impl UsageMeter {
         is_error.then_some(body.as_slice())
     }
 
+    /// The whole answer that was collected; `None` for a stream, or if it is too long.
+    pub fn whole_body(&self) -> Option<&[u8]> {
+        match &self.form {
+            MeterMode::Whole(body) => Some(body),
+            MeterMode::Stream(_) | MeterMode::TooLong => None,
+        }
+    }
+
     /// Whether the bytes so far end inside an event of a stream.
     pub fn is_mid_event(&self) -> bool {
         matches!(&self.form, MeterMode::Stream(decoder) if decoder.is_mid_event())

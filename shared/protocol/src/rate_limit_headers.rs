@@ -61,16 +61,15 @@ fn read_spent_limit(headers: &HeaderMap, name: &str, is_rejected: bool) -> Optio
 }
 
 /// The wait time in `retry-after-ms` or `retry-after`: whole seconds or a date (RFC 9110, 10.2.3),
-/// or decimals, which some vendors send.
+/// or decimals, which some vendors send. Of several headers the shortest time counts, because a
+/// proxy can add one, and a request that is sent too early only fails over.
 fn read_retry_after(headers: &HeaderMap, now: Timestamp) -> Option<SignedDuration> {
-    let millis = header_text(headers, "retry-after-ms").and_then(|text| parse_decimal(text, 1));
-    let said = || headers.get(RETRY_AFTER)?.to_str().ok();
-    let seconds = || said().and_then(|text| parse_decimal(text, 1_000));
-    let date = || {
-        let until = parse_http_date(said()?.trim())?;
-        Some(until.duration_since(now).max(SignedDuration::ZERO))
-    };
-    millis.or_else(seconds).or_else(date)
+    let values = |name: &str| headers.get_all(name).into_iter().filter_map(|it| it.to_str().ok());
+    let until =
+        |date: &str| Some(parse_http_date(date)?.duration_since(now).max(SignedDuration::ZERO));
+    let wait = |text: &str| parse_decimal(text, 1_000).or_else(|| until(text.trim()));
+    let millis = values("retry-after-ms").filter_map(|text| parse_decimal(text, 1)).min();
+    millis.or_else(|| values(RETRY_AFTER.as_str()).filter_map(wait).min())
 }
 
 /// A number that is not negative, times `unit` milliseconds. Numbers that are too large become the
@@ -134,12 +133,16 @@ fn parse_go_duration(text: &str) -> Option<SignedDuration> {
     Some(sum).filter(|_| !text.is_empty())
 }
 
+/// The longest name of a model family. The name is logged and stored.
+const FAMILY_BYTES_MAX: usize = 32;
+
 /// The model family of the limit that refused a request (`seven_day_opus`: `opus`), or `None` if
 /// the limit is for the whole account.
 pub fn read_model_family(headers: &HeaderMap) -> Option<&str> {
     let claim = header_text(headers, &format!("{UNIFIED}-representative-claim"))?;
     let family = claim.strip_prefix("seven_day_").or_else(|| claim.strip_prefix("five_hour_"))?;
-    let is_model = !family.is_empty() && family.bytes().all(|byte| byte.is_ascii_lowercase());
+    let is_model = (1..=FAMILY_BYTES_MAX).contains(&family.len());
+    let is_model = is_model && family.bytes().all(|byte| byte.is_ascii_lowercase());
     (is_model && family != "overage").then_some(family)
 }
 
@@ -217,6 +220,20 @@ mod tests {
         let both = [("retry-after", "1"), ("retry-after-ms", "900")];
         let wait = read_announced_limit(&headers(&both), now()).retry_after;
         assert_eq!(wait, Some(SignedDuration::from_millis(900)), "the finer one");
+        for (values, seconds) in [
+            (["86400", "5"], Some(5)),
+            (["5", "86400"], Some(5)),
+            (["soon", "5"], Some(5)),
+            (["-1", "Sun, 22 Nov 2026 19:03:20 GMT"], Some(200)),
+            (["5, 7", "inf"], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(RETRY_AFTER, HeaderValue::from_static(value));
+            }
+            let wait = read_announced_limit(&headers, now()).retry_after;
+            assert_eq!(wait, seconds.map(SignedDuration::from_secs), "{values:?}");
+        }
     }
 
     #[test]
@@ -286,7 +303,7 @@ mod tests {
 
     #[test]
     fn whom_a_limit_is_about() {
-        let check = |claim, family| {
+        let check = |claim: &str, family: Option<&str>| {
             let headers = headers(&[("anthropic-ratelimit-unified-representative-claim", claim)]);
             assert_eq!(read_model_family(&headers), family, "{claim}");
         };
@@ -294,6 +311,9 @@ mod tests {
         check("seven_day", None);
         check("seven_day_opus", Some("opus"));
         check("seven_day_", None);
+        let (most, more) = ("a".repeat(32), "a".repeat(33));
+        check(&format!("seven_day_{most}"), Some(&most));
+        check(&format!("seven_day_{more}"), None);
         check("overage", None);
         assert_eq!(read_model_family(&HeaderMap::new()), None);
     }

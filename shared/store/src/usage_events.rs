@@ -67,6 +67,10 @@ pub(super) struct EventRow {
     /// Whether the cost was reduced to the maximum that the request permitted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     cp: bool,
+    /// The reserved amount, only if the record was settled at it. Re-rating leaves such a record.
+    /// (Items of an earlier version do not have it.)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rs: Option<PicoUsd>,
 }
 
 impl EventRow {
@@ -123,7 +127,7 @@ impl EventRow {
             agent_id: self.ag,
             iterations: self.it,
             is_capped: self.cp,
-            reserved_usd: None,
+            reserved_usd: self.rs,
             reserved_pools: Vec::new(),
         }
     }
@@ -164,6 +168,7 @@ impl From<&UsageRecord> for EventRow {
             ag: record.agent_id.clone(),
             it: record.iterations.clone(),
             cp: record.is_capped,
+            rs: record.reserved_usd.filter(|_| record.is_settled_at_reservation()),
         }
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn read_field(facts: &mut CostScan, name: &str, raw: &str) {
             facts.max_completion_tokens = read_bound(&value);
         }
         (_, "thinking") => read_thinking(facts, &value),
-        (_, "thinking_budget") => match parse_count(&value) {
+        (_, "thinking_budget") => match value.as_u64() {
             Some(tokens) => facts.thinking_budget = Some(tokens),
             None => facts.note_unbounded_field(name, NO_NUMBER),
         },
@@ -104,9 +104,12 @@ fn read_word(facts: &mut CostScan, name: &str, value: &Value, known: &[&str]) {
     }
 }
 
+/// Reads a bound of the answer's length. Only a positive whole number without a fraction or an
+/// exponent is one. An upstream can refuse another value, round it, or answer without a bound, so
+/// the most that the model can write is reserved for it.
 fn read_bound(value: &Value) -> OutputBound {
-    match parse_count(value) {
-        Some(tokens) if tokens > 0 && value.is_number() => OutputBound::Tokens(tokens),
+    match value.as_u64() {
+        Some(tokens) if tokens > 0 => OutputBound::Tokens(tokens),
         _ => OutputBound::Invalid,
     }
 }
@@ -138,7 +141,7 @@ fn read_thinking(facts: &mut CostScan, value: &Value) {
                 let kinds = ["enabled", "disabled", "adaptive", "between_tools", "auto"];
                 read_word(facts, "thinking.type", value, &kinds);
             }
-            "budget_tokens" => match parse_count(value) {
+            "budget_tokens" => match value.as_u64() {
                 Some(tokens) => facts.thinking_tokens = facts.thinking_tokens.max(tokens),
                 None => facts.note_unbounded_field("thinking.budget_tokens", NO_NUMBER),
             },
@@ -157,7 +160,7 @@ pub(super) fn read_reasoning(facts: &mut CostScan, value: &Value) {
     for (name, value) in fields {
         match name.as_str() {
             _ if value.is_null() => {}
-            "max_tokens" => match parse_count(value) {
+            "max_tokens" => match value.as_u64() {
                 Some(tokens) => facts.thinking_tokens = facts.thinking_tokens.max(tokens),
                 None => facts.note_unbounded_field("reasoning.max_tokens", NO_NUMBER),
             },

@@ -23,7 +23,26 @@ fn each_protocol_reads_its_own_bound() {
     check(Chat, r#""max_output_tokens":5"#, None);
     check(Responses, r#""max_output_tokens":5"#, Some(5));
     check(Responses, r#""max_tokens":5,"max_completion_tokens":5"#, None);
-    for odd in ["0", "-1", "null", "\"5\"", "[]", "{}", "true", "00", "1e400"] {
+    for odd in [
+        "0",
+        "-1",
+        "-0",
+        "null",
+        "\"5\"",
+        "[]",
+        "{}",
+        "true",
+        "00",
+        "1e400",
+        "0.0001",
+        "1e-9",
+        "1.5",
+        "5.0",
+        "1e3",
+        "1E+2",
+        "-0.5",
+        "18446744073709551616",
+    ] {
         for (reads, name) in [
             (Messages, "max_tokens"),
             (Chat, "max_completion_tokens"),
@@ -36,9 +55,7 @@ fn each_protocol_reads_its_own_bound() {
             }
         }
     }
-    check(Messages, r#""max_tokens":1.5"#, Some(2));
-    check(Messages, r#""max_tokens":1e3"#, Some(1_000));
-    check(Messages, r#""max_tokens":18446744073709551616"#, Some(u64::MAX));
+    check(Messages, r#""max_tokens":18446744073709551615"#, Some(u64::MAX));
     // A budget is part of the bound. A budget that is larger than the bound is added to it.
     let thinking = |budget: u64| {
         format!(r#""max_tokens":2000,"thinking":{{"type":"enabled","budget_tokens":{budget}}}"#)
@@ -380,8 +397,21 @@ fn thinking_on_top_of_the_bound() {
     check(Chat, r#""enable_thinking":false"#, 10);
     check(Chat, r#""reasoning_effort":"high""#, 10);
     check(Messages, r#""thinking":{"type":"enabled","budget_tokens":5}"#, 10);
-    check(Messages, r#""thinking":{"type":"enabled","budget_tokens":"90000"}"#, 90_010);
+    check(Messages, r#""thinking":{"type":"enabled","budget_tokens":90000}"#, 90_010);
     unbounded(Chat, r#""enable_thinking":true"#, "enable_thinking");
+    for odd in ["0.0001", "1.5", "-1", "1e3", "\"90000\"", "true", "18446744073709551616"] {
+        let thinking = format!(r#""thinking":{{"type":"enabled","budget_tokens":{odd}}}"#);
+        unbounded(Messages, &thinking, "thinking.budget_tokens");
+        unbounded(Chat, &thinking, "thinking.budget_tokens");
+        unbounded(Chat, &format!(r#""thinking_budget":{odd}"#), "thinking_budget");
+        let reasoning = format!(r#""reasoning":{{"max_tokens":{odd}}}"#);
+        unbounded(Responses, &reasoning, "reasoning.max_tokens");
+        let search = format!(r#""tools":[{{"type":"web_search_20260209","max_uses":{odd}}}]"#);
+        unbounded(Messages, &search, "tools (web_search_20260209).max_uses");
+        let fallback =
+            format!(r#""max_tokens":5,"fallbacks":[{{"model":"a","max_tokens":{odd}}}]"#);
+        assert!(demand(Messages, &fallback).has_unbounded_pass, "{fallback}");
+    }
 }
 
 #[test]

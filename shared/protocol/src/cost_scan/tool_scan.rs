@@ -3,7 +3,7 @@
 use super::field_scan::UNKNOWN;
 use super::known::is_tool_field;
 use super::named_models::{ModelSearch, NamedModels};
-use super::{BodyProtocol, CostScan, FieldName, parse_count, shown};
+use super::{BodyProtocol, CostScan, FieldName, shown};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
@@ -85,12 +85,12 @@ impl<'f> ToolScanner<'f> {
             BodyProtocol::Messages if kind.starts_with("advisor_") => {
                 // At most one call in each round, or fewer if `max_uses` says so.
                 let rounds = super::SERVER_TOOL_PASSES - 1;
-                let uses = tool.max_uses.as_ref().and_then(parse_count).unwrap_or(rounds);
+                let uses = tool.max_uses.as_ref().and_then(Value::as_u64).unwrap_or(rounds);
                 self.facts.advices = self.facts.advices.saturating_add(uses.min(rounds));
                 self.facts.demand.has_unbounded_pass = true;
             }
             BodyProtocol::Messages if kind.starts_with("web_search_") => {
-                match tool.max_uses.as_ref().and_then(parse_count) {
+                match tool.max_uses.as_ref().and_then(Value::as_u64) {
                     Some(uses) if uses > 0 => {
                         let searches = &mut self.facts.demand.searches;
                         *searches = searches.saturating_add(uses);

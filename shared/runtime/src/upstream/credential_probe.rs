@@ -30,6 +30,7 @@ use http_body_util::{BodyExt as _, Limited};
 use jiff::Timestamp;
 use quick_cache::sync::Cache;
 use serde_json::json;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -61,14 +62,13 @@ pub enum CredentialStatus {
     Unknown,
 }
 
-impl CredentialStatus {
-    /// The status as one word, for log lines.
-    pub fn as_str(self) -> &'static str {
+impl fmt::Display for CredentialStatus {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Accepted => "accepted",
-            Self::Refused(_) => "refused",
-            Self::Unproven => "unproven",
-            Self::Unknown => "unknown",
+            Self::Accepted => out.write_str("accepted"),
+            Self::Refused(reason) => write!(out, "refused ({reason})"),
+            Self::Unproven => out.write_str("unproven"),
+            Self::Unknown => out.write_str("unknown"),
         }
     }
 }
