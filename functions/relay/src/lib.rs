@@ -14,6 +14,7 @@ mod apart;
 mod attempt;
 mod authenticate;
 mod body;
+mod body_facts;
 mod body_transform;
 mod chunk_list;
 mod client_response;
@@ -50,6 +51,7 @@ pub use chunk_list::ChunkList;
 pub use platform_deadline::PlatformDeadline;
 pub use settle::UnsentRecords;
 
+use apart::BodyWorkers;
 use authenticate::AuthenticatedKey;
 use baton_cloud::client_address::AddressRanges;
 use baton_cloud::live_secret::LiveSecret;
@@ -131,6 +133,9 @@ struct RelayState {
     held: MemoryBudget,
     /// Memory for answers, or parts of them, that are buffered before the client gets any of it.
     gathered: MemoryBudget,
+    /// Memory for bodies in another form than the client's, until they are sent.
+    converted: MemoryBudget,
+    workers: BodyWorkers,
     wrong_keys: UnknownKeyLimiter,
     /// Requests that are waiting for the store to return their key.
     waiting: PendingKeyLookups,
@@ -229,6 +234,13 @@ impl Relay {
                 per_key: bounds.answer_bytes,
                 least: 0,
             }),
+            // A quarter of the memory for bodies as they came.
+            converted: MemoryBudget::new(MemoryLimits {
+                in_all: bounds.held_bytes / 4,
+                per_key: bounds.held_bytes / 4,
+                least: 0,
+            }),
+            workers: BodyWorkers::new(),
             wrong_keys: UnknownKeyLimiter::new(bounds.wrong_keys_per_minute),
             waiting: PendingKeyLookups::default(),
             stop: ShutdownSignal::default(),
