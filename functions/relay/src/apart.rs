@@ -39,11 +39,8 @@ pub(crate) struct BodyWorkers {
     queues: Mutex<HashMap<KeyId, Weak<Semaphore>>>,
 }
 
-/// The place of one job. Dropping it lets others run.
-struct JobPermit {
-    _memory: OwnedSemaphorePermit,
-    _of_key: OwnedSemaphorePermit,
-}
+/// The turn of a key's request. Dropping it lets the next request of the key continue.
+pub(crate) struct KeyTurn(Option<OwnedSemaphorePermit>);
 
 impl BodyWorkers {
     /// Creates workers for this machine. A key can use half of its cores.
@@ -75,7 +72,44 @@ impl BodyWorkers {
         if bytes < LONG_BYTES {
             return Ok(work());
         }
-        let permit = self.acquire_permit(key, bytes.saturating_mul(copies)).await?;
+        let turn = self.acquire_turn(key, bytes).await?;
+        self.run_in_turn(turn, (bytes, copies), work).await
+    }
+
+    /// Waits for the turn of the key, which a request needs before it takes memory for the result
+    /// of its work. A short body needs no turn.
+    ///
+    /// # Errors
+    /// None in practice, because the queues are never closed.
+    pub(crate) async fn acquire_turn(
+        &self,
+        key: &KeyId,
+        bytes: usize,
+    ) -> Result<KeyTurn, RelayError> {
+        if bytes < LONG_BYTES {
+            return Ok(KeyTurn(None));
+        }
+        let turn = self.queue_of_key(key).acquire_owned().await;
+        turn.map(|turn| KeyTurn(Some(turn))).map_err(|_| RelayError::internal_error())
+    }
+
+    /// As [`Self::run`], for a request that has its turn.
+    ///
+    /// # Errors
+    /// The process is stopping.
+    pub(crate) async fn run_in_turn<T: Send + 'static>(
+        &self,
+        turn: KeyTurn,
+        (bytes, copies): (usize, usize),
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, RelayError> {
+        if turn.0.is_none() {
+            return Ok(work());
+        }
+        let kib = u32::try_from(bytes.saturating_mul(copies) / 1024).unwrap_or(u32::MAX);
+        let kib = kib.clamp(self.job_kib_min, MEMORY_KIB);
+        let memory = Arc::clone(&self.memory).acquire_many_owned(kib).await;
+        let permit = (memory.map_err(|_| RelayError::internal_error())?, turn);
         let span = Span::current();
         let job = move || {
             // Released at the end of the work, even if the request has been given up by then.
@@ -87,16 +121,6 @@ impl BodyWorkers {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => RelayError::shutting_down(),
         })
-    }
-
-    async fn acquire_permit(&self, key: &KeyId, bytes: usize) -> Result<JobPermit, RelayError> {
-        let kib = u32::try_from(bytes / 1024).unwrap_or(u32::MAX);
-        let kib = kib.clamp(self.job_kib_min, MEMORY_KIB);
-        // The semaphores are never closed.
-        let closed = |_| RelayError::internal_error();
-        let of_key = self.queue_of_key(key).acquire_owned().await.map_err(closed)?;
-        let memory = Arc::clone(&self.memory).acquire_many_owned(kib).await.map_err(closed)?;
-        Ok(JobPermit { _memory: memory, _of_key: of_key })
     }
 
     fn queue_of_key(&self, key: &KeyId) -> Arc<Semaphore> {

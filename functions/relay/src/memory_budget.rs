@@ -120,6 +120,19 @@ impl MemoryBudget {
         key: &KeyId,
         taken: MemoryRequest,
     ) -> Result<MemoryPermit, MemoryLimitReached> {
+        self.acquire_bytes_within(key, taken, PATIENCE).await
+    }
+
+    /// Takes what a request of `key` needs, and waits up to `patience` for others to release bytes.
+    ///
+    /// # Errors
+    /// A limit is still reached, or too many requests of the key wait.
+    pub(crate) async fn acquire_bytes_within(
+        &self,
+        key: &KeyId,
+        taken: MemoryRequest,
+        patience: Duration,
+    ) -> Result<MemoryPermit, MemoryLimitReached> {
         let full = match self.try_acquire_bytes(key, taken) {
             Ok(allowance) => return Ok(allowance),
             Err(full @ MemoryLimitReached::Concurrency(_)) => return Err(full),
@@ -130,7 +143,7 @@ impl MemoryBudget {
             return Err(full);
         }
         let Some(_waiting) = MemoryWaiter::try_new(self, key) else { return Err(full) };
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + patience;
         loop {
             let given_back = self.0.given_back.notified();
             match self.try_acquire_bytes(key, taken) {

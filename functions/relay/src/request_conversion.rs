@@ -34,6 +34,7 @@ use baton_wire::translate::{
 use baton_wire::usage_chunk::ask_for_usage;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use std::time::Duration;
 
 const BETA: HeaderName = HeaderName::from_static("anthropic-beta");
 const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
@@ -258,6 +259,10 @@ impl ConversionPlan {
     }
 }
 
+/// How long a request waits for memory for its converted body. Others release it when they have
+/// been converted and sent.
+const CONVERTED_PATIENCE: Duration = Duration::from_secs(30);
+
 /// Converts the body of a call. A long one is converted on another thread. Its converted form counts
 /// as held by its key until it is sent.
 async fn convert_long_body(
@@ -269,13 +274,15 @@ async fn convert_long_body(
     let is_counted = size.0 >= LONG_BYTES && conversion.copies != READING;
     let most = relay.converted.bytes_max();
     let taken = MemoryRequest { bytes: size.0.min(most), is_metered: false, concurrency: None };
-    let permit = match is_counted {
-        true => Some(relay.converted.acquire_bytes(&key, taken).await?),
-        false => None,
-    };
     let stopping = |_| AttemptError::Unreachable("the relay is stopping".to_owned());
+    let turn = relay.workers.acquire_turn(&key, size.0).await.map_err(stopping)?;
+    let permit = if is_counted {
+        Some(relay.converted.acquire_bytes_within(&key, taken, CONVERTED_PATIENCE).await?)
+    } else {
+        None
+    };
     let work = move || conversion.convert_body();
-    let mut converted = relay.workers.run(&key, size, work).await.map_err(stopping)??;
+    let mut converted = relay.workers.run_in_turn(turn, size, work).await.map_err(stopping)??;
     if let Some(mut permit) = permit {
         permit.grow_to(converted.body.len().min(most))?;
         converted.body = Bytes::from_owner(CountedBody { body: converted.body, _permit: permit });
