@@ -6,8 +6,9 @@
 //! (`settle`).
 
 use crate::authenticate::AuthenticatedKey;
+use crate::body_facts::BodyFacts;
 use crate::client_response::RelayError;
-use crate::cost_bound::{CostBound, read_client_cost_factors};
+use crate::cost_bound::CostBound;
 use crate::{RelayState, RequestContext};
 use baton_domain::effective_limits::EffectiveLimits;
 use baton_domain::id::RequestId;
@@ -16,7 +17,6 @@ use baton_domain::protocol::ClientProtocol;
 use baton_domain::record::COST_MAX;
 use baton_domain::reservation::{BlockReason, LimitCounters, LimitSpend, Reservation};
 use baton_domain::scope::LimitScope;
-use baton_protocol::envelope::Envelope;
 use baton_runtime::settings::OutagePolicy;
 use baton_store::{Admission, StoreError};
 use bytes::Bytes;
@@ -63,7 +63,7 @@ impl RelayState {
         &self,
         asked: &RequestContext,
         caller: &AuthenticatedKey,
-        (envelope, body): (&Envelope<'_>, &Bytes),
+        (facts, body): (&BodyFacts, &Bytes),
         time: Duration,
     ) -> Result<Option<RequestReservation>, RelayError> {
         let key = caller.key();
@@ -75,14 +75,14 @@ impl RelayState {
         if !bounds.has_limits() && key.models.is_empty() {
             return Ok(None);
         }
-        let own = Box::pin(read_client_cost_factors(asked, body)).await?;
+        let own = Box::pin(self.read_client_cost_factors(asked, caller, body)).await?;
         // Any model that the body names can run, for example as a fallback or adviser.
         own.models.iter().try_for_each(|model| caller.check_model_allowed(model))?;
         if !bounds.has_limits() {
             return Ok(None);
         }
         let CostBound { estimate, most, unbounded } =
-            self.bound_request_cost(asked, caller, envelope, (body, &own)).await?;
+            self.bound_request_cost(asked, caller, facts, (body, &own)).await?;
         if let Some(field) = unbounded.filter(|_| bounds.has_money()) {
             return Err(RelayError::bad_request(&field.to_string()));
         }
@@ -96,8 +96,8 @@ impl RelayState {
             beyond: most - estimate,
             at: asked.at,
             expires: asked.at.as_second().saturating_add_unsigned(seconds),
-            model: envelope.model.to_string(),
-            stream: envelope.stream,
+            model: facts.model.clone(),
+            stream: facts.stream,
             group: key.group_id.clone(),
             user: key.user_id.clone(),
             pools: bounds.pool_scopes(),
@@ -114,8 +114,7 @@ impl RelayState {
             }
             Ok(Admission::Blocked(scope, why)) => {
                 self.alert_spent_limit(&bounds, &scope, &why, asked.at).await;
-                let advice =
-                    Box::pin(self.advice(asked, caller, envelope, (body, &own), &why)).await;
+                let advice = Box::pin(self.advice(asked, caller, facts, (body, &own), &why)).await;
                 let words = self.operator_message().await;
                 let texts = (words.as_deref(), advice.as_deref());
                 Err(RelayError::blocked_by_limit(&scope, &why, asked.at, texts))

@@ -4,7 +4,7 @@ use crate::body::RelayBody;
 use crate::client_response::{self, RelayError};
 use crate::credential_mask::mask_credential;
 use crate::forward::OutboundCall;
-use crate::memory_budget::{MemoryPermit, MemoryRequest};
+use crate::memory_budget::{MemoryLimitReached, MemoryPermit, MemoryRequest};
 use crate::metered_body::{MeteredBody, UndecodableResponse};
 use crate::pending_usage::ModelCall;
 use crate::request_conversion::{ConversionPlan, UpstreamRequest};
@@ -80,6 +80,8 @@ pub(crate) enum AttemptError {
     Misconfigured(String),
     /// The upstream's protocol cannot express the request.
     Untranslatable(String),
+    /// There is no memory for the body in the upstream's form.
+    Crowded(MemoryLimitReached),
     /// The answer has more bytes than the relay buffers. `reading` is what the meter read so far.
     ResponseTooLarge { why: &'static str, reading: Box<Option<MeterReading>> },
     /// The process is stopping.
@@ -119,7 +121,7 @@ impl RelayState {
         deadline: Instant,
     ) -> Result<BufferedResponse, AttemptError> {
         let first_byte = (Instant::now() + self.timers.first_byte).min(deadline);
-        let outgoing = speech.convert_request(asked, member, call, model).await?;
+        let outgoing = speech.convert_request(self, asked, member, call, model).await?;
         let UpstreamRequest { address, mut headers, body, meant } = outgoing;
         let calling = async {
             if member.account.credential == CredentialKind::Aws {
@@ -462,10 +464,16 @@ impl AttemptError {
             Self::InvalidAnswer { .. } => verdict::CallFailure::InvalidAnswer,
             // These failures show nothing about the account, and another account would not do
             // better.
-            Self::Untranslatable(_) | Self::ResponseTooLarge { .. } | Self::ShuttingDown => {
-                verdict::CallFailure::NotAsked
-            }
+            Self::Untranslatable(_)
+            | Self::Crowded(_)
+            | Self::ResponseTooLarge { .. }
+            | Self::ShuttingDown => verdict::CallFailure::NotAsked,
         }
+    }
+
+    /// Returns whether no upstream was called.
+    pub(crate) fn is_before_call(&self) -> bool {
+        matches!(self, Self::Untranslatable(_) | Self::Crowded(_))
     }
 
     /// Returns the cause in one word, for metrics.
@@ -497,6 +505,7 @@ impl AttemptError {
             Self::Misconfigured(_) => Err(RelayError::account_misconfigured()),
             Self::Timeout => Err(RelayError::upstream_timeout()),
             Self::Untranslatable(why) => Err(RelayError::bad_request(&why)),
+            Self::Crowded(full) => Err(full.into()),
             Self::ResponseTooLarge { why, .. } => Err(RelayError::answer_too_large(why)),
             Self::ShuttingDown => Err(RelayError::shutting_down()),
         }
@@ -556,6 +565,7 @@ impl fmt::Display for AttemptError {
             Self::Unreachable(why) => write!(out, "unreachable: {why}"),
             Self::Timeout => out.write_str("no answer in time"),
             Self::Untranslatable(why) => write!(out, "not called: {why}"),
+            Self::Crowded(_) => out.write_str("not called: no memory is left for its body"),
             Self::ResponseTooLarge { why, .. } => write!(out, "cut off: {why}"),
             Self::ShuttingDown => out.write_str("ended because the relay is shutting down"),
             Self::Misconfigured(why) => write!(out, "cannot be called: {why}"),

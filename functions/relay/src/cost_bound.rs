@@ -4,8 +4,9 @@
 //! the account speaks another protocol, because the upstream bills what it reads. The prices come
 //! from `baton_domain::price`.
 
-use crate::apart::run_apart;
 use crate::authenticate::AuthenticatedKey;
+use crate::body_facts::BodyFacts;
+use crate::body_workers::{READING, TRANSLATING};
 use crate::client_response::RelayError;
 use crate::request_conversion::{ConversionPlan, CostVariant};
 use crate::{RelayState, RequestContext};
@@ -19,7 +20,6 @@ use baton_domain::reduction::ReducedCosts;
 use baton_domain::reservation::BlockReason;
 use baton_protocol::bedrock::unpriced_header;
 use baton_protocol::cost_scan::{CostScanError, read_cost_factors};
-use baton_protocol::envelope::Envelope;
 use baton_store::PoolMember;
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -46,7 +46,7 @@ impl RelayState {
         &self,
         asked: &RequestContext,
         caller: &AuthenticatedKey,
-        envelope: &Envelope<'_>,
+        facts: &BodyFacts,
         (body, own): (&Bytes, &CostFactors),
     ) -> Result<CostBound, RelayError> {
         let prices = self.store.prices().await;
@@ -59,7 +59,7 @@ impl RelayState {
                 bound.unbounded = None;
             }
         };
-        let unpriced = self.each_demand(asked, caller, envelope, (body, own), add).await?;
+        let unpriced = self.each_demand(asked, caller, facts, (body, own), add).await?;
         bound.unbounded = bound.unbounded.or(unpriced);
         Ok(bound)
     }
@@ -70,7 +70,7 @@ impl RelayState {
         &self,
         asked: &RequestContext,
         caller: &AuthenticatedKey,
-        envelope: &Envelope<'_>,
+        facts: &BodyFacts,
         (body, own): (&Bytes, &CostFactors),
         blocked: &BlockReason,
     ) -> Option<String> {
@@ -86,7 +86,7 @@ impl RelayState {
                 each.max().unwrap_or_default()
             });
         };
-        self.each_demand(asked, caller, envelope, (body, own), add).await.ok()?;
+        self.each_demand(asked, caller, facts, (body, own), add).await.ok()?;
         costs.advice(amounts, asked.protocol, own)
     }
 
@@ -97,12 +97,12 @@ impl RelayState {
         &self,
         asked: &RequestContext,
         caller: &AuthenticatedKey,
-        envelope: &Envelope<'_>,
+        facts: &BodyFacts,
         (body, own): (&Bytes, &CostFactors),
         mut add: impl FnMut(&CostFactors, &[&str], bool) + Send,
     ) -> Result<Option<UnboundedField>, RelayError> {
         let pool = self.store.pool(&caller.key().group_id).await.ok().flatten();
-        let model = envelope.model.as_ref();
+        let model = facts.model.as_str();
         let alias = pool.as_ref().and_then(|pool| map(&pool.group.model_aliases, model));
         let named = alias.unwrap_or(model);
         add(own, &[model, named], true);
@@ -116,7 +116,7 @@ impl RelayState {
         };
         let members = pool.iter().flat_map(|pool| &pool.members).filter(may_get);
         for member in members {
-            let speech = ConversionPlan::for_account(asked, envelope.stream, &member.account);
+            let speech = ConversionPlan::for_account(asked, facts.stream, &member.account);
             if speech == ConversionPlan::BedrockPassThrough {
                 unpriced = unpriced.or_else(|| unpriced_header(&asked.head.headers));
             }
@@ -124,7 +124,7 @@ impl RelayState {
             if seen.contains(&sent) {
                 continue;
             }
-            match sent.translation(asked, &member.account, body, envelope) {
+            match sent.translation(asked, &member.account, body, facts) {
                 // The account receives the body unchanged.
                 None => add(own, &[&sent.model, named], false),
                 Some(translate) => {
@@ -132,7 +132,9 @@ impl RelayState {
                     let read =
                         move || translate().map(|translated| read_cost_factors(&translated, reads));
                     // An account whose protocol cannot express the request is not called.
-                    if let Ok(demand) = Box::pin(run_apart(body.len(), read)).await? {
+                    let size = (body.len(), TRANSLATING);
+                    let read = self.workers.run(&caller.key().id, size, read);
+                    if let Ok(demand) = Box::pin(read).await? {
                         add(&demand.map_err(unreadable_body_error)?, &[&sent.model, named], false);
                     }
                 }
@@ -141,17 +143,19 @@ impl RelayState {
         }
         Ok(unpriced)
     }
-}
 
-/// Reads the cost factors of the client's body as it was sent.
-pub(crate) async fn read_client_cost_factors(
-    asked: &RequestContext,
-    body: &Bytes,
-) -> Result<CostFactors, RelayError> {
-    let (reads, body) = (ConversionPlan::body_protocol(asked.protocol), body.clone());
-    run_apart(body.len(), move || read_cost_factors(&body, reads))
-        .await?
-        .map_err(unreadable_body_error)
+    /// Reads the cost factors of the client's body as it was sent.
+    pub(crate) async fn read_client_cost_factors(
+        &self,
+        request: &RequestContext,
+        caller: &AuthenticatedKey,
+        body: &Bytes,
+    ) -> Result<CostFactors, RelayError> {
+        let (reads, body) = (ConversionPlan::body_protocol(request.protocol), body.clone());
+        let size = (body.len(), READING);
+        let read = move || read_cost_factors(&body, reads);
+        self.workers.run(&caller.key().id, size, read).await?.map_err(unreadable_body_error)
+    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]

@@ -10,11 +10,12 @@
 
 mod account_selection;
 mod admission;
-mod apart;
 mod attempt;
 mod authenticate;
 mod body;
+mod body_facts;
 mod body_transform;
+mod body_workers;
 mod chunk_list;
 mod client_response;
 mod concurrency_slots;
@@ -70,6 +71,7 @@ use baton_runtime::upstream::{RequestSigner, UpstreamCallError, UpstreamClient};
 use baton_runtime::usage_queue::UsageQueue;
 use baton_runtime::vault::Pepper;
 use baton_store::Store;
+use body_workers::BodyWorkers;
 use bytes::Bytes;
 use client_response::RelayError;
 use credential_checks::CredentialChecks;
@@ -132,6 +134,9 @@ struct RelayState {
     held: MemoryBudget,
     /// Memory for answers, or parts of them, that are buffered before the client gets any of it.
     gathered: MemoryBudget,
+    /// Memory for bodies in another form than the client's, until they are sent.
+    converted: MemoryBudget,
+    workers: BodyWorkers,
     wrong_keys: UnknownKeyLimiter,
     /// Requests that are waiting for the store to return their key.
     waiting: PendingKeyLookups,
@@ -230,6 +235,13 @@ impl Relay {
                 per_key: bounds.answer_bytes,
                 least: 0,
             }),
+            // A quarter of the memory for bodies as they came.
+            converted: MemoryBudget::new(MemoryLimits {
+                in_all: bounds.held_bytes / 4,
+                per_key: bounds.held_bytes / 4,
+                least: 0,
+            }),
+            workers: BodyWorkers::new(),
             wrong_keys: UnknownKeyLimiter::new(bounds.wrong_keys_per_minute),
             waiting: PendingKeyLookups::default(),
             stop: ShutdownSignal::default(),

@@ -1,14 +1,10 @@
-//! Reads the request body as received, and the few fields of it that the relay needs.
+//! Reads the request body as received, within the bounds of time and memory.
 
 use crate::authenticate::AuthenticatedKey;
 use crate::client_response::RelayError;
 use crate::memory_budget::{MemoryLimitReached, MemoryPermit, MemoryRequest};
 use crate::pending_usage::Metering;
 use crate::{RelayState, RequestContext};
-use baton_protocol::bedrock::BedrockAction;
-use baton_protocol::body_form::check_body_form;
-use baton_protocol::envelope::Envelope;
-use baton_protocol::model_path::{ID_BYTES_MAX, is_forbidden_char};
 use baton_runtime::settings::InputBounds;
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
@@ -228,42 +224,6 @@ impl From<MemoryLimitReached> for RelayError {
             MemoryLimitReached::Concurrency(most) => Self::too_many_at_once(most),
         }
     }
-}
-
-/// Checks the form of the body and reads the fields that the relay needs.
-///
-/// # Errors
-/// The body cannot be read, its model name is invalid, or it asks for a deferred answer.
-pub(crate) fn read_envelope<'a>(
-    asked: &'a RequestContext,
-    body: &'a [u8],
-) -> Result<Envelope<'a>, RelayError> {
-    check_body_form(&asked.head.headers)
-        .map_err(|error| RelayError::bad_request(&error.to_string()))?;
-    let envelope = match &asked.bedrock {
-        None => Envelope::parse(body)?,
-        Some((model, action)) => {
-            Envelope::parse_with_model(body, model, *action == BedrockAction::Stream)?
-        }
-    };
-    if envelope.model.len() > ID_BYTES_MAX {
-        return Err(RelayError::bad_request(
-            "`model` is too long for the name of a model. Use the exact name of a model.",
-        ));
-    }
-    if let Some(field) = envelope.later {
-        return Err(RelayError::bad_request(&format!(
-            "{field}: Baton does not support answers that are fetched later. Send the request \
-             without this field."
-        )));
-    }
-    if envelope.model.contains(is_forbidden_char) {
-        return Err(RelayError::bad_request(
-            "`model` has a character that is not allowed in a model name, such as a control \
-             character or a look-alike of another character. Use the exact name of a model.",
-        ));
-    }
-    Ok(envelope)
 }
 
 #[cfg(test)]

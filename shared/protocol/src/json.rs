@@ -20,8 +20,9 @@ pub const DEPTH_MAX: usize = 128;
 pub const FIELDS_MAX: usize = 4_096;
 
 /// The highest number of arrays and objects in a text that is translated, since each is kept in
-/// memory.
-pub const CONTAINERS_MAX: usize = 500_000;
+/// memory: up to 600 bytes with what is written for it. Conversations that fill a context of a
+/// million tokens have about ten thousand.
+pub const CONTAINERS_MAX: usize = 200_000;
 
 /// The number of levels whose objects are checked for names that are given twice. These levels
 /// contain all fields that a relay or an upstream reads as a setting

@@ -274,6 +274,8 @@ impl ProtocolPair {
         if let (Some(asked), Some(max)) = (ask.max_tokens, options.output_tokens_max) {
             ask.max_tokens = Some(asked.min(max));
         }
+        ask.body_bytes = body.len();
+        ask.check_stops()?;
         ask.shorten_names(self.upstream.tool_name_max());
         let (body, path) = match self.upstream {
             UpstreamProtocol::Messages => {

@@ -4,6 +4,7 @@
 //! Readers fill it, and writers write it in another protocol. Values that pass unchanged borrow
 //! from the body.
 
+use super::TranslationError;
 use super::json_reader::{DroppedFields, ObjectReader, is_object, parse_document};
 use super::json_writer::object_to_string;
 use std::collections::{BTreeMap, HashSet};
@@ -12,6 +13,8 @@ use xxhash_rust::xxh3::xxh3_64;
 /// The meaning of a request.
 #[derive(Debug, Default)]
 pub(super) struct NeutralRequest<'a> {
+    /// The length of the body that was read. The body that is written has a similar length.
+    pub(super) body_bytes: usize,
     pub(super) model: String,
     /// Adjacent turns have different roles, except system turns.
     pub(super) turns: Vec<ConversationTurn>,
@@ -203,7 +206,26 @@ pub(super) enum OutputFormat<'a> {
     },
 }
 
+/// The highest number of stop sequences. OpenAI documents four (platform.openai.com, "Create chat
+/// completion", 2026-11), Anthropic no bound.
+pub(super) const STOPS_MAX: usize = 1_024;
+
 impl NeutralRequest<'_> {
+    /// Checks the number of stop sequences. Readers take one more than is accepted.
+    pub(super) fn check_stops(&self) -> Result<(), TranslationError> {
+        if self.stop.len() > STOPS_MAX {
+            let advice = "this model accepts at most 1024 stop sequences";
+            return Err(TranslationError::field("stop_sequences or stop", advice));
+        }
+        Ok(())
+    }
+
+    /// The capacity for the body that is written. Without it, a long body would be copied several
+    /// times while it grows.
+    pub(super) fn output_capacity(&self) -> usize {
+        self.body_bytes + self.body_bytes / 8 + 4_096
+    }
+
     /// Adds parts to the conversation. The Messages API and several vendors require alternating
     /// roles, so adjacent parts of one role become one turn.
     pub(super) fn add_parts(&mut self, role: TurnRole, parts: Vec<TurnPart>) {

@@ -9,17 +9,21 @@ use crate::clock::Clock;
 use aws_config::{Region, SdkConfig, sts::AssumeRoleProvider};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4::SigningParams;
 use aws_smithy_runtime_api::client::identity::Identity;
 use baton_domain::secret::Secret;
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize};
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::{Mutex, OnceCell};
+use tokio::task::spawn_blocking;
 
 /// The service name in signatures for Bedrock.
 const SERVICE: &str = "bedrock";
@@ -30,6 +34,8 @@ const SPARE: Duration = Duration::from_mins(5);
 const UNENDING: Duration = Duration::from_mins(10);
 /// The number of assumed roles that are cached.
 const ROLES_MAX: usize = 256;
+/// Longer bodies are hashed on another thread, so that they do not delay other requests.
+const HASHED_HERE_MAX: usize = 256 * 1024;
 
 /// How to get an account's role. It is stored encrypted like a credential, because it can contain
 /// an external id.
@@ -80,6 +86,22 @@ pub enum SigningError {
     Unsignable(String),
 }
 
+/// The SHA-256 of a body in hexadecimal digits.
+async fn hash_body(body: &Bytes) -> Result<String, SigningError> {
+    let hash = |body: &[u8]| {
+        digest(&SHA256, body).as_ref().iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    };
+    if body.len() <= HASHED_HERE_MAX {
+        return Ok(hash(body));
+    }
+    let body = body.clone();
+    let hashed = spawn_blocking(move || hash(&body)).await;
+    hashed.map_err(|error| SigningError::Unsignable(error.to_string()))
+}
+
 /// Signs requests. Clones share the credentials.
 #[derive(Clone)]
 pub struct RequestSigner(Arc<SignerInner>);
@@ -111,8 +133,9 @@ impl RequestSigner {
         access: &AwsAccess,
         url: &str,
         headers: &mut HeaderMap,
-        body: &[u8],
+        body: &Bytes,
     ) -> Result<(), SigningError> {
+        let digest = hash_body(body).await?;
         let now = SystemTime::from(self.0.clock.now());
         let identity: Identity = self.credentials(access, now).await?.into();
         let unsignable =
@@ -128,7 +151,7 @@ impl RequestSigner {
             .into();
         let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let signed = content_type.map(|value| (CONTENT_TYPE.as_str(), value)).into_iter();
-        let request = SignableRequest::new("POST", url, signed, SignableBody::Bytes(body))
+        let request = SignableRequest::new("POST", url, signed, SignableBody::Precomputed(digest))
             .map_err(|error| unsignable(&error))?;
         let (made, _) = sign(request, &params).map_err(|error| unsignable(&error))?.into_parts();
         for (name, value) in made.headers() {

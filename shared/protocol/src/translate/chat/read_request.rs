@@ -4,8 +4,8 @@ use crate::json::JsonValue;
 use crate::translate::TranslationError;
 use crate::translate::json_reader::{DroppedFields, ObjectReader, to_items, to_text};
 use crate::translate::neutral_request::{
-    MediaSource, NeutralRequest, OutputFormat, ToolAlias, ToolCall, ToolChoice, ToolDefinition,
-    TurnPart, TurnRole, freeform_arguments,
+    MediaSource, NeutralRequest, OutputFormat, STOPS_MAX, ToolAlias, ToolCall, ToolChoice,
+    ToolDefinition, TurnPart, TurnRole, freeform_arguments,
 };
 
 /// Reads the meaning of the request.
@@ -44,7 +44,10 @@ pub(in crate::translate) fn read_request(
         ask.dropped.add_remaining("stream_options", &options);
     }
     if let Some(stop) = body.take_value("stop") {
-        let many = || to_items(stop).into_iter().flatten().filter_map(to_text).collect();
+        let many = || {
+            let texts = to_items(stop).into_iter().flatten().filter_map(to_text);
+            texts.take(STOPS_MAX + 1).collect()
+        };
         ask.stop = to_text(stop).map_or_else(many, |one| vec![one]);
     }
     let messages =

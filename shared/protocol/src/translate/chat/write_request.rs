@@ -17,7 +17,7 @@ pub(in crate::translate) fn write_request(
     ask: &mut NeutralRequest<'_>,
     options: &TranslationOptions<'_>,
 ) -> Vec<u8> {
-    let mut out = Vec::with_capacity(4_096);
+    let mut out = Vec::with_capacity(ask.output_capacity());
     let mut dropped = std::mem::take(&mut ask.dropped);
     write_object(&mut out, |body| {
         body.text("model", options.model);

@@ -6,8 +6,8 @@ use crate::translate::json_reader::{
     DroppedFields, NESTED_CONTENT_MAX, ObjectReader, to_items, to_text,
 };
 use crate::translate::neutral_request::{
-    MediaSource, NeutralRequest, OutputFormat, ToolCall, ToolChoice, ToolDefinition, TurnPart,
-    TurnRole,
+    MediaSource, NeutralRequest, OutputFormat, STOPS_MAX, ToolCall, ToolChoice, ToolDefinition,
+    TurnPart, TurnRole,
 };
 
 /// The start of Claude Code's first system block, which only Anthropic uses and which differs from
@@ -23,7 +23,7 @@ pub(in crate::translate) fn read_request(
         max_tokens: body.take_number("max_tokens"),
         temperature: body.take_digits("temperature"),
         top_p: body.take_digits("top_p"),
-        stop: body.take_items("stop_sequences").filter_map(to_text).collect(),
+        stop: body.take_items("stop_sequences").filter_map(to_text).take(STOPS_MAX + 1).collect(),
         stream: body.take_bool("stream").unwrap_or(false),
         include_usage: true,
         ..NeutralRequest::default()

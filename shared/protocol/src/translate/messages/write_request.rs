@@ -22,7 +22,7 @@ pub(in crate::translate) fn write_request(
     let late = late_systems(&ask.turns, ways);
     let plan = ModelParameters::new(ask, ways).limited_to(options.output_tokens_max);
     drop_unsigned_thinking(ask);
-    let mut out = Vec::with_capacity(4_096);
+    let mut out = Vec::with_capacity(ask.output_capacity());
     write_object(&mut out, |body| {
         body.text("model", options.model);
         body.number("max_tokens", plan.max_tokens);
