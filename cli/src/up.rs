@@ -387,10 +387,11 @@ fn banner(ready: &PreparedSystem, took: Duration) {
         ready.admin
     ));
     if let Some(key) = &made.key {
+        let listening = || format!("http://{}", ready.relay);
+        let relay_url = ready.settings.relay_url.clone().unwrap_or_else(listening);
         print_line("\nThe first key is shown only once. Connect a client with:\n");
         print_line(format!(
-            "export ANTHROPIC_BASE_URL=http://{} ANTHROPIC_AUTH_TOKEN={}",
-            ready.relay,
+            "export ANTHROPIC_BASE_URL={relay_url} ANTHROPIC_AUTH_TOKEN={}",
             key.expose()
         ));
     }

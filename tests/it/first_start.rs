@@ -119,3 +119,13 @@ async fn json_log_is_valid_and_has_no_secret() {
     }
     assert!(!process.stderr().contains(&process.admin_token));
 }
+
+#[tokio::test]
+async fn printed_client_line_uses_relay_url() {
+    let launch = LaunchOptions::new().env("BATON_RELAY_URL", "https://llm.example.com/");
+    let process = launch.start().await;
+    let text = process.stdout();
+    let line = "export ANTHROPIC_BASE_URL=https://llm.example.com ANTHROPIC_AUTH_TOKEN=bt_";
+    assert!(text.contains(line), "{text}");
+    assert!(text.contains(&format!("relay          http://{}", process.relay)), "{text}");
+}

@@ -156,7 +156,7 @@ pub(crate) async fn get_price(
 ) -> ApiResult<Json<Value>> {
     let rows = office.price_rows(|one| one == model).await?;
     if rows.is_empty() {
-        return Err(ApiError::not_found(format!("a price of {}", shorten_text(&model))));
+        return Err(ApiError::not_found(format!("a price for {}", shorten_text(&model))));
     }
     Ok(Json(json!({ "data": rows.into_values().collect::<Vec<_>>(), "next_cursor": null })))
 }
@@ -203,13 +203,13 @@ pub(crate) async fn delete_price(
 ) -> ApiResult {
     let parsed = self::model(model.clone());
     let no_such_model =
-        |_| ApiError::not_found(format!("an own price of {}", shorten_text(&model)));
+        |_| ApiError::not_found(format!("an own price for {}", shorten_text(&model)));
     let id = PriceId {
         model: parsed.map_err(no_such_model)?,
         from: office.start(Some(&which.effective_from))?,
     };
     let unknown =
-        || ApiError::not_found(format!("an own price of {}", shorten_text(&id.to_string())));
+        || ApiError::not_found(format!("an own price for {}", shorten_text(&id.to_string())));
     let stored = office.store.read::<OwnPrice>(&id).await?.ok_or_else(unknown)?;
     visit.check_version(&stored)?;
     let mut edit = ConfigEdit::default();

@@ -203,12 +203,13 @@ impl RelayError {
     }
 
     pub(crate) fn too_many_at_once(most: u32) -> Self {
+        let requests = if most == 1 { "request" } else { "requests" };
         Self::retry_soon(
             StatusCode::TOO_MANY_REQUESTS,
             "rate_limit_error",
             format!(
-                "This key allows {most} requests at the same time. Try again when one of them is \
-                 complete."
+                "This key can have at most {most} {requests} at the same time. Try again when one \
+                 of them is complete."
             ),
         )
     }

@@ -206,15 +206,15 @@ pub(super) enum OutputFormat<'a> {
     },
 }
 
-/// The highest number of stop sequences. OpenAI documents four (platform.openai.com, "Create chat
-/// completion", 2026-11), Anthropic no bound.
+/// The highest number of stop sequences, to bound memory. OpenAI accepts four (OpenAI API reference,
+/// "Create chat completion", `stop`, 2026-11); Anthropic documents no bound.
 pub(super) const STOPS_MAX: usize = 1_024;
 
 impl NeutralRequest<'_> {
     /// Checks the number of stop sequences. Readers take one more than is accepted.
     pub(super) fn check_stops(&self) -> Result<(), TranslationError> {
         if self.stop.len() > STOPS_MAX {
-            let advice = "this model accepts at most 1024 stop sequences";
+            let advice = "a translated request can have at most 1024 stop sequences";
             return Err(TranslationError::field("stop_sequences or stop", advice));
         }
         Ok(())
