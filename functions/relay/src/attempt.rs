@@ -51,11 +51,11 @@ pub(crate) struct BufferedResponse {
     pub(crate) head: Parts,
     /// The bytes read so far, in the form that the client gets.
     pub(crate) chunks: Vec<Bytes>,
-    pub(crate) rest: upstream::UpstreamBody,
+    pub(crate) body: upstream::UpstreamBody,
     /// The meter, which has seen the buffered bytes.
-    pub(crate) watch: MeteredBody,
+    pub(crate) metered_body: MeteredBody,
     /// Memory for the buffered bytes.
-    pub(crate) gathered: MemoryPermit,
+    pub(crate) permit: MemoryPermit,
 }
 
 /// Why an attempt failed. The client has not received anything yet.
@@ -65,13 +65,13 @@ pub(crate) enum AttemptError {
         head: Box<Parts>,
         body: Bytes,
         /// The answer that the client gets, if it differs from what accounts are judged by.
-        clients: Option<Box<(Parts, Bytes)>>,
+        client_response: Option<Box<(Parts, Bytes)>>,
     },
     /// The upstream answered 200, but the first event of the stream was an error.
     FirstEvent { head: Box<Parts>, body: Bytes, failure: Box<meter::UpstreamFailure> },
     /// The upstream answered with success, but not with an answer of its API. `reading` is what the
     /// meter read, unless the answer is a page or empty.
-    InvalidAnswer { why: BadAnswerForm, reading: Box<Option<MeterReading>> },
+    InvalidAnswer { reason: BadAnswerForm, reading: Box<Option<MeterReading>> },
     /// The connection failed, or broke before the first event.
     Unreachable(String),
     /// The upstream did not connect or send a first event in time.
@@ -83,7 +83,7 @@ pub(crate) enum AttemptError {
     /// There is no memory for the body in the upstream's form.
     Crowded(MemoryLimitReached),
     /// The answer has more bytes than the relay buffers. `reading` is what the meter read so far.
-    ResponseTooLarge { why: &'static str, reading: Box<Option<MeterReading>> },
+    ResponseTooLarge { reason: &'static str, reading: Box<Option<MeterReading>> },
     /// The process is stopping.
     ShuttingDown,
 }
@@ -95,48 +95,48 @@ impl RelayState {
     /// The attempt failed; see [`AttemptError`].
     pub(crate) async fn attempt_account(
         &self,
-        asked: &RequestContext,
+        request: &RequestContext,
         member: &PoolMember,
-        (speech, call, model): (ConversionPlan, &OutboundCall, &str),
+        (plan, call, model): (ConversionPlan, &OutboundCall, &str),
         deadline: Instant,
     ) -> Result<BufferedResponse, AttemptError> {
         let account = &member.account;
         let provider = account.provider.as_str();
-        let span = asked.trace.attempt(&account.id, provider, model);
-        let mut tried = self.call_upstream(asked, member, (speech, call, model), deadline).await;
+        let span = request.trace.attempt(&account.id, provider, model);
+        let mut response = self.call_upstream(request, member, (plan, call, model), deadline).await;
         if member.account.credential != CredentialKind::Aws {
-            mask_credential(&mut tried, member.credential.expose().as_bytes());
+            mask_credential(&mut response, member.credential.expose().as_bytes());
         }
-        let result = tried.as_ref().err().map_or("ok", AttemptError::cause_label);
+        let result = response.as_ref().err().map_or("ok", AttemptError::cause_label);
         self.observer.record_attempt(provider, result);
         span.end_with_result(result);
-        tried
+        response
     }
 
     async fn call_upstream(
         &self,
-        asked: &RequestContext,
+        request: &RequestContext,
         member: &PoolMember,
-        (speech, call, model): (ConversionPlan, &OutboundCall, &str),
+        (plan, call, model): (ConversionPlan, &OutboundCall, &str),
         deadline: Instant,
     ) -> Result<BufferedResponse, AttemptError> {
         let first_byte = (Instant::now() + self.timers.first_byte).min(deadline);
-        let outgoing = speech.convert_request(self, asked, member, call, model).await?;
-        let UpstreamRequest { address, mut headers, body, meant } = outgoing;
-        let calling = async {
+        let outgoing = plan.convert_request(self, request, member, call, model).await?;
+        let UpstreamRequest { address, mut headers, body, response_plan } = outgoing;
+        let exchange = async {
             if member.account.credential == CredentialKind::Aws {
                 let access = AwsAccess::from_secret(&member.credential)?;
                 // Boxed, because the future is large and few requests need it.
                 Box::pin(self.signer.sign(&access, address.as_str(), &mut headers, &body)).await?;
             }
             let upstream = self.upstream.with_proxy(member.proxy.as_ref())?;
-            let answer = upstream.call(Method::POST, &address, headers, body).await?;
-            self.buffer_response(asked, (meant, call.question.as_ref()), answer).await
+            let response = upstream.call(Method::POST, &address, headers, body).await?;
+            self.buffer_response(request, (response_plan, call.model_call.as_ref()), response).await
         };
         tokio::select! {
             biased;
-            tried = tokio::time::timeout_at(first_byte, calling) => tried.unwrap_or(Err(AttemptError::Timeout)),
-            () = self.stop.is_over.cancelled() => Err(AttemptError::ShuttingDown),
+            result = tokio::time::timeout_at(first_byte, exchange) => result.unwrap_or(Err(AttemptError::Timeout)),
+            () = self.shutdown.cancel_responses.cancelled() => Err(AttemptError::ShuttingDown),
         }
     }
 }
@@ -147,14 +147,14 @@ impl RelayState {
 /// # Errors
 /// The credential is not a valid header value.
 pub(crate) fn build_upstream_headers(
-    asked: &RequestContext,
+    request: &RequestContext,
     member: &PoolMember,
     stream: bool,
 ) -> Result<HeaderMap, InvalidHeaderValue> {
-    let mut headers = to_upstream(&asked.head.headers);
+    let mut headers = to_upstream(&request.head.headers);
     // Streams are not compressed. For other answers gzip is the only encoding that the meter can
     // read.
-    let encoding = if !stream && asked.accepts_gzip() { "gzip" } else { "identity" };
+    let encoding = if !stream && request.accepts_gzip() { "gzip" } else { "identity" };
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(encoding));
     if member.account.provider == Provider::OpenaiCompatible {
         remove_headers_by_prefix(&mut headers, "anthropic-");
@@ -182,34 +182,36 @@ impl RelayState {
     /// Reads the answer until it is clear that it is not an error, within the limits of buffering.
     async fn buffer_response(
         &self,
-        asked: &RequestContext,
-        (meant, question): (ResponsePlan, &ModelCall),
-        answer: Response<upstream::UpstreamBody>,
+        request: &RequestContext,
+        (response_plan, model_call): (ResponsePlan, &ModelCall),
+        response: Response<upstream::UpstreamBody>,
     ) -> Result<BufferedResponse, AttemptError> {
-        let (mut head, mut rest) = answer.into_parts();
-        if let Some(why) = misconfigured(head.status) {
-            return Err(AttemptError::Misconfigured(why.to_owned()));
+        let (mut head, mut rest) = response.into_parts();
+        if let Some(reason) = misconfigured(head.status) {
+            return Err(AttemptError::Misconfigured(reason.to_owned()));
         }
         if !head.status.is_success() {
             let body = read_error_body(Vec::new(), &mut rest, None).await;
             let body = decompress_error_body(&mut head.headers, body);
-            return Err(meant.into_attempt_error(head, body));
+            return Err(response_plan.into_attempt_error(head, body));
         }
-        let form = DeclaredForm::new(&head, question.stream);
-        let turn = meant.into_body_transform(&mut head);
-        let mut watch = MeteredBody::new(&head.headers, asked.accepts_gzip(), turn);
-        let mut gathered = BufferBudget::try_new(self, &question.caller.key().id, &watch)?;
-        let (mut chunks, mut patience) = (Vec::new(), None);
+        let form = DeclaredForm::new(&head, model_call.stream);
+        let transform = response_plan.into_body_transform(&mut head);
+        let mut metered_body = MeteredBody::new(&head.headers, request.accepts_gzip(), transform);
+        let mut budget = BufferBudget::try_new(self, &model_call.caller.key().id, &metered_body)?;
+        let (mut chunks, mut empty_deadline) = (Vec::new(), None);
         loop {
-            if watch.has_good_start() {
+            if metered_body.has_good_start() {
                 break;
             }
-            if let AnswerStart::Error(failure) = watch.first_event() {
+            if let AnswerStart::Error(failure) = metered_body.first_event() {
                 let failure = Box::new(failure.clone());
-                let body = read_error_body(chunks, &mut rest, Some(&mut watch)).await;
+                let body = read_error_body(chunks, &mut rest, Some(&mut metered_body)).await;
                 return Err(AttemptError::FirstEvent { head: Box::new(head), body, failure });
             }
-            let Ok(next) = until(&mut patience, watch.has_only_begun(), &mut rest).await else {
+            let Ok(next) =
+                until(&mut empty_deadline, metered_body.has_only_begun(), &mut rest).await
+            else {
                 // The client does not wait longer for an error that might follow.
                 break;
             };
@@ -217,20 +219,20 @@ impl RelayState {
                 Some(Ok(frame)) => {
                     let Ok(data) = frame.into_data() else { continue };
                     let length = data.len();
-                    let seen = match watch.observe(data) {
+                    let buffered = match metered_body.observe(data) {
                         Ok(chunk) => {
                             chunks.push(chunk);
-                            gathered.add_bytes(length, &watch)
+                            budget.add_bytes(length, &metered_body)
                         }
                         Err(UndecodableResponse::TOO_MUCH) => Err(UndecodableResponse::TOO_MUCH.0),
                         Err(unreadable) => return Err(unreadable.into()),
                     };
-                    if let Err(why) = seen {
+                    if let Err(reason) = buffered {
                         // Freed before the reading is made, because that needs memory too.
                         drop(chunks);
-                        let reading = watch.finish(question.body_bytes).0;
+                        let reading = metered_body.finish(model_call.body_bytes).0;
                         return Err(AttemptError::ResponseTooLarge {
-                            why,
+                            reason,
                             reading: Box::new(Some(reading)),
                         });
                     }
@@ -238,26 +240,30 @@ impl RelayState {
                 Some(Err(error)) => {
                     return Err(AttemptError::broken_off(&error));
                 }
-                None if watch.is_stream() => {
+                None if metered_body.is_stream() => {
                     return Err(AttemptError::Unreachable(NO_EVENT.to_owned()));
                 }
                 None => {
-                    if let Some(miss) = whole_error(&head, &watch) {
+                    if let Some(miss) = whole_error(&head, &metered_body) {
                         return Err(miss);
                     }
-                    if let Err(why) = form.check_whole_answer(&watch) {
-                        return Err(AttemptError::invalid_answer(why, watch, question.body_bytes));
+                    if let Err(why) = form.check_whole_answer(&metered_body) {
+                        return Err(AttemptError::invalid_answer(
+                            why,
+                            metered_body,
+                            model_call.body_bytes,
+                        ));
                     }
-                    if watch.is_buffered() {
+                    if metered_body.is_buffered() {
                         // The translation can fail, so it has to be done before the client gets
                         // anything.
-                        chunks.push(watch.observe_end()?);
+                        chunks.push(metered_body.observe_end()?);
                     }
                     break;
                 }
             }
         }
-        Ok(BufferedResponse { head, chunks, rest, watch, gathered: gathered.allowance })
+        Ok(BufferedResponse { head, chunks, body: rest, metered_body, permit: budget.permit })
     }
 }
 
@@ -283,15 +289,15 @@ const EMPTY_PATIENCE: Duration = Duration::from_secs(1);
 /// Waits for the next frame. If the answer `has_only_begun`, it fails after [`EMPTY_PATIENCE`],
 /// counted from the first call in that state.
 async fn until(
-    patience: &mut Option<Instant>,
-    has_only_begun: bool,
-    rest: &mut upstream::UpstreamBody,
+    empty_deadline: &mut Option<Instant>,
+    has_no_output_yet: bool,
+    body: &mut upstream::UpstreamBody,
 ) -> Result<Option<NextFrame>, Elapsed> {
-    if !has_only_begun {
-        return Ok(rest.frame().await);
+    if !has_no_output_yet {
+        return Ok(body.frame().await);
     }
-    let end = *patience.get_or_insert_with(|| Instant::now() + EMPTY_PATIENCE);
-    tokio::time::timeout_at(end, rest.frame()).await
+    let end = *empty_deadline.get_or_insert_with(|| Instant::now() + EMPTY_PATIENCE);
+    tokio::time::timeout_at(end, body.frame()).await
 }
 
 /// The longest answer that is translated as a whole. The translation takes several times its length
@@ -302,32 +308,38 @@ const TRANSLATED_BYTES_MAX: usize = 8 << 20;
 struct BufferBudget {
     /// The bytes as received, before decompression.
     bytes: usize,
-    most: usize,
+    max: usize,
     is_stream: bool,
-    allowance: MemoryPermit,
+    permit: MemoryPermit,
 }
 
 impl BufferBudget {
-    fn try_new(means: &RelayState, key: &KeyId, watch: &MeteredBody) -> Result<Self, AttemptError> {
-        let is_stream = watch.is_stream();
-        let bounds = &means.bounds;
-        let most = match (is_stream, watch.is_buffered()) {
+    fn try_new(
+        state: &RelayState,
+        key: &KeyId,
+        metered_body: &MeteredBody,
+    ) -> Result<Self, AttemptError> {
+        let is_stream = metered_body.is_stream();
+        let bounds = &state.bounds;
+        let max = match (is_stream, metered_body.is_buffered()) {
             (true, _) => bounds.first_event_bytes,
             (false, true) => bounds.answer_bytes.min(TRANSLATED_BYTES_MAX),
             (false, false) => bounds.answer_bytes,
         };
-        let taken = MemoryRequest { bytes: 0, is_metered: false, concurrency: None };
-        let allowance = means.gathered.try_acquire_bytes(key, taken);
-        let allowance = allowance
-            .map_err(|_| AttemptError::ResponseTooLarge { why: CROWDED, reading: Box::new(None) });
-        Ok(Self { bytes: 0, most, is_stream, allowance: allowance? })
+        let memory_request = MemoryRequest { bytes: 0, is_metered: false, concurrency: None };
+        let permit = state.response_memory.try_acquire_bytes(key, memory_request);
+        let permit = permit.map_err(|_| AttemptError::ResponseTooLarge {
+            reason: CROWDED,
+            reading: Box::new(None),
+        });
+        Ok(Self { bytes: 0, max, is_stream, permit: permit? })
     }
 
     /// Counts more bytes. Fails with the reason when the answer is too long or no memory is left.
-    fn add_bytes(&mut self, bytes: usize, watch: &MeteredBody) -> Result<(), &'static str> {
+    fn add_bytes(&mut self, bytes: usize, metered_body: &MeteredBody) -> Result<(), &'static str> {
         self.bytes += bytes;
-        let held = self.bytes.max(watch.plain_bytes());
-        if held > self.most {
+        let held_bytes = self.bytes.max(metered_body.plain_bytes());
+        if held_bytes > self.max {
             return Err(if self.is_stream {
                 "the upstream sent too many bytes before the first event"
             } else {
@@ -335,7 +347,7 @@ impl BufferBudget {
                  true"
             });
         }
-        self.allowance.grow_to(held).map_err(|_| CROWDED)
+        self.permit.grow_to(held_bytes).map_err(|_| CROWDED)
     }
 }
 
@@ -345,25 +357,27 @@ pub(crate) const CROWDED: &str =
 
 /// Reads the rest of an error's body, up to the limit or until it breaks off, in the client's form.
 async fn read_error_body(
-    begun: Vec<Bytes>,
-    rest: &mut upstream::UpstreamBody,
-    mut watch: Option<&mut MeteredBody>,
+    first_chunks: Vec<Bytes>,
+    body: &mut upstream::UpstreamBody,
+    mut metered_body: Option<&mut MeteredBody>,
 ) -> Bytes {
-    let mut whole = BytesMut::new();
-    for chunk in &begun {
-        whole.extend_from_slice(chunk);
+    let mut buffer = BytesMut::new();
+    for chunk in &first_chunks {
+        buffer.extend_from_slice(chunk);
     }
-    while whole.len() < ERROR_BYTES_MAX {
-        let Some(Ok(frame)) = rest.frame().await else { break };
+    while buffer.len() < ERROR_BYTES_MAX {
+        let Some(Ok(frame)) = body.frame().await else { break };
         let Ok(data) = frame.into_data() else { continue };
-        let data = watch.as_mut().map_or(Ok(data.clone()), |watch| watch.observe(data));
+        let data = metered_body
+            .as_mut()
+            .map_or(Ok(data.clone()), |metered_body| metered_body.observe(data));
         let Ok(data) = data else { break };
-        whole.extend_from_slice(&data);
+        buffer.extend_from_slice(&data);
     }
-    if let Some(Ok(tail)) = watch.map(MeteredBody::observe_end) {
-        whole.extend_from_slice(&tail);
+    if let Some(Ok(tail)) = metered_body.map(MeteredBody::observe_end) {
+        buffer.extend_from_slice(&tail);
     }
-    whole.freeze()
+    buffer.freeze()
 }
 
 /// Decompresses an error's body, so that the verdict can read it and credentials in it can be
@@ -375,8 +389,8 @@ fn decompress_error_body(headers: &mut HeaderMap, body: Bytes) -> Bytes {
     headers.remove(CONTENT_ENCODING);
     headers.remove(CONTENT_LENGTH);
     let (mut gunzip, mut plain) = (GzipDecoder::new(), BytesMut::new());
-    for piece in body.chunks(4 * 1024) {
-        match gunzip.push(piece) {
+    for chunk in body.chunks(4 * 1024) {
+        match gunzip.push(chunk) {
             Ok(more) if plain.len() + more.len() <= ERROR_BYTES_MAX => {
                 plain.extend_from_slice(&more);
             }
@@ -387,8 +401,8 @@ fn decompress_error_body(headers: &mut HeaderMap, body: Bytes) -> Bytes {
 }
 
 impl From<UndecodableResponse> for AttemptError {
-    fn from(UndecodableResponse(why): UndecodableResponse) -> Self {
-        Self::Unreachable(why.to_owned())
+    fn from(UndecodableResponse(reason): UndecodableResponse) -> Self {
+        Self::Unreachable(reason.to_owned())
     }
 }
 
@@ -401,13 +415,13 @@ impl From<SigningError> for AttemptError {
 impl From<UpstreamCallError> for AttemptError {
     fn from(error: UpstreamCallError) -> Self {
         match error {
-            UpstreamCallError::BadUrl(why) => Self::Misconfigured(why),
+            UpstreamCallError::BadUrl(reason) => Self::Misconfigured(reason),
             UpstreamCallError::OtherPath => {
                 Self::Untranslatable(ModelIdError::OtherPath.to_string())
             }
             UpstreamCallError::ConnectTimeout => Self::Timeout,
-            UpstreamCallError::NotConnected(why) | UpstreamCallError::Unreachable(why) => {
-                Self::Unreachable(why)
+            UpstreamCallError::NotConnected(reason) | UpstreamCallError::Unreachable(reason) => {
+                Self::Unreachable(reason)
             }
         }
     }
@@ -423,12 +437,12 @@ impl AttemptError {
 
     /// The failure of an answer that is not one of the vendor's API. If it can be an answer that was
     /// damaged on the way, its usage counts, because the upstream may bill it.
-    fn invalid_answer(why: BadAnswerForm, watch: MeteredBody, body_bytes: u64) -> Self {
-        let reading = match why {
+    fn invalid_answer(reason: BadAnswerForm, watch: MeteredBody, body_bytes: u64) -> Self {
+        let reading = match reason {
             BadAnswerForm::NotAnObject => Some(watch.finish(body_bytes).0),
             BadAnswerForm::Empty | BadAnswerForm::Page | BadAnswerForm::ContentType => None,
         };
-        Self::InvalidAnswer { why, reading: Box::new(reading) }
+        Self::InvalidAnswer { reason, reading: Box::new(reading) }
     }
 
     /// Reads the upstream's error for the verdict.
@@ -452,13 +466,13 @@ impl AttemptError {
     /// Returns the failure in the form that the verdict takes.
     pub(crate) fn to_call_failure<'a>(
         &self,
-        told: &'a OwnedUpstreamError,
+        upstream_error: &'a OwnedUpstreamError,
     ) -> verdict::CallFailure<'a> {
-        let OwnedUpstreamError { status, announced, error } = told;
-        let said = verdict::UpstreamError { status: *status, announced, error };
+        let OwnedUpstreamError { status, announced, error } = upstream_error;
+        let upstream_error = verdict::UpstreamError { status: *status, announced, error };
         match self {
-            Self::ErrorResponse { .. } => verdict::CallFailure::Status(said),
-            Self::FirstEvent { .. } => verdict::CallFailure::FirstEvent(said),
+            Self::ErrorResponse { .. } => verdict::CallFailure::Status(upstream_error),
+            Self::FirstEvent { .. } => verdict::CallFailure::FirstEvent(upstream_error),
             Self::Unreachable(_) | Self::Misconfigured(_) => verdict::CallFailure::Unreachable,
             Self::Timeout => verdict::CallFailure::Timeout,
             Self::InvalidAnswer { .. } => verdict::CallFailure::InvalidAnswer,
@@ -489,24 +503,24 @@ impl AttemptError {
     /// The upstream gave no answer; the error is the relay's own.
     pub(crate) fn into_client_response(
         self,
-        asked: &RequestContext,
+        request: &RequestContext,
         wait: Option<u64>,
     ) -> Result<Response<RelayBody>, RelayError> {
         match self {
-            Self::ErrorResponse { clients: Some(clients), .. } => {
-                let (head, body) = *clients;
-                Ok(relay_error_response(asked, &head, body, wait))
+            Self::ErrorResponse { client_response: Some(client_response), .. } => {
+                let (head, body) = *client_response;
+                Ok(relay_error_response(request, &head, body, wait))
             }
             Self::ErrorResponse { head, body, .. } | Self::FirstEvent { head, body, .. } => {
-                Ok(relay_error_response(asked, &head, body, wait))
+                Ok(relay_error_response(request, &head, body, wait))
             }
-            Self::InvalidAnswer { why, .. } => Err(RelayError::invalid_answer(why)),
+            Self::InvalidAnswer { reason, .. } => Err(RelayError::invalid_answer(reason)),
             Self::Unreachable(_) => Err(RelayError::upstream_unreachable()),
             Self::Misconfigured(_) => Err(RelayError::account_misconfigured()),
             Self::Timeout => Err(RelayError::upstream_timeout()),
-            Self::Untranslatable(why) => Err(RelayError::bad_request(&why)),
+            Self::Untranslatable(reason) => Err(RelayError::bad_request(&reason)),
             Self::Crowded(full) => Err(full.into()),
-            Self::ResponseTooLarge { why, .. } => Err(RelayError::answer_too_large(why)),
+            Self::ResponseTooLarge { reason, .. } => Err(RelayError::answer_too_large(reason)),
             Self::ShuttingDown => Err(RelayError::shutting_down()),
         }
     }
@@ -530,12 +544,12 @@ impl AttemptError {
 
 /// Passes an upstream's error on to the client.
 fn relay_error_response(
-    asked: &RequestContext,
+    request: &RequestContext,
     head: &Parts,
     body: Bytes,
     wait: Option<u64>,
 ) -> Response<RelayBody> {
-    let mut head = client_response::relayed_head(asked, head);
+    let mut head = client_response::relayed_head(request, head);
     let is_busy = matches!(head.status.as_u16(), 429 | 529);
     if let Some(seconds) = wait.filter(|_| is_busy) {
         client_response::set_retry_headers(&mut head.headers, seconds);
@@ -552,23 +566,23 @@ pub(crate) struct OwnedUpstreamError {
 }
 
 impl fmt::Display for AttemptError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ErrorResponse { head, .. } => write!(out, "answered {}", head.status.as_u16()),
+            Self::ErrorResponse { head, .. } => write!(f, "answered {}", head.status.as_u16()),
             Self::FirstEvent { failure, .. } => {
                 let kind = failure.kind.as_deref().unwrap_or("an error");
-                write!(out, "the stream began with {}", escape_text(kind, KIND_CHARACTERS_MAX))
+                write!(f, "the stream began with {}", escape_text(kind, KIND_CHARACTERS_MAX))
             }
-            Self::InvalidAnswer { why, .. } => {
-                write!(out, "status 200 with an answer that is not one of its API: {why}")
+            Self::InvalidAnswer { reason, .. } => {
+                write!(f, "status 200 with an answer that is not one of its API: {reason}")
             }
-            Self::Unreachable(why) => write!(out, "unreachable: {why}"),
-            Self::Timeout => out.write_str("no answer in time"),
-            Self::Untranslatable(why) => write!(out, "not called: {why}"),
-            Self::Crowded(_) => out.write_str("not called: no memory is left for its body"),
-            Self::ResponseTooLarge { why, .. } => write!(out, "cut off: {why}"),
-            Self::ShuttingDown => out.write_str("ended because the relay is shutting down"),
-            Self::Misconfigured(why) => write!(out, "cannot be called: {why}"),
+            Self::Unreachable(reason) => write!(f, "unreachable: {reason}"),
+            Self::Timeout => f.write_str("no answer in time"),
+            Self::Untranslatable(why) => write!(f, "not called: {why}"),
+            Self::Crowded(_) => f.write_str("not called: no memory is left for its body"),
+            Self::ResponseTooLarge { reason, .. } => write!(f, "cut off: {reason}"),
+            Self::ShuttingDown => f.write_str("ended because the relay is shutting down"),
+            Self::Misconfigured(reason) => write!(f, "cannot be called: {reason}"),
         }
     }
 }

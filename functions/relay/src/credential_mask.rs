@@ -14,7 +14,7 @@ pub(crate) fn mask_credential(
 ) {
     match tried {
         Ok(held) => remove_headers_with_credential(&mut held.head.headers, credential),
-        Err(AttemptError::ErrorResponse { head, body, clients }) => {
+        Err(AttemptError::ErrorResponse { head, body, client_response: clients }) => {
             remove_headers_with_credential(&mut head.headers, credential);
             mask_bytes(body, credential);
             if let Some(clients) = clients {
