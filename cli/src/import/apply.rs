@@ -94,7 +94,7 @@ pub(super) async fn apply(
     plan: &ImportPlan,
     (keys, outcome): (&mut KeyOutput, &mut ImportOutcome),
 ) -> Result<(), CliError> {
-    let mut run = ImportRun { context: context, source, outcome };
+    let mut run = ImportRun { context, source, outcome };
     let total = plan.groups.len() + plan.accounts.len() + plan.keys.len();
     let bar = ProgressBar::new(u64::try_from(total).unwrap_or(u64::MAX));
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}");

@@ -106,7 +106,7 @@ impl RelayState {
                 let without_token = self.accounts_without_token(&pool);
                 let mut selector = AccountSelector {
                     pool,
-                    operation: operation,
+                    operation,
                     model,
                     session,
                     pinned_domain: None,

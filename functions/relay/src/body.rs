@@ -22,6 +22,9 @@ use tracing::{Instrument as _, Span};
 #[error("the connection to the upstream broke during the answer")]
 pub struct ResponseAborted;
 
+/// The size of the parts in which a long error is given out.
+const ERROR_PART_BYTES: usize = 16 * 1024;
+
 /// The body of one answer to a client.
 pub struct RelayBody(BodyKind);
 
@@ -90,6 +93,21 @@ struct StreamingBody {
 impl RelayBody {
     pub(crate) fn from_bytes(bytes: impl Into<Bytes>) -> Self {
         Self(BodyKind::Ready(Some(bytes.into())))
+    }
+
+    /// Creates the body of an error. `permit` is the memory that it takes. The body is given out in
+    /// parts, so that it is dropped, and the memory released, only when the client has read most.
+    pub(crate) fn from_error(body: Bytes, permit: Option<MemoryPermit>) -> Self {
+        if body.len() <= ERROR_PART_BYTES {
+            return Self::from_bytes(body);
+        }
+        let mut rest = body;
+        let mut parts = Vec::with_capacity(rest.len().div_ceil(ERROR_PART_BYTES));
+        while !rest.is_empty() {
+            let part = rest.split_to(rest.len().min(ERROR_PART_BYTES));
+            parts.push(Ok(ChunkList::from(part)));
+        }
+        Self::from_chunks(parts, permit)
     }
 
     /// Creates a body from complete chunks. Its last item can be the error that aborts the

@@ -305,6 +305,26 @@ impl RelayError {
         )
     }
 
+    /// The upstream's answer came, but cannot be passed on.
+    pub(crate) fn unusable_answer(reason: &str) -> Self {
+        Self::api_error(
+            StatusCode::BAD_GATEWAY,
+            format!(
+                "Baton could not read the upstream's answer: {reason}. The upstream can have \
+                 billed it, so it was counted."
+            ),
+        )
+    }
+
+    /// The connection broke inside the upstream's answer.
+    pub(crate) fn broken_answer() -> Self {
+        Self::api_error(
+            StatusCode::BAD_GATEWAY,
+            "The connection to the upstream broke during its answer. The upstream can have billed \
+             it, so it was counted. Try again in a moment.",
+        )
+    }
+
     pub(crate) fn upstream_unreachable() -> Self {
         Self::api_error(
             StatusCode::BAD_GATEWAY,

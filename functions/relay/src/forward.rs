@@ -12,7 +12,7 @@
 use crate::account_selection::{
     AccountSelector, NoEligibleAccount, SelectedAccount, SessionAffinity,
 };
-use crate::attempt::{AttemptError, BufferedResponse};
+use crate::attempt_error::AttemptError;
 use crate::authenticate::AuthenticatedKey;
 use crate::body::RelayBody;
 use crate::body_facts::{BodyFacts, header_text};
@@ -21,6 +21,7 @@ use crate::credential_checks::PendingCheck;
 use crate::health_updates::PendingHealthUpdate;
 use crate::pending_usage::{ConcurrencySlot, Metering, ModelCall, PendingUsage};
 use crate::request_conversion::ConversionPlan;
+use crate::response_buffer::BufferedResponse;
 use crate::settle::RequestEnd;
 use crate::unserved_request::{UnservedRequest, seconds_until};
 use crate::{RelayState, RequestContext};

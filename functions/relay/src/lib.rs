@@ -11,6 +11,7 @@
 mod account_selection;
 mod admission;
 mod attempt;
+mod attempt_error;
 mod authenticate;
 mod body;
 mod body_facts;
@@ -36,6 +37,7 @@ mod pending_usage;
 mod platform_deadline;
 mod request_body;
 mod request_conversion;
+mod response_buffer;
 mod response_conversion;
 mod response_source;
 mod response_stream;

@@ -8,7 +8,7 @@
 //! Bedrock's form of Anthropic's protocol (another address, other places for fields, event-stream
 //! frames instead of server-sent events).
 
-use crate::attempt::AttemptError;
+use crate::attempt_error::AttemptError;
 use crate::body_facts::BodyFacts;
 use crate::body_workers::{COPYING, LONG_BYTES, READING, TRANSLATING};
 use crate::forward::OutboundCall;

@@ -1,8 +1,9 @@
 //! Response conversion: chooses the body transform for a successful answer, and converts errors for
 //! the client. Both follow from the conversion plan of the request.
 
-use crate::attempt::AttemptError;
+use crate::attempt_error::AttemptError;
 use crate::body_transform::{BodyTransform, TranslatedEvents};
+use crate::memory_budget::MemoryPermit;
 use crate::metered_body::MeteredBody;
 use crate::pending_usage::Metering;
 use crate::request_conversion::{BedrockFraming, ConversionPlan};
@@ -108,7 +109,12 @@ impl ResponsePlan {
 
     /// Makes the failure from an error answer: the form by which accounts are judged and, if it
     /// differs, the form that the client gets.
-    pub(crate) fn into_attempt_error(self, mut head: Parts, body: Bytes) -> AttemptError {
+    pub(crate) fn into_attempt_error(
+        self,
+        mut head: Parts,
+        body: Bytes,
+        permit: Option<MemoryPermit>,
+    ) -> AttemptError {
         self.plan.copy_request_id(&mut head.headers);
         let error_name = head.headers.get(AMZN_ERROR).and_then(|value| value.to_str().ok());
         let error = match self.plan {
@@ -140,6 +146,7 @@ impl ResponsePlan {
             head: Box::new(head),
             body,
             client_response: client_response.map(Box::new),
+            permit,
         }
     }
 }
@@ -196,7 +203,7 @@ pub(crate) fn whole_error(head: &Parts, metered_body: &MeteredBody) -> Option<At
         let body = context.translate_error(status, &body).into();
         Box::new((with_json_content_type(head.clone()), body))
     });
-    Some(AttemptError::ErrorResponse { head: Box::new(head), body, client_response })
+    Some(AttemptError::ErrorResponse { head: Box::new(head), body, client_response, permit: None })
 }
 
 fn with_json_content_type(mut head: Parts) -> Parts {

@@ -58,7 +58,7 @@ impl ResponseSource {
         let aborted = Box::pin(abort.cancelled_owned());
         Self {
             body,
-            idle_timeout: idle_timeout,
+            idle_timeout,
             deadline,
             idle_timer,
             last_chunk_at,

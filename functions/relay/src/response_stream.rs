@@ -3,13 +3,13 @@
 //! Whatever happens to the answer, [`RelayState::relay_chunks`] settles it exactly once, after the
 //! last byte and before the end of the body.
 
-use crate::attempt::{BufferedResponse, CROWDED};
 use crate::body::{ClientPresence, RelayBody, ResponseAborted};
 use crate::chunk_list::ChunkList;
 use crate::forward::UpstreamResponse;
 use crate::memory_budget::StreamRoom;
 use crate::metered_body::{MeteredBody, UndecodableResponse};
 use crate::pending_usage::PendingUsage;
+use crate::response_buffer::{BufferedResponse, CROWDED};
 use crate::response_source::{ResponseSource, SourceEvent};
 use crate::settle::RequestEnd;
 use crate::{RelayState, RequestContext, client_response};
@@ -307,7 +307,7 @@ mod tests {
         let body = upstream::UpstreamBody::wrap(StreamBody::new(frames));
         let (idle_timeout, abort) = (Duration::from_secs(40), CancellationToken::new());
         let kind = (CONTENT_TYPE, "text/event-stream".parse().unwrap());
-        let mut metered_body = MeteredBody::new(&HeaderMap::from_iter([kind]), false, turn);
+        let mut metered_body = MeteredBody::new(&HeaderMap::from_iter([kind]), false, transform);
         let mut source = ResponseSource::new(body, idle_timeout, started + idle_timeout, abort)
             .with_keep_alives(metered_body.keep_alive_bytes().is_some());
         let (mut chunks, mut memory) = (Vec::new(), room());

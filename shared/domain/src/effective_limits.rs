@@ -87,7 +87,7 @@ pub fn cap_scope(key: &Key) -> LimitScope {
 impl EffectiveLimits {
     /// The limits of a key without any shared limits.
     pub fn from_own_limits(key: KeyId, own_limits: Limits) -> Self {
-        Self { key, own_limits: own_limits, pools: Vec::new() }
+        Self { key, own_limits, pools: Vec::new() }
     }
 
     /// All limits of `key`.
@@ -104,7 +104,7 @@ impl EffectiveLimits {
             Some((LimitScope::Organization, sources.organization.limits.clone())),
         ];
         let pools = all.into_iter().flatten().filter(|(_, limits)| limits.has_any()).collect();
-        Self { key: key.id.clone(), own_limits: own_limits, pools }
+        Self { key: key.id.clone(), own_limits, pools }
     }
 
     /// Whether there is any limit.

@@ -193,9 +193,9 @@ pub fn cause(failure: &CallFailure<'_>) -> &'static str {
             _ => "client_error",
         },
         CallFailure::FirstEvent(_) => "first_event",
-        CallFailure::Unreachable => "unreachable",
+        CallFailure::Unreachable | CallFailure::BrokenAnswer => "unreachable",
         CallFailure::Timeout => "timeout",
-        CallFailure::InvalidAnswer => "invalid_answer",
+        CallFailure::InvalidAnswer | CallFailure::UnusableAnswer => "invalid_answer",
         CallFailure::NotAsked => "not_asked",
     }
 }

@@ -217,7 +217,7 @@ proptest! {
             if counted.block_reason(&limits, PicoUsd::new(*estimate), now).is_none() {
                 *counted.windows.entry(window.name.clone()).or_default() += estimate;
                 let beyond = PicoUsd::new(*beyond);
-                let open = Reservation { unreserved, ..reservation(PicoUsd::new(*estimate), now) };
+                let open = Reservation { unreserved: beyond, ..reservation(PicoUsd::new(*estimate), now) };
                 counted.open_reservations.insert(RequestId::from_bits(number as u128), open);
                 bound = limit + counted.beyond().pico();
             }

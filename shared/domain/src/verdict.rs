@@ -29,6 +29,11 @@ pub enum CallFailure<'a> {
     /// The upstream answered with success, but not with an answer of its API: a page of a proxy, or
     /// nothing.
     InvalidAnswer,
+    /// The upstream answered with success and a model's answer that cannot be passed on: it is too
+    /// long, damaged, or cannot be translated. Another call would be billed once more.
+    UnusableAnswer,
+    /// The connection broke inside a model's answer, which the upstream can bill.
+    BrokenAnswer,
     /// The upstream was not called, because the request cannot be converted to its protocol.
     NotAsked,
 }
@@ -233,6 +238,10 @@ pub fn classify(
         CallFailure::NotAsked | CallFailure::InvalidAnswer => {
             try_another_account(AccountEffect::Nothing)
         }
+        CallFailure::UnusableAnswer => return_to_client(AccountEffect::Nothing),
+        CallFailure::BrokenAnswer => {
+            return_to_client(AccountEffect::Strike { reason: CooldownReason::Unreachable })
+        }
         CallFailure::Unreachable => strike(CooldownReason::Unreachable),
         CallFailure::Timeout => strike(CooldownReason::TimedOut),
     }
@@ -346,6 +355,10 @@ fn try_another_account(account: AccountEffect) -> Verdict {
         is_refusal: false,
         names_credential: false,
     }
+}
+
+fn return_to_client(account: AccountEffect) -> Verdict {
+    Verdict { request: RetryDecision::ReturnToClient, ..try_another_account(account) }
 }
 
 fn strike(reason: CooldownReason) -> Verdict {

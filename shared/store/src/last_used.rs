@@ -8,6 +8,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use baton_domain::id::AccountId;
 use jiff::Timestamp;
 use std::collections::HashMap;
+use std::fmt::Display;
 
 /// The most items in one call of `BatchGetItem`.
 const BATCH_MAX: usize = 100;
@@ -50,15 +51,10 @@ impl Store {
                 let items = response.responses.and_then(|mut all| all.remove(table));
                 for item in items.unwrap_or_default() {
                     let (pk, at) = (text(&item, PK)?, text(&item, AT)?);
-                    let is_invalid_char = |item_name: &dyn std::fmt::Display| {
-                        inconsistent(&pk, item_names::USED, item_name)
-                    };
+                    let bad = |error: &dyn Display| inconsistent(&pk, item_names::USED, error);
                     let id = pk.strip_prefix(item_names::USED_PREFIX).unwrap_or_default();
-                    let id = id.parse().map_err(|error| is_invalid_char(&error))?;
-                    by_id.insert(
-                        id,
-                        at.parse().map_err(|error: jiff::Error| is_invalid_char(&error))?,
-                    );
+                    let id = id.parse().map_err(|error| bad(&error))?;
+                    by_id.insert(id, at.parse().map_err(|error: jiff::Error| bad(&error))?);
                 }
                 let rest = response.unprocessed_keys.and_then(|mut all| all.remove(table));
                 keys = rest.map(|rest| rest.keys).filter(|keys| !keys.is_empty());

@@ -69,7 +69,7 @@ pub(super) async fn reconcile(context: &CliContext, args: ReconcileArgs) -> Resu
     let response = json!({ "data": rows });
     if differences.is_empty() {
         context.printer.show(&response, || {
-            print_line(format!("no figures differ between {first} and {last}"))
+            print_line(format!("no figures differ between {first} and {last}"));
         });
         return Ok(());
     }

@@ -20,7 +20,7 @@ fn entry(id: &str, body: &str) -> SendMessageBatchRequestEntry {
 
 async fn delete(fixture: &LocalAwsFixture, message: &Message) {
     let handle = message.receipt_handle().unwrap();
-    let request = house.sqs.delete_message().queue_url(house.queue()).receipt_handle(handle);
+    let request = fixture.sqs.delete_message().queue_url(fixture.queue()).receipt_handle(handle);
     request.send().await.unwrap();
 }
 

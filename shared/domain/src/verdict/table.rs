@@ -467,6 +467,14 @@ fn the_platforms_trouble_is_short_and_failures_are_strikes() {
         let told = classify(&failure, &facts(Bedrock), now(), 0);
         assert_eq!(short(&told), "try another, nothing");
     }
+    // The upstream can bill these answers, so no second call is made for the same request.
+    for (failure, expect) in [
+        (CallFailure::UnusableAnswer, "pass on, nothing"),
+        (CallFailure::BrokenAnswer, "pass on, strike Unreachable"),
+    ] {
+        let verdict = classify(&failure, &facts(Bedrock), now(), 0);
+        assert_eq!(short(&verdict), expect);
+    }
 }
 
 #[test]

@@ -162,7 +162,7 @@ mod tests {
                 Err(FrameError) => {}
                 // The flipped bit announces a longer frame, which has not ended.
                 Ok((frames, is_mid)) => {
-                    assert!(frames.is_empty() && is_mid && index < 12, "{index}")
+                    assert!(frames.is_empty() && is_mid && index < 12, "{index}");
                 }
             }
         }

@@ -346,13 +346,7 @@ impl ProbeOutcome {
         known_probe: Option<KnownProbe>,
     ) -> Self {
         let ProbeResponse { status, message, .. } = response;
-        Self {
-            credential_status,
-            status: Some(status),
-            message,
-            effect: None,
-            known_probe: known_probe,
-        }
+        Self { credential_status, status: Some(status), message, effect: None, known_probe }
     }
 
     /// The result if the upstream could not be asked, with the reason.

@@ -168,7 +168,7 @@ pub(super) fn parse_counters(item: &StoreItem) -> Result<LimitCounters, StoreErr
                 .map_err(|_| is_invalid_char(&format_args!("`{name}` has an unexpected value")))?;
             match name.as_str() {
                 UNDER_WAY => {
-                    counters.shared_totals.requests = u64::try_from(number).unwrap_or_default()
+                    counters.shared_totals.requests = u64::try_from(number).unwrap_or_default();
                 }
                 HELD => counters.shared_totals.estimates = PicoUsd::new(number),
                 _ => drop(counters.windows.insert(name.clone(), number)),

@@ -257,7 +257,7 @@ fn write_settings(
     body.raw("top_p", request.top_p);
     if !request.stop_sequences.is_empty() {
         body.list("stop", |stops| {
-            request.stop_sequences.iter().for_each(|stop_sequence| stops.text(stop_sequence))
+            request.stop_sequences.iter().for_each(|stop_sequence| stops.text(stop_sequence));
         });
     }
     match request.effort.as_deref() {

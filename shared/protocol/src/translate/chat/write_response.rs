@@ -44,7 +44,7 @@ impl ChatWriter {
                     let call =
                         ToolCall { id: id.clone(), name: name.clone(), arguments: String::new() };
                     self.write_call_delta(context, out, |fields| {
-                        write_call(fields, context, &call)
+                        write_call(fields, context, &call);
                     });
                 }
             }
@@ -177,18 +177,18 @@ fn write_message(
     context: &ResponseContext,
     response: &NeutralResponse,
 ) {
-    let (mut content, mut reasoning, mut calls) = (String::new(), String::new(), Vec::new());
+    let (mut text, mut reasoning, mut calls) = (String::new(), String::new(), Vec::new());
     for part in &response.parts {
         match part {
-            ResponsePart::Text(text) => content.push_str(text),
-            ResponsePart::Thinking { text, .. } => reasoning.push_str(text),
+            ResponsePart::Text(part) => text.push_str(part),
+            ResponsePart::Thinking { text: part, .. } => reasoning.push_str(part),
             ResponsePart::Call(call) => calls.push(call),
             ResponsePart::Redacted(_) => {}
         }
     }
     message.text("role", "assistant");
-    let is_silent = content.is_empty() && !calls.is_empty();
-    message.text_or_null("content", (!is_silent).then_some(&content));
+    let is_silent = text.is_empty() && !calls.is_empty();
+    message.text_or_null("content", (!is_silent).then_some(&text));
     message.null("refusal");
     if !reasoning.is_empty() {
         message.text("reasoning_content", &reasoning);

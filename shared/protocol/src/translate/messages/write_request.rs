@@ -327,7 +327,9 @@ fn write_settings(
     }
     if !stops.is_empty() {
         body.list("stop_sequences", |list| {
-            stops.iter().for_each(|stop_sequence| list.text(stop_sequence))
+            for stop_sequence in stops {
+                list.text(stop_sequence);
+            }
         });
     }
     if let Some(tokens) = plan.budget {

@@ -306,7 +306,7 @@ fn read_choice(value: JsonValue<'_>, request: &mut NeutralRequest<'_>) {
     let Some(mut choice) = ObjectReader::from_value(value) else { return };
     match choice.take_text("type").as_deref() {
         Some("function" | "custom") => {
-            request.choice = choice.take_text("name").map(ToolChoice::Named)
+            request.choice = choice.take_text("name").map(ToolChoice::Named);
         }
         Some("allowed_tools") => {
             let is_required = choice.take_text("mode").as_deref() == Some("required");

@@ -22,7 +22,7 @@ pub(in crate::translate) fn write_whole_response(
 ) -> Vec<u8> {
     let mut out = Vec::new();
     write_object(&mut out, |response| {
-        write_response(response, context, neutral_response, ResponseState::Over)
+        write_response(response, context, neutral_response, ResponseState::Over);
     });
     out
 }
@@ -90,7 +90,7 @@ pub(super) fn write_response(
     match state {
         ResponseState::InProgress => response.null("usage"),
         ResponseState::Over | ResponseState::Failed(_) => {
-            write_usage(response, &neutral_response.usage)
+            write_usage(response, &neutral_response.usage);
         }
     }
     response.flag("store", false);
