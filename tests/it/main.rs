@@ -78,6 +78,7 @@ mod timers;
 mod token_renewal;
 mod transparency;
 mod transparency_streams;
+mod unusable_answers;
 mod upstream;
 mod upstream_sign_in;
 mod usage;

@@ -309,10 +309,7 @@ impl RelayError {
     pub(crate) fn unusable_answer(reason: &str) -> Self {
         Self::api_error(
             StatusCode::BAD_GATEWAY,
-            format!(
-                "Baton could not read the upstream's answer: {reason}. The upstream can have \
-                 billed it, so it was counted."
-            ),
+            format!("Baton could not read the upstream's answer: {reason}. It was counted."),
         )
     }
 
@@ -320,8 +317,7 @@ impl RelayError {
     pub(crate) fn broken_answer() -> Self {
         Self::api_error(
             StatusCode::BAD_GATEWAY,
-            "The connection to the upstream broke during its answer. The upstream can have billed \
-             it, so it was counted. Try again in a moment.",
+            "The connection to the upstream broke during its answer, which was counted. Try again.",
         )
     }
 
