@@ -4,13 +4,14 @@
 use crate::actor::RouteAccess;
 use crate::api_response::{ApiError, ApiResult};
 use crate::{
-    AdminState, accounts, alerts, audit, dead_letters, effective_spend_limits, export, groups,
-    health, keys, limits, oauth, openapi, overview, prices, rerate, runtime_settings, spend_limits,
-    usage, users,
+    AdminState, alerts, audit, dead_letters, effective_spend_limits, export, health, keys, limits,
+    oauth, openapi, overview, prices, rerate, resource, runtime_settings, spend_limits, usage,
 };
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
+use baton_domain::account::Account;
+use baton_domain::key::{Group, Key, User};
 use baton_domain::printable::escape_text;
 use http::Method;
 use std::sync::Arc;
@@ -155,33 +156,33 @@ impl ApiRoute {
 }
 
 pub(crate) static ROUTES: &[ApiRoute] = &[
-    ApiRoute::get("/groups", "List groups", "GroupList", || get(groups::list_groups))
+    ApiRoute::get("/groups", "List groups", "GroupList", || get(resource::list::<Group>))
         .query(&["limit", "cursor", "enabled", "q"]),
-    ApiRoute::create("/groups", "Create a group", "Group", || post(groups::create_group))
+    ApiRoute::create("/groups", "Create a group", "Group", || post(resource::create::<Group>))
         .takes("NewGroup"),
-    ApiRoute::get("/groups/{group_id}", "Read a group", "Group", || get(groups::get_group)),
+    ApiRoute::get("/groups/{group_id}", "Read a group", "Group", || get(resource::read::<Group>)),
     ApiRoute::change("/groups/{group_id}", "Change a group", "Group", || {
-        patch(groups::update_group)
+        patch(resource::update::<Group>)
     })
     .takes("GroupChange"),
     ApiRoute::remove("/groups/{group_id}", "Delete a group without accounts", || {
-        delete(groups::delete_group)
+        delete(resource::delete::<Group>)
     }),
-    ApiRoute::get("/accounts", "List accounts", "AccountList", || get(accounts::list_accounts))
+    ApiRoute::get("/accounts", "List accounts", "AccountList", || get(resource::list::<Account>))
         .query(&["limit", "cursor", "group_id", "enabled", "q"]),
     ApiRoute::create("/accounts", "Create an account", "Account", || {
-        post(accounts::create_account)
+        post(resource::create::<Account>)
     })
     .takes("NewAccount"),
     ApiRoute::get("/accounts/{account_id}", "Read an account", "Account", || {
-        get(accounts::get_account)
+        get(resource::read::<Account>)
     }),
     ApiRoute::change("/accounts/{account_id}", "Change an account", "Account", || {
-        patch(accounts::update_account)
+        patch(resource::update::<Account>)
     })
     .takes("AccountChange"),
     ApiRoute::remove("/accounts/{account_id}", "Delete an account", || {
-        delete(accounts::delete_account)
+        delete(resource::delete::<Account>)
     }),
     ApiRoute::act(
         "/accounts/{account_id}/test",
@@ -193,63 +194,66 @@ pub(crate) static ROUTES: &[ApiRoute] = &[
         "/accounts/{account_id}/reset",
         "Reset the health of an account",
         "Account",
-        || post(health::reset),
+        || post(health::reset_account),
     ),
     ApiRoute::act(
         "/accounts/{account_id}/refresh",
         "Renew the token of an account now",
         "Account",
-        || post(health::refresh),
+        || post(health::refresh_account),
     ),
     ApiRoute::create("/oauth/start", "Start a browser sign-in for an account", "SignIn", || {
-        post(oauth::start)
+        post(oauth::start_sign_in)
     })
     .takes("NewSignIn"),
     ApiRoute::act("/oauth/finish", "Finish a browser sign-in", "Account", || {
         post(oauth::finish_sign_in)
     })
     .takes("SignInCode"),
-    ApiRoute::get("/users", "List users", "UserList", || get(users::list_users))
+    ApiRoute::get("/users", "List users", "UserList", || get(resource::list::<User>))
         .query(&["limit", "cursor", "role", "enabled", "q"]),
-    ApiRoute::create("/users", "Create a user", "User", || post(users::create_user))
+    ApiRoute::create("/users", "Create a user", "User", || post(resource::create::<User>))
         .takes("NewUser"),
-    ApiRoute::get("/users/{user_id}", "Read a user", "User", || get(users::get_user)),
-    ApiRoute::change("/users/{user_id}", "Change a user", "User", || patch(users::update_user))
-        .takes("UserChange"),
+    ApiRoute::get("/users/{user_id}", "Read a user", "User", || get(resource::read::<User>)),
+    ApiRoute::change("/users/{user_id}", "Change a user", "User", || {
+        patch(resource::update::<User>)
+    })
+    .takes("UserChange"),
     ApiRoute::remove("/users/{user_id}", "Delete a user without keys", || {
-        delete(users::delete_user)
+        delete(resource::delete::<User>)
     }),
-    ApiRoute::get("/keys", "List keys", "KeyList", || get(keys::list_keys))
+    ApiRoute::get("/keys", "List keys", "KeyList", || get(resource::list::<Key>))
         .query(&["limit", "cursor", "group_id", "user_id", "enabled", "q"])
         .for_members(),
-    ApiRoute::create("/keys", "Create a key", "KeyWithSecret", || post(keys::create_key))
+    ApiRoute::create("/keys", "Create a key", "KeyWithSecret", || post(resource::create::<Key>))
         .takes("NewKey"),
-    ApiRoute::get("/keys/{key_id}", "Read a key", "Key", || get(keys::get_key)).for_members(),
-    ApiRoute::change("/keys/{key_id}", "Change a key", "Key", || patch(keys::update_key))
+    ApiRoute::get("/keys/{key_id}", "Read a key", "Key", || get(resource::read::<Key>))
+        .for_members(),
+    ApiRoute::change("/keys/{key_id}", "Change a key", "Key", || patch(resource::update::<Key>))
         .takes("KeyChange")
         .for_members(),
-    ApiRoute::remove("/keys/{key_id}", "Delete a key", || delete(keys::delete_key)),
+    ApiRoute::remove("/keys/{key_id}", "Delete a key", || delete(resource::delete::<Key>)),
     ApiRoute::act(
         "/keys/{key_id}/rotate",
         "Rotate a key: replace its secret",
         "KeyWithSecret",
-        || post(keys::rotate),
+        || post(keys::rotate_key),
     )
     .for_members(),
     ApiRoute::get("/limits/organization", "Read the limits of the organization", "Limits", || {
-        get(limits::organization)
+        get(limits::get_organization_limits)
     }),
     ApiRoute::set("/limits/organization", "Set the limits of the organization", "Limits", || {
-        put(limits::set_organization)
+        put(limits::set_organization_limits)
     }),
     ApiRoute::get(
         "/limits/message",
         "Read the text added to spend limit errors",
         "Message",
-        || get(limits::message),
+        || get(limits::get_limit_message),
     ),
     ApiRoute::set("/limits/message", "Set the text added to spend limit errors", "Message", || {
-        put(limits::set_message)
+        put(limits::set_limit_message)
     }),
     ApiRoute::get("/organizations/spend_limits", "List spend limits", "SpendLimitList", || {
         get(spend_limits::list_spend_limits)
@@ -298,7 +302,7 @@ pub(crate) static ROUTES: &[ApiRoute] = &[
     ApiRoute::remove("/prices/{model}", "Delete an own price", || delete(prices::delete_price))
         .query(&["effective_from"]),
     ApiRoute::act("/prices/rerate", "Recalculate the cost of past requests", "Rerated", || {
-        post(rerate::rerate)
+        post(rerate::rerate_period)
     })
     .takes("Rerate"),
     ApiRoute::get("/alerts", "Read the alert settings", "Alerts", || {
@@ -332,11 +336,13 @@ pub(crate) static ROUTES: &[ApiRoute] = &[
         "Overview",
         || get(overview::get_overview),
     ),
-    ApiRoute::get("/usage/summary", "Sum up usage by columns", "Summary", || get(usage::summary))
-        .query(&["from", "to", "by", "key", "user", "group", "account", "model"])
-        .for_members(),
+    ApiRoute::get("/usage/summary", "Sum up usage by columns", "Summary", || {
+        get(usage::get_summary)
+    })
+    .query(&["from", "to", "by", "key", "user", "group", "account", "model"])
+    .for_members(),
     ApiRoute::get("/usage/events", "List requests, newest first", "EventList", || {
-        get(usage::events)
+        get(usage::list_events)
     })
     .query(&[
         "from",
@@ -360,7 +366,7 @@ pub(crate) static ROUTES: &[ApiRoute] = &[
         "/usage/dead-letters",
         "List usage records that could not be stored",
         "DeadLetters",
-        || get(dead_letters::peek),
+        || get(dead_letters::list_dead_letters),
     ),
     ApiRoute::act(
         "/usage/redrive",

@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
+use std::convert::Infallible;
+use std::str::FromStr;
 
 /// The highest accepted price: a million dollars per million tokens. Anything above is a typing
 /// error.
@@ -167,6 +169,35 @@ pub struct NewPrice {
     /// Whether inference that stays in the US costs more.
     #[serde(default)]
     pub us_geo: bool,
+}
+
+/// The id of a model in a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PricedModel(pub String);
+
+impl FromStr for PricedModel {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl JsonSchema for PricedModel {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "PricedModel".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string", "minLength": 1, "maxLength": 256,
+            "pattern": "^[0-9A-Za-z][0-9A-Za-z._:@-]*$",
+        })
+    }
 }
 
 /// Query parameters of the list of prices.

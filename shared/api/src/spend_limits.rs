@@ -134,6 +134,9 @@ impl From<SpendPeriod> for LimitPeriod {
 }
 
 impl SpendPeriod {
+    /// Every period, shortest first.
+    pub const ALL: [Self; 3] = [Self::Daily, Self::Weekly, Self::Monthly];
+
     /// The period of a spend limit; `None` for all time, for which there are none.
     pub fn from_limit_period(period: LimitPeriod) -> Option<Self> {
         match period {
@@ -234,6 +237,61 @@ pub struct SpendLimitAuditRow {
     /// The change.
     #[serde(flatten)]
     pub row: AuditRowResource,
+}
+
+/// Query parameters of the list of spend limits.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SpendLimitQuery {
+    /// Rows per page; 100 by default, 20 for spend limits.
+    #[schemars(range(min = 1, max = 1000))]
+    pub limit: Option<u32>,
+    /// Rows after the row with this id; not together with `before_id`.
+    pub after_id: Option<String>,
+    /// Rows before the row with this id.
+    pub before_id: Option<String>,
+    /// Only limits of these scopes.
+    #[serde(rename = "scope_type[]")]
+    pub scope_type: Vec<SpendLimitScopeKind>,
+}
+
+/// Query parameters of the list of changes of spend limits.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SpendLimitAuditQuery {
+    /// Rows per page; 100 by default, 20 for spend limits.
+    #[schemars(range(min = 1, max = 1000))]
+    pub limit: Option<u32>,
+}
+
+/// Query parameters of the list of people with their spend limits.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SpendSummaryQuery {
+    /// Rows per page; 100 by default, 20 for spend limits.
+    #[schemars(range(min = 1, max = 1000))]
+    pub limit: Option<u32>,
+    /// `next_page` of the previous page.
+    pub page: Option<String>,
+    /// Only these periods; by default those in which a limit applies.
+    #[serde(rename = "period[]")]
+    pub period: Vec<SpendPeriod>,
+    /// `spend_desc` sorts by spend, highest first; it needs exactly one `period[]`.
+    pub sort: Option<SpendSort>,
+    /// Only these people.
+    #[serde(rename = "user_ids[]")]
+    pub user_ids: Vec<String>,
+    /// Only those whose name contains this text, in any case.
+    pub q: String,
+}
+
+/// The orders of the list of people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum SpendSort {
+    /// By spend, highest first.
+    SpendDesc,
 }
 
 /// A person's spend limit and spend.

@@ -145,7 +145,7 @@ pub struct ExportQuery {
 #[schemars(rename = "DeadLetters")]
 pub struct DeadLetterList {
     /// Number of messages in the queue, approximate.
-    pub count: usize,
+    pub count: u64,
     /// Some of the messages.
     pub data: Vec<DeadLetterResource>,
 }
@@ -189,7 +189,7 @@ pub struct RedriveReport {
     /// Messages that were sent again.
     pub moved: usize,
     /// Messages that are left in the dead-letter queue, approximately.
-    pub left: usize,
+    pub left: u64,
     /// Which of `records` were not signed by this deployment, or cannot be stored.
     pub refused: Vec<RefusedRecord>,
 }
