@@ -32,6 +32,7 @@ mod query;
 mod request_parts;
 mod rerate;
 mod resource;
+mod route_description;
 mod routes;
 mod runtime_settings;
 mod session_seal;

@@ -11,21 +11,26 @@ use baton_api::list::{PageQuery, ResourceList, ResourceMeta};
 use baton_api::new::{Creatable, New};
 use baton_cloud::store::{ConfigEdit, StoredEntity, UniquelyNamed};
 use baton_domain::scope::LimitScope;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use std::fmt::Display;
 use std::future::Future;
+use std::str::FromStr;
 
 /// A kind of resource.
-pub(crate) trait Resource: UniquelyNamed + 'static {
+pub(crate) trait Resource:
+    UniquelyNamed<Id: FromStr<Err: Display> + JsonSchema> + 'static
+{
     /// The resource in answers and in the audit trail.
-    type View: Serialize + Send;
+    type View: Serialize + JsonSchema + Send;
     /// The fields that a request can set.
     type Change: Creatable + DeserializeOwned + Send;
     /// The filters of the list.
-    type Filter: DeserializeOwned + Send + Sync;
+    type Filter: DeserializeOwned + JsonSchema + Send + Sync;
     /// The answer to POST.
-    type Created: Serialize + Send;
+    type Created: Serialize + JsonSchema + Send;
     /// What is stored together with the resource, such as a new token.
     type Extra: Send + Sync;
     /// What is returned once, when the resource is created.

@@ -83,6 +83,7 @@ pub struct OauthCredential {
 
 /// The fields for exchanging an identity token for an access token.
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
 pub struct WorkloadIdentityCredential {
     /// Id of the federation rule at the provider.
     #[schemars(length(min = 1))]

@@ -1,12 +1,13 @@
 //! Errors of the admin API, in the form of Anthropic's API.
 
+use crate::fields::require_type;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The body of every answer with an error status.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename = "error")]
-#[schemars(rename = "Error")]
+#[schemars(rename = "Error", transform = require_type("error"))]
 pub struct ErrorBody {
     /// What went wrong.
     pub error: ErrorDetail,

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -198,6 +198,18 @@ impl JsonSchema for ModelMap {
             "type": "object", "propertyNames": generator.subschema_for::<ModelPattern>(),
             "additionalProperties": { "type": "string" },
         })
+    }
+}
+
+/// Adds the field `type` with this value to the schema of a struct that serde tags with it.
+pub(crate) fn require_type(value: &'static str) -> impl Fn(&mut Schema) {
+    move |schema| {
+        let properties = schema.ensure_object().entry("properties").or_insert_with(|| json!({}));
+        properties["type"] = json!({ "const": value });
+        let required = schema.ensure_object().entry("required").or_insert_with(|| json!([]));
+        if let Value::Array(names) = required {
+            names.push(json!("type"));
+        }
     }
 }
 

@@ -37,7 +37,7 @@ impl<T: Creatable> JsonSchema for New<T> {
 }
 
 /// Removes `null` from the values that a schema accepts.
-fn forbid_null(schema: &mut Value) {
+pub fn forbid_null(schema: &mut Value) {
     let is_null = |choice: &Value| choice["type"] == "null";
     if let Some(Value::Array(choices)) = schema.get_mut("anyOf") {
         choices.retain(|choice| !is_null(choice));

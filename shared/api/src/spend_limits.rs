@@ -1,6 +1,7 @@
 //! Spend limits per person, in the form of Anthropic's Admin API: `/organizations/spend_limits`.
 
 use crate::audit::AuditRowResource;
+use crate::fields::require_type;
 use baton_domain::id::{GroupId, KeyId, UserId};
 use baton_domain::limit::LimitPeriod;
 use baton_domain::money::PicoUsd;
@@ -161,7 +162,7 @@ pub enum Currency {
 /// A spend limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename = "spend_limit")]
-#[schemars(rename = "SpendLimit")]
+#[schemars(rename = "SpendLimit", transform = require_type("spend_limit"))]
 pub struct SpendLimitResource {
     /// Id of the limit, made of scope and period.
     pub id: SpendLimitId,
@@ -201,7 +202,7 @@ pub struct NewSpendLimit {
 /// The answer to deleting a spend limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename = "spend_limit_deleted")]
-#[schemars(rename = "SpendLimitDeleted")]
+#[schemars(rename = "SpendLimitDeleted", transform = require_type("spend_limit_deleted"))]
 pub struct DeletedSpendLimit {
     /// Id of the limit.
     pub id: SpendLimitId,
@@ -232,7 +233,7 @@ pub struct SpendLimitAuditList {
 /// A change of a spend limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename = "spend_limit_audit")]
-#[schemars(rename = "SpendLimitAudit")]
+#[schemars(rename = "SpendLimitAudit", transform = require_type("spend_limit_audit"))]
 pub struct SpendLimitAuditRow {
     /// The change.
     #[serde(flatten)]
@@ -297,7 +298,7 @@ pub enum SpendSort {
 /// A person's spend limit and spend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename = "spend_summary")]
-#[schemars(rename = "SpendSummary")]
+#[schemars(rename = "SpendSummary", transform = require_type("spend_summary"))]
 pub struct SpendSummaryResource {
     /// Scope of the row.
     pub scope: SpendSummaryScope,

@@ -10,6 +10,7 @@ mod parquet_file;
 use crate::SharedAdminState;
 use crate::admin_request::AdminRequest;
 use crate::api_response::ApiResult;
+use crate::route_description::{OperationBuilder, RouteOutput};
 use crate::usage::event_filter;
 use async_stream::try_stream;
 use axum::body::Body;
@@ -56,6 +57,15 @@ pub(crate) struct ExportFile(Response);
 impl IntoResponse for ExportFile {
     fn into_response(self) -> Response {
         self.0
+    }
+}
+
+impl RouteOutput for ExportFile {
+    fn describe(operation: &mut OperationBuilder<'_>) {
+        operation.set_file(
+            "One row per request. The file is complete if the connection ends without an error.",
+            &["text/csv", "application/jsonl", "application/vnd.apache.parquet"],
+        );
     }
 }
 
