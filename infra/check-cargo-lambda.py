@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""Runs the four functions under the real cargo-lambda, as docs/develop/cargo-lambda.md tells it:
-`baton up --only-stores` beside `cargo lambda watch`, both from the root of the repository.
+"""Runs the four functions under the real cargo-lambda, as docs/develop/cargo-lambda.md describes:
+`baton up --only-stores` and `cargo lambda watch` run at the same time, both from the root of the
+repository.
 
 It checks that the admin function answers, that a streamed call of the relay arrives event by event
 (the upstream sends its second event only after the client has seen the first), and that stats and
-refresh take a batch and a tick by `cargo lambda invoke`.
+refresh accept a batch and a tick by `cargo lambda invoke`.
 
-Needs cargo and `cargo-lambda` on the PATH (`pip install --no-deps cargo-lambda` is enough). The
-default addresses are used where they are free, so that nothing is set but what the page tells;
-else free ones, named by flags and by the variables that `baton up --only-stores` prints.
-Exit code: 0 it works, 1 it does not (what is wrong is the last line).
+It needs cargo and `cargo-lambda` on the PATH (`pip install --no-deps cargo-lambda` is enough). If
+the default addresses are free, only the settings of the page are used. Otherwise the script picks
+free addresses and passes them as flags and as the variables that `baton up --only-stores` prints.
+Exit code: 0 it works, 1 it does not (the last line says what is wrong).
 """
 
 import http.client
@@ -29,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 EVENTS = ROOT / "infra" / "events"
 STREAM = (ROOT / "tests" / "fixtures" / "sse" / "text.sse").read_bytes()
 TOKEN = "cargo-lambda-check-0123456789abcdef"
-# The functions are built at their first call, in the worst case with everything below them.
+# The first call builds a function, in the worst case with all its dependencies.
 PATIENCE_SECONDS = 1200
 STORES_PORT, WATCH_PORT = 8000, 9000
 
@@ -72,7 +73,7 @@ def free_port():
 
 
 class Program:
-    """A program in a process group of its own, whose output is kept for when it fails."""
+    """A program in a new process group. Its output is kept and shown if it fails."""
 
     def __init__(self, name, command, variables):
         self.name, self.log = name, tempfile.TemporaryFile()
@@ -102,7 +103,7 @@ class Program:
 
 
 def until(what, program, attempt, patience=60):
-    """Repeats `attempt` until it answers something; gives up when the program ends or time is over."""
+    """Repeats `attempt` until it returns a value; gives up if the program ends or time is over."""
     end, last = time.monotonic() + patience, None
     while time.monotonic() < end:
         try:
@@ -117,7 +118,7 @@ def until(what, program, attempt, patience=60):
 
 
 def exports(program):
-    """The variables that `baton up --only-stores` prints, once all are there."""
+    """The variables that `baton up --only-stores` prints; waits until all are printed."""
     lines = [line[7:] for line in program.output().splitlines() if line.startswith("export ")]
     found = dict(line.split("=", 1) for line in lines if "=" in line)
     return found if "BATON_DATA_KEY_ID" in found else None
@@ -139,7 +140,7 @@ def answer(response, status):
 
 
 def invoke(port, function, event):
-    """`cargo lambda invoke`; answers what the function answered."""
+    """Runs `cargo lambda invoke` and returns the answer of the function."""
     data = str(EVENTS / f"{event}.json")
     command = ["cargo", "lambda", "invoke", function, "--data-file", data]
     command += [] if port == WATCH_PORT else ["--invoke-port", str(port)]
@@ -195,7 +196,7 @@ def check(port):
 
 
 def main():
-    # What a clean clone would build, with the packages and features of its default members.
+    # A clean clone builds this, with the packages and features of its default members.
     subprocess.run(["cargo", "build", "--locked"], cwd=ROOT, check=True)
     variables = {"BATON_ADMIN_TOKEN": TOKEN, "BATON_ALLOW_PRIVATE_UPSTREAMS": "1", "NO_COLOR": "1"}
     for name in [name for name in os.environ if name.startswith(("BATON_", "AWS_"))]:

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Checks the `sam` and `aws` commands of the guides without AWS: that each command exists, knows
-the flags it is given, and names outputs and parameters that template.yaml has. The `baton` commands
-are run by tests/it/guide.rs.
+"""Checks the `sam` and `aws` commands of the guides without AWS: each command must exist, have the
+flags it is given, and name outputs and parameters of template.yaml. tests/it/guide.rs runs the
+`baton` commands.
 
-Needs `pip install aws-sam-cli` (botocore, which knows AWS's operations, comes with it).
+It needs `pip install aws-sam-cli` (botocore, which knows AWS's operations, comes with it).
 Exit code: 0 clean, 1 findings (one line each).
 """
 
@@ -24,12 +24,12 @@ GUIDES = [ROOT / "README.md", ROOT / "infra" / "README.md", *sorted((ROOT / "doc
 TEMPLATES = [ROOT / "template.yaml", *sorted((ROOT / "infra").glob("*.yaml"))]
 # Flags of `aws` itself: AWS CLI Command Reference, "aws", November 2026.
 GLOBAL = {"--query", "--output", "--region", "--profile", "--no-paginate"}
-# Commands of the AWS CLI that are no single operation, with the flags used here.
+# Commands of the AWS CLI that are not a single API operation.
 WAITERS = {("cloudformation", "wait"), ("dynamodb", "wait"), ("ecr", "get-login-password"), ("logs", "tail")}
 
 
 def commands(text):
-    """The commands in fenced `sh` blocks, continued lines joined."""
+    """The commands in fenced `sh` blocks, with continued lines joined."""
     for block in re.findall(r"^```sh(?: run)?\n(.*?)^```", text, re.M | re.S):
         for line in block.replace("\\\n", " ").splitlines():
             if line.strip() and not line.lstrip().startswith("#"):
@@ -37,7 +37,7 @@ def commands(text):
 
 
 def programs(line):
-    """`line` and the commands inside its `$(…)`, cut at pipes and lists, as lists of words."""
+    """`line` and the commands in its `$(…)`, split at pipes and lists, as lists of words."""
     for inner in re.findall(r"\$\(([^()]*)\)", line):
         yield from programs(inner)
     line = re.sub(r"\$\([^()]*\)", "SUBSTITUTED", line)
@@ -90,7 +90,7 @@ def check_aws(words):
 
 
 def check_names(line, templates):
-    """Outputs that are asked for, and parameters that are set."""
+    """Checks the outputs that a command reads and the parameters that it sets."""
     outputs = {name for template in templates for name in template.get("Outputs", {})}
     parameters = {name for template in templates for name in template.get("Parameters", {})}
     for name in re.findall(r"OutputKey==`?'?(\w+)", line):

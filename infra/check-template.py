@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Checks the templates as AWS would read them: expands each with aws-sam-translator, then lints
 the result with cfn-lint. Linting the unexpanded text misses a wrong InvokeMode, BatchSize or
-FunctionResponseTypes. Of template.yaml it also holds what only the expansion shows: the roles and
-permissions that SAM adds, and that the dashboard is JSON.
+FunctionResponseTypes. For template.yaml it also checks what only the expansion shows: the roles
+and permissions that SAM adds, and that the dashboard is JSON.
 
 Without arguments all templates are checked. `--expanded FILE` writes template.yaml's expansion.
-Needs `pip install cfn-lint aws-sam-translator`. No network, no AWS account.
+It needs `pip install cfn-lint aws-sam-translator`, but no network and no AWS account.
 Exit code: 0 clean, 1 findings (one line each), 2 the template could not be read.
 """
 
@@ -30,14 +30,14 @@ REGION = "us-east-1"
 
 
 class NoManagedPolicies:
-    """Stands where SAM would ask IAM for policy names; ours are all spelled out."""
+    """Replaces the loader that asks IAM for policy names. Our policies name none."""
 
     def load(self):
         return {}
 
 
 def expand(template):
-    """The CloudFormation that SAM makes of `template`, as a dict."""
+    """The CloudFormation template into which SAM expands `template`, as a dict."""
     for resource in template["Resources"].values():
         properties = resource.get("Properties", {})
         if resource["Type"] == "AWS::Serverless::Function":
@@ -52,7 +52,7 @@ def expand(template):
 
 
 def added_rights(resources):
-    """What SAM has added to the roles and permissions of template.yaml and nobody expects."""
+    """Finds unexpected roles and permissions that SAM has added to template.yaml."""
     functions = [f"{name}Function" for name in ("Relay", "Stats", "Refresh", "Admin")]
     for name, resource in resources.items():
         kind, properties = resource["Type"], resource.get("Properties", {})
@@ -79,7 +79,7 @@ def added_rights(resources):
 
 
 def dashboards(resources):
-    """What is no JSON in the dashboards, with every substitution a word."""
+    """Finds dashboards that are not JSON after each substitution is replaced by a word."""
     for name, resource in resources.items():
         if resource["Type"] == "AWS::CloudWatch::Dashboard":
             body = re.sub(r"\$\{[^}]*\}", "word", resource["Properties"]["DashboardBody"]["Fn::Sub"])

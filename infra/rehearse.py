@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Rehearses the deployment on one machine, without AWS and without Docker: MiniStack takes the
-expanded template.yaml, makes its resources and runs the binaries that `sam build` has made. One
-streamed request goes through, and its usage is asked for.
+"""Rehearses the deployment on one machine, without AWS and without Docker: MiniStack gets the
+expanded template.yaml, creates its resources and runs the binaries that `sam build` has built. The
+script sends one streamed request and then reads its usage.
 
     sam build --parameter-overrides Architecture=x86_64
     python3 infra/rehearse.py
 
-Needs boto3 and `ministack` on the PATH. What MiniStack does not play is proved on AWS only: IAM's
-decisions, streaming at the function URL, limits of size and time.
-Exit code: 0 it works, 1 it does not (what is wrong is the last line).
+It needs boto3 and `ministack` on the PATH. MiniStack does not emulate IAM's decisions, streaming
+at the function URL, and limits of size and time. These can be tested on AWS only.
+Exit code: 0 it works, 1 it does not (the last line says what is wrong).
 """
 
 import io
@@ -60,7 +60,7 @@ def free_port():
 
 
 def until(what, attempt):
-    """Repeats `attempt` until it answers something; gives up after a minute."""
+    """Repeats `attempt` until it returns a value; gives up after a minute."""
     end, last = time.monotonic() + PATIENCE_SECONDS, None
     while time.monotonic() < end:
         try:
@@ -83,12 +83,12 @@ def call(url, body=None, headers=None):
 
 
 def template(s3, bucket):
-    """The expanded template with the built binaries as its code, which it puts into the bucket."""
+    """Puts the built binaries into the bucket and returns the expanded template with them as code."""
     done = [sys.executable, str(ROOT / "infra" / "check-template.py"), "--expanded"]
     with tempfile.NamedTemporaryFile() as file:
         subprocess.run([*done, file.name], check=True)
         expanded = json.loads(Path(file.name).read_text(encoding="utf-8"))
-    # MiniStack knows no metric math, and compares this number with the text of a parameter.
+    # MiniStack does not support metric math, and it compares this number with a parameter as text.
     del expanded["Resources"]["ErrorsAlarm"]
     source = expanded["Resources"]["StatsFunctionUsage"]["Properties"]
     source["ScalingConfig"]["MaximumConcurrency"] = 2
@@ -108,7 +108,7 @@ def template(s3, bucket):
 
 
 def deploy(endpoint):
-    """Makes the stack; answers its outputs."""
+    """Creates the stack and returns its outputs."""
     client = lambda service: boto3.client(  # noqa: E731
         service,
         endpoint_url=endpoint,
@@ -143,7 +143,7 @@ def rehearse(endpoint):
     upstream = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
     threading.Thread(target=upstream.serve_forever, daemon=True).start()
     outputs, token, secrets = deploy(endpoint)
-    # MiniStack serves function URLs under their id, below its own address.
+    # MiniStack serves a function URL under its id, below its own address.
     door = lambda url: f"{endpoint}/_aws/lambda-url/{url.split('//')[1].split('.')[0]}"  # noqa: E731
     admin, relay = door(outputs["AdminUrl"]), door(outputs["RelayUrl"])
     operator = {"authorization": f"Bearer {token}"}
@@ -168,7 +168,7 @@ def rehearse(endpoint):
 
 
 def rotate(admin, old, secret):
-    """A new admin token is good, and the old one void, without a deployment."""
+    """Checks that a new admin token works and the old one does not, without a deployment."""
     new = "rehearsal-token-0123456789abcdef"
     client, arn = secret
     client.put_secret_value(SecretId=arn, SecretString=new)

@@ -16,7 +16,7 @@ use crate::operate::price::PriceCommand;
 use crate::operate::usage::UsageCommand;
 use crate::operate::user::UserCommand;
 use crate::profile::ProfileCommand;
-use baton_cloud::settings::{LogFormat, Settings, table};
+use baton_runtime::settings::{LogFormat, Settings, table};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
 use std::net::SocketAddr;
@@ -27,118 +27,119 @@ use std::path::PathBuf;
 #[command(
     name = "baton",
     version,
-    after_help = "Without a command, `baton up` is meant. Other settings \
-are environment variables; see \"Settings\" in the documentation."
+    after_help = "Without a command, baton runs `baton up`. Other settings are environment \
+         variables; see \"Settings\" in the documentation."
 )]
 pub struct Args {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Option<CliCommand>,
 }
 
-/// What the program can do.
+/// The commands.
 #[derive(Subcommand)]
 pub enum CliCommand {
-    /// Run the whole system on this machine: relay, admin API, stores, queue, stats, refresh
+    /// Run the whole system on this machine: relay, admin API, stores, queue, stats and refresh
     Up {
         #[command(flatten)]
         place: ServerArgs,
-        /// Offer only the stores, over HTTP at BATON_STORES_LISTEN, for `cargo lambda watch`
+        /// Run only the local stores, over HTTP at BATON_STORES_LISTEN, for `cargo lambda watch`
         #[arg(long, env = table::ONLY_STORES.name)]
         only_stores: bool,
     },
-    /// Run relay and admin API against the AWS resources that the environment names
+    /// Run the relay and the admin API with the AWS resources that the environment variables name
     Serve {
         #[command(flatten)]
         place: ServerArgs,
     },
-    /// Ask a relay on this machine whether it serves, for containers that have no `curl`
+    /// Check whether the relay on this machine is healthy, for containers without `curl`
     Health {
-        #[arg(long, help = table::LISTEN.flag_help("Where it listens"))]
+        #[arg(long, help = table::LISTEN.flag_help("The address and port of the relay"))]
         listen: Option<SocketAddr>,
     },
-    /// Upstream accounts
+    /// Manage upstream accounts
     Account {
         #[command(flatten)]
         office: AdminTargetArgs,
         #[command(subcommand)]
         what: AccountCommand,
     },
-    /// Groups of accounts
+    /// Manage groups of accounts
     Group {
         #[command(flatten)]
         office: AdminTargetArgs,
         #[command(subcommand)]
         what: GroupCommand,
     },
-    /// Keys for people and pipelines
+    /// Manage keys for people and pipelines
     Key {
         #[command(flatten)]
         office: AdminTargetArgs,
         #[command(subcommand)]
         what: KeyCommand,
     },
-    /// People and pipelines that keys belong to
+    /// Manage users: the people and pipelines that keys belong to
     User {
         #[command(flatten)]
         office: AdminTargetArgs,
         #[command(subcommand)]
         what: UserCommand,
     },
-    /// Spend limits: what each person may spend in a day, a week or a month
+    /// Manage spend limits: how much each person can spend per day, week or month
     Limit {
         #[command(flatten)]
         office: AdminTargetArgs,
         #[command(subcommand)]
         what: LimitCommand,
     },
-    /// Where operators are told of limits and accounts
+    /// Manage alerts about limits and accounts
     Alert {
         #[command(flatten)]
         office: AdminTargetArgs,
         #[command(subcommand)]
         what: AlertCommand,
     },
-    /// What was used, summed up or request by request
+    /// Show usage, as sums or request by request
     Usage {
         #[command(flatten)]
         office: AdminTargetArgs,
         #[command(flatten)]
         what: UsageCommand,
     },
-    /// What models cost
+    /// Manage the prices of models
     Price {
         #[command(flatten)]
         office: AdminTargetArgs,
         #[command(subcommand)]
         what: PriceCommand,
     },
-    /// Who changed what
+    /// Show the audit trail: who changed what
     Audit {
         #[command(flatten)]
         office: AdminTargetArgs,
         #[command(subcommand)]
         what: AuditCommand,
     },
-    /// Look at a deployment from outside, as its clients see it, and say what to do
+    /// Check a deployment from outside, as its clients see it, and advise how to fix problems
     Doctor(Box<DoctorArgs>),
-    /// Take keys, limits, groups and accounts over from another relay
+    /// Import keys, limits, groups and accounts from another relay
     Import(Box<ImportArgs>),
-    /// The Batons that you work with: addresses and tokens by name
+    /// Manage profiles: names for the addresses and tokens of your deployments
     Profile {
         #[command(subcommand)]
         what: ProfileCommand,
     },
-    /// Print the script with which a shell completes these commands
+    /// Print a shell completion script
     Completions {
         /// The shell
         shell: Shell,
     },
-    /// Send usage records again that could not be stored, once the cause is removed
+    /// Send usage records again that could not be stored; remove the cause first
     Redrive {
         #[command(flatten)]
         office: AdminTargetArgs,
-        /// Records that were written into a log in full instead, as JSON lines or text
+        /// A log file (JSON lines or text) that contains complete usage records; sends these
+        /// instead
         #[arg(long)]
         file: Option<PathBuf>,
     },
@@ -150,16 +151,17 @@ impl Default for CliCommand {
     }
 }
 
-/// Where to listen and to keep files; each overrides the environment variable of the same name.
+/// Flags of `up` and `serve`. Each overrides the environment variable of the same name.
 #[derive(ClapArgs, Default)]
 pub struct ServerArgs {
-    #[arg(long, help = table::LISTEN.flag_help("Where the relay listens"))]
+    #[arg(long, help = table::LISTEN.flag_help("The address and port of the relay"))]
     listen: Option<SocketAddr>,
-    #[arg(long, help = table::ADMIN_LISTEN.flag_help("Where admin API and console listen"))]
+    #[arg(long, help = table::ADMIN_LISTEN.flag_help("The address and port of the admin API and \
+         the console"))]
     admin_listen: Option<SocketAddr>,
-    #[arg(long, help = table::DATA_DIR.flag_help("Where the local stores keep their files"))]
+    #[arg(long, help = table::DATA_DIR.flag_help("The folder for the files of the local stores"))]
     data_dir: Option<PathBuf>,
-    #[arg(long, help = table::LOG_FORMAT.flag_help("How log lines look: text or json"))]
+    #[arg(long, help = table::LOG_FORMAT.flag_help("The format of log lines: text or json"))]
     log_format: Option<LogFormat>,
 }
 

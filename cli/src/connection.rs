@@ -4,8 +4,8 @@
 //! without making requests (floods of control frames, of empty or tiny pieces) is closed
 //! immediately. [`crate::connections`] closes slow and idle connections.
 
-use baton_cloud::client_address::PeerAddress;
-use baton_cloud::peer_connection::PeerConnection;
+use baton_runtime::client_address::PeerAddress;
+use baton_runtime::peer_connection::PeerConnection;
 use bytes::{Buf, Bytes};
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
@@ -139,9 +139,9 @@ impl ClientConnection {
             let is_new = traffic.requests.load(Ordering::Relaxed) == 0;
             let keep = if is_new { times.head } else { times.keep_alive };
             if self.is_http1.load(Ordering::Relaxed) && head > 0 && is_past(head, times.head) {
-                return Some("the head of a request took too long");
+                return Some("the headers of a request did not arrive in time");
             }
-            return is_past(idle, keep).then_some("it was idle");
+            return is_past(idle, keep).then_some("it was idle for too long");
         }
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         answers.retain(|answer| answer.strong_count() > 0);
@@ -149,7 +149,7 @@ impl ClientConnection {
             let since = answer.handed_at.load(Ordering::Relaxed);
             since > 0 && is_past(since, times.unread)
         });
-        unread.then_some("its client does not read the answer")
+        unread.then_some("the client does not read the response")
     }
 
     fn count_read_bytes(&self, bytes: usize) -> io::Result<()> {
@@ -174,7 +174,7 @@ impl ClientConnection {
         if overhead <= allowed {
             return Ok(());
         }
-        Err(io::Error::other("the client sends much, and no request comes of it"))
+        Err(io::Error::other("the client sends data that does not become requests"))
     }
 
     fn begin_request(self: &Arc<Self>) -> Arc<OpenRequest> {
@@ -218,7 +218,7 @@ impl Drop for OpenRequest {
         let abandoned = traffic.abandoned.fetch_add(1, Ordering::Relaxed) + 1;
         let finished = traffic.finished.load(Ordering::Relaxed);
         if abandoned > finished.saturating_add(ABANDONED_MAX) {
-            tracing::debug!("a client gave up {abandoned} requests; its connection is closed");
+            tracing::debug!("a client canceled {abandoned} requests; the connection is closed");
             self.connection.close();
         }
     }
@@ -304,7 +304,7 @@ pub(crate) enum BodyError {
     #[error("{0}")]
     Broken(#[from] hyper::Error),
     /// The time for the body is over.
-    #[error("the request's body did not come in time; send it again over a faster connection")]
+    #[error("The request body did not arrive in time. Send it again over a faster connection.")]
     Late,
 }
 

@@ -5,8 +5,8 @@
 //! kept.
 
 use crate::connection::{ClientConnection, ConnectionTimeouts};
-use baton_cloud::client_address::AddressRanges;
-use baton_cloud::settings::Settings;
+use baton_runtime::client_address::AddressRanges;
+use baton_runtime::settings::Settings;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -102,7 +102,7 @@ impl ConnectionSet {
         }
         if state.open.len() >= rules.in_all && !state.close_one(|_| true) {
             tracing::warn!(
-                "a connection is refused: all {} have a request under way",
+                "refused a connection, because all {} connections have a request in progress",
                 rules.in_all
             );
             return None;
@@ -136,7 +136,7 @@ impl ConnectionSet {
     fn close_overdue(&self) {
         for connection in self.state().open.values() {
             if let Some(why) = connection.close_reason(&self.0.rules.times) {
-                tracing::debug!("a connection is closed: {why}");
+                tracing::debug!("closed a connection: {why}");
                 connection.close();
             }
         }

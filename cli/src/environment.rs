@@ -1,8 +1,8 @@
 //! The variables of a person's shell that the operator's commands read. All of them are read here,
-//! once. `cloud::settings` reads Baton's own settings.
+//! once. `runtime::settings` reads Baton's own settings.
 
-use baton_cloud::settings::table::{self, Setting};
 use baton_domain::secret::Secret;
+use baton_runtime::settings::table::{self, Setting};
 
 /// What the shell's variables say about Baton, its clients and proxies.
 #[derive(Default)]
@@ -58,7 +58,7 @@ impl ShellEnvironment {
 mod tests {
     use super::*;
     use crate::args::Args;
-    use baton_cloud::settings::table::{Reader, SETTINGS};
+    use baton_runtime::settings::table::{Reader, SETTINGS};
     use clap::{Command, CommandFactory as _};
     use std::cell::RefCell;
     use std::collections::BTreeSet;

@@ -26,7 +26,7 @@ pub(crate) async fn check_health(listen: SocketAddr) -> Result<(), CliError> {
     if answer.status().is_success() {
         Ok(())
     } else {
-        Err(CliError::Failed(format!("{url} answers {}", answer.status())))
+        Err(CliError::Failed(format!("{url} answers with status {}", answer.status())))
     }
 }
 

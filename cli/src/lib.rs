@@ -22,7 +22,7 @@ pub use output::print_error;
 pub use runtime::runtime;
 
 use args::{Args, CliCommand};
-use baton_cloud::settings::Settings;
+use baton_runtime::settings::Settings;
 
 /// Why the program fails: one line for the person at the terminal.
 #[derive(Debug, thiserror::Error)]

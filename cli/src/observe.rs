@@ -2,12 +2,12 @@
 //! is configured.
 
 use crate::CliError;
-use baton_cloud::aws::AwsClients;
-use baton_cloud::dead_letters::DeadLetters;
-use baton_cloud::observe::{GaugeReadings, Observer, TelemetryExporters, install};
-use baton_cloud::settings::Settings;
-use baton_cloud::store::Store;
-use baton_cloud::usage_queue::UsageQueue;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::dead_letters::DeadLetters;
+use baton_runtime::observe::{Observer, TelemetryExporters, install};
+use baton_runtime::settings::Settings;
+use baton_runtime::usage_queue::UsageQueue;
+use baton_store::{Store, read_gauges};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -36,7 +36,7 @@ pub(crate) fn observe_gauges(
         let mut times = tokio::time::interval(LOOK_EVERY);
         loop {
             times.tick().await;
-            let levels = GaugeReadings::read(&store, &queue, letters.as_ref()).await;
+            let levels = read_gauges(&store, &queue, letters.as_ref()).await;
             Observer::installed().set_gauges(&levels);
         }
     };

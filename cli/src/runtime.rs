@@ -30,8 +30,8 @@ pub(crate) fn open_files() -> u64 {
 fn threads(asked: Option<&str>) -> Result<usize, CliError> {
     let Some(asked) = asked else { return Ok(available_parallelism().map_or(1, NonZero::get)) };
     let bad = |_| {
-        let text = "TOKIO_WORKER_THREADS must be a whole number from 1 on";
-        CliError::Usage(format!("{text}, not {asked:?}"))
+        let text = "TOKIO_WORKER_THREADS must be a whole number of at least 1";
+        CliError::Usage(format!("{text}, not `{asked}`"))
     };
     asked.parse::<NonZero<usize>>().map(NonZero::get).map_err(bad)
 }

@@ -5,15 +5,15 @@
 use crate::output::print_line;
 use crate::up::{Recorded, ServiceListeners};
 use crate::{CliError, observe, server, up};
-use baton_cloud::aws::AwsClients;
-use baton_cloud::clock::Clock;
-use baton_cloud::live_secret::LiveSecret;
-use baton_cloud::random::RandomSource;
-use baton_cloud::settings::Settings;
-use baton_cloud::store::Store;
-use baton_cloud::telemetry;
-use baton_cloud::usage_queue::UsageQueue;
 use baton_relay::Relay;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::clock::Clock;
+use baton_runtime::random::RandomSource;
+use baton_runtime::settings::Settings;
+use baton_runtime::telemetry;
+use baton_runtime::usage_queue::UsageQueue;
+use baton_store::Store;
+use baton_store::pepper::load_pepper;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +31,7 @@ pub async fn run_server(settings: Settings) -> Result<(), CliError> {
     let aws = AwsClients::from_env(&settings).await;
     let store = Store::new(&aws, &settings, Clock::system(), RandomSource::system());
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
-    let pepper = LiveSecret::pepper(&aws, &settings, &store).await.map_err(CliError::from_cause)?;
+    let pepper = load_pepper(&aws, &settings, &store).await.map_err(CliError::from_cause)?;
     let relay = Relay::new(&settings, pepper.clone(), store.clone(), queue)
         .map_err(CliError::from_cause)?;
     let admin = baton_admin::router(&settings, pepper.clone(), store.clone(), &aws)
@@ -40,7 +40,7 @@ pub async fn run_server(settings: Settings) -> Result<(), CliError> {
     let stop = CancellationToken::new();
     observe::observe_gauges(&settings, &aws, store, stop.clone());
     print_line(format!(
-        "relay on http://{}, admin API on http://{}",
+        "the relay listens on http://{}, the admin API on http://{}",
         settings.listen, settings.admin_listen
     ));
     let signal = stop.clone();
@@ -48,8 +48,8 @@ pub async fn run_server(settings: Settings) -> Result<(), CliError> {
     tokio::spawn(async move {
         stop_asked.await;
         print_line(format!(
-            "stopping: answers under way may go on for {seconds} s, then they are ended; their usage \
-             goes to the queue"
+            "shutting down; open requests can continue for {seconds} s and are then ended, and \
+             their usage is sent to the queue"
         ));
         signal.cancel();
     });
@@ -57,9 +57,9 @@ pub async fn run_server(settings: Settings) -> Result<(), CliError> {
     let recorded = doors.serve(&settings, stop).await;
     let _late = tokio::time::timeout(Duration::from_secs(1), exports.finish()).await;
     print_line(match recorded {
-        Recorded::Sent => "stopped: all usage is in the queue".to_owned(),
+        Recorded::Sent => "stopped; all usage is in the queue".to_owned(),
         Recorded::Pending => {
-            "stopped: all usage is in the queue, or in the store until refresh sends it".to_owned()
+            "stopped; all usage is in the queue, or in the store until refresh sends it".to_owned()
         }
         Recorded::Logged(count) => up::only_in_log(count),
         Recorded::Not => up::NOT_RECORDED.to_owned(),

@@ -56,10 +56,11 @@ pub(crate) async fn bind(address: SocketAddr, knob: &str) -> Result<TcpListener,
         CliError::Failed(match error.kind() {
             std::io::ErrorKind::AddrInUse => {
                 format!(
-                    "{address} is in use; end what listens there, or choose another with {knob}"
+                    "{address} is in use; stop the program that listens there, or choose another \
+                     address with {knob}"
                 )
             }
-            _ => format!("cannot listen on {address}: {error}; choose another with {knob}"),
+            _ => format!("cannot listen on {address}: {error}; choose another address with {knob}"),
         })
     })
 }
@@ -114,7 +115,7 @@ pub(crate) async fn serve_connections<S, B>(
                     Box::pin(watcher.watch(connection)).await
                 };
                 if let Err(error) = ended {
-                    tracing::debug!("connection ended: {error}");
+                    tracing::debug!("a connection ended: {error}");
                 }
             };
             tokio::select! {
@@ -133,7 +134,8 @@ pub(crate) async fn serve_connections<S, B>(
         () = graceful.shutdown() => {}
         () = is_over => {
             let count = connections.close_all();
-            tracing::warn!("{count} connections were closed before their clients had read everything");
+            tracing::warn!("{count} connections were closed at shutdown before their clients had \
+                 read the whole answer");
         }
     }
     tasks.close();
@@ -192,7 +194,7 @@ mod tests {
     use crate::connections::ConnectionRules;
     use axum::Router;
     use axum::extract::Request;
-    use baton_cloud::client_address::AddressRanges;
+    use baton_runtime::client_address::AddressRanges;
     use reqwest::{Client, StatusCode};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::task::JoinHandle;

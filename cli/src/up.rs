@@ -6,17 +6,17 @@ use crate::runtime::open_files;
 use crate::server::ShutdownTokens;
 use crate::{CliError, observe, server};
 use baton_admin::{FirstStart, first_start};
-use baton_cloud::aws::AwsClients;
-use baton_cloud::clock::Clock;
-use baton_cloud::live_secret::LiveSecret;
-use baton_cloud::random::RandomSource;
-use baton_cloud::settings::{Settings, table};
-use baton_cloud::store::Store;
-use baton_cloud::telemetry;
-use baton_cloud::usage_queue::UsageQueue;
 use baton_local::LocalAws;
 use baton_refresh::{OutboundClients, renew_due_tokens};
 use baton_relay::{Relay, UnsentRecords};
+use baton_runtime::aws::AwsClients;
+use baton_runtime::clock::Clock;
+use baton_runtime::random::RandomSource;
+use baton_runtime::settings::{Settings, table};
+use baton_runtime::telemetry;
+use baton_runtime::usage_queue::UsageQueue;
+use baton_store::Store;
+use baton_store::pepper::load_pepper;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,13 +32,14 @@ const LAST_STEPS: Duration = Duration::from_secs(9);
 const RECORDING: Duration = Duration::from_secs(6);
 
 /// The message for records that are missing after a stop.
-pub(crate) const NOT_RECORDED: &str = "stopped: some answers could not be recorded; see the log";
+pub(crate) const NOT_RECORDED: &str = "stopped; the usage of some answers could not be recorded, \
+     and the log has the details";
 
 /// The message for records of this process that exist only in its log.
 pub(crate) fn only_in_log(count: u64) -> String {
     format!(
-        "stopped: {count} usage records of this process are only in the log, in full; \
-         `baton redrive --file LOG` sends them to the queue"
+        "stopped; {count} usage records of this process are only in the log, and `baton redrive \
+         --file LOG` sends them to the queue"
     )
 }
 
@@ -60,18 +61,18 @@ pub async fn run_up(settings: Settings) -> Result<(), CliError> {
     stop_asked.await;
     let seconds = grace.as_secs_f64();
     print_line(format!(
-        "stopping: answers under way may go on for {seconds} s, then they are ended; their usage is \
-         stored"
+        "shutting down; open requests can continue for {seconds} s and are then ended, and their \
+         usage is stored"
     ));
     stop.cancel();
     // The panic's message is not repeated, because it can quote anything.
     let served =
-        serving.await.map_err(|_| CliError::Failed("it panicked; the log says where".into()));
+        serving.await.map_err(|_| CliError::Failed("it panicked; the log has the place".into()));
     let _late = tokio::time::timeout(Duration::from_secs(1), exports.finish()).await;
     print_line(match &served {
-        Ok(UnfinishedWork::Nothing) => "stopped: all usage is stored".to_owned(),
+        Ok(UnfinishedWork::Nothing) => "stopped; all usage is stored".to_owned(),
         Ok(UnfinishedWork::Queued) => {
-            "stopped: some usage waits in the queue, and is stored at the next start".to_owned()
+            "stopped; some usage is still in the queue and is stored at the next start".to_owned()
         }
         Ok(UnfinishedWork::Logged(count)) => only_in_log(*count),
         Ok(UnfinishedWork::Unrecorded) | Err(_) => NOT_RECORDED.to_owned(),
@@ -109,7 +110,7 @@ pub async fn prepare(mut settings: Settings) -> Result<PreparedSystem, CliError>
     let aws = AwsClients::new(&local.sdk_config());
     let store = Store::new(&aws, &settings, Clock::system(), RandomSource::system());
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
-    let pepper = LiveSecret::pepper(&aws, &settings, &store).await.map_err(CliError::from_cause)?;
+    let pepper = load_pepper(&aws, &settings, &store).await.map_err(CliError::from_cause)?;
     let made =
         first_start(&settings, pepper.clone(), store.clone()).await.map_err(CliError::Failed)?;
     let relay = Relay::new(&settings, pepper.clone(), store.clone(), queue.clone())
@@ -243,7 +244,9 @@ impl ServiceListeners {
         };
         ending.abort();
         if !is_complete {
-            tracing::error!("some answers were not recorded in time; their usage is lost");
+            tracing::error!(
+                "some answers could not be recorded before the shutdown ended; their usage is lost"
+            );
         }
         Recorded::of(is_complete, pending_before.load(Ordering::Relaxed), relay.unsent_records())
     }
@@ -311,12 +314,12 @@ pub async fn serve_stores(settings: &Settings) -> Result<(), CliError> {
     let resources = local.resources();
     let made = prepare_first_start(settings, &local).await?;
     if let Some(token) = &made.admin_token {
-        print_line(format!("# the admin token, shown this once: {}", token.expose()));
+        print_line(format!("# the admin token, shown only once: {}", token.expose()));
     }
     if let Some(key) = &made.key {
-        print_line(format!("# the first key, shown this once: {}", key.expose()));
+        print_line(format!("# the first key, shown only once: {}", key.expose()));
     }
-    print_line("# the stores are open; in another terminal:");
+    print_line("# the stores are ready; in another terminal:");
     for (name, value) in [
         (table::AWS_ENDPOINT_URL.name, format!("http://{address}")),
         ("AWS_REGION", "us-east-1".to_owned()),
@@ -349,7 +352,7 @@ async fn prepare_first_start(
     settings.resources = local.resources();
     let aws = AwsClients::new(&local.sdk_config());
     let store = Store::new(&aws, &settings, Clock::system(), RandomSource::system());
-    let pepper = LiveSecret::pepper(&aws, &settings, &store).await.map_err(CliError::from_cause)?;
+    let pepper = load_pepper(&aws, &settings, &store).await.map_err(CliError::from_cause)?;
     first_start(&settings, pepper, store).await.map_err(CliError::Failed)
 }
 
@@ -384,16 +387,18 @@ fn banner(ready: &PreparedSystem, took: Duration) {
         ready.admin
     ));
     if let Some(key) = &made.key {
-        print_line("\nThe first key is shown this once. Point a client here with:\n");
+        let listening = || format!("http://{}", ready.relay);
+        let relay_url = ready.settings.relay_url.clone().unwrap_or_else(listening);
+        print_line("\nThe first key is shown only once. Connect a client with:\n");
         print_line(format!(
-            "export ANTHROPIC_BASE_URL=http://{} ANTHROPIC_AUTH_TOKEN={}",
-            ready.relay,
+            "export ANTHROPIC_BASE_URL={relay_url} ANTHROPIC_AUTH_TOKEN={}",
             key.expose()
         ));
     }
     if made.admin_token.is_some() {
         print_line(
-            "\nThe admin token is shown this once, too; the operator's commands read BATON_ADMIN_TOKEN.",
+            "\nThe admin token is also shown only once. The operator's commands read it from \
+             BATON_ADMIN_TOKEN.",
         );
     }
 }

@@ -11,12 +11,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use baton_cloud::aws::AwsClients;
-use baton_cloud::clock::Clock;
-use baton_cloud::random::RandomSource;
-use baton_cloud::settings::Settings;
-use baton_cloud::store::{Admission, Store};
-use baton_cloud::usage_queue::UsageQueue;
 use baton_domain::effective_limits::EffectiveLimits;
 use baton_domain::id::{GroupId, KeyId, RequestId, UserId};
 use baton_domain::key::Limits;
@@ -24,6 +18,12 @@ use baton_domain::money::PicoUsd;
 use baton_domain::reservation::Reservation;
 use baton_domain::scope::LimitScope;
 use baton_local::LocalAws;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::clock::Clock;
+use baton_runtime::random::RandomSource;
+use baton_runtime::settings::Settings;
+use baton_runtime::usage_queue::UsageQueue;
+use baton_store::{Admission, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::times::{Times, histogram, quantile, record};

@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
-use baton_cloud::aws::AwsClients;
-use baton_cloud::clock::Clock;
-use baton_cloud::random::RandomSource;
-use baton_cloud::settings::Settings;
-use baton_cloud::store::Store;
 use baton_local::LocalAws;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::clock::Clock;
+use baton_runtime::random::RandomSource;
+use baton_runtime::settings::Settings;
+use baton_store::Store;
 use serde_json::{Map, Value, json};
 
 const EVENTS: u32 = 20_000;

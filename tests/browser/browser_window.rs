@@ -1,7 +1,8 @@
-//! A window of headless Chromium, driven as a person would: by what is written on the page.
+//! A window of headless Chromium. It finds fields and buttons by the text on the page, as a person
+//! does.
 //!
-//! A page may go while it is looked at, since the next one is on its way: what is asked of a page
-//! is asked again until it is answered.
+//! A page can disappear while a test reads it, because the next one is loading. Each query is
+//! therefore repeated until it succeeds.
 
 use std::path::Path;
 use std::process::Command;
@@ -17,16 +18,16 @@ use thirtyfour::{LoggingPrefsLogLevel, prelude::*};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A window. Whoever has done with it closes it.
+/// A browser window. The test closes it with [`BrowserWindow::close`].
 pub(crate) struct BrowserWindow {
     driver: WebDriver,
-    /// The address that paths are below.
+    /// Address that all paths are relative to.
     base: String,
     _program: Program,
     _home: TempDir,
 }
 
-/// What a page is shown on.
+/// The screen on which a page is shown.
 #[derive(Clone, Copy)]
 pub(crate) enum ScreenSize {
     Desk,
@@ -34,21 +35,21 @@ pub(crate) enum ScreenSize {
 }
 
 impl BrowserWindow {
-    /// Opens a window for the pages below `base`, which remembers nothing of any other.
+    /// Opens a window with an empty profile for the pages below `base`.
     pub(crate) async fn open(base: &str) -> Self {
         let home = TempDir::with_prefix("baton-browser-").expect("a folder for the browser");
         let mut command = Command::new("chromedriver");
         let program = Program::start(command.arg("--port=0").env("HOME", home.path()));
         let port =
             eventually("chromedriver, which Debian has as chromium-driver", PATIENCE, async || {
-                let said = program.stdout();
-                let told = said.split("started successfully on port ").nth(1);
-                let port = told.and_then(|rest| rest.split('.').next()?.parse::<u16>().ok());
-                port.ok_or(said)
+                let output = program.stdout();
+                let tail = output.split("started successfully on port ").nth(1);
+                let port = tail.and_then(|rest| rest.split('.').next()?.parse::<u16>().ok());
+                port.ok_or(output)
             })
             .await;
         let mut wanted = DesiredCapabilities::chrome();
-        // Without a sandbox, since a container's root cannot make one: it opens our pages only.
+        // Chromium cannot create its sandbox as root in a container. Only our own pages are opened.
         for argument in ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage"] {
             wanted.add_arg(argument).expect("an argument");
         }
@@ -60,7 +61,7 @@ impl BrowserWindow {
         window
     }
 
-    /// Shows pages on this screen, in `light` or `dark`.
+    /// Shows pages on this screen, in the color scheme `light` or `dark`.
     pub(crate) async fn show_on(&self, screen: ScreenSize, scheme: &str) {
         let (width, height, mobile) = match screen {
             ScreenSize::Desk => (1280, 900, false),
@@ -73,27 +74,27 @@ impl BrowserWindow {
         self.devtools("Emulation.setEmulatedMedia", media).await;
     }
 
-    /// Goes to a path of the console.
+    /// Opens a path of the console.
     pub(crate) async fn visit(&self, path: &str) {
         self.driver.goto(format!("{}{path}", self.base)).await.expect("a page");
     }
 
-    /// The path that is shown.
+    /// Path of the current page.
     pub(crate) async fn path(&self) -> String {
         let url = self.driver.current_url().await.expect("an address");
         url.path().to_owned()
     }
 
-    /// Waits until the page says this.
-    pub(crate) async fn sees(&self, text: &str) {
+    /// Waits until the page contains this text.
+    pub(crate) async fn wait_for_text(&self, text: &str) {
         eventually(&format!("the page says {text:?}"), PATIENCE, async || {
-            let said = self.text().await;
-            if said.contains(text) { Ok(()) } else { Err(said) }
+            let page = self.text().await;
+            if page.contains(text) { Ok(()) } else { Err(page) }
         })
         .await;
     }
 
-    /// What can be read on the page: nothing while the next one is on its way.
+    /// Visible text of the page. It is empty while the next page is loading.
     pub(crate) async fn text(&self) -> String {
         match self.driver.find(By::Tag("body")).await {
             Ok(body) => body.text().await.unwrap_or_default(),
@@ -101,7 +102,7 @@ impl BrowserWindow {
         }
     }
 
-    /// Writes into the field with this label, in the place of what is there.
+    /// Replaces the content of the field with this label.
     pub(crate) async fn fill(&self, label: &str, value: &str) {
         let label = quoted(label);
         let path = format!(
@@ -117,7 +118,7 @@ impl BrowserWindow {
         .await;
     }
 
-    /// Clicks the button or link that says this.
+    /// Clicks the button or link with this text.
     pub(crate) async fn click(&self, text: &str) {
         let text = quoted(text);
         let path = format!(
@@ -130,12 +131,12 @@ impl BrowserWindow {
         .await;
     }
 
-    /// Says yes to what the page asks.
-    pub(crate) async fn agree(&self) {
+    /// Accepts the confirmation dialog of the page.
+    pub(crate) async fn accept_dialog(&self) {
         eventually("the page asks", PATIENCE, async || self.driver.accept_alert().await).await;
     }
 
-    /// The text of the element with this id.
+    /// Text of the element with this id.
     pub(crate) async fn text_of(&self, id: &str) -> String {
         eventually(&format!("the element {id}"), PATIENCE, async || {
             self.driver.find(By::Id(id)).await?.text().await
@@ -143,31 +144,31 @@ impl BrowserWindow {
         .await
     }
 
-    /// Writes a picture of the whole page.
+    /// Writes a screenshot of the whole page.
     pub(crate) async fn picture(&self, file: &Path) {
-        let asked = json!({"captureBeyondViewport": true});
-        let answer = self.devtools("Page.captureScreenshot", asked).await;
+        let parameters = json!({"captureBeyondViewport": true});
+        let answer = self.devtools("Page.captureScreenshot", parameters).await;
         let png = answer["data"].as_str().and_then(|data| STANDARD.decode(data).ok());
         std::fs::write(file, png.expect("a picture")).expect("write the picture");
     }
 
-    /// How much wider than the screen the page is, in pixels.
+    /// Pixels by which the page is wider than the screen.
     pub(crate) async fn overflow(&self) -> i64 {
         let script = "const e = document.documentElement; return e.scrollWidth - e.clientWidth;";
         let wide = self.driver.execute(script, vec![]).await.expect("a width");
         wide.json().as_i64().expect("a number")
     }
 
-    /// What the browser complained of since the last time: refused scripts, missing files.
+    /// Errors and warnings of the browser since the last call: refused scripts, missing files.
     pub(crate) async fn complaints(&self) -> Vec<String> {
         let entries = self.driver.browser_log().await.expect("the browser's log");
-        // Below are recommendations.
+        // Entries of lower levels are recommendations.
         let bad =
             entries.into_iter().filter(|entry| ["SEVERE", "WARNING"].contains(&&*entry.level));
         bad.map(|entry| format!("{entry:?}")).collect()
     }
 
-    /// Ends the browser.
+    /// Closes the browser.
     pub(crate) async fn close(self) {
         self.driver.quit().await.expect("the browser to end");
     }
@@ -177,7 +178,7 @@ impl BrowserWindow {
     }
 }
 
-/// A text as `XPath` writes it.
+/// A text as an `XPath` literal.
 fn quoted(text: &str) -> String {
     assert!(!text.contains('"'), "XPath has no way to write {text:?}");
     format!("\"{text}\"")

@@ -1,13 +1,13 @@
-//! A company with a month behind it, to be looked at.
+//! Demo data for screenshots: a company with a month of usage.
 
 use std::path::Path;
 
-use baton_cloud::aws::AwsClients;
-use baton_cloud::clock::Clock;
-use baton_cloud::random::RandomSource;
-use baton_cloud::settings::Settings;
-use baton_cloud::store::Store;
 use baton_local::LocalAws;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::clock::Clock;
+use baton_runtime::random::RandomSource;
+use baton_runtime::settings::Settings;
+use baton_store::Store;
 use baton_tests::house::{TestKey, TestSystem};
 use baton_tests::month_of_usage::{MonthIds, count};
 use serde_json::json;
@@ -15,19 +15,19 @@ use serde_json::json;
 const PEOPLE: [&str; 5] =
     ["Ada Lovelace", "Grace Hopper", "Alan Turing", "Edsger Dijkstra", "Barbara Liskov"];
 
-/// What there is to be seen.
+/// The company's ids and one key.
 pub(crate) struct DemoCompany {
     staff: MonthIds,
     user: String,
     group: String,
-    /// A member's key.
+    /// The secret of a member's key.
     pub(crate) member: String,
 }
 
 impl DemoCompany {
-    /// Sets it up by the API.
-    pub(crate) async fn settle(house: &TestSystem) -> Self {
-        let admin = house.admin();
+    /// Creates the company through the admin API.
+    pub(crate) async fn create(system: &TestSystem) -> Self {
+        let admin = system.admin();
         let group = json!({"name": "research", "description": "Long runs, own accounts"});
         let group = admin.create("/groups", &group).await;
         let mut accounts = Vec::new();
@@ -37,7 +37,7 @@ impl DemoCompany {
             let priority = 100 + place / 3 * 10;
             let fields = json!({"priority": priority, "enabled": place != 7, "groups": groups});
             let name = format!("{}-{}", ["workspace", "overflow", "night"][place / 3], place + 1);
-            accounts.push(house.account_with(&name, &house.upstream.url(), fields).await);
+            accounts.push(system.account_with(&name, &system.upstream.url(), fields).await);
         }
         let (mut keys, mut user, mut member) = (Vec::new(), String::new(), String::new());
         for name in PEOPLE {
@@ -46,7 +46,7 @@ impl DemoCompany {
             let person = json!({"name": name, "email": email, "limits": {"usd_daily": "40"}});
             user = admin.create("/users", &person).await;
             for purpose in ["laptop", "ci"] {
-                let key = house.key(&format!("{first} {purpose}"));
+                let key = system.key(&format!("{first} {purpose}"));
                 let key = key.with("user_id", user.as_str()).limit("usd_monthly", "250");
                 let TestKey { id, secret, .. } = key.create().await;
                 member = secret;
@@ -67,8 +67,8 @@ impl DemoCompany {
         Self { staff: MonthIds { keys, accounts }, user, group, member }
     }
 
-    /// Writes its month into the stores, which nobody else has open.
-    pub(crate) async fn remember(&self, data: &Path) {
+    /// Writes a month of usage into the stores. No other process can have the data folder open.
+    pub(crate) async fn store_month(&self, data: &Path) {
         let local = LocalAws::open(Some(data)).await.expect("its stores");
         let mut settings = Settings::from_lookup(|_| None).expect("settings");
         settings.resources = local.resources();
@@ -77,8 +77,8 @@ impl DemoCompany {
         count(&store, &self.staff.month(store.clock().now(), 20)).await;
     }
 
-    /// Every page for administrators, by the name of its picture.
-    pub(crate) async fn pages(&self, house: &TestSystem) -> Vec<(String, String)> {
+    /// Every page for administrators, with the name of its screenshot.
+    pub(crate) async fn pages(&self, system: &TestSystem) -> Vec<(String, String)> {
         let lists = [
             "accounts",
             "accounts/new",
@@ -109,7 +109,7 @@ impl DemoCompany {
         ] {
             pages.push((kind.into(), format!("/console/{kind}s/{id}")));
         }
-        let events = house.admin().get("/usage/events?limit=1").await.ok().json();
+        let events = system.admin().get("/usage/events?limit=1").await.ok().json();
         let text = |name: &str| events["data"][0][name].as_str().unwrap_or_default().to_owned();
         let (id, key, at) = (text("id"), text("key_id"), text("started_at"));
         pages.push(("request".into(), format!("/console/requests/{id}?key_id={key}&at={at}")));

@@ -1,4 +1,5 @@
-//! From the first start to a rotated key, by what is written on the pages.
+//! One journey through the console, from the first start to a rotated key. It uses only what is
+//! written on the pages.
 
 use baton_tests::eventually::eventually;
 use baton_tests::house::{LaunchOptions, TestKey, TestSystem};
@@ -6,26 +7,26 @@ use baton_tests::house::{LaunchOptions, TestKey, TestSystem};
 use crate::browser_window::BrowserWindow;
 
 #[tokio::test]
-async fn an_operator_goes_from_the_first_start_to_a_rotated_key() {
-    let mut house = TestSystem::launched(LaunchOptions::new().without_admin_token()).await;
-    let printed = house.process().stdout();
+async fn operator_creates_limits_and_rotates_a_key() {
+    let mut system = TestSystem::launched(LaunchOptions::new().without_admin_token()).await;
+    let printed = system.process().stdout();
     let token = printed.lines().find(|line| line.trim_start().starts_with("admin token"));
     let token = token.and_then(|line| line.split_whitespace().last()).expect("an admin token");
-    let window = BrowserWindow::open(&house.admin_url()).await;
+    let window = BrowserWindow::open(&system.admin_url()).await;
 
     sign_in(&window, token).await;
-    add_account(&window, &house.upstream.url()).await;
-    let first = create_key(&window, &house.relay_url()).await;
+    add_account(&window, &system.upstream.url()).await;
+    let first = create_key(&window, &system.relay_url()).await;
 
     first.ask("hi").await.ok();
-    is_counted(&window).await;
+    assert_request_is_shown(&window).await;
 
     window.visit("/console/keys").await;
     window.click("ci").await;
     window.fill("Daily budget", "0.000001").await;
     window.click("Save").await;
-    window.sees("Saved.").await;
-    // Instances hold a key for some seconds.
+    window.wait_for_text("Saved.").await;
+    // Instances of the relay cache a key for some seconds.
     eventually("the limit holds", SOON, async || {
         let answer = first.ask("more").await;
         if answer.status == 429 { Ok(()) } else { Err(answer.text()) }
@@ -34,16 +35,16 @@ async fn an_operator_goes_from_the_first_start_to_a_rotated_key() {
 
     window.click("Rotate this key (the old secret stops working at once)").await;
     window.click("Rotate").await;
-    window.agree().await;
-    window.sees("shown").await;
+    window.accept_dialog().await;
+    window.wait_for_text("shown").await;
     let secret = window.text_of("secret").await;
     assert_ne!(secret, first.secret);
     window.visit("/console/keys").await;
     window.click("ci").await;
     window.fill("Daily budget", "").await;
     window.click("Save").await;
-    window.sees("Saved.").await;
-    let second = TestKey::found(&secret, &house.relay_url());
+    window.wait_for_text("Saved.").await;
+    let second = TestKey::found(&secret, &system.relay_url());
     eventually("the new secret opens", SOON, async || {
         let answer = second.ask("hi again").await;
         if answer.status == 200 { Ok(()) } else { Err(answer.text()) }
@@ -56,9 +57,9 @@ async fn an_operator_goes_from_the_first_start_to_a_rotated_key() {
     .await;
 
     window.click("Sign out").await;
-    window.sees("Sign in to Baton").await;
+    window.wait_for_text("Sign in to Baton").await;
     window.visit("/console/keys").await;
-    window.sees("Sign in to Baton").await;
+    window.wait_for_text("Sign in to Baton").await;
     assert_eq!(window.complaints().await, Vec::<String>::new());
     window.close().await;
 }
@@ -69,12 +70,12 @@ async fn sign_in(window: &BrowserWindow, token: &str) {
     window.visit("/").await;
     window.fill("Admin token or your key", "not the token").await;
     window.click("Sign in").await;
-    window.sees("This token or key is not valid here.").await;
+    window.wait_for_text("This token or key is not valid here.").await;
     window.fill("Admin token or your key", token).await;
     window.click("Sign in").await;
-    window.sees("Add the first account").await;
+    window.wait_for_text("Add the first account").await;
     assert_eq!(window.path().await, "/console");
-    // A wrong token is an error that the browser notes.
+    // The browser logs the 403 of the wrong token as an error.
     drop(window.complaints().await);
 }
 
@@ -84,7 +85,7 @@ async fn add_account(window: &BrowserWindow, upstream: &str) {
     window.fill("Base URL", upstream).await;
     window.fill("API key", "sk-upstream-main").await;
     window.click("Add account").await;
-    window.sees("ready").await;
+    window.wait_for_text("ready").await;
     assert!(!window.text().await.contains("sk-upstream-main"));
 }
 
@@ -93,14 +94,14 @@ async fn create_key(window: &BrowserWindow, relay: &str) -> TestKey {
     window.click("New key").await;
     window.fill("Name", "ci").await;
     window.click("Create key").await;
-    window.sees("ANTHROPIC_AUTH_TOKEN=").await;
+    window.wait_for_text("ANTHROPIC_AUTH_TOKEN=").await;
     let secret = window.text_of("secret").await;
     assert!(window.text().await.contains(&format!("ANTHROPIC_BASE_URL={relay}")));
     TestKey::found(&secret, relay)
 }
 
-/// The request that was made is on the first page and in the list of requests.
-async fn is_counted(window: &BrowserWindow) {
+/// Checks that the request is on the overview and in the list of requests.
+async fn assert_request_is_shown(window: &BrowserWindow) {
     let seen = eventually("the request is on the first page", SOON, async || {
         window.visit("/console").await;
         let tile = window.text_of("tile-requests").await;
@@ -109,5 +110,5 @@ async fn is_counted(window: &BrowserWindow) {
     .await;
     assert!(seen.contains("Requests"), "{seen}");
     window.visit("/console/requests").await;
-    window.sees("complete").await;
+    window.wait_for_text("complete").await;
 }

@@ -1,12 +1,9 @@
-//! The console in a real browser: headless Chromium goes through it as an operator would.
+//! The console in a real browser. Headless Chromium uses it as an operator does.
 //!
 //! `cargo test -p baton-tests --test browser` needs Debian's `chromium` and `chromium-driver`. With
-//! `-- --ignored` it takes pictures of every page, light, dark and as wide as a phone, into
+//! `-- --ignored` it writes screenshots of every page (light, dark and as wide as a phone) to
 //! `target/screenshots`.
-#![expect(
-    clippy::expect_used,
-    reason = "a check that many tests share may fail them where it stands"
-)]
+#![expect(clippy::expect_used, reason = "shared checks fail the test that calls them")]
 
 mod browser_window;
 mod demo_company;

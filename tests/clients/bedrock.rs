@@ -1,4 +1,4 @@
-//! Claude Code that is told to use Amazon Bedrock, at Baton's address.
+//! Claude Code in its Amazon Bedrock mode, with Baton as the endpoint.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use crate::{ClientTarget, install};
 const PATIENCE: Duration = Duration::from_mins(2);
 const TOOL: &str = "please run [[tool:echo hi-from-bash]]";
 
-/// What `claude -p` reports at its end.
-fn claude(house: &TestSystem, key: &TestKey) -> Value {
+/// Runs `claude -p` and returns its JSON report.
+fn claude(system: &TestSystem, key: &TestKey) -> Value {
     let home = TempDir::with_prefix("claude-").expect("a home");
     let program = install::node_folder().join("node_modules/.bin/claude");
-    let mut command = ClientTarget::through(house, key).client(&program, home.path());
+    let mut command = ClientTarget::through(system, key).client(&program, home.path());
     command
         .env_remove("ANTHROPIC_BASE_URL")
         .env("CLAUDE_CODE_USE_BEDROCK", "1")
         .env("CLAUDE_CODE_SKIP_BEDROCK_AUTH", "1")
-        .env("ANTHROPIC_BEDROCK_BASE_URL", house.relay_url())
+        .env("ANTHROPIC_BEDROCK_BASE_URL", system.relay_url())
         .env("AWS_REGION", "us-west-2")
         .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1")
         .env("CLAUDE_CODE_MAX_RETRIES", "1")
@@ -33,7 +33,7 @@ fn claude(house: &TestSystem, key: &TestKey) -> Value {
         .unwrap_or_else(|e| panic!("{e}: {:?} {}{}", ended.code, ended.stdout, ended.stderr))
 }
 
-async fn house() -> TestSystem {
+async fn system() -> TestSystem {
     let launch = LaunchOptions::new()
         .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
@@ -41,19 +41,19 @@ async fn house() -> TestSystem {
 }
 
 #[tokio::test]
-async fn it_works_over_accounts_of_both_kinds() {
-    let (bedrock, anthropic) = (house().await, TestSystem::open().await);
+async fn claude_code_bedrock_mode_works_with_bedrock_and_anthropic_accounts() {
+    let (bedrock, anthropic) = (system().await, TestSystem::open().await);
     let account = json!({
         "name": "bedrock", "provider": "bedrock", "base_url": bedrock.upstream.url(),
         "credential": {"type": "aws", "region": "us-west-2"},
         "model_map": {MODEL: "us.anthropic.claude-opus-5-5-v1:0"},
     });
     bedrock.admin().create("/accounts", &account).await;
-    for house in [bedrock, anthropic] {
-        let key = house.key("claude").create().await;
-        let report = claude(&house, &key);
+    for system in [bedrock, anthropic] {
+        let key = system.key("claude").create().await;
+        let report = claude(&system, &key);
         assert_eq!(report["result"], "The tool said: hi-from-bash", "{report:#}");
         assert_eq!(report["num_turns"], 2, "{report:#}");
-        house.summary_equals(&house.upstream.ledger().total()).await;
+        system.summary_equals(&system.upstream.ledger().total()).await;
     }
 }

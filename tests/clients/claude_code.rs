@@ -1,4 +1,4 @@
-//! Claude Code itself, headless, with a tool round.
+//! Claude Code itself, headless, with a tool call.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use crate::{ClientTarget, install};
 
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// What `claude -p` reports at its end.
-pub(crate) fn claude(door: &ClientTarget, prompt: &str) -> Value {
+/// Runs `claude -p` and returns its JSON report.
+pub(crate) fn claude(target: &ClientTarget, prompt: &str) -> Value {
     let home = TempDir::with_prefix("claude-").expect("a home");
     let program = install::node_folder().join("node_modules/.bin/claude");
-    let mut command = door.client(&program, home.path());
+    let mut command = target.client(&program, home.path());
     command
         .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1")
         .env("CLAUDE_CODE_MAX_RETRIES", "1")
@@ -27,14 +27,15 @@ pub(crate) fn claude(door: &ClientTarget, prompt: &str) -> Value {
         .unwrap_or_else(|e| panic!("{e}: {:?} {}{}", ended.code, ended.stdout, ended.stderr))
 }
 
-/// What must not depend on the way: the answer, the turns, whether it failed and how.
-fn told(report: &Value) -> Value {
+/// The fields that must be the same with and without Baton: the answer, the turns, whether it
+/// failed and how.
+fn comparable_fields(report: &Value) -> Value {
     let fields = ["result", "num_turns", "is_error", "api_error_status", "terminal_reason"];
     fields.iter().map(|field| ((*field).to_owned(), report[*field].clone())).collect()
 }
 
 /// The tokens that the client itself counted.
-fn counted(report: &Value) -> ServedTokens {
+fn client_tokens(report: &Value) -> ServedTokens {
     let models = report["modelUsage"].as_object().expect("modelUsage");
     let mut usage = ServedTokens::default();
     for model in models.values() {
@@ -51,16 +52,16 @@ fn counted(report: &Value) -> ServedTokens {
 pub(crate) const TOOL: &str = "please run [[tool:echo hi-from-bash]]";
 
 #[test]
-fn it_works_against_the_upstream_itself() {
+fn claude_code_works_with_fake_upstream() {
     let upstream = FakeUpstream::start();
     let report = claude(&ClientTarget::directly(&upstream), TOOL);
     assert_eq!(report["result"], "The tool said: hi-from-bash", "{report:#}");
     assert_eq!(report["num_turns"], 2);
-    assert_eq!(counted(&report), upstream.ledger().total().usage);
+    assert_eq!(client_tokens(&report), upstream.ledger().total().usage);
 }
 
 #[tokio::test]
-async fn it_sees_no_difference_through_baton() {
+async fn relayed_report_equals_direct_report() {
     let prompts = [
         "say hi",
         TOOL,
@@ -72,35 +73,43 @@ async fn it_sees_no_difference_through_baton() {
     for prompt in prompts {
         let upstream = FakeUpstream::start();
         let direct = claude(&ClientTarget::directly(&upstream), prompt);
-        let house = TestSystem::open().await;
-        let key = house.key("claude").create().await;
-        let relayed = claude(&ClientTarget::through(&house, &key), prompt);
-        assert_eq!(told(&relayed), told(&direct), "{prompt}: {relayed:#}");
+        let system = TestSystem::open().await;
+        let key = system.key("claude").create().await;
+        let relayed = claude(&ClientTarget::through(&system, &key), prompt);
+        assert_eq!(
+            comparable_fields(&relayed),
+            comparable_fields(&direct),
+            "{prompt}: {relayed:#}"
+        );
         let calls = |u: &FakeUpstream| u.exchanges_on("/v1/messages").len();
-        assert_eq!(calls(&house.upstream), calls(&upstream), "{prompt}: as many calls");
+        assert_eq!(calls(&system.upstream), calls(&upstream), "{prompt}: the same number of calls");
         if relayed["is_error"] == false && !prompt.contains("fixture") {
-            assert_eq!(counted(&relayed), house.upstream.ledger().total().usage, "{prompt}");
-            house.summary_equals_within(SOON, &house.upstream.ledger().total()).await;
+            assert_eq!(client_tokens(&relayed), system.upstream.ledger().total().usage, "{prompt}");
+            system.summary_equals_within(SOON, &system.upstream.ledger().total()).await;
         }
     }
 }
 
 #[tokio::test]
-async fn a_spent_budget_is_told_once_and_in_words() {
-    let house = TestSystem::open().await;
-    let key = spent_key(&house, "poor").await;
+async fn spent_budget_message_is_shown_without_retry() {
+    let system = TestSystem::open().await;
+    let key = spent_key(&system, "poor").await;
     let blocked = |expect: &str| {
-        let report = claude(&ClientTarget::through(&house, &key), "say hi");
+        let report = claude(&ClientTarget::through(&system, &key), "say hi");
         assert_eq!(report["is_error"], json!(true), "{report:#}");
         let text = report["result"].as_str().unwrap_or_default();
         assert!(text.contains(expect), "{report:#}");
     };
     blocked("spend limit reached · resets ");
-    let admin = house.admin();
+    let admin = system.admin();
     let words = json!({ "message": "Ask in #llm for more." });
     admin.send("PUT", "/limits/message", &words).await.ok();
     let limits = json!({ "usd_monthly": "0" });
     admin.send("PUT", "/limits/organization", &limits).await.ok();
     blocked(" · Ask in #llm for more.");
-    assert_eq!(house.upstream.exchanges_on("/v1/messages").len(), 1, "nothing more was bought");
+    assert_eq!(
+        system.upstream.exchanges_on("/v1/messages").len(),
+        1,
+        "no further request was sent"
+    );
 }

@@ -1,7 +1,7 @@
-// What the TypeScript SDKs make of streams, in words that do not depend on the dialect.
+// Prints what the TypeScript SDKs read from streams, in a form that is the same for all protocols.
 import { createRequire } from "node:module";
 
-// The packages are installed where this is run, not beside this file.
+// The packages are in the current folder, not in the folder of this file.
 const require = createRequire(`${process.cwd()}/`);
 const Anthropic = require("@anthropic-ai/sdk").default;
 const OpenAI = require("openai").default;

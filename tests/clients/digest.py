@@ -1,4 +1,4 @@
-"""What the Python SDKs make of streams, in words that do not depend on the dialect."""
+"""Prints what the Python SDKs read from streams, in a form that is the same for all protocols."""
 
 import json
 import sys
@@ -37,7 +37,7 @@ def chat(url):
             if event.type == "chunk" and event.chunk.choices:
                 delta = event.chunk.choices[0].delta
                 thinking += getattr(delta, "reasoning_content", None) or ""
-        # The final completion would be an error where the filter stepped in.
+        # The final completion raises an error if the content filter stopped the answer.
         completion = stream.current_completion_snapshot
     choice = completion.choices[0]
     usage = completion.usage

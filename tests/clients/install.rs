@@ -20,14 +20,14 @@ pub(crate) fn python() -> PathBuf {
     python_folder("py", REQUIREMENTS).join("bin/python")
 }
 
-/// The program `schemathesis`, in an environment of its own: it needs many packages.
+/// The program `schemathesis`. It has a separate environment because it needs many packages.
 pub(crate) fn schemathesis() -> PathBuf {
     python_folder("schemathesis", SCHEMATHESIS).join("bin/schemathesis")
 }
 
-/// A Python environment with the packages of this list.
+/// A Python environment with the packages of `requirements`.
 fn python_folder(name: &str, requirements: &str) -> PathBuf {
-    installed(name, requirements, |folder| {
+    install_once(name, requirements, |folder| {
         let list = folder.join("requirements.txt");
         std::fs::write(&list, requirements).expect("write the list");
         run(Command::new("python3").args(["-m", "venv"]).arg(folder));
@@ -39,15 +39,16 @@ fn python_folder(name: &str, requirements: &str) -> PathBuf {
 
 /// The folder whose `node_modules` has the packages.
 pub(crate) fn node_folder() -> PathBuf {
-    installed("js", PACKAGE, |folder| {
+    install_once("js", PACKAGE, |folder| {
         std::fs::write(folder.join("package.json"), PACKAGE).expect("write the list");
         let flags = ["install", "--no-audit", "--no-fund", "--loglevel=error"];
         run(Command::new("npm").args(flags).current_dir(folder));
     })
 }
 
-/// A folder that `install` has filled for exactly this list.
-fn installed(name: &str, list: &str, install: impl FnOnce(&Path)) -> PathBuf {
+/// The folder that `install` has filled for exactly this list. It is filled again when the list has
+/// changed.
+fn install_once(name: &str, list: &str, install: impl FnOnce(&Path)) -> PathBuf {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = target_folder().join("clients").join(name);
     let stamp = folder.join("installed");

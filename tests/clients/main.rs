@@ -1,13 +1,13 @@
-//! Real clients do through Baton what they do without it: the same script runs once directly
-//! against the upstream and once relayed, and what it prints must be the same. What is translated
-//! is compared across dialects.
+//! Real clients behave the same with and without Baton: each script runs once directly against the
+//! fake upstream and once through the relay, and both must print the same. Translated answers are
+//! compared across protocols.
 //!
 //! The clients are installed from the registries into `target/clients`, once, in pinned versions.
-//! A test fails, it is not skipped, when that is impossible.
+//! If that is impossible, the test fails instead of being skipped.
 #![expect(
     clippy::expect_used,
     clippy::panic,
-    reason = "a check that many tests share may fail them where it stands"
+    reason = "shared checks fail the test that calls them"
 )]
 
 mod bedrock;
@@ -24,7 +24,7 @@ use std::process::Command;
 use baton_tests::house::{TestKey, TestSystem};
 use baton_tests::upstream::FakeUpstream;
 
-/// A base URL and what opens it.
+/// A base URL and the credential for it.
 struct ClientTarget {
     url: String,
     credential: String,
@@ -35,11 +35,11 @@ impl ClientTarget {
         Self { url: upstream.url(), credential: "sk-direct".into() }
     }
 
-    fn through(house: &TestSystem, key: &TestKey) -> Self {
-        Self { url: house.relay_url(), credential: key.secret.clone() }
+    fn through(system: &TestSystem, key: &TestKey) -> Self {
+        Self { url: system.relay_url(), credential: key.secret.clone() }
     }
 
-    /// A client's program with nothing of the developer's environment.
+    /// A command for the client program without the developer's environment variables.
     fn client(&self, program: &Path, home: &Path) -> Command {
         let mut command = Command::new(program);
         command

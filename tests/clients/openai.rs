@@ -1,5 +1,5 @@
-//! OpenAI's own clients, on accounts of either vendor: the Python and the TypeScript SDK, and
-//! Codex; and Claude Code on an account of OpenAI's kind.
+//! OpenAI's clients on accounts of either vendor: the Python SDK, the TypeScript SDK and Codex.
+//! Also Claude Code on an OpenAI account.
 
 use std::process::Command;
 use std::time::Duration;
@@ -14,16 +14,16 @@ use crate::{ClientTarget, install};
 const PATIENCE: Duration = Duration::from_mins(2);
 const HELLO: &str = "Hello wörld 你好 🦀 from the fake upstream.";
 
-/// Accounts by what they speak: the provider, and whether it has Responses.
+/// Kinds of accounts: the provider, and whether it has the Responses API.
 const ACCOUNTS: [(&str, bool); 3] =
     [("anthropic", false), ("openai_compatible", false), ("openai_compatible", true)];
 
-async fn house((provider, speaks_responses): (&str, bool)) -> (TestSystem, TestKey) {
-    let house = TestSystem::empty().await;
+async fn system((provider, speaks_responses): (&str, bool)) -> (TestSystem, TestKey) {
+    let system = TestSystem::empty().await;
     let fields = json!({"provider": provider, "speaks_responses": speaks_responses});
-    house.account_with("main", &house.upstream.url(), fields).await;
-    let key = house.key("sdk").create().await;
-    (house, key)
+    system.account_with("main", &system.upstream.url(), fields).await;
+    let key = system.key("sdk").create().await;
+    (system, key)
 }
 
 fn python() -> Command {
@@ -40,15 +40,15 @@ fn typescript() -> Command {
     command
 }
 
-/// What the script prints.
-fn results(mut command: Command, door: &ClientTarget) -> Value {
+/// Runs the script and returns the JSON that it prints.
+fn results(mut command: Command, target: &ClientTarget) -> Value {
     let home = TempDir::with_prefix("client-").expect("a home");
     command
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("HOME", home.path())
-        .env("OPENAI_BASE_URL", format!("{}/v1", door.url))
-        .env("OPENAI_API_KEY", &door.credential);
+        .env("OPENAI_BASE_URL", format!("{}/v1", target.url))
+        .env("OPENAI_API_KEY", &target.credential);
     let ended = Program::run(&mut command, PATIENCE);
     assert_eq!(ended.code, Some(0), "{command:?}\n{}{}", ended.stdout, ended.stderr);
     serde_json::from_str(&ended.stdout).unwrap_or_else(|e| panic!("{e}: {}", ended.stdout))
@@ -57,8 +57,8 @@ fn results(mut command: Command, door: &ClientTarget) -> Value {
 async fn same_on_every_account(client: fn() -> Command) {
     let round = json!(["lookup", {"value": "answer"}, "The tool said: 42"]);
     for account in ACCOUNTS {
-        let (house, key) = house(account).await;
-        let results = results(client(), &ClientTarget::through(&house, &key));
+        let (system, key) = system(account).await;
+        let results = results(client(), &ClientTarget::through(&system, &key));
         let expect = json!({
             "chat": HELLO,
             "chat_streamed": [HELLO, false],
@@ -71,29 +71,29 @@ async fn same_on_every_account(client: fn() -> Command) {
             "error": ["BadRequestError", 400, true],
         });
         assert!(results == expect, "{account:?}: {results:#}");
-        house.summary_equals_within(SOON, &house.upstream.ledger().total()).await;
+        system.summary_equals_within(SOON, &system.upstream.ledger().total()).await;
     }
 }
 
 #[tokio::test]
-async fn the_python_sdk_works_on_accounts_of_either_vendor() {
+async fn python_sdk_works_with_both_vendors() {
     same_on_every_account(python).await;
 }
 
 #[tokio::test]
-async fn the_typescript_sdk_works_on_accounts_of_either_vendor() {
+async fn typescript_sdk_works_with_both_vendors() {
     same_on_every_account(typescript).await;
 }
 
-/// What `codex exec` prints as its last message.
-fn codex(door: &ClientTarget, prompt: &str) -> String {
+/// Runs `codex exec` and returns its last message.
+fn codex(target: &ClientTarget, prompt: &str) -> String {
     let home = TempDir::with_prefix("codex-").expect("a home");
     let config = format!(
         "model = \"claude-sonnet-5-5\"\nmodel_provider = \"baton\"\n\n\
          [model_providers.baton]\nname = \"Baton\"\nbase_url = \"{}/v1\"\n\
          env_key = \"BATON_KEY\"\nwire_api = \"responses\"\nrequest_max_retries = 0\n\
          stream_max_retries = 0\n",
-        door.url
+        target.url
     );
     let folder = home.path().join(".codex");
     std::fs::create_dir_all(&folder).expect("a folder");
@@ -105,7 +105,7 @@ fn codex(door: &ClientTarget, prompt: &str) -> String {
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("HOME", home.path())
-        .env("BATON_KEY", &door.credential)
+        .env("BATON_KEY", &target.credential)
         .args(["exec", "--skip-git-repo-check", "--output-last-message"])
         .arg(&last)
         .arg(prompt)
@@ -116,19 +116,19 @@ fn codex(door: &ClientTarget, prompt: &str) -> String {
 }
 
 #[tokio::test]
-async fn codex_runs_a_prompt_on_accounts_of_either_vendor() {
+async fn codex_works_with_both_vendors() {
     for account in ACCOUNTS {
-        let (house, key) = house(account).await;
-        assert_eq!(codex(&ClientTarget::through(&house, &key), "say hi"), HELLO, "{account:?}");
-        house.summary_equals_within(SOON, &house.upstream.ledger().total()).await;
+        let (system, key) = system(account).await;
+        assert_eq!(codex(&ClientTarget::through(&system, &key), "say hi"), HELLO, "{account:?}");
+        system.summary_equals_within(SOON, &system.upstream.ledger().total()).await;
     }
 }
 
 #[tokio::test]
-async fn claude_code_runs_a_tool_on_an_openai_account() {
-    let (house, key) = house(("openai_compatible", false)).await;
-    let door = ClientTarget::through(&house, &key);
-    let report = crate::claude_code::claude(&door, crate::claude_code::TOOL);
+async fn claude_code_uses_a_tool_with_openai_account() {
+    let (system, key) = system(("openai_compatible", false)).await;
+    let target = ClientTarget::through(&system, &key);
+    let report = crate::claude_code::claude(&target, crate::claude_code::TOOL);
     assert_eq!(report["result"], "The tool said: hi-from-bash", "{report:#}");
-    house.summary_equals_within(SOON, &house.upstream.ledger().total()).await;
+    system.summary_equals_within(SOON, &system.upstream.ledger().total()).await;
 }

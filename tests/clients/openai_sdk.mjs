@@ -1,8 +1,8 @@
-// What a user of OpenAI's TypeScript SDK does, printed as one JSON object.
+// Uses OpenAI's TypeScript SDK as a program does and prints the results as one JSON object.
 
 import { createRequire } from "node:module";
 
-// The package is installed where this is run, not beside this file.
+// The package is in the current folder, not in the folder of this file.
 const require = createRequire(`${process.cwd()}/`);
 const OpenAI = require("openai").default;
 

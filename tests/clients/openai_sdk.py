@@ -1,4 +1,4 @@
-"""What a user of OpenAI's Python SDK does, printed as one JSON object."""
+"""Uses OpenAI's Python SDK as a program does and prints the results as one JSON object."""
 
 import json
 

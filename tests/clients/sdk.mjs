@@ -1,7 +1,7 @@
-// What a user of the TypeScript SDK does, printed as one JSON object.
+// Uses the TypeScript SDK as a program does and prints the results as one JSON object.
 import { createRequire } from "node:module";
 
-// The package is installed where this is run, not beside this file.
+// The package is in the current folder, not in the folder of this file.
 const require = createRequire(`${process.cwd()}/`);
 const Anthropic = require("@anthropic-ai/sdk").default;
 
@@ -49,7 +49,7 @@ async function fixture(name) {
   try {
     return await streamed(ask(`[[fixture:${name};size=53]]`));
   } catch (error) {
-    return error.constructor.name; // some recorded streams are meant to fail
+    return error.constructor.name; // some recorded streams end with an error
   }
 }
 

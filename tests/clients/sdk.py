@@ -1,4 +1,4 @@
-"""What a user of the Python SDK does, printed as one JSON object."""
+"""Uses the Python SDK as a program does and prints the results as one JSON object."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ client = anthropic.Anthropic(max_retries=0)
 
 
 def plain(message):
-    """A message without the id that differs from run to run."""
+    """A message without its id, which is different in each run."""
     value = message.to_dict()
     value.pop("id", None)
     return value
@@ -52,7 +52,7 @@ def failing(request):
 def fixture(name):
     try:
         return streamed(ask(f"[[fixture:{name};size=53]]"))
-    except Exception as error:  # some recorded streams are meant to fail
+    except Exception as error:  # some recorded streams end with an error
         return f"{type(error).__name__}"
 
 

@@ -1,4 +1,4 @@
-//! The Python and the TypeScript SDK.
+//! Anthropic's Python and TypeScript SDKs.
 
 use std::process::Command;
 use std::time::Duration;
@@ -13,24 +13,24 @@ use tempfile::TempDir;
 use crate::{ClientTarget, install};
 
 const PATIENCE: Duration = Duration::from_mins(2);
-/// Every answer that a script must have got, so that two empty results are not taken for equal.
+/// Results that every run must have, so that two empty results do not count as equal.
 const CASES: [&str; 8] =
     ["whole", "streamed", "thinking", "tool", "count_tokens", "model", "error", "fixtures"];
 
-fn python(door: &ClientTarget) -> Command {
-    let mut command = door.client(&install::python(), std::env::temp_dir().as_path());
+fn python(target: &ClientTarget) -> Command {
+    let mut command = target.client(&install::python(), std::env::temp_dir().as_path());
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/clients/sdk.py"));
     command
 }
 
-fn typescript(door: &ClientTarget) -> Command {
+fn typescript(target: &ClientTarget) -> Command {
     let folder = install::node_folder();
-    let mut command = door.client("node".as_ref(), std::env::temp_dir().as_path());
+    let mut command = target.client("node".as_ref(), std::env::temp_dir().as_path());
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/clients/sdk.mjs")).current_dir(folder);
     command
 }
 
-/// What the script prints: one JSON object with an entry for each case.
+/// Runs the script and returns what it prints: one JSON object with an entry for each case.
 fn results(mut command: Command) -> Value {
     let home = TempDir::with_prefix("client-").expect("a home");
     let whole = fixtures::streams("anthropic").into_iter().filter(|stream| stream.complete);
@@ -48,14 +48,14 @@ fn results(mut command: Command) -> Value {
     results
 }
 
-async fn same_both_ways(client: fn(&ClientTarget) -> Command) {
+async fn assert_relayed_equals_direct(client: fn(&ClientTarget) -> Command) {
     let upstream = FakeUpstream::start();
     let mut direct = results(client(&ClientTarget::directly(&upstream)));
 
-    let house = TestSystem::open().await;
-    let key = house.key("sdk").create().await;
-    let mut relayed = results(client(&ClientTarget::through(&house, &key)));
-    // Which models there are is the relay's own answer; that there are some is checked.
+    let system = TestSystem::open().await;
+    let key = system.key("sdk").create().await;
+    let mut relayed = results(client(&ClientTarget::through(&system, &key)));
+    // The relay itself answers the list of models. Only its form is checked.
     for results in [&mut direct, &mut relayed] {
         let models = results["models"].take();
         let models = models.as_array().expect("a list of models");
@@ -65,22 +65,22 @@ async fn same_both_ways(client: fn(&ClientTarget) -> Command) {
         }
     }
     assert!(relayed == direct, "relayed: {relayed:#}\ndirect: {direct:#}");
-    assert_eq!(house.upstream.ledger(), upstream.ledger(), "the same was bought");
-    house.summary_equals(&house.upstream.ledger().total()).await;
+    assert_eq!(system.upstream.ledger(), upstream.ledger(), "the ledgers differ");
+    system.summary_equals(&system.upstream.ledger().total()).await;
 }
 
 #[tokio::test]
-async fn the_python_sdk_sees_no_difference() {
-    same_both_ways(python).await;
+async fn python_sdk_results_are_the_same_through_baton() {
+    assert_relayed_equals_direct(python).await;
 }
 
 #[tokio::test]
-async fn the_typescript_sdk_sees_no_difference() {
-    same_both_ways(typescript).await;
+async fn typescript_sdk_results_are_the_same_through_baton() {
+    assert_relayed_equals_direct(typescript).await;
 }
 
 #[test]
-fn the_sdks_work_against_the_upstream_itself() {
+fn sdks_work_with_fake_upstream() {
     for client in [python, typescript] {
         let upstream = FakeUpstream::start();
         results(client(&ClientTarget::directly(&upstream)));

@@ -1,5 +1,5 @@
-//! What the official SDKs make of a translated stream is what they make of the untranslated one:
-//! the same text, thinking, calls, end and usage.
+//! The official SDKs read the same from a translated stream as from the original one: text,
+//! thinking, tool calls, stop reason and usage.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -11,16 +11,16 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{Uri, header};
+use baton_protocol::translate::{ClientApi, ProtocolPair, TranslationOptions, UpstreamProtocol};
 use baton_tests::fixtures;
 use baton_tests::program::Program;
-use baton_wire::translate::{ClientApi, ProtocolPair, TranslationOptions, UpstreamProtocol};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::install;
 
 const PATIENCE: Duration = Duration::from_mins(2);
-/// Streams of the Messages API, and of Chat Completions, that end well.
+/// Streams of the Messages API and of Chat Completions that end without an error.
 const MESSAGES: [&str; 11] = [
     "text",
     "thinking_text",
@@ -38,10 +38,10 @@ const CHAT: [&str; 4] =
     ["openai_chat", "openai_chat_tools", "openai_chat_comments", "openai_chat_no_done"];
 const CONSTRUCTED: [&str; 3] = ["interleaved", "sequential", "reasoning"];
 
-/// A stream by the name of its source and the dialect in which it is served.
+/// Streams by the name of their source and the protocol in which they are served.
 type ServedBodies = BTreeMap<String, Vec<u8>>;
 
-/// The stream in the words of `client`.
+/// The stream in the protocol of `client`.
 fn translated(client: ClientApi, upstream: UpstreamProtocol, source: &[u8]) -> Vec<u8> {
     let body = json!({"model":"asked","max_tokens":9,"messages":[],"input":"hi","stream":true,
         "stream_options":{"include_usage":true}});
@@ -66,13 +66,13 @@ fn constructed(name: &str) -> Vec<u8> {
     data.flat_map(|data| format!("data: {data}\n\n").into_bytes()).collect()
 }
 
-/// Every source in every dialect that it can be had in.
-fn everything() -> ServedBodies {
+/// Every source in every protocol that it can be translated to.
+fn all_streams() -> ServedBodies {
     let mut served = ServedBodies::new();
     let mut add = |name: &str, upstream: UpstreamProtocol, source: &[u8]| {
         let clients = [ClientApi::Messages, ClientApi::Chat, ClientApi::Responses];
-        for (client, dialect) in clients.into_iter().zip(["messages", "chat", "responses"]) {
-            served.insert(format!("{name}.{dialect}"), translated(client, upstream, source));
+        for (client, protocol) in clients.into_iter().zip(["messages", "chat", "responses"]) {
+            served.insert(format!("{name}.{protocol}"), translated(client, upstream, source));
         }
     };
     let recorded = |name: &str| fixtures::stream(name).expect("a recorded stream").body;
@@ -88,7 +88,7 @@ fn everything() -> ServedBodies {
     served
 }
 
-/// Serves each stream under its name, whatever path follows, in small pieces.
+/// Serves each stream under its name, for every path below it, in small chunks.
 async fn serve(served: ServedBodies) -> String {
     let served = Arc::new(served);
     let answer = move |uri: Uri| {
@@ -105,7 +105,7 @@ async fn serve(served: ServedBodies) -> String {
     url
 }
 
-/// What a script prints: for each stream what the SDK made of it.
+/// Runs a script and returns its output: for each stream what the SDK read from it.
 fn digests(program: &Path, script: &str, url: &str, names: &[String]) -> Value {
     let home = TempDir::with_prefix("client-").expect("a home");
     let mut command = Command::new(program);
@@ -122,15 +122,15 @@ fn digests(program: &Path, script: &str, url: &str, names: &[String]) -> Value {
     serde_json::from_str(&ended.stdout).unwrap_or_else(|e| panic!("{e}: {}", ended.stdout))
 }
 
-async fn same_in_every_dialect(program: &Path, script: &'static str) {
-    let served = everything();
+async fn assert_same_in_every_protocol(program: &Path, script: &'static str) {
+    let served = all_streams();
     let names: Vec<String> = served.keys().cloned().collect();
     let url = serve(served).await;
     let program = program.to_owned();
     let digests = tokio::task::spawn_blocking(move || digests(&program, script, &url, &names));
     let digests = digests.await.expect("the script");
     for source in MESSAGES.iter().chain(&CHAT).chain(&CONSTRUCTED) {
-        let of = |dialect: &str| &digests[format!("{source}.{dialect}")];
+        let of = |protocol: &str| &digests[format!("{source}.{protocol}")];
         assert!(of("chat")["stop"].is_string(), "{source}: {digests:#}");
         assert_eq!(of("messages"), of("chat"), "{source}: {digests:#}");
         assert_eq!(of("responses"), of("chat"), "{source}: {digests:#}");
@@ -140,11 +140,11 @@ async fn same_in_every_dialect(program: &Path, script: &'static str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_python_sdks_make_the_same_of_a_translated_stream() {
-    same_in_every_dialect(&install::python(), "digest.py").await;
+async fn python_sdks_read_translated_streams_alike() {
+    assert_same_in_every_protocol(&install::python(), "digest.py").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_typescript_sdks_make_the_same_of_a_translated_stream() {
-    same_in_every_dialect(Path::new("node"), "digest.mjs").await;
+async fn typescript_sdks_read_translated_streams_alike() {
+    assert_same_in_every_protocol(Path::new("node"), "digest.mjs").await;
 }

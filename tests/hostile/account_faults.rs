@@ -202,7 +202,18 @@ pub(crate) async fn restricted(class: AttackClass) {
 
 /// Failures that the next account must make up for: streamed or not, with and without an error
 /// status.
-const FAILURES: [(&str, Reply); 33] = [
+const FAILURES: [(&str, Reply); 44] = [
+    ("429 page", (429, HTML, "<html>429 Too Many Requests</html>")),
+    ("402 page", (402, HTML, "<html>402 Payment Required</html>")),
+    ("200 sign-in page", (200, HTML, "<html><form>Sign in</form></html>")),
+    ("200 page as JSON", (200, JSON, "<!doctype html><title>Welcome</title>")),
+    ("200 page as text", (200, "text/plain", "<html>proxy</html>")),
+    ("200 nothing", (200, JSON, "")),
+    ("200 empty page", (200, HTML, "")),
+    ("204", (204, JSON, "")),
+    ("200 list", (200, JSON, "[]")),
+    ("200 null", (200, JSON, "null")),
+    ("200 words", (200, "text/plain", "It works!")),
     ("530", (530, HTML, "<html>error code: 1033")),
     ("408", (408, JSON, r#"{"error":{"code":408,"message":"Your request timed out"}}"#)),
     ("404 page", (404, HTML, "<html>nginx")),
@@ -346,6 +357,9 @@ pub(crate) async fn elsewhere(class: AttackClass) {
         let lone = Script { poison, list, stranger: BAD_KEY };
         let (group, _) = self::group(&house, lone, false).await;
         let key = house.key("lone").group(&group).create().await;
+        if INVALID_ANSWERS.contains(&name) {
+            check_invalid_answer(&class, &house, name, poison).await;
+        }
         // Even without another account, no client may take an error for an answer or learn about
         // the credential.
         let answer = ask(&key, CHAT, &chat("poison", false)).await;
@@ -355,6 +369,55 @@ pub(crate) async fn elsewhere(class: AttackClass) {
             format!("{} {}", answer.status, answer.text())
         });
     }
+}
+
+/// The failures that are answers with success, but not of the upstream's API.
+const INVALID_ANSWERS: [&str; 9] = [
+    "200 sign-in page",
+    "200 page as JSON",
+    "200 page as text",
+    "200 nothing",
+    "200 empty page",
+    "204",
+    "200 list",
+    "200 null",
+    "200 words",
+];
+
+/// The client must get 502 in its API's form, the requests must be recorded, and nothing counts
+/// against the account.
+async fn check_invalid_answer(class: &AttackClass, house: &TestSystem, name: &str, poison: Reply) {
+    let list = (200, JSON, r#"{"data":[]}"#);
+    let (group, account) = group(house, Script { poison, list, stranger: BAD_KEY }, false).await;
+    let key = house.key("invalid").group(&group).create().await;
+    let mut asked = 0;
+    for (path, place) in [(CHAT, "/error/message"), ("/v1/messages", "/error/type")] {
+        for stream in [false, true] {
+            let answer = ask(&key, path, &chat("poison", stream)).await;
+            asked += 1;
+            let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+            let is_error = answer.status == 502 && body.pointer(place).is_some();
+            class.check(&format!("{name} {path} stream={stream}, error"), is_error, || {
+                format!("{} {}", answer.status, answer.text())
+            });
+        }
+    }
+    let account = house.admin().get(&format!("/accounts/{account}")).await.json();
+    let is_well = account["status"] == "ready" && account["status_reason"].is_null();
+    class.check(&format!("{name}, ready"), is_well, || account.to_string());
+    let path = format!("/usage/events?key_id={}", key.id);
+    let mut events = Value::Null;
+    for _ in 0..50 {
+        events = house.admin().get(&path).await.json()["data"].clone();
+        if events.as_array().is_some_and(|events| events.len() == asked) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let is_recorded = events.as_array().is_some_and(|events| {
+        events.len() == asked && events.iter().all(|event| event["outcome"] == "upstream_error")
+    });
+    class.check(&format!("{name}, recorded"), is_recorded, || events.to_string());
 }
 
 /// Successful answers without usage, or with usage that cannot be read.

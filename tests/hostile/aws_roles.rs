@@ -6,8 +6,8 @@
 //! wider policy, or restored from a copy).
 
 use crate::class::AttackClass;
-use baton_cloud::vault::Pepper;
 use baton_domain::secret::Secret;
+use baton_runtime::vault::Pepper;
 use baton_tests::lambda::{FunctionProcess, LambdaDeployment, WITHOUT_HURRY, event};
 use baton_tests::table_rights::TableRights;
 use serde_json::{Value, json};

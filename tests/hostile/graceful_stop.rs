@@ -23,6 +23,11 @@ pub(crate) async fn run(class: AttackClass) {
     let upstream = format!("http://{}", bad_upstream::start().await);
     let group = house.group("anthropic").await;
     house.account_with("a", &upstream, json!({"groups": [group]})).await;
+    // Keys with a money limit are refused for a model without a price.
+    let rates = json!({"input": "5", "output": "25", "cache_read": "0.5",
+        "cache_write_5m": "6.25", "cache_write_1h": "10"});
+    let price = json!({"model": "ticking", "standard": rates});
+    house.admin().post("/prices", &price).await.status(201);
     let free = house.key("free").group(&group).create().await;
     let limited = house.key("limited").group(&group).limit_usd_daily("100").create().await;
     let other = house.group("openai").await;
@@ -124,7 +129,7 @@ pub(crate) async fn run(class: AttackClass) {
     });
     let most = Duration::from_secs(STOP_SECONDS + 10);
     class.check("the time of the stop", took < most, || format!("{took:?}"));
-    class.check("its words", ended.stdout.contains("stopped: all usage is stored"), || {
+    class.check("its words", ended.stdout.contains("stopped; all usage is stored"), || {
         ended.stdout.clone()
     });
     drop(held);

@@ -52,7 +52,7 @@ pub(crate) async fn truth(class: AttackClass) {
 
     let large = house.key("large").limit_usd_daily("0.10").create().await;
     let answer = ask(&large, 20_000).await;
-    let words = ["may cost", "0.10 USD", "max_tokens", "fits"];
+    let words = ["could cost", "0.10 USD", "max_tokens", "helps"];
     let says = |answer: &ClientResponse, words: &[&str]| {
         let message = answer.message();
         words.iter().all(|word| message.contains(word))
@@ -81,7 +81,7 @@ pub(crate) async fn truth(class: AttackClass) {
     let answer = ask(&left, 20_000).await;
     let holds = answer.status == 429
         && is_final(&answer)
-        && says(&answer, &["spend limit reached", "are left", "may cost", "max_tokens"]);
+        && says(&answer, &["spend limit reached", "are left", "could cost", "max_tokens"]);
     class.check("less left than needed", holds, || told(&answer));
     class.check("in time", began.elapsed() < Duration::from_secs(30), || {
         format!("{:?}", began.elapsed())

@@ -157,7 +157,7 @@ pub(crate) async fn requests(class: AttackClass) {
                 let body = format!("{before}{open}{close}{after}");
                 let answer = ask(&key, path, body).await;
                 let input = format!("{name}, {depth} times, to {kind}");
-                let says_bound = answer.text().contains("at most");
+                let says_bound = answer.text().contains("At most");
                 class.check(&input, answer.status == 400 && says_bound, || answer.text());
             }
             // Within the limit for whole bodies. Translated parts have a smaller limit.

@@ -71,7 +71,7 @@ pub(crate) async fn translated(class: AttackClass) {
         check(&class, &house, (model, status), answer.as_ref());
         if model == "text-deltas" {
             let said = answer.map(|answer| answer.text()).unwrap_or_default();
-            class.check("text-deltas: the end", said.contains("too long to be put"), || {
+            class.check("text-deltas: the end", said.contains("too long to be translated"), || {
                 said.chars().rev().take(300).collect::<String>()
             });
         }

@@ -83,6 +83,10 @@ fn multipliers() -> Vec<(&'static str, Value)> {
     vec![
         (CHAT, json!({"max_output_tokens": 1})),
         (CHAT, json!({"max_tokens": 0})),
+        (CHAT, json!({"max_tokens": 0.0001})),
+        (CHAT, json!({"max_completion_tokens": 1.5})),
+        (CHAT, json!({"max_tokens": -5})),
+        (CHAT, json!({"max_tokens": 5, "max_completion_tokens": 0.5})),
         (CHAT, json!({"max_tokens": 1, "reasoning_effort": "high"})),
         (CHAT, json!({"max_tokens": 1, "max_completion_tokens": 90_000})),
         (CHAT, bounded(json!({"n": 2}))),
@@ -94,6 +98,8 @@ fn multipliers() -> Vec<(&'static str, Value)> {
         (CHAT, json!({})),
         (RESPONSES, json!({"max_tokens": 1})),
         (RESPONSES, json!({"max_completion_tokens": 1})),
+        (RESPONSES, json!({"max_output_tokens": 0.0001})),
+        (RESPONSES, json!({"max_output_tokens": 1e-9})),
         (RESPONSES, json!({"max_output_tokens": 16, "reasoning": {"effort": "high"}})),
         (RESPONSES, history(json!({"previous_response_id": "resp_0"}))),
         (RESPONSES, history(json!({"conversation": "conv_0"}))),
@@ -105,6 +111,9 @@ fn multipliers() -> Vec<(&'static str, Value)> {
         (RESPONSES, json!({})),
         (MESSAGES, json!({"max_output_tokens": 1})),
         (MESSAGES, json!({"max_tokens": 0})),
+        (MESSAGES, json!({"max_tokens": 0.0001})),
+        (MESSAGES, json!({"max_tokens": 2.5})),
+        (MESSAGES, bounded(json!({"fallbacks": [{"model": CLAUDE, "max_tokens": 0.5}]}))),
         (MESSAGES, bounded(json!({"fallbacks": [{"model": "claude-opus-4-1"}]}))),
         (MESSAGES, bounded(json!({"fallbacks": [{"model": CLAUDE, "max_tokens": 50_000}]}))),
         (MESSAGES, bounded(json!({"speed": "fast"}))),
@@ -305,11 +314,75 @@ fn undocumented_fields() -> Vec<(&'static str, Value, &'static str)> {
     ] {
         all.push((CHAT, json!({"tools": [tool]}), "tools (without a type)"));
     }
+    all.extend(undocumented_nested_fields());
+    let with_call_price = [
+        "sonar-pro",
+        "perplexity/sonar",
+        "groq/compound",
+        "gpt-4o-search-preview",
+        "o3-deep-research",
+    ];
+    for model in with_call_price {
+        all.push((CHAT, json!({"model": model}), "model"));
+    }
+    // No list has these names, so their price has no bound.
+    for model in ["openrouter/auto", "gpt-5.5:nitro", "~gpt-5.5", " gpt-5.5", "an-own-model"] {
+        all.push((CHAT, json!({"model": model}), "model"));
+    }
     for path in [MESSAGES, CHAT, RESPONSES] {
         all.push((path, json!({"plugins": [{"id": "web"}]}), "plugins"));
         all.push((path, json!({"web_search_options": {}}), "web_search_options"));
         all.push((path, json!({"x_new": {"a": [1]}}), "x_new"));
         all.push((path, json!({"model": "openai/gpt-5.5:online"}), "model"));
+    }
+    all
+}
+
+/// The same inside messages, items and blocks.
+fn undocumented_nested_fields() -> Vec<(&'static str, Value, &'static str)> {
+    let mut all = Vec::new();
+    for (name, value) in [
+        ("file_ids", json!(["f"])),
+        ("files", json!(["f"])),
+        ("attachments", json!([{"file_id": "f"}])),
+        ("tool_resources", json!({"file_search": {"vector_store_ids": ["v"]}})),
+    ] {
+        let messages = json!({"messages": [{"role": "user", "content": "hi", name: value}]});
+        all.push((CHAT, messages.clone(), name));
+        all.push((MESSAGES, messages, name));
+    }
+    for (block, name) in [
+        (json!({"type": "document", "documentId": "f"}), "messages[0].content[0].documentId"),
+        (
+            json!({"type": "reference", "reference_ids": [1]}),
+            "messages[0].content[0].reference_ids",
+        ),
+        (json!({"type": "document", "document": {"id": "f"}}), "messages"),
+    ] {
+        all.push((CHAT, json!({"messages": [{"role": "user", "content": [block]}]}), name));
+    }
+    let stored = json!({"messages": [
+        {"role": "system", "content": "fileid://file-fe-abc"}, {"role": "user", "content": "hi"},
+    ]});
+    all.push((CHAT, stored, "fileid://"));
+    let search = json!({"type": "web_search_20250305", "name": "web_search"});
+    let added = json!({"type": "tool_addition", "tool": search});
+    all.push((MESSAGES, json!({"messages": [{"role": "user", "content": [added]}]}), "messages"));
+    for (item, name) in [
+        (json!({"type": "configuration_update", "reasoning": {"mode": "pro"}}), "reasoning.mode"),
+        (
+            json!({"type": "configuration_update", "service_tier": "priority"}),
+            "input[0].service_tier",
+        ),
+        (json!({"type": "configuration_update", "model": "o1-pro"}), "input[0].model"),
+        (
+            json!({"type": "tool_search_output", "tools": [], "tool": {"type": "web_search"}}),
+            "input[0].tool",
+        ),
+        (json!({"type": "message", "id": "msg_1", "role": "assistant", "content": []}), "message"),
+    ] {
+        let input = json!({"input": [item, {"role": "user", "content": "hi"}]});
+        all.push((RESPONSES, input, name));
     }
     all
 }

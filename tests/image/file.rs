@@ -1,4 +1,4 @@
-//! What the container file says.
+//! Reads `infra/Containerfile`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,7 +10,7 @@ use baton_tests::program::Program;
 const PATIENCE: Duration = Duration::from_mins(30);
 const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// The container file, an instruction a line.
+/// The container file, one instruction on each line.
 pub(crate) struct Containerfile(String);
 
 impl Containerfile {
@@ -20,8 +20,8 @@ impl Containerfile {
         Self(text.replace("\\\n", " "))
     }
 
-    /// Whether it has this instruction.
-    pub(crate) fn says(&self, instruction: &str) -> bool {
+    /// Whether the file contains this instruction.
+    pub(crate) fn has(&self, instruction: &str) -> bool {
         self.0.lines().any(|line| line == instruction)
     }
 
@@ -32,7 +32,7 @@ impl Containerfile {
         serde_json::from_str(list.expect(instruction)).expect("a list of words")
     }
 
-    /// Runs the build stage, but for optimising; answers the binary.
+    /// Runs the commands of the build stage without optimization. Returns the binary.
     pub(crate) fn build(&self) -> PathBuf {
         let target = target_folder().join("image");
         let binary = target.join("baton");

@@ -1,12 +1,9 @@
-//! The container's image, without a container engine: what `infra/Containerfile` builds is built,
-//! and runs where nothing is but what the base image has.
+//! Checks the container image without a container engine. The test builds what
+//! `infra/Containerfile` builds and runs it in a folder that contains only what the base image has.
 //!
-//! `cargo test -p baton-tests --test image` must be root's: it changes the root folder, and serves
-//! names on port 53 of a loopback address.
-#![expect(
-    clippy::expect_used,
-    reason = "a check that many tests share may fail them where it stands"
-)]
+//! `cargo test -p baton-tests --test image` needs root: it changes the root folder and serves DNS
+//! on port 53 of a loopback address.
+#![expect(clippy::expect_used, reason = "shared checks fail the test that calls them")]
 
 mod file;
 mod names;
@@ -27,24 +24,24 @@ use tempfile::TempDir;
 const SOON: Duration = Duration::from_secs(20);
 
 #[tokio::test]
-async fn the_image_serves_finds_names_is_healthy_and_drains() {
+async fn image_resolves_names_serves_and_drains() {
     let (file, names) = (Containerfile::read(), NameServer::start());
-    let root = laid_out(&file);
+    let root = image_root(&file);
     let folder = root.path().to_owned();
     let cloud = LambdaDeployment::open().await;
     let upstream = cloud.upstream.url().replace("127.0.0.1", NAME);
     let key = cloud.furnish_at(&cloud.function("admin").await, &upstream).await;
 
-    assert_eq!(file.words("CMD "), ["serve"], "what `Server` adds");
-    let serve = inside(&folder, &file.words("ENTRYPOINT "));
+    assert_eq!(file.words("CMD "), ["serve"], "`ServeProcess` adds these words");
+    let serve = command_in(&folder, &file.words("ENTRYPOINT "));
     let mut server = ServeProcess::start_as(serve, root, &cloud.variables()).await;
     let fixture = fixtures::stream("text").expect("the fixture");
     cloud.upstream.next("fixture:text");
     let answer = server.key(&key).ask("hi").await.ok();
     assert_eq!(answer.body, fixture.body);
-    assert!(names.was_asked());
+    assert!(names.was_queried());
 
-    let mut health = inside(&folder, &file.words("HEALTHCHECK "));
+    let mut health = command_in(&folder, &file.words("HEALTHCHECK "));
     let healthy = Program::run(health.env("BATON_LISTEN", server.relay.to_string()), SOON);
     assert_eq!(healthy.code, Some(0), "{}", healthy.stderr);
 
@@ -54,15 +51,15 @@ async fn the_image_serves_finds_names_is_healthy_and_drains() {
     assert_eq!(cloud.stores.receive().await.len(), 1, "its usage is in the queue");
 }
 
-/// A folder with the binary and what its base image has besides.
-fn laid_out(file: &Containerfile) -> TempDir {
+/// A root folder with the binary and the files of its base image.
+fn image_root(file: &Containerfile) -> TempDir {
     for instruction in [
         "ARG BASE=gcr.io/distroless/static-debian12:nonroot",
         "FROM ${BASE}",
         "COPY --from=build /baton /usr/local/bin/baton",
         "USER nonroot:nonroot",
     ] {
-        assert!(file.says(instruction), "what follows does as it says: {instruction}");
+        assert!(file.has(instruction), "the container file lacks `{instruction}`");
     }
     let root = TempDir::with_prefix("baton-image-").expect("a folder");
     let at = |name: &str| root.path().join(name);
@@ -70,10 +67,10 @@ fn laid_out(file: &Containerfile) -> TempDir {
         create_dir_all(at(folder)).expect("a folder");
     }
     let certificates = read("/etc/ssl/certs/ca-certificates.crt").expect("Debian's certificates");
-    let nobody = "nonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n";
+    let passwd = "nonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n";
     let server = format!("nameserver {}\n", NameServer::ADDRESS);
     for (name, text) in [
-        ("etc/passwd", nobody.as_bytes()),
+        ("etc/passwd", passwd.as_bytes()),
         ("etc/nsswitch.conf", b"hosts: files dns\n"),
         ("etc/resolv.conf", server.as_bytes()),
         ("etc/ssl/certs/ca-certificates.crt", &certificates),
@@ -85,8 +82,8 @@ fn laid_out(file: &Containerfile) -> TempDir {
     root
 }
 
-/// A command in the image, by its user.
-fn inside(root: &Path, words: &[String]) -> Command {
+/// A command that runs inside the image, as the image's user.
+fn command_in(root: &Path, words: &[String]) -> Command {
     let mut command = Command::new("chroot");
     command.arg("--userspec=65532:65532").arg(root).args(words).env_clear();
     command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");

@@ -1,43 +1,43 @@
-//! A name server that knows one name.
+//! A DNS server that knows one name.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The name, which is this machine's.
+/// The name. It points to this machine.
 pub(crate) const NAME: &str = "upstream.test";
 
-/// It serves until the test is over.
+/// The server. It runs until the test process ends.
 pub(crate) struct NameServer {
-    was_asked: Arc<AtomicBool>,
+    was_queried: Arc<AtomicBool>,
 }
 
 impl NameServer {
-    /// Where resolvers look for it, on the port that they take.
+    /// The address that `resolv.conf` names. Resolvers always use port 53.
     pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 53, 0, 53);
 
     pub(crate) fn start() -> Self {
         let socket = UdpSocket::bind((Self::ADDRESS, 53)).expect("port 53, which is root's");
-        let was_asked = Arc::new(AtomicBool::new(false));
-        let asked = Arc::clone(&was_asked);
+        let was_queried = Arc::new(AtomicBool::new(false));
+        let queried = Arc::clone(&was_queried);
         std::thread::spawn(move || {
             let mut question = [0; 512];
             while let Ok((length, from)) = socket.recv_from(&mut question) {
                 let Some(answer) = answer(&question[..length]) else { continue };
-                asked.store(true, Ordering::Release);
+                queried.store(true, Ordering::Release);
                 let _sent = socket.send_to(&answer, from);
             }
         });
-        Self { was_asked }
+        Self { was_queried }
     }
 
-    /// Whether anybody asked for the name.
-    pub(crate) fn was_asked(&self) -> bool {
-        self.was_asked.load(Ordering::Acquire)
+    /// Whether a resolver has asked for the name.
+    pub(crate) fn was_queried(&self) -> bool {
+        self.was_queried.load(Ordering::Acquire)
     }
 }
 
-/// The answer to a question for the name: an address of version 4, none of version 6 (RFC 1035 §4.1).
+/// Answers a query for the name with an IPv4 address and with no IPv6 address (RFC 1035 §4.1).
 fn answer(message: &[u8]) -> Option<Vec<u8>> {
     const HEADER: usize = 12;
     let labels = NAME.split('.').flat_map(|label| {

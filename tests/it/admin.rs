@@ -1,4 +1,4 @@
-//! The operator's API: everything can be made, read, changed and removed; secrets only go in.
+//! The admin API: resources are created, read, changed and deleted. It never returns secrets.
 
 use std::collections::BTreeSet;
 
@@ -7,8 +7,8 @@ use baton_tests::house::{OperatorClient, TestSystem};
 use baton_tests::upstream::FakeUpstream;
 use serde_json::{Value, json};
 
-/// Creates, reads, changes, lists and deletes one thing; answers what was created.
-async fn lives_and_dies(
+/// Creates, reads, changes, lists and deletes one resource. Returns the response to the creation.
+async fn check_life_cycle(
     admin: &OperatorClient,
     path: &str,
     body: Value,
@@ -25,7 +25,7 @@ async fn lives_and_dies(
     admin.patch(&one, &json!({field: value})).await.ok();
     let changed = admin.get(&one).await.ok().json();
     assert_eq!(changed[field], value, "{one}");
-    assert_eq!(changed["name"], body["name"], "the rest stays");
+    assert_eq!(changed["name"], body["name"], "the other fields are unchanged");
     let listed = admin.get(&format!("{path}?limit=100")).await.ok().json();
     assert!(listed["data"].as_array().expect("data").iter().any(|row| row["id"] == id));
 
@@ -36,45 +36,45 @@ async fn lives_and_dies(
 }
 
 #[tokio::test]
-async fn groups_accounts_and_keys_live_and_die() {
-    let house = TestSystem::empty().await;
-    let admin = house.admin();
+async fn groups_accounts_and_keys_have_full_life_cycle() {
+    let system = TestSystem::empty().await;
+    let admin = system.admin();
     let group = json!({"name": "team", "description": "first"});
-    let group = lives_and_dies(&admin, "/groups", group, ("description", "second".into())).await;
+    let group = check_life_cycle(&admin, "/groups", group, ("description", "second".into())).await;
     assert!(group["id"].as_str().is_some_and(|id| id.starts_with("grp_")));
 
     let account = json!({
-        "name": "main", "provider": "anthropic", "base_url": house.upstream.url(), "priority": 1,
+        "name": "main", "provider": "anthropic", "base_url": system.upstream.url(), "priority": 1,
         "credential": {"type": "api_key", "value": "sk-upstream-very-secret"},
     });
-    let account = lives_and_dies(&admin, "/accounts", account, ("priority", 7.into())).await;
+    let account = check_life_cycle(&admin, "/accounts", account, ("priority", 7.into())).await;
     assert!(account["id"].as_str().is_some_and(|id| id.starts_with("acc_")));
     assert_eq!(account["status"], "ready");
 
     let key = json!({"name": "ci", "models": ["claude-*"], "limits": {"usd_daily": "1.50"}});
-    let key = lives_and_dies(&admin, "/keys", key, ("enabled", false.into())).await;
+    let key = check_life_cycle(&admin, "/keys", key, ("enabled", false.into())).await;
     assert!(key["id"].as_str().is_some_and(|id| id.starts_with("key_")));
     assert!(key["secret"].as_str().is_some_and(|secret| secret.starts_with("bt_")));
 }
 
 #[tokio::test]
 async fn resources_without_a_group_join_the_default_group() {
-    let house = TestSystem::open().await;
-    let groups = house.admin().get("/groups").await.ok().json();
+    let system = TestSystem::open().await;
+    let groups = system.admin().get("/groups").await.ok().json();
     let default = groups["data"].as_array().expect("data").iter().find(|g| g["name"] == "default");
     let id = default.expect("the default group")["id"].clone();
-    let key = house.key("ci").create().await;
-    let key = house.admin().get(&format!("/keys/{}", key.id)).await.ok().json();
+    let key = system.key("ci").create().await;
+    let key = system.admin().get(&format!("/keys/{}", key.id)).await.ok().json();
     assert_eq!(key["group_id"], id);
-    let accounts = house.admin().get("/accounts").await.ok().json();
+    let accounts = system.admin().get("/accounts").await.ok().json();
     assert_eq!(accounts["data"][0]["groups"], json!([id]));
 }
 
 #[tokio::test]
-async fn secrets_go_in_and_never_come_out() {
-    let house = TestSystem::open().await;
-    let admin = house.admin();
-    let key = house.key("ci").create().await;
+async fn responses_contain_no_secret() {
+    let system = TestSystem::open().await;
+    let admin = system.admin();
+    let key = system.key("ci").create().await;
     let accounts = admin.get("/accounts").await.ok();
     let id = accounts.json()["data"][0]["id"].as_str().expect("an id").to_owned();
     let account = format!("/accounts/{id}");
@@ -92,32 +92,35 @@ async fn secrets_go_in_and_never_come_out() {
         assert!(!text.contains(&key.secret), "{text}");
     }
     key.ask("hi").await.ok();
-    let used = house.upstream.last().request;
+    let used = system.upstream.last().request;
     let credential = used.header("x-api-key").or(used.header("authorization"));
-    assert!(credential.is_some_and(|c| c.ends_with("sk-upstream-changed")), "the new one is used");
+    assert!(
+        credential.is_some_and(|c| c.ends_with("sk-upstream-changed")),
+        "the new credential is not used"
+    );
 }
 
 #[tokio::test]
-async fn a_rotated_key_has_a_new_secret_and_the_same_id() {
-    let house = TestSystem::open().await;
-    let old = house.key("ci").create().await;
-    let answer = house.admin().post(&format!("/keys/{}/rotate", old.id), &json!({})).await;
+async fn rotated_key_has_new_secret_and_same_id() {
+    let system = TestSystem::open().await;
+    let old = system.key("ci").create().await;
+    let answer = system.admin().post(&format!("/keys/{}/rotate", old.id), &json!({})).await;
     let body = answer.json();
     assert_eq!(body["id"], old.id.as_str(), "{body}");
     let secret = body["secret"].as_str().expect("a secret");
     assert_ne!(secret, old.secret);
-    let new = baton_tests::house::TestKey::found(secret, &house.relay_url());
+    let new = baton_tests::house::TestKey::found(secret, &system.relay_url());
     new.ask("hi").await.ok();
 }
 
 #[tokio::test]
-async fn lists_are_read_page_by_page() {
-    let house = TestSystem::empty().await;
-    let admin = house.admin();
+async fn list_pages_contain_every_row_once() {
+    let system = TestSystem::empty().await;
+    let admin = system.admin();
     let mut expected = BTreeSet::from(["default".to_owned()]);
     for n in 0..7 {
         let name = format!("group-{n}");
-        house.group(&name).await;
+        system.group(&name).await;
         expected.insert(name);
     }
     let mut seen = Vec::new();
@@ -128,20 +131,20 @@ async fn lists_are_read_page_by_page() {
         assert!(rows.len() <= 3, "{page}");
         seen.extend(rows.iter().filter_map(|row| row["name"].as_str()).map(str::to_owned));
         let Some(cursor) = page["next_cursor"].as_str() else { break };
-        assert!(seen.len() < 20, "the cursor runs in a circle");
+        assert!(seen.len() < 20, "the cursor repeats pages");
         path = format!("/groups?limit=3&cursor={cursor}");
     }
-    assert_eq!(seen.len(), expected.len(), "none twice: {seen:?}");
+    assert_eq!(seen.len(), expected.len(), "a row is listed twice: {seen:?}");
     assert_eq!(seen.into_iter().collect::<BTreeSet<_>>(), expected);
     admin.get("/groups?cursor=nonsense").await.refused(400, "invalid_request_error");
 }
 
 #[tokio::test]
-async fn only_the_token_opens_the_door() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+async fn requests_without_admin_token_get_401() {
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     for token in ["", "wrong", key.secret.as_str()] {
-        let admin = house.admin().with_token(token);
+        let admin = system.admin().with_token(token);
         for path in ["/groups", "/accounts", "/keys", "/usage/summary", "/usage/events", "/audit"] {
             admin.get(path).await.refused(401, "authentication_error");
         }
@@ -151,9 +154,9 @@ async fn only_the_token_opens_the_door() {
 }
 
 #[tokio::test]
-async fn nonsense_is_refused_with_the_reason() {
-    let house = TestSystem::empty().await;
-    let admin = house.admin();
+async fn invalid_input_gets_400() {
+    let system = TestSystem::empty().await;
+    let admin = system.admin();
     let refused = |answer: ClientResponse| answer.refused(400, "invalid_request_error");
     refused(admin.post("/keys", &json!({})).await);
     refused(admin.post("/keys", &json!({"name": "x", "limits": {"usd_daily": "much"}})).await);
@@ -170,8 +173,8 @@ async fn nonsense_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn a_test_changes_the_state_that_it_reports() {
-    let house = TestSystem::empty().await;
+async fn account_test_updates_status() {
+    let system = TestSystem::empty().await;
     for (provider, is_public) in [
         ("anthropic", false),
         ("anthropic", true),
@@ -184,28 +187,28 @@ async fn a_test_changes_the_state_that_it_reports() {
         }
         let name = format!("{provider}-{is_public}");
         let fields = json!({"provider": provider});
-        let id = house.account_with(&name, &upstream.url(), fields).await;
+        let id = system.account_with(&name, &upstream.url(), fields).await;
         let own = format!("sk-upstream-{name}");
         for (takes, is_ok, status) in [(vec![], false, "auth_failed"), (vec![&*own], true, "ready")]
         {
             upstream.only_takes(&takes);
-            let tested = house.admin().post(&format!("/accounts/{id}/test"), &json!({})).await;
+            let tested = system.admin().post(&format!("/accounts/{id}/test"), &json!({})).await;
             assert_eq!(tested.ok().json()["ok"], is_ok, "{name}");
-            let account = house.admin().get(&format!("/accounts/{id}")).await.ok().json();
+            let account = system.admin().get(&format!("/accounts/{id}")).await.ok().json();
             assert_eq!(account["status"], status, "{name}: {account}");
         }
-        assert_eq!(upstream.ledger().total().begun, 0, "nothing was paid for");
+        assert_eq!(upstream.ledger().total().begun, 0, "a paid request was sent");
     }
 }
 
 #[tokio::test]
-async fn the_root_leads_everybody_to_the_console() {
-    let house = TestSystem::empty().await;
+async fn root_redirects_to_console() {
+    let system = TestSystem::empty().await;
     let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
     let client = client.build().expect("a client");
     for accept in ["*/*", "application/json", "text/html"] {
-        let asking = client.get(house.admin_url()).header("accept", accept);
-        let answer = asking.send().await.expect("an answer");
+        let request = client.get(system.admin_url()).header("accept", accept);
+        let answer = request.send().await.expect("an answer");
         assert_eq!(
             (answer.status().as_u16(), &answer.headers()["location"]),
             (303, &"/console".parse().expect("a value"))
@@ -214,12 +217,12 @@ async fn the_root_leads_everybody_to_the_console() {
 }
 
 #[tokio::test]
-async fn an_account_is_tested_with_free_calls() {
-    let house = TestSystem::empty().await;
-    house.upstream.only_takes(&["sk-upstream-main"]);
-    let id = house.account("main", &house.upstream.url()).await;
+async fn account_test_uses_free_calls_only() {
+    let system = TestSystem::empty().await;
+    system.upstream.only_takes(&["sk-upstream-main"]);
+    let id = system.account("main", &system.upstream.url()).await;
     let test = async |id: &str| {
-        let answer = house.admin().post(&format!("/accounts/{id}/test"), &json!({})).await.ok();
+        let answer = system.admin().post(&format!("/accounts/{id}/test"), &json!({})).await.ok();
         assert!(!answer.text().contains("sk-upstream"), "{}", answer.text());
         answer.json()
     };
@@ -229,16 +232,24 @@ async fn an_account_is_tested_with_free_calls() {
         (&json!(true), &json!(200)),
         "{tested}"
     );
-    assert_eq!(house.upstream.exchanges().len(), 2, "its own credential, and a made-up one");
+    assert_eq!(
+        system.upstream.exchanges().len(),
+        2,
+        "one call with its credential and one with an invalid one"
+    );
     test(&id).await;
-    assert_eq!(house.upstream.exchanges().len(), 3, "what the call proves is remembered");
-    assert_eq!(house.upstream.ledger().total().begun, 0, "no message was bought");
+    assert_eq!(
+        system.upstream.exchanges().len(),
+        3,
+        "the result of the invalid credential is stored"
+    );
+    assert_eq!(system.upstream.ledger().total().begun, 0, "a paid request was sent");
     let open = FakeUpstream::start();
-    let id_of_open = house.account("open", &open.url()).await;
+    let id_of_open = system.account("open", &open.url()).await;
     let tested = test(&id_of_open).await;
     assert_eq!((&tested["ok"], &tested["upstream_status"]), (&Value::Null, &json!(200)));
     assert!(tested["message"].as_str().is_some_and(|text| text.contains("made-up")), "{tested}");
-    let down = house.account("down", "http://127.0.0.1:1").await;
+    let down = system.account("down", "http://127.0.0.1:1").await;
     let tested = test(&down).await;
     assert_eq!((&tested["ok"], &tested["upstream_status"]), (&json!(false), &Value::Null));
 }

@@ -1,30 +1,30 @@
-//! The admin API with everything in one process, where time stands and the line to the stores is
-//! watched: what lists cost, what one change writes, and what a lost race does.
+//! The admin API in this process with a fixed clock and recorded store calls: what lists cost, what
+//! one change writes, and what a lost race returns.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
-use baton_cloud::aws::AwsClients;
-use baton_cloud::clock::Clock;
-use baton_cloud::random::RandomSource;
-use baton_cloud::settings::Settings;
-use baton_cloud::store::Store;
 use baton_domain::secret::Secret;
 use baton_local::{InjectedFault, LocalAws};
+use baton_runtime::aws::AwsClients;
+use baton_runtime::clock::Clock;
+use baton_runtime::random::RandomSource;
+use baton_runtime::settings::Settings;
+use baton_store::Store;
 use http::Request;
 use http_body_util::BodyExt as _;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-/// The admin API in this process, over stores in memory that note each call.
+/// The admin API over in-memory stores. Every store call is recorded.
 struct WatchedAdmin {
     api: Router,
     clock: Clock,
     calls: Arc<Mutex<Vec<String>>>,
-    /// What the next transaction is answered with.
+    /// Fault for the next transaction.
     fault: Arc<Mutex<Option<InjectedFault>>>,
 }
 
@@ -34,12 +34,12 @@ impl WatchedAdmin {
     async fn start() -> Self {
         let calls: Arc<Mutex<Vec<String>>> = Arc::default();
         let fault: Arc<Mutex<Option<InjectedFault>>> = Arc::default();
-        let (notes, trouble) = (Arc::clone(&calls), Arc::clone(&fault));
+        let (notes, next_fault) = (Arc::clone(&calls), Arc::clone(&fault));
         let local = LocalAws::open(None).await.expect("stores").with_faults(move |target, _| {
             let operation = target.split('.').next_back().unwrap_or_default();
             notes.lock().expect("the notes").push(operation.to_owned());
             let is_change = operation == "TransactWriteItems";
-            if is_change { trouble.lock().expect("the fault").take() } else { None }
+            if is_change { next_fault.lock().expect("the fault").take() } else { None }
         });
         let mut settings =
             Settings::from_lookup(|name| (name == "BATON_ADMIN_TOKEN").then(|| TOKEN.to_owned()))
@@ -80,7 +80,8 @@ impl WatchedAdmin {
     }
 }
 
-/// What each list may cost with a hundred things in it. A list that is missing here fails the test.
+/// The store calls of each list with a hundred rows in it. A list that is missing here fails the
+/// test.
 fn costs() -> BTreeMap<&'static str, Vec<&'static str>> {
     BTreeMap::from([
         ("/groups", vec!["Query"]),
@@ -90,18 +91,18 @@ fn costs() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("/prices", vec!["Query"]),
         ("/prices/{model}", vec!["Query"]),
         ("/organizations/spend_limits", vec!["Query"]),
-        // A query for each month that it goes back.
+        // One query for each month that it covers.
         ("/organizations/spend_limits/audit", vec!["Query"; 24]),
-        // Keys and users, and what is counted of those on the page; what bounds them is in memory.
+        // Keys and users, and the counters of those on the page. The limits themselves are cached.
         ("/organizations/spend_limits/effective", vec!["Query", "Query", "BatchGetItem"]),
-        // A query for each month of the period; of events, for each day.
+        // One query for each month of the period; for events, one for each day.
         ("/audit?from=2026-01-02&to=2026-01-03", vec!["Query"]),
         ("/usage/events?from=2026-01-02&to=2026-01-02", vec!["Query"]),
     ])
 }
 
 #[tokio::test]
-async fn a_list_costs_a_query_however_long_it_is() {
+async fn list_costs_do_not_depend_on_row_count() {
     let watched = WatchedAdmin::start().await;
     let rates = json!({
         "input": "1", "output": "2", "cache_read": "0.1", "cache_write_5m": "1.25", "cache_write_1h": "2",
@@ -118,8 +119,8 @@ async fn a_list_costs_a_query_however_long_it_is() {
             ("/accounts", &account),
             ("/prices", &price),
         ] {
-            let (status, said, _) = watched.ask("POST", path, body).await;
-            assert_eq!(status, 201, "{path}: {said}");
+            let (status, body_of_answer, _) = watched.ask("POST", path, body).await;
+            assert_eq!(status, 201, "{path}: {body_of_answer}");
         }
     }
     let (_, document, _) = watched.ask("GET", "/openapi.json", &Value::Null).await;
@@ -135,7 +136,7 @@ async fn a_list_costs_a_query_however_long_it_is() {
         .collect();
     let costs = costs();
     let known = costs.keys().map(|path| path.split('?').next().unwrap_or(path)).collect();
-    assert_eq!(lists, known, "a cost for each list");
+    assert_eq!(lists, known, "a list has no expected cost");
     for (path, expected) in costs {
         let is_filtered = ["/groups", "/accounts", "/users", "/keys"].contains(&path);
         let filters = if is_filtered { ["", "q=n&enabled=true"].as_slice() } else { &[""] };
@@ -145,24 +146,24 @@ async fn a_list_costs_a_query_however_long_it_is() {
                 "/prices/{model}" => "/prices/m1".to_owned(),
                 _ => format!("{path}{joint}{filter}&limit=100"),
             };
-            // What is held in memory is read once.
+            // The first call fills the caches.
             watched.ask("GET", &path, &Value::Null).await;
-            let (status, said, calls) = watched.ask("GET", &path, &Value::Null).await;
+            let (status, body_of_answer, calls) = watched.ask("GET", &path, &Value::Null).await;
             assert_eq!(
                 (status, calls),
                 (200, expected.iter().map(|c| (*c).to_owned()).collect()),
-                "{path} {filter}: {said}"
+                "{path} {filter}: {body_of_answer}"
             );
         }
     }
 }
 
 #[tokio::test]
-async fn a_change_is_one_transaction_with_its_row() {
+async fn change_and_audit_row_are_one_transaction() {
     let watched = WatchedAdmin::start().await;
-    // The first of a kind also notes the names that there are.
+    // The first creation of a kind also stores the index of names.
     watched.ask("POST", "/users", &json!({"name": "Grace"})).await;
-    // Whether the names are noted, and who has this one.
+    // The reads: whether the name index exists, and who has this name.
     let (_, user, calls) = watched.ask("POST", "/users", &json!({"name": "Ada"})).await;
     assert_eq!(calls, ["GetItem", "GetItem", "TransactWriteItems"]);
     let path = format!("/users/{}", user["id"].as_str().expect("an id"));
@@ -179,18 +180,22 @@ async fn a_change_is_one_transaction_with_its_row() {
         [(changed, without, 409), (changed, with, 412), (held, without, 409), (held, with, 412)]
     {
         *watched.fault.lock().expect("the fault") = Some(InjectedFault::cancelled(&why));
-        let (found, said, _) =
+        let (found, body_of_answer, _) =
             watched.ask_with(header, "PATCH", &path, &json!({"name": "B"})).await;
-        assert_eq!((found, &said["error"]["type"]), (status, &json!("conflict_error")), "{said}");
+        assert_eq!(
+            (found, &body_of_answer["error"]["type"]),
+            (status, &json!("conflict_error")),
+            "{body_of_answer}"
+        );
     }
     let (_, unchanged, _) = watched.ask("GET", &path, &Value::Null).await;
     assert_eq!((&unchanged["name"], &unchanged["version"]), (&json!("Ada"), &json!(2)));
     let (_, after, _) = watched.ask("GET", "/audit", &Value::Null).await;
-    assert_eq!(after, rows, "no row without its change");
+    assert_eq!(after, rows, "there is an audit row without its change");
 }
 
 #[tokio::test]
-async fn an_answer_is_kept_for_a_day() {
+async fn idempotent_response_is_kept_for_a_day() {
     let watched = WatchedAdmin::start().await;
     let post = async |name: &str| {
         let body = json!({"name": name});
@@ -205,11 +210,11 @@ async fn an_answer_is_kept_for_a_day() {
     watched.clock.advance(SignedDuration::from_secs(1));
     let second = post("Grace").await;
     assert_ne!(second, first);
-    assert_eq!(post("Grace").await, second, "kept anew");
+    assert_eq!(post("Grace").await, second, "the second response is kept, too");
 }
 
 #[tokio::test]
-async fn an_answer_that_was_lost_on_the_way_is_had_again() {
+async fn retry_after_lost_response_returns_same_key() {
     let watched = WatchedAdmin::start().await;
     let fault = InjectedFault::connection_lost().after();
     *watched.fault.lock().expect("the fault") = Some(fault);
@@ -217,7 +222,7 @@ async fn an_answer_that_was_lost_on_the_way_is_had_again() {
         let body = json!({"name": "ci"});
         watched.ask_with(("idempotency-key", "k"), "POST", "/keys", &body).await
     };
-    // The transaction was written, its answer lost, and the SDK has sent it again.
+    // The transaction was written, its answer was lost, and the SDK has sent it again.
     let (first, second) = (post().await, post().await);
     assert_eq!((first.0, second.0), (201, 201), "{} {}", first.1, second.1);
     assert_eq!(first.1["secret"], second.1["secret"]);

@@ -1,11 +1,10 @@
-//! Operators are told of limits and accounts: once, signed, again after a failure, and never at the
-//! expense of a request.
+//! Alerts about limits and accounts: each is sent once and signed, a failed delivery is retried,
+//! and requests never wait for them.
 
 use std::sync::{Arc, Mutex};
 
 use axum::body::Bytes;
 use axum::extract::State;
-use baton_cloud::store::{Admission, Store};
 use baton_domain::cooldown_reason::CooldownReason;
 use baton_domain::effective_limits::EffectiveLimits;
 use baton_domain::health::{AccountHealth, HealthState};
@@ -13,6 +12,7 @@ use baton_domain::id::{AccountId, KeyId, RequestId};
 use baton_domain::key::{Key, Limits};
 use baton_domain::scope::LimitScope;
 use baton_refresh::alerts::{AlertRun, send_alerts};
+use baton_store::{Admission, Store};
 use baton_tests::house::TestSystem;
 use baton_tests::in_process_admin::InProcessAdmin;
 use baton_tests::in_process_relay::reservation;
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 const SECRET: &str = "signing-secret-of-a-test";
 
-/// What arrived, and what is answered to it.
+/// A webhook receiver: what has arrived, and whether it answers with an error.
 #[derive(Clone, Default)]
 struct WebhookReceiver {
     arrived: Arc<Mutex<Vec<(HeaderMap, String)>>>,
@@ -30,7 +30,7 @@ struct WebhookReceiver {
 }
 
 impl WebhookReceiver {
-    /// Starts one; answers its address.
+    /// Starts a receiver. Returns it and its URL.
     async fn start() -> (Self, String) {
         let receiver = Self::default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -46,7 +46,7 @@ impl WebhookReceiver {
         std::mem::take(&mut *self.arrived.lock().expect("not poisoned"))
     }
 
-    /// The texts that arrived.
+    /// The texts that have arrived since the last call.
     fn texts(&self) -> Vec<String> {
         let text = |(_, body): (HeaderMap, String)| {
             let body: Value = serde_json::from_str(&body).expect("JSON");
@@ -73,98 +73,100 @@ async fn take(
     StatusCode::OK
 }
 
-/// A house with a receiver of alerts.
-async fn furnished(form: &str) -> (InProcessAdmin, WebhookReceiver) {
-    let office = InProcessAdmin::open().await;
+/// An admin system with a webhook receiver.
+async fn system_with_receiver(form: &str) -> (InProcessAdmin, WebhookReceiver) {
+    let in_process = InProcessAdmin::open().await;
     let (receiver, url) = WebhookReceiver::start().await;
     let body = json!({"url": url, "form": form, "signing_secret": SECRET});
-    office.admin.send("PUT", "/alerts", &body).await.ok();
-    (office, receiver)
+    in_process.admin.send("PUT", "/alerts", &body).await.ok();
+    (in_process, receiver)
 }
 
-async fn told(office: &InProcessAdmin) -> (usize, usize, usize) {
-    let told = send_alerts(&office.store, &office.herald, "test").await.expect("told");
-    let AlertRun { noticed, delivered, failed } = told;
+async fn run_alerts(in_process: &InProcessAdmin) -> (usize, usize, usize) {
+    let run =
+        send_alerts(&in_process.store, &in_process.notifier, "test").await.expect("the alert run");
+    let AlertRun { noticed, delivered, failed } = run;
     (noticed, delivered, failed)
 }
 
-async fn key(office: &InProcessAdmin, usd: &str) -> (KeyId, Limits) {
+async fn key(in_process: &InProcessAdmin, usd: &str) -> (KeyId, Limits) {
     let body = json!({"name": "ci", "limits": {"usd_daily": usd}});
-    let id = office.admin.create("/keys", &body).await.parse::<KeyId>().expect("an id");
-    let stored = office.store.read::<Key>(&id).await.expect("read").expect("there");
+    let id = in_process.admin.create("/keys", &body).await.parse::<KeyId>().expect("an id");
+    let stored = in_process.store.read::<Key>(&id).await.expect("read").expect("there");
     (id, stored.value.limits)
 }
 
-/// A request of this key that costs so much, from its admission to its record.
-async fn spend(office: &InProcessAdmin, (key, limits): &(KeyId, Limits), usd: &str) {
-    spend_within(office, &EffectiveLimits::from_own_limits(key.clone(), limits.clone()), usd).await;
+/// Admits a request of this key with this cost and stores its record.
+async fn spend(in_process: &InProcessAdmin, (key, limits): &(KeyId, Limits), usd: &str) {
+    spend_within(in_process, &EffectiveLimits::from_own_limits(key.clone(), limits.clone()), usd)
+        .await;
 }
 
-async fn spend_within(office: &InProcessAdmin, bounds: &EffectiveLimits, usd: &str) {
-    let at = office.store.clock().now();
-    let mut record = office.record(&bounds.key);
+async fn spend_within(in_process: &InProcessAdmin, bounds: &EffectiveLimits, usd: &str) {
+    let at = in_process.store.clock().now();
+    let mut record = in_process.record(&bounds.key);
     record.cost_usd = usd.parse().expect("an amount");
     record.reserved_usd = Some(record.cost_usd);
     record.reserved_pools = bounds.pool_scopes();
     let mut wanted = reservation(at, record.cost_usd.pico());
     wanted.pools = bounds.pool_scopes();
-    let admitted = office.store.admit(bounds, &record.id, &wanted).await.expect("admitted");
+    let admitted = in_process.store.admit(bounds, &record.id, &wanted).await.expect("admitted");
     assert!(matches!(admitted, Admission::Admitted(_)), "{admitted:?}");
-    office.store_all(&[record]).await;
+    in_process.store_all(&[record]).await;
 }
 
-/// The same within everything that bounds the key.
-async fn pay(office: &InProcessAdmin, key: &Key, usd: &str) {
-    let bounds = office.store.effective_limits(key).await.expect("bounds");
-    spend_within(office, &bounds, usd).await;
+/// The same with all limits that apply to the key.
+async fn spend_within_all_limits(in_process: &InProcessAdmin, key: &Key, usd: &str) {
+    let bounds = in_process.store.effective_limits(key).await.expect("bounds");
+    spend_within(in_process, &bounds, usd).await;
 }
 
 #[tokio::test]
-async fn each_threshold_of_a_limit_is_told_once_a_period() {
-    let (office, receiver) = furnished("json").await;
-    let ci = key(&office, "10").await;
-    spend(&office, &ci, "4.99").await;
-    assert_eq!(told(&office).await, (0, 0, 0));
-    spend(&office, &ci, "0.01").await;
-    assert_eq!(told(&office).await, (1, 1, 0));
+async fn each_threshold_alerts_once_per_period() {
+    let (in_process, receiver) = system_with_receiver("json").await;
+    let ci = key(&in_process, "10").await;
+    spend(&in_process, &ci, "4.99").await;
+    assert_eq!(run_alerts(&in_process).await, (0, 0, 0));
+    spend(&in_process, &ci, "0.01").await;
+    assert_eq!(run_alerts(&in_process).await, (1, 1, 0));
     let text = |percent, spent| {
         format!(
             "key ci: {percent} % of the daily limit is spent ({spent} of 10.00 USD; resets 2026-11-23 00:00 UTC)"
         )
     };
     assert_eq!(receiver.texts(), [text(50, "5.00")]);
-    spend(&office, &ci, "0.01").await;
-    assert_eq!(told(&office).await, (0, 0, 0), "once");
-    // Two thresholds at once: the larger one is told.
-    spend(&office, &ci, "4.5").await;
-    assert_eq!(told(&office).await, (1, 1, 0));
+    spend(&in_process, &ci, "0.01").await;
+    assert_eq!(run_alerts(&in_process).await, (0, 0, 0), "once");
+    // Two thresholds are crossed at once. Only the larger one is reported.
+    spend(&in_process, &ci, "4.5").await;
+    assert_eq!(run_alerts(&in_process).await, (1, 1, 0));
     assert_eq!(receiver.texts(), [text(95, "9.51")]);
-    spend(&office, &ci, "0.49").await;
-    assert_eq!(told(&office).await, (1, 1, 0));
+    spend(&in_process, &ci, "0.49").await;
+    assert_eq!(run_alerts(&in_process).await, (1, 1, 0));
     assert_eq!(receiver.texts(), [text(100, "10.00")]);
 
-    office.store.clock().advance(SignedDuration::from_hours(24));
-    spend(&office, &ci, "6").await;
-    assert_eq!(told(&office).await, (1, 1, 0), "another day");
+    in_process.store.clock().advance(SignedDuration::from_hours(24));
+    spend(&in_process, &ci, "6").await;
+    assert_eq!(run_alerts(&in_process).await, (1, 1, 0), "another day");
     assert!(receiver.texts()[0].contains("50 % of the daily limit"));
-    assert_eq!(told(&office).await, (0, 0, 0));
+    assert_eq!(run_alerts(&in_process).await, (0, 0, 0));
 }
 
 #[tokio::test]
-async fn limits_of_users_groups_and_the_organization_are_told_by_their_names() {
-    let (office, receiver) = furnished("json").await;
+async fn alerts_name_user_group_and_organization() {
+    let (in_process, receiver) = system_with_receiver("json").await;
     let daily = |usd: &str| json!({ "usd_daily": usd });
-    let admin = &office.admin;
+    let admin = &in_process.admin;
     let user = admin.create("/users", &json!({"name": "ada", "limits": daily("10")})).await;
     let group = admin.create("/groups", &json!({"name": "research", "limits": daily("20")})).await;
     admin.send("PUT", "/limits/organization", &daily("40")).await.ok();
     let body = json!({"name": "ci", "user_id": user, "group_id": group});
     let id: KeyId = admin.create("/keys", &body).await.parse().expect("an id");
-    let key = office.store.read::<Key>(&id).await.expect("read").expect("there").value;
-    pay(&office, &key, "5").await;
-    assert_eq!(told(&office).await, (1, 1, 0));
-    pay(&office, &key, "5").await;
-    assert_eq!(told(&office).await, (2, 2, 0));
+    let key = in_process.store.read::<Key>(&id).await.expect("read").expect("there").value;
+    spend_within_all_limits(&in_process, &key, "5").await;
+    assert_eq!(run_alerts(&in_process).await, (1, 1, 0));
+    spend_within_all_limits(&in_process, &key, "5").await;
+    assert_eq!(run_alerts(&in_process).await, (2, 2, 0));
     let mut texts = receiver.texts();
     texts.sort_unstable();
     let resets = "resets 2026-11-23 00:00 UTC";
@@ -179,12 +181,12 @@ async fn limits_of_users_groups_and_the_organization_are_told_by_their_names() {
             text("user ada", 50, "5.00 of 10.00"),
         ]
     );
-    // Ten more would be too much for ada, but another key of the group may.
+    // Ten more would exceed Ada's limit, but another key of the group can spend them.
     let body = json!({"name": "other", "group_id": group});
     let id: KeyId = admin.create("/keys", &body).await.parse().expect("an id");
-    let other = office.store.read::<Key>(&id).await.expect("read").expect("there").value;
-    pay(&office, &other, "10").await;
-    assert_eq!(told(&office).await, (2, 2, 0));
+    let other = in_process.store.read::<Key>(&id).await.expect("read").expect("there").value;
+    spend_within_all_limits(&in_process, &other, "10").await;
+    assert_eq!(run_alerts(&in_process).await, (2, 2, 0));
     let mut texts = receiver.texts();
     texts.sort_unstable();
     assert_eq!(
@@ -197,17 +199,17 @@ async fn limits_of_users_groups_and_the_organization_are_told_by_their_names() {
 }
 
 #[tokio::test]
-async fn a_cap_on_each_person_is_told_as_the_persons() {
-    let (office, receiver) = furnished("json").await;
+async fn spend_cap_alert_names_the_person() {
+    let (in_process, receiver) = system_with_receiver("json").await;
     let cap = json!({"scope": {"type": "organization"}, "amount": "1000", "period": "weekly"});
-    office.admin.post("/organizations/spend_limits", &cap).await.ok();
-    let ada = office.admin.create("/users", &json!({"name": "ada"})).await;
+    in_process.admin.post("/organizations/spend_limits", &cap).await.ok();
+    let ada = in_process.admin.create("/users", &json!({"name": "ada"})).await;
     for body in [json!({"name": "hers", "user_id": ada}), json!({"name": "nobodys"})] {
-        let id: KeyId = office.admin.create("/keys", &body).await.parse().expect("an id");
-        let key = office.store.read::<Key>(&id).await.expect("read").expect("there").value;
-        pay(&office, &key, "8").await;
+        let id: KeyId = in_process.admin.create("/keys", &body).await.parse().expect("an id");
+        let key = in_process.store.read::<Key>(&id).await.expect("read").expect("there").value;
+        spend_within_all_limits(&in_process, &key, "8").await;
     }
-    assert_eq!(told(&office).await, (2, 2, 0));
+    assert_eq!(run_alerts(&in_process).await, (2, 2, 0));
     let mut texts = receiver.texts();
     texts.sort_unstable();
     let rest = "80 % of the weekly limit is spent (8.00 of 10.00 USD; resets 2026-11-23 00:00 UTC)";
@@ -215,15 +217,15 @@ async fn a_cap_on_each_person_is_told_as_the_persons() {
 }
 
 #[tokio::test]
-async fn a_delivery_is_signed_and_names_its_alert() {
-    let (office, receiver) = furnished("slack").await;
-    let test = office.admin.post("/alerts/test", &json!({})).await.status(202).json();
+async fn delivery_is_signed_and_has_alert_id() {
+    let (in_process, receiver) = system_with_receiver("slack").await;
+    let test = in_process.admin.post("/alerts/test", &json!({})).await.status(202).json();
     assert_eq!(test["channels"], json!(["webhook"]));
-    assert_eq!(told(&office).await, (0, 1, 0));
+    assert_eq!(run_alerts(&in_process).await, (0, 1, 0));
     let (headers, body) = receiver.take().pop().expect("it arrived");
     assert_eq!(body, r#"{"text":"Baton: this is a test alert"}"#);
     assert_eq!(headers["baton-alert-id"], test["id"].as_str().expect("an id"));
-    let second = office.store.clock().now().as_second();
+    let second = in_process.store.clock().now().as_second();
     let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, SECRET.as_bytes());
     let tag = aws_lc_rs::hmac::sign(&key, format!("{second}.{body}").as_bytes());
     let hex = tag.as_ref().iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
@@ -232,32 +234,32 @@ async fn a_delivery_is_signed_and_names_its_alert() {
 
 #[tokio::test]
 async fn failed_deliveries_are_retried_with_backoff() {
-    let (office, receiver) = furnished("json").await;
+    let (in_process, receiver) = system_with_receiver("json").await;
     receiver.fail(true);
-    office.admin.post("/alerts/test", &json!({})).await.status(202);
-    assert_eq!(told(&office).await, (0, 0, 1));
-    let waiting = office.admin.get("/alerts").await.ok().json()["waiting"].clone();
+    in_process.admin.post("/alerts/test", &json!({})).await.status(202);
+    assert_eq!(run_alerts(&in_process).await, (0, 0, 1));
+    let waiting = in_process.admin.get("/alerts").await.ok().json()["waiting"].clone();
     assert_eq!(waiting[0]["tries"], 1);
-    assert_eq!(waiting[0]["last_error"], "the webhook answers 502 Bad Gateway");
-    assert_eq!(told(&office).await, (0, 0, 0), "not before its time");
-    let wait = |seconds| office.store.clock().advance(SignedDuration::from_secs(seconds));
+    assert_eq!(waiting[0]["last_error"], "the webhook answered with status 502 Bad Gateway");
+    assert_eq!(run_alerts(&in_process).await, (0, 0, 0), "retried before the backoff is over");
+    let wait = |seconds| in_process.store.clock().advance(SignedDuration::from_secs(seconds));
     wait(30);
-    assert_eq!(told(&office).await, (0, 0, 1));
+    assert_eq!(run_alerts(&in_process).await, (0, 0, 1));
     wait(30);
-    assert_eq!(told(&office).await, (0, 0, 0));
+    assert_eq!(run_alerts(&in_process).await, (0, 0, 0));
     wait(30);
     receiver.fail(false);
-    assert_eq!(told(&office).await, (0, 1, 0));
+    assert_eq!(run_alerts(&in_process).await, (0, 1, 0));
     assert_eq!(receiver.texts(), ["this is a test alert"]);
-    assert_eq!(office.admin.get("/alerts").await.ok().json()["waiting"], json!([]));
+    assert_eq!(in_process.admin.get("/alerts").await.ok().json()["waiting"], json!([]));
 
     receiver.fail(true);
-    office.admin.post("/alerts/test", &json!({})).await.status(202);
+    in_process.admin.post("/alerts/test", &json!({})).await.status(202);
     for _ in 0..30 {
-        assert_eq!(told(&office).await, (0, 0, 1));
+        assert_eq!(run_alerts(&in_process).await, (0, 0, 1));
         wait(3600);
     }
-    assert_eq!(told(&office).await, (0, 0, 0), "given up");
+    assert_eq!(run_alerts(&in_process).await, (0, 0, 0), "delivery is given up");
 }
 
 async fn set_health(store: &Store, id: &AccountId, state: HealthState) {
@@ -267,25 +269,25 @@ async fn set_health(store: &Store, id: &AccountId, state: HealthState) {
 }
 
 #[tokio::test]
-async fn an_account_that_fails_and_comes_back_is_told_each_time() {
-    let (office, receiver) = furnished("json").await;
+async fn account_failure_and_recovery_alert_each_time() {
+    let (in_process, receiver) = system_with_receiver("json").await;
     let body = json!({
         "name": "main", "provider": "anthropic", "base_url": "http://127.0.0.1:9",
         "credential": {"type": "api_key", "value": "sk-upstream-main"},
     });
-    let id: AccountId = office.admin.create("/accounts", &body).await.parse().expect("an id");
-    assert_eq!(told(&office).await, (0, 0, 0), "a new account is no news");
+    let id: AccountId = in_process.admin.create("/accounts", &body).await.parse().expect("an id");
+    assert_eq!(run_alerts(&in_process).await, (0, 0, 0), "a new account causes no alert");
     let failed = || HealthState::AuthFailed {
-        since: office.store.clock().now(),
+        since: in_process.store.clock().now(),
         reason: CooldownReason::CredentialRefused,
         detail: None,
     };
     for _ in 0..2 {
-        set_health(&office.store, &id, failed()).await;
-        assert_eq!(told(&office).await, (1, 1, 0));
-        assert_eq!(told(&office).await, (0, 0, 0));
-        office.admin.post(&format!("/accounts/{id}/reset"), &json!({})).await.ok();
-        assert_eq!(told(&office).await, (1, 1, 0));
+        set_health(&in_process.store, &id, failed()).await;
+        assert_eq!(run_alerts(&in_process).await, (1, 1, 0));
+        assert_eq!(run_alerts(&in_process).await, (0, 0, 0));
+        in_process.admin.post(&format!("/accounts/{id}/reset"), &json!({})).await.ok();
+        assert_eq!(run_alerts(&in_process).await, (1, 1, 0));
     }
     let texts = receiver.texts();
     assert_eq!(texts[1], "account main is ready again");
@@ -297,59 +299,59 @@ async fn an_account_that_fails_and_comes_back_is_told_each_time() {
 }
 
 #[tokio::test]
-async fn without_a_receiver_nothing_is_kept_and_requests_go_on() {
-    let office = InProcessAdmin::open().await;
-    let ci = key(&office, "1").await;
-    spend(&office, &ci, "0.9").await;
-    assert_eq!(told(&office).await, (0, 0, 0));
-    office.admin.post("/alerts/test", &json!({})).await.refused(400, "invalid_request_error");
-    // Who sets a receiver now is told how things stand.
+async fn without_receiver_no_alert_is_stored() {
+    let in_process = InProcessAdmin::open().await;
+    let ci = key(&in_process, "1").await;
+    spend(&in_process, &ci, "0.9").await;
+    assert_eq!(run_alerts(&in_process).await, (0, 0, 0));
+    in_process.admin.post("/alerts/test", &json!({})).await.refused(400, "invalid_request_error");
+    // A new receiver gets the current state.
     let (receiver, url) = WebhookReceiver::start().await;
-    office.admin.send("PUT", "/alerts", &json!({ "url": url })).await.ok();
-    assert_eq!(told(&office).await, (1, 1, 0));
+    in_process.admin.send("PUT", "/alerts", &json!({ "url": url })).await.ok();
+    assert_eq!(run_alerts(&in_process).await, (1, 1, 0));
     assert!(receiver.texts()[0].contains("80 %"));
 }
 
 #[tokio::test]
-async fn a_limit_that_turns_requests_away_is_told_once_with_its_amount() {
-    let (office, receiver) = furnished("json").await;
-    let (id, _) = key(&office, "10").await;
+async fn blocking_limit_alerts_once_with_amount() {
+    let (in_process, receiver) = system_with_receiver("json").await;
+    let (id, _) = key(&in_process, "10").await;
     let scope = LimitScope::Key(id.clone());
     let usd = |text: &str| text.parse().expect("an amount");
     for _ in 0..3 {
-        office.store.note_blocked(&scope, "d#2026-11-22", usd("10")).await;
+        in_process.store.note_blocked(&scope, "d#2026-11-22", usd("10")).await;
     }
-    assert_eq!(told(&office).await, (1, 1, 0));
+    assert_eq!(run_alerts(&in_process).await, (1, 1, 0));
     let text = "key ci: requests are refused because of the daily limit (0.00 of 10.00 USD; resets 2026-11-23 00:00 UTC)";
     assert_eq!(receiver.texts(), [text]);
-    office.store.note_blocked(&scope, "d#2026-11-22", usd("10")).await;
-    assert_eq!(told(&office).await, (0, 0, 0), "this process has said so");
-    // Raised, and too little again.
+    in_process.store.note_blocked(&scope, "d#2026-11-22", usd("10")).await;
+    assert_eq!(run_alerts(&in_process).await, (0, 0, 0), "this process has already alerted");
+    // The limit is raised and reached again.
     let limits = json!({"limits": {"usd_daily": "12"}});
-    office.admin.patch(&format!("/keys/{id}"), &limits).await.ok();
-    office.store.note_blocked(&scope, "d#2026-11-22", usd("12")).await;
-    // What settles meanwhile does not hide it.
-    office.store.touch_limits([&scope].into_iter()).await;
-    assert_eq!(told(&office).await, (1, 1, 0));
+    in_process.admin.patch(&format!("/keys/{id}"), &limits).await.ok();
+    in_process.store.note_blocked(&scope, "d#2026-11-22", usd("12")).await;
+    // A settlement in between does not hide it.
+    in_process.store.touch_limits([&scope].into_iter()).await;
+    assert_eq!(run_alerts(&in_process).await, (1, 1, 0));
     assert!(receiver.texts()[0].contains("of 12.00 USD"));
 }
 
 #[tokio::test]
-async fn a_reservation_alone_is_not_spent() {
-    let (office, _receiver) = furnished("json").await;
-    let (id, limits) = key(&office, "10").await;
-    let at = office.store.clock().now();
+async fn reservation_alone_does_not_alert() {
+    let (in_process, _receiver) = system_with_receiver("json").await;
+    let (id, limits) = key(&in_process, "10").await;
+    let at = in_process.store.clock().now();
     let wanted = reservation(at, 9_990_000_000_000);
     let bounds = EffectiveLimits::from_own_limits(id.clone(), limits);
-    office.store.admit(&bounds, &RequestId::from_bits(1), &wanted).await.expect("admitted");
-    spend(&office, &(id, Limits::default()), "0.01").await;
-    assert_eq!(told(&office).await, (0, 0, 0));
+    in_process.store.admit(&bounds, &RequestId::from_bits(1), &wanted).await.expect("admitted");
+    spend(&in_process, &(id, Limits::default()), "0.01").await;
+    assert_eq!(run_alerts(&in_process).await, (0, 0, 0));
 }
 
 #[tokio::test]
-async fn settings_are_checked_and_their_secrets_never_shown() {
-    let house = TestSystem::open().await;
-    let admin = house.admin();
+async fn alert_settings_are_validated_and_hide_secrets() {
+    let system = TestSystem::open().await;
+    let admin = system.admin();
     let blank = admin.get("/alerts").await.ok().json();
     assert_eq!(blank["thresholds"], json!([50, 80, 95, 100]));
     assert_eq!((&blank["url_host"], &blank["waiting"]), (&Value::Null, &json!([])));
@@ -367,7 +369,7 @@ async fn settings_are_checked_and_their_secrets_never_shown() {
     assert_eq!(shown["url_host"], "hooks.example.com");
     assert_eq!((&shown["form"], &shown["thresholds"]), (&json!("slack"), &json!([50, 90])));
     assert_eq!(shown["sns_topic_arn"], topic);
-    // What is not named stays; `null` takes it away.
+    // A field that is absent stays unchanged; `null` clears it.
     let again = admin.send("PUT", "/alerts", &json!({})).await.ok().json();
     assert_eq!(
         (&again["url_host"], &again["form"]),

@@ -1,4 +1,5 @@
-//! The audit trail: every change has a row, with who made it, before and after, and no secret.
+//! The audit trail: every change has a row with its actor and the values before and after, and
+//! without secrets.
 
 use baton_tests::house::{OperatorClient, TestSystem};
 use serde_json::{Value, json};
@@ -8,18 +9,18 @@ async fn trail(admin: &OperatorClient, query: &str) -> Vec<Value> {
     body["data"].as_array().unwrap_or_else(|| panic!("no data: {body}")).clone()
 }
 
-fn short(rows: &[Value]) -> Vec<String> {
+fn actions_and_targets(rows: &[Value]) -> Vec<String> {
     let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
     rows.iter().map(|row| format!("{} {}", text(row, "action"), text(row, "target"))).collect()
 }
 
 #[tokio::test]
-async fn every_change_has_a_row_and_none_has_a_secret() {
-    let house = TestSystem::empty().await;
-    let admin = house.admin();
-    let group = house.group("team").await;
-    let account = house.account("main", &house.upstream.url()).await;
-    let key = house.key("ci").create().await;
+async fn every_change_has_a_row_without_secrets() {
+    let system = TestSystem::empty().await;
+    let admin = system.admin();
+    let group = system.group("team").await;
+    let account = system.account("main", &system.upstream.url()).await;
+    let key = system.key("ci").create().await;
     let user = admin.create("/users", &json!({"name": "Ada"})).await;
     let mut expected = vec![
         format!("create {group}"),
@@ -48,7 +49,7 @@ async fn every_change_has_a_row_and_none_has_a_secret() {
     expected.reverse();
 
     let rows = trail(&admin, "actor=admin_token&limit=1000").await;
-    assert_eq!(short(&rows), expected, "newest first");
+    assert_eq!(actions_and_targets(&rows), expected, "newest first");
     let text = Value::from(rows.clone()).to_string();
     for secret in ["sk-upstream", &key.secret, rotated["secret"].as_str().expect("a secret")] {
         assert!(!text.contains(secret), "{secret} in {text}");
@@ -62,13 +63,16 @@ async fn every_change_has_a_row_and_none_has_a_secret() {
     let created = &trail(&admin, &format!("target={group}&action=create")).await[0];
     assert_eq!((&created["before"], &created["after"]["name"]), (&Value::Null, &json!("team")));
     let own = trail(&admin, "actor=baton").await;
-    assert!(own.iter().any(|row| row["target"] == "grp_default"), "first start is noted: {own:?}");
+    assert!(
+        own.iter().any(|row| row["target"] == "grp_default"),
+        "the first start has no row: {own:?}"
+    );
 }
 
 #[tokio::test]
 async fn refused_changes_leave_no_audit_row() {
-    let house = TestSystem::empty().await;
-    let admin = house.admin();
+    let system = TestSystem::empty().await;
+    let admin = system.admin();
     let before = trail(&admin, "").await.len();
     admin.post("/groups", &json!({"name": ""})).await.refused(400, "invalid_request_error");
     admin.patch("/groups/grp_none", &json!({})).await.refused(404, "not_found_error");
@@ -76,19 +80,19 @@ async fn refused_changes_leave_no_audit_row() {
 }
 
 #[tokio::test]
-async fn the_trail_is_read_page_by_page_and_by_time() {
-    let house = TestSystem::empty().await;
-    let admin = house.admin();
+async fn audit_trail_has_pages_and_time_filters() {
+    let system = TestSystem::empty().await;
+    let admin = system.admin();
     for n in 0..7 {
-        house.group(&format!("group-{n}")).await;
+        system.group(&format!("group-{n}")).await;
     }
-    let all = short(&trail(&admin, "").await);
+    let all = actions_and_targets(&trail(&admin, "").await);
     let (mut seen, mut path) = (Vec::new(), "/audit?limit=3".to_owned());
     loop {
         let page = admin.get(&path).await.ok().json();
-        seen.extend(short(page["data"].as_array().expect("data")));
+        seen.extend(actions_and_targets(page["data"].as_array().expect("data")));
         let Some(cursor) = page["next_cursor"].as_str() else { break };
-        assert!(seen.len() <= all.len(), "the cursor runs in a circle");
+        assert!(seen.len() <= all.len(), "the cursor repeats pages");
         path = format!("/audit?limit=3&cursor={cursor}");
     }
     assert_eq!(seen, all);

@@ -1,4 +1,4 @@
-//! Accounts on Amazon Bedrock: a client of the Messages API gets from them what it gets from
+//! Accounts on Amazon Bedrock: clients of the Messages API get the same from them as from
 //! Anthropic, and every token is counted.
 
 use baton_tests::client_response::ClientResponse;
@@ -7,11 +7,11 @@ use baton_tests::house::{LaunchOptions, MODEL, TestKey, TestSystem, message};
 use baton_tests::upstream::{ACCESS_KEY, BEDROCK_KEY, FakeUpstream, ROLE, SECRET_KEY};
 use serde_json::{Value, json};
 
-/// What the model is called there.
+/// Bedrock's name of the model.
 pub(crate) const PROFILE: &str = "us.anthropic.claude-opus-5-5-v1:0";
 
-/// Baton in an environment with AWS credentials.
-pub(crate) async fn house_with_role() -> TestSystem {
+/// A system whose environment has AWS credentials.
+pub(crate) async fn system_with_role() -> TestSystem {
     let launch = LaunchOptions::new()
         .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
@@ -19,7 +19,7 @@ pub(crate) async fn house_with_role() -> TestSystem {
     TestSystem::launched(launch).await
 }
 
-/// An account's fields for Bedrock at `url`.
+/// The fields of a Bedrock account at `url`.
 pub(crate) fn signed(url: &str) -> Value {
     json!({
         "name": "bedrock", "provider": "bedrock", "base_url": url,
@@ -27,16 +27,16 @@ pub(crate) fn signed(url: &str) -> Value {
     })
 }
 
-/// A house with one Bedrock account, and its key.
+/// A system with one Bedrock account, and its key.
 async fn bedrock() -> (TestSystem, TestKey) {
-    let house = house_with_role().await;
-    house.admin().create("/accounts", &signed(&house.upstream.url())).await;
-    let key = house.key("ci").create().await;
-    (house, key)
+    let system = system_with_role().await;
+    system.admin().create("/accounts", &signed(&system.upstream.url())).await;
+    let key = system.key("ci").create().await;
+    (system, key)
 }
 
-/// The events of a stream but for signs of life and what differs from request to request.
-pub(crate) fn told(answer: &ClientResponse) -> Vec<Value> {
+/// The events of a stream without pings and without fields that differ between requests.
+pub(crate) fn comparable_events(answer: &ClientResponse) -> Vec<Value> {
     let mut events = answer.events();
     events.retain(|event| event["type"] != "ping");
     for event in &mut events {
@@ -53,27 +53,31 @@ pub(crate) fn told(answer: &ClientResponse) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_stream_tells_what_anthropics_tells() {
-    let (house, key) = bedrock().await;
+async fn stream_equals_anthropic_stream() {
+    let (system, key) = bedrock().await;
     let direct = TestSystem::open().await;
     let direct_key = direct.key("ci").create().await;
-    for ask in ["hi", "[[thinking]]", "[[tool:echo hi]]", "[[text;events=300]]"] {
-        let answer = key.ask(ask).await.ok();
-        assert_eq!(told(&answer), told(&direct_key.ask(ask).await.ok()), "{ask}");
+    for prompt in ["hi", "[[thinking]]", "[[tool:echo hi]]", "[[text;events=300]]"] {
+        let answer = key.ask(prompt).await.ok();
+        assert_eq!(
+            comparable_events(&answer),
+            comparable_events(&direct_key.ask(prompt).await.ok()),
+            "{prompt}"
+        );
         let content_type = answer.header("content-type").unwrap_or_default();
         assert!(content_type.starts_with("text/event-stream"), "{content_type}");
         assert!(answer.header("request-id").unwrap_or_default().starts_with("amzn-"));
         assert!(!answer.text().contains("amazon-bedrock"), "{}", answer.text());
     }
-    house.summary_equals(&house.upstream.ledger().total()).await;
+    system.summary_equals(&system.upstream.ledger().total()).await;
 }
 
 #[tokio::test]
-async fn recorded_streams_come_through() {
-    let (house, key) = bedrock().await;
+async fn recorded_streams_keep_their_events() {
+    let (system, key) = bedrock().await;
     let whole = ["text", "thinking_text", "cache_usage", "context_management"];
     for stream in fixtures::streams("anthropic").iter().filter(|one| whole.contains(&&*one.name)) {
-        house.upstream.next(&format!("fixture:{}", stream.name));
+        system.upstream.next(&format!("fixture:{}", stream.name));
         let answer = key.ask("hi").await.ok();
         let body = ClientResponse { body: stream.body.clone(), ..answer.clone() };
         let without_pings = |answer: &ClientResponse| {
@@ -87,14 +91,14 @@ async fn recorded_streams_come_through() {
 
 #[tokio::test]
 async fn requests_to_bedrock_have_bedrock_form() {
-    let (house, key) = bedrock().await;
+    let (system, key) = bedrock().await;
     let mut body = message(MODEL, "hi", true);
     body["speed"] = json!("fast");
     body["service_tier"] = json!("auto");
     let betas = "claude-code-20250219,interleaved-thinking-2025-05-14,advanced-tool-use-2025-11-20,fast-mode-2026-02-01";
-    let asked = key.message(body.to_string()).header("anthropic-beta", betas);
-    ClientResponse::to(asked.header("x-custom", "kept")).await.ok();
-    let sent = house.upstream.last().request;
+    let request = key.message(body.to_string()).header("anthropic-beta", betas);
+    ClientResponse::to(request.header("x-custom", "kept")).await.ok();
+    let sent = system.upstream.last().request;
     assert_eq!(
         sent.target,
         "/model/us.anthropic.claude-opus-5-5-v1%3A0/invoke-with-response-stream"
@@ -114,30 +118,30 @@ async fn requests_to_bedrock_have_bedrock_form() {
 }
 
 #[tokio::test]
-async fn an_answer_in_one_piece_and_a_count() {
-    let (house, key) = bedrock().await;
+async fn whole_response_and_token_count_work() {
+    let (system, key) = bedrock().await;
     let answer = key.ask_whole("hi").await.ok();
     assert_eq!(answer.json()["model"], MODEL);
-    assert_eq!(answer.body, house.upstream.last().sent, "nothing to change");
+    assert_eq!(answer.body, system.upstream.last().sent, "the body was changed");
     let body = json!({"model": MODEL, "messages": [{"role": "user", "content": "hi"}]});
     let count = key.request("POST", "/v1/messages/count_tokens").body(body.to_string());
     let count = ClientResponse::to(count).await.ok().json();
     assert!(count["input_tokens"].is_u64(), "{count}");
     assert_eq!(
-        house.upstream.last().request.target,
+        system.upstream.last().request.target,
         "/model/anthropic.claude-opus-5-5-v1%3A0/count-tokens"
     );
-    assert_eq!(house.upstream.ledger().count_tokens, 1);
-    let event = house.events_of(&key, 1).await.remove(0);
+    assert_eq!(system.upstream.ledger().count_tokens, 1);
+    let event = system.events_of(&key, 1).await.remove(0);
     assert_eq!((&event["model"], &event["provider"]), (&json!(MODEL), &json!("bedrock")));
-    house.summary_equals(&house.upstream.ledger().total()).await;
+    system.summary_equals(&system.upstream.ledger().total()).await;
 }
 
 #[tokio::test]
-async fn errors_are_told_in_the_messages_apis_words() {
-    let (house, key) = bedrock().await;
+async fn errors_have_messages_api_form() {
+    let (system, key) = bedrock().await;
     let check = async |scenario: &str, status: u16, kind: &str, message: &str| {
-        house.upstream.next(scenario);
+        system.upstream.next(scenario);
         let answer = key.ask("hi").await;
         let error = &answer.json()["error"];
         assert_eq!(answer.status, status, "{error}");
@@ -145,170 +149,170 @@ async fn errors_are_told_in_the_messages_apis_words() {
         assert_eq!(answer.header("x-amzn-errortype"), None);
     };
     let long = "prompt is too long: 210000 tokens > 200000 maximum";
-    let said = format!("status:400;say=The model returned the following errors: {long}");
-    check(&said, 400, "invalid_request_error", long).await;
-    let said = "status:400;say=Input is too long for requested model.";
+    let scenario = format!("status:400;say=The model returned the following errors: {long}");
+    check(&scenario, 400, "invalid_request_error", long).await;
+    let scenario = "status:400;say=Input is too long for requested model.";
     let words = "prompt is too long: Input is too long for requested model.";
-    check(said, 400, "invalid_request_error", words).await;
+    check(scenario, 400, "invalid_request_error", words).await;
     check("status:404;say=no such model", 404, "not_found_error", "no such model").await;
     check("status:429;say=Too many tokens", 429, "rate_limit_error", "Too many tokens").await;
 }
 
 #[tokio::test]
-async fn an_exception_in_a_stream_is_an_error_event() {
-    let (house, key) = bedrock().await;
-    house.upstream.next("fixture:error_midstream");
+async fn stream_exception_becomes_error_event() {
+    let (system, key) = bedrock().await;
+    system.upstream.next("fixture:error_midstream");
     let answer = key.ask("hi").await.ok();
     let last = answer.events().pop().expect("an event");
     assert_eq!(last["type"], "error", "{}", answer.text());
     assert_eq!(last["error"]["type"], "overloaded_error", "{}", answer.text());
     assert!(answer.text().contains("event: error\n"));
-    house.upstream.next("cut:5");
+    system.upstream.next("cut:5");
     let answer = key.ask("hi").await.ok();
     assert_eq!(answer.events().pop().expect("an event")["error"]["type"], "api_error");
 }
 
 #[tokio::test]
-async fn requests_move_between_anthropic_and_bedrock() {
-    let house = house_with_role().await;
+async fn failover_between_bedrock_and_anthropic() {
+    let system = system_with_role().await;
     let anthropic = FakeUpstream::start();
-    let mut account = signed(&house.upstream.url());
+    let mut account = signed(&system.upstream.url());
     account["priority"] = json!(1);
-    house.admin().create("/accounts", &account).await;
-    house.account_with("anthropic", &anthropic.url(), json!({"priority": 2})).await;
-    let key = house.key("ci").create().await;
-    house.upstream.next("status:429");
+    system.admin().create("/accounts", &account).await;
+    system.account_with("anthropic", &anthropic.url(), json!({"priority": 2})).await;
+    let key = system.key("ci").create().await;
+    system.upstream.next("status:429");
     let answer = key.ask("hi").await.ok();
     assert_eq!(answer.said(), key.ask("hi").await.ok().said());
-    assert_eq!((house.upstream.exchanges().len(), anthropic.exchanges().len()), (1, 2));
-    // An exception as the first frame counts like a status.
+    assert_eq!((system.upstream.exchanges().len(), anthropic.exchanges().len()), (1, 2));
+    // An exception in the first frame counts like an error status.
     let key = {
-        let group = house.group("other").await;
+        let group = system.group("other").await;
         account["groups"] = json!([group]);
         account["name"] = json!("first");
-        house.admin().create("/accounts", &account).await;
+        system.admin().create("/accounts", &account).await;
         let second = json!({"priority": 2, "groups": [group]});
-        house.account_with("second", &anthropic.url(), second).await;
-        house.key("other").group(&group).create().await
+        system.account_with("second", &anthropic.url(), second).await;
+        system.key("other").group(&group).create().await
     };
-    house.upstream.next("fixture:error_first");
+    system.upstream.next("fixture:error_first");
     key.ask("hi").await.ok();
-    assert_eq!((house.upstream.exchanges().len(), anthropic.exchanges().len()), (2, 3));
+    assert_eq!((system.upstream.exchanges().len(), anthropic.exchanges().len()), (2, 3));
 }
 
 #[tokio::test]
-async fn a_model_that_bedrock_has_no_name_for_goes_elsewhere() {
-    let (house, key) = bedrock().await;
+async fn unmapped_model_uses_another_account() {
+    let (system, key) = bedrock().await;
     key.ask_model("claude-sonnet-4-5", "hi").await.refused(503, "api_error");
     let anthropic = FakeUpstream::start();
-    house.account_with("anthropic", &anthropic.url(), json!({"priority": 200})).await;
+    system.account_with("anthropic", &anthropic.url(), json!({"priority": 200})).await;
     key.ask_model("claude-sonnet-4-5", "hi").await.ok();
     key.ask("hi").await.ok();
-    assert_eq!((house.upstream.exchanges().len(), anthropic.exchanges().len()), (1, 1));
+    assert_eq!((system.upstream.exchanges().len(), anthropic.exchanges().len()), (1, 1));
     let models = key.get("/v1/models").await.ok().text();
     assert!(models.contains(MODEL), "{models}");
 }
 
 #[tokio::test]
-async fn a_key_or_an_assumed_role_opens_it_too() {
+async fn api_key_and_assumed_role_work() {
     let sts = FakeUpstream::start();
     let launch = LaunchOptions::new()
         .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
         .env("AWS_ENDPOINT_URL_STS", &sts.url());
-    let house = TestSystem::launched(launch).await;
+    let system = TestSystem::launched(launch).await;
     let arn = "arn:aws:iam::123456789012:role/bedrock";
     let ways = [
         json!({"type": "api_key", "header": "authorization", "value": BEDROCK_KEY}),
         json!({"type": "aws", "region": "us-west-2", "role_arn": arn, "external_id": "tenant-7"}),
     ];
     for (index, credential) in ways.into_iter().enumerate() {
-        let group = house.group(&format!("group-{index}")).await;
-        let mut account = signed(&house.upstream.url());
+        let group = system.group(&format!("group-{index}")).await;
+        let mut account = signed(&system.upstream.url());
         account["credential"] = credential;
         account["groups"] = json!([group]);
-        let id = house.admin().create("/accounts", &account).await;
-        let key = house.key("ci").group(&group).create().await;
+        let id = system.admin().create("/accounts", &account).await;
+        let key = system.key("ci").group(&group).create().await;
         key.ask("hi").await.ok();
         key.ask("hi").await.ok();
-        let shown = house.admin().get(&format!("/accounts/{id}")).await.ok().text();
+        let shown = system.admin().get(&format!("/accounts/{id}")).await.ok().text();
         assert!(!shown.contains("tenant-7") && !shown.contains(BEDROCK_KEY), "{shown}");
     }
-    let sent = house.upstream.last().request;
+    let sent = system.upstream.last().request;
     assert_eq!(sent.header("x-amz-security-token"), Some(ROLE.2));
     assert_eq!(sts.exchanges().len(), 1, "the role is assumed once");
 }
 
 #[tokio::test]
-async fn where_bedrock_speaks_the_messages_api_bytes_pass_signed() {
-    let house = house_with_role().await;
-    let base = format!("{}/anthropic", house.upstream.url());
+async fn bedrock_messages_api_gets_signed_pass_through() {
+    let system = system_with_role().await;
+    let base = format!("{}/anthropic", system.upstream.url());
     let mut account = signed(&base);
     let name = "anthropic.claude-opus-5-5";
     account["model_map"] = json!({MODEL: name});
-    house.admin().create("/accounts", &account).await;
-    let key = house.key("ci").create().await;
+    system.admin().create("/accounts", &account).await;
+    let key = system.key("ci").create().await;
     let answer = key.ask("[[thinking]]").await.ok();
-    let seen = house.upstream.last();
+    let seen = system.upstream.last();
     assert_eq!(answer.body, seen.sent);
     assert_eq!(seen.request.body, message(name, "[[thinking]]", true).to_string());
     assert_eq!(seen.request.header("anthropic-version"), Some("2023-06-01"));
 }
 
 #[tokio::test]
-async fn an_account_is_tested_by_a_free_count() {
-    let house = house_with_role().await;
-    let id = house.admin().create("/accounts", &signed(&house.upstream.url())).await;
+async fn account_test_uses_free_token_count() {
+    let system = system_with_role().await;
+    let id = system.admin().create("/accounts", &signed(&system.upstream.url())).await;
     let path = format!("/accounts/{id}/test");
-    let result = house.admin().post(&path, &json!({})).await.ok().json();
+    let result = system.admin().post(&path, &json!({})).await.ok().json();
     assert_eq!(
         (&result["ok"], &result["upstream_status"]),
         (&json!(true), &json!(200)),
         "{result}"
     );
-    assert_eq!(house.upstream.ledger().count_tokens, 1);
-    let group = house.group("other").await;
-    let mut other = signed(&house.upstream.url());
+    assert_eq!(system.upstream.ledger().count_tokens, 1);
+    let group = system.group("other").await;
+    let mut other = signed(&system.upstream.url());
     let wrong = json!({"type": "api_key", "header": "authorization", "value": "wrong"});
     (other["credential"], other["groups"]) = (wrong, json!([group]));
-    let id = house.admin().create("/accounts", &other).await;
-    let result = house.admin().post(&format!("/accounts/{id}/test"), &json!({})).await.ok().json();
+    let id = system.admin().create("/accounts", &other).await;
+    let result = system.admin().post(&format!("/accounts/{id}/test"), &json!({})).await.ok().json();
     assert_eq!(
         (&result["ok"], &result["upstream_status"]),
         (&json!(false), &json!(403)),
         "{result}"
     );
-    let key = house.key("other").group(&group).create().await;
+    let key = system.key("other").group(&group).create().await;
     let refused = key.ask("hi").await.refused(503, "api_error");
     assert_eq!(refused.header("x-should-retry"), Some("false"));
-    let tested = house.admin().get(&format!("/accounts/{id}")).await.ok().json();
-    assert_eq!(tested["status"], "auth_failed", "the test holds what it has found: {tested}");
+    let tested = system.admin().get(&format!("/accounts/{id}")).await.ok().json();
+    assert_eq!(tested["status"], "auth_failed", "the test stores its result: {tested}");
 }
 
 #[tokio::test]
-async fn a_profile_without_a_name_costs_what_was_asked_for() {
-    let house = house_with_role().await;
-    let mut account = signed(&house.upstream.url());
+async fn unnamed_profile_is_priced_by_requested_model() {
+    let system = system_with_role().await;
+    let mut account = signed(&system.upstream.url());
     let arn = "arn:aws:bedrock:us-west-2:1:application-inference-profile/anthropic.x";
     account["model_map"] = json!({MODEL: arn});
-    house.admin().create("/accounts", &account).await;
-    let key = house.key("ci").create().await;
-    house.upstream.next("status:400");
+    system.admin().create("/accounts", &account).await;
+    let key = system.key("ci").create().await;
+    system.upstream.next("status:400");
     key.ask("hi").await.status(400);
-    let event = house.events_of(&key, 1).await.remove(0);
+    let event = system.events_of(&key, 1).await.remove(0);
     assert_eq!(event["upstream_model"], arn);
     let version = event["price_version"].as_str().expect("a version");
-    assert!(!version.ends_with('?'), "no guess: {version}");
-    assert!(house.upstream.last().request.target.contains("profile%2Fanthropic.x/"));
+    assert!(!version.ends_with('?'), "the price is a guess: {version}");
+    assert!(system.upstream.last().request.target.contains("profile%2Fanthropic.x/"));
 }
 
 #[tokio::test]
 async fn invalid_bedrock_accounts_are_refused() {
-    let house = TestSystem::empty().await;
+    let system = TestSystem::empty().await;
     let check = async |field: &str, value: Value, part: &str| {
         let mut account = signed("https://bedrock-runtime.us-west-2.amazonaws.com");
         account[field] = value;
-        let answer = house.admin().post("/accounts", &account).await;
+        let answer = system.admin().post("/accounts", &account).await;
         let message = answer.refused(400, "invalid_request_error").message();
         assert!(message.contains(part), "{message}");
     };
@@ -322,39 +326,39 @@ async fn invalid_bedrock_accounts_are_refused() {
     account.as_object_mut().expect("an object").remove("base_url");
     let mut keyed = account.clone();
     keyed["credential"] = json!({"type": "api_key", "value": "k"});
-    let message = house.admin().post("/accounts", &keyed).await.message();
+    let message = system.admin().post("/accounts", &keyed).await.message();
     assert!(message.contains("bedrock-runtime.REGION"), "{message}");
-    let created = house.admin().post("/accounts", &account).await.json();
+    let created = system.admin().post("/accounts", &account).await.json();
     assert_eq!(created["base_url"], "https://bedrock-runtime.us-west-2.amazonaws.com");
     assert_eq!(created["credential_type"], "aws");
 }
 
 #[tokio::test]
-async fn a_wrong_signature_is_refused_and_the_account_made_by_command_is_the_same() {
+async fn account_from_cli_is_signed_and_wrong_signature_gets_503() {
     let launch = LaunchOptions::new()
         .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         .env("AWS_SECRET_ACCESS_KEY", "another+secret");
-    let mut house = TestSystem::launched(launch).await;
-    let url = house.upstream.url();
+    let mut system = TestSystem::launched(launch).await;
+    let url = system.upstream.url();
     let map = format!("{MODEL}={PROFILE}");
     let words =
         ["account", "add", "--name", "aws", "--provider", "bedrock", "--region", "us-west-2"];
     let words = [&words[..], &["--base-url", &url, "--map", &map]].concat();
-    let ended = house.process().command(&words);
+    let ended = system.process().command(&words);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let key = house.key("ci").create().await;
+    let key = system.key("ci").create().await;
     let refused = key.ask("hi").await.refused(503, "api_error");
     assert_eq!(refused.header("x-should-retry"), Some("false"));
     assert!(refused.message().contains("credential"), "{}", refused.message());
 }
 
 #[tokio::test]
-async fn without_credentials_the_operator_is_named() {
+async fn missing_credentials_error_names_operator() {
     let launch = LaunchOptions::new().env("AWS_EC2_METADATA_DISABLED", "true");
-    let house = TestSystem::launched(launch).await;
-    house.admin().create("/accounts", &signed(&house.upstream.url())).await;
-    let key = house.key("ci").create().await;
+    let system = TestSystem::launched(launch).await;
+    system.admin().create("/accounts", &signed(&system.upstream.url())).await;
+    let key = system.key("ci").create().await;
     let message = key.ask("hi").await.refused(502, "api_error").message();
     assert!(message.contains("operator"), "{message}");
-    assert_eq!(house.upstream.exchanges().len(), 0);
+    assert_eq!(system.upstream.exchanges().len(), 0);
 }

@@ -1,4 +1,4 @@
-//! Clients that speak Bedrock themselves, against accounts of both kinds.
+//! Clients that speak Bedrock's protocol themselves, on Bedrock and Anthropic accounts.
 
 use aws_smithy_eventstream::frame::read_message_from;
 use base64::Engine as _;
@@ -8,9 +8,9 @@ use baton_tests::house::{MODEL, TestKey, TestSystem, message};
 use baton_tests::upstream::FakeUpstream;
 use serde_json::{Value, json};
 
-use crate::bedrock::{PROFILE, house_with_role, signed, told};
+use crate::bedrock::{PROFILE, comparable_events, signed, system_with_role};
 
-/// What such a client sends.
+/// The request body of such a client.
 fn body(text: &str) -> Value {
     json!({
         "anthropic_version": "bedrock-2023-05-31", "anthropic_beta": ["context-1m-2025-08-07"],
@@ -25,7 +25,7 @@ async fn invoke(key: &TestKey, action: &str, body: &Value) -> ClientResponse {
         .await
 }
 
-/// The events that an answer's frames hold.
+/// The events in the frames of an answer.
 fn events(answer: &ClientResponse) -> Vec<Value> {
     assert_eq!(answer.header("content-type"), Some("application/vnd.amazon.eventstream"));
     let (mut rest, mut events) = (answer.body.clone(), Vec::new());
@@ -39,30 +39,30 @@ fn events(answer: &ClientResponse) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn to_bedrock_bytes_pass() {
-    let house = house_with_role().await;
-    house.admin().create("/accounts", &signed(&house.upstream.url())).await;
-    let key = house.key("ci").create().await;
+async fn bedrock_account_gets_pass_through() {
+    let system = system_with_role().await;
+    system.admin().create("/accounts", &signed(&system.upstream.url())).await;
+    let key = system.key("ci").create().await;
     for action in ["invoke-with-response-stream", "invoke"] {
-        let asked = body("[[thinking]]");
-        let answer = invoke(&key, action, &asked).await.ok();
-        let seen = house.upstream.last();
-        assert_eq!(seen.request.body, asked.to_string());
+        let sent_body = body("[[thinking]]");
+        let answer = invoke(&key, action, &sent_body).await.ok();
+        let seen = system.upstream.last();
+        assert_eq!(seen.request.body, sent_body.to_string());
         assert_eq!(answer.body, seen.sent, "{action}");
     }
-    house.upstream.next("status:429;say=slow down");
+    system.upstream.next("status:429;say=slow down");
     let refused = invoke(&key, "invoke", &body("hi")).await.status(429);
     assert_eq!(refused.json(), json!({"message": "slow down"}));
     assert_eq!(refused.header("x-amzn-errortype"), Some("ThrottlingException"));
-    house.summary_equals(&house.upstream.ledger().total()).await;
+    system.summary_equals(&system.upstream.ledger().total()).await;
 }
 
 #[tokio::test]
-async fn to_anthropic_they_are_translated() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+async fn anthropic_account_gets_translated_request() {
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     let answer = invoke(&key, "invoke-with-response-stream", &body("[[tool:echo]]")).await.ok();
-    let sent = house.upstream.last().request;
+    let sent = system.upstream.last().request;
     assert_eq!(
         (sent.path(), sent.header("anthropic-beta")),
         ("/v1/messages", Some("context-1m-2025-08-07"))
@@ -74,35 +74,35 @@ async fn to_anthropic_they_are_translated() {
     let lines: Vec<String> =
         events(&answer).iter().map(|event| format!("data: {event}\n\n")).collect();
     let read = ClientResponse { body: lines.concat().into(), ..answer };
-    assert_eq!(told(&read), told(&plain));
+    assert_eq!(comparable_events(&read), comparable_events(&plain));
 
     let whole = invoke(&key, "invoke", &body("hi")).await.ok();
-    assert_eq!(whole.body, house.upstream.last().sent);
+    assert_eq!(whole.body, system.upstream.last().sent);
     let inner = BASE64_STANDARD.encode(body("hi").to_string());
     let count = json!({"input": {"invokeModel": {"body": inner}}});
     let count = invoke(&key, "count-tokens", &count).await.ok().json();
     assert!(count["inputTokens"].is_u64(), "{count}");
     let empty = invoke(&key, "count-tokens", &json!({})).await;
     empty.refused(400, "invalid_request_error");
-    let event = house.events_of(&key, 3).await.remove(0);
+    let event = system.events_of(&key, 3).await.remove(0);
     assert!([PROFILE, MODEL].contains(&event["model"].as_str().unwrap_or_default()), "{event}");
-    house.summary_equals(&house.upstream.ledger().total()).await;
+    system.summary_equals(&system.upstream.ledger().total()).await;
 }
 
 #[tokio::test]
-async fn a_stream_that_breaks_off_says_so_in_a_frame() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+async fn broken_stream_ends_with_error_frame() {
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     let answer = invoke(&key, "invoke-with-response-stream", &body("[[cut:4]]")).await;
     let last = events(&answer).pop().expect("an event");
     assert_eq!((&last["type"], &last["error"]["type"]), (&json!("error"), &json!("api_error")));
 }
 
 #[tokio::test]
-async fn profiles_are_what_the_key_may_use() {
-    let house = house_with_role().await;
-    let key = house.key("ci").create().await;
-    house.admin().create("/accounts", &signed(&house.upstream.url())).await;
+async fn inference_profiles_are_limited_to_the_key() {
+    let system = system_with_role().await;
+    let key = system.key("ci").create().await;
+    system.admin().create("/accounts", &signed(&system.upstream.url())).await;
     let ids = async || {
         let list = key.get("/inference-profiles?type=SYSTEM_DEFINED").await.ok().json();
         let list = list["inferenceProfileSummaries"].as_array().cloned().expect("a list");
@@ -112,10 +112,10 @@ async fn profiles_are_what_the_key_may_use() {
     };
     assert_eq!(ids().await, [PROFILE]);
     let anthropic = FakeUpstream::start();
-    let group = house.group("second").await;
-    house.account_with("second", &anthropic.url(), json!({"groups": [group]})).await;
-    let other = house.key("second").group(&group).models(&["claude-opus-5-5"]).create().await;
+    let group = system.group("second").await;
+    system.account_with("second", &anthropic.url(), json!({"groups": [group]})).await;
+    let other = system.key("second").group(&group).models(&["claude-opus-5-5"]).create().await;
     let list = other.get("/inference-profiles").await.ok().text();
     assert!(list.contains("\"anthropic.claude-opus-5-5\"") && !list.contains("sonnet"), "{list}");
-    house.get("/inference-profiles").await.refused(401, "authentication_error");
+    system.get("/inference-profiles").await.refused(401, "authentication_error");
 }

@@ -1,4 +1,4 @@
-//! The benchmark runs: its quick form measures every load on every road.
+//! The benchmark runs: its quick form measures every load on every path.
 
 use std::process::Command;
 use std::time::Duration;
@@ -6,19 +6,19 @@ use std::time::Duration;
 use baton_tests::house::bench_binary;
 use baton_tests::program::Program;
 
-/// A debug build on a busy machine.
+/// A debug build on a busy machine needs this long.
 const PATIENCE: Duration = Duration::from_mins(3);
 
 #[test]
-fn the_benchmark_measures_every_road() {
+fn quick_benchmark_measures_every_path() {
     let ended = Program::run(Command::new(bench_binary()).arg("--quick"), PATIENCE);
     let (code, out) = (ended.code, &ended.stdout);
     assert_eq!(code, Some(0), "{out}\n{}", ended.stderr);
     let lines = |begins: &str| out.lines().filter(|line| line.starts_with(begins)).count();
-    // Loads: slow streams, two small calls, three streams, two large bodies.
-    let roads = [("  direct  ", 8), ("  baton  ", 8), ("  baton up, limited key  ", 2)];
-    for (road, loads) in roads {
-        assert_eq!(lines(road), loads, "{road}: {out}");
+    // Loads: slow streams, two of small calls, three of streams, two of large bodies.
+    let paths = [("  direct  ", 8), ("  baton  ", 8), ("  baton up, limited key  ", 2)];
+    for (path, loads) in paths {
+        assert_eq!(lines(path), loads, "{path}: {out}");
     }
     let baton = out.lines().filter(|line| line.starts_with("  baton  "));
     for line in baton {

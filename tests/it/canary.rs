@@ -1,5 +1,5 @@
-//! Secrets and conversations show up nowhere but where they belong: every way through the relay and
-//! the admin API is walked at the most talkative log level, and every output is searched.
+//! Secrets and conversations appear only where they belong. The test takes every path through the
+//! relay and the admin API at the log level `trace` and searches every output.
 
 use std::path::Path;
 use std::time::Duration;
@@ -34,7 +34,7 @@ const SIGNING_SECRET: &str = "signing-canary-15o-0123456789";
 const HOOK_PATH: &str = "hook-canary-16p";
 const OPENID_SECRET: &str = "openid-canary-17q";
 
-/// What no output may hold, whoever asks.
+/// Values that no output can contain, whoever receives it.
 const EVERYWHERE: [&str; 16] = [
     UPSTREAM_KEY,
     CLIENT_SECRET,
@@ -55,7 +55,7 @@ const EVERYWHERE: [&str; 16] = [
 ];
 
 #[track_caller]
-pub(crate) fn clean(place: &str, bytes: &[u8], hidden: &[&str]) {
+pub(crate) fn assert_absent(place: &str, bytes: &[u8], hidden: &[&str]) {
     for canary in hidden {
         let found = bytes.windows(canary.len()).position(|window| window == canary.as_bytes());
         if let Some(at) = found {
@@ -65,18 +65,18 @@ pub(crate) fn clean(place: &str, bytes: &[u8], hidden: &[&str]) {
     }
 }
 
-fn clean_files(folder: &Path, hidden: &[&str]) {
+fn assert_absent_in_files(folder: &Path, hidden: &[&str]) {
     let files = walkdir::WalkDir::new(folder).into_iter().filter_map(Result::ok);
     for file in files.filter(|file| file.file_type().is_file()) {
         let bytes = std::fs::read(file.path()).unwrap_or_default();
-        clean(&file.path().display().to_string(), &bytes, hidden);
+        assert_absent(&file.path().display().to_string(), &bytes, hidden);
     }
 }
 
-/// Every way that a model call can go, well and badly.
-async fn ask_in_every_way(house: &TestSystem, key: &TestKey, account: &str) {
-    let well_again = async || {
-        house.admin().post(&format!("/accounts/{account}/reset"), &json!({})).await.ok();
+/// Sends model calls with every kind of outcome.
+async fn send_every_outcome(system: &TestSystem, key: &TestKey, account: &str) {
+    let reset = async || {
+        system.admin().post(&format!("/accounts/{account}/reset"), &json!({})).await.ok();
     };
     for scenario in [
         "text",
@@ -87,23 +87,23 @@ async fn ask_in_every_way(house: &TestSystem, key: &TestKey, account: &str) {
         "error:invalid_request",
         "error:authentication",
     ] {
-        well_again().await;
-        house.upstream.next(scenario);
+        reset().await;
+        system.upstream.next(scenario);
         key.ask(PROMPT).await;
-        // A refused credential is checked by calls of Baton's own.
-        let asked = house.upstream.exchanges_on("/v1/messages").pop().expect("a call");
-        assert!(asked.request.mentions(PROMPT), "{scenario} was asked for");
+        // Baton checks a refused credential with calls without the prompt.
+        let call = system.upstream.exchanges_on("/v1/messages").pop().expect("a model call");
+        assert!(call.request.mentions(PROMPT), "{scenario}: the prompt was not sent");
     }
     for status in [400, 403, 404, 413, 429, 500, 529] {
-        well_again().await;
-        house.upstream.next(&format!("status:{status};say={UPSTREAM_SAID}"));
+        reset().await;
+        system.upstream.next(&format!("status:{status};say={UPSTREAM_SAID}"));
         key.ask_whole(PROMPT).await;
     }
-    // A client that leaves in the middle.
-    well_again().await;
-    let gate = house.upstream.gate("left");
+    // A client disconnects during the answer.
+    reset().await;
+    let gate = system.upstream.gate("left");
     gate.release(2);
-    house.upstream.next("fixture:text;size=300;gate=left");
+    system.upstream.next("fixture:text;size=300;gate=left");
     drop(key.open(PROMPT).await);
     gate.open();
     let torn = format!("{{\"model\": \"{PROMPT}\", \"messages\": [{PROMPT}");
@@ -111,24 +111,24 @@ async fn ask_in_every_way(house: &TestSystem, key: &TestKey, account: &str) {
     let count = message(MODEL, PROMPT, false).to_string();
     ClientResponse::to(key.request("POST", "/v1/messages/count_tokens").body(count)).await;
     for wrong in [BAD_CREDENTIAL.to_owned(), format!("{}x", key.secret)] {
-        TestKey::found(&wrong, &house.relay_url()).ask(PROMPT).await.status(401);
+        TestKey::found(&wrong, &system.relay_url()).ask(PROMPT).await.status(401);
     }
     key.get("/v1/usage").await.ok();
     key.get("/v1/models").await.ok();
 }
 
-/// Keys where no key belongs: beside the one in its place, and instead of it. Answers the other forms
-/// that the key has had.
-async fn ask_oddly(house: &TestSystem, key: &TestKey) -> String {
-    let (secret, proof) = (&key.secret, proof(&key.secret));
+/// Sends the key in places where it does not belong, in addition to its header and instead of it.
+/// Returns the other forms that the key has had.
+async fn send_key_in_wrong_places(system: &TestSystem, key: &TestKey) -> String {
+    let (secret, secret_part) = (&key.secret, secret_part(&key.secret));
     let body = message(MODEL, "hi", false).to_string();
     for query in [format!("key={secret}"), format!("beta=true&api_key={secret}&x=1")] {
         let request = key.request("POST", &format!("/v1/messages?{query}"));
         let request = request.header("x-custom", secret).header("x-other", format!("b {secret}"));
         let request = request.header("cookie", format!("key={secret}"));
         ClientResponse::to(request.body(body.clone())).await.ok();
-        let seen = house.upstream.last().request;
-        assert!(!seen.mentions(proof), "an upstream gets the client's key: {seen:?}");
+        let seen = system.upstream.last().request;
+        assert!(!seen.mentions(secret_part), "the client's key went upstream: {seen:?}");
         assert_eq!(seen.target.contains("beta=true"), query.contains("beta"), "{}", seen.target);
         assert!(!seen.target.contains("x=1"), "{}", seen.target);
     }
@@ -141,25 +141,26 @@ async fn ask_oddly(house: &TestSystem, key: &TestKey) -> String {
         ("cookie", format!("key={secret}")),
         ("x-baton-request-id", secret.clone()),
     ] {
-        let request = house.request("POST", "/v1/messages").header(name, value);
+        let request = system.request("POST", "/v1/messages").header(name, value);
         ClientResponse::to(request.body(body.clone())).await.status(401);
     }
-    let keyless = house.request("POST", &format!("/v1/messages?key={secret}")).body(body);
+    let keyless = system.request("POST", &format!("/v1/messages?key={secret}")).body(body);
     ClientResponse::to(keyless).await.status(401);
-    ClientResponse::to(house.request("GET", &format!("/v1/{secret}"))).await.status(404);
+    ClientResponse::to(system.request("GET", &format!("/v1/{secret}"))).await.status(404);
     ClientResponse::to(key.request("GET", &format!("/v1/models/{secret}"))).await.status(400);
     key.ask_model(secret, "hi").await.status(400);
     basic
 }
 
-/// The part of a key that proves it; its id may be read by anybody.
-fn proof(key: &str) -> &str {
+/// The secret part of a key. Everybody can read its id.
+fn secret_part(key: &str) -> &str {
     key.rsplit('_').next().expect("the last part")
 }
 
-/// The console by its form and by its provider; answers the session and what its forms carry.
-async fn visit_the_console(house: &mut TestSystem, provider: &FakeProvider) -> [String; 2] {
-    let mut visitor = TestBrowser::at(house.process().admin);
+/// Uses the console with its form and with the identity provider. Returns the session and the CSRF
+/// token.
+async fn use_console(system: &mut TestSystem, provider: &FakeProvider) -> [String; 2] {
+    let mut visitor = TestBrowser::at(system.process().admin);
     assert_eq!(visitor.sign_in(BAD_CREDENTIAL).await.answer.status, 403);
     visitor.sign_in(ADMIN_TOKEN).await.leads_to("/console");
     let session = visitor.cookie("baton").and_then(|it| it.rsplit('.').next());
@@ -167,7 +168,7 @@ async fn visit_the_console(house: &mut TestSystem, provider: &FakeProvider) -> [
     let csrf = visitor.open("/console/connect").await.field("csrf");
     for path in ["/console", "/console/accounts", "/console/alerts", "/console/audit"] {
         let page = visitor.open(path).await.answer.ok();
-        clean(path, page.text().as_bytes(), &EVERYWHERE);
+        assert_absent(path, page.text().as_bytes(), &EVERYWHERE);
     }
     let group = |csrf: &str| [("csrf", csrf.to_owned()), ("name", "by the console".to_owned())];
     for (csrf, status) in [(csrf.as_str(), 303), (BAD_CREDENTIAL, 403)] {
@@ -175,17 +176,18 @@ async fn visit_the_console(house: &mut TestSystem, provider: &FakeProvider) -> [
         let fields: Vec<(&str, &str)> = fields.iter().map(|(k, v)| (*k, v.as_str())).collect();
         assert_eq!(visitor.submit("/console/groups", &fields).await.answer.status, status);
     }
-    // The provider does not know this secret, so nobody comes in: failures say most.
-    let mut other = TestBrowser::at(house.process().admin);
+    // The provider does not accept this secret, so the sign-in fails. Failures write the most log
+    // text.
+    let mut other = TestBrowser::at(system.process().admin);
     let page = other.sign_in_at_provider().await;
     assert!(page.location().contains("why="), "{}", page.location());
-    assert_eq!(provider.asked("/token"), 1);
+    assert_eq!(provider.request_count("/token"), 1);
     [session, csrf]
 }
 
-/// Sends an alert on its way to a receiver that refuses it.
-async fn alert(house: &TestSystem, receiver: &FakeUpstream) {
-    let admin = house.admin();
+/// Sends an alert to a receiver that refuses it.
+async fn send_alert(system: &TestSystem, receiver: &FakeUpstream) {
+    let admin = system.admin();
     let url = format!("{}/{HOOK_PATH}", receiver.url());
     let hook = json!({"url": url, "signing_secret": SIGNING_SECRET});
     let set = admin.send("PUT", "/alerts", &hook).await.ok();
@@ -194,12 +196,12 @@ async fn alert(house: &TestSystem, receiver: &FakeUpstream) {
     let bad = json!({"url": BAD_CREDENTIAL, "signing_secret": "short"});
     let refused = admin.send("PUT", "/alerts", &bad).await;
     for answer in [set, trial, shown, refused] {
-        clean("an answer about alerts", answer.text().as_bytes(), &EVERYWHERE);
+        assert_absent("an answer about alerts", answer.text().as_bytes(), &EVERYWHERE);
     }
 }
 
-/// Waits until it was there: they leave once a minute.
-async fn alerted(receiver: &FakeUpstream) {
+/// Waits until the alert has arrived. Alerts are sent once a minute.
+async fn wait_for_alert(receiver: &FakeUpstream) {
     eventually("the alert", Duration::from_secs(90), async || {
         let seen = receiver.exchanges();
         let signed = seen.iter().find(|it| it.request.header("baton-signature").is_some());
@@ -208,12 +210,9 @@ async fn alerted(receiver: &FakeUpstream) {
     .await;
 }
 
-/// The operator's calls, good and bad; answers what was answered.
-async fn operate_in_every_way(
-    house: &TestSystem,
-    endpoint: &FakeTokenEndpoint,
-) -> Vec<ClientResponse> {
-    let (admin, url) = (house.admin(), house.upstream.url());
+/// Makes the operator's calls, valid and invalid. Returns the answers.
+async fn call_admin_api(system: &TestSystem, endpoint: &FakeTokenEndpoint) -> Vec<ClientResponse> {
+    let (admin, url) = (system.admin(), system.upstream.url());
     let mut answers = Vec::new();
     let oauth = json!({
         "type": "oauth2", "token_url": endpoint.url(), "client_id": "baton",
@@ -246,13 +245,15 @@ async fn operate_in_every_way(
     }
     answers.push(admin.with_token(BAD_CREDENTIAL).get("/accounts").await);
     answers.push(
-        ClientResponse::to(admin.with_token(METRICS_TOKEN).beside("GET", "/metrics")).await.ok(),
+        ClientResponse::to(admin.with_token(METRICS_TOKEN).request_at_root("GET", "/metrics"))
+            .await
+            .ok(),
     );
     answers
 }
 
 #[tokio::test]
-async fn no_output_of_the_program_holds_a_secret_or_a_conversation() {
+async fn baton_up_outputs_contain_no_secret() {
     let (collector, endpoint) = (FakeCollector::start(), FakeTokenEndpoint::start());
     let (provider, receiver) = (FakeProvider::start(), FakeUpstream::start());
     let launch = LaunchOptions::new()
@@ -270,67 +271,68 @@ async fn no_output_of_the_program_holds_a_secret_or_a_conversation() {
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url())
         .env("OTEL_EXPORTER_OTLP_HEADERS", &format!("x-key={COLLECTOR_KEY}"));
     let home = launch.home().to_owned();
-    let mut house = TestSystem::launched(launch).await;
-    house.process().admin_token = ADMIN_TOKEN.to_owned();
+    let mut system = TestSystem::launched(launch).await;
+    system.process().admin_token = ADMIN_TOKEN.to_owned();
     let credential = json!({"type": "api_key", "value": UPSTREAM_KEY});
     let fields = json!({"credential": credential});
-    let main = house.account_with("main", &house.upstream.url(), fields).await;
-    let key = house.key("ci").limit_usd_daily("100").create().await;
-    alert(&house, &receiver).await;
-    ask_in_every_way(&house, &key, &main).await;
-    let basic = ask_oddly(&house, &key).await;
-    let [session, csrf] = visit_the_console(&mut house, &provider).await;
-    let answers = operate_in_every_way(&house, &endpoint).await;
-    ask_in_every_way(&house, &key, &main).await;
+    let main = system.account_with("main", &system.upstream.url(), fields).await;
+    let key = system.key("ci").limit_usd_daily("100").create().await;
+    send_alert(&system, &receiver).await;
+    send_every_outcome(&system, &key, &main).await;
+    let basic = send_key_in_wrong_places(&system, &key).await;
+    let [session, csrf] = use_console(&mut system, &provider).await;
+    let answers = call_admin_api(&system, &endpoint).await;
+    send_every_outcome(&system, &key, &main).await;
     let said = key.ask("hi").await;
-    alerted(&receiver).await;
+    wait_for_alert(&receiver).await;
 
-    house.process().terminate();
-    let ended = house.process().ended();
+    system.process().terminate();
+    let ended = system.process().ended();
     let mut hidden = EVERYWHERE.to_vec();
-    hidden.extend([proof(&key.secret), &basic, &session, &csrf]);
-    clean("stdout", ended.stdout.as_bytes(), &hidden);
-    clean("stderr", ended.stderr.as_bytes(), &hidden);
-    // The log is as talkative as it can be; libraries write whole requests and answers at `trace`.
+    hidden.extend([secret_part(&key.secret), &basic, &session, &csrf]);
+    assert_absent("stdout", ended.stdout.as_bytes(), &hidden);
+    assert_absent("stderr", ended.stderr.as_bytes(), &hidden);
+    // The log level is the highest one. At `trace`, libraries write whole requests and answers.
     for library in ["Plaintext", "\"TRACE\""] {
         assert!(!ended.stderr.contains(library), "{library} is in the log");
     }
-    clean_files(&home, &hidden);
+    assert_absent_in_files(&home, &hidden);
     for answer in answers {
-        clean("an answer of the admin API", answer.text().as_bytes(), &hidden);
+        assert_absent("an answer of the admin API", answer.text().as_bytes(), &hidden);
     }
-    // The collector's own key is in the headers, where it belongs.
+    // The collector's own key belongs into the headers.
     let bodies = collector.each(|it| it.body.clone());
     assert!(!bodies.is_empty());
     for body in bodies {
-        clean("what the collector gets", &body, &hidden);
+        assert_absent("the collector's requests", &body, &hidden);
     }
     if said.status == 200 {
-        clean("stderr", ended.stderr.as_bytes(), &[said.said().as_str()]);
+        assert_absent("stderr", ended.stderr.as_bytes(), &[said.said().as_str()]);
     }
 }
 
 #[tokio::test]
-async fn no_output_of_a_function_holds_one() {
+async fn lambda_outputs_contain_no_secret() {
     let cloud = LambdaDeployment::open().await;
-    let talkative = |name| cloud.function_with(name, "BATON_LOG", "trace");
-    let admin = talkative("admin").await;
+    let with_trace_log = |name| cloud.function_with(name, "BATON_LOG", "trace");
+    let admin = with_trace_log("admin").await;
     let key = cloud.furnish(&admin).await;
-    let relay = talkative("relay").await;
+    let relay = with_trace_log("relay").await;
     for scenario in ["text", "cut:2", "error:overloaded", "error:authentication"] {
         cloud.upstream.next(scenario);
         LambdaDeployment::ask(&relay, &key, PROMPT, WITHOUT_HURRY).await.finish().await;
     }
-    let (stats, refresh) = (talkative("stats").await, talkative("refresh").await);
+    let (stats, refresh) = (with_trace_log("stats").await, with_trace_log("refresh").await);
     let messages = cloud.stores.receive().await;
-    clean("the queue", Value::from(messages.clone()).to_string().as_bytes(), &[PROMPT]);
+    assert_absent("the queue", Value::from(messages.clone()).to_string().as_bytes(), &[PROMPT]);
     stats.invoke(&event::batch(&messages), WITHOUT_HURRY).await;
     refresh.invoke(&event::tick(), WITHOUT_HURRY).await;
-    let secrets = [PROMPT, proof(&key), "sk-upstream-main", "test-admin-token", "test-pepper"];
+    let secrets =
+        [PROMPT, secret_part(&key), "sk-upstream-main", "test-admin-token", "test-pepper"];
     for (name, function) in
         [("relay", relay), ("admin", admin), ("stats", stats), ("refresh", refresh)]
     {
-        clean(name, function.stdout().as_bytes(), &secrets);
-        clean(name, function.stderr().as_bytes(), &secrets);
+        assert_absent(name, function.stdout().as_bytes(), &secrets);
+        assert_absent(name, function.stderr().as_bytes(), &secrets);
     }
 }

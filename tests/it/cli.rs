@@ -1,15 +1,15 @@
-//! The operator's commands, which speak to a running Baton over its admin API.
+//! The operator's commands. They call a running Baton over its admin API.
 
 use baton_tests::house::{TestKey, TestSystem};
 use baton_tests::program::ProgramResult;
 
-/// Runs a command against the house, as an operator does who has exported address and token.
-fn baton(house: &mut TestSystem, arguments: &[&str]) -> ProgramResult {
-    house.process().command(arguments)
+/// Runs a command with the address and the token of the system in its environment.
+fn baton(system: &mut TestSystem, arguments: &[&str]) -> ProgramResult {
+    system.process().command(arguments)
 }
 
-fn succeed(house: &mut TestSystem, arguments: &[&str]) -> String {
-    let ended = baton(house, arguments);
+fn succeed(system: &mut TestSystem, arguments: &[&str]) -> String {
+    let ended = baton(system, arguments);
     assert_eq!(ended.code, Some(0), "baton {arguments:?}: {}{}", ended.stdout, ended.stderr);
     ended.stdout
 }
@@ -21,46 +21,46 @@ fn secret_in(text: &str) -> &str {
 }
 
 #[tokio::test]
-async fn an_account_and_a_key_are_made_and_their_use_is_shown() {
-    let mut house = TestSystem::empty().await;
-    let url = house.upstream.url();
+async fn account_key_and_usage_commands_work() {
+    let mut system = TestSystem::empty().await;
+    let url = system.upstream.url();
     let add = ["account", "add", "--name", "main", "--base-url", &url, "--api-key", "sk-cli"];
-    let said = succeed(&mut house, &add);
-    assert!(!said.contains("sk-cli"), "{said}");
-    let said = succeed(&mut house, &["key", "create", "--name", "ci"]);
-    let key = TestKey::found(secret_in(&said), &house.relay_url());
+    let output = succeed(&mut system, &add);
+    assert!(!output.contains("sk-cli"), "{output}");
+    let output = succeed(&mut system, &["key", "create", "--name", "ci"]);
+    let key = TestKey::found(secret_in(&output), &system.relay_url());
     key.ask("hi").await.ok();
-    assert!(house.upstream.last().request.mentions("sk-cli"));
+    assert!(system.upstream.last().request.mentions("sk-cli"));
 
-    let row = house.upstream.ledger().total();
-    house.summary_equals(&row).await;
-    let table = succeed(&mut house, &["usage"]);
+    let row = system.upstream.ledger().total();
+    system.summary_equals(&row).await;
+    let table = succeed(&mut system, &["usage"]);
     assert!(table.contains(&row.usage.input.to_string()), "{table}");
-    let listed = succeed(&mut house, &["key", "list"]);
+    let listed = succeed(&mut system, &["key", "list"]);
     assert!(listed.contains("ci") && !listed.contains(&key.secret), "{listed}");
 }
 
 #[tokio::test]
-async fn a_command_that_fails_says_why_in_one_line() {
-    let mut house = TestSystem::empty().await;
-    let ended = baton(&mut house, &["key", "create", "--name", "x", "--group", "no-such-group"]);
+async fn failing_command_prints_one_line() {
+    let mut system = TestSystem::empty().await;
+    let ended = baton(&mut system, &["key", "create", "--name", "x", "--group", "no-such-group"]);
     assert_eq!(ended.code, Some(1), "{}", ended.stdout);
     assert_eq!(ended.stderr.trim().lines().count(), 1, "{}", ended.stderr);
-    assert_eq!(baton(&mut house, &["key", "make"]).code, Some(2));
-    assert_eq!(baton(&mut house, &["--help"]).code, Some(0));
+    assert_eq!(baton(&mut system, &["key", "make"]).code, Some(2));
+    assert_eq!(baton(&mut system, &["--help"]).code, Some(0));
 }
 
 #[tokio::test]
-async fn a_spend_limit_is_set_listed_and_removed() {
-    let mut house = TestSystem::empty().await;
+async fn limit_commands_set_list_and_remove() {
+    let mut system = TestSystem::empty().await;
     let set = ["limit", "set", "--for", "organization", "--period", "weekly", "--usd", "12.50"];
-    let said = succeed(&mut house, &set);
-    assert!(said.contains("spl_wo"), "{said}");
-    let listed = succeed(&mut house, &["limit", "list"]);
+    let output = succeed(&mut system, &set);
+    assert!(output.contains("spl_wo"), "{output}");
+    let listed = succeed(&mut system, &["limit", "list"]);
     assert!(listed.contains("spl_wo") && listed.contains("12.50"), "{listed}");
-    succeed(&mut house, &["limit", "remove", "--yes", "spl_wo"]);
-    let listed = succeed(&mut house, &["limit", "list"]);
+    succeed(&mut system, &["limit", "remove", "--yes", "spl_wo"]);
+    let listed = succeed(&mut system, &["limit", "list"]);
     assert!(!listed.contains("spl_wo"), "{listed}");
     let bad = ["limit", "set", "--for", "organization", "--usd", "a lot"];
-    assert_eq!(baton(&mut house, &bad).code, Some(2));
+    assert_eq!(baton(&mut system, &bad).code, Some(2));
 }

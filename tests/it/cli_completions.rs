@@ -1,4 +1,4 @@
-//! The scripts with which shells complete the commands.
+//! The completion scripts for shells.
 
 use std::process::Command;
 use std::time::Duration;
@@ -16,7 +16,7 @@ fn script(shell: &str) -> String {
 }
 
 #[test]
-fn every_shells_script_knows_the_commands() {
+fn completion_scripts_list_the_commands() {
     for shell in ["bash", "zsh", "fish", "powershell"] {
         let text = script(shell);
         for word in ["account", "rotate", "doctor", "import", "completions", "admin-listen"] {
@@ -26,7 +26,7 @@ fn every_shells_script_knows_the_commands() {
 }
 
 #[test]
-fn bash_accepts_its_script() {
+fn bash_accepts_its_completion_script() {
     let launch = LaunchOptions::new();
     let file = launch.home().join("baton.bash");
     std::fs::write(&file, script("bash")).expect("write");
@@ -35,7 +35,7 @@ fn bash_accepts_its_script() {
 }
 
 #[test]
-fn a_shell_that_is_unknown_is_wrong_usage() {
+fn unknown_shell_exits_with_2() {
     let mut command = Command::new(baton_tests::house::baton_binary());
     let ended = Program::run(command.args(["completions", "csh"]), Duration::from_secs(30));
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);

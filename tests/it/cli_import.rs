@@ -1,4 +1,4 @@
-//! `baton import`: what other relays hold is made here once, however often it is asked for.
+//! `baton import`: resources of other relays are created once, even if the import is repeated.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -12,18 +12,18 @@ fn fixture(name: &str) -> String {
     path.display().to_string()
 }
 
-fn import(house: &mut TestSystem, source: &str, file: &str, more: &[&str]) -> ProgramResult {
-    let all = [&["import", source, "--file", file], more].concat();
-    house.process().command(&all)
+fn import(system: &mut TestSystem, source: &str, file: &str, flags: &[&str]) -> ProgramResult {
+    let all = [&["import", source, "--file", file], flags].concat();
+    system.process().command(&all)
 }
 
 #[track_caller]
-fn done(ended: &ProgramResult) {
+fn assert_success(ended: &ProgramResult) {
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
 }
 
-async fn named(house: &TestSystem, route: &str) -> Vec<Value> {
-    let list = house.admin().get(route).await.ok().json();
+async fn rows_by_name(system: &TestSystem, route: &str) -> Vec<Value> {
+    let list = system.admin().get(route).await.ok().json();
     let mut rows = list["data"].as_array().cloned().unwrap_or_default();
     rows.retain(|row| row["name"] != "default" && row["name"] != "first");
     rows.sort_by_key(|row| row["name"].to_string());
@@ -31,15 +31,15 @@ async fn named(house: &TestSystem, route: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn keys_are_issued_anew_into_a_file_and_only_once() {
-    let mut house = TestSystem::empty().await;
-    house.account("main", &house.upstream.url()).await;
-    let before = named(&house, "/keys").await.len();
+async fn imported_keys_are_new_and_written_once() {
+    let mut system = TestSystem::empty().await;
+    system.account("main", &system.upstream.url()).await;
+    let before = rows_by_name(&system, "/keys").await.len();
     let file = fixture("claude-relay-service.json");
-    let out = house.process().home().join("keys.csv");
+    let out = system.process().home().join("keys.csv");
     let path = out.display().to_string();
-    let ended = import(&mut house, "claude-relay-service", &file, &["--out", &path]);
-    done(&ended);
+    let ended = import(&mut system, "claude-relay-service", &file, &["--out", &path]);
+    assert_success(&ended);
     assert!(ended.stdout.contains("subscription login"), "{}", ended.stdout);
     let written = std::fs::read_to_string(&out).expect("the keys");
     let mode = std::fs::metadata(&out).expect("the keys").permissions().mode();
@@ -53,7 +53,7 @@ async fn keys_are_issued_anew_into_a_file_and_only_once() {
         ended.stdout
     );
 
-    let keys = named(&house, "/keys").await;
+    let keys = rows_by_name(&system, "/keys").await;
     assert_eq!(keys.len(), before + 2);
     let ci = keys.iter().find(|key| key["name"] == "ci").expect("ci");
     let limits = json!({
@@ -61,25 +61,25 @@ async fn keys_are_issued_anew_into_a_file_and_only_once() {
         "usd_total": "100.010000000000",
     });
     assert_eq!((&ci["limits"], &ci["expires_at"]), (&limits, &json!("2099-06-30T00:00:00Z")));
-    let accounts = named(&house, "/accounts").await;
+    let accounts = rows_by_name(&system, "/accounts").await;
     let names: Vec<&Value> = accounts.iter().map(|account| &account["name"]).collect();
-    assert_eq!(names, ["console", "main"], "no login among them");
-    house
+    assert_eq!(names, ["console", "main"], "an account of a subscription login was created");
+    system
         .admin()
         .delete(&format!("/accounts/{}", accounts[0]["id"].as_str().expect("an id")))
         .await;
-    TestKey::found(secret, &house.relay_url()).ask("hi").await.ok();
+    TestKey::found(secret, &system.relay_url()).ask("hi").await.ok();
 
-    let again = import(&mut house, "claude-relay-service", &file, &["--out", &path]);
-    done(&again);
-    assert!(again.stdout.contains("was there already"), "{}", again.stdout);
-    assert_eq!(named(&house, "/keys").await, keys, "no second time");
+    let again = import(&mut system, "claude-relay-service", &file, &["--out", &path]);
+    assert_success(&again);
+    assert!(again.stdout.contains("already exists"), "{}", again.stdout);
+    assert_eq!(rows_by_name(&system, "/keys").await, keys, "keys were created twice");
     assert_eq!(std::fs::read_to_string(&out).expect("the keys"), written);
 }
 
 #[tokio::test]
-async fn a_dry_run_makes_nothing_and_needs_no_baton() {
-    let house = &mut TestSystem::empty().await;
+async fn dry_run_creates_nothing_and_needs_no_server() {
+    let system = &mut TestSystem::empty().await;
     for (source, file) in [
         ("claude-relay-service", "claude-relay-service.json"),
         ("litellm", "litellm.yaml"),
@@ -88,31 +88,34 @@ async fn a_dry_run_makes_nothing_and_needs_no_baton() {
         let line =
             ["import", source, "--file", &fixture(file), "--dry-run", "--json"].map(String::from);
         let line: Vec<&str> = line.iter().map(String::as_str).collect();
-        let ended = house.process().command_with(&[], &line);
-        done(&ended);
+        let ended = system.process().command_with(&[], &line);
+        assert_success(&ended);
         let report: Value = serde_json::from_str(&ended.stdout).expect("JSON");
         let rows = |name: &str| report[name].as_array().map_or(0, Vec::len);
         assert!(rows("data") > 2 && rows("left_behind") > 5, "{source}: {report:#}");
         assert!(!ended.stdout.contains("sk-made-up"), "{source}: no credential is shown");
     }
-    assert!(named(house, "/groups").await.is_empty() && named(house, "/accounts").await.is_empty());
+    assert!(
+        rows_by_name(system, "/groups").await.is_empty()
+            && rows_by_name(system, "/accounts").await.is_empty()
+    );
 }
 
 #[tokio::test]
-async fn groups_accounts_and_keys_belong_together() {
-    let mut house = TestSystem::empty().await;
+async fn imported_keys_and_accounts_keep_their_groups() {
+    let mut system = TestSystem::empty().await;
     let text = std::fs::read_to_string(fixture("new-api.json")).expect("the fixture");
-    let path = house.process().home().join("new-api.json").display().to_string();
+    let path = system.process().home().join("new-api.json").display().to_string();
     std::fs::write(&path, text.replace("\"type\": 1,", "\"type\": 14,")).expect("write");
-    done(&import(&mut house, "new-api", &path, &[]));
-    let groups = named(&house, "/groups").await;
-    let accounts = named(&house, "/accounts").await;
+    assert_success(&import(&mut system, "new-api", &path, &[]));
+    let groups = rows_by_name(&system, "/groups").await;
+    let accounts = rows_by_name(&system, "/accounts").await;
     let of = |name: &str| accounts.iter().find(|account| account["name"] == name).expect(name);
     assert_eq!(of("openai")["groups"], json!([groups[0]["id"]]));
     assert_eq!(of("anthropic 1")["groups"].as_array().map(Vec::len), Some(2));
     let priorities = (&of("anthropic 2")["priority"], &of("openai")["priority"]);
     assert_eq!(priorities, (&json!(0), &json!(1)));
-    let keys = named(&house, "/keys").await;
+    let keys = rows_by_name(&system, "/keys").await;
     let limited = keys.iter().find(|key| key["name"] == "limited").expect("limited");
     assert_eq!(limited["group_id"], groups[0]["id"]);
     assert_eq!(limited["limits"], json!({"usd_total": "2.469134000000"}));
@@ -120,39 +123,39 @@ async fn groups_accounts_and_keys_belong_together() {
 
 #[tokio::test]
 async fn rerun_import_creates_previously_refused_items() {
-    let mut house = TestSystem::empty().await;
+    let mut system = TestSystem::empty().await;
     let text = std::fs::read_to_string(fixture("litellm.yaml")).expect("the fixture");
-    let path = house.process().home().join("broken.yaml").display().to_string();
+    let path = system.process().home().join("broken.yaml").display().to_string();
     let broken = text.replace("\"2099-01-01 00:00:00\"", "\"in a while\"");
     std::fs::write(&path, broken).expect("write");
-    let ended = import(&mut house, "litellm", &path, &[]);
+    let ended = import(&mut system, "litellm", &path, &[]);
     assert_eq!(ended.code, Some(1), "{}", ended.stdout);
-    assert!(ended.stderr.contains("1 of them could not be made"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("1 of them could not be created"), "{}", ended.stderr);
     assert!(
         ended.stdout.contains("key daily") && ended.stdout.contains("expected a time"),
         "{}",
         ended.stdout
     );
     std::fs::write(&path, text).expect("write");
-    let ended = import(&mut house, "litellm", &path, &["--json"]);
-    done(&ended);
+    let ended = import(&mut system, "litellm", &path, &["--json"]);
+    assert_success(&ended);
     let report: Value = serde_json::from_str(&ended.stdout).expect("JSON");
     let rows = report["data"].as_array().expect("rows");
-    let (made, kept): (Vec<&Value>, Vec<&Value>) =
-        rows.iter().partition(|row| row["result"] == "made");
-    assert_eq!((made.len(), kept.len()), (1, 7), "{report:#}");
-    assert!(made.iter().all(|row| row["secret"].as_str().is_some_and(|s| s.starts_with("bt_"))));
+    let (created, kept): (Vec<&Value>, Vec<&Value>) =
+        rows.iter().partition(|row| row["result"] == "created");
+    assert_eq!((created.len(), kept.len()), (1, 7), "{report:#}");
+    assert!(created.iter().all(|row| row["secret"].as_str().is_some_and(|s| s.starts_with("bt_"))));
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_export_is_one_clear_line() {
-    let mut house = TestSystem::empty().await;
-    let path = house.process().home().join("strange").display().to_string();
+async fn invalid_export_file_prints_one_line() {
+    let mut system = TestSystem::empty().await;
+    let path = system.process().home().join("strange").display().to_string();
     for text in ["{}", "{not: [json", ""] {
         std::fs::write(&path, text).expect("write");
-        let ended = import(&mut house, "new-api", &path, &[]);
+        let ended = import(&mut system, "new-api", &path, &[]);
         assert_eq!((ended.code, ended.stderr.lines().count()), (Some(1), 1), "{}", ended.stderr);
     }
-    assert_eq!(import(&mut house, "new-api", "/no/such/file", &[]).code, Some(1));
-    assert_eq!(import(&mut house, "one-api", &path, &[]).code, Some(2));
+    assert_eq!(import(&mut system, "new-api", "/no/such/file", &[]).code, Some(1));
+    assert_eq!(import(&mut system, "one-api", &path, &[]).code, Some(2));
 }

@@ -1,71 +1,71 @@
-//! Profiles: addresses and tokens kept by name, for their owner's eyes only.
+//! Profiles: addresses and tokens under names, in a file that only its owner can read.
 
 use std::os::unix::fs::PermissionsExt as _;
 
 use baton_tests::house::TestSystem;
 use baton_tests::program::ProgramResult;
 
-fn run(house: &mut TestSystem, variables: &[(&str, &str)], line: &str) -> ProgramResult {
+fn run(system: &mut TestSystem, variables: &[(&str, &str)], line: &str) -> ProgramResult {
     let arguments: Vec<&str> = line.split_whitespace().collect();
-    house.process().command_with(variables, &arguments)
+    system.process().command_with(variables, &arguments)
 }
 
 #[track_caller]
-fn done(house: &mut TestSystem, variables: &[(&str, &str)], line: &str) -> String {
-    let ended = run(house, variables, line);
+fn run_ok(system: &mut TestSystem, variables: &[(&str, &str)], line: &str) -> String {
+    let ended = run(system, variables, line);
     assert_eq!(ended.code, Some(0), "baton {line}: {}{}", ended.stdout, ended.stderr);
     ended.stdout
 }
 
 #[tokio::test]
-async fn a_profile_stands_in_for_address_and_token() {
-    let mut house = TestSystem::empty().await;
-    let process = house.process();
+async fn profile_supplies_url_and_token() {
+    let mut system = TestSystem::empty().await;
+    let process = system.process();
     let (url, token) = (format!("http://{}", process.admin), process.admin_token.clone());
     let file = process.home().join(".config/baton/config.toml");
     let add = format!("profile add here --url {url} --token {token}");
-    done(&mut house, &[], &add);
-    done(&mut house, &[], "profile add nowhere --url http://127.0.0.1:1 --token other");
+    run_ok(&mut system, &[], &add);
+    run_ok(&mut system, &[], "profile add nowhere --url http://127.0.0.1:1 --token other");
     let mode = std::fs::metadata(&file).expect("the file").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 
-    done(&mut house, &[], "group list");
-    let listed = done(&mut house, &[], "profile list");
+    run_ok(&mut system, &[], "group list");
+    let listed = run_ok(&mut system, &[], "profile list");
     assert!(listed.contains("here") && listed.contains(&url), "{listed}");
     assert!(!listed.contains(&token) && !listed.contains("other"), "{listed}");
-    done(&mut house, &[], "profile use nowhere");
-    assert_eq!(run(&mut house, &[], "group list").code, Some(1));
-    done(&mut house, &[], "group list --profile here");
-    done(&mut house, &[("BATON_PROFILE", "here")], "group list");
-    done(&mut house, &[("BATON_URL", &url), ("BATON_ADMIN_TOKEN", &token)], "group list");
+    run_ok(&mut system, &[], "profile use nowhere");
+    assert_eq!(run(&mut system, &[], "group list").code, Some(1));
+    run_ok(&mut system, &[], "group list --profile here");
+    run_ok(&mut system, &[("BATON_PROFILE", "here")], "group list");
+    run_ok(&mut system, &[("BATON_URL", &url), ("BATON_ADMIN_TOKEN", &token)], "group list");
     let variables = [("BATON_URL", "http://127.0.0.1:1"), ("BATON_ADMIN_TOKEN", "x")];
-    done(&mut house, &variables, "group list --profile here");
+    run_ok(&mut system, &variables, "group list --profile here");
 
-    let ended = run(&mut house, &[], "group list --profile gone");
+    let ended = run(&mut system, &[], "group list --profile gone");
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert!(ended.stderr.contains("here, nowhere"), "{}", ended.stderr);
-    done(&mut house, &[], "profile remove nowhere");
+    run_ok(&mut system, &[], "profile remove nowhere");
     assert!(!std::fs::read_to_string(&file).expect("the file").contains("nowhere"));
 }
 
 #[tokio::test]
-async fn a_profiles_token_is_not_sent_elsewhere() {
-    let mut house = TestSystem::empty().await;
-    let upstream = house.upstream.url();
-    done(&mut house, &[], "profile add here --url http://127.0.0.1:1 --token tell-nobody");
-    let ended = run(&mut house, &[], &format!("group list --url {upstream}"));
+async fn token_of_profile_is_not_sent_to_other_url() {
+    let mut system = TestSystem::empty().await;
+    let upstream = system.upstream.url();
+    run_ok(&mut system, &[], "profile add here --url http://127.0.0.1:1 --token tell-nobody");
+    let ended = run(&mut system, &[], &format!("group list --url {upstream}"));
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert!(ended.stderr.contains("no admin token"), "{}", ended.stderr);
-    assert!(house.upstream.exchanges().is_empty(), "nothing was asked of it");
+    assert!(system.upstream.exchanges().is_empty(), "a request was sent");
 }
 
 #[tokio::test]
-async fn a_file_that_others_can_read_is_refused() {
-    let mut house = TestSystem::empty().await;
-    done(&mut house, &[], "profile add here --url http://127.0.0.1:1 --token t");
-    let file = house.process().home().join(".config/baton/config.toml");
+async fn profile_file_readable_by_others_is_refused() {
+    let mut system = TestSystem::empty().await;
+    run_ok(&mut system, &[], "profile add here --url http://127.0.0.1:1 --token t");
+    let file = system.process().home().join(".config/baton/config.toml");
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).expect("chmod");
-    let ended = run(&mut house, &[], "group list");
+    let ended = run(&mut system, &[], "group list");
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(ended.stderr.contains("chmod 600"), "{}", ended.stderr);
 }

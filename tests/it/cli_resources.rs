@@ -1,227 +1,262 @@
-//! The operator's commands by resource: added, shown, changed and removed, by id and by name.
+//! The operator's commands for each resource: add, show, change and remove, by id and by name.
 
 use baton_tests::house::{TestKey, TestSystem};
 use baton_tests::program::ProgramResult;
 use serde_json::{Value, json};
 
-fn run(house: &mut TestSystem, line: &str) -> ProgramResult {
+fn run(system: &mut TestSystem, line: &str) -> ProgramResult {
     let arguments: Vec<&str> = line.split_whitespace().collect();
-    house.process().command(&arguments)
+    system.process().command(&arguments)
 }
 
 #[track_caller]
-fn done(house: &mut TestSystem, line: &str) -> String {
-    let ended = run(house, line);
+fn run_ok(system: &mut TestSystem, line: &str) -> String {
+    let ended = run(system, line);
     assert_eq!(ended.code, Some(0), "baton {line}: {}{}", ended.stdout, ended.stderr);
     ended.stdout
 }
 
 #[track_caller]
-fn json_of(house: &mut TestSystem, line: &str) -> Value {
-    let text = done(house, &format!("{line} --json"));
+fn json_of(system: &mut TestSystem, line: &str) -> Value {
+    let text = run_ok(system, &format!("{line} --json"));
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{line}: {error}: {text}"))
 }
 
-/// It fails with this code and one line that says all of `words`.
+/// The command fails with this code and prints one line that contains all `words`.
 #[track_caller]
-fn fails(house: &mut TestSystem, line: &str, code: i32, words: &[&str]) {
-    let ended = run(house, line);
+fn assert_fails(system: &mut TestSystem, line: &str, code: i32, words: &[&str]) {
+    let ended = run(system, line);
     assert_eq!(ended.code, Some(code), "baton {line}: {}{}", ended.stdout, ended.stderr);
-    let said = ended.stderr.trim();
-    assert_eq!(said.lines().count(), 1, "baton {line}: {said}");
-    assert!(said.starts_with("baton: "), "{said}");
+    let message = ended.stderr.trim();
+    assert_eq!(message.lines().count(), 1, "baton {line}: {message}");
+    assert!(message.starts_with("baton: "), "{message}");
     for word in words {
-        assert!(said.contains(word), "baton {line}: no {word:?} in {said}");
+        assert!(message.contains(word), "baton {line}: no {word:?} in {message}");
     }
 }
 
 #[tokio::test]
-async fn a_key_is_shown_changed_rotated_and_removed_by_its_name() {
-    let mut house = TestSystem::open().await;
-    let made = json_of(&mut house, "key create --name ci --usd-daily 5 --concurrency 3");
+async fn key_commands_accept_names() {
+    let mut system = TestSystem::open().await;
+    let made = json_of(&mut system, "key create --name ci --usd-daily 5 --concurrency 3");
     let id = made["id"].as_str().expect("an id").to_owned();
     let set = "key set ci --usd-daily none --usd-monthly 40.5 --model claude-* --expires-at \
                2099-01-01T00:00:00Z";
-    done(&mut house, set);
-    let key = json_of(&mut house, "key show ci");
+    run_ok(&mut system, set);
+    let key = json_of(&mut system, "key show ci");
     assert_eq!(key["limits"], json!({"usd_monthly": "40.500000000000", "concurrency": 3}));
     assert_eq!((&key["models"], &key["id"]), (&json!(["claude-*"]), &json!(id)));
-    done(&mut house, &format!("key set {id} --model none --expires-at none --name other"));
-    let key = json_of(&mut house, "key show other");
+    run_ok(&mut system, &format!("key set {id} --model none --expires-at none --name other"));
+    let key = json_of(&mut system, "key show other");
     assert_eq!((&key["models"], &key["expires_at"]), (&json!([]), &Value::Null));
 
-    let old = TestKey::found(made["secret"].as_str().expect("a secret"), &house.relay_url());
-    let rotated = json_of(&mut house, "key rotate other");
-    let new = TestKey::found(rotated["secret"].as_str().expect("a secret"), &house.relay_url());
+    let old = TestKey::found(made["secret"].as_str().expect("a secret"), &system.relay_url());
+    let rotated = json_of(&mut system, "key rotate other");
+    let new = TestKey::found(rotated["secret"].as_str().expect("a secret"), &system.relay_url());
     new.ask("hi").await.ok();
     old.ask("hi").await.refused(401, "authentication_error");
 
-    fails(&mut house, "key remove other", 2, &["--yes", "remove key other"]);
-    done(&mut house, "key show other");
-    done(&mut house, "key remove other --yes");
-    fails(&mut house, "key show other", 1, &["no key is called other", "baton key list"]);
-    fails(&mut house, &format!("key show {id}"), 1, &["does not exist", "list"]);
+    assert_fails(&mut system, "key remove other", 2, &["--yes", "remove key other"]);
+    run_ok(&mut system, "key show other");
+    run_ok(&mut system, "key remove other --yes");
+    assert_fails(
+        &mut system,
+        "key show other",
+        1,
+        &["no key has the name other", "baton key list"],
+    );
+    assert_fails(&mut system, &format!("key show {id}"), 1, &["does not exist", "list"]);
 }
 
 #[tokio::test]
-async fn an_account_and_a_group_are_changed_by_their_names() {
-    let mut house = TestSystem::open().await;
-    done(&mut house, "group add --name night --description batch");
-    let group = json_of(&mut house, "group show night");
+async fn account_and_group_commands_accept_names() {
+    let mut system = TestSystem::open().await;
+    run_ok(&mut system, "group add --name night --description batch");
+    let group = json_of(&mut system, "group show night");
     let set = "account set main --group night --priority 7 --map claude-a=claude-b --max-concurrency \
                4 --cache-domain one --enabled false";
-    done(&mut house, set);
-    let account = json_of(&mut house, "account show main");
+    run_ok(&mut system, set);
+    let account = json_of(&mut system, "account show main");
     assert_eq!(account["groups"], json!([group["id"]]));
     assert_eq!((&account["priority"], &account["enabled"]), (&json!(7), &json!(false)));
     assert_eq!(account["model_map"], json!({"claude-a": "claude-b"}));
-    done(&mut house, "account set main --max-concurrency none --cache-domain none --map none");
-    let account = json_of(&mut house, "account show main");
+    run_ok(&mut system, "account set main --max-concurrency none --cache-domain none --map none");
+    let account = json_of(&mut system, "account show main");
     let emptied = ["max_concurrency", "cache_domain"].map(|name| account[name].clone());
     assert_eq!((emptied, &account["model_map"]), ([Value::Null, Value::Null], &json!({})));
 
-    done(
-        &mut house,
+    run_ok(
+        &mut system,
         "account set main --provider openai_compatible --api-key sk-b --speaks-responses true",
     );
-    assert_eq!(json_of(&mut house, "account show main")["speaks_responses"], true);
-    done(&mut house, "account set main --speaks-responses false");
-    assert_eq!(json_of(&mut house, "account show main")["speaks_responses"], false);
-    done(&mut house, "group set night --model-alias gpt-*=claude-b --model-alias o1=claude-c");
-    let aliases = json_of(&mut house, "group show night")["model_aliases"].take();
+    assert_eq!(json_of(&mut system, "account show main")["speaks_responses"], true);
+    run_ok(&mut system, "account set main --speaks-responses false");
+    assert_eq!(json_of(&mut system, "account show main")["speaks_responses"], false);
+    run_ok(&mut system, "group set night --model-alias gpt-*=claude-b --model-alias o1=claude-c");
+    let aliases = json_of(&mut system, "group show night")["model_aliases"].take();
     assert_eq!(aliases, json!({"gpt-*": "claude-b", "o1": "claude-c"}));
-    fails(&mut house, "group set night --model-alias odd", 2, &["--model-alias", "odd"]);
-    fails(&mut house, "account set main --map odd", 2, &["--map", "odd"]);
-    done(&mut house, "group set night --model-alias none");
-    assert_eq!(json_of(&mut house, "group show night")["model_aliases"], json!({}));
-    done(&mut house, "group add --name alias --model-alias a=b");
-    assert_eq!(json_of(&mut house, "group show alias")["model_aliases"], json!({"a": "b"}));
+    assert_fails(&mut system, "group set night --model-alias odd", 2, &["--model-alias", "odd"]);
+    assert_fails(&mut system, "account set main --map odd", 2, &["--map", "odd"]);
+    run_ok(&mut system, "group set night --model-alias none");
+    assert_eq!(json_of(&mut system, "group show night")["model_aliases"], json!({}));
+    run_ok(&mut system, "group add --name alias --model-alias a=b");
+    assert_eq!(json_of(&mut system, "group show alias")["model_aliases"], json!({"a": "b"}));
 
-    fails(&mut house, "group remove night --yes", 1, &["from the group"]);
-    done(&mut house, "account remove main --yes");
-    done(&mut house, "group set night --name day");
-    done(&mut house, "group remove day --yes");
-    fails(&mut house, "account set main --priority 1", 1, &["no account is called main"]);
-    fails(&mut house, "group set default", 2, &["what to change", "--help"]);
-    fails(&mut house, "key create --name x --group nobody", 1, &["no group is called nobody"]);
-    fails(&mut house, "key create --name x --concurrency few", 2, &["--concurrency", "few"]);
+    assert_fails(&mut system, "group remove night --yes", 1, &["from the group"]);
+    run_ok(&mut system, "account remove main --yes");
+    run_ok(&mut system, "group set night --name day");
+    run_ok(&mut system, "group remove day --yes");
+    assert_fails(
+        &mut system,
+        "account set main --priority 1",
+        1,
+        &["no account has the name main"],
+    );
+    assert_fails(&mut system, "group set default", 2, &["no setting", "--help"]);
+    assert_fails(
+        &mut system,
+        "key create --name x --group nobody",
+        1,
+        &["no group has the name nobody"],
+    );
+    assert_fails(
+        &mut system,
+        "key create --name x --concurrency few",
+        2,
+        &["--concurrency", "few"],
+    );
 }
 
 #[tokio::test]
-async fn a_user_is_added_changed_given_a_key_and_removed() {
-    let mut house = TestSystem::empty().await;
-    let made = json_of(&mut house, "user add --name Ada --email ada@example.com");
+async fn user_commands_work() {
+    let mut system = TestSystem::empty().await;
+    let made = json_of(&mut system, "user add --name Ada --email ada@example.com");
     let id = made["id"].as_str().expect("an id").to_owned();
     assert_eq!((&made["role"], &made["enabled"]), (&json!("member"), &json!(true)));
-    done(&mut house, "user set Ada --role admin --email none --enabled false");
-    let user = json_of(&mut house, "user show Ada");
+    run_ok(&mut system, "user set Ada --role admin --email none --enabled false");
+    let user = json_of(&mut system, "user show Ada");
     assert_eq!((&user["role"], &user["email"]), (&json!("admin"), &Value::Null));
-    assert!(done(&mut house, "user list").contains(&id));
-    let key = json_of(&mut house, "key create --name ci --user Ada");
+    assert!(run_ok(&mut system, "user list").contains(&id));
+    let key = json_of(&mut system, "key create --name ci --user Ada");
     assert_eq!(key["user_id"], json!(id));
-    fails(&mut house, "user remove Ada --yes", 1, &["has keys"]);
-    done(&mut house, "key set ci --user none");
-    done(&mut house, "user remove Ada --yes");
-    fails(&mut house, "user set Ada --role member", 1, &["no user is called Ada"]);
-    fails(&mut house, "user add --name Bob --role king", 1, &["expected `admin` or `member`"]);
+    assert_fails(&mut system, "user remove Ada --yes", 1, &["has keys"]);
+    run_ok(&mut system, "key set ci --user none");
+    run_ok(&mut system, "user remove Ada --yes");
+    assert_fails(&mut system, "user set Ada --role member", 1, &["no user has the name Ada"]);
+    assert_fails(
+        &mut system,
+        "user add --name Bob --role king",
+        1,
+        &["expected `admin` or `member`"],
+    );
 }
 
 #[tokio::test]
-async fn a_price_is_set_shown_and_removed() {
-    let mut house = TestSystem::empty().await;
+async fn price_commands_work() {
+    let mut system = TestSystem::empty().await;
     let rates = "--input 2.50 --output 10 --cache-read 0.25 --cache-write-5m 3 --cache-write-1h 5";
-    let made = json_of(&mut house, &format!("price add m-1 --from 2026-12-01 {rates}"));
+    let made = json_of(&mut system, &format!("price add m-1 --from 2026-12-01 {rates}"));
     assert_eq!(made["effective_from"], "2026-12-01T00:00:00Z");
     assert_eq!((&made["standard"]["input"], &made["source"]), (&json!("2.500000"), &json!("own")));
-    done(&mut house, &format!("price add m-1 --from 2027-01-01T12:00:00Z {rates}"));
-    fails(
-        &mut house,
+    run_ok(&mut system, &format!("price add m-1 --from 2027-01-01T12:00:00Z {rates}"));
+    assert_fails(
+        &mut system,
         &format!("price add m-1 --from 2026-12-01 {rates}"),
         1,
         &["delete that price first"],
     );
-    let shown = done(&mut house, "price show m-1");
+    let shown = run_ok(&mut system, "price show m-1");
     assert!(shown.contains("0.250000") && shown.contains("2027-01-01T12:00:00Z"), "{shown}");
-    assert!(done(&mut house, "price list").contains("m-1"));
-    done(&mut house, "price remove m-1 --from 2026-12-01 --yes");
-    assert_eq!(json_of(&mut house, "price show m-1")["data"].as_array().map(Vec::len), Some(1));
-    done(&mut house, "price remove m-1 --yes");
-    fails(&mut house, "price show m-1", 1, &["does not exist"]);
-    fails(&mut house, "price remove claude-opus-4-1 --yes", 1, &["no price is set"]);
+    assert!(run_ok(&mut system, "price list").contains("m-1"));
+    run_ok(&mut system, "price remove m-1 --from 2026-12-01 --yes");
+    assert_eq!(json_of(&mut system, "price show m-1")["data"].as_array().map(Vec::len), Some(1));
+    run_ok(&mut system, "price remove m-1 --yes");
+    assert_fails(&mut system, "price show m-1", 1, &["does not exist"]);
+    assert_fails(&mut system, "price remove claude-opus-4-1 --yes", 1, &["no price is set"]);
 }
 
 #[tokio::test]
-async fn the_audit_trail_says_who_did_what() {
-    let mut house = TestSystem::empty().await;
-    let group = json_of(&mut house, "group add --name night");
-    done(&mut house, "group set night --description late");
+async fn audit_list_shows_actor_and_action() {
+    let mut system = TestSystem::empty().await;
+    let group = json_of(&mut system, "group add --name night");
+    run_ok(&mut system, "group set night --description late");
     let id = group["id"].as_str().expect("an id");
-    let rows = json_of(&mut house, &format!("audit list --target {id}"));
-    let told: Vec<(&Value, &Value)> = rows["data"]
+    let rows = json_of(&mut system, &format!("audit list --target {id}"));
+    let changes: Vec<(&Value, &Value)> = rows["data"]
         .as_array()
         .expect("rows")
         .iter()
         .map(|row| (&row["actor"], &row["action"]))
         .collect();
     let token = json!("admin_token");
-    assert_eq!(told, [(&token, &json!("update")), (&token, &json!("create"))]);
-    let text = done(&mut house, "audit list --actor admin_token --action create --limit 1");
+    assert_eq!(changes, [(&token, &json!("update")), (&token, &json!("create"))]);
+    let text = run_ok(&mut system, "audit list --actor admin_token --action create --limit 1");
     assert!(text.contains(id) && text.contains("create"), "{text}");
-    assert_eq!(json_of(&mut house, "audit list --actor nobody")["data"], json!([]));
+    assert_eq!(json_of(&mut system, "audit list --actor nobody")["data"], json!([]));
 }
 
 #[tokio::test]
-async fn a_name_means_one_thing() {
-    let mut house = TestSystem::open().await;
-    let id = house.group("twin").await;
-    fails(&mut house, "group add --name twin", 1, &[&id, "twin", "choose another name"]);
+async fn name_can_be_used_once() {
+    let mut system = TestSystem::open().await;
+    let id = system.group("twin").await;
+    assert_fails(&mut system, "group add --name twin", 1, &[&id, "twin", "choose another name"]);
 }
 
 #[tokio::test]
-async fn a_list_follows_its_cursors_to_the_end() {
-    let mut house = TestSystem::empty().await;
+async fn list_reads_all_pages() {
+    let mut system = TestSystem::empty().await;
     for name in 0..1001 {
-        house.group(&format!("g{name}")).await;
+        system.group(&format!("g{name}")).await;
     }
-    let all = json_of(&mut house, "group list");
+    let all = json_of(&mut system, "group list");
     let names =
         all["data"].as_array().map(|rows| rows.iter().filter(|row| row["name"] != "default"));
-    assert_eq!(names.map(Iterator::count), Some(1001), "more than one page holds");
+    assert_eq!(names.map(Iterator::count), Some(1001), "a list of more than one page");
     assert_eq!(all["next_cursor"], Value::Null);
 }
 
 #[tokio::test]
-async fn usage_is_summed_up_and_listed_for_one_key() {
-    let mut house = TestSystem::open().await;
-    let (key, other) = (house.key("a").create().await, house.key("b").create().await);
+async fn usage_commands_filter_by_key() {
+    let mut system = TestSystem::open().await;
+    let (key, other) = (system.key("a").create().await, system.key("b").create().await);
     for text in ["one", "two", "three"] {
         key.ask(text).await.ok();
     }
     other.ask("four").await.ok();
-    house.summary_equals(&house.upstream.ledger().total()).await;
-    let sums = json_of(&mut house, "usage summary --by key --key a");
+    system.summary_equals(&system.upstream.ledger().total()).await;
+    let sums = json_of(&mut system, "usage summary --by key --key a");
     assert_eq!(sums["data"][0]["requests"], 3, "{sums}");
     assert_eq!(sums["data"].as_array().map(Vec::len), Some(1), "{sums}");
-    let events = json_of(&mut house, "usage events --key a");
+    let events = json_of(&mut system, "usage events --key a");
     assert_eq!(events["data"].as_array().map(Vec::len), Some(3), "{events}");
-    let two = run(&mut house, "usage events --limit 2");
+    let two = run(&mut system, "usage events --limit 2");
     assert!(two.stderr.contains("more than 2"), "{}", two.stderr);
     assert_eq!(two.stdout.matches("claude-opus").count(), 2, "{}", two.stdout);
-    let sums = json_of(&mut house, "usage --by day --model no-such-model");
-    assert_eq!(sums["data"], json!([]), "the short form takes filters, too");
+    let sums = json_of(&mut system, "usage --by day --model no-such-model");
+    assert_eq!(sums["data"], json!([]), "`usage` without a subcommand accepts filters");
 }
 
 #[tokio::test]
 async fn transport_errors_print_one_helpful_line() {
-    let mut house = TestSystem::empty().await;
-    fails(&mut house, "key list --token wrong", 1, &["token is not accepted", "BATON_ADMIN_TOKEN"]);
-    fails(&mut house, "key list --url http://127.0.0.1:1", 1, &["connection refused", "--url"]);
-    fails(&mut house, "key list --url 127.0.0.1:1", 2, &["is no address"]);
-    let relay = house.relay_url();
-    fails(&mut house, &format!("key list --url {relay}"), 1, &["--url"]);
-    let upstream = house.upstream.url();
-    fails(&mut house, &format!("key list --url {upstream}"), 1, &["--url"]);
-    let ended = house.process().command_with(&[], &["key", "list"]);
+    let mut system = TestSystem::empty().await;
+    assert_fails(
+        &mut system,
+        "key list --token wrong",
+        1,
+        &["does not accept the admin token", "BATON_ADMIN_TOKEN"],
+    );
+    assert_fails(
+        &mut system,
+        "key list --url http://127.0.0.1:1",
+        1,
+        &["connection refused", "--url"],
+    );
+    assert_fails(&mut system, "key list --url 127.0.0.1:1", 2, &["is not a URL"]);
+    let relay = system.relay_url();
+    assert_fails(&mut system, &format!("key list --url {relay}"), 1, &["--url"]);
+    let upstream = system.upstream.url();
+    assert_fails(&mut system, &format!("key list --url {upstream}"), 1, &["--url"]);
+    let ended = system.process().command_with(&[], &["key", "list"]);
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert!(ended.stderr.contains("no admin token"), "{}", ended.stderr);
     assert!(ended.stderr.contains("baton profile add"), "{}", ended.stderr);

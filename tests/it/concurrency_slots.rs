@@ -1,12 +1,12 @@
-//! An account's places, counted over instances of the relay that know nothing of each other.
+//! Concurrency slots of an account, counted over relay instances that share only the store.
 
-use baton_cloud::aws::AwsClients;
-use baton_cloud::clock::Clock;
-use baton_cloud::random::RandomSource;
-use baton_cloud::settings::Settings;
-use baton_cloud::store::Store;
 use baton_domain::id::{AccountId, RequestId};
 use baton_local::LocalAws;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::clock::Clock;
+use baton_runtime::random::RandomSource;
+use baton_runtime::settings::Settings;
+use baton_store::Store;
 use jiff::SignedDuration;
 
 const MOST: u32 = 10;
@@ -26,23 +26,23 @@ fn request(store: &Store) -> RequestId {
 }
 
 #[tokio::test]
-async fn of_sixty_at_once_over_two_instances_ten_get_a_place() {
+async fn two_instances_share_ten_slots() {
     let (_, stores) = instances().await;
     let account = AccountId::from_bits(1);
-    let asked: Vec<_> = (0..60)
+    let attempts: Vec<_> = (0..60)
         .map(|serial| {
             let (store, account) = (stores[serial % 2].clone(), account.clone());
             tokio::spawn(async move {
                 let id = request(&store);
                 let expires = store.clock().now().as_second() + 600;
-                let had =
+                let is_acquired =
                     store.acquire_slot(&account, MOST, (&id, expires)).await.expect("an answer");
-                had.then_some(id)
+                is_acquired.then_some(id)
             })
         })
         .collect();
     let mut taken = Vec::new();
-    for each in asked {
+    for each in attempts {
         taken.extend(each.await.expect("no panic"));
     }
     assert_eq!(taken.len(), MOST as usize);
@@ -50,15 +50,15 @@ async fn of_sixty_at_once_over_two_instances_ten_get_a_place() {
     let late = request(&stores[1]);
     let expires = stores[1].clock().now().as_second() + 600;
     assert!(!stores[1].acquire_slot(&account, MOST, (&late, expires)).await.expect("an answer"));
-    stores[0].release_slot(&account, &taken[0]).await.expect("left");
-    stores[0].release_slot(&account, &taken[0]).await.expect("left twice is left once");
+    stores[0].release_slot(&account, &taken[0]).await.expect("released");
+    stores[0].release_slot(&account, &taken[0]).await.expect("the second release does nothing");
     assert!(stores[1].acquire_slot(&account, MOST, (&late, expires)).await.expect("an answer"));
     let again = stores[1].acquire_slot(&account, MOST, (&late, expires)).await;
-    assert!(again.expect("an answer"), "the answer to the first try may have been lost");
+    assert!(again.expect("an answer"), "the same request can acquire its slot again");
 }
 
 #[tokio::test]
-async fn places_of_dead_processes_are_free_when_they_expire() {
+async fn slots_of_dead_processes_expire() {
     let (clock, [store, other]) = instances().await;
     let account = AccountId::from_bits(1);
     let take = async |store: &Store, seconds: i64| {
@@ -71,5 +71,5 @@ async fn places_of_dead_processes_are_free_when_they_expire() {
     assert!(!take(&other, 60).await);
     clock.advance(SignedDuration::from_secs(1));
     assert!(take(&other, 60).await && take(&other, 60).await);
-    assert!(!take(&other, 60).await, "one of them still runs");
+    assert!(!take(&other, 60).await, "the third slot is not yet free");
 }

@@ -1,13 +1,13 @@
-//! The console: every page, with data and without, for administrators and members; what it costs,
-//! and what must never be on it.
+//! The console: every page with and without data, for administrators and members, its number of API
+//! calls, and what a page must never contain.
 
 use baton_tests::in_process_console::{ConsolePage, InProcessConsole, TOKEN};
 use serde_json::json;
 
-/// Pages that anybody with a session has.
+/// Pages for everybody with a session.
 const OPEN: [&str; 4] =
     ["/console/requests", "/console/connect", "/console/mine", "/console/mine/usage"];
-/// Pages of administrators.
+/// Pages for administrators only.
 const ADMINS: [&str; 14] = [
     "/console/accounts",
     "/console/accounts/new",
@@ -32,28 +32,28 @@ fn assets(page: &ConsolePage) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn every_page_is_good_html_when_there_is_nothing_yet() {
-    let desk = InProcessConsole::open().await;
+async fn pages_without_data_are_well_formed() {
+    let console = InProcessConsole::open().await;
     for path in ["/console"].iter().chain(&OPEN).chain(&ADMINS) {
-        let page = desk.get(path).await.ok();
+        let page = console.get(path).await.ok();
         assert!(page.text().len() > 100, "{path}");
     }
-    let first = desk.get("/console").await;
+    let first = console.get("/console").await;
     assert!(first.text().contains("Add the first account"), "{}", first.text());
 }
 
 #[tokio::test]
-async fn every_page_is_good_html_and_light_with_a_company_in_it() {
-    let desk = InProcessConsole::open().await;
-    let staff = desk.company(120, 30, 20).await;
-    let group = desk.api("POST", "/groups", &json!({"name": "research"})).await;
-    let (user, _, _) = desk.member("Ada").await;
+async fn pages_with_data_are_well_formed_and_small() {
+    let console = InProcessConsole::open().await;
+    let staff = console.company(120, 30, 20).await;
+    let group = console.api("POST", "/groups", &json!({"name": "research"})).await;
+    let (user, _, _) = console.member("Ada").await;
     let cap =
         json!({"scope": {"type": "user", "user_id": user}, "amount": "500", "period": "daily"});
-    desk.api("POST", "/organizations/spend_limits", &cap).await;
+    console.api("POST", "/organizations/spend_limits", &cap).await;
     let rates = json!({"input": "1", "output": "2", "cache_read": "0.1", "cache_write_5m": "1", "cache_write_1h": "1"});
-    desk.api("POST", "/prices", &json!({"model": "own-model", "standard": rates})).await;
-    let things = [
+    console.api("POST", "/prices", &json!({"model": "own-model", "standard": rates})).await;
+    let resource_pages = [
         format!("/console/accounts/{}", staff.accounts[0]),
         format!("/console/keys/{}", staff.keys[0].0),
         format!("/console/users/{user}"),
@@ -61,11 +61,11 @@ async fn every_page_is_good_html_and_light_with_a_company_in_it() {
         "/console/groups/grp_default".to_owned(),
     ];
     let lists = ["/console"].iter().chain(&OPEN).chain(&ADMINS).map(|path| (*path).to_owned());
-    for path in lists.chain(things) {
-        let page = desk.get(&path).await.ok();
+    for path in lists.chain(resource_pages) {
+        let page = console.get(&path).await.ok();
         let mut bytes = page.html.len();
         for asset in assets(&page) {
-            let asset = desk.get(&asset).await;
+            let asset = console.get(&asset).await;
             assert_eq!(asset.status, 200);
             let cache = asset.headers["cache-control"].to_str().expect("text");
             assert!(cache.contains("immutable"), "{cache}");
@@ -77,121 +77,128 @@ async fn every_page_is_good_html_and_light_with_a_company_in_it() {
 
 #[tokio::test]
 async fn member_sees_only_its_own_resources() {
-    let desk = InProcessConsole::open().await;
-    let (user, key, secret) = desk.member("Ada").await;
-    let (_, other, _) = desk.member("Bob").await;
+    let console = InProcessConsole::open().await;
+    let (user, key, secret) = console.member("Ada").await;
+    let (_, other, _) = console.member("Bob").await;
     let foreign = [format!("/console/users/{user}"), "/console/accounts/acc_1".to_owned()];
     for path in ADMINS.iter().map(|path| (*path).to_owned()).chain(foreign) {
-        let page = desk.ask("GET", &path, &secret, "").await.well_formed();
+        let page = console.ask("GET", &path, &secret, "").await.well_formed();
         assert_eq!(page.status, 403, "{path}");
         assert!(page.text().contains("administrators") || page.text().contains("role"), "{path}");
     }
     for path in OPEN {
-        let page = desk.ask("GET", path, &secret, "").await.ok();
-        assert!(!page.html.contains("href=\"/console/accounts\""), "no navigation of admins");
+        let page = console.ask("GET", path, &secret, "").await.ok();
+        assert!(
+            !page.html.contains("href=\"/console/accounts\""),
+            "{path} has the navigation of administrators"
+        );
         assert!(!page.text().contains("Bob"), "{path}");
     }
-    let first = desk.ask("GET", "/console", &secret, "").await;
+    let first = console.ask("GET", "/console", &secret, "").await;
     assert_eq!((first.status, &*first.location), (303, "/console/mine"));
     let own = format!("/console/keys/{key}");
-    let page = desk.ask("GET", &own, &secret, "").await.ok();
-    assert!(!page.html.contains("limits.usd_daily"), "limits are not a member's to set");
-    let page = desk.ask("GET", &format!("/console/keys/{other}"), &secret, "").await.well_formed();
+    let page = console.ask("GET", &own, &secret, "").await.ok();
+    assert!(!page.html.contains("limits.usd_daily"), "a member can set limits");
+    let page =
+        console.ask("GET", &format!("/console/keys/{other}"), &secret, "").await.well_formed();
     assert_eq!(page.status, 404);
-    let version = desk.ask("GET", &own, &secret, "").await.field("edit", "version");
+    let version = console.ask("GET", &own, &secret, "").await.field("edit", "version");
     let form = format!("name=mine&enabled=true&version={version}");
-    let saved = desk.ask("POST", &own, &secret, &form).await;
+    let saved = console.ask("POST", &own, &secret, &form).await;
     assert_eq!((saved.status, saved.location), (303, format!("{own}?done=saved")));
-    assert_eq!(desk.api("GET", &format!("/keys/{key}"), &json!({})).await["name"], "mine");
+    assert_eq!(console.api("GET", &format!("/keys/{key}"), &json!({})).await["name"], "mine");
     for (path, form) in [("/console/keys", "name=x"), ("/console/accounts", "name=x")] {
-        let refused = desk.ask("POST", path, &secret, form).await.well_formed();
+        let refused = console.ask("POST", path, &secret, form).await.well_formed();
         assert_eq!(refused.status, 403, "{path}");
     }
 }
 
 #[tokio::test]
-async fn a_key_is_shown_once() {
-    let desk = InProcessConsole::open().await;
-    let once = desk.get("/console/keys/new").await.ok().field("create", "once");
+async fn key_secret_is_shown_once() {
+    let console = InProcessConsole::open().await;
+    let once = console.get("/console/keys/new").await.ok().field("create", "once");
     let fields = [("name", "ci"), ("enabled", "true"), ("limits.usd_daily", "5"), ("once", &*once)];
-    let made = desk.post("/console/keys", &fields).await.ok();
+    let made = console.post("/console/keys", &fields).await.ok();
     let secret = made.html.split("id=\"secret\">").nth(1).and_then(|rest| rest.split('<').next());
     let secret = secret.expect("a secret").to_owned();
     assert!(secret.starts_with("bt_"));
-    assert!(made.html.contains(&format!("ANTHROPIC_AUTH_TOKEN={secret}")), "the key is filled in");
+    assert!(
+        made.html.contains(&format!("ANTHROPIC_AUTH_TOKEN={secret}")),
+        "the example does not contain the key"
+    );
     assert_eq!(made.headers["cache-control"], "no-store");
-    // The same form again makes no second key.
-    desk.post("/console/keys", &fields).await.ok();
-    let keys = desk.api("GET", "/keys", &json!({})).await;
+    // Sending the same form again creates no second key.
+    console.post("/console/keys", &fields).await.ok();
+    let keys = console.api("GET", "/keys", &json!({})).await;
     assert_eq!(keys["data"].as_array().map(Vec::len), Some(1));
     let id = keys["data"][0]["id"].as_str().expect("an id").to_owned();
     let own = format!("/console/keys/{id}");
     for path in ["/console", "/console/audit", "/console/connect", &own].iter().chain(&ADMINS) {
-        assert!(!desk.get(path).await.html.contains(&secret), "{path}");
+        assert!(!console.get(path).await.html.contains(&secret), "{path}");
     }
-    let version = desk.get(&own).await.field("rotate", "version");
-    let rotated = desk.post(&format!("{own}/rotate"), &[("version", &version)]).await.ok();
+    let version = console.get(&own).await.field("rotate", "version");
+    let rotated = console.post(&format!("{own}/rotate"), &[("version", &version)]).await.ok();
     assert!(rotated.html.contains("bt_") && !rotated.html.contains(&secret));
 }
 
 #[tokio::test]
 async fn rejected_form_keeps_its_values_and_shows_the_reason() {
-    let desk = InProcessConsole::open().await;
+    let console = InProcessConsole::open().await;
     let fields = [
         ("name", "main"),
         ("base_url", "nonsense"),
         ("enabled", "true"),
         ("credential.value", "sk-secret"),
     ];
-    let page = desk.post("/console/accounts", &fields).await.well_formed();
+    let page = console.post("/console/accounts", &fields).await.well_formed();
     assert_eq!(page.status, 400);
     assert!(page.text().contains("“Base URL”: "), "{}", page.text());
     assert_eq!(page.field("create-api_key", "base_url"), "nonsense");
     assert!(!page.html.contains("sk-secret"), "a secret is not sent back");
 
-    let group = desk.api("POST", "/groups", &json!({"name": "research"})).await;
+    let group = console.api("POST", "/groups", &json!({"name": "research"})).await;
     let here = format!("/console/groups/{}", group["id"].as_str().expect("an id"));
-    let version = desk.get(&here).await.field("edit", "version");
+    let version = console.get(&here).await.field("edit", "version");
     let api = here.replace("/console", "");
-    desk.api("PATCH", &api, &json!({"description": "by somebody else"})).await;
+    console.api("PATCH", &api, &json!({"description": "by somebody else"})).await;
     let fields = [("name", "mine"), ("enabled", "true"), ("version", &*version)];
-    let page = desk.post(&here, &fields).await.well_formed();
+    let page = console.post(&here, &fields).await.well_formed();
     assert_eq!(page.status, 412);
     assert!(page.text().contains("Somebody else has changed this"), "{}", page.text());
     assert_eq!(page.field("edit", "name"), "mine");
-    let page = desk.post(&format!("{here}/delete"), &[("version", "1")]).await.well_formed();
+    let page = console.post(&format!("{here}/delete"), &[("version", "1")]).await.well_formed();
     assert_eq!(page.status, 412);
 }
 
 #[tokio::test]
-async fn a_change_by_the_console_is_a_change_by_the_api() {
-    let desk = InProcessConsole::open().await;
-    let made = desk.post("/console/groups", &[("name", "research"), ("enabled", "true")]).await;
+async fn console_changes_go_through_the_api() {
+    let console = InProcessConsole::open().await;
+    let made = console.post("/console/groups", &[("name", "research"), ("enabled", "true")]).await;
     assert_eq!(made.status, 303, "{}", made.text());
     let here = made.location.split('?').next().expect("a path").to_owned();
-    let version = desk.get(&here).await.ok().field("edit", "version");
+    let version = console.get(&here).await.ok().field("edit", "version");
     let fields = [
         ("name", "science"),
         ("description", "d"),
         ("limits.usd_daily", "1.50"),
         ("version", &*version),
     ];
-    assert_eq!(desk.post(&here, &fields).await.status, 303);
-    let view = desk.api("GET", &here.replace("/console", ""), &json!({})).await;
+    assert_eq!(console.post(&here, &fields).await.status, 303);
+    let view = console.api("GET", &here.replace("/console", ""), &json!({})).await;
     assert_eq!((&view["name"], &view["enabled"]), (&json!("science"), &json!(false)));
-    let audit = desk.get("/console/audit").await.ok().text();
+    let audit = console.get("/console/audit").await.ok().text();
     assert!(audit.contains("research science"), "before and after: {audit}");
-    let rows = desk.api("GET", "/audit", &json!({})).await;
+    let rows = console.api("GET", "/audit", &json!({})).await;
     assert_eq!(rows["data"][0]["actor"], "admin_token");
-    let version = desk.get(&here).await.field("remove", "version");
-    let gone = desk.post(&format!("{here}/delete"), &[("version", &version)]).await;
+    let version = console.get(&here).await.field("remove", "version");
+    let gone = console.post(&format!("{here}/delete"), &[("version", &version)]).await;
     assert_eq!((gone.status, &*gone.location), (303, "/console/groups?done=deleted"));
-    assert!(desk.get(&gone.location).await.ok().text().contains("Deleted."));
+    assert!(console.get(&gone.location).await.ok().text().contains("Deleted."));
 }
 
 #[tokio::test]
-async fn hostile_names_are_only_names() {
-    let desk = InProcessConsole::open().await;
+async fn hostile_names_are_escaped() {
+    let console = InProcessConsole::open().await;
     let names = [
         "<script>alert(1)</script>".to_owned(),
         "\"><img src=x onerror=alert(1)>'&amp;".to_owned(),
@@ -199,53 +206,56 @@ async fn hostile_names_are_only_names() {
         "n".repeat(200),
     ];
     for name in &names {
-        desk.api("POST", "/groups", &json!({"name": name, "description": name.repeat(10)})).await;
-        desk.member(name).await;
+        console
+            .api("POST", "/groups", &json!({"name": name, "description": name.repeat(10)}))
+            .await;
+        console.member(name).await;
         let body = json!({
             "name": name, "base_url": "http://127.0.0.1:9", "cache_domain": name,
             "credential": {"type": "api_key", "value": "sk-upstream"},
         });
-        desk.api("POST", "/accounts", &body).await;
+        console.api("POST", "/accounts", &body).await;
     }
-    let listed = desk.api("GET", "/groups", &json!({})).await;
+    let listed = console.api("GET", "/groups", &json!({})).await;
     let groups = listed["data"].as_array().cloned().unwrap_or_default();
     let own = groups
         .iter()
         .map(|one| format!("/console/groups/{}", one["id"].as_str().unwrap_or_default()));
     let lists = ["/console"].iter().chain(&OPEN).chain(&ADMINS).map(|path| (*path).to_owned());
-    let asked = [
+    let queries = [
         "/console/keys?q=%22%3E%3Cscript%3E".to_owned(),
         "/console/connect?relay=%22%3E%3Cscript%3E".to_owned(),
         "/console/requests?model=%3Cscript%3E".to_owned(),
     ];
-    for path in lists.chain(own).chain(asked) {
-        let page = desk.get(&path).await.ok();
+    for path in lists.chain(own).chain(queries) {
+        let page = console.get(&path).await.ok();
         assert!(!page.html.contains("<script>") && !page.html.contains("<img"), "{path}");
         assert!(page.html.len() < BYTES_MAX, "{path}: {}", page.html.len());
     }
     for path in ["/console/keys/..%2Fusers", "/console/keys/a%3Fb", "/console/nothing"] {
-        let page = desk.get(path).await.well_formed();
+        let page = console.get(path).await.well_formed();
         assert_eq!(page.status, 404, "{path}");
     }
 }
 
 #[tokio::test]
-async fn the_overview_takes_five_calls_whatever_the_size() {
-    let desk = InProcessConsole::open().await;
-    desk.company(1_000, 100, 10).await;
-    let page = desk.get("/console").await.ok();
+async fn overview_needs_at_most_five_calls() {
+    let console = InProcessConsole::open().await;
+    console.company(1_000, 100, 10).await;
+    let page = console.get("/console").await.ok();
     assert!(page.calls.len() <= 5, "{:?}", page.calls);
     let text = page.text();
     assert!(text.contains("Today's top keys (1,000 in use)"), "{text}");
     assert!(text.contains("100 ready"), "{text}");
-    let overview = desk.api("GET", "/overview", &json!({})).await;
-    let summary = desk.api("GET", "/usage/summary?from=2026-11-22&to=2026-11-22", &json!({})).await;
+    let overview = console.api("GET", "/overview", &json!({})).await;
+    let summary =
+        console.api("GET", "/usage/summary?from=2026-11-22&to=2026-11-22", &json!({})).await;
     let today = overview["days"].as_array().and_then(|days| days.last()).expect("today");
     for field in ["requests", "errors", "tokens", "cost_usd", "cache_hit_rate", "ttft_ms_avg"] {
         assert_eq!(today[field], summary["data"][0][field], "{field}");
     }
     let by = "/usage/summary?from=2026-11-22&to=2026-11-22&by=model";
-    let by_model = desk.api("GET", by, &json!({})).await;
+    let by_model = console.api("GET", by, &json!({})).await;
     for row in overview["models"].as_array().expect("models") {
         let all = by_model["data"].as_array().expect("data");
         let same = all.iter().find(|one| one["group"]["model"] == row["model"]).expect("the model");
@@ -254,37 +264,37 @@ async fn the_overview_takes_five_calls_whatever_the_size() {
 }
 
 #[tokio::test]
-async fn one_request_in_full() {
-    let desk = InProcessConsole::open().await;
-    desk.company(3, 2, 40).await;
-    let list = desk.get("/console/requests?outcome=complete").await.ok();
+async fn request_page_shows_all_details() {
+    let console = InProcessConsole::open().await;
+    console.company(3, 2, 40).await;
+    let list = console.get("/console/requests?outcome=complete").await.ok();
     let href = list.html.split("href=\"").find(|part| part.starts_with("/console/requests/req_"));
     let href = href.and_then(|part| part.split('"').next()).expect("a request");
-    let page = desk.get(&href.replace("&#38;", "&").replace("&amp;", "&")).await.ok();
-    for said in [
+    let page = console.get(&href.replace("&#38;", "&").replace("&amp;", "&")).await.ok();
+    for label in [
         "Time to first token",
         "Accounts tried",
         "Tokens read from the cache",
         "Cost in US dollars",
     ] {
-        assert!(page.text().contains(said), "{said}: {}", page.text());
+        assert!(page.text().contains(label), "{label}: {}", page.text());
     }
     let next =
         list.html.split("href=\"").find(|part| part.contains("cursor=")).expect("a next page");
     let next =
         next.split('"').next().expect("an address").replace("&#38;", "&").replace("&amp;", "&");
-    let second = desk.get(&next).await.ok();
+    let second = console.get(&next).await.ok();
     assert!(second.html.contains("First page"));
-    let bad = desk.get("/console/requests?from=yesterday").await.well_formed();
+    let bad = console.get("/console/requests?from=yesterday").await.well_formed();
     assert_eq!(bad.status, 400);
 }
 
 #[tokio::test]
-async fn alerts_are_set_where_they_are_seen() {
-    let desk = InProcessConsole::open().await;
-    let page = desk.get("/console/alerts").await.ok();
+async fn alerts_page_changes_settings() {
+    let console = InProcessConsole::open().await;
+    let page = console.get("/console/alerts").await.ok();
     assert!(page.text().contains("No alert is waiting to be delivered."), "{}", page.text());
-    let nowhere = desk.post("/console/alerts/test", &[]).await.ok();
+    let nowhere = console.post("/console/alerts/test", &[]).await.ok();
     assert!(nowhere.text().contains("there is nowhere to send it"), "{}", nowhere.text());
     let version = page.field("edit", "version");
     let url = "http://127.0.0.1:9/hooks/SECRET-PATH";
@@ -295,38 +305,39 @@ async fn alerts_are_set_where_they_are_seen() {
         ("sns_topic_arn", ""),
         ("version", &*version),
     ];
-    let made = desk.post("/console/alerts", &fields).await.ok();
-    assert!(made.html.contains("id=\"secret\""), "what signs is shown once");
-    let alerts = desk.api("GET", "/alerts", &json!({})).await;
+    let made = console.post("/console/alerts", &fields).await.ok();
+    assert!(made.html.contains("id=\"secret\""), "the signing secret is not shown");
+    let alerts = console.api("GET", "/alerts", &json!({})).await;
     assert_eq!((&alerts["form"], &alerts["thresholds"]), (&json!("slack"), &json!([10, 90])));
-    let page = desk.get("/console/alerts").await.ok();
+    let page = console.get("/console/alerts").await.ok();
     assert_eq!(page.field("edit", "percents"), "10, 90");
     assert!(page.text().contains("127.0.0.1") && !page.html.contains("SECRET-PATH"));
-    let sent = desk.post("/console/alerts/test", &[]).await.ok();
-    assert!(sent.text().contains("webhook 0"), "it is on its way: {}", sent.text());
+    let sent = console.post("/console/alerts/test", &[]).await.ok();
+    assert!(sent.text().contains("webhook 0"), "no delivery is listed: {}", sent.text());
     let version = page.field("edit", "version");
     let odd = [("form", "json"), ("percents", "50, all"), ("version", &*version)];
-    let refused = desk.post("/console/alerts", &odd).await;
+    let refused = console.post("/console/alerts", &odd).await;
     assert_eq!(refused.status, 400);
-    assert_eq!(refused.field("edit", "percents"), "50, all", "what was typed is kept");
+    assert_eq!(refused.field("edit", "percents"), "50, all", "the form lost its input");
     let gone =
         [("form", "json"), ("percents", "50"), ("no_webhook", "true"), ("version", &version)];
-    let gone = desk.post("/console/alerts", &gone).await;
+    let gone = console.post("/console/alerts", &gone).await;
     assert_eq!((gone.status, &*gone.location), (303, "/console/alerts?done=saved"));
-    let alerts = desk.api("GET", "/alerts", &json!({})).await;
+    let alerts = console.api("GET", "/alerts", &json!({})).await;
     assert!(alerts["url_host"].is_null(), "{alerts}");
 }
 
 #[tokio::test]
-async fn browsers_find_it_and_others_are_told_as_before() {
-    let desk = InProcessConsole::open().await;
-    let browser = desk.get("/").await;
+async fn root_redirects_and_theme_is_stored() {
+    let console = InProcessConsole::open().await;
+    let browser = console.get("/").await;
     assert_eq!((browser.status, &*browser.location), (303, "/console"));
-    let dark = desk.post("/console/theme", &[("theme", "dark"), ("back", "/console/keys")]).await;
+    let dark =
+        console.post("/console/theme", &[("theme", "dark"), ("back", "/console/keys")]).await;
     assert_eq!((dark.status, &*dark.location), (303, "/console/keys"));
     assert!(dark.headers["set-cookie"].to_str().expect("text").contains("baton_theme=dark"));
-    let away = desk.post("/console/theme", &[("back", "//evil.example")]).await;
+    let away = console.post("/console/theme", &[("back", "//evil.example")]).await;
     assert_eq!(away.location, "/console");
-    let page = desk.ask("GET", "/console/settings", TOKEN, "").await.ok();
+    let page = console.ask("GET", "/console/settings", TOKEN, "").await.ok();
     assert!(page.headers.contains_key("content-security-policy"));
 }

@@ -1,4 +1,4 @@
-//! Prices are seen and set in the console, those of the fast mode and of long prompts, too.
+//! Prices in the console, with the rates of the fast mode and of long prompts.
 
 use baton_tests::in_process_console::InProcessConsole;
 use serde_json::{Value, json};
@@ -10,18 +10,18 @@ fn rates(prefix: &str, first: u32) -> Vec<(String, String)> {
     each.map(|(class, usd)| (format!("{prefix}.{class}"), format!("{usd}.50"))).collect()
 }
 
-fn as_told(first: u32) -> Value {
+fn expected_rates(first: u32) -> Value {
     let each = CLASSES.iter().zip(first..);
     each.map(|(class, usd)| ((*class).to_owned(), json!(format!("{usd}.500000")))).collect()
 }
 
 #[tokio::test]
-async fn a_price_has_its_fast_mode_and_its_long_prompts() {
-    let desk = InProcessConsole::open().await;
+async fn price_has_fast_and_long_prompt_rates() {
+    let console = InProcessConsole::open().await;
     let set = async |fields: &[(String, String)]| {
         let fields: Vec<(&str, &str)> =
             fields.iter().map(|(name, it)| (name.as_str(), it.as_str())).collect();
-        desk.post("/console/prices", &fields).await
+        console.post("/console/prices", &fields).await
     };
     let named = [("model", "own-model"), ("effective_from", "2026-11-01T00:00")];
     let mut fields = named.map(|(name, it)| (name.to_owned(), it.to_owned())).to_vec();
@@ -29,7 +29,7 @@ async fn a_price_has_its_fast_mode_and_its_long_prompts() {
     fields.extend(rates("fast", 10));
     fields.extend(rates("above.rates", 20));
 
-    // Prices of long prompts without their length are refused, and stay in the form.
+    // Rates of long prompts without their length are refused and stay in the form.
     let refused = set(&fields).await.well_formed();
     assert_eq!(refused.status, 400);
     assert!(refused.text().contains("(tokens)” is missing"), "{}", refused.text());
@@ -38,19 +38,19 @@ async fn a_price_has_its_fast_mode_and_its_long_prompts() {
     fields.push(("above.prompt_tokens".to_owned(), "200000".to_owned()));
     let made = set(&fields).await;
     assert_eq!(made.status, 303, "{}", made.text());
-    let told = desk.api("GET", "/prices/own-model", &json!({})).await;
-    let told = &told["data"][0];
-    assert_eq!((&told["standard"], &told["fast"]), (&as_told(1), &as_told(10)));
-    assert_eq!(told["above"], json!({"prompt_tokens": 200_000, "rates": as_told(20)}));
+    let stored = console.api("GET", "/prices/own-model", &json!({})).await;
+    let stored = &stored["data"][0];
+    assert_eq!((&stored["standard"], &stored["fast"]), (&expected_rates(1), &expected_rates(10)));
+    assert_eq!(stored["above"], json!({"prompt_tokens": 200_000, "rates": expected_rates(20)}));
 
-    let list = desk.get("/console/prices?q=own-model").await.ok();
-    for said in ["fast 10.50", "long 20.50", "long above 200,000 tokens"] {
-        assert!(list.text().contains(said), "{said}: {}", list.text());
+    let list = console.get("/console/prices?q=own-model").await.ok();
+    for text in ["fast 10.50", "long 20.50", "long above 200,000 tokens"] {
+        assert!(list.text().contains(text), "{text}: {}", list.text());
     }
-    // The next price begins with this one.
+    // The form for the next price starts with these values.
     let href = list.html.split("href=\"").find(|part| part.starts_with("/console/prices/new?"));
     let href = href.and_then(|part| part.split('"').next()).expect("a way to the form");
-    let form = desk.get(&href.replace("&#38;", "&").replace("&amp;", "&")).await.ok();
+    let form = console.get(&href.replace("&#38;", "&").replace("&amp;", "&")).await.ok();
     for (name, value) in &fields[2..] {
         assert_eq!(&form.field("create", name), value, "{name}");
     }
@@ -59,15 +59,18 @@ async fn a_price_has_its_fast_mode_and_its_long_prompts() {
 }
 
 #[tokio::test]
-async fn a_price_without_them_has_none() {
-    let desk = InProcessConsole::open().await;
+async fn price_without_fast_and_long_prompt_rates() {
+    let console = InProcessConsole::open().await;
     let fields = [vec![("model".to_owned(), "plain".to_owned())], rates("standard", 1)].concat();
     let fields: Vec<(&str, &str)> =
         fields.iter().map(|(name, it)| (name.as_str(), it.as_str())).collect();
     let empty = [("fast.input", ""), ("above.prompt_tokens", ""), ("above.rates.input", "")];
-    let made = desk.post("/console/prices", &[&fields[..], &empty].concat()).await;
+    let made = console.post("/console/prices", &[&fields[..], &empty].concat()).await;
     assert_eq!(made.status, 303, "{}", made.text());
-    let told = desk.api("GET", "/prices/plain", &json!({})).await;
-    assert_eq!((&told["data"][0]["fast"], &told["data"][0]["above"]), (&Value::Null, &Value::Null));
-    assert_eq!(desk.get("/console/prices/new?model=nobody-knows").await.status, 404);
+    let stored = console.api("GET", "/prices/plain", &json!({})).await;
+    assert_eq!(
+        (&stored["data"][0]["fast"], &stored["data"][0]["above"]),
+        (&Value::Null, &Value::Null)
+    );
+    assert_eq!(console.get("/console/prices/new?model=nobody-knows").await.status, 404);
 }

@@ -1,15 +1,15 @@
-//! The cost model assumes what a request asks of the stores; here it is counted.
+//! Counts the store calls of a request and compares them with the cost model.
 
 use std::sync::{Arc, Mutex};
 
-use baton_cloud::aws::AwsClients;
-use baton_cloud::clock::Clock;
-use baton_cloud::random::RandomSource;
-use baton_cloud::settings::Settings;
-use baton_cloud::store::Store;
-use baton_cloud::usage_queue::UsageQueue;
 use baton_local::LocalAws;
 use baton_relay::Relay;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::clock::Clock;
+use baton_runtime::random::RandomSource;
+use baton_runtime::settings::Settings;
+use baton_runtime::usage_queue::UsageQueue;
+use baton_store::Store;
 use baton_tests::cost::{ALONE, BilledUnits, STEADY};
 use baton_tests::house::{MODEL, message};
 use baton_tests::upstream::FakeUpstream;
@@ -17,10 +17,11 @@ use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use tokio_util::sync::CancellationToken;
 
-const PAPER: &str = include_str!("../../infra/cost.md");
+const COST_DOCUMENT: &str = include_str!("../../infra/cost.md");
 
-/// Asks so often through one relay, lets stats store it, and answers a request's share.
-async fn counted(requests: u64) -> BilledUnits {
+/// Sends `requests` through one relay, lets stats store the usage, and returns the units of one
+/// request.
+async fn count_units(requests: u64) -> BilledUnits {
     let upstream = FakeUpstream::start();
     let (seen, local) =
         (Arc::<Mutex<BilledUnits>>::default(), LocalAws::open(None).await.expect("stores"));
@@ -40,7 +41,7 @@ async fn counted(requests: u64) -> BilledUnits {
     .expect("settings");
     settings.resources = local.resources();
     let aws = AwsClients::new(&local.sdk_config());
-    // The caches go by tokio's time: nothing in them grows old here.
+    // The caches use tokio's time. No entry expires here.
     let store = || Store::new(&aws, &settings, Clock::system(), RandomSource::seeded(3));
     let first = store();
     let pepper = first.pepper_or(None).await.expect("a pepper");
@@ -56,10 +57,10 @@ async fn counted(requests: u64) -> BilledUnits {
         assert_eq!(answer.status(), 200);
         answer.into_body().collect().await.expect("a whole answer");
     }
-    let (stop, accountant) = (CancellationToken::new(), store());
+    let (stop, stats_store) = (CancellationToken::new(), store());
     stop.cancel();
     let handler = move |event| {
-        let store = accountant.clone();
+        let store = stats_store.clone();
         async move { baton_stats::handle(&store, event).await }
     };
     local.consume_usage(stop, handler).await.expect("a consumer");
@@ -67,9 +68,9 @@ async fn counted(requests: u64) -> BilledUnits {
 }
 
 #[tokio::test]
-async fn a_request_asks_of_the_stores_what_the_model_says() {
+async fn store_calls_match_the_cost_model() {
     for traffic in [ALONE, STEADY] {
-        assert_eq!(Box::pin(counted(traffic.batch)).await, traffic.units, "{}", traffic.name);
+        assert_eq!(Box::pin(count_units(traffic.batch)).await, traffic.units, "{}", traffic.name);
     }
 }
 
@@ -77,6 +78,6 @@ async fn a_request_asks_of_the_stores_what_the_model_says() {
 fn cost_document_matches_the_model() {
     let rows =
         [ALONE, STEADY].iter().flat_map(|traffic| [2, 20, 60].map(|seconds| traffic.row(seconds)));
-    let missing: Vec<String> = rows.filter(|row| !PAPER.contains(row)).collect();
+    let missing: Vec<String> = rows.filter(|row| !COST_DOCUMENT.contains(row)).collect();
     assert!(missing.is_empty(), "infra/cost.md lacks\n{}", missing.join("\n"));
 }

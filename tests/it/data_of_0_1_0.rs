@@ -1,4 +1,4 @@
-//! A data folder that version 0.1.0 wrote is opened, and everything in it works on.
+//! A data folder of version 0.1.0 can be opened, and everything in it works.
 
 use baton_tests::fixtures;
 use baton_tests::house::{LaunchOptions, OperatorClient, TestKey, TestSystem};
@@ -9,7 +9,7 @@ fn fixture() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/data-0.1.0"))
 }
 
-/// A copy of the folder with the rights that Baton demands of it.
+/// Copies the folder with the permissions that Baton requires.
 fn copy_folder(to: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::create_dir_all(to).expect("a folder");
@@ -31,18 +31,18 @@ async fn names(admin: &OperatorClient, path: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_data_folder_of_0_1_0_opens() {
+async fn data_folder_of_0_1_0_works() {
     let text = std::fs::read_to_string(fixture().join("expected.json")).expect("the fixture");
     let expected: Value = serde_json::from_str(&text).expect("JSON");
     let launch = LaunchOptions::new();
     let data = launch.home().join("data");
     copy_folder(&data);
     let token = expected["admin_token"].as_str().expect("a token");
-    let house = TestSystem::launched(launch.env("BATON_ADMIN_TOKEN", token)).await;
-    let admin = house.admin().with_token(token);
+    let system = TestSystem::launched(launch.env("BATON_ADMIN_TOKEN", token)).await;
+    let admin = system.admin().with_token(token);
 
     for (id, secret) in expected["keys"].as_object().expect("keys") {
-        let key = TestKey::found(secret.as_str().expect("a secret"), &house.relay_url());
+        let key = TestKey::found(secret.as_str().expect("a secret"), &system.relay_url());
         let shown = admin.get(&format!("/keys/{id}")).await.ok().json();
         let status = if shown["enabled"] == true { 200 } else { 401 };
         assert_eq!(key.get("/v1/usage").await.status, status, "{shown}");
@@ -64,7 +64,7 @@ async fn a_data_folder_of_0_1_0_opens() {
         let key = &row["group"]["key"];
         let rows = summary["data"].as_array().expect("rows");
         let now = rows.iter().find(|one| one["group"]["key"] == *key).expect("the key's row");
-        // What had not reached the queue may be there by now.
+        // Usage that was not yet in the queue can be stored by now.
         let (before, after) = (&row["requests"], &now["requests"]);
         assert!(after.as_u64() >= before.as_u64(), "{row} {now}");
     }

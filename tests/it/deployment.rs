@@ -1,6 +1,6 @@
-//! What `infra/` holds for a deployment works: the sample events are events of the functions, the
-//! container's health check tells the truth, and `baton serve` drains when the platform stops it.
-//! The image itself is `tests/image`'s business.
+//! The deployment files in `infra/`: the sample events work with the functions, the container's
+//! health check is correct, and `baton serve` drains when the platform stops it. `tests/image`
+//! checks the image itself.
 
 use std::path::PathBuf;
 
@@ -20,7 +20,7 @@ fn sample(name: &str) -> Value {
 }
 
 #[tokio::test]
-async fn the_sample_events_are_events_of_the_functions() {
+async fn sample_events_are_accepted_by_the_functions() {
     let cloud = LambdaDeployment::open().await;
     let admin = cloud.function("admin").await;
     let key = cloud.furnish(&admin).await;
@@ -44,27 +44,27 @@ async fn the_sample_events_are_events_of_the_functions() {
     assert_eq!(done["elsewhere"], false, "{done}");
 }
 
-/// A health check that is there although the relay is gone, or fails although it is there, would
-/// take a container out, or leave a dead one in.
+/// A health check that fails although the relay runs would stop a good container. One that passes
+/// although the relay is gone would keep a dead container.
 #[tokio::test]
-async fn health_is_what_the_relay_is() {
-    let mut house = TestSystem::open().await;
-    let listen = house.process().relay.to_string();
-    let ended = house.process().command(&["health", "--listen", &listen]);
+async fn health_command_reports_the_relay() {
+    let mut system = TestSystem::open().await;
+    let listen = system.process().relay.to_string();
+    let ended = system.process().command(&["health", "--listen", &listen]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let anywhere = listen.replace("127.0.0.1", "0.0.0.0");
-    assert_eq!(house.process().command(&["health", "--listen", &anywhere]).code, Some(0));
-    // Something answers there, but it is no relay.
-    let other = house.upstream.url().replace("http://", "");
-    assert_eq!(house.process().command(&["health", "--listen", &other]).code, Some(1));
-    house.process().kill();
-    let ended = house.process().command(&["health", "--listen", &listen]);
+    assert_eq!(system.process().command(&["health", "--listen", &anywhere]).code, Some(0));
+    // The other server answers, but it is not a relay.
+    let other = system.upstream.url().replace("http://", "");
+    assert_eq!(system.process().command(&["health", "--listen", &other]).code, Some(1));
+    system.process().kill();
+    let ended = system.process().command(&["health", "--listen", &listen]);
     assert_eq!(ended.code, Some(1));
     assert_eq!(ended.stderr.trim().lines().count(), 1, "{}", ended.stderr);
 }
 
 #[test]
-fn the_container_file_says_what_runs() {
+fn container_file_has_command_and_health_check() {
     let file = infra("Containerfile");
     for command in [r#"CMD ["baton", "health"]"#, r#"CMD ["serve"]"#, "USER nonroot"] {
         assert!(file.contains(command), "{command}");
@@ -72,7 +72,7 @@ fn the_container_file_says_what_runs() {
 }
 
 #[tokio::test]
-async fn serve_drains_when_the_platform_stops_it() {
+async fn serve_drains_on_sigterm() {
     let cloud = LambdaDeployment::open().await;
     let key = cloud.furnish(&cloud.function("admin").await).await;
     let mut server = ServeProcess::start(&cloud.variables()).await;
@@ -91,7 +91,7 @@ async fn serve_drains_when_the_platform_stops_it() {
     .await
     {
         Err(_) => Ok(()),
-        Ok(_) => Err("it listens still"),
+        Ok(_) => Err("it still listens"),
     })
     .await;
     assert!(!server.program.is_over(), "the stream is still open");

@@ -1,23 +1,24 @@
 //! The commands in README.md and the pages of `docs/`.
 //!
-//! Every block of the language `sh` is parsed: each program is one that people here use, `baton` has
-//! the subcommand and the flags, and cargo has the package and the target. A block with the info
-//! string `sh run` is executed, too: the blocks of a page in their order, in one shell, which ends at
-//! the first command that fails. Each page gets a Baton with a new data folder and a fake upstream:
+//! Every `sh` block is parsed. Each program must be one of a known list, `baton` must have the
+//! subcommand and the flags, and cargo must have the package and the target. A block with the info
+//! string `sh run` is also executed: the blocks of a page run in their order in one shell, which
+//! stops at the first command that fails. Each page gets a Baton with a new data folder and a fake
+//! upstream:
 //!
-//! * `baton` is the real program. `baton up` does nothing, since this test has done it. `remove` gets
-//!   `--yes`, since nobody is there to answer. What it reads from standard input is an API key, a
-//!   relay key, the admin token or the address of a webhook, where the page gives it nothing.
+//! * `baton` is the real program. `baton up` does nothing because the test has already started
+//!   Baton. `remove` gets `--yes` because the commands have no terminal. If the page gives it no
+//!   input, its standard input is an API key, a relay key, the admin token or a webhook's address.
 //! * `curl` fails if the answer is an error. `claude` sends one message to the address and with the
 //!   key that Claude Code would use.
-//! * `BATON_URL`, `BATON_ADMIN_TOKEN` and `BATON_METRICS_TOKEN` are set. The current folder is new and
-//!   holds `.baton`.
-//! * [`Surroundings::replaced`] lists the addresses, folders, secrets and ids in the pages that stand
-//!   for those in use. Any other `…` stands for the rest of a word.
-//! * An account that is added without `--base-url` gets the fake upstream's.
-//! * `<!-- sh run: COMMAND -->` on a line of its own prepares what a page takes for granted.
+//! * `BATON_URL`, `BATON_ADMIN_TOKEN` and `BATON_METRICS_TOKEN` are set. The current folder is new
+//!   and holds `.baton`.
+//! * [`Surroundings::replaced`] lists the addresses, folders, secrets and ids of the pages that the
+//!   test replaces by those in use. Any other `…` is the rest of a word.
+//! * An account that is added without `--base-url` gets the address of the fake upstream.
+//! * A line `<!-- sh run: COMMAND -->` prepares what a page takes for granted.
 //!
-//! `docs/develop/testing.md` lists the pages whose commands are only parsed, and why.
+//! `docs/develop/testing.md` lists the pages whose commands are only parsed, with the reasons.
 
 mod pages;
 mod shell;
@@ -41,24 +42,24 @@ use serde_json::{Value, json};
 
 use crate::repository_shape::{none, root};
 
-/// Where the pages are listed whose commands are not executed.
+/// The page that lists the pages whose commands are not executed.
 const LIST: &str = "docs/develop/testing.md";
 const LIST_HEADING: &str = "Commands that are not executed";
-/// What a command may begin with. `baton` and `cargo` are looked at more closely, `sam` and `aws` by
-/// `infra/check-guide.py`.
+/// Programs that a command can start with. `baton` and `cargo` are checked more closely here, `sam`
+/// and `aws` by `infra/check-guide.py`.
 const PROGRAMS: &str = "apt-get aws baton caddy cargo cat cd chmod chown claude codex cp curl diff \
     docker echo env exit export false gh git grep gunzip gzip head id install jq kill ls mdbook \
     mkdir mv nginx node npm npx openssl pip pipx podman printf python3 read rm rsync rustup sam scp \
     sed set sha256sum sleep sort source sqlite3 ssh sudo systemctl tail tar tee test touch tr true \
     umask unset useradd wc journalctl .ci/run";
-/// The API key that the fake upstream takes.
+/// The API key that the fake upstream accepts.
 const API_KEY: &str = "sk-upstream-documents";
 const METRICS_TOKEN: &str = "metrics-token-0123456789abcdef";
-/// How long the commands of a page may take together.
+/// Time limit for all commands of a page.
 const PATIENCE: Duration = Duration::from_mins(2);
 
 #[test]
-fn every_command_in_the_documents_can_be_typed() {
+fn documented_commands_parse() {
     let packages = Packages::read();
     let mut seen = 0;
     let wrong = pages().into_iter().flat_map(|page| {
@@ -76,8 +77,8 @@ fn every_command_in_the_documents_can_be_typed() {
 
 fn block_complaints(block: &Block, packages: &Packages) -> impl Iterator<Item = String> {
     let syntax = Command::new("bash").args(["-n", "-c", &block.text]).output().expect("run bash");
-    let said = String::from_utf8_lossy(&syntax.stderr).trim().to_owned();
-    let broken = (!syntax.status.success()).then(|| format!("no shell takes this: {said}"));
+    let message = String::from_utf8_lossy(&syntax.stderr).trim().to_owned();
+    let broken = (!syntax.status.success()).then(|| format!("no shell takes this: {message}"));
     let commands = shell::commands(&block.text).into_iter();
     broken.into_iter().chain(commands.filter_map(|words| {
         let why = complaint(&words, packages)?;
@@ -85,7 +86,7 @@ fn block_complaints(block: &Block, packages: &Packages) -> impl Iterator<Item = 
     }))
 }
 
-/// What is wrong with a command.
+/// Describes what is wrong with a command.
 fn complaint(words: &[String], packages: &Packages) -> Option<String> {
     let program = words.first().filter(|first| !first.is_empty())?;
     let name = program.rsplit('/').next().unwrap_or(program);
@@ -108,7 +109,7 @@ fn baton_complaint(arguments: &[String]) -> Option<String> {
     }
 }
 
-/// The workspace's packages, and the targets of each: (kind, name).
+/// The packages of the workspace with their targets as (kind, name).
 struct Packages(BTreeMap<String, BTreeSet<(String, String)>>);
 
 impl Packages {
@@ -129,7 +130,7 @@ impl Packages {
         Self(list(&metadata["packages"]).iter().map(package).collect())
     }
 
-    /// What is wrong with the arguments of `cargo`.
+    /// Describes what is wrong with the arguments of `cargo`.
     fn complaint(&self, arguments: &[String]) -> Option<String> {
         let (own, passed) = match arguments.iter().position(|word| word == "--") {
             Some(end) => (&arguments[..end], &arguments[end + 1..]),
@@ -167,19 +168,19 @@ impl Packages {
     }
 }
 
-/// The words that stand behind one of these flags.
+/// The words that follow one of these flags.
 fn values_of<'a>(words: &'a [String], flags: &[&str]) -> Vec<&'a str> {
     let pairs = words.windows(2).filter(|pair| flags.contains(&pair[0].as_str()));
     pairs.map(|pair| pair[1].as_str()).collect()
 }
 
-/// A page with commands that are only parsed is in the list, and so is the reason.
+/// A page with commands that are only parsed must be in the list, with a reason.
 #[test]
-fn pages_whose_commands_are_not_executed_are_listed_with_the_reason() {
+fn pages_with_unexecuted_commands_are_listed() {
     let list = std::fs::read_to_string(root().join(LIST)).unwrap_or_default();
     let section = list.split(LIST_HEADING).nth(1).unwrap_or_default();
     let section = section.split("\n## ").next().unwrap_or_default();
-    // The list belongs to the book; before there is a book there is nothing to be listed in.
+    // Without a book there is no list.
     if !root().join("docs/SUMMARY.md").exists() {
         return;
     }
@@ -197,7 +198,7 @@ fn pages_whose_commands_are_not_executed_are_listed_with_the_reason() {
 }
 
 #[tokio::test]
-async fn commands_that_are_marked_as_executable_work() {
+async fn marked_commands_work() {
     let mut failed = Vec::new();
     for page in pages().iter().filter(|page| page.blocks.iter().any(|block| block.is_run)) {
         if let Err(why) = Surroundings::start().await.run(page) {
@@ -207,9 +208,9 @@ async fn commands_that_are_marked_as_executable_work() {
     none("commands that do not work", failed);
 }
 
-/// What the commands of one page are executed against.
+/// The system that the commands of one page run against.
 struct Surroundings {
-    house: TestSystem,
+    system: TestSystem,
     upstream: FakeUpstream,
     identity_provider: FakeTokenEndpoint,
     webhook: FakeCollector,
@@ -226,16 +227,16 @@ impl Surroundings {
             .env("BATON_ANTHROPIC_BASE_URL", &upstream.url())
             .env("BATON_METRICS_TOKEN", METRICS_TOKEN);
         let data = launch.home().join(".baton");
-        let house = TestSystem::launched(launch.data_at(&data)).await;
-        let key = house.key("documents").create().await;
-        let user_id = house.admin().create("/users", &json!({"name": "documents"})).await;
+        let system = TestSystem::launched(launch.data_at(&data)).await;
+        let key = system.key("documents").create().await;
+        let user_id = system.admin().create("/users", &json!({"name": "documents"})).await;
         let (identity_provider, webhook) = (FakeTokenEndpoint::start(), FakeCollector::start());
-        Self { house, upstream, identity_provider, webhook, data, key, user_id }
+        Self { system, upstream, identity_provider, webhook, data, key, user_id }
     }
 
-    /// What a page shows, and what stands for it here.
+    /// Texts of a page, each with the text that replaces it.
     fn replaced(&self, home: &Path) -> Vec<(&'static str, String)> {
-        let (relay, admin) = (self.house.relay_url(), self.house.admin_url());
+        let (relay, admin) = (self.system.relay_url(), self.system.admin_url());
         let address = |url: &str| url.trim_start_matches("http://").to_owned();
         vec![
             ("https://admin.baton.example.com", admin.clone()),
@@ -247,16 +248,16 @@ impl Surroundings {
             ("/var/backups/", format!("{}/", home.display())),
             ("usr_PhjZYKmtBkL0JsPf", self.user_id.clone()),
             ("key_BSmBmN7b4QZ9", self.key.id.clone()),
-            ("put-the-token-here", self.house.admin_token().to_owned()),
-            ("bta_…", self.house.admin_token().to_owned()),
+            ("put-the-token-here", self.system.admin_token().to_owned()),
+            ("bta_…", self.system.admin_token().to_owned()),
             ("bt_…", self.key.secret.clone()),
             ("…", "0123456789".to_owned()),
         ]
     }
 
-    /// Executes a page's commands.
+    /// Executes the commands of a page.
     fn run(&mut self, page: &Page) -> Result<(), String> {
-        let home = self.house.process().home().to_owned();
+        let home = self.system.process().home().to_owned();
         let programs = home.join("bin");
         self.write_programs(&programs);
         let mut path = programs.into_os_string();
@@ -268,10 +269,10 @@ impl Surroundings {
             .env_clear()
             .env("HOME", &home)
             .env("PATH", path)
-            .env("BATON_LISTEN", self.house.relay_url().trim_start_matches("http://"))
+            .env("BATON_LISTEN", self.system.relay_url().trim_start_matches("http://"))
             .env("BATON_DATA_DIR", &self.data)
-            .env("BATON_URL", self.house.admin_url())
-            .env("BATON_ADMIN_TOKEN", self.house.admin_token())
+            .env("BATON_URL", self.system.admin_url())
+            .env("BATON_ADMIN_TOKEN", self.system.admin_token())
             .env("BATON_METRICS_TOKEN", METRICS_TOKEN)
             .current_dir(&home);
         let ended = Program::run(&mut command, PATIENCE);
@@ -281,11 +282,12 @@ impl Surroundings {
         }
     }
 
-    /// The programs that come first in the search path; the head of this file describes them.
+    /// Writes the programs that come first in the search path. The head of this file describes
+    /// them.
     fn write_programs(&self, folder: &Path) {
         let (real, upstream) = (baton_binary().display(), self.upstream.url());
         let webhook = self.webhook.url();
-        let (key, token) = (&self.key.secret, self.house.admin_token());
+        let (key, token) = (&self.key.secret, self.system.admin_token());
         let baton = format!(
             "said={API_KEY}\n\
              case \"$*\" in\n\
@@ -317,7 +319,7 @@ impl Surroundings {
 }
 
 #[test]
-fn wrong_commands_are_found() {
+fn checker_reports_wrong_commands() {
     let packages = Packages::read();
     for (line, expected) in [
         ("baton up --listen 127.0.0.1:1", ""),
@@ -336,9 +338,9 @@ fn wrong_commands_are_found() {
         ("echo 'a", "no shell takes this"),
     ] {
         let block = Block { line: 1, is_run: false, text: line.to_owned() };
-        let said: Vec<String> = block_complaints(&block, &packages).collect();
+        let found: Vec<String> = block_complaints(&block, &packages).collect();
         let fits =
-            if expected.is_empty() { said.is_empty() } else { said.concat().contains(expected) };
-        assert!(fits, "{line}: {said:?}");
+            if expected.is_empty() { found.is_empty() } else { found.concat().contains(expected) };
+        assert!(fits, "{line}: {found:?}");
     }
 }

@@ -1,38 +1,38 @@
-//! What was acknowledged is kept: over a restart, and over a kill in the worst moment.
+//! Acknowledged usage survives a restart and a kill at the worst moment.
 
 use baton_tests::house::{TestKey, TestSystem};
 
 #[tokio::test]
-async fn a_restart_keeps_accounts_keys_and_totals() {
-    let mut house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+async fn restart_keeps_accounts_keys_and_totals() {
+    let mut system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     key.ask("hi").await.ok();
-    house.summary_equals(&house.upstream.ledger().total()).await;
+    system.summary_equals(&system.upstream.ledger().total()).await;
 
-    house.restart().await;
-    let key = key.at(&house);
-    house.summary_equals(&house.upstream.ledger().total()).await;
+    system.restart().await;
+    let key = key.at(&system);
+    system.summary_equals(&system.upstream.ledger().total()).await;
     key.ask("again").await.ok();
-    house.events_of(&key, 2).await;
-    house.summary_equals(&house.upstream.ledger().total()).await;
+    system.events_of(&key, 2).await;
+    system.summary_equals(&system.upstream.ledger().total()).await;
 }
 
 #[tokio::test]
-async fn a_kill_right_after_the_answers_loses_nothing() {
-    let mut house = TestSystem::open().await;
-    let mut key = house.key("ci").create().await;
-    let mut asked = 0;
+async fn kill_after_answers_loses_no_usage() {
+    let mut system = TestSystem::open().await;
+    let mut key = system.key("ci").create().await;
+    let mut sent = 0;
     for round in 0..3 {
-        asked += ask_at_once(&key, 20 + round).await;
+        sent += ask_at_once(&key, 20 + round).await;
         // The last byte of the last answer has just been read.
-        house.crash_and_return().await;
-        key = key.at(&house);
+        system.crash_and_return().await;
+        key = key.at(&system);
     }
-    house.events_of(&key, asked).await;
-    house.summary_equals(&house.upstream.ledger().total()).await;
+    system.events_of(&key, sent).await;
+    system.summary_equals(&system.upstream.ledger().total()).await;
 }
 
-/// So many requests at the same time, each read to its end.
+/// Sends `count` requests at the same time and reads each answer to its end. Returns `count`.
 async fn ask_at_once(key: &TestKey, count: usize) -> usize {
     let asking = (0..count).map(|n| {
         let key = key.clone();
@@ -44,15 +44,15 @@ async fn ask_at_once(key: &TestKey, count: usize) -> usize {
 }
 
 #[tokio::test]
-async fn nothing_is_counted_twice_over_repeated_kills() {
-    let mut house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+async fn repeated_kills_count_nothing_twice() {
+    let mut system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     ask_at_once(&key, 25).await;
-    // Each start may find messages that were handled but not yet deleted from the queue.
+    // Each start can find messages that were stored but not yet deleted from the queue.
     for _ in 0..3 {
-        house.crash_and_return().await;
+        system.crash_and_return().await;
     }
-    let key = key.at(&house);
-    house.events_of(&key, 25).await;
-    house.summary_equals(&house.upstream.ledger().total()).await;
+    let key = key.at(&system);
+    system.events_of(&key, 25).await;
+    system.summary_equals(&system.upstream.ledger().total()).await;
 }

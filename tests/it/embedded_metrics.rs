@@ -1,5 +1,5 @@
-//! Every metric of ours that the template's alarms and dashboard name is written into the log by the
-//! function that `infra/README.md` says, in CloudWatch's embedded metric format.
+//! Every Baton metric that the template's alarms and dashboard name is written to the log by the
+//! function that `infra/README.md` names, in CloudWatch's embedded metric format.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use yaml_serde::Value as Yaml;
 
 const TEMPLATE: &str = include_str!("../../template.yaml");
-const PAPER: &str = include_str!("../../infra/README.md");
+const DOCUMENT: &str = include_str!("../../infra/README.md");
 const SOON: Duration = Duration::from_secs(10);
 
-/// The metrics of the namespace `Baton` that alarms and dashboard name.
-fn named() -> BTreeSet<String> {
+/// The metrics of the namespace `Baton` that the alarms and the dashboard name.
+fn named_in_template() -> BTreeSet<String> {
     let template: Yaml = yaml_serde::from_str(TEMPLATE).expect("the template");
     let mut names = BTreeSet::new();
     for (_, resource) in template["Resources"].as_mapping().expect("resources") {
@@ -35,7 +35,7 @@ fn named() -> BTreeSet<String> {
     names
 }
 
-/// In a widget's list `.` stands for the same as in the row before.
+/// The metrics of a dashboard. In a widget's list `.` repeats the value of the row before.
 fn on_dashboard(body: &Value) -> Vec<String> {
     let mut names = Vec::new();
     for widget in body["widgets"].as_array().expect("widgets") {
@@ -53,9 +53,9 @@ fn on_dashboard(body: &Value) -> Vec<String> {
     names
 }
 
-/// Unit and function of each metric, as the paper has them.
-fn promised() -> BTreeMap<String, (String, String)> {
-    let (_, rest) = PAPER.split_once("| metric | unit | by | when |").expect("the table");
+/// Unit and function of each metric, from the table in the document.
+fn documented() -> BTreeMap<String, (String, String)> {
+    let (_, rest) = DOCUMENT.split_once("| metric | unit | by | when |").expect("the table");
     let rows = rest.lines().skip(2).take_while(|line| line.starts_with('|'));
     let row = |line: &str| {
         let cells: Vec<String> = line.split('|').map(|cell| cell.trim().replace('`', "")).collect();
@@ -96,15 +96,19 @@ async fn expect(function: &FunctionProcess, metric: &str, unit: &str, expected: 
 }
 
 #[tokio::test]
-async fn what_the_template_names_is_written_by_the_function_that_is_said() {
-    let promised = promised();
-    assert_eq!(named(), promised.keys().cloned().collect(), "template and paper");
+async fn template_metrics_are_written_by_documented_function() {
+    let documented = documented();
+    assert_eq!(
+        named_in_template(),
+        documented.keys().cloned().collect(),
+        "the template and the document name different metrics"
+    );
     let cloud = LambdaDeployment::open().await;
     let admin = cloud.function("admin").await;
     let key = cloud.furnish(&admin).await;
     let relay = cloud.function("relay").await;
     LambdaDeployment::ask(&relay, &key, "hi", WITHOUT_HURRY).await.finish().await.ok();
-    // Refused accounts are asked again every five minutes, and this one would be taken back.
+    // Refresh checks refused accounts every five minutes and would make this account ready again.
     cloud.function("refresh").await.invoke(&event::tick(), WITHOUT_HURRY).await;
     cloud.upstream.only_takes(&[]);
     LambdaDeployment::ask(&relay, &key, "hi", WITHOUT_HURRY).await.finish().await.status(503);
@@ -116,11 +120,11 @@ async fn what_the_template_names_is_written_by_the_function_that_is_said() {
     let spent: f64 = messages.iter().map(cost).sum();
     assert!(spent > 0.0);
 
-    for (metric, (unit, by)) in &promised {
+    for (metric, (unit, by)) in &documented {
         let function = cloud.function(by).await;
         match metric.as_str() {
             "SpendUsd" => {
-                // The same again is nothing new.
+                // The same batch again spends nothing.
                 for _ in 0..2 {
                     function.invoke(&event::batch(&messages), WITHOUT_HURRY).await;
                 }
@@ -134,6 +138,6 @@ async fn what_the_template_names_is_written_by_the_function_that_is_said() {
         }
     }
     for quiet in [&relay, &admin] {
-        assert_eq!(quiet.stdout(), "", "a metric that nobody asked for");
+        assert_eq!(quiet.stdout(), "", "unexpected output");
     }
 }

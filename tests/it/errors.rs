@@ -1,4 +1,4 @@
-//! Baton's own refusals: the table of the contract, row by row, and nothing of them upstream.
+//! The errors of Baton itself: each status and type, and no request goes upstream.
 
 use std::net::TcpListener;
 
@@ -10,24 +10,24 @@ fn hi() -> String {
     message(MODEL, "hi", false).to_string()
 }
 
-async fn with_credential(house: &TestSystem, credential: &str) -> ClientResponse {
+async fn with_credential(system: &TestSystem, credential: &str) -> ClientResponse {
     ClientResponse::to(
-        house.request("POST", "/v1/messages").header("x-api-key", credential).body(hi()),
+        system.request("POST", "/v1/messages").header("x-api-key", credential).body(hi()),
     )
     .await
 }
 
 #[track_caller]
-fn never_retried(answer: &ClientResponse) {
+fn assert_not_retried(answer: &ClientResponse) {
     assert_eq!(answer.header("x-should-retry"), Some("false"), "{}", answer.text());
 }
 
 #[tokio::test]
-async fn a_request_without_a_good_key_is_401_and_final() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
-    let request = house.request("POST", "/v1/messages").body(hi());
-    never_retried(&ClientResponse::to(request).await.refused(401, "authentication_error"));
+async fn invalid_key_gets_401_without_retry() {
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
+    let request = system.request("POST", "/v1/messages").body(hi());
+    assert_not_retried(&ClientResponse::to(request).await.refused(401, "authentication_error"));
 
     let mut broken = key.secret.clone();
     let last = if broken.pop() == Some('0') { '1' } else { '0' };
@@ -36,35 +36,39 @@ async fn a_request_without_a_good_key_is_401_and_final() {
     unknown[5] = if unknown[5] == b'0' { b'1' } else { b'0' };
     let unknown = String::from_utf8(unknown).expect("text");
     for credential in [&broken, &unknown, "sk-ant-api03-something", "bt_", ""] {
-        let answer = with_credential(&house, credential).await.refused(401, "authentication_error");
-        never_retried(&answer);
-        assert!(credential.len() < 4 || !answer.text().contains(credential), "no secret is told");
+        let answer =
+            with_credential(&system, credential).await.refused(401, "authentication_error");
+        assert_not_retried(&answer);
+        assert!(
+            credential.len() < 4 || !answer.text().contains(credential),
+            "the answer contains the credential"
+        );
     }
-    assert_eq!(house.upstream.exchanges().len(), 0, "nothing went up");
+    assert_eq!(system.upstream.exchanges().len(), 0, "a request went upstream");
 }
 
 #[tokio::test]
-async fn disabled_and_expired_keys_are_told_apart() {
-    let house = TestSystem::open().await;
-    let disabled = house.key("off").with("enabled", false).create().await;
+async fn disabled_and_expired_keys_have_different_messages() {
+    let system = TestSystem::open().await;
+    let disabled = system.key("off").with("enabled", false).create().await;
     let answer = disabled.ask("hi").await.refused(401, "authentication_error");
-    never_retried(&answer);
+    assert_not_retried(&answer);
     assert!(answer.message().to_lowercase().contains("disabled"), "{}", answer.message());
 
-    let expired = house.key("old").with("expires_at", "2020-01-01T00:00:00Z").create().await;
+    let expired = system.key("old").with("expires_at", "2020-01-01T00:00:00Z").create().await;
     let answer = expired.ask("hi").await.refused(401, "authentication_error");
-    never_retried(&answer);
+    assert_not_retried(&answer);
     assert!(answer.message().to_lowercase().contains("expired"), "{}", answer.message());
-    assert_eq!(house.upstream.exchanges().len(), 0);
+    assert_eq!(system.upstream.exchanges().len(), 0);
 }
 
 #[tokio::test]
-async fn a_key_disabled_later_stops_working() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+async fn key_disabled_later_gets_401() {
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     key.ask("hi").await.ok();
     let path = format!("/keys/{}", key.id);
-    house.admin().patch(&path, &json!({"enabled": false})).await.ok();
+    system.admin().patch(&path, &json!({"enabled": false})).await.ok();
     baton_tests::eventually::eventually("refused", baton_tests::house::SOON, async || {
         let answer = key.ask("hi").await;
         if answer.status == 401 { Ok(()) } else { Err(answer.status) }
@@ -73,35 +77,35 @@ async fn a_key_disabled_later_stops_working() {
 }
 
 #[tokio::test]
-async fn a_model_outside_the_keys_list_is_403() {
-    let house = TestSystem::open().await;
-    let key = house.key("haiku").models(&["claude-haiku-*"]).create().await;
+async fn model_outside_key_list_gets_403() {
+    let system = TestSystem::open().await;
+    let key = system.key("haiku").models(&["claude-haiku-*"]).create().await;
     key.ask_model("claude-haiku-5-5", "hi").await.ok();
     let answer = key.ask_model(MODEL, "hi").await.refused(403, "permission_error");
-    never_retried(&answer);
+    assert_not_retried(&answer);
     assert!(answer.message().contains(MODEL), "{}", answer.message());
-    assert_eq!(house.upstream.exchanges().len(), 1);
+    assert_eq!(system.upstream.exchanges().len(), 1);
 }
 
 #[tokio::test]
-async fn a_body_that_cannot_be_used_is_400() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+async fn invalid_body_gets_400() {
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     for body in ["{", "", "[]", "\"text\"", r#"{"messages":[]}"#, r#"{"model":7,"messages":[]}"#] {
         let answer = ClientResponse::to(key.message(body)).await;
-        never_retried(&answer.refused(400, "invalid_request_error"));
+        assert_not_retried(&answer.refused(400, "invalid_request_error"));
     }
-    assert_eq!(house.upstream.exchanges().len(), 0);
+    assert_eq!(system.upstream.exchanges().len(), 0);
 }
 
 #[tokio::test]
-async fn unknown_routes_and_wrong_methods() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
-    never_retried(&key.get("/v1/nothing").await.refused(404, "not_found_error"));
-    never_retried(&key.get("/nothing").await.refused(404, "not_found_error"));
+async fn unknown_route_gets_404_and_wrong_method_405() {
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
+    assert_not_retried(&key.get("/v1/nothing").await.refused(404, "not_found_error"));
+    assert_not_retried(&key.get("/nothing").await.refused(404, "not_found_error"));
     let answer = key.get("/v1/messages").await.refused(405, "invalid_request_error");
-    never_retried(&answer);
+    assert_not_retried(&answer);
     assert_eq!(answer.header("allow"), Some("POST"));
     let request = key.request("DELETE", "/v1/models").body("");
     let answer = ClientResponse::to(request).await.refused(405, "invalid_request_error");
@@ -109,54 +113,54 @@ async fn unknown_routes_and_wrong_methods() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_is_down_is_502() {
-    let house = TestSystem::empty().await;
+async fn unreachable_upstream_gets_502() {
+    let system = TestSystem::empty().await;
     let closed =
         TcpListener::bind(("127.0.0.1", 0)).expect("a port").local_addr().expect("its number");
-    let key = house.private_key(&format!("http://{closed}")).await;
+    let key = system.private_key(&format!("http://{closed}")).await;
     key.ask("hi").await.refused(502, "api_error");
     key.ask_whole("hi").await;
 }
 
 #[tokio::test]
-async fn an_upstream_that_tears_every_answer_before_its_head_is_502() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
-    house.upstream.next("cut:0");
+async fn connection_lost_before_response_head_gets_502() {
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
+    system.upstream.next("cut:0");
     key.ask_whole("hi").await.refused(502, "api_error");
 }
 
 #[tokio::test]
-async fn a_group_without_accounts_is_503() {
-    let house = TestSystem::open().await;
-    let group = house.group("empty").await;
-    let key = house.key("ci").group(&group).create().await;
+async fn group_without_accounts_gets_503() {
+    let system = TestSystem::open().await;
+    let group = system.group("empty").await;
+    let key = system.key("ci").group(&group).create().await;
     let answer = key.ask("hi").await.refused(503, "api_error");
     assert!(answer.message().contains("account"), "{}", answer.message());
 }
 
 #[tokio::test]
-async fn a_second_account_takes_over_and_the_client_sees_nothing() {
-    let house = TestSystem::open().await;
-    house.account("second", &house.upstream.url()).await;
-    let key = house.key("ci").create().await;
-    house.upstream.next("error:overloaded");
+async fn failover_is_invisible_to_client() {
+    let system = TestSystem::open().await;
+    system.account("second", &system.upstream.url()).await;
+    let key = system.key("ci").create().await;
+    system.upstream.next("error:overloaded");
     let answer = key.ask("hi").await.ok();
     assert!(answer.said().starts_with("Hello"));
-    let credentials: Vec<String> = house
+    let credentials: Vec<String> = system
         .upstream
         .exchanges()
         .iter()
         .filter_map(|e| e.request.header("x-api-key").map(str::to_owned))
         .collect();
     assert_eq!(credentials.len(), 2);
-    assert_ne!(credentials[0], credentials[1], "each account once");
+    assert_ne!(credentials[0], credentials[1], "the same account was tried twice");
 }
 
 #[tokio::test]
-async fn a_websocket_attempt_is_426() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+async fn websocket_upgrade_gets_426() {
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     let request = key
         .request("GET", "/v1/responses")
         .header("connection", "Upgrade")
@@ -167,20 +171,20 @@ async fn a_websocket_attempt_is_426() {
 }
 
 #[tokio::test]
-async fn the_open_doors_are_cheap_and_need_no_key() {
-    let house = TestSystem::empty().await;
+async fn public_routes_need_no_key_or_upstream() {
+    let system = TestSystem::empty().await;
     for (method, path) in
         [("HEAD", "/"), ("HEAD", "/api/hello"), ("GET", "/api/hello"), ("GET", "/health")]
     {
-        ClientResponse::to(house.request(method, path)).await.status(200);
+        ClientResponse::to(system.request(method, path)).await.status(200);
     }
-    assert_eq!(house.upstream.exchanges().len(), 0);
+    assert_eq!(system.upstream.exchanges().len(), 0);
 }
 
 #[tokio::test]
-async fn models_and_token_counts_are_answered() {
-    let house = TestSystem::open().await;
-    let key: TestKey = house.key("haiku").models(&["claude-haiku-*"]).create().await;
+async fn model_list_and_token_count_work() {
+    let system = TestSystem::open().await;
+    let key: TestKey = system.key("haiku").models(&["claude-haiku-*"]).create().await;
     let list = key.get("/v1/models?limit=1000").await.ok().json();
     let ids: Vec<&str> =
         list["data"].as_array().expect("data").iter().filter_map(|m| m["id"].as_str()).collect();
@@ -190,5 +194,5 @@ async fn models_and_token_counts_are_answered() {
     let request = key.request("POST", "/v1/messages/count_tokens");
     let body = message("claude-haiku-5-5", "hi", false).to_string();
     let counted = ClientResponse::to(request.body(body)).await.ok();
-    assert_eq!(counted.body, house.upstream.last().sent);
+    assert_eq!(counted.body, system.upstream.last().sent);
 }

@@ -1,17 +1,17 @@
-//! The first minute: what a user sees when Baton starts on an empty folder, and when it cannot.
+//! The first start on an empty folder, and starts that fail.
 
 use std::net::TcpListener;
 
 use baton_tests::house::{LaunchOptions, OperatorClient, TestKey};
 use baton_tests::upstream::FakeUpstream;
 
-/// The words of a text that look like a key.
+/// The words in a text that look like a relay key.
 fn keys_in(text: &str) -> Vec<&str> {
     let word = |c: char| !c.is_ascii_alphanumeric() && c != '_';
     text.split(word).filter(|word| word.starts_with("bt_")).collect()
 }
 
-/// The admin token that was printed: the last word of the line that begins with its name.
+/// The printed admin token: the last word of the line that names it.
 fn admin_token(text: &str) -> &str {
     let line = text.lines().find(|line| line.trim_start().starts_with("admin token"));
     let line = line.unwrap_or_else(|| panic!("no line names the admin token:\n{text}"));
@@ -19,7 +19,7 @@ fn admin_token(text: &str) -> &str {
 }
 
 #[tokio::test]
-async fn a_first_start_prints_what_is_needed_exactly_once() {
+async fn first_start_prints_setup_once() {
     let upstream = FakeUpstream::start();
     let launch = LaunchOptions::new()
         .without_admin_token()
@@ -36,7 +36,7 @@ async fn a_first_start_prints_what_is_needed_exactly_once() {
     let [secret] = keys.as_slice() else { panic!("one key, once: {keys:?} in\n{text}") };
     assert!(text.contains(&format!("ANTHROPIC_AUTH_TOKEN={secret}")), "{text}");
 
-    // The pasted line works, and the key from the environment is the first account's.
+    // The printed line works, and the first account uses the key from the environment.
     TestKey::found(secret, &base).ask("hi").await.ok();
     let seen = upstream.last().request;
     assert!(seen.mentions("sk-ant-from-the-environment"));
@@ -51,17 +51,21 @@ async fn a_first_start_prints_what_is_needed_exactly_once() {
     let process = again.start().await;
     let text = process.stdout();
     assert!(keys_in(&text).is_empty(), "a second start prints no key:\n{text}");
-    assert!(!text.contains(token), "nor the token:\n{text}");
+    assert!(!text.contains(token), "a second start prints no token:\n{text}");
     assert!(text.contains(&format!("http://{}/console", process.admin)), "{text}");
     OperatorClient::at(process.admin, token).get("/groups").await.ok();
     let key = TestKey::found(secret, &format!("http://{}", process.relay));
     key.ask("hi again").await.ok();
     let accounts = OperatorClient::at(process.admin, token).get("/accounts").await.ok().json();
-    assert_eq!(accounts["data"].as_array().map(Vec::len), Some(1), "no second first account");
+    assert_eq!(
+        accounts["data"].as_array().map(Vec::len),
+        Some(1),
+        "the first account was created twice"
+    );
 }
 
 #[tokio::test]
-async fn private_upstreams_are_off_unless_allowed() {
+async fn private_upstreams_are_refused_by_default() {
     let upstream = FakeUpstream::start();
     let launch = LaunchOptions::new().env("BATON_ALLOW_PRIVATE_UPSTREAMS", "0");
     let process = launch.start().await;
@@ -75,7 +79,7 @@ async fn private_upstreams_are_off_unless_allowed() {
 }
 
 #[test]
-fn a_port_in_use_is_one_clear_line() {
+fn port_in_use_prints_one_line() {
     let taken = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     let address = taken.local_addr().expect("its address");
     let ended = LaunchOptions::new().listen(address).spawn().ended();
@@ -87,7 +91,7 @@ fn a_port_in_use_is_one_clear_line() {
 }
 
 #[test]
-fn a_data_folder_that_cannot_be_used_is_one_clear_line() {
+fn unusable_data_folder_prints_one_line() {
     let launch = LaunchOptions::new();
     let file = launch.home().join("a-file");
     std::fs::write(&file, "in the way").expect("write");
@@ -98,7 +102,7 @@ fn a_data_folder_that_cannot_be_used_is_one_clear_line() {
 }
 
 #[test]
-fn wrong_usage_is_exit_code_two() {
+fn wrong_usage_exits_with_2() {
     let ended = LaunchOptions::new().arg("--no-such-flag").spawn().ended();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert!(ended.stderr.contains("--no-such-flag"), "{}", ended.stderr);
@@ -107,11 +111,21 @@ fn wrong_usage_is_exit_code_two() {
 }
 
 #[tokio::test]
-async fn json_logs_are_json_and_hold_no_secret() {
+async fn json_log_is_valid_and_has_no_secret() {
     let process = LaunchOptions::new().arg("--log-format").arg("json").start().await;
     for line in process.stderr().lines() {
         let parsed: Result<serde_json::Value, _> = serde_json::from_str(line);
         assert!(parsed.is_ok(), "{line}");
     }
     assert!(!process.stderr().contains(&process.admin_token));
+}
+
+#[tokio::test]
+async fn printed_client_line_uses_relay_url() {
+    let launch = LaunchOptions::new().env("BATON_RELAY_URL", "https://llm.example.com/");
+    let process = launch.start().await;
+    let text = process.stdout();
+    let line = "export ANTHROPIC_BASE_URL=https://llm.example.com ANTHROPIC_AUTH_TOKEN=bt_";
+    assert!(text.contains(line), "{text}");
+    assert!(text.contains(&format!("relay          http://{}", process.relay)), "{text}");
 }

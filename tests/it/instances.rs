@@ -1,22 +1,22 @@
-//! Several instances of the relay over the same stores, in this process: what they write of their
-//! accounts' health, and what they learn from each other.
+//! Several relay instances over the same stores in this process: what they write about the health
+//! of accounts, and what they learn from each other.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use baton_admin::first_start;
-use baton_cloud::aws::AwsClients;
-use baton_cloud::clock::Clock;
-use baton_cloud::random::RandomSource;
-use baton_cloud::settings::Settings;
-use baton_cloud::store::{ConfigEdit, Store};
-use baton_cloud::usage_queue::UsageQueue;
 use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::health::HealthState;
 use baton_domain::id::{AccountId, GroupId};
 use baton_domain::secret::Secret;
 use baton_local::{InjectedFault, LocalAws};
 use baton_relay::Relay;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::clock::Clock;
+use baton_runtime::random::RandomSource;
+use baton_runtime::settings::Settings;
+use baton_runtime::usage_queue::UsageQueue;
+use baton_store::{ConfigEdit, Store};
 use baton_tests::eventually::eventually;
 use baton_tests::house::{MODEL, SOON, message};
 use baton_tests::upstream::FakeUpstream;
@@ -25,7 +25,7 @@ use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use jiff::SignedDuration;
 
-/// The stores with two accounts, the first preferred, and a key.
+/// The stores with two accounts and a key. The first account is preferred.
 struct Stack {
     local: LocalAws,
     settings: Settings,
@@ -36,14 +36,14 @@ struct Stack {
     second: FakeUpstream,
 }
 
-/// One instance of the relay, with how often it has written health.
+/// One relay instance, with the number of its health writes.
 #[derive(Clone)]
 struct Instance {
     relay: Relay,
     store: Store,
     key: Secret,
     writes: Arc<AtomicUsize>,
-    /// What it has asked of moved sessions.
+    /// Its store operations on session pins.
     moves: Arc<Mutex<Vec<String>>>,
     is_down: Arc<Mutex<bool>>,
 }
@@ -132,7 +132,7 @@ impl Stack {
 
 impl Instance {
     async fn ask(&self) -> u16 {
-        // Each a session of its own: none of them stays where another one had to go.
+        // Each request is a session, so that no session pin decides its account.
         static SERIAL: AtomicUsize = AtomicUsize::new(0);
         self.ask_in(&format!("session {}", SERIAL.fetch_add(1, Ordering::Relaxed))).await
     }
@@ -161,7 +161,7 @@ impl Instance {
 }
 
 #[tokio::test]
-async fn steady_traffic_writes_nothing_and_each_change_once() {
+async fn steady_traffic_writes_no_health() {
     let stack = stack().await;
     let instance = stack.instance();
     for _ in 0..50 {
@@ -184,11 +184,11 @@ async fn steady_traffic_writes_nothing_and_each_change_once() {
         assert_eq!(instance.ask().await, 200);
     }
     instance.relay.drain().await;
-    assert_eq!(instance.writes(), 1, "one change, one write, however many have seen it");
+    assert_eq!(instance.writes(), 1, "one change is written once");
 }
 
 #[tokio::test]
-async fn utilisation_is_written_when_it_has_moved() {
+async fn utilization_is_written_after_larger_change() {
     let stack = stack().await;
     let instance = stack.instance();
     let mut expected = 0;
@@ -205,7 +205,7 @@ async fn utilisation_is_written_when_it_has_moved() {
 }
 
 #[tokio::test]
-async fn another_instance_learns_it_within_the_caches_seconds() {
+async fn other_instance_learns_cooldown_from_cache() {
     let stack = stack().await;
     let (here, there) = (stack.instance(), stack.instance());
     assert_eq!((here.ask().await, there.ask().await), (200, 200));
@@ -219,11 +219,11 @@ async fn another_instance_learns_it_within_the_caches_seconds() {
         if stack.second.exchanges().len() > before { Ok(()) } else { Err(stack.counts()) }
     })
     .await;
-    assert_eq!(there.writes(), 0, "it has only read");
+    assert_eq!(there.writes(), 0, "the other instance has written");
 }
 
-/// Opens the first account's circuit through one instance, shows it to the other, and lets the
-/// time go by until it is half open.
+/// Opens the circuit of the first account through one instance, lets the other one see it, and
+/// advances the clock until the account is half open.
 async fn half_open(stack: &Stack, here: &Instance, there: &Instance) {
     stack.first.always("status:500");
     for count in 1..=3 {
@@ -236,7 +236,7 @@ async fn half_open(stack: &Stack, here: &Instance, there: &Instance) {
 }
 
 #[tokio::test]
-async fn one_request_of_all_instances_probes_a_half_open_account() {
+async fn one_request_probes_half_open_account() {
     let stack = stack().await;
     let (here, there) = (stack.instance(), stack.instance());
     half_open(&stack, &here, &there).await;
@@ -247,16 +247,17 @@ async fn one_request_of_all_instances_probes_a_half_open_account() {
     gate.reached(1).await;
     let others: Vec<_> = (0..10)
         .map(|serial| {
-            // The other instance knows of no probe yet: its claim is refused.
+            // The other instance does not know of the probe, so its claim is refused.
             let instance = if serial % 2 == 0 { here.clone() } else { there.clone() };
             tokio::spawn(async move { instance.ask().await })
         })
         .collect();
     for other in others {
-        let answer = tokio::time::timeout(SOON, other).await.expect("it does not probe, too");
+        let answer =
+            tokio::time::timeout(SOON, other).await.expect("a second request waits for the probe");
         assert_eq!(answer.expect("an answer"), 200);
     }
-    assert_eq!(stack.counts(), (4, 14), "the others are served elsewhere");
+    assert_eq!(stack.counts(), (4, 14), "the other requests use the second account");
     gate.open();
     assert_eq!(probe.await.expect("an answer"), 200);
     eventually("it is ready", SOON, async || {
@@ -274,19 +275,19 @@ async fn one_request_of_all_instances_probes_a_half_open_account() {
 }
 
 #[tokio::test]
-async fn health_holds_in_memory_while_the_store_is_down() {
+async fn health_stays_in_memory_while_store_is_down() {
     let stack = stack().await;
     let instance = stack.instance();
     assert_eq!(instance.ask().await, 200);
     *instance.is_down.lock().expect("a lock") = true;
     stack.first.always("error:rate_limit_final");
-    assert_eq!(instance.ask().await, 200, "the client notices nothing");
+    assert_eq!(instance.ask().await, 200, "the client sees an error");
     assert_eq!(instance.ask().await, 200);
-    assert_eq!(stack.counts(), (2, 2), "a cooling account is left alone");
+    assert_eq!(stack.counts(), (2, 2), "a cooling account is used");
 }
 
 #[tokio::test]
-async fn failures_seen_by_several_instances_add_up() {
+async fn failures_of_several_instances_add_up() {
     let stack = stack().await;
     let (here, there) = (stack.instance(), stack.instance());
     assert_eq!((here.ask().await, there.ask().await), (200, 200));
@@ -294,7 +295,8 @@ async fn failures_seen_by_several_instances_add_up() {
     let strikes = |instance: &Instance| instance.store.health(&stack.ids[0]).strikes.len();
     assert_eq!(here.ask().await, 200);
     here.has_written(1).await;
-    // It does not know of the other's: its write is refused, and adds to what it then reads.
+    // It does not know of the other failure. Its write is refused, and it adds its failure to what
+    // it then reads.
     assert_eq!(there.ask().await, 200);
     eventually("the second adds up", SOON, async || {
         if strikes(&there) == 2 { Ok(()) } else { Err(strikes(&there)) }
@@ -310,7 +312,7 @@ async fn failures_seen_by_several_instances_add_up() {
 }
 
 #[tokio::test]
-async fn moves_are_written_once_and_read_only_while_they_may_matter() {
+async fn session_pins_are_written_once_and_read_when_needed() {
     let stack = stack().await;
     let (here, there) = (stack.instance(), stack.instance());
     let moves = |instance: &Instance| instance.moves.lock().expect("a lock").clone();
@@ -329,17 +331,21 @@ async fn moves_are_written_once_and_read_only_while_they_may_matter() {
     for _ in 0..5 {
         assert_eq!(here.ask_in("one").await, 200);
     }
-    assert_eq!(moves(&here), ["PutItem", "GetItem"], "read once, then known");
+    assert_eq!(moves(&here), ["PutItem", "GetItem"], "the pin is read once and then cached");
 
-    // The account is back, for sessions that did not have to move.
+    // The first account is ready again, for sessions without a pin.
     stack.clock.advance(SignedDuration::from_mins(31));
     let before = stack.counts();
     assert_eq!((here.ask_in("one").await, here.ask_in("two").await), (200, 200));
     assert_eq!(stack.counts(), (before.0 + 1, before.1 + 1));
 
     stack.clock.advance(SignedDuration::from_hours(1));
-    let asked = moves(&here);
+    let before_lookup = moves(&here);
     assert_eq!(here.ask_in("one").await, 200);
-    assert_eq!(stack.counts(), (before.0 + 2, before.1 + 1), "it goes home in the end");
-    assert_eq!(moves(&here), asked, "and nothing is looked up");
+    assert_eq!(
+        stack.counts(),
+        (before.0 + 2, before.1 + 1),
+        "the session returns to its first choice"
+    );
+    assert_eq!(moves(&here), before_lookup, "a session pin was read");
 }

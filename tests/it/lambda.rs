@@ -1,4 +1,4 @@
-//! The binaries that are deployed do on Lambda what the libraries do elsewhere.
+//! The deployed binaries on Lambda behave as the libraries do elsewhere.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,10 @@ use baton_tests::house::tokens;
 use baton_tests::lambda::{FunctionProcess, HeldQueue, LambdaDeployment, WITHOUT_HURRY, event};
 use serde_json::{Value, json};
 
-/// The platform ends an init phase that takes longer.
+/// Lambda ends an init phase that takes longer.
 const INIT_MAX: Duration = Duration::from_secs(10);
 
-/// The records in the queue, which must be there already.
+/// The records that are in the queue now.
 async fn records(cloud: &LambdaDeployment) -> Vec<Value> {
     let bodies = cloud.stores.receive().await;
     let read = |message: &Value| {
@@ -20,21 +20,21 @@ async fn records(cloud: &LambdaDeployment) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_stream_arrives_as_it_is_sent() {
+async fn stream_chunks_arrive_one_by_one() {
     let cloud = LambdaDeployment::open().await;
     let key = cloud.furnish(&cloud.function("admin").await).await;
     let relay = cloud.function("relay").await;
     let stream = fixtures::stream("text").expect("the fixture");
     let size = stream.body.len().div_ceil(6);
     let gate = cloud.upstream.gate("step");
-    // The head waits for the first whole event, which is within the first two chunks.
+    // The response head waits for the first whole event, which is in the first two chunks.
     gate.release(2);
     cloud.upstream.next(&format!("fixture:text;size={size};gate=step"));
     let mut live = LambdaDeployment::ask(&relay, &key, "hi", WITHOUT_HURRY).await;
     assert_eq!(live.status, 200);
     assert_eq!(live.headers["content-type"], "text/event-stream; charset=utf-8");
     for count in 2..6 {
-        // The upstream sends the next chunk only after this one was seen on the platform's side.
+        // The upstream sends the next chunk only after this one has arrived on the platform's side.
         let seen = live.read_to(count * size).await;
         assert_eq!(seen, stream.body[..count * size], "after {count} chunks");
         gate.release(1);
@@ -43,7 +43,7 @@ async fn a_stream_arrives_as_it_is_sent() {
 }
 
 #[tokio::test]
-async fn a_stream_ends_after_the_queue_has_its_record() {
+async fn stream_ends_after_record_is_queued() {
     let cloud = LambdaDeployment::open().await;
     let key = cloud.furnish(&cloud.function("admin").await).await;
     let queue = HeldQueue::before(&cloud.stores).await;
@@ -52,10 +52,10 @@ async fn a_stream_ends_after_the_queue_has_its_record() {
     queue.gate.reached(1).await;
     live.stays_open(Duration::from_millis(300)).await;
     let sent = cloud.upstream.last().sent;
-    assert_eq!(live.read_to(sent.len()).await, sent, "every byte is there but not the end");
+    assert_eq!(live.read_to(sent.len()).await, sent, "all bytes have arrived before the end");
     queue.gate.open();
     live.finish().await.ok();
-    // A Lambda may be frozen from this moment on: what is not done yet may never be.
+    // Lambda can freeze the environment from this moment on. Unfinished work can be lost.
     relay.kill();
     let records = records(&cloud).await;
     assert_eq!(records.len(), 1, "{records:?}");
@@ -64,7 +64,7 @@ async fn a_stream_ends_after_the_queue_has_its_record() {
 }
 
 #[tokio::test]
-async fn one_function_answers_one_request_after_the_other() {
+async fn function_answers_requests_in_turn() {
     let cloud = LambdaDeployment::open().await;
     let key = cloud.furnish(&cloud.function("admin").await).await;
     let relay = cloud.function("relay").await;
@@ -81,9 +81,9 @@ async fn one_function_answers_one_request_after_the_other() {
     assert_eq!(records(&cloud).await.len(), 3);
 }
 
-/// As on Managed Instances, which set this variable.
+/// As on Lambda Managed Instances, which set this variable.
 #[tokio::test]
-async fn one_function_streams_to_several_where_the_platform_asks_for_it() {
+async fn function_streams_concurrently_on_managed_instances() {
     let cloud = LambdaDeployment::open().await;
     let key = cloud.furnish(&cloud.function("admin").await).await;
     let relay = cloud.function_with("relay", "AWS_LAMBDA_MAX_CONCURRENCY", "3").await;
@@ -93,7 +93,7 @@ async fn one_function_streams_to_several_where_the_platform_asks_for_it() {
         cloud.upstream.next("fixture:text;size=300;gate=three");
     }
     let ask = || LambdaDeployment::ask(&relay, &key, "hi", WITHOUT_HURRY);
-    // Nothing passes before all three are with the upstream.
+    // The upstream answers only after all three requests have arrived.
     let together = async {
         gate.reached(3).await;
         gate.open();
@@ -106,7 +106,7 @@ async fn one_function_streams_to_several_where_the_platform_asks_for_it() {
 }
 
 #[tokio::test]
-async fn a_batch_is_stored_once_and_a_malformed_message_comes_back_alone() {
+async fn batch_is_stored_once_and_malformed_message_is_returned() {
     let cloud = LambdaDeployment::open().await;
     let admin = cloud.function("admin").await;
     let key = cloud.furnish(&admin).await;
@@ -133,7 +133,7 @@ async fn a_batch_is_stored_once_and_a_malformed_message_comes_back_alone() {
 }
 
 #[tokio::test]
-async fn a_tick_sends_what_the_queue_did_not_take() {
+async fn refresh_resends_pending_events() {
     let cloud = LambdaDeployment::open().await;
     let key = cloud.furnish(&cloud.function("admin").await).await;
     let nowhere = format!("{}-gone", cloud.stores.variable("BATON_USAGE_QUEUE_URL"));
@@ -151,7 +151,7 @@ async fn a_tick_sends_what_the_queue_did_not_take() {
 }
 
 #[tokio::test]
-async fn the_relay_keeps_clear_of_the_deadline() {
+async fn stream_ends_before_lambda_deadline() {
     let cloud = LambdaDeployment::open().await;
     let key = cloud.furnish(&cloud.function("admin").await).await;
     let relay = cloud.function("relay").await;
@@ -159,7 +159,10 @@ async fn the_relay_keeps_clear_of_the_deadline() {
     let live = LambdaDeployment::ask(&relay, &key, "[[hang:4]]", left).await;
     let answer = live.finish().await.ok();
     assert!(begun.elapsed() < left, "{:?}", begun.elapsed());
-    assert!(answer.body.starts_with(&cloud.upstream.last().sent), "what came is passed on");
+    assert!(
+        answer.body.starts_with(&cloud.upstream.last().sent),
+        "the received bytes are not passed on"
+    );
     assert_eq!(answer.events().pop().expect("an event")["type"], "error", "{}", answer.text());
     let records = records(&cloud).await;
     assert_eq!(records.len(), 1, "{records:?}");
@@ -171,14 +174,14 @@ async fn unreportable_break_aborts_only_its_own_answer() {
     let cloud = LambdaDeployment::open().await;
     let key = cloud.furnish(&cloud.function("admin").await).await;
     let relay = cloud.function("relay").await;
-    // No event can be added to a stream that the client decompresses itself.
+    // The relay cannot add an event to a stream that the client decompresses.
     cloud.upstream.next("cut:4;gzip!");
     let headers = [("x-api-key", key.as_str()), ("accept-encoding", "gzip")];
     let live = LambdaDeployment::ask_with(&relay, &headers, "hi", WITHOUT_HURRY).await;
     let answer = live.finish().await;
-    assert!(answer.torn, "it ended as if it were whole: {}", answer.text());
+    assert!(answer.torn, "the broken answer ended without an error: {}", answer.text());
     assert!(!answer.text().contains("Lambda-Runtime"), "{}", answer.text());
-    // The process is still there, and the next request is answered by it.
+    // The process still runs and answers the next request.
     let next = LambdaDeployment::ask(&relay, &key, "hi", WITHOUT_HURRY).await.finish().await.ok();
     assert_eq!(next.body, cloud.upstream.last().sent);
     let records = records(&cloud).await;
@@ -186,9 +189,9 @@ async fn unreportable_break_aborts_only_its_own_answer() {
     assert_eq!(records[1]["outcome"], "complete");
 }
 
-/// As on Managed Instances: one environment has many streams, and some of them break.
+/// As on Lambda Managed Instances: one environment has many streams, and some of them break.
 #[tokio::test]
-async fn a_broken_answer_ends_none_of_the_others() {
+async fn broken_stream_does_not_end_others() {
     const WHOLE: usize = 4;
     let cloud = LambdaDeployment::open().await;
     let key = cloud.furnish(&cloud.function("admin").await).await;
@@ -201,12 +204,13 @@ async fn a_broken_answer_ends_none_of_the_others() {
     for (at, gate) in gates.iter().enumerate() {
         gate.release(2);
         cloud.upstream.next(&format!("fixture:text;size={size};gate=other{at}"));
-        let mut under_way = LambdaDeployment::ask(&relay, &key, "hi", WITHOUT_HURRY).await;
-        under_way.read_to(2 * size).await;
-        live.push(under_way);
+        let mut open_stream = LambdaDeployment::ask(&relay, &key, "hi", WITHOUT_HURRY).await;
+        open_stream.read_to(2 * size).await;
+        live.push(open_stream);
     }
     for round in 0..3 {
-        // Two at once, of which no client can be told: it decompresses them itself.
+        // Two broken streams at once. No error event is possible because the client decompresses
+        // them.
         let broken = ["cut:4;gzip!", "cut:1;gzip!"].map(|how| {
             cloud.upstream.next(how);
             LambdaDeployment::ask_with(&relay, &headers, "hi", WITHOUT_HURRY)
@@ -215,32 +219,32 @@ async fn a_broken_answer_ends_none_of_the_others() {
             assert!(broken.finish().await.torn, "round {round}");
         }
     }
-    for (gate, under_way) in gates.iter().zip(live) {
+    for (gate, open_stream) in gates.iter().zip(live) {
         gate.open();
-        assert_eq!(under_way.finish().await.ok().body, stream.body);
+        assert_eq!(open_stream.finish().await.ok().body, stream.body);
     }
     let records = records(&cloud).await;
     let complete = records.iter().filter(|record| record["outcome"] == "complete").count();
     assert_eq!(complete, WHOLE, "{records:?}");
 }
 
-/// cargo-lambda always tells a deadline of January 1970.
+/// cargo-lambda always sends a deadline of January 1970.
 #[tokio::test]
-async fn a_deadline_that_cannot_be_one_is_not_believed() {
+async fn impossible_deadline_is_ignored() {
     let cloud = LambdaDeployment::open().await;
     let key = cloud.furnish(&cloud.function("admin").await).await;
     let relay = cloud.function("relay").await;
-    for told in ["600000", "0", "1", "4102444800000", "18446744073709551615"] {
-        relay.tell_deadline(told);
+    for deadline in ["600000", "0", "1", "4102444800000", "18446744073709551615"] {
+        relay.set_deadline(deadline);
         let answer =
             LambdaDeployment::ask(&relay, &key, "hi", WITHOUT_HURRY).await.finish().await.ok();
-        assert_eq!(answer.body, cloud.upstream.last().sent, "{told}");
+        assert_eq!(answer.body, cloud.upstream.last().sent, "{deadline}");
     }
 }
 
 /// The events of the harness come from 192.0.2.1.
 #[tokio::test]
-async fn the_admin_function_answers_allowed_addresses_only() {
+async fn admin_function_answers_allowed_addresses_only() {
     let cloud = LambdaDeployment::open().await;
     for (ranges, status) in [
         ("192.0.2.0/24", 200),
@@ -252,7 +256,7 @@ async fn the_admin_function_answers_allowed_addresses_only() {
         let keys = LambdaDeployment::operate(&admin, "GET", "/keys", &Value::Null).await;
         assert_eq!(keys.status, status, "{ranges}: {}", keys.text());
         for path in ["/console/sign-in", "/health", "/", "/api/v1/openapi.json"] {
-            // What a client writes itself into the header counts for nothing.
+            // An address that a client writes into the header itself is ignored.
             let forged = [("x-forwarded-for", "203.0.113.9")];
             let event = event::request("GET", path, &forged, "");
             let answer = admin.request(&event, WITHOUT_HURRY).await;
@@ -262,7 +266,7 @@ async fn the_admin_function_answers_allowed_addresses_only() {
 }
 
 #[tokio::test]
-async fn a_start_makes_no_connection() {
+async fn start_makes_no_connection() {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     listener.set_nonblocking(true).expect("a listener that does not wait");
     let cloud = format!("http://{}", listener.local_addr().expect("its address"));
@@ -275,8 +279,7 @@ async fn a_start_makes_no_connection() {
     ]
     .map(|name| (name.to_owned(), name.to_lowercase()))
     .into();
-    // Everything that could be asked at a start: AWS itself, credentials, instance metadata, and
-    // whatever would go out by a proxy.
+    // Everything that a start could connect to: AWS, credentials, instance metadata and a proxy.
     let credentials = format!("{cloud}/credentials");
     for (name, value) in [
         ("AWS_ENDPOINT_URL", cloud.as_str()),
@@ -292,20 +295,20 @@ async fn a_start_makes_no_connection() {
         let function = FunctionProcess::spawn(name, &variables).await;
         let took = function.ready().await;
         assert!(took < INIT_MAX, "{name}: {took:?} from its start to its first poll");
-        // What it connected to before its first poll waits in the listener's backlog by now.
+        // A connection before the first poll is in the listener's backlog by now.
         let connected = listener.accept();
-        assert!(connected.is_err(), "{name} asked {connected:?} before its first poll");
+        assert!(connected.is_err(), "{name} connected before its first poll: {connected:?}");
     }
-    // Without a pepper it has to ask: the count above can be other than nought.
+    // Without a pepper the start must connect. This shows that the check above can fail.
     variables.retain(|(name, _)| name != "BATON_KEY_PEPPER");
     let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
-    let _asking = FunctionProcess::spawn("relay", &variables).await;
-    let asked = tokio::time::timeout(INIT_MAX, listener.accept()).await;
-    assert!(asked.is_ok(), "the listener is where the cloud is asked");
+    let _starting = FunctionProcess::spawn("relay", &variables).await;
+    let connection = tokio::time::timeout(INIT_MAX, listener.accept()).await;
+    assert!(connection.is_ok(), "the start did not connect to the listener");
 }
 
 #[tokio::test]
-async fn a_start_without_settings_says_which() {
+async fn start_without_settings_names_them() {
     for name in ["relay", "stats", "refresh", "admin"] {
         let ended = FunctionProcess::spawn(name, &[]).await.ended();
         assert_eq!(ended.code, Some(1), "{name}");

@@ -1,5 +1,5 @@
-//! The last account is never locked out by a guess: what cools down although the upstream has named
-//! no time is tried when there is no other.
+//! The last account of a group is tried even in a cooldown, unless the upstream has announced when
+//! the cooldown ends.
 
 use baton_tests::eventually::eventually;
 use baton_tests::house::{SOON, TestSystem};
@@ -7,45 +7,45 @@ use baton_tests::upstream::FakeUpstream;
 use serde_json::json;
 
 #[tokio::test]
-async fn the_only_account_is_tried_although_it_was_overloaded() {
-    let house = TestSystem::empty().await;
+async fn only_account_is_tried_after_overload() {
+    let system = TestSystem::empty().await;
     for scenario in ["error:overloaded", "fixture:error_first", "status:429"] {
         let upstream = FakeUpstream::start();
-        let key = house.private_key(&upstream.url()).await;
+        let key = system.private_key(&upstream.url()).await;
         upstream.next(scenario);
         key.ask("hi").await;
         let answer = key.ask("hi").await.ok();
         assert!(answer.said().starts_with("Hello"), "{scenario}: {}", answer.text());
         upstream.next(scenario);
         let own = key.ask("hi").await;
-        assert_eq!(own.body, upstream.last().sent, "{scenario}: its own words, not ours");
+        assert_eq!(own.body, upstream.last().sent, "{scenario}: the upstream's body, not Baton's");
     }
 }
 
 #[tokio::test]
-async fn the_only_account_is_tried_although_its_circuit_is_open() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+async fn only_account_is_tried_with_open_circuit() {
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     for _ in 0..5 {
-        house.upstream.next("status:500");
+        system.upstream.next("status:500");
         key.ask("hi").await.status(500);
     }
     eventually("the circuit is open", SOON, async || {
-        let accounts = house.admin().get("/accounts").await.ok().json();
+        let accounts = system.admin().get("/accounts").await.ok().json();
         if accounts["data"][0]["status"] == "cooling" { Ok(()) } else { Err(accounts) }
     })
     .await;
     key.ask("hi").await.ok();
-    assert_eq!(house.upstream.exchanges().len(), 6);
+    assert_eq!(system.upstream.exchanges().len(), 6);
 }
 
 #[tokio::test]
 async fn announced_cooldowns_outrank_guessed_ones() {
-    let house = TestSystem::empty().await;
+    let system = TestSystem::empty().await;
     let (limited, overloaded) = (FakeUpstream::start(), FakeUpstream::start());
-    house.account_with("limited", &limited.url(), json!({"priority": 1})).await;
-    house.account_with("overloaded", &overloaded.url(), json!({"priority": 2})).await;
-    let key = house.key("ci").create().await;
+    system.account_with("limited", &limited.url(), json!({"priority": 1})).await;
+    system.account_with("overloaded", &overloaded.url(), json!({"priority": 2})).await;
+    let key = system.key("ci").create().await;
     limited.next("error:rate_limit_final");
     overloaded.next("error:overloaded");
     key.ask("hi").await.status(529);

@@ -1,4 +1,4 @@
-//! Limits hold, also under concurrency and over a crash, and are told in the form that clients
+//! Limits hold under concurrency and after a crash. The errors have the form that clients
 //! understand.
 
 use baton_tests::client_response::ClientResponse;
@@ -8,25 +8,26 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
 #[tokio::test]
-async fn of_two_hundred_at_once_a_budget_for_fifty_admits_fifty() {
-    // Those that are too many wait for nobody here.
-    let house =
+async fn concurrent_requests_are_admitted_up_to_the_budget() {
+    // Without this setting, requests over the limit would wait.
+    let system =
         TestSystem::launched(LaunchOptions::new().env("BATON_LIMIT_WAIT_SECONDS", "0")).await;
-    house.account("main", &house.upstream.url()).await;
+    system.account("main", &system.upstream.url()).await;
     let text = "[[text;gate=race]]";
-    let each = estimate(&house, &text.replace("[[text;gate=race]]", &"x".repeat(text.len()))).await;
+    let each =
+        estimate(&system, &text.replace("[[text;gate=race]]", &"x".repeat(text.len()))).await;
     assert!(each > 0);
     let limit = each * 50 + each / 2;
-    let key = house.key("race").limit("usd_total", usd(limit)).create().await;
-    let gate = house.upstream.gate("race");
-    let before = house.upstream.exchanges_on("/v1/messages").len();
+    let key = system.key("race").limit("usd_total", usd(limit)).create().await;
+    let gate = system.upstream.gate("race");
+    let before = system.upstream.exchanges_on("/v1/messages").len();
 
     let mut asking: FuturesUnordered<_> = (0..200).map(|_| key.ask(text)).collect();
     for _ in 0..150 {
         let refused = asking.next().await.expect("an answer").blocked("rate_limit_error");
-        assert_eq!(refused.header("x-should-retry"), None, "nothing is spent yet");
+        assert_eq!(refused.header("x-should-retry"), None, "the budget is reserved, not spent");
     }
-    // Everybody has been judged, and nobody has settled.
+    // Every request has been decided, and none is settled.
     gate.reached(50).await;
     let during = spend(&key, "total").await;
     assert_eq!(pico(&during["reserved_usd"]), each * 50, "{during}");
@@ -35,52 +36,60 @@ async fn of_two_hundred_at_once_a_budget_for_fifty_admits_fifty() {
     while let Some(answer) = asking.next().await {
         answer.ok();
     }
-    assert_eq!(house.upstream.exchanges_on("/v1/messages").len() - before, 50, "none over");
+    assert_eq!(
+        system.upstream.exchanges_on("/v1/messages").len() - before,
+        50,
+        "more requests than the budget allows went upstream"
+    );
 
-    let events = house.events_of(&key, 50).await;
+    let events = system.events_of(&key, 50).await;
     let cost: i128 = events.iter().map(|event| pico(&event["cost_usd"])).sum();
     let after = settled(&key).await;
-    assert_eq!(pico(&after["spent_usd"]), cost, "what is counted is what it cost");
-    assert!(cost > 0 && cost < each * 50, "the difference is free again");
+    assert_eq!(pico(&after["spent_usd"]), cost, "the spent amount differs from the cost");
+    assert!(cost > 0 && cost < each * 50, "the cost is not below the reservation");
     key.ask("hi").await.ok();
 }
 
 #[tokio::test]
-async fn a_spent_budget_is_told_in_the_form_that_clients_understand() {
-    let house = TestSystem::open().await;
-    let key = spent_key(&house, "poor").await;
+async fn spent_budget_error_has_form_for_clients() {
+    let system = TestSystem::open().await;
+    let key = spent_key(&system, "poor").await;
     let answer = key.ask("hi").await.blocked("billing_error");
     assert_eq!(answer.header("x-should-retry"), Some("false"));
     let seconds: u64 = answer.header("retry-after").unwrap_or_default().parse().expect("seconds");
     assert!((1..=86_400).contains(&seconds), "{seconds}");
-    let told = answer.message();
-    assert!(told.starts_with("spend limit reached · resets "), "{told}");
-    assert!(told.ends_with(" · it is the daily limit of your key: ask your operator for more"));
+    let text = answer.message();
+    assert!(text.starts_with("spend limit reached · resets "), "{text}");
+    assert!(text.ends_with(" · ask your operator to raise the daily limit of your key"));
     let unified = |tail: &str| answer.header(&format!("anthropic-ratelimit-unified-{tail}"));
     assert_eq!(unified("status"), Some("rejected"));
     assert_eq!(unified("overage-disabled-reason"), Some("org_spend_cap_reached"));
     assert_eq!(unified("representative-claim"), None, "clients would drop the message");
 
     for (name, period) in [("usd_total", "total"), ("usd_daily", "daily")] {
-        let never = house.key(name).limit(name, "0").create().await;
+        let never = system.key(name).limit(name, "0").create().await;
         let answer = never.ask("hi").await.blocked("billing_error");
         assert_eq!(answer.header("retry-after"), None, "a reset changes nothing");
         assert_eq!(answer.header("x-should-retry"), Some("false"));
-        let told = answer.message();
-        assert!(told.starts_with("spend limit reached · ") && !told.contains("resets"), "{told}");
-        assert!(told.contains(&format!("the {period} limit of 0.00 USD")), "{told}");
+        let text = answer.message();
+        assert!(text.starts_with("spend limit reached · ") && !text.contains("resets"), "{text}");
+        assert!(text.contains(&format!("the {period} limit of 0.00 USD")), "{text}");
     }
 
     let body = message(MODEL, "hi", false).to_string();
     let counting = key.request("POST", "/v1/messages/count_tokens").body(body);
     ClientResponse::to(counting).await.ok();
-    assert_eq!(house.upstream.exchanges_on("/v1/messages").len(), 1, "nothing more was bought");
+    assert_eq!(
+        system.upstream.exchanges_on("/v1/messages").len(),
+        1,
+        "a further paid request was sent"
+    );
 }
 
 #[tokio::test]
-async fn a_key_with_a_budget_sees_its_own_utilization() {
-    let house = TestSystem::open().await;
-    let key = house.key("rich").limit_usd_daily("100").create().await;
+async fn response_headers_show_budget_utilization() {
+    let system = TestSystem::open().await;
+    let key = system.key("rich").limit_usd_daily("100").create().await;
     key.ask("hi").await.ok();
     settled(&key).await;
     let answer = key.ask("hi").await.ok();
@@ -95,14 +104,14 @@ async fn a_key_with_a_budget_sees_its_own_utilization() {
     assert_eq!(spent["limit_usd"], "100.000000000000");
     assert!(pico(&spent["spent_usd"]) > 0);
 
-    let free = house.key("free").create().await.ask("hi").await.ok();
+    let free = system.key("free").create().await.ask("hi").await.ok();
     assert_eq!(free.header("anthropic-ratelimit-unified-status"), None);
 }
 
 #[tokio::test]
-async fn requests_per_minute() {
-    let house = TestSystem::open().await;
-    let key = house.key("slow").limit("requests_per_minute", 3).create().await;
+async fn requests_over_rate_limit_get_429() {
+    let system = TestSystem::open().await;
+    let key = system.key("slow").limit("requests_per_minute", 3).create().await;
     let mut passed = 0;
     let refused = loop {
         let answer = key.ask("hi").await;
@@ -110,7 +119,7 @@ async fn requests_per_minute() {
             break answer.blocked("rate_limit_error");
         }
         passed += 1;
-        assert!(passed <= 6, "a new minute may begin meanwhile, but not two");
+        assert!(passed <= 6, "more requests than two minutes allow");
     };
     assert!(passed >= 3, "{passed}");
     let seconds: u64 = refused.header("retry-after").unwrap_or_default().parse().expect("seconds");
@@ -119,10 +128,10 @@ async fn requests_per_minute() {
 }
 
 #[tokio::test]
-async fn requests_at_the_same_time() {
-    let house = TestSystem::open().await;
-    let key = house.key("narrow").limit("concurrency", 2).create().await;
-    let gate = house.upstream.gate("narrow");
+async fn requests_over_concurrency_limit_get_429() {
+    let system = TestSystem::open().await;
+    let key = system.key("narrow").limit("concurrency", 2).create().await;
+    let gate = system.upstream.gate("narrow");
     let asking: Vec<_> = (0..2)
         .map(|_| {
             let key = key.clone();
@@ -142,60 +151,60 @@ async fn requests_at_the_same_time() {
 
 #[tokio::test]
 async fn local_answers_make_no_reservation() {
-    let house = TestSystem::open().await;
-    let group = house.group("empty").await;
-    let key = house.key("ci").group(&group).limit_usd_daily("100").create().await;
+    let system = TestSystem::open().await;
+    let group = system.group("empty").await;
+    let key = system.key("ci").group(&group).limit_usd_daily("100").create().await;
     key.ask("hi").await.refused(503, "api_error");
     let row = spend(&key, "daily").await;
     assert_eq!((pico(&row["reserved_usd"]), pico(&row["spent_usd"])), (0, 0), "{row}");
 }
 
 #[tokio::test]
-async fn a_request_that_dies_with_its_process_is_swept_as_estimated() {
+async fn crashed_request_is_settled_at_its_estimate() {
     let launch = LaunchOptions::new()
         .env("BATON_OVERALL_SECONDS", "3")
         .env("BATON_RESERVATION_MARGIN_SECONDS", "0");
-    let mut house = TestSystem::launched(launch).await;
-    house.account("main", &house.upstream.url()).await;
-    let key = house.key("crash").limit_usd_daily("100").create().await;
-    let gate = house.upstream.gate("crash");
+    let mut system = TestSystem::launched(launch).await;
+    system.account("main", &system.upstream.url()).await;
+    let key = system.key("crash").limit_usd_daily("100").create().await;
+    let gate = system.upstream.gate("crash");
     gate.release(2);
-    house.upstream.next("text;gate=crash");
+    system.upstream.next("text;gate=crash");
     let mut live = key.open("hi").await;
     live.read_to(20).await;
-    house.crash_and_return().await;
-    let reserved = pico(&spend(&key.at(&house), "total").await["reserved_usd"]);
-    assert!(reserved > 0, "the reservation outlives the process");
-    // Each start looks for what is due at once; in between, a minute would pass.
+    system.crash_and_return().await;
+    let reserved = pico(&spend(&key.at(&system), "total").await["reserved_usd"]);
+    assert!(reserved > 0, "the reservation is lost");
+    // A sweep runs at every start and then once a minute. Restarts are faster than waiting.
     let mut starts = 0;
     let events = loop {
-        let events = house.events(&key).await;
+        let events = system.events(&key).await;
         if !events.is_empty() {
             break events;
         }
         starts += 1;
         assert!(starts < 60, "never swept");
-        house.restart().await;
+        system.restart().await;
     };
     assert_eq!(events.len(), 1);
     assert_eq!(events[0]["estimated"], true, "{}", events[0]);
     assert_eq!(pico(&events[0]["cost_usd"]), reserved, "{}", events[0]);
-    let after = settled(&key.at(&house)).await;
+    let after = settled(&key.at(&system)).await;
     assert_eq!(pico(&after["spent_usd"]), reserved, "{after}");
     gate.open();
 }
 
 #[tokio::test]
-async fn a_model_that_an_account_maps_to_a_dearer_one_reserves_as_the_dearer_one() {
-    let house = TestSystem::open().await;
-    let asked = "claude-haiku-5-5";
+async fn mapped_model_reserves_the_higher_price() {
+    let system = TestSystem::open().await;
+    let requested = "claude-haiku-5-5";
     let reserved = async |group: &str, gate: &str| {
-        let key = house.key(gate).group(group).limit_usd_daily("1000").create().await;
-        let held = house.upstream.gate(gate);
-        house.upstream.next(&format!("text;gate={gate}"));
+        let key = system.key(gate).group(group).limit_usd_daily("1000").create().await;
+        let held = system.upstream.gate(gate);
+        system.upstream.next(&format!("text;gate={gate}"));
         let asking = tokio::spawn({
             let key = key.clone();
-            async move { key.ask_model(asked, "hi").await }
+            async move { key.ask_model(requested, "hi").await }
         });
         held.reached(1).await;
         let row = spend(&key, "total").await;
@@ -203,11 +212,12 @@ async fn a_model_that_an_account_maps_to_a_dearer_one_reserves_as_the_dearer_one
         asking.await.expect("an answer").ok();
         pico(&row["reserved_usd"])
     };
-    let (plain, mapping) = (house.group("plain").await, house.group("mapping").await);
-    let url = house.upstream.url();
-    house.account_with("plain", &url, serde_json::json!({"groups": [plain]})).await;
-    let mapped = serde_json::json!({"groups": [mapping], "model_map": {asked: MODEL}});
-    house.account_with("mapping", &url, mapped).await;
-    let (cheap, dear) = (reserved(&plain, "cheap").await, reserved(&mapping, "dear").await);
-    assert!(dear > cheap, "{dear} > {cheap}");
+    let (plain, mapping) = (system.group("plain").await, system.group("mapping").await);
+    let url = system.upstream.url();
+    system.account_with("plain", &url, serde_json::json!({"groups": [plain]})).await;
+    let mapped = serde_json::json!({"groups": [mapping], "model_map": {requested: MODEL}});
+    system.account_with("mapping", &url, mapped).await;
+    let (cheap, expensive) =
+        (reserved(&plain, "cheap").await, reserved(&mapping, "expensive").await);
+    assert!(expensive > cheap, "{expensive} > {cheap}");
 }

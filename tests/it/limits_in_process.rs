@@ -1,6 +1,5 @@
-//! Limits with everything in one process, where the line to the stores can be watched and cut.
+//! Limits with everything in one process, where store calls can be counted and made to fail.
 
-use baton_cloud::store::{Admission, EventFilter};
 use baton_domain::effective_limits::EffectiveLimits;
 use baton_domain::id::RequestId;
 use baton_domain::key::Limits;
@@ -8,11 +7,12 @@ use baton_domain::money::PicoUsd;
 use baton_domain::reservation::{BlockReason, Reservation};
 use baton_domain::scope::LimitScope;
 use baton_local::InjectedFault;
+use baton_store::{Admission, EventFilter};
 use baton_tests::in_process_relay::{InProcessRelay, broken, daily, reservation};
 use jiff::SignedDuration;
 
 #[tokio::test]
-async fn a_key_without_limits_writes_nothing_and_one_with_limits_once() {
+async fn key_without_limits_writes_nothing() {
     let inside = InProcessRelay::new(&[]).await;
     let (_, free) = inside.key(Limits::default()).await;
     let (_, limited) = inside.key(daily("100")).await;
@@ -21,17 +21,17 @@ async fn a_key_without_limits_writes_nothing_and_one_with_limits_once() {
     let seen = inside.operations();
     assert!(seen.iter().all(|operation| matches!(&**operation, "GetItem" | "Query")), "{seen:?}");
 
-    assert_eq!(inside.ask(&limited).await.0, 503, "its first request makes the item");
+    assert_eq!(inside.ask(&limited).await.0, 503, "the first request creates the item");
     inside.operations();
     assert_eq!(inside.ask(&limited).await.0, 503);
     let seen = inside.operations();
     let updates = seen.iter().filter(|operation| *operation == "UpdateItem").count();
-    assert_eq!(updates, 2, "reserved and, since no upstream was there, released: {seen:?}");
+    assert_eq!(updates, 2, "one reservation and, without an account, one release: {seen:?}");
     assert!(!seen.iter().any(|operation| operation == "PutItem"), "{seen:?}");
 }
 
 #[tokio::test]
-async fn that_a_limit_turns_requests_away_is_noted_once() {
+async fn blocking_limit_is_noted_once() {
     let inside = InProcessRelay::new(&[]).await;
     let (key, secret) = inside.key(daily("1")).await;
     inside.spend(&key, &daily("1")).await;
@@ -42,7 +42,7 @@ async fn that_a_limit_turns_requests_away_is_noted_once() {
         let seen = inside.operations();
         writes.push(seen.iter().filter(|operation| *operation == "UpdateItem").count());
     }
-    // Each request tries to reserve; only the first one also notes the limit.
+    // Each request tries to reserve. Only the first one also notes that the limit blocks.
     assert_eq!(writes, [2, 1, 1]);
     let touched = inside.store.touched_limits().await.expect("read");
     let noted: Vec<_> = touched.iter().map(|one| (&one.scope, &one.blocked)).collect();
@@ -50,7 +50,7 @@ async fn that_a_limit_turns_requests_away_is_noted_once() {
 }
 
 #[tokio::test]
-async fn without_the_store_money_is_refused_and_rates_go_on_unless_set_otherwise() {
+async fn store_failure_blocks_money_limits_and_allows_rates() {
     let rates = Limits { requests_per_minute: Some(1), ..Limits::default() };
     let check = async |variables: &[(&str, &str)], limits: &Limits, expect: (u16, &str)| {
         let inside = InProcessRelay::new(variables).await;
@@ -61,10 +61,10 @@ async fn without_the_store_money_is_refused_and_rates_go_on_unless_set_otherwise
         assert_eq!((status, kind), expect, "{variables:?}: {error}");
         error
     };
-    let told = check(&[], &daily("100"), (429, "billing_error")).await;
-    let text = told["error"]["message"].as_str().unwrap_or_default();
-    assert!(text.starts_with("spend limit unavailable"), "{told}");
-    assert_eq!(told["has_wait"], false, "nobody knows for how long");
+    let error = check(&[], &daily("100"), (429, "billing_error")).await;
+    let text = error["error"]["message"].as_str().unwrap_or_default();
+    assert!(text.starts_with("spend limit unavailable"), "{error}");
+    assert_eq!(error["has_wait"], false, "the duration of the failure is unknown");
     check(&[("BATON_LIMITS_FAIL_MONEY", "open")], &daily("100"), (503, "api_error")).await;
     check(&[], &rates, (503, "api_error")).await;
     let closed = [("BATON_LIMITS_FAIL_RATES", "closed")];
@@ -72,7 +72,7 @@ async fn without_the_store_money_is_refused_and_rates_go_on_unless_set_otherwise
 }
 
 #[tokio::test]
-async fn a_transaction_in_the_way_is_waited_for_and_a_lost_answer_reserves_once() {
+async fn conflict_is_retried_and_lost_answer_reserves_once() {
     let inside = InProcessRelay::new(&[]).await;
     let (key, _) = inside.key(daily("100")).await;
     let now = inside.store.clock().now();
@@ -124,7 +124,8 @@ async fn forty_concurrent_requests_respect_the_limit_in_few_writes() {
             assert_eq!(at_once(limits.clone(), instances).await.0, 25, "{limits:?}");
         }
     }
-    // One is refused for want of an item, makes it and goes again; the others go together.
+    // The first write fails because the item is missing, creates it and repeats. The other requests
+    // share their writes.
     assert_eq!(at_once(daily("100"), 1).await, (40, 4));
 }
 
@@ -142,25 +143,26 @@ async fn full_limit_item_makes_requests_retry_later() {
         let id = RequestId::from_bits(bits);
         inside.store.admit(bounds, &id, wanted).await.expect("the store is up")
     };
-    let mut asked = 0;
+    let mut admitted = 0;
     let full = Admission::Blocked(LimitScope::Key(key.clone()), BlockReason::Backlog);
-    while admit(&own, asked, &wanted).await != full {
-        asked += 1;
+    while admit(&own, admitted, &wanted).await != full {
+        admitted += 1;
     }
-    assert!((90..100).contains(&asked), "of 4 KB each, in 400 KB: {asked}");
-    while admit(&own, asked, &reservation(at, 10)).await != full {
-        asked += 1;
+    assert!((90..100).contains(&admitted), "reservations of 4 KB in an item of 400 KB: {admitted}");
+    while admit(&own, admitted, &reservation(at, 10)).await != full {
+        admitted += 1;
     }
-    assert_eq!(admit(&pooled, asked, &together).await, full);
-    let several = futures_util::future::join_all((1..4).map(|n| admit(&own, asked + n, &wanted)));
+    assert_eq!(admit(&pooled, admitted, &together).await, full);
+    let several =
+        futures_util::future::join_all((1..4).map(|n| admit(&own, admitted + n, &wanted)));
     assert_eq!(several.await, vec![full.clone(); 3]);
-    assert_eq!(inside.spent(&key).await.1, PicoUsd::new(10 * i128::try_from(asked).unwrap()));
+    assert_eq!(inside.spent(&key).await.1, PicoUsd::new(10 * i128::try_from(admitted).unwrap()));
 
-    let (status, told) = inside.ask(&secret).await;
-    let kind = told["error"]["type"].as_str().unwrap_or_default();
-    assert_eq!((status, kind, &told["has_wait"]), (429, "rate_limit_error", &true.into()));
-    inside.store.release(&key, &RequestId::from_bits(0), &wanted).await.expect("taken back");
-    assert!(matches!(admit(&own, asked, &wanted).await, Admission::Admitted(_)));
+    let (status, error) = inside.ask(&secret).await;
+    let kind = error["error"]["type"].as_str().unwrap_or_default();
+    assert_eq!((status, kind, &error["has_wait"]), (429, "rate_limit_error", &true.into()));
+    inside.store.release(&key, &RequestId::from_bits(0), &wanted).await.expect("released");
+    assert!(matches!(admit(&own, admitted, &wanted).await, Admission::Admitted(_)));
 }
 
 #[tokio::test]
@@ -175,12 +177,12 @@ async fn admission_of_a_disconnected_client_is_released() {
         assert!(futures_util::poll!(&mut asking).is_pending());
     }
     let (next, wanted) = (RequestId::from_bits(2), reservation(at, 10));
-    inside.store.admit(&bounds, &next, &wanted).await.expect("admitted, and after the first");
+    inside.store.admit(&bounds, &next, &wanted).await.expect("the second request admitted");
     assert_eq!(inside.spent(&key).await.1, PicoUsd::new(10), "only the second");
 }
 
 #[tokio::test]
-async fn an_expired_reservation_is_settled_once_also_if_its_record_comes_late() {
+async fn expired_reservation_is_settled_once_despite_late_record() {
     let inside = InProcessRelay::new(&[]).await;
     let (key, _) = inside.key(daily("100")).await;
     let (store, queue) = (&inside.store, &inside.queue);
@@ -191,10 +193,10 @@ async fn an_expired_reservation_is_settled_once_also_if_its_record_comes_late() 
     store.admit(&bounds, &id, &wanted).await.expect("admitted");
     let swept =
         async || baton_refresh::collect_usage(store, queue, "test").await.expect("a tick").swept;
-    assert_eq!(swept().await, 0, "its time is not over");
+    assert_eq!(swept().await, 0, "the reservation has not expired");
     store.clock().advance(SignedDuration::from_secs(61));
     assert_eq!(swept().await, 1);
-    assert_eq!(swept().await, 0, "it has time to be settled");
+    assert_eq!(swept().await, 0, "the second sweep is too early");
     inside.count().await;
     assert_eq!(inside.spent(&key).await, (PicoUsd::new(1000), PicoUsd::ZERO));
 
@@ -231,7 +233,8 @@ async fn unknown_reservation_is_settled_at_actual_cost() {
         let wanted = reservation(at, 1000);
         let bounds = EffectiveLimits::from_own_limits(key.clone(), daily("100"));
         store.admit(&bounds, &id, &wanted).await.expect("admitted");
-        // The answer was lost, the request went on without: its record says nothing of a reservation.
+        // The answer to the reservation was lost and the request continued without it. Its record
+        // has no reservation.
         let mut unaware = wanted.given_up(id, key.clone(), "t");
         (unaware.cost_usd, unaware.reserved_usd) = (PicoUsd::new(400), None);
         queue.send(&unaware).await.expect("sent");
@@ -244,14 +247,14 @@ async fn unknown_reservation_is_settled_at_actual_cost() {
             inside.count().await;
             assert_eq!(inside.spent(&key).await, (PicoUsd::new(400), PicoUsd::ZERO));
             let counted = store.read_key_counters(&key).await.expect("counted");
-            assert!(counted.open.is_empty(), "at once, together: {come_together}");
+            assert!(counted.open.is_empty(), "a reservation is open; one batch: {come_together}");
             store.clock().advance(SignedDuration::from_secs(700));
         }
     }
 }
 
 #[tokio::test]
-async fn a_record_whose_limit_item_is_gone_is_stored_all_the_same() {
+async fn record_without_limit_item_is_stored() {
     let inside = InProcessRelay::new(&[]).await;
     let (key, _) = inside.key(daily("100")).await;
     let at = inside.store.clock().now();
@@ -274,7 +277,7 @@ async fn a_record_whose_limit_item_is_gone_is_stored_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_limit_item_stays_small() {
+async fn limit_item_stays_small() {
     let inside = InProcessRelay::new(&[]).await;
     let limits = Limits { requests_per_minute: Some(1), ..Limits::default() };
     let (key, _) = inside.key(limits.clone()).await;

@@ -1,8 +1,8 @@
-//! A file per promise, kept from outside. Payloads are files under `fixtures/`.
+//! End-to-end tests: one file for each feature. The recorded payloads are under `fixtures/`.
 #![expect(
     clippy::expect_used,
     clippy::panic,
-    reason = "a check that many tests share may fail them where it stands"
+    reason = "shared checks fail the test that calls them"
 )]
 
 mod admin;

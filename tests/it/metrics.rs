@@ -1,4 +1,4 @@
-//! `/metrics` tells what was served, in Prometheus' text form, with few labels.
+//! `/metrics` counts the served requests, in Prometheus' text format and with few labels.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,17 +11,17 @@ use serde_json::json;
 
 const TOKEN: &str = "metrics-token-0123456789";
 
-async fn house() -> TestSystem {
+async fn system() -> TestSystem {
     TestSystem::launched(LaunchOptions::new().env("BATON_METRICS_TOKEN", TOKEN)).await
 }
 
-async fn asked(house: &TestSystem, token: &str) -> ClientResponse {
-    ClientResponse::to(house.admin().with_token(token).beside("GET", "/metrics")).await
+async fn get_metrics(system: &TestSystem, token: &str) -> ClientResponse {
+    ClientResponse::to(system.admin().with_token(token).request_at_root("GET", "/metrics")).await
 }
 
-/// What the page says, once it is found to be in the form.
-async fn scrape(house: &TestSystem) -> Vec<Sample> {
-    let page = asked(house, TOKEN).await.ok();
+/// The samples of the page, after a check of its form.
+async fn scrape(system: &TestSystem) -> Vec<Sample> {
+    let page = get_metrics(system, TOKEN).await.ok();
     assert_eq!(page.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     let text = page.text();
     well_formed(&text);
@@ -29,12 +29,13 @@ async fn scrape(house: &TestSystem) -> Vec<Sample> {
     Scrape::parse(lines).expect("Prometheus' text form").samples
 }
 
-/// What `promtool check metrics` looks at: names, one help and type each and before any sample,
-/// families in one piece, counters that say so, each series once and with a number, whole lines.
+/// The checks of `promtool check metrics`: names, one help and one type before the samples of each
+/// family, each family in one piece, counters ending in `_total`, each series once with a number,
+/// and whole lines.
 fn well_formed(text: &str) {
     let (mut family, mut seen) = (String::new(), BTreeSet::new());
     let mut series = BTreeSet::new();
-    assert!(text.ends_with('\n'), "the last line is whole");
+    assert!(text.ends_with('\n'), "the last line has no end");
     for line in text.lines() {
         if let Some(rest) = line.strip_prefix("# HELP ") {
             let (name, help) = rest.split_once(' ').unwrap_or_else(|| panic!("no help: {line}"));
@@ -57,7 +58,7 @@ fn well_formed(text: &str) {
     }
 }
 
-/// The value of the one sample with just these labels.
+/// The value of the sample with exactly these labels, or 0.
 fn value(samples: &[Sample], name: &str, labels: &[(&str, &str)]) -> f64 {
     let wanted: BTreeMap<_, _> = labels.iter().copied().collect();
     let has = |sample: &&Sample| {
@@ -83,35 +84,38 @@ fn requests(samples: &[Sample], status: &str, outcome: &str) -> f64 {
 
 #[tokio::test]
 async fn served_requests_are_counted() {
-    let house = house().await;
+    let system = system().await;
     let second = FakeUpstream::start();
-    house.account_with("main", &house.upstream.url(), json!({"priority": 1})).await;
-    house.account_with("other", &second.url(), json!({"priority": 2})).await;
-    let key = house.key("ci").create().await;
+    system.account_with("main", &system.upstream.url(), json!({"priority": 1})).await;
+    system.account_with("other", &second.url(), json!({"priority": 2})).await;
+    let key = system.key("ci").create().await;
     let mut cost = 0.0;
-    let before = scrape(&house).await;
-    assert!(requests(&before, "200", "complete").abs() < 1e-9, "nobody has asked yet");
+    let before = scrape(&system).await;
+    assert!(
+        requests(&before, "200", "complete").abs() < 1e-9,
+        "there are requests before the first one"
+    );
     key.ask("hi").await.ok();
-    house.upstream.next("status:429;header=retry-after:60");
+    system.upstream.next("status:429;header=retry-after:60");
     key.ask("hi").await.ok();
     second.next("error:invalid_request");
     key.ask("hi").await.status(400);
-    TestKey::found("bt_nonsense", &house.relay_url()).ask("hi").await.status(401);
+    TestKey::found("bt_nonsense", &system.relay_url()).ask("hi").await.status(401);
     let count = message(MODEL, "hi", false).to_string();
     let count = key.request("POST", "/v1/messages/count_tokens").body(count);
     ClientResponse::to(count).await.ok();
-    let events = house.events_of(&key, 3).await;
+    let events = system.events_of(&key, 3).await;
     let tokens: u64 = events.iter().map(|event| event["tokens"]["output"].as_u64().unwrap()).sum();
     for event in &events {
         cost += event["cost_usd"].as_str().unwrap().parse::<f64>().unwrap();
     }
 
-    let samples = scrape(&house).await;
+    let samples = scrape(&system).await;
     let is = |name: &str, labels: &[(&str, &str)], expected: f64| {
         let value = value(&samples, name, labels);
         assert!((value - expected).abs() < 1e-9, "{name} {labels:?}: {value}, not {expected}");
     };
-    // Two streams and a free count.
+    // Two streams and a free token count.
     assert!((requests(&samples, "200", "complete") - 3.0).abs() < 1e-9);
     assert!((requests(&samples, "400", "upstream_error") - 1.0).abs() < 1e-9);
     assert!((requests(&samples, "401", "refused") - 1.0).abs() < 1e-9);
@@ -131,7 +135,7 @@ async fn served_requests_are_counted() {
     is("baton_upstream_attempts_total", &attempts("rate_limit"), 1.0);
     is("baton_upstream_attempts_total", &attempts("client_error"), 1.0);
     is("baton_failovers_total", &[("cause", "rate_limit")], 1.0);
-    // What is limited is the model, not the account.
+    // The model is limited, not the account.
     is("baton_accounts", &[("state", "ready")], 2.0);
     is("baton_usage_pending", &[], 0.0);
     is("baton_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
@@ -142,38 +146,38 @@ async fn served_requests_are_counted() {
 }
 
 #[tokio::test]
-async fn an_answer_on_its_way_is_open_until_it_is_over() {
-    let house = house().await;
-    house.account("main", &house.upstream.url()).await;
-    let key = house.key("ci").create().await;
-    let gate = house.upstream.gate("held");
+async fn streams_open_counts_running_answers() {
+    let system = system().await;
+    system.account("main", &system.upstream.url()).await;
+    let key = system.key("ci").create().await;
+    let gate = system.upstream.gate("held");
     gate.release(2);
-    house.upstream.next("fixture:text;size=300;gate=held");
+    system.upstream.next("fixture:text;size=300;gate=held");
     let live = key.open("hi").await;
-    assert!((value(&scrape(&house).await, "baton_streams_open", &[]) - 1.0).abs() < 1e-9);
+    assert!((value(&scrape(&system).await, "baton_streams_open", &[]) - 1.0).abs() < 1e-9);
     gate.open();
     live.finish().await.ok();
     eventually("the answer is no longer open", SOON, async || {
-        let open = value(&scrape(&house).await, "baton_streams_open", &[]);
+        let open = value(&scrape(&system).await, "baton_streams_open", &[]);
         if open.abs() < 1e-9 { Ok(()) } else { Err(open) }
     })
     .await;
 }
 
 #[tokio::test]
-async fn metrics_page_needs_its_token_and_has_no_identities() {
-    let house = house().await;
-    house.account("main", &house.upstream.url()).await;
-    let key = house.key("ci").create().await;
+async fn metrics_need_token_and_have_no_ids() {
+    let system = system().await;
+    system.account("main", &system.upstream.url()).await;
+    let key = system.key("ci").create().await;
     key.ask_model("a-name-that-a-client-made-up", "hi").await;
     key.ask("hi").await.ok();
-    house.events_of(&key, 2).await;
-    asked(&house, "wrong").await.refused(401, "authentication_error");
-    let token = house.admin();
-    ClientResponse::to(token.beside("GET", "/metrics")).await.ok();
-    // The token of the page opens nothing else.
+    system.events_of(&key, 2).await;
+    get_metrics(&system, "wrong").await.refused(401, "authentication_error");
+    let token = system.admin();
+    ClientResponse::to(token.request_at_root("GET", "/metrics")).await.ok();
+    // The metrics token gives no access to the admin API.
     token.with_token(TOKEN).get("/accounts").await.refused(401, "authentication_error");
-    let text = asked(&house, TOKEN).await.ok().text();
+    let text = get_metrics(&system, TOKEN).await.ok().text();
     for part in ["key_", "acc_", "grp_", "req_", "made-up", key.id.as_str()] {
         assert!(!text.contains(part), "{part} is on the page");
     }

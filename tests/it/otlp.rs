@@ -1,4 +1,5 @@
-//! Where the environment names a collector, it gets metrics and spans; what goes upstream stays.
+//! If the environment names a collector, Baton sends it metrics and spans. The request that goes
+//! upstream does not change.
 
 use baton_tests::client_response::ClientResponse;
 use baton_tests::collector::{FakeCollector, attribute};
@@ -23,35 +24,39 @@ fn one<'a>(spans: &'a [Span], name: &str, trace: &str) -> &'a Span {
 }
 
 #[tokio::test]
-async fn a_collector_gets_metrics_and_the_rest_of_the_clients_trace() {
+async fn collector_gets_metrics_and_spans_of_client_trace() {
     let collector = FakeCollector::start();
     let launch = LaunchOptions::new()
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url())
         .env("OTEL_EXPORTER_OTLP_HEADERS", "x-collector-key=collector-canary-1");
-    let mut house = TestSystem::launched(launch).await;
-    house.account("main", &house.upstream.url()).await;
-    let key = house.key("ci").create().await;
+    let mut system = TestSystem::launched(launch).await;
+    system.account("main", &system.upstream.url()).await;
+    let key = system.key("ci").create().await;
     let traceparent = format!("00-{TRACE}-{PARENT}-01");
     let body = message(MODEL, "prompt-canary-2", true).to_string();
     let request = key.message(body.clone()).header("traceparent", &traceparent);
     let answer = ClientResponse::to(request).await.ok();
-    let upstream = house.upstream.last().request;
-    assert_eq!(upstream.header("traceparent"), Some(traceparent.as_str()), "as it came");
+    let upstream = system.upstream.last().request;
+    assert_eq!(
+        upstream.header("traceparent"),
+        Some(traceparent.as_str()),
+        "the header is unchanged"
+    );
     assert_eq!(upstream.body, body.as_bytes());
-    house.upstream.next("error:overloaded");
+    system.upstream.next("error:overloaded");
     let request = key.message(message(MODEL, "hi", true).to_string());
     ClientResponse::to(request.header("traceparent", format!("00-{}-{PARENT}-01", "1".repeat(32))))
         .await;
 
-    // What has not been sent yet is sent before the end.
-    house.process().terminate();
-    assert_eq!(house.process().ended().code, Some(0));
+    // Pending data is sent before the process ends.
+    system.process().terminate();
+    assert_eq!(system.process().ended().code, Some(0));
     let spans = collector.spans();
     let root = one(&spans, "request", TRACE);
     assert_eq!(hex(&root.parent_span_id), PARENT);
     assert_eq!(root.kind, SpanKind::Server as i32);
-    let told = answer.header("x-baton-request-id").expect("an id").to_owned();
-    assert_eq!(attribute(root, "baton.request_id"), Some(told));
+    let request_id = answer.header("x-baton-request-id").expect("an id").to_owned();
+    assert_eq!(attribute(root, "baton.request_id"), Some(request_id));
     assert_eq!(attribute(root, "gen_ai.request.model").as_deref(), Some(MODEL));
     assert_eq!(attribute(root, "baton.outcome").as_deref(), Some("complete"));
     assert_eq!(attribute(root, "http.response.status_code").as_deref(), Some("200"));
@@ -79,9 +84,9 @@ async fn a_collector_gets_metrics_and_the_rest_of_the_clients_trace() {
 
     let keyed = collector.each(|it| it.headers["x-collector-key"] == "collector-canary-1");
     assert!(!keyed.is_empty() && keyed.iter().all(|is| *is), "headers of the environment");
-    let telling = collector.each(|it| {
+    let leaks = collector.each(|it| {
         let text = String::from_utf8_lossy(&it.body).into_owned();
         ["prompt-canary-2", "sk-upstream", &key.secret].iter().any(|hidden| text.contains(hidden))
     });
-    assert!(telling.iter().all(|is| !is), "no prompt and no secret goes to the collector");
+    assert!(leaks.iter().all(|is| !is), "no prompt and no secret goes to the collector");
 }

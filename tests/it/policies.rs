@@ -1,7 +1,7 @@
-//! Who may touch what on AWS: the template's roles grant this table and nothing more.
+//! Permissions on AWS: the template's roles grant exactly this table.
 //!
-//! The text is read here as it stands. What SAM adds when it expands it (the schedule's role, the
-//! function URLs' permissions) is held by `infra/check-template.py`.
+//! The test reads the template as it is written. `infra/check-template.py` checks what SAM adds
+//! when it expands it (the schedule's role, the permissions of the function URLs).
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use yaml_serde::Value;
 const TEMPLATE: &str = include_str!("../../template.yaml");
 const FUNCTIONS: [&str; 4] = ["Relay", "Stats", "Refresh", "Admin"];
 
-// An action without a service is DynamoDB's.
+// An action without a service belongs to DynamoDB.
 const READ: &str = "GetItem BatchGetItem Query";
 const CHANGE: &str = "UpdateItem ConditionCheckItem";
 const WRITE: &str = "PutItem UpdateItem DeleteItem ConditionCheckItem";
@@ -51,7 +51,7 @@ const TOPIC: &str = "if HasAlertTopic: ";
 const BEDROCK: &str = "if BedrockAllowed: ";
 const BEDROCK_ROLE: &str = "if BedrockRoleNamed: ";
 
-/// The function, what it may do, with what, under which condition (design, section 2).
+/// Function, allowed actions, their resources, and the condition.
 const TABLE: &[(&str, &str, &str, &str)] = &[
     ("Relay", READ, CONFIG, NONE),
     ("Relay", "GetItem BatchGetItem", "StateTable", ACCOUNTS_AND_LIMITS),
@@ -99,7 +99,7 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
     ("Admin", LOG, "AdminLog", NONE),
 ];
 
-/// One action on one resource under one condition, in words.
+/// One action on one resource under one condition, as texts.
 type Grants = BTreeSet<(String, String, String)>;
 
 fn expected(function: &str) -> Grants {
@@ -141,7 +141,7 @@ fn add(grants: &mut Grants, statement: &Value, only_if: &str) {
     if let Value::Tagged(tagged) = statement {
         let parts = tagged.value.as_sequence().expect("a condition and two statements");
         assert_eq!(tagged.tag, "!If");
-        assert_eq!(words(&parts[2]), ["!Ref AWS::NoValue"], "only with or without");
+        assert_eq!(words(&parts[2]), ["!Ref AWS::NoValue"], "an `!If` must have no other branch");
         return add(grants, &parts[1], &format!("if {}: ", words(&parts[0]).join("")));
     }
     for (key, _) in statement.as_mapping().expect("a statement") {
@@ -183,19 +183,19 @@ fn read(text: &str) -> Value {
 }
 
 #[test]
-fn each_function_may_do_what_the_table_says() {
+fn roles_grant_exactly_the_table() {
     let template = read(TEMPLATE);
     for function in FUNCTIONS {
         let (granted, expected) = (granted(&template, function), expected(function));
         let wider: Vec<_> = granted.difference(&expected).collect();
         let narrower: Vec<_> = expected.difference(&granted).collect();
-        assert!(wider.is_empty(), "{function} may do more than the table says: {wider:#?}");
-        assert!(narrower.is_empty(), "{function} lacks: {narrower:#?}");
+        assert!(wider.is_empty(), "{function} can do more than the table allows: {wider:#?}");
+        assert!(narrower.is_empty(), "{function} cannot do what the table requires: {narrower:#?}");
     }
 }
 
 #[test]
-fn a_function_has_its_role_and_nothing_beside_it() {
+fn functions_have_no_other_permissions() {
     let template = read(TEMPLATE);
     let globals = template["Globals"]["Function"].as_mapping().expect("globals");
     let grants = ["Role", "Policies", "PermissionsBoundary"];
@@ -231,7 +231,7 @@ fn a_function_has_its_role_and_nothing_beside_it() {
             kind => {
                 let rights =
                     kind.contains("IAM") || kind.contains("Polic") || kind.contains("Permission");
-                assert!(!rights, "{name}: a {kind} grants something beside the table");
+                assert!(!rights, "{name}: a {kind} grants something outside of the table");
             }
         }
     }
@@ -239,7 +239,7 @@ fn a_function_has_its_role_and_nothing_beside_it() {
 }
 
 #[test]
-fn a_wider_policy_is_noticed() {
+fn wider_policy_is_detected() {
     let function = |text: &str, name| granted(&read(text), name);
     for (name, from, to) in [
         ("Relay", "Action: sqs:SendMessage", "Action: \"sqs:*\""),

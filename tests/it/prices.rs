@@ -1,4 +1,5 @@
-//! Prices that an operator sets: listed over the built-in ones, used by the relay, recorded.
+//! Prices that an operator sets: they are listed with the built-in ones, the relay uses them, and
+//! records name them.
 
 use baton_tests::house::{MODEL, TestSystem};
 use serde_json::{Value, json};
@@ -10,39 +11,39 @@ fn rates(input: &str, output: &str) -> Value {
     })
 }
 
-async fn last_event(house: &TestSystem, key: &baton_tests::house::TestKey, count: usize) -> Value {
-    house.events_of(key, count).await.swap_remove(0)
+async fn last_event(system: &TestSystem, key: &baton_tests::house::TestKey, count: usize) -> Value {
+    system.events_of(key, count).await.swap_remove(0)
 }
 
 #[tokio::test]
-async fn the_relay_charges_what_the_operator_has_set() {
-    let house = TestSystem::open().await;
-    let (admin, key) = (house.admin(), house.key("ci").create().await);
+async fn relay_charges_own_price() {
+    let system = TestSystem::open().await;
+    let (admin, key) = (system.admin(), system.key("ci").create().await);
     key.ask("hi").await.ok();
-    let before = last_event(&house, &key, 1).await;
+    let before = last_event(&system, &key, 1).await;
     let own =
         json!({"model": MODEL, "effective_from": "2020-01-01", "standard": rates("1000", "2000")});
     let made = admin.post("/prices", &own).await.status(201).json();
     assert_eq!(made["source"], "own", "{made}");
     key.ask("hi").await.ok();
-    let after = last_event(&house, &key, 2).await;
+    let after = last_event(&system, &key, 2).await;
     assert_eq!(after["price_version"], made["price_version"]);
     assert_ne!(after["price_version"], before["price_version"]);
     let count = |class: &str| after["tokens"][class].as_u64().expect("tokens");
-    // Dollars a million tokens are micro-dollars a token.
+    // Dollars per million tokens are micro-dollars per token.
     let micros = 1000 * count("input") + 2000 * count("output");
     let expected = format!("{}.{:06}000000", micros / 1_000_000, micros % 1_000_000);
     assert_eq!(after["cost_usd"], expected.as_str(), "{after}");
 
     admin.delete(&format!("/prices/{MODEL}?effective_from=2020-01-01")).await.status(204);
     key.ask("hi").await.ok();
-    assert_eq!(last_event(&house, &key, 3).await["price_version"], before["price_version"]);
+    assert_eq!(last_event(&system, &key, 3).await["price_version"], before["price_version"]);
 }
 
 #[tokio::test]
-async fn own_prices_are_listed_among_the_built_in_ones() {
-    let house = TestSystem::empty().await;
-    let admin = house.admin();
+async fn own_prices_are_listed_with_built_in_prices() {
+    let system = TestSystem::empty().await;
+    let admin = system.admin();
     let all = admin.get("/prices?limit=1000").await.ok().json();
     let builtin = all["data"].as_array().expect("data").len();
     assert!(builtin > 5 && all["next_cursor"].is_null(), "{all}");
@@ -76,8 +77,8 @@ async fn own_prices_are_listed_among_the_built_in_ones() {
 
 #[tokio::test]
 async fn invalid_price_is_refused() {
-    let house = TestSystem::empty().await;
-    let admin = house.admin();
+    let system = TestSystem::empty().await;
+    let admin = system.admin();
     for bad in [
         json!({"model": MODEL}),
         json!({"model": "claude-*", "standard": rates("1", "1")}),
@@ -92,7 +93,7 @@ async fn invalid_price_is_refused() {
     admin.get("/prices?cursor=nonsense").await.refused(400, "invalid_request_error");
     admin.get("/prices/unknown").await.refused(404, "not_found_error");
     admin.delete(&format!("/prices/{MODEL}")).await.refused(400, "invalid_request_error");
-    // What Baton comes with cannot be deleted.
+    // Built-in prices cannot be deleted.
     let builtin = admin.get(&format!("/prices/{MODEL}")).await.ok().json();
     let from = builtin["data"][0]["effective_from"].as_str().expect("a time");
     let gone = admin.delete(&format!("/prices/{MODEL}?effective_from={from}")).await;

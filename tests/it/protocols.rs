@@ -1,4 +1,5 @@
-//! What the tests of dialects share: how each client asks and is told, and each kind of account.
+//! Shared parts of the protocol tests: the requests and answers of each kind of client, and the
+//! accounts of each kind of upstream.
 
 use aws_smithy_eventstream::frame::read_message_from;
 use base64::Engine as _;
@@ -8,12 +9,12 @@ use baton_tests::house::{TestKey, TestSystem};
 use baton_tests::upstream::BEDROCK_KEY;
 use serde_json::{Value, json};
 
-/// What clients ask for, and what every upstream but Bedrock calls it.
+/// The model that clients request. Every upstream except Bedrock uses this name.
 pub(crate) const MODEL: &str = "claude-sonnet-5-5";
-/// What Bedrock calls it.
+/// Bedrock's name of the model.
 const PROFILE: &str = "us.anthropic.claude-sonnet-5-5-v1:0";
 
-/// What a client speaks.
+/// The protocol of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TestClient {
     Messages,
@@ -22,12 +23,12 @@ pub(crate) enum TestClient {
     Bedrock,
 }
 
-/// What an account is.
+/// The kind of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AccountKind {
     Anthropic,
     Openai,
-    /// The same with `/v1/responses`.
+    /// An OpenAI-compatible upstream that has `/v1/responses`.
     OpenaiResponses,
     Bedrock,
 }
@@ -58,7 +59,7 @@ impl AccountKind {
     /// Adds an account of this kind at `url`.
     pub(crate) async fn account(
         self,
-        house: &TestSystem,
+        system: &TestSystem,
         name: &str,
         url: &str,
         mut fields: Value,
@@ -74,26 +75,26 @@ impl AccountKind {
                 }
             }
         }
-        house.account_with(name, url, fields).await;
+        system.account_with(name, url, fields).await;
     }
 }
 
-/// A key whose group has these accounts, the first one first.
+/// A key whose group has these accounts. The first one has the highest priority.
 pub(crate) async fn key(
-    house: &TestSystem,
+    system: &TestSystem,
     name: &str,
     accounts: &[(AccountKind, &str)],
 ) -> TestKey {
-    let group = house.group(name).await;
+    let group = system.group(name).await;
     for (priority, (kind, url)) in accounts.iter().enumerate() {
         let fields = json!({"groups": [group], "priority": priority + 1});
-        kind.account(house, &format!("{name}-{priority}"), url, fields).await;
+        kind.account(system, &format!("{name}-{priority}"), url, fields).await;
     }
-    house.key(name).group(&group).create().await
+    system.key(name).group(&group).create().await
 }
 
 impl TestClient {
-    /// The protocol in records.
+    /// The protocol's name in usage records.
     pub(crate) fn protocol(self) -> &'static str {
         match self {
             Self::Messages => "anthropic_messages",
@@ -103,7 +104,7 @@ impl TestClient {
         }
     }
 
-    /// Its route; Bedrock has one of its own for streams.
+    /// The route for this client. Bedrock has a separate route for streams.
     pub(crate) fn route(self, stream: bool) -> String {
         match self {
             Self::Messages => "/v1/messages".to_owned(),
@@ -130,7 +131,7 @@ impl TestClient {
         }
     }
 
-    /// The function `lookup`, in its words.
+    /// The definition of the function `lookup` in this protocol.
     fn tool(self) -> Value {
         let schema = json!({"type": "object", "properties": {"value": {"type": "string"}}});
         let function = json!({"name": "lookup", "description": "x", "parameters": schema});
@@ -151,8 +152,8 @@ impl TestClient {
         self.send(key, &self.body(text, stream), stream).await
     }
 
-    /// Asks for something that takes a call of a function.
-    pub(crate) async fn ask_for_a_call(self, key: &TestKey, stream: bool) -> ClientResponse {
+    /// Sends a request that is answered with a function call.
+    pub(crate) async fn ask_for_function_call(self, key: &TestKey, stream: bool) -> ClientResponse {
         let mut body = self.body("[[tool:answer]]", stream);
         body["tools"] = json!([self.tool()]);
         self.send(key, &body, stream).await
@@ -166,7 +167,7 @@ impl TestClient {
         .await
     }
 
-    /// The answer's events, or the whole of it as the only one.
+    /// The events of an answer. A whole answer counts as one event.
     pub(crate) fn events(self, answer: &ClientResponse) -> Vec<Value> {
         let content_type = answer.header("content-type").unwrap_or_default();
         if content_type.starts_with("text/event-stream") {
@@ -180,18 +181,18 @@ impl TestClient {
     }
 
     /// The text of an answer.
-    pub(crate) fn said(self, answer: &ClientResponse) -> String {
+    pub(crate) fn answer_text(self, answer: &ClientResponse) -> String {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let piece = |event: Value| match self {
             Self::Messages | Self::Bedrock => {
-                text(&event["content"][0]["text"]) + &text(&event["delta"]["text"])
+                text(&event["content"][0]["text"]) + text(&event["delta"]["text"]).as_str()
             }
             Self::Responses => {
-                text(&event["output"][0]["content"][0]["text"]) + &text(&event["delta"])
+                text(&event["output"][0]["content"][0]["text"]) + text(&event["delta"]).as_str()
             }
             Self::Chat => {
                 let choice = &event["choices"][0];
-                text(&choice["message"]["content"]) + &text(&choice["delta"]["content"])
+                text(&choice["message"]["content"]) + text(&choice["delta"]["content"]).as_str()
             }
         };
         self.events(answer).into_iter().map(piece).collect()
@@ -234,7 +235,7 @@ impl TestClient {
         (name, given.unwrap_or_else(|error| panic!("{error}: {arguments:?}")))
     }
 
-    /// Whether a stream's last event says that the answer is complete.
+    /// Whether the last event of a stream marks the answer as complete.
     pub(crate) fn is_ended(self, answer: &ClientResponse) -> bool {
         let last = self.events(answer).pop().unwrap_or_default();
         match self {
@@ -244,34 +245,34 @@ impl TestClient {
         }
     }
 
-    /// The type (or code) and the message of the error that an answer or a stream ends with.
-    /// Panics when it is not told in the client's words.
+    /// The type (or code) and the message of the error that an answer or a stream ends with. Panics
+    /// if the error does not have the form of the client's protocol.
     pub(crate) fn error(self, answer: &ClientResponse) -> (String, String) {
-        let told = self.events(answer).pop().expect("an event");
+        let event = self.events(answer).pop().expect("an event");
         let (error, kind) = match self {
-            Self::Bedrock if told["message"].is_string() => {
+            Self::Bedrock if event["message"].is_string() => {
                 let kind = answer.header("x-amzn-errortype").unwrap_or_default();
-                return (kind.to_owned(), told["message"].as_str().unwrap_or_default().to_owned());
+                return (kind.to_owned(), event["message"].as_str().unwrap_or_default().to_owned());
             }
             Self::Messages | Self::Bedrock => {
-                assert_eq!(told["type"], "error", "{told}");
-                (&told["error"], "type")
+                assert_eq!(event["type"], "error", "{event}");
+                (&event["error"], "type")
             }
-            Self::Responses if told["type"] == "response.failed" => {
-                (&told["response"]["error"], "code")
+            Self::Responses if event["type"] == "response.failed" => {
+                (&event["response"]["error"], "code")
             }
             Self::Chat | Self::Responses => {
-                assert!(told["error"].get("param").is_some(), "{told}");
-                (&told["error"], "type")
+                assert!(event["error"].get("param").is_some(), "{event}");
+                (&event["error"], "type")
             }
         };
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        assert!(error["message"].is_string(), "{told}");
+        assert!(error["message"].is_string(), "{event}");
         (text(&error[kind]), text(&error["message"]))
     }
 }
 
-/// The events that an answer's frames hold, an exception as the error that it is.
+/// The events in the frames of an answer. An exception is returned as an error event.
 fn unframed(answer: &ClientResponse) -> Vec<Value> {
     let (mut rest, mut events) = (answer.body.clone(), Vec::new());
     while !rest.is_empty() {

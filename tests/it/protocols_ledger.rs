@@ -1,5 +1,5 @@
-//! Whatever a client speaks, whatever its account speaks: every request is counted once, with the
-//! upstream's own numbers, and answered in the client's words.
+//! For every pair of client protocol and account kind, each request is counted once with the
+//! upstream's numbers and answered in the client's protocol.
 
 use std::path::Path;
 
@@ -14,12 +14,12 @@ use serde_json::{Value, json};
 use crate::protocols::{AccountKind, CLIENTS, KINDS, MODEL, TestClient, key, pairs};
 use crate::repository_shape::read;
 
-/// The document with the matrix of clients and accounts.
+/// The document with the table of clients and accounts.
 const PAGE: &str = "README.md";
 const HELLO: &str = "Hello wörld 你好 🦀 from the fake upstream.";
 
-/// Where the upstream is asked.
-fn way(client: TestClient, kind: AccountKind) -> &'static str {
+/// The upstream route of a pair.
+fn upstream_route(client: TestClient, kind: AccountKind) -> &'static str {
     match (client, kind) {
         (TestClient::Responses, AccountKind::OpenaiResponses) => "/v1/responses",
         (_, AccountKind::Anthropic) => "/v1/messages",
@@ -28,7 +28,7 @@ fn way(client: TestClient, kind: AccountKind) -> &'static str {
     }
 }
 
-/// What an upstream served since `before`.
+/// The tokens that an upstream has served since `before`.
 fn since(now: Served, before: Served) -> TokenCounts {
     TokenCounts {
         input: now.input - before.input,
@@ -39,19 +39,19 @@ fn since(now: Served, before: Served) -> TokenCounts {
     }
 }
 
-/// Tokens and money, to the last one.
-fn are_as_billed(events: &[Value], billed: TokenCounts, pair: &str) {
+/// The sums of tokens and cost must equal what the upstream billed.
+fn assert_billed(events: &[Value], billed: TokenCounts, pair: &str) {
     let sum = |name: &str| -> u64 {
         events.iter().map(|event| event["tokens"][name].as_u64().expect("a number")).sum()
     };
-    let told = TokenCounts {
+    let recorded = TokenCounts {
         input: sum("input"),
         output: sum("output"),
         cache_read: sum("cache_read"),
         cache_write_5m: sum("cache_write_5m"),
         cache_write_1h: sum("cache_write_1h"),
     };
-    assert_eq!(told, billed, "{pair} {events:?}");
+    assert_eq!(recorded, billed, "{pair} {events:?}");
     let usage = BilledUsage { tokens: billed, ..BilledUsage::default() };
     let at = events[0]["started_at"].as_str().expect("a time").parse().expect("a time");
     let cost = PriceTable::builtin().cost(&usage, MODEL, at).amount;
@@ -61,27 +61,31 @@ fn are_as_billed(events: &[Value], billed: TokenCounts, pair: &str) {
 }
 
 #[tokio::test]
-async fn every_pair_adds_up_to_the_ledger_of_its_upstream() {
-    let (house, mut keys) = (TestSystem::empty().await, Vec::new());
+async fn usage_of_every_pair_equals_the_ledger() {
+    let (system, mut keys) = (TestSystem::empty().await, Vec::new());
     for (client, kind) in pairs() {
         let pair = format!("{client:?}-{kind:?}");
-        let key = key(&house, &pair, &[(kind, &house.upstream.url())]).await;
-        let before = house.upstream.ledger().total();
+        let key = key(&system, &pair, &[(kind, &system.upstream.url())]).await;
+        let before = system.upstream.ledger().total();
         for stream in [true, false] {
             let answer = client.ask(&key, "hi", stream).await.ok();
-            assert_eq!(client.said(&answer), HELLO, "{pair}\n{}", answer.text());
+            assert_eq!(client.answer_text(&answer), HELLO, "{pair}\n{}", answer.text());
             assert!(!stream || client.is_ended(&answer), "{pair}\n{}", answer.text());
-            let asked = house.upstream.last().request;
-            assert!(asked.path().starts_with(way(client, kind)), "{pair} {}", asked.path());
-            let called = client.ask_for_a_call(&key, stream).await.ok();
+            let request = system.upstream.last().request;
+            assert!(
+                request.path().starts_with(upstream_route(client, kind)),
+                "{pair} {}",
+                request.path()
+            );
+            let called = client.ask_for_function_call(&key, stream).await.ok();
             let expect = ("lookup".to_owned(), json!({"value": "answer"}));
             assert_eq!(client.called(&called), expect, "{pair}\n{}", called.text());
         }
-        let billed = since(house.upstream.ledger().total().usage, before.usage);
+        let billed = since(system.upstream.ledger().total().usage, before.usage);
         keys.push((client, kind, key, billed));
     }
     join_all(keys.iter().map(async |(client, kind, key, billed)| {
-        let events = house.events_of(key, 4).await;
+        let events = system.events_of(key, 4).await;
         for event in &events {
             assert_eq!(event["protocol"], client.protocol(), "{event}");
             assert_eq!(event["provider"], kind.provider(), "{event}");
@@ -89,21 +93,25 @@ async fn every_pair_adds_up_to_the_ledger_of_its_upstream() {
             assert_eq!(event["estimated"], false, "{event}");
             assert_eq!(event["upstream_model"], MODEL, "{event}");
         }
-        are_as_billed(&events, *billed, &format!("{client:?}-{kind:?}"));
+        assert_billed(&events, *billed, &format!("{client:?}-{kind:?}"));
     }))
     .await;
-    house.summary_equals(&house.upstream.ledger().total()).await;
+    system.summary_equals(&system.upstream.ledger().total()).await;
 }
 
 #[test]
-fn the_matrix_of_protocols_says_what_is_served() {
+fn protocol_table_in_readme_is_correct() {
     let page = read(Path::new(PAGE));
     for client in CLIENTS {
-        let cell = |kind: AccountKind| match (client, way(client, kind)) {
-            (TestClient::Bedrock, way) if way.starts_with("/model/") => "as it is".to_owned(),
-            (_, way) if way.starts_with("/model/") => "as `InvokeModel`".to_owned(),
-            (_, way) if way == client.route(false) => "as it is".to_owned(),
-            (_, way) => format!("as `{way}`"),
+        let cell = |kind: AccountKind| match (client, upstream_route(client, kind)) {
+            (TestClient::Bedrock, upstream_route) if upstream_route.starts_with("/model/") => {
+                "as it is".to_owned()
+            }
+            (_, upstream_route) if upstream_route.starts_with("/model/") => {
+                "as `InvokeModel`".to_owned()
+            }
+            (_, upstream_route) if upstream_route == client.route(false) => "as it is".to_owned(),
+            (_, upstream_route) => format!("as `{upstream_route}`"),
         };
         let name = match client {
             TestClient::Bedrock => "Bedrock's `InvokeModel`".to_owned(),
@@ -115,11 +123,11 @@ fn the_matrix_of_protocols_says_what_is_served() {
 }
 
 #[tokio::test]
-async fn a_chat_stream_passes_byte_for_byte_less_the_usage_nobody_asked_for() {
-    let house = TestSystem::empty().await;
-    let key = key(&house, "chat", &[(AccountKind::Openai, &house.upstream.url())]).await;
+async fn chat_stream_is_unchanged_without_unrequested_usage() {
+    let system = TestSystem::empty().await;
+    let key = key(&system, "chat", &[(AccountKind::Openai, &system.upstream.url())]).await;
     let answer = TestClient::Chat.ask(&key, "hi", true).await.ok();
-    let exchange = house.upstream.last();
+    let exchange = system.upstream.last();
     assert_eq!(exchange.request.json()["stream_options"], json!({"include_usage": true}));
     let sent = String::from_utf8(exchange.sent.clone()).unwrap();
     let is_usage = |event: &&str| event.contains("\"choices\":[],");
@@ -130,23 +138,23 @@ async fn a_chat_stream_passes_byte_for_byte_less_the_usage_nobody_asked_for() {
     let mut body = TestClient::Chat.body("hi", true);
     body["stream_options"] = json!({"include_usage": true});
     let answer = TestClient::Chat.send(&key, &body, true).await.ok();
-    let exchange = house.upstream.last();
-    assert_eq!(exchange.request.body, body.to_string(), "the request, byte for byte");
-    assert_eq!(answer.body, exchange.sent, "the answer, too");
-    house.events_of(&key, 2).await;
+    let exchange = system.upstream.last();
+    assert_eq!(exchange.request.body, body.to_string(), "the request was changed");
+    assert_eq!(answer.body, exchange.sent, "the answer was changed");
+    system.events_of(&key, 2).await;
 }
 
 #[tokio::test]
-async fn whole_answers_of_the_same_dialect_pass_byte_for_byte() {
-    let house = TestSystem::empty().await;
+async fn whole_answers_of_same_protocol_are_unchanged() {
+    let system = TestSystem::empty().await;
     for (client, kind) in [
         (TestClient::Messages, AccountKind::Anthropic),
         (TestClient::Chat, AccountKind::Openai),
         (TestClient::Responses, AccountKind::OpenaiResponses),
     ] {
-        let key = key(&house, &format!("{client:?}"), &[(kind, &house.upstream.url())]).await;
+        let key = key(&system, &format!("{client:?}"), &[(kind, &system.upstream.url())]).await;
         let answer = client.ask(&key, "hi", false).await.ok();
-        let exchange = house.upstream.last();
+        let exchange = system.upstream.last();
         assert_eq!(answer.body, exchange.sent, "{client:?}");
         assert_eq!(exchange.request.body, client.body("hi", false).to_string(), "{client:?}");
     }

@@ -1,5 +1,5 @@
-//! Models by name: each client hears of them in its own form, of all accounts of its group, and
-//! is served by whichever account has one under whichever name.
+//! Model names: each client lists the models of all accounts of its group in its own format, and
+//! any account that has the model, under any name, can serve it.
 
 use baton_tests::client_response::ClientResponse;
 use baton_tests::eventually::eventually;
@@ -14,11 +14,11 @@ fn ids(list: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn an_openai_client_hears_openais_form_of_any_account() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+async fn openai_client_gets_openai_model_list() {
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     let ask = async |path: &str| {
-        let request = house.request("GET", path).bearer_auth(&key.secret);
+        let request = system.request("GET", path).bearer_auth(&key.secret);
         ClientResponse::to(request).await.ok().json()
     };
     let list = ask("/v1/models").await;
@@ -33,16 +33,16 @@ async fn an_openai_client_hears_openais_form_of_any_account() {
 }
 
 #[tokio::test]
-async fn the_lists_of_both_vendors_are_one() {
-    let house = TestSystem::open().await;
-    let group = house.group("both").await;
-    let url = house.upstream.url();
+async fn model_list_contains_both_vendors() {
+    let system = TestSystem::open().await;
+    let group = system.group("both").await;
+    let url = system.upstream.url();
     let claude = json!({"groups": [group], "models": ["claude-opus-*"]});
-    house.account_with("claude", &url, claude).await;
+    system.account_with("claude", &url, claude).await;
     let other = json!({"groups": [group], "models": ["*haiku*"], "provider": "openai_compatible"});
-    let other = house.account_with("other", &url, other).await;
-    let key = house.key("both").group(&group).create().await;
-    let tested = house.admin().post(&format!("/accounts/{other}/test"), &json!({})).await.ok();
+    let other = system.account_with("other", &url, other).await;
+    let key = system.key("both").group(&group).create().await;
+    let tested = system.admin().post(&format!("/accounts/{other}/test"), &json!({})).await.ok();
     assert_eq!(tested.json()["ok"], Value::Null, "it takes any credential: {}", tested.text());
     let expect =
         ["claude-haiku-4-5-20251001", "claude-haiku-5-5", "claude-opus-4-8", "claude-opus-5-5"];
@@ -50,69 +50,69 @@ async fn the_lists_of_both_vendors_are_one() {
     let list = key.get("/v1/models").await.ok().json();
     assert_eq!(ids(&list), expect);
     assert_eq!(list["data"][0]["type"], "model", "{list}");
-    let request = house.request("GET", "/v1/models").bearer_auth(&key.secret);
+    let request = system.request("GET", "/v1/models").bearer_auth(&key.secret);
     let list = ClientResponse::to(request).await.ok().json();
     assert_eq!(ids(&list), expect);
     assert_eq!(list["data"][3]["object"], "model", "{list}");
 }
 
 #[tokio::test]
-async fn a_websocket_is_told_to_fall_back() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
-    let request = house.request("GET", "/v1/responses").bearer_auth(&key.secret);
+async fn websocket_upgrade_gets_426() {
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
+    let request = system.request("GET", "/v1/responses").bearer_auth(&key.secret);
     ClientResponse::to(request).await.status(426);
 }
 
 #[tokio::test]
-async fn a_group_calls_a_model_by_another_name() {
-    let house = TestSystem::empty().await;
-    let group = house.group("aliases").await;
-    house.account_with("a", &house.upstream.url(), json!({"groups": [group]})).await;
-    let key = house.key("a").group(&group).create().await;
+async fn group_alias_maps_the_model() {
+    let system = TestSystem::empty().await;
+    let group = system.group("aliases").await;
+    system.account_with("a", &system.upstream.url(), json!({"groups": [group]})).await;
+    let key = system.key("a").group(&group).create().await;
     let aliases = json!({"model_aliases": {"gpt-*": "claude-haiku-5-5"}});
-    let shown = house.admin().patch(&format!("/groups/{group}"), &aliases).await.ok().json();
+    let shown = system.admin().patch(&format!("/groups/{group}"), &aliases).await.ok().json();
     assert_eq!(shown["model_aliases"], aliases["model_aliases"]);
     let mut body = TestClient::Chat.body("hi", false);
     body["model"] = "gpt-5.5".into();
     let answer = eventually("the alias", SOON, async || {
         let answer = TestClient::Chat.send(&key, &body, false).await.ok();
-        let is_served = house.upstream.last().request.json()["model"] == "claude-haiku-5-5";
+        let is_served = system.upstream.last().request.json()["model"] == "claude-haiku-5-5";
         if is_served { Ok(answer) } else { Err(answer.text()) }
     })
     .await;
-    assert_eq!(answer.json()["model"], "gpt-5.5", "the client hears the name that it asked for");
+    assert_eq!(answer.json()["model"], "gpt-5.5", "the answer has the requested name");
     eventually("an event", SOON, async || {
-        let events = house.events(&key).await;
-        let is_meant =
+        let events = system.events(&key).await;
+        let is_expected =
             |e: &&Value| e["model"] == "gpt-5.5" && e["upstream_model"] == "claude-haiku-5-5";
-        if events.iter().any(|e| is_meant(&e)) { Ok(()) } else { Err(events) }
+        if events.iter().any(|e| is_expected(&e)) { Ok(()) } else { Err(events) }
     })
     .await;
 }
 
 #[tokio::test]
-async fn an_account_has_a_model_under_a_name_of_its_own() {
-    let house = TestSystem::empty().await;
+async fn account_model_map_renames_the_model() {
+    let system = TestSystem::empty().await;
     for kind in KINDS {
         let name = format!("{kind:?}");
-        let group = house.group(&name).await;
+        let group = system.group(&name).await;
         let served = "us.anthropic.claude-opus-4-8-v1:0";
         let map = json!({"claude-sonnet-*": served, "*": "nothing"});
         let fields = json!({"groups": [group], "model_map": map});
-        kind.account(&house, &name, &house.upstream.url(), fields).await;
-        let key = house.key(&name).group(&group).create().await;
+        kind.account(&system, &name, &system.upstream.url(), fields).await;
+        let key = system.key(&name).group(&group).create().await;
         for (number, client) in CLIENTS.into_iter().enumerate() {
             let answer = client.ask(&key, "hi", false).await.ok();
-            let request = house.upstream.last().request;
-            let asked_for = request.path().contains("claude-opus-4-8-v1%3A0")
+            let request = system.upstream.last().request;
+            let is_mapped = request.path().contains("claude-opus-4-8-v1%3A0")
                 || request.json()["model"] == served;
-            assert!(asked_for, "{name} {client:?} {}", request.path());
-            let events = house.events_of(&key, number + 1).await;
+            assert!(is_mapped, "{name} {client:?} {}", request.path());
+            let events = system.events_of(&key, number + 1).await;
             let event = events.iter().find(|event| event["protocol"] == client.protocol());
             let event = event.unwrap_or_else(|| panic!("{name} {client:?} {events:?}"));
-            let asked = event["model"].as_str().unwrap_or_default();
-            assert!(asked.contains("claude-sonnet-5-5"), "{name} {client:?} {event}");
+            let requested = event["model"].as_str().unwrap_or_default();
+            assert!(requested.contains("claude-sonnet-5-5"), "{name} {client:?} {event}");
             let upstream = event["upstream_model"].as_str().unwrap_or_default();
             assert!(upstream.contains("claude-opus-4-8"), "{name} {client:?} {}", answer.text());
         }

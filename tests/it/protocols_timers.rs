@@ -1,29 +1,29 @@
-//! The relay's timers between dialects: a hung upstream ends in a clean error in the client's words,
-//! whichever timer it was, and is counted.
+//! The relay's timers with translation: whichever timer ends a hung request, the client gets an
+//! error in its protocol and the request is counted.
 
 use baton_tests::house::{LaunchOptions, TestKey, TestSystem};
 use futures_util::future::join_all;
 
 use crate::protocols::{AccountKind, TestClient, key, pairs};
 
-/// A house with this timer, whose upstream does the same to everybody, and a key for each pair.
-async fn house(
+/// A system with this timer whose upstream always answers with `scenario`, and a key for each pair.
+async fn system(
     (timer, seconds): (&str, &str),
     scenario: &str,
 ) -> (TestSystem, Vec<(TestClient, AccountKind, TestKey)>) {
-    let house = TestSystem::launched(LaunchOptions::new().env(timer, seconds)).await;
+    let system = TestSystem::launched(LaunchOptions::new().env(timer, seconds)).await;
     let mut keys = Vec::new();
     for (client, kind) in pairs() {
-        let accounts = [(kind, &*house.upstream.url())];
-        keys.push((client, kind, key(&house, &format!("{client:?}-{kind:?}"), &accounts).await));
+        let accounts = [(kind, &*system.upstream.url())];
+        keys.push((client, kind, key(&system, &format!("{client:?}-{kind:?}"), &accounts).await));
     }
-    house.upstream.always(scenario);
-    (house, keys)
+    system.upstream.always(scenario);
+    (system, keys)
 }
 
-/// Nothing was sent yet: a 504.
-async fn are_refused(
-    house: &TestSystem,
+/// Nothing was sent yet, so every request gets a 504.
+async fn assert_refused(
+    system: &TestSystem,
     keys: &[(TestClient, AccountKind, TestKey)],
     outcome: &str,
 ) {
@@ -34,7 +34,7 @@ async fn are_refused(
             assert_eq!(error, "timeout_error", "{client:?} {kind:?} {}", answer.text());
             assert!(message.len() > 5, "{client:?} {kind:?} {message}");
         }
-        for event in house.events_of(key, 2).await {
+        for event in system.events_of(key, 2).await {
             assert_eq!(event["outcome"], outcome, "{client:?} {kind:?} {event}");
             assert_eq!(event["status"], 504, "{client:?} {kind:?} {event}");
         }
@@ -42,16 +42,16 @@ async fn are_refused(
     .await;
 }
 
-/// The stream has begun: its last event says so.
-async fn are_told(house: &TestSystem, keys: &[(TestClient, AccountKind, TestKey)]) {
+/// The streams have begun, so they end with an error event.
+async fn assert_error_events(system: &TestSystem, keys: &[(TestClient, AccountKind, TestKey)]) {
     join_all(keys.iter().map(async |(client, kind, key)| {
         let answer = client.ask(key, "hi", true).await.ok();
         let (error, message) = client.error(&answer);
         let words = ["timeout_error", "timeout"];
         assert!(words.contains(&&*error), "{client:?} {kind:?} {}", answer.text());
-        assert!(message.contains("silent"), "{client:?} {kind:?} {message}");
+        assert!(message.contains("sent nothing"), "{client:?} {kind:?} {message}");
         assert!(!client.is_ended(&answer), "{client:?} {kind:?} {}", answer.text());
-        let event = house.events_of(key, 1).await.remove(0);
+        let event = system.events_of(key, 1).await.remove(0);
         assert_eq!(event["outcome"], "deadline", "{client:?} {kind:?} {event}");
         assert_eq!(event["status"], 200, "{client:?} {kind:?} {event}");
     }))
@@ -59,26 +59,26 @@ async fn are_told(house: &TestSystem, keys: &[(TestClient, AccountKind, TestKey)
 }
 
 #[tokio::test]
-async fn no_first_byte() {
-    let (house, keys) = house(("BATON_FIRST_BYTE_SECONDS", "0.3"), "hang").await;
-    are_refused(&house, &keys, "upstream_error").await;
+async fn first_byte_timeout_gets_504() {
+    let (system, keys) = system(("BATON_FIRST_BYTE_SECONDS", "0.3"), "hang").await;
+    assert_refused(&system, &keys, "upstream_error").await;
 }
 
 #[tokio::test]
-async fn a_stream_that_goes_silent() {
-    let (house, keys) = house(("BATON_IDLE_SECONDS", "0.3"), "hang:5").await;
-    are_told(&house, &keys).await;
+async fn idle_timeout_ends_stream_with_error_event() {
+    let (system, keys) = system(("BATON_IDLE_SECONDS", "0.3"), "hang:5").await;
+    assert_error_events(&system, &keys).await;
 }
 
 #[tokio::test]
-async fn no_time_left_for_the_whole_of_it() {
-    // Time enough for all of them to begin.
-    let (house, keys) = house(("BATON_OVERALL_SECONDS", "3"), "hang:5").await;
-    are_told(&house, &keys).await;
+async fn overall_timeout_ends_stream_with_error_event() {
+    // This is long enough for all streams to begin.
+    let (system, keys) = system(("BATON_OVERALL_SECONDS", "3"), "hang:5").await;
+    assert_error_events(&system, &keys).await;
 }
 
 #[tokio::test]
-async fn no_time_left_before_the_first_event() {
-    let (house, keys) = house(("BATON_OVERALL_SECONDS", "0.3"), "hang").await;
-    are_refused(&house, &keys, "upstream_error").await;
+async fn overall_timeout_before_first_event_gets_504() {
+    let (system, keys) = system(("BATON_OVERALL_SECONDS", "0.3"), "hang").await;
+    assert_refused(&system, &keys, "upstream_error").await;
 }

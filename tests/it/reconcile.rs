@@ -1,4 +1,5 @@
-//! Baton's numbers beside a provider's report: the same, or told apart figure by figure.
+//! Reconciliation: Baton's usage is compared with a provider's report, and each different figure is
+//! listed.
 
 use std::path::Path;
 
@@ -10,10 +11,11 @@ use baton_tests::in_process_admin::InProcessAdmin;
 use baton_tests::program::{Program, ProgramResult};
 use serde_json::{Value, json};
 
-/// What the fixtures bill: two models on two days, one of them inside a request of the other.
-fn billed(office: &InProcessAdmin) -> Vec<UsageRecord> {
-    let of = |model: &str, started_at: &str, tokens, usd: &str| {
-        let mut record = office.record(&KeyId::from_bits(1));
+/// The usage that the fixtures bill: two models on two days, one of them inside a request of the
+/// other.
+fn billed(in_process: &InProcessAdmin) -> Vec<UsageRecord> {
+    let billed_record = |model: &str, started_at: &str, tokens, usd: &str| {
+        let mut record = in_process.record(&KeyId::from_bits(1));
         (record.model, record.upstream_model) = ("an-alias".into(), model.into());
         record.started_at = started_at.parse().expect("a time");
         (record.tokens, record.cost_usd) = (tokens, usd.parse().expect("an amount"));
@@ -22,7 +24,7 @@ fn billed(office: &InProcessAdmin) -> Vec<UsageRecord> {
     let none = TokenCounts::default();
     let first =
         TokenCounts { input: 1500, output: 150, cache_read: 3000, cache_write_5m: 200, ..none };
-    let mut second = of(
+    let mut second = billed_record(
         "claude-opus-5-5",
         "2026-11-21T23:59:59Z",
         TokenCounts { input: 500, output: 50, ..none },
@@ -30,21 +32,27 @@ fn billed(office: &InProcessAdmin) -> Vec<UsageRecord> {
     );
     second.web_searches = 1;
     let haiku = TokenCounts { input: 600, output: 60, ..none };
-    let advice = TokenCounts { input: 400, output: 40, cache_write_1h: 400, ..none };
-    let mut third = of("claude-haiku-5-5-20260901", "2026-11-22T00:00:00Z", haiku, "0.005");
-    third.tokens.add_counts(&advice);
+    let advisor = TokenCounts { input: 400, output: 40, cache_write_1h: 400, ..none };
+    let mut third =
+        billed_record("claude-haiku-5-5-20260901", "2026-11-22T00:00:00Z", haiku, "0.005");
+    third.tokens.add_counts(&advisor);
     third.iterations = vec![UsageIteration {
         kind: "advisor_message".into(),
         model: Some("claude-haiku-5-5".into()),
-        tokens: advice,
+        tokens: advisor,
     }];
-    let mut elsewhere = of("claude-opus-5-5", "2026-11-22T01:00:00Z", first, "7");
-    elsewhere.provider = "bedrock".into();
-    vec![of("claude-opus-5-5", "2026-11-21T00:00:00Z", first, "0.02"), second, third, elsewhere]
+    let mut other_provider = billed_record("claude-opus-5-5", "2026-11-22T01:00:00Z", first, "7");
+    other_provider.provider = "bedrock".into();
+    vec![
+        billed_record("claude-opus-5-5", "2026-11-21T00:00:00Z", first, "0.02"),
+        second,
+        third,
+        other_provider,
+    ]
 }
 
-/// `baton usage reconcile` with these arguments; a file is a fixture's name.
-fn run(office: &InProcessAdmin, files: &[&str], further: &[&str]) -> ProgramResult {
+/// Runs `baton usage reconcile` with these fixtures as files.
+fn run(in_process: &InProcessAdmin, files: &[&str], further: &[&str]) -> ProgramResult {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/reconcile");
     let home = tempfile::TempDir::new().expect("a home");
     let mut command = bare_command(home.path());
@@ -52,7 +60,7 @@ fn run(office: &InProcessAdmin, files: &[&str], further: &[&str]) -> ProgramResu
         "usage",
         "reconcile",
         "--url",
-        &office.admin_url,
+        &in_process.admin_url,
         "--token",
         InProcessAdmin::TOKEN,
     ]);
@@ -63,27 +71,27 @@ fn run(office: &InProcessAdmin, files: &[&str], further: &[&str]) -> ProgramResu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn books_that_agree_say_nothing_in_every_form_of_report() {
-    let office = InProcessAdmin::open().await;
-    office.store_all(&billed(&office)).await;
+async fn equal_usage_has_no_differences_in_any_report_format() {
+    let in_process = InProcessAdmin::open().await;
+    in_process.store_all(&billed(&in_process)).await;
     for file in ["tokens.csv", "usage_report.json", "cost.csv", "cost_report.json"] {
-        let ended = run(&office, &[file], &["--json"]);
+        let ended = run(&in_process, &[file], &["--json"]);
         assert_eq!(ended.code, Some(0), "{file}: {}{}", ended.stdout, ended.stderr);
         let answer: Value = serde_json::from_str(&ended.stdout).expect("JSON");
         assert_eq!(answer, json!({"data": []}), "{file}");
-        let said = run(&office, &[file], &[]).stdout;
-        assert_eq!(said.trim(), "nothing differs between 2026-11-21 and 2026-11-22", "{file}");
+        let said = run(&in_process, &[file], &[]).stdout;
+        assert_eq!(said.trim(), "no figures differ between 2026-11-21 and 2026-11-22", "{file}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn differences_are_listed_and_fail_beyond_the_tolerance() {
-    let office = InProcessAdmin::open().await;
-    let mut records = billed(&office);
+    let in_process = InProcessAdmin::open().await;
+    let mut records = billed(&in_process);
     records[0].tokens.input += 20;
     records[2].cost_usd = "0.006".parse().expect("an amount");
-    office.store_all(&records).await;
-    let ended = run(&office, &["tokens.csv"], &["--json"]);
+    in_process.store_all(&records).await;
+    let ended = run(&in_process, &["tokens.csv"], &["--json"]);
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     let answer: Value = serde_json::from_str(&ended.stdout).expect("JSON");
     let row = json!({
@@ -93,25 +101,25 @@ async fn differences_are_listed_and_fail_beyond_the_tolerance() {
     assert_eq!(answer, json!({ "data": [row] }));
     let said = "baton: one figure differs between 2026-11-21 and 2026-11-22";
     assert_eq!(ended.stderr.trim(), said);
-    assert_eq!(run(&office, &["tokens.csv"], &["--tolerance", "1"]).code, Some(0));
-    assert_eq!(run(&office, &["tokens.csv"], &["--tolerance", "0.9"]).code, Some(1));
+    assert_eq!(run(&in_process, &["tokens.csv"], &["--tolerance", "1"]).code, Some(0));
+    assert_eq!(run(&in_process, &["tokens.csv"], &["--tolerance", "0.9"]).code, Some(1));
 
-    let ended = run(&office, &["cost_report.json"], &[]);
+    let ended = run(&in_process, &["cost_report.json"], &[]);
     assert_eq!(ended.code, Some(1));
     assert!(ended.stdout.contains("0.001000000000"), "{}", ended.stdout);
-    assert_eq!(run(&office, &["cost.csv"], &["--provider", "bedrock"]).code, Some(1));
+    assert_eq!(run(&in_process, &["cost.csv"], &["--provider", "bedrock"]).code, Some(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn invalid_report_is_refused() {
-    let office = InProcessAdmin::open().await;
+    let in_process = InProcessAdmin::open().await;
     for (files, further, code, word) in [
         (&["none.csv"][..], &[][..], 1, "none.csv"),
         (&["../errors/errors.json"], &[], 1, "Usage or Cost API"),
-        (&["tokens.csv", "cost.csv"], &[], 1, "another kind"),
+        (&["tokens.csv", "cost.csv"], &[], 1, "the same kind"),
         (&["tokens.csv"], &["--tolerance", "much"], 2, "--tolerance"),
     ] {
-        let ended = run(&office, files, further);
+        let ended = run(&in_process, files, further);
         assert_eq!(ended.code, Some(code), "{files:?}: {}", ended.stderr);
         assert!(ended.stderr.contains(word), "{files:?}: {}", ended.stderr);
     }

@@ -1,5 +1,5 @@
-//! The generated references: `docs/reference/settings.md`, `cli.md` and `api.md`. Each is compared
-//! with what the code says today. With `BATON_WRITE_DOCS=1` this test writes it instead.
+//! The generated references `docs/reference/settings.md`, `cli.md` and `api.md`. The tests compare
+//! each page with the code. With `BATON_WRITE_DOCS=1` they write the pages instead.
 
 mod api;
 mod cli;
@@ -8,13 +8,13 @@ mod settings;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use baton_cloud::settings::table::SETTINGS;
+use baton_runtime::settings::table::SETTINGS;
 use baton_tests::house::TestSystem;
 
 use crate::repository_shape::{files, none, read, root};
 
 const RENEW: &str = "BATON_WRITE_DOCS=1 cargo test -p baton-tests --test it references";
-/// Names of another kind: variables of tests and scripts, of examples for clients, and constants.
+/// Names that are not settings: variables of tests, scripts and client examples, and constants.
 const NO_SETTINGS: [&str; 8] = [
     "BATON_CI_CACHE",
     "BATON_KEY",
@@ -28,7 +28,7 @@ const NO_SETTINGS: [&str; 8] = [
 
 /// Compares a reference with `wanted`, or writes it.
 #[track_caller]
-fn keep(name: &str, wanted: &str) {
+fn compare_or_write(name: &str, wanted: &str) {
     let path = root().join("docs/reference").join(name);
     if std::fs::read_to_string(&path).is_ok_and(|text| text == wanted) {
         return;
@@ -45,29 +45,29 @@ fn head(title: &str, source: &str) -> String {
     format!("# {title}\n\n<!-- Generated from {source}. Do not edit; renew it:\n{RENEW} -->\n\n")
 }
 
-/// Text that stands in a cell of a table.
+/// Escapes a text for a cell of a table.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('<', "&lt;").replace('\n', " ")
 }
 
 #[test]
 fn settings_reference_is_fresh() {
-    keep("settings.md", &settings::page());
+    compare_or_write("settings.md", &settings::page());
 }
 
 #[test]
 fn command_line_reference_is_fresh() {
-    keep("cli.md", &cli::page());
+    compare_or_write("cli.md", &cli::page());
 }
 
 #[tokio::test]
 async fn api_reference_is_fresh() {
-    let house = TestSystem::empty().await;
-    let document = house.admin().get("/openapi.json").await.ok().json();
-    keep("api.md", &api::page(&document));
+    let system = TestSystem::empty().await;
+    let document = system.admin().get("/openapi.json").await.ok().json();
+    compare_or_write("api.md", &api::page(&document));
 }
 
-/// The names of variables in a text, of the kinds that Baton's settings are of.
+/// The names in a text that have the form of a setting.
 fn variables(text: &str) -> BTreeSet<&str> {
     let is_of_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
     let words = text.split(|c| !is_of_name(c));
@@ -80,7 +80,7 @@ fn variables(text: &str) -> BTreeSet<&str> {
         .collect()
 }
 
-/// Whether it is deployed, or read by people.
+/// Whether a file is deployed or part of the documentation.
 fn is_of_product(path: &Path) -> bool {
     let folders = ["shared", "functions", "cli", "infra", "docs"];
     let is_inside = folders.iter().any(|folder| path.starts_with(folder));
@@ -90,11 +90,11 @@ fn is_of_product(path: &Path) -> bool {
 }
 
 #[test]
-fn every_variable_that_is_named_is_in_the_table_of_settings() {
+fn every_named_variable_is_in_the_settings_table() {
     let table: BTreeSet<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
     let unknown = files().into_iter().filter(|path| is_of_product(path)).flat_map(|path| {
         let text = read(&path);
-        // A name that ends in `_` is the beginning of several.
+        // A name that ends in `_` is a prefix of several names.
         let is_known = |name: &str| {
             table.contains(name)
                 || NO_SETTINGS.contains(&name)
@@ -103,11 +103,11 @@ fn every_variable_that_is_named_is_in_the_table_of_settings() {
         let names = variables(&text).into_iter().filter(|name| !is_known(name));
         names.map(|name| format!("{}: {name}", path.display())).collect::<Vec<_>>()
     });
-    none("settings are in shared/cloud/src/settings/table.rs", unknown);
+    none("settings are in shared/runtime/src/settings/table.rs", unknown);
 }
 
 #[test]
-fn the_template_sets_what_the_table_says() {
+fn template_sets_the_marked_settings() {
     let template = read(Path::new("template.yaml"));
     let keys = template.lines().filter_map(|line| line.trim().split_once(':'));
     let set: BTreeSet<&str> =

@@ -1,4 +1,4 @@
-//! The shape of the repository: its rules are checked here, on the files as they are.
+//! Rules for the shape of the repository, checked on its files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 const LINES_MAX: usize = 600;
-/// What the repository's root may hold.
+/// The entries that the root of the repository can have.
 const TOP: [&str; 24] = [
     "Cargo.toml",
     "Cargo.lock",
@@ -33,14 +33,14 @@ const TOP: [&str; 24] = [
     ".cargo",
     ".git",
 ];
-/// Names that say nothing about what is inside.
+/// Names that do not describe the content.
 const EMPTY_NAMES: [&str; 7] = ["util", "utils", "helper", "helpers", "manager", "common", "misc"];
 pub(crate) fn root() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
     root.to_owned()
 }
 
-/// Every file of the repository but what is built or installed, relative to its root.
+/// All files of the repository except build output and installed packages, relative to the root.
 pub(crate) fn files() -> Vec<PathBuf> {
     let root = root();
     let walk = WalkDir::new(&root).into_iter().filter_entry(|entry| {
@@ -67,7 +67,7 @@ pub(crate) fn read(path: &Path) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// Fails with every finding at once.
+/// Fails with a list of all findings.
 #[track_caller]
 pub(crate) fn none(rule: &str, findings: impl IntoIterator<Item = String>) {
     let findings: Vec<String> = findings.into_iter().collect();
@@ -75,24 +75,24 @@ pub(crate) fn none(rule: &str, findings: impl IntoIterator<Item = String>) {
 }
 
 #[test]
-fn a_file_fits_into_a_head() {
+fn files_have_at_most_600_lines() {
     let long = sources().filter_map(|(path, text)| {
         let lines = text.lines().count();
         (lines > LINES_MAX).then(|| format!("{}: {lines} lines", path.display()))
     });
-    none("at most 600 lines a file", long);
+    none("a file has more than 600 lines", long);
 }
 
 #[test]
-fn a_file_begins_by_saying_its_job() {
-    let silent = sources()
+fn files_begin_with_module_comment() {
+    let without_head = sources()
         .filter(|(_, text)| !text.starts_with("//!"))
         .map(|(path, _)| path.display().to_string());
-    none("a //! head in each file", silent);
+    none("a file does not begin with `//!`", without_head);
 }
 
 #[test]
-fn a_name_says_what_is_inside() {
+fn names_are_not_generic() {
     let empty = sources().filter_map(|(path, text)| {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let module = text.lines().find(|line| {
@@ -106,44 +106,45 @@ fn a_name_says_what_is_inside() {
         let found = folder || EMPTY_NAMES.contains(&stem.as_str()) || module.is_some();
         found.then(|| format!("{}: {}", path.display(), module.unwrap_or_default()))
     });
-    none("no util, helper, manager, common", empty);
+    none("a name does not describe its content (util, helper, manager, common, …)", empty);
 }
 
 #[test]
-fn the_cloud_has_one_door() {
+fn aws_sdk_is_used_in_three_crates_only() {
     let needle = concat!("aws_", "sdk_");
     let elsewhere = sources()
-        .filter(|(path, _)| !path.starts_with("shared/cloud") && !path.starts_with("infra/local"))
+        .filter(|(path, _)| {
+            !["shared/runtime", "shared/store", "infra/local"]
+                .iter()
+                .any(|folder| path.starts_with(folder))
+        })
         .filter(|(_, text)| text.contains(needle))
         .map(|(path, _)| path.display().to_string());
-    none("the AWS SDK is used in shared/cloud and infra/local only", elsewhere);
+    none("the AWS SDK is used outside of shared/runtime, shared/store and infra/local", elsewhere);
 }
 
 #[test]
-fn an_exception_has_a_reason() {
+fn allowed_lints_have_a_reason() {
     let starts = [concat!("#[", "allow("), concat!("#![", "allow(")];
     let bare = sources().filter(|(_, text)| {
         let attributes = starts.iter().flat_map(|start| text.split(start).skip(1));
         let mut attributes = attributes.filter_map(|rest| rest.split(")]").next());
         attributes.any(|attribute| !attribute.contains("reason"))
     });
-    none(
-        "no lint is switched off without a reason",
-        bare.map(|(path, _)| path.display().to_string()),
-    );
+    none("a lint is allowed without a reason", bare.map(|(path, _)| path.display().to_string()));
 }
 
 #[test]
-fn a_test_waits_for_something() {
+fn tests_do_not_sleep() {
     let sleep = concat!("sleep", "(");
     let sleeping = sources()
         .filter(|(path, _)| path.starts_with("tests/it") || path.starts_with("tests/clients"))
         .filter(|(_, text)| text.contains(sleep))
         .map(|(path, _)| path.display().to_string());
-    none("no sleep in a test", sleeping);
+    none("a test sleeps", sleeping);
 }
 
-/// The workspace crates that each crate's `[dependencies]` name.
+/// The workspace crates in the `[dependencies]` of each crate.
 fn dependencies() -> BTreeMap<String, Vec<String>> {
     let manifests = files().into_iter().filter(|path| path.ends_with("Cargo.toml"));
     let mut all = BTreeMap::new();
@@ -151,7 +152,7 @@ fn dependencies() -> BTreeMap<String, Vec<String>> {
         let text = read(&path);
         let mut section = "";
         let mut name = String::new();
-        let mut wants = Vec::new();
+        let mut needed = Vec::new();
         for line in text.lines().map(str::trim) {
             if line.starts_with('[') {
                 section = line;
@@ -162,23 +163,24 @@ fn dependencies() -> BTreeMap<String, Vec<String>> {
             }
             let ours = key == "baton" || key.starts_with("baton-");
             if section.ends_with("dependencies]") && ours {
-                wants.push(key.to_owned());
+                needed.push(key.to_owned());
             }
         }
         if !path.starts_with("tests/fuzz") {
-            all.insert(name, wants);
+            all.insert(name, needed);
         }
     }
     all
 }
 
 #[test]
-fn dependencies_point_one_way() {
-    let shared = ["baton-domain", "baton-wire", "baton-api", "baton-cloud"];
+fn dependencies_follow_the_layers() {
+    let shared = ["baton-domain", "baton-protocol", "baton-api", "baton-runtime", "baton-store"];
     let functions = ["baton-relay", "baton-stats", "baton-refresh", "baton-admin"];
-    let may = |from: &str, to: &str| match from {
+    let is_allowed = |from: &str, to: &str| match from {
         "baton-domain" => false,
-        "baton-wire" | "baton-api" | "baton-cloud" => to == "baton-domain",
+        "baton-protocol" | "baton-api" | "baton-runtime" => to == "baton-domain",
+        "baton-store" => ["baton-domain", "baton-runtime"].contains(&to),
         "baton-local" => shared.contains(&to) || functions.contains(&to),
         "baton" => to != "baton-tests",
         "baton-tests" => true,
@@ -186,31 +188,34 @@ fn dependencies_point_one_way() {
         _ => false,
     };
     let all = dependencies();
-    assert!(all.len() >= 10, "every crate is seen: {all:?}");
-    let wrong = all.iter().flat_map(|(from, wants)| {
-        wants.iter().filter(move |to| !may(from, to)).map(move |to| format!("{from} -> {to}"))
+    assert!(all.len() >= 10, "not every crate was read: {all:?}");
+    let wrong = all.iter().flat_map(|(from, needed)| {
+        needed
+            .iter()
+            .filter(move |to| !is_allowed(from, to))
+            .map(move |to| format!("{from} -> {to}"))
     });
-    none("the direction of the rooms", wrong);
+    none("a dependency is not allowed by the layers", wrong);
 }
 
 #[test]
-fn the_top_holds_only_what_belongs_there() {
+fn root_has_only_known_entries() {
     let entries = std::fs::read_dir(root())
         .expect("the root")
         .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
     let built = ["target", ".baton", ".aws-sam", "samconfig.toml"];
     let strange = entries.filter(|name| !TOP.contains(&&**name) && !built.contains(&&**name));
-    none("prescribed entries at the top only", strange);
+    none("the root has an unknown entry", strange);
 }
 
 #[test]
-fn nothing_generated_is_committed() {
+fn no_generated_file_is_committed() {
     let listed = std::process::Command::new("git")
         .args(["ls-files", "-z"])
         .current_dir(root())
         .output()
         .expect("run git");
-    assert!(listed.status.success(), "git ls-files works in the repository");
+    assert!(listed.status.success(), "git ls-files failed");
     let generated = |path: &&str| {
         let endings = [".zip", ".so", ".rlib", ".pyc", ".log", ".orig", ".rej", ".profraw"];
         path.split('/')
@@ -220,10 +225,10 @@ fn nothing_generated_is_committed() {
     };
     let names = String::from_utf8_lossy(&listed.stdout).into_owned();
     let found: Vec<String> = names.split('\0').filter(generated).map(str::to_owned).collect();
-    none("nothing generated", found);
+    none("a generated file is committed", found);
 }
 
-/// What a heading is called in an address: `Rotate secrets` is `rotate-secrets`.
+/// The anchor of a heading: `Rotate secrets` becomes `rotate-secrets`.
 fn anchor(heading: &str) -> String {
     let kept = heading.trim().chars().filter_map(|c| match c {
         ' ' => Some('-'),
@@ -234,7 +239,7 @@ fn anchor(heading: &str) -> String {
     kept.collect::<String>().to_lowercase()
 }
 
-/// The text of a document without what is shown as code.
+/// The text of a document without its code blocks.
 fn prose(text: &str) -> String {
     let mut is_code = false;
     let lines = text.lines().filter(|line| {
@@ -245,7 +250,7 @@ fn prose(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// What is wrong with a link of the document at `page`.
+/// Describes what is wrong with a link of the document at `page`.
 fn link_complaint(page: &Path, link: &str) -> Option<String> {
     let (file, place) = link.split_once('#').unwrap_or((link, ""));
     let target =
@@ -262,7 +267,7 @@ fn link_complaint(page: &Path, link: &str) -> Option<String> {
 }
 
 #[test]
-fn links_in_documents_lead_somewhere() {
+fn links_in_documents_exist() {
     let pages = files().into_iter().filter(|path| path.extension().is_some_and(|end| end == "md"));
     let broken = pages.filter(|path| !path.starts_with("tests/fixtures")).flat_map(|path| {
         let text = prose(&read(&path));
@@ -270,11 +275,11 @@ fn links_in_documents_lead_somewhere() {
         let local = links.filter(|link| !link.contains("://") && !link.starts_with("mailto:"));
         local.filter_map(|link| link_complaint(&path, link)).collect::<Vec<_>>()
     });
-    none("links in the documents", broken);
+    none("a link in a document is broken", broken);
 }
 
 #[test]
-fn the_summary_of_the_book_lists_every_page() {
+fn summary_lists_every_page() {
     let summary = read(Path::new("docs/SUMMARY.md"));
     let listed = |path: &Path| {
         let name = path.strip_prefix("docs").unwrap_or(path).display().to_string();
@@ -285,6 +290,9 @@ fn the_summary_of_the_book_lists_every_page() {
     });
     let pages: Vec<PathBuf> = pages.filter(|path| !path.ends_with("SUMMARY.md")).collect();
     let wrong = pages.iter().filter(|path| listed(path) != 1);
-    none("docs/SUMMARY.md lists each page once", wrong.map(|path| path.display().to_string()));
-    assert!(pages.len() > 30, "the pages of the book: {pages:?}");
+    none(
+        "docs/SUMMARY.md does not list a page exactly once",
+        wrong.map(|path| path.display().to_string()),
+    );
+    assert!(pages.len() > 30, "pages of the book are missing: {pages:?}");
 }

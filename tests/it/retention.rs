@@ -1,15 +1,15 @@
-//! Single events are kept for a while, sums for ever.
+//! Single events are kept for a limited time, sums forever.
 
-use baton_cloud::aws::AwsClients;
-use baton_cloud::clock::Clock;
-use baton_cloud::random::RandomSource;
-use baton_cloud::settings::Settings;
-use baton_cloud::store::{EventFilter, RollupPeriod, Store};
-use baton_cloud::usage_queue::UsageQueue;
 use baton_domain::id::{GroupId, KeyId, RequestId};
 use baton_domain::money::PicoUsd;
 use baton_domain::reservation::Reservation;
 use baton_local::LocalAws;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::clock::Clock;
+use baton_runtime::random::RandomSource;
+use baton_runtime::settings::Settings;
+use baton_runtime::usage_queue::UsageQueue;
+use baton_store::{EventFilter, RollupPeriod, Store};
 use baton_tests::house::MODEL;
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 #[tokio::test]
-async fn pruning_every_event_changes_no_total() {
+async fn expired_events_leave_totals_unchanged() {
     let begin = "2027-01-31T22:30:00Z".parse().expect("a time");
     let clock = Clock::fixed_at(begin);
     let shown = clock.clone();
@@ -76,14 +76,10 @@ async fn pruning_every_event_changes_no_total() {
     assert_eq!((before.0, before.2.len()), (60, 2));
     clock.advance(DAY * 29);
     local.sweep_expired().await;
-    assert_eq!(everything().await, before, "their time is not over");
+    assert_eq!(everything().await, before, "events expired too early");
     clock.advance(DAY * 3);
     local.sweep_expired().await;
     let after = everything().await;
-    assert_eq!(after.0, 0, "every event is gone");
-    assert_eq!(
-        (after.1, after.2, after.3),
-        (before.1, before.2, before.3),
-        "every sum is the same"
-    );
+    assert_eq!(after.0, 0, "an event has not expired");
+    assert_eq!((after.1, after.2, after.3), (before.1, before.2, before.3), "a sum has changed");
 }

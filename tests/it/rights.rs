@@ -1,14 +1,9 @@
-//! Each function asks the tables for what its policy allows and for nothing else, and the policies
-//! leave out what would make one function's role that of another. The simulation holds relay, stats
-//! and refresh to the same policies through all its stories.
+//! The store calls of each function are allowed by its policy, and no policy lets a function act as
+//! another one. The simulation checks relay, stats and refresh against the same policies in all its
+//! runs.
 
 use std::sync::{Arc, Mutex};
 
-use baton_cloud::aws::AwsClients;
-use baton_cloud::clock::Clock;
-use baton_cloud::random::RandomSource;
-use baton_cloud::settings::Settings;
-use baton_cloud::store::Store;
 use baton_domain::account_selection::SessionPinKey;
 use baton_domain::alert::ReportedState;
 use baton_domain::cooldown_reason::CooldownReason;
@@ -17,10 +12,15 @@ use baton_domain::id::{AccountId, GroupId, KeyId, RequestId, UserId};
 use baton_domain::money::PicoUsd;
 use baton_domain::scope::LimitScope;
 use baton_local::LocalAws;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::clock::Clock;
+use baton_runtime::random::RandomSource;
+use baton_runtime::settings::Settings;
+use baton_store::Store;
 use baton_tests::table_rights::TableRights;
 use std::time::Duration;
 
-/// Stores, and what each function asked of them that its policy denies.
+/// Stores, and the calls of each function that its policy denies.
 struct WatchedRights {
     local: LocalAws,
     denied: Arc<Mutex<Vec<String>>>,
@@ -31,26 +31,26 @@ impl WatchedRights {
         Self { local: LocalAws::open(None).await.expect("stores"), denied: Arc::default() }
     }
 
-    /// The line of one function to the stores.
+    /// The store as one function sees it.
     fn store(&self, function: &'static str) -> Store {
         let (rights, denied) = (TableRights::of(function), Arc::clone(&self.denied));
-        let line = self.local.with_faults(move |target, body| {
+        let local = self.local.with_faults(move |target, body| {
             let found = rights.denied(target, body);
-            let found = found.into_iter().map(|deed| format!("{function}: {deed}"));
+            let found = found.into_iter().map(|call| format!("{function}: {call}"));
             denied.lock().expect("a lock").extend(found);
             None
         });
         let settings = Settings::from_lookup(|_| None).expect("settings");
         let settings = Settings { resources: self.local.resources(), ..settings };
         Store::new(
-            &AwsClients::new(&line.sdk_config()),
+            &AwsClients::new(&local.sdk_config()),
             &settings,
             Clock::system(),
             RandomSource::seeded(3),
         )
     }
 
-    fn holds(&self) {
+    fn assert_none_denied(&self) {
         let denied = self.denied.lock().expect("a lock");
         assert!(denied.is_empty(), "the policies in template.yaml do not allow {denied:#?}");
     }
@@ -61,16 +61,16 @@ fn account() -> AccountId {
 }
 
 #[tokio::test]
-async fn the_relay_asks_for_what_its_policy_allows() {
+async fn relay_calls_are_allowed_by_its_policy() {
     let watched = WatchedRights::open().await;
     let store = watched.store("Relay");
     let (id, now) = (RequestId::at(store.clock().now(), 1), store.clock().now());
     let which = SessionPinKey { group: GroupId::from_bits(1), session: 3, model: "m".into() };
-    store.acquire_slot(&account(), 3, (&id, now.as_second() + 60)).await.expect("a seat");
-    store.release_slot(&account(), &id).await.expect("left");
-    store.put_session_pin(&which, "elsewhere").await.expect("moved");
+    store.acquire_slot(&account(), 3, (&id, now.as_second() + 60)).await.expect("a slot");
+    store.release_slot(&account(), &id).await.expect("released");
+    store.put_session_pin(&which, "elsewhere").await.expect("stored");
     store.find_session_pin(&which).await.expect("read");
-    store.request_renewal(&account(), 1).await.expect("asked");
+    store.request_renewal(&account(), 1).await.expect("requested");
     store.note_blocked(&LimitScope::Organization, "day", PicoUsd::default()).await;
     store.read_health(&[account()]).await.expect("read");
     let change = |health: &baton_domain::health::AccountHealth| {
@@ -89,22 +89,22 @@ async fn the_relay_asks_for_what_its_policy_allows() {
     for scope in &scopes {
         store.scope_settings(scope).await.expect("looked up");
     }
-    watched.holds();
+    watched.assert_none_denied();
 }
 
 #[tokio::test]
-async fn stats_asks_for_what_its_policy_allows() {
+async fn stats_calls_are_allowed_by_its_policy() {
     let watched = WatchedRights::open().await;
     let store = watched.store("Stats");
     store.touch_limits([LimitScope::Organization].iter()).await;
     store.note_used(&account(), store.clock().now()).await.expect("noted");
-    watched.holds();
+    watched.assert_none_denied();
 }
 
 #[tokio::test]
-async fn refresh_asks_for_what_its_policy_allows() {
+async fn refresh_calls_are_allowed_by_its_policy() {
     let watched = WatchedRights::open().await;
-    watched.store("Relay").request_renewal(&account(), 1).await.expect("asked");
+    watched.store("Relay").request_renewal(&account(), 1).await.expect("requested");
     watched.store("Stats").touch_limits([LimitScope::Organization].iter()).await;
     let store = watched.store("Refresh");
     assert!(store.lease("tick", "me", Duration::from_secs(5)).await.expect("a lease"));
@@ -121,8 +121,8 @@ async fn refresh_asks_for_what_its_policy_allows() {
     }
     store.count_account_states().await.expect("read");
     store.last_alerts().await.expect("read");
-    let told = baton_cloud::store::LastAlert { state: ReportedState::default(), count: 1 };
-    store.put_last_alert(&account(), told).await.expect("noted");
+    let last_alert = baton_store::LastAlert { state: ReportedState::default(), count: 1 };
+    store.put_last_alert(&account(), last_alert).await.expect("noted");
     store.deliveries().await.expect("read");
     store.alert_settings().await.expect("read");
     let now = store.clock().now();
@@ -130,10 +130,10 @@ async fn refresh_asks_for_what_its_policy_allows() {
         after_refusal(health, CooldownReason::CredentialRefused, None, now)
     };
     store.change_health(&account(), change).await.expect("changed");
-    watched.holds();
+    watched.assert_none_denied();
 }
 
-/// What would make the role of one function that of another, or of an operator.
+/// A role must not write items of another function or of an operator.
 #[test]
 fn no_role_can_write_items_of_another() {
     let writes = ["PutItem", "UpdateItem", "DeleteItem", "ConditionCheckItem"];
@@ -165,7 +165,7 @@ fn no_role_can_write_items_of_another() {
         assert!(writes.iter().all(|action| !relay.may(action, "StateTable", key)), "{key}");
     }
     assert!(!relay.may("DeleteItem", "StateTable", "limit#key_1"));
-    assert!(!relay.may("PutItem", "StateTable", "limit#key_1"), "a limit is changed, not replaced");
+    assert!(!relay.may("PutItem", "StateTable", "limit#key_1"), "a limit can be replaced");
     assert!(relay.may("UpdateItem", "StateTable", "limit#key_1"));
     assert!(TableRights::of("Admin").may("PutItem", "StateTable", "session#1"));
 }

@@ -1,4 +1,4 @@
-//! Who may do what: a row for every route of the API's description, and what a member sees.
+//! Roles: who can use which route, and what a member sees.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use baton_tests::client_response::ClientResponse;
 use baton_tests::house::{OperatorClient, TestKey, TestSystem};
 use serde_json::{Value, json};
 
-/// Every route with who may use it. A route that is missing here fails the test.
+/// Every route with the role that it needs. A route that is missing here fails the test.
 const MATRIX: [(&str, &str); 61] = [
     ("GET /groups", "admin"),
     ("POST /groups", "admin"),
@@ -62,20 +62,20 @@ const MATRIX: [(&str, &str); 61] = [
     ("POST /usage/redrive", "admin"),
     ("GET /audit", "admin"),
     ("GET /openapi.json", "anybody"),
-    // What is mounted beside the table is for administrators.
+    // Unknown routes need the admin role.
     ("GET /nothing", "admin"),
     ("POST /nothing", "admin"),
     ("PUT /keys", "admin"),
-    // The same under the names that clients of Anthropic's Admin API know.
+    // The same routes under the names of Anthropic's Admin API.
     ("GET /v1/organizations/spend_limits", "admin"),
     ("POST /v1/organizations/spend_limits", "admin"),
     ("GET /v1/organizations/spend_limits/effective", "admin"),
     ("DELETE /v1/organizations/spend_limits/{spend_limit_id}", "admin"),
 ];
 
-async fn user(house: &TestSystem, name: &str, role: &str) -> (String, TestKey) {
-    let id = house.admin().create("/users", &json!({"name": name, "role": role})).await;
-    let key = house.key(name).with("user_id", id.as_str()).create().await;
+async fn user(system: &TestSystem, name: &str, role: &str) -> (String, TestKey) {
+    let id = system.admin().create("/users", &json!({"name": name, "role": role})).await;
+    let key = system.key(name).with("user_id", id.as_str()).create().await;
     (id, key)
 }
 
@@ -92,18 +92,18 @@ fn described(document: &Value) -> BTreeMap<String, String> {
 }
 
 #[tokio::test]
-async fn every_route_has_its_row_and_keeps_to_it() {
-    let house = TestSystem::empty().await;
-    let (_, member) = user(&house, "member", "member").await;
-    let (_, admin) = user(&house, "admin", "admin").await;
-    let document = house.admin().with_token("").get("/openapi.json").await.ok().json();
+async fn every_route_requires_its_role() {
+    let system = TestSystem::empty().await;
+    let (_, member) = user(&system, "member", "member").await;
+    let (_, admin) = user(&system, "admin", "admin").await;
+    let document = system.admin().with_token("").get("/openapi.json").await.ok().json();
     let rows = MATRIX
         .iter()
         .filter(|(route, _)| !route.ends_with("/nothing") && *route != "PUT /keys")
         .filter(|(route, _)| !route.contains(" /v1/"));
     let rows: BTreeMap<String, String> =
         rows.map(|(route, access)| ((*route).to_owned(), (*access).to_owned())).collect();
-    assert_eq!(described(&document), rows, "a row for each route");
+    assert_eq!(described(&document), rows, "the table and the description list different routes");
 
     let ids = [
         ("{group_id}", "grp_0"),
@@ -117,34 +117,34 @@ async fn every_route_has_its_row_and_keeps_to_it() {
         let (method, path) = route.split_once(' ').expect("method and path");
         let path = ids.iter().fold(path.to_owned(), |path, (name, id)| path.replace(name, id));
         let ask = async |token: &str| {
-            house.admin().with_token(token).send(method, &path, &json!({})).await
+            system.admin().with_token(token).send(method, &path, &json!({})).await
         };
-        let nobody = ask("").await;
+        let anonymous = ask("").await;
         if access == "anybody" {
-            nobody.ok();
+            anonymous.ok();
         } else {
-            nobody.refused(401, "authentication_error");
+            anonymous.refused(401, "authentication_error");
         }
-        // A relay key is a member whoever owns it.
+        // A relay key has the rights of a member, whoever owns it.
         for key in [&member, &admin] {
-            let asked = ask(&key.secret).await;
+            let answer = ask(&key.secret).await;
             if access == "admin" {
-                asked.refused(403, "permission_error");
+                answer.refused(403, "permission_error");
             } else {
-                assert!(![401, 403].contains(&asked.status), "{route}: {}", asked.text());
+                assert!(![401, 403].contains(&answer.status), "{route}: {}", answer.text());
             }
         }
-        let asked = ask("test-admin-token-0123456789abcdef").await;
-        assert!(![401, 403].contains(&asked.status), "{route}: {}", asked.text());
+        let answer = ask("test-admin-token-0123456789abcdef").await;
+        assert!(![401, 403].contains(&answer.status), "{route}: {}", answer.text());
     }
 }
 
 #[tokio::test]
-async fn a_member_has_its_own_keys_and_nothing_else() {
-    let house = TestSystem::empty().await;
-    let (ada, key) = user(&house, "Ada", "member").await;
-    let (bob, other) = user(&house, "Bob", "member").await;
-    let admin = house.admin().with_token(&key.secret);
+async fn member_can_change_only_its_own_keys() {
+    let system = TestSystem::empty().await;
+    let (ada, key) = user(&system, "Ada", "member").await;
+    let (bob, other) = user(&system, "Bob", "member").await;
+    let admin = system.admin().with_token(&key.secret);
     let listed = admin.get("/keys").await.ok().json();
     let ids: Vec<&Value> =
         listed["data"].as_array().expect("data").iter().map(|k| &k["id"]).collect();
@@ -170,27 +170,27 @@ async fn a_member_has_its_own_keys_and_nothing_else() {
     }
     let rotated = admin.post(&format!("{own}/rotate"), &json!({})).await.ok().json();
     admin.get("/keys").await.refused(401, "authentication_error");
-    let admin = house.admin().with_token(rotated["secret"].as_str().expect("a secret"));
+    let admin = system.admin().with_token(rotated["secret"].as_str().expect("a secret"));
     admin.patch(&own, &json!({"enabled": false})).await.ok();
     admin.get("/keys").await.refused(401, "authentication_error");
-    let rows = house.admin().get(&format!("/audit?actor={ada}")).await.ok().json();
+    let rows = system.admin().get(&format!("/audit?actor={ada}")).await.ok().json();
     let actions: Vec<&Value> =
         rows["data"].as_array().expect("data").iter().map(|row| &row["action"]).collect();
     assert_eq!(actions, ["update", "rotate", "update"], "{rows}");
 }
 
 #[tokio::test]
-async fn a_member_sees_its_own_usage() {
-    let house = TestSystem::open().await;
-    let (ada, key) = user(&house, "Ada", "member").await;
-    let (bob, other) = user(&house, "Bob", "member").await;
+async fn member_sees_only_its_own_usage() {
+    let system = TestSystem::open().await;
+    let (ada, key) = user(&system, "Ada", "member").await;
+    let (bob, other) = user(&system, "Bob", "member").await;
     for (key, times) in [(&key, 1), (&other, 2)] {
         for _ in 0..times {
             key.ask("hi").await.ok();
         }
-        house.events_of(key, times).await;
+        system.events_of(key, times).await;
     }
-    let admin = house.admin().with_token(&key.secret);
+    let admin = system.admin().with_token(&key.secret);
     let summary = admin.get("/usage/summary?by=user").await.ok().json();
     assert_eq!(summary["data"].as_array().map(Vec::len), Some(1), "{summary}");
     assert_eq!(
@@ -207,9 +207,9 @@ async fn a_member_sees_its_own_usage() {
 
 #[tokio::test]
 async fn revoked_rights_take_effect() {
-    let house = TestSystem::empty().await;
-    let (id, key) = user(&house, "Ada", "admin").await;
-    let token = house.admin();
+    let system = TestSystem::empty().await;
+    let (id, key) = user(&system, "Ada", "admin").await;
+    let token = system.admin();
     let ada = token.with_token(&key.secret);
     let user = format!("/users/{id}");
     ada.get("/groups").await.refused(403, "permission_error");
@@ -226,10 +226,11 @@ async fn revoked_rights_take_effect() {
 }
 
 #[tokio::test]
-async fn guesses_are_slowed_down_and_operators_are_not() {
-    let house = TestSystem::empty().await;
-    let guess = async |n: usize| house.admin().with_token(&format!("guess-{n}")).get("/keys").await;
-    house.admin().get("/keys").await.ok();
+async fn wrong_tokens_get_429_and_valid_ones_do_not() {
+    let system = TestSystem::empty().await;
+    let guess =
+        async |n: usize| system.admin().with_token(&format!("guess-{n}")).get("/keys").await;
+    system.admin().get("/keys").await.ok();
     let mut statuses = Vec::new();
     for n in 0..150 {
         let answer = guess(n).await;
@@ -241,16 +242,16 @@ async fn guesses_are_slowed_down_and_operators_are_not() {
     }
     assert_eq!(statuses[0], 401);
     assert!(statuses.contains(&429), "{statuses:?}");
-    house.admin().get("/keys").await.ok();
+    system.admin().get("/keys").await.ok();
 }
 
 #[tokio::test]
-async fn a_relay_key_changes_itself_and_no_other_key() {
-    let house = TestSystem::open().await;
-    let (ada, wide) = user(&house, "Ada", "admin").await;
-    let narrow = house.key("ci of Ada").with("user_id", ada.as_str());
+async fn relay_key_can_change_only_itself() {
+    let system = TestSystem::open().await;
+    let (ada, wide) = user(&system, "Ada", "admin").await;
+    let narrow = system.key("ci of Ada").with("user_id", ada.as_str());
     let narrow = narrow.with("models", json!(["claude-haiku-*"])).create().await;
-    let admin = house.admin().with_token(&narrow.secret);
+    let admin = system.admin().with_token(&narrow.secret);
     let (own, other) = (format!("/keys/{}", narrow.id), format!("/keys/{}", wide.id));
     admin.get(&other).await.ok();
     for change in [json!({"name": "stolen"}), json!({"enabled": false}), json!({})] {
@@ -260,9 +261,9 @@ async fn a_relay_key_changes_itself_and_no_other_key() {
     admin.post(&rotate, &json!({})).await.refused(403, "permission_error");
     wide.ask("hi").await.ok();
     admin.patch(&own, &json!({"name": "ci of Ada, renamed"})).await.ok();
-    // What another key of the same user was answered stays its own.
+    // Another key of the same user does not get the stored response of this one.
     let again = async |secret: &str| {
-        let request = house.admin().with_token(secret).request("POST", &format!("{own}/rotate"));
+        let request = system.admin().with_token(secret).request("POST", &format!("{own}/rotate"));
         ClientResponse::to(request.header("idempotency-key", "once").body("")).await
     };
     let rotated = again(&narrow.secret).await.ok().json();
@@ -272,25 +273,25 @@ async fn a_relay_key_changes_itself_and_no_other_key() {
 }
 
 #[tokio::test]
-async fn switching_a_user_off_stops_its_keys() {
-    let house = TestSystem::open().await;
-    let (ada, key) = user(&house, "Ada", "member").await;
-    let (_, other) = user(&house, "Bob", "member").await;
+async fn disabled_user_keys_get_401() {
+    let system = TestSystem::open().await;
+    let (ada, key) = user(&system, "Ada", "member").await;
+    let (_, other) = user(&system, "Bob", "member").await;
     key.ask("hi").await.ok();
     let path = format!("/users/{ada}");
-    house.admin().patch(&path, &json!({"enabled": false})).await.ok();
+    system.admin().patch(&path, &json!({"enabled": false})).await.ok();
     let refused = key.ask("hi").await.refused(401, "authentication_error");
     assert!(refused.message().contains("disabled"), "{}", refused.message());
     assert_eq!(refused.header("x-should-retry"), Some("false"));
     other.ask("hi").await.ok();
-    house.admin().patch(&path, &json!({"enabled": true})).await.ok();
+    system.admin().patch(&path, &json!({"enabled": true})).await.ok();
     key.ask("hi").await.ok();
 }
 
 #[tokio::test]
-async fn settings_have_versions_and_rows() {
-    let house = TestSystem::empty().await;
-    let admin: OperatorClient = house.admin();
+async fn settings_have_versions_and_audit_rows() {
+    let system = TestSystem::empty().await;
+    let admin: OperatorClient = system.admin();
     let read = admin.get("/settings").await.ok();
     assert_eq!((read.header("etag"), &read.json()["member_access"]), (Some("\"0\""), &json!(true)));
     let changed = admin.patch("/settings", &json!({"member_access": false})).await.ok();

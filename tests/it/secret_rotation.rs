@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 const ARN: &str = "arn:aws:secretsmanager:us-east-1:000000000000:secret:";
 
-/// A deployment whose secrets are in Secrets Manager, and read anew after a tenth of a second.
+/// A deployment whose secrets are in Secrets Manager and are read again after 0.1 seconds.
 async fn deployment() -> (LambdaDeployment, FakeSecretsManager, Vec<(String, String)>) {
     let (cloud, manager) = (LambdaDeployment::open().await, FakeSecretsManager::start().await);
     let mut variables = cloud.variables();
@@ -42,26 +42,30 @@ async fn post(admin: &FunctionProcess, token: &str, path: &str, body: Value) -> 
 }
 
 #[tokio::test]
-async fn a_new_admin_token_is_good_and_the_old_one_void_without_a_restart() {
+async fn rotated_admin_token_replaces_the_old_one() {
     let (_cloud, manager, variables) = deployment().await;
     let admin = FunctionProcess::start("admin", &variables).await;
     let keys = "/api/v1/keys";
     assert_eq!(status(&admin, "token-one-0123456789", keys).await, 200);
     assert_eq!(status(&admin, "token-two-0123456789", keys).await, 401);
     manager.put(&format!("{ARN}token"), "token-two-0123456789");
-    eventually("the new token is good", SOON, async || {
+    eventually("the new token is valid", SOON, async || {
         match status(&admin, "token-two-0123456789", keys).await {
             200 => Ok(()),
             other => Err(other),
         }
     })
     .await;
-    assert_eq!(status(&admin, "token-one-0123456789", keys).await, 401, "a leaked one is void");
+    assert_eq!(
+        status(&admin, "token-one-0123456789", keys).await,
+        401,
+        "the old token is still valid"
+    );
 
-    // What is known stays good while Secrets Manager is not there.
+    // A cached value stays valid while Secrets Manager fails.
     manager.fail(true);
     let before = manager.calls();
-    eventually("it is asked anew", SOON, async || {
+    eventually("Secrets Manager is asked again", SOON, async || {
         assert_eq!(status(&admin, "token-two-0123456789", keys).await, 200);
         if manager.calls() > before { Ok(()) } else { Err(before) }
     })
@@ -70,7 +74,7 @@ async fn a_new_admin_token_is_good_and_the_old_one_void_without_a_restart() {
 }
 
 #[tokio::test]
-async fn keys_of_the_pepper_before_stay_good() {
+async fn keys_of_the_previous_pepper_stay_valid() {
     let (cloud, manager, variables) = deployment().await;
     let admin = FunctionProcess::start("admin", &variables).await;
     let relay = FunctionProcess::start("relay", &variables).await;
@@ -88,7 +92,7 @@ async fn keys_of_the_pepper_before_stay_good() {
     LambdaDeployment::ask(&relay, &old, "hi", WITHOUT_HURRY).await.finish().await.ok();
     manager.put(&format!("{ARN}pepper"), "pepper-two-0123456789");
     let before = manager.calls();
-    // Both functions have the new pepper once a key of it is good at the relay.
+    // When a new key works at the relay, both functions have the new pepper.
     eventually("a key under the new pepper", SOON, async || {
         let key = new_key(&format!("new {}", manager.calls())).await;
         let answer = LambdaDeployment::ask(&relay, &key, "hi", WITHOUT_HURRY).await.finish().await;
@@ -99,9 +103,9 @@ async fn keys_of_the_pepper_before_stay_good() {
     LambdaDeployment::ask(&relay, &old, "hi", WITHOUT_HURRY).await.finish().await.ok();
 }
 
-/// On threads of its own, since waiting for a program's end blocks one.
+/// The test needs several threads because waiting for the end of a program blocks one.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_that_cannot_be_read_is_named_at_the_start() {
+async fn unreadable_secret_is_named_at_start() {
     let (_cloud, manager, variables) = deployment().await;
     manager.fail(true);
     for name in ["relay", "admin"] {

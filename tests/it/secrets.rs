@@ -1,4 +1,4 @@
-//! Secrets show up nowhere: not in what is printed, not in what is stored.
+//! Secrets appear neither in the output nor in the stored files.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 
 const CANARY: &str = "sk-upstream-canary-7f3a9c";
 
-/// The files below `folder` that hold `text`.
+/// The files below `folder` that contain `text`.
 fn files_with(folder: &Path, text: &str) -> Vec<String> {
     let files = walkdir::WalkDir::new(folder).into_iter().filter_map(Result::ok);
     let holds = |path: &Path| {
@@ -22,7 +22,7 @@ fn files_with(folder: &Path, text: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn neither_output_nor_files_hold_a_secret() {
+async fn output_and_files_contain_no_secret() {
     let upstream = FakeUpstream::start();
     let launch = LaunchOptions::new().env("BATON_LOG", "trace");
     let mut process = launch.start().await;
@@ -41,9 +41,9 @@ async fn neither_output_nor_files_hold_a_secret() {
 
     process.terminate();
     let ended = process.ended();
-    // The part of the key that proves it; its id may be read by anybody.
-    let proof = secret.rsplit('_').next().expect("the last part");
-    for hidden in [CANARY, proof, process.admin_token.as_str()] {
+    // The secret part of the key. Everybody can read its id.
+    let secret_part = secret.rsplit('_').next().expect("the last part");
+    for hidden in [CANARY, secret_part, process.admin_token.as_str()] {
         assert!(!ended.stdout.contains(hidden) && !ended.stderr.contains(hidden), "{hidden}");
         assert_eq!(files_with(launch.home(), hidden), Vec::<String>::new(), "{hidden}");
     }

@@ -1,4 +1,5 @@
-//! Sessions that had to leave their first choice stay where they went, and nobody else pays for it.
+//! Sessions that had to leave their first choice stay where they went, and other sessions do not
+//! move.
 
 use baton_tests::client_response::ClientResponse;
 use baton_tests::eventually::eventually;
@@ -6,7 +7,7 @@ use baton_tests::house::{MODEL, SOON, TestKey, TestSystem, message};
 use baton_tests::upstream::FakeUpstream;
 use serde_json::json;
 
-/// Two upstreams, a cache domain of two accounts each unless `alone`.
+/// Two upstreams. Each has one cache domain with the same number of accounts.
 struct TwoDomains {
     upstreams: [FakeUpstream; 2],
     ids: [Vec<String>; 2],
@@ -14,16 +15,16 @@ struct TwoDomains {
 }
 
 impl TwoDomains {
-    async fn of(house: &TestSystem, accounts_each: usize) -> Self {
+    async fn of(system: &TestSystem, accounts_each: usize) -> Self {
         let upstreams = [FakeUpstream::start(), FakeUpstream::start()];
         let mut ids = [Vec::new(), Vec::new()];
         for (side, upstream) in upstreams.iter().enumerate() {
             for _ in 0..accounts_each {
                 let domain = json!({"cache_domain": format!("domain {side}")});
-                ids[side].push(house.account_with("one", &upstream.url(), domain).await);
+                ids[side].push(system.account_with("one", &upstream.url(), domain).await);
             }
         }
-        Self { upstreams, ids, key: house.key("ci").create().await }
+        Self { upstreams, ids, key: system.key("ci").create().await }
     }
 
     async fn ask(&self, session: &str) -> usize {
@@ -47,16 +48,16 @@ impl TwoDomains {
     }
 }
 
-async fn reset(house: &TestSystem, ids: &[String]) {
+async fn reset(system: &TestSystem, ids: &[String]) {
     for id in ids {
-        house.admin().post(&format!("/accounts/{id}/reset"), &json!({})).await.ok();
+        system.admin().post(&format!("/accounts/{id}/reset"), &json!({})).await.ok();
     }
 }
 
 #[tokio::test]
-async fn a_session_stays_where_it_went_when_its_first_choice_is_back() {
-    let house = TestSystem::empty().await;
-    let sides = TwoDomains::of(&house, 1).await;
+async fn moved_session_stays_after_recovery() {
+    let system = TestSystem::empty().await;
+    let sides = TwoDomains::of(&system, 1).await;
     let moved = sides.session_of(0).await;
     let mut others = Vec::new();
     for serial in 100..110 {
@@ -64,35 +65,35 @@ async fn a_session_stays_where_it_went_when_its_first_choice_is_back() {
         others.push((sides.ask(&session).await, session));
     }
     sides.upstreams[0].next("error:spend_cap");
-    // The account fails it, the other one serves it, and both show in the counts.
+    // The account fails the request and the other one serves it. Both count it.
     assert_eq!(sides.ask(&moved).await, 1);
     eventually("the account is out", SOON, async || {
         let path = format!("/accounts/{}", sides.ids[0][0]);
-        let account = house.admin().get(&path).await.ok().json();
+        let account = system.admin().get(&path).await.ok().json();
         if account["status"] == "cooling" { Ok(()) } else { Err(account) }
     })
     .await;
-    reset(&house, &sides.ids[0]).await;
-    assert_eq!(sides.ask(&moved).await, 1, "it stays");
-    assert_eq!(sides.ask(&moved).await, 1, "and stays");
+    reset(&system, &sides.ids[0]).await;
+    assert_eq!(sides.ask(&moved).await, 1, "the session moved back");
+    assert_eq!(sides.ask(&moved).await, 1, "the session moved back later");
     for (side, session) in &others {
-        assert_eq!(sides.ask(session).await, *side, "nobody else moved");
+        assert_eq!(sides.ask(session).await, *side, "another session moved");
     }
     sides.upstreams[1].next("error:rate_limit_final");
     sides.ask(&moved).await;
     let before = sides.upstreams[1].exchanges().len();
-    assert_eq!(sides.ask(&moved).await, 0, "it had to move again");
+    assert_eq!(sides.ask(&moved).await, 0, "the session did not move again");
     assert_eq!(sides.upstreams[1].exchanges().len(), before);
 }
 
 #[tokio::test]
-async fn a_move_inside_a_cache_domain_is_none() {
-    let house = TestSystem::empty().await;
-    let sides = TwoDomains::of(&house, 2).await;
+async fn move_inside_cache_domain_creates_no_pin() {
+    let system = TestSystem::empty().await;
+    let sides = TwoDomains::of(&system, 2).await;
     let session = sides.session_of(0).await;
     for _ in 0..2 {
         sides.upstreams[0].next("status:500");
-        assert_eq!(sides.ask(&session).await, 0, "the other account of the domain");
+        assert_eq!(sides.ask(&session).await, 0, "the request left the cache domain");
     }
     assert_eq!(sides.ask(&session).await, 0);
 }

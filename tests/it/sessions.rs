@@ -1,79 +1,80 @@
-//! Sessions of the console: what a page costs, what may change something, and what ends them.
+//! Console sessions: the store calls of a page, which requests can change something, and what ends
+//! a session.
 
 use baton_tests::signing_in::{FakeProvider, SignInSystem, TOKEN, TestBrowser};
 use serde_json::{Value, json};
 
-/// Somebody who is signed in by a key of this user.
-async fn holder(desk: &SignInSystem, user: &str) -> (TestBrowser, String) {
-    let (id, key) = desk.key_of(user).await;
-    let mut visitor = desk.visitor();
+/// A browser that is signed in with a new key of this user, and the key's id.
+async fn signed_in_browser(system: &SignInSystem, user: &str) -> (TestBrowser, String) {
+    let (id, key) = system.key_of(user).await;
+    let mut visitor = system.visitor();
     visitor.sign_in(&key).await.leads_to("/console");
     (visitor, id)
 }
 
 #[tokio::test]
-async fn a_page_costs_one_read_and_a_write_now_and_then() {
+async fn page_costs_one_read_and_rarely_a_write() {
     let provider = FakeProvider::start();
-    let desk = SignInSystem::with(&provider, &[]).await;
-    let ada = desk.user(json!({"name": "Ada", "email": "ada@example.com"})).await;
-    let (by_key, _) = holder(&desk, &ada).await;
-    let mut by_token = desk.visitor();
+    let system = SignInSystem::with(&provider, &[]).await;
+    let ada = system.user(json!({"name": "Ada", "email": "ada@example.com"})).await;
+    let (by_key, _) = signed_in_browser(&system, &ada).await;
+    let mut by_token = system.visitor();
     by_token.sign_in(TOKEN).await;
-    let mut by_provider = desk.visitor();
+    let mut by_provider = system.visitor();
     by_provider.sign_in_at_provider().await.leads_to("/console");
     for mut visitor in [by_key, by_token, by_provider] {
-        desk.calls();
+        system.calls();
         assert!(visitor.known_as().await.is_some());
-        assert_eq!(desk.calls(), ["BatchGetItem"]);
+        assert_eq!(system.calls(), ["BatchGetItem"]);
     }
-    desk.wait_minutes(5);
-    let mut visitor = desk.visitor();
+    system.wait_minutes(5);
+    let mut visitor = system.visitor();
     assert_eq!(visitor.known_as().await, None);
-    assert_eq!(desk.calls(), Vec::<String>::new(), "without a cookie there is nothing to read");
+    assert_eq!(system.calls(), Vec::<String>::new(), "a page without a cookie read the store");
     visitor.sign_in(TOKEN).await;
-    desk.wait_minutes(5);
-    desk.calls();
+    system.wait_minutes(5);
+    system.calls();
     assert!(visitor.known_as().await.is_some() && visitor.known_as().await.is_some());
-    assert_eq!(desk.calls(), ["BatchGetItem", "UpdateItem", "BatchGetItem"]);
+    assert_eq!(system.calls(), ["BatchGetItem", "UpdateItem", "BatchGetItem"]);
 }
 
 #[tokio::test]
-async fn a_session_is_for_pages_and_names_are_text() {
-    let desk = SignInSystem::alone().await;
-    let ada = desk.user(json!({"name": "<script>Ada</script> & \"co\""})).await;
-    let (mut visitor, _) = holder(&desk, &ada).await;
+async fn session_is_for_pages_only_and_names_are_escaped() {
+    let system = SignInSystem::alone().await;
+    let ada = system.user(json!({"name": "<script>Ada</script> & \"co\""})).await;
+    let (mut visitor, _) = signed_in_browser(&system, &ada).await;
     let page = visitor.open("/console/connect").await.answer.ok().text();
     assert!(page.contains("Ada") && !page.contains("<script>"), "{page}");
-    // The API takes no cookies, so nobody can make a browser use it.
+    // The API ignores cookies, so another site cannot use a browser's session for it.
     for path in ["/api/v1/keys", "/v1/organizations/spend_limits"] {
         visitor.open(path).await.answer.status(401);
     }
 }
 
 #[tokio::test]
-async fn a_session_ends_unused_and_ends_old() {
-    let desk = SignInSystem::alone().await;
-    let mut busy = desk.visitor();
-    busy.sign_in(TOKEN).await;
+async fn session_ends_after_idle_time_and_maximum_age() {
+    let system = SignInSystem::alone().await;
+    let mut active = system.visitor();
+    active.sign_in(TOKEN).await;
     for minute in (0..720).step_by(30) {
-        assert!(busy.known_as().await.is_some(), "minute {minute}");
-        desk.wait_minutes(30);
+        assert!(active.known_as().await.is_some(), "minute {minute}");
+        system.wait_minutes(30);
     }
-    assert_eq!(busy.known_as().await, None, "after twelve hours");
-    assert!(busy.cookie("baton").is_none(), "the browser forgets it");
+    assert_eq!(active.known_as().await, None, "after twelve hours");
+    assert!(active.cookie("baton").is_none(), "the cookie is still there");
 
-    let mut idle = desk.visitor();
+    let mut idle = system.visitor();
     idle.sign_in(TOKEN).await;
-    desk.wait_minutes(59);
+    system.wait_minutes(59);
     assert!(idle.clone().known_as().await.is_some());
-    desk.wait_minutes(60);
-    assert_eq!(idle.known_as().await, None, "an hour unused");
+    system.wait_minutes(60);
+    assert_eq!(idle.known_as().await, None, "after an hour without use");
 }
 
 #[tokio::test]
-async fn signing_out_ends_the_session_for_every_copy_of_its_cookie() {
-    let desk = SignInSystem::alone().await;
-    let mut visitor = desk.visitor();
+async fn sign_out_ends_all_copies_of_the_cookie() {
+    let system = SignInSystem::alone().await;
+    let mut visitor = system.visitor();
     visitor.sign_in(TOKEN).await;
     let mut copy = visitor.clone();
     let csrf = visitor.open("/console/connect").await.field("csrf");
@@ -81,7 +82,7 @@ async fn signing_out_ends_the_session_for_every_copy_of_its_cookie() {
     page.leads_to("/console/sign-in?why=signed_out");
     assert!(visitor.cookie("baton").is_none());
     assert_eq!(copy.known_as().await, None);
-    let row = &desk.audit("sign_out").await[0];
+    let row = &system.audit("sign_out").await[0];
     assert_eq!(row["actor"], "admin_token");
     assert!(
         visitor.open("/console/sign-in?why=signed_out").await.answer.text().contains("signed out")
@@ -89,10 +90,10 @@ async fn signing_out_ends_the_session_for_every_copy_of_its_cookie() {
 }
 
 #[tokio::test]
-async fn a_session_is_made_at_sign_in_and_never_taken_over() {
-    let desk = SignInSystem::alone().await;
+async fn planted_session_is_replaced_at_sign_in() {
+    let system = SignInSystem::alone().await;
     let planted = format!("token.{}", "a".repeat(43));
-    let mut visitor = desk.visitor();
+    let mut visitor = system.visitor();
     visitor.plant("baton", &planted);
     assert_eq!(visitor.known_as().await, None);
     visitor.plant("baton", &planted);
@@ -101,17 +102,17 @@ async fn a_session_is_made_at_sign_in_and_never_taken_over() {
     assert_ne!(first, planted);
     let mut earlier = visitor.clone();
     visitor.sign_in(TOKEN).await;
-    assert_ne!(visitor.cookie("baton"), Some(&*first), "a new one each time");
-    assert_eq!(earlier.known_as().await, None, "the one before is over");
+    assert_ne!(visitor.cookie("baton"), Some(&*first), "the session was reused");
+    assert_eq!(earlier.known_as().await, None, "the previous session is still valid");
     assert!(visitor.known_as().await.is_some());
 }
 
 #[tokio::test]
-async fn a_cookie_that_was_changed_opens_nothing() {
-    let desk = SignInSystem::alone().await;
+async fn changed_cookie_is_invalid() {
+    let system = SignInSystem::alone().await;
     let (ada, bob) =
-        (desk.user(json!({"name": "Ada"})).await, desk.user(json!({"name": "Bob"})).await);
-    let (visitor, key) = holder(&desk, &ada).await;
+        (system.user(json!({"name": "Ada"})).await, system.user(json!({"name": "Bob"})).await);
+    let (visitor, key) = signed_in_browser(&system, &ada).await;
     let cookie = visitor.cookie("baton").expect("a session").to_owned();
     let random = cookie.rsplit_once('.').expect("a random part").1.to_owned();
     assert_eq!(cookie, format!("{key}.{ada}.{random}"));
@@ -124,16 +125,16 @@ async fn a_cookie_that_was_changed_opens_nothing() {
         "...".to_owned(),
         "ü".to_owned(),
     ] {
-        let mut other = desk.visitor();
+        let mut other = system.visitor();
         other.plant("baton", &changed);
         assert_eq!(other.known_as().await, None, "{changed}");
     }
 }
 
 #[tokio::test]
-async fn changes_are_made_from_own_pages_only() {
-    let desk = SignInSystem::alone().await;
-    let (mut visitor, mut other) = (desk.visitor(), desk.visitor());
+async fn cross_site_changes_get_403() {
+    let system = SignInSystem::alone().await;
+    let (mut visitor, mut other) = (system.visitor(), system.visitor());
     visitor.sign_in(TOKEN).await;
     other.sign_in(TOKEN).await;
     let csrf = visitor.open("/console/connect").await.field("csrf");
@@ -157,18 +158,18 @@ async fn changes_are_made_from_own_pages_only() {
     for method in ["POST", "PUT", "PATCH", "DELETE", "ODD"] {
         let request = visitor.request(method, "/console/any").body(format!("csrf={csrf}"));
         let page = visitor.clone().send(request).await;
-        assert_eq!(page.answer.status, 403, "{method} as no form");
+        assert_eq!(page.answer.status, 403, "{method} without a form");
     }
-    assert!(visitor.known_as().await.is_some(), "nothing has happened");
-    // A script says it in a header.
+    assert!(visitor.known_as().await.is_some(), "a refused request ended the session");
+    // A script sends the CSRF token in a header.
     let request = visitor.request("POST", "/console/sign-out").header("x-csrf-token", &csrf);
     visitor.send(request).await.leads_to("/console/sign-in?why=signed_out");
 }
 
 #[tokio::test]
 async fn session_ends_with_its_basis() {
-    let desk = SignInSystem::alone().await;
-    let admin = desk.admin();
+    let system = SignInSystem::alone().await;
+    let admin = system.admin();
     let user = async |fields: &Value, id: &str| {
         admin.patch(&format!("/users/{id}"), fields).await.ok();
     };
@@ -177,18 +178,18 @@ async fn session_ends_with_its_basis() {
     };
     for what in ["disabled", "role", "key disabled", "rotated", "expired", "given away", "deleted"]
     {
-        let ada = desk.user(json!({"name": format!("Ada, {what}")})).await;
-        let bob = desk.user(json!({"name": format!("Bob, {what}")})).await;
-        let (mut visitor, id) = holder(&desk, &ada).await;
+        let ada = system.user(json!({"name": format!("Ada, {what}")})).await;
+        let bob = system.user(json!({"name": format!("Bob, {what}")})).await;
+        let (mut visitor, id) = signed_in_browser(&system, &ada).await;
         assert!(visitor.clone().known_as().await.is_some());
         let name = format!("Ada Lovelace, {what}");
         user(&json!({"name": name}), &ada).await;
-        assert_eq!(visitor.clone().known_as().await, Some(name), "no reason");
+        assert_eq!(visitor.clone().known_as().await, Some(name), "a new name ended the session");
         match what {
             "disabled" => {
                 user(&json!({"enabled": false}), &ada).await;
                 assert_eq!(visitor.clone().known_as().await, None);
-                // It does not come back to life.
+                // Enabling the user again does not restore the session.
                 user(&json!({"enabled": true}), &ada).await;
             }
             "role" => {
@@ -207,21 +208,21 @@ async fn session_ends_with_its_basis() {
         }
         assert_eq!(visitor.known_as().await, None, "{what}");
     }
-    let ada = desk.user(json!({"name": "Ada"})).await;
-    let (visitor, _) = holder(&desk, &ada).await;
+    let ada = system.user(json!({"name": "Ada"})).await;
+    let (visitor, _) = signed_in_browser(&system, &ada).await;
     admin.patch("/settings", &json!({"member_access": false})).await.ok();
-    assert_eq!(visitor.clone().known_as().await, None, "locked out");
-    let (_, key) = desk.key_of(&ada).await;
-    let page = desk.visitor().sign_in(&key).await;
+    assert_eq!(visitor.clone().known_as().await, None, "a member has access");
+    let (_, key) = system.key_of(&ada).await;
+    let page = system.visitor().sign_in(&key).await;
     assert!(page.answer.text().contains("Members have access"), "{}", page.answer.text());
 }
 
 #[tokio::test]
-async fn another_admin_token_ends_the_sessions_of_the_one_before() {
-    let desk = SignInSystem::alone().await;
-    let mut visitor = desk.visitor();
+async fn new_admin_token_ends_old_sessions() {
+    let system = SignInSystem::alone().await;
+    let mut visitor = system.visitor();
     visitor.sign_in(TOKEN).await;
-    let another = desk.again_with_token("another-token-0123456789").await;
+    let another = system.again_with_token("another-token-0123456789").await;
     let mut there = another.visitor();
     there.plant("baton", visitor.cookie("baton").expect("a session"));
     assert_eq!(there.known_as().await, None);

@@ -1,4 +1,5 @@
-//! Limits of users, groups and the organisation, from outside: pools that many keys take from.
+//! Limits of users, groups and the organization, tested from outside. All keys in the scope share
+//! them.
 
 use baton_tests::client_response::ClientResponse;
 use baton_tests::eventually::eventually;
@@ -10,13 +11,13 @@ use serde_json::{Value, json};
 
 const CENT: i128 = 10_000_000_000;
 
-async fn limit_organization(house: &TestSystem, limits: Value) {
-    house.admin().send("PUT", "/limits/organization", &limits).await.ok();
+async fn limit_organization(system: &TestSystem, limits: Value) {
+    system.admin().send("PUT", "/limits/organization", &limits).await.ok();
 }
 
-/// Waits until nothing of the pool is under way.
-async fn drained(key: &TestKey, kind: &str) -> Value {
-    eventually("the pool is settled", SOON, async || {
+/// Waits until the scope has no open request.
+async fn settled_scope(key: &TestKey, kind: &str) -> Value {
+    eventually("the scope is settled", SOON, async || {
         let row = scope(key, kind).await;
         if row["open_requests"] == 0 { Ok(row) } else { Err(row) }
     })
@@ -24,29 +25,29 @@ async fn drained(key: &TestKey, kind: &str) -> Value {
 }
 
 #[tokio::test]
-async fn of_two_hundred_at_once_by_keys_of_one_user_a_cap_for_fifty_admits_fifty() {
-    // Those that are too many wait for nobody here.
-    let house =
+async fn concurrent_keys_of_user_share_the_spend_cap() {
+    // Without this setting, requests over the limit would wait.
+    let system =
         TestSystem::launched(LaunchOptions::new().env("BATON_LIMIT_WAIT_SECONDS", "0")).await;
-    house.account("main", &house.upstream.url()).await;
+    system.account("main", &system.upstream.url()).await;
     let text = "[[text;gate=race]]";
-    let each = estimate(&house, &"x".repeat(text.len())).await;
-    // The first whole cent at which fifty fit; the next request does not.
+    let each = estimate(&system, &"x".repeat(text.len())).await;
+    // The smallest whole number of cents that admits fifty requests. One more request does not fit.
     let cents = (each * 50 + CENT - 1) / CENT;
     assert!(cents * CENT < each * 51, "an estimate is more than a cent");
-    let user = house.admin().create("/users", &json!({"name": "racer"})).await;
+    let user = system.admin().create("/users", &json!({"name": "racer"})).await;
     let mut keys = Vec::new();
     for number in 0..4 {
         let name = format!("race-{number}");
-        keys.push(house.key(&name).with("user_id", user.as_str()).create().await);
+        keys.push(system.key(&name).with("user_id", user.as_str()).create().await);
     }
     let cap = json!({
         "scope": { "type": "user", "user_id": user }, "amount": cents.to_string(),
         "period": "monthly",
     });
-    house.admin().post("/organizations/spend_limits", &cap).await.ok();
-    let gate = house.upstream.gate("race");
-    let before = house.upstream.exchanges_on("/v1/messages").len();
+    system.admin().post("/organizations/spend_limits", &cap).await.ok();
+    let gate = system.upstream.gate("race");
+    let before = system.upstream.exchanges_on("/v1/messages").len();
     let mut asking: FuturesUnordered<_> = (0..200).map(|n| keys[n % 4].ask(text)).collect();
     for _ in 0..150 {
         asking.next().await.expect("an answer").blocked("rate_limit_error");
@@ -60,35 +61,43 @@ async fn of_two_hundred_at_once_by_keys_of_one_user_a_cap_for_fifty_admits_fifty
     while let Some(answer) = asking.next().await {
         answer.ok();
     }
-    assert_eq!(house.upstream.exchanges_on("/v1/messages").len() - before, 50, "none over");
-    let after = drained(&keys[0], "user").await;
+    assert_eq!(
+        system.upstream.exchanges_on("/v1/messages").len() - before,
+        50,
+        "more requests than the cap allows went upstream"
+    );
+    let after = settled_scope(&keys[0], "user").await;
     let mut cost = 0;
     for key in &keys {
         settled(key).await;
-        cost += house.events(key).await.iter().map(|one| pico(&one["cost_usd"])).sum::<i128>();
+        cost += system.events(key).await.iter().map(|one| pico(&one["cost_usd"])).sum::<i128>();
     }
-    assert_eq!(pico(&period(&after, "monthly")["spent_usd"]), cost, "what it cost is counted");
+    assert_eq!(
+        pico(&period(&after, "monthly")["spent_usd"]),
+        cost,
+        "the spent amount differs from the cost"
+    );
     assert_eq!(pico(&period(&after, "monthly")["reserved_usd"]), 0);
     keys[3].ask("hi").await.ok();
 }
 
 #[tokio::test]
-async fn the_limit_that_resets_last_is_told_with_the_operators_words() {
-    let house = TestSystem::open().await;
-    limit_organization(&house, json!({ "usd_monthly": "100" })).await;
-    let key = spent_key(&house, "ci").await;
-    let other = house.key("other").create().await;
-    let told = key.ask("hi").await.blocked("billing_error").message();
-    assert!(told.contains("limit of your key"), "{told}");
-    limit_organization(&house, json!({ "usd_monthly": TINY_USD })).await;
+async fn error_names_the_limit_that_resets_last() {
+    let system = TestSystem::open().await;
+    limit_organization(&system, json!({ "usd_monthly": "100" })).await;
+    let key = spent_key(&system, "ci").await;
+    let other = system.key("other").create().await;
+    let text = key.ask("hi").await.blocked("billing_error").message();
+    assert!(text.contains("limit of your key"), "{text}");
+    limit_organization(&system, json!({ "usd_monthly": TINY_USD })).await;
     for key in [&key, &other] {
         let answer = key.ask("hi").await.blocked("billing_error");
-        let told = answer.message();
+        let text = answer.message();
         assert!(
-            told.starts_with("spend limit reached · resets ") && told.contains("monthly"),
-            "{told}"
+            text.starts_with("spend limit reached · resets ") && text.contains("monthly"),
+            "{text}"
         );
-        assert!(told.contains("limit of your organization"), "{told}");
+        assert!(text.contains("limit of your organization"), "{text}");
         assert_eq!(answer.header("x-should-retry"), Some("false"));
         let usage = key.get("/v1/usage").await.ok().json();
         let reset = &period(&usage["scopes"][1], "monthly")["resets_at"];
@@ -98,10 +107,10 @@ async fn the_limit_that_resets_last_is_told_with_the_operators_words() {
         assert!((left..=left + 5).contains(&seconds), "{seconds} of {left}");
     }
     let words = json!({ "message": "Ask in #llm for more." });
-    house.admin().send("PUT", "/limits/message", &words).await.ok();
-    let told = key.ask("hi").await.blocked("billing_error").message();
-    assert!(told.ends_with(" · Ask in #llm for more."), "{told}");
-    limit_organization(&house, json!({})).await;
+    system.admin().send("PUT", "/limits/message", &words).await.ok();
+    let text = key.ask("hi").await.blocked("billing_error").message();
+    assert!(text.ends_with(" · Ask in #llm for more."), "{text}");
+    limit_organization(&system, json!({})).await;
     other.ask("hi").await.ok();
 }
 
@@ -111,13 +120,13 @@ fn jiff_now() -> i64 {
 }
 
 #[tokio::test]
-async fn the_headers_tell_the_tightest_limit_of_all() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").limit_usd_daily("100").create().await;
+async fn response_headers_show_the_tightest_limit() {
+    let system = TestSystem::open().await;
+    let key = system.key("ci").limit_usd_daily("100").create().await;
     key.ask("hi").await.ok();
     let spent = pico(&settled(&key).await["spent_usd"]);
     let group = json!({ "limits": { "usd_weekly": usd(spent * 100) } });
-    house.admin().patch("/groups/grp_default", &group).await.ok();
+    system.admin().patch("/groups/grp_default", &group).await.ok();
     let ask = async || {
         let answer = key.ask("hi").await.ok();
         let get = |tail: &str| {
@@ -126,17 +135,17 @@ async fn the_headers_tell_the_tightest_limit_of_all() {
         };
         (get("period"), get("utilization"))
     };
-    assert_eq!(ask().await.0, "daily", "nothing is counted of the group yet");
-    drained(&key, "group").await;
+    assert_eq!(ask().await.0, "daily", "the group's usage is not counted yet");
+    settled_scope(&key, "group").await;
     assert_eq!(ask().await, ("weekly".to_owned(), "0.01".to_owned()));
 }
 
 #[tokio::test]
-async fn a_pool_bounds_requests_of_all_its_keys() {
-    let house = TestSystem::open().await;
-    let (one, two) = (house.key("one").create().await, house.key("two").create().await);
-    limit_organization(&house, json!({ "concurrency": 2 })).await;
-    let gate = house.upstream.gate("narrow");
+async fn organization_limit_counts_requests_of_all_keys() {
+    let system = TestSystem::open().await;
+    let (one, two) = (system.key("one").create().await, system.key("two").create().await);
+    limit_organization(&system, json!({ "concurrency": 2 })).await;
+    let gate = system.upstream.gate("narrow");
     let asking: Vec<_> = [&one, &two]
         .map(|key| {
             let key = key.clone();
@@ -144,14 +153,14 @@ async fn a_pool_bounds_requests_of_all_its_keys() {
         })
         .into();
     gate.reached(2).await;
-    let told = two.ask("hi").await.blocked("rate_limit_error").message();
-    assert!(told.contains("your organization"), "{told}");
+    let text = two.ask("hi").await.blocked("rate_limit_error").message();
+    assert!(text.contains("your organization"), "{text}");
     gate.open();
     for one in asking {
         one.await.expect("an answer").ok();
     }
-    drained(&one, "organization").await;
-    limit_organization(&house, json!({ "requests_per_minute": 0 })).await;
+    settled_scope(&one, "organization").await;
+    limit_organization(&system, json!({ "requests_per_minute": 0 })).await;
     let refused = one.ask("hi").await.blocked("rate_limit_error");
     let seconds: u64 = refused.header("retry-after").unwrap_or_default().parse().expect("s");
     assert!((1..=60).contains(&seconds), "{seconds}");
@@ -159,34 +168,34 @@ async fn a_pool_bounds_requests_of_all_its_keys() {
 
 #[tokio::test]
 async fn open_requests_of_a_removed_key_are_settled_in_shared_limits() {
-    let house = TestSystem::open().await;
-    limit_organization(&house, json!({ "usd_total": "1000" })).await;
-    let (key, witness) = (house.key("gone").create().await, house.key("witness").create().await);
-    let gate = house.upstream.gate("gone");
-    house.upstream.next("text;gate=gone");
+    let system = TestSystem::open().await;
+    limit_organization(&system, json!({ "usd_total": "1000" })).await;
+    let (key, witness) = (system.key("gone").create().await, system.key("witness").create().await);
+    let gate = system.upstream.gate("gone");
+    system.upstream.next("text;gate=gone");
     let asking = tokio::spawn({
         let key = key.clone();
         async move { key.ask("hi").await }
     });
     gate.reached(1).await;
-    house.admin().delete(&format!("/keys/{}", key.id)).await.status(204);
+    system.admin().delete(&format!("/keys/{}", key.id)).await.status(204);
     gate.open();
     asking.await.expect("an answer").ok();
-    let cost = pico(&house.events_of(&key, 1).await[0]["cost_usd"]);
-    let row = period(&drained(&witness, "organization").await, "total");
+    let cost = pico(&system.events_of(&key, 1).await[0]["cost_usd"]);
+    let row = period(&settled_scope(&witness, "organization").await, "total");
     assert_eq!((pico(&row["spent_usd"]), pico(&row["reserved_usd"])), (cost, 0), "{row}");
 }
 
 #[tokio::test]
-async fn expected_estimates_let_more_through_and_overshoot_by_what_they_state_at_most() {
-    let house = TestSystem::open().await;
+async fn expected_estimates_overshoot_by_at_most_the_stated_amount() {
+    let system = TestSystem::open().await;
     let limit = pico(&json!("2.000000000000"));
-    let bold = house.key("bold").with("estimate", "expected").limit("usd_total", usd(limit));
+    let bold = system.key("bold").with("estimate", "expected").limit("usd_total", usd(limit));
     let key = bold.create().await;
-    let answer = house.admin().get(&format!("/keys/{}", key.id)).await.ok().json();
+    let answer = system.admin().get(&format!("/keys/{}", key.id)).await.ok().json();
     assert_eq!(answer["estimate"], "expected");
     assert!(answer["overshoot"].as_str().is_some_and(|text| text.starts_with("at most")));
-    let gate = house.upstream.gate("bold");
+    let gate = system.upstream.gate("bold");
     let mut body = message(MODEL, "[[text;gate=bold]]", true);
     body["max_tokens"] = json!(32_000);
     let asking: Vec<_> =
@@ -202,7 +211,7 @@ async fn expected_estimates_let_more_through_and_overshoot_by_what_they_state_at
     let (reserved, beyond) =
         (pico(&period(&admitted, "total")["reserved_usd"]), pico(&admitted["overshoot_usd_max"]));
     let most = (reserved + beyond) / open;
-    assert!(open > limit / most, "more than by the most that they can cost: {open}");
+    assert!(open > limit / most, "not more than with the highest cost: {open}");
     gate.open();
     let mut served = 0;
     for answer in asking {

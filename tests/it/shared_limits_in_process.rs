@@ -1,6 +1,5 @@
-//! Pools with everything in one process, where the line to the stores can be watched and cut.
+//! Shared limits with everything in one process, where store calls can be counted and made to fail.
 
-use baton_cloud::store::{Admission, EventFilter, Store};
 use baton_domain::effective_limits::EffectiveLimits;
 use baton_domain::id::{GroupId, KeyId, RequestId, UserId};
 use baton_domain::key::Limits;
@@ -8,6 +7,7 @@ use baton_domain::money::PicoUsd;
 use baton_domain::reservation::Reservation;
 use baton_domain::scope::LimitScope;
 use baton_local::InjectedFault;
+use baton_store::{Admission, EventFilter, Store};
 use baton_tests::in_process_relay::{InProcessRelay, broken, daily, reservation};
 use jiff::{SignedDuration, Timestamp};
 
@@ -21,7 +21,7 @@ fn group() -> LimitScope {
     LimitScope::Group(GroupId::from_bits(1))
 }
 
-/// What a key is bound by in pools with this limit each.
+/// The limits of a key in these scopes, with the same limit in each.
 fn bounds(key: &KeyId, pools: &[LimitScope], limits: &Limits) -> EffectiveLimits {
     let pools = pools.iter().map(|scope| (scope.clone(), limits.clone())).collect();
     EffectiveLimits { pools, ..EffectiveLimits::from_own_limits(key.clone(), Limits::default()) }
@@ -41,7 +41,7 @@ async fn admits(store: &Store, bounds: &EffectiveLimits, bits: u128, wanted: &Re
 }
 
 #[tokio::test]
-async fn the_organisations_limit_holds_over_two_instances_whatever_is_in_the_way() {
+async fn organization_limit_holds_over_two_instances_with_conflicts() {
     let inside = InProcessRelay::new(&[]).await;
     let other = inside.another();
     let limits = Limits { usd_daily: Some(PicoUsd::new(509)), ..Limits::default() };
@@ -62,21 +62,22 @@ async fn the_organisations_limit_holds_over_two_instances_whatever_is_in_the_way
     for key in &keys {
         in_keys += inside.spent(key).await.1;
     }
-    assert_eq!(in_keys, PicoUsd::new(500), "counted in all items or in none");
+    assert_eq!(in_keys, PicoUsd::new(500), "the scope and the keys have different sums");
 }
 
 #[tokio::test]
-async fn a_request_in_pools_reads_nothing_and_writes_one_transaction() {
+async fn request_in_shared_limits_writes_one_transaction() {
     let inside = InProcessRelay::new(&[]).await;
     for scope in [user(), group(), LimitScope::Organization] {
         inside.limit(&scope, &daily("100")).await;
     }
     let (_, secret) = inside.key_of(Some(UserId::from_bits(1)), Limits::default()).await;
-    assert_eq!(inside.ask(&secret).await.0, 503, "its first request makes the item");
+    assert_eq!(inside.ask(&secret).await.0, 503, "the first request creates the item");
     inside.operations();
     assert_eq!(inside.ask(&secret).await.0, 503);
     let mut seen = inside.operations();
-    // The group has no account, so the reservation is taken back; headers read the items.
+    // The group has no account, so the reservation is released. The `BatchGetItem` calls are for
+    // the headers.
     seen.retain(|operation| operation != "BatchGetItem");
     assert_eq!(seen, ["TransactWriteItems", "TransactWriteItems"]);
     for scope in [user(), group(), LimitScope::Organization] {
@@ -85,7 +86,7 @@ async fn a_request_in_pools_reads_nothing_and_writes_one_transaction() {
 }
 
 #[tokio::test]
-async fn without_the_store_each_scope_is_refused_or_goes_on_as_its_kind_is_set() {
+async fn store_failure_follows_settings_in_each_scope() {
     let rates = Limits { requests_per_minute: Some(1), ..Limits::default() };
     let closed = ("BATON_LIMITS_FAIL_RATES", "closed");
     let open = ("BATON_LIMITS_FAIL_MONEY", "open");
@@ -106,7 +107,7 @@ async fn without_the_store_each_scope_is_refused_or_goes_on_as_its_kind_is_set()
 }
 
 #[tokio::test]
-async fn a_lost_answer_reserves_once_in_every_pool() {
+async fn lost_answer_reserves_once_in_every_scope() {
     let inside = InProcessRelay::new(&[]).await;
     let (key, pools) = (KeyId::from_bits(1), [user(), group(), LimitScope::Organization]);
     let bounds = bounds(&key, &pools, &daily("100"));
@@ -121,7 +122,7 @@ async fn a_lost_answer_reserves_once_in_every_pool() {
 }
 
 #[tokio::test]
-async fn an_expired_reservation_is_settled_once_in_every_pool() {
+async fn expired_reservation_is_settled_once_in_every_scope() {
     let inside = InProcessRelay::new(&[]).await;
     let (key, pools) = (KeyId::from_bits(1), [user(), group(), LimitScope::Organization]);
     let (store, at) = (&inside.store, inside.store.clock().now());
@@ -147,7 +148,7 @@ async fn an_expired_reservation_is_settled_once_in_every_pool() {
 }
 
 #[tokio::test]
-async fn a_pool_whose_item_is_gone_does_not_keep_the_others_from_settling() {
+async fn missing_limit_item_does_not_block_settlement() {
     let inside = InProcessRelay::new(&[]).await;
     let (key, at) = (KeyId::from_bits(1), inside.store.clock().now());
     let id = RequestId::at(at, 7);
@@ -177,7 +178,7 @@ async fn a_pool_whose_item_is_gone_does_not_keep_the_others_from_settling() {
 }
 
 #[tokio::test]
-async fn a_pools_item_stays_small() {
+async fn shared_limit_item_stays_small() {
     let inside = InProcessRelay::new(&[]).await;
     let limits = Limits { requests_per_minute: Some(1), ..Limits::default() };
     let bounds = bounds(&KeyId::from_bits(1), &POOLS, &limits);
@@ -196,7 +197,7 @@ async fn a_pools_item_stays_small() {
 }
 
 #[tokio::test]
-async fn too_low_estimates_overrun_by_what_is_stated_and_no_more() {
+async fn low_estimates_overrun_by_the_stated_amount() {
     let inside = InProcessRelay::new(&[]).await;
     let (key, at) = (KeyId::from_bits(1), inside.store.clock().now());
     let own = Limits { usd_total: Some(PicoUsd::new(100)), ..Limits::default() };
@@ -218,17 +219,20 @@ async fn too_low_estimates_overrun_by_what_is_stated_and_no_more() {
     inside.count().await;
     let (spent, _) = inside.spent(&key).await;
     assert_eq!((spent, stated), (PicoUsd::new(500), PicoUsd::new(400)));
-    assert!(!admits(&inside.store, &bounds, 99, &wanted).await, "the limit is passed");
+    assert!(
+        !admits(&inside.store, &bounds, 99, &wanted).await,
+        "a request is admitted over the limit"
+    );
 }
 
 #[tokio::test]
-async fn the_environments_words_are_told_beside_a_spent_limit() {
+async fn spend_limit_message_of_environment_is_appended() {
     let inside =
         InProcessRelay::new(&[("BATON_SPEND_LIMIT_MESSAGE", "Ask in #llm for more.")]).await;
     let (key, secret) = inside.key(daily("1")).await;
     inside.spend(&key, &daily("1")).await;
     let (status, error) = inside.ask(&secret).await;
-    let told = error["error"]["message"].as_str().unwrap_or_default();
+    let text = error["error"]["message"].as_str().unwrap_or_default();
     let expect = "spend limit reached · resets Nov 23 · Ask in #llm for more.";
-    assert_eq!((status, told), (429, expect));
+    assert_eq!((status, text), (429, expect));
 }

@@ -1,4 +1,4 @@
-//! Signing in to the console by a form: what opens it, what the browser is told to keep, and what
+//! Signing in to the console with the form: which credentials work, which cookies are set, and what
 //! is refused.
 
 use baton_tests::client_response::ClientResponse;
@@ -8,10 +8,10 @@ use baton_tests::signing_in::{SignInSystem, TOKEN, TestBrowser};
 use serde_json::json;
 
 #[tokio::test]
-async fn without_a_session_every_page_leads_to_sign_in_and_back() {
-    let desk = SignInSystem::alone().await;
-    let mut visitor = desk.visitor();
-    for (page, way) in [
+async fn page_without_session_redirects_to_sign_in_and_back() {
+    let system = SignInSystem::alone().await;
+    let mut visitor = system.visitor();
+    for (page, expected) in [
         ("/console", "/console/sign-in"),
         ("/console/connect", "/console/sign-in?next=%2Fconsole%2Fconnect"),
         (
@@ -21,7 +21,7 @@ async fn without_a_session_every_page_leads_to_sign_in_and_back() {
         ("/console/sign-in-nothing", "/console/sign-in?next=%2Fconsole%2Fsign-in-nothing"),
         ("/console//evil.example", "/console/sign-in?next=%2Fconsole%2F%2Fevil.example"),
     ] {
-        visitor.open(page).await.leads_to(way);
+        visitor.open(page).await.leads_to(expected);
     }
     // A change is not repeated after sign-in.
     visitor.submit("/console/sign-out", &[]).await.leads_to("/console/sign-in");
@@ -33,8 +33,8 @@ async fn without_a_session_every_page_leads_to_sign_in_and_back() {
 }
 
 #[tokio::test]
-async fn nobody_is_led_to_another_site() {
-    let desk = SignInSystem::alone().await;
+async fn sign_in_does_not_redirect_to_other_sites() {
+    let system = SignInSystem::alone().await;
     for next in [
         "https://evil.example/",
         "//evil.example",
@@ -45,7 +45,7 @@ async fn nobody_is_led_to_another_site() {
         "/console/%0d%0aset-cookie:a=b\r\nx: y",
         "/console/sign-in?next=//evil.example",
     ] {
-        let mut visitor = desk.visitor();
+        let mut visitor = system.visitor();
         let page = visitor.open("/console/sign-in").await;
         let encoded: String = form_urlencoded::byte_serialize(next.as_bytes()).collect();
         let shown = visitor.open(&format!("/console/sign-in?next={encoded}")).await;
@@ -56,18 +56,19 @@ async fn nobody_is_led_to_another_site() {
 }
 
 #[tokio::test]
-async fn the_browser_is_told_to_keep_the_session_to_itself() {
-    let desk = SignInSystem::alone().await;
-    let cookies = desk.visitor().sign_in(TOKEN).await.cookies();
+async fn session_cookie_has_strict_attributes() {
+    let system = SignInSystem::alone().await;
+    let cookies = system.visitor().sign_in(TOKEN).await.cookies();
     let [plain] = cookies.as_slice() else { panic!("{cookies:?}") };
     assert!(plain.starts_with("baton=token."), "{plain}");
     assert!(plain.ends_with("; Path=/; HttpOnly; SameSite=Lax; Max-Age=43200"), "{plain}");
 
-    let front = desk.visitor().with("host", "admin.example.com").with("x-forwarded-proto", "https");
+    let front =
+        system.visitor().with("host", "admin.example.com").with("x-forwarded-proto", "https");
     let mut visitor = front.with("origin", "https://admin.example.com");
-    let door = visitor.open("/console/sign-in").await.cookies();
-    assert!(door[0].starts_with("__Host-baton-door="), "{door:?}");
-    assert!(door[0].ends_with("; Path=/; HttpOnly; SameSite=Lax; Secure"), "{door:?}");
+    let cookies = visitor.open("/console/sign-in").await.cookies();
+    assert!(cookies[0].starts_with("__Host-baton-door="), "{cookies:?}");
+    assert!(cookies[0].ends_with("; Path=/; HttpOnly; SameSite=Lax; Secure"), "{cookies:?}");
     let page = visitor.sign_in(TOKEN).await;
     let [secure] = &page.cookies()[..] else { panic!("one cookie") };
     assert!(secure.starts_with("__Host-baton=token."), "{secure}");
@@ -76,17 +77,17 @@ async fn the_browser_is_told_to_keep_the_session_to_itself() {
     assert_eq!(page.answer.headers["strict-transport-security"], "max-age=31536000");
     assert_eq!(visitor.known_as().await.as_deref(), Some("Admin token"));
 
-    // By https a cookie of the other name counts for nothing: a neighbour could have set it.
+    // Over https the cookie with the other name is ignored, because another site could have set it.
     let value = visitor.cookie("__Host-baton").expect("a session").to_owned();
-    let mut other = desk.visitor().with("x-forwarded-proto", "https");
+    let mut other = system.visitor().with("x-forwarded-proto", "https");
     other.plant("baton", &value);
     assert_eq!(other.known_as().await, None);
 }
 
 #[tokio::test]
-async fn pages_are_strict_and_are_not_kept() {
-    let desk = SignInSystem::alone().await;
-    let mut visitor = desk.visitor();
+async fn pages_have_strict_headers_and_are_not_cached() {
+    let system = SignInSystem::alone().await;
+    let mut visitor = system.visitor();
     visitor.sign_in(TOKEN).await;
     for path in ["/console/sign-in", "/console/accounts", "/console", "/console/nothing"] {
         let page = visitor.open(path).await;
@@ -121,35 +122,38 @@ async fn pages_are_strict_and_are_not_kept() {
 }
 
 #[tokio::test]
-async fn a_key_signs_in_as_its_user_and_as_a_member() {
-    let desk = SignInSystem::alone().await;
-    let ada = desk.user(json!({"name": "Ada", "role": "admin"})).await;
-    let (id, key) = desk.key_of(&ada).await;
-    let mut visitor = desk.visitor();
+async fn key_signs_in_as_its_user_with_member_role() {
+    let system = SignInSystem::alone().await;
+    let ada = system.user(json!({"name": "Ada", "role": "admin"})).await;
+    let (id, key) = system.key_of(&ada).await;
+    let mut visitor = system.visitor();
     visitor.sign_in(&format!("  {key} ")).await.leads_to("/console");
     assert_eq!(visitor.known_as().await.as_deref(), Some("Ada"));
     let page = visitor.open("/console/connect").await.answer.text();
     assert!(page.contains("href=\"/console/mine\""), "{page}");
-    assert!(!page.contains("href=\"/console/accounts\""), "a key makes no administrator: {page}");
-    let row = &desk.audit("sign_in").await[0];
+    assert!(
+        !page.contains("href=\"/console/accounts\""),
+        "the key's user is an administrator: {page}"
+    );
+    let row = &system.audit("sign_in").await[0];
     assert_eq!((&row["actor"], &row["target"]), (&json!(ada), &json!(ada)));
     assert_eq!(row["after"], json!({"by": "key", "key_id": id}));
 }
 
 #[tokio::test]
 async fn all_invalid_credentials_get_the_same_answer() {
-    let desk = SignInSystem::alone().await;
+    let system = SignInSystem::alone().await;
     let (ada, bob) =
-        (desk.user(json!({"name": "Ada"})).await, desk.user(json!({"name": "Bob"})).await);
-    let (_, of_disabled_user) = desk.key_of(&ada).await;
-    desk.admin().patch(&format!("/users/{ada}"), &json!({"enabled": false})).await.ok();
-    let (id, disabled) = desk.key_of(&bob).await;
-    desk.admin().patch(&format!("/keys/{id}"), &json!({"enabled": false})).await.ok();
-    let nobodys = desk.admin().post("/keys", &json!({"name": "ci"})).await.json();
-    let nobodys = nobodys["secret"].as_str().expect("a secret").to_owned();
-    let (_, rotated) = desk.key_of(&bob).await;
+        (system.user(json!({"name": "Ada"})).await, system.user(json!({"name": "Bob"})).await);
+    let (_, of_disabled_user) = system.key_of(&ada).await;
+    system.admin().patch(&format!("/users/{ada}"), &json!({"enabled": false})).await.ok();
+    let (id, disabled) = system.key_of(&bob).await;
+    system.admin().patch(&format!("/keys/{id}"), &json!({"enabled": false})).await.ok();
+    let without_user = system.admin().post("/keys", &json!({"name": "ci"})).await.json();
+    let without_user = without_user["secret"].as_str().expect("a secret").to_owned();
+    let (_, rotated) = system.key_of(&bob).await;
     let id = format!("key_{}", &rotated[3..15]);
-    desk.admin().post(&format!("/keys/{id}/rotate"), &json!({})).await.ok();
+    system.admin().post(&format!("/keys/{id}/rotate"), &json!({})).await.ok();
     let mut answers = Vec::new();
     for wrong in [
         "",
@@ -158,48 +162,48 @@ async fn all_invalid_credentials_get_the_same_answer() {
         TOKEN.trim_end_matches('9'),
         &of_disabled_user,
         &disabled,
-        &nobodys,
+        &without_user,
         &rotated,
     ] {
-        let mut visitor = desk.visitor();
+        let mut visitor = system.visitor();
         let page = visitor.sign_in(wrong).await;
         assert_eq!(page.answer.status, 403, "{wrong}");
         let text = page.answer.text().replace(&page.field("csrf"), "");
         assert!(text.contains("is not valid here"), "{text}");
-        assert!(wrong.is_empty() || !text.contains(wrong), "it repeats what was typed");
+        assert!(wrong.is_empty() || !text.contains(wrong), "the answer contains the credential");
         assert_eq!(visitor.known_as().await, None);
         answers.push(text);
     }
     answers.dedup();
-    assert_eq!(answers.len(), 1, "no answer tells who exists");
-    assert!(desk.audit("sign_in").await.is_empty());
+    assert_eq!(answers.len(), 1, "the answers differ");
+    assert!(system.audit("sign_in").await.is_empty());
 }
 
 #[tokio::test]
-async fn guesses_run_out_with_those_of_the_api_and_those_who_are_known_stay() {
-    let desk = SignInSystem::alone().await;
-    desk.visitor().sign_in(TOKEN).await.leads_to("/console");
-    let mut visitor = desk.visitor();
+async fn guesses_are_limited_together_with_the_api() {
+    let system = SignInSystem::alone().await;
+    system.visitor().sign_in(TOKEN).await.leads_to("/console");
+    let mut visitor = system.visitor();
     for n in 0..30 {
         let page = visitor.sign_in("guess").await;
         assert_eq!(page.answer.status, 403, "{n}");
-        desk.admin().with_token("guess").get("/groups").await.status(401);
+        system.admin().with_token("guess").get("/groups").await.status(401);
     }
     let page = visitor.sign_in("guess").await;
     assert_eq!(page.answer.status, 429);
     assert_eq!(page.answer.headers["retry-after"], "5");
     assert!(page.answer.text().contains("Wait a few seconds"));
-    // Nobody else is slowed down.
-    assert_eq!(desk.visitor().sign_in("another").await.answer.status, 403);
-    desk.visitor().sign_in(TOKEN).await.leads_to("/console");
-    desk.wait_minutes(1);
+    // Other browsers are not slowed down.
+    assert_eq!(system.visitor().sign_in("another").await.answer.status, 403);
+    system.visitor().sign_in(TOKEN).await.leads_to("/console");
+    system.wait_minutes(1);
     assert_eq!(visitor.sign_in("guess").await.answer.status, 403);
 }
 
 #[tokio::test]
-async fn a_form_from_elsewhere_signs_nobody_in() {
-    let desk = SignInSystem::alone().await;
-    let page = desk.visitor().open("/console/sign-in").await;
+async fn cross_site_sign_in_form_is_refused() {
+    let system = SignInSystem::alone().await;
+    let page = system.visitor().open("/console/sign-in").await;
     let stolen = page.field("csrf");
     let fields = |csrf: &str| [("csrf", csrf.to_owned()), ("credential", TOKEN.to_owned())];
     let refused = async |mut visitor: TestBrowser, csrf: &str| {
@@ -209,15 +213,15 @@ async fn a_form_from_elsewhere_signs_nobody_in() {
         assert_eq!(page.answer.status, 403);
         assert_eq!(visitor.known_as().await, None);
     };
-    refused(desk.visitor(), &stolen).await;
-    refused(desk.visitor(), "").await;
+    refused(system.visitor(), &stolen).await;
+    refused(system.visitor(), "").await;
     for (name, value) in [
         ("origin", "https://evil.example"),
         ("origin", "null"),
         ("sec-fetch-site", "cross-site"),
         ("sec-fetch-site", "same-site"),
     ] {
-        let mut visitor = desk.visitor();
+        let mut visitor = system.visitor();
         let own = visitor.open("/console/sign-in").await.field("csrf");
         refused(visitor.clone().with(name, value), &own).await;
         let fields = [("csrf", &*own), ("credential", TOKEN)];
@@ -227,19 +231,19 @@ async fn a_form_from_elsewhere_signs_nobody_in() {
 
 #[tokio::test]
 async fn sign_in_form_is_hidden_on_insecure_connections() {
-    let desk = SignInSystem::alone().await;
-    let mut visitor = desk.visitor().with("host", "admin.example.com");
+    let system = SignInSystem::alone().await;
+    let mut visitor = system.visitor().with("host", "admin.example.com");
     let page = visitor.open("/console/sign-in").await.answer.ok().text();
     assert!(page.contains("BATON_CONSOLE_ORIGIN") && !page.contains("<form"), "{page}");
     let page = visitor.submit("/console/sign-in", &[("credential", TOKEN)]).await;
     assert_eq!(page.answer.status, 403);
     assert!(page.cookies().iter().all(|cookie| !cookie.starts_with("baton=")));
 
-    // Behind a proxy that says nothing of https, the operator does.
+    // Behind a proxy without `x-forwarded-proto`, the operator sets the console's origin.
     let origin = ("CONSOLE_ORIGIN", "https://admin.example.com");
     let relay = ("RELAY_URL", "https://llm.example.com/");
-    let desk = SignInSystem::start(baton_tests::signing_in::standing(), &[origin, relay]).await;
-    let mut visitor = desk.visitor().with("origin", "https://admin.example.com");
+    let system = SignInSystem::start(baton_tests::signing_in::standing(), &[origin, relay]).await;
+    let mut visitor = system.visitor().with("origin", "https://admin.example.com");
     visitor.sign_in(TOKEN).await.leads_to("/console");
     let page = visitor.open("/console/connect").await.answer.ok().text();
     assert!(page.contains("ANTHROPIC_BASE_URL=https://llm.example.com\n"), "{page}");
@@ -247,23 +251,23 @@ async fn sign_in_form_is_hidden_on_insecure_connections() {
 }
 
 #[tokio::test]
-async fn the_binary_signs_in_and_logs_no_secret() {
-    let mut house = TestSystem::open().await;
-    let mut visitor = TestBrowser::at(house.process().admin);
+async fn sign_in_of_binary_logs_no_secret() {
+    let mut system = TestSystem::open().await;
+    let mut visitor = TestBrowser::at(system.process().admin);
     let page = visitor.sign_in("wrong secret").await;
     assert_eq!(page.answer.status, 403);
-    let token = house.process().admin_token.clone();
+    let token = system.process().admin_token.clone();
     visitor.sign_in(&token).await.leads_to("/console");
     assert_eq!(visitor.known_as().await.as_deref(), Some("Admin token"));
     let session = visitor.cookie("baton").expect("a session").to_owned();
-    let said = format!("{}{}", house.process().stdout(), house.process().stderr());
+    let output = format!("{}{}", system.process().stdout(), system.process().stderr());
     for secret in ["wrong secret", &token, &session] {
-        assert!(!said.contains(secret), "{said}");
+        assert!(!output.contains(secret), "{output}");
     }
 }
 
 #[tokio::test]
-async fn on_lambda_cookies_come_and_go() {
+async fn cookies_work_on_lambda() {
     let cloud = LambdaDeployment::open().await;
     let admin = cloud.function("admin").await;
     let ask =
@@ -277,16 +281,16 @@ async fn on_lambda_cookies_come_and_go() {
         line.split(';').next().expect("a pair").to_owned()
     };
     let page = ask("GET", "/console/sign-in", &[], &[], "").await;
-    let (door, html) = (cookie(&page), page.text());
+    let (form_cookie, html) = (cookie(&page), page.text());
     let csrf = html.split("name=\"csrf\" value=\"").nth(1).and_then(|it| it.split('"').next());
     let form =
         format!("csrf={}&credential=test-admin-token-0123456789abcdef", csrf.expect("a token"));
     let own = "https://baton.lambda-url.us-east-1.on.aws";
     let kind = ("content-type", "application/x-www-form-urlencoded");
     let headers = [kind, ("origin", own), ("sec-fetch-site", "same-origin")];
-    let answer = ask("POST", "/console/sign-in", &headers, &[&door], &form).await;
+    let answer = ask("POST", "/console/sign-in", &headers, &[&form_cookie], &form).await;
     let session = cookie(&answer.status(303));
     assert!(session.starts_with("__Host-baton=token."), "{session}");
-    let page = ask("GET", "/console/connect", &[], &[&door, &session], "").await;
+    let page = ask("GET", "/console/connect", &[], &[&form_cookie, &session], "").await;
     assert!(page.text().contains("Admin token"), "{}", page.text());
 }

@@ -1,73 +1,73 @@
-//! Signing in to the console at an identity provider: whom it lets in, and what is not believed.
+//! Signing in to the console at an identity provider: who gets in, and which tokens are refused.
 
 use baton_tests::house::LaunchOptions;
 use baton_tests::signing_in::{FakeProvider, SignInSystem, TOKEN, TokenForgery};
 use serde_json::{Value, json};
 
-/// A desk where Ada is a user.
+/// A sign-in system where Ada is a user.
 async fn with_ada(provider: &FakeProvider, variables: &[(&str, &str)]) -> (SignInSystem, String) {
-    let desk = SignInSystem::with(provider, variables).await;
-    let ada = desk.user(json!({"name": "Ada", "email": "Ada@example.com"})).await;
-    (desk, ada)
+    let system = SignInSystem::with(provider, variables).await;
+    let ada = system.user(json!({"name": "Ada", "email": "Ada@example.com"})).await;
+    (system, ada)
 }
 
-/// What the newest visitor sees of whether it may everything.
-async fn is_admin(desk: &SignInSystem) -> bool {
-    let mut visitor = desk.visitor();
+/// Signs in a new browser and returns whether it has the role admin.
+async fn is_admin(system: &SignInSystem) -> bool {
+    let mut visitor = system.visitor();
     visitor.sign_in_at_provider().await.leads_to("/console");
     let page = visitor.open("/console/connect").await.answer.ok().text();
     page.contains("href=\"/console/accounts\"")
 }
 
 #[tokio::test]
-async fn a_user_signs_in_by_its_verified_address() {
+async fn user_signs_in_by_verified_address() {
     let provider = FakeProvider::start();
-    let (desk, ada) = with_ada(&provider, &[]).await;
-    let mut visitor = desk.visitor();
+    let (system, ada) = with_ada(&provider, &[]).await;
+    let mut visitor = system.visitor();
     let page = visitor.open("/console/sign-in?next=%2Fconsole%2Fconnect").await.answer.ok().text();
     assert!(page.contains("/console/sign-in/openid?next=%2Fconsole%2Fconnect"), "{page}");
     let begun = visitor.open("/console/sign-in/openid?next=%2Fconsole%2Fconnect").await;
     let there = visitor.send(visitor.request("GET", &begun.location())).await;
     visitor.open(&there.location()).await.leads_to("/console/connect");
     assert_eq!(visitor.known_as().await.as_deref(), Some("Ada"));
-    let row = &desk.audit("sign_in").await[0];
+    let row = &system.audit("sign_in").await[0];
     assert_eq!(row["actor"], json!(ada));
-    let said = json!({"by": "openid", "issuer": provider.issuer(), "subject": "ada-1"});
-    assert_eq!(row["after"], said);
-    // What it says of itself is asked for once.
-    desk.visitor().sign_in_at_provider().await.leads_to("/console");
-    assert_eq!(provider.asked("/.well-known/openid-configuration"), 1);
-    assert_eq!((provider.asked("/keys"), provider.asked("/token")), (1, 2));
+    let after = json!({"by": "openid", "issuer": provider.issuer(), "subject": "ada-1"});
+    assert_eq!(row["after"], after);
+    // The provider's metadata is fetched once.
+    system.visitor().sign_in_at_provider().await.leads_to("/console");
+    assert_eq!(provider.request_count("/.well-known/openid-configuration"), 1);
+    assert_eq!((provider.request_count("/keys"), provider.request_count("/token")), (1, 2));
 }
 
 #[tokio::test]
-async fn keys_are_rotated_and_both_kinds_are_taken() {
+async fn rotated_rsa_and_ec_keys_are_accepted() {
     let provider = FakeProvider::start();
-    let (desk, _) = with_ada(&provider, &[]).await;
-    desk.visitor().sign_in_at_provider().await.leads_to("/console");
+    let (system, _) = with_ada(&provider, &[]).await;
+    system.visitor().sign_in_at_provider().await.leads_to("/console");
     provider.rotate_to_ec("key-2");
-    desk.wait_minutes(1);
-    desk.visitor().sign_in_at_provider().await.leads_to("/console");
+    system.wait_minutes(1);
+    system.visitor().sign_in_at_provider().await.leads_to("/console");
     provider.rotate_to_rsa("key-3");
-    // Asked for once every ten seconds at most, whoever signs with whatever.
+    // The keys are fetched at most once every ten seconds, whatever signs a token.
     let why = "/console/sign-in?why=unbelievable";
-    desk.visitor().sign_in_at_provider().await.leads_to(why);
-    assert_eq!(provider.asked("/keys"), 2);
-    desk.wait_minutes(1);
-    desk.visitor().sign_in_at_provider().await.leads_to("/console");
-    assert_eq!(provider.asked("/keys"), 3);
+    system.visitor().sign_in_at_provider().await.leads_to(why);
+    assert_eq!(provider.request_count("/keys"), 2);
+    system.wait_minutes(1);
+    system.visitor().sign_in_at_provider().await.leads_to("/console");
+    assert_eq!(provider.request_count("/keys"), 3);
 }
 
 #[tokio::test]
-async fn tokens_that_are_not_as_they_must_be_are_not_believed() {
+async fn invalid_id_tokens_are_refused() {
     let provider = FakeProvider::start();
-    let (desk, _) = with_ada(&provider, &[]).await;
-    let now = desk.clock.now().as_second();
-    let refused = async |what: &str| {
-        let mut visitor = desk.visitor();
+    let (system, _) = with_ada(&provider, &[]).await;
+    let now = system.clock.now().as_second();
+    let refused = async |case: &str| {
+        let mut visitor = system.visitor();
         let page = visitor.sign_in_at_provider().await;
-        assert_eq!(page.location(), "/console/sign-in?why=unbelievable", "{what}");
-        assert!(page.cookies().is_empty() && visitor.known_as().await.is_none(), "{what}");
+        assert_eq!(page.location(), "/console/sign-in?why=unbelievable", "{case}");
+        assert!(page.cookies().is_empty() && visitor.known_as().await.is_none(), "{case}");
     };
     for forgery in [
         TokenForgery::AlgNone,
@@ -99,7 +99,7 @@ async fn tokens_that_are_not_as_they_must_be_are_not_believed() {
         refused(&changes.to_string()).await;
     }
     provider.rotate_to_ec("key-2");
-    desk.wait_minutes(1);
+    system.wait_minutes(1);
     for forgery in [
         TokenForgery::Unsigned,
         TokenForgery::Tampered,
@@ -109,16 +109,16 @@ async fn tokens_that_are_not_as_they_must_be_are_not_believed() {
         provider.forge_next(forgery);
         refused(&format!("{forgery:?} of EC")).await;
     }
-    // Clocks differ a little.
-    provider.change_next(json!({"exp": desk.clock.now().as_second() - 59}));
-    desk.visitor().sign_in_at_provider().await.leads_to("/console");
-    assert_eq!(desk.audit("sign_in").await.len(), 1);
+    // Clocks can differ by a little.
+    provider.change_next(json!({"exp": system.clock.now().as_second() - 59}));
+    system.visitor().sign_in_at_provider().await.leads_to("/console");
+    assert_eq!(system.audit("sign_in").await.len(), 1);
 }
 
 #[tokio::test]
-async fn an_address_counts_when_it_is_verified() {
+async fn unverified_address_is_refused() {
     let provider = FakeProvider::start();
-    let (desk, _) = with_ada(&provider, &[]).await;
+    let (system, _) = with_ada(&provider, &[]).await;
     for change in [
         json!({"email_verified": false}),
         json!({"email_verified": null}),
@@ -126,29 +126,29 @@ async fn an_address_counts_when_it_is_verified() {
         json!({"email": "ada"}),
     ] {
         provider.change_next(change);
-        let page = desk.visitor().sign_in_at_provider().await;
+        let page = system.visitor().sign_in_at_provider().await;
         page.leads_to("/console/sign-in?why=unverified");
     }
-    // Some tell it beside the token, of the same person.
+    // Some providers return the address from the userinfo endpoint. It must be of the same subject.
     let away = json!({"email": null, "email_verified": null});
-    let beside = json!({"sub": "ada-1", "email": "ada@example.com", "email_verified": true});
+    let userinfo = json!({"sub": "ada-1", "email": "ada@example.com", "email_verified": true});
     provider.change_next(away.clone());
-    provider.tell_beside(beside.clone());
-    desk.visitor().sign_in_at_provider().await.leads_to("/console");
+    provider.set_userinfo(userinfo.clone());
+    system.visitor().sign_in_at_provider().await.leads_to("/console");
     provider.change_next(away);
-    let mut other = beside;
+    let mut other = userinfo;
     other["sub"] = "eve-1".into();
-    provider.tell_beside(other);
-    let page = desk.visitor().sign_in_at_provider().await;
+    provider.set_userinfo(other);
+    let page = system.visitor().sign_in_at_provider().await;
     page.leads_to("/console/sign-in?why=unverified");
 }
 
 #[tokio::test]
-async fn a_way_back_is_good_once_in_one_browser_and_for_ten_minutes() {
+async fn callback_works_once_in_one_browser_for_ten_minutes() {
     let provider = FakeProvider::start();
-    let (desk, _) = with_ada(&provider, &[]).await;
+    let (system, _) = with_ada(&provider, &[]).await;
     let late = "/console/sign-in?why=late";
-    let mut visitor = desk.visitor();
+    let mut visitor = system.visitor();
     let callback = visitor.way_back().await;
     visitor.clone().open(&callback).await.leads_to("/console");
     visitor.open(&callback).await.leads_to(late);
@@ -161,15 +161,15 @@ async fn a_way_back_is_good_once_in_one_browser_and_for_ten_minutes() {
     visitor.open(&callback).await.leads_to(late);
 
     let callback = visitor.way_back().await;
-    desk.visitor().open(&callback).await.leads_to(late);
-    let mut other = desk.visitor();
+    system.visitor().open(&callback).await.leads_to(late);
+    let mut other = system.visitor();
     other.open("/console/sign-in").await;
     let callback = visitor.way_back().await;
     other.open(&callback).await.leads_to(late);
-    assert_eq!(other.known_as().await, None, "nobody is signed in as somebody else");
+    assert_eq!(other.known_as().await, None, "another browser is signed in");
 
     let callback = visitor.way_back().await;
-    desk.wait_minutes(10);
+    system.wait_minutes(10);
     visitor.open(&callback).await.leads_to(late);
     for odd in ["", "?state=x", "?code=x", "?state=&code=x", "?error=access_denied"] {
         visitor.open(&format!("/console/sign-in/openid/callback{odd}")).await.leads_to(late);
@@ -181,8 +181,8 @@ async fn a_way_back_is_good_once_in_one_browser_and_for_ten_minutes() {
 async fn callback_must_come_from_this_provider() {
     let provider = FakeProvider::start();
     provider.describe(json!({"authorization_response_iss_parameter_supported": true}));
-    let (desk, _) = with_ada(&provider, &[]).await;
-    let mut visitor = desk.visitor();
+    let (system, _) = with_ada(&provider, &[]).await;
+    let mut visitor = system.visitor();
     let why = "/console/sign-in?why=unbelievable";
     let callback = visitor.way_back().await;
     let (without, _) = callback.split_once("&iss=").expect("an issuer");
@@ -195,141 +195,142 @@ async fn callback_must_come_from_this_provider() {
     let state = query.split('&').find(|it| it.starts_with("state=")).expect("a state");
     let page = visitor.open(&format!("{path}?error=access_denied&{state}")).await;
     page.leads_to("/console/sign-in?why=declined");
-    assert_eq!(provider.asked("/token"), 0);
+    assert_eq!(provider.request_count("/token"), 0);
     visitor.sign_in_at_provider().await.leads_to("/console");
 }
 
 #[tokio::test]
-async fn only_known_people_come_in() {
+async fn only_known_users_can_sign_in() {
     let provider = FakeProvider::start();
-    let (desk, ada) = with_ada(&provider, &[]).await;
-    let nobody = "/console/sign-in?why=nobody";
+    let (system, ada) = with_ada(&provider, &[]).await;
+    let refused = "/console/sign-in?why=nobody";
     provider.change_next(json!({"email": "eve@example.com"}));
-    desk.visitor().sign_in_at_provider().await.leads_to(nobody);
-    desk.admin().patch(&format!("/users/{ada}"), &json!({"enabled": false})).await.ok();
-    desk.visitor().sign_in_at_provider().await.leads_to(nobody);
-    desk.user(json!({"name": "Ada 2", "email": "ada@example.com"})).await;
-    desk.visitor().sign_in_at_provider().await.leads_to(nobody);
+    system.visitor().sign_in_at_provider().await.leads_to(refused);
+    system.admin().patch(&format!("/users/{ada}"), &json!({"enabled": false})).await.ok();
+    system.visitor().sign_in_at_provider().await.leads_to(refused);
+    system.user(json!({"name": "Ada 2", "email": "ada@example.com"})).await;
+    system.visitor().sign_in_at_provider().await.leads_to(refused);
 
-    let (desk, _) = with_ada(&provider, &[("OIDC_ALLOWED", "example.org")]).await;
-    desk.visitor().sign_in_at_provider().await.leads_to(nobody);
-    let (desk, _) = with_ada(&provider, &[("OIDC_ALLOWED", "example.org, ada@example.com")]).await;
-    desk.visitor().sign_in_at_provider().await.leads_to("/console");
+    let (system, _) = with_ada(&provider, &[("OIDC_ALLOWED", "example.org")]).await;
+    system.visitor().sign_in_at_provider().await.leads_to(refused);
+    let (system, _) =
+        with_ada(&provider, &[("OIDC_ALLOWED", "example.org, ada@example.com")]).await;
+    system.visitor().sign_in_at_provider().await.leads_to("/console");
 }
 
 #[tokio::test]
-async fn people_of_a_domain_become_users_once() {
+async fn users_of_allowed_domain_are_created_once() {
     let provider = FakeProvider::start();
     let variables = [("OIDC_ALLOWED", "example.com"), ("OIDC_CREATE_USERS", "1")];
-    let desk = SignInSystem::with(&provider, &variables).await;
+    let system = SignInSystem::with(&provider, &variables).await;
     for _ in 0..2 {
-        desk.visitor().sign_in_at_provider().await.leads_to("/console");
+        system.visitor().sign_in_at_provider().await.leads_to("/console");
     }
-    let users = desk.admin().get("/users").await.ok().json();
+    let users = system.admin().get("/users").await.ok().json();
     let [ada] = users["data"].as_array().expect("users").as_slice() else { panic!("{users}") };
     let fields = (&ada["name"], &ada["email"], &ada["role"]);
     assert_eq!(fields, (&json!("Ada"), &json!("ada@example.com"), &json!("member")));
     assert_eq!(ada.get("session_round"), None);
-    let row = &desk.audit("create").await[0];
+    let row = &system.audit("create").await[0];
     assert_eq!((&row["actor"], &row["target"]), (&json!("baton"), &ada["id"]));
     provider.change_next(json!({"email": "eve@sub.example.com", "sub": "eve"}));
-    let page = desk.visitor().sign_in_at_provider().await;
+    let page = system.visitor().sign_in_at_provider().await;
     page.leads_to("/console/sign-in?why=nobody");
-    // A user that was switched off is not made again.
+    // A disabled user is not created again.
     let path = format!("/users/{}", ada["id"].as_str().expect("an id"));
-    desk.admin().patch(&path, &json!({"enabled": false})).await.ok();
-    let page = desk.visitor().sign_in_at_provider().await;
+    system.admin().patch(&path, &json!({"enabled": false})).await.ok();
+    let page = system.visitor().sign_in_at_provider().await;
     page.leads_to("/console/sign-in?why=nobody");
 }
 
 #[tokio::test]
-async fn a_claim_decides_the_role_if_one_is_named() {
+async fn admin_claim_sets_the_role() {
     let provider = FakeProvider::start();
-    let (desk, ada) = with_ada(&provider, &[]).await;
-    assert!(!is_admin(&desk).await);
+    let (system, ada) = with_ada(&provider, &[]).await;
+    assert!(!is_admin(&system).await);
     let path = format!("/users/{ada}");
-    desk.admin().patch(&path, &json!({"role": "admin"})).await.ok();
-    assert!(is_admin(&desk).await);
+    system.admin().patch(&path, &json!({"role": "admin"})).await.ok();
+    assert!(is_admin(&system).await);
 
-    let (desk, ada) = with_ada(&provider, &[("OIDC_ADMIN_CLAIM", "groups=baton-admins")]).await;
+    let (system, ada) = with_ada(&provider, &[("OIDC_ADMIN_CLAIM", "groups=baton-admins")]).await;
     let path = format!("/users/{ada}");
     provider.change_next(json!({"groups": ["staff", "baton-admins"]}));
-    let mut first = desk.visitor();
+    let mut first = system.visitor();
     first.sign_in_at_provider().await.leads_to("/console");
-    assert_eq!(desk.admin().get(&path).await.json()["role"], "admin");
-    let row: &Value = &desk.audit("update").await[0];
+    assert_eq!(system.admin().get(&path).await.json()["role"], "admin");
+    let row: &Value = &system.audit("update").await[0];
     assert_eq!((&row["actor"], &row["after"]["role"]), (&json!("baton"), &json!("admin")));
     assert!(first.known_as().await.is_some());
     provider.change_next(json!({"groups": ["staff"]}));
-    assert!(!is_admin(&desk).await);
-    assert_eq!(desk.admin().get(&path).await.json()["role"], "member");
-    assert_eq!(first.known_as().await, None, "the administrator's session is over");
+    assert!(!is_admin(&system).await);
+    assert_eq!(system.admin().get(&path).await.json()["role"], "member");
+    assert_eq!(first.known_as().await, None, "the administrator's session is still valid");
 }
 
 #[tokio::test]
-async fn a_provider_that_does_not_help_leaves_the_token() {
+async fn failing_provider_leaves_token_sign_in() {
     let provider = FakeProvider::start();
     provider.describe(json!({"issuer": "https://evil.example"}));
-    let (desk, _) = with_ada(&provider, &[]).await;
-    let begun = desk.visitor().open("/console/sign-in/openid").await;
+    let (system, _) = with_ada(&provider, &[]).await;
+    let begun = system.visitor().open("/console/sign-in/openid").await;
     begun.leads_to("/console/sign-in?why=unhelpful");
     provider.describe(json!({"authorization_endpoint": "javascript:alert(1)"}));
-    let begun = desk.visitor().open("/console/sign-in/openid").await;
+    let begun = system.visitor().open("/console/sign-in/openid").await;
     begun.leads_to("/console/sign-in?why=unhelpful");
-    desk.visitor().sign_in(TOKEN).await.leads_to("/console");
+    system.visitor().sign_in(TOKEN).await.leads_to("/console");
 
-    // Private addresses are for those who permit them.
-    let desk = SignInSystem::with(&provider, &[("ALLOW_PRIVATE_UPSTREAMS", "0")]).await;
-    let before = provider.asked("/.well-known/openid-configuration");
-    let begun = desk.visitor().open("/console/sign-in/openid").await;
+    // Private addresses need `BATON_ALLOW_PRIVATE_UPSTREAMS`.
+    let system = SignInSystem::with(&provider, &[("ALLOW_PRIVATE_UPSTREAMS", "0")]).await;
+    let before = provider.request_count("/.well-known/openid-configuration");
+    let begun = system.visitor().open("/console/sign-in/openid").await;
     begun.leads_to("/console/sign-in?why=unhelpful");
-    assert_eq!(provider.asked("/.well-known/openid-configuration"), before);
+    assert_eq!(provider.request_count("/.well-known/openid-configuration"), before);
 
-    let desk = SignInSystem::alone().await;
-    let begun = desk.visitor().open("/console/sign-in/openid").await;
+    let system = SignInSystem::alone().await;
+    let begun = system.visitor().open("/console/sign-in/openid").await;
     assert_eq!(begun.answer.status, 404);
-    let page = desk.visitor().open("/console/sign-in").await.answer.text();
+    let page = system.visitor().open("/console/sign-in").await.answer.text();
     assert!(!page.contains("organization"), "{page}");
 }
 
 #[tokio::test]
-async fn strangers_cannot_start_a_sign_in_for_a_browser() {
+async fn cross_site_sign_in_start_is_refused() {
     let provider = FakeProvider::start();
-    let (desk, _) = with_ada(&provider, &[]).await;
-    let led = desk.visitor().with("sec-fetch-site", "cross-site");
-    led.clone().open("/console/sign-in/openid").await.leads_to("/console/sign-in");
-    // However many strangers begin, nobody's place is taken.
+    let (system, _) = with_ada(&provider, &[]).await;
+    let cross_site = system.visitor().with("sec-fetch-site", "cross-site");
+    cross_site.clone().open("/console/sign-in/openid").await.leads_to("/console/sign-in");
+    // Sign-ins that strangers begin do not displace others.
     for _ in 0..200 {
-        let begun = desk.visitor().open("/console/sign-in/openid").await;
+        let begun = system.visitor().open("/console/sign-in/openid").await;
         assert!(begun.location().starts_with("http"), "{}", begun.location());
     }
-    let mut visitor = desk.visitor();
-    desk.visitor().sign_in(TOKEN).await.leads_to("/console");
+    let mut visitor = system.visitor();
+    system.visitor().sign_in(TOKEN).await.leads_to("/console");
     visitor.sign_in_at_provider().await.leads_to("/console");
 }
 
 #[tokio::test]
-async fn the_secret_goes_as_the_provider_takes_it() {
+async fn client_secret_uses_supported_method() {
     let provider = FakeProvider::start();
     for methods in
         [json!(["client_secret_basic", "client_secret_post"]), json!(["client_secret_post"])]
     {
         provider.describe(json!({"token_endpoint_auth_methods_supported": methods}));
-        let (desk, _) = with_ada(&provider, &[]).await;
-        desk.visitor().sign_in_at_provider().await.leads_to("/console");
+        let (system, _) = with_ada(&provider, &[]).await;
+        system.visitor().sign_in_at_provider().await.leads_to("/console");
     }
-    let (desk, _) = with_ada(&provider, &[("OIDC_CLIENT_SECRET", "wrong")]).await;
-    let page = desk.visitor().sign_in_at_provider().await;
+    let (system, _) = with_ada(&provider, &[("OIDC_CLIENT_SECRET", "wrong")]).await;
+    let page = system.visitor().sign_in_at_provider().await;
     page.leads_to("/console/sign-in?why=unhelpful");
 }
 
 #[tokio::test]
-async fn bad_settings_of_a_provider_are_said_at_start() {
-    let mut house = LaunchOptions::new()
+async fn invalid_provider_settings_are_named_at_start() {
+    let mut system = LaunchOptions::new()
         .env("BATON_OIDC_ISSUER", "https://id.example")
         .env("BATON_OIDC_CREATE_USERS", "1")
         .spawn();
-    let ended = house.ended();
+    let ended = system.ended();
     for name in ["BATON_OIDC_CLIENT_ID", "BATON_OIDC_ALLOWED"] {
         assert!(ended.stderr.contains(name), "{}", ended.stderr);
     }

@@ -1,13 +1,13 @@
-//! A stop while the stores are gone: clients hear the end of their answers, every record is in the log
-//! in full, and the printed words say so.
+//! A stop while the stores fail: clients get an error event, the log contains every record, and the
+//! output says so.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use baton_cloud::signed_record;
-use baton_cloud::vault::Pepper;
 use baton_domain::record::RequestOutcome;
 use baton_domain::secret::Secret;
+use baton_runtime::signed_record;
+use baton_runtime::vault::Pepper;
 use baton_tests::house::SOON;
 use baton_tests::lambda::{LambdaDeployment, PEPPER, ServeProcess};
 use serde_json::Value;
@@ -15,14 +15,14 @@ use serde_json::Value;
 const STREAMS: usize = 12;
 const STOP_SECONDS: u64 = 1;
 
-/// Sends a signal to the stores.
+/// Sends a signal to the process of the stores.
 fn signal(cloud: &LambdaDeployment, name: &str) {
     let id = cloud.stores.id().to_string();
     let status = Command::new("kill").args([name, &id]).status().expect("kill");
     assert!(status.success(), "{name}");
 }
 
-/// Stops `baton serve` with open streams after the stores got this signal.
+/// Stops `baton serve` with open streams after the stores have received this signal.
 async fn stop_after(signal_name: &str) {
     let cloud = LambdaDeployment::open().await;
     let secret = cloud.furnish(&cloud.function("admin").await).await;
@@ -52,7 +52,7 @@ async fn stop_after(signal_name: &str) {
     signal(&cloud, "-CONT");
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(took < Duration::from_secs(STOP_SECONDS + 10), "{took:?}");
-    let words = format!("stopped: {STREAMS} usage records of this process are only in the log");
+    let words = format!("stopped; {STREAMS} usage records of this process are only in the log");
     assert!(ended.stdout.contains(&words), "{}", ended.stdout);
 
     let pepper = Pepper::new(&Secret::new(PEPPER.to_owned()));
@@ -65,11 +65,11 @@ async fn stop_after(signal_name: &str) {
 }
 
 #[tokio::test]
-async fn a_stop_with_stores_that_hang_loses_nothing() {
+async fn stop_with_hanging_stores_logs_all_records() {
     stop_after("-STOP").await;
 }
 
 #[tokio::test]
-async fn a_stop_without_stores_loses_nothing() {
+async fn stop_without_stores_logs_all_records() {
     stop_after("-KILL").await;
 }

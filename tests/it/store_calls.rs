@@ -1,23 +1,23 @@
-//! What a request asks of the stores: nothing for a bad key, nothing written but its record.
+//! The store calls of a request: none for an invalid key, and no write except its record.
 
 use std::sync::{Arc, Mutex};
 
-use baton_cloud::aws::AwsClients;
-use baton_cloud::clock::Clock;
-use baton_cloud::random::RandomSource;
-use baton_cloud::settings::Settings;
-use baton_cloud::store::{ConfigEdit, Store};
-use baton_cloud::usage_queue::UsageQueue;
 use baton_domain::own_price::{OwnPrice, PriceId};
 use baton_domain::price::{ModelPrice, TokenRates};
 use baton_local::LocalAws;
 use baton_relay::Relay;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::clock::Clock;
+use baton_runtime::random::RandomSource;
+use baton_runtime::settings::Settings;
+use baton_runtime::usage_queue::UsageQueue;
+use baton_store::{ConfigEdit, Store};
 use baton_tests::house::{MODEL, message};
 use baton_tests::upstream::FakeUpstream;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
 
-/// A relay in this process, over stores in memory that note each call.
+/// A relay over in-memory stores. Every store call is recorded.
 struct WatchedRelay {
     local: LocalAws,
     settings: Settings,
@@ -55,7 +55,7 @@ impl WatchedRelay {
         Self { local, settings, relay, key, calls }
     }
 
-    /// Asks with a key; answers the status and the calls that it took.
+    /// Sends a request with a key. Returns the status and the store calls.
     async fn ask(&self, key: &str) -> (u16, Vec<String>) {
         let body = message(MODEL, "hi", true).to_string();
         let request = Request::post("/v1/messages")
@@ -71,7 +71,7 @@ impl WatchedRelay {
 }
 
 impl WatchedRelay {
-    /// Sets a price, as another instance does.
+    /// Sets a price as another instance does.
     async fn set_price(&self, model: &str) {
         let aws = AwsClients::new(&self.local.sdk_config());
         let store = Store::new(&aws, &self.settings, Clock::system(), RandomSource::seeded(8));
@@ -87,7 +87,7 @@ impl WatchedRelay {
         store.apply(edit).await.expect("saved");
     }
 
-    /// Asks for this, and answers the status and the text.
+    /// Sends a GET request. Returns the status and the body.
     async fn get(&self, path: &str) -> (u16, String) {
         let request = Request::get(path)
             .header("x-api-key", &self.key)
@@ -101,20 +101,21 @@ impl WatchedRelay {
 }
 
 #[tokio::test]
-async fn models_with_an_own_price_are_listed_once_they_are_known() {
+async fn models_with_own_price_are_listed_when_cached() {
     let upstream = FakeUpstream::start();
     let watched = WatchedRelay::start(&upstream).await;
     watched.set_price("own-model").await;
     let (one, all) = ("/v1/models/own-model", "/v1/models");
-    // Prices are in memory once a request was priced. The upstream lists no models any more.
+    // Prices are cached after a request was priced. The upstream no longer lists models.
     assert_eq!(watched.ask(&watched.key).await.0, 200);
     drop(upstream);
     let (status, list) = watched.get(all).await;
     assert_eq!((status, list.contains("\"own-model\"")), (200, true), "{list}");
-    assert!(list.contains(MODEL), "the built-in ones are there, too: {list}");
+    assert!(list.contains(MODEL), "the built-in models are missing: {list}");
     assert_eq!(watched.get(one).await.0, 200);
 
-    // They are not worth a call: where no request was priced, the built-in ones are listed.
+    // The list does not read prices itself. Before a request was priced, only built-in prices are
+    // listed.
     let upstream = FakeUpstream::start();
     let fresh = WatchedRelay::start(&upstream).await;
     fresh.set_price("own-model").await;
@@ -126,7 +127,7 @@ async fn models_with_an_own_price_are_listed_once_they_are_known() {
 }
 
 #[tokio::test]
-async fn a_malformed_key_costs_no_call() {
+async fn malformed_key_costs_no_store_call() {
     let upstream = FakeUpstream::start();
     let watched = WatchedRelay::start(&upstream).await;
     let mut broken = watched.key.clone();
@@ -138,7 +139,7 @@ async fn a_malformed_key_costs_no_call() {
 }
 
 #[tokio::test]
-async fn a_steady_key_writes_nothing_but_its_record() {
+async fn repeated_requests_write_only_their_record() {
     let upstream = FakeUpstream::start();
     let watched = WatchedRelay::start(&upstream).await;
     let (status, first) = watched.ask(&watched.key).await;

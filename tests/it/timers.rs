@@ -1,5 +1,5 @@
-//! The relay's timers: a hung upstream ends in a clean error, or in another account's answer while
-//! nothing was sent yet. All are set short; the tests wait for what comes of it, not for time.
+//! The relay's timers: a hung upstream ends in an error, or in another account's answer while
+//! nothing was sent yet. All timers are short, and the tests wait for results, not for time.
 
 use std::net::TcpListener;
 
@@ -9,61 +9,61 @@ use baton_tests::house::{LaunchOptions, SOON, TestKey, TestSystem};
 use baton_tests::upstream::{FakeUpstream, RecordedEnd};
 use serde_json::{Value, json};
 
-/// A house with this timer set to a third of a second.
-async fn house(timer: &str) -> TestSystem {
+/// A system with this timer set to 0.3 seconds.
+async fn system(timer: &str) -> TestSystem {
     TestSystem::launched(LaunchOptions::new().env(timer, "0.3")).await
 }
 
-async fn only_event(house: &TestSystem, key: &TestKey) -> Value {
-    house.events_of(key, 1).await.remove(0)
+async fn only_event(system: &TestSystem, key: &TestKey) -> Value {
+    system.events_of(key, 1).await.remove(0)
 }
 
-fn ends_with_a_timeout(answer: &ClientResponse) {
+fn assert_ends_with_timeout(answer: &ClientResponse) {
     let text = answer.text();
     let end = text.rsplit("event: ").next().unwrap_or_default();
     assert!(end.starts_with("error\n") && end.contains("timeout_error"), "{text}");
-    assert!(text.ends_with("\n\n"), "a whole event: {text}");
+    assert!(text.ends_with("\n\n"), "the event is not complete: {text}");
 }
 
-/// Accepts connections (the kernel does) and never says a word: TLS is never agreed on.
-fn mute() -> (TcpListener, String) {
+/// A server that accepts connections and never answers, so that TLS is never established.
+fn silent_listener() -> (TcpListener, String) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     let url = format!("https://{}", listener.local_addr().expect("its number"));
     (listener, url)
 }
 
 #[tokio::test]
-async fn connect_is_given_up_and_another_account_is_taken() {
-    let house = house("BATON_CONNECT_SECONDS").await;
-    let (_listener, url) = mute();
-    house.account_with("mute", &url, json!({"priority": 1})).await;
-    let key = house.key("ci").create().await;
+async fn connect_timeout_fails_over() {
+    let system = system("BATON_CONNECT_SECONDS").await;
+    let (_listener, url) = silent_listener();
+    system.account_with("mute", &url, json!({"priority": 1})).await;
+    let key = system.key("ci").create().await;
     key.ask("hi").await.refused(504, "timeout_error");
-    assert_eq!(only_event(&house, &key).await["tried"][0]["reason"], "no answer in time");
+    assert_eq!(only_event(&system, &key).await["tried"][0]["reason"], "no answer in time");
 
-    house.account("well", &house.upstream.url()).await;
+    system.account("well", &system.upstream.url()).await;
     key.ask("hi").await.ok();
-    assert_eq!(house.upstream.exchanges().len(), 1);
+    assert_eq!(system.upstream.exchanges().len(), 1);
 }
 
 #[tokio::test]
-async fn the_first_byte_is_given_up_and_another_account_is_taken() {
-    let house = house("BATON_FIRST_BYTE_SECONDS").await;
+async fn first_byte_timeout_fails_over() {
+    let system = system("BATON_FIRST_BYTE_SECONDS").await;
     let silent = FakeUpstream::start();
     silent.always("hang");
-    let id = house.account_with("silent", &silent.url(), json!({"priority": 1})).await;
-    let key = house.key("ci").create().await;
+    let id = system.account_with("silent", &silent.url(), json!({"priority": 1})).await;
+    let key = system.key("ci").create().await;
     key.ask("hi").await.refused(504, "timeout_error");
     key.ask_whole("hi").await.refused(504, "timeout_error");
-    house.account("well", &house.upstream.url()).await;
+    system.account("well", &system.upstream.url()).await;
     key.ask("hi").await.ok();
-    let events = house.events_of(&key, 3).await;
+    let events = system.events_of(&key, 3).await;
     let tried = json!([{"account_id": id, "reason": "no answer in time"}]);
     let served = events.iter().find(|event| event["status"] == 200).expect("the good one");
     assert_eq!((&served["tried"], &served["attempts"]), (&tried, &json!(2)));
     let refused = events.iter().find(|event| event["status"] == 504).expect("a refused one");
     assert_eq!((&refused["tried"], &refused["outcome"]), (&tried, &json!("upstream_error")));
-    let left = eventually("it is left", SOON, async || {
+    let left = eventually("the connections are closed", SOON, async || {
         let endings: Vec<RecordedEnd> = silent.exchanges().iter().map(|each| each.ending).collect();
         if endings.iter().all(|one| *one == RecordedEnd::PeerLeft) {
             Ok(endings)
@@ -72,78 +72,82 @@ async fn the_first_byte_is_given_up_and_another_account_is_taken() {
         }
     })
     .await;
-    assert_eq!(left.len(), 3, "no call is left open");
+    assert_eq!(left.len(), 3, "a call is still open");
 }
 
 #[tokio::test]
-async fn an_error_that_never_ends_is_left_too() {
-    let house = house("BATON_FIRST_BYTE_SECONDS").await;
-    house.account("main", &house.upstream.url()).await;
-    let key = house.key("ci").create().await;
-    // Its first event is an error; the rest of it, which would be passed on, never comes.
-    house.upstream.next("fixture:error_first;gate=never;size=40");
-    house.upstream.gate("never").release(3);
+async fn unfinished_error_answer_gets_504() {
+    let system = system("BATON_FIRST_BYTE_SECONDS").await;
+    system.account("main", &system.upstream.url()).await;
+    let key = system.key("ci").create().await;
+    // The first event is an error. The rest of the answer never comes.
+    system.upstream.next("fixture:error_first;gate=never;size=40");
+    system.upstream.gate("never").release(3);
     key.ask("hi").await.refused(504, "timeout_error");
 }
 
 #[tokio::test]
-async fn a_stream_that_goes_silent_ends_with_an_error_event() {
-    let house = house("BATON_IDLE_SECONDS").await;
-    house.account("main", &house.upstream.url()).await;
-    let key = house.key("ci").create().await;
-    house.upstream.next("hang:4");
-    ends_with_a_timeout(&key.ask("hi").await);
-    let event = only_event(&house, &key).await;
+async fn silent_stream_ends_with_error_event() {
+    let system = system("BATON_IDLE_SECONDS").await;
+    system.account("main", &system.upstream.url()).await;
+    let key = system.key("ci").create().await;
+    system.upstream.next("hang:4");
+    assert_ends_with_timeout(&key.ask("hi").await);
+    let event = only_event(&system, &key).await;
     assert_eq!((&event["outcome"], &event["status"]), (&json!("deadline"), &json!(200)));
-    assert_eq!(event["tried"], Value::Null, "nothing is retried once it has begun");
+    assert_eq!(event["tried"], Value::Null, "a stream that has begun was retried");
 }
 
 #[tokio::test]
-async fn the_whole_request_has_an_end() {
-    let house = house("BATON_OVERALL_SECONDS").await;
-    house.account("main", &house.upstream.url()).await;
-    house.account("other", &house.upstream.url()).await;
-    let key = house.key("ci").create().await;
-    house.upstream.next("hang:4");
-    ends_with_a_timeout(&key.ask("hi").await);
-    house.upstream.next("hang");
+async fn overall_timeout_ends_the_request() {
+    let system = system("BATON_OVERALL_SECONDS").await;
+    system.account("main", &system.upstream.url()).await;
+    system.account("other", &system.upstream.url()).await;
+    let key = system.key("ci").create().await;
+    system.upstream.next("hang:4");
+    assert_ends_with_timeout(&key.ask("hi").await);
+    system.upstream.next("hang");
     key.ask("hi").await.refused(504, "timeout_error");
-    assert_eq!(house.upstream.exchanges().len(), 2, "no time was left for another account");
+    assert_eq!(
+        system.upstream.exchanges().len(),
+        2,
+        "another account was tried after the deadline"
+    );
 }
 
 #[tokio::test]
-async fn an_answer_whose_client_has_left_is_drained_for_a_while() {
-    let house = house("BATON_DRAIN_SECONDS").await;
-    house.account("main", &house.upstream.url()).await;
-    let key = house.key("ci").create().await;
-    house.upstream.next("hang:4");
+async fn abandoned_answer_is_drained_for_limited_time() {
+    let system = system("BATON_DRAIN_SECONDS").await;
+    system.account("main", &system.upstream.url()).await;
+    let key = system.key("ci").create().await;
+    system.upstream.next("hang:4");
     let mut live = key.open("hi").await;
     live.read_to(100).await;
     drop(live);
-    let event = only_event(&house, &key).await;
+    let event = only_event(&system, &key).await;
     assert_eq!(event["outcome"], "client_disconnected");
     assert_eq!(event["estimated"], true);
-    eventually("the upstream is left", SOON, async || {
-        let ending = house.upstream.last().ending;
+    eventually("the upstream's connection is closed", SOON, async || {
+        let ending = system.upstream.last().ending;
         if ending == RecordedEnd::PeerLeft { Ok(()) } else { Err(ending) }
     })
     .await;
 }
 
 #[tokio::test]
-async fn operators_see_when_an_account_was_used_last() {
-    let house = TestSystem::open().await;
-    let read = async || house.admin().get("/accounts").await.ok().json()["data"][0].clone();
+async fn account_shows_last_use() {
+    let system = TestSystem::open().await;
+    let read = async || system.admin().get("/accounts").await.ok().json()["data"][0].clone();
     assert_eq!(read().await["last_used_at"], Value::Null);
-    let key = house.key("ci").create().await;
+    let key = system.key("ci").create().await;
     key.ask("hi").await.ok();
-    let event = only_event(&house, &key).await;
-    let account = eventually("it is noted", SOON, async || {
+    let event = only_event(&system, &key).await;
+    let account = eventually("the last use is stored", SOON, async || {
         let account = read().await;
         if account["last_used_at"].is_string() { Ok(account) } else { Err(account) }
     })
     .await;
     assert_eq!(account["last_used_at"], event["started_at"]);
     let path = format!("/accounts/{}", account["id"].as_str().expect("an id"));
-    assert_eq!(house.admin().get(&path).await.ok().json()["last_used_at"], event["started_at"]);
+    assert_eq!(system.admin().get(&path).await.ok().json()["last_used_at"], event["started_at"]);
 }

@@ -1,32 +1,32 @@
-//! Tokens are renewed by one process at a time, and a rotating refresh token is never sent twice,
-//! whatever crashes.
+//! Only one process renews a token at a time, and a rotating refresh token is never sent twice,
+//! even after a crash.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use baton_cloud::aws::AwsClients;
-use baton_cloud::clock::Clock;
-use baton_cloud::identity_token::IdentityTokens;
-use baton_cloud::random::RandomSource;
-use baton_cloud::settings::Settings;
-use baton_cloud::store::{AccountToken, ConfigEdit, Store, TokenSecrets};
-use baton_cloud::token_endpoint::TokenEndpoint as Door;
-use baton_cloud::token_renewal::{RenewalOutcome, renew};
-use baton_cloud::upstream::UpstreamClient;
 use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::health::AccountAvailability as HealthStanding;
 use baton_domain::id::{AccountId, GroupId};
 use baton_domain::secret::Secret;
 use baton_domain::upstream_token::{
-    ClientAuth, RenewalTrigger, TokenExchange, TokenGrant, TokenStatus,
+    ClientAuth, RenewalTrigger, TokenExchange, TokenGrant, TokenSecrets, TokenStatus,
 };
 use baton_local::{InjectedFault, LocalAws};
 use baton_refresh::renew_due_tokens;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::clock::Clock;
+use baton_runtime::identity_token::IdentityTokens;
+use baton_runtime::random::RandomSource;
+use baton_runtime::settings::Settings;
+use baton_runtime::token_endpoint::TokenEndpoint;
+use baton_runtime::upstream::UpstreamClient;
+use baton_store::token_renewal::{RenewalOutcome, renew};
+use baton_store::{AccountToken, ConfigEdit, Store};
 use baton_tests::token_endpoint::{EndpointFault, FakeTokenEndpoint, LIFE_SECONDS};
 use jiff::SignedDuration;
 
-/// A token endpoint, stores in memory, and an account whose first refresh token is `rt-0`.
+/// A token endpoint, in-memory stores, and an account whose first refresh token is `rt-0`.
 struct RenewalSystem {
     endpoint: FakeTokenEndpoint,
     local: LocalAws,
@@ -37,8 +37,8 @@ struct RenewalSystem {
 }
 
 impl RenewalSystem {
-    /// Its endpoint has gone.
-    async fn alone() -> Self {
+    /// A system whose token endpoint cannot be reached.
+    async fn with_unreachable_endpoint() -> Self {
         let gone = FakeTokenEndpoint::start().url();
         Self::with(&gone, FakeTokenEndpoint::start()).await
     }
@@ -80,20 +80,20 @@ impl RenewalSystem {
         Self { endpoint, local, settings, clock, store, id }
     }
 
-    /// Another process over the same stores.
-    fn another(&self, seed: u64) -> (Store, Door) {
+    /// The store and the token endpoint client of another process.
+    fn another(&self, seed: u64) -> (Store, TokenEndpoint) {
         let aws = AwsClients::new(&self.local.sdk_config());
         let store =
             Store::new(&aws, &self.settings, self.clock.clone(), RandomSource::seeded(seed));
         let upstream = UpstreamClient::new(&self.settings.timers, true).expect("a client");
-        (store, Door::new(&aws, upstream, IdentityTokens::default()))
+        (store, TokenEndpoint::new(&aws, upstream, IdentityTokens::default()))
     }
 
-    /// A tick of refresh in a process of its own, after so many seconds.
+    /// Advances the clock by `seconds` and runs refresh in a new process.
     async fn tick_after(&self, seconds: i64) {
         self.clock.advance(SignedDuration::from_secs(seconds));
-        let (store, door) = self.another(u64::try_from(seconds).expect("a seed"));
-        renew_due_tokens(&store, &door).await.expect("a tick");
+        let (store, token_endpoint) = self.another(u64::try_from(seconds).expect("a seed"));
+        renew_due_tokens(&store, &token_endpoint).await.expect("a tick");
     }
 
     async fn token(&self) -> AccountToken {
@@ -105,8 +105,8 @@ impl RenewalSystem {
         token.access_token(self.clock.now()).map(|token| token.expose().to_owned())
     }
 
-    /// What is held against the account.
-    async fn refused(&self) -> Option<String> {
+    /// The reason for which the account is refused, if any.
+    async fn refusal(&self) -> Option<String> {
         let (store, _) = self.another(99);
         store.read_health(std::slice::from_ref(&self.id)).await.expect("read");
         match store.health(&self.id).overall(self.clock.now()) {
@@ -140,37 +140,37 @@ fn account(id: &AccountId) -> Account {
 }
 
 #[tokio::test]
-async fn a_token_is_renewed_ahead_of_its_end_and_not_before() {
-    let signed = RenewalSystem::started().await;
-    signed.tick_after(1).await;
-    assert_eq!(signed.access().await.as_deref(), Some("at-1"));
-    signed.tick_after(LIFE_SECONDS / 2).await;
-    assert_eq!(signed.endpoint.issued(), 1, "half of its life");
-    signed.tick_after(LIFE_SECONDS / 4).await;
-    assert_eq!(signed.access().await.as_deref(), Some("at-2"), "three quarters");
-    assert_eq!(signed.endpoint.last()["refresh_token"], "rt-1");
+async fn token_is_renewed_after_three_quarters_of_its_life() {
+    let system = RenewalSystem::started().await;
+    system.tick_after(1).await;
+    assert_eq!(system.access().await.as_deref(), Some("at-1"));
+    system.tick_after(LIFE_SECONDS / 2).await;
+    assert_eq!(system.endpoint.issued(), 1, "the token was renewed too early");
+    system.tick_after(LIFE_SECONDS / 4).await;
+    assert_eq!(system.access().await.as_deref(), Some("at-2"), "the token was not renewed");
+    assert_eq!(system.endpoint.last()["refresh_token"], "rt-1");
 }
 
 #[tokio::test]
-async fn of_two_refreshers_one_exchanges() {
-    let signed = RenewalSystem::started().await;
-    let ((one, one_door), (two, two_door)) = (signed.another(11), signed.another(12));
+async fn concurrent_renewals_exchange_once() {
+    let system = RenewalSystem::started().await;
+    let ((one, one_endpoint), (two, two_endpoint)) = (system.another(11), system.another(12));
     for round in 1..=10 {
         let both = tokio::join!(
-            renew(&one, &one_door, &signed.id, RenewalTrigger::Schedule),
-            renew(&two, &two_door, &signed.id, RenewalTrigger::Schedule)
+            renew(&one, &one_endpoint, &system.id, RenewalTrigger::Schedule),
+            renew(&two, &two_endpoint, &system.id, RenewalTrigger::Schedule)
         );
         let renewed = [both.0, both.1]
             .into_iter()
             .filter(|it| *it.as_ref().unwrap() == RenewalOutcome::Renewed);
         assert_eq!(renewed.count(), 1, "round {round}");
-        assert_eq!(signed.endpoint.issued(), round);
-        signed.clock.advance(SignedDuration::from_secs(LIFE_SECONDS));
+        assert_eq!(system.endpoint.issued(), round);
+        system.clock.advance(SignedDuration::from_secs(LIFE_SECONDS));
     }
-    assert_eq!((signed.endpoint.most_used(), signed.endpoint.most_at_once()), (1, 1));
+    assert_eq!((system.endpoint.most_used(), system.endpoint.most_at_once()), (1, 1));
 }
 
-/// Drops `future` after it was polled so often; whether it came to its end before.
+/// Polls `future` at most `polls` times and then drops it. Returns whether it had ended before.
 async fn crash_after<T>(polls: usize, future: impl Future<Output = T>) -> bool {
     let mut future = Box::pin(future);
     let left = Arc::new(AtomicUsize::new(polls));
@@ -185,18 +185,21 @@ async fn crash_after<T>(polls: usize, future: impl Future<Output = T>) -> bool {
 }
 
 #[tokio::test]
-async fn a_crash_at_any_await_is_survived_or_reported_and_no_refresh_token_comes_twice() {
+async fn crash_at_any_await_never_reuses_refresh_token() {
     let (mut survived, mut reported) = (0, 0);
     for polls in 0.. {
-        let signed = RenewalSystem::started().await;
-        let (store, door) = signed.another(11);
-        let is_over =
-            crash_after(polls, renew(&store, &door, &signed.id, RenewalTrigger::Schedule)).await;
-        // The next ticks find the lease first, and then what was left.
-        signed.tick_after(1).await;
-        signed.tick_after(120).await;
-        assert!(signed.endpoint.most_used() <= 1, "after {polls} polls");
-        match (signed.access().await, signed.refused().await) {
+        let system = RenewalSystem::started().await;
+        let (store, token_endpoint) = system.another(11);
+        let is_over = crash_after(
+            polls,
+            renew(&store, &token_endpoint, &system.id, RenewalTrigger::Schedule),
+        )
+        .await;
+        // The next runs first find the lease, and then what the crash has left.
+        system.tick_after(1).await;
+        system.tick_after(120).await;
+        assert!(system.endpoint.most_used() <= 1, "after {polls} polls");
+        match (system.access().await, system.refusal().await) {
             (Some(_), None) => survived += 1,
             (None, Some(reason)) => {
                 assert!(reason.contains("sign in again"), "{reason}");
@@ -212,79 +215,79 @@ async fn a_crash_at_any_await_is_survived_or_reported_and_no_refresh_token_comes
 }
 
 #[tokio::test]
-async fn a_write_whose_answer_is_lost_is_known_to_be_our_own() {
+async fn write_with_lost_answer_is_recognized() {
     for nth in 0..2 {
-        let mut signed = RenewalSystem::started().await;
+        let mut system = RenewalSystem::started().await;
         let seen = Arc::new(AtomicUsize::new(0));
-        signed.local = signed.local.with_faults(move |target, body| {
+        system.local = system.local.with_faults(move |target, body| {
             let is_token = target.ends_with(".UpdateItem")
                 && String::from_utf8_lossy(body).contains("token#acc_")
                 && String::from_utf8_lossy(body).contains("ConfigTable");
-            let is_meant = is_token && seen.fetch_add(1, Ordering::SeqCst) == nth;
-            is_meant.then(|| InjectedFault::connection_lost().after())
+            let is_chosen = is_token && seen.fetch_add(1, Ordering::SeqCst) == nth;
+            is_chosen.then(|| InjectedFault::connection_lost().after())
         });
-        signed.tick_after(1).await;
-        assert_eq!(signed.access().await.as_deref(), Some("at-1"), "write {nth}");
-        assert_eq!(signed.refused().await, None);
+        system.tick_after(1).await;
+        assert_eq!(system.access().await.as_deref(), Some("at-1"), "write {nth}");
+        assert_eq!(system.refusal().await, None);
     }
 }
 
 #[tokio::test]
-async fn trouble_on_the_way_disables_nothing() {
-    let signed = RenewalSystem::started().await;
+async fn failing_endpoint_does_not_disable_account() {
+    let system = RenewalSystem::started().await;
     for _ in 0..3 {
-        signed.endpoint.next(EndpointFault::Unavailable);
-        signed.tick_after(901).await;
-        assert_eq!((signed.access().await, signed.refused().await), (None, None));
+        system.endpoint.next(EndpointFault::Unavailable);
+        system.tick_after(901).await;
+        assert_eq!((system.access().await, system.refusal().await), (None, None));
     }
-    signed.tick_after(901).await;
-    assert_eq!(signed.access().await.as_deref(), Some("at-1"));
+    system.tick_after(901).await;
+    assert_eq!(system.access().await.as_deref(), Some("at-1"));
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_not_there_disables_nothing() {
-    let signed = RenewalSystem::alone().await;
+async fn unreachable_endpoint_does_not_disable_account() {
+    let system = RenewalSystem::with_unreachable_endpoint().await;
     for _ in 0..3 {
-        signed.tick_after(901).await;
-        assert_eq!((signed.access().await, signed.refused().await), (None, None));
+        system.tick_after(901).await;
+        assert_eq!((system.access().await, system.refusal().await), (None, None));
     }
-    assert_eq!(signed.token().await.standing.begun_at, None);
+    assert_eq!(system.token().await.standing.begun_at, None);
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_not_asked_for_again_while_the_old_token_lives() {
-    let signed = RenewalSystem::started().await;
-    signed.tick_after(1).await;
-    signed.endpoint.next(EndpointFault::LosesTheAnswer);
-    signed.tick_after(LIFE_SECONDS * 3 / 4).await;
-    signed.tick_after(600).await;
-    assert_eq!(signed.endpoint.most_used(), 1);
-    assert_eq!(signed.access().await.as_deref(), Some("at-1"));
-    assert_eq!(signed.refused().await, None);
-    // With nothing left to lose it is tried once more; the endpoint then says what it is.
-    signed.tick_after(600).await;
-    assert!(signed.refused().await.is_some_and(|reason| reason.contains("invalid_grant")));
+async fn lost_answer_is_not_retried_while_token_is_valid() {
+    let system = RenewalSystem::started().await;
+    system.tick_after(1).await;
+    system.endpoint.next(EndpointFault::LosesTheAnswer);
+    system.tick_after(LIFE_SECONDS * 3 / 4).await;
+    system.tick_after(600).await;
+    assert_eq!(system.endpoint.most_used(), 1);
+    assert_eq!(system.access().await.as_deref(), Some("at-1"));
+    assert_eq!(system.refusal().await, None);
+    // When the old token has ended, nothing can be lost, so the renewal is tried again.
+    system.tick_after(600).await;
+    assert!(system.refusal().await.is_some_and(|reason| reason.contains("invalid_grant")));
 }
 
 #[tokio::test]
-async fn a_refused_grant_ends_the_account_until_somebody_signs_in() {
-    let signed = RenewalSystem::started().await;
-    signed.endpoint.next(EndpointFault::Refuses);
-    signed.tick_after(1).await;
-    assert!(signed.refused().await.is_some_and(|reason| reason.contains("invalid_grant")));
-    signed.tick_after(100_000).await;
-    assert_eq!(signed.endpoint.issued(), 0, "it is not asked again");
+async fn refused_grant_disables_account_until_sign_in() {
+    let system = RenewalSystem::started().await;
+    system.endpoint.next(EndpointFault::Refuses);
+    system.tick_after(1).await;
+    assert!(system.refusal().await.is_some_and(|reason| reason.contains("invalid_grant")));
+    system.tick_after(100_000).await;
+    assert_eq!(system.endpoint.issued(), 0, "the endpoint was asked again");
 }
 
 #[tokio::test]
-async fn a_request_for_a_new_token_is_heard_at_the_next_tick() {
-    let signed = RenewalSystem::started().await;
-    signed.tick_after(1).await;
-    let version = signed.token().await.version;
-    signed.store.request_renewal(&signed.id, version).await.expect("asked");
-    signed.store.request_renewal(&signed.id, version).await.expect("asked once more");
-    signed.tick_after(60).await;
-    assert_eq!(signed.access().await.as_deref(), Some("at-2"));
-    signed.tick_after(60).await;
-    assert_eq!(signed.endpoint.issued(), 2, "the question is dealt with");
+async fn requested_renewal_runs_at_next_tick() {
+    let system = RenewalSystem::started().await;
+    system.tick_after(1).await;
+    let version = system.token().await.version;
+    system.store.request_renewal(&system.id, version).await.expect("requested");
+    system.store.request_renewal(&system.id, version).await.expect("requested again");
+    system.tick_after(60).await;
+    assert_eq!(system.access().await.as_deref(), Some("at-2"));
+    system.tick_after(60).await;
+    assert_eq!(system.endpoint.issued(), 2, "the request was handled twice");
 }

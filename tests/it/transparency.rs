@@ -1,5 +1,5 @@
-//! Bytes that need not change do not change: requests on their way up, whole answers and errors
-//! on their way down. Event streams have a file of their own.
+//! Pass-through: requests, whole answers and errors are forwarded byte for byte.
+//! `transparency_streams.rs` tests event streams.
 
 use baton_tests::client_response::ClientResponse;
 use baton_tests::fixtures;
@@ -7,12 +7,12 @@ use baton_tests::house::{MODEL, TestKey, TestSystem, message};
 use baton_tests::upstream::RecordedRequest;
 use reqwest::RequestBuilder;
 
-/// What a relay answers for itself or what belongs to one connection only.
+/// Headers that the relay sets itself or that belong to one connection.
 const HOP: [&str; 6] =
     ["host", "connection", "content-length", "transfer-encoding", "keep-alive", "te"];
 const CREDENTIAL: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
 
-/// A recorded request, sent with this key in place of the credentials it was recorded with.
+/// A recorded request with this key in place of its recorded credentials.
 fn replay(key: &TestKey, recorded: &fixtures::Request) -> RequestBuilder {
     let mut request = key.request(&recorded.method, &recorded.target);
     for (name, value) in &recorded.headers {
@@ -27,8 +27,8 @@ fn replay(key: &TestKey, recorded: &fixtures::Request) -> RequestBuilder {
 
 #[tokio::test]
 async fn recorded_requests_reach_the_upstream_unchanged() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     let names = [
         "cc_messages_auth_token",
         "cc_messages_tool_result",
@@ -45,7 +45,7 @@ async fn recorded_requests_reach_the_upstream_unchanged() {
     for name in names {
         let recorded = fixtures::request(name);
         ClientResponse::to(replay(&key, &recorded)).await.ok();
-        let seen = house.upstream.last().request;
+        let seen = system.upstream.last().request;
         assert!(seen.body == recorded.body, "{name}: the body differs");
         assert_eq!(seen.method, recorded.method);
         for (header, value) in open_list(&recorded) {
@@ -55,7 +55,7 @@ async fn recorded_requests_reach_the_upstream_unchanged() {
     }
 }
 
-/// The headers that are an open list: whatever comes passes.
+/// The recorded headers of the families that always pass through.
 fn open_list(recorded: &fixtures::Request) -> impl Iterator<Item = (&str, &str)> {
     let passes = |name: &str| {
         name.starts_with("anthropic-")
@@ -74,9 +74,9 @@ fn open_list(recorded: &fixtures::Request) -> impl Iterator<Item = (&str, &str)>
 }
 
 #[tokio::test]
-async fn unknown_headers_and_known_parameters_pass_and_the_version_is_not_touched() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+async fn unknown_headers_and_known_parameters_pass_through() {
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     let request = key
         .request("POST", "/v1/messages?beta=true&x=%20y")
         .header("x-something-new", "Kept; as=it is")
@@ -84,7 +84,7 @@ async fn unknown_headers_and_known_parameters_pass_and_the_version_is_not_touche
         .header("user-agent", "claude-cli/9.9.9 (external, cli)")
         .body(message(MODEL, "hi", false).to_string());
     ClientResponse::to(request).await.ok();
-    let seen = house.upstream.last().request;
+    let seen = system.upstream.last().request;
     assert_eq!(seen.target, "/v1/messages?beta=true");
     assert_eq!(seen.header("x-something-new"), Some("Kept; as=it is"));
     assert_eq!(seen.header("anthropic-future"), Some("yes"));
@@ -93,9 +93,9 @@ async fn unknown_headers_and_known_parameters_pass_and_the_version_is_not_touche
 }
 
 #[tokio::test]
-async fn no_relay_credential_ever_goes_up() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+async fn relay_credentials_do_not_go_upstream() {
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     let body = message(MODEL, "hi", false).to_string();
     let bearer = format!("Bearer {}", key.secret);
     let ways = [
@@ -106,13 +106,13 @@ async fn no_relay_credential_ever_goes_up() {
         vec![("x-api-key", "not-a-key"), ("authorization", bearer.as_str())],
         vec![("authorization", "Bearer sk-ant-other"), ("x-api-key", key.secret.as_str())],
     ];
-    for way in ways {
-        let mut request = house.request("POST", "/v1/messages").body(body.clone());
-        for (name, value) in &way {
+    for headers in ways {
+        let mut request = system.request("POST", "/v1/messages").body(body.clone());
+        for (name, value) in &headers {
             request = request.header(*name, *value);
         }
         ClientResponse::to(request).await.ok();
-        let seen = house.upstream.last().request;
+        let seen = system.upstream.last().request;
         assert_only_the_account(&seen, &key);
     }
 }
@@ -126,48 +126,48 @@ fn assert_only_the_account(seen: &RecordedRequest, key: &TestKey) {
 }
 
 #[tokio::test]
-async fn a_whole_answer_and_its_headers_pass() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+async fn whole_answer_and_headers_pass_through() {
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     let answer = key.ask_whole("hi").await.ok();
-    let upstream = house.upstream.last();
+    let upstream = system.upstream.last();
     assert_eq!(answer.body, upstream.sent);
     assert_eq!(answer.header("x-upstream-extra"), Some("kept"));
     let id = upstream.headers.iter().find(|(name, _)| name == "request-id");
     assert_eq!(answer.header("request-id"), id.map(|(_, value)| value.as_str()));
     assert!(answer.header("x-baton-request-id").is_some());
     for gone in ["set-cookie", "anthropic-ratelimit-requests-limit"] {
-        assert_eq!(answer.header(gone), None, "{gone} is the upstream's own affair");
+        assert_eq!(answer.header(gone), None, "{gone} was passed to the client");
     }
 }
 
 #[tokio::test]
-async fn a_compressed_answer_is_still_the_upstreams_and_still_counted() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+async fn compressed_answer_passes_through_and_is_counted() {
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     let request = key.message(message(MODEL, "[[text;gzip]]", false).to_string());
     let answer = ClientResponse::to(request.header("accept-encoding", "gzip, br")).await.ok();
-    assert_eq!(answer.body, house.upstream.last().sent, "whatever was chosen, it passes as it is");
-    let packed = house.upstream.last().headers.iter().any(|(name, _)| name == "content-encoding");
+    assert_eq!(answer.body, system.upstream.last().sent, "the compressed body was changed");
+    let packed = system.upstream.last().headers.iter().any(|(name, _)| name == "content-encoding");
     assert_eq!(answer.header("content-encoding").is_some(), packed);
-    // An upstream that compresses although nobody asked it to.
+    // This upstream compresses although the client did not ask for it.
     ClientResponse::to(key.message(message(MODEL, "[[text;gzip!]]", false).to_string())).await.ok();
-    house.summary_equals(&house.upstream.ledger().total()).await;
+    system.summary_equals(&system.upstream.ledger().total()).await;
 }
 
 #[tokio::test]
-async fn every_upstream_error_passes_byte_for_byte() {
-    let house = TestSystem::empty().await;
+async fn upstream_errors_pass_through_unchanged() {
+    let system = TestSystem::empty().await;
     for error in fixtures::errors() {
         for stream in [true, false] {
-            // Each its own account: an error may put the account out.
-            let key = house.private_key(&house.upstream.url()).await;
-            house.upstream.next(&format!("error:{}", error.name));
+            // Each request uses a new account, because an error can start a cooldown.
+            let key = system.private_key(&system.upstream.url()).await;
+            system.upstream.next(&format!("error:{}", error.name));
             let answer =
                 ClientResponse::to(key.message(message(MODEL, "hi", stream).to_string())).await;
             let is_ours = matches!(error.status, 401 | 402) || error.name == "spend_cap";
             if is_ours {
-                // What is wrong with the organization's credential or credit no client can mend.
+                // Clients cannot fix the organization's credential or credit.
                 let refused = answer.refused(503, "api_error");
                 assert_eq!(refused.header("x-should-retry"), Some("false"), "{}", error.name);
                 continue;
@@ -181,7 +181,7 @@ async fn every_upstream_error_passes_byte_for_byte() {
 
 fn assert_headers_of(error: &fixtures::ErrorAnswer, answer: &ClientResponse) {
     for (name, value) in &error.headers {
-        // Nobody is to sleep for longer than a minute: such an error is final instead.
+        // Clients should not wait for more than a minute. Such an error is final instead.
         let is_long = name == "retry-after" && value.parse().is_ok_and(|seconds: u64| seconds > 60);
         if is_long {
             assert_eq!(answer.header("x-should-retry"), Some("false"), "{}", error.name);
@@ -193,42 +193,46 @@ fn assert_headers_of(error: &fixtures::ErrorAnswer, answer: &ClientResponse) {
 }
 
 #[tokio::test]
-async fn thirty_one_megabytes_pass_and_more_than_thirty_two_do_not() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+async fn body_over_32_mb_gets_413() {
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     let sized = |bytes: usize| {
         let empty = message(MODEL, "", false).to_string().len();
         message(MODEL, &"x".repeat(bytes - empty), false).to_string()
     };
     let body = sized(31 * 1024 * 1024);
     ClientResponse::to(key.message(body.clone())).await.ok();
-    assert!(house.upstream.last().request.body == body);
+    assert!(system.upstream.last().request.body == body);
 
-    let asked = house.upstream.exchanges().len();
+    let before = system.upstream.exchanges().len();
     let request = key.message(sized(32 * 1024 * 1024 + 1));
     let answer = ClientResponse::to(request).await.refused(413, "request_too_large");
-    assert!(answer.message().contains("32"), "the limit is told: {}", answer.message());
-    assert_eq!(house.upstream.exchanges().len(), asked, "nothing went up");
+    assert!(
+        answer.message().contains("32"),
+        "the error does not name the limit: {}",
+        answer.message()
+    );
+    assert_eq!(system.upstream.exchanges().len(), before, "a request went upstream");
 }
 
 #[tokio::test]
-async fn other_bases_lead_to_the_same_routes() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+async fn other_base_paths_have_the_same_routes() {
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     for base in ["", "/claude-code", "/anthropic", "/v1", "/claude-code/v1"] {
         let request = key.request("POST", &format!("{base}/v1/messages?beta=true"));
         ClientResponse::to(request.body(message(MODEL, "hi", false).to_string())).await.ok();
-        assert_eq!(house.upstream.last().request.target, "/v1/messages?beta=true", "{base}");
+        assert_eq!(system.upstream.last().request.target, "/v1/messages?beta=true", "{base}");
         key.get(&format!("{base}/v1/models?limit=1000")).await.ok();
     }
 }
 
 #[tokio::test]
-async fn a_mapped_model_changes_just_its_bytes() {
-    let house = TestSystem::empty().await;
+async fn model_mapping_changes_only_the_model_name() {
+    let system = TestSystem::empty().await;
     let map = serde_json::json!({"model_map": {MODEL: "claude-sonnet-5-5"}});
-    house.account_with("mapped", &house.upstream.url(), map).await;
-    let key = house.key("ci").create().await;
+    system.account_with("mapped", &system.upstream.url(), map).await;
+    let key = system.key("ci").create().await;
     let body = format!(
         r#"{{ "messages":[{{"role":"user","content":"model \"{MODEL}\" \u00e9"}}],"max_tokens":5, "model" : "{MODEL}" ,"x":1.50}}"#
     );
@@ -236,5 +240,5 @@ async fn a_mapped_model_changes_just_its_bytes() {
     let last = body.rfind(MODEL).expect("the model");
     let mut expected = body.clone();
     expected.replace_range(last..last + MODEL.len(), "claude-sonnet-5-5");
-    assert_eq!(house.upstream.last().request.body, expected.as_bytes());
+    assert_eq!(system.upstream.last().request.body, expected.as_bytes());
 }

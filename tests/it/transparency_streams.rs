@@ -1,16 +1,16 @@
-//! Event streams pass byte for byte, as they come, and a broken one never ends as if it were whole.
+//! Event streams pass byte for byte and without delay, and a broken stream never looks complete.
 
 use baton_tests::client_response::ClientResponse;
 use baton_tests::fixtures::{self, Stream};
 use baton_tests::house::{TestKey, TestSystem};
 
 async fn ask_for(
-    house: &TestSystem,
+    system: &TestSystem,
     key: &TestKey,
     stream: &Stream,
     size: usize,
 ) -> ClientResponse {
-    house.upstream.next(&format!("fixture:{};size={size}", stream.name));
+    system.upstream.next(&format!("fixture:{};size={size}", stream.name));
     key.ask("hi").await
 }
 
@@ -19,14 +19,14 @@ fn complete_streams() -> impl Iterator<Item = Stream> {
 }
 
 #[tokio::test]
-async fn every_whole_stream_is_identical_at_every_chunk_size() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+async fn complete_streams_are_identical_at_every_chunk_size() {
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     for stream in complete_streams() {
         let long = stream.body.len() > 100_000;
         let sizes: &[usize] = if long { &[1_000, 65_536] } else { &[1, 7, 64, 1_000, 1 << 20] };
         for size in sizes {
-            let answer = ask_for(&house, &key, &stream, *size).await.ok();
+            let answer = ask_for(&system, &key, &stream, *size).await.ok();
             assert!(answer.body == stream.body, "{} in chunks of {size}", stream.name);
             let content_type = answer.header("content-type").unwrap_or_default();
             assert!(content_type.starts_with("text/event-stream"), "{content_type}");
@@ -37,14 +37,14 @@ async fn every_whole_stream_is_identical_at_every_chunk_size() {
 }
 
 #[tokio::test]
-async fn a_broken_stream_keeps_its_bytes_and_ends_with_an_error() {
-    let house = TestSystem::empty().await;
+async fn broken_streams_keep_bytes_and_end_with_error() {
+    let system = TestSystem::empty().await;
     for stream in fixtures::streams("anthropic").into_iter().filter(|stream| !stream.complete) {
-        // An account of its own: what breaks here may cool the account down.
-        let key = house.private_key(&house.upstream.url()).await;
-        let answer = ask_for(&house, &key, &stream, 64).await;
+        // Each stream uses a new account, because a broken stream can start a cooldown.
+        let key = system.private_key(&system.upstream.url()).await;
+        let answer = ask_for(&system, &key, &stream, 64).await;
         if stream.name == "empty" {
-            assert_ne!(answer.status, 200, "nothing came, so nothing is 200: {}", answer.text());
+            assert_ne!(answer.status, 200, "an empty stream got status 200: {}", answer.text());
             continue;
         }
         if answer.status != 200 {
@@ -56,7 +56,7 @@ async fn a_broken_stream_keeps_its_bytes_and_ends_with_an_error() {
         let rest = String::from_utf8_lossy(rest);
         let own_error = stream.expect["error"].as_str().is_some_and(|e| e.ends_with("_error"));
         if own_error {
-            assert_eq!(rest, "", "{}: the upstream has told it already", stream.name);
+            assert_eq!(rest, "", "{}: the upstream has already sent an error event", stream.name);
         } else if stream.name != "error_plain_text" {
             assert!(answer.torn || rest.contains("event: error\n"), "{}: {rest:?}", stream.name);
         }
@@ -64,33 +64,36 @@ async fn a_broken_stream_keeps_its_bytes_and_ends_with_an_error() {
 }
 
 #[tokio::test]
-async fn a_torn_connection_is_told_as_an_error_event() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+async fn lost_connection_becomes_error_event() {
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     let answer = key.ask("[[cut:4]]").await;
     assert_eq!(answer.status, 200);
-    let sent = house.upstream.last().sent;
-    assert!(answer.body.starts_with(&sent), "what came is passed on");
+    let sent = system.upstream.last().sent;
+    assert!(answer.body.starts_with(&sent), "the received bytes are not passed on");
     let last = answer.events().pop().expect("an event");
     assert_eq!(last["type"], "error", "{}", answer.text());
-    assert!(answer.text().ends_with("\n\n"), "the TypeScript SDK loses an unfinished event");
+    assert!(
+        answer.text().ends_with("\n\n"),
+        "the last event is not finished, and the TypeScript SDK would drop it"
+    );
 }
 
 #[tokio::test]
 async fn chunks_arrive_as_they_are_sent() {
     const SIZE: usize = 150;
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     let stream = fixtures::stream("thinking_text").expect("the fixture");
-    let gate = house.upstream.gate("step");
-    house.upstream.next(&format!("fixture:thinking_text;size={SIZE};gate=step"));
-    // The head comes with the first whole event, so that much is let through at once.
+    let gate = system.upstream.gate("step");
+    system.upstream.next(&format!("fixture:thinking_text;size={SIZE};gate=step"));
+    // The response head comes with the first whole event, so these chunks are released at once.
     let first = stream.body.windows(2).position(|pair| pair == b"\n\n").expect("an event") + 2;
     let begin = first.div_ceil(SIZE);
     gate.release(begin);
     let mut live = key.open("hi").await;
     for count in begin..=stream.body.len() / SIZE {
-        // The upstream sends nothing more until these very bytes have been seen here.
+        // The upstream sends nothing more until these bytes have arrived here.
         let seen = live.read_to(count * SIZE).await;
         assert_eq!(seen, stream.body[..count * SIZE], "after {count} chunks");
         gate.release(1);
@@ -100,19 +103,19 @@ async fn chunks_arrive_as_they_are_sent() {
 }
 
 #[tokio::test]
-async fn pings_and_comments_pass() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+async fn pings_and_comments_pass_through() {
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     let answer = key.ask("[[pings]]").await.ok();
-    assert_eq!(answer.body, house.upstream.last().sent);
+    assert_eq!(answer.body, system.upstream.last().sent);
     assert!(answer.text().contains(": keep-alive\n\n"));
 }
 
 #[tokio::test]
-async fn a_long_stream_keeps_every_byte() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+async fn long_stream_is_unchanged() {
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     let answer = key.ask("[[text;events=20000]]").await.ok();
-    assert_eq!(answer.body, house.upstream.last().sent);
-    house.summary_equals(&house.upstream.ledger().total()).await;
+    assert_eq!(answer.body, system.upstream.last().sent);
+    system.summary_equals(&system.upstream.ledger().total()).await;
 }

@@ -1,4 +1,4 @@
-//! The fake upstream itself: what the other tests lean on must hold without Baton.
+//! Tests of the fake upstream itself, without Baton. The other tests rely on it.
 
 use baton_tests::client_response::{ClientResponse, OpenResponse};
 use baton_tests::fixtures;
@@ -15,7 +15,7 @@ fn ask(upstream: &FakeUpstream, scenario: &str, stream: bool) -> RequestBuilder 
 }
 
 #[tokio::test]
-async fn it_records_requests_and_keeps_a_ledger() {
+async fn fake_upstream_records_requests_and_ledger() {
     let upstream = FakeUpstream::start();
     let streamed = ClientResponse::to(ask(&upstream, "text", true)).await.ok();
     let whole = ClientResponse::to(ask(&upstream, "text", false)).await.ok();
@@ -40,7 +40,7 @@ async fn it_records_requests_and_keeps_a_ledger() {
 }
 
 #[tokio::test]
-async fn a_gate_lets_chunks_pass_one_by_one() {
+async fn gate_releases_chunks_one_by_one() {
     let upstream = FakeUpstream::start();
     let fixture = fixtures::stream("text").expect("the text fixture");
     let gate = upstream.gate("slow");
@@ -57,7 +57,7 @@ async fn a_gate_lets_chunks_pass_one_by_one() {
 }
 
 #[tokio::test]
-async fn every_fixture_comes_out_as_it_is() {
+async fn fixtures_are_served_unchanged() {
     let upstream = FakeUpstream::start();
     for stream in fixtures::streams("anthropic") {
         let scenario = format!("fixture:{};size=97", stream.name);
@@ -72,7 +72,7 @@ async fn every_fixture_comes_out_as_it_is() {
 }
 
 #[tokio::test]
-async fn it_can_hang_up_or_say_nothing() {
+async fn cut_and_hang_scenarios_work() {
     let upstream = FakeUpstream::start();
     let torn = ClientResponse::to(ask(&upstream, "cut:3", true)).await;
     assert!(torn.torn && torn.text().contains("content_block_start"));
@@ -86,12 +86,17 @@ async fn it_can_hang_up_or_say_nothing() {
         RecordedEnd::PeerLeft => Ok(()),
         other => Err(other),
     };
-    baton_tests::eventually::eventually("it notices", baton_tests::house::SOON, left).await;
+    baton_tests::eventually::eventually(
+        "the upstream notices the disconnect",
+        baton_tests::house::SOON,
+        left,
+    )
+    .await;
     assert_eq!(upstream.ledger().total().complete, 0);
 }
 
 #[tokio::test]
-async fn answers_can_be_queued_and_compressed() {
+async fn queued_and_compressed_answers_work() {
     let upstream = FakeUpstream::start();
     upstream.next("error:overloaded");
     upstream.next("thinking");

@@ -1,4 +1,4 @@
-//! Accounts with short-lived tokens, as operators make them and clients use them.
+//! Accounts with short-lived tokens, from creation by an operator to the requests of clients.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use baton_tests::token_endpoint::{EndpointFault, FakeTokenEndpoint};
 use baton_tests::upstream::FakeUpstream;
 use serde_json::{Value, json};
 
-/// A signed JWT as far as anybody can tell who does not know the signer.
+/// A text in the form of a signed JWT.
 const IDENTITY: &str = "eyJhbGciOiJSUzI1NiJ9.e30.c2ln";
 const SOON: Duration = Duration::from_secs(20);
 
@@ -21,37 +21,37 @@ fn oauth2(endpoint: &FakeTokenEndpoint) -> Value {
     })
 }
 
-/// The credential that the upstream's last request came with.
+/// The credential of the last request to the upstream.
 fn credential(upstream: &FakeUpstream) -> Option<String> {
     upstream.last().request.header("authorization").map(str::to_owned)
 }
 
 #[tokio::test]
-async fn the_only_account_is_waited_for_until_it_is_signed_in() {
-    let (house, endpoint) = (TestSystem::empty().await, FakeTokenEndpoint::start());
-    house
-        .account_with("main", &house.upstream.url(), json!({"credential": oauth2(&endpoint)}))
+async fn request_waits_for_first_token() {
+    let (system, endpoint) = (TestSystem::empty().await, FakeTokenEndpoint::start());
+    system
+        .account_with("main", &system.upstream.url(), json!({"credential": oauth2(&endpoint)}))
         .await;
-    let key = house.key("ci").create().await;
+    let key = system.key("ci").create().await;
     key.ask("hi").await.ok();
-    assert_eq!(credential(&house.upstream).as_deref(), Some("Bearer at-1"));
-    let beta = house.upstream.last().request.header("anthropic-beta").map(str::to_owned);
+    assert_eq!(credential(&system.upstream).as_deref(), Some("Bearer at-1"));
+    let beta = system.upstream.last().request.header("anthropic-beta").map(str::to_owned);
     assert_eq!(beta.as_deref(), Some("oauth-2025-04-20"));
-    assert!(house.upstream.last().request.header("x-api-key").is_none());
+    assert!(system.upstream.last().request.header("x-api-key").is_none());
     assert_eq!(endpoint.last()["client_secret"], "cs-secret");
     key.ask("again").await.ok();
     assert_eq!(endpoint.issued(), 1, "one token serves many requests");
 }
 
 #[tokio::test]
-async fn an_endpoint_that_wants_it_gets_the_secret_in_a_header() {
-    let (house, endpoint) = (TestSystem::empty().await, FakeTokenEndpoint::start());
+async fn client_secret_basic_sends_secret_in_header() {
+    let (system, endpoint) = (TestSystem::empty().await, FakeTokenEndpoint::start());
     let credential = json!({
         "type": "oauth2", "token_url": endpoint.url(), "client_id": "baton",
         "client_secret": "cs-secret", "token_endpoint_auth_method": "client_secret_basic",
     });
-    house.account_with("main", &house.upstream.url(), json!({"credential": credential})).await;
-    house.key("ci").create().await.ask("hi").await.ok();
+    system.account_with("main", &system.upstream.url(), json!({"credential": credential})).await;
+    system.key("ci").create().await.ask("hi").await.ok();
     let last = endpoint.last();
     // printf baton:cs-secret | base64
     assert_eq!(last["authorization"], "Basic YmF0b246Y3Mtc2VjcmV0");
@@ -60,106 +60,106 @@ async fn an_endpoint_that_wants_it_gets_the_secret_in_a_header() {
 }
 
 #[tokio::test]
-async fn another_account_is_taken_while_one_cannot_sign_in() {
-    let (house, endpoint) = (TestSystem::open().await, FakeTokenEndpoint::start());
+async fn failing_sign_in_fails_over() {
+    let (system, endpoint) = (TestSystem::open().await, FakeTokenEndpoint::start());
     for _ in 0..50 {
         endpoint.next(EndpointFault::Unavailable);
     }
     let fields = json!({"credential": oauth2(&endpoint), "priority": 1});
-    let id = house.account_with("first", &house.upstream.url(), fields).await;
-    let key = house.key("ci").create().await;
+    let id = system.account_with("first", &system.upstream.url(), fields).await;
+    let key = system.key("ci").create().await;
     key.ask("hi").await.ok();
-    assert_eq!(credential(&house.upstream), None, "the static key of the other");
-    let account = house.admin().get(&format!("/accounts/{id}")).await.ok().json();
-    assert_eq!(account["status"], "ready", "trouble on the way disables nothing");
+    assert_eq!(credential(&system.upstream), None, "the other account has a static key");
+    let account = system.admin().get(&format!("/accounts/{id}")).await.ok().json();
+    assert_eq!(account["status"], "ready", "a failing endpoint disabled the account");
 }
 
 #[tokio::test]
-async fn a_token_that_is_refused_is_renewed_and_the_request_goes_elsewhere() {
-    let (house, endpoint) = (TestSystem::open().await, FakeTokenEndpoint::start());
+async fn refused_token_is_renewed_and_request_fails_over() {
+    let (system, endpoint) = (TestSystem::open().await, FakeTokenEndpoint::start());
     let bearer = FakeUpstream::start();
     let fields = json!({"credential": oauth2(&endpoint), "priority": 1});
-    let id = house.account_with("first", &bearer.url(), fields).await;
-    // The scheduled refresh may be at it, too.
-    refreshed(&house, &format!("/accounts/{id}")).await.ok();
+    let id = system.account_with("first", &bearer.url(), fields).await;
+    // The scheduled refresh can run at the same time.
+    refresh_now(&system, &format!("/accounts/{id}")).await.ok();
     let issued = endpoint.issued();
     bearer.next("status:401");
-    let key = house.key("ci").create().await;
+    let key = system.key("ci").create().await;
     key.ask("hi").await.ok();
     let renewed =
         async || if endpoint.issued() == issued + 1 { Ok(()) } else { Err(endpoint.issued()) };
     eventually("a new token", SOON, renewed).await;
-    eventually("the new token ends the rest", SOON, async || {
-        let account = house.admin().get(&format!("/accounts/{id}")).await.ok().json();
+    eventually("the account is ready again", SOON, async || {
+        let account = system.admin().get(&format!("/accounts/{id}")).await.ok().json();
         if account["status"] == "ready" { Ok(()) } else { Err(account) }
     })
     .await;
-    // The session that had to leave stays where it went; another one does not leave.
+    // The session that moved stays where it went. Another session still uses the first account.
     key.ask("hi from another session").await.ok();
-    assert_eq!(bearer.exchanges_on("/v1/messages").len(), 2, "it is used again at once");
+    assert_eq!(bearer.exchanges_on("/v1/messages").len(), 2, "the account is not used again");
 }
 
 #[tokio::test]
-async fn the_only_accounts_refused_token_is_renewed_and_the_same_request_served() {
-    let (house, endpoint) = (TestSystem::empty().await, FakeTokenEndpoint::start());
+async fn refused_token_of_only_account_is_renewed_and_retried() {
+    let (system, endpoint) = (TestSystem::empty().await, FakeTokenEndpoint::start());
     let fields = json!({"credential": oauth2(&endpoint)});
-    let id = house.account_with("only", &house.upstream.url(), fields).await;
-    let key = house.key("ci").create().await;
+    let id = system.account_with("only", &system.upstream.url(), fields).await;
+    let key = system.key("ci").create().await;
     key.ask("hi").await.ok();
     let issued = endpoint.issued();
-    house.upstream.next("status:401");
+    system.upstream.next("status:401");
     key.ask("the token is refused now").await.ok();
     assert_eq!(endpoint.issued(), issued + 1);
-    assert_eq!(house.upstream.exchanges_on("/v1/messages").len(), 3);
-    // Whoever asks meanwhile or after that is served, too.
+    assert_eq!(system.upstream.exchanges_on("/v1/messages").len(), 3);
+    // Later requests are served as well.
     key.ask("hi").await.ok();
-    let account = house.admin().get(&format!("/accounts/{id}")).await.ok().json();
+    let account = system.admin().get(&format!("/accounts/{id}")).await.ok().json();
     assert_eq!(account["status"], "ready", "{account}");
-    // A request that is refused whatever the token costs no token each time.
-    house.upstream.next("status:401");
+    // An upstream that always refuses does not cost a new token each time.
+    system.upstream.next("status:401");
     key.ask("hi").await;
     assert!(endpoint.issued() <= issued + 2, "{}", endpoint.issued());
 }
 
 #[tokio::test]
-async fn a_grant_that_is_refused_is_shown_and_a_new_credential_helps() {
-    let (house, endpoint) = (TestSystem::empty().await, FakeTokenEndpoint::start());
-    // The scheduled refresh may come first.
+async fn refused_grant_is_shown_until_new_credential() {
+    let (system, endpoint) = (TestSystem::empty().await, FakeTokenEndpoint::start());
+    // The scheduled refresh can come first.
     (0..10).for_each(|_| endpoint.next(EndpointFault::Refuses));
     let fields = json!({"credential": oauth2(&endpoint)});
-    let id = house.account_with("main", &house.upstream.url(), fields).await;
+    let id = system.account_with("main", &system.upstream.url(), fields).await;
     let path = format!("/accounts/{id}");
-    let refused = refreshed(&house, &path).await;
+    let refused = refresh_now(&system, &path).await;
     refused.status(400);
-    let account = house.admin().get(&path).await.ok().json();
+    let account = system.admin().get(&path).await.ok().json();
     assert_eq!(account["status"], "auth_failed", "{account}");
     assert!(account["status_reason"].as_str().is_some_and(|why| why.contains("invalid_grant")));
     let again = json!({"credential": {"type": "oauth2", "token_url": endpoint.url(),
         "client_id": "baton", "refresh_token": "rt-new"}});
     endpoint.recovers();
-    house.admin().patch(&path, &again).await.ok();
-    refreshed(&house, &path).await.ok();
-    assert_eq!(house.admin().get(&path).await.ok().json()["status"], "ready");
+    system.admin().patch(&path, &again).await.ok();
+    refresh_now(&system, &path).await.ok();
+    assert_eq!(system.admin().get(&path).await.ok().json()["status"], "ready");
 }
 
-/// What a wish for a new token is answered once nobody else renews it.
-async fn refreshed(house: &TestSystem, path: &str) -> ClientResponse {
-    eventually("nobody else renews it", SOON, async || {
-        let answer = house.admin().post(&format!("{path}/refresh"), &json!({})).await;
+/// Asks for a new token. Waits while another process renews it.
+async fn refresh_now(system: &TestSystem, path: &str) -> ClientResponse {
+    eventually("no other process renews the token", SOON, async || {
+        let answer = system.admin().post(&format!("{path}/refresh"), &json!({})).await;
         if answer.status == 409 { Err(answer.text()) } else { Ok(answer) }
     })
     .await
 }
 
 #[tokio::test]
-async fn a_browser_signs_an_account_in() {
-    let (house, endpoint) = (TestSystem::empty().await, FakeTokenEndpoint::start());
+async fn account_signs_in_with_browser() {
+    let (system, endpoint) = (TestSystem::empty().await, FakeTokenEndpoint::start());
     let start = json!({
         "authorization_url": "http://127.0.0.1:9/authorize", "token_url": endpoint.url(),
         "client_id": "baton", "scope": "inference offline", "redirect_uri": "http://localhost/cb",
-        "account": {"name": "signed in", "base_url": house.upstream.url()},
+        "account": {"name": "signed in", "base_url": system.upstream.url()},
     });
-    let started = house.admin().post("/oauth/start", &start).await.status(201).json();
+    let started = system.admin().post("/oauth/start", &start).await.status(201).json();
     let page = started["authorize_url"].as_str().expect("a page");
     let query = page.split_once('?').expect("a query").1;
     let query: BTreeMap<_, _> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
@@ -169,24 +169,27 @@ async fn a_browser_signs_an_account_in() {
     assert_eq!(started["state"], json!(query["state"]));
 
     let finish = json!({"state": query["state"], "code": "code-1"});
-    let account = house.admin().post("/oauth/finish", &finish).await.ok().json();
+    let account = system.admin().post("/oauth/finish", &finish).await.ok().json();
     assert_eq!((&account["name"], &account["status"]), (&json!("signed in"), &json!("ready")));
-    let told = endpoint.last();
-    assert_eq!((&told["code"], &told["redirect_uri"]), (&json!("code-1"), &start["redirect_uri"]));
-    let verifier = told["code_verifier"].as_str().expect("a verifier");
-    assert!(verifier.len() >= 43 && !page.contains(verifier), "the page has its hash only");
+    let request = endpoint.last();
+    assert_eq!(
+        (&request["code"], &request["redirect_uri"]),
+        (&json!("code-1"), &start["redirect_uri"])
+    );
+    let verifier = request["code_verifier"].as_str().expect("a verifier");
+    assert!(verifier.len() >= 43 && !page.contains(verifier), "the page contains the verifier");
 
-    house.key("ci").create().await.ask("hi").await.ok();
-    assert_eq!(credential(&house.upstream).as_deref(), Some("Bearer at-1"));
-    let twice = house.admin().post("/oauth/finish", &finish).await.status(400);
+    system.key("ci").create().await.ask("hi").await.ok();
+    assert_eq!(credential(&system.upstream).as_deref(), Some("Bearer at-1"));
+    let twice = system.admin().post("/oauth/finish", &finish).await.status(400);
     assert!(twice.message().contains("/oauth/start"));
 }
 
 #[tokio::test]
-async fn an_identity_from_a_file_is_exchanged_and_no_secret_is_stored() {
+async fn workload_identity_from_file_is_exchanged() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = folder.path().to_str().expect("its name");
-    let house =
+    let system =
         TestSystem::launched(LaunchOptions::new().env("BATON_IDENTITY_TOKEN_DIR", at)).await;
     let endpoint = FakeTokenEndpoint::start();
     let file = folder.path().join("token");
@@ -195,22 +198,23 @@ async fn an_identity_from_a_file_is_exchanged_and_no_secret_is_stored() {
         "type": "workload_identity", "token_url": endpoint.url(), "federation_rule_id": "fdrl_1",
         "organization_id": "0", "service_account_id": "svac_1", "identity_token_file": file,
     });
-    house.account_with("main", &house.upstream.url(), json!({"credential": credential})).await;
-    house.key("ci").create().await.ask("hi").await.ok();
-    let told = endpoint.last();
-    assert_eq!(told["grant_type"], "urn:ietf:params:oauth:grant-type:jwt-bearer");
-    assert_eq!(told["assertion"], IDENTITY);
-    assert_eq!(told["service_account_id"], "svac_1");
-    assert_eq!(told.get("workspace_id"), None);
+    system.account_with("main", &system.upstream.url(), json!({"credential": credential})).await;
+    system.key("ci").create().await.ask("hi").await.ok();
+    let request = endpoint.last();
+    assert_eq!(request["grant_type"], "urn:ietf:params:oauth:grant-type:jwt-bearer");
+    assert_eq!(request["assertion"], IDENTITY);
+    assert_eq!(request["service_account_id"], "svac_1");
+    assert_eq!(request.get("workspace_id"), None);
 }
 
 #[tokio::test]
 async fn impossible_sign_in_is_refused_immediately() {
-    let house = TestSystem::open().await;
+    let system = TestSystem::open().await;
     let check = async |credential: Value, expect: &str| {
-        let body = json!({"name": "x", "base_url": house.upstream.url(), "credential": credential});
-        let said = house.admin().post("/accounts", &body).await.status(400).message();
-        assert!(said.contains(expect), "{said}");
+        let body =
+            json!({"name": "x", "base_url": system.upstream.url(), "credential": credential});
+        let message = system.admin().post("/accounts", &body).await.status(400).message();
+        assert!(message.contains(expect), "{message}");
     };
     let base = json!({"type": "oauth2", "token_url": "https://example.com/t", "client_id": "b"});
     check(base.clone(), "refresh_token").await;
@@ -218,30 +222,30 @@ async fn impossible_sign_in_is_refused_immediately() {
     ftp["token_url"] = json!("ftp://example.com");
     ftp["refresh_token"] = json!("r");
     check(ftp, "token_url").await;
-    let id = house.account("static", &house.upstream.url()).await;
-    let refused = house.admin().post(&format!("/accounts/{id}/refresh"), &json!({})).await;
+    let id = system.account("static", &system.upstream.url()).await;
+    let refused = system.admin().post(&format!("/accounts/{id}/refresh"), &json!({})).await;
     assert!(refused.status(400).message().contains("static key"));
 }
 
 #[tokio::test]
-async fn an_account_that_cannot_be_made_is_refused_before_anybody_signs_in() {
-    let house = TestSystem::empty().await;
+async fn invalid_account_is_refused_before_sign_in() {
+    let system = TestSystem::empty().await;
     let refused = async |account: Value| {
         let start = json!({
             "authorization_url": "http://127.0.0.1:9/authorize", "token_url": "http://127.0.0.1:9/t",
             "client_id": "baton", "redirect_uri": "http://localhost/cb", "account": account,
         });
-        house.admin().post("/oauth/start", &start).await.status(400).message()
+        system.admin().post("/oauth/start", &start).await.status(400).message()
     };
     for (fields, why) in [
         (json!({"name": "x", "base_url": "ftp://example.com"}), "`base_url`"),
         (json!({"name": "x", "groups": ["grp_none"]}), "grp_none"),
         (json!({"name": "x", "max_concurrency": 0}), "`max_concurrency`"),
         (json!({"name": "x", "provider": "bedrock"}), "`base_url` is missing"),
-        (json!({"base_url": house.upstream.url()}), "`name`"),
+        (json!({"base_url": system.upstream.url()}), "`name`"),
         (json!({"name": "x", "credential": {"type": "api_key", "value": "v"}}), "`credential`"),
     ] {
-        let said = refused(fields).await;
-        assert!(said.contains(why), "{said}");
+        let message = refused(fields).await;
+        assert!(message.contains(why), "{message}");
     }
 }

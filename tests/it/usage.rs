@@ -1,4 +1,4 @@
-//! Every request that reached an upstream is counted once, with the numbers of the invoice.
+//! Every request that reached an upstream is counted once, with the upstream's numbers.
 
 use std::time::Duration;
 
@@ -7,19 +7,19 @@ use baton_tests::fixtures;
 use baton_tests::house::{LaunchOptions, MODEL, SOON, TestSystem, tokens};
 use serde_json::Value;
 
-/// What the contract promises for statistics on one machine.
+/// The promised delay of statistics on one machine.
 const PROMISE: Duration = Duration::from_secs(2);
 
 #[tokio::test]
-async fn one_request_is_one_event_in_the_form_of_the_contract() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+async fn request_creates_one_documented_event() {
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     let request = key
         .message(baton_tests::house::message(MODEL, "a secret prompt", true).to_string())
         .header("x-claude-code-session-id", "session-1")
         .header("x-claude-code-agent-id", "agent-1");
     let answer = baton_tests::client_response::ClientResponse::to(request).await.ok();
-    let events = house.events_within(PROMISE, &key, 1).await;
+    let events = system.events_within(PROMISE, &key, 1).await;
     let event = &events[0];
     for (field, expected) in [
         ("v", Value::from(1)),
@@ -39,7 +39,7 @@ async fn one_request_is_one_event_in_the_form_of_the_contract() {
     ] {
         assert_eq!(event[field], expected, "{field} in {event}");
     }
-    assert_eq!(tokens(event), house.upstream.ledger().total().usage);
+    assert_eq!(tokens(event), system.upstream.ledger().total().usage);
     for (field, prefix) in [("group_id", "grp_"), ("account_id", "acc_"), ("started_at", "20")] {
         let text = event[field].as_str().unwrap_or_default();
         assert!(text.starts_with(prefix), "{field}: {event}");
@@ -48,44 +48,47 @@ async fn one_request_is_one_event_in_the_form_of_the_contract() {
     assert!(cost.parse::<f64>().is_ok_and(|usd| usd > 0.0), "{cost}");
     assert!(event["duration_ms"].as_u64() >= event["ttft_ms"].as_u64());
     let text = event.to_string();
-    assert!(!text.contains("secret prompt") && !text.contains("Hello"), "no text is kept: {text}");
+    assert!(
+        !text.contains("secret prompt") && !text.contains("Hello"),
+        "the event contains text of the request: {text}"
+    );
     assert!(answer.header("x-baton-request-id").is_some());
 }
 
 #[tokio::test]
-async fn streams_and_whole_answers_add_up_to_the_ledger_in_time() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+async fn usage_equals_the_ledger_within_two_seconds() {
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     for round in 0..10 {
         key.ask(&format!("stream {}", "x".repeat(round))).await.ok();
         key.ask_whole(&format!("whole {}", "y".repeat(round * 3))).await.ok();
         key.ask_model("claude-haiku-5-5", "another model").await.ok();
     }
-    let ledger = house.upstream.ledger();
-    house.summary_equals_within(PROMISE, &ledger.total()).await;
-    house.events_within(PROMISE, &key, 30).await;
+    let ledger = system.upstream.ledger();
+    system.summary_equals_within(PROMISE, &ledger.total()).await;
+    system.events_within(PROMISE, &key, 30).await;
 
-    let by_model = house.summary("by=model").await;
+    let by_model = system.summary("by=model").await;
     for (model, row) in &ledger.models {
         let found = by_model.iter().find(|r| r["group"]["model"] == model.as_str());
         let found = found.unwrap_or_else(|| panic!("{model} in {by_model:?}"));
         assert_eq!(tokens(found), row.usage, "{model}");
         assert_eq!(found["requests"], row.complete);
     }
-    let of_key = house.summary(&format!("key={}", key.id)).await;
+    let of_key = system.summary(&format!("key={}", key.id)).await;
     assert_eq!(of_key[0]["requests"], 30);
     assert_eq!(of_key[0]["errors"], 0);
 }
 
 #[tokio::test]
-async fn every_recorded_stream_is_metered_as_its_bill_says() {
-    let house = TestSystem::open().await;
+async fn recorded_streams_are_metered_as_billed() {
+    let system = TestSystem::open().await;
     let mut checked = 0;
     for stream in fixtures::streams("anthropic").into_iter().filter(|stream| stream.complete) {
-        let key = house.key(&stream.name).create().await;
-        house.upstream.next(&format!("fixture:{};size=61", stream.name));
+        let key = system.key(&stream.name).create().await;
+        system.upstream.next(&format!("fixture:{};size=61", stream.name));
         key.ask("hi").await.ok();
-        let events = house.events_of(&key, 1).await;
+        let events = system.events_of(&key, 1).await;
         assert_eq!(tokens(&events[0]), stream.usage(), "{}: {}", stream.name, events[0]);
         checked += 1;
     }
@@ -93,29 +96,29 @@ async fn every_recorded_stream_is_metered_as_its_bill_says() {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_is_still_counted() {
-    // The upstream is drained for half a second, then given up, and the rest estimated.
-    let house = TestSystem::launched(LaunchOptions::new().env("BATON_DRAIN_SECONDS", "0.5")).await;
-    let key = house.private_key(&house.upstream.url()).await;
-    let gate = house.upstream.gate("hangup");
+async fn disconnected_client_is_counted() {
+    // The relay drains the answer for half a second and then estimates the rest.
+    let system = TestSystem::launched(LaunchOptions::new().env("BATON_DRAIN_SECONDS", "0.5")).await;
+    let key = system.private_key(&system.upstream.url()).await;
+    let gate = system.upstream.gate("hangup");
     gate.release(4);
-    house.upstream.next("text;gate=hangup");
+    system.upstream.next("text;gate=hangup");
     let mut live = key.open("hi").await;
     live.read_to(20).await;
     drop(live);
-    let events = house.events_of(&key, 1).await;
+    let events = system.events_of(&key, 1).await;
     assert_eq!(events[0]["outcome"], "client_disconnected", "{}", events[0]);
     assert_eq!(events[0]["estimated"], true, "{}", events[0]);
-    assert!(tokens(&events[0]).input > 0, "what the first event told is kept: {}", events[0]);
+    assert!(tokens(&events[0]).input > 0, "the counts of the first event are lost: {}", events[0]);
     gate.open();
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_before_the_first_event_is_counted_too() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
-    let gate = house.upstream.gate("silent");
-    house.upstream.next("fixture:text;gate=silent");
+async fn disconnect_before_first_event_is_counted() {
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
+    let gate = system.upstream.gate("silent");
+    system.upstream.next("fixture:text;gate=silent");
     let asking = tokio::spawn({
         let key = key.clone();
         async move { key.ask("hi").await }
@@ -123,55 +126,55 @@ async fn a_client_that_leaves_before_the_first_event_is_counted_too() {
     gate.reached(1).await;
     asking.abort();
     let gone = asking.await;
-    assert!(gone.is_err(), "the client has left without an answer");
+    assert!(gone.is_err(), "the client got an answer");
     gate.open();
-    // Whether the answer or the news of the departure comes first decides the outcome's name.
-    let events = house.events_of(&key, 1).await;
-    assert_eq!(tokens(&events[0]), house.upstream.ledger().total().usage);
+    // The outcome depends on which comes first, the answer or the disconnect.
+    let events = system.events_of(&key, 1).await;
+    assert_eq!(tokens(&events[0]), system.upstream.ledger().total().usage);
 }
 
 #[tokio::test]
-async fn an_upstream_failure_is_counted_as_one_error() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
-    house.upstream.next("error:invalid_request");
+async fn upstream_failure_counts_as_one_error() {
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
+    system.upstream.next("error:invalid_request");
     key.ask("hi").await.status(400);
     key.ask("[[cut:5]]").await;
-    let events = house.events_of(&key, 2).await;
+    let events = system.events_of(&key, 2).await;
     let mut outcomes: Vec<&str> = events.iter().filter_map(|e| e["outcome"].as_str()).collect();
     outcomes.sort_unstable();
     assert_eq!(outcomes, ["upstream_error", "upstream_error"]);
     let statuses: Vec<u64> = events.iter().filter_map(|e| e["status"].as_u64()).collect();
     assert!(statuses.contains(&400), "{statuses:?}");
     eventually("two errors in the summary", SOON, async || {
-        let rows = house.summary("").await;
+        let rows = system.summary("").await;
         if rows[0]["errors"] == 2 { Ok(()) } else { Err(rows) }
     })
     .await;
 }
 
 #[tokio::test]
-async fn counting_tokens_costs_nothing() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+async fn token_counts_are_not_billed() {
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     let body = baton_tests::house::message(MODEL, "hi", false).to_string();
     for _ in 0..5 {
         let request = key.request("POST", "/v1/messages/count_tokens").body(body.clone());
         baton_tests::client_response::ClientResponse::to(request).await.ok();
     }
     key.ask("hi").await.ok();
-    house.events_of(&key, 1).await;
-    house.summary_equals(&house.upstream.ledger().total()).await;
-    assert_eq!(house.upstream.ledger().count_tokens, 5);
+    system.events_of(&key, 1).await;
+    system.summary_equals(&system.upstream.ledger().total()).await;
+    assert_eq!(system.upstream.ledger().count_tokens, 5);
 }
 
 #[tokio::test]
-async fn the_key_sees_its_own_usage() {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
-    let other = house.key("other").create().await;
+async fn key_usage_route_creates_no_event() {
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
+    let other = system.key("other").create().await;
     other.ask("hi").await.ok();
     key.get("/v1/usage").await.ok();
-    house.events_of(&other, 1).await;
-    assert!(house.events(&key).await.is_empty(), "asking for one's usage is not usage");
+    system.events_of(&other, 1).await;
+    assert!(system.events(&key).await.is_empty(), "a usage query was counted");
 }

@@ -1,13 +1,13 @@
-//! Users, and the filters of every list.
+//! Users, and the filters of all lists.
 
 use baton_tests::client_response::ClientResponse;
 use baton_tests::house::TestSystem;
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn users_live_and_die() {
-    let house = TestSystem::empty().await;
-    let admin = house.admin();
+async fn users_have_full_life_cycle() {
+    let system = TestSystem::empty().await;
+    let admin = system.admin();
     let ada = json!({"name": " Ada ", "email": "ada@example.com"});
     let ada = admin.post("/users", &ada).await.status(201).json();
     assert!(ada["id"].as_str().is_some_and(|id| id.starts_with("usr_")), "{ada}");
@@ -29,7 +29,7 @@ async fn users_live_and_die() {
     ] {
         admin.post("/users", &bad).await.refused(400, "invalid_request_error");
     }
-    let key = house.key("ci").with("user_id", ada["id"].clone()).create().await;
+    let key = system.key("ci").with("user_id", ada["id"].clone()).create().await;
     admin.delete(&path).await.refused(409, "conflict_error");
     admin.delete(&format!("/keys/{}", key.id)).await.status(204);
     admin.delete(&path).await.status(204);
@@ -37,14 +37,14 @@ async fn users_live_and_die() {
 }
 
 #[tokio::test]
-async fn a_user_takes_its_limits_with_it_and_the_trail_says_who_removed_them() {
-    let house = TestSystem::empty().await;
-    let admin = house.admin();
+async fn deleting_user_removes_its_limits_with_audit_rows() {
+    let system = TestSystem::empty().await;
+    let admin = system.admin();
     let limited = json!({"name": "Ada", "limits": {"usd_daily": "5"}});
     let ada = admin.create("/users", &limited).await;
     let path = format!("/users/{ada}");
     assert_eq!(admin.get(&path).await.ok().json()["limits"]["usd_daily"], "5.000000000000");
-    // What is not named stays, `null` lifts.
+    // A field that is absent stays unchanged; `null` removes the limit.
     let change = json!({"limits": {"concurrency": 2}});
     let changed = admin.patch(&path, &change).await.ok().json();
     assert_eq!(changed["limits"], json!({"usd_daily": "5.000000000000", "concurrency": 2}));
@@ -53,38 +53,38 @@ async fn a_user_takes_its_limits_with_it_and_the_trail_says_who_removed_them() {
     assert_eq!(changed["limits"], json!({"concurrency": 2}));
     let cap = json!({"scope": {"type": "user", "user_id": ada}, "amount": "100"});
     let request = admin.with_token("").request("POST", "/organizations/spend_limits");
-    let request = request.header("x-api-key", house.admin_token()).body(cap.to_string());
+    let request = request.header("x-api-key", system.admin_token()).body(cap.to_string());
     let limit = ClientResponse::to(request).await.ok().json();
 
     admin.delete(&path).await.status(204);
     let left = admin.get("/organizations/spend_limits").await.ok().json();
     assert_eq!(left["data"], json!([]));
     let rows = admin.get("/audit?actor=admin_token").await.ok().json();
-    let told: Vec<(&Value, &Value)> = rows["data"]
+    let audited: Vec<(&Value, &Value)> = rows["data"]
         .as_array()
         .expect("rows")
         .iter()
         .map(|row| (&row["action"], &row["target"]))
         .collect();
     for row in [("delete", &json!(ada)), ("delete", &limit["id"]), ("create", &limit["id"])] {
-        assert!(told.contains(&(&json!(row.0), row.1)), "{row:?}: {rows}");
+        assert!(audited.contains(&(&json!(row.0), row.1)), "{row:?}: {rows}");
     }
 }
 
 #[tokio::test]
 async fn lists_are_filtered() {
-    let house = TestSystem::empty().await;
-    let admin = house.admin();
-    let team = house.group("team").await;
+    let system = TestSystem::empty().await;
+    let admin = system.admin();
+    let team = system.group("team").await;
     let ada = admin
         .create("/users", &json!({"name": "Ada", "email": "ada@x.org", "role": "admin"}))
         .await;
     admin.create("/users", &json!({"name": "Bob", "enabled": false})).await;
-    house.account_with("one", &house.upstream.url(), json!({"groups": [team]})).await;
-    house.account_with("two", &house.upstream.url(), json!({"enabled": false})).await;
+    system.account_with("one", &system.upstream.url(), json!({"groups": [team]})).await;
+    system.account_with("two", &system.upstream.url(), json!({"enabled": false})).await;
     for n in 0..5 {
-        house.key(&format!("Ada-{n}")).with("user_id", ada.as_str()).group(&team).create().await;
-        house.key(&format!("other-{n}")).with("enabled", n > 0).create().await;
+        system.key(&format!("Ada-{n}")).with("user_id", ada.as_str()).group(&team).create().await;
+        system.key(&format!("other-{n}")).with("enabled", n > 0).create().await;
     }
     let names = async |path: &str| {
         let page = admin.get(path).await.ok().json();
@@ -104,7 +104,7 @@ async fn lists_are_filtered() {
     check("/accounts?enabled=false", "two").await;
     check("/keys?enabled=false", "other-0").await;
     check(&format!("/keys?group_id={team}&q=ada-3"), "Ada-3").await;
-    // A filtered page is full, and its cursor goes on where it ended.
+    // A filtered page has the full number of rows, and its cursor continues after them.
     let path = format!("/keys?user_id={ada}&limit=3");
     let (first, cursor) = names(&path).await;
     assert_eq!(first, "Ada-0 Ada-1 Ada-2");
@@ -115,11 +115,11 @@ async fn lists_are_filtered() {
 }
 
 #[tokio::test]
-async fn a_count_may_have_a_decimal_point_if_it_is_whole() {
-    let house = TestSystem::empty().await;
+async fn whole_decimal_count_is_accepted() {
+    let system = TestSystem::empty().await;
     let body = |count: &str| format!(r#"{{"name": "ci", "limits": {{"concurrency": {count}}}}}"#);
     let post = async |count: &str| {
-        let request = house.admin().request("POST", "/keys").body(body(count));
+        let request = system.admin().request("POST", "/keys").body(body(count));
         ClientResponse::to(request).await
     };
     assert_eq!(post("3.0").await.status(201).json()["limits"]["concurrency"], 3);
@@ -128,9 +128,9 @@ async fn a_count_may_have_a_decimal_point_if_it_is_whole() {
 }
 
 #[tokio::test]
-async fn a_list_is_not_taken_for_an_object() {
-    let house = TestSystem::empty().await;
-    let admin = house.admin();
+async fn list_in_place_of_object_gets_400() {
+    let system = TestSystem::empty().await;
+    let admin = system.admin();
     admin
         .send("PUT", "/limits/organization", &json!(["5"]))
         .await

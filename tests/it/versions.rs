@@ -1,4 +1,4 @@
-//! Changes at the same time: nobody overwrites what they have not seen, nothing is made twice.
+//! Concurrent changes: a stale version is refused, and a repeated POST creates nothing twice.
 
 use std::collections::BTreeSet;
 
@@ -22,13 +22,13 @@ async fn post_once(admin: &OperatorClient, key: &str, path: &str, body: &Value) 
 }
 
 #[tokio::test]
-async fn a_stale_version_changes_nothing() {
-    let house = TestSystem::open().await;
-    let admin = house.admin();
+async fn stale_version_gets_412() {
+    let system = TestSystem::open().await;
+    let admin = system.admin();
     let user = admin.create("/users", &json!({"name": "Ada"})).await;
-    let key = house.key("ci").create().await;
+    let key = system.key("ci").create().await;
     let account = admin.get("/accounts").await.ok().json()["data"][0]["id"].clone();
-    let group = house.group("team").await;
+    let group = system.group("team").await;
     for path in [
         format!("/users/{user}"),
         format!("/keys/{}", key.id),
@@ -53,15 +53,15 @@ async fn a_stale_version_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_repeated_post_gets_the_same_answer_and_makes_nothing() {
-    let house = TestSystem::empty().await;
-    let admin = house.admin();
+async fn repeated_post_gets_stored_response() {
+    let system = TestSystem::empty().await;
+    let admin = system.admin();
     let keys = async || admin.get("/keys").await.ok().json()["data"].as_array().map(Vec::len);
     let before = keys().await.expect("a list");
     let body = json!({"name": "ci"});
     let first = post_once(&admin, "k-1", "/keys", &body).await.status(201);
     let again = post_once(&admin, "k-1", "/keys", &body).await.status(201);
-    assert_eq!(again.json(), first.json(), "secret and all");
+    assert_eq!(again.json(), first.json(), "the responses differ");
     assert_eq!(
         (first.header("idempotent-replayed"), again.header("idempotent-replayed")),
         (None, Some("true"))
@@ -72,22 +72,22 @@ async fn a_repeated_post_gets_the_same_answer_and_makes_nothing() {
     other.refused(422, "invalid_request_error");
     post_once(&admin, "k-1", "/groups", &body).await.refused(422, "invalid_request_error");
     post_once(&admin, "k-2", "/keys", &json!({"name": "ci 2"})).await.status(201);
-    assert_eq!(keys().await, Some(before + 2), "another key, another request");
+    assert_eq!(keys().await, Some(before + 2), "another idempotency key creates another resource");
     post_once(&admin, &"x".repeat(256), "/keys", &body).await.refused(400, "invalid_request_error");
 
     let id = first.json()["id"].as_str().expect("an id").to_owned();
     let rotate = format!("/keys/{id}/rotate");
     let first = post_once(&admin, "r", &rotate, &json!({})).await.ok().json();
     assert_eq!(post_once(&admin, "r", &rotate, &json!({})).await.ok().json(), first);
-    // What was refused was not kept: it may be tried again.
+    // A refused request is not stored, so the key can be used again.
     post_once(&admin, "bad", "/keys", &json!({})).await.refused(400, "invalid_request_error");
     post_once(&admin, "bad", "/keys", &json!({"name": "ci 3"})).await.status(201);
 }
 
 #[tokio::test]
-async fn of_many_at_once_one_is_made() {
-    let house = TestSystem::empty().await;
-    let admin = house.admin();
+async fn concurrent_posts_create_one_resource() {
+    let system = TestSystem::empty().await;
+    let admin = system.admin();
     let body = json!({"name": "ci"});
     let posts = (0..8).map(|_| post_once(&admin, "race", "/keys", &body));
     let answers = join_all(posts).await;
@@ -96,12 +96,12 @@ async fn of_many_at_once_one_is_made() {
 }
 
 #[tokio::test]
-async fn a_repetition_after_a_restart_is_one_still() {
-    let mut house = TestSystem::empty().await;
+async fn repeated_post_after_restart_gets_stored_response() {
+    let mut system = TestSystem::empty().await;
     let body = json!({"name": "ci"});
-    let first = post_once(&house.admin(), "k", "/keys", &body).await.status(201).json();
-    let launch = house.process().again();
-    house.process().kill();
+    let first = post_once(&system.admin(), "k", "/keys", &body).await.status(201).json();
+    let launch = system.process().again();
+    system.process().kill();
     let process = launch.start().await;
     let admin = OperatorClient::at(process.admin, &process.admin_token);
     assert_eq!(post_once(&admin, "k", "/keys", &body).await.status(201).json(), first);

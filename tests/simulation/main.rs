@@ -1,8 +1,9 @@
-//! Nothing lost, nothing twice: run after run, each with other troubles, all from one number.
+//! Simulation: random runs with injected faults, each repeatable by its seed. No usage is lost or
+//! counted twice.
 //!
 //! `BATON_SEED=7 cargo test -p baton-tests --test simulation -- --nocapture` replays a run;
-//! `BATON_SEEDS=100000 cargo test --release -p baton-tests --test simulation` tries many.
-#![expect(clippy::expect_used, clippy::panic, reason = "a check that cannot be made fails there")]
+//! `BATON_SEEDS=100000 cargo test --release -p baton-tests --test simulation` runs many.
+#![expect(clippy::expect_used, clippy::panic, reason = "a check that cannot run fails the test")]
 
 mod oracle_checks;
 
@@ -12,9 +13,9 @@ use std::thread;
 
 use baton_tests::simulation::{RunReport, run};
 
-/// Runs that every `cargo test` tries.
+/// Number of runs in every `cargo test`.
 const SEEDS: u64 = 1_000;
-/// Seeds that have found something once.
+/// Seeds that found a bug once.
 const FOUND: &str = include_str!("found.txt");
 
 fn number(name: &str) -> Option<u64> {
@@ -37,7 +38,8 @@ fn replay(report: &RunReport) -> String {
     )
 }
 
-/// Runs seeds on all processors until one finds something; answers how much happened.
+/// Runs seeds on all processors until one of them fails. Returns the numbers of stored events and
+/// of upstream calls.
 fn sweep(seeds: &[u64]) -> (usize, usize) {
     let next = AtomicU64::new(0);
     let work = || {
@@ -63,7 +65,7 @@ fn sweep(seeds: &[u64]) -> (usize, usize) {
 }
 
 #[test]
-fn nothing_is_lost_and_nothing_counted_twice_whatever_happens() {
+fn no_usage_is_lost_or_counted_twice() {
     let seeds: Vec<u64> = match number("BATON_SEED") {
         Some(seed) => vec![seed],
         None => found().into_iter().chain(1..=number("BATON_SEEDS").unwrap_or(SEEDS)).collect(),
@@ -75,11 +77,11 @@ fn nothing_is_lost_and_nothing_counted_twice_whatever_happens() {
         seeds.len(),
         begin.elapsed()
     );
-    assert!(events > 0 && calls > 0, "something happens");
+    assert!(events > 0 && calls > 0, "the runs stored no event");
 }
 
 #[test]
-fn a_seed_always_does_the_same() {
+fn equal_seeds_have_equal_runs() {
     for seed in 1..=40 {
         assert!(run(seed) == run(seed), "seed {seed}");
     }

@@ -1,46 +1,48 @@
-//! Whether the oracle can be trusted: books that are wrong by one thing are found to be wrong.
+//! Tests of the oracle: it reports a run whose facts have one error.
 
 use baton_domain::money::PicoUsd;
 use baton_tests::simulation::account_of;
 use baton_tests::simulation::oracle::{RunFacts, findings};
 
-/// A run in which requests were served whole, limits counted and nothing went wrong.
-fn good() -> RunFacts {
+/// A run without faults, with several whole answers and several limited keys.
+fn good_run() -> RunFacts {
     let mut all = (1..200).map(account_of);
-    let is_rich = |account: &RunFacts| {
-        let limited = account.limits.iter().filter(|one| one.counted.windows.len() > 3).count();
-        account.is_calm && account.events.len() > 5 && limited > 1
+    let is_rich = |facts: &RunFacts| {
+        let limited = facts.limits.iter().filter(|one| one.counted.windows.len() > 3).count();
+        facts.is_calm && facts.events.len() > 5 && limited > 1
     };
-    all.find(is_rich).expect("a calm run with much in it")
+    all.find(is_rich).expect("a run without faults")
 }
 
-/// Spoils good books in one way.
+/// Changes the facts of a good run in one way, which the oracle must report.
 #[track_caller]
-fn spoilt(what: &str, spoil: impl FnOnce(&mut RunFacts)) {
-    let mut account = good();
-    assert_eq!(findings(&account), Vec::<String>::new(), "good books");
-    spoil(&mut account);
-    assert!(!findings(&account).is_empty(), "{what} is not noticed");
+fn assert_detected(what: &str, change: impl FnOnce(&mut RunFacts)) {
+    let mut facts = good_run();
+    assert_eq!(findings(&facts), Vec::<String>::new(), "the unchanged run has findings");
+    change(&mut facts);
+    assert!(!findings(&facts).is_empty(), "{what} is not detected");
 }
 
 #[test]
-fn wrong_books_are_found_to_be_wrong() {
-    spoilt("an event twice", |account| account.events.push(account.events[0].clone()));
-    spoilt("an event that is lost", |account| drop(account.events.pop()));
-    spoilt("an hour counted twice", |account| account.hours.push(account.hours[0].clone()));
-    spoilt("a day that is lost", |account| drop(account.days.pop()));
-    spoilt("a cell that is off by one token", |account| account.cells[0].1.tokens.input += 1);
-    spoilt("a cost that is off by one", |account| account.events[0].cost_usd += PicoUsd::new(1));
-    spoilt("an estimate passed off as true", |account| account.events[0].estimated = true);
-    spoilt("a message among the dead", |account| account.dead = 1);
-    spoilt("a record that waits for ever", |account| account.pending = 1);
-    spoilt("a request settled twice", |account| {
-        let counted = account.limits.iter_mut().find(|one| one.limits.has_money());
+fn oracle_reports_each_wrong_fact() {
+    assert_detected("an event twice", |facts| facts.events.push(facts.events[0].clone()));
+    assert_detected("an event that is lost", |facts| drop(facts.events.pop()));
+    assert_detected("an hour counted twice", |facts| facts.hours.push(facts.hours[0].clone()));
+    assert_detected("a day that is lost", |facts| drop(facts.days.pop()));
+    assert_detected("a cell that is off by one token", |facts| facts.cells[0].1.tokens.input += 1);
+    assert_detected("a cost that is off by one", |facts| {
+        facts.events[0].cost_usd += PicoUsd::new(1);
+    });
+    assert_detected("an estimate passed off as true", |facts| facts.events[0].estimated = true);
+    assert_detected("a message among the dead", |facts| facts.dead = 1);
+    assert_detected("a record that waits for ever", |facts| facts.pending = 1);
+    assert_detected("a request settled twice", |facts| {
+        let counted = facts.limits.iter_mut().find(|one| one.limits.has_money());
         let windows = &mut counted.expect("a limited key").counted.windows;
         *windows.values_mut().next_back().expect("a window") += 1;
     });
-    spoilt("an upstream that served something else", |account| {
-        let call = account.calls.iter_mut().rfind(|call| call.whole.is_some());
+    assert_detected("an upstream that served something else", |facts| {
+        let call = facts.calls.iter_mut().rfind(|call| call.whole.is_some());
         call.and_then(|call| call.whole.as_mut()).expect("a whole answer").output += 1;
     });
 }

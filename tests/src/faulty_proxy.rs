@@ -55,14 +55,14 @@ impl FaultyProxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port for the front");
         listener.set_nonblocking(true).expect("a non-blocking listener");
         let address = listener.local_addr().expect("its address");
-        let means = FaultyProxyState { behind: behind.to_owned(), fault, http: plain_client() };
+        let state = FaultyProxyState { behind: behind.to_owned(), fault, http: plain_client() };
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.expect("a runtime for the front");
             runtime.block_on(async move {
                 let listener = tokio::net::TcpListener::from_std(listener).expect("the listener");
-                let router = Router::new().fallback(pass).with_state(means);
+                let router = Router::new().fallback(pass).with_state(state);
                 tokio::select! {
                     _ = axum::serve(listener, router) => {}
                     _ = stopped => {}
@@ -88,11 +88,11 @@ impl Drop for FaultyProxy {
     }
 }
 
-async fn pass(State(means): State<FaultyProxyState>, request: Request) -> Response {
+async fn pass(State(state): State<FaultyProxyState>, request: Request) -> Response {
     let (mut head, body) = request.into_parts();
     let announced = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     let announced = announced.and_then(|length| length.parse().ok()).unwrap_or(0_usize);
-    match means.fault {
+    match state.fault {
         ProxyFault::Page => return page(StatusCode::OK),
         ProxyFault::Ceiling(most) if announced > most => {
             return page(StatusCode::PAYLOAD_TOO_LARGE);
@@ -107,18 +107,19 @@ async fn pass(State(means): State<FaultyProxyState>, request: Request) -> Respon
     }
     head.headers.remove(HOST);
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-    let asked = means.http.request(head.method, format!("{}{path}", means.behind));
+    let outgoing = state.http.request(head.method, format!("{}{path}", state.behind));
     let body = reqwest::Body::wrap_stream(body.into_data_stream());
-    let asked = if announced > 0 { asked.body(body) } else { asked };
-    let answer = asked.headers(head.headers).send().await.expect("what is behind answers");
+    let outgoing = if announced > 0 { outgoing.body(body) } else { outgoing };
+    let answer =
+        outgoing.headers(head.headers).send().await.expect("an answer of the server behind");
     let mut response = Response::builder().status(answer.status());
     for (name, value) in answer.headers().iter().filter(|(name, _)| *name != TRANSFER_ENCODING) {
         response = response.header(name, value);
     }
-    if let ProxyFault::Skewed(by) = means.fault {
+    if let ProxyFault::Skewed(by) = state.fault {
         response.headers_mut().expect("a good head").insert(DATE, date(by));
     }
-    let body = match means.fault {
+    let body = match state.fault {
         ProxyFault::Buffers => Body::from(answer.bytes().await.expect("a whole answer")),
         _ => Body::from_stream(answer.bytes_stream()),
     };

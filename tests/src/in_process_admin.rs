@@ -1,19 +1,19 @@
 //! Stores in memory, a stopped clock, and the admin API at a port, all in one process. For tests
 //! that depend on time or on the content of the stores.
 
-use baton_cloud::aws::AwsClients;
-use baton_cloud::clock::Clock;
-use baton_cloud::notifier::Notifier;
-use baton_cloud::random::RandomSource;
-use baton_cloud::settings::Settings;
-use baton_cloud::store::Store;
-use baton_cloud::upstream::UpstreamClient;
 use baton_domain::id::{AccountId, GroupId, KeyId, RequestId};
 use baton_domain::money::PicoUsd;
 use baton_domain::record::{RequestOutcome, UsageRecord};
 use baton_domain::secret::Secret;
 use baton_domain::usage::TokenCounts;
 use baton_local::{InjectedFault, LocalAws};
+use baton_runtime::aws::AwsClients;
+use baton_runtime::clock::Clock;
+use baton_runtime::notifier::Notifier;
+use baton_runtime::random::RandomSource;
+use baton_runtime::settings::Settings;
+use baton_runtime::upstream::UpstreamClient;
+use baton_store::Store;
 use serde_json::{Value, json};
 
 use crate::house::{MODEL, OperatorClient};
@@ -30,7 +30,7 @@ pub struct InProcessAdmin {
     /// The address of the admin API.
     pub admin_url: String,
     /// Delivers alerts.
-    pub herald: Notifier,
+    pub notifier: Notifier,
 }
 
 impl InProcessAdmin {
@@ -66,7 +66,7 @@ impl InProcessAdmin {
         let clock = Clock::fixed_at(NOW.parse().expect("a time"));
         let store = Store::new(&aws, &settings, clock, RandomSource::seeded(7));
         let http = UpstreamClient::new(&settings.timers, true).expect("a client");
-        let herald = Notifier::new(&aws, http);
+        let notifier = Notifier::new(&aws, http);
         let pepper = Secret::new("pepper-of-a-test-0123456789abcdef".to_owned());
         let router =
             baton_admin::router(&settings, &pepper, store.clone(), &aws).expect("a router");
@@ -75,7 +75,7 @@ impl InProcessAdmin {
         tokio::spawn(async move { axum::serve(listener, router).await });
         let admin = OperatorClient::at(address, Self::TOKEN);
         let admin_url = format!("http://{address}");
-        Self { store, admin, admin_url, herald }
+        Self { store, admin, admin_url, notifier }
     }
 
     /// A record of a request that starts now and costs nothing.

@@ -5,8 +5,8 @@ use std::sync::Mutex;
 
 use axum::Router;
 use axum::body::Body;
-use baton_cloud::aws::AwsClients;
 use baton_domain::secret::Secret;
+use baton_runtime::aws::AwsClients;
 use html5ever::tendril::TendrilSink as _;
 use http::Request;
 use http_body_util::BodyExt as _;
@@ -66,10 +66,10 @@ impl InProcessConsole {
         if let Some(known) = self.sessions.lock().expect("sessions").get(token) {
             return known.clone();
         }
-        let door = self.send("GET", "/console/sign-in", ("accept", "text/html"), "").await;
+        let sign_in_page = self.send("GET", "/console/sign-in", ("accept", "text/html"), "").await;
         let mut form = form_urlencoded::Serializer::new(String::new());
-        form.append_pair("csrf", &door.csrf()).append_pair("credential", token);
-        let cookie = ("cookie", &*door.cookie());
+        form.append_pair("csrf", &sign_in_page.csrf()).append_pair("credential", token);
+        let cookie = ("cookie", &*sign_in_page.cookie());
         let inside = self.send("POST", "/console/sign-in", cookie, &form.finish()).await;
         let cookie = inside.cookie();
         let page = self.send("GET", "/console/connect", ("cookie", &cookie), "").await;

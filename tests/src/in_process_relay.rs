@@ -2,13 +2,6 @@
 
 use std::sync::{Arc, Mutex};
 
-use baton_cloud::aws::AwsClients;
-use baton_cloud::clock::Clock;
-use baton_cloud::random::RandomSource;
-use baton_cloud::settings::Settings;
-use baton_cloud::store::{Admission, ConfigEdit, Store};
-use baton_cloud::usage_queue::UsageQueue;
-use baton_cloud::vault::Pepper;
 use baton_domain::effective_limits::EffectiveLimits;
 use baton_domain::id::{GroupId, KeyId, RequestId, UserId};
 use baton_domain::key::{Group, Key, Limits, ReservationEstimate, Role, User};
@@ -20,6 +13,13 @@ use baton_domain::scope::LimitScope;
 use baton_domain::secret::Secret;
 use baton_local::{InjectedFault, LocalAws};
 use baton_relay::Relay;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::clock::Clock;
+use baton_runtime::random::RandomSource;
+use baton_runtime::settings::Settings;
+use baton_runtime::usage_queue::UsageQueue;
+use baton_runtime::vault::Pepper;
+use baton_store::{Admission, ConfigEdit, Store};
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use serde_json::{Value, json};

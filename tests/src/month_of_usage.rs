@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use baton_cloud::store::Store;
 use baton_domain::record::UsageRecord;
 use baton_domain::rollup::{Rollup, UsageSums, rollups_of};
+use baton_store::Store;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 

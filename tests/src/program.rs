@@ -47,9 +47,9 @@ impl Program {
     }
 
     /// Runs the program to its end with this text on its standard input.
-    pub fn fed(command: &mut Command, said: &str, patience: Duration) -> ProgramResult {
+    pub fn fed(command: &mut Command, input: &str, patience: Duration) -> ProgramResult {
         let mut file = tempfile::tempfile().expect("a file to read from");
-        file.write_all(said.as_bytes()).expect("written");
+        file.write_all(input.as_bytes()).expect("written");
         file.rewind().expect("rewound");
         Self::reading(file.into(), command).ended(patience)
     }

@@ -68,16 +68,16 @@ async fn answer(
     assert_eq!(headers["x-amz-target"], "secretsmanager.GetSecretValue");
     assert!(headers.contains_key("authorization"), "it is signed");
     if secrets.is_down {
-        let told = json!({"__type": "InternalServiceError", "message": "it is down"});
-        return (StatusCode::INTERNAL_SERVER_ERROR, told.to_string());
+        let error = json!({"__type": "InternalServiceError", "message": "it is down"});
+        return (StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
     }
-    let asked: Value = serde_json::from_str(&body).expect("JSON");
-    let id = asked["SecretId"].as_str().expect("an id");
-    let back = usize::from(asked["VersionStage"] == "AWSPREVIOUS");
+    let request: Value = serde_json::from_str(&body).expect("JSON");
+    let id = request["SecretId"].as_str().expect("an id");
+    let back = usize::from(request["VersionStage"] == "AWSPREVIOUS");
     let value = secrets.values.get(id).and_then(|values| values.iter().rev().nth(back));
     if let Some(value) = value {
         return (StatusCode::OK, json!({"ARN": id, "SecretString": value}).to_string());
     }
-    let told = json!({"__type": "ResourceNotFoundException", "message": "no such secret"});
-    (StatusCode::BAD_REQUEST, told.to_string())
+    let error = json!({"__type": "ResourceNotFoundException", "message": "no such secret"});
+    (StatusCode::BAD_REQUEST, error.to_string())
 }

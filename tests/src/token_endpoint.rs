@@ -30,7 +30,7 @@ pub enum EndpointFault {
 /// What it has received and issued.
 #[derive(Default)]
 struct EndpointLog {
-    troubles: VecDeque<EndpointFault>,
+    faults: VecDeque<EndpointFault>,
     /// How often each refresh token or code was used.
     used: BTreeMap<String, u32>,
     revoked: bool,
@@ -80,13 +80,13 @@ impl FakeTokenEndpoint {
     }
 
     /// Applies this fault to the next request.
-    pub fn next(&self, trouble: EndpointFault) {
-        lock(&self.books).troubles.push_back(trouble);
+    pub fn next(&self, fault: EndpointFault) {
+        lock(&self.books).faults.push_back(fault);
     }
 
     /// Removes the fault.
     pub fn recovers(&self) {
-        lock(&self.books).troubles.clear();
+        lock(&self.books).faults.clear();
     }
 
     /// The number of tokens that it has issued.
@@ -143,16 +143,18 @@ async fn answer(
         fields["authorization"] = json!(value.to_str().expect("text"));
     }
     books.last.clone_from(&fields);
-    let trouble = books.troubles.pop_front();
-    match trouble {
+    let fault = books.faults.pop_front();
+    match fault {
         Some(EndpointFault::Unavailable) => {
-            return said(503, &json!({"error": "temporarily_unavailable"}));
+            return json_response(503, &json!({"error": "temporarily_unavailable"}));
         }
-        Some(EndpointFault::Refuses) => return said(400, &json!({"error": "invalid_grant"})),
+        Some(EndpointFault::Refuses) => {
+            return json_response(400, &json!({"error": "invalid_grant"}));
+        }
         Some(EndpointFault::LosesTheAnswer) | None => {}
     }
     let answer = books.issue(&fields);
-    if trouble == Some(EndpointFault::LosesTheAnswer) {
+    if fault == Some(EndpointFault::LosesTheAnswer) {
         let broken = futures_util::stream::iter([
             Ok(Bytes::from_static(b"{\"access")),
             Err(std::io::Error::other("gone")),
@@ -160,8 +162,8 @@ async fn answer(
         return Response::new(Body::from_stream(broken));
     }
     match answer {
-        Ok(token) => said(200, &token),
-        Err(code) => said(400, &json!({"error": code})),
+        Ok(token) => json_response(200, &token),
+        Err(code) => json_response(400, &json!({"error": code})),
     }
 }
 
@@ -205,7 +207,7 @@ fn fields(body: &[u8]) -> Value {
     })
 }
 
-fn said(status: u16, body: &Value) -> Response {
+fn json_response(status: u16, body: &Value) -> Response {
     let response = Response::builder().status(status).header("content-type", "application/json");
     response.body(Body::from(body.to_string())).expect("a good answer")
 }

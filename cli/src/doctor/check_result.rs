@@ -80,7 +80,7 @@ pub(super) fn show_results(screen: OutputPrinter, findings: &[CheckResult]) {
     };
     let checks: Vec<Value> = findings.iter().map(row).collect();
     screen.show(&json!({ "ok": failures(findings) == 0, "checks": checks }), || {
-        let mut table = table(["check", "", "what was seen", "what to do"].into_iter());
+        let mut table = table(["check", "", "result", "advice"].into_iter());
         table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
         for finding in findings {
             let state = finding.state.as_str();

@@ -14,8 +14,8 @@ pub(super) fn check_base_url(text: &str) -> (CheckResult, Option<Url>) {
     const CHECK: &str = "base URL";
     let parsed = Url::parse(text).ok().filter(Url::has_host);
     let Some(mut url) = parsed.filter(|url| matches!(url.scheme(), "http" | "https")) else {
-        let advice = "one looks like https://baton.example.com or http://127.0.0.1:8080";
-        return (CheckResult::fail(CHECK, format!("`{text}` is no address"), advice), None);
+        let advice = "use a URL such as https://baton.example.com or http://127.0.0.1:8080";
+        return (CheckResult::fail(CHECK, format!("`{text}` is not a URL"), advice), None);
     };
     let has_more = url.query().is_some() || url.fragment().is_some() || !url.username().is_empty();
     url.set_query(None);
@@ -26,18 +26,18 @@ pub(super) fn check_base_url(text: &str) -> (CheckResult, Option<Url>) {
     url.set_path(&meant);
     let plain = url.as_str().trim_end_matches('/').to_owned();
     let finding = if meant != path {
-        let what = format!("it ends in {APPENDED}, which clients append themselves");
+        let what = format!("it ends in {APPENDED}, which clients append again");
         CheckResult::fail(CHECK, what, format!("use {plain}"))
     } else if has_more {
-        let what = "it holds more than an address (a name, a query or a fragment)";
-        CheckResult::fail(CHECK, what, format!("use {plain}; the key goes into a header"))
+        let what = "it contains a user name, a query or a fragment";
+        CheckResult::fail(CHECK, what, format!("use {plain}; clients send the key in a header"))
     } else if text.ends_with('/') {
         let what =
-            "it ends in a slash, so clients ask for `//v1/messages`, which some proxies redirect";
+            "it ends in a slash, so clients call `//v1/messages`, which some proxies redirect";
         CheckResult::warn(CHECK, what, format!("use {plain}"))
     } else if url.scheme() == "http" && !is_private_address(&url) {
-        let what = "keys and prompts travel unencrypted";
-        CheckResult::warn(CHECK, what, "put TLS in front of it and use https")
+        let what = "keys and prompts are sent without encryption";
+        CheckResult::warn(CHECK, what, "put a TLS proxy in front of Baton and use https")
     } else {
         CheckResult::ok(CHECK, plain)
     };
@@ -59,27 +59,24 @@ pub(super) fn key_form(key: Option<&Secret>) -> CheckResult {
     match key {
         None => CheckResult::skipped(
             CHECK,
-            "no key: give one with --key, or `--key -` and the key on standard input",
+            "no key was given; use --key KEY, or `--key -` to read it from standard input",
         ),
         Some(key) if RelayKey::parse(key.expose()).is_ok() => {
-            CheckResult::ok(CHECK, "length and checksum are right")
+            CheckResult::ok(CHECK, "length and checksum are correct")
         }
         Some(key) if key.expose().starts_with("sk-ant-") => {
-            let advice = "clients need a key of Baton (`baton key create`); the provider's key belongs into an account";
-            CheckResult::fail(CHECK, "it is a key of the provider, not of Baton", advice)
+            let advice = "clients need a Baton key (`baton key create`); the provider's key \
+                 belongs to an account";
+            CheckResult::fail(CHECK, "it is a key of the provider, not a Baton key", advice)
         }
         Some(key) if key.expose().trim() != key.expose() => CheckResult::fail(
             CHECK,
-            "there is a space or an end of line around it",
-            "copy it again without",
+            "it begins or ends with a space or a line break",
+            "copy it again without them",
         ),
         Some(_) => {
-            let advice = "copy it again: it is `bt_`, 12 characters, `_` and 38 more";
-            CheckResult::fail(
-                CHECK,
-                "it is cut short or mistyped (the checksum does not fit)",
-                advice,
-            )
+            let advice = "copy it again; a key is `bt_`, 12 characters, `_` and 38 more characters";
+            CheckResult::fail(CHECK, "it is incomplete or mistyped (the checksum is wrong)", advice)
         }
     }
 }
@@ -91,8 +88,9 @@ pub(super) fn variables(environment: &ShellEnvironment, relay: Option<&Url>) -> 
     if let (Some(bearer), Some(key)) = (&environment.client_bearer, &environment.client_api_key)
         && bearer.expose() != key.expose()
     {
-        let what = "ANTHROPIC_AUTH_TOKEN and ANTHROPIC_API_KEY hold different values, and clients send both";
-        let advice = "unset ANTHROPIC_API_KEY where clients of Baton are started";
+        let what = "ANTHROPIC_AUTH_TOKEN and ANTHROPIC_API_KEY have different values, and clients \
+             send both";
+        let advice = "unset ANTHROPIC_API_KEY in the shell that starts clients of Baton";
         findings.push(CheckResult::warn(CHECK, what, advice));
     }
     let points_here = |base: &str| {
@@ -102,8 +100,9 @@ pub(super) fn variables(environment: &ShellEnvironment, relay: Option<&Url>) -> 
     };
     match environment.client_base.as_deref() {
         Some(base) if !points_here(base) => {
-            let what =
-                format!("ANTHROPIC_BASE_URL is {base}: clients of this shell go there instead");
+            let what = format!(
+                "ANTHROPIC_BASE_URL is {base}; clients in this shell call that address instead"
+            );
             let advice = relay.map_or_else(String::new, |relay| {
                 format!("export ANTHROPIC_BASE_URL={}", relay.as_str().trim_end_matches('/'))
             });
@@ -120,8 +119,9 @@ pub(super) fn variables(environment: &ShellEnvironment, relay: Option<&Url>) -> 
     }
     if !environment.proxies.is_empty() {
         let what =
-            format!("{} is set: requests go through that proxy", environment.proxies.join(", "));
-        let advice = "if streams stutter or bodies are refused, add the relay's host to NO_PROXY";
+            format!("{} is set, so requests go through that proxy", environment.proxies.join(", "));
+        let advice = "if streams arrive in bursts or bodies are refused, add the relay's host to \
+             NO_PROXY";
         findings.push(CheckResult::warn("HTTP proxy", what, advice));
     }
     findings

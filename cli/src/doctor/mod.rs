@@ -10,14 +10,14 @@ mod transfer_checks;
 use crate::CliError;
 use crate::environment::ShellEnvironment;
 use crate::operate::{AdminTargetArgs, read_stdin_line};
-use baton_cloud::clock::Clock;
-use baton_cloud::settings::table;
 use baton_domain::secret::Secret;
+use baton_runtime::clock::Clock;
+use baton_runtime::settings::table;
 use check_result::{CheckResult, failures, show_results};
 use clap::Args;
 use reqwest::{Client, Url};
 
-/// What is to be looked at.
+/// The arguments of `baton doctor`.
 #[derive(Args)]
 pub struct DoctorArgs {
     /// The admin API
@@ -25,16 +25,16 @@ pub struct DoctorArgs {
     office: AdminTargetArgs,
     #[arg(
         long,
-        help = table::CLIENT_BASE_URL.flag_help("The relay's base URL, as clients have it")
+        help = table::CLIENT_BASE_URL.flag_help("The relay's base URL, as clients use it")
     )]
     relay: Option<String>,
-    /// A key of it; `-` reads it from standard input [env: ANTHROPIC_AUTH_TOKEN, ANTHROPIC_API_KEY]
+    /// A relay key; `-` reads it from standard input [env: ANTHROPIC_AUTH_TOKEN, ANTHROPIC_API_KEY]
     #[arg(long)]
     key: Option<String>,
-    /// Also check streaming, by one message of at most 16 tokens
+    /// Also check streaming, with one message of at most 16 tokens
     #[arg(long)]
     paid: bool,
-    /// The model to ask for that [default: a small one that the key may use]
+    /// The model for the streaming check [default: a small model that the key can use]
     #[arg(long, requires = "paid")]
     model: Option<String>,
 }
@@ -94,7 +94,8 @@ async fn relay(
     let clock = Clock::system();
     let (is_there, mut findings) = remote_checks::check_address(http, base, || clock.now()).await;
     let (Some(key), true) = (key, is_there) else {
-        let why = if is_there { "needs a key that could be one" } else { "needs the relay" };
+        let why =
+            if is_there { "needs a key of the right form" } else { "needs a reachable relay" };
         let checks = ["key", "models", "body size", "streaming"];
         findings.extend(checks.map(|check| CheckResult::skipped(check, why)));
         return findings;
@@ -102,8 +103,9 @@ async fn relay(
     findings.push(remote_checks::check_key(http, base, key).await);
     if failures(&findings) > 0 {
         let checks = ["models", "body size", "streaming"];
-        findings
-            .extend(checks.map(|check| CheckResult::skipped(check, "needs a key that is taken")));
+        findings.extend(
+            checks.map(|check| CheckResult::skipped(check, "needs a key that the relay accepts")),
+        );
         return findings;
     }
     let (models, ids) = remote_checks::models(http, base, key).await;
@@ -112,9 +114,9 @@ async fn relay(
     let small = || ids.iter().find(|id| id.contains("haiku")).or(ids.first()).cloned();
     findings.push(match wish.model.or_else(small) {
         _ if !wish.paid => {
-            CheckResult::skipped("streaming", "costs a few tokens; --paid checks it")
+            CheckResult::skipped("streaming", "costs a few tokens; use --paid to check it")
         }
-        None => CheckResult::skipped("streaming", "needs a model; --model says which"),
+        None => CheckResult::skipped("streaming", "needs a model; use --model"),
         Some(model) => transfer_checks::check_streaming(http, base, key, &model).await,
     });
     findings

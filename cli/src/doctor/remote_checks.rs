@@ -56,11 +56,11 @@ pub(super) async fn check_address(
     let health: Value =
         answer.bytes().await.ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
     if !status.is_success() || health["status"] != "ok" {
-        let what = format!("/health answers {status}, and not as Baton does");
-        let advice = "something else listens there, or the path in front of the relay is wrong";
+        let what = format!("/health answers with {status}, and not in Baton's form");
+        let advice = "another program listens there, or the path before /health is wrong";
         return (false, vec![CheckResult::fail(CHECK, what, advice)]);
     }
-    let found = CheckResult::ok(CHECK, "it answers");
+    let found = CheckResult::ok(CHECK, "the relay answers");
     (true, vec![found, version("relay version", &health), clock])
 }
 
@@ -68,13 +68,13 @@ fn version(check: &'static str, health: &Value) -> CheckResult {
     match health["version"].as_str() {
         Some(OWN_VERSION) => CheckResult::ok(check, OWN_VERSION),
         Some(other) => {
-            let what = format!("it is {other}, this program is {OWN_VERSION}");
-            CheckResult::warn(check, what, "use the program of the deployed version")
+            let what = format!("the relay has version {other}, this program has {OWN_VERSION}");
+            CheckResult::warn(check, what, "use the `baton` program of the deployed version")
         }
         None => CheckResult::warn(
             check,
-            "it does not say its version",
-            "it is older than this program; update it",
+            "the relay does not report its version",
+            "the relay is older than this program; update it",
         ),
     }
 }
@@ -86,8 +86,8 @@ fn clock(answer: &Response, now: Timestamp) -> CheckResult {
     let Some(there) = parsed.map(|there| there.timestamp()) else {
         return CheckResult::warn(
             CHECK,
-            "no readable Date in its answers",
-            "whatever stands in front strips it: let it pass",
+            "the answers have no valid `date` header",
+            "a proxy in front of the relay removes it; let it pass",
         );
     };
     let apart = now.as_second() - there.as_second();
@@ -99,7 +99,7 @@ fn clock(answer: &Response, now: Timestamp) -> CheckResult {
     CheckResult::warn(
         CHECK,
         what,
-        "set the wrong one by NTP: expiry dates and signed tokens depend on it",
+        "synchronize the wrong clock by NTP, because expiry dates and signed tokens depend on it",
     )
 }
 
@@ -107,7 +107,7 @@ fn clock(answer: &Response, now: Timestamp) -> CheckResult {
 pub(super) async fn admin(http: &Client, aim: AdminTarget) -> Vec<CheckResult> {
     const CHECK: &str = "admin API";
     if !aim.is_chosen {
-        let why = "nobody said where it is: --url and a token, or a profile";
+        let why = "no admin API was given; use --url and --token, or a profile";
         return vec![CheckResult::skipped(CHECK, why)];
     }
     let health =
@@ -126,8 +126,8 @@ pub(super) async fn admin(http: &Client, aim: AdminTarget) -> Vec<CheckResult> {
         Err(fail) => Err(fail),
     };
     let found = match asked {
-        Ok(_) => CheckResult::ok(CHECK, "it answers and takes the token"),
-        Err(fail) => CheckResult::fail(CHECK, "it cannot be used", fail.to_string()),
+        Ok(_) => CheckResult::ok(CHECK, "it answers and accepts the token"),
+        Err(fail) => CheckResult::fail(CHECK, "the admin API is not usable", fail.to_string()),
     };
     let version = health.map(|health| version("admin version", &health));
     [Some(found), version].into_iter().flatten().collect()
@@ -149,14 +149,15 @@ pub(super) async fn check_key(http: &Client, base: &Url, key: &Secret) -> CheckR
         }
     }
     match refused.as_slice() {
-        [] => CheckResult::ok(CHECK, "it is taken as a bearer and in x-api-key"),
+        [] => CheckResult::ok(CHECK, "it is accepted as a Bearer token and in x-api-key"),
         [(name, said)] => {
-            let advice = format!("something in front strips or replaces `{name}`: let it pass");
-            CheckResult::fail(CHECK, format!("it is refused in `{name}` only ({said})"), advice)
+            let advice =
+                format!("a proxy in front of the relay removes or replaces `{name}`; let it pass");
+            CheckResult::fail(CHECK, format!("it is refused only in `{name}` ({said})"), advice)
         }
         [(_, said), ..] => {
-            let advice = "`baton key list` shows the keys; `baton key create` makes one";
-            CheckResult::fail(CHECK, format!("it is refused: {said}"), advice)
+            let advice = "`baton key list` shows the keys; `baton key create` creates one";
+            CheckResult::fail(CHECK, format!("the relay refuses it: {said}"), advice)
         }
     }
 }
@@ -176,7 +177,7 @@ pub(super) async fn models(http: &Client, base: &Url, key: &Secret) -> (CheckRes
         return (finding, Vec::new());
     }
     if !answer.status().is_success() {
-        let advice = "`baton account list` shows why no account can be asked";
+        let advice = "`baton account list` shows why no account is usable";
         return (CheckResult::fail(CHECK, read_error_message(answer).await, advice), Vec::new());
     }
     let bytes = answer.bytes().await.unwrap_or_default();
@@ -187,12 +188,12 @@ pub(super) async fn models(http: &Client, base: &Url, key: &Secret) -> (CheckRes
     let finding = if ids.is_empty() {
         CheckResult::warn(
             CHECK,
-            "the key may use none",
-            "look at the key's and the accounts' models",
+            "the key cannot use any model",
+            "check the models that the key and the accounts allow",
         )
     } else if took > MODELS_PATIENCE {
-        let what = format!("the list took {} ms; clients wait 3,000", took.as_millis());
-        CheckResult::warn(CHECK, what, "look at what stands between here and the relay")
+        let what = format!("the list took {} ms; clients wait for 3,000 ms", took.as_millis());
+        CheckResult::warn(CHECK, what, "check the network and the proxies in front of the relay")
     } else {
         CheckResult::ok(CHECK, format!("{} in {} ms", ids.len(), took.as_millis()))
     };
@@ -205,7 +206,7 @@ pub(super) async fn read_error_message(answer: Response) -> String {
     let bytes = answer.bytes().await.unwrap_or_default();
     let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     value["error"]["message"].as_str().map_or_else(
-        || format!("status {status}, and not in Baton's words"),
+        || format!("status {status}, and not an answer of Baton"),
         |said| format!("{said} (status {})", status.as_u16()),
     )
 }
@@ -215,23 +216,25 @@ fn redirect(check: &'static str, answer: &Response) -> Option<CheckResult> {
         return None;
     }
     let to = answer.headers().get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or("elsewhere");
-    let advice = "give clients the address that it ends at: on the way they lose the key or turn POST into GET";
-    Some(CheckResult::fail(check, format!("it redirects to {to}"), advice))
+    let advice = "use the final address in clients, because a redirect can drop the key or turn \
+         POST into GET";
+    Some(CheckResult::fail(check, format!("the address redirects to {to}"), advice))
 }
 
 fn unreachable_result(check: &'static str, error: &reqwest::Error) -> CheckResult {
     let cause = root_cause(error);
     let said = cause.to_lowercase();
     let advice = if said.contains("certificate") || said.contains("unknownissuer") {
-        "its certificate is not valid for this name and machine: renew it, or install the issuer here"
+        "the certificate is not valid for this name, or this machine does not trust its issuer; \
+         renew it, or install the issuer here"
     } else if said.contains("corrupt message") || said.contains("record overflow") {
-        "it speaks http, not https: correct the address, or put TLS in front of it"
+        "the server speaks http, not https; correct the URL, or put a TLS proxy in front of it"
     } else if error.is_timeout() {
-        "a firewall may drop the packets; try from the relay's own machine"
+        "a firewall can drop the packets; try from the relay's own machine"
     } else if said.contains("dns") || said.contains("lookup") || said.contains("resolve") {
-        "the name is unknown: correct it, or look at the DNS"
+        "the host name is unknown; correct it, or check the DNS"
     } else {
-        "is it running, and is the port right?"
+        "check that the relay runs and that the port is correct"
     };
     CheckResult::fail(check, format!("no answer: {cause}"), advice)
 }

@@ -42,15 +42,19 @@ pub(super) async fn check_body_size(http: &Client, base: &Url, key: &Secret) -> 
                 read_error_message(answer).await
             }
             Ok(answer) if passed == 0 => {
-                let what = format!("cannot be told: {}", read_error_message(answer).await);
-                return CheckResult::warn(CHECK, what, "solve what the other checks say first");
+                let what = format!("cannot be checked: {}", read_error_message(answer).await);
+                return CheckResult::warn(
+                    CHECK,
+                    what,
+                    "solve the problems of the other checks first",
+                );
             }
             Ok(answer) => read_error_message(answer).await,
             Err(error) => root_cause(&error),
         };
         return body_size_result(CHECK, (passed, size), &refusal);
     }
-    CheckResult::ok(CHECK, format!("{passed} MB pass"))
+    CheckResult::ok(CHECK, format!("bodies of {passed} MB pass"))
 }
 
 fn body_size_result(
@@ -58,13 +62,13 @@ fn body_size_result(
     (passed, refused): (usize, usize),
     why: &str,
 ) -> CheckResult {
-    let what = format!("{passed} MB pass, {refused} MB do not: {why}");
+    let what = format!("bodies of {passed} MB pass, bodies of {refused} MB do not: {why}");
     if passed < NEEDED {
         let advice = "raise the limit of the proxy in front (nginx: client_max_body_size 32m)";
         return CheckResult::fail(check, what, advice);
     }
-    let advice = "long sessions are refused there. Lambda takes 6 MB and `baton serve` 32; the rest is a \
-                  proxy's limit, or BATON_BODY_BYTES_MAX";
+    let advice = "long sessions are refused. Lambda accepts 6 MB and `baton serve` 32 MB; a \
+         smaller limit comes from a proxy or from BATON_BODY_BYTES_MAX";
     CheckResult::warn(check, what, advice)
 }
 
@@ -94,7 +98,7 @@ pub(super) async fn check_streaming(
             return CheckResult::fail(
                 CHECK,
                 read_error_message(answer).await,
-                "solve what it says",
+                "solve the problem that the answer names",
             );
         }
         Err(error) => {
@@ -114,7 +118,7 @@ pub(super) async fn check_streaming(
                 return CheckResult::fail(
                     CHECK,
                     what,
-                    "something between has a shorter timeout than the answer",
+                    "a proxy in front of the relay has a timeout that is shorter than the answer",
                 );
             }
         }
@@ -127,25 +131,30 @@ fn assess_stream(check: &'static str, arrivals: &[Duration], text: &str) -> Chec
     if text.contains("event: error") || !text.contains("event: message_stop") {
         return CheckResult::fail(
             check,
-            "the answer is not whole",
-            "`baton account test` tells how the account is",
+            "the answer is not complete",
+            "check the account with `baton account test`",
         );
     }
     let (Some(first), Some(last)) = (arrivals.first(), arrivals.last()) else {
-        return CheckResult::fail(check, "the answer is empty", "something between swallows it");
+        return CheckResult::fail(
+            check,
+            "the answer is empty",
+            "a proxy in front of the relay drops it",
+        );
     };
     let span = last.saturating_sub(*first);
     let first = first.as_millis();
     if span < AT_ONCE {
-        let what = format!("the whole answer came at once, after {first} ms: it was held back");
-        let advice = "switch buffering off in what stands between (nginx: proxy_buffering off; AWS: a function \
-                      URL with RESPONSE_STREAM, no API Gateway or load balancer)";
+        let what =
+            format!("the whole answer arrived at once after {first} ms, so a proxy buffers it");
+        let advice = "switch off buffering in the proxy (for nginx `proxy_buffering off`; on AWS a \
+             function URL with RESPONSE_STREAM, and no API Gateway or load balancer)";
         return CheckResult::fail(check, what, advice);
     }
     let count = arrivals.len();
     CheckResult::ok(
         check,
-        format!("first bytes after {first} ms, {count} pieces over {} ms", span.as_millis()),
+        format!("first bytes after {first} ms, then {count} pieces in {} ms", span.as_millis()),
     )
 }
 

@@ -54,7 +54,10 @@ impl KeyOutput {
         };
         let mode = file.metadata().map_err(|error| failed(&error))?.permissions().mode();
         if mode & 0o077 != 0 {
-            return Err(failed(&"others can read it; chmod 600 it, or name another file"));
+            return Err(failed(
+                &"other users can read the file; run `chmod 600` on it, or name \
+                 another file",
+            ));
         }
         let mut keys = csv::Writer::from_writer(file);
         if is_new {
@@ -174,7 +177,8 @@ impl ImportRun<'_> {
             }
             Err(fail) => {
                 return Err(CliError::Failed(format!(
-                    "{kind} {name}: {fail}. What was made before it stays; the same command goes on from there"
+                    "cannot create {kind} {name}: {fail}. Everything before it is kept; run the \
+                     same command again to continue"
                 )));
             }
         };
@@ -188,7 +192,10 @@ fn id_of(row: &Value) -> String {
 }
 
 fn find_group_id(groups: &BTreeMap<String, String>, name: &str) -> Result<String, CliError> {
-    groups.get(name).cloned().ok_or_else(|| CliError::Failed(format!("there is no group {name}")))
+    groups
+        .get(name)
+        .cloned()
+        .ok_or_else(|| CliError::Failed(format!("the group {name} does not exist")))
 }
 
 fn account_body(

@@ -22,7 +22,8 @@ use serde_json::Value;
 pub(super) fn parse_export(file: &Value) -> Result<ImportPlan, String> {
     if !file["metadata"].is_object() || !file["data"].is_object() {
         return Err(
-            "it has no `metadata` and `data`: make it with `node scripts/data-transfer.js export`"
+            "it has no `metadata` and `data`; create the file with `node scripts/data-transfer.js \
+             export`"
                 .into(),
         );
     }
@@ -36,7 +37,7 @@ pub(super) fn parse_export(file: &Value) -> Result<ImportPlan, String> {
     for row in find_rows(file, &["/data/geminiAccounts"]) {
         plan.skip_item(
             format!("account {}", row_name(&row)),
-            "a Gemini account: Baton has no such upstream",
+            "Baton does not support Gemini accounts",
         );
     }
     for row in find_rows(file, &["/data/apiKeys"]) {
@@ -46,7 +47,7 @@ pub(super) fn parse_export(file: &Value) -> Result<ImportPlan, String> {
     if admins > 0 {
         plan.skip_item(
             format!("{admins} admins"),
-            "Baton has one admin token; it is shown at first start",
+            "Baton has one admin token, which the first start shows",
         );
     }
     Ok(plan)
@@ -60,14 +61,14 @@ fn console(row: &ExportRow, plan: &mut ImportPlan) {
     let name = row_name(row);
     let what = format!("account {name}");
     let (Some(base_url), Some(api_key)) = (text(row, "apiUrl"), text(row, "apiKey")) else {
-        return plan.skip_item(what, "it has no address or no key");
+        return plan.skip_item(what, "the account has no address or no key");
     };
     // AES-CBC as `<iv in hex>:<text in hex>`, with a key that the export does not contain.
     let hex = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_hexdigit());
     if api_key.split_once(':').is_some_and(|(iv, rest)| iv.len() == 32 && hex(iv) && hex(rest)) {
         return plan.skip_item(
             what,
-            "its key is encrypted; put it into the file in the clear, or add the account by hand",
+            "the key is encrypted; write it unencrypted into the file, or add the account by hand",
         );
     }
     let mut account = PlannedAccount {
@@ -91,7 +92,10 @@ fn console(row: &ExportRow, plan: &mut ImportPlan) {
         account.model_map.retain(|asked, served| *served != asked.as_str());
     }
     if count(row, "dailyQuota").is_some() {
-        plan.skip_item(format!("{what}: daily quota"), "Baton limits keys, not accounts");
+        plan.skip_item(
+            format!("{what}: daily quota"),
+            "Baton has limits for keys, not for accounts",
+        );
     }
     if text(row, "proxy").is_some() {
         account.enabled = false;
@@ -104,17 +108,19 @@ fn plan_key(row: &ExportRow, plan: &mut ImportPlan) {
     let name = row_name(row);
     let what = format!("key {name}");
     if read_bool(row, "isDeleted") == Some(true) {
-        return plan.skip_item(what, "it was deleted there");
+        return plan.skip_item(what, "it is deleted there");
     }
     let services = read_list(row, "permissions");
     if !services.is_empty()
         && !services.iter().any(|service| service == "claude" || service == "all")
     {
-        return plan.skip_item(what, format!("it may use {} only", services.join(", ")));
+        return plan.skip_item(what, format!("it can use only {}", services.join(", ")));
     }
     let limits = match limits(row, &what, plan) {
         Ok(limits) => limits,
-        Err(amount) => return plan.skip_item(what, format!("`{amount}` is no amount of money")),
+        Err(amount) => {
+            return plan.skip_item(what, format!("`{amount}` is not an amount of money"));
+        }
     };
     report_lost_settings(row, &what, plan);
     plan.keys.push(PlannedKey {
@@ -131,26 +137,26 @@ fn plan_key(row: &ExportRow, plan: &mut ImportPlan) {
 fn limits(row: &ExportRow, what: &str, plan: &mut ImportPlan) -> Result<PlannedLimits, String> {
     let weekly = dollars(row, "weeklyOpusCostLimit")?;
     if weekly.is_some() {
-        let why = "there it counts Claude models only and may begin on another day; here it counts every model \
-                   and begins on Monday 00:00 UTC";
+        let why = "the old limit counts only Claude models and can begin on another day; Baton's \
+             limit counts every model and begins on Monday 00:00 UTC";
         plan.skip_item(format!("{what}: kind of weekly limit"), why);
     }
     let total = dollars(row, "totalCostLimit")?;
     if total.is_some() {
-        let why = "the export does not say what was spent: the whole limit is free again; lower it with \
-                   `baton key set --usd-total`";
+        let why = "the export does not contain what was spent, so the whole limit is available \
+             again; lower it with `baton key set --usd-total`";
         plan.skip_item(format!("{what}: spend so far"), why);
     }
     let (window, requests) = (count(row, "rateLimitWindow"), count(row, "rateLimitRequests"));
     if requests.is_some() && window != Some(1) {
         let minutes = window.unwrap_or(0);
-        let why = format!("its window is {minutes} minutes; Baton counts requests by the minute");
+        let why = format!("the old window is {minutes} minutes; Baton counts requests per minute");
         plan.skip_item(format!("{what}: rate limit"), why);
     }
     if dollars(row, "rateLimitCost")?.is_some() {
         plan.skip_item(
             format!("{what}: money per window"),
-            "Baton counts money by day, week, month and in total",
+            "Baton counts money per day, week, month and in total",
         );
     }
     Ok(PlannedLimits {
@@ -170,35 +176,37 @@ fn report_lost_settings(row: &ExportRow, what: &str, plan: &mut ImportPlan) {
     {
         let models = read_list(row, "restrictedModels").join(", ");
         let why = format!(
-            "there {models} are forbidden; Baton lists what is allowed: `baton key set --model`"
+            "the old relay forbids {models}; Baton has a list of allowed models, which `baton key \
+             set --model` sets"
         );
         plan.skip_item(format!("{what}: forbidden models"), why);
     }
     if read_bool(row, "enableClientRestriction") == Some(true) {
-        plan.skip_item(format!("{what}: allowed clients"), "Baton does not tell clients apart");
+        plan.skip_item(format!("{what}: allowed clients"), "Baton does not distinguish clients");
     }
     if count(row, "tokenLimit").is_some() {
         plan.skip_item(
             format!("{what}: token limit"),
-            "Baton limits money and requests, not tokens",
+            "Baton has limits for money and requests, not for tokens",
         );
     }
     if text(row, "expirationMode").as_deref() == Some("activation")
         && text(row, "expiresAt").is_none()
     {
-        let why = "it would end some time after its first use; set an end with `baton key set --expires-at`";
+        let why = "it expires some time after its first use, which Baton does not support; set a \
+             time with `baton key set --expires-at`";
         plan.skip_item(format!("{what}: end"), why);
     }
     let bound = ["claudeAccountId", "claudeConsoleAccountId", "bedrockAccountId"];
     if bound.iter().any(|name| text(row, name).is_some()) {
-        let why =
-            "it was bound to an account; it is in the default group now: `baton key set --group`";
+        let why = "it was bound to an account and is now in the default group; change it with \
+                   `baton key set --group`";
         plan.skip_item(format!("{what}: account"), why);
     }
     if text(row, "userId").is_some() {
         plan.skip_item(
             format!("{what}: owner"),
-            "users are not carried over: `baton key set --user`",
+            "users are not imported; assign the key with `baton key set --user`",
         );
     }
 }

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 pub(super) fn parse_export(file: &Value) -> Result<ImportPlan, String> {
     let known = ["model_list", "keys", "teams"];
     if !file.is_array() && !known.iter().any(|name| file[*name].is_array()) {
-        return Err(format!("it has none of {}", known.join(", ")));
+        return Err(format!("it contains none of {}", known.join(", ")));
     }
     let mut plan = ImportPlan::default();
     let mut teams = BTreeMap::new();
@@ -33,7 +33,7 @@ pub(super) fn parse_export(file: &Value) -> Result<ImportPlan, String> {
             .iter()
             .any(|limit| text(&row, limit).is_some())
         {
-            let why = "limits of a team are not a group's: `baton limit` or limits of its keys";
+            let why = "limits of a team are not imported; use `baton limit` or limits of its keys";
             plan.skip_item(format!("team {name}: limits"), why);
         }
         teams.insert(id, name);
@@ -49,7 +49,8 @@ pub(super) fn parse_export(file: &Value) -> Result<ImportPlan, String> {
     let others =
         file["keys"].as_array().into_iter().flatten().filter(|key| key.is_string()).count();
     if others > 0 {
-        let why = "the list holds hashes only: ask for `/key/list?return_full_object=true`";
+        let why = "the list contains only hashes; export it with \
+             `/key/list?return_full_object=true`";
         plan.skip_item(format!("{others} keys"), why);
     }
     Ok(plan)
@@ -70,16 +71,14 @@ fn deployments(file: &Value, teams: Vec<String>, plan: &mut ImportPlan) {
             "" if served.starts_with("claude") => ("anthropic", "https://api.anthropic.com"),
             "openai" => ("openai_compatible", "https://api.openai.com/v1"),
             other => {
-                plan.skip_item(
-                    what,
-                    format!("its upstream is `{other}`, of which no static key is known here"),
-                );
+                plan.skip_item(what, format!("Baton cannot import its upstream `{other}`"));
                 continue;
             }
         };
         let Some(api_key) = text(&params, "api_key").filter(|key| !key.starts_with("os.environ/"))
         else {
-            let why = "its key is not in the file (`os.environ/…`): put it there, or add the account by hand";
+            let why = "the key is not in the file (`os.environ/…`); write it into the file, or add \
+                 the account by hand";
             plan.skip_item(what, why);
             continue;
         };
@@ -89,7 +88,10 @@ fn deployments(file: &Value, teams: Vec<String>, plan: &mut ImportPlan) {
         }
         let base_url = text(&params, "api_base").unwrap_or_else(|| default.to_owned());
         for limit in ["rpm", "tpm"].iter().filter(|limit| text(&params, limit).is_some()) {
-            plan.skip_item(format!("{what}: {limit}"), "Baton limits keys, not accounts");
+            plan.skip_item(
+                format!("{what}: {limit}"),
+                "Baton has limits for keys, not for accounts",
+            );
         }
         let same = |account: &&mut PlannedAccount| {
             account.base_url == base_url && account.api_key.expose() == api_key
@@ -133,7 +135,9 @@ fn plan_key(row: &ExportRow, teams: &BTreeMap<String, String>, plan: &mut Import
     let what = format!("key {name}");
     let limits = match limits(row, &what, plan) {
         Ok(limits) => limits,
-        Err(amount) => return plan.skip_item(what, format!("`{amount}` is no amount of money")),
+        Err(amount) => {
+            return plan.skip_item(what, format!("`{amount}` is not an amount of money"));
+        }
     };
     report_lost_settings(row, &what, plan);
     let mut models = read_list(row, "models");
@@ -189,7 +193,8 @@ fn limits(row: &ExportRow, what: &str, plan: &mut ImportPlan) -> Result<PlannedL
         Some("30d" | "1mo") => limits.usd_monthly = Some(budget),
         Some(other) => {
             let why = format!(
-                "{budget} USD per {other} is no period of Baton's: `baton key set --usd-daily` or so"
+                "Baton has no period for {budget} USD per {other}; set a limit such as `baton key \
+                 set --usd-daily`"
             );
             plan.skip_item(format!("{what}: budget"), why);
         }
@@ -197,7 +202,7 @@ fn limits(row: &ExportRow, what: &str, plan: &mut ImportPlan) -> Result<PlannedL
         None => limits.usd_total = Some((budget - spent).max(PicoUsd::ZERO)),
     }
     if period.is_some() && spent > PicoUsd::ZERO {
-        plan.skip_item(format!("{what}: spend so far"), "the present period begins anew");
+        plan.skip_item(format!("{what}: spend so far"), "the current period starts from zero");
     }
     Ok(limits)
 }
@@ -205,11 +210,17 @@ fn limits(row: &ExportRow, what: &str, plan: &mut ImportPlan) -> Result<PlannedL
 /// Reports the settings of a key that Baton does not have.
 fn report_lost_settings(row: &ExportRow, what: &str, plan: &mut ImportPlan) {
     if count(row, "tpm_limit").is_some() {
-        plan.skip_item(format!("{what}: tpm_limit"), "Baton limits money and requests, not tokens");
+        plan.skip_item(
+            format!("{what}: tpm_limit"),
+            "Baton has limits for money and requests, not for tokens",
+        );
     }
     for (name, why) in [
         ("model_max_budget", "Baton's limits count all models together"),
-        ("aliases", "other names of models belong to groups: `baton group set --model-alias`"),
+        (
+            "aliases",
+            "model aliases belong to groups; set them with `baton group set --model-alias`",
+        ),
     ] {
         if !object(row, name).is_empty() {
             plan.skip_item(format!("{what}: {name}"), why);
@@ -218,13 +229,13 @@ fn report_lost_settings(row: &ExportRow, what: &str, plan: &mut ImportPlan) {
     if text(row, "budget_id").is_some() {
         plan.skip_item(
             format!("{what}: shared budget"),
-            "the list does not hold it: `baton key set --usd-…`",
+            "the list does not contain it; set it with `baton key set --usd-…`",
         );
     }
     if text(row, "user_id").is_some_and(|user| user != "default_user_id") {
         plan.skip_item(
             format!("{what}: owner"),
-            "users are not carried over: `baton key set --user`",
+            "users are not imported; assign the key with `baton key set --user`",
         );
     }
 }

@@ -18,7 +18,7 @@ use plan::{ImportPlan, SkippedItem};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-/// What is to be taken over.
+/// The arguments of `baton import`.
 #[derive(Args)]
 pub struct ImportArgs {
     /// The admin API
@@ -26,13 +26,13 @@ pub struct ImportArgs {
     office: AdminTargetArgs,
     /// The relay that the file comes from
     source: ImportSource,
-    /// Its export, JSON or YAML
+    /// The exported file, JSON or YAML
     #[arg(long)]
     file: PathBuf,
-    /// Show what would be made, and make nothing
+    /// Show what would be created, without creating it
     #[arg(long)]
     dry_run: bool,
-    /// Append the new keys to this file, mode 0600, instead of printing them
+    /// Append the new keys to this file (mode 0600) instead of printing them
     #[arg(long)]
     out: Option<PathBuf>,
 }
@@ -77,7 +77,7 @@ pub(crate) async fn run_import(asked: ImportArgs) -> Result<(), CliError> {
             .ok_or_else(|| CliError::Failed(format!("{shown} is neither JSON nor YAML")))?,
     );
     let plan = plan.map_err(|why| {
-        CliError::Failed(format!("{shown} is no export of {}: {why}", asked.source.name()))
+        CliError::Failed(format!("{shown} is not an export of {}: {why}", asked.source.name()))
     })?;
     let screen = asked.office.screen();
     if asked.dry_run {
@@ -97,12 +97,12 @@ pub(crate) async fn run_import(asked: ImportArgs) -> Result<(), CliError> {
     left.extend(plan.left);
     report(screen, &imported_rows(&outcome), &left);
     if let Some(path) = &asked.out {
-        remark(format!("the new keys are in {}", path.display()));
+        remark(format!("the new keys were written to {}", path.display()));
     }
     ended?;
     if refused > 0 {
-        let what = "the report says why; correct the file and give the same command again";
-        return Err(CliError::Failed(format!("{refused} of them could not be made; {what}")));
+        let what = "correct the file as the report says and run the same command again";
+        return Err(CliError::Failed(format!("{refused} of them could not be created; {what}")));
     }
     Ok(())
 }
@@ -112,7 +112,10 @@ fn parse_json_or_yaml(text: &str) -> Option<Value> {
 }
 
 fn planned(plan: &ImportPlan) -> Vec<Value> {
-    let row = |kind: &str, name: &str, detail: Value| json!({ "kind": kind, "name": name, "result": "would be made", "detail": detail });
+    let row = |kind: &str, name: &str, detail: Value| {
+        json!({ "kind": kind, "name": name, "result": "would \
+         be created", "detail": detail })
+    };
     let groups =
         plan.groups.iter().map(|group| row("group", &group.name, json!(group.description)));
     let accounts = plan.accounts.iter().map(|account| {
@@ -135,14 +138,14 @@ fn planned(plan: &ImportPlan) -> Vec<Value> {
 fn imported_rows(outcome: &ImportOutcome) -> Vec<Value> {
     let made = outcome.made.iter().map(|(kind, name, id)| {
         let secret = outcome.secrets.iter().find(|(of, _)| *kind == "key" && of == name);
-        let mut row = json!({ "kind": kind, "name": name, "result": "made", "detail": id });
+        let mut row = json!({ "kind": kind, "name": name, "result": "created", "detail": id });
         if let Some((_, secret)) = secret {
             row["secret"] = json!(secret);
         }
         row
     });
     let kept = outcome.kept.iter().map(|(kind, name)| {
-        json!({ "kind": kind, "name": name, "result": "was there already", "detail": null })
+        json!({ "kind": kind, "name": name, "result": "already exists", "detail": null })
     });
     made.chain(kept).collect()
 }
@@ -155,11 +158,11 @@ fn report(screen: OutputPrinter, things: &[Value], left: &[SkippedItem]) {
         [("kind", "/kind"), ("name", "/name"), ("result", "/result"), ("detail", "/detail")];
     screen.rows(&whole, &columns);
     if !screen.json && !left.is_empty() {
-        print_line("\nNot carried over, or not as it was:");
+        print_line("\nNot imported, or imported with changes:");
         screen.rows(&json!({ "data": left }), &[("what", "/what"), ("why", "/why")]);
     }
     if !screen.json && rows(&whole).is_empty() {
-        print_line("the file holds nothing that can be taken over");
+        print_line("the file contains nothing that can be imported");
     }
 }
 

@@ -25,7 +25,9 @@ const ENABLED: i64 = 1;
 /// Why the file is not such an export.
 pub(super) fn parse_export(file: &Value) -> Result<ImportPlan, String> {
     if file["channels"].is_null() && file["tokens"].is_null() {
-        return Err("it has neither `channels` nor `tokens`: rows of those tables, as JSON".into());
+        return Err("it has neither `channels` nor `tokens`; export the rows of these tables as \
+             JSON"
+            .into());
     }
     let units = units(file)?;
     let mut plan = ImportPlan::default();
@@ -49,7 +51,7 @@ fn units(file: &Value) -> Result<i64, String> {
         .parse()
         .ok()
         .filter(|units| *units > 0)
-        .ok_or(format!("QuotaPerUnit is `{said}`, no whole number"))
+        .ok_or(format!("QuotaPerUnit must be a whole number, not `{said}`"))
 }
 
 /// The value of units in US dollars. Fractions of a pico-dollar are cut off, so the result is never
@@ -71,25 +73,28 @@ fn channel(row: &ExportRow, plan: &mut ImportPlan) {
         Some(57) => {
             return plan.skip_item(
                 what,
-                "a ChatGPT subscription login (Codex): Baton takes static keys here",
+                "a ChatGPT subscription login (Codex) cannot be imported; use an API key",
             );
         }
         Some(33 | 41) => {
             return plan.skip_item(
                 what,
-                "a cloud provider's credential: add it by hand as an account of its own kind",
+                "a cloud provider's credential cannot be imported; add the account by hand",
             );
         }
         Some(other) => {
-            return plan
-                .skip_item(what, format!("channels of type {other} have no counterpart here"));
+            return plan.skip_item(
+                what,
+                format!("Baton has no account type for channels of type {other}"),
+            );
         }
-        None => return plan.skip_item(what, "it says no type"),
+        None => return plan.skip_item(what, "the channel has no type"),
     };
     let keys = text(row, "key").unwrap_or_default();
     let keys: Vec<&str> = keys.lines().map(str::trim).filter(|key| !key.is_empty()).collect();
     if keys.is_empty() || keys.iter().any(|key| key.contains("**")) {
-        let why = "its key is not in the file (the API hides keys): export the table `channels`";
+        let why = "the key is not in the file, because the API hides keys; export the table \
+             `channels`";
         return plan.skip_item(what, why);
     }
     let groups: Vec<String> = match read_list(row, "group") {
@@ -134,7 +139,7 @@ fn report_lost_settings(row: &ExportRow, what: &str, plan: &mut ImportPlan) {
         if !object(row, name).is_empty() {
             plan.skip_item(
                 format!("{what}: {name}"),
-                "Baton passes requests and answers on as they are",
+                "Baton does not change requests and answers in this way",
             );
         }
     }
@@ -146,13 +151,14 @@ fn token(row: &ExportRow, units: i64, plan: &mut ImportPlan) {
     let what = format!("key {name}");
     let deleted = ["deleted_at", "DeletedAt"].iter().any(|name| text(row, name).is_some());
     if deleted {
-        return plan.skip_item(what, "it was deleted there");
+        return plan.skip_item(what, "it is deleted there");
     }
     let total = if read_bool(row, "unlimited_quota") == Some(true) {
         None
     } else {
         let Some(quota) = read_integer(row, "remain_quota") else {
-            return plan.skip_item(what, "it says no quota and not that it has none");
+            return plan
+                .skip_item(what, "it has neither a quota nor the mark that it is unlimited");
         };
         Some(quota_to_usd(quota, units))
     };
@@ -160,13 +166,13 @@ fn token(row: &ExportRow, units: i64, plan: &mut ImportPlan) {
     if !text(row, "allow_ips").unwrap_or_default().is_empty() {
         plan.skip_item(
             format!("{what}: allowed addresses"),
-            "Baton does not look at clients' addresses",
+            "Baton has no allow list of addresses for a key",
         );
     }
     if text(row, "user_id").is_some() {
         plan.skip_item(
             format!("{what}: owner"),
-            "users and their quotas are not carried over: `baton key set --user`",
+            "users and their quotas are not imported; assign the key with `baton key set --user`",
         );
     }
     let group = text(row, "group").filter(|group| group != DEFAULT);
@@ -175,7 +181,8 @@ fn token(row: &ExportRow, units: i64, plan: &mut ImportPlan) {
         if !known {
             plan.skip_item(
                 format!("{what}: group"),
-                "`auto` chooses a group by request; it is in the default group now",
+                "`auto` chooses a group for each request, which Baton does not support; the key is \
+                 now in the default group",
             );
         }
         known

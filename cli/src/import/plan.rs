@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
 /// Why subscription logins are not carried over.
-pub(super) const SUBSCRIPTION: &str = "a Claude subscription login (Free, Pro, Max, Team): the provider's rules of \
-2026-08-22 do not let third-party software collect, store or route through them; use an API key or \
-workload identity";
+pub(super) const SUBSCRIPTION: &str = "Claude subscription logins (Free, Pro, Max, Team) are not \
+     imported, because the provider's rules of 2026-08-22 forbid third-party software to collect, \
+     store or route through them; use an API key or workload identity";
 
 /// Everything that an import creates, in order of dependency.
 #[derive(Default)]
@@ -87,8 +87,8 @@ impl ImportPlan {
 
     /// An account that uses a proxy in the other relay must not silently connect without one.
     pub(super) fn skip_proxy(&mut self, what: &str) {
-        let why = "the account is switched off until its proxy is decided on: `baton account set --proxy-url … \
-                   --enabled true`";
+        let why = "the account is disabled until you set its proxy with `baton account set \
+             --proxy-url … --enabled true`";
         self.skip_item(format!("{what}: proxy"), why);
     }
 

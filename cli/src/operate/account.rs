@@ -9,43 +9,45 @@ use crate::output::{print_line, text};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-/// What can be done with accounts.
+/// The commands of `baton account`.
 #[derive(Subcommand)]
 pub enum AccountCommand {
     /// Add an account
     Add {
-        /// What people call it
+        /// The name
         #[arg(long)]
         name: String,
-        /// The upstream's key; `-` reads it from standard input [env, for --provider anthropic alone:
-        /// ANTHROPIC_API_KEY]
+        /// The upstream's API key; `-` reads it from standard input [env, only for --provider
+        /// anthropic: ANTHROPIC_API_KEY]
         #[arg(long)]
         api_key: Option<String>,
-        /// Any other credential, as the API takes it; `-` reads the JSON from standard input
+        /// A credential of another kind, as JSON for the admin API; `-` reads it from standard
+        /// input
         #[arg(long, value_name = "JSON")]
         credential: Option<String>,
         /// Settings
         #[command(flatten)]
         fields: AccountFields,
     },
-    /// List accounts, how they are doing and until when
+    /// List accounts with their status
     List,
-    /// Show everything about an account but its credential
+    /// Show an account without its credential
     Show {
         /// The account, by id or name
         account: String,
     },
-    /// Change an account; what is not named stays as it is
+    /// Change an account; settings without a flag keep their values
     Set {
         /// The account, by id or name
         account: String,
-        /// Another name
+        /// The new name
         #[arg(long)]
         name: Option<String>,
-        /// Another key; `-` reads it from standard input
+        /// The upstream's new API key; `-` reads it from standard input
         #[arg(long)]
         api_key: Option<String>,
-        /// Any other credential, as the API takes it; `-` reads the JSON from standard input
+        /// A credential of another kind, as JSON for the admin API; `-` reads it from standard
+        /// input
         #[arg(long, value_name = "JSON", conflicts_with = "api_key")]
         credential: Option<String>,
         /// Settings
@@ -56,16 +58,16 @@ pub enum AccountCommand {
     Remove {
         /// The account, by id or name
         account: String,
-        /// Consent
+        /// Confirmation
         #[command(flatten)]
         sure: ConfirmationArg,
     },
-    /// Make one free call with an account's credential and tell the result
+    /// Test an account's credential with one free call to the upstream
     Test {
         /// The account, by id or name
         account: String,
     },
-    /// Forget whatever is held against an account
+    /// Reset an account's health: end its cooldowns and use it again
     Reset {
         /// The account, by id or name
         account: String,
@@ -77,55 +79,58 @@ pub enum AccountCommand {
     },
 }
 
-/// What can be set of an account.
+/// The settings of an account.
 #[derive(Args)]
 pub struct AccountFields {
-    /// The upstream's address [default of a new account: its provider's own]
+    /// The upstream's base URL [default of a new account: the provider's own]
     #[arg(long)]
     base_url: Option<String>,
-    /// anthropic, openai_compatible or bedrock
+    /// The kind of upstream: anthropic, openai_compatible or bedrock
     #[arg(long)]
     provider: Option<String>,
-    /// The header that the key goes into: x-api-key or authorization
+    /// The header in which Baton sends the API key: x-api-key or authorization
     #[arg(long, value_name = "HEADER")]
     key_header: Option<String>,
-    /// The region of an account on Bedrock whose requests are signed by a role: Baton's own
+    /// The AWS region of a Bedrock account that uses an AWS role; without --role-arn it is Baton's
+    /// own role
     #[arg(long)]
     region: Option<String>,
-    /// The role to assume for that
+    /// The AWS role that Baton assumes for this account
     #[arg(long, value_name = "ARN", requires = "region")]
     role_arn: Option<String>,
-    /// What the role's owner demands to be told
+    /// The external id that the role's trust policy requires
     #[arg(long, value_name = "ID", requires = "role_arn")]
     external_id: Option<String>,
-    /// Groups whose keys may use it, by id or name; may be repeated
+    /// A group whose keys can use the account, by id or name; can be repeated
     #[arg(long)]
     group: Vec<String>,
-    /// Smaller is used first
+    /// The priority; accounts with smaller numbers are used first
     #[arg(long, allow_negative_numbers = true)]
     priority: Option<u32>,
-    /// Share of sessions among accounts of the same priority
+    /// The share of sessions among accounts with the same priority
     #[arg(long, allow_negative_numbers = true)]
     weight: Option<u32>,
-    /// Models that it serves, `*` for any characters; may be repeated; `none` allows all
+    /// A model that the account serves, `*` for any characters; can be repeated; `none` allows all
+    /// models
     #[arg(long)]
     model: Vec<String>,
-    /// ASKED=SERVED: a model that it knows under another name; may be repeated; `none` forgets all
+    /// ASKED=SERVED: requests for the model ASKED are sent as SERVED; can be repeated; `none`
+    /// removes all
     #[arg(long, value_name = "ASKED=SERVED")]
     map: Vec<String>,
-    /// Whether an OpenAI-compatible upstream has /v1/responses, too: true or false
+    /// Whether an OpenAI-compatible upstream also has /v1/responses: true or false
     #[arg(long)]
     speaks_responses: Option<bool>,
-    /// Accounts of one domain share the upstream's prompt cache, or `none`
+    /// The cache domain, or `none`; accounts in one domain share the upstream's prompt cache
     #[arg(long)]
     cache_domain: Option<String>,
-    /// Requests at the same time, or `none`
+    /// The most requests at the same time, or `none`
     #[arg(long, allow_negative_numbers = true)]
     max_concurrency: Option<String>,
-    /// The proxy to reach it through, or `none`
+    /// The URL of the proxy for calls to the upstream, or `none`
     #[arg(long)]
     proxy_url: Option<String>,
-    /// Whether it is used: true or false
+    /// Whether the account is used: true or false
     #[arg(long)]
     enabled: Option<bool>,
 }
@@ -156,7 +161,9 @@ pub(crate) async fn run_account_command(
             let given = CredentialArgs { api_key, credential };
             if given.api_key.is_none() && !is_other {
                 return Err(CliError::Usage(
-                    "say --api-key, or --credential for another kind".into(),
+                    "the account needs a credential; use --api-key, or --credential for another \
+                     kind"
+                        .into(),
                 ));
             }
             desk.add(ACCOUNT, &account_body(desk, Some(name), given, fields).await?).await
@@ -196,7 +203,9 @@ async fn account_body(
     fields: AccountFields,
 ) -> Result<Value, CliError> {
     if fields.key_header.is_some() && given.api_key.is_none() {
-        return Err(CliError::Usage("--key-header says where --api-key goes: say both".into()));
+        return Err(CliError::Usage(
+            "--key-header names the header of --api-key; use both flags together".into(),
+        ));
     }
     let credential = match (given.credential.or_else(|| aws(&fields)), given.api_key) {
         (Some(text), _) => Some(read_credential(text)?),
@@ -240,7 +249,8 @@ fn read_credential(said: String) -> Result<Value, CliError> {
     // The text can contain a secret, so the error does not repeat it.
     serde_json::from_str(&text).map_err(|_| {
         CliError::Usage(
-            "--credential: this is not JSON; see \"Credential\" in the API reference".to_owned(),
+            "the value of --credential is not valid JSON; see \"Credential\" in the API reference"
+                .to_owned(),
         )
     })
 }
@@ -254,7 +264,7 @@ async fn test(desk: &CliContext, account: &str) -> Result<(), CliError> {
         Some(true) => Ok(()),
         Some(false) => Err(CliError::Failed(format!("account {account} cannot be used"))),
         None => Err(CliError::Failed(format!(
-            "nothing shows whether account {account}'s credential is good"
+            "the test could not show whether the credential of account {account} is valid"
         ))),
     }
 }

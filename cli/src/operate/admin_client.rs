@@ -147,7 +147,8 @@ impl AdminClient {
         let broken = |error: reqwest::Error| {
             let cause = root_cause(&error);
             CliError::Failed(format!(
-                "the file broke off in the middle ({cause}); ask for less at once"
+                "the connection broke before the file was complete ({cause}); export a shorter \
+                 period"
             ))
         };
         let (mut bytes, wait) = (0, progress_spinner());
@@ -183,8 +184,8 @@ impl AdminClient {
         query: &[(&str, &str)],
     ) -> Result<RequestBuilder, CliError> {
         if self.token.expose().is_empty() {
-            let message = "no admin token: set BATON_ADMIN_TOKEN (first start shows it), or keep it with \
-                           `baton profile add`";
+            let message = "no admin token was given; set BATON_ADMIN_TOKEN (the first start shows \
+                 it), or store it with `baton profile add`";
             return Err(CliError::Usage(message.to_owned()));
         }
         let url = self.build_url(path, query);
@@ -202,7 +203,8 @@ impl AdminClient {
             Ok(value) if status.is_success() => Ok(value),
             Ok(value) => Err(self.refused(status, &value)),
             Err(_) => Err(CliError::Failed(format!(
-                "{} is not Baton's admin API (it answers {status}); another address: --url, BATON_URL or a profile",
+                "{} is not Baton's admin API (it answers with status {status}); set another \
+                 address with --url, BATON_URL or a profile",
                 self.base
             ))),
         }
@@ -222,13 +224,14 @@ impl AdminClient {
     fn unreachable_error(&self, error: &reqwest::Error) -> CliError {
         let base = self.base.as_str().trim_end_matches('/');
         CliError::Failed(format!(
-            "{base} does not answer ({}); is `baton up` running there? another address: --url, BATON_URL or a profile",
+            "{base} does not answer ({}); check that `baton up` runs there, or set another address \
+             with --url, BATON_URL or a profile",
             root_cause(error)
         ))
     }
 
     fn refused(&self, status: StatusCode, answer: &Value) -> CliError {
-        let said = answer["error"]["message"].as_str().unwrap_or("it does not say why");
+        let said = answer["error"]["message"].as_str().unwrap_or("the answer has no reason");
         let base = self.base.as_str().trim_end_matches('/');
         if matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY) {
             return CliError::Refused(said.to_owned());
@@ -236,22 +239,25 @@ impl AdminClient {
         CliError::Failed(match status {
             StatusCode::UNAUTHORIZED => {
                 format!(
-                    "the admin token is not accepted by {base}: set BATON_ADMIN_TOKEN, --token or a profile to the one it was started with"
+                    "{base} does not accept the admin token; set the token of that deployment with \
+                     BATON_ADMIN_TOKEN, --token or a profile"
                 )
             }
             StatusCode::NOT_FOUND if !said.contains("does not exist") => {
                 format!(
-                    "{base} is not Baton's admin API ({said}); another address: --url, BATON_URL or a profile"
+                    "{base} is not Baton's admin API ({said}); set another address with --url, \
+                     BATON_URL or a profile"
                 )
             }
             StatusCode::NOT_FOUND if said.contains("this route") => {
                 format!(
-                    "the Baton at {base} does not offer this; update it to this program's version"
+                    "the Baton at {base} does not support this command; update it to the version \
+                     of this program"
                 )
             }
-            StatusCode::NOT_FOUND => format!("{said}; the `list` command shows what there is"),
+            StatusCode::NOT_FOUND => format!("{said}; use the `list` command to see what exists"),
             StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED => {
-                format!("{said}; look at it with `show`, then try again")
+                format!("{said}; check it with the `show` command, then try again")
             }
             _ if status.is_server_error() => {
                 let id = answer["request_id"].as_str().unwrap_or("unknown");

@@ -14,47 +14,49 @@ const ROUTE: &str = "alerts";
 const PATIENCE: Duration = Duration::from_secs(150);
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What can be done with alerts.
+/// The commands of `baton alert`.
 #[derive(Subcommand)]
 pub enum AlertCommand {
-    /// Show where alerts go and which ones have not arrived
+    /// Show where alerts are sent and which ones are not delivered
     Show,
-    /// Set where alerts go; what is not named stays as it is
+    /// Set where alerts are sent; settings without a flag keep their values
     Set(Box<AlertArgs>),
-    /// Send one and wait until it has arrived
+    /// Send a test alert and wait until it is delivered
     Test {
-        /// Do not wait
+        /// Do not wait for the delivery
         #[arg(long)]
         no_wait: bool,
     },
 }
 
-/// Where alerts go.
+/// The settings of alerts.
 #[derive(Args)]
 pub struct AlertArgs {
-    /// The webhook's address; `-` reads it from standard input, `none` takes it away
+    /// The URL of the webhook; `-` reads it from standard input, `none` removes it
     #[arg(long)]
     webhook: Option<String>,
-    /// What the webhook takes
+    /// The format of the webhook's messages
     #[arg(long, value_enum)]
     form: Option<WebhookFormatArg>,
-    /// A share of a money limit that is told, in percent; may be repeated; `none` tells no share
+    /// Send an alert when this percentage of a money limit is spent; can be repeated; `none`
+    /// removes all
     #[arg(long, value_name = "PERCENT", allow_negative_numbers = true)]
     threshold: Vec<String>,
-    /// A topic of Amazon SNS, or `none`
+    /// The ARN of an Amazon SNS topic, or `none`
     #[arg(long, value_name = "ARN")]
     sns_topic: Option<String>,
-    /// Read what calls are signed with from standard input [default: made and shown once]
+    /// Read the signing secret of webhook calls from standard input [default: generated and shown
+    /// once]
     #[arg(long)]
     signing_secret: bool,
 }
 
-/// What a webhook takes.
+/// The format of a webhook's messages.
 #[derive(Clone, Copy, ValueEnum)]
 enum WebhookFormatArg {
-    /// The alert itself
+    /// The alert as JSON
     Json,
-    /// An incoming webhook of Slack
+    /// A message for an incoming webhook of Slack
     Slack,
 }
 
@@ -74,17 +76,17 @@ pub(crate) async fn run_alert_command(
 }
 
 fn show_settings(now: &Value) {
-    print_line(format!("webhook at      {} ({})", text(&now["url_host"]), text(&now["form"])));
+    print_line(format!("webhook host    {} ({})", text(&now["url_host"]), text(&now["form"])));
     print_line(format!("SNS topic       {}", text(&now["sns_topic_arn"])));
     let shares: Vec<String> =
         now["thresholds"].as_array().into_iter().flatten().map(text).collect();
-    print_line(format!("shares told     {} %", shares.join(", ")));
+    print_line(format!("thresholds      {} %", shares.join(", ")));
     let waiting = now["waiting"].as_array().map_or(&[][..], Vec::as_slice);
-    print_line(format!("not yet arrived {}", waiting.len()));
+    print_line(format!("not delivered   {}", waiting.len()));
     for one in waiting {
         let (channel, words, tries) = (text(&one["channel"]), text(&one["text"]), &one["tries"]);
         print_line(format!(
-            "  {channel}, tried {tries} times ({}): {words}",
+            "  {channel}, {tries} attempts ({}): {words}",
             text(&one["last_error"])
         ));
     }
@@ -93,7 +95,8 @@ fn show_settings(now: &Value) {
 async fn set(desk: &CliContext, what: AlertArgs) -> Result<(), CliError> {
     let piped = |said: String| if said == "-" { read_stdin() } else { Ok(said) };
     if what.signing_secret && what.webhook.as_deref() == Some("-") {
-        let message = "standard input is one thing only: --webhook - or --signing-secret";
+        let message = "only one of `--webhook -` and --signing-secret can be read from standard \
+             input";
         return Err(CliError::Usage(message.to_owned()));
     }
     let said = JsonBody::default()
@@ -110,7 +113,7 @@ async fn set(desk: &CliContext, what: AlertArgs) -> Result<(), CliError> {
         .set("signing_secret", what.signing_secret.then(read_stdin).transpose()?);
     if said.is_empty() {
         return Err(CliError::Usage(
-            "say what to change; `baton alert set --help` lists it".into(),
+            "no setting was given; `baton alert set --help` lists the settings".into(),
         ));
     }
     let before = desk.admin.get(&[ROUTE], &[]).await?;
@@ -118,7 +121,7 @@ async fn set(desk: &CliContext, what: AlertArgs) -> Result<(), CliError> {
     desk.screen.show(&after, || {
         show_settings(&after);
         if let Some(made) = after["signing_secret"].as_str() {
-            print_line(format!("\ncalls are signed with {made}, which is shown this once"));
+            print_line(format!("\ncalls are signed with {made}, which is shown only once"));
         }
     });
     Ok(())
@@ -128,7 +131,7 @@ fn thresholds(said: &[String]) -> Result<Option<Vec<u32>>, CliError> {
     let number = |said: &String| {
         let digits = said.trim_end_matches('%').trim();
         digits.parse::<u32>().map_err(|_| {
-            CliError::Usage(format!("--threshold takes percent or `{NONE}`, not `{said}`"))
+            CliError::Usage(format!("--threshold must be a percentage or `{NONE}`, not `{said}`"))
         })
     };
     match said {
@@ -151,15 +154,16 @@ async fn test(desk: &CliContext, no_wait: bool) -> Result<(), CliError> {
         let mut ours = now["waiting"].as_array().into_iter().flatten();
         let mut ours = ours.by_ref().filter(|one| one["id"] == sent["id"]).peekable();
         if ours.peek().is_none() {
-            desk.screen.show(&sent, || print_line("it has arrived"));
+            desk.screen.show(&sent, || print_line("the alert was delivered"));
             return Ok(());
         }
         if let Some(failed) = ours.find(|one| !one["last_error"].is_null()) {
             let (channel, why) = (text(&failed["channel"]), text(&failed["last_error"]));
-            return Err(CliError::Failed(format!("{channel}: {why}; it is tried again for a day")));
+            return Err(CliError::Failed(format!("{channel}: {why}; Baton tries again for a day")));
         }
         if begun.elapsed() > PATIENCE {
-            let message = "it was not sent: refresh does not run (its log says why)";
+            let message = "the alert was not sent, because refresh does not run; its log has the \
+                 reason";
             return Err(CliError::Failed(message.to_owned()));
         }
         tokio::time::sleep(PAUSE).await;

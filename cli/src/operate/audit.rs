@@ -5,24 +5,24 @@ use crate::CliError;
 use crate::output::remark;
 use clap::Subcommand;
 
-/// What can be asked of the audit trail.
+/// The commands of `baton audit`.
 #[derive(Subcommand)]
 pub enum AuditCommand {
-    /// List changes, the newest first
+    /// List changes, newest first
     List {
-        /// How many rows at most; 0 means all
+        /// The most rows to list; 0 means all
         #[arg(long, default_value_t = 100)]
         limit: usize,
-        /// Those by `admin_token`, `baton` or this user's id
+        /// Only changes by this actor: `admin_token`, `baton` or a user's id
         #[arg(long)]
         actor: Option<String>,
-        /// Those of what has this id
+        /// Only changes of the resource with this id
         #[arg(long)]
         target: Option<String>,
-        /// create, update, delete, rotate or reset
+        /// Only this action: create, update, delete, rotate or reset
         #[arg(long)]
         action: Option<String>,
-        /// From when, as 2026-11-01 [default: 30 days ago]
+        /// First day or time, such as 2026-11-01 [default: 30 days ago]
         #[arg(long)]
         from: Option<String>,
     },
@@ -43,7 +43,7 @@ pub(crate) async fn run_audit_command(
     let answer = desk.admin.get_pages(&["audit"], &query, max).await?;
     desk.screen.rows(&answer, &COLUMNS);
     if !answer["next_cursor"].is_null() {
-        remark(format!("there are more than {max}; --limit shows them"));
+        remark(format!("there are more than {max} rows; use --limit to show more"));
     }
     Ok(())
 }

@@ -10,10 +10,10 @@ use clap::{Args, ValueEnum};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// What is asked of an export.
+/// The arguments of `baton usage export`.
 #[derive(Args)]
 pub struct ExportArgs {
-    /// How rows are written
+    /// The file format
     #[arg(long, value_enum, default_value_t = ExportFormatArg::Csv)]
     format: ExportFormatArg,
     /// First day or time [default: 30 days ago]
@@ -22,29 +22,30 @@ pub struct ExportArgs {
     /// Last day or time [default: now]
     #[arg(long)]
     to: Option<String>,
-    /// Only of this key, by id or name
+    /// Only requests with this key, by id or name
     #[arg(long)]
     key: Option<String>,
-    /// Only through this account, by id or name
+    /// Only requests through this account, by id or name
     #[arg(long)]
     account: Option<String>,
-    /// Only of this model
+    /// Only requests for this model
     #[arg(long)]
     model: Option<String>,
-    /// complete, client_disconnected, upstream_error, deadline or stopped
+    /// Only requests with this outcome: complete, client_disconnected, upstream_error, deadline or
+    /// stopped
     #[arg(long)]
     outcome: Option<String>,
-    /// The file, which is there only when it is whole [default: standard output]
+    /// The file to write; it appears only when it is complete [default: standard output]
     #[arg(long)]
     out: Option<PathBuf>,
 }
 
-/// How rows are written.
+/// A file format.
 #[derive(Clone, Copy, ValueEnum)]
 enum ExportFormatArg {
-    /// Comma-separated, with a head
+    /// Comma-separated values with a header line
     Csv,
-    /// A JSON object a line
+    /// One JSON object per line
     Jsonl,
     /// Apache Parquet
     Parquet,
@@ -86,6 +87,6 @@ pub(super) async fn export(desk: &CliContext, what: ExportArgs) -> Result<(), Cl
         .map_err(failed)?;
     let bytes = desk.admin.download(&path, &query.pairs(), draft.as_file_mut()).await?;
     draft.persist(&file).map_err(|error| failed(error.error))?;
-    remark(format!("{bytes} bytes are in {}", file.display()));
+    remark(format!("wrote {bytes} bytes to {}", file.display()));
     Ok(())
 }

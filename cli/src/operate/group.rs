@@ -7,12 +7,12 @@ use crate::CliError;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-/// What can be done with groups.
+/// The commands of `baton group`.
 #[derive(Subcommand)]
 pub enum GroupCommand {
     /// Add a group
     Add {
-        /// What people call it
+        /// The name
         #[arg(long)]
         name: String,
         /// Settings
@@ -26,11 +26,11 @@ pub enum GroupCommand {
         /// The group, by id or name
         group: String,
     },
-    /// Change a group; what is not named stays as it is
+    /// Change a group; settings without a flag keep their values
     Set {
         /// The group, by id or name
         group: String,
-        /// Another name
+        /// The new name
         #[arg(long)]
         name: Option<String>,
         /// Settings
@@ -41,23 +41,23 @@ pub enum GroupCommand {
     Remove {
         /// The group, by id or name
         group: String,
-        /// Consent
+        /// Confirmation
         #[command(flatten)]
         sure: ConfirmationArg,
     },
 }
 
-/// What can be set of a group.
+/// The settings of a group.
 #[derive(Args)]
 pub struct GroupFields {
-    /// What it is for
+    /// A description
     #[arg(long)]
     description: Option<String>,
-    /// ASKED=SERVED: a model that its keys may ask for by another name; may be repeated; `none`
-    /// forgets all
+    /// ASKED=SERVED: keys of the group can request the model SERVED as ASKED; can be repeated;
+    /// `none` removes all
     #[arg(long, value_name = "ASKED=SERVED")]
     model_alias: Vec<String>,
-    /// Whether its keys are served: true or false
+    /// Whether requests of the group's keys are served: true or false
     #[arg(long)]
     enabled: Option<bool>,
 }

@@ -32,9 +32,9 @@ impl JsonBody {
             digits => digits.parse::<u32>().map(Value::from).map_err(|_| {
                 let flag = name.replace('_', "-");
                 let is_negative = digits.starts_with('-');
-                let why = if is_negative { ", which is below zero" } else { "" };
+                let why = if is_negative { " because it is below zero" } else { "" };
                 CliError::Usage(format!(
-                    "--{flag} takes a whole number or `{NONE}`, not `{said}`{why}"
+                    "--{flag} must be a whole number or `{NONE}`, not `{said}`{why}"
                 ))
             }),
         };
@@ -58,7 +58,7 @@ impl JsonBody {
         let mut map = Map::new();
         for pair in said.iter().filter(|pair| *pair != NONE) {
             let (asked, served) = pair.split_once('=').ok_or_else(|| {
-                CliError::Usage(format!("{flag} takes ASKED=SERVED or `{NONE}`, not `{pair}`"))
+                CliError::Usage(format!("{flag} must be ASKED=SERVED or `{NONE}`, not `{pair}`"))
             })?;
             map.insert(asked.to_owned(), json!(served));
         }

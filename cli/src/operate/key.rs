@@ -8,12 +8,12 @@ use crate::output::{print_line, text};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-/// What can be done with keys.
+/// The commands of `baton key`.
 #[derive(Subcommand)]
 pub enum KeyCommand {
-    /// Create a key; it is shown this once
+    /// Create a key and show its secret, which is shown only once
     Create {
-        /// What people call it
+        /// The name
         #[arg(long)]
         name: String,
         /// Settings
@@ -25,16 +25,16 @@ pub enum KeyCommand {
     },
     /// List keys
     List,
-    /// Show everything about a key but its secret
+    /// Show a key without its secret
     Show {
         /// The key, by id or name
         key: String,
     },
-    /// Change a key; what is not named stays as it is
+    /// Change a key; settings without a flag keep their values
     Set {
         /// The key, by id or name
         key: String,
-        /// Another name
+        /// The new name
         #[arg(long)]
         name: Option<String>,
         /// Settings
@@ -44,60 +44,63 @@ pub enum KeyCommand {
         #[command(flatten)]
         limits: LimitFields,
     },
-    /// Give a key another secret, shown this once; the old one is refused from now on
+    /// Replace a key's secret and show the new one, which is shown only once; the old secret is
+    /// refused from now on
     Rotate {
         /// The key, by id or name
         key: String,
     },
-    /// Remove a key; what it used stays counted
+    /// Remove a key; its usage stays recorded
     Remove {
         /// The key, by id or name
         key: String,
-        /// Consent
+        /// Confirmation
         #[command(flatten)]
         sure: ConfirmationArg,
     },
 }
 
-/// What can be set of a key.
+/// The settings of a key.
 #[derive(Args)]
 pub struct KeyFields {
-    /// The group whose accounts it uses, by id or name [default of a new key: the default group]
+    /// The group whose accounts the key uses, by id or name [default of a new key: the default
+    /// group]
     #[arg(long)]
     group: Option<String>,
-    /// Whose it is, by id or name, or `none`
+    /// The user that the key belongs to, by id or name, or `none`
     #[arg(long)]
     user: Option<String>,
-    /// Models it may ask for, `*` for any characters; may be repeated; `none` allows all
+    /// A model that the key can use, `*` for any characters; can be repeated; `none` allows all
+    /// models
     #[arg(long)]
     model: Vec<String>,
-    /// When it ends, as 2026-12-31T00:00:00Z, or `none`
+    /// When the key expires, such as 2026-12-31T00:00:00Z, or `none`
     #[arg(long)]
     expires_at: Option<String>,
-    /// Whether it is accepted: true or false
+    /// Whether the key is accepted: true or false
     #[arg(long)]
     enabled: Option<bool>,
 }
 
-/// What a key may spend and how fast; `none` lifts a limit.
+/// The limits of a key; `none` removes a limit.
 #[derive(Args)]
 pub struct LimitFields {
-    /// US dollars per UTC day, as 12.50
+    /// Daily budget in US dollars (UTC day), such as 12.50; `none` removes it
     #[arg(long, allow_negative_numbers = true)]
     usd_daily: Option<String>,
-    /// US dollars per UTC week, from Monday
+    /// Weekly budget in US dollars (UTC week from Monday); `none` removes it
     #[arg(long, allow_negative_numbers = true)]
     usd_weekly: Option<String>,
-    /// US dollars per UTC month
+    /// Monthly budget in US dollars (UTC month); `none` removes it
     #[arg(long, allow_negative_numbers = true)]
     usd_monthly: Option<String>,
-    /// US dollars, ever
+    /// Total budget in US dollars, for all time; `none` removes it
     #[arg(long, allow_negative_numbers = true)]
     usd_total: Option<String>,
-    /// Requests in a minute
+    /// The most requests per minute; `none` removes the limit
     #[arg(long, allow_negative_numbers = true)]
     requests_per_minute: Option<String>,
-    /// Requests at the same time
+    /// The most requests at the same time; `none` removes the limit
     #[arg(long, allow_negative_numbers = true)]
     concurrency: Option<String>,
 }
@@ -164,7 +167,7 @@ async fn key_body(
 fn show_secret(desk: &CliContext, made: &Value) {
     desk.screen.show(made, || {
         let (id, name) = (text(&made["id"]), text(&made["name"]));
-        print_line(format!("key {id} ({name}); it is shown this once:\n"));
+        print_line(format!("key {id} ({name}); the secret is shown only once:\n"));
         print_line(text(&made["secret"]));
     });
 }

@@ -9,28 +9,28 @@ use serde_json::{Value, json};
 
 const PATH: [&str; 2] = ["organizations", "spend_limits"];
 
-/// What can be done with spend limits.
+/// The commands of `baton limit`.
 #[derive(Subcommand)]
 pub enum LimitCommand {
     /// List spend limits
     List,
-    /// Set what each person may spend; once more replaces it
+    /// Set a spend limit for each person, or replace it
     Set {
-        /// A user or a group (each of its people), by id or name, or `organization` (everybody)
-        #[arg(long = "for", value_name = "WHOM")]
+        /// A user, a group (each person in it) by id or name, or `organization` (everybody)
+        #[arg(long = "for", value_name = "SCOPE")]
         whom: String,
-        /// daily, weekly or monthly (UTC)
+        /// The period: daily, weekly or monthly (UTC)
         #[arg(long, default_value = "monthly")]
         period: String,
-        /// Dollars, as 12.50; `unlimited` lifts the limits further out
+        /// US dollars, such as 12.50; `unlimited` lifts the limits of the group or the organization
         #[arg(long, allow_negative_numbers = true)]
         usd: String,
     },
     /// Remove a spend limit
     Remove {
-        /// The spend limit, spl_…
+        /// The id of the spend limit, spl_…
         id: String,
-        /// Consent
+        /// Confirmation
         #[command(flatten)]
         sure: ConfirmationArg,
     },
@@ -48,12 +48,15 @@ pub(crate) async fn run_limit_command(
             let body = json!({ "scope": scope, "amount": amount, "period": period });
             let made = desk.admin.post(&PATH, &body).await?;
             desk.screen.show(&made, || {
-                print_line(format!("{period} {usd} each for {whom}: {}", text(&made["id"])));
+                print_line(format!(
+                    "spend limit {} is set: {usd} {period} for each person of {whom}",
+                    text(&made["id"])
+                ));
             });
             Ok(())
         }
         LimitCommand::Remove { id, sure } => {
-            sure.or_ask(&format!("remove spend limit {id}"))?;
+            sure.or_ask(&format!("remove the spend limit {id}"))?;
             let [first, second] = PATH;
             let gone = desk.admin.delete(&[first, second, &id]).await?;
             desk.screen.show(&gone, || print_line(format!("{id} is removed")));
@@ -116,11 +119,14 @@ fn cents(usd: &str) -> Result<Option<String>, CliError> {
     let (dollars, cents) = usd.split_once('.').unwrap_or((usd, ""));
     let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     if usd.starts_with('-') {
-        let advice = "`0` refuses every request, `unlimited` lifts the limits further out";
-        return Err(CliError::Usage(format!("--usd {usd}: it is below zero; {advice}")));
+        let advice = "use `0` to refuse every request, or `unlimited` to lift the limits of the \
+             group or the organization";
+        return Err(CliError::Usage(format!("--usd {usd} is below zero; {advice}")));
     }
     if dollars.is_empty() || cents.len() > 2 || !digits(dollars) || !digits(cents) {
-        return Err(CliError::Usage(format!("--usd {usd}: say dollars as 12.50, or `unlimited`")));
+        return Err(CliError::Usage(format!(
+            "--usd {usd} is not an amount; write US dollars such as 12.50, or `unlimited`"
+        )));
     }
     let text = format!("{dollars}{cents:0<2}");
     let text = text.trim_start_matches('0');

@@ -26,25 +26,26 @@ use crate::output::{OutputPrinter, print_line, text};
 use crate::profile::profile_file::{self, ProfileFile};
 use crate::profile::target::{AdminTarget, TargetSource, resolve_target};
 use admin_client::AdminClient;
-use baton_cloud::settings::table;
 use baton_domain::secret::Secret;
+use baton_runtime::settings::table;
 use clap::Args;
 use resource_names::ResourceKind;
 use serde_json::Value;
 use std::io::{IsTerminal as _, Write as _};
 
-/// Which Baton an operator's command speaks to. A flag comes before a variable, a variable before
-/// the profile in use.
+/// The deployment that an operator's command works with. A flag comes before a variable, and a
+/// variable before the current profile.
 #[derive(Args)]
 pub struct AdminTargetArgs {
     #[arg(long, global = true, help = table::URL.flag_help("The admin API's address"))]
     url: Option<String>,
-    /// The admin token; better kept in a profile or BATON_ADMIN_TOKEN than typed
+    /// The admin token; a profile or BATON_ADMIN_TOKEN keeps it out of the shell's history
     #[arg(long, global = true)]
     token: Option<String>,
-    #[arg(long, global = true, help = table::PROFILE.flag_help("The profile with address and token"))]
+    #[arg(long, global = true, help = table::PROFILE.flag_help("The profile with the address and \
+         the token"))]
     profile: Option<String>,
-    /// Print the API's JSON instead of a table
+    /// Print the admin API's JSON instead of a table
     #[arg(long, global = true)]
     json: bool,
 }
@@ -110,7 +111,7 @@ impl CliContext {
     async fn change(&self, kind: ResourceKind, named: &str, body: &Value) -> Result<(), CliError> {
         if body.as_object().is_none_or(serde_json::Map::is_empty) {
             return Err(CliError::Usage(format!(
-                "say what to change; `baton {} set --help` lists it",
+                "no setting was given; `baton {} set --help` lists the settings",
                 kind.noun
             )));
         }
@@ -134,10 +135,10 @@ impl CliContext {
     }
 }
 
-/// Consent to what cannot be undone.
+/// The confirmation of a removal.
 #[derive(Args, Clone, Copy)]
 pub struct ConfirmationArg {
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long, short)]
     yes: bool,
 }
@@ -153,14 +154,14 @@ impl ConfirmationArg {
         }
         if !std::io::stdin().is_terminal() {
             return Err(CliError::Usage(format!(
-                "nobody is here to be asked; to {what}, add --yes"
+                "cannot ask for confirmation without a terminal; to {what}, add --yes"
             )));
         }
         let mut screen = std::io::stderr().lock();
         let _closed = write!(screen, "{what}? [y/N] ").and_then(|()| screen.flush());
         match read_stdin_line()?.to_lowercase().as_str() {
             "y" | "yes" => Ok(()),
-            _ => Err(CliError::Failed("nothing was done".to_owned())),
+            _ => Err(CliError::Failed("canceled; nothing was changed".to_owned())),
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::output::{print_line, rows, text};
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-/// What can be done with prices.
+/// The commands of `baton price`.
 #[derive(Subcommand)]
 pub enum PriceCommand {
     /// List prices
@@ -18,25 +18,25 @@ pub enum PriceCommand {
         /// The model's id
         model: String,
     },
-    /// Set a model's price from a moment on, in US dollars per million tokens
+    /// Set a model's price from a date on, in US dollars per million tokens
     Add {
         /// The model's id
         model: String,
-        /// From when it holds, as 2026-12-01 or 2026-12-01T12:00:00Z [default: now]
+        /// When the price starts, such as 2026-12-01 or 2026-12-01T12:00:00Z [default: now]
         #[arg(long)]
         from: Option<String>,
         /// Rates
         #[command(flatten)]
         rates: RateFields,
     },
-    /// Remove a model's own prices; the built-in ones hold again
+    /// Remove the prices that were set for a model; the built-in prices apply again
     Remove {
         /// The model's id
         model: String,
-        /// Only the one that holds from this moment on
+        /// Remove only the price that starts at this time
         #[arg(long)]
         from: Option<String>,
-        /// Consent
+        /// Confirmation
         #[command(flatten)]
         sure: ConfirmationArg,
     },
@@ -45,19 +45,19 @@ pub enum PriceCommand {
 /// US dollars per million tokens, by class.
 #[derive(Args)]
 pub struct RateFields {
-    /// Prompt tokens that touched no cache, as 2.50
+    /// Price of prompt tokens without cache, such as 2.50
     #[arg(long, allow_negative_numbers = true)]
     input: String,
-    /// Tokens of the answer
+    /// Price of output tokens
     #[arg(long, allow_negative_numbers = true)]
     output: String,
-    /// Prompt tokens read from the cache
+    /// Price of prompt tokens read from the cache
     #[arg(long, allow_negative_numbers = true)]
     cache_read: String,
-    /// Prompt tokens written to the cache for five minutes
+    /// Price of prompt tokens written to the cache for five minutes
     #[arg(long, allow_negative_numbers = true)]
     cache_write_5m: String,
-    /// Prompt tokens written to the cache for an hour
+    /// Price of prompt tokens written to the cache for an hour
     #[arg(long, allow_negative_numbers = true)]
     cache_write_1h: String,
 }
@@ -99,9 +99,11 @@ pub(crate) async fn run_price_command(
             desk.screen.show(&made, || print_line(format!("{model} has a new price")));
         }
         PriceCommand::Remove { model, from, sure } => {
-            sure.or_ask(&format!("remove the prices set for {model}"))?;
+            sure.or_ask(&format!("remove the prices that were set for {model}"))?;
             remove_prices(desk, &model, from).await?;
-            desk.screen.show(&Value::Null, || print_line(format!("prices of {model} are removed")));
+            desk.screen.show(&Value::Null, || {
+                print_line(format!("the prices that were set for {model} are removed"));
+            });
         }
     }
     Ok(())
@@ -121,7 +123,7 @@ async fn remove_prices(
     };
     if own.is_empty() {
         return Err(CliError::Failed(format!(
-            "no price is set for {model}; the built-in ones hold"
+            "no price is set for {model}; the built-in prices apply"
         )));
     }
     for from in own {

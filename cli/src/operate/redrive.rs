@@ -6,7 +6,7 @@
 use super::CliContext;
 use crate::CliError;
 use crate::output::{print_line, remark};
-use baton_cloud::signed_record::{BEGINNING, FIELD};
+use baton_runtime::signed_record::{BEGINNING, FIELD};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -60,7 +60,7 @@ async fn redrive_log(desk: &CliContext, file: &Path) -> Result<(u64, u64, Vec<Va
             Found::Signed(record) => records.push((number, record)),
             Found::Unsigned => refused.push(refusal(
                 number,
-                "its field `usage_record` is not a record as Baton signs it",
+                "the field `usage_record` is not a record that Baton signed",
             )),
         }
     }

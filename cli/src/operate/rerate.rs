@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-/// Which period is to be rated anew.
+/// The arguments of `baton usage rerate`.
 #[derive(Args)]
 pub struct RerateArgs {
     /// First day or time
@@ -18,7 +18,7 @@ pub struct RerateArgs {
     /// Last day or time
     #[arg(long)]
     to: String,
-    /// Only say what would change
+    /// Show what would change, without changing it
     #[arg(long)]
     dry_run: bool,
 }
@@ -38,7 +38,9 @@ pub(super) async fn rerate(desk: &CliContext, what: RerateArgs) -> Result<(), Cl
         let would = if what.dry_run { "would change" } else { "changed" };
         let (examined, changed) = (text(&answer["examined"]), text(&answer["changed"]));
         let difference = text(&answer["difference_usd"]);
-        print_line(format!("{changed} of {examined} requests {would}, by {difference} USD in all"));
+        print_line(format!(
+            "{changed} of {examined} requests {would}; the total difference is {difference} USD"
+        ));
     });
     Ok(())
 }

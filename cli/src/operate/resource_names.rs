@@ -93,10 +93,10 @@ fn find(kind: ResourceKind, named: &str, list: &Value) -> Result<String, CliErro
     match ids.as_slice() {
         [id] => Ok(id.clone()),
         [] => Err(CliError::Failed(format!(
-            "no {noun} is called {named}; `baton {noun} list` shows what there is"
+            "no {noun} has the name {named}; `baton {noun} list` shows all"
         ))),
         several => Err(CliError::Failed(format!(
-            "{} {noun}s are called {named}; say which by its id: {}",
+            "{} {noun}s have the name {named}; use one of the ids {}",
             several.len(),
             several.join(", ")
         ))),
@@ -114,11 +114,11 @@ fn find_either(
         (true, false) => Ok((0, find(first, named, &lists[0])?)),
         (false, true) => Ok((1, find(second, named, &lists[1])?)),
         (true, true) => Err(CliError::Failed(format!(
-            "a {} and a {} are called {named}; say which by its id",
+            "a {} and a {} have the name {named}; use the id instead",
             first.noun, second.noun
         ))),
         (false, false) => Err(CliError::Failed(format!(
-            "no {} and no {} is called {named}; `baton {} list` and `baton {} list` show what there is",
+            "no {} and no {} has the name {named}; `baton {} list` and `baton {} list` show all",
             first.noun, second.noun, first.noun, second.noun
         ))),
     }
@@ -136,7 +136,7 @@ mod tests {
         ]});
         let found = |named| find(KEY, named, &list).map_err(|fail| fail.to_string());
         assert_eq!(found("ci"), Ok("key_1".to_owned()));
-        assert!(found("cI").is_err_and(|said| said.contains("no key is called cI")));
+        assert!(found("cI").is_err_and(|said| said.contains("no key has the name cI")));
         assert!(found("twice").is_err_and(|said| said.contains("key_2, key_3")));
     }
 
@@ -151,7 +151,7 @@ mod tests {
             |named| find_either([USER, GROUP], named, &lists).map_err(|fail| fail.to_string());
         assert_eq!(found("ada"), Ok((0, "usr_1".to_owned())));
         assert_eq!(found("ci"), Ok((1, "grp_1".to_owned())));
-        assert!(found("both").is_err_and(|said| said.contains("by its id")));
+        assert!(found("both").is_err_and(|said| said.contains("use the id")));
         assert!(found("nobody").is_err_and(|said| said.contains("baton user list")));
     }
 }

@@ -10,37 +10,37 @@ use crate::CliError;
 use crate::output::remark;
 use clap::{Args, Subcommand};
 
-/// What is asked about usage; a summary unless said otherwise.
+/// The arguments of `baton usage`. Without a command it shows a summary.
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct UsageCommand {
-    /// What is asked
+    /// The command
     #[command(subcommand)]
     what: Option<UsageSubcommand>,
-    /// How a summary is asked for without saying so
+    /// The arguments of a summary, for use without a command
     #[command(flatten)]
     summary: SummaryArgs,
 }
 
-/// What can be asked about usage.
+/// The commands of `baton usage`.
 #[derive(Subcommand)]
 pub enum UsageSubcommand {
-    /// Sums by day, model, key and more
+    /// Show sums by day, model, key and more
     Summary(SummaryArgs),
-    /// One row a request, the newest first
+    /// List requests, newest first
     Events(EventsArgs),
-    /// One row a request, as a file
+    /// Export one row per request to a file
     Export(ExportArgs),
-    /// Rate a period anew, by the prices in force
+    /// Compute the costs of a period again with the prices in force now
     Rerate(RerateArgs),
-    /// Compare with a provider's own report, figure by figure; fails where they differ
+    /// Compare usage with a provider's report; fails if figures differ
     Reconcile(ReconcileArgs),
 }
 
-/// What is asked of a summary.
+/// The arguments of `baton usage summary`.
 #[derive(Args)]
 pub struct SummaryArgs {
-    /// Columns to group by: any of hour, day, month, key, user, group, account, model
+    /// Comma-separated columns to group by: hour, day, month, key, user, group, account, model
     #[arg(long, default_value = "day,model")]
     by: String,
     /// First day or time [default: 30 days ago]
@@ -49,24 +49,24 @@ pub struct SummaryArgs {
     /// Last day or time [default: now]
     #[arg(long)]
     to: Option<String>,
-    /// Only of this key, by id or name
+    /// Only requests with this key, by id or name
     #[arg(long)]
     key: Option<String>,
-    /// Only of this user, by id or name
+    /// Only requests of this user, by id or name
     #[arg(long)]
     user: Option<String>,
-    /// Only of this group, by id or name
+    /// Only requests of this group, by id or name
     #[arg(long)]
     group: Option<String>,
-    /// Only through this account, by id or name
+    /// Only requests through this account, by id or name
     #[arg(long)]
     account: Option<String>,
-    /// Only of this model
+    /// Only requests for this model
     #[arg(long)]
     model: Option<String>,
 }
 
-/// What is asked of single requests.
+/// The arguments of `baton usage events`.
 #[derive(Args)]
 pub struct EventsArgs {
     /// First day or time [default: 30 days ago]
@@ -75,19 +75,20 @@ pub struct EventsArgs {
     /// Last day or time [default: now]
     #[arg(long)]
     to: Option<String>,
-    /// Only of this key, by id or name
+    /// Only requests with this key, by id or name
     #[arg(long)]
     key: Option<String>,
-    /// Only through this account, by id or name
+    /// Only requests through this account, by id or name
     #[arg(long)]
     account: Option<String>,
-    /// Only of this model
+    /// Only requests for this model
     #[arg(long)]
     model: Option<String>,
-    /// complete, client_disconnected, upstream_error, deadline or stopped
+    /// Only requests with this outcome: complete, client_disconnected, upstream_error, deadline or
+    /// stopped
     #[arg(long)]
     outcome: Option<String>,
-    /// How many rows at most; 0 means all
+    /// The most rows to list; 0 means all
     #[arg(long, default_value_t = 100)]
     limit: usize,
 }
@@ -194,7 +195,7 @@ async fn events(desk: &CliContext, what: EventsArgs) -> Result<(), CliError> {
     let answer = desk.admin.get_pages(&["usage", "events"], &query.pairs(), max).await?;
     desk.screen.rows(&answer, &EVENT_COLUMNS);
     if !answer["next_cursor"].is_null() {
-        remark(format!("there are more than {max}; --limit shows them"));
+        remark(format!("there are more than {max} rows; use --limit to show more"));
     }
     Ok(())
 }

@@ -6,12 +6,12 @@ use super::{CliContext, ConfirmationArg};
 use crate::CliError;
 use clap::{Args, Subcommand};
 
-/// What can be done with users.
+/// The commands of `baton user`.
 #[derive(Subcommand)]
 pub enum UserCommand {
     /// Add a user
     Add {
-        /// What people call them
+        /// The name
         #[arg(long)]
         name: String,
         /// Settings
@@ -25,11 +25,11 @@ pub enum UserCommand {
         /// The user, by id or name
         user: String,
     },
-    /// Change a user; what is not named stays as it is
+    /// Change a user; settings without a flag keep their values
     Set {
         /// The user, by id or name
         user: String,
-        /// Another name
+        /// The new name
         #[arg(long)]
         name: Option<String>,
         /// Settings
@@ -40,22 +40,22 @@ pub enum UserCommand {
     Remove {
         /// The user, by id or name
         user: String,
-        /// Consent
+        /// Confirmation
         #[command(flatten)]
         sure: ConfirmationArg,
     },
 }
 
-/// What can be set of a user.
+/// The settings of a user.
 #[derive(Args)]
 pub struct UserFields {
-    /// Where to reach them, or `none`
+    /// The e-mail address, or `none`
     #[arg(long)]
     email: Option<String>,
-    /// admin or member
+    /// The role: admin or member
     #[arg(long)]
     role: Option<String>,
-    /// Whether they may do anything: true or false
+    /// Whether the user is enabled: true or false; keys of a disabled user are refused
     #[arg(long)]
     enabled: Option<bool>,
 }

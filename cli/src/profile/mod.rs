@@ -12,17 +12,17 @@ use clap::Subcommand;
 use profile_file::{Profile, ProfileFile};
 use serde_json::{Value, json};
 
-/// What can be done with profiles.
+/// The commands of `baton profile`.
 #[derive(Subcommand)]
 pub enum ProfileCommand {
-    /// Add a profile, or change one; the first becomes the one in use
+    /// Add or change a profile; the first one becomes the current profile
     Add {
-        /// What to call it
+        /// The name of the profile
         name: String,
         /// The admin API's address
         #[arg(long)]
         url: String,
-        /// The admin token; `-` reads it from standard input (default: none is kept)
+        /// The admin token; `-` reads it from standard input (without it, the profile has no token)
         #[arg(long)]
         token: Option<String>,
     },
@@ -32,12 +32,12 @@ pub enum ProfileCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Use this profile from now on
+    /// Make this the current profile
     Use {
         /// The profile
         name: String,
     },
-    /// Forget a profile and its token
+    /// Remove a profile and its token
     Remove {
         /// The profile
         name: String,
@@ -74,7 +74,7 @@ pub(crate) fn run_profile_command(what: ProfileCommand) -> Result<(), CliError> 
         }
     }
     book.write(&path)?;
-    print_line(format!("{} is written", path.display()));
+    print_line(format!("wrote {}", path.display()));
     Ok(())
 }
 
@@ -87,6 +87,6 @@ fn list_profiles(book: &ProfileFile, screen: OutputPrinter) {
     };
     let data: Vec<Value> = book.profiles.iter().map(row).collect();
     let columns =
-        [("name", "/name"), ("url", "/url"), ("has token", "/has_token"), ("in use", "/in_use")];
+        [("name", "/name"), ("url", "/url"), ("has token", "/has_token"), ("current", "/in_use")];
     screen.rows(&json!({ "data": data }), &columns);
 }

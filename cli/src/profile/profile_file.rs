@@ -34,7 +34,9 @@ pub(crate) struct Profile {
 /// The path of the file, by the XDG base directory specification.
 pub(crate) fn path() -> Result<PathBuf, CliError> {
     let folders = Xdg::new().map_err(|_| {
-        CliError::Failed("no home folder: set HOME or XDG_CONFIG_HOME for the profiles".into())
+        CliError::Failed(
+            "no home folder was found; set HOME or XDG_CONFIG_HOME for the profiles".into(),
+        )
     })?;
     Ok(folders.config_dir().join("baton").join("config.toml"))
 }
@@ -50,8 +52,9 @@ impl ProfileFile {
         };
         let mode = std::fs::metadata(path).map_err(CliError::from_cause)?.permissions().mode();
         if mode & 0o077 != 0 {
-            let message =
-                format!("{shown} can be read by others and may hold tokens: chmod 600 it");
+            let message = format!(
+                "other users can read {shown}, which can contain tokens; run `chmod 600 {shown}`"
+            );
             return Err(CliError::Failed(message));
         }
         // The parser's own message would quote the line, which can hold a token.
@@ -67,7 +70,7 @@ impl ProfileFile {
         self.profiles.get(name).ok_or_else(|| {
             let names: Vec<&str> = self.profiles.keys().map(String::as_str).collect();
             let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-            CliError::Usage(format!("there is no profile {name} (there is: {known})"))
+            CliError::Usage(format!("the profile {name} does not exist (known profiles: {known})"))
         })
     }
 

@@ -2,8 +2,8 @@
 
 use super::profile_file::ProfileFile;
 use crate::CliError;
-use baton_cloud::settings::table;
 use baton_domain::secret::Secret;
+use baton_runtime::settings::table;
 
 /// The address, token and profile that one place gives: the command line or the environment.
 #[derive(Default)]
@@ -67,7 +67,7 @@ pub(crate) fn check_address(url: &str) -> Result<reqwest::Url, CliError> {
     let usable = |url: &reqwest::Url| url.has_host() && matches!(url.scheme(), "http" | "https");
     parsed.filter(usable).ok_or_else(|| {
         let example = table::URL.default;
-        CliError::Usage(format!("`{url}` is no address; one looks like {example}"))
+        CliError::Usage(format!("`{url}` is not a URL; use one such as {example}"))
     })
 }
 

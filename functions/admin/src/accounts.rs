@@ -12,10 +12,10 @@ use baton_api::accounts::{AccountChange, AccountFilter, AccountResource};
 use baton_api::credentials::NewCredential;
 use baton_api::fields::{FieldChange, ModelMap};
 use baton_api::new::New;
-use baton_cloud::store::{AccountToken, ConfigEdit, StoredEntity, credential_binding};
-use baton_cloud::upstream::{ProxyUrl, check_base_url, origin};
 use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::id::AccountId;
+use baton_runtime::upstream::{ProxyUrl, check_base_url, origin};
+use baton_store::{AccountToken, ConfigEdit, StoredEntity, credential_binding};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 

@@ -12,11 +12,11 @@ use baton_api::alerts::{
     ShownAlertSettings, WaitingAlert,
 };
 use baton_api::fields::FieldChange;
-use baton_cloud::store::{AlertDelivery, AlertSettings, ConfigEdit, StoredEntity};
-use baton_cloud::upstream::check_url;
 use baton_domain::alert::{Alert, AlertEvent, AlertPreferences, THRESHOLDS};
 use baton_domain::relay_key::new_secret;
 use baton_domain::secret::Secret;
+use baton_runtime::upstream::check_url;
+use baton_store::{AlertDelivery, AlertSettings, ConfigEdit, StoredEntity};
 use serde_json::{Value, json};
 
 const TARGET: &str = "alerts";

@@ -4,7 +4,7 @@ use crate::api_response::ApiError;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use baton_cloud::client_address::AddressRanges;
+use baton_runtime::client_address::AddressRanges;
 use std::sync::Arc;
 
 /// The allowed ranges, and the proxies whose `x-forwarded-for` header is trusted.
@@ -41,7 +41,7 @@ pub(crate) async fn require_allowed_address(
 mod tests {
     use super::*;
     use axum::body::Body;
-    use baton_cloud::client_address::PeerAddress;
+    use baton_runtime::client_address::PeerAddress;
 
     #[test]
     fn only_allowed_clients_come_in() {

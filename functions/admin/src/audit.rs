@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::{Query, State};
 use baton_api::audit::{AuditQuery, AuditRowResource};
 use baton_api::list::{PageQuery, ResourceList};
-use baton_cloud::store::{AuditChange, AuditFilter, AuditRow};
+use baton_store::{AuditChange, AuditFilter, AuditRow};
 
 pub(crate) async fn list_audit_rows(
     State(state): SharedAdminState,

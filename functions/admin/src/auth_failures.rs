@@ -6,8 +6,8 @@
 //! key's secret has 190 bits, the admin token at least 16 characters). The count makes programs
 //! that repeat a wrong credential slow down, and keeps the log readable.
 
-use baton_cloud::client_address::holder;
 use baton_domain::relay_key::RelayKey;
+use baton_runtime::client_address::holder;
 use jiff::Timestamp;
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -6,13 +6,13 @@ use baton_api::credentials::{
     ApiKeyCredential, AwsCredential, CredentialHeader, NewCredential, OauthCredential,
     WorkloadIdentityCredential,
 };
-use baton_cloud::store::{AccountToken, StoredEntity, TokenSecrets, token_binding};
-use baton_cloud::upstream::{AwsAccess, check_url, trim_base_url};
 use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::secret::Secret;
 use baton_domain::upstream_token::{
-    AssertionSource, ClientAuth, TokenExchange, TokenGrant, TokenStatus,
+    AssertionSource, ClientAuth, TokenExchange, TokenGrant, TokenSecrets, TokenStatus,
 };
+use baton_runtime::upstream::{AwsAccess, check_url, trim_base_url};
+use baton_store::{AccountToken, StoredEntity, token_binding};
 
 /// The default audience of identity tokens from AWS: Anthropic's API, as in its workload identity
 /// documentation of 2026-08-22.

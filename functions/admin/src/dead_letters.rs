@@ -13,10 +13,10 @@ use axum::extract::State;
 use baton_api::usage::{
     DeadLetterList, DeadLetterResource, RedriveReport, RedriveRequest, RefusedRecord,
 };
-use baton_cloud::dead_letters::{DeadLetter, DeadLetterError, DeadLetters};
-use baton_cloud::signed_record::{self, NotSigned};
-use baton_cloud::store::ConfigEdit;
 use baton_domain::record::UsageRecord;
+use baton_runtime::dead_letters::{DeadLetter, DeadLetterError, DeadLetters};
+use baton_runtime::signed_record::{self, NotSigned};
+use baton_store::ConfigEdit;
 use serde_json::{Value, json};
 
 /// The most messages that one call sends again, so that it ends within the function's time limit.

@@ -5,13 +5,13 @@
 use crate::AdminState;
 use crate::api_response::ApiError;
 use baton_api::new::New;
-use baton_cloud::live_secret::LiveSecret;
-use baton_cloud::settings::Settings;
-use baton_cloud::store::{Store, StoreError};
 use baton_domain::account::Account;
 use baton_domain::id::{GroupId, base62};
 use baton_domain::key::{Group, Key};
 use baton_domain::secret::Secret;
+use baton_runtime::live_secret::LiveSecret;
+use baton_runtime::settings::Settings;
+use baton_store::{Store, StoreError};
 
 const FIRST_ACCOUNT: &str = "anthropic";
 

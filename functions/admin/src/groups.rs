@@ -7,10 +7,10 @@ use crate::query::{change_limits, contains_ignoring_case, name};
 use crate::resource::{Draft, Resource, meta};
 use baton_api::fields::ModelMap;
 use baton_api::groups::{GroupChange, GroupFilter, GroupResource};
-use baton_cloud::store::{ConfigEdit, StoredEntity};
 use baton_domain::id::GroupId;
 use baton_domain::key::{Group, Limits};
 use baton_domain::scope::LimitScope;
+use baton_store::{ConfigEdit, StoredEntity};
 use std::collections::BTreeSet;
 
 const DESCRIPTION_CHARACTERS_MAX: usize = 2000;

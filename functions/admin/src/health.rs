@@ -8,16 +8,16 @@ use crate::{AdminState, SharedAdminState};
 use axum::Json;
 use axum::extract::State;
 use baton_api::accounts::{AccountResource, AccountStatus, AccountTest, ModelCooldown};
-use baton_cloud::store::{ConfigEdit, StoreError, StoredEntity};
-use baton_cloud::token_renewal::{RenewalOutcome, renew};
-use baton_cloud::upstream::{
-    CredentialProbe, CredentialStatus, ProbeOutcome, RequestSigner, UpstreamClient,
-};
 use baton_domain::account::Account;
 use baton_domain::cooldown_reason::CooldownReason;
 use baton_domain::health::{AccountAvailability, AccountHealth, Cooldown, HealthState};
 use baton_domain::id::AccountId;
 use baton_domain::upstream_token::RenewalTrigger;
+use baton_runtime::upstream::{
+    CredentialProbe, CredentialStatus, ProbeOutcome, RequestSigner, UpstreamClient,
+};
+use baton_store::token_renewal::{RenewalOutcome, renew};
+use baton_store::{ConfigEdit, StoreError, StoredEntity};
 use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::Value;

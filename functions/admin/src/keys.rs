@@ -10,12 +10,12 @@ use axum::extract::State;
 use baton_api::fields::{ExpiryTime, FieldChange};
 use baton_api::keys::{KeyChange, KeyFilter, KeyResource, KeyWithSecret};
 use baton_api::new::New;
-use baton_cloud::store::{ConfigEdit, StoredEntity};
 use baton_domain::id::KeyId;
 use baton_domain::key::{Key, Limits, ReservationEstimate, User};
 use baton_domain::relay_key::{compose, new_secret};
 use baton_domain::scope::LimitScope;
 use baton_domain::secret::Secret;
+use baton_store::{ConfigEdit, StoredEntity};
 
 impl Resource for Key {
     type View = KeyResource;

@@ -1,7 +1,7 @@
 //! The admin function: the API for operators, and the console.
 //!
 //! Each resource has its own file. A handler reads the request, checks it and writes one
-//! transaction; `cloud::store` knows what is stored and how.
+//! transaction; `store` knows what is stored and how.
 
 mod accounts;
 mod actor;
@@ -51,16 +51,16 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
-use baton_cloud::aws::AwsClients;
-use baton_cloud::client_address::AddressRanges;
-use baton_cloud::dead_letters::DeadLetters;
-use baton_cloud::identity_token::IdentityTokens;
-use baton_cloud::live_secret::LiveSecret;
-use baton_cloud::settings::{RelayTimeouts, Settings};
-use baton_cloud::store::Store;
-use baton_cloud::token_endpoint::TokenEndpoint;
-use baton_cloud::upstream::{UpstreamCallError, UpstreamClient};
-use baton_cloud::vault::Pepper;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::client_address::AddressRanges;
+use baton_runtime::dead_letters::DeadLetters;
+use baton_runtime::identity_token::IdentityTokens;
+use baton_runtime::live_secret::LiveSecret;
+use baton_runtime::settings::{RelayTimeouts, Settings};
+use baton_runtime::token_endpoint::TokenEndpoint;
+use baton_runtime::upstream::{UpstreamCallError, UpstreamClient};
+use baton_runtime::vault::Pepper;
+use baton_store::Store;
 use session_seal::SessionSeal;
 use std::sync::Arc;
 use summary_turns::SummaryTurns;

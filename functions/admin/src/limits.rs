@@ -8,9 +8,9 @@ use crate::request_parts::JsonBody;
 use axum::Json;
 use axum::extract::State;
 use baton_api::limits::LimitMessage;
-use baton_cloud::store::ConfigEdit;
 use baton_domain::key::Limits;
 use baton_domain::scope::LimitScope;
+use baton_store::ConfigEdit;
 
 /// The maximum length of the text in characters.
 const MESSAGE_MAX: usize = 1000;

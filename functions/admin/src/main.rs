@@ -1,12 +1,12 @@
 //! The admin function on Lambda: API and console behind a function URL.
 
-use baton_cloud::aws::AwsClients;
-use baton_cloud::clock::Clock;
-use baton_cloud::live_secret::LiveSecret;
-use baton_cloud::random::RandomSource;
-use baton_cloud::settings::Settings;
-use baton_cloud::store::Store;
-use baton_cloud::{lambda, telemetry};
+use baton_runtime::aws::AwsClients;
+use baton_runtime::clock::Clock;
+use baton_runtime::random::RandomSource;
+use baton_runtime::settings::Settings;
+use baton_runtime::{lambda, telemetry};
+use baton_store::Store;
+use baton_store::pepper::load_pepper;
 use lambda_http::Error;
 
 #[tokio::main(flavor = "current_thread")]
@@ -16,7 +16,7 @@ async fn main() -> Result<(), Error> {
     settings.require_resources()?;
     let aws = AwsClients::from_env(&settings).await;
     let store = Store::new(&aws, &settings, Clock::system(), RandomSource::system());
-    let pepper = LiveSecret::pepper(&aws, &settings, &store).await?;
+    let pepper = load_pepper(&aws, &settings, &store).await?;
     let router = baton_admin::router(&settings, pepper, store, &aws)?;
     lambda::run(router).await
 }

@@ -9,12 +9,13 @@ use crate::api_response::{ApiError, no_such_route};
 use crate::authorize::credential;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use baton_cloud::aws::AwsClients;
-use baton_cloud::observe::{GaugeReadings, Observer};
-use baton_cloud::settings::Settings;
-use baton_cloud::usage_queue::UsageQueue;
-use baton_cloud::vault::is_equal_constant_time;
 use baton_domain::secret::Secret;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::observe::Observer;
+use baton_runtime::settings::Settings;
+use baton_runtime::usage_queue::UsageQueue;
+use baton_runtime::vault::is_equal_constant_time;
+use baton_store::read_gauges;
 use http::header::CONTENT_TYPE;
 use std::sync::Arc;
 
@@ -59,7 +60,7 @@ pub(crate) async fn get_metrics(
             Err(refused) => return refused.into_response(),
         }
     }
-    let levels = GaugeReadings::read(&office.store, &gauges.queue, office.letters.as_ref()).await;
+    let levels = read_gauges(&office.store, &gauges.queue, office.letters.as_ref()).await;
     gauges.observer.set_gauges(&levels);
     ([(CONTENT_TYPE, TEXT)], gauges.observer.page()).into_response()
 }

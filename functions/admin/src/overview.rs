@@ -10,10 +10,10 @@ use axum::Json;
 use axum::extract::State;
 use baton_api::list::PageQuery;
 use baton_api::overview::{DayMeasures, KeyMeasures, ModelMeasures, Overview};
-use baton_cloud::store::DaySumKey;
 use baton_domain::account::Account;
 use baton_domain::id::{AccountId, KeyId};
 use baton_domain::rollup::{UsageSums, UtcHour};
+use baton_store::DaySumKey;
 use jiff::{SignedDuration, Timestamp};
 use std::cmp::Reverse;
 

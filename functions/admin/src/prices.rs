@@ -13,10 +13,10 @@ use baton_api::prices::{
     NewPrice, PriceFilter, PriceResource, PriceSelector, PriceSource, PricedModel,
     UsdLongPromptRates, UsdRates,
 };
-use baton_cloud::store::{ConfigEdit, StoreError, StoredEntity};
 use baton_domain::model::ModelPattern;
 use baton_domain::own_price::{OwnPrice, PriceId};
 use baton_domain::price::{LongPromptRates, ModelPrice, PriceTable, TokenRates};
+use baton_store::{ConfigEdit, StoreError, StoredEntity};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -64,7 +64,7 @@ pub(crate) async fn get_price(
 ) -> ApiResult<Json<ResourceList<PriceResource>>> {
     let rows = office.price_rows(|one| one == model).await?;
     if rows.is_empty() {
-        return Err(ApiError::not_found(format!("a price of {}", shorten_text(&model))));
+        return Err(ApiError::not_found(format!("a price for {}", shorten_text(&model))));
     }
     Ok(Json(ResourceList { data: rows.into_values().collect(), next_cursor: None }))
 }
@@ -107,13 +107,13 @@ pub(crate) async fn delete_price(
 ) -> ApiResult<NoContent> {
     let parsed = self::model(model.clone());
     let no_such_model =
-        |_| ApiError::not_found(format!("an own price of {}", shorten_text(&model)));
+        |_| ApiError::not_found(format!("an own price for {}", shorten_text(&model)));
     let id = PriceId {
         model: parsed.map_err(no_such_model)?,
         from: office.start(Some(&which.effective_from))?,
     };
     let unknown =
-        || ApiError::not_found(format!("an own price of {}", shorten_text(&id.to_string())));
+        || ApiError::not_found(format!("an own price for {}", shorten_text(&id.to_string())));
     let stored = office.store.read::<OwnPrice>(&id).await?.ok_or_else(unknown)?;
     visit.check_version(&stored)?;
     let mut edit = ConfigEdit::default();

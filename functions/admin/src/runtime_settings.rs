@@ -6,8 +6,8 @@ use crate::request_parts::JsonBody;
 use crate::{AdminState, SharedAdminState};
 use axum::extract::State;
 use baton_api::settings::{SettingsChange, SettingsResource};
-use baton_cloud::store::{ConfigEdit, StoredEntity};
 use baton_domain::runtime_settings::RuntimeSettings;
+use baton_store::{ConfigEdit, StoredEntity};
 
 const TARGET: &str = "settings";
 

@@ -6,12 +6,12 @@ use crate::{AdminState, SharedAdminState};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use baton_cloud::aws::AwsClients;
-use baton_cloud::live_secret::{LiveSecret, UnreadableSecret};
-use baton_cloud::settings::Settings;
-use baton_cloud::store::SessionContext;
-use baton_cloud::vault::Pepper;
 use baton_domain::console_session::ConsoleSession;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::live_secret::{LiveSecret, UnreadableSecret};
+use baton_runtime::settings::Settings;
+use baton_runtime::vault::Pepper;
+use baton_store::SessionContext;
 use std::fmt::Write as _;
 use tokio::sync::OnceCell;
 

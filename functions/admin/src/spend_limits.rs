@@ -14,10 +14,10 @@ use baton_api::spend_limits::{
     SpendLimitAuditRow, SpendLimitList, SpendLimitQuery, SpendLimitResource, SpendLimitScope,
     SpendPeriod, UsdCents, parse_whole_cents,
 };
-use baton_cloud::store::{ConfigEdit, StoredEntity};
 use baton_domain::key::{Group, User};
 use baton_domain::scope::LimitScope;
 use baton_domain::spend_limit::{NotSpendLimit, PERIODS, SpendCap, SpendLimit, SpendLimitId};
+use baton_store::{ConfigEdit, StoredEntity};
 
 /// How often a limit is written if others change it at the same time. After that the caller gets
 /// the conflict.

@@ -9,10 +9,10 @@ use axum::Json;
 use axum::extract::{Query, State};
 use baton_api::list::{PageQuery, ResourceList};
 use baton_api::usage::{EventQuery, SummaryQuery, UsageSummary};
-use baton_cloud::store::{EventFilter, RollupPeriod, Store};
 use baton_domain::id::{KeyId, UserId};
 use baton_domain::record::UsageRecord;
 use baton_domain::rollup::UtcHour;
+use baton_store::{EventFilter, RollupPeriod, Store};
 use futures_util::stream::{self, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 

@@ -6,10 +6,10 @@ use crate::query::{change_limits, contains_ignoring_case, name};
 use crate::resource::{Draft, Resource, meta};
 use baton_api::fields::FieldChange;
 use baton_api::users::{UserChange, UserFilter, UserResource};
-use baton_cloud::store::{ConfigEdit, StoredEntity};
 use baton_domain::id::UserId;
 use baton_domain::key::{Key, Limits, Role, User};
 use baton_domain::scope::LimitScope;
+use baton_store::{ConfigEdit, StoredEntity};
 
 /// The maximum length of an e-mail address (RFC 5321, 4.5.3.1.3, without the angle brackets).
 const EMAIL_BYTES_MAX: usize = 254;

@@ -1,14 +1,14 @@
 //! Finds changes of limits and accounts that operators are notified of, stores the alerts, and
 //! delivers them. `domain::alert` decides which changes cause an alert.
 
-use baton_cloud::notifier::{Notifier, WebhookTarget};
-use baton_cloud::store::{AlertDelivery, AlertSettings, LastAlert, Store, StoreError};
 use baton_domain::account::Account;
 use baton_domain::alert::{
     Alert, AlertChannel, AlertEvent, LimitSnapshot, account_news, limit_alerts,
 };
 use baton_domain::key::{Group, Key, Limits, User};
 use baton_domain::scope::LimitScope;
+use baton_runtime::notifier::{Notifier, WebhookTarget};
+use baton_store::{AlertDelivery, AlertSettings, LastAlert, Store, StoreError};
 use std::time::Duration;
 
 /// Two of these runs must not overlap.

@@ -11,14 +11,14 @@ mod token_renewal;
 
 pub use token_renewal::renew_due_tokens;
 
-use baton_cloud::aws::AwsClients;
-use baton_cloud::identity_token::IdentityTokens;
-use baton_cloud::notifier::Notifier;
-use baton_cloud::settings::Settings;
-use baton_cloud::store::{Store, StoreError};
-use baton_cloud::token_endpoint::TokenEndpoint;
-use baton_cloud::upstream::{UpstreamCallError, UpstreamClient};
-use baton_cloud::usage_queue::UsageQueue;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::identity_token::IdentityTokens;
+use baton_runtime::notifier::Notifier;
+use baton_runtime::settings::Settings;
+use baton_runtime::token_endpoint::TokenEndpoint;
+use baton_runtime::upstream::{UpstreamCallError, UpstreamClient};
+use baton_runtime::usage_queue::UsageQueue;
+use baton_store::{Store, StoreError};
 use std::time::Duration;
 
 /// Two ticks of the same minute must not overlap. A tick that crashed must not block the next one

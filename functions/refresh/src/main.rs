@@ -1,17 +1,17 @@
 //! The refresh function on Lambda, invoked by the schedule. The content of the event does not
 //! matter.
 
-use baton_cloud::aws::AwsClients;
-use baton_cloud::clock::Clock;
-use baton_cloud::emf::LogMetrics;
-use baton_cloud::random::RandomSource;
-use baton_cloud::settings::Settings;
-use baton_cloud::store::Store;
-use baton_cloud::telemetry;
-use baton_cloud::usage_queue::UsageQueue;
 use baton_domain::metric::{AccountState, LogMetric};
 use baton_refresh::alerts::send_alerts;
 use baton_refresh::{MaintenanceReport, OutboundClients, collect_usage, maintain_accounts};
+use baton_runtime::aws::AwsClients;
+use baton_runtime::clock::Clock;
+use baton_runtime::emf::LogMetrics;
+use baton_runtime::random::RandomSource;
+use baton_runtime::settings::Settings;
+use baton_runtime::telemetry;
+use baton_runtime::usage_queue::UsageQueue;
+use baton_store::Store;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 
 #[tokio::main(flavor = "current_thread")]

@@ -5,14 +5,14 @@
 //! accepts an invented credential as well, a free call shows nothing, and the account waits for an
 //! operator.
 
-use baton_cloud::store::{Store, StoreError, StoredEntity};
-use baton_cloud::upstream::{
-    CredentialProbe, CredentialStatus, ProbeOutcome, RequestSigner, UpstreamClient,
-};
 use baton_domain::account::Account;
 use baton_domain::cooldown_reason::CooldownReason;
 use baton_domain::health::{AccountAvailability, AccountHealth};
 use baton_domain::id::AccountId;
+use baton_runtime::upstream::{
+    CredentialProbe, CredentialStatus, ProbeOutcome, RequestSigner, UpstreamClient,
+};
+use baton_store::{Store, StoreError, StoredEntity};
 use std::time::Duration;
 
 /// The shortest time between two probes of the accounts, over all processes.
@@ -97,7 +97,10 @@ async fn has_recovered(
     if is_back {
         tracing::info!(account_id = %id, "the upstream accepts the credential again");
     } else {
-        tracing::debug!(account_id = %id, proof = ?proved.proof, "{}", proved.message);
+        tracing::debug!(
+            account_id = %id, proof = %proved.proof,
+            "checked a credential with a free call: {}", proved.message
+        );
     }
     Ok(is_back)
 }

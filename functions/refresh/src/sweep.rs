@@ -5,9 +5,9 @@
 //! and a late real one, only the first to be stored counts. It goes through the queue, behind real
 //! records that are already in it.
 
-use baton_cloud::store::{Store, StoreError};
-use baton_cloud::usage_queue::UsageQueue;
 use baton_domain::usage::BilledUsage;
+use baton_runtime::usage_queue::UsageQueue;
+use baton_store::{Store, StoreError};
 
 /// How long a swept reservation can stay open before its record is sent again.
 const PATIENCE_SECONDS: i64 = 600;

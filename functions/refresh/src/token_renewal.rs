@@ -1,10 +1,10 @@
 //! Renews tokens before they expire, or when a process has requested it.
 
-use baton_cloud::store::{ListedToken, Store, StoreError};
-use baton_cloud::token_endpoint::TokenEndpoint;
-use baton_cloud::token_renewal::{RenewalOutcome, mark_auth_failed, renew};
 use baton_domain::id::AccountId;
 use baton_domain::upstream_token::RenewalTrigger;
+use baton_runtime::token_endpoint::TokenEndpoint;
+use baton_store::token_renewal::{RenewalOutcome, mark_auth_failed, renew};
+use baton_store::{ListedToken, Store, StoreError};
 use futures_util::{StreamExt as _, stream};
 use std::collections::HashMap;
 use std::time::Duration;

@@ -6,7 +6,6 @@ use crate::authenticate::AuthenticatedKey;
 use crate::client_response::RelayError;
 use crate::pending_usage::ConcurrencySlot;
 use crate::pending_usage::{Metering, ModelCall};
-use baton_cloud::store::{AccountPool, PoolMember, Store};
 use baton_domain::account_selection::{
     IneligibleReason, SelectionCriteria, SelectionResult, SessionPinKey, choose_account,
     first_choice, ready_at,
@@ -15,6 +14,7 @@ use baton_domain::health::{AccountAvailability, AccountHealth};
 use baton_domain::id::AccountId;
 use baton_domain::model::map;
 use baton_domain::protocol::UpstreamOperation;
+use baton_store::{AccountPool, PoolMember, Store};
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -208,7 +208,8 @@ impl RelayState {
         }
         // Boxed, so that the future of a request without a probe stays small.
         Box::pin(self.store.claim_probe(id)).await.unwrap_or_else(|error| {
-            tracing::warn!(account_id = %id, "{error}; it is probed without a claim");
+            tracing::warn!(account_id = %id, "cannot claim the probe of an account, it is probed \
+                 without a claim: {error}");
             true
         })
     }

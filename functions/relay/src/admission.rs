@@ -6,11 +6,10 @@
 //! (`settle`).
 
 use crate::authenticate::AuthenticatedKey;
+use crate::body_facts::BodyFacts;
 use crate::client_response::RelayError;
-use crate::cost_bound::{CostBound, read_client_cost_factors};
+use crate::cost_bound::CostBound;
 use crate::{RelayState, RequestContext};
-use baton_cloud::settings::OutagePolicy;
-use baton_cloud::store::{Admission, StoreError};
 use baton_domain::effective_limits::EffectiveLimits;
 use baton_domain::id::RequestId;
 use baton_domain::limit::utilization;
@@ -18,7 +17,8 @@ use baton_domain::protocol::ClientProtocol;
 use baton_domain::record::COST_MAX;
 use baton_domain::reservation::{BlockReason, LimitCounters, LimitSpend, Reservation};
 use baton_domain::scope::LimitScope;
-use baton_wire::envelope::Envelope;
+use baton_runtime::settings::OutagePolicy;
+use baton_store::{Admission, StoreError};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
@@ -63,7 +63,7 @@ impl RelayState {
         &self,
         asked: &RequestContext,
         caller: &AuthenticatedKey,
-        (envelope, body): (&Envelope<'_>, &Bytes),
+        (facts, body): (&BodyFacts, &Bytes),
         time: Duration,
     ) -> Result<Option<RequestReservation>, RelayError> {
         let key = caller.key();
@@ -75,14 +75,14 @@ impl RelayState {
         if !bounds.has_limits() && key.models.is_empty() {
             return Ok(None);
         }
-        let own = Box::pin(read_client_cost_factors(asked, body)).await?;
+        let own = Box::pin(self.read_client_cost_factors(asked, caller, body)).await?;
         // Any model that the body names can run, for example as a fallback or adviser.
         own.models.iter().try_for_each(|model| caller.check_model_allowed(model))?;
         if !bounds.has_limits() {
             return Ok(None);
         }
         let CostBound { estimate, most, unbounded } =
-            self.bound_request_cost(asked, caller, envelope, (body, &own)).await?;
+            self.bound_request_cost(asked, caller, facts, (body, &own)).await?;
         if let Some(field) = unbounded.filter(|_| bounds.has_money()) {
             return Err(RelayError::bad_request(&field.to_string()));
         }
@@ -96,8 +96,8 @@ impl RelayState {
             beyond: most - estimate,
             at: asked.at,
             expires: asked.at.as_second().saturating_add_unsigned(seconds),
-            model: envelope.model.to_string(),
-            stream: envelope.stream,
+            model: facts.model.clone(),
+            stream: facts.stream,
             group: key.group_id.clone(),
             user: key.user_id.clone(),
             pools: bounds.pool_scopes(),
@@ -114,8 +114,7 @@ impl RelayState {
             }
             Ok(Admission::Blocked(scope, why)) => {
                 self.alert_spent_limit(&bounds, &scope, &why, asked.at).await;
-                let advice =
-                    Box::pin(self.advice(asked, caller, envelope, (body, &own), &why)).await;
+                let advice = Box::pin(self.advice(asked, caller, facts, (body, &own), &why)).await;
                 let words = self.operator_message().await;
                 let texts = (words.as_deref(), advice.as_deref());
                 Err(RelayError::blocked_by_limit(&scope, &why, asked.at, texts))
@@ -176,7 +175,9 @@ impl RelayState {
         let window = period.window(at).name;
         let note = Box::pin(self.store.note_blocked(scope, &window, limit));
         if tokio::time::timeout(TELL_PATIENCE, note).await.is_err() {
-            tracing::warn!(%scope, "an alert may be missing: the store is slow");
+            tracing::warn!(
+                %scope, "the store is slow, so an alert about this limit can be missing"
+            );
         }
     }
 
@@ -201,7 +202,7 @@ impl RelayState {
         bounds: &EffectiveLimits,
         error: &StoreError,
     ) -> Result<(), RelayError> {
-        tracing::error!("limits cannot be counted: {error}");
+        tracing::error!("cannot check the limits: {error}");
         if bounds.has_money() && self.on_outage.money == OutagePolicy::Closed {
             Err(RelayError::spend_unknown())
         } else if bounds.has_rates() && self.on_outage.rates == OutagePolicy::Closed {
@@ -217,7 +218,8 @@ impl RelayState {
         let RequestReservation { bounds, id, reservation, .. } = reserved;
         let release = self.store.release(&bounds.key, id, reservation);
         if let Err(error) = Box::pin(self.in_store_time(release)).await {
-            tracing::error!(request_id = %id, "a reservation stays until it expires: {error}");
+            tracing::error!(request_id = %id, "cannot release a reservation, it stays until it \
+                 expires: {error}");
         }
         self.limit_waiters.wake_waiters(&bounds.key);
     }
@@ -227,16 +229,16 @@ impl RelayState {
 fn too_dear(protocol: ClientProtocol) -> &'static str {
     match protocol {
         ClientProtocol::AnthropicMessages | ClientProtocol::BedrockInvokeModel => {
-            "max_tokens: this request may cost more than $1,000,000, and no more is reserved for one \
-             request; ask for less"
+            "max_tokens: this request could cost more than 1,000,000 USD, which is the most that \
+             Baton reserves for one request. Lower the value."
         }
         ClientProtocol::OpenaiChat => {
-            "max_completion_tokens, max_tokens or n: this request may cost more than $1,000,000, and \
-             no more is reserved for one request; ask for less"
+            "max_completion_tokens, max_tokens or n: this request could cost more than 1,000,000 \
+             USD, which is the most that Baton reserves for one request. Lower these values."
         }
         ClientProtocol::OpenaiResponses => {
-            "max_output_tokens: this request may cost more than $1,000,000, and no more is reserved \
-             for one request; ask for less"
+            "max_output_tokens: this request could cost more than 1,000,000 USD, which is the most \
+             that Baton reserves for one request. Lower the value."
         }
     }
 }

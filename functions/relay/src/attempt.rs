@@ -2,28 +2,31 @@
 
 use crate::body::RelayBody;
 use crate::client_response::{self, RelayError};
+use crate::credential_mask::mask_credential;
 use crate::forward::OutboundCall;
-use crate::memory_budget::{MemoryPermit, MemoryRequest};
+use crate::memory_budget::{MemoryLimitReached, MemoryPermit, MemoryRequest};
 use crate::metered_body::{MeteredBody, UndecodableResponse};
 use crate::pending_usage::ModelCall;
 use crate::request_conversion::{ConversionPlan, UpstreamRequest};
-use crate::response_conversion::{ResponsePlan, whole_error};
+use crate::response_conversion::{DeclaredForm, ResponsePlan, whole_error};
 use crate::settle::RequestEnd;
 use crate::{RelayState, RequestContext};
-use baton_cloud::store::PoolMember;
-use baton_cloud::upstream::{
-    self, AwsAccess, OAUTH_BETA, SigningError, UpstreamCallError, credential_header,
-};
 use baton_domain::account::{CredentialKind, Provider};
 use baton_domain::id::KeyId;
 use baton_domain::metric::cause;
+use baton_domain::printable::escape_text;
 use baton_domain::record::RequestOutcome;
 use baton_domain::verdict::{self, ErrorFields};
-use baton_wire::gzip::GzipDecoder;
-use baton_wire::headers::{add_beta, to_upstream};
-use baton_wire::meter::{self, AnswerStart, MeterReading, UsageMeter};
-use baton_wire::model_path::ModelIdError;
-use baton_wire::rate_limit_headers::read_announced_limit;
+use baton_protocol::answer_form::BadAnswerForm;
+use baton_protocol::gzip::GzipDecoder;
+use baton_protocol::headers::{add_beta, to_upstream};
+use baton_protocol::meter::{self, AnswerStart, MeterReading, UsageMeter};
+use baton_protocol::model_path::ModelIdError;
+use baton_protocol::rate_limit_headers::read_announced_limit;
+use baton_runtime::upstream::{
+    self, AwsAccess, OAUTH_BETA, SigningError, UpstreamCallError, credential_header,
+};
+use baton_store::PoolMember;
 use bytes::{Bytes, BytesMut};
 use http::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue, InvalidHeaderValue,
@@ -66,6 +69,9 @@ pub(crate) enum AttemptError {
     },
     /// The upstream answered 200, but the first event of the stream was an error.
     FirstEvent { head: Box<Parts>, body: Bytes, failure: Box<meter::UpstreamFailure> },
+    /// The upstream answered with success, but not with an answer of its API. `reading` is what the
+    /// meter read, unless the answer is a page or empty.
+    InvalidAnswer { why: BadAnswerForm, reading: Box<Option<MeterReading>> },
     /// The connection failed, or broke before the first event.
     Unreachable(String),
     /// The upstream did not connect or send a first event in time.
@@ -74,6 +80,8 @@ pub(crate) enum AttemptError {
     Misconfigured(String),
     /// The upstream's protocol cannot express the request.
     Untranslatable(String),
+    /// There is no memory for the body in the upstream's form.
+    Crowded(MemoryLimitReached),
     /// The answer has more bytes than the relay buffers. `reading` is what the meter read so far.
     ResponseTooLarge { why: &'static str, reading: Box<Option<MeterReading>> },
     /// The process is stopping.
@@ -113,7 +121,7 @@ impl RelayState {
         deadline: Instant,
     ) -> Result<BufferedResponse, AttemptError> {
         let first_byte = (Instant::now() + self.timers.first_byte).min(deadline);
-        let outgoing = speech.convert_request(asked, member, call, model).await?;
+        let outgoing = speech.convert_request(self, asked, member, call, model).await?;
         let UpstreamRequest { address, mut headers, body, meant } = outgoing;
         let calling = async {
             if member.account.credential == CredentialKind::Aws {
@@ -187,6 +195,7 @@ impl RelayState {
             let body = decompress_error_body(&mut head.headers, body);
             return Err(meant.into_attempt_error(head, body));
         }
+        let form = DeclaredForm::new(&head, question.stream);
         let turn = meant.into_body_transform(&mut head);
         let mut watch = MeteredBody::new(&head.headers, asked.accepts_gzip(), turn);
         let mut gathered = BufferBudget::try_new(self, &question.caller.key().id, &watch)?;
@@ -227,8 +236,7 @@ impl RelayState {
                     }
                 }
                 Some(Err(error)) => {
-                    let why = format!("the answer broke off: {error}");
-                    return Err(AttemptError::Unreachable(why));
+                    return Err(AttemptError::broken_off(&error));
                 }
                 None if watch.is_stream() => {
                     return Err(AttemptError::Unreachable(NO_EVENT.to_owned()));
@@ -236,6 +244,9 @@ impl RelayState {
                 None => {
                     if let Some(miss) = whole_error(&head, &watch) {
                         return Err(miss);
+                    }
+                    if let Err(why) = form.check_whole_answer(&watch) {
+                        return Err(AttemptError::invalid_answer(why, watch, question.body_bytes));
                     }
                     if watch.is_buffered() {
                         // The translation can fail, so it has to be done before the client gets
@@ -257,8 +268,10 @@ fn misconfigured(status: StatusCode) -> Option<&'static str> {
     match status {
         // Redirects are not followed, and not passed on: either would send a credential to another
         // host.
-        _ if status.is_redirection() => Some("it answers with a redirect"),
-        StatusCode::PROXY_AUTHENTICATION_REQUIRED => Some("its proxy asks for authentication"),
+        _ if status.is_redirection() => {
+            Some("it answered with a redirect, which Baton does not follow")
+        }
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => Some("the proxy requires authentication"),
         _ => None,
     }
 }
@@ -316,9 +329,10 @@ impl BufferBudget {
         let held = self.bytes.max(watch.plain_bytes());
         if held > self.most {
             return Err(if self.is_stream {
-                "it sent too much before its first event"
+                "the upstream sent too many bytes before the first event"
             } else {
-                "it is too long for one that is no stream; ask for a stream"
+                "it is too long for an answer without streaming. Send the request with `stream` \
+                 true"
             });
         }
         self.allowance.grow_to(held).map_err(|_| CROWDED)
@@ -327,7 +341,7 @@ impl BufferBudget {
 
 /// The reason given when an answer ends because no memory is left for it.
 pub(crate) const CROWDED: &str =
-    "the relay gathers as many bytes of answers as it may; try again in a moment";
+    "the memory of the relay for answers is full. Try again in a moment";
 
 /// Reads the rest of an error's body, up to the limit or until it breaks off, in the client's form.
 async fn read_error_body(
@@ -372,61 +386,6 @@ fn decompress_error_body(headers: &mut HeaderMap, body: Bytes) -> Bytes {
     plain.freeze()
 }
 
-/// Removes the account's credential from the headers of an answer and from errors, because upstreams
-/// can repeat what they received.
-fn mask_credential(tried: &mut Result<BufferedResponse, AttemptError>, credential: &[u8]) {
-    match tried {
-        Ok(held) => remove_headers_with_credential(&mut held.head.headers, credential),
-        Err(AttemptError::ErrorResponse { head, body, clients }) => {
-            remove_headers_with_credential(&mut head.headers, credential);
-            mask_bytes(body, credential);
-            if let Some(clients) = clients {
-                remove_headers_with_credential(&mut clients.0.headers, credential);
-                mask_bytes(&mut clients.1, credential);
-            }
-        }
-        Err(AttemptError::FirstEvent { head, body, .. }) => {
-            remove_headers_with_credential(&mut head.headers, credential);
-            mask_bytes(body, credential);
-        }
-        Err(_) => {}
-    }
-}
-
-/// Removes headers that contain the credential.
-pub(crate) fn remove_headers_with_credential(headers: &mut HeaderMap, credential: &[u8]) {
-    let holds = |value: &HeaderValue| find_credential(value.as_bytes(), credential).is_some();
-    let names: Vec<_> =
-        headers.iter().filter(|(_, value)| holds(value)).map(|(name, _)| name.clone()).collect();
-    for name in names {
-        headers.remove(name);
-    }
-}
-
-/// Overwrites the credential with asterisks of the same length, so that no lengths change.
-fn mask_bytes(body: &mut Bytes, credential: &[u8]) {
-    let Some(mut at) = find_credential(body, credential) else { return };
-    let mut masked = body.to_vec();
-    loop {
-        if let Some(place) = masked.get_mut(at..at + credential.len()) {
-            place.fill(b'*');
-        }
-        let Some(next) = masked.get(at..).and_then(|rest| find_credential(rest, credential)) else {
-            break;
-        };
-        at += next;
-    }
-    *body = masked.into();
-}
-
-/// Returns where the credential begins. Credentials shorter than 8 bytes are ignored, because they
-/// would match by chance.
-fn find_credential(bytes: &[u8], credential: &[u8]) -> Option<usize> {
-    const BYTES_MIN: usize = 8;
-    let mut windows = bytes.windows(credential.len().max(BYTES_MIN));
-    windows.position(|window| window == credential)
-}
-
 impl From<UndecodableResponse> for AttemptError {
     fn from(UndecodableResponse(why): UndecodableResponse) -> Self {
         Self::Unreachable(why.to_owned())
@@ -454,7 +413,24 @@ impl From<UpstreamCallError> for AttemptError {
     }
 }
 
+/// The most characters of an upstream's name for an error that logs and records contain.
+const KIND_CHARACTERS_MAX: usize = 100;
+
 impl AttemptError {
+    fn broken_off(error: &impl fmt::Display) -> Self {
+        Self::Unreachable(format!("the connection broke during the answer: {error}"))
+    }
+
+    /// The failure of an answer that is not one of the vendor's API. If it can be an answer that was
+    /// damaged on the way, its usage counts, because the upstream may bill it.
+    fn invalid_answer(why: BadAnswerForm, watch: MeteredBody, body_bytes: u64) -> Self {
+        let reading = match why {
+            BadAnswerForm::NotAnObject => Some(watch.finish(body_bytes).0),
+            BadAnswerForm::Empty | BadAnswerForm::Page | BadAnswerForm::ContentType => None,
+        };
+        Self::InvalidAnswer { why, reading: Box::new(reading) }
+    }
+
     /// Reads the upstream's error for the verdict.
     pub(crate) fn read_upstream_error(&self, now: Timestamp) -> OwnedUpstreamError {
         let (status, head, error) = match self {
@@ -463,7 +439,9 @@ impl AttemptError {
             }
             Self::FirstEvent { head, failure, .. } => {
                 let meter::UpstreamFailure { kind, code, message } = (**failure).clone();
-                let error = ErrorFields { kind, code, message, ..ErrorFields::default() };
+                let is_enveloped = kind.is_some() || code.is_some();
+                let error =
+                    ErrorFields { kind, code, message, is_enveloped, ..ErrorFields::default() };
                 (error.implied_status(), head, error)
             }
             _ => return OwnedUpstreamError::default(),
@@ -483,12 +461,19 @@ impl AttemptError {
             Self::FirstEvent { .. } => verdict::CallFailure::FirstEvent(said),
             Self::Unreachable(_) | Self::Misconfigured(_) => verdict::CallFailure::Unreachable,
             Self::Timeout => verdict::CallFailure::Timeout,
+            Self::InvalidAnswer { .. } => verdict::CallFailure::InvalidAnswer,
             // These failures show nothing about the account, and another account would not do
             // better.
-            Self::Untranslatable(_) | Self::ResponseTooLarge { .. } | Self::ShuttingDown => {
-                verdict::CallFailure::NotAsked
-            }
+            Self::Untranslatable(_)
+            | Self::Crowded(_)
+            | Self::ResponseTooLarge { .. }
+            | Self::ShuttingDown => verdict::CallFailure::NotAsked,
         }
+    }
+
+    /// Returns whether no upstream was called.
+    pub(crate) fn is_before_call(&self) -> bool {
+        matches!(self, Self::Untranslatable(_) | Self::Crowded(_))
     }
 
     /// Returns the cause in one word, for metrics.
@@ -515,10 +500,12 @@ impl AttemptError {
             Self::ErrorResponse { head, body, .. } | Self::FirstEvent { head, body, .. } => {
                 Ok(relay_error_response(asked, &head, body, wait))
             }
+            Self::InvalidAnswer { why, .. } => Err(RelayError::invalid_answer(why)),
             Self::Unreachable(_) => Err(RelayError::upstream_unreachable()),
             Self::Misconfigured(_) => Err(RelayError::account_misconfigured()),
             Self::Timeout => Err(RelayError::upstream_timeout()),
             Self::Untranslatable(why) => Err(RelayError::bad_request(&why)),
+            Self::Crowded(full) => Err(full.into()),
             Self::ResponseTooLarge { why, .. } => Err(RelayError::answer_too_large(why)),
             Self::ShuttingDown => Err(RelayError::shutting_down()),
         }
@@ -533,7 +520,7 @@ impl AttemptError {
                 let reading = UsageMeter::for_stream().finish(body_bytes);
                 RequestEnd { outcome: RequestOutcome::Stopped, reading: Some(reading) }
             }
-            Self::ResponseTooLarge { reading, .. } => {
+            Self::ResponseTooLarge { reading, .. } | Self::InvalidAnswer { reading, .. } => {
                 RequestEnd { outcome: RequestOutcome::UpstreamError, reading: reading.take() }
             }
             _ => RequestEnd::without_answer(RequestOutcome::UpstreamError),
@@ -570,13 +557,17 @@ impl fmt::Display for AttemptError {
             Self::ErrorResponse { head, .. } => write!(out, "answered {}", head.status.as_u16()),
             Self::FirstEvent { failure, .. } => {
                 let kind = failure.kind.as_deref().unwrap_or("an error");
-                write!(out, "the stream began with {kind:.100}")
+                write!(out, "the stream began with {}", escape_text(kind, KIND_CHARACTERS_MAX))
+            }
+            Self::InvalidAnswer { why, .. } => {
+                write!(out, "status 200 with an answer that is not one of its API: {why}")
             }
             Self::Unreachable(why) => write!(out, "unreachable: {why}"),
             Self::Timeout => out.write_str("no answer in time"),
-            Self::Untranslatable(why) => write!(out, "not asked: {why}"),
+            Self::Untranslatable(why) => write!(out, "not called: {why}"),
+            Self::Crowded(_) => out.write_str("not called: no memory is left for its body"),
             Self::ResponseTooLarge { why, .. } => write!(out, "cut off: {why}"),
-            Self::ShuttingDown => out.write_str("given up, because the relay is stopped"),
+            Self::ShuttingDown => out.write_str("ended because the relay is shutting down"),
             Self::Misconfigured(why) => write!(out, "cannot be called: {why}"),
         }
     }

@@ -3,14 +3,14 @@
 use crate::client_response::RelayError;
 use crate::unknown_keys::TooManyUnknownKeys;
 use crate::{RelayState, RequestContext};
-use baton_cloud::store::StoredEntity;
 use baton_domain::id::KeyId;
 use baton_domain::key::{Key, KeyRejection};
 use baton_domain::model::allows;
 use baton_domain::money::PicoUsd;
 use baton_domain::relay_key::{RelayKey, contains_key};
 use baton_domain::scope::LimitScope;
-use baton_wire::headers::find_credentials;
+use baton_protocol::headers::find_credentials;
+use baton_store::StoredEntity;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -19,7 +19,7 @@ use tracing::{Instrument as _, Span};
 /// The answer broke off after it had begun. The connection must be aborted, so that the client does
 /// not take the answer for complete.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("the upstream's answer broke off")]
+#[error("the connection to the upstream broke during the answer")]
 pub struct ResponseAborted;
 
 /// The body of one answer to a client.

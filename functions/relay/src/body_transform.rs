@@ -2,11 +2,11 @@
 //! `response_conversion` chooses the transform.
 
 use crate::request_conversion::BedrockFraming;
-use baton_wire::bedrock::{FrameError, FramesToSse, PING, SseToFrames};
-use baton_wire::error::{ApiFamily, ErrorBody, encode_error_event};
-use baton_wire::meter::UsageMeter;
-use baton_wire::translate::{self, InvalidResponse};
-use baton_wire::usage_chunk::UsageChunkFilter;
+use baton_protocol::bedrock::{FrameError, FramesToSse, PING, SseToFrames};
+use baton_protocol::error::{ApiFamily, ErrorBody, encode_error_event};
+use baton_protocol::meter::UsageMeter;
+use baton_protocol::translate::{self, InvalidResponse};
+use baton_protocol::usage_chunk::UsageChunkFilter;
 use bytes::{Bytes, BytesMut};
 
 /// A comment that clients of every protocol ignore.

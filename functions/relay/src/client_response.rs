@@ -7,10 +7,11 @@ use crate::unserved_request::WAIT_SECONDS_MAX;
 use baton_domain::money::PicoUsd;
 use baton_domain::reservation::{BlockReason, format_dollars};
 use baton_domain::scope::LimitScope;
-use baton_wire::envelope::EnvelopeError;
-use baton_wire::error::{ErrorBody, encode_error_body};
-use baton_wire::headers::to_client;
-use baton_wire::route::RouteError;
+use baton_protocol::answer_form::BadAnswerForm;
+use baton_protocol::envelope::EnvelopeError;
+use baton_protocol::error::{ErrorBody, encode_error_body};
+use baton_protocol::headers::to_client;
+use baton_protocol::route::RouteError;
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
@@ -102,35 +103,37 @@ impl RelayError {
 
     pub(crate) fn no_key() -> Self {
         Self::authentication_error(
-            "no key: send the key you were given as `Authorization: Bearer` or `x-api-key`",
+            "The request has no key. Send your Baton key in the header `x-api-key`, or in \
+             `Authorization` as a Bearer token.",
         )
     }
 
     pub(crate) fn malformed_key() -> Self {
         Self::authentication_error(
-            "this is not a Baton key: a key looks like bt_… and is 54 characters long; copy it whole, \
-             or ask your operator for a new one",
+            "This is not a valid Baton key. A key begins with bt_ and has 54 characters. Copy the \
+             whole key, or ask your operator for a new one.",
         )
     }
 
     pub(crate) fn unknown_key() -> Self {
         Self::authentication_error(
-            "unknown key: it may have been rotated; ask your operator for a new one",
+            "This key is unknown. It could have been rotated or deleted. Ask your operator for a \
+             new key.",
         )
     }
 
     pub(crate) fn disabled_key() -> Self {
-        Self::authentication_error("this key is disabled; ask your operator to enable it")
+        Self::authentication_error("This key is disabled. Ask your operator to enable it.")
     }
 
     pub(crate) fn disabled_user() -> Self {
         Self::authentication_error(
-            "the user whose key this is is disabled; ask your operator to enable the user",
+            "The user that this key belongs to is disabled. Ask your operator to enable the user.",
         )
     }
 
     pub(crate) fn expired_key() -> Self {
-        Self::authentication_error("this key has expired; ask your operator for a new one")
+        Self::authentication_error("This key has expired. Ask your operator for a new one.")
     }
 
     pub(crate) fn model_not_allowed(model: &str) -> Self {
@@ -138,7 +141,8 @@ impl RelayError {
             StatusCode::FORBIDDEN,
             "permission_error",
             format!(
-                "this key may not use the model `{model}`; GET /v1/models lists what it may use"
+                "This key is not allowed to use the model `{model}`. GET /v1/models lists the \
+                 models that it can use."
             ),
         )
     }
@@ -148,11 +152,17 @@ impl RelayError {
     }
 
     pub(crate) fn key_for_model() -> Self {
-        Self::bad_request("`model` holds a relay key; name a model, and keep the key in its header")
+        Self::bad_request(
+            "`model` contains a Baton key. Put the name of a model there, and send \
+             the key in its header only.",
+        )
     }
 
     pub(crate) fn interrupted_body(why: &str) -> Self {
-        let refusal = Self::bad_request(&format!("the request's body broke off: {why}"));
+        let refusal = Self::bad_request(&format!(
+            "The connection broke before the request body was \
+             complete ({why}). Send the request again."
+        ));
         Self { final_: false, ..refusal }
     }
 
@@ -160,12 +170,12 @@ impl RelayError {
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "request_too_large",
-            format!("the request's body is larger than {limit} bytes; shorten the conversation"),
+            format!("The request body is larger than {limit} bytes. Shorten the conversation."),
         )
     }
 
     pub(crate) fn slow_body(what: &str) -> Self {
-        let message = format!("the request's body {what}; send it again over a faster connection");
+        let message = format!("The request body {what}. Send it again over a faster connection.");
         Self::new(StatusCode::REQUEST_TIMEOUT, "timeout_error", message)
     }
 
@@ -178,8 +188,8 @@ impl RelayError {
             StatusCode::TOO_MANY_REQUESTS,
             "rate_limit_error",
             format!(
-                "requests of this key that are under way hold up to {bytes} bytes already; try again \
-                 when one of them is answered"
+                "The requests of this key in progress already hold the {bytes} bytes of memory \
+                 that one key can use. Try again when one of them is complete."
             ),
         )
     }
@@ -188,16 +198,18 @@ impl RelayError {
         Self::retry_soon(
             StatusCode::SERVICE_UNAVAILABLE,
             "overloaded_error",
-            "the relay holds as many bytes of requests as it may; try again in a moment",
+            "The memory of the relay for requests is full. Try again in a moment.",
         )
     }
 
     pub(crate) fn too_many_at_once(most: u32) -> Self {
+        let requests = if most == 1 { "request" } else { "requests" };
         Self::retry_soon(
             StatusCode::TOO_MANY_REQUESTS,
             "rate_limit_error",
             format!(
-                "this key may have {most} requests at the same time; try again when one is over"
+                "This key can have at most {most} {requests} at the same time. Try again when one \
+                 of them is complete."
             ),
         )
     }
@@ -206,7 +218,7 @@ impl RelayError {
         Self::retry_soon(
             StatusCode::SERVICE_UNAVAILABLE,
             "overloaded_error",
-            "too many requests wait for the relay's configuration; try again in a moment",
+            "Too many requests are waiting for the relay's configuration. Try again in a moment.",
         )
     }
 
@@ -214,7 +226,8 @@ impl RelayError {
         let refusal = Self::new(
             StatusCode::TOO_MANY_REQUESTS,
             "rate_limit_error",
-            "your address has shown too many unknown keys; check the key, and try again in a minute",
+            "Too many requests with unknown keys came from your address. Check the key, and try \
+             again in a minute.",
         );
         Self { retry_after_seconds: Some(5), ..refusal }
     }
@@ -224,7 +237,7 @@ impl RelayError {
         Self::retry_soon(
             StatusCode::SERVICE_UNAVAILABLE,
             "overloaded_error",
-            "the relay is being stopped; try again in a moment",
+            "The relay is shutting down. Try again in a moment.",
         )
     }
 
@@ -232,7 +245,7 @@ impl RelayError {
     pub(crate) fn answer_too_large(why: &str) -> Self {
         Self::api_error(
             StatusCode::BAD_GATEWAY,
-            format!("the upstream's answer was cut off: {why}"),
+            format!("Baton could not read the upstream's answer: {why}."),
         )
     }
 
@@ -240,14 +253,17 @@ impl RelayError {
         Self::new(
             StatusCode::NOT_FOUND,
             "not_found_error",
-            format!("model `{id}` is not served here; GET /v1/models lists what is"),
+            format!(
+                "The model `{id}` is not available here. GET /v1/models lists the models that \
+                 this key can use."
+            ),
         )
     }
 
     pub(crate) fn no_account() -> Self {
         Self::api_error(
             StatusCode::SERVICE_UNAVAILABLE,
-            "the key's group has no upstream account; ask your operator to add one",
+            "The group of this key has no upstream account. Ask your operator to add one.",
         )
         .without_retry()
     }
@@ -255,14 +271,15 @@ impl RelayError {
     pub(crate) fn group_disabled() -> Self {
         Self::api_error(
             StatusCode::SERVICE_UNAVAILABLE,
-            "the key's group is disabled; ask your operator",
+            "The group of this key is disabled. Ask your operator to enable it.",
         )
         .without_retry()
     }
 
     /// There are other accounts, but this request must not try more of them.
     pub(crate) fn accounts_busy() -> Self {
-        let message = "the upstream accounts that were tried cannot serve the request; try again";
+        let message = "None of the upstream accounts that were tried could serve the request. Try \
+             again.";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded_error", message).with_retry_after(1)
     }
 
@@ -270,15 +287,27 @@ impl RelayError {
     pub(crate) fn contradictory_credential() -> Self {
         Self::api_error(
             StatusCode::BAD_GATEWAY,
-            "the upstream did not take the organization's credential for this request, but takes it \
-             otherwise; try again, and tell your operator if it stays so",
+            "The upstream refused the organization's credential for this request, but it accepts \
+             the credential for other requests. Try again, and tell your operator if the error \
+             stays.",
+        )
+    }
+
+    /// The upstream's success is a page of a proxy, nothing, or a part of an answer.
+    pub(crate) fn invalid_answer(why: BadAnswerForm) -> Self {
+        Self::api_error(
+            StatusCode::BAD_GATEWAY,
+            format!(
+                "The upstream's answer is not one of its API: {why}. A proxy may have answered in \
+                 its place. Try again in a moment."
+            ),
         )
     }
 
     pub(crate) fn upstream_unreachable() -> Self {
         Self::api_error(
             StatusCode::BAD_GATEWAY,
-            "no upstream could be reached; try again in a moment",
+            "No upstream could be reached. Try again in a moment.",
         )
     }
 
@@ -286,14 +315,16 @@ impl RelayError {
     pub(crate) fn internal_error() -> Self {
         Self::api_error(
             StatusCode::INTERNAL_SERVER_ERROR,
-            "the relay failed; try again, and tell your operator",
+            "The relay failed because of an internal error. Try again, and tell your operator the \
+             request id.",
         )
     }
 
     pub(crate) fn account_misconfigured() -> Self {
         Self::api_error(
             StatusCode::BAD_GATEWAY,
-            "the upstream account's address or credential cannot be used; ask your operator",
+            "The address or the credential of the upstream account is not usable. Ask your \
+             operator to correct the account.",
         )
         .without_retry()
     }
@@ -302,7 +333,7 @@ impl RelayError {
         Self::new(
             StatusCode::GATEWAY_TIMEOUT,
             "timeout_error",
-            "the upstream did not answer in time; try again",
+            "The upstream did not answer in time. Try again.",
         )
     }
 
@@ -311,7 +342,7 @@ impl RelayError {
         tracing::error!("{error}");
         let refusal = Self::api_error(
             StatusCode::SERVICE_UNAVAILABLE,
-            "the relay cannot read its configuration; try again in a moment",
+            "The relay cannot read its configuration from the store. Try again in a moment.",
         );
         Self { retry_after_seconds: Some(2), ..refusal }
     }
@@ -331,7 +362,7 @@ impl RelayError {
         };
         let status = StatusCode::TOO_MANY_REQUESTS;
         let again = |when: &str, retry_after_seconds| {
-            let message = format!("{why} for your {whose}; try again {when}");
+            let message = format!("{why} for your {whose}. Try again {when}.");
             Self { retry_after_seconds, ..Self::new(status, "rate_limit_error", message) }
         };
         match why {
@@ -340,16 +371,15 @@ impl RelayError {
                 if amounts.left > PicoUsd::ZERO {
                     let (left, needed) =
                         (format_dollars(amounts.left), format_dollars(amounts.needed));
-                    let advice = advice.map(|advice| format!(": {advice}")).unwrap_or_default();
+                    let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
                     let _infallible = write!(
                         message,
-                        " · {left} are left, and this request may cost {needed}{advice}"
+                        " · {left} are left, and this request could cost up to {needed}{advice}"
                     );
                 }
                 let period = period.as_str();
-                let ask_operator = || {
-                    format!("it is the {period} limit of your {whose}: ask your operator for more")
-                };
+                let ask_operator =
+                    || format!("ask your operator to raise the {period} limit of your {whose}");
                 message.push_str(" · ");
                 message.push_str(&words.map_or_else(ask_operator, str::to_owned));
                 let refusal = Self::new(status, "billing_error", message);
@@ -358,33 +388,32 @@ impl RelayError {
             }
             BlockReason::TooLarge { period, amounts } => {
                 let ask_operator =
-                    || format!("ask your operator for a larger limit of your {whose}");
-                let advice = advice.map_or_else(ask_operator, |advice| {
-                    format!("a request that may cost no more than that fits: {advice}")
-                });
+                    || format!("ask your operator to raise the limit of your {whose}");
+                let advice = advice.map_or_else(ask_operator, str::to_owned);
                 let (message, limit) = if amounts.limit <= PicoUsd::ZERO {
                     let words = words.map_or(advice, str::to_owned);
                     (format!("{why} · {words}"), spent_limit_headers(period.as_str(), None))
                 } else {
                     let left = format_dollars(amounts.left);
-                    (format!("{why} for your {whose}; {left} are left: {advice}"), Vec::new())
+                    (format!("{why} for your {whose}. {left} are left; {advice}."), Vec::new())
                 };
                 let refusal = Self::new(status, "billing_error", message);
                 Self { final_: true, limit, ..refusal }
             }
             BlockReason::Reserved { .. } => {
-                let advice = advice.map(|advice| format!("; {advice} to fit beside them"));
-                again(&format!("when they are over{}", advice.unwrap_or_default()), Some(2))
+                let advice = advice.map(|advice| format!("; {advice}, too"));
+                again(&format!("when they are complete{}", advice.unwrap_or_default()), Some(2))
             }
             BlockReason::Rate { resets_at } => again("in the next minute", seconds(resets_at)),
-            BlockReason::Concurrency => again("when one is over", Some(1)),
+            BlockReason::Concurrency => again("when one of them is complete", Some(1)),
             BlockReason::Backlog => again("in a moment", Some(1)),
         }
     }
 
     /// A money limit applies, but the amount spent cannot be read.
     pub(crate) fn spend_unknown() -> Self {
-        let message = "spend limit unavailable. Try again in a moment, or tell your operator";
+        let message = "spend limit unavailable. Baton cannot read how much is spent. Try again in \
+             a moment, or tell your operator.";
         let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, "billing_error", message);
         let limit = vec![(DISABLED_REASON, "fetch_error".to_owned())];
         Self { final_: true, limit, ..refusal }
@@ -393,7 +422,8 @@ impl RelayError {
     /// The key has made too many free calls.
     pub(crate) fn too_many_free_calls(seconds: u64) -> Self {
         let message = format!(
-            "too many counts of tokens and lists of models for one key; try again in {seconds} s"
+            "This key has sent too many requests for token counts and model lists. Try again in \
+             {seconds} s."
         );
         let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message);
         Self { retry_after_seconds: Some(seconds), ..refusal }
@@ -401,7 +431,8 @@ impl RelayError {
 
     /// A rate limit applies, but the current rate cannot be read.
     pub(crate) fn rates_unknown() -> Self {
-        let message = "rate limit unavailable; try again in a moment";
+        let message = "rate limit unavailable. Baton cannot count the requests of this key. Try \
+             again in a moment.";
         let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message);
         Self { retry_after_seconds: Some(2), ..refusal }
     }
@@ -451,10 +482,11 @@ impl From<RouteError> for RelayError {
             RouteError::Unknown => Self::new(
                 StatusCode::NOT_FOUND,
                 "not_found_error",
-                "no such route; models are at POST /v1/messages, keep the base URL without a path",
+                "There is no such route. Messages are at POST /v1/messages. Check the base URL of \
+                 your client, which has no path for Anthropic's clients.",
             ),
             RouteError::Method { allow } => {
-                let message = format!("this route takes {allow}");
+                let message = format!("This route accepts only {allow}.");
                 let refusal =
                     Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", message);
                 Self { allow: Some(allow), ..refusal }
@@ -463,7 +495,7 @@ impl From<RouteError> for RelayError {
             RouteError::UpgradeRequired => Self::new(
                 StatusCode::UPGRADE_REQUIRED,
                 "invalid_request_error",
-                "WebSockets are not spoken here; use POST /v1/responses",
+                "WebSockets are not supported. Use POST /v1/responses.",
             ),
         }
     }

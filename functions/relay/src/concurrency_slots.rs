@@ -26,7 +26,8 @@ impl RelayState {
             Ok(true) => ConcurrencySlot::Taken,
             Ok(false) => ConcurrencySlot::Full,
             Err(error) => {
-                tracing::warn!(account_id = %account.id, "it is used uncounted: {error}");
+                tracing::warn!(account_id = %account.id, "cannot count the concurrent requests of \
+                     an account, it is used without the count: {error}");
                 ConcurrencySlot::NotNeeded
             }
         }
@@ -43,7 +44,8 @@ impl RelayState {
     pub(crate) async fn release_account_slot(&self, account: &AccountId, request: &RequestId) {
         let leaving = Box::pin(self.store.release_slot(account, request));
         if let Err(error) = self.in_store_time(leaving).await {
-            tracing::warn!(account_id = %account, "a seat is left to expire: {error}");
+            tracing::warn!(account_id = %account, "cannot release a concurrency slot, it stays \
+                 until it expires: {error}");
         }
     }
 }

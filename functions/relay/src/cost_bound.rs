@@ -4,12 +4,12 @@
 //! the account speaks another protocol, because the upstream bills what it reads. The prices come
 //! from `baton_domain::price`.
 
-use crate::apart::run_apart;
 use crate::authenticate::AuthenticatedKey;
+use crate::body_facts::BodyFacts;
+use crate::body_workers::{READING, TRANSLATING};
 use crate::client_response::RelayError;
 use crate::request_conversion::{ConversionPlan, CostVariant};
 use crate::{RelayState, RequestContext};
-use baton_cloud::store::PoolMember;
 use baton_domain::cost_factors::{CostFactors, UnboundedField};
 use baton_domain::key::ReservationEstimate;
 use baton_domain::model::map;
@@ -18,9 +18,9 @@ use baton_domain::price::PriceTable;
 use baton_domain::protocol::UpstreamOperation;
 use baton_domain::reduction::ReducedCosts;
 use baton_domain::reservation::BlockReason;
-use baton_wire::bedrock::unpriced_header;
-use baton_wire::cost_scan::{CostScanError, read_cost_factors};
-use baton_wire::envelope::Envelope;
+use baton_protocol::bedrock::unpriced_header;
+use baton_protocol::cost_scan::{CostScanError, read_cost_factors};
+use baton_store::PoolMember;
 use bytes::Bytes;
 use jiff::Timestamp;
 
@@ -46,7 +46,7 @@ impl RelayState {
         &self,
         asked: &RequestContext,
         caller: &AuthenticatedKey,
-        envelope: &Envelope<'_>,
+        facts: &BodyFacts,
         (body, own): (&Bytes, &CostFactors),
     ) -> Result<CostBound, RelayError> {
         let prices = self.store.prices().await;
@@ -54,12 +54,12 @@ impl RelayState {
             PricingContext { prices: &prices, estimate: caller.key().estimate, at: asked.at };
         let mut bound = CostBound::default();
         let add = |demand: &CostFactors, models: &[&str], is_own| {
-            pricing.add_cost(&mut bound, demand, models);
+            pricing.add_cost(&mut bound, demand, pricing.priced_models(models, is_own));
             if is_own {
                 bound.unbounded = None;
             }
         };
-        let unpriced = self.each_demand(asked, caller, envelope, (body, own), add).await?;
+        let unpriced = self.each_demand(asked, caller, facts, (body, own), add).await?;
         bound.unbounded = bound.unbounded.or(unpriced);
         Ok(bound)
     }
@@ -70,7 +70,7 @@ impl RelayState {
         &self,
         asked: &RequestContext,
         caller: &AuthenticatedKey,
-        envelope: &Envelope<'_>,
+        facts: &BodyFacts,
         (body, own): (&Bytes, &CostFactors),
         blocked: &BlockReason,
     ) -> Option<String> {
@@ -79,29 +79,30 @@ impl RelayState {
         let pricing =
             PricingContext { prices: &prices, estimate: caller.key().estimate, at: asked.at };
         let mut costs = ReducedCosts::default();
-        let add = |demand: &CostFactors, models: &[&str], _| {
+        let add = |demand: &CostFactors, models: &[&str], is_own| {
+            let models = pricing.priced_models(models, is_own);
             costs.add(demand, |demand| {
                 let each = models.iter().map(|model| pricing.estimate(demand, model));
                 each.max().unwrap_or_default()
             });
         };
-        self.each_demand(asked, caller, envelope, (body, own), add).await.ok()?;
+        self.each_demand(asked, caller, facts, (body, own), add).await.ok()?;
         costs.advice(amounts, asked.protocol, own)
     }
 
     /// Calls `add` with the client's own cost factors, then with those of each different form in
-    /// which accounts would receive the request, and with the models that can run. Returns a header
-    /// that has no price if an account would receive one.
+    /// which accounts would receive the request, each with the model that it would receive and the
+    /// model that was requested. Returns a header that has no price if an account would receive one.
     async fn each_demand(
         &self,
         asked: &RequestContext,
         caller: &AuthenticatedKey,
-        envelope: &Envelope<'_>,
+        facts: &BodyFacts,
         (body, own): (&Bytes, &CostFactors),
         mut add: impl FnMut(&CostFactors, &[&str], bool) + Send,
     ) -> Result<Option<UnboundedField>, RelayError> {
         let pool = self.store.pool(&caller.key().group_id).await.ok().flatten();
-        let model = envelope.model.as_ref();
+        let model = facts.model.as_str();
         let alias = pool.as_ref().and_then(|pool| map(&pool.group.model_aliases, model));
         let named = alias.unwrap_or(model);
         add(own, &[model, named], true);
@@ -115,7 +116,7 @@ impl RelayState {
         };
         let members = pool.iter().flat_map(|pool| &pool.members).filter(may_get);
         for member in members {
-            let speech = ConversionPlan::for_account(asked, envelope.stream, &member.account);
+            let speech = ConversionPlan::for_account(asked, facts.stream, &member.account);
             if speech == ConversionPlan::BedrockPassThrough {
                 unpriced = unpriced.or_else(|| unpriced_header(&asked.head.headers));
             }
@@ -123,16 +124,18 @@ impl RelayState {
             if seen.contains(&sent) {
                 continue;
             }
-            match sent.translation(asked, &member.account, body, envelope) {
+            match sent.translation(asked, &member.account, body, facts) {
                 // The account receives the body unchanged.
-                None => add(own, &[&sent.model], false),
+                None => add(own, &[&sent.model, named], false),
                 Some(translate) => {
                     let reads = sent.reads;
                     let read =
                         move || translate().map(|translated| read_cost_factors(&translated, reads));
                     // An account whose protocol cannot express the request is not called.
-                    if let Ok(demand) = Box::pin(run_apart(body.len(), read)).await? {
-                        add(&demand.map_err(unreadable_body_error)?, &[&sent.model], false);
+                    let size = (body.len(), TRANSLATING);
+                    let read = self.workers.run(&caller.key().id, size, read);
+                    if let Ok(demand) = Box::pin(read).await? {
+                        add(&demand.map_err(unreadable_body_error)?, &[&sent.model, named], false);
                     }
                 }
             }
@@ -140,17 +143,19 @@ impl RelayState {
         }
         Ok(unpriced)
     }
-}
 
-/// Reads the cost factors of the client's body as it was sent.
-pub(crate) async fn read_client_cost_factors(
-    asked: &RequestContext,
-    body: &Bytes,
-) -> Result<CostFactors, RelayError> {
-    let (reads, body) = (ConversionPlan::body_protocol(asked.protocol), body.clone());
-    run_apart(body.len(), move || read_cost_factors(&body, reads))
-        .await?
-        .map_err(unreadable_body_error)
+    /// Reads the cost factors of the client's body as it was sent.
+    pub(crate) async fn read_client_cost_factors(
+        &self,
+        request: &RequestContext,
+        caller: &AuthenticatedKey,
+        body: &Bytes,
+    ) -> Result<CostFactors, RelayError> {
+        let (reads, body) = (ConversionPlan::body_protocol(request.protocol), body.clone());
+        let size = (body.len(), READING);
+        let read = move || read_cost_factors(&body, reads);
+        self.workers.run(&caller.key().id, size, read).await?.map_err(unreadable_body_error)
+    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
@@ -171,6 +176,15 @@ impl PricingContext<'_> {
             ReservationEstimate::Most => self.prices.highest_cost(demand, model, self.at).amount,
             ReservationEstimate::Expected => self.prices.expected(demand, model, self.at),
         }
+    }
+
+    /// Chooses the models that set the price: both the requested one and the one it stands for. Of
+    /// an account's own name for a model (an inference profile, a deployment) and the model that it
+    /// was requested as, the first one whose price has a bound counts, as in the usage record.
+    fn priced_models<'m>(&self, models: &'m [&'m str], is_own: bool) -> &'m [&'m str] {
+        let is_bounded = |model: &&str| self.prices.has_price_bound(model, self.at);
+        let at = models.iter().position(is_bounded).unwrap_or_default();
+        if is_own { models } else { models.get(at..=at).unwrap_or(models) }
     }
 
     /// Raises the bound to the cost of these factors for each of the models.

@@ -4,14 +4,14 @@
 
 use crate::RelayState;
 use crate::health_updates::PendingHealthUpdate;
-use baton_cloud::store::{PoolMember, Store};
-use baton_cloud::upstream::{
-    CredentialProbe, CredentialStatus, ProbeOutcome, RequestSigner, UpstreamClient,
-};
 use baton_domain::cooldown_reason::CooldownReason;
 use baton_domain::health::{AccountHealth, after};
 use baton_domain::id::AccountId;
 use baton_domain::verdict::AccountEffect;
+use baton_runtime::upstream::{
+    CredentialProbe, CredentialStatus, ProbeOutcome, RequestSigner, UpstreamClient,
+};
+use baton_store::{PoolMember, Store};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -122,7 +122,7 @@ impl RelayState {
             let strike = AccountEffect::Strike { reason: CooldownReason::CredentialRefused };
             let change = |health: &AccountHealth| after(health, &strike, now);
             if let Err(error) = store.change_health(&id, change).await {
-                tracing::warn!(account_id = %id, "its health is not stored: {error}");
+                tracing::warn!(account_id = %id, "cannot store the health of an account: {error}");
             }
         })))
     }
@@ -144,10 +144,14 @@ impl CredentialCheck {
         let (health, now) = (store.health(&account.id), store.clock().now());
         let proved = subject.probe_credential(&health, now).await;
         let ProbeOutcome { proof, message, .. } = &proved;
-        tracing::warn!(account_id = %account.id, ?proof, "a free call with its credential: {message}");
+        tracing::warn!(
+            account_id = %account.id, %proof,
+            "checked a credential with a free call: {message}"
+        );
         let change = |health: &AccountHealth| proved.apply_to_health(health, now);
         if let Err(error) = store.change_health(&account.id, change).await {
-            tracing::warn!(account_id = %account.id, "its health is not stored: {error}");
+            tracing::warn!(account_id = %account.id, "cannot store the health of an account: \
+                 {error}");
         }
         proved.proof
     }

@@ -3,12 +3,14 @@
 use crate::admission::RequestReservation;
 use crate::authenticate::AuthenticatedKey;
 use crate::body::{ClientPresence, RelayBody};
+use crate::body_facts::BodyFacts;
+use crate::body_workers::READING;
 use crate::client_response::RelayError;
 use crate::forward::{ForwardFailure, OutboundCall};
 use crate::free_calls::FreeCallPermit;
 use crate::pending_usage::Metering;
 use crate::request_body::BufferedBody;
-use crate::{PlatformDeadline, RelayState, RequestContext, request_body};
+use crate::{PlatformDeadline, RelayState, RequestContext};
 use bytes::Bytes;
 use http::Response;
 use std::pin::Pin;
@@ -59,20 +61,20 @@ impl RelayState {
     /// without the client.
     async fn run_model_call(
         self: &Arc<Self>,
-        asked: &RequestContext,
+        request: &Arc<RequestContext>,
         mut caller: AuthenticatedKey,
-        (held, bill): (BufferedBody, Metering),
+        (held, metering): (BufferedBody, Metering),
         (consumer, time): (ClientPresence, Duration),
     ) -> Result<Response<RelayBody>, RelayError> {
         let deadline = Instant::now() + time;
         let body = held.bytes.clone();
-        let envelope = request_body::read_envelope(asked, &body)?;
-        caller.check_model_allowed(&envelope.model)?;
-        let sized = (&envelope, &body);
-        let reserved = match bill {
+        let facts = self.read_body_facts(request, &caller, body.clone()).await?;
+        caller.check_model_allowed(&facts.model)?;
+        let sized = (&facts, &body);
+        let reserved = match metering {
             Metering::Metered => tokio::select! {
                 biased;
-                admission = self.admit_request(asked, &caller, sized, time) => admission?,
+                admission = self.admit_request(request, &caller, sized, time) => admission?,
                 () = self.ended_for(ADMISSION_TIME_IN_STOP) => return Err(RelayError::shutting_down()),
             },
             Metering::Free => None,
@@ -83,16 +85,15 @@ impl RelayState {
             caller.permitted_usd = Some(reservation.estimate + reservation.beyond);
             caller.reserved_pools.clone_from(&reservation.pools);
         }
-        let die = u64::try_from(self.store.random_source().bits() >> 64).unwrap_or_default();
-        let call = OutboundCall::new(asked, caller.clone(), &envelope, body.clone(), (bill, die));
-        let forwarded = self.forward_call(asked, call, deadline).await;
+        let random = u64::try_from(self.store.random_source().bits() >> 64).unwrap_or_default();
+        let call = OutboundCall::new(request, caller, facts, body, (metering, random));
+        let forwarded = self.forward_call(request, call, deadline).await;
         // The body is not needed again. Its memory is freed for other requests.
-        drop(envelope);
-        drop((body, held));
+        drop(held);
         match forwarded {
             Ok(answer) => {
                 let mut answer =
-                    self.build_client_response(asked, answer, consumer, deadline).await;
+                    self.build_client_response(request, answer, consumer, deadline).await;
                 if let Some(reserved) = reserved {
                     reserved.add_limit_headers(answer.headers_mut()).await;
                 }
@@ -105,6 +106,18 @@ impl RelayState {
                 Box::pin(self.finish_failed_call(failure)).await
             }
         }
+    }
+
+    /// Reads the body, on another thread if it is long.
+    async fn read_body_facts(
+        &self,
+        request: &Arc<RequestContext>,
+        caller: &AuthenticatedKey,
+        body: Bytes,
+    ) -> Result<BodyFacts, RelayError> {
+        let (request, length) = (Arc::clone(request), body.len());
+        let read = move || BodyFacts::read(&request, &body);
+        self.workers.run(&caller.key().id, (length, READING), read).await?
     }
 
     /// Ends a call that got no successful answer. The call is recorded if it reached an upstream.

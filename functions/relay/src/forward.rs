@@ -15,6 +15,7 @@ use crate::account_selection::{
 use crate::attempt::{AttemptError, BufferedResponse};
 use crate::authenticate::AuthenticatedKey;
 use crate::body::RelayBody;
+use crate::body_facts::{BodyFacts, header_text};
 use crate::client_response::RelayError;
 use crate::credential_checks::PendingCheck;
 use crate::health_updates::PendingHealthUpdate;
@@ -23,17 +24,15 @@ use crate::request_conversion::ConversionPlan;
 use crate::settle::RequestEnd;
 use crate::unserved_request::{UnservedRequest, seconds_until};
 use crate::{RelayState, RequestContext};
-use baton_cloud::store::PoolMember;
-use baton_cloud::upstream::CredentialStatus;
 use baton_domain::account_selection::IneligibleReason;
 use baton_domain::cooldown_reason::CooldownReason;
 use baton_domain::record::{RequestOutcome, TriedAccount};
-use baton_domain::relay_key::mask_keys;
 use baton_domain::verdict::{AccountEffect, RequestFacts, RetryDecision, Verdict, classify};
-use baton_wire::conversation_hash::session_seed;
-use baton_wire::envelope::{Envelope, replace_model};
+use baton_protocol::envelope::replace_model;
+use baton_runtime::upstream::CredentialStatus;
+use baton_store::PoolMember;
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::Response;
 use std::ops::Range;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -44,6 +43,7 @@ const ACCOUNTS_MAX: usize = 3;
 const REFUSALS_MAX: usize = 2;
 
 /// A model call with its body, ready for any account.
+#[derive(Clone)]
 pub(crate) struct OutboundCall {
     pub(crate) question: Arc<ModelCall>,
     pub(crate) body: Bytes,
@@ -74,30 +74,28 @@ impl From<RelayError> for ForwardFailure {
 
 impl OutboundCall {
     pub(crate) fn new(
-        asked: &RequestContext,
+        request: &RequestContext,
         caller: AuthenticatedKey,
-        envelope: &Envelope<'_>,
+        facts: BodyFacts,
         body: Bytes,
-        (bill, die): (Metering, u64),
+        (metering, random): (Metering, u64),
     ) -> Self {
-        let session_id = session_id(&asked.head.headers, envelope);
-        let session =
-            SessionAffinity::new(session_seed(session_id.as_deref(), &envelope.prefix), die);
+        let BodyFacts { model, model_span, stream, is_fast, session_id, session_seed } = facts;
         let question = ModelCall {
-            id: asked.id.clone(),
-            at: asked.at,
-            bill,
-            protocol: asked.protocol,
-            trace: asked.trace.clone(),
+            id: request.id.clone(),
+            at: request.at,
+            bill: metering,
+            protocol: request.protocol,
+            trace: request.trace.clone(),
             caller,
-            model: envelope.model.to_string(),
-            stream: envelope.stream,
-            is_fast: envelope.is_fast,
+            model,
+            stream,
+            is_fast,
             body_bytes: body.len() as u64,
             session_id,
-            agent_id: header_text(&asked.head.headers, "x-claude-code-agent-id"),
+            agent_id: header_text(&request.head.headers, "x-claude-code-agent-id"),
         };
-        let model_span = envelope.model_span.clone();
+        let session = SessionAffinity::new(session_seed, random);
         Self { question: Arc::new(question), body, model_span, session }
     }
 
@@ -109,27 +107,6 @@ impl OutboundCall {
         }
         replace_model(&self.body, self.model_span.clone(), model)
     }
-}
-
-/// Replaces relay keys in text that the client sent.
-const KEY_MASK: &str = "bt_***";
-/// The most characters of client text that a record keeps.
-const TEXT_CHARACTERS_MAX: usize = 200;
-
-/// Returns the client's id of the conversation, from the most specific source that is present.
-fn session_id(headers: &HeaderMap, envelope: &Envelope<'_>) -> Option<String> {
-    header_text(headers, "x-claude-code-session-id")
-        .or_else(|| header_text(headers, "x-session-affinity"))
-        .or_else(|| envelope.session.as_deref().map(sanitize_text))
-}
-
-fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name)?.to_str().ok().map(sanitize_text)
-}
-
-/// Prepares client text for records: masks relay keys and limits the length.
-fn sanitize_text(text: &str) -> String {
-    mask_keys(text, KEY_MASK).chars().take(TEXT_CHARACTERS_MAX).collect()
 }
 
 impl RelayState {
@@ -181,7 +158,7 @@ impl RelayState {
                     return Ok(UpstreamResponse { receipt, held });
                 }
                 Err(miss) => {
-                    if matches!(miss, AttemptError::Untranslatable(_)) {
+                    if miss.is_before_call() {
                         self.release_slot(&receipt).await;
                         receipt.seat = ConcurrencySlot::NotNeeded;
                     } else {
@@ -280,7 +257,7 @@ impl RelayState {
         course.refusals += usize::from(verdict.is_refusal && !verdict.asks_renewal);
         tracing::warn!(
             request_id = %receipt.question.id, account_id = %id, model = %receipt.upstream_model,
-            "upstream: {miss}; {}; {}", verdict.request, verdict.account
+            "attempt failed: {miss}; {}; {}", verdict.request, verdict.account
         );
         let note = match receipt.question.bill {
             Metering::Metered => self.apply_verdict(member, course, &verdict, is_first),

@@ -5,7 +5,7 @@ use crate::RelayState;
 use baton_domain::health::{AccountHealth, after, after_success};
 use baton_domain::id::AccountId;
 use baton_domain::verdict::AccountEffect;
-use baton_wire::rate_limit_headers::read_utilization;
+use baton_protocol::rate_limit_headers::read_utilization;
 use http::HeaderMap;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -68,7 +68,8 @@ impl RelayState {
         let (store, account) = (self.store.clone(), account.clone());
         PendingHealthUpdate(Some(self.leftovers.spawn(async move {
             if let Err(error) = store.write_health(&account, change).await {
-                tracing::warn!(account_id = %account, "its health is not stored: {error}");
+                tracing::warn!(account_id = %account, "cannot store the health of an account: \
+                     {error}");
             }
         })))
     }

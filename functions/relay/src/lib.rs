@@ -5,21 +5,23 @@
 //! an account, `forward` calls upstreams until one answers, `response_stream` passes the answer on,
 //! and `settle` sends the usage record.
 //!
-//! The crate `baton-wire` knows the formats of requests and answers, `baton-domain` holds the
-//! rules, and `baton-cloud` does all I/O.
+//! The crate `baton-protocol` knows the formats of requests and answers, `baton-domain` holds the
+//! rules, and `baton-runtime` does all I/O.
 
 mod account_selection;
 mod admission;
-mod apart;
 mod attempt;
 mod authenticate;
 mod body;
+mod body_facts;
 mod body_transform;
+mod body_workers;
 mod chunk_list;
 mod client_response;
 mod concurrency_slots;
 mod cost_bound;
 mod credential_checks;
+mod credential_mask;
 mod exchange;
 mod forward;
 mod free_calls;
@@ -51,24 +53,25 @@ pub use platform_deadline::PlatformDeadline;
 pub use settle::UnsentRecords;
 
 use authenticate::AuthenticatedKey;
-use baton_cloud::client_address::AddressRanges;
-use baton_cloud::live_secret::LiveSecret;
-use baton_cloud::observe::{Observer, RequestTrace};
-use baton_cloud::peer_connection::PeerConnection;
-use baton_cloud::settings::{InputBounds, LimitOutagePolicy, RelayTimeouts, Settings};
-use baton_cloud::store::Store;
-use baton_cloud::upstream::{RequestSigner, UpstreamCallError, UpstreamClient};
-use baton_cloud::usage_queue::UsageQueue;
-use baton_cloud::vault::Pepper;
 use baton_domain::id::RequestId;
 use baton_domain::metric::REFUSED;
 use baton_domain::printable::escape_text;
 use baton_domain::protocol::ClientProtocol;
 use baton_domain::record::RequestOutcome;
-use baton_wire::bedrock::BedrockAction;
-use baton_wire::error::ApiFamily;
-use baton_wire::model_path::call_query;
-use baton_wire::route::{RelayRoute, RouteError, resolve_route, with_query};
+use baton_protocol::bedrock::BedrockAction;
+use baton_protocol::error::ApiFamily;
+use baton_protocol::model_path::call_query;
+use baton_protocol::route::{RelayRoute, RouteError, resolve_route, with_query};
+use baton_runtime::client_address::AddressRanges;
+use baton_runtime::live_secret::LiveSecret;
+use baton_runtime::observe::{Observer, RequestTrace};
+use baton_runtime::peer_connection::PeerConnection;
+use baton_runtime::settings::{InputBounds, LimitOutagePolicy, RelayTimeouts, Settings};
+use baton_runtime::upstream::{RequestSigner, UpstreamCallError, UpstreamClient};
+use baton_runtime::usage_queue::UsageQueue;
+use baton_runtime::vault::Pepper;
+use baton_store::Store;
+use body_workers::BodyWorkers;
 use bytes::Bytes;
 use client_response::RelayError;
 use credential_checks::CredentialChecks;
@@ -131,6 +134,9 @@ struct RelayState {
     held: MemoryBudget,
     /// Memory for answers, or parts of them, that are buffered before the client gets any of it.
     gathered: MemoryBudget,
+    /// Memory for bodies in another form than the client's, until they are sent.
+    converted: MemoryBudget,
+    workers: BodyWorkers,
     wrong_keys: UnknownKeyLimiter,
     /// Requests that are waiting for the store to return their key.
     waiting: PendingKeyLookups,
@@ -229,6 +235,13 @@ impl Relay {
                 per_key: bounds.answer_bytes,
                 least: 0,
             }),
+            // A quarter of the memory for bodies as they came.
+            converted: MemoryBudget::new(MemoryLimits {
+                in_all: bounds.held_bytes / 4,
+                per_key: bounds.held_bytes / 4,
+                least: 0,
+            }),
+            workers: BodyWorkers::new(),
             wrong_keys: UnknownKeyLimiter::new(bounds.wrong_keys_per_minute),
             waiting: PendingKeyLookups::default(),
             stop: ShutdownSignal::default(),

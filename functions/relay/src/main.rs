@@ -1,14 +1,14 @@
 //! The relay on Lambda, behind a function URL with response streaming.
 
-use baton_cloud::aws::AwsClients;
-use baton_cloud::clock::Clock;
-use baton_cloud::live_secret::LiveSecret;
-use baton_cloud::random::RandomSource;
-use baton_cloud::settings::Settings;
-use baton_cloud::store::Store;
-use baton_cloud::usage_queue::UsageQueue;
-use baton_cloud::{lambda, telemetry};
 use baton_relay::{PlatformDeadline, Relay};
+use baton_runtime::aws::AwsClients;
+use baton_runtime::clock::Clock;
+use baton_runtime::random::RandomSource;
+use baton_runtime::settings::Settings;
+use baton_runtime::usage_queue::UsageQueue;
+use baton_runtime::{lambda, telemetry};
+use baton_store::Store;
+use baton_store::pepper::load_pepper;
 use lambda_http::{Error, Request, RequestExt as _, service_fn};
 use std::convert::Infallible;
 use std::time::Duration;
@@ -23,7 +23,7 @@ async fn main() -> Result<(), Error> {
     let store = Store::new(&aws, &settings, Clock::system(), RandomSource::system());
     let clock = store.clock().clone();
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
-    let pepper = LiveSecret::pepper(&aws, &settings, &store).await?;
+    let pepper = load_pepper(&aws, &settings, &store).await?;
     let relay = Relay::new(&settings, pepper, store, queue)?;
     tokio::spawn(drain_on_sigterm(relay.clone()));
     lambda::run(service_fn(move |mut request: Request| {

@@ -102,7 +102,7 @@ impl MemoryBudget {
         if let Some(most) = concurrency.filter(|most| is_metered && metered >= *most) {
             return Err(MemoryLimitReached::Concurrency(most));
         }
-        state.take_bytes(self.0.most, key, bytes)?;
+        state.take_bytes(self.0.most, key, (0, bytes))?;
         if let Some(of_key) = state.by_key.get_mut(key) {
             of_key.requests += 1;
             of_key.metered += u32::from(is_metered);
@@ -120,17 +120,30 @@ impl MemoryBudget {
         key: &KeyId,
         taken: MemoryRequest,
     ) -> Result<MemoryPermit, MemoryLimitReached> {
+        self.acquire_bytes_within(key, taken, PATIENCE).await
+    }
+
+    /// Takes what a request of `key` needs, and waits up to `patience` for others to release bytes.
+    ///
+    /// # Errors
+    /// A limit is still reached, or too many requests of the key wait.
+    pub(crate) async fn acquire_bytes_within(
+        &self,
+        key: &KeyId,
+        taken: MemoryRequest,
+        patience: Duration,
+    ) -> Result<MemoryPermit, MemoryLimitReached> {
         let full = match self.try_acquire_bytes(key, taken) {
             Ok(allowance) => return Ok(allowance),
             Err(full @ MemoryLimitReached::Concurrency(_)) => return Err(full),
             Err(full) => full,
         };
         // A request that is larger than the limits never fits, so it does not wait.
-        if taken.bytes > self.0.most.per_key.min(self.0.most.in_all) {
+        if taken.bytes > self.bytes_max() {
             return Err(full);
         }
         let Some(_waiting) = MemoryWaiter::try_new(self, key) else { return Err(full) };
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + patience;
         loop {
             let given_back = self.0.given_back.notified();
             match self.try_acquire_bytes(key, taken) {
@@ -144,17 +157,24 @@ impl MemoryBudget {
         }
     }
 
+    /// Returns the most bytes that one request can take.
+    pub(crate) fn bytes_max(&self) -> usize {
+        self.0.most.per_key.min(self.0.most.in_all)
+    }
+
     fn lock_state(&self) -> std::sync::MutexGuard<'_, BudgetState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl BudgetState {
+    /// Takes `bytes` for a permit that holds `own` bytes so far. A permit that is the only one can
+    /// take the last quarter too.
     fn take_bytes(
         &mut self,
         most: MemoryLimits,
         key: &KeyId,
-        bytes: usize,
+        (own, bytes): (usize, usize),
     ) -> Result<(), MemoryLimitReached> {
         let of_key = self.by_key.get(key).map_or(0, |of_key| of_key.bytes) + bytes;
         if of_key > most.per_key {
@@ -162,7 +182,7 @@ impl BudgetState {
         }
         let in_all = self.in_all + bytes;
         let is_crowded = in_all > most.in_all / 4 * 3;
-        if in_all > most.in_all || (is_crowded && of_key > most.per_key / 8 && self.in_all > 0) {
+        if in_all > most.in_all || (is_crowded && of_key > most.per_key / 8 && self.in_all > own) {
             return Err(MemoryLimitReached::Process);
         }
         self.in_all = in_all;
@@ -213,7 +233,7 @@ impl MemoryPermit {
         };
         // Grows in steps, so that small chunks do not take the lock each time.
         let more = more.max(STEP);
-        self.held.lock_state().take_bytes(self.held.0.most, &self.key, more)?;
+        self.held.lock_state().take_bytes(self.held.0.most, &self.key, (self.bytes, more))?;
         self.bytes += more;
         Ok(())
     }
@@ -387,6 +407,8 @@ mod tests {
     fn first_body_fits_even_with_tiny_bounds() {
         let held = MemoryBudget::new(MemoryLimits { in_all: 32 * MB, per_key: 32 * MB, least: 1 });
         assert!(held.try_acquire_bytes(&key(1), bytes(32 * MB)).is_ok());
+        let mut allowance = held.try_acquire_bytes(&key(1), bytes(30 * MB)).unwrap();
+        assert_eq!(allowance.grow_to(32 * MB), Ok(()), "it is still the only one");
     }
 
     #[tokio::test(start_paused = true)]

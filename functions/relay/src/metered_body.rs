@@ -2,10 +2,10 @@
 //! needed.
 
 use crate::body_transform::BodyTransform;
-use baton_wire::bedrock::EVENT_STREAM;
-use baton_wire::gzip::{GzipDecoder, GzipError};
-use baton_wire::meter::{AnswerStart, MeterReading, UsageMeter};
-use baton_wire::translate;
+use baton_protocol::bedrock::EVENT_STREAM;
+use baton_protocol::gzip::{GzipDecoder, GzipError};
+use baton_protocol::meter::{AnswerStart, MeterReading, UsageMeter};
+use baton_protocol::translate;
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 
@@ -14,10 +14,11 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 pub(crate) struct UndecodableResponse(pub(crate) &'static str);
 
 impl UndecodableResponse {
-    const COMPRESSION: Self = Self("the upstream's compression is broken");
-    pub(crate) const TOO_MUCH: Self = Self("the upstream's compression unfolds to too much");
-    const DIALECT: Self = Self("the upstream's answer is not one in its dialect");
-    const FRAMES: Self = Self("the upstream's event stream is broken");
+    const COMPRESSION: Self = Self("the upstream's compressed answer is damaged");
+    pub(crate) const TOO_MUCH: Self =
+        Self("the upstream's compressed answer is too large after decompression");
+    const DIALECT: Self = Self("the upstream's answer does not follow its API");
+    const FRAMES: Self = Self("the upstream's event stream is damaged");
 }
 
 /// Reads an answer's bytes for the usage meter and transforms them for the client.
@@ -113,6 +114,15 @@ impl MeteredBody {
             _ => None,
         };
         Some((body, asked))
+    }
+
+    /// Returns the whole answer without its compression. Returns `None` for a stream, or if the
+    /// answer is too long.
+    pub(crate) fn whole_body(&self) -> Option<&[u8]> {
+        match &self.turn {
+            BodyTransform::TokenCount(_, held) => Some(held),
+            _ => self.meter.whole_body(),
+        }
     }
 
     /// Returns what the first event was, if it has arrived.

@@ -11,19 +11,21 @@ use crate::account_selection::SessionAffinity;
 use crate::authenticate::AuthenticatedKey;
 use crate::body::RelayBody;
 use crate::client_response::{self, RelayError};
+use crate::credential_mask::remove_headers_with_credential;
 use crate::unserved_request::UnservedRequest;
 use crate::{RelayState, RequestContext, attempt};
-use baton_cloud::store::PoolMember;
-use baton_cloud::upstream::UpstreamAddress;
 use baton_domain::account::Provider;
 use baton_domain::model::{allows, map};
 use baton_domain::protocol::UpstreamOperation;
-use baton_wire::error::ApiFamily;
-use baton_wire::model_path::filter_models_query;
-use baton_wire::route::with_query;
+use baton_protocol::answer_form::check_whole_answer;
+use baton_protocol::error::ApiFamily;
+use baton_protocol::model_path::filter_models_query;
+use baton_protocol::route::with_query;
+use baton_runtime::upstream::UpstreamAddress;
+use baton_store::PoolMember;
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::response::Parts;
 use http::{Method, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
@@ -178,12 +180,16 @@ impl RelayState {
             let upstream = self.upstream.with_proxy(member.proxy.as_ref()).ok()?;
             let answer = upstream.call(Method::GET, &address, headers, Bytes::new()).await.ok()?;
             let (mut head, body) = answer.into_parts();
-            attempt::remove_headers_with_credential(
+            remove_headers_with_credential(
                 &mut head.headers,
                 member.credential.expose().as_bytes(),
             );
             let body = Limited::new(body, LIST_BYTES_MAX).collect().await.ok()?.to_bytes();
-            head.status.is_success().then_some((head, body))
+            // Some vendors answer with a bare array.
+            let is_list = body.trim_ascii_start().starts_with(b"[");
+            let kind = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+            let is_answer = is_list || check_whole_answer(kind, &body, false).is_ok();
+            (head.status.is_success() && is_answer).then_some((head, body))
         };
         let (head, body) = tokio::time::timeout(PATIENCE, call).await.ok().flatten()?;
         self.model_lists.put(id, &place, (&head, &body));

@@ -1,10 +1,10 @@
 //! What is known of a request before it ends: the model call and the account that got it.
 
 use crate::authenticate::AuthenticatedKey;
-use baton_cloud::observe::RequestTrace;
 use baton_domain::id::{AccountId, RequestId};
 use baton_domain::protocol::{ClientProtocol, UpstreamOperation};
 use baton_domain::record::TriedAccount;
+use baton_runtime::observe::RequestTrace;
 use jiff::Timestamp;
 use std::sync::Arc;
 

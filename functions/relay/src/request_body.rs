@@ -1,15 +1,11 @@
-//! Reads the request body as received, and the few fields of it that the relay needs.
+//! Reads the request body as received, within the bounds of time and memory.
 
 use crate::authenticate::AuthenticatedKey;
 use crate::client_response::RelayError;
 use crate::memory_budget::{MemoryLimitReached, MemoryPermit, MemoryRequest};
 use crate::pending_usage::Metering;
 use crate::{RelayState, RequestContext};
-use baton_cloud::settings::InputBounds;
-use baton_wire::bedrock::BedrockAction;
-use baton_wire::body_form::check_body_form;
-use baton_wire::envelope::Envelope;
-use baton_wire::model_path::{ID_BYTES_MAX, is_forbidden_char};
+use baton_runtime::settings::InputBounds;
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http::header::CONTENT_LENGTH;
@@ -162,11 +158,12 @@ impl BodyPacing {
         let now = Instant::now();
         if now >= self.deadline {
             let seconds = self.whole_time.as_secs_f64();
-            return Err(RelayError::slow_body(&format!("did not come within {seconds} s")));
+            return Err(RelayError::slow_body(&format!("did not arrive within {seconds} s")));
         }
         if self.in_window < self.least {
             let (least, seconds) = (self.least, self.window.as_secs_f64());
-            let message = format!("brought fewer than {least} bytes in {seconds} s");
+            let message =
+                format!("arrived too slowly, with fewer than {least} bytes in {seconds} s");
             return Err(RelayError::slow_body(&message));
         }
         self.in_window = 0;
@@ -229,39 +226,6 @@ impl From<MemoryLimitReached> for RelayError {
     }
 }
 
-/// Checks the form of the body and reads the fields that the relay needs.
-///
-/// # Errors
-/// The body cannot be read, its model name is invalid, or it asks for a deferred answer.
-pub(crate) fn read_envelope<'a>(
-    asked: &'a RequestContext,
-    body: &'a [u8],
-) -> Result<Envelope<'a>, RelayError> {
-    check_body_form(&asked.head.headers)
-        .map_err(|error| RelayError::bad_request(&error.to_string()))?;
-    let envelope = match &asked.bedrock {
-        None => Envelope::parse(body)?,
-        Some((model, action)) => {
-            Envelope::parse_with_model(body, model, *action == BedrockAction::Stream)?
-        }
-    };
-    if envelope.model.len() > ID_BYTES_MAX {
-        return Err(RelayError::bad_request("`model` is too long to be the name of a model"));
-    }
-    if let Some(field) = envelope.later {
-        return Err(RelayError::bad_request(&format!(
-            "{field}: an answer that is made later could not be fetched here; ask without it"
-        )));
-    }
-    if envelope.model.contains(is_forbidden_char) {
-        return Err(RelayError::bad_request(
-            "`model` has a character that no model's name has: a control character, or one that \
-             looks like another",
-        ));
-    }
-    Ok(envelope)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -322,7 +286,7 @@ mod tests {
             (1, 1000, 10, "fewer than 1000 bytes in 10 s"),
             (1, 1, 10, "fewer than 1000 bytes in 10 s"),
             (90, 1, 10, "fewer than 1000 bytes in 10 s"),
-            (200, 1, 60, "did not come within 60 s"),
+            (200, 1, 60, "did not arrive within 60 s"),
             (100_000, 1, 6, "larger than 524288 bytes"),
         ] {
             let (waited, answer) = waited(bytes, every).await;
@@ -337,7 +301,7 @@ mod tests {
         let body = pin!(StreamBody::new(futures_util::stream::iter((0..PIECES).map(piece))));
         let mut allowance = allowance(1 << 20);
         let read = collect_body(body, 0, usize::MAX, (pace(), &mut allowance)).await;
-        assert!(read.unwrap_err().to_string().contains("hold up to 1048576 bytes"));
+        assert!(read.unwrap_err().to_string().contains("hold the 1048576 bytes"));
     }
 
     /// Returns the peak memory and the number of allocations while a body of 5 MB is read.

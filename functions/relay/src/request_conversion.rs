@@ -8,38 +8,40 @@
 //! Bedrock's form of Anthropic's protocol (another address, other places for fields, event-stream
 //! frames instead of server-sent events).
 
-use crate::apart::run_apart;
 use crate::attempt::AttemptError;
+use crate::body_facts::BodyFacts;
+use crate::body_workers::{COPYING, LONG_BYTES, READING, TRANSLATING};
 use crate::forward::OutboundCall;
+use crate::memory_budget::{MemoryLimitReached, MemoryPermit, MemoryRequest};
 use crate::pending_usage::Metering;
 use crate::response_conversion::{ResponseHint, ResponsePlan};
-use crate::{RequestContext, attempt};
-use baton_cloud::store::PoolMember;
-use baton_cloud::upstream::UpstreamAddress;
+use crate::{RelayState, RequestContext, attempt};
 use baton_domain::account::{Account, Provider};
 use baton_domain::model::{anthropic_id, base_id, foundation_id, map};
 use baton_domain::protocol::ClientProtocol;
-use baton_wire::bedrock::{
+use baton_protocol::bedrock::{
     BedrockAction, BedrockBodyError, EVENT_STREAM, MessagesRequest, add_request_headers,
     build_path, count_tokens_from_bedrock, count_tokens_to_bedrock, guardrail,
     invoke_model_to_messages, messages_to_invoke_model,
 };
-use baton_wire::cost_scan::BodyProtocol;
-use baton_wire::envelope::Envelope;
-use baton_wire::model_path::ModelIdError;
-use baton_wire::translate::{
-    ClientApi, MaxTokensField, ProtocolPair, TranslatedRequest, TranslationError,
-    TranslationOptions, UpstreamProtocol,
+use baton_protocol::cost_scan::BodyProtocol;
+use baton_protocol::model_path::ModelIdError;
+use baton_protocol::translate::{
+    ClientApi, MaxTokensField, ProtocolPair, TranslationError, TranslationOptions, UpstreamProtocol,
 };
-use baton_wire::usage_chunk::ask_for_usage;
+use baton_protocol::usage_chunk::ask_for_usage;
+use baton_runtime::upstream::UpstreamAddress;
+use baton_store::PoolMember;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use std::time::Duration;
 
 const BETA: HeaderName = HeaderName::from_static("anthropic-beta");
 const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 const VERSION_KNOWN: HeaderValue = HeaderValue::from_static("2023-06-01");
 const FRAMES: HeaderValue = HeaderValue::from_static(EVENT_STREAM);
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const BAD_CREDENTIAL: &str = "the credential has characters that a header cannot contain";
 
 /// The conversion between the client and the account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,7 +137,7 @@ impl ConversionPlan {
         model: &str,
     ) -> CostVariant {
         let model = self.upstream_model(member, model);
-        let options = translation_options(asked, &member.account, &model);
+        let options = OwnedOptions::new(asked, &member.account, &model);
         let form = (options.max_tokens, options.caches_prompts);
         let (translation, reads) = match self {
             Self::Translated(translation, from) => {
@@ -161,14 +163,15 @@ impl ConversionPlan {
         }
     }
 
-    /// Converts the request for `member` and `model`.
+    /// Converts the request for `member` and `model`, on another thread if its body is long.
     ///
     /// # Errors
-    /// The account's credential is not a valid header value, or its protocol cannot express the
-    /// request.
+    /// The account's credential is not a valid header value, its protocol cannot express the
+    /// request, or there is no memory for the converted body.
     pub(crate) async fn convert_request(
         self,
-        asked: &RequestContext,
+        relay: &RelayState,
+        request: &RequestContext,
         member: &PoolMember,
         call: &OutboundCall,
         model: &str,
@@ -178,71 +181,65 @@ impl ConversionPlan {
         // them.
         let encodes =
             matches!(self, Self::PassThrough | Self::PassThroughWithUsage | Self::OutOfBedrock);
-        let mut headers = attempt::build_upstream_headers(asked, member, stream || !encodes)
-            .map_err(|_| {
-                AttemptError::Misconfigured("its credential is no header value".to_owned())
-            })?;
+        let mut headers = attempt::build_upstream_headers(request, member, stream || !encodes)
+            .map_err(|_| AttemptError::Misconfigured(BAD_CREDENTIAL.to_owned()))?;
         // The relay has read the body as JSON, whatever content type the client gave.
         headers.insert(CONTENT_TYPE, JSON);
-        self.check_guardrail(asked)?;
-        let mut known = ResponseHint::Nothing;
-        let (path, body) = match self {
-            Self::PassThrough => (asked.path_and_query(), call.body_for(model)),
-            Self::PassThroughWithUsage => {
-                let mut body = call.body_for(model);
-                if let Some(asking) = ask_for_usage(&body) {
-                    (body, known) = (asking, ResponseHint::HideUsage);
-                }
-                (asked.path_and_query(), body)
-            }
-            Self::IntoBedrock => {
-                convert_request_to_bedrock(asked, call, (model, &call.body), &mut headers)?
+        self.check_guardrail(request)?;
+        let conversion = BodyConversion::new(self, request, (member, call), model);
+        let ConvertedBody { path, body, hint, betas, dropped } =
+            Box::pin(convert_long_body(relay, conversion)).await?;
+        if !dropped.is_empty() {
+            let dropped = dropped.join(", ");
+            tracing::debug!(request_id = %request.id, dropped, "translated the request for {path}");
+        }
+        self.add_protocol_headers(request, member, (stream, betas), &mut headers);
+        let meant = ResponsePlan { speech: self, bill: call.question.bill, known: hint };
+        let address = UpstreamAddress::new(&member.account.base_url, &path);
+        Ok(UpstreamRequest { address, headers, body, meant })
+    }
+
+    /// Sets the headers that the account's form of the protocol needs. `betas` were in the body.
+    fn add_protocol_headers(
+        self,
+        request: &RequestContext,
+        member: &PoolMember,
+        (stream, betas): (bool, Option<String>),
+        headers: &mut HeaderMap,
+    ) {
+        match self {
+            Self::PassThrough | Self::PassThroughWithUsage => {}
+            Self::IntoBedrock | Self::Translated(_, BedrockFraming::IntoBedrock) => {
+                headers.remove(BETA);
+                headers.remove(VERSION);
+                headers.insert(ACCEPT, if stream { FRAMES } else { JSON });
             }
             Self::OutOfBedrock => {
-                let (path, message) = convert_request_from_bedrock(call, model)?;
-                let betas = message.betas.and_then(|betas| HeaderValue::try_from(betas).ok());
-                if let Some(betas) = betas {
+                if let Some(betas) = betas.and_then(|betas| HeaderValue::try_from(betas).ok()) {
                     headers.append(BETA, betas);
                 }
                 headers.entry(VERSION).or_insert(VERSION_KNOWN);
-                (path.to_owned(), message.body)
             }
-            Self::BedrockPassThrough => {
-                add_request_headers(&mut headers, &asked.head.headers);
-                let action = asked.bedrock.as_ref().map(|(_, action)| *action);
-                (build_path(model, action.unwrap_or(BedrockAction::Invoke))?, call.body.clone())
-            }
-            Self::Translated(translation, form) => {
-                let own = (&call.body, call.question.model.as_str(), stream);
-                let body = convert_body_from_bedrock(form, own)?;
-                let options = translation_options(asked, &member.account, model);
-                let translate = owned_translation(translation, &options);
-                let translated =
-                    Box::pin(run_apart(body.len(), move || translate(&body))).await.map_err(
-                        |_| AttemptError::Unreachable("the relay is stopping".to_owned()),
-                    )??;
-                tracing::debug!(
-                    request_id = %asked.id, dropped = translated.dropped.join(", "),
-                    "translated for {}", translated.path
-                );
+            Self::BedrockPassThrough => add_request_headers(headers, &request.head.headers),
+            Self::Translated(..) => {
                 if member.account.provider != Provider::OpenaiCompatible {
                     headers.entry(VERSION).or_insert(VERSION_KNOWN);
                 }
-                known = ResponseHint::Translation(Box::new(translated.asked));
-                match form {
-                    BedrockFraming::IntoBedrock => {
-                        let body = (model, &translated.body[..]);
-                        convert_request_to_bedrock(asked, call, body, &mut headers)?
-                    }
-                    BedrockFraming::Plain | BedrockFraming::OutOfBedrock => {
-                        (translated.path.to_owned(), translated.body.into())
-                    }
-                }
             }
-        };
-        let meant = ResponsePlan { speech: self, bill: call.question.bill, known };
-        let address = UpstreamAddress::new(&member.account.base_url, &path);
-        Ok(UpstreamRequest { address, headers, body, meant })
+        }
+    }
+
+    /// Returns the memory for converting the body of `call`, as a multiple of its length.
+    fn copies(self, call: &OutboundCall, model: &str) -> usize {
+        match self {
+            Self::BedrockPassThrough => READING,
+            Self::PassThrough if model == call.question.model => READING,
+            Self::PassThrough
+            | Self::PassThroughWithUsage
+            | Self::IntoBedrock
+            | Self::OutOfBedrock => COPYING,
+            Self::Translated(..) => TRANSLATING,
+        }
     }
 }
 
@@ -254,35 +251,172 @@ impl ConversionPlan {
             matches!(self, Self::OutOfBedrock | Self::Translated(_, BedrockFraming::OutOfBedrock));
         match guardrail(&asked.head.headers).filter(|_| leaves_bedrock) {
             Some(name) => Err(AttemptError::Untranslatable(format!(
-                "{name}: the account that serves this model has no guardrails; ask without it"
+                "{name}: the account that serves this model does not support guardrails. Send the \
+                 request without this header."
             ))),
             None => Ok(()),
         }
     }
 }
 
-/// Returns a function that translates a body. It borrows nothing, so that a long body can be
-/// translated on another thread.
-fn owned_translation(
-    translation: ProtocolPair,
-    options: &TranslationOptions<'_>,
-) -> impl FnOnce(&[u8]) -> Result<TranslatedRequest, TranslationError> + Send + use<> {
-    let TranslationOptions { model, id, created, max_tokens, output_tokens_max, .. } = *options;
-    let TranslationOptions { takes_effort, takes_reasoning, caches_prompts, .. } = *options;
-    let (model, id) = (model.to_owned(), id.to_owned());
-    move |body| {
-        let (model, id) = (&*model, &*id);
-        let options = TranslationOptions {
-            model,
-            id,
-            created,
-            max_tokens,
-            output_tokens_max,
-            takes_effort,
-            takes_reasoning,
-            caches_prompts,
+/// How long a request waits for memory for its converted body. Others release it when they have
+/// been converted and sent.
+const CONVERTED_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Converts the body of a call. A long one is converted on another thread. Its converted form counts
+/// as held by its key until it is sent.
+async fn convert_long_body(
+    relay: &RelayState,
+    conversion: BodyConversion,
+) -> Result<ConvertedBody, AttemptError> {
+    let key = conversion.call.question.caller.key().id.clone();
+    let size = (conversion.call.body.len(), conversion.copies);
+    let is_counted = size.0 >= LONG_BYTES && conversion.copies != READING;
+    let most = relay.converted.bytes_max();
+    let taken = MemoryRequest { bytes: size.0.min(most), is_metered: false, concurrency: None };
+    let stopping = |_| AttemptError::Unreachable("the relay is shutting down".to_owned());
+    let turn = relay.workers.acquire_turn(&key, size.0).await.map_err(stopping)?;
+    let permit = if is_counted {
+        Some(relay.converted.acquire_bytes_within(&key, taken, CONVERTED_PATIENCE).await?)
+    } else {
+        None
+    };
+    let work = move || conversion.convert_body();
+    let mut converted = relay.workers.run_in_turn(turn, size, work).await.map_err(stopping)??;
+    if let Some(mut permit) = permit {
+        permit.grow_to(converted.body.len().min(most))?;
+        converted.body = Bytes::from_owner(CountedBody { body: converted.body, _permit: permit });
+    }
+    Ok(converted)
+}
+
+/// A converted body with its share of the memory budget. The HTTP client drops it when it is sent.
+struct CountedBody {
+    body: Bytes,
+    _permit: MemoryPermit,
+}
+
+impl AsRef<[u8]> for CountedBody {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+/// The work of converting a body. It borrows nothing, so that another thread can do it.
+struct BodyConversion {
+    plan: ConversionPlan,
+    call: OutboundCall,
+    /// See [`ConversionPlan::copies`].
+    copies: usize,
+    options: OwnedOptions,
+    /// The path and query of the client's request.
+    path: String,
+    /// The values of the client's `anthropic-beta` headers, if they have to be in the body.
+    betas: Vec<String>,
+    /// The action of a client that speaks Bedrock.
+    action: Option<BedrockAction>,
+}
+
+/// A body for an account.
+struct ConvertedBody {
+    path: String,
+    body: Bytes,
+    hint: ResponseHint,
+    /// Betas that the body contained and that have to be in a header.
+    betas: Option<String>,
+    /// The fields that the account's protocol does not support.
+    dropped: Vec<String>,
+}
+
+impl BodyConversion {
+    fn new(
+        plan: ConversionPlan,
+        request: &RequestContext,
+        (member, call): (&PoolMember, &OutboundCall),
+        model: &str,
+    ) -> Self {
+        let betas = request.head.headers.get_all(BETA).iter();
+        let betas = match plan {
+            ConversionPlan::IntoBedrock
+            | ConversionPlan::Translated(_, BedrockFraming::IntoBedrock) => {
+                betas.filter_map(|value| value.to_str().ok()).map(str::to_owned).collect()
+            }
+            _ => Vec::new(),
         };
-        translation.translate_request(body, &options)
+        let path = match plan {
+            ConversionPlan::PassThrough | ConversionPlan::PassThroughWithUsage => {
+                request.path_and_query()
+            }
+            _ => String::new(),
+        };
+        Self {
+            plan,
+            call: call.clone(),
+            copies: plan.copies(call, model),
+            options: OwnedOptions::new(request, &member.account, model),
+            path,
+            betas,
+            action: request.bedrock.as_ref().map(|(_, action)| *action),
+        }
+    }
+
+    fn convert_body(self) -> Result<ConvertedBody, AttemptError> {
+        let model = self.options.model.as_str();
+        let (mut hint, mut betas, mut dropped) = (ResponseHint::Nothing, None, Vec::new());
+        let (path, body) = match self.plan {
+            ConversionPlan::PassThrough => (self.path, self.call.body_for(model)),
+            ConversionPlan::PassThroughWithUsage => {
+                let mut body = self.call.body_for(model);
+                if let Some(asking) = ask_for_usage(&body) {
+                    (body, hint) = (asking, ResponseHint::HideUsage);
+                }
+                (self.path, body)
+            }
+            ConversionPlan::IntoBedrock => self.convert_to_bedrock(&self.call.body)?,
+            ConversionPlan::OutOfBedrock => {
+                let (path, message) = convert_request_from_bedrock(&self.call, model)?;
+                betas = message.betas;
+                (path.to_owned(), message.body)
+            }
+            ConversionPlan::BedrockPassThrough => {
+                let action = self.action.unwrap_or(BedrockAction::Invoke);
+                (build_path(model, action)?, self.call.body.clone())
+            }
+            ConversionPlan::Translated(pair, framing) => {
+                let question = &self.call.question;
+                let own = (&self.call.body, question.model.as_str(), question.stream);
+                let body = convert_body_from_bedrock(framing, own)?;
+                let translated = pair.translate_request(&body, &self.options.as_options())?;
+                hint = ResponseHint::Translation(Box::new(translated.asked));
+                dropped = translated.dropped;
+                match framing {
+                    BedrockFraming::IntoBedrock => self.convert_to_bedrock(&translated.body)?,
+                    BedrockFraming::Plain | BedrockFraming::OutOfBedrock => {
+                        (translated.path.to_owned(), translated.body.into())
+                    }
+                }
+            }
+        };
+        Ok(ConvertedBody { path, body, hint, betas, dropped })
+    }
+
+    /// Converts a Messages API request to Bedrock's form. Returns its path and body.
+    fn convert_to_bedrock(&self, body: &[u8]) -> Result<(String, Bytes), AttemptError> {
+        let (model, betas) = (self.options.model.as_str(), self.betas.iter().map(String::as_str));
+        let action = match (self.call.question.bill, self.call.question.stream) {
+            (Metering::Free, _) => BedrockAction::CountTokens,
+            (Metering::Metered, true) => BedrockAction::Stream,
+            (Metering::Metered, false) => BedrockAction::Invoke,
+        };
+        let (model, body) = match action {
+            BedrockAction::CountTokens => {
+                (foundation_id(model), count_tokens_to_bedrock(body, betas))
+            }
+            BedrockAction::Invoke | BedrockAction::Stream => {
+                (model, messages_to_invoke_model(body, betas))
+            }
+        };
+        Ok((build_path(model, action)?, body?))
     }
 }
 
@@ -302,19 +436,17 @@ impl CostVariant {
     /// body. The function borrows nothing, so that a long body can be translated on another thread.
     pub(crate) fn translation(
         &self,
-        asked: &RequestContext,
+        request: &RequestContext,
         account: &Account,
         body: &Bytes,
-        envelope: &Envelope<'_>,
+        facts: &BodyFacts,
     ) -> Option<impl FnOnce() -> Result<Vec<u8>, AttemptError> + Send + 'static> {
-        let (translation, form, _) = self.translation?;
-        let (body, asked_model) = (body.clone(), envelope.model.to_string());
-        let stream = envelope.stream;
-        let options = translation_options(asked, account, &self.model);
-        let translate = owned_translation(translation, &options);
+        let (pair, framing, _) = self.translation?;
+        let (body, client_model, stream) = (body.clone(), facts.model.clone(), facts.stream);
+        let options = OwnedOptions::new(request, account, &self.model);
         Some(move || {
-            let body = convert_body_from_bedrock(form, (&body, &asked_model, stream))?;
-            Ok(translate(&body)?.body)
+            let body = convert_body_from_bedrock(framing, (&body, &client_model, stream))?;
+            Ok(pair.translate_request(&body, &options.as_options())?.body)
         })
     }
 }
@@ -328,33 +460,6 @@ fn convert_body_from_bedrock(
         BedrockFraming::OutOfBedrock => invoke_model_to_messages(body, model, stream)?.body,
         BedrockFraming::Plain | BedrockFraming::IntoBedrock => body.clone(),
     })
-}
-
-/// Converts a Messages API request to Bedrock's form. Returns its path and body.
-fn convert_request_to_bedrock(
-    asked: &RequestContext,
-    call: &OutboundCall,
-    (model, body): (&str, &[u8]),
-    headers: &mut HeaderMap,
-) -> Result<(String, Bytes), AttemptError> {
-    let betas = asked.head.headers.get_all(BETA).iter();
-    let betas = betas.filter_map(|value| value.to_str().ok());
-    let stream = call.question.stream;
-    let action = match (call.question.bill, stream) {
-        (Metering::Free, _) => BedrockAction::CountTokens,
-        (Metering::Metered, true) => BedrockAction::Stream,
-        (Metering::Metered, false) => BedrockAction::Invoke,
-    };
-    let (model, body) = match action {
-        BedrockAction::CountTokens => (foundation_id(model), count_tokens_to_bedrock(body, betas)),
-        BedrockAction::Invoke | BedrockAction::Stream => {
-            (model, messages_to_invoke_model(body, betas))
-        }
-    };
-    headers.remove(BETA);
-    headers.remove(VERSION);
-    headers.insert(ACCEPT, if stream { FRAMES } else { JSON });
-    Ok((build_path(model, action)?, body?))
 }
 
 /// Converts a Bedrock client's request to the Messages API. Returns its path and body.
@@ -372,23 +477,54 @@ fn convert_request_from_bedrock(
     })
 }
 
-/// Returns the translation options for this account and model. OpenAI's reasoning models refuse
-/// `max_tokens` (platform.openai.com, "Reasoning models", 2026-11), and many other vendors support
-/// nothing else. Bedrock's form has no top-level cache control.
-fn translation_options<'a>(
-    asked: &'a RequestContext,
-    account: &Account,
-    model: &'a str,
-) -> TranslationOptions<'a> {
-    let name = base_id(model);
-    let reasons = ["gpt-5", "gpt-6", "o1", "o3", "o4"].iter().any(|start| name.starts_with(start));
-    let is_openai = account.base_url.contains("//api.openai.com");
-    let max_tokens =
-        if reasons || is_openai { MaxTokensField::Completion } else { MaxTokensField::Plain };
-    let created = u64::try_from(asked.at.as_second()).unwrap_or_default();
-    let caches_prompts = !account.uses_invoke_model();
-    let plain = TranslationOptions::new(model, asked.id.as_str());
-    TranslationOptions { created, max_tokens, caches_prompts, ..plain }
+/// The translation options for an account and model.
+struct OwnedOptions {
+    /// The upstream's name for the model.
+    model: String,
+    id: String,
+    created: u64,
+    max_tokens: MaxTokensField,
+    caches_prompts: bool,
+}
+
+impl OwnedOptions {
+    /// Chooses the options. OpenAI's reasoning models refuse `max_tokens` (platform.openai.com,
+    /// "Reasoning models", 2026-11), and many other vendors support nothing else. Bedrock's form
+    /// has no top-level cache control.
+    fn new(request: &RequestContext, account: &Account, model: &str) -> Self {
+        let name = base_id(model);
+        let reasons =
+            ["gpt-5", "gpt-6", "o1", "o3", "o4"].iter().any(|start| name.starts_with(start));
+        let is_openai = account.base_url.contains("//api.openai.com");
+        Self {
+            model: model.to_owned(),
+            id: request.id.as_str().to_owned(),
+            created: u64::try_from(request.at.as_second()).unwrap_or_default(),
+            max_tokens: if reasons || is_openai {
+                MaxTokensField::Completion
+            } else {
+                MaxTokensField::Plain
+            },
+            caches_prompts: !account.uses_invoke_model(),
+        }
+    }
+
+    fn as_options(&self) -> TranslationOptions<'_> {
+        let Self { model, id, created, max_tokens, caches_prompts } = self;
+        let (created, max_tokens, caches_prompts) = (*created, *max_tokens, *caches_prompts);
+        TranslationOptions {
+            created,
+            max_tokens,
+            caches_prompts,
+            ..TranslationOptions::new(model, id)
+        }
+    }
+}
+
+impl From<MemoryLimitReached> for AttemptError {
+    fn from(full: MemoryLimitReached) -> Self {
+        Self::Crowded(full)
+    }
 }
 
 impl From<BedrockBodyError> for AttemptError {

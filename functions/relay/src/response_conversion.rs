@@ -7,11 +7,12 @@ use crate::metered_body::MeteredBody;
 use crate::pending_usage::Metering;
 use crate::request_conversion::{BedrockFraming, ConversionPlan};
 use baton_domain::verdict::ErrorFields;
-use baton_wire::bedrock::{
+use baton_protocol::answer_form::{BadAnswerForm, check_whole_answer, may_be_json};
+use baton_protocol::bedrock::{
     EVENT_STREAM, FramesToSse, SseToFrames, count_result_from_bedrock, count_result_to_bedrock,
     to_messages_error,
 };
-use baton_wire::translate;
+use baton_protocol::translate;
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http::header::{
@@ -136,6 +137,44 @@ impl ResponsePlan {
             _ => None,
         };
         AttemptError::ErrorResponse { head: Box::new(head), body, clients: clients.map(Box::new) }
+    }
+}
+
+/// How the upstream declares a successful answer, before its head is changed for the client.
+pub(crate) struct DeclaredForm {
+    content_type: Option<HeaderValue>,
+    /// Whether the body has an encoding that the relay cannot read.
+    is_unreadable: bool,
+    asks_for_stream: bool,
+}
+
+impl DeclaredForm {
+    pub(crate) fn new(head: &Parts, asks_for_stream: bool) -> Self {
+        let is_readable = |coding: &HeaderValue| {
+            coding.as_bytes().starts_with(b"gzip") || coding.as_bytes() == b"identity"
+        };
+        Self {
+            content_type: head.headers.get(CONTENT_TYPE).cloned(),
+            is_unreadable: !head.headers.get(CONTENT_ENCODING).is_none_or(is_readable),
+            asks_for_stream,
+        }
+    }
+
+    /// Checks that a whole answer is one of the vendor's API and not a page or nothing.
+    ///
+    /// # Errors
+    /// [`BadAnswerForm`]
+    pub(crate) fn check_whole_answer(&self, watch: &MeteredBody) -> Result<(), BadAnswerForm> {
+        let content_type = self.content_type.as_ref().map(HeaderValue::as_bytes);
+        match watch.whole_body() {
+            // A body that cannot be read is passed on, unless the header says that it is a page.
+            Some(body) if self.is_unreadable && !body.is_empty() => {
+                let may_be_answer = content_type.is_none_or(may_be_json);
+                may_be_answer.then_some(()).ok_or(BadAnswerForm::ContentType)
+            }
+            Some(body) => check_whole_answer(content_type, body, self.asks_for_stream),
+            None => Ok(()),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! The meaning of the bytes does not matter here. Reading stops at the end of the answer, at a
 //! timeout, or when the answer is cut.
 
-use baton_cloud::upstream;
+use baton_runtime::upstream;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http_body::Frame;
@@ -135,7 +135,9 @@ impl SourceEvent {
     fn from_frame<E>(frame: Option<Result<Frame<Bytes>, E>>) -> Self {
         match frame {
             Some(Ok(frame)) => frame.into_data().map_or(Self::End, Self::Chunk),
-            Some(Err(_)) => Self::ConnectionLost("the upstream's answer broke off"),
+            Some(Err(_)) => Self::ConnectionLost(
+                "The connection to the upstream broke during the answer. Send the request again.",
+            ),
             None => Self::End,
         }
     }

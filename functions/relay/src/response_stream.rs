@@ -14,10 +14,10 @@ use crate::response_source::{ResponseSource, SourceEvent};
 use crate::settle::RequestEnd;
 use crate::{RelayState, RequestContext, client_response};
 use async_stream::stream;
-use baton_cloud::upstream;
 use baton_domain::record::RequestOutcome;
-use baton_wire::error::{ApiFamily, ErrorBody};
-use baton_wire::meter::{AnswerEnd, MeterReading};
+use baton_protocol::error::{ApiFamily, ErrorBody};
+use baton_protocol::meter::{AnswerEnd, MeterReading};
+use baton_runtime::upstream;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use http::Response;
@@ -235,13 +235,15 @@ fn error_at_end(stop: &SourceEvent, was_told: bool, is_stream: bool) -> Option<E
         SourceEvent::ConnectionLost(why) => Some(ErrorBody::api_error(*why)),
         SourceEvent::ShuttingDown => Some(ErrorBody {
             kind: "overloaded_error",
-            message: "the relay is being stopped before the answer was complete; ask again".into(),
+            message: "The relay shut down before the answer was complete. Send the request again."
+                .into(),
         }),
         SourceEvent::TimedOut => Some(ErrorBody::timeout_error(
-            "the upstream went silent or the time for this request is over",
+            "The upstream sent nothing for too long, or the time limit of the request has passed. \
+             Send the request again.",
         )),
         SourceEvent::End if is_stream => Some(ErrorBody::api_error(
-            "the upstream's stream ended before the message was complete",
+            "The upstream's stream ended before the message was complete. Send the request again.",
         )),
         SourceEvent::End
         | SourceEvent::Aborted
@@ -275,7 +277,9 @@ mod tests {
     use crate::memory_budget::{MemoryBudget, MemoryLimits};
     use crate::request_conversion::BedrockFraming;
     use baton_domain::id::KeyId;
-    use baton_wire::translate::{ClientApi, ProtocolPair, TranslationOptions, UpstreamProtocol};
+    use baton_protocol::translate::{
+        ClientApi, ProtocolPair, TranslationOptions, UpstreamProtocol,
+    };
     use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
     use http_body::Frame;
     use http_body_util::StreamBody;

@@ -17,7 +17,7 @@ impl RelayState {
         let Some((session, _)) = self.find_pinnable_session(chooser) else { return };
         match Box::pin(self.store.find_session_pin(&chooser.session_pin_key(session))).await {
             Ok(to) => chooser.moved_to = to,
-            Err(error) => tracing::warn!("where a session went is not known: {error}"),
+            Err(error) => tracing::warn!("cannot read the pin of a session: {error}"),
         }
     }
 
@@ -34,7 +34,7 @@ impl RelayState {
             (self.store.clone(), chooser.session_pin_key(session), to.to_owned());
         self.leftovers.spawn(async move {
             if let Err(error) = store.put_session_pin(&moving, &to).await {
-                tracing::warn!("where a session went is not stored: {error}");
+                tracing::warn!("cannot store the pin of a session: {error}");
             }
         });
     }

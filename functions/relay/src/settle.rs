@@ -3,11 +3,11 @@
 
 use crate::RelayState;
 use crate::pending_usage::{Metering, PendingUsage};
-use baton_cloud::signed_record;
 use baton_domain::price::PriceTable;
 use baton_domain::record::{RequestOutcome, UsageRecord, VERSION};
 use baton_domain::usage::{MODEL_CHARS_MAX, clean_text};
-use baton_wire::meter::MeterReading;
+use baton_protocol::meter::MeterReading;
+use baton_runtime::signed_record;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -133,7 +133,7 @@ impl RelayState {
         call: impl Future<Output = Result<T, E>>,
     ) -> Result<T, String> {
         let result = self.in_time(STORE_TIME_IN_STOP, call).await;
-        let result = result.ok_or_else(|| "the store has not answered in time".to_owned())?;
+        let result = result.ok_or_else(|| "the store did not answer in time".to_owned())?;
         result.map_err(|error| error.to_string())
     }
 
@@ -178,14 +178,15 @@ impl RelayState {
         let error = match sent {
             Some(Ok(())) => return,
             Some(Err(error)) => error.to_string(),
-            None => "the usage queue has not answered in time".to_owned(),
+            None => "the usage queue did not answer in time".to_owned(),
         };
         Box::pin(self.keep_unsent(&record, &error)).await;
     }
 
     /// Keeps a record that the queue did not accept, in the store or, if that fails, in the log.
     async fn keep_unsent(&self, record: &UsageRecord, error: &str) {
-        tracing::error!(request_id = %record.id, "{error}; it is kept as pending");
+        tracing::error!(request_id = %record.id, "cannot send a usage record, it is kept in the \
+             store until refresh sends it: {error}");
         let kept = Box::pin(self.in_store_time(self.store.put_pending(record))).await;
         let Err(error) = kept else {
             self.unsent.pending.fetch_add(1, Ordering::Relaxed);
@@ -195,10 +196,12 @@ impl RelayState {
             Ok(signed) => {
                 tracing::error!(
                     request_id = %record.id, usage_record = %signed,
-                    "the record is in this line; `baton redrive --file` sends it: {error}"
+                    "cannot store a usage record, this line contains it and `baton redrive --file` \
+                     sends it: {error}"
                 );
             }
-            Err(fault) => tracing::error!(request_id = %record.id, "the record is lost: {fault}"),
+            Err(fault) => tracing::error!(request_id = %record.id, "a usage record is lost: \
+                 {fault}"),
         }
         self.unsent.logged.fetch_add(1, Ordering::Relaxed);
     }
@@ -209,12 +212,13 @@ impl RelayState {
         tracing::error!(
             request_id = %record.id, account_id = %record.account_id, model = %record.upstream_model,
             input = record.tokens.input, output = record.tokens.output, cost_usd = %record.cost_usd,
-            "the upstream claims more usage than the request permitted, or than a request can have; \
-             it is settled at the most that there can be"
+            "the upstream reported more usage than this request could cause; the request is billed \
+             with the highest possible usage"
         );
         let note = self.store.note_capped(record);
         if tokio::time::timeout(NOTE_PATIENCE, note).await.is_err() {
-            tracing::warn!(account_id = %record.account_id, "an alert may be missing: the store is slow");
+            tracing::warn!(account_id = %record.account_id, "the store is slow, so an alert about \
+                 this account can be missing");
         }
     }
 
@@ -233,21 +237,23 @@ impl RelayState {
             .and_then(|reading| reading.model.as_deref())
             .map(|name| clean_text(name, MODEL_CHARS_MAX));
         let upstream_model = served.unwrap_or_else(|| receipt.upstream_model.clone());
-        // The name of an application inference profile does not show its model, so the requested
-        // model sets the price.
-        let is_opaque = upstream_model.starts_with("arn:")
-            && prices.price(&upstream_model, question.at).is_none();
-        let known = if is_opaque { &question.model } else { &upstream_model };
+        // Some names do not show the model: that of an application inference profile, or a new one
+        // that an upstream reports for its own model. Then the model that was sent sets the price,
+        // or the requested one.
+        let has_bound = |model: &&String| prices.has_price_bound(model, question.at);
+        let names = [&upstream_model, &receipt.upstream_model, &question.model];
+        let known = names.into_iter().find(has_bound).unwrap_or(&upstream_model);
         let mut cost = prices.cost(&usage, known, question.at);
         // An upstream that reports more than the request permitted is not believed. Otherwise one
         // wrong report could use up the shared limits of many users.
         let permitted = question.caller.permitted_usd;
-        let is_capped = permitted.is_some_and(|most| cost.amount > most);
+        let is_over = permitted.is_some_and(|most| cost.amount > most);
         // If the upstream hides its usage, the highest cost counts, so that hiding is never
         // cheaper.
         let hides_usage = reading.is_some_and(|reading| reading.hides_usage);
         let is_unknown = hides_usage && question.caller.has_money_limit;
-        if (is_capped || is_unknown)
+        let is_capped = is_over || reading.is_some_and(|reading| reading.is_absurd);
+        if (is_over || is_unknown)
             && let Some(most) = permitted
         {
             cost.amount = most;

@@ -4,8 +4,8 @@
 
 use crate::RelayState;
 use crate::account_selection::AccountSelector;
-use baton_cloud::store::{AccountPool, PoolMember};
 use baton_domain::id::AccountId;
+use baton_store::{AccountPool, PoolMember};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -32,7 +32,7 @@ impl RelayState {
         let (store, id, version) = (self.store.clone(), member.account.id.clone(), token.version);
         self.leftovers.spawn(async move {
             if let Err(error) = store.request_renewal(&id, version).await {
-                tracing::warn!(account_id = %id, "a new token could not be asked for: {error}");
+                tracing::warn!(account_id = %id, "cannot request a new token: {error}");
             }
         });
     }

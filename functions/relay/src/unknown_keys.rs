@@ -4,7 +4,7 @@
 //! not in this process's cache wait for their turn. If too many wait, they are refused and should
 //! come again later. A key that was valid before never waits.
 
-use baton_cloud::client_address::holder;
+use baton_runtime::client_address::holder;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};

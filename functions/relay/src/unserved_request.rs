@@ -7,7 +7,7 @@ use crate::client_response::RelayError;
 use baton_domain::account_selection::{IneligibleReason, ready_at};
 use baton_domain::cooldown_reason::CooldownReason;
 use baton_domain::protocol::UpstreamOperation;
-use baton_wire::error::ApiFamily;
+use baton_protocol::error::ApiFamily;
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 
@@ -57,18 +57,23 @@ impl NoEligibleAccount {
         });
         let is_full = self.0.iter().any(|(_, why)| *why == IneligibleReason::AtCapacity);
         let why = why.unwrap_or_else(|| {
-            let words =
-                if is_full { "all are busy" } else { "none has a valid token at the moment" };
+            let words = if is_full {
+                "all accounts have reached their number of concurrent requests"
+            } else {
+                "no account has a valid token yet"
+            };
             words.to_owned()
         });
         let seconds = seconds_until(at, now);
         let when = if seconds > WAIT_SECONDS_MAX {
-            format!("try again after {}", at.strftime("%Y-%m-%d %H:%M:%S UTC"))
+            format!("Try again after {}.", at.strftime("%Y-%m-%d %H:%M:%S UTC"))
         } else {
-            format!("try again in {seconds} s")
+            format!("Try again in {seconds} s.")
         };
-        let message =
-            format!("no upstream account can serve `{}` now ({why}); {when}", asked.model);
+        let message = format!(
+            "No upstream account can serve the model `{}` now ({why}). {when}",
+            asked.model
+        );
         RelayError::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded_error", message)
             .with_retry_after(seconds)
     }
@@ -85,21 +90,24 @@ impl NoEligibleAccount {
         });
         let cannot_count = self.0.iter().any(|(_, why)| *why == IneligibleReason::Protocol);
         if serves_none && cannot_count && *want == UpstreamOperation::Count {
-            let message = "the upstream accounts of this key cannot count tokens; estimate them";
+            let message = "The upstream accounts of this key cannot count tokens. Estimate the \
+                 count in your client.";
             return RelayError::new(StatusCode::NOT_IMPLEMENTED, "api_error", message)
                 .without_retry();
         }
         let spent = reasons().any(CooldownReason::is_about_money);
         let why = if spent {
-            "the credit or the spend limit of the organization's upstream account is used up"
+            "the credit or the spend limit of the organization's upstream account is used up. Ask \
+             your operator."
         } else if serves_none {
-            "no account of the key's group serves it; GET /v1/models lists what is served"
+            "no account in the group of this key offers it. GET /v1/models lists the models that \
+             this key can use."
         } else if reasons().any(|reason| reason == CooldownReason::OrganizationDisabled) {
-            "the upstream has disabled the organization"
+            "the upstream has disabled the organization. Ask your operator."
         } else {
-            "the upstream does not take the organization's credential"
+            "the upstream refuses the organization's credential. Ask your operator."
         };
-        let message = format!("no upstream account can serve `{model}`: {why}; ask your operator");
+        let message = format!("No upstream account can serve the model `{model}`: {why}");
         let refusal = if spent && *dialect == ApiFamily::OpenAi {
             RelayError::new(StatusCode::TOO_MANY_REQUESTS, "insufficient_quota", message)
         } else {
@@ -153,9 +161,12 @@ mod tests {
         };
         let refused = IneligibleReason::AuthFailed(CooldownReason::CredentialRefused);
         let no_token = words(vec![IneligibleReason::TokenExpired, refused]);
-        assert!(no_token.contains("none has a valid token"), "{no_token}");
+        assert!(no_token.contains("no account has a valid token"), "{no_token}");
         let busy = words(vec![IneligibleReason::TokenExpired, IneligibleReason::AtCapacity]);
-        assert!(busy.contains("all are busy"), "{busy}");
+        assert!(
+            busy.contains("all accounts have reached their number of concurrent requests"),
+            "{busy}"
+        );
     }
 
     #[test]

@@ -7,12 +7,12 @@
 mod transaction_plan;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
-use baton_cloud::store::{ACTIONS_MAX, CommitError, Store, StoreError};
 use baton_domain::id::{AccountId, RequestId};
 use baton_domain::money::PicoUsd;
 use baton_domain::record::UsageRecord;
 use baton_domain::reservation::Settlement;
 use baton_domain::scope::LimitScope;
+use baton_store::{ACTIONS_MAX, CommitError, Store, StoreError};
 use jiff::Timestamp;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;

@@ -1,15 +1,15 @@
 //! The stats function on Lambda, invoked with batches of the usage queue.
 
 use aws_lambda_events::sqs::SqsEvent;
-use baton_cloud::aws::AwsClients;
-use baton_cloud::clock::Clock;
-use baton_cloud::emf::LogMetrics;
-use baton_cloud::random::RandomSource;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::clock::Clock;
+use baton_runtime::emf::LogMetrics;
+use baton_runtime::random::RandomSource;
 
-use baton_cloud::settings::Settings;
-use baton_cloud::store::Store;
-use baton_cloud::telemetry;
 use baton_domain::metric::LogMetric;
+use baton_runtime::settings::Settings;
+use baton_runtime::telemetry;
+use baton_store::Store;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 
 #[tokio::main(flavor = "current_thread")]

@@ -155,7 +155,7 @@ impl Kms {
         let asked = request.key_id.as_deref().unwrap_or_default();
         let asked = asked.strip_prefix(ARN_PREFIX).unwrap_or(asked);
         let missing =
-            || StoreRefusal::client("NotFoundException", format!("there is no key {asked:?}"));
+            || StoreRefusal::client("NotFoundException", format!("there is no key `{asked}`"));
         self.names.iter().find(|name| *name == asked).ok_or_else(missing)
     }
 }

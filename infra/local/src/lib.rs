@@ -34,7 +34,7 @@ use std::{
 
 use aws_config::SdkConfig;
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use baton_cloud::settings::ResourceNames;
+use baton_runtime::settings::ResourceNames;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 

@@ -5,7 +5,7 @@ use crate::id::{AccountId, GroupId};
 use crate::model::{ModelPattern, allows, map};
 use serde::{Deserialize, Serialize};
 
-/// The settings of an upstream account. They do not include the credential, which `cloud::vault`
+/// The settings of an upstream account. They do not include the credential, which `runtime::vault`
 /// encrypts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {

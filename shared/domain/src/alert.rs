@@ -1,6 +1,6 @@
 //! Alerts: which changes operators are notified of, and the text of the message.
 //!
-//! The functions here are pure. Refresh decides when to check limits and accounts; `cloud` stores
+//! The functions here are pure. Refresh decides when to check limits and accounts; `runtime` stores
 //! and delivers alerts.
 
 use crate::health::{AccountAvailability, AccountHealth, Cooldown, HealthState};

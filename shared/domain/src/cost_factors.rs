@@ -1,9 +1,10 @@
 //! The most that a request can make its upstream do, and what that costs.
 //!
-//! `wire::cost_scan` derives the factors from the bytes of the request. The prices are in `price`.
+//! `protocol::cost_scan` derives the factors from the bytes of the request. The prices are in `price`.
 
 use crate::money::PicoUsd;
 use crate::price::{ModelPrice, PriceTable, TokenRates, UsageCost};
+use crate::usage::clean_text;
 use jiff::Timestamp;
 
 /// The longest answer of any model (128,000 tokens: the models' pages of 2026-11-22). It is
@@ -12,6 +13,9 @@ pub const OUTPUT_TOKENS_MAX: u64 = 128_000;
 
 /// The most prompt tokens that an upstream adds itself: the preamble of tools and of formats.
 const HIDDEN_TOKENS: u64 = 2_000;
+
+/// The characters of a model's name that an error repeats.
+const MODEL_SHOWN_CHARS: usize = 60;
 
 /// A typical long answer: most turns of coding agents are shorter.
 const OUTPUT_TOKENS_EXPECTED: u64 = 4_000;
@@ -66,8 +70,8 @@ impl std::fmt::Display for UnboundedField {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             out,
-            "{}: what this may cost cannot be told before it is spent, and this key has a spend \
-             limit; {}",
+            "{}: Baton cannot compute the highest cost of this in advance, which it needs because \
+             this key has a spend limit. {}",
             self.field, self.advice
         )
     }
@@ -164,9 +168,17 @@ impl PriceTable {
             return demand.reads_beyond_body.clone();
         }
         let has_fast_price = |model: &str| self.price_or_guess(model, at).0.fast.is_some();
-        (demand.is_fast && lacks(&has_fast_price)).then(|| UnboundedField {
-            field: "speed".to_owned(),
-            advice: "the price of fast speed is not known for this model: leave the field out",
+        if demand.is_fast && lacks(&has_fast_price) {
+            return Some(UnboundedField {
+                field: "speed".to_owned(),
+                advice: "Baton has no price for fast speed of this model. Leave the field out.",
+            });
+        }
+        let unpriced = demand.all_models(model).find(|model| !self.has_price_bound(model, at))?;
+        Some(UnboundedField {
+            field: format!("model `{}`", clean_text(unpriced, MODEL_SHOWN_CHARS)),
+            advice: "its price is not known: an administrator can set it, for example with \
+                     `baton price add`",
         })
     }
 }
@@ -227,6 +239,22 @@ mod tests {
         assert_eq!(estimate(&long, "claude-haiku-5-5"), "0.070812500000");
     }
 
+    /// 49,000 bytes and 2,000 tokens of preambles at the highest listed rates, plus a tenth.
+    #[test]
+    fn a_model_without_a_price_is_reserved_at_its_highest_listed_price() {
+        assert_eq!(estimate(&demand(), "o1-pro"), "8.910000000000");
+        assert_eq!(estimate(&demand(), "openai/o1-pro-2025-03-19"), "8.910000000000");
+        let cost = |model: &str| {
+            let usage = crate::usage::BilledUsage {
+                tokens: crate::usage::TokenCounts { input: 1_000_000, ..Default::default() },
+                ..Default::default()
+            };
+            PriceTable::builtin().cost(&usage, model, at()).amount.to_string()
+        };
+        assert_eq!(cost("o1-pro"), "150.000000000000");
+        assert_eq!(cost("my-model"), "5.000000000000");
+    }
+
     #[test]
     fn unbounded_field_is_named() {
         let table = PriceTable::builtin();
@@ -244,6 +272,10 @@ mod tests {
         let fast = CostFactors { is_fast: true, ..demand() };
         assert_eq!(field(&fast, "claude-opus-5-5"), "");
         assert_eq!(field(&fast, "claude-sonnet-5-5"), "speed");
+        assert_eq!(field(&demand(), "my-model"), "model `my-model`");
+        assert_eq!(field(&demand(), "claude-opus-9"), "");
+        let unpriced = CostFactors { models: vec!["my-model".into()], ..demand() };
+        assert_eq!(field(&unpriced, "gpt-5.5"), "model `my-model`");
         let tier = CostFactors { unbounded: named("service_tier"), ..demand() };
         assert_eq!(field(&tier, "claude-opus-5-5"), "service_tier");
     }

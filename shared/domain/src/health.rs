@@ -1,7 +1,7 @@
 //! The health of an account and its three pure transitions. A transition returns `None` if nothing
 //! changes, so that steady traffic causes no writes.
 //!
-//! `cloud::store` stores the health. [`crate::verdict`] decides the effect of a failure.
+//! `store` stores the health. [`crate::verdict`] decides the effect of a failure.
 
 use crate::cooldown_reason::CooldownReason;
 use crate::verdict::{AccountEffect, CooldownScope};
@@ -26,6 +26,8 @@ const POINTS_MIN: u32 = 5;
 /// not make an item grow or displace a real limit.
 const MODELS_MAX: usize = 48;
 const UNAVAILABLE_MAX: usize = 16;
+/// The most model families that can be in a cooldown at the same time. An upstream names them.
+const FAMILIES_MAX: usize = 16;
 /// Models with longer names are not stored (the ARN of an inference profile has about 150 bytes).
 const MODEL_BYTES_MAX: usize = 256;
 
@@ -124,6 +126,9 @@ pub struct Cooldown {
     /// token with another number ends the cooldown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_issue: Option<u64>,
+    /// The length in seconds, if a repetition doubles it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubled_seconds: Option<u32>,
 }
 
 /// How much of the upstream's unified limits is used.
@@ -264,7 +269,29 @@ impl AccountHealth {
 impl Cooldown {
     /// A cooldown that does not depend on a token.
     pub fn new(until: Timestamp, reason: CooldownReason, is_guess: bool) -> Self {
-        Self { until, reason, is_guess, token_issue: None }
+        Self { until, reason, is_guess, token_issue: None, doubled_seconds: None }
+    }
+
+    /// The cooldown after `last`, the one before it for the same model. If repetitions double the
+    /// length and `last` has ended a short time ago, it is twice as long as `last`, at most
+    /// [`OPEN_SECONDS_MAX`]. While `last` lasts, its length is kept.
+    fn doubled_after(self, last: Option<&Self>, now: Timestamp) -> Self {
+        let Some(seconds) = self.doubled_seconds else { return self };
+        let last = last.filter(|last| last.is_repeatable_at(now));
+        let Some(before) = last.and_then(|last| last.doubled_seconds) else { return self };
+        if last.is_some_and(|last| last.until > now) {
+            return Self { doubled_seconds: Some(seconds.max(before)), ..self };
+        }
+        let seconds = seconds.max(before.saturating_mul(2)).min(OPEN_SECONDS_MAX);
+        let until = now.saturating_add(SignedDuration::from_secs(seconds.into()));
+        let until = until.unwrap_or(Timestamp::MAX);
+        Self { until, doubled_seconds: Some(seconds), ..self }
+    }
+
+    /// Whether a further cooldown at `now` counts as a repetition of this one.
+    fn is_repeatable_at(&self, now: Timestamp) -> bool {
+        let after = SignedDuration::from_secs(OPEN_SECONDS_MAX.into());
+        self.doubled_seconds.is_some() && now.duration_since(self.until) < after
     }
 
     fn to_availability(&self) -> AccountAvailability<'_> {
@@ -295,9 +322,16 @@ pub fn after(
         AccountEffect::Nothing | AccountEffect::NotPermitted | AccountEffect::Suspect { .. } => {
             return None;
         }
-        AccountEffect::Cooldown { scope, until, reason, is_guess, token_issue } => {
+        AccountEffect::Cooldown { scope, until, reason, is_guess, token_issue, doubles } => {
             let (until, token_issue) = (*until, *token_issue);
-            let rest = Cooldown { until, reason: *reason, is_guess: *is_guess, token_issue };
+            let seconds = u32::try_from(until.duration_since(now).as_secs()).unwrap_or_default();
+            let rest = Cooldown {
+                until,
+                reason: *reason,
+                is_guess: *is_guess,
+                token_issue,
+                doubled_seconds: doubles.then_some(seconds),
+            };
             let after = match scope {
                 CooldownScope::Account => cool_account(health, rest, now),
                 CooldownScope::Family(family) => cool_family(health, family, rest, now),
@@ -373,6 +407,11 @@ fn cool_family(
         let mut after = health.clone();
         after.families.retain(|_, rest| rest.until > now);
         after.families.insert(family.to_owned(), rest);
+        if after.families.len() > FAMILIES_MAX {
+            let first = after.families.iter().min_by_key(|(_, rest)| rest.until);
+            let first = first.map(|(family, _)| family.clone()).unwrap_or_default();
+            after.families.remove(&first);
+        }
         after
     })
 }
@@ -386,6 +425,7 @@ fn cool_model(
     if model.len() > MODEL_BYTES_MAX {
         return None;
     }
+    let rest = rest.doubled_after(health.models.get(model), now);
     let known = health.models.get(model).filter(|known| known.until > now);
     match known {
         Some(known) if !known.is_guess && rest.is_guess => return None,
@@ -396,7 +436,7 @@ fn cool_model(
         _ => {}
     }
     let mut after = health.clone();
-    after.models.retain(|_, rest| rest.until > now);
+    after.models.retain(|_, rest| rest.until > now || rest.is_repeatable_at(now));
     let is_unavailable = |rest: &Cooldown| rest.reason == CooldownReason::ModelUnavailable;
     let unavailable = is_unavailable(&rest);
     after.models.insert(model.to_owned(), rest);

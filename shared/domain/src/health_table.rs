@@ -12,7 +12,14 @@ fn resting(
     reason: CooldownReason,
     is_guess: bool,
 ) -> AccountEffect {
-    AccountEffect::Cooldown { scope, until: at(seconds), reason, is_guess, token_issue: None }
+    AccountEffect::Cooldown {
+        scope,
+        until: at(seconds),
+        reason,
+        is_guess,
+        token_issue: None,
+        doubles: false,
+    }
 }
 
 fn cool(seconds: i64) -> AccountEffect {
@@ -217,6 +224,7 @@ fn newer_token_clears_cooldowns_of_the_older_one() {
         reason: CooldownReason::TokenRefused,
         is_guess: false,
         token_issue: Some(3),
+        doubles: false,
     };
     let health = run(&[(0, effect)]);
     assert_eq!(health.with_token(3), None);
@@ -342,4 +350,47 @@ fn health_stored_by_0_1_0_can_be_read() {
         r#"{{"state":{{"is":"ready"}},"families":{{"opus":{{"until":"{until}","reason":"rate limited (429)","is_guess":false}}}}}}"#
     );
     check(&family, &rest(CooldownReason::RateLimited));
+}
+
+#[test]
+fn repeated_limits_of_a_proxy_double_the_cooldown_of_the_model() {
+    let limited = |now: i64, seconds: i64| AccountEffect::Cooldown {
+        scope: CooldownScope::Model("m".into()),
+        until: at(now + seconds),
+        reason: CooldownReason::RateLimited,
+        is_guess: true,
+        token_issue: None,
+        doubles: true,
+    };
+    let mut health = AccountHealth::default();
+    let mut now = 0;
+    for length in [60, 120, 240, 300, 300] {
+        health = after(&health, &limited(now, 60), at(now)).unwrap();
+        let until = health.models["m"].until;
+        assert_eq!(until, at(now + length), "after {now} s");
+        // A request that is sent all the same, because there is no other account, counts once.
+        let again = after(&health, &limited(now + 1, 60), at(now + 1)).unwrap_or(health.clone());
+        assert!(again.models["m"].until <= at(now + length.max(61)), "after {now} s");
+        now += length;
+    }
+    // The limit of another model does not make it forgotten.
+    let other = AccountEffect::Cooldown {
+        scope: CooldownScope::Model("other".into()),
+        until: at(now + 30),
+        reason: CooldownReason::RateLimited,
+        is_guess: false,
+        token_issue: None,
+        doubles: false,
+    };
+    let kept = after(&health, &other, at(now)).unwrap();
+    assert_eq!(kept.availability("m", false, at(now)), AccountAvailability::Ready);
+    let next = after(&kept, &limited(now, 60), at(now)).unwrap();
+    assert_eq!(next.models["m"].until, at(now + 300));
+    // A success, or five minutes without the limit, begins at the first length again.
+    let good = after_success(&health, "m", UpstreamUtilization::default(), at(now)).unwrap();
+    let later = [(good, now), (health, now + 301)];
+    for (health, now) in later {
+        let health = after(&health, &limited(now, 60), at(now)).unwrap();
+        assert_eq!(health.models["m"].until, at(now + 60));
+    }
 }

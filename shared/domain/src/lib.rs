@@ -17,6 +17,7 @@ pub mod id;
 pub mod identity;
 pub mod key;
 pub mod limit;
+mod listed_price;
 pub mod metric;
 pub mod model;
 pub mod money;

@@ -1,6 +1,6 @@
 //! The names of all metrics. The values of every label are limited to the ones listed here.
 //!
-//! The counters themselves are in `cloud`.
+//! The counters themselves are in `runtime`.
 
 use crate::account::Account;
 use crate::health::{AccountAvailability, AccountHealth};
@@ -81,6 +81,23 @@ impl AccountState {
             Self::AuthFailed => "auth_failed",
             Self::Disabled => "disabled",
         }
+    }
+}
+
+/// The number of accounts in each state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AccountStateCounts(Vec<AccountState>);
+
+impl AccountStateCounts {
+    /// The number of accounts in this state.
+    pub fn count(&self, state: AccountState) -> u64 {
+        self.0.iter().filter(|one| **one == state).count() as u64
+    }
+}
+
+impl Extend<AccountState> for AccountStateCounts {
+    fn extend<T: IntoIterator<Item = AccountState>>(&mut self, states: T) {
+        self.0.extend(states);
     }
 }
 
@@ -178,6 +195,7 @@ pub fn cause(failure: &CallFailure<'_>) -> &'static str {
         CallFailure::FirstEvent(_) => "first_event",
         CallFailure::Unreachable => "unreachable",
         CallFailure::Timeout => "timeout",
+        CallFailure::InvalidAnswer => "invalid_answer",
         CallFailure::NotAsked => "not_asked",
     }
 }

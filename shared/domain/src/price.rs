@@ -1,8 +1,9 @@
 //! The cost of usage: list prices with start dates, and the rules for applying them.
 //!
-//! The built-in prices are in `prices.json`; operators can override them. `wire::meter` reads usage
+//! The built-in prices are in `prices.json`; operators can override them. `protocol::meter` reads usage
 //! from the upstream's bytes, and the store keeps the operators' prices.
 
+use crate::listed_price::listed_price;
 use crate::model::base_id;
 use crate::money::PicoUsd;
 use crate::usage::{BilledUsage, TokenCounts};
@@ -44,7 +45,7 @@ impl TokenRates {
     }
 
     /// The higher rate of the two, class by class.
-    fn higher_of(self, other: Self) -> Self {
+    pub(crate) fn higher_of(self, other: Self) -> Self {
         Self {
             input: self.input.max(other.input),
             output: self.output.max(other.output),
@@ -325,11 +326,21 @@ impl PriceTable {
         }
     }
 
-    /// The highest rates of the family, class by class; 5 and 25 dollars for a model of no known
-    /// family.
+    /// Whether no upstream can ask more for `model` than the table says: the model has a price, is a
+    /// public one with listed prices, or is a new one of a known family.
+    pub fn has_price_bound(&self, model: &str, at: Timestamp) -> bool {
+        // The name of an inference profile can contain any words.
+        let is_public = |model: &str| {
+            !model.starts_with("arn:")
+                && (listed_price(model).is_some() || family_of(model).is_some())
+        };
+        self.price(model, at).is_some() || is_public(model)
+    }
+
+    /// The highest rates, class by class, of the model's family and of the public lists; 5 and 25
+    /// dollars for a model of neither.
     fn guess(&self, model: &str, at: Timestamp) -> ModelPrice {
-        let lower = model.to_ascii_lowercase();
-        let family = FAMILIES.into_iter().find(|family| lower.contains(family));
+        let family = family_of(model);
         let kin = self
             .models
             .iter()
@@ -338,15 +349,24 @@ impl PriceTable {
         let dearest = |all: &mut dyn Iterator<Item = TokenRates>| all.reduce(TokenRates::higher_of);
         let usual =
             |price: &ModelPrice| [Some(price.standard), price.above.map(|above| above.rates)];
+        let listed = listed_price(model);
+        let listed_rates = listed.and_then(|listed| listed.standard);
+        let known = kin.clone().flat_map(usual).flatten().chain(listed_rates);
         ModelPrice {
             from: at,
-            standard: dearest(&mut kin.clone().flat_map(usual).flatten()).unwrap_or(self.unknown),
+            standard: dearest(&mut { known }).unwrap_or(self.unknown),
             fast: dearest(&mut kin.filter_map(|price| price.fast)),
-            above: None,
+            above: listed.and_then(|listed| listed.above),
             us_geo: true,
             version: self.version.clone(),
         }
     }
+}
+
+/// The family that a model's name contains.
+fn family_of(model: &str) -> Option<&'static str> {
+    let lower = model.to_ascii_lowercase();
+    FAMILIES.into_iter().find(|family| lower.contains(family))
 }
 
 fn current(prices: &[ModelPrice], at: Timestamp) -> Option<&ModelPrice> {

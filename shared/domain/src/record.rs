@@ -82,8 +82,9 @@ pub struct UsageRecord {
     /// the request permitted, and the tokens are the claimed ones.
     #[serde(default, rename = "capped", skip_serializing_if = "std::ops::Not::not")]
     pub is_capped: bool,
-    /// The amount that was reserved against the key's limits, if any. It is only in the message:
-    /// the transaction that stores the record settles the reservation.
+    /// The amount that was reserved against the key's limits, if any. The message has it, because
+    /// the transaction that stores the record settles the reservation. The stored record has it
+    /// only if the request was settled at this amount; see [`Self::is_settled_at_reservation`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(skip))]
     pub reserved_usd: Option<PicoUsd>,
@@ -162,6 +163,13 @@ impl UsageRecord {
     /// Whether the record stands for a request that was never settled; see `reservation`.
     pub fn is_given_up(&self) -> bool {
         self.attempts == 0 && self.estimated && self.reserved_usd.is_some()
+    }
+
+    /// Whether the cost is the reserved amount, or more, because the usage is not known. The tokens
+    /// are then an estimate that has no price.
+    pub fn is_settled_at_reservation(&self) -> bool {
+        let is_whole = |most| most > PicoUsd::ZERO && self.cost_usd >= most;
+        self.estimated && self.reserved_usd.is_some_and(is_whole)
     }
 
     /// The record with every number reduced to the most that can be stored, since an upstream can

@@ -73,9 +73,14 @@ impl Reduction {
             Self::OneChoice => "a smaller `n`".to_owned(),
             Self::NothingBeyondBody => match &own.reads_beyond_body {
                 Some(field) => {
-                    format!("leaving out `{}` and what else reads more than the body", field.field)
+                    format!(
+                        "leaving out `{}` and everything else that makes the upstream read \
+                         more than the body",
+                        field.field
+                    )
                 }
-                None => "leaving out what reads more than the body".to_owned(),
+                None => "leaving out everything that makes the upstream read more than the body"
+                    .to_owned(),
             },
             Self::UsualSpeed => "leaving out `speed`".to_owned(),
             Self::ShorterCache => "a cache `ttl` of `5m`".to_owned(),
@@ -122,7 +127,7 @@ impl ReducedCosts {
         }
         let parts = which(&|cost| cost < needed);
         (self.together <= room && !parts.is_empty())
-            .then(|| format!("only together help {}", parts.join(" and ")))
+            .then(|| format!("{} help only together", parts.join(" and ")))
     }
 }
 
@@ -156,7 +161,7 @@ mod tests {
     fn only_what_makes_a_request_fit_is_advised() {
         assert_eq!(advice(&demand(10, 20_000), 10), "a smaller `max_tokens` helps");
         assert_eq!(advice(&demand(100_000, 1), 10), "a shorter prompt helps");
-        let both = "only together help a smaller `max_tokens` and a shorter prompt";
+        let both = "a smaller `max_tokens` and a shorter prompt help only together";
         assert_eq!(advice(&demand(100_000, 20_000), 10), both);
         let either = "a smaller `max_tokens` or a shorter prompt helps";
         assert_eq!(advice(&demand(100_000, 20_000), 60), either);
@@ -165,7 +170,8 @@ mod tests {
         let field = UnboundedField { field: "tools[0]".into(), advice: "" };
         let search =
             CostFactors { reads_beyond_body: Some(field), passes: 6, searches: 2, ..demand(10, 1) };
-        let leave_out = "leaving out `tools[0]` and what else reads more than the body helps";
+        let leave_out = "leaving out `tools[0]` and everything else that makes the upstream read \
+                         more than the body helps";
         assert_eq!(advice(&search, 10), leave_out);
         assert_eq!(advice(&CostFactors { choices: 8, ..demand(10, 2_000) }, 10), {
             "a smaller `max_tokens` or a smaller `n` helps"

@@ -1,7 +1,7 @@
 //! Re-rating: the cost of stored records with another price table, and the resulting changes of
 //! sums.
 //!
-//! `cloud::store` reads the records of a period and writes the changes.
+//! `store` reads the records of a period and writes the changes.
 
 use crate::money::PicoUsd;
 use crate::price::{PriceTable, UsageCost};
@@ -27,11 +27,7 @@ impl CostRevision {
     /// because its usage is not known.
     pub fn from_record(record: UsageRecord, table: &PriceTable) -> Option<Self> {
         let has_usage = record.tokens.total() > 0 || record.web_searches > 0;
-        let is_unknown = record.estimated
-            && record
-                .reserved_usd
-                .is_some_and(|most| most > PicoUsd::ZERO && record.cost_usd >= most);
-        if !has_usage || record.is_capped || is_unknown {
+        if !has_usage || record.is_capped || record.is_settled_at_reservation() {
             return None;
         }
         let cost = table.cost(&record.usage(), &record.upstream_model, record.started_at);

@@ -1,7 +1,7 @@
 //! Reservations: the cost that is counted against the limits of a request before it is sent.
 //!
 //! Each window keeps one number, the sum of spent and reserved amounts, and the open reservations
-//! are stored with it. `cloud::store` writes both atomically.
+//! are stored with it. `store` writes both atomically.
 
 use crate::effective_limits::EffectiveLimits;
 use crate::id::{AccountId, GroupId, KeyId, RequestId, UserId};
@@ -244,17 +244,21 @@ impl fmt::Display for BlockReason {
             }
             Self::TooLarge { period, amounts } => write!(
                 out,
-                "this request may cost {}, more than the {} limit of {} can ever hold",
+                "This request could cost up to {}, which is more than the whole {} limit of {}",
                 format_dollars(amounts.needed),
                 period.as_str(),
                 format_dollars(amounts.limit)
             ),
             Self::Reserved { period, .. } => {
-                write!(out, "requests under way have reserved the {} limit", period.as_str())
+                write!(
+                    out,
+                    "Requests in progress have reserved the rest of the {} limit",
+                    period.as_str()
+                )
             }
-            Self::Rate { .. } => out.write_str("too many requests in this minute"),
-            Self::Concurrency => out.write_str("too many requests at the same time"),
-            Self::Backlog => out.write_str("too many requests that are not settled yet"),
+            Self::Rate { .. } => out.write_str("Too many requests in this minute"),
+            Self::Concurrency => out.write_str("Too many requests at the same time"),
+            Self::Backlog => out.write_str("Too many requests that are not settled yet"),
         }
     }
 }

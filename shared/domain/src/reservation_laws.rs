@@ -101,14 +101,14 @@ fn too_large_requests_are_reported_first() {
         let why = counted.block_reason(&limits, usd("0.3"), now).map(|why| why.to_string());
         assert_eq!(why.unwrap_or_default(), expect);
     };
-    check("1", "5", "requests under way have reserved the daily limit");
+    check("1", "5", "Requests in progress have reserved the rest of the daily limit");
     check("1", "0.7", "spend limit reached · resets Dec 1");
     check("0.2", "5", "spend limit reached · resets Nov 23");
     let fresh = LimitCounters::default();
     let limits = Limits { usd_daily: some("0.2"), usd_monthly: some("5"), ..Limits::default() };
     let why = fresh.block_reason(&limits, usd("0.3"), now).map(|why| why.to_string());
-    let expect =
-        "this request may cost 0.30 USD, more than the daily limit of 0.20 USD can ever hold";
+    let expect = "This request could cost up to 0.30 USD, which is more than the whole daily limit \
+                  of 0.20 USD";
     assert_eq!(why.as_deref(), Some(expect));
     assert_eq!(format_dollars(usd("1.2345")), "1.2345 USD");
     assert_eq!(format_dollars(usd("0.000001")), "0.000001 USD");
@@ -250,7 +250,7 @@ fn scope_with_the_latest_reset_is_reported() {
     check("5", "5", Some(("organization", monthly)));
     check("5", "4", Some(("key", daily)));
     check("4", "5", Some(("organization", monthly)));
-    check("4", "4", Some(("key", "too many requests at the same time")));
+    check("4", "4", Some(("key", "Too many requests at the same time")));
     let tightest = |key, organization| {
         let counted = [spent(usd(key).pico()), spent(usd(organization).pico())];
         bounds.tightest(&counted, now).map(|spend| spend.period)

@@ -7,7 +7,7 @@
 //!   busy;
 //! * `Cube`: hour × key × account × model, for all other combinations.
 //!
-//! The layout of the items is in `cloud::store`.
+//! The layout of the items is in `store`.
 
 use crate::id::{AccountId, GroupId, KeyId, UserId};
 use crate::money::PicoUsd;

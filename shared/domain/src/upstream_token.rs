@@ -6,6 +6,7 @@
 //! endpoints then revoke the whole token family (RFC 9700 §4.14.2). Baton therefore stores a note
 //! before it sends such a token. If the note is still there later, the answer was lost.
 
+use crate::secret::Secret;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,33 @@ pub struct TokenExchange {
     /// How Baton sends its client secret, if it has one.
     #[serde(default)]
     pub client_auth: ClientAuth,
+}
+
+/// The secrets of a token.
+#[derive(Clone, Default, Deserialize)]
+pub struct TokenSecrets {
+    /// The token that is sent to the upstream.
+    pub access_token: Option<Secret>,
+    /// The token that is exchanged for the next access token.
+    pub refresh_token: Option<Secret>,
+    /// The client secret for the token endpoint, if the endpoint requires one.
+    pub client_secret: Option<Secret>,
+    /// The upstream and the token endpoint that the secrets were given for. It is encrypted
+    /// together with them.
+    pub bound_to: Option<String>,
+}
+
+impl TokenSecrets {
+    /// The secrets as one text to encrypt. They need this because `Secret` itself cannot be
+    /// serialized.
+    pub fn to_text(&self) -> Secret {
+        let part = |secret: &Option<Secret>| secret.as_ref().map(|it| it.expose().to_owned());
+        let text = serde_json::json!({
+            "access_token": part(&self.access_token), "refresh_token": part(&self.refresh_token),
+            "client_secret": part(&self.client_secret), "bound_to": self.bound_to,
+        });
+        Secret::new(text.to_string())
+    }
 }
 
 /// How a client secret is sent to a token endpoint (RFC 6749 §2.3.1; the names are from RFC 7591).

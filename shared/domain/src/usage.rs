@@ -1,6 +1,6 @@
 //! The billed usage of one answer.
 //!
-//! `wire::meter` reads it from the upstream's bytes; the prices are in `price`.
+//! `protocol::meter` reads it from the upstream's bytes; the prices are in `price`.
 
 use serde::{Deserialize, Serialize};
 

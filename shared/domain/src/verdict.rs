@@ -26,6 +26,9 @@ pub enum CallFailure<'a> {
     Unreachable,
     /// The first byte took too long.
     Timeout,
+    /// The upstream answered with success, but not with an answer of its API: a page of a proxy, or
+    /// nothing.
+    InvalidAnswer,
     /// The upstream was not called, because the request cannot be converted to its protocol.
     NotAsked,
 }
@@ -132,6 +135,8 @@ pub enum AccountEffect {
         is_guess: bool,
         /// A token with another issue number ends the cooldown.
         token_issue: Option<u64>,
+        /// Whether a repetition after the end of the cooldown doubles its length.
+        doubles: bool,
     },
     /// The credential was perhaps refused, but the request can be the cause as well. This counts
     /// against the account only after a credential probe has failed too.
@@ -152,8 +157,8 @@ pub enum AccountEffect {
 impl fmt::Display for RetryDecision {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
-            Self::ReturnToClient => "the client is told",
-            Self::TryAnother => "another account may do better",
+            Self::ReturnToClient => "the error goes to the client",
+            Self::TryAnother => "another account is tried",
         })
     }
 }
@@ -161,20 +166,26 @@ impl fmt::Display for RetryDecision {
 impl fmt::Display for AccountEffect {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scope, until, reason) = match self {
-            Self::Nothing => return out.write_str("nothing is held against the account"),
+            Self::Nothing => return out.write_str("the account's health does not change"),
             Self::NotPermitted => {
                 return out.write_str("the account's credential does not permit the operation");
             }
-            Self::Suspect { reason } => return write!(out, "to be confirmed: {reason}"),
-            Self::Strike { reason } => return write!(out, "a strike: {reason}"),
+            Self::Suspect { reason } => return write!(out, "a credential check decides: {reason}"),
+            Self::Strike { reason } => {
+                return write!(out, "counted as a failure of the account: {reason}");
+            }
             Self::Cooldown { scope, until, reason, .. } => (scope, until, reason),
         };
         let until = until.strftime("%Y-%m-%dT%H:%M:%SZ");
         match scope {
-            CooldownScope::Account => write!(out, "the account rests until {until}: {reason}"),
-            CooldownScope::Family(family) => write!(out, "{family} rests until {until}: {reason}"),
-            CooldownScope::Model(_) => write!(out, "the model rests until {until}: {reason}"),
-            CooldownScope::Fast => write!(out, "fast speed rests until {until}: {reason}"),
+            CooldownScope::Account => {
+                write!(out, "the account is not used until {until}: {reason}")
+            }
+            CooldownScope::Family(family) => {
+                write!(out, "the models {family} are not used until {until}: {reason}")
+            }
+            CooldownScope::Model(_) => write!(out, "the model is not used until {until}: {reason}"),
+            CooldownScope::Fast => write!(out, "fast speed is not used until {until}: {reason}"),
         }
     }
 }
@@ -186,8 +197,21 @@ const RENEWAL_SECONDS: i64 = 60;
 const MONEY_SECONDS: i64 = 600;
 const FORBIDDEN_SECONDS: i64 = 300;
 const RATE_SECONDS: i64 = 30;
-/// The longest cooldown, so that an invalid header does not disable an account for years.
-const REST_SECONDS_MAX: i64 = 31 * 24 * 3600;
+/// The longest cooldown that an answer can announce if it does not have the vendor's form of an
+/// error. A proxy or a firewall has sent it, and its time says nothing about the account's limits.
+const INTERMEDIARY_SECONDS_MAX: i64 = 60;
+/// The longest time until the reset of a limit of money: vendors have limits for each month.
+const MONEY_SECONDS_MAX: i64 = 31 * DAY_SECONDS;
+/// The longest time until the reset of a rate limit of an API. OpenAI ("Rate limits", 2026-11),
+/// Groq and Google count requests and tokens by minute and by day, Anthropic by minute.
+const RATE_SECONDS_MAX: i64 = DAY_SECONDS;
+/// The longest time until the reset of a limit of an Anthropic subscription: these count five hours
+/// or seven days (support.claude.com, "Usage limits", 2026-11).
+const SUBSCRIPTION_SECONDS_MAX: i64 = 7 * DAY_SECONDS;
+/// The longest time that an answer of Bedrock can announce. Bedrock documents no header for it
+/// ("Troubleshooting Amazon Bedrock API Error Codes", 2026-11), so another server has sent it.
+const BEDROCK_SECONDS_MAX: i64 = INTERMEDIARY_SECONDS_MAX;
+const DAY_SECONDS: i64 = 24 * 3600;
 
 /// Decides what `failure` at `now` means. `jitter` is a random number in 0..=255 that spreads the
 /// return of overloaded accounts over time.
@@ -206,7 +230,9 @@ pub fn classify(
                 _ => verdict,
             }
         }
-        CallFailure::NotAsked => try_another_account(AccountEffect::Nothing),
+        CallFailure::NotAsked | CallFailure::InvalidAnswer => {
+            try_another_account(AccountEffect::Nothing)
+        }
         CallFailure::Unreachable => strike(CooldownReason::Unreachable),
         CallFailure::Timeout => strike(CooldownReason::TimedOut),
     }
@@ -236,7 +262,7 @@ fn of_error(
             return try_another_privately(AccountEffect::NotPermitted);
         }
         Some(ErrorMeaning::AccountUnavailable(reason, until)) => {
-            try_another_privately(account_unavailable(answer, (reason, until), now))
+            try_another_privately(account_unavailable(answer, facts, (reason, until), now))
         }
         Some(ErrorMeaning::Refused) => {
             named(credential_refused(facts, CooldownReason::CredentialRefused, now))
@@ -276,11 +302,7 @@ fn of_status(
     let error = answer.error;
     match answer.status {
         401 => credential_refused(facts, CooldownReason::CredentialRefused, now),
-        402 => try_another_privately(account_unavailable(
-            answer,
-            (CooldownReason::SpendCapReached, None),
-            now,
-        )),
+        402 => try_another_privately(unpaid(answer, facts, now)),
         403 if error.has_name_in(&["authentication_error", "UNAUTHENTICATED"]) => {
             credential_refused(facts, CooldownReason::CredentialRefused, now)
         }
@@ -349,6 +371,7 @@ fn credential_refused(facts: &RequestFacts<'_>, reason: CooldownReason, now: Tim
         reason: CooldownReason::TokenRefused,
         is_guess: false,
         token_issue: facts.token_issue,
+        doubles: false,
     };
     Verdict { asks_renewal: true, ..try_another_privately(account) }
 }
@@ -366,13 +389,32 @@ fn unavailable(facts: &RequestFacts<'_>, now: Timestamp) -> AccountEffect {
 
 fn account_unavailable(
     answer: &UpstreamError<'_>,
+    facts: &RequestFacts<'_>,
     (reason, named): (CooldownReason, Option<Timestamp>),
     now: Timestamp,
 ) -> AccountEffect {
+    let seconds_max =
+        if facts.provider == Provider::Bedrock { BEDROCK_SECONDS_MAX } else { MONEY_SECONDS_MAX };
     let announced = until_reset(answer, answer.announced.reset, now);
+    let announced = announced.map(|until| limit_cooldown(now, until, seconds_max));
     let named = named.filter(|until| *until > now);
     let until = named.or(announced).unwrap_or_else(|| later(now, MONEY_SECONDS));
-    cool_until(CooldownScope::Account, limit_cooldown(now, until), reason, false)
+    let until = limit_cooldown(now, until, MONEY_SECONDS_MAX);
+    cool_until(CooldownScope::Account, until, reason, false)
+}
+
+/// A 402 without a code. If it is a page, a server in front of the vendor has sent it. If it is JSON
+/// in a form that is not the vendor's, its headers do not count.
+fn unpaid(answer: &UpstreamError<'_>, facts: &RequestFacts<'_>, now: Timestamp) -> AccountEffect {
+    let reason = CooldownReason::SpendCapReached;
+    let cool = |until, is_guess| cool_until(CooldownScope::Account, until, reason, is_guess);
+    if answer.error.has_form_of(facts.provider) {
+        account_unavailable(answer, facts, (reason, None), now)
+    } else if answer.error.is_silent() {
+        cool(intermediary_cooldown_end(answer, now), true)
+    } else {
+        cool(later(now, MONEY_SECONDS), false)
+    }
 }
 
 fn rate_limited(
@@ -380,6 +422,9 @@ fn rate_limited(
     facts: &RequestFacts<'_>,
     now: Timestamp,
 ) -> AccountEffect {
+    if !answer.error.has_form_of(facts.provider) {
+        return limited_by_intermediary(answer, facts, now);
+    }
     let announced = answer.announced;
     let is_fast = facts.is_fast && announced.is_fast_spent;
     let scope = match &announced.family {
@@ -388,11 +433,44 @@ fn rate_limited(
         None if announced.is_whole_account => CooldownScope::Account,
         None => CooldownScope::Model(facts.model.to_owned()),
     };
+    let seconds_max = match facts.provider {
+        Provider::Bedrock => BEDROCK_SECONDS_MAX,
+        Provider::Anthropic
+            if matches!(scope, CooldownScope::Account | CooldownScope::Family(_)) =>
+        {
+            SUBSCRIPTION_SECONDS_MAX
+        }
+        Provider::Anthropic | Provider::OpenaiCompatible => RATE_SECONDS_MAX,
+    };
     let reset = if is_fast { announced.fast_reset } else { announced.reset };
     let until = until_reset(answer, reset, now);
     let is_guess = until.is_none();
     let until = until.unwrap_or_else(|| later(now, RATE_SECONDS));
-    cool_until(scope, limit_cooldown(now, until), CooldownReason::RateLimited, is_guess)
+    let until = limit_cooldown(now, until, seconds_max);
+    cool_until(scope, until, CooldownReason::RateLimited, is_guess)
+}
+
+/// A 429 in a form that is not the vendor's. The limit is not one of the account's own, so the
+/// headers do not count beyond a short time. Repetitions double the cooldown, and the next request
+/// after it shows whether the limit still holds.
+fn limited_by_intermediary(
+    answer: &UpstreamError<'_>,
+    facts: &RequestFacts<'_>,
+    now: Timestamp,
+) -> AccountEffect {
+    AccountEffect::Cooldown {
+        scope: CooldownScope::Model(facts.model.to_owned()),
+        until: intermediary_cooldown_end(answer, now),
+        reason: CooldownReason::RateLimited,
+        is_guess: true,
+        token_issue: None,
+        doubles: true,
+    }
+}
+
+fn intermediary_cooldown_end(answer: &UpstreamError<'_>, now: Timestamp) -> Timestamp {
+    let until = until_reset(answer, None, now).unwrap_or_else(|| later(now, RATE_SECONDS));
+    limit_cooldown(now, until, INTERMEDIARY_SECONDS_MAX)
 }
 
 /// The time that the answer names, if it is in the future.
@@ -424,20 +502,23 @@ fn cool_until(
     reason: CooldownReason,
     is_guess: bool,
 ) -> AccountEffect {
-    AccountEffect::Cooldown { scope, until, reason, is_guess, token_issue: None }
+    AccountEffect::Cooldown { scope, until, reason, is_guess, token_issue: None, doubles: false }
 }
 
 fn later(now: Timestamp, seconds: i64) -> Timestamp {
     now.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
 }
 
-fn limit_cooldown(now: Timestamp, until: Timestamp) -> Timestamp {
-    until.clamp(now, later(now, REST_SECONDS_MAX))
+fn limit_cooldown(now: Timestamp, until: Timestamp, seconds_max: i64) -> Timestamp {
+    until.clamp(now, later(now, seconds_max))
 }
 
 #[cfg(test)]
 #[path = "verdict/account_table.rs"]
 mod account_table;
+#[cfg(test)]
+#[path = "verdict/cooldown_table.rs"]
+mod cooldown_table;
 #[cfg(test)]
 #[path = "verdict/table.rs"]
 mod table;

@@ -232,7 +232,11 @@ fn an_unknown_model_is_never_free() {
     check("claude-sonnet-9-20270101", ["3", "15", "0.3", "3.75", "6"]);
     check("claude-haiku-9", ["1", "5", "0.1", "1.25", "2"]);
     check("claude-fable-9", ["10", "50", "1", "12.5", "20"]);
-    check("gpt-5.5", ["5", "25", "0.5", "6.25", "10"]);
+    check("own-model", ["5", "25", "0.5", "6.25", "10"]);
+    check("gpt-4o-mini", ["5", "25", "0.5", "6.25", "10"]);
+    check("openai/o1-pro-2025-03-19", ["150", "600", "150", "150", "150"]);
+    // The rates of prompts of more than 272,000 tokens.
+    check("gpt-5.5", ["11", "33", "1.1", "11", "11"]);
     check("", ["5", "25", "0.5", "6.25", "10"]);
 }
 

@@ -1,18 +1,18 @@
-//! What must hold for any bytes. The fuzzer calls these; so does `shared/wire/tests/seeds.rs`, on
+//! What must hold for any bytes. The fuzzer calls these; so does `shared/protocol/tests/seeds.rs`, on
 //! the fixtures and on every input that once broke something.
 
 use baton_domain::price::PriceTable;
-use baton_wire::bedrock;
-use baton_wire::conversation_hash::session_seed;
-use baton_wire::envelope::{Envelope, EnvelopeError, replace_model};
-use baton_wire::meter::{MeterReading, UsageMeter};
-use baton_wire::model_path::{decode_id, filter_models_query};
-use baton_wire::route::{RelayRoute, resolve_route};
-use baton_wire::sse::SseDecoder;
-use baton_wire::translate::{
+use baton_protocol::bedrock;
+use baton_protocol::conversation_hash::session_seed;
+use baton_protocol::envelope::{Envelope, EnvelopeError, replace_model};
+use baton_protocol::meter::{MeterReading, UsageMeter};
+use baton_protocol::model_path::{decode_id, filter_models_query};
+use baton_protocol::route::{RelayRoute, resolve_route};
+use baton_protocol::sse::SseDecoder;
+use baton_protocol::translate::{
     ClientApi, ProtocolPair, ResponseContext, TranslationOptions, UpstreamProtocol,
 };
-use baton_wire::usage_chunk::ask_for_usage;
+use baton_protocol::usage_chunk::ask_for_usage;
 use bytes::Bytes;
 use serde_json::Value;
 

@@ -6,10 +6,10 @@ use crate::repository_shape::{files, read};
 
 /// A document.
 pub(super) struct Page {
-    /// Below the repository's root.
+    /// Path relative to the root of the repository.
     pub(super) path: String,
     pub(super) blocks: Vec<Block>,
-    /// What is wrong with its fences.
+    /// Errors in its fences.
     pub(super) wrong: Vec<String>,
 }
 
@@ -33,7 +33,7 @@ pub(super) fn pages() -> Vec<Page> {
     paths.iter().map(|path| Page::parse(path.display().to_string(), &read(path))).collect()
 }
 
-/// How a hidden command begins that prepares what a page takes for granted.
+/// Start of a hidden command, which prepares what a page takes for granted.
 const HIDDEN: &str = "<!-- sh run: ";
 
 impl Page {
@@ -67,13 +67,13 @@ impl Page {
         page
     }
 
-    /// Whether its commands are to be listed if they are not executed.
+    /// Whether the page must be in the list if its commands are not executed.
     pub(super) fn is_of_readers(&self) -> bool {
         self.path == "README.md" || self.path.starts_with("docs/")
     }
 
-    /// The commands to be executed, with `from` replaced by `to` in each. The shell says which of
-    /// them fails.
+    /// The commands to execute, with `from` replaced by `to` in each. The shell prints the command
+    /// that fails.
     pub(super) fn script(&self, replaced: &[(&str, String)]) -> String {
         let mut script =
             "set -euo pipefail\ntrap 'echo \"this failed: $BASH_COMMAND\" >&2' ERR\n".to_owned();
@@ -86,7 +86,7 @@ impl Page {
 }
 
 #[test]
-fn fences_are_read_as_they_are_written() {
+fn fences_and_hidden_commands_are_parsed() {
     let text = "a\n```sh\nb\n```\n* c\n  ```sh run\n  d\n    e\n  ```\n<!-- sh run: f -->\n```bash\ng\n```\n";
     let page = Page::parse("p.md".to_owned(), text);
     let blocks: Vec<(usize, bool, &str)> =

@@ -1,10 +1,10 @@
-//! The simple commands of a shell script, as lists of words: enough of the shell's grammar for what
-//! documents show. What a command substitution contains counts as commands of its own.
+//! Finds the simple commands of a shell script, as lists of words. It knows enough of the shell's
+//! grammar for the documents. The commands inside a command substitution are returned as well.
 
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// The commands of `script`, without assignments, redirections and words of the shell's own.
+/// The commands of `script` without assignments, redirections and the shell's keywords.
 pub(super) fn commands(script: &str) -> Vec<Vec<String>> {
     let mut reader = Reader::new(script);
     reader.read();
@@ -48,9 +48,9 @@ struct Reader<'a> {
     commands: Vec<Vec<String>>,
     words: Vec<String>,
     word: Option<String>,
-    /// The next word is a file.
+    /// Whether the next word is the file of a redirection.
     is_redirected: bool,
-    /// What ends the text that follows the line.
+    /// The end marks of the here-documents that follow this line.
     ends: Vec<String>,
 }
 
@@ -128,7 +128,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// `$name`, `${name}` stay as they are; the commands in `$(…)` are noted.
+    /// Leaves `$name` and `${name}` as they are and collects the commands in `$(…)`.
     fn expansion(&mut self) {
         if self.rest.next_if_eq(&'(').is_none() {
             self.add("$");
@@ -163,7 +163,7 @@ impl<'a> Reader<'a> {
     }
 
     fn redirection(&mut self, first: char) {
-        // `2>` is no word.
+        // The digit in `2>` is not a word.
         if self.word.as_ref().is_some_and(|word| word.chars().all(|c| c.is_ascii_digit())) {
             self.word = None;
         }
@@ -185,7 +185,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Leaves out the lines of `<<END`.
+    /// Skips the lines of here-documents.
     fn skip_texts(&mut self) {
         for end in std::mem::take(&mut self.ends) {
             loop {
@@ -199,7 +199,7 @@ impl<'a> Reader<'a> {
 }
 
 #[test]
-fn commands_are_found_where_they_stand() {
+fn simple_commands_are_found() {
     let words = |script: &str| -> Vec<String> {
         commands(script).into_iter().map(|words| words.join(" ")).collect()
     };

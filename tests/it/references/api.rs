@@ -1,4 +1,4 @@
-//! `docs/reference/api.md`: the admin API, as `/api/v1/openapi.json` describes it.
+//! `docs/reference/api.md`: the admin API as `/api/v1/openapi.json` describes it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ The admin API is below `/api/v1` on the admin listener. Send the admin token, or
 `anybody` everybody without a credential.
 ";
 
-/// The whole page.
+/// The text of the page.
 pub(super) fn page(document: &Value) -> String {
     let mut page = head("Admin API", "the description that the admin function serves");
     page.push_str(INTRODUCTION);
@@ -48,7 +48,7 @@ pub(super) fn page(document: &Value) -> String {
     page
 }
 
-/// The members of an object, by name.
+/// The members of an object, sorted by name.
 fn members(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
     let sorted: BTreeMap<&String, &Value> = value.as_object().into_iter().flatten().collect();
     sorted.into_iter()
@@ -81,7 +81,7 @@ fn route(method: &str, path: &str, operation: &Value) -> String {
     )
 }
 
-/// The type of a body, and the forms that it comes in if that is not JSON.
+/// The type of a body, with its content types unless that is only JSON.
 fn content(body: &Value) -> String {
     let mut forms = members(&body["content"]);
     let Some((first, content)) = forms.next() else { return String::new() };
@@ -96,7 +96,7 @@ fn refused(operation: &Value) -> impl Iterator<Item = (String, String)> {
     refusals.map(|(status, answer)| (status.clone(), description(answer)))
 }
 
-/// A type in the words of a table's cell.
+/// A type as text for a cell of a table.
 fn kind(schema: &Value) -> String {
     if let Some(reference) = schema["$ref"].as_str() {
         let name = reference.rsplit('/').next().unwrap_or_default();
@@ -167,23 +167,23 @@ fn json(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// What stands below a type's heading.
+/// The text below the heading of a type.
 fn definition(schema: &Value) -> String {
-    let mut said = String::new();
+    let mut text_below = String::new();
     let meaning = description(schema);
     if !meaning.is_empty() {
-        let _ = write!(said, "{meaning}\n\n");
+        let _ = write!(text_below, "{meaning}\n\n");
     }
     let fields = fields_of(schema);
     if !fields.is_empty() {
-        said.push_str(&table(&fields));
-        return said;
+        text_below.push_str(&table(&fields));
+        return text_below;
     }
     let choices = schema["oneOf"].as_array().into_iter().flatten();
     let choices: Vec<&Value> = choices.filter(|choice| choice["properties"].is_object()).collect();
     if choices.is_empty() {
-        let _ = writeln!(said, "{}{}", kind(schema), bounds(schema));
-        return said;
+        let _ = writeln!(text_below, "{}{}", kind(schema), bounds(schema));
+        return text_below;
     }
     for (at, choice) in choices.into_iter().enumerate() {
         let meaning = description(choice);
@@ -191,12 +191,12 @@ fn definition(schema: &Value) -> String {
         let mark = json(&choice["properties"]["type"]["const"]);
         let meaning = if meaning.is_empty() { meaning } else { format!(" {meaning}") };
         let _ = write!(
-            said,
+            text_below,
             "{gap}With the `type` `{mark}`:{meaning}\n\n{}",
             table(&fields_of(choice))
         );
     }
-    said
+    text_below
 }
 
 struct Field {
@@ -206,7 +206,7 @@ struct Field {
     meaning: String,
 }
 
-/// The fields of an object; those of an object inside it as `outer.inner`.
+/// The fields of an object. Fields of an inner object are named `outer.inner`.
 fn fields_of(schema: &Value) -> Vec<Field> {
     let mut fields = Vec::new();
     for part in schema["allOf"].as_array().into_iter().flatten() {
@@ -239,9 +239,9 @@ fn fields_of(schema: &Value) -> Vec<Field> {
     fields
 }
 
-/// Bounds of a value that a caller can cross.
+/// The bounds of a value that a caller can exceed.
 fn bounds(schema: &Value) -> String {
-    let mut said = String::new();
+    let mut bounds_text = String::new();
     for (name, words) in [
         ("minLength", "characters at least"),
         ("maxLength", "characters at most"),
@@ -250,7 +250,7 @@ fn bounds(schema: &Value) -> String {
         ("minimum", "at least"),
         ("maximum", "at most"),
     ] {
-        // What any integer can be says nothing.
+        // The bounds of every integer type are left out.
         let bound = schema.get(name).filter(|bound| **bound != 0 && **bound != u32::MAX);
         if let Some(bound) = bound {
             let words = if words.starts_with("at") {
@@ -258,13 +258,13 @@ fn bounds(schema: &Value) -> String {
             } else {
                 format!("{bound} {words}")
             };
-            let _ = write!(said, "; {words}");
+            let _ = write!(bounds_text, "; {words}");
         }
     }
     if schema["writeOnly"] == true {
-        said.push_str("; never returned");
+        bounds_text.push_str("; never returned");
     }
-    said
+    bounds_text
 }
 
 fn table(fields: &[Field]) -> String {

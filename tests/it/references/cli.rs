@@ -1,4 +1,4 @@
-//! `docs/reference/cli.md`: the commands of `baton`, as the program itself parses them.
+//! `docs/reference/cli.md`: the commands of `baton` as the program itself parses them.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ const INTRODUCTION: &str = "\
 usage.
 ";
 
-/// The whole page.
+/// The text of the page.
 pub(super) fn page() -> String {
     let mut page = head("Commands", "the command line's definition in cli/src");
     page.push_str(INTRODUCTION);
@@ -23,7 +23,7 @@ pub(super) fn page() -> String {
     page
 }
 
-/// A command and those below it. `known` are the arguments that a command above has told of.
+/// A command and its subcommands. `known` are the global arguments that a parent has listed.
 fn section(page: &mut String, command: &mut Command, path: &str, known: &BTreeSet<String>) {
     let depth = path.split(' ').count().clamp(1, 3);
     let usage = command.render_usage().to_string();
@@ -68,7 +68,7 @@ fn row(argument: &Arg) -> String {
     if let Some(name) = argument.get_env() {
         variable = name.to_string_lossy().into_owned();
     }
-    // Flags that are off are not worth a default.
+    // The default of a flag without a value is not listed.
     let takes_value = argument.get_action().takes_values();
     for value in argument.get_default_values().iter().filter(|_| takes_value) {
         default = value.to_string_lossy().into_owned();
@@ -79,9 +79,9 @@ fn row(argument: &Arg) -> String {
         .filter(|_| takes_value)
         .map(|value| format!("`{}`", value.get_name()))
         .collect();
-    let is_said =
+    let is_in_help =
         argument.get_possible_values().iter().all(|value| help.contains(value.get_name()));
-    if !possible.is_empty() && !is_said {
+    if !possible.is_empty() && !is_in_help {
         let _ = write!(help, ": {}", possible.join(", "));
     }
     let need = if argument.is_required_set() { " Required." } else { "" };
@@ -93,7 +93,7 @@ fn row(argument: &Arg) -> String {
     )
 }
 
-/// `-y, --yes`, `--url <URL>`, `<ACCOUNT>`
+/// The forms of an argument: `-y, --yes`, `--url <URL>`, `<ACCOUNT>`.
 fn spelled(argument: &Arg) -> String {
     let value = || {
         let names = argument.get_value_names().unwrap_or_default();
@@ -108,7 +108,7 @@ fn spelled(argument: &Arg) -> String {
     if argument.get_action().takes_values() { format!("{flags} {}", value()) } else { flags }
 }
 
-/// A help text without its `[mark: …]`, and what that says.
+/// A help text without its `[mark: …]`, and the content of that mark.
 fn without(help: &str, mark: &str) -> (String, String) {
     let found = help.split_once(&format!(" [{mark}: ")).and_then(|(before, rest)| {
         let (inside, after) = rest.split_once(']')?;
@@ -117,7 +117,7 @@ fn without(help: &str, mark: &str) -> (String, String) {
     found.unwrap_or_else(|| (help.to_owned(), String::new()))
 }
 
-/// In the type of code, unless it is a sentence.
+/// Formats a text as code, unless it is a sentence.
 fn code(text: &str) -> String {
     match text {
         "" => String::new(),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use baton_cloud::settings::table::{SETTINGS, Section, Setting};
+use baton_runtime::settings::table::{SETTINGS, Section, Setting};
 
 use super::{cell, head};
 
@@ -14,9 +14,9 @@ value stops the start, and one message names every bad variable.
 `template.yaml` sets the variables that are marked *set by the template*; on AWS their values come from the stack.
 ";
 
-/// The whole page.
+/// The text of the page.
 pub(super) fn page() -> String {
-    let mut page = head("Settings", "shared/cloud/src/settings/table.rs");
+    let mut page = head("Settings", "shared/runtime/src/settings/table.rs");
     page.push_str(INTRODUCTION);
     let mut section: Option<Section> = None;
     for setting in SETTINGS {

@@ -43,7 +43,7 @@ impl OperatorClient {
 
     /// A request outside of `/api/v1`, with the token in `x-api-key`, as clients of Anthropic's
     /// Admin API send it.
-    pub fn beside(&self, method: &str, path: &str) -> RequestBuilder {
+    pub fn request_at_root(&self, method: &str, path: &str) -> RequestBuilder {
         let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
         let base = self.base.trim_end_matches("/api/v1");
         self.http.request(method, format!("{base}{path}")).header("x-api-key", &self.token)

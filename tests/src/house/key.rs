@@ -20,13 +20,13 @@ pub fn message(model: &str, text: &str, stream: bool) -> Value {
 /// A key that will be created.
 #[must_use]
 pub struct KeyPlan<'a> {
-    house: &'a TestSystem,
+    system: &'a TestSystem,
     body: Value,
 }
 
 impl<'a> KeyPlan<'a> {
-    pub(super) fn new(house: &'a TestSystem, name: &str) -> Self {
-        Self { house, body: json!({"name": name}) }
+    pub(super) fn new(system: &'a TestSystem, name: &str) -> Self {
+        Self { system, body: json!({"name": name}) }
     }
 
     /// Sets any field of the key.
@@ -58,12 +58,12 @@ impl<'a> KeyPlan<'a> {
 
     /// Creates the key.
     pub async fn create(self) -> TestKey {
-        let body = self.house.admin().create_named("/keys", &self.body).await;
+        let body = self.system.admin().create_named("/keys", &self.body).await;
         let text = |name: &str| body[name].as_str().expect("a text field").to_owned();
         TestKey {
             id: text("id"),
             secret: text("secret"),
-            base: self.house.relay_url(),
+            base: self.system.relay_url(),
             http: plain_client(),
         }
     }
@@ -93,8 +93,8 @@ impl TestKey {
 
     /// The same key at the current address of the system.
     #[must_use]
-    pub fn at(&self, house: &TestSystem) -> Self {
-        Self { base: house.relay_url(), ..self.clone() }
+    pub fn at(&self, system: &TestSystem) -> Self {
+        Self { base: system.relay_url(), ..self.clone() }
     }
 
     /// A request with the key in `x-api-key`.

@@ -117,15 +117,15 @@ impl LaunchOptions {
     pub async fn start(&self) -> BatonProcess {
         let mut process = self.spawn();
         let http = plain_client();
-        let doors = [
+        let listeners = [
             format!("http://{}/health", process.relay),
             format!("http://{}/api/v1/groups", process.admin),
         ];
         eventually("baton is ready", START, async || {
             let output = format!("{}{}", process.stdout(), process.stderr());
             assert!(!process.is_over(), "baton ended at once:\n{output}");
-            for door in &doors {
-                if let Err(error) = http.get(door).send().await {
+            for listener in &listeners {
+                if let Err(error) = http.get(listener).send().await {
                     return Err(format!("{error}\n{output}"));
                 }
             }

@@ -34,12 +34,12 @@ pub async fn settled(key: &TestKey) -> Value {
 }
 
 /// A key whose daily limit is spent: the limit was lowered below the cost of the key's one request.
-pub async fn spent_key(house: &TestSystem, name: &str) -> TestKey {
-    let key = house.key(name).limit_usd_daily("100").create().await;
+pub async fn spent_key(system: &TestSystem, name: &str) -> TestKey {
+    let key = system.key(name).limit_usd_daily("100").create().await;
     key.ask("hi").await.ok();
     settled(&key).await;
     let limits = json!({"limits": {"usd_daily": TINY_USD}});
-    house.admin().patch(&format!("/keys/{}", key.id), &limits).await.ok();
+    system.admin().patch(&format!("/keys/{}", key.id), &limits).await.ok();
     key
 }
 
@@ -47,10 +47,10 @@ pub async fn spent_key(house: &TestSystem, name: &str) -> TestKey {
 pub const TINY_USD: &str = "0.000000000001";
 
 /// Keeps one request open and returns the amount that is reserved for it.
-pub async fn estimate(house: &TestSystem, text: &str) -> i128 {
-    let probe = house.key("probe").limit_usd_daily("1000").create().await;
-    let gate = house.upstream.gate("probe");
-    house.upstream.next("text;gate=probe");
+pub async fn estimate(system: &TestSystem, text: &str) -> i128 {
+    let probe = system.key("probe").limit_usd_daily("1000").create().await;
+    let gate = system.upstream.gate("probe");
+    system.upstream.next("text;gate=probe");
     let asking = tokio::spawn({
         let (probe, text) = (probe.clone(), text.to_owned());
         async move { probe.ask(&text).await }

@@ -68,8 +68,8 @@ impl FunctionProcess {
     }
 
     /// Sets the deadline that the function receives from now on, in Unix milliseconds.
-    pub fn tell_deadline(&self, millis: &str) {
-        self.api.tell_deadline(millis);
+    pub fn set_deadline(&self, millis: &str) {
+        self.api.set_deadline(millis);
     }
 
     /// Invokes the function with an event and reads its answer of any kind.

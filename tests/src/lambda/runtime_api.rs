@@ -106,7 +106,7 @@ impl RuntimeApi {
     }
 
     /// Sets the deadline of every invocation from now on.
-    pub(super) fn tell_deadline(&self, millis: &str) {
+    pub(super) fn set_deadline(&self, millis: &str) {
         *self.shared.deadline.lock().expect("a lock") = Some(millis.to_owned());
     }
 
@@ -147,8 +147,8 @@ async fn next(State(shared): State<Arc<Shared>>) -> Response<Body> {
     let Some(invocation) = shared.waiting.lock().await.recv().await else {
         return refusal(StatusCode::INTERNAL_SERVER_ERROR, "the test is over");
     };
-    let told = shared.deadline.lock().expect("a lock").clone();
-    let deadline = told.unwrap_or_else(|| deadline_millis(invocation.left).to_string());
+    let fixed = shared.deadline.lock().expect("a lock").clone();
+    let deadline = fixed.unwrap_or_else(|| deadline_millis(invocation.left).to_string());
     let answer = Response::builder()
         .header("content-type", "application/json")
         .header("lambda-runtime-aws-request-id", &invocation.id)
@@ -161,7 +161,10 @@ async fn next(State(shared): State<Arc<Shared>>) -> Response<Body> {
     answer
 }
 
-#[expect(clippy::disallowed_methods, reason = "the platform's clock, which the function is told")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the platform's clock, from which the deadline is computed"
+)]
 fn deadline_millis(left: Duration) -> u128 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
     (now + left).as_millis()
@@ -180,13 +183,13 @@ async fn response(
     let streaming = text("lambda-runtime-function-response-mode") == Some("streaming");
     let content_type = text("content-type").unwrap_or_default().to_owned();
     // A test that has seen enough stops listening, and the function does not have to know that.
-    let tell = |part| drop(parts.send(part));
-    tell(Part::Begin { streaming, content_type });
+    let send = |part| drop(parts.send(part));
+    send(Part::Begin { streaming, content_type });
     let mut broken = None;
     let end = loop {
         match body.frame().await {
             Some(Ok(frame)) => match frame.into_data() {
-                Ok(bytes) => tell(Part::Chunk(bytes)),
+                Ok(bytes) => send(Part::Chunk(bytes)),
                 Err(frame) => broken = frame.into_trailers().ok().as_ref().and_then(error_type),
             },
             Some(Err(_)) => break Part::Torn,
@@ -194,7 +197,7 @@ async fn response(
         }
     };
     shared.open().remove(&id);
-    tell(end);
+    send(end);
     accepted()
 }
 

@@ -73,11 +73,11 @@ impl StoresProcess {
     /// The messages in the usage queue now. They are not deleted, but no other reader sees them for
     /// minutes.
     pub async fn receive(&self) -> Vec<Value> {
-        let asked = json!({
+        let request = json!({
             "QueueUrl": self.variable("BATON_USAGE_QUEUE_URL"),
             "MaxNumberOfMessages": 10, "MessageSystemAttributeNames": ["All"],
         });
-        let answer = self.queue("ReceiveMessage", &asked).await;
+        let answer = self.queue("ReceiveMessage", &request).await;
         answer["Messages"].as_array().cloned().unwrap_or_default()
     }
 

@@ -8,13 +8,13 @@ mod test_browser;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use baton_cloud::aws::AwsClients;
-use baton_cloud::clock::Clock;
-use baton_cloud::random::RandomSource;
-use baton_cloud::settings::Settings;
-use baton_cloud::store::Store;
 use baton_domain::secret::Secret;
 use baton_local::LocalAws;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::clock::Clock;
+use baton_runtime::random::RandomSource;
+use baton_runtime::settings::Settings;
+use baton_store::Store;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};

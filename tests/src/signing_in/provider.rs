@@ -15,7 +15,7 @@ use axum::extract::State;
 use axum::response::Response;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use baton_cloud::clock::Clock;
+use baton_runtime::clock::Clock;
 use http::{HeaderMap, Uri};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -36,11 +36,11 @@ struct ProviderLog {
     changes: Value,
     forgery: Option<TokenForgery>,
     /// Claims that only `/userinfo` returns.
-    beside: Value,
+    userinfo: Value,
     /// The parameters that the browser brought, by code. A code can be used once.
     codes: BTreeMap<String, BTreeMap<String, String>>,
     given: u32,
-    asked: BTreeMap<String, u32>,
+    request_count: BTreeMap<String, u32>,
     described: Value,
 }
 
@@ -73,10 +73,10 @@ impl FakeProvider {
             person: json!({"sub": "ada-1", "email": "ada@example.com", "email_verified": true, "name": "Ada"}),
             changes: json!({}),
             forgery: None,
-            beside: json!({}),
+            userinfo: json!({}),
             codes: BTreeMap::new(),
             given: 0,
-            asked: BTreeMap::new(),
+            request_count: BTreeMap::new(),
             described: json!({}),
         }));
         let issuer = format!("http://{address}");
@@ -117,8 +117,8 @@ impl FakeProvider {
     }
 
     /// Returns these claims only at `/userinfo`.
-    pub fn tell_beside(&self, claims: Value) {
-        lock(&self.books).beside = claims;
+    pub fn set_userinfo(&self, claims: Value) {
+        lock(&self.books).userinfo = claims;
     }
 
     /// Adds fields to its own description.
@@ -137,8 +137,8 @@ impl FakeProvider {
     }
 
     /// The number of requests for this path.
-    pub fn asked(&self, path: &str) -> u32 {
-        lock(&self.books).asked.get(path).copied().unwrap_or_default()
+    pub fn request_count(&self, path: &str) -> u32 {
+        lock(&self.books).request_count.get(path).copied().unwrap_or_default()
     }
 }
 
@@ -172,7 +172,7 @@ async fn answer(
     body: Bytes,
 ) -> Response {
     let mut books = lock(&shared.books);
-    *books.asked.entry(uri.path().to_owned()).or_default() += 1;
+    *books.request_count.entry(uri.path().to_owned()).or_default() += 1;
     match uri.path() {
         "/.well-known/openid-configuration" => {
             let at = |path: &str| format!("{}{path}", shared.issuer);
@@ -191,17 +191,18 @@ async fn answer(
         }
         "/authorize" => authorize(&shared.issuer, &mut books, uri.query().unwrap_or_default()),
         "/token" => token(&shared, &mut books, &headers, &fields(&body)),
-        "/userinfo" => json_of(200, &books.beside),
+        "/userinfo" => json_of(200, &books.userinfo),
         _ => json_of(404, &json!({})),
     }
 }
 
 /// A person has signed in: issues a code if the client's request was correct.
 fn authorize(issuer: &str, books: &mut ProviderLog, query: &str) -> Response {
-    let asked = fields(query.as_bytes());
-    let is = |name: &str, value: &str| asked.get(name).is_some_and(|it| it == value);
-    let long = |name: &str| asked.get(name).is_some_and(|it| it.len() >= 43);
-    let scope = asked.get("scope").is_some_and(|it| it.split(' ').any(|one| one == "openid"));
+    let query_fields = fields(query.as_bytes());
+    let is = |name: &str, value: &str| query_fields.get(name).is_some_and(|it| it == value);
+    let long = |name: &str| query_fields.get(name).is_some_and(|it| it.len() >= 43);
+    let scope =
+        query_fields.get("scope").is_some_and(|it| it.split(' ').any(|one| one == "openid"));
     let is_right = is("response_type", "code")
         && is("client_id", CLIENT_ID)
         && is("code_challenge_method", "S256")
@@ -213,10 +214,10 @@ fn authorize(issuer: &str, books: &mut ProviderLog, query: &str) -> Response {
     books.given += 1;
     let code = format!("code {}", books.given);
     let mut query = form_urlencoded::Serializer::new(String::new());
-    query.append_pair("code", &code).append_pair("state", &asked["state"]);
+    query.append_pair("code", &code).append_pair("state", &query_fields["state"]);
     query.append_pair("iss", issuer);
-    let to = format!("{}?{}", asked["redirect_uri"], query.finish());
-    books.codes.insert(code, asked);
+    let to = format!("{}?{}", query_fields["redirect_uri"], query.finish());
+    books.codes.insert(code, query_fields);
     let response = Response::builder().status(302).header("location", to);
     response.body(Body::empty()).expect("an answer")
 }
@@ -232,16 +233,16 @@ fn token(
         return json_of(401, &json!({"error": "invalid_client"}));
     }
     let code = form.get("code").and_then(|code| books.codes.remove(code));
-    let Some(asked) = code else { return refused("invalid_grant") };
+    let Some(query_fields) = code else { return refused("invalid_grant") };
     let verifier = form.get("code_verifier").cloned().unwrap_or_default();
     let challenge = encode(digest(&SHA256, verifier.as_bytes()).as_ref());
-    let is_same = form.get("redirect_uri") == asked.get("redirect_uri");
-    if challenge != asked["code_challenge"] || !is_same {
+    let is_same = form.get("redirect_uri") == query_fields.get("redirect_uri");
+    if challenge != query_fields["code_challenge"] || !is_same {
         return refused("invalid_grant");
     }
     let now = shared.clock.now().as_second();
     let mut claims = json!({
-        "iss": shared.issuer, "aud": CLIENT_ID, "nonce": asked["nonce"],
+        "iss": shared.issuer, "aud": CLIENT_ID, "nonce": query_fields["nonce"],
         "iat": now, "exp": now + 300,
     });
     overlay(&mut claims, &books.person);

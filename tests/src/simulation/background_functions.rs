@@ -8,14 +8,14 @@ use std::task::Poll;
 use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
-use baton_cloud::aws::AwsClients;
-use baton_cloud::dead_letters::DeadLetters;
-use baton_cloud::random::RandomSource;
-use baton_cloud::signed_record;
-use baton_cloud::store::Store;
-use baton_cloud::usage_queue::UsageQueue;
-use baton_cloud::vault::Pepper;
 use baton_domain::record::UsageRecord;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::dead_letters::DeadLetters;
+use baton_runtime::random::RandomSource;
+use baton_runtime::signed_record;
+use baton_runtime::usage_queue::UsageQueue;
+use baton_runtime::vault::Pepper;
+use baton_store::Store;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
@@ -42,22 +42,22 @@ pub(crate) struct BackgroundFunctions {
 /// Messages that will be delivered again, with the number of further deliveries.
 struct RedeliveryQueue {
     old: Vec<(u32, SqsMessage)>,
-    dice: StdRng,
+    rng: StdRng,
     delivered: usize,
 }
 
 impl BackgroundFunctions {
     pub(crate) fn new(world: &Arc<SimulatedWorld>) -> Self {
-        let dice = StdRng::seed_from_u64(world.seed ^ 0xba6);
-        let bag = RedeliveryQueue { old: Vec::new(), dice, delivered: 0 };
+        let rng = StdRng::seed_from_u64(world.seed ^ 0xba6);
+        let bag = RedeliveryQueue { old: Vec::new(), rng, delivered: 0 };
         Self { world: Arc::clone(world), bag: Arc::new(Mutex::new(bag)) }
     }
 
     fn store(&self, number: u64, rights: &TableRights) -> (Store, UsageQueue) {
         let aws = AwsClients::new(&line(&self.world, &InstanceLife::of(None), rights).sdk_config());
-        let dice = RandomSource::seeded(self.world.seed ^ number);
+        let rng = RandomSource::seeded(self.world.seed ^ number);
         let settings = &self.world.settings;
-        let store = Store::new(&aws, settings, self.world.clock.clone(), dice);
+        let store = Store::new(&aws, settings, self.world.clock.clone(), rng);
         (store, UsageQueue::new(&aws, &settings.resources.usage_queue_url))
     }
 
@@ -79,8 +79,8 @@ impl BackgroundFunctions {
                 let handled = baton_stats::handle(&store, mixed);
                 let mut answer = SqsBatchResponse::default();
                 match Box::pin(at_most(polls, handled)).await {
-                    Some(told) => {
-                        answer = told;
+                    Some(handled_batch) => {
+                        answer = handled_batch;
                         answer.batch_item_failures.retain(|one| own.contains(&one.item_identifier));
                     }
                     None => own.into_iter().for_each(|id| answer.add_failure(id)),
@@ -99,9 +99,10 @@ impl BackgroundFunctions {
 
     /// Whether the instance that wrote a record had died before: a dead process writes no log.
     fn died_before(&self, record: &UsageRecord, at: Instant) -> bool {
-        let asked = locked(&self.world.asked);
-        let mut mine =
-            asked.iter().filter(|one| one.key == record.key_id && one.at == record.started_at);
+        let client_requests = locked(&self.world.client_requests);
+        let mut mine = client_requests
+            .iter()
+            .filter(|one| one.key == record.key_id && one.at == record.started_at);
         mine.any(|one| one.died.is_some_and(|died| died <= at))
     }
 
@@ -150,7 +151,7 @@ impl RedeliveryQueue {
         self.delivered += fresh.len();
         let mut batch = Vec::new();
         for (left, message) in &mut self.old {
-            if *left > 0 && self.dice.random_bool(0.5) {
+            if *left > 0 && self.rng.random_bool(0.5) {
                 *left -= 1;
                 let mut again = message.clone();
                 again.message_id = again.message_id.map(|id| format!("again-{left}-{id}"));
@@ -158,10 +159,10 @@ impl RedeliveryQueue {
             }
         }
         for message in fresh {
-            self.old.push((self.dice.random_range(0..5), message.clone()));
+            self.old.push((self.rng.random_range(0..5), message.clone()));
             batch.push(message);
         }
-        batch.shuffle(&mut self.dice);
+        batch.shuffle(&mut self.rng);
         batch
     }
 }

@@ -25,7 +25,7 @@ pub(crate) async fn ask(world: &SimulatedWorld, number: usize) {
     let key = &world.keys[ask.key];
     let instance = world.instance(ask.slot);
     let body = body(ask);
-    let mut asked = ClientRequest {
+    let mut client_request = ClientRequest {
         number,
         key: key.id.clone(),
         at: world.clock.now(),
@@ -39,21 +39,24 @@ pub(crate) async fn ask(world: &SimulatedWorld, number: usize) {
         .header("x-claude-code-session-id", format!("sim-{number}"))
         .body(Full::new(body))
         .expect("a request");
-    asked.heard_whole = tokio::select! {
+    client_request.heard_whole = tokio::select! {
         biased;
         () = instance.life.ended() => false,
         whole = talk(&instance.relay, request, ask) => whole,
     };
     // The instance can also die later, while the rest of the answer is read without the client.
-    locked(&world.asked).push(asked);
+    locked(&world.client_requests).push(client_request);
     watch(world, number, &instance.life).await;
 }
 
 /// Records the end of the instance, if it comes before the end of the request.
 async fn watch(world: &SimulatedWorld, number: usize, life: &InstanceLife) {
     if timeout(Duration::from_secs(200), life.ended()).await.is_ok() {
-        let (mut asked, now) = (locked(&world.asked), Instant::now());
-        asked.iter_mut().filter(|one| one.number == number).for_each(|one| one.died = Some(now));
+        let (mut client_requests, now) = (locked(&world.client_requests), Instant::now());
+        client_requests
+            .iter_mut()
+            .filter(|one| one.number == number)
+            .for_each(|one| one.died = Some(now));
     }
 }
 

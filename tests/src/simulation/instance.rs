@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use baton_cloud::aws::AwsClients;
-use baton_cloud::random::RandomSource;
-use baton_cloud::store::Store;
-use baton_cloud::upstream::UpstreamClient;
-use baton_cloud::usage_queue::UsageQueue;
 use baton_local::LocalAws;
 use baton_relay::Relay;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::random::RandomSource;
+use baton_runtime::upstream::UpstreamClient;
+use baton_runtime::usage_queue::UsageQueue;
+use baton_store::Store;
 
 use super::instance_life::InstanceLife;
 use super::simulated_world::SimulatedWorld;
@@ -24,8 +24,8 @@ impl RelayInstance {
     /// The instance with this number in its world. No two of them create the same ids.
     pub(crate) fn new(world: &SimulatedWorld, life: InstanceLife, number: u64) -> Self {
         let aws = AwsClients::new(&line(world, &life, &world.rights.relay).sdk_config());
-        let dice = RandomSource::seeded(world.seed ^ number << 32);
-        let store = Store::new(&aws, &world.settings, world.clock.clone(), dice);
+        let random = RandomSource::seeded(world.seed ^ number << 32);
+        let store = Store::new(&aws, &world.settings, world.clock.clone(), random);
         let queue = UsageQueue::new(&aws, &world.settings.resources.usage_queue_url);
         let upstream = UpstreamLink {
             ledger: world.ledger.clone(),

@@ -32,7 +32,7 @@ pub struct RunFacts {
     /// The amounts that count against limits.
     pub limits: Vec<LimitedKey>,
     /// The requests of the clients.
-    pub asked: Vec<ClientRequest>,
+    pub client_requests: Vec<ClientRequest>,
     /// The calls that reached an upstream, from its ledger.
     pub calls: Vec<ServedCall>,
     /// Records that still wait for the queue.
@@ -94,14 +94,15 @@ pub fn findings(account: &RunFacts) -> Vec<String> {
         found.push(format!("left: {} pending, {} dead", account.pending, account.dead));
     }
     sums(account, &mut found);
-    for asked in &account.asked {
-        request(account, asked, &mut found);
+    for client_request in &account.client_requests {
+        request(account, client_request, &mut found);
     }
     for event in &account.events {
-        let known =
-            |asked: &&ClientRequest| asked.key == event.key_id && asked.at == event.started_at;
-        if account.asked.iter().filter(known).count() != 1 {
-            found.push(format!("nobody asked for {}", event.id));
+        let known = |client_request: &&ClientRequest| {
+            client_request.key == event.key_id && client_request.at == event.started_at
+        };
+        if account.client_requests.iter().filter(known).count() != 1 {
+            found.push(format!("no client sent {}", event.id));
         }
     }
     for limited in &account.limits {
@@ -146,20 +147,27 @@ fn sums(account: &RunFacts, found: &mut Vec<String>) {
 }
 
 /// Each request must have one record, with the numbers of the upstream.
-fn request(account: &RunFacts, asked: &ClientRequest, found: &mut Vec<String>) {
-    let mut wrong = |what: String| found.push(format!("request {}: {what}", asked.number));
-    let mine = |event: &&UsageRecord| event.key_id == asked.key && event.started_at == asked.at;
+fn request(account: &RunFacts, client_request: &ClientRequest, found: &mut Vec<String>) {
+    let mut wrong = |what: String| found.push(format!("request {}: {what}", client_request.number));
+    let mine = |event: &&UsageRecord| {
+        event.key_id == client_request.key && event.started_at == client_request.at
+    };
     let events: Vec<&UsageRecord> = account.events.iter().filter(mine).collect();
-    let limited = account.limits.iter().find(|limited| limited.key == asked.key);
+    let limited = account.limits.iter().find(|limited| limited.key == client_request.key);
     let limits = limited.map(|limited| limited.limits.clone()).unwrap_or_default();
-    let last = account.calls.iter().rfind(|call| call.ask == asked.number);
+    let last = account.calls.iter().rfind(|call| call.ask == client_request.number);
     // Without a reservation, only the process knows about a request until its record is sent.
-    let may_be_lost = asked.died.is_some() && !limits.has_money() && !asked.heard_whole;
+    let may_be_lost =
+        client_request.died.is_some() && !limits.has_money() && !client_request.heard_whole;
     if events.len() > 1 || (last.is_some() && events.is_empty() && !may_be_lost) {
-        wrong(format!("{} records, died: {}, calls: {last:?}", events.len(), asked.died.is_some()));
+        wrong(format!(
+            "{} records, died: {}, calls: {last:?}",
+            events.len(),
+            client_request.died.is_some()
+        ));
     }
     let Some(event) = events.first() else { return };
-    let estimate = asked.estimate();
+    let estimate = client_request.estimate();
     if event.cost_usd > estimate {
         wrong(format!("costs {}, more than {estimate}", event.cost_usd));
     }
@@ -175,7 +183,7 @@ fn request(account: &RunFacts, asked: &ClientRequest, found: &mut Vec<String>) {
         Some(None) => {}
         Some(Some(tokens)) => {
             let usage = BilledUsage { tokens, ..BilledUsage::default() };
-            let cost = PriceTable::builtin().cost(&usage, MODEL, asked.at).amount;
+            let cost = PriceTable::builtin().cost(&usage, MODEL, client_request.at).amount;
             if event.tokens != tokens || event.cost_usd != cost || event.estimated {
                 wrong(format!("served {tokens:?} for {cost}, recorded {event:?}"));
             }

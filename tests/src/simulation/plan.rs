@@ -114,63 +114,63 @@ pub(crate) enum OutageKind {
 
 impl RunPlan {
     pub(crate) fn of(seed: u64) -> Self {
-        let dice = &mut StdRng::seed_from_u64(seed);
-        let is_calm = dice.random_ratio(1, 8);
-        let count = dice.random_range(3..14_u32);
+        let rng = &mut StdRng::seed_from_u64(seed);
+        let is_calm = rng.random_ratio(1, 8);
+        let count = rng.random_range(3..14_u32);
         let asks =
-            (0..count).map(|number| PlannedRequest::draw(dice, is_calm, number.into())).collect();
-        let deaths = if is_calm || dice.random_bool(0.4) { 0 } else { dice.random_range(1..4_u32) };
+            (0..count).map(|number| PlannedRequest::draw(rng, is_calm, number.into())).collect();
+        let deaths = if is_calm || rng.random_bool(0.4) { 0 } else { rng.random_range(1..4_u32) };
         Self {
-            begins: begin(dice),
+            begins: begin(rng),
             asks: Arc::new(asks),
-            deeds: deeds(dice, is_calm),
-            spells: if is_calm { Vec::new() } else { spells(dice) },
-            deaths: (0..deaths).map(|_| dice.random_range(3..80)).collect(),
+            deeds: deeds(rng, is_calm),
+            spells: if is_calm { Vec::new() } else { spells(rng) },
+            deaths: (0..deaths).map(|_| rng.random_range(3..80)).collect(),
             is_calm,
         }
     }
 }
 
 /// In most runs shortly before a midnight that also ends a week or a month.
-fn begin(dice: &mut StdRng) -> Timestamp {
+fn begin(rng: &mut StdRng) -> Timestamp {
     let days = ["2027-03-14", "2027-02-28", "2027-12-31", "2027-06-16"];
-    let day = days[dice.random_range(0..days.len())];
-    let second = dice.random_range(0..360);
-    let minute = if dice.random_bool(0.7) { "23:55" } else { "11:57" };
+    let day = days[rng.random_range(0..days.len())];
+    let second = rng.random_range(0..360);
+    let minute = if rng.random_bool(0.7) { "23:55" } else { "11:57" };
     let at: Timestamp = format!("{day}T{minute}:00Z").parse().expect("a time");
     at + jiff::SignedDuration::from_secs(second)
 }
 
-fn moment(dice: &mut StdRng) -> Duration {
-    Duration::from_millis(dice.random_range(0..MINUTES * 60_000))
+fn moment(rng: &mut StdRng) -> Duration {
+    Duration::from_millis(rng.random_range(0..MINUTES * 60_000))
 }
 
-fn deeds(dice: &mut StdRng, is_calm: bool) -> Vec<(Duration, PlannedEvent)> {
+fn deeds(rng: &mut StdRng, is_calm: bool) -> Vec<(Duration, PlannedEvent)> {
     let mut deeds = Vec::new();
     let polls =
-        |dice: &mut StdRng| (!is_calm && dice.random_ratio(1, 4)).then(|| dice.random_range(1..40));
-    for _ in 0..dice.random_range(2..7_u32) {
-        let consumer = dice.random_range(0..3);
-        let polls = polls(dice);
-        deeds.push((moment(dice), PlannedEvent::Consume { consumer, polls }));
+        |rng: &mut StdRng| (!is_calm && rng.random_ratio(1, 4)).then(|| rng.random_range(1..40));
+    for _ in 0..rng.random_range(2..7_u32) {
+        let consumer = rng.random_range(0..3);
+        let polls = polls(rng);
+        deeds.push((moment(rng), PlannedEvent::Consume { consumer, polls }));
     }
     // Since the consumers are this slow, refresh would correctly give up on requests.
-    let ticks = if is_calm { 0 } else { dice.random_range(1..4_u32) };
+    let ticks = if is_calm { 0 } else { rng.random_range(1..4_u32) };
     for _ in 0..ticks {
-        let polls = polls(dice);
-        deeds.push((moment(dice), PlannedEvent::Tick { polls }));
+        let polls = polls(rng);
+        deeds.push((moment(rng), PlannedEvent::Tick { polls }));
     }
-    if !is_calm && dice.random_ratio(1, 3) {
-        let seconds = [61, 300, 3600, 86_400][dice.random_range(0..4)];
-        deeds.push((moment(dice), PlannedEvent::Jump(seconds)));
+    if !is_calm && rng.random_ratio(1, 3) {
+        let seconds = [61, 300, 3600, 86_400][rng.random_range(0..4)];
+        deeds.push((moment(rng), PlannedEvent::Jump(seconds)));
     }
-    if !is_calm && dice.random_ratio(1, 4) {
-        deeds.push((moment(dice), PlannedEvent::Kill(dice.random_range(0..2))));
+    if !is_calm && rng.random_ratio(1, 4) {
+        deeds.push((moment(rng), PlannedEvent::Kill(rng.random_range(0..2))));
     }
     deeds
 }
 
-fn spells(dice: &mut StdRng) -> Vec<OutageWindow> {
+fn spells(rng: &mut StdRng) -> Vec<OutageWindow> {
     const KINDS: [OutageKind; 7] = [
         OutageKind::Throttled,
         OutageKind::Internal,
@@ -181,48 +181,48 @@ fn spells(dice: &mut StdRng) -> Vec<OutageWindow> {
         OutageKind::BothDown,
     ];
     let mut draw = || {
-        let from = moment(dice);
-        let length = Duration::from_secs(dice.random_range(5..240));
-        let kind = KINDS[dice.random_range(0..KINDS.len())];
-        OutageWindow { time: from..from + length, kind, share: dice.random_range(5..90) }
+        let from = moment(rng);
+        let length = Duration::from_secs(rng.random_range(5..240));
+        let kind = KINDS[rng.random_range(0..KINDS.len())];
+        OutageWindow { time: from..from + length, kind, share: rng.random_range(5..90) }
     };
     (0..3).map(|_| draw()).collect()
 }
 
 impl PlannedRequest {
-    fn draw(dice: &mut StdRng, is_calm: bool, number: u64) -> Self {
-        let max_tokens = dice.random_range(16..600);
-        let patience = match dice.random_range(0..10) {
-            0 if !is_calm => ClientPatience::For(Duration::from_millis(dice.random_range(0..3000))),
-            1 | 2 if !is_calm => ClientPatience::Bytes(dice.random_range(1..1500)),
+    fn draw(rng: &mut StdRng, is_calm: bool, number: u64) -> Self {
+        let max_tokens = rng.random_range(16..600);
+        let patience = match rng.random_range(0..10) {
+            0 if !is_calm => ClientPatience::For(Duration::from_millis(rng.random_range(0..3000))),
+            1 | 2 if !is_calm => ClientPatience::Bytes(rng.random_range(1..1500)),
             _ => ClientPatience::ToTheEnd,
         };
         Self {
             // No two requests start in the same millisecond, because the start identifies a record.
-            at: Duration::from_millis(dice.random_range(0..MINUTES * 3_000) * 20 + number),
-            key: dice.random_range(0..4),
-            slot: dice.random_range(0..2),
-            stream: dice.random_bool(0.75),
+            at: Duration::from_millis(rng.random_range(0..MINUTES * 3_000) * 20 + number),
+            key: rng.random_range(0..4),
+            slot: rng.random_range(0..2),
+            stream: rng.random_bool(0.75),
             max_tokens,
             patience,
-            acts: (0..3).map(|_| UpstreamBehavior::draw(dice, is_calm)).collect(),
+            acts: (0..3).map(|_| UpstreamBehavior::draw(rng, is_calm)).collect(),
             served: ServedUsage {
-                input: dice.random_range(1..400),
-                cache_read: dice.random_range(0..300),
-                cache_write: dice.random_range(0..300),
-                output: dice.random_range(1..=max_tokens),
-                chunk: dice.random_range(20..900),
-                pace: Duration::from_millis(dice.random_range(0..400)),
+                input: rng.random_range(1..400),
+                cache_read: rng.random_range(0..300),
+                cache_write: rng.random_range(0..300),
+                output: rng.random_range(1..=max_tokens),
+                chunk: rng.random_range(20..900),
+                pace: Duration::from_millis(rng.random_range(0..400)),
             },
         }
     }
 }
 
 impl UpstreamBehavior {
-    fn draw(dice: &mut StdRng, is_calm: bool) -> Self {
-        let place = dice.random_range(0..1000);
-        match dice.random_range(0..24) {
-            0 => Self::Status([429, 529, 500, 400][dice.random_range(0..4)]),
+    fn draw(rng: &mut StdRng, is_calm: bool) -> Self {
+        let place = rng.random_range(0..1000);
+        match rng.random_range(0..24) {
+            0 => Self::Status([429, 529, 500, 400][rng.random_range(0..4)]),
             1 if !is_calm => Self::Refuse,
             2 if !is_calm => Self::Hang,
             3 if !is_calm => Self::ErrorFirst,

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_cloud::aws::AwsClients;
-use baton_cloud::dead_letters::DeadLetters;
-use baton_cloud::random::RandomSource;
-use baton_cloud::store::{EventFilter, RollupPeriod, Store};
 use baton_domain::record::UsageRecord;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::dead_letters::DeadLetters;
+use baton_runtime::random::RandomSource;
+use baton_store::{EventFilter, RollupPeriod, Store};
 use jiff::SignedDuration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -58,7 +58,7 @@ pub fn account_of(seed: u64) -> RunFacts {
     runtime.block_on(async {
         let world = Arc::new(SimulatedWorld::new(seed).await);
         let books = Arc::new(BackgroundFunctions::new(&world));
-        tell(&world, &books).await;
+        run_plan(&world, &books).await;
         world.weather.clear();
         world.let_live();
         Box::pin(books.drain()).await;
@@ -67,7 +67,7 @@ pub fn account_of(seed: u64) -> RunFacts {
 }
 
 /// Does everything that the plan contains, at its time.
-async fn tell(world: &Arc<SimulatedWorld>, books: &Arc<BackgroundFunctions>) {
+async fn run_plan(world: &Arc<SimulatedWorld>, books: &Arc<BackgroundFunctions>) {
     let begin = Instant::now();
     let mut all = JoinSet::new();
     for number in 0..world.plan.asks.len() {
@@ -92,7 +92,7 @@ async fn tell(world: &Arc<SimulatedWorld>, books: &Arc<BackgroundFunctions>) {
         });
     }
     while let Some(done) = all.join_next().await {
-        done.expect("no part of the story panics");
+        done.expect("no part of the run panics");
     }
     // Answers whose client has left are read for some more time.
     tokio::time::sleep(Duration::from_secs(100)).await;
@@ -126,7 +126,7 @@ async fn account(world: &SimulatedWorld) -> RunFacts {
             cells.push((day.clone(), store.cells(day).await.expect("cells")));
         }
     }
-    let asked = locked(&world.asked).clone();
+    let client_requests = locked(&world.client_requests).clone();
     let mut limits = Vec::new();
     for key in &world.keys {
         let counted = store.read_key_counters(&key.id).await.expect("counted");
@@ -138,7 +138,7 @@ async fn account(world: &SimulatedWorld) -> RunFacts {
         days,
         cells: cells.into_iter().flat_map(|(_, cells)| cells).collect(),
         limits,
-        asked,
+        client_requests,
         calls: world.ledger.calls(),
         pending: store.pending().await.expect("pending").len(),
         dead: letters.count().await.expect("a count"),

@@ -3,18 +3,18 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
-use baton_cloud::aws::AwsClients;
-use baton_cloud::clock::Clock;
-use baton_cloud::random::RandomSource;
-use baton_cloud::settings::Settings;
-use baton_cloud::store::{ConfigEdit, Store};
-use baton_cloud::vault::Pepper;
 use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::id::{AccountId, GroupId, KeyId};
 use baton_domain::key::{Group, Key, Limits, ReservationEstimate};
 use baton_domain::relay_key::{compose, new_secret};
 use baton_domain::secret::Secret;
 use baton_local::LocalAws;
+use baton_runtime::aws::AwsClients;
+use baton_runtime::clock::Clock;
+use baton_runtime::random::RandomSource;
+use baton_runtime::settings::Settings;
+use baton_runtime::vault::Pepper;
+use baton_store::{ConfigEdit, Store};
 
 use super::instance::RelayInstance;
 use super::instance_life::InstanceLife;
@@ -36,7 +36,7 @@ pub(crate) struct SimulatedWorld {
     pub(crate) ledger: CallLedger,
     pub(crate) weather: StoreConditions,
     pub(crate) rights: &'static FunctionRights,
-    pub(crate) asked: Mutex<Vec<ClientRequest>>,
+    pub(crate) client_requests: Mutex<Vec<ClientRequest>>,
     deaths: Mutex<VecDeque<u32>>,
     slots: Mutex<Vec<Option<Arc<RelayInstance>>>>,
     /// The number of instances so far.
@@ -98,7 +98,7 @@ impl SimulatedWorld {
             pepper,
             keys,
             ledger: CallLedger::default(),
-            asked: Mutex::default(),
+            client_requests: Mutex::default(),
             slots: Mutex::new(vec![None, None]),
             started: Mutex::default(),
         }

@@ -18,13 +18,13 @@ pub(crate) struct StoreConditions(Arc<Mutex<Inner>>);
 struct Inner {
     spells: Vec<OutageWindow>,
     since: Instant,
-    dice: StdRng,
+    rng: StdRng,
 }
 
 impl StoreConditions {
     pub(crate) fn new(spells: Vec<OutageWindow>, seed: u64) -> Self {
-        let dice = StdRng::seed_from_u64(seed ^ 0x5eed);
-        Self(Arc::new(Mutex::new(Inner { spells, since: Instant::now(), dice })))
+        let rng = StdRng::seed_from_u64(seed ^ 0x5eed);
+        Self(Arc::new(Mutex::new(Inner { spells, since: Instant::now(), rng })))
     }
 
     /// Ends all faults.
@@ -39,19 +39,19 @@ impl StoreConditions {
             return InjectedFault::no_answer();
         }
         if !life.step() {
-            // The last call of a dying instance: whether it takes effect or not, nobody gets its
-            // answer.
+            // This is the last call of a dying instance. It can take effect, but its answer never
+            // arrives.
             let silence = InjectedFault::no_answer();
-            return if inner.dice.random_bool(0.5) { silence.after() } else { silence };
+            return if inner.rng.random_bool(0.5) { silence.after() } else { silence };
         }
         let now = inner.since.elapsed();
         let here = |spell: &&OutageWindow| spell.time.contains(&now);
         let spell = inner.spells.iter().find(here).cloned();
-        let bad = spell.filter(|spell| inner.dice.random_range(0..100) < spell.share);
+        let bad = spell.filter(|spell| inner.rng.random_range(0..100) < spell.share);
         if let Some(fault) = bad.and_then(|spell| fault(spell.kind, target, body)) {
             return fault;
         }
-        let mut way = || Duration::from_millis(inner.dice.random_range(0..8));
+        let mut way = || Duration::from_millis(inner.rng.random_range(0..8));
         InjectedFault::slow(way(), way())
     }
 

@@ -4,8 +4,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use baton_cloud::upstream::{Transport, UpstreamBody, UpstreamCallError};
 use baton_domain::usage::TokenCounts;
+use baton_runtime::upstream::{Transport, UpstreamBody, UpstreamCallError};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use http::{Request, Response, StatusCode};

@@ -92,8 +92,8 @@ fn act(shared: &Shared, request: &RecordedRequest, serial: u64) -> Result<Reply,
                 .inspect_err(|_| shared.book(|ledger| ledger.row(name).errors += 1))?;
             body["model"] = name.into();
             body["stream"] = (action != "invoke").into();
-            let asked = RecordedRequest { body: body.to_string().into(), ..request.clone() };
-            Ok(turned(routes::message(shared, &asked, serial)))
+            let converted = RecordedRequest { body: body.to_string().into(), ..request.clone() };
+            Ok(turned(routes::message(shared, &converted, serial)))
         }
         _ => Err(format!("unknown action {action}")),
     }

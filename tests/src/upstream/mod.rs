@@ -2,7 +2,7 @@
 //! request, keeps a ledger.
 //!
 //! It runs on a separate thread with its own runtime, so a blocking test does not stop it.
-//! [`scenario`], [`content`] and [`routes`] decide the answers. [`wire`] implements HTTP/1.1
+//! [`scenario`], [`content`] and [`routes`] decide the answers. [`protocol`] implements HTTP/1.1
 //! directly, because the tests measure header case, header order, chunk sizes and broken
 //! connections, and an HTTP library hides all four.
 
@@ -122,7 +122,7 @@ impl FakeUpstream {
     ///
     /// If there has been no request.
     pub fn last(&self) -> RecordedExchange {
-        self.exchanges().pop().expect("the upstream was asked")
+        self.exchanges().pop().expect("an exchange")
     }
 
     /// The served usage by model.
@@ -144,12 +144,12 @@ impl FakeUpstream {
     /// From now on accepts only these credentials.
     pub fn only_takes(&self, credentials: &[&str]) {
         let takes = credentials.iter().map(|one| (*one).to_owned()).collect();
-        self.shared.set_doors(|doors| doors.takes = Some(takes));
+        self.shared.change_settings(|settings| settings.takes = Some(takes));
     }
 
     /// Lists its models for any credential.
     pub fn lists_publicly(&self) {
-        self.shared.set_doors(|doors| doors.lists_publicly = true);
+        self.shared.change_settings(|settings| settings.lists_publicly = true);
     }
 
     /// The gate with that name. Scenarios with `gate=<name>` pass it once for each chunk.

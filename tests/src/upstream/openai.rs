@@ -136,13 +136,13 @@ fn completion(message: &Message) -> Value {
 }
 
 fn chunks(message: &Message, include_usage: bool) -> Vec<Bytes> {
-    let chunk = |choices: Value, told: Option<Value>| -> Bytes {
+    let chunk = |choices: Value, counts: Option<Value>| -> Bytes {
         let mut chunk = json!({
             "id": message.id, "object": "chat.completion.chunk", "created": 1_795_000_000,
             "model": message.model, "choices": choices,
         });
         if include_usage {
-            chunk["usage"] = told.unwrap_or_default();
+            chunk["usage"] = counts.unwrap_or_default();
         }
         format!("data: {chunk}\n\n").into()
     };
@@ -182,7 +182,7 @@ fn response(message: &Message, status: &str) -> Value {
     let usage = message.usage;
     let prompt = usage.input + usage.cache_read;
     let is_done = status == "completed";
-    let told = json!({
+    let counts = json!({
         "input_tokens": prompt, "output_tokens": usage.output,
         "total_tokens": prompt + usage.output,
         "input_tokens_details": {"cached_tokens": usage.cache_read},
@@ -192,7 +192,7 @@ fn response(message: &Message, status: &str) -> Value {
         "id": message.id, "object": "response", "created_at": 1_795_000_000, "status": status,
         "model": message.model, "output": if is_done { items(message) } else { Vec::new() },
         "parallel_tool_calls": true, "tool_choice": "auto", "tools": [], "error": null,
-        "incomplete_details": null, "usage": if is_done { told } else { Value::Null },
+        "incomplete_details": null, "usage": if is_done { counts } else { Value::Null },
     })
 }
 

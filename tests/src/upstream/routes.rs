@@ -105,7 +105,7 @@ fn about_itself(shared: &Shared, request: &RecordedRequest) -> Reply {
     match Scenario::try_parse(&String::from_utf8_lossy(&request.body)) {
         Ok(scenario) if path == "/_next" => shared.queue(scenario),
         Ok(scenario) if path == "/_always" => shared.set_default(scenario),
-        _ => return Reply::error(404, "not_found_error", "no such door"),
+        _ => return Reply::error(404, "not_found_error", "no such route"),
     }
     Reply::json(200, &json!({}))
 }

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scenario_has_a_kind_and_options() {
+    fn scenario_has_kind_and_options() {
         let scenario = Scenario::parse("fixture:crlf;size=7;gate=one");
         assert_eq!(scenario.kind, Kind::Fixture("crlf".into()));
         assert_eq!((scenario.size, scenario.gate.as_deref()), (Some(7), Some("one")));
@@ -210,9 +210,9 @@ mod tests {
     }
 
     #[test]
-    fn the_last_user_message_may_name_it() {
-        let asked = Scenario::named_by(&asking(&"please [[tool:echo hi]]".into()));
-        assert_eq!(asked.unwrap().unwrap().kind, Kind::Tool("echo hi".into()));
+    fn last_user_message_names_the_scenario() {
+        let parsed = Scenario::named_by(&asking(&"please [[tool:echo hi]]".into()));
+        assert_eq!(parsed.unwrap().unwrap().kind, Kind::Tool("echo hi".into()));
         assert_eq!(Scenario::named_by(&asking(&"hi".into())), None);
     }
 }

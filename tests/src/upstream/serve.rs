@@ -25,7 +25,7 @@ pub(super) struct Shared {
     default: Mutex<Scenario>,
     shelf: PreparedAnswers,
     gates: Mutex<HashMap<String, Arc<ScriptGate>>>,
-    doors: Mutex<ListenerSettings>,
+    settings: Mutex<ListenerSettings>,
 }
 
 /// The accepted credentials.
@@ -52,7 +52,7 @@ impl Shared {
             default: Mutex::new(Scenario::text()),
             shelf: PreparedAnswers::default(),
             gates: Mutex::default(),
-            doors: Mutex::default(),
+            settings: Mutex::default(),
         }
     }
 
@@ -84,18 +84,18 @@ impl Shared {
         *lock(&self.default) = scenario;
     }
 
-    pub(super) fn set_doors(&self, change: impl FnOnce(&mut ListenerSettings)) {
-        change(&mut lock(&self.doors));
+    pub(super) fn change_settings(&self, change: impl FnOnce(&mut ListenerSettings)) {
+        change(&mut lock(&self.settings));
     }
 
     /// Whether the request's credential is accepted for its path.
     pub(super) fn takes(&self, request: &RecordedRequest) -> bool {
-        let doors = lock(&self.doors);
+        let settings = lock(&self.settings);
         let bearer = request.header("authorization").and_then(|it| it.strip_prefix("Bearer "));
         let credential = request.header("x-api-key").or(bearer).unwrap_or_default();
         let is_list = request.method == "GET" && request.path() == "/v1/models";
-        (is_list && doors.lists_publicly)
-            || doors.takes.as_ref().is_none_or(|takes| takes.iter().any(|one| one == credential))
+        (is_list && settings.lists_publicly)
+            || settings.takes.as_ref().is_none_or(|takes| takes.iter().any(|one| one == credential))
     }
 
     pub(super) fn gate(&self, name: &str) -> Arc<ScriptGate> {

@@ -8,10 +8,10 @@ pub(super) const ROLE_ARN: &str = "arn:aws:iam::123456789012:role/bedrock";
 
 /// The answer to a query-protocol call.
 pub(super) fn answer(request: &RecordedRequest) -> Reply {
-    let asked = String::from_utf8_lossy(&request.body).into_owned();
+    let form = String::from_utf8_lossy(&request.body).into_owned();
     let role = ROLE_ARN.replace(':', "%3A").replace('/', "%2F");
     let is_known = ["Action=AssumeRole", &format!("RoleArn={role}"), "ExternalId=tenant-7"];
-    let (status, xml) = if is_known.iter().all(|part| asked.contains(part)) {
+    let (status, xml) = if is_known.iter().all(|part| form.contains(part)) {
         let (key, secret, token) = ROLE;
         let credentials = format!(
             "<AccessKeyId>{key}</AccessKeyId><SecretAccessKey>{secret}</SecretAccessKey>\

@@ -24,7 +24,7 @@ impl LedgerReader {
         if self.rest.is_empty() {
             return Ok(self.book);
         }
-        Err(CliError::Failed("the export ends in the middle of a line; try again".to_owned()))
+        Err(CliError::Failed("the export is not complete; try again".to_owned()))
     }
 
     fn add_line(&mut self, line: &[u8]) -> Result<()> {

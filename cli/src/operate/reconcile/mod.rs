@@ -17,14 +17,14 @@ use report::ProviderReport;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-/// Which report is to be compared.
+/// The arguments of `baton usage reconcile`.
 #[derive(Args)]
 pub struct ReconcileArgs {
-    /// The report: a token or cost file of the Anthropic Console (CSV), or an answer of its Usage
-    /// and Cost API (JSON); several of one kind are taken as one
+    /// The report: a token or cost file of the Anthropic Console (CSV), or an answer of Anthropic's
+    /// Usage and Cost API (JSON); can be repeated for files of one kind
     #[arg(long, required = true)]
     file: Vec<PathBuf>,
-    /// By how much figures may differ, in percent
+    /// The accepted difference in percent
     #[arg(long, default_value = "0")]
     tolerance: String,
     /// Only requests of this provider
@@ -47,12 +47,13 @@ const COLUMNS: [(&str, &str); 6] = [
 pub(super) async fn reconcile(desk: &CliContext, what: ReconcileArgs) -> Result<(), CliError> {
     let tolerance = Tolerance::of_percent(&what.tolerance).ok_or_else(|| {
         CliError::Usage(
-            "--tolerance is a percentage such as 0.5, with four places at most".to_owned(),
+            "--tolerance must be a percentage such as 0.5, with at most four decimal places"
+                .to_owned(),
         )
     })?;
     let report = ProviderReport::read(&what.file)?;
     let Some((first, last)) = report.book.days() else {
-        return Err(CliError::Failed("the report has no figures".to_owned()));
+        return Err(CliError::Failed("the report contains no figures".to_owned()));
     };
     let query = QueryString::default()
         .and("format", Some("jsonl".to_owned()))
@@ -68,7 +69,7 @@ pub(super) async fn reconcile(desk: &CliContext, what: ReconcileArgs) -> Result<
     let answer = json!({ "data": rows });
     if differences.is_empty() {
         desk.screen
-            .show(&answer, || print_line(format!("nothing differs between {first} and {last}")));
+            .show(&answer, || print_line(format!("no figures differ between {first} and {last}")));
         return Ok(());
     }
     desk.screen.rows(&answer, &COLUMNS);

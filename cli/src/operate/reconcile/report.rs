@@ -71,7 +71,7 @@ impl ProviderReport {
             whole.stated = StatedFigures::default();
             whole.add(&text, file).map_err(failed)?;
             if before != StatedFigures::default() && before != whole.stated {
-                return Err(failed("it is of another kind than the file before".to_owned()));
+                return Err(failed("it is not of the same kind as the files before".to_owned()));
             }
         }
         Ok(whole)
@@ -103,10 +103,10 @@ impl ProviderReport {
 
     fn add_json(&mut self, text: &str, file: &Path) -> Result<(), String> {
         let answer: ReportResponse = serde_json::from_str(text)
-            .map_err(|error| format!("it is no answer of the Usage or Cost API: {error}"))?;
+            .map_err(|error| format!("it is not an answer of the Usage or Cost API: {error}"))?;
         if answer.has_more {
             crate::output::remark(format!(
-                "{} is one page of several (`has_more`); name the others with --file, too",
+                "{} is one of several pages (`has_more`); add the other pages with --file",
                 file.display()
             ));
         }
@@ -160,7 +160,7 @@ impl CsvRow<'_> {
     fn count(&self, name: &str) -> Result<u64, String> {
         match self.first_column(&[name]) {
             "" => Ok(0),
-            digits => digits.parse().map_err(|_| format!("`{name}` is no count: {digits}")),
+            digits => digits.parse().map_err(|_| format!("`{name}` is not a count: {digits}")),
         }
     }
 
@@ -191,7 +191,7 @@ fn day(text: &str) -> Result<&str, String> {
     let day = text.get(..10).unwrap_or_default();
     match day.parse::<jiff::civil::Date>() {
         Ok(_) => Ok(day),
-        Err(_) => Err(format!("`{text}` is no day")),
+        Err(_) => Err(format!("`{text}` is not a day")),
     }
 }
 
@@ -199,5 +199,5 @@ fn day(text: &str) -> Result<&str, String> {
 fn money(text: &str) -> Result<PicoUsd, String> {
     let end = text.find('.').map_or(text.len(), |point| text.len().min(point + 13));
     let amount = text.get(..end).unwrap_or(text);
-    amount.parse().map_err(|error: ParseMoneyError| format!("`{text}` is no amount: {error}"))
+    amount.parse().map_err(|error: ParseMoneyError| format!("`{text}` is not an amount: {error}"))
 }

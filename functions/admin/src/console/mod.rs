@@ -41,8 +41,8 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
-use baton_cloud::clock::Clock;
-use baton_cloud::random::RandomSource;
+use baton_runtime::clock::Clock;
+use baton_runtime::random::RandomSource;
 use http::header::SET_COOKIE;
 use std::sync::Arc;
 

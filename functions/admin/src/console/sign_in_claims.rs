@@ -8,13 +8,13 @@ use crate::admin_request::{AdminRequest, AuditNote};
 use crate::api_response::{ApiError, ApiResult};
 use crate::query::name;
 use crate::resource::Resource as _;
-use baton_cloud::openid::{CachedProvider, CodeGrant, OpenIdClient, OpenIdError};
-use baton_cloud::store::{ConfigEdit, StoredEntity};
 use baton_domain::console_session::SessionSubject;
 use baton_domain::id::UserId;
 use baton_domain::identity::{ClaimError, ExpectedClaims, IdTokenClaims};
 use baton_domain::key::{Limits, ProviderIdentity, Role, User};
 use baton_domain::secret::Secret;
+use baton_runtime::openid::{CachedProvider, CodeGrant, OpenIdClient, OpenIdError};
+use baton_store::{ConfigEdit, StoredEntity};
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header};
 use serde_json::{Value, json};
@@ -143,7 +143,7 @@ impl AdminState {
         &self,
         openid: &OpenIdClient,
         known: &CachedProvider,
-        redeemed: &baton_cloud::openid::RedeemedCode,
+        redeemed: &baton_runtime::openid::RedeemedCode,
         claims: &mut IdTokenClaims,
     ) -> Result<(), SignInError> {
         if claims.text("email").is_some() {

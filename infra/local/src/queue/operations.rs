@@ -256,7 +256,7 @@ fn run_batch(
 
 fn find(store: &MessageStore, name: &str) -> Result<QueueSettings, StoreRefusal> {
     store.queue(name)?.ok_or_else(|| {
-        let message = format!("there is no queue {name:?}");
+        let message = format!("there is no queue `{name}`");
         sqs("AWS.SimpleQueueService.NonExistentQueue", message)
     })
 }

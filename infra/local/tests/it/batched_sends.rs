@@ -5,8 +5,8 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use baton_cloud::{aws::AwsClients, usage_queue::UsageQueue};
 use baton_local::InjectedFault;
+use baton_runtime::{aws::AwsClients, usage_queue::UsageQueue};
 use serde_json::json;
 use tokio::task::JoinSet;
 

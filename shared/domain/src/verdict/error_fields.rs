@@ -1,6 +1,7 @@
 //! The fields of an upstream's error, whatever its format. They are read once, for the rules of all
 //! vendors.
 
+use crate::account::Provider;
 use jiff::SignedDuration;
 use serde_json::Value;
 
@@ -19,6 +20,9 @@ pub struct ErrorFields {
     pub retry_delay: Option<SignedDuration>,
     /// `error.message`
     pub message: String,
+    /// Whether the fields come from an object `error`, in which all vendors with documented limits
+    /// send theirs.
+    pub is_enveloped: bool,
 }
 
 impl ErrorFields {
@@ -40,6 +44,7 @@ impl ErrorFields {
             }
             _ => whole,
         };
+        let is_enveloped = !std::ptr::eq(error, whole);
         let message = [&error["message"], &error["Message"], &error["detail"]];
         let details = error["details"].as_array().map(Vec::as_slice).unwrap_or_default();
         let detail = |name: &str| details.iter().find_map(|detail| detail[name].as_str());
@@ -50,7 +55,23 @@ impl ErrorFields {
             reason: detail("reason").map(str::to_owned),
             retry_delay: detail("retryDelay").and_then(parse_duration),
             message: message.into_iter().find_map(Value::as_str).unwrap_or_default().to_owned(),
+            is_enveloped,
         }
+    }
+
+    /// Whether the error has the form that vendors of this kind document: an object `error` with a
+    /// message and a type (Anthropic, "Errors", 2026-11), or with a message and a type, a code or a
+    /// status (OpenAI, OpenRouter and Google, 2026-11). Pages, texts and other JSON are from a
+    /// server in front of the vendor.
+    pub(super) fn has_form_of(&self, provider: Provider) -> bool {
+        let is_named = match provider {
+            // Exceptions of Bedrock have been converted to Anthropic's format before.
+            Provider::Anthropic | Provider::Bedrock => self.kind.is_some(),
+            Provider::OpenaiCompatible => {
+                self.kind.is_some() || self.code.is_some() || self.status.is_some()
+            }
+        };
+        self.is_enveloped && is_named && !self.message.is_empty()
     }
 
     /// Whether one of the error's names is among these.

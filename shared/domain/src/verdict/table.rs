@@ -423,7 +423,7 @@ fn rates_are_of_one_model_unless_a_header_says_more() {
     let past = Some("2026-11-22T20:00:00Z".parse().unwrap());
     check(AnnouncedLimit { reset: past, ..plain() }, false, "model 30 RateLimited guess");
     let never = AnnouncedLimit { retry_after: Some(secs(i64::MAX)), ..plain() };
-    check(never, false, "model 2678400 RateLimited");
+    check(never, false, "model 86400 RateLimited");
     let whole = AnnouncedLimit { reset, is_whole_account: true, ..plain() };
     check(whole, false, "account 3601 RateLimited");
     let family = AnnouncedLimit { reset, family: Some("opus".into()), ..plain() };
@@ -463,8 +463,10 @@ fn the_platforms_trouble_is_short_and_failures_are_strikes() {
         let told = classify(&failure, &facts(Bedrock), now(), 0);
         assert_eq!(told.account, AccountEffect::Strike { reason });
     }
-    let not_asked = classify(&CallFailure::NotAsked, &facts(Bedrock), now(), 0);
-    assert_eq!(short(&not_asked), "try another, nothing");
+    for failure in [CallFailure::NotAsked, CallFailure::InvalidAnswer] {
+        let told = classify(&failure, &facts(Bedrock), now(), 0);
+        assert_eq!(short(&told), "try another, nothing");
+    }
 }
 
 #[test]

@@ -1,0 +1,267 @@
+//! Runs work on long bodies on separate threads, so that it does not delay other requests.
+//!
+//! The jobs of a process share a bound of memory, and no more jobs run than there are cores. Jobs
+//! wait in the order in which they came. Each key has only a few jobs in that queue and its other
+//! jobs wait outside of it, so a key with many long bodies cannot delay the jobs of other keys by
+//! more than these few.
+
+use crate::client_response::RelayError;
+use baton_domain::id::KeyId;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
+use tracing::Span;
+
+/// From this size on, reading or translating a body takes milliseconds, which would delay other
+/// requests.
+pub(crate) const LONG_BYTES: usize = 256 * 1024;
+
+/// The memory in KiB that all jobs together can use. A job that needs more waits until it is the
+/// only one.
+const MEMORY_KIB: u32 = 32 * 1024;
+
+/// The memory of a job that only keeps views of its body, as a multiple of the body's length.
+pub(crate) const READING: usize = 0;
+/// The memory of a job that copies its body.
+pub(crate) const COPYING: usize = 1;
+/// The memory of a job that translates its body: the parsed request and its text in the other
+/// protocol. Bodies of many small parts need the most (`baton-protocol`, `tests/request_memory.rs`).
+pub(crate) const TRANSLATING: usize = 12;
+
+/// The threads for long bodies.
+pub(crate) struct BodyWorkers {
+    /// Permits of one KiB each.
+    memory: Arc<Semaphore>,
+    /// The least that a job takes, so that only as many jobs run as there are cores.
+    job_kib_min: u32,
+    jobs_per_key: usize,
+    queues: Mutex<HashMap<KeyId, Weak<Semaphore>>>,
+}
+
+/// The turn of a key's request. Dropping it lets the next request of the key continue.
+pub(crate) struct KeyTurn(Option<OwnedSemaphorePermit>);
+
+impl BodyWorkers {
+    /// Creates workers for this machine. A key can use half of its cores.
+    pub(crate) fn new() -> Self {
+        Self::with_cores(std::thread::available_parallelism().map_or(1, usize::from))
+    }
+
+    fn with_cores(cores: usize) -> Self {
+        let job_kib_min = MEMORY_KIB / u32::try_from(cores).unwrap_or(u32::MAX).max(1);
+        Self {
+            memory: Arc::new(Semaphore::new(MEMORY_KIB as usize)),
+            job_kib_min: job_kib_min.max(1),
+            jobs_per_key: (cores / 2).max(1),
+            queues: Mutex::default(),
+        }
+    }
+
+    /// Runs `work` on a body of `bytes` length: at once for a short body, on another thread for a
+    /// long one. `copies` is the memory that the work needs, as a multiple of that length.
+    ///
+    /// # Errors
+    /// The process is stopping.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        key: &KeyId,
+        (bytes, copies): (usize, usize),
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, RelayError> {
+        if bytes < LONG_BYTES {
+            return Ok(work());
+        }
+        let turn = self.acquire_turn(key, bytes).await?;
+        self.run_in_turn(turn, (bytes, copies), work).await
+    }
+
+    /// Waits for the turn of the key, which a request needs before it takes memory for the result
+    /// of its work. A short body needs no turn.
+    ///
+    /// # Errors
+    /// None in practice, because the queues are never closed.
+    pub(crate) async fn acquire_turn(
+        &self,
+        key: &KeyId,
+        bytes: usize,
+    ) -> Result<KeyTurn, RelayError> {
+        if bytes < LONG_BYTES {
+            return Ok(KeyTurn(None));
+        }
+        let turn = self.queue_of_key(key).acquire_owned().await;
+        turn.map(|turn| KeyTurn(Some(turn))).map_err(|_| RelayError::internal_error())
+    }
+
+    /// As [`Self::run`], for a request that has its turn.
+    ///
+    /// # Errors
+    /// The process is stopping.
+    pub(crate) async fn run_in_turn<T: Send + 'static>(
+        &self,
+        turn: KeyTurn,
+        (bytes, copies): (usize, usize),
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, RelayError> {
+        if turn.0.is_none() {
+            return Ok(work());
+        }
+        let kib = u32::try_from(bytes.saturating_mul(copies) / 1024).unwrap_or(u32::MAX);
+        let kib = kib.clamp(self.job_kib_min, MEMORY_KIB);
+        let memory = Arc::clone(&self.memory).acquire_many_owned(kib).await;
+        let permit = (memory.map_err(|_| RelayError::internal_error())?, turn);
+        let span = Span::current();
+        let job = move || {
+            // Released at the end of the work, even if the request has been given up by then.
+            let _permit = permit;
+            span.in_scope(work)
+        };
+        spawn_blocking(job).await.map_err(|error| match error.try_into_panic() {
+            // The panic belongs to this request, as if the work had run here.
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => RelayError::shutting_down(),
+        })
+    }
+
+    fn queue_of_key(&self, key: &KeyId) -> Arc<Semaphore> {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(queue) = queues.get(key).and_then(Weak::upgrade) {
+            return queue;
+        }
+        queues.retain(|_, queue| queue.strong_count() > 0);
+        let queue = Arc::new(Semaphore::new(self.jobs_per_key));
+        queues.insert(key.clone(), Arc::downgrade(&queue));
+        queue
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
+    use tokio::task::yield_now;
+
+    fn key(number: u8) -> KeyId {
+        KeyId::from_bits(number.into())
+    }
+
+    #[tokio::test]
+    async fn long_work_is_done_on_another_thread() {
+        let workers = BodyWorkers::with_cores(1);
+        let thread = || std::thread::current().id();
+        let own = thread();
+        for (bytes, is_own) in [(LONG_BYTES - 1, true), (LONG_BYTES, false)] {
+            let worker = workers.run(&key(1), (bytes, TRANSLATING), thread).await;
+            let Ok(worker) = worker else { panic!("{bytes} bytes") };
+            assert_eq!(worker == own, is_own, "{bytes} bytes");
+        }
+    }
+
+    /// Starts a job that reports its number when it begins, and ends when `go` gets a message.
+    fn start(
+        workers: &Arc<BodyWorkers>,
+        key_number: u8,
+        (name, bytes): (usize, usize),
+        begun: &mpsc::Sender<usize>,
+    ) -> mpsc::Sender<()> {
+        let (workers, begun, (go, wait)) = (Arc::clone(workers), begun.clone(), mpsc::channel());
+        tokio::spawn(async move {
+            let work = move || {
+                begun.send(name).unwrap();
+                wait.recv().unwrap();
+            };
+            assert!(workers.run(&key(key_number), (bytes, 1), work).await.is_ok());
+        });
+        go
+    }
+
+    async fn next(begun: &mpsc::Receiver<usize>) -> usize {
+        loop {
+            match begun.try_recv() {
+                Ok(name) => return name,
+                Err(_) => yield_now().await,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_with_many_jobs_does_not_delay_others() {
+        let workers = Arc::new(BodyWorkers::with_cores(1));
+        let (begun, seen) = mpsc::channel();
+        let mut running = Vec::new();
+        for name in 0..5 {
+            running.push(start(&workers, 1, (name, LONG_BYTES), &begun));
+            yield_now().await;
+        }
+        running.push(start(&workers, 2, (5, LONG_BYTES), &begun));
+        yield_now().await;
+        let mut order = Vec::new();
+        for _ in 0..6 {
+            let name = next(&seen).await;
+            // One core runs one job, however many wait.
+            assert!(seen.try_recv().is_err());
+            order.push(name);
+            running[name].send(()).unwrap();
+        }
+        assert_eq!(order, [0, 5, 1, 2, 3, 4]);
+        let again = workers.run(&key(3), (LONG_BYTES, 0), || ()).await;
+        assert!(
+            again.is_ok() && workers.queues.lock().unwrap().len() <= 2,
+            "idle keys are removed"
+        );
+    }
+
+    #[tokio::test]
+    async fn jobs_share_their_memory() {
+        let workers = Arc::new(BodyWorkers::with_cores(8));
+        let (begun, seen) = mpsc::channel();
+        let most = MEMORY_KIB as usize * 1024;
+        // One that needs more than there is, and two that fit together.
+        let running: Vec<_> = [most * 2, most / 2, most / 2]
+            .into_iter()
+            .enumerate()
+            .map(|(name, bytes)| {
+                start(&workers, u8::try_from(name).unwrap(), (name, bytes), &begun)
+            })
+            .collect();
+        assert_eq!(next(&seen).await, 0);
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        assert!(seen.try_recv().is_err(), "it runs alone");
+        running[0].send(()).unwrap();
+        let mut both = [next(&seen).await, next(&seen).await];
+        both.sort_unstable();
+        assert_eq!(both, [1, 2]);
+        running[1..].iter().for_each(|go| go.send(()).unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_its_job_and_no_other() {
+        let workers = Arc::new(BodyWorkers::with_cores(1));
+        let count = Arc::new(AtomicUsize::new(0));
+        for _ in 0..3 {
+            let (workers, count) = (Arc::clone(&workers), Arc::clone(&count));
+            let work = move || {
+                count.fetch_add(1, Ordering::SeqCst);
+                panic!("the work of one request");
+            };
+            let request = tokio::spawn(async move {
+                let _: Result<(), _> = workers.run(&key(1), (LONG_BYTES, 0), work).await;
+            });
+            assert!(request.await.is_err_and(|error| error.is_panic()));
+        }
+        assert_eq!(count.load(Ordering::SeqCst), 3, "each released its place");
+    }
+
+    /// The runtime has a single thread. If the work ran there, nobody would let it end.
+    #[tokio::test]
+    async fn other_tasks_run_while_a_long_body_is_read() {
+        let workers = Arc::new(BodyWorkers::with_cores(1));
+        let (begun, seen) = mpsc::channel();
+        let go = start(&workers, 1, (7, LONG_BYTES), &begun);
+        assert_eq!(next(&seen).await, 7);
+        go.send(()).unwrap();
+    }
+}

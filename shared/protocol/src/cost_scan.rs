@@ -1,0 +1,402 @@
+//! Reads from a request body, in the form that is sent upstream, the highest cost that it can
+//! cause.
+//!
+//! The scan knows the fields, items, blocks and tools that an API documents ([`known`]) and what
+//! each can cost. Anything else can cost any amount, so the request then has no cost bound. The
+//! scan is one pass over the body and builds no tree: it skips long texts and unknown values
+//! without copying them, and its work is linear in the length of the body. `domain::demand`
+//! computes the price of the result.
+
+mod content_scan;
+mod field_scan;
+mod known;
+mod named_models;
+mod nested;
+mod strict_json;
+mod tool_scan;
+
+pub use named_models::{MODEL_BYTES_MAX, NAMED_MODELS_MAX};
+pub use strict_json::SETTING_VALUES_MAX;
+
+use crate::json::is_json_within;
+use baton_domain::cost_factors::{CostFactors, OUTPUT_TOKENS_MAX, UnboundedField};
+use content_scan::ContentScanner;
+use known::{Field, has_call_price};
+use named_models::{ModelSearch, NamedModels};
+use serde::Deserializer as _;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+use strict_json::Fault;
+use tool_scan::ToolScanner;
+
+/// The protocol of the upstream that receives the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BodyProtocol {
+    /// Anthropic Messages, also in Bedrock's form.
+    Messages,
+    /// OpenAI Chat Completions.
+    Chat,
+    /// OpenAI Responses.
+    Responses,
+}
+
+impl BodyProtocol {
+    /// The highest number of prompt tokens for one image. Anthropic: 4,784 (vision page, 2026-11).
+    /// OpenAI: 48,169 on `gpt-4o-mini`, 2,833 + 8 × 5,667 (images and vision page, 2026-11).
+    fn image_tokens(self) -> u64 {
+        match self {
+            Self::Messages => 5_000,
+            Self::Chat | Self::Responses => 50_000,
+        }
+    }
+}
+
+/// The highest number of passes over the prompt when an upstream runs its own tools. After ten
+/// rounds the upstream hands the turn back (platform.claude.com, "Server tools", `pause_turn`,
+/// 2026-11).
+const SERVER_TOOL_PASSES: u64 = 11;
+
+/// Why the highest cost of a body cannot be read. The text is for the client.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CostScanError {
+    /// The body is not an object, or is nested too deeply.
+    #[error("The request body is not a JSON object, or is nested too deeply.")]
+    Form,
+    /// JSON parsers disagree about such a value: some refuse it, others read different values.
+    #[error(
+        "The request body has a value at line {line}, column {column} that JSON parsers read \
+         differently. It is a number beyond the range of a double, or half of a surrogate pair. \
+         Correct the value."
+    )]
+    OddValue {
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 1, in bytes.
+        column: usize,
+    },
+    /// Like `Value`, for a value inside a setting.
+    #[error(
+        "{0}: the field contains a value that JSON parsers read differently. It is a number beyond \
+         the range of a double, or half of a surrogate pair. Correct the value."
+    )]
+    OddSetting(String),
+    /// Parsers disagree about which of the two values counts.
+    #[error("{0}: the request has this field twice. Send it once.")]
+    Twice(String),
+    /// No API documents a setting with this many values.
+    #[error("{0}: the field has too many values. At most {SETTING_VALUES_MAX} are accepted.")]
+    ManyValues(String),
+    /// A server that compares names less strictly reads it as another field.
+    #[error("{name}: this field is not spelled as documented. Write it as `{known}`.")]
+    Alike {
+        /// The name as the client wrote it.
+        name: String,
+        /// The field that a server can mistake it for.
+        known: &'static str,
+    },
+    /// The number is limited because each named model is checked and priced.
+    #[error(
+        "The request body names too many models in addition to `model`. At most {NAMED_MODELS_MAX} \
+         are accepted, with at most {MODEL_BYTES_MAX} bytes each."
+    )]
+    ManyModels,
+}
+
+/// Reads a body as an upstream with the protocol `reads` does.
+///
+/// # Errors
+/// The body is not a JSON object, is nested more than 127 levels deep, has a field twice or in
+/// another spelling than the documented one, names too many models, or has a value that parsers
+/// read differently.
+pub fn read_cost_factors(body: &[u8], reads: BodyProtocol) -> Result<CostFactors, CostScanError> {
+    let mut parser = serde_json::Deserializer::from_slice(body);
+    let facts = CostScan::new(reads, body.len() as u64);
+    let facts = parser.deserialize_map(TopLevel(facts)).map_err(|error| reason(body, &error))?;
+    parser.end().map_err(|_| CostScanError::Form)?;
+    match facts.error {
+        Some(error) => Err(error),
+        None if facts.models.is_over => Err(CostScanError::ManyModels),
+        None => Ok(facts.into_cost_factors()),
+    }
+}
+
+/// The number of levels that the parser descends.
+const DEPTH_MAX: usize = 127;
+
+/// Finds out why a body was not read. If it is JSON and not too deep, it has a value that parsers
+/// disagree about.
+fn reason(body: &[u8], error: &serde_json::Error) -> CostScanError {
+    let is_object = body.trim_ascii_start().first() == Some(&b'{');
+    if is_object && is_json_within(body, DEPTH_MAX) {
+        CostScanError::OddValue { line: error.line(), column: error.column() }
+    } else {
+        CostScanError::Form
+    }
+}
+
+/// The form in which an error repeats a client's name: short, and without control characters.
+fn shown(name: &str) -> String {
+    name.chars().take(60).flat_map(char::escape_debug).collect()
+}
+
+/// The findings of a scan so far.
+struct CostScan {
+    reads: BodyProtocol,
+    demand: CostFactors,
+    /// Number of images. The cost of an image does not depend on its bytes.
+    images: u64,
+    /// Whether the upstream runs tools itself. It reads the prompt again after each.
+    runs_tools: bool,
+    /// Number of times that the upstream asks another model for advice.
+    advices: u64,
+    /// Whether the upstream compacts the prompt. Each compaction reads the prompt once more.
+    compacts: bool,
+    max_tokens: OutputBound,
+    max_completion_tokens: OutputBound,
+    /// A thinking budget. It depends on the vendor whether the answer's bound includes it.
+    thinking_tokens: u64,
+    /// A thinking budget on top of the answer's bound (Alibaba's `thinking_budget`).
+    thinking_budget: Option<u64>,
+    /// Whether thinking on top of the answer's bound is requested (Alibaba's `enable_thinking`).
+    enables_thinking: bool,
+    /// The largest bound that a fallback sets for itself.
+    fallback_tokens: u64,
+    /// The models that the request names in addition to `model`.
+    models: NamedModels,
+    /// The first reason why the body cannot be read.
+    error: Option<CostScanError>,
+}
+
+/// A bound of the answer's length, as a field of the request gives it.
+#[derive(Clone, Copy, Default)]
+enum OutputBound {
+    /// The field is missing or `null`.
+    #[default]
+    Absent,
+    /// The number of tokens, at least one.
+    Tokens(u64),
+    /// A value that is not a bound, such as 0 or a text.
+    Invalid,
+}
+
+impl OutputBound {
+    fn tokens(self) -> Option<u64> {
+        if let Self::Tokens(tokens) = self { Some(tokens) } else { None }
+    }
+
+    /// The larger of two fields, for an upstream that reads one of them.
+    fn larger_of(self, other: Self) -> Option<u64> {
+        match (self, other) {
+            (Self::Tokens(one), Self::Tokens(other)) => Some(one.max(other)),
+            (Self::Absent, bound) | (bound, Self::Absent) => bound.tokens(),
+            _ => None,
+        }
+    }
+}
+
+impl CostScan {
+    fn new(reads: BodyProtocol, bytes: u64) -> Self {
+        let demand = CostFactors {
+            prompt_bytes: bytes,
+            choices: 1,
+            passes: 1,
+            caches_for_an_hour: reads != BodyProtocol::Messages,
+            ..CostFactors::default()
+        };
+        Self {
+            reads,
+            demand,
+            images: 0,
+            runs_tools: false,
+            advices: 0,
+            compacts: false,
+            max_tokens: OutputBound::Absent,
+            max_completion_tokens: OutputBound::Absent,
+            thinking_tokens: 0,
+            thinking_budget: None,
+            enables_thinking: false,
+            fallback_tokens: 0,
+            models: NamedModels::default(),
+            error: None,
+        }
+    }
+
+    /// Parses the value of a setting. If that fails, notes the reason.
+    fn parse_value(&mut self, name: &str, raw: &str) -> Value {
+        strict_json::parse_strict(raw).unwrap_or_else(|fault| {
+            let name = shown(name);
+            self.note(match fault {
+                Fault::Twice => CostScanError::Twice(name),
+                Fault::ManyValues => CostScanError::ManyValues(name),
+                Fault::NotJson => CostScanError::OddSetting(name),
+            });
+            Value::Null
+        })
+    }
+
+    fn note(&mut self, error: CostScanError) {
+        self.error.get_or_insert(error);
+    }
+
+    fn note_duplicate(&mut self, name: &str) {
+        self.note(CostScanError::Twice(shown(name)));
+    }
+
+    /// Notes a field without a bound. Only the first one is reported.
+    fn note_unbounded_field(&mut self, field: impl Into<String>, advice: &'static str) {
+        let found = &mut self.demand.unbounded;
+        found.get_or_insert_with(|| UnboundedField { field: field.into(), advice });
+    }
+
+    /// Notes a field that makes the upstream read content from outside the body.
+    fn note_external_content(&mut self, field: impl Into<String>, advice: &'static str) {
+        let found = &mut self.demand.reads_beyond_body;
+        found.get_or_insert_with(|| UnboundedField { field: field.into(), advice });
+    }
+
+    /// Notes an image. `data_bytes` is the length of its data if the body contains it.
+    fn note_image(&mut self, data_bytes: usize) {
+        self.images += 1;
+        let bytes = &mut self.demand.prompt_bytes;
+        *bytes = bytes.saturating_sub(data_bytes as u64);
+    }
+
+    fn into_cost_factors(self) -> CostFactors {
+        let mut demand = self.demand;
+        let field = |field: &str, advice| Some(UnboundedField { field: field.to_owned(), advice });
+        if self.models.names.iter().any(|model| has_call_price(model)) {
+            let advice = "Baton does not know the price of a call of one of these models. Name \
+                 other models.";
+            demand.unbounded = demand.unbounded.or_else(|| field("models", advice));
+        }
+        if self.enables_thinking && self.thinking_budget.is_none() {
+            let advice = "Set `thinking_budget`, or leave this field out.";
+            demand.unbounded = demand.unbounded.or_else(|| field("enable_thinking", advice));
+        }
+        demand.models = self.models.names;
+        demand.output_tokens = match self.reads {
+            // A vendor that speaks OpenAI's protocol reads one of the two.
+            BodyProtocol::Chat => self.max_tokens.larger_of(self.max_completion_tokens),
+            BodyProtocol::Messages | BodyProtocol::Responses => self.max_tokens.tokens(),
+        };
+        if let Some(tokens) = demand.output_tokens.as_mut() {
+            *tokens = self.fallback_tokens.max(*tokens);
+        }
+        // Anthropic counts a thinking budget as part of the bound, except for a larger one, which
+        // interleaved thinking allows. No source says the same of vendors that copied the field.
+        let budget = self.thinking_tokens.saturating_add(self.thinking_budget.unwrap_or_default());
+        if self.reads != BodyProtocol::Messages && budget > 0 {
+            let own = demand.output_tokens.unwrap_or(OUTPUT_TOKENS_MAX);
+            demand.output_tokens = Some(own.saturating_add(budget));
+        } else if let Some(tokens) = demand.output_tokens.as_mut()
+            && budget >= *tokens
+        {
+            *tokens = tokens.saturating_add(budget);
+        }
+        if self.runs_tools {
+            demand.passes = demand.passes.saturating_mul(SERVER_TOOL_PASSES);
+            demand.passes = demand.passes.saturating_add(self.advices);
+        }
+        if self.compacts {
+            demand.passes = demand.passes.saturating_mul(2);
+            demand.has_unbounded_pass = true;
+        }
+        let images = self.images.saturating_mul(self.reads.image_tokens());
+        demand.prompt_tokens = demand.prompt_tokens.saturating_add(images);
+        demand
+    }
+}
+
+struct TopLevel(CostScan);
+
+impl<'de> Visitor<'de> for TopLevel {
+    type Value = CostScan;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<CostScan, A::Error> {
+        let mut facts = self.0;
+        let mut seen = HashSet::new();
+        while let Some(FieldName(name)) = map.next_key()? {
+            facts.read_top_level(&name, &mut map)?;
+            if seen.len() < NAMES_MAX && !seen.insert(name.clone()) {
+                facts.note_duplicate(&name);
+            }
+        }
+        Ok(facts)
+    }
+}
+
+impl CostScan {
+    fn read_top_level<'de, A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        map: &mut A,
+    ) -> Result<(), A::Error> {
+        match Field::of(self.reads, name) {
+            Field::Prompt => {
+                let is_list = matches!(name, "messages" | "input");
+                map.next_value_seed(ContentScanner::of(self, name, is_list))?;
+            }
+            Field::Tools => map.next_value_seed(ToolScanner::new(self))?,
+            // Texts of any length, and fields without effect on the cost.
+            Field::Harmless => drop(map.next_value::<IgnoredAny>()?),
+            Field::Setting => {
+                field_scan::read_field(self, name, map.next_value::<&RawValue>()?.get());
+            }
+            Field::Models => {
+                map.next_value_seed(ModelSearch::new(&mut self.models, name))?;
+            }
+            Field::Alike(known) => {
+                self.note(CostScanError::Alike { name: shown(name), known });
+                map.next_value::<IgnoredAny>()?;
+            }
+            Field::Unknown => {
+                let found = map.next_value_seed(ModelSearch::new(&mut self.models, name))?;
+                if !found.is_null {
+                    self.note_unbounded_field(shown(name), field_scan::UNKNOWN);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The highest number of names that are compared with each other. No real request has more.
+const NAMES_MAX: usize = 1_000;
+
+/// A field name, borrowed unless it has escapes.
+#[derive(serde::Deserialize)]
+struct FieldName<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// A count that an upstream can read from a value, which includes fractions and digits in a text. A
+/// value above the largest count becomes the largest count.
+fn parse_count(value: &Value) -> Option<u64> {
+    let number = match value {
+        Value::Number(number) if number.is_u64() => return number.as_u64(),
+        Value::Number(number) => number.as_f64()?,
+        Value::String(text) => text.trim().parse::<f64>().ok()?,
+        _ => return None,
+    };
+    if number.is_nan() {
+        None
+    } else if number <= 0.0 {
+        Some(0)
+    } else {
+        Some(format!("{:.0}", number.ceil()).parse().unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+#[path = "cost_scan/table.rs"]
+mod table;
+
+#[cfg(test)]
+#[path = "cost_scan/nested_table.rs"]
+mod nested_table;

@@ -1,0 +1,470 @@
+//! Scans the prompt for content whose cost its length does not show: images, files, stored items,
+//! tools, and items and blocks that no API documents.
+
+use super::field_scan::{UNKNOWN, find_models, read_reasoning};
+use super::known::{CONTENT_FIELDS, Item, is_block};
+use super::named_models::ModelSearch;
+use super::nested::NestedField;
+use super::tool_scan::ToolScanner;
+use super::{BodyProtocol, CostScan, FieldName, shown};
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
+
+const SEND_TEXT: &str = "Send the text itself in the request body.";
+const SEND_ITEM: &str = "Send the item itself.";
+
+/// The values of `tool` in a change of the tools (`BetaRequestToolAdditionBlockParam`, `anthropic`
+/// 2.14.0). Each but the definition names a tool of the request.
+const TOOL_CHANGES: [&str; 4] =
+    ["mcp_tool_reference", "mcp_toolset_reference", "tool_definition", "tool_reference"];
+
+/// A value of the prompt, with the name of its field or of the object key that holds it.
+pub(super) struct ContentScanner<'f> {
+    facts: &'f mut CostScan,
+    /// The top-level field that contains the value.
+    top: &'f str,
+    /// The key of the value.
+    key: &'f str,
+    place: Place<'f>,
+    is_list: bool,
+}
+
+/// The place of a value in the body, for errors: `messages[3].content[1]`.
+#[derive(Clone, Copy)]
+struct Place<'p> {
+    parent: Option<&'p Place<'p>>,
+    step: Step<'p>,
+}
+
+#[derive(Clone, Copy)]
+enum Step<'p> {
+    Field(&'p str),
+    Index(usize),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(parent) = self.parent {
+            parent.fmt(f)?;
+        }
+        match self.step {
+            Step::Field(name) if self.parent.is_some() => write!(f, ".{}", shown(name)),
+            Step::Field(name) => f.write_str(&shown(name)),
+            Step::Index(at) => write!(f, "[{at}]"),
+        }
+    }
+}
+
+/// The properties of a value that matter to the enclosing object.
+#[derive(Clone, Copy, Default)]
+pub(super) struct ContentFinding {
+    /// The content is not in the body: the value is an address or an id.
+    is_reference: bool,
+    given: Given,
+    /// A text names files that the upstream has stored (Alibaba's `fileid://file-fe-…`).
+    names_file: bool,
+}
+
+/// Whether a value has content.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Given {
+    /// The value is `null`.
+    Null,
+    /// The value is an empty text, list or object.
+    Empty,
+    #[default]
+    Filled,
+}
+
+impl Given {
+    /// The same for a value that is not scanned.
+    fn new(raw: &str) -> Self {
+        let inner = raw.get(1..raw.len() - 1).unwrap_or_default();
+        match raw.as_bytes() {
+            b"null" => Self::Null,
+            [b'"', b'"'] => Self::Empty,
+            [b'[' | b'{', ..] if inner.trim_ascii().is_empty() => Self::Empty,
+            _ => Self::Filled,
+        }
+    }
+}
+
+impl From<Given> for ContentFinding {
+    fn from(given: Given) -> Self {
+        Self { given, ..Self::default() }
+    }
+}
+
+const NOTHING: ContentFinding =
+    ContentFinding { is_reference: false, given: Given::Filled, names_file: false };
+const REFERENCE: ContentFinding = ContentFinding { is_reference: true, ..NOTHING };
+
+impl<'f> ContentScanner<'f> {
+    /// The scanner for a top-level field. `is_list` means that its items can be references to
+    /// stored items.
+    pub(super) fn of(facts: &'f mut CostScan, top: &'f str, is_list: bool) -> Self {
+        let place = Place { parent: None, step: Step::Field(top) };
+        Self { facts, top, key: top, place, is_list }
+    }
+
+    fn nested_content<'i>(&'i mut self, key: &'i str, step: Step<'i>) -> ContentScanner<'i> {
+        let place = Place { parent: Some(&self.place), step };
+        ContentScanner { facts: self.facts, top: self.top, key, place, is_list: self.is_list }
+    }
+
+    /// Reads an image's address, or its data as a URL (RFC 2397). Data of another type than an
+    /// image is a document.
+    fn read_image_url(&mut self, url: &str) -> ContentFinding {
+        let data = url.get(..5).filter(|scheme| scheme.eq_ignore_ascii_case("data:"));
+        let is_image = url.get(5..11).is_some_and(|kind| kind.eq_ignore_ascii_case("image/"));
+        match data {
+            Some(_) if is_image => self.facts.note_image(url.len()),
+            Some(_) => self.note_document(),
+            None => self.facts.note_image(0),
+        }
+        NOTHING
+    }
+
+    fn is_file(&self, kind: &str) -> bool {
+        let is_nameless = || matches!(self.key, "source" | "file" | "document");
+        matches!(kind, "document" | "input_file" | "file") || (kind.is_empty() && is_nameless())
+    }
+
+    fn note_document(&mut self) {
+        let field = format!("{}[] (a document)", self.top);
+        self.facts.note_external_content(field, SEND_TEXT);
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for ContentScanner<'_> {
+    type Value = ContentFinding;
+
+    fn deserialize<D: Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> Result<ContentFinding, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+/// The properties of a prompt object, from its fields so far.
+#[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each says that a field of its own was there")]
+struct ContentBlock<'a> {
+    kind: Option<Cow<'a, str>>,
+    media_type: Option<Cow<'a, str>>,
+    data_bytes: usize,
+    has_id: bool,
+    role: Option<Cow<'a, str>>,
+    names_file: bool,
+    has_url: bool,
+    has_file: bool,
+    has_reference: bool,
+    /// The content of each of [`CONTENT_FIELDS`] that was present.
+    content: [Option<Given>; CONTENT_FIELDS.len()],
+}
+
+impl ContentBlock<'_> {
+    fn note_content(&mut self, name: &str, given: Given) {
+        if let Some(at) = CONTENT_FIELDS.iter().position(|field| *field == name) {
+            self.content[at] = Some(given);
+        }
+    }
+
+    /// The content of the field `name` of [`CONTENT_FIELDS`].
+    fn content(&self, name: &str) -> Given {
+        let at = CONTENT_FIELDS.iter().position(|field| *field == name);
+        at.and_then(|at| self.content[at]).unwrap_or(Given::Null)
+    }
+}
+
+impl<'de> Visitor<'de> for ContentScanner<'_> {
+    type Value = ContentFinding;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<ContentFinding, E> {
+        Ok(Given::Null.into())
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<ContentFinding, E> {
+        Ok(NOTHING)
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<ContentFinding, E> {
+        Ok(NOTHING)
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<ContentFinding, E> {
+        Ok(NOTHING)
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<ContentFinding, E> {
+        Ok(NOTHING)
+    }
+
+    fn visit_str<E: Error>(mut self, text: &str) -> Result<ContentFinding, E> {
+        if self.key == "image_url" {
+            return Ok(self.read_image_url(text));
+        }
+        if text.is_empty() {
+            return Ok(Given::Empty.into());
+        }
+        let names_file = self.facts.reads == BodyProtocol::Chat
+            && memchr::memmem::find(text.as_bytes(), b"fileid://").is_some();
+        Ok(ContentFinding { names_file, ..NOTHING })
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<ContentFinding, A::Error> {
+        let key = self.key;
+        let (mut found, mut index) = (ContentFinding::from(Given::Empty), 0);
+        while let Some(one) =
+            list.next_element_seed(self.nested_content(key, Step::Index(index)))?
+        {
+            found.is_reference |= one.is_reference;
+            found.names_file |= one.names_file;
+            found.given = Given::Filled;
+            index += 1;
+        }
+        Ok(found)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<ContentFinding, A::Error> {
+        let (mut block, mut given) = (ContentBlock::default(), Given::Empty);
+        while let Some(FieldName(name)) = map.next_key()? {
+            self.read_field(&name, &mut block, &mut map)?;
+            given = Given::Filled;
+        }
+        self.judge_kind(&block);
+        let names_file = block.names_file;
+        Ok(ContentFinding { given, names_file, ..self.assess_block(&block) })
+    }
+}
+
+impl ContentScanner<'_> {
+    fn read_field<'de, A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        block: &mut ContentBlock<'de>,
+        map: &mut A,
+    ) -> Result<(), A::Error> {
+        match name {
+            "type" | "media_type" => {
+                let place = if name == "type" { &mut block.kind } else { &mut block.media_type };
+                if let Some(word) = map.next_value::<OptionalText<'de>>()?.0
+                    && place.replace(word).is_some()
+                {
+                    self.facts.note_duplicate(name);
+                }
+            }
+            "id" => block.has_id |= map.next_value::<&RawValue>()?.get() != "null",
+            "role" => block.role = map.next_value::<OptionalText<'de>>()?.0,
+            "data" => block.data_bytes = map.next_value::<&RawValue>()?.get().len(),
+            "url" if self.key == "image_url" => {
+                if let Some(url) = map.next_value::<OptionalText<'de>>()?.0 {
+                    self.read_image_url(&url);
+                }
+            }
+            "url" | "s3Location" | "s3Uri" => {
+                block.has_url |= map.next_value::<&RawValue>()?.get() != "null";
+            }
+            // Text that a model wrote, or a schema. It counts as text, whatever it contains.
+            "arguments" | "encrypted_content" | "input" => {
+                block.note_content(name, Given::new(map.next_value::<&RawValue>()?.get()));
+            }
+            "text" if self.facts.reads == BodyProtocol::Chat => {
+                let found = map.next_value_seed(self.nested_content(name, Step::Field(name)))?;
+                block.names_file |= found.names_file;
+            }
+            // A later turn's setting.
+            "reasoning" if self.facts.reads == BodyProtocol::Responses => {
+                let raw = map.next_value::<&RawValue>()?.get();
+                block.note_content(name, Given::new(raw));
+                let value = self.facts.parse_value(name, raw);
+                if !value.is_null() {
+                    find_models(self.facts, name, raw);
+                    read_reasoning(self.facts, &value);
+                }
+            }
+            // Tools that are added in the course of a conversation.
+            "tools" | "definition" => {
+                map.next_value_seed(ToolScanner::new(self.facts))?;
+                block.note_content(name, Given::Filled);
+            }
+            "input_audio" | "audio" | "video" | "video_url" | "input_video" => {
+                if map.next_value::<&RawValue>()?.get() != "null" {
+                    let field = format!("{}[].{name}", self.top);
+                    self.facts
+                        .note_unbounded_field(field, "Baton has no price for it. Leave it out.");
+                }
+            }
+            name if is_reference(name) => {
+                block.has_file |= map.next_value::<&RawValue>()?.get() != "null";
+            }
+            "cache_control" => {
+                let raw = map.next_value::<&RawValue>()?.get();
+                let control = self.facts.parse_value(name, raw);
+                self.facts.read_cache_control(&control);
+            }
+            name => self.read_other(name, block, map)?,
+        }
+        Ok(())
+    }
+
+    /// Reads a field without a meaning of its own for the cost.
+    fn read_other<'de, A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        block: &mut ContentBlock<'de>,
+        map: &mut A,
+    ) -> Result<(), A::Error> {
+        match NestedField::of(self.facts.reads, name) {
+            NestedField::Plain => {
+                map.next_value::<IgnoredAny>()?;
+                block.note_content(name, Given::Filled);
+            }
+            NestedField::Content => {
+                let found = map.next_value_seed(self.nested_content(name, Step::Field(name)))?;
+                block.has_reference |= found.is_reference;
+                block.names_file |= found.names_file;
+                block.note_content(name, found.given);
+            }
+            NestedField::Unknown => {
+                let found = map.next_value_seed(ModelSearch::new(&mut self.facts.models, name))?;
+                if !found.is_null && self.facts.demand.unbounded.is_none() {
+                    let place = Place { parent: Some(&self.place), step: Step::Field(name) };
+                    let field = place.to_string();
+                    self.facts.note_unbounded_field(field, UNKNOWN);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes items and blocks that no API documents, and items whose content the upstream has
+    /// stored.
+    fn judge_kind(&mut self, block: &ContentBlock<'_>) {
+        let kind = block.kind.as_deref().unwrap_or_default();
+        let (reads, top) = (self.facts.reads, self.top);
+        let is_top = self.is_list && self.key == top;
+        let role = block.role.as_deref();
+        let is_instruction = !matches!(role, Some("user" | "assistant" | "tool" | "function"));
+        if is_top && block.names_file && is_instruction {
+            // Qwen-Long reads the files that a system message names (Model Studio, "Long context
+            // (Qwen-Long)", 2026-11).
+            self.facts.note_external_content(format!("{top}[] (fileid://)"), SEND_TEXT);
+        }
+        let unknown = match (kind, self.key) {
+            ("item_reference", _) => return,
+            (_, _) if is_top && reads == BodyProtocol::Responses => {
+                return self.judge_item(kind, block);
+            }
+            ("", _) if is_top && block.role.is_none() => "without a role",
+            ("", "content") if reads != BodyProtocol::Responses => "without a type",
+            ("", "tool") => "without a type",
+            ("", _) => return,
+            (_, "tool") if TOOL_CHANGES.contains(&kind) => return,
+            (_, "content" | "output" | "system" | "instructions" | "tool" | "tool_changes") => kind,
+            _ if is_top => kind,
+            _ => return,
+        };
+        if self.key == "tool" || !is_block(reads, kind) {
+            self.facts.note_unbounded_field(format!("{top}[] ({})", shown(unknown)), UNKNOWN);
+        }
+    }
+
+    /// Notes an item of the Responses API that is undocumented or that the upstream reads by its
+    /// id.
+    fn judge_item(&mut self, kind: &str, block: &ContentBlock<'_>) {
+        let top = self.top;
+        let Some(item) = Item::of(if kind.is_empty() { "message" } else { kind }) else {
+            return self.facts.note_unbounded_field(format!("{top}[] ({})", shown(kind)), UNKNOWN);
+        };
+        if kind.is_empty() && block.role.is_none() {
+            // An item that has only an id is a reference, too.
+            self.facts.note_external_content(format!("{top}[] (a reference)"), SEND_ITEM);
+        } else if block.has_id {
+            let given = |field: &str| block.content(field) != Given::Null;
+            let filled = |field: &str| block.content(field) == Given::Filled;
+            if !item.has_content(given, filled) && kind != "compaction_trigger" {
+                let field = format!("{top}[] ({kind} without its content)");
+                self.facts.note_external_content(field, SEND_ITEM);
+            }
+        }
+    }
+
+    /// Determines what an object means for the cost, after all its fields were read.
+    fn assess_block(&mut self, block: &ContentBlock<'_>) -> ContentFinding {
+        let kind = block.kind.as_deref().unwrap_or_default();
+        let is_image = matches!(
+            kind,
+            "image" | "input_image" | "image_url" | "image_file" | "computer_screenshot"
+        );
+        match kind {
+            "base64"
+                if block.media_type.as_deref().is_some_and(|kind| kind.starts_with("image/")) =>
+            {
+                self.facts.note_image(block.data_bytes);
+                return NOTHING;
+            }
+            "base64" => {
+                self.note_document();
+                return NOTHING;
+            }
+            "item_reference" => {
+                self.facts
+                    .note_external_content(format!("{}[] (item_reference)", self.top), SEND_ITEM);
+            }
+            "container_upload" => {
+                let field = format!("{}[] (container_upload)", self.top);
+                self.facts.note_unbounded_field(field, SEND_TEXT);
+            }
+            "compaction_trigger" => self.facts.compacts = true,
+            _ => {}
+        }
+        // An id in place of the content, such as Groq's `{"document":{"id":"…"}}`.
+        let is_stored = block.has_id
+            && block.data_bytes == 0
+            && (is_image || kind == "reference" || self.is_file(kind));
+        let refers = block.has_url || block.has_file || block.has_reference || is_stored;
+        match (refers, is_image) {
+            (false, _) => NOTHING,
+            (true, true) => {
+                self.facts.note_image(0);
+                NOTHING
+            }
+            // The pages that a search has found. The model has received their text before.
+            (true, false) if self.key == "sources" && !block.has_file => NOTHING,
+            // In Anthropic's API, the block around a source says what kind of content it is.
+            (true, false) if matches!(kind, "url" | "file") || self.key == "file" => REFERENCE,
+            // A search result that the model has received before: its text is in the same block.
+            (true, false) if block.has_url && !block.has_file && !self.is_file(kind) => NOTHING,
+            (true, false) if is_stored && self.key == "source" => REFERENCE,
+            (true, false) => {
+                self.note_document();
+                NOTHING
+            }
+        }
+    }
+}
+
+/// Whether a key names content outside the body, such as Mistral's `document_url`.
+fn is_reference(name: &str) -> bool {
+    matches!(name, "file_id" | "file_data") || (name.ends_with("_url") && name != "image_url")
+}
+
+/// A text. Any other value is ignored.
+struct OptionalText<'a>(Option<Cow<'a, str>>);
+
+impl<'de> serde::Deserialize<'de> for OptionalText<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?.get();
+        let Ok(FieldName(text)) = serde_json::from_str(raw) else { return Ok(Self(None)) };
+        Ok(Self(Some(text)))
+    }
+}

@@ -1,0 +1,216 @@
+//! Reads an answer's usage and how it ended from the bytes that pass.
+//!
+//! A meter never delays and never changes a stream: it reads the same chunks that go to the client,
+//! finds the events and parses only the few that contain usage or an error. `domain::price`
+//! computes the cost. [`crate::gzip`] decodes the bytes before the meter, where needed.
+
+mod meter_state;
+mod raw_fields;
+mod text_deltas;
+mod upstream_failure;
+mod upstream_object;
+mod usage_tally;
+
+pub use raw_fields::REPORTED_COUNT_MAX;
+pub use upstream_failure::UpstreamFailure;
+pub(crate) use usage_tally::{ReportedUsage, UsageTally};
+
+use crate::sse::SseDecoder;
+use baton_domain::usage::BilledUsage;
+use meter_state::MeterState;
+
+/// The longest answer without a stream that is collected. The usage of a longer one is estimated.
+const WHOLE_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// A longer answer is not an error.
+const ERROR_BYTES_MAX: usize = 1024 * 1024;
+
+/// How an answer ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum AnswerEnd {
+    /// The upstream reported the end of its answer.
+    Complete,
+    /// The upstream reported an error.
+    Error(UpstreamFailure),
+    /// The answer stopped without an end.
+    #[default]
+    Truncated,
+}
+
+/// The first event of an answer. Nothing has to be sent to the client before it arrives.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum AnswerStart {
+    /// No model output yet, only comments, pings and chunks that contain at most a role.
+    #[default]
+    Nothing,
+    /// An event that is not an error.
+    Event,
+    /// An error. The request can still be sent to another account.
+    Error(UpstreamFailure),
+}
+
+/// The result of a finished meter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+pub struct MeterReading {
+    /// Tokens as billed, and what determines their price.
+    pub usage: BilledUsage,
+    /// The model that the upstream reports.
+    pub model: Option<String>,
+    /// How the answer ended.
+    pub ended: AnswerEnd,
+    /// Whether the client has received the end, too, in an event that its SDK understands.
+    pub told: bool,
+    /// Whether the model began to answer. The upstream then bills, whatever happens after that.
+    pub started: bool,
+    /// The first event of the answer.
+    pub first: AnswerStart,
+    /// Whether the upstream reported the end without a final usage, or the whole answer cannot be
+    /// read.
+    pub hides_usage: bool,
+    /// Why the model stopped, in the upstream's word.
+    pub stop_reason: Option<String>,
+    /// The number of characters of text, thinking and tool input in the deltas.
+    pub output_chars: u64,
+    /// Whether the upstream reported a count that no answer can have. The count is not believed.
+    pub is_absurd: bool,
+}
+
+/// Reads one answer.
+#[derive(Debug)]
+pub struct UsageMeter {
+    form: MeterMode,
+    sight: MeterState,
+}
+
+#[derive(Debug)]
+enum MeterMode {
+    Stream(SseDecoder),
+    Whole(Vec<u8>),
+    /// A whole answer that is too long to be collected.
+    TooLong,
+}
+
+/// Whether an event of this name contains model output or accompanies it.
+fn may_hold_content(name: &[u8]) -> bool {
+    ["message_", "content_block_", "response."]
+        .iter()
+        .any(|begin| name.starts_with(begin.as_bytes()))
+}
+
+impl UsageMeter {
+    /// A meter for an event stream.
+    pub fn for_stream() -> Self {
+        Self::new(MeterMode::Stream(SseDecoder::new()))
+    }
+
+    /// A meter for an answer that is one JSON object.
+    pub fn for_whole_body() -> Self {
+        Self::new(MeterMode::Whole(Vec::new()))
+    }
+
+    fn new(form: MeterMode) -> Self {
+        let sight = MeterState::default();
+        Self { form, sight }
+    }
+
+    /// Reads the next bytes, without a content encoding.
+    pub fn observe(&mut self, chunk: &[u8]) {
+        match &mut self.form {
+            MeterMode::Stream(decoder) => {
+                decoder.push(chunk, |event| self.sight.observe_event(&event));
+            }
+            MeterMode::Whole(body) if body.len() + chunk.len() <= WHOLE_BYTES_MAX => {
+                body.extend_from_slice(chunk);
+            }
+            MeterMode::Whole(body) => {
+                self.sight.output_chars =
+                    text_deltas::chars_in_utf8(body) + text_deltas::chars_in_utf8(chunk);
+                self.form = MeterMode::TooLong;
+            }
+            MeterMode::TooLong => self.sight.output_chars += text_deltas::chars_in_utf8(chunk),
+        }
+    }
+
+    /// The first event of a stream so far.
+    pub fn first_event(&self) -> &AnswerStart {
+        &self.sight.first
+    }
+
+    /// Whether the stream can no longer begin with an error, because its first event or at least
+    /// the name of that event has arrived and is not an error.
+    pub fn has_good_start(&self) -> bool {
+        match (&self.sight.first, &self.form) {
+            (AnswerStart::Event, _) => true,
+            (AnswerStart::Nothing, MeterMode::Stream(decoder)) => {
+                decoder.unfinished_name().is_some_and(may_hold_content)
+            }
+            (AnswerStart::Nothing | AnswerStart::Error(_), _) => false,
+        }
+    }
+
+    /// The bytes of memory that the unfinished event of a stream takes.
+    pub fn held_bytes(&self) -> usize {
+        match &self.form {
+            MeterMode::Stream(decoder) => decoder.held_bytes(),
+            MeterMode::Whole(_) | MeterMode::TooLong => 0,
+        }
+    }
+
+    /// Stops reading the unfinished event of a stream. Its bytes count as output.
+    pub fn drop_event(&mut self) {
+        if let MeterMode::Stream(decoder) = &mut self.form {
+            decoder.drop_event();
+        }
+    }
+
+    /// Whether events have arrived but none with model output. An error can still follow.
+    pub fn has_only_begun(&self) -> bool {
+        self.sight.begun && self.sight.first == AnswerStart::Nothing
+    }
+
+    /// The whole answer that was collected, if it is an error regardless of its status.
+    pub fn whole_error(&self) -> Option<&[u8]> {
+        let MeterMode::Whole(body) = &self.form else { return None };
+        let is_error = body.len() <= ERROR_BYTES_MAX && upstream_failure::is_error_answer(body);
+        is_error.then_some(body.as_slice())
+    }
+
+    /// The whole answer that was collected; `None` for a stream, or if it is too long.
+    pub fn whole_body(&self) -> Option<&[u8]> {
+        match &self.form {
+            MeterMode::Whole(body) => Some(body),
+            MeterMode::Stream(_) | MeterMode::TooLong => None,
+        }
+    }
+
+    /// Whether the bytes so far end inside an event of a stream.
+    pub fn is_mid_event(&self) -> bool {
+        matches!(&self.form, MeterMode::Stream(decoder) if decoder.is_mid_event())
+    }
+
+    /// Whether the upstream has reported its end. Later bytes contain nothing new.
+    pub fn is_complete(&self) -> bool {
+        self.sight.ended == AnswerEnd::Complete
+    }
+
+    /// Ends the reading when the answer has ended or the caller has stopped waiting for it.
+    ///
+    /// Counts that the upstream did not report, or not as a number that can be true, are estimated
+    /// and marked as such. The output is the larger of the last reported count and one token for
+    /// each four characters that passed. The prompt is one token for each four of the request's
+    /// `request_bytes`. An error before the model began costs nothing.
+    pub fn finish(self, request_bytes: u64) -> MeterReading {
+        let mut sight = self.sight;
+        match self.form {
+            MeterMode::Stream(decoder) => sight.finish_stream(decoder),
+            MeterMode::Whole(body) => sight.observe_body(&body),
+            MeterMode::TooLong => sight.started = true,
+        }
+        sight.into_reading(request_bytes)
+    }
+}
+
+#[cfg(test)]
+#[path = "meter/usage_faults.rs"]
+mod usage_faults;

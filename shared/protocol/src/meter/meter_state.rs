@@ -1,0 +1,315 @@
+//! The state of one answer, event by event.
+
+use super::upstream_failure::is_empty_chunk;
+use super::upstream_object::{NestedResponse, RawUsage, UpstreamObject};
+use super::usage_tally::UsageTally;
+use super::{AnswerEnd, AnswerStart, MeterReading, UpstreamFailure, text_deltas};
+use crate::json::is_json;
+use crate::sse::{EventKind, SseDecoder, SseEvent};
+use baton_domain::usage::BilledUsage;
+use memchr::memmem;
+
+/// The keys of a chat chunk whose texts are output.
+const CHAT_OUTPUT: [&str; 4] =
+    ["\"content\"", "\"arguments\"", "\"reasoning_content\"", "\"reasoning\""];
+
+/// The state of the reading.
+#[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+pub(super) struct MeterState {
+    tally: UsageTally,
+    model: Option<String>,
+    pub(super) ended: AnswerEnd,
+    pub(super) started: bool,
+    told: bool,
+    /// Whether the events are Anthropic's. Anthropic's SDKs ignore an error without a name.
+    is_anthropic: bool,
+    /// Whether the last usage is the final one if the end comes next.
+    nearly_settled: bool,
+    /// Whether the usage is final.
+    settled: bool,
+    pub(super) first: AnswerStart,
+    /// Whether any event has arrived, even an empty one.
+    pub(super) begun: bool,
+    /// Whether a whole answer could not be read although a model perhaps wrote it.
+    is_unread: bool,
+    stop_reason: Option<String>,
+    pub(super) output_chars: u64,
+}
+
+impl MeterState {
+    pub(super) fn observe_event(&mut self, event: &SseEvent<'_>) {
+        let kind = event.kind();
+        match kind {
+            EventKind::ContentDelta => {
+                self.output_chars += text_deltas::chars_in_content_delta(event.data);
+                self.output_chars += u64::try_from(event.dropped).unwrap_or(0);
+                self.started = true;
+            }
+            EventKind::MessageStart => self.observe_start(event.data),
+            EventKind::MessageDelta => self.observe_delta(event.data),
+            EventKind::MessageStop => self.mark_complete(),
+            EventKind::Error => {
+                self.record_failure(UpstreamFailure::from_body(event.data));
+                self.told = true;
+            }
+            EventKind::ResponseEnd => self.observe_response_end(event.data),
+            EventKind::ResponseDelta => {
+                self.output_chars += text_deltas::chars_in_strings(event.data, &["\"delta\""]);
+                self.started = true;
+            }
+            EventKind::Unnamed => self.observe_chunk(event.data),
+            EventKind::Other => self.started |= event.name.starts_with(b"response.output"),
+            EventKind::Ping => {}
+        }
+        if self.first == AnswerStart::Nothing {
+            self.first = match &self.ended {
+                AnswerEnd::Error(failure) => AnswerStart::Error(failure.clone()),
+                AnswerEnd::Truncated if is_empty(event, kind) => AnswerStart::Nothing,
+                AnswerEnd::Complete | AnswerEnd::Truncated => AnswerStart::Event,
+            };
+        }
+        self.begun = true;
+    }
+
+    fn observe_start(&mut self, data: &[u8]) {
+        (self.started, self.is_anthropic) = (true, true);
+        if let Some(message) = UpstreamObject::parse(data).and_then(|answer| answer.message) {
+            self.take_message(message);
+        }
+    }
+
+    fn observe_delta(&mut self, data: &[u8]) {
+        let Some(answer) = UpstreamObject::parse(data) else { return };
+        self.started = true;
+        let reason = answer.delta.and_then(|delta| delta.stop_reason);
+        let is_last = reason.is_some();
+        self.stop_reason = reason.or(self.stop_reason.take());
+        if let Some(usage) = answer.usage {
+            self.take_usage(usage, is_last);
+        }
+    }
+
+    /// Adds usage. It is final if `is_last`, or if the end follows it. A count of zero output
+    /// tokens after text has passed is never final.
+    fn take_usage(&mut self, usage: RawUsage, is_last: bool) {
+        let output = usage.output_tokens;
+        self.nearly_settled = output.is_some_and(|count| count > 0 || self.output_chars == 0);
+        self.settled |= is_last && self.nearly_settled;
+        self.tally.update_counts(usage);
+    }
+
+    fn observe_response_end(&mut self, data: &[u8]) {
+        let Some(response) = UpstreamObject::parse(data).and_then(|answer| answer.response) else {
+            return;
+        };
+        let failed = response.status.as_deref() == Some("failed");
+        self.started |= !failed || response.usage.is_some();
+        self.take_final_message(response);
+        if failed {
+            self.record_failure(UpstreamFailure::from_body(data));
+            self.told = true;
+        } else {
+            self.mark_complete();
+        }
+    }
+
+    /// Reads an event without a name: a chat chunk, OpenAI's end mark, or an error object.
+    fn observe_chunk(&mut self, data: &[u8]) {
+        if data.trim_ascii() == b"[DONE]" {
+            if self.begun {
+                return self.mark_complete();
+            }
+            let message = "the stream was done before it began".to_owned();
+            return self.record_failure(UpstreamFailure { message, ..UpstreamFailure::default() });
+        }
+        let has = |key: &str| has_value(data, key);
+        // Before model output has arrived, data that is not a chunk can be an error.
+        let may_begin_badly = self.first == AnswerStart::Nothing && !data.trim_ascii().is_empty();
+        if may_begin_badly && !(data.trim_ascii().starts_with(b"{") && is_json(data)) {
+            return self.record_failure(
+                UpstreamFailure::from_object(data)
+                    .unwrap_or_else(|| UpstreamFailure::from_body(data)),
+            );
+        }
+        if (has("\"error\"") || (may_begin_badly && !has("\"choices\"")))
+            && let Some(failure) = UpstreamFailure::from_object(data)
+        {
+            self.told |= !self.is_anthropic;
+            return self.record_failure(failure);
+        }
+        self.output_chars += text_deltas::chars_in_strings(data, &CHAT_OUTPUT);
+        let told = has("\"usage\"") || has("\"finish_reason\"") || has("\"type\"");
+        if self.started && self.model.is_some() && !told {
+            return;
+        }
+        let Some(answer) = UpstreamObject::parse(data) else { return };
+        // Anthropic's events from an upstream that drops their names and reorders their keys.
+        match answer.kind.as_deref() {
+            Some("message_start") => return self.observe_start(data),
+            Some("message_delta") => return self.observe_delta(data),
+            Some("message_stop") => return self.mark_complete(),
+            _ => {}
+        }
+        self.started |= answer.choices.is_some();
+        if answer.is_finished() {
+            self.mark_complete();
+        }
+        self.model = self.model.take().or(answer.model);
+        if let Some(usage) = answer.usage {
+            self.take_usage(usage, true);
+        }
+    }
+
+    /// Reads a whole body: a message, a completion, a response or an error. Any other object (a
+    /// token count, a list of models) is complete and costs nothing.
+    pub(super) fn observe_body(&mut self, body: &[u8]) {
+        let Some(answer) = UpstreamObject::parse(body) else {
+            return self.observe_unparsable_body(body);
+        };
+        let failed = [&answer.kind, &answer.status]
+            .into_iter()
+            .any(|word| matches!(word.as_deref(), Some("error" | "failed")));
+        if (failed || answer.usage.is_none())
+            && let Some(failure) = UpstreamFailure::from_object(body)
+        {
+            self.record_failure(failure);
+        }
+        let is_message = answer.kind.as_deref() == Some("message");
+        let is_answer = is_message || answer.choices.is_some() || answer.status.is_some();
+        let is_error = matches!(self.ended, AnswerEnd::Error(_));
+        self.started = answer.usage.is_some() || (is_answer && !is_error);
+        let told = answer.usage.as_ref().and_then(|usage| usage.output_tokens).unwrap_or(0);
+        if self.started && told == 0 && (answer.usage.is_none() || text_deltas::has_any(body)) {
+            self.output_chars = text_deltas::chars_in_utf8(body);
+        }
+        self.stop_reason = answer.stop_reason;
+        self.take_final_message(NestedResponse {
+            model: answer.model,
+            usage: answer.usage,
+            status: None,
+        });
+        self.mark_complete();
+    }
+
+    /// Reads a body that is not a JSON object. If it begins like one, it was cut short and is
+    /// billed. Otherwise no model wrote it.
+    fn observe_unparsable_body(&mut self, body: &[u8]) {
+        let is_page = body.trim_ascii_start().starts_with(b"<");
+        self.is_unread = !is_page && memchr::memchr(b'{', body).is_some();
+        if body.is_empty() || body.trim_ascii_start().starts_with(b"{") {
+            self.started = !body.is_empty();
+            self.output_chars = text_deltas::chars_in_utf8(body);
+        } else {
+            self.record_failure(UpstreamFailure::from_body(body));
+        }
+    }
+
+    /// Ends a stream. An unfinished last event counts if its data is whole, as in Python's SDK
+    /// (fixture `no_trailing_newline`). Bytes that are not an event stream are recorded as an
+    /// error.
+    pub(super) fn finish_stream(&mut self, decoder: SseDecoder) {
+        let rest = decoder.unfinished_bytes();
+        if self.first == AnswerStart::Nothing && !rest.is_empty() && !looks_like_stream(rest) {
+            let failure = UpstreamFailure::from_body(rest);
+            self.first = AnswerStart::Error(failure.clone());
+            return self.record_failure(failure);
+        }
+        decoder.finish(|event| {
+            let is_whole = is_json(event.data);
+            if is_whole || event.data == b"[DONE]" {
+                self.observe_event(&event);
+            }
+        });
+    }
+
+    fn take_message(&mut self, message: NestedResponse) {
+        self.model = message.model.or(self.model.take());
+        if let Some(usage) = message.usage {
+            self.tally.update_counts(usage);
+        }
+    }
+
+    fn take_final_message(&mut self, message: NestedResponse) {
+        self.model = message.model.or(self.model.take());
+        if let Some(usage) = message.usage {
+            self.take_usage(usage, true);
+        }
+    }
+
+    fn mark_complete(&mut self) {
+        self.settled |= self.nearly_settled;
+        self.told = true;
+        if self.ended == AnswerEnd::Truncated {
+            self.ended = AnswerEnd::Complete;
+        }
+    }
+
+    fn record_failure(&mut self, failure: UpstreamFailure) {
+        if !matches!(self.ended, AnswerEnd::Error(_)) {
+            self.ended = AnswerEnd::Error(failure);
+        }
+    }
+
+    pub(super) fn into_reading(self, request_bytes: u64) -> MeterReading {
+        let Self { mut tally, model, ended, told, started, settled, first, is_unread, .. } = self;
+        let (stop_reason, output_chars) = (self.stop_reason, self.output_chars);
+        // A stream that stopped before its first event is possibly billed.
+        let was_billed = started || ended == AnswerEnd::Truncated;
+        let lacks_output = was_billed && !settled;
+        // Every API documents the length of the prompt as a field that is always present.
+        let lacks_input = was_billed && tally.input.is_none();
+        if lacks_output {
+            let seen = text_deltas::estimate_tokens(output_chars);
+            tally.output = Some(tally.output.unwrap_or(0).max(seen));
+        }
+        if lacks_input {
+            tally.input = Some(text_deltas::estimate_tokens(request_bytes));
+        }
+        let faults = tally.faults;
+        let lacks_usage = lacks_output || lacks_input || (was_billed && faults.is_absurd);
+        let hides_usage = is_unread || (lacks_usage && ended == AnswerEnd::Complete);
+        let estimated = lacks_usage || faults.is_odd || faults.is_absurd;
+        let usage = BilledUsage { estimated, ..tally.into_usage() };
+        MeterReading {
+            usage,
+            model,
+            ended,
+            told,
+            started,
+            first,
+            hides_usage,
+            stop_reason,
+            output_chars,
+            is_absurd: faults.is_absurd,
+        }
+    }
+}
+
+/// Whether an event contains no model output, so that an error can still follow.
+fn is_empty(event: &SseEvent<'_>, kind: EventKind) -> bool {
+    let has_data = !event.data.trim_ascii().is_empty() || event.dropped > 0;
+    match kind {
+        EventKind::Ping => true,
+        EventKind::Other => !has_data,
+        EventKind::Unnamed => event.dropped == 0 && (!has_data || is_empty_chunk(event.data)),
+        _ => false,
+    }
+}
+
+/// Whether `key` (with its quotes) has a value other than null.
+fn has_value(data: &[u8], key: &str) -> bool {
+    memmem::find_iter(data, key.as_bytes()).any(|at| {
+        let value = data[at + key.len()..].trim_ascii_start().strip_prefix(b":");
+        value.is_some_and(|value| !value.trim_ascii_start().starts_with(b"null"))
+    })
+}
+
+/// Whether bytes can be the beginning of an event.
+fn looks_like_stream(bytes: &[u8]) -> bool {
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    ["event", "data", "id", "retry", ":"].iter().any(|field| {
+        let field = field.as_bytes();
+        bytes.starts_with(field) || field.starts_with(bytes)
+    })
+}

@@ -1,0 +1,229 @@
+//! The fields of an upstream's JSON object, read without trust in their types.
+//!
+//! Of a field that is given twice the last value counts, as in most JSON parsers. A count that is
+//! not a plain number is noted, because the cost then depends on a guess.
+
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The largest count of tokens or searches of one class that is believed. No model has a context
+/// window of more than a few million tokens (vendors' model pages, 2026-11).
+pub const REPORTED_COUNT_MAX: u64 = 100_000_000;
+
+/// What was wrong with the counts of a usage object.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct UsageFaults {
+    /// A count is not a whole number of at least 0, or a field is given twice with different
+    /// values.
+    pub(super) is_odd: bool,
+    /// A count exceeds [`REPORTED_COUNT_MAX`].
+    pub(super) is_absurd: bool,
+}
+
+impl UsageFaults {
+    pub(super) fn add(&mut self, other: Self) {
+        self.is_odd |= other.is_odd;
+        self.is_absurd |= other.is_absurd;
+    }
+}
+
+/// The fields of one object that metering reads, by name. Other fields are skipped.
+#[derive(Debug, Default)]
+pub(super) struct RawFields<'a> {
+    values: BTreeMap<&'static str, &'a str>,
+    /// The fields that were given twice with different values.
+    twice: Vec<&'static str>,
+    pub(super) faults: UsageFaults,
+}
+
+/// All names that metering reads, in any object.
+const NAMES: [&str; 32] = [
+    "cache_creation",
+    "cache_creation_input_tokens",
+    "cache_read_input_tokens",
+    "cache_write_tokens",
+    "cached_tokens",
+    "choices",
+    "completion_tokens",
+    "completion_tokens_details",
+    "delta",
+    "ephemeral_1h_input_tokens",
+    "ephemeral_5m_input_tokens",
+    "inference_geo",
+    "input_tokens",
+    "input_tokens_details",
+    "iterations",
+    "message",
+    "model",
+    "output_tokens",
+    "output_tokens_details",
+    "prompt_tokens",
+    "prompt_tokens_details",
+    "reasoning_tokens",
+    "response",
+    "server_tool_use",
+    "service_tier",
+    "speed",
+    "status",
+    "stop_reason",
+    "thinking_tokens",
+    "type",
+    "usage",
+    "web_search_requests",
+];
+
+impl<'a> RawFields<'a> {
+    /// The field as a value of the expected type; `None` for any other type.
+    pub(super) fn value<T: Deserialize<'a>>(&self, name: &str) -> Option<T> {
+        self.values.get(name).and_then(|raw| serde_json::from_str(raw).ok())
+    }
+
+    /// The field as an object; `None` for any other type.
+    pub(super) fn object(&self, name: &str) -> Option<Self> {
+        self.value(name)
+    }
+
+    /// The field as a part of the usage. Only an object and `null` are plain.
+    pub(super) fn part(&mut self, name: &str) -> Option<Self> {
+        self.note_twice(name);
+        let raw = self.values.get(name).filter(|raw| **raw != "null")?;
+        let part = serde_json::from_str(raw).ok();
+        self.faults.is_odd |= part.is_none();
+        part
+    }
+
+    /// The field as a list of objects. Only such a list and `null` are plain.
+    pub(super) fn objects(&mut self, name: &str) -> Option<Vec<Self>> {
+        self.note_twice(name);
+        let raw = self.values.get(name).filter(|raw| **raw != "null")?;
+        let list = serde_json::from_str(raw).ok();
+        self.faults.is_odd |= list.is_none();
+        list
+    }
+
+    /// The field as a count. A count that cannot be read is noted and missing, except `null`, which
+    /// is only missing.
+    pub(super) fn count(&mut self, name: &str) -> Option<u64> {
+        self.note_twice(name);
+        let raw = self.values.get(name).filter(|raw| **raw != "null")?;
+        match parse_count(raw) {
+            Count::Plain(count) => return Some(count),
+            Count::Odd => self.faults.is_odd = true,
+            Count::Absurd => self.faults.is_absurd = true,
+        }
+        None
+    }
+
+    /// Whether the object has the field twice, with different values.
+    pub(super) fn is_given_twice(&self, name: &str) -> bool {
+        self.twice.contains(&name)
+    }
+
+    fn note_twice(&mut self, name: &str) {
+        self.faults.is_odd |= self.is_given_twice(name);
+    }
+}
+
+impl<'de> Deserialize<'de> for RawFields<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FieldsVisitor)
+    }
+}
+
+struct FieldsVisitor;
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = RawFields<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawFields<'de>, A::Error> {
+        let mut fields = RawFields::default();
+        while let Some(FieldName(name)) = map.next_key()? {
+            let Some(name) = NAMES.iter().find(|known| **known == name) else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let raw = map.next_value::<&'de RawValue>()?.get();
+            let is_other = fields.values.insert(name, raw).is_some_and(|old| old != raw);
+            if is_other && !fields.twice.contains(name) {
+                fields.twice.push(name);
+            }
+        }
+        Ok(fields)
+    }
+}
+
+/// A field name, borrowed unless it has escapes.
+#[derive(Deserialize)]
+struct FieldName<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// How a count was written.
+#[derive(Debug, PartialEq, Eq)]
+enum Count {
+    /// A whole number that can be true.
+    Plain(u64),
+    /// Not a whole number, or below 0.
+    Odd,
+    /// A number above [`REPORTED_COUNT_MAX`].
+    Absurd,
+}
+
+/// Reads a whole number, also if it is in quotes, has a decimal point or an exponent.
+fn parse_count(raw: &str) -> Count {
+    let text = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(raw);
+    if let Ok(count) = text.parse::<u64>() {
+        return if count > REPORTED_COUNT_MAX { Count::Absurd } else { Count::Plain(count) };
+    }
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
+    match text.parse::<f64>() {
+        Ok(number) if is_number && number > 1e8 => Count::Absurd,
+        Ok(number) if is_number && number >= 0.0 && number.fract() == 0.0 => {
+            format!("{number:.0}").trim_start_matches('-').parse().map_or(Count::Odd, Count::Plain)
+        }
+        _ => Count::Odd,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_that_can_be_read() {
+        let check = |raw: &str, expect| assert_eq!(parse_count(raw), expect, "{raw}");
+        for (raw, count) in [
+            ("0", 0),
+            ("12", 12),
+            ("\"12\"", 12),
+            ("12.0", 12),
+            ("1.2e1", 12),
+            ("100000000", 100_000_000),
+        ] {
+            check(raw, Count::Plain(count));
+        }
+        for raw in ["-1", "12.5", "\"\"", "\"x\"", "true", "[]", "{}", "\"inf\"", "\"NaN\"", "[1"] {
+            check(raw, Count::Odd);
+        }
+        for raw in ["100000001", "1e18", "1e309", "18446744073709551616", "60000000000"] {
+            check(raw, Count::Absurd);
+        }
+    }
+
+    #[test]
+    fn the_last_of_two_values_counts() {
+        let read = |json| serde_json::from_str::<RawFields<'_>>(json).unwrap();
+        let mut fields = read(r#"{"input_tokens":1,"input_tokens":2,"x":3,"x":4}"#);
+        assert_eq!(fields.count("input_tokens"), Some(2));
+        assert!(fields.faults.is_odd);
+        let mut fields = read(r#"{"input_tokens":2,"input_tokens":2}"#);
+        assert_eq!(fields.count("input_tokens"), Some(2));
+        assert!(!fields.faults.is_odd);
+    }
+}

@@ -1,0 +1,228 @@
+//! The JSON of an answer, as far as metering reads it.
+//!
+//! One type covers all objects with relevant content: Anthropic's events and messages, OpenAI's
+//! chunks, completions and responses. A field of an unexpected type counts as absent, so that an
+//! upstream's oddity in one field does not lose the usage in another. Counts that are not plain
+//! numbers are noted in [`UsageFaults`].
+
+use super::raw_fields::{RawFields, UsageFaults};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+/// An object of an upstream's answer.
+#[derive(Debug, Default)]
+pub(super) struct UpstreamObject {
+    pub(super) kind: Option<String>,
+    pub(super) model: Option<String>,
+    pub(super) usage: Option<RawUsage>,
+    /// From `message_start`.
+    pub(super) message: Option<NestedResponse>,
+    /// From the Responses API's events.
+    pub(super) response: Option<NestedResponse>,
+    /// From `message_delta`.
+    pub(super) delta: Option<StopDelta>,
+    pub(super) stop_reason: Option<String>,
+    /// From OpenAI's chat completions.
+    pub(super) choices: Option<Vec<FinishChoice>>,
+    /// From a response: `completed`, `incomplete`, `failed`.
+    pub(super) status: Option<String>,
+}
+
+/// A message or a response inside an event.
+#[derive(Debug)]
+pub(super) struct NestedResponse {
+    pub(super) model: Option<String>,
+    pub(super) usage: Option<RawUsage>,
+    pub(super) status: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct StopDelta {
+    #[serde(default, deserialize_with = "soft")]
+    pub(super) stop_reason: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct FinishChoice {
+    #[serde(default, deserialize_with = "soft")]
+    pub(super) finish_reason: Option<String>,
+}
+
+/// `usage`, with Anthropic's names. OpenAI's counts are converted.
+#[derive(Debug, Default)]
+pub(super) struct RawUsage {
+    pub(super) input_tokens: Option<u64>,
+    pub(super) output_tokens: Option<u64>,
+    pub(super) cache_read_input_tokens: Option<u64>,
+    pub(super) cache_creation_input_tokens: Option<u64>,
+    pub(super) cache_creation: Option<CacheCreation>,
+    pub(super) web_search_requests: Option<u64>,
+    pub(super) service_tier: Option<String>,
+    pub(super) inference_geo: Option<String>,
+    pub(super) speed: Option<String>,
+    pub(super) iterations: Option<Vec<RawIteration>>,
+    /// The part of the output that was thinking.
+    pub(super) thinking_tokens: Option<u64>,
+    pub(super) faults: UsageFaults,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct CacheCreation {
+    pub(super) ephemeral_5m_input_tokens: Option<u64>,
+    pub(super) ephemeral_1h_input_tokens: Option<u64>,
+}
+
+/// One entry of `usage.iterations`. Its counts have the same names as in `usage`.
+#[derive(Debug)]
+pub(super) struct RawIteration {
+    pub(super) kind: Option<String>,
+    pub(super) model: Option<String>,
+    pub(super) input_tokens: Option<u64>,
+    pub(super) output_tokens: Option<u64>,
+    pub(super) cache_read_input_tokens: Option<u64>,
+    pub(super) cache_creation_input_tokens: Option<u64>,
+    pub(super) cache_creation: Option<CacheCreation>,
+}
+
+impl UpstreamObject {
+    /// Reads an object. `None` if the bytes are not exactly one.
+    pub(super) fn parse(json: &[u8]) -> Option<Self> {
+        let mut fields: RawFields<'_> = serde_json::from_slice(json).ok()?;
+        Some(Self {
+            kind: fields.value("type"),
+            model: fields.value("model"),
+            usage: RawUsage::take(&mut fields),
+            message: fields.object("message").map(NestedResponse::read),
+            response: fields.object("response").map(NestedResponse::read),
+            delta: fields.value("delta"),
+            stop_reason: fields.value("stop_reason"),
+            choices: fields.value("choices"),
+            status: fields.value("status"),
+        })
+    }
+
+    /// Whether a chat completion or chunk has a finish reason.
+    pub(super) fn is_finished(&self) -> bool {
+        self.choices.iter().flatten().any(|choice| choice.finish_reason.is_some())
+    }
+}
+
+impl NestedResponse {
+    fn read(mut fields: RawFields<'_>) -> Self {
+        Self {
+            model: fields.value("model"),
+            usage: RawUsage::take(&mut fields),
+            status: fields.value("status"),
+        }
+    }
+}
+
+impl RawUsage {
+    /// Reads a usage object of any protocol.
+    pub(super) fn parse(json: &str) -> Option<Self> {
+        serde_json::from_str(json).ok().map(Self::read)
+    }
+
+    /// Takes the usage out of an answer's fields. Two usage objects that differ are a fault of the
+    /// one that counts.
+    fn take(fields: &mut RawFields<'_>) -> Option<Self> {
+        let mut usage = fields.object("usage").map(Self::read)?;
+        usage.faults.is_odd |= fields.is_given_twice("usage");
+        Some(usage)
+    }
+
+    /// Reads the fields. OpenAI's prompt counts include tokens that were read from the cache and
+    /// written to it. Anthropic's do not (usage objects of the APIs' references, 2026-08;
+    /// openai-python 3.54, `CompletionUsage`).
+    fn read(mut fields: RawFields<'_>) -> Self {
+        let input = (fields.count("input_tokens"), fields.count("prompt_tokens"));
+        let output = (fields.count("output_tokens"), fields.count("completion_tokens"));
+        let mut usage = Self {
+            input_tokens: input.0.or(input.1),
+            output_tokens: output.0.or(output.1),
+            cache_read_input_tokens: fields.count("cache_read_input_tokens"),
+            cache_creation_input_tokens: fields.count("cache_creation_input_tokens"),
+            cache_creation: CacheCreation::take(&mut fields),
+            service_tier: fields.value("service_tier"),
+            inference_geo: fields.value("inference_geo"),
+            speed: fields.value("speed"),
+            ..Self::default()
+        };
+        if let Some(mut tools) = fields.part("server_tool_use") {
+            usage.web_search_requests = tools.count("web_search_requests");
+            fields.faults.add(tools.faults);
+        }
+        usage.iterations = fields.objects("iterations").map(|passes| {
+            passes.into_iter().map(|pass| RawIteration::read(pass, &mut fields.faults)).collect()
+        });
+        let outputs = ["completion_tokens_details", "output_tokens_details"];
+        if let Some(mut details) = outputs.iter().find_map(|name| fields.part(name)) {
+            // `thinking_tokens` is Anthropic's name, `reasoning_tokens` OpenAI's.
+            usage.thinking_tokens =
+                details.count("thinking_tokens").or(details.count("reasoning_tokens"));
+            fields.faults.add(details.faults);
+        }
+        let prompts = ["prompt_tokens_details", "input_tokens_details"];
+        if let Some(mut details) = prompts.iter().find_map(|name| fields.part(name)) {
+            let parts = (details.count("cached_tokens"), details.count("cache_write_tokens"));
+            usage.split_prompt(parts.0, parts.1);
+            fields.faults.add(details.faults);
+        }
+        usage.faults = fields.faults;
+        usage
+    }
+
+    /// Takes the tokens that were read from the cache and written to it out of the prompt.
+    fn split_prompt(&mut self, read: Option<u64>, written: Option<u64>) {
+        let caches = [
+            (&mut self.cache_read_input_tokens, read),
+            (&mut self.cache_creation_input_tokens, written),
+        ];
+        for (slot, count) in caches {
+            if let (None, Some(count)) = (&slot, count) {
+                // A part cannot be larger than the whole. The billed total stays as reported.
+                let part = self.input_tokens.map_or(count, |all| count.min(all));
+                *slot = Some(part);
+                self.input_tokens = self.input_tokens.map(|all| all - part);
+            }
+        }
+    }
+}
+
+impl CacheCreation {
+    fn take(fields: &mut RawFields<'_>) -> Option<Self> {
+        let mut split = fields.part("cache_creation")?;
+        let read = Self {
+            ephemeral_5m_input_tokens: split.count("ephemeral_5m_input_tokens"),
+            ephemeral_1h_input_tokens: split.count("ephemeral_1h_input_tokens"),
+        };
+        fields.faults.add(split.faults);
+        Some(read)
+    }
+}
+
+impl RawIteration {
+    fn read(mut fields: RawFields<'_>, faults: &mut UsageFaults) -> Self {
+        let read = Self {
+            kind: fields.value("type"),
+            model: fields.value("model"),
+            input_tokens: fields.count("input_tokens"),
+            output_tokens: fields.count("output_tokens"),
+            cache_read_input_tokens: fields.count("cache_read_input_tokens"),
+            cache_creation_input_tokens: fields.count("cache_creation_input_tokens"),
+            cache_creation: CacheCreation::take(&mut fields),
+        };
+        faults.add(fields.faults);
+        read
+    }
+}
+
+/// A value of the expected type, or `None`.
+fn soft<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let raw = <&'de RawValue>::deserialize(deserializer)?;
+    Ok(serde_json::from_str(raw.get()).ok())
+}

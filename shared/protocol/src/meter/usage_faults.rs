@@ -1,0 +1,256 @@
+//! Tables of usage that is missing or cannot be true, in streams and in whole answers.
+
+use super::*;
+use proptest::prelude::*;
+
+/// The bytes of the request, so that the estimated prompt has 1,000 tokens.
+const REQUEST_BYTES: u64 = 4_000;
+
+fn stream(text: &str) -> MeterReading {
+    let mut meter = UsageMeter::for_stream();
+    meter.observe(text.as_bytes());
+    meter.finish(REQUEST_BYTES)
+}
+
+fn whole(text: &str) -> MeterReading {
+    let mut meter = UsageMeter::for_whole_body();
+    meter.observe(text.as_bytes());
+    meter.finish(REQUEST_BYTES)
+}
+
+/// An answer of 400 characters in Anthropic's stream.
+fn messages_stream(start: &str, delta: &str) -> String {
+    let text = "word".repeat(100);
+    format!(
+        "event: message_start\ndata: {{\"type\":\"message_start\",\"message\":{{\"model\":\"m\",{start}}}}}\n\n\
+         event: content_block_delta\ndata: {{\"type\":\"content_block_delta\",\"index\":0,\
+         \"delta\":{{\"type\":\"text_delta\",\"text\":\"{text}\"}}}}\n\n\
+         event: message_delta\ndata: {{\"type\":\"message_delta\",\"delta\":{{\"stop_reason\":\"end_turn\"}},{delta}}}\n\n\
+         event: message_stop\ndata: {{\"type\":\"message_stop\"}}\n\n"
+    )
+}
+
+fn message(usage: &str) -> String {
+    let text = "word".repeat(100);
+    format!(
+        r#"{{"type":"message","model":"m","content":[{{"type":"text","text":"{text}"}}],"stop_reason":"end_turn",{usage}}}"#
+    )
+}
+
+fn completion(usage: &str) -> String {
+    let text = "word".repeat(100);
+    format!(
+        r#"{{"model":"m","choices":[{{"index":0,"message":{{"role":"assistant","content":"{text}"}},"finish_reason":"stop"}}],{usage}}}"#
+    )
+}
+
+fn chat_stream(usage: &str) -> String {
+    let text = "word".repeat(100);
+    format!(
+        "data: {{\"model\":\"m\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":\"stop\"}}]}}\n\n\
+         data: {{\"model\":\"m\",\"choices\":[],{usage}}}\n\ndata: [DONE]\n\n"
+    )
+}
+
+fn responses_stream(usage: &str) -> String {
+    let text = "word".repeat(100);
+    format!(
+        "event: response.output_text.delta\ndata: {{\"type\":\"response.output_text.delta\",\"delta\":\"{text}\"}}\n\n\
+         event: response.completed\ndata: {{\"type\":\"response.completed\",\"response\":{{\"status\":\"completed\",\"model\":\"m\",{usage}}}}}\n\n"
+    )
+}
+
+/// Values that are no count: written as they stand in the answer.
+const ODD: [&str; 10] =
+    ["-5", "12.5", "\"many\"", "true", "[]", "{}", "1e18", "1e309", "60000000000", "null"];
+
+#[test]
+fn a_prompt_that_is_not_reported_is_estimated() {
+    let check = |reading: &MeterReading, output: Option<u64>, why: &str| {
+        assert_eq!(reading.usage.tokens.input, 1_000, "{why}");
+        if let Some(output) = output {
+            assert_eq!(reading.usage.tokens.output, output, "{why}");
+        }
+        assert!(reading.usage.estimated && reading.hides_usage, "{why}: {reading:?}");
+    };
+    for odd in ODD {
+        let anthropic = format!(r#""usage":{{"input_tokens":{odd},"output_tokens":7}}"#);
+        let openai = format!(r#""usage":{{"prompt_tokens":{odd},"completion_tokens":7}}"#);
+        check(&whole(&message(&anthropic)), Some(7), odd);
+        check(&whole(&completion(&openai)), Some(7), odd);
+        check(&stream(&chat_stream(&openai)), Some(7), odd);
+        check(&stream(&responses_stream(&anthropic)), Some(7), odd);
+        let streamed = messages_stream(&anthropic, r#""usage":{"output_tokens":7}"#);
+        check(&stream(&streamed), Some(7), odd);
+    }
+    for missing in
+        [r#""usage":{"output_tokens":7}"#, r#""usage":null"#, r#""usage":[]"#, r#""x":1"#]
+    {
+        check(&whole(&message(missing)), None, missing);
+        check(&stream(&responses_stream(missing)), None, missing);
+        let streamed = messages_stream(missing, r#""usage":{"output_tokens":7}"#);
+        check(&stream(&streamed), Some(7), missing);
+    }
+}
+
+#[test]
+fn an_answer_that_is_not_counted_is_estimated() {
+    let check = |reading: &MeterReading, least: u64, why: &str| {
+        assert_eq!(reading.usage.tokens.input, 10, "{why}");
+        let output = reading.usage.tokens.output;
+        assert!((least..100_000).contains(&output), "{why}: {output}");
+        assert!(reading.usage.estimated && reading.hides_usage, "{why}: {reading:?}");
+    };
+    for odd in ODD {
+        let anthropic = format!(r#""usage":{{"input_tokens":10,"output_tokens":{odd}}}"#);
+        let openai = format!(r#""usage":{{"prompt_tokens":10,"completion_tokens":{odd}}}"#);
+        check(&whole(&message(&anthropic)), 100, odd);
+        check(&whole(&completion(&openai)), 100, odd);
+        check(&stream(&chat_stream(&openai)), 100, odd);
+        check(&stream(&responses_stream(&anthropic)), 100, odd);
+        let start = r#""usage":{"input_tokens":10,"output_tokens":1}"#;
+        let delta = format!(r#""usage":{{"output_tokens":{odd}}}"#);
+        check(&stream(&messages_stream(start, &delta)), 100, odd);
+    }
+}
+
+#[test]
+fn a_count_that_no_answer_can_have_is_not_believed() {
+    for count in ["100000001", "60000000000", "1e18", "1e309", "18446744073709551615"] {
+        for class in ["input_tokens", "output_tokens", "cache_read_input_tokens"] {
+            let rest = r#""input_tokens":10,"output_tokens":7"#;
+            let usage = format!(r#""usage":{{{rest},"{class}":{count}}}"#);
+            let reading = whole(&message(&usage));
+            assert!(reading.is_absurd && reading.usage.estimated, "{usage}");
+            assert!(reading.usage.tokens.total() < 10_000, "{usage}: {reading:?}");
+        }
+    }
+    let reading = whole(&message(r#""usage":{"input_tokens":100000000,"output_tokens":7}"#));
+    assert!(!reading.is_absurd && !reading.usage.estimated, "{reading:?}");
+}
+
+#[test]
+fn optional_counts_that_cannot_be_read_are_zero_and_marked() {
+    let check = |more: &str, estimated: bool| {
+        let usage = format!(r#""usage":{{"input_tokens":10,"output_tokens":7{more}}}"#);
+        let reading = whole(&message(&usage));
+        assert_eq!(reading.usage.tokens.prompt_tokens(), 10, "{usage}");
+        assert_eq!(reading.usage.estimated, estimated, "{usage}");
+        assert!(!reading.hides_usage, "{usage}");
+    };
+    check("", false);
+    check(r#","cache_read_input_tokens":null,"cache_creation":null,"iterations":null"#, false);
+    for odd in ["-1", "\"x\"", "{}", "1.5"] {
+        check(&format!(r#","cache_read_input_tokens":{odd}"#), true);
+        check(&format!(r#","cache_creation_input_tokens":{odd}"#), true);
+        check(&format!(r#","cache_creation":{{"ephemeral_1h_input_tokens":{odd}}}"#), true);
+        check(&format!(r#","server_tool_use":{{"web_search_requests":{odd}}}"#), true);
+        check(&format!(r#","output_tokens_details":{{"thinking_tokens":{odd}}}"#), true);
+        check(
+            &format!(r#","iterations":[{{"type":"message","cache_read_input_tokens":{odd}}}]"#),
+            true,
+        );
+    }
+}
+
+#[test]
+fn of_two_values_the_last_one_counts_and_is_marked() {
+    let check = |usage: &str, input: u64, estimated: bool| {
+        for reading in [whole(&message(usage)), stream(&responses_stream(usage))] {
+            assert_eq!(reading.usage.tokens.input, input, "{usage}");
+            assert_eq!(reading.usage.estimated, estimated, "{usage}");
+        }
+    };
+    check(r#""usage":{"input_tokens":10,"output_tokens":7,"input_tokens":20}"#, 20, true);
+    check(r#""usage":{"input_tokens":10,"output_tokens":7,"input_tokens":10}"#, 10, false);
+    let other = r#""usage":{"input_tokens":20,"output_tokens":7}"#;
+    check(&format!(r#""usage":{{"input_tokens":10,"output_tokens":7}},{other}"#), 20, true);
+    check(&format!("{other},{other}"), 20, false);
+    check(r#""usage":{"input_tokens":10,"output_tokens":7,"input_tokens":null}"#, 1_000, true);
+}
+
+#[test]
+fn an_anthropic_stream_keeps_the_usage_of_its_start() {
+    let start = r#""usage":{"input_tokens":10,"cache_read_input_tokens":5,"output_tokens":1}"#;
+    for delta in [
+        r#""usage":{"output_tokens":7}"#,
+        r#""usage":{"input_tokens":null,"cache_read_input_tokens":null,"output_tokens":7}"#,
+        r#""usage":{"input_tokens":0,"output_tokens":7}"#,
+    ] {
+        let reading = stream(&messages_stream(start, delta));
+        let tokens = reading.usage.tokens;
+        assert_eq!((tokens.input, tokens.cache_read, tokens.output), (10, 5, 7), "{delta}");
+        assert!(!reading.usage.estimated, "{delta}");
+    }
+}
+
+/// Any JSON value, also ones that Rust cannot represent as a number.
+fn any_json() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        Just("null".to_owned()),
+        any::<i64>().prop_map(|number| number.to_string()),
+        any::<u64>().prop_map(|number| number.to_string()),
+        (0_u64..2_000).prop_map(|number| number.to_string()),
+        (-1e300..1e300_f64).prop_map(|number| format!("{number:e}")),
+        "[0-9]{1,30}".prop_map(|digits| format!("1{digits}")),
+        "-?[1-9][0-9]{0,3}e[0-9]{1,3}",
+        "[a-z0-9 .-]{0,6}".prop_map(|text| format!("\"{text}\"")),
+    ];
+    leaf.prop_recursive(2, 8, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3)
+                .prop_map(|items| format!("[{}]", items.join(","))),
+            prop::collection::vec(inner, 0..3).prop_map(|items| {
+                let fields = items.iter().map(|item| format!("\"input_tokens\":{item}"));
+                format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
+            }),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_value_of_a_usage_field_loses_the_cost(
+        name in prop::sample::select(vec![
+            "input_tokens", "output_tokens", "prompt_tokens", "completion_tokens",
+            "cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation",
+            "server_tool_use", "iterations", "prompt_tokens_details", "output_tokens_details",
+        ]),
+        value in any_json(),
+        is_nested in any::<bool>(),
+    ) {
+        use baton_domain::money::PicoUsd;
+        use baton_domain::price::PriceTable;
+        let usage = if is_nested { value.clone() } else {
+            let is_input = matches!(name, "input_tokens" | "prompt_tokens");
+            let is_output = matches!(name, "output_tokens" | "completion_tokens");
+            let input = if is_input { "" } else { r#""input_tokens":10,"# };
+            let output = if is_output { "" } else { r#""output_tokens":7,"# };
+            format!(r#"{{{input}{output}"{name}":{value}}}"#)
+        };
+        let usage = format!("\"usage\":{usage}");
+        for reading in [
+            whole(&message(&usage)),
+            whole(&completion(&usage)),
+            stream(&chat_stream(&usage)),
+            stream(&responses_stream(&usage)),
+            stream(&messages_stream(&usage, &usage)),
+        ] {
+            let at = jiff::Timestamp::UNIX_EPOCH;
+            let cost = PriceTable::builtin().cost(&reading.usage, "claude-opus-4-1", at).amount;
+            prop_assert!(cost >= PicoUsd::ZERO);
+            prop_assert!(reading.usage.tokens.total() <= 20 * REPORTED_COUNT_MAX, "{:?}", reading);
+            let is_plain = value.parse::<u64>().is_ok_and(|count| count <= REPORTED_COUNT_MAX);
+            let tokens = &reading.usage.tokens;
+            let required = ["input_tokens", "output_tokens", "prompt_tokens", "completion_tokens"];
+            if required.contains(&name) && !is_nested && !is_plain && !reading.usage.estimated {
+                // A whole number in another spelling: in quotes, with a point or an exponent.
+                let number = value.trim_matches('"').parse::<f64>().unwrap();
+                prop_assert!(number >= 0.0 && number.fract() == 0.0, "{}: {:?}", value, reading);
+            }
+            if reading.usage.estimated && required.contains(&name) && !is_nested {
+                prop_assert!(tokens.prompt_tokens() > 0 && tokens.output > 0, "{:?}", reading);
+            }
+        }
+    }
+}

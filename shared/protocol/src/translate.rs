@@ -1,0 +1,357 @@
+//! Translates requests, answers, streams and errors between a client and an upstream that speak
+//! different protocols. It works on bytes, does no I/O and reads no clock.
+//!
+//! # Usage
+//!
+//! ```
+//! # use baton_protocol::translate::{ClientApi, ProtocolPair, TranslationOptions, UpstreamProtocol};
+//! # let body = br#"{"model":"claude-opus-5-5","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#;
+//! # let (chunk, from_upstream) = (&b"data: [DONE]\n\n"[..], &b"{}"[..]);
+//! // `None` means that both sides speak the same protocol, and bytes pass unchanged.
+//! let (client, upstream) = (ClientApi::Messages, UpstreamProtocol::Chat);
+//! let pair = ProtocolPair::between(client, upstream).expect("they differ");
+//! let options = TranslationOptions {
+//!     created: 1_795_000_000,
+//!     ..TranslationOptions::new("gpt-5.5", "req_1")
+//! };
+//! let translated = pair.translate_request(body, &options)?; // answer an error with 400
+//! // Send `translated.body` to `translated.path`. Log `translated.dropped` for debugging.
+//! let asked = translated.asked; // lives as long as the exchange
+//!
+//! // If the answer is an event stream, meter the upstream's bytes and then translate them.
+//! let mut stream = asked.stream_translator();
+//! let mut to_client = Vec::new();
+//! stream.push(chunk, &mut to_client);
+//! if !stream.is_over() && !stream.finish(&mut to_client) {
+//!     stream.fail("api_error", "The upstream broke off.", &mut to_client);
+//! }
+//! // Answers without a stream, and errors:
+//! let whole = asked.translate_response(from_upstream);
+//! let error = asked.translate_error(429, from_upstream); // 429 is the upstream's status
+//! # Ok::<(), baton_protocol::translate::TranslationError>(())
+//! ```
+//!
+//! * **Usage**: [`crate::meter`] reads it from the *upstream's* bytes, never from translated ones.
+//! * **Models**: the upstream receives `TranslationOptions::model`. The client sees the name that
+//!   it sent.
+//! * **Comments** of an upstream are ignored and produce no output, so the caller has to keep the
+//!   client's connection alive. A `ping` becomes a `ping` event or a comment, depending on the
+//!   client's protocol.
+//! * **Headers** are not handled here. A translated body is JSON or `text/event-stream` and always
+//!   identity-encoded. The client's `anthropic-*` headers mean nothing to a chat upstream.
+//! * **Bedrock** speaks Messages: use `UpstreamProtocol::Messages`. The [`crate::bedrock`] module
+//!   moves the model, and `TranslationOptions::caches_prompts` is off where top-level cache control
+//!   is not known.
+//!
+//! # Implementation
+//!
+//! Each protocol has a module with one file for each direction: `read_request`, `write_request`,
+//! `read_response` and `write_response`. Between them stand a neutral request ([`neutral_request`])
+//! and a neutral answer ([`neutral_response`]). Two readers and three writers therefore make four
+//! pairs, and streams and whole bodies are put together by the same steps. A Responses upstream
+//! would need one more pair of files.
+
+mod chat;
+mod error;
+mod json_reader;
+mod json_writer;
+mod messages;
+mod neutral_request;
+mod neutral_response;
+mod responses;
+mod stream_translator;
+
+pub use stream_translator::StreamTranslator;
+
+use crate::json::{CONTAINERS_MAX, JsonError};
+use error::NeutralError;
+use json_reader::ObjectReader;
+use neutral_request::ToolAliases;
+use neutral_response::NeutralResponse;
+use thiserror::Error;
+
+/// The protocol that a client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ClientApi {
+    /// Anthropic Messages.
+    Messages,
+    /// OpenAI Chat Completions.
+    Chat,
+    /// OpenAI Responses.
+    Responses,
+}
+
+/// The protocol that an upstream speaks, among those that can be translated to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UpstreamProtocol {
+    /// Anthropic Messages.
+    Messages,
+    /// OpenAI Chat Completions, as many vendors implement it.
+    Chat,
+}
+
+impl UpstreamProtocol {
+    /// The longest name of a tool, in bytes (references of both APIs, 2026-11).
+    fn tool_name_max(self) -> usize {
+        match self {
+            Self::Messages => 128,
+            Self::Chat => 64,
+        }
+    }
+}
+
+/// A client protocol and a different upstream protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ProtocolPair {
+    client: ClientApi,
+    upstream: UpstreamProtocol,
+}
+
+/// The field that bounds the answer's length.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MaxTokensField {
+    /// `max_tokens`, which most vendors know.
+    #[default]
+    Plain,
+    /// `max_completion_tokens`, which OpenAI's reasoning models require.
+    Completion,
+}
+
+/// The values of a request that come from the account and the current time.
+#[derive(Debug, Clone)]
+pub struct TranslationOptions<'a> {
+    /// The model that the upstream is asked for.
+    pub model: &'a str,
+    /// The request's id. Errors contain it, and an answer without an id gets it.
+    pub id: &'a str,
+    /// The current time in Unix seconds, for OpenAI's answers.
+    pub created: u64,
+    /// The field that bounds the answer of a chat upstream.
+    pub max_tokens: MaxTokensField,
+    /// The highest number of output tokens that the model accepts. A client's larger value is cut
+    /// to it.
+    pub output_tokens_max: Option<u64>,
+    /// Whether a chat upstream's model accepts `reasoning_effort`.
+    pub takes_effort: bool,
+    /// Whether a chat upstream accepts earlier thinking, as `reasoning_content`.
+    pub takes_reasoning: bool,
+    /// Whether a Messages upstream is asked to cache the prompt, which OpenAI's upstreams do by
+    /// default. The request then has a top-level `cache_control` (platform.claude.com, "Prompt
+    /// caching", automatic caching, 2026-11).
+    pub caches_prompts: bool,
+}
+
+impl<'a> TranslationOptions<'a> {
+    /// Options for most upstreams: they receive effort but no earlier thinking, and cache prompts.
+    pub fn new(model: &'a str, id: &'a str) -> Self {
+        Self {
+            model,
+            id,
+            created: 0,
+            max_tokens: MaxTokensField::Plain,
+            output_tokens_max: None,
+            takes_effort: true,
+            takes_reasoning: false,
+            caches_prompts: true,
+        }
+    }
+}
+
+/// A request in the upstream's protocol.
+#[derive(Debug)]
+pub struct TranslatedRequest {
+    /// The body, as JSON.
+    pub body: Vec<u8>,
+    /// The path, without the base of the account's address.
+    pub path: &'static str,
+    /// Fields that the upstream does not support, as `tools[].cache_control`: only names, never
+    /// values.
+    pub dropped: Vec<String>,
+    /// The facts about the request that the translation of the answer needs.
+    pub asked: ResponseContext,
+}
+
+/// Why a request cannot be translated. The text is for the client, as a 400.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum TranslationError {
+    /// The body is not a JSON object.
+    #[error("The request body must be a JSON object.")]
+    NotAnObject,
+    /// `model` is not a string.
+    #[error("model: must be a string")]
+    NoModel,
+    /// The conversation is missing, or is not a list of messages.
+    #[error("The request has no conversation. Send it as a list in `messages` or `input`.")]
+    NoMessages,
+    /// Arrays and objects are nested too deeply.
+    #[error(
+        "The request body is nested too deeply for this model. At most {} levels are accepted.",
+        json_reader::DEPTH_MAX
+    )]
+    TooDeep,
+    /// The body has too many arrays and objects in total.
+    #[error(
+        "The request body has too many arrays and objects for this model. At most {CONTAINERS_MAX} \
+         are accepted."
+    )]
+    ManyContainers,
+    /// Content blocks or tools are nested too deeply.
+    #[error(
+        "Content blocks or tools are nested too deeply for this model. At most {} levels are \
+         accepted.",
+        json_reader::NESTED_CONTENT_MAX
+    )]
+    NestedContent,
+    /// The upstream does not support the field, and without it the answer would be different.
+    #[error("{name}: {advice}")]
+    Field {
+        /// The field.
+        name: &'static str,
+        /// The advice for the client.
+        advice: &'static str,
+    },
+}
+
+impl TranslationError {
+    fn field(name: &'static str, advice: &'static str) -> Self {
+        Self::Field { name, advice }
+    }
+}
+
+/// The upstream's answer does not follow its protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the upstream's answer does not follow its API")]
+pub struct InvalidResponse;
+
+/// The facts about a request that the translation of its answer needs.
+#[derive(Debug, Clone)]
+pub struct ResponseContext {
+    translation: ProtocolPair,
+    model: String,
+    id: String,
+    created: u64,
+    include_usage: bool,
+    stops: Vec<String>,
+    aliases: ToolAliases,
+    /// Fields that a response repeats, as JSON.
+    echo: Vec<(&'static str, String)>,
+}
+
+impl ProtocolPair {
+    /// The pair of two protocols, or `None` if they are the same.
+    pub fn between(client: ClientApi, upstream: UpstreamProtocol) -> Option<Self> {
+        let same = matches!(
+            (client, upstream),
+            (ClientApi::Messages, UpstreamProtocol::Messages)
+                | (ClientApi::Chat, UpstreamProtocol::Chat)
+        );
+        (!same).then_some(Self { client, upstream })
+    }
+
+    /// Translates a request for the upstream.
+    ///
+    /// # Errors
+    /// The body is not a request, or asks for something that the upstream does not support.
+    pub fn translate_request(
+        self,
+        body: &[u8],
+        options: &TranslationOptions<'_>,
+    ) -> Result<TranslatedRequest, TranslationError> {
+        let text = std::str::from_utf8(body).map_err(|_| TranslationError::NotAnObject)?;
+        let document =
+            json_reader::parse_document(text.as_bytes()).map_err(|error| match error {
+                JsonError::TooDeep => TranslationError::TooDeep,
+                JsonError::ManyContainers => TranslationError::ManyContainers,
+                _ => TranslationError::NotAnObject,
+            })?;
+        let object =
+            ObjectReader::from_value(document.root()).ok_or(TranslationError::NotAnObject)?;
+        let mut ask = match self.client {
+            ClientApi::Messages => messages::read_request::read_request(object),
+            ClientApi::Chat => chat::read_request::read_request(object),
+            ClientApi::Responses => responses::read_request::read_request(object),
+        }?;
+        if let (Some(asked), Some(max)) = (ask.max_tokens, options.output_tokens_max) {
+            ask.max_tokens = Some(asked.min(max));
+        }
+        ask.body_bytes = body.len();
+        ask.check_stops()?;
+        ask.shorten_names(self.upstream.tool_name_max());
+        let (body, path) = match self.upstream {
+            UpstreamProtocol::Messages => {
+                (messages::write_request::write_request(&mut ask, options), "/v1/messages")
+            }
+            UpstreamProtocol::Chat => {
+                (chat::write_request::write_request(&mut ask, options), "/v1/chat/completions")
+            }
+        };
+        let echo = ask.echo.iter().map(|(name, raw)| (*name, (*raw).to_owned())).collect();
+        let asked = ResponseContext {
+            translation: self,
+            model: ask.model,
+            id: options.id.to_owned(),
+            created: options.created,
+            include_usage: ask.include_usage,
+            stops: ask.stop,
+            aliases: ask.aliases,
+            echo,
+        };
+        Ok(TranslatedRequest { body, path, dropped: ask.dropped.into_paths(), asked })
+    }
+}
+
+impl ResponseContext {
+    /// Translates a whole answer for the client.
+    ///
+    /// # Errors
+    /// The body is not an answer in the upstream's protocol; it can be an error or HTML.
+    pub fn translate_response(&self, body: &[u8]) -> Result<Vec<u8>, InvalidResponse> {
+        let text = std::str::from_utf8(body).map_err(|_| InvalidResponse)?;
+        let mut answer = NeutralResponse::default();
+        let mut take = |step: neutral_response::ResponseStep<'_>| answer.apply_step(&step);
+        let is_answer = match self.translation.upstream {
+            UpstreamProtocol::Messages => {
+                messages::read_response::MessagesReader::read_message(text, &mut take)
+            }
+            UpstreamProtocol::Chat => {
+                chat::read_response::ChatReader::read_completion(text, &mut take)
+            }
+        };
+        if !is_answer {
+            return Err(InvalidResponse);
+        }
+        Ok(match self.translation.client {
+            ClientApi::Messages => messages::write_response::write_message(self, &answer),
+            ClientApi::Chat => chat::write_response::write_completion(self, &answer),
+            ClientApi::Responses => responses::write_response::write_whole_response(self, &answer),
+        })
+    }
+
+    /// Translates an error for the client. Its text stays, and its type becomes one that the client
+    /// knows. The client gets the upstream's status. OpenAI's protocols share their error format,
+    /// so an error passes unchanged between them.
+    pub fn translate_error(&self, status: u16, body: &[u8]) -> Vec<u8> {
+        let ProtocolPair { client, upstream } = self.translation;
+        if (client, upstream) == (ClientApi::Responses, UpstreamProtocol::Chat)
+            && error::is_openai_error(body)
+        {
+            return body.to_vec();
+        }
+        NeutralError::from_body(Some(status), body).to_body(client, &self.id)
+    }
+
+    /// A translator for the answer's event stream.
+    pub fn stream_translator(&self) -> StreamTranslator {
+        StreamTranslator::new(self.clone())
+    }
+
+    /// The name that the client gave a tool.
+    fn tool_name<'a>(&'a self, tool: &'a str) -> &'a str {
+        self.aliases.get(tool).map_or(tool, |alias| &alias.name)
+    }
+
+    /// Whether the client expects a tool's arguments as free text.
+    fn is_freeform(&self, tool: &str) -> bool {
+        self.aliases.get(tool).is_some_and(|alias| alias.freeform)
+    }
+}

@@ -1,0 +1,219 @@
+//! Reads Chat Completions requests.
+
+use crate::json::JsonValue;
+use crate::translate::TranslationError;
+use crate::translate::json_reader::{DroppedFields, ObjectReader, to_items, to_text};
+use crate::translate::neutral_request::{
+    MediaSource, NeutralRequest, OutputFormat, STOPS_MAX, ToolAlias, ToolCall, ToolChoice,
+    ToolDefinition, TurnPart, TurnRole, freeform_arguments,
+};
+
+/// Reads the meaning of the request.
+pub(in crate::translate) fn read_request(
+    mut body: ObjectReader<'_>,
+) -> Result<NeutralRequest<'_>, TranslationError> {
+    if body.take_number("n").is_some_and(|n| n > 1) {
+        return Err(TranslationError::field(
+            "n",
+            "this model gives one answer for each request. Send one request for each answer.",
+        ));
+    }
+    if body.take_items("functions").next().is_some() {
+        return Err(TranslationError::field(
+            "functions",
+            "this field is not supported. Use `tools` instead.",
+        ));
+    }
+    let mut ask = NeutralRequest {
+        model: body.take_text("model").ok_or(TranslationError::NoModel)?,
+        max_tokens: body
+            .take_number("max_completion_tokens")
+            .or_else(|| body.take_number("max_tokens")),
+        temperature: body.take_digits("temperature"),
+        top_p: body.take_digits("top_p"),
+        parallel: body.take_bool("parallel_tool_calls"),
+        stream: body.take_bool("stream").unwrap_or(false),
+        effort: body.take_text("reasoning_effort"),
+        user: body
+            .take_nonempty_text("safety_identifier")
+            .or_else(|| body.take_nonempty_text("user")),
+        ..NeutralRequest::default()
+    };
+    if let Some(mut options) = body.take_object("stream_options") {
+        ask.include_usage = options.take_bool("include_usage").unwrap_or(false);
+        ask.dropped.add_remaining("stream_options", &options);
+    }
+    if let Some(stop) = body.take_value("stop") {
+        let many = || {
+            let texts = to_items(stop).into_iter().flatten().filter_map(to_text);
+            texts.take(STOPS_MAX + 1).collect()
+        };
+        ask.stop = to_text(stop).map_or_else(many, |one| vec![one]);
+    }
+    let messages =
+        body.take_value("messages").and_then(to_items).ok_or(TranslationError::NoMessages)?;
+    for message in messages {
+        read_message(
+            ObjectReader::from_value(message).ok_or(TranslationError::NoMessages)?,
+            &mut ask,
+        );
+    }
+    for tool in body.take_objects("tools") {
+        read_tool(tool, &mut ask);
+    }
+    if let Some(choice) = body.take_value("tool_choice") {
+        read_choice(choice, &mut ask);
+    }
+    read_format(&mut body, &mut ask);
+    ask.drop_missing_choice();
+    ask.dropped.add_remaining("", &body);
+    Ok(ask)
+}
+
+fn read_message(mut message: ObjectReader<'_>, ask: &mut NeutralRequest<'_>) {
+    let role = message.take_text("role").unwrap_or_default();
+    let parts = message
+        .take_value("content")
+        .map(|value| read_content(value, &mut ask.dropped))
+        .unwrap_or_default();
+    match role.as_str() {
+        "system" | "developer" => ask.add_parts(TurnRole::System, parts),
+        "assistant" => {
+            let mut all = Vec::new();
+            let thoughts = message
+                .take_nonempty_text("reasoning_content")
+                .or_else(|| message.take_nonempty_text("reasoning"));
+            all.extend(thoughts.map(|text| TurnPart::Thinking { text, signature: None }));
+            all.extend(parts);
+            all.extend(message.take_nonempty_text("refusal").map(TurnPart::Text));
+            let calls = message.take_objects("tool_calls");
+            all.extend(calls.filter_map(|call| read_call(call, &mut ask.dropped)));
+            ask.add_parts(TurnRole::Assistant, all);
+        }
+        "tool" => {
+            let id = message.take_text("tool_call_id").unwrap_or_default();
+            ask.add_parts(TurnRole::User, vec![TurnPart::Result { id, parts, is_error: false }]);
+        }
+        _ => ask.add_parts(TurnRole::User, parts),
+    }
+    ask.dropped.add_remaining("messages[]", &message);
+}
+
+/// Reads content, which is a string or a list of parts.
+fn read_content(value: JsonValue<'_>, dropped: &mut DroppedFields) -> Vec<TurnPart> {
+    if let Some(text) = to_text(value) {
+        return vec![TurnPart::Text(text)];
+    }
+    let parts = to_items(value).into_iter().flatten();
+    parts.filter_map(|part| read_part(ObjectReader::from_value(part)?, dropped)).collect()
+}
+
+fn read_part(mut part: ObjectReader<'_>, dropped: &mut DroppedFields) -> Option<TurnPart> {
+    let path = "messages[].content[]";
+    let kind = part.take_text("type").unwrap_or_default();
+    let read = match kind.as_str() {
+        "text" => part.take_text("text").map(TurnPart::Text),
+        "refusal" => part.take_text("refusal").map(TurnPart::Text),
+        "image_url" => part.take_object("image_url").and_then(|mut image| {
+            let url = image.take_text("url")?;
+            dropped.add_remaining("messages[].content[].image_url", &image);
+            Some(TurnPart::Image(MediaSource::from_url(url)))
+        }),
+        "file" => part.take_object("file").and_then(|mut file| {
+            let source = MediaSource::from_url(file.take_text("file_data")?);
+            Some(TurnPart::Document { title: file.take_nonempty_text("filename"), source })
+        }),
+        _ => None,
+    };
+    if read.is_some() {
+        dropped.add_remaining(path, &part);
+    } else {
+        dropped.add_path(format!("{path}({kind})"));
+    }
+    read
+}
+
+fn read_call(mut call: ObjectReader<'_>, dropped: &mut DroppedFields) -> Option<TurnPart> {
+    let id = call.take_text("id").unwrap_or_default();
+    let part = if let Some(mut custom) = call.take_object("custom") {
+        let arguments = freeform_arguments(&custom.take_text("input").unwrap_or_default());
+        ToolCall { id, name: custom.take_text("name")?, arguments }
+    } else {
+        let mut function = call.take_object("function")?;
+        let arguments = function.take_text("arguments").unwrap_or_default();
+        ToolCall { id, name: function.take_text("name")?, arguments }
+    };
+    call.take_text("type");
+    call.take_number("index");
+    dropped.add_remaining("messages[].tool_calls[]", &call);
+    Some(TurnPart::Call(part))
+}
+
+fn read_tool<'a>(mut tool: ObjectReader<'a>, ask: &mut NeutralRequest<'a>) {
+    let kind = tool.take_text("type").unwrap_or_default();
+    let inner = tool.take_object(if kind == "custom" { "custom" } else { "function" });
+    let Some((mut inner, name)) =
+        inner.and_then(|mut inner| inner.take_text("name").map(|name| (inner, name)))
+    else {
+        return ask.dropped.add_path(format!("tools[]({kind})"));
+    };
+    let description = inner.take_text("description");
+    if kind == "custom" {
+        let grammar =
+            inner.take_object("format").and_then(|mut format| format.take_object("grammar"));
+        let grammar = grammar.and_then(|mut grammar| grammar.take_text("definition"));
+        let alias = ToolAlias { freeform: true, name: name.clone(), namespace: None };
+        ask.aliases.insert(name.clone(), alias);
+        ask.tools.push(ToolDefinition::from_freeform(name, description, grammar.as_deref()));
+    } else {
+        ask.tools.push(ToolDefinition {
+            name,
+            description,
+            schema: inner.take_value("parameters").map(JsonValue::raw),
+            strict: inner.take_bool("strict"),
+        });
+    }
+    ask.dropped.add_remaining("tools[]", &inner);
+}
+
+fn read_choice(value: JsonValue<'_>, ask: &mut NeutralRequest<'_>) {
+    ask.choice = match to_text(value).as_deref() {
+        Some("auto") => Some(ToolChoice::Auto),
+        Some("none") => Some(ToolChoice::None),
+        Some("required") => Some(ToolChoice::Any),
+        _ => None,
+    };
+    let Some(mut choice) = ObjectReader::from_value(value) else { return };
+    let name =
+        |object: Option<ObjectReader<'_>>| object.and_then(|mut object| object.take_text("name"));
+    if let Some(mut allowed) = choice.take_object("allowed_tools") {
+        let is_required = allowed.take_text("mode").as_deref() == Some("required");
+        ask.choice = Some(if is_required { ToolChoice::Any } else { ToolChoice::Auto });
+        let tools = allowed.take_objects("tools");
+        let names = tools
+            .filter_map(|mut tool| {
+                name(tool.take_object("function").or_else(|| tool.take_object("custom")))
+            })
+            .collect();
+        ask.retain_tools(&names);
+    } else {
+        let named = choice.take_object("function").or_else(|| choice.take_object("custom"));
+        ask.choice = name(named).map(ToolChoice::Named);
+    }
+}
+
+fn read_format<'a>(body: &mut ObjectReader<'a>, ask: &mut NeutralRequest<'a>) {
+    let Some(mut format) = body.take_object("response_format") else { return };
+    ask.format = match format.take_text("type").as_deref() {
+        Some("json_object") => Some(OutputFormat::Json("response_format")),
+        Some("json_schema") => format.take_object("json_schema").and_then(|mut inner| {
+            let schema = inner.take_value("schema")?.raw();
+            Some(OutputFormat::Schema {
+                name: inner.take_text("name"),
+                schema,
+                strict: inner.take_bool("strict"),
+            })
+        }),
+        _ => None,
+    };
+}

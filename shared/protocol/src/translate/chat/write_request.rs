@@ -1,0 +1,292 @@
+//! Writes Chat Completions requests.
+
+use crate::translate::json_reader::DroppedFields;
+use crate::translate::json_writer::{ArrayWriter, ObjectWriter, write_object};
+use crate::translate::neutral_request::{
+    ConversationTurn, MediaSource, NeutralRequest, OutputFormat, ToolCall, ToolChoice,
+    ToolDefinition, TurnPart, TurnRole,
+};
+use crate::translate::{MaxTokensField, TranslationOptions};
+
+/// The text of a tool message that would otherwise be empty, which several vendors refuse.
+const SEE_IMAGE: &str = "The result follows as an image.";
+
+/// Writes the request for `options.model`. Fields that the upstream does not support are added to
+/// `ask.dropped`.
+pub(in crate::translate) fn write_request(
+    ask: &mut NeutralRequest<'_>,
+    options: &TranslationOptions<'_>,
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(ask.output_capacity());
+    let mut dropped = std::mem::take(&mut ask.dropped);
+    write_object(&mut out, |body| {
+        body.text("model", options.model);
+        body.list("messages", |messages| {
+            for turn in &ask.turns {
+                match turn.role {
+                    TurnRole::System => write_system(messages, &turn.parts),
+                    TurnRole::User => write_user(messages, &turn.parts, &mut dropped),
+                    TurnRole::Assistant => write_assistant(messages, turn, options, &mut dropped),
+                }
+            }
+        });
+        write_tools(body, ask);
+        write_settings(body, ask, options, &mut dropped);
+    });
+    ask.dropped = dropped;
+    out
+}
+
+/// Joins the texts among the parts. Adjacent texts are joined directly, others become paragraphs.
+fn join_texts<'p>(parts: impl IntoIterator<Item = &'p TurnPart>) -> String {
+    let mut joined = String::new();
+    let mut is_apart = false;
+    for part in parts {
+        if let TurnPart::Text(text) = part {
+            if is_apart && !joined.is_empty() {
+                joined.push_str("\n\n");
+            }
+            joined.push_str(text);
+        }
+        is_apart = !matches!(part, TurnPart::Text(_));
+    }
+    joined
+}
+
+/// Writes one string with a paragraph for each block, since not every vendor accepts a list here.
+fn write_system(messages: &mut ArrayWriter<'_>, parts: &[TurnPart]) {
+    let texts: Vec<&str> = parts
+        .iter()
+        .filter_map(|part| if let TurnPart::Text(text) = part { Some(text.as_str()) } else { None })
+        .collect();
+    if !texts.is_empty() {
+        messages.object(|message| {
+            message.text("role", "system");
+            message.text("content", &texts.join("\n\n"));
+        });
+    }
+}
+
+/// Writes a user's turn: first each tool result as a message, then the rest. Tool messages accept
+/// only text, so images in results come with the rest.
+fn write_user(messages: &mut ArrayWriter<'_>, parts: &[TurnPart], dropped: &mut DroppedFields) {
+    let mut shown = Vec::new();
+    for part in parts {
+        let TurnPart::Result { id, parts, is_error } = part else { continue };
+        let text = join_texts(parts);
+        let images = parts.iter().filter(|part| !matches!(part, TurnPart::Text(_)));
+        let before = shown.len();
+        shown.extend(images);
+        let has_image = shown.len() > before;
+        messages.object(|message| {
+            message.text("role", "tool");
+            message.text("tool_call_id", id);
+            let text = if text.is_empty() && has_image { SEE_IMAGE } else { &text };
+            message.text("content", text);
+        });
+        if *is_error {
+            dropped.add_path("messages[].content[].is_error");
+        }
+    }
+    shown.extend(parts.iter().filter(|part| !matches!(part, TurnPart::Result { .. })));
+    match shown.as_slice() {
+        [] => {}
+        [TurnPart::Text(text)] => messages.object(|message| {
+            message.text("role", "user");
+            message.text("content", text);
+        }),
+        shown => messages.object(|message| {
+            message.text("role", "user");
+            message.list("content", |content| {
+                for part in shown {
+                    write_part(content, part, dropped);
+                }
+            });
+        }),
+    }
+}
+
+fn write_part(content: &mut ArrayWriter<'_>, part: &TurnPart, dropped: &mut DroppedFields) {
+    match part {
+        TurnPart::Text(text) => content.object(|fields| {
+            fields.text("type", "text");
+            fields.text("text", text);
+        }),
+        TurnPart::Image(source) => content.object(|fields| {
+            fields.text("type", "image_url");
+            fields.object("image_url", |image| image.text("url", &source.to_url()));
+        }),
+        TurnPart::Document { title, source: source @ MediaSource::Data { .. } } => {
+            content.object(|fields| {
+                fields.text("type", "file");
+                fields.object("file", |file| {
+                    file.text("filename", title.as_deref().unwrap_or("document.pdf"));
+                    file.text("file_data", &source.to_url());
+                });
+            });
+        }
+        // The protocol has no files by URL. The model can perhaps still open the address.
+        TurnPart::Document { title, source: MediaSource::Url(url) } => content.object(|fields| {
+            fields.text("type", "text");
+            let title = title.as_deref().unwrap_or("Document");
+            fields.text("text", &format!("{title}: {url}"));
+        }),
+        TurnPart::Thinking { .. }
+        | TurnPart::Redacted(_)
+        | TurnPart::Call(_)
+        | TurnPart::Result { .. } => {
+            dropped.add_path("messages[].content[](out of place)");
+        }
+    }
+}
+
+fn write_assistant(
+    messages: &mut ArrayWriter<'_>,
+    turn: &ConversationTurn,
+    options: &TranslationOptions<'_>,
+    dropped: &mut DroppedFields,
+) {
+    let calls: Vec<&ToolCall> = turn
+        .parts
+        .iter()
+        .filter_map(|part| if let TurnPart::Call(call) = part { Some(call) } else { None })
+        .collect();
+    let thoughts: String = turn
+        .parts
+        .iter()
+        .filter_map(|part| {
+            if let TurnPart::Thinking { text, .. } = part { Some(text.as_str()) } else { None }
+        })
+        .collect();
+    let text = join_texts(&turn.parts);
+    messages.object(|message| {
+        message.text("role", "assistant");
+        if text.is_empty() && !calls.is_empty() {
+            message.null("content");
+        } else {
+            message.text("content", &text);
+        }
+        if !thoughts.is_empty() {
+            if options.takes_reasoning {
+                message.text("reasoning_content", &thoughts);
+            } else {
+                dropped.add_path("messages[].content[](thinking)");
+            }
+        }
+        if !calls.is_empty() {
+            message.list("tool_calls", |items| {
+                for call in &calls {
+                    items.object(|fields| write_call(fields, call));
+                }
+            });
+        }
+    });
+    let is_silent = |part: &TurnPart| matches!(part, TurnPart::Redacted(_));
+    if turn.parts.iter().any(is_silent) {
+        dropped.add_path("messages[].content[](redacted_thinking)");
+    }
+    if turn.parts.iter().any(|part| matches!(part, TurnPart::Image(_) | TurnPart::Document { .. }))
+    {
+        dropped.add_path("messages[].content[](image of an assistant)");
+    }
+}
+
+fn write_call(fields: &mut ObjectWriter<'_>, call: &ToolCall) {
+    fields.text("id", &call.id);
+    fields.text("type", "function");
+    fields.object("function", |function| {
+        function.text("name", &call.name);
+        let is_empty = call.arguments.trim().is_empty();
+        function.text("arguments", if is_empty { "{}" } else { &call.arguments });
+    });
+}
+
+/// Writes the tools. A request without tools must not have a tool choice.
+fn write_tools(body: &mut ObjectWriter<'_>, ask: &NeutralRequest<'_>) {
+    if ask.tools.is_empty() {
+        return;
+    }
+    body.list("tools", |tools| {
+        for tool in &ask.tools {
+            tools.object(|fields| {
+                fields.text("type", "function");
+                fields.object("function", |function| write_function(function, tool));
+            });
+        }
+    });
+    match &ask.choice {
+        None => {}
+        Some(ToolChoice::Auto) => body.text("tool_choice", "auto"),
+        Some(ToolChoice::Any) => body.text("tool_choice", "required"),
+        Some(ToolChoice::None) => body.text("tool_choice", "none"),
+        Some(ToolChoice::Named(name)) => body.object("tool_choice", |choice| {
+            choice.text("type", "function");
+            choice.object("function", |function| function.text("name", name));
+        }),
+    }
+    if let Some(parallel) = ask.parallel {
+        body.flag("parallel_tool_calls", parallel);
+    }
+}
+
+fn write_function(function: &mut ObjectWriter<'_>, tool: &ToolDefinition<'_>) {
+    function.text("name", &tool.name);
+    if let Some(description) = &tool.description {
+        function.text("description", description);
+    }
+    function.json("parameters", tool.schema.unwrap_or(r#"{"type":"object"}"#));
+    if tool.strict == Some(true) {
+        function.flag("strict", true);
+    }
+}
+
+fn write_settings(
+    body: &mut ObjectWriter<'_>,
+    ask: &NeutralRequest<'_>,
+    options: &TranslationOptions<'_>,
+    dropped: &mut DroppedFields,
+) {
+    if let Some(tokens) = ask.max_tokens {
+        let name = match options.max_tokens {
+            MaxTokensField::Plain => "max_tokens",
+            MaxTokensField::Completion => "max_completion_tokens",
+        };
+        body.number(name, tokens);
+    }
+    body.raw("temperature", ask.temperature);
+    body.raw("top_p", ask.top_p);
+    if !ask.stop.is_empty() {
+        body.list("stop", |stops| ask.stop.iter().for_each(|stop| stops.text(stop)));
+    }
+    match ask.effort.as_deref() {
+        Some(effort) if options.takes_effort => body.text("reasoning_effort", effort),
+        Some(_) => dropped.add_path("reasoning_effort"),
+        None => {}
+    }
+    match &ask.format {
+        None => {}
+        Some(OutputFormat::Json(_)) => {
+            body.object("response_format", |format| format.text("type", "json_object"));
+        }
+        Some(OutputFormat::Schema { name, schema, strict }) => {
+            body.object("response_format", |format| {
+                format.text("type", "json_schema");
+                format.object("json_schema", |inner| {
+                    inner.text("name", name.as_deref().unwrap_or("answer"));
+                    inner.json("schema", schema);
+                    inner.flag("strict", strict.unwrap_or(true));
+                });
+            });
+        }
+    }
+    if let Some(user) = &ask.user {
+        body.text("user", user);
+    }
+    for (name, value) in &ask.shared {
+        body.raw(name, Some(value));
+    }
+    if ask.stream {
+        body.flag("stream", true);
+        body.object("stream_options", |stream| stream.flag("include_usage", true));
+    }
+}

@@ -1,0 +1,370 @@
+//! Writes Messages requests.
+
+use super::model_capabilities::{self, ModelCapabilities, ThinkingMode};
+use crate::translate::TranslationOptions;
+use crate::translate::json_reader::is_object;
+use crate::translate::json_writer::{ArrayWriter, ObjectWriter, write_object};
+use crate::translate::neutral_request::{
+    ConversationTurn, MediaSource, NeutralRequest, OutputFormat, ToolChoice, ToolDefinition,
+    TurnPart, TurnRole,
+};
+
+/// The smallest thinking budget (thinking page, 2026-11).
+const BUDGET_MIN: u64 = 1_024;
+
+/// Writes the request for `options.model`. Fields that the upstream does not support are added to
+/// `ask.dropped`.
+pub(in crate::translate) fn write_request(
+    ask: &mut NeutralRequest<'_>,
+    options: &TranslationOptions<'_>,
+) -> Vec<u8> {
+    let ways = model_capabilities::model_capabilities(options.model);
+    let late = late_systems(&ask.turns, ways);
+    let plan = ModelParameters::new(ask, ways).limited_to(options.output_tokens_max);
+    drop_unsigned_thinking(ask);
+    let mut out = Vec::with_capacity(ask.output_capacity());
+    write_object(&mut out, |body| {
+        body.text("model", options.model);
+        body.number("max_tokens", plan.max_tokens);
+        if options.caches_prompts {
+            body.object("cache_control", |cache| cache.text("type", "ephemeral"));
+        }
+        write_system(body, &ask.turns, &late);
+        body.list("messages", |messages| {
+            for (turn, is_late) in ask.turns.iter().zip(&late) {
+                if *is_late || turn.role != TurnRole::System {
+                    write_turn(messages, turn);
+                }
+            }
+        });
+        write_tools(body, ask);
+        write_settings(body, ask, &plan);
+    });
+    for (name, _) in &ask.shared {
+        ask.dropped.add_path(*name);
+    }
+    out
+}
+
+/// The parameters that depend on the model's capabilities.
+struct ModelParameters {
+    max_tokens: u64,
+    budget: Option<u64>,
+    effort: Option<&'static str>,
+    adaptive: bool,
+    samples: bool,
+}
+
+impl ModelParameters {
+    fn new(ask: &mut NeutralRequest<'_>, ways: ModelCapabilities) -> Self {
+        let mut max_tokens = ask.max_tokens.unwrap_or(ways.max_tokens);
+        let is_forced = matches!(ask.choice, Some(ToolChoice::Any | ToolChoice::Named(_)));
+        let effort = match ask.effort.as_deref() {
+            None => None,
+            Some("none" | "minimal" | "low") => Some("low"),
+            Some("medium") => Some("medium"),
+            Some("xhigh") => Some("xhigh"),
+            Some("max") => Some("max"),
+            Some(_) => Some("high"),
+        };
+        let thinks = effort.is_some() && ask.effort.as_deref() != Some("none");
+        let mut plan =
+            Self { max_tokens, budget: None, effort: None, adaptive: false, samples: true };
+        match ways.thinking {
+            ThinkingMode::Adaptive => {
+                plan.effort = effort;
+                // A forced tool and thinking exclude each other.
+                plan.adaptive = thinks && !is_forced;
+            }
+            ThinkingMode::Budget if !is_forced && !calls_without_thinking(&ask.turns) => {
+                plan.budget = effort.filter(|_| thinks).map(thinking_budget);
+            }
+            ThinkingMode::Budget | ThinkingMode::No => {}
+        }
+        if thinks && plan.effort.is_none() && plan.budget.is_none() {
+            ask.dropped.add_path("reasoning_effort");
+        }
+        if let Some(budget) = plan.budget {
+            // `max_tokens` includes the budget, but a client's limit refers to the visible answer.
+            max_tokens = if ask.max_tokens.is_some() {
+                max_tokens.saturating_add(budget)
+            } else {
+                max_tokens.max(budget.saturating_mul(2))
+            };
+        }
+        plan.samples = ways.samples && !plan.adaptive && plan.budget.is_none();
+        let sampling = [("temperature", ask.temperature), ("top_p", ask.top_p)];
+        for (name, _) in sampling.iter().filter(|(_, value)| value.is_some() && !plan.samples) {
+            ask.dropped.add_path(*name);
+        }
+        Self { max_tokens, ..plan }
+    }
+
+    /// Cuts the parameters to the model's limit. Thinking must leave room for an answer.
+    fn limited_to(self, max: Option<u64>) -> Self {
+        let max_tokens = max.map_or(self.max_tokens, |max| self.max_tokens.min(max));
+        let budget = self.budget.filter(|budget| *budget < max_tokens);
+        Self { max_tokens, budget, ..self }
+    }
+}
+
+fn thinking_budget(effort: &str) -> u64 {
+    match effort {
+        "low" => BUDGET_MIN * 2,
+        "medium" => BUDGET_MIN * 8,
+        _ => BUDGET_MIN * 16,
+    }
+}
+
+/// Whether the last answer called tools and lacks the thinking that led to the calls. Models with
+/// thinking budgets then refuse to think ("Expected `thinking`, but found `tool_use`").
+fn calls_without_thinking(turns: &[ConversationTurn]) -> bool {
+    let last = turns.iter().rev().find(|turn| turn.role == TurnRole::Assistant);
+    last.is_some_and(|turn| {
+        let calls = turn.parts.iter().any(|part| matches!(part, TurnPart::Call(_)));
+        let signed = turn.parts.first().is_some_and(|part| {
+            matches!(part, TurnPart::Thinking { signature: Some(_), .. } | TurnPart::Redacted(_))
+        });
+        calls && !signed
+    })
+}
+
+/// Selects the system turns that can stay in place: if the model supports them, those after a
+/// user's turn and before an answer. The others move to the top, as in Anthropic's own OpenAI
+/// layer.
+fn late_systems(turns: &[ConversationTurn], ways: ModelCapabilities) -> Vec<bool> {
+    let role = |at: Option<usize>| at.and_then(|at| turns.get(at)).map(|turn| turn.role);
+    let late = |at: usize| {
+        let follows = role(at.checked_sub(1)) == Some(TurnRole::User);
+        let precedes = matches!(role(Some(at + 1)), None | Some(TurnRole::Assistant));
+        ways.system_turns && role(Some(at)) == Some(TurnRole::System) && follows && precedes
+    };
+    (0..turns.len()).map(late).collect()
+}
+
+fn write_system(body: &mut ObjectWriter<'_>, turns: &[ConversationTurn], late: &[bool]) {
+    let tops =
+        turns.iter().zip(late).filter(|(turn, late)| turn.role == TurnRole::System && !**late);
+    let parts: Vec<&TurnPart> =
+        tops.flat_map(|(turn, _)| &turn.parts).filter(|part| is_accepted(part)).collect();
+    if !parts.is_empty() {
+        body.list("system", |blocks| parts.iter().for_each(|part| write_part(blocks, part)));
+    }
+}
+
+/// Whether the API accepts the part. It refuses empty texts, and thinking that it did not sign.
+fn is_accepted(part: &TurnPart) -> bool {
+    match part {
+        TurnPart::Text(text) => !text.trim().is_empty(),
+        TurnPart::Thinking { signature, .. } => signature.is_some(),
+        _ => true,
+    }
+}
+
+/// Drops thinking that this API did not sign, since the API refuses it.
+fn drop_unsigned_thinking(ask: &mut NeutralRequest<'_>) {
+    let mut parts = ask.turns.iter().flat_map(|turn| &turn.parts);
+    if parts.any(|part| matches!(part, TurnPart::Thinking { signature: None, .. })) {
+        ask.dropped.add_path("reasoning(unsigned)");
+    }
+}
+
+fn write_turn(messages: &mut ArrayWriter<'_>, turn: &ConversationTurn) {
+    let mut parts: Vec<&TurnPart> = turn.parts.iter().filter(|part| is_accepted(part)).collect();
+    // Results answer the calls before them, so they come first.
+    parts.sort_by_key(|part| !matches!(part, TurnPart::Result { .. }));
+    if parts.is_empty() {
+        return;
+    }
+    messages.object(|message| {
+        let role = match turn.role {
+            TurnRole::System => "system",
+            TurnRole::User => "user",
+            TurnRole::Assistant => "assistant",
+        };
+        message.text("role", role);
+        message.list("content", |blocks| parts.iter().for_each(|part| write_part(blocks, part)));
+    });
+}
+
+fn write_part(blocks: &mut ArrayWriter<'_>, part: &TurnPart) {
+    blocks.object(|block| match part {
+        TurnPart::Text(text) => {
+            block.text("type", "text");
+            block.text("text", text);
+        }
+        TurnPart::Image(source) => {
+            block.text("type", "image");
+            write_source(block, source);
+        }
+        TurnPart::Document { title, source } => {
+            block.text("type", "document");
+            write_source(block, source);
+            if let Some(title) = title {
+                block.text("title", title);
+            }
+        }
+        TurnPart::Thinking { text, signature } => {
+            block.text("type", "thinking");
+            block.text("thinking", text);
+            block.text("signature", signature.as_deref().unwrap_or_default());
+        }
+        TurnPart::Redacted(data) => {
+            block.text("type", "redacted_thinking");
+            block.text("data", data);
+        }
+        TurnPart::Call(call) => {
+            block.text("type", "tool_use");
+            block.text("id", &sanitize_id(&call.id));
+            block.text("name", &call.name);
+            write_input(block, &call.arguments);
+        }
+        TurnPart::Result { id, parts, is_error } => {
+            block.text("type", "tool_result");
+            block.text("tool_use_id", &sanitize_id(id));
+            block.list("content", |blocks| {
+                parts
+                    .iter()
+                    .filter(|part| is_accepted(part))
+                    .for_each(|part| write_part(blocks, part));
+            });
+            if *is_error {
+                block.flag("is_error", true);
+            }
+        }
+    });
+}
+
+fn write_source(block: &mut ObjectWriter<'_>, source: &MediaSource) {
+    block.object("source", |fields| match source {
+        MediaSource::Data { media_type, data } => {
+            fields.text("type", "base64");
+            fields.text("media_type", media_type);
+            fields.text("data", data);
+        }
+        MediaSource::Url(url) => {
+            fields.text("type", "url");
+            fields.text("url", url);
+        }
+    });
+}
+
+/// Writes arguments as an object, which the API requires. Arguments that are not an object are
+/// wrapped in one.
+fn write_input(block: &mut ObjectWriter<'_>, arguments: &str) {
+    if is_object(arguments) {
+        block.json("input", arguments.trim());
+    } else if arguments.trim().is_empty() {
+        block.json("input", "{}");
+    } else {
+        block.object("input", |input| input.text("arguments", arguments));
+    }
+}
+
+/// Replaces the characters of another vendor's id that this API does not accept
+/// (`^[a-zA-Z0-9_-]+$`).
+fn sanitize_id(id: &str) -> String {
+    let letter = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    if id.is_empty() { "_".to_owned() } else { id.chars().map(letter).collect() }
+}
+
+fn write_tools(body: &mut ObjectWriter<'_>, ask: &NeutralRequest<'_>) {
+    if !ask.tools.is_empty() {
+        body.list("tools", |tools| {
+            ask.tools.iter().for_each(|tool| tools.object(|fields| write_tool(fields, tool)));
+        });
+    }
+    let choice = ask.choice.clone().or((ask.parallel == Some(false)).then_some(ToolChoice::Auto));
+    let Some(choice) = choice.filter(|_| !ask.tools.is_empty()) else { return };
+    body.object("tool_choice", |fields| {
+        match &choice {
+            ToolChoice::Auto => fields.text("type", "auto"),
+            ToolChoice::Any => fields.text("type", "any"),
+            ToolChoice::None => fields.text("type", "none"),
+            ToolChoice::Named(name) => {
+                fields.text("type", "tool");
+                fields.text("name", name);
+            }
+        }
+        if let (Some(parallel), true) = (ask.parallel, choice != ToolChoice::None) {
+            fields.flag("disable_parallel_tool_use", !parallel);
+        }
+    });
+}
+
+fn write_tool(fields: &mut ObjectWriter<'_>, tool: &ToolDefinition<'_>) {
+    fields.text("name", &tool.name);
+    if let Some(description) = &tool.description {
+        fields.text("description", description);
+    }
+    fields.json("input_schema", tool.schema.unwrap_or(r#"{"type":"object"}"#));
+    if tool.strict == Some(true) {
+        fields.flag("strict", true);
+    }
+}
+
+fn write_settings(
+    body: &mut ObjectWriter<'_>,
+    ask: &mut NeutralRequest<'_>,
+    plan: &ModelParameters,
+) {
+    if plan.samples {
+        write_temperature(body, ask);
+        body.raw("top_p", ask.top_p);
+    }
+    // The API refuses stop sequences that consist of white space.
+    let stops: Vec<&String> = ask.stop.iter().filter(|stop| !stop.trim().is_empty()).collect();
+    if stops.len() < ask.stop.len() {
+        ask.dropped.add_path("stop");
+    }
+    if !stops.is_empty() {
+        body.list("stop_sequences", |list| stops.iter().for_each(|stop| list.text(stop)));
+    }
+    if let Some(tokens) = plan.budget {
+        body.object("thinking", |thinking| {
+            thinking.text("type", "enabled");
+            thinking.number("budget_tokens", tokens);
+        });
+    } else if plan.adaptive {
+        body.object("thinking", |thinking| {
+            thinking.text("type", "adaptive");
+            if ask.summary {
+                thinking.text("display", "summarized");
+            }
+        });
+    }
+    if let Some(OutputFormat::Json(path)) = ask.format {
+        ask.dropped.add_path(path);
+        ask.format = None;
+    }
+    if plan.effort.is_some() || ask.format.is_some() {
+        body.object("output_config", |config| {
+            if let Some(effort) = plan.effort {
+                config.text("effort", effort);
+            }
+            if let Some(OutputFormat::Schema { schema, .. }) = &ask.format {
+                config.object("format", |format| {
+                    format.text("type", "json_schema");
+                    format.json("schema", schema);
+                });
+            }
+        });
+    }
+    if let Some(user) = &ask.user {
+        body.object("metadata", |metadata| metadata.text("user_id", user));
+    }
+    if ask.stream {
+        body.flag("stream", true);
+    }
+}
+
+/// Writes the temperature. OpenAI's scale ends at 2, Anthropic's at 1. Larger values become 1, as
+/// in Anthropic's own OpenAI layer.
+fn write_temperature(body: &mut ObjectWriter<'_>, ask: &mut NeutralRequest<'_>) {
+    let Some(temperature) = ask.temperature else { return };
+    let is_above = temperature.parse::<f64>().is_ok_and(|temperature| temperature > 1.0);
+    if is_above {
+        ask.dropped.add_path("temperature(above 1)");
+    }
+    body.json("temperature", if is_above { "1" } else { temperature });
+}

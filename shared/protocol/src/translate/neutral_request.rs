@@ -1,0 +1,291 @@
+//! A request independent of a protocol: the meaning of any protocol's request, as far as two
+//! protocols share it.
+//!
+//! Readers fill it, and writers write it in another protocol. Values that pass unchanged borrow
+//! from the body.
+
+use super::TranslationError;
+use super::json_reader::{DroppedFields, ObjectReader, is_object, parse_document};
+use super::json_writer::object_to_string;
+use std::collections::{BTreeMap, HashSet};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// The meaning of a request.
+#[derive(Debug, Default)]
+pub(super) struct NeutralRequest<'a> {
+    /// The length of the body that was read. The body that is written has a similar length.
+    pub(super) body_bytes: usize,
+    pub(super) model: String,
+    /// Adjacent turns have different roles, except system turns.
+    pub(super) turns: Vec<ConversationTurn>,
+    pub(super) tools: Vec<ToolDefinition<'a>>,
+    pub(super) choice: Option<ToolChoice>,
+    /// Whether the model can call several tools at once. `None` means the upstream's default.
+    pub(super) parallel: Option<bool>,
+    pub(super) max_tokens: Option<u64>,
+    pub(super) temperature: Option<&'a str>,
+    pub(super) top_p: Option<&'a str>,
+    pub(super) stop: Vec<String>,
+    pub(super) stream: bool,
+    pub(super) include_usage: bool,
+    /// How much to think, from `none` to `max`: words that both protocols share.
+    pub(super) effort: Option<String>,
+    /// Whether a summary of the thinking is requested.
+    pub(super) summary: bool,
+    pub(super) format: Option<OutputFormat<'a>>,
+    /// The end user, as clients report it to upstreams.
+    pub(super) user: Option<String>,
+    /// Fields that have the same name and meaning in both of OpenAI's protocols.
+    pub(super) shared: Vec<(&'static str, &'a str)>,
+    /// Tools that the client knows under another name or in another form.
+    pub(super) aliases: ToolAliases,
+    /// Fields that a response must repeat.
+    pub(super) echo: Vec<(&'static str, &'a str)>,
+    /// Fields that have no place here.
+    pub(super) dropped: DroppedFields,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TurnRole {
+    System,
+    User,
+    Assistant,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ConversationTurn {
+    pub(super) role: TurnRole,
+    pub(super) parts: Vec<TurnPart>,
+}
+
+/// A part of a turn.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum TurnPart {
+    Text(String),
+    Image(MediaSource),
+    Document {
+        title: Option<String>,
+        source: MediaSource,
+    },
+    /// Thinking of an earlier answer. Only the upstream that signed it can read the signature.
+    Thinking {
+        text: String,
+        signature: Option<String>,
+    },
+    /// Thinking that only the upstream can read.
+    Redacted(String),
+    Call(ToolCall),
+    Result {
+        id: String,
+        parts: Vec<TurnPart>,
+        is_error: bool,
+    },
+}
+
+/// A call of a tool.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct ToolCall {
+    pub(super) id: String,
+    pub(super) name: String,
+    /// JSON text, as the model wrote it.
+    pub(super) arguments: String,
+}
+
+impl ToolCall {
+    /// The arguments if they are an object. If the model broke off, the result is the empty object.
+    pub(super) fn arguments_object(&self) -> &str {
+        if is_object(&self.arguments) { &self.arguments } else { "{}" }
+    }
+}
+
+/// Where an image or a document is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum MediaSource {
+    /// Base64.
+    Data {
+        media_type: String,
+        data: String,
+    },
+    Url(String),
+}
+
+impl MediaSource {
+    /// A source from a URL, which can contain the data itself (RFC 2397).
+    pub(super) fn from_url(url: String) -> Self {
+        let data = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
+        match data {
+            Some((media_type, data)) => {
+                Self::Data { media_type: media_type.to_owned(), data: data.to_owned() }
+            }
+            None => Self::Url(url),
+        }
+    }
+
+    /// The source as a URL.
+    pub(super) fn to_url(&self) -> String {
+        match self {
+            Self::Data { media_type, data } => format!("data:{media_type};base64,{data}"),
+            Self::Url(url) => url.clone(),
+        }
+    }
+}
+
+/// A tool that the client runs.
+#[derive(Debug)]
+pub(super) struct ToolDefinition<'a> {
+    pub(super) name: String,
+    pub(super) description: Option<String>,
+    /// JSON text.
+    pub(super) schema: Option<&'a str>,
+    pub(super) strict: Option<bool>,
+}
+
+impl ToolDefinition<'_> {
+    /// Converts a tool that takes free text (`custom`), which other protocols do not know, into a
+    /// function with the single argument `input`. A grammar becomes part of the description.
+    pub(super) fn from_freeform(
+        name: String,
+        description: Option<String>,
+        grammar: Option<&str>,
+    ) -> Self {
+        let mut text = description.unwrap_or_default();
+        if let Some(grammar) = grammar {
+            text.push_str("\n\nThe input follows this grammar:\n");
+            text.push_str(grammar);
+        }
+        Self { name, description: Some(text), schema: Some(FREEFORM_SCHEMA), strict: None }
+    }
+}
+
+const FREEFORM_SCHEMA: &str = r#"{"type":"object","properties":{"input":{"type":"string"}},"required":["input"],"additionalProperties":false}"#;
+
+/// Free text as the argument of a freeform tool.
+pub(super) fn freeform_arguments(input: &str) -> String {
+    object_to_string(|arguments| arguments.text("input", input))
+}
+
+/// The free text in the arguments that a model wrote. Arguments without such an object are the text
+/// itself.
+pub(super) fn freeform_input(arguments: &str) -> String {
+    let document = parse_document(arguments.as_bytes()).ok();
+    let object = document.as_ref().and_then(|document| ObjectReader::from_value(document.root()));
+    let input = object.and_then(|mut object| object.take_text("input"));
+    input.unwrap_or_else(|| arguments.to_owned())
+}
+
+/// How a client's tool differs from the plain function that the model sees.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct ToolAlias {
+    /// Whether the client expects free text instead of arguments.
+    pub(super) freeform: bool,
+    /// The client's name of the tool, and its namespace.
+    pub(super) name: String,
+    pub(super) namespace: Option<String>,
+}
+
+/// Tools by the name that the model sees.
+pub(super) type ToolAliases = BTreeMap<String, ToolAlias>;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ToolChoice {
+    Auto,
+    Any,
+    None,
+    Named(String),
+}
+
+/// The format of the answer.
+#[derive(Debug)]
+pub(super) enum OutputFormat<'a> {
+    /// Any JSON. The text is the field that requested it.
+    Json(&'static str),
+    Schema {
+        name: Option<String>,
+        schema: &'a str,
+        strict: Option<bool>,
+    },
+}
+
+/// The highest number of stop sequences, to bound memory. OpenAI accepts four (OpenAI API reference,
+/// "Create chat completion", `stop`, 2026-11); Anthropic documents no bound.
+pub(super) const STOPS_MAX: usize = 1_024;
+
+impl NeutralRequest<'_> {
+    /// Checks the number of stop sequences. Readers take one more than is accepted.
+    pub(super) fn check_stops(&self) -> Result<(), TranslationError> {
+        if self.stop.len() > STOPS_MAX {
+            let advice = "a translated request can have at most 1024 stop sequences";
+            return Err(TranslationError::field("stop_sequences or stop", advice));
+        }
+        Ok(())
+    }
+
+    /// The capacity for the body that is written. Without it, a long body would be copied several
+    /// times while it grows.
+    pub(super) fn output_capacity(&self) -> usize {
+        self.body_bytes + self.body_bytes / 8 + 4_096
+    }
+
+    /// Adds parts to the conversation. The Messages API and several vendors require alternating
+    /// roles, so adjacent parts of one role become one turn.
+    pub(super) fn add_parts(&mut self, role: TurnRole, parts: Vec<TurnPart>) {
+        match self.turns.last_mut() {
+            Some(last) if last.role == role && role != TurnRole::System => last.parts.extend(parts),
+            _ => self.turns.push(ConversationTurn { role, parts }),
+        }
+    }
+
+    /// Keeps only the tools that the model is allowed to call (`allowed_tools`).
+    pub(super) fn retain_tools(&mut self, names: &HashSet<String>) {
+        self.tools.retain(|tool| names.contains(&tool.name));
+    }
+
+    /// Shortens names of tools to `max` bytes, the upstream's limit. The answer has the client's
+    /// own names again.
+    pub(super) fn shorten_names(&mut self, max: usize) {
+        let mut long = BTreeMap::new();
+        for tool in &mut self.tools {
+            if tool.name.len() > max {
+                let shortened = shorten_name(&tool.name, max);
+                let full = std::mem::replace(&mut tool.name, shortened);
+                let plain = ToolAlias { name: full.clone(), ..ToolAlias::default() };
+                let alias = self.aliases.remove(&full).unwrap_or(plain);
+                self.aliases.insert(tool.name.clone(), alias);
+                long.insert(full, tool.name.clone());
+            }
+        }
+        let parts = self.turns.iter_mut().flat_map(|turn| &mut turn.parts);
+        let calls = parts
+            .filter_map(|part| if let TurnPart::Call(call) = part { Some(call) } else { None });
+        let chosen = self.choice.iter_mut();
+        let chosen =
+            chosen.filter_map(
+                |choice| if let ToolChoice::Named(name) = choice { Some(name) } else { None },
+            );
+        for name in calls.map(|call| &mut call.name).chain(chosen).filter(|name| name.len() > max) {
+            *name = long.get(name).cloned().unwrap_or_else(|| shorten_name(name, max));
+        }
+    }
+
+    /// Removes a tool choice whose tool is missing. That tool was of a kind that the upstream runs.
+    pub(super) fn drop_missing_choice(&mut self) {
+        let is_there = match &self.choice {
+            Some(ToolChoice::Named(name)) => self.tools.iter().any(|tool| tool.name == *name),
+            Some(_) => !self.tools.is_empty(),
+            None => true,
+        };
+        if !is_there {
+            if matches!(self.choice, Some(ToolChoice::Named(_) | ToolChoice::Any)) {
+                self.dropped.add_path("tool_choice");
+            }
+            self.choice = None;
+        }
+    }
+}
+
+/// The beginning of a name, followed by a hash of the whole name.
+fn shorten_name(name: &str, max: usize) -> String {
+    let hash = format!("_{:016x}", xxh3_64(name.as_bytes()));
+    let kept = name.floor_char_boundary(max.saturating_sub(hash.len()));
+    format!("{}{hash}", &name[..kept])
+}

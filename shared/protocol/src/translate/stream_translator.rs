@@ -1,0 +1,341 @@
+//! Translates a stream event by event for the client, however the bytes are cut.
+
+use super::error::NeutralError;
+use super::neutral_response::{PartStart, ReadProgress, ResponseStep};
+use super::{ClientApi, ResponseContext, UpstreamProtocol, chat, messages, responses};
+use crate::json::is_json;
+use crate::sse::{SseDecoder, SseEvent};
+
+/// The most bytes kept for one stream: text that the last event repeats, arguments that wait for
+/// their end, and some bytes for each part. 128,000 tokens are about half a megabyte.
+const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The bytes that a part counts for, however short it is.
+const PART_BYTES: usize = 256;
+
+/// Translates one stream. It writes whole events only.
+#[derive(Debug)]
+pub struct StreamTranslator {
+    decoder: SseDecoder,
+    turn: TranslatorState,
+}
+
+/// Reader, writer and their progress.
+#[derive(Debug)]
+struct TranslatorState {
+    asked: ResponseContext,
+    reader: StreamReader,
+    writer: StreamWriter,
+    is_over: bool,
+    is_begun: bool,
+    kept: RetainedBytes,
+}
+
+/// The number of bytes that are kept.
+#[derive(Debug)]
+struct RetainedBytes {
+    bytes: usize,
+    /// The writer repeats the whole answer at its end.
+    keeps_text: bool,
+    is_call: bool,
+}
+
+impl RetainedBytes {
+    fn add_step(&mut self, step: &ResponseStep<'_>) {
+        self.bytes += match step {
+            ResponseStep::Open(opening) => {
+                self.is_call = matches!(opening, PartStart::Call { .. });
+                PART_BYTES
+                    + match opening {
+                        PartStart::Redacted(data) if self.keeps_text => data.len(),
+                        PartStart::Call { id, name } => id.len() + name.len(),
+                        PartStart::Text | PartStart::Thinking | PartStart::Redacted(_) => 0,
+                    }
+            }
+            ResponseStep::Delta(text) if self.keeps_text || self.is_call => text.len(),
+            ResponseStep::Signature(text) if self.keeps_text => text.len(),
+            _ => 0,
+        };
+    }
+}
+
+#[derive(Debug)]
+enum StreamReader {
+    Messages(messages::read_response::MessagesReader),
+    Chat(chat::read_response::ChatReader),
+}
+
+impl StreamReader {
+    fn held_bytes(&self) -> usize {
+        match self {
+            Self::Messages(_) => 0,
+            Self::Chat(reader) => reader.held_bytes(),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum StreamWriter {
+    Messages(messages::write_response::MessagesWriter),
+    Chat(chat::write_response::ChatWriter),
+    Responses(responses::write_events::ResponsesWriter),
+}
+
+impl StreamWriter {
+    fn write_step(&mut self, asked: &ResponseContext, step: &ResponseStep<'_>, out: &mut Vec<u8>) {
+        match self {
+            Self::Messages(writer) => writer.write_step(asked, step, out),
+            Self::Chat(writer) => writer.write_step(asked, step, out),
+            Self::Responses(writer) => writer.write_step(asked, step, out),
+        }
+    }
+
+    fn write_end(&mut self, asked: &ResponseContext, out: &mut Vec<u8>) {
+        match self {
+            Self::Messages(writer) => writer.write_end(asked, out),
+            Self::Chat(writer) => writer.write_end(asked, out),
+            Self::Responses(writer) => writer.write_end(asked, out),
+        }
+    }
+}
+
+impl StreamTranslator {
+    pub(super) fn new(asked: ResponseContext) -> Self {
+        let reader = match asked.translation.upstream {
+            UpstreamProtocol::Messages => {
+                StreamReader::Messages(messages::read_response::MessagesReader::default())
+            }
+            UpstreamProtocol::Chat => {
+                StreamReader::Chat(chat::read_response::ChatReader::default())
+            }
+        };
+        let writer = match asked.translation.client {
+            ClientApi::Messages => {
+                StreamWriter::Messages(messages::write_response::MessagesWriter::default())
+            }
+            ClientApi::Chat => StreamWriter::Chat(chat::write_response::ChatWriter::default()),
+            ClientApi::Responses => {
+                StreamWriter::Responses(responses::write_events::ResponsesWriter::default())
+            }
+        };
+        let keeps_text = matches!(writer, StreamWriter::Responses(_));
+        let kept = RetainedBytes { bytes: 0, keeps_text, is_call: false };
+        let turn = TranslatorState { asked, reader, writer, is_over: false, is_begun: false, kept };
+        Self { decoder: SseDecoder::new(), turn }
+    }
+
+    /// Takes the upstream's next bytes, without a content encoding, and appends the translated
+    /// events to `out`. An error of the upstream is passed on and ends the stream.
+    pub fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
+        self.decoder.push(chunk, |event| self.turn.translate_event(&event, out));
+    }
+
+    /// The bytes of memory that are kept: the unfinished event, texts that the last event repeats,
+    /// and arguments of calls.
+    pub fn held_bytes(&self) -> usize {
+        self.decoder.held_bytes() + self.turn.kept.bytes.max(self.turn.reader.held_bytes())
+    }
+
+    /// Whether the client has received the end of its answer, either a normal one or an error.
+    pub fn is_over(&self) -> bool {
+        self.turn.is_over
+    }
+
+    /// Must be called when the upstream's bytes have ended. Returns whether the client has received
+    /// the end of its answer. If the stream broke off, it has not, and the caller must call
+    /// [`Self::fail`]. A last event without its blank line counts.
+    pub fn finish(&mut self, out: &mut Vec<u8>) -> bool {
+        let decoder = std::mem::take(&mut self.decoder);
+        decoder.finish(|event| {
+            let data = event.data.trim_ascii();
+            let is_whole = is_json(data);
+            if is_whole || data == b"[DONE]" {
+                self.turn.translate_event(&event, out);
+            }
+        });
+        self.turn.finish_unterminated(out);
+        self.turn.is_over
+    }
+
+    /// Ends the stream with an error of the relay: `kind` is a documented error type, `message` a
+    /// whole sentence. Does nothing if the stream is over.
+    pub fn fail(&mut self, kind: &str, message: &str, out: &mut Vec<u8>) {
+        if !self.turn.is_over {
+            self.turn.finish_with_error(&NeutralError::new(kind, message), out);
+        }
+    }
+}
+
+impl TranslatorState {
+    fn translate_event(&mut self, event: &SseEvent<'_>, out: &mut Vec<u8>) {
+        if self.is_over {
+            return;
+        }
+        if event.dropped > 0 {
+            return self.finish_with_error(
+                &NeutralError::new(
+                    "api_error",
+                    "The upstream sent an event that is too long. Send the request again.",
+                ),
+                out,
+            );
+        }
+        let Self { asked, reader, writer, is_begun, kept, .. } = self;
+        let mut say = |step: ResponseStep<'_>| {
+            kept.add_step(&step);
+            // Nothing is kept beyond the bound. The stream ends below.
+            if kept.bytes > KEPT_BYTES_MAX {
+                return;
+            }
+            *is_begun |= matches!(step, ResponseStep::Start { .. });
+            // Only a ping can come before the start.
+            if *is_begun || step == ResponseStep::Ping {
+                writer.write_step(asked, &step, out);
+            }
+        };
+        let progress = match reader {
+            StreamReader::Messages(reader) => reader.read_event(event, &mut say),
+            StreamReader::Chat(reader) => reader.read_event(event, &mut say),
+        };
+        if self.kept.bytes.max(self.reader.held_bytes()) > KEPT_BYTES_MAX {
+            let message =
+                "The answer is too long to be translated into this API. Ask for a shorter answer.";
+            return self.finish_with_error(&NeutralError::new("api_error", message), out);
+        }
+        match progress {
+            ReadProgress::Open => {}
+            ReadProgress::Done => self.finish_answer(out),
+            ReadProgress::Failed(data) => {
+                self.finish_with_error(&NeutralError::from_body(None, &data), out);
+            }
+        }
+    }
+
+    fn finish_unterminated(&mut self, out: &mut Vec<u8>) {
+        if let (false, StreamReader::Chat(reader)) = (self.is_over, &mut self.reader) {
+            let finished = reader
+                .finish_unterminated(&mut |step| self.writer.write_step(&self.asked, &step, out));
+            if finished {
+                self.finish_answer(out);
+            }
+        }
+    }
+
+    fn finish_answer(&mut self, out: &mut Vec<u8>) {
+        if self.is_begun {
+            self.writer.write_end(&self.asked, out);
+            self.is_over = true;
+        } else {
+            self.finish_with_error(
+                &NeutralError::new(
+                    "api_error",
+                    "The upstream ended the stream without an answer. Send the request again.",
+                ),
+                out,
+            );
+        }
+    }
+
+    fn finish_with_error(&mut self, fault: &NeutralError, out: &mut Vec<u8>) {
+        match &mut self.writer {
+            StreamWriter::Responses(writer) => writer.write_failure(&self.asked, fault, out),
+            StreamWriter::Messages(_) | StreamWriter::Chat(_) => {
+                fault.write_event(self.asked.translation.client, &self.asked.id, out);
+            }
+        }
+        self.is_over = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::translate::{ProtocolPair, TranslationOptions};
+
+    fn stream(client: ClientApi, upstream: UpstreamProtocol, body: &[u8]) -> StreamTranslator {
+        let translation = ProtocolPair::between(client, upstream).unwrap();
+        translation
+            .translate_request(body, &TranslationOptions::new("m", "req_1"))
+            .unwrap()
+            .asked
+            .stream_translator()
+    }
+
+    /// The text that a client receives for `events`, and how many bytes of the upstream were read
+    /// for it.
+    fn told(mut stream: StreamTranslator, events: impl Iterator<Item = String>) -> (String, usize) {
+        let (mut last, mut read) = (Vec::new(), 0);
+        for event in events {
+            last.clear();
+            read += event.len();
+            stream.push(event.as_bytes(), &mut last);
+            if stream.is_over() {
+                break;
+            }
+        }
+        assert!(stream.is_over(), "after {read} bytes");
+        (String::from_utf8(last).unwrap(), read)
+    }
+
+    fn event(data: &str) -> String {
+        format!("data: {data}\n\n")
+    }
+
+    #[test]
+    fn kept_bytes_are_bounded_and_end_the_stream_with_an_error() {
+        const RESPONSES: &[u8] = br#"{"model":"m","input":"hi"}"#;
+        const MESSAGES: &[u8] =
+            br#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#;
+        let long = "x".repeat(50_000);
+        let start = event(r#"{"type":"message_start","message":{"id":"msg_1","usage":{}}}"#);
+        let open = |kind: &str| {
+            event(&format!(r#"{{"type":"content_block_start","index":0,"content_block":{kind}}}"#))
+        };
+        let delta = event(&format!(
+            r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"text_delta","text":"{long}"}}}}"#
+        ));
+        let text = [start.clone(), open(r#"{"type":"text","text":""}"#)].into_iter();
+        let endless = text.chain(std::iter::repeat_n(delta, 200));
+        let (said, read) =
+            told(stream(ClientApi::Responses, UpstreamProtocol::Messages, RESPONSES), endless);
+        assert!(said.contains("response.failed"), "{}", &said[..200]);
+        assert!(read < 5_000_000, "{read}");
+
+        let close = event(r#"{"type":"content_block_stop","index":0}"#);
+        let part = [open(r#"{"type":"text","text":""}"#), close].concat();
+        let parts = std::iter::once(start).chain(std::iter::repeat_n(part, 100_000));
+        let (said, _) =
+            told(stream(ClientApi::Responses, UpstreamProtocol::Messages, RESPONSES), parts);
+        assert!(said.contains("response.failed"));
+
+        let call = |index: usize| {
+            event(&format!(
+                r#"{{"id":"c","choices":[{{"index":0,"delta":{{"tool_calls":[{{"index":{index},"id":"call_{index}","function":{{"name":"f","arguments":"{{ {long}"}}}}]}}}}]}}"#
+            ))
+        };
+        for client in [ClientApi::Messages, ClientApi::Responses] {
+            let body = if matches!(client, ClientApi::Messages) { MESSAGES } else { RESPONSES };
+            let one = std::iter::repeat_n(call(0), 200);
+            let (_, read) = told(stream(client, UpstreamProtocol::Chat, body), one);
+            assert!(read < 6_000_000, "one call: {read}");
+            let (_, read) = told(stream(client, UpstreamProtocol::Chat, body), (0..200).map(call));
+            assert!(read < 6_000_000, "many calls: {read}");
+        }
+    }
+
+    #[test]
+    fn text_that_is_not_kept_is_unbounded() {
+        let chunk = |text: &str| {
+            event(&format!(
+                r#"{{"id":"c","choices":[{{"index":0,"delta":{{"content":"{text}"}}}}]}}"#
+            ))
+        };
+        let body = br#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#;
+        let mut stream = stream(ClientApi::Messages, UpstreamProtocol::Chat, body);
+        let mut out = Vec::new();
+        for _ in 0..200 {
+            out.clear();
+            stream.push(chunk(&"x".repeat(50_000)).as_bytes(), &mut out);
+        }
+        assert!(!stream.is_over());
+    }
+}

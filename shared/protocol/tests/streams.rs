@@ -1,0 +1,323 @@
+//! Checks that the meter reads each recorded stream as `manifest.json` says, however it is cut.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may")]
+
+use baton_protocol::meter::{AnswerEnd, AnswerStart, MeterReading, UsageMeter};
+use proptest::prelude::*;
+use serde_json::Value;
+use std::path::Path;
+use std::sync::LazyLock;
+
+/// The length of the request, for estimates.
+const REQUEST_BYTES: u64 = 4_000;
+
+struct Fixture {
+    name: String,
+    bytes: Vec<u8>,
+    says: Value,
+}
+
+/// The recorded streams, except Gemini's, which no route of the relay serves.
+static FIXTURES: LazyLock<Vec<Fixture>> = LazyLock::new(|| {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/sse");
+    let manifest = std::fs::read(folder.join("manifest.json")).unwrap();
+    let manifest: serde_json::Map<String, Value> = serde_json::from_slice(&manifest).unwrap();
+    manifest
+        .into_iter()
+        .filter(|(_, says)| says["proto"] != "gemini")
+        .map(|(name, says)| {
+            let file = folder.join(format!("{name}.sse"));
+            let bytes = if name == "long_line_1mb" {
+                long_line(&std::fs::read(folder.join("text.sse")).unwrap())
+            } else {
+                std::fs::read(file).unwrap()
+            };
+            Fixture { name, bytes, says }
+        })
+        .collect()
+});
+
+/// `text.sse` with one delta of a million characters, and 30 tokens of output.
+fn long_line(text: &[u8]) -> Vec<u8> {
+    let text = std::str::from_utf8(text).unwrap();
+    let long = format!(r#""text":"{}""#, "x".repeat(1_000_000));
+    let text = text.replace(r#""text":"Hello""#, &long);
+    text.replace(r#""output_tokens":7"#, r#""output_tokens":30"#).into_bytes()
+}
+
+fn read<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> MeterReading {
+    let mut meter = UsageMeter::for_stream();
+    for chunk in chunks {
+        meter.observe(chunk);
+    }
+    meter.finish(REQUEST_BYTES)
+}
+
+fn check(fixture: &Fixture, reading: &MeterReading) {
+    let Fixture { name, says, .. } = fixture;
+    let expect = &says["expect"];
+    let ended_well = reading.ended == AnswerEnd::Complete;
+    assert_eq!(ended_well, says["complete"] == true, "{name}: {:?}", reading.ended);
+    check_tokens(name, says, reading);
+    check_words(name, expect, reading);
+    check_text(name, expect, reading);
+    if let Some(error) = expect["error"].as_str() {
+        check_error(name, error, reading);
+    }
+}
+
+fn check_tokens(name: &str, says: &Value, reading: &MeterReading) {
+    let (expect, proto) = (&says["expect"], &says["proto"]);
+    let count = |field: &str| expect[field].as_u64();
+    let (tokens, usage) = (&reading.usage.tokens, &reading.usage);
+    let beyond = match expect["billed_extra_iterations"]["compaction"].as_array() {
+        Some(pair) => (pair[0].as_u64().unwrap(), pair[1].as_u64().unwrap()),
+        // The totals are those of the pass that finished. The refused pass is billed, too.
+        None if name == "fallback_iterations" => (500, 5),
+        None => (0, 0),
+    };
+    // OpenAI's prompt counts include cached tokens.
+    let cached = if proto == "anthropic" { 0 } else { tokens.cache_read };
+    let same = |field: &str, ours: u64| {
+        if let Some(told) = count(field) {
+            assert_eq!(ours, told, "{name}: {field}");
+        }
+    };
+    same("input_tokens", tokens.input + cached - beyond.0);
+    same("prompt_tokens", tokens.input + cached);
+    same("cached_tokens", tokens.cache_read);
+    same("output_tokens", tokens.output - beyond.1);
+    same("completion_tokens", tokens.output);
+    same("cache_read_input_tokens", tokens.cache_read);
+    same("cache_creation_input_tokens", tokens.cache_write_5m + tokens.cache_write_1h);
+    same("cache_creation_5m", tokens.cache_write_5m);
+    same("cache_creation_1h", tokens.cache_write_1h);
+    same("web_search_requests", usage.web_searches);
+    if let Some(least) = count("output_tokens_at_least") {
+        assert!(tokens.output >= least && usage.estimated, "{name}");
+    }
+}
+
+fn check_words(name: &str, expect: &Value, reading: &MeterReading) {
+    let usage = &reading.usage;
+    let same = |field: &str, ours: Option<&str>| {
+        if let Some(told) = expect[field].as_str() {
+            assert_eq!(ours, Some(told), "{name}: {field}");
+        }
+    };
+    same("stop_reason", reading.stop_reason.as_deref());
+    same("service_tier", usage.service_tier.as_deref());
+    same("inference_geo", usage.inference_geo.as_deref());
+    same("speed", usage.speed.as_deref());
+    if let Some(models) = expect["iterations_models"].as_array() {
+        let ours: Vec<_> = usage.iterations.iter().map(|pass| pass.model.as_deref()).collect();
+        let told: Vec<_> = models.iter().map(Value::as_str).collect();
+        assert_eq!(ours, told, "{name}");
+    }
+}
+
+/// Counts characters of text, thinking and tool input. None must be lost, whatever else a delta
+/// counts.
+fn check_text(name: &str, expect: &Value, reading: &MeterReading) {
+    let chars = |field: &str| expect[field].as_str().map_or(0, |text| text.chars().count());
+    let told = chars("text") + chars("thinking") + chars("text_prefix");
+    assert!(reading.output_chars >= told as u64, "{name}: {}", reading.output_chars);
+    if let (Some(_), true) = (expect["text"].as_str(), expect["tools"].is_null()) {
+        let extra = match name {
+            "server_tool_web_search" => r#"{"query":"example"}"#.len(),
+            "compaction_iterations" => "Summary.".len(),
+            _ => 0,
+        };
+        assert_eq!(reading.output_chars, (told + extra) as u64, "{name}");
+    }
+}
+
+fn check_error(name: &str, error: &str, reading: &MeterReading) {
+    let AnswerEnd::Error(failure) = &reading.ended else { panic!("{name}: {:?}", reading.ended) };
+    match error {
+        "(not JSON)" => {
+            assert_eq!((failure.kind.as_deref(), &*failure.message), (None, "upstream exploded"));
+        }
+        told if told.starts_with('(') => assert_eq!(failure.kind.as_deref(), Some("server_error")),
+        told => assert!(
+            failure.kind.as_deref() == Some(told) || failure.message == told,
+            "{name}: {failure:?}"
+        ),
+    }
+    let is_first = matches!(reading.first, AnswerStart::Error(_));
+    assert_eq!(is_first, name == "error_first", "{name}: {:?}", reading.first);
+}
+
+#[test]
+fn in_one_piece() {
+    for fixture in FIXTURES.iter() {
+        check(fixture, &read([fixture.bytes.as_slice()]));
+    }
+}
+
+#[test]
+fn cut_at_every_byte() {
+    for fixture in FIXTURES.iter().filter(|fixture| fixture.bytes.len() < 100_000) {
+        let whole = read([fixture.bytes.as_slice()]);
+        for at in 0..=fixture.bytes.len() {
+            let (left, right) = fixture.bytes.split_at(at);
+            assert_eq!(read([left, right]), whole, "{} cut at {at}", fixture.name);
+        }
+    }
+}
+
+#[test]
+fn in_pieces_of_every_planned_size() {
+    for fixture in FIXTURES.iter() {
+        let whole = read([fixture.bytes.as_slice()]);
+        for size in [1, 2, 3, 5, 7, 13, 64, 1000] {
+            assert_eq!(read(fixture.bytes.chunks(size)), whole, "{} by {size}", fixture.name);
+        }
+    }
+}
+
+#[test]
+fn what_is_estimated() {
+    let check = |name: &str, input, output, estimated| {
+        let fixture = FIXTURES.iter().find(|fixture| fixture.name == name).unwrap();
+        let usage = read([fixture.bytes.as_slice()]).usage;
+        let ours = (usage.tokens.input, usage.tokens.output, usage.estimated);
+        assert_eq!(ours, (input, output, estimated), "{name}");
+    };
+    check("text", 25, 7, false);
+    check("no_message_stop", 25, 7, false);
+    check("no_trailing_newline", 25, 7, false);
+    check("error_first", 0, 0, false);
+    // "par" is a token; "Hello, " is two.
+    check("error_midstream", 25, 1, true);
+    check("truncated_clean", 25, 2, true);
+    check("truncated_mid_event", 25, 2, true);
+    check("error_api_after_block", 25, 2, true);
+    // No byte arrived, but the upstream possibly read the prompt of 4,000 bytes.
+    check("empty", 1_000, 0, true);
+    // OpenAI reports usage only if the request asks for it.
+    check("openai_chat", 7, 7, false);
+    check("openai_chat_tools", 1_000, 2, true);
+    check("openai_responses_failed", 0, 0, false);
+}
+
+#[test]
+fn the_first_event() {
+    let check = |chunks: &[&str], expect: AnswerStart| {
+        let mut meter = UsageMeter::for_stream();
+        for chunk in chunks {
+            meter.observe(chunk.as_bytes());
+        }
+        assert_eq!(meter.first_event(), &expect, "{chunks:?}");
+    };
+    check(&[], AnswerStart::Nothing);
+    check(&[": hi\n\n", "\n"], AnswerStart::Nothing);
+    check(&["event: ping\ndata: {}"], AnswerStart::Nothing);
+    check(&["event: ping\ndata: {}\n\n"], AnswerStart::Nothing);
+    let role = "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n";
+    let filter = "data: {\"choices\":[],\"prompt_filter_results\":[{}]}\n\n";
+    let text = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";
+    let done = "data: [DONE]\n\n";
+    check(&[filter, role], AnswerStart::Nothing);
+    check(&[filter, role, text], AnswerStart::Event);
+    check(&[role, done], AnswerStart::Event);
+    check(&["event: keep-alive\n\n", "data:\n\n", filter], AnswerStart::Nothing);
+    check(&["event: keep-alive\n\n", text], AnswerStart::Event);
+    check(&["event: message_start\ndata: {}\n\n", "event: error\ndata: x\n\n"], AnswerStart::Event);
+    let error =
+        "event: error\ndata: {\"error\":{\"type\":\"overloaded_error\",\"message\":\"m\"}}\n";
+    check(&[error], AnswerStart::Nothing);
+    let told = |kind: Option<&str>, code: Option<&str>, message: &str| {
+        AnswerStart::Error(baton_protocol::meter::UpstreamFailure {
+            kind: kind.map(str::to_owned),
+            code: code.map(str::to_owned),
+            message: message.to_owned(),
+        })
+    };
+    let dead = "data: {\"object\":\"error\",\"message\":\"m\",\"type\":\"T\",\"code\":500}\n\n";
+    let limit = "data: {\"error\":{\"code\":\"429\",\"message\":\"m\"}}\n\n";
+    let proxy = "data: upstream connect error\n\n";
+    for empty in ["", filter, role, "event: ping\ndata: {}\n\n"] {
+        check(&[empty, dead], told(Some("T"), Some("500"), "m"));
+        check(&[empty, limit], told(Some("429"), Some("429"), "m"));
+        check(&[empty, proxy], told(None, None, "upstream connect error"));
+        check(&[empty, "data: {\"error\":\"m\"}\n\n"], told(None, None, "m"));
+        check(&[empty, "data: {\"detail\":\"m\"}\n\n"], told(None, None, "m"));
+        check(
+            &[empty, "data: [{\"error\":{\"code\":503,\"message\":\"m\"}}]\n\n"],
+            told(None, Some("503"), "m"),
+        );
+    }
+    check(&[done], told(None, None, "the stream was done before it began"));
+    let failure = baton_protocol::meter::UpstreamFailure {
+        kind: Some("overloaded_error".into()),
+        code: None,
+        message: "m".into(),
+    };
+    check(&[error, "\n"], AnswerStart::Error(failure));
+}
+
+#[test]
+fn bytes_that_are_no_stream() {
+    let check = |body: &str, kind: Option<&str>, message: &str| {
+        let reading = read([body.as_bytes()]);
+        let AnswerEnd::Error(failure) = reading.ended else { panic!("{body}") };
+        assert_eq!((failure.kind.as_deref(), &*failure.message), (kind, message));
+        assert_eq!(reading.usage.tokens.total(), 0);
+        assert!(matches!(reading.first, AnswerStart::Error(_)));
+    };
+    check("upstream exploded", None, "upstream exploded");
+    let error = r#"{"type":"error","error":{"type":"api_error","message":"no"}}"#;
+    check(error, Some("api_error"), "no");
+}
+
+#[test]
+fn whether_the_client_knows() {
+    for fixture in FIXTURES.iter() {
+        let reading = read([fixture.bytes.as_slice()]);
+        // Anthropic's SDKs ignore an error without an `event:` line.
+        let knows = reading.ended != AnswerEnd::Truncated && fixture.name != "error_openai_shape";
+        assert_eq!(reading.told, knows, "{}", fixture.name);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn cut_anywhere(
+        which in any::<prop::sample::Index>(),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..30),
+    ) {
+        let fixture = which.get(&FIXTURES);
+        let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(fixture.bytes.len() + 1)).collect();
+        cuts.sort_unstable();
+        let mut chunks = Vec::new();
+        let mut from = 0;
+        for cut in cuts {
+            chunks.push(&fixture.bytes[from..cut]);
+            from = cut;
+        }
+        chunks.push(&fixture.bytes[from..]);
+        check(fixture, &read(chunks));
+    }
+
+    #[test]
+    fn no_bytes_panic(bytes: Vec<u8>, cut: prop::sample::Index) {
+        let (left, right) = bytes.split_at(cut.index(bytes.len() + 1));
+        read([left, right]);
+        let mut whole = UsageMeter::for_whole_body();
+        whole.observe(&bytes);
+        whole.finish(u64::MAX);
+    }
+
+    #[test]
+    fn no_broken_stream_panics(
+        which in any::<prop::sample::Index>(),
+        at in any::<prop::sample::Index>(),
+        junk: Vec<u8>,
+    ) {
+        let fixture = which.get(&FIXTURES);
+        let (left, right) = fixture.bytes.split_at(at.index(fixture.bytes.len() + 1));
+        read([left, &junk, right]);
+    }
+}

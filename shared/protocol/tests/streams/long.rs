@@ -1,0 +1,138 @@
+//! Long streams as the relay processes them: one event in each chunk, metered and translated to
+//! another protocol or form. The callers decide what to measure.
+
+use baton_protocol::bedrock::{FramesToSse, SseToFrames};
+use baton_protocol::meter::UsageMeter;
+use baton_protocol::translate::{
+    ClientApi, ProtocolPair, ResponseContext, StreamTranslator, TranslationOptions,
+    UpstreamProtocol,
+};
+
+/// The text of a chunk.
+pub(crate) const WORD: &str = "word ";
+
+/// A client and an upstream.
+pub(crate) struct Pair {
+    /// The name in tables.
+    pub(crate) name: &'static str,
+    asked: Option<ResponseContext>,
+    upstream: UpstreamProtocol,
+    /// Whether the upstream sends frames.
+    unframes: bool,
+    /// Whether the client receives frames.
+    frames: bool,
+}
+
+impl Pair {
+    /// Pass-through first, then all conversions.
+    pub(crate) fn all() -> Vec<Self> {
+        use ClientApi::{Chat, Messages, Responses};
+        let pair = |name, client, upstream| Self::new(name, client, upstream);
+        vec![
+            pair("Messages as they are", Messages, UpstreamProtocol::Messages),
+            pair("Chat as it is", Chat, UpstreamProtocol::Chat),
+            pair("Messages from Chat", Messages, UpstreamProtocol::Chat),
+            pair("Chat from Messages", Chat, UpstreamProtocol::Messages),
+            pair("Responses from Messages", Responses, UpstreamProtocol::Messages),
+            pair("Responses from Chat", Responses, UpstreamProtocol::Chat),
+            Self {
+                unframes: true,
+                ..pair("Messages from Bedrock", Messages, UpstreamProtocol::Messages)
+            },
+            Self { unframes: true, ..pair("Chat from Bedrock", Chat, UpstreamProtocol::Messages) },
+            Self {
+                frames: true,
+                ..pair("Bedrock from Messages", Messages, UpstreamProtocol::Messages)
+            },
+            Self { frames: true, ..pair("Bedrock from Chat", Messages, UpstreamProtocol::Chat) },
+        ]
+    }
+
+    fn new(name: &'static str, client: ClientApi, upstream: UpstreamProtocol) -> Self {
+        let body = match client {
+            ClientApi::Responses => r#"{"model":"m","input":"hi","stream":true}"#,
+            ClientApi::Messages | ClientApi::Chat => {
+                r#"{"model":"m","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"hi"}]}"#
+            }
+        };
+        let translation = ProtocolPair::between(client, upstream);
+        let asked = translation.map(|translation| {
+            translation
+                .translate_request(body.as_bytes(), &TranslationOptions::new("m", "req_1"))
+                .unwrap()
+                .asked
+        });
+        Self { name, asked, upstream, unframes: false, frames: false }
+    }
+
+    /// The upstream's events: those at the beginning, and the one that is repeated.
+    fn events(&self) -> (Vec<Vec<u8>>, Vec<u8>) {
+        let sse = |json: &str| format!("data: {json}\n\n").into_bytes();
+        let (begin, delta) = match self.upstream {
+            UpstreamProtocol::Messages => (
+                vec![
+                    sse(
+                        r#"{"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[],"stop_reason":null,"usage":{"input_tokens":9,"output_tokens":1}}}"#,
+                    ),
+                    sse(
+                        r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
+                    ),
+                ],
+                sse(&format!(
+                    r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"text_delta","text":"{WORD}"}}}}"#
+                )),
+            ),
+            UpstreamProtocol::Chat => (
+                vec![sse(
+                    r#"{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#,
+                )],
+                sse(&format!(
+                    r#"{{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{{"index":0,"delta":{{"content":"{WORD}"}},"finish_reason":null}}]}}"#
+                )),
+            ),
+        };
+        if !self.unframes {
+            return (begin, delta);
+        }
+        let framed = |event: &Vec<u8>| SseToFrames::default().push(event).to_vec();
+        (begin.iter().map(framed).collect(), framed(&delta))
+    }
+
+    /// Processes `events` events of text. Returns the number of bytes for the client.
+    pub(crate) fn run(&self, events: usize) -> usize {
+        let (begin, delta) = self.events();
+        let mut line = Line {
+            meter: UsageMeter::for_stream(),
+            unframe: self.unframes.then(FramesToSse::default),
+            stream: self.asked.as_ref().map(ResponseContext::stream_translator),
+            frame: self.frames.then(SseToFrames::default),
+        };
+        let first: usize = begin.iter().map(|event| line.take(event)).sum();
+        first + (0..events).map(|_| line.take(&delta)).sum::<usize>()
+    }
+}
+
+/// The steps that a chunk passes through.
+struct Line {
+    meter: UsageMeter,
+    unframe: Option<FramesToSse>,
+    stream: Option<StreamTranslator>,
+    frame: Option<SseToFrames>,
+}
+
+impl Line {
+    fn take(&mut self, chunk: &[u8]) -> usize {
+        let unframed = self.unframe.as_mut().map(|frames| frames.push(chunk).unwrap());
+        let chunk = unframed.as_deref().unwrap_or(chunk);
+        self.meter.observe(chunk);
+        let mut said = Vec::new();
+        let chunk = match &mut self.stream {
+            Some(stream) => {
+                stream.push(chunk, &mut said);
+                &said
+            }
+            None => chunk,
+        };
+        self.frame.as_mut().map_or(chunk.len(), |frame| frame.push(chunk).len())
+    }
+}

@@ -1,0 +1,28 @@
+//! Access to everything outside of the process, with one module for each kind of side effect.
+//!
+//! Only this crate reads the clock, random numbers and the environment, talks to SQS and to
+//! upstreams over HTTP, handles secrets and writes the log. Decisions belong to `domain`, formats
+//! to `protocol`.
+
+pub mod aws;
+pub mod cache;
+pub mod client_address;
+pub mod clock;
+pub mod dead_letters;
+pub mod emf;
+pub mod identity_token;
+#[cfg(feature = "lambda")]
+pub mod lambda;
+pub mod live_secret;
+pub mod notifier;
+pub mod observe;
+pub mod openid;
+pub mod peer_connection;
+pub mod random;
+pub mod settings;
+pub mod signed_record;
+pub mod telemetry;
+pub mod token_endpoint;
+pub mod upstream;
+pub mod usage_queue;
+pub mod vault;

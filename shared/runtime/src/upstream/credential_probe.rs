@@ -1,0 +1,555 @@
+//! Credential probe: finds out with free calls whether an upstream accepts an account's credential.
+//!
+//! A call that also accepts a random credential proves nothing: many gateways list their models for
+//! everybody. So the probe also tries each upstream with a random credential, and the call that
+//! gets different answers is remembered.
+//!
+//! Not every refusal is about the credential either: a restricted key can lack permission to list
+//! models, and a firewall can refuse every request. A refusal counts against the credential only if
+//! it names the credential, or if a random credential gets the same one.
+
+use super::signer::{AwsAccess, RequestSigner};
+use super::{
+    ANSWER_BYTES_MAX, OAUTH_BETA, UpstreamAddress, UpstreamClient, credential_header, error_message,
+};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use baton_domain::account::{Account, CredentialKind, Provider};
+use baton_domain::cooldown_reason::CooldownReason;
+use baton_domain::health::{AccountHealth, KnownProbe, ProbeCall, after, after_refusal};
+use baton_domain::model::foundation_id;
+use baton_domain::secret::Secret;
+use baton_domain::verdict::{
+    AccountEffect, AnnouncedLimit, CallFailure, ErrorFields, RequestFacts, UpstreamError, Verdict,
+    classify, confirm_suspicion,
+};
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use jiff::Timestamp;
+use quick_cache::sync::Cache;
+use serde_json::json;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The timeout for all calls of one probe.
+const PATIENCE: Duration = Duration::from_secs(20);
+const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// How long the answer to a random credential is reused.
+const MADE_UP_LIFE: Duration = Duration::from_mins(10);
+/// The number of such answers that are cached.
+const MADE_UP_MAX: usize = 64;
+const INCONCLUSIVE: &str = "the upstream refuses free calls without saying that the credential is \
+     wrong; the credential can be restricted";
+/// Models that every account of the vendor can use.
+const MODEL: &str = "claude-haiku-4-5";
+const BEDROCK_MODEL: &str = "anthropic.claude-haiku-4-5-20251001-v1:0";
+
+/// The current knowledge about a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CredentialStatus {
+    /// The upstream accepts it, and refuses a random credential.
+    Accepted,
+    /// The upstream refuses it, for this reason.
+    Refused(CooldownReason),
+    /// The upstream answers, but it would also accept a random credential.
+    Unproven,
+    /// The upstream does not answer or fails, so nothing is known.
+    Unknown,
+}
+
+impl fmt::Display for CredentialStatus {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accepted => out.write_str("accepted"),
+            Self::Refused(reason) => write!(out, "refused ({reason})"),
+            Self::Unproven => out.write_str("unproven"),
+            Self::Unknown => out.write_str("unknown"),
+        }
+    }
+}
+
+/// The result of a probe.
+#[derive(Debug)]
+pub struct ProbeOutcome {
+    /// The status of the credential.
+    pub proof: CredentialStatus,
+    /// The HTTP status of the answer that decided the result.
+    pub status: Option<StatusCode>,
+    /// The message of the upstream, or why the probe could not ask; for operators.
+    pub message: String,
+    /// The effect of the answer on the account apart from the credential: no money, or a disabled
+    /// organization.
+    pub effect: Option<AccountEffect>,
+    /// The probe call that works with this upstream, to remember in the account's health.
+    pub known: Option<KnownProbe>,
+}
+
+/// An account and what a probe of its credential needs.
+pub struct CredentialProbe<'a> {
+    /// The client, which uses the account's proxy.
+    pub upstream: &'a UpstreamClient,
+    /// Signs the calls if the credential is an AWS role.
+    pub signer: &'a RequestSigner,
+    /// The account to probe.
+    pub account: &'a Account,
+    /// The account's credential.
+    pub credential: &'a Secret,
+    /// Random bits for the random credential.
+    pub bits: u128,
+}
+
+/// The answer to a free call.
+#[derive(Clone)]
+struct ProbeResponse {
+    status: StatusCode,
+    error: ErrorFields,
+    message: String,
+}
+
+/// Answers to random credentials, which are requested only once in a while. Clones share them.
+#[derive(Clone)]
+pub(super) struct MadeUpAnswers(Arc<Cache<MadeUpCall, (Instant, ProbeResponse)>>);
+
+/// The upstream's address, the proxy, and the call.
+type MadeUpCall = (String, Option<String>, ProbeCall);
+
+impl MadeUpAnswers {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Cache::new(MADE_UP_MAX)))
+    }
+}
+
+/// The evidence of one answer about the credential.
+enum Shown {
+    /// The answer settles the result.
+    Settled(ProbeOutcome),
+    /// A refusal that does not name the credential.
+    Unclear(CooldownReason),
+    /// The answer is not a refusal.
+    Passed,
+}
+
+impl CredentialProbe<'_> {
+    /// Asks the upstream whether it accepts the credential. `health` holds the call that worked in
+    /// an earlier probe.
+    pub async fn probe_credential(&self, health: &AccountHealth, now: Timestamp) -> ProbeOutcome {
+        let proving = self.probe_in_order(health, now);
+        let late =
+            |_| ProbeOutcome::unknown(None, format!("no answer in {} s", PATIENCE.as_secs()));
+        tokio::time::timeout(PATIENCE, proving).await.unwrap_or_else(late)
+    }
+
+    async fn probe_in_order(&self, health: &AccountHealth, now: Timestamp) -> ProbeOutcome {
+        let calls: &[ProbeCall] = match self.account.provider {
+            Provider::Anthropic => &[ProbeCall::ListModels, ProbeCall::CountTokens],
+            Provider::OpenaiCompatible => &[ProbeCall::ListModels, ProbeCall::EmptyChat],
+            Provider::Bedrock => &[ProbeCall::CountTokens],
+        };
+        let base_url = &self.account.base_url;
+        let known = health.proof.as_ref().filter(|known| known.base_url == *base_url);
+        let proven_by = known.and_then(|known| known.call);
+        let is_first = |call: &&ProbeCall| proven_by == Some(**call);
+        let in_turn =
+            calls.iter().filter(is_first).chain(calls.iter().filter(|call| !is_first(call)));
+        let mut last: Option<ProbeResponse> = None;
+        let mut unclear: Vec<(CooldownReason, ProbeResponse, bool)> = Vec::new();
+        for call in in_turn {
+            let answer = match self.send_call(*call, self.credential).await {
+                Ok(answer) => answer,
+                Err(why) => return ProbeOutcome::unknown(None, why),
+            };
+            match self.shown(&answer, now) {
+                Shown::Settled(proved) => return ProbeOutcome { known: known.cloned(), ..proved },
+                Shown::Unclear(reason) => {
+                    let made_up = self.ask_made_up(*call).await;
+                    let is_alike = made_up.is_some_and(|other| other.is_alike(&answer));
+                    unclear.push((reason, answer, is_alike));
+                    continue;
+                }
+                Shown::Passed => {}
+            }
+            if proven_by == Some(*call) || self.account.provider == Provider::Bedrock {
+                return ProbeOutcome::from_answer(
+                    CredentialStatus::Accepted,
+                    answer,
+                    known.cloned(),
+                );
+            }
+            let is_open = known.is_none() || proven_by.is_some();
+            if is_open && self.is_random_credential_refused(*call, now).await {
+                let known = KnownProbe { base_url: base_url.clone(), call: Some(*call) };
+                return ProbeOutcome::from_answer(CredentialStatus::Accepted, answer, Some(known));
+            }
+            // If the upstream has no list of models, the answer to another call says more about it.
+            if last.as_ref().is_none_or(|last: &ProbeResponse| !last.status.is_success()) {
+                last = Some(answer);
+            }
+        }
+        if !unclear.is_empty() {
+            return ProbeOutcome { known: known.cloned(), ..concluded(unclear, last) };
+        }
+        let known = KnownProbe { base_url: base_url.clone(), call: None };
+        match last {
+            Some(answer) => {
+                ProbeOutcome::from_answer(CredentialStatus::Unproven, answer, Some(known))
+            }
+            None => {
+                ProbeOutcome::unknown(None, "there is no free call for this account".to_owned())
+            }
+        }
+    }
+
+    /// Judges one answer: the credential is refused, the account has no money, or the upstream
+    /// cannot answer at the moment.
+    fn shown(&self, answer: &ProbeResponse, now: Timestamp) -> Shown {
+        let ProbeResponse { status, message, .. } = answer;
+        let told = |proof, effect| {
+            let (status, message) = (Some(*status), message.clone());
+            Shown::Settled(ProbeOutcome { proof, status, message, effect, known: None })
+        };
+        let Some(Verdict { account, names_credential, .. }) = self.verdict(answer, now) else {
+            return Shown::Passed;
+        };
+        let reason = match &account {
+            AccountEffect::Suspect { reason } => Some(*reason),
+            AccountEffect::Cooldown { reason: CooldownReason::TokenRefused, .. } => {
+                Some(CooldownReason::CredentialRefused)
+            }
+            _ => None,
+        };
+        match (reason, account) {
+            (Some(reason), _) if names_credential => told(CredentialStatus::Refused(reason), None),
+            (Some(reason), _) => Shown::Unclear(reason),
+            (None, effect @ AccountEffect::Cooldown { reason, .. }) if reason.needs_operator() => {
+                told(CredentialStatus::Accepted, Some(effect))
+            }
+            _ if is_failing(*status) => told(CredentialStatus::Unknown, None),
+            _ => Shown::Passed,
+        }
+    }
+
+    /// The verdict about an error; `None` for a successful answer.
+    fn verdict(&self, answer: &ProbeResponse, now: Timestamp) -> Option<Verdict> {
+        if answer.status.is_success() {
+            return None;
+        }
+        let announced = AnnouncedLimit::default();
+        let facts = RequestFacts {
+            provider: self.account.provider,
+            credential: self.account.credential,
+            token_issue: None,
+            model: "",
+            is_fast: false,
+        };
+        let status = answer.status.as_u16();
+        let error = UpstreamError { status, announced: &announced, error: &answer.error };
+        Some(classify(&CallFailure::Status(error), &facts, now, 0))
+    }
+
+    async fn is_random_credential_refused(&self, call: ProbeCall, now: Timestamp) -> bool {
+        let answer = self.ask_made_up(call).await;
+        answer.is_some_and(|answer| match self.shown(&answer, now) {
+            Shown::Settled(proved) => matches!(proved.proof, CredentialStatus::Refused(_)),
+            Shown::Unclear(_) => true,
+            Shown::Passed => false,
+        })
+    }
+
+    /// The answer to a random credential, cached for a while. There is none for an AWS role.
+    async fn ask_made_up(&self, call: ProbeCall) -> Option<ProbeResponse> {
+        let Account { base_url, proxy_url, credential, .. } = self.account;
+        if *credential == CredentialKind::Aws {
+            return None;
+        }
+        let MadeUpAnswers(answers) = &self.upstream.made_up;
+        let key = (base_url.clone(), proxy_url.clone(), call);
+        if let Some((at, answer)) = answers.get(&key)
+            && at.elapsed() < MADE_UP_LIFE
+        {
+            return Some(answer);
+        }
+        let made_up = random_credential(self.credential.expose(), self.bits);
+        let answer = self.send_call(call, &made_up).await.ok()?;
+        if !is_failing(answer.status) {
+            answers.insert(key, (Instant::now(), answer.clone()));
+        }
+        Some(answer)
+    }
+
+    async fn send_call(
+        &self,
+        call: ProbeCall,
+        credential: &Secret,
+    ) -> Result<ProbeResponse, String> {
+        let account = self.account;
+        let mut headers = HeaderMap::from_iter([(VERSION, HeaderValue::from_static("2023-06-01"))]);
+        let own = credential_header(account.credential, credential);
+        headers.extend(own.map_err(|_| {
+            "the credential has characters that a header cannot contain".to_owned()
+        })?);
+        if account.credential.is_renewed() {
+            let beta = HeaderName::from_static("anthropic-beta");
+            headers.insert(beta, HeaderValue::from_static(OAUTH_BETA));
+        }
+        let (method, path, body) = probe_request(account, call);
+        if method == Method::POST {
+            headers.insert(CONTENT_TYPE, JSON);
+        }
+        let address = UpstreamAddress::new(&account.base_url, &path);
+        if account.credential == CredentialKind::Aws {
+            let access = AwsAccess::from_secret(credential).map_err(|error| error.to_string())?;
+            let signed = self.signer.sign(&access, address.as_str(), &mut headers, &body).await;
+            signed.map_err(|error| error.to_string())?;
+        }
+        let answer = self.upstream.call(method, &address, headers, body).await;
+        let (head, body) = answer.map_err(|error| error.to_string())?.into_parts();
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+        let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        let mut error = ErrorFields::from_body(&body);
+        let exception = head.headers.get("x-amzn-errortype").and_then(|name| name.to_str().ok());
+        if let Some(name) = exception.and_then(|name| name.split(':').next()) {
+            error.code = Some(name.to_owned());
+        }
+        Ok(ProbeResponse { status: head.status, error, message: error_message(&body, credential) })
+    }
+}
+
+impl ProbeOutcome {
+    fn from_answer(
+        proof: CredentialStatus,
+        answer: ProbeResponse,
+        known: Option<KnownProbe>,
+    ) -> Self {
+        let ProbeResponse { status, message, .. } = answer;
+        Self { proof, status: Some(status), message, effect: None, known }
+    }
+
+    /// The result if the upstream could not be asked, with the reason.
+    pub fn not_asked(why: String) -> Self {
+        Self::unknown(None, why)
+    }
+
+    fn unknown(status: Option<StatusCode>, message: String) -> Self {
+        Self { proof: CredentialStatus::Unknown, status, message, effect: None, known: None }
+    }
+
+    /// The health with the probe call that works, if that is new.
+    pub fn with_known_probe(&self, health: &AccountHealth) -> Option<AccountHealth> {
+        let known = self.known.clone().filter(|_| self.known != health.proof)?;
+        Some(AccountHealth { proof: Some(known), ..health.clone() })
+    }
+
+    /// The health after this probe: what the calls found against the account, and the probe call
+    /// that works.
+    pub fn apply_to_health(&self, health: &AccountHealth, now: Timestamp) -> Option<AccountHealth> {
+        let known = self.with_known_probe(health);
+        let base = known.as_ref().unwrap_or(health);
+        let changed = match (self.proof, &self.effect) {
+            (CredentialStatus::Refused(reason), _) => match confirm_suspicion(reason, now) {
+                Some(effect) => after(base, &effect, now),
+                None => after_refusal(base, reason, None, now),
+            },
+            (_, Some(effect)) => after(base, effect, now),
+            _ => None,
+        };
+        changed.or(known)
+    }
+}
+
+/// Combines refusals that do not name the credential; each comes with whether a random credential
+/// got the same answer. `passed` is an answer to another call that proves nothing either. A gateway
+/// can forbid one call to everybody, so a "forbidden" counts only if every call got it.
+fn concluded(
+    unclear: Vec<(CooldownReason, ProbeResponse, bool)>,
+    passed: Option<ProbeResponse>,
+) -> ProbeOutcome {
+    let are_alike = unclear.iter().all(|(.., is_alike)| *is_alike);
+    let is_refused = |reason| match reason {
+        CooldownReason::CredentialRefused => are_alike,
+        _ => are_alike && passed.is_none(),
+    };
+    let worst = unclear.iter().position(|(reason, ..)| is_refused(*reason));
+    match worst.and_then(|at| unclear.into_iter().nth(at)) {
+        Some((reason, answer, _)) => {
+            ProbeOutcome::from_answer(CredentialStatus::Refused(reason), answer, None)
+        }
+        None => match passed {
+            Some(answer) => ProbeOutcome::from_answer(CredentialStatus::Unproven, answer, None),
+            None => ProbeOutcome {
+                proof: CredentialStatus::Unproven,
+                ..ProbeOutcome::unknown(None, INCONCLUSIVE.to_owned())
+            },
+        },
+    }
+}
+
+/// Whether the upstream cannot answer at the moment. An upstream without the route can answer 501,
+/// so 501 does not count.
+fn is_failing(status: StatusCode) -> bool {
+    let is_busy = matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::REQUEST_TIMEOUT
+            | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+    );
+    is_busy || (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED)
+}
+
+impl ProbeResponse {
+    /// Whether both answers are the same, apart from ids, times and credentials in their messages.
+    fn is_alike(&self, other: &Self) -> bool {
+        let names = |error: &ErrorFields| ErrorFields { message: String::new(), ..error.clone() };
+        let is_id = |word: &str| word.contains(|c: char| c.is_ascii_digit() || c == '*');
+        let (own, others) = (self.message.split_whitespace(), other.message.split_whitespace());
+        let is_same = |(own, other)| own == other || (is_id(own) && is_id(other));
+        self.status == other.status
+            && names(&self.error) == names(&other.error)
+            && own.clone().count() == others.clone().count()
+            && own.zip(others).all(is_same)
+    }
+}
+
+/// The request of a free call. Everybody gets a refusal for an empty chat completion, but most
+/// upstreams check the credential first.
+fn probe_request(account: &Account, call: ProbeCall) -> (Method, String, Bytes) {
+    let mut mapped = account.model_map.iter().map(|(_, id)| id.as_str());
+    let messages = json!([{"role": "user", "content": "hi"}]);
+    match call {
+        ProbeCall::ListModels => (Method::GET, "/v1/models?limit=1".to_owned(), Bytes::new()),
+        ProbeCall::EmptyChat => {
+            (Method::POST, "/v1/chat/completions".to_owned(), Bytes::from_static(b"{}"))
+        }
+        ProbeCall::CountTokens if account.uses_invoke_model() => {
+            let own = mapped.map(foundation_id).find(|id| id.starts_with("anthropic."));
+            let model = own.unwrap_or(BEDROCK_MODEL);
+            // Bedrock user guide, "CountTokens", 2026-10.
+            let inner = json!({
+                "anthropic_version": "bedrock-2023-05-31", "max_tokens": 1, "messages": messages,
+            });
+            let inner = BASE64_STANDARD.encode(inner.to_string());
+            let body = json!({"input": {"invokeModel": {"body": inner}}});
+            let model = model.replace(':', "%3A");
+            (Method::POST, format!("/model/{model}/count-tokens"), body.to_string().into())
+        }
+        ProbeCall::CountTokens => {
+            let own = match account.provider {
+                Provider::Bedrock => {
+                    mapped.map(foundation_id).find(|id| id.starts_with("anthropic."))
+                }
+                _ => mapped.next(),
+            };
+            let fallback =
+                if account.provider == Provider::Bedrock { BEDROCK_MODEL } else { MODEL };
+            let body = json!({"model": own.unwrap_or(fallback), "messages": messages});
+            (Method::POST, "/v1/messages/count_tokens".to_owned(), body.to_string().into())
+        }
+    }
+}
+
+/// A random credential of the same shape. It keeps the beginning, which often names the kind of
+/// credential, and replaces every letter and digit after it.
+fn random_credential(credential: &str, mut bits: u128) -> Secret {
+    let middle = credential.len() / 2;
+    let start = credential
+        .char_indices()
+        .rfind(|(at, c)| *at < middle && matches!(c, '-' | '_' | '.'))
+        .map_or(0, |(at, _)| at);
+    let mut other = |from: u8, count: u8| {
+        // The multiplier of Knuth's MMIX generator.
+        bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let step = u8::try_from((bits >> 64) % u128::from(count)).unwrap_or_default();
+        char::from(from + step)
+    };
+    let changed = credential.char_indices().map(|(at, c)| match c {
+        _ if at <= start && start > 0 => c,
+        'a'..='z' => other(b'a', 26),
+        'A'..='Z' => other(b'A', 26),
+        '0'..='9' => other(b'0', 10),
+        _ => c,
+    });
+    Secret::new(changed.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, body: &str) -> ProbeResponse {
+        let error = ErrorFields::from_body(body.as_bytes());
+        let status = StatusCode::from_u16(status).unwrap();
+        ProbeResponse {
+            status,
+            error,
+            message: error_message(body.as_bytes(), &Secret::new("none".to_owned())),
+        }
+    }
+
+    #[test]
+    fn answers_are_alike_but_for_ids() {
+        let alike = [
+            (r#"{"detail":"Unauthorized"}"#, r#"{"detail":"Unauthorized"}"#),
+            (
+                r#"{"error":{"message":"Incorrect key: sk-ab**9.","code":401}}"#,
+                r#"{"error":{"message":"Incorrect key: sk-xy**4.","code":401}}"#,
+            ),
+            ("<b>403</b> Ray ID: 8f3ab17c", "<b>403</b> Ray ID: 91c2d0aa"),
+            ("", ""),
+        ];
+        for (own, other) in alike {
+            assert!(answer(401, own).is_alike(&answer(401, other)), "{own}");
+            assert!(!answer(401, own).is_alike(&answer(403, other)), "{own}");
+        }
+        let scopes = "You have insufficient permissions for this operation. Missing scopes: api.x.";
+        let different = [
+            (scopes.to_owned(), "Unauthorized".to_owned()),
+            (
+                format!(r#"{{"error":"{scopes}"}}"#),
+                r#"{"error":{"message":"Bad key","code":"invalid_api_key"}}"#.to_owned(),
+            ),
+            (
+                r#"{"error":{"message":"m","code":"a"}}"#.to_owned(),
+                r#"{"error":{"message":"m","code":"b"}}"#.to_owned(),
+            ),
+        ];
+        for (own, other) in different {
+            assert!(!answer(403, &own).is_alike(&answer(403, &other)), "{own}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_that_names_nothing_counts_where_everybody_gets_it() {
+        use CooldownReason::{CredentialRefused, Forbidden};
+        let given = |rows: &[(CooldownReason, bool)], passed: bool| {
+            let rows = rows.iter().map(|(reason, alike)| (*reason, answer(403, ""), *alike));
+            concluded(rows.collect(), passed.then(|| answer(200, "{}"))).proof
+        };
+        let check = |rows: &[(CooldownReason, bool)], passed, expect| {
+            assert_eq!(given(rows, passed), expect, "{rows:?} {passed}");
+        };
+        check(&[(CredentialRefused, true)], false, CredentialStatus::Refused(CredentialRefused));
+        check(&[(CredentialRefused, true)], true, CredentialStatus::Refused(CredentialRefused));
+        check(&[(CredentialRefused, false)], false, CredentialStatus::Unproven);
+        check(&[(CredentialRefused, true), (Forbidden, false)], false, CredentialStatus::Unproven);
+        check(&[(Forbidden, true); 2], false, CredentialStatus::Refused(Forbidden));
+        check(&[(Forbidden, true)], true, CredentialStatus::Unproven);
+    }
+
+    #[test]
+    fn a_made_up_credential_has_the_shape_of_a_real_one() {
+        for real in
+            ["sk-ant-api03-AbC123_xyz-Q9", "sk-proj-abcdefgh12345678", "0123456789abcdef", ""]
+        {
+            let made = random_credential(real, 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c834);
+            assert_eq!(made.expose().len(), real.len());
+            assert!(real.is_empty() || made.expose() != real);
+            let kind = |c: char| (c.is_ascii_lowercase(), c.is_ascii_digit(), c.is_alphanumeric());
+            assert!(made.expose().chars().map(kind).eq(real.chars().map(kind)), "{real}");
+        }
+        assert!(random_credential("sk-ant-api03-AbC123", 7).expose().starts_with("sk-ant-"));
+    }
+}

@@ -1,0 +1,191 @@
+//! Groups concurrent requests of this process that need the limit item of the same key. The first
+//! request is sent at once; the requests that arrive during its update share the next one.
+//!
+//! A shared update admits exactly the requests that separate updates would admit one after the
+//! other, or it admits none. In that case the item shows which requests a limit blocks, and the
+//! others are tried one by one. So a request of an idle key does not wait, and a busy key needs few
+//! writes, even if its open requests have made its item large.
+
+use super::read::parse_counters;
+use super::{Admission, UpdateRefusal};
+use crate::item_names::OPEN;
+use crate::{Store, StoreError};
+use baton_domain::effective_limits::EffectiveLimits;
+use baton_domain::id::{KeyId, RequestId};
+use baton_domain::limit::minute;
+use baton_domain::money::PicoUsd;
+use baton_domain::reservation::{BlockReason, Reservation};
+use baton_domain::scope::LimitScope;
+use futures_util::future::join_all;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::oneshot;
+
+/// The most requests in one update. An expression can have 4 KB (quotas page of the DynamoDB guide,
+/// 2026-11), and each request takes about 55 bytes of the condition.
+const TOGETHER_MAX: usize = 50;
+
+/// For each key with an update in progress, the requests that wait for it.
+#[derive(Clone, Default)]
+pub(crate) struct AdmissionQueues(Arc<Mutex<HashMap<KeyId, Vec<AdmissionWaiter>>>>);
+
+/// A request that waits for admission.
+pub(super) struct AdmissionWaiter {
+    bounds: EffectiveLimits,
+    pub(super) id: RequestId,
+    pub(super) wanted: Reservation,
+    done: oneshot::Sender<Result<Admission, StoreError>>,
+}
+
+impl Store {
+    /// Admits a request to which only its key's limits apply, together with other waiting requests
+    /// of this process.
+    pub(super) async fn admit_queued(
+        &self,
+        bounds: &EffectiveLimits,
+        id: &RequestId,
+        wanted: &Reservation,
+    ) -> Result<Admission, StoreError> {
+        let (done, told) = oneshot::channel();
+        let (bounds, id, wanted) = (bounds.clone(), id.clone(), wanted.clone());
+        let key = bounds.key.clone();
+        if let Some(first) = self.lines.join(AdmissionWaiter { bounds, id, wanted, done }) {
+            // A separate task, because it admits other requests as well and must not end when this
+            // one does.
+            tokio::spawn(self.clone().serve_queue(key, first));
+        }
+        told.await.unwrap_or_else(|_| {
+            Err(StoreError::Database("the process is shutting down".to_owned()))
+        })
+    }
+
+    /// Admits the first request, then the requests that have arrived in the meantime.
+    async fn serve_queue(self, key: KeyId, first: AdmissionWaiter) {
+        let mut group = vec![first];
+        while !group.is_empty() {
+            self.admit_group(&key, group).await;
+            group = self.lines.next(&key);
+        }
+    }
+
+    async fn admit_group(&self, key: &KeyId, group: Vec<AdmissionWaiter>) {
+        let group =
+            if group.len() > 1 { self.admit_together_in_key(key, group).await } else { group };
+        join_all(group.into_iter().map(|one| async {
+            let admission = self.admit_alone(&one.bounds, &one.id, &one.wanted).await;
+            self.send_admission(one, admission).await;
+        }))
+        .await;
+    }
+
+    /// Tries one update for all requests, and returns those that must be tried one by one. These
+    /// are all of them if the item does not exist yet or another writer held it.
+    async fn admit_together_in_key(
+        &self,
+        key: &KeyId,
+        group: Vec<AdmissionWaiter>,
+    ) -> Vec<AdmissionWaiter> {
+        let scope = LimitScope::Key(key.clone());
+        let Some(first) = group.first() else { return group };
+        let at = first.wanted.at;
+        let each = group.iter().map(|one| (&one.id, &one.wanted));
+        let Ok(change) = super::limit_update::reserve_in_key(&first.bounds.own, each) else {
+            return group;
+        };
+        let (is_admitted, item) = match self.reserve(&scope, change).await {
+            Ok(item) => (true, item),
+            Err(UpdateRefusal::Condition(item)) if item.contains_key(OPEN) => (false, item),
+            Err(UpdateRefusal::Condition(_) | UpdateRefusal::Busy) => return group,
+            Err(UpdateRefusal::Full) => {
+                for one in group {
+                    let blocked = Admission::Blocked(scope.clone(), BlockReason::Backlog);
+                    self.send_admission(one, Ok(blocked)).await;
+                }
+                return Vec::new();
+            }
+            Err(UpdateRefusal::Failed(error)) => {
+                for one in group {
+                    self.send_admission(one, Err(StoreError::Database(error.to_string()))).await;
+                }
+                return Vec::new();
+            }
+        };
+        let Ok(counted) = parse_counters(&item) else { return group };
+        if is_admitted {
+            self.forget_ended_windows(&scope, &item, at).await;
+            let counted = Arc::new(counted);
+            for one in group {
+                self.send_admission(one, Ok(Admission::Admitted(Some(Arc::clone(&counted))))).await;
+            }
+            return Vec::new();
+        }
+        let mut others = Vec::new();
+        for one in group {
+            let counted = std::slice::from_ref(&counted);
+            let is_open = counted.iter().any(|counted| counted.open.contains_key(&one.id));
+            match one.bounds.blocked(counted, one.wanted.estimate, one.wanted.at) {
+                Some((scope, why)) if !is_open => {
+                    self.send_admission(one, Ok(Admission::Blocked(scope, why))).await;
+                }
+                _ => others.push(one),
+            }
+        }
+        others
+    }
+
+    /// Sends the result to the waiting request. If the request is gone, its reservation is
+    /// released.
+    async fn send_admission(&self, one: AdmissionWaiter, admission: Result<Admission, StoreError>) {
+        let AdmissionWaiter { bounds, id, wanted, done } = one;
+        if let Err(Ok(Admission::Admitted(_))) = done.send(admission)
+            && let Err(error) = self.release(&bounds.key, &id, &wanted).await
+        {
+            tracing::warn!(request_id = %id, "cannot release a reservation, it stays until it \
+                 expires: {error}");
+        }
+    }
+}
+
+impl AdmissionQueues {
+    fn lock_queues(&self) -> MutexGuard<'_, HashMap<KeyId, Vec<AdmissionWaiter>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds the request to the key's queue and returns `None`. If the key has no queue, it starts
+    /// an empty one and returns the request, which the caller then has to admit.
+    fn join(&self, one: AdmissionWaiter) -> Option<AdmissionWaiter> {
+        let mut all = self.lock_queues();
+        if let Some(waiting) = all.get_mut(&one.bounds.key) {
+            waiting.push(one);
+            return None;
+        }
+        all.insert(one.bounds.key.clone(), Vec::new());
+        Some(one)
+    }
+
+    /// The requests of the next update, longest waiting first. Removes the queue if it is empty.
+    fn next(&self, key: &KeyId) -> Vec<AdmissionWaiter> {
+        let mut all = self.lock_queues();
+        let Some(waiting) = all.get_mut(key) else { return Vec::new() };
+        let count = count_compatible(waiting);
+        let group = waiting.drain(..count).collect();
+        if count == 0 {
+            all.remove(key);
+        }
+        group
+    }
+}
+
+/// How many of the first requests fit into one update: they have the same limits, are in the same
+/// minute, and no money limit is smaller than the sum of their estimates.
+fn count_compatible(waiting: &[AdmissionWaiter]) -> usize {
+    let Some(first) = waiting.first() else { return 0 };
+    let mut sum = PicoUsd::ZERO;
+    let goes = |one: &&AdmissionWaiter| {
+        sum += one.wanted.estimate;
+        one.bounds == first.bounds
+            && minute(one.wanted.at) == minute(first.wanted.at)
+            && !one.bounds.exceeds_every_window(sum)
+    };
+    waiting.iter().take(TOGETHER_MAX).take_while(goes).count().max(1)
+}

@@ -1,0 +1,201 @@
+//! The only module that renews tokens: one process at a time does it, and it never sends a rotating
+//! refresh token twice.
+//!
+//! `domain::upstream_token` decides what the result of an attempt means. This module holds the
+//! lease, records an attempt before the grant is sent, and writes the result. The callers decide
+//! when a token is due.
+
+use crate::{AccountToken, Store, StoreError, StoredEntity, token_binding};
+use baton_domain::account::Account;
+use baton_domain::cooldown_reason::CooldownReason;
+use baton_domain::health::{AccountHealth, HealthState, after_refusal};
+use baton_domain::id::AccountId;
+use baton_domain::upstream_token::{RenewalTrigger, TokenStatus};
+use baton_runtime::token_endpoint::{IssuedToken, PATIENCE, TokenEndpoint, TokenRequestError};
+use std::time::Duration;
+
+/// Longer than an exchange with its writes can take, so that two never run at the same time.
+const LEASE: Duration = PATIENCE.saturating_mul(3);
+
+/// How often, and at which interval, storing a new token is tried.
+const KEEP_TRIES: u32 = 8;
+const KEEP_PAUSE: Duration = Duration::from_secs(1);
+
+/// The result of a renewal attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RenewalOutcome {
+    /// A new token was stored.
+    Renewed,
+    /// The token is not due, or there is nothing to renew.
+    NotDue,
+    /// Another process is renewing the token.
+    LeaseHeld,
+    /// No token was issued. The text says why, for operators.
+    Failed(String),
+}
+
+/// Renews one account's token, if the trigger `why` requires an attempt now.
+///
+/// # Errors
+/// If the store fails. A token that was issued but could not be stored is lost, and the next
+/// attempt reports that.
+pub async fn renew(
+    store: &Store,
+    endpoint: &TokenEndpoint,
+    id: &AccountId,
+    why: RenewalTrigger,
+) -> Result<RenewalOutcome, StoreError> {
+    let (lease, owner) = (format!("token#{id}"), format!("{:032x}", store.random_source().bits()));
+    if !store.lease(&lease, &owner, LEASE).await? {
+        return Ok(RenewalOutcome::LeaseHeld);
+    }
+    // This is read after the lease is taken, because another process could hold it until then.
+    let outcome = async {
+        match (store.token(id).await?, store.read::<Account>(id).await?) {
+            (Some(token), Some(account)) => attempt(store, endpoint, (token, account), why).await,
+            _ => Ok(RenewalOutcome::NotDue),
+        }
+    };
+    let outcome = outcome.await;
+    store.release_lease(&lease, &owner).await?;
+    outcome
+}
+
+/// One attempt, by the process that holds the lease.
+async fn attempt(
+    store: &Store,
+    endpoint: &TokenEndpoint,
+    (token, account): (AccountToken, StoredEntity<Account>),
+    why: RenewalTrigger,
+) -> Result<RenewalOutcome, StoreError> {
+    let (now, id) = (store.clock().now(), token.account.clone());
+    if !token.is_for(&account.value) {
+        let why = "the token was set for another provider, address, proxy or token endpoint; set \
+             the credential again";
+        return Ok(RenewalOutcome::Failed(why.to_owned()));
+    }
+    if token.standing.begun_at.is_some() && token.standing.ended.is_none() {
+        let lost = token.with_status(token.standing.lost());
+        store.put_renewed_token(&lost, &account.value).await?;
+        return end(store, &lost).await;
+    }
+    if !token.standing.is_due(&token.exchange.grant, why, now) {
+        return Ok(RenewalOutcome::NotDue);
+    }
+    let Some(begun) = token.standing.begin_attempt(&token.exchange.grant, now) else {
+        return Ok(RenewalOutcome::NotDue);
+    };
+    let token = if begun == token.standing {
+        token
+    } else {
+        let noted = token.with_status(begun);
+        store.put_renewed_token(&noted, &account.value).await?;
+        noted
+    };
+    let proxy = store.open_proxy(&account.value).await?;
+    let issued = match endpoint.with_proxy(proxy.as_ref()) {
+        Ok(endpoint) => endpoint.request_token(&token.exchange, &token.secrets).await,
+        Err(error) => Err(TokenRequestError::from_call_error(&error)),
+    };
+    let now = store.clock().now();
+    match issued {
+        Ok(issued) => {
+            let mut next = renewed_token(&token, issued, store);
+            next.secrets.bound_to = Some(token_binding(&account.value, &token.exchange.token_url));
+            let issue = next.standing.issue();
+            store_token(store, &token, next, &account.value).await?;
+            tracing::info!(account_id = %id, "renewed a token");
+            clear_auth_failure(store, &id, issue).await?;
+            Ok(RenewalOutcome::Renewed)
+        }
+        Err(error) => {
+            tracing::warn!(account_id = %id, "cannot renew a token: {error}");
+            let next = token.with_status(token.standing.after_failure(&error.miss, now));
+            store.put_renewed_token(&next, &account.value).await?;
+            match next.standing.ended {
+                Some(_) => end(store, &next).await,
+                None => Ok(RenewalOutcome::Failed(error.to_string())),
+            }
+        }
+    }
+}
+
+/// The token with the issued values. A refresh token that was not replaced stays valid.
+pub fn renewed_token(token: &AccountToken, issued: IssuedToken, store: &Store) -> AccountToken {
+    let (die, now) = (store.random_source().byte(), store.clock().now());
+    let mut next = token.with_status(TokenStatus::after_success(issued.life, die, now));
+    next.secrets.access_token = Some(issued.access_token);
+    next.secrets.refresh_token = issued.refresh_token.or(next.secrets.refresh_token);
+    next
+}
+
+/// Stores an issued token with several tries, because it is the only copy. If another process has
+/// declared the token lost in the meantime, this overrides that.
+async fn store_token(
+    store: &Store,
+    used: &AccountToken,
+    mut next: AccountToken,
+    account: &Account,
+) -> Result<(), StoreError> {
+    let secret = |token: &AccountToken| {
+        token.secrets.refresh_token.as_ref().map(|it| it.expose().to_owned())
+    };
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match store.put_renewed_token(&next, account).await {
+            Ok(()) => return Ok(()),
+            Err(error) if tries == KEEP_TRIES => return Err(error),
+            Err(StoreError::Conflict) => match store.token(&next.account).await {
+                Ok(Some(there)) if secret(&there) == secret(used) => {
+                    next.version = there.version + 1;
+                }
+                // Somebody has signed in again, and that token is newer than this one.
+                Ok(_) => return Err(StoreError::Conflict),
+                Err(_) => tokio::time::sleep(KEEP_PAUSE).await,
+            },
+            Err(error) => {
+                tracing::warn!(account_id = %next.account, "{error}; the new token is kept in \
+                     memory until it is stored");
+                tokio::time::sleep(KEEP_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Reports that a token is not renewed any more. The account becomes `auth_failed` once the token
+/// no longer serves.
+async fn end(store: &Store, token: &AccountToken) -> Result<RenewalOutcome, StoreError> {
+    let reason = token.standing.ended.clone().unwrap_or_default();
+    tracing::error!(account_id = %token.account, alert = "auth_failed", "{reason}");
+    if token.standing.failure_reason(store.clock().now()).is_some() {
+        mark_auth_failed(store, &token.account, &reason).await?;
+    }
+    Ok(RenewalOutcome::Failed(reason))
+}
+
+/// Marks the account as `auth_failed`, because its token is not renewed any more, with the reason
+/// as text.
+pub async fn mark_auth_failed(
+    store: &Store,
+    id: &AccountId,
+    reason: &str,
+) -> Result<(), StoreError> {
+    store.read_health(std::slice::from_ref(id)).await?;
+    let (now, reason) = (store.clock().now(), reason.to_owned());
+    let change = |health: &AccountHealth| {
+        after_refusal(health, CooldownReason::TokenEnded, Some(&reason), now)
+    };
+    store.change_health(id, change).await
+}
+
+/// Clears refusals of earlier tokens after a new token was stored.
+async fn clear_auth_failure(store: &Store, id: &AccountId, issue: u64) -> Result<(), StoreError> {
+    store.read_health(std::slice::from_ref(id)).await?;
+    let now = store.clock().now();
+    let change = |health: &AccountHealth| match health.state {
+        HealthState::AuthFailed { .. } => Some(health.reset(now)),
+        _ => health.with_token(issue),
+    };
+    store.change_health(id, change).await
+}
