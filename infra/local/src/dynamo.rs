@@ -22,7 +22,7 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct EmbeddedDynamo {
     database: Database,
-    hands: StoreExecutor,
+    executor: StoreExecutor,
 }
 
 impl EmbeddedDynamo {
@@ -31,14 +31,14 @@ impl EmbeddedDynamo {
     pub(crate) fn open(
         file: Option<&Path>,
         clock: MillisecondClock,
-        hands: StoreExecutor,
+        executor: StoreExecutor,
     ) -> Result<Self, LocalError> {
         let database = match file {
             Some(path) => Database::new(&path.to_string_lossy()),
             None => Database::memory_with_clock(Arc::new(clock)),
         };
         let database = database.map_err(|cause| LocalError::database("DynamoDB", file, &cause))?;
-        Ok(Self { database, hands })
+        Ok(Self { database, executor })
     }
 
     /// Creates the tables that do not exist yet. Indexes are added and removed as the template
@@ -55,14 +55,14 @@ impl EmbeddedDynamo {
     /// Answers one request.
     pub(crate) async fn call_operation(&self, operation: &str, body: Bytes) -> StoreReply {
         let (this, operation) = (self.clone(), operation.to_owned());
-        let reply = self.hands.run_work(move || this.answer_request(&operation, &body)).await;
+        let reply = self.executor.run_work(move || this.answer_request(&operation, &body)).await;
         reply.unwrap_or_else(StoreReply::from)
     }
 
     /// Deletes expired items. DynamoDB does that itself, within days.
     pub(crate) async fn sweep_ttl(&self) -> Result<usize, StoreRefusal> {
         let database = self.database.clone();
-        self.hands.run_work(move || database.sweep_ttl()).await?.map_err(StoreRefusal::server)
+        self.executor.run_work(move || database.sweep_ttl()).await?.map_err(StoreRefusal::server)
     }
 
     fn answer_request(&self, operation: &str, body: &[u8]) -> StoreReply {
@@ -104,17 +104,17 @@ impl EmbeddedDynamo {
 
     /// Runs a request of the local stack itself, in the same way as a client's.
     fn send_own_request(&self, operation: &str, request: &Value) -> Result<Value, DynoxideError> {
-        let answer = self.dispatch_operation(operation, request.to_string().as_bytes());
+        let response = self.dispatch_operation(operation, request.to_string().as_bytes());
         let unknown = || DynoxideError::InternalServerError(format!("no operation {operation}"));
-        let answer = answer.ok_or_else(unknown)??;
-        serde_json::from_slice(&answer)
+        let response = response.ok_or_else(unknown)??;
+        serde_json::from_slice(&response)
             .map_err(|cause| DynoxideError::InternalServerError(cause.to_string()))
     }
 
     fn provision_table(&self, table: &TableDefinition) -> Result<(), DynoxideError> {
         let name = &table.name;
         match self.send_own_request("DescribeTable", &json!({ "TableName": name })) {
-            Ok(found) => self.update_indexes(table, &found["Table"])?,
+            Ok(description) => self.update_indexes(table, &description["Table"])?,
             Err(DynoxideError::ResourceNotFoundException(_)) => {
                 let mut request = json!(table.properties);
                 request["TableName"] = json!(name);
@@ -122,48 +122,56 @@ impl EmbeddedDynamo {
             }
             Err(other) => return Err(other),
         }
-        let Some(wanted) = &table.properties.time_to_live_specification else { return Ok(()) };
-        let found = self.send_own_request("DescribeTimeToLive", &json!({ "TableName": name }))?;
-        let found = &found["TimeToLiveDescription"];
+        let Some(expected) = &table.properties.time_to_live_specification else { return Ok(()) };
+        let description =
+            self.send_own_request("DescribeTimeToLive", &json!({ "TableName": name }))?;
+        let found = &description["TimeToLiveDescription"];
         let is_on = found["TimeToLiveStatus"] == "ENABLED";
-        if is_on == wanted.enabled && (!is_on || found["AttributeName"] == wanted.attribute_name) {
+        if is_on == expected.enabled
+            && (!is_on || found["AttributeName"] == expected.attribute_name)
+        {
             return Ok(());
         }
-        if is_on && wanted.enabled {
-            let off = json!({ "AttributeName": found["AttributeName"], "Enabled": false });
-            let off = json!({ "TableName": name, "TimeToLiveSpecification": off });
-            self.send_own_request("UpdateTimeToLive", &off)?;
+        if is_on && expected.enabled {
+            let disable_ttl = json!({ "AttributeName": found["AttributeName"], "Enabled": false });
+            let disable_ttl = json!({ "TableName": name, "TimeToLiveSpecification": disable_ttl });
+            self.send_own_request("UpdateTimeToLive", &disable_ttl)?;
         }
-        let request = json!({ "TableName": name, "TimeToLiveSpecification": wanted });
+        let request = json!({ "TableName": name, "TimeToLiveSpecification": expected });
         self.send_own_request("UpdateTimeToLive", &request).map(drop)
     }
 
     /// Brings the indexes of an existing table to the template's state, as a deployment does.
-    fn update_indexes(&self, table: &TableDefinition, found: &Value) -> Result<(), DynoxideError> {
-        let wanted = &table.properties;
-        if found["KeySchema"] != json!(wanted.key_schema) {
-            let why = "its key differs from the template's, and a key cannot be changed";
-            return Err(DynoxideError::ValidationException(why.to_owned()));
+    fn update_indexes(
+        &self,
+        table: &TableDefinition,
+        description: &Value,
+    ) -> Result<(), DynoxideError> {
+        let expected = &table.properties;
+        if description["KeySchema"] != json!(expected.key_schema) {
+            let reason = "its key differs from the template's, and a key cannot be changed";
+            return Err(DynoxideError::ValidationException(reason.to_owned()));
         }
         let none = Vec::new();
-        let found = found["GlobalSecondaryIndexes"].as_array().unwrap_or(&none);
-        let is_same = |index: &SecondaryIndex, found: &Value| {
-            found["IndexName"] == index.index_name && found["KeySchema"] == json!(index.key_schema)
+        let found = description["GlobalSecondaryIndexes"].as_array().unwrap_or(&none);
+        let is_same = |index: &SecondaryIndex, description: &Value| {
+            description["IndexName"] == index.index_name
+                && description["KeySchema"] == json!(index.key_schema)
         };
         let update = |change: Value| {
             json!({
                 "TableName": table.name,
-                "AttributeDefinitions": wanted.attribute_definitions,
+                "AttributeDefinitions": expected.attribute_definitions,
                 "GlobalSecondaryIndexUpdates": [change],
             })
         };
         for index in found {
-            if !wanted.global_secondary_indexes.iter().any(|wanted| is_same(wanted, index)) {
+            if !expected.global_secondary_indexes.iter().any(|expected| is_same(expected, index)) {
                 let change = json!({ "Delete": { "IndexName": index["IndexName"] } });
                 self.send_own_request("UpdateTable", &update(change))?;
             }
         }
-        for index in &wanted.global_secondary_indexes {
+        for index in &expected.global_secondary_indexes {
             if !found.iter().any(|found| is_same(index, found)) {
                 self.send_own_request("UpdateTable", &update(json!({ "Create": index })))?;
             }
@@ -190,8 +198,8 @@ fn run_operation<Q: DeserializeOwned, A: Serialize>(
 ) -> Result<Vec<u8>, DynoxideError> {
     let request =
         serde_json::from_slice(body).map_err(|cause| request_error(&cause.to_string()))?;
-    let answer = operation(request)?;
-    serde_json::to_vec(&answer)
+    let response = operation(request)?;
+    serde_json::to_vec(&response)
         .map_err(|cause| DynoxideError::InternalServerError(cause.to_string()))
 }
 

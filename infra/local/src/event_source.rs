@@ -34,7 +34,7 @@ pub(crate) struct QueuePoller {
 /// The data of a message that is needed after the function has taken it.
 struct InFlightMessage {
     id: String,
-    receipt: String,
+    receipt_handle: String,
 }
 
 impl QueuePoller {
@@ -142,7 +142,7 @@ impl QueuePoller {
         let mut event = SqsEvent::default();
         event.records = messages.into_iter().map(|message| self.record(message)).collect();
         // A separate task, so that a panic ends the handler but not the consumer.
-        let done = if let Ok(response) = tokio::spawn(handler(event)).await {
+        let completed = if let Ok(response) = tokio::spawn(handler(event)).await {
             successful_messages(delivered, &response)
         } else {
             // The panic hook has logged the place. The panic's message is left out because it can
@@ -150,7 +150,7 @@ impl QueuePoller {
             tracing::error!(queue = self.queue, "the batch failed: its handler panicked");
             Vec::new()
         };
-        for chunk in done.chunks(10) {
+        for chunk in completed.chunks(10) {
             self.delete_messages(chunk).await;
         }
     }
@@ -175,11 +175,11 @@ impl QueuePoller {
         record
     }
 
-    async fn delete_messages(&self, done: &[InFlightMessage]) {
-        let entries = done.iter().enumerate().filter_map(|(index, delivery)| {
+    async fn delete_messages(&self, completed: &[InFlightMessage]) {
+        let entries = completed.iter().enumerate().filter_map(|(index, delivery)| {
             DeleteMessageBatchRequestEntry::builder()
                 .id(index.to_string())
-                .receipt_handle(&delivery.receipt)
+                .receipt_handle(&delivery.receipt_handle)
                 .build()
                 .ok()
         });
@@ -201,7 +201,7 @@ impl InFlightMessage {
     fn from_message(message: &Message) -> Self {
         Self {
             id: message.message_id.clone().unwrap_or_default(),
-            receipt: message.receipt_handle.clone().unwrap_or_default(),
+            receipt_handle: message.receipt_handle.clone().unwrap_or_default(),
         }
     }
 }

@@ -44,7 +44,7 @@ pub(crate) fn resolve_template(
         }
         let properties = resource.get("Properties").map_or(Ok(Value::Null), |p| names.resolve(p));
         let properties =
-            properties.map_err(|why| LocalError::Template(format!("{name}: {why}")))?;
+            properties.map_err(|reason| LocalError::Template(format!("{name}: {reason}")))?;
         resolved.insert(name.to_owned(), ResolvedResource { kind: kind.to_owned(), properties });
     }
     Ok(resolved)

@@ -130,9 +130,9 @@ impl Kms {
 
     fn describe(&self, request: &KmsRequest) -> Result<Value, StoreRefusal> {
         let name = self.name(request)?;
-        let about =
+        let response_body =
             json!({ "KeyId": name, "Arn": key_arn(name), "Enabled": true, "KeyState": "Enabled" });
-        Ok(json!({ "KeyMetadata": about }))
+        Ok(json!({ "KeyMetadata": response_body }))
     }
 
     fn seal(
@@ -152,11 +152,11 @@ impl Kms {
 
     /// The name of the key that a request names by its id or its ARN.
     fn name(&self, request: &KmsRequest) -> Result<&String, StoreRefusal> {
-        let asked = request.key_id.as_deref().unwrap_or_default();
-        let asked = asked.strip_prefix(ARN_PREFIX).unwrap_or(asked);
+        let requested = request.key_id.as_deref().unwrap_or_default();
+        let requested = requested.strip_prefix(ARN_PREFIX).unwrap_or(requested);
         let missing =
-            || StoreRefusal::client("NotFoundException", format!("there is no key `{asked}`"));
-        self.names.iter().find(|name| *name == asked).ok_or_else(missing)
+            || StoreRefusal::client("NotFoundException", format!("there is no key `{requested}`"));
+        self.names.iter().find(|name| *name == requested).ok_or_else(missing)
     }
 }
 

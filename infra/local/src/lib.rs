@@ -83,8 +83,8 @@ impl LocalAws {
         let dir = dir.map(Path::to_owned);
         let opening = {
             let plan = Arc::clone(&plan);
-            let means = (clock, StoreExecutor::OffThread);
-            tokio::task::spawn_blocking(move || LocalStores::open(dir.as_deref(), &plan, means))
+            let context = (clock, StoreExecutor::OffThread);
+            tokio::task::spawn_blocking(move || LocalStores::open(dir.as_deref(), &plan, context))
         };
         let stores = opening.await.map_err(|cause| LocalError::store("stores", cause))??;
         tokio::spawn(sweep_periodically(Arc::downgrade(stores.inner())));

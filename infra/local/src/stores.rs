@@ -41,17 +41,17 @@ impl LocalStores {
     pub(crate) fn open(
         dir: Option<&Path>,
         plan: &TemplatePlan,
-        (clock, hands): (MillisecondClock, StoreExecutor),
+        (clock, executor): (MillisecondClock, StoreExecutor),
     ) -> Result<Self, LocalError> {
         let dir = dir.map(DataDir::open).transpose()?;
         let key = dir.as_ref().map(|dir| dir.join("master.key"));
         let has_data = dir.as_ref().is_some_and(|dir| dir.join(TABLES).exists());
         let kms = Kms::open(key.as_deref(), has_data, &plan.keys)?;
         let file = |name| dir.as_ref().map(|dir| dir.private_file(name)).transpose();
-        let dynamo = EmbeddedDynamo::open(file(TABLES)?.as_deref(), clock.clone(), hands)?;
+        let dynamo = EmbeddedDynamo::open(file(TABLES)?.as_deref(), clock.clone(), executor)?;
         dynamo.provision(&plan.tables)?;
         let messages = file(MESSAGES)?;
-        let queues = QueueService::open(messages.as_deref(), &plan.queues, clock, hands)?;
+        let queues = QueueService::open(messages.as_deref(), &plan.queues, clock, executor)?;
         let inner = StoresInner { dynamo, queues, kms, _dir: dir };
         Ok(Self { inner: Arc::new(inner), faults: None })
     }
@@ -78,15 +78,15 @@ impl LocalStores {
         let fault = self.faults.as_ref().and_then(|faults| faults(target, &body));
         let Some(fault) = fault else { return Ok(self.inner.answer_request(target, body).await) };
         sleep_for(fault.before).await;
-        let answer = if fault.is_executed {
+        let response = if fault.is_executed {
             Some(self.inner.answer_request(target, body).await)
         } else {
             None
         };
         sleep_for(fault.after).await;
-        match (fault.outcome, answer) {
-            (FaultOutcome::Answer(told), _) => told,
-            (FaultOutcome::Whatever, Some(answer)) => Ok(answer),
+        match (fault.outcome, response) {
+            (FaultOutcome::Answer(reply), _) => reply,
+            (FaultOutcome::Whatever, Some(response)) => Ok(response),
             (FaultOutcome::Silence, _) | (FaultOutcome::Whatever, None) => {
                 std::future::pending().await
             }
@@ -136,16 +136,16 @@ mod tests {
     use crate::template::TEMPLATE;
 
     fn open(dir: &Path, template: &str) -> Result<LocalStores, LocalError> {
-        let means = (MillisecondClock::system(), StoreExecutor::OffThread);
-        LocalStores::open(Some(dir), &TemplatePlan::parse(template)?, means)
+        let context = (MillisecondClock::system(), StoreExecutor::OffThread);
+        LocalStores::open(Some(dir), &TemplatePlan::parse(template)?, context)
     }
 
     async fn ask(stores: &LocalStores, operation: &str, request: Value) -> Value {
         let target = format!("DynamoDB_20120810.{operation}");
         let reply = stores.call_target(&target, request.to_string().into()).await.unwrap();
-        let answer = serde_json::from_slice(&reply.body).unwrap();
-        assert_eq!(reply.status, 200, "{operation}: {answer}");
-        answer
+        let response = serde_json::from_slice(&reply.body).unwrap();
+        assert_eq!(reply.status, 200, "{operation}: {response}");
+        response
     }
 
     #[tokio::test]

@@ -330,15 +330,17 @@ mod tests {
 
     #[test]
     fn unsupported_resource_is_named_in_the_error() {
-        let says = |from, to| plan_with(from, to).unwrap_err().to_string();
+        let message = |from, to| plan_with(from, to).unwrap_err().to_string();
         assert!(
-            says("rate(1 minute)", "cron(0 * * * ? *)").contains("RefreshFunction: not a rate")
+            message("rate(1 minute)", "cron(0 * * * ? *)").contains("RefreshFunction: not a rate")
         );
-        assert!(says("VisibilityTimeout: 360", "VisibilityTimeout: !If [A, 1, 2]").contains("!If"));
         assert!(
-            says("VisibilityTimeout: 360", "VisibilityTimeout: !Join [A, []]").contains("!Join")
+            message("VisibilityTimeout: 360", "VisibilityTimeout: !If [A, 1, 2]").contains("!If")
         );
-        assert!(says("!GetAtt UsageQueue.Arn", "!GetAtt NoQueue.Arn").contains("NoQueue"));
+        assert!(
+            message("VisibilityTimeout: 360", "VisibilityTimeout: !Join [A, []]").contains("!Join")
+        );
+        assert!(message("!GetAtt UsageQueue.Arn", "!GetAtt NoQueue.Arn").contains("NoQueue"));
     }
 
     #[test]

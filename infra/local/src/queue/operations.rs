@@ -19,7 +19,7 @@ use crate::store_reply::{StoreRefusal, parse_request};
 
 /// The result of one check for messages.
 pub(super) struct ReceiveResult {
-    pub(super) answer: Value,
+    pub(super) response: Value,
     pub(super) is_empty: bool,
     /// How long the request is willing to wait.
     pub(super) wait: Duration,
@@ -77,10 +77,10 @@ pub(super) fn receive_now(
     let messages: Vec<_> = messages.iter().map(|message| request.message_json(message)).collect();
     Ok(ReceiveResult {
         is_empty: messages.is_empty(),
-        answer: if messages.is_empty() { json!({}) } else { json!({ "Messages": messages }) },
+        response: if messages.is_empty() { json!({}) } else { json!({ "Messages": messages }) },
         wait: Duration::from_secs(request.wait_time_seconds.unwrap_or(0)),
         next_visible_in: next_visible_in
-            .map(|at| Duration::from_millis(u64::try_from(at - now).unwrap_or(0))),
+            .map(|timestamp| Duration::from_millis(u64::try_from(timestamp - now).unwrap_or(0))),
     })
 }
 
@@ -98,15 +98,15 @@ fn create(store: &MessageStore, request: &SqsRequest, now: i64) -> Result<Value,
         None => Value::Null,
     };
     let target = redrive["deadLetterTargetArn"].as_str();
-    let most = &redrive["maxReceiveCount"];
-    let most = most.as_i64().or_else(|| most.as_str().and_then(|text| text.parse().ok()));
+    let max = &redrive["maxReceiveCount"];
+    let max = max.as_i64().or_else(|| max.as_str().and_then(|text| text.parse().ok()));
     let settings = QueueSettings {
         name: request.queue_name.clone(),
         visibility_seconds: number("VisibilityTimeout", 30)?,
         delay_seconds: number("DelaySeconds", 0)?,
         retention_seconds: number("MessageRetentionPeriod", 345_600)?,
         dead_letter_queue: target.map(|arn| arn.trim_start_matches(ARN_PREFIX).to_owned()),
-        receive_count_max: most.unwrap_or(0),
+        receive_count_max: max.unwrap_or(0),
         created_at: now,
     };
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
@@ -135,8 +135,8 @@ fn send_batch(
     entries: &[BatchEntry],
     now: i64,
 ) -> Result<Value, StoreRefusal> {
-    let sound = entries.iter().filter(|entry| entry.check_message().is_ok());
-    let messages: Vec<_> = sound.map(to_new_message).collect::<Result<_, _>>()?;
+    let valid = entries.iter().filter(|entry| entry.check_message().is_ok());
+    let messages: Vec<_> = valid.map(to_new_message).collect::<Result<_, _>>()?;
     let mut ids = store.send_messages(queue, &messages, now)?.into_iter();
     Ok(run_batch(entries, |entry| {
         entry.check_message()?;
@@ -154,14 +154,14 @@ fn to_new_message(entry: &BatchEntry) -> Result<NewMessage, StoreRefusal> {
 }
 
 fn send_result(entry: &BatchEntry, id: Option<&String>) -> Value {
-    let mut answer = json!({
+    let mut response = json!({
         "MessageId": id,
         "MD5OfMessageBody": checksum::checksum_body(&entry.message_body),
     });
     if let Some(sum) = checksum::checksum_attributes(&entry.message_attributes) {
-        answer["MD5OfMessageAttributes"] = json!(sum);
+        response["MD5OfMessageAttributes"] = json!(sum);
     }
-    answer
+    response
 }
 
 fn change_visibility(
@@ -203,7 +203,7 @@ fn start_move(store: &MessageStore, request: &SqsRequest, now: i64) -> Result<Va
 fn attributes(
     store: &MessageStore,
     queue: &QueueSettings,
-    asked: &[String],
+    requested: &[String],
     now: i64,
 ) -> Result<Value, StoreRefusal> {
     let counts = store.count_messages(&queue.name, now)?;
@@ -223,25 +223,25 @@ fn attributes(
     }
     all.insert("QueueArn".to_owned(), json!(queue_arn(&queue.name)));
     if let Some(target) = &queue.dead_letter_queue {
-        let most = queue.receive_count_max;
-        let policy = json!({ "deadLetterTargetArn": queue_arn(target), "maxReceiveCount": most });
+        let max = queue.receive_count_max;
+        let policy = json!({ "deadLetterTargetArn": queue_arn(target), "maxReceiveCount": max });
         all.insert("RedrivePolicy".to_owned(), json!(policy.to_string()));
     }
-    all.retain(|name, _| asked.iter().any(|asked| asked == "All" || asked == name));
+    all.retain(|name, _| requested.iter().any(|requested| requested == "All" || requested == name));
     Ok(json!({ "Attributes": all }))
 }
 
 /// Runs `deed` for every entry and reports which entries failed.
 fn run_batch(
     entries: &[BatchEntry],
-    mut deed: impl FnMut(&BatchEntry) -> Result<Value, StoreRefusal>,
+    mut operation: impl FnMut(&BatchEntry) -> Result<Value, StoreRefusal>,
 ) -> Value {
     let (mut successful, mut failed) = (Vec::new(), Vec::new());
     for entry in entries {
-        match deed(entry) {
-            Ok(mut answer) => {
-                answer["Id"] = json!(entry.id);
-                successful.push(answer);
+        match operation(entry) {
+            Ok(mut response) => {
+                response["Id"] = json!(entry.id);
+                successful.push(response);
             }
             Err(refusal) => failed.push(json!({
                 "Id": entry.id,

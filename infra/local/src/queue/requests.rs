@@ -89,7 +89,7 @@ impl ReceiveRequest {
     pub(super) fn message_json(&self, message: &ReceivedMessage) -> Value {
         let mut shown = json!({
             "MessageId": message.id,
-            "ReceiptHandle": message.receipt,
+            "ReceiptHandle": message.receipt_handle,
             "Body": message.body,
             "MD5OfBody": checksum::checksum_body(&message.body),
         });
@@ -103,8 +103,11 @@ impl ReceiveRequest {
             system["DeadLetterQueueSourceArn"] = json!(queue_arn(source));
         }
         if let Value::Object(system) = &mut system {
-            let asked = || self.attribute_names.iter().chain(&self.message_system_attribute_names);
-            system.retain(|name, _| asked().any(|asked| asked == "All" || asked == name));
+            let requested =
+                || self.attribute_names.iter().chain(&self.message_system_attribute_names);
+            system.retain(|name, _| {
+                requested().any(|requested| requested == "All" || requested == name)
+            });
             if !system.is_empty() {
                 shown["Attributes"] = json!(system);
             }
@@ -120,9 +123,9 @@ impl ReceiveRequest {
     }
 
     fn wants_attribute(&self, name: &str) -> bool {
-        self.message_attribute_names.iter().any(|asked| match asked.strip_suffix(".*") {
+        self.message_attribute_names.iter().any(|requested| match requested.strip_suffix(".*") {
             Some(prefix) => name.starts_with(prefix),
-            None => asked == "All" || asked == name,
+            None => requested == "All" || requested == name,
         })
     }
 }

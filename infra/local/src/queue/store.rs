@@ -38,7 +38,7 @@ pub(super) struct ReceivedMessage {
     pub(super) sent_at: i64,
     pub(super) receive_count: i64,
     pub(super) first_received_at: i64,
-    pub(super) receipt: String,
+    pub(super) receipt_handle: String,
     pub(super) source_queue: Option<String>,
     number: i64,
 }
@@ -195,12 +195,12 @@ impl MessageStore {
     /// Deletes the messages of these receipts. An outdated receipt changes nothing, as on AWS.
     pub(super) fn delete(&mut self, queue: &str, receipts: &[(i64, &str)]) -> Result<()> {
         let transaction = self.connection.transaction()?;
-        for (number, receipt) in receipts {
+        for (number, receipt_handle) in receipts {
             transaction
                 .prepare_cached(
                     "DELETE FROM messages WHERE number = ?1 AND queue = ?2 AND receipt = ?3",
                 )?
-                .execute(params![number, queue, receipt])?;
+                .execute(params![number, queue, receipt_handle])?;
         }
         transaction.commit()
     }
@@ -209,7 +209,7 @@ impl MessageStore {
     pub(super) fn hide_until(
         &self,
         queue: &str,
-        (number, receipt): (i64, &str),
+        (number, receipt_handle): (i64, &str),
         visible_at: i64,
         now: i64,
     ) -> Result<bool> {
@@ -217,7 +217,7 @@ impl MessageStore {
             "UPDATE messages SET visible_at = ?1
              WHERE number = ?2 AND queue = ?3 AND receipt = ?4 AND visible_at > ?5",
         )?;
-        Ok(statement.execute(params![visible_at, number, queue, receipt, now])? == 1)
+        Ok(statement.execute(params![visible_at, number, queue, receipt_handle, now])? == 1)
     }
 
     pub(super) fn count_messages(&self, queue: &str, now: i64) -> Result<MessageCounts> {
@@ -281,7 +281,7 @@ fn visible(
             receive_count: row.get(5)?,
             first_received_at: row.get::<_, Option<i64>>(6)?.unwrap_or(now),
             source_queue: row.get(7)?,
-            receipt: String::new(),
+            receipt_handle: String::new(),
         })
     };
     let count = i64::try_from(count).unwrap_or(i64::MAX);
@@ -295,14 +295,20 @@ fn mark_received(
     now: i64,
 ) -> Result<()> {
     message.receive_count += 1;
-    let receipt = new_id();
+    let receipt_handle = new_id();
     transaction
         .prepare_cached(
             "UPDATE messages SET visible_at = ?2, receipt = ?3, receive_count = ?4,
                  first_received_at = coalesce(first_received_at, ?5) WHERE number = ?1",
         )?
-        .execute(params![message.number, hidden_until, receipt, message.receive_count, now])?;
-    message.receipt = format!("{}.{receipt}", message.number);
+        .execute(params![
+            message.number,
+            hidden_until,
+            receipt_handle,
+            message.receive_count,
+            now
+        ])?;
+    message.receipt_handle = format!("{}.{receipt_handle}", message.number);
     Ok(())
 }
 

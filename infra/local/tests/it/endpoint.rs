@@ -18,9 +18,9 @@ async fn ask(port: u16, host: &str, target: &str, body: &str) -> String {
          content-type: application/x-amz-json-1.0\r\ncontent-length: {length}\r\n\r\n{body}"
     );
     stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
+    response
 }
 
 #[tokio::test]
@@ -39,19 +39,19 @@ async fn all_services_answer_on_one_port() {
         ("AmazonSQS.GetQueueUrl", r#"{"QueueName":"UsageQueue"}"#, "/UsageQueue\""),
         ("TrentService.DescribeKey", r#"{"KeyId":"DataKey"}"#, "\"Enabled\""),
     ] {
-        let answer = ask(port, &host, target, body).await;
-        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-        assert!(answer.contains(expect), "{answer}");
-        assert!(answer.contains("content-type: application/x-amz-json-1.0"), "{answer}");
+        let response = ask(port, &host, target, body).await;
+        assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+        assert!(response.contains(expect), "{response}");
+        assert!(response.contains("content-type: application/x-amz-json-1.0"), "{response}");
     }
     for (host, target, expect) in [
         (host.as_str(), "Lambda.Invoke", "UnknownOperationException"),
         (host.as_str(), "DynamoDB_20120810.Nonsense", "UnknownOperationException"),
         ("evil.example", "DynamoDB_20120810.ListTables", "AccessDeniedException"),
     ] {
-        let answer = ask(port, host, target, "{}").await;
-        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
-        assert!(answer.contains(expect), "{answer}");
+        let response = ask(port, host, target, "{}").await;
+        assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
+        assert!(response.contains(expect), "{response}");
     }
     shutdown.cancel();
     let served = tokio::time::timeout(Duration::from_secs(10), serving).await.unwrap();

@@ -12,9 +12,9 @@ use crate::fixture::LocalAwsFixture;
 
 #[tokio::test]
 async fn a_data_key_opens_with_its_context_only() {
-    let house = LocalAwsFixture::new().await;
-    let id = house.local.resources().data_key_id;
-    let made = house
+    let fixture = LocalAwsFixture::new().await;
+    let id = fixture.local.resources().data_key_id;
+    let made = fixture
         .kms
         .generate_data_key()
         .key_id(&id)
@@ -25,7 +25,7 @@ async fn a_data_key_opens_with_its_context_only() {
         .unwrap();
     let blob = made.ciphertext_blob.unwrap();
     let open = |blob: &Blob, of: &str| {
-        let request = house.kms.decrypt().key_id(&id).ciphertext_blob(blob.clone());
+        let request = fixture.kms.decrypt().key_id(&id).ciphertext_blob(blob.clone());
         request.encryption_context("item", of).send()
     };
     assert_eq!(made.plaintext.as_ref().unwrap().as_ref().len(), 32);
@@ -45,14 +45,14 @@ async fn ciphertext_can_be_decrypted_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let text = Blob::new("refresh token");
     let sealed = {
-        let house = LocalAwsFixture::open(Some(dir.path())).await;
-        let request = house.kms.encrypt().key_id("DataKey").plaintext(text.clone());
+        let fixture = LocalAwsFixture::open(Some(dir.path())).await;
+        let request = fixture.kms.encrypt().key_id("DataKey").plaintext(text.clone());
         request.send().await.unwrap().ciphertext_blob.unwrap()
     };
-    let house = LocalAwsFixture::open(Some(dir.path())).await;
-    let opened = house.kms.decrypt().ciphertext_blob(sealed).send().await.unwrap();
+    let fixture = LocalAwsFixture::open(Some(dir.path())).await;
+    let opened = fixture.kms.decrypt().ciphertext_blob(sealed).send().await.unwrap();
     assert_eq!(opened.plaintext, Some(text.clone()));
-    let other = house.kms.encrypt().key_id("OtherKey").plaintext(text).send().await.unwrap_err();
+    let other = fixture.kms.encrypt().key_id("OtherKey").plaintext(text).send().await.unwrap_err();
     assert!(other.into_service_error().is_not_found_exception());
 }
 

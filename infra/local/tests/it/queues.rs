@@ -18,66 +18,66 @@ fn entry(id: &str, body: &str) -> SendMessageBatchRequestEntry {
     SendMessageBatchRequestEntry::builder().id(id).message_body(body).build().unwrap()
 }
 
-async fn delete(house: &LocalAwsFixture, message: &Message) {
+async fn delete(fixture: &LocalAwsFixture, message: &Message) {
     let handle = message.receipt_handle().unwrap();
-    let request = house.sqs.delete_message().queue_url(house.queue()).receipt_handle(handle);
+    let request = fixture.sqs.delete_message().queue_url(fixture.queue()).receipt_handle(handle);
     request.send().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_message_is_hidden_while_it_is_handled() {
-    let house = LocalAwsFixture::new().await;
-    house.send("one").await;
-    house.send("two").await;
-    let queue = house.queue();
-    let first = house.receive(&queue).await;
+    let fixture = LocalAwsFixture::new().await;
+    fixture.send("one").await;
+    fixture.send("two").await;
+    let queue = fixture.queue();
+    let first = fixture.receive(&queue).await;
     assert_eq!(bodies(&first), ["one", "two"]);
-    assert!(house.receive(&queue).await.is_empty());
-    assert_eq!(house.attribute(&queue, "ApproximateNumberOfMessagesNotVisible").await, "2");
-    delete(&house, &first[0]).await;
+    assert!(fixture.receive(&queue).await.is_empty());
+    assert_eq!(fixture.attribute(&queue, "ApproximateNumberOfMessagesNotVisible").await, "2");
+    delete(&fixture, &first[0]).await;
 
-    house.pass_seconds(VISIBILITY_SECONDS - 1);
-    assert!(house.receive(&queue).await.is_empty());
-    house.pass_seconds(1);
-    let again = house.receive(&queue).await;
+    fixture.pass_seconds(VISIBILITY_SECONDS - 1);
+    assert!(fixture.receive(&queue).await.is_empty());
+    fixture.pass_seconds(1);
+    let again = fixture.receive(&queue).await;
     assert_eq!(bodies(&again), ["two"]);
     let count = &again[0].attributes.as_ref().unwrap()[&"ApproximateReceiveCount".into()];
     assert_eq!(count, "2");
 
-    delete(&house, &first[1]).await;
-    house.pass_seconds(VISIBILITY_SECONDS);
-    let third = house.receive(&queue).await;
+    delete(&fixture, &first[1]).await;
+    fixture.pass_seconds(VISIBILITY_SECONDS);
+    let third = fixture.receive(&queue).await;
     assert_eq!(bodies(&third), ["two"], "a receipt out of date deletes nothing");
-    delete(&house, &third[0]).await;
-    house.pass_seconds(VISIBILITY_SECONDS);
-    assert!(house.receive(&queue).await.is_empty());
+    delete(&fixture, &third[0]).await;
+    fixture.pass_seconds(VISIBILITY_SECONDS);
+    assert!(fixture.receive(&queue).await.is_empty());
 }
 
 #[tokio::test]
 async fn message_becomes_dead_letter_after_five_failures_and_can_be_redriven() {
-    let house = LocalAwsFixture::new().await;
-    house.send("poison").await;
-    let (queue, dead_letters) = (house.queue(), house.dead_letters());
+    let fixture = LocalAwsFixture::new().await;
+    fixture.send("poison").await;
+    let (queue, dead_letters) = (fixture.queue(), fixture.dead_letters());
     for round in 1..=5 {
-        assert_eq!(bodies(&house.receive(&queue).await), ["poison"], "round {round}");
-        house.pass_seconds(VISIBILITY_SECONDS);
+        assert_eq!(bodies(&fixture.receive(&queue).await), ["poison"], "round {round}");
+        fixture.pass_seconds(VISIBILITY_SECONDS);
     }
-    assert!(house.receive(&queue).await.is_empty());
-    assert_eq!(house.attribute(&dead_letters, "ApproximateNumberOfMessages").await, "1");
+    assert!(fixture.receive(&queue).await.is_empty());
+    assert_eq!(fixture.attribute(&dead_letters, "ApproximateNumberOfMessages").await, "1");
 
-    let source = house.attribute(&dead_letters, "QueueArn").await;
-    house.sqs.start_message_move_task().source_arn(source).send().await.unwrap();
-    assert_eq!(house.attribute(&dead_letters, "ApproximateNumberOfMessages").await, "0");
-    assert_eq!(bodies(&house.receive(&queue).await), ["poison"]);
+    let source = fixture.attribute(&dead_letters, "QueueArn").await;
+    fixture.sqs.start_message_move_task().source_arn(source).send().await.unwrap();
+    assert_eq!(fixture.attribute(&dead_letters, "ApproximateNumberOfMessages").await, "0");
+    assert_eq!(bodies(&fixture.receive(&queue).await), ["poison"]);
 }
 
 #[tokio::test]
 async fn a_long_poll_wakes_with_the_message() {
-    let house = LocalAwsFixture::new().await;
-    let poll = house.sqs.receive_message().queue_url(house.queue()).wait_time_seconds(20);
+    let fixture = LocalAwsFixture::new().await;
+    let poll = fixture.sqs.receive_message().queue_url(fixture.queue()).wait_time_seconds(20);
     let poll = tokio::spawn(poll.send());
     tokio::task::yield_now().await;
-    house.send("news").await;
+    fixture.send("news").await;
     // Without the wake-up it would take 20 s; the limit of 10 s is for busy machines.
     let received = tokio::time::timeout(Duration::from_secs(10), poll).await.unwrap();
     assert_eq!(bodies(received.unwrap().unwrap().messages()), ["news"]);
@@ -85,9 +85,9 @@ async fn a_long_poll_wakes_with_the_message() {
 
 #[tokio::test(start_paused = true)]
 async fn a_long_poll_ends_empty() {
-    let house = LocalAwsFixture::new().await;
+    let fixture = LocalAwsFixture::new().await;
     let start = tokio::time::Instant::now();
-    let poll = house.sqs.receive_message().queue_url(house.queue()).wait_time_seconds(20);
+    let poll = fixture.sqs.receive_message().queue_url(fixture.queue()).wait_time_seconds(20);
     assert!(poll.send().await.unwrap().messages().is_empty());
     let waited = start.elapsed();
     assert!((Duration::from_secs(20)..Duration::from_secs(21)).contains(&waited), "{waited:?}");
@@ -95,27 +95,27 @@ async fn a_long_poll_ends_empty() {
 
 #[tokio::test]
 async fn hiding_can_be_shortened() {
-    let house = LocalAwsFixture::new().await;
-    house.send("retry me").await;
-    let queue = house.queue();
-    let received = house.receive(&queue).await;
+    let fixture = LocalAwsFixture::new().await;
+    fixture.send("retry me").await;
+    let queue = fixture.queue();
+    let received = fixture.receive(&queue).await;
     let handle = received[0].receipt_handle().unwrap();
     let change = || {
-        let change = house.sqs.change_message_visibility().queue_url(&queue);
+        let change = fixture.sqs.change_message_visibility().queue_url(&queue);
         change.receipt_handle(handle).visibility_timeout(0).send()
     };
     change().await.unwrap();
     let refused = change().await.unwrap_err().into_service_error();
     assert!(refused.is_message_not_inflight(), "{refused:?}");
-    assert_eq!(bodies(&house.receive(&queue).await), ["retry me"]);
+    assert_eq!(bodies(&fixture.receive(&queue).await), ["retry me"]);
 }
 
 #[tokio::test]
 async fn batch_answer_reports_each_entry() {
-    let house = LocalAwsFixture::new().await;
-    let queue = house.queue();
+    let fixture = LocalAwsFixture::new().await;
+    let queue = fixture.queue();
     let batch = |entries| {
-        house.sqs.send_message_batch().queue_url(&queue).set_entries(Some(entries)).send()
+        fixture.sqs.send_message_batch().queue_url(&queue).set_entries(Some(entries)).send()
     };
     let sent = batch(vec![entry("a", "good"), entry("b", "bad \u{1}"), entry("c", "fine")]).await;
     let sent = sent.unwrap();
@@ -129,31 +129,31 @@ async fn batch_answer_reports_each_entry() {
     let refused = batch(vec![entry("a", "x"), entry("a", "y")]).await.unwrap_err();
     assert!(refused.into_service_error().is_batch_entry_ids_not_distinct());
 
-    let received = house.receive(&queue).await;
+    let received = fixture.receive(&queue).await;
     assert_eq!(bodies(&received), ["good", "fine"]);
     let entries = received.iter().enumerate().map(|(id, message)| {
         let entry = DeleteMessageBatchRequestEntry::builder().id(id.to_string());
         entry.set_receipt_handle(message.receipt_handle.clone()).build().unwrap()
     });
-    let delete = house.sqs.delete_message_batch().queue_url(&queue);
+    let delete = fixture.sqs.delete_message_batch().queue_url(&queue);
     let deleted = delete.set_entries(Some(entries.collect())).send().await.unwrap();
     assert_eq!((deleted.successful().len(), deleted.failed().len()), (2, 0));
-    house.pass_seconds(VISIBILITY_SECONDS);
-    assert!(house.receive(&queue).await.is_empty());
+    fixture.pass_seconds(VISIBILITY_SECONDS);
+    assert!(fixture.receive(&queue).await.is_empty());
 }
 
 #[tokio::test]
 async fn sums_and_attributes_are_those_of_aws() {
-    let house = LocalAwsFixture::new().await;
+    let fixture = LocalAwsFixture::new().await;
     let text = |text: &str| {
         let value = MessageAttributeValue::builder().data_type("String").string_value(text);
         value.build().unwrap()
     };
-    let request = house.sqs.send_message().queue_url(house.queue()).message_body("hello");
+    let request = fixture.sqs.send_message().queue_url(fixture.queue()).message_body("hello");
     let request = request.message_attributes("b", text("2")).message_attributes("a", text("1"));
     let sent = request.send().await.unwrap();
     assert_eq!(sent.md5_of_message_body(), Some("5d41402abc4b2a76b9719d911017c592"));
-    let receive = house.sqs.receive_message().queue_url(house.queue());
+    let receive = fixture.sqs.receive_message().queue_url(fixture.queue());
     let received = receive.message_attribute_names("All").send().await.unwrap();
     let message = &received.messages()[0];
     assert_eq!(message.md5_of_message_attributes, sent.md5_of_message_attributes);
@@ -166,35 +166,36 @@ const ATTRIBUTES_SUM: &str = "fb921ed26b602b1dbe2a595741287c4a";
 
 #[tokio::test]
 async fn limits_and_unknown_queues_are_refused() {
-    let house = LocalAwsFixture::new().await;
-    let nowhere = house.sqs.receive_message().queue_url("http://127.0.0.1/0/NoQueue").send().await;
+    let fixture = LocalAwsFixture::new().await;
+    let nowhere =
+        fixture.sqs.receive_message().queue_url("http://127.0.0.1/0/NoQueue").send().await;
     let refused = nowhere.unwrap_err().into_service_error();
     assert!(matches!(refused, ReceiveMessageError::QueueDoesNotExist(_)), "{refused:?}");
-    let unknown = house.sqs.get_queue_url().queue_name("NoQueue").send().await.unwrap_err();
+    let unknown = fixture.sqs.get_queue_url().queue_name("NoQueue").send().await.unwrap_err();
     assert!(unknown.into_service_error().is_queue_does_not_exist());
 
-    let receive = || house.sqs.receive_message().queue_url(house.queue());
+    let receive = || fixture.sqs.receive_message().queue_url(fixture.queue());
     assert!(receive().max_number_of_messages(11).send().await.is_err());
     assert!(receive().wait_time_seconds(21).send().await.is_err());
-    let large = house.sqs.send_message().queue_url(house.queue());
+    let large = fixture.sqs.send_message().queue_url(fixture.queue());
     assert!(large.message_body("x".repeat(1_048_577)).send().await.is_err());
-    let handle = house.sqs.delete_message().queue_url(house.queue()).receipt_handle("nonsense");
+    let handle = fixture.sqs.delete_message().queue_url(fixture.queue()).receipt_handle("nonsense");
     assert!(handle.send().await.unwrap_err().into_service_error().is_receipt_handle_is_invalid());
 }
 
 #[tokio::test]
 async fn queues_can_be_made_delayed_and_purged() {
-    let house = LocalAwsFixture::new().await;
+    let fixture = LocalAwsFixture::new().await;
     let create =
-        house.sqs.create_queue().queue_name("other").attributes("DelaySeconds".into(), "5");
+        fixture.sqs.create_queue().queue_name("other").attributes("DelaySeconds".into(), "5");
     let queue = create.send().await.unwrap().queue_url.unwrap();
-    let found = house.sqs.get_queue_url().queue_name("other").send().await.unwrap();
+    let found = fixture.sqs.get_queue_url().queue_name("other").send().await.unwrap();
     assert_eq!(found.queue_url(), Some(queue.as_str()));
-    house.sqs.send_message().queue_url(&queue).message_body("later").send().await.unwrap();
-    assert!(house.receive(&queue).await.is_empty());
-    assert_eq!(house.attribute(&queue, "ApproximateNumberOfMessagesDelayed").await, "1");
-    house.pass_seconds(5);
-    assert_eq!(bodies(&house.receive(&queue).await), ["later"]);
-    house.sqs.purge_queue().queue_url(&queue).send().await.unwrap();
-    assert_eq!(house.attribute(&queue, "ApproximateNumberOfMessagesNotVisible").await, "0");
+    fixture.sqs.send_message().queue_url(&queue).message_body("later").send().await.unwrap();
+    assert!(fixture.receive(&queue).await.is_empty());
+    assert_eq!(fixture.attribute(&queue, "ApproximateNumberOfMessagesDelayed").await, "1");
+    fixture.pass_seconds(5);
+    assert_eq!(bodies(&fixture.receive(&queue).await), ["later"]);
+    fixture.sqs.purge_queue().queue_url(&queue).send().await.unwrap();
+    assert_eq!(fixture.attribute(&queue, "ApproximateNumberOfMessagesNotVisible").await, "0");
 }
