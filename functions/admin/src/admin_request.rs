@@ -3,7 +3,7 @@
 
 use crate::AdminState;
 use crate::actor::Actor;
-use crate::api_response::{ApiError, ApiResponse, ApiResult};
+use crate::api_response::{Answer, ApiError, ApiResult};
 use crate::idempotency::IdempotentRequest;
 use axum::extract::FromRequestParts;
 use baton_domain::id::UserId;
@@ -11,7 +11,8 @@ use baton_store::{AuditChange, ConfigEdit, Entity, StoreError, StoredEntity};
 use http::HeaderMap;
 use http::header::IF_MATCH;
 use http::request::Parts;
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 /// The context of a request.
 #[derive(Clone)]
@@ -92,27 +93,31 @@ pub(crate) struct AuditNote {
 
 impl AuditNote {
     /// A resource was created.
-    pub(crate) fn created(target: &impl ToString, after: &Value) -> Self {
-        Self::other_action("create", target, (Value::Null, after.clone()))
+    pub(crate) fn created(target: &impl ToString, after: &impl Serialize) -> Self {
+        Self::other_action("create", target, (&Value::Null, after))
     }
 
     /// A resource was changed.
-    pub(crate) fn updated(target: &impl ToString, before: Value, after: &Value) -> Self {
-        Self::other_action("update", target, (before, after.clone()))
+    pub(crate) fn updated(
+        target: &impl ToString,
+        before: &impl Serialize,
+        after: &impl Serialize,
+    ) -> Self {
+        Self::other_action("update", target, (before, after))
     }
 
     /// A resource was deleted.
-    pub(crate) fn deleted(target: &impl ToString, before: Value) -> Self {
-        Self::other_action("delete", target, (before, Value::Null))
+    pub(crate) fn deleted(target: &impl ToString, before: &impl Serialize) -> Self {
+        Self::other_action("delete", target, (before, &Value::Null))
     }
 
     /// Any other action.
     pub(crate) fn other_action(
         action: &'static str,
         target: &impl ToString,
-        (before, after): (Value, Value),
+        (before, after): (&impl Serialize, &impl Serialize),
     ) -> Self {
-        Self { action, target: target.to_string(), before, after }
+        Self { action, target: target.to_string(), before: json!(before), after: json!(after) }
     }
 }
 
@@ -131,24 +136,24 @@ impl AdminState {
 
     /// Applies a change in one transaction with its audit row and, if the request has an
     /// idempotency key, its answer.
-    pub(crate) async fn commit_change(
+    pub(crate) async fn commit_change<T, const STATUS: u16>(
         &self,
         visit: &AdminRequest,
         mut edit: ConfigEdit,
         note: AuditNote,
-        told: ApiResponse,
-    ) -> ApiResult<ApiResponse> {
+        told: Answer<T, STATUS>,
+    ) -> ApiResult<Answer<T, STATUS>> {
         self.add_audit_row(visit, &mut edit, note)?;
         if let Some(replay) = &visit.replay {
-            self.store
-                .store_response(&mut edit, &replay.name, &replay.to_stored_response(&told))
-                .await?;
+            let kept = replay.to_stored_response(told.as_response());
+            self.store.store_response(&mut edit, &replay.name, &kept).await?;
         }
         match (self.store.apply(edit).await, &visit.replay) {
             (Ok(()), _) => Ok(told),
             (Err(StoreError::Conflict), Some(replay)) => {
                 // The same request can have been handled at the same time.
-                self.find_stored_response(replay).await?.ok_or_else(|| StoreError::Conflict.into())
+                let stored = self.find_stored_response(replay).await?;
+                stored.map(Answer::from_response).ok_or_else(|| StoreError::Conflict.into())
             }
             (Err(StoreError::Conflict), None) if visit.if_match.is_some() => {
                 Err(ApiError::stale(StoreError::Conflict))

@@ -3,18 +3,20 @@
 //! alerts.
 
 use crate::admin_request::{AdminRequest, AuditNote};
-use crate::api_response::{ApiError, ApiResponse, ApiResult, body};
-use crate::query::FieldChange;
+use crate::api_response::{Accepted, Answer, ApiError, ApiResult};
+use crate::request_parts::JsonBody;
 use crate::{AdminState, SharedAdminState};
-use axum::body::Bytes;
 use axum::extract::State;
-use baton_domain::alert::{Alert, AlertEvent, AlertPreferences, THRESHOLDS, WebhookFormat};
+use baton_api::alerts::{
+    AlertSettingsChange, AlertSettingsResource, AlertTest, ChangedAlertSettings,
+    ShownAlertSettings, WaitingAlert,
+};
+use baton_api::fields::FieldChange;
+use baton_domain::alert::{Alert, AlertEvent, AlertPreferences, THRESHOLDS};
 use baton_domain::relay_key::new_secret;
 use baton_domain::secret::Secret;
 use baton_runtime::upstream::check_url;
 use baton_store::{AlertDelivery, AlertSettings, ConfigEdit, StoredEntity};
-use http::StatusCode;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 const TARGET: &str = "alerts";
@@ -25,36 +27,21 @@ const SIGNING_SECRET_MIN: usize = 16;
 /// The maximum number of thresholds.
 const THRESHOLDS_MAX: usize = 10;
 
-/// The settings in a request. Absent fields stay unchanged. `null` removes the address or the topic
-/// and restores the default thresholds.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AlertSettingsInput {
-    #[serde(default)]
-    url: FieldChange<Secret>,
-    #[serde(default)]
-    signing_secret: Option<Secret>,
-    form: Option<WebhookFormat>,
-    #[serde(default)]
-    thresholds: FieldChange<Vec<u32>>,
-    #[serde(default)]
-    sns_topic_arn: FieldChange<String>,
-}
-
-pub(crate) async fn get_alert_settings(State(office): SharedAdminState) -> ApiResult {
-    let mut now = settings_json(office.store.alert_settings().await?.as_ref());
-    now["waiting"] = office.pending_deliveries().await?;
-    Ok(ApiResponse::ok(now))
+pub(crate) async fn get_alert_settings(
+    State(office): SharedAdminState,
+) -> ApiResult<Answer<AlertSettingsResource>> {
+    let shown = shown_settings(office.store.alert_settings().await?.as_ref());
+    let waiting = office.pending_deliveries().await?;
+    Answer::new(&AlertSettingsResource { shown, waiting })
 }
 
 pub(crate) async fn set_alert_settings(
     State(office): SharedAdminState,
     visit: AdminRequest,
-    bytes: Bytes,
-) -> ApiResult {
-    let input: AlertSettingsInput = body(&bytes)?;
+    JsonBody(input): JsonBody<AlertSettingsChange>,
+) -> ApiResult<Answer<ChangedAlertSettings>> {
     let before = office.store.alert_settings().await?;
-    let old = settings_json(before.as_ref());
+    let old = shown_settings(before.as_ref());
     let (shown, old_url, old_secret) = match before {
         Some(before) => {
             visit.check_version(&before.preferences)?;
@@ -96,21 +83,22 @@ pub(crate) async fn set_alert_settings(
         AlertSettings { preferences: StoredEntity { value, ..shown }, url, signing_secret };
     let mut edit = ConfigEdit::default();
     office.store.save_alert_settings(&mut edit, &settings).await?;
-    let mut after = settings_json(Some(&settings));
-    let note = AuditNote::updated(&TARGET, old, &after);
-    after["waiting"] = office.pending_deliveries().await?;
-    if is_made {
+    let shown = shown_settings(Some(&settings));
+    let note = AuditNote::updated(&TARGET, &old, &shown);
+    let waiting = office.pending_deliveries().await?;
+    let after = ChangedAlertSettings {
+        settings: AlertSettingsResource { shown, waiting },
         // Returned only now, like the secret of a new key.
-        after["signing_secret"] = json!(settings.signing_secret.expose());
-    }
-    office.commit_change(&visit, edit, note, ApiResponse::ok(after)).await
+        signing_secret: is_made.then_some(settings.signing_secret),
+    };
+    office.commit_change(&visit, edit, note, Answer::new(&after)?).await
 }
 
 /// `POST /alerts/test`: sends a test alert on the same way as every other alert.
 pub(crate) async fn send_test_alert(
     State(office): SharedAdminState,
     visit: AdminRequest,
-) -> ApiResult {
+) -> ApiResult<Accepted<AlertTest>> {
     let settings = office.store.alert_settings().await?;
     let channels = settings.map(|settings| settings.channels()).unwrap_or_default();
     if channels.is_empty() {
@@ -123,40 +111,46 @@ pub(crate) async fn send_test_alert(
     let alert = Alert { id, at, event: AlertEvent::Test };
     let mut edit = ConfigEdit::default();
     office.store.add_alert(&mut edit, &alert, &channels)?;
-    let answer = json!({
-        "id": alert.id, "channels": channels,
-        "message": "The test alert is sent within a minute. Until it arrives, it is listed as waiting.",
-    });
-    let note = AuditNote::other_action("test", &TARGET, (Value::Null, json!({ "id": alert.id })));
-    let told = ApiResponse { status: StatusCode::ACCEPTED, ..ApiResponse::ok(answer) };
-    office.commit_change(&visit, edit, note, told).await
+    let answer = AlertTest {
+        id: alert.id,
+        channels,
+        message:
+            "The test alert is sent within a minute. Until it arrives, it is listed as waiting."
+                .to_owned(),
+    };
+    let after = json!({ "id": answer.id });
+    let note = AuditNote::other_action("test", &TARGET, (&Value::Null, &after));
+    office.commit_change(&visit, edit, note, Accepted::new(&answer)?).await
 }
 
 impl AdminState {
     /// The undelivered alerts, with the reason of the last failure.
-    async fn pending_deliveries(&self) -> ApiResult<Value> {
+    async fn pending_deliveries(&self) -> ApiResult<Vec<WaitingAlert>> {
         let all = self.store.deliveries().await?;
-        let view = |one: &AlertDelivery| {
-            json!({
-                "id": one.alert.id, "channel": one.channel, "text": one.alert.to_text(),
-                "tries": one.tries, "last_error": one.last_error,
-            })
+        let view = |one: AlertDelivery| WaitingAlert {
+            text: one.alert.to_text(),
+            id: one.alert.id,
+            channel: one.channel,
+            tries: one.tries,
+            last_error: one.last_error,
         };
-        Ok(all.iter().map(view).collect())
+        Ok(all.into_iter().map(view).collect())
     }
 }
 
 /// The settings for answers. Only the host of the webhook's address is returned, because the rest
 /// often contains a key.
-fn settings_json(settings: Option<&AlertSettings>) -> Value {
+fn shown_settings(settings: Option<&AlertSettings>) -> ShownAlertSettings {
     let host = |url: &Secret| url.expose().parse::<http::Uri>().ok()?.host().map(str::to_owned);
     let url = settings.and_then(|settings| settings.url.as_ref());
     let shown = settings.map(|settings| settings.preferences.value.clone()).unwrap_or_default();
-    json!({
-        "url_host": url.and_then(host), "form": shown.form, "thresholds": shown.thresholds,
-        "sns_topic_arn": shown.sns_topic_arn,
-        "version": settings.map_or(0, |settings| settings.preferences.version),
-    })
+    ShownAlertSettings {
+        url_host: url.and_then(host),
+        form: shown.form,
+        thresholds: shown.thresholds,
+        sns_topic_arn: shown.sns_topic_arn,
+        version: settings.map_or(0, |settings| settings.preferences.version),
+    }
 }
 
 fn thresholds(given: Option<Vec<u32>>) -> ApiResult<Vec<u32>> {

@@ -7,15 +7,19 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use baton_api::error::{ErrorBody, ErrorDetail, ErrorKind};
+use baton_api::fields::normalize_numbers;
 use baton_domain::id::RequestId;
 use baton_domain::key::Limits;
 use baton_store::StoreError;
 use futures_util::FutureExt as _;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::fmt::Display;
+use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
 use tracing::Instrument as _;
 
@@ -25,40 +29,40 @@ const HTML: &[u8] = b"text/html";
 #[derive(Debug)]
 pub(crate) struct ApiError {
     status: StatusCode,
-    kind: &'static str,
+    kind: ErrorKind,
     message: String,
 }
 
-pub(crate) type ApiResult<T = ApiResponse> = Result<T, ApiError>;
+pub(crate) type ApiResult<T> = Result<T, ApiError>;
 
 impl ApiError {
-    fn new(status: StatusCode, kind: &'static str, message: impl Display) -> Self {
+    fn new(status: StatusCode, kind: ErrorKind, message: impl Display) -> Self {
         Self { status, kind, message: message.to_string() }
     }
 
     pub(crate) fn bad(message: impl Display) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", message)
+        Self::new(StatusCode::BAD_REQUEST, ErrorKind::InvalidRequest, message)
     }
 
     /// An internal error. The reason goes to the log only.
     pub(crate) fn internal_error(error: impl Display) -> Self {
         tracing::error!("{error}");
         let message = "internal error; the log has the reason under this request id";
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "api_error", message)
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorKind::Internal, message)
     }
 
     /// An internal error that has been logged already.
     fn internal_error_logged() -> Self {
         let message = "internal error; the log has the place under this request id";
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "api_error", message)
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorKind::Internal, message)
     }
 
     pub(crate) fn not_found(what: impl Display) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found_error", format!("{what} does not exist"))
+        Self::new(StatusCode::NOT_FOUND, ErrorKind::NotFound, format!("{what} does not exist"))
     }
 
     pub(crate) fn conflict(message: impl Display) -> Self {
-        Self::new(StatusCode::CONFLICT, "conflict_error", message)
+        Self::new(StatusCode::CONFLICT, ErrorKind::Conflict, message)
     }
 
     pub(crate) fn status(&self) -> StatusCode {
@@ -69,7 +73,7 @@ impl ApiError {
     pub(crate) fn backend_failed(error: impl Display, what: &str) -> Self {
         tracing::error!("{error}");
         let message = format!("{what} failed; the log has the reason under this request id");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "api_error", message)
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorKind::Internal, message)
     }
 
     /// Whether a concurrent change was first.
@@ -79,43 +83,43 @@ impl ApiError {
 
     /// The resource has changed since the caller read it.
     pub(crate) fn stale(message: impl Display) -> Self {
-        Self::new(StatusCode::PRECONDITION_FAILED, "conflict_error", message)
+        Self::new(StatusCode::PRECONDITION_FAILED, ErrorKind::Conflict, message)
     }
 
     pub(crate) fn reused_idempotency_key() -> Self {
         let message = "this `Idempotency-Key` was used for a different request in the last 24 hours; \
                        send a new key with a new request";
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request_error", message)
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, ErrorKind::InvalidRequest, message)
     }
 
     pub(crate) fn too_large(bytes_max: usize) -> Self {
         let message = format!("the body is larger than {bytes_max} bytes; send a shorter one");
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorKind::TooLarge, message)
     }
 
-    /// The body of the answer, without its request id.
-    fn envelope(&self) -> Value {
-        let error = json!({ "type": self.kind, "message": self.message });
-        json!({ "type": "error", "error": error })
+    /// The body of the answer. [`add_request_id`] writes the request id into it.
+    fn to_body(&self) -> ErrorBody {
+        let error = ErrorDetail { kind: self.kind, message: self.message.clone() };
+        ErrorBody { error, request_id: String::new() }
     }
 
     pub(crate) fn forbidden(message: impl Display) -> Self {
-        Self::new(StatusCode::FORBIDDEN, "permission_error", message)
+        Self::new(StatusCode::FORBIDDEN, ErrorKind::Permission, message)
     }
 
     pub(crate) fn too_many_attempts() -> Self {
         let message = "too many wrong credentials; wait a few seconds, then try again";
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message)
+        Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorKind::RateLimit, message)
     }
 
     pub(crate) fn too_many_summaries(message: &str) -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message)
+        Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorKind::RateLimit, message)
     }
 
     pub(crate) fn unauthenticated() -> Self {
         let message = "send `Authorization: Bearer …` with the admin token (printed at the first \
                        start, or BATON_ADMIN_TOKEN) or with the relay key of an enabled user";
-        Self::new(StatusCode::UNAUTHORIZED, "authentication_error", message)
+        Self::new(StatusCode::UNAUTHORIZED, ErrorKind::Authentication, message)
     }
 }
 
@@ -133,7 +137,7 @@ impl From<StoreError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(self.envelope())).into_response();
+        let mut response = (self.status, Json(self.to_body())).into_response();
         let header = match self.status {
             StatusCode::UNAUTHORIZED => Some((WWW_AUTHENTICATE, "Bearer")),
             StatusCode::TOO_MANY_REQUESTS => Some((RETRY_AFTER, "5")),
@@ -144,7 +148,8 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// A successful answer about one resource.
+/// A successful answer as it is sent and, for repetitions, stored. [`Answer`] is the same with the
+/// type of its body.
 pub(crate) struct ApiResponse {
     pub(crate) status: StatusCode,
     /// The body; `null` sends none. Its `version` becomes the `etag`.
@@ -153,17 +158,46 @@ pub(crate) struct ApiResponse {
     pub(crate) is_repeated: bool,
 }
 
-impl ApiResponse {
-    pub(crate) fn ok(view: Value) -> Self {
-        Self { status: StatusCode::OK, view, is_repeated: false }
+/// A successful answer with this status and a body of the type `T`.
+pub(crate) struct Answer<T, const STATUS: u16 = 200> {
+    response: ApiResponse,
+    body: PhantomData<fn() -> T>,
+}
+
+/// The answer to a request that has created something.
+pub(crate) type Created<T> = Answer<T, 201>;
+/// The answer to a request whose work is done later.
+pub(crate) type Accepted<T> = Answer<T, 202>;
+/// The answer without a body.
+pub(crate) type NoContent = Answer<(), 204>;
+
+impl<T: Serialize, const STATUS: u16> Answer<T, STATUS> {
+    pub(crate) fn new(body: &T) -> ApiResult<Self> {
+        let view = serde_json::to_value(body).map_err(ApiError::internal_error)?;
+        let status = StatusCode::from_u16(STATUS).map_err(ApiError::internal_error)?;
+        Ok(Self::from_response(ApiResponse { status, view, is_repeated: false }))
+    }
+}
+
+impl<T, const STATUS: u16> Answer<T, STATUS> {
+    /// The answer to the same request, as it was stored.
+    pub(crate) fn from_response(response: ApiResponse) -> Self {
+        Self { response, body: PhantomData }
     }
 
-    pub(crate) fn created(view: Value) -> Self {
-        Self { status: StatusCode::CREATED, ..Self::ok(view) }
+    pub(crate) fn as_response(&self) -> &ApiResponse {
+        &self.response
     }
 
-    pub(crate) fn no_content() -> Self {
-        Self { status: StatusCode::NO_CONTENT, ..Self::ok(Value::Null) }
+    /// Whether this is the stored answer of an earlier request with the same idempotency key.
+    pub(crate) fn is_repeated(&self) -> bool {
+        self.response.is_repeated
+    }
+}
+
+impl<T, const STATUS: u16> IntoResponse for Answer<T, STATUS> {
+    fn into_response(self) -> Response {
+        self.response.into_response()
     }
 }
 
@@ -232,12 +266,14 @@ async fn add_request_id_to_error(response: Response, id: &RequestId) -> Response
 /// words of [`ApiError::too_large`].
 fn error_of_axum(status: StatusCode, text: &str) -> Value {
     let kind = match status {
-        StatusCode::PAYLOAD_TOO_LARGE => return ApiError::too_large(BODY_BYTES_MAX).envelope(),
-        StatusCode::NOT_FOUND => "not_found_error",
-        status if status.is_server_error() => "api_error",
-        _ => "invalid_request_error",
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            return json!(ApiError::too_large(BODY_BYTES_MAX).to_body());
+        }
+        StatusCode::NOT_FOUND => ErrorKind::NotFound,
+        status if status.is_server_error() => ErrorKind::Internal,
+        _ => ErrorKind::InvalidRequest,
     };
-    ApiError::new(status, kind, text).envelope()
+    json!(ApiError::new(status, kind, text).to_body())
 }
 
 pub(crate) async fn no_such_route() -> ApiError {
@@ -247,7 +283,7 @@ pub(crate) async fn no_such_route() -> ApiError {
 pub(crate) async fn method_not_allowed() -> ApiError {
     ApiError::new(
         StatusCode::METHOD_NOT_ALLOWED,
-        "invalid_request_error",
+        ErrorKind::InvalidRequest,
         "this route does not support this method; the header `allow` lists the methods that it supports",
     )
 }
@@ -341,19 +377,6 @@ pub(crate) fn check_limits(parent: &str, limits: Limits) -> ApiResult<Limits> {
             "`{parent}{field}`: expected 0 or more; 0 refuses every request, null is no limit"
         ))),
         None => Ok(limits),
-    }
-}
-
-/// Replaces numbers such as `3.0` by whole numbers.
-pub(crate) fn normalize_numbers(value: &mut Value) {
-    match value {
-        Value::Object(map) => map.values_mut().for_each(normalize_numbers),
-        Value::Array(list) => list.iter_mut().for_each(normalize_numbers),
-        Value::Number(number) => {
-            let whole = number.to_string().strip_suffix(".0").and_then(|text| text.parse().ok());
-            *number = whole.map_or_else(|| number.clone(), |whole: u64| whole.into());
-        }
-        _ => {}
     }
 }
 

@@ -2,6 +2,10 @@
 
 use crate::AdminState;
 use crate::api_response::{ApiError, ApiResult};
+use baton_api::credentials::{
+    ApiKeyCredential, AwsCredential, CredentialHeader, NewCredential, OauthCredential,
+    WorkloadIdentityCredential,
+};
 use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::secret::Secret;
 use baton_domain::upstream_token::{
@@ -9,71 +13,26 @@ use baton_domain::upstream_token::{
 };
 use baton_runtime::upstream::{AwsAccess, check_url, trim_base_url};
 use baton_store::{AccountToken, StoredEntity, token_binding};
-use serde::Deserialize;
 
 /// The default audience of identity tokens from AWS: Anthropic's API, as in its workload identity
 /// documentation of 2026-08-22.
 const AUDIENCE: &str = "https://api.anthropic.com";
 
-/// A credential in a request.
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-pub(crate) enum NewCredential {
-    /// An API key.
-    ApiKey {
-        /// The key.
-        value: Secret,
-        /// The header that carries the key; by default the provider's own.
-        header: Option<CredentialHeader>,
-    },
-    /// A token that an OAuth 2.0 token endpoint renews: with the refresh token if there is one,
-    /// else with the client credentials grant.
-    Oauth2 {
-        token_url: String,
-        client_id: String,
-        client_secret: Option<Secret>,
-        refresh_token: Option<Secret>,
-        scope: Option<String>,
-        #[serde(default)]
-        token_endpoint_auth_method: ClientAuth,
-    },
-    /// A token in exchange for a signed identity token. No secret is stored.
-    WorkloadIdentity(WorkloadIdentity),
-    /// An AWS role that signs requests: Baton's own, or one that it assumes.
-    Aws(AwsAccess),
+/// A credential that an account gets.
+pub(crate) enum CredentialInput {
+    /// A credential in a request.
+    Given(NewCredential),
     /// A token that a sign-in has just issued.
-    #[serde(skip)]
     Issued(Box<(TokenExchange, TokenSecrets, TokenStatus)>),
 }
 
-/// The fields for exchanging an identity token for an access token.
-#[derive(Deserialize)]
-pub(crate) struct WorkloadIdentity {
-    federation_rule_id: String,
-    organization_id: String,
-    service_account_id: String,
-    workspace_id: Option<String>,
-    /// The token endpoint; by default `/v1/oauth/token` below the account's base URL.
-    token_url: Option<String>,
-    /// A file with the identity token. Without it AWS STS issues the token.
-    identity_token_file: Option<String>,
-    /// The audience of the token from AWS STS.
-    audience: Option<String>,
-}
-
-/// The header that carries an API key.
-#[derive(Deserialize, Clone, Copy)]
-pub(crate) enum CredentialHeader {
-    #[serde(rename = "x-api-key")]
-    XApiKey,
-    #[serde(rename = "authorization")]
-    Authorization,
-}
-
-impl NewCredential {
-    /// An API key in the provider's usual header.
-    pub(crate) fn key(value: Secret) -> Self {
-        Self::ApiKey { value, header: None }
+impl CredentialInput {
+    /// The address of the upstream, if the credential determines it.
+    pub(crate) fn own_address(&self) -> Option<String> {
+        match self {
+            Self::Given(NewCredential::Aws(role)) => Some(aws_access(role.clone()).bedrock_url()),
+            Self::Given(_) | Self::Issued(_) => None,
+        }
     }
 }
 
@@ -82,52 +41,31 @@ impl AdminState {
     pub(crate) async fn seal(
         &self,
         stored: &mut StoredEntity<Account>,
-        credential: NewCredential,
+        credential: CredentialInput,
     ) -> ApiResult<Option<AccountToken>> {
         let (exchange, mut secrets, standing) = match credential {
-            NewCredential::ApiKey { value, header } => {
-                self.seal_key(stored, &value, header).await?;
+            CredentialInput::Given(NewCredential::ApiKey(key)) => {
+                self.seal_key(stored, &key).await?;
                 return Ok(None);
             }
-            NewCredential::Aws(access) => {
+            CredentialInput::Given(NewCredential::Aws(role)) => {
+                let access = aws_access(role);
                 check_access(&access)?;
                 let secret = access.to_secret();
                 stored.value.credential = CredentialKind::Aws;
                 stored.secret = Some(self.store.seal_credential(&stored.value, &secret).await?);
                 return Ok(None);
             }
-            NewCredential::Oauth2 {
-                token_url,
-                client_id,
-                client_secret,
-                refresh_token,
-                scope,
-                token_endpoint_auth_method: client_auth,
-            } => {
-                check_is_given("client_id", Some(&client_id))?;
-                check_is_given("client_secret", client_secret.as_ref().map(Secret::expose))?;
-                check_is_given("refresh_token", refresh_token.as_ref().map(Secret::expose))?;
-                let grant = match refresh_token {
-                    Some(_) => TokenGrant::RefreshToken { client_id, scope },
-                    None if client_secret.is_none() => {
-                        return Err(ApiError::bad(
-                            "`credential` needs a `refresh_token`, or a `client_secret` for the \
-                             client credentials grant; to sign in with a browser, use POST \
-                             /oauth/start",
-                        ));
-                    }
-                    None => TokenGrant::ClientCredentials { client_id, scope },
-                };
-                let secrets =
-                    TokenSecrets { refresh_token, client_secret, ..TokenSecrets::default() };
-                (TokenExchange { token_url, grant, client_auth }, secrets, TokenStatus::default())
+            CredentialInput::Given(NewCredential::Oauth2(oauth)) => {
+                let (exchange, secrets) = oauth_exchange(oauth)?;
+                (exchange, secrets, TokenStatus::default())
             }
-            NewCredential::WorkloadIdentity(identity) => {
-                identity.check()?;
-                let exchange = identity.exchange(&stored.value);
+            CredentialInput::Given(NewCredential::WorkloadIdentity(identity)) => {
+                check_identity(&identity)?;
+                let exchange = identity_exchange(identity, &stored.value);
                 (exchange, TokenSecrets::default(), TokenStatus::default())
             }
-            NewCredential::Issued(issued) => *issued,
+            CredentialInput::Issued(issued) => *issued,
         };
         check_url(&exchange.token_url, self.allow_private_upstreams)
             .map_err(|why| ApiError::bad(format!("`credential.token_url`: {why}")))?;
@@ -152,8 +90,7 @@ impl AdminState {
     async fn seal_key(
         &self,
         stored: &mut StoredEntity<Account>,
-        value: &Secret,
-        header: Option<CredentialHeader>,
+        ApiKeyCredential { value, header }: &ApiKeyCredential,
     ) -> ApiResult<()> {
         let printable = |byte: u8| byte.is_ascii_graphic();
         if value.expose().is_empty() || !value.expose().bytes().all(printable) {
@@ -174,34 +111,58 @@ impl AdminState {
     }
 }
 
-impl WorkloadIdentity {
-    fn check(&self) -> ApiResult<()> {
-        check_is_given("federation_rule_id", Some(&self.federation_rule_id))?;
-        check_is_given("organization_id", Some(&self.organization_id))?;
-        check_is_given("service_account_id", Some(&self.service_account_id))?;
-        check_is_given("workspace_id", self.workspace_id.as_deref())?;
-        check_is_given("identity_token_file", self.identity_token_file.as_deref())?;
-        check_is_given("audience", self.audience.as_deref())
-    }
+/// The exchange of an OAuth 2.0 credential and its secrets.
+fn oauth_exchange(oauth: OauthCredential) -> ApiResult<(TokenExchange, TokenSecrets)> {
+    let OauthCredential { token_url, client_id, client_secret, refresh_token, scope, .. } = oauth;
+    let client_auth = oauth.token_endpoint_auth_method;
+    check_is_given("client_id", Some(&client_id))?;
+    check_is_given("client_secret", client_secret.as_ref().map(Secret::expose))?;
+    check_is_given("refresh_token", refresh_token.as_ref().map(Secret::expose))?;
+    let grant = match refresh_token {
+        Some(_) => TokenGrant::RefreshToken { client_id, scope },
+        None if client_secret.is_none() => {
+            return Err(ApiError::bad(
+                "`credential` needs a `refresh_token`, or a `client_secret` for the client \
+                 credentials grant; to sign in with a browser, use POST /oauth/start",
+            ));
+        }
+        None => TokenGrant::ClientCredentials { client_id, scope },
+    };
+    let secrets = TokenSecrets { refresh_token, client_secret, ..TokenSecrets::default() };
+    Ok((TokenExchange { token_url, grant, client_auth }, secrets))
+}
 
-    fn exchange(self, account: &Account) -> TokenExchange {
-        let assertion = match self.identity_token_file {
-            Some(path) => AssertionSource::File { path },
-            None => AssertionSource::AwsSts {
-                audience: self.audience.unwrap_or_else(|| AUDIENCE.to_owned()),
-            },
-        };
-        let grant = TokenGrant::JwtBearer {
-            federation_rule_id: self.federation_rule_id,
-            organization_id: self.organization_id,
-            service_account_id: self.service_account_id,
-            workspace_id: self.workspace_id,
-            assertion,
-        };
-        let own = || format!("{}/v1/oauth/token", trim_base_url(&account.base_url));
-        let (token_url, client_auth) = (self.token_url.unwrap_or_else(own), ClientAuth::default());
-        TokenExchange { token_url, grant, client_auth }
-    }
+fn check_identity(identity: &WorkloadIdentityCredential) -> ApiResult<()> {
+    check_is_given("federation_rule_id", Some(&identity.federation_rule_id))?;
+    check_is_given("organization_id", Some(&identity.organization_id))?;
+    check_is_given("service_account_id", Some(&identity.service_account_id))?;
+    check_is_given("workspace_id", identity.workspace_id.as_deref())?;
+    check_is_given("identity_token_file", identity.identity_token_file.as_deref())?;
+    check_is_given("audience", identity.audience.as_deref())
+}
+
+fn identity_exchange(identity: WorkloadIdentityCredential, account: &Account) -> TokenExchange {
+    let assertion = match identity.identity_token_file {
+        Some(path) => AssertionSource::File { path },
+        None => AssertionSource::AwsSts {
+            audience: identity.audience.unwrap_or_else(|| AUDIENCE.to_owned()),
+        },
+    };
+    let grant = TokenGrant::JwtBearer {
+        federation_rule_id: identity.federation_rule_id,
+        organization_id: identity.organization_id,
+        service_account_id: identity.service_account_id,
+        workspace_id: identity.workspace_id,
+        assertion,
+    };
+    let own = || format!("{}/v1/oauth/token", trim_base_url(&account.base_url));
+    let token_url = identity.token_url.unwrap_or_else(own);
+    TokenExchange { token_url, grant, client_auth: ClientAuth::default() }
+}
+
+fn aws_access(role: AwsCredential) -> AwsAccess {
+    let AwsCredential { region, role_arn, external_id } = role;
+    AwsAccess { region, role_arn, external_id }
 }
 
 /// Refuses a field of a credential that is there and empty: it would be stored, and fail when it is

@@ -6,16 +6,17 @@
 
 use crate::SharedAdminState;
 use crate::admin_request::{AdminRequest, AuditNote};
-use crate::api_response::{ApiError, ApiResult, body};
+use crate::api_response::{ApiError, ApiResult};
+use crate::request_parts::OptionalJsonBody;
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
-use baton_domain::id::{KeyId, RequestId};
+use baton_api::usage::{
+    DeadLetterList, DeadLetterResource, RedriveReport, RedriveRequest, RefusedRecord,
+};
 use baton_domain::record::UsageRecord;
 use baton_runtime::dead_letters::{DeadLetter, DeadLetterError, DeadLetters};
 use baton_runtime::signed_record::{self, NotSigned};
 use baton_store::ConfigEdit;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// The most messages that one call sends again, so that it ends within the function's time limit.
@@ -25,31 +26,22 @@ const RECORDS_MAX: usize = 500;
 /// The longest body with such records: room for several of the largest.
 pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
 
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct RedriveRequest {
-    limit: Option<usize>,
-    /// Records out of the log, as Baton signed them where they were written in full.
-    records: Vec<String>,
-}
-
-pub(crate) async fn peek(State(office): SharedAdminState) -> ApiResult<Json<Value>> {
-    let letters = office.letters()?;
+pub(crate) async fn list_dead_letters(
+    State(state): SharedAdminState,
+) -> ApiResult<Json<DeadLetterList>> {
+    let letters = state.letters()?;
     let (count, some) = (letters.count().await?, letters.peek().await?);
-    let data: Vec<Value> = some.iter().map(dead_letter_json).collect();
-    Ok(Json(json!({ "count": count, "data": data })))
+    Ok(Json(DeadLetterList { count, data: some.iter().map(dead_letter_view).collect() }))
 }
 
 /// Sends dead letters, or records from a log, to the usage queue. It can be repeated at any time,
 /// also after a failure, because storing is idempotent.
 pub(crate) async fn redrive(
-    State(office): SharedAdminState,
-    visit: AdminRequest,
-    bytes: Bytes,
-) -> ApiResult<Json<Value>> {
-    let wanted: RedriveRequest =
-        if bytes.is_empty() { RedriveRequest::default() } else { body(&bytes)? };
-    let letters = office.letters()?;
+    State(state): SharedAdminState,
+    request: AdminRequest,
+    OptionalJsonBody(wanted): OptionalJsonBody<RedriveRequest>,
+) -> ApiResult<Json<RedriveReport>> {
+    let letters = state.letters()?;
     if wanted.records.len() > RECORDS_MAX {
         return Err(ApiError::bad(format!(
             "`records`: expected at most {RECORDS_MAX} records in one request"
@@ -57,32 +49,29 @@ pub(crate) async fn redrive(
     }
     let asked = json!({ "limit": wanted.limit, "records": wanted.records.len() });
     let mut edit = ConfigEdit::default();
-    office.add_audit_row(
-        &visit,
-        &mut edit,
-        AuditNote::other_action("redrive", &"usage", (Value::Null, asked)),
-    )?;
-    office.store.apply(edit).await?;
-    let (records, refused) = office.verified(&wanted.records);
+    let note = AuditNote::other_action("redrive", &"usage", (&Value::Null, &asked));
+    state.add_audit_row(&request, &mut edit, note)?;
+    state.store.apply(edit).await?;
+    let (records, refused) = state.verified(&wanted.records);
     let moved = if wanted.records.is_empty() {
         letters.redrive(wanted.limit.unwrap_or(REDRIVE_MAX).min(REDRIVE_MAX)).await?
     } else {
         letters.send(&records).await?
     };
-    Ok(Json(json!({ "moved": moved, "left": letters.count().await?, "refused": refused })))
+    Ok(Json(RedriveReport { moved, left: letters.count().await?, refused }))
 }
 
 impl crate::AdminState {
     /// The records that this deployment has signed, and why others are refused, by their place.
-    fn verified(&self, signed: &[String]) -> (Vec<UsageRecord>, Vec<Value>) {
+    fn verified(&self, signed: &[String]) -> (Vec<UsageRecord>, Vec<RefusedRecord>) {
         let (mut records, mut refused) = (Vec::new(), Vec::new());
         for (index, text) in signed.iter().enumerate() {
             match signed_record::verify(&self.pepper, text) {
                 Ok(record) => records.push(record),
                 Err(NotSigned::Unusable(why)) => {
-                    refused.push(json!({ "index": index, "reason": why.kind_text() }));
+                    refused.push(RefusedRecord { index, reason: why.kind_text() });
                 }
-                Err(why) => refused.push(json!({ "index": index, "reason": why.to_string() })),
+                Err(why) => refused.push(RefusedRecord { index, reason: why.to_string() }),
             }
         }
         (records, refused)
@@ -95,21 +84,21 @@ impl crate::AdminState {
 }
 
 /// The fields of a message that are safe to show: well-formed ids, and why it was not stored.
-fn dead_letter_json(letter: &DeadLetter) -> Value {
+fn dead_letter_view(letter: &DeadLetter) -> DeadLetterResource {
     let reason = UsageRecord::parse(&letter.body).err();
     let fields: Value = serde_json::from_str(&letter.body).unwrap_or_default();
     let text = |name: &str| fields[name].as_str().unwrap_or_default();
-    json!({
-        "message_id": letter.message_id,
-        "sent_at": letter.sent_at,
-        "id": text("id").parse::<RequestId>().ok(),
-        "key_id": text("key_id").parse::<KeyId>().ok(),
-        "bytes": letter.body.len(),
-        "reason": reason.map_or_else(
+    DeadLetterResource {
+        message_id: letter.message_id.clone(),
+        sent_at: letter.sent_at,
+        id: text("id").parse().ok(),
+        key_id: text("key_id").parse().ok(),
+        bytes: letter.body.len(),
+        reason: reason.map_or_else(
             || "the message is readable, but storing it failed; the log has the reason".to_owned(),
             |why| why.kind_text(),
         ),
-    })
+    }
 }
 
 impl From<DeadLetterError> for ApiError {

@@ -2,12 +2,15 @@
 //! from, and the current spend.
 
 use crate::api_response::{ApiError, ApiResult};
-use crate::spend_limits::{
-    QueryPairs, cents, page_size, repeated_values, scope_json, single_value,
-};
+use crate::request_parts::RepeatedQuery;
+use crate::spend_limits::page_size;
 use crate::{AdminState, SharedAdminState};
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
+use baton_api::spend_limits::{
+    Currency, SpendActor, SpendLimitScope, SpendPeriod, SpendSort, SpendSummaryList,
+    SpendSummaryQuery, SpendSummaryResource, SpendSummaryScope, UsdCents,
+};
 use baton_domain::effective_limits::cap_scope;
 use baton_domain::id::GroupId;
 use baton_domain::key::{Key, User};
@@ -15,8 +18,7 @@ use baton_domain::limit::LimitPeriod;
 use baton_domain::money::PicoUsd;
 use baton_domain::reservation::LimitCounters;
 use baton_domain::scope::LimitScope;
-use baton_domain::spend_limit::{PERIODS, SpendLimitId};
-use serde_json::{Value, json};
+use baton_domain::spend_limit::SpendLimitId;
 use std::collections::BTreeMap;
 
 /// Name and e-mail address of a person, or of a key without a user.
@@ -30,13 +32,12 @@ struct Principal {
 
 pub(crate) async fn list_effective_limits(
     State(office): SharedAdminState,
-    Query(pairs): QueryPairs,
-) -> ApiResult<Json<Value>> {
-    let limit = page_size(&pairs)?;
-    let periods = periods(&pairs)?;
-    let by_spend = match (single_value(&pairs, "sort"), periods.as_slice()) {
+    RepeatedQuery(query): RepeatedQuery<SpendSummaryQuery>,
+) -> ApiResult<Json<SpendSummaryList>> {
+    let limit = page_size(query.limit)?;
+    let by_spend = match (query.sort, query.period.as_slice()) {
         (None, _) => None,
-        (Some("spend_desc"), [period]) => Some(*period),
+        (Some(SpendSort::SpendDesc), [period]) => Some(*period),
         _ => {
             return Err(ApiError::bad(
                 "`sort`: expected `spend_desc` together with exactly one `period[]`",
@@ -44,8 +45,8 @@ pub(crate) async fn list_effective_limits(
         }
     };
     let mut people: Vec<(LimitScope, Principal)> =
-        office.find_principals(&pairs).await?.into_iter().collect();
-    let start = match (single_value(&pairs, "page"), by_spend) {
+        office.find_principals(&query).await?.into_iter().collect();
+    let start = match (query.page.as_deref(), by_spend) {
         (None, _) => 0,
         (Some(page), None) => {
             let last = page.strip_prefix("page_").unwrap_or(page);
@@ -57,7 +58,7 @@ pub(crate) async fn list_effective_limits(
         }
     };
     if let Some(period) = by_spend {
-        people = office.by_spend(people, period).await?;
+        people = office.by_spend(people, period.into()).await?;
     }
     let stop = people.len().min(start.saturating_add(limit));
     let page = people.get(start..stop).unwrap_or_default();
@@ -66,24 +67,15 @@ pub(crate) async fn list_effective_limits(
         Some(_) => format!("page_{stop}"),
         None => format!("page_{scope}"),
     });
-    let data = office.summarize_principals(page, &periods).await?;
-    Ok(Json(json!({ "data": data, "next_page": next })))
-}
-
-/// The requested periods. An empty list means the periods in which a limit applies.
-fn periods(pairs: &[(String, String)]) -> ApiResult<Vec<LimitPeriod>> {
-    let read = |name: &str| {
-        let found = PERIODS.into_iter().find(|period| period.as_str() == name);
-        found.ok_or_else(|| ApiError::bad("`period[]`: expected daily, weekly or monthly"))
-    };
-    repeated_values(pairs, "period").into_iter().map(read).collect()
+    let data = office.summarize_principals(page, &query.period).await?;
+    Ok(Json(SpendSummaryList { data, next_page: next }))
 }
 
 impl AdminState {
     /// The requested users and keys without a user, sorted by id.
     async fn find_principals(
         &self,
-        pairs: &[(String, String)],
+        query: &SpendSummaryQuery,
     ) -> ApiResult<BTreeMap<LimitScope, Principal>> {
         let mut people = BTreeMap::<LimitScope, Principal>::new();
         for key in self.all::<Key>().await? {
@@ -98,14 +90,13 @@ impl AdminState {
             let User { id, name, email, .. } = user.value;
             people.insert(LimitScope::User(id), Principal { name: Some(name), email, group: None });
         }
-        let ids = repeated_values(pairs, "user_ids");
-        let wanted = single_value(pairs, "q").map(str::to_lowercase).unwrap_or_default();
+        let (ids, wanted) = (&query.user_ids, query.q.to_lowercase());
         people.retain(|scope, principal| {
             let id = scope.to_string();
             let texts = [Some(&id), principal.name.as_ref(), principal.email.as_ref()];
             let found =
                 texts.into_iter().flatten().any(|text| text.to_lowercase().contains(&wanted));
-            found && (ids.is_empty() || ids.contains(&id.as_str()))
+            found && (ids.is_empty() || ids.contains(&id))
         });
         Ok(people)
     }
@@ -128,8 +119,8 @@ impl AdminState {
     async fn summarize_principals(
         &self,
         people: &[(LimitScope, Principal)],
-        periods: &[LimitPeriod],
-    ) -> ApiResult<Vec<Value>> {
+        periods: &[SpendPeriod],
+    ) -> ApiResult<Vec<SpendSummaryResource>> {
         let scopes: Vec<LimitScope> = people.iter().map(|(scope, _)| scope.clone()).collect();
         let counted = self.store.read_counters(&scopes, false).await?;
         let mut rows = Vec::new();
@@ -144,39 +135,56 @@ impl AdminState {
         scope: &LimitScope,
         principal: &Principal,
         counted: &LimitCounters,
-        periods: &[LimitPeriod],
-    ) -> ApiResult<Vec<Value>> {
+        periods: &[SpendPeriod],
+    ) -> ApiResult<Vec<SpendSummaryResource>> {
         let user = if let LimitScope::User(id) = scope { Some(id) } else { None };
         let sources = self.store.sources(user, principal.group.as_ref()).await?;
         let groups: Vec<String> =
             sources.groups.iter().map(|(scope, _)| scope.to_string()).collect();
         let now = self.store.clock().now();
-        let row = |period: &LimitPeriod| {
-            let found = sources.find_cap(scope, *period);
+        let (row_scope, actor) = (summary_scope(scope), actor(scope, principal));
+        let Some((row_scope, actor)) = row_scope.zip(actor) else { return Ok(Vec::new()) };
+        let row = |period: &SpendPeriod| {
+            let (period, window) = (*period, LimitPeriod::from(*period));
+            let found = sources.find_cap(scope, window);
             if found.is_none() && periods.is_empty() {
                 return None;
             }
             let source = found.as_ref().map(|(source, _)| source);
-            let id = source.and_then(|scope| SpendLimitId::new(scope.clone(), *period).ok());
-            Some(json!({
-                "type": "spend_summary", "scope": scope_json(scope),
-                "actor": actor(scope, principal), "groups": groups, "period": period.as_str(),
-                "amount": found.as_ref().and_then(|(_, cap)| cap.amount()).map(cents),
-                "currency": "USD", "source": source.map(scope_json), "spend_limit_id": id,
-                "period_to_date_spend": cents(counted.spent(*period, now)),
-            }))
+            Some(SpendSummaryResource {
+                scope: row_scope.clone(),
+                actor: actor.clone(),
+                groups: groups.clone(),
+                period,
+                amount: found.as_ref().and_then(|(_, cap)| cap.amount()).map(UsdCents::from),
+                currency: Currency::Usd,
+                source: source.and_then(SpendLimitScope::from_limit_scope),
+                spend_limit_id: source
+                    .and_then(|scope| SpendLimitId::new(scope.clone(), window).ok()),
+                period_to_date_spend: counted.spent(window, now).into(),
+            })
         };
-        let all = if periods.is_empty() { PERIODS.as_slice() } else { periods };
+        let all = if periods.is_empty() { SpendPeriod::ALL.as_slice() } else { periods };
         Ok(all.iter().filter_map(row).collect())
     }
 }
 
-fn actor(scope: &LimitScope, principal: &Principal) -> Value {
-    match scope {
-        LimitScope::User(id) => json!({
-            "type": "user_actor", "user_id": id, "name": principal.name,
-            "email_address": principal.email, "deleted": false,
-        }),
-        _ => json!({ "type": "api_key_actor", "api_key_id": scope, "name": principal.name }),
+/// The scope of a row: rows are about users, and keys without a user.
+fn summary_scope(scope: &LimitScope) -> Option<SpendSummaryScope> {
+    match scope.clone() {
+        LimitScope::User(user_id) => Some(SpendSummaryScope::User { user_id }),
+        LimitScope::Key(api_key_id) => Some(SpendSummaryScope::ApiKey { api_key_id }),
+        LimitScope::Group(_) | LimitScope::Organization => None,
+    }
+}
+
+fn actor(scope: &LimitScope, principal: &Principal) -> Option<SpendActor> {
+    let (name, email_address) = (principal.name.clone(), principal.email.clone());
+    match scope.clone() {
+        LimitScope::User(user_id) => {
+            Some(SpendActor::UserActor { user_id, name, email_address, deleted: false })
+        }
+        LimitScope::Key(api_key_id) => Some(SpendActor::ApiKeyActor { api_key_id, name }),
+        LimitScope::Group(_) | LimitScope::Organization => None,
     }
 }

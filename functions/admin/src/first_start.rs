@@ -3,10 +3,8 @@
 //! crashed.
 
 use crate::AdminState;
-use crate::accounts::AccountInput;
-use crate::admin_request::AdminRequest;
 use crate::api_response::ApiError;
-use crate::keys::KeyInput;
+use baton_api::new::New;
 use baton_domain::account::Account;
 use baton_domain::id::{GroupId, base62};
 use baton_domain::key::{Group, Key};
@@ -58,8 +56,7 @@ impl AdminState {
         if group.is_some() || any {
             return Ok(None);
         }
-        let visit = AdminRequest::from_baton();
-        Ok(Some(self.create_key(&visit, KeyInput::with_name("first key")).await?))
+        Ok(Some(self.create_first_key("first key").await?))
     }
 
     async fn first_account(&self, settings: &Settings) -> Result<Option<String>, ApiError> {
@@ -67,9 +64,8 @@ impl AdminState {
         if !self.store.list::<Account>(1, None).await?.data.is_empty() {
             return Ok(None);
         }
-        let input =
-            AccountInput::with_static_key(FIRST_ACCOUNT, &settings.anthropic_base_url, key.clone());
-        self.create_account(&AdminRequest::from_baton(), input).await?;
+        let (name, base_url) = (FIRST_ACCOUNT, &settings.anthropic_base_url);
+        self.create_first_account(New::with_api_key(name, base_url, key.clone())).await?;
         Ok(Some(FIRST_ACCOUNT.to_owned()))
     }
 

@@ -2,10 +2,12 @@
 //! `/accounts/{id}/refresh`.
 
 use crate::admin_request::{AdminRequest, AuditNote};
-use crate::api_response::{ApiError, ApiResponse, ApiResult, id};
+use crate::api_response::{Answer, ApiError, ApiResult, NoContent};
+use crate::request_parts::ResourceId;
 use crate::{AdminState, SharedAdminState};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
+use baton_api::accounts::{AccountResource, AccountStatus, AccountTest, ModelCooldown};
 use baton_domain::account::Account;
 use baton_domain::cooldown_reason::CooldownReason;
 use baton_domain::health::{AccountAvailability, AccountHealth, Cooldown, HealthState};
@@ -18,52 +20,54 @@ use baton_store::token_renewal::{RenewalOutcome, renew};
 use baton_store::{ConfigEdit, StoreError, StoredEntity};
 use http::StatusCode;
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// An account's health as the API returns it.
-pub(crate) struct AccountStatus {
-    pub(crate) name: &'static str,
+pub(crate) struct ShownHealth {
+    pub(crate) status: AccountStatus,
     pub(crate) reason: Option<String>,
     pub(crate) until: Option<Timestamp>,
     /// Models and model families in cooldown, with the reason and the end of each.
-    pub(crate) models: Map<String, Value>,
+    pub(crate) models: BTreeMap<String, ModelCooldown>,
 }
 
-impl AccountStatus {
+impl ShownHealth {
     pub(crate) fn new(account: &Account, health: &AccountHealth, now: Timestamp) -> Self {
-        let (name, reason, until) = match health.overall(now) {
-            _ if !account.enabled => ("disabled", None, None),
+        let (status, reason, until) = match health.overall(now) {
+            _ if !account.enabled => (AccountStatus::Disabled, None, None),
             AccountAvailability::Ready => match limited_model(health, now) {
-                Some((name, rest)) => {
-                    ("ready", Some(format!("{name}: {}", rest.reason)), Some(rest.until))
-                }
-                None => ("ready", None, None),
+                Some((name, rest)) => (
+                    AccountStatus::Ready,
+                    Some(format!("{name}: {}", rest.reason)),
+                    Some(rest.until),
+                ),
+                None => (AccountStatus::Ready, None, None),
             },
             AccountAvailability::HalfOpen => match health.doubt() {
                 Some(reason) => {
                     let words = format!("{reason}; the next request shows whether it still does");
-                    ("unproven", Some(words), None)
+                    (AccountStatus::Unproven, Some(words), None)
                 }
-                None => ("ready", Some("the next request probes it".to_owned()), None),
+                None => (AccountStatus::Ready, Some("the next request probes it".to_owned()), None),
             },
             AccountAvailability::Cooling { until, reason, .. } => {
-                ("cooling", Some(reason.to_string()), Some(until))
+                (AccountStatus::Cooling, Some(reason.to_string()), Some(until))
             }
             AccountAvailability::AuthFailed { reason, detail } => {
                 let words = detail.map_or_else(|| reason.to_string(), str::to_owned);
-                ("auth_failed", Some(words), None)
+                (AccountStatus::AuthFailed, Some(words), None)
             }
         };
         let fast = health.fast.iter().map(|rest| ("speed: fast".to_owned(), rest));
         let parts = health.families.iter().chain(&health.models);
         let parts = parts.map(|(name, rest)| (name.clone(), rest)).chain(fast);
         let models = parts.filter(|(_, rest)| rest.until > now).map(|(name, rest)| {
-            let shown = json!({
-                "until": rest.until, "reason": rest.reason.to_string(), "is_guess": rest.is_guess,
-            });
-            (name, shown)
+            let Cooldown { until, reason, is_guess, .. } = rest;
+            let (until, is_guess) = (*until, *is_guess);
+            (name, ModelCooldown { until, reason: reason.to_string(), is_guess })
         });
-        Self { name, reason, until, models: models.collect() }
+        Self { status, reason, until, models: models.collect() }
     }
 }
 
@@ -79,49 +83,39 @@ fn limited_model(health: &AccountHealth, now: Timestamp) -> Option<(&str, &Coold
 
 /// `POST /accounts/{id}/reset`: clears the health of the account. The audit row is written first,
 /// because health has its own conditional write.
-pub(crate) async fn reset(
+pub(crate) async fn reset_account(
     State(office): SharedAdminState,
     visit: AdminRequest,
-    Path(path): Path<String>,
-) -> ApiResult {
-    let stored = office.find::<Account>(&id(&path)?).await?;
-    let before = office.current_account_view(&stored).await?;
-    let note = AuditNote::other_action("reset", &stored.value.id, (before, Value::Null));
+    ResourceId(id): ResourceId<AccountId>,
+) -> ApiResult<Answer<AccountResource>> {
+    let stored = office.find::<Account>(&id).await?;
+    let before = office.current_view(stored.clone()).await?;
+    let note = AuditNote::other_action("reset", &id, (&before, &Value::Null));
     office
-        .commit_change(
-            &visit.without_replay(),
-            ConfigEdit::default(),
-            note,
-            ApiResponse::no_content(),
-        )
+        .commit_change(&visit.without_replay(), ConfigEdit::default(), note, NoContent::new(&())?)
         .await?;
     office.reset_health(&stored.value.id).await?;
-    office.current_account_view(&stored).await.map(ApiResponse::ok)
+    Answer::new(&office.current_view(stored).await?)
 }
 
 /// `POST /accounts/{id}/refresh`: renews the account's token now.
-pub(crate) async fn refresh(
+pub(crate) async fn refresh_account(
     State(office): SharedAdminState,
     visit: AdminRequest,
-    Path(path): Path<String>,
-) -> ApiResult {
-    let stored = office.find::<Account>(&id(&path)?).await?;
+    ResourceId(id): ResourceId<AccountId>,
+) -> ApiResult<Answer<AccountResource>> {
+    let stored = office.find::<Account>(&id).await?;
     if !stored.value.credential.is_renewed() {
         return Err(ApiError::bad("the account has a static key, which is not renewed"));
     }
     let (store, endpoint) = (&office.store, office.endpoint()?);
-    let before = office.current_account_view(&stored).await?;
-    let note = AuditNote::other_action("refresh", &stored.value.id, (before, Value::Null));
+    let before = office.current_view(stored.clone()).await?;
+    let note = AuditNote::other_action("refresh", &id, (&before, &Value::Null));
     office
-        .commit_change(
-            &visit.without_replay(),
-            ConfigEdit::default(),
-            note,
-            ApiResponse::no_content(),
-        )
+        .commit_change(&visit.without_replay(), ConfigEdit::default(), note, NoContent::new(&())?)
         .await?;
     match renew(store, endpoint, &stored.value.id, RenewalTrigger::Operator).await? {
-        RenewalOutcome::Renewed => office.current_account_view(&stored).await.map(ApiResponse::ok),
+        RenewalOutcome::Renewed => Answer::new(&office.current_view(stored).await?),
         RenewalOutcome::Failed(why) => {
             Err(ApiError::bad(format!("the token endpoint issued no token: {why}")))
         }
@@ -136,23 +130,25 @@ pub(crate) async fn refresh(
 /// changes the account's health, for worse or for better.
 pub(crate) async fn test_account(
     State(office): SharedAdminState,
-    Path(path): Path<String>,
-) -> ApiResult<Json<Value>> {
-    let stored = office.find::<Account>(&id(&path)?).await?;
-    let (id, begun) = (&stored.value.id, office.store.clock().now());
-    office.store.read_health(std::slice::from_ref(id)).await?;
+    ResourceId(id): ResourceId<AccountId>,
+) -> ApiResult<Json<AccountTest>> {
+    let stored = office.find::<Account>(&id).await?;
+    let begun = office.store.clock().now();
+    office.store.read_health(std::slice::from_ref(&id)).await?;
     let proved = office.probe_credential(&stored).await;
     let now = office.store.clock().now();
-    office.store.change_health(id, |health| health_after_test(health, &proved, now)).await?;
+    office.store.change_health(&id, |health| health_after_test(health, &proved, now)).await?;
     let (is_ok, message) =
         result_of(proved.credential_status, proved.effect.is_some(), proved.status);
     let message = message.unwrap_or(proved.message);
     let millis = now.duration_since(begun).as_millis();
-    Ok(Json(json!({
-        "id": stored.value.id, "ok": is_ok,
-        "upstream_status": proved.status.map(|status| status.as_u16()), "message": message,
-        "duration_ms": u64::try_from(millis).unwrap_or_default(),
-    })))
+    Ok(Json(AccountTest {
+        id,
+        ok: is_ok,
+        upstream_status: proved.status.map(|status| status.as_u16()),
+        message,
+        duration_ms: u64::try_from(millis).unwrap_or_default(),
+    }))
 }
 
 /// Whether a test shows that the account can be used (nothing where it shows neither), and the words for

@@ -1,59 +1,34 @@
 //! `/oauth/start` and `/oauth/finish`: signs an account in with a browser, by the authorization
 //! code grant of OAuth 2.0 with PKCE (RFC 7636), at endpoints that the operator names.
 
-use crate::accounts::AccountInput;
+use crate::accounts::AccountEdit;
 use crate::admin_request::{AdminRequest, AuditNote};
-use crate::api_response::{ApiError, ApiResponse, ApiResult, body};
-use crate::credentials::NewCredential;
+use crate::api_response::{Answer, ApiError, ApiResult, Created, body};
+use crate::credentials::CredentialInput;
+use crate::request_parts::JsonBody;
+use crate::resource::Resource as _;
 use crate::{AdminState, SharedAdminState};
 use aws_lc_rs::digest::{SHA256, digest};
-use axum::body::Bytes;
 use axum::extract::State;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use baton_api::accounts::AccountResource;
+use baton_api::oauth::{NewSignIn, SignIn, SignInCode};
 use baton_domain::account::Account;
 use baton_domain::id::AccountId;
 use baton_domain::secret::Secret;
-use baton_domain::upstream_token::{
-    ClientAuth, TokenExchange, TokenGrant, TokenSecrets, TokenStatus,
-};
+use baton_domain::upstream_token::{TokenExchange, TokenGrant, TokenSecrets, TokenStatus};
 use baton_runtime::token_endpoint::{AuthorizationCode, IssuedToken, TokenEndpoint};
 use baton_runtime::upstream::check_url;
 use baton_store::{ConfigEdit, StoredEntity, credential_binding};
 use form_urlencoded::Serializer;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
 /// Longer than any `state` that Baton creates.
 const STATE_BYTES_MAX: usize = 256;
 /// How long a sign-in can take.
 const MINUTES: i64 = 10;
-
-/// The body of `/oauth/start`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OauthStart {
-    authorization_url: String,
-    token_url: String,
-    client_id: String,
-    client_secret: Option<String>,
-    #[serde(default)]
-    token_endpoint_auth_method: ClientAuth,
-    scope: Option<String>,
-    redirect_uri: String,
-    /// The fields of the account to create.
-    account: Option<Box<RawValue>>,
-    /// The account that gets a new credential, in the place of `account`.
-    account_id: Option<AccountId>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OauthFinish {
-    state: String,
-    code: Secret,
-}
 
 /// An unfinished sign-in. It is stored sealed, because it contains the verifier and the client
 /// secret.
@@ -70,11 +45,13 @@ struct OauthSignIn {
 }
 
 /// `POST /oauth/start`: returns the page to open in a browser.
-pub(crate) async fn start(State(office): SharedAdminState, bytes: Bytes) -> ApiResult {
-    let start: OauthStart = body(&bytes)?;
+pub(crate) async fn start_sign_in(
+    State(office): SharedAdminState,
+    JsonBody(start): JsonBody<NewSignIn>,
+) -> ApiResult<Created<SignIn>> {
     office.check_start(&start).await?;
     let (state, verifier) = (office.random(), office.random());
-    let url = start.authorization_url(&state, &verifier);
+    let url = authorization_url(&start, &state, &verifier);
     let grant = TokenGrant::RefreshToken { client_id: start.client_id, scope: None };
     let sign_in = OauthSignIn {
         exchange: TokenExchange {
@@ -84,24 +61,22 @@ pub(crate) async fn start(State(office): SharedAdminState, bytes: Bytes) -> ApiR
         },
         redirect_uri: start.redirect_uri,
         verifier,
-        client_secret: start.client_secret,
+        client_secret: start.client_secret.map(|secret| secret.expose().to_owned()),
         account: start.account,
         bound_to: office.current_binding(start.account_id.as_ref()).await?,
         account_id: start.account_id,
     };
     let text = serde_json::to_string(&sign_in).map_err(|error| ApiError::bad(error.to_string()))?;
     let expires_at = office.store.put_sign_in(&state, &Secret::new(text), MINUTES).await?;
-    let page = json!({ "authorize_url": url, "state": state, "expires_at": expires_at });
-    Ok(ApiResponse::created(page))
+    Created::new(&SignIn { authorize_url: url, state, expires_at })
 }
 
 /// `POST /oauth/finish`: redeems the code and returns the account, signed in.
 pub(crate) async fn finish_sign_in(
     State(office): SharedAdminState,
     visit: AdminRequest,
-    bytes: Bytes,
-) -> ApiResult {
-    let finish: OauthFinish = body(&bytes)?;
+    JsonBody(finish): JsonBody<SignInCode>,
+) -> ApiResult<Answer<AccountResource>> {
     let gone = || {
         ApiError::bad(format!(
             "`state`: this sign-in is unknown, older than {MINUTES} minutes or already finished; \
@@ -132,7 +107,7 @@ pub(crate) async fn finish_sign_in(
         office.store.random_source().byte(),
         office.store.clock().now(),
     );
-    let credential = NewCredential::Issued(Box::new((sign_in.exchange, secrets, standing)));
+    let credential = CredentialInput::Issued(Box::new((sign_in.exchange, secrets, standing)));
     let (stored, edit, before) = match (sign_in.account_id, sign_in.account) {
         (Some(id), _) => {
             let before = office.named(&id).await?;
@@ -144,47 +119,44 @@ pub(crate) async fn finish_sign_in(
             }
             let mut stored = office.store.next_version(&before);
             let token = office.seal(&mut stored, credential).await?;
-            let mut edit = ConfigEdit::default();
-            office.put_account(&mut edit, &stored, &before.value.groups, token.as_ref()).await?;
-            (stored, edit, office.view(&before, None))
+            let (mut edit, extra) = (ConfigEdit::default(), AccountEdit::with_token(token));
+            Account::save(&office, &mut edit, Some(&before), (&stored, &extra)).await?;
+            (stored, edit, Some(Account::view(&office, &before)))
         }
         (None, fields) => {
             let fields = fields.as_deref().map_or("{}", RawValue::get);
-            let mut input: AccountInput = body(fields.as_bytes())?;
-            input.credential = Some(credential);
-            let (stored, edit) = office.new_account(input).await?;
-            (stored, edit, Value::Null)
+            let draft = office.new_account(body(fields.as_bytes())?, Some(credential)).await?;
+            let edit = office.edit_for_new(&draft.stored, &draft.extra).await?;
+            (draft.stored, edit, None)
         }
     };
-    let view = office.view(&stored, None);
-    let note = AuditNote::other_action("sign_in", &stored.value.id, (before, view.clone()));
-    let told = office.commit_change(&visit, edit, note, ApiResponse::ok(view)).await?;
-    if told.is_repeated {
+    let view = Account::view(&office, &stored);
+    let note = AuditNote::other_action("sign_in", &stored.value.id, (&before, &view));
+    let told = office.commit_change(&visit, edit, note, Answer::new(&view)?).await?;
+    if told.is_repeated() {
         return Ok(told);
     }
     // The stored health belongs to the previous credential.
     office.reset_health(&stored.value.id).await?;
-    office.current_account_view(&stored).await.map(ApiResponse::ok)
+    Answer::new(&office.current_view(stored).await?)
 }
 
-impl OauthStart {
-    /// The page to open in a browser (RFC 6749 §4.1.1, RFC 7636 §4.3).
-    fn authorization_url(&self, state: &str, verifier: &str) -> String {
-        let challenge = BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.as_bytes()));
-        let mut query = Serializer::new(String::new());
-        query.append_pair("response_type", "code").append_pair("client_id", &self.client_id);
-        query.append_pair("redirect_uri", &self.redirect_uri).append_pair("state", state);
-        query.append_pair("code_challenge", &challenge);
-        query.append_pair("code_challenge_method", "S256");
-        query.extend_pairs(self.scope.iter().map(|scope| ("scope", scope)));
-        let mark = if self.authorization_url.contains('?') { '&' } else { '?' };
-        format!("{}{mark}{}", self.authorization_url, query.finish())
-    }
+/// The page to open in a browser (RFC 6749 §4.1.1, RFC 7636 §4.3).
+fn authorization_url(start: &NewSignIn, state: &str, verifier: &str) -> String {
+    let challenge = BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.as_bytes()));
+    let mut query = Serializer::new(String::new());
+    query.append_pair("response_type", "code").append_pair("client_id", &start.client_id);
+    query.append_pair("redirect_uri", &start.redirect_uri).append_pair("state", state);
+    query.append_pair("code_challenge", &challenge);
+    query.append_pair("code_challenge_method", "S256");
+    query.extend_pairs(start.scope.iter().map(|scope| ("scope", scope)));
+    let mark = if start.authorization_url.contains('?') { '&' } else { '?' };
+    format!("{}{mark}{}", start.authorization_url, query.finish())
 }
 
 impl AdminState {
     /// Checks everything that can be checked before a person signs in.
-    async fn check_start(&self, start: &OauthStart) -> ApiResult<()> {
+    async fn check_start(&self, start: &NewSignIn) -> ApiResult<()> {
         for (name, url) in
             [("authorization_url", &start.authorization_url), ("token_url", &start.token_url)]
         {

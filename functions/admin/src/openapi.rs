@@ -1,14 +1,13 @@
-//! `/openapi.json`: the OpenAPI 3.1 document. Routes come from the table that mounts them, schemas
-//! and parameters from `openapi/components.json`. `tests/clients/schemathesis.rs` compares the
-//! document with real answers.
+//! `/openapi.json`: the OpenAPI 3.1 document. Everything in it comes from the table of routes and the
+//! types of their handlers. `tests/clients/schemathesis.rs` compares the document with real answers.
 
 use crate::actor::RouteAccess;
-use crate::api_response::{ApiError, ApiResult};
+use crate::api_response::ApiResult;
+use crate::route_description::{ApiSchemas, OperationBuilder, SuccessAnswer, tidied};
 use crate::routes::{ApiRoute, BASE, ROUTES, Verb};
 use axum::Json;
+use baton_api::error::ErrorBody;
 use serde_json::{Map, Value, json};
-
-const COMPONENTS: &str = include_str!("../openapi/components.json");
 
 /// The error statuses and their descriptions.
 const REFUSALS: [(u16, &str); 10] = [
@@ -24,79 +23,118 @@ const REFUSALS: [(u16, &str); 10] = [
     (500, "Internal error; the log has the reason under the request id."),
 ];
 
-pub(crate) async fn get_openapi() -> ApiResult<Json<Value>> {
-    let components = serde_json::from_str(COMPONENTS).map_err(ApiError::internal_error)?;
-    Ok(Json(document(&components)))
+pub(crate) async fn get_openapi() -> ApiResult<Json<Map<String, Value>>> {
+    Ok(Json(Document::new().into_json()))
 }
 
-fn document(components: &Value) -> Value {
-    let mut paths = Map::new();
-    for route in ROUTES {
-        let path = paths.entry(format!("{BASE}{}", route.path)).or_insert_with(|| json!({}));
-        path[route.verb.as_str().to_lowercase()] = operation(route);
-    }
-    json!({
-        "openapi": "3.1.0",
-        "info": {
-            "title": "Baton admin API", "version": env!("CARGO_PKG_VERSION"),
-            "description": "Requests and responses are JSON. Times are RFC 3339 in UTC. Amounts of money are \
-                decimal strings in US dollars, except for spend limits, which are in US cents. \
-                `x-baton-access` is who can use a route: `admin`, `member` (only for their own \
-                keys and usage) or `anybody`.",
-        },
-        "servers": [{ "url": "/" }],
-        "security": [{ "token": [] }],
-        "paths": paths,
-        "components": components,
-    })
+/// The document while it is made.
+struct Document {
+    schemas: ApiSchemas,
+    paths: Map<String, Value>,
+    parameters: Map<String, Value>,
+    /// Names of components that are used for different things, which a test forbids.
+    ambiguous: Vec<String>,
 }
 
-fn operation(route: &ApiRoute) -> Value {
-    let (status, schema) = route.gives;
-    let mut answers = Map::from_iter([(status.to_string(), success_response(schema, route.media))]);
-    let refusals = REFUSALS.iter().filter(|(status, _)| can_answer(route, *status));
-    answers.extend(refusals.map(|(status, meaning)| {
-        let answer = json!({ "description": meaning, "content": content("Error") });
-        (status.to_string(), answer)
-    }));
-    let mut operation = json!({
-        "summary": route.summary, "operationId": operation_id(route),
-        "x-baton-access": route.access.as_str(),
-        "parameters": parameters(route), "responses": answers,
-    });
-    if let Some(schema) = route.takes {
-        operation["requestBody"] = json!({ "required": true, "content": content(schema) });
+impl Document {
+    fn new() -> Self {
+        let mut document = Self {
+            schemas: ApiSchemas::new(),
+            paths: Map::new(),
+            parameters: header_parameters(),
+            ambiguous: Vec::new(),
+        };
+        for route in ROUTES.iter() {
+            let operation = document.operation(route);
+            let path = document.paths.entry(format!("{BASE}{}", route.path));
+            path.or_insert_with(|| json!({}))[route.verb.as_str().to_lowercase()] = operation;
+        }
+        document
     }
-    if route.access == RouteAccess::Anybody {
-        operation["security"] = json!([]);
+
+    fn into_json(self) -> Map<String, Value> {
+        let (schemas, _) = self.schemas.into_components();
+        let document = tidied(json!({
+            "openapi": "3.1.0",
+            "info": {
+                "title": "Baton admin API", "version": env!("CARGO_PKG_VERSION"),
+                "description": "Requests and responses are JSON. Times are RFC 3339 in UTC. Amounts of money are \
+                    decimal strings in US dollars, except for spend limits, which are in US cents. \
+                    `x-baton-access` is who can use a route: `admin`, `member` (only for their own \
+                    keys and usage) or `anybody`.",
+            },
+            "servers": [{ "url": "/" }],
+            "security": [{ "token": [] }],
+            "paths": self.paths,
+            "components": {
+                "schemas": schemas,
+                "parameters": self.parameters,
+                "securitySchemes": { "token": {
+                    "type": "http", "scheme": "bearer",
+                    "description": "The admin token, or a relay key of an enabled user.",
+                } },
+            },
+        }));
+        if let Value::Object(document) = document { document } else { Map::new() }
     }
-    operation
+
+    fn operation(&mut self, route: &ApiRoute) -> Value {
+        let error = self.schemas.answer::<ErrorBody>();
+        let mut described = OperationBuilder::new(&mut self.schemas, route.path);
+        (route.describe)(&mut described);
+        let OperationBuilder { parameters, has_query, request_body, success, .. } = described;
+        let has_body = request_body.is_some();
+        let mut answers: Map<String, Value> =
+            success.into_iter().map(|answer| success_response(&answer)).collect();
+        let refusals =
+            REFUSALS.iter().filter(|(status, _)| can_answer(route, *status, has_body, has_query));
+        answers.extend(refusals.map(|(status, meaning)| {
+            let content = json!({ "application/json": { "schema": error } });
+            (status.to_string(), json!({ "description": meaning, "content": content }))
+        }));
+        let mut names: Vec<String> = Vec::new();
+        for parameter in parameters {
+            let known = self.parameters.entry(parameter.component.clone());
+            if *known.or_insert_with(|| parameter.definition.clone()) != parameter.definition {
+                self.ambiguous.push(parameter.component.clone());
+            }
+            names.push(parameter.component);
+        }
+        names.extend(headers_of(route).map(str::to_owned));
+        let parameter =
+            |name: &String| json!({ "$ref": format!("#/components/parameters/{name}") });
+        let mut operation = json!({
+            "summary": route.summary, "operationId": operation_id(route),
+            "x-baton-access": route.access.as_str(),
+            "parameters": names.iter().map(parameter).collect::<Vec<_>>(), "responses": answers,
+        });
+        if let Some(body) = request_body {
+            operation["requestBody"] = body;
+        }
+        if route.access == RouteAccess::Anybody {
+            operation["security"] = json!([]);
+        }
+        operation
+    }
 }
 
-fn success_response(schema: Option<&str>, media: &[&str]) -> Value {
-    match schema {
+fn success_response(SuccessAnswer { status, schema, media }: &SuccessAnswer) -> (String, Value) {
+    let answer = match schema {
         Some(schema) => {
-            let forms = media.iter().map(|form| ((*form).to_owned(), schema_content(schema)));
+            let forms = media.iter().map(|form| ((*form).to_owned(), json!({ "schema": schema })));
             json!({ "description": "Success.", "content": forms.collect::<Map<_, _>>() })
         }
         None => json!({ "description": "Success." }),
-    }
-}
-
-fn content(schema: &str) -> Value {
-    json!({ "application/json": schema_content(schema) })
-}
-
-fn schema_content(schema: &str) -> Value {
-    json!({ "schema": { "$ref": format!("#/components/schemas/{schema}") } })
+    };
+    (status.to_string(), answer)
 }
 
 /// Whether the route can return this error status.
-fn can_answer(route: &ApiRoute, status: u16) -> bool {
+fn can_answer(route: &ApiRoute, status: u16, has_body: bool, has_query: bool) -> bool {
     let names_something = route.path.contains('{');
     match status {
-        400 | 413 if route.takes.is_some() => true,
-        400 => !route.query.is_empty() || route.verb == Verb::Post,
+        400 | 413 if has_body => true,
+        400 => has_query || route.verb == Verb::Post,
         401 | 403 | 429 => route.access != RouteAccess::Anybody,
         404 => names_something,
         409 => route.verb != Verb::Get,
@@ -113,23 +151,27 @@ fn changes_version(route: &ApiRoute) -> bool {
         || (route.verb, route.path) == (Verb::Put, "/alerts")
 }
 
-fn parameters(route: &ApiRoute) -> Vec<Value> {
-    let reference = |name: &str| json!({ "$ref": format!("#/components/parameters/{name}") });
-    let mut parameters: Vec<Value> =
-        path_names(route.path).map(|name| reference(&format!("path_{name}"))).collect();
-    parameters.extend(route.query.iter().map(|name| reference(name)));
-    if route.verb == Verb::Post {
-        parameters.push(reference("idempotency-key"));
-    }
-    if changes_version(route) {
-        parameters.push(reference("if-match"));
-    }
-    parameters
+/// The headers that a route reads, by the names of their components.
+fn headers_of(route: &ApiRoute) -> impl Iterator<Item = &'static str> {
+    let idempotency_key = (route.verb == Verb::Post).then_some("idempotency-key");
+    let if_match = changes_version(route).then_some("if-match");
+    idempotency_key.into_iter().chain(if_match)
 }
 
-/// `/keys/{key_id}/rotate` → `key_id`
-fn path_names(path: &str) -> impl Iterator<Item = &str> {
-    path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+fn header_parameters() -> Map<String, Value> {
+    let parameters = [
+        json!({
+            "name": "Idempotency-Key", "in": "header",
+            "description": "A repeated request with the same key within 24 hours gets the first answer and changes nothing.",
+            "schema": { "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$" },
+        }),
+        json!({
+            "name": "If-Match", "in": "header",
+            "description": "The `etag` of the version that you read. If it is outdated, the request fails with 412.",
+            "schema": { "type": "string", "pattern": "^\"[0-9]{1,9}\"$" },
+        }),
+    ];
+    ["idempotency-key", "if-match"].map(str::to_owned).into_iter().zip(parameters).collect()
 }
 
 /// For example `post_keys_one_rotate`: `one` replaces an id in the path.
@@ -159,8 +201,8 @@ mod tests {
     }
 
     #[test]
-    fn all_schema_references_resolve_and_all_schemas_are_used() {
-        let document = document(&serde_json::from_str(COMPONENTS).unwrap());
+    fn all_references_resolve_and_all_components_are_used() {
+        let document = Value::Object(Document::new().into_json());
         let mut found = BTreeSet::new();
         references(&document, &mut found);
         for reference in &found {
@@ -172,6 +214,28 @@ mod tests {
                 let reference = format!("#/components/{kind}/{name}");
                 assert!(found.contains(&reference), "{reference} is not used");
             }
+        }
+    }
+
+    #[test]
+    fn a_component_means_one_thing() {
+        let Document { schemas, ambiguous, .. } = Document::new();
+        assert_eq!(ambiguous, Vec::<String>::new(), "parameters");
+        assert_eq!(schemas.into_components().1, Vec::<String>::new(), "schemas");
+    }
+
+    #[test]
+    fn every_path_parameter_is_described_and_every_request_refuses_unknown_fields() {
+        let document = Value::Object(Document::new().into_json());
+        for route in ROUTES.iter() {
+            let verb = route.verb.as_str().to_lowercase();
+            let operation = &document["paths"][format!("{BASE}{}", route.path)][verb];
+            let parameters = operation["parameters"].to_string();
+            assert_eq!(route.path.contains('{'), parameters.contains("path_"), "{}", route.path);
+        }
+        for name in ["NewKey", "KeyChange", "NewAccount", "NewPrice", "NewAlerts", "Limits"] {
+            let schema = &document["components"]["schemas"][name];
+            assert_eq!(schema["additionalProperties"], false, "{name}");
         }
     }
 

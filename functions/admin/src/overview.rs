@@ -4,23 +4,24 @@
 
 use crate::SharedAdminState;
 use crate::api_response::ApiResult;
-use crate::query::PageQuery;
-use crate::summary::sums_json;
+use crate::resource::Resource as _;
+use crate::summary::measures;
 use axum::Json;
 use axum::extract::State;
+use baton_api::list::PageQuery;
+use baton_api::overview::{DayMeasures, KeyMeasures, ModelMeasures, Overview};
 use baton_domain::account::Account;
 use baton_domain::id::{AccountId, KeyId};
 use baton_domain::rollup::{UsageSums, UtcHour};
 use baton_store::DaySumKey;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
 use std::cmp::Reverse;
 
 const DAYS: i64 = 30;
 /// The number of most expensive keys and models in the answer.
 const TOP: usize = 10;
 
-pub(crate) async fn get_overview(State(office): SharedAdminState) -> ApiResult<Json<Value>> {
+pub(crate) async fn get_overview(State(office): SharedAdminState) -> ApiResult<Json<Overview>> {
     let now = office.store.clock().now();
     let days: Vec<String> = (0..DAYS).rev().map(|ago| day(now, ago)).collect();
     let today = days.last().cloned().unwrap_or_default();
@@ -45,24 +46,24 @@ pub(crate) async fn get_overview(State(office): SharedAdminState) -> ApiResult<J
     let ids: Vec<AccountId> = accounts.data.iter().map(|one| one.value.id.clone()).collect();
     let named: Vec<KeyId> = keys.iter().map(|(id, _)| id.clone()).collect();
     let seen = office.store.read_overview(&days, &ids, &named).await?;
-    let name = |id: &KeyId| seen.keys.get(id).map(|key| key.value.name.clone());
-    let of_day = |day: &String| {
-        let sums = seen.days.get(day).copied().unwrap_or_default();
-        with(sums_json(&sums), "day", json!(day))
-    };
-    let of_key = |(id, sums): &(KeyId, UsageSums)| {
-        with(with(sums_json(sums), "name", json!(name(id))), "key_id", json!(id))
-    };
-    let of_model =
-        |(model, sums): &(String, UsageSums)| with(sums_json(sums), "model", json!(model));
-    Ok(Json(json!({
-        "as_of": now,
-        "days": days.iter().map(of_day).collect::<Vec<_>>(),
-        "models": models.iter().map(of_model).collect::<Vec<_>>(),
-        "keys": keys.iter().map(of_key).collect::<Vec<_>>(),
-        "keys_active": keys_active,
-        "accounts": accounts.data.iter().map(|one| office.view(one, None)).collect::<Vec<_>>(),
-    })))
+    let days = days.into_iter().map(|day| {
+        let sums = seen.days.get(&day).copied().unwrap_or_default();
+        DayMeasures { day, measures: measures(&sums) }
+    });
+    let keys = keys.into_iter().map(|(key_id, sums)| {
+        let name = seen.keys.get(&key_id).map(|key| key.value.name.clone());
+        KeyMeasures { key_id, name, measures: measures(&sums) }
+    });
+    let models =
+        models.into_iter().map(|(model, sums)| ModelMeasures { model, measures: measures(&sums) });
+    Ok(Json(Overview {
+        as_of: now,
+        days: days.collect(),
+        models: models.collect(),
+        keys: keys.collect(),
+        keys_active,
+        accounts: accounts.data.iter().map(|one| Account::view(&office, one)).collect(),
+    }))
 }
 
 /// The UTC day `ago` days before `now`.
@@ -75,9 +76,4 @@ fn day(now: Timestamp, ago: i64) -> String {
 fn keep_most_expensive<T: Ord + Clone>(rows: &mut Vec<(T, UsageSums)>) {
     rows.sort_by_key(|(of, sums)| (Reverse((sums.cost, sums.requests)), of.clone()));
     rows.truncate(TOP);
-}
-
-fn with(mut view: Value, name: &str, value: Value) -> Value {
-    view[name] = value;
-    view
 }

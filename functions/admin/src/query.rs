@@ -1,36 +1,25 @@
 //! Query parameters and values that several resources share: pages, periods, names, limits.
 
 use crate::AdminState;
-use crate::api_response::{ApiError, ApiResult, check_limits, field_message, normalize_numbers};
-use axum::Json;
+use crate::api_response::{ApiError, ApiResult, check_limits, field_message};
+use baton_api::fields::{InvalidLimits, LimitsChange};
+use baton_api::list::PageQuery;
 use baton_domain::key::Limits;
 use baton_store::{ConfigEdit, Entity, ListPage, StoredEntity, UniquelyNamed};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value, json};
 
-/// `?limit=&cursor=`
-#[derive(Deserialize)]
-pub(crate) struct PageQuery {
-    pub(crate) limit: Option<u32>,
-    pub(crate) cursor: Option<String>,
+/// The place at which a page starts. An empty cursor counts as none.
+pub(crate) fn page_cursor(paging: &PageQuery) -> Option<&str> {
+    paging.cursor.as_deref().filter(|cursor| !cursor.is_empty())
 }
 
-impl PageQuery {
-    /// The place to continue at. An empty cursor counts as none.
-    pub(crate) fn cursor(&self) -> Option<&str> {
-        self.cursor.as_deref().filter(|cursor| !cursor.is_empty())
-    }
-
-    /// The page size: 100 by default, at most 1,000.
-    pub(crate) fn limit(&self) -> ApiResult<u16> {
-        match self.limit.unwrap_or(100) {
-            limit @ 1..=1000 => Ok(u16::try_from(limit).unwrap_or(1000)),
-            _ => Err(ApiError::bad("`limit`: expected a number from 1 to 1000")),
-        }
+/// The page size: 100 by default, at most 1,000.
+pub(crate) fn page_limit(paging: &PageQuery) -> ApiResult<u16> {
+    match paging.limit.unwrap_or(100) {
+        limit @ 1..=1000 => Ok(u16::try_from(limit).unwrap_or(1000)),
+        _ => Err(ApiError::bad("`limit`: expected a number from 1 to 1000")),
     }
 }
 
@@ -42,7 +31,7 @@ impl AdminState {
         is_filtered: bool,
         wants: &(dyn Fn(&T) -> bool + Sync),
     ) -> ApiResult<ListPage<StoredEntity<T>>> {
-        let (limit, cursor) = (paging.limit()?, paging.cursor());
+        let (limit, cursor) = (page_limit(paging)?, page_cursor(paging));
         Ok(if is_filtered {
             self.store.list_where(limit.into(), cursor, wants).await?
         } else {
@@ -99,15 +88,6 @@ impl AdminState {
     }
 }
 
-/// The answer with a page of a list.
-pub(crate) fn page_json<T>(
-    page: &ListPage<StoredEntity<T>>,
-    view: impl Fn(&StoredEntity<T>) -> Value,
-) -> Json<Value> {
-    let data: Vec<Value> = page.data.iter().map(view).collect();
-    Json(json!({ "data": data, "next_cursor": page.next_cursor }))
-}
-
 /// Reads one end of a period: an RFC 3339 time or a UTC day. For `from` a day means its start, for
 /// `to` its end.
 pub(crate) fn bound(text: &str, is_end: bool) -> ApiResult<Timestamp> {
@@ -124,89 +104,13 @@ pub(crate) fn bound(text: &str, is_end: bool) -> ApiResult<Timestamp> {
     })
 }
 
-/// A field of a PATCH that can be cleared: absent keeps the value, `null` clears it.
-#[derive(Default)]
-pub(crate) enum FieldChange<T> {
-    /// The field was absent.
-    #[default]
-    Keep,
-    /// The field was present.
-    To(Option<T>),
-}
-
-impl<T> FieldChange<T> {
-    /// The value after the change.
-    pub(crate) fn apply_to(self, before: Option<T>) -> Option<T> {
-        match self {
-            Self::Keep => before,
-            Self::To(after) => after,
-        }
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for FieldChange<T> {
-    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        Option::<T>::deserialize(input).map(Self::To)
-    }
-}
-
-/// A change of limits: named limits are set, or removed with `null`, and the others stay unchanged.
-/// `null` in place of the object removes all limits.
-#[derive(Default)]
-pub(crate) struct LimitsChange(FieldChange<Map<String, Value>>);
-
-impl LimitsChange {
-    /// Whether nothing changes.
-    pub(crate) fn is_empty(&self) -> bool {
-        matches!(self.0, FieldChange::Keep)
-    }
-
-    /// Returns the limits after the change.
-    pub(crate) fn apply_to(self, before: &Limits) -> ApiResult<Limits> {
-        let mut named = match self.0 {
-            FieldChange::Keep => return Ok(before.clone()),
-            FieldChange::To(None) => return Ok(Limits::default()),
-            FieldChange::To(Some(named)) => named,
-        };
-        let Ok(Value::Object(mut all)) = serde_json::to_value(before) else {
-            return Err(ApiError::internal_error("limits are not an object"));
-        };
-        named.values_mut().for_each(normalize_numbers);
-        all.extend(named);
-        // Unknown names are refused even if their value is `null`.
-        let read: Result<Limits, _> = serde_json::from_value(Value::Object(all));
-        let refused =
-            |error: serde_json::Error| ApiError::bad(field_message("limits", &error.to_string()));
-        check_limits("limits.", read.map_err(refused)?)
-    }
-}
-
-impl<'de> Deserialize<'de> for LimitsChange {
-    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        FieldChange::deserialize(input).map(Self)
-    }
-}
-
-/// The end of a key's life. Other programs write "never" as the end of the year 9999, which is a
-/// day later than the latest time of jiff, so that is read as the latest time.
-pub(crate) struct ExpiryInput(pub(crate) Timestamp);
-
-impl<'de> Deserialize<'de> for ExpiryInput {
-    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(input)?;
-        let is_last =
-            text.get(..10).is_some_and(|day| ("9999-12-30"..="9999-12-31").contains(&day));
-        match text.parse::<Timestamp>() {
-            Ok(at) => Ok(Self(at)),
-            // The text is parsed with another year, so that malformed times are still refused.
-            Err(_) if is_last && text.replace("9999-", "9998-").parse::<Timestamp>().is_ok() => {
-                Ok(Self(Timestamp::MAX))
-            }
-            Err(_) => Err(D::Error::custom(
-                "expected a time like 2026-12-31T23:59:59Z, or null for never",
-            )),
-        }
-    }
+/// Applies a change of limits and checks the result.
+///
+/// # Errors
+/// 400 that names the limit.
+pub(crate) fn change_limits(before: &Limits, change: LimitsChange) -> ApiResult<Limits> {
+    let refused = |InvalidLimits(why): InvalidLimits| ApiError::bad(field_message("limits", &why));
+    check_limits("limits.", change.apply_to(before).map_err(refused)?)
 }
 
 /// Whether `text` contains `part`, which is in lower case.

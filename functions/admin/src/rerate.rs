@@ -2,18 +2,19 @@
 //! Each call handles a bounded part. The store has the progress, so the same call continues.
 
 use crate::admin_request::{AdminRequest, AuditNote};
-use crate::api_response::{ApiError, ApiResult, body};
+use crate::api_response::{ApiError, ApiResult};
+use crate::request_parts::JsonBody;
 use crate::usage::period;
 use crate::{AdminState, SharedAdminState};
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
+use baton_api::prices::{RerateReport, RerateRequest};
 use baton_domain::own_price::OwnPrice;
 use baton_domain::price::PriceTable;
 use baton_domain::rerate::{CostRevision, RevisionBatch};
 use baton_store::{ConfigEdit, EventFilter, RerateProgress, RerateResult, StoreError};
 use jiff::{SignedDuration, Timestamp};
-use serde::Deserialize;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 /// Records that are read at a time.
@@ -23,18 +24,6 @@ const PAGE: usize = 500;
 const CALL: u32 = 5000;
 const PATIENCE: SignedDuration = SignedDuration::from_secs(20);
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RerateRequest {
-    from: String,
-    to: String,
-    /// Only count what would change.
-    #[serde(default)]
-    dry_run: bool,
-    /// The most records that this call examines.
-    limit: Option<u32>,
-}
-
 /// The re-rating of one period.
 struct RerateJob {
     name: String,
@@ -42,12 +31,11 @@ struct RerateJob {
     dry_run: bool,
 }
 
-pub(crate) async fn rerate(
+pub(crate) async fn rerate_period(
     State(office): SharedAdminState,
     visit: AdminRequest,
-    bytes: Bytes,
-) -> ApiResult<Json<Value>> {
-    let ask: RerateRequest = body(&bytes)?;
+    JsonBody(ask): JsonBody<RerateRequest>,
+) -> ApiResult<Json<RerateReport>> {
     let begun = office.store.clock().now();
     let (from, to) = period(Some(&ask.from), Some(&ask.to), begun)?;
     let limit = ask.limit.unwrap_or(CALL);
@@ -63,19 +51,24 @@ pub(crate) async fn rerate(
     if start.cursor.is_none() && !job.dry_run {
         // Written before the first change, because a call that is cut off has changed something,
         // too.
-        office.write_audit_row(&visit, Value::Null, json!({ "from": from, "to": to })).await?;
+        let period = json!({ "from": from, "to": to });
+        office.write_audit_row(&visit, &Value::Null, &period).await?;
     }
     let (rerate, is_done) = job.rerate_pages(&office, &table, start, (begun, limit)).await?;
-    let view = json!({
-        "done": is_done, "dry_run": job.dry_run, "from": from, "to": to,
-        "examined": rerate.examined, "changed": rerate.changed,
-        "difference_usd": rerate.difference_usd,
-        "next": rerate.next.filter(|_| !is_done),
-    });
+    let report = RerateReport {
+        done: is_done,
+        dry_run: job.dry_run,
+        from,
+        to,
+        examined: rerate.examined,
+        changed: rerate.changed,
+        difference_usd: rerate.difference_usd,
+        next: rerate.next.filter(|_| !is_done),
+    };
     if is_done && !job.dry_run {
-        office.write_audit_row(&visit, json!({ "from": from, "to": to }), view.clone()).await?;
+        office.write_audit_row(&visit, &json!({ "from": from, "to": to }), &report).await?;
     }
-    Ok(Json(view))
+    Ok(Json(report))
 }
 
 /// The prices that are in force now.
@@ -90,8 +83,8 @@ impl AdminState {
     async fn write_audit_row(
         &self,
         visit: &AdminRequest,
-        before: Value,
-        after: Value,
+        before: &Value,
+        after: &(impl Serialize + Sync),
     ) -> ApiResult<()> {
         let mut edit = ConfigEdit::default();
         self.add_audit_row(

@@ -1,19 +1,22 @@
-//! The table of all API routes: who can use them, their handlers and their descriptions. The
-//! router, the access check and `openapi` are built from it.
+//! The table of all API routes: who can use them, and their handlers. The router, the access check
+//! and `openapi` are built from it. Parameters and schemas come from the types of the handlers.
 
 use crate::actor::RouteAccess;
 use crate::api_response::{ApiError, ApiResult};
+use crate::route_description::{OperationBuilder, RouteFunction};
 use crate::{
-    AdminState, accounts, alerts, audit, dead_letters, effective_spend_limits, export, groups,
-    health, keys, limits, oauth, openapi, overview, prices, rerate, runtime_settings, spend_limits,
-    usage, users,
+    AdminState, alerts, audit, dead_letters, effective_spend_limits, export, health, keys, limits,
+    oauth, openapi, overview, prices, rerate, resource, runtime_settings, spend_limits, usage,
 };
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{MethodRouter, delete, get, patch, post, put};
+use axum::handler::Handler;
+use axum::routing::{MethodFilter, MethodRouter, on};
+use baton_domain::account::Account;
+use baton_domain::key::{Group, Key, User};
 use baton_domain::printable::escape_text;
 use http::Method;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// The prefix of all paths.
 pub(crate) const BASE: &str = "/api/v1";
@@ -42,354 +45,291 @@ impl Verb {
             Self::Delete => "DELETE",
         }
     }
+
+    fn filter(self) -> MethodFilter {
+        match self {
+            Self::Get => MethodFilter::GET,
+            Self::Post => MethodFilter::POST,
+            Self::Put => MethodFilter::PUT,
+            Self::Patch => MethodFilter::PATCH,
+            Self::Delete => MethodFilter::DELETE,
+        }
+    }
 }
 
 /// One method of one path.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct ApiRoute {
     pub(crate) verb: Verb,
     /// The path below [`BASE`], in the form that axum and OpenAPI share.
     pub(crate) path: &'static str,
     pub(crate) summary: &'static str,
     pub(crate) access: RouteAccess,
-    /// The query parameters, by their names in `openapi/components.json`.
-    pub(crate) query: &'static [&'static str],
-    /// The schema of the request body.
-    pub(crate) takes: Option<&'static str>,
-    /// The media types of a successful answer.
-    pub(crate) media: &'static [&'static str],
-    /// The status and the schema of a successful answer.
-    pub(crate) gives: (u16, Option<&'static str>),
-    handler: RouteHandler,
+    /// The names of the query parameters, from the handler's types.
+    query_names: fn() -> Vec<String>,
+    /// Adds the handler's types to a description.
+    pub(crate) describe: fn(&mut OperationBuilder<'_>),
+    handler: MethodRouter<Arc<AdminState>>,
 }
 
-type RouteHandler = fn() -> MethodRouter<Arc<AdminState>>;
-
 impl ApiRoute {
-    const fn new(
-        verb: Verb,
-        path: &'static str,
-        summary: &'static str,
-        gives: (u16, Option<&'static str>),
-        handler: RouteHandler,
-    ) -> Self {
-        let (access, query, takes) = (RouteAccess::Admin, [].as_slice(), None);
-        let media = ["application/json"].as_slice();
-        Self { verb, path, summary, access, query, takes, media, gives, handler }
+    fn new<T, I, H>(verb: Verb, path: &'static str, summary: &'static str, handler: H) -> Self
+    where
+        T: 'static,
+        H: Handler<T, Arc<AdminState>> + RouteFunction<I>,
+    {
+        Self {
+            verb,
+            path,
+            summary,
+            access: RouteAccess::Admin,
+            query_names: H::query_names,
+            describe: H::describe,
+            handler: on(verb.filter(), handler),
+        }
     }
 
-    const fn get(
-        path: &'static str,
-        summary: &'static str,
-        gives: &'static str,
-        handler: RouteHandler,
-    ) -> Self {
-        Self::new(Verb::Get, path, summary, (200, Some(gives)), handler)
+    /// A route that reads something.
+    fn get<T, I, H>(path: &'static str, summary: &'static str, handler: H) -> Self
+    where
+        T: 'static,
+        H: Handler<T, Arc<AdminState>> + RouteFunction<I>,
+    {
+        Self::new(Verb::Get, path, summary, handler)
     }
 
-    /// A POST that creates a resource and returns it.
-    const fn create(
-        path: &'static str,
-        summary: &'static str,
-        gives: &'static str,
-        handler: RouteHandler,
-    ) -> Self {
-        Self::new(Verb::Post, path, summary, (201, Some(gives)), handler)
+    /// A route that creates something or does something else.
+    fn post<T, I, H>(path: &'static str, summary: &'static str, handler: H) -> Self
+    where
+        T: 'static,
+        H: Handler<T, Arc<AdminState>> + RouteFunction<I>,
+    {
+        Self::new(Verb::Post, path, summary, handler)
     }
 
-    /// A POST that does something else.
-    const fn act(
-        path: &'static str,
-        summary: &'static str,
-        gives: &'static str,
-        handler: RouteHandler,
-    ) -> Self {
-        Self::new(Verb::Post, path, summary, (200, Some(gives)), handler)
+    /// A route that replaces a value.
+    fn put<T, I, H>(path: &'static str, summary: &'static str, handler: H) -> Self
+    where
+        T: 'static,
+        H: Handler<T, Arc<AdminState>> + RouteFunction<I>,
+    {
+        Self::new(Verb::Put, path, summary, handler)
     }
 
-    /// A PUT that replaces a value.
-    const fn set(
-        path: &'static str,
-        summary: &'static str,
-        schema: &'static str,
-        handler: RouteHandler,
-    ) -> Self {
-        Self::new(Verb::Put, path, summary, (200, Some(schema)), handler).takes(schema)
+    /// A route that changes some fields.
+    fn patch<T, I, H>(path: &'static str, summary: &'static str, handler: H) -> Self
+    where
+        T: 'static,
+        H: Handler<T, Arc<AdminState>> + RouteFunction<I>,
+    {
+        Self::new(Verb::Patch, path, summary, handler)
     }
 
-    const fn change(
-        path: &'static str,
-        summary: &'static str,
-        gives: &'static str,
-        handler: RouteHandler,
-    ) -> Self {
-        Self::new(Verb::Patch, path, summary, (200, Some(gives)), handler)
-    }
-
-    const fn remove(path: &'static str, summary: &'static str, handler: RouteHandler) -> Self {
-        Self::new(Verb::Delete, path, summary, (204, None), handler)
-    }
-
-    const fn query(self, query: &'static [&'static str]) -> Self {
-        Self { query, ..self }
-    }
-
-    const fn takes(self, schema: &'static str) -> Self {
-        Self { takes: Some(schema), ..self }
-    }
-
-    /// Returns a file with one of these media types.
-    const fn file(self, media: &'static [&'static str]) -> Self {
-        Self { media, ..self }
+    /// A route that removes something.
+    fn delete<T, I, H>(path: &'static str, summary: &'static str, handler: H) -> Self
+    where
+        T: 'static,
+        H: Handler<T, Arc<AdminState>> + RouteFunction<I>,
+    {
+        Self::new(Verb::Delete, path, summary, handler)
     }
 
     /// Accessible to everybody, without a credential.
-    const fn for_anybody(self) -> Self {
+    fn for_anybody(self) -> Self {
         Self { access: RouteAccess::Anybody, ..self }
     }
 
     /// Accessible to members for their own keys and usage, which the handler checks.
-    const fn for_members(self) -> Self {
+    fn for_members(self) -> Self {
         Self { access: RouteAccess::Member, ..self }
+    }
+
+    /// Takes bodies of another size than other routes.
+    fn body_bytes_max(self, bytes: usize) -> Self {
+        Self { handler: self.handler.layer(DefaultBodyLimit::max(bytes)), ..self }
     }
 }
 
-pub(crate) static ROUTES: &[ApiRoute] = &[
-    ApiRoute::get("/groups", "List groups", "GroupList", || get(groups::list_groups))
-        .query(&["limit", "cursor", "enabled", "q"]),
-    ApiRoute::create("/groups", "Create a group", "Group", || post(groups::create_group))
-        .takes("NewGroup"),
-    ApiRoute::get("/groups/{group_id}", "Read a group", "Group", || get(groups::get_group)),
-    ApiRoute::change("/groups/{group_id}", "Change a group", "Group", || {
-        patch(groups::update_group)
-    })
-    .takes("GroupChange"),
-    ApiRoute::remove("/groups/{group_id}", "Delete a group without accounts", || {
-        delete(groups::delete_group)
-    }),
-    ApiRoute::get("/accounts", "List accounts", "AccountList", || get(accounts::list_accounts))
-        .query(&["limit", "cursor", "group_id", "enabled", "q"]),
-    ApiRoute::create("/accounts", "Create an account", "Account", || {
-        post(accounts::create_account)
-    })
-    .takes("NewAccount"),
-    ApiRoute::get("/accounts/{account_id}", "Read an account", "Account", || {
-        get(accounts::get_account)
-    }),
-    ApiRoute::change("/accounts/{account_id}", "Change an account", "Account", || {
-        patch(accounts::update_account)
-    })
-    .takes("AccountChange"),
-    ApiRoute::remove("/accounts/{account_id}", "Delete an account", || {
-        delete(accounts::delete_account)
-    }),
-    ApiRoute::act(
-        "/accounts/{account_id}/test",
-        "Test an account with one free request",
-        "AccountTest",
-        || post(health::test_account),
-    ),
-    ApiRoute::act(
-        "/accounts/{account_id}/reset",
-        "Reset the health of an account",
-        "Account",
-        || post(health::reset),
-    ),
-    ApiRoute::act(
-        "/accounts/{account_id}/refresh",
-        "Renew the token of an account now",
-        "Account",
-        || post(health::refresh),
-    ),
-    ApiRoute::create("/oauth/start", "Start a browser sign-in for an account", "SignIn", || {
-        post(oauth::start)
-    })
-    .takes("NewSignIn"),
-    ApiRoute::act("/oauth/finish", "Finish a browser sign-in", "Account", || {
-        post(oauth::finish_sign_in)
-    })
-    .takes("SignInCode"),
-    ApiRoute::get("/users", "List users", "UserList", || get(users::list_users))
-        .query(&["limit", "cursor", "role", "enabled", "q"]),
-    ApiRoute::create("/users", "Create a user", "User", || post(users::create_user))
-        .takes("NewUser"),
-    ApiRoute::get("/users/{user_id}", "Read a user", "User", || get(users::get_user)),
-    ApiRoute::change("/users/{user_id}", "Change a user", "User", || patch(users::update_user))
-        .takes("UserChange"),
-    ApiRoute::remove("/users/{user_id}", "Delete a user without keys", || {
-        delete(users::delete_user)
-    }),
-    ApiRoute::get("/keys", "List keys", "KeyList", || get(keys::list_keys))
-        .query(&["limit", "cursor", "group_id", "user_id", "enabled", "q"])
+/// All routes.
+pub(crate) static ROUTES: LazyLock<Vec<ApiRoute>> =
+    LazyLock::new(|| [resource_routes(), limit_routes(), usage_routes()].concat());
+
+/// Groups, accounts, users and keys.
+fn resource_routes() -> Vec<ApiRoute> {
+    vec![
+        ApiRoute::get("/groups", "List groups", resource::list::<Group>),
+        ApiRoute::post("/groups", "Create a group", resource::create::<Group>),
+        ApiRoute::get("/groups/{group_id}", "Read a group", resource::read::<Group>),
+        ApiRoute::patch("/groups/{group_id}", "Change a group", resource::update::<Group>),
+        ApiRoute::delete(
+            "/groups/{group_id}",
+            "Delete a group without accounts",
+            resource::delete::<Group>,
+        ),
+        ApiRoute::get("/accounts", "List accounts", resource::list::<Account>),
+        ApiRoute::post("/accounts", "Create an account", resource::create::<Account>),
+        ApiRoute::get("/accounts/{account_id}", "Read an account", resource::read::<Account>),
+        ApiRoute::patch("/accounts/{account_id}", "Change an account", resource::update::<Account>),
+        ApiRoute::delete(
+            "/accounts/{account_id}",
+            "Delete an account",
+            resource::delete::<Account>,
+        ),
+        ApiRoute::post(
+            "/accounts/{account_id}/test",
+            "Test an account with one free request",
+            health::test_account,
+        ),
+        ApiRoute::post(
+            "/accounts/{account_id}/reset",
+            "Reset the health of an account",
+            health::reset_account,
+        ),
+        ApiRoute::post(
+            "/accounts/{account_id}/refresh",
+            "Renew the token of an account now",
+            health::refresh_account,
+        ),
+        ApiRoute::post(
+            "/oauth/start",
+            "Start a browser sign-in for an account",
+            oauth::start_sign_in,
+        ),
+        ApiRoute::post("/oauth/finish", "Finish a browser sign-in", oauth::finish_sign_in),
+        ApiRoute::get("/users", "List users", resource::list::<User>),
+        ApiRoute::post("/users", "Create a user", resource::create::<User>),
+        ApiRoute::get("/users/{user_id}", "Read a user", resource::read::<User>),
+        ApiRoute::patch("/users/{user_id}", "Change a user", resource::update::<User>),
+        ApiRoute::delete(
+            "/users/{user_id}",
+            "Delete a user without keys",
+            resource::delete::<User>,
+        ),
+        ApiRoute::get("/keys", "List keys", resource::list::<Key>).for_members(),
+        ApiRoute::post("/keys", "Create a key", resource::create::<Key>),
+        ApiRoute::get("/keys/{key_id}", "Read a key", resource::read::<Key>).for_members(),
+        ApiRoute::patch("/keys/{key_id}", "Change a key", resource::update::<Key>).for_members(),
+        ApiRoute::delete("/keys/{key_id}", "Delete a key", resource::delete::<Key>),
+        ApiRoute::post(
+            "/keys/{key_id}/rotate",
+            "Rotate a key: replace its secret",
+            keys::rotate_key,
+        )
         .for_members(),
-    ApiRoute::create("/keys", "Create a key", "KeyWithSecret", || post(keys::create_key))
-        .takes("NewKey"),
-    ApiRoute::get("/keys/{key_id}", "Read a key", "Key", || get(keys::get_key)).for_members(),
-    ApiRoute::change("/keys/{key_id}", "Change a key", "Key", || patch(keys::update_key))
-        .takes("KeyChange")
-        .for_members(),
-    ApiRoute::remove("/keys/{key_id}", "Delete a key", || delete(keys::delete_key)),
-    ApiRoute::act(
-        "/keys/{key_id}/rotate",
-        "Rotate a key: replace its secret",
-        "KeyWithSecret",
-        || post(keys::rotate),
-    )
-    .for_members(),
-    ApiRoute::get("/limits/organization", "Read the limits of the organization", "Limits", || {
-        get(limits::organization)
-    }),
-    ApiRoute::set("/limits/organization", "Set the limits of the organization", "Limits", || {
-        put(limits::set_organization)
-    }),
-    ApiRoute::get(
-        "/limits/message",
-        "Read the text added to spend limit errors",
-        "Message",
-        || get(limits::message),
-    ),
-    ApiRoute::set("/limits/message", "Set the text added to spend limit errors", "Message", || {
-        put(limits::set_message)
-    }),
-    ApiRoute::get("/organizations/spend_limits", "List spend limits", "SpendLimitList", || {
-        get(spend_limits::list_spend_limits)
-    })
-    .query(&["limit", "after_id", "before_id", "scope_type"]),
-    ApiRoute::act("/organizations/spend_limits", "Set a spend limit", "SpendLimit", || {
-        post(spend_limits::set_spend_limit)
-    })
-    .takes("NewSpendLimit"),
-    ApiRoute::get(
-        "/organizations/spend_limits/effective",
-        "List each person's effective spend limit and spend",
-        "SpendSummaryList",
-        || get(effective_spend_limits::list_effective_limits),
-    )
-    .query(&["limit", "page", "period", "sort", "user_ids", "q"]),
-    ApiRoute::get(
-        "/organizations/spend_limits/audit",
-        "List changes to spend limits, newest first",
-        "SpendLimitAuditList",
-        || get(spend_limits::list_changes),
-    )
-    .query(&["limit"]),
-    ApiRoute::get(
-        "/organizations/spend_limits/{spend_limit_id}",
-        "Read a spend limit",
-        "SpendLimit",
-        || get(spend_limits::get_spend_limit),
-    ),
-    ApiRoute::new(
-        Verb::Delete,
-        "/organizations/spend_limits/{spend_limit_id}",
-        "Delete a spend limit",
-        (200, Some("SpendLimitDeleted")),
-        || delete(spend_limits::delete_spend_limit),
-    ),
-    ApiRoute::get("/prices", "List built-in and own prices", "PriceList", || {
-        get(prices::list_prices)
-    })
-    .query(&["limit", "cursor", "q"]),
-    ApiRoute::create("/prices", "Set a price from a date", "Price", || post(prices::create_price))
-        .takes("NewPrice"),
-    ApiRoute::get("/prices/{model}", "List the prices of a model", "PriceList", || {
-        get(prices::get_price)
-    }),
-    ApiRoute::remove("/prices/{model}", "Delete an own price", || delete(prices::delete_price))
-        .query(&["effective_from"]),
-    ApiRoute::act("/prices/rerate", "Recalculate the cost of past requests", "Rerated", || {
-        post(rerate::rerate)
-    })
-    .takes("Rerate"),
-    ApiRoute::get("/alerts", "Read the alert settings", "Alerts", || {
-        get(alerts::get_alert_settings)
-    }),
-    ApiRoute::new(
-        Verb::Put,
-        "/alerts",
-        "Set the alert settings",
-        (200, Some("AlertsWithSecret")),
-        || put(alerts::set_alert_settings),
-    )
-    .takes("NewAlerts"),
-    ApiRoute::new(
-        Verb::Post,
-        "/alerts/test",
-        "Send a test alert",
-        (202, Some("AlertTest")),
-        || post(alerts::send_test_alert),
-    ),
-    ApiRoute::get("/settings", "Read the settings", "Settings", || {
-        get(runtime_settings::get_settings)
-    }),
-    ApiRoute::change("/settings", "Change settings", "Settings", || {
-        patch(runtime_settings::update_settings)
-    })
-    .takes("SettingsChange"),
-    ApiRoute::get(
-        "/overview",
-        "Read the sums of today and the last 30 days, and account health",
-        "Overview",
-        || get(overview::get_overview),
-    ),
-    ApiRoute::get("/usage/summary", "Sum up usage by columns", "Summary", || get(usage::summary))
-        .query(&["from", "to", "by", "key", "user", "group", "account", "model"])
-        .for_members(),
-    ApiRoute::get("/usage/events", "List requests, newest first", "EventList", || {
-        get(usage::events)
-    })
-    .query(&[
-        "from",
-        "to",
-        "limit",
-        "cursor",
-        "key_id",
-        "user_id",
-        "account_id",
-        "model",
-        "outcome",
-    ])
-    .for_members(),
-    ApiRoute::get("/usage/export", "Export requests to a file, newest first", "Export", || {
-        get(export::export)
-    })
-    .query(&["format", "from", "to", "key_id", "user_id", "account_id", "model", "outcome"])
-    .file(&["text/csv", "application/jsonl", "application/vnd.apache.parquet"])
-    .for_members(),
-    ApiRoute::get(
-        "/usage/dead-letters",
-        "List usage records that could not be stored",
-        "DeadLetters",
-        || get(dead_letters::peek),
-    ),
-    ApiRoute::act(
-        "/usage/redrive",
-        "Send dead letters to the usage queue again",
-        "Redriven",
-        || post(dead_letters::redrive).layer(DefaultBodyLimit::max(dead_letters::BODY_BYTES_MAX)),
-    )
-    .takes("Redrive"),
-    ApiRoute::get("/audit", "List the audit trail, newest first", "AuditList", || {
-        get(audit::list_audit_rows)
-    })
-    .query(&["from", "to", "limit", "cursor", "actor", "target", "action"]),
-    ApiRoute::get("/openapi.json", "Read this description", "Description", || {
-        get(openapi::get_openapi)
-    })
-    .for_anybody(),
-];
+    ]
+}
+
+/// Limits, prices, alerts and settings.
+fn limit_routes() -> Vec<ApiRoute> {
+    vec![
+        ApiRoute::get(
+            "/limits/organization",
+            "Read the limits of the organization",
+            limits::get_organization_limits,
+        ),
+        ApiRoute::put(
+            "/limits/organization",
+            "Set the limits of the organization",
+            limits::set_organization_limits,
+        ),
+        ApiRoute::get(
+            "/limits/message",
+            "Read the text added to spend limit errors",
+            limits::get_limit_message,
+        ),
+        ApiRoute::put(
+            "/limits/message",
+            "Set the text added to spend limit errors",
+            limits::set_limit_message,
+        ),
+        ApiRoute::get(
+            "/organizations/spend_limits",
+            "List spend limits",
+            spend_limits::list_spend_limits,
+        ),
+        ApiRoute::post(
+            "/organizations/spend_limits",
+            "Set a spend limit",
+            spend_limits::set_spend_limit,
+        ),
+        ApiRoute::get(
+            "/organizations/spend_limits/effective",
+            "List each person's effective spend limit and spend",
+            effective_spend_limits::list_effective_limits,
+        ),
+        ApiRoute::get(
+            "/organizations/spend_limits/audit",
+            "List changes to spend limits, newest first",
+            spend_limits::list_changes,
+        ),
+        ApiRoute::get(
+            "/organizations/spend_limits/{spend_limit_id}",
+            "Read a spend limit",
+            spend_limits::get_spend_limit,
+        ),
+        ApiRoute::delete(
+            "/organizations/spend_limits/{spend_limit_id}",
+            "Delete a spend limit",
+            spend_limits::delete_spend_limit,
+        ),
+        ApiRoute::get("/prices", "List built-in and own prices", prices::list_prices),
+        ApiRoute::post("/prices", "Set a price from a date", prices::create_price),
+        ApiRoute::get("/prices/{model}", "List the prices of a model", prices::get_price),
+        ApiRoute::delete("/prices/{model}", "Delete an own price", prices::delete_price),
+        ApiRoute::post(
+            "/prices/rerate",
+            "Recalculate the cost of past requests",
+            rerate::rerate_period,
+        ),
+        ApiRoute::get("/alerts", "Read the alert settings", alerts::get_alert_settings),
+        ApiRoute::put("/alerts", "Set the alert settings", alerts::set_alert_settings),
+        ApiRoute::post("/alerts/test", "Send a test alert", alerts::send_test_alert),
+        ApiRoute::get("/settings", "Read the settings", runtime_settings::get_settings),
+        ApiRoute::patch("/settings", "Change settings", runtime_settings::update_settings),
+    ]
+}
+
+/// Usage, the audit trail, and this API.
+fn usage_routes() -> Vec<ApiRoute> {
+    vec![
+        ApiRoute::get(
+            "/overview",
+            "Read the sums of today and the last 30 days, and account health",
+            overview::get_overview,
+        ),
+        ApiRoute::get("/usage/summary", "Sum up usage by columns", usage::get_summary)
+            .for_members(),
+        ApiRoute::get("/usage/events", "List requests, newest first", usage::list_events)
+            .for_members(),
+        ApiRoute::get("/usage/export", "Export requests to a file, newest first", export::export)
+            .for_members(),
+        ApiRoute::get(
+            "/usage/dead-letters",
+            "List usage records that could not be stored",
+            dead_letters::list_dead_letters,
+        ),
+        ApiRoute::post(
+            "/usage/redrive",
+            "Send dead letters to the usage queue again",
+            dead_letters::redrive,
+        )
+        .body_bytes_max(dead_letters::BODY_BYTES_MAX),
+        ApiRoute::get("/audit", "List the audit trail, newest first", audit::list_audit_rows),
+        ApiRoute::get("/openapi.json", "Read this description", openapi::get_openapi).for_anybody(),
+    ]
+}
 
 /// Builds a router with the routes whose access is wanted.
 pub(crate) fn mounted(wants: impl Fn(RouteAccess) -> bool) -> Router<Arc<AdminState>> {
     let wanted = ROUTES.iter().filter(|route| wants(route.access));
-    wanted.fold(Router::new(), |router, route| router.route(route.path, (route.handler)()))
+    wanted.fold(Router::new(), |router, route| router.route(route.path, route.handler.clone()))
 }
 
 /// The routes that mirror Anthropic's Admin API, at the paths that its clients use.
 pub(crate) fn mirrored() -> Router<Arc<AdminState>> {
     let wanted = ROUTES.iter().filter(|route| route.path.starts_with(MIRRORED));
     wanted.fold(Router::new(), |router, route| {
-        router.route(&format!("{MIRROR}{}", route.path), (route.handler)())
+        router.route(&format!("{MIRROR}{}", route.path), route.handler.clone())
     })
 }
 
@@ -402,13 +342,19 @@ pub(crate) fn access(method: &Method, path: &str) -> RouteAccess {
 /// Refuses unknown query parameters, because a list with a mistyped filter would return everybody's
 /// rows.
 pub(crate) fn check_query(method: &Method, path: &str, query: &str) -> ApiResult<()> {
-    let Some(route) = find_route(method, path) else { return Ok(()) };
+    let Some(route) = find_route(method, path).filter(|_| !query.is_empty()) else {
+        return Ok(());
+    };
     // Repeated parameters can also be written as `name[]`.
-    let is_known = |name: &str| route.query.contains(&name.strip_suffix("[]").unwrap_or(name));
+    let known = (route.query_names)();
+    let is_known = |name: &str| {
+        let name = name.strip_suffix("[]").unwrap_or(name);
+        known.iter().any(|known| known == name)
+    };
     let mut names = form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name);
     let Some(unknown) = names.find(|name| !is_known(name)) else { return Ok(()) };
     let unknown = escape_text(&unknown, 80);
-    let known = route.query.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let known = known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     Err(ApiError::bad(if known.is_empty() {
         format!("`{unknown}`: unknown query parameter; this route has none")
     } else {

@@ -1,49 +1,43 @@
 //! `/settings`: settings that operators change at run time.
 
 use crate::admin_request::{AdminRequest, AuditNote};
-use crate::api_response::{ApiResponse, ApiResult, body};
+use crate::api_response::{Answer, ApiResult};
+use crate::request_parts::JsonBody;
 use crate::{AdminState, SharedAdminState};
-use axum::body::Bytes;
 use axum::extract::State;
+use baton_api::settings::{SettingsChange, SettingsResource};
 use baton_domain::runtime_settings::RuntimeSettings;
 use baton_store::{ConfigEdit, StoredEntity};
-use serde::Deserialize;
-use serde_json::{Value, json};
 
 const TARGET: &str = "settings";
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RuntimeChange {
-    member_access: Option<bool>,
+fn settings_view(stored: &StoredEntity<RuntimeSettings>) -> SettingsResource {
+    SettingsResource {
+        member_access: stored.value.member_access,
+        updated_at: (stored.version > 0).then_some(stored.updated_at),
+        version: stored.version,
+    }
 }
 
-fn settings_json(stored: &StoredEntity<RuntimeSettings>) -> Value {
-    let updated_at = (stored.version > 0).then_some(stored.updated_at);
-    json!({
-        "member_access": stored.value.member_access, "updated_at": updated_at,
-        "version": stored.version,
-    })
-}
-
-pub(crate) async fn get_settings(State(office): SharedAdminState) -> ApiResult {
-    Ok(ApiResponse::ok(settings_json(&office.load_settings().await?)))
+pub(crate) async fn get_settings(
+    State(state): SharedAdminState,
+) -> ApiResult<Answer<SettingsResource>> {
+    Answer::new(&settings_view(&state.load_settings().await?))
 }
 
 pub(crate) async fn update_settings(
-    State(office): SharedAdminState,
-    visit: AdminRequest,
-    bytes: Bytes,
-) -> ApiResult {
-    let RuntimeChange { member_access } = body(&bytes)?;
-    let before = office.load_settings().await?;
-    visit.check_version(&before)?;
-    let mut stored = office.store.next_version(&before);
+    State(state): SharedAdminState,
+    request: AdminRequest,
+    JsonBody(SettingsChange { member_access }): JsonBody<SettingsChange>,
+) -> ApiResult<Answer<SettingsResource>> {
+    let before = state.load_settings().await?;
+    request.check_version(&before)?;
+    let mut stored = state.store.next_version(&before);
     stored.value.member_access = member_access.unwrap_or(stored.value.member_access);
-    let (mut edit, after) = (ConfigEdit::default(), settings_json(&stored));
-    office.store.save(&mut edit, &stored)?;
-    let note = AuditNote::updated(&TARGET, settings_json(&before), &after);
-    office.commit_change(&visit, edit, note, ApiResponse::ok(after)).await
+    let (mut edit, after) = (ConfigEdit::default(), settings_view(&stored));
+    state.store.save(&mut edit, &stored)?;
+    let note = AuditNote::updated(&TARGET, &settings_view(&before), &after);
+    state.commit_change(&request, edit, note, Answer::new(&after)?).await
 }
 
 impl AdminState {

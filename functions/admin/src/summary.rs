@@ -1,10 +1,9 @@
 //! Summaries: rollups summed up by the requested columns. Pure functions; `usage` reads the
 //! rollups.
 
-use baton_domain::id::{AccountId, GroupId, KeyId, UserId};
+use baton_api::usage::{SummaryQuery, UsageMeasures, UsageSummaryRow};
+use baton_domain::id::UserId;
 use baton_domain::rollup::{RollupCell, UsageSums};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// A column to group by.
@@ -83,47 +82,32 @@ impl SummaryShape {
     }
 }
 
-/// Filters of a summary. The names of the columns and those of the records are both accepted.
-#[derive(Debug, Default, Deserialize)]
-pub(crate) struct SummaryFilter {
-    #[serde(alias = "key_id")]
-    key: Option<KeyId>,
-    #[serde(alias = "user_id")]
-    pub(crate) user: Option<UserId>,
-    #[serde(alias = "group_id")]
-    group: Option<GroupId>,
-    #[serde(alias = "account_id")]
-    account: Option<AccountId>,
-    model: Option<String>,
+/// Whether the query has no filter.
+fn is_unfiltered(query: &SummaryQuery) -> bool {
+    query.key.is_none()
+        && query.user.is_none()
+        && query.group.is_none()
+        && query.account.is_none()
+        && query.model.is_none()
 }
 
-impl SummaryFilter {
-    fn is_empty(&self) -> bool {
-        self.key.is_none()
-            && self.user.is_none()
-            && self.group.is_none()
-            && self.account.is_none()
-            && self.model.is_none()
-    }
-
-    fn matches_cell(&self, cell: &RollupCell) -> bool {
-        self.key.as_ref().is_none_or(|key| *key == cell.key)
-            && self.user.as_ref().is_none_or(|user| Some(user) == cell.user.as_ref())
-            && self.group.as_ref().is_none_or(|group| *group == cell.group)
-            && self.account.as_ref().is_none_or(|account| *account == cell.account)
-            && self.model.as_ref().is_none_or(|model| *model == cell.model)
-    }
+fn matches_cell(query: &SummaryQuery, cell: &RollupCell) -> bool {
+    query.key.as_ref().is_none_or(|key| *key == cell.key)
+        && query.user.as_ref().is_none_or(|user| Some(user) == cell.user.as_ref())
+        && query.group.as_ref().is_none_or(|group| *group == cell.group)
+        && query.account.as_ref().is_none_or(|account| *account == cell.account)
+        && query.model.as_ref().is_none_or(|model| *model == cell.model)
 }
 
 /// Rows that are being summed up.
 pub(crate) struct SummaryTable {
     shape: SummaryShape,
-    filter: SummaryFilter,
+    filter: SummaryQuery,
     rows: BTreeMap<Vec<Option<String>>, UsageSums>,
 }
 
 impl SummaryTable {
-    pub(crate) fn new(shape: SummaryShape, filter: SummaryFilter) -> Self {
+    pub(crate) fn new(shape: SummaryShape, filter: SummaryQuery) -> Self {
         let mut rows = BTreeMap::new();
         if shape.0.is_empty() {
             // Without columns there is always one row, even if it is empty.
@@ -134,7 +118,7 @@ impl SummaryTable {
 
     /// Whether hourly totals are enough, without the rollups by key, model and so on.
     pub(crate) fn needs_only_totals(&self) -> bool {
-        self.filter.is_empty() && self.shape.0.iter().all(|by| by.is_time())
+        is_unfiltered(&self.filter) && self.shape.0.iter().all(|by| by.is_time())
     }
 
     pub(crate) fn add_total(&mut self, hour: &str, sums: &UsageSums) {
@@ -143,43 +127,38 @@ impl SummaryTable {
     }
 
     pub(crate) fn add_cell(&mut self, cell: &RollupCell, sums: &UsageSums) {
-        if self.filter.matches_cell(cell) {
+        if matches_cell(&self.filter, cell) {
             let row = self.shape.0.iter().map(|by| by.value_from_cell(cell)).collect();
             self.rows.entry(row).or_default().add_sums(sums);
         }
     }
 
     /// Returns the rows in the order of their groups.
-    pub(crate) fn rows(&self) -> Vec<Value> {
+    pub(crate) fn rows(&self) -> Vec<UsageSummaryRow> {
         self.rows.iter().map(|(row, sums)| self.row(row, sums)).collect()
     }
 
-    fn row(&self, row: &[Option<String>], sums: &UsageSums) -> Value {
-        let group: Map<String, Value> = self
-            .shape
-            .0
-            .iter()
-            .zip(row)
-            .map(|(by, value)| (by.name().to_owned(), json!(value)))
-            .collect();
-        let mut view = sums_json(sums);
-        view["group"] = Value::Object(group);
-        view
+    fn row(&self, row: &[Option<String>], sums: &UsageSums) -> UsageSummaryRow {
+        let columns = self.shape.0.iter().map(|by| by.name().to_owned());
+        UsageSummaryRow {
+            group: columns.zip(row.iter().cloned()).collect(),
+            measures: measures(sums),
+        }
     }
 }
 
-/// The fields of a sum in answers.
-pub(crate) fn sums_json(sums: &UsageSums) -> Value {
-    json!({
-        "requests": sums.requests,
-        "errors": sums.errors,
-        "tokens": sums.tokens,
-        "web_searches": sums.web_searches,
-        "cost_usd": sums.cost,
-        "cache_hit_rate": ratio(sums.tokens.cache_read, sums.tokens.prompt_tokens()),
-        "ttft_ms_avg": average(sums.ttft_ms, sums.ttft_count),
-        "duration_ms_avg": average(sums.duration_ms, sums.requests),
-    })
+/// A sum in answers.
+pub(crate) fn measures(sums: &UsageSums) -> UsageMeasures {
+    UsageMeasures {
+        requests: sums.requests,
+        errors: sums.errors,
+        tokens: sums.tokens,
+        web_searches: sums.web_searches,
+        cost_usd: sums.cost,
+        cache_hit_rate: ratio(sums.tokens.cache_read, sums.tokens.prompt_tokens()),
+        ttft_ms_avg: average(sums.ttft_ms, sums.ttft_count),
+        duration_ms_avg: average(sums.duration_ms, sums.requests),
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rate for people, to four places")]
@@ -195,8 +174,10 @@ fn average(sum: u64, count: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use baton_domain::id::{AccountId, GroupId, KeyId};
     use baton_domain::money::PicoUsd;
     use baton_domain::rollup::UtcHour;
+    use serde_json::{Value, json};
 
     fn cell(hour: &str, key: u128, model: &str) -> RollupCell {
         RollupCell {
@@ -219,7 +200,7 @@ mod tests {
         }
     }
 
-    fn table(by: &str, filter: SummaryFilter) -> Vec<Value> {
+    fn table(by: &str, filter: SummaryQuery) -> Value {
         let mut table = SummaryTable::new(SummaryShape::parse(by).unwrap(), filter);
         for (hour, key, model, requests) in [
             ("2026-11-22T21", 1, "a", 1),
@@ -229,15 +210,15 @@ mod tests {
         ] {
             table.add_cell(&cell(hour, key, model), &sums(requests));
         }
-        table.rows()
+        json!(table.rows())
     }
 
     #[test]
     fn rows_are_grouped_in_the_order_asked_for() {
-        let rows = table("model,day", SummaryFilter::default());
+        let rows = table("model,day", SummaryQuery::default());
         let read = |row: &Value| json!([row["group"], row["requests"]]);
         assert_eq!(
-            rows.iter().map(read).collect::<Vec<_>>(),
+            rows.as_array().unwrap().iter().map(read).collect::<Vec<_>>(),
             [
                 json!([{"model": "a", "day": "2026-11-22"}, 5]),
                 json!([{"model": "a", "day": "2026-11-23"}, 8]),
@@ -250,12 +231,12 @@ mod tests {
 
     #[test]
     fn without_columns_there_is_one_row() {
-        let filter = SummaryFilter { key: Some(KeyId::from_bits(2)), ..SummaryFilter::default() };
+        let filter = SummaryQuery { key: Some(KeyId::from_bits(2)), ..SummaryQuery::default() };
         assert_eq!(table("", filter)[0]["requests"], 12);
         let empty =
-            SummaryTable::new(SummaryShape::parse("").unwrap(), SummaryFilter::default()).rows();
+            SummaryTable::new(SummaryShape::parse("").unwrap(), SummaryQuery::default()).rows();
         assert_eq!(empty.len(), 1);
-        assert_eq!(empty[0]["requests"], 0);
+        assert_eq!(empty[0].measures.requests, 0);
         assert!(SummaryShape::parse("day,shoe").is_err());
     }
 }

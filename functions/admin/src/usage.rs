@@ -3,18 +3,18 @@
 use crate::SharedAdminState;
 use crate::admin_request::AdminRequest;
 use crate::api_response::{ApiError, ApiResult};
-use crate::query::{PageQuery, bound};
-use crate::summary::{SummaryFilter, SummaryShape, SummaryTable};
+use crate::query::{bound, page_cursor, page_limit};
+use crate::summary::{SummaryShape, SummaryTable};
 use axum::Json;
 use axum::extract::{Query, State};
-use baton_domain::id::{AccountId, KeyId, UserId};
-use baton_domain::record::RequestOutcome;
+use baton_api::list::{PageQuery, ResourceList};
+use baton_api::usage::{EventQuery, SummaryQuery, UsageSummary};
+use baton_domain::id::{KeyId, UserId};
+use baton_domain::record::UsageRecord;
 use baton_domain::rollup::UtcHour;
 use baton_store::{EventFilter, RollupPeriod, Store};
 use futures_util::stream::{self, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
-use serde::Deserialize;
-use serde_json::{Value, json};
 
 /// The longest period, because a summary reads each of its hours.
 const DAYS_MAX: i64 = 400;
@@ -23,52 +23,28 @@ const DAYS_AT_ONCE: usize = 4;
 /// Summaries of more days take turns: one at a time for each caller, and few in all.
 const DAYS_WITHOUT_TURN: i64 = 31;
 
-#[derive(Deserialize)]
-pub(crate) struct SummaryQuery {
-    from: Option<String>,
-    to: Option<String>,
-    by: Option<String>,
-    #[serde(flatten)]
-    filter: SummaryFilter,
-}
-
-#[derive(Deserialize)]
-pub(crate) struct EventQuery {
-    from: Option<String>,
-    to: Option<String>,
-    key_id: Option<KeyId>,
-    account_id: Option<AccountId>,
-    user_id: Option<UserId>,
-    model: Option<String>,
-    outcome: Option<RequestOutcome>,
-    limit: Option<u32>,
-    cursor: Option<String>,
-}
-
-impl EventQuery {
-    /// Builds the filter. Members get only their own requests, whatever they ask for.
-    pub(crate) async fn filter(
-        self,
-        visit: &AdminRequest,
-        store: &Store,
-    ) -> ApiResult<EventFilter> {
-        let now = store.clock().now();
-        let (from, to) = period(self.from.as_deref(), self.to.as_deref(), now)?;
-        let key = self.key_id;
-        Ok(EventFilter {
-            from,
-            to,
-            account: self.account_id,
-            user: visit.restrict_to_member(self.user_id)?,
-            model: self.model,
-            outcome: self.outcome,
-            keys: match visit.actor.member() {
-                Some(member) => Some(member_keys(store, member, key.as_ref()).await?),
-                None => None,
-            },
-            key,
-        })
-    }
+/// Builds the filter of a query. Members get only their own requests, whatever they ask for.
+pub(crate) async fn event_filter(
+    query: EventQuery,
+    request: &AdminRequest,
+    store: &Store,
+) -> ApiResult<EventFilter> {
+    let now = store.clock().now();
+    let (from, to) = period(query.from.as_deref(), query.to.as_deref(), now)?;
+    let key = query.key_id;
+    Ok(EventFilter {
+        from,
+        to,
+        account: query.account_id,
+        user: request.restrict_to_member(query.user_id)?,
+        model: query.model,
+        outcome: query.outcome,
+        keys: match request.actor.member() {
+            Some(member) => Some(member_keys(store, member, key.as_ref()).await?),
+            None => None,
+        },
+        key,
+    })
 }
 
 /// The keys whose requests a member can see: all its own keys, or the one that it names.
@@ -82,12 +58,12 @@ async fn member_keys(
     Ok(keys)
 }
 
-pub(crate) async fn summary(
+pub(crate) async fn get_summary(
     State(office): SharedAdminState,
     visit: AdminRequest,
     Query(mut query): Query<SummaryQuery>,
-) -> ApiResult<Json<Value>> {
-    query.filter.user = visit.restrict_to_member(query.filter.user)?;
+) -> ApiResult<Json<UsageSummary>> {
+    query.user = visit.restrict_to_member(query.user)?;
     let now = office.store.clock().now();
     let (from, to) = period(query.from.as_deref(), query.to.as_deref(), now)?;
     let shape =
@@ -98,20 +74,20 @@ pub(crate) async fn summary(
     } else {
         None
     };
-    let table = build_table(&office.store, shape, query.filter, (from, to)).await?;
-    Ok(Json(json!({ "data": table.rows() })))
+    let table = build_table(&office.store, shape, query, (from, to)).await?;
+    Ok(Json(UsageSummary { data: table.rows() }))
 }
 
-pub(crate) async fn events(
-    State(office): SharedAdminState,
-    visit: AdminRequest,
+pub(crate) async fn list_events(
+    State(state): SharedAdminState,
+    request: AdminRequest,
+    Query(paging): Query<PageQuery>,
     Query(query): Query<EventQuery>,
-) -> ApiResult<Json<Value>> {
-    let paging = PageQuery { limit: query.limit, cursor: query.cursor.clone() };
-    let filter = query.filter(&visit, &office.store).await?;
-    let limit = usize::from(paging.limit()?);
-    let page = office.store.events(&filter, limit, paging.cursor()).await?;
-    Ok(Json(json!({ "data": page.data, "next_cursor": page.next_cursor })))
+) -> ApiResult<Json<ResourceList<UsageRecord>>> {
+    let filter = event_filter(query, &request, &state.store).await?;
+    let limit = usize::from(page_limit(&paging)?);
+    let page = state.store.events(&filter, limit, page_cursor(&paging)).await?;
+    Ok(Json(ResourceList { data: page.data, next_cursor: page.next_cursor }))
 }
 
 /// The requested period; by default the last 30 days.
@@ -145,7 +121,7 @@ pub(crate) fn period(
 async fn build_table(
     store: &Store,
     shape: SummaryShape,
-    filter: SummaryFilter,
+    filter: SummaryQuery,
     (from, to): (Timestamp, Timestamp),
 ) -> ApiResult<SummaryTable> {
     let last = to.saturating_sub(SignedDuration::from_nanos(1)).unwrap_or(to);

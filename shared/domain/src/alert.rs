@@ -29,6 +29,7 @@ const AFTERMATH: SignedDuration = SignedDuration::from_mins(10);
 
 /// Where alerts are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AlertChannel {
     /// A POST to the operator's URL.
@@ -39,6 +40,7 @@ pub enum AlertChannel {
 
 /// The format of a webhook's body.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum WebhookFormat {
     /// The alert itself as JSON.

@@ -133,6 +133,7 @@ pub struct Cooldown {
 
 /// How much of the upstream's unified limits is used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UpstreamUtilization {
     /// The window of five hours.
     pub five_hour: Option<UtilizationWindow>,
@@ -142,6 +143,7 @@ pub struct UpstreamUtilization {
 
 /// One window of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UtilizationWindow {
     /// The percentage used; it can be above 100.
     pub percent: u32,

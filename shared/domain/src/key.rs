@@ -32,6 +32,7 @@ pub struct Key {
 
 /// What a request reserves against money limits before it is sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ReservationEstimate {
     /// The highest cost that the request can have: limits are never exceeded.
@@ -69,27 +70,28 @@ impl Key {
 
 /// The limits of a key or of a set of keys that share them. `None` means unlimited.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Money per UTC calendar day.
+    /// Budget per UTC day in US dollars; null is no limit.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named::usd_daily")]
     pub usd_daily: Option<PicoUsd>,
-    /// Money per UTC week, from Monday.
+    /// Budget per UTC week, from Monday, in US dollars; null is no limit.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named::usd_weekly")]
     pub usd_weekly: Option<PicoUsd>,
-    /// Money per UTC calendar month.
+    /// Budget per UTC month in US dollars; null is no limit.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named::usd_monthly")]
     pub usd_monthly: Option<PicoUsd>,
-    /// Money for all time.
+    /// Total budget in US dollars, never reset; null is no limit.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named::usd_total")]
     pub usd_total: Option<PicoUsd>,
-    /// Requests in a UTC minute.
+    /// Requests per UTC minute; null is no limit.
     #[serde(
         skip_serializing_if = "Option::is_none",
         deserialize_with = "named::requests_per_minute"
     )]
     pub requests_per_minute: Option<u32>,
-    /// Requests at the same time.
+    /// Requests at the same time; null is no limit.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named::concurrency")]
     pub concurrency: Option<u32>,
 }
@@ -175,6 +177,7 @@ pub struct ProviderIdentity {
 
 /// The role of a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Can do everything.

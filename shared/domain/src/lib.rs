@@ -33,6 +33,8 @@ pub mod rerate;
 pub mod reservation;
 pub mod rollup;
 pub mod runtime_settings;
+#[cfg(feature = "schema")]
+mod schema;
 pub mod scope;
 pub mod secret;
 pub mod spend_limit;

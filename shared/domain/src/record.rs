@@ -15,6 +15,7 @@ pub const VERSION: u32 = 1;
 
 /// One finished upstream request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UsageRecord {
     /// The version of this format.
     pub v: u32,
@@ -85,15 +86,18 @@ pub struct UsageRecord {
     /// the transaction that stores the record settles the reservation. The stored record has it
     /// only if the request was settled at this amount; see [`Self::is_settled_at_reservation`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(skip))]
     pub reserved_usd: Option<PicoUsd>,
     /// The shared limits that have a reservation in addition to the key's item. Also only in the
     /// message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(skip))]
     pub reserved_pools: Vec<LimitScope>,
 }
 
 /// An account that was tried without success.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TriedAccount {
     /// The account.
     pub account_id: AccountId,
@@ -230,6 +234,7 @@ impl UsageRecord {
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RequestOutcome {
     /// The upstream sent its complete answer.

@@ -58,6 +58,7 @@ impl TokenSecrets {
 
 /// How a client secret is sent to a token endpoint (RFC 6749 §2.3.1; the names are from RFC 7591).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ClientAuth {
     /// In fields of the body.

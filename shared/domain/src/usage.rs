@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Tokens by class. The classes do not overlap; the prompt is the sum of all classes except
 /// `output`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct TokenCounts {
     /// Prompt tokens that were neither read from nor written to a cache.
@@ -58,6 +59,7 @@ impl TokenCounts {
 
 /// One sampling pass inside a request: `usage.iterations[]` (SDK 1.12 types, 2026-11-22).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UsageIteration {
     /// The upstream's name for the kind: `message`, `fallback_message`, `compaction`,
     /// `advisor_message`, ….

@@ -123,7 +123,8 @@ async fn sign_out(
     };
     let cookie = front.cookie(CookieKind::Session, &headers).unwrap_or_default();
     let mut edit = ConfigEdit::default();
-    let note = AuditNote::other_action("sign_out", &visit.actor.name(), (Value::Null, Value::Null));
+    let note =
+        AuditNote::other_action("sign_out", &visit.actor.name(), (&Value::Null, &Value::Null));
     let ended = async {
         office.store.end_session(&mut edit, &office.session_key().await?.place(cookie));
         office.add_audit_row(&visit, &mut edit, note)?;
@@ -236,7 +237,7 @@ impl AdminState {
             None => Actor::Token,
         };
         let visit = AdminRequest::new(actor, &HeaderMap::new());
-        let note = AuditNote::other_action("sign_in", &visit.actor.name(), (Value::Null, said));
+        let note = AuditNote::other_action("sign_in", &visit.actor.name(), (&Value::Null, &said));
         self.add_audit_row(&visit, &mut edit, note)?;
         self.store.apply(edit).await?;
         Ok(redirect(next, front.set(CookieKind::Session, &cookie, Some(LIFE))))

@@ -7,7 +7,7 @@ use crate::AdminState;
 use crate::admin_request::{AdminRequest, AuditNote};
 use crate::api_response::{ApiError, ApiResult};
 use crate::query::name;
-use crate::users::user_json;
+use crate::resource::Resource as _;
 use baton_domain::console_session::SessionSubject;
 use baton_domain::id::UserId;
 use baton_domain::identity::{ClaimError, ExpectedClaims, IdTokenClaims};
@@ -280,9 +280,9 @@ impl AdminState {
         after: &StoredEntity<User>,
     ) -> ApiResult<()> {
         self.store.save_user(edit, after)?;
-        let (id, is_now) = (&after.value.id, user_json(after));
+        let (id, is_now) = (&after.value.id, User::view(self, after));
         let note = match before {
-            Some(before) => AuditNote::updated(id, user_json(before), &is_now),
+            Some(before) => AuditNote::updated(id, &User::view(self, before), &is_now),
             None => AuditNote::created(id, &is_now),
         };
         self.add_audit_row(&AdminRequest::from_baton(), edit, note)

@@ -10,11 +10,13 @@ mod parquet_file;
 use crate::SharedAdminState;
 use crate::admin_request::AdminRequest;
 use crate::api_response::ApiResult;
-use crate::usage::EventQuery;
+use crate::route_description::{OperationBuilder, RouteOutput};
+use crate::usage::event_filter;
 use async_stream::try_stream;
 use axum::body::Body;
 use axum::extract::{Query, State};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
+use baton_api::usage::{EventQuery, ExportFormat, ExportQuery};
 use baton_domain::record::UsageRecord;
 use baton_store::{EventFilter, Store, StoreError};
 use bytes::Bytes;
@@ -22,7 +24,6 @@ use futures_util::Stream;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use parquet::errors::ParquetError;
 use parquet_file::ParquetFile;
-use serde::Deserialize;
 
 /// Records that are read at a time.
 const PAGE: usize = 1000;
@@ -31,62 +32,57 @@ const PAGE: usize = 1000;
 /// memory.
 const ROW_GROUP: usize = 10_000;
 
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum ExportFormat {
-    #[default]
-    Csv,
-    Jsonl,
-    Parquet,
-}
-
-impl ExportFormat {
-    fn media_type(self) -> &'static str {
-        match self {
-            Self::Csv => "text/csv; charset=utf-8",
-            Self::Jsonl => "application/jsonl",
-            Self::Parquet => "application/vnd.apache.parquet",
-        }
-    }
-
-    fn extension(self) -> &'static str {
-        match self {
-            Self::Csv => "csv",
-            Self::Jsonl => "jsonl",
-            Self::Parquet => "parquet",
-        }
-    }
-
+/// What the formats differ in.
+struct FileForm {
+    media_type: &'static str,
+    extension: &'static str,
     /// The number of records that are written at once.
-    fn batch(self) -> usize {
-        match self {
-            Self::Csv | Self::Jsonl => PAGE,
-            Self::Parquet => ROW_GROUP,
-        }
+    batch: usize,
+}
+
+impl FileForm {
+    fn of_format(format: ExportFormat) -> Self {
+        let (media_type, extension, batch) = match format {
+            ExportFormat::Csv => ("text/csv; charset=utf-8", "csv", PAGE),
+            ExportFormat::Jsonl => ("application/jsonl", "jsonl", PAGE),
+            ExportFormat::Parquet => ("application/vnd.apache.parquet", "parquet", ROW_GROUP),
+        };
+        Self { media_type, extension, batch }
     }
 }
 
-#[derive(Deserialize)]
-pub(crate) struct ExportQuery {
-    #[serde(default)]
-    format: ExportFormat,
-    #[serde(flatten)]
-    events: EventQuery,
+/// The file that an export returns.
+pub(crate) struct ExportFile(Response);
+
+impl IntoResponse for ExportFile {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+impl RouteOutput for ExportFile {
+    fn describe(operation: &mut OperationBuilder<'_>) {
+        operation.set_file(
+            "One row per request. The file is complete if the connection ends without an error.",
+            &["text/csv", "application/jsonl", "application/vnd.apache.parquet"],
+        );
+    }
 }
 
 pub(crate) async fn export(
-    State(office): SharedAdminState,
-    visit: AdminRequest,
-    Query(query): Query<ExportQuery>,
-) -> ApiResult<Response> {
-    let format = query.format;
-    let filter = query.events.filter(&visit, &office.store).await?;
+    State(state): SharedAdminState,
+    request: AdminRequest,
+    Query(ExportQuery { format }): Query<ExportQuery>,
+    Query(events): Query<EventQuery>,
+) -> ApiResult<ExportFile> {
+    let filter = event_filter(events, &request, &state.store).await?;
+    let FileForm { media_type, extension, .. } = FileForm::of_format(format);
     let day = |at: jiff::Timestamp| at.strftime("%Y-%m-%d").to_string();
-    let (from, to, extension) = (day(filter.from), day(filter.to), format.extension());
+    let (from, to) = (day(filter.from), day(filter.to));
     let name = format!("attachment; filename=\"usage-{from}-{to}.{extension}\"");
-    let head = [(CONTENT_TYPE, format.media_type().to_owned()), (CONTENT_DISPOSITION, name)];
-    let body = Body::from_stream(file(office.store.clone(), filter, format));
-    Ok((head, body).into_response())
+    let head = [(CONTENT_TYPE, media_type.to_owned()), (CONTENT_DISPOSITION, name)];
+    let body = Body::from_stream(file(state.store.clone(), filter, format));
+    Ok(ExportFile((head, body).into_response()))
 }
 
 /// The reason why a file is incomplete.
@@ -108,6 +104,7 @@ fn file(
     filter: EventFilter,
     format: ExportFormat,
 ) -> impl Stream<Item = Result<Bytes, ExportError>> {
+    let FileForm { batch, .. } = FileForm::of_format(format);
     try_stream! {
         let mut writer = ExportWriter::new(format)?;
         yield writer.head()?.into();
@@ -119,7 +116,7 @@ fn file(
             records.extend(page.data);
             cursor = page.next_cursor;
             let is_last = cursor.is_none();
-            if !records.is_empty() && (is_last || records.len() >= format.batch()) {
+            if !records.is_empty() && (is_last || records.len() >= batch) {
                 yield writer.rows(&records)?.into();
                 records.clear();
             }

@@ -1,0 +1,58 @@
+//! Errors of the admin API, in the form of Anthropic's API.
+
+use crate::fields::require_type;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The body of every answer with an error status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename = "error")]
+#[schemars(rename = "Error", transform = require_type("error"))]
+pub struct ErrorBody {
+    /// What went wrong.
+    pub error: ErrorDetail,
+    /// Id of this request in the log.
+    #[schemars(regex(pattern = "^req_"))]
+    pub request_id: String,
+}
+
+/// What went wrong, for programs and for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub struct ErrorDetail {
+    /// The kind of the error.
+    #[serde(rename = "type")]
+    pub kind: ErrorKind,
+    /// What is wrong and what to do, for people.
+    pub message: String,
+}
+
+/// The kinds of errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum ErrorKind {
+    /// The request is not valid.
+    #[serde(rename = "invalid_request_error")]
+    InvalidRequest,
+    /// The credential is missing or invalid.
+    #[serde(rename = "authentication_error")]
+    Authentication,
+    /// The caller is not allowed to do this.
+    #[serde(rename = "permission_error")]
+    Permission,
+    /// The route or the resource does not exist.
+    #[serde(rename = "not_found_error")]
+    NotFound,
+    /// The request conflicts with the current state.
+    #[serde(rename = "conflict_error")]
+    Conflict,
+    /// The body is too large.
+    #[serde(rename = "request_too_large")]
+    TooLarge,
+    /// Too many requests.
+    #[serde(rename = "rate_limit_error")]
+    RateLimit,
+    /// Baton, or a service that it needs, failed.
+    #[serde(rename = "api_error")]
+    Internal,
+}

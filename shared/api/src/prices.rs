@@ -1,0 +1,262 @@
+//! Built-in prices and own prices of the operator: `/prices`.
+
+use crate::fields::{ModelId, Moment};
+use baton_domain::money::PicoUsd;
+use baton_domain::price::{LongPromptRates, TokenRates};
+use jiff::Timestamp;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::str::FromStr;
+
+/// The highest accepted price: a million dollars per million tokens. Anything above is a typing
+/// error.
+const MICROS_MAX: u64 = 1_000_000_000_000;
+const MICROS: u64 = 1_000_000;
+
+/// US dollars per million tokens, written with six decimal places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UsdPerMillion(u64);
+
+impl Serialize for UsdPerMillion {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(&format_args!("{}.{:06}", self.0 / MICROS, self.0 % MICROS))
+    }
+}
+
+impl<'de> Deserialize<'de> for UsdPerMillion {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let pico = PicoUsd::deserialize(input)?.pico();
+        let micros = (pico % i128::from(MICROS) == 0).then_some(pico / i128::from(MICROS));
+        let micros = micros.and_then(|micros| u64::try_from(micros).ok());
+        micros.filter(|micros| *micros <= MICROS_MAX).map(Self).ok_or_else(|| {
+            serde::de::Error::custom(
+                "expected US dollars per million tokens, such as \"2.50\", with at most six decimal places",
+            )
+        })
+    }
+}
+
+impl JsonSchema for UsdPerMillion {
+    fn schema_name() -> Cow<'static, str> {
+        "Rate".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string", "pattern": r"^[0-9]{1,5}(\.[0-9]{1,6})?$",
+            "description": "USD per million tokens.",
+        })
+    }
+}
+
+/// Rates by class of tokens, in US dollars per million tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Rates")]
+pub struct UsdRates {
+    /// Prompt tokens that were neither read from nor written to a cache.
+    pub input: UsdPerMillion,
+    /// Tokens of the answer.
+    pub output: UsdPerMillion,
+    /// Prompt tokens read from the cache.
+    pub cache_read: UsdPerMillion,
+    /// Prompt tokens written to the cache for five minutes.
+    pub cache_write_5m: UsdPerMillion,
+    /// Prompt tokens written to the cache for an hour.
+    pub cache_write_1h: UsdPerMillion,
+}
+
+impl From<TokenRates> for UsdRates {
+    fn from(rates: TokenRates) -> Self {
+        Self {
+            input: UsdPerMillion(rates.input),
+            output: UsdPerMillion(rates.output),
+            cache_read: UsdPerMillion(rates.cache_read),
+            cache_write_5m: UsdPerMillion(rates.cache_write_5m),
+            cache_write_1h: UsdPerMillion(rates.cache_write_1h),
+        }
+    }
+}
+
+impl From<UsdRates> for TokenRates {
+    fn from(usd: UsdRates) -> Self {
+        Self {
+            input: usd.input.0,
+            output: usd.output.0,
+            cache_read: usd.cache_read.0,
+            cache_write_5m: usd.cache_write_5m.0,
+            cache_write_1h: usd.cache_write_1h.0,
+        }
+    }
+}
+
+/// Rates of long prompts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Above")]
+pub struct UsdLongPromptRates {
+    /// Prompts with more tokens than this cost `rates`.
+    pub prompt_tokens: u64,
+    /// The rates.
+    pub rates: UsdRates,
+}
+
+impl From<LongPromptRates> for UsdLongPromptRates {
+    fn from(above: LongPromptRates) -> Self {
+        Self { prompt_tokens: above.prompt_tokens, rates: above.rates.into() }
+    }
+}
+
+impl From<UsdLongPromptRates> for LongPromptRates {
+    fn from(above: UsdLongPromptRates) -> Self {
+        Self { prompt_tokens: above.prompt_tokens, rates: above.rates.into() }
+    }
+}
+
+/// The price of a model from a date on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Price")]
+pub struct PriceResource {
+    /// Id of the model.
+    pub model: String,
+    /// From when the price applies.
+    pub effective_from: Timestamp,
+    /// Whose price it is.
+    pub source: PriceSource,
+    /// The usual rates.
+    pub standard: UsdRates,
+    /// The rates of `speed: fast`, if the model has it.
+    pub fast: Option<UsdRates>,
+    /// The rates of long prompts, if they differ.
+    pub above: Option<UsdLongPromptRates>,
+    /// Whether inference that stays in the US costs more.
+    pub us_geo: bool,
+    /// Version that usage records name.
+    pub price_version: String,
+}
+
+/// Whose price it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PriceSource {
+    /// Baton's own list.
+    Builtin,
+    /// An operator has set it.
+    Own,
+}
+
+/// A new price.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewPrice {
+    /// Id of the model.
+    #[schemars(with = "ModelId")]
+    pub model: String,
+    /// From when the price applies; by default from now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Moment>")]
+    pub effective_from: Option<String>,
+    /// The usual rates.
+    pub standard: UsdRates,
+    /// The rates of `speed: fast`, if the model has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fast: Option<UsdRates>,
+    /// The rates of long prompts, if they differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub above: Option<UsdLongPromptRates>,
+    /// Whether inference that stays in the US costs more.
+    #[serde(default)]
+    pub us_geo: bool,
+}
+
+/// The id of a model in a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PricedModel(pub String);
+
+impl FromStr for PricedModel {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl JsonSchema for PricedModel {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "PricedModel".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string", "minLength": 1, "maxLength": 256,
+            "pattern": "^[0-9A-Za-z][0-9A-Za-z._:@-]*$",
+        })
+    }
+}
+
+/// Query parameters of the list of prices.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct PriceFilter {
+    /// Only those whose name contains this text, in any case.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub q: String,
+}
+
+/// Which price of a model is deleted.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct PriceSelector {
+    /// Start date of the price to delete.
+    #[schemars(with = "Moment")]
+    pub effective_from: String,
+}
+
+/// A recalculation of past costs. A call examines at most `limit` requests of the period. Repeat the
+/// same call until `done` is true.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Rerate")]
+pub struct RerateRequest {
+    /// Start of the period.
+    #[schemars(with = "Moment")]
+    pub from: String,
+    /// End of the period.
+    #[schemars(with = "Moment")]
+    pub to: String,
+    /// Only count what would change.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// How many requests this call examines at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 5000))]
+    pub limit: Option<u32>,
+}
+
+/// The progress of a recalculation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Rerated")]
+pub struct RerateReport {
+    /// Whether the whole period is done.
+    pub done: bool,
+    /// Whether nothing was changed.
+    pub dry_run: bool,
+    /// Start of the period.
+    pub from: Timestamp,
+    /// End of the period.
+    pub to: Timestamp,
+    /// Requests that this call and those before it examined.
+    pub examined: u64,
+    /// Requests whose cost changed.
+    pub changed: u64,
+    /// Sum of the changes in US dollars.
+    #[schemars(regex(pattern = r"^-?[0-9]{1,30}(\.[0-9]{1,12})?$"))]
+    pub difference_usd: PicoUsd,
+    /// Everything from this time on is done.
+    pub next: Option<Timestamp>,
+}
