@@ -27,11 +27,11 @@ use std::path::PathBuf;
 #[command(
     name = "baton",
     version,
-    after_help = "Without a command, baton runs `baton up`. Other settings are environment \
+    after_help = "`baton up` runs everything on this machine. Other settings are environment \
          variables; see \"Settings\" in the documentation."
 )]
 pub struct Args {
-    /// The command.
+    /// The command. Without one, the program prints its help.
     #[command(subcommand)]
     pub command: Option<CliCommand>,
 }
@@ -145,14 +145,8 @@ pub enum CliCommand {
     },
 }
 
-impl Default for CliCommand {
-    fn default() -> Self {
-        Self::Up { server_args: ServerArgs::default(), only_stores: false }
-    }
-}
-
 /// Flags of `up` and `serve`. Each overrides the environment variable of the same name.
-#[derive(ClapArgs, Default)]
+#[derive(ClapArgs)]
 pub struct ServerArgs {
     #[arg(long, help = table::LISTEN.flag_help("The address and port of the relay"))]
     listen: Option<SocketAddr>,

@@ -23,6 +23,7 @@ pub use runtime::runtime;
 
 use args::{Args, CliCommand};
 use baton_runtime::settings::Settings;
+use clap::CommandFactory as _;
 
 /// Why the program fails: one line for the person at the terminal.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +59,10 @@ impl CliError {
 /// # Errors
 /// One line that says what to do about the failure.
 pub async fn run_command(args: Args) -> Result<(), CliError> {
-    match args.command.unwrap_or_default() {
+    let Some(command) = args.command else {
+        return Args::command().print_help().map_err(CliError::from_cause);
+    };
+    match command {
         CliCommand::Up { server_args, only_stores } => {
             let settings = server_args.apply_to(
                 Settings::from_env().map_err(|error| CliError::Usage(error.to_string()))?,

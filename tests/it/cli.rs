@@ -51,6 +51,17 @@ async fn failing_command_prints_one_line() {
 }
 
 #[tokio::test]
+async fn program_without_a_command_prints_its_help() {
+    let mut system = TestSystem::empty().await;
+    let (bare, help) = (baton(&mut system, &[]), baton(&mut system, &["-h"]));
+    assert_eq!((bare.code, bare.stderr.as_str()), (Some(0), ""));
+    assert_eq!(bare.stdout, help.stdout);
+    for word in ["Usage: baton", "up", "serve", "account"] {
+        assert!(bare.stdout.contains(word), "{word}: {}", bare.stdout);
+    }
+}
+
+#[tokio::test]
 async fn limit_commands_set_list_and_remove() {
     let mut system = TestSystem::empty().await;
     let set = ["limit", "set", "--for", "organization", "--period", "weekly", "--usd", "12.50"];

@@ -2,7 +2,6 @@
 
 use crate::SharedAdminState;
 use crate::admin_request::etag;
-use crate::idempotency::BODY_BYTES_MAX;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -262,12 +261,13 @@ async fn add_request_id_to_error(response: Response, id: &RequestId) -> Response
     Response::from_parts(head, value.to_string().into())
 }
 
-/// The error of an extractor of axum, which answers in plain text. A body that is too large gets the
-/// words of [`ApiError::too_large`].
+/// The error of an extractor of axum, which answers in plain text. Routes have different bounds for
+/// their bodies, so the error does not name the bound.
 fn error_of_axum(status: StatusCode, text: &str) -> Value {
     let kind = match status {
         StatusCode::PAYLOAD_TOO_LARGE => {
-            return json!(ApiError::too_large(BODY_BYTES_MAX).to_body());
+            let message = "the body is larger than this route accepts; send a shorter one";
+            return json!(ApiError::new(status, ErrorKind::TooLarge, message).to_body());
         }
         StatusCode::NOT_FOUND => ErrorKind::NotFound,
         status if status.is_server_error() => ErrorKind::Internal,

@@ -18,7 +18,7 @@ mod tool_scan;
 pub use named_models::{MODEL_BYTES_MAX, NAMED_MODELS_MAX};
 pub use strict_json::SETTING_VALUES_MAX;
 
-use crate::json::is_json_within;
+use crate::json::{DEPTH_MAX, is_json_within};
 use baton_domain::cost_factors::{CostFactors, OUTPUT_TOKENS_MAX, UnboundedField};
 use content_scan::ContentScanner;
 use known::{Field, has_call_price};
@@ -109,7 +109,7 @@ pub enum CostScanError {
 /// Reads a body as an upstream with the protocol `reads` does.
 ///
 /// # Errors
-/// The body is not a JSON object, is nested more than 127 levels deep, has a field twice or in
+/// The body is not a JSON object, is nested more than [`DEPTH_MAX`] levels deep, has a field twice or in
 /// another spelling than the documented one, names too many models, or has a value that parsers
 /// read differently.
 pub fn read_cost_factors(
@@ -126,9 +126,6 @@ pub fn read_cost_factors(
         None => Ok(scan.into_cost_factors()),
     }
 }
-
-/// The number of levels that the parser descends.
-const DEPTH_MAX: usize = 127;
 
 /// Finds out why a body was not read. If it is JSON and not too deep, it has a value that parsers
 /// disagree about.
@@ -349,8 +346,11 @@ impl CostScan {
                 map.next_value_seed(ContentScanner::of(self, name, is_list))?;
             }
             Field::Tools => map.next_value_seed(ToolScanner::new(self))?,
+            Field::FreeForm => drop(map.next_value::<IgnoredAny>()?),
             // Texts of any length, and fields without effect on the cost.
-            Field::Harmless => drop(map.next_value::<IgnoredAny>()?),
+            Field::Harmless => {
+                field_scan::find_nested_models(self, name, map.next_value::<&RawValue>()?.get());
+            }
             Field::Setting => {
                 field_scan::read_field(self, name, map.next_value::<&RawValue>()?.get());
             }

@@ -11,9 +11,9 @@ pub(crate) use document::{ArrayItems, JsonDocument, JsonValue};
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// The deepest nesting of containers in a text that is only passed on. `serde_json` and most
-/// parsers of the vendors stop at about the same depth.
-pub const DEPTH_MAX: usize = 128;
+/// The deepest nesting of containers in a text that is only passed on. `serde_json`, which reads the
+/// cost of a request, stops at the same depth, and most parsers of the vendors at about the same.
+pub const DEPTH_MAX: usize = 127;
 
 /// The highest number of fields in one object of the first [`CHECKED_LEVELS`] levels. No API
 /// documents an object with more than a few hundred.
@@ -77,7 +77,7 @@ trait JsonVisitor<'a> {
     }
 }
 
-/// Checks that `text` is one JSON value with at most `depth_max` (up to 128) nested containers, and
+/// Checks that `text` is one JSON value with at most `depth_max` (up to [`DEPTH_MAX`]) nested containers, and
 /// reports its parts to `events`.
 fn scan_json<'a, E: JsonVisitor<'a>>(
     text: &'a [u8],

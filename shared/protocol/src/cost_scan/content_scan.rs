@@ -1,7 +1,7 @@
 //! Scans the prompt for content whose cost its length does not show: images, files, stored items,
 //! tools, and items and blocks that no API documents.
 
-use super::field_scan::{UNKNOWN, find_models, read_reasoning};
+use super::field_scan::{UNKNOWN, find_models, find_nested_models, read_reasoning};
 use super::known::{CONTENT_FIELDS, Item, is_block};
 use super::named_models::ModelSearch;
 use super::nested::NestedField;
@@ -15,6 +15,8 @@ use std::fmt;
 
 const SEND_TEXT: &str = "Send the text itself in the request body.";
 const SEND_ITEM: &str = "Send the item itself.";
+const APPROVAL: &str =
+    "It starts a tool of an MCP server, whose cost Baton cannot compute. Leave it out.";
 
 /// The values of `tool` in a change of the tools (`BetaRequestToolAdditionBlockParam`, `anthropic`
 /// 2.14.0). Each but the definition names a tool of the request.
@@ -262,16 +264,16 @@ impl ContentScanner<'_> {
                     self.scan.note_duplicate(name);
                 }
             }
-            "id" => block.has_id |= map.next_value::<&RawValue>()?.get() != "null",
+            "id" => block.has_id |= self.read_plain(name, map)? != "null",
             "role" => block.role = map.next_value::<OptionalText<'de>>()?.0,
-            "data" => block.data_bytes = map.next_value::<&RawValue>()?.get().len(),
+            "data" => block.data_bytes = self.read_plain(name, map)?.len(),
             "url" if self.key == "image_url" => {
                 if let Some(url) = map.next_value::<OptionalText<'de>>()?.0 {
                     self.read_image_url(&url);
                 }
             }
             "url" | "s3Location" | "s3Uri" => {
-                block.has_url |= map.next_value::<&RawValue>()?.get() != "null";
+                block.has_url |= self.read_plain(name, map)? != "null";
             }
             // Text that a model wrote, or a schema. It counts as text, whatever it contains.
             "arguments" | "encrypted_content" | "input" => {
@@ -297,23 +299,34 @@ impl ContentScanner<'_> {
                 block.note_content(name, Given::Filled);
             }
             "input_audio" | "audio" | "video" | "video_url" | "input_video" => {
-                if map.next_value::<&RawValue>()?.get() != "null" {
+                if self.read_plain(name, map)? != "null" {
                     let field = format!("{}[].{name}", self.top);
                     self.scan
                         .note_unbounded_field(field, "Baton has no price for it. Leave it out.");
                 }
             }
             name if is_reference(name) => {
-                block.has_file |= map.next_value::<&RawValue>()?.get() != "null";
+                block.has_file |= self.read_plain(name, map)? != "null";
             }
             "cache_control" => {
-                let raw = map.next_value::<&RawValue>()?.get();
+                let raw = self.read_plain(name, map)?;
                 let control = self.scan.parse_value(name, raw);
                 self.scan.read_cache_control(&control);
             }
             name => self.read_other(name, block, map)?,
         }
         Ok(())
+    }
+
+    /// Reads a value of which only the length and the named models matter.
+    fn read_plain<'de, A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        map: &mut A,
+    ) -> Result<&'de str, A::Error> {
+        let raw = map.next_value::<&RawValue>()?.get();
+        find_nested_models(self.scan, name, raw);
+        Ok(raw)
     }
 
     /// Reads a field without a meaning of its own for the cost.
@@ -324,10 +337,10 @@ impl ContentScanner<'_> {
         map: &mut A,
     ) -> Result<(), A::Error> {
         match NestedField::of(self.scan.body_protocol, name) {
-            NestedField::Plain => {
+            NestedField::FreeForm => {
                 map.next_value::<IgnoredAny>()?;
-                block.note_content(name, Given::Filled);
             }
+            NestedField::Plain => drop(self.read_plain(name, map)?),
             NestedField::Content => {
                 let found = map.next_value_seed(self.nested_content(name, Step::Field(name)))?;
                 block.has_reference |= found.is_reference;
@@ -382,6 +395,9 @@ impl ContentScanner<'_> {
     /// id.
     fn judge_item(&mut self, kind: &str, block: &ContentBlock<'_>) {
         let top = self.top;
+        if kind == "mcp_approval_response" {
+            return self.scan.note_unbounded_field(format!("{top}[] ({kind})"), APPROVAL);
+        }
         let Some(item) = Item::of(if kind.is_empty() { "message" } else { kind }) else {
             return self.scan.note_unbounded_field(format!("{top}[] ({})", shown(kind)), UNKNOWN);
         };
@@ -393,7 +409,7 @@ impl ContentScanner<'_> {
             let filled = |field: &str| block.content(field) == Given::Filled;
             if !item.has_content(given, filled) && kind != "compaction_trigger" {
                 let field = format!("{top}[] ({kind} without its content)");
-                self.scan.note_external_content(field, SEND_ITEM);
+                self.scan.note_external_content(field, item.advice);
             }
         }
     }
@@ -440,6 +456,8 @@ impl ContentScanner<'_> {
             }
             // The pages that a search has found. The model has received their text before.
             (true, false) if self.key == "sources" && !block.has_file => NOTHING,
+            // The text that a file search has found is in the same object.
+            (true, false) if self.key == "results" && kind.is_empty() && !block.has_url => NOTHING,
             // In Anthropic's API, the block around a source says what kind of content it is.
             (true, false) if matches!(kind, "url" | "file") || self.key == "file" => REFERENCE,
             // A search result that the model has received before: its text is in the same block.

@@ -1,7 +1,7 @@
 //! The settings of a request that bound its answer, multiply it, or raise its price.
 
 use super::known::has_call_price;
-use super::named_models::ModelSearch;
+use super::named_models::{ModelSearch, add_nested};
 use super::{BodyProtocol, CostScan, CostScanError, OutputBound, parse_count, shown};
 use serde::de::DeserializeSeed;
 use serde_json::Value;
@@ -15,6 +15,7 @@ pub(super) const UNKNOWN: &str =
 /// Reads a top-level field that affects the cost of the request.
 pub(super) fn read_field(scan: &mut CostScan, name: &str, raw: &str) {
     if name == "prediction" && raw != "null" {
+        find_nested_models(scan, name, raw);
         // Unused tokens of a prediction are billed as output. A byte is at most one token.
         scan.cost_factors.predicted_tokens = raw.len() as u64;
         return;
@@ -80,6 +81,13 @@ pub(super) fn find_models(facts: &mut CostScan, name: &str, raw: &str) {
     let mut parser = serde_json::Deserializer::from_str(raw);
     if ModelSearch::new(&mut facts.models, name).deserialize(&mut parser).is_err() {
         facts.note(CostScanError::OddSetting(name.to_owned()));
+    }
+}
+
+/// Notes the models that the objects in a documented value name.
+pub(super) fn find_nested_models(scan: &mut CostScan, name: &str, raw: &str) {
+    if add_nested(&mut scan.models, raw).is_err() {
+        scan.note(CostScanError::OddSetting(shown(name)));
     }
 }
 
@@ -207,10 +215,13 @@ fn read_fallback(scan: &mut CostScan, name: &str, value: &Value) {
             }
             _ => scan.cost_factors.has_unbounded_pass = true,
         },
-        "thinking" => read_thinking(scan, value),
+        "thinking" => {
+            find_nested_models(scan, "fallbacks", &value.to_string());
+            read_thinking(scan, value);
+        }
         "speed" if value == "fast" => scan.cost_factors.is_fast = true,
         "speed" => read_word(scan, "fallbacks[].speed", value, &["standard"]),
-        "output_config" => {}
+        "output_config" => find_nested_models(scan, "fallbacks", &value.to_string()),
         "model" if value.is_string() => add_texts(scan, value),
         // LiteLLM maps a model to its substitutes: `{"gpt-5.5": ["o3"]}`.
         name => {

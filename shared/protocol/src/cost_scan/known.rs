@@ -21,8 +21,10 @@ pub(super) enum Field {
     Setting,
     /// The field names models, one of which answers the request.
     Models,
-    /// The field has no effect on the cost, whatever its value is.
+    /// The field has no effect on the cost, except for models that an object in it names.
     Harmless,
+    /// The client chooses the content of the field, and no server acts on it.
+    FreeForm,
     /// A server that compares names less strictly would read the field as this setting.
     Alike(&'static str),
     /// No API documents the field, or its highest cost is not known.
@@ -46,6 +48,8 @@ impl Field {
             Self::Prompt
         } else if SETTINGS.contains(&name) || settings.contains(&name) {
             Self::Setting
+        } else if matches!(name, "metadata" | "client_metadata") {
+            Self::FreeForm
         } else if HARMLESS.contains(&name) || harmless.contains(&name) {
             Self::Harmless
         } else if body_protocol == BodyProtocol::Chat && name == "models" {
@@ -103,8 +107,7 @@ const RESPONSES_SETTINGS: [&str; 5] =
     ["conversation", "max_output_tokens", "previous_response_id", "prompt", "reasoning"];
 
 /// Fields that have no effect on the cost in any protocol.
-const HARMLESS: [&str; 7] =
-    ["background", "metadata", "stream", "temperature", "tool_choice", "top_p", "user"];
+const HARMLESS: [&str; 6] = ["background", "stream", "temperature", "tool_choice", "top_p", "user"];
 
 const MESSAGES_HARMLESS: [&str; 11] = [
     "anthropic_beta",
@@ -165,8 +168,7 @@ const CHAT_HARMLESS: [&str; 42] = [
     "include_stop_str_in_output",
 ];
 
-const RESPONSES_HARMLESS: [&str; 16] = [
-    "client_metadata",
+const RESPONSES_HARMLESS: [&str; 15] = [
     "include",
     "max_tool_calls",
     "parallel_tool_calls",
@@ -228,21 +230,39 @@ pub(super) struct Item {
     content: &'static [&'static str],
     /// Whether empty content counts as content. If not, the API reads an empty item by its id.
     may_be_empty: bool,
+    /// How a client sends the item with its content.
+    pub(super) advice: &'static str,
 }
 
+const SEND_ITEM: &str = "Send the item itself.";
+
 const fn item(kind: &'static str, content: &'static [&'static str]) -> Item {
-    Item { kind, content, may_be_empty: true }
+    Item { kind, content, may_be_empty: true, advice: SEND_ITEM }
 }
 
 const fn filled(kind: &'static str, content: &'static [&'static str]) -> Item {
-    Item { kind, content, may_be_empty: false }
+    Item { kind, content, may_be_empty: false, advice: SEND_ITEM }
 }
 
-static ITEMS: [Item; 27] = [
+/// A filled item whose content the API returns only on request.
+const fn requested(
+    kind: &'static str,
+    content: &'static [&'static str],
+    advice: &'static str,
+) -> Item {
+    Item { kind, content, may_be_empty: false, advice }
+}
+
+static ITEMS: [Item; 28] = [
     item("additional_tools", &["tools"]),
     item("apply_patch_call", &["operation"]),
     item("apply_patch_call_output", &["status", "output"]),
-    filled("code_interpreter_call", &["outputs"]),
+    requested(
+        "code_interpreter_call",
+        &["outputs"],
+        "Send the item without its `id`, or with its outputs, which a request with `include: \
+         [\"code_interpreter_call.outputs\"]` returns.",
+    ),
     filled("compaction", &["encrypted_content"]),
     filled("compaction_summary", &["encrypted_content"]),
     item("compaction_trigger", &[]),
@@ -251,22 +271,33 @@ static ITEMS: [Item; 27] = [
     item("configuration_update", &["reasoning", "text"]),
     item("custom_tool_call", &["input"]),
     item("custom_tool_call_output", &["output"]),
-    filled("file_search_call", &["results"]),
+    requested(
+        "file_search_call",
+        &["results"],
+        "Send the item without its `id`, or with its results, which a request with `include: \
+         [\"file_search_call.results\"]` returns.",
+    ),
     item("function_call", &["arguments"]),
     item("function_call_output", &["output"]),
     filled("image_generation_call", &["result"]),
     item("local_shell_call", &["action"]),
     item("local_shell_call_output", &["output"]),
+    item("mcp_approval_request", &["arguments"]),
     filled("mcp_call", &["output", "error"]),
     filled("mcp_list_tools", &["tools"]),
     filled("message", &["content"]),
-    filled("reasoning", &["encrypted_content", "content"]),
+    requested(
+        "reasoning",
+        &["encrypted_content", "content"],
+        "Send the item with its `encrypted_content`, which a request with `include: \
+         [\"reasoning.encrypted_content\"]` returns.",
+    ),
     item("shell_call", &["action"]),
     item("shell_call_output", &["output"]),
     item("tool_search_call", &["arguments"]),
     item("tool_search_output", &["tools"]),
-    // The item never contains its search results.
-    filled("web_search_call", &[]),
+    // The item contains no text of the pages. The API has stored the results under the item's id.
+    requested("web_search_call", &[], "Send the item without its `id`."),
 ];
 
 /// All fields that hold the content of some item.

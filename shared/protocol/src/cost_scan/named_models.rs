@@ -6,7 +6,7 @@
 
 use super::FieldName;
 use serde::Deserializer;
-use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
 /// The highest number of different models that a body can name in addition to `model`.
@@ -72,12 +72,37 @@ pub(super) struct ModelSearch<'m> {
     models: &'m mut NamedModels,
     /// Each text in the value names a model.
     is_model: bool,
+    /// Free-form fields are not searched.
+    skips_free_form: bool,
 }
+
+/// Fields whose content a client or a schema's author chooses. A field named `model` in them names
+/// no model: metadata, and schemas with the places that contain them.
+const FREE_FORM: [&str; 9] = [
+    "$defs",
+    "client_metadata",
+    "definitions",
+    "input_schema",
+    "json",
+    "metadata",
+    "parameters",
+    "properties",
+    "schema",
+];
 
 impl<'m> ModelSearch<'m> {
     /// The search in the value of the field `field`.
     pub(super) fn new(models: &'m mut NamedModels, field: &str) -> Self {
-        Self { models, is_model: names_model(field) }
+        Self { models, is_model: names_model(field), skips_free_form: false }
+    }
+
+    /// The search in the objects in a documented value. The name of the value itself says nothing.
+    fn below(models: &'m mut NamedModels) -> Self {
+        Self { models, is_model: false, skips_free_form: true }
+    }
+
+    fn nested(&mut self, is_model: bool) -> ModelSearch<'_> {
+        ModelSearch { models: self.models, is_model, skips_free_form: self.skips_free_form }
     }
 }
 
@@ -123,19 +148,33 @@ impl<'de> Visitor<'de> for ModelSearch<'_> {
         Ok(SOMETHING)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Searched, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Searched, A::Error> {
         let is_model = self.is_model;
-        while list.next_element_seed(ModelSearch { models: self.models, is_model })?.is_some() {}
+        while list.next_element_seed(self.nested(is_model))?.is_some() {}
         Ok(SOMETHING)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Searched, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Searched, A::Error> {
         while let Some(FieldName(name)) = map.next_key()? {
+            if self.skips_free_form && FREE_FORM.contains(&&*name) {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
             let is_model = self.is_model || names_model(&name);
-            map.next_value_seed(ModelSearch { models: self.models, is_model })?;
+            map.next_value_seed(self.nested(is_model))?;
         }
         Ok(SOMETHING)
     }
+}
+
+/// Adds the models that the objects in a documented value name, except in free-form fields. Only
+/// objects are searched: a text that is no model can contain half of a surrogate pair.
+pub(super) fn add_nested(models: &mut NamedModels, raw: &str) -> serde_json::Result<()> {
+    if raw.starts_with('"') || !raw.contains('{') {
+        return Ok(());
+    }
+    let mut parser = serde_json::Deserializer::from_str(raw);
+    ModelSearch::below(models).deserialize(&mut parser).map(drop)
 }
 
 #[cfg(test)]
@@ -173,6 +212,23 @@ mod tests {
         check("modalities", r#"["text"]"#, &[]);
         check("x", r#"["model",1,null,true,{"a":"model"}]"#, &[]);
         check(&"model".repeat(100), r#""a""#, &[]);
+    }
+
+    #[test]
+    fn documented_values_are_searched_except_free_form_fields() {
+        let check = |json: &str, expect: &[&str]| {
+            let mut models = NamedModels::default();
+            add_nested(&mut models, json).unwrap();
+            assert_eq!(models.names, expect, "{json}");
+        };
+        check(r#"{"model":"a"}"#, &["a"]);
+        check(r#"[{"x":[{"fallback_model":"a"}]},"b"]"#, &["a"]);
+        check(r#"{"json_schema":{"name":"n","model":"a","schema":{"model":"b"}}}"#, &["a"]);
+        check(r#"{"x":{"metadata":{"model":"a"},"properties":{"model":{"type":"b"}}}}"#, &[]);
+        check(r#"{"json":{"$defs":{"engine":{"x":"a"}}}}"#, &[]);
+        for text in [r#""model""#, r#""{\"model\":\"a\"}""#, r#"["\ud83d","a"]"#, r#""\ud83d{""#] {
+            check(text, &[]);
+        }
     }
 
     #[test]

@@ -18,9 +18,12 @@ use super::BodyProtocol;
 pub(super) enum NestedField {
     /// Part of the prompt that can contain further blocks.
     Content,
-    /// Text of the client or of a model, or a value that no server acts on. It counts with its
-    /// length, whatever it contains.
+    /// Text of the client or of a model, or a setting without effect on the cost. It counts with
+    /// its length, and the models that an object in it names count.
     Plain,
+    /// A value that no server acts on, such as a schema or metadata. It counts with its length,
+    /// whatever it contains.
+    FreeForm,
     /// No API documents it.
     Unknown,
 }
@@ -32,7 +35,14 @@ impl NestedField {
             BodyProtocol::Chat => (&CHAT, &CHAT_PLAIN),
             BodyProtocol::Responses => (&RESPONSES, &RESPONSES_PLAIN),
         };
-        if PLAIN.contains(&name) || plain.contains(&name) {
+        let free_form: &[&str] = match reads {
+            BodyProtocol::Messages => &MESSAGES_FREE_FORM,
+            BodyProtocol::Chat => &[],
+            BodyProtocol::Responses => &RESPONSES_FREE_FORM,
+        };
+        if FREE_FORM.contains(&name) || free_form.contains(&name) {
+            Self::FreeForm
+        } else if PLAIN.contains(&name) || plain.contains(&name) {
             Self::Plain
         } else if content.contains(&name) {
             Self::Content
@@ -43,24 +53,24 @@ impl NestedField {
 }
 
 /// Plain values in every protocol.
-const PLAIN: [&str; 12] = [
-    "annotations",
+const PLAIN: [&str; 5] = ["annotations", "citations", "logprobs", "signature", "text"];
+
+/// Free-form values in every protocol.
+const FREE_FORM: [&str; 7] = [
     "attributes",
-    "citations",
     "input_schema",
-    "logprobs",
     "metadata",
     "parameters",
     "parsed",
     "parsed_arguments",
     "schema",
-    "signature",
-    "text",
 ];
 
-/// `from`, `to` and `trigger` say which model has answered before: the server ignores them in a
-/// request (`BetaFallbackBlockParam`).
-const MESSAGES_PLAIN: [&str; 4] = ["from", "output_config", "to", "trigger"];
+const MESSAGES_PLAIN: [&str; 1] = ["output_config"];
+
+/// These fields say which model has answered before: the server ignores them in a request
+/// (`BetaFallbackBlockParam`).
+const MESSAGES_FREE_FORM: [&str; 3] = ["from", "to", "trigger"];
 
 /// `document`, `file` and `image_url` are other vendors' names, which the scan reads in any protocol.
 const MESSAGES: [&str; 53] = [
@@ -166,7 +176,11 @@ const CHAT: [&str; 36] = [
     "summary",
 ];
 
-const RESPONSES_PLAIN: [&str; 3] = ["env", "moderation_details", "svg_usage"];
+const RESPONSES_PLAIN: [&str; 1] = ["moderation_details"];
+
+/// The variables of a command, and the usage of an earlier call with the model that was charged
+/// (`ImageGenerationCallSvgUsage`).
+const RESPONSES_FREE_FORM: [&str; 2] = ["env", "svg_usage"];
 
 const RESPONSES: [&str; 79] = [
     "acknowledged_safety_checks",

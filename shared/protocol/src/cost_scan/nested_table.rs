@@ -238,3 +238,179 @@ fn models_with_a_price_for_each_call() {
         assert!(!known::has_call_price(model), "{model}");
     }
 }
+
+fn named_models(reads: BodyProtocol, fields: &str, expect: &[&str]) {
+    assert_eq!(demand(reads, fields).models, expect, "{reads:?} {fields}");
+}
+
+#[test]
+fn models_inside_documented_values_are_named() {
+    let check = named_models;
+    let named = r#"{"model":"o1-pro"}"#;
+    for (reads, field) in [
+        (Messages, "output_config"),
+        (Messages, "output_format"),
+        (Messages, "diagnostics"),
+        (Messages, "stream_options"),
+        (Messages, "tool_choice"),
+        (Chat, "response_format"),
+        (Chat, "stream_options"),
+        (Chat, "structured_outputs"),
+        (Chat, "usage"),
+        (Chat, "functions"),
+        (Chat, "prediction"),
+        (Responses, "text"),
+        (Responses, "prompt_cache_options"),
+    ] {
+        check(reads, &format!(r#""{field}":{named}"#), &["o1-pro"]);
+        check(reads, &format!(r#""{field}":[{{"x":{{"fallback_model":["a"]}}}}]"#), &["a"]);
+        check(reads, &format!(r#""{field}":"model""#), &[]);
+        // Free-form fields contain a client's words.
+        check(reads, &format!(r#""{field}":{{"metadata":{named},"schema":{named}}}"#), &[]);
+    }
+    check(Messages, r#""safeguards":[{"type":"x","model":"o1-pro"}]"#, &["o1-pro"]);
+    check(Messages, r#""fallback_credit_token":"fct_1""#, &[]);
+    for field in ["output_config", "thinking"] {
+        let fields = format!(r#""fallbacks":[{{"model":"a","{field}":{{"model":"b"}}}}]"#);
+        check(Messages, &fields, &["a", "b"]);
+    }
+    for (reads, field) in
+        [(Messages, "metadata"), (Chat, "metadata"), (Responses, "client_metadata")]
+    {
+        check(reads, &format!(r#""{field}":{named}"#), &[]);
+    }
+    let schema = r#"{"type":"object","properties":{"model":{"type":"string","enum":["a"]}}}"#;
+    for (reads, fields) in [
+        (
+            Messages,
+            format!(r#""output_config":{{"format":{{"type":"json_schema","schema":{schema}}}}}"#),
+        ),
+        (
+            Chat,
+            format!(
+                r#""response_format":{{"type":"json_schema","json_schema":{{"name":"n","schema":{schema}}}}}"#
+            ),
+        ),
+        (Chat, format!(r#""structured_outputs":{{"json":{schema}}}"#)),
+        (Chat, format!(r#""functions":[{{"name":"f","parameters":{schema}}}]"#)),
+        (
+            Responses,
+            format!(r#""text":{{"format":{{"type":"json_schema","name":"n","schema":{schema}}}}}"#),
+        ),
+    ] {
+        check(reads, &fields, &[]);
+    }
+    // Half of a surrogate pair is refused only where it stands in an object that is searched.
+    check(Messages, r#""stop_sequences":["\ud83d"]"#, &[]);
+}
+
+#[test]
+fn models_inside_documented_fields_of_the_prompt_are_named() {
+    let check = named_models;
+    let named = r#"{"model":"o1-pro"}"#;
+    for (reads, field) in [
+        (Messages, "output_config"),
+        (Messages, "citations"),
+        (Messages, "cache_control"),
+        (Chat, "extra_content"),
+        (Chat, "provider_specific_fields"),
+        (Chat, "reasoning_details"),
+        (Chat, "thinking_blocks"),
+        (Chat, "input_audio"),
+        (Chat, "file_data"),
+        (Responses, "annotations"),
+        (Responses, "moderation_details"),
+    ] {
+        let top = if reads == Responses { "input" } else { "messages" };
+        let message = format!(r#"{{"role":"user","content":"x","{field}":{named}}}"#);
+        check(reads, &format!(r#""{top}":[{message}]"#), &["o1-pro"]);
+    }
+    for source in
+        [r#"{"type":"base64","data":{"model":"o1-pro"}}"#, r#"{"url":{"model":"o1-pro"}}"#]
+    {
+        let block = format!(r#"{{"type":"document","source":{source}}}"#);
+        check(
+            Messages,
+            &format!(r#""messages":[{{"role":"user","content":[{block}]}}]"#),
+            &["o1-pro"],
+        );
+    }
+    let update = r#"{"type":"configuration_update","text":{"model":"o1-pro"}}"#;
+    check(Responses, &format!(r#""input":[{update}]"#), &["o1-pro"]);
+    for field in ["environment", "execution", "cache_control"] {
+        let tool = format!(r#"{{"type":"shell","{field}":{named}}}"#);
+        check(Responses, &format!(r#""tools":[{tool}]"#), &["o1-pro"]);
+    }
+}
+
+#[test]
+fn items_of_the_upstreams_tools_count_as_their_text() {
+    let found = |item: &str| {
+        let demand = demand(Responses, &format!(r#""input":[{item}]"#));
+        demand.unbounded.or(demand.reads_beyond_body).map(|why| (why.field, why.advice))
+    };
+    for item in [
+        r#"{"type":"file_search_call","id":"fs_1","status":"completed","queries":["q"],"results":[{"file_id":"f","filename":"a","score":0.5,"text":"x","attributes":{"model":"a"}}]}"#,
+        r#"{"type":"file_search_call","status":"completed","queries":["q"],"results":null}"#,
+        r#"{"type":"code_interpreter_call","status":"completed","code":"1","container_id":"c","outputs":null}"#,
+        r#"{"type":"code_interpreter_call","id":"ci_1","status":"completed","code":"1","container_id":"c","outputs":[{"type":"logs","logs":"x"}]}"#,
+        r#"{"type":"web_search_call","status":"completed","action":{"type":"open_page","url":"https://x"}}"#,
+        r#"{"type":"web_search_call","status":"completed","action":{"type":"find_in_page","url":"https://x","pattern":"p"}}"#,
+        r#"{"type":"mcp_approval_request","id":"mcpr_1","server_label":"s","name":"f","arguments":"{}"}"#,
+    ] {
+        assert_eq!(found(item), None, "{item}");
+    }
+    for (item, kind, advice) in [
+        (r#""type":"reasoning","summary":[]"#, "reasoning", "reasoning.encrypted_content"),
+        (
+            r#""type":"file_search_call","results":null"#,
+            "file_search_call",
+            "file_search_call.results",
+        ),
+        (
+            r#""type":"code_interpreter_call","outputs":null"#,
+            "code_interpreter_call",
+            "code_interpreter_call.outputs",
+        ),
+        (
+            r#""type":"web_search_call","action":{"type":"search"}"#,
+            "web_search_call",
+            "without its `id`",
+        ),
+        (r#""type":"message","role":"assistant""#, "message", "Send the item itself."),
+    ] {
+        let (field, given) = found(&format!(r#"{{"id":"x_1",{item}}}"#)).unwrap();
+        assert_eq!(field, format!("input[] ({kind} without its content)"));
+        assert!(given.contains(advice), "{given}");
+    }
+    let response =
+        r#"{"type":"mcp_approval_response","approval_request_id":"mcpr_1","approve":true}"#;
+    let (field, advice) = found(response).unwrap();
+    assert_eq!(field, "input[] (mcp_approval_response)");
+    assert!(advice.contains("MCP server"), "{advice}");
+    let file = r#"{"type":"file_search_call","results":[{"type":"input_file","file_id":"f"}]}"#;
+    assert_eq!(found(file).unwrap().0, "input[] (a document)");
+}
+
+#[test]
+fn a_body_with_all_permitted_levels_is_read() {
+    for (reads, field) in [
+        (Messages, "system"),
+        (Messages, "tools"),
+        (Messages, "fallbacks"),
+        (Chat, "messages"),
+        (Chat, "x"),
+        (Chat, "usage"),
+        (Responses, "input"),
+        (Responses, "text"),
+    ] {
+        let levels = crate::json::DEPTH_MAX - 1;
+        let body =
+            format!(r#"{{"model":"m","{field}":{}{}}}"#, "[".repeat(levels), "]".repeat(levels));
+        assert!(crate::envelope::Envelope::parse(body.as_bytes()).is_ok(), "{field}");
+        assert!(read_cost_factors(body.as_bytes(), reads).is_ok(), "{field}");
+        let (open, close) = (r#"{"a":"#.repeat(levels), "}".repeat(levels));
+        let body = format!(r#"{{"model":"m","{field}":{open}1{close}}}"#);
+        assert!(read_cost_factors(body.as_bytes(), reads).is_ok(), "{field}");
+    }
+}

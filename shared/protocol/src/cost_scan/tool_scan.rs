@@ -1,6 +1,6 @@
 //! The tools of a request: which of them the upstream runs itself, and what those can cost.
 
-use super::field_scan::UNKNOWN;
+use super::field_scan::{UNKNOWN, find_nested_models};
 use super::known::is_tool_field;
 use super::named_models::{ModelSearch, NamedModels};
 use super::{BodyProtocol, CostScan, FieldName, shown};
@@ -197,7 +197,9 @@ impl ToolScanner<'_> {
                 };
             }
             "max_uses" | "environment" | "execution" => {
-                let value = self.scan.parse_value(name, map.next_value::<&RawValue>()?.get());
+                let raw = map.next_value::<&RawValue>()?.get();
+                find_nested_models(self.scan, name, raw);
+                let value = self.scan.parse_value(name, raw);
                 let location = match name {
                     "max_uses" => &mut tool.max_uses,
                     "environment" => &mut tool.environment,
@@ -209,6 +211,7 @@ impl ToolScanner<'_> {
             }
             "cache_control" => {
                 let raw = map.next_value::<&RawValue>()?.get();
+                find_nested_models(self.scan, name, raw);
                 let control = self.scan.parse_value(name, raw);
                 self.scan.read_cache_control(&control);
             }

@@ -18,6 +18,8 @@ pub(in crate::translate) struct ChatReader {
     /// The bytes of calls that were received, and of text that waits for a call.
     held_bytes: usize,
     id: String,
+    /// Whether the answer is not streamed. Each element of its list is then a call.
+    is_whole: bool,
     is_started: bool,
     is_refused: bool,
     /// The finish reason, and the stop sequence that some vendors report with it.
@@ -31,7 +33,10 @@ const CALL_BYTES: usize = 256;
 #[derive(Debug, Default)]
 struct PendingToolCall {
     index: Option<u64>,
+    /// The id as the upstream sent it.
     id: String,
+    /// The id in the translation, which no other call of the answer has.
+    unique_id: String,
     name: String,
     buffered_text: String,
 }
@@ -86,7 +91,7 @@ impl ChatReader {
     ) -> bool {
         let Ok(document) = parse_document(body.as_bytes()) else { return false };
         let Some(completion) = ObjectReader::from_value(document.root()) else { return false };
-        let mut reader = Self::default();
+        let mut reader = Self { is_whole: true, ..Self::default() };
         let is_answer =
             completion.has_field("choices") && reader.read_chunk(completion, "message", emit_step);
         if is_answer {
@@ -168,7 +173,8 @@ impl ChatReader {
     }
 
     /// Reads a fragment of a call. Some vendors leave out the index, repeat the id, or give several
-    /// calls one index. A new id with a name is therefore a new call.
+    /// calls one index. A new id with a name is therefore a new call. The elements of a whole answer
+    /// are no fragments: each is a call, also if ids are repeated.
     fn read_call(
         &mut self,
         mut fragment: ObjectReader<'_>,
@@ -187,11 +193,13 @@ impl ChatReader {
             let is_same = !id.is_empty() && call.id == id;
             call.index == index && !is_other && (index.is_some() || name.is_empty() || is_same)
         });
+        let known = known.filter(|_| !self.is_whole);
         let position = known.unwrap_or(self.calls.len());
         self.held_bytes += arguments.len();
         if known.is_none() {
-            self.held_bytes += CALL_BYTES + id.len() + name.len();
-            self.calls.push(PendingToolCall { index, id, ..PendingToolCall::default() });
+            let unique_id = self.unique_call_id(&id);
+            self.held_bytes += CALL_BYTES + id.len() + unique_id.len() + name.len();
+            self.calls.push(PendingToolCall { index, id, unique_id, ..PendingToolCall::default() });
         }
         let Some(call) = self.calls.get_mut(position) else { return };
         if call.name.is_empty() {
@@ -202,11 +210,23 @@ impl ChatReader {
             return;
         }
         let buffered_text = std::mem::take(&mut call.buffered_text);
-        // The calls of a conversation need different ids.
-        let made = || format!("call_{}_{position}", self.id);
-        let id = || if call.id.is_empty() { made() } else { call.id.clone() };
-        let part_start = || PartStart::Call { id: id(), name: call.name.clone() };
+        let part_start = || PartStart::Call { id: call.unique_id.clone(), name: call.name.clone() };
         self.sequence.push_delta(PartKey::Call(position), part_start, &buffered_text, emit_step);
+    }
+
+    /// The id of the next call in the translation: the received one, or a made one if it is empty or
+    /// another call has it. A client matches results with calls by their ids.
+    fn unique_call_id(&self, received: &str) -> String {
+        let is_free = |id: &String| self.calls.iter().all(|call| call.unique_id != *id);
+        let position = self.calls.len();
+        let mut id = received.to_owned();
+        if id.is_empty() || !is_free(&id) {
+            id = format!("call_{}_{position}", self.id);
+        }
+        while !is_free(&id) {
+            id.push('_');
+        }
+        id
     }
 
     fn finish_answer(&mut self, emit_step: &mut impl FnMut(ResponseStep<'_>)) {
@@ -234,4 +254,95 @@ fn read_content(delta: &mut ObjectReader<'_>) -> Option<String> {
         parts.filter_map(|part| ObjectReader::from_value(part)?.take_text("text")).collect()
     });
     Some(text).filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::translate::{
+        ClientApi, ProtocolPair, ResponseContext, TranslationOptions, UpstreamProtocol,
+    };
+    use serde_json::{Value, json};
+
+    fn context(client: ClientApi) -> ResponseContext {
+        let body: &[u8] = match client {
+            ClientApi::Responses => br#"{"model":"m","input":"hi"}"#,
+            _ => br#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#,
+        };
+        let pair = ProtocolPair::between(client, UpstreamProtocol::Chat).unwrap();
+        pair.translate_request(body, &TranslationOptions::new("m", "req_1")).unwrap().context
+    }
+
+    /// The id, name and arguments of each call in a translated answer.
+    fn calls_in(answer: &Value) -> Vec<[String; 3]> {
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let parts = answer["content"].as_array().or(answer["output"].as_array()).unwrap();
+        let calls = parts.iter().filter_map(|part| match part["type"].as_str()? {
+            "tool_use" => Some([&part["id"], &part["name"], &part["input"]]),
+            "function_call" => Some([&part["call_id"], &part["name"], &part["arguments"]]),
+            _ => None,
+        });
+        calls.map(|call| call.map(text)).collect()
+    }
+
+    fn call(index: Option<usize>, id: Option<&str>, number: usize) -> Value {
+        let arguments = format!("{{\"n\":{number}}}");
+        let mut call = json!({"type": "function",
+            "function": {"name": format!("f{number}"), "arguments": arguments}});
+        if let Some(index) = index {
+            call["index"] = index.into();
+        }
+        if let Some(id) = id {
+            call["id"] = id.into();
+        }
+        call
+    }
+
+    #[test]
+    fn each_call_of_a_whole_answer_is_a_call_with_an_id_of_its_own() {
+        for (ids, expect) in [
+            (vec![Some("a"), Some("b")], ["a", "b"].as_slice()),
+            (vec![Some("a"), Some("a")], &["a", "call_c_1"]),
+            (vec![Some(""), Some("")], &["call_c_0", "call_c_1"]),
+            (vec![None, None, None], &["call_c_0", "call_c_1", "call_c_2"]),
+            (vec![None, Some("call_c_0")], &["call_c_0", "call_c_1"]),
+            (vec![Some("call_c_2"), Some("a"), Some("a")], &["call_c_2", "a", "call_c_2_"]),
+        ] {
+            let expected = expect.iter().zip(0..);
+            let expected: Vec<_> = expected
+                .map(|(id, n)| [(*id).into(), format!("f{n}"), format!("{{\"n\":{n}}}")])
+                .collect();
+            for index in [None, Some(0)] {
+                let calls: Vec<_> =
+                    ids.iter().zip(0..).map(|(id, n)| call(index, *id, n)).collect();
+                let answer = json!({"id": "c", "object": "chat.completion", "choices": [{"index": 0,
+                    "message": {"role": "assistant", "content": null, "tool_calls": calls},
+                    "finish_reason": "tool_calls"}]});
+                for client in [ClientApi::Messages, ClientApi::Responses] {
+                    let body = answer.to_string();
+                    let out = context(client).translate_response(body.as_bytes()).unwrap();
+                    let got = calls_in(&serde_json::from_slice(&out).unwrap());
+                    assert_eq!(got, expected, "{ids:?} {index:?} {client:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn calls_of_a_stream_are_told_apart_by_index_and_have_different_ids() {
+        for client in [ClientApi::Messages, ClientApi::Responses] {
+            let mut stream = context(client).stream_translator();
+            let mut out = Vec::new();
+            for (index, number) in [(0, 0), (1, 1)] {
+                let calls = json!([call(Some(index), Some("a"), number)]);
+                let chunk =
+                    json!({"id": "c", "choices": [{"index": 0, "delta": {"tool_calls": calls}}]});
+                stream.push(format!("data: {chunk}\n\n").as_bytes(), &mut out);
+            }
+            stream.push(b"data: [DONE]\n\n", &mut out);
+            let text = String::from_utf8(out).unwrap();
+            for word in ["\"a\"", "\"call_c_1\"", "\"f0\"", "\"f1\""] {
+                assert!(text.contains(word), "{client:?} {word}: {text}");
+            }
+        }
+    }
 }
