@@ -58,7 +58,9 @@ impl RelayState {
             }
             let upstream = self.upstream.with_proxy(member.proxy.as_ref())?;
             let response = upstream.call(Method::POST, &address, headers, body).await?;
-            self.buffer_response(request, (response_plan, call.model_call.as_ref()), response).await
+            // Boxed, because the future is large.
+            Box::pin(self.buffer_response(request, (response_plan, &call.model_call), response))
+                .await
         };
         tokio::select! {
             biased;

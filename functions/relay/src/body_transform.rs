@@ -1,6 +1,7 @@
 //! Changes an answer's bytes for the client, and passes the upstream's events to the usage meter.
 //! `response_conversion` chooses the transform.
 
+use crate::body_workers::LONG_BYTES;
 use crate::request_conversion::BedrockFraming;
 use baton_protocol::bedrock::{FrameError, FramesToSse, PING, SseToFrames};
 use baton_protocol::error::{ApiFamily, ErrorBody, encode_error_event};
@@ -131,7 +132,9 @@ impl BodyTransform {
         Ok(match self {
             Self::TokenCount(recompute_length, withheld) => {
                 let buffered = withheld.split().freeze();
-                recompute_length(&buffered).unwrap_or(buffered)
+                // A count is one number. A long answer is none, and passes unread.
+                let is_short = buffered.len() < LONG_BYTES;
+                is_short.then(|| recompute_length(&buffered)).flatten().unwrap_or(buffered)
             }
             Self::IntoFrames(events) => events.finish(),
             Self::RemoveUsage(filter) => filter.finish(),
@@ -146,6 +149,24 @@ impl BodyTransform {
             | Self::MeteredFrames(_)
             | Self::TranslateWhole(..) => Bytes::new(),
         })
+    }
+
+    /// Returns how many bytes of unfinished frames an event stream holds here, if its events are
+    /// translated.
+    pub(crate) fn translated_frame_bytes(&self) -> Option<usize> {
+        let Self::TranslateEvents(events) = self else { return None };
+        Some(events.deframer.as_ref().map_or(0, FramesToSse::held_bytes))
+    }
+
+    /// Returns whether the upstream sends frames that the relay opens.
+    pub(crate) fn has_frames(&self) -> bool {
+        matches!(self, Self::TranslateEvents(events) if events.deframer.is_some())
+    }
+
+    /// Returns the length of a whole answer that waits for its translation.
+    pub(crate) fn whole_bytes(&self) -> Option<usize> {
+        let Self::TranslateWhole(_, withheld) = self else { return None };
+        Some(withheld.len())
     }
 
     /// Returns how many bytes a stream holds here, without those of the meter.

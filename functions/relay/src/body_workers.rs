@@ -1,9 +1,10 @@
 //! Runs work on long bodies on separate threads, so that it does not delay other requests.
 //!
-//! The jobs of a process share a bound of memory, and no more jobs run than there are cores. Jobs
-//! wait in the order in which they came. Each key has only a few jobs in that queue and its other
-//! jobs wait outside of it, so a key with many long bodies cannot delay the jobs of other keys by
-//! more than these few.
+//! There are two lanes, so that middle-sized bodies do not wait for the longest ones. The jobs of a
+//! lane share a bound of memory, and no more jobs run than the lane has cores. Jobs wait in the
+//! order in which they came. Each key has only a few jobs in the queue of a lane and its other jobs
+//! wait outside of it, so a key with many long bodies cannot delay the jobs of other keys by more
+//! than these few.
 
 use crate::client_response::RelayError;
 use baton_domain::id::KeyId;
@@ -17,9 +18,13 @@ use tracing::Span;
 /// requests.
 pub(crate) const LONG_BYTES: usize = 256 * 1024;
 
-/// The memory in KiB that all jobs together can use. A job that needs more waits until it is the
-/// only one.
-const MEMORY_KIB: u32 = 32 * 1024;
+/// From this size on, a job uses the lane of the longest bodies.
+const LONGEST_BYTES: usize = 3 * 512 * 1024;
+
+/// The memory in KiB that all jobs of a lane together can use. A job that needs more waits until it
+/// is the only one of its lane.
+const MIDDLE_KIB: u32 = 8 * 1024;
+const LONGEST_KIB: u32 = 24 * 1024;
 
 /// The memory of a job that only keeps views of its body, as a multiple of the body's length.
 pub(crate) const READING: usize = 0;
@@ -31,9 +36,18 @@ pub(crate) const TRANSLATING: usize = 12;
 
 /// The threads for long bodies.
 pub(crate) struct BodyWorkers {
+    /// For bodies shorter than [`LONGEST_BYTES`].
+    middle: Lane,
+    /// For the others.
+    longest: Lane,
+}
+
+/// The jobs that wait for each other.
+struct Lane {
     /// Permits of one KiB each.
     memory: Arc<Semaphore>,
-    /// The least that a job takes, so that only as many jobs run as there are cores.
+    memory_kib: u32,
+    /// The least that a job takes, so that only as many jobs run as the lane has cores.
     job_kib_min: u32,
     jobs_per_key: usize,
     queues: Mutex<HashMap<KeyId, Weak<Semaphore>>>,
@@ -42,20 +56,27 @@ pub(crate) struct BodyWorkers {
 /// The turn of a key's request. Dropping it lets the next request of the key continue.
 pub(crate) struct KeyTurn(Option<OwnedSemaphorePermit>);
 
+/// The turn and the memory of one job. The work of a short body needs none.
+pub(crate) struct JobPlace(Option<(OwnedSemaphorePermit, KeyTurn)>);
+
 impl BodyWorkers {
-    /// Creates workers for this machine. A key can use half of its cores.
+    /// Creates workers for this machine. A key can use half of the cores of each lane.
     pub(crate) fn new() -> Self {
         Self::with_cores(std::thread::available_parallelism().map_or(1, usize::from))
     }
 
-    fn with_cores(cores: usize) -> Self {
-        let job_kib_min = MEMORY_KIB / u32::try_from(cores).unwrap_or(u32::MAX).max(1);
+    /// Gives a quarter of the cores to the middle lane. Each lane has at least one, so that
+    /// neither waits for the other.
+    pub(crate) fn with_cores(cores: usize) -> Self {
+        let middle = (cores / 4).max(1);
         Self {
-            memory: Arc::new(Semaphore::new(MEMORY_KIB as usize)),
-            job_kib_min: job_kib_min.max(1),
-            jobs_per_key: (cores / 2).max(1),
-            queues: Mutex::default(),
+            middle: Lane::new(middle, MIDDLE_KIB),
+            longest: Lane::new(cores.saturating_sub(middle).max(1), LONGEST_KIB),
         }
+    }
+
+    fn lane(&self, bytes: usize) -> &Lane {
+        if bytes < LONGEST_BYTES { &self.middle } else { &self.longest }
     }
 
     /// Runs `work` on a body of `bytes` length: at once for a short body, on another thread for a
@@ -72,8 +93,9 @@ impl BodyWorkers {
         if bytes < LONG_BYTES {
             return Ok(work());
         }
-        let turn = self.acquire_turn(key, bytes).await?;
-        self.run_in_turn(turn, (bytes, copies), work).await
+        // Boxed, because the future is large and few requests need it.
+        let run = async { self.acquire_place(key, (bytes, copies)).await?.run(work).await };
+        Box::pin(run).await
     }
 
     /// Waits for the turn of the key, which a request needs before it takes memory for the result
@@ -89,7 +111,7 @@ impl BodyWorkers {
         if bytes < LONG_BYTES {
             return Ok(KeyTurn(None));
         }
-        let turn = self.queue_of_key(key).acquire_owned().await;
+        let turn = self.lane(bytes).queue_of_key(key).acquire_owned().await;
         turn.map(|turn| KeyTurn(Some(turn))).map_err(|_| RelayError::internal_error())
     }
 
@@ -100,16 +122,51 @@ impl BodyWorkers {
     pub(crate) async fn run_in_turn<T: Send + 'static>(
         &self,
         turn: KeyTurn,
-        (bytes, copies): (usize, usize),
+        size: (usize, usize),
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, RelayError> {
+        self.acquire_place_in_turn(turn, size).await?.run(work).await
+    }
+
+    /// Waits for the turn and the memory of a job (see [`Self::run`]). The caller can stop waiting.
+    ///
+    /// # Errors
+    /// None in practice, because the queues are never closed.
+    pub(crate) async fn acquire_place(
+        &self,
+        key: &KeyId,
+        (bytes, copies): (usize, usize),
+    ) -> Result<JobPlace, RelayError> {
+        let turn = self.acquire_turn(key, bytes).await?;
+        self.acquire_place_in_turn(turn, (bytes, copies)).await
+    }
+
+    async fn acquire_place_in_turn(
+        &self,
+        turn: KeyTurn,
+        (bytes, copies): (usize, usize),
+    ) -> Result<JobPlace, RelayError> {
         if turn.0.is_none() {
-            return Ok(work());
+            return Ok(JobPlace(None));
         }
+        let lane = self.lane(bytes);
         let kib = u32::try_from(bytes.saturating_mul(copies) / 1024).unwrap_or(u32::MAX);
-        let kib = kib.clamp(self.job_kib_min, MEMORY_KIB);
-        let memory = Arc::clone(&self.memory).acquire_many_owned(kib).await;
-        let permit = (memory.map_err(|_| RelayError::internal_error())?, turn);
+        let kib = kib.clamp(lane.job_kib_min, lane.memory_kib);
+        let memory = Arc::clone(&lane.memory).acquire_many_owned(kib).await;
+        Ok(JobPlace(Some((memory.map_err(|_| RelayError::internal_error())?, turn))))
+    }
+}
+
+impl JobPlace {
+    /// Runs `work`, on another thread if the body is long.
+    ///
+    /// # Errors
+    /// The process is stopping.
+    pub(crate) async fn run<T: Send + 'static>(
+        self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, RelayError> {
+        let Some(permit) = self.0 else { return Ok(work()) };
         let span = Span::current();
         let job = move || {
             // Released at the end of the work, even if the request has been given up by then.
@@ -121,6 +178,19 @@ impl BodyWorkers {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => RelayError::shutting_down(),
         })
+    }
+}
+
+impl Lane {
+    fn new(cores: usize, memory_kib: u32) -> Self {
+        let job_kib_min = memory_kib / u32::try_from(cores).unwrap_or(u32::MAX).max(1);
+        Self {
+            memory: Arc::new(Semaphore::new(memory_kib as usize)),
+            memory_kib,
+            job_kib_min: job_kib_min.max(1),
+            jobs_per_key: (cores / 2).max(1),
+            queues: Mutex::default(),
+        }
     }
 
     fn queue_of_key(&self, key: &KeyId) -> Arc<Semaphore> {
@@ -207,16 +277,46 @@ mod tests {
         assert_eq!(order, [0, 5, 1, 2, 3, 4]);
         let again = workers.run(&key(3), (LONG_BYTES, 0), || ()).await;
         assert!(
-            again.is_ok() && workers.queues.lock().unwrap().len() <= 2,
+            again.is_ok() && workers.middle.queues.lock().unwrap().len() <= 2,
             "idle keys are removed"
         );
+    }
+
+    #[tokio::test]
+    async fn middle_sized_bodies_do_not_wait_for_the_longest() {
+        // On a machine with more cores, a key has more than one job in the queue.
+        for (cores, order) in [(1, [0, 1, 3, 2]), (2, [0, 1, 3, 2]), (8, [0, 1, 2, 3])] {
+            let workers = Arc::new(BodyWorkers::with_cores(cores));
+            let (begun, seen) = mpsc::channel();
+            let mut running = Vec::new();
+            // The first takes the whole memory of its lane, and the others wait for it.
+            for (name, key_number) in [(0, 1), (1, 2), (2, 2), (3, 3)] {
+                let bytes = LONGEST_KIB as usize * 1024;
+                running.push(start(&workers, key_number, (name, bytes), &begun));
+                yield_now().await;
+            }
+            let [first, others @ ..] = order;
+            assert_eq!(next(&seen).await, first, "{cores} cores");
+            for (key_number, name, bytes) in [(4, 4, LONG_BYTES), (1, 5, LONGEST_BYTES - 1)] {
+                running.push(start(&workers, key_number, (name, bytes), &begun));
+                assert_eq!(next(&seen).await, name, "{cores} cores, key {key_number}");
+                running[name].send(()).unwrap();
+            }
+            let mut ended = first;
+            for name in others {
+                running[ended].send(()).unwrap();
+                assert_eq!(next(&seen).await, name, "{cores} cores: {order:?}");
+                ended = name;
+            }
+            running[ended].send(()).unwrap();
+        }
     }
 
     #[tokio::test]
     async fn jobs_share_their_memory() {
         let workers = Arc::new(BodyWorkers::with_cores(8));
         let (begun, seen) = mpsc::channel();
-        let most = MEMORY_KIB as usize * 1024;
+        let most = LONGEST_KIB as usize * 1024;
         // One that needs more than there is, and two that fit together.
         let running: Vec<_> = [most * 2, most / 2, most / 2]
             .into_iter()

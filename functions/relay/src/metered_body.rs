@@ -2,11 +2,14 @@
 //! needed.
 
 use crate::body_transform::BodyTransform;
+use crate::body_workers::{BodyWorkers, JobPlace, LONG_BYTES, TRANSLATING};
+use baton_domain::id::KeyId;
 use baton_protocol::bedrock::EVENT_STREAM;
 use baton_protocol::gzip::{GzipDecoder, GzipError};
 use baton_protocol::meter::{AnswerStart, MeterReading, UsageMeter};
 use baton_protocol::translate;
 use bytes::Bytes;
+use futures_util::future::{Either, ready};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 
 /// The answer's bytes cannot be read as its headers describe them.
@@ -19,6 +22,7 @@ impl UndecodableResponse {
         Self("the upstream's compressed answer is too large after decompression");
     const DIALECT: Self = Self("the upstream's answer does not follow its API");
     const FRAMES: Self = Self("the upstream's event stream is damaged");
+    pub(crate) const STOPPING: Self = Self("the relay is shutting down");
 }
 
 /// Reads an answer's bytes for the usage meter and transforms them for the client.
@@ -168,6 +172,103 @@ impl MeteredBody {
         })
     }
 
+    /// Returns the size of the job if `chunk` can complete an event that takes long to translate.
+    /// All other chunks are observed at once.
+    pub(crate) fn long_chunk(&self, chunk: &[u8]) -> Option<(usize, usize)> {
+        let in_frames = self.transform.translated_frame_bytes()?;
+        let bytes = in_frames + self.meter.held_bytes() + chunk.len();
+        if self.gunzip.is_some() {
+            // The length after decompression is not known yet.
+            return Some((bytes.max(LONG_BYTES), TRANSLATING));
+        }
+        let is_long = bytes >= LONG_BYTES;
+        // An event ends with a line, and a long one usually has only a few.
+        let may_complete = |byte: &u8| self.transform.has_frames() || matches!(byte, b'\n' | b'\r');
+        (is_long && chunk.iter().any(may_complete)).then_some((bytes, TRANSLATING))
+    }
+
+    /// Returns the size of the job if the end of the answer takes long to translate.
+    pub(crate) fn long_end(&self) -> Option<(usize, usize)> {
+        let bytes = match self.transform.whole_bytes() {
+            Some(bytes) => bytes,
+            None => self.transform.translated_frame_bytes()? + self.meter.held_bytes(),
+        };
+        (bytes >= LONG_BYTES).then_some((bytes, TRANSLATING))
+    }
+
+    /// As [`Self::observe`], on another thread if the chunk completes a long event.
+    ///
+    /// # Errors
+    /// As [`Self::observe`], or the process is stopping.
+    pub(crate) fn observe_on<'a>(
+        &'a mut self,
+        workers: (&'a BodyWorkers, &'a KeyId),
+        chunk: Bytes,
+    ) -> impl Future<Output = Result<Bytes, UndecodableResponse>> + Send + 'a {
+        match self.long_chunk(&chunk) {
+            None => Either::Left(ready(self.observe(chunk))),
+            // Boxed, because the future is large and few requests need it.
+            Some(size) => {
+                Either::Right(Box::pin(self.run_on(workers, size, |body| body.observe(chunk))))
+            }
+        }
+    }
+
+    /// As [`Self::observe_end`], on another thread if the translation takes long.
+    ///
+    /// # Errors
+    /// As [`Self::observe_end`], or the process is stopping.
+    pub(crate) fn observe_end_on<'a>(
+        &'a mut self,
+        workers: (&'a BodyWorkers, &'a KeyId),
+    ) -> impl Future<Output = Result<Bytes, UndecodableResponse>> + Send + 'a {
+        match self.long_end() {
+            None => Either::Left(ready(self.observe_end())),
+            Some(size) => Either::Right(Box::pin(self.run_on(workers, size, Self::observe_end))),
+        }
+    }
+
+    async fn run_on(
+        &mut self,
+        (workers, key): (&BodyWorkers, &KeyId),
+        size: (usize, usize),
+        work: impl FnOnce(&mut Self) -> Result<Bytes, UndecodableResponse> + Send + 'static,
+    ) -> Result<Bytes, UndecodableResponse> {
+        let place = workers.acquire_place(key, size).await;
+        self.run_in_place(place.map_err(|_| UndecodableResponse::STOPPING)?, work).await
+    }
+
+    /// Runs `work` on this body in the place of a job. Events keep their order, because the caller
+    /// waits for the end of the work.
+    ///
+    /// # Errors
+    /// The work failed, or the process is stopping.
+    pub(crate) async fn run_in_place(
+        &mut self,
+        place: JobPlace,
+        work: impl FnOnce(&mut Self) -> Result<Bytes, UndecodableResponse> + Send + 'static,
+    ) -> Result<Bytes, UndecodableResponse> {
+        let empty = Self {
+            meter: UsageMeter::for_whole_body(),
+            is_stream: self.is_stream,
+            gunzip: None,
+            transform: BodyTransform::PassThrough,
+            plain_bytes: self.plain_bytes,
+            has_gap: self.has_gap,
+            decodes_for_client: self.decodes_for_client,
+        };
+        let mut body = std::mem::replace(self, empty);
+        let work = move || {
+            let result = work(&mut body);
+            (body, result)
+        };
+        // The work cannot be cancelled. Without its result, the process is ending.
+        let done = place.run(work).await;
+        let (body, result) = done.map_err(|_| UndecodableResponse::STOPPING)?;
+        *self = body;
+        result
+    }
+
     fn transform_plain(&mut self, plain: Bytes) -> Result<Bytes, UndecodableResponse> {
         self.plain_bytes = self.plain_bytes.saturating_add(plain.len());
         self.transform
@@ -206,5 +307,129 @@ impl MeteredBody {
     pub(crate) fn can_append_event(&self) -> bool {
         let is_plain = self.gunzip.is_none() || self.decodes_for_client;
         self.is_stream && is_plain && !self.has_gap && !self.transform.is_mid_frame()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::body_transform::TranslatedEvents;
+    use crate::request_conversion::BedrockFraming;
+    use baton_protocol::translate::{
+        ClientApi, ProtocolPair, TranslationOptions, UpstreamProtocol,
+    };
+    use bytes::BytesMut;
+    use futures_util::FutureExt as _;
+    use std::sync::mpsc;
+
+    /// A body of an answer of Chat Completions that is translated into the Messages API.
+    fn translated(is_stream: bool) -> MeteredBody {
+        let pair = ProtocolPair::between(ClientApi::Messages, UpstreamProtocol::Chat).unwrap();
+        let request = br#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"a"}]}"#;
+        let options = TranslationOptions::new("m", "req_1");
+        let context = pair.translate_request(request, &options).unwrap().context;
+        let (kind, transform) = if is_stream {
+            let events = TranslatedEvents::new(context.stream_translator(), BedrockFraming::Plain);
+            ("text/event-stream", BodyTransform::TranslateEvents(Box::new(events)))
+        } else {
+            let whole = BodyTransform::TranslateWhole(Box::new(context), BytesMut::new());
+            ("application/json", whole)
+        };
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, kind.parse().unwrap())]);
+        MeteredBody::new(&headers, false, transform)
+    }
+
+    fn whole_answer(text_bytes: usize) -> Bytes {
+        let text = "a".repeat(text_bytes);
+        let answer = r#"{"id":"c","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"TEXT"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}"#;
+        answer.replace("TEXT", &text).into()
+    }
+
+    fn event(text_bytes: usize) -> Bytes {
+        let text = "a".repeat(text_bytes);
+        let event = r#"{"id":"c","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{"content":"TEXT"},"finish_reason":null}]}"#;
+        format!("data: {}\n\n", event.replace("TEXT", &text)).into()
+    }
+
+    /// Keeps the lane of middle-sized bodies busy until the returned sender is used.
+    async fn occupy(workers: &BodyWorkers) -> mpsc::Sender<()> {
+        let (release, wait) = mpsc::channel::<()>();
+        let key = KeyId::from_bits(2);
+        let place = workers.acquire_place(&key, (LONG_BYTES, TRANSLATING)).await;
+        let Ok(place) = place else { panic!("the lane is free") };
+        tokio::spawn(async move {
+            let wait = move || wait.recv();
+            let done = place.run(wait).await;
+            assert!(matches!(done, Ok(Ok(()))));
+        });
+        release
+    }
+
+    #[tokio::test]
+    async fn only_long_answers_are_translated_on_the_workers() {
+        let (workers, key) = (BodyWorkers::with_cores(1), KeyId::from_bits(1));
+        for (text_bytes, is_at_once) in [(1000, true), (LONG_BYTES, false)] {
+            let release = occupy(&workers).await;
+            let (mut body, mut same) = (translated(false), translated(false));
+            for body in [&mut body, &mut same] {
+                assert!(body.observe(whole_answer(text_bytes)).unwrap().is_empty());
+            }
+            let expected = same.observe_end().unwrap();
+            assert!(expected.len() > text_bytes);
+            let result = {
+                let mut end = Box::pin(body.observe_end_on((&workers, &key)));
+                let early = end.as_mut().now_or_never();
+                assert_eq!(early.is_some(), is_at_once, "{text_bytes} bytes");
+                release.send(()).unwrap();
+                match early {
+                    Some(result) => result,
+                    None => end.await,
+                }
+            };
+            assert_eq!(result.unwrap(), expected, "{text_bytes} bytes");
+            let (reading, _) = body.finish(10);
+            assert_eq!(reading, same.finish(10).0);
+            assert_eq!(reading.usage.tokens.output, 2);
+        }
+    }
+
+    #[tokio::test]
+    async fn only_the_end_of_a_long_event_waits_for_the_workers() {
+        let (workers, key) = (BodyWorkers::with_cores(1), KeyId::from_bits(1));
+        let release = occupy(&workers).await;
+        let (mut body, mut same) = (translated(true), translated(true));
+        let stream = [event(5), event(LONG_BYTES), event(7)].concat();
+        let chunks: Vec<_> = stream.chunks(16 * 1024).map(Bytes::copy_from_slice).collect();
+        let (mut received, mut expected) = (Vec::new(), Vec::new());
+        let mut waits = 0;
+        for chunk in chunks {
+            expected.extend_from_slice(&same.observe(chunk.clone()).unwrap());
+            let mut observed = Box::pin(body.observe_on((&workers, &key), chunk));
+            let early = observed.as_mut().now_or_never();
+            let result = if let Some(result) = early {
+                result
+            } else {
+                waits += 1;
+                release.send(()).unwrap();
+                observed.await
+            };
+            received.extend_from_slice(&result.unwrap());
+        }
+        assert_eq!(waits, 1, "the chunk with the end of the long event");
+        assert!(received == expected && received.len() > LONG_BYTES);
+        assert!(body.long_chunk(&event(9)).is_none(), "later events are short again");
+    }
+
+    #[test]
+    fn answers_that_are_not_translated_are_observed_at_once() {
+        for kind in ["text/event-stream", "application/json"] {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, kind.parse().unwrap())]);
+            let mut body = MeteredBody::new(&headers, true, BodyTransform::PassThrough);
+            let chunk = event(2 * LONG_BYTES);
+            assert!(body.long_chunk(&chunk).is_none(), "{kind}");
+            let given = body.observe(chunk.clone()).unwrap();
+            assert_eq!(given.as_ptr(), chunk.as_ptr(), "the same bytes, not a copy");
+            assert!(body.long_end().is_none(), "{kind}");
+        }
     }
 }

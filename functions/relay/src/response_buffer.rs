@@ -2,6 +2,7 @@
 //! error.
 
 use crate::attempt_error::AttemptError;
+use crate::body_workers::BodyWorkers;
 use crate::memory_budget::{MemoryLimitReached, MemoryPermit, MemoryRequest};
 use crate::metered_body::{MeteredBody, UndecodableResponse};
 use crate::pending_usage::ModelCall;
@@ -52,6 +53,7 @@ impl RelayState {
     ) -> Result<BufferedResponse, AttemptError> {
         let (mut head, mut body) = response.into_parts();
         let key = &model_call.caller.key().id;
+        let workers = (&self.workers, key);
         if let Some(reason) = misconfigured(head.status) {
             return Err(AttemptError::Misconfigured(reason.to_owned()));
         }
@@ -91,7 +93,10 @@ impl RelayState {
             match next {
                 Some(Ok(frame)) => {
                     let Ok(data) = frame.into_data() else { continue };
-                    if let Err(failure) = budget.take_data(data, &mut metered_body, &mut chunks) {
+                    let length = data.len();
+                    let observed = metered_body.observe_on(workers, data).await;
+                    let taken = observed.map(|chunk| chunks.push(chunk));
+                    if let Err(failure) = budget.count_data(length, taken, &metered_body) {
                         break Some(failure);
                     }
                 }
@@ -105,7 +110,8 @@ impl RelayState {
                     if let Some(error) = whole_error(&head, &metered_body) {
                         return Err(error.with_permit(budget.permit));
                     }
-                    break form.finish_whole_answer(&mut metered_body, &mut chunks).err();
+                    let end = form.finish_whole_answer(&mut metered_body, workers, &mut chunks);
+                    break end.await.err();
                 }
             }
         };
@@ -126,15 +132,17 @@ impl RelayState {
 
 impl DeclaredForm {
     /// Checks a whole answer and translates it if needed.
-    fn finish_whole_answer(
+    async fn finish_whole_answer(
         &self,
         metered_body: &mut MeteredBody,
+        workers: (&BodyWorkers, &KeyId),
         chunks: &mut Vec<Bytes>,
     ) -> Result<(), BufferFailure> {
         self.check_whole_answer(metered_body).map_err(BufferFailure::BadForm)?;
         if metered_body.is_buffered() {
             // The translation can fail, so it has to be done before the client gets anything.
-            chunks.push(metered_body.observe_end().map_err(BufferFailure::Undecodable)?);
+            let translated = metered_body.observe_end_on(workers).await;
+            chunks.push(translated.map_err(BufferFailure::Undecodable)?);
         }
         Ok(())
     }
@@ -248,22 +256,20 @@ impl BufferBudget {
         Ok(Self { bytes: 0, max, is_stream, permit: permit? })
     }
 
-    /// Passes bytes of the answer through the meter, counts them and appends them to `chunks`.
-    fn take_data(
+    /// Counts bytes of the answer that the meter has read.
+    fn count_data(
         &mut self,
-        data: Bytes,
-        metered_body: &mut MeteredBody,
-        chunks: &mut Vec<Bytes>,
+        length: usize,
+        observed: Result<(), UndecodableResponse>,
+        metered_body: &MeteredBody,
     ) -> Result<(), BufferFailure> {
-        let length = data.len();
-        match metered_body.observe(data) {
-            Ok(chunk) => chunks.push(chunk),
+        match observed {
+            Ok(()) => self.add_bytes(length, metered_body).map_err(BufferFailure::TooLarge),
             Err(UndecodableResponse::TOO_MUCH) => {
-                return Err(BufferFailure::TooLarge(UndecodableResponse::TOO_MUCH.0));
+                Err(BufferFailure::TooLarge(UndecodableResponse::TOO_MUCH.0))
             }
-            Err(unreadable) => return Err(BufferFailure::Undecodable(unreadable)),
+            Err(unreadable) => Err(BufferFailure::Undecodable(unreadable)),
         }
-        self.add_bytes(length, metered_body).map_err(BufferFailure::TooLarge)
     }
 
     /// Counts more bytes. Fails with the reason when the answer is too long or no memory is left.

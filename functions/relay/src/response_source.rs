@@ -11,7 +11,7 @@ use http_body_util::BodyExt as _;
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout_at};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// What happens next in an upstream's answer.
@@ -96,6 +96,24 @@ impl ResponseSource {
             }
             self.idle_timer.as_mut().reset(timeout_at);
         }
+    }
+
+    /// Waits for `work` on the last chunk, until the deadline or until the answer is cut. The time
+    /// does not count as a silence of the upstream.
+    ///
+    /// # Errors
+    /// Why the answer ends before the work.
+    pub(crate) async fn wait_for<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+    ) -> Result<T, SourceEvent> {
+        let done = tokio::select! {
+            biased;
+            () = &mut self.aborted => return Err(SourceEvent::Aborted),
+            done = timeout_at(self.deadline, work) => done,
+        };
+        self.last_chunk_at = Instant::now();
+        done.map_err(|_| SourceEvent::TimedOut)
     }
 
     fn reset_silence_timer(&mut self) {

@@ -4,6 +4,7 @@
 //! last byte and before the end of the body.
 
 use crate::body::{ClientPresence, RelayBody, ResponseAborted};
+use crate::body_workers::BodyWorkers;
 use crate::chunk_list::ChunkList;
 use crate::forward::UpstreamResponse;
 use crate::memory_budget::StreamRoom;
@@ -14,6 +15,7 @@ use crate::response_source::{ResponseSource, SourceEvent};
 use crate::settle::RequestEnd;
 use crate::{RelayState, RequestContext, client_response};
 use async_stream::stream;
+use baton_domain::id::KeyId;
 use baton_domain::record::RequestOutcome;
 use baton_protocol::error::{ApiFamily, ErrorBody};
 use baton_protocol::meter::{AnswerEnd, MeterReading};
@@ -58,12 +60,14 @@ impl RelayState {
             stream_permit,
         );
         let outgoing = OnItsWay { pending_usage, chunks, body, metered_body, memory };
-        let chunks =
-            Arc::clone(self).relay_chunks(outgoing, request.api_family, client.clone(), deadline);
+        // Boxed, because the future is large.
+        let chunks = Arc::clone(self);
+        let chunks = chunks.relay_chunks(outgoing, request.api_family, client.clone(), deadline);
+        let chunks = Box::pin(chunks);
         if !is_stream {
             return Response::from_parts(
                 head,
-                RelayBody::from_chunks(Box::pin(chunks).collect().await, whole_permit),
+                RelayBody::from_chunks(chunks.collect().await, whole_permit),
             );
         }
         // If a length were set, the connection would drop the body after its last byte, before the
@@ -71,10 +75,7 @@ impl RelayState {
         head.headers.remove(CONTENT_LENGTH);
         client_response::set_stream_headers(&mut head.headers);
         let background_tasks = (self.background_tasks.clone(), self.timers.drain);
-        Response::from_parts(
-            head,
-            RelayBody::from_stream(Box::pin(chunks), client, background_tasks),
-        )
+        Response::from_parts(head, RelayBody::from_stream(chunks, client, background_tasks))
     }
 
     /// Returns the chunks for the client, and settles before their end. An answer that is not a
@@ -92,6 +93,7 @@ impl RelayState {
         let mut source = ResponseSource::new(body, self.timers.idle, deadline, abort)
             .with_keep_alives(metered_body.keep_alive_bytes().is_some());
         let open_stream = self.observer.open_stream();
+        let key = pending_usage.model_call.caller.key().id.clone();
         stream! {
             let _open = open_stream;
             let is_stream = metered_body.is_stream();
@@ -102,7 +104,8 @@ impl RelayState {
             let mut remaining = client.has_left.load(Ordering::SeqCst);
             let end_event = loop {
                 if end_event.is_none() {
-                    end_event = read_chunks(&mut source, &mut metered_body, &mut chunks, &mut memory).await;
+                    let reader = (&mut source, (&self.workers, &key));
+                    end_event = read_chunks(reader, &mut metered_body, &mut chunks, &mut memory).await;
                 }
                 if let Some(next) = ChunkList::take_from(&mut chunks) {
                     yield Ok(next);
@@ -124,7 +127,8 @@ impl RelayState {
                 end_event => end_event,
             };
             let (can_append_event, has_gap) = (metered_body.can_append_event(), metered_body.has_gap());
-            let (closing_bytes, end_event) = finish_decoding(&mut metered_body, end_event);
+            let reader = (&mut source, (&self.workers, &key));
+            let (closing_bytes, end_event) = finish_decoding(reader, &mut metered_body, end_event).await;
             yield Ok(closing_bytes.into());
             let mid_event = metered_body.is_mid_event();
             let (reading, mut transform) = metered_body.finish(pending_usage.model_call.body_bytes);
@@ -185,7 +189,7 @@ fn make_room(
 /// Waits for the next chunk and adds it to `burst` together with those that are already there, in
 /// the form for the client. Returns why the answer ends, once that is known.
 async fn read_chunks(
-    source: &mut ResponseSource,
+    (source, workers): (&mut ResponseSource, (&BodyWorkers, &KeyId)),
     metered_body: &mut MeteredBody,
     chunks: &mut Vec<Bytes>,
     memory: &mut StreamRoom,
@@ -206,7 +210,18 @@ async fn read_chunks(
                 return Some(next);
             }
         };
-        match metered_body.observe(chunk) {
+        let observed = match metered_body.long_chunk(&chunk) {
+            None => metered_body.observe(chunk),
+            Some(size) => {
+                let observe = move |body: &mut MeteredBody| body.observe(chunk);
+                let reader = (&mut *source, workers);
+                match Box::pin(run_on_workers(reader, metered_body, size, observe)).await {
+                    Ok(observed) => observed,
+                    Err(end_event) => return Some(end_event),
+                }
+            }
+        };
+        match observed {
             Ok(chunk) => {
                 bytes += chunk.len();
                 chunks.push(chunk);
@@ -223,9 +238,40 @@ async fn read_chunks(
     }
 }
 
+/// Runs `work` on a long part of the answer on another thread. Returns why the answer ends if that
+/// happens while the work waits for its turn.
+async fn run_on_workers(
+    (source, (workers, key)): (&mut ResponseSource, (&BodyWorkers, &KeyId)),
+    metered_body: &mut MeteredBody,
+    size: (usize, usize),
+    work: impl FnOnce(&mut MeteredBody) -> Result<Bytes, UndecodableResponse> + Send + 'static,
+) -> Result<Result<Bytes, UndecodableResponse>, SourceEvent> {
+    match source.wait_for(workers.acquire_place(key, size)).await? {
+        Ok(place) => Ok(metered_body.run_in_place(place, work).await),
+        Err(_) => Ok(Err(UndecodableResponse::STOPPING)),
+    }
+}
+
 /// Decodes the rest of the answer. Returns it with the final reason for the end.
-fn finish_decoding(metered_body: &mut MeteredBody, end_event: SourceEvent) -> (Bytes, SourceEvent) {
-    match (metered_body.observe_end(), end_event) {
+async fn finish_decoding(
+    reader: (&mut ResponseSource, (&BodyWorkers, &KeyId)),
+    metered_body: &mut MeteredBody,
+    end_event: SourceEvent,
+) -> (Bytes, SourceEvent) {
+    let is_cut = matches!(end_event, SourceEvent::Aborted | SourceEvent::ShuttingDown);
+    let rest = match metered_body.long_end() {
+        None => metered_body.observe_end(),
+        // Nobody waits for the rest, or there is no time for it.
+        Some(_) if is_cut => return (Bytes::new(), end_event),
+        Some(size) => {
+            let end = MeteredBody::observe_end;
+            match Box::pin(run_on_workers(reader, metered_body, size, end)).await {
+                Ok(rest) => rest,
+                Err(end_event) => return (Bytes::new(), end_event),
+            }
+        }
+    };
+    match (rest, end_event) {
         (Ok(closing_bytes), end_event) => (closing_bytes, end_event),
         (Err(UndecodableResponse(reason)), SourceEvent::End) => {
             (Bytes::new(), SourceEvent::ConnectionLost(reason))
@@ -311,9 +357,16 @@ mod tests {
         let mut source = ResponseSource::new(body, idle_timeout, started + idle_timeout, abort)
             .with_keep_alives(metered_body.keep_alive_bytes().is_some());
         let (mut chunks, mut memory) = (Vec::new(), room());
-        while read_chunks(&mut source, &mut metered_body, &mut chunks, &mut memory).await.is_none()
-        {
-        }
+        let (workers, key) = (BodyWorkers::with_cores(1), KeyId::from_bits(1));
+        while read_chunks(
+            (&mut source, (&workers, &key)),
+            &mut metered_body,
+            &mut chunks,
+            &mut memory,
+        )
+        .await
+        .is_none()
+        {}
         (chunks, started.elapsed().as_secs())
     }
 
@@ -354,9 +407,15 @@ mod tests {
                 (MeteredBody::new(&headers, false, BodyTransform::PassThrough), Vec::new());
             let (mut forwarded, mut memory) = (0, room());
             let mut end_event = None;
+            let (workers, key) = (BodyWorkers::with_cores(1), KeyId::from_bits(1));
             while end_event.is_none() {
-                end_event =
-                    read_chunks(&mut source, &mut metered_body, &mut chunks, &mut memory).await;
+                end_event = read_chunks(
+                    (&mut source, (&workers, &key)),
+                    &mut metered_body,
+                    &mut chunks,
+                    &mut memory,
+                )
+                .await;
                 for chunk in chunks.drain(..) {
                     assert_eq!(chunk.as_ptr(), EVENT.as_ptr(), "the same bytes, not a copy");
                     forwarded += 1;
@@ -380,9 +439,16 @@ mod tests {
         let (mut metered_body, mut sizes) =
             (MeteredBody::new(&HeaderMap::new(), false, BodyTransform::PassThrough), Vec::new());
         let (mut end_event, mut memory) = (None, room());
+        let (workers, key) = (BodyWorkers::with_cores(1), KeyId::from_bits(1));
         while end_event.is_none() {
             let mut chunks = Vec::new();
-            end_event = read_chunks(&mut source, &mut metered_body, &mut chunks, &mut memory).await;
+            end_event = read_chunks(
+                (&mut source, (&workers, &key)),
+                &mut metered_body,
+                &mut chunks,
+                &mut memory,
+            )
+            .await;
             sizes.push(chunks.iter().map(Bytes::len).sum::<usize>());
         }
         assert_eq!(sizes.iter().sum::<usize>(), 100 * PIECE.len());
