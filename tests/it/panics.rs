@@ -186,5 +186,6 @@ fn panic_log_has_place_and_request_only() {
     let line: Value = serde_json::from_str(line).expect("JSON");
     assert_eq!(line["level"], "ERROR");
     assert_eq!(line["span"]["request_id"], "req_inside");
-    assert!(line["place"].as_str().is_some_and(|place| place.contains("panics.rs:")), "{line}");
+    let place = line["location"].as_str();
+    assert!(place.is_some_and(|place| place.contains("panics.rs:")), "{line}");
 }

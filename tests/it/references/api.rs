@@ -64,11 +64,12 @@ fn description(schema: &Value) -> String {
 
 fn route(method: &str, path: &str, operation: &Value) -> String {
     let parameters = operation["parameters"].as_array().into_iter().flatten();
-    let parameters: Vec<String> = parameters
+    let mut parameters: Vec<String> = parameters
         .map(|parameter| text(&parameter["$ref"]).rsplit('/').next().unwrap_or_default())
         .filter(|name| !name.starts_with("path_"))
         .map(|name| format!("`{name}`"))
         .collect();
+    parameters.sort();
     let body = content(&operation["requestBody"]);
     let good = members(&operation["responses"]).find(|(status, _)| status.starts_with('2'));
     let answer = good.map(|(status, answer)| format!("{status} {}", content(answer)));
