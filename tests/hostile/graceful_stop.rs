@@ -26,8 +26,10 @@ pub(crate) async fn run(class: AttackClass) {
     // Keys with a money limit are refused for a model without a price.
     let rates = json!({"input": "5", "output": "25", "cache_read": "0.5",
         "cache_write_5m": "6.25", "cache_write_1h": "10"});
-    let price = json!({"model": "ticking", "standard": rates});
-    house.admin().post("/prices", &price).await.status(201);
+    for model in ["ticking", "silent"] {
+        let price = json!({"model": model, "standard": rates});
+        house.admin().post("/prices", &price).await.status(201);
+    }
     let free = house.key("free").group(&group).create().await;
     let limited = house.key("limited").group(&group).limit_usd_daily("100").create().await;
     let other = house.group("openai").await;

@@ -1,7 +1,8 @@
 //! Answers of the admin API: errors in Anthropic's error format, and a request id on every answer.
 
-use crate::SharedAdminState;
 use crate::admin_request::etag;
+use crate::idempotency::BODY_BYTES_MAX;
+use crate::{SharedAdminState, dead_letters};
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -261,12 +262,16 @@ async fn add_request_id_to_error(response: Response, id: &RequestId) -> Response
     Response::from_parts(head, value.to_string().into())
 }
 
-/// The error of an extractor of axum, which answers in plain text. Routes have different bounds for
-/// their bodies, so the error does not name the bound.
+/// The error of an extractor of axum, which answers in plain text. One route has another bound for
+/// its body, so the error names both.
 fn error_of_axum(status: StatusCode, text: &str) -> Value {
     let kind = match status {
         StatusCode::PAYLOAD_TOO_LARGE => {
-            let message = "the body is larger than this route accepts; send a shorter one";
+            let (most, redrive) = (BODY_BYTES_MAX, dead_letters::BODY_BYTES_MAX);
+            let message = format!(
+                "the body is larger than {most} bytes ({redrive} bytes for `/usage/redrive`); \
+                 send a shorter one"
+            );
             return json!(ApiError::new(status, ErrorKind::TooLarge, message).to_body());
         }
         StatusCode::NOT_FOUND => ErrorKind::NotFound,

@@ -16,18 +16,18 @@
 //! };
 //! let translated = pair.translate_request(body, &options)?; // answer an error with 400
 //! // Send `translated.body` to `translated.path`. Log `translated.dropped` for debugging.
-//! let asked = translated.asked; // lives as long as the exchange
+//! let context = translated.context; // lives as long as the exchange
 //!
 //! // If the answer is an event stream, meter the upstream's bytes and then translate them.
-//! let mut stream = asked.stream_translator();
+//! let mut stream = context.stream_translator();
 //! let mut to_client = Vec::new();
 //! stream.push(chunk, &mut to_client);
 //! if !stream.is_over() && !stream.finish(&mut to_client) {
 //!     stream.fail("api_error", "The upstream broke off.", &mut to_client);
 //! }
 //! // Answers without a stream, and errors:
-//! let whole = asked.translate_response(from_upstream);
-//! let error = asked.translate_error(429, from_upstream); // 429 is the upstream's status
+//! let whole = context.translate_response(from_upstream);
+//! let error = context.translate_error(429, from_upstream); // 429 is the upstream's status
 //! # Ok::<(), baton_protocol::translate::TranslationError>(())
 //! ```
 //!
