@@ -162,8 +162,7 @@ impl BufferFailure {
     /// written it and the upstream can bill it, so the meter's reading counts.
     fn into_attempt_error(self, metered_body: MeteredBody, body_bytes: u64) -> AttemptError {
         let is_whole = !metered_body.is_stream();
-        let is_object =
-            metered_body.whole_body().is_some_and(|body| body.trim_ascii_start().starts_with(b"{"));
+        let has_object = metered_body.whole_body().is_some_and(|body| body.contains(&b'{'));
         let reading = || Box::new(Some(metered_body.finish(body_bytes).0));
         match self {
             Self::TooLarge(reason) => {
@@ -179,7 +178,7 @@ impl BufferFailure {
             Self::Broken(cause, _) => AttemptError::Unreachable(format!(
                 "the connection broke during the answer: {cause}"
             )),
-            Self::BadForm(BadAnswerForm::NotAnObject) if is_object => {
+            Self::BadForm(BadAnswerForm::NotAnObject) if has_object => {
                 AttemptError::UnusableAnswer { reason: DAMAGED, reading: reading() }
             }
             Self::BadForm(reason) => AttemptError::InvalidAnswer(reason),
