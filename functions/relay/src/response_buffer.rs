@@ -162,24 +162,26 @@ impl BufferFailure {
     /// written it and the upstream can bill it, so the meter's reading counts.
     fn into_attempt_error(self, metered_body: MeteredBody, body_bytes: u64) -> AttemptError {
         let is_whole = !metered_body.is_stream();
-        let has_object = metered_body.whole_body().is_some_and(|body| body.contains(&b'{'));
-        let reading = || Box::new(Some(metered_body.finish(body_bytes).0));
+        let has_object = |metered_body: &MeteredBody| {
+            metered_body.whole_body().is_some_and(|body| body.contains(&b'{'))
+        };
+        let reading = |metered_body: MeteredBody| Box::new(Some(metered_body.finish(body_bytes).0));
         match self {
             Self::TooLarge(reason) => {
-                AttemptError::ResponseTooLarge { reason, is_whole, reading: reading() }
+                AttemptError::ResponseTooLarge { reason, is_whole, reading: reading(metered_body) }
             }
             Self::Undecodable(UndecodableResponse(reason)) if is_whole => {
-                AttemptError::UnusableAnswer { reason, reading: reading() }
+                AttemptError::UnusableAnswer { reason, reading: reading(metered_body) }
             }
             Self::Undecodable(unreadable) => unreadable.into(),
             Self::Broken(cause, true) if is_whole => {
-                AttemptError::BrokenAnswer { cause, reading: reading() }
+                AttemptError::BrokenAnswer { cause, reading: reading(metered_body) }
             }
             Self::Broken(cause, _) => AttemptError::Unreachable(format!(
                 "the connection broke during the answer: {cause}"
             )),
-            Self::BadForm(BadAnswerForm::NotAnObject) if has_object => {
-                AttemptError::UnusableAnswer { reason: DAMAGED, reading: reading() }
+            Self::BadForm(BadAnswerForm::NotAnObject) if has_object(&metered_body) => {
+                AttemptError::UnusableAnswer { reason: DAMAGED, reading: reading(metered_body) }
             }
             Self::BadForm(reason) => AttemptError::InvalidAnswer(reason),
         }
@@ -229,7 +231,6 @@ struct BufferBudget {
     /// The bytes as received, before decompression.
     bytes: usize,
     max: usize,
-    is_stream: bool,
     permit: MemoryPermit,
 }
 
@@ -239,9 +240,8 @@ impl BufferBudget {
         key: &KeyId,
         metered_body: &MeteredBody,
     ) -> Result<Self, AttemptError> {
-        let is_stream = metered_body.is_stream();
         let bounds = &state.bounds;
-        let max = match (is_stream, metered_body.is_buffered()) {
+        let max = match (metered_body.is_stream(), metered_body.is_buffered()) {
             (true, _) => bounds.first_event_bytes,
             (false, true) => bounds.answer_bytes.min(TRANSLATED_BYTES_MAX),
             (false, false) => bounds.answer_bytes,
@@ -252,7 +252,7 @@ impl BufferBudget {
             is_whole: true,
             reading: Box::new(None),
         });
-        Ok(Self { bytes: 0, max, is_stream, permit: permit? })
+        Ok(Self { bytes: 0, max, permit: permit? })
     }
 
     /// Counts bytes of the answer that the meter has read.
@@ -276,7 +276,7 @@ impl BufferBudget {
         self.bytes += bytes;
         let held_bytes = self.bytes.max(metered_body.plain_bytes());
         if held_bytes > self.max {
-            return Err(if self.is_stream {
+            return Err(if metered_body.is_stream() {
                 "the upstream sent too many bytes before the first event"
             } else {
                 "it is too long for an answer without streaming. Send the request with `stream` \
