@@ -258,7 +258,7 @@ async fn feed_stats(local: LocalAws, store: Store, done: CancellationToken) {
         let store = store.clone();
         async move { baton_stats::handle(&store, event).await }
     };
-    log_failure("stats", local.consume_usage(done, handler).await);
+    local.consume_usage(done, handler).await;
 }
 
 /// Runs refresh on its schedule.
@@ -291,8 +291,7 @@ async fn run_maintenance(
             log_failure("alerts", told.map(drop));
         }
     };
-    let (_, scheduled) = tokio::join!(prompt, local.run_schedule(stop, tick));
-    log_failure("refresh", scheduled);
+    tokio::join!(prompt, local.run_schedule(stop, tick));
 }
 
 fn log_failure(part: &str, result: Result<(), impl std::fmt::Display>) {

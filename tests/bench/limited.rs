@@ -98,7 +98,7 @@ async fn one(folder: Option<&Path>, pools: usize, at_once: u32) -> String {
         times.add(client.await.expect("a client")).expect("the same form");
     }
     stop.cancel();
-    settling.await.expect("stats").expect("a consumer");
+    settling.await.expect("stats");
     let micros = |share| quantile(&times, share);
     format!(
         "admitted in {:.0} µs at p50, {:.0} at p99; {}",

@@ -213,7 +213,7 @@ impl InProcessRelay {
             let store = store.clone();
             async move { baton_stats::handle(&store, event).await }
         };
-        self.local.consume_usage(stop, handler).await.expect("a consumer");
+        self.local.consume_usage(stop, handler).await;
     }
 
     /// The spent and the reserved amount of a key.

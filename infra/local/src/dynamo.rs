@@ -1,8 +1,9 @@
 //! DynamoDB in this process: runs requests of its JSON protocol on the embedded database.
 //!
-//! The template defines the tables, and `connector` and `http` receive the requests. Known
-//! differences from AWS: no transaction conflicts, no throttling (inject them, see `faults.rs`),
-//! every read is consistent, and a `ClientRequestToken` is forgotten at exit.
+//! `definitions` has the tables, and `connector` and `http` receive the requests. Only operations
+//! that Baton, its tests or its documentation call are answered. Known differences from AWS: no
+//! transaction conflicts, no throttling, every read is consistent, and a `ClientRequestToken` is
+//! forgotten at exit.
 
 use std::{path::Path, sync::Arc};
 
@@ -13,9 +14,9 @@ use serde_json::{Value, json};
 
 use crate::{
     LocalError, MillisecondClock,
+    definitions::TableDefinition,
     executor::StoreExecutor,
     store_reply::{StoreRefusal, StoreReply},
-    template::{SecondaryIndex, TableDefinition},
 };
 
 /// The embedded DynamoDB.
@@ -41,8 +42,8 @@ impl EmbeddedDynamo {
         Ok(Self { database, hands })
     }
 
-    /// Creates the tables that do not exist yet. Indexes are added and removed as the template
-    /// says.
+    /// Creates the tables that do not exist yet. Indexes are added and removed as their definitions
+    /// say.
     pub(crate) fn provision(&self, tables: &[TableDefinition]) -> Result<(), LocalError> {
         for table in tables {
             self.provision_table(table).map_err(|cause| {
@@ -87,14 +88,8 @@ impl EmbeddedDynamo {
             "Query" => run_operation(body, |request| db.query(request)),
             "Scan" => run_operation(body, |request| db.scan(request)),
             "BatchGetItem" => run_operation(body, |request| db.batch_get_item(request)),
-            "BatchWriteItem" => run_operation(body, |request| db.batch_write_item(request)),
-            "TransactGetItems" => run_operation(body, |request| db.transact_get_items(request)),
             "TransactWriteItems" => run_operation(body, |request| db.transact_write_items(request)),
-            "CreateTable" => run_operation(body, |request| db.create_table(request)),
-            "UpdateTable" => run_operation(body, |request| db.update_table(request)),
             "DescribeTable" => run_operation(body, |request| db.describe_table(request)),
-            "ListTables" => run_operation(body, |request| db.list_tables(request)),
-            "UpdateTimeToLive" => run_operation(body, |request| db.update_time_to_live(request)),
             "DescribeTimeToLive" => {
                 run_operation(body, |request| db.describe_time_to_live(request))
             }
@@ -102,71 +97,65 @@ impl EmbeddedDynamo {
         })
     }
 
-    /// Runs a request of the local stack itself, in the same way as a client's.
-    fn send_own_request(&self, operation: &str, request: &Value) -> Result<Value, DynoxideError> {
-        let answer = self.dispatch_operation(operation, request.to_string().as_bytes());
-        let unknown = || DynoxideError::InternalServerError(format!("no operation {operation}"));
-        let answer = answer.ok_or_else(unknown)??;
-        serde_json::from_slice(&answer)
-            .map_err(|cause| DynoxideError::InternalServerError(cause.to_string()))
-    }
-
     fn provision_table(&self, table: &TableDefinition) -> Result<(), DynoxideError> {
-        let name = &table.name;
-        match self.send_own_request("DescribeTable", &json!({ "TableName": name })) {
+        let db = &self.database;
+        let name = json!({ "TableName": table.name });
+        match run_own(&name, |request| db.describe_table(request)) {
             Ok(found) => self.update_indexes(table, &found["Table"])?,
             Err(DynoxideError::ResourceNotFoundException(_)) => {
-                let mut request = json!(table.properties);
-                request["TableName"] = json!(name);
-                self.send_own_request("CreateTable", &request)?;
+                let mut request = table.properties();
+                request["TableName"] = json!(table.name);
+                run_own(&request, |request| db.create_table(request))?;
             }
             Err(other) => return Err(other),
         }
-        let Some(wanted) = &table.properties.time_to_live_specification else { return Ok(()) };
-        let found = self.send_own_request("DescribeTimeToLive", &json!({ "TableName": name }))?;
+        let Some(wanted) = table.ttl_attribute else { return Ok(()) };
+        let found = run_own(&name, |request| db.describe_time_to_live(request))?;
         let found = &found["TimeToLiveDescription"];
         let is_on = found["TimeToLiveStatus"] == "ENABLED";
-        if is_on == wanted.enabled && (!is_on || found["AttributeName"] == wanted.attribute_name) {
+        if is_on && found["AttributeName"] == wanted {
             return Ok(());
         }
-        if is_on && wanted.enabled {
-            let off = json!({ "AttributeName": found["AttributeName"], "Enabled": false });
-            let off = json!({ "TableName": name, "TimeToLiveSpecification": off });
-            self.send_own_request("UpdateTimeToLive", &off)?;
+        let change = |attribute: &Value, is_enabled: bool| {
+            let change = json!({ "AttributeName": attribute, "Enabled": is_enabled });
+            let request = json!({ "TableName": table.name, "TimeToLiveSpecification": change });
+            run_own(&request, |request| db.update_time_to_live(request))
+        };
+        if is_on {
+            change(&found["AttributeName"], false)?;
         }
-        let request = json!({ "TableName": name, "TimeToLiveSpecification": wanted });
-        self.send_own_request("UpdateTimeToLive", &request).map(drop)
+        change(&json!(wanted), true).map(drop)
     }
 
-    /// Brings the indexes of an existing table to the template's state, as a deployment does.
+    /// Brings the indexes of an existing table to their definitions, as a deployment does.
     fn update_indexes(&self, table: &TableDefinition, found: &Value) -> Result<(), DynoxideError> {
-        let wanted = &table.properties;
-        if found["KeySchema"] != json!(wanted.key_schema) {
+        let wanted = table.properties();
+        if found["KeySchema"] != wanted["KeySchema"] {
             let why = "its key differs from the template's, and a key cannot be changed";
             return Err(DynoxideError::ValidationException(why.to_owned()));
         }
-        let none = Vec::new();
-        let found = found["GlobalSecondaryIndexes"].as_array().unwrap_or(&none);
-        let is_same = |index: &SecondaryIndex, found: &Value| {
-            found["IndexName"] == index.index_name && found["KeySchema"] == json!(index.key_schema)
+        let indexes = |of: &Value| of["GlobalSecondaryIndexes"].as_array().cloned();
+        let (found, new) =
+            (indexes(found).unwrap_or_default(), indexes(&wanted).unwrap_or_default());
+        let has = |all: &[Value], index: &Value| {
+            let is_same = |other: &Value| {
+                ["IndexName", "KeySchema"].iter().all(|part| other[part] == index[part])
+            };
+            all.iter().any(is_same)
         };
         let update = |change: Value| {
-            json!({
+            let request = json!({
                 "TableName": table.name,
-                "AttributeDefinitions": wanted.attribute_definitions,
+                "AttributeDefinitions": wanted["AttributeDefinitions"],
                 "GlobalSecondaryIndexUpdates": [change],
-            })
+            });
+            run_own(&request, |request| self.database.update_table(request))
         };
-        for index in found {
-            if !wanted.global_secondary_indexes.iter().any(|wanted| is_same(wanted, index)) {
-                let change = json!({ "Delete": { "IndexName": index["IndexName"] } });
-                self.send_own_request("UpdateTable", &update(change))?;
-            }
+        for index in found.iter().filter(|index| !has(&new, index)) {
+            update(json!({ "Delete": { "IndexName": index["IndexName"] } }))?;
         }
-        for index in &wanted.global_secondary_indexes {
-            if !found.iter().any(|found| is_same(index, found)) {
-                self.send_own_request("UpdateTable", &update(json!({ "Create": index })))?;
-            }
+        for index in new.iter().filter(|index| !has(&found, index)) {
+            update(json!({ "Create": index }))?;
         }
         Ok(())
     }
@@ -192,6 +181,16 @@ fn run_operation<Q: DeserializeOwned, A: Serialize>(
         serde_json::from_slice(body).map_err(|cause| request_error(&cause.to_string()))?;
     let answer = operation(request)?;
     serde_json::to_vec(&answer)
+        .map_err(|cause| DynoxideError::InternalServerError(cause.to_string()))
+}
+
+/// Runs a request of the local stack itself, in the same way as a client's.
+fn run_own<Q: DeserializeOwned, A: Serialize>(
+    request: &Value,
+    operation: impl FnOnce(Q) -> Result<A, DynoxideError>,
+) -> Result<Value, DynoxideError> {
+    let answer = run_operation(request.to_string().as_bytes(), operation)?;
+    serde_json::from_slice(&answer)
         .map_err(|cause| DynoxideError::InternalServerError(cause.to_string()))
 }
 

@@ -25,7 +25,7 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(200);
 /// A queue that feeds a function.
 pub(crate) struct QueuePoller {
     pub(crate) client: Client,
-    pub(crate) queue: String,
+    pub(crate) queue: &'static str,
     pub(crate) batch_size: usize,
     /// Used to end a long poll early at shutdown.
     pub(crate) queues: QueueService,
@@ -112,11 +112,10 @@ impl QueuePoller {
         let received = self
             .client
             .receive_message()
-            .queue_url(queue::url(&self.queue))
+            .queue_url(queue::url(self.queue))
             .max_number_of_messages(i32::try_from(count.min(10)).unwrap_or(10))
             .wait_time_seconds(wait_seconds)
             .message_system_attribute_names(MessageSystemAttributeName::All)
-            .message_attribute_names("All")
             .send()
             .await;
         match received {
@@ -161,16 +160,10 @@ impl QueuePoller {
         record.receipt_handle = message.receipt_handle;
         record.body = message.body;
         record.md5_of_body = message.md5_of_body;
-        record.md5_of_message_attributes = message.md5_of_message_attributes;
         let attributes = message.attributes.into_iter().flatten();
         record.attributes = attributes.map(|(name, value)| (name.to_string(), value)).collect();
-        for (name, value) in message.message_attributes.into_iter().flatten() {
-            let attribute = record.message_attributes.entry(name).or_default();
-            attribute.data_type = Some(value.data_type);
-            attribute.string_value = value.string_value;
-        }
         record.event_source = Some("aws:sqs".to_owned());
-        record.event_source_arn = Some(queue::queue_arn(&self.queue));
+        record.event_source_arn = Some(queue::queue_arn(self.queue));
         record.aws_region = Some("us-east-1".to_owned());
         record
     }
@@ -186,7 +179,7 @@ impl QueuePoller {
         let deleted = self
             .client
             .delete_message_batch()
-            .queue_url(queue::url(&self.queue))
+            .queue_url(queue::url(self.queue))
             .set_entries(Some(entries.collect()))
             .send()
             .await;

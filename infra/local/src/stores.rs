@@ -9,13 +9,13 @@ use bytes::Bytes;
 use crate::{
     LocalError, MillisecondClock,
     data_dir::DataDir,
+    definitions::TableDefinition,
     dynamo::EmbeddedDynamo,
     executor::StoreExecutor,
     faults::{Disconnected, FaultInjector, FaultOutcome},
     kms::Kms,
     queue::QueueService,
     store_reply::{StoreRefusal, StoreReply},
-    template::TemplatePlan,
 };
 
 const TABLES: &str = "dynamodb.sqlite";
@@ -37,21 +37,22 @@ pub(crate) struct StoresInner {
 }
 
 impl LocalStores {
-    /// Opens or creates the stores of `plan`, under `dir` or in memory. Blocks.
+    /// Opens or creates the stores with these tables, under `dir` or in memory. Blocks.
     pub(crate) fn open(
         dir: Option<&Path>,
-        plan: &TemplatePlan,
-        (clock, hands): (MillisecondClock, StoreExecutor),
+        tables: &[TableDefinition],
+        clock: MillisecondClock,
+        executor: StoreExecutor,
     ) -> Result<Self, LocalError> {
         let dir = dir.map(DataDir::open).transpose()?;
         let key = dir.as_ref().map(|dir| dir.join("master.key"));
         let has_data = dir.as_ref().is_some_and(|dir| dir.join(TABLES).exists());
-        let kms = Kms::open(key.as_deref(), has_data, &plan.keys)?;
+        let kms = Kms::open(key.as_deref(), has_data)?;
         let file = |name| dir.as_ref().map(|dir| dir.private_file(name)).transpose();
-        let dynamo = EmbeddedDynamo::open(file(TABLES)?.as_deref(), clock.clone(), hands)?;
-        dynamo.provision(&plan.tables)?;
+        let dynamo = EmbeddedDynamo::open(file(TABLES)?.as_deref(), clock.clone(), executor)?;
+        dynamo.provision(tables)?;
         let messages = file(MESSAGES)?;
-        let queues = QueueService::open(messages.as_deref(), &plan.queues, clock, hands)?;
+        let queues = QueueService::open(messages.as_deref(), clock, executor)?;
         let inner = StoresInner { dynamo, queues, kms, _dir: dir };
         Ok(Self { inner: Arc::new(inner), faults: None })
     }
@@ -133,11 +134,11 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::template::TEMPLATE;
+    use crate::definitions::{self, IndexDefinition};
 
-    fn open(dir: &Path, template: &str) -> Result<LocalStores, LocalError> {
-        let means = (MillisecondClock::system(), StoreExecutor::OffThread);
-        LocalStores::open(Some(dir), &TemplatePlan::parse(template)?, means)
+    fn open(dir: &Path, tables: &[TableDefinition]) -> Result<LocalStores, LocalError> {
+        let clock = MillisecondClock::system();
+        LocalStores::open(Some(dir), tables, clock, StoreExecutor::OffThread)
     }
 
     async fn ask(stores: &LocalStores, operation: &str, request: Value) -> Value {
@@ -149,11 +150,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn changed_template_updates_indexes_and_keeps_data() {
+    async fn changed_definitions_update_indexes_and_keep_data() {
+        const OLD: &[IndexDefinition] =
+            &[IndexDefinition { name: "by_sort", key: ["kind", "created_at"], projection: "ALL" }];
         let dir = tempfile::tempdir().unwrap();
-        let before = TEMPLATE
-            .replace("IndexName: by_kind", "IndexName: by_sort")
-            .replace("AttributeName: ttl", "AttributeName: expires");
+        let mut before = definitions::TABLES;
+        before[0].indexes = OLD;
+        before[1].ttl_attribute = Some("expires");
         {
             let stores = open(dir.path(), &before).unwrap();
             let item = json!({
@@ -162,7 +165,7 @@ mod tests {
             });
             ask(&stores, "PutItem", json!({ "TableName": "ConfigTable", "Item": item })).await;
         }
-        let stores = open(dir.path(), TEMPLATE).unwrap();
+        let stores = open(dir.path(), &definitions::TABLES).unwrap();
         let query = json!({
             "TableName": "ConfigTable", "IndexName": "by_kind",
             "KeyConditionExpression": "kind = :k",
@@ -171,7 +174,7 @@ mod tests {
         assert_eq!(ask(&stores, "Query", query).await["Count"], 1);
         let table = ask(&stores, "DescribeTable", json!({ "TableName": "ConfigTable" })).await;
         let indexes = table["Table"]["GlobalSecondaryIndexes"].as_array().unwrap();
-        assert_eq!(indexes.len(), 1, "the index that the template dropped is gone");
+        assert_eq!(indexes.len(), 1, "the old index is gone");
         let ttl = ask(&stores, "DescribeTimeToLive", json!({ "TableName": "StateTable" })).await;
         assert_eq!(ttl["TimeToLiveDescription"]["AttributeName"], "ttl");
     }
@@ -179,8 +182,9 @@ mod tests {
     #[test]
     fn a_changed_key_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        drop(open(dir.path(), TEMPLATE).unwrap());
-        let other = TEMPLATE.replace("AttributeName: sk", "AttributeName: sort");
+        drop(open(dir.path(), &definitions::TABLES).unwrap());
+        let mut other = definitions::TABLES;
+        other[0].key = ["pk", "created_at"];
         let line = open(dir.path(), &other).err().unwrap().to_string();
         assert!(line.contains("ConfigTable: its key differs from the template's"), "{line}");
     }
@@ -188,10 +192,10 @@ mod tests {
     #[test]
     fn a_file_that_is_no_database_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        drop(open(dir.path(), TEMPLATE).unwrap());
+        drop(open(dir.path(), &definitions::TABLES).unwrap());
         for name in [MESSAGES, TABLES] {
             std::fs::write(dir.path().join(name), "x".repeat(4096)).unwrap();
-            let line = open(dir.path(), TEMPLATE).err().unwrap().to_string();
+            let line = open(dir.path(), &definitions::TABLES).err().unwrap().to_string();
             assert!(line.starts_with("cannot open the local ") && line.contains(name), "{line}");
         }
     }

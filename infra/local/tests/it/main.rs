@@ -18,3 +18,5 @@ mod keys;
 mod queues;
 #[cfg(test)]
 mod tables;
+#[cfg(test)]
+mod template;
