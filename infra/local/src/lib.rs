@@ -13,7 +13,6 @@ mod dynamo;
 mod error;
 mod event_source;
 mod executor;
-mod faults;
 mod http;
 mod kms;
 mod queue;
@@ -24,10 +23,7 @@ mod stores;
 use std::{
     future::Future,
     path::Path,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -42,7 +38,6 @@ pub use clock::MillisecondClock;
 pub use error::LocalError;
 use event_source::QueuePoller;
 use executor::StoreExecutor;
-pub use faults::{Disconnected, InjectedFault};
 use stores::LocalStores;
 
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
@@ -52,9 +47,8 @@ const SWEEP_EVERY: Duration = Duration::from_mins(1);
 #[derive(Clone)]
 pub struct LocalAws {
     stores: LocalStores,
-    /// For a stack in step: a name that keeps its clients' retries separate from those of other
-    /// stacks.
-    name: Option<Arc<str>>,
+    /// The way of this value's clients to the stores.
+    sdk_config: SdkConfig,
 }
 
 impl LocalAws {
@@ -81,7 +75,7 @@ impl LocalAws {
         });
         let stores = opening.await.map_err(|cause| LocalError::store("stores", cause))??;
         tokio::spawn(sweep_periodically(Arc::downgrade(stores.inner())));
-        Ok(Self { stores, name: None })
+        Ok(Self::over(stores))
     }
 
     /// A stack in memory that does everything on the caller's thread in the order of the calls, and
@@ -89,31 +83,31 @@ impl LocalAws {
     ///
     /// # Errors
     /// As `open`.
+    #[cfg(feature = "test-support")]
     pub fn open_inline(clock: MillisecondClock) -> Result<Self, LocalError> {
-        static COUNT: AtomicU64 = AtomicU64::new(1);
-        let name = format!("in-step-{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let stores = LocalStores::open(None, &TABLES, clock, StoreExecutor::Inline)?;
-        Ok(Self { stores, name: Some(name.into()) })
+        Ok(Self::over(stores))
     }
 
-    /// Deletes expired items and messages. Except in step, the stack does that once a minute.
+    fn over(stores: LocalStores) -> Self {
+        Self { sdk_config: connector::sdk_config(stores.clone()), stores }
+    }
+
+    /// Deletes expired items and messages. Unless opened inline, the stack does that once a minute.
     pub async fn sweep_expired(&self) {
         self.stores.inner().sweep_expired().await;
     }
 
     /// A configuration with which real AWS clients reach these stores and nothing else.
     pub fn sdk_config(&self) -> SdkConfig {
-        connector::sdk_config(self.stores.clone(), self.name.as_deref())
+        self.sdk_config.clone()
     }
 
-    /// The same stack with injected failures: `faults` decides for each request, from its
-    /// `x-amz-target` and body. Only clients of the returned value are affected.
+    /// The same stack, whose clients (its own consumer included) use `sdk_config`. A test passes a
+    /// configuration with a connection that fails.
     #[must_use]
-    pub fn with_faults(
-        &self,
-        faults: impl Fn(&str, &[u8]) -> Option<InjectedFault> + Send + Sync + 'static,
-    ) -> Self {
-        Self { stores: self.stores.with_faults(Arc::new(faults)), ..self.clone() }
+    pub fn with_sdk_config(&self, sdk_config: SdkConfig) -> Self {
+        Self { stores: self.stores.clone(), sdk_config }
     }
 
     /// The template's resources by their local names.

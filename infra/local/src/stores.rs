@@ -2,7 +2,7 @@
 //!
 //! `connector.rs` and `http.rs` receive the requests.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
 
@@ -12,7 +12,6 @@ use crate::{
     definitions::TableDefinition,
     dynamo::EmbeddedDynamo,
     executor::StoreExecutor,
-    faults::{Disconnected, FaultInjector, FaultOutcome},
     kms::Kms,
     queue::QueueService,
     store_reply::{StoreRefusal, StoreReply},
@@ -25,7 +24,6 @@ const MESSAGES: &str = "queue.sqlite";
 #[derive(Clone)]
 pub(crate) struct LocalStores {
     inner: Arc<StoresInner>,
-    faults: Option<FaultInjector>,
 }
 
 pub(crate) struct StoresInner {
@@ -54,12 +52,7 @@ impl LocalStores {
         let messages = file(MESSAGES)?;
         let queues = QueueService::open(messages.as_deref(), clock, executor)?;
         let inner = StoresInner { dynamo, queues, kms, _dir: dir };
-        Ok(Self { inner: Arc::new(inner), faults: None })
-    }
-
-    /// The same stores with failures that `faults` injects.
-    pub(crate) fn with_faults(&self, faults: FaultInjector) -> Self {
-        Self { inner: Arc::clone(&self.inner), faults: Some(faults) }
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     pub(crate) fn queues(&self) -> &QueueService {
@@ -71,26 +64,15 @@ impl LocalStores {
     }
 
     /// Answers one request.
-    pub(crate) async fn call_target(
-        &self,
-        target: &str,
-        body: Bytes,
-    ) -> Result<StoreReply, Disconnected> {
-        let fault = self.faults.as_ref().and_then(|faults| faults(target, &body));
-        let Some(fault) = fault else { return Ok(self.inner.answer_request(target, body).await) };
-        sleep_for(fault.before).await;
-        let answer = if fault.is_executed {
-            Some(self.inner.answer_request(target, body).await)
-        } else {
-            None
-        };
-        sleep_for(fault.after).await;
-        match (fault.outcome, answer) {
-            (FaultOutcome::Answer(told), _) => told,
-            (FaultOutcome::Whatever, Some(answer)) => Ok(answer),
-            (FaultOutcome::Silence, _) | (FaultOutcome::Whatever, None) => {
-                std::future::pending().await
+    pub(crate) async fn call_target(&self, target: &str, body: Bytes) -> StoreReply {
+        let stores = &self.inner;
+        match target.split_once('.') {
+            Some(("DynamoDB_20120810", operation)) => {
+                stores.dynamo.call_operation(operation, body).await
             }
+            Some(("AmazonSQS", operation)) => stores.queues.call_operation(operation, body).await,
+            Some(("TrentService", operation)) => stores.kms.call_operation(operation, &body),
+            _ => StoreRefusal::unknown_operation(target).into(),
         }
     }
 }
@@ -110,23 +92,6 @@ impl StoresInner {
             }
         }
     }
-
-    async fn answer_request(&self, target: &str, body: Bytes) -> StoreReply {
-        match target.split_once('.') {
-            Some(("DynamoDB_20120810", operation)) => {
-                self.dynamo.call_operation(operation, body).await
-            }
-            Some(("AmazonSQS", operation)) => self.queues.call_operation(operation, body).await,
-            Some(("TrentService", operation)) => self.kms.call_operation(operation, &body),
-            _ => StoreRefusal::unknown_operation(target).into(),
-        }
-    }
-}
-
-async fn sleep_for(time: Duration) {
-    if !time.is_zero() {
-        tokio::time::sleep(time).await;
-    }
 }
 
 #[cfg(test)]
@@ -143,7 +108,7 @@ mod tests {
 
     async fn ask(stores: &LocalStores, operation: &str, request: Value) -> Value {
         let target = format!("DynamoDB_20120810.{operation}");
-        let reply = stores.call_target(&target, request.to_string().into()).await.unwrap();
+        let reply = stores.call_target(&target, request.to_string().into()).await;
         let answer = serde_json::from_slice(&reply.body).unwrap();
         assert_eq!(reply.status, 200, "{operation}: {answer}");
         answer
