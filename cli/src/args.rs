@@ -42,7 +42,7 @@ pub enum CliCommand {
     /// Run the whole system on this machine: relay, admin API, stores, queue, stats and refresh
     Up {
         #[command(flatten)]
-        place: ServerArgs,
+        server_args: ServerArgs,
         /// Run only the local stores, over HTTP at BATON_STORES_LISTEN, for `cargo lambda watch`
         #[arg(long, env = table::ONLY_STORES.name)]
         only_stores: bool,
@@ -50,7 +50,7 @@ pub enum CliCommand {
     /// Run the relay and the admin API with the AWS resources that the environment variables name
     Serve {
         #[command(flatten)]
-        place: ServerArgs,
+        server_args: ServerArgs,
     },
     /// Check whether the relay on this machine is healthy, for containers without `curl`
     Health {
@@ -60,65 +60,65 @@ pub enum CliCommand {
     /// Manage upstream accounts
     Account {
         #[command(flatten)]
-        office: AdminTargetArgs,
+        admin_target: AdminTargetArgs,
         #[command(subcommand)]
-        what: AccountCommand,
+        command: AccountCommand,
     },
     /// Manage groups of accounts
     Group {
         #[command(flatten)]
-        office: AdminTargetArgs,
+        admin_target: AdminTargetArgs,
         #[command(subcommand)]
-        what: GroupCommand,
+        command: GroupCommand,
     },
     /// Manage keys for people and pipelines
     Key {
         #[command(flatten)]
-        office: AdminTargetArgs,
+        admin_target: AdminTargetArgs,
         #[command(subcommand)]
-        what: KeyCommand,
+        command: KeyCommand,
     },
     /// Manage users: the people and pipelines that keys belong to
     User {
         #[command(flatten)]
-        office: AdminTargetArgs,
+        admin_target: AdminTargetArgs,
         #[command(subcommand)]
-        what: UserCommand,
+        command: UserCommand,
     },
     /// Manage spend limits: how much each person can spend per day, week or month
     Limit {
         #[command(flatten)]
-        office: AdminTargetArgs,
+        admin_target: AdminTargetArgs,
         #[command(subcommand)]
-        what: LimitCommand,
+        command: LimitCommand,
     },
     /// Manage alerts about limits and accounts
     Alert {
         #[command(flatten)]
-        office: AdminTargetArgs,
+        admin_target: AdminTargetArgs,
         #[command(subcommand)]
-        what: AlertCommand,
+        command: AlertCommand,
     },
     /// Show usage, as sums or request by request
     Usage {
         #[command(flatten)]
-        office: AdminTargetArgs,
+        admin_target: AdminTargetArgs,
         #[command(flatten)]
-        what: UsageCommand,
+        command: UsageCommand,
     },
     /// Manage the prices of models
     Price {
         #[command(flatten)]
-        office: AdminTargetArgs,
+        admin_target: AdminTargetArgs,
         #[command(subcommand)]
-        what: PriceCommand,
+        command: PriceCommand,
     },
     /// Show the audit trail: who changed what
     Audit {
         #[command(flatten)]
-        office: AdminTargetArgs,
+        admin_target: AdminTargetArgs,
         #[command(subcommand)]
-        what: AuditCommand,
+        command: AuditCommand,
     },
     /// Check a deployment from outside, as its clients see it, and advise how to fix problems
     Doctor(Box<DoctorArgs>),
@@ -127,7 +127,7 @@ pub enum CliCommand {
     /// Manage profiles: names for the addresses and tokens of your deployments
     Profile {
         #[command(subcommand)]
-        what: ProfileCommand,
+        command: ProfileCommand,
     },
     /// Print a shell completion script
     Completions {
@@ -137,7 +137,7 @@ pub enum CliCommand {
     /// Send usage records again that could not be stored; remove the cause first
     Redrive {
         #[command(flatten)]
-        office: AdminTargetArgs,
+        admin_target: AdminTargetArgs,
         /// A log file (JSON lines or text) that contains complete usage records; sends these
         /// instead
         #[arg(long)]
@@ -147,7 +147,7 @@ pub enum CliCommand {
 
 impl Default for CliCommand {
     fn default() -> Self {
-        Self::Up { place: ServerArgs::default(), only_stores: false }
+        Self::Up { server_args: ServerArgs::default(), only_stores: false }
     }
 }
 

@@ -61,7 +61,7 @@ struct ConnectionTraffic {
     bodies: AtomicU64,
     requests: AtomicU32,
     /// The number of open requests.
-    open: AtomicU32,
+    open_requests: AtomicU32,
     finished: AtomicU32,
     abandoned: AtomicU32,
     /// Milliseconds from the opening of the connection to the end of the last request.
@@ -103,7 +103,7 @@ impl ClientConnection {
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        self.traffic.open.load(Ordering::Relaxed) == 0
+        self.traffic.open_requests.load(Ordering::Relaxed) == 0
     }
 
     pub(crate) fn set_http1(&self, is_http1: bool) {
@@ -144,9 +144,9 @@ impl ClientConnection {
             return is_past(idle, keep).then_some("it was idle for too long");
         }
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        answers.retain(|answer| answer.strong_count() > 0);
-        let unread = answers.iter().filter_map(Weak::upgrade).any(|answer| {
-            let since = answer.handed_at.load(Ordering::Relaxed);
+        answers.retain(|response| response.strong_count() > 0);
+        let unread = answers.iter().filter_map(Weak::upgrade).any(|response| {
+            let since = response.handed_over_at.load(Ordering::Relaxed);
             since > 0 && is_past(since, times.unread)
         });
         unread.then_some("the client does not read the response")
@@ -180,18 +180,18 @@ impl ClientConnection {
     fn begin_request(self: &Arc<Self>) -> Arc<OpenRequest> {
         let traffic = &self.traffic;
         traffic.requests.fetch_add(1, Ordering::Relaxed);
-        traffic.open.fetch_add(1, Ordering::Relaxed);
+        traffic.open_requests.fetch_add(1, Ordering::Relaxed);
         traffic.head_since.store(0, Ordering::Relaxed);
-        let answering = Arc::new(OpenRequest {
+        let open_request = Arc::new(OpenRequest {
             connection: Arc::clone(self),
-            handed_at: AtomicU64::new(0),
+            handed_over_at: AtomicU64::new(0),
             is_finished: AtomicBool::new(false),
             is_late: AtomicBool::new(false),
         });
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        answers.retain(|answer| answer.strong_count() > 0);
-        answers.push(Arc::downgrade(&answering));
-        answering
+        answers.retain(|response| response.strong_count() > 0);
+        answers.push(Arc::downgrade(&open_request));
+        open_request
     }
 }
 
@@ -200,7 +200,7 @@ pub(crate) struct OpenRequest {
     connection: Arc<ClientConnection>,
     /// When the last piece of the answer was given to the connection, until the next one is
     /// requested.
-    handed_at: AtomicU64,
+    handed_over_at: AtomicU64,
     is_finished: AtomicBool,
     /// Whether the time for the request's body is over.
     is_late: AtomicBool,
@@ -210,7 +210,7 @@ impl Drop for OpenRequest {
     fn drop(&mut self) {
         let traffic = &self.connection.traffic;
         traffic.idle_since.store(self.connection.millis_since_opened(), Ordering::Relaxed);
-        traffic.open.fetch_sub(1, Ordering::Relaxed);
+        traffic.open_requests.fetch_sub(1, Ordering::Relaxed);
         if self.is_finished.load(Ordering::Relaxed) {
             traffic.finished.fetch_add(1, Ordering::Relaxed);
             return;
@@ -293,8 +293,8 @@ impl AsyncWrite for CountedStream {
 /// A request body that counts its bytes and can have a time limit.
 pub(crate) struct CountedBody {
     body: Incoming,
-    answering: Arc<OpenRequest>,
-    late: Option<Pin<Box<Sleep>>>,
+    open_request: Arc<OpenRequest>,
+    body_timer: Option<Pin<Box<Sleep>>>,
 }
 
 /// Why a request body ended early.
@@ -317,14 +317,17 @@ impl Body for CountedBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let is_late = this.late.as_mut().is_some_and(|late| late.as_mut().poll(context).is_ready());
+        let is_late = this
+            .body_timer
+            .as_mut()
+            .is_some_and(|body_timer| body_timer.as_mut().poll(context).is_ready());
         if is_late {
-            this.answering.is_late.store(true, Ordering::Relaxed);
+            this.open_request.is_late.store(true, Ordering::Relaxed);
             return Poll::Ready(Some(Err(BodyError::Late)));
         }
         let frame = std::task::ready!(Pin::new(&mut this.body).poll_frame(context));
         if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
-            let bodies = &this.answering.connection.traffic.bodies;
+            let bodies = &this.open_request.connection.traffic.bodies;
             bodies.fetch_add(data.len() as u64, Ordering::Relaxed);
         }
         Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
@@ -368,39 +371,45 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let answering = self.connection.begin_request();
+        let open_request = self.connection.begin_request();
         let is_too_large = head_bytes(&request) > HEAD_BYTES_MAX;
         let version = request.version();
         let mut service = self.service.clone();
-        let late = self.body_time.filter(|_| !request.body().is_end_stream());
-        let late = late.map(|time| Box::pin(tokio::time::sleep(time)));
-        let asking = Arc::clone(&answering);
-        let mut request = request.map(|body| CountedBody { body, answering: asking, late });
+        let body_timeout = self.body_time.filter(|_| !request.body().is_end_stream());
+        let late = body_timeout.map(|time| Box::pin(tokio::time::sleep(time)));
+        let mut request = request.map(|body| CountedBody {
+            body,
+            open_request: Arc::clone(&open_request),
+            body_timer: late,
+        });
         request.extensions_mut().insert(PeerAddress(self.connection.address));
         request.extensions_mut().insert(self.connection.peer.clone());
         Box::pin(async move {
             if is_too_large {
-                return Ok(head_too_large(answering, version));
+                return Ok(head_too_large(open_request, version));
             }
             std::future::poll_fn(|context| service.poll_ready(context)).await?;
-            let mut answer = service.call(request).await?;
-            if answering.is_late.load(Ordering::Relaxed) {
-                *answer.status_mut() = StatusCode::REQUEST_TIMEOUT;
+            let mut response = service.call(request).await?;
+            if open_request.is_late.load(Ordering::Relaxed) {
+                *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
             }
-            Ok(answer.map(|body| CountedAnswer { body: Some(body), answering }))
+            Ok(response.map(|body| CountedAnswer { body: Some(body), open_request }))
         })
     }
 }
 
 /// The answer to a head that is too large. An HTTP/1 connection is closed after it, because the
 /// body is not read.
-fn head_too_large<B>(answering: Arc<OpenRequest>, version: Version) -> Response<CountedAnswer<B>> {
-    let mut answer = Response::new(CountedAnswer { body: None, answering });
-    *answer.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+fn head_too_large<B>(
+    open_request: Arc<OpenRequest>,
+    version: Version,
+) -> Response<CountedAnswer<B>> {
+    let mut response = Response::new(CountedAnswer { body: None, open_request });
+    *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
     if version <= Version::HTTP_11 {
-        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    answer
+    response
 }
 
 /// The size of a request's head in the form of HTTP/1, with the shortest spacing.
@@ -417,7 +426,7 @@ fn head_bytes(request: &Request<Incoming>) -> usize {
 /// The body of an answer, which records whether its client reads.
 pub(crate) struct CountedAnswer<B> {
     body: Option<B>,
-    answering: Arc<OpenRequest>,
+    open_request: Arc<OpenRequest>,
 }
 
 impl<B: Body<Data: Buf> + Unpin> Body for CountedAnswer<B> {
@@ -429,22 +438,22 @@ impl<B: Body<Data: Buf> + Unpin> Body for CountedAnswer<B> {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let this = self.get_mut();
-        let answering = &this.answering;
-        answering.handed_at.store(0, Ordering::Relaxed);
+        let open_request = &this.open_request;
+        open_request.handed_over_at.store(0, Ordering::Relaxed);
         let frame = match &mut this.body {
             Some(body) => std::task::ready!(Pin::new(body).poll_frame(context)),
             None => None,
         };
         match &frame {
             Some(Ok(_)) => {
-                answering
-                    .handed_at
-                    .store(answering.connection.millis_since_opened(), Ordering::Relaxed);
+                open_request
+                    .handed_over_at
+                    .store(open_request.connection.millis_since_opened(), Ordering::Relaxed);
                 if this.body.as_ref().is_none_or(Body::is_end_stream) {
-                    answering.is_finished.store(true, Ordering::Relaxed);
+                    open_request.is_finished.store(true, Ordering::Relaxed);
                 }
             }
-            Some(Err(_)) | None => answering.is_finished.store(true, Ordering::Relaxed),
+            Some(Err(_)) | None => open_request.is_finished.store(true, Ordering::Relaxed),
         }
         Poll::Ready(frame)
     }
@@ -452,7 +461,7 @@ impl<B: Body<Data: Buf> + Unpin> Body for CountedAnswer<B> {
     fn is_end_stream(&self) -> bool {
         let is_end = self.body.as_ref().is_none_or(Body::is_end_stream);
         if is_end {
-            self.answering.is_finished.store(true, Ordering::Relaxed);
+            self.open_request.is_finished.store(true, Ordering::Relaxed);
         }
         is_end
     }

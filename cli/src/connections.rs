@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 /// How many connections a listener keeps, and their time limits.
 #[derive(Debug, Clone)]
 pub(crate) struct ConnectionRules {
-    pub(crate) in_all: usize,
+    pub(crate) max_connections: usize,
     pub(crate) per_address: usize,
     pub(crate) times: ConnectionTimeouts,
     /// The time for a request body, if the service does not set one.
@@ -47,7 +47,7 @@ impl ConnectionRules {
         let bounds = &settings.bounds;
         let (head, keep_alive, unread) = (bounds.head, bounds.keep_alive, bounds.unread);
         Self {
-            in_all: bounds.connections.min(share).max(1),
+            max_connections: bounds.connections.min(share).max(1),
             per_address: bounds.connections_per_address.max(1),
             times: ConnectionTimeouts { head, keep_alive, unread },
             body_time: None,
@@ -76,7 +76,7 @@ struct ConnectionSetInner {
 struct OpenConnections {
     next: u64,
     /// Ordered by arrival.
-    open: BTreeMap<u64, Arc<ClientConnection>>,
+    connections: BTreeMap<u64, Arc<ClientConnection>>,
     per_address: HashMap<IpAddr, usize>,
 }
 
@@ -100,10 +100,10 @@ impl ConnectionSet {
             // If all connections of this address are busy, only the total bound applies.
             state.close_one(|other| other.address() == address);
         }
-        if state.open.len() >= rules.in_all && !state.close_one(|_| true) {
+        if state.connections.len() >= rules.max_connections && !state.close_one(|_| true) {
             tracing::warn!(
                 "refused a connection, because all {} connections have a request in progress",
-                rules.in_all
+                rules.max_connections
             );
             return None;
         }
@@ -129,14 +129,14 @@ impl ConnectionSet {
     /// Closes all connections and returns their number.
     pub(crate) fn close_all(&self) -> usize {
         let state = self.state();
-        state.open.values().for_each(|connection| connection.close());
-        state.open.len()
+        state.connections.values().for_each(|connection| connection.close());
+        state.connections.len()
     }
 
     fn close_overdue(&self) {
-        for connection in self.state().open.values() {
-            if let Some(why) = connection.close_reason(&self.0.rules.times) {
-                tracing::debug!("closed a connection: {why}");
+        for connection in self.state().connections.values() {
+            if let Some(reason) = connection.close_reason(&self.0.rules.times) {
+                tracing::debug!("closed a connection: {reason}");
                 connection.close();
             }
         }
@@ -160,13 +160,13 @@ impl OpenConnections {
     fn insert(&mut self, address: IpAddr) -> Arc<ClientConnection> {
         let connection = Arc::new(ClientConnection::new(self.next, address));
         *self.per_address.entry(address).or_default() += 1;
-        self.open.insert(self.next, Arc::clone(&connection));
+        self.connections.insert(self.next, Arc::clone(&connection));
         self.next += 1;
         connection
     }
 
     fn remove_by_number(&mut self, number: u64) {
-        let Some(connection) = self.open.remove(&number) else { return };
+        let Some(connection) = self.connections.remove(&number) else { return };
         let address = connection.address();
         if let Some(count) = self.per_address.get_mut(&address) {
             *count -= 1;
@@ -180,13 +180,13 @@ impl OpenConnections {
     /// there was one.
     fn close_one(&mut self, is_meant: impl Fn(&ClientConnection) -> bool) -> bool {
         let first = |may_go: &dyn Fn(&ClientConnection) -> bool| {
-            let found = self.open.iter().find(|(_, one)| is_meant(one) && may_go(one));
+            let found = self.connections.iter().find(|(_, one)| is_meant(one) && may_go(one));
             found.map(|(number, _)| *number)
         };
         let number =
             first(&|one| !one.is_authenticated()).or_else(|| first(&ClientConnection::is_idle));
         let Some(number) = number else { return false };
-        if let Some(connection) = self.open.get(&number) {
+        if let Some(connection) = self.connections.get(&number) {
             connection.close();
         }
         self.remove_by_number(number);
@@ -198,10 +198,10 @@ impl OpenConnections {
 mod tests {
     use super::*;
 
-    fn connections(in_all: usize, per_address: usize) -> ConnectionSet {
+    fn connections(max_connections: usize, per_address: usize) -> ConnectionSet {
         let minute = Duration::from_mins(1);
         ConnectionSet::new(ConnectionRules {
-            in_all,
+            max_connections,
             per_address,
             times: ConnectionTimeouts { head: minute, keep_alive: minute, unread: minute },
             body_time: None,
@@ -210,7 +210,7 @@ mod tests {
     }
 
     fn open(connections: &ConnectionSet) -> Vec<u64> {
-        connections.state().open.keys().copied().collect()
+        connections.state().connections.keys().copied().collect()
     }
 
     #[tokio::test]
@@ -226,13 +226,13 @@ mod tests {
         connections.admit(from(3)).unwrap();
         assert_eq!(open(&connections), [0, 2, 3], "the oldest without a credential");
         for number in [2, 3] {
-            connections.state().open[&number].authenticate_for_test();
+            connections.state().connections[&number].authenticate_for_test();
         }
         connections.admit(from(3)).unwrap();
         assert_eq!(open(&connections), [0, 3, 4], "the oldest that is idle");
         let works: Vec<_> = [3, 4]
             .map(|number| {
-                let one = Arc::clone(&connections.state().open[&number]);
+                let one = Arc::clone(&connections.state().connections[&number]);
                 one.authenticate_for_test();
                 one.begin_for_test()
             })

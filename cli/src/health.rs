@@ -19,14 +19,14 @@ pub(crate) async fn check_health(listen: SocketAddr) -> Result<(), CliError> {
     // The environment's proxy settings are for upstreams only.
     let client =
         Client::builder().no_proxy().timeout(PATIENCE).build().map_err(CliError::from_cause)?;
-    let asked = client.get(&url).send().await;
-    let answer = asked.map_err(|error| {
+    let requested = client.get(&url).send().await;
+    let response = requested.map_err(|error| {
         CliError::Failed(format!("{url} does not answer: {}", error.without_url()))
     })?;
-    if answer.status().is_success() {
+    if response.status().is_success() {
         Ok(())
     } else {
-        Err(CliError::Failed(format!("{url} answers with status {}", answer.status())))
+        Err(CliError::Failed(format!("{url} answers with status {}", response.status())))
     }
 }
 

@@ -59,60 +59,64 @@ impl CliError {
 /// One line that says what to do about the failure.
 pub async fn run_command(args: Args) -> Result<(), CliError> {
     match args.command.unwrap_or_default() {
-        CliCommand::Up { place, only_stores } => {
-            let settings = place
-                .apply_to(Settings::from_env().map_err(|bad| CliError::Usage(bad.to_string()))?);
+        CliCommand::Up { server_args, only_stores } => {
+            let settings = server_args.apply_to(
+                Settings::from_env().map_err(|error| CliError::Usage(error.to_string()))?,
+            );
             if only_stores {
                 up::serve_stores(&settings).await
             } else {
                 Box::pin(up::run_up(settings)).await
             }
         }
-        CliCommand::Serve { place } => {
-            let settings = place
-                .apply_to(Settings::from_env().map_err(|bad| CliError::Usage(bad.to_string()))?);
+        CliCommand::Serve { server_args } => {
+            let settings = server_args.apply_to(
+                Settings::from_env().map_err(|error| CliError::Usage(error.to_string()))?,
+            );
             serve::run_server(settings).await
         }
         CliCommand::Health { listen } => {
-            let settings = Settings::from_env().map_err(|bad| CliError::Usage(bad.to_string()))?;
+            let settings =
+                Settings::from_env().map_err(|error| CliError::Usage(error.to_string()))?;
             health::check_health(listen.unwrap_or(settings.listen)).await
         }
-        CliCommand::Account { office, what } => {
-            operate::account::run_account_command(&office.into_context()?, what).await
+        CliCommand::Account { admin_target, command } => {
+            operate::account::run_account_command(&admin_target.into_context()?, command).await
         }
-        CliCommand::Group { office, what } => {
-            operate::group::run_group_command(&office.into_context()?, what).await
+        CliCommand::Group { admin_target, command } => {
+            operate::group::run_group_command(&admin_target.into_context()?, command).await
         }
-        CliCommand::Key { office, what } => {
-            operate::key::run_key_command(&office.into_context()?, what).await
+        CliCommand::Key { admin_target, command } => {
+            operate::key::run_key_command(&admin_target.into_context()?, command).await
         }
-        CliCommand::Limit { office, what } => {
-            operate::limit::run_limit_command(&office.into_context()?, what).await
+        CliCommand::Limit { admin_target, command } => {
+            operate::limit::run_limit_command(&admin_target.into_context()?, command).await
         }
-        CliCommand::User { office, what } => {
-            operate::user::run_user_command(&office.into_context()?, what).await
+        CliCommand::User { admin_target, command } => {
+            operate::user::run_user_command(&admin_target.into_context()?, command).await
         }
-        CliCommand::Price { office, what } => {
-            operate::price::run_price_command(&office.into_context()?, what).await
+        CliCommand::Price { admin_target, command } => {
+            operate::price::run_price_command(&admin_target.into_context()?, command).await
         }
-        CliCommand::Audit { office, what } => {
-            operate::audit::run_audit_command(&office.into_context()?, what).await
+        CliCommand::Audit { admin_target, command } => {
+            operate::audit::run_audit_command(&admin_target.into_context()?, command).await
         }
-        CliCommand::Alert { office, what } => {
-            operate::alert::run_alert_command(&office.into_context()?, what).await
+        CliCommand::Alert { admin_target, command } => {
+            operate::alert::run_alert_command(&admin_target.into_context()?, command).await
         }
         CliCommand::Doctor(what) => doctor::run_doctor(*what).await,
         CliCommand::Import(what) => import::run_import(*what).await,
-        CliCommand::Profile { what } => profile::run_profile_command(what),
+        CliCommand::Profile { command } => profile::run_profile_command(command),
         CliCommand::Completions { shell } => {
             completions::print_completions(shell);
             Ok(())
         }
-        CliCommand::Usage { office, what } => {
-            Box::pin(operate::usage::run_usage_command(&office.into_context()?, what)).await
+        CliCommand::Usage { admin_target, command } => {
+            Box::pin(operate::usage::run_usage_command(&admin_target.into_context()?, command))
+                .await
         }
-        CliCommand::Redrive { office, file } => {
-            operate::redrive::run_redrive(&office.into_context()?, file.as_deref()).await
+        CliCommand::Redrive { admin_target, file } => {
+            operate::redrive::run_redrive(&admin_target.into_context()?, file.as_deref()).await
         }
     }
 }

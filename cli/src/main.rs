@@ -14,17 +14,17 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let ended = baton::runtime().and_then(|runtime| {
-        let ended = runtime.block_on(baton::run_command(args));
+    let result = baton::runtime().and_then(|runtime| {
+        let result = runtime.block_on(baton::run_command(args));
         // Work that a thread still waits for (such as a DNS lookup) must not delay the exit.
         runtime.shutdown_timeout(Duration::from_millis(500));
-        ended
+        result
     });
-    match ended {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(fail) => {
-            baton::print_error(&fail);
-            ExitCode::from(fail.code())
+        Err(error) => {
+            baton::print_error(&error);
+            ExitCode::from(error.code())
         }
     }
 }

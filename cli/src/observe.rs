@@ -25,14 +25,14 @@ pub(crate) fn observe_gauges(
     settings: &Settings,
     aws: &AwsClients,
     store: Store,
-    stop: CancellationToken,
+    shutdown: CancellationToken,
 ) {
     if !settings.otlp.metrics {
         return;
     }
     let queue = UsageQueue::new(aws, &settings.resources.usage_queue_url);
     let letters = DeadLetters::from_resources(aws, &settings.resources);
-    let looking = async move {
+    let observing = async move {
         let mut times = tokio::time::interval(LOOK_EVERY);
         loop {
             times.tick().await;
@@ -40,5 +40,5 @@ pub(crate) fn observe_gauges(
             Observer::installed().set_gauges(&levels);
         }
     };
-    tokio::spawn(stop.run_until_cancelled_owned(looking));
+    tokio::spawn(shutdown.run_until_cancelled_owned(observing));
 }

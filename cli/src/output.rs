@@ -19,8 +19,8 @@ pub(crate) fn remark(line: impl std::fmt::Display) {
 }
 
 /// Prints the one line that says why the program failed, on standard error.
-pub fn print_error(fail: &CliError) {
-    remark(fail);
+pub fn print_error(error: &CliError) {
+    remark(error);
 }
 
 /// Shows results: a table or sentence for people, the API's JSON for scripts.
@@ -32,16 +32,16 @@ pub(crate) struct OutputPrinter {
 
 impl OutputPrinter {
     /// Prints `value` as JSON, or calls `for_people`.
-    pub(crate) fn show(self, value: &Value, for_people: impl FnOnce()) {
-        if self.json { print_line(format!("{value:#}")) } else { for_people() }
+    pub(crate) fn show(self, value: &Value, human_output: impl FnOnce()) {
+        if self.json { print_line(format!("{value:#}")) } else { human_output() }
     }
 
     /// Shows rows as a table. A column is a heading and the JSON pointer of its cells.
-    pub(crate) fn rows(self, answer: &Value, columns: &[(&str, &str)]) {
-        self.show(answer, || {
+    pub(crate) fn rows(self, response: &Value, columns: &[(&str, &str)]) {
+        self.show(response, || {
             let mut table = table(columns.iter().map(|(head, _)| *head));
-            for row in rows(answer) {
-                table.add_row(columns.iter().map(|(_, place)| cell(row, place)));
+            for row in rows(response) {
+                table.add_row(columns.iter().map(|(_, pointer)| cell(row, pointer)));
             }
             print_line(table);
         });
@@ -60,19 +60,19 @@ impl OutputPrinter {
 }
 
 /// An empty table with these headings.
-pub(crate) fn table<'a>(heads: impl Iterator<Item = &'a str>) -> Table {
+pub(crate) fn table<'a>(headers: impl Iterator<Item = &'a str>) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_header(heads);
+    table.load_style(UTF8_FULL_CONDENSED).set_header(headers);
     table
 }
 
 /// The rows of a list or report.
-pub(crate) fn rows(answer: &Value) -> &[Value] {
-    answer["data"].as_array().map_or(&[], Vec::as_slice)
+pub(crate) fn rows(response: &Value) -> &[Value] {
+    response["data"].as_array().map_or(&[], Vec::as_slice)
 }
 
-fn cell(row: &Value, place: &str) -> String {
-    row.pointer(place).map_or_else(|| "-".to_owned(), text)
+fn cell(row: &Value, pointer: &str) -> String {
+    row.pointer(pointer).map_or_else(|| "-".to_owned(), text)
 }
 
 /// A value in the form that people read.

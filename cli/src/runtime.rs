@@ -27,13 +27,15 @@ pub(crate) fn open_files() -> u64 {
     rlimit::increase_nofile_limit(MOST).unwrap_or(USUAL)
 }
 
-fn threads(asked: Option<&str>) -> Result<usize, CliError> {
-    let Some(asked) = asked else { return Ok(available_parallelism().map_or(1, NonZero::get)) };
-    let bad = |_| {
-        let text = "TOKIO_WORKER_THREADS must be a whole number of at least 1";
-        CliError::Usage(format!("{text}, not `{asked}`"))
+fn threads(requested: Option<&str>) -> Result<usize, CliError> {
+    let Some(requested) = requested else {
+        return Ok(available_parallelism().map_or(1, NonZero::get));
     };
-    asked.parse::<NonZero<usize>>().map(NonZero::get).map_err(bad)
+    let invalid = |_| {
+        let text = "TOKIO_WORKER_THREADS must be a whole number of at least 1";
+        CliError::Usage(format!("{text}, not `{requested}`"))
+    };
+    requested.parse::<NonZero<usize>>().map(NonZero::get).map_err(invalid)
 }
 
 #[cfg(test)]
@@ -46,9 +48,9 @@ mod tests {
         assert_eq!(threads(Some("12")).unwrap(), 12);
         assert!(threads(None).unwrap() > 0);
         for bad in ["0", "-1", "two", "1.5"] {
-            let fail = threads(Some(bad)).unwrap_err();
-            assert_eq!(fail.code(), 2);
-            assert!(fail.to_string().contains(bad), "{fail}");
+            let error = threads(Some(bad)).unwrap_err();
+            assert_eq!(error.code(), 2);
+            assert!(error.to_string().contains(bad), "{error}");
         }
     }
 }

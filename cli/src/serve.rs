@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 pub async fn run_server(settings: Settings) -> Result<(), CliError> {
     telemetry::init(settings.log_format, &settings.log);
     settings.require_resources().map_err(|bad| CliError::Usage(bad.to_string()))?;
-    let stop_asked = up::listen_for_stop()?;
+    let stop_requested = up::listen_for_stop()?;
     let exports = observe::install_telemetry(&settings)?;
     let relay_listener = server::bind(settings.listen, "--listen").await?;
     let admin_listener = server::bind(settings.admin_listen, "--admin-listen").await?;
@@ -37,24 +37,24 @@ pub async fn run_server(settings: Settings) -> Result<(), CliError> {
     let admin = baton_admin::router(&settings, pepper.clone(), store.clone(), &aws)
         .map_err(CliError::from_cause)?;
 
-    let stop = CancellationToken::new();
-    observe::observe_gauges(&settings, &aws, store, stop.clone());
+    let shutdown = CancellationToken::new();
+    observe::observe_gauges(&settings, &aws, store, shutdown.clone());
     print_line(format!(
         "the relay listens on http://{}, the admin API on http://{}",
         settings.listen, settings.admin_listen
     ));
-    let signal = stop.clone();
-    let seconds = settings.bounds.stop.as_secs_f64();
+    let signal = shutdown.clone();
+    let seconds = settings.bounds.shutdown_grace.as_secs_f64();
     tokio::spawn(async move {
-        stop_asked.await;
+        stop_requested.await;
         print_line(format!(
             "shutting down; open requests can continue for {seconds} s and are then ended, and \
              their usage is sent to the queue"
         ));
         signal.cancel();
     });
-    let doors = ServiceListeners { relay, relay_listener, admin, admin_listener };
-    let recorded = doors.serve(&settings, stop).await;
+    let listeners = ServiceListeners { relay, relay_listener, admin, admin_listener };
+    let recorded = listeners.serve(&settings, shutdown).await;
     let _late = tokio::time::timeout(Duration::from_secs(1), exports.finish()).await;
     print_line(match recorded {
         Recorded::Sent => "stopped; all usage is in the queue".to_owned(),

@@ -45,22 +45,24 @@ const FAREWELL: Duration = Duration::from_secs(2);
 #[derive(Clone, Default)]
 pub(crate) struct ShutdownTokens {
     /// No new requests are accepted; open ones continue.
-    pub(crate) asked: CancellationToken,
+    pub(crate) requested: CancellationToken,
     /// Open requests were asked to end. Connections that are still open after that are closed.
-    pub(crate) over: CancellationToken,
+    pub(crate) cancelled: CancellationToken,
 }
 
 /// Binds the address. An error names the setting (`knob`) with which to choose another one.
-pub(crate) async fn bind(address: SocketAddr, knob: &str) -> Result<TcpListener, CliError> {
+pub(crate) async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener, CliError> {
     TcpListener::bind(address).await.map_err(|error| {
         CliError::Failed(match error.kind() {
             std::io::ErrorKind::AddrInUse => {
                 format!(
                     "{address} is in use; stop the program that listens there, or choose another \
-                     address with {knob}"
+                     address with {setting}"
                 )
             }
-            _ => format!("cannot listen on {address}: {error}; choose another address with {knob}"),
+            _ => format!(
+                "cannot listen on {address}: {error}; choose another address with {setting}"
+            ),
         })
     })
 }
@@ -71,7 +73,7 @@ pub(crate) async fn serve_connections<S, B>(
     listener: TcpListener,
     service: S,
     (connections, neighbors): (ConnectionSet, ConnectionSet),
-    stop: ShutdownTokens,
+    shutdown: ShutdownTokens,
 ) where
     S: Service<Request<CountedBody>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + Sync + 'static,
@@ -84,7 +86,7 @@ pub(crate) async fn serve_connections<S, B>(
     let (body_time, tasks) = (connections.body_time(), TaskTracker::new());
     let ended = CancellationToken::new();
     let sweeping = tokio::spawn(connections.clone().sweep_until(ended.clone()));
-    while let Some(accepted) = until(&stop.asked, listener.accept()).await {
+    while let Some(accepted) = until(&shutdown.requested, listener.accept()).await {
         let Ok((stream, address)) = accepted else {
             // Usually the process has no file descriptor left. Closing a connection without a valid
             // credential frees one.
@@ -97,24 +99,24 @@ pub(crate) async fn serve_connections<S, B>(
         // Events are small and must not be delayed to be sent together.
         let _best_effort = stream.set_nodelay(true);
         let service = CountedService::new(service.clone(), Arc::clone(&connection), body_time);
-        let (builders, watcher, stop) =
-            (Arc::clone(&builders), graceful.watcher(), stop.asked.clone());
+        let (builders, watcher, shutdown) =
+            (Arc::clone(&builders), graceful.watcher(), shutdown.requested.clone());
         let connections = connections.clone();
         tasks.spawn(async move {
             let serving = async {
                 // The sweeper closes connections that send nothing.
-                let Some(is_http1) = until(&stop, is_http1(&stream)).await else { return };
+                let Some(is_http1) = until(&shutdown, is_http1(&stream)).await else { return };
                 connection.set_http1(is_http1);
                 let stream = CountedStream::new(stream, Arc::clone(&connection));
                 let (stream, (http1, builder)) = (TokioIo::new(stream), &*builders);
-                let ended = if is_http1 {
+                let result = if is_http1 {
                     watcher.watch(http1.serve_connection(stream, service)).await.map_err(Into::into)
                 } else {
                     // Boxed because it is large and rarely needed.
                     let connection = builder.serve_connection(stream, service).into_owned();
                     Box::pin(watcher.watch(connection)).await
                 };
-                if let Err(error) = ended {
+                if let Err(error) = result {
                     tracing::debug!("a connection ended: {error}");
                 }
             };
@@ -127,7 +129,7 @@ pub(crate) async fn serve_connections<S, B>(
     }
     drop(listener);
     let is_over = async {
-        stop.over.cancelled().await;
+        shutdown.cancelled.cancelled().await;
         tokio::time::sleep(FAREWELL).await;
     };
     tokio::select! {
@@ -180,10 +182,10 @@ async fn is_http1(stream: &TcpStream) -> bool {
     !PREFACE.starts_with(first.get(..count).unwrap_or_default())
 }
 
-async fn until<T>(stop: &CancellationToken, future: impl Future<Output = T>) -> Option<T> {
+async fn until<T>(shutdown: &CancellationToken, future: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;
-        () = stop.cancelled() => None,
+        () = shutdown.cancelled() => None,
         value = future => Some(value),
     }
 }
@@ -202,7 +204,7 @@ mod tests {
     fn connections() -> (ConnectionSet, ConnectionSet) {
         let minute = Duration::from_mins(1);
         let rules = ConnectionRules {
-            in_all: 100,
+            max_connections: 100,
             per_address: 100,
             times: ConnectionTimeouts { head: minute, keep_alive: minute, unread: minute },
             body_time: None,
@@ -215,11 +217,11 @@ mod tests {
     async fn server() -> (SocketAddr, CancellationToken, JoinHandle<()>) {
         let told = |request: Request| async move { format!("{:?}", request.version()) };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-        let stopping = ShutdownTokens { asked: stop.clone(), ..ShutdownTokens::default() };
+        let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let tokens = ShutdownTokens { requested: shutdown.clone(), ..ShutdownTokens::default() };
         let serving =
-            serve_connections(listener, Router::new().fallback(told), connections(), stopping);
-        (address, stop, tokio::spawn(serving))
+            serve_connections(listener, Router::new().fallback(told), connections(), tokens);
+        (address, shutdown, tokio::spawn(serving))
     }
 
     #[tokio::test]
@@ -229,8 +231,8 @@ mod tests {
         for (client, version) in
             [(client().http2_prior_knowledge(), "HTTP/2.0"), (client().http1_only(), "HTTP/1.1")]
         {
-            let answer = client.build().unwrap().get(format!("http://{address}")).send().await;
-            assert_eq!(answer.unwrap().text().await.unwrap(), version);
+            let response = client.build().unwrap().get(format!("http://{address}")).send().await;
+            assert_eq!(response.unwrap().text().await.unwrap(), version);
         }
     }
 
@@ -243,9 +245,9 @@ mod tests {
             stream.write_all(part.as_bytes()).await.unwrap();
             tokio::task::yield_now().await;
         }
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        assert!(response.starts_with("HTTP/1.1 200"), "{response}");
     }
 
     #[tokio::test]
@@ -278,9 +280,9 @@ mod tests {
             }
             tokio::task::yield_now().await;
         }
-        let mut answer = String::new();
-        let _reset = stream.read_to_string(&mut answer).await;
-        answer.split(' ').nth(1).unwrap_or_default().to_owned()
+        let mut response = String::new();
+        let _reset = stream.read_to_string(&mut response).await;
+        response.split(' ').nth(1).unwrap_or_default().to_owned()
     }
 
     #[tokio::test]
@@ -294,11 +296,11 @@ mod tests {
 
     #[tokio::test]
     async fn silent_connection_does_not_delay_shutdown() {
-        let (address, stop, serving) = server().await;
+        let (address, shutdown, serving) = server().await;
         let mut silent = TcpStream::connect(address).await.unwrap();
         let client = Client::builder().no_proxy().build().unwrap();
         client.get(format!("http://{address}")).send().await.unwrap();
-        stop.cancel();
+        shutdown.cancel();
         tokio::time::timeout(Duration::from_secs(30), serving)
             .await
             .expect("it ends by itself")

@@ -48,23 +48,23 @@ pub(crate) fn only_in_log(count: u64) -> String {
 /// # Errors
 /// Returns an error if the system cannot start.
 pub async fn run_up(settings: Settings) -> Result<(), CliError> {
-    let begun = Instant::now();
+    let started = Instant::now();
     telemetry::init(settings.log_format, &settings.log);
-    let stop_asked = listen_for_stop()?;
+    let stop_requested = listen_for_stop()?;
     let exports = observe::install_telemetry(&settings)?;
     print_line(format!("opening the stores in {}", settings.data_dir.display()));
-    let grace = settings.bounds.stop;
-    let ready = Box::pin(prepare(settings)).await?;
-    banner(&ready, begun.elapsed());
-    let stop = CancellationToken::new();
-    let serving = tokio::spawn(ready.serve_until(stop.clone()));
-    stop_asked.await;
+    let grace = settings.bounds.shutdown_grace;
+    let system = Box::pin(prepare(settings)).await?;
+    banner(&system, started.elapsed());
+    let shutdown = CancellationToken::new();
+    let serving = tokio::spawn(system.serve_until(shutdown.clone()));
+    stop_requested.await;
     let seconds = grace.as_secs_f64();
     print_line(format!(
         "shutting down; open requests can continue for {seconds} s and are then ended, and their \
          usage is stored"
     ));
-    stop.cancel();
+    shutdown.cancel();
     // The panic's message is not repeated, because it can quote anything.
     let served =
         serving.await.map_err(|_| CliError::Failed("it panicked; the log has the place".into()));
@@ -87,8 +87,8 @@ pub struct PreparedSystem {
     /// The admin API's address.
     pub admin: SocketAddr,
     /// What the first start created.
-    pub made: FirstStart,
-    doors: ServiceListeners,
+    pub first_start: FirstStart,
+    listeners: ServiceListeners,
     local: LocalAws,
     store: Store,
     queue: UsageQueue,
@@ -111,7 +111,7 @@ pub async fn prepare(mut settings: Settings) -> Result<PreparedSystem, CliError>
     let store = Store::new(&aws, &settings, Clock::system(), RandomSource::system());
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
     let pepper = load_pepper(&aws, &settings, &store).await.map_err(CliError::from_cause)?;
-    let made =
+    let first_start =
         first_start(&settings, pepper.clone(), store.clone()).await.map_err(CliError::Failed)?;
     let relay = Relay::new(&settings, pepper.clone(), store.clone(), queue.clone())
         .map_err(CliError::from_cause)?;
@@ -121,8 +121,8 @@ pub async fn prepare(mut settings: Settings) -> Result<PreparedSystem, CliError>
     Ok(PreparedSystem {
         relay: address(&relay_listener)?,
         admin: address(&admin_listener)?,
-        made,
-        doors: ServiceListeners { relay, relay_listener, admin, admin_listener },
+        first_start,
+        listeners: ServiceListeners { relay, relay_listener, admin, admin_listener },
         local,
         store,
         queue,
@@ -142,20 +142,20 @@ pub(crate) struct ServiceListeners {
 
 impl PreparedSystem {
     /// Serves until `stop`, then ends the parts in the order in which they feed each other.
-    pub async fn serve_until(self, stop: CancellationToken) -> UnfinishedWork {
-        observe::observe_gauges(&self.settings, &self.aws, self.store.clone(), stop.clone());
+    pub async fn serve_until(self, shutdown: CancellationToken) -> UnfinishedWork {
+        observe::observe_gauges(&self.settings, &self.aws, self.store.clone(), shutdown.clone());
         let queue_done = CancellationToken::new();
-        let consumer =
+        let stats_task =
             tokio::spawn(feed_stats(self.local.clone(), self.store.clone(), queue_done.clone()));
-        let caretaker = tokio::spawn(run_maintenance(
+        let maintenance_task = tokio::spawn(run_maintenance(
             self.local,
             (self.store, self.outside),
             self.queue,
-            stop.clone(),
+            shutdown.clone(),
         ));
-        let recorded = self.doors.serve(&self.settings, stop).await;
+        let recorded = self.listeners.serve(&self.settings, shutdown).await;
         queue_done.cancel();
-        let ends = async { tokio::join!(consumer, caretaker) };
+        let ends = async { tokio::join!(stats_task, maintenance_task) };
         let is_stored =
             tokio::time::timeout(LAST_STEPS.saturating_sub(RECORDING), ends).await.is_ok();
         match recorded {
@@ -207,42 +207,43 @@ impl Recorded {
 
 impl ServiceListeners {
     /// Serves until `stop`, then for the time of a graceful stop, and then ends what is still open.
-    pub(crate) async fn serve(self, settings: &Settings, stop: CancellationToken) -> Recorded {
+    pub(crate) async fn serve(self, settings: &Settings, shutdown: CancellationToken) -> Recorded {
         let Self { relay, relay_listener, admin, admin_listener } = self;
-        let (files, grace) = (open_files(), settings.bounds.stop);
-        let stopping = ShutdownTokens { asked: stop, ..ShutdownTokens::default() };
+        let (files, grace) = (open_files(), settings.bounds.shutdown_grace);
+        let tokens = ShutdownTokens { requested: shutdown, ..ShutdownTokens::default() };
         let pending_before = Arc::new(AtomicU64::new(0));
-        let ending = {
-            let (relay, stopping) = (relay.clone(), stopping.clone());
+        let graceful_end = {
+            let (relay, tokens) = (relay.clone(), tokens.clone());
             let pending_before = Arc::clone(&pending_before);
             tokio::spawn(async move {
-                stopping.asked.cancelled().await;
+                tokens.requested.cancelled().await;
                 pending_before.store(relay.unsent_records().pending, Ordering::Relaxed);
                 relay.begin_stop();
                 tokio::time::sleep(grace).await;
                 relay.end_answers();
-                stopping.over.cancel();
+                tokens.cancelled.cancel();
             })
         };
-        let relays = ConnectionSet::new(ConnectionRules::for_relay(settings, files));
-        let admins = ConnectionSet::new(ConnectionRules::for_admin(settings, files));
-        let (of_relay, of_admin) = ((relays.clone(), admins.clone()), (admins, relays));
+        let relay_connections = ConnectionSet::new(ConnectionRules::for_relay(settings, files));
+        let admin_connections = ConnectionSet::new(ConnectionRules::for_admin(settings, files));
+        let for_relay = (relay_connections.clone(), admin_connections.clone());
+        let for_admin = (admin_connections, relay_connections);
         tokio::join!(
-            server::serve_connections(relay_listener, relay.clone(), of_relay, stopping.clone()),
-            server::serve_connections(admin_listener, admin, of_admin, stopping.clone()),
+            server::serve_connections(relay_listener, relay.clone(), for_relay, tokens.clone()),
+            server::serve_connections(admin_listener, admin, for_admin, tokens.clone()),
         );
         // Meanwhile, answers whose client has left are read to their end.
-        let too_late = async {
-            stopping.over.cancelled().await;
+        let forced_end = async {
+            tokens.cancelled.cancelled().await;
             tokio::time::sleep(RECORDING).await;
         };
         let is_complete = tokio::select! {
             () = relay.drain() => true,
             // Updates of account health can still wait for a store that hangs, but they are not
             // usage.
-            () = too_late => relay.unsent_records().under_way == 0,
+            () = forced_end => relay.unsent_records().in_flight == 0,
         };
-        ending.abort();
+        graceful_end.abort();
         if !is_complete {
             tracing::error!(
                 "some answers could not be recorded before the shutdown ended; their usage is lost"
@@ -253,12 +254,12 @@ impl ServiceListeners {
 }
 
 /// Passes messages of the usage queue to stats.
-async fn feed_stats(local: LocalAws, store: Store, done: CancellationToken) {
+async fn feed_stats(local: LocalAws, store: Store, queue_drained: CancellationToken) {
     let handler = move |event| {
         let store = store.clone();
         async move { baton_stats::handle(&store, event).await }
     };
-    local.consume_usage(done, handler).await;
+    local.consume_usage(queue_drained, handler).await;
 }
 
 /// Runs refresh on its schedule.
@@ -266,14 +267,14 @@ async fn run_maintenance(
     local: LocalAws,
     (store, outside): (Store, OutboundClients),
     queue: UsageQueue,
-    stop: CancellationToken,
+    shutdown: CancellationToken,
 ) {
     // A request that waits for a token triggers a renewal before the next minute.
-    let (asked, endpoint) = (store.clone(), outside.endpoint.clone());
-    let prompt = stop.clone().run_until_cancelled_owned(async move {
+    let (maintenance_store, endpoint) = (store.clone(), outside.endpoint.clone());
+    let prompt = shutdown.clone().run_until_cancelled_owned(async move {
         loop {
-            asked.wait_for_renewal_request().await;
-            log_failure("refresh", renew_due_tokens(&asked, &endpoint).await.map(drop));
+            maintenance_store.wait_for_renewal_request().await;
+            log_failure("refresh", renew_due_tokens(&maintenance_store, &endpoint).await.map(drop));
         }
     });
     let tick = move || {
@@ -287,11 +288,11 @@ async fn run_maintenance(
                 "refresh",
                 baton_refresh::maintain_accounts(&store, &outside, "local").await.map(drop),
             );
-            let told = baton_refresh::alerts::send_alerts(&store, &outside.herald, "local").await;
-            log_failure("alerts", told.map(drop));
+            let run = baton_refresh::alerts::send_alerts(&store, &outside.notifier, "local").await;
+            log_failure("alerts", run.map(drop));
         }
     };
-    tokio::join!(prompt, local.run_schedule(stop, tick));
+    tokio::join!(prompt, local.run_schedule(shutdown, tick));
 }
 
 fn log_failure(part: &str, result: Result<(), impl std::fmt::Display>) {
@@ -306,16 +307,16 @@ fn log_failure(part: &str, result: Result<(), impl std::fmt::Display>) {
 /// The stores cannot be opened, or the address is in use.
 pub async fn serve_stores(settings: &Settings) -> Result<(), CliError> {
     telemetry::init(settings.log_format, &settings.log);
-    let stop_asked = listen_for_stop()?;
+    let stop_requested = listen_for_stop()?;
     let listener = server::bind(settings.stores_listen, table::STORES_LISTEN.name).await?;
     let local = LocalAws::open(Some(&settings.data_dir)).await.map_err(CliError::from_cause)?;
     let address = listener.local_addr().map_err(CliError::from_cause)?;
     let resources = local.resources();
-    let made = prepare_first_start(settings, &local).await?;
-    if let Some(token) = &made.admin_token {
+    let first_start = prepare_first_start(settings, &local).await?;
+    if let Some(token) = &first_start.admin_token {
         print_line(format!("# the admin token, shown only once: {}", token.expose()));
     }
-    if let Some(key) = &made.key {
+    if let Some(key) = &first_start.key {
         print_line(format!("# the first key, shown only once: {}", key.expose()));
     }
     print_line("# the stores are ready; in another terminal:");
@@ -333,11 +334,11 @@ pub async fn serve_stores(settings: &Settings) -> Result<(), CliError> {
     ] {
         print_line(format!("export {name}={value}"));
     }
-    let stop = CancellationToken::new();
-    let serving = local.serve(listener, stop.clone());
+    let shutdown = CancellationToken::new();
+    let serving = local.serve(listener, shutdown.clone());
     tokio::select! {
-        ended = serving => ended.map_err(CliError::from_cause),
-        () = stop_asked => Ok(()),
+        result = serving => result.map_err(CliError::from_cause),
+        () = stop_requested => Ok(()),
     }
 }
 
@@ -370,31 +371,35 @@ pub(crate) fn listen_for_stop() -> Result<impl Future<Output = ()>, CliError> {
 
 /// Prints what a person who has just started the system needs. Secrets are shown only when they are
 /// new.
-fn banner(ready: &PreparedSystem, took: Duration) {
-    print_line(format!("baton {} is ready in {} ms", env!("CARGO_PKG_VERSION"), took.as_millis()));
-    print_line(format!("  relay          http://{}", ready.relay));
-    print_line(format!("  admin API      http://{}/api/v1", ready.admin));
-    let made = &ready.made;
-    if let Some(name) = &made.account {
+fn banner(system: &PreparedSystem, elapsed: Duration) {
+    print_line(format!(
+        "baton {} is ready in {} ms",
+        env!("CARGO_PKG_VERSION"),
+        elapsed.as_millis()
+    ));
+    print_line(format!("  relay          http://{}", system.relay));
+    print_line(format!("  admin API      http://{}/api/v1", system.admin));
+    let first_start = &system.first_start;
+    if let Some(name) = &first_start.account {
         print_line(format!("  first account  {name}, with the key in ANTHROPIC_API_KEY"));
     }
-    if let Some(token) = &made.admin_token {
+    if let Some(token) = &first_start.admin_token {
         print_line(format!("  admin token    {}", token.expose()));
     }
     print_line(format!(
         "  console        http://{}/console (sign in with the admin token)",
-        ready.admin
+        system.admin
     ));
-    if let Some(key) = &made.key {
-        let listening = || format!("http://{}", ready.relay);
-        let relay_url = ready.settings.relay_url.clone().unwrap_or_else(listening);
+    if let Some(key) = &first_start.key {
+        let listening = || format!("http://{}", system.relay);
+        let relay_url = system.settings.relay_url.clone().unwrap_or_else(listening);
         print_line("\nThe first key is shown only once. Connect a client with:\n");
         print_line(format!(
             "export ANTHROPIC_BASE_URL={relay_url} ANTHROPIC_AUTH_TOKEN={}",
             key.expose()
         ));
     }
-    if made.admin_token.is_some() {
+    if first_start.admin_token.is_some() {
         print_line(
             "\nThe admin token is also shown only once. The operator's commands read it from \
              BATON_ADMIN_TOKEN.",

@@ -88,8 +88,13 @@ async fn one(folder: Option<&Path>, pools: usize, at_once: u32) -> String {
     while begun.elapsed() < LENGTH {
         tokio::time::sleep(LOOK_EVERY).await;
         looks += 1;
-        open +=
-            caller.store.read_key_counters(&caller.bounds.key).await.expect("counted").open.len();
+        open += caller
+            .store
+            .read_key_counters(&caller.bounds.key)
+            .await
+            .expect("counted")
+            .open_reservations
+            .len();
     }
     let (done, seconds) = (done.load(Ordering::Relaxed).max(1), begun.elapsed().as_secs_f64());
     is_over.store(true, Ordering::Relaxed);
@@ -152,7 +157,7 @@ async fn client(caller: LimitedCaller, is_over: Arc<AtomicBool>, done: Arc<Atomi
         let id = RequestId::at(at, store.random_source().bits());
         let wanted = Reservation {
             estimate: PicoUsd::from_micros(2_000_000),
-            beyond: PicoUsd::ZERO,
+            unreserved: PicoUsd::ZERO,
             at,
             expires: at.as_second() + 3_660,
             model: "claude-opus-5-5".to_owned(),

@@ -48,7 +48,7 @@ fn translated(client: ClientApi, upstream: UpstreamProtocol, source: &[u8]) -> V
     let Some(translation) = ProtocolPair::between(client, upstream) else { return source.to_vec() };
     let options = TranslationOptions::new("claude-opus-5-5", "req_1");
     let translated = translation.translate_request(body.to_string().as_bytes(), &options);
-    let mut stream = translated.expect("a request").asked.stream_translator();
+    let mut stream = translated.expect("a request").context.stream_translator();
     let mut out = Vec::new();
     source.chunks(7).for_each(|chunk| stream.push(chunk, &mut out));
     assert!(stream.finish(&mut out), "{}", String::from_utf8_lossy(source));

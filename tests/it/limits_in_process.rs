@@ -110,7 +110,7 @@ async fn forty_concurrent_requests_respect_the_limit_in_few_writes() {
         let admitted = admitted.iter().filter(|one| matches!(one, Admission::Admitted(_))).count();
         let counted = inside.store.read_key_counters(&key).await.expect("counted");
         assert_eq!(
-            (counted.open.len(), counted.requests_in_minute(at)),
+            (counted.open_reservations.len(), counted.requests_in_minute(at)),
             (admitted, admitted as i128)
         );
         assert_eq!(inside.spent(&key).await.1, PicoUsd::new(10 * admitted as i128));
@@ -247,7 +247,10 @@ async fn unknown_reservation_is_settled_at_actual_cost() {
             inside.count().await;
             assert_eq!(inside.spent(&key).await, (PicoUsd::new(400), PicoUsd::ZERO));
             let counted = store.read_key_counters(&key).await.expect("counted");
-            assert!(counted.open.is_empty(), "a reservation is open; one batch: {come_together}");
+            assert!(
+                counted.open_reservations.is_empty(),
+                "a reservation is open; one batch: {come_together}"
+            );
             store.clock().advance(SignedDuration::from_secs(700));
         }
     }
@@ -292,5 +295,5 @@ async fn limit_item_stays_small() {
     }
     let counted = inside.store.read_key_counters(&key).await.expect("counted");
     assert!(counted.windows.len() < 30, "{:?}", counted.windows.keys());
-    assert!(counted.open.is_empty());
+    assert!(counted.open_reservations.is_empty());
 }

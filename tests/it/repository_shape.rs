@@ -110,7 +110,7 @@ fn names_are_not_generic() {
 }
 
 #[test]
-fn aws_sdk_is_used_in_three_crates_only() {
+fn sdk_clients_are_used_in_three_crates_only() {
     let needle = concat!("aws_", "sdk_");
     let elsewhere = sources()
         .filter(|(path, _)| {
@@ -135,7 +135,7 @@ fn allowed_lints_have_a_reason() {
 }
 
 #[test]
-fn tests_do_not_sleep() {
+fn tests_have_no_fixed_delays() {
     let sleep = concat!("sleep", "(");
     let sleeping = sources()
         .filter(|(path, _)| path.starts_with("tests/it") || path.starts_with("tests/clients"))

@@ -36,7 +36,7 @@ async fn expired_events_leave_totals_unchanged() {
             stream: true,
             group: GroupId::from_bits(1),
             user: None,
-            beyond: PicoUsd::ZERO,
+            unreserved: PicoUsd::ZERO,
             pools: Vec::new(),
         };
         let (id, key) = (RequestId::from_bits(number.unsigned_abs()), KeyId::from_bits(1));

@@ -202,7 +202,7 @@ async fn low_estimates_overrun_by_the_stated_amount() {
     let (key, at) = (KeyId::from_bits(1), inside.store.clock().now());
     let own = Limits { usd_total: Some(PicoUsd::new(100)), ..Limits::default() };
     let bounds = EffectiveLimits::from_own_limits(key.clone(), own);
-    let wanted = Reservation { beyond: PicoUsd::new(40), ..reservation(at, 10) };
+    let wanted = Reservation { unreserved: PicoUsd::new(40), ..reservation(at, 10) };
     let mut records = Vec::new();
     for bits in 0..20 {
         if admits(&inside.store, &bounds, bits, &wanted).await {

@@ -70,7 +70,7 @@ impl RenewalSystem {
         let token = AccountToken {
             account: id.clone(),
             exchange,
-            standing: TokenStatus::default(),
+            token_status: TokenStatus::default(),
             secrets,
             version: 1,
         };
@@ -252,7 +252,7 @@ async fn unreachable_endpoint_does_not_disable_account() {
         system.tick_after(901).await;
         assert_eq!((system.access().await, system.refusal().await), (None, None));
     }
-    assert_eq!(system.token().await.standing.begun_at, None);
+    assert_eq!(system.token().await.token_status.begun_at, None);
 }
 
 #[tokio::test]

@@ -259,7 +259,7 @@ pub fn broken() -> InjectedFault {
 pub fn reservation(at: Timestamp, pico: i128) -> Reservation {
     Reservation {
         estimate: PicoUsd::new(pico),
-        beyond: PicoUsd::ZERO,
+        unreserved: PicoUsd::ZERO,
         at,
         expires: at.as_second() + 60,
         model: MODEL.into(),

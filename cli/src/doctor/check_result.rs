@@ -34,57 +34,57 @@ pub(super) struct CheckResult {
     pub(super) check: &'static str,
     pub(super) state: CheckStatus,
     /// The observation.
-    pub(super) what: String,
+    pub(super) message: String,
     /// What to do about it; empty if nothing is needed.
     pub(super) advice: String,
 }
 
 impl CheckResult {
-    pub(super) fn ok(check: &'static str, what: impl Into<String>) -> Self {
-        Self { check, state: CheckStatus::Ok, what: what.into(), advice: String::new() }
+    pub(super) fn ok(check: &'static str, message: impl Into<String>) -> Self {
+        Self { check, state: CheckStatus::Ok, message: message.into(), advice: String::new() }
     }
 
     pub(super) fn warn(
         check: &'static str,
-        what: impl Into<String>,
+        message: impl Into<String>,
         advice: impl Into<String>,
     ) -> Self {
-        Self { check, state: CheckStatus::Warn, what: what.into(), advice: advice.into() }
+        Self { check, state: CheckStatus::Warn, message: message.into(), advice: advice.into() }
     }
 
     pub(super) fn fail(
         check: &'static str,
-        what: impl Into<String>,
+        message: impl Into<String>,
         advice: impl Into<String>,
     ) -> Self {
-        Self { check, state: CheckStatus::Fail, what: what.into(), advice: advice.into() }
+        Self { check, state: CheckStatus::Fail, message: message.into(), advice: advice.into() }
     }
 
-    pub(super) fn skipped(check: &'static str, why: impl Into<String>) -> Self {
-        Self { check, state: CheckStatus::Skipped, what: why.into(), advice: String::new() }
+    pub(super) fn skipped(check: &'static str, reason: impl Into<String>) -> Self {
+        Self { check, state: CheckStatus::Skipped, message: reason.into(), advice: String::new() }
     }
 }
 
 /// The number of failed checks.
-pub(super) fn failures(findings: &[CheckResult]) -> usize {
-    findings.iter().filter(|finding| finding.state == CheckStatus::Fail).count()
+pub(super) fn failures(results: &[CheckResult]) -> usize {
+    results.iter().filter(|result| result.state == CheckStatus::Fail).count()
 }
 
 /// Prints all results.
-pub(super) fn show_results(screen: OutputPrinter, findings: &[CheckResult]) {
-    let row = |finding: &CheckResult| {
-        let state = finding.state.as_str();
+pub(super) fn show_results(printer: OutputPrinter, results: &[CheckResult]) {
+    let row = |result: &CheckResult| {
+        let state = result.state.as_str();
         json!({
-            "check": finding.check, "state": state, "what": finding.what, "advice": finding.advice,
+            "check": result.check, "state": state, "what": result.message, "advice": result.advice,
         })
     };
-    let checks: Vec<Value> = findings.iter().map(row).collect();
-    screen.show(&json!({ "ok": failures(findings) == 0, "checks": checks }), || {
+    let checks: Vec<Value> = results.iter().map(row).collect();
+    printer.show(&json!({ "ok": failures(results) == 0, "checks": checks }), || {
         let mut table = table(["check", "", "result", "advice"].into_iter());
         table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
-        for finding in findings {
-            let state = finding.state.as_str();
-            table.add_row([finding.check, state, &finding.what, &finding.advice]);
+        for result in results {
+            let state = result.state.as_str();
+            table.add_row([result.check, state, &result.message, &result.advice]);
         }
         print_line(table);
     });

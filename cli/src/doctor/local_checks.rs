@@ -22,26 +22,26 @@ pub(super) fn check_base_url(text: &str) -> (CheckResult, Option<Url>) {
     url.set_fragment(None);
     let _cannot_be_without = (url.set_username(""), url.set_password(None));
     let path = url.path().trim_end_matches('/').to_owned();
-    let meant = path.strip_suffix(APPENDED).unwrap_or(&path).to_owned();
-    url.set_path(&meant);
+    let suggested_url = path.strip_suffix(APPENDED).unwrap_or(&path).to_owned();
+    url.set_path(&suggested_url);
     let plain = url.as_str().trim_end_matches('/').to_owned();
-    let finding = if meant != path {
+    let result = if suggested_url != path {
         let what = format!("it ends in {APPENDED}, which clients append again");
         CheckResult::fail(CHECK, what, format!("use {plain}"))
     } else if has_more {
         let what = "it contains a user name, a query or a fragment";
         CheckResult::fail(CHECK, what, format!("use {plain}; clients send the key in a header"))
     } else if text.ends_with('/') {
-        let what =
+        let message =
             "it ends in a slash, so clients call `//v1/messages`, which some proxies redirect";
-        CheckResult::warn(CHECK, what, format!("use {plain}"))
+        CheckResult::warn(CHECK, message, format!("use {plain}"))
     } else if url.scheme() == "http" && !is_private_address(&url) {
         let what = "keys and prompts are sent without encryption";
         CheckResult::warn(CHECK, what, "put a TLS proxy in front of Baton and use https")
     } else {
         CheckResult::ok(CHECK, plain)
     };
-    (finding, Some(url))
+    (result, Some(url))
 }
 
 /// Whether the address is this machine or in a private network.
@@ -84,57 +84,57 @@ pub(super) fn key_form(key: Option<&Secret>) -> CheckResult {
 /// Checks the variables that clients started from this shell read.
 pub(super) fn variables(environment: &ShellEnvironment, relay: Option<&Url>) -> Vec<CheckResult> {
     const CHECK: &str = "client variables";
-    let mut findings = Vec::new();
+    let mut results = Vec::new();
     if let (Some(bearer), Some(key)) = (&environment.client_bearer, &environment.client_api_key)
         && bearer.expose() != key.expose()
     {
         let what = "ANTHROPIC_AUTH_TOKEN and ANTHROPIC_API_KEY have different values, and clients \
              send both";
         let advice = "unset ANTHROPIC_API_KEY in the shell that starts clients of Baton";
-        findings.push(CheckResult::warn(CHECK, what, advice));
+        results.push(CheckResult::warn(CHECK, what, advice));
     }
-    let points_here = |base: &str| {
-        check_base_url(base)
+    let points_here = |base_url: &str| {
+        check_base_url(base_url)
             .1
-            .is_some_and(|base| relay.is_some_and(|relay| same_relay(&base, relay)))
+            .is_some_and(|base_url| relay.is_some_and(|relay| same_relay(&base_url, relay)))
     };
     match environment.client_base.as_deref() {
-        Some(base) if !points_here(base) => {
+        Some(base_url) if !points_here(base_url) => {
             let what = format!(
-                "ANTHROPIC_BASE_URL is {base}; clients in this shell call that address instead"
+                "ANTHROPIC_BASE_URL is {base_url}; clients in this shell call that address instead"
             );
             let advice = relay.map_or_else(String::new, |relay| {
                 format!("export ANTHROPIC_BASE_URL={}", relay.as_str().trim_end_matches('/'))
             });
-            findings.push(CheckResult::warn(CHECK, what, advice));
+            results.push(CheckResult::warn(CHECK, what, advice));
         }
-        Some(_) if findings.is_empty() => {
-            findings.push(CheckResult::ok(CHECK, "ANTHROPIC_BASE_URL points to this relay"));
+        Some(_) if results.is_empty() => {
+            results.push(CheckResult::ok(CHECK, "ANTHROPIC_BASE_URL points to this relay"));
         }
-        None if findings.is_empty() => {
-            findings
+        None if results.is_empty() => {
+            results
                 .push(CheckResult::skipped(CHECK, "ANTHROPIC_BASE_URL is not set in this shell"));
         }
         _ => {}
     }
     if !environment.proxies.is_empty() {
-        let what =
+        let message =
             format!("{} is set, so requests go through that proxy", environment.proxies.join(", "));
         let advice = "if streams arrive in bursts or bodies are refused, add the relay's host to \
              NO_PROXY";
-        findings.push(CheckResult::warn("HTTP proxy", what, advice));
+        results.push(CheckResult::warn("HTTP proxy", message, advice));
     }
-    findings
+    results
 }
 
 /// Whether two base URLs mean the same relay; the relay's aliases count as one.
-fn same_relay(one: &Url, other: &Url) -> bool {
+fn same_relay(relay_url: &Url, other: &Url) -> bool {
     let plain = |url: &Url| {
         let path = url.path().trim_end_matches('/').trim_end_matches("/v1");
         let path = path.trim_end_matches("/anthropic").trim_end_matches("/claude-code").to_owned();
         (url.origin(), path)
     };
-    plain(one) == plain(other)
+    plain(relay_url) == plain(other)
 }
 
 #[cfg(test)]
@@ -145,10 +145,10 @@ mod tests {
     #[test]
     fn base_url_is_checked_and_corrected() {
         let check = |text: &str, state: CheckStatus, meant: Option<&str>| {
-            let (finding, url) = check_base_url(text);
+            let (result, url) = check_base_url(text);
             let plain = url.as_ref().map(|url| url.as_str().trim_end_matches('/'));
-            assert_eq!((finding.state, plain), (state, meant), "{text}: {finding:?}");
-            assert!(state == CheckStatus::Ok || !finding.advice.is_empty(), "{text}: advice");
+            assert_eq!((result.state, plain), (state, meant), "{text}: {result:?}");
+            assert!(state == CheckStatus::Ok || !result.advice.is_empty(), "{text}: advice");
         };
         check("https://a.example", CheckStatus::Ok, Some("https://a.example"));
         check("https://a.example/v1", CheckStatus::Ok, Some("https://a.example/v1"));
@@ -167,9 +167,9 @@ mod tests {
     #[test]
     fn a_key_is_judged_by_its_form_and_never_shown() {
         let check = |key: &str, state: CheckStatus| {
-            let finding = key_form(Some(&Secret::new(key.to_owned())));
-            assert_eq!(finding.state, state, "{finding:?}");
-            assert!(!format!("{finding:?}").contains(key), "{finding:?}");
+            let result = key_form(Some(&Secret::new(key.to_owned())));
+            assert_eq!(result.state, state, "{result:?}");
+            assert!(!format!("{result:?}").contains(key), "{result:?}");
         };
         let bits = [7, 9];
         let good = baton_domain::relay_key::compose(
@@ -195,16 +195,16 @@ mod tests {
                 super::variables(&environment, relay.as_ref()).iter().map(|f| f.state).collect();
             assert_eq!(states, expected, "{variables:?}");
         };
-        let base = ("ANTHROPIC_BASE_URL", "https://a.example/v1");
+        let base_url = ("ANTHROPIC_BASE_URL", "https://a.example/v1");
         check(&[], &[CheckStatus::Skipped]);
-        check(&[base], &[CheckStatus::Ok]);
+        check(&[base_url], &[CheckStatus::Ok]);
         check(&[("ANTHROPIC_BASE_URL", "https://b.example")], &[CheckStatus::Warn]);
-        let both = [("ANTHROPIC_AUTH_TOKEN", "x"), ("ANTHROPIC_API_KEY", "y"), base];
+        let both = [("ANTHROPIC_AUTH_TOKEN", "x"), ("ANTHROPIC_API_KEY", "y"), base_url];
         check(&both, &[CheckStatus::Warn]);
         check(
-            &[("ANTHROPIC_AUTH_TOKEN", "x"), ("ANTHROPIC_API_KEY", "x"), base],
+            &[("ANTHROPIC_AUTH_TOKEN", "x"), ("ANTHROPIC_API_KEY", "x"), base_url],
             &[CheckStatus::Ok],
         );
-        check(&[base, ("https_proxy", "http://p:1")], &[CheckStatus::Ok, CheckStatus::Warn]);
+        check(&[base_url, ("https_proxy", "http://p:1")], &[CheckStatus::Ok, CheckStatus::Warn]);
     }
 }

@@ -22,7 +22,7 @@ use reqwest::{Client, Url};
 pub struct DoctorArgs {
     /// The admin API
     #[command(flatten)]
-    office: AdminTargetArgs,
+    admin_target: AdminTargetArgs,
     #[arg(
         long,
         help = table::CLIENT_BASE_URL.flag_help("The relay's base URL, as clients use it")
@@ -43,29 +43,30 @@ pub struct DoctorArgs {
 ///
 /// # Errors
 /// At least one check fails.
-pub(crate) async fn run_doctor(asked: DoctorArgs) -> Result<(), CliError> {
+pub(crate) async fn run_doctor(args: DoctorArgs) -> Result<(), CliError> {
     let environment = ShellEnvironment::from_process();
-    let base = asked.relay.clone().or_else(|| environment.client_base.clone());
-    let base = base.unwrap_or_else(|| table::CLIENT_BASE_URL.default.to_owned());
-    let key = match asked.key.as_deref() {
+    let base_url = args.relay.clone().or_else(|| environment.client_base.clone());
+    let base_url = base_url.unwrap_or_else(|| table::CLIENT_BASE_URL.default.to_owned());
+    let key = match args.key.as_deref() {
         Some("-") => Some(Secret::new(read_stdin_line()?)),
         Some(key) => Some(Secret::new(key.to_owned())),
         None => key_from_environment(&environment),
     };
-    let (address, base) = local_checks::check_base_url(&base);
-    let form = local_checks::key_form(key.as_ref());
-    let key = key.filter(|_| failures(std::slice::from_ref(&form)) == 0);
-    let mut findings = vec![address, form];
-    findings.extend(local_checks::variables(&environment, base.as_ref()));
-    let screen = asked.office.screen();
+    let (address, base_url) = local_checks::check_base_url(&base_url);
+    let form_check = local_checks::key_form(key.as_ref());
+    let key = key.filter(|_| failures(std::slice::from_ref(&form_check)) == 0);
+    let mut results = vec![address, form_check];
+    results.extend(local_checks::variables(&environment, base_url.as_ref()));
+    let printer = args.admin_target.screen();
     let http = remote_checks::client()?;
-    if let Some(base) = &base {
-        let wish = PaidChecks { paid: asked.paid, model: asked.model };
-        findings.extend(relay(&http, base, key.as_ref(), wish).await);
+    if let Some(base_url) = &base_url {
+        let paid_checks = PaidChecks { paid: args.paid, model: args.model };
+        results.extend(relay(&http, base_url, key.as_ref(), paid_checks).await);
     }
-    findings.extend(remote_checks::admin(&http, asked.office.resolve_target(environment)?).await);
-    show_results(screen, &findings);
-    match failures(&findings) {
+    results
+        .extend(remote_checks::admin(&http, args.admin_target.resolve_target(environment)?).await);
+    show_results(printer, &results);
+    match failures(&results) {
         0 => Ok(()),
         1 => Err(CliError::Failed("one check failed".to_owned())),
         count => Err(CliError::Failed(format!("{count} checks failed"))),
@@ -87,37 +88,38 @@ struct PaidChecks {
 
 async fn relay(
     http: &Client,
-    base: &Url,
+    base_url: &Url,
     key: Option<&Secret>,
-    wish: PaidChecks,
+    paid_checks: PaidChecks,
 ) -> Vec<CheckResult> {
     let clock = Clock::system();
-    let (is_there, mut findings) = remote_checks::check_address(http, base, || clock.now()).await;
-    let (Some(key), true) = (key, is_there) else {
+    let (is_reachable, mut results) =
+        remote_checks::check_address(http, base_url, || clock.now()).await;
+    let (Some(key), true) = (key, is_reachable) else {
         let why =
-            if is_there { "needs a key of the right form" } else { "needs a reachable relay" };
+            if is_reachable { "needs a key of the right form" } else { "needs a reachable relay" };
         let checks = ["key", "models", "body size", "streaming"];
-        findings.extend(checks.map(|check| CheckResult::skipped(check, why)));
-        return findings;
+        results.extend(checks.map(|check| CheckResult::skipped(check, why)));
+        return results;
     };
-    findings.push(remote_checks::check_key(http, base, key).await);
-    if failures(&findings) > 0 {
+    results.push(remote_checks::check_key(http, base_url, key).await);
+    if failures(&results) > 0 {
         let checks = ["models", "body size", "streaming"];
-        findings.extend(
+        results.extend(
             checks.map(|check| CheckResult::skipped(check, "needs a key that the relay accepts")),
         );
-        return findings;
+        return results;
     }
-    let (models, ids) = remote_checks::models(http, base, key).await;
-    findings.push(models);
-    findings.push(transfer_checks::check_body_size(http, base, key).await);
+    let (models, ids) = remote_checks::models(http, base_url, key).await;
+    results.push(models);
+    results.push(transfer_checks::check_body_size(http, base_url, key).await);
     let small = || ids.iter().find(|id| id.contains("haiku")).or(ids.first()).cloned();
-    findings.push(match wish.model.or_else(small) {
-        _ if !wish.paid => {
+    results.push(match paid_checks.model.or_else(small) {
+        _ if !paid_checks.paid => {
             CheckResult::skipped("streaming", "costs a few tokens; use --paid to check it")
         }
         None => CheckResult::skipped("streaming", "needs a model; use --model"),
-        Some(model) => transfer_checks::check_streaming(http, base, key, &model).await,
+        Some(model) => transfer_checks::check_streaming(http, base_url, key, &model).await,
     });
-    findings
+    results
 }

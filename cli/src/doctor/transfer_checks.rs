@@ -20,50 +20,52 @@ const AT_ONCE: Duration = Duration::from_millis(10);
 
 /// Finds the largest body that reaches the relay, by sending larger and larger ones until one is
 /// refused.
-pub(super) async fn check_body_size(http: &Client, base: &Url, key: &Secret) -> CheckResult {
+pub(super) async fn check_body_size(http: &Client, base_url: &Url, key: &Secret) -> CheckResult {
     const CHECK: &str = "body size";
-    let mut passed = 0;
+    let mut accepted_bytes = 0;
     for size in SIZES {
         let mut body = vec![b' '; size * MEGABYTE - 1];
         body.push(b'x');
-        let sent = http
-            .post(join_route(base, "/v1/messages"))
+        let response = http
+            .post(join_route(base_url, "/v1/messages"))
             .bearer_auth(key.expose())
             .header("content-type", "application/json")
             .body(body)
             .send();
-        let refusal = match sent.await {
+        let refusal = match response.await {
             // The relay has read the whole body and found that it is not JSON.
-            Ok(answer) if answer.status() == StatusCode::BAD_REQUEST => {
-                passed = size;
+            Ok(response) if response.status() == StatusCode::BAD_REQUEST => {
+                accepted_bytes = size;
                 continue;
             }
-            Ok(answer) if answer.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-                read_error_message(answer).await
+            Ok(response) if response.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                read_error_message(response).await
             }
-            Ok(answer) if passed == 0 => {
-                let what = format!("cannot be checked: {}", read_error_message(answer).await);
+            Ok(response) if accepted_bytes == 0 => {
+                let what = format!("cannot be checked: {}", read_error_message(response).await);
                 return CheckResult::warn(
                     CHECK,
                     what,
                     "solve the problems of the other checks first",
                 );
             }
-            Ok(answer) => read_error_message(answer).await,
+            Ok(response) => read_error_message(response).await,
             Err(error) => root_cause(&error),
         };
-        return body_size_result(CHECK, (passed, size), &refusal);
+        return body_size_result(CHECK, (accepted_bytes, size), &refusal);
     }
-    CheckResult::ok(CHECK, format!("bodies of {passed} MB pass"))
+    CheckResult::ok(CHECK, format!("bodies of {accepted_bytes} MB pass"))
 }
 
 fn body_size_result(
     check: &'static str,
-    (passed, refused): (usize, usize),
-    why: &str,
+    (accepted_bytes, rejected_bytes): (usize, usize),
+    reason: &str,
 ) -> CheckResult {
-    let what = format!("bodies of {passed} MB pass, bodies of {refused} MB do not: {why}");
-    if passed < NEEDED {
+    let what = format!(
+        "bodies of {accepted_bytes} MB pass, bodies of {rejected_bytes} MB do not: {reason}"
+    );
+    if accepted_bytes < NEEDED {
         let advice = "raise the limit of the proxy in front (nginx: client_max_body_size 32m)";
         return CheckResult::fail(check, what, advice);
     }
@@ -75,7 +77,7 @@ fn body_size_result(
 /// Checks whether a stream arrives piece by piece.
 pub(super) async fn check_streaming(
     http: &Client,
-    base: &Url,
+    base_url: &Url,
     key: &Secret,
     model: &str,
 ) -> CheckResult {
@@ -84,20 +86,20 @@ pub(super) async fn check_streaming(
         "model": model, "max_tokens": 16, "stream": true,
         "messages": [{ "role": "user", "content": "Count from one to ten." }],
     });
-    let begun = Instant::now();
-    let sent = http
-        .post(join_route(base, "/v1/messages"))
+    let started = Instant::now();
+    let response = http
+        .post(join_route(base_url, "/v1/messages"))
         .bearer_auth(key.expose())
         .header("content-type", "application/json")
         .header("anthropic-version", "2023-06-01")
         .body(body.to_string())
         .send();
-    let mut answer = match sent.await {
-        Ok(answer) if answer.status().is_success() => answer,
-        Ok(answer) => {
+    let mut response = match response.await {
+        Ok(response) if response.status().is_success() => response,
+        Ok(response) => {
             return CheckResult::fail(
                 CHECK,
-                read_error_message(answer).await,
+                read_error_message(response).await,
                 "solve the problem that the answer names",
             );
         }
@@ -105,25 +107,25 @@ pub(super) async fn check_streaming(
             return CheckResult::fail(CHECK, root_cause(&error), "the connection broke; try again");
         }
     };
-    let (mut whole, mut arrivals) = (Vec::new(), Vec::new());
+    let (mut received, mut arrivals) = (Vec::new(), Vec::new());
     loop {
-        match answer.chunk().await {
+        match response.chunk().await {
             Ok(Some(chunk)) => {
-                arrivals.push(begun.elapsed());
-                whole.extend_from_slice(&chunk);
+                arrivals.push(started.elapsed());
+                received.extend_from_slice(&chunk);
             }
             Ok(None) => break,
             Err(error) => {
-                let what = format!("the stream broke: {}", root_cause(&error));
+                let message = format!("the stream broke: {}", root_cause(&error));
                 return CheckResult::fail(
                     CHECK,
-                    what,
+                    message,
                     "a proxy in front of the relay has a timeout that is shorter than the answer",
                 );
             }
         }
     }
-    assess_stream(CHECK, &arrivals, &String::from_utf8_lossy(&whole))
+    assess_stream(CHECK, &arrivals, &String::from_utf8_lossy(&received))
 }
 
 /// Judges a stream by its content and by the times at which its pieces arrived.

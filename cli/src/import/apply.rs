@@ -18,13 +18,13 @@ use std::path::Path;
 #[derive(Default)]
 pub(super) struct ImportOutcome {
     /// Created items: kind, name, id.
-    pub(super) made: Vec<(&'static str, String, String)>,
+    pub(super) created: Vec<(&'static str, String, String)>,
     /// Secrets of new keys that are not written to a file: name, secret.
     pub(super) secrets: Vec<(String, String)>,
     /// Items that the API refused.
     pub(super) refused: Vec<SkippedItem>,
     /// Items that already existed: kind, name.
-    pub(super) kept: Vec<(&'static str, String)>,
+    pub(super) existing: Vec<(&'static str, String)>,
 }
 
 /// Where new keys are written.
@@ -89,48 +89,48 @@ impl KeyOutput {
 /// Creates groups, then accounts, then keys. After a failure the outcome still lists what was
 /// created.
 pub(super) async fn apply(
-    desk: &CliContext,
+    context: &CliContext,
     source: &str,
     plan: &ImportPlan,
     (keys, outcome): (&mut KeyOutput, &mut ImportOutcome),
 ) -> Result<(), CliError> {
-    let mut making = ImportRun { desk, source, outcome };
+    let mut run = ImportRun { context, source, outcome };
     let total = plan.groups.len() + plan.accounts.len() + plan.keys.len();
     let bar = ProgressBar::new(u64::try_from(total).unwrap_or(u64::MAX));
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
 
-    let mut groups = making.ids_by_name("groups").await?;
+    let mut groups = run.ids_by_name("groups").await?;
     for group in &plan.groups {
         let body = json!({ "name": group.name, "description": group.description });
-        if let Some(made) = making
+        if let Some(created) = run
             .create_missing(("group", "groups"), (&group.name, &group.name), (&groups, body))
             .await?
         {
-            groups.insert(group.name.clone(), id_of(&made));
+            groups.insert(group.name.clone(), id_of(&created));
         }
         bar.inc(1);
     }
-    let accounts = making.ids_by_name("accounts").await?;
+    let accounts = run.ids_by_name("accounts").await?;
     for account in &plan.accounts {
         let body = account_body(plan, account, &groups)?;
-        making
-            .create_missing(
-                ("account", "accounts"),
-                (&account.name, &account.source),
-                (&accounts, body),
-            )
-            .await?;
+        run.create_missing(
+            ("account", "accounts"),
+            (&account.name, &account.source),
+            (&accounts, body),
+        )
+        .await?;
         bar.inc(1);
     }
-    let known = making.ids_by_name("keys").await?;
+    let ids_by_name = run.ids_by_name("keys").await?;
     for key in &plan.keys {
         let body = key_body(key, &groups)?;
-        if let Some(made) =
-            making.create_missing(("key", "keys"), (&key.name, &key.source), (&known, body)).await?
+        if let Some(created) = run
+            .create_missing(("key", "keys"), (&key.name, &key.source), (&ids_by_name, body))
+            .await?
         {
-            let secret = made["secret"].as_str().unwrap_or_default();
-            bar.suspend(|| keys.output_secret((&key.name, &id_of(&made), secret), making.outcome))?;
+            let secret = created["secret"].as_str().unwrap_or_default();
+            bar.suspend(|| keys.output_secret((&key.name, &id_of(&created), secret), run.outcome))?;
         }
         bar.inc(1);
     }
@@ -139,7 +139,7 @@ pub(super) async fn apply(
 }
 
 struct ImportRun<'a> {
-    desk: &'a CliContext,
+    context: &'a CliContext,
     source: &'a str,
     outcome: &'a mut ImportOutcome,
 }
@@ -147,7 +147,7 @@ struct ImportRun<'a> {
 impl ImportRun<'_> {
     /// The existing items: ids by name.
     async fn ids_by_name(&self, route: &str) -> Result<BTreeMap<String, String>, CliError> {
-        let all = self.desk.admin.all(&[route], &[]).await?;
+        let all = self.context.admin.all(&[route], &[]).await?;
         let named = |row: &Value| Some((row["name"].as_str()?.to_owned(), id_of(row)));
         Ok(rows(&all).iter().filter_map(named).collect())
     }
@@ -156,10 +156,10 @@ impl ImportRun<'_> {
         &mut self,
         (kind, route): (&'static str, &str),
         (name, source): (&str, &str),
-        (known, body): (&BTreeMap<String, String>, Value),
+        (ids_by_name, body): (&BTreeMap<String, String>, Value),
     ) -> Result<Option<Value>, CliError> {
-        if known.contains_key(name) {
-            self.outcome.kept.push((kind, name.to_owned()));
+        if ids_by_name.contains_key(name) {
+            self.outcome.existing.push((kind, name.to_owned()));
             return Ok(None);
         }
         let key = format!("import-{}-{kind}-{source}", self.source);
@@ -168,22 +168,22 @@ impl ImportRun<'_> {
             .map(|byte| if byte.is_ascii_graphic() { byte as char } else { '_' })
             .take(200)
             .collect();
-        let made = match self.desk.admin.post_once(&[route], &body, &key).await {
-            Ok(made) => made,
+        let created = match self.context.admin.post_once(&[route], &body, &key).await {
+            Ok(created) => created,
             // The other items do not depend on it, and the report names it.
-            Err(CliError::Refused(why)) => {
-                self.outcome.refused.push(SkippedItem { what: format!("{kind} {name}"), why });
+            Err(CliError::Refused(reason)) => {
+                self.outcome.refused.push(SkippedItem { item: format!("{kind} {name}"), reason });
                 return Ok(None);
             }
-            Err(fail) => {
+            Err(error) => {
                 return Err(CliError::Failed(format!(
-                    "cannot create {kind} {name}: {fail}. Everything before it is kept; run the \
+                    "cannot create {kind} {name}: {error}. Everything before it is kept; run the \
                      same command again to continue"
                 )));
             }
         };
-        self.outcome.made.push((kind, name.to_owned(), id_of(&made)));
-        Ok(Some(made))
+        self.outcome.created.push((kind, name.to_owned(), id_of(&created)));
+        Ok(Some(created))
     }
 }
 

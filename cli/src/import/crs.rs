@@ -59,15 +59,15 @@ fn row_name(row: &ExportRow) -> String {
 
 fn console(row: &ExportRow, plan: &mut ImportPlan) {
     let name = row_name(row);
-    let what = format!("account {name}");
+    let item = format!("account {name}");
     let (Some(base_url), Some(api_key)) = (text(row, "apiUrl"), text(row, "apiKey")) else {
-        return plan.skip_item(what, "the account has no address or no key");
+        return plan.skip_item(item, "the account has no address or no key");
     };
     // AES-CBC as `<iv in hex>:<text in hex>`, with a key that the export does not contain.
     let hex = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_hexdigit());
     if api_key.split_once(':').is_some_and(|(iv, rest)| iv.len() == 32 && hex(iv) && hex(rest)) {
         return plan.skip_item(
-            what,
+            item,
             "the key is encrypted; write it unencrypted into the file, or add the account by hand",
         );
     }
@@ -89,40 +89,40 @@ fn console(row: &ExportRow, plan: &mut ImportPlan) {
     };
     if !account.model_map.is_empty() {
         account.models = account.model_map.keys().cloned().collect();
-        account.model_map.retain(|asked, served| *served != asked.as_str());
+        account.model_map.retain(|requested, served| *served != requested.as_str());
     }
     if count(row, "dailyQuota").is_some() {
         plan.skip_item(
-            format!("{what}: daily quota"),
+            format!("{item}: daily quota"),
             "Baton has limits for keys, not for accounts",
         );
     }
     if text(row, "proxy").is_some() {
         account.enabled = false;
-        plan.skip_proxy(&what);
+        plan.skip_proxy(&item);
     }
     plan.accounts.push(account);
 }
 
 fn plan_key(row: &ExportRow, plan: &mut ImportPlan) {
     let name = row_name(row);
-    let what = format!("key {name}");
+    let item = format!("key {name}");
     if read_bool(row, "isDeleted") == Some(true) {
-        return plan.skip_item(what, "it is deleted there");
+        return plan.skip_item(item, "it is deleted there");
     }
     let services = read_list(row, "permissions");
     if !services.is_empty()
         && !services.iter().any(|service| service == "claude" || service == "all")
     {
-        return plan.skip_item(what, format!("it can use only {}", services.join(", ")));
+        return plan.skip_item(item, format!("it can use only {}", services.join(", ")));
     }
-    let limits = match limits(row, &what, plan) {
+    let limits = match limits(row, &item, plan) {
         Ok(limits) => limits,
         Err(amount) => {
-            return plan.skip_item(what, format!("`{amount}` is not an amount of money"));
+            return plan.skip_item(item, format!("`{amount}` is not an amount of money"));
         }
     };
-    report_lost_settings(row, &what, plan);
+    report_lost_settings(row, &item, plan);
     plan.keys.push(PlannedKey {
         source: text(row, "id").unwrap_or_else(|| name.clone()),
         name,
@@ -134,28 +134,28 @@ fn plan_key(row: &ExportRow, plan: &mut ImportPlan) {
     });
 }
 
-fn limits(row: &ExportRow, what: &str, plan: &mut ImportPlan) -> Result<PlannedLimits, String> {
+fn limits(row: &ExportRow, item: &str, plan: &mut ImportPlan) -> Result<PlannedLimits, String> {
     let weekly = dollars(row, "weeklyOpusCostLimit")?;
     if weekly.is_some() {
         let why = "the old limit counts only Claude models and can begin on another day; Baton's \
              limit counts every model and begins on Monday 00:00 UTC";
-        plan.skip_item(format!("{what}: kind of weekly limit"), why);
+        plan.skip_item(format!("{item}: kind of weekly limit"), why);
     }
     let total = dollars(row, "totalCostLimit")?;
     if total.is_some() {
         let why = "the export does not contain what was spent, so the whole limit is available \
              again; lower it with `baton key set --usd-total`";
-        plan.skip_item(format!("{what}: spend so far"), why);
+        plan.skip_item(format!("{item}: spend so far"), why);
     }
     let (window, requests) = (count(row, "rateLimitWindow"), count(row, "rateLimitRequests"));
     if requests.is_some() && window != Some(1) {
         let minutes = window.unwrap_or(0);
         let why = format!("the old window is {minutes} minutes; Baton counts requests per minute");
-        plan.skip_item(format!("{what}: rate limit"), why);
+        plan.skip_item(format!("{item}: rate limit"), why);
     }
     if dollars(row, "rateLimitCost")?.is_some() {
         plan.skip_item(
-            format!("{what}: money per window"),
+            format!("{item}: money per window"),
             "Baton counts money per day, week, month and in total",
         );
     }
@@ -170,23 +170,23 @@ fn limits(row: &ExportRow, what: &str, plan: &mut ImportPlan) -> Result<PlannedL
 }
 
 /// Reports the settings of a key that Baton does not have.
-fn report_lost_settings(row: &ExportRow, what: &str, plan: &mut ImportPlan) {
+fn report_lost_settings(row: &ExportRow, item: &str, plan: &mut ImportPlan) {
     if read_bool(row, "enableModelRestriction") == Some(true)
         && !read_list(row, "restrictedModels").is_empty()
     {
         let models = read_list(row, "restrictedModels").join(", ");
-        let why = format!(
+        let reason = format!(
             "the old relay forbids {models}; Baton has a list of allowed models, which `baton key \
              set --model` sets"
         );
-        plan.skip_item(format!("{what}: forbidden models"), why);
+        plan.skip_item(format!("{item}: forbidden models"), reason);
     }
     if read_bool(row, "enableClientRestriction") == Some(true) {
-        plan.skip_item(format!("{what}: allowed clients"), "Baton does not distinguish clients");
+        plan.skip_item(format!("{item}: allowed clients"), "Baton does not distinguish clients");
     }
     if count(row, "tokenLimit").is_some() {
         plan.skip_item(
-            format!("{what}: token limit"),
+            format!("{item}: token limit"),
             "Baton has limits for money and requests, not for tokens",
         );
     }
@@ -195,17 +195,17 @@ fn report_lost_settings(row: &ExportRow, what: &str, plan: &mut ImportPlan) {
     {
         let why = "it expires some time after its first use, which Baton does not support; set a \
              time with `baton key set --expires-at`";
-        plan.skip_item(format!("{what}: end"), why);
+        plan.skip_item(format!("{item}: end"), why);
     }
     let bound = ["claudeAccountId", "claudeConsoleAccountId", "bedrockAccountId"];
     if bound.iter().any(|name| text(row, name).is_some()) {
         let why = "it was bound to an account and is now in the default group; change it with \
                    `baton key set --group`";
-        plan.skip_item(format!("{what}: account"), why);
+        plan.skip_item(format!("{item}: account"), why);
     }
     if text(row, "userId").is_some() {
         plan.skip_item(
-            format!("{what}: owner"),
+            format!("{item}: owner"),
             "users are not imported; assign the key with `baton key set --user`",
         );
     }

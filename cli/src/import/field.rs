@@ -9,7 +9,7 @@ pub(super) type ExportRow = Map<String, Value>;
 
 /// The rows of a list: the first of `places` that is a list, whatever surrounds it.
 pub(super) fn find_rows(value: &Value, places: &[&str]) -> Vec<ExportRow> {
-    let list = places.iter().find_map(|place| value.pointer(place)?.as_array());
+    let list = places.iter().find_map(|pointer| value.pointer(pointer)?.as_array());
     list.into_iter().flatten().filter_map(Value::as_object).cloned().collect()
 }
 
@@ -94,24 +94,28 @@ pub(super) fn parse_money(text: &str) -> Option<PicoUsd> {
     let (digits, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let exponent: i32 = exponent.parse().ok().filter(|exponent: &i32| exponent.abs() < 30)?;
     let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |digits| ("-", digits));
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let all = format!("{whole}{fraction}");
-    if whole.is_empty() || !all.bytes().all(|digit| digit.is_ascii_digit()) {
+    let (integer_part, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let all = format!("{integer_part}{fraction}");
+    if integer_part.is_empty() || !all.bytes().all(|digit| digit.is_ascii_digit()) {
         return None;
     }
     // The position of the decimal point in `all` after applying the exponent.
-    let point = i32::try_from(whole.len()).ok()? + exponent;
+    let point = i32::try_from(integer_part.len()).ok()? + exponent;
     let shifted = match usize::try_from(point) {
         Ok(point) if point > 0 => {
-            let (whole, fraction) = all.split_at_checked(point).unwrap_or((&all, ""));
+            let (integer_part, fraction) = all.split_at_checked(point).unwrap_or((&all, ""));
             let zeros = "0".repeat(point.saturating_sub(all.len()));
-            format!("{whole}{zeros}.{fraction}0")
+            format!("{integer_part}{zeros}.{fraction}0")
         }
         _ => format!("0.{}{all}", "0".repeat(usize::try_from(-point).ok()?)),
     };
-    let (whole, fraction) = shifted.split_once('.')?;
+    let (integer_part, fraction) = shifted.split_once('.')?;
     let fraction = fraction.trim_end_matches('0');
-    let plain = if fraction.is_empty() { whole.to_owned() } else { format!("{whole}.{fraction}") };
+    let plain = if fraction.is_empty() {
+        integer_part.to_owned()
+    } else {
+        format!("{integer_part}.{fraction}")
+    };
     format!("{sign}{plain}").parse().ok()
 }
 

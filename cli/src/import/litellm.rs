@@ -61,8 +61,8 @@ fn deployments(file: &Value, teams: Vec<String>, plan: &mut ImportPlan) {
     let mut groups = vec![DEFAULT.to_owned()];
     groups.extend(teams);
     for row in find_rows(file, &["/model_list"]) {
-        let asked = text(&row, "model_name").unwrap_or_default();
-        let what = format!("model {asked}");
+        let requested = text(&row, "model_name").unwrap_or_default();
+        let item = format!("model {requested}");
         let params = object(&row, "litellm_params");
         let model = text(&params, "model").unwrap_or_default();
         let (provider, served) = model.split_once('/').unwrap_or(("", &model));
@@ -71,7 +71,7 @@ fn deployments(file: &Value, teams: Vec<String>, plan: &mut ImportPlan) {
             "" if served.starts_with("claude") => ("anthropic", "https://api.anthropic.com"),
             "openai" => ("openai_compatible", "https://api.openai.com/v1"),
             other => {
-                plan.skip_item(what, format!("Baton cannot import its upstream `{other}`"));
+                plan.skip_item(item, format!("Baton cannot import its upstream `{other}`"));
                 continue;
             }
         };
@@ -79,17 +79,17 @@ fn deployments(file: &Value, teams: Vec<String>, plan: &mut ImportPlan) {
         else {
             let why = "the key is not in the file (`os.environ/…`); write it into the file, or add \
                  the account by hand";
-            plan.skip_item(what, why);
+            plan.skip_item(item, why);
             continue;
         };
         if api_key.starts_with("sk-ant-oat") {
-            plan.skip_item(what, super::plan::SUBSCRIPTION);
+            plan.skip_item(item, super::plan::SUBSCRIPTION);
             continue;
         }
         let base_url = text(&params, "api_base").unwrap_or_else(|| default.to_owned());
         for limit in ["rpm", "tpm"].iter().filter(|limit| text(&params, limit).is_some()) {
             plan.skip_item(
-                format!("{what}: {limit}"),
+                format!("{item}: {limit}"),
                 "Baton has limits for keys, not for accounts",
             );
         }
@@ -97,12 +97,12 @@ fn deployments(file: &Value, teams: Vec<String>, plan: &mut ImportPlan) {
             account.base_url == base_url && account.api_key.expose() == api_key
         };
         if let Some(account) = plan.accounts.iter_mut().find(same) {
-            add_model(account, &asked, served);
+            add_model(account, &requested, served);
             continue;
         }
         let mut account = PlannedAccount {
-            source: format!("{base_url} {asked}"),
-            name: format!("{provider} {asked}"),
+            source: format!("{base_url} {requested}"),
+            name: format!("{provider} {requested}"),
             provider,
             base_url,
             api_key: Secret::new(api_key),
@@ -114,17 +114,17 @@ fn deployments(file: &Value, teams: Vec<String>, plan: &mut ImportPlan) {
             max_concurrency: count(&params, "max_parallel_requests"),
             enabled: true,
         };
-        add_model(&mut account, &asked, served);
+        add_model(&mut account, &requested, served);
         plan.accounts.push(account);
     }
 }
 
-fn add_model(account: &mut PlannedAccount, asked: &str, served: &str) {
-    if !account.models.iter().any(|model| model == asked) {
-        account.models.push(asked.to_owned());
+fn add_model(account: &mut PlannedAccount, requested: &str, served_name: &str) {
+    if !account.models.iter().any(|model| model == requested) {
+        account.models.push(requested.to_owned());
     }
-    if asked != served && !served.contains('*') {
-        account.model_map.insert(asked.to_owned(), served.into());
+    if requested != served_name && !served_name.contains('*') {
+        account.model_map.insert(requested.to_owned(), served_name.into());
     }
 }
 
@@ -132,18 +132,18 @@ fn plan_key(row: &ExportRow, teams: &BTreeMap<String, String>, plan: &mut Import
     let token = text(row, "token").unwrap_or_default();
     let name = text(row, "key_alias").or_else(|| text(row, "key_name"));
     let name = name.unwrap_or_else(|| token.chars().take(12).collect());
-    let what = format!("key {name}");
-    let limits = match limits(row, &what, plan) {
+    let item = format!("key {name}");
+    let limits = match limits(row, &item, plan) {
         Ok(limits) => limits,
         Err(amount) => {
-            return plan.skip_item(what, format!("`{amount}` is not an amount of money"));
+            return plan.skip_item(item, format!("`{amount}` is not an amount of money"));
         }
     };
-    report_lost_settings(row, &what, plan);
+    report_lost_settings(row, &item, plan);
     let mut models = read_list(row, "models");
     if models.iter().any(|model| model.starts_with("all-")) {
         if models.iter().any(|model| model == "all-team-models") {
-            plan.skip_item(format!("{what}: models"), "`all-team-models` became all models");
+            plan.skip_item(format!("{item}: models"), "`all-team-models` became all models");
         }
         models.clear();
     }
@@ -171,7 +171,7 @@ fn with_utc_zone(time: String) -> String {
     }
 }
 
-fn limits(row: &ExportRow, what: &str, plan: &mut ImportPlan) -> Result<PlannedLimits, String> {
+fn limits(row: &ExportRow, item: &str, plan: &mut ImportPlan) -> Result<PlannedLimits, String> {
     let mut limits = PlannedLimits {
         requests_per_minute: count(row, "rpm_limit"),
         concurrency: count(row, "max_parallel_requests"),
@@ -192,30 +192,30 @@ fn limits(row: &ExportRow, what: &str, plan: &mut ImportPlan) -> Result<PlannedL
         Some("7d" | "1w") => limits.usd_weekly = Some(budget),
         Some("30d" | "1mo") => limits.usd_monthly = Some(budget),
         Some(other) => {
-            let why = format!(
+            let reason = format!(
                 "Baton has no period for {budget} USD per {other}; set a limit such as `baton key \
                  set --usd-daily`"
             );
-            plan.skip_item(format!("{what}: budget"), why);
+            plan.skip_item(format!("{item}: budget"), reason);
         }
         // The remaining amount, since the new key starts without any spend.
         None => limits.usd_total = Some((budget - spent).max(PicoUsd::ZERO)),
     }
     if period.is_some() && spent > PicoUsd::ZERO {
-        plan.skip_item(format!("{what}: spend so far"), "the current period starts from zero");
+        plan.skip_item(format!("{item}: spend so far"), "the current period starts from zero");
     }
     Ok(limits)
 }
 
 /// Reports the settings of a key that Baton does not have.
-fn report_lost_settings(row: &ExportRow, what: &str, plan: &mut ImportPlan) {
+fn report_lost_settings(row: &ExportRow, item: &str, plan: &mut ImportPlan) {
     if count(row, "tpm_limit").is_some() {
         plan.skip_item(
-            format!("{what}: tpm_limit"),
+            format!("{item}: tpm_limit"),
             "Baton has limits for money and requests, not for tokens",
         );
     }
-    for (name, why) in [
+    for (name, reason) in [
         ("model_max_budget", "Baton's limits count all models together"),
         (
             "aliases",
@@ -223,18 +223,18 @@ fn report_lost_settings(row: &ExportRow, what: &str, plan: &mut ImportPlan) {
         ),
     ] {
         if !object(row, name).is_empty() {
-            plan.skip_item(format!("{what}: {name}"), why);
+            plan.skip_item(format!("{item}: {name}"), reason);
         }
     }
     if text(row, "budget_id").is_some() {
         plan.skip_item(
-            format!("{what}: shared budget"),
+            format!("{item}: shared budget"),
             "the list does not contain it; set it with `baton key set --usd-…`",
         );
     }
     if text(row, "user_id").is_some_and(|user| user != "default_user_id") {
         plan.skip_item(
-            format!("{what}: owner"),
+            format!("{item}: owner"),
             "users are not imported; assign the key with `baton key set --user`",
         );
     }

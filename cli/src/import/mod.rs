@@ -23,7 +23,7 @@ use std::path::PathBuf;
 pub struct ImportArgs {
     /// The admin API
     #[command(flatten)]
-    office: AdminTargetArgs,
+    admin_target: AdminTargetArgs,
     /// The relay that the file comes from
     source: ImportSource,
     /// The exported file, JSON or YAML
@@ -68,41 +68,43 @@ impl ImportSource {
 }
 
 /// Reads the file, plans the import, applies it and reports the result.
-pub(crate) async fn run_import(asked: ImportArgs) -> Result<(), CliError> {
-    let shown = asked.file.display();
-    let text = std::fs::read_to_string(&asked.file)
+pub(crate) async fn run_import(args: ImportArgs) -> Result<(), CliError> {
+    let shown = args.file.display();
+    let text = std::fs::read_to_string(&args.file)
         .map_err(|error| CliError::Failed(format!("{shown}: {error}")))?;
-    let plan = asked.source.parse_plan(
+    let plan = args.source.parse_plan(
         &parse_json_or_yaml(&text)
             .ok_or_else(|| CliError::Failed(format!("{shown} is neither JSON nor YAML")))?,
     );
     let plan = plan.map_err(|why| {
-        CliError::Failed(format!("{shown} is not an export of {}: {why}", asked.source.name()))
+        CliError::Failed(format!("{shown} is not an export of {}: {why}", args.source.name()))
     })?;
-    let screen = asked.office.screen();
-    if asked.dry_run {
-        report(screen, &planned(&plan), &plan.left);
+    let printer = args.admin_target.screen();
+    if args.dry_run {
+        report(printer, &planned(&plan), &plan.skipped);
         return Ok(());
     }
-    let desk: CliContext = asked.office.into_context()?;
-    let mut keys = match &asked.out {
+    let context: CliContext = args.admin_target.into_context()?;
+    let mut keys = match &args.out {
         Some(path) => KeyOutput::open_file(path)?,
-        None if screen.json => KeyOutput::Collected,
+        None if printer.json => KeyOutput::Collected,
         None => KeyOutput::Shown,
     };
     let mut outcome = ImportOutcome::default();
-    let ended = apply::apply(&desk, asked.source.name(), &plan, (&mut keys, &mut outcome)).await;
-    let refused = outcome.refused.len();
-    let mut left = std::mem::take(&mut outcome.refused);
-    left.extend(plan.left);
-    report(screen, &imported_rows(&outcome), &left);
-    if let Some(path) = &asked.out {
+    let result = apply::apply(&context, args.source.name(), &plan, (&mut keys, &mut outcome)).await;
+    let rejected_bytes = outcome.refused.len();
+    let mut skipped = std::mem::take(&mut outcome.refused);
+    skipped.extend(plan.skipped);
+    report(printer, &imported_rows(&outcome), &skipped);
+    if let Some(path) = &args.out {
         remark(format!("the new keys were written to {}", path.display()));
     }
-    ended?;
-    if refused > 0 {
+    result?;
+    if rejected_bytes > 0 {
         let what = "correct the file as the report says and run the same command again";
-        return Err(CliError::Failed(format!("{refused} of them could not be created; {what}")));
+        return Err(CliError::Failed(format!(
+            "{rejected_bytes} of them could not be created; {what}"
+        )));
     }
     Ok(())
 }
@@ -136,7 +138,7 @@ fn planned(plan: &ImportPlan) -> Vec<Value> {
 }
 
 fn imported_rows(outcome: &ImportOutcome) -> Vec<Value> {
-    let made = outcome.made.iter().map(|(kind, name, id)| {
+    let created = outcome.created.iter().map(|(kind, name, id)| {
         let secret = outcome.secrets.iter().find(|(of, _)| *kind == "key" && of == name);
         let mut row = json!({ "kind": kind, "name": name, "result": "created", "detail": id });
         if let Some((_, secret)) = secret {
@@ -144,24 +146,26 @@ fn imported_rows(outcome: &ImportOutcome) -> Vec<Value> {
         }
         row
     });
-    let kept = outcome.kept.iter().map(|(kind, name)| {
+    let kept = outcome.existing.iter().map(|(kind, name)| {
         json!({ "kind": kind, "name": name, "result": "already exists", "detail": null })
     });
-    made.chain(kept).collect()
+    created.chain(kept).collect()
 }
 
-fn report(screen: OutputPrinter, things: &[Value], left: &[SkippedItem]) {
-    let left: Vec<Value> =
-        left.iter().map(|left| json!({ "what": left.what, "why": left.why })).collect();
-    let whole = json!({ "data": things, "left_behind": left });
+fn report(printer: OutputPrinter, imported: &[Value], skipped: &[SkippedItem]) {
+    let skipped_rows: Vec<Value> = skipped
+        .iter()
+        .map(|skipped| json!({ "what": skipped.item, "why": skipped.reason }))
+        .collect();
+    let report = json!({ "data": imported, "left_behind": skipped_rows });
     let columns =
         [("kind", "/kind"), ("name", "/name"), ("result", "/result"), ("detail", "/detail")];
-    screen.rows(&whole, &columns);
-    if !screen.json && !left.is_empty() {
+    printer.rows(&report, &columns);
+    if !printer.json && !skipped_rows.is_empty() {
         print_line("\nNot imported, or imported with changes:");
-        screen.rows(&json!({ "data": left }), &[("what", "/what"), ("why", "/why")]);
+        printer.rows(&json!({ "data": skipped_rows }), &[("what", "/what"), ("why", "/why")]);
     }
-    if !screen.json && rows(&whole).is_empty() {
+    if !printer.json && rows(&report).is_empty() {
         print_line("the file contains nothing that can be imported");
     }
 }

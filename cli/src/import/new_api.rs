@@ -43,15 +43,17 @@ pub(super) fn parse_export(file: &Value) -> Result<ImportPlan, String> {
 fn units(file: &Value) -> Result<i64, String> {
     let options = find_rows(file, &["/options"]);
     let option = options.iter().find(|row| text(row, "key").as_deref() == Some("QuotaPerUnit"));
-    let Some(said) = option.and_then(|row| text(row, "value")) else { return Ok(UNITS_PER_DOLLAR) };
-    let whole = said.split_once('.').map_or(said.as_str(), |(whole, zeros)| {
-        if zeros.bytes().all(|digit| digit == b'0') { whole } else { "" }
+    let Some(message) = option.and_then(|row| text(row, "value")) else {
+        return Ok(UNITS_PER_DOLLAR);
+    };
+    let integer_part = message.split_once('.').map_or(message.as_str(), |(integer_part, zeros)| {
+        if zeros.bytes().all(|digit| digit == b'0') { integer_part } else { "" }
     });
-    whole
+    integer_part
         .parse()
         .ok()
         .filter(|units| *units > 0)
-        .ok_or(format!("QuotaPerUnit must be a whole number, not `{said}`"))
+        .ok_or(format!("QuotaPerUnit must be a whole number, not `{message}`"))
 }
 
 /// The value of units in US dollars. Fractions of a pico-dollar are cut off, so the result is never
@@ -64,7 +66,7 @@ fn quota_to_usd(quota: i64, units_per_dollar: i64) -> PicoUsd {
 fn channel(row: &ExportRow, plan: &mut ImportPlan) {
     let id = text(row, "id").unwrap_or_default();
     let name = text(row, "name").unwrap_or_else(|| format!("channel {id}"));
-    let what = format!("account {name}");
+    let item = format!("account {name}");
     let (provider, default) = match read_integer(row, "type") {
         Some(14) => ("anthropic", "https://api.anthropic.com"),
         Some(1) => ("openai_compatible", "https://api.openai.com"),
@@ -72,30 +74,30 @@ fn channel(row: &ExportRow, plan: &mut ImportPlan) {
         Some(43) => ("openai_compatible", "https://api.deepseek.com"),
         Some(57) => {
             return plan.skip_item(
-                what,
+                item,
                 "a ChatGPT subscription login (Codex) cannot be imported; use an API key",
             );
         }
         Some(33 | 41) => {
             return plan.skip_item(
-                what,
+                item,
                 "a cloud provider's credential cannot be imported; add the account by hand",
             );
         }
         Some(other) => {
             return plan.skip_item(
-                what,
+                item,
                 format!("Baton has no account type for channels of type {other}"),
             );
         }
-        None => return plan.skip_item(what, "the channel has no type"),
+        None => return plan.skip_item(item, "the channel has no type"),
     };
     let keys = text(row, "key").unwrap_or_default();
     let keys: Vec<&str> = keys.lines().map(str::trim).filter(|key| !key.is_empty()).collect();
     if keys.is_empty() || keys.iter().any(|key| key.contains("**")) {
         let why = "the key is not in the file, because the API hides keys; export the table \
              `channels`";
-        return plan.skip_item(what, why);
+        return plan.skip_item(item, why);
     }
     let groups: Vec<String> = match read_list(row, "group") {
         none if none.is_empty() => vec![DEFAULT.to_owned()],
@@ -104,14 +106,14 @@ fn channel(row: &ExportRow, plan: &mut ImportPlan) {
     for group in &groups {
         plan.group(group, "A group of new-api");
     }
-    report_lost_settings(row, &what, plan);
+    report_lost_settings(row, &item, plan);
     let proxied = text(&object(row, "setting"), "proxy").is_some();
     if proxied {
-        plan.skip_proxy(&what);
+        plan.skip_proxy(&item);
     }
     for (index, key) in keys.iter().enumerate() {
         if key.starts_with("sk-ant-oat") {
-            plan.skip_item(what.clone(), SUBSCRIPTION);
+            plan.skip_item(item.clone(), SUBSCRIPTION);
             continue;
         }
         let numbered = if keys.len() > 1 { format!("{name} {}", index + 1) } else { name.clone() };
@@ -134,11 +136,11 @@ fn channel(row: &ExportRow, plan: &mut ImportPlan) {
 }
 
 /// Reports the settings of a channel that Baton does not have.
-fn report_lost_settings(row: &ExportRow, what: &str, plan: &mut ImportPlan) {
+fn report_lost_settings(row: &ExportRow, item: &str, plan: &mut ImportPlan) {
     for name in ["param_override", "header_override", "status_code_mapping"] {
         if !object(row, name).is_empty() {
             plan.skip_item(
-                format!("{what}: {name}"),
+                format!("{item}: {name}"),
                 "Baton does not change requests and answers in this way",
             );
         }
@@ -148,44 +150,44 @@ fn report_lost_settings(row: &ExportRow, what: &str, plan: &mut ImportPlan) {
 fn token(row: &ExportRow, units: i64, plan: &mut ImportPlan) {
     let id = text(row, "id").unwrap_or_default();
     let name = text(row, "name").unwrap_or_else(|| format!("token {id}"));
-    let what = format!("key {name}");
+    let item = format!("key {name}");
     let deleted = ["deleted_at", "DeletedAt"].iter().any(|name| text(row, name).is_some());
     if deleted {
-        return plan.skip_item(what, "it is deleted there");
+        return plan.skip_item(item, "it is deleted there");
     }
     let total = if read_bool(row, "unlimited_quota") == Some(true) {
         None
     } else {
         let Some(quota) = read_integer(row, "remain_quota") else {
             return plan
-                .skip_item(what, "it has neither a quota nor the mark that it is unlimited");
+                .skip_item(item, "it has neither a quota nor the mark that it is unlimited");
         };
         Some(quota_to_usd(quota, units))
     };
     let allowed = read_bool(row, "model_limits_enabled") == Some(true);
     if !text(row, "allow_ips").unwrap_or_default().is_empty() {
         plan.skip_item(
-            format!("{what}: allowed addresses"),
+            format!("{item}: allowed addresses"),
             "Baton has no allow list of addresses for a key",
         );
     }
     if text(row, "user_id").is_some() {
         plan.skip_item(
-            format!("{what}: owner"),
+            format!("{item}: owner"),
             "users and their quotas are not imported; assign the key with `baton key set --user`",
         );
     }
     let group = text(row, "group").filter(|group| group != DEFAULT);
     let group = group.filter(|group| {
-        let known = group != "auto";
-        if !known {
+        let is_known = group != "auto";
+        if !is_known {
             plan.skip_item(
-                format!("{what}: group"),
+                format!("{item}: group"),
                 "`auto` chooses a group for each request, which Baton does not support; the key is \
                  now in the default group",
             );
         }
-        known
+        is_known
     });
     if let Some(group) = &group {
         plan.group(group, "A group of new-api");

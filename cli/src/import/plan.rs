@@ -18,7 +18,7 @@ pub(super) struct ImportPlan {
     pub(super) accounts: Vec<PlannedAccount>,
     pub(super) keys: Vec<PlannedKey>,
     /// Items that are not carried over, or only in a changed form.
-    pub(super) left: Vec<SkippedItem>,
+    pub(super) skipped: Vec<SkippedItem>,
 }
 
 /// A group of accounts.
@@ -75,21 +75,21 @@ pub(super) struct PlannedLimits {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct SkippedItem {
     /// The item, such as `key ci` or `account main`.
-    pub(super) what: String,
+    pub(super) item: String,
     /// The reason, and what to do.
-    pub(super) why: String,
+    pub(super) reason: String,
 }
 
 impl ImportPlan {
-    pub(super) fn skip_item(&mut self, what: impl Into<String>, why: impl Into<String>) {
-        self.left.push(SkippedItem { what: what.into(), why: why.into() });
+    pub(super) fn skip_item(&mut self, item: impl Into<String>, reason: impl Into<String>) {
+        self.skipped.push(SkippedItem { item: item.into(), reason: reason.into() });
     }
 
     /// An account that uses a proxy in the other relay must not silently connect without one.
-    pub(super) fn skip_proxy(&mut self, what: &str) {
+    pub(super) fn skip_proxy(&mut self, item: &str) {
         let why = "the account is disabled until you set its proxy with `baton account set \
              --proxy-url … --enabled true`";
-        self.skip_item(format!("{what}: proxy"), why);
+        self.skip_item(format!("{item}: proxy"), why);
     }
 
     /// Adds a group unless it is already in the plan.

@@ -26,9 +26,9 @@ fn limits(plan: &ImportPlan, name: &str) -> Value {
 
 #[track_caller]
 fn left(plan: &ImportPlan, expected: &[&str]) {
-    let what: Vec<&str> = plan.left.iter().map(|left| left.what.as_str()).collect();
+    let what: Vec<&str> = plan.skipped.iter().map(|skipped| skipped.item.as_str()).collect();
     assert_eq!(what, expected);
-    assert!(plan.left.iter().all(|left| left.why.len() > 10), "{:?}", plan.left);
+    assert!(plan.skipped.iter().all(|left| left.reason.len() > 10), "{:?}", plan.skipped);
 }
 
 #[test]
@@ -75,8 +75,8 @@ fn claude_relay_service() {
             "1 admins",
         ],
     );
-    let login = plan.left.iter().find(|left| left.what == "account max plan");
-    assert_eq!(login.map(|left| left.why.as_str()), Some(SUBSCRIPTION));
+    let login = plan.skipped.iter().find(|skipped| skipped.item == "account max plan");
+    assert_eq!(login.map(|left| left.reason.as_str()), Some(SUBSCRIPTION));
 }
 
 #[test]

@@ -60,7 +60,7 @@ pub enum AccountCommand {
         account: String,
         /// Confirmation
         #[command(flatten)]
-        sure: ConfirmationArg,
+        confirmation: ConfirmationArg,
     },
     /// Test an account's credential with one free call to the upstream
     Test {
@@ -148,38 +148,48 @@ const COLUMNS: [(&str, &str); 9] = [
 ];
 
 pub(crate) async fn run_account_command(
-    desk: &CliContext,
-    what: AccountCommand,
+    context: &CliContext,
+    command: AccountCommand,
 ) -> Result<(), CliError> {
-    match what {
+    match command {
         AccountCommand::Add { name, api_key, credential, fields } => {
             let is_other = credential.is_some() || fields.region.is_some();
             let environment =
                 || anthropic_key(fields.provider.as_deref(), &ShellEnvironment::from_process());
             let api_key = api_key.filter(|_| !is_other);
             let api_key = api_key.or_else(|| environment().filter(|_| !is_other));
-            let given = CredentialArgs { api_key, credential };
-            if given.api_key.is_none() && !is_other {
+            let credential_args = CredentialArgs { api_key, credential };
+            if credential_args.api_key.is_none() && !is_other {
                 return Err(CliError::Usage(
                     "the account needs a credential; use --api-key, or --credential for another \
                      kind"
                         .into(),
                 ));
             }
-            desk.add(ACCOUNT, &account_body(desk, Some(name), given, fields).await?).await
+            context
+                .add(ACCOUNT, &account_body(context, Some(name), credential_args, fields).await?)
+                .await
         }
-        AccountCommand::List => desk.list_resources(ACCOUNT, &COLUMNS).await,
-        AccountCommand::Show { account } => desk.show_resource(ACCOUNT, &account).await,
+        AccountCommand::List => context.list_resources(ACCOUNT, &COLUMNS).await,
+        AccountCommand::Show { account } => context.show_resource(ACCOUNT, &account).await,
         AccountCommand::Set { account, name, api_key, credential, fields } => {
-            let given = CredentialArgs { api_key, credential };
-            desk.change(ACCOUNT, &account, &account_body(desk, name, given, fields).await?).await
+            let credential_args = CredentialArgs { api_key, credential };
+            context
+                .change(
+                    ACCOUNT,
+                    &account,
+                    &account_body(context, name, credential_args, fields).await?,
+                )
+                .await
         }
-        AccountCommand::Remove { account, sure } => {
-            desk.remove_resource(ACCOUNT, &account, sure).await
+        AccountCommand::Remove { account, confirmation } => {
+            context.remove_resource(ACCOUNT, &account, confirmation).await
         }
-        AccountCommand::Test { account } => test(desk, &account).await,
-        AccountCommand::Reset { account } => run_account_action(desk, &account, "reset").await,
-        AccountCommand::Refresh { account } => run_account_action(desk, &account, "refresh").await,
+        AccountCommand::Test { account } => test(context, &account).await,
+        AccountCommand::Reset { account } => run_account_action(context, &account, "reset").await,
+        AccountCommand::Refresh { account } => {
+            run_account_action(context, &account, "refresh").await
+        }
     }
 }
 
@@ -197,27 +207,28 @@ struct CredentialArgs {
 }
 
 async fn account_body(
-    desk: &CliContext,
+    context: &CliContext,
     name: Option<String>,
-    given: CredentialArgs,
+    credential_args: CredentialArgs,
     fields: AccountFields,
 ) -> Result<Value, CliError> {
-    if fields.key_header.is_some() && given.api_key.is_none() {
+    if fields.key_header.is_some() && credential_args.api_key.is_none() {
         return Err(CliError::Usage(
             "--key-header names the header of --api-key; use both flags together".into(),
         ));
     }
-    let credential = match (given.credential.or_else(|| aws(&fields)), given.api_key) {
-        (Some(text), _) => Some(read_credential(text)?),
-        (None, Some(key)) => Some(credential(key, fields.key_header)?),
-        (None, None) => None,
-    };
+    let credential =
+        match (credential_args.credential.or_else(|| aws(&fields)), credential_args.api_key) {
+            (Some(text), _) => Some(read_credential(text)?),
+            (None, Some(key)) => Some(credential(key, fields.key_header)?),
+            (None, None) => None,
+        };
     let body = JsonBody::default()
         .set("name", name)
         .set("provider", fields.provider)
         .set("base_url", fields.base_url)
         .set("credential", credential)
-        .set("groups", desk.ids(GROUP, &fields.group).await?)
+        .set("groups", context.ids(GROUP, &fields.group).await?)
         .set("priority", fields.priority)
         .set("weight", fields.weight)
         .set_list("models", fields.model)
@@ -244,8 +255,8 @@ fn aws(fields: &AccountFields) -> Option<String> {
     Some(role.set("external_id", fields.external_id.clone()).into_value().to_string())
 }
 
-fn read_credential(said: String) -> Result<Value, CliError> {
-    let text = if said == "-" { read_stdin()? } else { said };
+fn read_credential(message: String) -> Result<Value, CliError> {
+    let text = if message == "-" { read_stdin()? } else { message };
     // The text can contain a secret, so the error does not repeat it.
     serde_json::from_str(&text).map_err(|_| {
         CliError::Usage(
@@ -255,11 +266,11 @@ fn read_credential(said: String) -> Result<Value, CliError> {
     })
 }
 
-async fn test(desk: &CliContext, account: &str) -> Result<(), CliError> {
-    let id = desk.id(ACCOUNT, account).await?;
-    let result = desk.admin.post(&[ACCOUNT.route, &id, "test"], &json!({})).await?;
+async fn test(context: &CliContext, account: &str) -> Result<(), CliError> {
+    let id = context.id(ACCOUNT, account).await?;
+    let result = context.admin.post(&[ACCOUNT.route, &id, "test"], &json!({})).await?;
     let message = text(&result["message"]);
-    desk.screen.show(&result, || print_line(format!("account {account}: {message}")));
+    context.printer.show(&result, || print_line(format!("account {account}: {message}")));
     match result["ok"].as_bool() {
         Some(true) => Ok(()),
         Some(false) => Err(CliError::Failed(format!("account {account} cannot be used"))),
@@ -270,13 +281,13 @@ async fn test(desk: &CliContext, account: &str) -> Result<(), CliError> {
 }
 
 async fn run_account_action(
-    desk: &CliContext,
+    context: &CliContext,
     account: &str,
     action: &str,
 ) -> Result<(), CliError> {
-    let id = desk.id(ACCOUNT, account).await?;
-    let after = desk.admin.post(&[ACCOUNT.route, &id, action], &json!({})).await?;
+    let id = context.id(ACCOUNT, account).await?;
+    let after = context.admin.post(&[ACCOUNT.route, &id, action], &json!({})).await?;
     let status = text(&after["status"]);
-    desk.screen.show(&after, || print_line(format!("account {account} is {status}")));
+    context.printer.show(&after, || print_line(format!("account {account} is {status}")));
     Ok(())
 }

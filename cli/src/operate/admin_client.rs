@@ -15,18 +15,22 @@ const PAGE_ROWS: usize = 1000;
 
 /// A client of one deployment's admin API, acting for the operator.
 pub(crate) struct AdminClient {
-    base: Url,
+    base_url: Url,
     token: Secret,
     http: Client,
 }
 
 impl AdminClient {
     /// Creates a client for the target, without I/O.
-    pub(crate) fn new(aim: AdminTarget) -> Result<Self, CliError> {
-        let base = check_address(&aim.url)?;
+    pub(crate) fn new(target: AdminTarget) -> Result<Self, CliError> {
+        let base_url = check_address(&target.url)?;
         // A redirect would send the admin token to another address.
         let http = Client::builder().redirect(reqwest::redirect::Policy::none());
-        Ok(Self { base, token: aim.token, http: http.build().map_err(CliError::from_cause)? })
+        Ok(Self {
+            base_url,
+            token: target.token,
+            http: http.build().map_err(CliError::from_cause)?,
+        })
     }
 
     pub(crate) async fn get(
@@ -139,9 +143,9 @@ impl AdminClient {
         out: &mut dyn Write,
     ) -> Result<u64, CliError> {
         let request = self.request(Method::GET, path, query)?;
-        let mut answer = request.send().await.map_err(|error| self.unreachable_error(&error))?;
-        if !answer.status().is_success() {
-            let (status, bytes) = (answer.status(), answer.bytes().await.unwrap_or_default());
+        let mut response = request.send().await.map_err(|error| self.unreachable_error(&error))?;
+        if !response.status().is_success() {
+            let (status, bytes) = (response.status(), response.bytes().await.unwrap_or_default());
             return Err(self.refused(status, &serde_json::from_slice(&bytes).unwrap_or_default()));
         }
         let broken = |error: reqwest::Error| {
@@ -152,7 +156,7 @@ impl AdminClient {
             ))
         };
         let (mut bytes, wait) = (0, progress_spinner());
-        while let Some(chunk) = answer.chunk().await.map_err(broken)? {
+        while let Some(chunk) = response.chunk().await.map_err(broken)? {
             out.write_all(&chunk).map_err(CliError::from_cause)?;
             bytes += u64::try_from(chunk.len()).unwrap_or_default();
             wait.set_message(format!("{bytes} bytes"));
@@ -193,9 +197,9 @@ impl AdminClient {
     }
 
     async fn answer(&self, request: RequestBuilder) -> Result<Value, CliError> {
-        let answer = request.send().await.map_err(|error| self.unreachable_error(&error))?;
-        let status = answer.status();
-        let bytes = answer.bytes().await.map_err(|error| self.unreachable_error(&error))?;
+        let response = request.send().await.map_err(|error| self.unreachable_error(&error))?;
+        let status = response.status();
+        let bytes = response.bytes().await.map_err(|error| self.unreachable_error(&error))?;
         if status.is_success() && bytes.is_empty() {
             return Ok(Value::Null);
         }
@@ -205,13 +209,13 @@ impl AdminClient {
             Err(_) => Err(CliError::Failed(format!(
                 "{} is not Baton's admin API (it answers with status {status}); set another \
                  address with --url, BATON_URL or a profile",
-                self.base
+                self.base_url
             ))),
         }
     }
 
     fn build_url(&self, path: &[&str], query: &[(&str, &str)]) -> Url {
-        let mut url = self.base.clone();
+        let mut url = self.base_url.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(["api", "v1"]).extend(path);
         }
@@ -222,36 +226,36 @@ impl AdminClient {
     }
 
     fn unreachable_error(&self, error: &reqwest::Error) -> CliError {
-        let base = self.base.as_str().trim_end_matches('/');
+        let base_url = self.base_url.as_str().trim_end_matches('/');
         CliError::Failed(format!(
-            "{base} does not answer ({}); check that `baton up` runs there, or set another address \
+            "{base_url} does not answer ({}); check that `baton up` runs there, or set another address \
              with --url, BATON_URL or a profile",
             root_cause(error)
         ))
     }
 
-    fn refused(&self, status: StatusCode, answer: &Value) -> CliError {
-        let said = answer["error"]["message"].as_str().unwrap_or("the answer has no reason");
-        let base = self.base.as_str().trim_end_matches('/');
+    fn refused(&self, status: StatusCode, response: &Value) -> CliError {
+        let said = response["error"]["message"].as_str().unwrap_or("the answer has no reason");
+        let base_url = self.base_url.as_str().trim_end_matches('/');
         if matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY) {
             return CliError::Refused(said.to_owned());
         }
         CliError::Failed(match status {
             StatusCode::UNAUTHORIZED => {
                 format!(
-                    "{base} does not accept the admin token; set the token of that deployment with \
+                    "{base_url} does not accept the admin token; set the token of that deployment with \
                      BATON_ADMIN_TOKEN, --token or a profile"
                 )
             }
             StatusCode::NOT_FOUND if !said.contains("does not exist") => {
                 format!(
-                    "{base} is not Baton's admin API ({said}); set another address with --url, \
+                    "{base_url} is not Baton's admin API ({said}); set another address with --url, \
                      BATON_URL or a profile"
                 )
             }
             StatusCode::NOT_FOUND if said.contains("this route") => {
                 format!(
-                    "the Baton at {base} does not support this command; update it to the version \
+                    "the Baton at {base_url} does not support this command; update it to the version \
                      of this program"
                 )
             }
@@ -260,7 +264,7 @@ impl AdminClient {
                 format!("{said}; check it with the `show` command, then try again")
             }
             _ if status.is_server_error() => {
-                let id = answer["request_id"].as_str().unwrap_or("unknown");
+                let id = response["request_id"].as_str().unwrap_or("unknown");
                 format!("{said} (status {status}, request {id})")
             }
             _ => said.to_owned(),
@@ -298,13 +302,13 @@ mod tests {
 
     #[test]
     fn url_keeps_base_path_and_escapes_segments() {
-        let check = |base: &str, path: &[&str], expected: &str| {
-            let aim = AdminTarget {
-                url: base.into(),
+        let check = |base_url: &str, path: &[&str], expected: &str| {
+            let target = AdminTarget {
+                url: base_url.into(),
                 token: Secret::new(String::new()),
                 is_chosen: true,
             };
-            let admin = AdminClient::new(aim).ok().unwrap();
+            let admin = AdminClient::new(target).ok().unwrap();
             assert_eq!(admin.build_url(path, &[]).as_str(), expected);
         };
         check("http://a:1", &["keys"], "http://a:1/api/v1/keys");

@@ -61,17 +61,17 @@ enum WebhookFormatArg {
 }
 
 pub(crate) async fn run_alert_command(
-    desk: &CliContext,
-    what: AlertCommand,
+    context: &CliContext,
+    command: AlertCommand,
 ) -> Result<(), CliError> {
-    match what {
+    match command {
         AlertCommand::Show => {
-            let now = desk.admin.get(&[ROUTE], &[]).await?;
-            desk.screen.show(&now, || show_settings(&now));
+            let now = context.admin.get(&[ROUTE], &[]).await?;
+            context.printer.show(&now, || show_settings(&now));
             Ok(())
         }
-        AlertCommand::Set(settings) => set(desk, *settings).await,
-        AlertCommand::Test { no_wait } => test(desk, no_wait).await,
+        AlertCommand::Set(settings) => set(context, *settings).await,
+        AlertCommand::Test { no_wait } => test(context, no_wait).await,
     }
 }
 
@@ -84,57 +84,60 @@ fn show_settings(now: &Value) {
     let waiting = now["waiting"].as_array().map_or(&[][..], Vec::as_slice);
     print_line(format!("not delivered   {}", waiting.len()));
     for one in waiting {
-        let (channel, words, tries) = (text(&one["channel"]), text(&one["text"]), &one["tries"]);
+        let (channel, message_text, tries) =
+            (text(&one["channel"]), text(&one["text"]), &one["tries"]);
         print_line(format!(
-            "  {channel}, {tries} attempts ({}): {words}",
+            "  {channel}, {tries} attempts ({}): {message_text}",
             text(&one["last_error"])
         ));
     }
 }
 
-async fn set(desk: &CliContext, what: AlertArgs) -> Result<(), CliError> {
-    let piped = |said: String| if said == "-" { read_stdin() } else { Ok(said) };
-    if what.signing_secret && what.webhook.as_deref() == Some("-") {
+async fn set(context: &CliContext, args: AlertArgs) -> Result<(), CliError> {
+    let piped = |value: String| if value == "-" { read_stdin() } else { Ok(value) };
+    if args.signing_secret && args.webhook.as_deref() == Some("-") {
         let message = "only one of `--webhook -` and --signing-secret can be read from standard \
              input";
         return Err(CliError::Usage(message.to_owned()));
     }
-    let said = JsonBody::default()
-        .set_or_empty("url", what.webhook.map(piped).transpose()?)
+    let body = JsonBody::default()
+        .set_or_empty("url", args.webhook.map(piped).transpose()?)
         .set(
             "form",
-            what.form.map(|form| match form {
+            args.form.map(|format| match format {
                 WebhookFormatArg::Json => "json",
                 WebhookFormatArg::Slack => "slack",
             }),
         )
-        .set("thresholds", thresholds(&what.threshold)?)
-        .set_or_empty("sns_topic_arn", what.sns_topic)
-        .set("signing_secret", what.signing_secret.then(read_stdin).transpose()?);
-    if said.is_empty() {
+        .set("thresholds", thresholds(&args.threshold)?)
+        .set_or_empty("sns_topic_arn", args.sns_topic)
+        .set("signing_secret", args.signing_secret.then(read_stdin).transpose()?);
+    if body.is_empty() {
         return Err(CliError::Usage(
             "no setting was given; `baton alert set --help` lists the settings".into(),
         ));
     }
-    let before = desk.admin.get(&[ROUTE], &[]).await?;
-    let after = desk.admin.put_versioned(&before, &[ROUTE], &said.into_value()).await?;
-    desk.screen.show(&after, || {
+    let before = context.admin.get(&[ROUTE], &[]).await?;
+    let after = context.admin.put_versioned(&before, &[ROUTE], &body.into_value()).await?;
+    context.printer.show(&after, || {
         show_settings(&after);
-        if let Some(made) = after["signing_secret"].as_str() {
-            print_line(format!("\ncalls are signed with {made}, which is shown only once"));
+        if let Some(created) = after["signing_secret"].as_str() {
+            print_line(format!("\ncalls are signed with {created}, which is shown only once"));
         }
     });
     Ok(())
 }
 
-fn thresholds(said: &[String]) -> Result<Option<Vec<u32>>, CliError> {
-    let number = |said: &String| {
-        let digits = said.trim_end_matches('%').trim();
+fn thresholds(values: &[String]) -> Result<Option<Vec<u32>>, CliError> {
+    let number = |message: &String| {
+        let digits = message.trim_end_matches('%').trim();
         digits.parse::<u32>().map_err(|_| {
-            CliError::Usage(format!("--threshold must be a percentage or `{NONE}`, not `{said}`"))
+            CliError::Usage(format!(
+                "--threshold must be a percentage or `{NONE}`, not `{message}`"
+            ))
         })
     };
-    match said {
+    match values {
         [] => Ok(None),
         [none] if none == NONE => Ok(Some(Vec::new())),
         some => some.iter().map(number).collect::<Result<_, _>>().map(Some),
@@ -142,26 +145,28 @@ fn thresholds(said: &[String]) -> Result<Option<Vec<u32>>, CliError> {
 }
 
 /// Sends an alert, and fails if a channel does not accept it.
-async fn test(desk: &CliContext, no_wait: bool) -> Result<(), CliError> {
-    let sent = desk.admin.post(&[ROUTE, "test"], &json!({})).await?;
+async fn test(context: &CliContext, no_wait: bool) -> Result<(), CliError> {
+    let sent = context.admin.post(&[ROUTE, "test"], &json!({})).await?;
     if no_wait {
-        desk.screen.show(&sent, || print_line(text(&sent["message"])));
+        context.printer.show(&sent, || print_line(text(&sent["message"])));
         return Ok(());
     }
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
-        let now = desk.admin.get(&[ROUTE], &[]).await?;
+        let now = context.admin.get(&[ROUTE], &[]).await?;
         let mut ours = now["waiting"].as_array().into_iter().flatten();
         let mut ours = ours.by_ref().filter(|one| one["id"] == sent["id"]).peekable();
         if ours.peek().is_none() {
-            desk.screen.show(&sent, || print_line("the alert was delivered"));
+            context.printer.show(&sent, || print_line("the alert was delivered"));
             return Ok(());
         }
         if let Some(failed) = ours.find(|one| !one["last_error"].is_null()) {
-            let (channel, why) = (text(&failed["channel"]), text(&failed["last_error"]));
-            return Err(CliError::Failed(format!("{channel}: {why}; Baton tries again for a day")));
+            let (channel, reason) = (text(&failed["channel"]), text(&failed["last_error"]));
+            return Err(CliError::Failed(format!(
+                "{channel}: {reason}; Baton tries again for a day"
+            )));
         }
-        if begun.elapsed() > PATIENCE {
+        if started.elapsed() > PATIENCE {
             let message = "the alert was not sent, because refresh does not run; its log has the \
                  reason";
             return Err(CliError::Failed(message.to_owned()));
@@ -177,8 +182,8 @@ mod tests {
     #[test]
     fn thresholds_are_percent() {
         let check = |said: &[&str], expect: Option<&[u32]>| {
-            let said: Vec<String> = said.iter().map(|one| (*one).to_owned()).collect();
-            assert_eq!(thresholds(&said).ok().flatten().as_deref(), expect, "{said:?}");
+            let values: Vec<String> = said.iter().map(|one| (*one).to_owned()).collect();
+            assert_eq!(thresholds(&values).ok().flatten().as_deref(), expect, "{values:?}");
         };
         check(&[], None);
         check(&["none"], Some(&[]));

@@ -32,17 +32,17 @@ const COLUMNS: [(&str, &str); 4] =
     [("at", "/at"), ("actor", "/actor"), ("action", "/action"), ("target", "/target")];
 
 pub(crate) async fn run_audit_command(
-    desk: &CliContext,
-    what: AuditCommand,
+    context: &CliContext,
+    command: AuditCommand,
 ) -> Result<(), CliError> {
-    let AuditCommand::List { limit, actor, target, action, from } = what;
-    let said = [("actor", actor), ("target", target), ("action", action), ("from", from)];
+    let AuditCommand::List { limit, actor, target, action, from } = command;
+    let message = [("actor", actor), ("target", target), ("action", action), ("from", from)];
     let query: Vec<(&str, &str)> =
-        said.iter().filter_map(|(name, said)| Some((*name, said.as_deref()?))).collect();
+        message.iter().filter_map(|(name, message)| Some((*name, message.as_deref()?))).collect();
     let max = if limit == 0 { usize::MAX } else { limit };
-    let answer = desk.admin.get_pages(&["audit"], &query, max).await?;
-    desk.screen.rows(&answer, &COLUMNS);
-    if !answer["next_cursor"].is_null() {
+    let response = context.admin.get_pages(&["audit"], &query, max).await?;
+    context.printer.rows(&response, &COLUMNS);
+    if !response["next_cursor"].is_null() {
         remark(format!("there are more than {max} rows; use --limit to show more"));
     }
     Ok(())

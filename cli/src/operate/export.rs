@@ -61,21 +61,21 @@ impl ExportFormatArg {
     }
 }
 
-pub(super) async fn export(desk: &CliContext, what: ExportArgs) -> Result<(), CliError> {
+pub(super) async fn export(context: &CliContext, args: ExportArgs) -> Result<(), CliError> {
     let query = QueryString::default()
-        .and("format", Some(what.format.name().to_owned()))
-        .and("from", what.from)
-        .and("to", what.to)
-        .and("model", what.model)
-        .and("outcome", what.outcome)
-        .and_id(desk, ("key_id", KEY), what.key)
+        .and("format", Some(args.format.name().to_owned()))
+        .and("from", args.from)
+        .and("to", args.to)
+        .and("model", args.model)
+        .and("outcome", args.outcome)
+        .and_id(context, ("key_id", KEY), args.key)
         .await?
-        .and_id(desk, ("account_id", ACCOUNT), what.account)
+        .and_id(context, ("account_id", ACCOUNT), args.account)
         .await?;
     let path = ["usage", "export"];
-    let Some(file) = what.out else {
+    let Some(file) = args.out else {
         let mut screen = std::io::stdout().lock();
-        desk.admin.download(&path, &query.pairs(), &mut screen).await?;
+        context.admin.download(&path, &query.pairs(), &mut screen).await?;
         return screen.flush().map_err(CliError::from_cause);
     };
     // The file has a temporary name until it is complete.
@@ -85,7 +85,7 @@ pub(super) async fn export(desk: &CliContext, what: ExportArgs) -> Result<(), Cl
         .prefix(".baton-export-")
         .tempfile_in(folder.unwrap_or(Path::new(".")))
         .map_err(failed)?;
-    let bytes = desk.admin.download(&path, &query.pairs(), draft.as_file_mut()).await?;
+    let bytes = context.admin.download(&path, &query.pairs(), draft.as_file_mut()).await?;
     draft.persist(&file).map_err(|error| failed(error.error))?;
     remark(format!("wrote {bytes} bytes to {}", file.display()));
     Ok(())

@@ -43,7 +43,7 @@ pub enum GroupCommand {
         group: String,
         /// Confirmation
         #[command(flatten)]
-        sure: ConfirmationArg,
+        confirmation: ConfirmationArg,
     },
 }
 
@@ -66,19 +66,21 @@ const COLUMNS: [(&str, &str); 4] =
     [("id", "/id"), ("name", "/name"), ("description", "/description"), ("enabled", "/enabled")];
 
 pub(crate) async fn run_group_command(
-    desk: &CliContext,
-    what: GroupCommand,
+    context: &CliContext,
+    command: GroupCommand,
 ) -> Result<(), CliError> {
-    match what {
+    match command {
         GroupCommand::Add { name, fields } => {
-            desk.add(GROUP, &group_body(Some(name), &fields)?).await
+            context.add(GROUP, &group_body(Some(name), &fields)?).await
         }
-        GroupCommand::List => desk.list_resources(GROUP, &COLUMNS).await,
-        GroupCommand::Show { group } => desk.show_resource(GROUP, &group).await,
+        GroupCommand::List => context.list_resources(GROUP, &COLUMNS).await,
+        GroupCommand::Show { group } => context.show_resource(GROUP, &group).await,
         GroupCommand::Set { group, name, fields } => {
-            desk.change(GROUP, &group, &group_body(name, &fields)?).await
+            context.change(GROUP, &group, &group_body(name, &fields)?).await
         }
-        GroupCommand::Remove { group, sure } => desk.remove_resource(GROUP, &group, sure).await,
+        GroupCommand::Remove { group, confirmation } => {
+            context.remove_resource(GROUP, &group, confirmation).await
+        }
     }
 }
 

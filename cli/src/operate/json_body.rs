@@ -21,30 +21,33 @@ impl JsonBody {
     }
 
     /// Sets a field that `none` clears.
-    pub(super) fn set_or_empty(self, name: &str, said: Option<String>) -> Self {
-        self.set(name, said.map(|said| if said == NONE { Value::Null } else { json!(said) }))
+    pub(super) fn set_or_empty(self, name: &str, value: Option<String>) -> Self {
+        self.set(
+            name,
+            value.map(|message| if message == NONE { Value::Null } else { json!(message) }),
+        )
     }
 
     /// The same for a whole number.
-    pub(super) fn set_number(self, name: &str, said: Option<String>) -> Result<Self, CliError> {
-        let number = |said: String| match said.as_str() {
+    pub(super) fn set_number(self, name: &str, value: Option<String>) -> Result<Self, CliError> {
+        let number = |message: String| match message.as_str() {
             NONE => Ok(Value::Null),
             digits => digits.parse::<u32>().map(Value::from).map_err(|_| {
                 let flag = name.replace('_', "-");
                 let is_negative = digits.starts_with('-');
                 let why = if is_negative { " because it is below zero" } else { "" };
                 CliError::Usage(format!(
-                    "--{flag} must be a whole number or `{NONE}`, not `{said}`{why}"
+                    "--{flag} must be a whole number or `{NONE}`, not `{message}`{why}"
                 ))
             }),
         };
-        Ok(self.set(name, said.map(number).transpose()?))
+        Ok(self.set(name, value.map(number).transpose()?))
     }
 
     /// Sets a list. Without values the field is left out; a single `none` gives the empty list.
-    pub(super) fn set_list(self, name: &str, said: Vec<String>) -> Self {
-        let is_none = said.iter().eq([NONE]);
-        let list = (!said.is_empty()).then(|| json!(if is_none { Vec::new() } else { said }));
+    pub(super) fn set_list(self, name: &str, values: Vec<String>) -> Self {
+        let is_none = values.iter().eq([NONE]);
+        let list = (!values.is_empty()).then(|| json!(if is_none { Vec::new() } else { values }));
         self.set(name, list)
     }
 
@@ -53,16 +56,16 @@ impl JsonBody {
     pub(super) fn set_pairs(
         self,
         (name, flag): (&str, &str),
-        said: &[String],
+        values: &[String],
     ) -> Result<Self, CliError> {
         let mut map = Map::new();
-        for pair in said.iter().filter(|pair| *pair != NONE) {
-            let (asked, served) = pair.split_once('=').ok_or_else(|| {
+        for pair in values.iter().filter(|pair| *pair != NONE) {
+            let (requested, served) = pair.split_once('=').ok_or_else(|| {
                 CliError::Usage(format!("{flag} must be ASKED=SERVED or `{NONE}`, not `{pair}`"))
             })?;
-            map.insert(asked.to_owned(), json!(served));
+            map.insert(requested.to_owned(), json!(served));
         }
-        Ok(self.set(name, (!said.is_empty()).then_some(map)))
+        Ok(self.set(name, (!values.is_empty()).then_some(map)))
     }
 
     /// Whether no field was set.
@@ -94,7 +97,7 @@ mod tests {
             .unwrap();
         let expected = json!({"enabled": false, "emptied": null, "models": [], "concurrency": 3});
         assert_eq!(body.into_value(), expected);
-        let fail = JsonBody::default().set_number("max_concurrency", Some("many".into())).err();
-        assert!(fail.unwrap().to_string().contains("--max-concurrency"));
+        let error = JsonBody::default().set_number("max_concurrency", Some("many".into())).err();
+        assert!(error.unwrap().to_string().contains("--max-concurrency"));
     }
 }

@@ -56,7 +56,7 @@ pub enum KeyCommand {
         key: String,
         /// Confirmation
         #[command(flatten)]
-        sure: ConfirmationArg,
+        confirmation: ConfirmationArg,
     },
 }
 
@@ -116,59 +116,65 @@ const COLUMNS: [(&str, &str); 8] = [
     ("enabled", "/enabled"),
 ];
 
-pub(crate) async fn run_key_command(desk: &CliContext, what: KeyCommand) -> Result<(), CliError> {
-    match what {
+pub(crate) async fn run_key_command(
+    context: &CliContext,
+    command: KeyCommand,
+) -> Result<(), CliError> {
+    match command {
         KeyCommand::Create { name, fields, limits } => {
             let limits = limits.to_json()?;
-            let body = key_body(desk, Some(name), fields).await?.set("limits", limits).into_value();
-            let made = desk.admin.post(&[KEY.route], &body).await?;
-            show_secret(desk, &made);
+            let body =
+                key_body(context, Some(name), fields).await?.set("limits", limits).into_value();
+            let created = context.admin.post(&[KEY.route], &body).await?;
+            show_secret(context, &created);
             Ok(())
         }
-        KeyCommand::List => desk.list_resources(KEY, &COLUMNS).await,
-        KeyCommand::Show { key } => desk.show_resource(KEY, &key).await,
+        KeyCommand::List => context.list_resources(KEY, &COLUMNS).await,
+        KeyCommand::Show { key } => context.show_resource(KEY, &key).await,
         KeyCommand::Set { key, name, fields, limits } => {
-            let id = desk.id(KEY, &key).await?;
-            let mut body = key_body(desk, name, fields).await?;
+            let id = context.id(KEY, &key).await?;
+            let mut body = key_body(context, name, fields).await?;
             if !limits.is_any_given() {
-                return desk.change(KEY, &id, &body.into_value()).await;
+                return context.change(KEY, &id, &body.into_value()).await;
             }
             body = body.set("limits", limits.to_json()?);
-            desk.change(KEY, &id, &body.into_value()).await
+            context.change(KEY, &id, &body.into_value()).await
         }
         KeyCommand::Rotate { key } => {
-            let id = desk.id(KEY, &key).await?;
-            let made = desk.admin.post(&[KEY.route, &id, "rotate"], &json!({})).await?;
-            show_secret(desk, &made);
+            let id = context.id(KEY, &key).await?;
+            let created = context.admin.post(&[KEY.route, &id, "rotate"], &json!({})).await?;
+            show_secret(context, &created);
             Ok(())
         }
-        KeyCommand::Remove { key, sure } => desk.remove_resource(KEY, &key, sure).await,
+        KeyCommand::Remove { key, confirmation } => {
+            context.remove_resource(KEY, &key, confirmation).await
+        }
     }
 }
 
 async fn key_body(
-    desk: &CliContext,
+    context: &CliContext,
     name: Option<String>,
     fields: KeyFields,
 ) -> Result<JsonBody, CliError> {
     let group = match &fields.group {
-        Some(group) => Some(desk.id(GROUP, group).await?),
+        Some(group) => Some(context.id(GROUP, group).await?),
         None => None,
     };
     Ok(JsonBody::default()
         .set("name", name)
         .set("group_id", group)
-        .set("user_id", desk.id_or_null(USER, fields.user.as_deref()).await?)
+        .set("user_id", context.id_or_null(USER, fields.user.as_deref()).await?)
         .set_list("models", fields.model)
         .set_or_empty("expires_at", fields.expires_at)
         .set("enabled", fields.enabled))
 }
 
-fn show_secret(desk: &CliContext, made: &Value) {
-    desk.screen.show(made, || {
-        let (id, name) = (text(&made["id"]), text(&made["name"]));
+fn show_secret(context: &CliContext, created: &Value) {
+    context.printer.show(created, || {
+        let (id, name) = (text(&created["id"]), text(&created["name"]));
         print_line(format!("key {id} ({name}); the secret is shown only once:\n"));
-        print_line(text(&made["secret"]));
+        print_line(text(&created["secret"]));
     });
 }
 
@@ -187,20 +193,20 @@ impl LimitFields {
     }
 
     fn is_any_given(&self) -> bool {
-        self.money_fields().iter().chain(&self.count_fields()).any(|(_, said)| said.is_some())
+        self.money_fields().iter().chain(&self.count_fields()).any(|(_, value)| value.is_some())
     }
 
     /// The limits that were given, with `null` for one that is removed; `None` if none was given.
     /// The API keeps the limits that the body does not name.
     fn to_json(&self) -> Result<Option<Value>, CliError> {
-        let mut said = JsonBody::default();
+        let mut body = JsonBody::default();
         for (name, value) in self.money_fields() {
-            said = said.set_or_empty(name, value.clone());
+            body = body.set_or_empty(name, value.clone());
         }
         for (name, value) in self.count_fields() {
-            said = said.set_number(name, value.clone())?;
+            body = body.set_number(name, value.clone())?;
         }
-        Ok((!said.is_empty()).then(|| said.into_value()))
+        Ok((!body.is_empty()).then(|| body.into_value()))
     }
 }
 

@@ -32,45 +32,45 @@ pub enum LimitCommand {
         id: String,
         /// Confirmation
         #[command(flatten)]
-        sure: ConfirmationArg,
+        confirmation: ConfirmationArg,
     },
 }
 
 pub(crate) async fn run_limit_command(
-    desk: &CliContext,
-    what: LimitCommand,
+    context: &CliContext,
+    command: LimitCommand,
 ) -> Result<(), CliError> {
-    match what {
-        LimitCommand::List => list_limits(desk).await,
-        LimitCommand::Set { whom, period, usd } => {
+    match command {
+        LimitCommand::List => list_limits(context).await,
+        LimitCommand::Set { whom: subject, period, usd } => {
             let amount = cents(&usd)?;
-            let scope = scope(desk, &whom).await?;
+            let scope = scope(context, &subject).await?;
             let body = json!({ "scope": scope, "amount": amount, "period": period });
-            let made = desk.admin.post(&PATH, &body).await?;
-            desk.screen.show(&made, || {
+            let created = context.admin.post(&PATH, &body).await?;
+            context.printer.show(&created, || {
                 print_line(format!(
-                    "spend limit {} is set: {usd} {period} for each person of {whom}",
-                    text(&made["id"])
+                    "spend limit {} is set: {usd} {period} for each person of {subject}",
+                    text(&created["id"])
                 ));
             });
             Ok(())
         }
-        LimitCommand::Remove { id, sure } => {
-            sure.or_ask(&format!("remove the spend limit {id}"))?;
+        LimitCommand::Remove { id, confirmation } => {
+            confirmation.or_ask(&format!("remove the spend limit {id}"))?;
             let [first, second] = PATH;
-            let gone = desk.admin.delete(&[first, second, &id]).await?;
-            desk.screen.show(&gone, || print_line(format!("{id} is removed")));
+            let gone = context.admin.delete(&[first, second, &id]).await?;
+            context.printer.show(&gone, || print_line(format!("{id} is removed")));
             Ok(())
         }
     }
 }
 
-async fn list_limits(desk: &CliContext) -> Result<(), CliError> {
+async fn list_limits(context: &CliContext) -> Result<(), CliError> {
     let (mut data, mut after) = (Vec::new(), String::new());
     loop {
         let query = [("limit", "1000"), ("after_id", after.as_str())];
         let query = if after.is_empty() { &query[..1] } else { &query[..] };
-        let page = desk.admin.get(&PATH, query).await?;
+        let page = context.admin.get(&PATH, query).await?;
         data.extend(rows(&page).iter().cloned());
         if page["has_more"] != true {
             break;
@@ -78,7 +78,7 @@ async fn list_limits(desk: &CliContext) -> Result<(), CliError> {
         after = text(&page["last_id"]);
     }
     let all = json!({ "data": data });
-    desk.screen.show(&all, || {
+    context.printer.show(&all, || {
         let mut table = table(["id", "for each person of", "period", "USD"].into_iter());
         for row in rows(&all) {
             table.add_row([
@@ -94,13 +94,13 @@ async fn list_limits(desk: &CliContext) -> Result<(), CliError> {
 }
 
 /// The scope in the form of the API: `organization`, or a user or group by id or name.
-async fn scope(desk: &CliContext, whom: &str) -> Result<Value, CliError> {
+async fn scope(context: &CliContext, subject: &str) -> Result<Value, CliError> {
     let user = |id: &str| json!({ "type": "user", "user_id": id });
     let group = |id: &str| json!({ "type": "rbac_group", "rbac_group_id": id });
-    if whom == "organization" {
+    if subject == "organization" {
         return Ok(json!({ "type": "organization" }));
     }
-    match desk.id_of_either([USER, GROUP], whom).await? {
+    match context.id_of_either([USER, GROUP], subject).await? {
         (0, id) => Ok(user(&id)),
         (_, id) => Ok(group(&id)),
     }

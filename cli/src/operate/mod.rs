@@ -57,13 +57,13 @@ impl AdminTargetArgs {
         environment: ShellEnvironment,
     ) -> Result<AdminTarget, CliError> {
         let token = self.token.map(Secret::new);
-        let flags = TargetSource { url: self.url, token, profile: self.profile };
+        let source = TargetSource { url: self.url, token, profile: self.profile };
         let ShellEnvironment { url, admin_token: token, profile, .. } = environment;
         let variables = TargetSource { url, token, profile };
         // A person who gives the address and the token directly does not need a home folder.
         let book = profile_file::path()
             .map_or_else(|_| Ok(ProfileFile::default()), |path| ProfileFile::read(&path))?;
-        resolve_target(flags, variables, &book)
+        resolve_target(source, variables, &book)
     }
 
     /// How results are shown.
@@ -72,10 +72,10 @@ impl AdminTargetArgs {
     }
 
     pub(crate) fn into_context(self) -> Result<CliContext, CliError> {
-        let screen = self.screen();
+        let printer = self.screen();
         Ok(CliContext {
             admin: AdminClient::new(self.resolve_target(ShellEnvironment::from_process())?)?,
-            screen,
+            printer,
         })
     }
 }
@@ -83,7 +83,7 @@ impl AdminTargetArgs {
 /// What a command works with: the client and the output.
 pub(crate) struct CliContext {
     pub(crate) admin: AdminClient,
-    pub(crate) screen: OutputPrinter,
+    pub(crate) printer: OutputPrinter,
 }
 
 impl CliContext {
@@ -92,45 +92,51 @@ impl CliContext {
         kind: ResourceKind,
         columns: &[(&str, &str)],
     ) -> Result<(), CliError> {
-        self.screen.rows(&self.admin.all(&[kind.route], &[]).await?, columns);
+        self.printer.rows(&self.admin.all(&[kind.route], &[]).await?, columns);
         Ok(())
     }
 
-    async fn show_resource(&self, kind: ResourceKind, named: &str) -> Result<(), CliError> {
-        let id = self.id(kind, named).await?;
-        self.screen.fields(&self.admin.get(&[kind.route, &id], &[]).await?);
+    async fn show_resource(&self, kind: ResourceKind, name_or_id: &str) -> Result<(), CliError> {
+        let id = self.id(kind, name_or_id).await?;
+        self.printer.fields(&self.admin.get(&[kind.route, &id], &[]).await?);
         Ok(())
     }
 
     async fn add(&self, kind: ResourceKind, body: &Value) -> Result<(), CliError> {
-        let made = self.admin.post(&[kind.route], body).await?;
-        self.screen.show(&made, || print_done(kind, &made, "ready"));
+        let created = self.admin.post(&[kind.route], body).await?;
+        self.printer.show(&created, || print_done(kind, &created, "ready"));
         Ok(())
     }
 
-    async fn change(&self, kind: ResourceKind, named: &str, body: &Value) -> Result<(), CliError> {
+    async fn change(
+        &self,
+        kind: ResourceKind,
+        name_or_id: &str,
+        body: &Value,
+    ) -> Result<(), CliError> {
         if body.as_object().is_none_or(serde_json::Map::is_empty) {
             return Err(CliError::Usage(format!(
                 "no setting was given; `baton {} set --help` lists the settings",
                 kind.noun
             )));
         }
-        let id = self.id(kind, named).await?;
+        let id = self.id(kind, name_or_id).await?;
         let changed = self.admin.patch(&[kind.route, &id], body).await?;
-        self.screen.show(&changed, || print_done(kind, &changed, "changed"));
+        self.printer.show(&changed, || print_done(kind, &changed, "changed"));
         Ok(())
     }
 
     async fn remove_resource(
         &self,
         kind: ResourceKind,
-        named: &str,
-        sure: ConfirmationArg,
+        name_or_id: &str,
+        confirmation: ConfirmationArg,
     ) -> Result<(), CliError> {
-        let id = self.id(kind, named).await?;
-        sure.or_ask(&format!("remove {} {named}", kind.noun))?;
-        let answer = self.admin.delete(&[kind.route, &id]).await?;
-        self.screen.show(&answer, || print_line(format!("{} {named} is removed", kind.noun)));
+        let id = self.id(kind, name_or_id).await?;
+        confirmation.or_ask(&format!("remove {} {name_or_id}", kind.noun))?;
+        let response = self.admin.delete(&[kind.route, &id]).await?;
+        self.printer
+            .show(&response, || print_line(format!("{} {name_or_id} is removed", kind.noun)));
         Ok(())
     }
 }
@@ -148,17 +154,17 @@ impl ConfirmationArg {
     ///
     /// # Errors
     /// The person does not agree, or there is no terminal to ask on.
-    fn or_ask(self, what: &str) -> Result<(), CliError> {
+    fn or_ask(self, subject: &str) -> Result<(), CliError> {
         if self.yes {
             return Ok(());
         }
         if !std::io::stdin().is_terminal() {
             return Err(CliError::Usage(format!(
-                "cannot ask for confirmation without a terminal; to {what}, add --yes"
+                "cannot ask for confirmation without a terminal; to {subject}, add --yes"
             )));
         }
         let mut screen = std::io::stderr().lock();
-        let _closed = write!(screen, "{what}? [y/N] ").and_then(|()| screen.flush());
+        let _closed = write!(screen, "{subject}? [y/N] ").and_then(|()| screen.flush());
         match read_stdin_line()?.to_lowercase().as_str() {
             "y" | "yes" => Ok(()),
             _ => Err(CliError::Failed("canceled; nothing was changed".to_owned())),
@@ -166,15 +172,15 @@ impl ConfirmationArg {
     }
 }
 
-fn print_done(kind: ResourceKind, object: &Value, done: &str) {
+fn print_done(kind: ResourceKind, object: &Value, message: &str) {
     let (id, name) = (text(&object["id"]), text(&object["name"]));
-    print_line(format!("{} {id} ({name}) is {done}", kind.noun));
+    print_line(format!("{} {id} ({name}) is {message}", kind.noun));
 }
 
 /// Reads standard input to its end, without surrounding white space.
 pub(crate) fn read_stdin() -> Result<String, CliError> {
-    let said = std::io::read_to_string(std::io::stdin()).map_err(CliError::from_cause)?;
-    Ok(said.trim().to_owned())
+    let message = std::io::read_to_string(std::io::stdin()).map_err(CliError::from_cause)?;
+    Ok(message.trim().to_owned())
 }
 
 /// Reads one line from a person or a pipe, without the line end.

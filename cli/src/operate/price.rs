@@ -38,7 +38,7 @@ pub enum PriceCommand {
         from: Option<String>,
         /// Confirmation
         #[command(flatten)]
-        sure: ConfirmationArg,
+        confirmation: ConfirmationArg,
     },
 }
 
@@ -74,15 +74,15 @@ const COLUMNS: [(&str, &str); 8] = [
 ];
 
 pub(crate) async fn run_price_command(
-    desk: &CliContext,
-    what: PriceCommand,
+    context: &CliContext,
+    command: PriceCommand,
 ) -> Result<(), CliError> {
-    match what {
+    match command {
         PriceCommand::List => {
-            desk.screen.rows(&desk.admin.all(&["prices"], &[]).await?, &COLUMNS);
+            context.printer.rows(&context.admin.all(&["prices"], &[]).await?, &COLUMNS);
         }
         PriceCommand::Show { model } => {
-            desk.screen.rows(&desk.admin.get(&["prices", &model], &[]).await?, &COLUMNS);
+            context.printer.rows(&context.admin.get(&["prices", &model], &[]).await?, &COLUMNS);
         }
         PriceCommand::Add { model, from, rates } => {
             let standard = JsonBody::default()
@@ -95,13 +95,13 @@ pub(crate) async fn run_price_command(
                 .set("model", Some(model.clone()))
                 .set("effective_from", from)
                 .set("standard", Some(standard.into_value()));
-            let made = desk.admin.post(&["prices"], &body.into_value()).await?;
-            desk.screen.show(&made, || print_line(format!("{model} has a new price")));
+            let created = context.admin.post(&["prices"], &body.into_value()).await?;
+            context.printer.show(&created, || print_line(format!("{model} has a new price")));
         }
-        PriceCommand::Remove { model, from, sure } => {
-            sure.or_ask(&format!("remove the prices that were set for {model}"))?;
-            remove_prices(desk, &model, from).await?;
-            desk.screen.show(&Value::Null, || {
+        PriceCommand::Remove { model, from, confirmation } => {
+            confirmation.or_ask(&format!("remove the prices that were set for {model}"))?;
+            remove_prices(context, &model, from).await?;
+            context.printer.show(&Value::Null, || {
                 print_line(format!("the prices that were set for {model} are removed"));
             });
         }
@@ -110,14 +110,14 @@ pub(crate) async fn run_price_command(
 }
 
 async fn remove_prices(
-    desk: &CliContext,
+    context: &CliContext,
     model: &str,
     from: Option<String>,
 ) -> Result<(), CliError> {
     let own: Vec<String> = if let Some(from) = from {
         vec![from]
     } else {
-        let all = desk.admin.get(&["prices", model], &[]).await?;
+        let all = context.admin.get(&["prices", model], &[]).await?;
         let own = rows(&all).iter().filter(|row| row["source"] == "own");
         own.map(|row| text(&row["effective_from"])).collect()
     };
@@ -127,7 +127,7 @@ async fn remove_prices(
         )));
     }
     for from in own {
-        desk.admin.delete_where(&["prices", model], &[("effective_from", &from)]).await?;
+        context.admin.delete_where(&["prices", model], &[("effective_from", &from)]).await?;
     }
     Ok(())
 }

@@ -17,14 +17,15 @@ const BYTES_MAX: usize = 256 * 1024;
 const NAMED_MAX: usize = 20;
 
 /// Sends all dead letters back to the queue, or the records in the log `file`.
-pub(crate) async fn run_redrive(desk: &CliContext, file: Option<&Path>) -> Result<(), CliError> {
-    let (moved, left, refused) = match file {
-        Some(file) => redrive_log(desk, file).await?,
-        None => redrive_dead_letters(desk).await?,
+pub(crate) async fn run_redrive(context: &CliContext, file: Option<&Path>) -> Result<(), CliError> {
+    let (moved, remaining, refused) = match file {
+        Some(file) => redrive_log(context, file).await?,
+        None => redrive_dead_letters(context).await?,
     };
-    let result = json!({ "moved": moved, "left": left, "refused": refused });
-    desk.screen
-        .show(&result, || print_line(format!("{moved} sent again, {left} dead letters left")));
+    let result = json!({ "moved": moved, "left": remaining, "refused": refused });
+    context
+        .printer
+        .show(&result, || print_line(format!("{moved} sent again, {remaining} dead letters left")));
     if refused.is_empty() {
         return Ok(());
     }
@@ -37,19 +38,22 @@ pub(crate) async fn run_redrive(desk: &CliContext, file: Option<&Path>) -> Resul
 
 /// Sends the dead letters that are there now, but not those that return meanwhile because they
 /// still cannot be stored.
-async fn redrive_dead_letters(desk: &CliContext) -> Result<(u64, u64, Vec<Value>), CliError> {
+async fn redrive_dead_letters(context: &CliContext) -> Result<(u64, u64, Vec<Value>), CliError> {
     let mut total = 0;
     loop {
-        let answer = desk.admin.post(&["usage", "redrive"], &json!({})).await?;
-        let (moved, left) = moved_and_left(&answer);
+        let response = context.admin.post(&["usage", "redrive"], &json!({})).await?;
+        let (moved, remaining) = moved_and_left(&response);
         total += moved;
-        if moved == 0 || left == 0 {
-            return Ok((total, left, Vec::new()));
+        if moved == 0 || remaining == 0 {
+            return Ok((total, remaining, Vec::new()));
         }
     }
 }
 
-async fn redrive_log(desk: &CliContext, file: &Path) -> Result<(u64, u64, Vec<Value>), CliError> {
+async fn redrive_log(
+    context: &CliContext,
+    file: &Path,
+) -> Result<(u64, u64, Vec<Value>), CliError> {
     let bytes = std::fs::read(file)
         .map_err(|error| CliError::Failed(format!("cannot read {}: {error}", file.display())))?;
     let text = String::from_utf8_lossy(&bytes);
@@ -64,20 +68,21 @@ async fn redrive_log(desk: &CliContext, file: &Path) -> Result<(u64, u64, Vec<Va
             )),
         }
     }
-    let (mut total, mut left) = (0, 0);
+    let (mut total, mut remaining) = (0, 0);
     for chunk in chunks(&records) {
         let texts: Vec<&str> = chunk.iter().map(|(_, record)| record.as_str()).collect();
-        let answer = desk.admin.post(&["usage", "redrive"], &json!({ "records": texts })).await?;
-        let (moved, dead) = moved_and_left(&answer);
-        (total, left) = (total + moved, dead);
-        for one in answer["refused"].as_array().into_iter().flatten() {
+        let response =
+            context.admin.post(&["usage", "redrive"], &json!({ "records": texts })).await?;
+        let (moved, dead_letter_count) = moved_and_left(&response);
+        (total, remaining) = (total + moved, dead_letter_count);
+        for one in response["refused"].as_array().into_iter().flatten() {
             let index = one["index"].as_u64().and_then(|index| usize::try_from(index).ok());
             let line = index.and_then(|index| chunk.get(index)).map_or(0, |(number, _)| *number);
             refused.push(refusal(line, one["reason"].as_str().unwrap_or_default()));
         }
     }
     refused.sort_by_key(|one| one["line"].as_u64());
-    Ok((total, left, refused))
+    Ok((total, remaining, refused))
 }
 
 fn refusal(line: usize, reason: &str) -> Value {
@@ -101,8 +106,8 @@ fn chunks(records: &[(usize, String)]) -> Vec<&[(usize, String)]> {
     chunks
 }
 
-fn moved_and_left(answer: &Value) -> (u64, u64) {
-    let count = |name: &str| answer[name].as_u64().unwrap_or_default();
+fn moved_and_left(response: &Value) -> (u64, u64) {
+    let count = |name: &str| response[name].as_u64().unwrap_or_default();
     (count("moved"), count("left"))
 }
 
@@ -118,7 +123,7 @@ enum Found {
 
 /// Finds the record in a line of the log, in either log format, with any prefix before the line.
 fn find_record(line: &str) -> Found {
-    let object = line.find('{').and_then(|at| line.get(at..));
+    let object = line.find('{').and_then(|index| line.get(index..));
     let fields = object.and_then(|text| serde_json::from_str::<Map<String, Value>>(text).ok());
     let in_json = fields.as_ref().and_then(|fields| fields.get(FIELD));
     let in_json = in_json.map(|value| value.as_str().unwrap_or_default());
@@ -133,9 +138,10 @@ fn find_record(line: &str) -> Found {
 /// others.
 fn value_in_text(line: &str) -> Option<&str> {
     let (mut is_quoted, mut is_escaped, mut is_start) = (false, false, true);
-    for (at, character) in line.char_indices() {
+    for (index, character) in line.char_indices() {
         if is_start && !is_quoted {
-            let value = line.get(at..)?.strip_prefix(FIELD).and_then(|rest| rest.strip_prefix('='));
+            let value =
+                line.get(index..)?.strip_prefix(FIELD).and_then(|rest| rest.strip_prefix('='));
             if let Some(value) = value {
                 return value.split(' ').next();
             }

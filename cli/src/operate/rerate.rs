@@ -23,21 +23,21 @@ pub struct RerateArgs {
     dry_run: bool,
 }
 
-pub(super) async fn rerate(desk: &CliContext, what: RerateArgs) -> Result<(), CliError> {
-    let body = json!({ "from": what.from, "to": what.to, "dry_run": what.dry_run });
+pub(super) async fn rerate(context: &CliContext, args: RerateArgs) -> Result<(), CliError> {
+    let body = json!({ "from": args.from, "to": args.to, "dry_run": args.dry_run });
     let bar = bar();
-    let answer = loop {
-        let answer = desk.admin.post(&["prices", "rerate"], &body).await?;
-        if answer["done"] == true {
-            break answer;
+    let response = loop {
+        let response = context.admin.post(&["prices", "rerate"], &body).await?;
+        if response["done"] == true {
+            break response;
         }
-        show_progress(&bar, &answer);
+        show_progress(&bar, &response);
     };
     bar.finish_and_clear();
-    desk.screen.show(&answer, || {
-        let would = if what.dry_run { "would change" } else { "changed" };
-        let (examined, changed) = (text(&answer["examined"]), text(&answer["changed"]));
-        let difference = text(&answer["difference_usd"]);
+    context.printer.show(&response, || {
+        let would = if args.dry_run { "would change" } else { "changed" };
+        let (examined, changed) = (text(&response["examined"]), text(&response["changed"]));
+        let difference = text(&response["difference_usd"]);
         print_line(format!(
             "{changed} of {examined} requests {would}; the total difference is {difference} USD"
         ));
@@ -51,12 +51,12 @@ fn bar() -> ProgressBar {
     ProgressBar::new(1).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-fn show_progress(bar: &ProgressBar, answer: &Value) {
-    let time = |name: &str| answer[name].as_str()?.parse::<Timestamp>().ok();
+fn show_progress(bar: &ProgressBar, response: &Value) {
+    let time = |name: &str| response[name].as_str()?.parse::<Timestamp>().ok();
     if let (Some(from), Some(next), Some(to)) = (time("from"), time("next"), time("to")) {
         let seconds = |span: jiff::SignedDuration| u64::try_from(span.as_secs()).unwrap_or(0);
         bar.set_length(seconds(to.duration_since(from)).max(1));
         bar.set_position(seconds(to.duration_since(next)));
     }
-    bar.set_message(format!("{} requests", text(&answer["examined"])));
+    bar.set_message(format!("{} requests", text(&response["examined"])));
 }

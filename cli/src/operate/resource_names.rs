@@ -32,11 +32,15 @@ impl CliContext {
     ///
     /// # Errors
     /// No resource has this name, or more than one has it.
-    pub(super) async fn id(&self, kind: ResourceKind, named: &str) -> Result<String, CliError> {
-        if named.starts_with(kind.prefix) {
-            return Ok(named.to_owned());
+    pub(super) async fn id(
+        &self,
+        kind: ResourceKind,
+        name_or_id: &str,
+    ) -> Result<String, CliError> {
+        if name_or_id.starts_with(kind.prefix) {
+            return Ok(name_or_id.to_owned());
         }
-        find(kind, named, &self.admin.all(&[kind.route], &[]).await?)
+        find(kind, name_or_id, &self.admin.all(&[kind.route], &[]).await?)
     }
 
     /// The same for a resource of one of two kinds. Returns the index of the kind and the id.
@@ -46,29 +50,29 @@ impl CliContext {
     pub(super) async fn id_of_either(
         &self,
         kinds: [ResourceKind; 2],
-        named: &str,
+        name_or_id: &str,
     ) -> Result<(usize, String), CliError> {
-        if let Some(index) = kinds.iter().position(|kind| named.starts_with(kind.prefix)) {
-            return Ok((index, named.to_owned()));
+        if let Some(index) = kinds.iter().position(|kind| name_or_id.starts_with(kind.prefix)) {
+            return Ok((index, name_or_id.to_owned()));
         }
         let [first, second] = kinds;
         let lists = [
             self.admin.all(&[first.route], &[]).await?,
             self.admin.all(&[second.route], &[]).await?,
         ];
-        find_either(kinds, named, &lists)
+        find_either(kinds, name_or_id, &lists)
     }
 
     /// The same for an optional name; `none` means null.
     pub(super) async fn id_or_null(
         &self,
         kind: ResourceKind,
-        named: Option<&str>,
+        name_or_id: Option<&str>,
     ) -> Result<Option<Value>, CliError> {
-        Ok(match named {
+        Ok(match name_or_id {
             None => None,
             Some("none") => Some(Value::Null),
-            Some(named) => Some(json!(self.id(kind, named).await?)),
+            Some(name_or_id) => Some(json!(self.id(kind, name_or_id).await?)),
         })
     }
 
@@ -76,27 +80,27 @@ impl CliContext {
     pub(super) async fn ids(
         &self,
         kind: ResourceKind,
-        named: &[String],
+        names_or_ids: &[String],
     ) -> Result<Option<Value>, CliError> {
         let mut ids = Vec::new();
-        for named in named {
-            ids.push(self.id(kind, named).await?);
+        for name_or_id in names_or_ids {
+            ids.push(self.id(kind, name_or_id).await?);
         }
         Ok((!ids.is_empty()).then(|| json!(ids)))
     }
 }
 
-fn find(kind: ResourceKind, named: &str, list: &Value) -> Result<String, CliError> {
-    let same = rows(list).iter().filter(|row| row["name"] == named);
+fn find(kind: ResourceKind, name_or_id: &str, list: &Value) -> Result<String, CliError> {
+    let same = rows(list).iter().filter(|row| row["name"] == name_or_id);
     let ids: Vec<String> = same.map(|row| text(&row["id"])).collect();
     let noun = kind.noun;
     match ids.as_slice() {
         [id] => Ok(id.clone()),
         [] => Err(CliError::Failed(format!(
-            "no {noun} has the name {named}; `baton {noun} list` shows all"
+            "no {noun} has the name {name_or_id}; `baton {noun} list` shows all"
         ))),
         several => Err(CliError::Failed(format!(
-            "{} {noun}s have the name {named}; use one of the ids {}",
+            "{} {noun}s have the name {name_or_id}; use one of the ids {}",
             several.len(),
             several.join(", ")
         ))),
@@ -105,20 +109,20 @@ fn find(kind: ResourceKind, named: &str, list: &Value) -> Result<String, CliErro
 
 fn find_either(
     kinds: [ResourceKind; 2],
-    named: &str,
+    name_or_id: &str,
     lists: &[Value; 2],
 ) -> Result<(usize, String), CliError> {
     let [first, second] = kinds;
-    let has = |list: &Value| rows(list).iter().any(|row| row["name"] == named);
+    let has = |list: &Value| rows(list).iter().any(|row| row["name"] == name_or_id);
     match (has(&lists[0]), has(&lists[1])) {
-        (true, false) => Ok((0, find(first, named, &lists[0])?)),
-        (false, true) => Ok((1, find(second, named, &lists[1])?)),
+        (true, false) => Ok((0, find(first, name_or_id, &lists[0])?)),
+        (false, true) => Ok((1, find(second, name_or_id, &lists[1])?)),
         (true, true) => Err(CliError::Failed(format!(
-            "a {} and a {} have the name {named}; use the id instead",
+            "a {} and a {} have the name {name_or_id}; use the id instead",
             first.noun, second.noun
         ))),
         (false, false) => Err(CliError::Failed(format!(
-            "no {} and no {} has the name {named}; `baton {} list` and `baton {} list` show all",
+            "no {} and no {} has the name {name_or_id}; `baton {} list` and `baton {} list` show all",
             first.noun, second.noun, first.noun, second.noun
         ))),
     }
@@ -134,7 +138,7 @@ mod tests {
             {"id": "key_1", "name": "ci"}, {"id": "key_2", "name": "twice"},
             {"id": "key_3", "name": "twice"},
         ]});
-        let found = |named| find(KEY, named, &list).map_err(|fail| fail.to_string());
+        let found = |named| find(KEY, named, &list).map_err(|error| error.to_string());
         assert_eq!(found("ci"), Ok("key_1".to_owned()));
         assert!(found("cI").is_err_and(|said| said.contains("no key has the name cI")));
         assert!(found("twice").is_err_and(|said| said.contains("key_2, key_3")));
@@ -148,7 +152,7 @@ mod tests {
             json!({"data": [{"id": "grp_1", "name": "ci"}, {"id": "grp_2", "name": "both"}]});
         let lists = [users, groups];
         let found =
-            |named| find_either([USER, GROUP], named, &lists).map_err(|fail| fail.to_string());
+            |named| find_either([USER, GROUP], named, &lists).map_err(|error| error.to_string());
         assert_eq!(found("ada"), Ok((0, "usr_1".to_owned())));
         assert_eq!(found("ci"), Ok((1, "grp_1".to_owned())));
         assert!(found("both").is_err_and(|said| said.contains("use the id")));

@@ -16,7 +16,7 @@ use clap::{Args, Subcommand};
 pub struct UsageCommand {
     /// The command
     #[command(subcommand)]
-    what: Option<UsageSubcommand>,
+    subcommand: Option<UsageSubcommand>,
     /// The arguments of a summary, for use without a command
     #[command(flatten)]
     summary: SummaryArgs,
@@ -118,15 +118,15 @@ const EVENT_COLUMNS: [(&str, &str); 10] = [
 ];
 
 pub(crate) async fn run_usage_command(
-    desk: &CliContext,
+    context: &CliContext,
     command: UsageCommand,
 ) -> Result<(), CliError> {
-    match command.what.unwrap_or(UsageSubcommand::Summary(command.summary)) {
-        UsageSubcommand::Summary(what) => summary(desk, what).await,
-        UsageSubcommand::Events(what) => events(desk, what).await,
-        UsageSubcommand::Export(what) => export(desk, what).await,
-        UsageSubcommand::Rerate(what) => rerate(desk, what).await,
-        UsageSubcommand::Reconcile(what) => reconcile(desk, what).await,
+    match command.subcommand.unwrap_or(UsageSubcommand::Summary(command.summary)) {
+        UsageSubcommand::Summary(args) => summary(context, args).await,
+        UsageSubcommand::Events(args) => events(context, args).await,
+        UsageSubcommand::Export(args) => export(context, args).await,
+        UsageSubcommand::Rerate(args) => rerate(context, args).await,
+        UsageSubcommand::Reconcile(args) => reconcile(context, args).await,
     }
 }
 
@@ -142,12 +142,12 @@ impl QueryString {
 
     pub(super) async fn and_id(
         self,
-        desk: &CliContext,
+        context: &CliContext,
         (name, kind): (&'static str, ResourceKind),
-        named: Option<String>,
+        name_or_id: Option<String>,
     ) -> Result<Self, CliError> {
-        let id = match named {
-            Some(named) => Some(desk.id(kind, &named).await?),
+        let id = match name_or_id {
+            Some(name_or_id) => Some(context.id(kind, &name_or_id).await?),
             None => None,
         };
         Ok(self.and(name, id))
@@ -158,43 +158,44 @@ impl QueryString {
     }
 }
 
-async fn summary(desk: &CliContext, what: SummaryArgs) -> Result<(), CliError> {
+async fn summary(context: &CliContext, args: SummaryArgs) -> Result<(), CliError> {
     let query = QueryString::default()
-        .and("by", Some(what.by.clone()))
-        .and("from", what.from)
-        .and("to", what.to)
-        .and("model", what.model)
-        .and_id(desk, ("key", KEY), what.key)
+        .and("by", Some(args.by.clone()))
+        .and("from", args.from)
+        .and("to", args.to)
+        .and("model", args.model)
+        .and_id(context, ("key", KEY), args.key)
         .await?
-        .and_id(desk, ("user", USER), what.user)
+        .and_id(context, ("user", USER), args.user)
         .await?
-        .and_id(desk, ("group", GROUP), what.group)
+        .and_id(context, ("group", GROUP), args.group)
         .await?
-        .and_id(desk, ("account", ACCOUNT), what.account)
+        .and_id(context, ("account", ACCOUNT), args.account)
         .await?;
-    let answer = desk.admin.get(&["usage", "summary"], &query.pairs()).await?;
-    let groups = what.by.split(',').map(str::trim).filter(|name| !name.is_empty());
-    let places: Vec<(&str, String)> = groups.map(|name| (name, format!("/group/{name}"))).collect();
+    let response = context.admin.get(&["usage", "summary"], &query.pairs()).await?;
+    let groups = args.by.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let sort_columns: Vec<(&str, String)> =
+        groups.map(|name| (name, format!("/group/{name}"))).collect();
     let columns: Vec<(&str, &str)> =
-        places.iter().map(|(name, place)| (*name, place.as_str())).chain(SUMS).collect();
-    desk.screen.rows(&answer, &columns);
+        sort_columns.iter().map(|(name, pointer)| (*name, pointer.as_str())).chain(SUMS).collect();
+    context.printer.rows(&response, &columns);
     Ok(())
 }
 
-async fn events(desk: &CliContext, what: EventsArgs) -> Result<(), CliError> {
+async fn events(context: &CliContext, args: EventsArgs) -> Result<(), CliError> {
     let query = QueryString::default()
-        .and("from", what.from)
-        .and("to", what.to)
-        .and("model", what.model)
-        .and("outcome", what.outcome)
-        .and_id(desk, ("key_id", KEY), what.key)
+        .and("from", args.from)
+        .and("to", args.to)
+        .and("model", args.model)
+        .and("outcome", args.outcome)
+        .and_id(context, ("key_id", KEY), args.key)
         .await?
-        .and_id(desk, ("account_id", ACCOUNT), what.account)
+        .and_id(context, ("account_id", ACCOUNT), args.account)
         .await?;
-    let max = if what.limit == 0 { usize::MAX } else { what.limit };
-    let answer = desk.admin.get_pages(&["usage", "events"], &query.pairs(), max).await?;
-    desk.screen.rows(&answer, &EVENT_COLUMNS);
-    if !answer["next_cursor"].is_null() {
+    let max = if args.limit == 0 { usize::MAX } else { args.limit };
+    let response = context.admin.get_pages(&["usage", "events"], &query.pairs(), max).await?;
+    context.printer.rows(&response, &EVENT_COLUMNS);
+    if !response["next_cursor"].is_null() {
         remark(format!("there are more than {max} rows; use --limit to show more"));
     }
     Ok(())

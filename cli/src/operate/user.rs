@@ -42,7 +42,7 @@ pub enum UserCommand {
         user: String,
         /// Confirmation
         #[command(flatten)]
-        sure: ConfirmationArg,
+        confirmation: ConfirmationArg,
     },
 }
 
@@ -68,18 +68,23 @@ const COLUMNS: [(&str, &str); 5] = [
     ("enabled", "/enabled"),
 ];
 
-pub(crate) async fn run_user_command(desk: &CliContext, what: UserCommand) -> Result<(), CliError> {
+pub(crate) async fn run_user_command(
+    context: &CliContext,
+    command: UserCommand,
+) -> Result<(), CliError> {
     let body = |name: Option<String>, fields: UserFields| {
         let body = JsonBody::default().set("name", name).set_or_empty("email", fields.email);
         body.set("role", fields.role).set("enabled", fields.enabled).into_value()
     };
-    match what {
-        UserCommand::Add { name, fields } => desk.add(USER, &body(Some(name), fields)).await,
-        UserCommand::List => desk.list_resources(USER, &COLUMNS).await,
-        UserCommand::Show { user } => desk.show_resource(USER, &user).await,
+    match command {
+        UserCommand::Add { name, fields } => context.add(USER, &body(Some(name), fields)).await,
+        UserCommand::List => context.list_resources(USER, &COLUMNS).await,
+        UserCommand::Show { user } => context.show_resource(USER, &user).await,
         UserCommand::Set { user, name, fields } => {
-            desk.change(USER, &user, &body(name, fields)).await
+            context.change(USER, &user, &body(name, fields)).await
         }
-        UserCommand::Remove { user, sure } => desk.remove_resource(USER, &user, sure).await,
+        UserCommand::Remove { user, confirmation } => {
+            context.remove_resource(USER, &user, confirmation).await
+        }
     }
 }

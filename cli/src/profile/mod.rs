@@ -45,12 +45,12 @@ pub enum ProfileCommand {
 }
 
 /// Reads the file, applies the change and writes it.
-pub(crate) fn run_profile_command(what: ProfileCommand) -> Result<(), CliError> {
+pub(crate) fn run_profile_command(command: ProfileCommand) -> Result<(), CliError> {
     let path = profile_file::path()?;
-    let mut book = ProfileFile::read(&path)?;
-    match what {
+    let mut profiles = ProfileFile::read(&path)?;
+    match command {
         ProfileCommand::List { json } => {
-            list_profiles(&book, OutputPrinter { json });
+            list_profiles(&profiles, OutputPrinter { json });
             return Ok(());
         }
         ProfileCommand::Add { name, url, token } => {
@@ -60,33 +60,33 @@ pub(crate) fn run_profile_command(what: ProfileCommand) -> Result<(), CliError> 
                 _ => token,
             };
             let profile = Profile { url, token: token.map(Secret::new) };
-            book.profiles.insert(name.clone(), profile);
-            book.current.get_or_insert(name);
+            profiles.profiles.insert(name.clone(), profile);
+            profiles.current.get_or_insert(name);
         }
         ProfileCommand::Use { name } => {
-            book.find(&name)?;
-            book.current = Some(name);
+            profiles.find(&name)?;
+            profiles.current = Some(name);
         }
         ProfileCommand::Remove { name } => {
-            book.find(&name)?;
-            book.profiles.remove(&name);
-            book.current = book.current.filter(|current| *current != name);
+            profiles.find(&name)?;
+            profiles.profiles.remove(&name);
+            profiles.current = profiles.current.filter(|current| *current != name);
         }
     }
-    book.write(&path)?;
+    profiles.write(&path)?;
     print_line(format!("wrote {}", path.display()));
     Ok(())
 }
 
-fn list_profiles(book: &ProfileFile, screen: OutputPrinter) {
+fn list_profiles(profiles: &ProfileFile, printer: OutputPrinter) {
     let row = |(name, profile): (&String, &Profile)| {
         json!({
             "name": name, "url": profile.url, "has_token": profile.token.is_some(),
-            "in_use": book.current.as_ref() == Some(name),
+            "in_use": profiles.current.as_ref() == Some(name),
         })
     };
-    let data: Vec<Value> = book.profiles.iter().map(row).collect();
+    let data: Vec<Value> = profiles.profiles.iter().map(row).collect();
     let columns =
         [("name", "/name"), ("url", "/url"), ("has token", "/has_token"), ("current", "/in_use")];
-    screen.rows(&json!({ "data": data }), &columns);
+    printer.rows(&json!({ "data": data }), &columns);
 }

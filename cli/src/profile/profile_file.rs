@@ -144,11 +144,11 @@ mod tests {
         let path = folder.path().join("config.toml");
         book().write(&path).ok().unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-        let said = ProfileFile::read(&path).err().unwrap().to_string();
-        assert!(said.contains("chmod 600"), "{said}");
+        let message = ProfileFile::read(&path).err().unwrap().to_string();
+        assert!(message.contains("chmod 600"), "{message}");
         std::fs::write(&path, "[profiles.a]\nurl = \"u\"\ntoken = bta_secret\n").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        let said = ProfileFile::read(&path).err().unwrap().to_string();
-        assert!(said.contains("line 3") && !said.contains("bta_secret"), "{said}");
+        let message = ProfileFile::read(&path).err().unwrap().to_string();
+        assert!(message.contains("line 3") && !message.contains("bta_secret"), "{message}");
     }
 }

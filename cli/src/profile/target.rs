@@ -29,22 +29,24 @@ pub(crate) struct AdminTarget {
 /// # Errors
 /// A named profile does not exist.
 pub(crate) fn resolve_target(
-    flags: TargetSource,
+    source: TargetSource,
     variables: TargetSource,
-    book: &ProfileFile,
+    profiles: &ProfileFile,
 ) -> Result<AdminTarget, CliError> {
-    let file = TargetSource { profile: book.current.clone(), ..TargetSource::default() };
+    let file = TargetSource { profile: profiles.current.clone(), ..TargetSource::default() };
     let (mut url, mut token) = (None::<String>, None::<Secret>);
-    for said in [flags, variables, file] {
-        let profile = match &said.profile {
+    for message in [source, variables, file] {
+        let profile = match &message.profile {
             // A missing profile is not an error if nothing from it is needed.
-            Some(name) if url.is_none() || token.is_none() => Some(book.find(name)?),
+            Some(name) if url.is_none() || token.is_none() => Some(profiles.find(name)?),
             _ => None,
         };
-        url = url.or(said.url).or_else(|| profile.map(|profile| profile.url.clone()));
-        let own = profile
+        url = url.or(message.url).or_else(|| profile.map(|profile| profile.url.clone()));
+        let own_profile = profile
             .filter(|profile| url.as_deref().is_some_and(|url| is_same_address(url, &profile.url)));
-        token = token.or(said.token).or_else(|| own.and_then(|profile| profile.token.clone()));
+        token = token
+            .or(message.token)
+            .or_else(|| own_profile.and_then(|profile| profile.token.clone()));
     }
     let is_chosen = url.is_some() || token.is_some();
     Ok(AdminTarget {
@@ -100,12 +102,12 @@ mod tests {
 
     #[test]
     fn flags_come_before_variables_before_the_file() {
-        let check = |flags: TargetSource,
+        let check = |source: TargetSource,
                      variables: TargetSource,
                      current: Option<&str>,
                      expected: (&str, &str)| {
-            let aim = resolve_target(flags, variables, &book(current)).ok().unwrap();
-            assert_eq!((aim.url.as_str(), aim.token.expose()), expected);
+            let target = resolve_target(source, variables, &book(current)).ok().unwrap();
+            assert_eq!((target.url.as_str(), target.token.expose()), expected);
         };
         let none = TargetSource::default;
         check(none(), none(), None, (table::URL.default, ""));
@@ -120,8 +122,8 @@ mod tests {
 
     #[test]
     fn token_of_a_profile_is_sent_only_to_its_address() {
-        let token = |flags: TargetSource, variables: TargetSource| {
-            resolve_target(flags, variables, &book(Some("a")))
+        let token = |source: TargetSource, variables: TargetSource| {
+            resolve_target(source, variables, &book(Some("a")))
                 .ok()
                 .unwrap()
                 .token
@@ -136,10 +138,10 @@ mod tests {
 
     #[test]
     fn a_profile_that_is_missing_is_wrong_usage() {
-        let fail =
+        let error =
             resolve_target(said("", "", "x"), TargetSource::default(), &book(None)).err().unwrap();
-        assert_eq!(fail.code(), 2);
-        assert!(fail.to_string().contains("a, b, bare"), "{fail}");
+        assert_eq!(error.code(), 2);
+        assert!(error.to_string().contains("a, b, bare"), "{error}");
     }
 
     #[test]

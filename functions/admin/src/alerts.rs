@@ -57,8 +57,12 @@ pub(crate) async fn set_alert_settings(
     let old = settings_json(before.as_ref());
     let (shown, old_url, old_secret) = match before {
         Some(before) => {
-            visit.check_version(&before.shown)?;
-            (office.store.next_version(&before.shown), before.url, Some(before.signing_secret))
+            visit.check_version(&before.preferences)?;
+            (
+                office.store.next_version(&before.preferences),
+                before.url,
+                Some(before.signing_secret),
+            )
         }
         None => (office.store.new_stored(AlertPreferences::default(), None), None, None),
     };
@@ -88,7 +92,8 @@ pub(crate) async fn set_alert_settings(
         },
         sns_topic_arn: input.sns_topic_arn.apply_to(shown.value.sns_topic_arn),
     };
-    let settings = AlertSettings { shown: StoredEntity { value, ..shown }, url, signing_secret };
+    let settings =
+        AlertSettings { preferences: StoredEntity { value, ..shown }, url, signing_secret };
     let mut edit = ConfigEdit::default();
     office.store.save_alert_settings(&mut edit, &settings).await?;
     let mut after = settings_json(Some(&settings));
@@ -146,11 +151,11 @@ impl AdminState {
 fn settings_json(settings: Option<&AlertSettings>) -> Value {
     let host = |url: &Secret| url.expose().parse::<http::Uri>().ok()?.host().map(str::to_owned);
     let url = settings.and_then(|settings| settings.url.as_ref());
-    let shown = settings.map(|settings| settings.shown.value.clone()).unwrap_or_default();
+    let shown = settings.map(|settings| settings.preferences.value.clone()).unwrap_or_default();
     json!({
         "url_host": url.and_then(host), "form": shown.form, "thresholds": shown.thresholds,
         "sns_topic_arn": shown.sns_topic_arn,
-        "version": settings.map_or(0, |settings| settings.shown.version),
+        "version": settings.map_or(0, |settings| settings.preferences.version),
     })
 }
 

@@ -146,7 +146,7 @@ impl AdminState {
         stored.secret = None;
         let account = stored.value.id.clone();
         let version = self.store.token(&account).await?.map_or(1, |token| token.version + 1);
-        Ok(Some(AccountToken { account, exchange, standing, secrets, version }))
+        Ok(Some(AccountToken { account, exchange, token_status: standing, secrets, version }))
     }
 
     async fn seal_key(

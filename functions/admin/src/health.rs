@@ -144,7 +144,8 @@ pub(crate) async fn test_account(
     let proved = office.probe_credential(&stored).await;
     let now = office.store.clock().now();
     office.store.change_health(id, |health| health_after_test(health, &proved, now)).await?;
-    let (is_ok, message) = result_of(proved.proof, proved.effect.is_some(), proved.status);
+    let (is_ok, message) =
+        result_of(proved.credential_status, proved.effect.is_some(), proved.status);
     let message = message.unwrap_or(proved.message);
     let millis = now.duration_since(begun).as_millis();
     Ok(Json(json!({
@@ -200,7 +201,7 @@ fn health_after_test(
 ) -> Option<AccountHealth> {
     let judged = proved.apply_to_health(health, now);
     let base = judged.as_ref().unwrap_or(health);
-    let is_good = proved.proof == CredentialStatus::Accepted
+    let is_good = proved.credential_status == CredentialStatus::Accepted
         && proved.effect.is_none()
         && proves_recovery(base);
     let forgiven = is_good.then(|| base.reset(now));

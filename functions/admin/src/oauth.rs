@@ -124,7 +124,7 @@ pub(crate) async fn finish_sign_in(
         redirect_uri: sign_in.redirect_uri,
     };
     let issued = office.endpoint()?.redeem(&sign_in.exchange, &secrets, &code).await;
-    let IssuedToken { access_token, refresh_token, life } = issued
+    let IssuedToken { access_token, refresh_token, lifetime: life } = issued
         .map_err(|error| ApiError::bad(format!("the token endpoint issued no token: {error}")))?;
     (secrets.access_token, secrets.refresh_token) = (Some(access_token), refresh_token);
     let standing = TokenStatus::after_success(

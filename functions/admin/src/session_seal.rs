@@ -63,7 +63,7 @@ impl SessionKey {
 
 /// A session as text, with times rounded as they are stored.
 fn session_text(place: &[u8], session: &ConsoleSession, proof: &[u8]) -> String {
-    let ConsoleSession { begun_at, used_at, round } = session;
+    let ConsoleSession { started_at: begun_at, used_at, session_generation: round } = session;
     let (begun, used) = (begun_at.as_millisecond(), used_at.as_second());
     let mut text = format!("session row\n{begun}\n{used}\n{round}\n");
     for byte in place.iter().chain(b"\n").chain(proof) {
@@ -124,13 +124,13 @@ mod tests {
         let proven = key("secret").session_proof(&place, &session, &proof);
         // The session as the store returns it, in milliseconds and seconds.
         let read = ConsoleSession {
-            begun_at: "2026-11-28T12:00:00.123Z".parse().unwrap(),
+            started_at: "2026-11-28T12:00:00.123Z".parse().unwrap(),
             used_at: "2026-11-28T12:00:00Z".parse().unwrap(),
             ..session
         };
         assert_eq!(key("secret").session_proof(&place, &read, &proof), proven);
         let later = |session: &ConsoleSession| ConsoleSession {
-            begun_at: session.begun_at + jiff::SignedDuration::from_millis(1),
+            started_at: session.started_at + jiff::SignedDuration::from_millis(1),
             ..*session
         };
         let used = ConsoleSession {
@@ -148,7 +148,7 @@ mod tests {
                 "another round",
                 key("secret").session_proof(
                     &place,
-                    &ConsoleSession { round: 4, ..session },
+                    &ConsoleSession { session_generation: 4, ..session },
                     &proof,
                 ),
             ),

@@ -41,25 +41,25 @@ pub struct AlertRun {
 /// The store cannot be read. The next tick tries again.
 pub async fn send_alerts(
     store: &Store,
-    herald: &Notifier,
+    notifier: &Notifier,
     owner: &str,
 ) -> Result<AlertRun, StoreError> {
-    let mut told = AlertRun::default();
+    let mut run = AlertRun::default();
     if !store.lease("alerts", owner, LEASE).await? {
-        return Ok(told);
+        return Ok(run);
     }
-    let Some(settings) = store.alert_settings().await? else { return Ok(told) };
+    let Some(settings) = store.alert_settings().await? else { return Ok(run) };
     if settings.channels().is_empty() {
-        return Ok(told);
+        return Ok(run);
     }
-    told.noticed = check_limits(store, &settings).await? + check_accounts(store, &settings).await?;
-    let delivering = deliver_due(store, herald, &settings, &mut told);
-    if let Ok(done) = tokio::time::timeout(PATIENCE, delivering).await {
-        done?;
+    run.noticed = check_limits(store, &settings).await? + check_accounts(store, &settings).await?;
+    let delivering = deliver_due(store, notifier, &settings, &mut run);
+    if let Ok(delivery_result) = tokio::time::timeout(PATIENCE, delivering).await {
+        delivery_result?;
     } else {
         tracing::warn!("alert receivers are slow; the next tick sends the remaining alerts");
     }
-    Ok(told)
+    Ok(run)
 }
 
 /// Checks the limits that have changed since the last run.
@@ -82,14 +82,14 @@ async fn check_limits(store: &Store, settings: &AlertSettings) -> Result<usize, 
         } else if let Ok(scope) = touched.scope.parse::<LimitScope>()
             && let Some((name, limits)) = load_limits(store, &scope).await?
         {
-            let counted = store
+            let counters = store
                 .read_counters(std::slice::from_ref(&scope), true)
                 .await?
                 .pop()
                 .unwrap_or_default();
-            let (limits, counted, blocked) = (&limits, &counted, &touched.blocked);
-            let looked = LimitSnapshot { scope: &scope, name: &name, limits, counted, blocked };
-            for alert in limit_alerts(&looked, &settings.shown.value.thresholds, now) {
+            let (limits, counters, blocked) = (&limits, &counters, &touched.blocked);
+            let snapshot = LimitSnapshot { scope: &scope, name: &name, limits, counters, blocked };
+            for alert in limit_alerts(&snapshot, &settings.preferences.value.thresholds, now) {
                 noticed += usize::from(store.put_alert(&alert, &settings.channels()).await?);
             }
         }
@@ -107,8 +107,8 @@ async fn load_limits(
     Ok(match scope {
         LimitScope::Key(id) => match store.read::<Key>(id).await? {
             Some(key) => {
-                let own = store.effective_limits(&key.value).await?.own;
-                Some((key.value.name, own))
+                let own_limits = store.effective_limits(&key.value).await?.own_limits;
+                Some((key.value.name, own_limits))
             }
             None => None,
         },
@@ -136,7 +136,7 @@ async fn load_limits(
 
 /// Compares the accounts' states with those in the last alerts.
 async fn check_accounts(store: &Store, settings: &AlertSettings) -> Result<usize, StoreError> {
-    let (now, known) = (store.clock().now(), store.last_alerts().await?);
+    let (now, last_alerts) = (store.clock().now(), store.last_alerts().await?);
     let (mut noticed, mut cursor) = (0, None);
     loop {
         let page = store.list::<Account>(500, cursor.as_deref()).await?;
@@ -145,24 +145,24 @@ async fn check_accounts(store: &Store, settings: &AlertSettings) -> Result<usize
         let ids: Vec<_> = accounts.iter().map(|account| account.id.clone()).collect();
         store.read_health(&ids).await?;
         for account in accounts {
-            let last = known.get(account.id.as_str()).copied().unwrap_or_default();
-            let Some(news) = account_news(last.state, &store.health(&account.id), now) else {
+            let last = last_alerts.get(account.id.as_str()).copied().unwrap_or_default();
+            let Some(change) = account_news(last.state, &store.health(&account.id), now) else {
                 continue;
             };
-            let told = LastAlert { state: news.state, count: last.count + 1 };
+            let last_alert = LastAlert { state: change.state, count: last.count + 1 };
             let alert = Alert {
-                id: format!("account#{}#{}", account.id, told.count),
+                id: format!("account#{}#{}", account.id, last_alert.count),
                 at: now,
                 event: AlertEvent::Account {
                     account_id: account.id.clone(),
                     name: account.name,
-                    state: news.state,
-                    reason: news.reason,
-                    until: news.until,
+                    state: change.state,
+                    reason: change.reason,
+                    until: change.until,
                 },
             };
             noticed += usize::from(store.put_alert(&alert, &settings.channels()).await?);
-            store.put_last_alert(&account.id, told).await?;
+            store.put_last_alert(&account.id, last_alert).await?;
         }
         cursor = page.next_cursor;
         if cursor.is_none() {
@@ -175,9 +175,9 @@ async fn check_accounts(store: &Store, settings: &AlertSettings) -> Result<usize
 /// tick.
 async fn deliver_due(
     store: &Store,
-    herald: &Notifier,
+    notifier: &Notifier,
     settings: &AlertSettings,
-    told: &mut AlertRun,
+    run: &mut AlertRun,
 ) -> Result<(), StoreError> {
     let now = store.clock().now().as_second();
     let mut broken = Vec::new();
@@ -185,15 +185,15 @@ async fn deliver_due(
         if delivery.next_at > now || broken.contains(&delivery.channel) {
             continue;
         }
-        let Err(why) = send(store, herald, settings, &delivery).await else {
+        let Err(error) = send(store, notifier, settings, &delivery).await else {
             store.remove_delivery(&delivery).await?;
-            told.delivered += 1;
+            run.delivered += 1;
             continue;
         };
-        told.failed += 1;
+        run.failed += 1;
         broken.push(delivery.channel);
         delivery.tries += 1;
-        tracing::warn!(alert_id = %delivery.alert.id, tries = delivery.tries, "cannot deliver an alert: {why}");
+        tracing::warn!(alert_id = %delivery.alert.id, tries = delivery.tries, "cannot deliver an alert: {error}");
         if delivery.tries >= TRIES_MAX {
             tracing::error!(
                 "an alert is given up after {TRIES_MAX} failed deliveries: {}",
@@ -204,7 +204,7 @@ async fn deliver_due(
         }
         let doubled = BACKOFF_SECONDS << (delivery.tries - 1).min(10);
         delivery.next_at = now + doubled.min(BACKOFF_SECONDS_MAX);
-        delivery.last_error = Some(why);
+        delivery.last_error = Some(error);
         store.put_delivery(&delivery).await?;
     }
     Ok(())
@@ -212,19 +212,20 @@ async fn deliver_due(
 
 async fn send(
     store: &Store,
-    herald: &Notifier,
+    notifier: &Notifier,
     settings: &AlertSettings,
     AlertDelivery { alert, channel, .. }: &AlertDelivery,
 ) -> Result<(), String> {
-    let sent = match (channel, &settings.url, &settings.shown.value.sns_topic_arn) {
+    let result = match (channel, &settings.url, &settings.preferences.value.sns_topic_arn) {
         (AlertChannel::Webhook, Some(url), _) => {
             let signing_secret = &settings.signing_secret;
-            let hook = WebhookTarget { url, signing_secret, form: settings.shown.value.form };
-            herald.call(&hook, alert, store.clock().now()).await
+            let hook =
+                WebhookTarget { url, signing_secret, format: settings.preferences.value.form };
+            notifier.call(&hook, alert, store.clock().now()).await
         }
-        (AlertChannel::Sns, _, Some(topic)) => herald.publish(topic, alert).await,
+        (AlertChannel::Sns, _, Some(topic)) => notifier.publish(topic, alert).await,
         // The operator has removed the channel.
         (AlertChannel::Webhook, None, _) | (AlertChannel::Sns, _, None) => Ok(()),
     };
-    sent.map_err(|why| why.to_string())
+    result.map_err(|error| error.to_string())
 }

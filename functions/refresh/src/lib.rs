@@ -47,7 +47,7 @@ pub struct OutboundClients {
     /// The client for token endpoints.
     pub endpoint: TokenEndpoint,
     /// The sender of alerts.
-    pub herald: Notifier,
+    pub notifier: Notifier,
 }
 
 impl OutboundClients {
@@ -59,8 +59,8 @@ impl OutboundClients {
         let upstream = UpstreamClient::new(&settings.timers, settings.allow_private_upstreams)?;
         let files = IdentityTokens::in_folder(settings.identity_token_dir.clone());
         let endpoint = TokenEndpoint::new(aws, upstream.clone(), files);
-        let herald = Notifier::new(aws, upstream.clone());
-        Ok(Self { upstream, endpoint, herald })
+        let notifier = Notifier::new(aws, upstream.clone());
+        Ok(Self { upstream, endpoint, notifier })
     }
 }
 
@@ -94,22 +94,22 @@ pub async fn collect_usage(
     if !store.lease("refresh", owner, LEASE).await? {
         return Ok(MaintenanceReport { elsewhere: true, ..MaintenanceReport::default() });
     }
-    let mut done = MaintenanceReport::default();
+    let mut report = MaintenanceReport::default();
     for pending in store.pending().await? {
         if let Err(error) = queue.send_raw(pending.body).await {
             tracing::warn!(request_id = %pending.id, "cannot send a pending usage event, it stays pending: {error}");
             break;
         }
         store.remove_pending(&pending.id).await?;
-        done.resent += 1;
+        report.resent += 1;
     }
-    done.swept = sweep::sweep(store, queue).await?;
-    if done != MaintenanceReport::default() {
+    report.swept = sweep::sweep(store, queue).await?;
+    if report != MaintenanceReport::default() {
         tracing::info!(
-            resent = done.resent,
-            swept = done.swept,
+            resent = report.resent,
+            swept = report.swept,
             "sent pending usage events and expired reservations to the queue"
         );
     }
-    Ok(done)
+    Ok(report)
 }

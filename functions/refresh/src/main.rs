@@ -28,16 +28,16 @@ async fn main() -> Result<(), Error> {
         let (store, queue, outside, metrics) = (&store, &queue, &outside, &metrics);
         async move {
             let owner = &event.context.request_id;
-            let (tended, swept) = tokio::join!(
+            let (results, swept) = tokio::join!(
                 Box::pin(maintain_accounts(store, outside, owner)),
                 Box::pin(collect_usage(store, queue, owner))
             );
-            let told = send_alerts(store, &outside.herald, owner).await;
+            let run = send_alerts(store, &outside.notifier, owner).await;
             let refused = store.count_account_states().await?.count(AccountState::AuthFailed);
             metrics.count(store.clock().now(), LogMetric::AuthFailedAccounts, refused);
-            let (tended, swept) = (tended?, swept?);
-            told?;
-            let MaintenanceReport { renewed, recovered, .. } = tended;
+            let (results, swept) = (results?, swept?);
+            run?;
+            let MaintenanceReport { renewed, recovered, .. } = results;
             Ok::<_, Error>(MaintenanceReport { renewed, recovered, ..swept })
         }
     }))

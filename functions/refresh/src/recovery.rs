@@ -38,7 +38,7 @@ pub(crate) async fn retry_refused_accounts(
     let (mut back, mut cursor) = (0, None);
     loop {
         let page = store.list::<Account>(PAGE, cursor.as_deref()).await?;
-        let ids: Vec<AccountId> = page.data.iter().map(|one| one.value.id.clone()).collect();
+        let ids: Vec<AccountId> = page.data.iter().map(|item| item.value.id.clone()).collect();
         store.read_health(&ids).await?;
         for stored in page.data.iter().filter(|stored| is_probe_due(store, &stored.value)) {
             back += usize::from(has_recovered(store, upstream, stored).await?);
@@ -68,13 +68,13 @@ async fn has_recovered(
 ) -> Result<bool, StoreError> {
     let id = &stored.value.id;
     // A token that can no longer be renewed is of no use, even if it is still accepted.
-    if store.token(id).await?.is_some_and(|token| token.standing.ended.is_some()) {
+    if store.token(id).await?.is_some_and(|token| token.token_status.ended.is_some()) {
         return Ok(false);
     }
     let before = store.health(id);
     let Ok(credential) = store.credential(stored).await else { return Ok(false) };
     let (proxy, now) = (store.open_proxy(&stored.value).await?, store.clock().now());
-    let proved = match upstream.with_proxy(proxy.as_ref()) {
+    let outcome = match upstream.with_proxy(proxy.as_ref()) {
         Ok(upstream) => {
             let (signer, bits) =
                 (RequestSigner::new(store.clock().clone()), store.random_source().bits());
@@ -85,22 +85,23 @@ async fn has_recovered(
         }
         Err(error) => ProbeOutcome::not_asked(error.to_string()),
     };
-    let is_back = proved.proof == CredentialStatus::Accepted && proved.effect.is_none();
+    let has_recovered =
+        outcome.credential_status == CredentialStatus::Accepted && outcome.effect.is_none();
     let change = |health: &AccountHealth| {
-        let known = proved.with_known_probe(health);
+        let known_health = outcome.with_known_probe(health);
         // Only the state that was probed is removed, not a failure that came later.
-        let is_same = is_back && health.state == before.state;
-        let base = known.as_ref().unwrap_or(health);
-        is_same.then(|| base.reset(store.clock().now())).or(known)
+        let is_same = has_recovered && health.state == before.state;
+        let base_health = known_health.as_ref().unwrap_or(health);
+        is_same.then(|| base_health.reset(store.clock().now())).or(known_health)
     };
     store.change_health(id, change).await?;
-    if is_back {
+    if has_recovered {
         tracing::info!(account_id = %id, "the upstream accepts the credential again");
     } else {
         tracing::debug!(
-            account_id = %id, proof = %proved.proof,
-            "checked a credential with a free call: {}", proved.message
+            account_id = %id, proof = %outcome.credential_status,
+            "checked a credential with a free call: {}", outcome.message
         );
     }
-    Ok(is_back)
+    Ok(has_recovered)
 }

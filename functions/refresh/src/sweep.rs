@@ -18,9 +18,9 @@ pub(crate) async fn sweep(store: &Store, queue: &UsageQueue) -> Result<usize, St
     let prices = store.prices().await;
     let mut swept = 0;
     for key in store.due_limits(now).await? {
-        let counted = store.read_key_counters(&key).await?;
+        let counters = store.read_key_counters(&key).await?;
         let mut next = None;
-        for (id, reservation) in &counted.open {
+        for (id, reservation) in &counters.open_reservations {
             let mut due = reservation.expires;
             if due <= now {
                 // The price that the estimate was computed with.
@@ -38,7 +38,7 @@ pub(crate) async fn sweep(store: &Store, queue: &UsageQueue) -> Result<usize, St
             }
             next = Some(next.map_or(due, |other: i64| other.min(due)));
         }
-        store.schedule_next_sweep(&key, &counted, next).await?;
+        store.schedule_next_sweep(&key, &counters, next).await?;
     }
     Ok(swept)
 }

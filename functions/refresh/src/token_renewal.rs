@@ -24,14 +24,15 @@ pub async fn renew_due_tokens(
     store: &Store,
     endpoint: &TokenEndpoint,
 ) -> Result<usize, StoreError> {
-    let (asked, last_begin) = (store.requested_renewals().await?, Instant::now() + LAST_BEGIN);
-    let due = due(store, &asked).await?;
-    let renewals = due.into_iter().map(|(account, why)| async move {
-        if Instant::now() > last_begin {
+    let (renewal_requests, interval_start) =
+        (store.requested_renewals().await?, Instant::now() + LAST_BEGIN);
+    let due = due(store, &renewal_requests).await?;
+    let renewals = due.into_iter().map(|(account, reason)| async move {
+        if Instant::now() > interval_start {
             return false;
         }
-        let outcome = renew(store, endpoint, &account, why).await;
-        if why == RenewalTrigger::Requested
+        let outcome = renew(store, endpoint, &account, reason).await;
+        if reason == RenewalTrigger::Requested
             && !matches!(outcome, Ok(RenewalOutcome::LeaseHeld) | Err(_))
         {
             forget(store, &account).await;
@@ -45,21 +46,21 @@ pub async fn renew_due_tokens(
 /// The accounts whose token must be renewed now. Tokens that need no attempt are handled here.
 async fn due(
     store: &Store,
-    asked: &HashMap<AccountId, u64>,
+    renewal_requests: &HashMap<AccountId, u64>,
 ) -> Result<Vec<(AccountId, RenewalTrigger)>, StoreError> {
     let (now, mut due) = (store.clock().now(), Vec::new());
-    for ListedToken { account, grant, standing, version } in store.tokens().await? {
-        let is_asked = asked.get(&account) == Some(&version);
+    for ListedToken { account, grant, token_status, version } in store.tokens().await? {
+        let is_asked = renewal_requests.get(&account) == Some(&version);
         let why = if is_asked { RenewalTrigger::Requested } else { RenewalTrigger::Schedule };
-        let is_begun = standing.begun_at.is_some() && standing.ended.is_none();
-        if is_begun || standing.is_due(&grant, why, now) {
+        let has_started = token_status.begun_at.is_some() && token_status.ended.is_none();
+        if has_started || token_status.is_due(&grant, why, now) {
             due.push((account, why));
             continue;
         }
-        if let Some(reason) = standing.failure_reason(now) {
+        if let Some(reason) = token_status.failure_reason(now) {
             mark_auth_failed(store, &account, reason).await?;
         }
-        if asked.contains_key(&account) {
+        if renewal_requests.contains_key(&account) {
             forget(store, &account).await;
         }
     }

@@ -26,23 +26,23 @@ const WAIT_MAX: Duration = Duration::from_secs(2);
 /// The accounts of a request's group, and what selection needs to know of the request.
 pub(crate) struct AccountSelector {
     pool: Arc<AccountPool>,
-    want: UpstreamOperation,
+    operation: UpstreamOperation,
     model: String,
     pub(crate) session: SessionAffinity,
     /// The cache domain that the session has moved to, from its session pin.
-    pub(crate) moved_to: Option<Arc<str>>,
+    pub(crate) pinned_domain: Option<Arc<str>>,
     tried: Vec<AccountId>,
-    full: Vec<AccountId>,
+    at_capacity: Vec<AccountId>,
     /// Accounts without a valid token.
-    pub(crate) signed_out: Vec<AccountId>,
+    pub(crate) without_token: Vec<AccountId>,
     /// Accounts that refused their token for this request, with the number of that token. The
     /// request waits for a new token of each account once.
     pub(crate) refused_tokens: Vec<(AccountId, u64)>,
     /// Why the accounts that this request has tried cannot serve it.
-    learned: Vec<(AccountId, IneligibleReason)>,
+    reasons_learned: Vec<(AccountId, IneligibleReason)>,
     attempts: usize,
     is_fast: bool,
-    utilisation_max: Option<u32>,
+    max_utilization: Option<u32>,
 }
 
 /// The number that ties a request to an account: the same for all requests of one conversation.
@@ -55,8 +55,8 @@ pub(crate) enum SessionAffinity {
 }
 
 impl SessionAffinity {
-    pub(crate) fn new(known: Option<u64>, die: u64) -> Self {
-        known.map_or(Self::Random(die), Self::Stable)
+    pub(crate) fn new(seed: Option<u64>, random: u64) -> Self {
+        seed.map_or(Self::Random(random), Self::Stable)
     }
 
     /// Returns the number if more requests can follow with it.
@@ -75,8 +75,8 @@ impl SessionAffinity {
 
 /// The selected account: its index in [`AccountSelector::pool`], and a concurrency slot.
 pub(crate) struct SelectedAccount {
-    pub(crate) at: usize,
-    pub(crate) seat: ConcurrencySlot,
+    pub(crate) index: usize,
+    pub(crate) slot: ConcurrencySlot,
 }
 
 /// No account can serve the request. Holds the reason for each account.
@@ -90,7 +90,7 @@ impl RelayState {
     pub(crate) async fn load_account_selector(
         &self,
         caller: &AuthenticatedKey,
-        want: UpstreamOperation,
+        operation: UpstreamOperation,
         model: &str,
         session: SessionAffinity,
     ) -> Result<AccountSelector, RelayError> {
@@ -103,24 +103,24 @@ impl RelayState {
             Some(pool) if pool.members.is_empty() => Err(RelayError::no_account()),
             Some(pool) if pool.group.enabled => {
                 let model = map(&pool.group.model_aliases, model).unwrap_or(model).to_owned();
-                let signed_out = self.accounts_without_token(&pool);
-                let mut chooser = AccountSelector {
+                let without_token = self.accounts_without_token(&pool);
+                let mut selector = AccountSelector {
                     pool,
-                    want,
+                    operation,
                     model,
                     session,
-                    moved_to: None,
+                    pinned_domain: None,
                     tried: Vec::new(),
-                    full: Vec::new(),
-                    signed_out,
+                    at_capacity: Vec::new(),
+                    without_token,
                     refused_tokens: Vec::new(),
-                    learned: Vec::new(),
+                    reasons_learned: Vec::new(),
                     attempts: 0,
                     is_fast: false,
-                    utilisation_max: self.utilisation_max,
+                    max_utilization: self.max_utilization,
                 };
-                self.load_session_pin(&mut chooser).await;
-                Ok(chooser)
+                self.load_session_pin(&mut selector).await;
+                Ok(selector)
             }
             Some(_) => Err(RelayError::group_disabled()),
             None => Err(RelayError::no_account()),
@@ -135,33 +135,33 @@ impl RelayState {
     /// No account can serve the request; the error holds each reason.
     pub(crate) async fn pick_account(
         &self,
-        chooser: &mut AccountSelector,
-        question: &ModelCall,
+        selector: &mut AccountSelector,
+        model_call: &ModelCall,
         deadline: Instant,
     ) -> Result<SelectedAccount, NoEligibleAccount> {
         let mut has_waited = false;
-        chooser.is_fast = question.is_fast;
+        selector.is_fast = model_call.is_fast;
         loop {
             let now = self.store.clock().now();
-            match chooser.select_account(&self.store, now) {
-                Ok(at) => {
-                    if let Some(seat) =
-                        self.acquire_slot_and_probe(chooser, at, question, deadline).await
+            match selector.select_account(&self.store, now) {
+                Ok(index) => {
+                    if let Some(slot) =
+                        self.acquire_slot_and_probe(selector, index, model_call, deadline).await
                     {
-                        chooser.tried.push(chooser.pool.members[at].account.id.clone());
-                        chooser.attempts += 1;
-                        return Ok(SelectedAccount { at, seat });
+                        selector.tried.push(selector.pool.members[index].account.id.clone());
+                        selector.attempts += 1;
+                        return Ok(SelectedAccount { index, slot });
                     }
                 }
-                Err(nobody) => match nobody.short_wait(now) {
+                Err(none_eligible) => match none_eligible.short_wait(now) {
                     Some(wait) if !has_waited && Instant::now() + wait < deadline => {
                         has_waited = true;
                         tokio::time::sleep(wait).await;
                     }
-                    _ if !has_waited && self.wait_for_token(chooser, deadline).await => {
+                    _ if !has_waited && self.wait_for_token(selector, deadline).await => {
                         has_waited = true;
                     }
-                    _ => return Err(nobody),
+                    _ => return Err(none_eligible),
                 },
             }
         }
@@ -171,25 +171,25 @@ impl RelayState {
     /// it.
     async fn acquire_slot_and_probe(
         &self,
-        chooser: &mut AccountSelector,
-        at: usize,
-        question: &ModelCall,
+        selector: &mut AccountSelector,
+        index: usize,
+        model_call: &ModelCall,
         deadline: Instant,
     ) -> Option<ConcurrencySlot> {
-        if question.bill == Metering::Free {
+        if model_call.metering == Metering::Free {
             return Some(ConcurrencySlot::NotNeeded);
         }
-        let account = &chooser.pool.members[at].account;
-        let seat = self.acquire_slot(account, &question.id, deadline).await;
-        if seat == ConcurrencySlot::Full {
-            chooser.full.push(account.id.clone());
+        let account = &selector.pool.members[index].account;
+        let slot = self.acquire_slot(account, &model_call.id, deadline).await;
+        if slot == ConcurrencySlot::Full {
+            selector.at_capacity.push(account.id.clone());
             return None;
         }
-        if self.claim_probe_if_needed(chooser, at, self.store.clock().now()).await {
-            return Some(seat);
+        if self.claim_probe_if_needed(selector, index, self.store.clock().now()).await {
+            return Some(slot);
         }
-        if seat == ConcurrencySlot::Taken {
-            self.release_account_slot(&account.id, &question.id).await;
+        if slot == ConcurrencySlot::Taken {
+            self.release_account_slot(&account.id, &model_call.id).await;
         }
         None
     }
@@ -198,11 +198,11 @@ impl RelayState {
     /// request is the one that probes it. A store that is down does not block the request.
     async fn claim_probe_if_needed(
         &self,
-        chooser: &AccountSelector,
-        at: usize,
+        selector: &AccountSelector,
+        index: usize,
         now: Timestamp,
     ) -> bool {
-        let id = &chooser.pool.members[at].account.id;
+        let id = &selector.pool.members[index].account.id;
         if self.store.health(id).overall(now) != AccountAvailability::HalfOpen {
             return true;
         }
@@ -225,9 +225,9 @@ impl AccountSelector {
         store: &Store,
         now: Timestamp,
     ) -> Result<usize, NoEligibleAccount> {
-        let health = |at: usize| current_health(store, &self.pool.members[at]);
+        let health = |index: usize| current_health(store, &self.pool.members[index]);
         match choose_account(&self.pool.candidates(), health, &self.selection_criteria(), now) {
-            SelectionResult::Chosen(at) => Ok(at),
+            SelectionResult::Chosen(index) => Ok(index),
             SelectionResult::NoneEligible(reasons) => {
                 Err(NoEligibleAccount(self.merge_learned_reasons(reasons)))
             }
@@ -239,31 +239,34 @@ impl AccountSelector {
         &self,
         reasons: Vec<(AccountId, IneligibleReason)>,
     ) -> Vec<(AccountId, IneligibleReason)> {
-        let learned = |id: &AccountId| self.learned.iter().rev().find(|(known, _)| known == id);
-        let told = |(id, why)| match learned(&id) {
-            Some((_, known)) if why == IneligibleReason::AlreadyTried => (id, known.clone()),
-            _ => (id, why),
+        let learned =
+            |id: &AccountId| self.reasons_learned.iter().rev().find(|(known, _)| known == id);
+        let is_unreported = |(id, reason)| match learned(&id) {
+            Some((_, known)) if reason == IneligibleReason::AlreadyTried => (id, known.clone()),
+            _ => (id, reason),
         };
-        reasons.into_iter().map(told).collect()
+        reasons.into_iter().map(is_unreported).collect()
     }
 
     /// Records why a tried account cannot serve this request.
-    pub(crate) fn mark_ineligible(&mut self, id: &AccountId, why: IneligibleReason) {
-        self.learned.push((id.clone(), why));
+    pub(crate) fn mark_ineligible(&mut self, id: &AccountId, reason: IneligibleReason) {
+        self.reasons_learned.push((id.clone(), reason));
     }
 
     /// Lets accounts be tried again if their refused token was replaced. Returns whether there are
     /// any.
     pub(crate) fn allow_renewed_accounts(&mut self) -> bool {
         let members = &self.pool.members;
-        let is_renewed = |id: &AccountId, issue: u64| {
+        let is_renewed = |id: &AccountId, token_version: u64| {
             let member = members.iter().find(|member| member.account.id == *id);
             let token = member.and_then(|member| member.token.as_ref());
-            token.is_some_and(|token| token.standing.issue() != issue)
-                && !self.signed_out.contains(id)
+            token.is_some_and(|token| token.token_status.issue() != token_version)
+                && !self.without_token.contains(id)
         };
-        let (back, waiting): (Vec<_>, Vec<_>) =
-            self.refused_tokens.drain(..).partition(|(id, issue)| is_renewed(id, *issue));
+        let (back, waiting): (Vec<_>, Vec<_>) = self
+            .refused_tokens
+            .drain(..)
+            .partition(|(id, token_version)| is_renewed(id, *token_version));
         self.refused_tokens = waiting;
         self.tried.retain(|id| back.iter().all(|(back, _)| back != id));
         !back.is_empty()
@@ -277,15 +280,15 @@ impl AccountSelector {
     fn selection_criteria(&self) -> SelectionCriteria<'_> {
         SelectionCriteria {
             group: &self.pool.group.id,
-            want: self.want,
+            operation: self.operation,
             model: &self.model,
             session: self.session.number(),
-            moved_to: self.moved_to.as_deref(),
+            pinned_domain: self.pinned_domain.as_deref(),
             tried: &self.tried,
-            full: &self.full,
-            signed_out: &self.signed_out,
+            at_capacity: &self.at_capacity,
+            without_token: &self.without_token,
             is_fast: self.is_fast,
-            utilisation_max: self.utilisation_max,
+            max_utilization: self.max_utilization,
         }
     }
 
@@ -297,12 +300,12 @@ impl AccountSelector {
 
     /// The operation that the request asks for.
     pub(crate) fn operation(&self) -> UpstreamOperation {
-        self.want
+        self.operation
     }
 
     /// Returns whether the upstream bills the operation.
     pub(crate) fn is_paid(&self) -> bool {
-        matches!(self.want, UpstreamOperation::Answer(_))
+        matches!(self.operation, UpstreamOperation::Answer(_))
     }
 
     /// The model after the group's aliases, by which accounts are selected.
@@ -320,8 +323,8 @@ impl AccountSelector {
     }
 
     /// Replaces the accounts by their reloaded state.
-    pub(crate) fn replace_pool(&mut self, pool: Arc<AccountPool>, signed_out: Vec<AccountId>) {
-        (self.pool, self.signed_out) = (pool, signed_out);
+    pub(crate) fn replace_pool(&mut self, pool: Arc<AccountPool>, without_token: Vec<AccountId>) {
+        (self.pool, self.without_token) = (pool, without_token);
     }
 
     /// The number of upstream calls so far.
@@ -338,14 +341,16 @@ impl AccountSelector {
 impl NoEligibleAccount {
     /// Returns the time until the first account is ready, if it is short enough to wait.
     fn short_wait(&self, now: Timestamp) -> Option<Duration> {
-        let left = Duration::try_from(ready_at(&self.0)?.duration_since(now)).ok()?;
-        (left < WAIT_MAX).then_some(left)
+        let remaining = Duration::try_from(ready_at(&self.0)?.duration_since(now)).ok()?;
+        (remaining < WAIT_MAX).then_some(remaining)
     }
 }
 
 /// Returns the account's health. Problems of a token that has been replaced since are ignored.
 fn current_health(store: &Store, member: &PoolMember) -> Arc<AccountHealth> {
     let health = store.health(&member.account.id);
-    let issue = member.token.as_ref().map(|token| token.standing.issue());
-    issue.and_then(|issue| health.with_token(issue)).map_or(health, Arc::new)
+    let token_version = member.token.as_ref().map(|token| token.token_status.issue());
+    token_version
+        .and_then(|token_version| health.with_token(token_version))
+        .map_or(health, Arc::new)
 }

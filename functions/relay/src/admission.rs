@@ -33,16 +33,16 @@ const TELL_PATIENCE: Duration = Duration::from_millis(100);
 
 /// A request's reservation and the limits that it counts against.
 pub(crate) struct RequestReservation {
-    bounds: EffectiveLimits,
+    effective_limits: EffectiveLimits,
     id: RequestId,
     pub(crate) reservation: Reservation,
-    counted: AdmissionCounters,
+    counters: AdmissionCounters,
 }
 
 impl RequestReservation {
     /// Returns whether any of the limits is a money limit.
     pub(crate) fn has_money(&self) -> bool {
-        self.bounds.has_money()
+        self.effective_limits.has_money()
     }
 }
 
@@ -61,65 +61,68 @@ impl RelayState {
     /// A limit blocks the request, its cost has no bound, or the limits cannot be read.
     pub(crate) async fn admit_request(
         &self,
-        asked: &RequestContext,
+        request: &RequestContext,
         caller: &AuthenticatedKey,
         (facts, body): (&BodyFacts, &Bytes),
         time: Duration,
     ) -> Result<Option<RequestReservation>, RelayError> {
         let key = caller.key();
-        let bounds = self
+        let effective_limits = self
             .store
             .effective_limits(key)
             .await
             .map_err(|error| RelayError::store_unavailable(&error))?;
-        if !bounds.has_limits() && key.models.is_empty() {
+        if !effective_limits.has_limits() && key.models.is_empty() {
             return Ok(None);
         }
-        let own = Box::pin(self.read_client_cost_factors(asked, caller, body)).await?;
+        let own = Box::pin(self.read_client_cost_factors(request, caller, body)).await?;
         // Any model that the body names can run, for example as a fallback or adviser.
         own.models.iter().try_for_each(|model| caller.check_model_allowed(model))?;
-        if !bounds.has_limits() {
+        if !effective_limits.has_limits() {
             return Ok(None);
         }
-        let CostBound { estimate, most, unbounded } =
-            self.bound_request_cost(asked, caller, facts, (body, &own)).await?;
-        if let Some(field) = unbounded.filter(|_| bounds.has_money()) {
+        let CostBound { estimate, max_cost, unbounded } =
+            self.bound_request_cost(request, caller, facts, (body, &own)).await?;
+        if let Some(field) = unbounded.filter(|_| effective_limits.has_money()) {
             return Err(RelayError::bad_request(&field.to_string()));
         }
-        if bounds.has_money() && most > COST_MAX {
-            return Err(RelayError::bad_request(too_dear(asked.protocol)));
+        if effective_limits.has_money() && max_cost > COST_MAX {
+            return Err(RelayError::bad_request(too_dear(request.protocol)));
         }
-        let (estimate, most) = (estimate.min(COST_MAX), most.min(COST_MAX));
+        let (estimate, max_cost) = (estimate.min(COST_MAX), max_cost.min(COST_MAX));
         let seconds = (time + self.reservation_margin).as_secs() + 1;
         let reservation = Reservation {
             estimate,
-            beyond: most - estimate,
-            at: asked.at,
-            expires: asked.at.as_second().saturating_add_unsigned(seconds),
+            unreserved: max_cost - estimate,
+            at: request.at,
+            expires: request.at.as_second().saturating_add_unsigned(seconds),
             model: facts.model.clone(),
             stream: facts.stream,
             group: key.group_id.clone(),
             user: key.user_id.clone(),
-            pools: bounds.pool_scopes(),
+            pools: effective_limits.pool_scopes(),
         };
-        let id = asked.id.clone();
+        let id = request.id.clone();
         // Boxed, so that the future of a request without limits stays small.
-        match Box::pin(self.reserve_or_wait(&bounds, &id, &reservation)).await {
-            Ok(Admission::Admitted(counted)) => {
-                let counted = match counted {
-                    Some(counted) => AdmissionCounters::Ready(counted),
-                    None => AdmissionCounters::Pending(self.spawn_counter_read(&bounds, asked.at)),
+        match Box::pin(self.reserve_or_wait(&effective_limits, &id, &reservation)).await {
+            Ok(Admission::Admitted(counters)) => {
+                let counters = match counters {
+                    Some(counters) => AdmissionCounters::Ready(counters),
+                    None => AdmissionCounters::Pending(
+                        self.spawn_counter_read(&effective_limits, request.at),
+                    ),
                 };
-                Ok(Some(RequestReservation { bounds, id, reservation, counted }))
+                Ok(Some(RequestReservation { effective_limits, id, reservation, counters }))
             }
-            Ok(Admission::Blocked(scope, why)) => {
-                self.alert_spent_limit(&bounds, &scope, &why, asked.at).await;
-                let advice = Box::pin(self.advice(asked, caller, facts, (body, &own), &why)).await;
-                let words = self.operator_message().await;
-                let texts = (words.as_deref(), advice.as_deref());
-                Err(RelayError::blocked_by_limit(&scope, &why, asked.at, texts))
+            Ok(Admission::Blocked(scope, reason)) => {
+                self.alert_spent_limit(&effective_limits, &scope, &reason, request.at).await;
+                let advice =
+                    Box::pin(self.advice(request, caller, facts, (body, &own), &reason)).await;
+                let operator_message = self.operator_message().await;
+                let texts = (operator_message.as_deref(), advice.as_deref());
+                Err(RelayError::blocked_by_limit(&scope, &reason, request.at, texts))
             }
-            Err(error) => self.apply_outage_policy(&bounds, &error).map(|()| None),
+            Err(error) => self.apply_outage_policy(&effective_limits, &error).map(|()| None),
         }
     }
 
@@ -127,24 +130,24 @@ impl RelayState {
     /// waiting request holds its body but no concurrency slot.
     async fn reserve_or_wait(
         &self,
-        bounds: &EffectiveLimits,
+        effective_limits: &EffectiveLimits,
         id: &RequestId,
-        wanted: &Reservation,
+        reservation: &Reservation,
     ) -> Result<Admission, StoreError> {
-        let until = Instant::now() + self.limit_wait;
-        let mut place = None;
+        let deadline = Instant::now() + self.limit_wait;
+        let mut waiter = None;
         loop {
-            let admission = self.store.admit(bounds, id, wanted).await?;
+            let admission = self.store.admit(effective_limits, id, reservation).await?;
             if !matches!(admission, Admission::Blocked(_, BlockReason::Reserved { .. })) {
                 return Ok(admission);
             }
-            place = place.or_else(|| self.limit_waiters.acquire_place(&bounds.key));
-            let Some(place) = &mut place else { return Ok(admission) };
+            waiter = waiter.or_else(|| self.limit_waiters.acquire_place(&effective_limits.key));
+            let Some(waiter) = &mut waiter else { return Ok(admission) };
             loop {
-                if !place.wait_for_change(until, self.store.random_source().byte()).await {
+                if !waiter.wait_for_change(deadline, self.store.random_source().byte()).await {
                     return Ok(admission);
                 }
-                if self.has_room(bounds, wanted).await {
+                if self.has_room(effective_limits, reservation).await {
                     break;
                 }
             }
@@ -154,27 +157,31 @@ impl RelayState {
     /// Returns whether a new attempt to reserve is worthwhile, because the reservations of other
     /// requests no longer block it. If the counters cannot be read, the attempt itself reports the
     /// error.
-    async fn has_room(&self, bounds: &EffectiveLimits, wanted: &Reservation) -> bool {
-        let counted = self.store.read_counters(&bounds.scopes(), false).await;
-        let Ok(counted) = counted else { return true };
-        let blocked = bounds.blocked(&counted, wanted.estimate, wanted.at);
-        blocked.is_none_or(|(_, why)| !matches!(why, BlockReason::Reserved { .. }))
+    async fn has_room(
+        &self,
+        effective_limits: &EffectiveLimits,
+        reservation: &Reservation,
+    ) -> bool {
+        let counters = self.store.read_counters(&effective_limits.scopes(), false).await;
+        let Ok(counters) = counters else { return true };
+        let blocked = effective_limits.blocked(&counters, reservation.estimate, reservation.at);
+        blocked.is_none_or(|(_, reason)| !matches!(reason, BlockReason::Reserved { .. }))
     }
 
     /// Notes an alert for the operators: a money limit is spent and blocks requests.
     async fn alert_spent_limit(
         &self,
-        bounds: &EffectiveLimits,
+        effective_limits: &EffectiveLimits,
         scope: &LimitScope,
-        why: &BlockReason,
+        reason: &BlockReason,
         at: Timestamp,
     ) {
-        let BlockReason::Spent { period, .. } = *why else { return };
-        let limits = bounds.scoped_limits().find(|(one, _)| one == scope);
+        let BlockReason::Spent { period, .. } = *reason else { return };
+        let limits = effective_limits.scoped_limits().find(|(one, _)| one == scope);
         let Some(limit) = limits.and_then(|(_, limits)| limits.money(period)) else { return };
         let window = period.window(at).name;
-        let note = Box::pin(self.store.note_blocked(scope, &window, limit));
-        if tokio::time::timeout(TELL_PATIENCE, note).await.is_err() {
+        let alert_write = Box::pin(self.store.note_blocked(scope, &window, limit));
+        if tokio::time::timeout(TELL_PATIENCE, alert_write).await.is_err() {
             tracing::warn!(
                 %scope, "the store is slow, so an alert about this limit can be missing"
             );
@@ -183,29 +190,32 @@ impl RelayState {
 
     fn spawn_counter_read(
         &self,
-        bounds: &EffectiveLimits,
+        effective_limits: &EffectiveLimits,
         at: Timestamp,
     ) -> JoinHandle<Result<Vec<LimitCounters>, StoreError>> {
-        let (store, bounds) = (self.store.clone(), bounds.clone());
-        tokio::spawn(async move { store.read_counters_after(&bounds, at).await })
+        let (store, effective_limits) = (self.store.clone(), effective_limits.clone());
+        tokio::spawn(async move { store.read_counters_after(&effective_limits, at).await })
     }
 
     /// Returns the message that the operator has set for spent limits.
     async fn operator_message(&self) -> Option<String> {
-        let terms = Box::pin(self.store.scope_settings(&LimitScope::Organization)).await;
-        terms.ok().and_then(|terms| terms.message.clone()).or(self.spend_limit_message.clone())
+        let settings = Box::pin(self.store.scope_settings(&LimitScope::Organization)).await;
+        settings
+            .ok()
+            .and_then(|settings| settings.message.clone())
+            .or(self.spend_limit_message.clone())
     }
 
     /// Decides about a limited request when the limits cannot be counted, as the settings say.
     fn apply_outage_policy(
         &self,
-        bounds: &EffectiveLimits,
+        effective_limits: &EffectiveLimits,
         error: &StoreError,
     ) -> Result<(), RelayError> {
         tracing::error!("cannot check the limits: {error}");
-        if bounds.has_money() && self.on_outage.money == OutagePolicy::Closed {
+        if effective_limits.has_money() && self.on_outage.money == OutagePolicy::Closed {
             Err(RelayError::spend_unknown())
-        } else if bounds.has_rates() && self.on_outage.rates == OutagePolicy::Closed {
+        } else if effective_limits.has_rates() && self.on_outage.rates == OutagePolicy::Closed {
             Err(RelayError::rates_unknown())
         } else {
             Ok(())
@@ -214,14 +224,14 @@ impl RelayState {
 
     /// Releases the reservation of a request that never reached an upstream. If that fails, the
     /// reservation is settled after its deadline as if the request had been sent.
-    pub(crate) async fn release_reservation(&self, reserved: &RequestReservation) {
-        let RequestReservation { bounds, id, reservation, .. } = reserved;
-        let release = self.store.release(&bounds.key, id, reservation);
+    pub(crate) async fn release_reservation(&self, request_reservation: &RequestReservation) {
+        let RequestReservation { effective_limits, id, reservation, .. } = request_reservation;
+        let release = self.store.release(&effective_limits.key, id, reservation);
         if let Err(error) = Box::pin(self.in_store_time(release)).await {
             tracing::error!(request_id = %id, "cannot release a reservation, it stays until it \
                  expires: {error}");
         }
-        self.limit_waiters.wake_waiters(&bounds.key);
+        self.limit_waiters.wake_waiters(&effective_limits.key);
     }
 }
 
@@ -251,17 +261,17 @@ impl RequestReservation {
     /// Adds headers that show how much of the tightest money limit is spent. They use the form of
     /// the Claude apps gateway, where `overage` is the only claim that does not name a time window.
     pub(crate) async fn add_limit_headers(self, headers: &mut HeaderMap) {
-        if !self.bounds.has_money() {
+        if !self.effective_limits.has_money() {
             return;
         }
         let at = self.reservation.at;
-        let tightest = match self.counted {
-            AdmissionCounters::Ready(counted) => {
-                self.bounds.tightest(std::slice::from_ref(&*counted), at)
+        let tightest = match self.counters {
+            AdmissionCounters::Ready(counters) => {
+                self.effective_limits.tightest(std::slice::from_ref(&*counters), at)
             }
-            AdmissionCounters::Pending(reading) => {
-                match tokio::time::timeout(TELL_PATIENCE, reading).await {
-                    Ok(Ok(Ok(counted))) => self.bounds.tightest(&counted, at),
+            AdmissionCounters::Pending(counter_read) => {
+                match tokio::time::timeout(TELL_PATIENCE, counter_read).await {
+                    Ok(Ok(Ok(counters))) => self.effective_limits.tightest(&counters, at),
                     _ => None,
                 }
             }

@@ -57,17 +57,17 @@ impl RelayState {
     /// because it explains most.
     pub(crate) async fn authenticate_request(
         &self,
-        asked: &RequestContext,
+        request: &RequestContext,
     ) -> Result<AuthenticatedKey, RelayError> {
         if let Err(error) = self.pepper.refresh().await {
             return Err(RelayError::store_unavailable(&error));
         }
-        let mut furthest = (CredentialStage::Presented, RelayError::no_key());
+        let mut best_failure = (CredentialStage::Presented, RelayError::no_key());
         let mut tried = Vec::new();
-        for candidate in find_credentials(&asked.head.headers) {
-            let Ok(presented) = RelayKey::parse(candidate) else {
-                if furthest.0 <= CredentialStage::Presented {
-                    furthest = (CredentialStage::Presented, RelayError::malformed_key());
+        for candidate in find_credentials(&request.head.headers) {
+            let Ok(parsed_key) = RelayKey::parse(candidate) else {
+                if best_failure.0 <= CredentialStage::Presented {
+                    best_failure = (CredentialStage::Presented, RelayError::malformed_key());
                 }
                 continue;
             };
@@ -78,44 +78,44 @@ impl RelayState {
                 break;
             }
             tried.push(candidate);
-            match self.authenticate_key(asked, &presented).await {
+            match self.authenticate_key(request, &parsed_key).await {
                 Ok(caller) => return Ok(caller),
-                Err(failed) if failed.0 >= furthest.0 => furthest = failed,
+                Err(failed) if failed.0 >= best_failure.0 => best_failure = failed,
                 Err(_) => {}
             }
         }
-        Err(furthest.1)
+        Err(best_failure.1)
     }
 
     async fn authenticate_key(
         &self,
-        asked: &RequestContext,
-        presented: &RelayKey<'_>,
+        request: &RequestContext,
+        parsed_key: &RelayKey<'_>,
     ) -> Result<AuthenticatedKey, (CredentialStage, RelayError)> {
-        let address = self.client_address(asked);
+        let address = self.client_address(request);
         let unknown = || (CredentialStage::WellFormed, RelayError::unknown_key());
-        let is_known = self.store.is_key_cached(&presented.id);
-        let counted = address.filter(|_| !is_known);
-        let stored = self.look_up_key(&presented.id, is_known, counted).await;
+        let is_known = self.store.is_key_cached(&parsed_key.id);
+        let limited_address = address.filter(|_| !is_known);
+        let stored = self.look_up_key(&parsed_key.id, is_known, limited_address).await;
         let stored = stored.map_err(|refusal| (CredentialStage::Known, refusal))?;
         let stored = stored.ok_or_else(unknown)?;
         let hash = stored.secret.as_deref().unwrap_or_default();
-        if !self.pepper.verify_secret(presented.secret, hash) {
+        if !self.pepper.verify_secret(parsed_key.secret, hash) {
             return Err(unknown());
         }
-        if let Some(address) = counted {
-            self.wrong_keys.uncount_valid_key(address);
+        if let Some(address) = limited_address {
+            self.unknown_key_limiter.uncount_valid_key(address);
         }
         let user = stored.value.user_id.as_ref().map(|id| LimitScope::User(id.clone()));
         if let Some(user) = &user {
-            let terms = self.store.scope_settings(user).await;
-            let terms = terms
+            let settings = self.store.scope_settings(user).await;
+            let settings = settings
                 .map_err(|error| (CredentialStage::Known, RelayError::store_unavailable(&error)))?;
-            if terms.is_disabled {
+            if settings.is_disabled {
                 return Err((CredentialStage::Known, RelayError::disabled_user()));
             }
         }
-        match stored.value.usable(asked.at) {
+        match stored.value.usable(request.at) {
             Ok(()) => Ok(AuthenticatedKey {
                 stored,
                 reserved_usd: None,
@@ -140,14 +140,18 @@ impl RelayState {
     ) -> Result<Option<Arc<StoredEntity<Key>>>, RelayError> {
         let store = |error| RelayError::store_unavailable(&error);
         // Counted separately, so that a flood of guessed keys does not block known keys.
-        let waiting = if is_known { &self.waiting.known } else { &self.waiting.unknown };
-        let _waiting = KeyLookupGuard::try_new(waiting, self.bounds.waiting_requests)
+        let waiting_count = if is_known {
+            &self.pending_key_lookups.known_lookups
+        } else {
+            &self.pending_key_lookups.unknown
+        };
+        let _guard = KeyLookupGuard::try_new(waiting_count, self.bounds.waiting_requests)
             .ok_or_else(RelayError::too_many_waiting)?;
         if is_known {
             return self.store.key(id).await.map_err(store);
         }
         if let Some(address) = address {
-            let wait = self.wrong_keys.count_unknown_key(address);
+            let wait = self.unknown_key_limiter.count_unknown_key(address);
             let wait = wait.map_err(|TooManyUnknownKeys| RelayError::too_many_wrong_keys())?;
             if !wait.is_zero() {
                 Box::pin(tokio::time::sleep(wait)).await;
@@ -157,15 +161,15 @@ impl RelayState {
     }
 
     /// Returns the address of the client, if the server that accepted the connection knows it.
-    fn client_address(&self, asked: &RequestContext) -> Option<IpAddr> {
-        self.trusted_proxies.counted_client_of(&asked.head.extensions, &asked.head.headers)
+    fn client_address(&self, request: &RequestContext) -> Option<IpAddr> {
+        self.trusted_proxies.counted_client_of(&request.head.extensions, &request.head.headers)
     }
 }
 
 /// Counts the requests that wait for the store to return their key.
 #[derive(Default)]
 pub(crate) struct PendingKeyLookups {
-    known: AtomicUsize,
+    known_lookups: AtomicUsize,
     unknown: AtomicUsize,
 }
 
@@ -173,9 +177,9 @@ pub(crate) struct PendingKeyLookups {
 struct KeyLookupGuard<'a>(&'a AtomicUsize);
 
 impl<'a> KeyLookupGuard<'a> {
-    fn try_new(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
-        let guard = Self(waiting);
-        (waiting.fetch_add(1, Ordering::Relaxed) < most).then_some(guard)
+    fn try_new(waiting_count: &'a AtomicUsize, max: usize) -> Option<Self> {
+        let guard = Self(waiting_count);
+        (waiting_count.fetch_add(1, Ordering::Relaxed) < max).then_some(guard)
     }
 }
 
@@ -199,11 +203,12 @@ mod tests {
 
     #[test]
     fn waiting_for_the_store_is_bounded() {
-        let waiting = AtomicUsize::new(0);
-        let some: Vec<_> = (0..2).map(|_| KeyLookupGuard::try_new(&waiting, 2).unwrap()).collect();
-        assert!(KeyLookupGuard::try_new(&waiting, 2).is_none());
+        let waiting_count = AtomicUsize::new(0);
+        let some: Vec<_> =
+            (0..2).map(|_| KeyLookupGuard::try_new(&waiting_count, 2).unwrap()).collect();
+        assert!(KeyLookupGuard::try_new(&waiting_count, 2).is_none());
         drop(some);
-        assert!(KeyLookupGuard::try_new(&waiting, 2).is_some());
-        assert_eq!(waiting.load(Ordering::Relaxed), 0);
+        assert!(KeyLookupGuard::try_new(&waiting_count, 2).is_some());
+        assert_eq!(waiting_count.load(Ordering::Relaxed), 0);
     }
 }

@@ -22,6 +22,9 @@ use tracing::{Instrument as _, Span};
 #[error("the connection to the upstream broke during the answer")]
 pub struct ResponseAborted;
 
+/// The size of the parts in which a long error is given out.
+const ERROR_PART_BYTES: usize = 16 * 1024;
+
 /// The body of one answer to a client.
 pub struct RelayBody(BodyKind);
 
@@ -30,7 +33,7 @@ enum BodyKind {
     Buffered {
         chunks: std::vec::IntoIter<Result<ChunkList, ResponseAborted>>,
         /// Released when the client has received the chunks.
-        _allowance: Option<MemoryPermit>,
+        _permit: Option<MemoryPermit>,
     },
     Streaming(StreamingBody),
 }
@@ -43,9 +46,9 @@ pub(crate) type ChunkStream =
 #[derive(Clone)]
 pub(crate) struct ClientPresence {
     /// The client has left before the end.
-    pub(crate) left: Arc<AtomicBool>,
+    pub(crate) has_left: Arc<AtomicBool>,
     /// The time for draining is over or the process is stopping, so the answer ends here.
-    pub(crate) cut: CancellationToken,
+    pub(crate) abort: CancellationToken,
 }
 
 /// Marks the client as gone if it is dropped before [`DepartureGuard::disarm`].
@@ -53,8 +56,8 @@ pub(crate) struct DepartureGuard(Option<ClientPresence>);
 
 impl ClientPresence {
     /// Creates the state of a connected client. The answer is cut when `stop` is cancelled.
-    pub(crate) fn new(stop: &CancellationToken) -> Self {
-        Self { left: Arc::default(), cut: stop.child_token() }
+    pub(crate) fn new(shutdown: &CancellationToken) -> Self {
+        Self { has_left: Arc::default(), abort: shutdown.child_token() }
     }
 
     /// Returns a guard for a future that is dropped when the client leaves.
@@ -72,8 +75,8 @@ impl DepartureGuard {
 
 impl Drop for DepartureGuard {
     fn drop(&mut self) {
-        if let Some(consumer) = &self.0 {
-            consumer.left.store(true, Ordering::SeqCst);
+        if let Some(client) = &self.0 {
+            client.has_left.store(true, Ordering::SeqCst);
         }
     }
 }
@@ -82,8 +85,8 @@ struct StreamingBody {
     chunks: Option<ChunkStream>,
     /// The span of the request, for log lines.
     span: Span,
-    consumer: ClientPresence,
-    leftovers: TaskTracker,
+    client: ClientPresence,
+    background_tasks: TaskTracker,
     drain: Duration,
 }
 
@@ -92,29 +95,44 @@ impl RelayBody {
         Self(BodyKind::Ready(Some(bytes.into())))
     }
 
+    /// Creates the body of an error. `permit` is the memory that it takes. The body is given out in
+    /// parts, so that it is dropped, and the memory released, only when the client has read most.
+    pub(crate) fn from_error(body: Bytes, permit: Option<MemoryPermit>) -> Self {
+        if body.len() <= ERROR_PART_BYTES {
+            return Self::from_bytes(body);
+        }
+        let mut rest = body;
+        let mut parts = Vec::with_capacity(rest.len().div_ceil(ERROR_PART_BYTES));
+        while !rest.is_empty() {
+            let part = rest.split_to(rest.len().min(ERROR_PART_BYTES));
+            parts.push(Ok(ChunkList::from(part)));
+        }
+        Self::from_chunks(parts, permit)
+    }
+
     /// Creates a body from complete chunks. Its last item can be the error that aborts the
     /// connection. `allowance` is the memory that the chunks hold.
     pub(crate) fn from_chunks(
         mut chunks: Vec<Result<ChunkList, ResponseAborted>>,
-        allowance: Option<MemoryPermit>,
+        permit: Option<MemoryPermit>,
     ) -> Self {
         chunks.retain(|chunk| !matches!(chunk, Ok(burst) if !burst.has_remaining()));
-        Self(BodyKind::Buffered { chunks: chunks.into_iter(), _allowance: allowance })
+        Self(BodyKind::Buffered { chunks: chunks.into_iter(), _permit: permit })
     }
 
     /// Creates a body that streams `chunks`. If it is dropped before their end, the rest is drained
     /// for at most `drain` and then cut.
     pub(crate) fn from_stream(
         chunks: ChunkStream,
-        consumer: ClientPresence,
-        (leftovers, drain): (TaskTracker, Duration),
+        client: ClientPresence,
+        (background_tasks, drain): (TaskTracker, Duration),
     ) -> Self {
         let span = Span::current();
         Self(BodyKind::Streaming(StreamingBody {
             chunks: Some(chunks),
             span,
-            consumer,
-            leftovers,
+            client,
+            background_tasks,
             drain,
         }))
     }
@@ -172,7 +190,7 @@ impl StreamingBody {
                 return Poll::Ready(Some(Err(ResponseAborted)));
             };
             match std::task::ready!(polled) {
-                Some(Ok(burst)) if !burst.has_remaining() => {}
+                Some(Ok(next_chunks)) if !next_chunks.has_remaining() => {}
                 Some(chunk) => return Poll::Ready(Some(chunk.map(Frame::data))),
                 None => {
                     self.chunks = None;
@@ -187,17 +205,17 @@ impl Drop for StreamingBody {
     /// Drains the rest of the answer without the client, so that its usage is known.
     fn drop(&mut self) {
         let Some(mut chunks) = self.chunks.take() else { return };
-        self.consumer.left.store(true, Ordering::SeqCst);
-        let (cut, drain) = (self.consumer.cut.clone(), self.drain);
+        self.client.has_left.store(true, Ordering::SeqCst);
+        let (abort, drain) = (self.client.abort.clone(), self.drain);
         let rest = async move {
             let to_the_end = async { while chunks.next().await.is_some() {} };
             if tokio::time::timeout(drain, to_the_end).await.is_err() {
-                cut.cancel();
+                abort.cancel();
                 while chunks.next().await.is_some() {}
             }
         };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            self.leftovers.spawn_on(rest.instrument(self.span.clone()), &runtime);
+            self.background_tasks.spawn_on(rest.instrument(self.span.clone()), &runtime);
         }
     }
 }

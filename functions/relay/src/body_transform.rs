@@ -34,16 +34,16 @@ pub(crate) enum BodyTransform {
 
 /// A translated event stream. The upstream or the client can use event-stream frames.
 pub(crate) struct TranslatedEvents {
-    unframe: Option<FramesToSse>,
+    deframer: Option<FramesToSse>,
     stream: translate::StreamTranslator,
     frame: Option<SseToFrames>,
 }
 
 impl TranslatedEvents {
-    pub(crate) fn new(stream: translate::StreamTranslator, form: BedrockFraming) -> Self {
-        let unframe = (form == BedrockFraming::IntoBedrock).then(FramesToSse::default);
-        let frame = (form == BedrockFraming::OutOfBedrock).then(SseToFrames::default);
-        Self { unframe, stream, frame }
+    pub(crate) fn new(stream: translate::StreamTranslator, framing: BedrockFraming) -> Self {
+        let deframer = (framing == BedrockFraming::IntoBedrock).then(FramesToSse::default);
+        let frame = (framing == BedrockFraming::OutOfBedrock).then(SseToFrames::default);
+        Self { deframer, stream, frame }
     }
 
     fn transform_chunk(
@@ -51,7 +51,7 @@ impl TranslatedEvents {
         chunk: Bytes,
         meter: &mut UsageMeter,
     ) -> Result<Bytes, FrameError> {
-        let chunk = match &mut self.unframe {
+        let chunk = match &mut self.deframer {
             Some(frames) => frames.push(&chunk)?,
             None => chunk,
         };
@@ -60,16 +60,16 @@ impl TranslatedEvents {
     }
 
     fn held_bytes(&self) -> usize {
-        let unframe = self.unframe.as_ref().map_or(0, FramesToSse::held_bytes);
-        unframe + self.stream.held_bytes() + self.frame.as_ref().map_or(0, SseToFrames::held_bytes)
+        let deframer = self.deframer.as_ref().map_or(0, FramesToSse::held_bytes);
+        deframer + self.stream.held_bytes() + self.frame.as_ref().map_or(0, SseToFrames::held_bytes)
     }
 
     fn write_events(
         &mut self,
-        say: impl FnOnce(&mut translate::StreamTranslator, &mut Vec<u8>),
+        write: impl FnOnce(&mut translate::StreamTranslator, &mut Vec<u8>),
     ) -> Bytes {
         let mut events = Vec::new();
-        say(&mut self.stream, &mut events);
+        write(&mut self.stream, &mut events);
         match &mut self.frame {
             Some(frame) => frame.push(&events),
             None => events.into(),
@@ -110,13 +110,13 @@ impl BodyTransform {
                 Ok(filter.push(&chunk))
             }
             Self::TranslateEvents(events) => events.transform_chunk(chunk, meter),
-            Self::TokenCount(_, held) => {
-                held.extend_from_slice(&chunk);
+            Self::TokenCount(_, withheld) => {
+                withheld.extend_from_slice(&chunk);
                 Ok(Bytes::new())
             }
-            Self::TranslateWhole(_, held) => {
+            Self::TranslateWhole(_, withheld) => {
                 meter.observe(&chunk);
-                held.extend_from_slice(&chunk);
+                withheld.extend_from_slice(&chunk);
                 Ok(Bytes::new())
             }
         }
@@ -129,17 +129,17 @@ impl BodyTransform {
     /// The complete answer cannot be translated.
     pub(crate) fn finish_transform(&mut self) -> Result<Bytes, InvalidResponse> {
         Ok(match self {
-            Self::TokenCount(recount, held) => {
-                let held = held.split().freeze();
-                recount(&held).unwrap_or(held)
+            Self::TokenCount(recompute_length, withheld) => {
+                let buffered = withheld.split().freeze();
+                recompute_length(&buffered).unwrap_or(buffered)
             }
             Self::IntoFrames(events) => events.finish(),
             Self::RemoveUsage(filter) => filter.finish(),
             Self::TranslateEvents(events) => events.write_events(|stream, events| {
                 stream.finish(events);
             }),
-            Self::TranslateWhole(asked, held) if !held.is_empty() => {
-                asked.translate_response(&held.split())?.into()
+            Self::TranslateWhole(context, withheld) if !withheld.is_empty() => {
+                context.translate_response(&withheld.split())?.into()
             }
             Self::PassThrough
             | Self::IntoEvents(_)
@@ -191,10 +191,10 @@ impl BodyTransform {
 
     /// Returns whether the client has received the end of the stream. `was_told` says whether the
     /// upstream sent it.
-    pub(crate) fn has_told_end(&self, was_told: bool) -> bool {
+    pub(crate) fn has_told_end(&self, has_ended: bool) -> bool {
         match self {
             Self::TranslateEvents(events) => events.stream.is_over(),
-            _ => was_told,
+            _ => has_ended,
         }
     }
 
@@ -202,12 +202,12 @@ impl BodyTransform {
     /// bytes ended inside an event.
     pub(crate) fn write_error(
         &mut self,
-        dialect: ApiFamily,
+        api_family: ApiFamily,
         error: &ErrorBody,
         request_id: &str,
         is_mid_event: bool,
     ) -> Bytes {
-        let event = |is_mid_event| encode_error_event(dialect, error, request_id, is_mid_event);
+        let event = |is_mid_event| encode_error_event(api_family, error, request_id, is_mid_event);
         match self {
             Self::TranslateEvents(events) => {
                 events.write_events(|stream, event| stream.fail(error.kind, &error.message, event))

@@ -6,7 +6,7 @@ use std::vec;
 /// Bytes for the client in several parts.
 pub struct ChunkList {
     /// The next part. It is empty only at the end.
-    front: Bytes,
+    current: Bytes,
     rest: vec::IntoIter<Bytes>,
     remaining: usize,
 }
@@ -14,31 +14,31 @@ pub struct ChunkList {
 impl ChunkList {
     /// Takes all `pieces`, or returns `None` if they are empty. A single piece causes no
     /// allocation.
-    pub(crate) fn take_from(pieces: &mut Vec<Bytes>) -> Option<Self> {
-        pieces.retain(|piece| !piece.is_empty());
-        let rest = if let [_, _, ..] = pieces[..] {
-            let next = Vec::with_capacity(pieces.len());
-            std::mem::replace(pieces, next)
+    pub(crate) fn take_from(chunks: &mut Vec<Bytes>) -> Option<Self> {
+        chunks.retain(|chunk| !chunk.is_empty());
+        let rest = if let [_, _, ..] = chunks[..] {
+            let next = Vec::with_capacity(chunks.len());
+            std::mem::replace(chunks, next)
         } else {
-            return pieces.pop().map(Self::from);
+            return chunks.pop().map(Self::from);
         };
         let remaining = rest.iter().map(Bytes::len).sum();
         let mut rest = rest.into_iter();
-        rest.next().map(|front| Self { front, rest, remaining })
+        rest.next().map(|front| Self { current: front, rest, remaining })
     }
 }
 
 impl From<Bytes> for ChunkList {
-    fn from(front: Bytes) -> Self {
-        let (rest, remaining) = (Vec::new().into_iter(), front.len());
-        Self { front, rest, remaining }
+    fn from(current: Bytes) -> Self {
+        let (rest, remaining) = (Vec::new().into_iter(), current.len());
+        Self { current, rest, remaining }
     }
 }
 
 /// Joins the parts. Only several parts are copied.
 impl From<ChunkList> for Bytes {
-    fn from(mut burst: ChunkList) -> Self {
-        burst.copy_to_bytes(burst.remaining)
+    fn from(mut chunk_list: ChunkList) -> Self {
+        chunk_list.copy_to_bytes(chunk_list.remaining)
     }
 }
 
@@ -48,30 +48,30 @@ impl Buf for ChunkList {
     }
 
     fn chunk(&self) -> &[u8] {
-        &self.front
+        &self.current
     }
 
     fn advance(&mut self, mut count: usize) {
         self.remaining = self.remaining.saturating_sub(count);
-        while count >= self.front.len() {
-            count -= self.front.len();
-            self.front = match self.rest.next() {
+        while count >= self.current.len() {
+            count -= self.current.len();
+            self.current = match self.rest.next() {
                 Some(next) => next,
-                None => return self.front.clear(),
+                None => return self.current.clear(),
             };
         }
-        self.front.advance(count);
+        self.current.advance(count);
     }
 
     fn copy_to_bytes(&mut self, count: usize) -> Bytes {
-        if count == self.front.len() {
-            let whole = self.front.clone();
+        if count == self.current.len() {
+            let joined = self.current.clone();
             self.advance(count);
-            return whole;
+            return joined;
         }
-        let mut whole = BytesMut::with_capacity(count);
-        bytes::BufMut::put(&mut whole, self.take(count));
-        whole.freeze()
+        let mut buffer = BytesMut::with_capacity(count);
+        bytes::BufMut::put(&mut buffer, self.take(count));
+        buffer.freeze()
     }
 }
 
@@ -88,17 +88,17 @@ mod tests {
     #[test]
     fn chunks_are_read_in_order_for_any_step() {
         for step in 1..=9 {
-            let mut burst = burst(&["ab", "", "c", "defg", ""]).unwrap();
+            let mut chunks = burst(&["ab", "", "c", "defg", ""]).unwrap();
             let mut read = Vec::new();
-            while burst.has_remaining() {
-                let count = step.min(burst.remaining());
-                let before = burst.remaining();
-                assert!(!burst.chunk().is_empty(), "there is more");
-                read.extend_from_slice(&burst.copy_to_bytes(count));
-                assert_eq!(burst.remaining(), before - count);
+            while chunks.has_remaining() {
+                let count = step.min(chunks.remaining());
+                let before = chunks.remaining();
+                assert!(!chunks.chunk().is_empty(), "there is more");
+                read.extend_from_slice(&chunks.copy_to_bytes(count));
+                assert_eq!(chunks.remaining(), before - count);
             }
             assert_eq!(read, b"abcdefg", "{step}");
-            assert!(burst.chunk().is_empty());
+            assert!(chunks.chunk().is_empty());
         }
     }
 
@@ -110,13 +110,13 @@ mod tests {
 
     #[test]
     fn single_chunk_is_not_copied() {
-        let piece = Bytes::from_static(b"data: {}\n\n");
+        let chunk = Bytes::from_static(b"data: {}\n\n");
         let mut pieces = Vec::with_capacity(1);
         let info = allocation_counter::measure(|| {
             for _ in 0..100 {
-                pieces.push(piece.clone());
+                pieces.push(chunk.clone());
                 let whole = ChunkList::take_from(&mut pieces).map(Bytes::from).unwrap_or_default();
-                assert_eq!(whole.as_ptr(), piece.as_ptr());
+                assert_eq!(whole.as_ptr(), chunk.as_ptr());
             }
         });
         assert_eq!(info.count_total, 0);

@@ -29,8 +29,8 @@ const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering")
 /// Returns whether a retry of the same request fails in the same way. That is true for client
 /// errors, except for those that pass with time.
 fn is_final(status: StatusCode) -> bool {
-    let needs_time = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
-    status.is_client_error() && !needs_time.contains(&status)
+    let retryable = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+    status.is_client_error() && !retryable.contains(&status)
 }
 
 /// A relay error: why Baton itself refuses a request.
@@ -158,10 +158,10 @@ impl RelayError {
         )
     }
 
-    pub(crate) fn interrupted_body(why: &str) -> Self {
+    pub(crate) fn interrupted_body(reason: &str) -> Self {
         let refusal = Self::bad_request(&format!(
             "The connection broke before the request body was \
-             complete ({why}). Send the request again."
+             complete ({reason}). Send the request again."
         ));
         Self { final_: false, ..refusal }
     }
@@ -174,8 +174,9 @@ impl RelayError {
         )
     }
 
-    pub(crate) fn slow_body(what: &str) -> Self {
-        let message = format!("The request body {what}. Send it again over a faster connection.");
+    pub(crate) fn slow_body(problem: &str) -> Self {
+        let message =
+            format!("The request body {problem}. Send it again over a faster connection.");
         Self::new(StatusCode::REQUEST_TIMEOUT, "timeout_error", message)
     }
 
@@ -202,13 +203,13 @@ impl RelayError {
         )
     }
 
-    pub(crate) fn too_many_at_once(most: u32) -> Self {
-        let requests = if most == 1 { "request" } else { "requests" };
+    pub(crate) fn too_many_at_once(max: u32) -> Self {
+        let requests = if max == 1 { "request" } else { "requests" };
         Self::retry_soon(
             StatusCode::TOO_MANY_REQUESTS,
             "rate_limit_error",
             format!(
-                "This key can have at most {most} {requests} at the same time. Try again when one \
+                "This key can have at most {max} {requests} at the same time. Try again when one \
                  of them is complete."
             ),
         )
@@ -242,10 +243,10 @@ impl RelayError {
     }
 
     /// The upstream's answer has more bytes than the relay buffers.
-    pub(crate) fn answer_too_large(why: &str) -> Self {
+    pub(crate) fn answer_too_large(reason: &str) -> Self {
         Self::api_error(
             StatusCode::BAD_GATEWAY,
-            format!("Baton could not read the upstream's answer: {why}."),
+            format!("Baton could not read the upstream's answer: {reason}."),
         )
     }
 
@@ -304,6 +305,26 @@ impl RelayError {
         )
     }
 
+    /// The upstream's answer came, but cannot be passed on.
+    pub(crate) fn unusable_answer(reason: &str) -> Self {
+        Self::api_error(
+            StatusCode::BAD_GATEWAY,
+            format!(
+                "Baton could not read the upstream's answer: {reason}. The upstream can have \
+                 billed it, so it was counted."
+            ),
+        )
+    }
+
+    /// The connection broke inside the upstream's answer.
+    pub(crate) fn broken_answer() -> Self {
+        Self::api_error(
+            StatusCode::BAD_GATEWAY,
+            "The connection to the upstream broke during its answer. The upstream can have billed \
+             it, so it was counted. Try again in a moment.",
+        )
+    }
+
     pub(crate) fn upstream_unreachable() -> Self {
         Self::api_error(
             StatusCode::BAD_GATEWAY,
@@ -351,9 +372,9 @@ impl RelayError {
     /// advice on how to change the request so that it fits.
     pub(crate) fn blocked_by_limit(
         scope: &LimitScope,
-        why: &BlockReason,
+        reason: &BlockReason,
         now: Timestamp,
-        (words, advice): (Option<&str>, Option<&str>),
+        (operator_message, advice): (Option<&str>, Option<&str>),
     ) -> Self {
         let whose = scope.kind();
         let seconds = |until: &Option<Timestamp>| {
@@ -361,27 +382,27 @@ impl RelayError {
             u64::try_from(millis).ok().map(|millis| millis.div_ceil(1000).max(1))
         };
         let status = StatusCode::TOO_MANY_REQUESTS;
-        let again = |when: &str, retry_after_seconds| {
-            let message = format!("{why} for your {whose}. Try again {when}.");
+        let retry_page = |when: &str, retry_after_seconds| {
+            let message = format!("{reason} for your {whose}. Try again {when}.");
             Self { retry_after_seconds, ..Self::new(status, "rate_limit_error", message) }
         };
-        match why {
+        match reason {
             BlockReason::Spent { period, resets_at, amounts } => {
-                let mut message = why.to_string();
-                if amounts.left > PicoUsd::ZERO {
-                    let (left, needed) =
-                        (format_dollars(amounts.left), format_dollars(amounts.needed));
+                let mut message = reason.to_string();
+                if amounts.remaining > PicoUsd::ZERO {
+                    let (remaining, needed) =
+                        (format_dollars(amounts.remaining), format_dollars(amounts.needed));
                     let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
                     let _infallible = write!(
                         message,
-                        " · {left} are left, and this request could cost up to {needed}{advice}"
+                        " · {remaining} are left, and this request could cost up to {needed}{advice}"
                     );
                 }
                 let period = period.as_str();
                 let ask_operator =
                     || format!("ask your operator to raise the {period} limit of your {whose}");
                 message.push_str(" · ");
-                message.push_str(&words.map_or_else(ask_operator, str::to_owned));
+                message.push_str(&operator_message.map_or_else(ask_operator, str::to_owned));
                 let refusal = Self::new(status, "billing_error", message);
                 let limit = spent_limit_headers(period, *resets_at);
                 Self { retry_after_seconds: seconds(resets_at), final_: true, limit, ..refusal }
@@ -391,22 +412,31 @@ impl RelayError {
                     || format!("ask your operator to raise the limit of your {whose}");
                 let advice = advice.map_or_else(ask_operator, str::to_owned);
                 let (message, limit) = if amounts.limit <= PicoUsd::ZERO {
-                    let words = words.map_or(advice, str::to_owned);
-                    (format!("{why} · {words}"), spent_limit_headers(period.as_str(), None))
+                    let operator_message = operator_message.map_or(advice, str::to_owned);
+                    (
+                        format!("{reason} · {operator_message}"),
+                        spent_limit_headers(period.as_str(), None),
+                    )
                 } else {
-                    let left = format_dollars(amounts.left);
-                    (format!("{why} for your {whose}. {left} are left; {advice}."), Vec::new())
+                    let remaining = format_dollars(amounts.remaining);
+                    (
+                        format!("{reason} for your {whose}. {remaining} are left; {advice}."),
+                        Vec::new(),
+                    )
                 };
                 let refusal = Self::new(status, "billing_error", message);
                 Self { final_: true, limit, ..refusal }
             }
             BlockReason::Reserved { .. } => {
                 let advice = advice.map(|advice| format!("; {advice}, too"));
-                again(&format!("when they are complete{}", advice.unwrap_or_default()), Some(2))
+                retry_page(
+                    &format!("when they are complete{}", advice.unwrap_or_default()),
+                    Some(2),
+                )
             }
-            BlockReason::Rate { resets_at } => again("in the next minute", seconds(resets_at)),
-            BlockReason::Concurrency => again("when one of them is complete", Some(1)),
-            BlockReason::Backlog => again("in a moment", Some(1)),
+            BlockReason::Rate { resets_at } => retry_page("in the next minute", seconds(resets_at)),
+            BlockReason::Concurrency => retry_page("when one of them is complete", Some(1)),
+            BlockReason::Backlog => retry_page("in a moment", Some(1)),
         }
     }
 
@@ -441,10 +471,10 @@ impl RelayError {
         self.status
     }
 
-    pub(crate) fn into_response(self, asked: &RequestContext) -> Response<RelayBody> {
-        let id = asked.id.as_str();
+    pub(crate) fn into_response(self, request: &RequestContext) -> Response<RelayBody> {
+        let id = request.id.as_str();
         let mut response =
-            json_response(self.status, encode_error_body(asked.dialect, &self.error, id));
+            json_response(self.status, encode_error_body(request.api_family, &self.error, id));
         let headers = response.headers_mut();
         insert_header(headers, REQUEST_ID, id);
         insert_header(headers, BATON_REQUEST_ID, id);
@@ -465,8 +495,8 @@ impl RelayError {
 }
 
 impl fmt::Display for RelayError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: {}", self.error.kind, self.error.message)
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.error.kind, self.error.message)
     }
 }
 
@@ -539,11 +569,11 @@ pub(crate) fn json_response(status: StatusCode, body: impl Into<Bytes>) -> Respo
 
 /// Builds the head of a relayed answer: the upstream's headers without those of its connection,
 /// plus Baton's request id.
-pub(crate) fn relayed_head(asked: &RequestContext, upstream: &Parts) -> Parts {
+pub(crate) fn relayed_head(request: &RequestContext, upstream: &Parts) -> Parts {
     let (mut head, ()) = Response::new(()).into_parts();
     head.status = upstream.status;
     head.headers = to_client(&upstream.headers);
-    insert_header(&mut head.headers, BATON_REQUEST_ID, asked.id.as_str());
+    insert_header(&mut head.headers, BATON_REQUEST_ID, request.id.as_str());
     head
 }
 

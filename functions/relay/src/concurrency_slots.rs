@@ -16,13 +16,14 @@ impl RelayState {
         request: &RequestId,
         deadline: Instant,
     ) -> ConcurrencySlot {
-        let Some(most) = account.max_concurrency else { return ConcurrencySlot::NotNeeded };
-        let left = deadline.saturating_duration_since(Instant::now()) + self.reservation_margin;
-        let left = SignedDuration::try_from(left).unwrap_or(SignedDuration::MAX);
-        let expires = self.store.clock().now().saturating_add(left).unwrap_or(Timestamp::MAX);
-        let wanted = (request, expires.as_second());
+        let Some(max) = account.max_concurrency else { return ConcurrencySlot::NotNeeded };
+        let remaining =
+            deadline.saturating_duration_since(Instant::now()) + self.reservation_margin;
+        let remaining = SignedDuration::try_from(remaining).unwrap_or(SignedDuration::MAX);
+        let expires = self.store.clock().now().saturating_add(remaining).unwrap_or(Timestamp::MAX);
+        let slot_request = (request, expires.as_second());
         // Boxed, so that the future of a request without a slot stays small.
-        match Box::pin(self.store.acquire_slot(&account.id, most, wanted)).await {
+        match Box::pin(self.store.acquire_slot(&account.id, max, slot_request)).await {
             Ok(true) => ConcurrencySlot::Taken,
             Ok(false) => ConcurrencySlot::Full,
             Err(error) => {
@@ -34,16 +35,16 @@ impl RelayState {
     }
 
     /// Releases the slot of a pending usage, if it has one.
-    pub(crate) async fn release_slot(&self, receipt: &PendingUsage) {
-        if receipt.seat == ConcurrencySlot::Taken {
-            self.release_account_slot(&receipt.account, &receipt.question.id).await;
+    pub(crate) async fn release_slot(&self, pending_usage: &PendingUsage) {
+        if pending_usage.slot == ConcurrencySlot::Taken {
+            self.release_account_slot(&pending_usage.account, &pending_usage.model_call.id).await;
         }
     }
 
     /// Releases a slot that was taken.
     pub(crate) async fn release_account_slot(&self, account: &AccountId, request: &RequestId) {
-        let leaving = Box::pin(self.store.release_slot(account, request));
-        if let Err(error) = self.in_store_time(leaving).await {
+        let release = Box::pin(self.store.release_slot(account, request));
+        if let Err(error) = self.in_store_time(release).await {
             tracing::warn!(account_id = %account, "cannot release a concurrency slot, it stays \
                  until it expires: {error}");
         }

@@ -30,7 +30,7 @@ pub(crate) struct CostBound {
     /// The amount to reserve.
     pub(crate) estimate: PicoUsd,
     /// The highest cost, if no field is unbounded.
-    pub(crate) most: PicoUsd,
+    pub(crate) max_cost: PicoUsd,
     /// The first field that makes the cost unknown.
     pub(crate) unbounded: Option<UnboundedField>,
 }
@@ -44,22 +44,23 @@ impl RelayState {
     /// A translated body cannot be read.
     pub(crate) async fn bound_request_cost(
         &self,
-        asked: &RequestContext,
+        request: &RequestContext,
         caller: &AuthenticatedKey,
         facts: &BodyFacts,
-        (body, own): (&Bytes, &CostFactors),
+        (body, client_factors): (&Bytes, &CostFactors),
     ) -> Result<CostBound, RelayError> {
         let prices = self.store.prices().await;
         let pricing =
-            PricingContext { prices: &prices, estimate: caller.key().estimate, at: asked.at };
+            PricingContext { prices: &prices, estimate: caller.key().estimate, at: request.at };
         let mut bound = CostBound::default();
-        let add = |demand: &CostFactors, models: &[&str], is_own| {
-            pricing.add_cost(&mut bound, demand, pricing.priced_models(models, is_own));
+        let add = |cost_factors: &CostFactors, models: &[&str], is_own| {
+            pricing.add_cost(&mut bound, cost_factors, pricing.priced_models(models, is_own));
             if is_own {
                 bound.unbounded = None;
             }
         };
-        let unpriced = self.each_demand(asked, caller, facts, (body, own), add).await?;
+        let unpriced =
+            self.each_demand(request, caller, facts, (body, client_factors), add).await?;
         bound.unbounded = bound.unbounded.or(unpriced);
         Ok(bound)
     }
@@ -68,26 +69,26 @@ impl RelayState {
     /// body again, but only for blocked requests.
     pub(crate) async fn advice(
         &self,
-        asked: &RequestContext,
+        request: &RequestContext,
         caller: &AuthenticatedKey,
         facts: &BodyFacts,
-        (body, own): (&Bytes, &CostFactors),
+        (body, client_factors): (&Bytes, &CostFactors),
         blocked: &BlockReason,
     ) -> Option<String> {
         let amounts = blocked.needed_and_room()?;
         let prices = self.store.prices().await;
         let pricing =
-            PricingContext { prices: &prices, estimate: caller.key().estimate, at: asked.at };
+            PricingContext { prices: &prices, estimate: caller.key().estimate, at: request.at };
         let mut costs = ReducedCosts::default();
         let add = |demand: &CostFactors, models: &[&str], is_own| {
             let models = pricing.priced_models(models, is_own);
-            costs.add(demand, |demand| {
-                let each = models.iter().map(|model| pricing.estimate(demand, model));
+            costs.add(demand, |cost_factors| {
+                let each = models.iter().map(|model| pricing.estimate(cost_factors, model));
                 each.max().unwrap_or_default()
             });
         };
-        self.each_demand(asked, caller, facts, (body, own), add).await.ok()?;
-        costs.advice(amounts, asked.protocol, own)
+        self.each_demand(request, caller, facts, (body, client_factors), add).await.ok()?;
+        costs.advice(amounts, request.protocol, client_factors)
     }
 
     /// Calls `add` with the client's own cost factors, then with those of each different form in
@@ -95,51 +96,57 @@ impl RelayState {
     /// model that was requested. Returns a header that has no price if an account would receive one.
     async fn each_demand(
         &self,
-        asked: &RequestContext,
+        request: &RequestContext,
         caller: &AuthenticatedKey,
         facts: &BodyFacts,
-        (body, own): (&Bytes, &CostFactors),
+        (body, client_factors): (&Bytes, &CostFactors),
         mut add: impl FnMut(&CostFactors, &[&str], bool) + Send,
     ) -> Result<Option<UnboundedField>, RelayError> {
         let pool = self.store.pool(&caller.key().group_id).await.ok().flatten();
         let model = facts.model.as_str();
         let alias = pool.as_ref().and_then(|pool| map(&pool.group.model_aliases, model));
-        let named = alias.unwrap_or(model);
-        add(own, &[model, named], true);
+        let aliased_model = alias.unwrap_or(model);
+        add(client_factors, &[model, aliased_model], true);
         let mut seen: Vec<CostVariant> = Vec::new();
         let mut unpriced = None;
-        let want = UpstreamOperation::Answer(asked.protocol);
-        let may_get = |member: &&PoolMember| {
+        let operation = UpstreamOperation::Answer(request.protocol);
+        let is_candidate = |member: &&PoolMember| {
             let account = &member.account;
-            let is_kind = baton_domain::protocol::provider_serves(account.provider, want);
-            account.enabled && is_kind && account.serves_model(named)
+            let is_supported_provider =
+                baton_domain::protocol::provider_serves(account.provider, operation);
+            account.enabled && is_supported_provider && account.serves_model(aliased_model)
         };
-        let members = pool.iter().flat_map(|pool| &pool.members).filter(may_get);
+        let members = pool.iter().flat_map(|pool| &pool.members).filter(is_candidate);
         for member in members {
-            let speech = ConversionPlan::for_account(asked, facts.stream, &member.account);
+            let speech = ConversionPlan::for_account(request, facts.stream, &member.account);
             if speech == ConversionPlan::BedrockPassThrough {
-                unpriced = unpriced.or_else(|| unpriced_header(&asked.head.headers));
+                unpriced = unpriced.or_else(|| unpriced_header(&request.head.headers));
             }
-            let sent = speech.cost_variant(asked, member, named);
-            if seen.contains(&sent) {
+            let variant = speech.cost_variant(request, member, aliased_model);
+            if seen.contains(&variant) {
                 continue;
             }
-            match sent.translation(asked, &member.account, body, facts) {
+            match variant.translation(request, &member.account, body, facts) {
                 // The account receives the body unchanged.
-                None => add(own, &[&sent.model, named], false),
+                None => add(client_factors, &[&variant.model, aliased_model], false),
                 Some(translate) => {
-                    let reads = sent.reads;
-                    let read =
-                        move || translate().map(|translated| read_cost_factors(&translated, reads));
+                    let body_protocol = variant.body_protocol;
+                    let read = move || {
+                        translate().map(|translated| read_cost_factors(&translated, body_protocol))
+                    };
                     // An account whose protocol cannot express the request is not called.
                     let size = (body.len(), TRANSLATING);
                     let read = self.workers.run(&caller.key().id, size, read);
                     if let Ok(demand) = Box::pin(read).await? {
-                        add(&demand.map_err(unreadable_body_error)?, &[&sent.model, named], false);
+                        add(
+                            &demand.map_err(unreadable_body_error)?,
+                            &[&variant.model, aliased_model],
+                            false,
+                        );
                     }
                 }
             }
-            seen.push(sent);
+            seen.push(variant);
         }
         Ok(unpriced)
     }
@@ -171,10 +178,12 @@ struct PricingContext<'a> {
 
 impl PricingContext<'_> {
     /// Returns the amount to reserve for these cost factors.
-    fn estimate(&self, demand: &CostFactors, model: &str) -> PicoUsd {
+    fn estimate(&self, cost_factors: &CostFactors, model: &str) -> PicoUsd {
         match self.estimate {
-            ReservationEstimate::Most => self.prices.highest_cost(demand, model, self.at).amount,
-            ReservationEstimate::Expected => self.prices.expected(demand, model, self.at),
+            ReservationEstimate::Most => {
+                self.prices.highest_cost(cost_factors, model, self.at).amount
+            }
+            ReservationEstimate::Expected => self.prices.expected(cost_factors, model, self.at),
         }
     }
 
@@ -188,13 +197,13 @@ impl PricingContext<'_> {
     }
 
     /// Raises the bound to the cost of these factors for each of the models.
-    fn add_cost(&self, bound: &mut CostBound, demand: &CostFactors, models: &[&str]) {
+    fn add_cost(&self, bound: &mut CostBound, cost_factors: &CostFactors, models: &[&str]) {
         for model in models {
-            let most = self.prices.highest_cost(demand, model, self.at).amount;
-            let estimate = self.estimate(demand, model);
-            bound.most = bound.most.max(most);
+            let max_cost = self.prices.highest_cost(cost_factors, model, self.at).amount;
+            let estimate = self.estimate(cost_factors, model);
+            bound.max_cost = bound.max_cost.max(max_cost);
             bound.estimate = bound.estimate.max(estimate);
-            let unbounded = || self.prices.unbounded(demand, model, self.at);
+            let unbounded = || self.prices.unbounded(cost_factors, model, self.at);
             bound.unbounded = bound.unbounded.take().or_else(unbounded);
         }
     }

@@ -59,15 +59,15 @@ impl PendingCheck {
 impl CredentialChecks {
     /// Returns whether to request a new token in place of `issue`. If another token was refused
     /// shortly before, the requests or the account are the cause, and a new token would not help.
-    pub(crate) fn should_renew_token(&self, account: &AccountId, issue: u64) -> bool {
+    pub(crate) fn should_renew_token(&self, account: &AccountId, token_version: u64) -> bool {
         let mut checks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let last = checks.renewed.get(account);
-        if last.is_some_and(|(at, other)| *other != issue && now - *at < RENEWAL_LIFE) {
+        if last.is_some_and(|(at, other)| *other != token_version && now - *at < RENEWAL_LIFE) {
             return false;
         }
-        if last.is_none_or(|(_, other)| *other != issue) {
-            checks.renewed.insert(account.clone(), (now, issue));
+        if last.is_none_or(|(_, other)| *other != token_version) {
+            checks.renewed.insert(account.clone(), (now, token_version));
         }
         true
     }
@@ -79,15 +79,15 @@ impl RelayState {
     pub(crate) fn check_credential(&self, member: &PoolMember) -> PendingCheck {
         let mut checks = self.checks.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (id, now) = (member.account.id.clone(), Instant::now());
-        if let Some((begun, outcome)) = checks.by_account.get(&id)
-            && now - *begun < CHECK_LIFE
+        if let Some((started, outcome)) = checks.by_account.get(&id)
+            && now - *started < CHECK_LIFE
         {
             return PendingCheck(outcome.clone());
         }
-        let (tell, outcome) = watch::channel(None);
+        let (sender, outcome) = watch::channel(None);
         checks.by_account.insert(id, (now, outcome.clone()));
         let Ok(upstream) = self.upstream.with_proxy(member.proxy.as_ref()) else {
-            tell.send_replace(Some(CredentialStatus::Unknown));
+            sender.send_replace(Some(CredentialStatus::Unknown));
             return PendingCheck(outcome);
         };
         let check = CredentialCheck {
@@ -97,9 +97,9 @@ impl RelayState {
             account: member.account.clone(),
             credential: member.credential.clone(),
         };
-        self.leftovers.spawn(async move {
-            let proof = check.run_probe().await;
-            tell.send_replace(Some(proof));
+        self.background_tasks.spawn(async move {
+            let credential_status = check.run_probe().await;
+            sender.send_replace(Some(credential_status));
         });
         PendingCheck(outcome)
     }
@@ -110,12 +110,12 @@ impl RelayState {
     pub(crate) fn note_unproven(
         &self,
         member: &PoolMember,
-        suspicion: PendingCheck,
+        credential_check: PendingCheck,
     ) -> PendingHealthUpdate {
         let (store, id) = (self.store.clone(), member.account.id.clone());
         let deadline = Instant::now() + PATIENCE;
-        PendingHealthUpdate(Some(self.leftovers.spawn(async move {
-            if suspicion.wait_for_status(deadline).await != CredentialStatus::Unproven {
+        PendingHealthUpdate(Some(self.background_tasks.spawn(async move {
+            if credential_check.wait_for_status(deadline).await != CredentialStatus::Unproven {
                 return;
             }
             let now = store.clock().now();
@@ -142,17 +142,17 @@ impl CredentialCheck {
         let bits = store.random_source().bits();
         let subject = CredentialProbe { upstream, signer, account, credential, bits };
         let (health, now) = (store.health(&account.id), store.clock().now());
-        let proved = subject.probe_credential(&health, now).await;
-        let ProbeOutcome { proof, message, .. } = &proved;
+        let outcome = subject.probe_credential(&health, now).await;
+        let ProbeOutcome { credential_status, message, .. } = &outcome;
         tracing::warn!(
-            account_id = %account.id, %proof,
+            account_id = %account.id, %credential_status,
             "checked a credential with a free call: {message}"
         );
-        let change = |health: &AccountHealth| proved.apply_to_health(health, now);
+        let change = |health: &AccountHealth| outcome.apply_to_health(health, now);
         if let Err(error) = store.change_health(&account.id, change).await {
             tracing::warn!(account_id = %account.id, "cannot store the health of an account: \
                  {error}");
         }
-        proved.proof
+        outcome.credential_status
     }
 }

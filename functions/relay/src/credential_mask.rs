@@ -1,7 +1,8 @@
 //! Masks the account's credential in what an upstream sends, because upstreams can repeat what they
 //! received.
 
-use crate::attempt::{AttemptError, BufferedResponse};
+use crate::attempt_error::AttemptError;
+use crate::response_buffer::BufferedResponse;
 use baton_protocol::meter::UpstreamFailure;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderValue};
@@ -14,7 +15,7 @@ pub(crate) fn mask_credential(
 ) {
     match tried {
         Ok(held) => remove_headers_with_credential(&mut held.head.headers, credential),
-        Err(AttemptError::ErrorResponse { head, body, clients }) => {
+        Err(AttemptError::ErrorResponse { head, body, client_response: clients, .. }) => {
             remove_headers_with_credential(&mut head.headers, credential);
             mask_bytes(body, credential);
             if let Some(clients) = clients {
@@ -22,7 +23,7 @@ pub(crate) fn mask_credential(
                 mask_bytes(&mut clients.1, credential);
             }
         }
-        Err(AttemptError::FirstEvent { head, body, failure }) => {
+        Err(AttemptError::FirstEvent { head, body, failure, .. }) => {
             remove_headers_with_credential(&mut head.headers, credential);
             mask_bytes(body, credential);
             let UpstreamFailure { kind, code, message } = &mut **failure;

@@ -29,32 +29,37 @@ impl RelayState {
     /// Reads the body and passes it to a task that outlives the client's connection.
     pub(crate) async fn handle_model_call<B>(
         self: &Arc<Self>,
-        asked: &Arc<RequestContext>,
+        request: &Arc<RequestContext>,
         caller: AuthenticatedKey,
         body: Pin<&mut B>,
-        (bill, free_call): (Metering, Option<FreeCallPermit>),
+        (metering, free_call): (Metering, Option<FreeCallPermit>),
     ) -> Result<Response<RelayBody>, RelayError>
     where
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: std::fmt::Display + Send,
     {
-        let time = self.time_limit(asked);
-        let body = self.read_body(asked, (&caller, bill), body).await?;
+        let time = self.time_limit(request);
+        let body = self.read_body(request, (&caller, metering), body).await?;
         // From here on, money can be reserved or spent, so a client that leaves must not stop the
         // accounting. When it leaves, this future is dropped but the task continues, and the answer
         // is drained like any other.
-        let (means, asked, consumer) =
-            (Arc::clone(self), Arc::clone(asked), ClientPresence::new(&self.stop.is_over));
-        let departure = consumer.departure_guard();
-        let exchange = async move {
-            let answer = means.run_model_call(&asked, caller, (body, bill), (consumer, time)).await;
+        let (state, request, client) = (
+            Arc::clone(self),
+            Arc::clone(request),
+            ClientPresence::new(&self.shutdown.cancel_responses),
+        );
+        let disconnect_guard = client.departure_guard();
+        let model_call_task = async move {
+            let response =
+                state.run_model_call(&request, caller, (body, metering), (client, time)).await;
             drop(free_call);
-            answer
+            response
         };
         // Boxed, because spawning moves the future several times and this one is large.
-        let answer = self.leftovers.spawn(Box::pin(exchange).in_current_span()).await;
-        departure.disarm();
-        answer.unwrap_or_else(|_| Err(RelayError::internal_error()))
+        let response =
+            self.background_tasks.spawn(Box::pin(model_call_task).in_current_span()).await;
+        disconnect_guard.disarm();
+        response.unwrap_or_else(|_| Err(RelayError::internal_error()))
     }
 
     /// Admits and forwards the call, then settles or releases its reservation. This part continues
@@ -64,7 +69,7 @@ impl RelayState {
         request: &Arc<RequestContext>,
         mut caller: AuthenticatedKey,
         (held, metering): (BufferedBody, Metering),
-        (consumer, time): (ClientPresence, Duration),
+        (client, time): (ClientPresence, Duration),
     ) -> Result<Response<RelayBody>, RelayError> {
         let deadline = Instant::now() + time;
         let body = held.bytes.clone();
@@ -82,7 +87,7 @@ impl RelayState {
         caller.has_money_limit = reserved.as_ref().is_some_and(RequestReservation::has_money);
         if let Some(RequestReservation { reservation, .. }) = &reserved {
             caller.reserved_usd = Some(reservation.estimate);
-            caller.permitted_usd = Some(reservation.estimate + reservation.beyond);
+            caller.permitted_usd = Some(reservation.estimate + reservation.unreserved);
             caller.reserved_pools.clone_from(&reservation.pools);
         }
         let random = u64::try_from(self.store.random_source().bits() >> 64).unwrap_or_default();
@@ -91,17 +96,17 @@ impl RelayState {
         // The body is not needed again. Its memory is freed for other requests.
         drop(held);
         match forwarded {
-            Ok(answer) => {
-                let mut answer =
-                    self.build_client_response(request, answer, consumer, deadline).await;
-                if let Some(reserved) = reserved {
-                    reserved.add_limit_headers(answer.headers_mut()).await;
+            Ok(response) => {
+                let mut response =
+                    self.build_client_response(request, response, client, deadline).await;
+                if let Some(request_reservation) = reserved {
+                    request_reservation.add_limit_headers(response.headers_mut()).await;
                 }
-                Ok(answer)
+                Ok(response)
             }
             Err(failure) => {
-                if let (None, Some(reserved)) = (&failure.receipt, &reserved) {
-                    Box::pin(self.release_reservation(reserved)).await;
+                if let (None, Some(request_reservation)) = (&failure.pending_usage, &reserved) {
+                    Box::pin(self.release_reservation(request_reservation)).await;
                 }
                 Box::pin(self.finish_failed_call(failure)).await
             }
@@ -125,22 +130,22 @@ impl RelayState {
         self: &Arc<Self>,
         failure: ForwardFailure,
     ) -> Result<Response<RelayBody>, RelayError> {
-        if let Some(receipt) = failure.receipt {
-            self.settle_before_end(receipt, failure.ending).await;
-            return failure.answer.map_err(RelayError::mark_recorded);
+        if let Some(pending_usage) = failure.pending_usage {
+            self.settle_before_end(pending_usage, failure.request_end).await;
+            return failure.response.map_err(RelayError::mark_recorded);
         }
-        failure.answer
+        failure.response
     }
 
     /// Returns how long the request can take: the configured time, or less if the platform ends
     /// earlier.
-    fn time_limit(&self, asked: &RequestContext) -> Duration {
-        let own = self.timers.overall;
-        let platform = asked.head.extensions.get::<PlatformDeadline>().map(|deadline| {
-            let left = deadline.0.duration_since(asked.at);
-            Duration::try_from(left).unwrap_or_default().saturating_sub(DEADLINE_MARGIN)
+    fn time_limit(&self, request: &RequestContext) -> Duration {
+        let configured = self.timers.overall;
+        let platform = request.head.extensions.get::<PlatformDeadline>().map(|deadline| {
+            let remaining = deadline.0.duration_since(request.at);
+            Duration::try_from(remaining).unwrap_or_default().saturating_sub(DEADLINE_MARGIN)
         });
-        platform.map_or(own, |platform| platform.min(own))
+        platform.map_or(configured, |platform| platform.min(configured))
     }
 }
 
@@ -160,9 +165,9 @@ mod tests {
     #[test]
     fn waiting_request_uses_little_memory() {
         type Work = (Arc<RelayState>, Arc<RequestContext>, AuthenticatedKey, BufferedBody);
-        let serve = |(means, asked, caller, body): Work| async move {
-            let consumer = (ClientPresence::new(&means.stop.is_over), Duration::ZERO);
-            means.run_model_call(&asked, caller, (body, Metering::Metered), consumer).await
+        let serve = |(context, requested, caller, body): Work| async move {
+            let client = (ClientPresence::new(&context.shutdown.cancel_responses), Duration::ZERO);
+            context.run_model_call(&requested, caller, (body, Metering::Metered), client).await
         };
         assert!(size(serve) < 8 * 1024, "{} bytes", size(serve));
         let handle = |(relay, request): (Relay, Request<Full<Bytes>>)| async move {

@@ -12,7 +12,7 @@
 use crate::account_selection::{
     AccountSelector, NoEligibleAccount, SelectedAccount, SessionAffinity,
 };
-use crate::attempt::{AttemptError, BufferedResponse};
+use crate::attempt_error::AttemptError;
 use crate::authenticate::AuthenticatedKey;
 use crate::body::RelayBody;
 use crate::body_facts::{BodyFacts, header_text};
@@ -21,6 +21,7 @@ use crate::credential_checks::PendingCheck;
 use crate::health_updates::PendingHealthUpdate;
 use crate::pending_usage::{ConcurrencySlot, Metering, ModelCall, PendingUsage};
 use crate::request_conversion::ConversionPlan;
+use crate::response_buffer::BufferedResponse;
 use crate::settle::RequestEnd;
 use crate::unserved_request::{UnservedRequest, seconds_until};
 use crate::{RelayState, RequestContext};
@@ -45,7 +46,7 @@ const REFUSALS_MAX: usize = 2;
 /// A model call with its body, ready for any account.
 #[derive(Clone)]
 pub(crate) struct OutboundCall {
-    pub(crate) question: Arc<ModelCall>,
+    pub(crate) model_call: Arc<ModelCall>,
     pub(crate) body: Bytes,
     model_span: Range<usize>,
     session: SessionAffinity,
@@ -53,22 +54,22 @@ pub(crate) struct OutboundCall {
 
 /// A successful answer of an upstream, buffered up to its first event.
 pub(crate) struct UpstreamResponse {
-    pub(crate) receipt: PendingUsage,
-    pub(crate) held: BufferedResponse,
+    pub(crate) pending_usage: PendingUsage,
+    pub(crate) buffered: BufferedResponse,
 }
 
 /// The call got no successful answer. `receipt` is set if an upstream was called.
 pub(crate) struct ForwardFailure {
-    pub(crate) receipt: Option<PendingUsage>,
+    pub(crate) pending_usage: Option<PendingUsage>,
     /// How the last attempt ended.
-    pub(crate) ending: RequestEnd,
-    pub(crate) answer: Result<Response<RelayBody>, RelayError>,
+    pub(crate) request_end: RequestEnd,
+    pub(crate) response: Result<Response<RelayBody>, RelayError>,
 }
 
 impl From<RelayError> for ForwardFailure {
     fn from(refusal: RelayError) -> Self {
-        let ending = RequestEnd::without_answer(RequestOutcome::UpstreamError);
-        Self { receipt: None, ending, answer: Err(refusal) }
+        let request_end = RequestEnd::without_answer(RequestOutcome::UpstreamError);
+        Self { pending_usage: None, request_end, response: Err(refusal) }
     }
 }
 
@@ -81,10 +82,10 @@ impl OutboundCall {
         (metering, random): (Metering, u64),
     ) -> Self {
         let BodyFacts { model, model_span, stream, is_fast, session_id, session_seed } = facts;
-        let question = ModelCall {
+        let model_call = ModelCall {
             id: request.id.clone(),
             at: request.at,
-            bill: metering,
+            metering,
             protocol: request.protocol,
             trace: request.trace.clone(),
             caller,
@@ -96,13 +97,13 @@ impl OutboundCall {
             agent_id: header_text(&request.head.headers, "x-claude-code-agent-id"),
         };
         let session = SessionAffinity::new(session_seed, random);
-        Self { question: Arc::new(question), body, model_span, session }
+        Self { model_call: Arc::new(model_call), body, model_span, session }
     }
 
     /// Returns the body for an account that knows the model as `model`. Only the model name is
     /// replaced; all other bytes stay the same.
     pub(crate) fn body_for(&self, model: &str) -> Bytes {
-        if model == self.question.model {
+        if model == self.model_call.model {
             return self.body.clone();
         }
         replace_model(&self.body, self.model_span.clone(), model)
@@ -117,81 +118,83 @@ impl RelayState {
     /// pending usage.
     pub(crate) async fn forward_call(
         &self,
-        asked: &RequestContext,
+        request: &RequestContext,
         call: OutboundCall,
         deadline: Instant,
     ) -> Result<UpstreamResponse, ForwardFailure> {
-        let question = &call.question;
-        let mut chooser = self
+        let model_call = &call.model_call;
+        let mut selector = self
             .load_account_selector(
-                &question.caller,
-                question.operation(),
-                &question.model,
+                &model_call.caller,
+                model_call.operation(),
+                &model_call.model,
                 call.session,
             )
             .await?;
-        let mut course = AttemptHistory::default();
-        while chooser.accounts_tried() < ACCOUNTS_MAX && course.refusals < REFUSALS_MAX {
-            let picked = self.next_account(&mut chooser, question, deadline).await;
-            let SelectedAccount { at, seat } = match picked {
-                Ok(picked) => picked,
-                Err(nobody) => {
-                    return Err(self.conclude_failed_call(asked, &chooser, course, nobody).await);
+        let mut history = AttemptHistory::default();
+        while selector.accounts_tried() < ACCOUNTS_MAX && history.refusals < REFUSALS_MAX {
+            let selected = self.next_account(&mut selector, model_call, deadline).await;
+            let SelectedAccount { index, slot } = match selected {
+                Ok(selected) => selected,
+                Err(none_eligible) => {
+                    return Err(self
+                        .conclude_failed_call(request, &selector, history, none_eligible)
+                        .await);
                 }
             };
-            if let Some(missed) = course.last.take() {
-                self.observer.record_failover(missed.miss.cause_label());
-                self.release_slot(&missed.receipt).await;
+            if let Some(failed_attempt) = history.last.take() {
+                self.observer.record_failover(failed_attempt.error.cause_label());
+                self.release_slot(&failed_attempt.pending_usage).await;
             }
-            let pool = chooser.pool().clone();
-            let member = &pool.members[at];
-            let speech = ConversionPlan::for_account(asked, question.stream, &member.account);
-            let upstream_model = speech.upstream_model(member, chooser.model());
-            let mut receipt =
-                course.new_pending_usage(question, member, &chooser, (upstream_model, seat));
-            let model = &receipt.upstream_model;
-            match self.attempt_account(asked, member, (speech, &call, model), deadline).await {
-                Ok(held) => {
-                    receipt.status = held.head.status.as_u16();
-                    receipt.first_byte_at = Some(self.store.clock().now());
-                    self.note_answer(&chooser, at, &held);
-                    return Ok(UpstreamResponse { receipt, held });
+            let pool = selector.pool().clone();
+            let member = &pool.members[index];
+            let plan = ConversionPlan::for_account(request, model_call.stream, &member.account);
+            let upstream_model = plan.upstream_model(member, selector.model());
+            let mut pending_usage =
+                history.new_pending_usage(model_call, member, &selector, (upstream_model, slot));
+            let model = &pending_usage.upstream_model;
+            match self.attempt_account(request, member, (plan, &call, model), deadline).await {
+                Ok(buffered) => {
+                    pending_usage.status = buffered.head.status.as_u16();
+                    pending_usage.first_byte_at = Some(self.store.clock().now());
+                    self.note_answer(&selector, index, &buffered);
+                    return Ok(UpstreamResponse { pending_usage, buffered });
                 }
-                Err(miss) => {
-                    if miss.is_before_call() {
-                        self.release_slot(&receipt).await;
-                        receipt.seat = ConcurrencySlot::NotNeeded;
+                Err(error) => {
+                    if error.is_before_call() {
+                        self.release_slot(&pending_usage).await;
+                        pending_usage.slot = ConcurrencySlot::NotNeeded;
                     } else {
-                        course.was_asked = true;
+                        history.has_called_upstream = true;
                     }
-                    let missed = self.judge_attempt_error(
+                    let failed_attempt = self.judge_attempt_error(
                         member,
-                        &mut chooser,
-                        &mut course,
-                        (receipt, miss),
+                        &mut selector,
+                        &mut history,
+                        (pending_usage, error),
                     );
-                    let is_over = missed.verdict.request == RetryDecision::ReturnToClient;
-                    course.last = Some(missed);
+                    let is_over = failed_attempt.verdict.request == RetryDecision::ReturnToClient;
+                    history.last = Some(failed_attempt);
                     if is_over || Instant::now() >= deadline {
                         break;
                     }
                 }
             }
         }
-        Err(self.conclude_failed_call(asked, &chooser, course, None).await)
+        Err(self.conclude_failed_call(request, &selector, history, None).await)
     }
 
     /// Selects the next account. Returns `Err(None)` when the process stops.
     async fn next_account(
         &self,
-        chooser: &mut AccountSelector,
-        question: &ModelCall,
+        selector: &mut AccountSelector,
+        model_call: &ModelCall,
         deadline: Instant,
     ) -> Result<SelectedAccount, Option<NoEligibleAccount>> {
         tokio::select! {
             biased;
-            () = self.stop.is_over.cancelled() => Err(None),
-            picked = self.pick_account(chooser, question, deadline) => picked.map_err(Some),
+            () = self.shutdown.cancel_responses.cancelled() => Err(None),
+            selected = self.pick_account(selector, model_call, deadline) => selected.map_err(Some),
         }
     }
 
@@ -199,31 +202,37 @@ impl RelayState {
     /// or, if there was none, from the reasons why no account could be tried.
     async fn conclude_failed_call(
         &self,
-        asked: &RequestContext,
-        chooser: &AccountSelector,
-        mut course: AttemptHistory,
-        nobody: Option<NoEligibleAccount>,
+        request: &RequestContext,
+        selector: &AccountSelector,
+        mut history: AttemptHistory,
+        none_eligible: Option<NoEligibleAccount>,
     ) -> ForwardFailure {
-        match (course.last.take(), nobody) {
+        match (history.last.take(), none_eligible) {
             // Boxed, so that the future of a successful request stays small.
-            (Some(missed), nobody) => {
-                Box::pin(self.answer_failed_attempt(asked, chooser, course, (missed, nobody))).await
+            (Some(failed_attempt), none_eligible) => {
+                Box::pin(self.answer_failed_attempt(
+                    request,
+                    selector,
+                    history,
+                    (failed_attempt, none_eligible),
+                ))
+                .await
             }
-            (None, Some(nobody)) => {
+            (None, Some(none_eligible)) => {
                 let now = self.store.clock().now();
-                nobody.to_relay_error(&unserved_request(asked, chooser), now).into()
+                none_eligible.to_relay_error(&unserved_request(request, selector), now).into()
             }
             (None, None) => RelayError::shutting_down().into(),
         }
     }
 
     /// Stores what a successful answer shows about the account. Free calls store nothing.
-    fn note_answer(&self, chooser: &AccountSelector, at: usize, held: &BufferedResponse) {
-        let account = &chooser.pool().members[at].account;
-        if chooser.is_paid() {
-            let model = account.upstream_model(chooser.model());
-            self.note_success(&account.id, model, &held.head.headers);
-            self.store_session_pin(chooser, at);
+    fn note_answer(&self, selector: &AccountSelector, index: usize, buffered: &BufferedResponse) {
+        let account = &selector.pool().members[index].account;
+        if selector.is_paid() {
+            let model = account.upstream_model(selector.model());
+            self.note_success(&account.id, model, &buffered.head.headers);
+            self.store_session_pin(selector, index);
         }
     }
 
@@ -231,68 +240,75 @@ impl RelayState {
     fn judge_attempt_error(
         &self,
         member: &PoolMember,
-        chooser: &mut AccountSelector,
-        course: &mut AttemptHistory,
-        (receipt, miss): (PendingUsage, AttemptError),
+        selector: &mut AccountSelector,
+        history: &mut AttemptHistory,
+        (pending_usage, error): (PendingUsage, AttemptError),
     ) -> FailedAttempt {
         let now = self.store.clock().now();
-        let told = miss.read_upstream_error(now);
+        let upstream_error = error.read_upstream_error(now);
         let id = &member.account.id;
-        let token_issue = member.token.as_ref().map(|token| token.standing.issue());
+        let token_version = member.token.as_ref().map(|token| token.token_status.issue());
         let facts = RequestFacts {
             provider: member.account.provider,
             credential: member.account.credential,
-            token_issue,
-            model: member.account.upstream_model(chooser.model()),
-            is_fast: receipt.question.is_fast,
+            token_version,
+            model: member.account.upstream_model(selector.model()),
+            is_fast: pending_usage.model_call.is_fast,
         };
-        let mut verdict =
-            classify(&miss.to_call_failure(&told), &facts, now, self.store.random_source().byte());
-        let is_first = course.refusals == 0;
-        let is_stale = verdict.asks_renewal
-            && !self.checks.should_renew_token(id, token_issue.unwrap_or_default());
+        let mut verdict = classify(
+            &error.to_call_failure(&upstream_error),
+            &facts,
+            now,
+            self.store.random_source().byte(),
+        );
+        let is_first = history.refusals == 0;
+        let is_stale = verdict.needs_token_renewal
+            && !self.checks.should_renew_token(id, token_version.unwrap_or_default());
         if is_stale || (verdict.is_refusal && !is_first) {
             limit_to_suspicion(&mut verdict);
         }
-        course.refusals += usize::from(verdict.is_refusal && !verdict.asks_renewal);
+        history.refusals += usize::from(verdict.is_refusal && !verdict.needs_token_renewal);
         tracing::warn!(
-            request_id = %receipt.question.id, account_id = %id, model = %receipt.upstream_model,
-            "attempt failed: {miss}; {}; {}", verdict.request, verdict.account
+            request_id = %pending_usage.model_call.id, account_id = %id, model = %pending_usage.upstream_model,
+            "attempt failed: {error}; {}; {}", verdict.request, verdict.account
         );
-        let note = match receipt.question.bill {
-            Metering::Metered => self.apply_verdict(member, course, &verdict, is_first),
+        let health_update = match pending_usage.model_call.metering {
+            Metering::Metered => self.apply_verdict(member, history, &verdict, is_first),
             Metering::Free => PendingHealthUpdate::no_change(),
         };
-        if verdict.asks_renewal {
+        if verdict.needs_token_renewal {
             self.request_renewal(member);
-            let was_waited_for = course.tried.iter().any(|tried| tried.account_id == *id);
-            if let Some(issue) = token_issue.filter(|_| !was_waited_for) {
-                chooser.refused_tokens.push((id.clone(), issue));
+            let was_tried_before =
+                history.failed_attempts.iter().any(|attempt| attempt.account_id == *id);
+            if let Some(token_version) = token_version.filter(|_| !was_tried_before) {
+                selector.refused_tokens.push((id.clone(), token_version));
             }
         }
-        if let Some(why) = ineligible_reason(&verdict.account) {
-            chooser.mark_ineligible(id, why);
+        if let Some(reason) = ineligible_reason(&verdict.account) {
+            selector.mark_ineligible(id, reason);
         }
-        course.tried.push(TriedAccount { account_id: id.clone(), reason: miss.to_string() });
-        let mut receipt = receipt;
+        history
+            .failed_attempts
+            .push(TriedAccount { account_id: id.clone(), reason: error.to_string() });
+        let mut pending_usage = pending_usage;
         if verdict.request == RetryDecision::TryAnother {
-            receipt.tried.clone_from(&course.tried);
+            pending_usage.failed_attempts.clone_from(&history.failed_attempts);
         }
-        FailedAttempt { receipt, miss, note, verdict }
+        FailedAttempt { pending_usage, error, health_update, verdict }
     }
 
     /// Stores the effect of the failure on the account, as the verdict says.
     fn apply_verdict(
         &self,
         member: &PoolMember,
-        course: &mut AttemptHistory,
+        history: &mut AttemptHistory,
         verdict: &Verdict,
         is_first: bool,
     ) -> PendingHealthUpdate {
         let AccountEffect::Suspect { reason } = verdict.account else {
             return self.note_failure(&member.account.id, verdict.account.clone());
         };
-        course.suspicions.push(self.check_credential(member));
+        history.credential_checks.push(self.check_credential(member));
         if is_first && reason == CooldownReason::CredentialRefused {
             self.note_unproven(member, self.check_credential(member))
         } else {
@@ -305,42 +321,51 @@ impl RelayState {
     /// account fails.
     async fn answer_failed_attempt(
         &self,
-        asked: &RequestContext,
-        chooser: &AccountSelector,
-        course: AttemptHistory,
-        (missed, nobody): (FailedAttempt, Option<NoEligibleAccount>),
+        request: &RequestContext,
+        selector: &AccountSelector,
+        history: AttemptHistory,
+        (failed_attempt, none_eligible): (FailedAttempt, Option<NoEligibleAccount>),
     ) -> ForwardFailure {
-        let FailedAttempt { mut receipt, mut miss, note, verdict } = missed;
-        let was_checked = !course.suspicions.is_empty();
+        let FailedAttempt { mut pending_usage, mut error, health_update, verdict } = failed_attempt;
+        let was_checked = !history.credential_checks.is_empty();
         let mut is_accepted = was_checked;
         if matches!(verdict.account, AccountEffect::Suspect { .. }) {
-            for suspicion in course.suspicions {
-                is_accepted &= suspicion.wait_for_status(Instant::now() + PATIENCE).await
+            for credential_check in history.credential_checks {
+                is_accepted &= credential_check.wait_for_status(Instant::now() + PATIENCE).await
                     == CredentialStatus::Accepted;
             }
         }
-        note.wait_until_stored().await;
-        let ending = miss.take_request_end(receipt.question.body_bytes);
+        health_update.wait_until_stored().await;
+        let request_end = error.take_request_end(pending_usage.model_call.body_bytes);
         let now = self.store.clock().now();
-        let nobody = || nobody.or_else(|| chooser.select_account(&self.store, now).err());
-        let answer = if !verdict.is_private || (is_accepted && !verdict.names_credential) {
-            let ready = [cooldown_end(&verdict.account), nobody().and_then(|it| it.ready_at(now))];
-            let ready = ready.into_iter().flatten().min();
-            miss.into_client_response(asked, ready.map(|at| seconds_until(at, now)))
+        let none_eligible =
+            || none_eligible.or_else(|| selector.select_account(&self.store, now).err());
+        let response = if !verdict.is_private || (is_accepted && !verdict.names_credential) {
+            let earliest =
+                [cooldown_end(&verdict.account), none_eligible().and_then(|it| it.ready_at(now))];
+            let earliest = earliest.into_iter().flatten().min();
+            error.into_client_response(
+                request,
+                earliest.map(|ready_at| seconds_until(ready_at, now)),
+            )
         } else if is_accepted && matches!(verdict.account, AccountEffect::Suspect { .. }) {
             Err(RelayError::contradictory_credential())
         } else {
-            let unserved = unserved_request(asked, chooser);
-            Err(match nobody() {
-                Some(nobody) => nobody.to_relay_error(&unserved, now),
+            let unserved = unserved_request(request, selector);
+            Err(match none_eligible() {
+                Some(none_eligible) => none_eligible.to_relay_error(&unserved, now),
                 None => RelayError::accounts_busy(),
             })
         };
-        receipt.status = match &answer {
-            Ok(answer) => answer.status().as_u16(),
+        pending_usage.status = match &response {
+            Ok(response) => response.status().as_u16(),
             Err(refusal) => refusal.status().as_u16(),
         };
-        ForwardFailure { receipt: course.was_asked.then_some(receipt), ending, answer }
+        ForwardFailure {
+            pending_usage: history.has_called_upstream.then_some(pending_usage),
+            request_end,
+            response,
+        }
     }
 }
 
@@ -350,33 +375,33 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 /// The attempts of a request so far.
 #[derive(Default)]
 struct AttemptHistory {
-    tried: Vec<TriedAccount>,
+    failed_attempts: Vec<TriedAccount>,
     last: Option<FailedAttempt>,
     /// Whether any account was called. If not, the request leaves no record.
-    was_asked: bool,
+    has_called_upstream: bool,
     /// How many accounts refused the request with 401 or 403.
     refusals: usize,
     /// Credential probes of these accounts.
-    suspicions: Vec<PendingCheck>,
+    credential_checks: Vec<PendingCheck>,
 }
 
 impl AttemptHistory {
     /// Starts the pending usage of the next attempt.
     fn new_pending_usage(
         &self,
-        question: &Arc<ModelCall>,
+        model_call: &Arc<ModelCall>,
         member: &PoolMember,
-        chooser: &AccountSelector,
-        (upstream_model, seat): (String, ConcurrencySlot),
+        selector: &AccountSelector,
+        (upstream_model, slot): (String, ConcurrencySlot),
     ) -> PendingUsage {
         PendingUsage {
-            question: Arc::clone(question),
+            model_call: Arc::clone(model_call),
             account: member.account.id.clone(),
             provider: member.account.provider.as_str(),
             upstream_model,
-            attempts: u32::try_from(chooser.attempt_count()).unwrap_or(u32::MAX),
-            tried: self.tried.clone(),
-            seat,
+            attempts: u32::try_from(selector.attempt_count()).unwrap_or(u32::MAX),
+            failed_attempts: self.failed_attempts.clone(),
+            slot,
             status: 0,
             first_byte_at: None,
         }
@@ -385,16 +410,16 @@ impl AttemptHistory {
 
 /// An attempt without a successful answer.
 struct FailedAttempt {
-    receipt: PendingUsage,
-    miss: AttemptError,
-    note: PendingHealthUpdate,
+    pending_usage: PendingUsage,
+    error: AttemptError,
+    health_update: PendingHealthUpdate,
     verdict: Verdict,
 }
 
 /// Limits a verdict to suspicions and to cooldowns that need an operator. The cause can be the
 /// request itself, so only a credential probe can confirm more.
 fn limit_to_suspicion(verdict: &mut Verdict) {
-    verdict.asks_renewal = false;
+    verdict.needs_token_renewal = false;
     verdict.account = match &verdict.account {
         AccountEffect::Cooldown { reason: CooldownReason::TokenRefused, .. } => {
             AccountEffect::Suspect { reason: CooldownReason::CredentialRefused }
@@ -433,8 +458,12 @@ fn cooldown_end(effect: &AccountEffect) -> Option<jiff::Timestamp> {
 }
 
 fn unserved_request<'a>(
-    asked: &RequestContext,
-    chooser: &'a AccountSelector,
+    request: &RequestContext,
+    selector: &'a AccountSelector,
 ) -> UnservedRequest<'a> {
-    UnservedRequest { model: chooser.model(), want: chooser.operation(), dialect: asked.dialect }
+    UnservedRequest {
+        model: selector.model(),
+        operation: selector.operation(),
+        api_family: request.api_family,
+    }
 }

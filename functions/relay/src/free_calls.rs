@@ -25,24 +25,25 @@ const KEYS_MAX: usize = 10_000;
 /// Limits the free calls of each key.
 pub(crate) struct FreeCallLimiter {
     per_minute: u32,
-    at_once: usize,
+    concurrent_max: usize,
     keys: Mutex<HashMap<KeyId, FreeCallCounters>>,
 }
 
 struct FreeCallCounters {
     minute: i64,
     calls: u32,
-    places: Arc<Semaphore>,
-    waiting: Arc<AtomicUsize>,
+    slots: Arc<Semaphore>,
+    waiting_count: Arc<AtomicUsize>,
 }
 
 /// A running free call. Dropping it frees its place.
 pub(crate) struct FreeCallPermit(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
 
 impl FreeCallLimiter {
-    pub(crate) fn new(per_minute: u32, at_once: u32) -> Self {
-        let at_once = usize::try_from(at_once).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Self { per_minute, at_once, keys: Mutex::default() }
+    pub(crate) fn new(per_minute: u32, concurrent_max: u32) -> Self {
+        let concurrent_max =
+            usize::try_from(concurrent_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        Self { per_minute, concurrent_max, keys: Mutex::default() }
     }
 
     /// Admits a call, if necessary after waiting in the queue.
@@ -54,16 +55,16 @@ impl FreeCallLimiter {
         key: &KeyId,
         now: Timestamp,
     ) -> Result<FreeCallPermit, RelayError> {
-        let (places, waiting) = self.count_call(key, now)?;
-        if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-            return Ok(FreeCallPermit(place));
+        let (slots, waiting_count) = self.count_call(key, now)?;
+        if let Ok(waiter) = Arc::clone(&slots).try_acquire_owned() {
+            return Ok(FreeCallPermit(waiter));
         }
         let queued =
-            QueuePosition::new(&waiting).ok_or_else(|| RelayError::too_many_free_calls(1))?;
-        let place = tokio::time::timeout(PATIENCE, places.acquire_owned()).await;
+            QueuePosition::new(&waiting_count).ok_or_else(|| RelayError::too_many_free_calls(1))?;
+        let waiter = tokio::time::timeout(PATIENCE, slots.acquire_owned()).await;
         drop(queued);
-        match place {
-            Ok(Ok(place)) => Ok(FreeCallPermit(place)),
+        match waiter {
+            Ok(Ok(waiter)) => Ok(FreeCallPermit(waiter)),
             _ => Err(RelayError::too_many_free_calls(1)),
         }
     }
@@ -77,23 +78,23 @@ impl FreeCallLimiter {
         let minute = now.as_second().div_euclid(60);
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         if keys.len() >= KEYS_MAX && !keys.contains_key(key) {
-            keys.retain(|_, counts| counts.places.available_permits() < self.at_once);
+            keys.retain(|_, counts| counts.slots.available_permits() < self.concurrent_max);
         }
         let counts = keys.entry(key.clone()).or_insert_with(|| FreeCallCounters {
             minute,
             calls: 0,
-            places: Arc::new(Semaphore::new(self.at_once)),
-            waiting: Arc::default(),
+            slots: Arc::new(Semaphore::new(self.concurrent_max)),
+            waiting_count: Arc::default(),
         });
         if counts.minute != minute {
             (counts.minute, counts.calls) = (minute, 0);
         }
         if counts.calls >= self.per_minute {
-            let left = 60 - now.as_second().rem_euclid(60);
-            return Err(RelayError::too_many_free_calls(u64::try_from(left).unwrap_or(60)));
+            let seconds_left = 60 - now.as_second().rem_euclid(60);
+            return Err(RelayError::too_many_free_calls(u64::try_from(seconds_left).unwrap_or(60)));
         }
         counts.calls += 1;
-        Ok((Arc::clone(&counts.places), Arc::clone(&counts.waiting)))
+        Ok((Arc::clone(&counts.slots), Arc::clone(&counts.waiting_count)))
     }
 }
 
@@ -101,9 +102,9 @@ impl FreeCallLimiter {
 struct QueuePosition(Arc<AtomicUsize>);
 
 impl QueuePosition {
-    fn new(waiting: &Arc<AtomicUsize>) -> Option<Self> {
-        let before = waiting.fetch_add(1, Ordering::Relaxed);
-        let queued = Self(Arc::clone(waiting));
+    fn new(waiting_count: &Arc<AtomicUsize>) -> Option<Self> {
+        let before = waiting_count.fetch_add(1, Ordering::Relaxed);
+        let queued = Self(Arc::clone(waiting_count));
         (before < WAITING_MAX).then_some(queued)
     }
 }

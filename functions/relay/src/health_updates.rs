@@ -49,10 +49,10 @@ impl RelayState {
         model: &str,
         headers: &HeaderMap,
     ) -> PendingHealthUpdate {
-        let (now, utilisation) = (self.store.clock().now(), read_utilization(headers));
+        let (now, utilization) = (self.store.clock().now(), read_utilization(headers));
         let model = model.to_owned();
         self.note_health_change(account, move |health| {
-            after_success(health, &model, utilisation, now)
+            after_success(health, &model, utilization, now)
         })
     }
 
@@ -66,7 +66,7 @@ impl RelayState {
             return PendingHealthUpdate::no_change();
         }
         let (store, account) = (self.store.clone(), account.clone());
-        PendingHealthUpdate(Some(self.leftovers.spawn(async move {
+        PendingHealthUpdate(Some(self.background_tasks.spawn(async move {
             if let Err(error) = store.write_health(&account, change).await {
                 tracing::warn!(account_id = %account, "cannot store the health of an account: \
                      {error}");

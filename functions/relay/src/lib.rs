@@ -11,6 +11,7 @@
 mod account_selection;
 mod admission;
 mod attempt;
+mod attempt_error;
 mod authenticate;
 mod body;
 mod body_facts;
@@ -36,6 +37,7 @@ mod pending_usage;
 mod platform_deadline;
 mod request_body;
 mod request_conversion;
+mod response_buffer;
 mod response_conversion;
 mod response_source;
 mod response_stream;
@@ -115,7 +117,7 @@ struct RelayState {
     checks: CredentialChecks,
     pepper: Pepper,
     timers: RelayTimeouts,
-    utilisation_max: Option<u32>,
+    max_utilization: Option<u32>,
     on_outage: LimitOutagePolicy,
     /// The operator's message for a spent limit, used when the organization's settings have none.
     spend_limit_message: Option<String>,
@@ -131,20 +133,20 @@ struct RelayState {
     bounds: InputBounds,
     trusted_proxies: AddressRanges,
     /// Memory for request bodies.
-    held: MemoryBudget,
+    request_memory: MemoryBudget,
     /// Memory for answers, or parts of them, that are buffered before the client gets any of it.
-    gathered: MemoryBudget,
+    response_memory: MemoryBudget,
     /// Memory for bodies in another form than the client's, until they are sent.
     converted: MemoryBudget,
     workers: BodyWorkers,
-    wrong_keys: UnknownKeyLimiter,
+    unknown_key_limiter: UnknownKeyLimiter,
     /// Requests that are waiting for the store to return their key.
-    waiting: PendingKeyLookups,
-    stop: ShutdownSignal,
+    pending_key_lookups: PendingKeyLookups,
+    shutdown: ShutdownSignal,
     observer: Observer,
     /// Tasks that can outlive their connection, for example the draining of an answer whose client
     /// has left.
-    leftovers: TaskTracker,
+    background_tasks: TaskTracker,
     unsent: UnsentCounts,
 }
 
@@ -152,7 +154,7 @@ struct RelayState {
 struct RequestContext {
     id: RequestId,
     at: Timestamp,
-    dialect: ApiFamily,
+    api_family: ApiFamily,
     protocol: ClientProtocol,
     head: Parts,
     /// The path without aliases, as upstreams know it.
@@ -173,8 +175,8 @@ impl RequestContext {
     fn accepts_gzip(&self) -> bool {
         let encodings = self.head.headers.get_all(ACCEPT_ENCODING).iter();
         encodings.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(
-            |one| {
-                let (name, weight) = one.split_once(';').unwrap_or((one, ""));
+            |encoding| {
+                let (name, weight) = encoding.split_once(';').unwrap_or((encoding, ""));
                 matches!(name.trim(), "gzip" | "*") && !matches!(weight.trim(), "q=0" | "q=0.0")
             },
         )
@@ -213,7 +215,7 @@ impl Relay {
             checks: CredentialChecks::default(),
             pepper: Pepper::new(pepper),
             timers: settings.timers,
-            utilisation_max: settings.utilisation_max.0,
+            max_utilization: settings.max_utilization.0,
             on_outage: settings.limits_on_outage,
             spend_limit_message: settings.spend_limit_message.clone(),
             limit_waiters: LimitWaiters::default(),
@@ -225,30 +227,30 @@ impl Relay {
             model_lists: ModelListCache::default(),
             reservation_margin: settings.reservation_margin,
             body_bytes_max: settings.body_bytes_max,
-            held: MemoryBudget::new(MemoryLimits {
-                in_all: bounds.held_bytes,
+            request_memory: MemoryBudget::new(MemoryLimits {
+                total: bounds.held_bytes,
                 per_key: bounds.held_bytes_per_key,
-                least: 16 * 1024,
+                min: 16 * 1024,
             }),
-            gathered: MemoryBudget::new(MemoryLimits {
-                in_all: bounds.answer_bytes.saturating_mul(2),
+            response_memory: MemoryBudget::new(MemoryLimits {
+                total: bounds.answer_bytes.saturating_mul(2),
                 per_key: bounds.answer_bytes,
-                least: 0,
+                min: 0,
             }),
             // A quarter of the memory for bodies as they came.
             converted: MemoryBudget::new(MemoryLimits {
-                in_all: bounds.held_bytes / 4,
+                total: bounds.held_bytes / 4,
                 per_key: bounds.held_bytes / 4,
-                least: 0,
+                min: 0,
             }),
             workers: BodyWorkers::new(),
-            wrong_keys: UnknownKeyLimiter::new(bounds.wrong_keys_per_minute),
-            waiting: PendingKeyLookups::default(),
-            stop: ShutdownSignal::default(),
+            unknown_key_limiter: UnknownKeyLimiter::new(bounds.wrong_keys_per_minute),
+            pending_key_lookups: PendingKeyLookups::default(),
+            shutdown: ShutdownSignal::default(),
             trusted_proxies: settings.trusted_proxies.clone(),
             bounds,
             observer: Observer::installed(),
-            leftovers: TaskTracker::new(),
+            background_tasks: TaskTracker::new(),
             unsent: UnsentCounts::default(),
         }))
     }
@@ -270,9 +272,9 @@ impl Relay {
         });
         let (route, path) = match route {
             Ok((route, path)) => (Ok(route), path),
-            Err(none) => (Err(none), String::new()),
+            Err(error) => (Err(error), String::new()),
         };
-        let dialect = ApiFamily::from_path(head.uri.path());
+        let api_family = ApiFamily::from_path(head.uri.path());
         let protocol = match &route {
             Ok(RelayRoute::ChatCompletions) => ClientProtocol::OpenaiChat,
             Ok(RelayRoute::Responses) => ClientProtocol::OpenaiResponses,
@@ -296,28 +298,28 @@ impl Relay {
         // Every log line of this request carries its id, including the line of a panic.
         let span = tracing::error_span!("request", request_id = %id);
         let asked =
-            Arc::new(RequestContext { id, at, dialect, protocol, head, path, bedrock, trace });
-        let answer =
+            Arc::new(RequestContext { id, at, api_family, protocol, head, path, bedrock, trace });
+        let response =
             self.0.answer_request(&asked, route.map_err(RelayError::from), body).instrument(span);
         // A panic ends only this request. State that it left incomplete belongs to this request
         // alone.
-        let answer = AssertUnwindSafe(answer).catch_unwind().await;
-        match answer.unwrap_or_else(|_| Err(RelayError::internal_error())) {
-            Ok(answer) => answer,
+        let response = AssertUnwindSafe(response).catch_unwind().await;
+        match response.unwrap_or_else(|_| Err(RelayError::internal_error())) {
+            Ok(response) => response,
             Err(refusal) => self.0.refuse_request(&asked, refusal),
         }
     }
 
     /// Refuses new requests from now on. Requests that are already running continue.
     pub fn begin_stop(&self) {
-        self.0.stop.is_asked.store(true, Ordering::Relaxed);
+        self.0.shutdown.is_draining.store(true, Ordering::Relaxed);
     }
 
     /// Ends all running requests: streams get an error event, and calls that no upstream has
     /// answered yet are given up. All of them are still recorded.
     pub fn end_answers(&self) {
         self.begin_stop();
-        self.0.stop.is_over.cancel();
+        self.0.shutdown.cancel_responses.cancel();
     }
 
     /// Counts the records of this process that the usage queue did not accept.
@@ -328,27 +330,27 @@ impl Relay {
     /// Returns when every answer that outlived its client has been drained and recorded. Call it
     /// after the last connection is closed.
     pub async fn drain(&self) {
-        self.0.leftovers.close();
-        self.0.leftovers.wait().await;
+        self.0.background_tasks.close();
+        self.0.background_tasks.wait().await;
     }
 }
 
 impl RelayState {
-    fn refuse_request(&self, asked: &RequestContext, refusal: RelayError) -> Response<RelayBody> {
+    fn refuse_request(&self, request: &RequestContext, refusal: RelayError) -> Response<RelayBody> {
         let status = refusal.status().as_u16();
         let reason = refusal.to_string();
         let reason = escape_text(&reason, REFUSAL_CHARACTERS_MAX);
-        tracing::info!(request_id = %asked.id, status, "{reason}");
+        tracing::info!(request_id = %request.id, status, "{reason}");
         if !refusal.is_settled {
-            self.observer.record_request_end(asked.protocol.as_str(), status, REFUSED);
-            asked.trace.end_with_status(status);
+            self.observer.record_request_end(request.protocol.as_str(), status, REFUSED);
+            request.trace.end_with_status(status);
         }
-        refusal.into_response(asked)
+        refusal.into_response(request)
     }
 
     async fn answer_request<B>(
         self: &Arc<Self>,
-        asked: &Arc<RequestContext>,
+        request: &Arc<RequestContext>,
         route: Result<RelayRoute, RelayError>,
         body: B,
     ) -> Result<Response<RelayBody>, RelayError>
@@ -359,12 +361,14 @@ impl RelayState {
         let mut body = std::pin::pin!(body);
         let caller = match route {
             Ok(RelayRoute::Alive) => return Ok(client_response::health_response()),
-            Ok(_) if self.stop.is_asked.load(Ordering::Relaxed) => Err(RelayError::shutting_down()),
-            Ok(route) => self.authenticate_request(asked).await.map(|caller| (route, caller)),
+            Ok(_) if self.shutdown.is_draining.load(Ordering::Relaxed) => {
+                Err(RelayError::shutting_down())
+            }
+            Ok(route) => self.authenticate_request(request).await.map(|caller| (route, caller)),
             Err(refusal) => Err(refusal),
         };
         let (route, caller) = match caller {
-            Ok(known) => known,
+            Ok(authenticated) => authenticated,
             Err(refusal) => {
                 // Read the rest of the body. Otherwise a client that is still sending would see a
                 // broken connection instead of the error.
@@ -372,10 +376,10 @@ impl RelayState {
                 return Err(refusal);
             }
         };
-        if let Some(peer) = asked.head.extensions.get::<PeerConnection>() {
+        if let Some(peer) = request.head.extensions.get::<PeerConnection>() {
             peer.mark_authenticated();
         }
-        let free_call = match self.admit_free_call(asked, &route, &caller).await {
+        let free_call = match self.admit_free_call(request, &route, &caller).await {
             Ok(free_call) => free_call,
             Err(refusal) => {
                 self.discard_body(body.as_mut(), self.body_bytes_max).await;
@@ -384,25 +388,25 @@ impl RelayState {
         };
         match route {
             RelayRoute::CountTokens | RelayRoute::Bedrock(_, BedrockAction::CountTokens) => {
-                self.handle_model_call(asked, caller, body, (Metering::Free, free_call)).await
+                self.handle_model_call(request, caller, body, (Metering::Free, free_call)).await
             }
             RelayRoute::Messages
             | RelayRoute::ChatCompletions
             | RelayRoute::Responses
             | RelayRoute::Bedrock(..) => {
-                self.handle_model_call(asked, caller, body, (Metering::Metered, None)).await
+                self.handle_model_call(request, caller, body, (Metering::Metered, None)).await
             }
             // Boxed, so that the future of a model call stays small.
             RelayRoute::InferenceProfiles => {
                 self.count_free_call(Box::pin(self.list_inference_profiles(&caller))).await
             }
             RelayRoute::Models => {
-                self.count_free_call(Box::pin(self.list_models(asked, &caller))).await
+                self.count_free_call(Box::pin(self.list_models(request, &caller))).await
             }
             RelayRoute::Model(id) => {
-                self.count_free_call(Box::pin(self.get_model(asked, &caller, &id))).await
+                self.count_free_call(Box::pin(self.get_model(request, &caller, &id))).await
             }
-            RelayRoute::Usage => Box::pin(self.get_key_usage(asked, &caller)).await,
+            RelayRoute::Usage => Box::pin(self.get_key_usage(request, &caller)).await,
             RelayRoute::Alive => Ok(client_response::health_response()),
         }
     }
@@ -413,7 +417,7 @@ impl RelayState {
     /// calls.
     async fn admit_free_call(
         &self,
-        asked: &RequestContext,
+        request: &RequestContext,
         route: &RelayRoute,
         caller: &AuthenticatedKey,
     ) -> Result<Option<FreeCallPermit>, RelayError> {
@@ -428,21 +432,21 @@ impl RelayState {
         if !is_free {
             return Ok(None);
         }
-        self.free_calls.admit_call(&caller.key().id, asked.at).await.map(Some)
+        self.free_calls.admit_call(&caller.key().id, request.at).await.map(Some)
     }
 
     /// Records a successful answer in the metrics. Refusals are recorded in `refuse_request`.
     async fn count_free_call(
         &self,
-        answering: impl Future<Output = Result<Response<RelayBody>, RelayError>>,
+        call: impl Future<Output = Result<Response<RelayBody>, RelayError>>,
     ) -> Result<Response<RelayBody>, RelayError> {
-        let answer = answering.await?;
+        let response = call.await?;
         self.observer.record_request_end(
             "models",
-            answer.status().as_u16(),
+            response.status().as_u16(),
             RequestOutcome::Complete.as_str(),
         );
-        Ok(answer)
+        Ok(response)
     }
 }
 

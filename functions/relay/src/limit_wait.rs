@@ -81,14 +81,14 @@ impl WaitSlot {
     /// Waits until a request of the key ends in this process, or for a pause that grows each time.
     /// Returns whether to read the counters again: `false` after `until`. `chance` spreads requests
     /// that arrived together.
-    pub(crate) async fn wait_for_change(&mut self, until: Instant, chance: u8) -> bool {
+    pub(crate) async fn wait_for_change(&mut self, deadline: Instant, random: u8) -> bool {
         let now = Instant::now();
-        if now >= until {
+        if now >= deadline {
             return false;
         }
-        let spread = self.pause / 2 + self.pause.mul_f64(f64::from(chance) / 255.0);
-        let woken = self.settled.notified();
-        self.pause = match tokio::time::timeout_at((now + spread).min(until), woken).await {
+        let jitter = self.pause / 2 + self.pause.mul_f64(f64::from(random) / 255.0);
+        let notified = self.settled.notified();
+        self.pause = match tokio::time::timeout_at((now + jitter).min(deadline), notified).await {
             // The counters change a moment after the request ends, so the next pause is short.
             Ok(()) => FIRST_PAUSE,
             Err(_) => (self.pause * 2).min(PAUSE_MAX),
@@ -110,8 +110,8 @@ mod tests {
         for chance in [0, 128, 255] {
             let mut place = LimitWaiters::default().acquire_place(&key()).expect("a place");
             let start = Instant::now();
-            let (until, mut looks) = (start + Duration::from_secs(5), Vec::new());
-            while place.wait_for_change(until, chance).await {
+            let (deadline, mut looks) = (start + Duration::from_secs(5), Vec::new());
+            while place.wait_for_change(deadline, chance).await {
                 looks.push(start.elapsed());
             }
             assert_eq!(looks.last(), Some(&Duration::from_secs(5)));
@@ -119,7 +119,7 @@ mod tests {
             // A change of the counters is seen within a short time.
             let longest = looks.windows(2).map(|pair| pair[1].abs_diff(pair[0])).max();
             assert!(longest <= Some(Duration::from_millis(1_500)), "{looks:?}");
-            assert!(!place.wait_for_change(until, chance).await, "there is no time left");
+            assert!(!place.wait_for_change(deadline, chance).await, "there is no time left");
         }
     }
 
@@ -132,8 +132,8 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(10)).await;
             waiters.wake_waiters(&key());
         };
-        let until = start + Duration::from_secs(5);
-        let (is_worth_a_look, ()) = tokio::join!(place.wait_for_change(until, 255), waking);
+        let deadline = start + Duration::from_secs(5);
+        let (is_worth_a_look, ()) = tokio::join!(place.wait_for_change(deadline, 255), waking);
         assert!(is_worth_a_look);
         assert_eq!(start.elapsed(), Duration::from_millis(10));
     }

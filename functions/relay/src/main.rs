@@ -29,9 +29,10 @@ async fn main() -> Result<(), Error> {
     lambda::run(service_fn(move |mut request: Request| {
         let (relay, clock) = (relay.clone(), clock.clone());
         async move {
-            let told = request.lambda_context_ref().map(|context| context.deadline);
-            let deadline =
-                told.and_then(|told| PlatformDeadline::from_unix_millis(told, clock.now()));
+            let deadline_millis = request.lambda_context_ref().map(|context| context.deadline);
+            let deadline = deadline_millis.and_then(|deadline_millis| {
+                PlatformDeadline::from_unix_millis(deadline_millis, clock.now())
+            });
             if let Some(deadline) = deadline {
                 request.extensions_mut().insert(deadline);
             }
@@ -45,8 +46,8 @@ async fn main() -> Result<(), Error> {
 /// extension is registered, and then allows half a second. In that time, answers whose client has
 /// left are ended and recorded.
 async fn drain_on_sigterm(relay: Relay) {
-    let Ok(mut asked) = signal(SignalKind::terminate()) else { return };
-    asked.recv().await;
+    let Ok(mut requested) = signal(SignalKind::terminate()) else { return };
+    requested.recv().await;
     relay.end_answers();
     let _late = tokio::time::timeout(Duration::from_millis(450), relay.drain()).await;
     std::process::exit(0);

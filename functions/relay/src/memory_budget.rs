@@ -23,23 +23,23 @@ const WAITING_PER_KEY: usize = 64;
 pub(crate) struct MemoryBudget(Arc<BudgetInner>);
 
 struct BudgetInner {
-    most: MemoryLimits,
+    limits: MemoryLimits,
     state: Mutex<BudgetState>,
-    given_back: Notify,
+    released: Notify,
 }
 
 /// The limits of a budget, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MemoryLimits {
-    pub(crate) in_all: usize,
+    pub(crate) total: usize,
     pub(crate) per_key: usize,
     /// The least number of bytes that a request counts as.
-    pub(crate) least: usize,
+    pub(crate) min: usize,
 }
 
 #[derive(Default)]
 struct BudgetState {
-    in_all: usize,
+    total: usize,
     by_key: HashMap<KeyId, KeyMemory>,
 }
 
@@ -49,7 +49,7 @@ struct KeyMemory {
     requests: usize,
     /// The metered requests, to which the key's concurrency limit applies.
     metered: u32,
-    waiting: usize,
+    waiter_count: usize,
 }
 
 /// What one request takes from the budget.
@@ -74,16 +74,16 @@ pub(crate) enum MemoryLimitReached {
 
 /// Bytes that one request holds. Dropping the permit releases them.
 pub(crate) struct MemoryPermit {
-    held: MemoryBudget,
+    request_memory: MemoryBudget,
     key: KeyId,
     bytes: usize,
     is_metered: bool,
 }
 
 impl MemoryBudget {
-    pub(crate) fn new(most: MemoryLimits) -> Self {
+    pub(crate) fn new(limits: MemoryLimits) -> Self {
         let state = Mutex::new(BudgetState::default());
-        Self(Arc::new(BudgetInner { most, state, given_back: Notify::new() }))
+        Self(Arc::new(BudgetInner { limits, state, released: Notify::new() }))
     }
 
     /// Takes what a request of `key` needs, without waiting.
@@ -93,21 +93,21 @@ impl MemoryBudget {
     pub(crate) fn try_acquire_bytes(
         &self,
         key: &KeyId,
-        taken: MemoryRequest,
+        memory_request: MemoryRequest,
     ) -> Result<MemoryPermit, MemoryLimitReached> {
-        let MemoryRequest { is_metered, concurrency, .. } = taken;
-        let bytes = taken.bytes.max(self.0.most.least);
+        let MemoryRequest { is_metered, concurrency, .. } = memory_request;
+        let bytes = memory_request.bytes.max(self.0.limits.min);
         let mut state = self.lock_state();
-        let metered = state.by_key.get(key).map_or(0, |of_key| of_key.metered);
-        if let Some(most) = concurrency.filter(|most| is_metered && metered >= *most) {
-            return Err(MemoryLimitReached::Concurrency(most));
+        let metered = state.by_key.get(key).map_or(0, |key_memory| key_memory.metered);
+        if let Some(max) = concurrency.filter(|max| is_metered && metered >= *max) {
+            return Err(MemoryLimitReached::Concurrency(max));
         }
-        state.take_bytes(self.0.most, key, (0, bytes))?;
-        if let Some(of_key) = state.by_key.get_mut(key) {
-            of_key.requests += 1;
-            of_key.metered += u32::from(is_metered);
+        state.take_bytes(self.0.limits, key, (0, bytes))?;
+        if let Some(key_memory) = state.by_key.get_mut(key) {
+            key_memory.requests += 1;
+            key_memory.metered += u32::from(is_metered);
         }
-        Ok(MemoryPermit { held: self.clone(), key: key.clone(), bytes, is_metered })
+        Ok(MemoryPermit { request_memory: self.clone(), key: key.clone(), bytes, is_metered })
     }
 
     /// Takes what a request of `key` needs, and waits up to [`PATIENCE`] for others to release
@@ -118,9 +118,9 @@ impl MemoryBudget {
     pub(crate) async fn acquire_bytes(
         &self,
         key: &KeyId,
-        taken: MemoryRequest,
+        memory_request: MemoryRequest,
     ) -> Result<MemoryPermit, MemoryLimitReached> {
-        self.acquire_bytes_within(key, taken, PATIENCE).await
+        self.acquire_bytes_within(key, memory_request, PATIENCE).await
     }
 
     /// Takes what a request of `key` needs, and waits up to `patience` for others to release bytes.
@@ -133,24 +133,24 @@ impl MemoryBudget {
         taken: MemoryRequest,
         patience: Duration,
     ) -> Result<MemoryPermit, MemoryLimitReached> {
-        let full = match self.try_acquire_bytes(key, taken) {
-            Ok(allowance) => return Ok(allowance),
-            Err(full @ MemoryLimitReached::Concurrency(_)) => return Err(full),
-            Err(full) => full,
+        let limit_reached = match self.try_acquire_bytes(key, taken) {
+            Ok(permit) => return Ok(permit),
+            Err(limit_reached @ MemoryLimitReached::Concurrency(_)) => return Err(limit_reached),
+            Err(limit_reached) => limit_reached,
         };
         // A request that is larger than the limits never fits, so it does not wait.
         if taken.bytes > self.bytes_max() {
-            return Err(full);
+            return Err(limit_reached);
         }
-        let Some(_waiting) = MemoryWaiter::try_new(self, key) else { return Err(full) };
+        let Some(_guard) = MemoryWaiter::try_new(self, key) else { return Err(limit_reached) };
         let until = Instant::now() + patience;
         loop {
-            let given_back = self.0.given_back.notified();
+            let released = self.0.released.notified();
             match self.try_acquire_bytes(key, taken) {
-                Ok(allowance) => return Ok(allowance),
-                Err(full) => {
-                    if tokio::time::timeout_at(until, given_back).await.is_err() {
-                        return Err(full);
+                Ok(permit) => return Ok(permit),
+                Err(limit_reached) => {
+                    if tokio::time::timeout_at(until, released).await.is_err() {
+                        return Err(limit_reached);
                     }
                 }
             }
@@ -159,7 +159,7 @@ impl MemoryBudget {
 
     /// Returns the most bytes that one request can take.
     pub(crate) fn bytes_max(&self) -> usize {
-        self.0.most.per_key.min(self.0.most.in_all)
+        self.0.limits.per_key.min(self.0.limits.total)
     }
 
     fn lock_state(&self) -> std::sync::MutexGuard<'_, BudgetState> {
@@ -172,26 +172,32 @@ impl BudgetState {
     /// take the last quarter too.
     fn take_bytes(
         &mut self,
-        most: MemoryLimits,
+        limits: MemoryLimits,
         key: &KeyId,
         (own, bytes): (usize, usize),
     ) -> Result<(), MemoryLimitReached> {
-        let of_key = self.by_key.get(key).map_or(0, |of_key| of_key.bytes) + bytes;
-        if of_key > most.per_key {
-            return Err(MemoryLimitReached::Key(most.per_key));
+        let key_memory = self.by_key.get(key).map_or(0, |key_memory| key_memory.bytes) + bytes;
+        if key_memory > limits.per_key {
+            return Err(MemoryLimitReached::Key(limits.per_key));
         }
-        let in_all = self.in_all + bytes;
-        let is_crowded = in_all > most.in_all / 4 * 3;
-        if in_all > most.in_all || (is_crowded && of_key > most.per_key / 8 && self.in_all > own) {
+        let total = self.total + bytes;
+        let is_crowded = total > limits.total / 4 * 3;
+        if total > limits.total
+            || (is_crowded && key_memory > limits.per_key / 8 && self.total > own)
+        {
             return Err(MemoryLimitReached::Process);
         }
-        self.in_all = in_all;
-        self.by_key.entry(key.clone()).or_default().bytes = of_key;
+        self.total = total;
+        self.by_key.entry(key.clone()).or_default().bytes = key_memory;
         Ok(())
     }
 
     fn remove_idle_key(&mut self, key: &KeyId) {
-        if self.by_key.get(key).is_some_and(|of_key| of_key.requests == 0 && of_key.waiting == 0) {
+        if self
+            .by_key
+            .get(key)
+            .is_some_and(|key_memory| key_memory.requests == 0 && key_memory.waiter_count == 0)
+        {
             self.by_key.remove(key);
         }
     }
@@ -201,22 +207,22 @@ impl BudgetState {
 struct MemoryWaiter<'a>(&'a MemoryBudget, &'a KeyId);
 
 impl<'a> MemoryWaiter<'a> {
-    fn try_new(held: &'a MemoryBudget, key: &'a KeyId) -> Option<Self> {
-        let mut state = held.lock_state();
-        let of_key = state.by_key.entry(key.clone()).or_default();
-        if of_key.waiting >= WAITING_PER_KEY {
+    fn try_new(budget: &'a MemoryBudget, key: &'a KeyId) -> Option<Self> {
+        let mut state = budget.lock_state();
+        let key_memory = state.by_key.entry(key.clone()).or_default();
+        if key_memory.waiter_count >= WAITING_PER_KEY {
             return None;
         }
-        of_key.waiting += 1;
-        Some(Self(held, key))
+        key_memory.waiter_count += 1;
+        Some(Self(budget, key))
     }
 }
 
 impl Drop for MemoryWaiter<'_> {
     fn drop(&mut self) {
         let mut state = self.0.lock_state();
-        if let Some(of_key) = state.by_key.get_mut(self.1) {
-            of_key.waiting -= 1;
+        if let Some(key_memory) = state.by_key.get_mut(self.1) {
+            key_memory.waiter_count -= 1;
         }
         state.remove_idle_key(self.1);
     }
@@ -233,7 +239,11 @@ impl MemoryPermit {
         };
         // Grows in steps, so that small chunks do not take the lock each time.
         let more = more.max(STEP);
-        self.held.lock_state().take_bytes(self.held.0.most, &self.key, (self.bytes, more))?;
+        self.request_memory.lock_state().take_bytes(
+            self.request_memory.0.limits,
+            &self.key,
+            (self.bytes, more),
+        )?;
         self.bytes += more;
         Ok(())
     }
@@ -243,23 +253,23 @@ impl MemoryPermit {
         let Some(less) = self.bytes.checked_sub(bytes).filter(|less| *less >= 4 * STEP) else {
             return;
         };
-        let mut state = self.held.lock_state();
-        state.in_all -= less;
-        if let Some(of_key) = state.by_key.get_mut(&self.key) {
-            of_key.bytes -= less;
+        let mut state = self.request_memory.lock_state();
+        state.total -= less;
+        if let Some(key_memory) = state.by_key.get_mut(&self.key) {
+            key_memory.bytes -= less;
         }
         drop(state);
         self.bytes -= less;
-        self.held.0.given_back.notify_waiters();
+        self.request_memory.0.released.notify_waiters();
     }
 }
 
 /// The memory of one stream: the bytes that the relay holds of it and those that its client has not
 /// taken yet. The first [`FREE_BYTES`] are not counted, because nearly all events are shorter.
 pub(crate) struct StreamRoom {
-    held: MemoryBudget,
+    request_memory: MemoryBudget,
     key: KeyId,
-    allowance: Option<MemoryPermit>,
+    permit: Option<MemoryPermit>,
 }
 
 /// The bytes that a stream can hold without a permit.
@@ -267,8 +277,8 @@ pub(crate) const FREE_BYTES: usize = 64 * 1024;
 
 impl StreamRoom {
     /// Creates the budget of one stream of `key`. `allowance` covers what it already holds.
-    pub(crate) fn new(held: &MemoryBudget, key: &KeyId, allowance: Option<MemoryPermit>) -> Self {
-        Self { held: held.clone(), key: key.clone(), allowance }
+    pub(crate) fn new(budget: &MemoryBudget, key: &KeyId, permit: Option<MemoryPermit>) -> Self {
+        Self { request_memory: budget.clone(), key: key.clone(), permit }
     }
 
     /// Sets the number of bytes that the stream holds.
@@ -276,33 +286,33 @@ impl StreamRoom {
     /// # Errors
     /// A limit is reached.
     pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), MemoryLimitReached> {
-        let beyond = bytes.saturating_sub(FREE_BYTES);
-        if beyond == 0 {
-            self.allowance = None;
+        let excess = bytes.saturating_sub(FREE_BYTES);
+        if excess == 0 {
+            self.permit = None;
             return Ok(());
         }
-        if let Some(allowance) = &mut self.allowance {
-            allowance.shrink(beyond);
-            return allowance.grow_to(beyond);
+        if let Some(permit) = &mut self.permit {
+            permit.shrink(excess);
+            return permit.grow_to(excess);
         }
-        let taken = MemoryRequest { bytes: beyond, is_metered: false, concurrency: None };
-        self.allowance = Some(self.held.try_acquire_bytes(&self.key, taken)?);
+        let memory_request = MemoryRequest { bytes: excess, is_metered: false, concurrency: None };
+        self.permit = Some(self.request_memory.try_acquire_bytes(&self.key, memory_request)?);
         Ok(())
     }
 }
 
 impl Drop for MemoryPermit {
     fn drop(&mut self) {
-        let mut state = self.held.lock_state();
-        state.in_all -= self.bytes;
-        if let Some(of_key) = state.by_key.get_mut(&self.key) {
-            of_key.bytes -= self.bytes;
-            of_key.requests -= 1;
-            of_key.metered -= u32::from(self.is_metered);
+        let mut state = self.request_memory.lock_state();
+        state.total -= self.bytes;
+        if let Some(key_memory) = state.by_key.get_mut(&self.key) {
+            key_memory.bytes -= self.bytes;
+            key_memory.requests -= 1;
+            key_memory.metered -= u32::from(self.is_metered);
         }
         state.remove_idle_key(&self.key);
         drop(state);
-        self.held.0.given_back.notify_waiters();
+        self.request_memory.0.released.notify_waiters();
     }
 }
 
@@ -313,7 +323,7 @@ mod tests {
     const MB: usize = 1 << 20;
 
     fn held() -> MemoryBudget {
-        MemoryBudget::new(MemoryLimits { in_all: 128 * MB, per_key: 64 * MB, least: 16 * 1024 })
+        MemoryBudget::new(MemoryLimits { total: 128 * MB, per_key: 64 * MB, min: 16 * 1024 })
     }
 
     fn bytes(bytes: usize) -> MemoryRequest {
@@ -326,66 +336,69 @@ mod tests {
 
     #[test]
     fn bytes_are_limited_per_key_and_in_total() {
-        let (held, one, two) = (held(), key(1), key(2));
-        let first: Vec<_> =
-            (0..2).map(|_| held.try_acquire_bytes(&one, bytes(32 * MB)).unwrap()).collect();
+        let (request_memory, one, two) = (held(), key(1), key(2));
+        let first: Vec<_> = (0..2)
+            .map(|_| request_memory.try_acquire_bytes(&one, bytes(32 * MB)).unwrap())
+            .collect();
         assert_eq!(
-            held.try_acquire_bytes(&one, bytes(1)).err(),
+            request_memory.try_acquire_bytes(&one, bytes(1)).err(),
             Some(MemoryLimitReached::Key(64 * MB))
         );
-        let second = held.try_acquire_bytes(&two, bytes(32 * MB)).unwrap();
+        let second = request_memory.try_acquire_bytes(&two, bytes(32 * MB)).unwrap();
         assert_eq!(
-            held.try_acquire_bytes(&two, bytes(32 * MB)).err(),
+            request_memory.try_acquire_bytes(&two, bytes(32 * MB)).err(),
             Some(MemoryLimitReached::Process),
             "the last quarter"
         );
         // Keys that hold little are still served.
         let small: Vec<_> = (3..7)
-            .map(|number| held.try_acquire_bytes(&key(number), bytes(8 * MB)).unwrap())
+            .map(|number| request_memory.try_acquire_bytes(&key(number), bytes(8 * MB)).unwrap())
             .collect();
         assert_eq!(
-            held.try_acquire_bytes(&key(8), bytes(1)).err(),
+            request_memory.try_acquire_bytes(&key(8), bytes(1)).err(),
             Some(MemoryLimitReached::Process)
         );
         drop((first, second, small));
-        let state = held.lock_state();
-        assert_eq!((state.in_all, state.by_key.len()), (0, 0), "everything is given back");
+        let state = request_memory.lock_state();
+        assert_eq!((state.total, state.by_key.len()), (0, 0), "everything is given back");
     }
 
     #[test]
     fn allowance_grows_with_a_body_of_unknown_length() {
-        let (held, one) = (held(), key(1));
-        let mut allowance = held.try_acquire_bytes(&one, bytes(0)).unwrap();
+        let (request_memory, one) = (held(), key(1));
+        let mut permit = request_memory.try_acquire_bytes(&one, bytes(0)).unwrap();
         for bytes in (0..=60 * MB).step_by(100_000) {
-            allowance.grow_to(bytes).unwrap();
+            permit.grow_to(bytes).unwrap();
         }
-        assert_eq!(allowance.grow_to(70 * MB), Err(MemoryLimitReached::Key(64 * MB)));
-        assert!(held.lock_state().in_all < 61 * MB);
-        drop(allowance);
-        assert_eq!(held.lock_state().in_all, 0);
+        assert_eq!(permit.grow_to(70 * MB), Err(MemoryLimitReached::Key(64 * MB)));
+        assert!(request_memory.lock_state().total < 61 * MB);
+        drop(permit);
+        assert_eq!(request_memory.lock_state().total, 0);
     }
 
     #[test]
     fn concurrency_is_checked_before_bodies_are_read() {
-        let (held, one) = (held(), key(1));
+        let (request_memory, one) = (held(), key(1));
         let metered = MemoryRequest { bytes: 1, is_metered: true, concurrency: Some(1) };
         let free = MemoryRequest { is_metered: false, ..metered };
-        let first = held.try_acquire_bytes(&one, metered).unwrap();
+        let first = request_memory.try_acquire_bytes(&one, metered).unwrap();
         assert_eq!(
-            held.try_acquire_bytes(&one, metered).err(),
+            request_memory.try_acquire_bytes(&one, metered).err(),
             Some(MemoryLimitReached::Concurrency(1))
         );
-        assert!(held.try_acquire_bytes(&one, free).is_ok(), "free calls are not counted");
+        assert!(request_memory.try_acquire_bytes(&one, free).is_ok(), "free calls are not counted");
         drop(first);
-        assert!(held.try_acquire_bytes(&one, metered).is_ok());
+        assert!(request_memory.try_acquire_bytes(&one, metered).is_ok());
     }
 
     #[test]
     fn a_stream_draws_beyond_what_is_free_and_gives_back() {
-        let held = MemoryBudget::new(MemoryLimits { in_all: 4 * MB, per_key: 2 * MB, least: 0 });
+        let request_memory =
+            MemoryBudget::new(MemoryLimits { total: 4 * MB, per_key: 2 * MB, min: 0 });
         let one = key(1);
-        let taken = || held.lock_state().in_all;
-        let mut rooms: Vec<_> = (0..3).map(|_| StreamRoom::new(&held, &one, None)).collect();
+        let taken = || request_memory.lock_state().total;
+        let mut rooms: Vec<_> =
+            (0..3).map(|_| StreamRoom::new(&request_memory, &one, None)).collect();
         for room in &mut rooms {
             assert_eq!(room.hold(FREE_BYTES), Ok(()));
         }
@@ -405,21 +418,22 @@ mod tests {
 
     #[test]
     fn first_body_fits_even_with_tiny_bounds() {
-        let held = MemoryBudget::new(MemoryLimits { in_all: 32 * MB, per_key: 32 * MB, least: 1 });
-        assert!(held.try_acquire_bytes(&key(1), bytes(32 * MB)).is_ok());
-        let mut allowance = held.try_acquire_bytes(&key(1), bytes(30 * MB)).unwrap();
+        let request_memory =
+            MemoryBudget::new(MemoryLimits { total: 32 * MB, per_key: 32 * MB, min: 1 });
+        assert!(request_memory.try_acquire_bytes(&key(1), bytes(32 * MB)).is_ok());
+        let mut allowance = request_memory.try_acquire_bytes(&key(1), bytes(30 * MB)).unwrap();
         assert_eq!(allowance.grow_to(32 * MB), Ok(()), "it is still the only one");
     }
 
     #[tokio::test(start_paused = true)]
     async fn waiting_requests_get_released_bytes_and_are_bounded() {
-        let (held, one) = (held(), key(1));
-        let first = held.try_acquire_bytes(&one, bytes(64 * MB)).unwrap();
-        let waits = |held: MemoryBudget| async move {
-            held.acquire_bytes(&key(1), bytes(MB)).await.is_ok()
+        let (request_memory, one) = (held(), key(1));
+        let first = request_memory.try_acquire_bytes(&one, bytes(64 * MB)).unwrap();
+        let waits = |request_memory: MemoryBudget| async move {
+            request_memory.acquire_bytes(&key(1), bytes(MB)).await.is_ok()
         };
         let waiting: Vec<_> =
-            (0..=WAITING_PER_KEY).map(|_| tokio::spawn(waits(held.clone()))).collect();
+            (0..=WAITING_PER_KEY).map(|_| tokio::spawn(waits(request_memory.clone()))).collect();
         tokio::time::sleep(Duration::from_secs(1)).await;
         drop(first);
         let mut served = 0;
@@ -427,9 +441,9 @@ mod tests {
             served += usize::from(one.await.unwrap());
         }
         assert_eq!(served, WAITING_PER_KEY, "one was too many to wait");
-        let _all = held.try_acquire_bytes(&one, bytes(64 * MB)).unwrap();
+        let _all = request_memory.try_acquire_bytes(&one, bytes(64 * MB)).unwrap();
         assert_eq!(
-            held.acquire_bytes(&one, bytes(MB)).await.err(),
+            request_memory.acquire_bytes(&one, bytes(MB)).await.err(),
             Some(MemoryLimitReached::Key(64 * MB)),
             "not for ever"
         );

@@ -26,7 +26,7 @@ pub(crate) struct MeteredBody {
     meter: UsageMeter,
     is_stream: bool,
     gunzip: Option<GzipDecoder>,
-    turn: BodyTransform,
+    transform: BodyTransform,
     /// The number of bytes so far, after decompression.
     plain_bytes: usize,
     /// Bytes for the client were lost, so nothing can be appended.
@@ -37,7 +37,11 @@ pub(crate) struct MeteredBody {
 }
 
 impl MeteredBody {
-    pub(crate) fn new(headers: &HeaderMap, client_accepts_gzip: bool, turn: BodyTransform) -> Self {
+    pub(crate) fn new(
+        headers: &HeaderMap,
+        client_accepts_gzip: bool,
+        transform: BodyTransform,
+    ) -> Self {
         let is = |name, text: &str| {
             headers
                 .get(name)
@@ -50,8 +54,8 @@ impl MeteredBody {
             meter: if stream { UsageMeter::for_stream() } else { UsageMeter::for_whole_body() },
             is_stream: stream,
             gunzip: gzip.then(GzipDecoder::new),
-            decodes_for_client: gzip && (!client_accepts_gzip || turn.changes_bytes()),
-            turn,
+            decodes_for_client: gzip && (!client_accepts_gzip || transform.changes_bytes()),
+            transform,
             plain_bytes: 0,
             has_gap: false,
         }
@@ -64,16 +68,16 @@ impl MeteredBody {
 
     /// Returns how many bytes a stream holds in the meter and the transform.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.meter.held_bytes() + self.turn.held_bytes()
+        self.meter.held_bytes() + self.transform.held_bytes()
     }
 
     /// Stops reading the current event if the client can get it unread. Returns whether it can.
     pub(crate) fn pass_event_unread(&mut self) -> bool {
-        let passes = self.turn.passes_unread();
-        if passes {
+        let passes_unread = self.transform.passes_unread();
+        if passes_unread {
             self.meter.drop_event();
         }
-        passes
+        passes_unread
     }
 
     /// Records that bytes for the client were lost.
@@ -109,17 +113,17 @@ impl MeteredBody {
     /// translates the error if the client speaks another protocol.
     pub(crate) fn whole_error(&self) -> Option<(Bytes, Option<&translate::ResponseContext>)> {
         let body = Bytes::copy_from_slice(self.meter.whole_error()?);
-        let asked = match &self.turn {
-            BodyTransform::TranslateWhole(asked, _) => Some(&**asked),
+        let context = match &self.transform {
+            BodyTransform::TranslateWhole(context, _) => Some(&**context),
             _ => None,
         };
-        Some((body, asked))
+        Some((body, context))
     }
 
     /// Returns the whole answer without its compression. Returns `None` for a stream, or if the
     /// answer is too long.
     pub(crate) fn whole_body(&self) -> Option<&[u8]> {
-        match &self.turn {
+        match &self.transform {
             BodyTransform::TokenCount(_, held) => Some(held),
             _ => self.meter.whole_body(),
         }
@@ -136,12 +140,12 @@ impl MeteredBody {
     /// The bytes cannot be decompressed, or their frames are damaged.
     pub(crate) fn observe(&mut self, chunk: Bytes) -> Result<Bytes, UndecodableResponse> {
         let Some(gunzip) = &mut self.gunzip else { return self.transform_plain(chunk) };
-        let plain = gunzip.push(&chunk).map_err(|bad| match bad {
+        let plain = gunzip.push(&chunk).map_err(|error| match error {
             GzipError::TooMuch => UndecodableResponse::TOO_MUCH,
             GzipError::Damaged | GzipError::Truncated => UndecodableResponse::COMPRESSION,
         })?;
-        let taken = self.transform_plain(plain)?;
-        Ok(if self.decodes_for_client { taken } else { chunk })
+        let transformed = self.transform_plain(plain)?;
+        Ok(if self.decodes_for_client { transformed } else { chunk })
     }
 
     /// Takes the end of the answer and returns the remaining bytes for the client.
@@ -153,25 +157,32 @@ impl MeteredBody {
             Some(gunzip) => gunzip.finish().map_err(|_| UndecodableResponse::COMPRESSION)?,
             None => Bytes::new(),
         };
-        let taken = self.transform_plain(last)?;
-        let said = self.turn.finish_transform().map_err(|_| UndecodableResponse::DIALECT)?;
-        let is_passed = !self.decodes_for_client && !self.turn.changes_bytes();
-        Ok(if is_passed { Bytes::new() } else { [taken, said].concat().into() })
+        let transformed = self.transform_plain(last)?;
+        let closing_bytes =
+            self.transform.finish_transform().map_err(|_| UndecodableResponse::DIALECT)?;
+        let passes_unchanged = !self.decodes_for_client && !self.transform.changes_bytes();
+        Ok(if passes_unchanged {
+            Bytes::new()
+        } else {
+            [transformed, closing_bytes].concat().into()
+        })
     }
 
     fn transform_plain(&mut self, plain: Bytes) -> Result<Bytes, UndecodableResponse> {
         self.plain_bytes = self.plain_bytes.saturating_add(plain.len());
-        self.turn.transform_chunk(plain, &mut self.meter).map_err(|_| UndecodableResponse::FRAMES)
+        self.transform
+            .transform_chunk(plain, &mut self.meter)
+            .map_err(|_| UndecodableResponse::FRAMES)
     }
 
     /// Returns whether the client gets nothing before the answer is complete.
     pub(crate) fn is_buffered(&self) -> bool {
-        matches!(self.turn, BodyTransform::TranslateWhole(..))
+        matches!(self.transform, BodyTransform::TranslateWhole(..))
     }
 
     /// Returns what the client gets while the upstream is silent.
     pub(crate) fn keep_alive_bytes(&self) -> Option<Bytes> {
-        self.turn.keep_alive_bytes()
+        self.transform.keep_alive_bytes()
     }
 
     /// Returns whether the upstream has sent the end of the answer.
@@ -187,13 +198,13 @@ impl MeteredBody {
     /// Returns the meter's result (see [`UsageMeter::finish`]) and the transform, which can still
     /// write an error event.
     pub(crate) fn finish(self, request_bytes: u64) -> (MeterReading, BodyTransform) {
-        (self.meter.finish(request_bytes), self.turn)
+        (self.meter.finish(request_bytes), self.transform)
     }
 
     /// Returns whether an error event can be appended. It cannot follow compressed bytes or half a
     /// frame.
     pub(crate) fn can_append_event(&self) -> bool {
         let is_plain = self.gunzip.is_none() || self.decodes_for_client;
-        self.is_stream && is_plain && !self.has_gap && !self.turn.is_mid_frame()
+        self.is_stream && is_plain && !self.has_gap && !self.transform.is_mid_frame()
     }
 }

@@ -21,7 +21,7 @@ const ENTRIES_MAX: usize = 512;
 pub(crate) struct ModelListCache(Mutex<HashMap<(AccountId, String), CachedModelList>>);
 
 struct CachedModelList {
-    until: Instant,
+    deadline: Instant,
     head: Parts,
     body: Bytes,
 }
@@ -29,9 +29,9 @@ struct CachedModelList {
 impl ModelListCache {
     /// Returns the cached answer if it is recent.
     pub(crate) fn get(&self, account: &AccountId, url: &str) -> Option<(Parts, Bytes)> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = all.get(&(account.clone(), url.to_owned()))?;
-        (known.until > Instant::now()).then(|| (known.head.clone(), known.body.clone()))
+        let cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = cached.get(&(account.clone(), url.to_owned()))?;
+        (known.deadline > Instant::now()).then(|| (known.head.clone(), known.body.clone()))
     }
 
     /// Stores a successful answer, unless it is very long.
@@ -39,15 +39,16 @@ impl ModelListCache {
         if body.len() > BYTES_MAX / 4 {
             return;
         }
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        all.retain(|_, known| known.until > now);
-        let kept: usize = all.values().map(|known| known.body.len()).sum();
-        if kept + body.len() > BYTES_MAX || all.len() >= ENTRIES_MAX {
-            all.clear();
+        cached.retain(|_, known| known.deadline > now);
+        let retained_bytes: usize = cached.values().map(|known| known.body.len()).sum();
+        if retained_bytes + body.len() > BYTES_MAX || cached.len() >= ENTRIES_MAX {
+            cached.clear();
         }
-        let known = CachedModelList { until: now + FRESH, head: head.clone(), body: body.clone() };
-        all.insert((account.clone(), url.to_owned()), known);
+        let list =
+            CachedModelList { deadline: now + FRESH, head: head.clone(), body: body.clone() };
+        cached.insert((account.clone(), url.to_owned()), list);
     }
 }
 

@@ -47,10 +47,10 @@ impl RelayState {
     /// The key's group has no account or is disabled, or the store cannot be read.
     pub(crate) async fn list_models(
         &self,
-        asked: &RequestContext,
+        request: &RequestContext,
         caller: &AuthenticatedKey,
     ) -> Result<Response<RelayBody>, RelayError> {
-        let chooser = self
+        let selector = self
             .load_account_selector(
                 caller,
                 UpstreamOperation::Models,
@@ -58,19 +58,19 @@ impl RelayState {
                 SessionAffinity::Random(0),
             )
             .await?;
-        let form = ModelListFormat::from_request(asked);
-        let members = &chooser.pool().members;
-        let is_other = |member: &PoolMember| member.account.provider != form.vendor();
+        let format = ModelListFormat::from_request(request);
+        let members = &selector.pool().members;
+        let is_other = |member: &PoolMember| member.account.provider != format.vendor();
         if members.iter().any(|member| member.account.enabled && is_other(member)) {
-            return Ok(self.merge_model_lists(asked, caller, members, form).await);
+            return Ok(self.merge_model_lists(request, caller, members, format).await);
         }
-        let Ok(at) = chooser.select_account(&self.store, self.store.clock().now()) else {
-            return Ok(self.list_priced_models(caller, members, form));
+        let Ok(index) = selector.select_account(&self.store, self.store.clock().now()) else {
+            return Ok(self.list_priced_models(caller, members, format));
         };
-        let member = &members[at];
-        match self.fetch_model_list(asked, member).await {
-            Some((head, body)) => Ok(self.filter_model_list(asked, caller, member, (head, body))),
-            None => Ok(self.list_priced_models(caller, from_ref(member), form)),
+        let member = &members[index];
+        match self.fetch_model_list(request, member).await {
+            Some((head, body)) => Ok(self.filter_model_list(request, caller, member, (head, body))),
+            None => Ok(self.list_priced_models(caller, from_ref(member), format)),
         }
     }
 
@@ -80,12 +80,12 @@ impl RelayState {
     /// The key cannot use the model, no account serves it, or it is unknown.
     pub(crate) async fn get_model(
         &self,
-        asked: &RequestContext,
+        request: &RequestContext,
         caller: &AuthenticatedKey,
         id: &str,
     ) -> Result<Response<RelayBody>, RelayError> {
         caller.check_model_allowed(id)?;
-        let (chooser, now) = (
+        let (selector, now) = (
             self.load_account_selector(
                 caller,
                 UpstreamOperation::Models,
@@ -95,28 +95,32 @@ impl RelayState {
             .await?,
             self.store.clock().now(),
         );
-        let unserved =
-            UnservedRequest { model: id, want: UpstreamOperation::Models, dialect: asked.dialect };
-        let at = chooser
+        let unserved = UnservedRequest {
+            model: id,
+            operation: UpstreamOperation::Models,
+            api_family: request.api_family,
+        };
+        let index = selector
             .select_account(&self.store, now)
-            .map_err(|nobody| nobody.to_relay_error(&unserved, now))?;
-        let (member, form) = (&chooser.pool().members[at], ModelListFormat::from_request(asked));
-        if let Some((head, body)) = self.fetch_model_list(asked, member).await {
-            if member.account.provider != form.vendor() {
+            .map_err(|none_eligible| none_eligible.to_relay_error(&unserved, now))?;
+        let (member, format) =
+            (&selector.pool().members[index], ModelListFormat::from_request(request));
+        if let Some((head, body)) = self.fetch_model_list(request, member).await {
+            if member.account.provider != format.vendor() {
                 return Ok(client_response::json_response(
                     StatusCode::OK,
-                    form.model_entry(id).to_string(),
+                    format.model_entry(id).to_string(),
                 ));
             }
-            let head = client_response::relayed_head(asked, &head);
+            let head = client_response::relayed_head(request, &head);
             return Ok(Response::from_parts(head, RelayBody::from_bytes(body)));
         }
-        let is_alias = chooser.model() != id;
+        let is_alias = selector.model() != id;
         let prices = self.store.cached_prices();
         if is_alias || prices.models().any(|(model, _)| model == id) {
             return Ok(client_response::json_response(
                 StatusCode::OK,
-                form.model_entry(id).to_string(),
+                format.model_entry(id).to_string(),
             ));
         }
         Err(RelayError::unknown_model(id))
@@ -129,7 +133,7 @@ impl RelayState {
         &self,
         caller: &AuthenticatedKey,
     ) -> Result<Response<RelayBody>, RelayError> {
-        let chooser = self
+        let selector = self
             .load_account_selector(
                 caller,
                 UpstreamOperation::Models,
@@ -138,7 +142,7 @@ impl RelayState {
             )
             .await?;
         let (mut ids, prices) = (BTreeSet::new(), self.store.cached_prices());
-        for member in chooser.pool().members.iter().filter(|member| member.account.enabled) {
+        for member in selector.pool().members.iter().filter(|member| member.account.enabled) {
             let models = prices.models().map(|(id, _)| id);
             for id in models.filter(|id| is_visible(caller, from_ref(member), id)) {
                 // For models of other vendors, the name at Bedrock is not known.
@@ -162,24 +166,25 @@ impl RelayState {
     /// `None` if the call fails or takes too long.
     async fn fetch_model_list(
         &self,
-        asked: &RequestContext,
+        request: &RequestContext,
         member: &PoolMember,
     ) -> Option<(Parts, Bytes)> {
         if member.account.provider == Provider::Bedrock {
             return None;
         }
-        let query = filter_models_query(asked.head.uri.query().unwrap_or_default());
+        let query = filter_models_query(request.head.uri.query().unwrap_or_default());
         let address =
-            UpstreamAddress::new(&member.account.base_url, &with_query(&asked.path, &query));
-        let (id, place) = (&member.account.id, address.as_str().to_owned());
-        if let Some(known) = self.model_lists.get(id, &place) {
-            return Some(known);
+            UpstreamAddress::new(&member.account.base_url, &with_query(&request.path, &query));
+        let (id, url) = (&member.account.id, address.as_str().to_owned());
+        if let Some(cached) = self.model_lists.get(id, &url) {
+            return Some(cached);
         }
-        let headers = attempt::build_upstream_headers(asked, member, true).ok()?;
+        let headers = attempt::build_upstream_headers(request, member, true).ok()?;
         let call = async {
             let upstream = self.upstream.with_proxy(member.proxy.as_ref()).ok()?;
-            let answer = upstream.call(Method::GET, &address, headers, Bytes::new()).await.ok()?;
-            let (mut head, body) = answer.into_parts();
+            let response =
+                upstream.call(Method::GET, &address, headers, Bytes::new()).await.ok()?;
+            let (mut head, body) = response.into_parts();
             remove_headers_with_credential(
                 &mut head.headers,
                 member.credential.expose().as_bytes(),
@@ -192,7 +197,7 @@ impl RelayState {
             (head.status.is_success() && is_answer).then_some((head, body))
         };
         let (head, body) = tokio::time::timeout(PATIENCE, call).await.ok().flatten()?;
-        self.model_lists.put(id, &place, (&head, &body));
+        self.model_lists.put(id, &url, (&head, &body));
         Some((head, body))
     }
 
@@ -200,29 +205,29 @@ impl RelayState {
     /// are left out.
     async fn merge_model_lists(
         &self,
-        asked: &RequestContext,
+        request: &RequestContext,
         caller: &AuthenticatedKey,
         members: &[PoolMember],
-        form: ModelListFormat,
+        format: ModelListFormat,
     ) -> Response<RelayBody> {
         let enabled = members.iter().filter(|member| member.account.enabled);
         let prices = self.store.cached_prices();
         let mut found: BTreeMap<String, Value> = BTreeMap::new();
         for member in enabled.clone().filter(|member| member.account.provider == Provider::Bedrock)
         {
-            let known = prices.models().map(|(id, _)| id);
-            for id in known.filter(|id| is_visible(caller, from_ref(member), id)) {
-                found.insert(id.to_owned(), form.model_entry(id));
+            let priced_models = prices.models().map(|(id, _)| id);
+            for id in priced_models.filter(|id| is_visible(caller, from_ref(member), id)) {
+                found.insert(id.to_owned(), format.model_entry(id));
             }
         }
         let lists = enabled.take(LISTS_MAX).map(|member| async move {
-            let (_, body) = self.fetch_model_list(asked, member).await?;
+            let (_, body) = self.fetch_model_list(request, member).await?;
             let mut list = serde_json::from_slice::<Value>(&body).ok()?;
             let models = list["data"].as_array_mut().map(std::mem::take)?;
             Some((member, models))
         });
         for (member, models) in join_all(lists).await.into_iter().flatten() {
-            let is_own = member.account.provider == form.vendor();
+            let is_own = member.account.provider == format.vendor();
             for model in models {
                 let Some(id) = model["id"].as_str().map(str::to_owned) else { continue };
                 if !is_visible(caller, from_ref(member), &id) {
@@ -232,27 +237,27 @@ impl RelayState {
                 if is_own {
                     found.insert(id, model);
                 } else {
-                    found.entry(id).or_insert_with_key(|id| form.model_entry(id));
+                    found.entry(id).or_insert_with_key(|id| format.model_entry(id));
                 }
             }
         }
         if found.is_empty() {
-            return self.list_priced_models(caller, members, form);
+            return self.list_priced_models(caller, members, format);
         }
-        let list = form.model_list(&found.into_values().collect::<Vec<_>>());
+        let list = format.model_list(&found.into_values().collect::<Vec<_>>());
         client_response::json_response(StatusCode::OK, list.to_string())
     }
 
     /// Returns the upstream's list. It stays unchanged unless models have to be removed.
     fn filter_model_list(
         &self,
-        asked: &RequestContext,
+        request: &RequestContext,
         caller: &AuthenticatedKey,
         member: &PoolMember,
         (head, body): (Parts, Bytes),
     ) -> Response<RelayBody> {
-        let (mut head, form) =
-            (client_response::relayed_head(asked, &head), ModelListFormat::from_request(asked));
+        let (mut head, format) =
+            (client_response::relayed_head(request, &head), ModelListFormat::from_request(request));
         let unrestricted = caller.key().models.is_empty()
             && member.account.models.is_empty()
             && member.account.model_map.is_empty();
@@ -260,13 +265,13 @@ impl RelayState {
             return Response::from_parts(head, RelayBody::from_bytes(body));
         }
         let Ok(mut list) = serde_json::from_slice::<Value>(&body) else {
-            return self.list_priced_models(caller, from_ref(member), form);
+            return self.list_priced_models(caller, from_ref(member), format);
         };
         if let Some(data) = list["data"].as_array_mut() {
             data.retain(|model| {
                 model["id"].as_str().is_some_and(|id| is_visible(caller, from_ref(member), id))
             });
-            if form.0 == ApiFamily::Anthropic {
+            if format.0 == ApiFamily::Anthropic {
                 let ends = first_and_last_id(data);
                 (list["first_id"], list["last_id"]) = ends;
             }
@@ -280,12 +285,13 @@ impl RelayState {
         &self,
         caller: &AuthenticatedKey,
         members: &[PoolMember],
-        form: ModelListFormat,
+        format: ModelListFormat,
     ) -> Response<RelayBody> {
         let prices = self.store.cached_prices();
-        let known = prices.models().map(|(id, _)| id);
-        let known = known.filter(|id| is_visible(caller, members, id));
-        let list = form.model_list(&known.map(|id| form.model_entry(id)).collect::<Vec<_>>());
+        let priced_models = prices.models().map(|(id, _)| id);
+        let priced_models = priced_models.filter(|id| is_visible(caller, members, id));
+        let list =
+            format.model_list(&priced_models.map(|id| format.model_entry(id)).collect::<Vec<_>>());
         client_response::json_response(StatusCode::OK, list.to_string())
     }
 }
@@ -310,8 +316,8 @@ struct ModelListFormat(ApiFamily);
 impl ModelListFormat {
     /// Detects the client's API from its headers: OpenAI clients send a bearer token and none of
     /// Anthropic's headers, and Anthropic clients always send a version.
-    fn from_request(asked: &RequestContext) -> Self {
-        let has = |name: &str| asked.head.headers.contains_key(name);
+    fn from_request(request: &RequestContext) -> Self {
+        let has = |name: &str| request.head.headers.contains_key(name);
         let is_openai = has("authorization") && !has("anthropic-version") && !has("x-api-key");
         Self(if is_openai { ApiFamily::OpenAi } else { ApiFamily::Anthropic })
     }

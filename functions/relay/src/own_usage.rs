@@ -21,7 +21,7 @@ impl RelayState {
     /// The store cannot be read.
     pub(crate) async fn get_key_usage(
         &self,
-        asked: &RequestContext,
+        request: &RequestContext,
         caller: &AuthenticatedKey,
     ) -> Result<Response<RelayBody>, RelayError> {
         let key = caller.key();
@@ -30,17 +30,17 @@ impl RelayState {
             "expires_at": key.expires_at, "limits": key.limits, "estimate": key.estimate,
             "scopes": [],
         });
-        let bounds = self
+        let effective_limits = self
             .store
             .effective_limits(key)
             .await
             .map_err(|error| RelayError::store_unavailable(&error))?;
-        if bounds.has_limits() {
-            let counted = self.store.read_counters(&bounds.scopes(), true).await;
-            let counted = counted.map_err(|error| RelayError::store_unavailable(&error))?;
+        if effective_limits.has_limits() {
+            let counters = self.store.read_counters(&effective_limits.scopes(), true).await;
+            let counters = counters.map_err(|error| RelayError::store_unavailable(&error))?;
             let mut scopes = Vec::new();
-            for ((scope, limits), counted) in bounds.scoped_limits().zip(&counted) {
-                let mut row = scope_usage_json(counted, limits, asked.at);
+            for ((scope, limits), counters) in effective_limits.scoped_limits().zip(&counters) {
+                let mut row = scope_usage_json(counters, limits, request.at);
                 if scopes.is_empty() {
                     merge_fields(&mut view, row.clone());
                 } else {
@@ -60,30 +60,34 @@ impl RelayState {
 }
 
 /// Returns the counters of one scope in the form of the API.
-fn scope_usage_json(counted: &LimitCounters, limits: &Limits, at: Timestamp) -> Map<String, Value> {
-    let spend = LimitPeriod::ALL.map(|period| spend_json(counted, limits, period, at));
+fn scope_usage_json(
+    counters: &LimitCounters,
+    limits: &Limits,
+    at: Timestamp,
+) -> Map<String, Value> {
+    let spend = LimitPeriod::ALL.map(|period| spend_json(counters, limits, period, at));
     Map::from_iter([
         ("spend".to_owned(), json!(spend)),
-        ("requests_this_minute".to_owned(), json!(counted.requests_in_minute(at))),
-        ("open_requests".to_owned(), json!(counted.open_requests())),
-        ("overshoot_usd_max".to_owned(), json!(counted.beyond())),
+        ("requests_this_minute".to_owned(), json!(counters.requests_in_minute(at))),
+        ("open_requests".to_owned(), json!(counters.open_requests())),
+        ("overshoot_usd_max".to_owned(), json!(counters.beyond())),
     ])
 }
 
 fn spend_json(
-    counted: &LimitCounters,
+    counters: &LimitCounters,
     limits: &Limits,
     period: LimitPeriod,
     at: Timestamp,
 ) -> Value {
-    let (spent, limit) = (counted.spent(period, at), limits.money(period));
+    let (spent, limit) = (counters.spent(period, at), limits.money(period));
     let window = period.window(at);
-    let committed = counted.committed(&window);
+    let committed = counters.committed(&window);
     json!({
         "period": period.as_str(),
         "limit_usd": limit,
         "spent_usd": spent,
-        "reserved_usd": counted.reserved(period, at),
+        "reserved_usd": counters.reserved(period, at),
         "remaining_usd": limit.map(|limit| (limit - committed).max(PicoUsd::ZERO)),
         "utilization": limit.map(|limit| utilization(spent, limit)),
         "resets_at": window.resets_at,

@@ -21,7 +21,7 @@ pub(crate) enum Metering {
 pub(crate) struct ModelCall {
     pub(crate) id: RequestId,
     pub(crate) at: Timestamp,
-    pub(crate) bill: Metering,
+    pub(crate) metering: Metering,
     pub(crate) protocol: ClientProtocol,
     pub(crate) trace: RequestTrace,
     pub(crate) caller: AuthenticatedKey,
@@ -37,7 +37,7 @@ pub(crate) struct ModelCall {
 impl ModelCall {
     /// Returns the operation that the request asks of an upstream.
     pub(crate) fn operation(&self) -> UpstreamOperation {
-        match self.bill {
+        match self.metering {
             Metering::Metered => UpstreamOperation::Answer(self.protocol),
             Metering::Free => UpstreamOperation::Count,
         }
@@ -59,15 +59,15 @@ pub(crate) enum ConcurrencySlot {
 /// What becomes the usage record of a request that was sent to an upstream.
 #[derive(Clone)]
 pub(crate) struct PendingUsage {
-    pub(crate) question: Arc<ModelCall>,
+    pub(crate) model_call: Arc<ModelCall>,
     pub(crate) account: AccountId,
     pub(crate) provider: &'static str,
     pub(crate) upstream_model: String,
     pub(crate) attempts: u32,
     /// The accounts that were tried and failed before.
-    pub(crate) tried: Vec<TriedAccount>,
+    pub(crate) failed_attempts: Vec<TriedAccount>,
     /// The slot at the account.
-    pub(crate) seat: ConcurrencySlot,
+    pub(crate) slot: ConcurrencySlot,
     /// The status that the client gets.
     pub(crate) status: u16,
     pub(crate) first_byte_at: Option<Timestamp>,

@@ -21,10 +21,10 @@ impl PlatformDeadline {
     /// any function can run. Emulators of the platform send such values; cargo-lambda 1.9 always
     /// sends 600,000, a time in January 1970. A request without a deadline gets the relay's own
     /// time limit.
-    pub fn from_unix_millis(told: u64, now: Timestamp) -> Option<Self> {
-        let deadline = Timestamp::from_millisecond(i64::try_from(told).ok()?).ok()?;
-        let left = deadline.duration_since(now);
-        let is_possible = left.is_positive() && left <= LONGEST + CLOCK_MARGIN;
+    pub fn from_unix_millis(unix_millis: u64, now: Timestamp) -> Option<Self> {
+        let deadline = Timestamp::from_millisecond(i64::try_from(unix_millis).ok()?).ok()?;
+        let remaining = deadline.duration_since(now);
+        let is_possible = remaining.is_positive() && remaining <= LONGEST + CLOCK_MARGIN;
         is_possible.then_some(Self(deadline))
     }
 }
@@ -37,7 +37,7 @@ mod tests {
     fn implausible_deadlines_are_ignored() {
         let now: Timestamp = "2026-11-28T12:00:00Z".parse().unwrap();
         let millis = u64::try_from(now.as_millisecond()).unwrap();
-        for (told, is_believed, why) in [
+        for (told, is_believed, reason) in [
             (millis + 1, true, "it ends at once"),
             (millis + 3_000, true, "Lambda's default of three seconds"),
             (millis + 900_000, true, "the longest that a function may have"),
@@ -57,9 +57,9 @@ mod tests {
             (u64::MAX / 2, false, "no time that fits"),
         ] {
             let deadline = PlatformDeadline::from_unix_millis(told, now);
-            assert_eq!(deadline.is_some(), is_believed, "{told}: {why}");
+            assert_eq!(deadline.is_some(), is_believed, "{told}: {reason}");
             let at = deadline.map(|PlatformDeadline(at)| at.as_millisecond());
-            assert!(at.is_none_or(|at| u64::try_from(at) == Ok(told)), "{told}: {why}");
+            assert!(at.is_none_or(|at| u64::try_from(at) == Ok(told)), "{told}: {reason}");
         }
     }
 }

@@ -21,7 +21,7 @@ const DISCARD_TIME_MAX: Duration = Duration::from_secs(30);
 /// A request body together with its share of the memory budget.
 pub(crate) struct BufferedBody {
     pub(crate) bytes: Bytes,
-    _allowance: MemoryPermit,
+    _permit: MemoryPermit,
 }
 
 impl RelayState {
@@ -33,8 +33,8 @@ impl RelayState {
     /// bytes.
     pub(crate) async fn read_body<B>(
         &self,
-        asked: &RequestContext,
-        (caller, bill): (&AuthenticatedKey, Metering),
+        request: &RequestContext,
+        (caller, metering): (&AuthenticatedKey, Metering),
         body: Pin<&mut B>,
     ) -> Result<BufferedBody, RelayError>
     where
@@ -42,15 +42,15 @@ impl RelayState {
         B::Error: std::fmt::Display + Send,
     {
         let mut body = body;
-        let announced = announced_length(asked).unwrap_or_default();
+        let announced = announced_length(request).unwrap_or_default();
         let read = tokio::select! {
             biased;
-            read = self.read_body_within_bounds(announced, (caller, bill), body.as_mut()) => read,
-            () = self.stop.is_over.cancelled() => Err(RelayError::shutting_down()),
+            read = self.read_body_within_bounds(announced, (caller, metering), body.as_mut()) => read,
+            () = self.shutdown.cancel_responses.cancelled() => Err(RelayError::shutting_down()),
         };
         if let Err(refusal) = &read
             && refusal.status() != StatusCode::REQUEST_TIMEOUT
-            && !self.stop.is_over.is_cancelled()
+            && !self.shutdown.cancel_responses.is_cancelled()
         {
             // Read the rest of the body. Otherwise a client that is still sending would see a
             // broken connection instead of the error.
@@ -62,7 +62,7 @@ impl RelayState {
     async fn read_body_within_bounds<B>(
         &self,
         announced: usize,
-        (caller, bill): (&AuthenticatedKey, Metering),
+        (caller, metering): (&AuthenticatedKey, Metering),
         body: Pin<&mut B>,
     ) -> Result<BufferedBody, RelayError>
     where
@@ -73,16 +73,15 @@ impl RelayState {
             return Err(RelayError::too_large(self.body_bytes_max));
         }
         let key = caller.key();
-        let taken = MemoryRequest {
+        let memory_request = MemoryRequest {
             bytes: announced,
-            is_metered: bill == Metering::Metered,
+            is_metered: metering == Metering::Metered,
             concurrency: key.limits.concurrency,
         };
-        let mut allowance = self.held.acquire_bytes(&key.id, taken).await?;
+        let mut permit = self.request_memory.acquire_bytes(&key.id, memory_request).await?;
         let pace = BodyPacing::new(&self.bounds);
-        let bytes =
-            collect_body(body, announced, self.body_bytes_max, (pace, &mut allowance)).await?;
-        Ok(BufferedBody { bytes, _allowance: allowance })
+        let bytes = collect_body(body, announced, self.body_bytes_max, (pace, &mut permit)).await?;
+        Ok(BufferedBody { bytes, _permit: permit })
     }
 
     /// Reads up to `bytes_max` bytes of a refused request's body and discards them, for a limited
@@ -103,10 +102,10 @@ struct BodyPacing {
     /// The length of one window.
     window: Duration,
     /// The bytes that must arrive in each window.
-    least: usize,
+    min: usize,
     window_ends: Instant,
     in_window: usize,
-    whole_time: Duration,
+    time_limit: Duration,
 }
 
 impl BodyPacing {
@@ -116,10 +115,10 @@ impl BodyPacing {
         Self {
             deadline: now + bounds.body,
             window: bounds.body_stall,
-            least: bounds.body_bytes_per_second.saturating_mul(seconds).max(1),
+            min: bounds.body_bytes_per_second.saturating_mul(seconds).max(1),
             window_ends: now + bounds.body_stall,
             in_window: 0,
-            whole_time: bounds.body,
+            time_limit: bounds.body,
         }
     }
 
@@ -157,13 +156,12 @@ impl BodyPacing {
     fn check_rate(&mut self) -> Result<(), RelayError> {
         let now = Instant::now();
         if now >= self.deadline {
-            let seconds = self.whole_time.as_secs_f64();
+            let seconds = self.time_limit.as_secs_f64();
             return Err(RelayError::slow_body(&format!("did not arrive within {seconds} s")));
         }
-        if self.in_window < self.least {
-            let (least, seconds) = (self.least, self.window.as_secs_f64());
-            let message =
-                format!("arrived too slowly, with fewer than {least} bytes in {seconds} s");
+        if self.in_window < self.min {
+            let (min, seconds) = (self.min, self.window.as_secs_f64());
+            let message = format!("arrived too slowly, with fewer than {min} bytes in {seconds} s");
             return Err(RelayError::slow_body(&message));
         }
         self.in_window = 0;
@@ -177,51 +175,51 @@ async fn collect_body<B>(
     mut body: Pin<&mut B>,
     announced: usize,
     bytes_max: usize,
-    (mut pace, allowance): (BodyPacing, &mut MemoryPermit),
+    (mut pace, permit): (BodyPacing, &mut MemoryPermit),
 ) -> Result<Bytes, RelayError>
 where
     B: Body<Data = Bytes>,
     B::Error: std::fmt::Display + Send,
 {
-    let mut whole = BytesMut::with_capacity(announced);
+    let mut buffer = BytesMut::with_capacity(announced);
     while let Some(frame) = pace.next_frame(&mut body).await? {
         let Ok(data) = frame.into_data() else { continue };
-        let length = whole.len() + data.len();
+        let length = buffer.len() + data.len();
         if length > bytes_max {
             return Err(RelayError::too_large(bytes_max));
         }
-        if length > whole.capacity() {
+        if length > buffer.capacity() {
             // The permit covers the allocated capacity, not just the bytes received. While the
             // buffer is copied to a larger one, it covers both.
-            let more = whole.capacity().max(data.len());
-            allowance.grow_to(whole.capacity() + whole.len() + more)?;
-            whole.reserve(more);
+            let more = buffer.capacity().max(data.len());
+            permit.grow_to(buffer.capacity() + buffer.len() + more)?;
+            buffer.reserve(more);
         }
-        whole.extend_from_slice(&data);
+        buffer.extend_from_slice(&data);
     }
-    Ok(whole.freeze())
+    Ok(buffer.freeze())
 }
 
-fn announced_length(asked: &RequestContext) -> Option<usize> {
-    asked.head.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+fn announced_length(request: &RequestContext) -> Option<usize> {
+    request.head.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 async fn discard_bytes<B: Body<Data = Bytes>>(mut body: Pin<&mut B>, bytes_max: usize) {
-    let mut seen = 0;
+    let mut discarded_bytes = 0;
     while let Some(Ok(frame)) = body.frame().await {
-        seen += frame.data_ref().map_or(0, Bytes::len);
-        if seen > bytes_max {
+        discarded_bytes += frame.data_ref().map_or(0, Bytes::len);
+        if discarded_bytes > bytes_max {
             return;
         }
     }
 }
 
 impl From<MemoryLimitReached> for RelayError {
-    fn from(full: MemoryLimitReached) -> Self {
-        match full {
+    fn from(limit_reached: MemoryLimitReached) -> Self {
+        match limit_reached {
             MemoryLimitReached::Key(bytes) => Self::too_many_bytes_of_key(bytes),
             MemoryLimitReached::Process => Self::too_many_bytes(),
-            MemoryLimitReached::Concurrency(most) => Self::too_many_at_once(most),
+            MemoryLimitReached::Concurrency(max) => Self::too_many_at_once(max),
         }
     }
 }
@@ -246,38 +244,38 @@ mod tests {
         BodyPacing {
             deadline: now + seconds(60),
             window: seconds(10),
-            least: 1000,
+            min: 1000,
             window_ends: now + seconds(10),
             in_window: 0,
-            whole_time: seconds(60),
+            time_limit: seconds(60),
         }
     }
 
     fn allowance(bytes: usize) -> MemoryPermit {
-        let held = MemoryBudget::new(MemoryLimits {
-            in_all: bytes.saturating_mul(4),
+        let request_memory = MemoryBudget::new(MemoryLimits {
+            total: bytes.saturating_mul(4),
             per_key: bytes,
-            least: 1,
+            min: 1,
         });
-        let taken = MemoryRequest { bytes: 0, is_metered: true, concurrency: None };
-        held.try_acquire_bytes(&KeyId::from_bits(1), taken).unwrap()
+        let memory_request = MemoryRequest { bytes: 0, is_metered: true, concurrency: None };
+        request_memory.try_acquire_bytes(&KeyId::from_bits(1), memory_request).unwrap()
     }
 
     /// Reads a body that brings `bytes` every `seconds`. Returns how long that took and the error.
     async fn waited(bytes: usize, seconds: u64) -> (u64, String) {
-        let begun = Instant::now();
-        let piece = Bytes::from(vec![b'x'; bytes]);
+        let started = Instant::now();
+        let chunk = Bytes::from(vec![b'x'; bytes]);
         let pieces = futures_util::stream::unfold((), move |()| {
-            let piece = piece.clone();
+            let chunk = chunk.clone();
             async move {
                 tokio::time::sleep(Duration::from_secs(seconds)).await;
-                Some((Ok::<_, Infallible>(Frame::data(piece)), ()))
+                Some((Ok::<_, Infallible>(Frame::data(chunk)), ()))
             }
         });
         let body = pin!(StreamBody::new(pieces));
-        let mut allowance = allowance(1 << 22);
-        let read = collect_body(body, 0, 1 << 19, (pace(), &mut allowance)).await;
-        (begun.elapsed().as_secs(), read.unwrap_err().to_string())
+        let mut permit = allowance(1 << 22);
+        let read = collect_body(body, 0, 1 << 19, (pace(), &mut permit)).await;
+        (started.elapsed().as_secs(), read.unwrap_err().to_string())
     }
 
     #[tokio::test(start_paused = true)]
@@ -289,9 +287,9 @@ mod tests {
             (200, 1, 60, "did not arrive within 60 s"),
             (100_000, 1, 6, "larger than 524288 bytes"),
         ] {
-            let (waited, answer) = waited(bytes, every).await;
-            assert_eq!(waited, seconds, "{bytes} bytes every {every} s: {answer}");
-            assert!(answer.contains(said), "{answer}");
+            let (waited, response) = waited(bytes, every).await;
+            assert_eq!(waited, seconds, "{bytes} bytes every {every} s: {response}");
+            assert!(response.contains(said), "{response}");
         }
     }
 
@@ -299,8 +297,8 @@ mod tests {
     async fn body_of_unknown_length_stops_at_the_bound_of_its_key() {
         let piece = |_| Ok::<_, Infallible>(Frame::data(Bytes::from_static(PIECE)));
         let body = pin!(StreamBody::new(futures_util::stream::iter((0..PIECES).map(piece))));
-        let mut allowance = allowance(1 << 20);
-        let read = collect_body(body, 0, usize::MAX, (pace(), &mut allowance)).await;
+        let mut permit = allowance(1 << 20);
+        let read = collect_body(body, 0, usize::MAX, (pace(), &mut permit)).await;
         assert!(read.unwrap_err().to_string().contains("hold the 1048576 bytes"));
     }
 
@@ -309,11 +307,11 @@ mod tests {
         let mut read = None;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let _inside = runtime.enter();
-        let mut allowance = allowance(usize::MAX / 2);
+        let mut permit = allowance(usize::MAX / 2);
         let info = allocation_counter::measure(|| {
             let piece = |_| Ok::<_, Infallible>(Frame::data(Bytes::from_static(PIECE)));
             let body = pin!(StreamBody::new(futures_util::stream::iter((0..PIECES).map(piece))));
-            let held = (pace(), &mut allowance);
+            let held = (pace(), &mut permit);
             read = collect_body(body, announced, usize::MAX, held).now_or_never();
         });
         let Some(Ok(read)) = read else { panic!("a good body, at once") };
@@ -323,9 +321,9 @@ mod tests {
 
     #[test]
     fn body_of_known_length_is_not_copied() {
-        let (most, times) = taken(PIECES * PIECE.len());
-        assert!(most < PIECES * PIECE.len() + 200, "{most} bytes");
+        let (max, times) = taken(PIECES * PIECE.len());
+        assert!(max < PIECES * PIECE.len() + 200, "{max} bytes");
         assert!(times <= 2, "the bytes, and what shares them: {times}");
-        assert!(taken(0).0 > most, "the counter counts");
+        assert!(taken(0).0 > max, "the counter counts");
     }
 }

@@ -8,7 +8,7 @@
 //! Bedrock's form of Anthropic's protocol (another address, other places for fields, event-stream
 //! frames instead of server-sent events).
 
-use crate::attempt::AttemptError;
+use crate::attempt_error::AttemptError;
 use crate::body_facts::BodyFacts;
 use crate::body_workers::{COPYING, LONG_BYTES, READING, TRANSLATING};
 use crate::forward::OutboundCall;
@@ -76,17 +76,21 @@ pub(crate) struct UpstreamRequest {
     pub(crate) address: UpstreamAddress,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
-    pub(crate) meant: ResponsePlan,
+    pub(crate) response_plan: ResponsePlan,
 }
 
 impl ConversionPlan {
     /// Chooses the conversion from the client's protocol and the account's settings.
-    pub(crate) fn for_account(asked: &RequestContext, is_stream: bool, account: &Account) -> Self {
+    pub(crate) fn for_account(
+        request: &RequestContext,
+        is_stream: bool,
+        account: &Account,
+    ) -> Self {
         let upstream = match account.provider {
             Provider::Anthropic | Provider::Bedrock => UpstreamProtocol::Messages,
             Provider::OpenaiCompatible => UpstreamProtocol::Chat,
         };
-        let client = match asked.protocol {
+        let client = match request.protocol {
             ClientProtocol::AnthropicMessages | ClientProtocol::BedrockInvokeModel => {
                 ClientApi::Messages
             }
@@ -98,7 +102,7 @@ impl ConversionPlan {
             }
             ClientProtocol::OpenaiResponses => ClientApi::Responses,
         };
-        let forms = (asked.bedrock.is_some(), account.uses_invoke_model());
+        let forms = (request.bedrock.is_some(), account.uses_invoke_model());
         match (ProtocolPair::between(client, upstream), forms) {
             (Some(translation), (true, _)) => {
                 Self::Translated(translation, BedrockFraming::OutOfBedrock)
@@ -132,24 +136,24 @@ impl ConversionPlan {
     /// cost.
     pub(crate) fn cost_variant(
         self,
-        asked: &RequestContext,
+        request: &RequestContext,
         member: &PoolMember,
         model: &str,
     ) -> CostVariant {
         let model = self.upstream_model(member, model);
-        let options = OwnedOptions::new(asked, &member.account, &model);
+        let options = OwnedOptions::new(request, &member.account, &model);
         let form = (options.max_tokens, options.caches_prompts);
-        let (translation, reads) = match self {
+        let (translation, body_protocol) = match self {
             Self::Translated(translation, from) => {
-                let reads = match member.account.provider {
+                let body_protocol = match member.account.provider {
                     Provider::OpenaiCompatible => BodyProtocol::Chat,
                     Provider::Anthropic | Provider::Bedrock => BodyProtocol::Messages,
                 };
-                (Some((translation, from, form)), reads)
+                (Some((translation, from, form)), body_protocol)
             }
-            _ => (None, Self::body_protocol(asked.protocol)),
+            _ => (None, Self::body_protocol(request.protocol)),
         };
-        CostVariant { translation, reads, model }
+        CostVariant { translation, body_protocol, model }
     }
 
     /// Returns the format of a body that is sent in the client's own protocol.
@@ -176,7 +180,7 @@ impl ConversionPlan {
         call: &OutboundCall,
         model: &str,
     ) -> Result<UpstreamRequest, AttemptError> {
-        let stream = call.question.stream;
+        let stream = call.model_call.stream;
         // Answers that the relay converts are not compressed, because it would have to decompress
         // them.
         let encodes =
@@ -194,9 +198,9 @@ impl ConversionPlan {
             tracing::debug!(request_id = %request.id, dropped, "translated the request for {path}");
         }
         self.add_protocol_headers(request, member, (stream, betas), &mut headers);
-        let meant = ResponsePlan { speech: self, bill: call.question.bill, known: hint };
+        let meant = ResponsePlan { plan: self, metering: call.model_call.metering, hint };
         let address = UpstreamAddress::new(&member.account.base_url, &path);
-        Ok(UpstreamRequest { address, headers, body, meant })
+        Ok(UpstreamRequest { address, headers, body, response_plan: meant })
     }
 
     /// Sets the headers that the account's form of the protocol needs. `betas` were in the body.
@@ -233,7 +237,7 @@ impl ConversionPlan {
     fn copies(self, call: &OutboundCall, model: &str) -> usize {
         match self {
             Self::BedrockPassThrough => READING,
-            Self::PassThrough if model == call.question.model => READING,
+            Self::PassThrough if model == call.model_call.model => READING,
             Self::PassThrough
             | Self::PassThroughWithUsage
             | Self::IntoBedrock
@@ -246,10 +250,10 @@ impl ConversionPlan {
 impl ConversionPlan {
     /// Refuses a guardrail if the account cannot apply it. Without the guardrail, the client would
     /// get an unchecked answer that it did not ask for.
-    fn check_guardrail(self, asked: &RequestContext) -> Result<(), AttemptError> {
+    fn check_guardrail(self, request: &RequestContext) -> Result<(), AttemptError> {
         let leaves_bedrock =
             matches!(self, Self::OutOfBedrock | Self::Translated(_, BedrockFraming::OutOfBedrock));
-        match guardrail(&asked.head.headers).filter(|_| leaves_bedrock) {
+        match guardrail(&request.head.headers).filter(|_| leaves_bedrock) {
             Some(name) => Err(AttemptError::Untranslatable(format!(
                 "{name}: the account that serves this model does not support guardrails. Send the \
                  request without this header."
@@ -269,7 +273,7 @@ async fn convert_long_body(
     relay: &RelayState,
     conversion: BodyConversion,
 ) -> Result<ConvertedBody, AttemptError> {
-    let key = conversion.call.question.caller.key().id.clone();
+    let key = conversion.call.model_call.caller.key().id.clone();
     let size = (conversion.call.body.len(), conversion.copies);
     let is_counted = size.0 >= LONG_BYTES && conversion.copies != READING;
     let most = relay.converted.bytes_max();
@@ -383,11 +387,11 @@ impl BodyConversion {
                 (build_path(model, action)?, self.call.body.clone())
             }
             ConversionPlan::Translated(pair, framing) => {
-                let question = &self.call.question;
+                let question = &self.call.model_call;
                 let own = (&self.call.body, question.model.as_str(), question.stream);
                 let body = convert_body_from_bedrock(framing, own)?;
                 let translated = pair.translate_request(&body, &self.options.as_options())?;
-                hint = ResponseHint::Translation(Box::new(translated.asked));
+                hint = ResponseHint::Translation(Box::new(translated.context));
                 dropped = translated.dropped;
                 match framing {
                     BedrockFraming::IntoBedrock => self.convert_to_bedrock(&translated.body)?,
@@ -403,7 +407,7 @@ impl BodyConversion {
     /// Converts a Messages API request to Bedrock's form. Returns its path and body.
     fn convert_to_bedrock(&self, body: &[u8]) -> Result<(String, Bytes), AttemptError> {
         let (model, betas) = (self.options.model.as_str(), self.betas.iter().map(String::as_str));
-        let action = match (self.call.question.bill, self.call.question.stream) {
+        let action = match (self.call.model_call.metering, self.call.model_call.stream) {
             (Metering::Free, _) => BedrockAction::CountTokens,
             (Metering::Metered, true) => BedrockAction::Stream,
             (Metering::Metered, false) => BedrockAction::Invoke,
@@ -426,7 +430,7 @@ impl BodyConversion {
 pub(crate) struct CostVariant {
     translation: Option<(ProtocolPair, BedrockFraming, (MaxTokensField, bool))>,
     /// The format that the account's upstream reads.
-    pub(crate) reads: BodyProtocol,
+    pub(crate) body_protocol: BodyProtocol,
     /// The upstream's name for the model.
     pub(crate) model: String,
 }
@@ -453,10 +457,10 @@ impl CostVariant {
 
 /// Converts the client's body from Bedrock's form, if it has that form.
 fn convert_body_from_bedrock(
-    form: BedrockFraming,
+    framing: BedrockFraming,
     (body, model, stream): (&Bytes, &str, bool),
 ) -> Result<Bytes, BedrockBodyError> {
-    Ok(match form {
+    Ok(match framing {
         BedrockFraming::OutOfBedrock => invoke_model_to_messages(body, model, stream)?.body,
         BedrockFraming::Plain | BedrockFraming::IntoBedrock => body.clone(),
     })
@@ -467,12 +471,12 @@ fn convert_request_from_bedrock(
     call: &OutboundCall,
     model: &str,
 ) -> Result<(&'static str, MessagesRequest), BedrockBodyError> {
-    Ok(match call.question.bill {
+    Ok(match call.model_call.metering {
         Metering::Free => {
             ("/v1/messages/count_tokens", count_tokens_from_bedrock(&call.body, model)?)
         }
         Metering::Metered => {
-            ("/v1/messages", invoke_model_to_messages(&call.body, model, call.question.stream)?)
+            ("/v1/messages", invoke_model_to_messages(&call.body, model, call.model_call.stream)?)
         }
     })
 }

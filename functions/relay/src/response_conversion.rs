@@ -1,8 +1,9 @@
 //! Response conversion: chooses the body transform for a successful answer, and converts errors for
 //! the client. Both follow from the conversion plan of the request.
 
-use crate::attempt::AttemptError;
+use crate::attempt_error::AttemptError;
 use crate::body_transform::{BodyTransform, TranslatedEvents};
+use crate::memory_budget::MemoryPermit;
 use crate::metered_body::MeteredBody;
 use crate::pending_usage::Metering;
 use crate::request_conversion::{BedrockFraming, ConversionPlan};
@@ -34,9 +35,9 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// What the conversion of the answer needs to know about the request.
 pub(crate) struct ResponsePlan {
-    pub(crate) speech: ConversionPlan,
-    pub(crate) bill: Metering,
-    pub(crate) known: ResponseHint,
+    pub(crate) plan: ConversionPlan,
+    pub(crate) metering: Metering,
+    pub(crate) hint: ResponseHint,
 }
 
 /// What only the request's body shows.
@@ -57,9 +58,9 @@ impl ResponsePlan {
             let kind = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
             kind.is_some_and(|kind| kind.starts_with(text))
         };
-        let (turn, content_type) = match (self.known, self.speech) {
-            (ResponseHint::Translation(asked), ConversionPlan::Translated(_, form)) => {
-                let (sent, given) = match form {
+        let (transform, content_type) = match (self.hint, self.plan) {
+            (ResponseHint::Translation(context), ConversionPlan::Translated(_, framing)) => {
+                let (sent, given) = match framing {
                     BedrockFraming::Plain => (SSE, EVENTS),
                     BedrockFraming::IntoBedrock => (EVENT_STREAM, EVENTS),
                     BedrockFraming::OutOfBedrock => (SSE, FRAMES),
@@ -67,13 +68,13 @@ impl ResponsePlan {
                 if is(sent) {
                     (
                         BodyTransform::TranslateEvents(Box::new(TranslatedEvents::new(
-                            asked.stream_translator(),
-                            form,
+                            context.stream_translator(),
+                            framing,
                         ))),
                         Some(given),
                     )
                 } else {
-                    (BodyTransform::TranslateWhole(asked, BytesMut::new()), Some(JSON))
+                    (BodyTransform::TranslateWhole(context, BytesMut::new()), Some(JSON))
                 }
             }
             (ResponseHint::HideUsage, _) if is(SSE) => {
@@ -88,10 +89,10 @@ impl ResponsePlan {
             (_, ConversionPlan::BedrockPassThrough) if is(EVENT_STREAM) => {
                 (BodyTransform::MeteredFrames(FramesToSse::default()), None)
             }
-            (_, ConversionPlan::IntoBedrock) if self.bill == Metering::Free => {
+            (_, ConversionPlan::IntoBedrock) if self.metering == Metering::Free => {
                 (BodyTransform::TokenCount(count_result_from_bedrock, BytesMut::new()), None)
             }
-            (_, ConversionPlan::OutOfBedrock) if self.bill == Metering::Free => {
+            (_, ConversionPlan::OutOfBedrock) if self.metering == Metering::Free => {
                 (BodyTransform::TokenCount(count_result_to_bedrock, BytesMut::new()), None)
             }
             _ => (BodyTransform::PassThrough, None),
@@ -99,44 +100,54 @@ impl ResponsePlan {
         if let Some(content_type) = content_type {
             head.headers.insert(CONTENT_TYPE, content_type);
         }
-        if turn.changes_bytes() {
+        if transform.changes_bytes() {
             head.headers.remove(CONTENT_LENGTH);
         }
-        self.speech.copy_request_id(&mut head.headers);
-        turn
+        self.plan.copy_request_id(&mut head.headers);
+        transform
     }
 
     /// Makes the failure from an error answer: the form by which accounts are judged and, if it
     /// differs, the form that the client gets.
-    pub(crate) fn into_attempt_error(self, mut head: Parts, body: Bytes) -> AttemptError {
-        self.speech.copy_request_id(&mut head.headers);
-        let named = head.headers.get(AMZN_ERROR).and_then(|value| value.to_str().ok());
-        let told = match self.speech {
+    pub(crate) fn into_attempt_error(
+        self,
+        mut head: Parts,
+        body: Bytes,
+        permit: Option<MemoryPermit>,
+    ) -> AttemptError {
+        self.plan.copy_request_id(&mut head.headers);
+        let error_name = head.headers.get(AMZN_ERROR).and_then(|value| value.to_str().ok());
+        let error = match self.plan {
             ConversionPlan::IntoBedrock
             | ConversionPlan::BedrockPassThrough
             | ConversionPlan::Translated(_, BedrockFraming::IntoBedrock) => {
-                to_messages_error(head.status.as_u16(), named, &body)
+                to_messages_error(head.status.as_u16(), error_name, &body)
             }
             _ => None,
         };
-        let as_it_was = (head.clone(), body.clone());
-        let (head, body) = match told {
-            Some(told) => {
-                head.status = StatusCode::from_u16(told.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let original = (head.clone(), body.clone());
+        let (head, body) = match error {
+            Some(error) => {
+                head.status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_GATEWAY);
                 head.headers.remove(AMZN_ERROR);
-                (with_json_content_type(head), told.to_body())
+                (with_json_content_type(head), error.to_body())
             }
             None => (head, body),
         };
-        let clients = match self.known {
-            ResponseHint::Translation(asked) => {
-                let body = asked.translate_error(head.status.as_u16(), &body).into();
+        let client_response = match self.hint {
+            ResponseHint::Translation(context) => {
+                let body = context.translate_error(head.status.as_u16(), &body).into();
                 Some((with_json_content_type(head.clone()), body))
             }
-            _ if self.speech == ConversionPlan::BedrockPassThrough => Some(as_it_was),
+            _ if self.plan == ConversionPlan::BedrockPassThrough => Some(original),
             _ => None,
         };
-        AttemptError::ErrorResponse { head: Box::new(head), body, clients: clients.map(Box::new) }
+        AttemptError::ErrorResponse {
+            head: Box::new(head),
+            body,
+            client_response: client_response.map(Box::new),
+            permit,
+        }
     }
 }
 
@@ -180,19 +191,19 @@ impl DeclaredForm {
 
 /// Returns the failure if a whole answer with status 200 is an error. Its status becomes the one
 /// that the error implies.
-pub(crate) fn whole_error(head: &Parts, watch: &MeteredBody) -> Option<AttemptError> {
-    let (body, asked) = watch.whole_error()?;
+pub(crate) fn whole_error(head: &Parts, metered_body: &MeteredBody) -> Option<AttemptError> {
+    let (body, context) = metered_body.whole_error()?;
     let status = ErrorFields::from_body(&body).implied_status();
     let mut head = head.clone();
     head.status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
     head.headers.remove(CONTENT_LENGTH);
     // The body was already decompressed by the meter.
     head.headers.remove(CONTENT_ENCODING);
-    let clients = asked.map(|asked| {
-        let body = asked.translate_error(status, &body).into();
+    let client_response = context.map(|context| {
+        let body = context.translate_error(status, &body).into();
         Box::new((with_json_content_type(head.clone()), body))
     });
-    Some(AttemptError::ErrorResponse { head: Box::new(head), body, clients })
+    Some(AttemptError::ErrorResponse { head: Box::new(head), body, client_response, permit: None })
 }
 
 fn with_json_content_type(mut head: Parts) -> Parts {

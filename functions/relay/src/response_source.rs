@@ -33,15 +33,15 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 /// The body of an upstream's answer with its timers.
 pub(crate) struct ResponseSource {
     body: upstream::UpstreamBody,
-    idle: Duration,
+    idle_timeout: Duration,
     deadline: Instant,
     /// Fires when the answer might be late. Only then is it compared with the time of the last
     /// chunk, because resetting a timer for each chunk would cost more than the chunk itself.
-    alarm: Pin<Box<Sleep>>,
+    idle_timer: Pin<Box<Sleep>>,
     /// When the last chunk arrived.
-    heard: Instant,
-    cut: Pin<Box<WaitForCancellationFutureOwned>>,
-    silence: Option<Pin<Box<Sleep>>>,
+    last_chunk_at: Instant,
+    aborted: Pin<Box<WaitForCancellationFutureOwned>>,
+    keep_alive_timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl ResponseSource {
@@ -49,20 +49,28 @@ impl ResponseSource {
     /// when `cut` is cancelled.
     pub(crate) fn new(
         body: upstream::UpstreamBody,
-        idle: Duration,
+        idle_timeout: Duration,
         deadline: Instant,
-        cut: CancellationToken,
+        abort: CancellationToken,
     ) -> Self {
-        let heard = Instant::now();
-        let alarm = Box::pin(sleep_until(deadline.min(heard + idle)));
-        let cut = Box::pin(cut.cancelled_owned());
-        Self { body, idle, deadline, alarm, heard, cut, silence: None }
+        let last_chunk_at = Instant::now();
+        let idle_timer = Box::pin(sleep_until(deadline.min(last_chunk_at + idle_timeout)));
+        let aborted = Box::pin(abort.cancelled_owned());
+        Self {
+            body,
+            idle_timeout,
+            deadline,
+            idle_timer,
+            last_chunk_at,
+            aborted,
+            keep_alive_timer: None,
+        }
     }
 
     /// Turns keep-alives on if `is_silent` says that the client would otherwise get none.
     pub(crate) fn with_keep_alives(self, is_silent: bool) -> Self {
-        let silence = is_silent.then(|| Box::pin(sleep(SIGN_OF_LIFE)));
-        Self { silence, ..self }
+        let keep_alive_timer = is_silent.then(|| Box::pin(sleep(SIGN_OF_LIFE)));
+        Self { keep_alive_timer, ..self }
     }
 
     /// Waits for the next event.
@@ -71,28 +79,28 @@ impl ResponseSource {
             tokio::select! {
                 biased;
                 frame = self.body.frame() => {
-                    self.heard = Instant::now();
+                    self.last_chunk_at = Instant::now();
                     self.reset_silence_timer();
                     return SourceEvent::from_frame(frame);
                 }
-                () = &mut self.alarm => {}
-                () = &mut self.cut => return SourceEvent::Aborted,
-                () = wait_until_elapsed(&mut self.silence) => {
+                () = &mut self.idle_timer => {}
+                () = &mut self.aborted => return SourceEvent::Aborted,
+                () = wait_until_elapsed(&mut self.keep_alive_timer) => {
                     self.reset_silence_timer();
                     return SourceEvent::KeepAliveDue;
                 }
             }
-            let late = self.deadline.min(self.heard + self.idle);
-            if Instant::now() >= late {
+            let timeout_at = self.deadline.min(self.last_chunk_at + self.idle_timeout);
+            if Instant::now() >= timeout_at {
                 return SourceEvent::TimedOut;
             }
-            self.alarm.as_mut().reset(late);
+            self.idle_timer.as_mut().reset(timeout_at);
         }
     }
 
     fn reset_silence_timer(&mut self) {
-        if let Some(silence) = &mut self.silence {
-            silence.as_mut().reset(Instant::now() + SIGN_OF_LIFE);
+        if let Some(keep_alive_timer) = &mut self.keep_alive_timer {
+            keep_alive_timer.as_mut().reset(Instant::now() + SIGN_OF_LIFE);
         }
     }
 
@@ -153,22 +161,22 @@ mod tests {
 
     /// Returns an answer whose chunks come one at a time from a separate task.
     fn source(pieces: usize) -> ResponseSource {
-        let (tell, mut told) = mpsc::channel(1);
+        let (sender, mut told) = mpsc::channel(1);
         tokio::spawn(async move {
             for _ in 0..pieces {
-                if tell.send(Bytes::from_static(b"data: {}\n\n")).await.is_err() {
+                if sender.send(Bytes::from_static(b"data: {}\n\n")).await.is_err() {
                     return;
                 }
             }
             // The answer does not end yet.
-            tell.closed().await;
+            sender.closed().await;
         });
         let frames = poll_fn(move |context| told.poll_recv(context));
         let frames =
-            futures_util::StreamExt::map(frames, |piece| Ok::<_, Infallible>(Frame::data(piece)));
+            futures_util::StreamExt::map(frames, |chunk| Ok::<_, Infallible>(Frame::data(chunk)));
         let body = upstream::UpstreamBody::wrap(StreamBody::new(frames));
-        let (idle, cut) = (Duration::from_secs(10), CancellationToken::new());
-        ResponseSource::new(body, idle, Instant::now() + idle, cut)
+        let (idle_timeout, abort) = (Duration::from_secs(10), CancellationToken::new());
+        ResponseSource::new(body, idle_timeout, Instant::now() + idle_timeout, abort)
     }
 
     async fn burst(source: &mut ResponseSource) -> usize {
@@ -189,14 +197,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn silent_upstream_causes_keep_alives_until_the_idle_timeout() {
-        let mut source = ResponseSource { idle: Duration::from_secs(40), ..source(1) };
+        let mut source = ResponseSource { idle_timeout: Duration::from_secs(40), ..source(1) };
         source.deadline = Instant::now() + Duration::from_secs(1000);
         source = source.with_keep_alives(true);
-        let begun = Instant::now();
+        let started = Instant::now();
         let mut said = Vec::new();
         loop {
             let next = source.next().await;
-            said.push((next.name(), begun.elapsed().as_secs()));
+            said.push((next.name(), started.elapsed().as_secs()));
             if matches!(next, SourceEvent::TimedOut) {
                 break;
             }
@@ -218,10 +226,10 @@ mod tests {
     #[tokio::test]
     async fn second_poll_before_the_task_yields_changes_nothing() {
         let mut source = source(100);
-        let mut burst = Box::pin(burst(&mut source));
+        let mut chunks = Box::pin(burst(&mut source));
         let pieces = std::future::poll_fn(|context| {
-            let first = burst.as_mut().poll(context);
-            if first.is_ready() { first } else { burst.as_mut().poll(context) }
+            let first = chunks.as_mut().poll(context);
+            if first.is_ready() { first } else { chunks.as_mut().poll(context) }
         });
         assert_eq!(pieces.await, 100);
     }

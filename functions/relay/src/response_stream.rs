@@ -3,13 +3,13 @@
 //! Whatever happens to the answer, [`RelayState::relay_chunks`] settles it exactly once, after the
 //! last byte and before the end of the body.
 
-use crate::attempt::{BufferedResponse, CROWDED};
 use crate::body::{ClientPresence, RelayBody, ResponseAborted};
 use crate::chunk_list::ChunkList;
 use crate::forward::UpstreamResponse;
 use crate::memory_budget::StreamRoom;
 use crate::metered_body::{MeteredBody, UndecodableResponse};
 use crate::pending_usage::PendingUsage;
+use crate::response_buffer::{BufferedResponse, CROWDED};
 use crate::response_source::{ResponseSource, SourceEvent};
 use crate::settle::RequestEnd;
 use crate::{RelayState, RequestContext, client_response};
@@ -37,37 +37,44 @@ impl RelayState {
     /// its end and settled first, and then sent with its head in one write.
     pub(crate) async fn build_client_response(
         self: &Arc<Self>,
-        asked: &RequestContext,
-        answer: UpstreamResponse,
-        consumer: ClientPresence,
+        request: &RequestContext,
+        response: UpstreamResponse,
+        client: ClientPresence,
         deadline: Instant,
     ) -> Response<RelayBody> {
-        let mut head = client_response::relayed_head(asked, &answer.held.head);
-        if answer.held.watch.decodes_for_client() {
+        let mut head = client_response::relayed_head(request, &response.buffered.head);
+        if response.buffered.metered_body.decodes_for_client() {
             head.headers.remove(CONTENT_ENCODING);
             head.headers.remove(CONTENT_LENGTH);
         }
-        let is_stream = answer.held.watch.is_stream();
-        let UpstreamResponse { receipt, held } = answer;
-        let BufferedResponse { chunks, rest, watch, gathered, .. } = held;
-        let (gathered, room) =
-            if is_stream { (None, Some(gathered)) } else { (Some(gathered), None) };
-        let room = StreamRoom::new(&self.gathered, &receipt.question.caller.key().id, room);
-        let answer = OnItsWay { receipt, burst: chunks, rest, watch, room };
+        let is_stream = response.buffered.metered_body.is_stream();
+        let UpstreamResponse { pending_usage, buffered } = response;
+        let BufferedResponse { chunks, body, metered_body, permit, .. } = buffered;
+        let (whole_permit, stream_permit) =
+            if is_stream { (None, Some(permit)) } else { (Some(permit), None) };
+        let memory = StreamRoom::new(
+            &self.response_memory,
+            &pending_usage.model_call.caller.key().id,
+            stream_permit,
+        );
+        let outgoing = OnItsWay { pending_usage, chunks, body, metered_body, memory };
         let chunks =
-            Arc::clone(self).relay_chunks(answer, asked.dialect, consumer.clone(), deadline);
+            Arc::clone(self).relay_chunks(outgoing, request.api_family, client.clone(), deadline);
         if !is_stream {
             return Response::from_parts(
                 head,
-                RelayBody::from_chunks(Box::pin(chunks).collect().await, gathered),
+                RelayBody::from_chunks(Box::pin(chunks).collect().await, whole_permit),
             );
         }
         // If a length were set, the connection would drop the body after its last byte, before the
         // body has been settled.
         head.headers.remove(CONTENT_LENGTH);
         client_response::set_stream_headers(&mut head.headers);
-        let leftovers = (self.leftovers.clone(), self.timers.drain);
-        Response::from_parts(head, RelayBody::from_stream(Box::pin(chunks), consumer, leftovers))
+        let background_tasks = (self.background_tasks.clone(), self.timers.drain);
+        Response::from_parts(
+            head,
+            RelayBody::from_stream(Box::pin(chunks), client, background_tasks),
+        )
     }
 
     /// Returns the chunks for the client, and settles before their end. An answer that is not a
@@ -75,63 +82,63 @@ impl RelayState {
     /// have been counted.
     fn relay_chunks(
         self: Arc<Self>,
-        answer: OnItsWay,
-        dialect: ApiFamily,
-        consumer: ClientPresence,
+        outgoing: OnItsWay,
+        api_family: ApiFamily,
+        client: ClientPresence,
         deadline: Instant,
     ) -> impl Stream<Item = Result<ChunkList, ResponseAborted>> + Send {
-        let OnItsWay { receipt, mut burst, rest, mut watch, mut room } = answer;
-        let cut = consumer.cut.clone();
-        let mut source = ResponseSource::new(rest, self.timers.idle, deadline, cut)
-            .with_keep_alives(watch.keep_alive_bytes().is_some());
-        let open = self.observer.open_stream();
+        let OnItsWay { pending_usage, mut chunks, body, mut metered_body, mut memory } = outgoing;
+        let abort = client.abort.clone();
+        let mut source = ResponseSource::new(body, self.timers.idle, deadline, abort)
+            .with_keep_alives(metered_body.keep_alive_bytes().is_some());
+        let open_stream = self.observer.open_stream();
         stream! {
-            let _open = open;
-            let is_stream = watch.is_stream();
-            let mut stop = make_room(&mut room, &mut watch, &mut burst);
-            if let Some(first) = ChunkList::take_from(&mut burst) {
+            let _open = open_stream;
+            let is_stream = metered_body.is_stream();
+            let mut end_event = make_room(&mut memory, &mut metered_body, &mut chunks);
+            if let Some(first) = ChunkList::take_from(&mut chunks) {
                 yield Ok(first);
             }
-            let mut left = consumer.left.load(Ordering::SeqCst);
-            let stop = loop {
-                if stop.is_none() {
-                    stop = read_chunks(&mut source, &mut watch, &mut burst, &mut room).await;
+            let mut remaining = client.has_left.load(Ordering::SeqCst);
+            let end_event = loop {
+                if end_event.is_none() {
+                    end_event = read_chunks(&mut source, &mut metered_body, &mut chunks, &mut memory).await;
                 }
-                if let Some(next) = ChunkList::take_from(&mut burst) {
+                if let Some(next) = ChunkList::take_from(&mut chunks) {
                     yield Ok(next);
                 }
-                left = left || (consumer.left.load(Ordering::SeqCst) && !watch.is_complete());
+                remaining = remaining || (client.has_left.load(Ordering::SeqCst) && !metered_body.is_complete());
                 // The client has taken these chunks.
-                let _covered = is_stream.then(|| room.hold(watch.held_bytes()));
-                if let Some(stop) = stop.take() {
-                    break stop;
+                let _covered = is_stream.then(|| memory.hold(metered_body.held_bytes()));
+                if let Some(end_event) = end_event.take() {
+                    break end_event;
                 }
                 // The cut never interrupts an upstream that always has more ready, so it is checked
                 // here too.
-                if consumer.cut.is_cancelled() {
+                if client.abort.is_cancelled() {
                     break SourceEvent::Aborted;
                 }
             };
-            let stop = match stop {
-                SourceEvent::Aborted if self.stop.is_over.is_cancelled() => SourceEvent::ShuttingDown,
-                stop => stop,
+            let end_event = match end_event {
+                SourceEvent::Aborted if self.shutdown.cancel_responses.is_cancelled() => SourceEvent::ShuttingDown,
+                end_event => end_event,
             };
-            let (can_be_told, has_gap) = (watch.can_append_event(), watch.has_gap());
-            let (tail, stop) = finish_decoding(&mut watch, stop);
-            yield Ok(tail.into());
-            let mid_event = watch.is_mid_event();
-            let (reading, mut turn) = watch.finish(receipt.question.body_bytes);
-            let was_told = is_stream && !has_gap && turn.has_told_end(reading.told);
-            let fault = error_at_end(&stop, was_told, is_stream);
-            if let Some(error) = fault.as_ref().filter(|_| can_be_told) {
-                let id = receipt.question.id.as_str();
-                yield Ok(turn.write_error(dialect, error, id, mid_event).into());
+            let (can_append_event, has_gap) = (metered_body.can_append_event(), metered_body.has_gap());
+            let (closing_bytes, end_event) = finish_decoding(&mut metered_body, end_event);
+            yield Ok(closing_bytes.into());
+            let mid_event = metered_body.is_mid_event();
+            let (reading, mut transform) = metered_body.finish(pending_usage.model_call.body_bytes);
+            let has_ended = is_stream && !has_gap && transform.has_told_end(reading.has_reported_end);
+            let end_error = error_at_end(&end_event, has_ended, is_stream);
+            if let Some(error) = end_error.as_ref().filter(|_| can_append_event) {
+                let id = pending_usage.model_call.id.as_str();
+                yield Ok(transform.write_error(api_family, error, id, mid_event).into());
             }
-            let outcome = decide_outcome(&stop, &reading, fault.is_some(), left);
-            let ending = RequestEnd { outcome, reading: Some(reading) };
+            let outcome = decide_outcome(&end_event, &reading, end_error.is_some(), remaining);
+            let request_end = RequestEnd { outcome, reading: Some(reading) };
             // Boxed, so that a waiting stream does not hold memory for its end.
-            Box::pin(self.settle_before_end(receipt, ending)).await;
-            if fault.is_some() && !can_be_told {
+            Box::pin(self.settle_before_end(pending_usage, request_end)).await;
+            if end_error.is_some() && !can_append_event {
                 yield Err(ResponseAborted);
             }
         }
@@ -140,12 +147,12 @@ impl RelayState {
 
 /// A successful answer that is being passed on.
 struct OnItsWay {
-    receipt: PendingUsage,
+    pending_usage: PendingUsage,
     /// The bytes that the client gets next.
-    burst: Vec<Bytes>,
-    rest: upstream::UpstreamBody,
-    watch: MeteredBody,
-    room: StreamRoom,
+    chunks: Vec<Bytes>,
+    body: upstream::UpstreamBody,
+    metered_body: MeteredBody,
+    memory: StreamRoom,
 }
 
 /// The most bytes at a time that pass to the client without memory from the budget.
@@ -155,21 +162,21 @@ const PASSED_BYTES_MAX: usize = 1 << 20;
 /// read passes unread, and any other stream ends. If more than [`PASSED_BYTES_MAX`] bytes wait for
 /// the client, they are dropped and the stream ends too.
 fn make_room(
-    room: &mut StreamRoom,
-    watch: &mut MeteredBody,
-    burst: &mut Vec<Bytes>,
+    memory: &mut StreamRoom,
+    metered_body: &mut MeteredBody,
+    chunks: &mut Vec<Bytes>,
 ) -> Option<SourceEvent> {
-    if !watch.is_stream() {
+    if !metered_body.is_stream() {
         return None;
     }
-    let bytes = burst.iter().map(Bytes::len).sum::<usize>();
-    if room.hold(watch.held_bytes() + bytes).is_ok() {
+    let bytes = chunks.iter().map(Bytes::len).sum::<usize>();
+    if memory.hold(metered_body.held_bytes() + bytes).is_ok() {
         return None;
     }
     if bytes > PASSED_BYTES_MAX {
-        burst.clear();
-        watch.note_gap();
-    } else if watch.pass_event_unread() {
+        chunks.clear();
+        metered_body.note_gap();
+    } else if metered_body.pass_event_unread() {
         return None;
     }
     Some(SourceEvent::ConnectionLost(CROWDED))
@@ -179,16 +186,16 @@ fn make_room(
 /// the form for the client. Returns why the answer ends, once that is known.
 async fn read_chunks(
     source: &mut ResponseSource,
-    watch: &mut MeteredBody,
-    burst: &mut Vec<Bytes>,
-    room: &mut StreamRoom,
+    metered_body: &mut MeteredBody,
+    chunks: &mut Vec<Bytes>,
+    memory: &mut StreamRoom,
 ) -> Option<SourceEvent> {
     let (mut next, mut bytes) = (source.next().await, 0);
     loop {
         let chunk = match next {
             SourceEvent::Chunk(chunk) => chunk,
             SourceEvent::KeepAliveDue => {
-                burst.extend(watch.keep_alive_bytes());
+                chunks.extend(metered_body.keep_alive_bytes());
                 return None;
             }
             SourceEvent::End
@@ -199,17 +206,17 @@ async fn read_chunks(
                 return Some(next);
             }
         };
-        match watch.observe(chunk) {
+        match metered_body.observe(chunk) {
             Ok(chunk) => {
                 bytes += chunk.len();
-                burst.push(chunk);
+                chunks.push(chunk);
             }
-            Err(UndecodableResponse(why)) => return Some(SourceEvent::ConnectionLost(why)),
+            Err(UndecodableResponse(reason)) => return Some(SourceEvent::ConnectionLost(reason)),
         }
-        if let Some(stop) = make_room(room, watch, burst) {
-            return Some(stop);
+        if let Some(end_event) = make_room(memory, metered_body, chunks) {
+            return Some(end_event);
         }
-        if burst.len() == BURST_MAX || bytes >= BURST_BYTES_MAX {
+        if chunks.len() == BURST_MAX || bytes >= BURST_BYTES_MAX {
             return None;
         }
         next = source.try_next().await?;
@@ -217,22 +224,22 @@ async fn read_chunks(
 }
 
 /// Decodes the rest of the answer. Returns it with the final reason for the end.
-fn finish_decoding(watch: &mut MeteredBody, stop: SourceEvent) -> (Bytes, SourceEvent) {
-    match (watch.observe_end(), stop) {
-        (Ok(tail), stop) => (tail, stop),
-        (Err(UndecodableResponse(why)), SourceEvent::End) => {
-            (Bytes::new(), SourceEvent::ConnectionLost(why))
+fn finish_decoding(metered_body: &mut MeteredBody, end_event: SourceEvent) -> (Bytes, SourceEvent) {
+    match (metered_body.observe_end(), end_event) {
+        (Ok(closing_bytes), end_event) => (closing_bytes, end_event),
+        (Err(UndecodableResponse(reason)), SourceEvent::End) => {
+            (Bytes::new(), SourceEvent::ConnectionLost(reason))
         }
-        (Err(_), stop) => (Bytes::new(), stop),
+        (Err(_), end_event) => (Bytes::new(), end_event),
     }
 }
 
 /// Returns the error that the client gets at the end of the answer, unless it has already received
 /// an end.
-fn error_at_end(stop: &SourceEvent, was_told: bool, is_stream: bool) -> Option<ErrorBody> {
-    match stop {
-        _ if was_told => None,
-        SourceEvent::ConnectionLost(why) => Some(ErrorBody::api_error(*why)),
+fn error_at_end(end_event: &SourceEvent, has_ended: bool, is_stream: bool) -> Option<ErrorBody> {
+    match end_event {
+        _ if has_ended => None,
+        SourceEvent::ConnectionLost(reason) => Some(ErrorBody::api_error(*reason)),
         SourceEvent::ShuttingDown => Some(ErrorBody {
             kind: "overloaded_error",
             message: "The relay shut down before the answer was complete. Send the request again."
@@ -253,17 +260,17 @@ fn error_at_end(stop: &SourceEvent, was_told: bool, is_stream: bool) -> Option<E
 }
 
 fn decide_outcome(
-    stop: &SourceEvent,
+    end_event: &SourceEvent,
     reading: &MeterReading,
     is_faulty: bool,
-    left: bool,
+    client_left: bool,
 ) -> RequestOutcome {
-    match stop {
+    match end_event {
         SourceEvent::TimedOut if is_faulty => RequestOutcome::Deadline,
         SourceEvent::ShuttingDown if is_faulty => RequestOutcome::Stopped,
         SourceEvent::Aborted => RequestOutcome::ClientDisconnected,
-        _ if left => RequestOutcome::ClientDisconnected,
-        _ if is_faulty || matches!(reading.ended, AnswerEnd::Error(_)) => {
+        _ if client_left => RequestOutcome::ClientDisconnected,
+        _ if is_faulty || matches!(reading.end, AnswerEnd::Error(_)) => {
             RequestOutcome::UpstreamError
         }
         _ => RequestOutcome::Complete,
@@ -288,23 +295,26 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     fn room() -> StreamRoom {
-        let held = MemoryBudget::new(MemoryLimits { in_all: 1 << 20, per_key: 1 << 20, least: 0 });
-        StreamRoom::new(&held, &KeyId::from_bits(1), None)
+        let request_memory =
+            MemoryBudget::new(MemoryLimits { total: 1 << 20, per_key: 1 << 20, min: 0 });
+        StreamRoom::new(&request_memory, &KeyId::from_bits(1), None)
     }
 
     /// Returns what a client gets from a silent upstream, and the seconds until that ends.
-    async fn heard(turn: BodyTransform) -> (Vec<Bytes>, u64) {
-        let begun = Instant::now();
+    async fn heard(transform: BodyTransform) -> (Vec<Bytes>, u64) {
+        let started = Instant::now();
         let frames = futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>();
         let body = upstream::UpstreamBody::wrap(StreamBody::new(frames));
-        let (idle, cut) = (Duration::from_secs(40), CancellationToken::new());
+        let (idle_timeout, abort) = (Duration::from_secs(40), CancellationToken::new());
         let kind = (CONTENT_TYPE, "text/event-stream".parse().unwrap());
-        let mut watch = MeteredBody::new(&HeaderMap::from_iter([kind]), false, turn);
-        let mut source = ResponseSource::new(body, idle, begun + idle, cut)
-            .with_keep_alives(watch.keep_alive_bytes().is_some());
-        let (mut burst, mut room) = (Vec::new(), room());
-        while read_chunks(&mut source, &mut watch, &mut burst, &mut room).await.is_none() {}
-        (burst, begun.elapsed().as_secs())
+        let mut metered_body = MeteredBody::new(&HeaderMap::from_iter([kind]), false, transform);
+        let mut source = ResponseSource::new(body, idle_timeout, started + idle_timeout, abort)
+            .with_keep_alives(metered_body.keep_alive_bytes().is_some());
+        let (mut chunks, mut memory) = (Vec::new(), room());
+        while read_chunks(&mut source, &mut metered_body, &mut chunks, &mut memory).await.is_none()
+        {
+        }
+        (chunks, started.elapsed().as_secs())
     }
 
     #[tokio::test(start_paused = true)]
@@ -312,16 +322,16 @@ mod tests {
         let translation =
             ProtocolPair::between(ClientApi::Messages, UpstreamProtocol::Chat).unwrap();
         let body = br#"{"model":"m","max_tokens":9,"messages":[]}"#;
-        let asked = translation
+        let context = translation
             .translate_request(body, &TranslationOptions::new("m", "req_1"))
             .unwrap()
-            .asked;
+            .context;
         let comment = Bytes::from_static(b": keep-alive\n\n");
-        let turn = BodyTransform::TranslateEvents(Box::new(TranslatedEvents::new(
-            asked.stream_translator(),
+        let transform = BodyTransform::TranslateEvents(Box::new(TranslatedEvents::new(
+            context.stream_translator(),
             BedrockFraming::Plain,
         )));
-        assert_eq!(heard(turn).await, (vec![comment.clone(), comment], 40));
+        assert_eq!(heard(transform).await, (vec![comment.clone(), comment], 40));
         assert_eq!(heard(BodyTransform::PassThrough).await, (Vec::new(), 40));
     }
 
@@ -337,16 +347,17 @@ mod tests {
             let piece = || Ok::<_, Infallible>(Frame::data(Bytes::from_static(EVENT)));
             let pieces = futures_util::stream::iter((0..events).map(move |_| piece()));
             let body = upstream::UpstreamBody::wrap(StreamBody::new(pieces));
-            let idle = Duration::from_secs(10);
-            let end = Instant::now() + idle;
-            let mut source = ResponseSource::new(body, idle, end, CancellationToken::new());
-            let (mut watch, mut burst) =
+            let idle_timeout = Duration::from_secs(10);
+            let end = Instant::now() + idle_timeout;
+            let mut source = ResponseSource::new(body, idle_timeout, end, CancellationToken::new());
+            let (mut metered_body, mut chunks) =
                 (MeteredBody::new(&headers, false, BodyTransform::PassThrough), Vec::new());
-            let (mut forwarded, mut room) = (0, room());
-            let mut stop = None;
-            while stop.is_none() {
-                stop = read_chunks(&mut source, &mut watch, &mut burst, &mut room).await;
-                for chunk in burst.drain(..) {
+            let (mut forwarded, mut memory) = (0, room());
+            let mut end_event = None;
+            while end_event.is_none() {
+                end_event =
+                    read_chunks(&mut source, &mut metered_body, &mut chunks, &mut memory).await;
+                for chunk in chunks.drain(..) {
                     assert_eq!(chunk.as_ptr(), EVENT.as_ptr(), "the same bytes, not a copy");
                     forwarded += 1;
                 }
@@ -366,13 +377,13 @@ mod tests {
         let end = Instant::now() + Duration::from_secs(10);
         let mut source =
             ResponseSource::new(body, Duration::from_secs(10), end, CancellationToken::new());
-        let (mut watch, mut sizes) =
+        let (mut metered_body, mut sizes) =
             (MeteredBody::new(&HeaderMap::new(), false, BodyTransform::PassThrough), Vec::new());
-        let (mut stop, mut room) = (None, room());
-        while stop.is_none() {
-            let mut burst = Vec::new();
-            stop = read_chunks(&mut source, &mut watch, &mut burst, &mut room).await;
-            sizes.push(burst.iter().map(Bytes::len).sum::<usize>());
+        let (mut end_event, mut memory) = (None, room());
+        while end_event.is_none() {
+            let mut chunks = Vec::new();
+            end_event = read_chunks(&mut source, &mut metered_body, &mut chunks, &mut memory).await;
+            sizes.push(chunks.iter().map(Bytes::len).sum::<usize>());
         }
         assert_eq!(sizes.iter().sum::<usize>(), 100 * PIECE.len());
         assert_eq!(sizes.iter().max(), Some(&(7 * PIECE.len())), "{sizes:?}");

@@ -13,27 +13,27 @@ use baton_domain::account_selection::{MOVED, domain};
 
 impl RelayState {
     /// Loads the session's pin into the selector, if its first choice was recently unavailable.
-    pub(crate) async fn load_session_pin(&self, chooser: &mut AccountSelector) {
-        let Some((session, _)) = self.find_pinnable_session(chooser) else { return };
-        match Box::pin(self.store.find_session_pin(&chooser.session_pin_key(session))).await {
-            Ok(to) => chooser.moved_to = to,
+    pub(crate) async fn load_session_pin(&self, selector: &mut AccountSelector) {
+        let Some((session, _)) = self.find_pinnable_session(selector) else { return };
+        match Box::pin(self.store.find_session_pin(&selector.session_pin_key(session))).await {
+            Ok(to) => selector.pinned_domain = to,
             Err(error) => tracing::warn!("cannot read the pin of a session: {error}"),
         }
     }
 
     /// Stores a pin if the session has just moved to the account at index `at`. The write does not
     /// delay the answer.
-    pub(crate) fn store_session_pin(&self, chooser: &AccountSelector, at: usize) {
-        let Some((session, home)) = self.find_pinnable_session(chooser) else { return };
-        let to = domain(&chooser.pool().members[at].account);
-        let from = chooser.moved_to.as_deref().unwrap_or(home);
-        if from == to || !self.was_domain_unavailable(chooser, from) {
+    pub(crate) fn store_session_pin(&self, selector: &AccountSelector, index: usize) {
+        let Some((session, first_choice)) = self.find_pinnable_session(selector) else { return };
+        let to = domain(&selector.pool().members[index].account);
+        let from = selector.pinned_domain.as_deref().unwrap_or(first_choice);
+        if from == to || !self.was_domain_unavailable(selector, from) {
             return;
         }
-        let (store, moving, to) =
-            (self.store.clone(), chooser.session_pin_key(session), to.to_owned());
-        self.leftovers.spawn(async move {
-            if let Err(error) = store.put_session_pin(&moving, &to).await {
+        let (store, pin_key, to) =
+            (self.store.clone(), selector.session_pin_key(session), to.to_owned());
+        self.background_tasks.spawn(async move {
+            if let Err(error) = store.put_session_pin(&pin_key, &to).await {
                 tracing::warn!("cannot store the pin of a session: {error}");
             }
         });
@@ -41,21 +41,21 @@ impl RelayState {
 
     /// Returns the session and the cache domain of its first choice, if that domain was unavailable
     /// so recently that the session might have moved.
-    fn find_pinnable_session<'a>(&self, chooser: &'a AccountSelector) -> Option<(u64, &'a str)> {
-        let session = chooser.session.stable_number()?;
+    fn find_pinnable_session<'a>(&self, selector: &'a AccountSelector) -> Option<(u64, &'a str)> {
+        let session = selector.session.stable_number()?;
         // The usual case is checked first, before anything is computed.
         if !self.was_any_account_unavailable(
-            chooser.pool().members.iter().map(|member| &member.account),
+            selector.pool().members.iter().map(|member| &member.account),
         ) {
             return None;
         }
-        let home = domain(&chooser.pool().members[chooser.first_choice()?].account);
-        self.was_domain_unavailable(chooser, home).then_some((session, home))
+        let first_choice = domain(&selector.pool().members[selector.first_choice()?].account);
+        self.was_domain_unavailable(selector, first_choice).then_some((session, first_choice))
     }
 
     /// Returns whether an account of the cache domain was recently unavailable.
-    fn was_domain_unavailable(&self, chooser: &AccountSelector, name: &str) -> bool {
-        let accounts = chooser.pool().members.iter().map(|member| &member.account);
+    fn was_domain_unavailable(&self, selector: &AccountSelector, name: &str) -> bool {
+        let accounts = selector.pool().members.iter().map(|member| &member.account);
         self.was_any_account_unavailable(accounts.filter(|account| domain(account) == name))
     }
 

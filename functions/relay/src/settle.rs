@@ -46,7 +46,7 @@ pub struct UnsentRecords {
     /// Records that are only in the log.
     pub logged: u64,
     /// Records that are being made or sent now.
-    pub under_way: u64,
+    pub in_flight: u64,
 }
 
 /// The counters behind [`UnsentRecords`].
@@ -54,7 +54,7 @@ pub struct UnsentRecords {
 pub(crate) struct UnsentCounts {
     pending: AtomicU64,
     logged: AtomicU64,
-    under_way: AtomicU64,
+    in_flight: AtomicU64,
 }
 
 /// Counts a record that is being made or sent, until it is dropped.
@@ -78,7 +78,7 @@ impl UnsentCounts {
         UnsentRecords {
             pending: self.pending.load(Ordering::Relaxed),
             logged: self.logged.load(Ordering::Relaxed),
-            under_way: self.under_way.load(Ordering::Relaxed),
+            in_flight: self.in_flight.load(Ordering::Relaxed),
         }
     }
 }
@@ -89,18 +89,18 @@ impl RelayState {
     /// not break off the answer.
     pub(crate) async fn settle_before_end(
         self: &Arc<Self>,
-        receipt: PendingUsage,
-        ending: RequestEnd,
+        pending_usage: PendingUsage,
+        request_end: RequestEnd,
     ) {
-        let means = Arc::clone(self);
-        let settling = async move { means.finish_request(&receipt, &ending).await };
-        let mut settling = Box::pin(settling.in_current_span());
+        let state = Arc::clone(self);
+        let settlement = async move { state.finish_request(&pending_usage, &request_end).await };
+        let mut settlement = Box::pin(settlement.in_current_span());
         tokio::select! {
             biased;
-            () = &mut settling => return,
-            () = self.stop.is_over.cancelled() => {}
+            () = &mut settlement => return,
+            () = self.shutdown.cancel_responses.cancelled() => {}
         }
-        self.leftovers.spawn(settling);
+        self.background_tasks.spawn(settlement);
     }
 
     /// Returns the result of `call`, or `None` if it takes longer than [`CALL_TIME_MAX`]. In a
@@ -120,7 +120,7 @@ impl RelayState {
 
     /// Returns `time` after the running answers were ended in a shutdown.
     pub(crate) async fn ended_for(&self, time: Duration) {
-        self.stop.is_over.cancelled().await;
+        self.shutdown.cancel_responses.cancelled().await;
         tokio::time::sleep(time).await;
     }
 
@@ -138,44 +138,47 @@ impl RelayState {
     }
 
     /// Ends a request: releases its concurrency slot and sends its usage record.
-    async fn finish_request(&self, receipt: &PendingUsage, ending: &RequestEnd) {
-        let _under_way = UnderWay::begin(&self.unsent.under_way);
-        tokio::join!(self.release_slot(receipt), self.send_usage_record(receipt, ending));
+    async fn finish_request(&self, pending_usage: &PendingUsage, request_end: &RequestEnd) {
+        let _in_flight = UnderWay::begin(&self.unsent.in_flight);
+        tokio::join!(
+            self.release_slot(pending_usage),
+            self.send_usage_record(pending_usage, request_end)
+        );
     }
 
     /// Sends the usage record. It returns when the record is safe: in the queue, else among the
     /// pending events in the store, else completely in the log.
-    async fn send_usage_record(&self, receipt: &PendingUsage, ending: &RequestEnd) {
-        let question = &receipt.question;
-        if question.bill == Metering::Free {
+    async fn send_usage_record(&self, pending_usage: &PendingUsage, request_end: &RequestEnd) {
+        let model_call = &pending_usage.model_call;
+        if model_call.metering == Metering::Free {
             self.observer.record_request_end(
-                question.protocol.as_str(),
-                receipt.status,
-                ending.outcome.as_str(),
+                model_call.protocol.as_str(),
+                pending_usage.status,
+                request_end.outcome.as_str(),
             );
-            question.trace.end_with_status(receipt.status);
+            model_call.trace.end_with_status(pending_usage.status);
             return;
         }
         let prices = self.in_time(PRICES_TIME_IN_STOP, self.store.prices()).await;
         let prices = prices.unwrap_or_else(|| self.store.cached_prices());
-        let record = self.build_usage_record(receipt, ending, &prices).within_bounds();
-        self.observer.record_usage(question.protocol.as_str(), &record);
-        question.trace.end_with_usage(&record);
+        let record = self.build_usage_record(pending_usage, request_end, &prices).within_bounds();
+        self.observer.record_usage(model_call.protocol.as_str(), &record);
+        model_call.trace.end_with_usage(&record);
         if record.is_capped {
             Box::pin(self.alert_capped_usage(&record)).await;
         }
-        let left: Vec<String> = record.tried.iter().map(ToString::to_string).collect();
+        let failed_attempts: Vec<String> = record.tried.iter().map(ToString::to_string).collect();
         tracing::info!(
             request_id = %record.id, key_id = %record.key_id, account_id = %record.account_id,
             model = %record.upstream_model, status = record.status, outcome = record.outcome.as_str(),
             input = record.tokens.input, output = record.tokens.output, cost_usd = %record.cost_usd,
             ttft_ms = record.ttft_ms, duration_ms = record.duration_ms, attempts = record.attempts,
-            left = left.join(", "),
+            left = failed_attempts.join(", "),
             "served"
         );
-        let sent = self.in_time(QUEUE_TIME_IN_STOP, self.queue.send(&record)).await;
+        let result = self.in_time(QUEUE_TIME_IN_STOP, self.queue.send(&record)).await;
         self.limit_waiters.wake_waiters(&record.key_id);
-        let error = match sent {
+        let error = match result {
             Some(Ok(())) => return,
             Some(Err(error)) => error.to_string(),
             None => "the usage queue did not answer in time".to_owned(),
@@ -187,8 +190,8 @@ impl RelayState {
     async fn keep_unsent(&self, record: &UsageRecord, error: &str) {
         tracing::error!(request_id = %record.id, "cannot send a usage record, it is kept in the \
              store until refresh sends it: {error}");
-        let kept = Box::pin(self.in_store_time(self.store.put_pending(record))).await;
-        let Err(error) = kept else {
+        let stored = Box::pin(self.in_store_time(self.store.put_pending(record))).await;
+        let Err(error) = stored else {
             self.unsent.pending.fetch_add(1, Ordering::Relaxed);
             return;
         };
@@ -215,8 +218,8 @@ impl RelayState {
             "the upstream reported more usage than this request could cause; the request is billed \
              with the highest possible usage"
         );
-        let note = self.store.note_capped(record);
-        if tokio::time::timeout(NOTE_PATIENCE, note).await.is_err() {
+        let alert_write = self.store.note_capped(record);
+        if tokio::time::timeout(NOTE_PATIENCE, alert_write).await.is_err() {
             tracing::warn!(account_id = %record.account_id, "the store is slow, so an alert about \
                  this account can be missing");
         }
@@ -224,58 +227,58 @@ impl RelayState {
 
     fn build_usage_record(
         &self,
-        receipt: &PendingUsage,
-        ending: &RequestEnd,
+        pending_usage: &PendingUsage,
+        request_end: &RequestEnd,
         prices: &PriceTable,
     ) -> UsageRecord {
-        let question = &receipt.question;
-        let key = question.caller.key();
-        let reading = ending.reading.as_ref();
+        let model_call = &pending_usage.model_call;
+        let key = model_call.caller.key();
+        let reading = request_end.reading.as_ref();
         let usage =
             reading.map(|reading| reading.usage.clone().fit_to_record()).unwrap_or_default();
-        let served = reading
+        let reported_model = reading
             .and_then(|reading| reading.model.as_deref())
             .map(|name| clean_text(name, MODEL_CHARS_MAX));
-        let upstream_model = served.unwrap_or_else(|| receipt.upstream_model.clone());
+        let upstream_model = reported_model.unwrap_or_else(|| pending_usage.upstream_model.clone());
         // Some names do not show the model: that of an application inference profile, or a new one
         // that an upstream reports for its own model. Then the model that was sent sets the price,
         // or the requested one.
-        let has_bound = |model: &&String| prices.has_price_bound(model, question.at);
-        let names = [&upstream_model, &receipt.upstream_model, &question.model];
+        let has_bound = |model: &&String| prices.has_price_bound(model, model_call.at);
+        let names = [&upstream_model, &pending_usage.upstream_model, &model_call.model];
         let known = names.into_iter().find(has_bound).unwrap_or(&upstream_model);
-        let mut cost = prices.cost(&usage, known, question.at);
+        let mut cost = prices.cost(&usage, known, model_call.at);
         // An upstream that reports more than the request permitted is not believed. Otherwise one
         // wrong report could use up the shared limits of many users.
-        let permitted = question.caller.permitted_usd;
-        let is_over = permitted.is_some_and(|most| cost.amount > most);
+        let permitted_cost = model_call.caller.permitted_usd;
+        let is_over = permitted_cost.is_some_and(|most| cost.amount > most);
         // If the upstream hides its usage, the highest cost counts, so that hiding is never
         // cheaper.
         let hides_usage = reading.is_some_and(|reading| reading.hides_usage);
-        let is_unknown = hides_usage && question.caller.has_money_limit;
+        let is_unknown = hides_usage && model_call.caller.has_money_limit;
         let is_capped = is_over || reading.is_some_and(|reading| reading.is_absurd);
         if (is_over || is_unknown)
-            && let Some(most) = permitted
+            && let Some(max_cost) = permitted_cost
         {
-            cost.amount = most;
+            cost.amount = max_cost;
         }
         let millis = |until: jiff::Timestamp| {
-            u64::try_from(until.duration_since(question.at).as_millis()).unwrap_or_default()
+            u64::try_from(until.duration_since(model_call.at).as_millis()).unwrap_or_default()
         };
         UsageRecord {
             v: VERSION,
-            id: question.id.clone(),
-            started_at: question.at,
+            id: model_call.id.clone(),
+            started_at: model_call.at,
             key_id: key.id.clone(),
             user_id: key.user_id.clone(),
             group_id: key.group_id.clone(),
-            account_id: receipt.account.clone(),
-            provider: receipt.provider.to_owned(),
-            protocol: question.protocol.as_str().to_owned(),
-            model: question.model.clone(),
+            account_id: pending_usage.account.clone(),
+            provider: pending_usage.provider.to_owned(),
+            protocol: model_call.protocol.as_str().to_owned(),
+            model: model_call.model.clone(),
             upstream_model,
-            stream: question.stream,
-            status: receipt.status,
-            outcome: ending.outcome,
+            stream: model_call.stream,
+            status: pending_usage.status,
+            outcome: request_end.outcome,
             estimated: usage.estimated || is_unknown,
             tokens: usage.tokens,
             web_searches: usage.web_searches,
@@ -284,16 +287,16 @@ impl RelayState {
             speed: usage.speed,
             cost_usd: cost.amount,
             price_version: cost.version,
-            ttft_ms: receipt.first_byte_at.map(millis),
+            ttft_ms: pending_usage.first_byte_at.map(millis),
             duration_ms: millis(self.store.clock().now()),
-            attempts: receipt.attempts,
-            tried: receipt.tried.clone(),
-            session_id: question.session_id.clone(),
-            agent_id: question.agent_id.clone(),
+            attempts: pending_usage.attempts,
+            tried: pending_usage.failed_attempts.clone(),
+            session_id: model_call.session_id.clone(),
+            agent_id: model_call.agent_id.clone(),
             iterations: usage.iterations,
             is_capped,
-            reserved_usd: question.caller.reserved_usd,
-            reserved_pools: question.caller.reserved_pools.clone(),
+            reserved_usd: model_call.caller.reserved_usd,
+            reserved_pools: model_call.caller.reserved_pools.clone(),
         }
     }
 }

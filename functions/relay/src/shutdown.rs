@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Default)]
 pub(crate) struct ShutdownSignal {
     /// First step: new requests are refused, and running ones continue.
-    pub(crate) is_asked: AtomicBool,
+    pub(crate) is_draining: AtomicBool,
     /// Second step: running requests are ended and recorded.
-    pub(crate) is_over: CancellationToken,
+    pub(crate) cancel_responses: CancellationToken,
 }

@@ -17,11 +17,12 @@ impl RelayState {
     /// asks once for each token.
     pub(crate) fn accounts_without_token(&self, pool: &AccountPool) -> Vec<AccountId> {
         let now = self.store.clock().now();
-        let is_out = |member: &&PoolMember| {
-            !member.token.as_ref().is_some_and(|token| token.standing.is_usable(now))
+        let is_expired = |member: &&PoolMember| {
+            !member.token.as_ref().is_some_and(|token| token.token_status.is_usable(now))
         };
-        let out = pool.renewed.iter().map(|&at| &pool.members[at]).filter(is_out);
-        out.inspect(|member| self.request_renewal(member))
+        let expired = pool.renewed.iter().map(|&index| &pool.members[index]).filter(is_expired);
+        expired
+            .inspect(|member| self.request_renewal(member))
             .map(|one| one.account.id.clone())
             .collect()
     }
@@ -30,7 +31,7 @@ impl RelayState {
     pub(crate) fn request_renewal(&self, member: &PoolMember) {
         let Some(token) = &member.token else { return };
         let (store, id, version) = (self.store.clone(), member.account.id.clone(), token.version);
-        self.leftovers.spawn(async move {
+        self.background_tasks.spawn(async move {
             if let Err(error) = store.request_renewal(&id, version).await {
                 tracing::warn!(account_id = %id, "cannot request a new token: {error}");
             }
@@ -41,24 +42,24 @@ impl RelayState {
     /// one. Returns whether there is now an account that could not be selected before.
     pub(crate) async fn wait_for_token(
         &self,
-        chooser: &mut AccountSelector,
+        selector: &mut AccountSelector,
         deadline: Instant,
     ) -> bool {
         let deadline = deadline.min(Instant::now() + self.timers.token);
-        let waiting: Vec<AccountId> =
-            chooser.signed_out.iter().filter(|id| chooser.is_untried(id)).cloned().collect();
-        while !(waiting.is_empty() && chooser.refused_tokens.is_empty())
+        let waiting_accounts: Vec<AccountId> =
+            selector.without_token.iter().filter(|id| selector.is_untried(id)).cloned().collect();
+        while !(waiting_accounts.is_empty() && selector.refused_tokens.is_empty())
             && Instant::now() + LOOK < deadline
         {
             tokio::time::sleep(LOOK).await;
-            let Ok(Some(pool)) = Box::pin(self.store.reload_pool(&chooser.pool().group.id)).await
+            let Ok(Some(pool)) = Box::pin(self.store.reload_pool(&selector.pool().group.id)).await
             else {
                 continue;
             };
-            let out = self.accounts_without_token(&pool);
-            let is_back = waiting.iter().any(|id| !out.contains(id));
-            chooser.replace_pool(pool, out);
-            if chooser.allow_renewed_accounts() || is_back {
+            let expired = self.accounts_without_token(&pool);
+            let has_recovered = waiting_accounts.iter().any(|id| !expired.contains(id));
+            selector.replace_pool(pool, expired);
+            if selector.allow_renewed_accounts() || has_recovered {
                 return true;
             }
         }

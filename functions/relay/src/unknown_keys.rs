@@ -23,13 +23,13 @@ const MINUTE: Duration = Duration::from_mins(1);
 /// Counts the unknown keys of each address.
 pub(crate) struct UnknownKeyLimiter {
     per_minute: u32,
-    seen: Mutex<HashMap<IpAddr, AddressFailures>>,
+    failures: Mutex<HashMap<IpAddr, AddressFailures>>,
 }
 
 #[derive(Clone, Copy)]
 struct AddressFailures {
     /// Unknown keys since `since`.
-    wrong: u32,
+    failure_count: u32,
     since: Instant,
     next_turn: Instant,
 }
@@ -40,7 +40,7 @@ pub(crate) struct TooManyUnknownKeys;
 
 impl UnknownKeyLimiter {
     pub(crate) fn new(per_minute: u32) -> Self {
-        Self { per_minute, seen: Mutex::new(HashMap::new()) }
+        Self { per_minute, failures: Mutex::new(HashMap::new()) }
     }
 
     /// Counts a key that is not in the cache as unknown until it proves valid. Returns how long to
@@ -53,36 +53,36 @@ impl UnknownKeyLimiter {
         address: IpAddr,
     ) -> Result<Duration, TooManyUnknownKeys> {
         let now = Instant::now();
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() >= ADDRESSES_MAX {
-            seen.retain(|_, seen| now.duration_since(seen.since) < MINUTE);
-            if seen.len() >= ADDRESSES_MAX {
-                seen.clear();
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        if failures.len() >= ADDRESSES_MAX {
+            failures.retain(|_, failures| now.duration_since(failures.since) < MINUTE);
+            if failures.len() >= ADDRESSES_MAX {
+                failures.clear();
             }
         }
-        let fresh = AddressFailures { wrong: 0, since: now, next_turn: now };
-        let seen = seen.entry(holder(address)).or_insert(fresh);
-        if now.duration_since(seen.since) >= MINUTE {
-            *seen = fresh;
+        let fresh = AddressFailures { failure_count: 0, since: now, next_turn: now };
+        let failures = failures.entry(holder(address)).or_insert(fresh);
+        if now.duration_since(failures.since) >= MINUTE {
+            *failures = fresh;
         }
-        if seen.wrong < self.per_minute {
-            seen.wrong += 1;
+        if failures.failure_count < self.per_minute {
+            failures.failure_count += 1;
             return Ok(Duration::ZERO);
         }
-        let turn = seen.next_turn.max(now);
-        let wait = turn.duration_since(now);
+        let next_turn = failures.next_turn.max(now);
+        let wait = next_turn.duration_since(now);
         if wait > WAIT_MAX {
             return Err(TooManyUnknownKeys);
         }
-        seen.next_turn = turn + TURN;
+        failures.next_turn = next_turn + TURN;
         Ok(wait)
     }
 
     /// Takes back the count of a key that proved valid.
     pub(crate) fn uncount_valid_key(&self, address: IpAddr) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(seen) = seen.get_mut(&holder(address)) {
-            seen.wrong = seen.wrong.saturating_sub(1);
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(failures) = failures.get_mut(&holder(address)) {
+            failures.failure_count = failures.failure_count.saturating_sub(1);
         }
     }
 }
@@ -124,7 +124,7 @@ mod tests {
         for number in 0..200_000_u32 {
             keys.count_unknown_key(IpAddr::from(number.to_be_bytes())).unwrap();
         }
-        assert!(keys.seen.lock().unwrap().len() <= ADDRESSES_MAX);
+        assert!(keys.failures.lock().unwrap().len() <= ADDRESSES_MAX);
         for last in 1..=2 {
             keys.count_unknown_key(format!("2001:db8::{last}").parse().unwrap()).unwrap();
         }

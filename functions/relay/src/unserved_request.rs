@@ -19,15 +19,15 @@ const RENEWAL: SignedDuration = SignedDuration::from_secs(5);
 /// The request that no account can serve.
 pub(crate) struct UnservedRequest<'a> {
     pub(crate) model: &'a str,
-    pub(crate) want: UpstreamOperation,
-    pub(crate) dialect: ApiFamily,
+    pub(crate) operation: UpstreamOperation,
+    pub(crate) api_family: ApiFamily,
 }
 
 impl NoEligibleAccount {
     /// Returns when the first account can be used again, if waiting helps.
     pub(crate) fn ready_at(&self, now: Timestamp) -> Option<Timestamp> {
         let soon = |wait| now.saturating_add(wait).ok();
-        let has = |why: &IneligibleReason| self.0.iter().any(|(_, own)| own == why);
+        let has = |wanted: &IneligibleReason| self.0.iter().any(|(_, reason)| reason == wanted);
         if has(&IneligibleReason::AtCapacity) {
             return soon(SignedDuration::from_secs(1));
         }
@@ -36,18 +36,23 @@ impl NoEligibleAccount {
     }
 
     /// Builds the error for the client and logs the reasons.
-    pub(crate) fn to_relay_error(&self, asked: &UnservedRequest<'_>, now: Timestamp) -> RelayError {
-        let each: Vec<String> = self.0.iter().map(|(id, why)| format!("{id} {why}")).collect();
-        tracing::info!("no account can serve `{}`: {}", asked.model, each.join(", "));
+    pub(crate) fn to_relay_error(
+        &self,
+        unserved: &UnservedRequest<'_>,
+        now: Timestamp,
+    ) -> RelayError {
+        let each: Vec<String> =
+            self.0.iter().map(|(id, reason)| format!("{id} {reason}")).collect();
+        tracing::info!("no account can serve `{}`: {}", unserved.model, each.join(", "));
         match self.ready_at(now) {
-            Some(at) => self.retry_later_error(asked, at, now),
-            None => self.final_error(asked),
+            Some(at) => self.retry_later_error(unserved, at, now),
+            None => self.final_error(unserved),
         }
     }
 
     fn retry_later_error(
         &self,
-        asked: &UnservedRequest<'_>,
+        unserved: &UnservedRequest<'_>,
         at: Timestamp,
         now: Timestamp,
     ) -> RelayError {
@@ -72,34 +77,34 @@ impl NoEligibleAccount {
         };
         let message = format!(
             "No upstream account can serve the model `{}` now ({why}). {when}",
-            asked.model
+            unserved.model
         );
         RelayError::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded_error", message)
             .with_retry_after(seconds)
     }
 
     /// Waiting does not help. The error says so, because clients would otherwise retry for minutes.
-    fn final_error(&self, asked: &UnservedRequest<'_>) -> RelayError {
-        let UnservedRequest { model, want, dialect } = asked;
+    fn final_error(&self, unserved: &UnservedRequest<'_>) -> RelayError {
+        let UnservedRequest { model, operation, api_family } = unserved;
         let reasons = || self.0.iter().filter_map(|(_, why)| cooldown_reason(why));
-        let serves_none = self.0.iter().all(|(_, why)| {
+        let serves_no_account = self.0.iter().all(|(_, why)| {
             matches!(
                 why,
                 IneligibleReason::Disabled | IneligibleReason::Model | IneligibleReason::Protocol
             )
         });
-        let cannot_count = self.0.iter().any(|(_, why)| *why == IneligibleReason::Protocol);
-        if serves_none && cannot_count && *want == UpstreamOperation::Count {
+        let lacks_token_counting = self.0.iter().any(|(_, why)| *why == IneligibleReason::Protocol);
+        if serves_no_account && lacks_token_counting && *operation == UpstreamOperation::Count {
             let message = "The upstream accounts of this key cannot count tokens. Estimate the \
                  count in your client.";
             return RelayError::new(StatusCode::NOT_IMPLEMENTED, "api_error", message)
                 .without_retry();
         }
         let spent = reasons().any(CooldownReason::is_about_money);
-        let why = if spent {
+        let explanation = if spent {
             "the credit or the spend limit of the organization's upstream account is used up. Ask \
              your operator."
-        } else if serves_none {
+        } else if serves_no_account {
             "no account in the group of this key offers it. GET /v1/models lists the models that \
              this key can use."
         } else if reasons().any(|reason| reason == CooldownReason::OrganizationDisabled) {
@@ -107,8 +112,8 @@ impl NoEligibleAccount {
         } else {
             "the upstream refuses the organization's credential. Ask your operator."
         };
-        let message = format!("No upstream account can serve the model `{model}`: {why}");
-        let refusal = if spent && *dialect == ApiFamily::OpenAi {
+        let message = format!("No upstream account can serve the model `{model}`: {explanation}");
+        let refusal = if spent && *api_family == ApiFamily::OpenAi {
             RelayError::new(StatusCode::TOO_MANY_REQUESTS, "insufficient_quota", message)
         } else {
             RelayError::new(StatusCode::SERVICE_UNAVAILABLE, "api_error", message)
@@ -117,8 +122,8 @@ impl NoEligibleAccount {
     }
 }
 
-fn cooldown_reason(why: &IneligibleReason) -> Option<CooldownReason> {
-    match why {
+fn cooldown_reason(ineligible: &IneligibleReason) -> Option<CooldownReason> {
+    match ineligible {
         IneligibleReason::Cooling { reason, .. } | IneligibleReason::AuthFailed(reason) => {
             Some(*reason)
         }
@@ -142,11 +147,16 @@ mod tests {
         "2026-11-22T21:00:00Z".parse().unwrap()
     }
 
-    fn told(reasons: &[IneligibleReason], want: UpstreamOperation, dialect: ApiFamily) -> String {
-        let id = |at: usize| AccountId::from_bits(at as u128);
-        let reasons = reasons.iter().enumerate().map(|(at, why)| (id(at), why.clone())).collect();
+    fn told(
+        reasons: &[IneligibleReason],
+        operation: UpstreamOperation,
+        api_family: ApiFamily,
+    ) -> String {
+        let id = |index: usize| AccountId::from_bits(index as u128);
+        let reasons =
+            reasons.iter().enumerate().map(|(index, reason)| (id(index), reason.clone())).collect();
         let refusal = NoEligibleAccount(reasons)
-            .to_relay_error(&UnservedRequest { model: "m", want, dialect }, now());
+            .to_relay_error(&UnservedRequest { model: "m", operation, api_family }, now());
         assert!(!refusal.to_string().contains("acc_"), "accounts are not named: {refusal}");
         refusal.summary()
     }
@@ -154,9 +164,11 @@ mod tests {
     #[test]
     fn a_missing_token_is_not_called_busy() {
         let words = |reasons: Vec<IneligibleReason>| {
-            let reasons = reasons.into_iter().map(|why| (AccountId::from_bits(1), why)).collect();
-            let want = UpstreamOperation::Answer(ClientProtocol::AnthropicMessages);
-            let unserved = UnservedRequest { model: "m", want, dialect: ApiFamily::Anthropic };
+            let reasons =
+                reasons.into_iter().map(|reason| (AccountId::from_bits(1), reason)).collect();
+            let operation = UpstreamOperation::Answer(ClientProtocol::AnthropicMessages);
+            let unserved =
+                UnservedRequest { model: "m", operation, api_family: ApiFamily::Anthropic };
             NoEligibleAccount(reasons).to_relay_error(&unserved, now()).to_string()
         };
         let refused = IneligibleReason::AuthFailed(CooldownReason::CredentialRefused);
@@ -178,9 +190,9 @@ mod tests {
             let until = now() + SignedDuration::from_secs(seconds);
             IneligibleReason::Cooling { until, reason }
         };
-        let answer = UpstreamOperation::Answer(ClientProtocol::AnthropicMessages);
+        let operation = UpstreamOperation::Answer(ClientProtocol::AnthropicMessages);
         let check = |reasons: &[IneligibleReason], expect: &str| {
-            assert_eq!(told(reasons, answer, ApiFamily::Anthropic), expect, "{reasons:?}");
+            assert_eq!(told(reasons, operation, ApiFamily::Anthropic), expect, "{reasons:?}");
         };
         let refused = || AuthFailed(CooldownReason::CredentialRefused);
         check(&[cooling(7, CooldownReason::RateLimited)], "503 overloaded_error after 7");
@@ -203,8 +215,8 @@ mod tests {
         check(&[Disabled], "503 api_error final");
         check(&[], "503 api_error final");
         let spent = [cooling(7, CooldownReason::SpendCapReached), refused()];
-        assert_eq!(told(&spent, answer, ApiFamily::OpenAi), "429 insufficient_quota final");
-        assert_eq!(told(&[refused()], answer, ApiFamily::OpenAi), "503 api_error final");
+        assert_eq!(told(&spent, operation, ApiFamily::OpenAi), "429 insufficient_quota final");
+        assert_eq!(told(&[refused()], operation, ApiFamily::OpenAi), "503 api_error final");
         let count = |reasons: &[IneligibleReason]| {
             told(reasons, UpstreamOperation::Count, ApiFamily::Anthropic)
         };

@@ -25,19 +25,19 @@ const TRIES_MAX: u32 = 6;
 #[derive(Debug)]
 pub struct BatchOutcome {
     /// The answer to Lambda, with the messages that must be delivered again.
-    pub answer: SqsBatchResponse,
+    pub response: SqsBatchResponse,
     /// The cost of the events that this batch stored; events that were stored before do not count.
     pub spent: PicoUsd,
 }
 
 /// Stores the batch and returns the messages that must be delivered again.
 pub async fn handle(store: &Store, event: SqsEvent) -> SqsBatchResponse {
-    store_event(store, event).await.answer
+    store_event(store, event).await.response
 }
 
 /// Stores the batch and returns the complete result.
 pub async fn store_event(store: &Store, event: SqsEvent) -> BatchOutcome {
-    let mut answer = SqsBatchResponse::default();
+    let mut response = SqsBatchResponse::default();
     let (mut messages, mut records) = (Vec::new(), Vec::new());
     for message in event.records {
         let id = message.message_id.unwrap_or_default();
@@ -46,9 +46,9 @@ pub async fn store_event(store: &Store, event: SqsEvent) -> BatchOutcome {
                 messages.push((id, record.id.clone()));
                 records.push(record);
             }
-            Err(why) => {
-                tracing::error!(message_id = %id, "a queue message cannot be stored: {why}");
-                answer.add_failure(id);
+            Err(error) => {
+                tracing::error!(message_id = %id, "a queue message cannot be stored: {error}");
+                response.add_failure(id);
             }
         }
     }
@@ -60,9 +60,9 @@ pub async fn store_event(store: &Store, event: SqsEvent) -> BatchOutcome {
     let settled: BTreeSet<LimitScope> = stored().flat_map(Settlement::settled_scopes).collect();
     store.touch_limits(settled.iter()).await;
     for (message, _) in messages.into_iter().filter(|(_, record)| failed.contains(record)) {
-        answer.add_failure(message);
+        response.add_failure(message);
     }
-    BatchOutcome { answer, spent }
+    BatchOutcome { response, spent }
 }
 
 /// The records that failed, and the cost of those that were stored.
@@ -74,29 +74,29 @@ struct StoredBatch {
 
 /// Stores as many records as possible.
 async fn store_records(store: &Store, records: &[UsageRecord]) -> StoredBatch {
-    let mut books = StoredBatch::default();
+    let mut result = StoredBatch::default();
     for transaction in transaction_plan::transactions(records, ACTIONS_MAX) {
-        let together = transaction.records.clone();
+        let batch = transaction.records.clone();
         let error = match commit(store, transaction).await {
             Ok(spent) => {
-                books.spent = books.spent.saturating_add(spent);
+                result.spent = result.spent.saturating_add(spent);
                 continue;
             }
             Err(error) => error,
         };
-        if together.len() == 1 || !matches!(error, CommitError::Refused(_)) {
-            mark_failed(&mut books.failed, &together, &error);
+        if batch.len() == 1 || !matches!(error, CommitError::Refused(_)) {
+            mark_failed(&mut result.failed, &batch, &error);
             continue;
         }
         // One record that the table refuses must not keep the others from being stored.
-        for record in together {
+        for record in batch {
             match commit(store, UsageTransaction::from_records(vec![record])).await {
-                Ok(spent) => books.spent = books.spent.saturating_add(spent),
-                Err(error) => mark_failed(&mut books.failed, &[record], &error),
+                Ok(spent) => result.spent = result.spent.saturating_add(spent),
+                Err(error) => mark_failed(&mut result.failed, &[record], &error),
             }
         }
     }
-    books
+    result
 }
 
 /// Stores when each account was last used, with one update per account. The time is only for
@@ -127,26 +127,26 @@ async fn commit(
     store: &Store,
     mut transaction: UsageTransaction<'_>,
 ) -> Result<PicoUsd, CommitError> {
-    let mut tries = 0;
+    let mut attempts = 0;
     while !transaction.records.is_empty() {
         let UsageTransaction { records, sums, settlements } = &transaction;
         match store.commit(records, sums, settlements).await {
             Ok(()) => return Ok(records.iter().map(|record| record.cost_usd).sum()),
-            Err(CommitError::AlreadyStored(at)) => {
-                settle_late(store, records, &at).await?;
-                transaction = remove_stored(transaction, &at);
+            Err(CommitError::AlreadyStored(indices)) => {
+                settle_late(store, records, &indices).await?;
+                transaction = remove_stored(transaction, &indices);
             }
-            Err(CommitError::LimitItemMissing(gone)) if !gone.is_empty() => {
-                let scopes: Vec<String> = gone.iter().map(ToString::to_string).collect();
+            Err(CommitError::LimitItemMissing(missing)) if !missing.is_empty() => {
+                let scopes: Vec<String> = missing.iter().map(ToString::to_string).collect();
                 tracing::error!(
                     gone = %scopes.join(", "),
                     "limit items are missing: usage events are stored without settling their reservations"
                 );
-                transaction.settlements.retain(|scope, _| !gone.contains(scope));
+                transaction.settlements.retain(|scope, _| !missing.contains(scope));
             }
-            Err(CommitError::Busy) if tries < TRIES_MAX => {
-                tries += 1;
-                tokio::time::sleep(backoff(tries, store.random_source().byte())).await;
+            Err(CommitError::Busy) if attempts < TRIES_MAX => {
+                attempts += 1;
+                tokio::time::sleep(backoff(attempts, store.random_source().byte())).await;
             }
             Err(error) => return Err(error),
         }
@@ -163,7 +163,7 @@ async fn settle_late(
     records: &[&UsageRecord],
     stored: &[usize],
 ) -> Result<(), StoreError> {
-    let late = stored.iter().filter_map(|at| records.get(*at));
+    let late = stored.iter().filter_map(|index| records.get(*index));
     for record in late.filter(|record| record.is_given_up()) {
         store.settle_given_up(record).await?;
     }
@@ -173,13 +173,13 @@ async fn settle_late(
 fn remove_stored<'a>(transaction: UsageTransaction<'a>, stored: &[usize]) -> UsageTransaction<'a> {
     let rest = transaction.records.into_iter().enumerate();
     UsageTransaction::from_records(
-        rest.filter(|(at, _)| !stored.contains(at)).map(|(_, record)| record).collect(),
+        rest.filter(|(index, _)| !stored.contains(index)).map(|(_, record)| record).collect(),
     )
 }
 
 /// 10, 20, 40, … ms plus a random part of up to the same length, so that two consumers do not
 /// collide again.
-fn backoff(tries: u32, die: u8) -> Duration {
-    let step = Duration::from_millis(10) * 2_u32.pow(tries.min(8));
-    step + step * u32::from(die) / 255
+fn backoff(attempts: u32, random: u8) -> Duration {
+    let step = Duration::from_millis(10) * 2_u32.pow(attempts.min(8));
+    step + step * u32::from(random) / 255
 }

@@ -21,9 +21,9 @@ async fn main() -> Result<(), Error> {
     let store = Store::new(&aws, &settings, Clock::system(), RandomSource::system());
     let metrics = LogMetrics::from_settings(&settings);
     run(service_fn(|event: LambdaEvent<SqsEvent>| async {
-        let kept = baton_stats::store_event(&store, event.payload).await;
-        metrics.usd(store.clock().now(), LogMetric::SpendUsd, kept.spent);
-        Ok::<_, Error>(kept.answer)
+        let outcome = baton_stats::store_event(&store, event.payload).await;
+        metrics.usd(store.clock().now(), LogMetric::SpendUsd, outcome.spent);
+        Ok::<_, Error>(outcome.response)
     }))
     .await
 }

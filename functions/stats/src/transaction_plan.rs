@@ -62,8 +62,8 @@ pub(crate) fn transactions(
 ) -> Vec<UsageTransaction<'_>> {
     let mut seen = HashSet::new();
     let distinct = records.iter().filter(|record| seen.insert((&record.id, record.is_given_up())));
-    let (given_up, true_ones) = distinct.partition(|record| record.is_given_up());
-    let mut plan = split_records(true_ones, actions_max);
+    let (given_up, real_records) = distinct.partition(|record| record.is_given_up());
+    let mut plan = split_records(real_records, actions_max);
     plan.append(&mut split_records(given_up, actions_max));
     plan
 }
@@ -131,11 +131,11 @@ mod tests {
     #[test]
     fn a_true_record_is_stored_before_the_one_that_was_given_up_for_it() {
         let given_up = UsageRecord { attempts: 0, estimated: true, ..record(2, 2, 0) };
-        let unaware = UsageRecord { reserved_usd: None, ..record(2, 2, 0) };
-        let records = [given_up.clone(), record(4, 2, 0), unaware.clone(), given_up.clone()];
+        let unreserved = UsageRecord { reserved_usd: None, ..record(2, 2, 0) };
+        let records = [given_up.clone(), record(4, 2, 0), unreserved.clone(), given_up.clone()];
         let plan = transactions(&records, 100);
         let planned: Vec<_> = plan.into_iter().map(|part| part.records).collect();
-        assert_eq!(planned, [vec![&record(4, 2, 0), &unaware], vec![&given_up]]);
+        assert_eq!(planned, [vec![&record(4, 2, 0), &unreserved], vec![&given_up]]);
     }
 
     proptest! {

@@ -23,7 +23,7 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct EmbeddedDynamo {
     database: Database,
-    hands: StoreExecutor,
+    executor: StoreExecutor,
 }
 
 impl EmbeddedDynamo {
@@ -32,14 +32,14 @@ impl EmbeddedDynamo {
     pub(crate) fn open(
         file: Option<&Path>,
         clock: MillisecondClock,
-        hands: StoreExecutor,
+        executor: StoreExecutor,
     ) -> Result<Self, LocalError> {
         let database = match file {
             Some(path) => Database::new(&path.to_string_lossy()),
             None => Database::memory_with_clock(Arc::new(clock)),
         };
         let database = database.map_err(|cause| LocalError::database("DynamoDB", file, &cause))?;
-        Ok(Self { database, hands })
+        Ok(Self { database, executor })
     }
 
     /// Creates the tables that do not exist yet. Indexes are added and removed as their definitions
@@ -56,14 +56,14 @@ impl EmbeddedDynamo {
     /// Answers one request.
     pub(crate) async fn call_operation(&self, operation: &str, body: Bytes) -> StoreReply {
         let (this, operation) = (self.clone(), operation.to_owned());
-        let reply = self.hands.run_work(move || this.answer_request(&operation, &body)).await;
+        let reply = self.executor.run_work(move || this.answer_request(&operation, &body)).await;
         reply.unwrap_or_else(StoreReply::from)
     }
 
     /// Deletes expired items. DynamoDB does that itself, within days.
     pub(crate) async fn sweep_ttl(&self) -> Result<usize, StoreRefusal> {
         let database = self.database.clone();
-        self.hands.run_work(move || database.sweep_ttl()).await?.map_err(StoreRefusal::server)
+        self.executor.run_work(move || database.sweep_ttl()).await?.map_err(StoreRefusal::server)
     }
 
     fn answer_request(&self, operation: &str, body: &[u8]) -> StoreReply {
@@ -109,11 +109,11 @@ impl EmbeddedDynamo {
             }
             Err(other) => return Err(other),
         }
-        let Some(wanted) = table.ttl_attribute else { return Ok(()) };
+        let Some(expected) = table.ttl_attribute else { return Ok(()) };
         let found = run_own(&name, |request| db.describe_time_to_live(request))?;
         let found = &found["TimeToLiveDescription"];
         let is_on = found["TimeToLiveStatus"] == "ENABLED";
-        if is_on && found["AttributeName"] == wanted {
+        if is_on && found["AttributeName"] == expected {
             return Ok(());
         }
         let change = |attribute: &Value, is_enabled: bool| {
@@ -124,19 +124,19 @@ impl EmbeddedDynamo {
         if is_on {
             change(&found["AttributeName"], false)?;
         }
-        change(&json!(wanted), true).map(drop)
+        change(&json!(expected), true).map(drop)
     }
 
     /// Brings the indexes of an existing table to their definitions, as a deployment does.
     fn update_indexes(&self, table: &TableDefinition, found: &Value) -> Result<(), DynoxideError> {
-        let wanted = table.properties();
-        if found["KeySchema"] != wanted["KeySchema"] {
+        let expected = table.properties();
+        if found["KeySchema"] != expected["KeySchema"] {
             let why = "its key differs from the template's, and a key cannot be changed";
             return Err(DynoxideError::ValidationException(why.to_owned()));
         }
         let indexes = |of: &Value| of["GlobalSecondaryIndexes"].as_array().cloned();
         let (found, new) =
-            (indexes(found).unwrap_or_default(), indexes(&wanted).unwrap_or_default());
+            (indexes(found).unwrap_or_default(), indexes(&expected).unwrap_or_default());
         let has = |all: &[Value], index: &Value| {
             let is_same = |other: &Value| {
                 ["IndexName", "KeySchema"].iter().all(|part| other[part] == index[part])
@@ -146,7 +146,7 @@ impl EmbeddedDynamo {
         let update = |change: Value| {
             let request = json!({
                 "TableName": table.name,
-                "AttributeDefinitions": wanted["AttributeDefinitions"],
+                "AttributeDefinitions": expected["AttributeDefinitions"],
                 "GlobalSecondaryIndexUpdates": [change],
             });
             run_own(&request, |request| self.database.update_table(request))
@@ -172,15 +172,15 @@ impl storage_backend::Clock for MillisecondClock {
     }
 }
 
-/// Reads the request, runs it and writes the answer.
+/// Reads the request, runs it and writes the response.
 fn run_operation<Q: DeserializeOwned, A: Serialize>(
     body: &[u8],
     operation: impl FnOnce(Q) -> Result<A, DynoxideError>,
 ) -> Result<Vec<u8>, DynoxideError> {
     let request =
         serde_json::from_slice(body).map_err(|cause| request_error(&cause.to_string()))?;
-    let answer = operation(request)?;
-    serde_json::to_vec(&answer)
+    let response = operation(request)?;
+    serde_json::to_vec(&response)
         .map_err(|cause| DynoxideError::InternalServerError(cause.to_string()))
 }
 
@@ -189,8 +189,8 @@ fn run_own<Q: DeserializeOwned, A: Serialize>(
     request: &Value,
     operation: impl FnOnce(Q) -> Result<A, DynoxideError>,
 ) -> Result<Value, DynoxideError> {
-    let answer = run_operation(request.to_string().as_bytes(), operation)?;
-    serde_json::from_slice(&answer)
+    let response = run_operation(request.to_string().as_bytes(), operation)?;
+    serde_json::from_slice(&response)
         .map_err(|cause| DynoxideError::InternalServerError(cause.to_string()))
 }
 

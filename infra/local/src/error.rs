@@ -15,10 +15,10 @@ pub enum LocalError {
     #[error("another baton process is using {}", .0.display())]
     Busy(PathBuf),
     /// A file operation failed.
-    #[error("cannot {deed} {}: {cause}", .path.display())]
+    #[error("cannot {operation} {}: {cause}", .path.display())]
     File {
         /// The operation, as a verb.
-        deed: &'static str,
+        operation: &'static str,
         /// The file or directory.
         path: PathBuf,
         /// The file system's error.
@@ -52,11 +52,11 @@ pub enum LocalError {
 
 impl LocalError {
     pub(crate) fn file(
-        deed: &'static str,
+        operation: &'static str,
         path: impl Into<PathBuf>,
     ) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |cause| Self::File { deed, path, cause }
+        move |cause| Self::File { operation, path, cause }
     }
 
     /// The same error with the file's name.

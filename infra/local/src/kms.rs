@@ -121,12 +121,12 @@ fn key_arn() -> String {
 
 /// Checks that the request names the key by its id or its ARN.
 fn check_key_id(request: &KmsRequest) -> Result<(), StoreRefusal> {
-    let asked = request.key_id.as_deref().unwrap_or_default();
-    let asked = asked.strip_prefix(ARN_PREFIX).unwrap_or(asked);
-    if asked == DATA_KEY {
+    let requested = request.key_id.as_deref().unwrap_or_default();
+    let requested = requested.strip_prefix(ARN_PREFIX).unwrap_or(requested);
+    if requested == DATA_KEY {
         return Ok(());
     }
-    Err(StoreRefusal::client("NotFoundException", format!("there is no key `{asked}`")))
+    Err(StoreRefusal::client("NotFoundException", format!("there is no key `{requested}`")))
 }
 
 /// The data that is authenticated with the ciphertext: JSON of sorted pairs, so that different

@@ -37,7 +37,7 @@ fn median(count: u128, to_a_domain: Option<u128>) -> String {
         weight: 1,
         models: Vec::new(),
         model_map: Vec::new(),
-        cache_domain: to_a_domain.map(|mates| format!("workspace-{}", bits / mates)),
+        cache_domain: to_a_domain.map(|peers| format!("workspace-{}", bits / peers)),
         max_concurrency: None,
         proxy_url: None,
         proxy_sealed: None,
@@ -47,29 +47,29 @@ fn median(count: u128, to_a_domain: Option<u128>) -> String {
     let accounts: Vec<Account> = (0..count).map(account).collect();
     let (health, group) = (AccountHealth::default(), GroupId::default_group());
     let lots: Vec<HashedAccount> = accounts.iter().map(HashedAccount::from_account).collect();
-    let candidates = AccountCandidates { accounts: &accounts, lots: &lots };
+    let candidates = AccountCandidates { accounts: &accounts, candidates: &lots };
     let mut nanos: Vec<u128> = (0..CHOICES)
         .map(|session| {
-            let wish = SelectionCriteria {
+            let criteria = SelectionCriteria {
                 is_fast: false,
                 group: &group,
-                want: UpstreamOperation::Answer(ClientProtocol::AnthropicMessages),
+                operation: UpstreamOperation::Answer(ClientProtocol::AnthropicMessages),
                 model: "claude-opus-5-5",
                 session: session.wrapping_mul(0x9e37_79b9_7f4a_7c15),
-                moved_to: None,
+                pinned_domain: None,
                 tried: &[],
-                full: &[],
-                signed_out: &[],
-                utilisation_max: Some(95),
+                at_capacity: &[],
+                without_token: &[],
+                max_utilization: Some(95),
             };
-            let begun = Instant::now();
+            let started = Instant::now();
             black_box(choose_account(
                 black_box(&candidates),
                 |_| &health,
-                &wish,
+                &criteria,
                 Timestamp::UNIX_EPOCH,
             ));
-            begun.elapsed().as_nanos()
+            started.elapsed().as_nanos()
         })
         .collect();
     nanos.sort_unstable();

@@ -37,7 +37,7 @@ pub struct AccountCandidates<'a, A> {
     /// The accounts, together with other data that the caller keeps with them.
     pub accounts: &'a [A],
     /// The hashed fields of each account, in the same order.
-    pub lots: &'a [HashedAccount],
+    pub candidates: &'a [HashedAccount],
 }
 
 /// The fields of an account that the selection reads. The type is small because each request reads
@@ -51,9 +51,9 @@ pub struct HashedAccount {
     /// 0 for a disabled account.
     weight: u32,
     provider: Provider,
-    takes_any_model: bool,
+    accepts_any_model: bool,
     /// Whether the account declares a cache domain, which other accounts can share.
-    may_have_mates: bool,
+    shares_cache_domain: bool,
 }
 
 impl HashedAccount {
@@ -65,8 +65,8 @@ impl HashedAccount {
             priority: account.priority,
             weight: if account.enabled { account.weight } else { 0 },
             provider: account.provider,
-            takes_any_model: account.models.is_empty() && account.provider != Provider::Bedrock,
-            may_have_mates: account.cache_domain.is_some(),
+            accepts_any_model: account.models.is_empty() && account.provider != Provider::Bedrock,
+            shares_cache_domain: account.cache_domain.is_some(),
         }
     }
 }
@@ -76,24 +76,24 @@ pub struct SelectionCriteria<'a> {
     /// The group of the candidates.
     pub group: &'a GroupId,
     /// The kind of request.
-    pub want: UpstreamOperation,
+    pub operation: UpstreamOperation,
     /// The requested model.
     pub model: &'a str,
     /// The hash of the session, which keeps a conversation on its account.
     pub session: u64,
     /// The cache domain that the session is pinned to, if it had to move.
-    pub moved_to: Option<&'a str>,
+    pub pinned_domain: Option<&'a str>,
     /// The accounts that have failed for this request already.
     pub tried: &'a [AccountId],
     /// The accounts that have reached their limit of concurrent requests.
-    pub full: &'a [AccountId],
+    pub at_capacity: &'a [AccountId],
     /// The accounts whose token has expired.
-    pub signed_out: &'a [AccountId],
+    pub without_token: &'a [AccountId],
     /// Whether the request asks for fast speed, which has a separate limit.
     pub is_fast: bool,
     /// Accounts that have used this percentage of a limit, or more, are taken only if no other
     /// account can serve.
-    pub utilisation_max: Option<u32>,
+    pub max_utilization: Option<u32>,
 }
 
 /// The selected account, or the reasons why there is none.
@@ -132,19 +132,19 @@ pub enum IneligibleReason {
 }
 
 impl std::fmt::Display for IneligibleReason {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Disabled => out.write_str("is disabled"),
-            Self::Model => out.write_str("does not serve the model"),
-            Self::Protocol => out.write_str("does not support the protocol"),
+            Self::Disabled => f.write_str("is disabled"),
+            Self::Model => f.write_str("does not serve the model"),
+            Self::Protocol => f.write_str("does not support the protocol"),
             Self::Cooling { until, reason } => {
                 let until = until.strftime("%Y-%m-%dT%H:%M:%SZ");
-                write!(out, "is cooling down until {until} ({reason})")
+                write!(f, "is cooling down until {until} ({reason})")
             }
-            Self::AuthFailed(reason) => write!(out, "has a refused credential ({reason})"),
-            Self::TokenExpired => out.write_str("has no valid token; a new one has been requested"),
-            Self::AlreadyTried => out.write_str("has already failed for this request"),
-            Self::AtCapacity => out.write_str("has reached its limit of concurrent requests"),
+            Self::AuthFailed(reason) => write!(f, "has a refused credential ({reason})"),
+            Self::TokenExpired => f.write_str("has no valid token; a new one has been requested"),
+            Self::AlreadyTried => f.write_str("has already failed for this request"),
+            Self::AtCapacity => f.write_str("has reached its limit of concurrent requests"),
         }
     }
 }
@@ -164,123 +164,143 @@ enum AccountTier {
 pub fn choose_account<A: AsRef<Account>, H: Deref<Target = AccountHealth>>(
     candidates: &AccountCandidates<'_, A>,
     health: impl Fn(usize) -> H,
-    wish: &SelectionCriteria<'_>,
+    criteria: &SelectionCriteria<'_>,
     now: Timestamp,
 ) -> SelectionResult {
     // Usually the session's first choice is healthy, and the other accounts need not be checked:
     // removing others from the draw does not change a winner of the best tier.
-    let first = first_choice(candidates, wish).filter(|_| wish.moved_to.is_none());
-    if let Some(at) = first
-        && candidates.tier(at, &health(at), wish, now) == Ok(AccountTier::Ready)
+    let first = first_choice(candidates, criteria).filter(|_| criteria.pinned_domain.is_none());
+    if let Some(index) = first
+        && candidates.tier(index, &health(index), criteria, now) == Ok(AccountTier::Ready)
     {
-        return SelectionResult::Chosen(at);
+        return SelectionResult::Chosen(index);
     }
-    choose_with_health(candidates, health, wish, now)
+    choose_with_health(candidates, health, criteria, now)
 }
 
 /// The complete selection, which reads the health of every account.
 fn choose_with_health<A: AsRef<Account>, H: Deref<Target = AccountHealth>>(
     candidates: &AccountCandidates<'_, A>,
     health: impl Fn(usize) -> H,
-    wish: &SelectionCriteria<'_>,
+    criteria: &SelectionCriteria<'_>,
     now: Timestamp,
 ) -> SelectionResult {
-    let places = 0..candidates.lots.len();
+    let places = 0..candidates.candidates.len();
     let verdicts: Vec<Result<AccountTier, IneligibleReason>> =
-        places.clone().map(|at| candidates.tier(at, &health(at), wish, now)).collect();
+        places.clone().map(|index| candidates.tier(index, &health(index), criteria, now)).collect();
     let best = verdicts.iter().filter_map(|verdict| verdict.as_ref().ok()).min();
     let usable: Vec<usize> =
-        places.clone().filter(|&at| verdicts[at].as_ref().ok() == best).collect();
+        places.clone().filter(|&index| verdicts[index].as_ref().ok() == best).collect();
     if best.is_none() {
-        let ids = places.map(|at| candidates.account(at).id.clone());
+        let ids = places.map(|index| candidates.account(index).id.clone());
         let reasons = ids.zip(verdicts).filter_map(|(id, verdict)| Some((id, verdict.err()?)));
         return SelectionResult::NoneEligible(reasons.collect());
     }
-    let is_there = |at: &usize| wish.moved_to == Some(domain(candidates.account(*at)));
-    let stays: Vec<usize> = usable.iter().copied().filter(is_there).collect();
-    let among = if stays.is_empty() { usable } else { stays };
-    draw_account(candidates.lots, &among, wish)
+    let is_there =
+        |index: &usize| criteria.pinned_domain == Some(domain(candidates.account(*index)));
+    let at_first_choice: Vec<usize> = usable.iter().copied().filter(is_there).collect();
+    let among = if at_first_choice.is_empty() { usable } else { at_first_choice };
+    draw_account(candidates.candidates, &among, criteria)
         .map_or(SelectionResult::NoneEligible(Vec::new()), SelectionResult::Chosen)
 }
 
 /// The session's first choice: the selection if all accounts were healthy and had free capacity.
 pub fn first_choice<A: AsRef<Account>>(
     candidates: &AccountCandidates<'_, A>,
-    wish: &SelectionCriteria<'_>,
+    criteria: &SelectionCriteria<'_>,
 ) -> Option<usize> {
-    let serves = |at: &usize| candidates.settings_reason(*at, wish).is_none();
-    let among: Vec<usize> = (0..candidates.lots.len()).filter(serves).collect();
-    draw_account(candidates.lots, &among, wish)
+    let serves = |index: &usize| candidates.settings_reason(*index, criteria).is_none();
+    let among: Vec<usize> = (0..candidates.candidates.len()).filter(serves).collect();
+    draw_account(candidates.candidates, &among, criteria)
 }
 
 /// Picks the smallest priority among `among`, then a cache domain, then an account in it.
 fn draw_account(
-    lots: &[HashedAccount],
+    candidates: &[HashedAccount],
     among: &[usize],
-    wish: &SelectionCriteria<'_>,
+    criteria: &SelectionCriteria<'_>,
 ) -> Option<usize> {
-    let priority = among.iter().map(|&at| lots[at].priority).min()?;
-    let level =
-        || among.iter().map(|&at| (at, &lots[at])).filter(|(_, lot)| lot.priority == priority);
+    let priority = among.iter().map(|&index| candidates[index].priority).min()?;
+    let level = || {
+        among
+            .iter()
+            .map(|&index| (index, &candidates[index]))
+            .filter(|(_, candidate)| candidate.priority == priority)
+    };
     let hash = |of: u64, seed| xxh3_64_with_seed(&of.to_le_bytes(), seed);
 
     // A domain keeps the weight of all its enabled members, eligible or not, so that a failed
     // account does not move the sessions of other accounts.
-    let seed = xxh3_64_with_seed(wish.group.as_str().as_bytes(), wish.session);
-    let weights = DomainWeights::from_priority(lots, priority);
-    let domains = level().map(|(at, lot)| (at, hash(lot.domain, seed), weights.domain_weight(lot)));
+    let seed = xxh3_64_with_seed(criteria.group.as_str().as_bytes(), criteria.session);
+    let weights = DomainWeights::from_priority(candidates, priority);
+    let domains = level().map(|(index, candidate)| {
+        (index, hash(candidate.domain, seed), weights.domain_weight(candidate))
+    });
     let first = smallest_draw(domains)?;
-    let home = &lots[first];
-    if !home.may_have_mates {
+    let first_choice = &candidates[first];
+    if !first_choice.shares_cache_domain {
         return Some(first);
     }
     let seed = seed.rotate_left(32);
-    let mates = level().filter(|(_, lot)| lot.domain == home.domain);
-    smallest_draw(mates.map(|(at, lot)| (at, hash(lot.id, seed), u64::from(lot.weight))))
+    let peers = level().filter(|(_, candidate)| candidate.domain == first_choice.domain);
+    smallest_draw(
+        peers.map(|(index, candidate)| {
+            (index, hash(candidate.id, seed), u64::from(candidate.weight))
+        }),
+    )
 }
 
 impl<A: AsRef<Account>> AccountCandidates<'_, A> {
-    fn account(&self, at: usize) -> &Account {
-        self.accounts[at].as_ref()
+    fn account(&self, index: usize) -> &Account {
+        self.accounts[index].as_ref()
     }
 
     /// Why the settings of the account at an index rule it out, whatever its health.
-    fn settings_reason(&self, at: usize, wish: &SelectionCriteria<'_>) -> Option<IneligibleReason> {
-        let lot = &self.lots[at];
-        if lot.weight == 0 {
+    fn settings_reason(
+        &self,
+        index: usize,
+        criteria: &SelectionCriteria<'_>,
+    ) -> Option<IneligibleReason> {
+        let candidate = &self.candidates[index];
+        if candidate.weight == 0 {
             return Some(IneligibleReason::Disabled);
         }
-        if !provider_serves(lot.provider, wish.want) {
+        if !provider_serves(candidate.provider, criteria.operation) {
             return Some(IneligibleReason::Protocol);
         }
-        let serves = lot.takes_any_model || self.account(at).serves_model(wish.model);
+        let serves =
+            candidate.accepts_any_model || self.account(index).serves_model(criteria.model);
         (!serves).then_some(IneligibleReason::Model)
     }
 
     fn tier(
         &self,
-        at: usize,
+        index: usize,
         health: &AccountHealth,
-        wish: &SelectionCriteria<'_>,
+        criteria: &SelectionCriteria<'_>,
         now: Timestamp,
     ) -> Result<AccountTier, IneligibleReason> {
-        if let Some(why) = self.settings_reason(at, wish) {
+        if let Some(why) = self.settings_reason(index, criteria) {
             return Err(why);
         }
-        let id = &self.account(at).id;
-        if wish.tried.contains(id) {
+        let id = &self.account(index).id;
+        if criteria.tried.contains(id) {
             return Err(IneligibleReason::AlreadyTried);
         }
-        let standing = if health.has_partial_cooldowns() {
-            health.availability(self.account(at).upstream_model(wish.model), wish.is_fast, now)
+        let availability = if health.has_partial_cooldowns() {
+            health.availability(
+                self.account(index).upstream_model(criteria.model),
+                criteria.is_fast,
+                now,
+            )
         } else {
             health.overall(now)
         };
-        let tier = match standing {
+        let tier = match availability {
             AccountAvailability::AuthFailed { reason, .. } => {
                 return Err(IneligibleReason::AuthFailed(reason));
             }
-            _ if wish.signed_out.contains(id) => return Err(IneligibleReason::TokenExpired),
+            _ if criteria.without_token.contains(id) => return Err(IneligibleReason::TokenExpired),
             AccountAvailability::Cooling { is_guess: true, until, .. } => {
                 AccountTier::LastResort(until)
             }
@@ -289,11 +309,11 @@ impl<A: AsRef<Account>> AccountCandidates<'_, A> {
             }
             AccountAvailability::HalfOpen | AccountAvailability::Ready => {
                 let used = health.utilisation.percent(now);
-                let is_near = wish.utilisation_max.is_some_and(|most| used >= most);
-                if is_near { AccountTier::NearLimit } else { AccountTier::Ready }
+                let is_near_limit = criteria.max_utilization.is_some_and(|max| used >= max);
+                if is_near_limit { AccountTier::NearLimit } else { AccountTier::Ready }
             }
         };
-        if wish.full.contains(id) { Err(IneligibleReason::AtCapacity) } else { Ok(tier) }
+        if criteria.at_capacity.contains(id) { Err(IneligibleReason::AtCapacity) } else { Ok(tier) }
     }
 }
 
@@ -317,21 +337,21 @@ pub fn domain(account: &Account) -> &str {
 struct DomainWeights(Option<HashMap<u64, u64, BuildHasherDefault<IdentityHasher>>>);
 
 impl DomainWeights {
-    fn from_priority(lots: &[HashedAccount], priority: u32) -> Self {
-        if lots.iter().all(|lot| !lot.may_have_mates) {
+    fn from_priority(candidates: &[HashedAccount], priority: u32) -> Self {
+        if candidates.iter().all(|candidate| !candidate.shares_cache_domain) {
             return Self(None);
         }
-        let mut weights = HashMap::with_capacity_and_hasher(lots.len(), <_>::default());
-        for lot in lots.iter().filter(|lot| lot.priority == priority) {
-            *weights.entry(lot.domain).or_default() += u64::from(lot.weight);
+        let mut weights = HashMap::with_capacity_and_hasher(candidates.len(), <_>::default());
+        for candidate in candidates.iter().filter(|candidate| candidate.priority == priority) {
+            *weights.entry(candidate.domain).or_default() += u64::from(candidate.weight);
         }
         Self(Some(weights))
     }
 
-    fn domain_weight(&self, lot: &HashedAccount) -> u64 {
+    fn domain_weight(&self, candidate: &HashedAccount) -> u64 {
         match &self.0 {
-            None => u64::from(lot.weight),
-            Some(weights) => weights.get(&lot.domain).copied().unwrap_or_default(),
+            None => u64::from(candidate.weight),
+            Some(weights) => weights.get(&candidate.domain).copied().unwrap_or_default(),
         }
     }
 }
@@ -358,16 +378,16 @@ impl Hasher for IdentityHasher {
 /// computed only where it can beat the smallest value so far.
 fn smallest_draw(draws: impl Iterator<Item = (usize, u64, u64)>) -> Option<usize> {
     let mut best: Option<(usize, u64, u64)> = None;
-    for (at, hash, weight) in draws {
+    for (index, hash, weight) in draws {
         let beats = |neg: u64| {
             let product = |one: u64, other: u64| u128::from(one) * u128::from(other);
             best.is_none_or(|(_, least, of)| product(neg, of) < product(least, weight))
         };
         if beats(neg_log2_min(hash)) && beats(neg_log2(hash)) {
-            best = Some((at, neg_log2(hash), weight));
+            best = Some((index, neg_log2(hash), weight));
         }
     }
-    best.map(|(at, ..)| at)
+    best.map(|(index, ..)| index)
 }
 
 /// Binary digits of a logarithm after the point.
@@ -378,16 +398,16 @@ const DIGITS: u32 = 24;
 fn neg_log2_min(u: u64) -> u64 {
     const ABOVE_CHORD: u64 = 1_445_000;
     let u = u.max(1);
-    let whole = u64::from(u.leading_zeros());
+    let integer_part = u64::from(u.leading_zeros());
     let mantissa = u << u.leading_zeros();
     let chord = (mantissa << 1) >> (64 - DIGITS);
-    (((whole + 1) << DIGITS) - chord).saturating_sub(ABOVE_CHORD)
+    (((integer_part + 1) << DIGITS) - chord).saturating_sub(ABOVE_CHORD)
 }
 
 /// −log₂(u / 2⁶⁴) in units of 2⁻²⁴, by squaring the mantissa once per binary digit.
 fn neg_log2(u: u64) -> u64 {
     let u = u.max(1);
-    let whole = u64::from(u.leading_zeros());
+    let integer_part = u64::from(u.leading_zeros());
     let mut mantissa = u << u.leading_zeros();
     let mut fraction = 0;
     for digit in (0..DIGITS).rev() {
@@ -397,7 +417,7 @@ fn neg_log2(u: u64) -> u64 {
         fraction |= u64::from(carry) << digit;
         mantissa = u64::try_from(if carry { square >> 1 } else { square }).unwrap_or(u64::MAX);
     }
-    ((whole + 1) << DIGITS) - fraction
+    ((integer_part + 1) << DIGITS) - fraction
 }
 
 #[cfg(test)]

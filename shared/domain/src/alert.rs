@@ -189,8 +189,8 @@ impl Alert {
     }
 
     /// The body of the webhook request.
-    pub fn webhook_body(&self, form: WebhookFormat) -> String {
-        match form {
+    pub fn webhook_body(&self, format: WebhookFormat) -> String {
+        match format {
             WebhookFormat::Json => {
                 // The alert has plain fields only, so serialization does not fail.
                 let mut body = serde_json::to_value(self).unwrap_or_default();
@@ -254,7 +254,7 @@ pub struct LimitSnapshot<'a> {
     /// The limits.
     pub limits: &'a Limits,
     /// The counters of these limits.
-    pub counted: &'a LimitCounters,
+    pub counters: &'a LimitCounters,
     /// The names of the windows in which a request was refused because of a money limit.
     pub blocked: &'a BTreeSet<String>,
 }
@@ -268,13 +268,17 @@ fn spent_percent(spent: PicoUsd, limit: PicoUsd) -> u32 {
 /// The alerts for these limits: for each window the largest threshold reached, and one more if
 /// requests were refused. The id of an alert contains window, limit and threshold, so operators get
 /// each alert once per period, and again after a change of the limit.
-pub fn limit_alerts(looked: &LimitSnapshot<'_>, thresholds: &[u32], now: Timestamp) -> Vec<Alert> {
-    let LimitSnapshot { scope, name, limits, counted, blocked } = *looked;
+pub fn limit_alerts(
+    snapshot: &LimitSnapshot<'_>,
+    thresholds: &[u32],
+    now: Timestamp,
+) -> Vec<Alert> {
+    let LimitSnapshot { scope, name, limits, counters, blocked } = *snapshot;
     let before = now.saturating_sub(AFTERMATH).unwrap_or(now);
     let mut alerts = BTreeMap::new();
     for (period, limit) in limits.money_limits() {
-        for at in [before, now] {
-            let (window, spent) = (period.window(at), counted.spent(period, at));
+        for time in [before, now] {
+            let (window, spent) = (period.window(time), counters.spent(period, time));
             let of = |percent| LimitReached {
                 scope: scope.clone(),
                 name: name.to_owned(),
@@ -302,15 +306,15 @@ pub fn limit_alerts(looked: &LimitSnapshot<'_>, thresholds: &[u32], now: Timesta
 /// The alert for an account whose last alert said `told`, if its state has changed. Short cooldowns
 /// and circuits that wait for their probe do not cause an alert.
 pub fn account_news(
-    told: ReportedState,
+    reported: ReportedState,
     health: &AccountHealth,
     now: Timestamp,
 ) -> Option<AccountNews> {
-    let news = match health.overall(now) {
+    let change = match health.overall(now) {
         // Baton's own estimate of the cooldown is over, but no request has succeeded since. The
         // next request may fail as the last one did.
         AccountAvailability::Ready
-            if needs_operator(&health.state) && told != ReportedState::Ready =>
+            if needs_operator(&health.state) && reported != ReportedState::Ready =>
         {
             return None;
         }
@@ -330,7 +334,7 @@ pub fn account_news(
         }
         AccountAvailability::Cooling { .. } | AccountAvailability::HalfOpen => return None,
     };
-    (news.state != told).then_some(news)
+    (change.state != reported).then_some(change)
 }
 
 fn needs_operator(state: &HealthState) -> bool {

@@ -49,41 +49,45 @@ fn key() -> LimitScope {
     LimitScope::Key(KeyId::from_bits(1))
 }
 
-fn ids(limits: &Limits, counted: &LimitCounters, now: Timestamp) -> Vec<String> {
-    blocked_ids(limits, counted, &[], now)
+fn ids(limits: &Limits, counters: &LimitCounters, now: Timestamp) -> Vec<String> {
+    blocked_ids(limits, counters, &[], now)
 }
 
 fn blocked_ids(
     limits: &Limits,
-    counted: &LimitCounters,
+    counters: &LimitCounters,
     blocked: &[&str],
     now: Timestamp,
 ) -> Vec<String> {
     let blocked = blocked.iter().map(|name| (*name).to_owned()).collect();
     let scope = key();
-    let looked = LimitSnapshot { scope: &scope, name: "ci", limits, counted, blocked: &blocked };
-    limit_alerts(&looked, &THRESHOLDS, now).into_iter().map(|alert| alert.id).collect()
+    let snapshot = LimitSnapshot { scope: &scope, name: "ci", limits, counters, blocked: &blocked };
+    limit_alerts(&snapshot, &THRESHOLDS, now).into_iter().map(|alert| alert.id).collect()
 }
 
 #[test]
 fn each_window_and_each_changed_limit_alert_separately() {
-    let counted = counted(&[("d#2026-11-22", 81), ("m#2026-11", 500), ("t", 9999)]);
+    let counters = counted(&[("d#2026-11-22", 81), ("m#2026-11", 500), ("t", 9999)]);
     assert_eq!(
-        ids(&limits(100, 1000), &counted, now()),
+        ids(&limits(100, 1000), &counters, now()),
         ["limit#key_000000000001#d#2026-11-22#100#80", "limit#key_000000000001#m#2026-11#1000#50"]
     );
-    assert_eq!(ids(&limits(200, 2000), &counted, now()), Vec::<String>::new());
+    assert_eq!(ids(&limits(200, 2000), &counters, now()), Vec::<String>::new());
     assert_eq!(
-        ids(&limits(160, 2000), &counted, now()),
+        ids(&limits(160, 2000), &counters, now()),
         ["limit#key_000000000001#d#2026-11-22#160#50"]
     );
 }
 
 #[test]
 fn blocked_requests_alert_regardless_of_spend() {
-    let counted = counted(&[("d#2026-11-22", 30), ("m#2026-11", 96)]);
+    let counters = counted(&[("d#2026-11-22", 30), ("m#2026-11", 96)]);
     let check = |blocked: &[&str], expect: &[&str]| {
-        assert_eq!(blocked_ids(&limits(100, 100), &counted, blocked, now()), expect, "{blocked:?}");
+        assert_eq!(
+            blocked_ids(&limits(100, 100), &counters, blocked, now()),
+            expect,
+            "{blocked:?}"
+        );
     };
     let spent = "limit#key_000000000001#m#2026-11#100#95";
     check(&[], &[spent]);
@@ -95,8 +99,8 @@ fn blocked_requests_alert_regardless_of_spend() {
 
 #[test]
 fn reserved_amounts_do_not_count_as_spent() {
-    let mut counted = counted(&[("d#2026-11-22", 100), ("m#2026-11", 100)]);
-    let open = Reservation {
+    let mut counters = counted(&[("d#2026-11-22", 100), ("m#2026-11", 100)]);
+    let open_reservations = Reservation {
         estimate: PicoUsd::new(60),
         at: now(),
         expires: 0,
@@ -104,20 +108,20 @@ fn reserved_amounts_do_not_count_as_spent() {
         stream: true,
         group: GroupId::from_bits(1),
         user: None,
-        beyond: PicoUsd::ZERO,
+        unreserved: PicoUsd::ZERO,
         pools: Vec::new(),
     };
-    counted.open.insert(RequestId::from_bits(1), open);
-    assert_eq!(ids(&limits(100, 100), &counted, now()), Vec::<String>::new());
+    counters.open_reservations.insert(RequestId::from_bits(1), open_reservations);
+    assert_eq!(ids(&limits(100, 100), &counters, now()), Vec::<String>::new());
 }
 
 #[test]
 fn a_window_that_has_just_ended_is_still_looked_at() {
-    let counted = counted(&[("d#2026-11-22", 100)]);
+    let counters = counted(&[("d#2026-11-22", 100)]);
     let midnight: Timestamp = "2026-11-23T00:00:00Z".parse().unwrap();
     let minutes = |count| midnight + SignedDuration::from_mins(count);
-    assert_eq!(ids(&limits(100, 1000), &counted, minutes(5)).len(), 1);
-    assert_eq!(ids(&limits(100, 1000), &counted, minutes(11)).len(), 0);
+    assert_eq!(ids(&limits(100, 1000), &counters, minutes(5)).len(), 1);
+    assert_eq!(ids(&limits(100, 1000), &counters, minutes(11)).len(), 0);
 }
 
 #[test]
@@ -138,8 +142,8 @@ fn only_long_account_changes_are_alerted() {
     };
     let check = |told, state: &HealthState, expect: Option<ReportedState>| {
         let health = AccountHealth { state: state.clone(), ..AccountHealth::default() };
-        let news = account_news(told, &health, now());
-        assert_eq!(news.map(|news| news.state), expect, "{told:?}, then {state:?}");
+        let change = account_news(told, &health, now());
+        assert_eq!(change.map(|news| news.state), expect, "{told:?}, then {state:?}");
     };
     check(Ready, &HealthState::Ready, None);
     check(Ready, &rest(299), None);

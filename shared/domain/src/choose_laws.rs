@@ -30,15 +30,15 @@ pub(super) fn account(bits: u128, weight: u32, domain: Option<&str>) -> Account 
 pub(super) fn wish(group: &GroupId, session: u64) -> SelectionCriteria<'_> {
     SelectionCriteria {
         group,
-        want: UpstreamOperation::Answer(ClientProtocol::AnthropicMessages),
+        operation: UpstreamOperation::Answer(ClientProtocol::AnthropicMessages),
         model: "claude-opus-5-5",
         session,
-        moved_to: None,
+        pinned_domain: None,
         tried: &[],
-        full: &[],
-        signed_out: &[],
+        at_capacity: &[],
+        without_token: &[],
         is_fast: false,
-        utilisation_max: Some(95),
+        max_utilization: Some(95),
     }
 }
 
@@ -47,17 +47,19 @@ pub(super) fn among<T>(
     accounts: &[&Account],
     ask: impl FnOnce(&AccountCandidates<'_, &Account>) -> T,
 ) -> T {
-    let lots: Vec<HashedAccount> =
+    let candidates: Vec<HashedAccount> =
         accounts.iter().map(|account| HashedAccount::from_account(account)).collect();
-    ask(&AccountCandidates { accounts, lots: &lots })
+    ask(&AccountCandidates { accounts, candidates: &candidates })
 }
 
 fn pick(accounts: &[Account], session: u64, tried: &[AccountId]) -> Option<AccountId> {
     let health = AccountHealth::default();
     let candidates: Vec<_> = accounts.iter().collect();
     let group = GroupId::from_bits(1);
-    let wish = SelectionCriteria { tried, ..wish(&group, session) };
-    match among(&candidates, |all| choose_account(all, |_| &health, &wish, Timestamp::UNIX_EPOCH)) {
+    let criteria = SelectionCriteria { tried, ..wish(&group, session) };
+    match among(&candidates, |all| {
+        choose_account(all, |_| &health, &criteria, Timestamp::UNIX_EPOCH)
+    }) {
         SelectionResult::Chosen(index) => Some(accounts[index].id.clone()),
         SelectionResult::NoneEligible(_) => None,
     }
@@ -71,9 +73,9 @@ fn check_shares(accounts: &[Account]) {
         let id = pick(accounts, session.into(), &[]).unwrap();
         counts[accounts.iter().position(|account| account.id == id).unwrap()] += 1;
     }
-    let whole: u32 = accounts.iter().map(|account| account.weight).sum();
+    let integer_part: u32 = accounts.iter().map(|account| account.weight).sum();
     for (count, account) in counts.iter().zip(accounts) {
-        let wanted = SESSIONS / whole * account.weight;
+        let wanted = SESSIONS / integer_part * account.weight;
         assert!(count.abs_diff(wanted) <= SESSIONS / 50, "{counts:?}");
     }
 }
@@ -108,8 +110,9 @@ fn no_eligible_account_reports_reasons() {
     off.enabled = false;
     let mut other = account(2, 1, None);
     other.models = vec!["claude-haiku-*".parse().unwrap()];
-    let rest = Cooldown::new(Timestamp::MAX, CooldownReason::Overloaded, false);
-    let cooling = AccountHealth { state: HealthState::Cooling(rest), ..AccountHealth::default() };
+    let cooldown = Cooldown::new(Timestamp::MAX, CooldownReason::Overloaded, false);
+    let cooling =
+        AccountHealth { state: HealthState::Cooling(cooldown), ..AccountHealth::default() };
     let since = Timestamp::UNIX_EPOCH;
     let state =
         HealthState::AuthFailed { since, reason: CooldownReason::CredentialRefused, detail: None };
@@ -117,11 +120,11 @@ fn no_eligible_account_reports_reasons() {
     let (third, fourth) = (account(3, 1, None), account(4, 1, None));
     let ready = AccountHealth::default();
     let candidates = [&off, &other, &third, &fourth];
-    let health = |at: usize| [&ready, &ready, &cooling, &refused][at];
+    let health = |index: usize| [&ready, &ready, &cooling, &refused][index];
     let group = GroupId::from_bits(1);
-    let wish = wish(&group, 0);
+    let criteria = wish(&group, 0);
     let choice =
-        among(&candidates, |all| choose_account(all, health, &wish, Timestamp::UNIX_EPOCH));
+        among(&candidates, |all| choose_account(all, health, &criteria, Timestamp::UNIX_EPOCH));
     let SelectionResult::NoneEligible(reasons) = choice else {
         panic!("somebody");
     };
@@ -202,7 +205,7 @@ proptest! {
 /// A direct implementation of the selection: the smallest `-log2(hash) / weight` over domains, then
 /// over the accounts of the domain.
 fn plain(accounts: &[Account], group: &GroupId, session: u64) -> Option<usize> {
-    let usable: Vec<usize> = (0..accounts.len()).filter(|&at| accounts[at].enabled).collect();
+    let usable: Vec<usize> = (0..accounts.len()).filter(|&index| accounts[index].enabled).collect();
     let seed = xxh3_64_with_seed(group.as_str().as_bytes(), session);
     let hash = |name: &str, seed| xxh3_64_with_seed(&xxh3_64(name.as_bytes()).to_le_bytes(), seed);
     let key = |name: &str, seed, weight: u64, other: (u64, u64)| {
@@ -210,9 +213,9 @@ fn plain(accounts: &[Account], group: &GroupId, session: u64) -> Option<usize> {
         (u128::from(neg) * u128::from(other.1)).cmp(&(u128::from(other.0) * u128::from(weight)))
     };
     let ticket = |name: &str, seed, weight| (neg_log2(hash(name, seed)), weight);
-    let whole = |at: usize| -> u64 {
-        let mates = usable.iter().filter(|&&it| domain(&accounts[it]) == domain(&accounts[at]));
-        mates.map(|&it| u64::from(accounts[it].weight)).sum()
+    let whole = |index: usize| -> u64 {
+        let peers = usable.iter().filter(|&&it| domain(&accounts[it]) == domain(&accounts[index]));
+        peers.map(|&it| u64::from(accounts[it].weight)).sum()
     };
     let first = usable.iter().copied().min_by(|&a, &b| {
         let other = ticket(domain(&accounts[b]), seed, whole(b));
@@ -220,8 +223,8 @@ fn plain(accounts: &[Account], group: &GroupId, session: u64) -> Option<usize> {
     })?;
     let home = domain(&accounts[first]);
     let seed = seed.rotate_left(32);
-    usable.iter().copied().filter(|&at| domain(&accounts[at]) == home).min_by(|&a, &b| {
-        let weight = |at: usize| u64::from(accounts[at].weight);
+    usable.iter().copied().filter(|&index| domain(&accounts[index]) == home).min_by(|&a, &b| {
+        let weight = |index: usize| u64::from(accounts[index].weight);
         let other = ticket(accounts[b].id.as_str(), seed, weight(b));
         key(accounts[a].id.as_str(), seed, weight(a), other)
     })

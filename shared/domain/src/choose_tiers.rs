@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use std::cell::Cell;
 
 fn resting(is_guess: bool) -> AccountHealth {
-    let rest = Cooldown::new(Timestamp::MAX, CooldownReason::RateLimited, is_guess);
-    AccountHealth { state: HealthState::Cooling(rest), ..AccountHealth::default() }
+    let cooldown = Cooldown::new(Timestamp::MAX, CooldownReason::RateLimited, is_guess);
+    AccountHealth { state: HealthState::Cooling(cooldown), ..AccountHealth::default() }
 }
 
 fn used(percent: u32) -> AccountHealth {
@@ -44,10 +44,10 @@ fn rank(number: u8) -> Option<u8> {
 struct TestAccounts(Vec<(Account, AccountHealth)>);
 
 impl TestAccounts {
-    fn choose(&self, wish: &SelectionCriteria<'_>) -> Option<usize> {
-        let (health, now) = (|at| self.health(at), Timestamp::UNIX_EPOCH);
-        match among(&self.accounts(), |all| choose_account(all, health, wish, now)) {
-            SelectionResult::Chosen(at) => Some(at),
+    fn choose(&self, criteria: &SelectionCriteria<'_>) -> Option<usize> {
+        let (health, now) = (|index| self.health(index), Timestamp::UNIX_EPOCH);
+        match among(&self.accounts(), |all| choose_account(all, health, criteria, now)) {
+            SelectionResult::Chosen(index) => Some(index),
             SelectionResult::NoneEligible(_) => None,
         }
     }
@@ -56,8 +56,8 @@ impl TestAccounts {
         self.0.iter().map(|(account, _)| account).collect()
     }
 
-    fn health(&self, at: usize) -> &AccountHealth {
-        &self.0[at].1
+    fn health(&self, index: usize) -> &AccountHealth {
+        &self.0[index].1
     }
 }
 
@@ -118,7 +118,7 @@ proptest! {
         let group = GroupId::from_bits(1);
         let to = domain(&pool.0[to.index(pool.0.len())].0).to_owned();
         let plain = pool.choose(&wish(&group, session));
-        let chosen = pool.choose(&SelectionCriteria { moved_to: Some(&to), ..wish(&group, session) });
+        let chosen = pool.choose(&SelectionCriteria { pinned_domain: Some(&to), ..wish(&group, session) });
         let best = numbers.iter().filter_map(|number| rank(*number)).min();
         let is_good = |at: usize| domain(&pool.0[at].0) == to && rank(numbers[at]) == best;
         if best.is_some() && (0..numbers.len()).any(is_good) {
@@ -142,7 +142,7 @@ proptest! {
         let Some(first) = pool.choose(&wish(&group, session)) else { return Ok(()) };
         let full = [pool.0[first].0.id.clone()];
         let without = pool.choose(&SelectionCriteria { tried: &full, ..wish(&group, session) });
-        let next = pool.choose(&SelectionCriteria { full: &full, ..wish(&group, session) });
+        let next = pool.choose(&SelectionCriteria { at_capacity: &full, ..wish(&group, session) });
         prop_assert_eq!(next, without);
         prop_assert_ne!(next, Some(first));
     }
@@ -153,7 +153,7 @@ fn the_threshold_can_be_switched_off() {
     let pool = TestAccounts(vec![(account(1, 1, None), used(100)), (account(2, 1, None), used(0))]);
     let group = GroupId::from_bits(1);
     let session = (0..1000).find(|session| {
-        pool.choose(&SelectionCriteria { utilisation_max: None, ..wish(&group, *session) })
+        pool.choose(&SelectionCriteria { max_utilization: None, ..wish(&group, *session) })
             == Some(0)
     });
     assert_eq!(pool.choose(&wish(&group, session.unwrap())), Some(1));
@@ -163,9 +163,9 @@ fn the_threshold_can_be_switched_off() {
 fn account_at_capacity_reports_its_reason() {
     let pool = TestAccounts(vec![(account(1, 1, None), used(0))]);
     let (group, full) = (GroupId::from_bits(1), [AccountId::from_bits(1)]);
-    let wish = SelectionCriteria { full: &full, ..wish(&group, 0) };
-    let (health, now) = (|at| pool.health(at), Timestamp::UNIX_EPOCH);
-    let choice = among(&pool.accounts(), |all| choose_account(all, health, &wish, now));
+    let criteria = SelectionCriteria { at_capacity: &full, ..wish(&group, 0) };
+    let (health, now) = (|index| pool.health(index), Timestamp::UNIX_EPOCH);
+    let choice = among(&pool.accounts(), |all| choose_account(all, health, &criteria, now));
     assert_eq!(
         choice,
         SelectionResult::NoneEligible(vec![(full[0].clone(), IneligibleReason::AtCapacity)])
@@ -176,8 +176,8 @@ fn account_at_capacity_reports_its_reason() {
 fn of_guesses_the_one_that_is_over_soonest_is_tried() {
     let resting = |seconds| {
         let until = Timestamp::from_second(seconds).unwrap();
-        let rest = Cooldown::new(until, CooldownReason::Overloaded, true);
-        AccountHealth { state: HealthState::Cooling(rest), ..AccountHealth::default() }
+        let cooldown = Cooldown::new(until, CooldownReason::Overloaded, true);
+        AccountHealth { state: HealthState::Cooling(cooldown), ..AccountHealth::default() }
     };
     let pool = TestAccounts(vec![
         (account(1, 9, None), resting(30)),
@@ -193,8 +193,8 @@ fn of_guesses_the_one_that_is_over_soonest_is_tried() {
 #[test]
 fn one_model_rests_by_the_name_that_the_upstream_knows() {
     let until = Timestamp::from_second(30).unwrap();
-    let rest = Cooldown::new(until, CooldownReason::RateLimited, false);
-    let models = [("opus-upstream".to_owned(), rest)].into_iter().collect();
+    let cooldown = Cooldown::new(until, CooldownReason::RateLimited, false);
+    let models = [("opus-upstream".to_owned(), cooldown)].into_iter().collect();
     let mut mapped = account(1, 1, None);
     mapped.model_map = vec![("claude-opus-*".parse().unwrap(), "opus-upstream".to_owned())];
     let pool = TestAccounts(vec![(mapped, AccountHealth { models, ..AccountHealth::default() })]);

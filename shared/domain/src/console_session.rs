@@ -72,23 +72,23 @@ impl SessionSubject {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsoleSession {
     /// When it began.
-    pub begun_at: Timestamp,
+    pub started_at: Timestamp,
     /// When it was last used, with a precision of five minutes.
     pub used_at: Timestamp,
     /// The user's [`crate::key::User::session_round`] when it began; 0 without a user.
-    pub round: u64,
+    pub session_generation: u64,
 }
 
 impl ConsoleSession {
     /// A session that begins at `now`.
-    pub fn new(now: Timestamp, round: u64) -> Self {
-        Self { begun_at: now, used_at: now, round }
+    pub fn new(now: Timestamp, session_generation: u64) -> Self {
+        Self { started_at: now, used_at: now, session_generation }
     }
 
     /// When it ends if it is not used any more.
     pub fn ends_at(&self) -> Timestamp {
         let end = |from: Timestamp, by| from.saturating_add(by).unwrap_or(Timestamp::MAX);
-        end(self.begun_at, LIFE).min(end(self.used_at, IDLE))
+        end(self.started_at, LIFE).min(end(self.used_at, IDLE))
     }
 
     /// Whether it is valid at `now`.
@@ -98,8 +98,8 @@ impl ConsoleSession {
 
     /// The session after a use at `now`; `None` if the last write is recent enough.
     pub fn after_use(&self, now: Timestamp) -> Option<Self> {
-        let is_news = now.duration_since(self.used_at) >= USE_KNOWN_TO;
-        is_news.then(|| Self { used_at: now, ..self.clone() })
+        let is_significant = now.duration_since(self.used_at) >= USE_KNOWN_TO;
+        is_significant.then(|| Self { used_at: now, ..self.clone() })
     }
 }
 

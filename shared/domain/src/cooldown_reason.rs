@@ -124,8 +124,8 @@ impl From<String> for CooldownReason {
 }
 
 impl fmt::Display for CooldownReason {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(self.table_row().2)
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.table_row().2)
     }
 }
 

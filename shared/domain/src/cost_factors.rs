@@ -41,7 +41,7 @@ pub struct CostFactors {
     /// The number of answers, at least one.
     pub choices: u64,
     /// The number of times that a model reads the prompt and answers, at least one.
-    pub passes: u64,
+    pub iterations: u64,
     /// The most web searches that the upstream can make.
     pub searches: u64,
     /// Whether the request asks for `speed: fast`.
@@ -67,9 +67,9 @@ pub struct UnboundedField {
 }
 
 impl std::fmt::Display for UnboundedField {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
-            out,
+            f,
             "{}: Baton cannot compute the highest cost of this in advance, which it needs because \
              this key has a spend limit. {}",
             self.field, self.advice
@@ -90,20 +90,20 @@ impl CostFactors {
 
     /// The highest cost of all passes at a model's price, without searches.
     fn cost_max(&self, price: &ModelPrice, context: Option<u64>) -> PicoUsd {
-        let (passes, output) = (self.passes.max(1), self.output());
+        let (iterations, output) = (self.iterations.max(1), self.output());
         let mut prompt = self.prompt_tokens_max();
         if self.reads_beyond_body.is_some() {
             prompt = prompt.max(context.unwrap_or_default());
         }
         // The answer of one pass is part of the prompt of the next one. No model reads more than
         // its context window.
-        prompt = prompt.saturating_add(output.saturating_mul(passes - 1));
+        prompt = prompt.saturating_add(output.saturating_mul(iterations - 1));
         prompt = prompt.min(context.unwrap_or(u64::MAX));
         let rates = price.highest_rates(self.is_fast, prompt);
         let answers = output.saturating_mul(self.choices.max(1));
         let pass = PicoUsd::from_tokens(self.input_rate(&rates), prompt)
             + PicoUsd::from_tokens(rates.output, answers.saturating_add(self.predicted_tokens));
-        let passes = i128::from(passes);
+        let passes = i128::from(iterations);
         let geo = if price.us_geo { (11, 10) } else { (1, 1) };
         PicoUsd::new(pass.pico().saturating_mul(passes)).scale(geo.0, geo.1)
     }
@@ -126,55 +126,62 @@ impl PriceTable {
     /// can use, plus a tenth where the model can run under `inference_geo: us` (a workspace can
     /// require that without a field in the body). If [`Self::unbounded`] returns a field, the
     /// request can cost more.
-    pub fn highest_cost(&self, demand: &CostFactors, model: &str, at: Timestamp) -> UsageCost {
-        let amounts = demand.all_models(model).map(|model| {
-            demand.cost_max(&self.price_or_guess(model, at).0, self.context_tokens(model))
+    pub fn highest_cost(
+        &self,
+        cost_factors: &CostFactors,
+        model: &str,
+        at: Timestamp,
+    ) -> UsageCost {
+        let amounts = cost_factors.all_models(model).map(|model| {
+            cost_factors.cost_max(&self.price_or_guess(model, at).0, self.context_tokens(model))
         });
-        let searches = self.web_searches(demand.searches);
+        let searches = self.web_searches(cost_factors.searches);
         let amount = amounts.max().unwrap_or_default() + searches;
-        let (price, known) = self.price_or_guess(model, at);
-        UsageCost { amount, version: crate::price::version_label(&price, known), known }
+        let (price, is_priced) = self.price_or_guess(model, at);
+        UsageCost { amount, version: crate::price::version_label(&price, is_priced), is_priced }
     }
 
     /// The likely cost of a request: one prompt token for every four bytes, written to the cache
     /// for five minutes, and answers of 4,000 tokens or of the request's limit if that is lower.
     /// Never more than [`Self::highest_cost`].
-    pub fn expected(&self, demand: &CostFactors, model: &str, at: Timestamp) -> PicoUsd {
+    pub fn expected(&self, cost_factors: &CostFactors, model: &str, at: Timestamp) -> PicoUsd {
         let (price, _) = self.price_or_guess(model, at);
-        let prompt = demand.prompt_bytes.div_ceil(BYTES_PER_TOKEN_EXPECTED);
-        let rates = price.rates(demand.is_fast, prompt);
-        let output = demand.output().min(OUTPUT_TOKENS_EXPECTED).saturating_mul(demand.choices);
+        let prompt = cost_factors.prompt_bytes.div_ceil(BYTES_PER_TOKEN_EXPECTED);
+        let rates = price.rates(cost_factors.is_fast, prompt);
+        let output =
+            cost_factors.output().min(OUTPUT_TOKENS_EXPECTED).saturating_mul(cost_factors.choices);
         let likely = PicoUsd::from_tokens(rates.cache_write_5m.max(rates.input), prompt)
             + PicoUsd::from_tokens(rates.output, output);
-        likely.min(self.highest_cost(demand, model, at).amount)
+        likely.min(self.highest_cost(cost_factors, model, at).amount)
     }
 
     /// The field that makes the highest cost of a request for `model` unknown, if there is one.
     pub fn unbounded(
         &self,
-        demand: &CostFactors,
+        cost_factors: &CostFactors,
         model: &str,
         at: Timestamp,
     ) -> Option<UnboundedField> {
-        if demand.unbounded.is_some() {
-            return demand.unbounded.clone();
+        if cost_factors.unbounded.is_some() {
+            return cost_factors.unbounded.clone();
         }
-        let lacks = |is_known: &dyn Fn(&str) -> bool| {
-            demand.all_models(model).any(|model| !is_known(model))
+        let is_missing = |is_known: &dyn Fn(&str) -> bool| {
+            cost_factors.all_models(model).any(|model| !is_known(model))
         };
-        if demand.reads_beyond_body.is_some()
-            && lacks(&|model| self.context_tokens(model).is_some())
+        if cost_factors.reads_beyond_body.is_some()
+            && is_missing(&|model| self.context_tokens(model).is_some())
         {
-            return demand.reads_beyond_body.clone();
+            return cost_factors.reads_beyond_body.clone();
         }
         let has_fast_price = |model: &str| self.price_or_guess(model, at).0.fast.is_some();
-        if demand.is_fast && lacks(&has_fast_price) {
+        if cost_factors.is_fast && is_missing(&has_fast_price) {
             return Some(UnboundedField {
                 field: "speed".to_owned(),
                 advice: "Baton has no price for fast speed of this model. Leave the field out.",
             });
         }
-        let unpriced = demand.all_models(model).find(|model| !self.has_price_bound(model, at))?;
+        let unpriced =
+            cost_factors.all_models(model).find(|model| !self.has_price_bound(model, at))?;
         Some(UnboundedField {
             field: format!("model `{}`", clean_text(unpriced, MODEL_SHOWN_CHARS)),
             advice: "its price is not known: an administrator can set it, for example with \
@@ -196,19 +203,19 @@ mod tests {
             prompt_bytes: 48_000,
             output_tokens: Some(1_000),
             choices: 1,
-            passes: 1,
+            iterations: 1,
             ..CostFactors::default()
         }
     }
 
-    fn estimate(demand: &CostFactors, model: &str) -> String {
-        PriceTable::builtin().highest_cost(demand, model, at()).amount.to_string()
+    fn estimate(cost_factors: &CostFactors, model: &str) -> String {
+        PriceTable::builtin().highest_cost(cost_factors, model, at()).amount.to_string()
     }
 
     #[test]
     fn everything_that_multiplies_is_reserved() {
-        let check = |demand: &CostFactors, expect: &str| {
-            assert_eq!(estimate(demand, "claude-opus-5-5"), expect, "{demand:?}");
+        let check = |cost_factors: &CostFactors, expect: &str| {
+            assert_eq!(estimate(cost_factors, "claude-opus-5-5"), expect, "{cost_factors:?}");
         };
         // (50,000 × 5 + 1,000 × 20) per million × 1.1.
         check(&demand(), "0.297000000000");
@@ -219,7 +226,7 @@ mod tests {
         check(&CostFactors { output_tokens: None, ..demand() }, "3.091000000000");
         check(&CostFactors { has_unbounded_pass: true, ..demand() }, "3.091000000000");
         // Two passes of 51,000 prompt tokens.
-        check(&CostFactors { passes: 2, ..demand() }, "0.605000000000");
+        check(&CostFactors { iterations: 2, ..demand() }, "0.605000000000");
         check(&CostFactors { searches: 3, ..demand() }, "0.327000000000");
         check(&CostFactors { prompt_tokens: 50_000, ..demand() }, "0.572000000000");
         // The highest of the named models' rates: 18.75 and 75 dollars, without the tenth.
@@ -258,8 +265,11 @@ mod tests {
     #[test]
     fn unbounded_field_is_named() {
         let table = PriceTable::builtin();
-        let field = |demand: &CostFactors, model: &str| {
-            table.unbounded(demand, model, at()).map(|why| why.field).unwrap_or_default()
+        let field = |cost_factors: &CostFactors, model: &str| {
+            table
+                .unbounded(cost_factors, model, at())
+                .map(|unbounded| unbounded.field)
+                .unwrap_or_default()
         };
         let named =
             |field: &str| Some(UnboundedField { field: field.into(), advice: "leave it out" });

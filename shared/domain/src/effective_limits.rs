@@ -34,7 +34,7 @@ pub struct EffectiveLimits {
     /// The key.
     pub key: KeyId,
     /// The key's own limits.
-    pub own: Limits,
+    pub own_limits: Limits,
     /// The shared limits that the key counts against. Scopes without limits are left out.
     pub pools: Vec<(LimitScope, Limits)>,
 }
@@ -54,19 +54,19 @@ impl LimitSources {
     /// The cap for the person in this period, and the scope that set it.
     pub fn find_cap(
         &self,
-        person: &LimitScope,
+        principal: &LimitScope,
         period: LimitPeriod,
     ) -> Option<(LimitScope, SpendCap)> {
-        let user = self.user.as_ref().map(|terms| (person, &terms.caps));
-        let groups = self.groups.iter().map(|(scope, terms)| (scope, &terms.caps));
+        let user = self.user.as_ref().map(|settings| (principal, &settings.caps));
+        let groups = self.groups.iter().map(|(scope, settings)| (scope, &settings.caps));
         resolve(period, user, groups, &self.organization.caps)
     }
 
     /// The person's own `limits`, tightened by the caps that apply.
     #[must_use]
-    pub fn with_caps(&self, person: &LimitScope, mut limits: Limits) -> Limits {
+    pub fn with_caps(&self, principal: &LimitScope, mut limits: Limits) -> Limits {
         for period in PERIODS {
-            if let Some(cap) = self.find_cap(person, period).and_then(|(_, cap)| cap.amount()) {
+            if let Some(cap) = self.find_cap(principal, period).and_then(|(_, cap)| cap.amount()) {
                 limits.tighten(period, cap);
             }
         }
@@ -75,7 +75,7 @@ impl LimitSources {
 
     /// The user's own limits.
     pub fn user_limits(&self) -> Limits {
-        self.user.as_ref().map(|terms| terms.limits.clone()).unwrap_or_default()
+        self.user.as_ref().map(|settings| settings.limits.clone()).unwrap_or_default()
     }
 }
 
@@ -86,35 +86,35 @@ pub fn cap_scope(key: &Key) -> LimitScope {
 
 impl EffectiveLimits {
     /// The limits of a key without any shared limits.
-    pub fn from_own_limits(key: KeyId, own: Limits) -> Self {
-        Self { key, own, pools: Vec::new() }
+    pub fn from_own_limits(key: KeyId, own_limits: Limits) -> Self {
+        Self { key, own_limits, pools: Vec::new() }
     }
 
     /// All limits of `key`.
     pub fn from_sources(key: &Key, sources: &LimitSources) -> Self {
-        let person = cap_scope(key);
-        let (mut own, mut user) = (key.limits.clone(), sources.user_limits());
-        let counted = if key.user_id.is_some() { &mut user } else { &mut own };
-        *counted = sources.with_caps(&person, std::mem::take(counted));
+        let principal = cap_scope(key);
+        let (mut own_limits, mut user) = (key.limits.clone(), sources.user_limits());
+        let rate_limits = if key.user_id.is_some() { &mut user } else { &mut own_limits };
+        *rate_limits = sources.with_caps(&principal, std::mem::take(rate_limits));
         let group = LimitScope::Group(key.group_id.clone());
         let shared = sources.groups.iter().find(|(scope, _)| *scope == group);
         let all = [
             key.user_id.clone().map(|id| (LimitScope::User(id), user)),
-            shared.map(|(_, terms)| (group, terms.limits.clone())),
+            shared.map(|(_, settings)| (group, settings.limits.clone())),
             Some((LimitScope::Organization, sources.organization.limits.clone())),
         ];
         let pools = all.into_iter().flatten().filter(|(_, limits)| limits.has_any()).collect();
-        Self { key: key.id.clone(), own, pools }
+        Self { key: key.id.clone(), own_limits, pools }
     }
 
     /// Whether there is any limit.
     pub fn has_limits(&self) -> bool {
-        self.own.has_any() || !self.pools.is_empty()
+        self.own_limits.has_any() || !self.pools.is_empty()
     }
 
     /// Each scope with its limits, the key first.
     pub fn scoped_limits(&self) -> impl Iterator<Item = (LimitScope, &Limits)> {
-        let key = (LimitScope::Key(self.key.clone()), &self.own);
+        let key = (LimitScope::Key(self.key.clone()), &self.own_limits);
         std::iter::once(key).chain(self.pools.iter().map(|(scope, limits)| (scope.clone(), limits)))
     }
 
@@ -184,9 +184,12 @@ mod tests {
             organization: Arc::default(),
         };
         let id = UserId::from_bits(1);
-        let bounds = EffectiveLimits::from_sources(&key(Some(id.clone())), &sources);
-        assert_eq!(bounds.pools, [(LimitScope::User(id), daily(1)), (group(1), daily(2))]);
-        assert!(bounds.has_limits() && !bounds.own.has_any());
+        let effective_limits = EffectiveLimits::from_sources(&key(Some(id.clone())), &sources);
+        assert_eq!(
+            effective_limits.pools,
+            [(LimitScope::User(id), daily(1)), (group(1), daily(2))]
+        );
+        assert!(effective_limits.has_limits() && !effective_limits.own_limits.has_any());
 
         let sources = LimitSources { user: None, ..sources };
         assert_eq!(
@@ -222,7 +225,7 @@ mod tests {
             let expect = daily(limit.map_or(cap, |limit| limit.min(cap)));
             let pools = id.map(|id| (LimitScope::User(id), expect.clone()));
             let own = if pools.is_none() { expect } else { Limits::default() };
-            prop_assert_eq!((bounds.own, bounds.pools), (own, Vec::from_iter(pools)));
+            prop_assert_eq!((bounds.own_limits, bounds.pools), (own, Vec::from_iter(pools)));
         }
     }
 }

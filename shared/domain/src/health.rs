@@ -188,11 +188,12 @@ impl AccountHealth {
             other => return other,
         }
         let family = self.families.iter().filter(|(family, _)| is_of(family, model));
-        let rests = family.map(|(_, rest)| rest).chain(self.models.get(model));
-        let rests = rests.chain(self.fast.as_ref().filter(|_| is_fast));
+        let cooldowns = family.map(|(_, cooldown)| cooldown).chain(self.models.get(model));
+        let cooldowns = cooldowns.chain(self.fast.as_ref().filter(|_| is_fast));
         // A time that the upstream named has priority over an estimate.
-        let longest =
-            rests.filter(|rest| rest.until > now).max_by_key(|rest| (!rest.is_guess, rest.until));
+        let longest = cooldowns
+            .filter(|rest| rest.until > now)
+            .max_by_key(|rest| (!rest.is_guess, rest.until));
         longest.map_or(AccountAvailability::Ready, Cooldown::to_availability)
     }
 
@@ -203,10 +204,14 @@ impl AccountHealth {
 
     /// The health after the account gets this token: cooldowns of other tokens end. `None` if there
     /// were none.
-    pub fn with_token(&self, issue: u64) -> Option<Self> {
-        let is_over = |rest: &Cooldown| rest.token_issue.is_some_and(|refused| refused != issue);
+    pub fn with_token(&self, token_version: u64) -> Option<Self> {
+        let is_over = |cooldown: &Cooldown| {
+            cooldown.token_issue.is_some_and(|refused| refused != token_version)
+        };
         match &self.state {
-            HealthState::Cooling(rest) if is_over(rest) => Some(self.with(HealthState::Ready)),
+            HealthState::Cooling(cooldown) if is_over(cooldown) => {
+                Some(self.with(HealthState::Ready))
+            }
             _ => None,
         }
     }
@@ -223,7 +228,7 @@ impl AccountHealth {
     /// The availability of the account as a whole at `now`.
     pub fn overall(&self, now: Timestamp) -> AccountAvailability<'_> {
         match &self.state {
-            HealthState::Cooling(rest) if rest.until > now => rest.to_availability(),
+            HealthState::Cooling(cooldown) if cooldown.until > now => cooldown.to_availability(),
             HealthState::Open { until, reason, .. } if *until > now => {
                 AccountAvailability::Cooling { until: *until, reason: *reason, is_guess: true }
             }
@@ -254,9 +259,14 @@ impl AccountHealth {
     #[must_use]
     pub fn reset(&self, now: Timestamp) -> Self {
         let is_out = !matches!(self.overall(now), AccountAvailability::Ready);
-        let out_until = if is_out { Some(now) } else { self.out_until };
-        let proof = self.proof.clone();
-        Self { utilisation: self.utilisation, out_until, proof, ..Self::default() }
+        let unavailable_until = if is_out { Some(now) } else { self.out_until };
+        let last_probe = self.proof.clone();
+        Self {
+            utilisation: self.utilisation,
+            out_until: unavailable_until,
+            proof: last_probe,
+            ..Self::default()
+        }
     }
 
     fn with(&self, state: HealthState) -> Self {
@@ -320,14 +330,21 @@ pub fn after(
         AccountEffect::Nothing | AccountEffect::NotPermitted | AccountEffect::Suspect { .. } => {
             return None;
         }
-        AccountEffect::Cooldown { scope, until, reason, is_guess, token_issue, doubles } => {
-            let (until, token_issue) = (*until, *token_issue);
+        AccountEffect::Cooldown {
+            scope,
+            until,
+            reason,
+            is_guess,
+            token_version: token_issue,
+            doubles,
+        } => {
+            let (until, token_version) = (*until, *token_issue);
             let seconds = u32::try_from(until.duration_since(now).as_secs()).unwrap_or_default();
             let rest = Cooldown {
                 until,
                 reason: *reason,
                 is_guess: *is_guess,
-                token_issue,
+                token_issue: token_version,
                 doubled_seconds: doubles.then_some(seconds),
             };
             let after = match scope {
@@ -349,8 +366,8 @@ pub fn after(
             (after, until)
         }
     };
-    let out_until = after.out_until.max(Some(until));
-    Some(AccountHealth { out_until, ..after })
+    let unavailable_until = after.out_until.max(Some(until));
+    Some(AccountHealth { out_until: unavailable_until, ..after })
 }
 
 /// The health after the upstream refused the credential, with the reason and the token endpoint's
@@ -372,17 +389,23 @@ pub fn after_refusal(
     Some(AccountHealth { out_until: after.out_until.max(Some(now)), ..after })
 }
 
-fn cool_account(health: &AccountHealth, rest: Cooldown, now: Timestamp) -> Option<AccountHealth> {
+fn cool_account(
+    health: &AccountHealth,
+    cooldown: Cooldown,
+    now: Timestamp,
+) -> Option<AccountHealth> {
     let known = match &health.state {
         // The probe failed for another reason than the one that opened the circuit.
         HealthState::Open { probe_until: Some(_), .. } => None,
         // A time that the upstream named has priority over an estimate.
         HealthState::Cooling(Cooldown { is_guess: true, .. }) | HealthState::Open { .. }
-            if !rest.is_guess =>
+            if !cooldown.is_guess =>
         {
             None
         }
-        HealthState::Cooling(known) if known.until > now && !known.is_guess && rest.is_guess => {
+        HealthState::Cooling(current)
+            if current.until > now && !current.is_guess && cooldown.is_guess =>
+        {
             return None;
         }
         HealthState::Cooling(Cooldown { until, .. }) | HealthState::Open { until, .. } => {
@@ -390,21 +413,21 @@ fn cool_account(health: &AccountHealth, rest: Cooldown, now: Timestamp) -> Optio
         }
         HealthState::Ready | HealthState::AuthFailed { .. } => Some(now),
     };
-    let is_news = known.is_none_or(|known| is_later(rest.until, known.max(now)));
-    is_news.then(|| health.with(HealthState::Cooling(rest)))
+    let is_significant = known.is_none_or(|known| is_later(cooldown.until, known.max(now)));
+    is_significant.then(|| health.with(HealthState::Cooling(cooldown)))
 }
 
 fn cool_family(
     health: &AccountHealth,
     family: &str,
-    rest: Cooldown,
+    cooldown: Cooldown,
     now: Timestamp,
 ) -> Option<AccountHealth> {
-    let known = health.families.get(family).map_or(now, |known| known.until.max(now));
-    is_later(rest.until, known).then(|| {
+    let known = health.families.get(family).map_or(now, |current| current.until.max(now));
+    is_later(cooldown.until, known).then(|| {
         let mut after = health.clone();
-        after.families.retain(|_, rest| rest.until > now);
-        after.families.insert(family.to_owned(), rest);
+        after.families.retain(|_, cooldown| cooldown.until > now);
+        after.families.insert(family.to_owned(), cooldown);
         if after.families.len() > FAMILIES_MAX {
             let first = after.families.iter().min_by_key(|(_, rest)| rest.until);
             let first = first.map(|(family, _)| family.clone()).unwrap_or_default();
@@ -417,17 +440,19 @@ fn cool_family(
 fn cool_model(
     health: &AccountHealth,
     model: &str,
-    rest: Cooldown,
+    cooldown: Cooldown,
     now: Timestamp,
 ) -> Option<AccountHealth> {
     if model.len() > MODEL_BYTES_MAX {
         return None;
     }
-    let rest = rest.doubled_after(health.models.get(model), now);
-    let known = health.models.get(model).filter(|known| known.until > now);
-    match known {
-        Some(known) if !known.is_guess && rest.is_guess => return None,
-        Some(known) if known.is_guess == rest.is_guess && !is_later(rest.until, known.until) => {
+    let rest = cooldown.doubled_after(health.models.get(model), now);
+    let current = health.models.get(model).filter(|current| current.until > now);
+    match current {
+        Some(current) if !current.is_guess && rest.is_guess => return None,
+        Some(current)
+            if current.is_guess == rest.is_guess && !is_later(rest.until, current.until) =>
+        {
             return None;
         }
         None if !is_later(rest.until, now) => return None,
@@ -435,26 +460,33 @@ fn cool_model(
     }
     let mut after = health.clone();
     after.models.retain(|_, rest| rest.until > now || rest.is_repeatable_at(now));
-    let is_unavailable = |rest: &Cooldown| rest.reason == CooldownReason::ModelUnavailable;
+    let is_unavailable = |cooldown: &Cooldown| cooldown.reason == CooldownReason::ModelUnavailable;
     let unavailable = is_unavailable(&rest);
     after.models.insert(model.to_owned(), rest);
     let count = after.models.values().filter(|rest| is_unavailable(rest) == unavailable).count();
     let most = if unavailable { UNAVAILABLE_MAX } else { MODELS_MAX - UNAVAILABLE_MAX };
     if count > most {
-        let alike = after.models.iter().filter(|(_, rest)| is_unavailable(rest) == unavailable);
-        let first = alike.min_by_key(|(_, rest)| rest.until).map(|(model, _)| model.clone());
+        let alike =
+            after.models.iter().filter(|(_, cooldown)| is_unavailable(cooldown) == unavailable);
+        let first =
+            alike.min_by_key(|(_, cooldown)| cooldown.until).map(|(model, _)| model.clone());
         after.models.remove(&first?);
     }
     Some(after)
 }
 
-fn cool_fast_mode(health: &AccountHealth, rest: Cooldown, now: Timestamp) -> Option<AccountHealth> {
-    let known = health.fast.as_ref().map_or(now, |known| known.until.max(now));
-    is_later(rest.until, known).then(|| AccountHealth { fast: Some(rest), ..health.clone() })
+fn cool_fast_mode(
+    health: &AccountHealth,
+    cooldown: Cooldown,
+    now: Timestamp,
+) -> Option<AccountHealth> {
+    let known = health.fast.as_ref().map_or(now, |current| current.until.max(now));
+    is_later(cooldown.until, known)
+        .then(|| AccountHealth { fast: Some(cooldown), ..health.clone() })
 }
 
-fn is_later(until: Timestamp, known: Timestamp) -> bool {
-    until.duration_since(known) >= SAME
+fn is_later(until: Timestamp, current: Timestamp) -> bool {
+    until.duration_since(current) >= SAME
 }
 
 fn after_server_error(
@@ -490,7 +522,7 @@ fn after_server_error(
 pub fn after_success(
     health: &AccountHealth,
     model: &str,
-    utilisation: UpstreamUtilization,
+    utilization: UpstreamUtilization,
     now: Timestamp,
 ) -> Option<AccountHealth> {
     let mut after = health.clone();
@@ -498,18 +530,20 @@ pub fn after_success(
     match &health.state {
         HealthState::Open { until, .. } if *until <= now => after.state = HealthState::Ready,
         // Only a successful answer shows that the operator has solved the problem.
-        HealthState::Cooling(rest) if rest.until <= now && rest.reason.needs_operator() => {
+        HealthState::Cooling(cooldown)
+            if cooldown.until <= now && cooldown.reason.needs_operator() =>
+        {
             after.state = HealthState::Ready;
         }
         _ => {}
     }
-    if health.models.get(model).is_some_and(|rest| rest.is_guess) {
+    if health.models.get(model).is_some_and(|cooldown| cooldown.is_guess) {
         after.models.remove(model);
     }
-    if utilisation.is_news_after(health.utilisation) {
+    if utilization.is_news_after(health.utilisation) {
         after.utilisation = UpstreamUtilization {
-            five_hour: utilisation.five_hour.or(health.utilisation.five_hour),
-            seven_day: utilisation.seven_day.or(health.utilisation.seven_day),
+            five_hour: utilization.five_hour.or(health.utilisation.five_hour),
+            seven_day: utilization.seven_day.or(health.utilisation.seven_day),
         };
     }
     (after != *health).then_some(after)
@@ -534,14 +568,15 @@ impl UpstreamUtilization {
         windows.map(|window| window.percent).max().unwrap_or_default()
     }
 
-    fn is_news_after(self, known: Self) -> bool {
-        let moved =
-            |new: Option<UtilizationWindow>, known: Option<UtilizationWindow>| match (new, known) {
-                (Some(new), Some(known)) => new.percent.abs_diff(known.percent) >= POINTS_MIN,
-                (Some(_), None) => true,
-                (None, _) => false,
-            };
-        moved(self.five_hour, known.five_hour) || moved(self.seven_day, known.seven_day)
+    fn is_news_after(self, current: Self) -> bool {
+        let moved = |new: Option<UtilizationWindow>, current: Option<UtilizationWindow>| match (
+            new, current,
+        ) {
+            (Some(new), Some(current)) => new.percent.abs_diff(current.percent) >= POINTS_MIN,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        moved(self.five_hour, current.five_hour) || moved(self.seven_day, current.seven_day)
     }
 }
 

@@ -17,7 +17,7 @@ fn resting(
         until: at(seconds),
         reason,
         is_guess,
-        token_issue: None,
+        token_version: None,
         doubles: false,
     }
 }
@@ -223,7 +223,7 @@ fn newer_token_clears_cooldowns_of_the_older_one() {
         until: at(60),
         reason: CooldownReason::TokenRefused,
         is_guess: false,
-        token_issue: Some(3),
+        token_version: Some(3),
         doubles: false,
     };
     let health = run(&[(0, effect)]);
@@ -243,17 +243,18 @@ fn success_ends_a_money_cooldown() {
 
 #[test]
 fn utilisation_is_news_when_it_moved_by_five_points() {
-    let known = after_success(&AccountHealth::default(), OPUS, used(40), at(0)).unwrap();
-    assert_eq!(known.utilisation, used(40));
-    for (percent, is_news) in [(40, false), (44, false), (45, true), (36, false), (35, true)] {
+    let known_health = after_success(&AccountHealth::default(), OPUS, used(40), at(0)).unwrap();
+    assert_eq!(known_health.utilisation, used(40));
+    for (percent, is_significant) in [(40, false), (44, false), (45, true), (36, false), (35, true)]
+    {
         assert_eq!(
-            after_success(&known, OPUS, used(percent), at(1)).is_some(),
-            is_news,
+            after_success(&known_health, OPUS, used(percent), at(1)).is_some(),
+            is_significant,
             "{percent}"
         );
     }
     assert_eq!(
-        after_success(&known, OPUS, UpstreamUtilization::default(), at(1)),
+        after_success(&known_health, OPUS, UpstreamUtilization::default(), at(1)),
         None,
         "an answer without headers"
     );
@@ -314,9 +315,9 @@ fn health_survives_a_round_trip() {
 
 #[test]
 fn health_stored_by_0_1_0_can_be_read() {
-    let check = |text: &str, standing: &AccountAvailability<'_>| {
+    let check = |text: &str, availability: &AccountAvailability<'_>| {
         let health: AccountHealth = serde_json::from_str(text).unwrap();
-        assert_eq!(health.availability(OPUS, false, at(0)), *standing, "{text}");
+        assert_eq!(health.availability(OPUS, false, at(0)), *availability, "{text}");
     };
     let until = at(60);
     let state = |state: &str| {
@@ -343,9 +344,9 @@ fn health_stored_by_0_1_0_can_be_read() {
     let open = format!(
         r#"{{"is":"open","until":"{until}","seconds":30,"reason":"server error","probe_until":null}}"#
     );
-    let standing =
+    let availability =
         AccountAvailability::Cooling { until, reason: CooldownReason::ServerError, is_guess: true };
-    check(&state(&open), &standing);
+    check(&state(&open), &availability);
     let family = format!(
         r#"{{"state":{{"is":"ready"}},"families":{{"opus":{{"until":"{until}","reason":"rate limited (429)","is_guess":false}}}}}}"#
     );
@@ -359,7 +360,7 @@ fn repeated_limits_of_a_proxy_double_the_cooldown_of_the_model() {
         until: at(now + seconds),
         reason: CooldownReason::RateLimited,
         is_guess: true,
-        token_issue: None,
+        token_version: None,
         doubles: true,
     };
     let mut health = AccountHealth::default();
@@ -379,7 +380,7 @@ fn repeated_limits_of_a_proxy_double_the_cooldown_of_the_model() {
         until: at(now + 30),
         reason: CooldownReason::RateLimited,
         is_guess: false,
-        token_issue: None,
+        token_version: None,
         doubles: false,
     };
     let kept = after(&health, &other, at(now)).unwrap();

@@ -56,25 +56,25 @@ impl IdTokenClaims {
             return Err(ClaimError::Issuer);
         }
         let client = Some(expected.client_id);
-        let is_for_us = match self.0.get("aud") {
+        let is_audience = match self.0.get("aud") {
             Some(Value::Array(all)) => {
                 // A token for several audiences must have been requested by this client.
-                let azp_is_us = all.len() == 1 || self.text("azp") == client;
-                azp_is_us && all.iter().any(|one| one.as_str() == client)
+                let is_authorized_party = all.len() == 1 || self.text("azp") == client;
+                is_authorized_party && all.iter().any(|one| one.as_str() == client)
             }
             one => one.and_then(Value::as_str) == client,
         };
-        if !is_for_us || self.text("azp").is_some_and(|azp| Some(azp) != client) {
+        if !is_audience || self.text("azp").is_some_and(|azp| Some(azp) != client) {
             return Err(ClaimError::Audience);
         }
         if self.text("nonce") != Some(expected.nonce) {
             return Err(ClaimError::Nonce);
         }
         let now = now.as_second();
-        let has_come = |at: i64| at <= now + LEEWAY_SECONDS;
-        let is_over = self.second("exp").is_none_or(|at| at <= now - LEEWAY_SECONDS);
-        let nbf = !self.0.contains_key("nbf") || self.second("nbf").is_some_and(has_come);
-        if is_over || !nbf || !self.second("iat").is_some_and(has_come) {
+        let is_past = |timestamp: i64| timestamp <= now + LEEWAY_SECONDS;
+        let is_over = self.second("exp").is_none_or(|timestamp| timestamp <= now - LEEWAY_SECONDS);
+        let nbf = !self.0.contains_key("nbf") || self.second("nbf").is_some_and(is_past);
+        if is_over || !nbf || !self.second("iat").is_some_and(is_past) {
             return Err(ClaimError::Time);
         }
         if self.text("sub").is_none_or(str::is_empty) { Err(ClaimError::Subject) } else { Ok(()) }
@@ -87,10 +87,10 @@ impl IdTokenClaims {
         let verified = self.0.get("email_verified")?;
         let is_verified = *verified == Value::Bool(true) || verified.as_str() == Some("true");
         let email = self.text("email").filter(|_| is_verified)?;
-        let odd = |c: char| !c.is_ascii_graphic();
+        let is_invalid_char = |c: char| !c.is_ascii_graphic();
         let (local, domain) = email.rsplit_once('@')?;
         let is_whole = !local.is_empty() && !domain.is_empty();
-        let fits = is_whole && email.len() <= EMAIL_BYTES_MAX && !email.contains(odd);
+        let fits = is_whole && email.len() <= EMAIL_BYTES_MAX && !email.contains(is_invalid_char);
         fits.then(|| email.to_ascii_lowercase())
     }
 
@@ -107,8 +107,9 @@ impl IdTokenClaims {
     /// A time in seconds; RFC 7519 permits fractions.
     fn second(&self, name: &str) -> Option<i64> {
         let text = self.0.get(name)?.as_number()?.to_string();
-        let whole = text.split_once('.').map_or(text.as_str(), |(whole, _)| whole);
-        whole.parse::<i64>().ok().filter(|at| (0..1 << 40).contains(at))
+        let integer_part =
+            text.split_once('.').map_or(text.as_str(), |(integer_part, _)| integer_part);
+        integer_part.parse::<i64>().ok().filter(|timestamp| (0..1 << 40).contains(timestamp))
     }
 }
 
@@ -136,11 +137,11 @@ impl FromStr for AllowedEmails {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let each = text.split(',').map(|one| one.trim().to_ascii_lowercase());
         let all: Vec<String> = each.filter(|one| !one.is_empty()).collect();
-        let is_odd = |one: &String| {
+        let is_invalid_part = |one: &String| {
             let is_plain = one.chars().all(|c| c.is_ascii_graphic());
             !is_plain || one.starts_with('@') || one.ends_with('@')
         };
-        if all.iter().any(is_odd) {
+        if all.iter().any(is_invalid_part) {
             return Err("expected addresses and domains, such as example.com, ada@example.org");
         }
         Ok(Self(all))
@@ -160,7 +161,7 @@ impl AdminClaim {
     pub fn is_in(&self, claims: &IdTokenClaims) -> bool {
         let is_it = |value: &Value| match value {
             Value::String(text) => *text == self.value,
-            Value::Bool(truth) => truth.to_string() == self.value,
+            Value::Bool(claim_value) => claim_value.to_string() == self.value,
             _ => false,
         };
         match claims.0.get(&self.name) {

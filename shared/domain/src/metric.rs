@@ -185,7 +185,7 @@ pub fn model_label(model: &str) -> &'static str {
 /// The cause of a failed upstream call, as one of a few fixed words.
 pub fn cause(failure: &CallFailure<'_>) -> &'static str {
     match failure {
-        CallFailure::Status(answer) => match answer.status {
+        CallFailure::Status(error) => match error.status {
             401 | 403 => "credential",
             402 | 429 => "rate_limit",
             529 => "overloaded",
@@ -193,9 +193,9 @@ pub fn cause(failure: &CallFailure<'_>) -> &'static str {
             _ => "client_error",
         },
         CallFailure::FirstEvent(_) => "first_event",
-        CallFailure::Unreachable => "unreachable",
+        CallFailure::Unreachable | CallFailure::BrokenAnswer => "unreachable",
         CallFailure::Timeout => "timeout",
-        CallFailure::InvalidAnswer => "invalid_answer",
+        CallFailure::InvalidAnswer | CallFailure::UnusableAnswer => "invalid_answer",
         CallFailure::NotAsked => "not_asked",
     }
 }
@@ -215,9 +215,9 @@ mod tests {
     fn a_failure_has_one_word() {
         let check = |status: u16, word: &str| {
             let (announced, error) = <_>::default();
-            let answer =
+            let response =
                 crate::verdict::UpstreamError { status, announced: &announced, error: &error };
-            assert_eq!(cause(&CallFailure::Status(answer)), word, "{status}");
+            assert_eq!(cause(&CallFailure::Status(response)), word, "{status}");
         };
         check(400, "client_error");
         check(401, "credential");

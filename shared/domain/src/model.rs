@@ -188,8 +188,8 @@ impl ModelPattern {
     /// The text is empty, longer than 256 bytes, or has spaces or control characters.
     pub fn new(text: impl Into<String>) -> Result<Self, PatternError> {
         let text = text.into();
-        let odd = |c: char| c.is_whitespace() || c.is_control();
-        if text.is_empty() || text.len() > PATTERN_BYTES_MAX || text.contains(odd) {
+        let is_invalid_char = |c: char| c.is_whitespace() || c.is_control();
+        if text.is_empty() || text.len() > PATTERN_BYTES_MAX || text.contains(is_invalid_char) {
             return Err(PatternError);
         }
         Ok(Self(text))
@@ -280,12 +280,12 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
                 t += 1;
             }
             _ => {
-                let Some((at, from)) = star else { return false };
+                let Some((index, from)) = star else { return false };
                 if text[from] == b'/' && !crosses {
                     return false;
                 }
-                star = Some((at, from + 1));
-                p = at + 1;
+                star = Some((index, from + 1));
+                p = index + 1;
                 t = from + 1;
             }
         }

@@ -141,13 +141,13 @@ impl str::FromStr for PicoUsd {
             Some(size) => (true, size),
             None => (false, text),
         };
-        let (whole, fraction) = match size.split_once('.') {
+        let (integer_part, fraction) = match size.split_once('.') {
             Some((_, "")) => return Err(ParseMoneyError::Form),
             Some(parts) => parts,
             None => (size, ""),
         };
         let all_digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
-        if whole.is_empty() || !all_digits(whole) || !all_digits(fraction) {
+        if integer_part.is_empty() || !all_digits(integer_part) || !all_digits(fraction) {
             return Err(ParseMoneyError::Form);
         }
         if fraction.len() > PLACES {
@@ -155,7 +155,7 @@ impl str::FromStr for PicoUsd {
         }
         let padding = iter::repeat_n(b'0', PLACES - fraction.len());
         let sign = if negative { -1 } else { 1 };
-        whole
+        integer_part
             .bytes()
             .chain(fraction.bytes())
             .chain(padding)
@@ -222,7 +222,8 @@ mod tests {
 
     #[test]
     fn invalid_amounts_are_refused() {
-        let check = |text: &str, why| assert_eq!(text.parse::<PicoUsd>(), Err(why), "{text:?}");
+        let check =
+            |text: &str, reason| assert_eq!(text.parse::<PicoUsd>(), Err(reason), "{text:?}");
         for text in ["", ".", "1.", ".5", "+1", "1e3", " 1", "1,0", "--1", "1.2.3", "$1", "٣", "-"]
         {
             check(text, ParseMoneyError::Form);

@@ -18,8 +18,8 @@ pub struct PriceId {
 }
 
 impl fmt::Display for PriceId {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}@{}", self.model, self.from)
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.model, self.from)
     }
 }
 

@@ -111,8 +111,9 @@ impl ModelPrice {
     /// The highest rates, class by class, of a request whose prompt has at most `prompt_tokens`.
     pub(crate) fn highest_rates(&self, may_be_fast: bool, prompt_tokens: u64) -> TokenRates {
         let fast = self.fast.filter(|_| may_be_fast);
-        let above = self.above.filter(|above| prompt_tokens > above.prompt_tokens);
-        let others = fast.into_iter().chain(above.map(|above| above.rates));
+        let long_prompt =
+            self.above.filter(|long_prompt| prompt_tokens > long_prompt.prompt_tokens);
+        let others = fast.into_iter().chain(long_prompt.map(|long_prompt| long_prompt.rates));
         others.fold(self.standard, TokenRates::higher_of)
     }
 
@@ -121,7 +122,7 @@ impl ModelPrice {
             return rates;
         }
         match &self.above {
-            Some(above) if prompt_tokens > above.prompt_tokens => &above.rates,
+            Some(long_prompt) if prompt_tokens > long_prompt.prompt_tokens => &long_prompt.rates,
             _ => &self.standard,
         }
     }
@@ -130,10 +131,10 @@ impl ModelPrice {
     /// is exact: every built-in rate is a multiple of 20 micro-dollars, so each product is a
     /// multiple of 20 pico-dollars. With an operator's odd rate the sum is rounded up by less than
     /// a pico-dollar.
-    fn charge_pass(&self, tokens: &TokenCounts, terms: RateModifiers) -> PicoUsd {
-        let list = self.rates(terms.fast, tokens.prompt_tokens()).charge_tokens(tokens);
-        let (times, per) = if terms.us && self.us_geo { (11, 10) } else { (1, 1) };
-        list.scale(times, if terms.batch { per * 2 } else { per })
+    fn charge_pass(&self, tokens: &TokenCounts, modifiers: RateModifiers) -> PicoUsd {
+        let list = self.rates(modifiers.fast, tokens.prompt_tokens()).charge_tokens(tokens);
+        let (times, per) = if modifiers.us && self.us_geo { (11, 10) } else { (1, 1) };
+        list.scale(times, if modifiers.batch { per * 2 } else { per })
     }
 }
 
@@ -145,7 +146,7 @@ pub struct UsageCost {
     /// The version of the price of the model that served the request; ends in `?` unless `known`.
     pub version: String,
     /// Whether the table has a price for every model that served.
-    pub known: bool,
+    pub is_priced: bool,
 }
 
 /// Model families, as they are named in ids. An unknown model costs the highest rates of its
@@ -249,8 +250,8 @@ impl PriceTable {
     pub fn set(&mut self, model: &str, price: ModelPrice) {
         let prices = self.models.entry(model.to_owned()).or_default();
         prices.retain(|old| old.from != price.from);
-        let place = prices.partition_point(|old| old.from < price.from);
-        prices.insert(place, price);
+        let index = prices.partition_point(|old| old.from < price.from);
+        prices.insert(index, price);
     }
 
     /// Removes a model's prices that start at `at` or later. A name without prices first gets a
@@ -295,17 +296,17 @@ impl PriceTable {
     /// `model`, which served the request, plus web searches. The length of a prompt is that of a
     /// single pass.
     pub fn cost(&self, usage: &BilledUsage, model: &str, at: Timestamp) -> UsageCost {
-        let terms = RateModifiers::from_usage(usage);
-        let (price, mut known) = self.price_or_guess(model, at);
+        let modifiers = RateModifiers::from_usage(usage);
+        let (price, mut is_priced) = self.price_or_guess(model, at);
         let searches = self.web_searches(usage.web_searches);
-        let mut amount = searches + price.charge_pass(&usage.outside_iterations(), terms);
+        let mut amount = searches + price.charge_pass(&usage.outside_iterations(), modifiers);
         for iteration in &usage.iterations {
-            let ran = iteration.model.as_deref().unwrap_or(model);
-            let (price, is_known) = self.price_or_guess(ran, at);
-            known &= is_known;
-            amount += price.charge_pass(&iteration.tokens, terms);
+            let served_model = iteration.model.as_deref().unwrap_or(model);
+            let (price, is_known) = self.price_or_guess(served_model, at);
+            is_priced &= is_known;
+            amount += price.charge_pass(&iteration.tokens, modifiers);
         }
-        UsageCost { amount, version: version_label(&price, known), known }
+        UsageCost { amount, version: version_label(&price, is_priced), is_priced }
     }
 
     /// The cost of this number of web searches.
@@ -341,21 +342,23 @@ impl PriceTable {
     /// dollars for a model of neither.
     fn guess(&self, model: &str, at: Timestamp) -> ModelPrice {
         let family = family_of(model);
-        let kin = self
+        let same_family = self
             .models
             .iter()
             .filter(|(id, _)| family.is_some_and(|family| id.contains(family)))
             .filter_map(|(_, prices)| current(prices, at));
-        let dearest = |all: &mut dyn Iterator<Item = TokenRates>| all.reduce(TokenRates::higher_of);
-        let usual =
-            |price: &ModelPrice| [Some(price.standard), price.above.map(|above| above.rates)];
+        let most_expensive =
+            |all: &mut dyn Iterator<Item = TokenRates>| all.reduce(TokenRates::higher_of);
+        let standard_rates = |price: &ModelPrice| {
+            [Some(price.standard), price.above.map(|long_prompt| long_prompt.rates)]
+        };
         let listed = listed_price(model);
         let listed_rates = listed.and_then(|listed| listed.standard);
-        let known = kin.clone().flat_map(usual).flatten().chain(listed_rates);
+        let known = same_family.clone().flat_map(standard_rates).flatten().chain(listed_rates);
         ModelPrice {
             from: at,
-            standard: dearest(&mut { known }).unwrap_or(self.unknown),
-            fast: dearest(&mut kin.filter_map(|price| price.fast)),
+            standard: most_expensive(&mut { known }).unwrap_or(self.unknown),
+            fast: most_expensive(&mut same_family.filter_map(|price| price.fast)),
             above: listed.and_then(|listed| listed.above),
             us_geo: true,
             version: self.version.clone(),
@@ -373,6 +376,6 @@ fn current(prices: &[ModelPrice], at: Timestamp) -> Option<&ModelPrice> {
     prices.iter().rev().find(|price| price.from <= at).or(prices.first())
 }
 
-pub(crate) fn version_label(price: &ModelPrice, known: bool) -> String {
-    if known { price.version.clone() } else { format!("{}?", price.version) }
+pub(crate) fn version_label(price: &ModelPrice, is_priced: bool) -> String {
+    if is_priced { price.version.clone() } else { format!("{}?", price.version) }
 }

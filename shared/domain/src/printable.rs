@@ -52,8 +52,8 @@ pub fn escape_text(text: &str, characters_max: usize) -> Cow<'_, str> {
     }
     let mut escaped = String::new();
     let masked = relay_key::mask_keys(text, MASK);
-    for (place, character) in masked.chars().enumerate() {
-        if place == characters_max {
+    for (index, character) in masked.chars().enumerate() {
+        if index == characters_max {
             escaped.push('…');
             break;
         }

@@ -39,8 +39,8 @@ impl ClientProtocol {
 }
 
 /// Whether an upstream of this provider can serve the request, directly or by translation.
-pub fn provider_serves(provider: Provider, want: UpstreamOperation) -> bool {
-    !matches!((provider, want), (Provider::OpenaiCompatible, UpstreamOperation::Count))
+pub fn provider_serves(provider: Provider, operation: UpstreamOperation) -> bool {
+    !matches!((provider, operation), (Provider::OpenaiCompatible, UpstreamOperation::Count))
 }
 
 #[cfg(test)]

@@ -149,16 +149,16 @@ impl UsageStatement {
         let day = record.started_at.strftime("%Y-%m-%d").to_string();
         let usage = record.usage();
         let tokens = |tokens| UsageEntry { tokens, ..UsageEntry::default() };
-        for pass in &usage.iterations {
-            let model = pass.model.as_deref().unwrap_or(&record.upstream_model);
-            self.add_entry(&day, model, &tokens(pass.tokens));
+        for iteration in &usage.iterations {
+            let model = iteration.model.as_deref().unwrap_or(&record.upstream_model);
+            self.add_entry(&day, model, &tokens(iteration.tokens));
         }
-        let rest = UsageEntry {
+        let remainder = UsageEntry {
             tokens: usage.outside_iterations(),
             web_searches: record.web_searches,
             cost: record.cost_usd,
         };
-        self.add_entry(&day, &record.upstream_model, &rest);
+        self.add_entry(&day, &record.upstream_model, &remainder);
     }
 
     /// The first and the last day.
@@ -170,11 +170,11 @@ impl UsageStatement {
 
     /// The same usage summed over all models.
     fn by_day(&self) -> Self {
-        let mut book = Self::default();
+        let mut statement = Self::default();
         for ((day, _), entry) in &self.0 {
-            book.add_entry(day, "", entry);
+            statement.add_entry(day, "", entry);
         }
-        book
+        statement
     }
 
     fn has_models(&self) -> bool {
@@ -200,7 +200,7 @@ pub fn compare(
     let mut keys: Vec<&(String, String)> = ours.0.keys().chain(theirs.0.keys()).collect();
     keys.sort_unstable();
     keys.dedup();
-    let entry = |book: &UsageStatement, key| book.0.get(key).copied().unwrap_or_default();
+    let entry = |statement: &UsageStatement, key| statement.0.get(key).copied().unwrap_or_default();
     let mut differences = Vec::new();
     for key in keys {
         let (mine, other) = (entry(ours, key), entry(theirs, key));
@@ -232,11 +232,11 @@ mod tests {
     }
 
     fn book(rows: &[(&str, &str, UsageEntry)]) -> UsageStatement {
-        let mut book = UsageStatement::default();
+        let mut statement = UsageStatement::default();
         for (day, model, entry) in rows {
-            book.add_entry(day, model, entry);
+            statement.add_entry(day, model, entry);
         }
-        book
+        statement
     }
 
     const ALL: StatedFigures = StatedFigures { tokens: true, cost: true };
@@ -270,9 +270,12 @@ mod tests {
         ]);
         let told = |stated| {
             let all = compare(&ours, &theirs, stated, exact);
-            let words = |one: Difference| {
-                let (day, figure) = (&one.day[8..], one.figure.as_str());
-                format!("{day} {} {figure} {} {}", one.model, one.ours, one.theirs)
+            let words = |difference: Difference| {
+                let (day, figure) = (&difference.day[8..], difference.figure.as_str());
+                format!(
+                    "{day} {} {figure} {} {}",
+                    difference.model, difference.ours, difference.theirs
+                )
             };
             all.into_iter().map(words).collect::<Vec<_>>()
         };

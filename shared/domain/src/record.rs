@@ -102,8 +102,8 @@ pub struct TriedAccount {
 }
 
 impl std::fmt::Display for TriedAccount {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "{} {}", self.account_id, self.reason)
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.account_id, self.reason)
     }
 }
 
@@ -172,12 +172,12 @@ impl UsageRecord {
     /// claim anything. It is marked as capped if a number was reduced.
     #[must_use]
     pub fn within_bounds(mut self) -> Self {
-        let mut is_cut = false;
+        let mut is_capped = false;
         let mut bound = |count: &mut u64| {
-            is_cut |= *count > COUNT_MAX;
+            is_capped |= *count > COUNT_MAX;
             *count = (*count).min(COUNT_MAX);
         };
-        let passes = self.iterations.iter_mut().map(|pass| &mut pass.tokens);
+        let passes = self.iterations.iter_mut().map(|iteration| &mut iteration.tokens);
         for tokens in passes.chain([&mut self.tokens]) {
             let TokenCounts { input, output, cache_read, cache_write_5m, cache_write_1h } = tokens;
             for count in [input, output, cache_read, cache_write_5m, cache_write_1h] {
@@ -185,9 +185,9 @@ impl UsageRecord {
             }
         }
         bound(&mut self.web_searches);
-        is_cut |= self.cost_usd > COST_MAX;
+        is_capped |= self.cost_usd > COST_MAX;
         self.cost_usd = self.cost_usd.clamp(PicoUsd::ZERO, COST_MAX);
-        self.is_capped |= is_cut;
+        self.is_capped |= is_capped;
         self.duration_ms = self.duration_ms.min(COUNT_MAX);
         self.ttft_ms = self.ttft_ms.map(|millis| millis.min(COUNT_MAX));
         self
@@ -307,8 +307,8 @@ mod tests {
         let check = |path: &str, value: Value, expect: &str| {
             let mut message = good();
             *message.pointer_mut(path).unwrap() = value;
-            let why = UsageRecord::parse(&message.to_string()).unwrap_err();
-            assert!(why.kind_text().contains(expect), "{path}: {why}");
+            let reason = UsageRecord::parse(&message.to_string()).unwrap_err();
+            assert!(reason.kind_text().contains(expect), "{path}: {reason}");
         };
         check("/v", json!(2), "version 2");
         check("/id", json!("secret"), "it is not a usage record");

@@ -37,22 +37,22 @@ impl Reduction {
     ];
 
     /// The cost factors after this reduction alone.
-    pub fn apply(self, demand: &CostFactors) -> CostFactors {
-        let demand = demand.clone();
+    pub fn apply(self, cost_factors: &CostFactors) -> CostFactors {
+        let cost_factors = cost_factors.clone();
         match self {
-            Self::ShorterAnswer => CostFactors { output_tokens: Some(1), ..demand },
-            Self::ShorterPrompt => CostFactors { prompt_bytes: 0, ..demand },
-            Self::NothingBesideText => CostFactors { prompt_tokens: 0, ..demand },
-            Self::OneChoice => CostFactors { choices: 1, ..demand },
-            Self::NothingBeyondBody if demand.reads_beyond_body.is_some() => {
+            Self::ShorterAnswer => CostFactors { output_tokens: Some(1), ..cost_factors },
+            Self::ShorterPrompt => CostFactors { prompt_bytes: 0, ..cost_factors },
+            Self::NothingBesideText => CostFactors { prompt_tokens: 0, ..cost_factors },
+            Self::OneChoice => CostFactors { choices: 1, ..cost_factors },
+            Self::NothingBeyondBody if cost_factors.reads_beyond_body.is_some() => {
                 // Fallbacks and compaction also cause passes, and these stay.
-                let is_alone = demand.models.is_empty() && !demand.has_unbounded_pass;
-                let passes = if is_alone { 1 } else { demand.passes };
-                CostFactors { reads_beyond_body: None, searches: 0, passes, ..demand }
+                let is_alone = cost_factors.models.is_empty() && !cost_factors.has_unbounded_pass;
+                let iterations = if is_alone { 1 } else { cost_factors.iterations };
+                CostFactors { reads_beyond_body: None, searches: 0, iterations, ..cost_factors }
             }
-            Self::NothingBeyondBody => demand,
-            Self::UsualSpeed => CostFactors { is_fast: false, ..demand },
-            Self::ShorterCache => CostFactors { caches_for_an_hour: false, ..demand },
+            Self::NothingBeyondBody => cost_factors,
+            Self::UsualSpeed => CostFactors { is_fast: false, ..cost_factors },
+            Self::ShorterCache => CostFactors { caches_for_an_hour: false, ..cost_factors },
         }
     }
 
@@ -94,25 +94,27 @@ pub struct ReducedCosts {
     /// In the order of [`Reduction::ALL`].
     pub alone: [PicoUsd; Reduction::ALL.len()],
     /// After all reductions.
-    pub together: PicoUsd,
+    pub combined: PicoUsd,
 }
 
 impl ReducedCosts {
     /// Adds cost factors that the request can have, priced by `cost`. The most expensive ones
     /// count.
-    pub fn add(&mut self, demand: &CostFactors, cost: impl Fn(&CostFactors) -> PicoUsd) {
+    pub fn add(&mut self, cost_factors: &CostFactors, cost: impl Fn(&CostFactors) -> PicoUsd) {
         for (most, reduction) in self.alone.iter_mut().zip(Reduction::ALL) {
-            *most = (*most).max(cost(&reduction.apply(demand)));
+            *most = (*most).max(cost(&reduction.apply(cost_factors)));
         }
-        let all = Reduction::ALL.iter().fold(demand.clone(), |demand, one| one.apply(&demand));
-        self.together = self.together.max(cost(&all));
+        let all = Reduction::ALL
+            .iter()
+            .fold(cost_factors.clone(), |cost_factors, one| one.apply(&cost_factors));
+        self.combined = self.combined.max(cost(&all));
     }
 
     /// The reductions by which a request that costs `needed` fits into `room`, as one clause;
     /// `None` if no reduction is enough.
     pub fn advice(
         &self,
-        (needed, room): (PicoUsd, PicoUsd),
+        (needed, available): (PicoUsd, PicoUsd),
         protocol: ClientProtocol,
         own: &CostFactors,
     ) -> Option<String> {
@@ -121,12 +123,12 @@ impl ReducedCosts {
             let good = each.filter(|(cost, _)| holds(**cost));
             good.map(|(_, reduction)| reduction.words(protocol, own)).collect()
         };
-        let enough = which(&|cost| cost <= room);
-        if !enough.is_empty() {
-            return Some(format!("{} helps", enough.join(" or ")));
+        let sufficient = which(&|cost| cost <= available);
+        if !sufficient.is_empty() {
+            return Some(format!("{} helps", sufficient.join(" or ")));
         }
         let parts = which(&|cost| cost < needed);
-        (self.together <= room && !parts.is_empty())
+        (self.combined <= available && !parts.is_empty())
             .then(|| format!("{} help only together", parts.join(" and ")))
     }
 }
@@ -140,20 +142,28 @@ mod tests {
 
     const CENT: i128 = 10_000_000_000;
 
-    fn advice(demand: &CostFactors, cents: i128) -> String {
+    fn advice(cost_factors: &CostFactors, cents: i128) -> String {
         let at: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
         let prices = PriceTable::builtin();
-        let cost = |demand: &CostFactors| prices.highest_cost(demand, "claude-opus-5-5", at).amount;
+        let cost = |cost_factors: &CostFactors| {
+            prices.highest_cost(cost_factors, "claude-opus-5-5", at).amount
+        };
         let mut costs = ReducedCosts::default();
-        costs.add(demand, cost);
-        let amounts = (cost(demand), PicoUsd::new(cents * CENT));
-        let advice = costs.advice(amounts, ClientProtocol::AnthropicMessages, demand);
+        costs.add(cost_factors, cost);
+        let amounts = (cost(cost_factors), PicoUsd::new(cents * CENT));
+        let advice = costs.advice(amounts, ClientProtocol::AnthropicMessages, cost_factors);
         advice.unwrap_or_default()
     }
 
     fn demand(prompt_bytes: u64, output_tokens: u64) -> CostFactors {
         let output_tokens = Some(output_tokens);
-        CostFactors { prompt_bytes, output_tokens, choices: 1, passes: 1, ..CostFactors::default() }
+        CostFactors {
+            prompt_bytes,
+            output_tokens,
+            choices: 1,
+            iterations: 1,
+            ..CostFactors::default()
+        }
     }
 
     /// Prices per million tokens: 5 dollars for input, 20 for output, and a surcharge of one tenth.
@@ -168,8 +178,12 @@ mod tests {
         assert_eq!(advice(&demand(10, 1), 0), "");
         assert_eq!(advice(&demand(100_000, 20_000), 1), "");
         let field = UnboundedField { field: "tools[0]".into(), advice: "" };
-        let search =
-            CostFactors { reads_beyond_body: Some(field), passes: 6, searches: 2, ..demand(10, 1) };
+        let search = CostFactors {
+            reads_beyond_body: Some(field),
+            iterations: 6,
+            searches: 2,
+            ..demand(10, 1)
+        };
         let leave_out = "leaving out `tools[0]` and everything else that makes the upstream read \
                          more than the body helps";
         assert_eq!(advice(&search, 10), leave_out);
@@ -182,7 +196,8 @@ mod tests {
 
     #[test]
     fn a_pass_that_no_field_bounds_is_not_cut_by_a_smaller_bound() {
-        let compacting = CostFactors { has_unbounded_pass: true, passes: 2, ..demand(10, 1_000) };
+        let compacting =
+            CostFactors { has_unbounded_pass: true, iterations: 2, ..demand(10, 1_000) };
         assert_eq!(advice(&compacting, 10), "");
     }
 }

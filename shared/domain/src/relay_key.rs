@@ -56,9 +56,9 @@ pub fn contains_key(text: &[u8]) -> bool {
 /// The text with `mask` in place of each well-formed key.
 pub fn mask_keys<'a>(text: &'a str, mask: &str) -> Cow<'a, str> {
     let mut masked = Cow::Borrowed(text);
-    while let Some(place) = find_first_key(masked.as_bytes()) {
+    while let Some(index) = find_first_key(masked.as_bytes()) {
         // A key is ASCII, so both ends are character boundaries.
-        masked.to_mut().replace_range(place..place + LENGTH, mask);
+        masked.to_mut().replace_range(index..index + LENGTH, mask);
     }
     masked
 }
@@ -68,12 +68,12 @@ fn find_first_key(text: &[u8]) -> Option<usize> {
     let mut from = 0;
     // Most headers are shorter than a key.
     while let Some(rest) = text.get(from..).filter(|rest| rest.len() >= LENGTH) {
-        let place = rest.windows(PREFIX.len()).position(|it| it == PREFIX.as_bytes())?;
-        let found = rest.get(place..place + LENGTH).and_then(|it| std::str::from_utf8(it).ok());
+        let index = rest.windows(PREFIX.len()).position(|it| it == PREFIX.as_bytes())?;
+        let found = rest.get(index..index + LENGTH).and_then(|it| std::str::from_utf8(it).ok());
         if found.is_some_and(|it| RelayKey::parse(it).is_ok()) {
-            return Some(from + place);
+            return Some(from + index);
         }
-        from += place + PREFIX.len();
+        from += index + PREFIX.len();
     }
     None
 }

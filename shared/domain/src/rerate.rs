@@ -64,7 +64,9 @@ impl RevisionBatch {
     pub fn without(self, positions: &[usize]) -> Self {
         let rest = self.revisions.into_iter().enumerate();
         Self::from_revisions(
-            rest.filter(|(at, _)| !positions.contains(at)).map(|(_, one)| one).collect(),
+            rest.filter(|(index, _)| !positions.contains(index))
+                .map(|(_, revision)| revision)
+                .collect(),
         )
     }
 
@@ -91,16 +93,16 @@ impl RevisionBatch {
 
 /// Splits `revisions` into batches of at most `actions_max` actions.
 pub fn batches(revisions: Vec<CostRevision>, actions_max: usize) -> Vec<RevisionBatch> {
-    let mut all: Vec<RevisionBatch> = Vec::new();
+    let mut batches: Vec<RevisionBatch> = Vec::new();
     for revision in revisions {
-        match all.last_mut() {
+        match batches.last_mut() {
             Some(last) if last.actions_with(&revision) <= actions_max => {
                 last.add_revision(revision);
             }
-            _ => all.push(RevisionBatch::from_revisions(vec![revision])),
+            _ => batches.push(RevisionBatch::from_revisions(vec![revision])),
         }
     }
-    all
+    batches
 }
 
 impl PriceTable {

@@ -25,7 +25,7 @@ pub struct Reservation {
     pub estimate: PicoUsd,
     /// The cost that is possible beyond the reserved amount.
     #[serde(rename = "b", default, skip_serializing_if = "is_nothing")]
-    pub beyond: PicoUsd,
+    pub unreserved: PicoUsd,
     /// When the request was accepted. This decides the windows that it counts in.
     #[serde(rename = "a")]
     pub at: Timestamp,
@@ -101,10 +101,10 @@ pub struct LimitCounters {
     /// Windows by name, with pico-dollars spent and reserved, or numbers of requests.
     pub windows: BTreeMap<String, i128>,
     /// For a key: its open requests.
-    pub open: BTreeMap<RequestId, Reservation>,
+    pub open_reservations: BTreeMap<RequestId, Reservation>,
     /// For a scope with shared limits: only the sums, because each request is stored in its key's
     /// item.
-    pub pooled: OpenRequestTotals,
+    pub shared_totals: OpenRequestTotals,
 }
 
 /// Totals of the open requests of a scope with shared limits.
@@ -160,7 +160,7 @@ pub struct BlockedAmounts {
     /// The most that the request can cost.
     pub needed: PicoUsd,
     /// The part of the limit that is not spent.
-    pub left: PicoUsd,
+    pub remaining: PicoUsd,
     /// The limit.
     pub limit: PicoUsd,
 }
@@ -192,20 +192,20 @@ impl BlockReason {
         if committed + needed <= limit {
             return None;
         }
-        let left = (limit - spent).max(PicoUsd::ZERO);
-        let amounts = BlockedAmounts { needed, left, limit };
+        let remaining = (limit - spent).max(PicoUsd::ZERO);
+        let amounts = BlockedAmounts { needed, remaining, limit };
         let resets_at = period.window(at).resets_at;
         // A reset does not change a limit of zero.
         let allows_nothing = limit <= PicoUsd::ZERO;
-        Some(if left == PicoUsd::ZERO && !allows_nothing {
+        Some(if remaining == PicoUsd::ZERO && !allows_nothing {
             Self::Spent { period, resets_at, amounts }
         } else if needed > limit || allows_nothing {
             Self::TooLarge { period, amounts }
-        } else if needed > left {
+        } else if needed > remaining {
             Self::Spent { period, resets_at, amounts }
         } else {
-            let left = (limit - committed).max(PicoUsd::ZERO);
-            Self::Reserved { period, amounts: BlockedAmounts { left, ..amounts } }
+            let remaining = (limit - committed).max(PicoUsd::ZERO);
+            Self::Reserved { period, amounts: BlockedAmounts { remaining, ..amounts } }
         })
     }
 }
@@ -218,7 +218,7 @@ impl BlockReason {
             Self::Spent { amounts, .. }
             | Self::TooLarge { amounts, .. }
             | Self::Reserved { amounts, .. } => {
-                (amounts.left > PicoUsd::ZERO).then_some((amounts.needed, amounts.left))
+                (amounts.remaining > PicoUsd::ZERO).then_some((amounts.needed, amounts.remaining))
             }
             Self::Rate { .. } | Self::Concurrency | Self::Backlog => None,
         }
@@ -226,24 +226,21 @@ impl BlockReason {
 }
 
 impl fmt::Display for BlockReason {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Spent { resets_at, .. } => {
-                out.write_str("spend limit reached")?;
+                f.write_str("spend limit reached")?;
                 match resets_at {
-                    Some(at) => write!(out, " · resets {}", at.strftime("%b %-d")),
+                    Some(at) => write!(f, " · resets {}", at.strftime("%b %-d")),
                     None => Ok(()),
                 }
             }
             Self::TooLarge { period, amounts } if amounts.limit <= PicoUsd::ZERO => {
                 let period = period.as_str();
-                write!(
-                    out,
-                    "spend limit reached · the {period} limit of 0.00 USD allows no request"
-                )
+                write!(f, "spend limit reached · the {period} limit of 0.00 USD allows no request")
             }
             Self::TooLarge { period, amounts } => write!(
-                out,
+                f,
                 "This request could cost up to {}, which is more than the whole {} limit of {}",
                 format_dollars(amounts.needed),
                 period.as_str(),
@@ -251,14 +248,14 @@ impl fmt::Display for BlockReason {
             ),
             Self::Reserved { period, .. } => {
                 write!(
-                    out,
+                    f,
                     "Requests in progress have reserved the rest of the {} limit",
                     period.as_str()
                 )
             }
-            Self::Rate { .. } => out.write_str("Too many requests in this minute"),
-            Self::Concurrency => out.write_str("Too many requests at the same time"),
-            Self::Backlog => out.write_str("Too many requests that are not settled yet"),
+            Self::Rate { .. } => f.write_str("Too many requests in this minute"),
+            Self::Concurrency => f.write_str("Too many requests at the same time"),
+            Self::Backlog => f.write_str("Too many requests that are not settled yet"),
         }
     }
 }
@@ -266,9 +263,9 @@ impl fmt::Display for BlockReason {
 /// An amount for people: dollars and cents, and further digits if the amount has them.
 pub fn format_dollars(amount: PicoUsd) -> String {
     let text = amount.to_string();
-    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
-    let kept = fraction.trim_end_matches('0').len().max(2);
-    format!("{whole}.{} USD", fraction.get(..kept).unwrap_or(fraction))
+    let (integer_part, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    let retained_bytes = fraction.trim_end_matches('0').len().max(2);
+    format!("{integer_part}.{} USD", fraction.get(..retained_bytes).unwrap_or(fraction))
 }
 
 impl LimitCounters {
@@ -282,9 +279,9 @@ impl LimitCounters {
     /// for a moment.
     pub fn reserved(&self, period: LimitPeriod, at: Timestamp) -> PicoUsd {
         let window = period.window(at);
-        let inside = self.open.values().filter(|one| period.window(one.at) == window);
+        let inside = self.open_reservations.values().filter(|one| period.window(one.at) == window);
         let each: PicoUsd = inside.map(|one| one.estimate).sum();
-        each + self.pooled.estimates.min(self.committed(&window))
+        each + self.shared_totals.estimates.min(self.committed(&window))
     }
 
     /// The settled spend in the window of `period` that contains `at`.
@@ -295,12 +292,12 @@ impl LimitCounters {
     /// How much the running requests of a key can cost beyond their reservations. The key's limits
     /// can be exceeded by at most this amount.
     pub fn beyond(&self) -> PicoUsd {
-        self.open.values().map(|one| one.beyond).sum()
+        self.open_reservations.values().map(|one| one.unreserved).sum()
     }
 
     /// The number of open requests.
     pub fn open_requests(&self) -> u64 {
-        self.pooled.requests.saturating_add(self.open.len() as u64)
+        self.shared_totals.requests.saturating_add(self.open_reservations.len() as u64)
     }
 
     /// The number of requests in the minute of `at`.
@@ -321,9 +318,9 @@ impl LimitCounters {
             BlockReason::from_money_limit((period, limit), counts, estimate, at)
         });
         let requests = self.requests_in_minute(at);
-        let is_over = limits.requests_per_minute.is_some_and(|most| requests >= i128::from(most));
+        let is_over = limits.requests_per_minute.is_some_and(|max| requests >= i128::from(max));
         let rate = is_over.then(|| BlockReason::Rate { resets_at: minute(at).resets_at });
-        let over = |most: u32| self.open_requests() >= u64::from(most);
+        let over = |max: u32| self.open_requests() >= u64::from(max);
         let concurrency = limits.concurrency.is_some_and(over).then_some(BlockReason::Concurrency);
         money.chain(rate).chain(concurrency).max_by_key(BlockReason::severity)
     }
@@ -354,23 +351,23 @@ impl EffectiveLimits {
     /// of each scope, in the order of [`EffectiveLimits::scoped_limits`].
     pub fn blocked(
         &self,
-        counted: &[LimitCounters],
+        counters: &[LimitCounters],
         estimate: PicoUsd,
         at: Timestamp,
     ) -> Option<(LimitScope, BlockReason)> {
-        let each = self.scoped_limits().zip(counted);
-        let blocked = each.filter_map(|((scope, limits), counted)| {
-            Some((scope, counted.block_reason(limits, estimate, at)?))
+        let each = self.scoped_limits().zip(counters);
+        let blocked = each.filter_map(|((scope, limits), counters)| {
+            Some((scope, counters.block_reason(limits, estimate, at)?))
         });
-        blocked.max_by_key(|(_, why)| why.severity())
+        blocked.max_by_key(|(_, reason)| reason.severity())
     }
 
     /// The money limit with the largest spent share, among all scopes.
-    pub fn tightest(&self, counted: &[LimitCounters], at: Timestamp) -> Option<LimitSpend> {
-        let each = self.scoped_limits().zip(counted);
-        let spends = each.flat_map(|((_, limits), counted)| counted.spends(limits, at));
+    pub fn tightest(&self, counters: &[LimitCounters], at: Timestamp) -> Option<LimitSpend> {
+        let each = self.scoped_limits().zip(counters);
+        let spends = each.flat_map(|((_, limits), counters)| counters.spends(limits, at));
         spends.max_by(|one, other| {
-            let share = |part: PicoUsd, whole: PicoUsd| part.pico().saturating_mul(whole.pico());
+            let share = |part: PicoUsd, total: PicoUsd| part.pico().saturating_mul(total.pico());
             share(one.spent, other.limit).cmp(&share(other.spent, one.limit))
         })
     }

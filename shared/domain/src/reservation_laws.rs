@@ -15,7 +15,7 @@ fn usd(text: &str) -> PicoUsd {
 fn reservation(estimate: PicoUsd, at: Timestamp) -> Reservation {
     Reservation {
         estimate,
-        beyond: PicoUsd::ZERO,
+        unreserved: PicoUsd::ZERO,
         at,
         expires: at.as_second() + 60,
         model: "claude-opus-5-5".into(),
@@ -31,7 +31,7 @@ fn counted(spent: &str, reserved: &str, now: Timestamp) -> LimitCounters {
     let all = usd(spent) + usd(reserved);
     LimitCounters {
         windows: LimitPeriod::ALL.map(|period| (period.window(now).name, all.pico())).into(),
-        open: [(RequestId::from_bits(1), reservation(usd(reserved), now))].into(),
+        open_reservations: [(RequestId::from_bits(1), reservation(usd(reserved), now))].into(),
         ..LimitCounters::default()
     }
 }
@@ -39,9 +39,10 @@ fn counted(spent: &str, reserved: &str, now: Timestamp) -> LimitCounters {
 #[test]
 fn limit_with_the_latest_reset_is_reported() {
     let now = at("2026-11-30T12:00:00Z"); // Monday, and the month's last day
-    let counted = counted("5", "0", now);
+    let counters = counted("5", "0", now);
     let check = |limits: Limits, expect: &str| {
-        let blocked = counted.block_reason(&limits, usd("1"), now).map(|why| why.to_string());
+        let blocked =
+            counters.block_reason(&limits, usd("1"), now).map(|reason| reason.to_string());
         assert_eq!(blocked.unwrap_or_default(), expect);
     };
     let (low, high) = (Some(usd("5.999999999999")), Some(usd("6")));
@@ -66,7 +67,9 @@ fn a_money_limit_blocks_in_one_of_three_ways() {
         let blocked = counted(spent, reserved, now).block_reason(&limits, usd(needed), now);
         let kind = match blocked {
             None => "fits",
-            Some(BlockReason::Spent { amounts, .. }) if amounts.left == PicoUsd::ZERO => "spent",
+            Some(BlockReason::Spent { amounts, .. }) if amounts.remaining == PicoUsd::ZERO => {
+                "spent"
+            }
             Some(BlockReason::Spent { .. }) => "too little left",
             Some(BlockReason::TooLarge { .. }) => "too large",
             Some(BlockReason::Reserved { .. }) => "reserved",
@@ -93,23 +96,24 @@ fn a_money_limit_blocks_in_one_of_three_ways() {
 #[test]
 fn too_large_requests_are_reported_first() {
     let now = at("2026-11-22T21:05:30Z");
-    let counted = counted("0.5", "0.4", now);
+    let counters = counted("0.5", "0.4", now);
     let some = |text: &str| Some(usd(text));
     let check = |daily: &str, monthly: &str, expect: &str| {
         let limits =
             Limits { usd_daily: some(daily), usd_monthly: some(monthly), ..Limits::default() };
-        let why = counted.block_reason(&limits, usd("0.3"), now).map(|why| why.to_string());
-        assert_eq!(why.unwrap_or_default(), expect);
+        let reason =
+            counters.block_reason(&limits, usd("0.3"), now).map(|reason| reason.to_string());
+        assert_eq!(reason.unwrap_or_default(), expect);
     };
     check("1", "5", "Requests in progress have reserved the rest of the daily limit");
     check("1", "0.7", "spend limit reached · resets Dec 1");
     check("0.2", "5", "spend limit reached · resets Nov 23");
     let fresh = LimitCounters::default();
     let limits = Limits { usd_daily: some("0.2"), usd_monthly: some("5"), ..Limits::default() };
-    let why = fresh.block_reason(&limits, usd("0.3"), now).map(|why| why.to_string());
+    let reason = fresh.block_reason(&limits, usd("0.3"), now).map(|reason| reason.to_string());
     let expect = "This request could cost up to 0.30 USD, which is more than the whole daily limit \
                   of 0.20 USD";
-    assert_eq!(why.as_deref(), Some(expect));
+    assert_eq!(reason.as_deref(), Some(expect));
     assert_eq!(format_dollars(usd("1.2345")), "1.2345 USD");
     assert_eq!(format_dollars(usd("0.000001")), "0.000001 USD");
 }
@@ -117,14 +121,14 @@ fn too_large_requests_are_reported_first() {
 #[test]
 fn rate_and_concurrency_block_after_money() {
     let now = at("2026-11-22T21:05:30Z");
-    let counted = LimitCounters {
+    let counters = LimitCounters {
         windows: [(minute(now).name, 3)].into(),
-        open: [(RequestId::from_bits(1), reservation(usd("1"), now))].into(),
+        open_reservations: [(RequestId::from_bits(1), reservation(usd("1"), now))].into(),
         ..LimitCounters::default()
     };
     let check = |rate, concurrency, expect| {
         let limits = Limits { requests_per_minute: rate, concurrency, ..Limits::default() };
-        assert_eq!(counted.block_reason(&limits, PicoUsd::ZERO, now), expect);
+        assert_eq!(counters.block_reason(&limits, PicoUsd::ZERO, now), expect);
     };
     let rate = BlockReason::Rate { resets_at: Some(at("2026-11-22T21:06:00Z")) };
     check(Some(4), Some(2), None);
@@ -137,15 +141,15 @@ fn rate_and_concurrency_block_after_money() {
 #[test]
 fn the_tightest_limit_is_the_one_with_the_largest_share() {
     let now = at("2026-11-22T21:05:30Z");
-    let counted = LimitCounters {
+    let counters = LimitCounters {
         windows: [("d#2026-11-22".into(), 50), ("m#2026-11".into(), 60)].into(),
         ..LimitCounters::default()
     };
     let some = |pico| Some(PicoUsd::new(pico));
     let limits = Limits { usd_daily: some(100), usd_monthly: some(100), ..Limits::default() };
     let tightest = |limits| {
-        let bounds = EffectiveLimits::from_own_limits(KeyId::from_bits(1), limits);
-        bounds.tightest(std::slice::from_ref(&counted), now).map(|spend| spend.period)
+        let effective_limits = EffectiveLimits::from_own_limits(KeyId::from_bits(1), limits);
+        effective_limits.tightest(std::slice::from_ref(&counters), now).map(|spend| spend.period)
     };
     assert_eq!(tightest(limits.clone()), Some(LimitPeriod::Monthly));
     assert_eq!(tightest(Limits { usd_daily: some(60), ..limits }), Some(LimitPeriod::Daily));
@@ -164,7 +168,7 @@ proptest! {
         let limits = Limits { usd_weekly: Some(PicoUsd::new(limit)), ..Limits::default() };
         let (mut counted, mut costs) = (LimitCounters::default(), BTreeMap::<String, i128>::new());
         let settle = |counted: &mut LimitCounters, id: &RequestId, cost: i128, costs: &mut BTreeMap<String, i128>| {
-            let Some(open) = counted.open.remove(id) else { return };
+            let Some(open) = counted.open_reservations.remove(id) else { return };
             let mut record = open.given_up(id.clone(), KeyId::from_bits(1), "t");
             record.cost_usd = PicoUsd::new(cost.min(open.estimate.pico()));
             *costs.entry(LimitPeriod::Weekly.window(open.at).name).or_default() += record.cost_usd.pico();
@@ -181,7 +185,7 @@ proptest! {
                 for period in LimitPeriod::ALL {
                     *counted.windows.entry(period.window(now).name).or_default() += estimate;
                 }
-                counted.open.insert(id.clone(), reservation(PicoUsd::new(*estimate), now));
+                counted.open_reservations.insert(id.clone(), reservation(PicoUsd::new(*estimate), now));
             }
             prop_assert!(counted.committed(&LimitPeriod::Weekly.window(now)).pico() <= limit);
             if *settles_now {
@@ -213,12 +217,12 @@ proptest! {
             if counted.block_reason(&limits, PicoUsd::new(*estimate), now).is_none() {
                 *counted.windows.entry(window.name.clone()).or_default() += estimate;
                 let beyond = PicoUsd::new(*beyond);
-                let open = Reservation { beyond, ..reservation(PicoUsd::new(*estimate), now) };
-                counted.open.insert(RequestId::from_bits(number as u128), open);
+                let open = Reservation { unreserved: beyond, ..reservation(PicoUsd::new(*estimate), now) };
+                counted.open_reservations.insert(RequestId::from_bits(number as u128), open);
                 bound = limit + counted.beyond().pico();
             }
-            if *settles && let Some((_, done)) = counted.open.pop_first() {
-                *counted.windows.entry(window.name.clone()).or_default() += done.beyond.pico();
+            if *settles && let Some((_, done)) = counted.open_reservations.pop_first() {
+                *counted.windows.entry(window.name.clone()).or_default() += done.unreserved.pico();
             }
             prop_assert!(counted.committed(&window).pico() + counted.beyond().pico() <= bound);
         }
@@ -230,19 +234,20 @@ fn scope_with_the_latest_reset_is_reported() {
     let now = at("2026-11-22T21:05:30Z");
     let organization =
         (LimitScope::Organization, Limits { usd_monthly: Some(usd("5")), ..Limits::default() });
-    let own = Limits { usd_daily: Some(usd("5")), concurrency: Some(0), ..Limits::default() };
-    let bounds = EffectiveLimits {
+    let own_limits =
+        Limits { usd_daily: Some(usd("5")), concurrency: Some(0), ..Limits::default() };
+    let effective_limits = EffectiveLimits {
         pools: vec![organization],
-        ..EffectiveLimits::from_own_limits(KeyId::from_bits(1), own)
+        ..EffectiveLimits::from_own_limits(KeyId::from_bits(1), own_limits)
     };
     let spent = |pico: i128| LimitCounters {
         windows: LimitPeriod::ALL.map(|period| (period.window(now).name, pico)).into(),
         ..LimitCounters::default()
     };
     let check = |key, organization, expect: Option<(&str, &str)>| {
-        let counted = [spent(usd(key).pico()), spent(usd(organization).pico())];
-        let found = bounds.blocked(&counted, usd("1"), now);
-        let found = found.map(|(scope, why)| (scope.kind(), why.to_string()));
+        let counters = [spent(usd(key).pico()), spent(usd(organization).pico())];
+        let found = effective_limits.blocked(&counters, usd("1"), now);
+        let found = found.map(|(scope, reason)| (scope.kind(), reason.to_string()));
         assert_eq!(found, expect.map(|(scope, why)| (scope, why.to_owned())));
     };
     let monthly = "spend limit reached · resets Dec 1";
@@ -252,8 +257,8 @@ fn scope_with_the_latest_reset_is_reported() {
     check("4", "5", Some(("organization", monthly)));
     check("4", "4", Some(("key", "Too many requests at the same time")));
     let tightest = |key, organization| {
-        let counted = [spent(usd(key).pico()), spent(usd(organization).pico())];
-        bounds.tightest(&counted, now).map(|spend| spend.period)
+        let counters = [spent(usd(key).pico()), spent(usd(organization).pico())];
+        effective_limits.tightest(&counters, now).map(|spend| spend.period)
     };
     assert_eq!(tightest("4", "3"), Some(LimitPeriod::Daily));
     assert_eq!(tightest("3", "4"), Some(LimitPeriod::Monthly));

@@ -35,8 +35,8 @@ impl UtcHour {
 
     /// Parses an hour that [`UtcHour::as_str`] wrote.
     pub fn parse(text: &str) -> Option<Self> {
-        let whole = format!("{text}:00:00Z").parse::<Timestamp>().ok()?;
-        let hour = Self::from_timestamp(whole);
+        let timestamp = format!("{text}:00:00Z").parse::<Timestamp>().ok()?;
+        let hour = Self::from_timestamp(timestamp);
         (hour.0 == text).then_some(hour)
     }
 
@@ -130,8 +130,8 @@ pub const OTHER_MODELS: &str = "other";
 /// without usage (mostly a typing error that the upstream refused) does not get a separate sum.
 pub fn rollup_model(record: &UsageRecord) -> &str {
     let is_unknown = record.price_version.ends_with('?');
-    let came_to_nothing = record.status >= 400 && record.tokens == TokenCounts::default();
-    if is_unknown && came_to_nothing { OTHER_MODELS } else { &record.model }
+    let has_failed = record.status >= 400 && record.tokens == TokenCounts::default();
+    if is_unknown && has_failed { OTHER_MODELS } else { &record.model }
 }
 
 /// The summed values.

@@ -35,12 +35,12 @@ impl LimitScope {
 }
 
 impl fmt::Display for LimitScope {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Key(id) => id.fmt(out),
-            Self::User(id) => id.fmt(out),
-            Self::Group(id) => id.fmt(out),
-            Self::Organization => out.write_str(ORGANIZATION),
+            Self::Key(id) => id.fmt(f),
+            Self::User(id) => id.fmt(f),
+            Self::Group(id) => id.fmt(f),
+            Self::Organization => f.write_str(ORGANIZATION),
         }
     }
 }
@@ -62,8 +62,8 @@ impl FromStr for LimitScope {
 }
 
 impl Serialize for LimitScope {
-    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-        out.collect_str(self)
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -19,16 +19,16 @@ pub fn without_secrets(text: &str, secrets: &[&str]) -> String {
     for secret in secrets.iter().filter(|secret| secret.len() >= SECRET_BYTES_MIN) {
         let size = secret.len().min(PART_BYTES);
         let parts: HashSet<&[u8]> = secret.as_bytes().windows(size).collect();
-        for (at, part) in text.as_bytes().windows(size).enumerate() {
+        for (index, part) in text.as_bytes().windows(size).enumerate() {
             if parts.contains(part) {
-                is_secret[at..at + size].fill(true);
+                is_secret[index..index + size].fill(true);
             }
         }
     }
     let mut masked = String::with_capacity(text.len());
     let mut was_secret = false;
-    for (at, character) in text.char_indices() {
-        let is_secret = is_secret[at..at + character.len_utf8()].contains(&true);
+    for (index, character) in text.char_indices() {
+        let is_secret = is_secret[index..index + character.len_utf8()].contains(&true);
         match (is_secret, was_secret) {
             (true, false) => masked.push_str(MASK),
             (true, true) => {}

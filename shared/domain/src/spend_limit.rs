@@ -78,14 +78,14 @@ impl SpendLimitId {
 }
 
 impl fmt::Display for SpendLimitId {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (letter, bare) = match &self.scope {
             LimitScope::User(id) => ("u", id.bare()),
             LimitScope::Group(id) => ("g", id.bare()),
             LimitScope::Key(_) | LimitScope::Organization => ("o", ""),
         };
         let period = self.period.as_str().get(..1).unwrap_or_default();
-        write!(out, "spl_{period}{letter}{bare}")
+        write!(f, "spl_{period}{letter}{bare}")
     }
 }
 
@@ -108,8 +108,8 @@ impl FromStr for SpendLimitId {
 }
 
 impl Serialize for SpendLimitId {
-    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-        out.collect_str(self)
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -184,10 +184,12 @@ impl TokenStatus {
     }
 
     /// Whether a renewal must be attempted now.
-    pub fn is_due(&self, grant: &TokenGrant, why: RenewalTrigger, now: Timestamp) -> bool {
+    pub fn is_due(&self, grant: &TokenGrant, trigger: RenewalTrigger, now: Timestamp) -> bool {
         let is_time = self.renew_at.is_none_or(|at| at <= now);
-        match why {
-            _ if self.ended.is_some() => why == RenewalTrigger::Operator && !grant.is_single_use(),
+        match trigger {
+            _ if self.ended.is_some() => {
+                trigger == RenewalTrigger::Operator && !grant.is_single_use()
+            }
             RenewalTrigger::Schedule => is_time,
             RenewalTrigger::Requested => is_time || self.failures == 0,
             // A grant that may be used up is not sent again while the access token still works.
@@ -211,31 +213,33 @@ impl TokenStatus {
     /// of its life, or up to 5 % earlier (by `die`, 0..=255), so that accounts that were added at
     /// the same time are not renewed at the same time.
     #[must_use]
-    pub fn after_success(life: Option<SignedDuration>, die: u8, now: Timestamp) -> Self {
-        let life = life.unwrap_or(LIFE_DEFAULT).max(SignedDuration::ZERO);
-        let millis = i64::try_from(life.as_millis()).unwrap_or(i64::MAX);
-        let thousandths = 750 - i64::from(die) * 50 / 255;
+    pub fn after_success(lifetime: Option<SignedDuration>, random: u8, now: Timestamp) -> Self {
+        let lifetime = lifetime.unwrap_or(LIFE_DEFAULT).max(SignedDuration::ZERO);
+        let millis = i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX);
+        let thousandths = 750 - i64::from(random) * 50 / 255;
         let wait = SignedDuration::from_millis(millis / 1000 * thousandths);
         let after = |span| now.saturating_add(span).unwrap_or(Timestamp::MAX);
-        Self { expires_at: Some(after(life)), renew_at: Some(after(wait)), ..Self::default() }
+        Self { expires_at: Some(after(lifetime)), renew_at: Some(after(wait)), ..Self::default() }
     }
 
     /// The state after an attempt that brought no token.
     #[must_use]
-    pub fn after_failure(&self, miss: &ExchangeFailure, now: Timestamp) -> Self {
+    pub fn after_failure(&self, failure: &ExchangeFailure, now: Timestamp) -> Self {
         let failures = self.failures.saturating_add(1);
         let doubled = PAUSE_MIN.saturating_mul(1 << failures.saturating_sub(1).min(10));
         let pause = now.saturating_add(doubled.min(PAUSE_MAX)).unwrap_or(Timestamp::MAX);
-        let again = Self { failures, begun_at: None, renew_at: Some(pause), ..self.clone() };
-        match miss {
-            ExchangeFailure::Refused { reason } => Self { ended: Some(reason.clone()), ..again },
-            ExchangeFailure::NotAccepted => again,
+        let next_status = Self { failures, begun_at: None, renew_at: Some(pause), ..self.clone() };
+        match failure {
+            ExchangeFailure::Refused { reason } => {
+                Self { ended: Some(reason.clone()), ..next_status }
+            }
+            ExchangeFailure::NotAccepted => next_status,
             // The grant may be used up. While the old access token is valid, another attempt could
             // end it. After that there is nothing to lose, and a missing answer must not end the
             // account.
             ExchangeFailure::Unanswered => {
-                let renew_at = again.renew_at.max(self.expires_at);
-                Self { renew_at, is_in_doubt: true, ..again }
+                let renew_at = next_status.renew_at.max(self.expires_at);
+                Self { renew_at, is_in_doubt: true, ..next_status }
             }
         }
     }

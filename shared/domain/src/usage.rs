@@ -85,8 +85,8 @@ const WORD_CHARS_MAX: usize = 64;
 pub const MODEL_CHARS_MAX: usize = 200;
 
 /// The first `most` characters of an upstream's text, without terminal control characters.
-pub fn clean_text(text: &str, most: usize) -> String {
-    text.chars().filter(|char| !char.is_control()).take(most).collect()
+pub fn clean_text(text: &str, max: usize) -> String {
+    text.chars().filter(|char| !char.is_control()).take(max).collect()
 }
 
 /// The usage of an answer.
@@ -117,8 +117,8 @@ impl BilledUsage {
     /// added to an equal one; the tokens of those without an equal one stay in the totals.
     #[must_use]
     pub fn fit_to_record(mut self) -> Self {
-        let words = [&mut self.service_tier, &mut self.inference_geo, &mut self.speed];
-        for word in words.into_iter().flatten() {
+        let phrase = [&mut self.service_tier, &mut self.inference_geo, &mut self.speed];
+        for word in phrase.into_iter().flatten() {
             *word = clean_text(word, WORD_CHARS_MAX);
         }
         for iteration in &mut self.iterations {

@@ -29,6 +29,11 @@ pub enum CallFailure<'a> {
     /// The upstream answered with success, but not with an answer of its API: a page of a proxy, or
     /// nothing.
     InvalidAnswer,
+    /// The upstream answered with success and a model's answer that cannot be passed on: it is too
+    /// long, damaged, or cannot be translated. Another call would be billed once more.
+    UnusableAnswer,
+    /// The connection broke inside a model's answer, which the upstream can bill.
+    BrokenAnswer,
     /// The upstream was not called, because the request cannot be converted to its protocol.
     NotAsked,
 }
@@ -69,7 +74,7 @@ pub struct RequestFacts<'a> {
     /// The kind of the account's credential.
     pub credential: CredentialKind,
     /// The issue number of the account's token, if the token is a renewed one.
-    pub token_issue: Option<u64>,
+    pub token_version: Option<u64>,
     /// The model, by its name at the upstream.
     pub model: &'a str,
     /// Whether the request asks for fast speed.
@@ -85,7 +90,7 @@ pub struct Verdict {
     /// What happens to the account.
     pub account: AccountEffect,
     /// Whether a new token must be requested.
-    pub asks_renewal: bool,
+    pub needs_token_renewal: bool,
     /// Whether the upstream's message is about the organization's credential or money. Clients must
     /// not see such a message.
     pub is_private: bool,
@@ -134,7 +139,7 @@ pub enum AccountEffect {
         /// Whether the time is an estimate, because the upstream has not named one.
         is_guess: bool,
         /// A token with another issue number ends the cooldown.
-        token_issue: Option<u64>,
+        token_version: Option<u64>,
         /// Whether a repetition after the end of the cooldown doubles its length.
         doubles: bool,
     },
@@ -155,8 +160,8 @@ pub enum AccountEffect {
 }
 
 impl fmt::Display for RetryDecision {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Self::ReturnToClient => "the error goes to the client",
             Self::TryAnother => "another account is tried",
         })
@@ -164,28 +169,28 @@ impl fmt::Display for RetryDecision {
 }
 
 impl fmt::Display for AccountEffect {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scope, until, reason) = match self {
-            Self::Nothing => return out.write_str("the account's health does not change"),
+            Self::Nothing => return f.write_str("the account's health does not change"),
             Self::NotPermitted => {
-                return out.write_str("the account's credential does not permit the operation");
+                return f.write_str("the account's credential does not permit the operation");
             }
-            Self::Suspect { reason } => return write!(out, "a credential check decides: {reason}"),
+            Self::Suspect { reason } => return write!(f, "a credential check decides: {reason}"),
             Self::Strike { reason } => {
-                return write!(out, "counted as a failure of the account: {reason}");
+                return write!(f, "counted as a failure of the account: {reason}");
             }
             Self::Cooldown { scope, until, reason, .. } => (scope, until, reason),
         };
         let until = until.strftime("%Y-%m-%dT%H:%M:%SZ");
         match scope {
             CooldownScope::Account => {
-                write!(out, "the account is not used until {until}: {reason}")
+                write!(f, "the account is not used until {until}: {reason}")
             }
             CooldownScope::Family(family) => {
-                write!(out, "the models {family} are not used until {until}: {reason}")
+                write!(f, "the models {family} are not used until {until}: {reason}")
             }
-            CooldownScope::Model(_) => write!(out, "the model is not used until {until}: {reason}"),
-            CooldownScope::Fast => write!(out, "fast speed is not used until {until}: {reason}"),
+            CooldownScope::Model(_) => write!(f, "the model is not used until {until}: {reason}"),
+            CooldownScope::Fast => write!(f, "fast speed is not used until {until}: {reason}"),
         }
     }
 }
@@ -233,6 +238,10 @@ pub fn classify(
         CallFailure::NotAsked | CallFailure::InvalidAnswer => {
             try_another_account(AccountEffect::Nothing)
         }
+        CallFailure::UnusableAnswer => return_to_client(AccountEffect::Nothing),
+        CallFailure::BrokenAnswer => {
+            return_to_client(AccountEffect::Strike { reason: CooldownReason::Unreachable })
+        }
         CallFailure::Unreachable => strike(CooldownReason::Unreachable),
         CallFailure::Timeout => strike(CooldownReason::TimedOut),
     }
@@ -246,15 +255,15 @@ pub fn confirm_suspicion(reason: CooldownReason, now: Timestamp) -> Option<Accou
 }
 
 fn of_error(
-    answer: &UpstreamError<'_>,
+    upstream_error: &UpstreamError<'_>,
     facts: &RequestFacts<'_>,
     now: Timestamp,
     jitter: u8,
 ) -> Verdict {
-    let UpstreamError { status, error, .. } = *answer;
+    let UpstreamError { status, error, .. } = *upstream_error;
     let is_refusal = matches!(status, 401 | 403);
-    let seen = SeenError { status, error, model: facts.model };
-    let verdict = match meaning(facts.provider, &seen) {
+    let recognized_error = SeenError { status, error, model: facts.model };
+    let verdict = match meaning(facts.provider, &recognized_error) {
         Some(ErrorMeaning::RequestTooLarge) => try_another_account(AccountEffect::Nothing),
         Some(ErrorMeaning::Unavailable) => try_another_account(unavailable(facts, now)),
         // Other accounts can permit the operation, even if several do not.
@@ -262,7 +271,7 @@ fn of_error(
             return try_another_privately(AccountEffect::NotPermitted);
         }
         Some(ErrorMeaning::AccountUnavailable(reason, until)) => {
-            try_another_privately(account_unavailable(answer, facts, (reason, until), now))
+            try_another_privately(account_unavailable(upstream_error, facts, (reason, until), now))
         }
         Some(ErrorMeaning::Refused) => {
             named(credential_refused(facts, CooldownReason::CredentialRefused, now))
@@ -279,7 +288,7 @@ fn of_error(
                 true,
             ))
         }
-        None => of_status(answer, facts, now, jitter),
+        None => of_status(upstream_error, facts, now, jitter),
     };
     let names_credential = verdict.names_credential || error.blames_credential();
     Verdict { is_refusal, names_credential, ..verdict }
@@ -288,21 +297,21 @@ fn of_error(
 /// The verdict by the status alone, if no vendor has a name for the error.
 #[expect(clippy::match_same_arms, reason = "a table: each row has its own reason")]
 fn of_status(
-    answer: &UpstreamError<'_>,
+    upstream_error: &UpstreamError<'_>,
     facts: &RequestFacts<'_>,
     now: Timestamp,
     jitter: u8,
 ) -> Verdict {
-    let is_overloaded = answer.error.has_name_in(&[
+    let is_overloaded = upstream_error.error.has_name_in(&[
         "overloaded_error",
         "server_is_overloaded",
         "engine_overloaded",
         "slow_down",
     ]);
-    let error = answer.error;
-    match answer.status {
+    let error = upstream_error.error;
+    match upstream_error.status {
         401 => credential_refused(facts, CooldownReason::CredentialRefused, now),
-        402 => try_another_privately(unpaid(answer, facts, now)),
+        402 => try_another_privately(unpaid(upstream_error, facts, now)),
         403 if error.has_name_in(&["authentication_error", "UNAUTHENTICATED"]) => {
             credential_refused(facts, CooldownReason::CredentialRefused, now)
         }
@@ -312,7 +321,7 @@ fn of_status(
         403 => try_another_account(AccountEffect::Suspect { reason: CooldownReason::Forbidden }),
         529 => try_another_account(overloaded(now, jitter)),
         429 | 500 | 503 if is_overloaded => try_another_account(overloaded(now, jitter)),
-        429 => try_another_account(rate_limited(answer, facts, now)),
+        429 => try_another_account(rate_limited(upstream_error, facts, now)),
         // A page in place of an error comes from a proxy whose backend is down. An error without a
         // name can come from a router, and another account may have the route.
         404 | 405 | 410 | 501 if error.is_silent() => strike(CooldownReason::ServerError),
@@ -341,11 +350,15 @@ fn try_another_account(account: AccountEffect) -> Verdict {
     Verdict {
         request,
         account,
-        asks_renewal: false,
+        needs_token_renewal: false,
         is_private: false,
         is_refusal: false,
         names_credential: false,
     }
+}
+
+fn return_to_client(account: AccountEffect) -> Verdict {
+    Verdict { request: RetryDecision::ReturnToClient, ..try_another_account(account) }
 }
 
 fn strike(reason: CooldownReason) -> Verdict {
@@ -370,10 +383,10 @@ fn credential_refused(facts: &RequestFacts<'_>, reason: CooldownReason, now: Tim
         until,
         reason: CooldownReason::TokenRefused,
         is_guess: false,
-        token_issue: facts.token_issue,
+        token_version: facts.token_version,
         doubles: false,
     };
-    Verdict { asks_renewal: true, ..try_another_privately(account) }
+    Verdict { needs_token_renewal: true, ..try_another_privately(account) }
 }
 
 /// An estimated cooldown. Clients choose models and features, so the account is still used if there
@@ -388,17 +401,17 @@ fn unavailable(facts: &RequestFacts<'_>, now: Timestamp) -> AccountEffect {
 }
 
 fn account_unavailable(
-    answer: &UpstreamError<'_>,
+    error: &UpstreamError<'_>,
     facts: &RequestFacts<'_>,
-    (reason, named): (CooldownReason, Option<Timestamp>),
+    (reason, announced_end): (CooldownReason, Option<Timestamp>),
     now: Timestamp,
 ) -> AccountEffect {
     let seconds_max =
         if facts.provider == Provider::Bedrock { BEDROCK_SECONDS_MAX } else { MONEY_SECONDS_MAX };
-    let announced = until_reset(answer, answer.announced.reset, now);
+    let announced = until_reset(error, error.announced.reset, now);
     let announced = announced.map(|until| limit_cooldown(now, until, seconds_max));
-    let named = named.filter(|until| *until > now);
-    let until = named.or(announced).unwrap_or_else(|| later(now, MONEY_SECONDS));
+    let announced_end = announced_end.filter(|until| *until > now);
+    let until = announced_end.or(announced).unwrap_or_else(|| later(now, MONEY_SECONDS));
     let until = limit_cooldown(now, until, MONEY_SECONDS_MAX);
     cool_until(CooldownScope::Account, until, reason, false)
 }
@@ -418,14 +431,14 @@ fn unpaid(answer: &UpstreamError<'_>, facts: &RequestFacts<'_>, now: Timestamp) 
 }
 
 fn rate_limited(
-    answer: &UpstreamError<'_>,
+    error: &UpstreamError<'_>,
     facts: &RequestFacts<'_>,
     now: Timestamp,
 ) -> AccountEffect {
-    if !answer.error.has_form_of(facts.provider) {
-        return limited_by_intermediary(answer, facts, now);
+    if !error.error.has_form_of(facts.provider) {
+        return limited_by_intermediary(error, facts, now);
     }
-    let announced = answer.announced;
+    let announced = error.announced;
     let is_fast = facts.is_fast && announced.is_fast_spent;
     let scope = match &announced.family {
         _ if is_fast => CooldownScope::Fast,
@@ -443,7 +456,7 @@ fn rate_limited(
         Provider::Anthropic | Provider::OpenaiCompatible => RATE_SECONDS_MAX,
     };
     let reset = if is_fast { announced.fast_reset } else { announced.reset };
-    let until = until_reset(answer, reset, now);
+    let until = until_reset(error, reset, now);
     let is_guess = until.is_none();
     let until = until.unwrap_or_else(|| later(now, RATE_SECONDS));
     let until = limit_cooldown(now, until, seconds_max);
@@ -463,7 +476,7 @@ fn limited_by_intermediary(
         until: intermediary_cooldown_end(answer, now),
         reason: CooldownReason::RateLimited,
         is_guess: true,
-        token_issue: None,
+        token_version: None,
         doubles: true,
     }
 }
@@ -475,11 +488,11 @@ fn intermediary_cooldown_end(answer: &UpstreamError<'_>, now: Timestamp) -> Time
 
 /// The time that the answer names, if it is in the future.
 fn until_reset(
-    answer: &UpstreamError<'_>,
+    error: &UpstreamError<'_>,
     reset: Option<Timestamp>,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    let wait = answer.announced.retry_after.or(answer.error.retry_delay);
+    let wait = error.announced.retry_after.or(error.error.retry_delay);
     if let Some(wait) = wait {
         return Some(now.saturating_add(wait).unwrap_or(Timestamp::MAX));
     }
@@ -502,7 +515,7 @@ fn cool_until(
     reason: CooldownReason,
     is_guess: bool,
 ) -> AccountEffect {
-    AccountEffect::Cooldown { scope, until, reason, is_guess, token_issue: None, doubles: false }
+    AccountEffect::Cooldown { scope, until, reason, is_guess, token_version: None, doubles: false }
 }
 
 fn later(now: Timestamp, seconds: i64) -> Timestamp {

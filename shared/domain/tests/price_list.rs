@@ -45,7 +45,7 @@ fn check(model: &str, speed: Option<&str>, prices: [&str; 5]) {
         let usage = BilledUsage { speed: speed.map(str::to_owned), ..usage(tokens) };
         let cost = PriceTable::builtin().cost(&usage, model, now());
         assert_eq!(cost.amount.scale(1_000, 1), usd(price), "{model} {speed:?} {tokens:?}");
-        assert!(cost.known, "{model}");
+        assert!(cost.is_priced, "{model}");
     }
 }
 
@@ -169,7 +169,7 @@ fn factors_divide_every_built_in_rate() {
     };
     for (model, prices) in PriceTable::builtin().models() {
         for price in prices {
-            let long = price.above.map(|above| above.rates);
+            let long = price.above.map(|long_prompt| long_prompt.rates);
             for rates in [Some(price.standard), price.fast, long].iter().flatten() {
                 assert!(all(rates).iter().all(|rate| rate % 20 == 0 && *rate > 0), "{model}");
             }
@@ -207,7 +207,7 @@ fn ids_of_every_form_find_their_row() {
     let input = usage(TokenCounts { input: MILLION, ..TokenCounts::default() });
     let check = |model, expect| {
         let cost = PriceTable::builtin().cost(&input, model, now());
-        assert_eq!((cost.amount, cost.known), (usd(expect), true), "{model}");
+        assert_eq!((cost.amount, cost.is_priced), (usd(expect), true), "{model}");
         assert_eq!(cost.version, "2026-11-22");
     };
     check("claude-sonnet-4-5-20250929", "3");
@@ -224,7 +224,7 @@ fn an_unknown_model_is_never_free() {
         for (tokens, price) in each_class(MILLION).into_iter().zip(prices) {
             let cost = PriceTable::builtin().cost(&usage(tokens), model, now());
             assert_eq!(cost.amount, usd(price), "{model} {tokens:?}");
-            assert_eq!((cost.known, cost.version.as_str()), (false, "2026-11-22?"), "{model}");
+            assert_eq!((cost.is_priced, cost.version.as_str()), (false, "2026-11-22?"), "{model}");
         }
     };
     check("claude-opus-9", ["15", "75", "1.5", "18.75", "30"]);
@@ -251,7 +251,7 @@ fn iterations_cost_their_own_model() {
     let check = |totals, passes: Vec<UsageIteration>, expect| {
         let usage = BilledUsage::from_iterations(totals, passes);
         let cost = PriceTable::builtin().cost(&usage, "claude-opus-5-5", now());
-        assert_eq!((cost.amount.to_string().as_str(), cost.known), (expect, true));
+        assert_eq!((cost.amount.to_string().as_str(), cost.is_priced), (expect, true));
     };
     // 154,000 × 4 + 3,050 × 20 per million.
     let compaction = pass("compaction", None, 150_000, 3_000);

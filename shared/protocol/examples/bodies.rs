@@ -59,9 +59,9 @@ fn row(name: &str, messages: &Value) {
 fn median<T>(read: impl Fn() -> T) -> String {
     let mut micros: Vec<u128> = (0..READINGS)
         .map(|_| {
-            let begun = Instant::now();
+            let started = Instant::now();
             black_box(read());
-            begun.elapsed().as_micros()
+            started.elapsed().as_micros()
         })
         .collect();
     micros.sort_unstable();

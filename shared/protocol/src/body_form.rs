@@ -33,8 +33,8 @@ pub fn check_body_form(headers: &HeaderMap) -> Result<(), BadBodyForm> {
     }
     let is_utf8 = |value: &HeaderValue| {
         let text = value.as_bytes().to_ascii_lowercase();
-        let Some(at) = memchr::memmem::find(&text, b"charset") else { return true };
-        let rest = text.get(at + b"charset".len()..).unwrap_or_default();
+        let Some(index) = memchr::memmem::find(&text, b"charset") else { return true };
+        let rest = text.get(index + b"charset".len()..).unwrap_or_default();
         let is_mark = |byte: &u8| b"= \t\"'".contains(byte);
         let start = rest.iter().position(|byte| !is_mark(byte)).unwrap_or(rest.len());
         let name = rest.get(start..).unwrap_or_default();

@@ -61,8 +61,8 @@ impl ConversationPrefix<'_> {
             hash.add_content(b's', system);
         }
         match self.messages.clone().or_else(|| OpeningMessages::parse(self.input?.as_bytes())) {
-            Some(OpeningMessages(said)) => {
-                for content in &said {
+            Some(OpeningMessages(texts)) => {
+                for content in &texts {
                     hash.add_content(b'm', content);
                 }
             }
@@ -81,7 +81,7 @@ impl<'a> OpeningMessages<'a> {
     /// Reads a list of messages from text that was checked to be JSON. `None` if it has another
     /// form.
     pub(crate) fn parse(messages: &'a [u8]) -> Option<Self> {
-        let mut said = Vec::new();
+        let mut texts = Vec::new();
         for message in JsonValue::from_checked(messages).items()? {
             let (mut is_user, mut content) = (false, None);
             for (name, value) in message.fields()?.filter(|(_, value)| !value.is_null()) {
@@ -91,12 +91,12 @@ impl<'a> OpeningMessages<'a> {
                     _ => {}
                 }
             }
-            said.extend(content);
+            texts.extend(content);
             if is_user {
                 break;
             }
         }
-        Some(OpeningMessages(said))
+        Some(OpeningMessages(texts))
     }
 }
 
@@ -178,20 +178,20 @@ mod tests {
     fn a_text_with_escapes_is_the_same_in_every_form() {
         let text = r#""say \"hi\"\nto Zo\u00eb""#;
         let block = format!(r#"[{{"type":"text","text":{text}}}]"#);
-        let asked = |name: &str, content: &str| seed(&format!(r#"{{"{name}":{content}}}"#));
+        let requested = |name: &str, content: &str| seed(&format!(r#"{{"{name}":{content}}}"#));
         let said = |content: &str| {
-            asked("messages", &format!(r#"[{{"role":"user","content":{content}}}]"#))
+            requested("messages", &format!(r#"[{{"role":"user","content":{content}}}]"#))
         };
         assert!(said(text).is_some());
         for same in [
             said(&block),
-            asked("input", text),
-            asked("input", &format!(r#"[{{"content":{text}}}]"#)),
+            requested("input", text),
+            requested("input", &format!(r#"[{{"content":{text}}}]"#)),
         ] {
             assert_eq!(said(text), same);
         }
         assert_ne!(said(text), said(&text.replace("hi", "ho")));
-        assert_eq!(asked("system", text), asked("system", &block));
+        assert_eq!(requested("system", text), requested("system", &block));
     }
 
     #[test]

@@ -91,12 +91,12 @@ pub enum CostScanError {
     #[error("{0}: the field has too many values. At most {SETTING_VALUES_MAX} are accepted.")]
     ManyValues(String),
     /// A server that compares names less strictly reads it as another field.
-    #[error("{name}: this field is not spelled as documented. Write it as `{known}`.")]
+    #[error("{name}: this field is not spelled as documented. Write it as `{known_name}`.")]
     Alike {
         /// The name as the client wrote it.
         name: String,
         /// The field that a server can mistake it for.
-        known: &'static str,
+        known_name: &'static str,
     },
     /// The number is limited because each named model is checked and priced.
     #[error(
@@ -112,15 +112,18 @@ pub enum CostScanError {
 /// The body is not a JSON object, is nested more than 127 levels deep, has a field twice or in
 /// another spelling than the documented one, names too many models, or has a value that parsers
 /// read differently.
-pub fn read_cost_factors(body: &[u8], reads: BodyProtocol) -> Result<CostFactors, CostScanError> {
+pub fn read_cost_factors(
+    body: &[u8],
+    body_protocol: BodyProtocol,
+) -> Result<CostFactors, CostScanError> {
     let mut parser = serde_json::Deserializer::from_slice(body);
-    let facts = CostScan::new(reads, body.len() as u64);
-    let facts = parser.deserialize_map(TopLevel(facts)).map_err(|error| reason(body, &error))?;
+    let scan = CostScan::new(body_protocol, body.len() as u64);
+    let scan = parser.deserialize_map(TopLevel(scan)).map_err(|error| reason(body, &error))?;
     parser.end().map_err(|_| CostScanError::Form)?;
-    match facts.error {
+    match scan.error {
         Some(error) => Err(error),
-        None if facts.models.is_over => Err(CostScanError::ManyModels),
-        None => Ok(facts.into_cost_factors()),
+        None if scan.models.is_over => Err(CostScanError::ManyModels),
+        None => Ok(scan.into_cost_factors()),
     }
 }
 
@@ -145,8 +148,8 @@ fn shown(name: &str) -> String {
 
 /// The findings of a scan so far.
 struct CostScan {
-    reads: BodyProtocol,
-    demand: CostFactors,
+    body_protocol: BodyProtocol,
+    cost_factors: CostFactors,
     /// Number of images. The cost of an image does not depend on its bytes.
     images: u64,
     /// Whether the upstream runs tools itself. It reads the prompt again after each.
@@ -199,17 +202,17 @@ impl OutputBound {
 }
 
 impl CostScan {
-    fn new(reads: BodyProtocol, bytes: u64) -> Self {
-        let demand = CostFactors {
+    fn new(body_protocol: BodyProtocol, bytes: u64) -> Self {
+        let cost_factors = CostFactors {
             prompt_bytes: bytes,
             choices: 1,
-            passes: 1,
-            caches_for_an_hour: reads != BodyProtocol::Messages,
+            iterations: 1,
+            caches_for_an_hour: body_protocol != BodyProtocol::Messages,
             ..CostFactors::default()
         };
         Self {
-            reads,
-            demand,
+            body_protocol,
+            cost_factors,
             images: 0,
             runs_tools: false,
             advices: 0,
@@ -227,9 +230,9 @@ impl CostScan {
 
     /// Parses the value of a setting. If that fails, notes the reason.
     fn parse_value(&mut self, name: &str, raw: &str) -> Value {
-        strict_json::parse_strict(raw).unwrap_or_else(|fault| {
+        strict_json::parse_strict(raw).unwrap_or_else(|error| {
             let name = shown(name);
-            self.note(match fault {
+            self.note(match error {
                 Fault::Twice => CostScanError::Twice(name),
                 Fault::ManyValues => CostScanError::ManyValues(name),
                 Fault::NotJson => CostScanError::OddSetting(name),
@@ -248,66 +251,67 @@ impl CostScan {
 
     /// Notes a field without a bound. Only the first one is reported.
     fn note_unbounded_field(&mut self, field: impl Into<String>, advice: &'static str) {
-        let found = &mut self.demand.unbounded;
+        let found = &mut self.cost_factors.unbounded;
         found.get_or_insert_with(|| UnboundedField { field: field.into(), advice });
     }
 
     /// Notes a field that makes the upstream read content from outside the body.
     fn note_external_content(&mut self, field: impl Into<String>, advice: &'static str) {
-        let found = &mut self.demand.reads_beyond_body;
+        let found = &mut self.cost_factors.reads_beyond_body;
         found.get_or_insert_with(|| UnboundedField { field: field.into(), advice });
     }
 
     /// Notes an image. `data_bytes` is the length of its data if the body contains it.
     fn note_image(&mut self, data_bytes: usize) {
         self.images += 1;
-        let bytes = &mut self.demand.prompt_bytes;
+        let bytes = &mut self.cost_factors.prompt_bytes;
         *bytes = bytes.saturating_sub(data_bytes as u64);
     }
 
     fn into_cost_factors(self) -> CostFactors {
-        let mut demand = self.demand;
+        let mut cost_factors = self.cost_factors;
         let field = |field: &str, advice| Some(UnboundedField { field: field.to_owned(), advice });
         if self.models.names.iter().any(|model| has_call_price(model)) {
             let advice = "Baton does not know the price of a call of one of these models. Name \
                  other models.";
-            demand.unbounded = demand.unbounded.or_else(|| field("models", advice));
+            cost_factors.unbounded = cost_factors.unbounded.or_else(|| field("models", advice));
         }
         if self.enables_thinking && self.thinking_budget.is_none() {
             let advice = "Set `thinking_budget`, or leave this field out.";
-            demand.unbounded = demand.unbounded.or_else(|| field("enable_thinking", advice));
+            cost_factors.unbounded =
+                cost_factors.unbounded.or_else(|| field("enable_thinking", advice));
         }
-        demand.models = self.models.names;
-        demand.output_tokens = match self.reads {
+        cost_factors.models = self.models.names;
+        cost_factors.output_tokens = match self.body_protocol {
             // A vendor that speaks OpenAI's protocol reads one of the two.
             BodyProtocol::Chat => self.max_tokens.larger_of(self.max_completion_tokens),
             BodyProtocol::Messages | BodyProtocol::Responses => self.max_tokens.tokens(),
         };
-        if let Some(tokens) = demand.output_tokens.as_mut() {
+        if let Some(tokens) = cost_factors.output_tokens.as_mut() {
             *tokens = self.fallback_tokens.max(*tokens);
         }
         // Anthropic counts a thinking budget as part of the bound, except for a larger one, which
         // interleaved thinking allows. No source says the same of vendors that copied the field.
         let budget = self.thinking_tokens.saturating_add(self.thinking_budget.unwrap_or_default());
-        if self.reads != BodyProtocol::Messages && budget > 0 {
-            let own = demand.output_tokens.unwrap_or(OUTPUT_TOKENS_MAX);
-            demand.output_tokens = Some(own.saturating_add(budget));
-        } else if let Some(tokens) = demand.output_tokens.as_mut()
+        if self.body_protocol != BodyProtocol::Messages && budget > 0 {
+            let own = cost_factors.output_tokens.unwrap_or(OUTPUT_TOKENS_MAX);
+            cost_factors.output_tokens = Some(own.saturating_add(budget));
+        } else if let Some(tokens) = cost_factors.output_tokens.as_mut()
             && budget >= *tokens
         {
             *tokens = tokens.saturating_add(budget);
         }
         if self.runs_tools {
-            demand.passes = demand.passes.saturating_mul(SERVER_TOOL_PASSES);
-            demand.passes = demand.passes.saturating_add(self.advices);
+            cost_factors.iterations = cost_factors.iterations.saturating_mul(SERVER_TOOL_PASSES);
+            cost_factors.iterations = cost_factors.iterations.saturating_add(self.advices);
         }
         if self.compacts {
-            demand.passes = demand.passes.saturating_mul(2);
-            demand.has_unbounded_pass = true;
+            cost_factors.iterations = cost_factors.iterations.saturating_mul(2);
+            cost_factors.has_unbounded_pass = true;
         }
-        let images = self.images.saturating_mul(self.reads.image_tokens());
-        demand.prompt_tokens = demand.prompt_tokens.saturating_add(images);
-        demand
+        let images = self.images.saturating_mul(self.body_protocol.image_tokens());
+        cost_factors.prompt_tokens = cost_factors.prompt_tokens.saturating_add(images);
+        cost_factors
     }
 }
 
@@ -321,15 +325,15 @@ impl<'de> Visitor<'de> for TopLevel {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<CostScan, A::Error> {
-        let mut facts = self.0;
+        let mut scan = self.0;
         let mut seen = HashSet::new();
         while let Some(FieldName(name)) = map.next_key()? {
-            facts.read_top_level(&name, &mut map)?;
+            scan.read_top_level(&name, &mut map)?;
             if seen.len() < NAMES_MAX && !seen.insert(name.clone()) {
-                facts.note_duplicate(&name);
+                scan.note_duplicate(&name);
             }
         }
-        Ok(facts)
+        Ok(scan)
     }
 }
 
@@ -339,7 +343,7 @@ impl CostScan {
         name: &str,
         map: &mut A,
     ) -> Result<(), A::Error> {
-        match Field::of(self.reads, name) {
+        match Field::of(self.body_protocol, name) {
             Field::Prompt => {
                 let is_list = matches!(name, "messages" | "input");
                 map.next_value_seed(ContentScanner::of(self, name, is_list))?;
@@ -353,8 +357,8 @@ impl CostScan {
             Field::Models => {
                 map.next_value_seed(ModelSearch::new(&mut self.models, name))?;
             }
-            Field::Alike(known) => {
-                self.note(CostScanError::Alike { name: shown(name), known });
+            Field::Alike(known_name) => {
+                self.note(CostScanError::Alike { name: shown(name), known_name });
                 map.next_value::<IgnoredAny>()?;
             }
             Field::Unknown => {

@@ -58,12 +58,12 @@ pub enum EnvelopeError {
     #[error("{0}: the request has this field twice. Send it once.")]
     Twice(String),
     /// The relay reads one field, and a server that compares names less strictly reads the other.
-    #[error("{name}: this field is not spelled as documented. Write it as `{known}`.")]
+    #[error("{name}: this field is not spelled as documented. Write it as `{known_name}`.")]
     OtherCase {
         /// The name as the client wrote it.
         name: String,
         /// The field that a server can mistake it for.
-        known: &'static str,
+        known_name: &'static str,
     },
     /// A server that is less strict about types could read a value that the relay does not see: a
     /// text `"true"`, or digits in a text.
@@ -92,8 +92,8 @@ pub enum EnvelopeError {
 impl EnvelopeError {
     fn new(error: JsonError, body: &[u8]) -> Self {
         match error {
-            JsonError::Syntax(at) => {
-                let before = body.get(..at).unwrap_or(body);
+            JsonError::Syntax(index) => {
+                let before = body.get(..index).unwrap_or(body);
                 let line = memchr::memchr_iter(b'\n', before).count() + 1;
                 let start = memchr::memrchr(b'\n', before).map_or(0, |feed| feed + 1);
                 Self::NotJson { line, column: before.len() - start + 1 }
@@ -101,8 +101,8 @@ impl EnvelopeError {
             JsonError::NotAnObject => Self::NotAnObject,
             JsonError::TooDeep => Self::TooDeep,
             JsonError::Twice(name) => Self::Twice(printable_name(&name)),
-            JsonError::OtherCase { name, known } => {
-                Self::OtherCase { name: printable_name(&name), known }
+            JsonError::OtherCase { name, known_name } => {
+                Self::OtherCase { name: printable_name(&name), known_name }
             }
             JsonError::ManyFields => Self::ManyFields,
             JsonError::ManyContainers => Self::ManyContainers,
@@ -207,8 +207,8 @@ fn parse_text(raw: &str) -> Option<Cow<'_, str>> {
 }
 
 /// The position of `part`, a slice of `whole`.
-fn find_span(whole: &[u8], part: &str) -> Range<usize> {
-    let start = part.as_ptr().addr() - whole.as_ptr().addr();
+fn find_span(input: &[u8], part: &str) -> Range<usize> {
+    let start = part.as_ptr().addr() - input.as_ptr().addr();
     start..start + part.len()
 }
 
@@ -355,7 +355,7 @@ fn read_fields(body: &[u8]) -> Result<RawFields<'_>, EnvelopeError> {
             return Ok(());
         };
         if known != name {
-            return Err(JsonError::OtherCase { name: name.to_string(), known });
+            return Err(JsonError::OtherCase { name: name.to_string(), known_name: known });
         }
         let value = body.get(span.clone()).unwrap_or_default();
         if *field == EnvelopeField::Messages {
@@ -383,7 +383,10 @@ fn check_stream_options(raw: &str) -> Result<(), EnvelopeError> {
     let options = json::JsonValue::from_checked(raw.as_bytes());
     for (name, value) in options.fields().into_iter().flatten() {
         if *name != *KNOWN && is_confusable(KNOWN, &name) {
-            return Err(EnvelopeError::OtherCase { name: printable_name(&name), known: KNOWN });
+            return Err(EnvelopeError::OtherCase {
+                name: printable_name(&name),
+                known_name: KNOWN,
+            });
         }
         if name == KNOWN && !Type::Boolean.is_of(value.raw()) {
             let name = "stream_options.include_usage";
@@ -396,15 +399,15 @@ fn check_stream_options(raw: &str) -> Result<(), EnvelopeError> {
 /// Whether some server can take `name` for the field `known`. Go's parser and others compare names
 /// without regard to case (also of the two letters beyond ASCII that fold to `k` and `s`), and some
 /// accept `maxTokens` for `max_tokens` (encoding/json and protobuf's JSON mapping, 2026-11).
-pub(crate) fn is_confusable(known: &str, name: &str) -> bool {
-    if known == name {
+pub(crate) fn is_confusable(known_name: &str, name: &str) -> bool {
+    if known_name == name {
         return true;
     }
     // A longer name has more characters, however they are encoded.
-    if name.len() > 4 * known.len() {
+    if name.len() > 4 * known_name.len() {
         return false;
     }
     let is_mark = |c: &char| matches!(c, '_' | '-');
-    let given = name.chars().filter(|c| !is_mark(c)).flat_map(char::to_uppercase);
-    given.flat_map(char::to_lowercase).eq(known.chars().filter(|c| !is_mark(c)))
+    let presence = name.chars().filter(|c| !is_mark(c)).flat_map(char::to_uppercase);
+    presence.flat_map(char::to_lowercase).eq(known_name.chars().filter(|c| !is_mark(c)))
 }

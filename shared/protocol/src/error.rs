@@ -53,9 +53,9 @@ impl ErrorBody {
 }
 
 /// The error as a response body.
-pub fn encode_error_body(dialect: ApiFamily, error: &ErrorBody, request_id: &str) -> Bytes {
+pub fn encode_error_body(api_family: ApiFamily, error: &ErrorBody, request_id: &str) -> Bytes {
     let ErrorBody { kind, message } = error;
-    let body = match dialect {
+    let body = match api_family {
         ApiFamily::Anthropic => json!({
             "type": "error",
             "error": {"type": kind, "message": message},
@@ -75,12 +75,12 @@ pub fn encode_error_body(dialect: ApiFamily, error: &ErrorBody, request_id: &str
 /// SDKs show the data of an `error` that is not JSON as it is (fixture `error_plain_text`). A blank
 /// line instead would end half an event, which the client would treat as its own fault.
 pub fn encode_error_event(
-    dialect: ApiFamily,
+    api_family: ApiFamily,
     error: &ErrorBody,
     request_id: &str,
     mid_event: bool,
 ) -> Bytes {
-    let (end, name) = match dialect {
+    let (end, name) = match api_family {
         ApiFamily::Anthropic => ("\n", "event: error\n"),
         ApiFamily::OpenAi => ("\n\n", ""),
     };
@@ -90,7 +90,7 @@ pub fn encode_error_event(
     }
     frame.extend_from_slice(name.as_bytes());
     frame.extend_from_slice(b"data: ");
-    frame.extend_from_slice(&encode_error_body(dialect, error, request_id));
+    frame.extend_from_slice(&encode_error_body(api_family, error, request_id));
     frame.extend_from_slice(b"\n\n");
     frame.into()
 }
@@ -131,8 +131,7 @@ mod tests {
                 let frame = encode_error_event(dialect, &error(), "req_1", meter.is_mid_event());
                 meter.observe(&frame);
                 assert!(!meter.is_mid_event());
-                let AnswerEnd::Error(UpstreamFailure { message, .. }) = meter.finish(0).ended
-                else {
+                let AnswerEnd::Error(UpstreamFailure { message, .. }) = meter.finish(0).end else {
                     panic!("{dialect:?}, broken at {end}");
                 };
                 assert!(message.contains("it said"), "{message}");

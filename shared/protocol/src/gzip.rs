@@ -44,8 +44,8 @@ pub enum GzipError {
 pub struct GzipDecoder {
     decoder: MultiGzDecoder<Vec<u8>>,
     is_empty: bool,
-    taken: u64,
-    unfolded: u64,
+    input_bytes: u64,
+    output_bytes: u64,
 }
 
 impl Default for GzipDecoder {
@@ -57,7 +57,12 @@ impl Default for GzipDecoder {
 impl GzipDecoder {
     /// A decoder at the start of a body.
     pub fn new() -> Self {
-        Self { decoder: MultiGzDecoder::new(Vec::new()), is_empty: true, taken: 0, unfolded: 0 }
+        Self {
+            decoder: MultiGzDecoder::new(Vec::new()),
+            is_empty: true,
+            input_bytes: 0,
+            output_bytes: 0,
+        }
     }
 
     /// Takes the next bytes and returns all plain text that they complete.
@@ -68,19 +73,20 @@ impl GzipDecoder {
         self.is_empty &= chunk.is_empty();
         for step in chunk.chunks(STEP) {
             self.decoder.write_all(step).map_err(|_| GzipError::Damaged)?;
-            self.taken += step.len() as u64;
+            self.input_bytes += step.len() as u64;
             let plain = self.decoder.get_ref().len();
-            let whole = self.unfolded + plain as u64;
-            let whole_max = WHOLE_BYTES_MAX.max(self.taken.saturating_mul(RATIO_MAX));
+            let integer_part = self.output_bytes + plain as u64;
+            let whole_max = WHOLE_BYTES_MAX.max(self.input_bytes.saturating_mul(RATIO_MAX));
             // Members without content cost work, too.
-            let is_hollow = self.taken > HOLLOW_BYTES_MAX + whole.saturating_mul(2);
-            if plain > UNFOLDED_BYTES_MAX || whole > whole_max || is_hollow {
+            let is_suspicious_ratio =
+                self.input_bytes > HOLLOW_BYTES_MAX + integer_part.saturating_mul(2);
+            if plain > UNFOLDED_BYTES_MAX || integer_part > whole_max || is_suspicious_ratio {
                 return Err(GzipError::TooMuch);
             }
         }
         self.decoder.flush().map_err(|_| GzipError::Damaged)?;
         let plain = std::mem::take(self.decoder.get_mut());
-        self.unfolded += plain.len() as u64;
+        self.output_bytes += plain.len() as u64;
         Ok(plain.into())
     }
 
@@ -176,8 +182,8 @@ mod tests {
         for member in members {
             match decoder.push(member) {
                 Ok(bytes) => plain += bytes.len(),
-                Err(why) => {
-                    ended = Err(why);
+                Err(error) => {
+                    ended = Err(error);
                     break;
                 }
             }

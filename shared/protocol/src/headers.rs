@@ -244,17 +244,17 @@ pub fn to_client(headers: &HeaderMap) -> HeaderMap {
 
 /// The headers that `drops` does not select and that do not belong to the connection alone.
 fn filter_headers(headers: &HeaderMap, drops: impl Fn(&str, &HeaderValue) -> bool) -> HeaderMap {
-    let mut passed = HeaderMap::with_capacity(headers.len());
+    let mut forwarded = HeaderMap::with_capacity(headers.len());
     for (name, value) in headers {
         let text = name.as_str();
         if !HOP_BY_HOP.contains(&text)
             && !drops(text, value)
             && !is_connection_header(headers, name)
         {
-            passed.append(name.clone(), value.clone());
+            forwarded.append(name.clone(), value.clone());
         }
     }
-    passed
+    forwarded
 }
 
 /// Whether a `connection` header declares `name` as a header of the connection.
@@ -356,7 +356,7 @@ mod tests {
             ("ocp-apim-subscription-key", "k"),
             ("x-tenant-id", "t"),
         ]);
-        let passed = to_upstream(&all);
+        let forwarded = to_upstream(&all);
         let expect = [
             "accept",
             "anthropic-beta",
@@ -368,8 +368,8 @@ mod tests {
             "x-custom",
             "x-stainless-os",
         ];
-        assert_eq!(names(&passed), expect);
-        assert_eq!(passed.get_all("anthropic-beta").iter().count(), 2);
+        assert_eq!(names(&forwarded), expect);
+        assert_eq!(forwarded.get_all("anthropic-beta").iter().count(), 2);
     }
 
     #[test]
@@ -481,12 +481,17 @@ mod tests {
             let pairs: Vec<(String, String)> =
                 serde_json::from_value(request["headers"].clone()).unwrap();
             let pairs: Vec<_> = pairs.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-            let passed = to_upstream(&headers(&pairs));
-            assert!(passed.values().all(|value| !value.to_str().unwrap().contains("<credential")));
+            let forwarded = to_upstream(&headers(&pairs));
+            assert!(
+                forwarded.values().all(|value| !value.to_str().unwrap().contains("<credential"))
+            );
             for (name, value) in pairs {
                 let name = name.to_ascii_lowercase();
                 if name.starts_with("anthropic-") || name.starts_with("x-claude-code-") {
-                    assert!(passed.get_all(&name).iter().any(|passed| passed == value), "{name}");
+                    assert!(
+                        forwarded.get_all(&name).iter().any(|passed| passed == value),
+                        "{name}"
+                    );
                 }
             }
         }

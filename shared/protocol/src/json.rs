@@ -50,7 +50,7 @@ pub(crate) enum JsonError {
         /// The name as it is written.
         name: String,
         /// The name as it should be written.
-        known: &'static str,
+        known_name: &'static str,
     },
 }
 
@@ -84,13 +84,13 @@ fn scan_json<'a, E: JsonVisitor<'a>>(
     depth_max: usize,
     events: &mut E,
 ) -> Result<(), JsonError> {
-    let mut cursor = TextCursor { text, at: 0 };
+    let mut cursor = TextCursor { text, index: 0 };
     // The open containers as bits, the innermost in the lowest bit. 1 is an object.
     let (mut open, mut depth, mut start) = (0_u128, 0, 0);
     loop {
         let first = cursor.peek_token();
         if depth == 1 {
-            start = cursor.at;
+            start = cursor.index;
         }
         if let Some(bracket @ (b'{' | b'[')) = first {
             if depth >= depth_max.min(DEPTH_MAX) {
@@ -99,8 +99,8 @@ fn scan_json<'a, E: JsonVisitor<'a>>(
             depth += 1;
             let is_object = bracket == b'{';
             open = open << 1 | u128::from(is_object);
-            events.on_open(depth, cursor.at)?;
-            cursor.at += 1;
+            events.on_open(depth, cursor.index)?;
+            cursor.index += 1;
             if cursor.peek_token() != Some(if is_object { b'}' } else { b']' }) {
                 if is_object {
                     events.on_name(depth, cursor.read_name()?)?;
@@ -110,7 +110,7 @@ fn scan_json<'a, E: JsonVisitor<'a>>(
         } else {
             cursor.skip_scalar(first)?;
             if depth == 1 {
-                events.on_value(start..cursor.at)?;
+                events.on_value(start..cursor.index)?;
             }
         }
         // A value has ended, or a container is empty. Close all containers that end here.
@@ -125,7 +125,7 @@ fn scan_json<'a, E: JsonVisitor<'a>>(
             let is_object = open & 1 == 1;
             match cursor.peek_token() {
                 Some(b',') => {
-                    cursor.at += 1;
+                    cursor.index += 1;
                     if is_object {
                         events.on_name(depth, cursor.read_name()?)?;
                     }
@@ -135,12 +135,12 @@ fn scan_json<'a, E: JsonVisitor<'a>>(
                 Some(b']') if !is_object => {}
                 _ => return Err(cursor.syntax_error()),
             }
-            cursor.at += 1;
-            events.on_close(depth, cursor.at)?;
+            cursor.index += 1;
+            events.on_close(depth, cursor.index)?;
             depth -= 1;
             open >>= 1;
             if depth == 1 {
-                events.on_value(start..cursor.at)?;
+                events.on_value(start..cursor.index)?;
             }
         }
     }
@@ -150,7 +150,7 @@ fn scan_json<'a, E: JsonVisitor<'a>>(
 #[derive(Debug, Clone, Copy)]
 struct TextCursor<'a> {
     text: &'a [u8],
-    at: usize,
+    index: usize,
 }
 
 const ONES: u64 = 0x0101_0101_0101_0101;
@@ -162,15 +162,15 @@ fn is_special(byte: u8) -> bool {
 
 impl<'a> TextCursor<'a> {
     fn syntax_error(&self) -> JsonError {
-        JsonError::Syntax(self.at)
+        JsonError::Syntax(self.index)
     }
 
     fn remaining_bytes(&self) -> &'a [u8] {
-        self.text.get(self.at..).unwrap_or_default()
+        self.text.get(self.index..).unwrap_or_default()
     }
 
     fn peek(&self) -> Option<u8> {
-        self.text.get(self.at).copied()
+        self.text.get(self.index).copied()
     }
 
     /// The next byte that is not white space.
@@ -179,7 +179,7 @@ impl<'a> TextCursor<'a> {
             if !matches!(byte, b' ' | b'\n' | b'\t' | b'\r') {
                 return Some(byte);
             }
-            self.at += 1;
+            self.index += 1;
         }
         None
     }
@@ -189,13 +189,13 @@ impl<'a> TextCursor<'a> {
         if self.peek_token() != Some(b'"') {
             return Err(self.syntax_error());
         }
-        let start = self.at + 1;
+        let start = self.index + 1;
         self.skip_string()?;
-        let end = self.at - 1;
+        let end = self.index - 1;
         if self.peek_token() != Some(b':') {
             return Err(self.syntax_error());
         }
-        self.at += 1;
+        self.index += 1;
         Ok(start..end)
     }
 
@@ -215,21 +215,21 @@ impl<'a> TextCursor<'a> {
             if self.peek() != Some(*byte) {
                 return Err(self.syntax_error());
             }
-            self.at += 1;
+            self.index += 1;
         }
         Ok(())
     }
 
     fn skip_digits(&mut self) -> Result<(), JsonError> {
         let count = self.remaining_bytes().iter().take_while(|byte| byte.is_ascii_digit()).count();
-        self.at += count;
+        self.index += count;
         if count == 0 { Err(self.syntax_error()) } else { Ok(()) }
     }
 
     fn skip_number(&mut self) -> Result<(), JsonError> {
-        self.at += usize::from(self.peek() == Some(b'-'));
+        self.index += usize::from(self.peek() == Some(b'-'));
         if self.peek() == Some(b'0') {
-            self.at += 1;
+            self.index += 1;
             if self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
                 return Err(self.syntax_error());
             }
@@ -237,12 +237,12 @@ impl<'a> TextCursor<'a> {
             self.skip_digits()?;
         }
         if self.peek() == Some(b'.') {
-            self.at += 1;
+            self.index += 1;
             self.skip_digits()?;
         }
         if let Some(b'e' | b'E') = self.peek() {
-            self.at += 1;
-            self.at += usize::from(matches!(self.peek(), Some(b'+' | b'-')));
+            self.index += 1;
+            self.index += usize::from(matches!(self.peek(), Some(b'+' | b'-')));
             self.skip_digits()?;
         }
         Ok(())
@@ -250,12 +250,12 @@ impl<'a> TextCursor<'a> {
 
     /// Skips a string, from quote to quote.
     fn skip_string(&mut self) -> Result<(), JsonError> {
-        self.at += 1;
+        self.index += 1;
         loop {
             self.skip_plain();
             match self.peek() {
                 Some(b'"') => {
-                    self.at += 1;
+                    self.index += 1;
                     return Ok(());
                 }
                 Some(b'\\') => self.skip_escape()?,
@@ -265,16 +265,16 @@ impl<'a> TextCursor<'a> {
     }
 
     fn skip_escape(&mut self) -> Result<(), JsonError> {
-        self.at += 1;
+        self.index += 1;
         match self.peek() {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.index += 1,
             Some(b'u') => {
-                self.at += 1;
+                self.index += 1;
                 for _ in 0..4 {
                     if !self.peek().is_some_and(|byte| byte.is_ascii_hexdigit()) {
                         return Err(self.syntax_error());
                     }
-                    self.at += 1;
+                    self.index += 1;
                 }
             }
             _ => return Err(self.syntax_error()),
@@ -303,13 +303,13 @@ impl<'a> TextCursor<'a> {
             let slash = slash.wrapping_sub(ONES) & !slash;
             let found = (control | quote | slash) & (ONES << 7);
             if found != 0 {
-                self.at = self.text.len() - rest.len() + (found.trailing_zeros() / 8) as usize;
+                self.index = self.text.len() - rest.len() + (found.trailing_zeros() / 8) as usize;
                 return;
             }
             rest = tail;
         }
         let plain = rest.iter().take_while(|byte| !is_special(**byte)).count();
-        self.at = self.text.len() - rest.len() + plain;
+        self.index = self.text.len() - rest.len() + plain;
     }
 }
 
@@ -328,9 +328,9 @@ fn decode_name(name: &[u8]) -> Option<Cow<'_, str>> {
 /// which value counts, so the relay could use one and the upstream the other.
 pub(crate) fn for_each_field<'a>(
     text: &'a [u8],
-    on: impl FnMut(&Cow<'a, str>, Range<usize>) -> Result<(), JsonError>,
+    on_field: impl FnMut(&Cow<'a, str>, Range<usize>) -> Result<(), JsonError>,
 ) -> Result<(), JsonError> {
-    let mut cursor = TextCursor { text, at: 0 };
+    let mut cursor = TextCursor { text, index: 0 };
     if cursor.peek_token() != Some(b'{') {
         // Text that is not JSON gets its own error.
         scan_json(text, DEPTH_MAX, &mut NoopVisitor)?;
@@ -339,7 +339,7 @@ pub(crate) fn for_each_field<'a>(
     scan_json(
         text,
         DEPTH_MAX,
-        &mut OpenNames { text, given: Vec::new(), begins: [0; CHECKED_LEVELS], on },
+        &mut OpenNames { text, seen_names: Vec::new(), begins: [0; CHECKED_LEVELS], on_field },
     )
 }
 
@@ -355,7 +355,7 @@ pub(crate) fn is_json_within(text: &[u8], depth_max: usize) -> bool {
 
 /// Whether a text is one JSON object. Values that are nested too deeply are not checked.
 pub(crate) fn is_json_object(text: &[u8]) -> bool {
-    let mut cursor = TextCursor { text, at: 0 };
+    let mut cursor = TextCursor { text, index: 0 };
     let read = || scan_json(text, DEPTH_MAX, &mut NoopVisitor);
     cursor.peek_token() == Some(b'{') && matches!(read(), Ok(()) | Err(JsonError::TooDeep))
 }
@@ -367,10 +367,10 @@ impl JsonVisitor<'_> for NoopVisitor {}
 /// The names of the open objects in the first levels.
 struct OpenNames<'a, F> {
     text: &'a [u8],
-    given: Vec<Cow<'a, str>>,
+    seen_names: Vec<Cow<'a, str>>,
     /// The index in `given` at which the names of each level begin.
     begins: [usize; CHECKED_LEVELS],
-    on: F,
+    on_field: F,
 }
 
 impl<'a, F> JsonVisitor<'a> for OpenNames<'a, F>
@@ -379,35 +379,35 @@ where
 {
     fn on_open(&mut self, depth: usize, _: usize) -> Result<(), JsonError> {
         if let Some(begin) = self.begins.get_mut(depth - 1) {
-            *begin = self.given.len();
+            *begin = self.seen_names.len();
         }
         Ok(())
     }
 
     fn on_close(&mut self, depth: usize, _: usize) -> Result<(), JsonError> {
         let Some(begin) = self.begins.get(depth - 1) else { return Ok(()) };
-        let twice = find_duplicate(self.given.get_mut(*begin..).unwrap_or_default());
-        if let Some(name) = twice {
+        let duplicate = find_duplicate(self.seen_names.get_mut(*begin..).unwrap_or_default());
+        if let Some(name) = duplicate {
             return Err(JsonError::Twice(name));
         }
-        self.given.truncate(*begin);
+        self.seen_names.truncate(*begin);
         Ok(())
     }
 
     fn on_name(&mut self, depth: usize, span: Range<usize>) -> Result<(), JsonError> {
         let Some(begin) = self.begins.get(depth - 1) else { return Ok(()) };
-        if self.given.len() - begin >= FIELDS_MAX {
+        if self.seen_names.len() - begin >= FIELDS_MAX {
             return Err(JsonError::ManyFields);
         }
         let start = span.start;
         let name = self.text.get(span).and_then(decode_name).ok_or(JsonError::Syntax(start))?;
-        self.given.push(name);
+        self.seen_names.push(name);
         Ok(())
     }
 
     fn on_value(&mut self, span: Range<usize>) -> Result<(), JsonError> {
-        match self.given.last() {
-            Some(name) => (self.on)(name, span),
+        match self.seen_names.last() {
+            Some(name) => (self.on_field)(name, span),
             None => Ok(()),
         }
     }

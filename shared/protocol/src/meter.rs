@@ -58,9 +58,9 @@ pub struct MeterReading {
     /// The model that the upstream reports.
     pub model: Option<String>,
     /// How the answer ended.
-    pub ended: AnswerEnd,
+    pub end: AnswerEnd,
     /// Whether the client has received the end, too, in an event that its SDK understands.
-    pub told: bool,
+    pub has_reported_end: bool,
     /// Whether the model began to answer. The upstream then bills, whatever happens after that.
     pub started: bool,
     /// The first event of the answer.
@@ -79,8 +79,8 @@ pub struct MeterReading {
 /// Reads one answer.
 #[derive(Debug)]
 pub struct UsageMeter {
-    form: MeterMode,
-    sight: MeterState,
+    mode: MeterMode,
+    state: MeterState,
 }
 
 #[derive(Debug)]
@@ -109,38 +109,38 @@ impl UsageMeter {
         Self::new(MeterMode::Whole(Vec::new()))
     }
 
-    fn new(form: MeterMode) -> Self {
-        let sight = MeterState::default();
-        Self { form, sight }
+    fn new(mode: MeterMode) -> Self {
+        let state = MeterState::default();
+        Self { mode, state }
     }
 
     /// Reads the next bytes, without a content encoding.
     pub fn observe(&mut self, chunk: &[u8]) {
-        match &mut self.form {
+        match &mut self.mode {
             MeterMode::Stream(decoder) => {
-                decoder.push(chunk, |event| self.sight.observe_event(&event));
+                decoder.push(chunk, |event| self.state.observe_event(&event));
             }
             MeterMode::Whole(body) if body.len() + chunk.len() <= WHOLE_BYTES_MAX => {
                 body.extend_from_slice(chunk);
             }
             MeterMode::Whole(body) => {
-                self.sight.output_chars =
+                self.state.output_chars =
                     text_deltas::chars_in_utf8(body) + text_deltas::chars_in_utf8(chunk);
-                self.form = MeterMode::TooLong;
+                self.mode = MeterMode::TooLong;
             }
-            MeterMode::TooLong => self.sight.output_chars += text_deltas::chars_in_utf8(chunk),
+            MeterMode::TooLong => self.state.output_chars += text_deltas::chars_in_utf8(chunk),
         }
     }
 
     /// The first event of a stream so far.
     pub fn first_event(&self) -> &AnswerStart {
-        &self.sight.first
+        &self.state.first
     }
 
     /// Whether the stream can no longer begin with an error, because its first event or at least
     /// the name of that event has arrived and is not an error.
     pub fn has_good_start(&self) -> bool {
-        match (&self.sight.first, &self.form) {
+        match (&self.state.first, &self.mode) {
             (AnswerStart::Event, _) => true,
             (AnswerStart::Nothing, MeterMode::Stream(decoder)) => {
                 decoder.unfinished_name().is_some_and(may_hold_content)
@@ -151,7 +151,7 @@ impl UsageMeter {
 
     /// The bytes of memory that the unfinished event of a stream takes.
     pub fn held_bytes(&self) -> usize {
-        match &self.form {
+        match &self.mode {
             MeterMode::Stream(decoder) => decoder.held_bytes(),
             MeterMode::Whole(_) | MeterMode::TooLong => 0,
         }
@@ -159,26 +159,26 @@ impl UsageMeter {
 
     /// Stops reading the unfinished event of a stream. Its bytes count as output.
     pub fn drop_event(&mut self) {
-        if let MeterMode::Stream(decoder) = &mut self.form {
+        if let MeterMode::Stream(decoder) = &mut self.mode {
             decoder.drop_event();
         }
     }
 
     /// Whether events have arrived but none with model output. An error can still follow.
     pub fn has_only_begun(&self) -> bool {
-        self.sight.begun && self.sight.first == AnswerStart::Nothing
+        self.state.has_started && self.state.first == AnswerStart::Nothing
     }
 
     /// The whole answer that was collected, if it is an error regardless of its status.
     pub fn whole_error(&self) -> Option<&[u8]> {
-        let MeterMode::Whole(body) = &self.form else { return None };
+        let MeterMode::Whole(body) = &self.mode else { return None };
         let is_error = body.len() <= ERROR_BYTES_MAX && upstream_failure::is_error_answer(body);
         is_error.then_some(body.as_slice())
     }
 
     /// The whole answer that was collected; `None` for a stream, or if it is too long.
     pub fn whole_body(&self) -> Option<&[u8]> {
-        match &self.form {
+        match &self.mode {
             MeterMode::Whole(body) => Some(body),
             MeterMode::Stream(_) | MeterMode::TooLong => None,
         }
@@ -186,12 +186,12 @@ impl UsageMeter {
 
     /// Whether the bytes so far end inside an event of a stream.
     pub fn is_mid_event(&self) -> bool {
-        matches!(&self.form, MeterMode::Stream(decoder) if decoder.is_mid_event())
+        matches!(&self.mode, MeterMode::Stream(decoder) if decoder.is_mid_event())
     }
 
     /// Whether the upstream has reported its end. Later bytes contain nothing new.
     pub fn is_complete(&self) -> bool {
-        self.sight.ended == AnswerEnd::Complete
+        self.state.end == AnswerEnd::Complete
     }
 
     /// Ends the reading when the answer has ended or the caller has stopped waiting for it.
@@ -201,13 +201,13 @@ impl UsageMeter {
     /// each four characters that passed. The prompt is one token for each four of the request's
     /// `request_bytes`. An error before the model began costs nothing.
     pub fn finish(self, request_bytes: u64) -> MeterReading {
-        let mut sight = self.sight;
-        match self.form {
-            MeterMode::Stream(decoder) => sight.finish_stream(decoder),
-            MeterMode::Whole(body) => sight.observe_body(&body),
-            MeterMode::TooLong => sight.started = true,
+        let mut state = self.state;
+        match self.mode {
+            MeterMode::Stream(decoder) => state.finish_stream(decoder),
+            MeterMode::Whole(body) => state.observe_body(&body),
+            MeterMode::TooLong => state.started = true,
         }
-        sight.into_reading(request_bytes)
+        state.into_reading(request_bytes)
     }
 }
 

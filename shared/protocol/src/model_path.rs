@@ -94,11 +94,11 @@ pub fn check_id(id: &str) -> Result<(), ModelIdError> {
         return Err(ModelIdError::EncodedTwice);
     }
     // Java's servers cut a segment at `;`. Windows' servers drop spaces and dots at its end.
-    let means_nothing = |segment: &str| {
+    let is_dot_segment = |segment: &str| {
         let name = segment.split(';').next().unwrap_or_default();
         name.trim_matches(|c: char| c == '.' || c.is_whitespace()).is_empty()
     };
-    if id.split('/').any(means_nothing) { Err(ModelIdError::Segments) } else { Ok(()) }
+    if id.split('/').any(is_dot_segment) { Err(ModelIdError::Segments) } else { Ok(()) }
 }
 
 /// Whether a character is not allowed in a model's id, in a path or in a log: control characters,
@@ -204,8 +204,8 @@ mod tests {
     #[test]
     #[expect(clippy::too_many_lines, reason = "a table")]
     fn what_is_no_id() {
-        let check = |written: &str, why: ModelIdError| {
-            assert_eq!(decode_id(written), Err(why), "{written}");
+        let check = |written: &str, error: ModelIdError| {
+            assert_eq!(decode_id(written), Err(error), "{written}");
         };
         for written in [
             "",

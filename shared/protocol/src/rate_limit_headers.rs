@@ -49,8 +49,8 @@ enum SpentLimit {
 /// `x-ratelimit-remaining-tokens` is 0 (platform.openai.com, "Rate limits", 2026-11).
 fn read_spent_limit(headers: &HeaderMap, name: &str, is_rejected: bool) -> Option<SpentLimit> {
     let is_spent = |remaining: &str| header_text(headers, remaining).map(str::trim) == Some("0");
-    if let Some(what) = name.strip_prefix("x-ratelimit-reset") {
-        return is_spent(&format!("x-ratelimit-remaining{what}")).then_some(SpentLimit::Other);
+    if let Some(name_tail) = name.strip_prefix("x-ratelimit-reset") {
+        return is_spent(&format!("x-ratelimit-remaining{name_tail}")).then_some(SpentLimit::Other);
     }
     let limit = name.strip_suffix("-reset").filter(|limit| limit.starts_with("anthropic-"))?;
     let is_spent = is_spent(&format!("{limit}-remaining"));
@@ -75,15 +75,15 @@ fn read_retry_after(headers: &HeaderMap, now: Timestamp) -> Option<SignedDuratio
 /// A number that is not negative, times `unit` milliseconds. Numbers that are too large become the
 /// largest duration.
 fn parse_decimal(text: &str, unit: i64) -> Option<SignedDuration> {
-    let (whole, fraction) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
+    let (integer_part, fraction) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
     let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || !is_digits(whole) || !is_digits(fraction) {
+    if integer_part.is_empty() || !is_digits(integer_part) || !is_digits(fraction) {
         return None;
     }
-    let whole: i64 = whole.parse().unwrap_or(i64::MAX / 1_000);
+    let integer_part: i64 = integer_part.parse().unwrap_or(i64::MAX / 1_000);
     let thousandths: String = fraction.chars().chain("000".chars()).take(3).collect();
     let part = thousandths.parse::<i64>().ok()? * unit / 1_000;
-    Some(SignedDuration::from_millis(whole.saturating_mul(unit).saturating_add(part)))
+    Some(SignedDuration::from_millis(integer_part.saturating_mul(unit).saturating_add(part)))
 }
 
 /// Parses the three date formats of RFC 9110, 5.6.7.
@@ -166,13 +166,13 @@ fn parse_unix_or_rfc3339(text: &str) -> Option<Timestamp> {
 
 /// A share such as `0.42` in whole percent, rounded down.
 fn parse_percent(share: &str) -> Option<u32> {
-    let (whole, fraction) = share.trim().split_once('.').unwrap_or((share.trim(), ""));
+    let (integer_part, fraction) = share.trim().split_once('.').unwrap_or((share.trim(), ""));
     if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
     let hundredths: String = fraction.chars().chain("00".chars()).take(2).collect();
-    let whole: u32 = whole.parse().ok()?;
-    whole.checked_mul(100)?.checked_add(hundredths.parse().ok()?)
+    let integer_part: u32 = integer_part.parse().ok()?;
+    integer_part.checked_mul(100)?.checked_add(hundredths.parse().ok()?)
 }
 
 fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

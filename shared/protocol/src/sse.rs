@@ -101,7 +101,7 @@ fn leading_type(data: &[u8]) -> Option<&[u8]> {
 pub struct SseDecoder {
     /// The bytes of the unfinished event if it began in an earlier chunk. Line ends can differ from
     /// the original ones.
-    held: Vec<u8>,
+    buffer: Vec<u8>,
     /// The content of its finished lines. Ranges count from the event's first byte.
     fields: EventFields,
     /// The start of the unfinished line in the event.
@@ -114,7 +114,7 @@ pub struct SseDecoder {
     /// Whether the last byte was a CR, so that a following LF belongs to it.
     after_cr: bool,
     /// Whether the stream's first line is over.
-    begun: bool,
+    has_started: bool,
 }
 
 #[derive(Debug, Default)]
@@ -170,7 +170,12 @@ impl EventFields {
     /// Reports the event, unless its lines have no content (comments, ids). Unlike in the standard,
     /// an event with a name and no data is reported too, since it shows that the upstream has sent
     /// something.
-    fn emit_event(&mut self, event: &[u8], dropped: usize, on: &mut impl FnMut(SseEvent<'_>)) {
+    fn emit_event(
+        &mut self,
+        event: &[u8],
+        dropped: usize,
+        on_event: &mut impl FnMut(SseEvent<'_>),
+    ) {
         let name = std::mem::take(&mut self.name);
         let data = self.data.take();
         if name.is_empty() && data.is_none() && dropped == 0 {
@@ -181,7 +186,7 @@ impl EventFields {
             Some(EventData::Line(line)) => &event[line.clone()],
             Some(EventData::Joined) => self.joined.as_slice(),
         };
-        on(SseEvent { name: &event[name], data, dropped });
+        on_event(SseEvent { name: &event[name], data, dropped });
         if self.joined.capacity() > KEPT_BUFFER_BYTES {
             self.joined = Vec::new();
         }
@@ -189,8 +194,8 @@ impl EventFields {
 }
 
 /// The length of the line end at `at`, and whether its LF can still arrive.
-fn line_end(chunk: &[u8], at: usize) -> (usize, bool) {
-    match (chunk[at], chunk.get(at + 1)) {
+fn line_end(chunk: &[u8], index: usize) -> (usize, bool) {
+    match (chunk[index], chunk.get(index + 1)) {
         (b'\r', Some(b'\n')) => (2, false),
         (b'\r', None) => (1, true),
         _ => (1, false),
@@ -205,7 +210,7 @@ impl SseDecoder {
 
     /// Takes the next bytes and reports each event that they complete. An event that lies within
     /// `chunk` is not copied.
-    pub fn push(&mut self, chunk: &[u8], mut on: impl FnMut(SseEvent<'_>)) {
+    pub fn push(&mut self, chunk: &[u8], mut on_event: impl FnMut(SseEvent<'_>)) {
         let mut rest = chunk;
         if let (true, Some(first)) = (self.after_cr, rest.first()) {
             self.after_cr = false;
@@ -214,55 +219,55 @@ impl SseDecoder {
             }
         }
         if self.is_mid_event() {
-            rest = self.continue_held(rest, &mut on);
+            rest = self.continue_held(rest, &mut on_event);
         }
         if !rest.is_empty() {
-            self.decode_events(rest, &mut on);
+            self.decode_events(rest, &mut on_event);
         }
     }
 
     /// Ends the stream. An unfinished last event is reported as if its line end and its blank line
     /// had arrived. The standard drops such an event, so callers should check that it is whole.
-    pub fn finish(mut self, mut on: impl FnMut(SseEvent<'_>)) {
+    pub fn finish(mut self, mut on_event: impl FnMut(SseEvent<'_>)) {
         if self.dropped == 0 {
-            let end = self.held.len();
-            self.fields.take_line(&self.held, self.line..end);
+            let end = self.buffer.len();
+            self.fields.take_line(&self.buffer, self.line..end);
         }
-        self.fields.emit_event(&self.held, self.dropped, &mut on);
+        self.fields.emit_event(&self.buffer, self.dropped, &mut on_event);
     }
 
     /// The bytes of the unfinished event. Its line ends depend on how the stream was cut.
     pub fn unfinished_bytes(&self) -> &[u8] {
-        &self.held
+        &self.buffer
     }
 
     /// The name of the unfinished event, once its line is whole.
     pub fn unfinished_name(&self) -> Option<&[u8]> {
-        self.held.get(self.fields.name.clone()).filter(|name| !name.is_empty())
+        self.buffer.get(self.fields.name.clone()).filter(|name| !name.is_empty())
     }
 
     /// The bytes of memory that the unfinished event takes.
     pub fn held_bytes(&self) -> usize {
-        self.held.capacity() + self.fields.joined.capacity()
+        self.buffer.capacity() + self.fields.joined.capacity()
     }
 
     /// Drops the unfinished event except for its name, as if it had grown longer than
     /// [`HELD_BYTES_MAX`].
     pub fn drop_event(&mut self) {
-        if self.dropped == 0 && !self.held.is_empty() {
-            self.line_dropped = self.held.len() > self.line;
-            let held = std::mem::take(&mut self.held);
-            self.keep_name(&held);
+        if self.dropped == 0 && !self.buffer.is_empty() {
+            self.line_dropped = self.buffer.len() > self.line;
+            let buffer = std::mem::take(&mut self.buffer);
+            self.keep_name(&buffer);
         }
     }
 
     /// Whether the bytes so far end inside an event or a run of comments.
     pub fn is_mid_event(&self) -> bool {
-        !self.held.is_empty() || self.dropped > 0
+        !self.buffer.is_empty() || self.dropped > 0
     }
 
     /// Decodes the events of `chunk`. The current event begins in it.
-    fn decode_events(&mut self, chunk: &[u8], on: &mut impl FnMut(SseEvent<'_>)) {
+    fn decode_events(&mut self, chunk: &[u8], on_event: &mut impl FnMut(SseEvent<'_>)) {
         let (mut begin, mut at) = (0, 0);
         while let Some(offset) = memchr2(b'\n', b'\r', &chunk[at..]) {
             let end = at + offset;
@@ -270,7 +275,7 @@ impl SseDecoder {
             self.after_cr = may_follow;
             let start = self.line_start(at - begin, chunk[begin..end].starts_with(BOM));
             if start == end - begin {
-                self.fields.emit_event(&chunk[begin..], 0, on);
+                self.fields.emit_event(&chunk[begin..], 0, on_event);
                 begin = end + length;
             } else {
                 self.fields.take_line(&chunk[begin..], start..end - begin);
@@ -285,7 +290,7 @@ impl SseDecoder {
     fn continue_held<'a>(
         &mut self,
         chunk: &'a [u8],
-        on: &mut impl FnMut(SseEvent<'_>),
+        on_event: &mut impl FnMut(SseEvent<'_>),
     ) -> &'a [u8] {
         let mut rest = chunk;
         while let Some(end) = memchr2(b'\n', b'\r', rest) {
@@ -294,11 +299,11 @@ impl SseDecoder {
             self.hold_bytes(&rest[..end]);
             rest = &rest[end + length..];
             if self.end_held_line() {
-                self.fields.emit_event(&self.held, self.dropped, on);
-                if self.held.capacity() > KEPT_BUFFER_BYTES {
-                    self.held = Vec::new();
+                self.fields.emit_event(&self.buffer, self.dropped, on_event);
+                if self.buffer.capacity() > KEPT_BUFFER_BYTES {
+                    self.buffer = Vec::new();
                 }
-                self.held.clear();
+                self.buffer.clear();
                 (self.line, self.dropped) = (0, 0);
                 return rest;
             }
@@ -312,20 +317,20 @@ impl SseDecoder {
         if self.dropped > 0 {
             return !std::mem::take(&mut self.line_dropped);
         }
-        let end = self.held.len();
-        let start = self.line_start(self.line, self.held.starts_with(BOM));
+        let end = self.buffer.len();
+        let start = self.line_start(self.line, self.buffer.starts_with(BOM));
         if start < end {
-            self.fields.take_line(&self.held, start..end);
+            self.fields.take_line(&self.buffer, start..end);
         }
-        self.held.push(b'\n');
-        self.line = self.held.len();
+        self.buffer.push(b'\n');
+        self.line = self.buffer.len();
         start == end
     }
 
     /// The position at which the text of a finished line begins: on the first line after the byte
     /// order mark.
     fn line_start(&mut self, line: usize, has_mark: bool) -> usize {
-        let is_first = !std::mem::replace(&mut self.begun, true);
+        let is_first = !std::mem::replace(&mut self.has_started, true);
         if is_first && has_mark { BOM.len() } else { line }
     }
 
@@ -334,15 +339,15 @@ impl SseDecoder {
         if bytes.is_empty() {
             return;
         }
-        if self.dropped == 0 && self.held.len() + bytes.len() <= HELD_BYTES_MAX {
-            self.held.extend_from_slice(bytes);
+        if self.dropped == 0 && self.buffer.len() + bytes.len() <= HELD_BYTES_MAX {
+            self.buffer.extend_from_slice(bytes);
             return;
         }
-        self.line_dropped = self.dropped > 0 || self.held.len() + bytes.len() > self.line;
+        self.line_dropped = self.dropped > 0 || self.buffer.len() + bytes.len() > self.line;
         if self.dropped == 0 {
-            let held = std::mem::take(&mut self.held);
-            self.keep_name(if held.is_empty() { bytes } else { &held });
-            self.dropped = held.len();
+            let buffer = std::mem::take(&mut self.buffer);
+            self.keep_name(if buffer.is_empty() { bytes } else { &buffer });
+            self.dropped = buffer.len();
         }
         self.dropped += bytes.len();
     }
@@ -353,6 +358,6 @@ impl SseDecoder {
         let name = name.get(..NAME_BYTES_MAX).unwrap_or(name).to_vec();
         self.dropped = event.len();
         self.fields = EventFields { name: 0..name.len(), ..EventFields::default() };
-        self.held = name;
+        self.buffer = name;
     }
 }

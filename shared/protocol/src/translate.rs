@@ -168,7 +168,7 @@ pub struct TranslatedRequest {
     /// values.
     pub dropped: Vec<String>,
     /// The facts about the request that the translation of the answer needs.
-    pub asked: ResponseContext,
+    pub context: ResponseContext,
 }
 
 /// Why a request cannot be translated. The text is for the client, as a 400.
@@ -266,37 +266,37 @@ impl ProtocolPair {
             })?;
         let object =
             ObjectReader::from_value(document.root()).ok_or(TranslationError::NotAnObject)?;
-        let mut ask = match self.client {
+        let mut request = match self.client {
             ClientApi::Messages => messages::read_request::read_request(object),
             ClientApi::Chat => chat::read_request::read_request(object),
             ClientApi::Responses => responses::read_request::read_request(object),
         }?;
-        if let (Some(asked), Some(max)) = (ask.max_tokens, options.output_tokens_max) {
-            ask.max_tokens = Some(asked.min(max));
+        if let (Some(requested), Some(max)) = (request.max_tokens, options.output_tokens_max) {
+            request.max_tokens = Some(requested.min(max));
         }
-        ask.body_bytes = body.len();
-        ask.check_stops()?;
-        ask.shorten_names(self.upstream.tool_name_max());
+        request.body_bytes = body.len();
+        request.check_stops()?;
+        request.shorten_names(self.upstream.tool_name_max());
         let (body, path) = match self.upstream {
             UpstreamProtocol::Messages => {
-                (messages::write_request::write_request(&mut ask, options), "/v1/messages")
+                (messages::write_request::write_request(&mut request, options), "/v1/messages")
             }
             UpstreamProtocol::Chat => {
-                (chat::write_request::write_request(&mut ask, options), "/v1/chat/completions")
+                (chat::write_request::write_request(&mut request, options), "/v1/chat/completions")
             }
         };
-        let echo = ask.echo.iter().map(|(name, raw)| (*name, (*raw).to_owned())).collect();
-        let asked = ResponseContext {
+        let echo = request.echo.iter().map(|(name, raw)| (*name, (*raw).to_owned())).collect();
+        let context = ResponseContext {
             translation: self,
-            model: ask.model,
+            model: request.model,
             id: options.id.to_owned(),
             created: options.created,
-            include_usage: ask.include_usage,
-            stops: ask.stop,
-            aliases: ask.aliases,
+            include_usage: request.include_usage,
+            stops: request.stop_sequences,
+            aliases: request.aliases,
             echo,
         };
-        Ok(TranslatedRequest { body, path, dropped: ask.dropped.into_paths(), asked })
+        Ok(TranslatedRequest { body, path, dropped: request.dropped.into_paths(), context })
     }
 }
 
@@ -307,8 +307,8 @@ impl ResponseContext {
     /// The body is not an answer in the upstream's protocol; it can be an error or HTML.
     pub fn translate_response(&self, body: &[u8]) -> Result<Vec<u8>, InvalidResponse> {
         let text = std::str::from_utf8(body).map_err(|_| InvalidResponse)?;
-        let mut answer = NeutralResponse::default();
-        let mut take = |step: neutral_response::ResponseStep<'_>| answer.apply_step(&step);
+        let mut response = NeutralResponse::default();
+        let mut take = |step: neutral_response::ResponseStep<'_>| response.apply_step(&step);
         let is_answer = match self.translation.upstream {
             UpstreamProtocol::Messages => {
                 messages::read_response::MessagesReader::read_message(text, &mut take)
@@ -321,9 +321,11 @@ impl ResponseContext {
             return Err(InvalidResponse);
         }
         Ok(match self.translation.client {
-            ClientApi::Messages => messages::write_response::write_message(self, &answer),
-            ClientApi::Chat => chat::write_response::write_completion(self, &answer),
-            ClientApi::Responses => responses::write_response::write_whole_response(self, &answer),
+            ClientApi::Messages => messages::write_response::write_message(self, &response),
+            ClientApi::Chat => chat::write_response::write_completion(self, &response),
+            ClientApi::Responses => {
+                responses::write_response::write_whole_response(self, &response)
+            }
         })
     }
 

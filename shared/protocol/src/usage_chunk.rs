@@ -33,10 +33,10 @@ pub fn ask_for_usage(body: &Bytes) -> Option<Bytes> {
         let added = format!(r#""stream_options":{{{ASKED}}}{comma}"#);
         return Some(splice(body, start..start, &added));
     };
-    let given = JsonValue::from_checked(body.get(span.clone())?);
+    let current = JsonValue::from_checked(body.get(span.clone())?);
     let mut changed = format!("{{{ASKED}");
-    if !given.is_null() {
-        for (name, value) in given.fields()? {
+    if !current.is_null() {
+        for (name, value) in current.fields()? {
             match (&*name, value.raw()) {
                 ("include_usage", "true") => return None,
                 ("include_usage", _) => {}
@@ -60,31 +60,31 @@ fn splice(body: &[u8], span: Range<usize>, with: &str) -> Bytes {
 /// events, except that events longer than `EVENT_BYTES_MAX` pass as they arrive.
 #[derive(Debug, Default)]
 pub struct UsageChunkFilter {
-    held: BytesMut,
+    buffer: BytesMut,
     /// Whether the current line is still empty.
     is_blank: bool,
     /// Whether the last byte was a carriage return, which a line feed can follow.
     after_return: bool,
     /// Whether the event is too long to be a usage chunk and passes as it arrives.
-    passes: bool,
+    passes_unread: bool,
 }
 
 impl UsageChunkFilter {
     /// Takes the upstream's next bytes. Returns the bytes for the client.
     pub fn push(&mut self, chunk: &[u8]) -> Bytes {
-        let mut out = BytesMut::with_capacity(chunk.len() + self.held.len());
+        let mut out = BytesMut::with_capacity(chunk.len() + self.buffer.len());
         let mut rest = chunk;
         while let Some(end) = self.find_event_end(rest) {
             let is_halved = self.after_return && rest.get(end) == Some(&b'\n');
             let (event, after) = rest.split_at(end + usize::from(is_halved));
-            self.held.extend_from_slice(event);
+            self.buffer.extend_from_slice(event);
             self.flush_held(&mut out);
             rest = after;
         }
-        self.held.extend_from_slice(rest);
-        self.passes |= self.held.len() > EVENT_BYTES_MAX;
-        if self.passes {
-            out.extend_from_slice(&self.held.split());
+        self.buffer.extend_from_slice(rest);
+        self.passes_unread |= self.buffer.len() > EVENT_BYTES_MAX;
+        if self.passes_unread {
+            out.extend_from_slice(&self.buffer.split());
         }
         out.freeze()
     }
@@ -92,8 +92,8 @@ impl UsageChunkFilter {
     /// Ends the stream and returns the rest: a last event without its blank line, which is then
     /// added. Half an event is dropped.
     pub fn finish(&mut self) -> Bytes {
-        let mut event = self.held.split();
-        if self.passes {
+        let mut event = self.buffer.split();
+        if self.passes_unread {
             return event.freeze();
         }
         if !is_complete_chunk(&event) || is_usage_chunk(&event) {
@@ -105,20 +105,20 @@ impl UsageChunkFilter {
 
     /// Whether the client has received the beginning of an event but not its end.
     pub fn is_mid_event(&self) -> bool {
-        self.passes
+        self.passes_unread
     }
 
     fn flush_held(&mut self, out: &mut BytesMut) {
-        let event = self.held.split();
-        if self.passes || !is_usage_chunk(&event) {
+        let event = self.buffer.split();
+        if self.passes_unread || !is_usage_chunk(&event) {
             out.extend_from_slice(&event);
         }
-        self.passes = false;
+        self.passes_unread = false;
     }
 
     /// The position after the event's blank line in `bytes`.
     fn find_event_end(&mut self, bytes: &[u8]) -> Option<usize> {
-        for (at, byte) in bytes.iter().enumerate() {
+        for (index, byte) in bytes.iter().enumerate() {
             let is_second_half = self.after_return && *byte == b'\n';
             self.after_return = *byte == b'\r';
             if is_second_half {
@@ -126,7 +126,7 @@ impl UsageChunkFilter {
             }
             let ends_line = matches!(byte, b'\r' | b'\n');
             if ends_line && self.is_blank {
-                return Some(at + 1);
+                return Some(index + 1);
             }
             self.is_blank = ends_line;
         }
@@ -176,16 +176,16 @@ mod tests {
     #[test]
     fn usage_is_asked_for_and_nothing_else_changes() {
         let check = |body: &'static str, expect: Option<&str>| {
-            let asked = ask_for_usage(&Bytes::from_static(body.as_bytes()));
-            assert_eq!(asked.as_deref(), expect.map(str::as_bytes), "{body}");
+            let requested = ask_for_usage(&Bytes::from_static(body.as_bytes()));
+            assert_eq!(requested.as_deref(), expect.map(str::as_bytes), "{body}");
         };
-        let asked = r#"{"stream_options":{"include_usage":true}}"#;
-        check("{}", Some(asked));
+        let requested = r#"{"stream_options":{"include_usage":true}}"#;
+        check("{}", Some(requested));
         check(
             "{ \"model\" : 1.50 }",
             Some("{\"stream_options\":{\"include_usage\":true}, \"model\" : 1.50 }"),
         );
-        check(asked, None);
+        check(requested, None);
         check(r#"{"stream_options": {"include_usage" : true }}"#, None);
         check(
             r#"{"a":1,"stream_options":{"x":[1.0],"include_usage":false},"b":2}"#,

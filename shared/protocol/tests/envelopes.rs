@@ -199,8 +199,9 @@ fn a_name_given_twice_is_refused_wherever_it_may_be_a_setting() {
     let deeper =
         r#"{"model":"m","tools":[{"input_schema":{"a":1,"a":1}}],"x":[[[{"a":1,"a":2}]]]}"#;
     assert!(read(deeper).is_ok(), "the prompt's own");
-    let apart = r#"{"model":"m","metadata":{"model":"x"},"messages":[{"role":"a"},{"role":"b"}]}"#;
-    assert!(read(apart).is_ok(), "one name in two objects");
+    let clock_skew =
+        r#"{"model":"m","metadata":{"model":"x"},"messages":[{"role":"a"},{"role":"b"}]}"#;
+    assert!(read(clock_skew).is_ok(), "one name in two objects");
 }
 
 #[test]
@@ -218,7 +219,7 @@ fn many_fields_are_compared_as_few_are() {
 
 #[test]
 fn a_name_that_some_server_takes_for_a_field_is_refused() {
-    for (body, name, known) in [
+    for (body, name, known_name) in [
         (r#"{"model":"a","MODEL":"b"}"#, "MODEL", "model"),
         (r#"{"Model":"b","model":"a"}"#, "Model", "model"),
         (r#"{"Model":"b"}"#, "Model", "model"),
@@ -234,7 +235,7 @@ fn a_name_that_some_server_takes_for_a_field_is_refused() {
     ] {
         assert_eq!(
             read(body),
-            Err(EnvelopeError::OtherCase { name: name.into(), known }),
+            Err(EnvelopeError::OtherCase { name: name.into(), known_name }),
             "{body}"
         );
     }

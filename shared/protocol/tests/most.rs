@@ -155,12 +155,17 @@ fn bound(body: &Value, name: &str) -> Option<u64> {
 
 /// The most prompt tokens, and whether the upstream reads as much as the model supports. `None` if
 /// the prompt has no list price.
-fn prompt(reads: BodyProtocol, body: &Value, parts: &[Value], length: u64) -> Option<(u64, bool)> {
+fn prompt(
+    body_protocol: BodyProtocol,
+    body: &Value,
+    parts: &[Value],
+    length: u64,
+) -> Option<(u64, bool)> {
     let (mut tokens, mut is_whole) = (length + 346, false);
     for part in parts {
         match part["type"].as_str().unwrap() {
             "input_audio" => return None,
-            "image" | "image_url" | "input_image" if reads == BodyProtocol::Messages => {
+            "image" | "image_url" | "input_image" if body_protocol == BodyProtocol::Messages => {
                 tokens += 4_784;
             }
             "image" | "image_url" | "input_image" => tokens += 48_169,
@@ -169,7 +174,7 @@ fn prompt(reads: BodyProtocol, body: &Value, parts: &[Value], length: u64) -> Op
         }
     }
     let stored = ["previous_response_id", "conversation", "prompt"];
-    let is_stored = match reads {
+    let is_stored = match body_protocol {
         BodyProtocol::Messages => body["thread"]["type"] == "continue",
         BodyProtocol::Chat => false,
         BodyProtocol::Responses => stored.iter().any(|name| !body[*name].is_null()),
@@ -178,9 +183,9 @@ fn prompt(reads: BodyProtocol, body: &Value, parts: &[Value], length: u64) -> Op
 }
 
 /// The most tokens of one answer.
-fn answer(reads: BodyProtocol, body: &Value) -> u64 {
+fn answer(body_protocol: BodyProtocol, body: &Value) -> u64 {
     let bound = |name| bound(body, name);
-    let own = match reads {
+    let own = match body_protocol {
         BodyProtocol::Messages => bound("max_tokens"),
         BodyProtocol::Chat => match (bound("max_tokens"), bound("max_completion_tokens")) {
             (Some(one), Some(other)) => Some(one.max(other)),
@@ -192,7 +197,7 @@ fn answer(reads: BodyProtocol, body: &Value) -> u64 {
     };
     let own = own.unwrap_or(OUTPUT_MAX);
     let budget = body["thinking"]["budget_tokens"].as_u64().unwrap_or_default();
-    match reads {
+    match body_protocol {
         BodyProtocol::Messages if budget >= own => own + budget,
         BodyProtocol::Chat => {
             let choices = bound("n").unwrap_or(1) * bound("best_of").unwrap_or(1);
@@ -213,13 +218,13 @@ fn answer(reads: BodyProtocol, body: &Value) -> u64 {
 }
 
 /// Whether a field of the request other than its tools has no list price.
-fn has_no_price(reads: BodyProtocol, body: &Value) -> bool {
+fn has_no_price(body_protocol: BodyProtocol, body: &Value) -> bool {
     let is_there = |name: &str| !body[name].is_null();
     let has_audio = body["modalities"].as_array().is_some_and(|kinds| kinds.len() > 1);
     let is_on = |name: &str| !body[name].is_null() && body[name] != false;
     body["service_tier"] == "priority"
         || is_there("x_new")
-        || match reads {
+        || match body_protocol {
             BodyProtocol::Messages => is_there("container") || is_there("mcp_servers"),
             BodyProtocol::Chat => {
                 has_audio
@@ -237,10 +242,10 @@ type Pass<'a> = (Option<&'a str>, bool);
 
 /// The passes that tools cause: the model, and whether it reads a full context window. `None` if
 /// they have no bound.
-fn tool_passes(reads: BodyProtocol, body: &Value) -> Option<(Vec<Pass<'_>>, u64)> {
+fn tool_passes(body_protocol: BodyProtocol, body: &Value) -> Option<(Vec<Pass<'_>>, u64)> {
     let (mut passes, mut searches) = (Vec::new(), 0);
     for tool in body["tools"].as_array().into_iter().flatten() {
-        match (reads, tool["type"].as_str().unwrap_or("custom")) {
+        match (body_protocol, tool["type"].as_str().unwrap_or("custom")) {
             (_, "custom") if !tool["google_search"].is_null() => return None,
             (_, "custom" | "function")
             | (BodyProtocol::Messages, "bash_20250124")
@@ -264,13 +269,18 @@ fn tool_passes(reads: BodyProtocol, body: &Value) -> Option<(Vec<Pass<'_>>, u64)
 
 /// The most usage that the request permits by each vendor's documentation, computed independently
 /// of the code under test. `None` if the request does not bound it, or if it has no list price.
-fn most(reads: BodyProtocol, body: &Value, parts: &[Value], length: u64) -> Option<BilledUsage> {
-    if has_no_price(reads, body) {
+fn most(
+    body_protocol: BodyProtocol,
+    body: &Value,
+    parts: &[Value],
+    length: u64,
+) -> Option<BilledUsage> {
+    if has_no_price(body_protocol, body) {
         return None;
     }
-    let (prompt, is_whole) = prompt(reads, body, parts, length)?;
-    let (tools, searches) = tool_passes(reads, body)?;
-    let output = answer(reads, body);
+    let (prompt, is_whole) = prompt(body_protocol, body, parts, length)?;
+    let (tools, searches) = tool_passes(body_protocol, body)?;
+    let output = answer(body_protocol, body);
     let mut passes = vec![(None, output, is_whole)];
     for fallback in body["fallbacks"].as_array().into_iter().flatten() {
         let tokens = fallback["max_tokens"].as_u64().unwrap_or(output);
@@ -279,7 +289,7 @@ fn most(reads: BodyProtocol, body: &Value, parts: &[Value], length: u64) -> Opti
     let edits = &body["context_management"];
     let edits = edits["edits"].as_array().or(edits.as_array());
     let compacts = |edit: &Value| edit["type"].as_str().unwrap().starts_with("compact");
-    let is_compaction = reads == BodyProtocol::Messages && !body["compaction"].is_null();
+    let is_compaction = body_protocol == BodyProtocol::Messages && !body["compaction"].is_null();
     if is_compaction || edits.into_iter().flatten().any(compacts) {
         passes.push((None, OUTPUT_MAX, is_whole));
     }
@@ -297,7 +307,7 @@ fn most(reads: BodyProtocol, body: &Value, parts: &[Value], length: u64) -> Opti
         ..BilledUsage::default()
     };
     let everything = format!("{body}{parts:?}");
-    let caches_for_an_hour = reads == BodyProtocol::Messages && everything.contains("1h");
+    let caches_for_an_hour = body_protocol == BodyProtocol::Messages && everything.contains("1h");
     for (model, output, reads_all) in passes {
         let window =
             PriceTable::builtin().context_tokens(model.or(body["model"].as_str()).unwrap());
@@ -318,24 +328,24 @@ fn most(reads: BodyProtocol, body: &Value, parts: &[Value], length: u64) -> Opti
 }
 
 /// An ordinary request of each protocol's clients: Claude Code, the SDKs, Codex.
-fn ordinary(reads: BodyProtocol, model: &str, tokens: u64) -> Value {
-    let said = json!([{"role": "user", "content": "hi"}]);
-    match reads {
+fn ordinary(body_protocol: BodyProtocol, model: &str, tokens: u64) -> Value {
+    let arguments = json!([{"role": "user", "content": "hi"}]);
+    match body_protocol {
         BodyProtocol::Messages => json!({
-            "model": model, "max_tokens": tokens, "stream": true, "messages": said,
+            "model": model, "max_tokens": tokens, "stream": true, "messages": arguments,
             "metadata": {"user_id": "u", "model": "m"}, "tool_choice": {"type": "auto"},
             "thinking": {"type": "adaptive"}, "output_config": {"effort": "high"},
             "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
             "service_tier": "auto", "temperature": 1, "safeguards": {}, "thread": {"type": "create"},
         }),
         BodyProtocol::Chat => json!({
-            "model": model, "max_completion_tokens": tokens, "stream": true, "messages": said,
+            "model": model, "max_completion_tokens": tokens, "stream": true, "messages": arguments,
             "stream_options": {"include_usage": true}, "n": 1, "reasoning_effort": "high",
             "parallel_tool_calls": true, "store": false, "user": "u", "seed": 1, "top_p": 1,
             "response_format": {"type": "json_object"}, "service_tier": "auto",
         }),
         BodyProtocol::Responses => json!({
-            "model": model, "max_output_tokens": tokens, "stream": true, "input": said,
+            "model": model, "max_output_tokens": tokens, "stream": true, "input": arguments,
             "reasoning": {"effort": "high", "summary": "auto"}, "parallel_tool_calls": true,
             "store": false, "include": ["reasoning.encrypted_content"], "client_metadata": {"a": "b"},
             "text": {"verbosity": "low"}, "truncation": "auto", "prompt_cache_key": "k",
@@ -405,15 +415,16 @@ fn recorded_requests_are_bounded() {
             _ => continue,
         };
         count += 1;
-        let demand = read_cost_factors(request["body"].to_string().as_bytes(), reads).unwrap();
+        let cost_factors =
+            read_cost_factors(request["body"].to_string().as_bytes(), reads).unwrap();
         // Codex and Cline offer OpenAI's own web search and image generation.
         let tools = request["body"]["tools"].to_string();
         let is_hosted = ["\"web_search\"", "\"image_generation\""].map(|kind| tools.contains(kind));
-        let field = demand.unbounded.map(|why| why.field).unwrap_or_default();
+        let field = cost_factors.unbounded.map(|why| why.field).unwrap_or_default();
         let is_expected =
             field.is_empty() || is_hosted.contains(&true) && field.starts_with("tools (");
         assert!(is_expected, "{}: {field}", path.display());
-        assert_eq!(demand.models, [""; 0], "{}", path.display());
+        assert_eq!(cost_factors.models, [""; 0], "{}", path.display());
     }
     assert!(count > 30, "{count}");
 }

@@ -13,7 +13,7 @@ const REQUEST_BYTES: u64 = 4_000;
 struct Fixture {
     name: String,
     bytes: Vec<u8>,
-    says: Value,
+    message: Value,
 }
 
 /// The recorded streams, except Gemini's, which no route of the relay serves.
@@ -23,15 +23,15 @@ static FIXTURES: LazyLock<Vec<Fixture>> = LazyLock::new(|| {
     let manifest: serde_json::Map<String, Value> = serde_json::from_slice(&manifest).unwrap();
     manifest
         .into_iter()
-        .filter(|(_, says)| says["proto"] != "gemini")
-        .map(|(name, says)| {
+        .filter(|(_, message)| message["proto"] != "gemini")
+        .map(|(name, message)| {
             let file = folder.join(format!("{name}.sse"));
             let bytes = if name == "long_line_1mb" {
                 long_line(&std::fs::read(folder.join("text.sse")).unwrap())
             } else {
                 std::fs::read(file).unwrap()
             };
-            Fixture { name, bytes, says }
+            Fixture { name, bytes, message }
         })
         .collect()
 });
@@ -53,11 +53,11 @@ fn read<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> MeterReading {
 }
 
 fn check(fixture: &Fixture, reading: &MeterReading) {
-    let Fixture { name, says, .. } = fixture;
-    let expect = &says["expect"];
-    let ended_well = reading.ended == AnswerEnd::Complete;
-    assert_eq!(ended_well, says["complete"] == true, "{name}: {:?}", reading.ended);
-    check_tokens(name, says, reading);
+    let Fixture { name, message, .. } = fixture;
+    let expect = &message["expect"];
+    let ended_well = reading.end == AnswerEnd::Complete;
+    assert_eq!(ended_well, message["complete"] == true, "{name}: {:?}", reading.end);
+    check_tokens(name, message, reading);
     check_words(name, expect, reading);
     check_text(name, expect, reading);
     if let Some(error) = expect["error"].as_str() {
@@ -65,8 +65,8 @@ fn check(fixture: &Fixture, reading: &MeterReading) {
     }
 }
 
-fn check_tokens(name: &str, says: &Value, reading: &MeterReading) {
-    let (expect, proto) = (&says["expect"], &says["proto"]);
+fn check_tokens(name: &str, message: &Value, reading: &MeterReading) {
+    let (expect, proto) = (&message["expect"], &message["proto"]);
     let count = |field: &str| expect[field].as_u64();
     let (tokens, usage) = (&reading.usage.tokens, &reading.usage);
     let beyond = match expect["billed_extra_iterations"]["compaction"].as_array() {
@@ -109,7 +109,8 @@ fn check_words(name: &str, expect: &Value, reading: &MeterReading) {
     same("inference_geo", usage.inference_geo.as_deref());
     same("speed", usage.speed.as_deref());
     if let Some(models) = expect["iterations_models"].as_array() {
-        let ours: Vec<_> = usage.iterations.iter().map(|pass| pass.model.as_deref()).collect();
+        let ours: Vec<_> =
+            usage.iterations.iter().map(|iteration| iteration.model.as_deref()).collect();
         let told: Vec<_> = models.iter().map(Value::as_str).collect();
         assert_eq!(ours, told, "{name}");
     }
@@ -132,7 +133,7 @@ fn check_text(name: &str, expect: &Value, reading: &MeterReading) {
 }
 
 fn check_error(name: &str, error: &str, reading: &MeterReading) {
-    let AnswerEnd::Error(failure) = &reading.ended else { panic!("{name}: {:?}", reading.ended) };
+    let AnswerEnd::Error(failure) = &reading.end else { panic!("{name}: {:?}", reading.end) };
     match error {
         "(not JSON)" => {
             assert_eq!((failure.kind.as_deref(), &*failure.message), (None, "upstream exploded"));
@@ -157,10 +158,10 @@ fn in_one_piece() {
 #[test]
 fn cut_at_every_byte() {
     for fixture in FIXTURES.iter().filter(|fixture| fixture.bytes.len() < 100_000) {
-        let whole = read([fixture.bytes.as_slice()]);
-        for at in 0..=fixture.bytes.len() {
-            let (left, right) = fixture.bytes.split_at(at);
-            assert_eq!(read([left, right]), whole, "{} cut at {at}", fixture.name);
+        let integer_part = read([fixture.bytes.as_slice()]);
+        for index in 0..=fixture.bytes.len() {
+            let (left, right) = fixture.bytes.split_at(index);
+            assert_eq!(read([left, right]), integer_part, "{} cut at {index}", fixture.name);
         }
     }
 }
@@ -168,9 +169,14 @@ fn cut_at_every_byte() {
 #[test]
 fn in_pieces_of_every_planned_size() {
     for fixture in FIXTURES.iter() {
-        let whole = read([fixture.bytes.as_slice()]);
+        let integer_part = read([fixture.bytes.as_slice()]);
         for size in [1, 2, 3, 5, 7, 13, 64, 1000] {
-            assert_eq!(read(fixture.bytes.chunks(size)), whole, "{} by {size}", fixture.name);
+            assert_eq!(
+                read(fixture.bytes.chunks(size)),
+                integer_part,
+                "{} by {size}",
+                fixture.name
+            );
         }
     }
 }
@@ -260,7 +266,7 @@ fn the_first_event() {
 fn bytes_that_are_no_stream() {
     let check = |body: &str, kind: Option<&str>, message: &str| {
         let reading = read([body.as_bytes()]);
-        let AnswerEnd::Error(failure) = reading.ended else { panic!("{body}") };
+        let AnswerEnd::Error(failure) = reading.end else { panic!("{body}") };
         assert_eq!((failure.kind.as_deref(), &*failure.message), (kind, message));
         assert_eq!(reading.usage.tokens.total(), 0);
         assert!(matches!(reading.first, AnswerStart::Error(_)));
@@ -275,8 +281,8 @@ fn whether_the_client_knows() {
     for fixture in FIXTURES.iter() {
         let reading = read([fixture.bytes.as_slice()]);
         // Anthropic's SDKs ignore an error without an `event:` line.
-        let knows = reading.ended != AnswerEnd::Truncated && fixture.name != "error_openai_shape";
-        assert_eq!(reading.told, knows, "{}", fixture.name);
+        let knows = reading.end != AnswerEnd::Truncated && fixture.name != "error_openai_shape";
+        assert_eq!(reading.has_reported_end, knows, "{}", fixture.name);
     }
 }
 

@@ -66,14 +66,14 @@ fn streamed_or_not_the_usage_and_the_cost_are_the_same() {
         let message = as_message(&stream).to_string();
         let (one, other) = (streamed(stream.as_bytes()), whole(message.as_bytes()));
         assert_eq!(one.usage, other.usage, "{name}");
-        assert_eq!((&one.model, &one.ended), (&other.model, &other.ended), "{name}");
+        assert_eq!((&one.model, &one.end), (&other.model, &other.end), "{name}");
         assert_eq!(one.stop_reason, other.stop_reason, "{name}");
         let cost = |reading: &MeterReading| {
-            let at = "2026-11-22T00:00:00Z".parse().unwrap();
-            PriceTable::builtin().cost(&reading.usage, reading.model.as_deref().unwrap(), at)
+            let index = "2026-11-22T00:00:00Z".parse().unwrap();
+            PriceTable::builtin().cost(&reading.usage, reading.model.as_deref().unwrap(), index)
         };
         let (one, other) = (cost(&one), cost(&other));
-        assert!(one.known && one.amount.pico() > 0, "{name}");
+        assert!(one.is_priced && one.amount.pico() > 0, "{name}");
         assert_eq!(one, other, "{name}");
     }
 }
@@ -83,7 +83,7 @@ fn every_form_of_body() {
     let check = |body: &str, complete, tokens: (u64, u64, u64), estimated| {
         let reading = whole(body.as_bytes());
         let ours = reading.usage.tokens;
-        assert_eq!(reading.ended == AnswerEnd::Complete, complete, "{body}: {:?}", reading.ended);
+        assert_eq!(reading.end == AnswerEnd::Complete, complete, "{body}: {:?}", reading.end);
         assert_eq!((ours.input, ours.cache_read, ours.output), tokens, "{body}");
         assert_eq!(reading.usage.estimated, estimated, "{body}");
     };
@@ -117,5 +117,5 @@ fn every_form_of_body() {
 #[test]
 fn a_message_that_speaks_of_errors_is_none() {
     let content = json!({"type":"message","message":"error","error":"no","usage":{"output_tokens":1,"input_tokens":2}});
-    assert_eq!(whole(content.to_string().as_bytes()).ended, AnswerEnd::Complete);
+    assert_eq!(whole(content.to_string().as_bytes()).end, AnswerEnd::Complete);
 }

@@ -77,7 +77,8 @@ pub fn holder(address: IpAddr) -> IpAddr {
 /// Parses an address with or without a port, in brackets or not.
 fn parse_hop(hop: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(hop).ok()?.trim_matches([' ', '\t']);
-    let with_port = || text.parse().ok().map(|at: std::net::SocketAddr| at.ip());
+    let with_port =
+        || text.parse().ok().map(|socket_address: std::net::SocketAddr| socket_address.ip());
     let in_brackets = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
     let bare = in_brackets.unwrap_or(text);
     bare.parse().ok().or_else(with_port)
@@ -135,8 +136,8 @@ mod tests {
         let client = trusted.client(peer.parse().unwrap(), &headers);
         let mut extensions = Extensions::new();
         extensions.insert(PeerAddress(peer.parse().unwrap()));
-        let counted = trusted.counted_client_of(&extensions, &headers);
-        assert_eq!(counted, Some(client.unwrap_or(UNKNOWN)));
+        let counters = trusted.counted_client_of(&extensions, &headers);
+        assert_eq!(counters, Some(client.unwrap_or(UNKNOWN)));
         client.map_or("unknown".to_owned(), |client| client.to_string())
     }
 

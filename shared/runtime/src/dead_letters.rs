@@ -63,10 +63,10 @@ impl DeadLetters {
     ///
     /// Each message is deleted here after the queue has accepted it. A crash in between sends it
     /// twice, which is harmless because storing a record is idempotent.
-    pub async fn redrive(&self, most: usize) -> Result<usize, DeadLetterError> {
+    pub async fn redrive(&self, max: usize) -> Result<usize, DeadLetterError> {
         let mut moved = 0;
-        while moved < most {
-            let count = i32::try_from(most - moved).unwrap_or(RECEIVE_MAX).min(RECEIVE_MAX);
+        while moved < max {
+            let count = i32::try_from(max - moved).unwrap_or(RECEIVE_MAX).min(RECEIVE_MAX);
             let messages = self.receive(count, HIDDEN_SECONDS).await?;
             if messages.is_empty() {
                 break;
@@ -106,11 +106,12 @@ impl DeadLetters {
 
 impl DeadLetter {
     fn from_message(message: Message) -> Self {
-        let sent = message.attributes.as_ref();
-        let sent = sent.and_then(|all| all.get(&MessageSystemAttributeName::SentTimestamp));
+        let result = message.attributes.as_ref();
+        let result = result.and_then(|all| all.get(&MessageSystemAttributeName::SentTimestamp));
         Self {
             message_id: message.message_id.unwrap_or_default(),
-            sent_at: sent.and_then(|millis| Timestamp::from_millisecond(millis.parse().ok()?).ok()),
+            sent_at: result
+                .and_then(|millis| Timestamp::from_millisecond(millis.parse().ok()?).ok()),
             body: message.body.unwrap_or_default(),
         }
     }

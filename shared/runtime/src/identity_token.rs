@@ -55,10 +55,10 @@ impl IdentityTokens {
     /// # Errors
     /// The reason why it cannot.
     pub fn check(&self, path: &str) -> Result<(), IdentityTokenError> {
-        let whole = self.full_path(path)?;
-        match self.resolve_path(&whole) {
+        let full_path = self.full_path(path)?;
+        match self.resolve_path(&full_path) {
             Err(LocateError::NotFound) | Ok(_) => Ok(()),
-            Err(LocateError::Refused(why)) => Err(why),
+            Err(LocateError::Refused(error)) => Err(error),
         }
     }
 
@@ -67,22 +67,22 @@ impl IdentityTokens {
     /// # Errors
     /// The reason why it cannot be read.
     pub async fn read(&self, path: &str) -> Result<Secret, IdentityTokenError> {
-        let whole = self.full_path(path)?;
+        let full_path = self.full_path(path)?;
         let tokens = self.clone();
-        let reading = tokio::task::spawn_blocking(move || tokens.read_token_blocking(&whole));
+        let reading = tokio::task::spawn_blocking(move || tokens.read_token_blocking(&full_path));
         match tokio::time::timeout(PATIENCE, reading).await {
             Ok(Ok(read)) => read,
             _ => Err(IdentityTokenError::Unreadable),
         }
     }
 
-    fn read_token_blocking(&self, whole: &Path) -> Result<Secret, IdentityTokenError> {
+    fn read_token_blocking(&self, full_path: &Path) -> Result<Secret, IdentityTokenError> {
         let unreadable = |_| IdentityTokenError::Unreadable;
-        let real = self.resolve_path(whole).map_err(|missing| match missing {
+        let canonical_path = self.resolve_path(full_path).map_err(|missing| match missing {
             LocateError::NotFound => IdentityTokenError::Unreadable,
-            LocateError::Refused(why) => why,
+            LocateError::Refused(error) => error,
         })?;
-        let file = std::fs::File::open(real).map_err(unreadable)?;
+        let file = std::fs::File::open(canonical_path).map_err(unreadable)?;
         // The file can have been replaced between the two checks.
         if !file.metadata().is_ok_and(|found| found.is_file()) {
             return Err(IdentityTokenError::Unreadable);
@@ -99,22 +99,22 @@ impl IdentityTokens {
     /// The complete path without resolving links; a relative path is below the folder.
     fn full_path(&self, path: &str) -> Result<PathBuf, IdentityTokenError> {
         let folder = self.folder.as_ref().ok_or(IdentityTokenError::NoFolder)?;
-        let whole = folder.join(path);
-        let is_odd = |part: Component<'_>| matches!(part, Component::ParentDir);
-        let is_inside = whole.starts_with(folder) && whole != *folder;
-        if path.contains('\0') || !is_inside || Path::new(path).components().any(is_odd) {
+        let full_path = folder.join(path);
+        let is_invalid_part = |part: Component<'_>| matches!(part, Component::ParentDir);
+        let is_inside = full_path.starts_with(folder) && full_path != *folder;
+        if path.contains('\0') || !is_inside || Path::new(path).components().any(is_invalid_part) {
             return Err(IdentityTokenError::Elsewhere);
         }
-        Ok(whole)
+        Ok(full_path)
     }
 
     /// The file after following all symbolic links, if it is a regular file inside the folder.
-    fn resolve_path(&self, whole: &Path) -> Result<PathBuf, LocateError> {
+    fn resolve_path(&self, full_path: &Path) -> Result<PathBuf, LocateError> {
         let folder =
             self.folder.as_ref().ok_or(LocateError::Refused(IdentityTokenError::NoFolder))?;
         let not_there = |_| LocateError::NotFound;
         let folder = folder.canonicalize().map_err(not_there)?;
-        let real = whole.canonicalize().map_err(not_there)?;
+        let real = full_path.canonicalize().map_err(not_there)?;
         if !real.starts_with(&folder) {
             return Err(LocateError::Refused(IdentityTokenError::Elsewhere));
         }
@@ -158,8 +158,8 @@ mod tests {
             assert_eq!(tokens.check(path), Ok(()), "{path}");
             assert!(tokens.read(path).await.is_ok(), "{path}");
         }
-        let whole = folder.join("token").display().to_string();
-        assert_eq!(tokens.read(&whole).await.unwrap().expose(), "a token");
+        let full_path = folder.join("token").display().to_string();
+        assert_eq!(tokens.read(&full_path).await.unwrap().expose(), "a token");
         for path in [
             "/etc/passwd",
             "/nonexistent",
@@ -201,7 +201,7 @@ mod tests {
         }
         let none = IdentityTokens::default();
         assert_eq!(none.check("token"), Err(IdentityTokenError::NoFolder));
-        assert_eq!(none.read(&whole).await.err(), Some(IdentityTokenError::NoFolder));
+        assert_eq!(none.read(&full_path).await.err(), Some(IdentityTokenError::NoFolder));
     }
 
     #[tokio::test]

@@ -131,12 +131,13 @@ async fn send(client: &PooledClient, request: Request<Body>) -> Result<(), Error
 }
 
 /// The call that reports the failure of an invocation.
-fn failure(request_id: &str, why: &str) -> Result<Request<Body>, Error> {
-    let words = json!({ "errorType": "Function.Failed", "errorMessage": why, "stackTrace": [] });
+fn failure(request_id: &str, reason: &str) -> Result<Request<Body>, Error> {
+    let error_json =
+        json!({ "errorType": "Function.Failed", "errorMessage": reason, "stackTrace": [] });
     let request = Request::post(format!("/2018-06-01/runtime/invocation/{request_id}/error"))
         .header(CONTENT_TYPE, "application/json")
         .header(ERROR_TYPE, "Function.Failed");
-    Ok(request.body(Body::from(words.to_string()))?)
+    Ok(request.body(Body::from(error_json.to_string()))?)
 }
 
 /// The call that sends an answer, whose body can still be streaming.
@@ -195,11 +196,11 @@ where
 }
 
 /// The trailers of an answer that did not complete.
-fn error_trailers(why: &str) -> HeaderMap {
-    let words = json!({ "errorType": "Function.AnswerBroke", "errorMessage": why });
-    let encoded = HeaderValue::from_str(&BASE64_STANDARD.encode(words.to_string())).ok();
+fn error_trailers(reason: &str) -> HeaderMap {
+    let error_json = json!({ "errorType": "Function.AnswerBroke", "errorMessage": reason });
+    let encoded = HeaderValue::from_str(&BASE64_STANDARD.encode(error_json.to_string())).ok();
     let kind = (ERROR_TYPE, HeaderValue::from_static("Function.AnswerBroke"));
-    [kind].into_iter().chain(encoded.map(|words| (ERROR_BODY, words))).collect()
+    [kind].into_iter().chain(encoded.map(|error_json| (ERROR_BODY, error_json))).collect()
 }
 
 #[cfg(test)]

@@ -28,39 +28,39 @@ const PREVIOUS: &str = "AWSPREVIOUS";
 /// A secret could not be read. The message contains only the name of the secret.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot read the secret {id} from AWS Secrets Manager: {why}; check that it exists and that \
+    "cannot read the secret {id} from AWS Secrets Manager: {reason}; check that it exists and that \
      the function's role allows secretsmanager:GetSecretValue for it"
 )]
 pub struct UnreadableSecret {
     id: String,
-    why: String,
+    reason: String,
 }
 
 /// The values of a secret that are valid now.
 pub struct SecretValues {
-    all: Vec<(Secret, hmac::Key)>,
+    values: Vec<(Secret, hmac::Key)>,
 }
 
 impl SecretValues {
     fn new(texts: impl IntoIterator<Item = Secret>) -> Self {
         let key = |text: &Secret| hmac::Key::new(hmac::HMAC_SHA256, text.expose().as_bytes());
-        let all = texts.into_iter().map(|text| (text.clone(), key(&text))).collect();
-        Self { all }
+        let values = texts.into_iter().map(|text| (text.clone(), key(&text))).collect();
+        Self { values }
     }
 
     /// The current value, which is used for everything new.
     pub fn current(&self) -> Option<&Secret> {
-        self.all.first().map(|(text, _)| text)
+        self.values.first().map(|(text, _)| text)
     }
 
     /// Every value that is still valid, the current one first.
     pub fn texts(&self) -> impl Iterator<Item = &Secret> {
-        self.all.iter().map(|(text, _)| text)
+        self.values.iter().map(|(text, _)| text)
     }
 
     /// The same values as HMAC-SHA-256 keys.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &hmac::Key> {
-        self.all.iter().map(|(_, key)| key)
+        self.values.iter().map(|(_, key)| key)
     }
 }
 
@@ -78,7 +78,7 @@ struct SecretSource {
     client: aws_sdk_secretsmanager::Client,
     id: String,
     keeps_previous: bool,
-    life: Duration,
+    lifetime: Duration,
     /// When the entry is due to be read again. The reader holds the lock.
     due: tokio::sync::Mutex<Option<Instant>>,
 }
@@ -104,7 +104,7 @@ impl LiveSecret {
             client: aws_sdk_secretsmanager::Client::new(&aws.config),
             id: id.clone(),
             keeps_previous: setting.keeps_previous,
-            life: settings.secret_life,
+            lifetime: settings.secret_life,
             due: tokio::sync::Mutex::default(),
         };
         let values = RwLock::new(Arc::new(SecretValues::new([])));
@@ -136,12 +136,12 @@ impl LiveSecret {
         match Box::pin(source.read()).await {
             Ok(values) => {
                 *self.0.values.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(values);
-                *due = Some(Instant::now() + source.life);
+                *due = Some(Instant::now() + source.lifetime);
                 Ok(())
             }
             Err(error) if is_known => {
                 tracing::warn!("{error}; the previous value stays in use");
-                *due = Some(Instant::now() + source.life.min(RETRY));
+                *due = Some(Instant::now() + source.lifetime.min(RETRY));
                 Ok(())
             }
             Err(error) => Err(error),
@@ -153,7 +153,7 @@ impl SecretSource {
     /// The current value, and the previous one if that stays valid. Each line of a value is a
     /// secret.
     async fn read(&self) -> Result<SecretValues, UnreadableSecret> {
-        let unreadable = |why: String| UnreadableSecret { id: self.id.clone(), why };
+        let unreadable = |reason: String| UnreadableSecret { id: self.id.clone(), reason };
         let current = self.read_stage(CURRENT).await?;
         let current = current.ok_or_else(|| unreadable("it has no value".to_owned()))?;
         let previous = if self.keeps_previous { self.read_stage(PREVIOUS).await? } else { None };
@@ -168,11 +168,11 @@ impl SecretSource {
     async fn read_stage(&self, stage: &str) -> Result<Option<Secret>, UnreadableSecret> {
         let call = self.client.get_secret_value().secret_id(&self.id).version_stage(stage);
         match call.send().await {
-            Ok(answer) => Ok(answer.secret_string.map(Secret::new)),
+            Ok(response) => Ok(response.secret_string.map(Secret::new)),
             Err(error) if error.code() == Some("ResourceNotFoundException") => Ok(None),
             Err(error) => {
-                let why = DisplayErrorContext(&error).to_string();
-                Err(UnreadableSecret { id: self.id.clone(), why })
+                let reason = DisplayErrorContext(&error).to_string();
+                Err(UnreadableSecret { id: self.id.clone(), reason })
             }
         }
     }

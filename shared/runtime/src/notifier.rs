@@ -44,7 +44,7 @@ pub struct WebhookTarget<'a> {
     /// The secret that calls are signed with.
     pub signing_secret: &'a Secret,
     /// The format of the body.
-    pub form: WebhookFormat,
+    pub format: WebhookFormat,
 }
 
 /// Why an alert was not delivered, without secrets.
@@ -68,7 +68,7 @@ impl Notifier {
         alert: &Alert,
         now: Timestamp,
     ) -> Result<(), DeliveryError> {
-        let body = alert.webhook_body(hook.form);
+        let body = alert.webhook_body(hook.format);
         let signature = sign_body(hook.signing_secret, now.as_second(), &body);
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -80,10 +80,11 @@ impl Notifier {
         let address = UpstreamAddress::from(hook.url.expose());
         let call = self.http.call(Method::POST, &address, headers, Bytes::from(body));
         match tokio::time::timeout(PATIENCE, call).await {
-            Ok(Ok(answer)) if answer.status().is_success() => Ok(()),
-            Ok(Ok(answer)) => {
-                Err(DeliveryError(format!("the webhook answered with status {}", answer.status())))
-            }
+            Ok(Ok(response)) if response.status().is_success() => Ok(()),
+            Ok(Ok(response)) => Err(DeliveryError(format!(
+                "the webhook answered with status {}",
+                response.status()
+            ))),
             // The reason would contain the address.
             Ok(Err(UpstreamCallError::BadUrl(_))) => {
                 Err(DeliveryError("Baton is not allowed to call the webhook's address".to_owned()))
@@ -104,13 +105,13 @@ impl Notifier {
         }
         let subject: String =
             format!("Baton: {}", alert.to_text()).chars().take(SUBJECT_MAX).collect();
-        let sent = aws_sdk_sns::Client::from_conf(config.build())
+        let result = aws_sdk_sns::Client::from_conf(config.build())
             .publish()
             .topic_arn(topic_arn)
             .subject(subject.replace(|letter: char| !letter.is_ascii_graphic(), " "))
             .message(alert.webhook_body(WebhookFormat::Json))
             .send();
-        match tokio::time::timeout(PATIENCE, sent).await {
+        match tokio::time::timeout(PATIENCE, result).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(DeliveryError(DisplayErrorContext(&error).to_string())),
             Err(_) => Err(DeliveryError(format!("no answer within {} s", PATIENCE.as_secs()))),
@@ -147,8 +148,8 @@ mod tests {
             came.extend_from_slice(&piece[..length]);
         }
         let body = "<PublishResponse><PublishResult><MessageId>1</MessageId></PublishResult></PublishResponse>";
-        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-        line.write_all(answer.as_bytes()).await.unwrap();
+        let response = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        line.write_all(response.as_bytes()).await.unwrap();
         String::from_utf8_lossy(&came).into_owned()
     }
 
@@ -166,13 +167,13 @@ mod tests {
             .build();
         let settings = Settings::from_lookup(|_| None).unwrap_or_else(|bad| panic!("{bad}"));
         let http = UpstreamClient::new(&settings.timers, false).unwrap();
-        let herald = Notifier::new(&AwsClients::new(&config), http);
+        let notifier = Notifier::new(&AwsClients::new(&config), http);
         let at = "2026-11-22T21:05:30Z".parse().unwrap();
         let alert = Alert { id: "test#1".into(), at, event: AlertEvent::Test };
-        let taken = tokio::spawn(topic(listener));
-        let published = herald.publish("arn:aws:sns:eu-west-3:123456789012:alerts", &alert).await;
+        let acquired = tokio::spawn(topic(listener));
+        let published = notifier.publish("arn:aws:sns:eu-west-3:123456789012:alerts", &alert).await;
         assert!(published.is_ok(), "{:?}", published.err().map(|why| why.to_string()));
-        let came = taken.await.unwrap();
+        let came = acquired.await.unwrap();
         for part in [
             "Action=Publish",
             "TopicArn=arn%3Aaws%3Asns%3Aeu-west-3%3A123456789012%3Aalerts",

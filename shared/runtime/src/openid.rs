@@ -36,7 +36,7 @@ pub struct OpenIdClient {
     secret: Option<LiveSecret>,
     upstream: UpstreamClient,
     allow_private: bool,
-    known: Mutex<Option<Arc<CachedProvider>>>,
+    cached_provider: Mutex<Option<Arc<CachedProvider>>>,
 }
 
 /// The provider's metadata and keys, as read last.
@@ -98,7 +98,7 @@ impl OpenIdClient {
         upstream: UpstreamClient,
         allow_private: bool,
     ) -> Self {
-        Self { settings, secret, upstream, allow_private, known: Mutex::default() }
+        Self { settings, secret, upstream, allow_private, cached_provider: Mutex::default() }
     }
 
     /// The provider's metadata and keys, from the cache if that is valid at `now`.
@@ -120,12 +120,14 @@ impl OpenIdClient {
         now: Timestamp,
     ) -> Result<Arc<CachedProvider>, OpenIdError> {
         // The lock is held during the call, so that many visitors cause only one call.
-        let mut known = self.known.lock().await;
-        if let Some(known) = known.as_ref().filter(|it| now.duration_since(it.at) < time) {
-            return Ok(Arc::clone(known));
+        let mut cached_provider = self.cached_provider.lock().await;
+        if let Some(cached_provider) =
+            cached_provider.as_ref().filter(|it| now.duration_since(it.at) < time)
+        {
+            return Ok(Arc::clone(cached_provider));
         }
         let fresh = Arc::new(self.discover(now).await?);
-        *known = Some(Arc::clone(&fresh));
+        *cached_provider = Some(Arc::clone(&fresh));
         Ok(fresh)
     }
 
@@ -149,19 +151,25 @@ impl OpenIdClient {
     /// Exchanges a code for tokens.
     pub async fn redeem(
         &self,
-        known: &CachedProvider,
+        cached_provider: &CachedProvider,
         grant: &CodeGrant<'_>,
     ) -> Result<RedeemedCode, OpenIdError> {
         if let Some(secret) = &self.secret {
             secret.refresh().await.map_err(|error| OpenIdError(error.to_string()))?;
         }
-        let (headers, form) = self.redemption(known, grant)?;
-        self.send_request(Method::POST, &known.provider.token_endpoint, headers, Some(form)).await
+        let (headers, form_body) = self.redemption(cached_provider, grant)?;
+        self.send_request(
+            Method::POST,
+            &cached_provider.provider.token_endpoint,
+            headers,
+            Some(form_body),
+        )
+        .await
     }
 
     fn redemption(
         &self,
-        known: &CachedProvider,
+        cached_provider: &CachedProvider,
         grant: &CodeGrant<'_>,
     ) -> Result<(HeaderMap, String), OpenIdError> {
         let mut form = Serializer::new(String::new());
@@ -173,7 +181,7 @@ impl OpenIdClient {
         let client_id = &self.settings.client_id;
         let values = self.secret.as_ref().map(LiveSecret::values);
         match values.as_ref().and_then(|values| values.current()) {
-            Some(secret) if known.provider.takes_basic() => {
+            Some(secret) if cached_provider.provider.takes_basic() => {
                 headers.insert(AUTHORIZATION, basic(client_id, secret)?);
             }
             secret => {
@@ -188,10 +196,11 @@ impl OpenIdClient {
     /// id tokens small (OpenID Connect Core 1.0, §5.3).
     pub async fn fetch_userinfo(
         &self,
-        known: &CachedProvider,
+        cached_provider: &CachedProvider,
         redeemed: &RedeemedCode,
     ) -> Result<Map<String, Value>, OpenIdError> {
-        let (Some(url), Some(token)) = (&known.provider.userinfo_endpoint, &redeemed.access_token)
+        let (Some(url), Some(token)) =
+            (&cached_provider.provider.userinfo_endpoint, &redeemed.access_token)
         else {
             return Ok(Map::new());
         };
@@ -204,23 +213,23 @@ impl OpenIdClient {
         method: Method,
         url: &str,
         mut headers: HeaderMap,
-        form: Option<String>,
+        form_body: Option<String>,
     ) -> Result<T, OpenIdError> {
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        let body = form.map(Bytes::from).unwrap_or_default();
+        let body = form_body.map(Bytes::from).unwrap_or_default();
         let call = async {
-            let answer =
+            let response =
                 self.upstream.call(method, &UpstreamAddress::from(url), headers, body).await;
-            let answer = answer.map_err(|error| OpenIdError(format!("{url}: {error}")))?;
-            let (head, body) = answer.into_parts();
+            let response = response.map_err(|error| OpenIdError(format!("{url}: {error}")))?;
+            let (head, body) = response.into_parts();
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
             let body = body.map_err(|_| {
                 OpenIdError(format!("{url}: the connection broke during the answer"))
             })?;
             parse_answer(url, head.status.as_u16(), &body.to_bytes())
         };
-        let late = || Err(OpenIdError(format!("{url}: no answer in time")));
-        tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| late())
+        let timeout_error = || Err(OpenIdError(format!("{url}: no answer in time")));
+        tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| timeout_error())
     }
 }
 

@@ -227,7 +227,7 @@ pub struct Settings {
     /// How much of each input is accepted, and for how long.
     pub bounds: InputBounds,
     /// As a percentage of the 5-hour or 7-day limit.
-    pub utilisation_max: UtilizationMax,
+    pub max_utilization: UtilizationMax,
     /// The handling of limited requests while the store cannot be reached.
     pub limits_on_outage: LimitOutagePolicy,
     /// How long a request waits for money that other requests have reserved.
@@ -266,8 +266,8 @@ impl Settings {
 
     /// Reads variables with `lookup`. An empty variable counts as absent.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
-        let mut bad = String::new();
-        let mut source = SettingsSource { lookup: &lookup, bad: &mut bad };
+        let mut complaints = String::new();
+        let mut source = SettingsSource { lookup: &lookup, complaints: &mut complaints };
         let settings = Self {
             local_stores: local_stores(&source),
             resources: ResourceNames {
@@ -311,7 +311,7 @@ impl Settings {
                 token: source.seconds(&table::TOKEN_SECONDS),
             },
             bounds: InputBounds::from_source(&mut source),
-            utilisation_max: source.parse_or_default(&table::UTILISATION_MAX),
+            max_utilization: source.parse_or_default(&table::UTILISATION_MAX),
             limits_on_outage: LimitOutagePolicy {
                 money: source.parse_or_default(&table::LIMITS_FAIL_MONEY),
                 rates: source.parse_or_default(&table::LIMITS_FAIL_RATES),
@@ -330,8 +330,8 @@ impl Settings {
             relay_url: relay_url(&mut source),
             openid: openid::read(&mut source),
         };
-        if !bad.is_empty() {
-            return Err(SettingsError(bad));
+        if !complaints.is_empty() {
+            return Err(SettingsError(complaints));
         }
         let resources = settings.local_stores.as_ref().map(|_| ResourceNames::local());
         Ok(Self { resources: resources.unwrap_or(settings.resources), ..settings })
@@ -406,11 +406,11 @@ const ADMIN_TOKEN_MIN: usize = 16;
 fn admin_token(source: &mut SettingsSource<'_>) -> Option<Secret> {
     let text = source.some_text(&table::ADMIN_TOKEN)?;
     if text.chars().count() < ADMIN_TOKEN_MIN {
-        let what = format!(
+        let complaint = format!(
             "must have at least {ADMIN_TOKEN_MIN} characters, because shorter tokens can be \
              guessed; `openssl rand -base64 32` generates one"
         );
-        let _unused: bool = source.add_complaint(&table::ADMIN_TOKEN, &what);
+        let _unused: bool = source.add_complaint(&table::ADMIN_TOKEN, &complaint);
     }
     Some(Secret::new(text))
 }
@@ -461,9 +461,9 @@ mod tests {
 
     #[test]
     fn an_admin_token_is_not_easily_guessed() {
-        let takes = |token: &str| read(&[("BATON_ADMIN_TOKEN", token)]).is_ok();
+        let consumes = |token: &str| read(&[("BATON_ADMIN_TOKEN", token)]).is_ok();
         for token in ["a", "admin", "0123456789abcde"] {
-            assert!(!takes(token), "{token}");
+            assert!(!consumes(token), "{token}");
             let bad = read(&[("BATON_ADMIN_TOKEN", token)]).err().map(|bad| bad.to_string());
             let quotes = format!("`{token}`");
             assert!(!bad.unwrap_or_default().contains(&quotes), "it is a secret");
@@ -471,7 +471,7 @@ mod tests {
         for token in
             ["", "lab-admin-token-0123456789abcdef", "0123456789abcdef", "äöüß-äöüß-äöüß-x"]
         {
-            assert!(takes(token), "{token}");
+            assert!(consumes(token), "{token}");
         }
     }
 
@@ -498,7 +498,7 @@ mod tests {
 
     #[test]
     fn a_bad_variable_is_explained_to_the_person_who_set_it() {
-        for (name, value, words) in [
+        for (name, value, error_json) in [
             ("BATON_STOP_SECONDS", "abc", "must be a number of seconds"),
             ("BATON_STOP_SECONDS", "inf", "must be a number of seconds"),
             ("BATON_STOP_SECONDS", "NaN", "must be a number of seconds"),
@@ -514,7 +514,7 @@ mod tests {
             ("BATON_TRUSTED_PROXIES", "10.0.0.0/99", "must be a list"),
         ] {
             let bad = read(&[(name, value)]).err().map(|bad| bad.to_string()).unwrap_or_default();
-            assert!(bad.contains(&format!("{name} {words}")), "{name}={value}: {bad}");
+            assert!(bad.contains(&format!("{name} {error_json}")), "{name}={value}: {bad}");
             for word in ["literal", "digit", "syntax", "does not fit"] {
                 assert!(!bad.contains(word), "{name}={value}: {bad}");
             }

@@ -52,8 +52,8 @@ pub fn init(format: LogFormat, filter: &str) {
         }
     };
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "panicked");
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(location, "panicked");
     }));
 }
 
@@ -134,25 +134,26 @@ fn safe_json(line: &str) -> Cow<'_, str> {
     let holds_record =
         line.len() <= signed_record::BYTES_MAX + LINE_BYTES_MAX && line.contains(RECORD_IN_JSON);
     if line.len() > LINE_BYTES_MAX && !holds_record {
-        let beginning = escape_text(&line, BEGINNING_CHARACTERS);
+        let log_prefix = escape_text(&line, BEGINNING_CHARACTERS);
         let message = format!("a line of {} bytes was cut off", line.len());
-        let cut = serde_json::json!({ "level": "WARN", "message": message, "line": beginning });
-        return Cow::Owned(format!("{cut}\n"));
+        let truncated =
+            serde_json::json!({ "level": "WARN", "message": message, "line": log_prefix });
+        return Cow::Owned(format!("{truncated}\n"));
     }
     if line.chars().all(|character| is_plain(character) || character == '\n') {
         return line;
     }
-    let mut safe = String::with_capacity(line.len());
+    let mut escaped = String::with_capacity(line.len());
     for character in line.chars() {
         if is_plain(character) || character == '\n' {
-            safe.push(character);
+            escaped.push(character);
             continue;
         }
         for unit in character.encode_utf16(&mut [0; 2]) {
-            let _infallible = write!(safe, "\\u{unit:04x}");
+            let _infallible = write!(escaped, "\\u{unit:04x}");
         }
     }
-    Cow::Owned(safe)
+    Cow::Owned(escaped)
 }
 
 #[cfg(test)]

@@ -43,16 +43,16 @@ pub struct IssuedToken {
     /// The token for the next exchange, if it has changed.
     pub refresh_token: Option<Secret>,
     /// The lifetime of the token, if the endpoint stated it.
-    pub life: Option<SignedDuration>,
+    pub lifetime: Option<SignedDuration>,
 }
 
 /// The endpoint issued no token. The message is for the log and contains no secrets.
 #[derive(Debug, thiserror::Error)]
-#[error("{said}")]
+#[error("{message}")]
 pub struct TokenRequestError {
     /// The state of the grant after the failure.
-    pub miss: ExchangeFailure,
-    said: String,
+    pub failure: ExchangeFailure,
+    message: String,
 }
 
 /// An authorization code and the proof that this client requested it (RFC 7636).
@@ -223,13 +223,13 @@ impl TokenEndpoint {
             AssertionSource::AwsSts { audience } => {
                 let call = self.sts.get_web_identity_token().audience(audience);
                 let call = call.signing_algorithm("RS256").duration_seconds(ASSERTION_SECONDS);
-                let answer = call.send().await.map_err(|error| {
+                let response = call.send().await.map_err(|error| {
                     TokenRequestError::not_accepted(format!(
                         "AWS STS: {}",
                         DisplayErrorContext(&error)
                     ))
                 })?;
-                answer.web_identity_token.unwrap_or_default()
+                response.web_identity_token.unwrap_or_default()
             }
         };
         let text = text.trim();
@@ -252,18 +252,18 @@ impl TokenEndpoint {
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let call = async {
             let address = UpstreamAddress::from(url);
-            let answer =
+            let response =
                 self.upstream.call(Method::POST, &address, headers, Bytes::from(body)).await;
             let (head, body) =
-                answer.map_err(TokenRequestError::from_transport_error)?.into_parts();
+                response.map_err(TokenRequestError::from_transport_error)?.into_parts();
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
             let body = body.map_err(|_| {
                 TokenRequestError::unanswered("the connection broke during the answer")
             })?;
             parse_answer(head.status.as_u16(), &body.to_bytes(), secrets)
         };
-        let late = || Err(TokenRequestError::unanswered("no answer in time"));
-        tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| late())
+        let timeout_error = || Err(TokenRequestError::unanswered("no answer in time"));
+        tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| timeout_error())
     }
 }
 
@@ -303,41 +303,41 @@ fn parse_answer(
 ) -> Result<IssuedToken, TokenRequestError> {
     if (200..300).contains(&status) {
         // The grant can be used up even without a usable answer.
-        let answer: TokenResponse = serde_json::from_slice(body)
+        let response: TokenResponse = serde_json::from_slice(body)
             .map_err(|_| TokenRequestError::unanswered("its answer has no `access_token`"))?;
-        let life = answer.expires_in.map(SignedDuration::from_secs);
-        let TokenResponse { access_token, refresh_token, .. } = answer;
-        return Ok(IssuedToken { access_token, refresh_token, life });
+        let lifetime = response.expires_in.map(SignedDuration::from_secs);
+        let TokenResponse { access_token, refresh_token, .. } = response;
+        return Ok(IssuedToken { access_token, refresh_token, lifetime });
     }
-    let trouble = serde_json::from_slice::<TokenErrorResponse>(body).ok();
+    let error = serde_json::from_slice::<TokenErrorResponse>(body).ok();
     let text = |value: &serde_json::Value| {
         let nested = value.get("type").unwrap_or(value);
         nested.as_str().unwrap_or_default().chars().take(100).collect::<String>()
     };
-    let code = trouble.as_ref().map(|trouble| text(&trouble.error)).unwrap_or_default();
-    let more = trouble.and_then(|trouble| trouble.error_description).unwrap_or_default();
+    let code = error.as_ref().map(|error| text(&error.error)).unwrap_or_default();
+    let more = error.and_then(|error| error.error_description).unwrap_or_default();
     let more: String = more.chars().take(600).collect();
     let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
-    let said = without_secrets(format!("{status} {code} {more}").trim(), &secrets);
-    let said: String = said.chars().take(300).collect();
+    let message = without_secrets(format!("{status} {code} {more}").trim(), &secrets);
+    let message: String = message.chars().take(300).collect();
     match code.as_str() {
         "invalid_grant" | "invalid_client" | "unauthorized_client" => {
             Err(TokenRequestError::refused(format!(
-                "the token endpoint refuses the grant ({said}); sign in again"
+                "the token endpoint refuses the grant ({message}); sign in again"
             )))
         }
-        _ => Err(TokenRequestError::not_accepted(format!("the token endpoint answered {said}"))),
+        _ => Err(TokenRequestError::not_accepted(format!("the token endpoint answered {message}"))),
     }
 }
 
 impl TokenRequestError {
     fn refused(reason: impl Into<String>) -> Self {
         let reason = reason.into();
-        Self { said: reason.clone(), miss: ExchangeFailure::Refused { reason } }
+        Self { message: reason.clone(), failure: ExchangeFailure::Refused { reason } }
     }
 
-    fn not_accepted(said: impl Into<String>) -> Self {
-        Self { miss: ExchangeFailure::NotAccepted, said: said.into() }
+    fn not_accepted(message: impl Into<String>) -> Self {
+        Self { failure: ExchangeFailure::NotAccepted, message: message.into() }
     }
 
     /// The error if the endpoint cannot be called at all.
@@ -345,14 +345,17 @@ impl TokenRequestError {
         Self::not_accepted(format!("the token endpoint: {error}"))
     }
 
-    fn unanswered(said: &str) -> Self {
-        Self { miss: ExchangeFailure::Unanswered, said: format!("the token endpoint: {said}") }
+    fn unanswered(message: &str) -> Self {
+        Self {
+            failure: ExchangeFailure::Unanswered,
+            message: format!("the token endpoint: {message}"),
+        }
     }
 
     /// Without a connection nothing was sent; after that, the state of the grant is unknown.
     fn from_transport_error(error: UpstreamCallError) -> Self {
         match error {
-            UpstreamCallError::Unreachable(why) => Self::unanswered(&why),
+            UpstreamCallError::Unreachable(reason) => Self::unanswered(&reason),
             error => Self::from_call_error(&error),
         }
     }
@@ -392,12 +395,13 @@ mod tests {
         ] {
             for error in ["invalid_grant", "invalid_request", "client-secret-0123"] {
                 let body = json!({ "error": error, "error_description": description });
-                let told = parse_answer(400, body.to_string().as_bytes(), &secrets).err().unwrap();
-                let reason = match &told.miss {
+                let receiver =
+                    parse_answer(400, body.to_string().as_bytes(), &secrets).err().unwrap();
+                let reason = match &receiver.failure {
                     ExchangeFailure::Refused { reason } => reason.clone(),
                     _ => String::new(),
                 };
-                for text in [told.to_string(), reason] {
+                for text in [receiver.to_string(), reason] {
                     assert!(!text.contains("0123"), "{text}");
                 }
             }
@@ -408,7 +412,7 @@ mod tests {
     fn an_answer_means() {
         let check = |status, body: &str, expect: Option<&str>| {
             let miss =
-                parse_answer(status, body.as_bytes(), &[]).err().map(|error| match error.miss {
+                parse_answer(status, body.as_bytes(), &[]).err().map(|error| match error.failure {
                     ExchangeFailure::Refused { .. } => "refused",
                     ExchangeFailure::NotAccepted => "not taken",
                     ExchangeFailure::Unanswered => "unanswered",

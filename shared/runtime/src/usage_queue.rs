@@ -33,16 +33,16 @@ pub struct UsageQueue {
 /// Records that wait to be sent.
 #[derive(Default)]
 struct SendQueue {
-    waiting: Vec<QueuedRecord>,
+    queued: Vec<QueuedRecord>,
     /// The number of open calls.
     calls: usize,
     /// The number of those that have not taken a batch yet.
-    beginning: usize,
+    log_prefix: usize,
 }
 
 struct QueuedRecord {
     body: String,
-    done: oneshot::Sender<Result<(), QueueError>>,
+    result_sender: oneshot::Sender<Result<(), QueueError>>,
 }
 
 /// The queue did not accept the record, and the retries of the SDK are used up.
@@ -81,15 +81,15 @@ impl UsageQueue {
 
     /// Sends a message as it is. Dropping the future does not cancel the message.
     pub async fn send_raw(&self, body: String) -> Result<(), QueueError> {
-        let (done, mut told) = oneshot::channel();
-        if self.lock_queue().add_record(QueuedRecord { body, done }) {
+        let (result_sender, mut receiver) = oneshot::channel();
+        if self.lock_queue().add_record(QueuedRecord { body, result_sender }) {
             self.spawn_call();
-        } else if let Ok(told) = tokio::time::timeout(PATIENCE, &mut told).await {
-            return flatten_result(told);
+        } else if let Ok(receiver) = tokio::time::timeout(PATIENCE, &mut receiver).await {
+            return flatten_result(receiver);
         } else if self.lock_queue().should_begin_late_call() {
             self.spawn_call();
         }
-        flatten_result(told.await)
+        flatten_result(receiver.await)
     }
 
     /// Starts a call in a separate task, because it carries the records of other senders and must
@@ -118,35 +118,37 @@ impl UsageQueue {
         if batch.len() > 1 {
             return self.send_several(batch).await;
         }
-        let Some(one) = batch.pop() else { return };
-        let sent =
-            self.sqs.send_message().queue_url(&*self.url).message_body(one.body).send().await;
-        let sent = sent.map(drop).map_err(|error| QueueError::from_sdk_error(&error));
-        let _gone = one.done.send(sent);
+        let Some(queued) = batch.pop() else { return };
+        let result =
+            self.sqs.send_message().queue_url(&*self.url).message_body(queued.body).send().await;
+        let sent = result.map(drop).map_err(|error| QueueError::from_sdk_error(&error));
+        let _gone = queued.result_sender.send(sent);
     }
 
     async fn send_several(&self, batch: Vec<QueuedRecord>) {
         let (bodies, waiting): (Vec<_>, Vec<_>) =
-            batch.into_iter().map(|one| (one.body, one.done)).unzip();
-        let entries = bodies.into_iter().enumerate().map(|(at, body)| {
-            let entry = SendMessageBatchRequestEntry::builder().id(at.to_string());
+            batch.into_iter().map(|queued| (queued.body, queued.result_sender)).unzip();
+        let entries = bodies.into_iter().enumerate().map(|(index, body)| {
+            let entry = SendMessageBatchRequestEntry::builder().id(index.to_string());
             entry.message_body(body).build()
         });
         let sent = match entries.collect::<Result<Vec<_>, _>>() {
             Ok(entries) => {
                 let call = self.sqs.send_message_batch().queue_url(&*self.url);
-                let answer = call.set_entries(Some(entries)).send().await;
-                answer.map_err(|error| QueueError::from_sdk_error(&error))
+                let response = call.set_entries(Some(entries)).send().await;
+                response.map_err(|error| QueueError::from_sdk_error(&error))
             }
             Err(error) => Err(QueueError(error.to_string())),
         };
-        for (at, done) in waiting.into_iter().enumerate() {
+        for (index, done) in waiting.into_iter().enumerate() {
             let outcome = match &sent {
                 Err(error) => Err(error.clone()),
                 // A record counts as stored only if the answer lists it.
-                Ok(told) if told.successful().iter().any(|one| is(one.id(), at)) => Ok(()),
-                Ok(told) => {
-                    let entry = told.failed().iter().find(|one| is(one.id(), at));
+                Ok(response) if response.successful().iter().any(|one| is(one.id(), index)) => {
+                    Ok(())
+                }
+                Ok(response) => {
+                    let entry = response.failed().iter().find(|one| is(one.id(), index));
                     let why = entry.and_then(|one| one.message()).unwrap_or("no reason was given");
                     Err(QueueError(why.to_owned()))
                 }
@@ -161,24 +163,24 @@ pub(crate) async fn depth(
     sqs: &aws_sdk_sqs::Client,
     url: &str,
 ) -> Result<u64, SdkError<GetQueueAttributesError>> {
-    let wanted = [
+    let attribute_names = [
         QueueAttributeName::ApproximateNumberOfMessages,
         QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
     ];
     let request = sqs.get_queue_attributes().queue_url(url);
-    let answer = request.set_attribute_names(Some(wanted.to_vec())).send().await?;
-    let found = answer.attributes.unwrap_or_default();
-    Ok(wanted.iter().filter_map(|name| found.get(name)?.parse::<u64>().ok()).sum())
+    let response = request.set_attribute_names(Some(attribute_names.to_vec())).send().await?;
+    let found = response.attributes.unwrap_or_default();
+    Ok(attribute_names.iter().filter_map(|name| found.get(name)?.parse::<u64>().ok()).sum())
 }
 
 /// The result of a call.
-fn flatten_result(told: Result<Result<(), QueueError>, RecvError>) -> Result<(), QueueError> {
-    told.unwrap_or_else(|_| Err(QueueError("the process is shutting down".to_owned())))
+fn flatten_result(received: Result<Result<(), QueueError>, RecvError>) -> Result<(), QueueError> {
+    received.unwrap_or_else(|_| Err(QueueError("the process is shutting down".to_owned())))
 }
 
 /// Whether an entry's id is that of the message at this place of its batch.
-fn is(id: &str, at: usize) -> bool {
-    id.parse() == Ok(at)
+fn is(id: &str, index: usize) -> bool {
+    id.parse() == Ok(index)
 }
 
 impl QueueError {
@@ -189,27 +191,27 @@ impl QueueError {
 
 impl SendQueue {
     /// Adds a record to the queue. Returns whether another call has to start.
-    fn add_record(&mut self, one: QueuedRecord) -> bool {
-        self.waiting.push(one);
-        let now = self.calls == 0 || self.waiting.len() >= BATCH_MAX * (self.beginning + 1);
+    fn add_record(&mut self, queued: QueuedRecord) -> bool {
+        self.queued.push(queued);
+        let now = self.calls == 0 || self.queued.len() >= BATCH_MAX * (self.log_prefix + 1);
         now && self.count_new_call()
     }
 
     /// Called by a sender that has waited too long. Returns whether another call has to start.
     fn should_begin_late_call(&mut self) -> bool {
-        let now = !self.waiting.is_empty() && self.beginning == 0;
+        let now = !self.queued.is_empty() && self.log_prefix == 0;
         now && self.count_new_call()
     }
 
     fn count_new_call(&mut self) -> bool {
         self.calls += 1;
-        self.beginning += 1;
+        self.log_prefix += 1;
         true
     }
 
     /// The first batch of a call. Without one, the call ends.
     fn take_first_batch(&mut self) -> Option<Vec<QueuedRecord>> {
-        self.beginning -= 1;
+        self.log_prefix -= 1;
         let batch = self.take();
         self.calls -= usize::from(batch.is_none());
         batch
@@ -218,7 +220,7 @@ impl SendQueue {
     /// The next batch of a call. Without one, the call ends. If several calls are open, an
     /// incomplete batch is left to the last of them.
     fn take_next_batch(&mut self) -> Option<Vec<QueuedRecord>> {
-        let now = self.calls == 1 || self.waiting.len() >= BATCH_MAX;
+        let now = self.calls == 1 || self.queued.len() >= BATCH_MAX;
         let batch = if now { self.take() } else { None };
         self.calls -= usize::from(batch.is_none());
         batch
@@ -227,13 +229,13 @@ impl SendQueue {
     /// As many records as fit into one call, longest waiting first.
     fn take(&mut self) -> Option<Vec<QueuedRecord>> {
         let mut bytes = 0;
-        let fits = |one: &&QueuedRecord| {
-            bytes += one.body.len();
+        let fits = |queued: &&QueuedRecord| {
+            bytes += queued.body.len();
             bytes <= BATCH_BYTES_MAX
         };
-        let count = self.waiting.iter().take(BATCH_MAX).take_while(fits).count();
+        let count = self.queued.iter().take(BATCH_MAX).take_while(fits).count();
         // A record that is too large for any call is sent anyway, so that SQS reports the reason.
-        let count = count.max(1).min(self.waiting.len());
-        (count > 0).then(|| self.waiting.drain(..count).collect())
+        let count = count.max(1).min(self.queued.len());
+        (count > 0).then(|| self.queued.drain(..count).collect())
     }
 }

@@ -28,22 +28,22 @@ pub struct VaultError;
 /// Encrypts and decrypts values.
 pub struct Vault {
     key: LessSafeKey,
-    dice: RandomSource,
+    random: RandomSource,
 }
 
 impl Vault {
     /// Creates a vault with `data_key`, 32 bytes.
     pub fn new(data_key: &[u8], dice: RandomSource) -> Result<Self, VaultError> {
         let key = UnboundKey::new(&AES_256_GCM, data_key).map_err(|_| VaultError)?;
-        Ok(Self { key: LessSafeKey::new(key), dice })
+        Ok(Self { key: LessSafeKey::new(key), random: dice })
     }
 
     /// Encrypts `secret` for its `place`.
-    pub fn seal(&self, secret: &Secret, place: &str) -> Result<Vec<u8>, VaultError> {
+    pub fn seal(&self, secret: &Secret, binding: &str) -> Result<Vec<u8>, VaultError> {
         let mut nonce = [0; NONCE_BYTES];
-        self.dice.fill(&mut nonce);
+        self.random.fill(&mut nonce);
         let mut text = secret.expose().as_bytes().to_vec();
-        let aad = Aad::from(place.as_bytes());
+        let aad = Aad::from(binding.as_bytes());
         self.key
             .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut text)
             .map_err(|_| VaultError)?;
@@ -54,10 +54,10 @@ impl Vault {
     pub fn seal_bound(
         &self,
         secret: &Secret,
-        place: &str,
+        binding: &str,
         bound: &str,
     ) -> Result<Vec<u8>, VaultError> {
-        let mut sealed = self.seal(secret, &bound_place(place, bound))?;
+        let mut sealed = self.seal(secret, &bound_place(binding, bound))?;
         sealed.iter_mut().take(1).for_each(|version| *version = VERSION_BOUND);
         Ok(sealed)
     }
@@ -67,34 +67,34 @@ impl Vault {
     pub fn open_bound(
         &self,
         sealed: &[u8],
-        place: &str,
+        binding: &str,
         bound: &str,
     ) -> Result<Secret, VaultError> {
         match sealed.split_first() {
-            Some((&VERSION_BOUND, body)) => self.open_body(body, &bound_place(place, bound)),
-            _ => self.open(sealed, place),
+            Some((&VERSION_BOUND, body)) => self.open_body(body, &bound_place(binding, bound)),
+            _ => self.open(sealed, binding),
         }
     }
 
     /// Decrypts a value that was encrypted for the same `place`.
-    pub fn open(&self, sealed: &[u8], place: &str) -> Result<Secret, VaultError> {
-        self.open_body(sealed.strip_prefix(&[VERSION]).ok_or(VaultError)?, place)
+    pub fn open(&self, sealed: &[u8], binding: &str) -> Result<Secret, VaultError> {
+        self.open_body(sealed.strip_prefix(&[VERSION]).ok_or(VaultError)?, binding)
     }
 
-    fn open_body(&self, body: &[u8], place: &str) -> Result<Secret, VaultError> {
+    fn open_body(&self, body: &[u8], binding: &str) -> Result<Secret, VaultError> {
         let (nonce, text) = body.split_at_checked(NONCE_BYTES).ok_or(VaultError)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| VaultError)?;
         let mut text = zeroize::Zeroizing::new(text.to_vec());
         let open = self
             .key
-            .open_in_place(nonce, Aad::from(place.as_bytes()), &mut text)
+            .open_in_place(nonce, Aad::from(binding.as_bytes()), &mut text)
             .map_err(|_| VaultError)?;
         std::str::from_utf8(open).map(|text| Secret::new(text.to_owned())).map_err(|_| VaultError)
     }
 }
 
-fn bound_place(place: &str, bound: &str) -> String {
-    format!("{place}\nbound to {bound}")
+fn bound_place(binding: &str, bound: &str) -> String {
+    format!("{binding}\nbound to {bound}")
 }
 
 /// Hashes and compares the secrets of relay keys and the admin token with HMAC-SHA-256 under the
@@ -152,8 +152,11 @@ mod tests {
         let secret = Secret::new("sk-ant-1".into());
         let sealed = vault.seal(&secret, "config/account#1/credential").unwrap();
         assert!(!sealed.windows(6).any(|window| window == b"sk-ant"));
-        let open = vault.open(&sealed, "config/account#1/credential");
-        assert_eq!(open.map(|secret| secret.expose().to_owned()), Ok("sk-ant-1".to_owned()));
+        let opened_secret = vault.open(&sealed, "config/account#1/credential");
+        assert_eq!(
+            opened_secret.map(|secret| secret.expose().to_owned()),
+            Ok("sk-ant-1".to_owned())
+        );
         assert!(vault.open(&sealed, "config/account#2/credential").is_err());
         assert!(vault.open(&sealed[..20], "config/account#1/credential").is_err());
         assert!(

@@ -10,19 +10,19 @@ const PAGE: i32 = 100;
 impl Store {
     /// Counts all accounts. Each hundred accounts cost one Query and one or two batch reads.
     pub async fn count_account_states(&self) -> Result<AccountStateCounts, StoreError> {
-        let (mut survey, mut cursor) = (AccountStateCounts::default(), None);
+        let (mut counts, mut cursor) = (AccountStateCounts::default(), None);
         loop {
             let page = self.list::<Account>(PAGE, cursor.as_deref()).await?;
-            let ids: Vec<AccountId> = page.data.iter().map(|one| one.value.id.clone()).collect();
+            let ids: Vec<AccountId> = page.data.iter().map(|item| item.value.id.clone()).collect();
             self.read_health(&ids).await?;
             let now = self.clock().now();
             let state = |account: &Account| {
                 AccountState::from_health(account, &self.health(&account.id), now)
             };
-            survey.extend(page.data.iter().map(|stored| state(&stored.value)));
+            counts.extend(page.data.iter().map(|stored| state(&stored.value)));
             cursor = page.next_cursor;
             if cursor.is_none() {
-                return Ok(survey);
+                return Ok(counts);
             }
         }
     }

@@ -40,7 +40,7 @@ impl Entity for AlertPreferences {
 #[derive(Clone)]
 pub struct AlertSettings {
     /// The part that can be shown.
-    pub shown: StoredEntity<AlertPreferences>,
+    pub preferences: StoredEntity<AlertPreferences>,
     /// The webhook's address, if there is one. It is a secret because it is often the only key to a
     /// chat room.
     pub url: Option<Secret>,
@@ -52,7 +52,7 @@ impl AlertSettings {
     /// The channels that alerts go to.
     pub fn channels(&self) -> Vec<AlertChannel> {
         let webhook = self.url.as_ref().map(|_| AlertChannel::Webhook);
-        let topic = self.shown.value.sns_topic_arn.as_ref().map(|_| AlertChannel::Sns);
+        let topic = self.preferences.value.sns_topic_arn.as_ref().map(|_| AlertChannel::Sns);
         webhook.into_iter().chain(topic).collect()
     }
 }
@@ -132,18 +132,18 @@ impl Store {
     /// Records that the limit has blocked a request in this window. This process writes it once for
     /// each amount of the limit, regardless of the number of requests.
     pub async fn note_blocked(&self, scope: &LimitScope, window: &str, limit: PicoUsd) {
-        let place = format!("{scope}#{window}#{limit}");
-        if self.blocked.get(&place).is_some() {
+        let key = format!("{scope}#{window}#{limit}");
+        if self.blocked.get(&key).is_some() {
             return;
         }
-        self.blocked.insert(place.clone(), ());
+        self.blocked.insert(key.clone(), ());
         let update = self
             .touch(scope)
             .update_expression("SET #mark = :mark ADD #blocked :window")
             .expression_attribute_names("#blocked", BLOCKED)
             .expression_attribute_values(":window", AttributeValue::Ss(vec![window.to_owned()]));
         if let Err(error) = update.send().await {
-            self.blocked.remove(&place);
+            self.blocked.remove(&key);
             tracing::warn!(%scope, "an alert can be missing: {}", StoreError::from(error));
         }
     }
@@ -151,13 +151,13 @@ impl Store {
     /// Records that an upstream claimed more usage than a request permitted. This process writes it
     /// once for each account and day.
     pub async fn note_capped(&self, record: &UsageRecord) {
-        let place = item_names::capped(&record.account_id, record.started_at);
-        if self.blocked.get(&place).is_some() {
+        let key = item_names::capped(&record.account_id, record.started_at);
+        if self.blocked.get(&key).is_some() {
             return;
         }
-        self.blocked.insert(place.clone(), ());
+        self.blocked.insert(key.clone(), ());
         let update = self
-            .touch(&place)
+            .touch(&key)
             .update_expression("SET #mark = :mark ADD #blocked :request")
             .expression_attribute_names("#blocked", BLOCKED)
             .expression_attribute_values(
@@ -165,7 +165,7 @@ impl Store {
                 AttributeValue::Ss(vec![record.id.to_string()]),
             );
         if let Err(error) = update.send().await {
-            self.blocked.remove(&place);
+            self.blocked.remove(&key);
             let account_id = &record.account_id;
             tracing::warn!(%account_id, "an alert can be missing: {}", StoreError::from(error));
         }
@@ -177,7 +177,7 @@ impl Store {
             .table_name(&self.resources.state_table)
             .set_key(Some(key_of((item_names::TOUCHED.to_owned(), scope.to_string()))))
             .expression_attribute_names("#mark", MARK)
-            .expression_attribute_values(":mark", AttributeValue::S(self.dice.bits().to_string()))
+            .expression_attribute_values(":mark", AttributeValue::S(self.random.bits().to_string()))
     }
 
     /// Some of the limits that have changed since the last check. They are ordered by their marks,
@@ -236,8 +236,8 @@ impl Store {
     ) -> Result<(), StoreError> {
         let now = self.clock.now().as_second();
         let mut guard = key_of((format!("{ALERT}#{}", alert.id), ALERT.to_owned()));
-        let forget = (now + REMEMBERED_SECONDS).to_string();
-        guard.insert(item_names::TTL.to_owned(), AttributeValue::N(forget));
+        let ttl = (now + REMEMBERED_SECONDS).to_string();
+        guard.insert(item_names::TTL.to_owned(), AttributeValue::N(ttl));
         edit.actions.push(self.put_state(guard));
         for channel in to {
             let (alert, channel) = (alert.clone(), *channel);
@@ -291,11 +291,15 @@ impl Store {
     }
 
     /// Stores the last alert about an account.
-    pub async fn put_last_alert(&self, id: &AccountId, told: LastAlert) -> Result<(), StoreError> {
+    pub async fn put_last_alert(
+        &self,
+        id: &AccountId,
+        last_alert: LastAlert,
+    ) -> Result<(), StoreError> {
         self.db
             .put_item()
             .table_name(&self.resources.state_table)
-            .set_item(Some(body_item((TOLD, &id.to_string()), &told)?))
+            .set_item(Some(body_item((TOLD, &id.to_string()), &last_alert)?))
             .send()
             .await?;
         Ok(())
@@ -309,7 +313,7 @@ impl Store {
         let opened = self.open_at(&shown.secret.take().ok_or(VaultError)?, PLACE).await?;
         let AlertSecrets { url, signing_secret } =
             serde_json::from_str(opened.expose()).map_err(|_| VaultError)?;
-        Ok(Some(AlertSettings { shown, url, signing_secret }))
+        Ok(Some(AlertSettings { preferences: shown, url, signing_secret }))
     }
 
     /// Adds the alert settings to `edit`.
@@ -326,7 +330,7 @@ impl Store {
             .to_string(),
         );
         let secret = Some(self.seal_at(&secrets, PLACE, true).await?);
-        self.save(edit, &StoredEntity { secret, ..settings.shown.clone() })
+        self.save(edit, &StoredEntity { secret, ..settings.preferences.clone() })
     }
 
     /// The items of a partition of the state table.

@@ -42,7 +42,7 @@ impl Store {
     /// Adds the audit row of `change` to the same transaction.
     pub fn audit(&self, edit: &mut ConfigEdit, change: &AuditChange) -> Result<(), StoreError> {
         let at = item_names::sortable_time(self.clock.now());
-        let (month, id) = (&at[..7], base62(self.dice.bits(), 16));
+        let (month, id) = (&at[..7], base62(self.random.bits(), 16));
         let (pk, sk) = (format!("audit#{month}"), format!("{at}#aud_{id}"));
         let mut item: StoreItem =
             serde_dynamo::to_item(change).map_err(|error| inconsistent(&pk, &sk, &error))?;

@@ -25,8 +25,8 @@ pub struct AuditFilter {
 
 impl AuditFilter {
     fn matches_row(&self, row: &AuditRow) -> bool {
-        let is = |wanted: &Option<String>, found: &str| {
-            wanted.as_ref().is_none_or(|wanted| wanted == found)
+        let is = |filter: &Option<String>, found: &str| {
+            filter.as_ref().is_none_or(|filter| filter == found)
         };
         is(&self.actor, &row.change.actor)
             && is(&self.target, &row.change.target)
@@ -64,8 +64,8 @@ impl Store {
         let at = start.as_ref().map(|key| text(key, PK)).transpose()?;
         let mut months = filter.months();
         if let Some(at) = &at {
-            let place = months.iter().position(|month| item_names::audit_partition(month) == *at);
-            months.drain(..place.ok_or(StoreError::BadCursor)?);
+            let index = months.iter().position(|month| item_names::audit_partition(month) == *at);
+            months.drain(..index.ok_or(StoreError::BadCursor)?);
         }
         let (mut start, mut page) = (start, ListPage { data: Vec::new(), next_cursor: None });
         for month in months {
@@ -89,7 +89,7 @@ impl Store {
         month: &str,
         start: Option<StoreItem>,
     ) -> Result<(Vec<StoreItem>, Option<StoreItem>), StoreError> {
-        let answer = self
+        let response = self
             .db
             .query()
             .table_name(&self.resources.usage_table)
@@ -112,7 +112,7 @@ impl Store {
             .set_exclusive_start_key(start)
             .send()
             .await?;
-        Ok((answer.items.unwrap_or_default(), answer.last_evaluated_key))
+        Ok((response.items.unwrap_or_default(), response.last_evaluated_key))
     }
 }
 

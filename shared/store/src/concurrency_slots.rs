@@ -28,11 +28,11 @@ impl Store {
     pub async fn acquire_slot(
         &self,
         account: &AccountId,
-        most: u32,
+        max: u32,
         (id, expires): (&RequestId, i64),
     ) -> Result<bool, StoreError> {
         for _ in 0..TRIES_MAX {
-            let Some(item) = self.try_acquire_slot(account, most, (id, expires)).await? else {
+            let Some(item) = self.try_acquire_slot(account, max, (id, expires)).await? else {
                 return Ok(true);
             };
             let Some(AttributeValue::M(open)) = item.get(OPEN) else {
@@ -65,23 +65,23 @@ impl Store {
     async fn try_acquire_slot(
         &self,
         account: &AccountId,
-        most: u32,
+        max: u32,
         (id, expires): (&RequestId, i64),
     ) -> Result<Option<StoreItem>, StoreError> {
         let number = |number: i64| AttributeValue::N(number.to_string());
-        let sent = self
+        let result = self
             .slots_update(account)
             .condition_expression("attribute_exists(#open) AND size(#open) < :most")
             .update_expression("SET #open.#id = :expires, #ttl = :ttl")
             .expression_attribute_names("#id", id.as_str())
             .expression_attribute_names("#ttl", TTL)
-            .expression_attribute_values(":most", number(most.into()))
+            .expression_attribute_values(":most", number(max.into()))
             .expression_attribute_values(":expires", number(expires))
             .expression_attribute_values(":ttl", number(expires.saturating_add(KEPT_SECONDS)))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
-        let Err(error) = sent else { return Ok(None) };
+        let Err(error) = result else { return Ok(None) };
         match error.as_service_error() {
             Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
                 Ok(Some(failed.item.clone().unwrap_or_default()))
@@ -91,22 +91,22 @@ impl Store {
     }
 
     async fn create_slots_item(&self, account: &AccountId) -> Result<(), StoreError> {
-        let made = self
+        let created = self
             .slots_update(account)
             .condition_expression("attribute_not_exists(#open)")
             .update_expression("SET #open = :none")
             .expression_attribute_values(":none", AttributeValue::M(HashMap::new()))
             .send()
             .await;
-        ignore_conflict(made.map(drop).map_err(StoreError::from))
+        ignore_conflict(created.map(drop).map_err(StoreError::from))
     }
 
     async fn release_slots(&self, account: &AccountId, ids: &[&str]) -> Result<(), StoreError> {
         let mut update = self.slots_update(account).condition_expression("attribute_exists(#open)");
         let mut removed = Vec::new();
-        for (at, id) in ids.iter().enumerate() {
-            removed.push(format!("#open.#i{at}"));
-            update = update.expression_attribute_names(format!("#i{at}"), *id);
+        for (index, id) in ids.iter().enumerate() {
+            removed.push(format!("#open.#i{index}"));
+            update = update.expression_attribute_names(format!("#i{index}"), *id);
         }
         let left = update.update_expression(format!("REMOVE {}", removed.join(", "))).send().await;
         ignore_conflict(left.map(drop).map_err(StoreError::from))
@@ -124,7 +124,11 @@ impl Store {
 /// The slots whose requests must have ended.
 fn expired_slots(open: &HashMap<String, AttributeValue>, now: i64) -> Vec<&str> {
     let is_over = |value: &AttributeValue| {
-        value.as_n().ok().and_then(|digits| digits.parse().ok()).is_none_or(|at: i64| at <= now)
+        value
+            .as_n()
+            .ok()
+            .and_then(|digits| digits.parse().ok())
+            .is_none_or(|timestamp: i64| timestamp <= now)
     };
     let over = open.iter().filter(|(_, expires)| is_over(expires));
     over.map(|(id, _)| id.as_str()).take(CLEARED_MAX).collect()

@@ -21,23 +21,23 @@ pub struct AccountPool {
     /// The accounts of the group, enabled or not, by id.
     pub members: Vec<PoolMember>,
     /// The same accounts, hashed for account selection.
-    lots: Vec<HashedAccount>,
+    candidates: Vec<HashedAccount>,
     /// Indexes into `members` of the accounts whose credential is a token that expires.
     pub renewed: Vec<usize>,
 }
 
 impl AccountPool {
     fn new(group: Group, members: Vec<PoolMember>) -> Self {
-        let lots =
+        let candidates =
             members.iter().map(|member| HashedAccount::from_account(&member.account)).collect();
-        let is_renewed = |at: &usize| members[*at].account.credential.is_renewed();
+        let is_renewed = |index: &usize| members[*index].account.credential.is_renewed();
         let renewed = (0..members.len()).filter(is_renewed).collect();
-        Self { group, members, lots, renewed }
+        Self { group, members, candidates, renewed }
     }
 
     /// The accounts, as candidates for account selection.
     pub fn candidates(&self) -> AccountCandidates<'_, PoolMember> {
-        AccountCandidates { accounts: &self.members, lots: &self.lots }
+        AccountCandidates { accounts: &self.members, candidates: &self.candidates }
     }
 }
 
@@ -63,7 +63,7 @@ impl AsRef<Account> for PoolMember {
 /// The status of a short-lived token.
 pub struct TokenState {
     /// When the token expires and is due for renewal, and whether renewals have failed.
-    pub standing: TokenStatus,
+    pub token_status: TokenStatus,
     /// The version of the token.
     pub version: u64,
 }
@@ -81,7 +81,7 @@ impl Store {
     /// Whether the cache holds the key with this id. Such a key is served without waiting for the
     /// database, also during an outage of the database.
     pub fn is_key_cached(&self, id: &KeyId) -> bool {
-        self.keys.get_for_outage(id).is_some_and(|held| held.is_some())
+        self.keys.get_for_outage(id).is_some_and(|entry| entry.is_some())
     }
 
     /// The group with its accounts, from the cache while the entry is fresh; `None` if it does not
@@ -102,14 +102,14 @@ impl Store {
 
     /// The entity with this id, read from the database; `None` if it does not exist.
     pub async fn read<T: Entity>(&self, id: &T::Id) -> Result<Option<StoredEntity<T>>, StoreError> {
-        let answer = self
+        let response = self
             .db
             .get_item()
             .table_name(&self.resources.config_table)
             .set_key(Some(key_of(T::place(id))))
             .send()
             .await?;
-        answer.item.map(StoredEntity::from_item).transpose()
+        response.item.map(StoredEntity::from_item).transpose()
     }
 
     async fn read_pool(&self, id: &GroupId) -> Result<Option<AccountPool>, StoreError> {
@@ -191,8 +191,8 @@ impl Store {
             let token = tokens.remove(&member.account.id);
             let Some(token) = token.filter(|token| token.is_for(&member.account)) else { continue };
             member.credential = token.secrets.access_token.unwrap_or(Secret::new(String::new()));
-            let (standing, version) = (token.standing, token.version);
-            member.token = Some(Arc::new(TokenState { standing, version }));
+            let (token_status, version) = (token.token_status, token.version);
+            member.token = Some(Arc::new(TokenState { token_status, version }));
         }
         Ok(())
     }

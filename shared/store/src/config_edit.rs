@@ -51,8 +51,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Conflict`] if one of its conditions does not hold.
     pub async fn apply(&self, edit: ConfigEdit) -> Result<(), StoreError> {
-        let sent = self.db.transact_write_items().set_transact_items(Some(edit.actions)).send();
-        sent.await.map_err(|error| match StoreError::from(error) {
+        let result = self.db.transact_write_items().set_transact_items(Some(edit.actions)).send();
+        result.await.map_err(|error| match StoreError::from(error) {
             // Another transaction held one of the items.
             StoreError::Database(text) if text.contains("TransactionConflict") => {
                 StoreError::Conflict
@@ -64,7 +64,7 @@ impl Store {
         if edit.prices {
             self.prices.forget(&());
         }
-        edit.scopes.iter().for_each(|scope| self.terms.forget(scope));
+        edit.scopes.iter().for_each(|scope| self.settings.forget(scope));
         Ok(())
     }
 
@@ -186,11 +186,11 @@ impl Store {
 
     pub(super) fn delete(
         &self,
-        at: item_names::ItemKey,
+        key: item_names::ItemKey,
         version: Option<u64>,
     ) -> TransactWriteItem {
         let mut delete =
-            Delete::builder().table_name(&self.resources.config_table).set_key(Some(key_of(at)));
+            Delete::builder().table_name(&self.resources.config_table).set_key(Some(key_of(key)));
         if let Some(version) = version {
             delete = delete
                 .condition_expression("#version = :version")

@@ -20,7 +20,7 @@ const TRIES_MAX: u32 = 5;
 /// The health that this process knows. Clones share it.
 #[derive(Clone, Default)]
 pub(super) struct HealthCache {
-    book: Arc<Mutex<HealthEntries>>,
+    entries: Arc<Mutex<HealthEntries>>,
     /// Allows one write at a time, so that this process does not conflict with itself.
     writing: Arc<tokio::sync::Mutex<()>>,
 }
@@ -28,10 +28,10 @@ pub(super) struct HealthCache {
 /// The known health of each account.
 #[derive(Default)]
 struct HealthEntries {
-    known: HashMap<AccountId, KnownHealth>,
+    known_health: HashMap<AccountId, KnownHealth>,
     /// The accounts that are or were unavailable: usually few, so that a check is quick even with
     /// many accounts.
-    out: HashSet<AccountId>,
+    unavailable: HashSet<AccountId>,
 }
 
 #[derive(Clone, Default)]
@@ -45,53 +45,55 @@ struct KnownHealth {
 
 impl HealthEntries {
     fn get(&self, id: &AccountId) -> KnownHealth {
-        self.known.get(id).cloned().unwrap_or_default()
+        self.known_health.get(id).cloned().unwrap_or_default()
     }
 
-    fn set(&mut self, id: &AccountId, known: KnownHealth) {
-        if known.health.was_ever_unavailable() {
-            self.out.insert(id.clone());
+    fn set(&mut self, id: &AccountId, known_health: KnownHealth) {
+        if known_health.health.was_ever_unavailable() {
+            self.unavailable.insert(id.clone());
         } else {
-            self.out.remove(id);
+            self.unavailable.remove(id);
         }
-        self.known.insert(id.clone(), known);
+        self.known_health.insert(id.clone(), known_health);
     }
 
     fn remove(&mut self, id: &AccountId) {
-        self.known.remove(id);
-        self.out.remove(id);
+        self.known_health.remove(id);
+        self.unavailable.remove(id);
     }
 }
 
 impl HealthCache {
     fn lock(&self) -> MutexGuard<'_, HealthEntries> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn get(&self, id: &AccountId) -> KnownHealth {
         self.lock().get(id)
     }
 
-    fn set(&self, id: &AccountId, known: KnownHealth) {
-        self.lock().set(id, known);
+    fn set(&self, id: &AccountId, known_health: KnownHealth) {
+        self.lock().set(id, known_health);
     }
 
     /// Takes over what was read, unless this process has a newer version or an unwritten change.
     fn merge_read(&self, id: &AccountId, read: KnownHealth) {
-        let mut book = self.lock();
-        let known = book.get(id);
-        if read.version > known.version || (read.version == known.version && !known.is_ahead) {
-            book.set(id, read);
+        let mut entries = self.lock();
+        let known_health = entries.get(id);
+        if read.version > known_health.version
+            || (read.version == known_health.version && !known_health.is_ahead)
+        {
+            entries.set(id, read);
         }
     }
 
     /// Records that the health was written as `version`. The health stays marked as unwritten if it
     /// has changed again in the meantime.
     fn written(&self, id: &AccountId, health: &Arc<AccountHealth>, version: u64) {
-        let mut book = self.lock();
-        let known = book.get(id);
-        let is_ahead = known.is_ahead && !Arc::ptr_eq(&known.health, health);
-        book.set(id, KnownHealth { version, is_ahead, ..known });
+        let mut entries = self.lock();
+        let known_health = entries.get(id);
+        let is_ahead = known_health.is_ahead && !Arc::ptr_eq(&known_health.health, health);
+        entries.set(id, KnownHealth { version, is_ahead, ..known_health });
     }
 
     /// Applies `change` to the known health, and returns whether there is something to write.
@@ -100,10 +102,10 @@ impl HealthCache {
         id: &AccountId,
         change: impl Fn(&AccountHealth) -> Option<AccountHealth>,
     ) -> bool {
-        let mut book = self.lock();
-        let known = book.get(id);
-        let Some(after) = change(&known.health) else { return false };
-        book.set(id, KnownHealth { health: Arc::new(after), is_ahead: true, ..known });
+        let mut entries = self.lock();
+        let known_health = entries.get(id);
+        let Some(after) = change(&known_health.health) else { return false };
+        entries.set(id, KnownHealth { health: Arc::new(after), is_ahead: true, ..known_health });
         true
     }
 }
@@ -122,12 +124,16 @@ impl Store {
         span: SignedDuration,
         now: Timestamp,
     ) -> bool {
-        let book = self.health.lock();
-        let was_out = |id: &&AccountId| {
-            book.known.get(*id).is_some_and(|it| it.health.was_unavailable_within(span, now))
+        let entries = self.health.lock();
+        let was_unavailable = |id: &&AccountId| {
+            entries
+                .known_health
+                .get(*id)
+                .is_some_and(|it| it.health.was_unavailable_within(span, now))
         };
-        let out: HashSet<&AccountId> = book.out.iter().filter(was_out).collect();
-        !out.is_empty() && ids.any(|id| out.contains(id))
+        let unavailable: HashSet<&AccountId> =
+            entries.unavailable.iter().filter(was_unavailable).collect();
+        !unavailable.is_empty() && ids.any(|id| unavailable.contains(id))
     }
 
     /// Applies `change` in this process, then in the table. If it changes nothing, nothing is
@@ -170,18 +176,18 @@ impl Store {
     ) -> Result<(), StoreError> {
         let _one = self.health.writing.lock().await;
         for _ in 0..TRIES_MAX {
-            let known = self.health.get(id);
-            if !known.is_ahead {
+            let known_health = self.health.get(id);
+            if !known_health.is_ahead {
                 return Ok(());
             }
-            match self.put_health(id, &known).await {
-                Ok(version) => self.health.written(id, &known.health, version),
+            match self.put_health(id, &known_health).await {
+                Ok(version) => self.health.written(id, &known_health.health, version),
                 Err(StoreError::Conflict) => {
                     self.health.set(id, self.read_health_now(id).await?);
                     self.health.change(id, &change);
                 }
                 Err(error) => {
-                    self.health.written(id, &known.health, known.version);
+                    self.health.written(id, &known_health.health, known_health.version);
                     return Err(error);
                 }
             }
@@ -193,9 +199,11 @@ impl Store {
     /// caller has got it.
     pub async fn claim_probe(&self, id: &AccountId) -> Result<bool, StoreError> {
         let _one = self.health.writing.lock().await;
-        let known = self.health.get(id);
-        let Some(claimed) = probing(&known.health, self.clock.now()) else { return Ok(false) };
-        let claimed = KnownHealth { health: Arc::new(claimed), ..known };
+        let known_health = self.health.get(id);
+        let Some(claimed) = probing(&known_health.health, self.clock.now()) else {
+            return Ok(false);
+        };
+        let claimed = KnownHealth { health: Arc::new(claimed), ..known_health };
         match self.put_health(id, &claimed).await {
             Ok(version) => {
                 self.health.set(id, KnownHealth { version, ..claimed });
@@ -211,22 +219,22 @@ impl Store {
 
     /// Reads the health of these accounts into this process's memory.
     pub async fn read_health(&self, ids: &[AccountId]) -> Result<(), StoreError> {
-        for some in ids.chunks(BATCH_MAX) {
-            let keys = some.iter().map(|id| key_of(item_names::health(id))).collect();
-            let mut found = HashMap::new();
+        for batch in ids.chunks(BATCH_MAX) {
+            let keys = batch.iter().map(|id| key_of(item_names::health(id))).collect();
+            let mut by_id = HashMap::new();
             for item in self.batch_get_state(keys, false).await? {
-                found.insert(text(&item, PK)?, parse_item(item)?);
+                by_id.insert(text(&item, PK)?, parse_item(item)?);
             }
-            for id in some {
+            for id in batch {
                 let (pk, _) = item_names::health(id);
-                self.health.merge_read(id, found.remove(&pk).unwrap_or_default());
+                self.health.merge_read(id, by_id.remove(&pk).unwrap_or_default());
             }
         }
         Ok(())
     }
 
     async fn read_health_now(&self, id: &AccountId) -> Result<KnownHealth, StoreError> {
-        let answer = self
+        let response = self
             .db
             .get_item()
             .table_name(&self.resources.state_table)
@@ -234,29 +242,33 @@ impl Store {
             .consistent_read(true)
             .send()
             .await?;
-        Ok(answer.item.map(parse_item).transpose()?.unwrap_or_default())
+        Ok(response.item.map(parse_item).transpose()?.unwrap_or_default())
     }
 
     /// Writes the health, on the condition that the stored version is the known one. Returns the
     /// new version.
-    async fn put_health(&self, id: &AccountId, known: &KnownHealth) -> Result<u64, StoreError> {
+    async fn put_health(
+        &self,
+        id: &AccountId,
+        known_health: &KnownHealth,
+    ) -> Result<u64, StoreError> {
         let (pk, sk) = item_names::health(id);
-        let mut item: StoreItem = serde_dynamo::to_item(&*known.health)
+        let mut item: StoreItem = serde_dynamo::to_item(&*known_health.health)
             .map_err(|error| inconsistent(&pk, &sk, &error))?;
         item.extend(key_of((pk, sk)));
         let number = |number: u64| AttributeValue::N(number.to_string());
-        let version = known.version + 1;
+        let version = known_health.version + 1;
         item.insert(VERSION.to_owned(), number(version));
         let now = item_names::sortable_time(self.clock.now());
         item.insert(UPDATED_AT.to_owned(), AttributeValue::S(now));
         let put = self.db.put_item().table_name(&self.resources.state_table).set_item(Some(item));
-        let put = if known.version == 0 {
+        let put = if known_health.version == 0 {
             put.condition_expression("attribute_not_exists(#k)")
                 .expression_attribute_names("#k", PK)
         } else {
             put.condition_expression("#k = :before")
                 .expression_attribute_names("#k", VERSION)
-                .expression_attribute_values(":before", number(known.version))
+                .expression_attribute_values(":before", number(known_health.version))
         };
         put.send().await?;
         Ok(version)

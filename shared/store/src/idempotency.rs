@@ -26,7 +26,7 @@ pub struct StoredResponse {
 impl Store {
     /// The answer stored under `name`, if there is one that is at most a day old.
     pub async fn stored_response(&self, name: &str) -> Result<Option<StoredResponse>, StoreError> {
-        let answer = self
+        let response = self
             .db
             .get_item()
             .table_name(&self.resources.state_table)
@@ -34,7 +34,7 @@ impl Store {
             .consistent_read(true)
             .send()
             .await?;
-        let Some(item) = answer.item else { return Ok(None) };
+        let Some(item) = response.item else { return Ok(None) };
         if number::<i64>(&item, EXPIRES)? <= self.clock.now().as_second() {
             return Ok(None);
         }
@@ -50,10 +50,10 @@ impl Store {
         &self,
         edit: &mut ConfigEdit,
         name: &str,
-        answer: &StoredResponse,
+        response: &StoredResponse,
     ) -> Result<(), StoreError> {
         let vault = self.vault.get_or_try_init(|| self.load_vault(true)).await?;
-        let sealed = vault.seal(&answer.body, &place(name))?;
+        let sealed = vault.seal(&response.body, &place(name))?;
         let now = self.clock.now().as_second();
         let number = |value: i64| AttributeValue::N(value.to_string());
         let blob = |bytes: &[u8]| AttributeValue::B(Blob::new(bytes));
@@ -61,8 +61,8 @@ impl Store {
         let row = Put::builder()
             .table_name(&self.resources.state_table)
             .set_item(Some(key_of(item_names::replay(name))))
-            .item(FINGERPRINT, blob(&answer.fingerprint))
-            .item(STATUS, number(answer.status.into()))
+            .item(FINGERPRINT, blob(&response.fingerprint))
+            .item(STATUS, number(response.status.into()))
             .item(SECRET, blob(&sealed))
             .item(EXPIRES, number(expires))
             .item(TTL, number(expires))

@@ -116,8 +116,12 @@ impl<T: Entity> StoredEntity<T> {
     }
 }
 
-pub(super) fn inconsistent(pk: &str, sk: &str, what: &dyn std::fmt::Display) -> StoreError {
-    StoreError::Inconsistent { pk: pk.to_owned(), sk: sk.to_owned(), what: what.to_string() }
+pub(super) fn inconsistent(pk: &str, sk: &str, description: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Inconsistent {
+        pk: pk.to_owned(),
+        sk: sk.to_owned(),
+        description: description.to_string(),
+    }
 }
 
 /// Reads a text attribute.

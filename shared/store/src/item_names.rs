@@ -214,8 +214,8 @@ pub(super) fn renew(account: &AccountId) -> ItemKey {
 }
 
 /// The session pin of a session in the group.
-pub(super) fn moved(which: &SessionPinKey) -> ItemKey {
-    let SessionPinKey { group, session, model } = which;
+pub(super) fn moved(pin_key: &SessionPinKey) -> ItemKey {
+    let SessionPinKey { group, session, model } = pin_key;
     (format!("moved#{group}#{session:016x}"), format!("moved#{model}"))
 }
 

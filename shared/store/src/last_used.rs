@@ -8,6 +8,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use baton_domain::id::AccountId;
 use jiff::Timestamp;
 use std::collections::HashMap;
+use std::fmt::Display;
 
 /// The most items in one call of `BatchGetItem`.
 const BATCH_MAX: usize = 100;
@@ -37,27 +38,28 @@ impl Store {
         &self,
         accounts: &[AccountId],
     ) -> Result<HashMap<AccountId, Timestamp>, StoreError> {
-        let mut found = HashMap::new();
-        for some in accounts.chunks(BATCH_MAX) {
-            let mut keys = Some(some.iter().map(|id| key_of(item_names::used(id))).collect());
-            while let Some(wanted) = keys.take() {
+        let mut by_id = HashMap::new();
+        for batch in accounts.chunks(BATCH_MAX) {
+            let mut keys = Some(batch.iter().map(|id| key_of(item_names::used(id))).collect());
+            while let Some(request_keys) = keys.take() {
                 let table = &self.resources.usage_table;
-                let wanted = KeysAndAttributes::builder().set_keys(Some(wanted)).build().ok();
-                let request = wanted.map(|wanted| HashMap::from([(table.clone(), wanted)]));
-                let answer = self.db.batch_get_item().set_request_items(request).send().await?;
-                let items = answer.responses.and_then(|mut all| all.remove(table));
+                let request_keys =
+                    KeysAndAttributes::builder().set_keys(Some(request_keys)).build().ok();
+                let request =
+                    request_keys.map(|request_keys| HashMap::from([(table.clone(), request_keys)]));
+                let response = self.db.batch_get_item().set_request_items(request).send().await?;
+                let items = response.responses.and_then(|mut all| all.remove(table));
                 for item in items.unwrap_or_default() {
                     let (pk, at) = (text(&item, PK)?, text(&item, AT)?);
-                    let odd =
-                        |what: &dyn std::fmt::Display| inconsistent(&pk, item_names::USED, what);
+                    let bad = |error: &dyn Display| inconsistent(&pk, item_names::USED, error);
                     let id = pk.strip_prefix(item_names::USED_PREFIX).unwrap_or_default();
-                    let id = id.parse().map_err(|error| odd(&error))?;
-                    found.insert(id, at.parse().map_err(|error: jiff::Error| odd(&error))?);
+                    let id = id.parse().map_err(|error| bad(&error))?;
+                    by_id.insert(id, at.parse().map_err(|error: jiff::Error| bad(&error))?);
                 }
-                let rest = answer.unprocessed_keys.and_then(|mut all| all.remove(table));
+                let rest = response.unprocessed_keys.and_then(|mut all| all.remove(table));
                 keys = rest.map(|rest| rest.keys).filter(|keys| !keys.is_empty());
             }
         }
-        Ok(found)
+        Ok(by_id)
     }
 }

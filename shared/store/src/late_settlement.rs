@@ -12,7 +12,7 @@ impl Store {
     /// Settles the reservation of `given_up` at the cost of the record that is stored in its place,
     /// if the reservation is still open. The part of the reservation above that cost is released.
     pub async fn settle_given_up(&self, given_up: &UsageRecord) -> Result<(), StoreError> {
-        let answer = self
+        let response = self
             .db
             .get_item()
             .table_name(&self.resources.usage_table)
@@ -20,13 +20,13 @@ impl Store {
             .consistent_read(true)
             .send()
             .await?;
-        let (Some(item), Some(reserved)) = (answer.item, given_up.reserved_usd) else {
+        let (Some(item), Some(reserved)) = (response.item, given_up.reserved_usd) else {
             return Ok(());
         };
         let stored = read_event(item)?;
         let beyond = Reservation {
             estimate: reserved - stored.cost_usd,
-            beyond: PicoUsd::default(),
+            unreserved: PicoUsd::default(),
             at: given_up.started_at,
             expires: 0,
             model: given_up.model.clone(),

@@ -79,23 +79,23 @@ pub struct Store {
     resources: Arc<ResourceNames>,
     event_days: u32,
     clock: Clock,
-    dice: RandomSource,
+    random: RandomSource,
     vault: Arc<OnceCell<Vault>>,
     keys: Cache<KeyId, Option<Arc<StoredEntity<Key>>>>,
     pools: Cache<GroupId, Option<Arc<AccountPool>>>,
     prices: prices::PriceCache,
-    terms: Cache<LimitScope, Arc<ScopeSettings>>,
-    moves: Cache<SessionPinKey, Option<session_pins::SessionPin>>,
+    settings: Cache<LimitScope, Arc<ScopeSettings>>,
+    session_pins: Cache<SessionPinKey, Option<session_pins::SessionPin>>,
     health: health::HealthCache,
     /// For each account, the token version for which this process has already requested a renewal.
-    asked: Arc<quick_cache::sync::Cache<AccountId, u64>>,
+    renewal_requests: Arc<quick_cache::sync::Cache<AccountId, u64>>,
     /// Limit windows that this process has already recorded as spent.
     blocked: Arc<quick_cache::sync::Cache<String, ()>>,
     /// Kinds of entities whose names have been recorded as items (see [`unique_names`]).
-    names_noted: Arc<quick_cache::sync::Cache<String, ()>>,
+    noted_names: Arc<quick_cache::sync::Cache<String, ()>>,
     /// Requests of this process that wait for admission.
     lines: limits::AdmissionQueues,
-    renewal_asked: Arc<Notify>,
+    renewal_requested: Arc<Notify>,
 }
 
 /// A store operation failed.
@@ -105,14 +105,14 @@ pub enum StoreError {
     #[error("the database failed: {0}")]
     Database(String),
     /// An item does not have the form that this version writes.
-    #[error("inconsistent item {pk} / {sk}: {what}")]
+    #[error("inconsistent item {pk} / {sk}: {description}")]
     Inconsistent {
         /// Partition key.
         pk: String,
         /// Sort key.
         sk: String,
         /// The inconsistency.
-        what: String,
+        description: String,
     },
     /// A secret cannot be decrypted, or the data key does not exist yet.
     #[error(transparent)]
@@ -128,7 +128,7 @@ pub enum StoreError {
 
 impl Store {
     /// Opens the tables that `resources` in `settings` names. No I/O.
-    pub fn new(aws: &AwsClients, settings: &Settings, clock: Clock, dice: RandomSource) -> Self {
+    pub fn new(aws: &AwsClients, settings: &Settings, clock: Clock, random: RandomSource) -> Self {
         let lifetime = CacheLifetime {
             fresh: Duration::from_secs(2),
             stale: Duration::from_secs(10),
@@ -140,19 +140,19 @@ impl Store {
             resources: Arc::new(settings.resources.clone()),
             event_days: settings.event_days,
             clock,
-            dice,
+            random,
             vault: Arc::default(),
             keys: Cache::new(10_000, lifetime),
             pools: Cache::new(1_000, lifetime),
             prices: prices::cache(),
-            terms: Cache::new(10_000, lifetime),
-            moves: Cache::new(10_000, lifetime),
+            settings: Cache::new(10_000, lifetime),
+            session_pins: Cache::new(10_000, lifetime),
             health: health::HealthCache::default(),
-            asked: Arc::new(quick_cache::sync::Cache::new(1_000)),
-            names_noted: Arc::new(quick_cache::sync::Cache::new(16)),
+            renewal_requests: Arc::new(quick_cache::sync::Cache::new(1_000)),
+            noted_names: Arc::new(quick_cache::sync::Cache::new(16)),
             blocked: Arc::new(quick_cache::sync::Cache::new(1_000)),
             lines: limits::AdmissionQueues::default(),
-            renewal_asked: Arc::default(),
+            renewal_requested: Arc::default(),
         }
     }
 
@@ -163,7 +163,7 @@ impl Store {
 
     /// The random source that new ids come from.
     pub fn random_source(&self) -> &RandomSource {
-        &self.dice
+        &self.random
     }
 }
 

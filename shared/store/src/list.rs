@@ -43,14 +43,14 @@ impl Store {
         for _ in 0..QUERIES_MAX {
             let (items, next) = self.query_kind::<T>(None, start).await?;
             for item in items {
-                let place = list_key(&item);
+                let start_key = list_key(&item);
                 let stored = StoredEntity::<T>::from_item(item)?;
                 if !wants(&stored.value) {
                     continue;
                 }
                 data.push(stored);
                 if data.len() >= limit {
-                    return Ok(ListPage { data, next_cursor: Some(write_cursor(&place)) });
+                    return Ok(ListPage { data, next_cursor: Some(write_cursor(&start_key)) });
                 }
             }
             start = next;
@@ -66,7 +66,7 @@ impl Store {
         limit: Option<i32>,
         start: Option<StoreItem>,
     ) -> Result<(Vec<StoreItem>, Option<StoreItem>), StoreError> {
-        let answer = self
+        let response = self
             .db
             .query()
             .table_name(&self.resources.config_table)
@@ -78,7 +78,7 @@ impl Store {
             .set_limit(limit)
             .send()
             .await?;
-        Ok((answer.items.unwrap_or_default(), answer.last_evaluated_key))
+        Ok((response.items.unwrap_or_default(), response.last_evaluated_key))
     }
 }
 
@@ -86,8 +86,8 @@ const LIST_KEY: [&str; 4] = [PK, SK, KIND, CREATED_AT];
 
 /// The key after which the next page starts, if a page ends with this item.
 fn list_key(item: &StoreItem) -> StoreItem {
-    let wanted = item.iter().filter(|(name, _)| LIST_KEY.contains(&name.as_str()));
-    wanted.map(|(name, value)| (name.clone(), value.clone())).collect()
+    let keys = item.iter().filter(|(name, _)| LIST_KEY.contains(&name.as_str()));
+    keys.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 fn read_list_cursor<T: Entity>(cursor: &str) -> Result<StoreItem, StoreError> {

@@ -55,55 +55,55 @@ impl Store {
         keys: &[KeyId],
     ) -> Result<OverviewSnapshot, StoreError> {
         let tables = &self.resources;
-        let mut wanted: Vec<(&str, StoreItem)> = Vec::new();
+        let mut requested_keys: Vec<(&str, StoreItem)> = Vec::new();
         for day in days {
             let shards = (0..DAY_SHARDS).map(|shard| key_of(item_names::total_day(shard, day)));
-            wanted.extend(shards.map(|place| (tables.usage_table.as_str(), place)));
+            requested_keys.extend(shards.map(|item_key| (tables.usage_table.as_str(), item_key)));
         }
         let health = accounts.iter().map(|id| key_of(item_names::health(id)));
-        wanted.extend(health.map(|place| (tables.state_table.as_str(), place)));
+        requested_keys.extend(health.map(|item_key| (tables.state_table.as_str(), item_key)));
         let places = keys.iter().map(|id| key_of(Key::place(id)));
-        wanted.extend(places.map(|place| (tables.config_table.as_str(), place)));
+        requested_keys.extend(places.map(|item_key| (tables.config_table.as_str(), item_key)));
 
-        let batches = wanted.chunks(BATCH_MAX).map(|some| self.batch_get_items(some));
-        let mut seen = OverviewSnapshot::default();
+        let batches = requested_keys.chunks(BATCH_MAX).map(|batch| self.batch_get_items(batch));
+        let mut snapshot = OverviewSnapshot::default();
         let mut health = HashMap::new();
         for (table, item) in futures_util::future::try_join_all(batches).await?.concat() {
             if table == tables.usage_table {
                 let day = text(&item, SK)?.trim_start_matches(TOTAL_DAY_PREFIX).to_owned();
-                seen.days.entry(day).or_default().add_sums(&read_sums(&item)?);
+                snapshot.days.entry(day).or_default().add_sums(&read_sums(&item)?);
             } else if table == tables.state_table {
                 health.insert(text(&item, PK)?, item);
             } else {
                 let key = StoredEntity::<Key>::from_item(item)?;
-                seen.keys.insert(key.value.id.clone(), key);
+                snapshot.keys.insert(key.value.id.clone(), key);
             }
         }
         for id in accounts {
             self.health.merge_item(id, health.remove(&item_names::health(id).0))?;
         }
-        Ok(seen)
+        Ok(snapshot)
     }
 
     /// Reads the items at these places, each returned with its table.
     async fn batch_get_items(
         &self,
-        wanted: &[(&str, StoreItem)],
+        requested_keys: &[(&str, StoreItem)],
     ) -> Result<Vec<(String, StoreItem)>, StoreError> {
         let mut places = HashMap::<String, Vec<StoreItem>>::new();
-        for (table, place) in wanted {
-            places.entry((*table).to_owned()).or_default().push(place.clone());
+        for (table, start_key) in requested_keys {
+            places.entry((*table).to_owned()).or_default().push(start_key.clone());
         }
         let keys = |places| KeysAndAttributes::builder().set_keys(Some(places)).build().ok();
         let mut request: HashMap<String, KeysAndAttributes> =
             places.into_iter().filter_map(|(table, places)| Some((table, keys(places)?))).collect();
         let mut found = Vec::new();
         while !request.is_empty() {
-            let answer = self.db.batch_get_item().set_request_items(Some(request)).send().await?;
-            for (table, items) in answer.responses.unwrap_or_default() {
+            let response = self.db.batch_get_item().set_request_items(Some(request)).send().await?;
+            for (table, items) in response.responses.unwrap_or_default() {
                 found.extend(items.into_iter().map(|item| (table.clone(), item)));
             }
-            request = answer.unprocessed_keys.unwrap_or_default();
+            request = response.unprocessed_keys.unwrap_or_default();
         }
         Ok(found)
     }

@@ -49,9 +49,10 @@ impl Store {
         let read = || {
             let store = self.clone();
             async move {
-                let own = store.own_prices().await?;
-                let own: Vec<OwnPrice> = own.into_iter().map(|stored| stored.value).collect();
-                Ok::<_, StoreError>(Arc::new(PriceTable::builtin().with_own(&own)))
+                let own_prices = store.own_prices().await?;
+                let own_prices: Vec<OwnPrice> =
+                    own_prices.into_iter().map(|stored| stored.value).collect();
+                Ok::<_, StoreError>(Arc::new(PriceTable::builtin().with_own(&own_prices)))
             }
         };
         match self.prices.get(&(), read).await {

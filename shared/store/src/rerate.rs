@@ -75,19 +75,21 @@ impl Store {
     }
 
     async fn revise_batch(&self, mut batch: RevisionBatch) -> Result<RerateResult, StoreError> {
-        let mut tries = 0;
+        let mut attempts = 0;
         while !batch.revisions.is_empty() {
             match self.commit_revisions(&batch).await {
                 Ok(()) => return Ok(RerateResult::from_batch(&batch)),
-                Err(CancelledTransaction::Conditions(at)) => batch = batch.without(&at),
-                Err(CancelledTransaction::Busy) if tries < TRIES_MAX => {
-                    self.back_off(tries).await;
-                    tries += 1;
+                Err(CancelledTransaction::Conditions(indices)) => batch = batch.without(&indices),
+                Err(CancelledTransaction::Busy) if attempts < TRIES_MAX => {
+                    self.back_off(attempts).await;
+                    attempts += 1;
                 }
                 Err(CancelledTransaction::Busy | CancelledTransaction::Full) => {
                     return Err(StoreError::Conflict);
                 }
-                Err(CancelledTransaction::Refused(what)) => return Err(StoreError::Database(what)),
+                Err(CancelledTransaction::Refused(reason)) => {
+                    return Err(StoreError::Database(reason));
+                }
                 Err(CancelledTransaction::Failed(error)) => return Err(error),
             }
         }
@@ -102,8 +104,8 @@ impl Store {
         // Differences can cancel each other out, and DynamoDB rejects an update that adds nothing.
         let sums = batch.sums.iter().filter(|(_, sums)| sums.cost != PicoUsd::ZERO);
         actions.extend(sums.map(|(rollup, sums)| self.add_to(rollup, sums)));
-        let sent = self.db.transact_write_items().set_transact_items(Some(actions)).send().await;
-        sent.map(drop).map_err(CancelledTransaction::from)
+        let result = self.db.transact_write_items().set_transact_items(Some(actions)).send().await;
+        result.map(drop).map_err(CancelledTransaction::from)
     }
 
     fn revise_event(&self, revision: &CostRevision) -> TransactWriteItem {
@@ -125,7 +127,7 @@ impl Store {
 
     /// The progress of the re-rating with this name, if one has begun.
     pub async fn rerate(&self, name: &str) -> Result<Option<RerateProgress>, StoreError> {
-        let answer = self
+        let response = self
             .db
             .get_item()
             .table_name(&self.resources.state_table)
@@ -136,7 +138,7 @@ impl Store {
         let read = |item| {
             serde_dynamo::from_item(item).map_err(|error| inconsistent(RERATE, name, &error))
         };
-        answer.item.map(read).transpose()
+        response.item.map(read).transpose()
     }
 
     /// Stores the progress.

@@ -86,9 +86,13 @@ pub(super) fn read_sums(item: &StoreItem) -> Result<UsageSums, StoreError> {
     })
 }
 
-pub(super) fn invalid_sums(item: &StoreItem, what: &str) -> StoreError {
+pub(super) fn invalid_sums(item: &StoreItem, detail: &str) -> StoreError {
     let part = |name| text(item, name).unwrap_or_default();
-    inconsistent(&part(PK), &part(SK), &format_args!("attribute `{what}` has an unexpected value"))
+    inconsistent(
+        &part(PK),
+        &part(SK),
+        &format_args!("attribute `{detail}` has an unexpected value"),
+    )
 }
 
 impl Store {
@@ -100,28 +104,28 @@ impl Store {
         from: &str,
         to: &str,
     ) -> Result<Vec<(String, UsageSums)>, StoreError> {
-        let mut found = Vec::new();
+        let mut items = Vec::new();
         for shard in 0..SHARDS {
             let (low, high) = (period.prefix().to_owned() + from, period.prefix().to_owned() + to);
             for item in self.range(item_names::total_partition(shard), low, high).await? {
                 let at = text(&item, SK)?.trim_start_matches(period.prefix()).to_owned();
-                found.push((at, read_sums(&item)?));
+                items.push((at, read_sums(&item)?));
             }
         }
-        Ok(found)
+        Ok(items)
     }
 
     /// The cube's cells of one day.
     pub async fn cells(&self, day: &str) -> Result<Vec<(RollupCell, UsageSums)>, StoreError> {
-        let mut found = Vec::new();
+        let mut items = Vec::new();
         for shard in 0..SHARDS {
             let partition = item_names::cube_partition(day, shard);
             for item in self.range(partition, day.to_owned(), format!("{day}\u{10ffff}")).await? {
                 let cell = parse_cell(&text(&item, SK)?).ok_or_else(|| invalid_sums(&item, SK))?;
-                found.push((cell, read_sums(&item)?));
+                items.push((cell, read_sums(&item)?));
             }
         }
-        Ok(found)
+        Ok(items)
     }
 
     pub(super) async fn range(

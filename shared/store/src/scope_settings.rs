@@ -30,7 +30,7 @@ impl Store {
             let (store, scope) = (self.clone(), scope.clone());
             async move { store.read_scope_settings(&scope).await.map(Arc::new) }
         };
-        self.terms.get(scope, read).await
+        self.settings.get(scope, read).await
     }
 
     /// All limits that apply to requests of `key`.
@@ -56,16 +56,19 @@ impl Store {
         };
         let own = async {
             match group.map(|id| LimitScope::Group(id.clone())) {
-                Some(scope) => self.scope_settings(&scope).await.map(|terms| vec![(scope, terms)]),
+                Some(scope) => {
+                    self.scope_settings(&scope).await.map(|settings| vec![(scope, settings)])
+                }
                 None => Ok(Vec::new()),
             }
         };
         let (user, mut groups, organization) =
             tokio::try_join!(user, own, self.scope_settings(&LimitScope::Organization))?;
-        for id in user.iter().flat_map(|terms| &terms.groups).filter(|id| Some(*id) != group) {
+        for id in user.iter().flat_map(|settings| &settings.groups).filter(|id| Some(*id) != group)
+        {
             let scope = LimitScope::Group(id.clone());
-            let terms = self.scope_settings(&scope).await?;
-            groups.push((scope, terms));
+            let settings = self.scope_settings(&scope).await?;
+            groups.push((scope, settings));
         }
         Ok(LimitSources { user, groups, organization })
     }
@@ -91,11 +94,11 @@ impl Store {
             .into_paginator()
             .items()
             .send();
-        let mut terms = ScopeSettings::default();
+        let mut settings = ScopeSettings::default();
         while let Some(item) = pages.try_next().await? {
-            add_settings_item(&mut terms, item)?;
+            add_settings_item(&mut settings, item)?;
         }
-        Ok(terms)
+        Ok(settings)
     }
 
     /// Sets the limits of the organization.
@@ -104,10 +107,10 @@ impl Store {
         edit: &mut ConfigEdit,
         limits: &Limits,
     ) -> Result<(), StoreError> {
-        let place = (LIMITS.to_owned(), SETTING.to_owned());
+        let partition_key = (LIMITS.to_owned(), SETTING.to_owned());
         let value = serde_dynamo::to_attribute_value(limits)
             .map_err(|error| inconsistent(LIMITS, SETTING, &error))?;
-        let mut item = key_of(place);
+        let mut item = key_of(partition_key);
         item.insert(LIMITS_OF.to_owned(), value);
         edit.actions.push(put(self.config_put(item)));
         edit.scopes.push(LimitScope::Organization);
@@ -116,14 +119,14 @@ impl Store {
 
     /// Sets the message that clients get when a spend limit is reached; `None` removes it.
     pub fn save_spend_message(&self, edit: &mut ConfigEdit, message: Option<&str>) {
-        let place = (LIMITS.to_owned(), MESSAGE.to_owned());
+        let partition_key = (LIMITS.to_owned(), MESSAGE.to_owned());
         edit.actions.push(match message {
             Some(message) => {
-                let mut item = key_of(place);
+                let mut item = key_of(partition_key);
                 item.insert(BODY.to_owned(), AttributeValue::S(message.to_owned()));
                 put(self.config_put(item))
             }
-            None => self.delete(place, None),
+            None => self.delete(partition_key, None),
         });
         edit.scopes.push(LimitScope::Organization);
     }
@@ -165,21 +168,22 @@ impl Store {
 }
 
 /// Adds the content of one item of a scope's partition.
-fn add_settings_item(terms: &mut ScopeSettings, mut item: StoreItem) -> Result<(), StoreError> {
+fn add_settings_item(settings: &mut ScopeSettings, mut item: StoreItem) -> Result<(), StoreError> {
     let (pk, sk) = (text(&item, PK)?, text(&item, SK)?);
-    let odd = |error: &dyn std::fmt::Display| inconsistent(&pk, &sk, error);
+    let is_invalid_char = |error: &dyn std::fmt::Display| inconsistent(&pk, &sk, error);
     if sk.starts_with(item_names::SPEND_LIMIT_PREFIX) {
         let limit = StoredEntity::<SpendLimit>::from_item(item)?.value;
-        terms.caps.insert(limit.id.period(), limit.cap);
+        settings.caps.insert(limit.id.period(), limit.cap);
     } else if sk.starts_with(item_names::MEMBER_KEY_PREFIX) {
-        let group = text(&item, GROUP_ID)?.parse().map_err(|error| odd(&error))?;
-        terms.groups.insert(group);
+        let group = text(&item, GROUP_ID)?.parse().map_err(|error| is_invalid_char(&error))?;
+        settings.groups.insert(group);
     } else if sk == MESSAGE {
-        terms.message = Some(text(&item, BODY)?);
+        settings.message = Some(text(&item, BODY)?);
     } else if let Some(limits) = item.remove(LIMITS_OF) {
-        terms.is_disabled =
+        settings.is_disabled =
             sk == User::KIND && item.get(ENABLED) == Some(&AttributeValue::Bool(false));
-        terms.limits = serde_dynamo::from_attribute_value(limits).map_err(|error| odd(&error))?;
+        settings.limits =
+            serde_dynamo::from_attribute_value(limits).map_err(|error| is_invalid_char(&error))?;
     }
     Ok(())
 }

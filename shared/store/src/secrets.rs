@@ -48,17 +48,17 @@ impl Store {
     pub(super) async fn seal_at(
         &self,
         secret: &Secret,
-        place: &str,
+        binding: &str,
         may_create: bool,
     ) -> Result<Vec<u8>, StoreError> {
         let vault = self.vault.get_or_try_init(|| Box::pin(self.load_vault(may_create))).await?;
-        Ok(vault.seal(secret, place)?)
+        Ok(vault.seal(secret, binding)?)
     }
 
     /// Decrypts a secret that was encrypted for the same place.
-    pub(super) async fn open_at(&self, sealed: &[u8], place: &str) -> Result<Secret, StoreError> {
+    pub(super) async fn open_at(&self, sealed: &[u8], binding: &str) -> Result<Secret, StoreError> {
         let vault = self.vault.get_or_try_init(|| Box::pin(self.load_vault(false))).await?;
-        Ok(vault.open(sealed, place)?)
+        Ok(vault.open(sealed, binding)?)
     }
 
     /// Encrypts the URL of an account's proxy, for [`Account::proxy_sealed`].
@@ -80,7 +80,7 @@ impl Store {
         let sealed = BASE64_STANDARD.decode(sealed).map_err(|_| VaultError)?;
         let proxy = self.open_at(&sealed, &proxy_place(&account.id)).await?;
         // Credentials are bound to the proxy that `proxy_url` shows, so it must be the one used.
-        let is_shown = |shown: &str| origin(shown) == origin(proxy.expose());
+        let is_shown = |redacted_url: &str| origin(redacted_url) == origin(proxy.expose());
         if !account.proxy_url.as_deref().is_some_and(is_shown) {
             return Err(VaultError.into());
         }
@@ -89,9 +89,9 @@ impl Store {
 
     /// The pepper for hashing key secrets: `given`, or else the stored one, which is created at the
     /// first call.
-    pub async fn pepper_or(&self, given: Option<&Secret>) -> Result<Secret, StoreError> {
-        if let Some(given) = given {
-            return Ok(given.clone());
+    pub async fn pepper_or(&self, configured: Option<&Secret>) -> Result<Secret, StoreError> {
+        if let Some(configured) = configured {
+            return Ok(configured.clone());
         }
         self.stored_secret(PEPPER).await
     }
@@ -107,8 +107,8 @@ impl Store {
         let sealed = if let Some(sealed) = self.setting(name).await? {
             sealed
         } else {
-            let made = relay_key::new_secret([self.dice.bits(), self.dice.bits()]);
-            self.put_setting_once(name, vault.seal(&made, name)?).await?
+            let generated = relay_key::new_secret([self.random.bits(), self.random.bits()]);
+            self.put_setting_once(name, vault.seal(&generated, name)?).await?
         };
         Ok(vault.open(&sealed, name)?)
     }
@@ -132,7 +132,7 @@ impl Store {
             None if may_create => self.create_data_key().await?,
             None => return Err(VaultError.into()),
         };
-        let answer = self
+        let response = self
             .kms
             .decrypt()
             .key_id(&self.resources.data_key_id)
@@ -142,13 +142,13 @@ impl Store {
             .send()
             .await
             .map_err(|error| StoreError::Database(DisplayErrorContext(&error).to_string()))?;
-        let plain = answer.plaintext.ok_or(VaultError)?;
-        Ok(Vault::new(plain.as_ref(), self.dice.clone())?)
+        let plain = response.plaintext.ok_or(VaultError)?;
+        Ok(Vault::new(plain.as_ref(), self.random.clone())?)
     }
 
     /// Creates a data key. If another process was faster, returns the key of that process.
     async fn create_data_key(&self) -> Result<Vec<u8>, StoreError> {
-        let made = self
+        let created = self
             .kms
             .generate_data_key()
             .key_id(&self.resources.data_key_id)
@@ -158,7 +158,7 @@ impl Store {
             .send()
             .await
             .map_err(|error| StoreError::Database(DisplayErrorContext(&error).to_string()))?;
-        let wrapped = made.ciphertext_blob.ok_or(VaultError)?.into_inner();
+        let wrapped = created.ciphertext_blob.ok_or(VaultError)?.into_inner();
         self.put_setting_once(DATA_KEY, wrapped).await
     }
 
@@ -172,7 +172,7 @@ impl Store {
     }
 
     async fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let answer = self
+        let response = self
             .db
             .get_item()
             .table_name(&self.resources.config_table)
@@ -180,7 +180,7 @@ impl Store {
             .consistent_read(true)
             .send()
             .await?;
-        Ok(match answer.item.and_then(|mut item| item.remove(SECRET)) {
+        Ok(match response.item.and_then(|mut item| item.remove(SECRET)) {
             Some(AttributeValue::B(blob)) => Some(blob.into_inner()),
             _ => None,
         })

@@ -21,49 +21,53 @@ impl Store {
     /// The cache domain that the session is pinned to, from the cache while the entry is fresh.
     pub async fn find_session_pin(
         &self,
-        which: &SessionPinKey,
+        pin_key: &SessionPinKey,
     ) -> Result<Option<Arc<str>>, StoreError> {
         let read = || {
-            let (store, which) = (self.clone(), which.clone());
-            async move { store.read_session_pin(&which).await }
+            let (store, pin_key) = (self.clone(), pin_key.clone());
+            async move { store.read_session_pin(&pin_key).await }
         };
-        let found = self.moves.get(which, read).await?;
+        let found = self.session_pins.get(pin_key, read).await?;
         let now = self.clock.now().as_second();
         Ok(found.filter(|found| found.expires > now).map(|found| found.to))
     }
 
     /// Pins the session to the cache domain `to`.
-    pub async fn put_session_pin(&self, which: &SessionPinKey, to: &str) -> Result<(), StoreError> {
+    pub async fn put_session_pin(
+        &self,
+        pin_key: &SessionPinKey,
+        to: &str,
+    ) -> Result<(), StoreError> {
         let expires = self.clock.now().saturating_add(MOVED).unwrap_or(Timestamp::MAX).as_second();
         let number = || AttributeValue::N(expires.to_string());
         self.db
             .put_item()
             .table_name(&self.resources.state_table)
-            .set_item(Some(key_of(item_names::moved(which))))
+            .set_item(Some(key_of(item_names::moved(pin_key))))
             .item(TO, AttributeValue::S(to.to_owned()))
             .item(EXPIRES, number())
             .item(TTL, number())
             .send()
             .await?;
-        self.moves.forget(which);
+        self.session_pins.forget(pin_key);
         Ok(())
     }
 
     async fn read_session_pin(
         &self,
-        which: &SessionPinKey,
+        pin_key: &SessionPinKey,
     ) -> Result<Option<SessionPin>, StoreError> {
-        let answer = self
+        let response = self
             .db
             .get_item()
             .table_name(&self.resources.state_table)
-            .set_key(Some(key_of(item_names::moved(which))))
+            .set_key(Some(key_of(item_names::moved(pin_key))))
             .send()
             .await?;
         let read = |item: StoreItem| {
             let to = text(&item, TO)?.into();
             Ok(SessionPin { to, expires: number(&item, EXPIRES)? })
         };
-        answer.item.map(read).transpose()
+        response.item.map(read).transpose()
     }
 }

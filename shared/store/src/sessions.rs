@@ -52,35 +52,36 @@ impl Store {
     pub async fn session(
         &self,
         hash: &[u8],
-        who: &SessionSubject,
+        subject: &SessionSubject,
     ) -> Result<Option<SessionContext>, StoreError> {
         let mut config = vec![RuntimeSettings::place(&"runtime")];
-        config.extend(who.user().map(User::place));
-        config.extend(who.key().map(Key::place));
-        if *who == SessionSubject::Token {
+        config.extend(subject.user().map(User::place));
+        config.extend(subject.key().map(Key::place));
+        if *subject == SessionSubject::Token {
             config.push((ADMIN_TOKEN.to_owned(), SETTING.to_owned()));
         }
         let (config_table, state_table) =
             (&self.resources.config_table, &self.resources.state_table);
-        let mut found = HashMap::<String, StoreItem>::new();
+        let mut by_id = HashMap::<String, StoreItem>::new();
         let state = vec![item_names::session(hash)];
         let wanted =
             [(config_table, consistent_reads(config)), (state_table, consistent_reads(state))];
-        let mut wanted: HashMap<String, KeysAndAttributes> =
+        let mut request_items: HashMap<String, KeysAndAttributes> =
             wanted.into_iter().filter_map(|(table, keys)| Some((table.clone(), keys?))).collect();
-        while !wanted.is_empty() {
-            let answer = self.db.batch_get_item().set_request_items(Some(wanted)).send().await?;
-            for item in answer.responses.into_iter().flatten().flat_map(|(_, items)| items) {
-                found.insert(text(&item, PK)?, item);
+        while !request_items.is_empty() {
+            let response =
+                self.db.batch_get_item().set_request_items(Some(request_items)).send().await?;
+            for item in response.responses.into_iter().flatten().flat_map(|(_, items)| items) {
+                by_id.insert(text(&item, PK)?, item);
             }
-            wanted = answer.unprocessed_keys.unwrap_or_default();
+            request_items = response.unprocessed_keys.unwrap_or_default();
         }
-        let Some(item) = found.remove(&item_names::session(hash).0) else { return Ok(None) };
-        let mut take = |(pk, _): item_names::ItemKey| found.remove(&pk);
-        let user = who.user().and_then(|id| take(User::place(id)));
+        let Some(item) = by_id.remove(&item_names::session(hash).0) else { return Ok(None) };
+        let mut take = |(pk, _): item_names::ItemKey| by_id.remove(&pk);
+        let user = subject.user().and_then(|id| take(User::place(id)));
         let user =
             user.map(StoredEntity::<User>::from_item).transpose()?.map(|stored| stored.value);
-        let key = who.key().and_then(|id| take(Key::place(id)));
+        let key = subject.key().and_then(|id| take(Key::place(id)));
         let runtime = take(RuntimeSettings::place(&"runtime"));
         let runtime = runtime.map(StoredEntity::<RuntimeSettings>::from_item).transpose()?;
         let admin_token = take((ADMIN_TOKEN.to_owned(), String::new()));
@@ -101,9 +102,9 @@ impl Store {
         let row = Put::builder()
             .table_name(&self.resources.state_table)
             .set_item(Some(key_of(item_names::session(hash))))
-            .item(CREATED_AT, AttributeValue::S(item_names::sortable_time(session.begun_at)))
+            .item(CREATED_AT, AttributeValue::S(item_names::sortable_time(session.started_at)))
             .item(AT, seconds(session.used_at))
-            .item(VERSION, AttributeValue::N(session.round.to_string()))
+            .item(VERSION, AttributeValue::N(session.session_generation.to_string()))
             .item(SECRET, AttributeValue::B(Blob::new(*proof)))
             .item(PROVEN, AttributeValue::B(Blob::new(*proven)))
             .item(TTL, seconds(session.ends_at()))
@@ -146,9 +147,9 @@ impl Store {
 }
 
 /// Items to read consistently, because a revoked item must not be seen any more.
-fn consistent_reads(places: Vec<item_names::ItemKey>) -> Option<KeysAndAttributes> {
-    let places: Vec<StoreItem> = places.into_iter().map(key_of).collect();
-    KeysAndAttributes::builder().set_keys(Some(places)).consistent_read(true).build().ok()
+fn consistent_reads(keys: Vec<item_names::ItemKey>) -> Option<KeysAndAttributes> {
+    let keys: Vec<StoreItem> = keys.into_iter().map(key_of).collect();
+    KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build().ok()
 }
 
 fn seconds(at: jiff::Timestamp) -> AttributeValue {
@@ -163,8 +164,9 @@ fn bytes(item: &StoreItem, name: &str) -> Option<Vec<u8>> {
 }
 
 fn parse_session(item: &StoreItem) -> Result<ConsoleSession, StoreError> {
-    let odd = |error: jiff::Error| super::item::inconsistent("session", CREATED_AT, &error);
-    let used_at = jiff::Timestamp::from_second(number(item, AT)?).map_err(odd)?;
-    let begun_at = text(item, CREATED_AT)?.parse().map_err(odd)?;
-    Ok(ConsoleSession { begun_at, used_at, round: number(item, VERSION)? })
+    let is_invalid_char =
+        |error: jiff::Error| super::item::inconsistent("session", CREATED_AT, &error);
+    let used_at = jiff::Timestamp::from_second(number(item, AT)?).map_err(is_invalid_char)?;
+    let started_at = text(item, CREATED_AT)?.parse().map_err(is_invalid_char)?;
+    Ok(ConsoleSession { started_at, used_at, session_generation: number(item, VERSION)? })
 }

@@ -25,10 +25,10 @@ impl Store {
     /// the order is not defined.
     pub(super) async fn batch_get_state(
         &self,
-        places: Vec<StoreItem>,
+        keys: Vec<StoreItem>,
         is_consistent: bool,
     ) -> Result<Vec<StoreItem>, StoreError> {
-        self.batch_get(&self.resources.state_table, places, is_consistent).await
+        self.batch_get(&self.resources.state_table, keys, is_consistent).await
     }
 
     /// Reads items of any table, as [`Self::batch_get_state`] does.
@@ -38,18 +38,19 @@ impl Store {
         places: Vec<StoreItem>,
         is_consistent: bool,
     ) -> Result<Vec<StoreItem>, StoreError> {
-        let (mut found, mut wanted) = (Vec::new(), places);
-        while !wanted.is_empty() {
-            let keys = KeysAndAttributes::builder().set_keys(Some(wanted));
+        let (mut items, mut pending_keys) = (Vec::new(), places);
+        while !pending_keys.is_empty() {
+            let keys = KeysAndAttributes::builder().set_keys(Some(pending_keys));
             let keys = keys.consistent_read(is_consistent).build().ok();
             let request = keys.map(|keys| HashMap::from([(table.to_owned(), keys)]));
-            let answer = self.db.batch_get_item().set_request_items(request).send().await?;
-            found
-                .extend(answer.responses.and_then(|mut all| all.remove(table)).unwrap_or_default());
-            let rest = answer.unprocessed_keys.and_then(|mut all| all.remove(table));
-            wanted = rest.map(|rest| rest.keys).unwrap_or_default();
+            let response = self.db.batch_get_item().set_request_items(request).send().await?;
+            items.extend(
+                response.responses.and_then(|mut all| all.remove(table)).unwrap_or_default(),
+            );
+            let rest = response.unprocessed_keys.and_then(|mut all| all.remove(table));
+            pending_keys = rest.map(|rest| rest.keys).unwrap_or_default();
         }
-        Ok(found)
+        Ok(items)
     }
 
     /// Stores a record that the queue did not accept, so that refresh sends it again.
@@ -69,7 +70,7 @@ impl Store {
 
     /// The oldest records that wait to be sent to the queue again, at most 1000.
     pub async fn pending(&self) -> Result<Vec<PendingEvent>, StoreError> {
-        let answer = self
+        let response = self
             .db
             .query()
             .table_name(&self.resources.state_table)
@@ -81,7 +82,7 @@ impl Store {
             .await?;
         let read =
             |item: &StoreItem| Ok(PendingEvent { id: text(item, SK)?, body: text(item, BODY)? });
-        answer.items().iter().map(read).collect()
+        response.items().iter().map(read).collect()
     }
 
     /// Deletes a pending record after the queue has accepted it.
@@ -101,7 +102,7 @@ impl Store {
         let now = self.clock.now().as_millisecond();
         let until = now.saturating_add(i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
         let number = |millis: i64| AttributeValue::N(millis.to_string());
-        let taken = self
+        let acquired = self
             .db
             .update_item()
             .table_name(&self.resources.state_table)
@@ -119,7 +120,7 @@ impl Store {
             .expression_attribute_values(":now", number(now))
             .send()
             .await;
-        match taken.map_err(StoreError::from) {
+        match acquired.map_err(StoreError::from) {
             Ok(_) => Ok(true),
             Err(StoreError::Conflict) => Ok(false),
             Err(error) => Err(error),

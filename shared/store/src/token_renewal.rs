@@ -43,7 +43,7 @@ pub async fn renew(
     store: &Store,
     endpoint: &TokenEndpoint,
     id: &AccountId,
-    why: RenewalTrigger,
+    trigger: RenewalTrigger,
 ) -> Result<RenewalOutcome, StoreError> {
     let (lease, owner) = (format!("token#{id}"), format!("{:032x}", store.random_source().bits()));
     if !store.lease(&lease, &owner, LEASE).await? {
@@ -52,7 +52,9 @@ pub async fn renew(
     // This is read after the lease is taken, because another process could hold it until then.
     let outcome = async {
         match (store.token(id).await?, store.read::<Account>(id).await?) {
-            (Some(token), Some(account)) => attempt(store, endpoint, (token, account), why).await,
+            (Some(token), Some(account)) => {
+                attempt(store, endpoint, (token, account), trigger).await
+            }
             _ => Ok(RenewalOutcome::NotDue),
         }
     };
@@ -66,7 +68,7 @@ async fn attempt(
     store: &Store,
     endpoint: &TokenEndpoint,
     (token, account): (AccountToken, StoredEntity<Account>),
-    why: RenewalTrigger,
+    trigger: RenewalTrigger,
 ) -> Result<RenewalOutcome, StoreError> {
     let (now, id) = (store.clock().now(), token.account.clone());
     if !token.is_for(&account.value) {
@@ -74,23 +76,23 @@ async fn attempt(
              the credential again";
         return Ok(RenewalOutcome::Failed(why.to_owned()));
     }
-    if token.standing.begun_at.is_some() && token.standing.ended.is_none() {
-        let lost = token.with_status(token.standing.lost());
+    if token.token_status.begun_at.is_some() && token.token_status.ended.is_none() {
+        let lost = token.with_status(token.token_status.lost());
         store.put_renewed_token(&lost, &account.value).await?;
         return end(store, &lost).await;
     }
-    if !token.standing.is_due(&token.exchange.grant, why, now) {
+    if !token.token_status.is_due(&token.exchange.grant, trigger, now) {
         return Ok(RenewalOutcome::NotDue);
     }
-    let Some(begun) = token.standing.begin_attempt(&token.exchange.grant, now) else {
+    let Some(started_status) = token.token_status.begin_attempt(&token.exchange.grant, now) else {
         return Ok(RenewalOutcome::NotDue);
     };
-    let token = if begun == token.standing {
+    let token = if started_status == token.token_status {
         token
     } else {
-        let noted = token.with_status(begun);
-        store.put_renewed_token(&noted, &account.value).await?;
-        noted
+        let pending_token = token.with_status(started_status);
+        store.put_renewed_token(&pending_token, &account.value).await?;
+        pending_token
     };
     let proxy = store.open_proxy(&account.value).await?;
     let issued = match endpoint.with_proxy(proxy.as_ref()) {
@@ -102,17 +104,17 @@ async fn attempt(
         Ok(issued) => {
             let mut next = renewed_token(&token, issued, store);
             next.secrets.bound_to = Some(token_binding(&account.value, &token.exchange.token_url));
-            let issue = next.standing.issue();
+            let token_version = next.token_status.issue();
             store_token(store, &token, next, &account.value).await?;
             tracing::info!(account_id = %id, "renewed a token");
-            clear_auth_failure(store, &id, issue).await?;
+            clear_auth_failure(store, &id, token_version).await?;
             Ok(RenewalOutcome::Renewed)
         }
         Err(error) => {
             tracing::warn!(account_id = %id, "cannot renew a token: {error}");
-            let next = token.with_status(token.standing.after_failure(&error.miss, now));
+            let next = token.with_status(token.token_status.after_failure(&error.failure, now));
             store.put_renewed_token(&next, &account.value).await?;
-            match next.standing.ended {
+            match next.token_status.ended {
                 Some(_) => end(store, &next).await,
                 None => Ok(RenewalOutcome::Failed(error.to_string())),
             }
@@ -122,8 +124,8 @@ async fn attempt(
 
 /// The token with the issued values. A refresh token that was not replaced stays valid.
 pub fn renewed_token(token: &AccountToken, issued: IssuedToken, store: &Store) -> AccountToken {
-    let (die, now) = (store.random_source().byte(), store.clock().now());
-    let mut next = token.with_status(TokenStatus::after_success(issued.life, die, now));
+    let (random, now) = (store.random_source().byte(), store.clock().now());
+    let mut next = token.with_status(TokenStatus::after_success(issued.lifetime, random, now));
     next.secrets.access_token = Some(issued.access_token);
     next.secrets.refresh_token = issued.refresh_token.or(next.secrets.refresh_token);
     next
@@ -140,15 +142,15 @@ async fn store_token(
     let secret = |token: &AccountToken| {
         token.secrets.refresh_token.as_ref().map(|it| it.expose().to_owned())
     };
-    let mut tries = 0;
+    let mut attempts = 0;
     loop {
-        tries += 1;
+        attempts += 1;
         match store.put_renewed_token(&next, account).await {
             Ok(()) => return Ok(()),
-            Err(error) if tries == KEEP_TRIES => return Err(error),
+            Err(error) if attempts == KEEP_TRIES => return Err(error),
             Err(StoreError::Conflict) => match store.token(&next.account).await {
-                Ok(Some(there)) if secret(&there) == secret(used) => {
-                    next.version = there.version + 1;
+                Ok(Some(stored_token)) if secret(&stored_token) == secret(used) => {
+                    next.version = stored_token.version + 1;
                 }
                 // Somebody has signed in again, and that token is newer than this one.
                 Ok(_) => return Err(StoreError::Conflict),
@@ -166,9 +168,9 @@ async fn store_token(
 /// Reports that a token is not renewed any more. The account becomes `auth_failed` once the token
 /// no longer serves.
 async fn end(store: &Store, token: &AccountToken) -> Result<RenewalOutcome, StoreError> {
-    let reason = token.standing.ended.clone().unwrap_or_default();
+    let reason = token.token_status.ended.clone().unwrap_or_default();
     tracing::error!(account_id = %token.account, alert = "auth_failed", "{reason}");
-    if token.standing.failure_reason(store.clock().now()).is_some() {
+    if token.token_status.failure_reason(store.clock().now()).is_some() {
         mark_auth_failed(store, &token.account, &reason).await?;
     }
     Ok(RenewalOutcome::Failed(reason))
@@ -190,12 +192,16 @@ pub async fn mark_auth_failed(
 }
 
 /// Clears refusals of earlier tokens after a new token was stored.
-async fn clear_auth_failure(store: &Store, id: &AccountId, issue: u64) -> Result<(), StoreError> {
+async fn clear_auth_failure(
+    store: &Store,
+    id: &AccountId,
+    token_version: u64,
+) -> Result<(), StoreError> {
     store.read_health(std::slice::from_ref(id)).await?;
     let now = store.clock().now();
     let change = |health: &AccountHealth| match health.state {
         HealthState::AuthFailed { .. } => Some(health.reset(now)),
-        _ => health.with_token(issue),
+        _ => health.with_token(token_version),
     };
     store.change_health(id, change).await
 }

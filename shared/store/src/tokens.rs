@@ -25,7 +25,7 @@ pub struct AccountToken {
     /// How a new token is requested.
     pub exchange: TokenExchange,
     /// When the token expires and is due for renewal, and whether renewals have failed.
-    pub standing: TokenStatus,
+    pub token_status: TokenStatus,
     /// The secrets of the token.
     pub secrets: TokenSecrets,
     /// The number of the version, from 1; each change adds 1.
@@ -39,7 +39,7 @@ pub struct ListedToken {
     /// The OAuth grant that new tokens are requested with.
     pub grant: TokenGrant,
     /// When the token expires and is due for renewal, and whether renewals have failed.
-    pub standing: TokenStatus,
+    pub token_status: TokenStatus,
     /// The number of the version.
     pub version: u64,
 }
@@ -53,7 +53,7 @@ struct TokenBody {
 impl Store {
     /// The account's token, read from the database now; `None` if it has none.
     pub async fn token(&self, id: &AccountId) -> Result<Option<AccountToken>, StoreError> {
-        let answer = self
+        let response = self
             .db
             .get_item()
             .table_name(&self.resources.config_table)
@@ -61,7 +61,7 @@ impl Store {
             .consistent_read(true)
             .send()
             .await?;
-        match answer.item {
+        match response.item {
             Some(item) => self.open_token(&item).await.map(Some),
             None => Ok(None),
         }
@@ -72,15 +72,15 @@ impl Store {
         &self,
         ids: &[AccountId],
     ) -> Result<HashMap<AccountId, AccountToken>, StoreError> {
-        let mut found = HashMap::new();
+        let mut by_id = HashMap::new();
         for ids in ids.chunks(super::state::BATCH_MAX) {
             let places = ids.iter().map(|id| key_of(item_names::token(id))).collect();
             for item in self.batch_get(&self.resources.config_table, places, false).await? {
                 let token = self.open_token(&item).await?;
-                found.insert(token.account.clone(), token);
+                by_id.insert(token.account.clone(), token);
             }
         }
-        Ok(found)
+        Ok(by_id)
     }
 
     /// All tokens.
@@ -100,8 +100,8 @@ impl Store {
         let read = |item: &StoreItem| {
             let (account, body) = parse_item(item)?;
             let version = number(item, VERSION)?;
-            let TokenBody { exchange, standing } = body;
-            Ok(ListedToken { account, grant: exchange.grant, standing, version })
+            let TokenBody { exchange, standing: token_status } = body;
+            Ok(ListedToken { account, grant: exchange.grant, token_status, version })
         };
         items.iter().map(read).collect()
     }
@@ -182,14 +182,14 @@ impl Store {
         text: &Secret,
         minutes: i64,
     ) -> Result<Timestamp, StoreError> {
-        let place = item_names::sign_in(state);
-        let sealed = self.seal_at(text, &place.0, true).await?;
+        let key = item_names::sign_in(state);
+        let sealed = self.seal_at(text, &key.0, true).await?;
         let until = self.clock.now().saturating_add(SignedDuration::from_mins(minutes));
         let until = until.unwrap_or(Timestamp::MAX);
         self.db
             .put_item()
             .table_name(&self.resources.state_table)
-            .set_item(Some(key_of(place)))
+            .set_item(Some(key_of(key)))
             .item(SECRET, AttributeValue::B(Blob::new(sealed)))
             .item(item_names::TTL, AttributeValue::N(until.as_second().to_string()))
             .send()
@@ -200,21 +200,21 @@ impl Store {
     /// Takes the state of a sign-in and deletes it, so that it can be used only once. `None` if it
     /// does not exist or has expired.
     pub async fn take_sign_in(&self, state: &str) -> Result<Option<Secret>, StoreError> {
-        let place = item_names::sign_in(state);
-        let answer = self
+        let key = item_names::sign_in(state);
+        let response = self
             .db
             .delete_item()
             .table_name(&self.resources.state_table)
-            .set_key(Some(key_of(place.clone())))
+            .set_key(Some(key_of(key.clone())))
             .return_values(ReturnValue::AllOld)
             .send()
             .await?;
-        let Some(item) = answer.attributes else { return Ok(None) };
+        let Some(item) = response.attributes else { return Ok(None) };
         let Some(AttributeValue::B(sealed)) = item.get(SECRET) else { return Ok(None) };
         if number::<i64>(&item, item_names::TTL)? <= self.clock.now().as_second() {
             return Ok(None);
         }
-        self.open_at(sealed.as_ref(), &place.0).await.map(Some)
+        self.open_at(sealed.as_ref(), &key.0).await.map(Some)
     }
 
     /// Records a sign-in as used, for the given number of minutes.
@@ -239,10 +239,10 @@ impl Store {
     /// Requests a new token of the account from refresh. Each process does this once for each
     /// version of the token.
     pub async fn request_renewal(&self, id: &AccountId, version: u64) -> Result<(), StoreError> {
-        if self.asked.get(id).is_some_and(|asked| asked >= version) {
+        if self.renewal_requests.get(id).is_some_and(|requested| requested >= version) {
             return Ok(());
         }
-        self.asked.insert(id.clone(), version);
+        self.renewal_requests.insert(id.clone(), version);
         self.db
             .put_item()
             .table_name(&self.resources.state_table)
@@ -250,18 +250,18 @@ impl Store {
             .item(VERSION, AttributeValue::N(version.to_string()))
             .send()
             .await?;
-        self.renewal_asked.notify_one();
+        self.renewal_requested.notify_one();
         Ok(())
     }
 
     /// Waits until something in this process has requested a new token.
     pub async fn wait_for_renewal_request(&self) {
-        self.renewal_asked.notified().await;
+        self.renewal_requested.notified().await;
     }
 
     /// The accounts for which a new token was requested, each with the version that does not work.
     pub async fn requested_renewals(&self) -> Result<HashMap<AccountId, u64>, StoreError> {
-        let answer = self
+        let response = self
             .db
             .query()
             .table_name(&self.resources.state_table)
@@ -275,7 +275,7 @@ impl Store {
             let id = id.parse().map_err(|error| inconsistent(RENEW, &id, &error))?;
             Ok((id, number(item, VERSION)?))
         };
-        answer.items().iter().map(read).collect()
+        response.items().iter().map(read).collect()
     }
 
     /// Deletes the request for a new token after it has been handled.
@@ -295,10 +295,11 @@ impl Store {
         may_create: bool,
     ) -> Result<(AttributeValue, AttributeValue), StoreError> {
         let (pk, sk) = item_names::token(&token.account);
-        let body = TokenBody { exchange: token.exchange.clone(), standing: token.standing.clone() };
+        let body =
+            TokenBody { exchange: token.exchange.clone(), standing: token.token_status.clone() };
         let body = serde_json::to_string(&body).map_err(|error| inconsistent(&pk, &sk, &error))?;
-        let (text, place) = (token.secrets.to_text(), place(&token.account));
-        let sealed = self.seal_at(&text, &place, may_create).await?;
+        let (text, key) = (token.secrets.to_text(), place(&token.account));
+        let sealed = self.seal_at(&text, &key, may_create).await?;
         Ok((AttributeValue::S(body), AttributeValue::B(Blob::new(sealed))))
     }
 
@@ -307,13 +308,13 @@ impl Store {
         let Some(AttributeValue::B(sealed)) = item.get(SECRET) else {
             return Err(VaultError.into());
         };
-        let open = self.open_at(sealed.as_ref(), &place(&account)).await?;
-        let secrets = serde_json::from_str(open.expose()).map_err(|_| VaultError)?;
+        let opened_secret = self.open_at(sealed.as_ref(), &place(&account)).await?;
+        let secrets = serde_json::from_str(opened_secret.expose()).map_err(|_| VaultError)?;
         let version = number(item, VERSION)?;
         Ok(AccountToken {
             account,
             exchange: body.exchange,
-            standing: body.standing,
+            token_status: body.standing,
             secrets,
             version,
         })
@@ -323,13 +324,13 @@ impl Store {
 impl AccountToken {
     /// The next version of the token, with the status `standing`.
     #[must_use]
-    pub fn with_status(&self, standing: TokenStatus) -> Self {
-        Self { standing, version: self.version + 1, ..self.clone() }
+    pub fn with_status(&self, token_status: TokenStatus) -> Self {
+        Self { token_status, version: self.version + 1, ..self.clone() }
     }
 
     /// The access token, if it is valid at `now`.
     pub fn access_token(&self, now: Timestamp) -> Option<&Secret> {
-        self.secrets.access_token.as_ref().filter(|_| self.standing.is_usable(now))
+        self.secrets.access_token.as_ref().filter(|_| self.token_status.is_usable(now))
     }
 }
 
@@ -340,9 +341,9 @@ fn place(account: &AccountId) -> String {
 
 fn parse_item(item: &StoreItem) -> Result<(AccountId, TokenBody), StoreError> {
     let pk = text(item, PK)?;
-    let odd = |what: &dyn std::fmt::Display| inconsistent(&pk, TOKEN, what);
+    let is_invalid_char = |item_name: &dyn std::fmt::Display| inconsistent(&pk, TOKEN, item_name);
     let id = pk.strip_prefix(item_names::TOKEN_PREFIX).unwrap_or_default();
-    let account = id.parse().map_err(|error| odd(&error))?;
-    let body = serde_json::from_str(&text(item, BODY)?).map_err(|error| odd(&error))?;
+    let account = id.parse().map_err(|error| is_invalid_char(&error))?;
+    let body = serde_json::from_str(&text(item, BODY)?).map_err(|error| is_invalid_char(&error))?;
     Ok((account, body))
 }

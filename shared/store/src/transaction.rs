@@ -40,7 +40,7 @@ impl From<SdkError<TransactWriteItemsError>> for CancelledTransaction {
             reasons.iter().map(|reason| reason.code().unwrap_or_default()).collect();
         let is = |code: &&str| *code == "ConditionalCheckFailed";
         let conditions: Vec<usize> =
-            codes.iter().enumerate().filter(|(_, code)| is(code)).map(|(at, _)| at).collect();
+            codes.iter().enumerate().filter(|(_, code)| is(code)).map(|(index, _)| index).collect();
         let busy = ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
         if !conditions.is_empty() {
             Self::Conditions(conditions)

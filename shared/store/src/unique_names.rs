@@ -39,7 +39,7 @@ impl Store {
         name: &str,
     ) -> Result<Option<String>, StoreError> {
         self.note_names::<T>().await?;
-        let answer = self
+        let response = self
             .db
             .get_item()
             .table_name(&self.resources.config_table)
@@ -47,7 +47,7 @@ impl Store {
             .consistent_read(true)
             .send()
             .await?;
-        answer.item.map(|item| text(&item, ID)).transpose()
+        response.item.map(|item| text(&item, ID)).transpose()
     }
 
     /// Claims the entity's name; `edit` conflicts if another entity has it.
@@ -83,8 +83,8 @@ impl Store {
 
     /// Writes the items of all existing names of a kind. This happens once for each deployment.
     async fn note_names<T: UniquelyNamed>(&self) -> Result<(), StoreError> {
-        let mark = item_names::names_noted(T::KIND);
-        if self.is_noted(&mark).await? {
+        let marker_key = item_names::names_noted(T::KIND);
+        if self.is_noted(&marker_key).await? {
             return Ok(());
         }
         let mut cursor = None;
@@ -104,27 +104,27 @@ impl Store {
                 break;
             }
         }
-        let mut item = key_of(mark);
+        let mut item = key_of(marker_key);
         item.insert(ID.to_owned(), AttributeValue::S(T::KIND.to_owned()));
         let mark = self.db.put_item().table_name(&self.resources.config_table);
         mark.set_item(Some(item)).send().await?;
         Ok(())
     }
 
-    async fn is_noted(&self, mark: &item_names::ItemKey) -> Result<bool, StoreError> {
-        if self.names_noted.get(&mark.0).is_some() {
+    async fn is_noted(&self, marker_key: &item_names::ItemKey) -> Result<bool, StoreError> {
+        if self.noted_names.get(&marker_key.0).is_some() {
             return Ok(true);
         }
-        let answer = self
+        let response = self
             .db
             .get_item()
             .table_name(&self.resources.config_table)
-            .set_key(Some(key_of(mark.clone())))
+            .set_key(Some(key_of(marker_key.clone())))
             .send()
             .await?;
-        if answer.item.is_some() {
-            self.names_noted.insert(mark.0.clone(), ());
+        if response.item.is_some() {
+            self.noted_names.insert(marker_key.0.clone(), ());
         }
-        Ok(answer.item.is_some())
+        Ok(response.item.is_some())
     }
 }

@@ -56,21 +56,24 @@ impl Store {
             actions.push(self.put_event(EventRow::item(record, self.event_days)?));
         }
         actions.extend(sums.iter().map(|(rollup, sums)| self.add_to(rollup, sums)));
-        actions.extend(settlements.iter().map(|(scope, one)| self.settle_action(scope, one)));
-        let sent = self.db.transact_write_items().set_transact_items(Some(actions)).send().await;
-        let Err(error) = sent else { return Ok(()) };
+        actions.extend(
+            settlements.iter().map(|(scope, settlement)| self.settle_action(scope, settlement)),
+        );
+        let result = self.db.transact_write_items().set_transact_items(Some(actions)).send().await;
+        let Err(error) = result else { return Ok(()) };
         match CancelledTransaction::from(error) {
             CancelledTransaction::Busy | CancelledTransaction::Full => Err(CommitError::Busy),
-            CancelledTransaction::Refused(what) => Err(CommitError::Refused(what)),
+            CancelledTransaction::Refused(reason) => Err(CommitError::Refused(reason)),
             CancelledTransaction::Failed(error) => Err(CommitError::Failed(error)),
-            CancelledTransaction::Conditions(at) => {
+            CancelledTransaction::Conditions(indices) => {
                 let stored: Vec<usize> =
-                    at.iter().copied().filter(|at| *at < records.len()).collect();
+                    indices.iter().copied().filter(|index| *index < records.len()).collect();
                 if !stored.is_empty() {
                     return Err(CommitError::AlreadyStored(stored));
                 }
                 let first = records.len() + sums.len();
-                let gone = settlements.keys().zip(first..).filter(|(_, place)| at.contains(place));
+                let gone =
+                    settlements.keys().zip(first..).filter(|(_, index)| indices.contains(index));
                 Err(CommitError::LimitItemMissing(gone.map(|(scope, _)| scope.clone()).collect()))
             }
         }

@@ -314,10 +314,10 @@ impl Store {
                     page.next_cursor = Some(write_cursor(&next));
                     return Ok(page);
                 }
-                let place = filter.partition(&day);
+                let partition_key = filter.partition(&day);
                 let to = item_names::sortable_time(filter.to);
                 let (items, is_all) =
-                    self.events_in(place, (filter.from, to), at_once, start.take()).await?;
+                    self.events_in(partition_key, (filter.from, to), at_once, start.take()).await?;
                 (queries, read) = (queries + 1, read + items.len());
                 let last = items.last().map(|item| attributes(item, &CURSOR_KEY));
                 if page.add_items(filter, items, limit, &CURSOR_KEY)? {
@@ -388,9 +388,10 @@ impl Store {
     ) -> Result<(Vec<StoreItem>, Option<String>), StoreError> {
         let (mut found, mut horizon) = (Vec::new(), None::<String>);
         for key in keys {
-            let place = (None, PK, item_names::event_partition(key, day));
+            let partition_key = (None, PK, item_names::event_partition(key, day));
             let bounds = (filter.from, below.to_owned());
-            let (items, is_all) = self.events_in(place, bounds, EVENTS_OF_QUERY, None).await?;
+            let (items, is_all) =
+                self.events_in(partition_key, bounds, EVENTS_OF_QUERY, None).await?;
             let last = items.last().map(|item| text(item, SK)).transpose()?;
             horizon = horizon.max(last.filter(|_| !is_all));
             for item in items {
@@ -416,7 +417,7 @@ impl Store {
             key.retain(|attribute, _| [PK, SK, name].contains(&attribute.as_str()));
             key
         });
-        let answer = self
+        let response = self
             .db
             .query()
             .table_name(&self.resources.usage_table)
@@ -435,7 +436,7 @@ impl Store {
             .set_exclusive_start_key(start)
             .send()
             .await?;
-        Ok((answer.items.unwrap_or_default(), answer.last_evaluated_key.is_none()))
+        Ok((response.items.unwrap_or_default(), response.last_evaluated_key.is_none()))
     }
 
     /// The ids of the keys that belong to the user now.
@@ -521,12 +522,12 @@ fn attributes(item: &StoreItem, names: &[&str]) -> StoreItem {
 
 pub(super) fn read_event(item: StoreItem) -> Result<UsageRecord, StoreError> {
     let (pk, sk) = (text(&item, PK)?, text(&item, SK)?);
-    let odd = |what: &dyn std::fmt::Display| inconsistent(&pk, &sk, what);
-    let (at, id) = sk.split_once('#').ok_or_else(|| odd(&"no id in its key"))?;
-    let at = at.parse().map_err(|error: jiff::Error| odd(&error))?;
-    let id = id.parse().map_err(|error| odd(&error))?;
-    let key = item_names::event_key(&pk).ok_or_else(|| odd(&"no key in its key"))?;
-    let row: EventRow = serde_dynamo::from_item(item).map_err(|error| odd(&error))?;
+    let is_invalid_char = |item_name: &dyn std::fmt::Display| inconsistent(&pk, &sk, item_name);
+    let (at, id) = sk.split_once('#').ok_or_else(|| is_invalid_char(&"no id in its key"))?;
+    let at = at.parse().map_err(|error: jiff::Error| is_invalid_char(&error))?;
+    let id = id.parse().map_err(|error| is_invalid_char(&error))?;
+    let key = item_names::event_key(&pk).ok_or_else(|| is_invalid_char(&"no key in its key"))?;
+    let row: EventRow = serde_dynamo::from_item(item).map_err(|error| is_invalid_char(&error))?;
     Ok(row.record(at, id, key))
 }
 

@@ -121,7 +121,7 @@ fn pairs() -> Vec<(ProtocolPair, ResponseContext)> {
     let ask = br#"{"model":"m","messages":[],"input":[],"tools":[{"type":"custom","name":"f"}]}"#;
     let options = TranslationOptions::new("claude-opus-5-5", "req_1");
     let asked =
-        |pair: ProtocolPair| Some((pair, pair.translate_request(ask, &options).ok()?.asked));
+        |pair: ProtocolPair| Some((pair, pair.translate_request(ask, &options).ok()?.context));
     pairs.filter_map(asked).collect()
 }
 

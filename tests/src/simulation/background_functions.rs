@@ -139,7 +139,12 @@ impl BackgroundFunctions {
         let (store, _) = self.store(301, &self.world.rights.refresh);
         let mut open = store.pending().await.expect("the store is up").len();
         for key in &self.world.keys {
-            open += store.read_key_counters(&key.id).await.expect("the store is up").open.len();
+            open += store
+                .read_key_counters(&key.id)
+                .await
+                .expect("the store is up")
+                .open_reservations
+                .len();
         }
         open == 0
     }

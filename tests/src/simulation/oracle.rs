@@ -80,7 +80,7 @@ impl ClientRequest {
             prompt_bytes: self.body_bytes,
             output_tokens: Some(self.max_tokens),
             choices: 1,
-            passes: 1,
+            iterations: 1,
             ..CostFactors::default()
         };
         PriceTable::builtin().highest_cost(&demand, MODEL, self.at).amount
@@ -194,8 +194,8 @@ fn request(account: &RunFacts, client_request: &ClientRequest, found: &mut Vec<S
 /// `committed` must be settled cost plus open reservations, and never above the limit.
 fn limit(account: &RunFacts, limited: &LimitedKey, found: &mut Vec<String>) {
     let LimitedKey { key, limits, counted } = limited;
-    if !counted.open.is_empty() {
-        found.push(format!("{key}: still open: {:?}", counted.open));
+    if !counted.open_reservations.is_empty() {
+        found.push(format!("{key}: still open: {:?}", counted.open_reservations));
     }
     let own = || account.events.iter().filter(|event| event.key_id == *key);
     let mut windows: BTreeMap<String, PicoUsd> = BTreeMap::new();

@@ -9,20 +9,24 @@ use std::io::{Error, Result, Write};
 /// A writer that adds up the records of one provider from JSON lines.
 pub(super) struct LedgerReader {
     provider: String,
-    book: UsageStatement,
+    statement: UsageStatement,
     /// The start of a line that is not complete yet.
     rest: Vec<u8>,
 }
 
 impl LedgerReader {
     pub(super) fn for_provider(provider: &str) -> Self {
-        Self { provider: provider.to_owned(), book: UsageStatement::default(), rest: Vec::new() }
+        Self {
+            provider: provider.to_owned(),
+            statement: UsageStatement::default(),
+            rest: Vec::new(),
+        }
     }
 
     /// Returns the sums after the last line.
     pub(super) fn into_statement(self) -> std::result::Result<UsageStatement, CliError> {
         if self.rest.is_empty() {
-            return Ok(self.book);
+            return Ok(self.statement);
         }
         Err(CliError::Failed("the export is not complete; try again".to_owned()))
     }
@@ -30,7 +34,7 @@ impl LedgerReader {
     fn add_line(&mut self, line: &[u8]) -> Result<()> {
         let record: UsageRecord = serde_json::from_slice(line).map_err(Error::other)?;
         if record.provider == self.provider {
-            self.book.add_record(&record);
+            self.statement.add_record(&record);
         }
         Ok(())
     }

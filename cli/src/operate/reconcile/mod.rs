@@ -44,35 +44,36 @@ const COLUMNS: [(&str, &str); 6] = [
     ("difference", "/difference"),
 ];
 
-pub(super) async fn reconcile(desk: &CliContext, what: ReconcileArgs) -> Result<(), CliError> {
-    let tolerance = Tolerance::of_percent(&what.tolerance).ok_or_else(|| {
+pub(super) async fn reconcile(context: &CliContext, args: ReconcileArgs) -> Result<(), CliError> {
+    let tolerance = Tolerance::of_percent(&args.tolerance).ok_or_else(|| {
         CliError::Usage(
             "--tolerance must be a percentage such as 0.5, with at most four decimal places"
                 .to_owned(),
         )
     })?;
-    let report = ProviderReport::read(&what.file)?;
-    let Some((first, last)) = report.book.days() else {
+    let report = ProviderReport::read(&args.file)?;
+    let Some((first, last)) = report.statement.days() else {
         return Err(CliError::Failed("the report contains no figures".to_owned()));
     };
     let query = QueryString::default()
         .and("format", Some("jsonl".to_owned()))
         .and("from", Some(first.to_owned()))
         .and("to", Some(last.to_owned()))
-        .and_id(desk, ("account_id", ACCOUNT), what.account)
+        .and_id(context, ("account_id", ACCOUNT), args.account)
         .await?;
-    let mut ledger = LedgerReader::for_provider(&what.provider);
-    desk.admin.download(&["usage", "export"], &query.pairs(), &mut ledger).await?;
+    let mut ledger = LedgerReader::for_provider(&args.provider);
+    context.admin.download(&["usage", "export"], &query.pairs(), &mut ledger).await?;
     let ours = ledger.into_statement()?;
-    let differences = compare(&ours, &report.book, report.stated, tolerance);
+    let differences = compare(&ours, &report.statement, report.stated, tolerance);
     let rows: Vec<Value> = differences.iter().map(row).collect();
-    let answer = json!({ "data": rows });
+    let response = json!({ "data": rows });
     if differences.is_empty() {
-        desk.screen
-            .show(&answer, || print_line(format!("no figures differ between {first} and {last}")));
+        context.printer.show(&response, || {
+            print_line(format!("no figures differ between {first} and {last}"));
+        });
         return Ok(());
     }
-    desk.screen.rows(&answer, &COLUMNS);
+    context.printer.rows(&response, &COLUMNS);
     match differences.len() {
         1 => Err(CliError::Failed(format!("one figure differs between {first} and {last}"))),
         count => {
@@ -81,14 +82,14 @@ pub(super) async fn reconcile(desk: &CliContext, what: ReconcileArgs) -> Result<
     }
 }
 
-fn row(one: &Difference) -> Value {
-    let figure = |value: i128| match one.figure {
+fn row(difference: &Difference) -> Value {
+    let figure = |value: i128| match difference.figure {
         UsageFigure::Cost => PicoUsd::new(value).to_string(),
         _ => value.to_string(),
     };
     json!({
-        "day": one.day, "model": one.model, "figure": one.figure.as_str(),
-        "baton": figure(one.ours), "provider": figure(one.theirs),
-        "difference": figure(one.ours.saturating_sub(one.theirs)),
+        "day": difference.day, "model": difference.model, "figure": difference.figure.as_str(),
+        "baton": figure(difference.ours), "provider": figure(difference.theirs),
+        "difference": figure(difference.ours.saturating_sub(difference.theirs)),
     })
 }

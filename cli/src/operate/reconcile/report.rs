@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// The usage that a provider reports.
 #[derive(Default)]
 pub(super) struct ProviderReport {
-    pub(super) book: UsageStatement,
+    pub(super) statement: UsageStatement,
     pub(super) stated: StatedFigures,
 }
 
@@ -63,18 +63,18 @@ struct ServerToolCounts {
 impl ProviderReport {
     /// Reads all of these files as one report.
     pub(super) fn read(files: &[PathBuf]) -> Result<Self, CliError> {
-        let mut whole = Self::default();
+        let mut report = Self::default();
         for file in files {
-            let failed = |why: String| CliError::Failed(format!("{}: {why}", file.display()));
+            let failed = |reason: String| CliError::Failed(format!("{}: {reason}", file.display()));
             let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
-            let before = whole.stated;
-            whole.stated = StatedFigures::default();
-            whole.add(&text, file).map_err(failed)?;
-            if before != StatedFigures::default() && before != whole.stated {
+            let before = report.stated;
+            report.stated = StatedFigures::default();
+            report.add(&text, file).map_err(failed)?;
+            if before != StatedFigures::default() && before != report.stated {
                 return Err(failed("it is not of the same kind as the files before".to_owned()));
             }
         }
-        Ok(whole)
+        Ok(report)
     }
 
     fn add(&mut self, text: &str, file: &Path) -> Result<(), String> {
@@ -96,27 +96,27 @@ impl ProviderReport {
             let entry = if is_cost { cells.cost() } else { cells.to_token_entry() };
             let entry = entry.map_err(|why| format!("line {number}: {why}"))?;
             let model = cells.first_column(&["model", "model_version"]);
-            self.book.add_entry(day(cells.first_column(&["usage_date_utc"]))?, model, &entry);
+            self.statement.add_entry(day(cells.first_column(&["usage_date_utc"]))?, model, &entry);
         }
         Ok(())
     }
 
     fn add_json(&mut self, text: &str, file: &Path) -> Result<(), String> {
-        let answer: ReportResponse = serde_json::from_str(text)
+        let response: ReportResponse = serde_json::from_str(text)
             .map_err(|error| format!("it is not an answer of the Usage or Cost API: {error}"))?;
-        if answer.has_more {
+        if response.has_more {
             crate::output::remark(format!(
                 "{} is one of several pages (`has_more`); add the other pages with --file",
                 file.display()
             ));
         }
-        for bucket in &answer.data {
+        for bucket in &response.data {
             for row in &bucket.results {
                 let is_cost = row.amount.is_some();
                 self.stated.tokens |= !is_cost;
                 self.stated.cost |= is_cost;
                 let model = row.model.as_deref().unwrap_or_default();
-                self.book.add_entry(day(&bucket.starting_at)?, model, &row.entry()?);
+                self.statement.add_entry(day(&bucket.starting_at)?, model, &row.entry()?);
             }
         }
         Ok(())
@@ -135,10 +135,13 @@ impl ReportRow {
                 input: self.uncached_input_tokens.unwrap_or_default(),
                 output: self.output_tokens.unwrap_or_default(),
                 cache_read: self.cache_read_input_tokens.unwrap_or_default(),
-                cache_write_5m: written.map_or(0, |one| one.ephemeral_5m_input_tokens),
-                cache_write_1h: written.map_or(0, |one| one.ephemeral_1h_input_tokens),
+                cache_write_5m: written.map_or(0, |tokens| tokens.ephemeral_5m_input_tokens),
+                cache_write_1h: written.map_or(0, |tokens| tokens.ephemeral_1h_input_tokens),
             },
-            web_searches: self.server_tool_use.as_ref().map_or(0, |one| one.web_search_requests),
+            web_searches: self
+                .server_tool_use
+                .as_ref()
+                .map_or(0, |counts| counts.web_search_requests),
             cost: PicoUsd::new(cents.pico() / 100),
         })
     }
@@ -152,9 +155,9 @@ struct CsvRow<'a> {
 
 impl CsvRow<'_> {
     /// The value of the first of these columns that exists; empty if none does.
-    fn first_column(&self, wanted: &[&str]) -> &str {
-        let place = self.names.iter().position(|name| wanted.contains(name));
-        place.and_then(|place| self.row.get(place)).unwrap_or_default().trim()
+    fn first_column(&self, accepted_names: &[&str]) -> &str {
+        let index = self.names.iter().position(|name| accepted_names.contains(name));
+        index.and_then(|index| self.row.get(index)).unwrap_or_default().trim()
     }
 
     fn count(&self, name: &str) -> Result<u64, String> {

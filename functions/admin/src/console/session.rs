@@ -177,7 +177,8 @@ impl AdminState {
     ) -> Option<(Actor, String)> {
         let now = self.store.clock().now();
         let is_proven = |hash: &[u8]| verify_slices_are_equal(hash, &seen.proof).is_ok();
-        let is_member = |user: &&User| user.enabled && user.session_round == seen.session.round;
+        let is_member =
+            |user: &&User| user.enabled && user.session_round == seen.session.session_generation;
         if !seen.session.is_alive(now) {
             return None;
         }

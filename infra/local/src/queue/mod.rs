@@ -34,14 +34,14 @@ const URL_PREFIX: &str = "http://127.0.0.1/000000000000/";
 pub(crate) struct QueueService {
     store: Arc<Mutex<MessageStore>>,
     clock: MillisecondClock,
-    hands: StoreExecutor,
-    bell: Arc<ArrivalSignal>,
+    executor: StoreExecutor,
+    arrival: Arc<ArrivalSignal>,
 }
 
 /// Wakes the long polls.
 #[derive(Default)]
 struct ArrivalSignal {
-    rung: Notify,
+    arrived: Notify,
     /// Counts how often all long polls were ended early.
     interruptions: AtomicU64,
 }
@@ -61,12 +61,12 @@ impl QueueService {
     pub(crate) fn open(
         file: Option<&Path>,
         clock: MillisecondClock,
-        hands: StoreExecutor,
+        executor: StoreExecutor,
     ) -> Result<Self, LocalError> {
         let failed = |cause: rusqlite::Error| LocalError::database("queue", file, &cause);
         let store = MessageStore::open(file).map_err(failed)?;
         store.release_in_flight(clock.now_ms()).map_err(failed)?;
-        Ok(Self { store: Arc::new(Mutex::new(store)), clock, hands, bell: Arc::default() })
+        Ok(Self { store: Arc::new(Mutex::new(store)), clock, executor, arrival: Arc::default() })
     }
 
     /// Answers one request.
@@ -80,14 +80,14 @@ impl QueueService {
         });
         let outcome = outcome.await;
         // A send makes messages visible, so all long polls check again.
-        self.bell.rung.notify_waiters();
+        self.arrival.arrived.notify_waiters();
         outcome.into()
     }
 
     /// Makes all open long polls return at once, with the messages that are there.
     pub(crate) fn interrupt(&self) {
-        self.bell.interruptions.fetch_add(1, Ordering::AcqRel);
-        self.bell.rung.notify_waiters();
+        self.arrival.interruptions.fetch_add(1, Ordering::AcqRel);
+        self.arrival.arrived.notify_waiters();
     }
 
     /// Deletes messages whose retention time is over.
@@ -102,26 +102,27 @@ impl QueueService {
         let request: ReceiveRequest = parse_request(body)?;
         request.check()?;
         let request = Arc::new(request);
-        let interruptions = self.bell.interruptions.load(Ordering::Acquire);
+        let interruptions = self.arrival.interruptions.load(Ordering::Acquire);
         let mut deadline = None;
         loop {
             // Registered before the check, so that a message sent after the check wakes this poll.
-            let mut ring = std::pin::pin!(self.bell.rung.notified());
-            ring.as_mut().enable();
+            let mut notified = std::pin::pin!(self.arrival.arrived.notified());
+            notified.as_mut().enable();
             let found = {
                 let request = Arc::clone(&request);
                 self.with_store(move |store, now| operations::receive_now(store, &request, now))
                     .await?
             };
             let deadline = *deadline.get_or_insert(Instant::now() + found.wait);
-            let is_interrupted = self.bell.interruptions.load(Ordering::Acquire) != interruptions;
+            let is_interrupted =
+                self.arrival.interruptions.load(Ordering::Acquire) != interruptions;
             if !found.is_empty || is_interrupted || Instant::now() >= deadline {
                 return Ok(found.answer);
             }
             let until_visible = found.next_visible_in.unwrap_or(Duration::MAX);
             let next_look = Instant::now().checked_add(until_visible).unwrap_or(deadline);
             tokio::select! {
-                () = ring => {}
+                () = notified => {}
                 () = tokio::time::sleep_until(next_look.min(deadline)) => {}
             }
         }
@@ -136,7 +137,7 @@ impl QueueService {
             let mut store = this.store.lock().unwrap_or_else(PoisonError::into_inner);
             work(&mut store, this.clock.now_ms())
         };
-        self.hands.run_work(work).await?
+        self.executor.run_work(work).await?
     }
 }
 

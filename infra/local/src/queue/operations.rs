@@ -139,8 +139,10 @@ fn count_messages(
         "ApproximateNumberOfMessagesNotVisible": in_flight.to_string(),
     });
     if let Value::Object(counts) = &mut counts {
-        let asked = request.attribute_names;
-        counts.retain(|name, _| asked.iter().any(|asked| asked == "All" || asked == name));
+        let requested = request.attribute_names;
+        counts.retain(|name, _| {
+            requested.iter().any(|requested| requested == "All" || requested == name)
+        });
     }
     Ok(json!({ "Attributes": counts }))
 }

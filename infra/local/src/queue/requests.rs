@@ -95,8 +95,10 @@ impl ReceiveRequest {
             "ApproximateFirstReceiveTimestamp": message.first_received_at.to_string(),
         });
         if let Value::Object(system) = &mut system {
-            let asked = &self.message_system_attribute_names;
-            system.retain(|name, _| asked.iter().any(|asked| asked == "All" || asked == name));
+            let requested = &self.message_system_attribute_names;
+            system.retain(|name, _| {
+                requested.iter().any(|requested| requested == "All" || requested == name)
+            });
             if !system.is_empty() {
                 shown["Attributes"] = json!(system);
             }

@@ -21,17 +21,17 @@ const ROWS_A_ROUND: usize = 40;
 async fn a_restart_keeps_tables_and_messages() {
     let dir = tempfile::tempdir().unwrap();
     {
-        let house = LocalAwsFixture::open(Some(dir.path())).await;
-        house.put("ConfigTable", item([("pk", s("a")), ("sk", s("b")), ("v", n(7))])).await;
-        house.send("in flight").await;
-        house.send("kept").await;
-        let one = house.sqs.receive_message().queue_url(house.queue()).send().await.unwrap();
+        let fixture = LocalAwsFixture::open(Some(dir.path())).await;
+        fixture.put("ConfigTable", item([("pk", s("a")), ("sk", s("b")), ("v", n(7))])).await;
+        fixture.send("in flight").await;
+        fixture.send("kept").await;
+        let one = fixture.sqs.receive_message().queue_url(fixture.queue()).send().await.unwrap();
         assert_eq!(bodies(one.messages()), ["in flight"]);
     }
-    let house = LocalAwsFixture::open(Some(dir.path())).await;
-    assert_eq!(house.get("ConfigTable", "a", "b").await.unwrap()["v"], n(7));
+    let fixture = LocalAwsFixture::open(Some(dir.path())).await;
+    assert_eq!(fixture.get("ConfigTable", "a", "b").await.unwrap()["v"], n(7));
     // The receiver of the first message died with the process, so the message is visible at once.
-    assert_eq!(bodies(&house.receive(&house.queue()).await), ["in flight", "kept"]);
+    assert_eq!(bodies(&fixture.receive(&fixture.queue()).await), ["in flight", "kept"]);
 }
 
 #[tokio::test]
@@ -60,10 +60,10 @@ async fn a_killed_process_loses_nothing_acknowledged() {
     for round in 0..ROUNDS {
         acknowledged.extend(run_and_kill(dir.path(), round));
     }
-    let house = LocalAwsFixture::open(Some(dir.path())).await;
+    let fixture = LocalAwsFixture::open(Some(dir.path())).await;
     let mut messages = Vec::new();
     loop {
-        let more = house.receive(&house.queue()).await;
+        let more = fixture.receive(&fixture.queue()).await;
         if more.is_empty() {
             break;
         }
@@ -73,7 +73,7 @@ async fn a_killed_process_loses_nothing_acknowledged() {
     for line in acknowledged {
         match line.split_once(' ').unwrap() {
             ("row", id) => {
-                let found = house.get("UsageTable", id, "event").await;
+                let found = fixture.get("UsageTable", id, "event").await;
                 assert!(found.is_some(), "row {id} was acknowledged and is lost");
             }
             (_, id) => {
@@ -119,13 +119,15 @@ fn run_and_kill(dir: &Path, round: usize) -> Vec<String> {
 #[expect(clippy::disallowed_methods, reason = "the parent tells its child through the environment")]
 async fn the_child() {
     let Ok(dir) = env::var(CHILD_DIR) else { return };
-    let house = LocalAwsFixture::open(Some(Path::new(&dir))).await;
+    let fixture = LocalAwsFixture::open(Some(Path::new(&dir))).await;
     let mut out = std::io::stdout();
     for number in 0_u64.. {
         let id = format!("{}-{number}", std::process::id());
-        house.put("UsageTable", item([("pk", s(&id)), ("sk", s("event")), ("day", s("d"))])).await;
+        fixture
+            .put("UsageTable", item([("pk", s(&id)), ("sk", s("event")), ("day", s("d"))]))
+            .await;
         writeln!(out, "row {id}").unwrap();
-        house.send(&id).await;
+        fixture.send(&id).await;
         writeln!(out, "message {id}").unwrap();
     }
 }

@@ -17,12 +17,12 @@ fn bodies(event: &SqsEvent) -> Vec<String> {
 
 /// Starts a consumer whose handler answers `response` and reports what it received.
 fn consumer(
-    house: &LocalAwsFixture,
+    fixture: &LocalAwsFixture,
     shutdown: &CancellationToken,
     response: impl Fn(&SqsEvent) -> SqsBatchResponse + Send + Sync + 'static,
 ) -> (JoinHandle<()>, mpsc::UnboundedReceiver<Vec<String>>) {
     let (tell, told) = mpsc::unbounded_channel();
-    let (local, shutdown) = (house.local.clone(), shutdown.clone());
+    let (local, shutdown) = (fixture.local.clone(), shutdown.clone());
     let running = tokio::spawn(async move {
         let handler = |event: SqsEvent| {
             let _ = tell.send(bodies(&event));
@@ -35,27 +35,27 @@ fn consumer(
 
 #[tokio::test]
 async fn message_is_handled_once_and_deleted() {
-    let house = LocalAwsFixture::new().await;
+    let fixture = LocalAwsFixture::new().await;
     let shutdown = CancellationToken::new();
-    let (running, mut told) = consumer(&house, &shutdown, |_| SqsBatchResponse::default());
+    let (running, mut told) = consumer(&fixture, &shutdown, |_| SqsBatchResponse::default());
     for body in ["one", "two"] {
-        house.send(body).await;
+        fixture.send(body).await;
         assert_eq!(timeout(SOON, told.recv()).await.unwrap().unwrap(), [body]);
     }
     shutdown.cancel();
     timeout(SOON, running).await.unwrap().unwrap();
-    house.pass_seconds(3600);
-    assert!(house.receive(&house.queue()).await.is_empty());
+    fixture.pass_seconds(3600);
+    assert!(fixture.receive(&fixture.queue()).await.is_empty());
 }
 
 #[tokio::test]
 async fn only_failed_messages_are_redelivered() {
-    let house = LocalAwsFixture::new().await;
+    let fixture = LocalAwsFixture::new().await;
     for body in ["good", "bad", "fine"] {
-        house.send(body).await;
+        fixture.send(body).await;
     }
     let shutdown = CancellationToken::new();
-    let (running, mut told) = consumer(&house, &shutdown, |event| {
+    let (running, mut told) = consumer(&fixture, &shutdown, |event| {
         let mut response = SqsBatchResponse::default();
         let bad = event.records.iter().filter(|record| record.body.as_deref() == Some("bad"));
         bad.for_each(|record| response.add_failure(record.message_id.clone().unwrap()));
@@ -64,17 +64,17 @@ async fn only_failed_messages_are_redelivered() {
     assert_eq!(timeout(SOON, told.recv()).await.unwrap().unwrap(), ["good", "bad", "fine"]);
     shutdown.cancel();
     timeout(SOON, running).await.unwrap().unwrap();
-    house.pass_seconds(3600);
-    let left = house.receive(&house.queue()).await;
+    fixture.pass_seconds(3600);
+    let left = fixture.receive(&fixture.queue()).await;
     assert_eq!(crate::fixture::bodies(&left), ["bad"]);
 }
 
 #[tokio::test]
 async fn a_panic_or_an_unknown_id_fails_the_whole_batch() {
     for is_panic in [true, false] {
-        let house = LocalAwsFixture::new().await;
-        house.send("one").await;
-        house.send("two").await;
+        let fixture = LocalAwsFixture::new().await;
+        fixture.send("one").await;
+        fixture.send("two").await;
         let shutdown = CancellationToken::new();
         let (tell, mut told) = mpsc::unbounded_channel();
         let handler = move |event: SqsEvent| {
@@ -86,7 +86,7 @@ async fn a_panic_or_an_unknown_id_fails_the_whole_batch() {
                 response
             }
         };
-        let local = house.local.clone();
+        let local = fixture.local.clone();
         let running = tokio::spawn({
             let shutdown = shutdown.clone();
             async move { local.consume_usage(shutdown, handler).await }
@@ -94,20 +94,20 @@ async fn a_panic_or_an_unknown_id_fails_the_whole_batch() {
         assert_eq!(timeout(SOON, told.recv()).await.unwrap(), Some(2));
         shutdown.cancel();
         timeout(SOON, running).await.unwrap().unwrap();
-        house.pass_seconds(3600);
-        assert_eq!(house.receive(&house.queue()).await.len(), 2);
+        fixture.pass_seconds(3600);
+        assert_eq!(fixture.receive(&fixture.queue()).await.len(), 2);
     }
 }
 
 #[tokio::test]
 async fn a_drain_takes_all_that_was_sent_in_large_batches() {
-    let house = LocalAwsFixture::new().await;
+    let fixture = LocalAwsFixture::new().await;
     for number in 0..250 {
-        house.send(&number.to_string()).await;
+        fixture.send(&number.to_string()).await;
     }
     let shutdown = CancellationToken::new();
     shutdown.cancel();
-    let (running, mut told) = consumer(&house, &shutdown, |_| SqsBatchResponse::default());
+    let (running, mut told) = consumer(&fixture, &shutdown, |_| SqsBatchResponse::default());
     timeout(SOON, running).await.unwrap().unwrap();
     let mut sizes = Vec::new();
     let mut all = Vec::new();
@@ -121,11 +121,11 @@ async fn a_drain_takes_all_that_was_sent_in_large_batches() {
 
 #[tokio::test(start_paused = true)]
 async fn the_schedule_ticks_each_minute() {
-    let house = LocalAwsFixture::new().await;
+    let fixture = LocalAwsFixture::new().await;
     let shutdown = CancellationToken::new();
     let (tell, mut told) = mpsc::unbounded_channel();
     let running = tokio::spawn({
-        let (local, shutdown) = (house.local.clone(), shutdown.clone());
+        let (local, shutdown) = (fixture.local.clone(), shutdown.clone());
         let tick = move || {
             let _ = tell.send(tokio::time::Instant::now());
             ready(())

@@ -12,9 +12,9 @@ use crate::fixture::LocalAwsFixture;
 
 #[tokio::test]
 async fn a_data_key_opens_with_its_context_only() {
-    let house = LocalAwsFixture::new().await;
-    let id = house.local.resources().data_key_id;
-    let made = house
+    let fixture = LocalAwsFixture::new().await;
+    let id = fixture.local.resources().data_key_id;
+    let made = fixture
         .kms
         .generate_data_key()
         .key_id(&id)
@@ -25,7 +25,7 @@ async fn a_data_key_opens_with_its_context_only() {
         .unwrap();
     let blob = made.ciphertext_blob.unwrap();
     let open = |blob: &Blob, of: &str| {
-        let request = house.kms.decrypt().key_id(&id).ciphertext_blob(blob.clone());
+        let request = fixture.kms.decrypt().key_id(&id).ciphertext_blob(blob.clone());
         request.encryption_context("item", of).send()
     };
     assert_eq!(made.plaintext.as_ref().unwrap().as_ref().len(), 32);
@@ -43,19 +43,19 @@ async fn a_data_key_opens_with_its_context_only() {
 #[tokio::test]
 async fn data_key_can_be_decrypted_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    let generate = async |house: &LocalAwsFixture, key: &str| {
-        house.kms.generate_data_key().key_id(key).key_spec(DataKeySpec::Aes256).send().await
+    let generate = async |fixture: &LocalAwsFixture, key: &str| {
+        fixture.kms.generate_data_key().key_id(key).key_spec(DataKeySpec::Aes256).send().await
     };
     let made = {
-        let house = LocalAwsFixture::open(Some(dir.path())).await;
-        generate(&house, "DataKey").await.unwrap()
+        let fixture = LocalAwsFixture::open(Some(dir.path())).await;
+        generate(&fixture, "DataKey").await.unwrap()
     };
-    let house = LocalAwsFixture::open(Some(dir.path())).await;
-    let opened = house.kms.decrypt().ciphertext_blob(made.ciphertext_blob.unwrap()).send().await;
+    let fixture = LocalAwsFixture::open(Some(dir.path())).await;
+    let opened = fixture.kms.decrypt().ciphertext_blob(made.ciphertext_blob.unwrap()).send().await;
     assert_eq!(opened.unwrap().plaintext, made.plaintext);
-    let other = generate(&house, "OtherKey").await.unwrap_err();
+    let other = generate(&fixture, "OtherKey").await.unwrap_err();
     assert!(other.into_service_error().is_not_found_exception());
-    let unknown = house.kms.describe_key().key_id("DataKey").send().await.unwrap_err();
+    let unknown = fixture.kms.describe_key().key_id("DataKey").send().await.unwrap_err();
     assert_eq!(unknown.into_service_error().meta().code(), Some("UnknownOperationException"));
 }
 

@@ -21,13 +21,13 @@ fn put(table: &str, pk: &str, condition: Option<&str>) -> TransactWriteItem {
 
 #[tokio::test]
 async fn every_table_of_the_template_is_there() {
-    let house = LocalAwsFixture::new().await;
-    let resources = house.local.resources();
+    let fixture = LocalAwsFixture::new().await;
+    let resources = fixture.local.resources();
     for table in [&resources.config_table, &resources.state_table, &resources.usage_table] {
-        house.dynamo.describe_table().table_name(table).send().await.unwrap();
+        fixture.dynamo.describe_table().table_name(table).send().await.unwrap();
     }
     for table in [&resources.state_table, &resources.usage_table] {
-        let ttl = house.dynamo.describe_time_to_live().table_name(table).send().await.unwrap();
+        let ttl = fixture.dynamo.describe_time_to_live().table_name(table).send().await.unwrap();
         let ttl = ttl.time_to_live_description.unwrap();
         assert_eq!(ttl.attribute_name.as_deref(), Some("ttl"), "{table}");
         assert_eq!(ttl.time_to_live_status.unwrap().as_str(), "ENABLED", "{table}");
@@ -36,15 +36,15 @@ async fn every_table_of_the_template_is_there() {
 
 #[tokio::test]
 async fn an_index_is_sparse_ordered_and_paged() {
-    let house = LocalAwsFixture::new().await;
+    let fixture = LocalAwsFixture::new().await;
     for (id, at) in [("b", "2026-02"), ("a", "2026-03"), ("c", "2026-01")] {
         let key = [("pk", s(&format!("key#{id}"))), ("sk", s("key"))];
         let listed = [("kind", s("key")), ("created_at", s(at))];
-        house.put("ConfigTable", item(key).into_iter().chain(item(listed)).collect()).await;
+        fixture.put("ConfigTable", item(key).into_iter().chain(item(listed)).collect()).await;
     }
-    house.put("ConfigTable", item([("pk", s("group#g")), ("sk", s("account#a"))])).await;
+    fixture.put("ConfigTable", item([("pk", s("group#g")), ("sk", s("account#a"))])).await;
     let query = || {
-        let query = house.dynamo.query().table_name("ConfigTable").index_name("by_kind");
+        let query = fixture.dynamo.query().table_name("ConfigTable").index_name("by_kind");
         query.key_condition_expression("kind = :k").expression_attribute_values(":k", s("key"))
     };
     let first = query().limit(2).send().await.unwrap();
@@ -59,11 +59,11 @@ async fn an_index_is_sparse_ordered_and_paged() {
 /// `restore.py` in the documentation reads a table like this.
 #[tokio::test]
 async fn a_scan_returns_all_items_in_pages() {
-    let house = LocalAwsFixture::new().await;
+    let fixture = LocalAwsFixture::new().await;
     for id in ["a", "b", "c"] {
-        house.put("ConfigTable", item([("pk", s(id)), ("sk", s("x"))])).await;
+        fixture.put("ConfigTable", item([("pk", s(id)), ("sk", s("x"))])).await;
     }
-    let scan = house.dynamo.scan().table_name("ConfigTable").consistent_read(true).limit(2);
+    let scan = fixture.dynamo.scan().table_name("ConfigTable").consistent_read(true).limit(2);
     let pages = scan.into_paginator().items().send();
     let found = pages.collect::<Result<Vec<_>, _>>().await.unwrap();
     assert_eq!(found.len(), 3);
@@ -71,11 +71,11 @@ async fn a_scan_returns_all_items_in_pages() {
 
 #[tokio::test]
 async fn a_failed_condition_shows_the_item() {
-    let house = LocalAwsFixture::new().await;
+    let fixture = LocalAwsFixture::new().await;
     let limit = item([("pk", s("limit#k")), ("sk", s("limit")), ("committed", n(90))]);
-    house.put("StateTable", limit).await;
+    fixture.put("StateTable", limit).await;
     let admit = |estimate: i64| {
-        house
+        fixture
             .dynamo
             .update_item()
             .table_name("StateTable")
@@ -101,8 +101,8 @@ async fn a_failed_condition_shows_the_item() {
 
 #[tokio::test]
 async fn transaction_is_atomic_and_reports_reasons() {
-    let house = LocalAwsFixture::new().await;
-    house.put("UsageTable", item([("pk", s("event#1")), ("sk", s("x"))])).await;
+    let fixture = LocalAwsFixture::new().await;
+    fixture.put("UsageTable", item([("pk", s("event#1")), ("sk", s("x"))])).await;
     let add = Update::builder()
         .table_name("UsageTable")
         .key("pk", s("rollup"))
@@ -119,7 +119,7 @@ async fn transaction_is_atomic_and_reports_reasons() {
     let store = |event: &str| {
         let once = put("UsageTable", event, Some("attribute_not_exists(pk)"));
         let actions = vec![add.clone(), once, check.clone()];
-        house.dynamo.transact_write_items().set_transact_items(Some(actions)).send()
+        fixture.dynamo.transact_write_items().set_transact_items(Some(actions)).send()
     };
     let again = store("event#1").await.unwrap_err().into_service_error();
     let TransactWriteItemsError::TransactionCanceledException(cancelled) = again else {
@@ -129,34 +129,35 @@ async fn transaction_is_atomic_and_reports_reasons() {
     let codes: Vec<_> = reasons.iter().map(|reason| reason.code().unwrap()).collect();
     assert_eq!(codes, ["None", "ConditionalCheckFailed", "None"]);
     assert_eq!(reasons[1].item.as_ref().unwrap()["pk"], s("event#1"));
-    assert_eq!(house.get("UsageTable", "rollup", "day").await, None);
+    assert_eq!(fixture.get("UsageTable", "rollup", "day").await, None);
 
     store("event#2").await.unwrap();
-    assert_eq!(house.get("UsageTable", "rollup", "day").await.unwrap()["requests"], n(1));
+    assert_eq!(fixture.get("UsageTable", "rollup", "day").await.unwrap()["requests"], n(1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn expired_items_are_deleted_within_two_minutes() {
-    let house = LocalAwsFixture::new().await;
+    let fixture = LocalAwsFixture::new().await;
     for (id, ttl) in [("old", n(1)), ("new", n(4_294_967_295))] {
-        house.put("StateTable", item([("pk", s(id)), ("sk", s("x")), ("ttl", ttl)])).await;
+        fixture.put("StateTable", item([("pk", s(id)), ("sk", s("x")), ("ttl", ttl)])).await;
     }
     tokio::time::sleep(std::time::Duration::from_mins(2)).await;
-    assert_eq!(house.get("StateTable", "old", "x").await, None);
-    assert!(house.get("StateTable", "new", "x").await.is_some());
+    assert_eq!(fixture.get("StateTable", "old", "x").await, None);
+    assert!(fixture.get("StateTable", "new", "x").await.is_some());
 }
 
 #[tokio::test]
 async fn nonsense_is_refused_as_aws_does() {
-    let house = LocalAwsFixture::new().await;
-    let unknown = house.dynamo.list_tables().send().await.unwrap_err().into_service_error();
+    let fixture = LocalAwsFixture::new().await;
+    let unknown = fixture.dynamo.list_tables().send().await.unwrap_err().into_service_error();
     assert_eq!(unknown.meta().code(), Some("UnknownOperationException"));
-    let missing = house.dynamo.get_item().table_name("NoTable").key("pk", s("a")).key("sk", s("b"));
+    let missing =
+        fixture.dynamo.get_item().table_name("NoTable").key("pk", s("a")).key("sk", s("b"));
     assert!(
         missing.send().await.unwrap_err().into_service_error().is_resource_not_found_exception()
     );
     let half_a_key =
-        house.dynamo.get_item().table_name("StateTable").key("pk", s("a")).send().await;
+        fixture.dynamo.get_item().table_name("StateTable").key("pk", s("a")).send().await;
     let refused = half_a_key.unwrap_err().into_service_error();
     assert_eq!(refused.meta().code(), Some("ValidationException"));
 }

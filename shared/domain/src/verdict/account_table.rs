@@ -35,9 +35,9 @@ fn an_operation_that_a_credential_does_not_permit_is_held_against_nobody() {
         ),
     ];
     for (status, body) in rows {
-        let told = of(OpenaiCompatible, status, body);
-        assert_eq!(short(&told), "try another, not permitted", "{body}");
-        assert!(told.is_private && !told.is_refusal && !told.names_credential, "{body}");
+        let verdict = of(OpenaiCompatible, status, body);
+        assert_eq!(short(&verdict), "try another, not permitted", "{body}");
+        assert!(verdict.is_private && !verdict.is_refusal && !verdict.names_credential, "{body}");
     }
 }
 
@@ -49,7 +49,7 @@ fn a_credential_may_be_refused_with_403_and_400() {
         serde_json::json!({"type": "error", "error": error}).to_string()
     };
     // anthropics/claude-code #9635, #6752; can1357/oh-my-pi #38.
-    let of_token = [
+    let token_phrases = [
         anthropic("permission_error", "OAuth token has been revoked. Please obtain a new token."),
         anthropic(
             "permission_error",
@@ -61,17 +61,20 @@ fn a_credential_may_be_refused_with_403_and_400() {
         ),
     ];
     let blocked = anthropic("forbidden", "Request not allowed");
-    for body in of_token.iter().chain([&blocked]) {
+    for body in token_phrases.iter().chain([&blocked]) {
         for credential in [CredentialKind::Oauth2, CredentialKind::WorkloadIdentity] {
-            let facts = RequestFacts { credential, token_issue: Some(3), ..facts(Anthropic) };
-            let told = judged(&facts, 403, &AnnouncedLimit::default(), body);
-            assert_eq!(short(&told), "try another, account 60 TokenRefused", "{body}");
-            assert!(told.asks_renewal && told.is_private && told.names_credential, "{body}");
+            let facts = RequestFacts { credential, token_version: Some(3), ..facts(Anthropic) };
+            let verdict = judged(&facts, 403, &AnnouncedLimit::default(), body);
+            assert_eq!(short(&verdict), "try another, account 60 TokenRefused", "{body}");
+            assert!(
+                verdict.needs_token_renewal && verdict.is_private && verdict.names_credential,
+                "{body}"
+            );
         }
     }
     let refused = "try another, suspect CredentialRefused";
     let mut rows: Vec<(Provider, u16, &str, &str)> =
-        of_token.iter().map(|body| (Anthropic, 403, body.as_str(), refused)).collect();
+        token_phrases.iter().map(|body| (Anthropic, 403, body.as_str(), refused)).collect();
     rows.push((Anthropic, 403, &blocked, "try another, suspect Forbidden"));
     rows.extend([
         // continuedev/continue #11412, 2026-03-14.
@@ -116,9 +119,9 @@ fn a_credential_may_be_refused_with_403_and_400() {
         ),
     ]);
     for (provider, status, body, expect) in rows {
-        let told = of(provider, status, body);
-        assert_eq!(short(&told), expect, "{body}");
-        assert!(told.is_private && told.names_credential, "{body}");
+        let verdict = of(provider, status, body);
+        assert_eq!(short(&verdict), expect, "{body}");
+        assert!(verdict.is_private && verdict.names_credential, "{body}");
     }
 }
 
@@ -141,9 +144,9 @@ fn a_refusal_that_does_not_name_the_credential_is_known_as_such() {
         (403, "RBAC: access denied"),
     ];
     for (status, body) in rows {
-        let told = of(OpenaiCompatible, status, body);
-        assert!(short(&told).starts_with("try another, suspect"), "{body}: {}", short(&told));
-        assert!(!told.names_credential, "{body}");
+        let verdict = of(OpenaiCompatible, status, body);
+        assert!(short(&verdict).starts_with("try another, suspect"), "{body}: {}", short(&verdict));
+        assert!(!verdict.names_credential, "{body}");
     }
 }
 
@@ -185,9 +188,9 @@ fn an_account_without_credit_says_so_with_403_and_400() {
         ),
     ];
     for (status, body, expect) in rows {
-        let told = of(OpenaiCompatible, status, body);
-        assert_eq!(short(&told), expect, "{body}");
-        assert!(told.is_private, "{body}");
+        let verdict = of(OpenaiCompatible, status, body);
+        assert_eq!(short(&verdict), expect, "{body}");
+        assert!(verdict.is_private, "{body}");
     }
     // The request names the end user whose budget is used up.
     let own = r#"{"error":{"message":"ExceededBudget: End User=poison over budget. Spend=1, Budget=0","type":"budget_exceeded","param":null,"code":"400"}}"#;
@@ -207,9 +210,9 @@ fn a_place_that_is_not_served_is_the_accounts() {
         ),
     ];
     for (status, body) in rows {
-        let told = of(OpenaiCompatible, status, body);
-        assert_eq!(short(&told), "try another, account 300 Forbidden guess", "{body}");
-        assert!(told.is_private, "{body}");
+        let verdict = of(OpenaiCompatible, status, body);
+        assert_eq!(short(&verdict), "try another, account 300 Forbidden guess", "{body}");
+        assert!(verdict.is_private, "{body}");
     }
     let other = r#"[{"error":{"code":400,"message":"Precondition check failed.","status":"FAILED_PRECONDITION"}}]"#;
     assert_eq!(short(&of(OpenaiCompatible, 400, other)), "pass on, nothing");

@@ -31,20 +31,21 @@ impl ErrorFields {
     /// xAI's `{"code", "error"}`, `{"error", "error_type"}` (Text Generation Inference), Amazon's
     /// `{"message"}`. Other bodies have no fields.
     pub fn from_body(body: &[u8]) -> Self {
-        let whole: Value = serde_json::from_slice(body).unwrap_or_default();
+        let document: Value = serde_json::from_slice(body).unwrap_or_default();
         // Google's OpenAI-compatible endpoint answers every error as a list (2026-11).
-        let whole = whole.get(0).unwrap_or(&whole);
-        let of_choice = &whole["choices"][0]["error"];
-        let error = match (&whole["response"]["error"], &whole["error"], of_choice) {
+        let document = document.get(0).unwrap_or(&document);
+        let of_choice = &document["choices"][0]["error"];
+        let error = match (&document["response"]["error"], &document["error"], of_choice) {
             (failed @ Value::Object(_), ..) => failed,
             (_, error @ Value::Object(_), _) | (_, Value::Null, error @ Value::Object(_)) => error,
             (_, Value::String(message), _) => {
-                let (kind, code) = (scalar_text(&whole["error_type"]), scalar_text(&whole["code"]));
+                let (kind, code) =
+                    (scalar_text(&document["error_type"]), scalar_text(&document["code"]));
                 return Self { kind, code, message: message.clone(), ..Self::default() };
             }
-            _ => whole,
+            _ => document,
         };
-        let is_enveloped = !std::ptr::eq(error, whole);
+        let is_enveloped = !std::ptr::eq(error, document);
         let message = [&error["message"], &error["Message"], &error["detail"]];
         let details = error["details"].as_array().map(Vec::as_slice).unwrap_or_default();
         let detail = |name: &str| details.iter().find_map(|detail| detail[name].as_str());
@@ -81,8 +82,8 @@ impl ErrorFields {
     }
 
     /// Whether the message begins with this text.
-    pub(super) fn message_starts_with(&self, words: &str) -> bool {
-        self.message.starts_with(words)
+    pub(super) fn message_starts_with(&self, prefix: &str) -> bool {
+        self.message.starts_with(prefix)
     }
 
     /// Whether the error has a name. A code that only repeats the status does not count.
@@ -146,9 +147,9 @@ fn scalar_text(value: &Value) -> Option<String> {
 
 /// A duration in Google's JSON format, such as `34s` or `34.074824224s`.
 fn parse_duration(text: &str) -> Option<SignedDuration> {
-    let (whole, fraction) =
+    let (integer_part, fraction) =
         text.strip_suffix('s')?.split_once('.').unwrap_or((text.strip_suffix('s')?, ""));
     let millis: String = fraction.chars().chain("000".chars()).take(3).collect();
-    let (whole, millis): (i64, i64) = (whole.parse().ok()?, millis.parse().ok()?);
-    Some(SignedDuration::from_millis(whole.checked_mul(1000)?.checked_add(millis)?))
+    let (integer_part, millis): (i64, i64) = (integer_part.parse().ok()?, millis.parse().ok()?);
+    Some(SignedDuration::from_millis(integer_part.checked_mul(1000)?.checked_add(millis)?))
 }

@@ -13,7 +13,7 @@ pub(super) fn facts(provider: Provider) -> RequestFacts<'static> {
     RequestFacts {
         provider,
         credential: CredentialKind::ApiKey,
-        token_issue: None,
+        token_version: None,
         model: MODEL,
         is_fast: false,
     }
@@ -85,9 +85,9 @@ fn requests_that_are_wrong_stay_with_their_sender() {
     for provider in [Anthropic, OpenaiCompatible, Bedrock] {
         for body in bodies {
             for status in [400, 409, 413, 422] {
-                let told = of(provider, status, body);
-                assert_eq!(short(&told), "pass on, nothing", "{provider:?} {status} {body}");
-                assert!(!told.is_private && !told.is_refusal);
+                let verdict = of(provider, status, body);
+                assert_eq!(short(&verdict), "pass on, nothing", "{provider:?} {status} {body}");
+                assert!(!verdict.is_private && !verdict.is_refusal);
             }
         }
     }
@@ -220,9 +220,9 @@ fn vendor_errors_for_missing_credit() {
         ),
     ];
     for (provider, status, body, expect) in rows {
-        let told = of(provider, status, body);
-        assert_eq!(short(&told), expect, "{body}");
-        assert!(told.is_private, "{body}");
+        let verdict = of(provider, status, body);
+        assert_eq!(short(&verdict), expect, "{body}");
+        assert!(verdict.is_private, "{body}");
     }
 }
 
@@ -327,13 +327,13 @@ fn a_model_or_feature_that_is_not_there_concerns_that_model_alone() {
         ),
     ];
     for (provider, status, body) in rows {
-        let told = of(provider, status, body);
-        assert_eq!(short(&told), expect, "{body}");
-        assert!(!told.is_private, "the client may read it: {body}");
+        let verdict = of(provider, status, body);
+        assert_eq!(short(&verdict), expect, "{body}");
+        assert!(!verdict.is_private, "the client may read it: {body}");
     }
     let fast = RequestFacts { is_fast: true, ..facts(Anthropic) };
-    let told = judged(&fast, 403, &AnnouncedLimit::default(), rows[2].2);
-    assert_eq!(short(&told), "try another, fast 300 ModelUnavailable guess");
+    let verdict = judged(&fast, 403, &AnnouncedLimit::default(), rows[2].2);
+    assert_eq!(short(&verdict), "try another, fast 300 ModelUnavailable guess");
 }
 
 #[test]
@@ -377,9 +377,9 @@ fn a_credential_is_suspected_and_not_condemned() {
         ),
     ];
     for (provider, status, body) in rows {
-        let told = of(provider, status, body);
-        assert_eq!(short(&told), "try another, suspect CredentialRefused", "{body}");
-        assert!(told.is_private && !told.asks_renewal, "{body}");
+        let verdict = of(provider, status, body);
+        assert_eq!(short(&verdict), "try another, suspect CredentialRefused", "{body}");
+        assert!(verdict.is_private && !verdict.needs_token_renewal, "{body}");
     }
     for body in ["Forbidden", r#"{"Message":"Forbidden"}"#, "<html>blocked: disabled</html>", ""] {
         assert_eq!(short(&of(Anthropic, 403, body)), "try another, suspect Forbidden", "{body}");
@@ -394,12 +394,12 @@ fn a_credential_is_suspected_and_not_condemned() {
 #[test]
 fn a_refused_token_is_renewed() {
     for credential in [CredentialKind::Oauth2, CredentialKind::WorkloadIdentity] {
-        let facts = RequestFacts { credential, token_issue: Some(3), ..facts(Anthropic) };
+        let facts = RequestFacts { credential, token_version: Some(3), ..facts(Anthropic) };
         let body = r#"{"type":"error","error":{"type":"authentication_error","message":"OAuth token has expired"}}"#;
-        let told = judged(&facts, 401, &AnnouncedLimit::default(), body);
-        assert_eq!(short(&told), "try another, account 60 TokenRefused");
-        assert!(told.asks_renewal && told.is_private);
-        assert!(matches!(told.account, AccountEffect::Cooldown { token_issue: Some(3), .. }));
+        let verdict = judged(&facts, 401, &AnnouncedLimit::default(), body);
+        assert_eq!(short(&verdict), "try another, account 60 TokenRefused");
+        assert!(verdict.needs_token_renewal && verdict.is_private);
+        assert!(matches!(verdict.account, AccountEffect::Cooldown { token_version: Some(3), .. }));
     }
 }
 
@@ -409,9 +409,9 @@ fn rates_are_of_one_model_unless_a_header_says_more() {
     let secs = SignedDuration::from_secs;
     let check = |announced: AnnouncedLimit, is_fast, expect: &str| {
         let facts = RequestFacts { is_fast, ..facts(Anthropic) };
-        let told = judged(&facts, 429, &announced, rate);
-        assert_eq!(short(&told), format!("try another, {expect}"), "{announced:?}");
-        assert!(!told.is_private);
+        let verdict = judged(&facts, 429, &announced, rate);
+        assert_eq!(short(&verdict), format!("try another, {expect}"), "{announced:?}");
+        assert!(!verdict.is_private);
     };
     let plain = AnnouncedLimit::default;
     let reset = Some("2026-11-22T22:00:00Z".parse().unwrap());
@@ -432,8 +432,8 @@ fn rates_are_of_one_model_unless_a_header_says_more() {
     check(fast.clone(), true, "fast 3601 RateLimited");
     check(fast, false, "model 30 RateLimited guess");
     let openai = r#"{"error":{"message":"Rate limit reached for gpt-lab in organization org-lab on requests per min. Limit: 3 / min. Please try again in 20s. Visit https://platform.openai.com/account/billing to add a payment method.","type":"requests","param":null,"code":"rate_limit_exceeded"}}"#;
-    let told = of(OpenaiCompatible, 429, openai);
-    assert_eq!(short(&told), "try another, model 30 RateLimited guess", "`billing` is no cap");
+    let verdict = of(OpenaiCompatible, 429, openai);
+    assert_eq!(short(&verdict), "try another, model 30 RateLimited guess", "`billing` is no cap");
     let gemini = r#"[{"error":{"code":429,"message":"You exceeded your current quota, please check your plan and billing details.","status":"RESOURCE_EXHAUSTED","details":[{"@type":"type.googleapis.com/google.rpc.QuotaFailure","violations":[{"quotaId":"GenerateRequestsPerMinutePerProjectPerModel"}]},{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"34.074824224s"}]}}]"#;
     assert_eq!(short(&of(OpenaiCompatible, 429, gemini)), "try another, model 34 RateLimited");
 }
@@ -447,25 +447,33 @@ fn the_platforms_trouble_is_short_and_failures_are_strikes() {
         ..AnnouncedLimit::default()
     };
     for (status, body) in [(529, overloaded), (529, ""), (503, overloaded), (500, overloaded)] {
-        let told = judged(&facts(Anthropic), status, &day, body);
-        assert_eq!(short(&told), "try another, account 5 Overloaded guess", "{status}");
+        let verdict = judged(&facts(Anthropic), status, &day, body);
+        assert_eq!(short(&verdict), "try another, account 5 Overloaded guess", "{status}");
     }
     for status in [500, 502, 503, 504, 520, 522, 524] {
         for body in ["", "<html>502 Bad Gateway</html>", "Internal Server Error"] {
-            let told = of(OpenaiCompatible, status, body);
-            assert_eq!(short(&told), "try another, strike ServerError", "{status} {body}");
+            let verdict = of(OpenaiCompatible, status, body);
+            assert_eq!(short(&verdict), "try another, strike ServerError", "{status} {body}");
         }
     }
     for (failure, reason) in [
         (CallFailure::Unreachable, CooldownReason::Unreachable),
         (CallFailure::Timeout, CooldownReason::TimedOut),
     ] {
-        let told = classify(&failure, &facts(Bedrock), now(), 0);
-        assert_eq!(told.account, AccountEffect::Strike { reason });
+        let verdict = classify(&failure, &facts(Bedrock), now(), 0);
+        assert_eq!(verdict.account, AccountEffect::Strike { reason });
     }
     for failure in [CallFailure::NotAsked, CallFailure::InvalidAnswer] {
         let told = classify(&failure, &facts(Bedrock), now(), 0);
         assert_eq!(short(&told), "try another, nothing");
+    }
+    // The upstream can bill these answers, so no second call is made for the same request.
+    for (failure, expect) in [
+        (CallFailure::UnusableAnswer, "pass on, nothing"),
+        (CallFailure::BrokenAnswer, "pass on, strike Unreachable"),
+    ] {
+        let verdict = classify(&failure, &facts(Bedrock), now(), 0);
+        assert_eq!(short(&verdict), expect);
     }
 }
 
@@ -529,8 +537,8 @@ fn a_stream_that_begins_with_an_error_counts_like_the_status() {
         let error = ErrorFields::from_body(body.as_bytes());
         let status = error.implied_status();
         let answer = UpstreamError { status, announced: &announced, error: &error };
-        let told = classify(&CallFailure::FirstEvent(answer), &facts(provider), now(), 255);
-        assert_eq!(short(&told), expect, "{body}");
+        let verdict = classify(&CallFailure::FirstEvent(answer), &facts(provider), now(), 255);
+        assert_eq!(short(&verdict), expect, "{body}");
     }
 }
 

@@ -41,7 +41,7 @@ type VendorRule = fn(&SeenError<'_>) -> Option<ErrorMeaning>;
 /// The meaning of the error at an upstream of this provider. An account can point at a gateway that
 /// forwards other vendors' messages. Therefore the vendors of the account's protocol come first,
 /// and other vendors follow.
-pub(super) fn meaning(provider: Provider, seen: &SeenError<'_>) -> Option<ErrorMeaning> {
+pub(super) fn meaning(provider: Provider, upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
     let rules: &[VendorRule] = match provider {
         Provider::Anthropic => &[anthropic, openai, openrouter],
         Provider::Bedrock => &[bedrock, anthropic],
@@ -49,7 +49,7 @@ pub(super) fn meaning(provider: Provider, seen: &SeenError<'_>) -> Option<ErrorM
             &[openai, azure, google, openrouter, xai, groq, alibaba, litellm, anthropic]
         }
     };
-    rules.iter().find_map(|rule| rule(seen))
+    rules.iter().find_map(|rule| rule(upstream_error))
 }
 
 /// The texts with 400 are the ones that users of Claude Code have reported: credit
@@ -58,12 +58,12 @@ pub(super) fn meaning(provider: Provider, seen: &SeenError<'_>) -> Option<ErrorM
 /// texts with 403 were reported too: a revoked token (#9635), OAuth that the organization does not
 /// allow (#6752), a token's scopes (can1357/oh-my-pi #38, 2026-02-12), and a blocked address or
 /// account.
-fn anthropic(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
-    let error = seen.error;
+fn anthropic(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
+    let error = upstream_error.error;
     if error.has_name_in(&["billing_error"]) {
         return Some(ErrorMeaning::AccountUnavailable(CooldownReason::SpendCapReached, None));
     }
-    if matches!(seen.status, 400 | 403) {
+    if matches!(upstream_error.status, 400 | 403) {
         if error.message_starts_with("Your credit balance is too low to access the Anthropic API") {
             return Some(ErrorMeaning::AccountUnavailable(CooldownReason::CreditUsedUp, None));
         }
@@ -71,7 +71,7 @@ fn anthropic(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
             "You have reached your specified API usage limits",
             "You have reached your specified workspace API usage limits",
         ];
-        if limits.iter().any(|words| error.message_starts_with(words)) {
+        if limits.iter().any(|phrase| error.message_starts_with(phrase)) {
             let until = regained(&error.message);
             return Some(ErrorMeaning::AccountUnavailable(CooldownReason::SpendCapReached, until));
         }
@@ -82,27 +82,27 @@ fn anthropic(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
             ));
         }
     }
-    if matches!(seen.status, 401 | 403) {
-        let of_token = [
+    if matches!(upstream_error.status, 401 | 403) {
+        let token_phrases = [
             "OAuth token has been revoked",
             "OAuth authentication is currently not ",
             "OAuth token does not meet scope requirement",
         ];
-        if of_token.iter().any(|words| error.message_starts_with(words)) {
+        if token_phrases.iter().any(|phrase| error.message_starts_with(phrase)) {
             return Some(ErrorMeaning::Refused);
         }
         if error.has_name_in(&["forbidden"]) && error.message_starts_with("Request not allowed") {
             return Some(ErrorMeaning::Blocked);
         }
     }
-    if seen.status == 429
+    if upstream_error.status == 429
         && error.message_starts_with("Extra usage is required for long context requests")
     {
         return Some(ErrorMeaning::RequestTooLarge);
     }
     // "Errors", 2026-11: `{"type": "not_found_error", "message": "model: claude-none"}`
     let is_missing = error.has_name_in(&["not_found_error"]) && error.message_starts_with("model:");
-    (seen.status == 404 && is_missing).then_some(ErrorMeaning::Unavailable)
+    (upstream_error.status == 404 && is_missing).then_some(ErrorMeaning::Unavailable)
 }
 
 /// "You will regain access on 2026-12-01 at 00:00 UTC."
@@ -117,7 +117,7 @@ fn regained(message: &str) -> Option<Timestamp> {
 /// page, `rate_limit_exceeded`. Others have adopted the codes (Moonshot, DeepSeek, vLLM). A
 /// restricted key gets 401 (continuedev/continue #10059, 2026-01-31), or 403 with the error as
 /// text. A location that is not served: songquanpeng/one-api #1692.
-fn openai(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
+fn openai(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
     const MONEY: [&str; 8] = [
         "insufficient_quota",
         "billing_hard_limit_reached",
@@ -137,7 +137,7 @@ fn openai(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
         "unsupported_model",
         "invalid_model",
     ];
-    let error = seen.error;
+    let error = upstream_error.error;
     if error.has_name_in(&MONEY) {
         return Some(ErrorMeaning::AccountUnavailable(CooldownReason::SpendCapReached, None));
     }
@@ -147,25 +147,28 @@ fn openai(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
     let is_scope = error
         .message_starts_with("You have insufficient permissions for this operation")
         || error.message_starts_with("Missing scopes:");
-    if matches!(seen.status, 401 | 403) && (is_scope || error.has_name_in(&["missing_scope"])) {
+    if matches!(upstream_error.status, 401 | 403)
+        && (is_scope || error.has_name_in(&["missing_scope"]))
+    {
         return Some(ErrorMeaning::NotPermitted);
     }
-    if seen.status == 403 && error.has_name_in(&["unsupported_country_region_territory"]) {
+    if upstream_error.status == 403 && error.has_name_in(&["unsupported_country_region_territory"])
+    {
         return Some(ErrorMeaning::WrongPlace);
     }
     if error.has_name_in(&["account_deactivated", "invalid_api_key"]) {
         return Some(ErrorMeaning::Refused);
     }
-    if seen.status == 429 && error.message_starts_with("Request too large for ") {
+    if upstream_error.status == 429 && error.message_starts_with("Request too large for ") {
         return Some(ErrorMeaning::RequestTooLarge);
     }
     if error.has_name_in(&MODEL) {
         return Some(ErrorMeaning::Unavailable);
     }
     // vLLM, Ollama and others have no code for it: "The model `x` does not exist."
-    let is_missing = seen.status == 404 && !seen.model.is_empty();
+    let is_missing = upstream_error.status == 404 && !upstream_error.model.is_empty();
     let names_model = || {
-        let after = error.message.split_once(seen.model).map(|(_, after)| after);
+        let after = error.message.split_once(upstream_error.model).map(|(_, after)| after);
         after.is_some_and(|after| {
             ["not found", "does not exist", "is not supported"].iter().any(|it| after.contains(it))
         })
@@ -175,11 +178,14 @@ fn openai(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
 
 /// Azure OpenAI, "error codes", 2026-11. A role that lacks an operation gets 401
 /// (Azure-Samples/azure-search-openai-demo #1870).
-fn azure(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
-    if matches!(seen.status, 401 | 403) && seen.error.has_name_in(&["PermissionDenied"]) {
+fn azure(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
+    if matches!(upstream_error.status, 401 | 403)
+        && upstream_error.error.has_name_in(&["PermissionDenied"])
+    {
         return Some(ErrorMeaning::NotPermitted);
     }
-    seen.error
+    upstream_error
+        .error
         .has_name_in(&["DeploymentNotFound", "deployment_not_found", "OperationNotSupported"])
         .then_some(ErrorMeaning::Unavailable)
 }
@@ -187,7 +193,7 @@ fn azure(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
 /// Google's `ErrorInfo` reasons (googleapis `error_reason.proto`, 2026-11). A bad key gets 400. The
 /// error for a key that was found in public has no reason (continuedev/continue #11541,
 /// 2026-03-17).
-fn google(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
+fn google(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
     const REFUSED: [&str; 8] = [
         "ACCESS_TOKEN_SCOPE_INSUFFICIENT",
         "API_KEY_INVALID",
@@ -200,14 +206,14 @@ fn google(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
     ];
     const DISABLED: [&str; 4] =
         ["CONSUMER_SUSPENDED", "CONSUMER_INVALID", "SERVICE_DISABLED", "BILLING_DISABLED"];
-    let error = seen.error;
+    let error = upstream_error.error;
     if error.has_name_in(&REFUSED) {
         return Some(ErrorMeaning::Refused);
     }
     if error.has_name_in(&DISABLED) {
         return Some(ErrorMeaning::AccountUnavailable(CooldownReason::OrganizationDisabled, None));
     }
-    if seen.status == 403 && error.has_name_in(&["PERMISSION_DENIED"]) {
+    if upstream_error.status == 403 && error.has_name_in(&["PERMISSION_DENIED"]) {
         if error.message_starts_with("Your API key was reported as leaked") {
             return Some(ErrorMeaning::Refused);
         }
@@ -218,31 +224,36 @@ fn google(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
             ));
         }
     }
-    if seen.status == 400
+    if upstream_error.status == 400
         && error.has_name_in(&["FAILED_PRECONDITION"])
         && error.message_starts_with("User location is not supported for the API use")
     {
         return Some(ErrorMeaning::WrongPlace);
     }
     // "models/gemini-x is not found for API version v1main, or is not supported for …"
-    let is_missing = seen.status == 404 && error.has_name_in(&["NOT_FOUND"]);
+    let is_missing = upstream_error.status == 404 && error.has_name_in(&["NOT_FOUND"]);
     (is_missing && error.message_starts_with("models/")).then_some(ErrorMeaning::Unavailable)
 }
 
 /// OpenRouter, "Errors", 2026-11. A 402 can be about the size of one request (can1357/oh-my-pi
 /// #9569, QwenLM/qwen-code #73): "This request requires more credits, or fewer `max_tokens`". A key
 /// that has reached its limit gets 403 (gptme/gptme #1449, 2026-02-23).
-fn openrouter(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
-    let error = seen.error;
+fn openrouter(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
+    let error = upstream_error.error;
     let too_much =
         ["This request requires more credits, or fewer max_tokens", "Prompt tokens limit exceeded"];
-    if seen.status == 402 && too_much.iter().any(|words| error.message_starts_with(words)) {
+    if upstream_error.status == 402
+        && too_much.iter().any(|phrase| error.message_starts_with(phrase))
+    {
         return Some(ErrorMeaning::RequestTooLarge);
     }
-    if matches!(seen.status, 402 | 403 | 429) && error.message_starts_with("Key limit exceeded") {
+    if matches!(upstream_error.status, 402 | 403 | 429)
+        && error.message_starts_with("Key limit exceeded")
+    {
         return Some(ErrorMeaning::AccountUnavailable(CooldownReason::SpendCapReached, None));
     }
-    let is_missing = seen.status == 404 && error.message_starts_with("No endpoints found");
+    let is_missing =
+        upstream_error.status == 404 && error.message_starts_with("No endpoints found");
     (is_missing
         || error.message_starts_with("No allowed providers are available for the selected model"))
     .then_some(ErrorMeaning::Unavailable)
@@ -251,9 +262,9 @@ fn openrouter(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
 /// xAI has no code for exhausted money: 403 (warpdotdev/warp #14863, 2026-08-09;
 /// continuedev/continue #12670, 2026-06-16) and 429 (continuedev/continue #10373, 2026-02-09). A
 /// bad key gets 400 (continuedev/continue #11412, 2026-03-14).
-fn xai(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
-    let error = seen.error;
-    if matches!(seen.status, 400 | 401 | 403)
+fn xai(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
+    let error = upstream_error.error;
+    if matches!(upstream_error.status, 400 | 401 | 403)
         && error.message_starts_with("Incorrect API key provided")
     {
         return Some(ErrorMeaning::Refused);
@@ -264,18 +275,18 @@ fn xai(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
         );
     let is_new = error.message_starts_with("Your newly created team doesn't have any credits")
         || error.message_starts_with("You have run out of credits");
-    (matches!(seen.status, 402 | 403 | 429) && (is_spent || is_new))
+    (matches!(upstream_error.status, 402 | 403 | 429) && (is_spent || is_new))
         .then_some(ErrorMeaning::AccountUnavailable(CooldownReason::CreditUsedUp, None))
 }
 
 /// Groq answers both cases with 400 (crewAIInc/crewAI #783; "Spend limits", 2026-11).
-fn groq(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
+fn groq(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
     const MODEL: [&str; 3] = [
         "model_permission_blocked_org",
         "model_permission_blocked_project",
         "model_decommissioned",
     ];
-    let error = seen.error;
+    let error = upstream_error.error;
     if error.has_name_in(&["organization_restricted"]) {
         return Some(ErrorMeaning::AccountUnavailable(CooldownReason::OrganizationDisabled, None));
     }
@@ -286,15 +297,15 @@ fn groq(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
 }
 
 /// Alibaba Cloud Model Studio, "Error codes", 2026-11: an overdue payment gets 400.
-fn alibaba(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
-    let is_overdue = seen.error.has_name_in(&["Arrearage"]);
+fn alibaba(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
+    let is_overdue = upstream_error.error.has_name_in(&["Arrearage"]);
     is_overdue.then_some(ErrorMeaning::AccountUnavailable(CooldownReason::CreditUsedUp, None))
 }
 
 /// A proxy of LiteLLM (`ProxyErrorTypes`, 2026-11). The budget of the account's key, team or owner
 /// belongs to the account. The budget of an end user or a tag belongs to the request, which names
 /// it.
-fn litellm(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
+fn litellm(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
     const MODEL: [&str; 3] =
         ["key_model_access_denied", "team_model_access_denied", "user_model_access_denied"];
     const BUDGETS: [&str; 3] = [
@@ -302,9 +313,9 @@ fn litellm(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
         "Budget has been exceeded! Team=",
         "ExceededBudget: User=",
     ];
-    let error = seen.error;
+    let error = upstream_error.error;
     let is_budget = error.has_name_in(&["budget_exceeded"]);
-    if is_budget && BUDGETS.iter().any(|words| error.message_starts_with(words)) {
+    if is_budget && BUDGETS.iter().any(|phrase| error.message_starts_with(phrase)) {
         return Some(ErrorMeaning::AccountUnavailable(CooldownReason::SpendCapReached, None));
     }
     if error.has_name_in(&["expired_key", "token_not_found_in_db"]) {
@@ -315,7 +326,7 @@ fn litellm(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
 
 /// Amazon Bedrock API reference, `InvokeModel`, 2026-11. Exceptions have been converted to
 /// Anthropic's format before. A model that a region does not have gets a `ValidationException`.
-fn bedrock(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
+fn bedrock(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
     const REFUSED: [&str; 5] = [
         "UnrecognizedClientException",
         "ExpiredTokenException",
@@ -323,17 +334,17 @@ fn bedrock(seen: &SeenError<'_>) -> Option<ErrorMeaning> {
         "IncompleteSignatureException",
         "MissingAuthenticationTokenException",
     ];
-    let error = seen.error;
+    let error = upstream_error.error;
     // A Bedrock API key has no separate exception (anomalyco/opencode #47073, 2026-09-03).
-    let is_key = seen.status == 403
+    let is_key = upstream_error.status == 403
         && error.message_starts_with("Authentication failed: Please make sure your");
     if is_key || error.has_name_in(&REFUSED) {
         return Some(ErrorMeaning::Refused);
     }
-    let is_unknown = seen.status == 400
+    let is_unknown = upstream_error.status == 400
         && (error.message_starts_with("The provided model identifier is invalid")
             || (error.message_starts_with("Invocation of model ID ")
                 && error.message.contains("with on-demand throughput isn")));
     // `ResourceNotFoundException` is about the model: the path names nothing else.
-    (is_unknown || seen.status == 404).then_some(ErrorMeaning::Unavailable)
+    (is_unknown || upstream_error.status == 404).then_some(ErrorMeaning::Unavailable)
 }

@@ -10,17 +10,17 @@ struct BetaMapping {
     /// The name in `anthropic-beta`.
     name: &'static str,
     /// Bedrock's name, if it knows the beta.
-    there: Option<&'static str>,
+    bedrock_name: Option<&'static str>,
     /// The body's fields that need this beta.
     fields: &'static [&'static str],
 }
 
 const fn supported_beta(name: &'static str) -> BetaMapping {
-    BetaMapping { name, there: Some(name), fields: &[] }
+    BetaMapping { name, bedrock_name: Some(name), fields: &[] }
 }
 
 const fn unsupported_beta(name: &'static str, fields: &'static [&'static str]) -> BetaMapping {
-    BetaMapping { name, there: None, fields }
+    BetaMapping { name, bedrock_name: None, fields }
 }
 
 /// From Bedrock's user guide ("`anthropic_beta`"), the reports of refused flags at the clients'
@@ -48,7 +48,7 @@ const BETAS: [BetaMapping; 26] = [
     // An older name of the beta above.
     BetaMapping {
         name: "advanced-tool-use-2025-11-20",
-        there: Some("tool-search-tool-2025-10-19"),
+        bedrock_name: Some("tool-search-tool-2025-10-19"),
         fields: &[],
     },
     unsupported_beta("code-execution-2025-08-25", &["container"]),
@@ -67,19 +67,19 @@ const REFUSED: [&str; 1] = ["service_tier"];
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct SupportedBetas {
     /// The betas for Bedrock, each once, in the client's order.
-    pub(super) kept: Vec<String>,
+    pub(super) supported: Vec<String>,
     /// The body's fields that belong to dropped betas.
     pub(super) fields: Vec<&'static str>,
 }
 
 /// Sorts betas in the client's order.
-pub(super) fn sort_betas<'a>(asked: impl Iterator<Item = &'a str>) -> SupportedBetas {
-    let mut sorted = SupportedBetas { kept: Vec::new(), fields: REFUSED.to_vec() };
-    for name in asked.map(str::trim) {
+pub(super) fn sort_betas<'a>(requested: impl Iterator<Item = &'a str>) -> SupportedBetas {
+    let mut sorted = SupportedBetas { supported: Vec::new(), fields: REFUSED.to_vec() };
+    for name in requested.map(str::trim) {
         let Some(beta) = BETAS.iter().find(|beta| beta.name == name) else { continue };
-        match beta.there {
-            Some(there) if !sorted.kept.iter().any(|kept| kept == there) => {
-                sorted.kept.push(there.to_owned());
+        match beta.bedrock_name {
+            Some(there) if !sorted.supported.iter().any(|supported| supported == there) => {
+                sorted.supported.push(there.to_owned());
             }
             Some(_) => {}
             None => sorted.fields.extend(beta.fields),
@@ -94,9 +94,12 @@ mod tests {
 
     #[test]
     fn betas_of_claude_code_are_sorted() {
-        let asked = "claude-code-20250219, interleaved-thinking-2025-05-14,advanced-tool-use-2025-11-20,tool-search-tool-2025-10-19,fast-mode-2026-02-01,oauth-2025-04-20,made-up-2027-01-01";
-        let sorted = sort_betas(asked.split(','));
-        assert_eq!(sorted.kept, ["interleaved-thinking-2025-05-14", "tool-search-tool-2025-10-19"]);
+        let requested = "claude-code-20250219, interleaved-thinking-2025-05-14,advanced-tool-use-2025-11-20,tool-search-tool-2025-10-19,fast-mode-2026-02-01,oauth-2025-04-20,made-up-2027-01-01";
+        let sorted = sort_betas(requested.split(','));
+        assert_eq!(
+            sorted.supported,
+            ["interleaved-thinking-2025-05-14", "tool-search-tool-2025-10-19"]
+        );
         assert_eq!(sorted.fields, ["service_tier", "speed"]);
     }
 }

@@ -119,8 +119,8 @@ mod tests {
     use super::*;
 
     fn check(status: u16, exception: Option<&str>, body: &str, expect: (u16, &str, &str)) {
-        let told = to_messages_error(status, exception, body.as_bytes()).unwrap();
-        assert_eq!((told.status, told.kind, told.message.as_str()), expect, "{body}");
+        let error = to_messages_error(status, exception, body.as_bytes()).unwrap();
+        assert_eq!((error.status, error.kind, error.message.as_str()), expect, "{body}");
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(super) enum Frame {
 #[derive(Debug, Default)]
 pub(super) struct FrameDecoder {
     frames: MessageFrameDecoder,
-    held: BytesMut,
+    buffer: BytesMut,
     /// The largest size of the buffer since it was last freed.
     buffer_bytes: usize,
     is_mid: bool,
@@ -48,27 +48,27 @@ impl FrameDecoder {
     pub(super) fn push(
         &mut self,
         chunk: &[u8],
-        mut on: impl FnMut(Frame),
+        mut on_frame: impl FnMut(Frame),
     ) -> Result<(), FrameError> {
         if chunk.is_empty() {
             return Ok(());
         }
-        self.held.extend_from_slice(chunk);
+        self.buffer.extend_from_slice(chunk);
         self.is_mid = true;
-        self.buffer_bytes = self.buffer_bytes.max(self.held.capacity());
+        self.buffer_bytes = self.buffer_bytes.max(self.buffer.capacity());
         let mut has_frame = false;
         while let DecodedFrame::Complete(message) =
-            self.frames.decode_frame(&mut self.held).map_err(|_| FrameError)?
+            self.frames.decode_frame(&mut self.buffer).map_err(|_| FrameError)?
         {
-            on(Frame::from_message(&message)?);
-            self.is_mid = !self.held.is_empty();
+            on_frame(Frame::from_message(&message)?);
+            self.is_mid = !self.buffer.is_empty();
             has_frame = true;
         }
         if has_frame && self.buffer_bytes > KEPT_BUFFER_BYTES {
-            self.held = BytesMut::from(&self.held[..]);
-            self.buffer_bytes = self.held.capacity();
+            self.buffer = BytesMut::from(&self.buffer[..]);
+            self.buffer_bytes = self.buffer.capacity();
         }
-        if self.held.len() > FRAME_BYTES_MAX { Err(FrameError) } else { Ok(()) }
+        if self.buffer.len() > FRAME_BYTES_MAX { Err(FrameError) } else { Ok(()) }
     }
 
     /// The bytes of memory that the unfinished frame takes.
@@ -103,8 +103,8 @@ impl Frame {
             // An error that the service's model does not list. It is in the headers.
             _ => {
                 let code = header(":error-code").unwrap_or_default();
-                let said = serde_json::json!({"message": header(":error-message")});
-                Ok(Self::Exception(code, said.to_string().into()))
+                let arguments = serde_json::json!({"message": header(":error-message")});
+                Ok(Self::Exception(code, arguments.to_string().into()))
             }
         }
     }
@@ -155,13 +155,15 @@ mod tests {
     #[test]
     fn a_flipped_bit_is_noticed() {
         let good = encode_event_frame(br#"{"type":"ping"}"#);
-        for at in 0..good.len() {
+        for index in 0..good.len() {
             let mut bad = good.clone();
-            bad[at] ^= 1;
+            bad[index] ^= 1;
             match read(&bad, bad.len()) {
                 Err(FrameError) => {}
                 // The flipped bit announces a longer frame, which has not ended.
-                Ok((frames, is_mid)) => assert!(frames.is_empty() && is_mid && at < 12, "{at}"),
+                Ok((frames, is_mid)) => {
+                    assert!(frames.is_empty() && is_mid && index < 12, "{index}");
+                }
             }
         }
     }

@@ -15,31 +15,31 @@ const GUARDRAILS: [HeaderName; 2] = [
 
 /// Adds the headers of a Bedrock client that are sent to Bedrock. Other headers could change the
 /// form of its answer, or have effects that Amazon has not documented yet.
-pub fn add_request_headers(headers: &mut HeaderMap, clients: &HeaderMap) {
+pub fn add_request_headers(headers: &mut HeaderMap, client_headers: &HeaderMap) {
     for name in [TIER, LATENCY, TRACE].into_iter().chain(GUARDRAILS) {
-        for value in clients.get_all(&name) {
+        for value in client_headers.get_all(&name) {
             headers.append(name.clone(), value.clone());
         }
     }
 }
 
 /// The first header of a Bedrock client that makes a call more expensive than its list price.
-pub fn unpriced_header(clients: &HeaderMap) -> Option<UnboundedField> {
+pub fn unpriced_header(client_headers: &HeaderMap) -> Option<UnboundedField> {
     let is_priced = |value: &HeaderValue, known: &[&[u8]]| known.contains(&value.as_bytes());
-    let lacks = |name: &HeaderName, known: &[&[u8]]| {
-        clients.get_all(name).iter().any(|value| !is_priced(value, known))
+    let is_missing = |name: &HeaderName, known: &[&[u8]]| {
+        client_headers.get_all(name).iter().any(|value| !is_priced(value, known))
     };
-    let dearer = [(TIER, &[&b"default"[..], b"flex"][..]), (LATENCY, &[b"standard"])];
-    let dearer = dearer.into_iter().find(|(name, known)| lacks(name, known));
-    let name = dearer.map(|(name, _)| name).or_else(|| guardrail(clients))?;
+    let surcharge = [(TIER, &[&b"default"[..], b"flex"][..]), (LATENCY, &[b"standard"])];
+    let surcharge = surcharge.into_iter().find(|(name, known)| is_missing(name, known));
+    let name = surcharge.map(|(name, _)| name).or_else(|| guardrail(client_headers))?;
     let advice = "Baton has no price for it. Leave it out.";
     Some(UnboundedField { field: name.as_str().to_owned(), advice })
 }
 
 /// The header by which a Bedrock client asks for a guardrail, if there is one. No other upstream
 /// has guardrails.
-pub fn guardrail(clients: &HeaderMap) -> Option<HeaderName> {
-    GUARDRAILS.into_iter().find(|name| clients.contains_key(name))
+pub fn guardrail(client_headers: &HeaderMap) -> Option<HeaderName> {
+    GUARDRAILS.into_iter().find(|name| client_headers.contains_key(name))
 }
 
 #[cfg(test)]
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn documented_headers_pass() {
-        let clients = headers(&[
+        let client_headers = headers(&[
             ("x-amzn-bedrock-service-tier", "flex"),
             ("x-amzn-bedrock-performanceconfig-latency", "standard"),
             ("x-amzn-bedrock-trace", "ENABLED"),
@@ -67,7 +67,7 @@ mod tests {
             ("x-amzn-trace-id", "t"),
         ]);
         let mut sent = HeaderMap::new();
-        add_request_headers(&mut sent, &clients);
+        add_request_headers(&mut sent, &client_headers);
         let mut names: Vec<_> = sent.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         let expect = [

@@ -34,14 +34,15 @@ impl<'a> RawObject<'a> {
     /// Writes the object without the fields for which `drops` returns true, and with `before`
     /// (fields as JSON, without a comma around them) in front.
     pub(super) fn rewrite_fields(&self, before: &str, drops: impl Fn(&str) -> bool) -> Vec<u8> {
-        let open = self.text.iter().position(|byte| *byte == b'{').map_or(0, |at| at + 1);
+        let open =
+            self.text.iter().position(|byte| *byte == b'{').map_or(0, |position| position + 1);
         let mut changed = Vec::with_capacity(self.text.len() + before.len() + 1);
         changed.extend_from_slice(self.text.get(..open).unwrap_or_default());
         changed.extend_from_slice(before.as_bytes());
-        let (mut is_first, mut at) = (before.is_empty(), open);
+        let (mut is_first, mut position) = (before.is_empty(), open);
         for (index, (name, value)) in self.fields.iter().enumerate() {
-            let field = self.text.get(at..value.end).unwrap_or_default();
-            at = value.end;
+            let field = self.text.get(position..value.end).unwrap_or_default();
+            position = value.end;
             if drops(name) {
                 continue;
             }
@@ -53,7 +54,7 @@ impl<'a> RawObject<'a> {
             changed.extend_from_slice(comma.map_or(field, |comma| &field[comma + 1..]));
             is_first = false;
         }
-        changed.extend_from_slice(self.text.get(at..).unwrap_or_default());
+        changed.extend_from_slice(self.text.get(position..).unwrap_or_default());
         changed
     }
 }

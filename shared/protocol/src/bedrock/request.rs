@@ -67,9 +67,9 @@ fn build_invoke_body<'a>(
     let betas = betas.flat_map(|value| value.split(','));
     let sorted = sort_betas(betas.chain(own.iter().map(AsRef::as_ref)));
     let mut before = VERSION.to_owned();
-    if !sorted.kept.is_empty() {
+    if !sorted.supported.is_empty() {
         before.push_str(",\"anthropic_beta\":");
-        before.push_str(&json!(sorted.kept).to_string());
+        before.push_str(&json!(sorted.supported).to_string());
     }
     before.push_str(more);
     object.rewrite_fields(&before, |name| {

@@ -29,10 +29,12 @@ impl FramesToSse {
         let mut events = Vec::with_capacity(chunk.len());
         self.0.push(chunk, |frame| match frame {
             Frame::Event(json) => write_event(&json, &mut events),
-            Frame::Exception(name, said) => match to_messages_error(0, Some(&name), &said) {
-                Some(told) => write_event(&told.to_body(), &mut events),
-                None => write_event(&said, &mut events),
-            },
+            Frame::Exception(name, closing_bytes) => {
+                match to_messages_error(0, Some(&name), &closing_bytes) {
+                    Some(error) => write_event(&error.to_body(), &mut events),
+                    None => write_event(&closing_bytes, &mut events),
+                }
+            }
             Frame::Other => {}
         })?;
         Ok(events.into())

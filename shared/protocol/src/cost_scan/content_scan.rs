@@ -23,7 +23,7 @@ const TOOL_CHANGES: [&str; 4] =
 
 /// A value of the prompt, with the name of its field or of the object key that holds it.
 pub(super) struct ContentScanner<'f> {
-    facts: &'f mut CostScan,
+    scan: &'f mut CostScan,
     /// The top-level field that contains the value.
     top: &'f str,
     /// The key of the value.
@@ -63,7 +63,7 @@ impl fmt::Display for Place<'_> {
 pub(super) struct ContentFinding {
     /// The content is not in the body: the value is an address or an id.
     is_reference: bool,
-    given: Given,
+    presence: Given,
     /// A text names files that the upstream has stored (Alibaba's `fileid://file-fe-…`).
     names_file: bool,
 }
@@ -93,26 +93,26 @@ impl Given {
 }
 
 impl From<Given> for ContentFinding {
-    fn from(given: Given) -> Self {
-        Self { given, ..Self::default() }
+    fn from(presence: Given) -> Self {
+        Self { presence, ..Self::default() }
     }
 }
 
 const NOTHING: ContentFinding =
-    ContentFinding { is_reference: false, given: Given::Filled, names_file: false };
+    ContentFinding { is_reference: false, presence: Given::Filled, names_file: false };
 const REFERENCE: ContentFinding = ContentFinding { is_reference: true, ..NOTHING };
 
 impl<'f> ContentScanner<'f> {
     /// The scanner for a top-level field. `is_list` means that its items can be references to
     /// stored items.
-    pub(super) fn of(facts: &'f mut CostScan, top: &'f str, is_list: bool) -> Self {
+    pub(super) fn of(scan: &'f mut CostScan, top: &'f str, is_list: bool) -> Self {
         let place = Place { parent: None, step: Step::Field(top) };
-        Self { facts, top, key: top, place, is_list }
+        Self { scan, top, key: top, place, is_list }
     }
 
     fn nested_content<'i>(&'i mut self, key: &'i str, step: Step<'i>) -> ContentScanner<'i> {
         let place = Place { parent: Some(&self.place), step };
-        ContentScanner { facts: self.facts, top: self.top, key, place, is_list: self.is_list }
+        ContentScanner { scan: self.scan, top: self.top, key, place, is_list: self.is_list }
     }
 
     /// Reads an image's address, or its data as a URL (RFC 2397). Data of another type than an
@@ -121,9 +121,9 @@ impl<'f> ContentScanner<'f> {
         let data = url.get(..5).filter(|scheme| scheme.eq_ignore_ascii_case("data:"));
         let is_image = url.get(5..11).is_some_and(|kind| kind.eq_ignore_ascii_case("image/"));
         match data {
-            Some(_) if is_image => self.facts.note_image(url.len()),
+            Some(_) if is_image => self.scan.note_image(url.len()),
             Some(_) => self.note_document(),
-            None => self.facts.note_image(0),
+            None => self.scan.note_image(0),
         }
         NOTHING
     }
@@ -135,7 +135,7 @@ impl<'f> ContentScanner<'f> {
 
     fn note_document(&mut self) {
         let field = format!("{}[] (a document)", self.top);
-        self.facts.note_external_content(field, SEND_TEXT);
+        self.scan.note_external_content(field, SEND_TEXT);
     }
 }
 
@@ -168,16 +168,16 @@ struct ContentBlock<'a> {
 }
 
 impl ContentBlock<'_> {
-    fn note_content(&mut self, name: &str, given: Given) {
-        if let Some(at) = CONTENT_FIELDS.iter().position(|field| *field == name) {
-            self.content[at] = Some(given);
+    fn note_content(&mut self, name: &str, presence: Given) {
+        if let Some(index) = CONTENT_FIELDS.iter().position(|field| *field == name) {
+            self.content[index] = Some(presence);
         }
     }
 
     /// The content of the field `name` of [`CONTENT_FIELDS`].
     fn content(&self, name: &str) -> Given {
-        let at = CONTENT_FIELDS.iter().position(|field| *field == name);
-        at.and_then(|at| self.content[at]).unwrap_or(Given::Null)
+        let index = CONTENT_FIELDS.iter().position(|field| *field == name);
+        index.and_then(|index| self.content[index]).unwrap_or(Given::Null)
     }
 }
 
@@ -215,7 +215,7 @@ impl<'de> Visitor<'de> for ContentScanner<'_> {
         if text.is_empty() {
             return Ok(Given::Empty.into());
         }
-        let names_file = self.facts.reads == BodyProtocol::Chat
+        let names_file = self.scan.body_protocol == BodyProtocol::Chat
             && memchr::memmem::find(text.as_bytes(), b"fileid://").is_some();
         Ok(ContentFinding { names_file, ..NOTHING })
     }
@@ -228,21 +228,21 @@ impl<'de> Visitor<'de> for ContentScanner<'_> {
         {
             found.is_reference |= one.is_reference;
             found.names_file |= one.names_file;
-            found.given = Given::Filled;
+            found.presence = Given::Filled;
             index += 1;
         }
         Ok(found)
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<ContentFinding, A::Error> {
-        let (mut block, mut given) = (ContentBlock::default(), Given::Empty);
+        let (mut block, mut presence) = (ContentBlock::default(), Given::Empty);
         while let Some(FieldName(name)) = map.next_key()? {
             self.read_field(&name, &mut block, &mut map)?;
-            given = Given::Filled;
+            presence = Given::Filled;
         }
         self.judge_kind(&block);
         let names_file = block.names_file;
-        Ok(ContentFinding { given, names_file, ..self.assess_block(&block) })
+        Ok(ContentFinding { presence, names_file, ..self.assess_block(&block) })
     }
 }
 
@@ -259,7 +259,7 @@ impl ContentScanner<'_> {
                 if let Some(word) = map.next_value::<OptionalText<'de>>()?.0
                     && place.replace(word).is_some()
                 {
-                    self.facts.note_duplicate(name);
+                    self.scan.note_duplicate(name);
                 }
             }
             "id" => block.has_id |= map.next_value::<&RawValue>()?.get() != "null",
@@ -277,29 +277,29 @@ impl ContentScanner<'_> {
             "arguments" | "encrypted_content" | "input" => {
                 block.note_content(name, Given::new(map.next_value::<&RawValue>()?.get()));
             }
-            "text" if self.facts.reads == BodyProtocol::Chat => {
+            "text" if self.scan.body_protocol == BodyProtocol::Chat => {
                 let found = map.next_value_seed(self.nested_content(name, Step::Field(name)))?;
                 block.names_file |= found.names_file;
             }
             // A later turn's setting.
-            "reasoning" if self.facts.reads == BodyProtocol::Responses => {
+            "reasoning" if self.scan.body_protocol == BodyProtocol::Responses => {
                 let raw = map.next_value::<&RawValue>()?.get();
                 block.note_content(name, Given::new(raw));
-                let value = self.facts.parse_value(name, raw);
+                let value = self.scan.parse_value(name, raw);
                 if !value.is_null() {
-                    find_models(self.facts, name, raw);
-                    read_reasoning(self.facts, &value);
+                    find_models(self.scan, name, raw);
+                    read_reasoning(self.scan, &value);
                 }
             }
             // Tools that are added in the course of a conversation.
             "tools" | "definition" => {
-                map.next_value_seed(ToolScanner::new(self.facts))?;
+                map.next_value_seed(ToolScanner::new(self.scan))?;
                 block.note_content(name, Given::Filled);
             }
             "input_audio" | "audio" | "video" | "video_url" | "input_video" => {
                 if map.next_value::<&RawValue>()?.get() != "null" {
                     let field = format!("{}[].{name}", self.top);
-                    self.facts
+                    self.scan
                         .note_unbounded_field(field, "Baton has no price for it. Leave it out.");
                 }
             }
@@ -308,8 +308,8 @@ impl ContentScanner<'_> {
             }
             "cache_control" => {
                 let raw = map.next_value::<&RawValue>()?.get();
-                let control = self.facts.parse_value(name, raw);
-                self.facts.read_cache_control(&control);
+                let control = self.scan.parse_value(name, raw);
+                self.scan.read_cache_control(&control);
             }
             name => self.read_other(name, block, map)?,
         }
@@ -323,7 +323,7 @@ impl ContentScanner<'_> {
         block: &mut ContentBlock<'de>,
         map: &mut A,
     ) -> Result<(), A::Error> {
-        match NestedField::of(self.facts.reads, name) {
+        match NestedField::of(self.scan.body_protocol, name) {
             NestedField::Plain => {
                 map.next_value::<IgnoredAny>()?;
                 block.note_content(name, Given::Filled);
@@ -332,14 +332,14 @@ impl ContentScanner<'_> {
                 let found = map.next_value_seed(self.nested_content(name, Step::Field(name)))?;
                 block.has_reference |= found.is_reference;
                 block.names_file |= found.names_file;
-                block.note_content(name, found.given);
+                block.note_content(name, found.presence);
             }
             NestedField::Unknown => {
-                let found = map.next_value_seed(ModelSearch::new(&mut self.facts.models, name))?;
-                if !found.is_null && self.facts.demand.unbounded.is_none() {
+                let found = map.next_value_seed(ModelSearch::new(&mut self.scan.models, name))?;
+                if !found.is_null && self.scan.cost_factors.unbounded.is_none() {
                     let place = Place { parent: Some(&self.place), step: Step::Field(name) };
                     let field = place.to_string();
-                    self.facts.note_unbounded_field(field, UNKNOWN);
+                    self.scan.note_unbounded_field(field, UNKNOWN);
                 }
             }
         }
@@ -350,22 +350,22 @@ impl ContentScanner<'_> {
     /// stored.
     fn judge_kind(&mut self, block: &ContentBlock<'_>) {
         let kind = block.kind.as_deref().unwrap_or_default();
-        let (reads, top) = (self.facts.reads, self.top);
+        let (body_protocol, top) = (self.scan.body_protocol, self.top);
         let is_top = self.is_list && self.key == top;
         let role = block.role.as_deref();
         let is_instruction = !matches!(role, Some("user" | "assistant" | "tool" | "function"));
         if is_top && block.names_file && is_instruction {
             // Qwen-Long reads the files that a system message names (Model Studio, "Long context
             // (Qwen-Long)", 2026-11).
-            self.facts.note_external_content(format!("{top}[] (fileid://)"), SEND_TEXT);
+            self.scan.note_external_content(format!("{top}[] (fileid://)"), SEND_TEXT);
         }
         let unknown = match (kind, self.key) {
             ("item_reference", _) => return,
-            (_, _) if is_top && reads == BodyProtocol::Responses => {
+            (_, _) if is_top && body_protocol == BodyProtocol::Responses => {
                 return self.judge_item(kind, block);
             }
             ("", _) if is_top && block.role.is_none() => "without a role",
-            ("", "content") if reads != BodyProtocol::Responses => "without a type",
+            ("", "content") if body_protocol != BodyProtocol::Responses => "without a type",
             ("", "tool") => "without a type",
             ("", _) => return,
             (_, "tool") if TOOL_CHANGES.contains(&kind) => return,
@@ -373,8 +373,8 @@ impl ContentScanner<'_> {
             _ if is_top => kind,
             _ => return,
         };
-        if self.key == "tool" || !is_block(reads, kind) {
-            self.facts.note_unbounded_field(format!("{top}[] ({})", shown(unknown)), UNKNOWN);
+        if self.key == "tool" || !is_block(body_protocol, kind) {
+            self.scan.note_unbounded_field(format!("{top}[] ({})", shown(unknown)), UNKNOWN);
         }
     }
 
@@ -383,17 +383,17 @@ impl ContentScanner<'_> {
     fn judge_item(&mut self, kind: &str, block: &ContentBlock<'_>) {
         let top = self.top;
         let Some(item) = Item::of(if kind.is_empty() { "message" } else { kind }) else {
-            return self.facts.note_unbounded_field(format!("{top}[] ({})", shown(kind)), UNKNOWN);
+            return self.scan.note_unbounded_field(format!("{top}[] ({})", shown(kind)), UNKNOWN);
         };
         if kind.is_empty() && block.role.is_none() {
             // An item that has only an id is a reference, too.
-            self.facts.note_external_content(format!("{top}[] (a reference)"), SEND_ITEM);
+            self.scan.note_external_content(format!("{top}[] (a reference)"), SEND_ITEM);
         } else if block.has_id {
             let given = |field: &str| block.content(field) != Given::Null;
             let filled = |field: &str| block.content(field) == Given::Filled;
             if !item.has_content(given, filled) && kind != "compaction_trigger" {
                 let field = format!("{top}[] ({kind} without its content)");
-                self.facts.note_external_content(field, SEND_ITEM);
+                self.scan.note_external_content(field, SEND_ITEM);
             }
         }
     }
@@ -409,7 +409,7 @@ impl ContentScanner<'_> {
             "base64"
                 if block.media_type.as_deref().is_some_and(|kind| kind.starts_with("image/")) =>
             {
-                self.facts.note_image(block.data_bytes);
+                self.scan.note_image(block.data_bytes);
                 return NOTHING;
             }
             "base64" => {
@@ -417,14 +417,14 @@ impl ContentScanner<'_> {
                 return NOTHING;
             }
             "item_reference" => {
-                self.facts
+                self.scan
                     .note_external_content(format!("{}[] (item_reference)", self.top), SEND_ITEM);
             }
             "container_upload" => {
                 let field = format!("{}[] (container_upload)", self.top);
-                self.facts.note_unbounded_field(field, SEND_TEXT);
+                self.scan.note_unbounded_field(field, SEND_TEXT);
             }
-            "compaction_trigger" => self.facts.compacts = true,
+            "compaction_trigger" => self.scan.compacts = true,
             _ => {}
         }
         // An id in place of the content, such as Groq's `{"document":{"id":"…"}}`.
@@ -435,7 +435,7 @@ impl ContentScanner<'_> {
         match (refers, is_image) {
             (false, _) => NOTHING,
             (true, true) => {
-                self.facts.note_image(0);
+                self.scan.note_image(0);
                 NOTHING
             }
             // The pages that a search has found. The model has received their text before.

@@ -13,65 +13,65 @@ pub(super) const UNKNOWN: &str =
     "Baton does not know it. Leave it out, or ask your operator for a key without a spend limit.";
 
 /// Reads a top-level field that affects the cost of the request.
-pub(super) fn read_field(facts: &mut CostScan, name: &str, raw: &str) {
+pub(super) fn read_field(scan: &mut CostScan, name: &str, raw: &str) {
     if name == "prediction" && raw != "null" {
         // Unused tokens of a prediction are billed as output. A byte is at most one token.
-        facts.demand.predicted_tokens = raw.len() as u64;
+        scan.cost_factors.predicted_tokens = raw.len() as u64;
         return;
     }
-    let value = facts.parse_value(name, raw);
+    let value = scan.parse_value(name, raw);
     if value.is_null() {
         return;
     }
     if !matches!(name, "model" | "fallbacks") {
-        find_models(facts, name, raw);
+        find_models(scan, name, raw);
     }
-    match (facts.reads, name) {
-        (_, "model") => read_model(facts, &value),
-        (_, "service_tier") => read_word(facts, name, &value, &TIERS),
-        (_, "speed") if value == "fast" => facts.demand.is_fast = true,
-        (_, "speed") => read_word(facts, name, &value, &["standard"]),
-        (_, "inference_geo") => read_word(facts, name, &value, &["global", "us"]),
-        (_, "cache_control") => facts.read_cache_control(&value),
-        (_, "fallbacks") => read_fallbacks(facts, &value),
-        (_, "context_management") => read_context_management(facts, &value),
+    match (scan.body_protocol, name) {
+        (_, "model") => read_model(scan, &value),
+        (_, "service_tier") => read_word(scan, name, &value, &TIERS),
+        (_, "speed") if value == "fast" => scan.cost_factors.is_fast = true,
+        (_, "speed") => read_word(scan, name, &value, &["standard"]),
+        (_, "inference_geo") => read_word(scan, name, &value, &["global", "us"]),
+        (_, "cache_control") => scan.read_cache_control(&value),
+        (_, "fallbacks") => read_fallbacks(scan, &value),
+        (_, "context_management") => read_context_management(scan, &value),
         (BodyProtocol::Messages | BodyProtocol::Chat, "max_tokens")
         | (BodyProtocol::Responses, "max_output_tokens") => {
-            facts.max_tokens = read_bound(&value);
+            scan.max_tokens = read_bound(&value);
         }
         (BodyProtocol::Chat, "max_completion_tokens") => {
-            facts.max_completion_tokens = read_bound(&value);
+            scan.max_completion_tokens = read_bound(&value);
         }
-        (_, "thinking") => read_thinking(facts, &value),
+        (_, "thinking") => read_thinking(scan, &value),
         (_, "thinking_budget") => match value.as_u64() {
-            Some(tokens) => facts.thinking_budget = Some(tokens),
-            None => facts.note_unbounded_field(name, NO_NUMBER),
+            Some(tokens) => scan.thinking_budget = Some(tokens),
+            None => scan.note_unbounded_field(name, NO_NUMBER),
         },
-        (_, "enable_thinking") => facts.enables_thinking = value != false,
-        (_, "reasoning") => read_reasoning(facts, &value),
+        (_, "enable_thinking") => scan.enables_thinking = value != false,
+        (_, "reasoning") => read_reasoning(scan, &value),
         (BodyProtocol::Chat, "n" | "best_of")
         | (BodyProtocol::Messages, "num_generations" | "numResults") => {
-            read_choices(facts, name, &value);
+            read_choices(scan, name, &value);
         }
         (BodyProtocol::Responses, "previous_response_id" | "conversation" | "prompt") => {
-            facts.note_external_content(name, STORED);
+            scan.note_external_content(name, STORED);
         }
         (BodyProtocol::Messages, "thread") => {
             // `create` only stores this conversation so that a later request can continue it.
             if value["type"] != "create" {
-                facts.note_external_content(name, STORED);
+                scan.note_external_content(name, STORED);
             }
         }
-        (BodyProtocol::Messages, "compaction") => facts.compacts = true,
+        (BodyProtocol::Messages, "compaction") => scan.compacts = true,
         (_, "mcp_servers" | "plugins") if value.as_array().is_some_and(Vec::is_empty) => {}
         (_, "enable_search") if value == false => {}
         (_, "modalities") => {
             let is_text = |kinds: &Vec<Value>| kinds.iter().all(|kind| kind == "text");
             if !value.as_array().is_some_and(is_text) {
-                facts.note_unbounded_field(name, NO_PRICE);
+                scan.note_unbounded_field(name, NO_PRICE);
             }
         }
-        _ => facts.note_unbounded_field(name, NO_PRICE),
+        _ => scan.note_unbounded_field(name, NO_PRICE),
     }
 }
 
@@ -86,9 +86,9 @@ pub(super) fn find_models(facts: &mut CostScan, name: &str, raw: &str) {
 const NO_NUMBER: &str = "The value must be a whole number.";
 
 /// Reads the requested model.
-fn read_model(facts: &mut CostScan, value: &Value) {
+fn read_model(scan: &mut CostScan, value: &Value) {
     if value.as_str().is_some_and(has_call_price) {
-        facts.note_unbounded_field(
+        scan.note_unbounded_field(
             "model",
             "Baton does not know the price of a call of this model. Use another model.",
         );
@@ -98,9 +98,9 @@ fn read_model(facts: &mut CostScan, value: &Value) {
 /// Tiers that cost at most the list price. `auto` is the default of a request without the field.
 const TIERS: [&str; 6] = ["auto", "default", "standard", "standard_only", "flex", "batch"];
 
-fn read_word(facts: &mut CostScan, name: &str, value: &Value, known: &[&str]) {
+fn read_word(scan: &mut CostScan, name: &str, value: &Value, known: &[&str]) {
     if !value.as_str().is_some_and(|word| known.contains(&word)) {
-        facts.note_unbounded_field(name, "Baton has no price for this value. Leave the field out.");
+        scan.note_unbounded_field(name, "Baton has no price for this value. Leave the field out.");
     }
 }
 
@@ -115,22 +115,22 @@ fn read_bound(value: &Value) -> OutputBound {
 }
 
 /// Reads `n` (answers to one prompt) and `best_of`. If both are given, their product counts.
-fn read_choices(facts: &mut CostScan, name: &str, value: &Value) {
+fn read_choices(scan: &mut CostScan, name: &str, value: &Value) {
     match parse_count(value) {
         Some(number) => {
-            let choices = &mut facts.demand.choices;
+            let choices = &mut scan.cost_factors.choices;
             *choices = choices.saturating_mul(number.max(1));
         }
-        None => facts.note_unbounded_field(name, NO_NUMBER),
+        None => scan.note_unbounded_field(name, NO_NUMBER),
     }
 }
 
 /// Reads Anthropic's `thinking`, which other vendors have adopted for Chat Completions. Anthropic's
 /// budget is part of `max_tokens`. Other vendors can add theirs on top of it.
-fn read_thinking(facts: &mut CostScan, value: &Value) {
+fn read_thinking(scan: &mut CostScan, value: &Value) {
     let Some(fields) = value.as_object() else {
         if value != false {
-            facts.note_unbounded_field("thinking", "The value must be an object.");
+            scan.note_unbounded_field("thinking", "The value must be an object.");
         }
         return;
     };
@@ -139,14 +139,14 @@ fn read_thinking(facts: &mut CostScan, value: &Value) {
             _ if value.is_null() => {}
             "type" => {
                 let kinds = ["enabled", "disabled", "adaptive", "between_tools", "auto"];
-                read_word(facts, "thinking.type", value, &kinds);
+                read_word(scan, "thinking.type", value, &kinds);
             }
             "budget_tokens" => match value.as_u64() {
-                Some(tokens) => facts.thinking_tokens = facts.thinking_tokens.max(tokens),
-                None => facts.note_unbounded_field("thinking.budget_tokens", NO_NUMBER),
+                Some(tokens) => scan.thinking_tokens = scan.thinking_tokens.max(tokens),
+                None => scan.note_unbounded_field("thinking.budget_tokens", NO_NUMBER),
             },
             "block_binding" | "clear_thinking" | "display" | "keep" => {}
-            name => facts.note_unbounded_field(format!("thinking.{}", shown(name)), UNKNOWN),
+            name => scan.note_unbounded_field(format!("thinking.{}", shown(name)), UNKNOWN),
         }
     }
 }
@@ -172,75 +172,75 @@ pub(super) fn read_reasoning(facts: &mut CostScan, value: &Value) {
 }
 
 /// Reads the fallbacks. Each is one more pass with its own settings.
-fn read_fallbacks(facts: &mut CostScan, value: &Value) {
+fn read_fallbacks(scan: &mut CostScan, value: &Value) {
     let Some(fallbacks) = value.as_array() else {
         // `default` means Anthropic's own choice of models.
         if value != "default" {
-            add_texts(facts, value);
+            add_texts(scan, value);
         }
-        return facts.note_unbounded_field("fallbacks", "Name the models in a list.");
+        return scan.note_unbounded_field("fallbacks", "Name the models in a list.");
     };
-    let passes = facts.demand.passes.saturating_add(fallbacks.len() as u64);
-    facts.demand.passes = passes;
+    let iterations = scan.cost_factors.iterations.saturating_add(fallbacks.len() as u64);
+    scan.cost_factors.iterations = iterations;
     for fallback in fallbacks {
         match fallback {
-            Value::String(model) => facts.models.add(model),
+            Value::String(model) => scan.models.add(model),
             Value::Object(fields) => {
                 for (name, value) in fields {
-                    read_fallback(facts, name, value);
+                    read_fallback(scan, name, value);
                 }
             }
             other => {
-                add_texts(facts, other);
-                facts.note_unbounded_field("fallbacks", "Name the models in a list.");
+                add_texts(scan, other);
+                scan.note_unbounded_field("fallbacks", "Name the models in a list.");
             }
         }
     }
 }
 
-fn read_fallback(facts: &mut CostScan, name: &str, value: &Value) {
+fn read_fallback(scan: &mut CostScan, name: &str, value: &Value) {
     match name {
         _ if value.is_null() => {}
         "max_tokens" | "max_completion_tokens" | "max_output_tokens" => match read_bound(value) {
             OutputBound::Tokens(tokens) => {
-                facts.fallback_tokens = facts.fallback_tokens.max(tokens);
+                scan.fallback_tokens = scan.fallback_tokens.max(tokens);
             }
-            _ => facts.demand.has_unbounded_pass = true,
+            _ => scan.cost_factors.has_unbounded_pass = true,
         },
-        "thinking" => read_thinking(facts, value),
-        "speed" if value == "fast" => facts.demand.is_fast = true,
-        "speed" => read_word(facts, "fallbacks[].speed", value, &["standard"]),
+        "thinking" => read_thinking(scan, value),
+        "speed" if value == "fast" => scan.cost_factors.is_fast = true,
+        "speed" => read_word(scan, "fallbacks[].speed", value, &["standard"]),
         "output_config" => {}
-        "model" if value.is_string() => add_texts(facts, value),
+        "model" if value.is_string() => add_texts(scan, value),
         // LiteLLM maps a model to its substitutes: `{"gpt-5.5": ["o3"]}`.
         name => {
-            add_texts(facts, value);
-            facts.note_unbounded_field(format!("fallbacks[].{}", shown(name)), UNKNOWN);
+            add_texts(scan, value);
+            scan.note_unbounded_field(format!("fallbacks[].{}", shown(name)), UNKNOWN);
         }
     }
 }
 
 /// Adds each text in a value as a model.
-fn add_texts(facts: &mut CostScan, value: &Value) {
+fn add_texts(scan: &mut CostScan, value: &Value) {
     match value {
-        Value::String(model) => facts.models.add(model),
-        Value::Array(values) => values.iter().for_each(|value| add_texts(facts, value)),
-        Value::Object(fields) => fields.values().for_each(|value| add_texts(facts, value)),
+        Value::String(model) => scan.models.add(model),
+        Value::Array(values) => values.iter().for_each(|value| add_texts(scan, value)),
+        Value::Object(fields) => fields.values().for_each(|value| add_texts(scan, value)),
         _ => {}
     }
 }
 
 /// Reads context management. Edits that clear parts of the prompt cost nothing. Edits that compact
 /// the prompt add one pass.
-fn read_context_management(facts: &mut CostScan, value: &Value) {
+fn read_context_management(scan: &mut CostScan, value: &Value) {
     let edits = value["edits"].as_array().or(value.as_array());
     for edit in edits.into_iter().flatten() {
         let kind = edit["type"].as_str().unwrap_or_default();
         if kind.starts_with("compact") {
-            facts.compacts = true;
+            scan.compacts = true;
         } else if !kind.starts_with("clear_") {
             let field = "context_management.edits[].type";
-            facts.note_unbounded_field(
+            scan.note_unbounded_field(
                 field,
                 "Baton cannot compute the cost of this edit. Leave it out.",
             );
@@ -253,6 +253,6 @@ impl CostScan {
     /// price.
     pub(super) fn read_cache_control(&mut self, control: &Value) {
         let is_short = control["ttl"].is_null() || control["ttl"] == "5m";
-        self.demand.caches_for_an_hour |= !is_short;
+        self.cost_factors.caches_for_an_hour |= !is_short;
     }
 }

@@ -30,8 +30,8 @@ pub(super) enum Field {
 }
 
 impl Field {
-    pub(super) fn of(reads: BodyProtocol, name: &str) -> Self {
-        let (prompt, settings, harmless): (&[&str], &[&str], &[&str]) = match reads {
+    pub(super) fn of(body_protocol: BodyProtocol, name: &str) -> Self {
+        let (prompt, settings, harmless): (&[&str], &[&str], &[&str]) = match body_protocol {
             BodyProtocol::Messages => {
                 (&["messages", "system"], &MESSAGES_SETTINGS, &MESSAGES_HARMLESS)
             }
@@ -48,7 +48,7 @@ impl Field {
             Self::Setting
         } else if HARMLESS.contains(&name) || harmless.contains(&name) {
             Self::Harmless
-        } else if reads == BodyProtocol::Chat && name == "models" {
+        } else if body_protocol == BodyProtocol::Chat && name == "models" {
             Self::Models
         } else if ALIKE.contains(&name) {
             Self::Unknown
@@ -306,10 +306,10 @@ impl Item {
 }
 
 /// Whether an API documents this kind of block for the content of messages and results.
-pub(super) fn is_block(reads: BodyProtocol, kind: &str) -> bool {
+pub(super) fn is_block(body_protocol: BodyProtocol, kind: &str) -> bool {
     let is_result =
         || ["_result", "_result_error", "_output"].iter().any(|end| kind.ends_with(end));
-    match reads {
+    match body_protocol {
         BodyProtocol::Messages => MESSAGES_BLOCKS.contains(&kind) || is_result(),
         BodyProtocol::Chat => CHAT_BLOCKS.contains(&kind),
         BodyProtocol::Responses => RESPONSES_BLOCKS.contains(&kind),

@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn names_are_bounded_in_number_and_length() {
         let list = |count: usize| {
-            let names: Vec<_> = (0..count).map(|at| format!("\"m{at}\"")).collect();
+            let names: Vec<_> = (0..count).map(|index| format!("\"m{index}\"")).collect();
             format!("[{}]", names.join(","))
         };
         assert!(!found("models", &list(NAMED_MODELS_MAX)).is_over);

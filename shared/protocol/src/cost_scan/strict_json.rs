@@ -21,22 +21,22 @@ pub(super) enum Fault {
 
 /// Parses a value if it is small and no object in it has a field twice.
 pub(super) fn parse_strict(raw: &str) -> Result<Value, Fault> {
-    let mut reading = Reading { values: 0, fault: Fault::NotJson };
+    let mut read_state = Reading { values: 0, error: Fault::NotJson };
     let mut parser = serde_json::Deserializer::from_str(raw);
-    let value = StrictValue(&mut reading).deserialize(&mut parser);
-    value.map_err(|_| reading.fault)
+    let value = StrictValue(&mut read_state).deserialize(&mut parser);
+    value.map_err(|_| read_state.error)
 }
 
 struct Reading {
     values: usize,
-    fault: Fault,
+    error: Fault,
 }
 
 struct StrictValue<'r>(&'r mut Reading);
 
 impl StrictValue<'_> {
-    fn fail<T, E: Error>(&mut self, fault: Fault) -> Result<T, E> {
-        self.0.fault = fault;
+    fn fail<T, E: Error>(&mut self, error: Fault) -> Result<T, E> {
+        self.0.error = error;
         Err(E::custom("not accepted"))
     }
 }

@@ -3,9 +3,9 @@
 use super::BodyProtocol::{Chat, Messages, Responses};
 use super::*;
 
-fn demand(reads: BodyProtocol, fields: &str) -> CostFactors {
+fn demand(body_protocol: BodyProtocol, fields: &str) -> CostFactors {
     let body = format!("{{\"model\":\"m\"{}{fields}}}", if fields.is_empty() { "" } else { "," });
-    read_cost_factors(body.as_bytes(), reads).unwrap()
+    read_cost_factors(body.as_bytes(), body_protocol).unwrap()
 }
 
 #[test]
@@ -50,8 +50,8 @@ fn each_protocol_reads_its_own_bound() {
         ] {
             let body = format!(r#"{{"model":"m","{name}":{odd}}}"#);
             // Bodies that are not JSON are refused anyway.
-            if let Ok(demand) = read_cost_factors(body.as_bytes(), reads) {
-                assert_eq!(demand.output_tokens, None, "{body}");
+            if let Ok(cost_factors) = read_cost_factors(body.as_bytes(), reads) {
+                assert_eq!(cost_factors.output_tokens, None, "{body}");
             }
         }
     }
@@ -67,8 +67,12 @@ fn each_protocol_reads_its_own_bound() {
 #[test]
 fn fields_that_multiply_the_cost() {
     let check = |reads, fields: &str, expect: (u64, u64, u64)| {
-        let demand = demand(reads, fields);
-        assert_eq!((demand.choices, demand.passes, demand.searches), expect, "{reads:?} {fields}");
+        let cost_factors = demand(reads, fields);
+        assert_eq!(
+            (cost_factors.choices, cost_factors.iterations, cost_factors.searches),
+            expect,
+            "{reads:?} {fields}"
+        );
     };
     check(Chat, "", (1, 1, 0));
     check(Chat, r#""n":8"#, (8, 1, 0));
@@ -141,9 +145,9 @@ fn tiers_without_a_price() {
     }
 }
 
-fn unbounded(reads: BodyProtocol, fields: &str, expect: &str) {
-    let found = demand(reads, fields).unbounded.map(|why| why.field).unwrap_or_default();
-    assert_eq!(found, expect, "{reads:?} {fields}");
+fn unbounded(body_protocol: BodyProtocol, fields: &str, expect: &str) {
+    let found = demand(body_protocol, fields).unbounded.map(|why| why.field).unwrap_or_default();
+    assert_eq!(found, expect, "{body_protocol:?} {fields}");
 }
 
 #[test]
@@ -332,19 +336,19 @@ fn tools_count_wherever_they_stand() {
     let own = r#""input":[{"type":"additional_tools","tools":[{"type":"function","name":"f","parameters":{}}]}]"#;
     check(Responses, own, "");
     assert_eq!(
-        demand(Responses, r#""tools":[{"type":"tool_search","execution":"client"}]"#).passes,
+        demand(Responses, r#""tools":[{"type":"tool_search","execution":"client"}]"#).iterations,
         1
     );
-    assert_eq!(demand(Responses, r#""tools":[{"type":"tool_search"}]"#).passes, 11);
+    assert_eq!(demand(Responses, r#""tools":[{"type":"tool_search"}]"#).iterations, 11);
 }
 
 #[test]
 fn items_with_an_id_and_without_their_content_are_stored() {
     let check = |item: &str, expect: &str| {
-        let demand = demand(Responses, &format!(r#""input":[{item}]"#));
-        let found = demand.reads_beyond_body.map(|why| why.field);
+        let cost_factors = demand(Responses, &format!(r#""input":[{item}]"#));
+        let found = cost_factors.reads_beyond_body.map(|why| why.field);
         assert_eq!(found.unwrap_or_default(), expect, "{item}");
-        assert_eq!(demand.unbounded, None, "{item}");
+        assert_eq!(cost_factors.unbounded, None, "{item}");
     };
     for (item, kind) in [
         (r#""type":"reasoning","summary":[]"#, "reasoning"),
@@ -387,8 +391,12 @@ fn items_with_an_id_and_without_their_content_are_stored() {
 fn thinking_on_top_of_the_bound() {
     let check = |reads, fields: &str, expect| {
         let name = if reads == Responses { "max_output_tokens" } else { "max_tokens" };
-        let demand = demand(reads, &format!(r#""{name}":10,{fields}"#));
-        assert_eq!((demand.output_tokens, demand.unbounded), (Some(expect), None), "{fields}");
+        let cost_factors = demand(reads, &format!(r#""{name}":10,{fields}"#));
+        assert_eq!(
+            (cost_factors.output_tokens, cost_factors.unbounded),
+            (Some(expect), None),
+            "{fields}"
+        );
     };
     check(Chat, r#""thinking":{"type":"enabled","budget_tokens":5}"#, 15);
     check(Chat, r#""reasoning":{"max_tokens":50}"#, 60);
@@ -427,22 +435,23 @@ fn other_spellings_of_fields_are_refused() {
 
 #[test]
 fn bodies_that_parsers_read_differently() {
-    let odd = |body: &str| read_cost_factors(body.as_bytes(), Chat).unwrap_err().to_string();
-    let why = "a number beyond the range of a double";
+    let is_invalid_char =
+        |body: &str| read_cost_factors(body.as_bytes(), Chat).unwrap_err().to_string();
+    let reason = "a number beyond the range of a double";
     for body in [
         r#"{"model":"m","x":1e400}"#,
         r#"{"model":"m","messages":[{"role":"user","content":[1e400]}]}"#,
         r#"{"model":"m","thinking":{"x":1e400}}"#,
         r#"{"model":"m","x":"\ud800"}"#,
     ] {
-        assert!(odd(body).contains(why), "{body}: {}", odd(body));
+        assert!(is_invalid_char(body).contains(reason), "{body}: {}", is_invalid_char(body));
     }
     let values = vec!["0"; SETTING_VALUES_MAX + 1].join(",");
-    let many = odd(&format!(r#"{{"model":"m","fallbacks":[{values}]}}"#));
+    let many = is_invalid_char(&format!(r#"{{"model":"m","fallbacks":[{values}]}}"#));
     assert!(many.contains("At most 10000"), "{many}");
-    let names = (0..33).map(|at| format!("\"m{at}\"")).collect::<Vec<_>>().join(",");
+    let names = (0..33).map(|index| format!("\"m{index}\"")).collect::<Vec<_>>().join(",");
     for field in ["models", "x_models", "fallbacks"] {
-        let many = odd(&format!(r#"{{"model":"m","{field}":[{names}]}}"#));
+        let many = is_invalid_char(&format!(r#"{{"model":"m","{field}":[{names}]}}"#));
         assert!(many.contains("At most 32"), "{many}");
     }
 }
@@ -451,12 +460,12 @@ fn bodies_that_parsers_read_differently() {
 #[test]
 fn the_work_is_linear_in_the_length() {
     let shapes: [&dyn Fn(usize) -> String; 8] = [
-        &|at| format!(r#"{{"models":["m{at}"]}}"#),
-        &|at| format!(r#""m{at}""#),
+        &|index| format!(r#"{{"models":["m{index}"]}}"#),
+        &|index| format!(r#""m{index}""#),
         &|_| r#"{"a":0}"#.to_owned(),
         &|_| "[[[]]]".to_owned(),
-        &|at| format!(r#"{{"type":"t{at}","model":"m{at}"}}"#),
-        &|at| format!(r#"{{"role":"user","content":[{{"type":"t{at}"}}]}}"#),
+        &|index| format!(r#"{{"type":"t{index}","model":"m{index}"}}"#),
+        &|index| format!(r#"{{"role":"user","content":[{{"type":"t{index}"}}]}}"#),
         &|_| r#"{"cache_control":{"ttl":"1h"}}"#.to_owned(),
         &|_| r#"{"type":"namespace","tools":[{}]}"#.to_owned(),
     ];
@@ -532,14 +541,14 @@ fn content_outside_the_body_is_unbounded() {
 
 #[test]
 fn images_count_by_number() {
-    let check = |reads: BodyProtocol, part: &str, images: u64, data: u64| {
-        let top = if reads == Responses { "input" } else { "messages" };
+    let check = |body_protocol: BodyProtocol, part: &str, images: u64, data: u64| {
+        let top = if body_protocol == Responses { "input" } else { "messages" };
         let fields = format!(r#""{top}":[{{"role":"user","content":[{part}]}}]"#);
-        let demand = demand(reads, &fields);
+        let cost_factors = demand(body_protocol, &fields);
         let bytes = (fields.len() + r#"{"model":"m",}"#.len()) as u64;
-        assert_eq!(demand.prompt_tokens, images * reads.image_tokens(), "{part}");
-        assert_eq!(demand.prompt_bytes, bytes - data, "{part}");
-        assert_eq!(demand.reads_beyond_body, None, "{part}");
+        assert_eq!(cost_factors.prompt_tokens, images * body_protocol.image_tokens(), "{part}");
+        assert_eq!(cost_factors.prompt_bytes, bytes - data, "{part}");
+        assert_eq!(cost_factors.reads_beyond_body, None, "{part}");
     };
     let base64 =
         r#"{"type":"image","source":{"type":"base64","media_type":"image/png","data":"AAAA"}}"#;

@@ -17,7 +17,7 @@ const LEAVE_OUT: &str = "Baton cannot compute the cost of this tool. Leave it ou
 
 /// A list of tools. Namespaces contain such lists, too.
 pub(super) struct ToolScanner<'f> {
-    facts: &'f mut CostScan,
+    scan: &'f mut CostScan,
 }
 
 /// The fields of one tool.
@@ -37,8 +37,8 @@ struct ToolFields {
 }
 
 impl<'f> ToolScanner<'f> {
-    pub(super) fn new(facts: &'f mut CostScan) -> Self {
-        Self { facts }
+    pub(super) fn new(scan: &'f mut CostScan) -> Self {
+        Self { scan }
     }
 
     fn assess_tool(&mut self, tool: &ToolFields) {
@@ -48,7 +48,7 @@ impl<'f> ToolScanner<'f> {
         let kind = tool.kind.as_deref().unwrap_or(own);
         let field = format!("tools ({})", shown(kind));
         let starts = |names: &[&str]| names.iter().any(|name| kind.starts_with(name));
-        let is_local = match self.facts.reads {
+        let is_local = match self.scan.body_protocol {
             BodyProtocol::Messages => {
                 matches!(kind, "custom" | "function")
                     || starts(&["bash_", "text_editor_", "computer_", "memory_", "browser_"])
@@ -72,52 +72,50 @@ impl<'f> ToolScanner<'f> {
             }
         };
         if !matches!(kind, "custom" | "function") {
-            self.facts.models.add_all(&tool.described);
+            self.scan.models.add_all(&tool.described);
         }
         if !matches!(kind, "custom" | "function" | "namespace") {
-            let tokens = &mut self.facts.demand.prompt_tokens;
+            let tokens = &mut self.scan.cost_factors.prompt_tokens;
             *tokens = tokens.saturating_add(DEFINITION_TOKENS);
         }
         if is_local {
             return self.judge_fields(tool);
         }
-        match self.facts.reads {
+        match self.scan.body_protocol {
             BodyProtocol::Messages if kind.starts_with("advisor_") => {
                 // At most one call in each round, or fewer if `max_uses` says so.
                 let rounds = super::SERVER_TOOL_PASSES - 1;
                 let uses = tool.max_uses.as_ref().and_then(Value::as_u64).unwrap_or(rounds);
-                self.facts.advices = self.facts.advices.saturating_add(uses.min(rounds));
-                self.facts.demand.has_unbounded_pass = true;
+                self.scan.advices = self.scan.advices.saturating_add(uses.min(rounds));
+                self.scan.cost_factors.has_unbounded_pass = true;
             }
             BodyProtocol::Messages if kind.starts_with("web_search_") => {
                 match tool.max_uses.as_ref().and_then(Value::as_u64) {
                     Some(uses) if uses > 0 => {
-                        let searches = &mut self.facts.demand.searches;
+                        let searches = &mut self.scan.cost_factors.searches;
                         *searches = searches.saturating_add(uses);
                     }
                     _ => {
                         let advice = "Set `max_uses` of the tool, or leave the tool out.";
-                        return self
-                            .facts
-                            .note_unbounded_field(format!("{field}.max_uses"), advice);
+                        return self.scan.note_unbounded_field(format!("{field}.max_uses"), advice);
                     }
                 }
-                self.facts.note_external_content(field, LEAVE_OUT);
+                self.scan.note_external_content(field, LEAVE_OUT);
             }
             BodyProtocol::Messages if kind.starts_with("web_fetch_") => {
-                self.facts.note_external_content(field, LEAVE_OUT);
+                self.scan.note_external_content(field, LEAVE_OUT);
             }
             BodyProtocol::Messages if kind.starts_with("tool_search_tool_") => {}
             BodyProtocol::Responses if kind == "tool_search" => {}
-            _ => return self.facts.note_unbounded_field(field, LEAVE_OUT),
+            _ => return self.scan.note_unbounded_field(field, LEAVE_OUT),
         }
-        self.facts.runs_tools = true;
+        self.scan.runs_tools = true;
         self.judge_fields(tool);
     }
 
     fn judge_fields(&mut self, tool: &ToolFields) {
         if let Some(name) = &tool.unknown {
-            self.facts.note_unbounded_field(format!("tools[].{name}"), UNKNOWN);
+            self.scan.note_unbounded_field(format!("tools[].{name}"), UNKNOWN);
         }
     }
 }
@@ -158,12 +156,12 @@ impl<'de> Visitor<'de> for ToolScanner<'_> {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        self.facts.note_unbounded_field(format!("tools ({})", shown(text)), LEAVE_OUT);
+        self.scan.note_unbounded_field(format!("tools ({})", shown(text)), LEAVE_OUT);
         Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while list.next_element_seed(ToolScanner { facts: self.facts })?.is_some() {}
+        while list.next_element_seed(ToolScanner { scan: self.scan })?.is_some() {}
         Ok(())
     }
 
@@ -187,9 +185,9 @@ impl ToolScanner<'_> {
         match name {
             "type" => {
                 let kind =
-                    self.facts.parse_value("tools[].type", map.next_value::<&RawValue>()?.get());
+                    self.scan.parse_value("tools[].type", map.next_value::<&RawValue>()?.get());
                 if tool.kind.is_some() {
-                    self.facts.note_duplicate("tools[].type");
+                    self.scan.note_duplicate("tools[].type");
                 }
                 // A tool whose type is not a text is not known to run at the client.
                 tool.kind = match kind {
@@ -199,22 +197,22 @@ impl ToolScanner<'_> {
                 };
             }
             "max_uses" | "environment" | "execution" => {
-                let value = self.facts.parse_value(name, map.next_value::<&RawValue>()?.get());
-                let place = match name {
+                let value = self.scan.parse_value(name, map.next_value::<&RawValue>()?.get());
+                let location = match name {
                     "max_uses" => &mut tool.max_uses,
                     "environment" => &mut tool.environment,
                     _ => &mut tool.execution,
                 };
-                if place.replace(value).is_some() {
-                    self.facts.note_duplicate(name);
+                if location.replace(value).is_some() {
+                    self.scan.note_duplicate(name);
                 }
             }
             "cache_control" => {
                 let raw = map.next_value::<&RawValue>()?.get();
-                let control = self.facts.parse_value(name, raw);
-                self.facts.read_cache_control(&control);
+                let control = self.scan.parse_value(name, raw);
+                self.scan.read_cache_control(&control);
             }
-            "tools" => map.next_value_seed(ToolScanner { facts: self.facts })?,
+            "tools" => map.next_value_seed(ToolScanner { scan: self.scan })?,
             "description" | "name" => drop(map.next_value::<IgnoredAny>()?),
             // Schemas, and the fields that accompany them.
             "input_schema" | "parameters" | "function" | "custom" | "input_examples" | "format"
@@ -225,7 +223,7 @@ impl ToolScanner<'_> {
                 tool.has_schema |= is_schema && !found.is_null;
             }
             name => {
-                let found = map.next_value_seed(ModelSearch::new(&mut self.facts.models, name))?;
+                let found = map.next_value_seed(ModelSearch::new(&mut self.scan.models, name))?;
                 if !found.is_null && !is_tool_field(name) {
                     tool.unknown.get_or_insert_with(|| shown(name));
                 }

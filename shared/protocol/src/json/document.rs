@@ -20,25 +20,25 @@ pub(crate) struct JsonDocument<'a> {
 
 struct SpanRecorder {
     spans: Vec<ContainerSpan>,
-    open: Vec<usize>,
+    open_containers: Vec<usize>,
 }
 
 impl JsonVisitor<'_> for SpanRecorder {
-    fn on_open(&mut self, _: usize, at: usize) -> Result<(), JsonError> {
+    fn on_open(&mut self, _: usize, index: usize) -> Result<(), JsonError> {
         if self.spans.len() == CONTAINERS_MAX {
             return Err(JsonError::ManyContainers);
         }
-        self.open.push(self.spans.len());
-        self.spans.push(ContainerSpan { bytes: at, inside: 0 });
+        self.open_containers.push(self.spans.len());
+        self.spans.push(ContainerSpan { bytes: index, inside: 0 });
         Ok(())
     }
 
     fn on_close(&mut self, _: usize, end: usize) -> Result<(), JsonError> {
         let count = self.spans.len();
-        if let Some(at) = self.open.pop()
-            && let Some(span) = self.spans.get_mut(at)
+        if let Some(index) = self.open_containers.pop()
+            && let Some(span) = self.spans.get_mut(index)
         {
-            *span = ContainerSpan { bytes: end - span.bytes, inside: count - at - 1 };
+            *span = ContainerSpan { bytes: end - span.bytes, inside: count - index - 1 };
         }
         Ok(())
     }
@@ -50,7 +50,7 @@ impl<'a> JsonDocument<'a> {
     /// # Errors
     /// The text is not JSON, or is nested deeper than `depth_max`.
     pub(crate) fn parse(text: &'a [u8], depth_max: usize) -> Result<Self, JsonError> {
-        let mut ends = SpanRecorder { spans: Vec::new(), open: Vec::new() };
+        let mut ends = SpanRecorder { spans: Vec::new(), open_containers: Vec::new() };
         scan_json(text, depth_max, &mut ends)?;
         Ok(Self { text, spans: ends.spans })
     }
@@ -92,8 +92,8 @@ impl<'a> JsonValue<'a> {
         if memchr::memchr(b'\\', inner).is_none() {
             return Some(String::from_utf8_lossy(inner));
         }
-        let mended: LenientString = serde_json::from_slice(self.text).ok()?;
-        Some(Cow::Owned(mended.0))
+        let lenient: LenientString = serde_json::from_slice(self.text).ok()?;
+        Some(Cow::Owned(lenient.0))
     }
 
     /// The values of an array.
@@ -117,34 +117,34 @@ struct ContainerWalk<'a> {
 impl<'a> ContainerWalk<'a> {
     fn new(value: JsonValue<'a>) -> Self {
         let spans = value.spans.get(1..).unwrap_or_default();
-        Self { cursor: TextCursor { text: value.text, at: 1 }, spans }
+        Self { cursor: TextCursor { text: value.text, index: 1 }, spans }
     }
 
     /// The first byte of the next entry, or `None` at the container's end.
     fn next_entry_start(&mut self) -> Option<u8> {
         if self.cursor.peek_token() == Some(b',') {
-            self.cursor.at += 1;
+            self.cursor.index += 1;
         }
         self.cursor.peek_token().filter(|byte| !matches!(byte, b']' | b'}'))
     }
 
     fn next_value(&mut self) -> Option<JsonValue<'a>> {
         let first = self.cursor.peek_token()?;
-        let start = self.cursor.at;
+        let start = self.cursor.index;
         if !matches!(first, b'{' | b'[') {
             self.cursor.skip_scalar(Some(first)).ok()?;
-            let text = self.cursor.text.get(start..self.cursor.at)?;
+            let text = self.cursor.text.get(start..self.cursor.index)?;
             return Some(JsonValue { text, spans: &[] });
         }
         let Some(span) = self.spans.first() else {
             self.skip_container()?;
-            let text = self.cursor.text.get(start..self.cursor.at)?;
+            let text = self.cursor.text.get(start..self.cursor.index)?;
             return Some(JsonValue { text, spans: &[] });
         };
         let (own, after) = self.spans.split_at_checked(span.inside + 1)?;
         self.spans = after;
-        self.cursor.at = start + span.bytes;
-        Some(JsonValue { text: self.cursor.text.get(start..self.cursor.at)?, spans: own })
+        self.cursor.index = start + span.bytes;
+        Some(JsonValue { text: self.cursor.text.get(start..self.cursor.index)?, spans: own })
     }
 
     /// Moves behind the container that begins here.
@@ -160,7 +160,7 @@ impl<'a> ContainerWalk<'a> {
                 b'}' | b']' => depth -= 1,
                 _ => {}
             }
-            self.cursor.at += 1;
+            self.cursor.index += 1;
             if depth == 0 {
                 return Some(());
             }

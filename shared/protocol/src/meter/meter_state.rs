@@ -19,9 +19,9 @@ const CHAT_OUTPUT: [&str; 4] =
 pub(super) struct MeterState {
     tally: UsageTally,
     model: Option<String>,
-    pub(super) ended: AnswerEnd,
+    pub(super) end: AnswerEnd,
     pub(super) started: bool,
-    told: bool,
+    has_reported_end: bool,
     /// Whether the events are Anthropic's. Anthropic's SDKs ignore an error without a name.
     is_anthropic: bool,
     /// Whether the last usage is the final one if the end comes next.
@@ -30,7 +30,7 @@ pub(super) struct MeterState {
     settled: bool,
     pub(super) first: AnswerStart,
     /// Whether any event has arrived, even an empty one.
-    pub(super) begun: bool,
+    pub(super) has_started: bool,
     /// Whether a whole answer could not be read although a model perhaps wrote it.
     is_unread: bool,
     stop_reason: Option<String>,
@@ -51,7 +51,7 @@ impl MeterState {
             EventKind::MessageStop => self.mark_complete(),
             EventKind::Error => {
                 self.record_failure(UpstreamFailure::from_body(event.data));
-                self.told = true;
+                self.has_reported_end = true;
             }
             EventKind::ResponseEnd => self.observe_response_end(event.data),
             EventKind::ResponseDelta => {
@@ -63,29 +63,29 @@ impl MeterState {
             EventKind::Ping => {}
         }
         if self.first == AnswerStart::Nothing {
-            self.first = match &self.ended {
+            self.first = match &self.end {
                 AnswerEnd::Error(failure) => AnswerStart::Error(failure.clone()),
                 AnswerEnd::Truncated if is_empty(event, kind) => AnswerStart::Nothing,
                 AnswerEnd::Complete | AnswerEnd::Truncated => AnswerStart::Event,
             };
         }
-        self.begun = true;
+        self.has_started = true;
     }
 
     fn observe_start(&mut self, data: &[u8]) {
         (self.started, self.is_anthropic) = (true, true);
-        if let Some(message) = UpstreamObject::parse(data).and_then(|answer| answer.message) {
+        if let Some(message) = UpstreamObject::parse(data).and_then(|object| object.message) {
             self.take_message(message);
         }
     }
 
     fn observe_delta(&mut self, data: &[u8]) {
-        let Some(answer) = UpstreamObject::parse(data) else { return };
+        let Some(object) = UpstreamObject::parse(data) else { return };
         self.started = true;
-        let reason = answer.delta.and_then(|delta| delta.stop_reason);
+        let reason = object.delta.and_then(|delta| delta.stop_reason);
         let is_last = reason.is_some();
         self.stop_reason = reason.or(self.stop_reason.take());
-        if let Some(usage) = answer.usage {
+        if let Some(usage) = object.usage {
             self.take_usage(usage, is_last);
         }
     }
@@ -100,7 +100,7 @@ impl MeterState {
     }
 
     fn observe_response_end(&mut self, data: &[u8]) {
-        let Some(response) = UpstreamObject::parse(data).and_then(|answer| answer.response) else {
+        let Some(response) = UpstreamObject::parse(data).and_then(|object| object.response) else {
             return;
         };
         let failed = response.status.as_deref() == Some("failed");
@@ -108,7 +108,7 @@ impl MeterState {
         self.take_final_message(response);
         if failed {
             self.record_failure(UpstreamFailure::from_body(data));
-            self.told = true;
+            self.has_reported_end = true;
         } else {
             self.mark_complete();
         }
@@ -117,7 +117,7 @@ impl MeterState {
     /// Reads an event without a name: a chat chunk, OpenAI's end mark, or an error object.
     fn observe_chunk(&mut self, data: &[u8]) {
         if data.trim_ascii() == b"[DONE]" {
-            if self.begun {
+            if self.has_started {
                 return self.mark_complete();
             }
             let message = "the stream was done before it began".to_owned();
@@ -125,38 +125,39 @@ impl MeterState {
         }
         let has = |key: &str| has_value(data, key);
         // Before model output has arrived, data that is not a chunk can be an error.
-        let may_begin_badly = self.first == AnswerStart::Nothing && !data.trim_ascii().is_empty();
-        if may_begin_badly && !(data.trim_ascii().starts_with(b"{") && is_json(data)) {
+        let may_start_with_error =
+            self.first == AnswerStart::Nothing && !data.trim_ascii().is_empty();
+        if may_start_with_error && !(data.trim_ascii().starts_with(b"{") && is_json(data)) {
             return self.record_failure(
                 UpstreamFailure::from_object(data)
                     .unwrap_or_else(|| UpstreamFailure::from_body(data)),
             );
         }
-        if (has("\"error\"") || (may_begin_badly && !has("\"choices\"")))
+        if (has("\"error\"") || (may_start_with_error && !has("\"choices\"")))
             && let Some(failure) = UpstreamFailure::from_object(data)
         {
-            self.told |= !self.is_anthropic;
+            self.has_reported_end |= !self.is_anthropic;
             return self.record_failure(failure);
         }
         self.output_chars += text_deltas::chars_in_strings(data, &CHAT_OUTPUT);
-        let told = has("\"usage\"") || has("\"finish_reason\"") || has("\"type\"");
-        if self.started && self.model.is_some() && !told {
+        let has_reported_end = has("\"usage\"") || has("\"finish_reason\"") || has("\"type\"");
+        if self.started && self.model.is_some() && !has_reported_end {
             return;
         }
-        let Some(answer) = UpstreamObject::parse(data) else { return };
+        let Some(object) = UpstreamObject::parse(data) else { return };
         // Anthropic's events from an upstream that drops their names and reorders their keys.
-        match answer.kind.as_deref() {
+        match object.kind.as_deref() {
             Some("message_start") => return self.observe_start(data),
             Some("message_delta") => return self.observe_delta(data),
             Some("message_stop") => return self.mark_complete(),
             _ => {}
         }
-        self.started |= answer.choices.is_some();
-        if answer.is_finished() {
+        self.started |= object.choices.is_some();
+        if object.is_finished() {
             self.mark_complete();
         }
-        self.model = self.model.take().or(answer.model);
-        if let Some(usage) = answer.usage {
+        self.model = self.model.take().or(object.model);
+        if let Some(usage) = object.usage {
             self.take_usage(usage, true);
         }
     }
@@ -164,29 +165,29 @@ impl MeterState {
     /// Reads a whole body: a message, a completion, a response or an error. Any other object (a
     /// token count, a list of models) is complete and costs nothing.
     pub(super) fn observe_body(&mut self, body: &[u8]) {
-        let Some(answer) = UpstreamObject::parse(body) else {
+        let Some(object) = UpstreamObject::parse(body) else {
             return self.observe_unparsable_body(body);
         };
-        let failed = [&answer.kind, &answer.status]
+        let failed = [&object.kind, &object.status]
             .into_iter()
             .any(|word| matches!(word.as_deref(), Some("error" | "failed")));
-        if (failed || answer.usage.is_none())
+        if (failed || object.usage.is_none())
             && let Some(failure) = UpstreamFailure::from_object(body)
         {
             self.record_failure(failure);
         }
-        let is_message = answer.kind.as_deref() == Some("message");
-        let is_answer = is_message || answer.choices.is_some() || answer.status.is_some();
-        let is_error = matches!(self.ended, AnswerEnd::Error(_));
-        self.started = answer.usage.is_some() || (is_answer && !is_error);
-        let told = answer.usage.as_ref().and_then(|usage| usage.output_tokens).unwrap_or(0);
-        if self.started && told == 0 && (answer.usage.is_none() || text_deltas::has_any(body)) {
+        let is_message = object.kind.as_deref() == Some("message");
+        let is_answer = is_message || object.choices.is_some() || object.status.is_some();
+        let is_error = matches!(self.end, AnswerEnd::Error(_));
+        self.started = object.usage.is_some() || (is_answer && !is_error);
+        let told = object.usage.as_ref().and_then(|usage| usage.output_tokens).unwrap_or(0);
+        if self.started && told == 0 && (object.usage.is_none() || text_deltas::has_any(body)) {
             self.output_chars = text_deltas::chars_in_utf8(body);
         }
-        self.stop_reason = answer.stop_reason;
+        self.stop_reason = object.stop_reason;
         self.take_final_message(NestedResponse {
-            model: answer.model,
-            usage: answer.usage,
+            model: object.model,
+            usage: object.usage,
             status: None,
         });
         self.mark_complete();
@@ -239,43 +240,53 @@ impl MeterState {
 
     fn mark_complete(&mut self) {
         self.settled |= self.nearly_settled;
-        self.told = true;
-        if self.ended == AnswerEnd::Truncated {
-            self.ended = AnswerEnd::Complete;
+        self.has_reported_end = true;
+        if self.end == AnswerEnd::Truncated {
+            self.end = AnswerEnd::Complete;
         }
     }
 
     fn record_failure(&mut self, failure: UpstreamFailure) {
-        if !matches!(self.ended, AnswerEnd::Error(_)) {
-            self.ended = AnswerEnd::Error(failure);
+        if !matches!(self.end, AnswerEnd::Error(_)) {
+            self.end = AnswerEnd::Error(failure);
         }
     }
 
     pub(super) fn into_reading(self, request_bytes: u64) -> MeterReading {
-        let Self { mut tally, model, ended, told, started, settled, first, is_unread, .. } = self;
+        let Self {
+            mut tally,
+            model,
+            end,
+            has_reported_end,
+            started,
+            settled,
+            first,
+            is_unread,
+            ..
+        } = self;
         let (stop_reason, output_chars) = (self.stop_reason, self.output_chars);
         // A stream that stopped before its first event is possibly billed.
-        let was_billed = started || ended == AnswerEnd::Truncated;
+        let was_billed = started || end == AnswerEnd::Truncated;
         let lacks_output = was_billed && !settled;
         // Every API documents the length of the prompt as a field that is always present.
         let lacks_input = was_billed && tally.input.is_none();
         if lacks_output {
-            let seen = text_deltas::estimate_tokens(output_chars);
-            tally.output = Some(tally.output.unwrap_or(0).max(seen));
+            let output_estimate = text_deltas::estimate_tokens(output_chars);
+            tally.output = Some(tally.output.unwrap_or(0).max(output_estimate));
         }
         if lacks_input {
             tally.input = Some(text_deltas::estimate_tokens(request_bytes));
         }
         let faults = tally.faults;
         let lacks_usage = lacks_output || lacks_input || (was_billed && faults.is_absurd);
-        let hides_usage = is_unread || (lacks_usage && ended == AnswerEnd::Complete);
+        let hides_usage = is_unread || (lacks_usage && end == AnswerEnd::Complete);
         let estimated = lacks_usage || faults.is_odd || faults.is_absurd;
         let usage = BilledUsage { estimated, ..tally.into_usage() };
         MeterReading {
             usage,
             model,
-            ended,
-            told,
+            end,
+            has_reported_end,
             started,
             first,
             hides_usage,
@@ -299,8 +310,8 @@ fn is_empty(event: &SseEvent<'_>, kind: EventKind) -> bool {
 
 /// Whether `key` (with its quotes) has a value other than null.
 fn has_value(data: &[u8], key: &str) -> bool {
-    memmem::find_iter(data, key.as_bytes()).any(|at| {
-        let value = data[at + key.len()..].trim_ascii_start().strip_prefix(b":");
+    memmem::find_iter(data, key.as_bytes()).any(|index| {
+        let value = data[index + key.len()..].trim_ascii_start().strip_prefix(b":");
         value.is_some_and(|value| !value.trim_ascii_start().starts_with(b"null"))
     })
 }

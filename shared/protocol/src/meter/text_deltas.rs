@@ -23,8 +23,8 @@ pub(super) fn chars_in_content_delta(data: &[u8]) -> u64 {
 pub(super) fn chars_in_strings(data: &[u8], keys: &[&str]) -> u64 {
     keys.iter()
         .filter_map(|key| {
-            let at = memmem::find(data, key.as_bytes())? + key.len();
-            chars_in_string(data[at..].trim_ascii_start().strip_prefix(b":")?)
+            let index = memmem::find(data, key.as_bytes())? + key.len();
+            chars_in_string(data[index..].trim_ascii_start().strip_prefix(b":")?)
         })
         .sum()
 }
@@ -40,8 +40,8 @@ pub(super) fn has_any(body: &[u8]) -> bool {
         "\"reasoning\"",
     ];
     KEYS.iter().any(|key| {
-        memmem::find_iter(body, key.as_bytes()).any(|at| {
-            let value = body[at + key.len()..].trim_ascii_start().strip_prefix(b":");
+        memmem::find_iter(body, key.as_bytes()).any(|index| {
+            let value = body[index + key.len()..].trim_ascii_start().strip_prefix(b":");
             value.and_then(chars_in_string).is_some_and(|chars| chars > 0)
         })
     })
@@ -89,14 +89,14 @@ fn chars_in_any_delta(data: &[u8]) -> Option<u64> {
 fn chars_in_string(data: &[u8]) -> Option<u64> {
     let mut rest = data.trim_ascii_start().strip_prefix(b"\"")?;
     let mut chars = 0;
-    while let Some(at) = memchr2(b'"', b'\\', rest) {
-        chars += chars_in_utf8(&rest[..at]);
-        if rest[at] == b'"' {
+    while let Some(index) = memchr2(b'"', b'\\', rest) {
+        chars += chars_in_utf8(&rest[..index]);
+        if rest[index] == b'"' {
             return Some(chars);
         }
         chars += 1;
-        let length = if rest.get(at + 1) == Some(&b'u') { 6 } else { 2 };
-        rest = rest.get(at + length..).unwrap_or_default();
+        let length = if rest.get(index + 1) == Some(&b'u') { 6 } else { 2 };
+        rest = rest.get(index + length..).unwrap_or_default();
     }
     Some(chars + chars_in_utf8(rest))
 }

@@ -151,23 +151,23 @@ impl UsageTally {
 /// Converts the iterations. Passes that are part of the totals and do not split their cache writes
 /// share the hour's writes of the totals. Otherwise those would be billed twice.
 fn to_iterations(raw: Vec<RawIteration>, hour_total: u64) -> Vec<UsageIteration> {
-    let mut passes: Vec<(UsageIteration, bool)> = raw.into_iter().map(to_iteration).collect();
-    let inside = |pass: &UsageIteration| !pass.outside_totals();
-    let told: u64 = passes
+    let mut iterations: Vec<(UsageIteration, bool)> = raw.into_iter().map(to_iteration).collect();
+    let inside = |iteration: &UsageIteration| !iteration.outside_totals();
+    let reported: u64 = iterations
         .iter()
-        .filter(|(pass, _)| inside(pass))
-        .map(|(pass, _)| pass.tokens.cache_write_1h)
+        .filter(|(iteration, _)| inside(iteration))
+        .map(|(iteration, _)| iteration.tokens.cache_write_1h)
         .fold(0, u64::saturating_add);
-    let mut untold = hour_total.saturating_sub(told);
-    for (pass, has_split) in &mut passes {
-        if inside(pass) && !*has_split {
-            let hour = untold.min(pass.tokens.cache_write_5m);
-            pass.tokens.cache_write_5m -= hour;
-            pass.tokens.cache_write_1h += hour;
-            untold -= hour;
+    let mut unreported = hour_total.saturating_sub(reported);
+    for (iteration, has_split) in &mut iterations {
+        if inside(iteration) && !*has_split {
+            let hour = unreported.min(iteration.tokens.cache_write_5m);
+            iteration.tokens.cache_write_5m -= hour;
+            iteration.tokens.cache_write_1h += hour;
+            unreported -= hour;
         }
     }
-    passes.into_iter().map(|(pass, _)| pass).collect()
+    iterations.into_iter().map(|(iteration, _)| iteration).collect()
 }
 
 /// Converts one iteration. Returns also whether it splits its cache writes.

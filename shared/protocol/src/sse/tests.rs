@@ -25,9 +25,9 @@ fn check(stream: &str, expect: &[(&str, &str)], unfinished: &[(&str, &str)]) {
     assert_eq!(told(&[bytes]), expect, "{stream:?} in one");
     let single: Vec<&[u8]> = bytes.chunks(1).collect();
     assert_eq!(told(&single), expect, "{stream:?} byte by byte");
-    for at in 0..=bytes.len() {
-        let (left, right) = bytes.split_at(at);
-        assert_eq!(told(&[left, &[], right]), expect, "{stream:?} cut at {at}");
+    for index in 0..=bytes.len() {
+        let (left, right) = bytes.split_at(index);
+        assert_eq!(told(&[left, &[], right]), expect, "{stream:?} cut at {index}");
     }
 }
 
@@ -109,7 +109,7 @@ fn too_long_an_event_is_dropped_but_told() {
         for _ in 0..9 {
             decoder.push(&piece, &mut on);
         }
-        assert!(decoder.held.len() < 100);
+        assert!(decoder.buffer.len() < 100);
         decoder.push(b"\r\ndata: 1\r", &mut on);
         decoder.push(b"\n\r", &mut on);
         decoder.push(b"\ndata: after\n\n", &mut on);
@@ -123,24 +123,24 @@ fn too_long_an_event_is_dropped_but_told() {
 #[test]
 fn an_event_that_is_dropped_midway_hides_no_other() {
     for stream in ["event: a\ndata: 1\n\nevent: b\ndata: 2\n\n", "data: 1\r\n\r\ndata: 2\r\n\r\n"] {
-        let (whole, _) = told(&[stream.as_bytes()]);
-        for at in 0..=stream.len() {
-            let (left, right) = stream.as_bytes().split_at(at);
+        let (integer_part, _) = told(&[stream.as_bytes()]);
+        for index in 0..=stream.len() {
+            let (left, right) = stream.as_bytes().split_at(index);
             let mut decoder = SseDecoder::new();
             let mut seen = Vec::new();
             let mut on = |event: SseEvent<'_>| seen.push((event.data.to_vec(), event.dropped > 0));
             decoder.push(left, &mut on);
             let is_mid = decoder.is_mid_event();
             decoder.drop_event();
-            assert_eq!(decoder.is_mid_event(), is_mid, "{stream:?} cut at {at}");
+            assert_eq!(decoder.is_mid_event(), is_mid, "{stream:?} cut at {index}");
             decoder.push(right, &mut on);
-            assert_eq!(seen.len(), whole.len(), "{stream:?} cut at {at}");
+            assert_eq!(seen.len(), integer_part.len(), "{stream:?} cut at {index}");
             assert_eq!(
                 seen.iter().filter(|(_, is_dropped)| *is_dropped).count(),
                 usize::from(is_mid)
             );
-            for ((data, is_dropped), (_, expect)) in seen.iter().zip(&whole) {
-                assert!(*is_dropped || data == expect.as_bytes(), "{stream:?} cut at {at}");
+            for ((data, is_dropped), (_, expect)) in seen.iter().zip(&integer_part) {
+                assert!(*is_dropped || data == expect.as_bytes(), "{stream:?} cut at {index}");
             }
         }
     }

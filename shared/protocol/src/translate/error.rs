@@ -52,16 +52,16 @@ impl NeutralError {
     /// The status decides the kind. If there is none (in a stream, or with a 200), the body's type
     /// or code decides.
     pub(super) fn from_body(status: Option<u16>, body: &[u8]) -> Self {
-        let mut words = Vec::new();
+        let mut names = Vec::new();
         let document = parse_document(body).ok();
         let object =
             document.as_ref().and_then(|document| ObjectReader::from_value(document.root()));
-        let message = object.and_then(|object| read_error_object(object, &mut words));
+        let message = object.and_then(|object| read_error_object(object, &mut names));
         let by_status = status.and_then(|status| {
             let known = KINDS.iter().find(|(_, _, statuses)| statuses.contains(&status));
             known.map(|(kind, ..)| *kind)
         });
-        let by_word = words.iter().find_map(|word| known_kind(word));
+        let by_word = names.iter().find_map(|word| known_kind(word));
         let kind = by_status.or(by_word).unwrap_or("api_error");
         let message = message.unwrap_or_else(|| readable_text(body));
         Self { kind, message }
@@ -131,7 +131,7 @@ pub(super) fn is_openai_error(body: &[u8]) -> bool {
 }
 
 /// The message of an error object. Its code and type are added to `words`, the code first.
-fn read_error_object(mut object: ObjectReader<'_>, words: &mut Vec<String>) -> Option<String> {
+fn read_error_object(mut object: ObjectReader<'_>, names: &mut Vec<String>) -> Option<String> {
     let mut response = object.take_object("response").unwrap_or_default();
     if let Some(plain) = object.take_text("error") {
         return Some(plain);
@@ -139,7 +139,7 @@ fn read_error_object(mut object: ObjectReader<'_>, words: &mut Vec<String>) -> O
     let inner = object.take_object("error").or_else(|| response.take_object("error"));
     // Without an error object, the message can be at the top level (vLLM, FastAPI).
     let mut error = inner.unwrap_or(object);
-    words.extend(["code", "type"].iter().filter_map(|name| error.take_text(name)));
+    names.extend(["code", "type"].iter().filter_map(|name| error.take_text(name)));
     ["message", "detail", "Message"].iter().find_map(|name| error.take_nonempty_text(name))
 }
 

@@ -1,21 +1,25 @@
 //! Writes JSON field by field in order, without building a tree.
 
 /// Appends an object with the fields that `fill` writes.
-pub(super) fn write_object(out: &mut Vec<u8>, fill: impl FnOnce(&mut ObjectWriter<'_>)) {
+pub(super) fn write_object(out: &mut Vec<u8>, write: impl FnOnce(&mut ObjectWriter<'_>)) {
     out.push(b'{');
-    fill(&mut ObjectWriter { out, is_first: true });
+    write(&mut ObjectWriter { out, is_first: true });
     out.push(b'}');
 }
 
 /// Writes an object as a body or as the text of a field.
-pub(super) fn object_to_string(fill: impl FnOnce(&mut ObjectWriter<'_>)) -> String {
+pub(super) fn object_to_string(write: impl FnOnce(&mut ObjectWriter<'_>)) -> String {
     let mut out = Vec::new();
-    write_object(&mut out, fill);
+    write_object(&mut out, write);
     String::from_utf8(out).unwrap_or_default()
 }
 
 /// Appends an event. An empty `name` is left out, for the protocols without event names.
-pub(super) fn write_event(out: &mut Vec<u8>, name: &str, fill: impl FnOnce(&mut ObjectWriter<'_>)) {
+pub(super) fn write_event(
+    out: &mut Vec<u8>,
+    name: &str,
+    write: impl FnOnce(&mut ObjectWriter<'_>),
+) {
     if !name.is_empty() {
         out.extend_from_slice(b"event: ");
         out.extend_from_slice(name.as_bytes());
@@ -26,7 +30,7 @@ pub(super) fn write_event(out: &mut Vec<u8>, name: &str, fill: impl FnOnce(&mut 
         if !name.is_empty() {
             data.text("type", name);
         }
-        fill(data);
+        write(data);
     });
     out.extend_from_slice(b"\n\n");
 }
@@ -87,14 +91,14 @@ impl ObjectWriter<'_> {
         }
     }
 
-    pub(super) fn object(&mut self, name: &str, fill: impl FnOnce(&mut ObjectWriter<'_>)) {
-        write_object(self.write_key(name), fill);
+    pub(super) fn object(&mut self, name: &str, write: impl FnOnce(&mut ObjectWriter<'_>)) {
+        write_object(self.write_key(name), write);
     }
 
-    pub(super) fn list(&mut self, name: &str, fill: impl FnOnce(&mut ArrayWriter<'_>)) {
+    pub(super) fn list(&mut self, name: &str, write: impl FnOnce(&mut ArrayWriter<'_>)) {
         let out = self.write_key(name);
         out.push(b'[');
-        fill(&mut ArrayWriter { out, is_first: true });
+        write(&mut ArrayWriter { out, is_first: true });
         out.push(b']');
     }
 }
@@ -118,8 +122,8 @@ impl ArrayWriter<'_> {
         write_string(self.start_item(), text);
     }
 
-    pub(super) fn object(&mut self, fill: impl FnOnce(&mut ObjectWriter<'_>)) {
-        write_object(self.start_item(), fill);
+    pub(super) fn object(&mut self, write: impl FnOnce(&mut ObjectWriter<'_>)) {
+        write_object(self.start_item(), write);
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) struct NeutralRequest<'a> {
     pub(super) max_tokens: Option<u64>,
     pub(super) temperature: Option<&'a str>,
     pub(super) top_p: Option<&'a str>,
-    pub(super) stop: Vec<String>,
+    pub(super) stop_sequences: Vec<String>,
     pub(super) stream: bool,
     pub(super) include_usage: bool,
     /// How much to think, from `none` to `max`: words that both protocols share.
@@ -213,7 +213,7 @@ pub(super) const STOPS_MAX: usize = 1_024;
 impl NeutralRequest<'_> {
     /// Checks the number of stop sequences. Readers take one more than is accepted.
     pub(super) fn check_stops(&self) -> Result<(), TranslationError> {
-        if self.stop.len() > STOPS_MAX {
+        if self.stop_sequences.len() > STOPS_MAX {
             let advice = "a translated request can have at most 1024 stop sequences";
             return Err(TranslationError::field("stop_sequences or stop", advice));
         }

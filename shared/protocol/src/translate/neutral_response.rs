@@ -60,8 +60,8 @@ pub(super) enum ResponsePart {
 }
 
 impl From<PartStart> for ResponsePart {
-    fn from(opening: PartStart) -> Self {
-        match opening {
+    fn from(part_start: PartStart) -> Self {
+        match part_start {
             PartStart::Text => Self::Text(String::new()),
             PartStart::Thinking => Self::Thinking { text: String::new(), signature: None },
             PartStart::Redacted(data) => Self::Redacted(data),
@@ -86,8 +86,8 @@ impl ResponsePart {
 #[derive(Debug, Default)]
 pub(super) struct NeutralResponse {
     pub(super) id: Option<String>,
-    pub(super) pieces: Vec<ResponsePart>,
-    pub(super) stop: StopReason,
+    pub(super) parts: Vec<ResponsePart>,
+    pub(super) stop_reason: StopReason,
     pub(super) usage: ReportedUsage,
 }
 
@@ -96,21 +96,21 @@ impl NeutralResponse {
     pub(super) fn apply_step(&mut self, step: &ResponseStep<'_>) {
         match step {
             ResponseStep::Start { id } => self.id.clone_from(id),
-            ResponseStep::Open(opening) => self.pieces.push(opening.clone().into()),
+            ResponseStep::Open(part_start) => self.parts.push(part_start.clone().into()),
             ResponseStep::Delta(delta) => {
-                if let Some(last) = self.pieces.last_mut() {
+                if let Some(last) = self.parts.last_mut() {
                     last.append_text(delta);
                 }
             }
             ResponseStep::Signature(signature) => {
-                if let Some(ResponsePart::Thinking { signature: slot, .. }) = self.pieces.last_mut()
+                if let Some(ResponsePart::Thinking { signature: slot, .. }) = self.parts.last_mut()
                 {
                     slot.get_or_insert_default().push_str(signature);
                 }
             }
             ResponseStep::Close | ResponseStep::Ping => {}
-            ResponseStep::Stop(reason) => self.stop = reason.clone(),
-            ResponseStep::Usage(told) => self.usage = *told,
+            ResponseStep::Stop(reason) => self.stop_reason = reason.clone(),
+            ResponseStep::Usage(reported_usage) => self.usage = *reported_usage,
         }
     }
 }

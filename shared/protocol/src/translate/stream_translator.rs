@@ -16,18 +16,18 @@ const PART_BYTES: usize = 256;
 #[derive(Debug)]
 pub struct StreamTranslator {
     decoder: SseDecoder,
-    turn: TranslatorState,
+    translator: TranslatorState,
 }
 
 /// Reader, writer and their progress.
 #[derive(Debug)]
 struct TranslatorState {
-    asked: ResponseContext,
+    context: ResponseContext,
     reader: StreamReader,
     writer: StreamWriter,
     is_over: bool,
-    is_begun: bool,
-    kept: RetainedBytes,
+    has_started: bool,
+    retained: RetainedBytes,
 }
 
 /// The number of bytes that are kept.
@@ -42,10 +42,10 @@ struct RetainedBytes {
 impl RetainedBytes {
     fn add_step(&mut self, step: &ResponseStep<'_>) {
         self.bytes += match step {
-            ResponseStep::Open(opening) => {
-                self.is_call = matches!(opening, PartStart::Call { .. });
+            ResponseStep::Open(part_start) => {
+                self.is_call = matches!(part_start, PartStart::Call { .. });
                 PART_BYTES
-                    + match opening {
+                    + match part_start {
                         PartStart::Redacted(data) if self.keeps_text => data.len(),
                         PartStart::Call { id, name } => id.len() + name.len(),
                         PartStart::Text | PartStart::Thinking | PartStart::Redacted(_) => 0,
@@ -81,26 +81,31 @@ enum StreamWriter {
 }
 
 impl StreamWriter {
-    fn write_step(&mut self, asked: &ResponseContext, step: &ResponseStep<'_>, out: &mut Vec<u8>) {
+    fn write_step(
+        &mut self,
+        context: &ResponseContext,
+        step: &ResponseStep<'_>,
+        out: &mut Vec<u8>,
+    ) {
         match self {
-            Self::Messages(writer) => writer.write_step(asked, step, out),
-            Self::Chat(writer) => writer.write_step(asked, step, out),
-            Self::Responses(writer) => writer.write_step(asked, step, out),
+            Self::Messages(writer) => writer.write_step(context, step, out),
+            Self::Chat(writer) => writer.write_step(context, step, out),
+            Self::Responses(writer) => writer.write_step(context, step, out),
         }
     }
 
-    fn write_end(&mut self, asked: &ResponseContext, out: &mut Vec<u8>) {
+    fn write_end(&mut self, context: &ResponseContext, out: &mut Vec<u8>) {
         match self {
-            Self::Messages(writer) => writer.write_end(asked, out),
-            Self::Chat(writer) => writer.write_end(asked, out),
-            Self::Responses(writer) => writer.write_end(asked, out),
+            Self::Messages(writer) => writer.write_end(context, out),
+            Self::Chat(writer) => writer.write_end(context, out),
+            Self::Responses(writer) => writer.write_end(context, out),
         }
     }
 }
 
 impl StreamTranslator {
-    pub(super) fn new(asked: ResponseContext) -> Self {
-        let reader = match asked.translation.upstream {
+    pub(super) fn new(context: ResponseContext) -> Self {
+        let reader = match context.translation.upstream {
             UpstreamProtocol::Messages => {
                 StreamReader::Messages(messages::read_response::MessagesReader::default())
             }
@@ -108,7 +113,7 @@ impl StreamTranslator {
                 StreamReader::Chat(chat::read_response::ChatReader::default())
             }
         };
-        let writer = match asked.translation.client {
+        let writer = match context.translation.client {
             ClientApi::Messages => {
                 StreamWriter::Messages(messages::write_response::MessagesWriter::default())
             }
@@ -118,26 +123,34 @@ impl StreamTranslator {
             }
         };
         let keeps_text = matches!(writer, StreamWriter::Responses(_));
-        let kept = RetainedBytes { bytes: 0, keeps_text, is_call: false };
-        let turn = TranslatorState { asked, reader, writer, is_over: false, is_begun: false, kept };
-        Self { decoder: SseDecoder::new(), turn }
+        let retained = RetainedBytes { bytes: 0, keeps_text, is_call: false };
+        let translator = TranslatorState {
+            context,
+            reader,
+            writer,
+            is_over: false,
+            has_started: false,
+            retained,
+        };
+        Self { decoder: SseDecoder::new(), translator }
     }
 
     /// Takes the upstream's next bytes, without a content encoding, and appends the translated
     /// events to `out`. An error of the upstream is passed on and ends the stream.
     pub fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
-        self.decoder.push(chunk, |event| self.turn.translate_event(&event, out));
+        self.decoder.push(chunk, |event| self.translator.translate_event(&event, out));
     }
 
     /// The bytes of memory that are kept: the unfinished event, texts that the last event repeats,
     /// and arguments of calls.
     pub fn held_bytes(&self) -> usize {
-        self.decoder.held_bytes() + self.turn.kept.bytes.max(self.turn.reader.held_bytes())
+        self.decoder.held_bytes()
+            + self.translator.retained.bytes.max(self.translator.reader.held_bytes())
     }
 
     /// Whether the client has received the end of its answer, either a normal one or an error.
     pub fn is_over(&self) -> bool {
-        self.turn.is_over
+        self.translator.is_over
     }
 
     /// Must be called when the upstream's bytes have ended. Returns whether the client has received
@@ -149,18 +162,18 @@ impl StreamTranslator {
             let data = event.data.trim_ascii();
             let is_whole = is_json(data);
             if is_whole || data == b"[DONE]" {
-                self.turn.translate_event(&event, out);
+                self.translator.translate_event(&event, out);
             }
         });
-        self.turn.finish_unterminated(out);
-        self.turn.is_over
+        self.translator.finish_unterminated(out);
+        self.translator.is_over
     }
 
     /// Ends the stream with an error of the relay: `kind` is a documented error type, `message` a
     /// whole sentence. Does nothing if the stream is over.
     pub fn fail(&mut self, kind: &str, message: &str, out: &mut Vec<u8>) {
-        if !self.turn.is_over {
-            self.turn.finish_with_error(&NeutralError::new(kind, message), out);
+        if !self.translator.is_over {
+            self.translator.finish_with_error(&NeutralError::new(kind, message), out);
         }
     }
 }
@@ -179,24 +192,24 @@ impl TranslatorState {
                 out,
             );
         }
-        let Self { asked, reader, writer, is_begun, kept, .. } = self;
-        let mut say = |step: ResponseStep<'_>| {
-            kept.add_step(&step);
+        let Self { context, reader, writer, has_started, retained, .. } = self;
+        let mut write_field = |step: ResponseStep<'_>| {
+            retained.add_step(&step);
             // Nothing is kept beyond the bound. The stream ends below.
-            if kept.bytes > KEPT_BYTES_MAX {
+            if retained.bytes > KEPT_BYTES_MAX {
                 return;
             }
-            *is_begun |= matches!(step, ResponseStep::Start { .. });
+            *has_started |= matches!(step, ResponseStep::Start { .. });
             // Only a ping can come before the start.
-            if *is_begun || step == ResponseStep::Ping {
-                writer.write_step(asked, &step, out);
+            if *has_started || step == ResponseStep::Ping {
+                writer.write_step(context, &step, out);
             }
         };
         let progress = match reader {
-            StreamReader::Messages(reader) => reader.read_event(event, &mut say),
-            StreamReader::Chat(reader) => reader.read_event(event, &mut say),
+            StreamReader::Messages(reader) => reader.read_event(event, &mut write_field),
+            StreamReader::Chat(reader) => reader.read_event(event, &mut write_field),
         };
-        if self.kept.bytes.max(self.reader.held_bytes()) > KEPT_BYTES_MAX {
+        if self.retained.bytes.max(self.reader.held_bytes()) > KEPT_BYTES_MAX {
             let message =
                 "The answer is too long to be translated into this API. Ask for a shorter answer.";
             return self.finish_with_error(&NeutralError::new("api_error", message), out);
@@ -213,7 +226,7 @@ impl TranslatorState {
     fn finish_unterminated(&mut self, out: &mut Vec<u8>) {
         if let (false, StreamReader::Chat(reader)) = (self.is_over, &mut self.reader) {
             let finished = reader
-                .finish_unterminated(&mut |step| self.writer.write_step(&self.asked, &step, out));
+                .finish_unterminated(&mut |step| self.writer.write_step(&self.context, &step, out));
             if finished {
                 self.finish_answer(out);
             }
@@ -221,8 +234,8 @@ impl TranslatorState {
     }
 
     fn finish_answer(&mut self, out: &mut Vec<u8>) {
-        if self.is_begun {
-            self.writer.write_end(&self.asked, out);
+        if self.has_started {
+            self.writer.write_end(&self.context, out);
             self.is_over = true;
         } else {
             self.finish_with_error(
@@ -235,11 +248,11 @@ impl TranslatorState {
         }
     }
 
-    fn finish_with_error(&mut self, fault: &NeutralError, out: &mut Vec<u8>) {
+    fn finish_with_error(&mut self, error: &NeutralError, out: &mut Vec<u8>) {
         match &mut self.writer {
-            StreamWriter::Responses(writer) => writer.write_failure(&self.asked, fault, out),
+            StreamWriter::Responses(writer) => writer.write_failure(&self.context, error, out),
             StreamWriter::Messages(_) | StreamWriter::Chat(_) => {
-                fault.write_event(self.asked.translation.client, &self.asked.id, out);
+                error.write_event(self.context.translation.client, &self.context.id, out);
             }
         }
         self.is_over = true;
@@ -256,7 +269,7 @@ mod tests {
         translation
             .translate_request(body, &TranslationOptions::new("m", "req_1"))
             .unwrap()
-            .asked
+            .context
             .stream_translator()
     }
 

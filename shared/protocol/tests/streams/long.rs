@@ -15,10 +15,10 @@ pub(crate) const WORD: &str = "word ";
 pub(crate) struct Pair {
     /// The name in tables.
     pub(crate) name: &'static str,
-    asked: Option<ResponseContext>,
+    context: Option<ResponseContext>,
     upstream: UpstreamProtocol,
     /// Whether the upstream sends frames.
-    unframes: bool,
+    deframes: bool,
     /// Whether the client receives frames.
     frames: bool,
 }
@@ -36,10 +36,10 @@ impl Pair {
             pair("Responses from Messages", Responses, UpstreamProtocol::Messages),
             pair("Responses from Chat", Responses, UpstreamProtocol::Chat),
             Self {
-                unframes: true,
+                deframes: true,
                 ..pair("Messages from Bedrock", Messages, UpstreamProtocol::Messages)
             },
-            Self { unframes: true, ..pair("Chat from Bedrock", Chat, UpstreamProtocol::Messages) },
+            Self { deframes: true, ..pair("Chat from Bedrock", Chat, UpstreamProtocol::Messages) },
             Self {
                 frames: true,
                 ..pair("Bedrock from Messages", Messages, UpstreamProtocol::Messages)
@@ -56,13 +56,13 @@ impl Pair {
             }
         };
         let translation = ProtocolPair::between(client, upstream);
-        let asked = translation.map(|translation| {
+        let context = translation.map(|translation| {
             translation
                 .translate_request(body.as_bytes(), &TranslationOptions::new("m", "req_1"))
                 .unwrap()
-                .asked
+                .context
         });
-        Self { name, asked, upstream, unframes: false, frames: false }
+        Self { name, context, upstream, deframes: false, frames: false }
     }
 
     /// The upstream's events: those at the beginning, and the one that is repeated.
@@ -91,7 +91,7 @@ impl Pair {
                 )),
             ),
         };
-        if !self.unframes {
+        if !self.deframes {
             return (begin, delta);
         }
         let framed = |event: &Vec<u8>| SseToFrames::default().push(event).to_vec();
@@ -103,8 +103,8 @@ impl Pair {
         let (begin, delta) = self.events();
         let mut line = Line {
             meter: UsageMeter::for_stream(),
-            unframe: self.unframes.then(FramesToSse::default),
-            stream: self.asked.as_ref().map(ResponseContext::stream_translator),
+            deframer: self.deframes.then(FramesToSse::default),
+            stream: self.context.as_ref().map(ResponseContext::stream_translator),
             frame: self.frames.then(SseToFrames::default),
         };
         let first: usize = begin.iter().map(|event| line.take(event)).sum();
@@ -115,21 +115,21 @@ impl Pair {
 /// The steps that a chunk passes through.
 struct Line {
     meter: UsageMeter,
-    unframe: Option<FramesToSse>,
+    deframer: Option<FramesToSse>,
     stream: Option<StreamTranslator>,
     frame: Option<SseToFrames>,
 }
 
 impl Line {
     fn take(&mut self, chunk: &[u8]) -> usize {
-        let unframed = self.unframe.as_mut().map(|frames| frames.push(chunk).unwrap());
+        let unframed = self.deframer.as_mut().map(|frames| frames.push(chunk).unwrap());
         let chunk = unframed.as_deref().unwrap_or(chunk);
         self.meter.observe(chunk);
-        let mut said = Vec::new();
+        let mut texts = Vec::new();
         let chunk = match &mut self.stream {
             Some(stream) => {
-                stream.push(chunk, &mut said);
-                &said
+                stream.push(chunk, &mut texts);
+                &texts
             }
             None => chunk,
         };

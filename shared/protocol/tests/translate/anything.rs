@@ -84,8 +84,8 @@ fn mutate(value: &mut Value, at: &mut usize, new: &Value) {
 
 /// Puts `new` at a position that `at` selects.
 fn change(value: &mut Value, at: prop::sample::Index, new: &Value) {
-    let mut at = at.index(size(value));
-    mutate(value, &mut at, new);
+    let mut index = at.index(size(value));
+    mutate(value, &mut index, new);
 }
 
 fn size(value: &Value) -> usize {
@@ -116,14 +116,15 @@ fn survive(bytes: &[u8]) {
         if let Ok(translated) = pair.translate_request(bytes, &options) {
             assert!(is_json(&translated.body), "{}", String::from_utf8_lossy(&translated.body));
         }
-        let asked = pair.translate_request(br#"{"model":"m","messages":[],"input":[]}"#, &options);
-        let asked = asked.unwrap().asked;
-        assert!(is_json(&asked.translate_error(500, bytes)));
-        if let Ok(answer) = asked.translate_response(bytes) {
-            assert!(is_json(&answer), "{}", String::from_utf8_lossy(&answer));
+        let requested =
+            pair.translate_request(br#"{"model":"m","messages":[],"input":[]}"#, &options);
+        let context = requested.unwrap().context;
+        assert!(is_json(&context.translate_error(500, bytes)));
+        if let Ok(response) = context.translate_response(bytes) {
+            assert!(is_json(&response), "{}", String::from_utf8_lossy(&response));
         }
         for framed in [bytes.to_vec(), [b"data: ", bytes, b"\n\n"].concat()] {
-            for line in streamed(&asked, &[&framed]).0.lines() {
+            for line in streamed(&context, &[&framed]).0.lines() {
                 let data = line.strip_prefix("data: ").filter(|data| *data != "[DONE]");
                 assert!(data.is_none_or(|data| is_json(data.as_bytes())), "{line}");
             }
@@ -157,7 +158,7 @@ proptest! {
     #[test]
     fn any_change_of_an_answer(which: prop::sample::Index, at: prop::sample::Index, new in value()) {
         let exchange = &EXCHANGES[which.index(EXCHANGES.len())];
-        let asked = exchange.request().map(|translated| translated.asked);
+        let asked = exchange.request().map(|translated| translated.context);
         let Ok(asked) = asked else { return Ok(()) };
         if let Some(answer) = &exchange.answer {
             let Ok(mut body) = serde_json::from_str::<Value>(&plain(answer)) else { return Ok(()) };

@@ -134,7 +134,7 @@ pub(crate) fn completion(stream: &str) -> Value {
 /// final content of the items.
 pub(crate) fn response(stream: &str) -> Value {
     let mut items: Vec<(Value, String)> = Vec::new();
-    let (mut whole, mut done) = (Value::Null, 0);
+    let (mut integer_part, mut done) = (Value::Null, 0);
     for (number, (name, data)) in events(stream).into_iter().enumerate() {
         let data: Value = serde_json::from_str(&data).unwrap();
         assert_eq!(data["type"], name.as_str());
@@ -162,13 +162,13 @@ pub(crate) fn response(stream: &str) -> Value {
             _ if name.rsplit('.').next() == Some("delta") => {
                 items[index.unwrap()].1 += data["delta"].as_str().unwrap();
             }
-            "response.completed" | "response.incomplete" => whole = data["response"].clone(),
+            "response.completed" | "response.incomplete" => integer_part = data["response"].clone(),
             _ => {}
         }
     }
     let items: Vec<Value> = items.into_iter().map(|(item, _)| item).collect();
-    assert_eq!(whole["output"], Value::from(items), "{stream}");
-    whole
+    assert_eq!(integer_part["output"], Value::from(items), "{stream}");
+    integer_part
 }
 
 /// The text that an item's deltas must add up to.

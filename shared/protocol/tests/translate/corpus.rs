@@ -44,8 +44,8 @@ fn words(exchange: &Exchange) -> String {
     let body = String::from_utf8(translated.body).unwrap();
     writeln!(text, "POST {}\n{}", translated.path, indented(&body)).unwrap();
     writeln!(text, "DROPPED {}", translated.dropped.join(", ")).unwrap();
-    if let Some(answer) = &exchange.answer {
-        match translated.asked.translate_response(plain(answer).as_bytes()) {
+    if let Some(response) = &exchange.answer {
+        match translated.context.translate_response(plain(response).as_bytes()) {
             Ok(body) => {
                 writeln!(text, "ANSWER {}", indented(&String::from_utf8(body).unwrap())).unwrap();
             }
@@ -53,12 +53,12 @@ fn words(exchange: &Exchange) -> String {
         }
     }
     if let Some(error) = &exchange.error {
-        let body = translated.asked.translate_error(error.status, plain(&error.body).as_bytes());
+        let body = translated.context.translate_error(error.status, plain(&error.body).as_bytes());
         writeln!(text, "ERROR {}", indented(&String::from_utf8(body).unwrap())).unwrap();
     }
     if let Some(bytes) = exchange.stream_bytes() {
         text.push_str("STREAM\n");
-        let (stream, told) = streamed(&translated.asked, &[&bytes]);
+        let (stream, told) = streamed(&translated.context, &[&bytes]);
         write!(text, "{stream}{}", if told { "" } else { "BROKEN OFF\n" }).unwrap();
     }
     text
@@ -87,12 +87,13 @@ fn every_body_is_one_object() {
         let Ok(translated) = exchange.request() else { continue };
         let body: serde_json::Value = serde_json::from_slice(&translated.body).unwrap();
         assert!(body["model"].is_string() && body["messages"].is_array(), "{}", exchange.name);
-        if let Some(answer) = &exchange.answer
-            && let Ok(body) = translated.asked.translate_response(plain(answer).as_bytes())
+        if let Some(response) = &exchange.answer
+            && let Ok(body) = translated.context.translate_response(plain(response).as_bytes())
         {
             let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
-            let asked: serde_json::Value = serde_json::from_str(&exchange.request_body()).unwrap();
-            assert_eq!(body["model"], asked["model"], "{}", exchange.name);
+            let requested: serde_json::Value =
+                serde_json::from_str(&exchange.request_body()).unwrap();
+            assert_eq!(body["model"], requested["model"], "{}", exchange.name);
         }
     }
 }

@@ -155,11 +155,11 @@ impl Exchange {
 }
 
 /// The translated stream, and whether the client has received its end.
-pub(crate) fn streamed(asked: &ResponseContext, chunks: &[&[u8]]) -> (String, bool) {
-    let (mut stream, mut out) = (asked.stream_translator(), Vec::new());
+pub(crate) fn streamed(context: &ResponseContext, chunks: &[&[u8]]) -> (String, bool) {
+    let (mut stream, mut out) = (context.stream_translator(), Vec::new());
     for chunk in chunks {
         stream.push(chunk, &mut out);
     }
-    let told = stream.finish(&mut out);
-    (String::from_utf8(out).unwrap(), told)
+    let has_reported_end = stream.finish(&mut out);
+    (String::from_utf8(out).unwrap(), has_reported_end)
 }

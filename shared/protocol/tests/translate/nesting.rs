@@ -9,7 +9,7 @@ use baton_protocol::translate::{
 struct Construct {
     name: &'static str,
     client: ClientApi,
-    around: (&'static str, &'static str),
+    choices: (&'static str, &'static str),
     open: &'static str,
     close: &'static str,
     inner: &'static str,
@@ -20,7 +20,7 @@ const USER: (&str, &str) =
 
 const fn block(name: &'static str, open: &'static str, close: &'static str) -> Construct {
     let inner = r#"{"type":"text","text":"x"}"#;
-    Construct { name, client: ClientApi::Messages, around: USER, open, close, inner }
+    Construct { name, client: ClientApi::Messages, choices: USER, open, close, inner }
 }
 
 /// Constructs that a reader follows recursively.
@@ -35,13 +35,13 @@ const FOLLOWED: [Construct; 6] = [
     ),
     Construct {
         name: "system",
-        around: (r#"{"model":"m","messages":[],"system":["#, "]}"),
+        choices: (r#"{"model":"m","messages":[],"system":["#, "]}"),
         ..block("", r#"{"type":"tool_result","content":["#, "]}")
     },
     Construct {
         name: "namespace",
         client: ClientApi::Responses,
-        around: (r#"{"model":"m","input":"x","tools":["#, "]}"),
+        choices: (r#"{"model":"m","input":"x","tools":["#, "]}"),
         open: r#"{"type":"namespace","name":"n","tools":["#,
         close: "]}",
         inner: r#"{"type":"function","name":"f"}"#,
@@ -112,10 +112,10 @@ fn request(client: ClientApi, body: &str) -> Result<Vec<u8>, TranslationError> {
 
 #[test]
 fn contents_inside_each_other_have_a_bound() {
-    for Construct { name, client, around, open, close, inner } in FOLLOWED {
+    for Construct { name, client, choices, open, close, inner } in FOLLOWED {
         let body = |depth| {
             let (open, close) = (open.repeat(depth), close.repeat(depth));
-            format!("{}{open}{inner}{close}{}", around.0, around.1)
+            format!("{}{open}{inner}{close}{}", choices.0, choices.1)
         };
         assert!(request(client, &body(3)).is_ok(), "{name}");
         for depth in [9, 12] {
@@ -170,7 +170,7 @@ fn deep_arguments_are_kept_as_text() {
 
 #[test]
 fn answers_have_the_same_bound() {
-    let asked = |client: ClientApi| {
+    let requested = |client: ClientApi| {
         let upstream = if client == ClientApi::Messages {
             UpstreamProtocol::Chat
         } else {
@@ -180,15 +180,15 @@ fn answers_have_the_same_bound() {
         let pair = ProtocolPair::between(client, upstream).unwrap();
         pair.translate_request(ask, &TranslationOptions::new("claude-opus-5-5", "req_1"))
             .unwrap()
-            .asked
+            .context
     };
     let deep = "[".repeat(100_000) + &"]".repeat(100_000);
     let whole = format!(r#"{{"type":"message","choices":[],"content":{deep},"error":{deep}}}"#);
     for client in [ClientApi::Messages, ClientApi::Chat, ClientApi::Responses] {
-        let asked = asked(client);
-        assert!(asked.translate_response(whole.as_bytes()).is_err());
-        assert!(!asked.translate_error(500, whole.as_bytes()).is_empty());
-        let (mut stream, mut out) = (asked.stream_translator(), Vec::new());
+        let context = requested(client);
+        assert!(context.translate_response(whole.as_bytes()).is_err());
+        assert!(!context.translate_error(500, whole.as_bytes()).is_empty());
+        let (mut stream, mut out) = (context.stream_translator(), Vec::new());
         let event = format!("event: content_block_start\ndata: {whole}\n\n");
         stream.push(event.as_bytes(), &mut out);
         assert!(stream.is_over(), "such an event is an error");
@@ -199,9 +199,11 @@ fn answers_have_the_same_bound() {
 fn what_an_upstream_repeats_without_end_has_a_bound() {
     let pair = ProtocolPair::between(ClientApi::Messages, UpstreamProtocol::Chat).unwrap();
     let ask = br#"{"model":"m","messages":[]}"#;
-    let asked = pair.translate_request(ask, &TranslationOptions::new("m", "req_1")).unwrap().asked;
+    let context =
+        pair.translate_request(ask, &TranslationOptions::new("m", "req_1")).unwrap().context;
     let calls = |count: usize| {
-        let call = |at| format!(r#"{{"index":{at},"id":"c{at}","function":{{"name":"f"}}}}"#);
+        let call =
+            |index| format!(r#"{{"index":{index},"id":"c{index}","function":{{"name":"f"}}}}"#);
         let calls: Vec<String> = (0..count).map(call).collect();
         format!(
             "data: {{\"choices\":[{{\"delta\":{{\"tool_calls\":[{}]}}}}]}}\n\n",
@@ -209,12 +211,12 @@ fn what_an_upstream_repeats_without_end_has_a_bound() {
         )
     };
     for (count, is_over) in [(256, false), (257, true), (50_000, true)] {
-        let (mut stream, mut out) = (asked.stream_translator(), Vec::new());
+        let (mut stream, mut out) = (context.stream_translator(), Vec::new());
         stream.push(calls(count).as_bytes(), &mut out);
         assert_eq!(stream.is_over(), is_over, "{count}");
     }
     let id = "i".repeat(100_000);
-    let (mut stream, mut out) = (asked.stream_translator(), Vec::new());
+    let (mut stream, mut out) = (context.stream_translator(), Vec::new());
     stream.push(format!("data: {{\"id\":\"{id}\",\"choices\":[]}}\n\n").as_bytes(), &mut out);
     assert!(!out.is_empty() && out.len() < 10_000, "{}", out.len());
 }

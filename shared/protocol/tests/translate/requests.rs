@@ -25,7 +25,7 @@ enum Said {
 #[derive(Debug, Clone)]
 struct Wish {
     system: Option<String>,
-    said: Vec<Said>,
+    texts: Vec<Said>,
     tools: usize,
     choice: usize,
     parallel: Option<bool>,
@@ -51,7 +51,7 @@ fn wish() -> impl Strategy<Value = Wish> {
     (prop::option::of(TEXT), prop::collection::vec(said, 1..6), settings, more).prop_map(
         |(system, said, (tools, choice, parallel, max_tokens), (effort, stream, schema))| Wish {
             system,
-            said,
+            texts: said,
             tools,
             choice,
             parallel,
@@ -79,7 +79,7 @@ impl Wish {
         let words = [("auto", "auto"), ("any", "required"), ("none", "none")];
         match (self.tools, self.choice) {
             (0, _) | (_, 0) => None,
-            (_, at @ 1..=3) => Some(Ok(words[at - 1])),
+            (_, index @ 1..=3) => Some(Ok(words[index - 1])),
             (tools, _) => Some(Err(name(tools - 1))),
         }
     }
@@ -88,7 +88,7 @@ impl Wish {
         let mut messages = Vec::new();
         messages.extend(self.system.iter().map(|text| json!({"role":"system","content":text})));
         let mut id = 0;
-        for said in &self.said {
+        for said in &self.texts {
             match said {
                 Said::User { texts, image } => {
                     let mut parts: Vec<Value> =
@@ -101,10 +101,11 @@ impl Wish {
                 Said::Assistant { text, calls } => {
                     let mut message = json!({"role":"assistant","content":text});
                     let mut results = Vec::new();
-                    for (at, (arguments, result)) in calls.iter().enumerate() {
+                    for (index, (arguments, result)) in calls.iter().enumerate() {
                         id += 1;
                         let call = format!("call_{id}");
-                        let function = json!({"name":name(at),"arguments":arguments.to_string()});
+                        let function =
+                            json!({"name":name(index),"arguments":arguments.to_string()});
                         let one = json!({"id":call,"type":"function","function":function});
                         match message["tool_calls"].as_array_mut() {
                             Some(all) => all.push(one),
@@ -118,13 +119,13 @@ impl Wish {
             }
         }
         let mut body = json!({"model":"asked","messages":messages,"max_tokens":self.max_tokens});
-        let function = |at| json!({"name":name(at),"description":"d","parameters":schema()});
-        self.settle(&mut body, |at| json!({"type":"function","function":function(at)}));
+        let function = |index| json!({"name":name(index),"description":"d","parameters":schema()});
+        self.settle(&mut body, |index| json!({"type":"function","function":function(index)}));
         if let Some(Err(name)) = self.choice() {
             body["tool_choice"] = json!({"type":"function","function":{"name":name}});
         }
-        if let Some(at) = self.effort {
-            body["reasoning_effort"] = EFFORTS[at].into();
+        if let Some(index) = self.effort {
+            body["reasoning_effort"] = EFFORTS[index].into();
         }
         if self.schema {
             let schema = json!({"name":"answer","schema":schema(),"strict":true});
@@ -139,7 +140,7 @@ impl Wish {
     fn responses(&self) -> Value {
         let mut input = Vec::new();
         let mut id = 0;
-        for said in &self.said {
+        for said in &self.texts {
             match said {
                 Said::User { texts, image } => {
                     let mut parts: Vec<Value> =
@@ -154,10 +155,11 @@ impl Wish {
                     let parts: Vec<Value> = parts.collect();
                     input.push(json!({"role":"assistant","content":parts}));
                     let mut results = Vec::new();
-                    for (at, (arguments, result)) in calls.iter().enumerate() {
+                    for (index, (arguments, result)) in calls.iter().enumerate() {
                         id += 1;
                         let call = format!("call_{id}");
-                        input.push(json!({"type":"function_call","call_id":call,"name":name(at),
+                        input
+                            .push(json!({"type":"function_call","call_id":call,"name":name(index),
                             "arguments":arguments.to_string()}));
                         results.push(
                             json!({"type":"function_call_output","call_id":call,"output":result}),
@@ -171,13 +173,13 @@ impl Wish {
             "instructions":self.system});
         self.settle(
             &mut body,
-            |at| json!({"type":"function","name":name(at),"description":"d","parameters":schema()}),
+            |index| json!({"type":"function","name":name(index),"description":"d","parameters":schema()}),
         );
         if let Some(Err(name)) = self.choice() {
             body["tool_choice"] = json!({"type":"function","name":name});
         }
-        if let Some(at) = self.effort {
-            body["reasoning"] = json!({"effort":EFFORTS[at]});
+        if let Some(index) = self.effort {
+            body["reasoning"] = json!({"effort":EFFORTS[index]});
         }
         if self.schema {
             let schema =

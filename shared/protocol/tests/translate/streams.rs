@@ -35,8 +35,8 @@ fn said() -> impl Strategy<Value = Said> {
 /// Cuts a text into non-empty fragments at positions that `cuts` selects.
 fn fragments(text: &str, cuts: &[usize]) -> Vec<String> {
     let mut fragments = vec![String::new()];
-    for (at, c) in text.chars().enumerate() {
-        if at > 0 && cuts.iter().any(|cut| at % (cut + 1) == 0) {
+    for (index, c) in text.chars().enumerate() {
+        if index > 0 && cuts.iter().any(|cut| index % (cut + 1) == 0) {
             fragments.push(String::new());
         }
         fragments.last_mut().unwrap().push(c);
@@ -90,19 +90,19 @@ impl Said {
                 }
                 _ => ("partial_json", "input_json_delta", block["input"].to_string()),
             };
-            let mut begun = block.clone();
+            let mut part = block.clone();
             for (field, empty) in [
                 ("text", json!("")),
                 ("thinking", json!("")),
                 ("signature", json!("")),
                 ("input", json!({})),
             ] {
-                if !begun[field].is_null() {
-                    begun[field] = empty;
+                if !part[field].is_null() {
+                    part[field] = empty;
                 }
             }
-            begun.as_object_mut().unwrap().retain(|_, value| !value.is_null());
-            events.push(json!({"type":"content_block_start","index":index,"content_block":begun}));
+            part.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+            events.push(json!({"type":"content_block_start","index":index,"content_block":part}));
             events.push(json!({"type":"ping"}));
             for text in fragments(&text, cuts) {
                 let delta = json!({"type":delta,field:text});
@@ -168,8 +168,9 @@ impl Said {
         let mut turns = order.iter().cycle();
         while calls.iter().any(|call| !call.is_empty()) {
             let turn = *turns.next().unwrap();
-            let open: Vec<usize> = (0..calls.len()).filter(|at| !calls[*at].is_empty()).collect();
-            let call = calls[open[turn % open.len()]].pop().unwrap();
+            let open_containers: Vec<usize> =
+                (0..calls.len()).filter(|at| !calls[*at].is_empty()).collect();
+            let call = calls[open_containers[turn % open_containers.len()]].pop().unwrap();
             deltas.push(json!({"tool_calls":[call]}));
         }
         let chunk = |delta: Value, finish: Value| json!({"id":"chat_1","choices":[{"index":0,"delta":delta,"finish_reason":finish}]});
@@ -193,7 +194,7 @@ fn asked(client: ClientApi, upstream: UpstreamProtocol) -> ResponseContext {
     let translation = ProtocolPair::between(client, upstream).unwrap();
     let options =
         TranslationOptions { created: 1, ..TranslationOptions::new("claude-opus-5-5", "req_1") };
-    translation.translate_request(body.to_string().as_bytes(), &options).unwrap().asked
+    translation.translate_request(body.to_string().as_bytes(), &options).unwrap().context
 }
 
 fn assembled(client: ClientApi, stream: &str) -> Value {
@@ -205,10 +206,10 @@ fn assembled(client: ClientApi, stream: &str) -> Value {
 }
 
 fn check(client: ClientApi, upstream: UpstreamProtocol, stream: &str, whole: &Value) {
-    let asked = asked(client, upstream);
-    let (translated, told) = streamed(&asked, &[stream.as_bytes()]);
+    let context = asked(client, upstream);
+    let (translated, told) = streamed(&context, &[stream.as_bytes()]);
     assert!(told, "{stream}");
-    let whole = asked.translate_response(whole.to_string().as_bytes()).unwrap();
+    let whole = context.translate_response(whole.to_string().as_bytes()).unwrap();
     let whole: Value = serde_json::from_slice(&whole).unwrap();
     assert_eq!(assembled(client, &translated), whole);
 }
@@ -216,7 +217,7 @@ fn check(client: ClientApi, upstream: UpstreamProtocol, stream: &str, whole: &Va
 /// A stream of the corpus.
 struct Source {
     name: String,
-    asked: ResponseContext,
+    context: ResponseContext,
     bytes: Vec<u8>,
     /// The translation of the stream in one piece.
     expect: (String, bool),
@@ -224,9 +225,9 @@ struct Source {
 
 static STREAMS: LazyLock<Vec<Source>> = LazyLock::new(|| {
     let streams = all().into_iter().filter_map(|exchange| {
-        let (asked, bytes) = (exchange.request().ok()?.asked, exchange.stream_bytes()?);
-        let expect = streamed(&asked, &[&bytes]);
-        Some(Source { name: exchange.name, asked, bytes, expect })
+        let (context, bytes) = (exchange.request().ok()?.context, exchange.stream_bytes()?);
+        let expect = streamed(&context, &[&bytes]);
+        Some(Source { name: exchange.name, context, bytes, expect })
     });
     streams.collect()
 });
@@ -259,7 +260,7 @@ proptest! {
 
     #[test]
     fn cuts_do_not_matter(sizes in prop::collection::vec(1_usize..40, 1..20)) {
-        for Source { name, asked, bytes, expect } in STREAMS.iter() {
+        for Source { name, context, bytes, expect } in STREAMS.iter() {
             let (mut chunks, mut rest) = (Vec::new(), bytes.as_slice());
             for size in sizes.iter().cycle() {
                 let (chunk, tail) = rest.split_at((*size).min(rest.len()));
@@ -267,7 +268,7 @@ proptest! {
                 rest = tail;
                 if rest.is_empty() { break }
             }
-            prop_assert_eq!(&streamed(asked, &chunks), expect, "{}", name);
+            prop_assert_eq!(&streamed(context, &chunks), expect, "{}", name);
         }
     }
 
@@ -307,7 +308,7 @@ fn usage_is_told_as_it_is_metered() {
         let (source, told) = (read(bytes), read(stream.as_bytes()));
         // A chat client that did not ask for usage receives none.
         let is_told = !source.usage.estimated && !told.usage.estimated;
-        if !is_told || !source.started || source.ended != AnswerEnd::Complete {
+        if !is_told || !source.started || source.end != AnswerEnd::Complete {
             continue;
         }
         count += 1;
@@ -317,7 +318,7 @@ fn usage_is_told_as_it_is_metered() {
             (tokens.input, tokens.output, tokens.cache_read, tokens.prompt_tokens())
         };
         assert_eq!(counts(&told), counts(&source), "{name}");
-        assert_eq!(told.ended, source.ended, "{name}");
+        assert_eq!(told.end, source.end, "{name}");
     }
     assert!(count > 20, "{count}");
 }

@@ -31,16 +31,17 @@ impl CollectorClient {
 impl HttpClient for CollectorClient {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let client = self.client.clone();
-        let sent = self.runtime.spawn(async move {
+        let result = self.runtime.spawn(async move {
             // The address can contain a password, and errors are logged.
             let plain = |error: reqwest::Error| error.without_url();
-            let answer = client.execute(request.try_into().map_err(plain)?).await.map_err(plain)?;
-            let mut told = Response::new(Bytes::new());
-            *told.status_mut() = answer.status();
-            *told.headers_mut() = answer.headers().clone();
-            *told.body_mut() = answer.bytes().await.map_err(plain)?;
-            Ok::<_, reqwest::Error>(told)
+            let response =
+                client.execute(request.try_into().map_err(plain)?).await.map_err(plain)?;
+            let mut copy = Response::new(Bytes::new());
+            *copy.status_mut() = response.status();
+            *copy.headers_mut() = response.headers().clone();
+            *copy.body_mut() = response.bytes().await.map_err(plain)?;
+            Ok::<_, reqwest::Error>(copy)
         });
-        Ok(sent.await??)
+        Ok(result.await??)
     }
 }

@@ -62,11 +62,11 @@ impl MetricInstruments {
 }
 
 impl ObservationSink for MetricInstruments {
-    fn record_request_end(&self, dialect: &'static str, status: u16, outcome: &'static str) {
+    fn record_request_end(&self, protocol: &'static str, status: u16, outcome: &'static str) {
         self.requests.add(
             1,
             &[
-                KeyValue::new("dialect", dialect),
+                KeyValue::new("dialect", protocol),
                 KeyValue::new("status", i64::from(status)),
                 KeyValue::new("outcome", outcome),
             ],
@@ -98,17 +98,17 @@ impl ObservationSink for MetricInstruments {
         self.open_streams.add(change, &[]);
     }
 
-    fn set_gauges(&self, levels: &GaugeReadings) {
+    fn set_gauges(&self, readings: &GaugeReadings) {
         for state in AccountState::ALL {
-            if let Some(accounts) = &levels.accounts {
+            if let Some(accounts) = &readings.accounts {
                 self.accounts
                     .record(accounts.count(state), &[KeyValue::new("state", state.as_str())]);
             }
         }
         for (gauge, level) in [
-            (&self.pending, levels.pending),
-            (&self.queued, levels.queued),
-            (&self.dead_letters, levels.dead_letters),
+            (&self.pending, readings.pending),
+            (&self.queued, readings.queued),
+            (&self.dead_letters, readings.dead_letters),
         ] {
             if let Some(level) = level {
                 gauge.record(level, &[]);

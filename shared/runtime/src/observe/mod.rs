@@ -31,12 +31,12 @@ pub struct Observer(Option<Arc<dyn ObservationSink>>);
 
 /// A receiver of observations.
 pub(crate) trait ObservationSink: Send + Sync {
-    fn record_request_end(&self, dialect: &'static str, status: u16, outcome: &'static str);
+    fn record_request_end(&self, protocol: &'static str, status: u16, outcome: &'static str);
     fn record_usage(&self, record: &UsageRecord);
     fn record_attempt(&self, provider: &'static str, result: &'static str);
     fn record_failover(&self, cause: &'static str);
     fn open_streams(&self, change: i64);
-    fn set_gauges(&self, levels: &GaugeReadings);
+    fn set_gauges(&self, readings: &GaugeReadings);
     fn page(&self) -> String;
     fn trace(&self, headers: &HeaderMap, id: &RequestId) -> Option<Arc<dyn RequestSpan>>;
 }
@@ -70,16 +70,16 @@ impl Observer {
     }
 
     /// A request without a usage record has ended: a refused request or a free call.
-    pub fn record_request_end(&self, dialect: &'static str, status: u16, outcome: &'static str) {
+    pub fn record_request_end(&self, protocol: &'static str, status: u16, outcome: &'static str) {
         if let Some(sink) = &self.0 {
-            sink.record_request_end(dialect, status, outcome);
+            sink.record_request_end(protocol, status, outcome);
         }
     }
 
     /// A request with this usage record has ended.
-    pub fn record_usage(&self, dialect: &'static str, record: &UsageRecord) {
+    pub fn record_usage(&self, protocol: &'static str, record: &UsageRecord) {
         if let Some(sink) = &self.0 {
-            sink.record_request_end(dialect, record.status, record.outcome.as_str());
+            sink.record_request_end(protocol, record.status, record.outcome.as_str());
             sink.record_usage(record);
         }
     }
@@ -107,9 +107,9 @@ impl Observer {
     }
 
     /// Sets the current values of the gauges.
-    pub fn set_gauges(&self, levels: &GaugeReadings) {
+    pub fn set_gauges(&self, readings: &GaugeReadings) {
         if let Some(sink) = &self.0 {
-            sink.set_gauges(levels);
+            sink.set_gauges(readings);
         }
     }
 

@@ -37,7 +37,7 @@ pub struct InputBounds {
     /// The most bytes that an upstream can send before its first event.
     pub first_event_bytes: usize,
     /// How long open answers can continue after the process starts to stop.
-    pub stop: Duration,
+    pub shutdown_grace: Duration,
 }
 
 impl InputBounds {
@@ -57,7 +57,7 @@ impl InputBounds {
             wrong_keys_per_minute: source.parse_or_default(&table::WRONG_KEYS_PER_MINUTE),
             answer_bytes: source.parse_or_default(&table::ANSWER_BYTES_MAX),
             first_event_bytes: source.parse_or_default(&table::FIRST_EVENT_BYTES_MAX),
-            stop: source.seconds(&table::STOP_SECONDS),
+            shutdown_grace: source.seconds(&table::STOP_SECONDS),
         }
     }
 }

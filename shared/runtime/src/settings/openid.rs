@@ -37,8 +37,8 @@ pub(super) fn read(source: &mut SettingsSource<'_>) -> Option<OpenIdSettings> {
     let admin_claim = source.some_text(&table::OIDC_ADMIN_CLAIM);
     let admin_claim = admin_claim.and_then(|text| match text.parse::<AdminClaim>() {
         Ok(claim) => Some(claim),
-        Err(why) => {
-            let _unused: bool = source.add_complaint(&table::OIDC_ADMIN_CLAIM, why);
+        Err(error) => {
+            let _unused: bool = source.add_complaint(&table::OIDC_ADMIN_CLAIM, error);
             None
         }
     });

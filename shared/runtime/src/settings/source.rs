@@ -13,7 +13,7 @@ use std::time::Duration;
 /// The environment, and the complaints about it.
 pub(super) struct SettingsSource<'a> {
     pub(super) lookup: &'a dyn Fn(&str) -> Option<String>,
-    pub(super) bad: &'a mut String,
+    pub(super) complaints: &'a mut String,
 }
 
 impl SettingsSource<'_> {
@@ -69,15 +69,19 @@ impl SettingsSource<'_> {
         match self.text(setting).parse() {
             Ok(value) => value,
             Err(error) => {
-                let what = T::EXPECTED.map_or_else(|| error.to_string(), str::to_owned);
-                self.add_complaint(setting, &what)
+                let complaint = T::EXPECTED.map_or_else(|| error.to_string(), str::to_owned);
+                self.add_complaint(setting, &complaint)
             }
         }
     }
 
     /// Records the complaint and returns a placeholder, which is never used because reading fails.
-    pub(super) fn add_complaint<T: HasPlaceholder>(&mut self, setting: &Setting, what: &str) -> T {
-        let _infallible = write!(self.bad, " {} {what};", setting.name);
+    pub(super) fn add_complaint<T: HasPlaceholder>(
+        &mut self,
+        setting: &Setting,
+        complaint: &str,
+    ) -> T {
+        let _infallible = write!(self.complaints, " {} {complaint};", setting.name);
         T::placeholder()
     }
 }

@@ -19,7 +19,7 @@ impl Resolve for FilteringResolver {
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
             let good: Vec<SocketAddr> =
-                found.filter(|at| refusal(at.ip(), allow_private).is_none()).collect();
+                found.filter(|address| refusal(address.ip(), allow_private).is_none()).collect();
             if good.is_empty() {
                 return Err(format!("{} has no public address", name.as_str()).into());
             }
@@ -106,7 +106,7 @@ pub(super) fn check_host(host: &str, allow_private: bool) -> Result<(), String> 
     let literals = [Some(bare), canonical.as_deref()];
     let mut addresses = literals.into_iter().flatten().filter_map(|text| text.parse().ok());
     match addresses.find_map(|ip: IpAddr| refusal(ip, allow_private)) {
-        Some(why) => Err(format!("{host} {why}")),
+        Some(reason) => Err(format!("{host} {reason}")),
         None => Ok(()),
     }
 }

@@ -77,7 +77,7 @@ impl fmt::Display for CredentialStatus {
 #[derive(Debug)]
 pub struct ProbeOutcome {
     /// The status of the credential.
-    pub proof: CredentialStatus,
+    pub credential_status: CredentialStatus,
     /// The HTTP status of the answer that decided the result.
     pub status: Option<StatusCode>,
     /// The message of the upstream, or why the probe could not ask; for operators.
@@ -86,7 +86,7 @@ pub struct ProbeOutcome {
     /// organization.
     pub effect: Option<AccountEffect>,
     /// The probe call that works with this upstream, to remember in the account's health.
-    pub known: Option<KnownProbe>,
+    pub known_probe: Option<KnownProbe>,
 }
 
 /// An account and what a probe of its credential needs.
@@ -138,10 +138,10 @@ impl CredentialProbe<'_> {
     /// Asks the upstream whether it accepts the credential. `health` holds the call that worked in
     /// an earlier probe.
     pub async fn probe_credential(&self, health: &AccountHealth, now: Timestamp) -> ProbeOutcome {
-        let proving = self.probe_in_order(health, now);
-        let late =
+        let outcome = self.probe_in_order(health, now);
+        let timeout_error =
             |_| ProbeOutcome::unknown(None, format!("no answer in {} s", PATIENCE.as_secs()));
-        tokio::time::timeout(PATIENCE, proving).await.unwrap_or_else(late)
+        tokio::time::timeout(PATIENCE, outcome).await.unwrap_or_else(timeout_error)
     }
 
     async fn probe_in_order(&self, health: &AccountHealth, now: Timestamp) -> ProbeOutcome {
@@ -151,24 +151,27 @@ impl CredentialProbe<'_> {
             Provider::Bedrock => &[ProbeCall::CountTokens],
         };
         let base_url = &self.account.base_url;
-        let known = health.proof.as_ref().filter(|known| known.base_url == *base_url);
-        let proven_by = known.and_then(|known| known.call);
+        let known_probe =
+            health.proof.as_ref().filter(|known_probe| known_probe.base_url == *base_url);
+        let proven_by = known_probe.and_then(|known_probe| known_probe.call);
         let is_first = |call: &&ProbeCall| proven_by == Some(**call);
         let in_turn =
             calls.iter().filter(is_first).chain(calls.iter().filter(|call| !is_first(call)));
         let mut last: Option<ProbeResponse> = None;
-        let mut unclear: Vec<(CooldownReason, ProbeResponse, bool)> = Vec::new();
+        let mut inconclusive: Vec<(CooldownReason, ProbeResponse, bool)> = Vec::new();
         for call in in_turn {
-            let answer = match self.send_call(*call, self.credential).await {
-                Ok(answer) => answer,
+            let response = match self.send_call(*call, self.credential).await {
+                Ok(response) => response,
                 Err(why) => return ProbeOutcome::unknown(None, why),
             };
-            match self.shown(&answer, now) {
-                Shown::Settled(proved) => return ProbeOutcome { known: known.cloned(), ..proved },
+            match self.shown(&response, now) {
+                Shown::Settled(outcome) => {
+                    return ProbeOutcome { known_probe: known_probe.cloned(), ..outcome };
+                }
                 Shown::Unclear(reason) => {
-                    let made_up = self.ask_made_up(*call).await;
-                    let is_alike = made_up.is_some_and(|other| other.is_alike(&answer));
-                    unclear.push((reason, answer, is_alike));
+                    let random_response = self.ask_made_up(*call).await;
+                    let is_alike = random_response.is_some_and(|other| other.is_alike(&response));
+                    inconclusive.push((reason, response, is_alike));
                     continue;
                 }
                 Shown::Passed => {}
@@ -176,27 +179,34 @@ impl CredentialProbe<'_> {
             if proven_by == Some(*call) || self.account.provider == Provider::Bedrock {
                 return ProbeOutcome::from_answer(
                     CredentialStatus::Accepted,
-                    answer,
-                    known.cloned(),
+                    response,
+                    known_probe.cloned(),
                 );
             }
-            let is_open = known.is_none() || proven_by.is_some();
+            let is_open = known_probe.is_none() || proven_by.is_some();
             if is_open && self.is_random_credential_refused(*call, now).await {
-                let known = KnownProbe { base_url: base_url.clone(), call: Some(*call) };
-                return ProbeOutcome::from_answer(CredentialStatus::Accepted, answer, Some(known));
+                let known_probe = KnownProbe { base_url: base_url.clone(), call: Some(*call) };
+                return ProbeOutcome::from_answer(
+                    CredentialStatus::Accepted,
+                    response,
+                    Some(known_probe),
+                );
             }
             // If the upstream has no list of models, the answer to another call says more about it.
             if last.as_ref().is_none_or(|last: &ProbeResponse| !last.status.is_success()) {
-                last = Some(answer);
+                last = Some(response);
             }
         }
-        if !unclear.is_empty() {
-            return ProbeOutcome { known: known.cloned(), ..concluded(unclear, last) };
+        if !inconclusive.is_empty() {
+            return ProbeOutcome {
+                known_probe: known_probe.cloned(),
+                ..concluded(inconclusive, last)
+            };
         }
-        let known = KnownProbe { base_url: base_url.clone(), call: None };
+        let known_probe = KnownProbe { base_url: base_url.clone(), call: None };
         match last {
-            Some(answer) => {
-                ProbeOutcome::from_answer(CredentialStatus::Unproven, answer, Some(known))
+            Some(response) => {
+                ProbeOutcome::from_answer(CredentialStatus::Unproven, response, Some(known_probe))
             }
             None => {
                 ProbeOutcome::unknown(None, "there is no free call for this account".to_owned())
@@ -206,13 +216,19 @@ impl CredentialProbe<'_> {
 
     /// Judges one answer: the credential is refused, the account has no money, or the upstream
     /// cannot answer at the moment.
-    fn shown(&self, answer: &ProbeResponse, now: Timestamp) -> Shown {
-        let ProbeResponse { status, message, .. } = answer;
-        let told = |proof, effect| {
+    fn shown(&self, response: &ProbeResponse, now: Timestamp) -> Shown {
+        let ProbeResponse { status, message, .. } = response;
+        let outcome = |proof, effect| {
             let (status, message) = (Some(*status), message.clone());
-            Shown::Settled(ProbeOutcome { proof, status, message, effect, known: None })
+            Shown::Settled(ProbeOutcome {
+                credential_status: proof,
+                status,
+                message,
+                effect,
+                known_probe: None,
+            })
         };
-        let Some(Verdict { account, names_credential, .. }) = self.verdict(answer, now) else {
+        let Some(Verdict { account, names_credential, .. }) = self.verdict(response, now) else {
             return Shown::Passed;
         };
         let reason = match &account {
@@ -223,38 +239,42 @@ impl CredentialProbe<'_> {
             _ => None,
         };
         match (reason, account) {
-            (Some(reason), _) if names_credential => told(CredentialStatus::Refused(reason), None),
+            (Some(reason), _) if names_credential => {
+                outcome(CredentialStatus::Refused(reason), None)
+            }
             (Some(reason), _) => Shown::Unclear(reason),
             (None, effect @ AccountEffect::Cooldown { reason, .. }) if reason.needs_operator() => {
-                told(CredentialStatus::Accepted, Some(effect))
+                outcome(CredentialStatus::Accepted, Some(effect))
             }
-            _ if is_failing(*status) => told(CredentialStatus::Unknown, None),
+            _ if is_failing(*status) => outcome(CredentialStatus::Unknown, None),
             _ => Shown::Passed,
         }
     }
 
     /// The verdict about an error; `None` for a successful answer.
-    fn verdict(&self, answer: &ProbeResponse, now: Timestamp) -> Option<Verdict> {
-        if answer.status.is_success() {
+    fn verdict(&self, response: &ProbeResponse, now: Timestamp) -> Option<Verdict> {
+        if response.status.is_success() {
             return None;
         }
         let announced = AnnouncedLimit::default();
         let facts = RequestFacts {
             provider: self.account.provider,
             credential: self.account.credential,
-            token_issue: None,
+            token_version: None,
             model: "",
             is_fast: false,
         };
-        let status = answer.status.as_u16();
-        let error = UpstreamError { status, announced: &announced, error: &answer.error };
+        let status = response.status.as_u16();
+        let error = UpstreamError { status, announced: &announced, error: &response.error };
         Some(classify(&CallFailure::Status(error), &facts, now, 0))
     }
 
     async fn is_random_credential_refused(&self, call: ProbeCall, now: Timestamp) -> bool {
-        let answer = self.ask_made_up(call).await;
-        answer.is_some_and(|answer| match self.shown(&answer, now) {
-            Shown::Settled(proved) => matches!(proved.proof, CredentialStatus::Refused(_)),
+        let response = self.ask_made_up(call).await;
+        response.is_some_and(|response| match self.shown(&response, now) {
+            Shown::Settled(outcome) => {
+                matches!(outcome.credential_status, CredentialStatus::Refused(_))
+            }
             Shown::Unclear(_) => true,
             Shown::Passed => false,
         })
@@ -266,19 +286,19 @@ impl CredentialProbe<'_> {
         if *credential == CredentialKind::Aws {
             return None;
         }
-        let MadeUpAnswers(answers) = &self.upstream.made_up;
+        let MadeUpAnswers(answers) = &self.upstream.random_credential_responses;
         let key = (base_url.clone(), proxy_url.clone(), call);
-        if let Some((at, answer)) = answers.get(&key)
+        if let Some((at, response)) = answers.get(&key)
             && at.elapsed() < MADE_UP_LIFE
         {
-            return Some(answer);
+            return Some(response);
         }
-        let made_up = random_credential(self.credential.expose(), self.bits);
-        let answer = self.send_call(call, &made_up).await.ok()?;
-        if !is_failing(answer.status) {
-            answers.insert(key, (Instant::now(), answer.clone()));
+        let random_credential = random_credential(self.credential.expose(), self.bits);
+        let response = self.send_call(call, &random_credential).await.ok()?;
+        if !is_failing(response.status) {
+            answers.insert(key, (Instant::now(), response.clone()));
         }
-        Some(answer)
+        Some(response)
     }
 
     async fn send_call(
@@ -306,8 +326,8 @@ impl CredentialProbe<'_> {
             let signed = self.signer.sign(&access, address.as_str(), &mut headers, &body).await;
             signed.map_err(|error| error.to_string())?;
         }
-        let answer = self.upstream.call(method, &address, headers, body).await;
-        let (head, body) = answer.map_err(|error| error.to_string())?.into_parts();
+        let response = self.upstream.call(method, &address, headers, body).await;
+        let (head, body) = response.map_err(|error| error.to_string())?.into_parts();
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
         let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         let mut error = ErrorFields::from_body(&body);
@@ -321,43 +341,49 @@ impl CredentialProbe<'_> {
 
 impl ProbeOutcome {
     fn from_answer(
-        proof: CredentialStatus,
-        answer: ProbeResponse,
-        known: Option<KnownProbe>,
+        credential_status: CredentialStatus,
+        response: ProbeResponse,
+        known_probe: Option<KnownProbe>,
     ) -> Self {
-        let ProbeResponse { status, message, .. } = answer;
-        Self { proof, status: Some(status), message, effect: None, known }
+        let ProbeResponse { status, message, .. } = response;
+        Self { credential_status, status: Some(status), message, effect: None, known_probe }
     }
 
     /// The result if the upstream could not be asked, with the reason.
-    pub fn not_asked(why: String) -> Self {
-        Self::unknown(None, why)
+    pub fn not_asked(reason: String) -> Self {
+        Self::unknown(None, reason)
     }
 
     fn unknown(status: Option<StatusCode>, message: String) -> Self {
-        Self { proof: CredentialStatus::Unknown, status, message, effect: None, known: None }
+        Self {
+            credential_status: CredentialStatus::Unknown,
+            status,
+            message,
+            effect: None,
+            known_probe: None,
+        }
     }
 
     /// The health with the probe call that works, if that is new.
     pub fn with_known_probe(&self, health: &AccountHealth) -> Option<AccountHealth> {
-        let known = self.known.clone().filter(|_| self.known != health.proof)?;
-        Some(AccountHealth { proof: Some(known), ..health.clone() })
+        let known_probe = self.known_probe.clone().filter(|_| self.known_probe != health.proof)?;
+        Some(AccountHealth { proof: Some(known_probe), ..health.clone() })
     }
 
     /// The health after this probe: what the calls found against the account, and the probe call
     /// that works.
     pub fn apply_to_health(&self, health: &AccountHealth, now: Timestamp) -> Option<AccountHealth> {
-        let known = self.with_known_probe(health);
-        let base = known.as_ref().unwrap_or(health);
-        let changed = match (self.proof, &self.effect) {
+        let known_health = self.with_known_probe(health);
+        let base_health = known_health.as_ref().unwrap_or(health);
+        let changed = match (self.credential_status, &self.effect) {
             (CredentialStatus::Refused(reason), _) => match confirm_suspicion(reason, now) {
-                Some(effect) => after(base, &effect, now),
-                None => after_refusal(base, reason, None, now),
+                Some(effect) => after(base_health, &effect, now),
+                None => after_refusal(base_health, reason, None, now),
             },
-            (_, Some(effect)) => after(base, effect, now),
+            (_, Some(effect)) => after(base_health, effect, now),
             _ => None,
         };
-        changed.or(known)
+        changed.or(known_health)
     }
 }
 
@@ -365,23 +391,23 @@ impl ProbeOutcome {
 /// got the same answer. `passed` is an answer to another call that proves nothing either. A gateway
 /// can forbid one call to everybody, so a "forbidden" counts only if every call got it.
 fn concluded(
-    unclear: Vec<(CooldownReason, ProbeResponse, bool)>,
-    passed: Option<ProbeResponse>,
+    inconclusive: Vec<(CooldownReason, ProbeResponse, bool)>,
+    success: Option<ProbeResponse>,
 ) -> ProbeOutcome {
-    let are_alike = unclear.iter().all(|(.., is_alike)| *is_alike);
+    let are_alike = inconclusive.iter().all(|(.., is_alike)| *is_alike);
     let is_refused = |reason| match reason {
         CooldownReason::CredentialRefused => are_alike,
-        _ => are_alike && passed.is_none(),
+        _ => are_alike && success.is_none(),
     };
-    let worst = unclear.iter().position(|(reason, ..)| is_refused(*reason));
-    match worst.and_then(|at| unclear.into_iter().nth(at)) {
-        Some((reason, answer, _)) => {
-            ProbeOutcome::from_answer(CredentialStatus::Refused(reason), answer, None)
+    let worst = inconclusive.iter().position(|(reason, ..)| is_refused(*reason));
+    match worst.and_then(|at| inconclusive.into_iter().nth(at)) {
+        Some((reason, response, _)) => {
+            ProbeOutcome::from_answer(CredentialStatus::Refused(reason), response, None)
         }
-        None => match passed {
-            Some(answer) => ProbeOutcome::from_answer(CredentialStatus::Unproven, answer, None),
+        None => match success {
+            Some(response) => ProbeOutcome::from_answer(CredentialStatus::Unproven, response, None),
             None => ProbeOutcome {
-                proof: CredentialStatus::Unproven,
+                credential_status: CredentialStatus::Unproven,
                 ..ProbeOutcome::unknown(None, INCONCLUSIVE.to_owned())
             },
         },
@@ -526,7 +552,7 @@ mod tests {
         use CooldownReason::{CredentialRefused, Forbidden};
         let given = |rows: &[(CooldownReason, bool)], passed: bool| {
             let rows = rows.iter().map(|(reason, alike)| (*reason, answer(403, ""), *alike));
-            concluded(rows.collect(), passed.then(|| answer(200, "{}"))).proof
+            concluded(rows.collect(), passed.then(|| answer(200, "{}"))).credential_status
         };
         let check = |rows: &[(CooldownReason, bool)], passed, expect| {
             assert_eq!(given(rows, passed), expect, "{rows:?} {passed}");
@@ -544,11 +570,11 @@ mod tests {
         for real in
             ["sk-ant-api03-AbC123_xyz-Q9", "sk-proj-abcdefgh12345678", "0123456789abcdef", ""]
         {
-            let made = random_credential(real, 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c834);
-            assert_eq!(made.expose().len(), real.len());
-            assert!(real.is_empty() || made.expose() != real);
+            let generated = random_credential(real, 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c834);
+            assert_eq!(generated.expose().len(), real.len());
+            assert!(real.is_empty() || generated.expose() != real);
             let kind = |c: char| (c.is_ascii_lowercase(), c.is_ascii_digit(), c.is_alphanumeric());
-            assert!(made.expose().chars().map(kind).eq(real.chars().map(kind)), "{real}");
+            assert!(generated.expose().chars().map(kind).eq(real.chars().map(kind)), "{real}");
         }
         assert!(random_credential("sk-ant-api03-AbC123", 7).expose().starts_with("sk-ant-"));
     }

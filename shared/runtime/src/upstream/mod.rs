@@ -50,7 +50,7 @@ const ADDRESSES_MAX: usize = 1024;
 pub struct UpstreamClient {
     line: CallTransport,
     allow_private: bool,
-    made_up: MadeUpAnswers,
+    random_credential_responses: MadeUpAnswers,
 }
 
 /// Where calls go.
@@ -164,7 +164,7 @@ impl UpstreamClient {
         Ok(Self {
             line: CallTransport::Network(network),
             allow_private,
-            made_up: MadeUpAnswers::new(),
+            random_credential_responses: MadeUpAnswers::new(),
         })
     }
 
@@ -174,7 +174,7 @@ impl UpstreamClient {
         Self {
             line: CallTransport::InProcess(transport),
             allow_private: false,
-            made_up: MadeUpAnswers::new(),
+            random_credential_responses: MadeUpAnswers::new(),
         }
     }
 
@@ -193,8 +193,8 @@ impl UpstreamClient {
         let mut key = [0; 32];
         key.copy_from_slice(hash.as_ref());
         let client = network.proxied.get_or_insert_with(&key, || {
-            let url = ProxyUrl::parse(proxy.expose(), self.allow_private).map_err(|why| {
-                UpstreamCallError::BadUrl(format!("its proxy cannot be used: {why}"))
+            let url = ProxyUrl::parse(proxy.expose(), self.allow_private).map_err(|error| {
+                UpstreamCallError::BadUrl(format!("its proxy cannot be used: {error}"))
             })?;
             client(&network.timers, self.allow_private, Some(&url))
         })?;
@@ -234,7 +234,7 @@ impl UpstreamClient {
         *request.headers_mut() = headers;
         *request.body_mut() = (!body.is_empty()).then(|| body.into());
         match client.execute(request).await {
-            Ok(answer) => Ok(answer.into()),
+            Ok(response) => Ok(response.into()),
             Err(error) if error.is_timeout() => Err(UpstreamCallError::ConnectTimeout),
             Err(error) if error.is_connect() => {
                 Err(UpstreamCallError::NotConnected(chain(&error.without_url())))

@@ -75,7 +75,8 @@ mod tests {
             ("socks5h://me:s3cret@proxy.example", "socks5h://me:***@proxy.example"),
             ("https://me@proxy.example", "https://me@proxy.example"),
         ] {
-            let proxy = ProxyUrl::parse(text, false).unwrap_or_else(|why| panic!("{text}: {why}"));
+            let proxy =
+                ProxyUrl::parse(text, false).unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(proxy.masked_url(), shown);
             assert!(ProxyUrl::parse(shown, false).is_ok(), "{shown}");
         }
@@ -96,8 +97,8 @@ mod tests {
             "http://me:s3cret@2130706433",
             "socks5://me:s3cret@2130706433:1080",
         ] {
-            let why = ProxyUrl::parse(text, false).err().unwrap_or_else(|| panic!("{text}"));
-            assert!(!why.contains("s3cret"), "{why}");
+            let reason = ProxyUrl::parse(text, false).err().unwrap_or_else(|| panic!("{text}"));
+            assert!(!reason.contains("s3cret"), "{reason}");
         }
         assert!(ProxyUrl::parse("socks5://127.0.0.1:1080", true).is_ok());
     }

@@ -115,7 +115,7 @@ struct SignerInner {
 /// A source of credentials, and the credentials that it returned last.
 struct RoleCredentials {
     provider: SharedCredentialsProvider,
-    kept: Mutex<Option<(Credentials, SystemTime)>>,
+    cached: Mutex<Option<(Credentials, SystemTime)>>,
 }
 
 impl RequestSigner {
@@ -138,7 +138,7 @@ impl RequestSigner {
         let digest = hash_body(body).await?;
         let now = SystemTime::from(self.0.clock.now());
         let identity: Identity = self.credentials(access, now).await?.into();
-        let unsignable =
+        let to_signing_error =
             |error: &dyn std::error::Error| SigningError::Unsignable(error.to_string());
         let params = SigningParams::builder()
             .identity(&identity)
@@ -147,16 +147,18 @@ impl RequestSigner {
             .time(now)
             .settings(SigningSettings::default())
             .build()
-            .map_err(|error| unsignable(&error))?
+            .map_err(|error| to_signing_error(&error))?
             .into();
         let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let signed = content_type.map(|value| (CONTENT_TYPE.as_str(), value)).into_iter();
         let request = SignableRequest::new("POST", url, signed, SignableBody::Precomputed(digest))
-            .map_err(|error| unsignable(&error))?;
-        let (made, _) = sign(request, &params).map_err(|error| unsignable(&error))?.into_parts();
-        for (name, value) in made.headers() {
-            let name = HeaderName::try_from(name).map_err(|error| unsignable(&error))?;
-            let mut value = HeaderValue::from_str(value).map_err(|error| unsignable(&error))?;
+            .map_err(|error| to_signing_error(&error))?;
+        let (created, _) =
+            sign(request, &params).map_err(|error| to_signing_error(&error))?.into_parts();
+        for (name, value) in created.headers() {
+            let name = HeaderName::try_from(name).map_err(|error| to_signing_error(&error))?;
+            let mut value =
+                HeaderValue::from_str(value).map_err(|error| to_signing_error(&error))?;
             value.set_sensitive(true);
             headers.insert(name, value);
         }
@@ -177,8 +179,8 @@ impl RequestSigner {
             role
         };
         // One request fetches credentials; the others wait for the result.
-        let mut kept = role.kept.lock().await;
-        if let Some((credentials, until)) = &*kept
+        let mut cached = role.cached.lock().await;
+        if let Some((credentials, until)) = &*cached
             && now < *until
         {
             return Ok(credentials.clone());
@@ -191,7 +193,7 @@ impl RequestSigner {
         let until = credentials
             .expiry()
             .map_or(now + UNENDING, |end| end.checked_sub(SPARE).unwrap_or(now));
-        *kept = Some((credentials.clone(), until));
+        *cached = Some((credentials.clone(), until));
         Ok(credentials)
     }
 
@@ -214,7 +216,7 @@ impl RequestSigner {
                 SharedCredentialsProvider::new(role.build().await)
             }
         };
-        Ok(RoleCredentials { provider, kept: Mutex::new(None) })
+        Ok(RoleCredentials { provider, cached: Mutex::new(None) })
     }
 }
 

@@ -31,10 +31,10 @@ pub(crate) struct AdmissionQueues(Arc<Mutex<HashMap<KeyId, Vec<AdmissionWaiter>>
 
 /// A request that waits for admission.
 pub(super) struct AdmissionWaiter {
-    bounds: EffectiveLimits,
+    effective_limits: EffectiveLimits,
     pub(super) id: RequestId,
-    pub(super) wanted: Reservation,
-    done: oneshot::Sender<Result<Admission, StoreError>>,
+    pub(super) reservation: Reservation,
+    result_sender: oneshot::Sender<Result<Admission, StoreError>>,
 }
 
 impl Store {
@@ -42,19 +42,22 @@ impl Store {
     /// of this process.
     pub(super) async fn admit_queued(
         &self,
-        bounds: &EffectiveLimits,
+        effective_limits: &EffectiveLimits,
         id: &RequestId,
-        wanted: &Reservation,
+        reservation: &Reservation,
     ) -> Result<Admission, StoreError> {
-        let (done, told) = oneshot::channel();
-        let (bounds, id, wanted) = (bounds.clone(), id.clone(), wanted.clone());
-        let key = bounds.key.clone();
-        if let Some(first) = self.lines.join(AdmissionWaiter { bounds, id, wanted, done }) {
+        let (result_sender, receiver) = oneshot::channel();
+        let (effective_limits, id, reservation) =
+            (effective_limits.clone(), id.clone(), reservation.clone());
+        let key = effective_limits.key.clone();
+        if let Some(first) =
+            self.lines.join(AdmissionWaiter { effective_limits, id, reservation, result_sender })
+        {
             // A separate task, because it admits other requests as well and must not end when this
             // one does.
             tokio::spawn(self.clone().serve_queue(key, first));
         }
-        told.await.unwrap_or_else(|_| {
+        receiver.await.unwrap_or_else(|_| {
             Err(StoreError::Database("the process is shutting down".to_owned()))
         })
     }
@@ -71,9 +74,10 @@ impl Store {
     async fn admit_group(&self, key: &KeyId, group: Vec<AdmissionWaiter>) {
         let group =
             if group.len() > 1 { self.admit_together_in_key(key, group).await } else { group };
-        join_all(group.into_iter().map(|one| async {
-            let admission = self.admit_alone(&one.bounds, &one.id, &one.wanted).await;
-            self.send_admission(one, admission).await;
+        join_all(group.into_iter().map(|waiter| async {
+            let admission =
+                self.admit_alone(&waiter.effective_limits, &waiter.id, &waiter.reservation).await;
+            self.send_admission(waiter, admission).await;
         }))
         .await;
     }
@@ -87,9 +91,11 @@ impl Store {
     ) -> Vec<AdmissionWaiter> {
         let scope = LimitScope::Key(key.clone());
         let Some(first) = group.first() else { return group };
-        let at = first.wanted.at;
-        let each = group.iter().map(|one| (&one.id, &one.wanted));
-        let Ok(change) = super::limit_update::reserve_in_key(&first.bounds.own, each) else {
+        let at = first.reservation.at;
+        let each = group.iter().map(|waiter| (&waiter.id, &waiter.reservation));
+        let Ok(change) =
+            super::limit_update::reserve_in_key(&first.effective_limits.own_limits, each)
+        else {
             return group;
         };
         let (is_admitted, item) = match self.reserve(&scope, change).await {
@@ -97,37 +103,43 @@ impl Store {
             Err(UpdateRefusal::Condition(item)) if item.contains_key(OPEN) => (false, item),
             Err(UpdateRefusal::Condition(_) | UpdateRefusal::Busy) => return group,
             Err(UpdateRefusal::Full) => {
-                for one in group {
+                for waiter in group {
                     let blocked = Admission::Blocked(scope.clone(), BlockReason::Backlog);
-                    self.send_admission(one, Ok(blocked)).await;
+                    self.send_admission(waiter, Ok(blocked)).await;
                 }
                 return Vec::new();
             }
             Err(UpdateRefusal::Failed(error)) => {
-                for one in group {
-                    self.send_admission(one, Err(StoreError::Database(error.to_string()))).await;
+                for waiter in group {
+                    self.send_admission(waiter, Err(StoreError::Database(error.to_string()))).await;
                 }
                 return Vec::new();
             }
         };
-        let Ok(counted) = parse_counters(&item) else { return group };
+        let Ok(counters) = parse_counters(&item) else { return group };
         if is_admitted {
             self.forget_ended_windows(&scope, &item, at).await;
-            let counted = Arc::new(counted);
-            for one in group {
-                self.send_admission(one, Ok(Admission::Admitted(Some(Arc::clone(&counted))))).await;
+            let counters = Arc::new(counters);
+            for waiter in group {
+                self.send_admission(waiter, Ok(Admission::Admitted(Some(Arc::clone(&counters)))))
+                    .await;
             }
             return Vec::new();
         }
         let mut others = Vec::new();
-        for one in group {
-            let counted = std::slice::from_ref(&counted);
-            let is_open = counted.iter().any(|counted| counted.open.contains_key(&one.id));
-            match one.bounds.blocked(counted, one.wanted.estimate, one.wanted.at) {
-                Some((scope, why)) if !is_open => {
-                    self.send_admission(one, Ok(Admission::Blocked(scope, why))).await;
+        for waiter in group {
+            let counters = std::slice::from_ref(&counters);
+            let is_open =
+                counters.iter().any(|counters| counters.open_reservations.contains_key(&waiter.id));
+            match waiter.effective_limits.blocked(
+                counters,
+                waiter.reservation.estimate,
+                waiter.reservation.at,
+            ) {
+                Some((scope, reason)) if !is_open => {
+                    self.send_admission(waiter, Ok(Admission::Blocked(scope, reason))).await;
                 }
-                _ => others.push(one),
+                _ => others.push(waiter),
             }
         }
         others
@@ -135,10 +147,14 @@ impl Store {
 
     /// Sends the result to the waiting request. If the request is gone, its reservation is
     /// released.
-    async fn send_admission(&self, one: AdmissionWaiter, admission: Result<Admission, StoreError>) {
-        let AdmissionWaiter { bounds, id, wanted, done } = one;
-        if let Err(Ok(Admission::Admitted(_))) = done.send(admission)
-            && let Err(error) = self.release(&bounds.key, &id, &wanted).await
+    async fn send_admission(
+        &self,
+        waiter: AdmissionWaiter,
+        admission: Result<Admission, StoreError>,
+    ) {
+        let AdmissionWaiter { effective_limits, id, reservation, result_sender } = waiter;
+        if let Err(Ok(Admission::Admitted(_))) = result_sender.send(admission)
+            && let Err(error) = self.release(&effective_limits.key, &id, &reservation).await
         {
             tracing::warn!(request_id = %id, "cannot release a reservation, it stays until it \
                  expires: {error}");
@@ -153,24 +169,24 @@ impl AdmissionQueues {
 
     /// Adds the request to the key's queue and returns `None`. If the key has no queue, it starts
     /// an empty one and returns the request, which the caller then has to admit.
-    fn join(&self, one: AdmissionWaiter) -> Option<AdmissionWaiter> {
-        let mut all = self.lock_queues();
-        if let Some(waiting) = all.get_mut(&one.bounds.key) {
-            waiting.push(one);
+    fn join(&self, waiter: AdmissionWaiter) -> Option<AdmissionWaiter> {
+        let mut queues = self.lock_queues();
+        if let Some(waiters) = queues.get_mut(&waiter.effective_limits.key) {
+            waiters.push(waiter);
             return None;
         }
-        all.insert(one.bounds.key.clone(), Vec::new());
-        Some(one)
+        queues.insert(waiter.effective_limits.key.clone(), Vec::new());
+        Some(waiter)
     }
 
     /// The requests of the next update, longest waiting first. Removes the queue if it is empty.
     fn next(&self, key: &KeyId) -> Vec<AdmissionWaiter> {
-        let mut all = self.lock_queues();
-        let Some(waiting) = all.get_mut(key) else { return Vec::new() };
-        let count = count_compatible(waiting);
-        let group = waiting.drain(..count).collect();
+        let mut queues = self.lock_queues();
+        let Some(waiters) = queues.get_mut(key) else { return Vec::new() };
+        let count = count_compatible(waiters);
+        let group = waiters.drain(..count).collect();
         if count == 0 {
-            all.remove(key);
+            queues.remove(key);
         }
         group
     }
@@ -178,14 +194,14 @@ impl AdmissionQueues {
 
 /// How many of the first requests fit into one update: they have the same limits, are in the same
 /// minute, and no money limit is smaller than the sum of their estimates.
-fn count_compatible(waiting: &[AdmissionWaiter]) -> usize {
-    let Some(first) = waiting.first() else { return 0 };
+fn count_compatible(waiters: &[AdmissionWaiter]) -> usize {
+    let Some(first) = waiters.first() else { return 0 };
     let mut sum = PicoUsd::ZERO;
-    let goes = |one: &&AdmissionWaiter| {
-        sum += one.wanted.estimate;
-        one.bounds == first.bounds
-            && minute(one.wanted.at) == minute(first.wanted.at)
-            && !one.bounds.exceeds_every_window(sum)
+    let is_compatible = |waiter: &&AdmissionWaiter| {
+        sum += waiter.reservation.estimate;
+        waiter.effective_limits == first.effective_limits
+            && minute(waiter.reservation.at) == minute(first.reservation.at)
+            && !waiter.effective_limits.exceeds_every_window(sum)
     };
-    waiting.iter().take(TOGETHER_MAX).take_while(goes).count().max(1)
+    waiters.iter().take(TOGETHER_MAX).take_while(is_compatible).count().max(1)
 }

@@ -41,49 +41,51 @@ pub(super) fn reserve_in_key<'a>(
     limits: &Limits,
     each: impl Iterator<Item = (&'a RequestId, &'a Reservation)> + Clone,
 ) -> Result<LimitUpdate, StoreError> {
-    let sum = each.clone().map(|(_, wanted)| wanted.estimate).sum();
-    let expires = each.clone().map(|(_, wanted)| wanted.expires).min().unwrap_or_default();
+    let sum = each.clone().map(|(_, reservation)| reservation.estimate).sum();
+    let expires =
+        each.clone().map(|(_, reservation)| reservation.expires).min().unwrap_or_default();
     let count = each.clone().count();
     let (money, mut values) = limit_conditions(limits, sum, count);
-    let mut demands = vec!["attribute_exists(#open)".to_owned()];
-    let mut sets = vec!["#due = :due, #due_at = if_not_exists(#due_at, :expires)".to_owned()];
+    let mut conditions = vec!["attribute_exists(#open)".to_owned()];
+    let mut assignments =
+        vec!["#due = :due, #due_at = if_not_exists(#due_at, :expires)".to_owned()];
     let mut names =
         HashMap::from(to_name_pairs([("#open", OPEN), ("#due", DUE), ("#due_at", DUE_AT)]));
-    for (at, (id, wanted)) in each.enumerate() {
-        let open = serde_dynamo::to_attribute_value(wanted)
+    for (at, (id, reservation)) in each.enumerate() {
+        let open = serde_dynamo::to_attribute_value(reservation)
             .map_err(|error| inconsistent("limit", OPEN, &error))?;
-        demands.push(format!("attribute_not_exists(#open.#r{at})"));
-        sets.push(format!("#open.#r{at} = :r{at}"));
+        conditions.push(format!("attribute_not_exists(#open.#r{at})"));
+        assignments.push(format!("#open.#r{at} = :r{at}"));
         values.insert(format!(":r{at}"), open);
         names.insert(format!("#r{at}"), id.to_string());
         if at == 0 {
-            names.extend(window_names(wanted));
-            names.extend(to_name_pairs([("#minute", &minute(wanted.at).name)]));
+            names.extend(window_names(reservation));
+            names.extend(to_name_pairs([("#minute", &minute(reservation.at).name)]));
         }
     }
-    demands.extend(money);
-    if let Some(most) = limits.concurrency {
-        demands.push("size(#open) < :concurrency".to_owned());
-        values.insert(":concurrency".to_owned(), number(exclusive_bound(most, count)));
+    conditions.extend(money);
+    if let Some(max) = limits.concurrency {
+        conditions.push("size(#open) < :concurrency".to_owned());
+        values.insert(":concurrency".to_owned(), number(exclusive_bound(max, count)));
     }
     values.extend([(":due".to_owned(), due()), (":expires".to_owned(), number(expires))]);
     let added = "#w0 :e, #w1 :e, #w2 :e, #w3 :e, #minute :count";
-    let update = format!("SET {} ADD {added}", sets.join(", "));
-    Ok(LimitUpdate { condition: demands.join(" AND "), update, names, values })
+    let update = format!("SET {} ADD {added}", assignments.join(", "));
+    Ok(LimitUpdate { condition: conditions.join(" AND "), update, names, values })
 }
 
 /// Counts a request against a shared limit.
-pub(super) fn reserve_in_pool(limits: &Limits, wanted: &Reservation) -> LimitUpdate {
-    let (mut demands, mut values) = limit_conditions(limits, wanted.estimate, 1);
-    if let Some(most) = limits.concurrency {
-        demands.push(below("#under_way", ":concurrency"));
-        values.extend([(":concurrency".to_owned(), number(most)), zero()]);
+pub(super) fn reserve_in_pool(limits: &Limits, reservation: &Reservation) -> LimitUpdate {
+    let (mut conditions, mut values) = limit_conditions(limits, reservation.estimate, 1);
+    if let Some(max) = limits.concurrency {
+        conditions.push(below("#under_way", ":concurrency"));
+        values.extend([(":concurrency".to_owned(), number(max)), zero()]);
     }
-    let mut names = pool_names(wanted);
-    names.extend(to_name_pairs([("#minute", &minute(wanted.at).name)]));
+    let mut names = pool_names(reservation);
+    names.extend(to_name_pairs([("#minute", &minute(reservation.at).name)]));
     let update = "ADD #w0 :e, #w1 :e, #w2 :e, #w3 :e, #held :e, #under_way :count, #minute :count";
     // There is at least one condition: the item of a scope without limits is not updated.
-    LimitUpdate { condition: demands.join(" AND "), update: update.to_owned(), names, values }
+    LimitUpdate { condition: conditions.join(" AND "), update: update.to_owned(), names, values }
 }
 
 /// Releases a reservation in its key's item.
@@ -114,16 +116,16 @@ pub(super) fn release_in_pool(reservation: &Reservation) -> LimitUpdate {
 pub(super) fn settle(scope: &LimitScope, settlement: &Settlement) -> LimitUpdate {
     let (mut added, mut removed) = (Vec::new(), Vec::new());
     let (mut names, mut values) = (HashMap::new(), HashMap::new());
-    for (at, (window, change)) in settlement.changes.iter().enumerate() {
-        added.push(format!("#w{at} :c{at}"));
-        names.insert(format!("#w{at}"), window.clone());
-        values.insert(format!(":c{at}"), pico(*change));
+    for (index, (window, change)) in settlement.changes.iter().enumerate() {
+        added.push(format!("#w{index} :c{index}"));
+        names.insert(format!("#w{index}"), window.clone());
+        values.insert(format!(":c{index}"), pico(*change));
     }
     if matches!(scope, LimitScope::Key(_)) {
         names.extend(to_name_pairs([("#open", OPEN)]));
-        for (at, id) in settlement.closed.iter().enumerate() {
-            removed.push(format!("#open.#r{at}"));
-            names.insert(format!("#r{at}"), id.to_string());
+        for (index, id) in settlement.closed.iter().enumerate() {
+            removed.push(format!("#open.#r{index}"));
+            names.insert(format!("#r{index}"), id.to_string());
         }
         let update = format!("ADD {} REMOVE {}", added.join(", "), removed.join(", "));
         return LimitUpdate {
@@ -156,16 +158,16 @@ fn limit_conditions(
             values.insert(format!(":m{at}"), pico(limit - sum));
         }
     }
-    if let Some(most) = limits.requests_per_minute {
+    if let Some(max) = limits.requests_per_minute {
         all.push(below("#minute", ":rpm"));
-        values.extend([(":rpm".to_owned(), number(exclusive_bound(most, count))), zero()]);
+        values.extend([(":rpm".to_owned(), number(exclusive_bound(max, count))), zero()]);
     }
     (all, values)
 }
 
 /// A counter must be below this bound so that `count` more do not exceed the limit.
-fn exclusive_bound(most: u32, count: usize) -> i64 {
-    i64::from(most).saturating_add(1).saturating_sub_unsigned(count as u64)
+fn exclusive_bound(max: u32, count: usize) -> i64 {
+    i64::from(max).saturating_add(1).saturating_sub_unsigned(count as u64)
 }
 
 /// The condition that a counter is below the limit. A missing counter counts as 0.

@@ -71,55 +71,59 @@ impl Store {
     /// answer got lost, the open reservation of the request shows that.
     pub async fn admit(
         &self,
-        bounds: &EffectiveLimits,
+        effective_limits: &EffectiveLimits,
         id: &RequestId,
-        wanted: &Reservation,
+        reservation: &Reservation,
     ) -> Result<Admission, StoreError> {
-        if bounds.exceeds_every_window(wanted.estimate) {
-            let counted = self.read_counters(&bounds.scopes(), true).await?;
-            let key = || (LimitScope::Key(bounds.key.clone()), BlockReason::Concurrency);
-            let blocked = bounds.blocked(&counted, wanted.estimate, wanted.at);
-            let (scope, why) = blocked.unwrap_or_else(key);
-            Ok(Admission::Blocked(scope, why))
-        } else if bounds.pools.is_empty() {
-            self.admit_queued(bounds, id, wanted).await
+        if effective_limits.exceeds_every_window(reservation.estimate) {
+            let counters = self.read_counters(&effective_limits.scopes(), true).await?;
+            let key = || (LimitScope::Key(effective_limits.key.clone()), BlockReason::Concurrency);
+            let blocked = effective_limits.blocked(&counters, reservation.estimate, reservation.at);
+            let (scope, reason) = blocked.unwrap_or_else(key);
+            Ok(Admission::Blocked(scope, reason))
+        } else if effective_limits.pools.is_empty() {
+            self.admit_queued(effective_limits, id, reservation).await
         } else {
-            self.admit_together(bounds, id, wanted).await
+            self.admit_together(effective_limits, id, reservation).await
         }
     }
 
     async fn admit_alone(
         &self,
-        bounds: &EffectiveLimits,
+        effective_limits: &EffectiveLimits,
         id: &RequestId,
-        wanted: &Reservation,
+        reservation: &Reservation,
     ) -> Result<Admission, StoreError> {
-        let key = LimitScope::Key(bounds.key.clone());
-        for tries in 0..TRIES_MAX {
-            let change = limit_update::reserve_in_key(&bounds.own, std::iter::once((id, wanted)))?;
+        let key = LimitScope::Key(effective_limits.key.clone());
+        for attempt in 0..TRIES_MAX {
+            let change = limit_update::reserve_in_key(
+                &effective_limits.own_limits,
+                std::iter::once((id, reservation)),
+            )?;
             let refused = match self.reserve(&key, change).await {
                 Ok(item) => {
-                    self.forget_ended_windows(&key, &item, wanted.at).await;
+                    self.forget_ended_windows(&key, &item, reservation.at).await;
                     return Ok(Admission::Admitted(Some(Arc::new(parse_counters(&item)?))));
                 }
-                Err(refused) => refused,
+                Err(refusal) => refusal,
             };
             match refused {
                 UpdateRefusal::Failed(error) => return Err(error),
-                UpdateRefusal::Busy => self.back_off(tries).await,
+                UpdateRefusal::Busy => self.back_off(attempt).await,
                 UpdateRefusal::Full => return Ok(Admission::Blocked(key, BlockReason::Backlog)),
                 UpdateRefusal::Condition(item) if !item.contains_key(OPEN) => {
                     self.make_limit_item(&key).await?;
                 }
                 UpdateRefusal::Condition(item) => {
-                    let counted = parse_counters(&item)?;
-                    if counted.open.contains_key(id) {
-                        return Ok(Admission::Admitted(Some(Arc::new(counted))));
+                    let counters = parse_counters(&item)?;
+                    if counters.open_reservations.contains_key(id) {
+                        return Ok(Admission::Admitted(Some(Arc::new(counters))));
                     }
-                    let counted = std::slice::from_ref(&counted);
-                    let blocked = bounds.blocked(counted, wanted.estimate, wanted.at);
-                    if let Some((scope, why)) = blocked {
-                        return Ok(Admission::Blocked(scope, why));
+                    let counters = std::slice::from_ref(&counters);
+                    let blocked =
+                        effective_limits.blocked(counters, reservation.estimate, reservation.at);
+                    if let Some((scope, reason)) = blocked {
+                        return Ok(Admission::Blocked(scope, reason));
                     }
                 }
             }
@@ -132,14 +136,14 @@ impl Store {
         scope: &LimitScope,
         change: LimitUpdate,
     ) -> Result<StoreItem, UpdateRefusal> {
-        let sent = self
+        let result = self
             .limit_change(scope, change)
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
-        let error = match sent {
-            Ok(done) => return Ok(done.attributes.unwrap_or_default()),
+        let error = match result {
+            Ok(result_sender) => return Ok(result_sender.attributes.unwrap_or_default()),
             Err(error) => error,
         };
         match error.as_service_error() {
@@ -173,11 +177,11 @@ impl Store {
             return self.release_together(key, id, reservation).await;
         }
         let key = LimitScope::Key(key.clone());
-        for tries in 0..TRIES_MAX {
+        for attempt in 0..TRIES_MAX {
             match self.reserve(&key, limit_update::release_in_key(id, reservation)).await {
                 // A failed condition means that the reservation is closed already.
                 Ok(_) | Err(UpdateRefusal::Condition(_)) => return Ok(()),
-                Err(UpdateRefusal::Busy | UpdateRefusal::Full) => self.back_off(tries).await,
+                Err(UpdateRefusal::Busy | UpdateRefusal::Full) => self.back_off(attempt).await,
                 Err(UpdateRefusal::Failed(error)) => return Err(error),
             }
         }
@@ -233,7 +237,7 @@ impl Store {
 
     pub(crate) async fn back_off(&self, tries: u32) {
         let step = 5 * 2_u64.pow(tries.min(5));
-        let chance = step * u64::from(self.dice.byte()) / 255;
+        let chance = step * u64::from(self.random.byte()) / 255;
         tokio::time::sleep(Duration::from_millis(step + chance)).await;
     }
 }

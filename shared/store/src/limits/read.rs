@@ -24,8 +24,8 @@ const DUE_MAX: i32 = 500;
 impl Store {
     /// The counters of the key's own limits, read consistently.
     pub async fn read_key_counters(&self, key: &KeyId) -> Result<LimitCounters, StoreError> {
-        let mut all = self.read_counters(&[LimitScope::Key(key.clone())], true).await?;
-        Ok(all.pop().unwrap_or_default())
+        let mut counters = self.read_counters(&[LimitScope::Key(key.clone())], true).await?;
+        Ok(counters.pop().unwrap_or_default())
     }
 
     /// The counters of these scopes, in the same order.
@@ -34,15 +34,18 @@ impl Store {
         scopes: &[LimitScope],
         is_consistent: bool,
     ) -> Result<Vec<LimitCounters>, StoreError> {
-        let mut found = HashMap::new();
-        for some in scopes.chunks(BATCH_MAX) {
-            let places = some.iter().map(|scope| key_of(item_names::limit(scope))).collect();
+        let mut by_id = HashMap::new();
+        for batch in scopes.chunks(BATCH_MAX) {
+            let places = batch.iter().map(|scope| key_of(item_names::limit(scope))).collect();
             for item in self.batch_get_state(places, is_consistent).await? {
-                found.insert(text(&item, PK)?, parse_counters(&item)?);
+                by_id.insert(text(&item, PK)?, parse_counters(&item)?);
             }
         }
-        let place = |scope| item_names::limit(scope).0;
-        Ok(scopes.iter().map(|scope| found.remove(&place(scope)).unwrap_or_default()).collect())
+        let key_of_scope = |scope| item_names::limit(scope).0;
+        Ok(scopes
+            .iter()
+            .map(|scope| by_id.remove(&key_of_scope(scope)).unwrap_or_default())
+            .collect())
     }
 
     /// Reads the counters of all scopes of a request that was admitted to shared limits, eventually
@@ -50,20 +53,20 @@ impl Store {
     /// item that has collected many of them.
     pub async fn read_counters_after(
         &self,
-        bounds: &EffectiveLimits,
+        effective_limits: &EffectiveLimits,
         at: Timestamp,
     ) -> Result<Vec<LimitCounters>, StoreError> {
-        let scopes = bounds.scopes();
-        let counted = self.read_counters(&scopes, false).await?;
-        for (scope, counted) in scopes.iter().zip(&counted) {
-            self.forget_windows(scope, counted.windows.keys(), at).await;
+        let scopes = effective_limits.scopes();
+        let counters = self.read_counters(&scopes, false).await?;
+        for (scope, counters) in scopes.iter().zip(&counters) {
+            self.forget_windows(scope, counters.windows.keys(), at).await;
         }
-        Ok(counted)
+        Ok(counters)
     }
 
     /// The keys that have a reservation due by `second` (Unix time), longest overdue first.
     pub async fn due_limits(&self, second: i64) -> Result<Vec<KeyId>, StoreError> {
-        let answer = self
+        let response = self
             .db
             .query()
             .table_name(&self.resources.state_table)
@@ -81,7 +84,7 @@ impl Store {
             let id = pk.strip_prefix(item_names::LIMIT_PREFIX).unwrap_or_default();
             id.parse().map_err(|error| inconsistent(&pk, &sk, &error))
         };
-        answer.items().iter().map(read).collect()
+        response.items().iter().map(read).collect()
     }
 
     /// Sets the time of the next sweep of the key, or none if `second` is `None`. `seen` are the
@@ -90,7 +93,7 @@ impl Store {
     pub async fn schedule_next_sweep(
         &self,
         key: &KeyId,
-        seen: &LimitCounters,
+        counters: &LimitCounters,
         second: Option<i64>,
     ) -> Result<(), StoreError> {
         let update = self
@@ -98,7 +101,7 @@ impl Store {
             .condition_expression("size(#open) = :seen")
             .expression_attribute_names("#open", OPEN)
             .expression_attribute_names("#due_at", DUE_AT)
-            .expression_attribute_values(":seen", number(seen.open.len()));
+            .expression_attribute_values(":seen", number(counters.open_reservations.len()));
         let update = match second {
             Some(second) => update
                 .update_expression("SET #due_at = :at")
@@ -130,15 +133,17 @@ impl Store {
         windows: impl Iterator<Item = &String>,
         at: Timestamp,
     ) {
-        let bygone: Vec<&String> = windows.filter(|name| is_long_ended(name, at)).collect();
-        if bygone.len() < BYGONE_MAX {
+        let expired_windows: Vec<&String> =
+            windows.filter(|name| is_long_ended(name, at)).collect();
+        if expired_windows.len() < BYGONE_MAX {
             return;
         }
         let mut update = self.limit_update(scope);
-        for (at, name) in bygone.iter().take(100).enumerate() {
-            update = update.expression_attribute_names(format!("#b{at}"), *name);
+        for (index, name) in expired_windows.iter().take(100).enumerate() {
+            update = update.expression_attribute_names(format!("#b{index}"), *name);
         }
-        let all: Vec<String> = (0..bygone.len().min(100)).map(|at| format!("#b{at}")).collect();
+        let all: Vec<String> =
+            (0..expired_windows.len().min(100)).map(|at| format!("#b{at}")).collect();
         let removal = format!("REMOVE {}", all.join(", "));
         if let Err(error) = update.update_expression(removal).send().await {
             tracing::debug!(
@@ -150,8 +155,9 @@ impl Store {
 
 pub(super) fn parse_counters(item: &StoreItem) -> Result<LimitCounters, StoreError> {
     let part = |name| text(item, name).unwrap_or_default();
-    let odd = |what: &dyn std::fmt::Display| inconsistent(&part(PK), &part(SK), what);
-    let mut counted = LimitCounters::default();
+    let is_invalid_char =
+        |item_name: &dyn std::fmt::Display| inconsistent(&part(PK), &part(SK), item_name);
+    let mut counters = LimitCounters::default();
     for (name, value) in item {
         if let AttributeValue::N(digits) = value
             && name != DUE_AT
@@ -159,21 +165,24 @@ pub(super) fn parse_counters(item: &StoreItem) -> Result<LimitCounters, StoreErr
         {
             let number = digits
                 .parse()
-                .map_err(|_| odd(&format_args!("`{name}` has an unexpected value")))?;
+                .map_err(|_| is_invalid_char(&format_args!("`{name}` has an unexpected value")))?;
             match name.as_str() {
-                UNDER_WAY => counted.pooled.requests = u64::try_from(number).unwrap_or_default(),
-                HELD => counted.pooled.estimates = PicoUsd::new(number),
-                _ => drop(counted.windows.insert(name.clone(), number)),
+                UNDER_WAY => {
+                    counters.shared_totals.requests = u64::try_from(number).unwrap_or_default();
+                }
+                HELD => counters.shared_totals.estimates = PicoUsd::new(number),
+                _ => drop(counters.windows.insert(name.clone(), number)),
             }
         }
     }
     if let Some(AttributeValue::M(open)) = item.get(OPEN) {
         let read = |(id, value): (&String, &AttributeValue)| {
-            let id = id.parse().map_err(|error| odd(&error))?;
+            let id = id.parse().map_err(|error| is_invalid_char(&error))?;
             let one = serde_dynamo::from_attribute_value(value.clone());
-            Ok((id, one.map_err(|error| odd(&error))?))
+            Ok((id, one.map_err(|error| is_invalid_char(&error))?))
         };
-        counted.open = open.iter().map(read).collect::<Result<BTreeMap<_, _>, StoreError>>()?;
+        counters.open_reservations =
+            open.iter().map(read).collect::<Result<BTreeMap<_, _>, StoreError>>()?;
     }
-    Ok(counted)
+    Ok(counters)
 }

@@ -19,34 +19,43 @@ const TRIES_MAX: u32 = 16;
 impl Store {
     pub(super) async fn admit_together(
         &self,
-        bounds: &EffectiveLimits,
+        effective_limits: &EffectiveLimits,
         id: &RequestId,
-        wanted: &Reservation,
+        reservation: &Reservation,
     ) -> Result<Admission, StoreError> {
-        let scopes = bounds.scopes();
-        for tries in 0..TRIES_MAX {
-            match self.write_together(self.reservation_actions(bounds, id, wanted)?).await {
+        let scopes = effective_limits.scopes();
+        for attempt in 0..TRIES_MAX {
+            match self
+                .write_together(self.reservation_actions(effective_limits, id, reservation)?)
+                .await
+            {
                 Ok(()) => return Ok(Admission::Admitted(None)),
                 Err(CancelledTransaction::Failed(error)) => return Err(error),
-                Err(CancelledTransaction::Refused(what)) => return Err(StoreError::Database(what)),
-                Err(CancelledTransaction::Busy) => self.back_off(tries).await,
+                Err(CancelledTransaction::Refused(reason)) => {
+                    return Err(StoreError::Database(reason));
+                }
+                Err(CancelledTransaction::Busy) => self.back_off(attempt).await,
                 // Only the key's item can be full: the items of shared limits do not grow.
                 Err(CancelledTransaction::Full) => {
-                    let key = LimitScope::Key(bounds.key.clone());
+                    let key = LimitScope::Key(effective_limits.key.clone());
                     return Ok(Admission::Blocked(key, BlockReason::Backlog));
                 }
                 Err(CancelledTransaction::Conditions(_)) => {
                     // Reads all items again to find the limit that blocks the request. The reported
                     // limit is not always the one whose condition failed first.
-                    let counted = self.read_counters(&scopes, true).await?;
-                    if counted.first().is_some_and(|own| own.open.contains_key(id)) {
+                    let counters = self.read_counters(&scopes, true).await?;
+                    if counters
+                        .first()
+                        .is_some_and(|key_counters| key_counters.open_reservations.contains_key(id))
+                    {
                         return Ok(Admission::Admitted(None));
                     }
-                    let blocked = bounds.blocked(&counted, wanted.estimate, wanted.at);
-                    if let Some((scope, why)) = blocked {
-                        return Ok(Admission::Blocked(scope, why));
+                    let blocked =
+                        effective_limits.blocked(&counters, reservation.estimate, reservation.at);
+                    if let Some((scope, reason)) = blocked {
+                        return Ok(Admission::Blocked(scope, reason));
                     }
-                    self.make_limit_item(&LimitScope::Key(bounds.key.clone())).await?;
+                    self.make_limit_item(&LimitScope::Key(effective_limits.key.clone())).await?;
                 }
             }
         }
@@ -55,16 +64,20 @@ impl Store {
 
     fn reservation_actions(
         &self,
-        bounds: &EffectiveLimits,
+        effective_limits: &EffectiveLimits,
         id: &RequestId,
-        wanted: &Reservation,
+        reservation: &Reservation,
     ) -> Result<Vec<TransactWriteItem>, StoreError> {
         let table = &self.resources.state_table;
-        let own = reserve_in_key(&bounds.own, std::iter::once((id, wanted)))?;
-        let mut actions = vec![own.into_action(table, &LimitScope::Key(bounds.key.clone()))];
-        let pools = bounds.pools.iter();
+        let key_update =
+            reserve_in_key(&effective_limits.own_limits, std::iter::once((id, reservation)))?;
+        let mut actions =
+            vec![key_update.into_action(table, &LimitScope::Key(effective_limits.key.clone()))];
+        let pools = effective_limits.pools.iter();
         actions.extend(
-            pools.map(|(scope, limits)| reserve_in_pool(limits, wanted).into_action(table, scope)),
+            pools.map(|(scope, limits)| {
+                reserve_in_pool(limits, reservation).into_action(table, scope)
+            }),
         );
         Ok(actions)
     }
@@ -76,9 +89,9 @@ impl Store {
         reservation: &Reservation,
     ) -> Result<(), StoreError> {
         let table = &self.resources.state_table;
-        for tries in 0..TRIES_MAX {
-            let own = release_in_key(id, reservation);
-            let mut actions = vec![own.into_action(table, &LimitScope::Key(key.clone()))];
+        for attempt in 0..TRIES_MAX {
+            let key_update = release_in_key(id, reservation);
+            let mut actions = vec![key_update.into_action(table, &LimitScope::Key(key.clone()))];
             let pools = reservation.pools.iter();
             actions
                 .extend(pools.map(|scope| release_in_pool(reservation).into_action(table, scope)));
@@ -86,10 +99,12 @@ impl Store {
                 // A failed condition means that the reservation is closed already.
                 Ok(()) | Err(CancelledTransaction::Conditions(_)) => return Ok(()),
                 Err(CancelledTransaction::Busy | CancelledTransaction::Full) => {
-                    self.back_off(tries).await;
+                    self.back_off(attempt).await;
                 }
                 Err(CancelledTransaction::Failed(error)) => return Err(error),
-                Err(CancelledTransaction::Refused(what)) => return Err(StoreError::Database(what)),
+                Err(CancelledTransaction::Refused(reason)) => {
+                    return Err(StoreError::Database(reason));
+                }
             }
         }
         Err(StoreError::Conflict)
@@ -99,7 +114,7 @@ impl Store {
         &self,
         actions: Vec<TransactWriteItem>,
     ) -> Result<(), CancelledTransaction> {
-        let sent = self.db.transact_write_items().set_transact_items(Some(actions)).send().await;
-        sent.map(drop).map_err(CancelledTransaction::from)
+        let result = self.db.transact_write_items().set_transact_items(Some(actions)).send().await;
+        result.map(drop).map_err(CancelledTransaction::from)
     }
 }

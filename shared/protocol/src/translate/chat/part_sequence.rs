@@ -32,7 +32,7 @@ struct ObjectExtent {
     in_string: bool,
     after_backslash: bool,
     /// Whether anything but white space has arrived.
-    is_begun: bool,
+    has_started: bool,
     /// Whether the object has ended.
     is_over: bool,
     /// Whether the text is not an object, or has something after it.
@@ -52,8 +52,8 @@ impl ObjectExtent {
                 self.in_string = self.after_backslash || byte != b'"';
                 self.after_backslash = byte == b'\\' && !self.after_backslash;
             } else if !byte.is_ascii_whitespace() {
-                self.is_other |= self.is_over || (!self.is_begun && byte != b'{');
-                self.is_begun = true;
+                self.is_other |= self.is_over || (!self.has_started && byte != b'{');
+                self.has_started = true;
                 match byte {
                     b'"' => self.in_string = true,
                     b'{' | b'[' => self.depth += 1,
@@ -75,15 +75,15 @@ impl ObjectExtent {
 #[derive(Debug)]
 struct WaitingPart {
     key: PartKey,
-    opening: PartStart,
-    held: String,
+    part_start: PartStart,
+    buffered_text: String,
 }
 
 /// The parts of one answer.
 #[derive(Debug, Default)]
 pub(super) struct PartSequence {
-    open: Option<OpenPart>,
-    waiting: VecDeque<WaitingPart>,
+    open_part: Option<OpenPart>,
+    waiting_parts: VecDeque<WaitingPart>,
 }
 
 impl OpenPart {
@@ -98,81 +98,91 @@ impl PartSequence {
     pub(super) fn push_delta(
         &mut self,
         key: PartKey,
-        opening: impl FnOnce() -> PartStart,
+        part_start: impl FnOnce() -> PartStart,
         delta: &str,
-        on: &mut impl FnMut(ResponseStep<'_>),
+        emit_step: &mut impl FnMut(ResponseStep<'_>),
     ) {
-        if self.open.as_ref().is_some_and(|open| open.key == key) {
-            return self.append_delta(delta, on);
+        if self.open_part.as_ref().is_some_and(|open_part| open_part.key == key) {
+            return self.append_delta(delta, emit_step);
         }
-        let is_last = |waiting: &WaitingPart| waiting.key == key;
-        let known = match key {
-            PartKey::Call(_) => self.waiting.iter_mut().find(|waiting| is_last(waiting)),
+        let is_last = |part: &WaitingPart| part.key == key;
+        let waiting_part = match key {
+            PartKey::Call(_) => self.waiting_parts.iter_mut().find(|part| is_last(part)),
             PartKey::Text | PartKey::Thinking => {
-                self.waiting.back_mut().filter(|waiting| is_last(waiting))
+                self.waiting_parts.back_mut().filter(|waiting| is_last(waiting))
             }
         };
-        match known {
-            Some(waiting) => waiting.held.push_str(delta),
+        match waiting_part {
+            Some(part) => part.buffered_text.push_str(delta),
             None => {
-                self.waiting.push_back(WaitingPart {
+                self.waiting_parts.push_back(WaitingPart {
                     key,
-                    opening: opening(),
-                    held: delta.to_owned(),
+                    part_start: part_start(),
+                    buffered_text: delta.to_owned(),
                 });
             }
         }
-        self.open_next_parts(false, on);
+        self.open_next_parts(false, emit_step);
     }
 
     /// The bytes of `text` that would be held if it came next: all, if a call is open that is
     /// perhaps not whole.
     pub(super) fn bytes_to_hold(&self, text: &str) -> usize {
-        let is_call = self.open.as_ref().is_some_and(|open| matches!(open.key, PartKey::Call(_)));
-        if is_call || !self.waiting.is_empty() { text.len() + size_of::<WaitingPart>() } else { 0 }
+        let is_call = self
+            .open_part
+            .as_ref()
+            .is_some_and(|open_part| matches!(open_part.key, PartKey::Call(_)));
+        if is_call || !self.waiting_parts.is_empty() {
+            text.len() + size_of::<WaitingPart>()
+        } else {
+            0
+        }
     }
 
     /// Closes all parts in order.
-    pub(super) fn finish(&mut self, on: &mut impl FnMut(ResponseStep<'_>)) {
-        self.open_next_parts(true, on);
-        self.close_open_part(on);
+    pub(super) fn finish(&mut self, emit_step: &mut impl FnMut(ResponseStep<'_>)) {
+        self.open_next_parts(true, emit_step);
+        self.close_open_part(emit_step);
     }
 
-    fn append_delta(&mut self, delta: &str, on: &mut impl FnMut(ResponseStep<'_>)) {
-        let Some(open) = &mut self.open else { return };
-        open.arguments.add_text(delta);
+    fn append_delta(&mut self, delta: &str, emit_step: &mut impl FnMut(ResponseStep<'_>)) {
+        let Some(open_part) = &mut self.open_part else { return };
+        open_part.arguments.add_text(delta);
         if !delta.is_empty() {
-            on(ResponseStep::Delta(delta));
+            emit_step(ResponseStep::Delta(delta));
         }
-        if !self.waiting.is_empty() {
-            self.open_next_parts(false, on);
+        if !self.waiting_parts.is_empty() {
+            self.open_next_parts(false, emit_step);
         }
     }
 
     /// Opens the waiting parts one after the other while the open part is whole, or all of them if
     /// `must`.
-    fn open_next_parts(&mut self, must: bool, on: &mut impl FnMut(ResponseStep<'_>)) {
-        while !self.waiting.is_empty()
-            && (must || self.open.as_ref().is_none_or(OpenPart::is_whole))
+    fn open_next_parts(&mut self, is_required: bool, emit_step: &mut impl FnMut(ResponseStep<'_>)) {
+        while !self.waiting_parts.is_empty()
+            && (is_required || self.open_part.as_ref().is_none_or(OpenPart::is_whole))
         {
-            self.close_open_part(on);
-            if let Some(WaitingPart { key, opening, held }) = self.waiting.pop_front() {
-                on(ResponseStep::Open(opening));
-                if !held.is_empty() {
-                    on(ResponseStep::Delta(&held));
+            self.close_open_part(emit_step);
+            if let Some(WaitingPart { key, part_start, buffered_text }) =
+                self.waiting_parts.pop_front()
+            {
+                emit_step(ResponseStep::Open(part_start));
+                if !buffered_text.is_empty() {
+                    emit_step(ResponseStep::Delta(&buffered_text));
                 }
-                self.open = Some(OpenPart { key, arguments: ObjectExtent::from_text(&held) });
+                self.open_part =
+                    Some(OpenPart { key, arguments: ObjectExtent::from_text(&buffered_text) });
             }
         }
     }
 
     /// Closes the open part. A call without arguments gets an empty object.
-    fn close_open_part(&mut self, on: &mut impl FnMut(ResponseStep<'_>)) {
-        if let Some(open) = self.open.take() {
-            if matches!(open.key, PartKey::Call(_)) && !open.arguments.is_begun {
-                on(ResponseStep::Delta("{}"));
+    fn close_open_part(&mut self, emit_step: &mut impl FnMut(ResponseStep<'_>)) {
+        if let Some(open_part) = self.open_part.take() {
+            if matches!(open_part.key, PartKey::Call(_)) && !open_part.arguments.has_started {
+                emit_step(ResponseStep::Delta("{}"));
             }
-            on(ResponseStep::Close);
+            emit_step(ResponseStep::Close);
         }
     }
 }
@@ -187,7 +197,7 @@ mod tests {
         let mut told = String::new();
         let mut on = |step: ResponseStep<'_>| match step {
             ResponseStep::Open(PartStart::Call { name, .. }) => write!(told, "<{name}:").unwrap(),
-            ResponseStep::Open(opening) => write!(told, "<{opening:?}:").unwrap(),
+            ResponseStep::Open(part_start) => write!(told, "<{part_start:?}:").unwrap(),
             ResponseStep::Delta(delta) => told.push_str(delta),
             ResponseStep::Close => told.push('>'),
             other => panic!("{other:?}"),
@@ -199,8 +209,8 @@ mod tests {
                 "t" => (PartKey::Text, PartStart::Text),
                 "h" => (PartKey::Thinking, PartStart::Thinking),
                 call => {
-                    let at = usize::from(call.as_bytes()[0] - b'A');
-                    (PartKey::Call(at), PartStart::Call { id: String::new(), name: call.into() })
+                    let index = usize::from(call.as_bytes()[0] - b'A');
+                    (PartKey::Call(index), PartStart::Call { id: String::new(), name: call.into() })
                 }
             };
             sequence.push_delta(key, || opening, delta, &mut on);

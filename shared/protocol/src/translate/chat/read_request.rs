@@ -24,7 +24,7 @@ pub(in crate::translate) fn read_request(
             "this field is not supported. Use `tools` instead.",
         ));
     }
-    let mut ask = NeutralRequest {
+    let mut request = NeutralRequest {
         model: body.take_text("model").ok_or(TranslationError::NoModel)?,
         max_tokens: body
             .take_number("max_completion_tokens")
@@ -40,63 +40,64 @@ pub(in crate::translate) fn read_request(
         ..NeutralRequest::default()
     };
     if let Some(mut options) = body.take_object("stream_options") {
-        ask.include_usage = options.take_bool("include_usage").unwrap_or(false);
-        ask.dropped.add_remaining("stream_options", &options);
+        request.include_usage = options.take_bool("include_usage").unwrap_or(false);
+        request.dropped.add_remaining("stream_options", &options);
     }
     if let Some(stop) = body.take_value("stop") {
         let many = || {
             let texts = to_items(stop).into_iter().flatten().filter_map(to_text);
             texts.take(STOPS_MAX + 1).collect()
         };
-        ask.stop = to_text(stop).map_or_else(many, |one| vec![one]);
+        request.stop_sequences = to_text(stop).map_or_else(many, |one| vec![one]);
     }
     let messages =
         body.take_value("messages").and_then(to_items).ok_or(TranslationError::NoMessages)?;
     for message in messages {
         read_message(
             ObjectReader::from_value(message).ok_or(TranslationError::NoMessages)?,
-            &mut ask,
+            &mut request,
         );
     }
     for tool in body.take_objects("tools") {
-        read_tool(tool, &mut ask);
+        read_tool(tool, &mut request);
     }
     if let Some(choice) = body.take_value("tool_choice") {
-        read_choice(choice, &mut ask);
+        read_choice(choice, &mut request);
     }
-    read_format(&mut body, &mut ask);
-    ask.drop_missing_choice();
-    ask.dropped.add_remaining("", &body);
-    Ok(ask)
+    read_format(&mut body, &mut request);
+    request.drop_missing_choice();
+    request.dropped.add_remaining("", &body);
+    Ok(request)
 }
 
-fn read_message(mut message: ObjectReader<'_>, ask: &mut NeutralRequest<'_>) {
+fn read_message(mut message: ObjectReader<'_>, request: &mut NeutralRequest<'_>) {
     let role = message.take_text("role").unwrap_or_default();
     let parts = message
         .take_value("content")
-        .map(|value| read_content(value, &mut ask.dropped))
+        .map(|value| read_content(value, &mut request.dropped))
         .unwrap_or_default();
     match role.as_str() {
-        "system" | "developer" => ask.add_parts(TurnRole::System, parts),
+        "system" | "developer" => request.add_parts(TurnRole::System, parts),
         "assistant" => {
             let mut all = Vec::new();
-            let thoughts = message
+            let reasoning = message
                 .take_nonempty_text("reasoning_content")
                 .or_else(|| message.take_nonempty_text("reasoning"));
-            all.extend(thoughts.map(|text| TurnPart::Thinking { text, signature: None }));
+            all.extend(reasoning.map(|text| TurnPart::Thinking { text, signature: None }));
             all.extend(parts);
             all.extend(message.take_nonempty_text("refusal").map(TurnPart::Text));
             let calls = message.take_objects("tool_calls");
-            all.extend(calls.filter_map(|call| read_call(call, &mut ask.dropped)));
-            ask.add_parts(TurnRole::Assistant, all);
+            all.extend(calls.filter_map(|call| read_call(call, &mut request.dropped)));
+            request.add_parts(TurnRole::Assistant, all);
         }
         "tool" => {
             let id = message.take_text("tool_call_id").unwrap_or_default();
-            ask.add_parts(TurnRole::User, vec![TurnPart::Result { id, parts, is_error: false }]);
+            request
+                .add_parts(TurnRole::User, vec![TurnPart::Result { id, parts, is_error: false }]);
         }
-        _ => ask.add_parts(TurnRole::User, parts),
+        _ => request.add_parts(TurnRole::User, parts),
     }
-    ask.dropped.add_remaining("messages[]", &message);
+    request.dropped.add_remaining("messages[]", &message);
 }
 
 /// Reads content, which is a string or a list of parts.
@@ -149,13 +150,13 @@ fn read_call(mut call: ObjectReader<'_>, dropped: &mut DroppedFields) -> Option<
     Some(TurnPart::Call(part))
 }
 
-fn read_tool<'a>(mut tool: ObjectReader<'a>, ask: &mut NeutralRequest<'a>) {
+fn read_tool<'a>(mut tool: ObjectReader<'a>, request: &mut NeutralRequest<'a>) {
     let kind = tool.take_text("type").unwrap_or_default();
     let inner = tool.take_object(if kind == "custom" { "custom" } else { "function" });
     let Some((mut inner, name)) =
         inner.and_then(|mut inner| inner.take_text("name").map(|name| (inner, name)))
     else {
-        return ask.dropped.add_path(format!("tools[]({kind})"));
+        return request.dropped.add_path(format!("tools[]({kind})"));
     };
     let description = inner.take_text("description");
     if kind == "custom" {
@@ -163,21 +164,21 @@ fn read_tool<'a>(mut tool: ObjectReader<'a>, ask: &mut NeutralRequest<'a>) {
             inner.take_object("format").and_then(|mut format| format.take_object("grammar"));
         let grammar = grammar.and_then(|mut grammar| grammar.take_text("definition"));
         let alias = ToolAlias { freeform: true, name: name.clone(), namespace: None };
-        ask.aliases.insert(name.clone(), alias);
-        ask.tools.push(ToolDefinition::from_freeform(name, description, grammar.as_deref()));
+        request.aliases.insert(name.clone(), alias);
+        request.tools.push(ToolDefinition::from_freeform(name, description, grammar.as_deref()));
     } else {
-        ask.tools.push(ToolDefinition {
+        request.tools.push(ToolDefinition {
             name,
             description,
             schema: inner.take_value("parameters").map(JsonValue::raw),
             strict: inner.take_bool("strict"),
         });
     }
-    ask.dropped.add_remaining("tools[]", &inner);
+    request.dropped.add_remaining("tools[]", &inner);
 }
 
-fn read_choice(value: JsonValue<'_>, ask: &mut NeutralRequest<'_>) {
-    ask.choice = match to_text(value).as_deref() {
+fn read_choice(value: JsonValue<'_>, request: &mut NeutralRequest<'_>) {
+    request.choice = match to_text(value).as_deref() {
         Some("auto") => Some(ToolChoice::Auto),
         Some("none") => Some(ToolChoice::None),
         Some("required") => Some(ToolChoice::Any),
@@ -188,23 +189,23 @@ fn read_choice(value: JsonValue<'_>, ask: &mut NeutralRequest<'_>) {
         |object: Option<ObjectReader<'_>>| object.and_then(|mut object| object.take_text("name"));
     if let Some(mut allowed) = choice.take_object("allowed_tools") {
         let is_required = allowed.take_text("mode").as_deref() == Some("required");
-        ask.choice = Some(if is_required { ToolChoice::Any } else { ToolChoice::Auto });
+        request.choice = Some(if is_required { ToolChoice::Any } else { ToolChoice::Auto });
         let tools = allowed.take_objects("tools");
         let names = tools
             .filter_map(|mut tool| {
                 name(tool.take_object("function").or_else(|| tool.take_object("custom")))
             })
             .collect();
-        ask.retain_tools(&names);
+        request.retain_tools(&names);
     } else {
-        let named = choice.take_object("function").or_else(|| choice.take_object("custom"));
-        ask.choice = name(named).map(ToolChoice::Named);
+        let named_tool = choice.take_object("function").or_else(|| choice.take_object("custom"));
+        request.choice = name(named_tool).map(ToolChoice::Named);
     }
 }
 
-fn read_format<'a>(body: &mut ObjectReader<'a>, ask: &mut NeutralRequest<'a>) {
+fn read_format<'a>(body: &mut ObjectReader<'a>, request: &mut NeutralRequest<'a>) {
     let Some(mut format) = body.take_object("response_format") else { return };
-    ask.format = match format.take_text("type").as_deref() {
+    request.format = match format.take_text("type").as_deref() {
         Some("json_object") => Some(OutputFormat::Json("response_format")),
         Some("json_schema") => format.take_object("json_schema").and_then(|mut inner| {
             let schema = inner.take_value("schema")?.raw();

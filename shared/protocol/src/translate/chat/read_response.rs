@@ -33,7 +33,7 @@ struct PendingToolCall {
     index: Option<u64>,
     id: String,
     name: String,
-    held: String,
+    buffered_text: String,
 }
 
 impl ChatReader {
@@ -41,11 +41,11 @@ impl ChatReader {
     pub(in crate::translate) fn read_event(
         &mut self,
         event: &SseEvent<'_>,
-        on: &mut impl FnMut(ResponseStep<'_>),
+        emit_step: &mut impl FnMut(ResponseStep<'_>),
     ) -> ReadProgress {
         let data = event.data.trim_ascii();
         if data == b"[DONE]" {
-            self.finish_answer(on);
+            self.finish_answer(emit_step);
             return ReadProgress::Done;
         }
         if data.is_empty() {
@@ -54,7 +54,7 @@ impl ChatReader {
         let document = parse_document(data).ok();
         let chunk =
             document.as_ref().and_then(|document| ObjectReader::from_value(document.root()));
-        if chunk.is_some_and(|chunk| self.read_chunk(chunk, "delta", on)) {
+        if chunk.is_some_and(|chunk| self.read_chunk(chunk, "delta", emit_step)) {
             ReadProgress::Open
         } else {
             ReadProgress::Failed(event.data.to_vec())
@@ -70,11 +70,11 @@ impl ChatReader {
     /// nevertheless, as with some vendors (fixture `openai_chat_no_done`).
     pub(in crate::translate) fn finish_unterminated(
         &mut self,
-        on: &mut impl FnMut(ResponseStep<'_>),
+        emit_step: &mut impl FnMut(ResponseStep<'_>),
     ) -> bool {
         let finished = self.finish.is_some();
         if finished {
-            self.finish_answer(on);
+            self.finish_answer(emit_step);
         }
         finished
     }
@@ -82,15 +82,15 @@ impl ChatReader {
     /// Reads a completion that is not streamed. Returns whether it was one.
     pub(in crate::translate) fn read_completion(
         body: &str,
-        on: &mut impl FnMut(ResponseStep<'_>),
+        emit_step: &mut impl FnMut(ResponseStep<'_>),
     ) -> bool {
         let Ok(document) = parse_document(body.as_bytes()) else { return false };
         let Some(completion) = ObjectReader::from_value(document.root()) else { return false };
         let mut reader = Self::default();
         let is_answer =
-            completion.has_field("choices") && reader.read_chunk(completion, "message", on);
+            completion.has_field("choices") && reader.read_chunk(completion, "message", emit_step);
         if is_answer {
-            reader.finish_answer(on);
+            reader.finish_answer(emit_step);
         }
         is_answer
     }
@@ -100,14 +100,16 @@ impl ChatReader {
         &mut self,
         mut chunk: ObjectReader<'_>,
         part: &str,
-        on: &mut impl FnMut(ResponseStep<'_>),
+        emit_step: &mut impl FnMut(ResponseStep<'_>),
     ) -> bool {
         if chunk.take_value("error").is_some() {
             return false;
         }
         if !std::mem::replace(&mut self.is_started, true) {
             self.id = chunk.take_id().unwrap_or_default();
-            on(ResponseStep::Start { id: Some(self.id.clone()).filter(|id| !id.is_empty()) });
+            emit_step(ResponseStep::Start {
+                id: Some(self.id.clone()).filter(|id| !id.is_empty()),
+            });
         }
         if let Some(usage) = chunk.take_value("usage") {
             self.tally.read_usage(usage.raw());
@@ -118,7 +120,7 @@ impl ChatReader {
         });
         let Some(mut choice) = first else { return true };
         if let Some(delta) = choice.take_object(part)
-            && !self.read_delta(delta, on)
+            && !self.read_delta(delta, emit_step)
         {
             return false;
         }
@@ -139,25 +141,25 @@ impl ChatReader {
     fn read_delta(
         &mut self,
         mut delta: ObjectReader<'_>,
-        on: &mut impl FnMut(ResponseStep<'_>),
+        emit_step: &mut impl FnMut(ResponseStep<'_>),
     ) -> bool {
-        let thoughts = delta
+        let reasoning = delta
             .take_nonempty_text("reasoning_content")
             .or_else(|| delta.take_nonempty_text("reasoning"));
-        if let Some(text) = thoughts {
+        if let Some(text) = reasoning {
             self.held_bytes += self.sequence.bytes_to_hold(&text);
-            self.sequence.push_delta(PartKey::Thinking, || PartStart::Thinking, &text, on);
+            self.sequence.push_delta(PartKey::Thinking, || PartStart::Thinking, &text, emit_step);
         }
         if let Some(text) = read_content(&mut delta) {
             self.held_bytes += self.sequence.bytes_to_hold(&text);
-            self.sequence.push_delta(PartKey::Text, || PartStart::Text, &text, on);
+            self.sequence.push_delta(PartKey::Text, || PartStart::Text, &text, emit_step);
         }
         if let Some(text) = delta.take_nonempty_text("refusal") {
             self.is_refused = true;
-            self.sequence.push_delta(PartKey::Text, || PartStart::Text, &text, on);
+            self.sequence.push_delta(PartKey::Text, || PartStart::Text, &text, emit_step);
         }
         for call in delta.take_objects("tool_calls") {
-            self.read_call(call, on);
+            self.read_call(call, emit_step);
             if self.calls.len() > CALLS_MAX {
                 return false;
             }
@@ -167,7 +169,11 @@ impl ChatReader {
 
     /// Reads a fragment of a call. Some vendors leave out the index, repeat the id, or give several
     /// calls one index. A new id with a name is therefore a new call.
-    fn read_call(&mut self, mut fragment: ObjectReader<'_>, on: &mut impl FnMut(ResponseStep<'_>)) {
+    fn read_call(
+        &mut self,
+        mut fragment: ObjectReader<'_>,
+        emit_step: &mut impl FnMut(ResponseStep<'_>),
+    ) {
         let index = fragment.take_number("index");
         let id = fragment.take_nonempty_text("id").unwrap_or_default();
         let mut function = fragment.take_object("function").unwrap_or_default();
@@ -181,33 +187,33 @@ impl ChatReader {
             let is_same = !id.is_empty() && call.id == id;
             call.index == index && !is_other && (index.is_some() || name.is_empty() || is_same)
         });
-        let at = known.unwrap_or(self.calls.len());
+        let position = known.unwrap_or(self.calls.len());
         self.held_bytes += arguments.len();
         if known.is_none() {
             self.held_bytes += CALL_BYTES + id.len() + name.len();
             self.calls.push(PendingToolCall { index, id, ..PendingToolCall::default() });
         }
-        let Some(call) = self.calls.get_mut(at) else { return };
+        let Some(call) = self.calls.get_mut(position) else { return };
         if call.name.is_empty() {
             call.name = name;
         }
-        call.held.push_str(&arguments);
+        call.buffered_text.push_str(&arguments);
         if call.name.is_empty() {
             return;
         }
-        let held = std::mem::take(&mut call.held);
+        let buffered_text = std::mem::take(&mut call.buffered_text);
         // The calls of a conversation need different ids.
-        let made = || format!("call_{}_{at}", self.id);
+        let made = || format!("call_{}_{position}", self.id);
         let id = || if call.id.is_empty() { made() } else { call.id.clone() };
-        let opening = || PartStart::Call { id: id(), name: call.name.clone() };
-        self.sequence.push_delta(PartKey::Call(at), opening, &held, on);
+        let part_start = || PartStart::Call { id: id(), name: call.name.clone() };
+        self.sequence.push_delta(PartKey::Call(position), part_start, &buffered_text, emit_step);
     }
 
-    fn finish_answer(&mut self, on: &mut impl FnMut(ResponseStep<'_>)) {
-        self.sequence.finish(on);
+    fn finish_answer(&mut self, emit_step: &mut impl FnMut(ResponseStep<'_>)) {
+        self.sequence.finish(emit_step);
         let called = self.calls.iter().any(|call| !call.name.is_empty());
         let (reason, sequence) = self.finish.take().unwrap_or_default();
-        on(ResponseStep::Stop(match reason.as_str() {
+        emit_step(ResponseStep::Stop(match reason.as_str() {
             _ if self.is_refused => StopReason::Refusal,
             "length" => StopReason::MaxTokens,
             "content_filter" => StopReason::Refusal,
@@ -216,7 +222,7 @@ impl ChatReader {
             "stop" if sequence.is_some() => StopReason::Sequence(sequence),
             _ => StopReason::End,
         }));
-        on(ResponseStep::Usage(self.tally.reported_usage()));
+        emit_step(ResponseStep::Usage(self.tally.reported_usage()));
     }
 }
 

@@ -14,15 +14,15 @@ const SEE_IMAGE: &str = "The result follows as an image.";
 /// Writes the request for `options.model`. Fields that the upstream does not support are added to
 /// `ask.dropped`.
 pub(in crate::translate) fn write_request(
-    ask: &mut NeutralRequest<'_>,
+    request: &mut NeutralRequest<'_>,
     options: &TranslationOptions<'_>,
 ) -> Vec<u8> {
-    let mut out = Vec::with_capacity(ask.output_capacity());
-    let mut dropped = std::mem::take(&mut ask.dropped);
+    let mut out = Vec::with_capacity(request.output_capacity());
+    let mut dropped = std::mem::take(&mut request.dropped);
     write_object(&mut out, |body| {
         body.text("model", options.model);
         body.list("messages", |messages| {
-            for turn in &ask.turns {
+            for turn in &request.turns {
                 match turn.role {
                     TurnRole::System => write_system(messages, &turn.parts),
                     TurnRole::User => write_user(messages, &turn.parts, &mut dropped),
@@ -30,10 +30,10 @@ pub(in crate::translate) fn write_request(
                 }
             }
         });
-        write_tools(body, ask);
-        write_settings(body, ask, options, &mut dropped);
+        write_tools(body, request);
+        write_settings(body, request, options, &mut dropped);
     });
-    ask.dropped = dropped;
+    request.dropped = dropped;
     out
 }
 
@@ -151,7 +151,7 @@ fn write_assistant(
         .iter()
         .filter_map(|part| if let TurnPart::Call(call) = part { Some(call) } else { None })
         .collect();
-    let thoughts: String = turn
+    let reasoning: String = turn
         .parts
         .iter()
         .filter_map(|part| {
@@ -166,9 +166,9 @@ fn write_assistant(
         } else {
             message.text("content", &text);
         }
-        if !thoughts.is_empty() {
+        if !reasoning.is_empty() {
             if options.takes_reasoning {
-                message.text("reasoning_content", &thoughts);
+                message.text("reasoning_content", &reasoning);
             } else {
                 dropped.add_path("messages[].content[](thinking)");
             }
@@ -202,19 +202,19 @@ fn write_call(fields: &mut ObjectWriter<'_>, call: &ToolCall) {
 }
 
 /// Writes the tools. A request without tools must not have a tool choice.
-fn write_tools(body: &mut ObjectWriter<'_>, ask: &NeutralRequest<'_>) {
-    if ask.tools.is_empty() {
+fn write_tools(body: &mut ObjectWriter<'_>, request: &NeutralRequest<'_>) {
+    if request.tools.is_empty() {
         return;
     }
     body.list("tools", |tools| {
-        for tool in &ask.tools {
+        for tool in &request.tools {
             tools.object(|fields| {
                 fields.text("type", "function");
                 fields.object("function", |function| write_function(function, tool));
             });
         }
     });
-    match &ask.choice {
+    match &request.choice {
         None => {}
         Some(ToolChoice::Auto) => body.text("tool_choice", "auto"),
         Some(ToolChoice::Any) => body.text("tool_choice", "required"),
@@ -224,7 +224,7 @@ fn write_tools(body: &mut ObjectWriter<'_>, ask: &NeutralRequest<'_>) {
             choice.object("function", |function| function.text("name", name));
         }),
     }
-    if let Some(parallel) = ask.parallel {
+    if let Some(parallel) = request.parallel {
         body.flag("parallel_tool_calls", parallel);
     }
 }
@@ -242,28 +242,30 @@ fn write_function(function: &mut ObjectWriter<'_>, tool: &ToolDefinition<'_>) {
 
 fn write_settings(
     body: &mut ObjectWriter<'_>,
-    ask: &NeutralRequest<'_>,
+    request: &NeutralRequest<'_>,
     options: &TranslationOptions<'_>,
     dropped: &mut DroppedFields,
 ) {
-    if let Some(tokens) = ask.max_tokens {
+    if let Some(tokens) = request.max_tokens {
         let name = match options.max_tokens {
             MaxTokensField::Plain => "max_tokens",
             MaxTokensField::Completion => "max_completion_tokens",
         };
         body.number(name, tokens);
     }
-    body.raw("temperature", ask.temperature);
-    body.raw("top_p", ask.top_p);
-    if !ask.stop.is_empty() {
-        body.list("stop", |stops| ask.stop.iter().for_each(|stop| stops.text(stop)));
+    body.raw("temperature", request.temperature);
+    body.raw("top_p", request.top_p);
+    if !request.stop_sequences.is_empty() {
+        body.list("stop", |stops| {
+            request.stop_sequences.iter().for_each(|stop_sequence| stops.text(stop_sequence));
+        });
     }
-    match ask.effort.as_deref() {
+    match request.effort.as_deref() {
         Some(effort) if options.takes_effort => body.text("reasoning_effort", effort),
         Some(_) => dropped.add_path("reasoning_effort"),
         None => {}
     }
-    match &ask.format {
+    match &request.format {
         None => {}
         Some(OutputFormat::Json(_)) => {
             body.object("response_format", |format| format.text("type", "json_object"));
@@ -279,13 +281,13 @@ fn write_settings(
             });
         }
     }
-    if let Some(user) = &ask.user {
+    if let Some(user) = &request.user {
         body.text("user", user);
     }
-    for (name, value) in &ask.shared {
+    for (name, value) in &request.shared {
         body.raw(name, Some(value));
     }
-    if ask.stream {
+    if request.stream {
         body.flag("stream", true);
         body.object("stream_options", |stream| stream.flag("include_usage", true));
     }

@@ -18,19 +18,23 @@ const BILLING_HEADER: &str = "x-anthropic-billing-header:";
 pub(in crate::translate) fn read_request(
     mut body: ObjectReader<'_>,
 ) -> Result<NeutralRequest<'_>, TranslationError> {
-    let mut ask = NeutralRequest {
+    let mut request = NeutralRequest {
         model: body.take_text("model").ok_or(TranslationError::NoModel)?,
         max_tokens: body.take_number("max_tokens"),
         temperature: body.take_digits("temperature"),
         top_p: body.take_digits("top_p"),
-        stop: body.take_items("stop_sequences").filter_map(to_text).take(STOPS_MAX + 1).collect(),
+        stop_sequences: body
+            .take_items("stop_sequences")
+            .filter_map(to_text)
+            .take(STOPS_MAX + 1)
+            .collect(),
         stream: body.take_bool("stream").unwrap_or(false),
         include_usage: true,
         ..NeutralRequest::default()
     };
     if let Some(system) = body.take_value("system") {
-        let parts = read_content(system, "system[]", &mut ask.dropped, 1)?;
-        ask.add_parts(
+        let parts = read_content(system, "system[]", &mut request.dropped, 1)?;
+        request.add_parts(
             TurnRole::System,
             parts.into_iter().filter(|part| !is_billing_block(part)).collect(),
         );
@@ -45,20 +49,20 @@ pub(in crate::translate) fn read_request(
             _ => TurnRole::User,
         };
         let parts = match message.take_value("content") {
-            Some(value) => read_content(value, "messages[].content[]", &mut ask.dropped, 1)?,
+            Some(value) => read_content(value, "messages[].content[]", &mut request.dropped, 1)?,
             None => Vec::new(),
         };
-        ask.dropped.add_remaining("messages[]", &message);
-        ask.add_parts(role, parts);
+        request.dropped.add_remaining("messages[]", &message);
+        request.add_parts(role, parts);
     }
     for tool in body.take_objects("tools") {
-        read_tool(tool, &mut ask);
+        read_tool(tool, &mut request);
     }
-    read_choice(&mut body, &mut ask);
-    read_thinking(&mut body, &mut ask);
-    ask.drop_missing_choice();
-    ask.dropped.add_remaining("", &body);
-    Ok(ask)
+    read_choice(&mut body, &mut request);
+    read_thinking(&mut body, &mut request);
+    request.drop_missing_choice();
+    request.dropped.add_remaining("", &body);
+    Ok(request)
 }
 
 fn is_billing_block(part: &TurnPart) -> bool {
@@ -181,55 +185,55 @@ fn read_document(
 }
 
 /// Reads a tool. Tools that the upstream itself runs have a dated type and no schema.
-fn read_tool<'a>(mut tool: ObjectReader<'a>, ask: &mut NeutralRequest<'a>) {
+fn read_tool<'a>(mut tool: ObjectReader<'a>, request: &mut NeutralRequest<'a>) {
     let kind = tool.take_text("type");
     let schema = tool.take_value("input_schema");
     let name = tool.take_text("name");
     match (name, kind.as_deref()) {
-        (Some(name), None | Some("custom")) => ask.tools.push(ToolDefinition {
+        (Some(name), None | Some("custom")) => request.tools.push(ToolDefinition {
             name,
             schema: schema.map(JsonValue::raw),
             description: tool.take_text("description"),
             strict: tool.take_bool("strict"),
         }),
         (_, kind) => {
-            ask.dropped.add_path(format!("tools[]({})", kind.unwrap_or_default()));
+            request.dropped.add_path(format!("tools[]({})", kind.unwrap_or_default()));
             return;
         }
     }
-    ask.dropped.add_remaining("tools[]", &tool);
+    request.dropped.add_remaining("tools[]", &tool);
 }
 
-fn read_choice(body: &mut ObjectReader<'_>, ask: &mut NeutralRequest<'_>) {
+fn read_choice(body: &mut ObjectReader<'_>, request: &mut NeutralRequest<'_>) {
     let Some(mut choice) = body.take_object("tool_choice") else { return };
-    ask.choice = match choice.take_text("type").as_deref() {
+    request.choice = match choice.take_text("type").as_deref() {
         Some("auto") => Some(ToolChoice::Auto),
         Some("any") => Some(ToolChoice::Any),
         Some("none") => Some(ToolChoice::None),
         Some("tool") => choice.take_text("name").map(ToolChoice::Named),
         _ => None,
     };
-    ask.parallel = choice.take_bool("disable_parallel_tool_use").map(|disabled| !disabled);
-    ask.dropped.add_remaining("tool_choice", &choice);
+    request.parallel = choice.take_bool("disable_parallel_tool_use").map(|disabled| !disabled);
+    request.dropped.add_remaining("tool_choice", &choice);
 }
 
 /// Reads how much to think. Effort says it best, and a budget alone is about equivalent. Adaptive
 /// thinking leaves it to the upstream.
-fn read_thinking<'a>(body: &mut ObjectReader<'a>, ask: &mut NeutralRequest<'a>) {
+fn read_thinking<'a>(body: &mut ObjectReader<'a>, request: &mut NeutralRequest<'a>) {
     if let Some(mut config) = body.take_object("output_config") {
-        ask.effort = config.take_text("effort");
-        ask.format = config.take_object("format").and_then(|mut format| {
+        request.effort = config.take_text("effort");
+        request.format = config.take_object("format").and_then(|mut format| {
             let schema = format.take_value("schema")?.raw();
             Some(OutputFormat::Schema { name: None, schema, strict: None })
         });
-        ask.dropped.add_remaining("output_config", &config);
+        request.dropped.add_remaining("output_config", &config);
     }
     let Some(mut thinking) = body.take_object("thinking") else { return };
     let budget = thinking.take_number("budget_tokens");
     let is_off = thinking.take_text("type").as_deref() == Some("disabled");
-    ask.summary = thinking.take_text("display").as_deref() == Some("summarized");
-    if ask.effort.is_none() {
-        ask.effort = match budget {
+    request.summary = thinking.take_text("display").as_deref() == Some("summarized");
+    if request.effort.is_none() {
+        request.effort = match budget {
             _ if is_off => Some("none"),
             Some(0..=4_096) => Some("low"),
             Some(4_097..=16_384) => Some("medium"),
@@ -238,5 +242,5 @@ fn read_thinking<'a>(body: &mut ObjectReader<'a>, ask: &mut NeutralRequest<'a>) 
         }
         .map(str::to_owned);
     }
-    ask.dropped.add_remaining("thinking", &thinking);
+    request.dropped.add_remaining("thinking", &thinking);
 }

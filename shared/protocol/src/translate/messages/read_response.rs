@@ -9,7 +9,7 @@ use crate::translate::neutral_response::{PartStart, ReadProgress, ResponseStep, 
 #[derive(Debug, Default)]
 pub(in crate::translate) struct MessagesReader {
     tally: UsageTally,
-    open: Option<OpenBlock>,
+    open_block: Option<OpenBlock>,
 }
 
 /// The open block.
@@ -31,7 +31,7 @@ impl MessagesReader {
     pub(in crate::translate) fn read_event(
         &mut self,
         event: &SseEvent<'_>,
-        on: &mut impl FnMut(ResponseStep<'_>),
+        emit_step: &mut impl FnMut(ResponseStep<'_>),
     ) -> ReadProgress {
         let document = parse_document(event.data).ok();
         let data = document.as_ref().and_then(|document| ObjectReader::from_value(document.root()));
@@ -51,32 +51,32 @@ impl MessagesReader {
         match kind.as_str() {
             "message_start" => {
                 let mut message = data.take_object("message").unwrap_or_default();
-                on(ResponseStep::Start { id: message.take_id() });
-                self.read_usage(&mut message, on);
+                emit_step(ResponseStep::Start { id: message.take_id() });
+                self.read_usage(&mut message, emit_step);
             }
             "content_block_start" => {
-                self.close_block(on);
+                self.close_block(emit_step);
                 if let Some(block) = data.take_object("content_block") {
-                    self.open_block(block, on);
+                    self.open_block(block, emit_step);
                 }
             }
             "content_block_delta" => {
                 if let Some(delta) = data.take_object("delta") {
-                    self.read_delta(delta, on);
+                    self.read_delta(delta, emit_step);
                 }
             }
-            "content_block_stop" => self.close_block(on),
+            "content_block_stop" => self.close_block(emit_step),
             "message_delta" => {
                 if let Some(stop) = data.take_object("delta").and_then(read_stop) {
-                    on(ResponseStep::Stop(stop));
+                    emit_step(ResponseStep::Stop(stop));
                 }
-                self.read_usage(&mut data, on);
+                self.read_usage(&mut data, emit_step);
             }
             "message_stop" => {
-                self.close_block(on);
+                self.close_block(emit_step);
                 return ReadProgress::Done;
             }
-            "ping" => on(ResponseStep::Ping),
+            "ping" => emit_step(ResponseStep::Ping),
             "error" => return ReadProgress::Failed(event.data.to_vec()),
             _ if data.take_value("error").is_some() => {
                 return ReadProgress::Failed(event.data.to_vec());
@@ -89,7 +89,7 @@ impl MessagesReader {
     /// Reads a message that is not streamed. Returns whether it was one.
     pub(in crate::translate) fn read_message(
         body: &str,
-        on: &mut impl FnMut(ResponseStep<'_>),
+        emit_step: &mut impl FnMut(ResponseStep<'_>),
     ) -> bool {
         let Ok(document) = parse_document(body.as_bytes()) else { return false };
         let Some(mut message) = ObjectReader::from_value(document.root()) else { return false };
@@ -97,29 +97,37 @@ impl MessagesReader {
             return false;
         }
         let mut reader = Self::default();
-        on(ResponseStep::Start { id: message.take_id() });
+        emit_step(ResponseStep::Start { id: message.take_id() });
         for block in message.take_objects("content") {
-            reader.open_block(block, on);
-            reader.close_block(on);
+            reader.open_block(block, emit_step);
+            reader.close_block(emit_step);
         }
-        reader.read_usage(&mut message, on);
-        if let Some(stop) = read_stop(message) {
-            on(ResponseStep::Stop(stop));
+        reader.read_usage(&mut message, emit_step);
+        if let Some(stop_reason) = read_stop(message) {
+            emit_step(ResponseStep::Stop(stop_reason));
         }
         true
     }
 
-    fn read_usage(&mut self, holder: &mut ObjectReader<'_>, on: &mut impl FnMut(ResponseStep<'_>)) {
+    fn read_usage(
+        &mut self,
+        holder: &mut ObjectReader<'_>,
+        emit_step: &mut impl FnMut(ResponseStep<'_>),
+    ) {
         if let Some(usage) = holder.take_value("usage") {
             self.tally.read_usage(usage.raw());
-            on(ResponseStep::Usage(self.tally.reported_usage()));
+            emit_step(ResponseStep::Usage(self.tally.reported_usage()));
         }
     }
 
     /// Opens a block. Its initial content becomes the first delta.
-    fn open_block(&mut self, mut block: ObjectReader<'_>, on: &mut impl FnMut(ResponseStep<'_>)) {
+    fn open_block(
+        &mut self,
+        mut block: ObjectReader<'_>,
+        emit_step: &mut impl FnMut(ResponseStep<'_>),
+    ) {
         let text = |block: &mut ObjectReader<'_>, name| block.take_nonempty_text(name);
-        let (open, opening, begun) = match block.take_text("type").as_deref() {
+        let (open, opening, part) = match block.take_text("type").as_deref() {
             Some("text") => (OpenBlock::Text, PartStart::Text, text(&mut block, "text")),
             Some("thinking") => {
                 (OpenBlock::Thinking, PartStart::Thinking, text(&mut block, "thinking"))
@@ -133,54 +141,58 @@ impl MessagesReader {
                 let name = block.take_text("name").unwrap_or_default();
                 let input = block.take_value("input").map(|raw| raw.raw().to_owned());
                 let input = input.filter(|input| input != "{}");
-                let open = OpenBlock::Call { has_input: input.is_some() };
-                (open, PartStart::Call { id, name }, input)
+                let open_block = OpenBlock::Call { has_input: input.is_some() };
+                (open_block, PartStart::Call { id, name }, input)
             }
             _ => {
-                self.open = Some(OpenBlock::Foreign);
+                self.open_block = Some(OpenBlock::Foreign);
                 return;
             }
         };
-        self.open = Some(open);
-        on(ResponseStep::Open(opening));
-        if let Some(begun) = begun {
-            on(ResponseStep::Delta(&begun));
+        self.open_block = Some(open);
+        emit_step(ResponseStep::Open(opening));
+        if let Some(part) = part {
+            emit_step(ResponseStep::Delta(&part));
         }
         if let Some(signature) = block.take_nonempty_text("signature") {
-            on(ResponseStep::Signature(&signature));
+            emit_step(ResponseStep::Signature(&signature));
         }
     }
 
-    fn read_delta(&mut self, mut delta: ObjectReader<'_>, on: &mut impl FnMut(ResponseStep<'_>)) {
-        let field = match (delta.take_text("type").as_deref(), &mut self.open) {
+    fn read_delta(
+        &mut self,
+        mut delta: ObjectReader<'_>,
+        emit_step: &mut impl FnMut(ResponseStep<'_>),
+    ) {
+        let field = match (delta.take_text("type").as_deref(), &mut self.open_block) {
             (Some("text_delta"), Some(OpenBlock::Text)) => "text",
             (Some("thinking_delta"), Some(OpenBlock::Thinking)) => "thinking",
             (Some("input_json_delta"), Some(OpenBlock::Call { has_input })) => {
                 let Some(input) = delta.take_nonempty_text("partial_json") else { return };
                 *has_input = true;
-                return on(ResponseStep::Delta(&input));
+                return emit_step(ResponseStep::Delta(&input));
             }
             (Some("signature_delta"), Some(OpenBlock::Thinking)) => {
                 if let Some(signature) = delta.take_nonempty_text("signature") {
-                    on(ResponseStep::Signature(&signature));
+                    emit_step(ResponseStep::Signature(&signature));
                 }
                 return;
             }
             _ => return,
         };
         if let Some(text) = delta.take_nonempty_text(field) {
-            on(ResponseStep::Delta(&text));
+            emit_step(ResponseStep::Delta(&text));
         }
     }
 
     /// Closes the open block. A call without input gets an empty object.
-    fn close_block(&mut self, on: &mut impl FnMut(ResponseStep<'_>)) {
-        match self.open.take() {
+    fn close_block(&mut self, emit_step: &mut impl FnMut(ResponseStep<'_>)) {
+        match self.open_block.take() {
             None | Some(OpenBlock::Foreign) => return,
-            Some(OpenBlock::Call { has_input: false }) => on(ResponseStep::Delta("{}")),
+            Some(OpenBlock::Call { has_input: false }) => emit_step(ResponseStep::Delta("{}")),
             Some(_) => {}
         }
-        on(ResponseStep::Close);
+        emit_step(ResponseStep::Close);
     }
 }
 

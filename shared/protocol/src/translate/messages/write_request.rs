@@ -15,33 +15,33 @@ const BUDGET_MIN: u64 = 1_024;
 /// Writes the request for `options.model`. Fields that the upstream does not support are added to
 /// `ask.dropped`.
 pub(in crate::translate) fn write_request(
-    ask: &mut NeutralRequest<'_>,
+    request: &mut NeutralRequest<'_>,
     options: &TranslationOptions<'_>,
 ) -> Vec<u8> {
-    let ways = model_capabilities::model_capabilities(options.model);
-    let late = late_systems(&ask.turns, ways);
-    let plan = ModelParameters::new(ask, ways).limited_to(options.output_tokens_max);
-    drop_unsigned_thinking(ask);
-    let mut out = Vec::with_capacity(ask.output_capacity());
+    let capabilities = model_capabilities::model_capabilities(options.model);
+    let late = late_systems(&request.turns, capabilities);
+    let plan = ModelParameters::new(request, capabilities).limited_to(options.output_tokens_max);
+    drop_unsigned_thinking(request);
+    let mut out = Vec::with_capacity(request.output_capacity());
     write_object(&mut out, |body| {
         body.text("model", options.model);
         body.number("max_tokens", plan.max_tokens);
         if options.caches_prompts {
             body.object("cache_control", |cache| cache.text("type", "ephemeral"));
         }
-        write_system(body, &ask.turns, &late);
+        write_system(body, &request.turns, &late);
         body.list("messages", |messages| {
-            for (turn, is_late) in ask.turns.iter().zip(&late) {
+            for (turn, is_late) in request.turns.iter().zip(&late) {
                 if *is_late || turn.role != TurnRole::System {
                     write_turn(messages, turn);
                 }
             }
         });
-        write_tools(body, ask);
-        write_settings(body, ask, &plan);
+        write_tools(body, request);
+        write_settings(body, request, &plan);
     });
-    for (name, _) in &ask.shared {
-        ask.dropped.add_path(*name);
+    for (name, _) in &request.shared {
+        request.dropped.add_path(*name);
     }
     out
 }
@@ -56,10 +56,10 @@ struct ModelParameters {
 }
 
 impl ModelParameters {
-    fn new(ask: &mut NeutralRequest<'_>, ways: ModelCapabilities) -> Self {
-        let mut max_tokens = ask.max_tokens.unwrap_or(ways.max_tokens);
-        let is_forced = matches!(ask.choice, Some(ToolChoice::Any | ToolChoice::Named(_)));
-        let effort = match ask.effort.as_deref() {
+    fn new(request: &mut NeutralRequest<'_>, capabilities: ModelCapabilities) -> Self {
+        let mut max_tokens = request.max_tokens.unwrap_or(capabilities.max_tokens);
+        let is_forced = matches!(request.choice, Some(ToolChoice::Any | ToolChoice::Named(_)));
+        let effort = match request.effort.as_deref() {
             None => None,
             Some("none" | "minimal" | "low") => Some("low"),
             Some("medium") => Some("medium"),
@@ -67,35 +67,35 @@ impl ModelParameters {
             Some("max") => Some("max"),
             Some(_) => Some("high"),
         };
-        let thinks = effort.is_some() && ask.effort.as_deref() != Some("none");
+        let is_thinking = effort.is_some() && request.effort.as_deref() != Some("none");
         let mut plan =
             Self { max_tokens, budget: None, effort: None, adaptive: false, samples: true };
-        match ways.thinking {
+        match capabilities.thinking {
             ThinkingMode::Adaptive => {
                 plan.effort = effort;
                 // A forced tool and thinking exclude each other.
-                plan.adaptive = thinks && !is_forced;
+                plan.adaptive = is_thinking && !is_forced;
             }
-            ThinkingMode::Budget if !is_forced && !calls_without_thinking(&ask.turns) => {
-                plan.budget = effort.filter(|_| thinks).map(thinking_budget);
+            ThinkingMode::Budget if !is_forced && !calls_without_thinking(&request.turns) => {
+                plan.budget = effort.filter(|_| is_thinking).map(thinking_budget);
             }
             ThinkingMode::Budget | ThinkingMode::No => {}
         }
-        if thinks && plan.effort.is_none() && plan.budget.is_none() {
-            ask.dropped.add_path("reasoning_effort");
+        if is_thinking && plan.effort.is_none() && plan.budget.is_none() {
+            request.dropped.add_path("reasoning_effort");
         }
         if let Some(budget) = plan.budget {
             // `max_tokens` includes the budget, but a client's limit refers to the visible answer.
-            max_tokens = if ask.max_tokens.is_some() {
+            max_tokens = if request.max_tokens.is_some() {
                 max_tokens.saturating_add(budget)
             } else {
                 max_tokens.max(budget.saturating_mul(2))
             };
         }
-        plan.samples = ways.samples && !plan.adaptive && plan.budget.is_none();
-        let sampling = [("temperature", ask.temperature), ("top_p", ask.top_p)];
+        plan.samples = capabilities.samples && !plan.adaptive && plan.budget.is_none();
+        let sampling = [("temperature", request.temperature), ("top_p", request.top_p)];
         for (name, _) in sampling.iter().filter(|(_, value)| value.is_some() && !plan.samples) {
-            ask.dropped.add_path(*name);
+            request.dropped.add_path(*name);
         }
         Self { max_tokens, ..plan }
     }
@@ -132,12 +132,15 @@ fn calls_without_thinking(turns: &[ConversationTurn]) -> bool {
 /// Selects the system turns that can stay in place: if the model supports them, those after a
 /// user's turn and before an answer. The others move to the top, as in Anthropic's own OpenAI
 /// layer.
-fn late_systems(turns: &[ConversationTurn], ways: ModelCapabilities) -> Vec<bool> {
-    let role = |at: Option<usize>| at.and_then(|at| turns.get(at)).map(|turn| turn.role);
-    let late = |at: usize| {
-        let follows = role(at.checked_sub(1)) == Some(TurnRole::User);
-        let precedes = matches!(role(Some(at + 1)), None | Some(TurnRole::Assistant));
-        ways.system_turns && role(Some(at)) == Some(TurnRole::System) && follows && precedes
+fn late_systems(turns: &[ConversationTurn], capabilities: ModelCapabilities) -> Vec<bool> {
+    let role = |at: Option<usize>| at.and_then(|index| turns.get(index)).map(|turn| turn.role);
+    let late = |index: usize| {
+        let follows = role(index.checked_sub(1)) == Some(TurnRole::User);
+        let precedes = matches!(role(Some(index + 1)), None | Some(TurnRole::Assistant));
+        capabilities.system_turns
+            && role(Some(index)) == Some(TurnRole::System)
+            && follows
+            && precedes
     };
     (0..turns.len()).map(late).collect()
 }
@@ -162,10 +165,10 @@ fn is_accepted(part: &TurnPart) -> bool {
 }
 
 /// Drops thinking that this API did not sign, since the API refuses it.
-fn drop_unsigned_thinking(ask: &mut NeutralRequest<'_>) {
-    let mut parts = ask.turns.iter().flat_map(|turn| &turn.parts);
+fn drop_unsigned_thinking(request: &mut NeutralRequest<'_>) {
+    let mut parts = request.turns.iter().flat_map(|turn| &turn.parts);
     if parts.any(|part| matches!(part, TurnPart::Thinking { signature: None, .. })) {
-        ask.dropped.add_path("reasoning(unsigned)");
+        request.dropped.add_path("reasoning(unsigned)");
     }
 }
 
@@ -268,14 +271,15 @@ fn sanitize_id(id: &str) -> String {
     if id.is_empty() { "_".to_owned() } else { id.chars().map(letter).collect() }
 }
 
-fn write_tools(body: &mut ObjectWriter<'_>, ask: &NeutralRequest<'_>) {
-    if !ask.tools.is_empty() {
+fn write_tools(body: &mut ObjectWriter<'_>, request: &NeutralRequest<'_>) {
+    if !request.tools.is_empty() {
         body.list("tools", |tools| {
-            ask.tools.iter().for_each(|tool| tools.object(|fields| write_tool(fields, tool)));
+            request.tools.iter().for_each(|tool| tools.object(|fields| write_tool(fields, tool)));
         });
     }
-    let choice = ask.choice.clone().or((ask.parallel == Some(false)).then_some(ToolChoice::Auto));
-    let Some(choice) = choice.filter(|_| !ask.tools.is_empty()) else { return };
+    let choice =
+        request.choice.clone().or((request.parallel == Some(false)).then_some(ToolChoice::Auto));
+    let Some(choice) = choice.filter(|_| !request.tools.is_empty()) else { return };
     body.object("tool_choice", |fields| {
         match &choice {
             ToolChoice::Auto => fields.text("type", "auto"),
@@ -286,7 +290,7 @@ fn write_tools(body: &mut ObjectWriter<'_>, ask: &NeutralRequest<'_>) {
                 fields.text("name", name);
             }
         }
-        if let (Some(parallel), true) = (ask.parallel, choice != ToolChoice::None) {
+        if let (Some(parallel), true) = (request.parallel, choice != ToolChoice::None) {
             fields.flag("disable_parallel_tool_use", !parallel);
         }
     });
@@ -305,20 +309,28 @@ fn write_tool(fields: &mut ObjectWriter<'_>, tool: &ToolDefinition<'_>) {
 
 fn write_settings(
     body: &mut ObjectWriter<'_>,
-    ask: &mut NeutralRequest<'_>,
+    request: &mut NeutralRequest<'_>,
     plan: &ModelParameters,
 ) {
     if plan.samples {
-        write_temperature(body, ask);
-        body.raw("top_p", ask.top_p);
+        write_temperature(body, request);
+        body.raw("top_p", request.top_p);
     }
     // The API refuses stop sequences that consist of white space.
-    let stops: Vec<&String> = ask.stop.iter().filter(|stop| !stop.trim().is_empty()).collect();
-    if stops.len() < ask.stop.len() {
-        ask.dropped.add_path("stop");
+    let stops: Vec<&String> = request
+        .stop_sequences
+        .iter()
+        .filter(|stop_sequence| !stop_sequence.trim().is_empty())
+        .collect();
+    if stops.len() < request.stop_sequences.len() {
+        request.dropped.add_path("stop");
     }
     if !stops.is_empty() {
-        body.list("stop_sequences", |list| stops.iter().for_each(|stop| list.text(stop)));
+        body.list("stop_sequences", |list| {
+            for stop_sequence in stops {
+                list.text(stop_sequence);
+            }
+        });
     }
     if let Some(tokens) = plan.budget {
         body.object("thinking", |thinking| {
@@ -328,21 +340,21 @@ fn write_settings(
     } else if plan.adaptive {
         body.object("thinking", |thinking| {
             thinking.text("type", "adaptive");
-            if ask.summary {
+            if request.summary {
                 thinking.text("display", "summarized");
             }
         });
     }
-    if let Some(OutputFormat::Json(path)) = ask.format {
-        ask.dropped.add_path(path);
-        ask.format = None;
+    if let Some(OutputFormat::Json(path)) = request.format {
+        request.dropped.add_path(path);
+        request.format = None;
     }
-    if plan.effort.is_some() || ask.format.is_some() {
+    if plan.effort.is_some() || request.format.is_some() {
         body.object("output_config", |config| {
             if let Some(effort) = plan.effort {
                 config.text("effort", effort);
             }
-            if let Some(OutputFormat::Schema { schema, .. }) = &ask.format {
+            if let Some(OutputFormat::Schema { schema, .. }) = &request.format {
                 config.object("format", |format| {
                     format.text("type", "json_schema");
                     format.json("schema", schema);
@@ -350,21 +362,21 @@ fn write_settings(
             }
         });
     }
-    if let Some(user) = &ask.user {
+    if let Some(user) = &request.user {
         body.object("metadata", |metadata| metadata.text("user_id", user));
     }
-    if ask.stream {
+    if request.stream {
         body.flag("stream", true);
     }
 }
 
 /// Writes the temperature. OpenAI's scale ends at 2, Anthropic's at 1. Larger values become 1, as
 /// in Anthropic's own OpenAI layer.
-fn write_temperature(body: &mut ObjectWriter<'_>, ask: &mut NeutralRequest<'_>) {
-    let Some(temperature) = ask.temperature else { return };
+fn write_temperature(body: &mut ObjectWriter<'_>, request: &mut NeutralRequest<'_>) {
+    let Some(temperature) = request.temperature else { return };
     let is_above = temperature.parse::<f64>().is_ok_and(|temperature| temperature > 1.0);
     if is_above {
-        ask.dropped.add_path("temperature(above 1)");
+        request.dropped.add_path("temperature(above 1)");
     }
     body.json("temperature", if is_above { "1" } else { temperature });
 }

@@ -14,34 +14,34 @@ pub(in crate::translate) struct MessagesWriter {
     index: u64,
     is_thinking: bool,
     is_call: bool,
-    stop: StopReason,
+    stop_reason: StopReason,
     usage: ReportedUsage,
 }
 
 impl MessagesWriter {
     pub(in crate::translate) fn write_step(
         &mut self,
-        asked: &ResponseContext,
+        context: &ResponseContext,
         step: &ResponseStep<'_>,
         out: &mut Vec<u8>,
     ) {
         match step {
             ResponseStep::Start { id } => write_event(out, "message_start", |data| {
                 data.object("message", |message| {
-                    write_head(message, asked, id.as_deref());
+                    write_head(message, context, id.as_deref());
                     message.list("content", |_| {});
                     message.null("stop_reason");
                     message.null("stop_sequence");
                     write_usage(message, &ReportedUsage::default());
                 });
             }),
-            ResponseStep::Open(opening) => {
-                self.is_thinking = *opening == PartStart::Thinking;
-                self.is_call = matches!(opening, PartStart::Call { .. });
+            ResponseStep::Open(part_start) => {
+                self.is_thinking = *part_start == PartStart::Thinking;
+                self.is_call = matches!(part_start, PartStart::Call { .. });
                 write_event(out, "content_block_start", |data| {
                     data.number("index", self.index);
-                    let begun = ResponsePart::from(opening.clone());
-                    data.object("content_block", |fields| write_block(fields, asked, &begun));
+                    let part = ResponsePart::from(part_start.clone());
+                    data.object("content_block", |fields| write_block(fields, context, &part));
                 });
             }
             ResponseStep::Delta(delta) => self.write_delta(out, delta),
@@ -56,8 +56,8 @@ impl MessagesWriter {
                 write_event(out, "content_block_stop", |data| data.number("index", self.index));
                 self.index += 1;
             }
-            ResponseStep::Stop(reason) => self.stop = reason.clone(),
-            ResponseStep::Usage(told) => self.usage = *told,
+            ResponseStep::Stop(reason) => self.stop_reason = reason.clone(),
+            ResponseStep::Usage(reported_usage) => self.usage = *reported_usage,
             ResponseStep::Ping => write_event(out, "ping", |_| {}),
         }
     }
@@ -78,9 +78,9 @@ impl MessagesWriter {
     }
 
     /// Ends the stream normally.
-    pub(in crate::translate) fn write_end(&self, asked: &ResponseContext, out: &mut Vec<u8>) {
+    pub(in crate::translate) fn write_end(&self, context: &ResponseContext, out: &mut Vec<u8>) {
         write_event(out, "message_delta", |data| {
-            data.object("delta", |delta| write_stop(delta, asked, &self.stop));
+            data.object("delta", |delta| write_stop(delta, context, &self.stop_reason));
             write_usage(data, &self.usage);
         });
         write_event(out, "message_stop", |_| {});
@@ -89,33 +89,33 @@ impl MessagesWriter {
 
 /// Writes the whole answer.
 pub(in crate::translate) fn write_message(
-    asked: &ResponseContext,
-    answer: &NeutralResponse,
+    context: &ResponseContext,
+    response: &NeutralResponse,
 ) -> Vec<u8> {
     let mut out = Vec::new();
     write_object(&mut out, |message| {
-        write_head(message, asked, answer.id.as_deref());
+        write_head(message, context, response.id.as_deref());
         message.list("content", |blocks| {
-            answer
-                .pieces
+            response
+                .parts
                 .iter()
-                .for_each(|piece| blocks.object(|fields| write_block(fields, asked, piece)));
+                .for_each(|part| blocks.object(|fields| write_block(fields, context, part)));
         });
-        write_stop(message, asked, &answer.stop);
-        write_usage(message, &answer.usage);
+        write_stop(message, context, &response.stop_reason);
+        write_usage(message, &response.usage);
     });
     out
 }
 
-fn write_head(message: &mut ObjectWriter<'_>, asked: &ResponseContext, id: Option<&str>) {
-    message.text("id", id.unwrap_or(&asked.id));
+fn write_head(message: &mut ObjectWriter<'_>, context: &ResponseContext, id: Option<&str>) {
+    message.text("id", id.unwrap_or(&context.id));
     message.text("type", "message");
     message.text("role", "assistant");
-    message.text("model", &asked.model);
+    message.text("model", &context.model);
 }
 
-fn write_block(fields: &mut ObjectWriter<'_>, asked: &ResponseContext, piece: &ResponsePart) {
-    match piece {
+fn write_block(fields: &mut ObjectWriter<'_>, context: &ResponseContext, part: &ResponsePart) {
+    match part {
         ResponsePart::Text(text) => {
             fields.text("type", "text");
             fields.text("text", text);
@@ -132,7 +132,7 @@ fn write_block(fields: &mut ObjectWriter<'_>, asked: &ResponseContext, piece: &R
         ResponsePart::Call(call) => {
             fields.text("type", "tool_use");
             fields.text("id", &call.id);
-            fields.text("name", asked.tool_name(&call.name));
+            fields.text("name", context.tool_name(&call.name));
             fields.json("input", call.arguments_object());
         }
     }
@@ -140,9 +140,9 @@ fn write_block(fields: &mut ObjectWriter<'_>, asked: &ResponseContext, piece: &R
 
 /// Writes why the model stopped. A stop sequence is reported only if the client asked for it,
 /// because vendors send various values together with `stop`.
-fn write_stop(fields: &mut ObjectWriter<'_>, asked: &ResponseContext, stop: &StopReason) {
-    let (reason, sequence) = match stop {
-        StopReason::Sequence(Some(sequence)) if asked.stops.contains(sequence) => {
+fn write_stop(fields: &mut ObjectWriter<'_>, context: &ResponseContext, stop_reason: &StopReason) {
+    let (reason, sequence) = match stop_reason {
+        StopReason::Sequence(Some(sequence)) if context.stops.contains(sequence) => {
             ("stop_sequence", Some(sequence.as_str()))
         }
         StopReason::End | StopReason::Sequence(_) => ("end_turn", None),
@@ -156,13 +156,13 @@ fn write_stop(fields: &mut ObjectWriter<'_>, asked: &ResponseContext, stop: &Sto
     fields.text_or_null("stop_sequence", sequence);
 }
 
-fn write_usage(fields: &mut ObjectWriter<'_>, told: &ReportedUsage) {
+fn write_usage(fields: &mut ObjectWriter<'_>, reported_usage: &ReportedUsage) {
     fields.object("usage", |usage| {
-        usage.number("input_tokens", told.input);
-        usage.number("cache_creation_input_tokens", told.cache_write);
-        usage.number("cache_read_input_tokens", told.cache_read);
-        usage.number("output_tokens", told.output);
-        if let Some(thinking) = told.thinking {
+        usage.number("input_tokens", reported_usage.input);
+        usage.number("cache_creation_input_tokens", reported_usage.cache_write);
+        usage.number("cache_read_input_tokens", reported_usage.cache_read);
+        usage.number("output_tokens", reported_usage.output);
+        if let Some(thinking) = reported_usage.thinking {
             usage.object("output_tokens_details", |details| {
                 details.number("thinking_tokens", thinking);
             });

@@ -7,37 +7,37 @@ use crate::translate::neutral_response::ResponsePart;
 
 /// An item's id. It is derived from the answer's id, since the upstream's parts have none.
 pub(super) fn item_id(
-    answer: &str,
+    response_id: &str,
     index: usize,
-    piece: &ResponsePart,
-    asked: &ResponseContext,
+    part: &ResponsePart,
+    context: &ResponseContext,
 ) -> String {
-    let kind = match piece {
+    let kind = match part {
         ResponsePart::Text(_) => "msg",
         ResponsePart::Thinking { .. } | ResponsePart::Redacted(_) => "rs",
-        ResponsePart::Call(call) if asked.is_freeform(&call.name) => "ctc",
+        ResponsePart::Call(call) if context.is_freeform(&call.name) => "ctc",
         ResponsePart::Call(_) => "fc",
     };
-    format!("{kind}_{answer}_{index}")
+    format!("{kind}_{response_id}_{index}")
 }
 
 /// Writes an item. If it is not `done`, its content is still empty.
 pub(super) fn write_item(
     fields: &mut ObjectWriter<'_>,
-    asked: &ResponseContext,
+    context: &ResponseContext,
     id: &str,
-    piece: &ResponsePart,
-    done: bool,
+    response_part: &ResponsePart,
+    is_complete: bool,
 ) {
     fields.text("id", id);
-    let status = if done { "completed" } else { "in_progress" };
-    match piece {
+    let status = if is_complete { "completed" } else { "in_progress" };
+    match response_part {
         ResponsePart::Text(text) => {
             fields.text("type", "message");
             fields.text("status", status);
             fields.text("role", "assistant");
             fields.list("content", |content| {
-                if done {
+                if is_complete {
                     content.object(|part| write_text_part(part, text));
                 }
             });
@@ -45,11 +45,11 @@ pub(super) fn write_item(
         ResponsePart::Thinking { text, signature } => {
             fields.text("type", "reasoning");
             fields.list("summary", |summary| {
-                if done && !text.is_empty() {
+                if is_complete && !text.is_empty() {
                     summary.object(|part| write_summary_part(part, text));
                 }
             });
-            let signature = signature.as_deref().filter(|_| done);
+            let signature = signature.as_deref().filter(|_| is_complete);
             fields.text_or_null(
                 "encrypted_content",
                 signature.map(|it| seal_thinking(text, it)).as_deref(),
@@ -64,7 +64,7 @@ pub(super) fn write_item(
             });
             fields.text("encrypted_content", &block);
         }
-        ResponsePart::Call(call) => write_call(fields, asked, call, done),
+        ResponsePart::Call(call) => write_call(fields, context, call, is_complete),
     }
 }
 
@@ -78,17 +78,22 @@ fn seal_thinking(text: &str, signature: &str) -> String {
     })
 }
 
-fn write_call(fields: &mut ObjectWriter<'_>, asked: &ResponseContext, call: &ToolCall, done: bool) {
-    let alias = asked.aliases.get(&call.name);
+fn write_call(
+    fields: &mut ObjectWriter<'_>,
+    context: &ResponseContext,
+    call: &ToolCall,
+    is_complete: bool,
+) {
+    let alias = context.aliases.get(&call.name);
     let freeform = alias.is_some_and(|alias| alias.freeform);
     fields.text("type", if freeform { "custom_tool_call" } else { "function_call" });
-    fields.text("status", if done { "completed" } else { "in_progress" });
+    fields.text("status", if is_complete { "completed" } else { "in_progress" });
     fields.text("call_id", &call.id);
     fields.text("name", alias.map_or(&call.name, |alias| &alias.name));
     if let Some(namespace) = alias.and_then(|alias| alias.namespace.as_deref()) {
         fields.text("namespace", namespace);
     }
-    match (done, freeform) {
+    match (is_complete, freeform) {
         (false, true) => fields.text("input", ""),
         (true, true) => fields.text("input", &freeform_input(&call.arguments)),
         (false, false) => fields.text("arguments", ""),

@@ -56,7 +56,7 @@ pub(in crate::translate) fn read_request(
         }
     }
     let echo = body.copy_fields(&ECHO);
-    let mut ask = NeutralRequest {
+    let mut request = NeutralRequest {
         model: body.take_text("model").ok_or(TranslationError::NoModel)?,
         max_tokens: body.take_number("max_output_tokens"),
         temperature: body.take_digits("temperature"),
@@ -68,44 +68,49 @@ pub(in crate::translate) fn read_request(
         echo,
         ..NeutralRequest::default()
     };
-    ask.dropped = read_settings(&mut body, &mut ask);
+    request.dropped = read_settings(&mut body, &mut request);
     if let Some(instructions) = body.take_text("instructions") {
-        ask.add_parts(TurnRole::System, vec![TurnPart::Text(instructions)]);
+        request.add_parts(TurnRole::System, vec![TurnPart::Text(instructions)]);
     }
     let input = body.take_value("input").ok_or(TranslationError::NoMessages)?;
     if let Some(text) = to_text(input) {
-        ask.add_parts(TurnRole::User, vec![TurnPart::Text(text)]);
+        request.add_parts(TurnRole::User, vec![TurnPart::Text(text)]);
     } else {
         for item in to_items(input).ok_or(TranslationError::NoMessages)? {
             let item = ObjectReader::from_value(item).ok_or(TranslationError::NoMessages)?;
-            read_item(item, &mut ask)?;
+            read_item(item, &mut request)?;
         }
     }
     for tool in body.take_objects("tools") {
-        read_tool(tool, None, &mut ask, 1)?;
+        read_tool(tool, None, &mut request, 1)?;
     }
     if let Some(choice) = body.take_value("tool_choice") {
-        ask.echo.push(("tool_choice", choice.raw()));
-        read_choice(choice, &mut ask);
+        request.echo.push(("tool_choice", choice.raw()));
+        read_choice(choice, &mut request);
     }
-    ask.drop_missing_choice();
-    ask.dropped.add_remaining("", &body);
-    Ok(ask)
+    request.drop_missing_choice();
+    request.dropped.add_remaining("", &body);
+    Ok(request)
 }
 
-fn read_settings<'a>(body: &mut ObjectReader<'a>, ask: &mut NeutralRequest<'a>) -> DroppedFields {
+fn read_settings<'a>(
+    body: &mut ObjectReader<'a>,
+    request: &mut NeutralRequest<'a>,
+) -> DroppedFields {
     let mut dropped = DroppedFields::default();
     if let Some(mut reasoning) = body.take_object("reasoning") {
-        ask.effort = reasoning.take_text("effort");
+        request.effort = reasoning.take_text("effort");
         let summary =
             reasoning.take_text("summary").or_else(|| reasoning.take_text("generate_summary"));
-        ask.summary = summary.is_some();
+        request.summary = summary.is_some();
         dropped.add_remaining("reasoning", &reasoning);
     }
     if let Some(mut settings) = body.take_object("text") {
-        ask.shared.extend(settings.take_value("verbosity").map(|value| ("verbosity", value.raw())));
+        request
+            .shared
+            .extend(settings.take_value("verbosity").map(|value| ("verbosity", value.raw())));
         let format = settings.take_object("format");
-        ask.format = format.and_then(|mut format| match format.take_text("type").as_deref() {
+        request.format = format.and_then(|mut format| match format.take_text("type").as_deref() {
             Some("json_object") => Some(OutputFormat::Json("text.format")),
             Some("json_schema") => {
                 let schema = format.take_value("schema")?.raw();
@@ -117,7 +122,7 @@ fn read_settings<'a>(body: &mut ObjectReader<'a>, ask: &mut NeutralRequest<'a>) 
         dropped.add_remaining("text", &settings);
     }
     for name in SHARED {
-        ask.shared.extend(body.take_value(name).map(|value| (name, value.raw())));
+        request.shared.extend(body.take_value(name).map(|value| (name, value.raw())));
     }
     // Reasoning can always be continued and is never stored, whether the client asks for it or not.
     let includes = body.take_items("include").filter_map(to_text);
@@ -132,7 +137,7 @@ fn read_settings<'a>(body: &mut ObjectReader<'a>, ask: &mut NeutralRequest<'a>) 
 
 fn read_item<'a>(
     mut item: ObjectReader<'a>,
-    ask: &mut NeutralRequest<'a>,
+    request: &mut NeutralRequest<'a>,
 ) -> Result<(), TranslationError> {
     let kind = item.take_text("type").unwrap_or_else(|| "message".to_owned());
     let call_id = item.take_text("call_id").unwrap_or_default();
@@ -144,8 +149,8 @@ fn read_item<'a>(
                 _ => TurnRole::User,
             };
             let parts =
-                item.take_value("content").map(|value| read_content(value, &mut ask.dropped));
-            ask.add_parts(role, parts.unwrap_or_default());
+                item.take_value("content").map(|value| read_content(value, &mut request.dropped));
+            request.add_parts(role, parts.unwrap_or_default());
         }
         "function_call" | "custom_tool_call" => {
             let arguments = match item.take_text("input") {
@@ -154,27 +159,27 @@ fn read_item<'a>(
             };
             let name = item.take_text("name").unwrap_or_default();
             let name = full_name(item.take_nonempty_text("namespace").as_deref(), &name);
-            ask.add_parts(
+            request.add_parts(
                 TurnRole::Assistant,
                 vec![TurnPart::Call(ToolCall { id: call_id, name, arguments })],
             );
         }
         "function_call_output" | "custom_tool_call_output" => {
             let parts =
-                item.take_value("output").map(|value| read_content(value, &mut ask.dropped));
+                item.take_value("output").map(|value| read_content(value, &mut request.dropped));
             let parts = parts.unwrap_or_default();
-            ask.add_parts(
+            request.add_parts(
                 TurnRole::User,
                 vec![TurnPart::Result { id: call_id, parts, is_error: false }],
             );
         }
         "reasoning" => match read_reasoning(&mut item) {
-            Some(part) => ask.add_parts(TurnRole::Assistant, vec![part]),
-            None => ask.dropped.add_path("input[](reasoning)"),
+            Some(part) => request.add_parts(TurnRole::Assistant, vec![part]),
+            None => request.dropped.add_path("input[](reasoning)"),
         },
         "additional_tools" => {
             for tool in item.take_objects("tools") {
-                read_tool(tool, None, ask, 1)?;
+                read_tool(tool, None, request, 1)?;
             }
         }
         "item_reference" => {
@@ -183,7 +188,7 @@ fn read_item<'a>(
                 "items are not stored for this model. Send the item itself.",
             ));
         }
-        _ => ask.dropped.add_path(format!("input[]({kind})")),
+        _ => request.dropped.add_path(format!("input[]({kind})")),
     }
     Ok(())
 }
@@ -249,7 +254,7 @@ fn full_name(namespace: Option<&str>, name: &str) -> String {
 fn read_tool<'a>(
     mut tool: ObjectReader<'a>,
     namespace: Option<&str>,
-    ask: &mut NeutralRequest<'a>,
+    request: &mut NeutralRequest<'a>,
     level: usize,
 ) -> Result<(), TranslationError> {
     if level > NESTED_CONTENT_MAX {
@@ -260,39 +265,39 @@ fn read_tool<'a>(
         .take_text("name")
         .filter(|_| ["function", "custom", "namespace"].contains(&kind.as_str()))
     else {
-        ask.dropped.add_path(format!("tools[]({kind})"));
+        request.dropped.add_path(format!("tools[]({kind})"));
         return Ok(());
     };
     if kind == "namespace" {
         let mut tools = tool.take_objects("tools");
-        return tools.try_for_each(|inner| read_tool(inner, Some(&name), ask, level + 1));
+        return tools.try_for_each(|inner| read_tool(inner, Some(&name), request, level + 1));
     }
     let full = full_name(namespace, &name);
     let freeform = kind == "custom";
     if freeform || namespace.is_some() {
         let alias = ToolAlias { freeform, name, namespace: namespace.map(str::to_owned) };
-        ask.aliases.insert(full.clone(), alias);
+        request.aliases.insert(full.clone(), alias);
     }
     let description = tool.take_text("description");
     if freeform {
         let grammar =
             tool.take_object("format").and_then(|mut format| format.take_text("definition"));
-        ask.tools.push(ToolDefinition::from_freeform(full, description, grammar.as_deref()));
+        request.tools.push(ToolDefinition::from_freeform(full, description, grammar.as_deref()));
     } else {
         let schema = tool.take_value("parameters").map(JsonValue::raw);
-        ask.tools.push(ToolDefinition {
+        request.tools.push(ToolDefinition {
             name: full,
             description,
             schema,
             strict: tool.take_bool("strict"),
         });
     }
-    ask.dropped.add_remaining("tools[]", &tool);
+    request.dropped.add_remaining("tools[]", &tool);
     Ok(())
 }
 
-fn read_choice(value: JsonValue<'_>, ask: &mut NeutralRequest<'_>) {
-    ask.choice = match to_text(value).as_deref() {
+fn read_choice(value: JsonValue<'_>, request: &mut NeutralRequest<'_>) {
+    request.choice = match to_text(value).as_deref() {
         Some("auto") => Some(ToolChoice::Auto),
         Some("none") => Some(ToolChoice::None),
         Some("required") => Some(ToolChoice::Any),
@@ -300,14 +305,16 @@ fn read_choice(value: JsonValue<'_>, ask: &mut NeutralRequest<'_>) {
     };
     let Some(mut choice) = ObjectReader::from_value(value) else { return };
     match choice.take_text("type").as_deref() {
-        Some("function" | "custom") => ask.choice = choice.take_text("name").map(ToolChoice::Named),
+        Some("function" | "custom") => {
+            request.choice = choice.take_text("name").map(ToolChoice::Named);
+        }
         Some("allowed_tools") => {
             let is_required = choice.take_text("mode").as_deref() == Some("required");
-            ask.choice = Some(if is_required { ToolChoice::Any } else { ToolChoice::Auto });
+            request.choice = Some(if is_required { ToolChoice::Any } else { ToolChoice::Auto });
             let tools = choice.take_objects("tools");
             let names = tools.filter_map(|mut tool| tool.take_text("name")).collect();
-            ask.retain_tools(&names);
+            request.retain_tools(&names);
         }
-        _ => ask.dropped.add_path("tool_choice"),
+        _ => request.dropped.add_path("tool_choice"),
     }
 }

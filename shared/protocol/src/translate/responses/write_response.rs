@@ -17,22 +17,27 @@ pub(super) enum ResponseState<'a> {
 
 /// Writes the whole answer.
 pub(in crate::translate) fn write_whole_response(
-    asked: &ResponseContext,
-    answer: &NeutralResponse,
+    context: &ResponseContext,
+    neutral_response: &NeutralResponse,
 ) -> Vec<u8> {
     let mut out = Vec::new();
-    write_object(&mut out, |response| write_response(response, asked, answer, ResponseState::Over));
+    write_object(&mut out, |response| {
+        write_response(response, context, neutral_response, ResponseState::Over);
+    });
     out
 }
 
 /// The id by which the client knows the answer.
-pub(super) fn response_id<'a>(asked: &'a ResponseContext, answer: &'a NeutralResponse) -> &'a str {
-    answer.id.as_deref().unwrap_or(&asked.id)
+pub(super) fn response_id<'a>(
+    context: &'a ResponseContext,
+    response: &'a NeutralResponse,
+) -> &'a str {
+    response.id.as_deref().unwrap_or(&context.id)
 }
 
 /// Why a response is not complete.
-pub(super) fn incomplete_reason(stop: &StopReason) -> Option<&'static str> {
-    match stop {
+pub(super) fn incomplete_reason(stop_reason: &StopReason) -> Option<&'static str> {
+    match stop_reason {
         StopReason::MaxTokens | StopReason::Window => Some("max_output_tokens"),
         StopReason::Refusal => Some("content_filter"),
         StopReason::End | StopReason::ToolUse | StopReason::Sequence(_) | StopReason::Pause => None,
@@ -43,38 +48,40 @@ pub(super) fn incomplete_reason(stop: &StopReason) -> Option<&'static str> {
 /// a stream.
 pub(super) fn write_response(
     response: &mut ObjectWriter<'_>,
-    asked: &ResponseContext,
-    answer: &NeutralResponse,
+    context: &ResponseContext,
+    neutral_response: &NeutralResponse,
     state: ResponseState<'_>,
 ) {
-    let cut = incomplete_reason(&answer.stop).filter(|_| matches!(state, ResponseState::Over));
-    let status = match (state, cut) {
+    let incomplete_reason = incomplete_reason(&neutral_response.stop_reason)
+        .filter(|_| matches!(state, ResponseState::Over));
+    let status = match (state, incomplete_reason) {
         (ResponseState::InProgress, _) => "in_progress",
         (ResponseState::Failed(_), _) => "failed",
         (ResponseState::Over, Some(_)) => "incomplete",
         (ResponseState::Over, None) => "completed",
     };
-    response.text("id", response_id(asked, answer));
+    response.text("id", response_id(context, neutral_response));
     response.text("object", "response");
-    response.number("created_at", asked.created);
+    response.number("created_at", context.created);
     response.text("status", status);
-    response.text("model", &asked.model);
+    response.text("model", &context.model);
     response.list("output", |items| {
         if !matches!(state, ResponseState::InProgress) {
-            for (index, piece) in answer.pieces.iter().enumerate() {
-                let id = item::item_id(response_id(asked, answer), index, piece, asked);
-                items.object(|fields| item::write_item(fields, asked, &id, piece, true));
+            for (index, part) in neutral_response.parts.iter().enumerate() {
+                let id =
+                    item::item_id(response_id(context, neutral_response), index, part, context);
+                items.object(|fields| item::write_item(fields, context, &id, part, true));
             }
         }
     });
     match state {
-        ResponseState::Failed(fault) => response.object("error", |error| {
-            error.text("code", fault.openai_code());
-            error.text("message", &fault.message);
+        ResponseState::Failed(neutral_error) => response.object("error", |error| {
+            error.text("code", neutral_error.openai_code());
+            error.text("message", &neutral_error.message);
         }),
         ResponseState::InProgress | ResponseState::Over => response.null("error"),
     }
-    match cut {
+    match incomplete_reason {
         Some(reason) => {
             response.object("incomplete_details", |details| details.text("reason", reason));
         }
@@ -82,32 +89,37 @@ pub(super) fn write_response(
     }
     match state {
         ResponseState::InProgress => response.null("usage"),
-        ResponseState::Over | ResponseState::Failed(_) => write_usage(response, &answer.usage),
+        ResponseState::Over | ResponseState::Failed(_) => {
+            write_usage(response, &neutral_response.usage);
+        }
     }
     response.flag("store", false);
     response.list("tools", |_| {});
     for (name, default) in [("tool_choice", "\"auto\""), ("parallel_tool_calls", "true")] {
-        let asked = asked.echo.iter().find(|(known, _)| *known == name);
-        response.json(name, asked.map_or(default, |(_, json)| json));
+        let requested = context.echo.iter().find(|(known_name, _)| *known_name == name);
+        response.json(name, requested.map_or(default, |(_, json)| json));
     }
-    for (name, json) in &asked.echo {
+    for (name, json) in &context.echo {
         if !["tool_choice", "parallel_tool_calls"].contains(name) {
             response.json(name, json);
         }
     }
 }
 
-fn write_usage(fields: &mut ObjectWriter<'_>, told: &ReportedUsage) {
+fn write_usage(fields: &mut ObjectWriter<'_>, reported_usage: &ReportedUsage) {
     fields.object("usage", |usage| {
-        usage.number("input_tokens", told.prompt_tokens());
+        usage.number("input_tokens", reported_usage.prompt_tokens());
         usage.object("input_tokens_details", |details| {
-            details.number("cached_tokens", told.cache_read);
-            details.number("cache_write_tokens", told.cache_write);
+            details.number("cached_tokens", reported_usage.cache_read);
+            details.number("cache_write_tokens", reported_usage.cache_write);
         });
-        usage.number("output_tokens", told.output);
+        usage.number("output_tokens", reported_usage.output);
         usage.object("output_tokens_details", |details| {
-            details.number("reasoning_tokens", told.thinking.unwrap_or(0));
+            details.number("reasoning_tokens", reported_usage.thinking.unwrap_or(0));
         });
-        usage.number("total_tokens", told.prompt_tokens().saturating_add(told.output));
+        usage.number(
+            "total_tokens",
+            reported_usage.prompt_tokens().saturating_add(reported_usage.output),
+        );
     });
 }

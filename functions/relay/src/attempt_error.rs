@@ -1,0 +1,268 @@
+//! Why an attempt at an account failed, and what follows from it: the input of the verdict, the
+//! client's answer, and the end of the usage record.
+
+use crate::RequestContext;
+use crate::body::RelayBody;
+use crate::client_response::{self, RelayError};
+use crate::memory_budget::{MemoryLimitReached, MemoryPermit};
+use crate::metered_body::UndecodableResponse;
+use crate::settle::RequestEnd;
+use baton_domain::metric::cause;
+use baton_domain::printable::escape_text;
+use baton_domain::record::RequestOutcome;
+use baton_domain::verdict::{self, ErrorFields};
+use baton_protocol::answer_form::BadAnswerForm;
+use baton_protocol::meter::{self, MeterReading, UsageMeter};
+use baton_protocol::model_path::ModelIdError;
+use baton_protocol::rate_limit_headers::read_announced_limit;
+use baton_runtime::upstream::{SigningError, UpstreamCallError};
+use bytes::Bytes;
+use http::Response;
+use http::header::CONTENT_LENGTH;
+use http::response::Parts;
+use jiff::Timestamp;
+use std::fmt;
+
+/// Why an attempt failed. The client has not received anything yet.
+pub(crate) enum AttemptError {
+    /// The upstream answered with an error status.
+    ErrorResponse {
+        head: Box<Parts>,
+        body: Bytes,
+        /// The answer that the client gets, if it differs from what accounts are judged by.
+        client_response: Option<Box<(Parts, Bytes)>>,
+        /// The memory that the body takes until the client has it.
+        permit: Option<MemoryPermit>,
+    },
+    /// The upstream answered 200, but the first event of the stream was an error.
+    FirstEvent {
+        head: Box<Parts>,
+        body: Bytes,
+        failure: Box<meter::UpstreamFailure>,
+        /// As for `ErrorResponse`.
+        permit: Option<MemoryPermit>,
+    },
+    /// The upstream answered with success, but with a page, with nothing, or with something else
+    /// that a model does not write.
+    InvalidAnswer(BadAnswerForm),
+    /// The upstream answered with a model's answer that cannot be passed on. `reading` is what the
+    /// meter read of it, because the upstream can bill it.
+    UnusableAnswer { reason: &'static str, reading: Box<Option<MeterReading>> },
+    /// The connection broke inside a model's answer. `reading` is as for `UnusableAnswer`.
+    BrokenAnswer { cause: String, reading: Box<Option<MeterReading>> },
+    /// The connection failed, or broke before the first event.
+    Unreachable(String),
+    /// The upstream did not connect or send a first event in time.
+    Timeout,
+    /// The account's settings make a call impossible.
+    Misconfigured(String),
+    /// The upstream's protocol cannot express the request.
+    Untranslatable(String),
+    /// There is no memory for the body in the upstream's form.
+    Crowded(MemoryLimitReached),
+    /// The answer has more bytes than the relay buffers. `reading` is what the meter read so far.
+    /// `is_whole` is false for a stream, of which no event was complete.
+    ResponseTooLarge { reason: &'static str, is_whole: bool, reading: Box<Option<MeterReading>> },
+    /// The process is stopping.
+    ShuttingDown,
+}
+
+impl AttemptError {
+    /// Keeps `permit` with the body of an error, until the client has it.
+    pub(crate) fn with_permit(mut self, memory: MemoryPermit) -> Self {
+        if let Self::ErrorResponse { permit, .. } = &mut self {
+            *permit = Some(memory);
+        }
+        self
+    }
+}
+
+impl From<UndecodableResponse> for AttemptError {
+    fn from(UndecodableResponse(reason): UndecodableResponse) -> Self {
+        Self::Unreachable(reason.to_owned())
+    }
+}
+
+impl From<SigningError> for AttemptError {
+    fn from(error: SigningError) -> Self {
+        Self::Misconfigured(error.to_string())
+    }
+}
+
+impl From<UpstreamCallError> for AttemptError {
+    fn from(error: UpstreamCallError) -> Self {
+        match error {
+            UpstreamCallError::BadUrl(reason) => Self::Misconfigured(reason),
+            UpstreamCallError::OtherPath => {
+                Self::Untranslatable(ModelIdError::OtherPath.to_string())
+            }
+            UpstreamCallError::ConnectTimeout => Self::Timeout,
+            UpstreamCallError::NotConnected(reason) | UpstreamCallError::Unreachable(reason) => {
+                Self::Unreachable(reason)
+            }
+        }
+    }
+}
+
+/// The most characters of an upstream's name for an error that logs and records contain.
+const KIND_CHARACTERS_MAX: usize = 100;
+
+impl AttemptError {
+    /// Reads the upstream's error for the verdict.
+    pub(crate) fn read_upstream_error(&self, now: Timestamp) -> OwnedUpstreamError {
+        let (status, head, error) = match self {
+            Self::ErrorResponse { head, body, .. } => {
+                (head.status.as_u16(), head, ErrorFields::from_body(body))
+            }
+            Self::FirstEvent { head, failure, .. } => {
+                let meter::UpstreamFailure { kind, code, message } = (**failure).clone();
+                let is_enveloped = kind.is_some() || code.is_some();
+                let error =
+                    ErrorFields { kind, code, message, is_enveloped, ..ErrorFields::default() };
+                (error.implied_status(), head, error)
+            }
+            _ => return OwnedUpstreamError::default(),
+        };
+        OwnedUpstreamError { status, announced: read_announced_limit(&head.headers, now), error }
+    }
+
+    /// Returns the failure in the form that the verdict takes.
+    pub(crate) fn to_call_failure<'a>(
+        &self,
+        upstream_error: &'a OwnedUpstreamError,
+    ) -> verdict::CallFailure<'a> {
+        let OwnedUpstreamError { status, announced, error } = upstream_error;
+        let upstream_error = verdict::UpstreamError { status: *status, announced, error };
+        match self {
+            Self::ErrorResponse { .. } => verdict::CallFailure::Status(upstream_error),
+            Self::FirstEvent { .. } => verdict::CallFailure::FirstEvent(upstream_error),
+            Self::Unreachable(_) | Self::Misconfigured(_) => verdict::CallFailure::Unreachable,
+            Self::Timeout => verdict::CallFailure::Timeout,
+            Self::InvalidAnswer(_) => verdict::CallFailure::InvalidAnswer,
+            Self::UnusableAnswer { .. } | Self::ResponseTooLarge { is_whole: true, .. } => {
+                verdict::CallFailure::UnusableAnswer
+            }
+            Self::BrokenAnswer { .. } => verdict::CallFailure::BrokenAnswer,
+            // These failures show nothing about the account, and another account would not do
+            // better.
+            Self::Untranslatable(_)
+            | Self::Crowded(_)
+            | Self::ResponseTooLarge { .. }
+            | Self::ShuttingDown => verdict::CallFailure::NotAsked,
+        }
+    }
+
+    /// Returns whether no upstream was called.
+    pub(crate) fn is_before_call(&self) -> bool {
+        matches!(self, Self::Untranslatable(_) | Self::Crowded(_))
+    }
+
+    /// Returns the cause in one word, for metrics.
+    pub(crate) fn cause_label(&self) -> &'static str {
+        cause(&self.to_call_failure(&self.read_upstream_error(Timestamp::UNIX_EPOCH)))
+    }
+
+    /// Builds the client's answer from the last failure: the upstream's own error if there is one.
+    /// `wait` is the number of seconds until an account can be used again. It is set as
+    /// `retry-after` if the upstream was overloaded.
+    ///
+    /// # Errors
+    /// The upstream gave no answer; the error is the relay's own.
+    pub(crate) fn into_client_response(
+        self,
+        request: &RequestContext,
+        wait: Option<u64>,
+    ) -> Result<Response<RelayBody>, RelayError> {
+        match self {
+            Self::ErrorResponse { client_response: Some(client_response), permit, .. } => {
+                let (head, body) = *client_response;
+                Ok(relay_error_response(request, &head, (body, permit), wait))
+            }
+            Self::ErrorResponse { head, body, permit, .. }
+            | Self::FirstEvent { head, body, permit, .. } => {
+                Ok(relay_error_response(request, &head, (body, permit), wait))
+            }
+            Self::InvalidAnswer(reason) => Err(RelayError::invalid_answer(reason)),
+            Self::UnusableAnswer { reason, .. } => Err(RelayError::unusable_answer(reason)),
+            Self::BrokenAnswer { .. } => Err(RelayError::broken_answer()),
+            Self::Unreachable(_) => Err(RelayError::upstream_unreachable()),
+            Self::Misconfigured(_) => Err(RelayError::account_misconfigured()),
+            Self::Timeout => Err(RelayError::upstream_timeout()),
+            Self::Untranslatable(reason) => Err(RelayError::bad_request(&reason)),
+            Self::Crowded(full) => Err(full.into()),
+            Self::ResponseTooLarge { reason, .. } => Err(RelayError::answer_too_large(reason)),
+            Self::ShuttingDown => Err(RelayError::shutting_down()),
+        }
+    }
+
+    /// Returns how the record of a request of `body_bytes` shows this failure as its end.
+    pub(crate) fn take_request_end(&mut self, body_bytes: u64) -> RequestEnd {
+        match self {
+            // The upstream has the request and may bill it, so it counts as a stream that was cut
+            // before its first event.
+            Self::ShuttingDown => {
+                let reading = UsageMeter::for_stream().finish(body_bytes);
+                RequestEnd { outcome: RequestOutcome::Stopped, reading: Some(reading) }
+            }
+            Self::ResponseTooLarge { reading, .. }
+            | Self::UnusableAnswer { reading, .. }
+            | Self::BrokenAnswer { reading, .. } => {
+                RequestEnd { outcome: RequestOutcome::UpstreamError, reading: reading.take() }
+            }
+            _ => RequestEnd::without_answer(RequestOutcome::UpstreamError),
+        }
+    }
+}
+
+/// Passes an upstream's error on to the client.
+fn relay_error_response(
+    request: &RequestContext,
+    head: &Parts,
+    (body, permit): (Bytes, Option<MemoryPermit>),
+    wait: Option<u64>,
+) -> Response<RelayBody> {
+    let mut head = client_response::relayed_head(request, head);
+    // The body can be shorter than the upstream's: it can have broken off or have been cut.
+    head.headers.remove(CONTENT_LENGTH);
+    let is_busy = matches!(head.status.as_u16(), 429 | 529);
+    if let Some(seconds) = wait.filter(|_| is_busy) {
+        client_response::set_retry_headers(&mut head.headers, seconds);
+    }
+    Response::from_parts(head, RelayBody::from_error(body, permit))
+}
+
+/// An upstream's error, read from its status, headers and body.
+#[derive(Default)]
+pub(crate) struct OwnedUpstreamError {
+    status: u16,
+    announced: verdict::AnnouncedLimit,
+    pub(crate) error: ErrorFields,
+}
+
+impl fmt::Display for AttemptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ErrorResponse { head, .. } => write!(f, "answered {}", head.status.as_u16()),
+            Self::FirstEvent { failure, .. } => {
+                let kind = failure.kind.as_deref().unwrap_or("an error");
+                write!(f, "the stream began with {}", escape_text(kind, KIND_CHARACTERS_MAX))
+            }
+            Self::InvalidAnswer(reason) => {
+                write!(f, "status 200 with an answer that is not one of its API: {reason}")
+            }
+            Self::UnusableAnswer { reason, .. } => {
+                write!(f, "status 200 with an answer that cannot be passed on: {reason}")
+            }
+            Self::BrokenAnswer { cause, .. } => {
+                write!(f, "the connection broke during the answer: {cause}")
+            }
+            Self::Unreachable(reason) => write!(f, "unreachable: {reason}"),
+            Self::Timeout => f.write_str("no answer in time"),
+            Self::Untranslatable(reason) => write!(f, "not called: {reason}"),
+            Self::Crowded(_) => f.write_str("not called: no memory is left for its body"),
+            Self::ResponseTooLarge { reason, .. } => write!(f, "cut off: {reason}"),
+            Self::ShuttingDown => f.write_str("ended because the relay is shutting down"),
+            Self::Misconfigured(reason) => write!(f, "cannot be called: {reason}"),
+        }
+    }
+}
