@@ -259,7 +259,7 @@ async fn feed_stats(local: LocalAws, store: Store, queue_drained: CancellationTo
         let store = store.clone();
         async move { baton_stats::handle(&store, event).await }
     };
-    log_failure("stats", local.consume_usage(queue_drained, handler).await);
+    local.consume_usage(queue_drained, handler).await;
 }
 
 /// Runs refresh on its schedule.
@@ -292,8 +292,7 @@ async fn run_maintenance(
             log_failure("alerts", run.map(drop));
         }
     };
-    let (_, scheduled) = tokio::join!(prompt, local.run_schedule(shutdown, tick));
-    log_failure("refresh", scheduled);
+    tokio::join!(prompt, local.run_schedule(shutdown, tick));
 }
 
 fn log_failure(part: &str, result: Result<(), impl std::fmt::Display>) {

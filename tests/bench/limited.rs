@@ -24,6 +24,7 @@ use baton_runtime::random::RandomSource;
 use baton_runtime::settings::Settings;
 use baton_runtime::usage_queue::UsageQueue;
 use baton_store::{Admission, Store};
+use baton_tests::injected_faults::WithFaults as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::times::{Times, histogram, quantile, record};
@@ -103,7 +104,7 @@ async fn one(folder: Option<&Path>, pools: usize, at_once: u32) -> String {
         times.add(client.await.expect("a client")).expect("the same form");
     }
     stop.cancel();
-    settling.await.expect("stats").expect("a consumer");
+    settling.await.expect("stats");
     let micros = |share| quantile(&times, share);
     format!(
         "admitted in {:.0} µs at p50, {:.0} at p99; {}",

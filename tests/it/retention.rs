@@ -3,7 +3,6 @@
 use baton_domain::id::{GroupId, KeyId, RequestId};
 use baton_domain::money::PicoUsd;
 use baton_domain::reservation::Reservation;
-use baton_local::LocalAws;
 use baton_runtime::aws::AwsClients;
 use baton_runtime::clock::Clock;
 use baton_runtime::random::RandomSource;
@@ -11,6 +10,7 @@ use baton_runtime::settings::Settings;
 use baton_runtime::usage_queue::UsageQueue;
 use baton_store::{EventFilter, RollupPeriod, Store};
 use baton_tests::house::MODEL;
+use baton_tests::repeatable_aws;
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
@@ -20,9 +20,7 @@ const DAY: SignedDuration = SignedDuration::from_hours(24);
 async fn expired_events_leave_totals_unchanged() {
     let begin = "2027-01-31T22:30:00Z".parse().expect("a time");
     let clock = Clock::fixed_at(begin);
-    let shown = clock.clone();
-    let machine = baton_local::MillisecondClock::new(move || shown.now().as_millisecond());
-    let local = LocalAws::open_inline(machine).expect("stores");
+    let local = repeatable_aws::open(&clock);
     let days = |name: &str| (name == "BATON_EVENT_DAYS").then(|| "30".to_owned());
     let mut settings = Settings::from_lookup(days).expect("settings");
     settings.resources = local.resources();
@@ -52,7 +50,7 @@ async fn expired_events_leave_totals_unchanged() {
         let store = handler.clone();
         async move { baton_stats::handle(&store, event).await }
     };
-    local.consume_usage(stop, handler).await.expect("a consumer");
+    local.consume_usage(stop, handler).await;
 
     let everything = async || {
         let filter = EventFilter {

@@ -17,6 +17,7 @@ use baton_runtime::clock::Clock;
 use baton_runtime::random::RandomSource;
 use baton_runtime::settings::Settings;
 use baton_store::Store;
+use baton_tests::injected_faults::WithFaults as _;
 use baton_tests::table_rights::TableRights;
 use std::time::Duration;
 

@@ -6,9 +6,9 @@ use baton_domain::key::Limits;
 use baton_domain::money::PicoUsd;
 use baton_domain::reservation::Reservation;
 use baton_domain::scope::LimitScope;
-use baton_local::InjectedFault;
 use baton_store::{Admission, EventFilter, Store};
 use baton_tests::in_process_relay::{InProcessRelay, broken, daily, reservation};
+use baton_tests::injected_faults::InjectedFault;
 use jiff::{SignedDuration, Timestamp};
 
 const POOLS: [LimitScope; 1] = [LimitScope::Organization];

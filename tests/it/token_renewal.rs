@@ -12,7 +12,7 @@ use baton_domain::secret::Secret;
 use baton_domain::upstream_token::{
     ClientAuth, RenewalTrigger, TokenExchange, TokenGrant, TokenSecrets, TokenStatus,
 };
-use baton_local::{InjectedFault, LocalAws};
+use baton_local::LocalAws;
 use baton_refresh::renew_due_tokens;
 use baton_runtime::aws::AwsClients;
 use baton_runtime::clock::Clock;
@@ -23,6 +23,7 @@ use baton_runtime::token_endpoint::TokenEndpoint;
 use baton_runtime::upstream::UpstreamClient;
 use baton_store::token_renewal::{RenewalOutcome, renew};
 use baton_store::{AccountToken, ConfigEdit, Store};
+use baton_tests::injected_faults::{InjectedFault, WithFaults as _};
 use baton_tests::token_endpoint::{EndpointFault, FakeTokenEndpoint, LIFE_SECONDS};
 use jiff::SignedDuration;
 

@@ -6,7 +6,7 @@ use baton_domain::money::PicoUsd;
 use baton_domain::record::{RequestOutcome, UsageRecord};
 use baton_domain::secret::Secret;
 use baton_domain::usage::TokenCounts;
-use baton_local::{InjectedFault, LocalAws};
+use baton_local::LocalAws;
 use baton_runtime::aws::AwsClients;
 use baton_runtime::clock::Clock;
 use baton_runtime::notifier::Notifier;
@@ -17,6 +17,7 @@ use baton_store::Store;
 use serde_json::{Value, json};
 
 use crate::house::{MODEL, OperatorClient};
+use crate::injected_faults::{InjectedFault, WithFaults as _};
 
 /// The initial time of the clock.
 pub const NOW: &str = "2026-11-22T21:05:30Z";

@@ -11,7 +11,7 @@ use baton_domain::relay_key::{compose, new_secret};
 use baton_domain::reservation::Reservation;
 use baton_domain::scope::LimitScope;
 use baton_domain::secret::Secret;
-use baton_local::{InjectedFault, LocalAws};
+use baton_local::LocalAws;
 use baton_relay::Relay;
 use baton_runtime::aws::AwsClients;
 use baton_runtime::clock::Clock;
@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::house::{MODEL, message};
+use crate::injected_faults::{InjectedFault, WithFaults as _};
 
 const PEPPER: &str = "pepper-of-a-test-0123456789abcdef";
 
@@ -213,7 +214,7 @@ impl InProcessRelay {
             let store = store.clone();
             async move { baton_stats::handle(&store, event).await }
         };
-        self.local.consume_usage(stop, handler).await.expect("a consumer");
+        self.local.consume_usage(stop, handler).await;
     }
 
     /// The spent and the reserved amount of a key.

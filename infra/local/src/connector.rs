@@ -30,19 +30,16 @@ use crate::stores::LocalStores;
 #[derive(Clone)]
 struct InProcessConnector(LocalStores);
 
-/// A configuration whose clients reach `stores` and nothing else. With a `name` (in step), retries
-/// do not depend on chance or on other stacks: the SDK keeps a retry quota for each service and
-/// region.
-pub(crate) fn sdk_config(stores: LocalStores, name: Option<&str>) -> SdkConfig {
+/// A configuration whose clients reach `stores` and nothing else.
+pub(crate) fn sdk_config(stores: LocalStores) -> SdkConfig {
     let credentials = Credentials::new("local", "local", None, None, "baton-local");
     // Clients retry as on AWS, but with short waits, because the service is in the same process.
     let retries = RetryConfig::standard()
         .with_initial_backoff(Duration::from_millis(1))
-        .with_max_backoff(Duration::from_millis(20))
-        .with_use_static_exponential_base(name.is_some());
+        .with_max_backoff(Duration::from_millis(20));
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
-        .region(Region::new(name.unwrap_or("us-east-1").to_owned()))
+        .region(Region::new("us-east-1"))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .endpoint_url("http://local.invalid")
         .retry_config(retries)
@@ -57,10 +54,7 @@ impl HttpConnector for InProcessConnector {
         HttpConnectorFuture::new(async move {
             let target = request.headers().get("x-amz-target").unwrap_or_default().to_owned();
             let body = read_body(request.into_body()).await?;
-            let reply = stores
-                .call_target(&target, body)
-                .await
-                .map_err(|cause| ConnectorError::io(Box::new(cause)))?;
+            let reply = stores.call_target(&target, body).await;
             let status = StatusCode::try_from(reply.status)
                 .map_err(|cause| ConnectorError::other(Box::new(cause), None))?;
             Ok(HttpResponse::new(status, SdkBody::from(reply.body)))

@@ -1,8 +1,9 @@
 //! DynamoDB in this process: runs requests of its JSON protocol on the embedded database.
 //!
-//! The template defines the tables, and `connector` and `http` receive the requests. Known
-//! differences from AWS: no transaction conflicts, no throttling (inject them, see `faults.rs`),
-//! every read is consistent, and a `ClientRequestToken` is forgotten at exit.
+//! `definitions` has the tables, and `connector` and `http` receive the requests. Only operations
+//! that Baton, its tests or its documentation call are answered. Known differences from AWS: no
+//! transaction conflicts, no throttling, every read is consistent, and a `ClientRequestToken` is
+//! forgotten at exit.
 
 use std::{path::Path, sync::Arc};
 
@@ -13,9 +14,9 @@ use serde_json::{Value, json};
 
 use crate::{
     LocalError, MillisecondClock,
+    definitions::TableDefinition,
     executor::StoreExecutor,
     store_reply::{StoreRefusal, StoreReply},
-    template::{SecondaryIndex, TableDefinition},
 };
 
 /// The embedded DynamoDB.
@@ -41,8 +42,8 @@ impl EmbeddedDynamo {
         Ok(Self { database, executor })
     }
 
-    /// Creates the tables that do not exist yet. Indexes are added and removed as the template
-    /// says.
+    /// Creates the tables that do not exist yet. Indexes are added and removed as their definitions
+    /// say.
     pub(crate) fn provision(&self, tables: &[TableDefinition]) -> Result<(), LocalError> {
         for table in tables {
             self.provision_table(table).map_err(|cause| {
@@ -87,14 +88,8 @@ impl EmbeddedDynamo {
             "Query" => run_operation(body, |request| db.query(request)),
             "Scan" => run_operation(body, |request| db.scan(request)),
             "BatchGetItem" => run_operation(body, |request| db.batch_get_item(request)),
-            "BatchWriteItem" => run_operation(body, |request| db.batch_write_item(request)),
-            "TransactGetItems" => run_operation(body, |request| db.transact_get_items(request)),
             "TransactWriteItems" => run_operation(body, |request| db.transact_write_items(request)),
-            "CreateTable" => run_operation(body, |request| db.create_table(request)),
-            "UpdateTable" => run_operation(body, |request| db.update_table(request)),
             "DescribeTable" => run_operation(body, |request| db.describe_table(request)),
-            "ListTables" => run_operation(body, |request| db.list_tables(request)),
-            "UpdateTimeToLive" => run_operation(body, |request| db.update_time_to_live(request)),
             "DescribeTimeToLive" => {
                 run_operation(body, |request| db.describe_time_to_live(request))
             }
@@ -102,79 +97,65 @@ impl EmbeddedDynamo {
         })
     }
 
-    /// Runs a request of the local stack itself, in the same way as a client's.
-    fn send_own_request(&self, operation: &str, request: &Value) -> Result<Value, DynoxideError> {
-        let response = self.dispatch_operation(operation, request.to_string().as_bytes());
-        let unknown = || DynoxideError::InternalServerError(format!("no operation {operation}"));
-        let response = response.ok_or_else(unknown)??;
-        serde_json::from_slice(&response)
-            .map_err(|cause| DynoxideError::InternalServerError(cause.to_string()))
-    }
-
     fn provision_table(&self, table: &TableDefinition) -> Result<(), DynoxideError> {
-        let name = &table.name;
-        match self.send_own_request("DescribeTable", &json!({ "TableName": name })) {
-            Ok(description) => self.update_indexes(table, &description["Table"])?,
+        let db = &self.database;
+        let name = json!({ "TableName": table.name });
+        match run_own(&name, |request| db.describe_table(request)) {
+            Ok(found) => self.update_indexes(table, &found["Table"])?,
             Err(DynoxideError::ResourceNotFoundException(_)) => {
-                let mut request = json!(table.properties);
-                request["TableName"] = json!(name);
-                self.send_own_request("CreateTable", &request)?;
+                let mut request = table.properties();
+                request["TableName"] = json!(table.name);
+                run_own(&request, |request| db.create_table(request))?;
             }
             Err(other) => return Err(other),
         }
-        let Some(expected) = &table.properties.time_to_live_specification else { return Ok(()) };
-        let description =
-            self.send_own_request("DescribeTimeToLive", &json!({ "TableName": name }))?;
-        let found = &description["TimeToLiveDescription"];
+        let Some(expected) = table.ttl_attribute else { return Ok(()) };
+        let found = run_own(&name, |request| db.describe_time_to_live(request))?;
+        let found = &found["TimeToLiveDescription"];
         let is_on = found["TimeToLiveStatus"] == "ENABLED";
-        if is_on == expected.enabled
-            && (!is_on || found["AttributeName"] == expected.attribute_name)
-        {
+        if is_on && found["AttributeName"] == expected {
             return Ok(());
         }
-        if is_on && expected.enabled {
-            let disable_ttl = json!({ "AttributeName": found["AttributeName"], "Enabled": false });
-            let disable_ttl = json!({ "TableName": name, "TimeToLiveSpecification": disable_ttl });
-            self.send_own_request("UpdateTimeToLive", &disable_ttl)?;
+        let change = |attribute: &Value, is_enabled: bool| {
+            let change = json!({ "AttributeName": attribute, "Enabled": is_enabled });
+            let request = json!({ "TableName": table.name, "TimeToLiveSpecification": change });
+            run_own(&request, |request| db.update_time_to_live(request))
+        };
+        if is_on {
+            change(&found["AttributeName"], false)?;
         }
-        let request = json!({ "TableName": name, "TimeToLiveSpecification": expected });
-        self.send_own_request("UpdateTimeToLive", &request).map(drop)
+        change(&json!(expected), true).map(drop)
     }
 
-    /// Brings the indexes of an existing table to the template's state, as a deployment does.
-    fn update_indexes(
-        &self,
-        table: &TableDefinition,
-        description: &Value,
-    ) -> Result<(), DynoxideError> {
-        let expected = &table.properties;
-        if description["KeySchema"] != json!(expected.key_schema) {
-            let reason = "its key differs from the template's, and a key cannot be changed";
-            return Err(DynoxideError::ValidationException(reason.to_owned()));
+    /// Brings the indexes of an existing table to their definitions, as a deployment does.
+    fn update_indexes(&self, table: &TableDefinition, found: &Value) -> Result<(), DynoxideError> {
+        let expected = table.properties();
+        if found["KeySchema"] != expected["KeySchema"] {
+            let why = "its key differs from the template's, and a key cannot be changed";
+            return Err(DynoxideError::ValidationException(why.to_owned()));
         }
-        let none = Vec::new();
-        let found = description["GlobalSecondaryIndexes"].as_array().unwrap_or(&none);
-        let is_same = |index: &SecondaryIndex, description: &Value| {
-            description["IndexName"] == index.index_name
-                && description["KeySchema"] == json!(index.key_schema)
+        let indexes = |of: &Value| of["GlobalSecondaryIndexes"].as_array().cloned();
+        let (found, new) =
+            (indexes(found).unwrap_or_default(), indexes(&expected).unwrap_or_default());
+        let has = |all: &[Value], index: &Value| {
+            let is_same = |other: &Value| {
+                ["IndexName", "KeySchema"].iter().all(|part| other[part] == index[part])
+            };
+            all.iter().any(is_same)
         };
         let update = |change: Value| {
-            json!({
+            let request = json!({
                 "TableName": table.name,
-                "AttributeDefinitions": expected.attribute_definitions,
+                "AttributeDefinitions": expected["AttributeDefinitions"],
                 "GlobalSecondaryIndexUpdates": [change],
-            })
+            });
+            run_own(&request, |request| self.database.update_table(request))
         };
-        for index in found {
-            if !expected.global_secondary_indexes.iter().any(|expected| is_same(expected, index)) {
-                let change = json!({ "Delete": { "IndexName": index["IndexName"] } });
-                self.send_own_request("UpdateTable", &update(change))?;
-            }
+        for index in found.iter().filter(|index| !has(&new, index)) {
+            update(json!({ "Delete": { "IndexName": index["IndexName"] } }))?;
         }
-        for index in &expected.global_secondary_indexes {
-            if !found.iter().any(|found| is_same(index, found)) {
-                self.send_own_request("UpdateTable", &update(json!({ "Create": index })))?;
-            }
+        for index in new.iter().filter(|index| !has(&found, index)) {
+            update(json!({ "Create": index }))?;
         }
         Ok(())
     }
@@ -191,7 +172,7 @@ impl storage_backend::Clock for MillisecondClock {
     }
 }
 
-/// Reads the request, runs it and writes the answer.
+/// Reads the request, runs it and writes the response.
 fn run_operation<Q: DeserializeOwned, A: Serialize>(
     body: &[u8],
     operation: impl FnOnce(Q) -> Result<A, DynoxideError>,
@@ -200,6 +181,16 @@ fn run_operation<Q: DeserializeOwned, A: Serialize>(
         serde_json::from_slice(body).map_err(|cause| request_error(&cause.to_string()))?;
     let response = operation(request)?;
     serde_json::to_vec(&response)
+        .map_err(|cause| DynoxideError::InternalServerError(cause.to_string()))
+}
+
+/// Runs a request of the local stack itself, in the same way as a client's.
+fn run_own<Q: DeserializeOwned, A: Serialize>(
+    request: &Value,
+    operation: impl FnOnce(Q) -> Result<A, DynoxideError>,
+) -> Result<Value, DynoxideError> {
+    let response = run_operation(request.to_string().as_bytes(), operation)?;
+    serde_json::from_slice(&response)
         .map_err(|cause| DynoxideError::InternalServerError(cause.to_string()))
 }
 

@@ -37,10 +37,7 @@ pub enum LocalError {
         .0.display()
     )]
     KeyMissing(PathBuf),
-    /// The template has something that the local stack does not support.
-    #[error("template.yaml: {0}")]
-    Template(String),
-    /// A store returned an error while it was opened or brought to the template's state.
+    /// A store returned an error while it was opened or brought to its definition.
     #[error("cannot open the local {store}: {cause}")]
     Store {
         /// The name of the store.

@@ -25,7 +25,7 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(200);
 /// A queue that feeds a function.
 pub(crate) struct QueuePoller {
     pub(crate) client: Client,
-    pub(crate) queue: String,
+    pub(crate) queue: &'static str,
     pub(crate) batch_size: usize,
     /// Used to end a long poll early at shutdown.
     pub(crate) queues: QueueService,
@@ -34,7 +34,7 @@ pub(crate) struct QueuePoller {
 /// The data of a message that is needed after the function has taken it.
 struct InFlightMessage {
     id: String,
-    receipt_handle: String,
+    receipt: String,
 }
 
 impl QueuePoller {
@@ -112,11 +112,10 @@ impl QueuePoller {
         let received = self
             .client
             .receive_message()
-            .queue_url(queue::url(&self.queue))
+            .queue_url(queue::url(self.queue))
             .max_number_of_messages(i32::try_from(count.min(10)).unwrap_or(10))
             .wait_time_seconds(wait_seconds)
             .message_system_attribute_names(MessageSystemAttributeName::All)
-            .message_attribute_names("All")
             .send()
             .await;
         match received {
@@ -142,7 +141,7 @@ impl QueuePoller {
         let mut event = SqsEvent::default();
         event.records = messages.into_iter().map(|message| self.record(message)).collect();
         // A separate task, so that a panic ends the handler but not the consumer.
-        let completed = if let Ok(response) = tokio::spawn(handler(event)).await {
+        let done = if let Ok(response) = tokio::spawn(handler(event)).await {
             successful_messages(delivered, &response)
         } else {
             // The panic hook has logged the place. The panic's message is left out because it can
@@ -150,7 +149,7 @@ impl QueuePoller {
             tracing::error!(queue = self.queue, "the batch failed: its handler panicked");
             Vec::new()
         };
-        for chunk in completed.chunks(10) {
+        for chunk in done.chunks(10) {
             self.delete_messages(chunk).await;
         }
     }
@@ -161,32 +160,26 @@ impl QueuePoller {
         record.receipt_handle = message.receipt_handle;
         record.body = message.body;
         record.md5_of_body = message.md5_of_body;
-        record.md5_of_message_attributes = message.md5_of_message_attributes;
         let attributes = message.attributes.into_iter().flatten();
         record.attributes = attributes.map(|(name, value)| (name.to_string(), value)).collect();
-        for (name, value) in message.message_attributes.into_iter().flatten() {
-            let attribute = record.message_attributes.entry(name).or_default();
-            attribute.data_type = Some(value.data_type);
-            attribute.string_value = value.string_value;
-        }
         record.event_source = Some("aws:sqs".to_owned());
-        record.event_source_arn = Some(queue::queue_arn(&self.queue));
+        record.event_source_arn = Some(queue::queue_arn(self.queue));
         record.aws_region = Some("us-east-1".to_owned());
         record
     }
 
-    async fn delete_messages(&self, completed: &[InFlightMessage]) {
-        let entries = completed.iter().enumerate().filter_map(|(index, delivery)| {
+    async fn delete_messages(&self, done: &[InFlightMessage]) {
+        let entries = done.iter().enumerate().filter_map(|(index, delivery)| {
             DeleteMessageBatchRequestEntry::builder()
                 .id(index.to_string())
-                .receipt_handle(&delivery.receipt_handle)
+                .receipt_handle(&delivery.receipt)
                 .build()
                 .ok()
         });
         let deleted = self
             .client
             .delete_message_batch()
-            .queue_url(queue::url(&self.queue))
+            .queue_url(queue::url(self.queue))
             .set_entries(Some(entries.collect()))
             .send()
             .await;
@@ -201,7 +194,7 @@ impl InFlightMessage {
     fn from_message(message: &Message) -> Self {
         Self {
             id: message.message_id.clone().unwrap_or_default(),
-            receipt_handle: message.receipt_handle.clone().unwrap_or_default(),
+            receipt: message.receipt_handle.clone().unwrap_or_default(),
         }
     }
 }

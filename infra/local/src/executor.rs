@@ -8,6 +8,7 @@ pub(crate) enum StoreExecutor {
     /// On a separate thread, so that the threads that serve requests are not blocked.
     OffThread,
     /// On the caller's thread, so that everything happens in a fixed order.
+    #[cfg(feature = "test-support")]
     Inline,
 }
 
@@ -25,6 +26,7 @@ impl StoreExecutor {
             Self::OffThread => {
                 tokio::task::spawn_blocking(work).await.map_err(StoreRefusal::server)
             }
+            #[cfg(feature = "test-support")]
             Self::Inline => Ok(work()),
         }
     }

@@ -4,7 +4,7 @@
 //! The stores accept any credentials. Therefore the endpoint listens on loopback only and refuses
 //! requests that name another host (a web page after DNS rebinding).
 
-use std::{net::IpAddr, time::Duration};
+use std::{convert::Infallible, net::IpAddr, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, header};
@@ -22,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     LocalError,
-    faults::Disconnected,
     store_reply::{StoreRefusal, StoreReply},
     stores::LocalStores,
 };
@@ -85,7 +84,7 @@ async fn accept_connection(
 async fn answer_request(
     stores: LocalStores,
     request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Disconnected> {
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let (parts, body) = request.into_parts();
     let target = text(&parts.headers, "x-amz-target").to_owned();
     let reply = if !is_local(text(&parts.headers, "host"), parts.uri.host()) {
@@ -98,7 +97,7 @@ async fn answer_request(
         StoreRefusal::unknown_operation(&target).into()
     } else {
         match Limited::new(body, BODY_BYTES_MAX).collect().await {
-            Ok(body) => stores.call_target(&target, body.to_bytes()).await?,
+            Ok(body) => stores.call_target(&target, body.to_bytes()).await,
             Err(_) => {
                 StoreRefusal::client("RequestEntityTooLarge", "the request is too large").into()
             }

@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 
 use crate::{
     LocalError,
+    definitions::DATA_KEY,
     store_reply::{StoreRefusal, StoreReply, parse_request},
 };
 
@@ -33,7 +34,6 @@ const LAYOUT: u8 = 1;
 /// The key service.
 #[derive(Clone)]
 pub(crate) struct Kms {
-    names: Arc<[String]>,
     master: Arc<RandomizedNonceKey>,
 }
 
@@ -41,7 +41,6 @@ pub(crate) struct Kms {
 #[serde(rename_all = "PascalCase")]
 struct KmsRequest {
     key_id: Option<String>,
-    plaintext: Option<String>,
     ciphertext_blob: Option<String>,
     number_of_bytes: Option<usize>,
     #[serde(default)]
@@ -51,54 +50,33 @@ struct KmsRequest {
 impl Kms {
     /// Reads or creates the key file, or keeps a key in memory. `has_data` is true if there is data
     /// that a new key could not decrypt.
-    pub(crate) fn open(
-        file: Option<&Path>,
-        has_data: bool,
-        names: &[String],
-    ) -> Result<Self, LocalError> {
+    pub(crate) fn open(file: Option<&Path>, has_data: bool) -> Result<Self, LocalError> {
         let key = match file {
             Some(path) => load_or_create_key(path, has_data)?,
             None => new_key()?,
         };
         let master = RandomizedNonceKey::new(&AES_256_GCM, &key)
             .map_err(|cause| LocalError::store("key service", cause))?;
-        Ok(Self { names: names.into(), master: Arc::new(master) })
+        Ok(Self { master: Arc::new(master) })
     }
 
     /// Answers one request without blocking.
     pub(crate) fn call_operation(&self, operation: &str, body: &[u8]) -> StoreReply {
         let outcome = parse_request(body).and_then(|request: KmsRequest| match operation {
-            "Encrypt" => self.encrypt(&request),
             "Decrypt" => self.decrypt(&request),
             "GenerateDataKey" => self.generate_data_key(&request),
-            "DescribeKey" => self.describe(&request),
             _ => Err(StoreRefusal::unknown_operation(operation)),
         });
         outcome.into()
     }
 
-    fn encrypt(&self, request: &KmsRequest) -> Result<Value, StoreRefusal> {
-        let name = self.name(request)?;
-        let plaintext = decode(request.plaintext.as_deref())?;
-        if !(1..=4096).contains(&plaintext.len()) {
-            let message = "Plaintext must have 1 to 4096 bytes";
-            return Err(StoreRefusal::client("ValidationException", message));
-        }
-        let sealed = self.seal(name, request, plaintext)?;
-        Ok(json!({
-            "CiphertextBlob": sealed,
-            "KeyId": key_arn(name),
-            "EncryptionAlgorithm": "SYMMETRIC_DEFAULT",
-        }))
-    }
-
     fn generate_data_key(&self, request: &KmsRequest) -> Result<Value, StoreRefusal> {
-        let name = self.name(request)?;
+        check_key_id(request)?;
         let mut key = vec![0; request.number_of_bytes.unwrap_or(32).clamp(1, 1024)];
         rand::fill(&mut key).map_err(StoreRefusal::server)?;
         let plaintext = BASE64_STANDARD.encode(&key);
-        let sealed = self.seal(name, request, key)?;
-        Ok(json!({ "CiphertextBlob": sealed, "Plaintext": plaintext, "KeyId": key_arn(name) }))
+        let sealed = self.seal(request, key)?;
+        Ok(json!({ "CiphertextBlob": sealed, "Plaintext": plaintext, "KeyId": key_arn() }))
     }
 
     fn decrypt(&self, request: &KmsRequest) -> Result<Value, StoreRefusal> {
@@ -110,38 +88,24 @@ impl Kms {
         if head[0] != LAYOUT {
             return Err(refused());
         }
-        // KMS finds the key from the ciphertext. Here a request without a key id means the
-        // first key, which is the template's only one.
-        let name = match &request.key_id {
-            Some(_) => self.name(request)?,
-            None => self.names.first().ok_or_else(refused)?,
-        };
-        let context = context(name, request);
+        // KMS finds the key from the ciphertext, so the request can leave it out.
+        if request.key_id.is_some() {
+            check_key_id(request)?;
+        }
+        let context = context(request);
         let plaintext = self
             .master
             .open_in_place(nonce, Aad::from(context.as_bytes()), sealed)
             .map_err(|_| refused())?;
         Ok(json!({
             "Plaintext": BASE64_STANDARD.encode(plaintext),
-            "KeyId": key_arn(name),
+            "KeyId": key_arn(),
             "EncryptionAlgorithm": "SYMMETRIC_DEFAULT",
         }))
     }
 
-    fn describe(&self, request: &KmsRequest) -> Result<Value, StoreRefusal> {
-        let name = self.name(request)?;
-        let response_body =
-            json!({ "KeyId": name, "Arn": key_arn(name), "Enabled": true, "KeyState": "Enabled" });
-        Ok(json!({ "KeyMetadata": response_body }))
-    }
-
-    fn seal(
-        &self,
-        name: &str,
-        request: &KmsRequest,
-        mut data: Vec<u8>,
-    ) -> Result<String, StoreRefusal> {
-        let context = context(name, request);
+    fn seal(&self, request: &KmsRequest, mut data: Vec<u8>) -> Result<String, StoreRefusal> {
+        let context = context(request);
         let nonce = self
             .master
             .seal_in_place_append_tag(Aad::from(context.as_bytes()), &mut data)
@@ -149,25 +113,26 @@ impl Kms {
         let blob = [&[LAYOUT], nonce.as_ref().as_slice(), &data].concat();
         Ok(BASE64_STANDARD.encode(blob))
     }
-
-    /// The name of the key that a request names by its id or its ARN.
-    fn name(&self, request: &KmsRequest) -> Result<&String, StoreRefusal> {
-        let requested = request.key_id.as_deref().unwrap_or_default();
-        let requested = requested.strip_prefix(ARN_PREFIX).unwrap_or(requested);
-        let missing =
-            || StoreRefusal::client("NotFoundException", format!("there is no key `{requested}`"));
-        self.names.iter().find(|name| *name == requested).ok_or_else(missing)
-    }
 }
 
-fn key_arn(name: &str) -> String {
-    format!("{ARN_PREFIX}{name}")
+fn key_arn() -> String {
+    format!("{ARN_PREFIX}{DATA_KEY}")
+}
+
+/// Checks that the request names the key by its id or its ARN.
+fn check_key_id(request: &KmsRequest) -> Result<(), StoreRefusal> {
+    let requested = request.key_id.as_deref().unwrap_or_default();
+    let requested = requested.strip_prefix(ARN_PREFIX).unwrap_or(requested);
+    if requested == DATA_KEY {
+        return Ok(());
+    }
+    Err(StoreRefusal::client("NotFoundException", format!("there is no key `{requested}`")))
 }
 
 /// The data that is authenticated with the ciphertext: JSON of sorted pairs, so that different
 /// contexts never have the same text.
-fn context(name: &str, request: &KmsRequest) -> String {
-    json!([name, request.encryption_context]).to_string()
+fn context(request: &KmsRequest) -> String {
+    json!([DATA_KEY, request.encryption_context]).to_string()
 }
 
 fn decode(text: Option<&str>) -> Result<Vec<u8>, StoreRefusal> {

@@ -1,5 +1,5 @@
 //! AWS on one machine: stores, queue, key service, event source and schedule, as template.yaml
-//! defines them.
+//! defines them (see `definitions`), with the operations that Baton calls.
 //!
 //! The real AWS clients use it in process (`LocalAws::sdk_config`) or over loopback (`LocalAws::serve`).
 //! The callers pass the functions as closures: of Baton this crate knows only the names of the
@@ -8,33 +8,29 @@
 mod clock;
 mod connector;
 mod data_dir;
+pub mod definitions;
 mod dynamo;
 mod error;
 mod event_source;
 mod executor;
-mod faults;
 mod http;
-mod intrinsics;
 mod kms;
 mod queue;
 mod schedule;
 mod store_reply;
 mod stores;
-pub mod template;
 
 use std::{
     future::Future,
     path::Path,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Weak},
     time::Duration,
 };
 
 use aws_config::SdkConfig;
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use baton_runtime::settings::ResourceNames;
+use definitions::{REFRESH_EVERY, TABLES, USAGE_BATCH_SIZE, USAGE_QUEUE};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -42,27 +38,21 @@ pub use clock::MillisecondClock;
 pub use error::LocalError;
 use event_source::QueuePoller;
 use executor::StoreExecutor;
-pub use faults::{Disconnected, InjectedFault};
 use stores::LocalStores;
-use template::TemplatePlan;
 
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
-const USAGE_QUEUE: &str = "UsageQueue";
-const REFRESH: &str = "RefreshFunction";
 
 /// The local stack; clones share it. The lock of the data directory is released with the last
 /// clone.
 #[derive(Clone)]
 pub struct LocalAws {
     stores: LocalStores,
-    plan: Arc<TemplatePlan>,
-    /// For a stack in step: a name that keeps its clients' retries separate from those of other
-    /// stacks.
-    name: Option<Arc<str>>,
+    /// The way of this value's clients to the stores.
+    sdk_config: SdkConfig,
 }
 
 impl LocalAws {
-    /// Opens or creates everything that the template defines, under `dir` or in memory.
+    /// Opens or creates everything in `definitions`, under `dir` or in memory.
     ///
     /// # Errors
     /// The data cannot be opened, for example because another process has the directory open. The
@@ -79,16 +69,13 @@ impl LocalAws {
         dir: Option<&Path>,
         clock: MillisecondClock,
     ) -> Result<Self, LocalError> {
-        let plan = Arc::new(TemplatePlan::parse(template::TEMPLATE)?);
         let dir = dir.map(Path::to_owned);
-        let opening = {
-            let plan = Arc::clone(&plan);
-            let context = (clock, StoreExecutor::OffThread);
-            tokio::task::spawn_blocking(move || LocalStores::open(dir.as_deref(), &plan, context))
-        };
+        let opening = tokio::task::spawn_blocking(move || {
+            LocalStores::open(dir.as_deref(), &TABLES, clock, StoreExecutor::OffThread)
+        });
         let stores = opening.await.map_err(|cause| LocalError::store("stores", cause))??;
         tokio::spawn(sweep_periodically(Arc::downgrade(stores.inner())));
-        Ok(Self { stores, plan, name: None })
+        Ok(Self::over(stores))
     }
 
     /// A stack in memory that does everything on the caller's thread in the order of the calls, and
@@ -96,32 +83,31 @@ impl LocalAws {
     ///
     /// # Errors
     /// As `open`.
+    #[cfg(feature = "test-support")]
     pub fn open_inline(clock: MillisecondClock) -> Result<Self, LocalError> {
-        static COUNT: AtomicU64 = AtomicU64::new(1);
-        let name = format!("in-step-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let plan = Arc::new(TemplatePlan::parse(template::TEMPLATE)?);
-        let stores = LocalStores::open(None, &plan, (clock, StoreExecutor::Inline))?;
-        Ok(Self { stores, plan, name: Some(name.into()) })
+        let stores = LocalStores::open(None, &TABLES, clock, StoreExecutor::Inline)?;
+        Ok(Self::over(stores))
     }
 
-    /// Deletes expired items and messages. Except in step, the stack does that once a minute.
+    fn over(stores: LocalStores) -> Self {
+        Self { sdk_config: connector::sdk_config(stores.clone()), stores }
+    }
+
+    /// Deletes expired items and messages. Unless opened inline, the stack does that once a minute.
     pub async fn sweep_expired(&self) {
         self.stores.inner().sweep_expired().await;
     }
 
     /// A configuration with which real AWS clients reach these stores and nothing else.
     pub fn sdk_config(&self) -> SdkConfig {
-        connector::sdk_config(self.stores.clone(), self.name.as_deref())
+        self.sdk_config.clone()
     }
 
-    /// The same stack with injected failures: `faults` decides for each request, from its
-    /// `x-amz-target` and body. Only clients of the returned value are affected.
+    /// The same stack, whose clients (its own consumer included) use `sdk_config`. A test passes a
+    /// configuration with a connection that fails.
     #[must_use]
-    pub fn with_faults(
-        &self,
-        faults: impl Fn(&str, &[u8]) -> Option<InjectedFault> + Send + Sync + 'static,
-    ) -> Self {
-        Self { stores: self.stores.with_faults(Arc::new(faults)), ..self.clone() }
+    pub fn with_sdk_config(&self, sdk_config: SdkConfig) -> Self {
+        Self { stores: self.stores.clone(), sdk_config }
     }
 
     /// The template's resources by their local names.
@@ -143,43 +129,27 @@ impl LocalAws {
 
     /// Feeds the usage queue to `handler` as Lambda does. After `shutdown` it continues until the
     /// queue is empty, for at most 10 s, so cancel it after the senders have stopped.
-    ///
-    /// # Errors
-    /// The template feeds no function from the usage queue.
-    pub async fn consume_usage<F, Fut>(
-        &self,
-        shutdown: CancellationToken,
-        handler: F,
-    ) -> Result<(), LocalError>
+    pub async fn consume_usage<F, Fut>(&self, shutdown: CancellationToken, handler: F)
     where
         F: Fn(SqsEvent) -> Fut,
         Fut: Future<Output = SqsBatchResponse> + Send + 'static,
     {
         let source = QueuePoller {
             client: aws_sdk_sqs::Client::new(&self.sdk_config()),
-            queue: USAGE_QUEUE.to_owned(),
-            batch_size: self.plan.source_of(USAGE_QUEUE)?.batch_size,
+            queue: USAGE_QUEUE,
+            batch_size: USAGE_BATCH_SIZE,
             queues: self.stores.queues().clone(),
         };
         source.consume(shutdown, handler).await;
-        Ok(())
     }
 
     /// Calls `tick` at once and then at the rate of the refresh function, until `shutdown`.
-    ///
-    /// # Errors
-    /// The template has no schedule for the function.
-    pub async fn run_schedule<F, Fut>(
-        &self,
-        shutdown: CancellationToken,
-        tick: F,
-    ) -> Result<(), LocalError>
+    pub async fn run_schedule<F, Fut>(&self, shutdown: CancellationToken, tick: F)
     where
         F: Fn() -> Fut,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        schedule::run_at_rate(self.plan.schedule_of(REFRESH)?.every, shutdown, tick).await;
-        Ok(())
+        schedule::run_at_rate(REFRESH_EVERY, shutdown, tick).await;
     }
 }
 

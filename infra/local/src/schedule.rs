@@ -41,9 +41,9 @@ mod tests {
     async fn schedule_runs_at_its_rate_until_shutdown() {
         let shutdown = CancellationToken::new();
         let count = Arc::new(AtomicU32::new(0));
-        let counters = Arc::clone(&count);
+        let counted = Arc::clone(&count);
         let tick = move || {
-            let number = counters.fetch_add(1, Ordering::SeqCst);
+            let number = counted.fetch_add(1, Ordering::SeqCst);
             async move { assert_ne!(number, 1, "the second tick fails") }
         };
         let running = tokio::spawn(run_at_rate(Duration::from_mins(1), shutdown.clone(), tick));

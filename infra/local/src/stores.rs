@@ -2,20 +2,19 @@
 //!
 //! `connector.rs` and `http.rs` receive the requests.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
 
 use crate::{
     LocalError, MillisecondClock,
     data_dir::DataDir,
+    definitions::TableDefinition,
     dynamo::EmbeddedDynamo,
     executor::StoreExecutor,
-    faults::{Disconnected, FaultInjector, FaultOutcome},
     kms::Kms,
     queue::QueueService,
     store_reply::{StoreRefusal, StoreReply},
-    template::TemplatePlan,
 };
 
 const TABLES: &str = "dynamodb.sqlite";
@@ -25,7 +24,6 @@ const MESSAGES: &str = "queue.sqlite";
 #[derive(Clone)]
 pub(crate) struct LocalStores {
     inner: Arc<StoresInner>,
-    faults: Option<FaultInjector>,
 }
 
 pub(crate) struct StoresInner {
@@ -37,28 +35,24 @@ pub(crate) struct StoresInner {
 }
 
 impl LocalStores {
-    /// Opens or creates the stores of `plan`, under `dir` or in memory. Blocks.
+    /// Opens or creates the stores with these tables, under `dir` or in memory. Blocks.
     pub(crate) fn open(
         dir: Option<&Path>,
-        plan: &TemplatePlan,
-        (clock, executor): (MillisecondClock, StoreExecutor),
+        tables: &[TableDefinition],
+        clock: MillisecondClock,
+        executor: StoreExecutor,
     ) -> Result<Self, LocalError> {
         let dir = dir.map(DataDir::open).transpose()?;
         let key = dir.as_ref().map(|dir| dir.join("master.key"));
         let has_data = dir.as_ref().is_some_and(|dir| dir.join(TABLES).exists());
-        let kms = Kms::open(key.as_deref(), has_data, &plan.keys)?;
+        let kms = Kms::open(key.as_deref(), has_data)?;
         let file = |name| dir.as_ref().map(|dir| dir.private_file(name)).transpose();
         let dynamo = EmbeddedDynamo::open(file(TABLES)?.as_deref(), clock.clone(), executor)?;
-        dynamo.provision(&plan.tables)?;
+        dynamo.provision(tables)?;
         let messages = file(MESSAGES)?;
-        let queues = QueueService::open(messages.as_deref(), &plan.queues, clock, executor)?;
+        let queues = QueueService::open(messages.as_deref(), clock, executor)?;
         let inner = StoresInner { dynamo, queues, kms, _dir: dir };
-        Ok(Self { inner: Arc::new(inner), faults: None })
-    }
-
-    /// The same stores with failures that `faults` injects.
-    pub(crate) fn with_faults(&self, faults: FaultInjector) -> Self {
-        Self { inner: Arc::clone(&self.inner), faults: Some(faults) }
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     pub(crate) fn queues(&self) -> &QueueService {
@@ -70,26 +64,15 @@ impl LocalStores {
     }
 
     /// Answers one request.
-    pub(crate) async fn call_target(
-        &self,
-        target: &str,
-        body: Bytes,
-    ) -> Result<StoreReply, Disconnected> {
-        let fault = self.faults.as_ref().and_then(|faults| faults(target, &body));
-        let Some(fault) = fault else { return Ok(self.inner.answer_request(target, body).await) };
-        sleep_for(fault.before).await;
-        let response = if fault.is_executed {
-            Some(self.inner.answer_request(target, body).await)
-        } else {
-            None
-        };
-        sleep_for(fault.after).await;
-        match (fault.outcome, response) {
-            (FaultOutcome::Answer(reply), _) => reply,
-            (FaultOutcome::Whatever, Some(response)) => Ok(response),
-            (FaultOutcome::Silence, _) | (FaultOutcome::Whatever, None) => {
-                std::future::pending().await
+    pub(crate) async fn call_target(&self, target: &str, body: Bytes) -> StoreReply {
+        let stores = &self.inner;
+        match target.split_once('.') {
+            Some(("DynamoDB_20120810", operation)) => {
+                stores.dynamo.call_operation(operation, body).await
             }
+            Some(("AmazonSQS", operation)) => stores.queues.call_operation(operation, body).await,
+            Some(("TrentService", operation)) => stores.kms.call_operation(operation, &body),
+            _ => StoreRefusal::unknown_operation(target).into(),
         }
     }
 }
@@ -109,23 +92,6 @@ impl StoresInner {
             }
         }
     }
-
-    async fn answer_request(&self, target: &str, body: Bytes) -> StoreReply {
-        match target.split_once('.') {
-            Some(("DynamoDB_20120810", operation)) => {
-                self.dynamo.call_operation(operation, body).await
-            }
-            Some(("AmazonSQS", operation)) => self.queues.call_operation(operation, body).await,
-            Some(("TrentService", operation)) => self.kms.call_operation(operation, &body),
-            _ => StoreRefusal::unknown_operation(target).into(),
-        }
-    }
-}
-
-async fn sleep_for(time: Duration) {
-    if !time.is_zero() {
-        tokio::time::sleep(time).await;
-    }
 }
 
 #[cfg(test)]
@@ -133,27 +99,29 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::template::TEMPLATE;
+    use crate::definitions::{self, IndexDefinition};
 
-    fn open(dir: &Path, template: &str) -> Result<LocalStores, LocalError> {
-        let context = (MillisecondClock::system(), StoreExecutor::OffThread);
-        LocalStores::open(Some(dir), &TemplatePlan::parse(template)?, context)
+    fn open(dir: &Path, tables: &[TableDefinition]) -> Result<LocalStores, LocalError> {
+        let clock = MillisecondClock::system();
+        LocalStores::open(Some(dir), tables, clock, StoreExecutor::OffThread)
     }
 
     async fn ask(stores: &LocalStores, operation: &str, request: Value) -> Value {
         let target = format!("DynamoDB_20120810.{operation}");
-        let reply = stores.call_target(&target, request.to_string().into()).await.unwrap();
-        let response = serde_json::from_slice(&reply.body).unwrap();
-        assert_eq!(reply.status, 200, "{operation}: {response}");
-        response
+        let reply = stores.call_target(&target, request.to_string().into()).await;
+        let answer = serde_json::from_slice(&reply.body).unwrap();
+        assert_eq!(reply.status, 200, "{operation}: {answer}");
+        answer
     }
 
     #[tokio::test]
-    async fn changed_template_updates_indexes_and_keeps_data() {
+    async fn changed_definitions_update_indexes_and_keep_data() {
+        const OLD: &[IndexDefinition] =
+            &[IndexDefinition { name: "by_sort", key: ["kind", "created_at"], projection: "ALL" }];
         let dir = tempfile::tempdir().unwrap();
-        let before = TEMPLATE
-            .replace("IndexName: by_kind", "IndexName: by_sort")
-            .replace("AttributeName: ttl", "AttributeName: expires");
+        let mut before = definitions::TABLES;
+        before[0].indexes = OLD;
+        before[1].ttl_attribute = Some("expires");
         {
             let stores = open(dir.path(), &before).unwrap();
             let item = json!({
@@ -162,7 +130,7 @@ mod tests {
             });
             ask(&stores, "PutItem", json!({ "TableName": "ConfigTable", "Item": item })).await;
         }
-        let stores = open(dir.path(), TEMPLATE).unwrap();
+        let stores = open(dir.path(), &definitions::TABLES).unwrap();
         let query = json!({
             "TableName": "ConfigTable", "IndexName": "by_kind",
             "KeyConditionExpression": "kind = :k",
@@ -171,7 +139,7 @@ mod tests {
         assert_eq!(ask(&stores, "Query", query).await["Count"], 1);
         let table = ask(&stores, "DescribeTable", json!({ "TableName": "ConfigTable" })).await;
         let indexes = table["Table"]["GlobalSecondaryIndexes"].as_array().unwrap();
-        assert_eq!(indexes.len(), 1, "the index that the template dropped is gone");
+        assert_eq!(indexes.len(), 1, "the old index is gone");
         let ttl = ask(&stores, "DescribeTimeToLive", json!({ "TableName": "StateTable" })).await;
         assert_eq!(ttl["TimeToLiveDescription"]["AttributeName"], "ttl");
     }
@@ -179,8 +147,9 @@ mod tests {
     #[test]
     fn a_changed_key_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        drop(open(dir.path(), TEMPLATE).unwrap());
-        let other = TEMPLATE.replace("AttributeName: sk", "AttributeName: sort");
+        drop(open(dir.path(), &definitions::TABLES).unwrap());
+        let mut other = definitions::TABLES;
+        other[0].key = ["pk", "created_at"];
         let line = open(dir.path(), &other).err().unwrap().to_string();
         assert!(line.contains("ConfigTable: its key differs from the template's"), "{line}");
     }
@@ -188,10 +157,10 @@ mod tests {
     #[test]
     fn a_file_that_is_no_database_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        drop(open(dir.path(), TEMPLATE).unwrap());
+        drop(open(dir.path(), &definitions::TABLES).unwrap());
         for name in [MESSAGES, TABLES] {
             std::fs::write(dir.path().join(name), "x".repeat(4096)).unwrap();
-            let line = open(dir.path(), TEMPLATE).err().unwrap().to_string();
+            let line = open(dir.path(), &definitions::TABLES).err().unwrap().to_string();
             assert!(line.starts_with("cannot open the local ") && line.contains(name), "{line}");
         }
     }

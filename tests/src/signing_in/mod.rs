@@ -24,6 +24,7 @@ pub use signature::TokenForgery;
 pub use test_browser::{BrowserPage, TestBrowser};
 
 use crate::house::OperatorClient;
+use crate::injected_faults::WithFaults as _;
 
 /// The admin token of each [`SignInSystem`].
 pub const TOKEN: &str = "token-of-a-test-0123456789";

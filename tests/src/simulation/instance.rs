@@ -13,6 +13,7 @@ use baton_store::Store;
 use super::instance_life::InstanceLife;
 use super::simulated_world::SimulatedWorld;
 use super::upstream::UpstreamLink;
+use crate::injected_faults::WithFaults as _;
 use crate::table_rights::TableRights;
 
 pub(crate) struct RelayInstance {

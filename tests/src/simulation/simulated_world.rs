@@ -22,6 +22,7 @@ use super::oracle::ClientRequest;
 use super::plan::RunPlan;
 use super::store_conditions::StoreConditions;
 use super::upstream::CallLedger;
+use crate::repeatable_aws;
 use crate::table_rights::TableRights;
 
 /// Everything that exists longer than an instance.
@@ -73,9 +74,7 @@ impl SimulatedWorld {
     pub(crate) async fn new(seed: u64) -> Self {
         let plan = RunPlan::of(seed);
         let clock = Clock::running(plan.begins);
-        let shown = clock.clone();
-        let local_clock = baton_local::MillisecondClock::new(move || shown.now().as_millisecond());
-        let local = LocalAws::open_inline(local_clock).expect("stores");
+        let local = repeatable_aws::open(&clock);
         let mut settings = Settings::from_lookup(variable).expect("good settings");
         settings.resources = local.resources();
         let store = Store::new(

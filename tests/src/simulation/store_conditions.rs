@@ -3,13 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use baton_local::InjectedFault;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::Instant;
 
 use super::instance_life::InstanceLife;
 use super::plan::{OutageKind, OutageWindow};
+
+use crate::injected_faults::InjectedFault;
 
 /// Shared by all callers in a run.
 #[derive(Clone)]

@@ -1,9 +1,8 @@
 //! SQS in this process: runs the protocol's operations on durable queues, with long polling.
 //!
-//! `requests` has the protocol's requests, `operations` executes them, `checksum` computes the sums
-//! and `store` keeps the messages. The consumer of a queue is in `event_source.rs`.
+//! `requests` has the protocol's requests, `operations` executes them, and `store` keeps the
+//! messages. The consumer of a queue is in `event_source.rs`, the queues are in `definitions.rs`.
 
-mod checksum;
 mod operations;
 mod requests;
 mod store;
@@ -20,12 +19,12 @@ use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     LocalError, MillisecondClock,
+    definitions::QUEUES,
     executor::StoreExecutor,
     store_reply::{StoreRefusal, StoreReply, parse_request},
-    template::QueueDefinition,
 };
 use requests::ReceiveRequest;
-use store::{MessageStore, QueueSettings};
+use store::MessageStore;
 
 const ARN_PREFIX: &str = "arn:aws:sqs:us-east-1:000000000000:";
 const URL_PREFIX: &str = "http://127.0.0.1/000000000000/";
@@ -58,20 +57,14 @@ pub(crate) fn queue_arn(name: &str) -> String {
 }
 
 impl QueueService {
-    /// Opens the file, or an empty store in memory, and creates the template's queues. Blocks.
+    /// Opens the file, or an empty store in memory. Blocks.
     pub(crate) fn open(
         file: Option<&Path>,
-        queues: &[QueueDefinition],
         clock: MillisecondClock,
         executor: StoreExecutor,
     ) -> Result<Self, LocalError> {
         let failed = |cause: rusqlite::Error| LocalError::database("queue", file, &cause);
         let store = MessageStore::open(file).map_err(failed)?;
-        for queue in queues {
-            store
-                .put_queue(&QueueSettings::from_definition(queue, clock.now_ms()))
-                .map_err(failed)?;
-        }
         store.release_in_flight(clock.now_ms()).map_err(failed)?;
         Ok(Self { store: Arc::new(Mutex::new(store)), clock, executor, arrival: Arc::default() })
     }
@@ -86,8 +79,7 @@ impl QueueService {
             operations::dispatch_operation(store, &operation, &body, now)
         });
         let outcome = outcome.await;
-        // A send, a redrive or a shorter visibility timeout can make messages visible, so all long
-        // polls check again.
+        // A send makes messages visible, so all long polls check again.
         self.arrival.arrived.notify_waiters();
         outcome.into()
     }
@@ -100,7 +92,10 @@ impl QueueService {
 
     /// Deletes messages whose retention time is over.
     pub(crate) async fn delete_expired(&self) -> Result<usize, StoreRefusal> {
-        self.with_store(|store, now| Ok(store.delete_expired(now)?)).await
+        self.with_store(|store, now| {
+            QUEUES.iter().try_fold(0, |count, queue| Ok(count + store.delete_expired(queue, now)?))
+        })
+        .await
     }
 
     async fn receive_messages(&self, body: &[u8]) -> Result<Value, StoreRefusal> {
@@ -122,13 +117,13 @@ impl QueueService {
             let is_interrupted =
                 self.arrival.interruptions.load(Ordering::Acquire) != interruptions;
             if !found.is_empty || is_interrupted || Instant::now() >= deadline {
-                return Ok(found.response);
+                return Ok(found.answer);
             }
             let until_visible = found.next_visible_in.unwrap_or(Duration::MAX);
-            let next_poll = Instant::now().checked_add(until_visible).unwrap_or(deadline);
+            let next_look = Instant::now().checked_add(until_visible).unwrap_or(deadline);
             tokio::select! {
                 () = notified => {}
-                () = tokio::time::sleep_until(next_poll.min(deadline)) => {}
+                () = tokio::time::sleep_until(next_look.min(deadline)) => {}
             }
         }
     }
@@ -143,22 +138,6 @@ impl QueueService {
             work(&mut store, this.clock.now_ms())
         };
         self.executor.run_work(work).await?
-    }
-}
-
-impl QueueSettings {
-    fn from_definition(queue: &QueueDefinition, now: i64) -> Self {
-        let properties = &queue.properties;
-        let redrive = properties.redrive_policy.as_ref();
-        Self {
-            name: queue.name.clone(),
-            visibility_seconds: properties.visibility_timeout,
-            delay_seconds: properties.delay_seconds,
-            retention_seconds: properties.message_retention_period,
-            dead_letter_queue: redrive.map(|redrive| redrive.dead_letter_target_arn.clone()),
-            receive_count_max: redrive.map_or(0, |redrive| redrive.max_receive_count),
-            created_at: now,
-        }
     }
 }
 

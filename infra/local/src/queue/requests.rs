@@ -1,73 +1,63 @@
 //! The requests of the SQS JSON protocol and their limits.
 //!
-//! They are executed in `operations.rs`.
+//! They are executed in `operations.rs`. A field that is not implemented, such as
+//! `MessageAttributes` or `DelaySeconds`, is refused.
 
 use std::collections::HashSet;
 
+use md5::{Digest as _, Md5};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{
-    checksum::{self, MessageAttributes},
-    queue_arn,
-    store::ReceivedMessage,
-};
+use super::store::ReceivedMessage;
 use crate::store_reply::StoreRefusal;
 
-pub(super) const MESSAGE_BYTES_MAX: usize = 1_048_576;
+const MESSAGE_BYTES_MAX: usize = 1_048_576;
 const HALF_A_DAY: i64 = 43_200;
 
 /// Any request except `ReceiveMessage`. Fields that an operation does not have stay empty.
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub(super) struct SqsRequest {
-    #[serde(default)]
     pub(super) queue_url: String,
     #[serde(default)]
-    pub(super) queue_name: String,
-    #[serde(default)]
-    pub(super) attributes: Map<String, Value>,
-    #[serde(default)]
     pub(super) attribute_names: Vec<String>,
-    #[serde(default)]
-    pub(super) source_arn: String,
-    pub(super) destination_arn: Option<String>,
     pub(super) entries: Option<Vec<BatchEntry>>,
-    #[serde(flatten)]
-    pub(super) single: BatchEntry,
+    #[serde(default)]
+    message_body: String,
+    #[serde(default)]
+    receipt_handle: String,
 }
 
 /// One message of a batch, or a single message.
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub(super) struct BatchEntry {
     #[serde(default)]
     pub(super) id: String,
     #[serde(default)]
     pub(super) message_body: String,
     #[serde(default)]
-    pub(super) message_attributes: MessageAttributes,
-    pub(super) delay_seconds: Option<i64>,
-    #[serde(default)]
-    pub(super) receipt_handle: String,
-    #[serde(default)]
-    pub(super) visibility_timeout: i64,
+    receipt_handle: String,
 }
 
 /// A `ReceiveMessage` request.
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub(super) struct ReceiveRequest {
     pub(super) queue_url: String,
     pub(super) max_number_of_messages: Option<usize>,
     pub(super) wait_time_seconds: Option<u64>,
     pub(super) visibility_timeout: Option<i64>,
     #[serde(default)]
-    pub(super) attribute_names: Vec<String>,
-    #[serde(default)]
-    pub(super) message_system_attribute_names: Vec<String>,
-    #[serde(default)]
-    pub(super) message_attribute_names: Vec<String>,
+    message_system_attribute_names: Vec<String>,
+}
+
+impl SqsRequest {
+    pub(super) fn into_single(self) -> BatchEntry {
+        let Self { message_body, receipt_handle, .. } = self;
+        BatchEntry { id: String::new(), message_body, receipt_handle }
+    }
 }
 
 impl ReceiveRequest {
@@ -82,16 +72,21 @@ impl ReceiveRequest {
         if wait > 20 {
             return Err(invalid(format!("WaitTimeSeconds must be 0 to 20, not {wait}")));
         }
-        check_visibility(self.visibility_timeout.unwrap_or(0))
+        let seconds = self.visibility_timeout.unwrap_or(0);
+        if !(0..=HALF_A_DAY).contains(&seconds) {
+            let message = format!("VisibilityTimeout must be 0 to {HALF_A_DAY}, not {seconds}");
+            return Err(invalid(message));
+        }
+        Ok(())
     }
 
-    /// The message with the requested attributes.
+    /// The message with the requested system attributes.
     pub(super) fn message_json(&self, message: &ReceivedMessage) -> Value {
         let mut shown = json!({
             "MessageId": message.id,
-            "ReceiptHandle": message.receipt_handle,
+            "ReceiptHandle": message.receipt,
             "Body": message.body,
-            "MD5OfBody": checksum::checksum_body(&message.body),
+            "MD5OfBody": body_checksum(&message.body),
         });
         let mut system = json!({
             "SenderId": "local",
@@ -99,44 +94,20 @@ impl ReceiveRequest {
             "ApproximateReceiveCount": message.receive_count.to_string(),
             "ApproximateFirstReceiveTimestamp": message.first_received_at.to_string(),
         });
-        if let Some(source) = &message.source_queue {
-            system["DeadLetterQueueSourceArn"] = json!(queue_arn(source));
-        }
         if let Value::Object(system) = &mut system {
-            let requested =
-                || self.attribute_names.iter().chain(&self.message_system_attribute_names);
+            let requested = &self.message_system_attribute_names;
             system.retain(|name, _| {
-                requested().any(|requested| requested == "All" || requested == name)
+                requested.iter().any(|requested| requested == "All" || requested == name)
             });
             if !system.is_empty() {
                 shown["Attributes"] = json!(system);
             }
         }
-        let mut attributes: MessageAttributes =
-            serde_json::from_str(&message.attributes).unwrap_or_default();
-        attributes.retain(|name, _| self.wants_attribute(name));
-        if let Some(sum) = checksum::checksum_attributes(&attributes) {
-            shown["MessageAttributes"] = json!(attributes);
-            shown["MD5OfMessageAttributes"] = json!(sum);
-        }
         shown
-    }
-
-    fn wants_attribute(&self, name: &str) -> bool {
-        self.message_attribute_names.iter().any(|requested| match requested.strip_suffix(".*") {
-            Some(prefix) => name.starts_with(prefix),
-            None => requested == "All" || requested == name,
-        })
     }
 }
 
 impl BatchEntry {
-    fn size_bytes(&self) -> usize {
-        let attributes = self.message_attributes.iter();
-        self.message_body.len()
-            + attributes.map(|(name, of)| name.len() + of.size_bytes()).sum::<usize>()
-    }
-
     /// The message's number and the secret of its last delivery.
     pub(super) fn receipt(&self) -> Result<(i64, &str), StoreRefusal> {
         let parts = self.receipt_handle.split_once('.');
@@ -149,7 +120,7 @@ impl BatchEntry {
         if self.message_body.is_empty() {
             return Err(sqs("MissingParameter", "MessageBody must not be empty".to_owned()));
         }
-        if self.size_bytes() > MESSAGE_BYTES_MAX {
+        if self.message_body.len() > MESSAGE_BYTES_MAX {
             return Err(invalid(format!("a message has at most {MESSAGE_BYTES_MAX} bytes")));
         }
         let is_allowed =
@@ -158,18 +129,14 @@ impl BatchEntry {
             let message = "the body has characters that XML does not allow";
             return Err(sqs("InvalidMessageContents", message.to_owned()));
         }
-        if self.message_attributes.len() > 10 {
-            return Err(invalid("a message has at most 10 attributes".to_owned()));
-        }
-        if !(0..=900).contains(&self.delay_seconds.unwrap_or(0)) {
-            return Err(invalid("DelaySeconds must be 0 to 900".to_owned()));
-        }
         Ok(())
     }
 }
 
 /// The entries of a batch: 1 to 10 with distinct ids, together not larger than one message can be.
-pub(super) fn batch(entries: Option<Vec<BatchEntry>>) -> Result<Vec<BatchEntry>, StoreRefusal> {
+pub(super) fn check_batch(
+    entries: Option<Vec<BatchEntry>>,
+) -> Result<Vec<BatchEntry>, StoreRefusal> {
     let entries = entries.unwrap_or_default();
     if entries.is_empty() {
         let message = "a batch has at least one entry".to_owned();
@@ -184,26 +151,28 @@ pub(super) fn batch(entries: Option<Vec<BatchEntry>>) -> Result<Vec<BatchEntry>,
         let message = "two entries of the batch have the same id".to_owned();
         return Err(sqs("AWS.SimpleQueueService.BatchEntryIdsNotDistinct", message));
     }
-    if entries.iter().map(BatchEntry::size_bytes).sum::<usize>() > MESSAGE_BYTES_MAX {
+    if entries.iter().map(|entry| entry.message_body.len()).sum::<usize>() > MESSAGE_BYTES_MAX {
         let message = format!("a batch holds at most {MESSAGE_BYTES_MAX} bytes");
         return Err(sqs("AWS.SimpleQueueService.BatchRequestTooLong", message));
     }
     Ok(entries)
 }
 
-/// The queue's name at the end of a URL or an ARN.
-pub(super) fn queue_name(address: &str) -> &str {
-    address.rsplit(['/', ':']).next().unwrap_or(address)
+/// The MD5 sum of a message, by which SQS clients notice accidental changes.
+pub(super) fn body_checksum(body: &str) -> String {
+    use std::fmt::Write as _;
+    Md5::digest(body.as_bytes()).iter().fold(String::with_capacity(32), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
-pub(super) fn check_visibility(seconds: i64) -> Result<(), StoreRefusal> {
-    if (0..=HALF_A_DAY).contains(&seconds) {
-        return Ok(());
-    }
-    Err(invalid(format!("VisibilityTimeout must be 0 to {HALF_A_DAY}, not {seconds}")))
+/// The queue's name at the end of a URL.
+pub(super) fn queue_name(url: &str) -> &str {
+    url.rsplit('/').next().unwrap_or(url)
 }
 
-pub(super) fn invalid(message: String) -> StoreRefusal {
+fn invalid(message: String) -> StoreRefusal {
     sqs("InvalidParameterValue", message)
 }
 

@@ -1,13 +1,3 @@
-CREATE TABLE IF NOT EXISTS queues (
-    name                TEXT PRIMARY KEY,
-    visibility_seconds  INTEGER NOT NULL,
-    delay_seconds       INTEGER NOT NULL,
-    retention_seconds   INTEGER NOT NULL,
-    dead_letter_queue   TEXT,
-    receive_count_max   INTEGER NOT NULL,
-    created_at          INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-
 -- Times are milliseconds since 1970. A message is in flight while it has a receipt and
 -- `visible_at` is in the future.
 CREATE TABLE IF NOT EXISTS messages (
@@ -15,13 +5,13 @@ CREATE TABLE IF NOT EXISTS messages (
     queue               TEXT NOT NULL,
     id                  TEXT NOT NULL,
     body                TEXT NOT NULL,
-    attributes          TEXT NOT NULL,
+    attributes          TEXT NOT NULL, -- always `{}`; a file of an earlier version requires it
     sent_at             INTEGER NOT NULL,
     visible_at          INTEGER NOT NULL,
     receive_count       INTEGER NOT NULL DEFAULT 0,
     first_received_at   INTEGER,
     receipt             TEXT,
-    source_queue        TEXT
+    source_queue        TEXT -- not used; an earlier version writes it
 ) STRICT;
 
 CREATE INDEX IF NOT EXISTS messages_by_turn ON messages (queue, visible_at, number);

@@ -9,6 +9,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+const SEND: &str = r#"{"QueueUrl":"http://127.0.0.1/000000000000/UsageQueue","MessageBody":"hi"}"#;
+
 /// Sends one request over a new connection. Returns the whole answer with its status.
 async fn ask(port: u16, host: &str, target: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
@@ -18,9 +20,9 @@ async fn ask(port: u16, host: &str, target: &str, body: &str) -> String {
          content-type: application/x-amz-json-1.0\r\ncontent-length: {length}\r\n\r\n{body}"
     );
     stream.write_all(request.as_bytes()).await.unwrap();
-    let mut response = String::new();
-    stream.read_to_string(&mut response).await.unwrap();
-    response
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
 }
 
 #[tokio::test]
@@ -35,23 +37,23 @@ async fn all_services_answer_on_one_port() {
     });
     let host = format!("127.0.0.1:{port}");
     for (target, body, expect) in [
-        ("DynamoDB_20120810.ListTables", "{}", "\"ConfigTable\""),
-        ("AmazonSQS.GetQueueUrl", r#"{"QueueName":"UsageQueue"}"#, "/UsageQueue\""),
-        ("TrentService.DescribeKey", r#"{"KeyId":"DataKey"}"#, "\"Enabled\""),
+        ("DynamoDB_20120810.DescribeTable", r#"{"TableName":"ConfigTable"}"#, "\"ConfigTable\""),
+        ("AmazonSQS.SendMessage", SEND, "\"MessageId\""),
+        ("TrentService.GenerateDataKey", r#"{"KeyId":"DataKey"}"#, "\"Plaintext\""),
     ] {
-        let response = ask(port, &host, target, body).await;
-        assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
-        assert!(response.contains(expect), "{response}");
-        assert!(response.contains("content-type: application/x-amz-json-1.0"), "{response}");
+        let answer = ask(port, &host, target, body).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(answer.contains(expect), "{answer}");
+        assert!(answer.contains("content-type: application/x-amz-json-1.0"), "{answer}");
     }
     for (host, target, expect) in [
         (host.as_str(), "Lambda.Invoke", "UnknownOperationException"),
         (host.as_str(), "DynamoDB_20120810.Nonsense", "UnknownOperationException"),
-        ("evil.example", "DynamoDB_20120810.ListTables", "AccessDeniedException"),
+        ("evil.example", "DynamoDB_20120810.DescribeTable", "AccessDeniedException"),
     ] {
-        let response = ask(port, host, target, "{}").await;
-        assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
-        assert!(response.contains(expect), "{response}");
+        let answer = ask(port, host, target, "{}").await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        assert!(answer.contains(expect), "{answer}");
     }
     shutdown.cancel();
     let served = tokio::time::timeout(Duration::from_secs(10), serving).await.unwrap();

@@ -36,15 +36,6 @@ impl LocalAwsFixture {
             move || now.load(Ordering::SeqCst)
         });
         let local = LocalAws::open_with_clock(dir, clock).await.unwrap();
-        Self::of(local, now)
-    }
-
-    /// The same house over a changed stack, for example with injected failures.
-    pub(crate) fn with(&self, line: impl FnOnce(&LocalAws) -> LocalAws) -> Self {
-        Self::of(line(&self.local), Arc::clone(&self.now))
-    }
-
-    fn of(local: LocalAws, now: Arc<AtomicI64>) -> Self {
         let config = local.sdk_config();
         Self {
             dynamo: aws_sdk_dynamodb::Client::new(&config),

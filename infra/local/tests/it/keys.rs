@@ -41,19 +41,22 @@ async fn a_data_key_opens_with_its_context_only() {
 }
 
 #[tokio::test]
-async fn ciphertext_can_be_decrypted_after_a_restart() {
+async fn data_key_can_be_decrypted_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    let text = Blob::new("refresh token");
-    let sealed = {
+    let generate = async |fixture: &LocalAwsFixture, key: &str| {
+        fixture.kms.generate_data_key().key_id(key).key_spec(DataKeySpec::Aes256).send().await
+    };
+    let made = {
         let fixture = LocalAwsFixture::open(Some(dir.path())).await;
-        let request = fixture.kms.encrypt().key_id("DataKey").plaintext(text.clone());
-        request.send().await.unwrap().ciphertext_blob.unwrap()
+        generate(&fixture, "DataKey").await.unwrap()
     };
     let fixture = LocalAwsFixture::open(Some(dir.path())).await;
-    let opened = fixture.kms.decrypt().ciphertext_blob(sealed).send().await.unwrap();
-    assert_eq!(opened.plaintext, Some(text.clone()));
-    let other = fixture.kms.encrypt().key_id("OtherKey").plaintext(text).send().await.unwrap_err();
+    let opened = fixture.kms.decrypt().ciphertext_blob(made.ciphertext_blob.unwrap()).send().await;
+    assert_eq!(opened.unwrap().plaintext, made.plaintext);
+    let other = generate(&fixture, "OtherKey").await.unwrap_err();
     assert!(other.into_service_error().is_not_found_exception());
+    let unknown = fixture.kms.describe_key().key_id("DataKey").send().await.unwrap_err();
+    assert_eq!(unknown.into_service_error().meta().code(), Some("UnknownOperationException"));
 }
 
 #[tokio::test]

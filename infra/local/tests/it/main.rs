@@ -1,15 +1,11 @@
 //! The local stack as its clients see it, tested through the real AWS clients.
 
 #[cfg(test)]
-mod batched_sends;
-#[cfg(test)]
 mod durability;
 #[cfg(test)]
 mod endpoint;
 #[cfg(test)]
 mod event_source;
-#[cfg(test)]
-mod faults;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
@@ -18,3 +14,5 @@ mod keys;
 mod queues;
 #[cfg(test)]
 mod tables;
+#[cfg(test)]
+mod template;

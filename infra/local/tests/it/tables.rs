@@ -22,9 +22,10 @@ fn put(table: &str, pk: &str, condition: Option<&str>) -> TransactWriteItem {
 #[tokio::test]
 async fn every_table_of_the_template_is_there() {
     let fixture = LocalAwsFixture::new().await;
-    let names = fixture.dynamo.list_tables().send().await.unwrap().table_names.unwrap();
-    assert_eq!(names, ["ConfigTable", "StateTable", "UsageTable"]);
     let resources = fixture.local.resources();
+    for table in [&resources.config_table, &resources.state_table, &resources.usage_table] {
+        fixture.dynamo.describe_table().table_name(table).send().await.unwrap();
+    }
     for table in [&resources.state_table, &resources.usage_table] {
         let ttl = fixture.dynamo.describe_time_to_live().table_name(table).send().await.unwrap();
         let ttl = ttl.time_to_live_description.unwrap();
@@ -53,6 +54,19 @@ async fn an_index_is_sparse_ordered_and_paged() {
         first.items().iter().chain(rest.items()).map(|item| item["pk"].as_s().unwrap()).collect();
     assert_eq!(found, ["key#c", "key#b", "key#a"]);
     assert!(rest.last_evaluated_key.is_none());
+}
+
+/// `restore.py` in the documentation reads a table like this.
+#[tokio::test]
+async fn a_scan_returns_all_items_in_pages() {
+    let fixture = LocalAwsFixture::new().await;
+    for id in ["a", "b", "c"] {
+        fixture.put("ConfigTable", item([("pk", s(id)), ("sk", s("x"))])).await;
+    }
+    let scan = fixture.dynamo.scan().table_name("ConfigTable").consistent_read(true).limit(2);
+    let pages = scan.into_paginator().items().send();
+    let found = pages.collect::<Result<Vec<_>, _>>().await.unwrap();
+    assert_eq!(found.len(), 3);
 }
 
 #[tokio::test]
@@ -135,6 +149,8 @@ async fn expired_items_are_deleted_within_two_minutes() {
 #[tokio::test]
 async fn nonsense_is_refused_as_aws_does() {
     let fixture = LocalAwsFixture::new().await;
+    let unknown = fixture.dynamo.list_tables().send().await.unwrap_err().into_service_error();
+    assert_eq!(unknown.meta().code(), Some("UnknownOperationException"));
     let missing =
         fixture.dynamo.get_item().table_name("NoTable").key("pk", s("a")).key("sk", s("b"));
     assert!(

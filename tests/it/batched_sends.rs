@@ -5,26 +5,23 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use baton_local::InjectedFault;
+use baton_local::LocalAws;
 use baton_runtime::{aws::AwsClients, usage_queue::UsageQueue};
+use baton_tests::injected_faults::{InjectedFault, WithFaults as _};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::fixture::LocalAwsFixture;
-
 /// A queue that counts its calls and answers batches with `fault` if there is one.
-async fn queue(fault: Option<InjectedFault>) -> (LocalAwsFixture, UsageQueue, Arc<AtomicUsize>) {
+async fn queue(fault: Option<InjectedFault>) -> (UsageQueue, Arc<AtomicUsize>) {
     let calls = Arc::new(AtomicUsize::new(0));
-    let counters = Arc::clone(&calls);
-    let fixture = LocalAwsFixture::new().await.with(|local| {
-        local.with_faults(move |target, _| {
-            let is_batch = target.ends_with(".SendMessageBatch");
-            counters.fetch_add(usize::from(target.contains(".SendMessage")), Ordering::SeqCst);
-            fault.clone().filter(|_| is_batch)
-        })
+    let counted = Arc::clone(&calls);
+    let local = LocalAws::open(None).await.expect("stores").with_faults(move |target, _| {
+        let is_batch = target.ends_with(".SendMessageBatch");
+        counted.fetch_add(usize::from(target.contains(".SendMessage")), Ordering::SeqCst);
+        fault.clone().filter(|_| is_batch)
     });
-    let queue = UsageQueue::new(&AwsClients::new(&fixture.local.sdk_config()), &fixture.queue());
-    (fixture, queue, calls)
+    let aws = AwsClients::new(&local.sdk_config());
+    (UsageQueue::new(&aws, &local.resources().usage_queue_url), calls)
 }
 
 /// Sends `count` records at once. Returns how many sends failed.
@@ -39,16 +36,16 @@ async fn send(queue: &UsageQueue, count: usize) -> usize {
 
 #[tokio::test]
 async fn a_hundred_at_once_take_few_calls_and_all_arrive() {
-    let (fixture, queue, calls) = queue(None).await;
+    let (queue, calls) = queue(None).await;
     assert_eq!(send(&queue, 100).await, 0);
-    assert_eq!(fixture.attribute(&fixture.queue(), "ApproximateNumberOfMessages").await, "100");
+    assert_eq!(queue.count_messages().await.expect("a count"), 100);
     let calls = calls.load(Ordering::SeqCst);
     assert!(calls <= 15, "{calls} calls");
 }
 
 #[tokio::test]
 async fn sequential_records_are_sent_immediately() {
-    let (_house, queue, calls) = queue(None).await;
+    let (queue, calls) = queue(None).await;
     for number in 1..=3 {
         assert_eq!(send(&queue, 1).await, 0);
         assert_eq!(calls.load(Ordering::SeqCst), number);
@@ -58,15 +55,14 @@ async fn sequential_records_are_sent_immediately() {
 #[tokio::test]
 async fn hanging_call_does_not_delay_other_records() {
     let calls = Arc::new(AtomicUsize::new(0));
-    let counters = Arc::clone(&calls);
-    let fixture = LocalAwsFixture::new().await.with(|local| {
-        local.with_faults(move |target, _| {
-            let is_send = target.contains(".SendMessage");
-            let before = counters.fetch_add(usize::from(is_send), Ordering::SeqCst);
-            (is_send && before == 0).then(InjectedFault::no_answer)
-        })
+    let counted = Arc::clone(&calls);
+    let local = LocalAws::open(None).await.expect("stores").with_faults(move |target, _| {
+        let is_send = target.contains(".SendMessage");
+        let before = counted.fetch_add(usize::from(is_send), Ordering::SeqCst);
+        (is_send && before == 0).then(InjectedFault::no_answer)
     });
-    let queue = UsageQueue::new(&AwsClients::new(&fixture.local.sdk_config()), &fixture.queue());
+    let aws = AwsClients::new(&local.sdk_config());
+    let queue = UsageQueue::new(&aws, &local.resources().usage_queue_url);
     let hangs = tokio::spawn({
         let queue = queue.clone();
         async move { queue.send_raw("record 0".to_owned()).await }
@@ -83,8 +79,8 @@ async fn hanging_call_does_not_delay_other_records() {
 async fn records_missing_from_a_batch_answer_count_as_failed() {
     let stored = json!({ "Id": "0", "MessageId": "m", "MD5OfMessageBody": "" });
     let refused = json!({ "Id": "1", "Code": "InternalError", "SenderFault": false });
-    let response = json!({ "Successful": [stored], "Failed": [refused] });
-    let (_house, queue, calls) = queue(Some(InjectedFault::error_answer(200, &response))).await;
+    let answer = json!({ "Successful": [stored], "Failed": [refused] });
+    let (queue, calls) = queue(Some(InjectedFault::error_answer(200, &answer))).await;
     let failed = send(&queue, 32).await;
     let calls = calls.load(Ordering::SeqCst);
     // Each call stored exactly one record, alone or as the first of its batch.
