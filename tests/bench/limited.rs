@@ -76,7 +76,7 @@ async fn one(folder: Option<&Path>, pools: usize, at_once: u32) -> String {
                 let store = store.clone();
                 async move { baton_stats::handle(&store, event).await }
             };
-            local.consume_usage(stop, stats).await
+            local.consume_usage(stop, stats).await;
         }
     });
     let (is_over, done) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
