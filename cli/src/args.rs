@@ -54,7 +54,8 @@ pub enum CliCommand {
     },
     /// Check whether the relay on this machine is healthy, for containers without `curl`
     Health {
-        #[arg(long, help = table::LISTEN.flag_help("The address and port of the relay"))]
+        #[arg(long, value_parser = parse_listen_address,
+            help = table::LISTEN.flag_help("The address and port of the relay"))]
         listen: Option<SocketAddr>,
     },
     /// Manage upstream accounts
@@ -148,9 +149,10 @@ pub enum CliCommand {
 /// Flags of `up` and `serve`. Each overrides the environment variable of the same name.
 #[derive(ClapArgs)]
 pub struct ServerArgs {
-    #[arg(long, help = table::LISTEN.flag_help("The address and port of the relay"))]
+    #[arg(long, value_parser = parse_listen_address,
+        help = table::LISTEN.flag_help("The address and port of the relay"))]
     listen: Option<SocketAddr>,
-    #[arg(long, help = table::ADMIN_LISTEN.flag_help("The address and port of the admin API and \
+    #[arg(long, value_parser = parse_listen_address, help = table::ADMIN_LISTEN.flag_help("The address and port of the admin API and \
          the console"))]
     admin_listen: Option<SocketAddr>,
     #[arg(long, help = table::DATA_DIR.flag_help("The folder for the files of the local stores"))]
@@ -170,6 +172,10 @@ impl ServerArgs {
             ..settings
         }
     }
+}
+
+fn parse_listen_address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "expected an address and a port, such as 127.0.0.1:8080")
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ async fn account_near_limit_is_last_choice() {
     pair.key.ask("hi").await.ok();
     eventually("its utilization is stored", SOON, async || {
         let accounts = system.admin().get("/accounts").await.ok().json();
-        let used = &accounts["data"][0]["utilisation"]["five_hour"]["percent"];
+        let used = &accounts["data"][0]["utilization"]["five_hour"]["percent"];
         if *used == 97 { Ok(()) } else { Err(accounts) }
     })
     .await;

@@ -491,7 +491,7 @@ async fn upstream_utilization_is_shown() {
     key.ask("hi").await.ok();
     eventually("it is shown", SOON, async || {
         let used =
-            system.admin().get("/accounts").await.ok().json()["data"][0]["utilisation"].clone();
+            system.admin().get("/accounts").await.ok().json()["data"][0]["utilization"].clone();
         let same = used["five_hour"]["percent"] == 42 && used["seven_day"]["percent"] == 7;
         if same { Ok(()) } else { Err(used) }
     })

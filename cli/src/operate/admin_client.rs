@@ -260,7 +260,7 @@ impl AdminClient {
                 )
             }
             StatusCode::NOT_FOUND => format!("{said}; use the `list` command to see what exists"),
-            StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED => {
+            StatusCode::PRECONDITION_FAILED => {
                 format!("{said}; check it with the `show` command, then try again")
             }
             _ if status.is_server_error() => {

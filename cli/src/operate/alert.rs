@@ -1,7 +1,7 @@
 //! `baton alert`: where alerts about limits and accounts are sent, and whether they arrive.
 
 use super::json_body::{JsonBody, NONE};
-use super::{CliContext, read_stdin};
+use super::{CliContext, read_stdin_line};
 use crate::CliError;
 use crate::output::{print_line, text};
 use clap::{Args, Subcommand, ValueEnum};
@@ -94,7 +94,7 @@ fn show_settings(now: &Value) {
 }
 
 async fn set(context: &CliContext, args: AlertArgs) -> Result<(), CliError> {
-    let piped = |value: String| if value == "-" { read_stdin() } else { Ok(value) };
+    let piped = |value: String| if value == "-" { read_stdin_line() } else { Ok(value) };
     if args.signing_secret && args.webhook.as_deref() == Some("-") {
         let message = "only one of `--webhook -` and --signing-secret can be read from standard \
              input";
@@ -111,7 +111,7 @@ async fn set(context: &CliContext, args: AlertArgs) -> Result<(), CliError> {
         )
         .set("thresholds", thresholds(&args.threshold)?)
         .set_or_empty("sns_topic_arn", args.sns_topic)
-        .set("signing_secret", args.signing_secret.then(read_stdin).transpose()?);
+        .set("signing_secret", args.signing_secret.then(read_stdin_line).transpose()?);
     if body.is_empty() {
         return Err(CliError::Usage(
             "no setting was given; `baton alert set --help` lists the settings".into(),
@@ -122,7 +122,7 @@ async fn set(context: &CliContext, args: AlertArgs) -> Result<(), CliError> {
     context.printer.show(&after, || {
         show_settings(&after);
         if let Some(created) = after["signing_secret"].as_str() {
-            print_line(format!("\ncalls are signed with {created}, which is shown only once"));
+            print_line(format!("\nsigning secret, shown only once: {created}"));
         }
     });
     Ok(())

@@ -43,7 +43,7 @@ pub(crate) async fn run_audit_command(
     let response = context.admin.get_pages(&["audit"], &query, max).await?;
     context.printer.rows(&response, &COLUMNS);
     if !response["next_cursor"].is_null() {
-        remark(format!("there are more than {max} rows; use --limit to show more"));
+        remark(format!("there are more rows than the {max} that --limit allows"));
     }
     Ok(())
 }

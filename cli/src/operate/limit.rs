@@ -49,8 +49,9 @@ pub(crate) async fn run_limit_command(
             let created = context.admin.post(&PATH, &body).await?;
             context.printer.show(&created, || {
                 print_line(format!(
-                    "spend limit {} is set: {usd} {period} for each person of {subject}",
-                    text(&created["id"])
+                    "spend limit {} is set: {usd} {period} for {}",
+                    text(&created["id"]),
+                    scope_label(&created["scope"])
                 ));
             });
             Ok(())
@@ -79,7 +80,7 @@ async fn list_limits(context: &CliContext) -> Result<(), CliError> {
     }
     let all = json!({ "data": data });
     context.printer.show(&all, || {
-        let mut table = table(["id", "for each person of", "period", "USD"].into_iter());
+        let mut table = table(["id", "applies to", "period", "USD"].into_iter());
         for row in rows(&all) {
             table.add_row([
                 text(&row["id"]),
@@ -106,9 +107,13 @@ async fn scope(context: &CliContext, subject: &str) -> Result<Value, CliError> {
     }
 }
 
+/// Whom a limit with this scope applies to.
 fn scope_label(scope: &Value) -> String {
-    let id = scope.get("user_id").or_else(|| scope.get("rbac_group_id"));
-    id.map_or_else(|| "organization".to_owned(), text)
+    match (scope.get("user_id"), scope.get("rbac_group_id")) {
+        (Some(user), _) => format!("user {}", text(user)),
+        (None, Some(group)) => format!("each person in group {}", text(group)),
+        (None, None) => "each person in the organization".to_owned(),
+    }
 }
 
 /// Dollars as whole cents; `unlimited` becomes `null`.

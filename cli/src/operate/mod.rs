@@ -33,20 +33,23 @@ use resource_names::ResourceKind;
 use serde_json::Value;
 use std::io::{IsTerminal as _, Write as _};
 
+/// The heading of these flags in the help of each command.
+const CONNECTION: &str = "Connection and output";
+
 /// The deployment that an operator's command works with. A flag comes before a variable, and a
 /// variable before the current profile.
 #[derive(Args)]
 pub struct AdminTargetArgs {
-    #[arg(long, global = true, help = table::URL.flag_help("The admin API's address"))]
+    #[arg(long, global = true, help_heading = CONNECTION, help = table::URL.flag_help("The admin API's address"))]
     url: Option<String>,
     /// The admin token; a profile or BATON_ADMIN_TOKEN keeps it out of the shell's history
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = CONNECTION)]
     token: Option<String>,
-    #[arg(long, global = true, help = table::PROFILE.flag_help("The profile with the address and \
+    #[arg(long, global = true, help_heading = CONNECTION, help = table::PROFILE.flag_help("The profile with the address and \
          the token"))]
     profile: Option<String>,
     /// Print the admin API's JSON instead of a table
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = CONNECTION)]
     json: bool,
 }
 
@@ -104,7 +107,7 @@ impl CliContext {
 
     async fn add(&self, kind: ResourceKind, body: &Value) -> Result<(), CliError> {
         let created = self.admin.post(&[kind.route], body).await?;
-        self.printer.show(&created, || print_done(kind, &created, "ready"));
+        self.printer.show(&created, || print_done(kind, &created, "was created"));
         Ok(())
     }
 
@@ -122,7 +125,7 @@ impl CliContext {
         }
         let id = self.id(kind, name_or_id).await?;
         let changed = self.admin.patch(&[kind.route, &id], body).await?;
-        self.printer.show(&changed, || print_done(kind, &changed, "changed"));
+        self.printer.show(&changed, || print_done(kind, &changed, "was changed"));
         Ok(())
     }
 
@@ -174,7 +177,7 @@ impl ConfirmationArg {
 
 fn print_done(kind: ResourceKind, object: &Value, message: &str) {
     let (id, name) = (text(&object["id"]), text(&object["name"]));
-    print_line(format!("{} {id} ({name}) is {message}", kind.noun));
+    print_line(format!("{} {id} ({name}) {message}", kind.noun));
 }
 
 /// Reads standard input to its end, without surrounding white space.

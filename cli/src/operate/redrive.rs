@@ -68,6 +68,12 @@ async fn redrive_log(
             )),
         }
     }
+    if records.is_empty() && refused.is_empty() {
+        let file = file.display();
+        return Err(CliError::Failed(format!(
+            "{file} has no usage record; nothing was sent again"
+        )));
+    }
     let (mut total, mut remaining) = (0, 0);
     for chunk in chunks(&records) {
         let texts: Vec<&str> = chunk.iter().map(|(_, record)| record.as_str()).collect();

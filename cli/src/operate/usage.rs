@@ -196,7 +196,7 @@ async fn events(context: &CliContext, args: EventsArgs) -> Result<(), CliError> 
     let response = context.admin.get_pages(&["usage", "events"], &query.pairs(), max).await?;
     context.printer.rows(&response, &EVENT_COLUMNS);
     if !response["next_cursor"].is_null() {
-        remark(format!("there are more than {max} rows; use --limit to show more"));
+        remark(format!("there are more rows than the {max} that --limit allows"));
     }
     Ok(())
 }

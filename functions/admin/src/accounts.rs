@@ -175,7 +175,8 @@ impl AdminState {
             status_reason: shown.reason,
             cooling_until: shown.until,
             cooling_models: shown.models,
-            utilisation: health.utilisation,
+            utilization: health.utilization,
+            utilisation: health.utilization,
             last_used_at,
             meta: meta(stored),
         }

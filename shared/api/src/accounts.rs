@@ -30,7 +30,7 @@ pub struct AccountResource {
     pub groups: Vec<GroupId>,
     /// Accounts with the smallest number are used first; 100 by default.
     pub priority: u32,
-    /// Share of requests among accounts with the same priority; 100 by default.
+    /// Share of sessions among accounts with the same priority; 100 by default.
     pub weight: u32,
     /// Served models; empty means all.
     pub models: Vec<ModelPattern>,
@@ -57,6 +57,8 @@ pub struct AccountResource {
     /// Models in cooldown, with the reason and the end of each.
     pub cooling_models: BTreeMap<String, ModelCooldown>,
     /// Used share of the upstream's own limits, by window.
+    pub utilization: UpstreamUtilization,
+    /// The same as `utilization`, for programs written for 0.1.0. Removed in 0.3.0.
     pub utilisation: UpstreamUtilization,
     /// Time of the last request.
     pub last_used_at: Option<Timestamp>,
@@ -117,7 +119,7 @@ pub struct AccountChange {
     /// Accounts with the smallest number are used first; 100 by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<u32>,
-    /// Share of requests among accounts with the same priority; 100 by default.
+    /// Share of sessions among accounts with the same priority; 100 by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
     /// Served models; empty means all.

@@ -308,7 +308,7 @@ impl<A: AsRef<Account>> AccountCandidates<'_, A> {
                 return Err(IneligibleReason::Cooling { until, reason });
             }
             AccountAvailability::HalfOpen | AccountAvailability::Ready => {
-                let used = health.utilisation.percent(now);
+                let used = health.utilization.percent(now);
                 let is_near_limit = criteria.max_utilization.is_some_and(|max| used >= max);
                 if is_near_limit { AccountTier::NearLimit } else { AccountTier::Ready }
             }

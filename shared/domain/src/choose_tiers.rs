@@ -15,7 +15,7 @@ fn resting(is_guess: bool) -> AccountHealth {
 fn used(percent: u32) -> AccountHealth {
     let five_hour = Some(UtilizationWindow { percent, resets_at: None });
     AccountHealth {
-        utilisation: UpstreamUtilization { five_hour, seven_day: None },
+        utilization: UpstreamUtilization { five_hour, seven_day: None },
         ..AccountHealth::default()
     }
 }

@@ -70,8 +70,8 @@ impl std::fmt::Display for UnboundedField {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{}: Baton cannot compute the highest cost of this in advance, which it needs because \
-             this key has a spend limit. {}",
+            "{}: this key has a money limit, and Baton cannot compute in advance what this can cost \
+             at most. {}",
             self.field, self.advice
         )
     }
@@ -184,8 +184,8 @@ impl PriceTable {
             cost_factors.all_models(model).find(|model| !self.has_price_bound(model, at))?;
         Some(UnboundedField {
             field: format!("model `{}`", clean_text(unpriced, MODEL_SHOWN_CHARS)),
-            advice: "its price is not known: an administrator can set it, for example with \
-                     `baton price add`",
+            advice: "Baton has no price for this model. An administrator can set one with \
+                     `baton price add`.",
         })
     }
 }

@@ -51,9 +51,9 @@ pub struct AccountHealth {
     /// The latest failures of the kind that opens the circuit.
     #[serde(default)]
     pub strikes: Vec<Timestamp>,
-    /// How much of the upstream's limits is used.
-    #[serde(default)]
-    pub utilisation: UpstreamUtilization,
+    /// How much of the upstream's limits is used. Stored under the name that 0.1.0 used.
+    #[serde(default, rename = "utilisation")]
+    pub utilization: UpstreamUtilization,
     /// The end of the last or current outage. Sessions may have moved because of it.
     #[serde(default)]
     pub out_until: Option<Timestamp>,
@@ -264,7 +264,7 @@ impl AccountHealth {
         let unavailable_until = if is_out { Some(now) } else { self.out_until };
         let last_probe = self.proof.clone();
         Self {
-            utilisation: self.utilisation,
+            utilization: self.utilization,
             out_until: unavailable_until,
             proof: last_probe,
             ..Self::default()
@@ -520,7 +520,7 @@ fn after_server_error(
     Some(AccountHealth { strikes: Vec::new(), ..health.with(open) })
 }
 
-/// The health after a successful answer for `model` with this `utilisation`.
+/// The health after a successful answer for `model` with this `utilization`.
 pub fn after_success(
     health: &AccountHealth,
     model: &str,
@@ -542,10 +542,10 @@ pub fn after_success(
     if health.models.get(model).is_some_and(|cooldown| cooldown.is_guess) {
         after.models.remove(model);
     }
-    if utilization.is_news_after(health.utilisation) {
-        after.utilisation = UpstreamUtilization {
-            five_hour: utilization.five_hour.or(health.utilisation.five_hour),
-            seven_day: utilization.seven_day.or(health.utilisation.seven_day),
+    if utilization.is_news_after(health.utilization) {
+        after.utilization = UpstreamUtilization {
+            five_hour: utilization.five_hour.or(health.utilization.five_hour),
+            seven_day: utilization.seven_day.or(health.utilization.seven_day),
         };
     }
     (after != *health).then_some(after)

@@ -242,9 +242,9 @@ fn success_ends_a_money_cooldown() {
 }
 
 #[test]
-fn utilisation_is_news_when_it_moved_by_five_points() {
+fn utilization_is_news_when_it_moved_by_five_points() {
     let known_health = after_success(&AccountHealth::default(), OPUS, used(40), at(0)).unwrap();
-    assert_eq!(known_health.utilisation, used(40));
+    assert_eq!(known_health.utilization, used(40));
     for (percent, is_significant) in [(40, false), (44, false), (45, true), (36, false), (35, true)]
     {
         assert_eq!(
@@ -294,7 +294,7 @@ fn that_it_was_out_is_remembered_after_it_is_over() {
 }
 
 #[test]
-fn utilisation_is_that_of_the_fullest_limit_still_running() {
+fn utilization_is_that_of_the_fullest_running_limit() {
     let window = |percent, reset| Some(UtilizationWindow { percent, resets_at: Some(at(reset)) });
     let used = UpstreamUtilization { five_hour: window(97, 10), seven_day: window(40, 1000) };
     assert_eq!([0, 9, 10, 999, 1000].map(|second| used.percent(at(second))), [97, 97, 40, 40, 0]);

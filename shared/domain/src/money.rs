@@ -122,7 +122,7 @@ impl fmt::Display for PicoUsd {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseMoneyError {
     /// It is not a decimal number.
-    #[error("an amount is a decimal number such as \"12.50\"")]
+    #[error("expected US dollars as a decimal number such as 12.50")]
     Form,
     /// It has more than twelve decimal places.
     #[error("an amount has at most 12 digits after the point")]

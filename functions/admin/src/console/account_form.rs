@@ -41,7 +41,7 @@ pub(super) fn account_fields(groups: &NameLookup) -> Vec<FieldSpec> {
         FieldSpec::new(
             "weight",
             "Weight",
-            "Share of requests among accounts with the same priority.",
+            "Share of sessions among accounts with the same priority.",
             FieldKind::Number,
         ),
         FieldSpec::new(

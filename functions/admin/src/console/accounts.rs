@@ -65,7 +65,7 @@ pub(super) fn state(view: &Value) -> TableCell {
 
 /// A cell with the used share of the upstream's own limits.
 fn utilization_cell(view: &Value) -> TableCell {
-    let used = view["utilisation"].as_object();
+    let used = view["utilization"].as_object();
     let meters = used.into_iter().flatten().filter_map(|(name, value)| {
         let percent = value["percent"].as_u64().or_else(|| value.as_u64())?;
         let percent = u8::try_from(percent.min(100)).unwrap_or(100);
