@@ -207,6 +207,30 @@ fn what_is_estimated() {
 }
 
 #[test]
+fn unreadable_events_never_hide_usage() {
+    let nan = "data: {\"choices\":[{\"logprobs\":NaN,\"delta\":{\"content\":\"abcd\"}}]}\n\n";
+    let usage =
+        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":4}}\n\n";
+    let done = "data: [DONE]\n\n";
+    let bedrock = "data: {\"type\":\"content_block_delta\",\"x\":NaN}\n\n";
+    for (chunks, output, hides_usage) in [
+        (vec![nan, usage, done], 4, false),
+        (vec![nan, nan, done], 2, true),
+        (vec![bedrock, done], 0, true),
+        (vec!["data: keep-alive\n\n", nan, usage, done], 4, false),
+    ] {
+        let reading = read(chunks.iter().map(|chunk| chunk.as_bytes()));
+        assert_eq!(reading.usage.tokens.output, output, "{chunks:?}");
+        assert_eq!(reading.hides_usage, hides_usage, "{chunks:?}");
+        assert_eq!(reading.end, AnswerEnd::Complete, "{chunks:?}");
+    }
+    // A text alone is the error.
+    let reading = read([b"data: quota exceeded\n\n".as_slice()]);
+    assert!(matches!(reading.first, AnswerStart::Error(_)), "{reading:?}");
+    assert_eq!(reading.usage.tokens.input, 0);
+}
+
+#[test]
 fn the_first_event() {
     let check = |chunks: &[&str], expect: AnswerStart| {
         let mut meter = UsageMeter::for_stream();
@@ -245,7 +269,12 @@ fn the_first_event() {
     for empty in ["", filter, role, "event: ping\ndata: {}\n\n"] {
         check(&[empty, dead], told(Some("T"), Some("500"), "m"));
         check(&[empty, limit], told(Some("429"), Some("429"), "m"));
-        check(&[empty, proxy], told(None, None, "upstream connect error"));
+        // A text can be an error or keep the connection open. The next event decides.
+        check(&[empty, proxy], AnswerStart::Nothing);
+        check(&[empty, proxy, done], told(None, None, "upstream connect error"));
+        check(&[empty, proxy, text], AnswerStart::Event);
+        check(&[empty, proxy, dead], told(Some("T"), Some("500"), "m"));
+        check(&[empty, "data: <html>502</html>\n\n"], told(None, None, "<html>502</html>"));
         check(&[empty, "data: {\"error\":\"m\"}\n\n"], told(None, None, "m"));
         check(&[empty, "data: {\"detail\":\"m\"}\n\n"], told(None, None, "m"));
         check(
@@ -253,6 +282,18 @@ fn the_first_event() {
             told(None, Some("503"), "m"),
         );
     }
+    for ignored in ["null", "[]", "\"\"", "OPENROUTER PROCESSING", "1"] {
+        let ignored = format!("data: {ignored}\n\n");
+        check(&[&ignored], AnswerStart::Nothing);
+        check(&[&ignored, filter, text], AnswerStart::Event);
+    }
+    // JSON that is not strict, as Python writes it by default, is output that Baton cannot read.
+    let infinite =
+        "data: {\"choices\":[{\"logprobs\":-Infinity,\"delta\":{\"content\":\"a\"}}]}\n\n";
+    check(&[filter, infinite], AnswerStart::Event);
+    check(&["data: {\"type\":\"message_start\",\"x\":NaN}\n\n"], AnswerStart::Event);
+    let broken = "{\"error\":{\"message\":\"m\",\"x\":NaN}}";
+    check(&[&format!("data: {broken}\n\n")], told(None, None, broken));
     check(&[done], told(None, None, "the stream was done before it began"));
     let failure = baton_protocol::meter::UpstreamFailure {
         kind: Some("overloaded_error".into()),

@@ -53,7 +53,8 @@ impl ChatReader {
             self.finish_answer(emit_step);
             return ReadProgress::Done;
         }
-        if data.is_empty() {
+        // Gateways send texts to keep a connection open. Errors are objects or lists.
+        if !data.starts_with(b"{") && !data.starts_with(b"[{") {
             return ReadProgress::Open;
         }
         let document = parse_document(data).ok();
