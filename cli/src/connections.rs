@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn oldest_unauthenticated_connection_is_closed_first_and_busy_ones_never() {
+    async fn oldest_unauthenticated_idle_connection_is_closed_first() {
         let connections = connections(3, 100);
         let from = |last: u8| IpAddr::from([192, 0, 2, last]);
         let first = connections.admit(from(1)).unwrap();

@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_of_the_program_are_those_of_the_table() {
+    fn clap_reads_exactly_the_listed_variables() {
         let seen = RefCell::new(BTreeSet::from([table::WORKER_THREADS.name.to_owned()]));
         let _environment = ShellEnvironment::from(|name| {
             seen.borrow_mut().insert(name.to_owned());

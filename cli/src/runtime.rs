@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn threads_are_as_many_as_asked_for_or_as_there_are_cores() {
+    fn thread_count_defaults_to_cores() {
         assert_eq!(threads(Some("1")).unwrap(), 1);
         assert_eq!(threads(Some("12")).unwrap(), 12);
         assert!(threads(None).unwrap() > 0);

@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn both_versions_are_spoken_at_one_address() {
+    async fn http1_and_http2_share_one_address() {
         let (address, ..) = server().await;
         let client = || Client::builder().no_proxy();
         for (client, version) in
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_head_is_no_longer_than_the_buffer() {
+    async fn long_request_heads_are_refused() {
         let (address, ..) = server().await;
         let client = Client::builder().no_proxy().build().unwrap();
         let too_large = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_bound_of_a_head_is_exact() {
+    async fn request_head_bound_is_exact() {
         let (address, ..) = server().await;
         for piece in [1_000, 7_919, 65_536, 1 << 20] {
             assert_eq!(status_of_head(address, HEAD_BYTES_MAX, piece).await, "200", "{piece}");

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_judged_by_its_form_and_never_shown() {
+    fn key_format_is_checked_without_showing_the_key() {
         let check = |key: &str, state: CheckStatus| {
             let result = key_form(Some(&Secret::new(key.to_owned())));
             assert_eq!(result.state, state, "{result:?}");
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shells_variables_are_judged() {
+    fn shell_variables_are_checked() {
         let relay = Url::parse("https://a.example").ok();
         let check = |variables: &[(&str, &str)], expected: &[CheckStatus]| {
             let environment = ShellEnvironment::from(|name| {

@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quota_becomes_money_exactly() {
+    fn quota_converts_to_money_exactly() {
         let check = |quota, units, expected: &str| {
             assert_eq!(quota_to_usd(quota, units).to_string(), expected, "{quota} of {units}");
         };

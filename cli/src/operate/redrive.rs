@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_found_in_both_formats_of_the_log() {
+    fn record_is_found_in_text_and_json_logs() {
         let signed = || Found::Signed("ur1.eyJ2IjoxfQ.c2ln+/".to_owned());
         for (line, found) in [
             (r#"{"level":"ERROR","usage_record":"ur1.eyJ2IjoxfQ.c2ln+/"}"#, signed()),
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_carries_no_more_than_its_bound() {
+    fn requests_are_bounded_in_size() {
         let record = |bytes: usize| (1, "r".repeat(bytes));
         let sizes = |records: &[(usize, String)]| {
             chunks(records).iter().map(|chunk| chunk.len()).collect::<Vec<_>>()

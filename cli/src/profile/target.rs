@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_come_before_variables_before_the_file() {
+    fn flags_override_variables_which_override_profiles() {
         let check = |source: TargetSource,
                      variables: TargetSource,
                      current: Option<&str>,
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_that_is_missing_is_wrong_usage() {
+    fn missing_profile_is_a_usage_error() {
         let error =
             resolve_target(said("", "", "x"), TargetSource::default(), &book(None)).err().unwrap();
         assert_eq!(error.code(), 2);

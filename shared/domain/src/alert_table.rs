@@ -209,7 +209,7 @@ fn words_for_people() {
 
 proptest! {
     #[test]
-    fn a_threshold_once_reached_stays_reached(spent in 0_i128..1000, more in 0_i128..1000, limit in 1_i128..1000) {
+    fn reached_threshold_stays_reached(spent in 0_i128..1000, more in 0_i128..1000, limit in 1_i128..1000) {
         let at = |pico| reached_threshold(PicoUsd::new(pico), PicoUsd::new(limit), &THRESHOLDS);
         prop_assert!(at(spent + more) >= at(spent));
     }

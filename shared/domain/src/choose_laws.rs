@@ -143,7 +143,7 @@ fn no_eligible_account_reports_reasons() {
 
 proptest! {
     #[test]
-    fn only_the_sessions_of_a_lost_account_move(
+    fn lost_account_moves_only_its_own_sessions(
         weights in prop::collection::vec((1_u32..9, 0_u8..4), 2..8),
         lost in any::<prop::sample::Index>(),
         sessions in prop::collection::vec(any::<u64>(), 50),
@@ -168,7 +168,7 @@ proptest! {
         }
     }
     #[test]
-    fn instances_agree_and_recovered_account_gets_its_sessions_back(
+    fn recovered_account_gets_its_sessions_back(
         weights in prop::collection::vec((1_u32..9, 0_u8..4), 2..8),
         gone in any::<prop::sample::Index>(),
         sessions in prop::collection::vec(any::<u64>(), 50),
@@ -232,7 +232,7 @@ fn plain(accounts: &[Account], group: &GroupId, session: u64) -> Option<usize> {
 
 proptest! {
     #[test]
-    fn the_quick_way_chooses_as_the_plain_one(
+    fn fast_hashing_agrees_with_reference(
         kinds in prop::collection::vec((1..9_u32, 0..6_u8, any::<bool>()), 1..40),
         session: u64,
     ) {

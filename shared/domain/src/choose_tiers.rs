@@ -87,7 +87,7 @@ proptest! {
     }
 
     #[test]
-    fn a_look_at_the_first_choice_alone_chooses_as_a_look_at_all(
+    fn healthy_first_choice_needs_no_other_health_read(
         (numbers, pool) in pools(), session: u64,
     ) {
         let group = GroupId::from_bits(1);
@@ -112,7 +112,7 @@ proptest! {
     }
 
     #[test]
-    fn a_moved_session_stays_where_it_went_as_long_as_that_is_as_good(
+    fn pinned_session_stays_while_its_domain_is_in_the_best_tier(
         (numbers, pool) in pools(), session: u64, to in any::<prop::sample::Index>(),
     ) {
         let group = GroupId::from_bits(1);
@@ -129,7 +129,7 @@ proptest! {
     }
 
     #[test]
-    fn the_first_choice_is_what_is_chosen_when_all_are_well((_, pool) in pools(), session: u64) {
+    fn first_choice_is_selected_when_all_accounts_are_healthy((_, pool) in pools(), session: u64) {
         let group = GroupId::from_bits(1);
         let well = TestAccounts(pool.0.iter().map(|(account, _)| (account.clone(), used(0))).collect());
         let home = among(&pool.accounts(), |all| first_choice(all, &wish(&group, session)));
@@ -137,7 +137,7 @@ proptest! {
     }
 
     #[test]
-    fn a_full_account_is_as_one_that_is_out((_, pool) in pools(), session: u64) {
+    fn account_at_capacity_is_skipped_like_a_tried_one((_, pool) in pools(), session: u64) {
         let group = GroupId::from_bits(1);
         let Some(first) = pool.choose(&wish(&group, session)) else { return Ok(()) };
         let full = [pool.0[first].0.id.clone()];

@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_ends_unused_or_old() {
+    fn session_ends_when_idle_or_too_old() {
         let at = |minute: i64| Timestamp::from_second(1_800_000_000 + 60 * minute).unwrap();
         let session = ConsoleSession::new(at(0), 0);
         assert!(session.is_alive(at(59)) && !session.is_alive(at(60)));

@@ -203,7 +203,7 @@ mod tests {
     proptest! {
         /// A cap counts against the person and never raises a limit that is set already.
         #[test]
-        fn a_cap_only_tightens(
+        fn organization_cap_only_lowers_limits(
             cap in 0_i128..10,
             limit in prop::option::of(0_i128..10),
             has_user in any::<bool>(),

@@ -161,7 +161,7 @@ proptest! {
     /// limit as long as none costs more than its estimate. In the end exactly the costs are
     /// counted.
     #[test]
-    fn limits_hold_and_settlement_leaves_only_costs(
+    fn committed_stays_within_limit_and_settles_to_cost(
         requests in prop::collection::vec((0_i128..100, 0_i128..100, any::<bool>(), 0_i64..200_000), 1..60),
         limit in 0_i128..2000,
     ) {
@@ -204,7 +204,7 @@ proptest! {
     /// If estimates are too low, a limit is exceeded at most by what the requests that ran at the
     /// last admission could cost beyond their estimates.
     #[test]
-    fn an_overshoot_is_bounded_by_what_was_under_way(
+    fn overshoot_is_bounded_by_unreserved_cost(
         requests in prop::collection::vec((0_i128..100, 0_i128..50, any::<bool>()), 1..60),
         limit in 0_i128..500,
     ) {

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_and_its_parts_are_masked() {
+    fn secret_and_its_parts_are_masked() {
         let key = "sk-ant-api03-AbCdEfGhIjKlMnOpQrStUvWxYz";
         for (text, shown) in [
             (format!("invalid x-api-key: {key}"), "invalid x-api-key: ***"),
@@ -86,7 +86,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_secret_is_left(before in ".*", secret in "[a-zA-Z0-9_=ä-]{12,60}", after in ".*") {
+        fn masked_text_contains_no_secret(before in ".*", secret in "[a-zA-Z0-9_=ä-]{12,60}", after in ".*") {
             let shown = without_secrets(&format!("{before}{secret}{after}"), &[&secret]);
             for part in secret.as_bytes().windows(PART_BYTES) {
                 let found = shown.as_bytes().windows(PART_BYTES).any(|it| it == part);

@@ -48,7 +48,7 @@ proptest! {
     }
 
     #[test]
-    fn silence_ends_nothing_and_is_not_answered_while_the_token_lives(
+    fn unanswered_renewal_is_not_repeated_while_the_token_is_usable(
         before in any_standing(), now in 0..10_000_i64,
     ) {
         let after = before.after_failure(&ExchangeFailure::Unanswered, at(now));
@@ -61,7 +61,7 @@ proptest! {
     }
 
     #[test]
-    fn a_single_use_grant_is_not_sent_while_one_is_noted(before in any_standing(), now in 0..10_000_i64) {
+    fn single_use_grant_is_not_sent_twice(before in any_standing(), now in 0..10_000_i64) {
         let begun = before.begin_attempt(&rotating(), at(now)).unwrap();
         prop_assert_eq!(begun.begin_attempt(&rotating(), at(now + 1)), None);
         let lost = begun.lost();

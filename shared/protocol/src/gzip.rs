@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn members_in_any_pieces() {
+    fn members_split_anywhere_are_decoded() {
         let mut body = gzip(b"event: ping\n\n");
         body.extend(gzip(b""));
         body.extend(gzip("é".repeat(10_000).as_bytes()));
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn text_comes_out_with_the_chunk_that_flushed_it() {
+    fn flushed_text_is_returned_at_once() {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
         let mut decoder = GzipDecoder::new();
         for event in ["event: a\n\n", "event: b\n\n"] {
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_bodies() {
+    fn truncated_or_corrupt_bodies_are_refused() {
         let body = gzip(b"some text that is long enough to be compressed, compressed, compressed");
         for end in 1..body.len() {
             assert_eq!(gunzip([&body[..end]]), Err(GzipError::Truncated), "{end}");
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_honest_stream_goes_on() {
+    fn long_incompressible_stream_is_accepted() {
         // All of its words differ.
         let mut decoder = GzipDecoder::new();
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -227,7 +227,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_panic(bytes: Vec<u8>) {
+        fn arbitrary_bytes_do_not_panic(bytes: Vec<u8>) {
             let _ = gunzip([bytes.as_slice()]);
         }
     }

@@ -271,19 +271,19 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_bytes_panic(body: Vec<u8>) {
+    fn arbitrary_bytes_do_not_panic(body: Vec<u8>) {
         let _ = Envelope::parse(&body);
     }
 
     #[test]
-    fn any_cut_is_an_error(at: prop::sample::Index) {
+    fn truncated_body_is_an_error(at: prop::sample::Index) {
         let body = r#"{"messages":[{"role":"user","content":"é\n"}],"model":"m","max_tokens":9}"#;
         let at = at.index(body.len());
         prop_assert!(Envelope::parse(&body.as_bytes()[..at]).is_err());
     }
 
     #[test]
-    fn any_model_survives(model in "\\PC{1,30}", other in "\\PC{1,30}") {
+    fn any_model_name_survives(model in "\\PC{1,30}", other in "\\PC{1,30}") {
         let body = Bytes::from(serde_json::json!({"a": [1], "model": model, "z": 1}).to_string());
         let read = Envelope::parse(&body).unwrap();
         prop_assert_eq!(&*read.model, &model);

@@ -290,7 +290,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn cut_anywhere(
+    fn streams_cut_anywhere_keep_their_usage(
         which in any::<prop::sample::Index>(),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..30),
     ) {
@@ -308,7 +308,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_panic(bytes: Vec<u8>, cut: prop::sample::Index) {
+    fn arbitrary_bytes_do_not_panic(bytes: Vec<u8>, cut: prop::sample::Index) {
         let (left, right) = bytes.split_at(cut.index(bytes.len() + 1));
         read([left, right]);
         let mut whole = UsageMeter::for_whole_body();
@@ -317,7 +317,7 @@ proptest! {
     }
 
     #[test]
-    fn no_broken_stream_panics(
+    fn broken_streams_do_not_panic(
         which in any::<prop::sample::Index>(),
         at in any::<prop::sample::Index>(),
         junk: Vec<u8>,

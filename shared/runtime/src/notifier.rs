@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sns_gets_a_signed_call_in_the_region_of_the_topic() {
+    async fn sns_call_is_signed_for_the_region_of_the_topic() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let credentials = Credentials::new("id", "key", None, None, "test");

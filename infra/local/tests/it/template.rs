@@ -163,7 +163,7 @@ fn messages_are_hidden_for_six_timeouts_of_stats() {
 }
 
 #[tokio::test]
-async fn functions_are_told_the_names_of_the_template() {
+async fn function_environments_match_the_template() {
     let names = LocalAws::open(None).await.unwrap().resources();
     assert_eq!(
         [&*names.config_table, &names.state_table, &names.usage_table],

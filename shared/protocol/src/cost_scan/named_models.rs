@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn every_text_in_a_field_that_names_models_is_one() {
+    fn every_text_in_a_model_field_is_a_model_name() {
         let check = |field: &str, json: &str, expect: &[&str]| {
             assert_eq!(found(field, json).names, expect, "{field} {json}");
         };
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_bounded_in_number_and_length() {
+    fn model_names_are_bounded_in_number_and_length() {
         let list = |count: usize| {
             let names: Vec<_> = (0..count).map(|index| format!("\"m{index}\"")).collect();
             format!("[{}]", names.join(","))

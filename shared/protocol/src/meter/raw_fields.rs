@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_that_can_be_read() {
+    fn readable_counts_are_parsed() {
         let check = |raw: &str, expect| assert_eq!(parse_count(raw), expect, "{raw}");
         for (raw, count) in [
             ("0", 0),
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_two_values_counts() {
+    fn last_of_two_values_wins() {
         let read = |json| serde_json::from_str::<RawFields<'_>>(json).unwrap();
         let mut fields = read(r#"{"input_tokens":1,"input_tokens":2,"x":3,"x":4}"#);
         assert_eq!(fields.count("input_tokens"), Some(2));

@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_not_kept_is_unbounded() {
+    fn forwarded_text_is_unbounded() {
         let chunk = |text: &str| {
             event(&format!(
                 r#"{{"id":"c","choices":[{{"index":0,"delta":{{"content":"{text}"}}}}]}}"#

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_provider_needs_a_client_and_bounds() {
+    fn openid_provider_requires_client_and_allowed_addresses() {
         assert!(read(&[("OIDC_CLIENT_ID", "baton")]).is_ok_and(|it| it.openid.is_none()));
         let issuer = ("OIDC_ISSUER", "https://id.example");
         let client = ("OIDC_CLIENT_ID", "baton");

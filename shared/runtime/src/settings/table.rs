@@ -469,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_read_from_the_table_and_the_table_is_read() {
+    fn settings_read_exactly_the_listed_variables() {
         // The provider's other variables are looked up only if there is a provider.
         let seen = looked_up(&[(OIDC_ISSUER.name, "https://id.example")]);
         let listed = SETTINGS.iter().filter(|setting| setting.readers.contains(&Reader::Settings));
@@ -477,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn each_setting_has_one_row_and_a_default_that_fits() {
+    fn each_setting_is_listed_once_with_a_valid_default() {
         let names: BTreeSet<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
         assert_eq!(names.len(), SETTINGS.len());
         let defaults = |name: &str| {
