@@ -34,7 +34,7 @@ const OVERHEAD_BYTES_PER_REQUEST: u64 = 64 * 1024;
 const OVERHEAD_BYTES_PER_SECOND: u64 = 1024;
 /// How many requests a client can abandon before their answers end, in addition to as many as it
 /// has read to the end.
-const ABANDONED_MAX: u32 = 100;
+const ABANDONED_REQUESTS_MAX: u32 = 100;
 
 /// The longest head of a request. hyper's own bound is the size of a buffer, which one more read
 /// can exceed.
@@ -217,7 +217,7 @@ impl Drop for OpenRequest {
         }
         let abandoned = traffic.abandoned.fetch_add(1, Ordering::Relaxed) + 1;
         let finished = traffic.finished.load(Ordering::Relaxed);
-        if abandoned > finished.saturating_add(ABANDONED_MAX) {
+        if abandoned > finished.saturating_add(ABANDONED_REQUESTS_MAX) {
             tracing::debug!("a client canceled {abandoned} requests; the connection is closed");
             self.connection.close();
         }

@@ -35,11 +35,11 @@ const SEND_BUFFER_BYTES_MAX: usize = 32 * 1024;
 const STREAMS_MAX: u32 = 250;
 /// How often an HTTP/2 connection is pinged, and how long it has to answer.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
-const PING_PATIENCE: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// The first bytes of every HTTP/2 connection (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The time for the last events of ended answers to reach their clients.
-const FAREWELL: Duration = Duration::from_secs(2);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The steps in which a server is stopped.
 #[derive(Clone, Default)]
@@ -130,7 +130,7 @@ pub(crate) async fn serve_connections<S, B>(
     drop(listener);
     let is_over = async {
         shutdown.cancelled.cancelled().await;
-        tokio::time::sleep(FAREWELL).await;
+        tokio::time::sleep(FLUSH_TIMEOUT).await;
     };
     tokio::select! {
         () = graceful.shutdown() => {}
@@ -164,7 +164,7 @@ fn builders() -> (http1::Builder, Builder<TokioExecutor>) {
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(100)
         .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_PATIENCE);
+        .keep_alive_timeout(PING_TIMEOUT);
     let mut http1 = http1::Builder::new();
     http1.timer(TokioTimer::new()).header_read_timeout(None);
     // Without vectored writes, events that arrived together leave in one write. A vectored write

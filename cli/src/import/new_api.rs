@@ -17,7 +17,7 @@ use serde_json::Value;
 /// `common.QuotaPerUnit`: units per dollar.
 const UNITS_PER_DOLLAR: i64 = 500_000;
 /// `common.TokenStatusEnabled`, and the same value for a channel.
-const ENABLED: i64 = 1;
+const STATUS_ENABLED: i64 = 1;
 
 /// Reads an export.
 ///
@@ -130,7 +130,7 @@ fn channel(row: &ExportRow, plan: &mut ImportPlan) {
             models: read_list(row, "models"),
             model_map: object(row, "model_mapping"),
             max_concurrency: None,
-            enabled: read_integer(row, "status") == Some(ENABLED) && !proxied,
+            enabled: read_integer(row, "status") == Some(STATUS_ENABLED) && !proxied,
         });
     }
 }
@@ -193,7 +193,7 @@ fn token(row: &ExportRow, units: i64, plan: &mut ImportPlan) {
         plan.group(group, "A group of new-api");
     }
     // 2 is disabled, 3 expired, 4 exhausted. The last two follow from the end time and the quota.
-    let enabled = matches!(read_integer(row, "status"), Some(ENABLED | 3 | 4));
+    let enabled = matches!(read_integer(row, "status"), Some(STATUS_ENABLED | 3 | 4));
     let end = read_integer(row, "expired_time").filter(|end| *end > 0);
     let end = end.and_then(|end| jiff::Timestamp::from_second(end).ok());
     plan.keys.push(PlannedKey {

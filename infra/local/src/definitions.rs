@@ -12,7 +12,7 @@ pub const USAGE_QUEUE: &str = "UsageQueue";
 /// The most messages in one batch for stats.
 pub const USAGE_BATCH_SIZE: usize = 100;
 /// The time between two calls of refresh.
-pub const REFRESH_EVERY: Duration = Duration::from_mins(1);
+pub const REFRESH_INTERVAL: Duration = Duration::from_mins(1);
 /// The only key of KMS.
 pub const DATA_KEY: &str = "DataKey";
 

@@ -109,7 +109,7 @@ fn reserved_amounts_do_not_count_as_spent() {
         group: GroupId::from_bits(1),
         user: None,
         unreserved: PicoUsd::ZERO,
-        pools: Vec::new(),
+        shared_limits: Vec::new(),
     };
     counters.open_reservations.insert(RequestId::from_bits(1), open_reservations);
     assert_eq!(ids(&limits(100, 100), &counters, now()), Vec::<String>::new());

@@ -16,11 +16,11 @@ const STRIKE_WINDOW: SignedDuration = SignedDuration::from_secs(60);
 const OPEN_SECONDS_MIN: u32 = 30;
 const OPEN_SECONDS_MAX: u32 = 300;
 /// A probe without a result after this time is abandoned, and another request can probe.
-const PROBE: SignedDuration = SignedDuration::from_secs(60);
+const PROBE_TIMEOUT: SignedDuration = SignedDuration::from_secs(60);
 /// Two ends of a cooldown that differ by less count as equal.
-const SAME: SignedDuration = SignedDuration::from_secs(1);
+const COOLDOWN_CHANGE_MIN: SignedDuration = SignedDuration::from_secs(1);
 /// A change of the utilization by fewer percentage points is not stored.
-const POINTS_MIN: u32 = 5;
+const UTILIZATION_CHANGE_MIN: u32 = 5;
 /// The most models that can be in a cooldown at the same time, and the most of these that can be
 /// there because they are unavailable. Clients choose the names of models, so invented names must
 /// not make an item grow or displace a real limit.
@@ -488,7 +488,7 @@ fn cool_fast_mode(
 }
 
 fn is_later(until: Timestamp, current: Timestamp) -> bool {
-    until.duration_since(current) >= SAME
+    until.duration_since(current) >= COOLDOWN_CHANGE_MIN
 }
 
 fn after_server_error(
@@ -557,7 +557,7 @@ pub fn probing(health: &AccountHealth, now: Timestamp) -> Option<AccountHealth> 
     let AccountAvailability::HalfOpen = health.overall(now) else { return None };
     let mut after = health.clone();
     if let HealthState::Open { probe_until, .. } = &mut after.state {
-        *probe_until = Some(now.saturating_add(PROBE).unwrap_or(Timestamp::MAX));
+        *probe_until = Some(now.saturating_add(PROBE_TIMEOUT).unwrap_or(Timestamp::MAX));
     }
     Some(after)
 }
@@ -574,7 +574,9 @@ impl UpstreamUtilization {
         let moved = |new: Option<UtilizationWindow>, current: Option<UtilizationWindow>| match (
             new, current,
         ) {
-            (Some(new), Some(current)) => new.percent.abs_diff(current.percent) >= POINTS_MIN,
+            (Some(new), Some(current)) => {
+                new.percent.abs_diff(current.percent) >= UTILIZATION_CHANGE_MIN
+            }
             (Some(_), None) => true,
             (None, _) => false,
         };

@@ -79,10 +79,10 @@ fn midnight(day: Date) -> Option<Timestamp> {
 }
 
 /// How long a window's counter is kept after its end, because records may be settled late.
-const KEPT_SECONDS: i64 = 35 * 24 * 3600;
+const WINDOW_RETENTION_SECONDS: i64 = 35 * 24 * 3600;
 
 /// The same for minutes, in which nothing is settled.
-const MINUTE_KEPT_SECONDS: i64 = 120;
+const MINUTE_RETENTION_SECONDS: i64 = 120;
 
 /// Whether the counter of this window can be deleted at `now`, long after the window's end.
 pub fn is_long_ended(name: &str, now: Timestamp) -> bool {
@@ -94,10 +94,10 @@ pub fn is_long_ended(name: &str, now: Timestamp) -> bool {
     };
     let Ok(start) = start.parse::<Timestamp>() else { return false };
     let (end, kept) = match name.as_bytes().first() {
-        Some(b'r') => (minute(start).resets_at, MINUTE_KEPT_SECONDS),
-        Some(b'd') => (LimitPeriod::Daily.window(start).resets_at, KEPT_SECONDS),
-        Some(b'w') => (LimitPeriod::Weekly.window(start).resets_at, KEPT_SECONDS),
-        _ => (LimitPeriod::Monthly.window(start).resets_at, KEPT_SECONDS),
+        Some(b'r') => (minute(start).resets_at, MINUTE_RETENTION_SECONDS),
+        Some(b'd') => (LimitPeriod::Daily.window(start).resets_at, WINDOW_RETENTION_SECONDS),
+        Some(b'w') => (LimitPeriod::Weekly.window(start).resets_at, WINDOW_RETENTION_SECONDS),
+        _ => (LimitPeriod::Monthly.window(start).resets_at, WINDOW_RETENTION_SECONDS),
     };
     end.is_some_and(|end| now.as_second() - end.as_second() > kept)
 }

@@ -22,7 +22,7 @@ fn reservation(estimate: PicoUsd, at: Timestamp) -> Reservation {
         stream: true,
         group: GroupId::from_bits(1),
         user: None,
-        pools: Vec::new(),
+        shared_limits: Vec::new(),
     }
 }
 
@@ -237,7 +237,7 @@ fn scope_with_the_latest_reset_is_reported() {
     let own_limits =
         Limits { usd_daily: Some(usd("5")), concurrency: Some(0), ..Limits::default() };
     let effective_limits = EffectiveLimits {
-        pools: vec![organization],
+        shared_limits: vec![organization],
         ..EffectiveLimits::from_own_limits(KeyId::from_bits(1), own_limits)
     };
     let spent = |pico: i128| LimitCounters {

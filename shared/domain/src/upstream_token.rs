@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 
 /// The assumed lifetime of a token if its endpoint does not state one: one hour, the usual default
 /// (RFC 6749 §5.1 only recommends `expires_in`).
-const LIFE_DEFAULT: SignedDuration = SignedDuration::from_hours(1);
-/// The first pause after an attempt that failed on the way. It doubles up to [`PAUSE_MAX`].
-const PAUSE_MIN: SignedDuration = SignedDuration::from_secs(30);
-const PAUSE_MAX: SignedDuration = SignedDuration::from_mins(15);
+const LIFETIME_DEFAULT: SignedDuration = SignedDuration::from_hours(1);
+/// The first pause after an attempt that failed on the way. It doubles up to [`RETRY_PAUSE_MAX`].
+const RETRY_PAUSE_MIN: SignedDuration = SignedDuration::from_secs(30);
+const RETRY_PAUSE_MAX: SignedDuration = SignedDuration::from_mins(15);
 
 /// How an account gets its token: all settings that are not secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -215,7 +215,7 @@ impl TokenStatus {
     /// the same time are not renewed at the same time.
     #[must_use]
     pub fn after_success(lifetime: Option<SignedDuration>, random: u8, now: Timestamp) -> Self {
-        let lifetime = lifetime.unwrap_or(LIFE_DEFAULT).max(SignedDuration::ZERO);
+        let lifetime = lifetime.unwrap_or(LIFETIME_DEFAULT).max(SignedDuration::ZERO);
         let millis = i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX);
         let thousandths = 750 - i64::from(random) * 50 / 255;
         let wait = SignedDuration::from_millis(millis / 1000 * thousandths);
@@ -227,8 +227,8 @@ impl TokenStatus {
     #[must_use]
     pub fn after_failure(&self, failure: &ExchangeFailure, now: Timestamp) -> Self {
         let failures = self.failures.saturating_add(1);
-        let doubled = PAUSE_MIN.saturating_mul(1 << failures.saturating_sub(1).min(10));
-        let pause = now.saturating_add(doubled.min(PAUSE_MAX)).unwrap_or(Timestamp::MAX);
+        let doubled = RETRY_PAUSE_MIN.saturating_mul(1 << failures.saturating_sub(1).min(10));
+        let pause = now.saturating_add(doubled.min(RETRY_PAUSE_MAX)).unwrap_or(Timestamp::MAX);
         let next_status = Self { failures, begun_at: None, renew_at: Some(pause), ..self.clone() };
         match failure {
             ExchangeFailure::Refused { reason } => {

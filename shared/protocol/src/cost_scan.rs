@@ -30,7 +30,7 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
-use strict_json::Fault;
+use strict_json::StrictJsonError;
 use tool_scan::ToolScanner;
 
 /// The protocol of the upstream that receives the body.
@@ -230,9 +230,9 @@ impl CostScan {
         strict_json::parse_strict(raw).unwrap_or_else(|error| {
             let name = shown(name);
             self.note(match error {
-                Fault::Twice => CostScanError::Twice(name),
-                Fault::ManyValues => CostScanError::ManyValues(name),
-                Fault::NotJson => CostScanError::OddSetting(name),
+                StrictJsonError::Twice => CostScanError::Twice(name),
+                StrictJsonError::ManyValues => CostScanError::ManyValues(name),
+                StrictJsonError::NotJson => CostScanError::OddSetting(name),
             });
             Value::Null
         })

@@ -22,7 +22,7 @@ use serde_json::json;
 use std::time::Duration;
 
 /// The timeout of the whole exchange, shorter than any lease under which it runs.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(20);
 const ANSWER_BYTES_MAX: usize = 1 << 18;
 const ASSERTION_BYTES_MAX: usize = identity_token::BYTES_MAX;
 /// The lifetime of an assertion from AWS STS.
@@ -263,7 +263,7 @@ impl TokenEndpoint {
             parse_answer(head.status.as_u16(), &body.to_bytes(), secrets)
         };
         let timeout_error = || Err(TokenRequestError::unanswered("no answer in time"));
-        tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| timeout_error())
+        tokio::time::timeout(EXCHANGE_TIMEOUT, call).await.unwrap_or_else(|_| timeout_error())
     }
 }
 

@@ -4,7 +4,7 @@
 use baton_local::{
     LocalAws,
     definitions::{
-        DATA_KEY, QUEUES, QueueDefinition, REFRESH_EVERY, TABLES, TableDefinition,
+        DATA_KEY, QUEUES, QueueDefinition, REFRESH_INTERVAL, TABLES, TableDefinition,
         USAGE_BATCH_SIZE, USAGE_QUEUE,
     },
 };
@@ -93,7 +93,7 @@ fn implemented() -> Value {
     });
     let usage = json!({ "Usage": { "Type": "SQS", "Properties": usage } });
     add("StatsFunction", "AWS::Serverless::Function", usage);
-    assert_eq!(REFRESH_EVERY.as_secs(), 60, "the plural of the rate");
+    assert_eq!(REFRESH_INTERVAL.as_secs(), 60, "the plural of the rate");
     let tick = json!({ "ScheduleExpression": "rate(1 minute)" });
     let tick = json!({ "Tick": { "Type": "ScheduleV2", "Properties": tick } });
     add("RefreshFunction", "AWS::Serverless::Function", tick);

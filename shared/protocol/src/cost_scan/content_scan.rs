@@ -65,14 +65,14 @@ impl fmt::Display for Place<'_> {
 pub(super) struct ContentFinding {
     /// The content is not in the body: the value is an address or an id.
     is_reference: bool,
-    presence: Given,
+    presence: ContentPresence,
     /// A text names files that the upstream has stored (Alibaba's `fileid://file-fe-…`).
     names_file: bool,
 }
 
 /// Whether a value has content.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Given {
+enum ContentPresence {
     /// The value is `null`.
     Null,
     /// The value is an empty text, list or object.
@@ -81,7 +81,7 @@ enum Given {
     Filled,
 }
 
-impl Given {
+impl ContentPresence {
     /// The same for a value that is not scanned.
     fn new(raw: &str) -> Self {
         let inner = raw.get(1..raw.len() - 1).unwrap_or_default();
@@ -94,14 +94,14 @@ impl Given {
     }
 }
 
-impl From<Given> for ContentFinding {
-    fn from(presence: Given) -> Self {
+impl From<ContentPresence> for ContentFinding {
+    fn from(presence: ContentPresence) -> Self {
         Self { presence, ..Self::default() }
     }
 }
 
 const NOTHING: ContentFinding =
-    ContentFinding { is_reference: false, presence: Given::Filled, names_file: false };
+    ContentFinding { is_reference: false, presence: ContentPresence::Filled, names_file: false };
 const REFERENCE: ContentFinding = ContentFinding { is_reference: true, ..NOTHING };
 
 impl<'f> ContentScanner<'f> {
@@ -166,20 +166,20 @@ struct ContentBlock<'a> {
     has_file: bool,
     has_reference: bool,
     /// The content of each of [`CONTENT_FIELDS`] that was present.
-    content: [Option<Given>; CONTENT_FIELDS.len()],
+    content: [Option<ContentPresence>; CONTENT_FIELDS.len()],
 }
 
 impl ContentBlock<'_> {
-    fn note_content(&mut self, name: &str, presence: Given) {
+    fn note_content(&mut self, name: &str, presence: ContentPresence) {
         if let Some(index) = CONTENT_FIELDS.iter().position(|field| *field == name) {
             self.content[index] = Some(presence);
         }
     }
 
     /// The content of the field `name` of [`CONTENT_FIELDS`].
-    fn content(&self, name: &str) -> Given {
+    fn content(&self, name: &str) -> ContentPresence {
         let index = CONTENT_FIELDS.iter().position(|field| *field == name);
-        index.and_then(|index| self.content[index]).unwrap_or(Given::Null)
+        index.and_then(|index| self.content[index]).unwrap_or(ContentPresence::Null)
     }
 }
 
@@ -191,7 +191,7 @@ impl<'de> Visitor<'de> for ContentScanner<'_> {
     }
 
     fn visit_unit<E: Error>(self) -> Result<ContentFinding, E> {
-        Ok(Given::Null.into())
+        Ok(ContentPresence::Null.into())
     }
 
     fn visit_bool<E: Error>(self, _: bool) -> Result<ContentFinding, E> {
@@ -215,7 +215,7 @@ impl<'de> Visitor<'de> for ContentScanner<'_> {
             return Ok(self.read_image_url(text));
         }
         if text.is_empty() {
-            return Ok(Given::Empty.into());
+            return Ok(ContentPresence::Empty.into());
         }
         let names_file = self.scan.body_protocol == BodyProtocol::Chat
             && memchr::memmem::find(text.as_bytes(), b"fileid://").is_some();
@@ -224,23 +224,23 @@ impl<'de> Visitor<'de> for ContentScanner<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<ContentFinding, A::Error> {
         let key = self.key;
-        let (mut found, mut index) = (ContentFinding::from(Given::Empty), 0);
+        let (mut found, mut index) = (ContentFinding::from(ContentPresence::Empty), 0);
         while let Some(one) =
             list.next_element_seed(self.nested_content(key, Step::Index(index)))?
         {
             found.is_reference |= one.is_reference;
             found.names_file |= one.names_file;
-            found.presence = Given::Filled;
+            found.presence = ContentPresence::Filled;
             index += 1;
         }
         Ok(found)
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<ContentFinding, A::Error> {
-        let (mut block, mut presence) = (ContentBlock::default(), Given::Empty);
+        let (mut block, mut presence) = (ContentBlock::default(), ContentPresence::Empty);
         while let Some(FieldName(name)) = map.next_key()? {
             self.read_field(&name, &mut block, &mut map)?;
-            presence = Given::Filled;
+            presence = ContentPresence::Filled;
         }
         self.judge_kind(&block);
         let names_file = block.names_file;
@@ -277,7 +277,8 @@ impl ContentScanner<'_> {
             }
             // Text that a model wrote, or a schema. It counts as text, whatever it contains.
             "arguments" | "encrypted_content" | "input" => {
-                block.note_content(name, Given::new(map.next_value::<&RawValue>()?.get()));
+                block
+                    .note_content(name, ContentPresence::new(map.next_value::<&RawValue>()?.get()));
             }
             "text" if self.scan.body_protocol == BodyProtocol::Chat => {
                 let found = map.next_value_seed(self.nested_content(name, Step::Field(name)))?;
@@ -286,7 +287,7 @@ impl ContentScanner<'_> {
             // A later turn's setting.
             "reasoning" if self.scan.body_protocol == BodyProtocol::Responses => {
                 let raw = map.next_value::<&RawValue>()?.get();
-                block.note_content(name, Given::new(raw));
+                block.note_content(name, ContentPresence::new(raw));
                 let value = self.scan.parse_value(name, raw);
                 if !value.is_null() {
                     find_models(self.scan, name, raw);
@@ -296,7 +297,7 @@ impl ContentScanner<'_> {
             // Tools that are added in the course of a conversation.
             "tools" | "definition" => {
                 map.next_value_seed(ToolScanner::new(self.scan))?;
-                block.note_content(name, Given::Filled);
+                block.note_content(name, ContentPresence::Filled);
             }
             "input_audio" | "audio" | "video" | "video_url" | "input_video" => {
                 if self.read_plain(name, map)? != "null" {
@@ -405,8 +406,8 @@ impl ContentScanner<'_> {
             // An item that has only an id is a reference, too.
             self.scan.note_external_content(format!("{top}[] (a reference)"), SEND_ITEM);
         } else if block.has_id {
-            let given = |field: &str| block.content(field) != Given::Null;
-            let filled = |field: &str| block.content(field) == Given::Filled;
+            let given = |field: &str| block.content(field) != ContentPresence::Null;
+            let filled = |field: &str| block.content(field) == ContentPresence::Filled;
             if !item.has_content(given, filled) && kind != "compaction_trigger" {
                 let field = format!("{top}[] ({kind} without its content)");
                 self.scan.note_external_content(field, item.advice);

@@ -61,11 +61,11 @@ pub(super) fn names_model(field: &str) -> bool {
 }
 
 /// The result of a search.
-pub(super) struct Searched {
+pub(super) struct SearchedValue {
     pub(super) is_null: bool,
 }
 
-const SOMETHING: Searched = Searched { is_null: false };
+const SOMETHING: SearchedValue = SearchedValue { is_null: false };
 
 /// A search for names of models in a value.
 pub(super) struct ModelSearch<'m> {
@@ -107,54 +107,54 @@ impl<'m> ModelSearch<'m> {
 }
 
 impl<'de> DeserializeSeed<'de> for ModelSearch<'_> {
-    type Value = Searched;
+    type Value = SearchedValue;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Searched, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<SearchedValue, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for ModelSearch<'_> {
-    type Value = Searched;
+    type Value = SearchedValue;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("any value")
     }
 
-    fn visit_unit<E: Error>(self) -> Result<Searched, E> {
-        Ok(Searched { is_null: true })
+    fn visit_unit<E: Error>(self) -> Result<SearchedValue, E> {
+        Ok(SearchedValue { is_null: true })
     }
 
-    fn visit_bool<E: Error>(self, _: bool) -> Result<Searched, E> {
+    fn visit_bool<E: Error>(self, _: bool) -> Result<SearchedValue, E> {
         Ok(SOMETHING)
     }
 
-    fn visit_i64<E: Error>(self, _: i64) -> Result<Searched, E> {
+    fn visit_i64<E: Error>(self, _: i64) -> Result<SearchedValue, E> {
         Ok(SOMETHING)
     }
 
-    fn visit_u64<E: Error>(self, _: u64) -> Result<Searched, E> {
+    fn visit_u64<E: Error>(self, _: u64) -> Result<SearchedValue, E> {
         Ok(SOMETHING)
     }
 
-    fn visit_f64<E: Error>(self, _: f64) -> Result<Searched, E> {
+    fn visit_f64<E: Error>(self, _: f64) -> Result<SearchedValue, E> {
         Ok(SOMETHING)
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Searched, E> {
+    fn visit_str<E: Error>(self, text: &str) -> Result<SearchedValue, E> {
         if self.is_model {
             self.models.add(text);
         }
         Ok(SOMETHING)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Searched, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<SearchedValue, A::Error> {
         let is_model = self.is_model;
         while list.next_element_seed(self.nested(is_model))?.is_some() {}
         Ok(SOMETHING)
     }
 
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Searched, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<SearchedValue, A::Error> {
         while let Some(FieldName(name)) = map.next_key()? {
             if self.skips_free_form && FREE_FORM.contains(&&*name) {
                 map.next_value::<IgnoredAny>()?;
