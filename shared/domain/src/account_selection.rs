@@ -421,8 +421,4 @@ fn neg_log2(u: u64) -> u64 {
 }
 
 #[cfg(test)]
-#[path = "choose_laws.rs"]
-mod laws;
-#[cfg(test)]
-#[path = "choose_tiers.rs"]
-mod tiers;
+mod tests;

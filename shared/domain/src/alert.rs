@@ -290,23 +290,26 @@ pub fn limit_alerts(
                 limit_usd: limit,
                 resets_at: window.resets_at,
             };
-            let mut tell = |mark: String, event| {
+            let mut add_alert = |mark: String, event| {
                 let id = format!("limit#{scope}#{}#{}#{mark}", window.name, limit.pico());
                 alerts.insert(id.clone(), Alert { id, at: now, event });
             };
             if let Some(percent) = reached_threshold(spent, limit, thresholds) {
-                tell(percent.to_string(), AlertEvent::Limit(of(percent)));
+                add_alert(percent.to_string(), AlertEvent::Limit(of(percent)));
             }
             if blocked.contains(&window.name) {
-                tell("blocks".to_owned(), AlertEvent::LimitBlocks(of(spent_percent(spent, limit))));
+                add_alert(
+                    "blocks".to_owned(),
+                    AlertEvent::LimitBlocks(of(spent_percent(spent, limit))),
+                );
             }
         }
     }
     alerts.into_values().collect()
 }
 
-/// The alert for an account whose last alert said `told`, if its state has changed. Short cooldowns
-/// and circuits that wait for their probe do not cause an alert.
+/// The alert for an account, if its state differs from `told`, the state in its last alert. Short
+/// cooldowns and circuits that wait for their probe do not cause an alert.
 pub fn account_news(
     reported: ReportedState,
     health: &AccountHealth,
@@ -354,5 +357,4 @@ fn lasts_long(state: &HealthState, now: Timestamp) -> bool {
 }
 
 #[cfg(test)]
-#[path = "alert_table.rs"]
-mod table;
+mod tests;

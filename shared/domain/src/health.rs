@@ -31,7 +31,7 @@ const FAMILIES_MAX: usize = 16;
 /// Models with longer names are not stored (the ARN of an inference profile has about 150 bytes).
 const MODEL_BYTES_MAX: usize = 256;
 
-/// What is known about the state of an account.
+/// The state of an account, as far as Baton knows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountHealth {
     /// The account as a whole.
@@ -54,7 +54,7 @@ pub struct AccountHealth {
     /// How much of the upstream's limits is used.
     #[serde(default)]
     pub utilisation: UpstreamUtilization,
-    /// The end of the last or current outage. Sessions may have moved because of it.
+    /// The end of the last or current outage. Sessions can have moved because of it.
     #[serde(default)]
     pub out_until: Option<Timestamp>,
 }
@@ -103,7 +103,7 @@ pub enum ProbeCall {
     EmptyChat,
 }
 
-/// What is known about the free calls of one upstream.
+/// The results of the free calls to one upstream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownProbe {
     /// The upstream's base URL.
@@ -164,7 +164,7 @@ pub enum AccountAvailability<'a> {
         until: Timestamp,
         /// The reason.
         reason: CooldownReason,
-        /// Whether the time is an estimate: the account can be used earlier if there is no other.
+        /// Whether the time is an estimate: the account can be used earlier if no other is left.
         is_guess: bool,
     },
     /// Not used at all.
@@ -246,7 +246,7 @@ impl AccountHealth {
     }
 
     /// Whether the account was unavailable at any time in the last `within`. If so, some of its
-    /// sessions may have moved to other accounts.
+    /// sessions can have moved to other accounts.
     pub fn was_unavailable_within(&self, within: SignedDuration, now: Timestamp) -> bool {
         matches!(self.state, HealthState::AuthFailed { .. })
             || self.out_until.is_some_and(|until| now.duration_since(until) < within)
@@ -585,5 +585,4 @@ impl UpstreamUtilization {
 }
 
 #[cfg(test)]
-#[path = "health_table.rs"]
-mod table;
+mod tests;

@@ -78,7 +78,7 @@ fn midnight(day: Date) -> Option<Timestamp> {
     Some(day.to_zoned(TimeZone::UTC).ok()?.timestamp())
 }
 
-/// How long a window's counter is kept after its end, because records may be settled late.
+/// How long a window's counter is kept after its end, because records can be settled late.
 const WINDOW_RETENTION_SECONDS: i64 = 35 * 24 * 3600;
 
 /// The same for minutes, in which nothing is settled.

@@ -139,7 +139,7 @@ pub enum BlockReason {
     Reserved {
         /// The period of the limit.
         period: LimitPeriod,
-        /// The amounts. Here `left` is neither spent nor reserved.
+        /// The amounts. Here `remaining` is neither spent nor reserved.
         amounts: BlockedAmounts,
     },
     /// Too many requests in this minute.
@@ -149,8 +149,8 @@ pub enum BlockReason {
     },
     /// Too many requests at the same time.
     Concurrency,
-    /// There is no room to count another request: too many requests of the key are open or not
-    /// settled yet.
+    /// The key has too many requests that are open or not settled yet. Its item cannot hold another
+    /// reservation.
     Backlog,
 }
 
@@ -405,5 +405,4 @@ impl Settlement {
 }
 
 #[cfg(test)]
-#[path = "reservation_laws.rs"]
-mod laws;
+mod tests;

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 const ORGANIZATION: &str = "organization";
 
-/// What a limit applies to. As text it is the id, or `organization`.
+/// The target of a limit. Its text form is the id, or `organization`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LimitScope {
     /// One key.

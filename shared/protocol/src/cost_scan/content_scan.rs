@@ -30,32 +30,32 @@ pub(super) struct ContentScanner<'f> {
     top: &'f str,
     /// The key of the value.
     key: &'f str,
-    place: Place<'f>,
+    place: ValuePath<'f>,
     is_list: bool,
 }
 
 /// The place of a value in the body, for errors: `messages[3].content[1]`.
 #[derive(Clone, Copy)]
-struct Place<'p> {
-    parent: Option<&'p Place<'p>>,
-    step: Step<'p>,
+struct ValuePath<'p> {
+    parent: Option<&'p ValuePath<'p>>,
+    step: PathSegment<'p>,
 }
 
 #[derive(Clone, Copy)]
-enum Step<'p> {
+enum PathSegment<'p> {
     Field(&'p str),
     Index(usize),
 }
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for ValuePath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(parent) = self.parent {
             parent.fmt(f)?;
         }
         match self.step {
-            Step::Field(name) if self.parent.is_some() => write!(f, ".{}", shown(name)),
-            Step::Field(name) => f.write_str(&shown(name)),
-            Step::Index(at) => write!(f, "[{at}]"),
+            PathSegment::Field(name) if self.parent.is_some() => write!(f, ".{}", shown(name)),
+            PathSegment::Field(name) => f.write_str(&shown(name)),
+            PathSegment::Index(at) => write!(f, "[{at}]"),
         }
     }
 }
@@ -82,7 +82,7 @@ enum ContentPresence {
 }
 
 impl ContentPresence {
-    /// The same for a value that is not scanned.
+    /// The presence of a value that is not scanned.
     fn new(raw: &str) -> Self {
         let inner = raw.get(1..raw.len() - 1).unwrap_or_default();
         match raw.as_bytes() {
@@ -107,13 +107,13 @@ const REFERENCE: ContentFinding = ContentFinding { is_reference: true, ..NOTHING
 impl<'f> ContentScanner<'f> {
     /// The scanner for a top-level field. `is_list` means that its items can be references to
     /// stored items.
-    pub(super) fn of(scan: &'f mut CostScan, top: &'f str, is_list: bool) -> Self {
-        let place = Place { parent: None, step: Step::Field(top) };
+    pub(super) fn for_field(scan: &'f mut CostScan, top: &'f str, is_list: bool) -> Self {
+        let place = ValuePath { parent: None, step: PathSegment::Field(top) };
         Self { scan, top, key: top, place, is_list }
     }
 
-    fn nested_content<'i>(&'i mut self, key: &'i str, step: Step<'i>) -> ContentScanner<'i> {
-        let place = Place { parent: Some(&self.place), step };
+    fn nested_content<'i>(&'i mut self, key: &'i str, step: PathSegment<'i>) -> ContentScanner<'i> {
+        let place = ValuePath { parent: Some(&self.place), step };
         ContentScanner { scan: self.scan, top: self.top, key, place, is_list: self.is_list }
     }
 
@@ -226,7 +226,7 @@ impl<'de> Visitor<'de> for ContentScanner<'_> {
         let key = self.key;
         let (mut found, mut index) = (ContentFinding::from(ContentPresence::Empty), 0);
         while let Some(one) =
-            list.next_element_seed(self.nested_content(key, Step::Index(index)))?
+            list.next_element_seed(self.nested_content(key, PathSegment::Index(index)))?
         {
             found.is_reference |= one.is_reference;
             found.names_file |= one.names_file;
@@ -281,7 +281,8 @@ impl ContentScanner<'_> {
                     .note_content(name, ContentPresence::new(map.next_value::<&RawValue>()?.get()));
             }
             "text" if self.scan.body_protocol == BodyProtocol::Chat => {
-                let found = map.next_value_seed(self.nested_content(name, Step::Field(name)))?;
+                let found =
+                    map.next_value_seed(self.nested_content(name, PathSegment::Field(name)))?;
                 block.names_file |= found.names_file;
             }
             // A later turn's setting.
@@ -330,20 +331,21 @@ impl ContentScanner<'_> {
         Ok(raw)
     }
 
-    /// Reads a field without a meaning of its own for the cost.
+    /// Reads a field that has no effect on the cost itself.
     fn read_other<'de, A: MapAccess<'de>>(
         &mut self,
         name: &str,
         block: &mut ContentBlock<'de>,
         map: &mut A,
     ) -> Result<(), A::Error> {
-        match NestedField::of(self.scan.body_protocol, name) {
+        match NestedField::from_name(self.scan.body_protocol, name) {
             NestedField::FreeForm => {
                 map.next_value::<IgnoredAny>()?;
             }
             NestedField::Plain => drop(self.read_plain(name, map)?),
             NestedField::Content => {
-                let found = map.next_value_seed(self.nested_content(name, Step::Field(name)))?;
+                let found =
+                    map.next_value_seed(self.nested_content(name, PathSegment::Field(name)))?;
                 block.has_reference |= found.is_reference;
                 block.names_file |= found.names_file;
                 block.note_content(name, found.presence);
@@ -351,7 +353,8 @@ impl ContentScanner<'_> {
             NestedField::Unknown => {
                 let found = map.next_value_seed(ModelSearch::new(&mut self.scan.models, name))?;
                 if !found.is_null && self.scan.cost_factors.unbounded.is_none() {
-                    let place = Place { parent: Some(&self.place), step: Step::Field(name) };
+                    let place =
+                        ValuePath { parent: Some(&self.place), step: PathSegment::Field(name) };
                     let field = place.to_string();
                     self.scan.note_unbounded_field(field, UNKNOWN);
                 }
@@ -399,7 +402,7 @@ impl ContentScanner<'_> {
         if kind == "mcp_approval_response" {
             return self.scan.note_unbounded_field(format!("{top}[] ({kind})"), APPROVAL);
         }
-        let Some(item) = Item::of(if kind.is_empty() { "message" } else { kind }) else {
+        let Some(item) = Item::from_kind(if kind.is_empty() { "message" } else { kind }) else {
             return self.scan.note_unbounded_field(format!("{top}[] ({})", shown(kind)), UNKNOWN);
         };
         if kind.is_empty() && block.role.is_none() {

@@ -168,7 +168,7 @@ impl<'de> Visitor<'de> for ModelSearch<'_> {
 }
 
 /// Adds the models that the objects in a documented value name, except in free-form fields. Only
-/// objects are searched: a text that is no model can contain half of a surrogate pair.
+/// objects are searched: a text that does not name a model can contain half of a surrogate pair.
 pub(super) fn add_nested(models: &mut NamedModels, raw: &str) -> serde_json::Result<()> {
     if raw.starts_with('"') || !raw.contains('{') {
         return Ok(());

@@ -116,7 +116,7 @@ fn reserved_amounts_do_not_count_as_spent() {
 }
 
 #[test]
-fn a_window_that_has_just_ended_is_still_looked_at() {
+fn recently_ended_window_is_still_checked() {
     let counters = counted(&[("d#2026-11-22", 100)]);
     let midnight: Timestamp = "2026-11-23T00:00:00Z".parse().unwrap();
     let minutes = |count| midnight + SignedDuration::from_mins(count);
@@ -165,7 +165,7 @@ fn only_long_account_changes_are_alerted() {
 }
 
 #[test]
-fn words_for_people() {
+fn alert_messages_are_readable() {
     let reached = LimitReached {
         scope: key(),
         name: "ci".into(),

@@ -60,7 +60,7 @@ fn limit_with_the_latest_reset_is_reported() {
 }
 
 #[test]
-fn a_money_limit_blocks_in_one_of_three_ways() {
+fn money_limit_blocks_for_three_reasons() {
     let now = at("2026-11-22T21:05:30Z");
     let check = |limit: &str, (spent, reserved): (&str, &str), needed: &str, expect: &str| {
         let limits = Limits { usd_daily: Some(usd(limit)), ..Limits::default() };
@@ -139,7 +139,7 @@ fn rate_and_concurrency_block_after_money() {
 }
 
 #[test]
-fn the_tightest_limit_is_the_one_with_the_largest_share() {
+fn tightest_limit_has_the_largest_used_share() {
     let now = at("2026-11-22T21:05:30Z");
     let counters = LimitCounters {
         windows: [("d#2026-11-22".into(), 50), ("m#2026-11".into(), 60)].into(),

@@ -79,7 +79,7 @@ proptest! {
 }
 
 #[test]
-fn asking_brings_the_renewal_forward_but_not_an_attempt_that_just_failed() {
+fn requested_renewal_waits_after_a_failed_attempt() {
     let fresh = TokenStatus::after_success(Some(SignedDuration::from_hours(1)), 0, at(0));
     assert!(
         fresh.is_due(&rotating(), RenewalTrigger::Requested, at(1))
@@ -97,7 +97,7 @@ fn asking_brings_the_renewal_forward_but_not_an_attempt_that_just_failed() {
 }
 
 #[test]
-fn an_operator_may_try_again_what_may_be_sent_twice() {
+fn operator_can_retry_repeatable_grants_at_once() {
     let refused = ExchangeFailure::Refused { reason: "invalid_client".into() };
     let ended = TokenStatus::default().after_failure(&refused, at(0));
     assert!(ended.is_due(&own(), RenewalTrigger::Operator, at(1)));
