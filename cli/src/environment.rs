@@ -4,7 +4,7 @@
 use baton_domain::secret::Secret;
 use baton_runtime::settings::table::{self, Setting};
 
-/// What the shell's variables say about Baton, its clients and proxies.
+/// The shell's variables about Baton, its clients and proxies.
 #[derive(Default)]
 pub(crate) struct ShellEnvironment {
     /// `BATON_URL`: the admin API.

@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::CliError;
-use crate::connection::{CountedBody, CountedService, CountedStream, HEAD_BYTES_MAX};
+use crate::connection::{CountedRequestBody, CountedService, CountedStream, HEAD_BYTES_MAX};
 use crate::connections::ConnectionSet;
 
 /// The buffer size that a connection keeps for its next read. A complete head that was read in the
@@ -75,7 +75,7 @@ pub(crate) async fn serve_connections<S, B>(
     (connections, neighbors): (ConnectionSet, ConnectionSet),
     shutdown: ShutdownTokens,
 ) where
-    S: Service<Request<CountedBody>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<CountedRequestBody>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + Sync + 'static,
     S::Future: Send,
     B: http_body::Body<Data: Buf + Send, Error: Into<Box<dyn Error + Send + Sync>>>,

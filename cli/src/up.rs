@@ -86,7 +86,7 @@ pub struct PreparedSystem {
     pub relay: SocketAddr,
     /// The admin API's address.
     pub admin: SocketAddr,
-    /// What the first start created.
+    /// The resources that the first start created.
     pub first_start: FirstStart,
     listeners: ServiceListeners,
     local: LocalAws,
@@ -197,7 +197,7 @@ pub(crate) enum ShutdownRecords {
 
 impl ShutdownRecords {
     /// `pending_before` is the number of records that waited before the stop began.
-    fn of(is_complete: bool, pending_before: u64, unsent: UnsentRecords) -> Self {
+    fn from_counts(is_complete: bool, pending_before: u64, unsent: UnsentRecords) -> Self {
         match unsent {
             _ if !is_complete => Self::Not,
             UnsentRecords { logged: 1.., .. } => Self::Logged(unsent.logged),
@@ -255,7 +255,7 @@ impl ServiceListeners {
                 "some answers could not be recorded before the shutdown ended; their usage is lost"
             );
         }
-        ShutdownRecords::of(
+        ShutdownRecords::from_counts(
             is_complete,
             pending_before.load(Ordering::Relaxed),
             relay.unsent_records(),

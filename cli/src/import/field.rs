@@ -41,7 +41,7 @@ pub(super) fn read_integer(row: &ExportRow, name: &str) -> Option<i64> {
     text(row, name)?.parse().ok()
 }
 
-/// A whole number above zero. In other programs zero means that there is no limit.
+/// A whole number above zero. In other programs zero means unlimited.
 pub(super) fn count(row: &ExportRow, name: &str) -> Option<u32> {
     read_integer(row, name)
         .and_then(|number| u32::try_from(number).ok())

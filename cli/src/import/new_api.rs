@@ -125,7 +125,7 @@ fn channel(row: &ExportRow, plan: &mut ImportPlan) {
             api_key: Secret::new((*key).to_owned()),
             groups: groups.clone(),
             rank: read_integer(row, "priority").unwrap_or(0),
-            // In new-api a weight of 0 is an equal share; in Baton it is no share.
+            // In new-api, accounts with weight 0 get equal shares; in Baton they get nothing.
             weight: count(row, "weight"),
             models: read_list(row, "models"),
             model_map: object(row, "model_mapping"),

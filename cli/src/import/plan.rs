@@ -1,4 +1,5 @@
-//! What an import creates, and what it does not carry over and why. Pure: the parsers of the
+//! The plan of an import: the resources to create, and the entries that are left out with the
+//! reasons. Pure: the parsers of the
 //! exports fill the plan, and [`super::apply`] creates what it contains.
 
 use baton_domain::money::PicoUsd;

@@ -42,7 +42,7 @@ async fn redrive_dead_letters(context: &CliContext) -> Result<(u64, u64, Vec<Val
     let mut total = 0;
     loop {
         let response = context.admin.post(&["usage", "redrive"], &json!({})).await?;
-        let (moved, remaining) = moved_and_left(&response);
+        let (moved, remaining) = redrive_counts(&response);
         total += moved;
         if moved == 0 || remaining == 0 {
             return Ok((total, remaining, Vec::new()));
@@ -73,7 +73,7 @@ async fn redrive_log(
         let texts: Vec<&str> = chunk.iter().map(|(_, record)| record.as_str()).collect();
         let response =
             context.admin.post(&["usage", "redrive"], &json!({ "records": texts })).await?;
-        let (moved, dead_letter_count) = moved_and_left(&response);
+        let (moved, dead_letter_count) = redrive_counts(&response);
         (total, remaining) = (total + moved, dead_letter_count);
         for one in response["refused"].as_array().into_iter().flatten() {
             let index = one["index"].as_u64().and_then(|index| usize::try_from(index).ok());
@@ -106,7 +106,7 @@ fn chunks(records: &[(usize, String)]) -> Vec<&[(usize, String)]> {
     chunks
 }
 
-fn moved_and_left(response: &Value) -> (u64, u64) {
+fn redrive_counts(response: &Value) -> (u64, u64) {
     let count = |name: &str| response[name].as_u64().unwrap_or_default();
     (count("moved"), count("left"))
 }

@@ -1,4 +1,4 @@
-//! What the local stack has: the part of `template.yaml` that it implements, as constants.
+//! The part of `template.yaml` that the local stack implements, as constants.
 //!
 //! The template is the definition. `tests/it/template.rs` compares every constant with it. Physical
 //! names are the logical ids of the template.

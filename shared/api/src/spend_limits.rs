@@ -172,7 +172,7 @@ pub struct SpendLimitResource {
     pub amount: Option<UsdCents>,
     /// Always `USD`.
     pub currency: Currency,
-    /// The period after which the spend is counted anew.
+    /// The period after which the spend starts again at zero.
     pub period: SpendPeriod,
     /// Always true.
     pub is_enabled: bool,

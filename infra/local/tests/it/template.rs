@@ -124,12 +124,12 @@ fn queue_properties(queue: &QueueDefinition) -> Value {
 }
 
 #[test]
-fn local_stack_is_that_of_the_template() {
+fn local_stack_matches_the_template() {
     assert_eq!(implemented(), defined(TEMPLATE));
 }
 
 #[test]
-fn any_change_of_the_template_is_noticed() {
+fn changed_template_is_detected() {
     for (from, to) in [
         ("IndexName: by_kind", "IndexName: by_sort"),
         ("AttributeName: ttl", "AttributeName: expires"),

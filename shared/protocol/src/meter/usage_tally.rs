@@ -21,7 +21,7 @@ pub(crate) struct UsageTally {
     speed: Option<String>,
     iterations: Vec<RawIteration>,
     thinking: Option<u64>,
-    /// What was wrong with any count.
+    /// The defects of any count.
     pub(super) faults: UsageFaults,
 }
 

@@ -297,7 +297,7 @@ proptest! {
 
 /// The client receives the counts that the meter reads, so both give the same bill.
 #[test]
-fn usage_is_told_as_it_is_metered() {
+fn reported_usage_equals_metered_usage() {
     let read = |bytes: &[u8]| {
         let mut meter = UsageMeter::for_stream();
         meter.observe(bytes);
@@ -324,7 +324,7 @@ fn usage_is_told_as_it_is_metered() {
 }
 
 #[test]
-fn our_own_error_is_told_once_and_in_the_clients_words() {
+fn relay_error_is_sent_once_in_the_client_format() {
     let check = |client, upstream, expect: &str| {
         let (mut stream, mut out) = (asked(client, upstream).stream_translator(), Vec::new());
         stream.fail("timeout_error", "It was silent.", &mut out);

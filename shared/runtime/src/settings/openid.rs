@@ -19,7 +19,7 @@ pub struct OpenIdSettings {
     pub policy: SignInPolicy,
 }
 
-/// Reads the provider's variables. Without an issuer there is no provider.
+/// Reads the provider's variables. Without an issuer, OpenID sign-in is off.
 pub(super) fn read(source: &mut SettingsSource<'_>) -> Option<OpenIdSettings> {
     let issuer = source.some_text(&table::OIDC_ISSUER)?;
     let client_id = source.text(&table::OIDC_CLIENT_ID);

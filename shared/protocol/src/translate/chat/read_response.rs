@@ -173,8 +173,8 @@ impl ChatReader {
     }
 
     /// Reads a fragment of a call. Some vendors leave out the index, repeat the id, or give several
-    /// calls one index. A new id with a name is therefore a new call. The elements of a whole answer
-    /// are no fragments: each is a call, also if ids are repeated.
+    /// calls one index. A new id with a name is therefore a new call. Each element
+    /// of a whole answer is a complete call, also if ids are repeated.
     fn read_call(
         &mut self,
         mut fragment: ObjectReader<'_>,
