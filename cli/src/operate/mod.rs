@@ -83,7 +83,7 @@ impl AdminTargetArgs {
     }
 }
 
-/// What a command works with: the client and the output.
+/// The context of a command: the client and the output.
 pub(crate) struct CliContext {
     pub(crate) admin: AdminClient,
     pub(crate) printer: OutputPrinter,
@@ -156,7 +156,7 @@ impl ConfirmationArg {
     /// Continues if the person agrees.
     ///
     /// # Errors
-    /// The person does not agree, or there is no terminal to ask on.
+    /// The person does not agree, or no terminal is attached for the question.
     fn or_ask(self, subject: &str) -> Result<(), CliError> {
         if self.yes {
             return Ok(());
