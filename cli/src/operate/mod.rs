@@ -107,7 +107,13 @@ impl CliContext {
 
     async fn add(&self, kind: ResourceKind, body: &Value) -> Result<(), CliError> {
         let created = self.admin.post(&[kind.route], body).await?;
-        self.printer.show(&created, || print_done(kind, &created, "was created"));
+        let name = text(&created["name"]);
+        let done = if kind.noun == ACCOUNT.noun {
+            format!("was created; test it with `baton account test {name}`")
+        } else {
+            "was created".to_owned()
+        };
+        self.printer.show(&created, || print_done(kind, &created, &done));
         Ok(())
     }
 
