@@ -29,7 +29,7 @@ use admin_client::AdminClient;
 use baton_domain::secret::Secret;
 use baton_runtime::settings::table;
 use clap::Args;
-use resource_names::ResourceKind;
+use resource_names::{ACCOUNT, ResourceKind};
 use serde_json::Value;
 use std::io::{IsTerminal as _, Write as _};
 
