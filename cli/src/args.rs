@@ -184,7 +184,7 @@ mod tests {
     use clap::CommandFactory as _;
 
     #[test]
-    fn no_flag_is_there_twice() {
+    fn flags_are_unique() {
         Args::command().debug_assert();
     }
 }

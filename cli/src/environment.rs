@@ -4,7 +4,7 @@
 use baton_domain::secret::Secret;
 use baton_runtime::settings::table::{self, Setting};
 
-/// What the shell's variables say about Baton, its clients and proxies.
+/// The shell's variables about Baton, its clients and proxies.
 #[derive(Default)]
 pub(crate) struct ShellEnvironment {
     /// `BATON_URL`: the admin API.
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_of_the_program_are_those_of_the_table() {
+    fn clap_reads_exactly_the_listed_variables() {
         let seen = RefCell::new(BTreeSet::from([table::WORKER_THREADS.name.to_owned()]));
         let _environment = ShellEnvironment::from(|name| {
             seen.borrow_mut().insert(name.to_owned());

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// The longest time between two readings of the gauges that a collector receives.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+const GAUGE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Installs the telemetry. This must happen before anything that is counted is created.
 pub(crate) fn install_telemetry(settings: &Settings) -> Result<TelemetryExporters, CliError> {
@@ -33,7 +33,7 @@ pub(crate) fn observe_gauges(
     let queue = UsageQueue::new(aws, &settings.resources.usage_queue_url);
     let letters = DeadLetters::from_resources(aws, &settings.resources);
     let observing = async move {
-        let mut times = tokio::time::interval(LOOK_EVERY);
+        let mut times = tokio::time::interval(GAUGE_INTERVAL);
         loop {
             times.tick().await;
             let levels = read_gauges(&store, &queue, letters.as_ref()).await;

@@ -3,7 +3,7 @@
 //! The deployed functions consume the queue and run the schedule.
 
 use crate::output::print_line;
-use crate::up::{Recorded, ServiceListeners};
+use crate::up::{ServiceListeners, ShutdownRecords};
 use crate::{CliError, observe, server, up};
 use baton_relay::Relay;
 use baton_runtime::aws::AwsClients;
@@ -57,12 +57,12 @@ pub async fn run_server(settings: Settings) -> Result<(), CliError> {
     let recorded = listeners.serve(&settings, shutdown).await;
     let _late = tokio::time::timeout(Duration::from_secs(1), exports.finish()).await;
     print_line(match recorded {
-        Recorded::Sent => "stopped; all usage is in the queue".to_owned(),
-        Recorded::Pending => {
+        ShutdownRecords::Sent => "stopped; all usage is in the queue".to_owned(),
+        ShutdownRecords::Pending => {
             "stopped; all usage is in the queue, or in the store until refresh sends it".to_owned()
         }
-        Recorded::Logged(count) => up::only_in_log(count),
-        Recorded::Not => up::NOT_RECORDED.to_owned(),
+        ShutdownRecords::Logged(count) => up::only_in_log(count),
+        ShutdownRecords::Not => up::RECORDS_LOST_MESSAGE.to_owned(),
     });
     Ok(())
 }

@@ -27,12 +27,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// The time for all remaining work after the time for answers is over.
-const LAST_STEPS: Duration = Duration::from_secs(9);
+const FINAL_WORK_TIMEOUT: Duration = Duration::from_secs(9);
 /// The part of that time in which ended answers can be recorded.
-const RECORDING: Duration = Duration::from_secs(6);
+const RECORDING_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// The message for records that are missing after a stop.
-pub(crate) const NOT_RECORDED: &str = "stopped; the usage of some answers could not be recorded, \
+pub(crate) const RECORDS_LOST_MESSAGE: &str = "stopped; the usage of some answers could not be recorded, \
      and the log has the details";
 
 /// The message for records of this process that exist only in its log.
@@ -75,7 +75,7 @@ pub async fn run_up(settings: Settings) -> Result<(), CliError> {
             "stopped; some usage is still in the queue and is stored at the next start".to_owned()
         }
         Ok(UnfinishedWork::Logged(count)) => only_in_log(*count),
-        Ok(UnfinishedWork::Unrecorded) | Err(_) => NOT_RECORDED.to_owned(),
+        Ok(UnfinishedWork::Unrecorded) | Err(_) => RECORDS_LOST_MESSAGE.to_owned(),
     });
     served.map(drop)
 }
@@ -86,7 +86,7 @@ pub struct PreparedSystem {
     pub relay: SocketAddr,
     /// The admin API's address.
     pub admin: SocketAddr,
-    /// What the first start created.
+    /// The resources that the first start created.
     pub first_start: FirstStart,
     listeners: ServiceListeners,
     local: LocalAws,
@@ -157,12 +157,14 @@ impl PreparedSystem {
         queue_done.cancel();
         let ends = async { tokio::join!(stats_task, maintenance_task) };
         let is_stored =
-            tokio::time::timeout(LAST_STEPS.saturating_sub(RECORDING), ends).await.is_ok();
+            tokio::time::timeout(FINAL_WORK_TIMEOUT.saturating_sub(RECORDING_TIMEOUT), ends)
+                .await
+                .is_ok();
         match recorded {
-            Recorded::Sent if is_stored => UnfinishedWork::Nothing,
-            Recorded::Sent | Recorded::Pending => UnfinishedWork::Queued,
-            Recorded::Logged(count) => UnfinishedWork::Logged(count),
-            Recorded::Not => UnfinishedWork::Unrecorded,
+            ShutdownRecords::Sent if is_stored => UnfinishedWork::Nothing,
+            ShutdownRecords::Sent | ShutdownRecords::Pending => UnfinishedWork::Queued,
+            ShutdownRecords::Logged(count) => UnfinishedWork::Logged(count),
+            ShutdownRecords::Not => UnfinishedWork::Unrecorded,
         }
     }
 }
@@ -182,7 +184,7 @@ pub enum UnfinishedWork {
 
 /// Where the records of answers are when a stop is over. The worst case that applies is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Recorded {
+pub(crate) enum ShutdownRecords {
     /// All records are in the queue.
     Sent,
     /// Some records wait in the store until refresh sends them to the queue.
@@ -193,9 +195,9 @@ pub(crate) enum Recorded {
     Not,
 }
 
-impl Recorded {
+impl ShutdownRecords {
     /// `pending_before` is the number of records that waited before the stop began.
-    fn of(is_complete: bool, pending_before: u64, unsent: UnsentRecords) -> Self {
+    fn from_counts(is_complete: bool, pending_before: u64, unsent: UnsentRecords) -> Self {
         match unsent {
             _ if !is_complete => Self::Not,
             UnsentRecords { logged: 1.., .. } => Self::Logged(unsent.logged),
@@ -207,7 +209,11 @@ impl Recorded {
 
 impl ServiceListeners {
     /// Serves until `stop`, then for the time of a graceful stop, and then ends what is still open.
-    pub(crate) async fn serve(self, settings: &Settings, shutdown: CancellationToken) -> Recorded {
+    pub(crate) async fn serve(
+        self,
+        settings: &Settings,
+        shutdown: CancellationToken,
+    ) -> ShutdownRecords {
         let Self { relay, relay_listener, admin, admin_listener } = self;
         let (files, grace) = (open_files(), settings.bounds.shutdown_grace);
         let tokens = ShutdownTokens { requested: shutdown, ..ShutdownTokens::default() };
@@ -235,7 +241,7 @@ impl ServiceListeners {
         // Meanwhile, answers whose client has left are read to their end.
         let forced_end = async {
             tokens.cancelled.cancelled().await;
-            tokio::time::sleep(RECORDING).await;
+            tokio::time::sleep(RECORDING_TIMEOUT).await;
         };
         let is_complete = tokio::select! {
             () = relay.drain() => true,
@@ -249,7 +255,11 @@ impl ServiceListeners {
                 "some answers could not be recorded before the shutdown ended; their usage is lost"
             );
         }
-        Recorded::of(is_complete, pending_before.load(Ordering::Relaxed), relay.unsent_records())
+        ShutdownRecords::from_counts(
+            is_complete,
+            pending_before.load(Ordering::Relaxed),
+            relay.unsent_records(),
+        )
     }
 }
 

@@ -142,7 +142,11 @@ fn caller(local: &LocalAws, pools: usize) -> LimitedCaller {
         store: Store::new(&aws, &settings, Clock::system(), RandomSource::seeded(1)),
         queue: UsageQueue::new(&aws, &settings.resources.usage_queue_url),
         bounds: Arc::new(EffectiveLimits {
-            pools: scopes.into_iter().take(pools).map(|pool| (pool, limits.clone())).collect(),
+            shared_limits: scopes
+                .into_iter()
+                .take(pools)
+                .map(|pool| (pool, limits.clone()))
+                .collect(),
             ..EffectiveLimits::from_own_limits(KeyId::from_bits(1), limits.clone())
         }),
     }
@@ -164,7 +168,7 @@ async fn client(caller: LimitedCaller, is_over: Arc<AtomicBool>, done: Arc<Atomi
             stream: true,
             group: GroupId::from_bits(1),
             user: None,
-            pools: bounds.pool_scopes(),
+            shared_limits: bounds.shared_scopes(),
         };
         let begun = Instant::now();
         let admitted = store.admit(&bounds, &id, &wanted).await.expect("the store is up");

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::{ClientTarget, install};
 
-const PATIENCE: Duration = Duration::from_mins(2);
+const CLIENT_TIMEOUT: Duration = Duration::from_mins(2);
 const TOOL: &str = "please run [[tool:echo hi-from-bash]]";
 
 /// Runs `claude -p` and returns its JSON report.
@@ -28,7 +28,7 @@ fn claude(system: &TestSystem, key: &TestKey) -> Value {
         .env("CLAUDE_CODE_MAX_RETRIES", "1")
         .args(["-p", TOOL, "--allowedTools", "Bash", "--output-format", "json"])
         .current_dir(home.path());
-    let ended = Program::run(&mut command, PATIENCE);
+    let ended = Program::run(&mut command, CLIENT_TIMEOUT);
     serde_json::from_str(&ended.stdout)
         .unwrap_or_else(|e| panic!("{e}: {:?} {}{}", ended.code, ended.stdout, ended.stderr))
 }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::install;
 
-const PATIENCE: Duration = Duration::from_mins(5);
+const CLIENT_TIMEOUT: Duration = Duration::from_mins(5);
 const TOKEN: &str = "token-of-schemathesis-0123456789";
 
 #[tokio::test]
@@ -30,7 +30,7 @@ async fn admin_api_conforms_to_openapi() {
         .args(["run", "--no-color", "--continue-on-failure"])
         .args(["--header", &format!("Authorization: Bearer {TOKEN}")])
         .arg(format!("http://{address}/api/v1/openapi.json"));
-    let ended = Program::run(&mut command, PATIENCE);
+    let ended = Program::run(&mut command, CLIENT_TIMEOUT);
     assert_eq!(
         ended.code,
         Some(0),

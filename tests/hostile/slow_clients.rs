@@ -11,7 +11,7 @@ use crate::class::AttackClass;
 use crate::process::{address, read_to_end, send, unknown_key};
 
 const EACH: usize = 10;
-const PATIENCE: Duration = Duration::from_secs(15);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
 const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0";
 
 pub(crate) async fn run(class: AttackClass) {
@@ -78,14 +78,14 @@ pub(crate) async fn run(class: AttackClass) {
                 *name,
                 tokio::spawn(async move {
                     let Ok(mut stream) = stream else { return (String::new(), true) };
-                    read_to_end(&mut stream, PATIENCE).await
+                    read_to_end(&mut stream, CLOSE_TIMEOUT).await
                 }),
             ));
         }
     }
     for (name, reading) in open {
         let (said, is_closed) = reading.await.unwrap_or_default();
-        class.check(name, is_closed, || format!("still open after {PATIENCE:?}: {said}"));
+        class.check(name, is_closed, || format!("still open after {CLOSE_TIMEOUT:?}: {said}"));
         if name == "body with a key" {
             let is_told = said.contains(" 408 ") && said.contains("fewer than");
             class.check("what a slow body is told", is_told, || said.clone());
@@ -109,7 +109,7 @@ async fn trickled(class: &AttackClass, relay: std::net::SocketAddr, head: &str) 
     });
     let mut said = Vec::new();
     let reading = tokio::io::AsyncReadExt::read_buf(&mut reader, &mut said);
-    let is_told = tokio::time::timeout(PATIENCE, reading).await.is_ok();
+    let is_told = tokio::time::timeout(CLOSE_TIMEOUT, reading).await.is_ok();
     let said = String::from_utf8_lossy(&said).into_owned();
     class.check("a byte every 0.1 s", is_told && said.contains(" 408 "), || said.clone());
     writing.abort();
@@ -144,5 +144,5 @@ async fn cut(stream: TcpStream) -> bool {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, waiting).await.is_ok()
+    tokio::time::timeout(CLOSE_TIMEOUT, waiting).await.is_ok()
 }

@@ -107,9 +107,9 @@ async fn spend_within(in_process: &InProcessAdmin, bounds: &EffectiveLimits, usd
     let mut record = in_process.record(&bounds.key);
     record.cost_usd = usd.parse().expect("an amount");
     record.reserved_usd = Some(record.cost_usd);
-    record.reserved_pools = bounds.pool_scopes();
+    record.reserved_pools = bounds.shared_scopes();
     let mut wanted = reservation(at, record.cost_usd.pico());
-    wanted.pools = bounds.pool_scopes();
+    wanted.shared_limits = bounds.shared_scopes();
     let admitted = in_process.store.admit(bounds, &record.id, &wanted).await.expect("admitted");
     assert!(matches!(admitted, Admission::Admitted(_)), "{admitted:?}");
     in_process.store_all(&[record]).await;

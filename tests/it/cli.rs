@@ -1,5 +1,12 @@
 //! The operator's commands. They call a running Baton over its admin API.
 
+mod alerts;
+mod completions;
+mod doctor;
+mod import;
+mod profiles;
+mod resources;
+
 use baton_tests::house::{TestKey, TestSystem};
 use baton_tests::program::ProgramResult;
 

@@ -1,6 +1,11 @@
 //! The console: every page with and without data, for administrators and members, its number of API
 //! calls, and what a page must never contain.
 
+mod account_sign_in;
+mod prices;
+mod sign_in_form;
+mod sign_in_openid;
+
 use baton_tests::in_process_console::{ConsolePage, InProcessConsole, TOKEN};
 use serde_json::json;
 

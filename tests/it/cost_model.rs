@@ -18,7 +18,7 @@ use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use tokio_util::sync::CancellationToken;
 
-const COST_DOCUMENT: &str = include_str!("../../infra/cost.md");
+const COST_DOCUMENT: &str = include_str!("../../docs/operate/aws-costs.md");
 
 /// Sends `requests` through one relay, lets stats store the usage, and returns the units of one
 /// request.
@@ -80,5 +80,5 @@ fn cost_document_matches_the_model() {
     let rows =
         [ALONE, STEADY].iter().flat_map(|traffic| [2, 20, 60].map(|seconds| traffic.row(seconds)));
     let missing: Vec<String> = rows.filter(|row| !COST_DOCUMENT.contains(row)).collect();
-    assert!(missing.is_empty(), "infra/cost.md lacks\n{}", missing.join("\n"));
+    assert!(missing.is_empty(), "docs/operate/aws-costs.md lacks\n{}", missing.join("\n"));
 }

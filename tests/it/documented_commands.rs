@@ -56,7 +56,7 @@ const PROGRAMS: &str = "apt-get aws baton caddy cargo cat cd chmod chown claude 
 const API_KEY: &str = "sk-upstream-documents";
 const METRICS_TOKEN: &str = "metrics-token-0123456789abcdef";
 /// Time limit for all commands of a page.
-const PATIENCE: Duration = Duration::from_mins(2);
+const COMMAND_TIMEOUT: Duration = Duration::from_mins(2);
 
 #[test]
 fn documented_commands_parse() {
@@ -275,7 +275,7 @@ impl Surroundings {
             .env("BATON_ADMIN_TOKEN", self.system.admin_token())
             .env("BATON_METRICS_TOKEN", METRICS_TOKEN)
             .current_dir(&home);
-        let ended = Program::run(&mut command, PATIENCE);
+        let ended = Program::run(&mut command, COMMAND_TIMEOUT);
         match ended.code {
             Some(0) => Ok(()),
             code => Err(format!("{code:?}\n{}{}", ended.stdout, ended.stderr)),

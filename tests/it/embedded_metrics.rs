@@ -1,5 +1,5 @@
 //! Every Baton metric that the template's alarms and dashboard name is written to the log by the
-//! function that `infra/README.md` names, in CloudWatch's embedded metric format.
+//! function that `docs/operate/aws-stack.md` names, in CloudWatch's embedded metric format.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use yaml_serde::Value as Yaml;
 
 const TEMPLATE: &str = include_str!("../../template.yaml");
-const DOCUMENT: &str = include_str!("../../infra/README.md");
+const DOCUMENT: &str = include_str!("../../docs/operate/aws-stack.md");
 const SOON: Duration = Duration::from_secs(10);
 
 /// The metrics of the namespace `Baton` that the alarms and the dashboard name.

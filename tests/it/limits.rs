@@ -1,6 +1,8 @@
 //! Limits hold under concurrency and after a crash. The errors have the form that clients
 //! understand.
 
+mod in_process;
+
 use baton_tests::client_response::ClientResponse;
 use baton_tests::house::{LaunchOptions, MODEL, TestSystem, message};
 use baton_tests::house::{estimate, pico, settled, spend, spent_key, usd};

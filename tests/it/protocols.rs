@@ -1,6 +1,11 @@
 //! Shared parts of the protocol tests: the requests and answers of each kind of client, and the
 //! accounts of each kind of upstream.
 
+mod failures;
+mod ledger;
+mod models;
+mod timers;
+
 use aws_smithy_eventstream::frame::read_message_from;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;

@@ -37,7 +37,7 @@ async fn expired_events_leave_totals_unchanged() {
             group: GroupId::from_bits(1),
             user: None,
             unreserved: PicoUsd::ZERO,
-            pools: Vec::new(),
+            shared_limits: Vec::new(),
         };
         let (id, key) = (RequestId::from_bits(number.unsigned_abs()), KeyId::from_bits(1));
         let mut record = reservation.given_up(id, key, "t");

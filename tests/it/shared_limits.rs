@@ -1,6 +1,8 @@
 //! Limits of users, groups and the organization, tested from outside. All keys in the scope share
 //! them.
 
+mod in_process;
+
 use baton_tests::client_response::ClientResponse;
 use baton_tests::eventually::eventually;
 use baton_tests::house::{LaunchOptions, MODEL, SOON, TestKey, TestSystem, message};

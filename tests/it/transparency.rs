@@ -1,5 +1,7 @@
 //! Pass-through: requests, whole answers and errors are forwarded byte for byte.
-//! `transparency_streams.rs` tests event streams.
+//! `streams` tests event streams.
+
+mod streams;
 
 use baton_tests::client_response::ClientResponse;
 use baton_tests::fixtures;

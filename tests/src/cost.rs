@@ -1,4 +1,4 @@
-//! The cost of a million requests on AWS: the model behind `infra/cost.md`.
+//! The cost of a million requests on AWS: the model behind `docs/operate/aws-costs.md`.
 //!
 //! The units that a request uses in the stores are assumed here, and `tests/it/cost_model.rs`
 //! compares them with the local stack. The prices are facts about AWS.
@@ -80,7 +80,7 @@ impl TrafficProfile {
         relay + stats + invocations + stores + queue + LOG_KB * price::LOGS
     }
 
-    /// A row of the table in `infra/cost.md`.
+    /// A row of the table in `docs/operate/aws-costs.md`.
     pub fn row(&self, seconds: u32) -> String {
         let cells =
             [128, 256, 512].map(|mb| format!("{:.1}", self.dollars_per_million(mb, seconds)));

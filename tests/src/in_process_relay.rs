@@ -266,6 +266,6 @@ pub fn reservation(at: Timestamp, pico: i128) -> Reservation {
         stream: true,
         group: GroupId::from_bits(1),
         user: None,
-        pools: Vec::new(),
+        shared_limits: Vec::new(),
     }
 }

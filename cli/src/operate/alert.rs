@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 const ROUTE: &str = "alerts";
 
 /// Longer than the time in which refresh runs twice.
-const PATIENCE: Duration = Duration::from_secs(150);
-const PAUSE: Duration = Duration::from_secs(1);
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(150);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The commands of `baton alert`.
 #[derive(Subcommand)]
@@ -166,12 +166,12 @@ async fn test(context: &CliContext, no_wait: bool) -> Result<(), CliError> {
                 "{channel}: {reason}; Baton tries again for a day"
             )));
         }
-        if started.elapsed() > PATIENCE {
+        if started.elapsed() > DELIVERY_TIMEOUT {
             let message = "the alert was not sent, because refresh does not run; its log has the \
                  reason";
             return Err(CliError::Failed(message.to_owned()));
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 

@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_that_are_not_named_are_not_sent() {
+    fn unset_limits_are_not_sent() {
         let said = LimitFields {
             usd_daily: Some("5".into()),
             usd_weekly: Some("none".into()),

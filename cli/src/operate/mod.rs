@@ -29,7 +29,7 @@ use admin_client::AdminClient;
 use baton_domain::secret::Secret;
 use baton_runtime::settings::table;
 use clap::Args;
-use resource_names::ResourceKind;
+use resource_names::{ACCOUNT, ResourceKind};
 use serde_json::Value;
 use std::io::{IsTerminal as _, Write as _};
 
@@ -83,7 +83,7 @@ impl AdminTargetArgs {
     }
 }
 
-/// What a command works with: the client and the output.
+/// The context of a command: the client and the output.
 pub(crate) struct CliContext {
     pub(crate) admin: AdminClient,
     pub(crate) printer: OutputPrinter,
@@ -107,7 +107,13 @@ impl CliContext {
 
     async fn add(&self, kind: ResourceKind, body: &Value) -> Result<(), CliError> {
         let created = self.admin.post(&[kind.route], body).await?;
-        self.printer.show(&created, || print_done(kind, &created, "was created"));
+        let name = text(&created["name"]);
+        let done = if kind.noun == ACCOUNT.noun {
+            format!("was created; test it with `baton account test {name}`")
+        } else {
+            "was created".to_owned()
+        };
+        self.printer.show(&created, || print_done(kind, &created, &done));
         Ok(())
     }
 
@@ -156,7 +162,7 @@ impl ConfirmationArg {
     /// Continues if the person agrees.
     ///
     /// # Errors
-    /// The person does not agree, or there is no terminal to ask on.
+    /// The person does not agree, or no terminal is attached for the question.
     fn or_ask(self, subject: &str) -> Result<(), CliError> {
         if self.yes {
             return Ok(());

@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_found_once_or_explained() {
+    fn ambiguous_or_missing_name_is_explained() {
         let list = json!({"data": [
             {"id": "key_1", "name": "ci"}, {"id": "key_2", "name": "twice"},
             {"id": "key_3", "name": "twice"},
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_two_kinds_is_found_once_or_explained() {
+    fn name_shared_by_two_kinds_is_explained() {
         let users =
             json!({"data": [{"id": "usr_1", "name": "ada"}, {"id": "usr_2", "name": "both"}]});
         let groups =

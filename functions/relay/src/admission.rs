@@ -100,7 +100,7 @@ impl RelayState {
             stream: facts.stream,
             group: key.group_id.clone(),
             user: key.user_id.clone(),
-            pools: effective_limits.pool_scopes(),
+            shared_limits: effective_limits.shared_scopes(),
         };
         let id = request.id.clone();
         // Boxed, so that the future of a request without limits stays small.

@@ -88,7 +88,7 @@ impl RelayState {
         if let Some(RequestReservation { reservation, .. }) = &reserved {
             caller.reserved_usd = Some(reservation.estimate);
             caller.permitted_usd = Some(reservation.estimate + reservation.unreserved);
-            caller.reserved_pools.clone_from(&reservation.pools);
+            caller.reserved_pools.clone_from(&reservation.shared_limits);
         }
         let random = u64::try_from(self.store.random_source().bits() >> 64).unwrap_or_default();
         let call = OutboundCall::new(request, caller, facts, body, (metering, random));

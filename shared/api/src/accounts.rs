@@ -38,7 +38,7 @@ pub struct AccountResource {
     pub model_map: ModelMap,
     /// Accounts with the same value share a prompt cache.
     pub cache_domain: Option<String>,
-    /// Requests at the same time; null is no limit.
+    /// Requests at the same time; null means unlimited.
     pub max_concurrency: Option<u32>,
     /// Proxy for all requests to the account; in answers its password is `***`.
     pub proxy_url: Option<String>,
@@ -131,7 +131,7 @@ pub struct AccountChange {
     /// Accounts with the same value share a prompt cache.
     #[serde(skip_serializing_if = "FieldChange::is_keep")]
     pub cache_domain: FieldChange<String>,
-    /// Requests at the same time; null is no limit.
+    /// Requests at the same time; null means unlimited.
     #[serde(skip_serializing_if = "FieldChange::is_keep")]
     #[schemars(range(min = 1))]
     pub max_concurrency: FieldChange<u32>,
@@ -189,7 +189,7 @@ pub struct AccountTest {
     /// Whether the account can be used; null if a made-up credential gets the same answer, so that
     /// nothing shows it.
     pub ok: Option<bool>,
-    /// HTTP status of the upstream; null if there was no answer.
+    /// HTTP status of the upstream; null without an answer.
     pub upstream_status: Option<u16>,
     /// Result for people.
     pub message: String,

@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_has_one_word() {
+    fn each_failure_has_one_label() {
         let check = |status: u16, word: &str| {
             let (announced, error) = <_>::default();
             let response =

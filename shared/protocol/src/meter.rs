@@ -230,5 +230,4 @@ impl UsageMeter {
 }
 
 #[cfg(test)]
-#[path = "meter/usage_faults.rs"]
 mod usage_faults;

@@ -149,14 +149,14 @@ fn check_error(name: &str, error: &str, reading: &MeterReading) {
 }
 
 #[test]
-fn in_one_piece() {
+fn streams_in_one_chunk_are_metered() {
     for fixture in FIXTURES.iter() {
         check(fixture, &read([fixture.bytes.as_slice()]));
     }
 }
 
 #[test]
-fn cut_at_every_byte() {
+fn streams_cut_at_every_byte_are_metered() {
     for fixture in FIXTURES.iter().filter(|fixture| fixture.bytes.len() < 100_000) {
         let integer_part = read([fixture.bytes.as_slice()]);
         for index in 0..=fixture.bytes.len() {
@@ -167,7 +167,7 @@ fn cut_at_every_byte() {
 }
 
 #[test]
-fn in_pieces_of_every_planned_size() {
+fn streams_in_chunks_of_each_size_are_metered() {
     for fixture in FIXTURES.iter() {
         let integer_part = read([fixture.bytes.as_slice()]);
         for size in [1, 2, 3, 5, 7, 13, 64, 1000] {
@@ -182,7 +182,7 @@ fn in_pieces_of_every_planned_size() {
 }
 
 #[test]
-fn what_is_estimated() {
+fn missing_usage_is_estimated() {
     let check = |name: &str, input, output, estimated| {
         let fixture = FIXTURES.iter().find(|fixture| fixture.name == name).unwrap();
         let usage = read([fixture.bytes.as_slice()]).usage;
@@ -231,7 +231,7 @@ fn unreadable_events_never_hide_usage() {
 }
 
 #[test]
-fn the_first_event() {
+fn first_event_is_recognized() {
     let check = |chunks: &[&str], expect: AnswerStart| {
         let mut meter = UsageMeter::for_stream();
         for chunk in chunks {
@@ -304,7 +304,7 @@ fn the_first_event() {
 }
 
 #[test]
-fn bytes_that_are_no_stream() {
+fn body_that_is_not_a_stream_is_an_error() {
     let check = |body: &str, kind: Option<&str>, message: &str| {
         let reading = read([body.as_bytes()]);
         let AnswerEnd::Error(failure) = reading.end else { panic!("{body}") };
@@ -318,7 +318,7 @@ fn bytes_that_are_no_stream() {
 }
 
 #[test]
-fn whether_the_client_knows() {
+fn reported_end_is_recognized() {
     for fixture in FIXTURES.iter() {
         let reading = read([fixture.bytes.as_slice()]);
         // Anthropic's SDKs ignore an error without an `event:` line.
@@ -331,7 +331,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn cut_anywhere(
+    fn streams_cut_anywhere_keep_their_usage(
         which in any::<prop::sample::Index>(),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..30),
     ) {
@@ -349,7 +349,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_panic(bytes: Vec<u8>, cut: prop::sample::Index) {
+    fn arbitrary_bytes_do_not_panic(bytes: Vec<u8>, cut: prop::sample::Index) {
         let (left, right) = bytes.split_at(cut.index(bytes.len() + 1));
         read([left, right]);
         let mut whole = UsageMeter::for_whole_body();
@@ -358,7 +358,7 @@ proptest! {
     }
 
     #[test]
-    fn no_broken_stream_panics(
+    fn broken_streams_do_not_panic(
         which in any::<prop::sample::Index>(),
         at in any::<prop::sample::Index>(),
         junk: Vec<u8>,

@@ -14,10 +14,10 @@ use crate::client_response::ClientResponse;
 const WITH_PRELUDE: &str = "application/vnd.awslambda.http-integration-response";
 /// The end of the prelude.
 const NULS: [u8; 8] = [0; 8];
-const PATIENCE: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 async fn next(parts: &mut Parts) -> Part {
-    let part = tokio::time::timeout(PATIENCE, parts.recv()).await.expect("an answer in time");
+    let part = tokio::time::timeout(ANSWER_TIMEOUT, parts.recv()).await.expect("an answer in time");
     match part.expect("the function goes on") {
         Part::Failed(words) => panic!("the function failed: {words}"),
         part => part,

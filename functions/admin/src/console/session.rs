@@ -17,7 +17,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::post;
-use baton_domain::console_session::{ConsoleSession, LIFE, SessionSubject};
+use baton_domain::console_session::{ConsoleSession, SESSION_LIFETIME, SessionSubject};
 use baton_domain::key::{Role, User};
 use baton_runtime::peer_connection::PeerConnection;
 use baton_store::{ConfigEdit, SessionContext, SessionRow, StoreError};
@@ -240,7 +240,7 @@ impl AdminState {
         let note = AuditNote::other_action("sign_in", &visit.actor.name(), (&Value::Null, &said));
         self.add_audit_row(&visit, &mut edit, note)?;
         self.store.apply(edit).await?;
-        Ok(redirect(next, front.set(CookieKind::Session, &cookie, Some(LIFE))))
+        Ok(redirect(next, front.set(CookieKind::Session, &cookie, Some(SESSION_LIFETIME))))
     }
 }
 

@@ -19,7 +19,7 @@ pub struct OpenIdSettings {
     pub policy: SignInPolicy,
 }
 
-/// Reads the provider's variables. Without an issuer there is no provider.
+/// Reads the provider's variables. Without an issuer, OpenID sign-in is off.
 pub(super) fn read(source: &mut SettingsSource<'_>) -> Option<OpenIdSettings> {
     let issuer = source.some_text(&table::OIDC_ISSUER)?;
     let client_id = source.text(&table::OIDC_CLIENT_ID);
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_provider_needs_a_client_and_bounds() {
+    fn openid_provider_requires_client_and_allowed_addresses() {
         assert!(read(&[("OIDC_CLIENT_ID", "baton")]).is_ok_and(|it| it.openid.is_none()));
         let issuer = ("OIDC_ISSUER", "https://id.example");
         let client = ("OIDC_CLIENT_ID", "baton");

@@ -8,18 +8,19 @@
 pub struct Setting {
     /// The variable.
     pub name: &'static str,
-    /// The value that holds where the variable is absent or empty, as one would write it. Empty if
-    /// there is none.
+    /// The value that is used if the variable is absent or empty, in the form of the variable. Empty
+    /// if the setting has no default value.
     pub default: &'static str,
-    /// What holds instead where there is no default value, in words. Empty if nothing does.
+    /// For a setting without a default value: a description of the behavior without it. Can be
+    /// empty.
     pub unless_set: &'static str,
-    /// The values that it takes: a unit, or the words themselves.
+    /// The accepted values: a unit, or a list of words.
     pub values: &'static str,
     /// The part of the reference that it belongs to.
     pub section: Section,
     /// Whether `template.yaml` sets it for the functions.
     pub is_set_by_template: bool,
-    /// Who reads it.
+    /// The parts of the program that read it.
     pub readers: &'static [Reader],
     documentation: &'static str,
 }
@@ -248,8 +249,8 @@ settings! {
             .unless_set("no file can be named");
     }
     Upstreams {
-        /// The first start makes an account with this key if there is no account; `baton account
-        /// add` takes it if there is no other credential.
+        /// The first start creates an account with this key unless an account exists. `baton account
+        /// add` uses it if no other credential is given.
         ANTHROPIC_API_KEY = Setting::new("ANTHROPIC_API_KEY", "API key").read_by(BOTH);
         /// The account that the first start makes from `ANTHROPIC_API_KEY` uses this upstream.
         FIRST_ACCOUNT_BASE_URL = Setting::new("BATON_ANTHROPIC_BASE_URL", "URL")
@@ -260,7 +261,8 @@ settings! {
             .or("0");
         /// Baton waits this long for a connection to the upstream.
         CONNECT_SECONDS = Setting::new("BATON_CONNECT_SECONDS", "seconds").or("10");
-        /// Baton waits this long for the first byte of a response body.
+        /// Baton waits this long for the first event of a stream, or for the first byte of another
+        /// response body.
         FIRST_BYTE_SECONDS = Setting::new("BATON_FIRST_BYTE_SECONDS", "seconds").or("300");
         /// Baton waits this long between two bytes of a response; Claude Code gives up after 300.
         IDLE_SECONDS = Setting::new("BATON_IDLE_SECONDS", "seconds").or("290");
@@ -469,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_read_from_the_table_and_the_table_is_read() {
+    fn settings_read_exactly_the_listed_variables() {
         // The provider's other variables are looked up only if there is a provider.
         let seen = looked_up(&[(OIDC_ISSUER.name, "https://id.example")]);
         let listed = SETTINGS.iter().filter(|setting| setting.readers.contains(&Reader::Settings));
@@ -477,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn each_setting_has_one_row_and_a_default_that_fits() {
+    fn each_setting_is_listed_once_with_a_valid_default() {
         let names: BTreeSet<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
         assert_eq!(names.len(), SETTINGS.len());
         let defaults = |name: &str| {

@@ -1,15 +1,18 @@
 //! The table of the meanings of upstream failures, with the bodies that vendors send.
 
+mod accounts;
+mod cooldowns;
+
 use super::*;
 use Provider::{Anthropic, Bedrock, OpenaiCompatible};
 
-pub(super) fn now() -> Timestamp {
+fn now() -> Timestamp {
     "2026-11-22T21:00:00Z".parse().unwrap()
 }
 
 const MODEL: &str = "claude-opus-5-5";
 
-pub(super) fn facts(provider: Provider) -> RequestFacts<'static> {
+fn facts(provider: Provider) -> RequestFacts<'static> {
     RequestFacts {
         provider,
         credential: CredentialKind::ApiKey,
@@ -19,7 +22,7 @@ pub(super) fn facts(provider: Provider) -> RequestFacts<'static> {
     }
 }
 
-pub(super) fn judged(
+fn judged(
     facts: &RequestFacts<'_>,
     status: u16,
     announced: &AnnouncedLimit,
@@ -30,12 +33,12 @@ pub(super) fn judged(
     classify(&CallFailure::Status(answer), facts, now(), 0)
 }
 
-pub(super) fn of(provider: Provider, status: u16, body: &str) -> Verdict {
+fn of(provider: Provider, status: u16, body: &str) -> Verdict {
     judged(&facts(provider), status, &AnnouncedLimit::default(), body)
 }
 
 /// A short form of the verdict: the scope, the seconds and the reason of a cooldown.
-pub(super) fn short(verdict: &Verdict) -> String {
+fn short(verdict: &Verdict) -> String {
     let request = match verdict.request {
         RetryDecision::ReturnToClient => "pass on",
         RetryDecision::TryAnother => "try another",
@@ -64,7 +67,7 @@ pub(super) fn short(verdict: &Verdict) -> String {
 }
 
 #[test]
-fn requests_that_are_wrong_stay_with_their_sender() {
+fn invalid_requests_are_passed_on() {
     let bodies = [
         r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 250000 tokens > 200000 maximum"}}"#,
         r#"{"type":"error","error":{"type":"invalid_request_error","message":"max_tokens: 128000 > 64000, which is the maximum allowed number of output tokens for claude-opus-5-5"}}"#,
@@ -227,7 +230,7 @@ fn vendor_errors_for_missing_credit() {
 }
 
 #[test]
-fn a_request_that_is_too_much_for_an_account_is_not_held_against_it() {
+fn too_large_request_does_not_affect_the_account() {
     let rows = [
         (
             Anthropic,
@@ -252,7 +255,7 @@ fn a_request_that_is_too_much_for_an_account_is_not_held_against_it() {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table of bodies")]
-fn a_model_or_feature_that_is_not_there_concerns_that_model_alone() {
+fn missing_model_or_feature_affects_only_that_model() {
     let expect = "try another, model 300 ModelUnavailable guess";
     let rows = [
         (
@@ -337,7 +340,7 @@ fn a_model_or_feature_that_is_not_there_concerns_that_model_alone() {
 }
 
 #[test]
-fn a_credential_is_suspected_and_not_condemned() {
+fn refused_credential_is_only_suspected() {
     let rows = [
         (
             Anthropic,
@@ -392,7 +395,7 @@ fn a_credential_is_suspected_and_not_condemned() {
 }
 
 #[test]
-fn a_refused_token_is_renewed() {
+fn refused_token_is_renewed() {
     for credential in [CredentialKind::Oauth2, CredentialKind::WorkloadIdentity] {
         let facts = RequestFacts { credential, token_version: Some(3), ..facts(Anthropic) };
         let body = r#"{"type":"error","error":{"type":"authentication_error","message":"OAuth token has expired"}}"#;
@@ -404,7 +407,7 @@ fn a_refused_token_is_renewed() {
 }
 
 #[test]
-fn rates_are_of_one_model_unless_a_header_says_more() {
+fn rate_limits_affect_one_model_unless_a_header_names_more() {
     let rate = r#"{"type":"error","error":{"type":"rate_limit_error","message":"This request would exceed your organization's rate limit of 30,000 input tokens per minute (model: claude-opus-5-5)."}}"#;
     let secs = SignedDuration::from_secs;
     let check = |announced: AnnouncedLimit, is_fast, expect: &str| {
@@ -439,7 +442,7 @@ fn rates_are_of_one_model_unless_a_header_says_more() {
 }
 
 #[test]
-fn the_platforms_trouble_is_short_and_failures_are_strikes() {
+fn overload_is_short_and_server_errors_are_strikes() {
     let overloaded =
         r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
     let day = AnnouncedLimit {
@@ -478,7 +481,7 @@ fn the_platforms_trouble_is_short_and_failures_are_strikes() {
 }
 
 #[test]
-fn a_stream_that_begins_with_an_error_counts_like_the_status() {
+fn error_event_at_stream_start_counts_like_its_status() {
     let rows = [
         (
             Anthropic,
@@ -543,7 +546,7 @@ fn a_stream_that_begins_with_an_error_counts_like_the_status() {
 }
 
 #[test]
-fn deep_and_odd_bodies_are_read_as_nothing() {
+fn deep_and_malformed_bodies_have_no_error_fields() {
     for body in ["[".repeat(100_000), "{\"error\":".repeat(50_000), "\u{0}".to_owned()] {
         assert_eq!(ErrorFields::from_body(body.as_bytes()), ErrorFields::default());
     }

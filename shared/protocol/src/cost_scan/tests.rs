@@ -1,5 +1,7 @@
 //! Tables of the fields of each protocol and their effect on the cost.
 
+mod nested_fields;
+
 use super::BodyProtocol::{Chat, Messages, Responses};
 use super::*;
 
@@ -47,7 +49,7 @@ fn each_protocol_reads_its_own_bound() {
 }
 
 #[test]
-fn fields_that_multiply_the_cost() {
+fn multiplying_fields_are_read() {
     let check = |reads, fields: &str, expect: (u64, u64, u64)| {
         let cost_factors = demand(reads, fields);
         assert_eq!(
@@ -92,7 +94,7 @@ fn fields_that_multiply_the_cost() {
 }
 
 #[test]
-fn every_model_that_is_named() {
+fn every_named_model_is_collected() {
     let check = |reads, fields: &str, expect: &[&str]| {
         assert_eq!(demand(reads, fields).models, expect, "{reads:?} {fields}");
     };
@@ -115,7 +117,7 @@ fn every_model_that_is_named() {
 }
 
 #[test]
-fn tiers_without_a_price() {
+fn tiers_without_a_price_are_unbounded() {
     let check = unbounded;
     for reads in [Messages, Chat, Responses] {
         for tier in ["priority", "fast", "scale", "Priority", ""] {
@@ -133,7 +135,7 @@ fn unbounded(body_protocol: BodyProtocol, fields: &str, expect: &str) {
 }
 
 #[test]
-fn fields_without_a_bound_or_a_price() {
+fn fields_without_a_bound_or_a_price_are_unbounded() {
     let check = unbounded;
     check(Messages, r#""service_tier":["priority"]"#, "service_tier");
     check(Messages, r#""speed":"turbo""#, "speed");
@@ -200,7 +202,7 @@ fn fields_without_a_bound_or_a_price() {
 }
 
 #[test]
-fn what_no_api_documents_has_no_bound() {
+fn undocumented_fields_are_unbounded() {
     let check = unbounded;
     for (reads, fields) in [
         (Responses, r#""multi_agent":{"enabled":true}"#),
@@ -248,7 +250,7 @@ fn what_no_api_documents_has_no_bound() {
 }
 
 #[test]
-fn blocks_items_and_tools_that_no_api_documents() {
+fn undocumented_blocks_items_and_tools_are_unbounded() {
     let check = unbounded;
     let item = |item: &str| format!(r#""input":[{item}]"#);
     for kind in ["program", "multi_agent_call", "mcp_approval_response", "new"] {
@@ -294,7 +296,7 @@ fn blocks_items_and_tools_that_no_api_documents() {
 }
 
 #[test]
-fn tools_count_wherever_they_stand() {
+fn tools_count_in_any_position() {
     let check = unbounded;
     for kind in ["web_search", "code_interpreter", "image_generation", "mcp"] {
         for item in [
@@ -325,7 +327,7 @@ fn tools_count_wherever_they_stand() {
 }
 
 #[test]
-fn items_with_an_id_and_without_their_content_are_stored() {
+fn items_without_content_are_stored_references() {
     let check = |item: &str, expect: &str| {
         let cost_factors = demand(Responses, &format!(r#""input":[{item}]"#));
         let found = cost_factors.reads_beyond_body.map(|why| why.field);
@@ -370,7 +372,7 @@ fn items_with_an_id_and_without_their_content_are_stored() {
 }
 
 #[test]
-fn thinking_on_top_of_the_bound() {
+fn thinking_budget_is_added_where_it_exceeds_the_bound() {
     let check = |reads, fields: &str, expect| {
         let name = if reads == Responses { "max_output_tokens" } else { "max_tokens" };
         let cost_factors = demand(reads, &format!(r#""{name}":10,{fields}"#));
@@ -416,7 +418,7 @@ fn other_spellings_of_fields_are_refused() {
 }
 
 #[test]
-fn bodies_that_parsers_read_differently() {
+fn ambiguous_json_is_refused() {
     let is_invalid_char =
         |body: &str| read_cost_factors(body.as_bytes(), Chat).unwrap_err().to_string();
     let reason = "a number beyond the range of a double";
@@ -440,7 +442,7 @@ fn bodies_that_parsers_read_differently() {
 
 /// Builds bodies of this many bytes. Each shape could take disproportionate work or memory.
 #[test]
-fn the_work_is_linear_in_the_length() {
+fn scan_time_is_linear_in_the_length() {
     let shapes: [&dyn Fn(usize) -> String; 8] = [
         &|index| format!(r#"{{"models":["m{index}"]}}"#),
         &|index| format!(r#""m{index}""#),
@@ -452,9 +454,13 @@ fn the_work_is_linear_in_the_length() {
         &|_| r#"{"type":"namespace","tools":[{}]}"#.to_owned(),
     ];
     let time = |body: &str, reads| {
-        let start = std::time::Instant::now();
-        let _ = read_cost_factors(body.as_bytes(), reads);
-        start.elapsed()
+        // The fastest of several runs, because other programs can interrupt each of them.
+        let run = |_| {
+            let start = std::time::Instant::now();
+            let _ = read_cost_factors(body.as_bytes(), reads);
+            start.elapsed()
+        };
+        (0..5).map(run).min().unwrap_or_default()
     };
     for field in ["models", "x", "tools", "messages", "input", "fallbacks", "plugins"] {
         for shape in shapes {
@@ -522,7 +528,7 @@ fn content_outside_the_body_is_unbounded() {
 }
 
 #[test]
-fn images_count_by_number() {
+fn images_are_counted_individually() {
     let check = |body_protocol: BodyProtocol, part: &str, images: u64, data: u64| {
         let top = if body_protocol == Responses { "input" } else { "messages" };
         let fields = format!(r#""{top}":[{{"role":"user","content":[{part}]}}]"#);
@@ -562,7 +568,7 @@ fn hour_long_cache_is_found_in_every_field() {
 }
 
 #[test]
-fn a_field_that_is_given_twice_is_refused() {
+fn duplicate_field_is_refused() {
     for body in [
         r#"{"n":1,"n":8}"#,
         r#"{"max_tokens":1,"max\u005ftokens":8}"#,

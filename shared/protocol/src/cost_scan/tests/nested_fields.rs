@@ -1,6 +1,5 @@
 //! Tables of the fields inside messages, items and blocks.
 
-use super::BodyProtocol::{Chat, Messages, Responses};
 use super::*;
 
 fn demand(reads: BodyProtocol, fields: &str) -> CostFactors {
@@ -112,7 +111,7 @@ fn models_inside_the_prompt_are_named() {
 }
 
 #[test]
-fn files_that_are_named_by_an_id() {
+fn files_referenced_by_id_are_unbounded() {
     let check = |reads, fields: &str, expect: &str| {
         let found = demand(reads, fields).reads_beyond_body.map(|why| why.field);
         assert_eq!(found.unwrap_or_default(), expect, "{reads:?} {fields}");
@@ -148,7 +147,7 @@ fn files_that_are_named_by_an_id() {
 }
 
 #[test]
-fn what_clients_send_stays_bounded() {
+fn requests_of_known_clients_are_bounded() {
     let check = |reads, fields: &str| {
         let demand = demand(reads, fields);
         assert_eq!(demand.unbounded, None, "{reads:?} {fields}");
@@ -200,7 +199,7 @@ fn what_clients_send_stays_bounded() {
 }
 
 #[test]
-fn models_with_a_price_for_each_call() {
+fn models_priced_per_call_are_unbounded() {
     for model in [
         "sonar",
         "sonar-pro",
@@ -344,7 +343,7 @@ fn models_inside_documented_fields_of_the_prompt_are_named() {
 }
 
 #[test]
-fn items_of_the_upstreams_tools_count_as_their_text() {
+fn items_of_upstream_tools_count_as_text() {
     let found = |item: &str| {
         let demand = demand(Responses, &format!(r#""input":[{item}]"#));
         demand.unbounded.or(demand.reads_beyond_body).map(|why| (why.field, why.advice))
@@ -393,7 +392,7 @@ fn items_of_the_upstreams_tools_count_as_their_text() {
 }
 
 #[test]
-fn a_body_with_all_permitted_levels_is_read() {
+fn deepest_permitted_body_is_read() {
     for (reads, field) in [
         (Messages, "system"),
         (Messages, "tools"),

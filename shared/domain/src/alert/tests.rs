@@ -109,14 +109,14 @@ fn reserved_amounts_do_not_count_as_spent() {
         group: GroupId::from_bits(1),
         user: None,
         unreserved: PicoUsd::ZERO,
-        pools: Vec::new(),
+        shared_limits: Vec::new(),
     };
     counters.open_reservations.insert(RequestId::from_bits(1), open_reservations);
     assert_eq!(ids(&limits(100, 100), &counters, now()), Vec::<String>::new());
 }
 
 #[test]
-fn a_window_that_has_just_ended_is_still_looked_at() {
+fn recently_ended_window_is_still_checked() {
     let counters = counted(&[("d#2026-11-22", 100)]);
     let midnight: Timestamp = "2026-11-23T00:00:00Z".parse().unwrap();
     let minutes = |count| midnight + SignedDuration::from_mins(count);
@@ -165,7 +165,7 @@ fn only_long_account_changes_are_alerted() {
 }
 
 #[test]
-fn words_for_people() {
+fn alert_messages_are_readable() {
     let reached = LimitReached {
         scope: key(),
         name: "ci".into(),
@@ -209,7 +209,7 @@ fn words_for_people() {
 
 proptest! {
     #[test]
-    fn a_threshold_once_reached_stays_reached(spent in 0_i128..1000, more in 0_i128..1000, limit in 1_i128..1000) {
+    fn reached_threshold_stays_reached(spent in 0_i128..1000, more in 0_i128..1000, limit in 1_i128..1000) {
         let at = |pico| reached_threshold(PicoUsd::new(pico), PicoUsd::new(limit), &THRESHOLDS);
         prop_assert!(at(spent + more) >= at(spent));
     }

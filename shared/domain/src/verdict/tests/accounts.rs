@@ -1,14 +1,12 @@
 //! The meaning of failures of an account, of its proxy and of servers in front of an upstream, with
 //! the bodies that they send.
 
-use super::table::{facts, judged, of, short};
 use super::*;
-use Provider::{Anthropic, Bedrock, OpenaiCompatible};
 
 const ALL: [Provider; 3] = [Anthropic, Bedrock, OpenaiCompatible];
 
 #[test]
-fn an_operation_that_a_credential_does_not_permit_is_held_against_nobody() {
+fn forbidden_operation_does_not_affect_the_account() {
     let rows = [
         // continuedev/continue #10059, 2026-01-31.
         (
@@ -43,7 +41,7 @@ fn an_operation_that_a_credential_does_not_permit_is_held_against_nobody() {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table")]
-fn a_credential_may_be_refused_with_403_and_400() {
+fn credential_refused_with_403_or_400_is_recognized() {
     let anthropic = |kind: &str, message: &str| {
         let error = serde_json::json!({"type": kind, "message": message});
         serde_json::json!({"type": "error", "error": error}).to_string()
@@ -126,7 +124,7 @@ fn a_credential_may_be_refused_with_403_and_400() {
 }
 
 #[test]
-fn a_refusal_that_does_not_name_the_credential_is_known_as_such() {
+fn refusal_without_credential_error_is_ambiguous() {
     let rows = [
         (
             401,
@@ -151,7 +149,7 @@ fn a_refusal_that_does_not_name_the_credential_is_known_as_such() {
 }
 
 #[test]
-fn an_account_without_credit_says_so_with_403_and_400() {
+fn missing_credit_with_403_or_400_is_recognized() {
     let spent = "try another, account 600 SpendCapReached";
     let rows = [
         // gptme/gptme #1449, MCPJam/inspector #1287, RooCodeInc/Roo-Code #515.
@@ -198,7 +196,7 @@ fn an_account_without_credit_says_so_with_403_and_400() {
 }
 
 #[test]
-fn a_place_that_is_not_served_is_the_accounts() {
+fn unsupported_region_affects_the_account() {
     let rows = [
         (
             400,
@@ -219,7 +217,7 @@ fn a_place_that_is_not_served_is_the_accounts() {
 }
 
 #[test]
-fn what_stands_before_an_upstream_fails_for_it() {
+fn proxy_failures_are_server_errors() {
     const PAGES: [&str; 7] = [
         "",
         "<html>\r\n<head><title>404 Not Found</title></head>\r\n<center>nginx</center></html>",
@@ -262,7 +260,7 @@ fn what_stands_before_an_upstream_fails_for_it() {
 }
 
 #[test]
-fn a_route_that_is_missing_is_looked_for_elsewhere() {
+fn missing_route_is_tried_at_another_account() {
     let nothing = "try another, nothing";
     let rows = [
         // FastAPI, API Gateway, Kong, Azure, llama.cpp.
@@ -299,7 +297,7 @@ fn a_route_that_is_missing_is_looked_for_elsewhere() {
 }
 
 #[test]
-fn an_error_inside_an_answer_with_200_has_the_status_that_it_names() {
+fn error_with_status_200_uses_the_named_status() {
     let rows = [
         (r#"{"error":{"message":"Provider returned error","code":429}}"#, 429),
         (

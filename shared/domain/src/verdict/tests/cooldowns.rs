@@ -1,8 +1,6 @@
 //! The table of the lengths of cooldowns: which times of an answer count, and up to which length.
 
-use super::table::{facts, judged, now, short};
 use super::*;
-use Provider::{Anthropic, Bedrock, OpenaiCompatible};
 
 const DAY: i64 = 86_400;
 const ANTHROPIC: &str = r#"{"type":"error","error":{"type":"rate_limit_error","message":"m"}}"#;
@@ -37,7 +35,7 @@ fn check(
 }
 
 #[test]
-fn limits_of_a_server_in_front_of_the_vendor_are_short() {
+fn intermediary_cooldowns_are_short() {
     // nginx, Cloudflare, Kong, Tyk, Azure API Management, Spring, RFC 9457, Cloudflare AI Gateway.
     let bodies = [
         "",
@@ -99,7 +97,7 @@ fn limits_of_a_server_in_front_of_the_vendor_are_short() {
 }
 
 #[test]
-fn limits_of_a_vendor_last_as_long_as_it_documents_at_most() {
+fn vendor_cooldowns_are_bounded_by_documentation() {
     for seconds in [40, DAY] {
         for (provider, body) in
             [(Anthropic, ANTHROPIC), (OpenaiCompatible, OPENAI), (OpenaiCompatible, GOOGLE)]

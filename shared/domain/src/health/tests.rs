@@ -1,4 +1,4 @@
-//! The transitions of [`super`] as tables.
+//! Tables of the transitions of an account's health.
 
 use super::*;
 
@@ -58,7 +58,7 @@ fn out_until(health: &AccountHealth, second: i64) -> Option<i64> {
 }
 
 #[test]
-fn cooling_lasts_until_it_is_over_and_the_later_end_counts() {
+fn later_end_of_two_cooldowns_wins() {
     for (steps, second, until) in [
         (&[(0, cool(30))][..], 29, Some(30)),
         (&[(0, cool(30))], 30, None),
@@ -106,7 +106,7 @@ fn three_strikes_in_a_minute_open_the_circuit() {
 }
 
 #[test]
-fn a_good_answer_clears_the_strikes() {
+fn success_clears_the_strikes() {
     let two = run(&[(0, strike()), (1, strike())]);
     let clear = after_success(&two, OPUS, UpstreamUtilization::default(), at(2)).unwrap();
     assert_eq!(clear, AccountHealth::default());
@@ -114,7 +114,7 @@ fn a_good_answer_clears_the_strikes() {
 }
 
 #[test]
-fn an_account_that_was_refused_last_is_in_doubt_until_a_request_is_served() {
+fn refused_credential_is_suspected_until_a_success() {
     let refusal = AccountEffect::Strike { reason: CooldownReason::CredentialRefused };
     let health = run(&[(0, refusal.clone()), (0, refusal.clone()), (0, refusal)]);
     assert_eq!(health.overall(at(31)), AccountAvailability::HalfOpen);
@@ -126,7 +126,7 @@ fn an_account_that_was_refused_last_is_in_doubt_until_a_request_is_served() {
 }
 
 #[test]
-fn one_request_probes_and_a_failed_probe_doubles_the_time() {
+fn failed_probe_doubles_the_open_time() {
     let mut health = run(&[(0, strike()), (0, strike()), (0, strike())]);
     assert_eq!(probing(&health, at(29)), None);
     let mut end = 30;
@@ -152,7 +152,7 @@ fn one_request_probes_and_a_failed_probe_doubles_the_time() {
 }
 
 #[test]
-fn a_family_cools_alone() {
+fn model_family_cools_alone() {
     let (until, reason) = (at(600), CooldownReason::RateLimited);
     let effect = resting(CooldownScope::Family("opus".to_owned()), 600, reason, false);
     let health = after(&AccountHealth::default(), &effect, at(0)).unwrap();
@@ -165,7 +165,7 @@ fn a_family_cools_alone() {
 }
 
 #[test]
-fn a_model_and_fast_speed_cool_alone() {
+fn model_and_fast_mode_cool_alone() {
     let reason = CooldownReason::RateLimited;
     let model = resting(CooldownScope::Model(OPUS.to_owned()), 40, reason, false);
     let health = after(&AccountHealth::default(), &model, at(0)).unwrap();
@@ -202,7 +202,7 @@ fn success_ends_guessed_cooldown_of_its_model() {
 }
 
 #[test]
-fn names_that_clients_make_up_neither_pile_up_nor_push_real_limits_out() {
+fn invented_model_names_do_not_displace_real_cooldowns() {
     let (limit, missing) = (CooldownReason::RateLimited, CooldownReason::ModelUnavailable);
     let mut health = run(&[(0, resting(CooldownScope::Model(OPUS.into()), 40, limit, false))]);
     for number in 0..10_000 {
@@ -233,7 +233,7 @@ fn newer_token_clears_cooldowns_of_the_older_one() {
 }
 
 #[test]
-fn success_ends_a_money_cooldown() {
+fn success_ends_money_cooldown() {
     let reason = CooldownReason::CreditUsedUp;
     let health = run(&[(0, resting(CooldownScope::Account, 600, reason, false))]);
     assert_eq!(after_success(&health, OPUS, UpstreamUtilization::default(), at(1)), None);
@@ -242,7 +242,7 @@ fn success_ends_a_money_cooldown() {
 }
 
 #[test]
-fn utilization_is_news_when_it_moved_by_five_points() {
+fn utilization_is_stored_after_a_change_of_five_points() {
     let known_health = after_success(&AccountHealth::default(), OPUS, used(40), at(0)).unwrap();
     assert_eq!(known_health.utilization, used(40));
     for (percent, is_significant) in [(40, false), (44, false), (45, true), (36, false), (35, true)]
@@ -275,7 +275,7 @@ fn upstream_reset_time_replaces_a_guess() {
 }
 
 #[test]
-fn that_it_was_out_is_remembered_after_it_is_over() {
+fn last_outage_is_remembered_after_its_end() {
     let hour = SignedDuration::from_hours(1);
     let was = |steps: &[(i64, AccountEffect)], second| {
         run(steps).was_unavailable_within(hour, at(second))
@@ -294,7 +294,7 @@ fn that_it_was_out_is_remembered_after_it_is_over() {
 }
 
 #[test]
-fn utilization_is_that_of_the_fullest_running_limit() {
+fn utilization_is_that_of_the_fullest_current_window() {
     let window = |percent, reset| Some(UtilizationWindow { percent, resets_at: Some(at(reset)) });
     let used = UpstreamUtilization { five_hour: window(97, 10), seven_day: window(40, 1000) };
     assert_eq!([0, 9, 10, 999, 1000].map(|second| used.percent(at(second))), [97, 97, 40, 40, 0]);
@@ -369,7 +369,7 @@ fn repeated_limits_of_a_proxy_double_the_cooldown_of_the_model() {
         health = after(&health, &limited(now, 60), at(now)).unwrap();
         let until = health.models["m"].until;
         assert_eq!(until, at(now + length), "after {now} s");
-        // A request that is sent all the same, because there is no other account, counts once.
+        // A request that is sent all the same, because no other account is left, counts once.
         let again = after(&health, &limited(now + 1, 60), at(now + 1)).unwrap_or(health.clone());
         assert!(again.models["m"].until <= at(now + length.max(61)), "after {now} s");
         now += length;

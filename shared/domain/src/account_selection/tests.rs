@@ -1,12 +1,14 @@
-//! Properties of [`super::account_selection`].
+//! Properties of the selection: shares and sessions of healthy accounts, then accounts that are
+//! unhealthy, near a limit or at capacity, and sessions that had to move.
 
 use super::*;
 use crate::account::{CredentialKind, Provider};
-use crate::health::{Cooldown, HealthState};
+use crate::health::{Cooldown, HealthState, UpstreamUtilization, UtilizationWindow};
 use crate::protocol::ClientProtocol;
 use proptest::prelude::*;
+use std::cell::Cell;
 
-pub(super) fn account(bits: u128, weight: u32, domain: Option<&str>) -> Account {
+fn account(bits: u128, weight: u32, domain: Option<&str>) -> Account {
     Account {
         id: AccountId::from_bits(bits),
         name: String::new(),
@@ -27,7 +29,7 @@ pub(super) fn account(bits: u128, weight: u32, domain: Option<&str>) -> Account 
     }
 }
 
-pub(super) fn wish(group: &GroupId, session: u64) -> SelectionCriteria<'_> {
+fn wish(group: &GroupId, session: u64) -> SelectionCriteria<'_> {
     SelectionCriteria {
         group,
         operation: UpstreamOperation::Answer(ClientProtocol::AnthropicMessages),
@@ -43,10 +45,7 @@ pub(super) fn wish(group: &GroupId, session: u64) -> SelectionCriteria<'_> {
 }
 
 /// Calls `ask` with these accounts as candidates and returns its result.
-pub(super) fn among<T>(
-    accounts: &[&Account],
-    ask: impl FnOnce(&AccountCandidates<'_, &Account>) -> T,
-) -> T {
+fn among<T>(accounts: &[&Account], ask: impl FnOnce(&AccountCandidates<'_, &Account>) -> T) -> T {
     let candidates: Vec<HashedAccount> =
         accounts.iter().map(|account| HashedAccount::from_account(account)).collect();
     ask(&AccountCandidates { accounts, candidates: &candidates })
@@ -94,7 +93,7 @@ fn shares_follow_weights() {
 }
 
 #[test]
-fn the_smallest_priority_is_used_first() {
+fn smallest_priority_is_used_first() {
     let mut accounts = [account(1, 100, None), account(2, 1, None)];
     accounts[0].priority = 2;
     for session in 0..100 {
@@ -143,7 +142,7 @@ fn no_eligible_account_reports_reasons() {
 
 proptest! {
     #[test]
-    fn only_the_sessions_of_a_lost_account_move(
+    fn lost_account_moves_only_its_own_sessions(
         weights in prop::collection::vec((1_u32..9, 0_u8..4), 2..8),
         lost in any::<prop::sample::Index>(),
         sessions in prop::collection::vec(any::<u64>(), 50),
@@ -168,7 +167,7 @@ proptest! {
         }
     }
     #[test]
-    fn instances_agree_and_recovered_account_gets_its_sessions_back(
+    fn recovered_account_gets_its_sessions_back(
         weights in prop::collection::vec((1_u32..9, 0_u8..4), 2..8),
         gone in any::<prop::sample::Index>(),
         sessions in prop::collection::vec(any::<u64>(), 50),
@@ -232,7 +231,7 @@ fn plain(accounts: &[Account], group: &GroupId, session: u64) -> Option<usize> {
 
 proptest! {
     #[test]
-    fn the_quick_way_chooses_as_the_plain_one(
+    fn fast_hashing_agrees_with_reference(
         kinds in prop::collection::vec((1..9_u32, 0..6_u8, any::<bool>()), 1..40),
         session: u64,
     ) {
@@ -252,4 +251,203 @@ proptest! {
     fn logarithm_is_at_least_its_lower_bound(u: u64, shift in 0..64_u32) {
         prop_assert!(neg_log2_min(u >> shift) <= neg_log2(u >> shift));
     }
+}
+
+fn resting(is_guess: bool) -> AccountHealth {
+    let cooldown = Cooldown::new(Timestamp::MAX, CooldownReason::RateLimited, is_guess);
+    AccountHealth { state: HealthState::Cooling(cooldown), ..AccountHealth::default() }
+}
+
+fn used(percent: u32) -> AccountHealth {
+    let five_hour = Some(UtilizationWindow { percent, resets_at: None });
+    AccountHealth {
+        utilization: UpstreamUtilization { five_hour, seven_day: None },
+        ..AccountHealth::default()
+    }
+}
+
+/// The health with this number.
+fn health(number: u8) -> AccountHealth {
+    match number {
+        0 | 1 => used(94),
+        2 => used(95),
+        3 => resting(true),
+        _ => resting(false),
+    }
+}
+
+/// The rank of this health in the selection; `None` if the account is not eligible.
+fn rank(number: u8) -> Option<u8> {
+    match number {
+        0 | 1 => Some(0),
+        2 => Some(1),
+        3 => Some(2),
+        _ => None,
+    }
+}
+
+#[derive(Debug)]
+struct TestAccounts(Vec<(Account, AccountHealth)>);
+
+impl TestAccounts {
+    fn choose(&self, criteria: &SelectionCriteria<'_>) -> Option<usize> {
+        let (health, now) = (|index| self.health(index), Timestamp::UNIX_EPOCH);
+        match among(&self.accounts(), |all| choose_account(all, health, criteria, now)) {
+            SelectionResult::Chosen(index) => Some(index),
+            SelectionResult::NoneEligible(_) => None,
+        }
+    }
+
+    fn accounts(&self) -> Vec<&Account> {
+        self.0.iter().map(|(account, _)| account).collect()
+    }
+
+    fn health(&self, index: usize) -> &AccountHealth {
+        &self.0[index].1
+    }
+}
+
+fn pools() -> impl Strategy<Value = (Vec<u8>, TestAccounts)> {
+    let one = (0_u8..5, 1_u32..9, 0_usize..4, 1_u32..3);
+    prop::collection::vec(one, 1..8).prop_map(|drawn| {
+        let domains = [Some("a"), Some("b"), Some("c"), None];
+        let numbers = drawn.iter().map(|(number, ..)| *number).collect();
+        let each = drawn.iter().zip(1..).map(|(&(number, weight, domain, priority), id)| {
+            let account = Account { priority, ..account(id, weight, domains[domain]) };
+            (account, health(number))
+        });
+        (numbers, TestAccounts(each.collect()))
+    })
+}
+
+proptest! {
+    #[test]
+    fn best_tier_wins_regardless_of_priority((numbers, pool) in pools(), session: u64) {
+        let group = GroupId::from_bits(1);
+        let chosen = pool.choose(&wish(&group, session));
+        let best = numbers.iter().filter_map(|number| rank(*number)).min();
+        prop_assert_eq!(chosen.and_then(|at| rank(numbers[at])), best);
+        let priority = |at: usize| pool.0[at].0.priority;
+        let equals = (0..numbers.len()).filter(|&at| rank(numbers[at]) == best);
+        prop_assert_eq!(chosen.map(priority), best.and(equals.map(priority).min()));
+    }
+
+    #[test]
+    fn healthy_first_choice_needs_no_other_health_read(
+        (numbers, pool) in pools(), session: u64,
+    ) {
+        let group = GroupId::from_bits(1);
+        let (wish, now) = (wish(&group, session), Timestamp::UNIX_EPOCH);
+        let (accounts, looked) = (pool.accounts(), Cell::new(0));
+        let health = |at| {
+            looked.set(looked.get() + 1);
+            pool.health(at)
+        };
+        let quick = among(&accounts, |all| choose_account(all, health, &wish, now));
+        let first = among(&accounts, |all| first_choice(all, &wish));
+        let is_well = first.is_some_and(|at| rank(numbers[at]) == Some(0));
+        prop_assert_eq!(looked.get() == 1, is_well, "nobody else is looked at");
+        prop_assert_eq!(quick, among(&accounts, |all| choose_with_health(all, health, &wish, now)));
+    }
+
+    #[test]
+    fn guessed_cooldowns_never_block_the_last_account((numbers, pool) in pools(), session: u64) {
+        let group = GroupId::from_bits(1);
+        let chosen = pool.choose(&wish(&group, session));
+        prop_assert_eq!(chosen.is_none(), numbers.iter().all(|number| *number == 4));
+    }
+
+    #[test]
+    fn pinned_session_stays_while_its_domain_is_in_the_best_tier(
+        (numbers, pool) in pools(), session: u64, to in any::<prop::sample::Index>(),
+    ) {
+        let group = GroupId::from_bits(1);
+        let to = domain(&pool.0[to.index(pool.0.len())].0).to_owned();
+        let plain = pool.choose(&wish(&group, session));
+        let chosen = pool.choose(&SelectionCriteria { pinned_domain: Some(&to), ..wish(&group, session) });
+        let best = numbers.iter().filter_map(|number| rank(*number)).min();
+        let is_good = |at: usize| domain(&pool.0[at].0) == to && rank(numbers[at]) == best;
+        if best.is_some() && (0..numbers.len()).any(is_good) {
+            prop_assert!(is_good(chosen.unwrap()));
+        } else {
+            prop_assert_eq!(chosen, plain);
+        }
+    }
+
+    #[test]
+    fn first_choice_is_selected_when_all_accounts_are_healthy((_, pool) in pools(), session: u64) {
+        let group = GroupId::from_bits(1);
+        let well = TestAccounts(pool.0.iter().map(|(account, _)| (account.clone(), used(0))).collect());
+        let home = among(&pool.accounts(), |all| first_choice(all, &wish(&group, session)));
+        prop_assert_eq!(home, well.choose(&wish(&group, session)));
+    }
+
+    #[test]
+    fn account_at_capacity_is_skipped_like_a_tried_one((_, pool) in pools(), session: u64) {
+        let group = GroupId::from_bits(1);
+        let Some(first) = pool.choose(&wish(&group, session)) else { return Ok(()) };
+        let full = [pool.0[first].0.id.clone()];
+        let without = pool.choose(&SelectionCriteria { tried: &full, ..wish(&group, session) });
+        let next = pool.choose(&SelectionCriteria { at_capacity: &full, ..wish(&group, session) });
+        prop_assert_eq!(next, without);
+        prop_assert_ne!(next, Some(first));
+    }
+}
+
+#[test]
+fn utilization_threshold_can_be_disabled() {
+    let pool = TestAccounts(vec![(account(1, 1, None), used(100)), (account(2, 1, None), used(0))]);
+    let group = GroupId::from_bits(1);
+    let session = (0..1000).find(|session| {
+        pool.choose(&SelectionCriteria { max_utilization: None, ..wish(&group, *session) })
+            == Some(0)
+    });
+    assert_eq!(pool.choose(&wish(&group, session.unwrap())), Some(1));
+}
+
+#[test]
+fn account_at_capacity_reports_its_reason() {
+    let pool = TestAccounts(vec![(account(1, 1, None), used(0))]);
+    let (group, full) = (GroupId::from_bits(1), [AccountId::from_bits(1)]);
+    let criteria = SelectionCriteria { at_capacity: &full, ..wish(&group, 0) };
+    let (health, now) = (|index| pool.health(index), Timestamp::UNIX_EPOCH);
+    let choice = among(&pool.accounts(), |all| choose_account(all, health, &criteria, now));
+    assert_eq!(
+        choice,
+        SelectionResult::NoneEligible(vec![(full[0].clone(), IneligibleReason::AtCapacity)])
+    );
+}
+
+#[test]
+fn guessed_cooldown_that_ends_first_is_tried() {
+    let resting = |seconds| {
+        let until = Timestamp::from_second(seconds).unwrap();
+        let cooldown = Cooldown::new(until, CooldownReason::Overloaded, true);
+        AccountHealth { state: HealthState::Cooling(cooldown), ..AccountHealth::default() }
+    };
+    let pool = TestAccounts(vec![
+        (account(1, 9, None), resting(30)),
+        (account(2, 1, None), resting(10)),
+        (account(3, 9, None), resting(20)),
+    ]);
+    let group = GroupId::from_bits(1);
+    for session in 0..100 {
+        assert_eq!(pool.choose(&wish(&group, session)), Some(1));
+    }
+}
+
+#[test]
+fn model_cooldown_uses_the_upstream_model_name() {
+    let until = Timestamp::from_second(30).unwrap();
+    let cooldown = Cooldown::new(until, CooldownReason::RateLimited, false);
+    let models = [("opus-upstream".to_owned(), cooldown)].into_iter().collect();
+    let mut mapped = account(1, 1, None);
+    mapped.model_map = vec![("claude-opus-*".parse().unwrap(), "opus-upstream".to_owned())];
+    let pool = TestAccounts(vec![(mapped, AccountHealth { models, ..AccountHealth::default() })]);
+    let group = GroupId::from_bits(1);
+    assert_eq!(pool.choose(&wish(&group, 1)), None);
+    assert_eq!(
+        pool.choose(&SelectionCriteria { model: "claude-haiku-5-5", ..wish(&group, 1) }),
+        Some(0)
+    );
 }

@@ -137,8 +137,9 @@ async fn full_limit_item_makes_requests_retry_later() {
     let at = inside.store.clock().now();
     let wanted = Reservation { model: "m".repeat(4000), ..reservation(at, 10) };
     let own = EffectiveLimits::from_own_limits(key.clone(), limits.clone());
-    let pooled = EffectiveLimits { pools: vec![(LimitScope::Organization, limits)], ..own.clone() };
-    let together = Reservation { pools: vec![LimitScope::Organization], ..wanted.clone() };
+    let pooled =
+        EffectiveLimits { shared_limits: vec![(LimitScope::Organization, limits)], ..own.clone() };
+    let together = Reservation { shared_limits: vec![LimitScope::Organization], ..wanted.clone() };
     let admit = async |bounds: &EffectiveLimits, bits: u128, wanted: &Reservation| {
         let id = RequestId::from_bits(bits);
         inside.store.admit(bounds, &id, wanted).await.expect("the store is up")

@@ -11,7 +11,7 @@ use baton_tests::in_process_relay::{InProcessRelay, broken, daily, reservation};
 use baton_tests::injected_faults::InjectedFault;
 use jiff::{SignedDuration, Timestamp};
 
-const POOLS: [LimitScope; 1] = [LimitScope::Organization];
+const SCOPES: [LimitScope; 1] = [LimitScope::Organization];
 
 fn user() -> LimitScope {
     LimitScope::User(UserId::from_bits(1))
@@ -22,13 +22,16 @@ fn group() -> LimitScope {
 }
 
 /// The limits of a key in these scopes, with the same limit in each.
-fn bounds(key: &KeyId, pools: &[LimitScope], limits: &Limits) -> EffectiveLimits {
-    let pools = pools.iter().map(|scope| (scope.clone(), limits.clone())).collect();
-    EffectiveLimits { pools, ..EffectiveLimits::from_own_limits(key.clone(), Limits::default()) }
+fn bounds(key: &KeyId, scopes: &[LimitScope], limits: &Limits) -> EffectiveLimits {
+    let shared_limits = scopes.iter().map(|scope| (scope.clone(), limits.clone())).collect();
+    EffectiveLimits {
+        shared_limits,
+        ..EffectiveLimits::from_own_limits(key.clone(), Limits::default())
+    }
 }
 
-fn pooled(at: Timestamp, pico: i128, pools: &[LimitScope]) -> Reservation {
-    Reservation { pools: pools.to_vec(), ..reservation(at, pico) }
+fn reservation_in(at: Timestamp, pico: i128, scopes: &[LimitScope]) -> Reservation {
+    Reservation { shared_limits: scopes.to_vec(), ..reservation(at, pico) }
 }
 
 async fn admits(store: &Store, bounds: &EffectiveLimits, bits: u128, wanted: &Reservation) -> bool {
@@ -46,12 +49,12 @@ async fn organization_limit_holds_over_two_instances_with_conflicts() {
     let other = inside.another();
     let limits = Limits { usd_daily: Some(PicoUsd::new(509)), ..Limits::default() };
     let keys = [KeyId::from_bits(1), KeyId::from_bits(2), KeyId::from_bits(3)];
-    let wanted = pooled(inside.store.clock().now(), 10, &POOLS);
+    let wanted = reservation_in(inside.store.clock().now(), 10, &SCOPES);
     inside.fail(40, InjectedFault::cancelled(&["None", "TransactionConflict"]));
     let asking = (0..200).map(|number: usize| {
         let store = if number.is_multiple_of(2) { &inside.store } else { &other };
         let (key, wanted) = (&keys[number % 3], &wanted);
-        let bounds = bounds(key, &POOLS, &limits);
+        let bounds = bounds(key, &SCOPES, &limits);
         async move { admits(store, &bounds, number as u128, wanted).await }
     });
     let admitted = futures_util::future::join_all(asking).await;
@@ -111,7 +114,7 @@ async fn lost_answer_reserves_once_in_every_scope() {
     let inside = InProcessRelay::new(&[]).await;
     let (key, pools) = (KeyId::from_bits(1), [user(), group(), LimitScope::Organization]);
     let bounds = bounds(&key, &pools, &daily("100"));
-    let wanted = pooled(inside.store.clock().now(), 5, &pools);
+    let wanted = reservation_in(inside.store.clock().now(), 5, &pools);
     assert!(admits(&inside.store, &bounds, 1, &wanted).await);
     inside.fail(1, InjectedFault::connection_lost().after());
     assert!(admits(&inside.store, &bounds, 2, &wanted).await);
@@ -127,7 +130,7 @@ async fn expired_reservation_is_settled_once_in_every_scope() {
     let (key, pools) = (KeyId::from_bits(1), [user(), group(), LimitScope::Organization]);
     let (store, at) = (&inside.store, inside.store.clock().now());
     let id = RequestId::at(at, store.random_source().bits());
-    let wanted = pooled(at, 1000, &pools);
+    let wanted = reservation_in(at, 1000, &pools);
     let bounds = bounds(&key, &pools, &daily("100"));
     let admitted = store.admit(&bounds, &id, &wanted).await;
     assert!(matches!(admitted, Ok(Admission::Admitted(_))), "{admitted:?}");
@@ -152,8 +155,8 @@ async fn missing_limit_item_does_not_block_settlement() {
     let inside = InProcessRelay::new(&[]).await;
     let (key, at) = (KeyId::from_bits(1), inside.store.clock().now());
     let id = RequestId::at(at, 7);
-    let wanted = pooled(at, 1000, &POOLS);
-    let bounds = bounds(&key, &POOLS, &daily("100"));
+    let wanted = reservation_in(at, 1000, &SCOPES);
+    let bounds = bounds(&key, &SCOPES, &daily("100"));
     inside.store.admit(&bounds, &id, &wanted).await.expect("admitted");
     let mut record = wanted.given_up(id, key.clone(), "t");
     record.cost_usd = PicoUsd::new(400);
@@ -181,10 +184,10 @@ async fn missing_limit_item_does_not_block_settlement() {
 async fn shared_limit_item_stays_small() {
     let inside = InProcessRelay::new(&[]).await;
     let limits = Limits { requests_per_minute: Some(1), ..Limits::default() };
-    let bounds = bounds(&KeyId::from_bits(1), &POOLS, &limits);
+    let bounds = bounds(&KeyId::from_bits(1), &SCOPES, &limits);
     for number in 0..100 {
         let at = inside.store.clock().now();
-        let (id, wanted) = (RequestId::from_bits(number), pooled(at, 5, &POOLS));
+        let (id, wanted) = (RequestId::from_bits(number), reservation_in(at, 5, &SCOPES));
         assert!(admits(&inside.store, &bounds, number, &wanted).await, "{number}");
         inside.store.read_counters_after(&bounds, at).await.expect("counted");
         inside.store.release(&bounds.key, &id, &wanted).await.expect("released");

@@ -22,7 +22,7 @@ fn reservation(estimate: PicoUsd, at: Timestamp) -> Reservation {
         stream: true,
         group: GroupId::from_bits(1),
         user: None,
-        pools: Vec::new(),
+        shared_limits: Vec::new(),
     }
 }
 
@@ -60,7 +60,7 @@ fn limit_with_the_latest_reset_is_reported() {
 }
 
 #[test]
-fn a_money_limit_blocks_in_one_of_three_ways() {
+fn money_limit_blocks_for_three_reasons() {
     let now = at("2026-11-22T21:05:30Z");
     let check = |limit: &str, (spent, reserved): (&str, &str), needed: &str, expect: &str| {
         let limits = Limits { usd_daily: Some(usd(limit)), ..Limits::default() };
@@ -139,7 +139,7 @@ fn rate_and_concurrency_block_after_money() {
 }
 
 #[test]
-fn the_tightest_limit_is_the_one_with_the_largest_share() {
+fn tightest_limit_has_the_largest_used_share() {
     let now = at("2026-11-22T21:05:30Z");
     let counters = LimitCounters {
         windows: [("d#2026-11-22".into(), 50), ("m#2026-11".into(), 60)].into(),
@@ -161,7 +161,7 @@ proptest! {
     /// limit as long as none costs more than its estimate. In the end exactly the costs are
     /// counted.
     #[test]
-    fn limits_hold_and_settlement_leaves_only_costs(
+    fn committed_stays_within_limit_and_settles_to_cost(
         requests in prop::collection::vec((0_i128..100, 0_i128..100, any::<bool>(), 0_i64..200_000), 1..60),
         limit in 0_i128..2000,
     ) {
@@ -204,7 +204,7 @@ proptest! {
     /// If estimates are too low, a limit is exceeded at most by what the requests that ran at the
     /// last admission could cost beyond their estimates.
     #[test]
-    fn an_overshoot_is_bounded_by_what_was_under_way(
+    fn overshoot_is_bounded_by_unreserved_cost(
         requests in prop::collection::vec((0_i128..100, 0_i128..50, any::<bool>()), 1..60),
         limit in 0_i128..500,
     ) {
@@ -237,7 +237,7 @@ fn scope_with_the_latest_reset_is_reported() {
     let own_limits =
         Limits { usd_daily: Some(usd("5")), concurrency: Some(0), ..Limits::default() };
     let effective_limits = EffectiveLimits {
-        pools: vec![organization],
+        shared_limits: vec![organization],
         ..EffectiveLimits::from_own_limits(KeyId::from_bits(1), own_limits)
     };
     let spent = |pico: i128| LimitCounters {

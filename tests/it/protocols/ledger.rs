@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use crate::protocols::{AccountKind, CLIENTS, KINDS, MODEL, TestClient, key, pairs};
 use crate::repository_shape::read;
 
-/// The document with the table of clients and accounts.
-const PAGE: &str = "README.md";
+/// The documents with the table of clients and accounts.
+const PAGES: [&str; 2] = ["README.md", "docs/reference/protocols.md"];
 const HELLO: &str = "Hello wörld 你好 🦀 from the fake upstream.";
 
 /// The upstream route of a pair.
@@ -100,8 +100,8 @@ async fn usage_of_every_pair_equals_the_ledger() {
 }
 
 #[test]
-fn protocol_table_in_readme_is_correct() {
-    let page = read(Path::new(PAGE));
+fn protocol_table_in_documents_is_correct() {
+    let pages = PAGES.map(|path| (path, read(Path::new(path))));
     for client in CLIENTS {
         let cell = |kind: AccountKind| match (client, upstream_route(client, kind)) {
             (TestClient::Bedrock, upstream_route) if upstream_route.starts_with("/model/") => {
@@ -118,7 +118,9 @@ fn protocol_table_in_readme_is_correct() {
             _ => format!("`POST {}`", client.route(false)),
         };
         let row = format!("| {name} | {} |", KINDS.map(cell).join(" | "));
-        assert!(page.lines().any(|line| line == row), "{PAGE} lacks this row:\n{row}");
+        for (path, page) in &pages {
+            assert!(page.lines().any(|line| line == row), "{path} lacks this row:\n{row}");
+        }
     }
 }
 

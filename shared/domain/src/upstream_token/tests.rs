@@ -48,7 +48,7 @@ proptest! {
     }
 
     #[test]
-    fn silence_ends_nothing_and_is_not_answered_while_the_token_lives(
+    fn unanswered_renewal_is_not_repeated_while_the_token_is_usable(
         before in any_standing(), now in 0..10_000_i64,
     ) {
         let after = before.after_failure(&ExchangeFailure::Unanswered, at(now));
@@ -61,7 +61,7 @@ proptest! {
     }
 
     #[test]
-    fn a_single_use_grant_is_not_sent_while_one_is_noted(before in any_standing(), now in 0..10_000_i64) {
+    fn single_use_grant_is_not_sent_twice(before in any_standing(), now in 0..10_000_i64) {
         let begun = before.begin_attempt(&rotating(), at(now)).unwrap();
         prop_assert_eq!(begun.begin_attempt(&rotating(), at(now + 1)), None);
         let lost = begun.lost();
@@ -79,7 +79,7 @@ proptest! {
 }
 
 #[test]
-fn asking_brings_the_renewal_forward_but_not_an_attempt_that_just_failed() {
+fn requested_renewal_waits_after_a_failed_attempt() {
     let fresh = TokenStatus::after_success(Some(SignedDuration::from_hours(1)), 0, at(0));
     assert!(
         fresh.is_due(&rotating(), RenewalTrigger::Requested, at(1))
@@ -97,7 +97,7 @@ fn asking_brings_the_renewal_forward_but_not_an_attempt_that_just_failed() {
 }
 
 #[test]
-fn an_operator_may_try_again_what_may_be_sent_twice() {
+fn operator_can_retry_repeatable_grants_at_once() {
     let refused = ExchangeFailure::Refused { reason: "invalid_client".into() };
     let ended = TokenStatus::default().after_failure(&refused, at(0));
     assert!(ended.is_due(&own(), RenewalTrigger::Operator, at(1)));
