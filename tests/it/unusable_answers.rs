@@ -2,7 +2,7 @@
 //! what is recorded, and that no second call is billed.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -30,6 +30,18 @@ enum Sending {
     Slowly,
 }
 
+impl Sending {
+    fn write(self, stream: &mut TcpStream, answer: &[u8]) {
+        let pieces = if self == Self::Slowly { 10 } else { 1 };
+        for piece in answer.chunks(answer.len().div_ceil(pieces)) {
+            let _client_left = stream.write_all(piece);
+            if self == Self::Slowly {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+    }
+}
+
 impl RawUpstream {
     fn start(answer: Vec<u8>) -> Self {
         Self::start_with(answer, Sending::AtOnce)
@@ -53,13 +65,7 @@ impl RawUpstream {
                 if request.starts_with(b"POST") {
                     counter.fetch_add(1, Ordering::SeqCst);
                 }
-                let pieces = if sending == Sending::Slowly { 10 } else { 1 };
-                for piece in answer.chunks(answer.len().div_ceil(pieces)) {
-                    let _client_left = stream.write_all(piece);
-                    if sending == Sending::Slowly {
-                        std::thread::sleep(Duration::from_millis(100));
-                    }
-                }
+                sending.write(&mut stream, &answer);
                 if sending != Sending::ThenHang {
                     let _client_left = stream.shutdown(std::net::Shutdown::Write);
                 }

@@ -58,10 +58,8 @@ impl RelayState {
             return Err(AttemptError::Misconfigured(reason.to_owned()));
         }
         if !head.status.is_success() {
-            let mut error_body = ErrorBuffer::new(self.response_permit(key).ok());
-            error_body.read(&mut source, None).await;
-            let (body, permit) = error_body.decompress(&mut head.headers);
-            return Err(response_plan.into_attempt_error(head, body, permit));
+            let error_body = ErrorBuffer::new(self.response_permit(key).ok());
+            return Err(error_body.read_error(response_plan, (head, source)).await);
         }
         let form = DeclaredForm::new(&head, model_call.stream);
         let transform = response_plan.into_body_transform(&mut head);
@@ -106,11 +104,6 @@ impl RelayState {
                     let end = finish_whole_answer(&form, &mut metered_body, (&mut source, workers));
                     match end.await {
                         Ok(rest) => chunks.push(rest),
-                        Err(BufferFailure::WholeError) => {
-                            if let Some(error) = whole_error(&head, &metered_body) {
-                                return Err(error.with_permit(budget.permit));
-                            }
-                        }
                         Err(failure) => break Some(failure),
                     }
                     break None;
@@ -119,6 +112,11 @@ impl RelayState {
             }
         };
         if let Some(failure) = failure {
+            if let (BufferFailure::WholeError, Some(error)) =
+                (&failure, whole_error(&head, &metered_body))
+            {
+                return Err(error.with_permit(budget.permit));
+            }
             // Freed before the reading is made, because that needs memory too.
             drop(chunks);
             return Err(failure.into_attempt_error(metered_body, model_call.body_bytes));
@@ -422,6 +420,17 @@ impl ErrorBuffer {
             reading: Box::new(Some(reading).filter(has_output)),
             permit,
         }
+    }
+
+    /// Reads the body of an answer with an error status and makes the failure of the attempt.
+    async fn read_error(
+        mut self,
+        response_plan: ResponsePlan,
+        (mut head, mut source): (Parts, ResponseSource),
+    ) -> AttemptError {
+        self.read(&mut source, None).await;
+        let (body, permit) = self.decompress(&mut head.headers);
+        response_plan.into_attempt_error(head, body, permit)
     }
 
     /// Decompresses the body, so that the verdict can read it and credentials in it can be masked.
