@@ -16,7 +16,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// Installs the telemetry. This must happen before anything that is counted is created.
 pub(crate) fn install_telemetry(settings: &Settings) -> Result<TelemetryExporters, CliError> {
-    install(settings.otlp).map_err(|error| CliError::Usage(error.to_string()))
+    install(&settings.telemetry).map_err(|error| CliError::Usage(error.to_string()))
 }
 
 /// Reads the gauges until `stop`, if there is a collector. A request for `/metrics` reads them
@@ -27,7 +27,7 @@ pub(crate) fn observe_gauges(
     store: Store,
     shutdown: CancellationToken,
 ) {
-    if !settings.otlp.metrics {
+    if !settings.telemetry.sends_metrics() {
         return;
     }
     let queue = UsageQueue::new(aws, &settings.resources.usage_queue_url);

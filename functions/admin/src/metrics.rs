@@ -35,7 +35,7 @@ impl MetricsState {
         Self {
             observer: Observer::installed(),
             queue: UsageQueue::new(aws, &settings.resources.usage_queue_url),
-            token: settings.metrics_token.clone(),
+            token: settings.secrets.metrics_token.clone(),
             office,
         }
     }

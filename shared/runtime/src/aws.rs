@@ -45,7 +45,7 @@ impl AwsClients {
     /// the settings. Credentials are fetched at the first call, not here.
     pub async fn from_env(settings: &Settings) -> Self {
         let loader = loader();
-        let loader = match &settings.local_stores {
+        let loader = match &settings.storage.local_stores {
             Some(url) => local(loader, url),
             None => loader,
         };

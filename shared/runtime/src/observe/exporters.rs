@@ -8,7 +8,7 @@ use super::collector_client::CollectorClient;
 use super::metric_instruments::MetricInstruments;
 use super::spans::RequestTracer;
 use super::{INSTALLED, Observer};
-use crate::settings::OtlpSettings;
+use crate::settings::TelemetrySettings;
 use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry::{Key, KeyValue};
@@ -34,12 +34,12 @@ pub struct TelemetryExporters {
     tracers: Option<SdkTracerProvider>,
 }
 
-/// Starts exporting what this process does: for [`Observer::page`], and to a collector as `otlp`
-/// says. To be called once, inside the runtime and before a relay is created.
+/// Starts exporting what this process does: for [`Observer::page`], and to a collector as
+/// `settings` say. To be called once, inside the runtime and before a relay is created.
 ///
 /// # Errors
 /// If a variable of the exporter is bad.
-pub fn install(otlp: OtlpSettings) -> Result<TelemetryExporters, TelemetrySetupError> {
+pub fn install(settings: &TelemetrySettings) -> Result<TelemetryExporters, TelemetrySetupError> {
     let registry = Registry::new();
     let page = opentelemetry_prometheus::exporter()
         .with_registry(registry.clone())
@@ -48,13 +48,13 @@ pub fn install(otlp: OtlpSettings) -> Result<TelemetryExporters, TelemetrySetupE
         .build()
         .map_err(setup_error)?;
     let mut meters = SdkMeterProvider::builder().with_resource(resource()).with_reader(page);
-    if otlp.metrics {
+    if settings.sends_metrics() {
         let http = MetricExporter::builder().with_http().with_http_client(new_collector_client()?);
         let exporter = http.with_protocol(Protocol::HttpBinary).build().map_err(setup_error)?;
         meters = meters.with_periodic_exporter(exporter);
     }
     let meters = meters.build();
-    let tracers = otlp.traces.then(build_tracer_provider).transpose()?;
+    let tracers = settings.sends_traces().then(build_tracer_provider).transpose()?;
     let tracer = tracers.as_ref().map(|provider| RequestTracer::new(provider.tracer(NAME)));
     let sink = MetricInstruments::new(&meters.meter(NAME), registry, tracer);
     let _only_once = INSTALLED.set(Observer(Some(Arc::new(sink))));
