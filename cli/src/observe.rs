@@ -32,12 +32,13 @@ pub(crate) fn observe_gauges(
     }
     let queue = UsageQueue::new(aws, &settings.resources.usage_queue_url);
     let letters = DeadLetters::from_resources(aws, &settings.resources);
+    let observer = Observer::installed();
     let observing = async move {
         let mut times = tokio::time::interval(LOOK_EVERY);
         loop {
             times.tick().await;
             let levels = read_gauges(&store, &queue, letters.as_ref()).await;
-            Observer::installed().set_gauges(&levels);
+            observer.set_gauges(&levels);
         }
     };
     tokio::spawn(shutdown.run_until_cancelled_owned(observing));

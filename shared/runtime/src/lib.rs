@@ -17,6 +17,7 @@ pub mod lambda;
 pub mod live_secret;
 #[cfg(feature = "notifier")]
 pub mod notifier;
+#[cfg(feature = "metrics")]
 pub mod observe;
 #[cfg(feature = "outbound")]
 pub mod openid;
