@@ -51,7 +51,7 @@ impl ConnectionRules {
             per_address: bounds.connections_per_address.max(1),
             times: ConnectionTimeouts { head, keep_alive, unread },
             body_time: None,
-            trusted_proxies: settings.trusted_proxies.clone(),
+            trusted_proxies: settings.addresses.trusted_proxies.clone(),
         }
     }
 

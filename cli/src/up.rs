@@ -12,7 +12,7 @@ use baton_relay::{Relay, UnsentRecords};
 use baton_runtime::aws::AwsClients;
 use baton_runtime::clock::Clock;
 use baton_runtime::random::RandomSource;
-use baton_runtime::settings::{Settings, table};
+use baton_runtime::settings::{Settings, addresses, storage};
 use baton_runtime::telemetry;
 use baton_runtime::usage_queue::UsageQueue;
 use baton_store::Store;
@@ -49,10 +49,10 @@ pub(crate) fn only_in_log(count: u64) -> String {
 /// Returns an error if the system cannot start.
 pub async fn run_up(settings: Settings) -> Result<(), CliError> {
     let started = Instant::now();
-    telemetry::init(settings.log_format, &settings.log);
+    telemetry::init(settings.telemetry.log_format, &settings.telemetry.log);
     let stop_requested = listen_for_stop()?;
     let exports = observe::install_telemetry(&settings)?;
-    print_line(format!("opening the stores in {}", settings.data_dir.display()));
+    print_line(format!("opening the stores in {}", settings.storage.data_dir.display()));
     let grace = settings.bounds.shutdown_grace;
     let system = Box::pin(prepare(settings)).await?;
     banner(&system, started.elapsed());
@@ -102,9 +102,10 @@ pub struct PreparedSystem {
 /// # Errors
 /// An address is in use, or the stores cannot be opened.
 pub async fn prepare(mut settings: Settings) -> Result<PreparedSystem, CliError> {
-    let relay_listener = server::bind(settings.listen, "--listen").await?;
-    let admin_listener = server::bind(settings.admin_listen, "--admin-listen").await?;
-    let local = LocalAws::open(Some(&settings.data_dir)).await.map_err(CliError::from_cause)?;
+    let relay_listener = server::bind(settings.addresses.listen, "--listen").await?;
+    let admin_listener = server::bind(settings.addresses.admin_listen, "--admin-listen").await?;
+    let local =
+        LocalAws::open(Some(&settings.storage.data_dir)).await.map_err(CliError::from_cause)?;
     settings.resources = local.resources();
 
     let aws = AwsClients::new(&local.sdk_config());
@@ -316,10 +317,12 @@ fn log_failure(part: &str, result: Result<(), impl std::fmt::Display>) {
 /// # Errors
 /// The stores cannot be opened, or the address is in use.
 pub async fn serve_stores(settings: &Settings) -> Result<(), CliError> {
-    telemetry::init(settings.log_format, &settings.log);
+    telemetry::init(settings.telemetry.log_format, &settings.telemetry.log);
     let stop_requested = listen_for_stop()?;
-    let listener = server::bind(settings.stores_listen, table::STORES_LISTEN.name).await?;
-    let local = LocalAws::open(Some(&settings.data_dir)).await.map_err(CliError::from_cause)?;
+    let listener =
+        server::bind(settings.addresses.stores_listen, addresses::BATON_STORES_LISTEN.name).await?;
+    let local =
+        LocalAws::open(Some(&settings.storage.data_dir)).await.map_err(CliError::from_cause)?;
     let address = listener.local_addr().map_err(CliError::from_cause)?;
     let resources = local.resources();
     let first_start = prepare_first_start(settings, &local).await?;
@@ -331,16 +334,16 @@ pub async fn serve_stores(settings: &Settings) -> Result<(), CliError> {
     }
     print_line("# the stores are ready; in another terminal:");
     for (name, value) in [
-        (table::AWS_ENDPOINT_URL.name, format!("http://{address}")),
+        (storage::AWS_ENDPOINT_URL.name, format!("http://{address}")),
         ("AWS_REGION", "us-east-1".to_owned()),
         ("AWS_ACCESS_KEY_ID", "local".to_owned()),
         ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
-        (table::CONFIG_TABLE.name, resources.config_table),
-        (table::STATE_TABLE.name, resources.state_table),
-        (table::USAGE_TABLE.name, resources.usage_table),
-        (table::USAGE_QUEUE_URL.name, resources.usage_queue_url),
-        (table::DEAD_LETTER_QUEUE_URL.name, resources.dead_letter_queue_url),
-        (table::DATA_KEY_ID.name, resources.data_key_id),
+        (storage::BATON_CONFIG_TABLE.name, resources.config_table),
+        (storage::BATON_STATE_TABLE.name, resources.state_table),
+        (storage::BATON_USAGE_TABLE.name, resources.usage_table),
+        (storage::BATON_USAGE_QUEUE_URL.name, resources.usage_queue_url),
+        (storage::BATON_DEAD_LETTER_QUEUE_URL.name, resources.dead_letter_queue_url),
+        (storage::BATON_DATA_KEY_ID.name, resources.data_key_id),
     ] {
         print_line(format!("export {name}={value}"));
     }
@@ -402,7 +405,7 @@ fn banner(system: &PreparedSystem, elapsed: Duration) {
     ));
     if let Some(key) = &first_start.key {
         let listening = || format!("http://{}", system.relay);
-        let relay_url = system.settings.relay_url.clone().unwrap_or_else(listening);
+        let relay_url = system.settings.addresses.relay_url.clone().unwrap_or_else(listening);
         print_line("\nThe first key is shown only once. Connect a client with:\n");
         print_line(format!(
             "export ANTHROPIC_BASE_URL={relay_url} ANTHROPIC_AUTH_TOKEN={}",

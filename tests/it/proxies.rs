@@ -152,7 +152,7 @@ async fn proxy_variables_are_ignored() {
 
 fn strict_client() -> UpstreamClient {
     let settings = Settings::from_lookup(|_| None).expect("settings");
-    UpstreamClient::new(&settings.timers, settings.allow_private_upstreams).expect("a client")
+    UpstreamClient::new(&settings.timers, settings.upstreams.allow_private).expect("a client")
 }
 
 async fn refusal(upstream: &UpstreamClient, url: &str) -> String {

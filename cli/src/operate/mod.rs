@@ -27,7 +27,7 @@ use crate::profile::profile_file::{self, ProfileFile};
 use crate::profile::target::{AdminTarget, TargetSource, resolve_target};
 use admin_client::AdminClient;
 use baton_domain::secret::Secret;
-use baton_runtime::settings::table;
+use baton_runtime::settings::command_line::{BATON_PROFILE, BATON_URL};
 use clap::Args;
 use resource_names::{ACCOUNT, ResourceKind};
 use serde_json::Value;
@@ -40,12 +40,12 @@ const CONNECTION: &str = "Connection and output";
 /// variable before the current profile.
 #[derive(Args)]
 pub struct AdminTargetArgs {
-    #[arg(long, global = true, help_heading = CONNECTION, help = table::URL.flag_help("The admin API's address"))]
+    #[arg(long, global = true, help_heading = CONNECTION, help = BATON_URL.flag_help("The admin API's address"))]
     url: Option<String>,
     /// The admin token; a profile or BATON_ADMIN_TOKEN keeps it out of the shell's history
     #[arg(long, global = true, help_heading = CONNECTION)]
     token: Option<String>,
-    #[arg(long, global = true, help_heading = CONNECTION, help = table::PROFILE.flag_help("The profile with the address and \
+    #[arg(long, global = true, help_heading = CONNECTION, help = BATON_PROFILE.flag_help("The profile with the address and \
          the token"))]
     profile: Option<String>,
     /// Print the admin API's JSON instead of a table

@@ -3,7 +3,7 @@
 use super::profile_file::ProfileFile;
 use crate::CliError;
 use baton_domain::secret::Secret;
-use baton_runtime::settings::table;
+use baton_runtime::settings::command_line::BATON_URL;
 
 /// The address, token and profile that one place gives: the command line or the environment.
 #[derive(Default)]
@@ -50,7 +50,7 @@ pub(crate) fn resolve_target(
     }
     let is_chosen = url.is_some() || token.is_some();
     Ok(AdminTarget {
-        url: url.unwrap_or_else(|| table::URL.default.to_owned()),
+        url: url.unwrap_or_else(|| BATON_URL.default.to_owned()),
         token: token.unwrap_or_else(|| Secret::new(String::new())),
         is_chosen,
     })
@@ -68,7 +68,7 @@ pub(crate) fn check_address(url: &str) -> Result<reqwest::Url, CliError> {
     let parsed = reqwest::Url::parse(url).ok();
     let usable = |url: &reqwest::Url| url.has_host() && matches!(url.scheme(), "http" | "https");
     parsed.filter(usable).ok_or_else(|| {
-        let example = table::URL.default;
+        let example = BATON_URL.default;
         CliError::Usage(format!("`{url}` is not a URL; use one such as {example}"))
     })
 }
@@ -110,7 +110,7 @@ mod tests {
             assert_eq!((target.url.as_str(), target.token.expose()), expected);
         };
         let none = TargetSource::default;
-        check(none(), none(), None, (table::URL.default, ""));
+        check(none(), none(), None, (BATON_URL.default, ""));
         check(none(), none(), Some("a"), ("http://a/", "token-a"));
         check(none(), target_source("", "", "b"), Some("a"), ("http://b", "token-b"));
         check(none(), target_source("http://x", "t", ""), Some("a"), ("http://x", "t"));

@@ -35,7 +35,7 @@ pub async fn first_start(
     pepper: impl Into<LiveSecret>,
     store: Store,
 ) -> Result<FirstStart, String> {
-    let fixed = settings.admin_token.as_ref().map(LiveSecret::from);
+    let fixed = settings.secrets.admin_token.as_ref().map(LiveSecret::from);
     let office = AdminState::new(settings, (pepper.into(), fixed), store, None);
     let made = async {
         Ok::<_, ApiError>(FirstStart {
@@ -60,11 +60,11 @@ impl AdminState {
     }
 
     async fn first_account(&self, settings: &Settings) -> Result<Option<String>, ApiError> {
-        let Some(key) = &settings.anthropic_api_key else { return Ok(None) };
+        let Some(key) = &settings.upstreams.anthropic_api_key else { return Ok(None) };
         if !self.store.list::<Account>(1, None).await?.data.is_empty() {
             return Ok(None);
         }
-        let (name, base_url) = (FIRST_ACCOUNT, &settings.anthropic_base_url);
+        let (name, base_url) = (FIRST_ACCOUNT, &settings.upstreams.anthropic_base_url);
         self.create_first_account(New::with_api_key(name, base_url, key.clone())).await?;
         Ok(Some(FIRST_ACCOUNT.to_owned()))
     }

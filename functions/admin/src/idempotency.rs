@@ -14,7 +14,6 @@ use baton_store::StoredResponse;
 use http::header::HeaderName;
 use http::request::Parts;
 use http::{Method, StatusCode};
-use std::fmt::Write as _;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const KEY_BYTES_MAX: usize = 255;
@@ -106,10 +105,7 @@ impl AdminState {
         // A relay key must not see answers that another key of its owner got.
         let by = actor.key().map(ToString::to_string).unwrap_or_default();
         let hash = self.pepper.hash(&format!("{}\n{by}\n{key}", actor.name()));
-        hash.iter().fold(String::new(), |mut text, byte| {
-            let _infallible = write!(text, "{byte:02x}");
-            text
-        })
+        hex::encode(hash)
     }
 
     /// Returns the stored answer with this name.

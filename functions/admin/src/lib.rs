@@ -101,8 +101,8 @@ impl AdminState {
             seal: SessionSeal::default(),
             attempts: AuthFailureLimiter::default(),
             summary_turns: SummaryTurns::default(),
-            trusted_proxies: settings.trusted_proxies.clone(),
-            allow_private_upstreams: settings.allow_private_upstreams,
+            trusted_proxies: settings.addresses.trusted_proxies.clone(),
+            allow_private_upstreams: settings.upstreams.allow_private,
             timers: settings.timers,
             porter: console::LoginMethods::default(),
             endpoint,
@@ -121,10 +121,10 @@ pub fn router(
     store: Store,
     aws: &AwsClients,
 ) -> Result<Router, UpstreamCallError> {
-    let upstream = UpstreamClient::new(&settings.timers, settings.allow_private_upstreams)?;
+    let upstream = UpstreamClient::new(&settings.timers, settings.upstreams.allow_private)?;
     let porter = console::LoginMethods::new(settings, &upstream, aws);
     let admin_token = LiveSecret::from_setting(aws, settings, &settings.admin_token_setting());
-    let files = IdentityTokens::in_folder(settings.identity_token_dir.clone());
+    let files = IdentityTokens::in_folder(settings.secrets.identity_token_dir.clone());
     let endpoint = TokenEndpoint::new(aws, upstream, files);
     let mut office = AdminState::new(settings, (pepper.into(), admin_token), store, Some(endpoint));
     office.seal = SessionSeal::new(aws, settings);
@@ -148,11 +148,11 @@ pub fn router(
         .layer(from_fn_with_state(Arc::clone(&office), api_response::add_request_id))
         .with_state(Arc::clone(&office));
     let allowed = AllowedAddresses {
-        ranges: settings.admin_allowed.clone(),
-        proxies: settings.trusted_proxies.clone(),
+        ranges: settings.addresses.admin_allowed.clone(),
+        proxies: settings.addresses.trusted_proxies.clone(),
     };
-    let relay_url = settings.relay_url.clone();
-    let relay_url = relay_url.unwrap_or_else(|| format!("http://{}", settings.listen));
+    let relay_url = settings.addresses.relay_url.clone();
+    let relay_url = relay_url.unwrap_or_else(|| format!("http://{}", settings.addresses.listen));
     Ok(api
         .route("/", get(console::home))
         // Clients of Anthropic's Admin API call these paths.

@@ -11,7 +11,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use baton_domain::secret::Secret;
 use baton_runtime::aws::AwsClients;
-use baton_runtime::observe::Observer;
+use baton_runtime::observe::{Observer, has_metrics_page, write_metrics_page};
 use baton_runtime::settings::Settings;
 use baton_runtime::usage_queue::UsageQueue;
 use baton_runtime::vault::is_equal_constant_time;
@@ -35,7 +35,7 @@ impl MetricsState {
         Self {
             observer: Observer::installed(),
             queue: UsageQueue::new(aws, &settings.resources.usage_queue_url),
-            token: settings.metrics_token.clone(),
+            token: settings.secrets.metrics_token.clone(),
             office,
         }
     }
@@ -45,7 +45,7 @@ pub(crate) async fn get_metrics(
     State(gauges): State<Arc<MetricsState>>,
     request: Request,
 ) -> Response {
-    if !gauges.observer.is_enabled() {
+    if !has_metrics_page() {
         return no_such_route().await.into_response();
     }
     let office = &gauges.office;
@@ -62,5 +62,5 @@ pub(crate) async fn get_metrics(
     }
     let levels = read_gauges(&office.store, &gauges.queue, office.letters.as_ref()).await;
     gauges.observer.set_gauges(&levels);
-    ([(CONTENT_TYPE, TEXT)], gauges.observer.page()).into_response()
+    ([(CONTENT_TYPE, TEXT)], write_metrics_page().unwrap_or_default()).into_response()
 }

@@ -54,7 +54,7 @@ impl RelayState {
         {
             // Read the rest of the body. Otherwise a client that is still sending would see a
             // broken connection instead of the error.
-            self.discard_body(body, self.body_bytes_max.saturating_mul(2)).await;
+            self.discard_body(body, self.bounds.body_bytes.saturating_mul(2)).await;
         }
         read
     }
@@ -69,8 +69,8 @@ impl RelayState {
         B: Body<Data = Bytes>,
         B::Error: std::fmt::Display + Send,
     {
-        if announced > self.body_bytes_max {
-            return Err(RelayError::too_large(self.body_bytes_max));
+        if announced > self.bounds.body_bytes {
+            return Err(RelayError::too_large(self.bounds.body_bytes));
         }
         let key = caller.key();
         let memory_request = MemoryRequest {
@@ -80,7 +80,8 @@ impl RelayState {
         };
         let mut permit = self.request_memory.acquire_bytes(&key.id, memory_request).await?;
         let pace = BodyPacing::new(&self.bounds);
-        let bytes = collect_body(body, announced, self.body_bytes_max, (pace, &mut permit)).await?;
+        let bytes =
+            collect_body(body, announced, self.bounds.body_bytes, (pace, &mut permit)).await?;
         Ok(BufferedBody { bytes, _permit: permit })
     }
 

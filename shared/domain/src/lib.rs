@@ -40,5 +40,6 @@ pub mod secret;
 pub mod spend_limit;
 pub mod spreadsheet;
 pub mod upstream_token;
+pub mod url_origin;
 pub mod usage;
 pub mod verdict;

@@ -20,7 +20,7 @@ pub struct LogMetrics {
 impl LogMetrics {
     /// Uses the stack of the settings.
     pub fn from_settings(settings: &Settings) -> Self {
-        Self { stack: settings.stack.clone() }
+        Self { stack: settings.telemetry.stack.clone() }
     }
 
     /// Writes a count.

@@ -104,7 +104,7 @@ impl LiveSecret {
             client: aws_sdk_secretsmanager::Client::new(&aws.config),
             id: id.clone(),
             keeps_previous: setting.keeps_previous,
-            lifetime: settings.secret_life,
+            lifetime: settings.secrets.lifetime,
             due: tokio::sync::Mutex::default(),
         };
         let values = RwLock::new(Arc::new(SecretValues::new([])));

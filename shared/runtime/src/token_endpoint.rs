@@ -82,7 +82,7 @@ impl TokenEndpoint {
     /// Creates a client that calls endpoints through `upstream`, with the same address rules.
     /// `files` reads identity tokens from files.
     pub fn new(aws: &AwsClients, upstream: UpstreamClient, files: IdentityTokens) -> Self {
-        Self { upstream, files, sts: aws.sts.clone() }
+        Self { upstream, files, sts: aws_sdk_sts::Client::new(&aws.config) }
     }
 
     /// The source of identity tokens in files.

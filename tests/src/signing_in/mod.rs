@@ -104,7 +104,7 @@ impl SignInSystem {
     /// Another process over the same stores, with another admin token.
     pub async fn again_with_token(&self, token: &str) -> Self {
         let mut settings = self.settings.clone();
-        settings.admin_token = Some(Secret::new(token.to_owned()));
+        settings.secrets.admin_token = Some(Secret::new(token.to_owned()));
         let calls = Arc::clone(&self.calls);
         Self::over(self.local.clone(), settings, self.clock.clone(), calls).await
     }

@@ -5,7 +5,6 @@ use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 /// A file in the binary.
@@ -26,10 +25,7 @@ pub(super) static JS: LazyLock<Asset> = LazyLock::new(|| {
 impl Asset {
     fn new(ending: &str, text: &'static str, kind: &'static str) -> Self {
         let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
-        let name = hash.as_ref().iter().take(8).fold(String::new(), |mut name, byte| {
-            let _infallible = write!(name, "{byte:02x}");
-            name
-        });
+        let name = hex::encode(hash.as_ref().get(..8).unwrap_or_default());
         Self { href: format!("/console/assets/{name}.{ending}"), text, kind }
     }
 }

@@ -1,96 +1,107 @@
-//! The bar chart of daily spend. Its colors are placeholders that the stylesheet replaces for light
-//! and dark mode. A table on the page has the exact numbers.
+//! The bar chart of daily spend, as SVG. Its colors are placeholders that the stylesheet replaces
+//! for light and dark mode. A table on the page has the exact numbers.
 
-use plotters::chart::ChartBuilder;
-use plotters::coord::ranged1d::{IntoSegmentedCoord as _, SegmentValue};
-use plotters::drawing::{DrawingAreaErrorKind, IntoDrawingArea as _};
-use plotters::element::Rectangle;
-use plotters::prelude::SVGBackend;
-use plotters::style::{Color as _, IntoFont as _, RGBColor, ShapeStyle};
+use std::ops::RangeInclusive;
 
 /// The colors by which the stylesheet recognizes the parts. Without it all of them look almost
 /// black.
-const BAR: RGBColor = RGBColor(1, 0, 0);
-const LAST_BAR: RGBColor = RGBColor(2, 0, 0);
-const LABEL: RGBColor = RGBColor(3, 0, 0);
-const GRID: RGBColor = RGBColor(4, 0, 0);
+const BAR: &str = "#010000";
+const LAST_BAR: &str = "#020000";
+const LABEL: &str = "#030000";
+const GRID: &str = "#040000";
 
+/// The size of the drawing, and the part of it in which the bars are.
 const SIZE: (u32, u32) = (960, 220);
+const LEFT: f64 = 70.0;
+const RIGHT: f64 = 954.0;
+const TOP: f64 = 6.0;
+const BOTTOM: f64 = 190.0;
+/// The space on each side of a bar.
+const GAP: f64 = 3.0;
+/// The most days with a label, and the most intervals between amounts.
+const DAY_LABELS_MAX: u32 = 10;
+const AMOUNT_STEPS_MAX: f64 = 5.0;
 
 /// Draws a bar chart of US dollars by day as SVG markup. `title` and `description` are for screen
-/// readers. Returns an empty text if drawing fails, because the table has the numbers.
+/// readers.
 pub(super) fn daily_cost_chart(days: &[(String, f64)], title: &str, description: &str) -> String {
-    let mut svg = String::new();
-    if let Err(error) = draw(&mut svg, days) {
-        tracing::warn!("the chart could not be drawn: {error}");
-        return String::new();
-    }
-    // The tag of the library has a fixed size and no title.
-    let inside = svg.split_once('>').map_or("", |(_, inside)| inside);
-    let (width, height) = SIZE;
+    let most = days.iter().map(|(_, usd)| *usd).fold(0.0, f64::max);
+    let most = if most > 0.0 { most } else { 1.0 };
+    let ((width, height), title) = (SIZE, escape_xml(title));
+    let (description, grid, bars) = (escape_xml(description), grid(most), bars(days, most));
     format!(
         "<svg class=\"chart\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
-         aria-labelledby=\"chart-title chart-desc\"><title id=\"chart-title\">{}</title>\
-         <desc id=\"chart-desc\">{}</desc>{inside}",
-        escape_xml(title),
-        escape_xml(description)
+         aria-labelledby=\"chart-title chart-desc\"><title id=\"chart-title\">{title}</title>\
+         <desc id=\"chart-desc\">{description}</desc>{grid}{bars}</svg>\n"
     )
 }
 
-fn draw(
-    svg: &mut String,
-    days: &[(String, f64)],
-) -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
-    let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
-    let most = days.iter().map(|(_, usd)| *usd).fold(0.0, f64::max);
-    let most = if most > 0.0 { most } else { 1.0 };
-    let count = days.len().max(1);
-    let mut chart = ChartBuilder::on(&root)
-        .margin(6)
-        .x_label_area_size(24)
-        .y_label_area_size(64)
-        .build_cartesian_2d((0..count - 1).into_segmented(), 0.0..most * 1.08)?;
-    let day = |place: &SegmentValue<usize>| match place {
-        SegmentValue::Exact(place) | SegmentValue::CenterOf(place) => {
-            days.get(*place).map_or_else(String::new, |(day, _)| month_and_day(day))
-        }
-        SegmentValue::Last => String::new(),
+/// The height in dollars of a chart whose highest bar is `most`.
+fn amounts(most: f64) -> RangeInclusive<f64> {
+    0.0..=most * 1.08
+}
+
+/// The vertical position of an amount.
+fn position(usd: f64, most: f64) -> f64 {
+    BOTTOM - usd / amounts(most).end() * (BOTTOM - TOP)
+}
+
+/// A line and a label for 0 and for each round amount up to the top.
+fn grid(most: f64) -> String {
+    let least = amounts(most).end() / AMOUNT_STEPS_MAX;
+    let power = 10_f64.powf(least.log10().floor());
+    let steps = [1.0, 2.0, 5.0].map(|digit| digit * power);
+    let step = steps.into_iter().find(|step| *step >= least).unwrap_or(10.0 * power);
+    let marks = (0_u32..).map(|count| f64::from(count) * step);
+    let marks = marks.take_while(|usd| amounts(most).contains(usd));
+    let lines = marks.map(|usd| {
+        let (y, amount) = (position(usd, most), format_dollars(usd, most));
+        let (end, baseline) = (LEFT - 8.0, y + 4.0);
+        format!(
+            "<path d=\"M{LEFT} {y:.1}H{RIGHT}\" stroke=\"{GRID}\"/>\
+             <text x=\"{end}\" y=\"{baseline:.1}\" text-anchor=\"end\" fill=\"{LABEL}\">\
+             {amount}</text>"
+        )
+    });
+    lines.collect()
+}
+
+/// A bar for each day with spend, and labels of at most [`DAY_LABELS_MAX`] days.
+fn bars(days: &[(String, f64)], most: f64) -> String {
+    let count = u32::try_from(days.len()).unwrap_or(u32::MAX).max(1);
+    let (width, every) = ((RIGHT - LEFT) / f64::from(count), count.div_ceil(DAY_LABELS_MAX));
+    let day = |((day, usd), place): (&(String, f64), u32)| {
+        let (x, y) = (LEFT + f64::from(place) * width, position(*usd, most));
+        let fill = if place + 1 == count { LAST_BAR } else { BAR };
+        let (left, wide, high) = (x + GAP, width - 2.0 * GAP, BOTTOM - y);
+        let bar = format!(
+            "<rect x=\"{left:.1}\" y=\"{y:.1}\" width=\"{wide:.1}\" height=\"{high:.1}\" \
+             fill=\"{fill}\"/>"
+        );
+        let (middle, baseline, date) = (x + width / 2.0, BOTTOM + 18.0, month_and_day(day));
+        let label = format!(
+            "<text x=\"{middle:.1}\" y=\"{baseline}\" text-anchor=\"middle\" fill=\"{LABEL}\">\
+             {date}</text>"
+        );
+        let bar = Some(bar).filter(|_| *usd > 0.0);
+        bar.into_iter().chain(Some(label).filter(|_| place.is_multiple_of(every)))
     };
-    let dollars = |usd: &f64| match most {
+    days.iter().zip(0..).flat_map(day).collect()
+}
+
+/// An amount on the axis, with as many digits as a chart up to `most` needs.
+fn format_dollars(usd: f64, most: f64) -> String {
+    match most {
         10.0.. => format!("${usd:.0}"),
         0.1.. => format!("${usd:.2}"),
         0.001.. => format!("${usd:.4}"),
         _ => format!("${usd:.6}"),
-    };
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .light_line_style(ShapeStyle::from(GRID.mix(0.0)))
-        .bold_line_style(GRID)
-        .axis_style(GRID)
-        .label_style(("system-ui", 14).into_font().color(&LABEL))
-        .x_labels(10)
-        .x_label_formatter(&day)
-        .y_labels(5)
-        .y_label_formatter(&dollars)
-        .draw()?;
-    chart.draw_series(days.iter().enumerate().filter(|(_, (_, usd))| *usd > 0.0).map(
-        |(place, (_, usd))| {
-            let colour = if place + 1 == days.len() { LAST_BAR } else { BAR };
-            let (left, right) = (SegmentValue::Exact(place), SegmentValue::Exact(place + 1));
-            let mut bar = Rectangle::new([(left, 0.0), (right, *usd)], colour.filled());
-            bar.set_margin(0, 0, 3, 3);
-            bar
-        },
-    ))?;
-    root.present()?;
-    drop(chart);
-    Ok(())
+    }
 }
 
 /// `2026-11-22` → `11-22`
-fn month_and_day(day: &str) -> String {
-    day.get(5..).unwrap_or(day).to_owned()
+fn month_and_day(day: &str) -> &str {
+    day.get(5..).unwrap_or(day)
 }
 
 fn escape_xml(text: &str) -> String {

@@ -53,12 +53,12 @@ impl LoginMethods {
     /// Creates the login methods. The provider is reached with the same client as upstreams. No
     /// I/O.
     pub(crate) fn new(settings: &Settings, upstream: &UpstreamClient, aws: &AwsClients) -> Self {
-        let allow = settings.allow_private_upstreams;
+        let allow = settings.upstreams.allow_private;
         let secret = LiveSecret::from_setting(aws, settings, &settings.openid_secret_setting());
         let openid = settings.openid.clone();
         let openid = openid.map(|it| OpenIdClient::new((it, secret), upstream.clone(), allow));
         Self {
-            origin: settings.console_origin.clone(),
+            origin: settings.addresses.console_origin.clone(),
             openid,
             returned: AuthFailureLimiter::default(),
         }

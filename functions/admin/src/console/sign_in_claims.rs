@@ -165,7 +165,7 @@ impl AdminState {
         openid: &OpenIdClient,
         claims: &IdTokenClaims,
     ) -> Result<(ConfigEdit, SessionBasis), SignInError> {
-        let policy = &openid.settings.policy;
+        let policy = openid.settings.policy();
         let email = claims.verified_email().ok_or(SignInNotice::Unverified)?;
         if !policy.allowed.is_empty() && !policy.allowed.admits_email(&email) {
             return Err(SignInNotice::Nobody.into());

@@ -161,11 +161,7 @@ pub(super) fn check_batch(
 
 /// The MD5 sum of a message, by which SQS clients notice accidental changes.
 pub(super) fn body_checksum(body: &str) -> String {
-    use std::fmt::Write as _;
-    Md5::digest(body.as_bytes()).iter().fold(String::with_capacity(32), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex::encode(Md5::digest(body.as_bytes()))
 }
 
 /// The queue's name at the end of a URL.

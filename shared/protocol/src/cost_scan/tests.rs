@@ -440,7 +440,6 @@ fn ambiguous_json_is_refused() {
     }
 }
 
-/// Builds bodies of this many bytes. Each shape could take disproportionate work or memory.
 /// The processor time that this thread has used, which other programs do not change
 /// (proc_pid_schedstat, Linux).
 fn cpu_time() -> std::time::Duration {
@@ -449,6 +448,7 @@ fn cpu_time() -> std::time::Duration {
     std::time::Duration::from_nanos(nanos.parse().unwrap())
 }
 
+/// Each shape of values could take disproportionate work.
 #[test]
 fn scan_time_is_linear_in_the_length() {
     let shapes: [&dyn Fn(usize) -> String; 8] = [
