@@ -38,7 +38,6 @@ mod runtime_settings;
 mod session_seal;
 mod spend_limits;
 mod summary;
-mod summary_turns;
 mod usage;
 mod users;
 
@@ -63,7 +62,7 @@ use baton_runtime::vault::Pepper;
 use baton_store::Store;
 use session_seal::SessionSeal;
 use std::sync::Arc;
-use summary_turns::SummaryTurns;
+use summary::SummarySlots;
 
 /// The state that all handlers share.
 struct AdminState {
@@ -73,16 +72,16 @@ struct AdminState {
     admin_token: Option<LiveSecret>,
     seal: SessionSeal,
     attempts: AuthFailureLimiter,
-    summary_turns: SummaryTurns,
+    summary_slots: SummarySlots,
     trusted_proxies: AddressRanges,
     allow_private_upstreams: bool,
     timers: RelayTimeouts,
     /// The login methods of the console.
-    porter: console::LoginMethods,
+    login_methods: console::LoginMethods,
     /// The client for token endpoints; `None` during the first start, when there are no sign-ins.
     endpoint: Option<TokenEndpoint>,
     /// The dead-letter queue, if one is configured.
-    letters: Option<DeadLetters>,
+    dead_letters: Option<DeadLetters>,
 }
 
 type SharedAdminState = axum::extract::State<Arc<AdminState>>;
@@ -100,13 +99,13 @@ impl AdminState {
             admin_token,
             seal: SessionSeal::default(),
             attempts: AuthFailureLimiter::default(),
-            summary_turns: SummaryTurns::default(),
+            summary_slots: SummarySlots::default(),
             trusted_proxies: settings.trusted_proxies.clone(),
             allow_private_upstreams: settings.allow_private_upstreams,
             timers: settings.timers,
-            porter: console::LoginMethods::default(),
+            login_methods: console::LoginMethods::default(),
             endpoint,
-            letters: None,
+            dead_letters: None,
         }
     }
 }
@@ -122,21 +121,21 @@ pub fn router(
     aws: &AwsClients,
 ) -> Result<Router, UpstreamCallError> {
     let upstream = UpstreamClient::new(&settings.timers, settings.allow_private_upstreams)?;
-    let porter = console::LoginMethods::new(settings, &upstream, aws);
+    let login_methods = console::LoginMethods::new(settings, &upstream, aws);
     let admin_token = LiveSecret::from_setting(aws, settings, &settings.admin_token_setting());
     let files = IdentityTokens::in_folder(settings.identity_token_dir.clone());
     let endpoint = TokenEndpoint::new(aws, upstream, files);
-    let mut office = AdminState::new(settings, (pepper.into(), admin_token), store, Some(endpoint));
-    office.seal = SessionSeal::new(aws, settings);
-    (office.porter, office.letters) =
-        (porter, DeadLetters::from_resources(aws, &settings.resources));
-    let office = Arc::new(office);
-    let gauges = Arc::new(metrics::MetricsState::new(settings, aws, Arc::clone(&office)));
+    let mut state = AdminState::new(settings, (pepper.into(), admin_token), store, Some(endpoint));
+    state.seal = SessionSeal::new(aws, settings);
+    (state.login_methods, state.dead_letters) =
+        (login_methods, DeadLetters::from_resources(aws, &settings.resources));
+    let state = Arc::new(state);
+    let gauges = Arc::new(metrics::MetricsState::new(settings, aws, Arc::clone(&state)));
     let guarded = |api: Router<Arc<AdminState>>| {
         api.method_not_allowed_fallback(api_response::method_not_allowed)
             .layer(DefaultBodyLimit::max(idempotency::BODY_BYTES_MAX))
-            .layer(from_fn_with_state(Arc::clone(&office), idempotency::answer_repeated))
-            .layer(from_fn_with_state(Arc::clone(&office), authorize::authorize_request))
+            .layer(from_fn_with_state(Arc::clone(&state), idempotency::answer_repeated))
+            .layer(from_fn_with_state(Arc::clone(&state), authorize::authorize_request))
     };
     let api = routes::mounted(|access| access != RouteAccess::Anybody).merge(routes::mirrored());
     let api = guarded(api.fallback(api_response::no_such_route));
@@ -145,8 +144,8 @@ pub fn router(
     let api = Router::new().nest(routes::BASE, api.merge(open));
     let inside = api
         .clone()
-        .layer(from_fn_with_state(Arc::clone(&office), api_response::add_request_id))
-        .with_state(Arc::clone(&office));
+        .layer(from_fn_with_state(Arc::clone(&state), api_response::add_request_id))
+        .with_state(Arc::clone(&state));
     let allowed = AllowedAddresses {
         ranges: settings.admin_allowed.clone(),
         proxies: settings.trusted_proxies.clone(),
@@ -157,13 +156,13 @@ pub fn router(
         .route("/", get(console::home))
         // Clients of Anthropic's Admin API call these paths.
         .merge(guarded(routes::mirrored()))
-        .merge(console::router(&office, inside, &relay_url))
+        .merge(console::router(&state, inside, &relay_url))
         .route("/health", get(api_response::get_health))
         .route("/metrics", get(metrics::get_metrics).with_state(gauges))
         .method_not_allowed_fallback(api_response::method_not_allowed)
         .fallback(api_response::no_such_route)
-        .layer(from_fn_with_state(Arc::clone(&office), session_seal::refresh_secrets_first))
+        .layer(from_fn_with_state(Arc::clone(&state), session_seal::refresh_secrets_first))
         .layer(from_fn_with_state(Arc::new(allowed), allowed_addresses::require_allowed_address))
-        .layer(from_fn_with_state(Arc::clone(&office), api_response::add_request_id))
-        .with_state(office))
+        .layer(from_fn_with_state(Arc::clone(&state), api_response::add_request_id))
+        .with_state(state))
 }

@@ -27,16 +27,16 @@ pub(crate) struct MetricsState {
     observer: Observer,
     queue: UsageQueue,
     token: Option<Secret>,
-    office: Arc<AdminState>,
+    state: Arc<AdminState>,
 }
 
 impl MetricsState {
-    pub(crate) fn new(settings: &Settings, aws: &AwsClients, office: Arc<AdminState>) -> Self {
+    pub(crate) fn new(settings: &Settings, aws: &AwsClients, state: Arc<AdminState>) -> Self {
         Self {
             observer: Observer::installed(),
             queue: UsageQueue::new(aws, &settings.resources.usage_queue_url),
             token: settings.metrics_token.clone(),
-            office,
+            state,
         }
     }
 }
@@ -48,19 +48,18 @@ pub(crate) async fn get_metrics(
     if !gauges.observer.is_enabled() {
         return no_such_route().await.into_response();
     }
-    let office = &gauges.office;
+    let state = &gauges.state;
     let own = gauges.token.as_ref().zip(credential(request.headers()));
     if !own.is_some_and(|(own, token)| is_equal_constant_time(token, own.expose())) {
-        let from =
-            office.trusted_proxies.counted_client_of(request.extensions(), request.headers());
-        let actor = office.actor(request.headers(), from);
+        let from = state.trusted_proxies.counted_client_of(request.extensions(), request.headers());
+        let actor = state.actor(request.headers(), from);
         match actor.await {
             Ok(actor) if actor.may(RouteAccess::Admin) => {}
             Ok(_) => return ApiError::forbidden("this needs the role `admin`").into_response(),
-            Err(refused) => return refused.into_response(),
+            Err(error) => return error.into_response(),
         }
     }
-    let levels = read_gauges(&office.store, &gauges.queue, office.letters.as_ref()).await;
+    let levels = read_gauges(&state.store, &gauges.queue, state.dead_letters.as_ref()).await;
     gauges.observer.set_gauges(&levels);
     ([(CONTENT_TYPE, TEXT)], gauges.observer.page()).into_response()
 }

@@ -19,14 +19,14 @@ use tokio::sync::OnceCell;
 #[derive(Default)]
 pub(crate) struct SessionSeal {
     set: Option<LiveSecret>,
-    kept: OnceCell<LiveSecret>,
+    stored_response: OnceCell<LiveSecret>,
 }
 
 impl SessionSeal {
     /// Reads the settings. No I/O.
     pub(crate) fn new(aws: &AwsClients, settings: &Settings) -> Self {
         let set = LiveSecret::from_setting(aws, settings, &settings.session_setting());
-        Self { set, kept: OnceCell::new() }
+        Self { set, stored_response: OnceCell::new() }
     }
 }
 
@@ -56,16 +56,19 @@ impl SessionKey {
     }
 
     /// Whether the console wrote the session in this form.
-    pub(crate) fn is_session_proven(&self, place: &[u8], seen: &SessionContext) -> bool {
-        self.0.verify_secret(&session_text(place, &seen.session, &seen.proof), &seen.proven)
+    pub(crate) fn is_session_proven(&self, place: &[u8], session_context: &SessionContext) -> bool {
+        self.0.verify_secret(
+            &session_text(place, &session_context.session, &session_context.proof),
+            &session_context.proven,
+        )
     }
 }
 
 /// A session as text, with times rounded as they are stored.
 fn session_text(place: &[u8], session: &ConsoleSession, proof: &[u8]) -> String {
-    let ConsoleSession { started_at: begun_at, used_at, session_generation: round } = session;
-    let (begun, used) = (begun_at.as_millisecond(), used_at.as_second());
-    let mut text = format!("session row\n{begun}\n{used}\n{round}\n");
+    let ConsoleSession { started_at, used_at, session_generation: round } = session;
+    let (started, used) = (started_at.as_millisecond(), used_at.as_second());
+    let mut text = format!("session row\n{started}\n{used}\n{round}\n");
     for byte in place.iter().chain(b"\n").chain(proof) {
         let _infallible = write!(text, "{byte:02x}");
     }
@@ -78,10 +81,10 @@ impl AdminState {
         if let Some(set) = &self.seal.set {
             return Ok(SessionKey(Pepper::new(set.clone())));
         }
-        let kept = self.seal.kept.get_or_try_init(async || {
+        let stored_response = self.seal.stored_response.get_or_try_init(async || {
             Ok::<_, ApiError>(LiveSecret::from(&self.store.session_secret().await?))
         });
-        Ok(SessionKey(Pepper::new(kept.await?.clone())))
+        Ok(SessionKey(Pepper::new(stored_response.await?.clone())))
     }
 
     /// Reads secrets again that are due for a refresh.
@@ -96,11 +99,11 @@ impl AdminState {
 
 /// Runs before every request, so that handlers use current secrets.
 pub(crate) async fn refresh_secrets_first(
-    State(office): SharedAdminState,
+    State(state): SharedAdminState,
     request: Request,
     next: Next,
 ) -> Response {
-    match office.refresh_secrets().await {
+    match state.refresh_secrets().await {
         Ok(()) => next.run(request).await,
         Err(error) => ApiError::internal_error(error).into_response(),
     }
@@ -117,9 +120,9 @@ mod tests {
 
     /// A writer of the table can change each part of a row, but cannot compute its proof.
     #[test]
-    fn every_part_of_a_session_is_proven() {
-        let begun_at = "2026-11-28T12:00:00.123456789Z".parse().unwrap();
-        let session = ConsoleSession::new(begun_at, 3);
+    fn session_proof_covers_every_field() {
+        let started_at = "2026-11-28T12:00:00.123456789Z".parse().unwrap();
+        let session = ConsoleSession::new(started_at, 3);
         let (place, proof) = (vec![1; 32], vec![2; 32]);
         let proven = key("secret").session_proof(&place, &session, &proof);
         // The session as the store returns it, in milliseconds and seconds.

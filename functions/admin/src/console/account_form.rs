@@ -126,14 +126,14 @@ impl CredentialChoice {
     }
 
     /// The kind of credential in a submitted form; an API key by default.
-    fn from_form(typed: &FormValues) -> Self {
-        let named = |kind: &Self| kind.name() == typed.get("credential.type");
+    fn from_form(values: &FormValues) -> Self {
+        let named = |kind: &Self| kind.name() == values.get("credential.type");
         Self::ALL.into_iter().find(named).unwrap_or(Self::ApiKey)
     }
 
     /// Whether the submitted form has this kind of credential.
-    pub(super) fn is_chosen_in(self, typed: &FormValues) -> bool {
-        Self::from_form(typed) == self
+    pub(super) fn is_chosen_in(self, values: &FormValues) -> bool {
+        Self::from_form(values) == self
     }
 
     #[expect(clippy::too_many_lines, reason = "a table of fields")]
@@ -216,9 +216,9 @@ impl CredentialChoice {
 }
 
 /// Converts the credential in a submitted form to JSON for the API.
-pub(super) fn read_credential(typed: &FormValues) -> Value {
-    let kind = CredentialChoice::from_form(typed);
-    let mut credential = collect_new_values(&kind.credential_fields(), typed)["credential"].take();
+pub(super) fn read_credential(values: &FormValues) -> Value {
+    let kind = CredentialChoice::from_form(values);
+    let mut credential = collect_new_values(&kind.credential_fields(), values)["credential"].take();
     if !credential.is_object() {
         credential = json!({});
     }
@@ -231,29 +231,35 @@ pub(super) fn credential_form(
     kind: CredentialChoice,
     action: &str,
     view: &Value,
-    tried: Option<&RejectedInput>,
+    rejected: Option<&RejectedInput>,
 ) -> HtmlForm {
     HtmlForm::post(format!("replace-{}", kind.name()), action, "Replace")
         .hidden("credential.type", kind.name())
         .hidden("version", field_text(&view["version"]))
-        .fields(resource_pages::fields(&kind.credential_fields(), &Value::Null, tried))
-        .error(resource_pages::rejection_text(&kind.credential_fields(), tried))
+        .fields(resource_pages::fields(&kind.credential_fields(), &Value::Null, rejected))
+        .error(resource_pages::rejection_text(&kind.credential_fields(), rejected))
 }
 
 /// The page of a new account with a form for each kind of credential. The first form is open.
 pub(super) fn new_blocks(
-    guest: &PageRequest,
+    page_request: &PageRequest,
     groups: &NameLookup,
-    tried: Option<&RejectedInput>,
+    rejected: Option<&RejectedInput>,
 ) -> Vec<PageBlock> {
     let start = json!({ "enabled": true, "provider": "anthropic" });
     let form = |kind: CredentialChoice| {
-        let tried = tried.filter(|tried| kind.is_chosen_in(&tried.typed));
+        let rejected = rejected.filter(|rejected| kind.is_chosen_in(&rejected.values));
         let mut specs = account_fields(groups);
         let rest = specs.split_off(3);
         specs.extend(kind.credential_fields());
         specs.extend(rest);
-        let form = resource_pages::create_form(guest, HERE, "Add account", (&specs, &start), tried);
+        let form = resource_pages::create_form(
+            page_request,
+            HERE,
+            "Add account",
+            (&specs, &start),
+            rejected,
+        );
         HtmlForm { id: format!("create-{}", kind.name()), ..form }
             .hidden("credential.type", kind.name())
     };

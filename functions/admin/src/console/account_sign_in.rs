@@ -8,7 +8,7 @@ use super::api_call::{ConsoleApiError, ConsoleResult};
 use super::formatting::{field_text, format_time, truncate_text};
 use super::html_form::{FieldKind, FieldSpec, FormValues, HtmlForm, collect_new_values};
 use super::name_lookup::NameLookup;
-use super::page_blocks::{CellPart, Link, PageBlock, Tone};
+use super::page_blocks::{CellPart, PageBlock, PageLink, Severity};
 use super::page_request::{PageRequest, PathId, redirect_to};
 use super::resource_pages::{self, RejectedInput};
 use axum::Router;
@@ -31,8 +31,8 @@ pub(super) fn routes() -> Router<ConsoleState> {
 
 /// The fields of the sign-in: endpoints, client and redirect URI.
 fn sign_in_fields() -> Vec<FieldSpec> {
-    let ways = [("client_secret_post", "body"), ("client_secret_basic", "header (Basic)")];
-    let ways = ways.map(|(value, name)| (value.to_owned(), name.to_owned()));
+    let methods = [("client_secret_post", "body"), ("client_secret_basic", "header (Basic)")];
+    let methods = methods.map(|(value, name)| (value.to_owned(), name.to_owned()));
     vec![
         FieldSpec::new(
             "authorization_url",
@@ -52,7 +52,7 @@ fn sign_in_fields() -> Vec<FieldSpec> {
             "token_endpoint_auth_method",
             "Client secret is sent in",
             "",
-            FieldKind::Choice(ways.to_vec()),
+            FieldKind::Choice(methods.to_vec()),
         ),
         FieldSpec::new("scope", "Scope", "", FieldKind::OptionalText),
         FieldSpec::new(
@@ -65,86 +65,94 @@ fn sign_in_fields() -> Vec<FieldSpec> {
 }
 
 /// The collapsed form for a new account with a sign-in.
-pub(super) fn new_account_block(groups: &NameLookup, tried: Option<&RejectedInput>) -> PageBlock {
+pub(super) fn new_account_block(
+    groups: &NameLookup,
+    rejected: Option<&RejectedInput>,
+) -> PageBlock {
     let start = json!({ "enabled": true, "provider": "anthropic" });
     let mut all = account_specs(groups);
     let rest = all.split_off(3);
     all.extend(sign_in_fields());
     all.extend(rest);
     let form = HtmlForm::post("create-sign_in", format!("{HERE}/sign-in"), "Start the sign-in")
-        .fields(resource_pages::fields(&all, &start, tried))
-        .error(resource_pages::rejection_text(&all, tried));
+        .fields(resource_pages::fields(&all, &start, rejected))
+        .error(resource_pages::rejection_text(&all, rejected));
     let title = "Use another credential: sign in with a browser";
     PageBlock::Fold("new-sign_in".into(), title.into(), form)
 }
 
 /// The collapsed form that signs an existing account in.
-pub(super) fn renew_account_block(id: &str, tried: Option<&RejectedInput>) -> PageBlock {
+pub(super) fn renew_account_block(id: &str, rejected: Option<&RejectedInput>) -> PageBlock {
     let form =
         HtmlForm::post("replace-sign_in", format!("{HERE}/{id}/sign-in"), "Start the sign-in")
-            .fields(resource_pages::fields(&sign_in_fields(), &Value::Null, tried))
-            .error(resource_pages::rejection_text(&sign_in_fields(), tried));
+            .fields(resource_pages::fields(&sign_in_fields(), &Value::Null, rejected))
+            .error(resource_pages::rejection_text(&sign_in_fields(), rejected));
     let title = "Replace the credential: sign in with a browser";
     PageBlock::Fold("credential-sign_in".into(), title.into(), form)
 }
 
-async fn start_new(guest: PageRequest, body: Bytes) -> ConsoleResult {
-    guest.require_admin()?;
-    let typed = FormValues::parse(&body);
-    let groups = NameLookup::load(&guest, "groups").await?;
-    let mut body = collect_new_values(&sign_in_fields(), &typed);
-    body["account"] = collect_new_values(&account_specs(&groups), &typed);
-    match guest.call(Method::POST, START).body(body).send().await {
-        Ok(begun) => Ok(show_sign_in_link(&guest, &begun, "")),
-        Err(why) if why.is_form_error() => {
-            let tried = RejectedInput { typed, why };
-            let blocks = new_page(&guest, &groups, (None, Some(&tried)));
-            Ok(guest.render_rejected_page("New account", blocks, &tried.why))
+async fn start_new(page_request: PageRequest, body: Bytes) -> ConsoleResult {
+    page_request.require_admin()?;
+    let values = FormValues::parse(&body);
+    let groups = NameLookup::load(&page_request, "groups").await?;
+    let mut body = collect_new_values(&sign_in_fields(), &values);
+    body["account"] = collect_new_values(&account_specs(&groups), &values);
+    match page_request.call(Method::POST, START).body(body).send().await {
+        Ok(started) => Ok(show_sign_in_link(&page_request, &started, "")),
+        Err(error) if error.is_form_error() => {
+            let rejected = RejectedInput { values, error };
+            let blocks = new_page(&page_request, &groups, (None, Some(&rejected)));
+            Ok(page_request.render_rejected_page("New account", blocks, &rejected.error))
         }
-        Err(why) => Err(why),
+        Err(error) => Err(error),
     }
 }
 
-async fn start_for_account(guest: PageRequest, PathId(id): PathId, body: Bytes) -> ConsoleResult {
-    guest.require_admin()?;
-    let typed = FormValues::parse(&body);
-    let mut body = collect_new_values(&sign_in_fields(), &typed);
+async fn start_for_account(
+    page_request: PageRequest,
+    PathId(id): PathId,
+    body: Bytes,
+) -> ConsoleResult {
+    page_request.require_admin()?;
+    let values = FormValues::parse(&body);
+    let mut body = collect_new_values(&sign_in_fields(), &values);
     body["account_id"] = json!(id);
-    match guest.call(Method::POST, START).body(body).send().await {
-        Ok(begun) => Ok(show_sign_in_link(&guest, &begun, &id)),
-        Err(why) if why.is_form_error() => {
-            let tried = RejectedInput { typed, why: why.clone() };
-            let told = AccountPageResult { sign_in: Some(tried), ..AccountPageResult::default() };
-            let (title, blocks) = accounts::account_page(&guest, &id, &told).await?;
-            Ok(guest.render_rejected_page(&title, blocks, &why))
+    match page_request.call(Method::POST, START).body(body).send().await {
+        Ok(started) => Ok(show_sign_in_link(&page_request, &started, &id)),
+        Err(error) if error.is_form_error() => {
+            let rejected = RejectedInput { values, error: error.clone() };
+            let response =
+                AccountPageResult { sign_in: Some(rejected), ..AccountPageResult::default() };
+            let (title, blocks) = accounts::account_page(&page_request, &id, &response).await?;
+            Ok(page_request.render_rejected_page(&title, blocks, &error))
         }
-        Err(why) => Err(why),
+        Err(error) => Err(error),
     }
 }
 
 /// The page with the address to open and the form for the code.
-fn show_sign_in_link(guest: &PageRequest, begun: &Value, account: &str) -> Response {
-    let url = field_text(&begun["authorize_url"]);
-    let until = format_time(&field_text(&begun["expires_at"]));
-    let says = format!(
+fn show_sign_in_link(page_request: &PageRequest, started: &Value, account: &str) -> Response {
+    let url = field_text(&started["authorize_url"]);
+    let until = format_time(&field_text(&started["expires_at"]));
+    let message = format!(
         "Open the sign-in page and grant access. The browser then goes to the redirect URI: copy \
          that address, or the code on the page, and paste it here before {until} UTC. If the page \
          does not load, copy the address from the browser's address bar."
     );
     let blocks = vec![
-        PageBlock::Text(says),
-        PageBlock::Row(vec![CellPart::ExternalLink(Link::new(
+        PageBlock::Text(message),
+        PageBlock::Row(vec![CellPart::ExternalLink(PageLink::new(
             url.clone(),
             "Open the sign-in page",
         ))]),
         PageBlock::Code("authorize-url".into(), "Address of the sign-in page".into(), url),
-        PageBlock::Form(finish_form(guest, (&field_text(&begun["state"]), account), None)),
+        PageBlock::Form(finish_form(page_request, (&field_text(&started["state"]), account), None)),
     ];
-    guest.render_page(TITLE, blocks)
+    page_request.render_page(TITLE, blocks)
 }
 
 fn finish_form(
-    guest: &PageRequest,
+    page_request: &PageRequest,
     (state, account): (&str, &str),
     error: Option<String>,
 ) -> HtmlForm {
@@ -152,58 +160,63 @@ fn finish_form(
     HtmlForm::post("finish", format!("{HERE}/sign-in/finish"), "Finish the sign-in")
         .hidden("state", state)
         .hidden("account", account)
-        .hidden("once", guest.new_idempotency_key())
+        .hidden("once", page_request.new_idempotency_key())
         .fields(vec![code.field(&Value::Null)])
         .error(error)
         .main()
 }
 
-async fn finish_sign_in(guest: PageRequest, body: Bytes) -> ConsoleResult {
-    guest.require_admin()?;
-    let typed = FormValues::parse(&body);
-    let (state, account) = (typed.get("state"), typed.get("account"));
-    let code = match extract_code(typed.get("code"), state) {
+async fn finish_sign_in(page_request: PageRequest, body: Bytes) -> ConsoleResult {
+    page_request.require_admin()?;
+    let values = FormValues::parse(&body);
+    let (state, account) = (values.get("state"), values.get("account"));
+    let code = match extract_code(values.get("code"), state) {
         Ok(code) => code,
-        Err(why) => {
-            let why = ConsoleApiError::new(StatusCode::BAD_REQUEST, &why);
-            let form = finish_form(&guest, (state, account), Some(why.sentence()));
-            return Ok(guest.render_rejected_page(TITLE, vec![PageBlock::Form(form)], &why));
+        Err(error) => {
+            let error = ConsoleApiError::new(StatusCode::BAD_REQUEST, &error);
+            let form = finish_form(&page_request, (state, account), Some(error.sentence()));
+            return Ok(page_request.render_rejected_page(
+                TITLE,
+                vec![PageBlock::Form(form)],
+                &error,
+            ));
         }
     };
-    let asked = guest.call(Method::POST, FINISH).body(json!({ "state": state, "code": code }));
-    match asked.with_idempotency_key(typed.get("once")).send().await {
+    let requested =
+        page_request.call(Method::POST, FINISH).body(json!({ "state": state, "code": code }));
+    match requested.with_idempotency_key(values.get("once")).send().await {
         Ok(view) => redirect_to(&format!("{HERE}/{}?done=signed_in", field_text(&view["id"]))),
-        Err(why) if why.is_form_error() => {
+        Err(error) if error.is_form_error() => {
             let page = if account.is_empty() { "new" } else { account };
-            let again = Link::new(format!("{HERE}/{page}"), "Start again");
-            let says = "A sign-in can be finished once, and within ten minutes.";
+            let retry_link = PageLink::new(format!("{HERE}/{page}"), "Start again");
+            let message = "A sign-in can be finished once, and within ten minutes.";
             let blocks = vec![
-                PageBlock::Notice(Tone::Bad, why.sentence()),
-                PageBlock::Empty(says.into(), Some(again)),
+                PageBlock::Notice(Severity::Error, error.sentence()),
+                PageBlock::Empty(message.into(), Some(retry_link)),
             ];
-            Ok(guest.render_rejected_page(TITLE, blocks, &why))
+            Ok(page_request.render_rejected_page(TITLE, blocks, &error))
         }
-        Err(why) => Err(why),
+        Err(error) => Err(error),
     }
 }
 
 /// Finds the code in the text of a form: the code itself, or the redirect address with `code` and
 /// `state` in its query (RFC 6749 §4.1.2).
-fn extract_code(said: &str, state: &str) -> Result<String, String> {
-    let said = said.trim();
-    if said.is_empty() {
+fn extract_code(message: &str, state: &str) -> Result<String, String> {
+    let message = message.trim();
+    if message.is_empty() {
         return Err("Enter the code, or the address that the browser was sent to.".to_owned());
     }
-    if !said.contains("://") && !said.starts_with('?') {
-        return Ok(said.to_owned());
+    if !message.contains("://") && !message.starts_with('?') {
+        return Ok(message.to_owned());
     }
-    let query = said.split_once('?').map_or("", |(_, query)| query);
+    let query = message.split_once('?').map_or("", |(_, query)| query);
     let query = FormValues::parse(query.split('#').next().unwrap_or_default().as_bytes());
     if !query.get("error").is_empty() {
-        let why = format!("{} {}", query.get("error"), query.get("error_description"));
+        let error = format!("{} {}", query.get("error"), query.get("error_description"));
         return Err(format!(
             "The provider refused the sign-in: {}",
-            truncate_text(why.trim(), 300)
+            truncate_text(error.trim(), 300)
         ));
     }
     if query.get("state") != state {
@@ -221,7 +234,7 @@ mod tests {
 
     #[test]
     fn code_is_extracted_from_every_input_form() {
-        for (said, expect) in [
+        for (message, expect) in [
             (" abc-1 ", Ok("abc-1")),
             ("http://localhost/cb?code=abc&state=s", Ok("abc")),
             ("http://localhost/cb?state=s&code=a%2Bb#_=_", Ok("a+b")),
@@ -233,10 +246,12 @@ mod tests {
             ("http://localhost/cb?state=s", Err("no code")),
             ("http://localhost/cb?error=access_denied&state=s", Err("access_denied")),
         ] {
-            match (extract_code(said, "s"), expect) {
+            match (extract_code(message, "s"), expect) {
                 (Ok(code), Ok(expected)) => assert_eq!(code, expected),
-                (Err(why), Err(expected)) => assert!(why.contains(expected), "{said}: {why}"),
-                (found, _) => panic!("{said}: {found:?}"),
+                (Err(error), Err(expected)) => {
+                    assert!(error.contains(expected), "{message}: {error}");
+                }
+                (found, _) => panic!("{message}: {found:?}"),
             }
         }
     }

@@ -10,7 +10,7 @@ use super::formatting::{field_text, time, truncate_text};
 use super::html_form::{FieldKind, FieldSpec, FormValues, HtmlForm};
 use super::name_lookup::NameLookup;
 use super::page_blocks::{
-    CellPart, Link, PageBlock, PageTable, TableCell, Tone, code, empty_cell, link,
+    CellPart, PageBlock, PageLink, PageTable, Severity, TableCell, code, empty_cell, link,
     optional_text_cell, text,
 };
 use super::page_request::{PageRequest, PathId, redirect_to};
@@ -49,13 +49,15 @@ pub(super) fn status_label(status: &str) -> &str {
 pub(super) fn state(view: &Value) -> TableCell {
     let status = view["status"].as_str().unwrap_or_default();
     let tone = match status {
-        "ready" => Tone::Good,
-        "unproven" | "cooling" => Tone::Warn,
-        "auth_failed" => Tone::Bad,
-        _ => Tone::Plain,
+        "ready" => Severity::Success,
+        "unproven" | "cooling" => Severity::Warning,
+        "auth_failed" => Severity::Error,
+        _ => Severity::Neutral,
     };
     let mut cell = vec![CellPart::Badge(tone, status_label(status).to_owned())];
-    cell.extend(view["status_reason"].as_str().map(|why| CellPart::Muted(truncate_text(why, 120))));
+    cell.extend(
+        view["status_reason"].as_str().map(|error| CellPart::Muted(truncate_text(error, 120))),
+    );
     for (model, rest) in view["cooling_models"].as_object().into_iter().flatten() {
         let until = super::formatting::format_time(&field_text(&rest["until"]));
         cell.push(CellPart::Muted(format!("{}: until {until}", truncate_text(model, 40))));
@@ -106,26 +108,26 @@ pub(super) fn brief(accounts: &[Value]) -> PageTable {
     table
 }
 
-async fn list_accounts(guest: PageRequest) -> ConsoleResult {
-    guest.require_admin()?;
-    let query = guest.query.query(&["q", "enabled", "group_id", "cursor"]);
+async fn list_accounts(page_request: PageRequest) -> ConsoleResult {
+    page_request.require_admin()?;
+    let query = page_request.query.query(&["q", "enabled", "group_id", "cursor"]);
     let (answer, groups) = futures_util::try_join!(
-        guest.get(format!("{API}?{query}")),
-        NameLookup::load(&guest, "groups"),
+        page_request.get(format!("{API}?{query}")),
+        NameLookup::load(&page_request, "groups"),
     )?;
     let rows = answer["data"].as_array().cloned().unwrap_or_default();
-    let mut blocks: Vec<PageBlock> = resource_pages::done(&guest).into_iter().collect();
-    blocks.push(PageBlock::Row(vec![CellPart::Link(Link::new(
+    let mut blocks: Vec<PageBlock> = resource_pages::done(&page_request).into_iter().collect();
+    blocks.push(PageBlock::Row(vec![CellPart::Link(PageLink::new(
         format!("{HERE}/new"),
         "New account",
     ))]));
     let group = FieldSpec::new("group_id", "Group", "", FieldKind::Choice(groups.choices("All")));
-    blocks.push(resource_pages::filter(&guest, HERE, vec![group]));
+    blocks.push(resource_pages::filter(&page_request, HERE, vec![group]));
     if rows.is_empty() {
-        let next = Link::new(format!("{HERE}/new"), "Add an account");
-        let says = "No accounts found. An account is the address of an upstream with your credential for it.";
-        blocks.push(PageBlock::Empty(says.into(), Some(next)));
-        return Ok(guest.render_page("Accounts", blocks));
+        let next = PageLink::new(format!("{HERE}/new"), "Add an account");
+        let message = "No accounts found. An account is the address of an upstream with your credential for it.";
+        blocks.push(PageBlock::Empty(message.into(), Some(next)));
+        return Ok(page_request.render_page("Accounts", blocks));
     }
     let columns =
         ["Name", "State", "Until", "Utilization", "Groups", "#Priority", "Last used", "Test"];
@@ -151,52 +153,52 @@ async fn list_accounts(guest: PageRequest) -> ConsoleResult {
             ]
         })
         .collect();
-    (table.next, table.first) = resource_pages::page_links(&guest, &answer, "next_cursor");
+    (table.next, table.first) = resource_pages::page_links(&page_request, &answer, "next_cursor");
     blocks.push(PageBlock::Table(table));
-    Ok(guest.render_page("Accounts", blocks))
+    Ok(page_request.render_page("Accounts", blocks))
 }
 
 fn test_button(id: &str) -> HtmlForm {
     HtmlForm::post(format!("test-{id}"), format!("{HERE}/{id}/test"), "Test").inline()
 }
 
-async fn show_new_account(guest: PageRequest) -> ConsoleResult {
-    guest.require_admin()?;
-    let groups = NameLookup::load(&guest, "groups").await?;
-    Ok(guest.render_page("New account", new_page(&guest, &groups, (None, None))))
+async fn show_new_account(page_request: PageRequest) -> ConsoleResult {
+    page_request.require_admin()?;
+    let groups = NameLookup::load(&page_request, "groups").await?;
+    Ok(page_request.render_page("New account", new_page(&page_request, &groups, (None, None))))
 }
 
 /// The forms of a new account. `made` and `signed_in` are refused attempts, with a credential or
 /// with a sign-in.
 pub(super) fn new_page(
-    guest: &PageRequest,
+    page_request: &PageRequest,
     groups: &NameLookup,
     (made, signed_in): (Option<&RejectedInput>, Option<&RejectedInput>),
 ) -> Vec<PageBlock> {
-    let mut blocks = new_blocks(guest, groups, made);
+    let mut blocks = new_blocks(page_request, groups, made);
     blocks.push(new_account_block(groups, signed_in));
     blocks
 }
 
-async fn create_account(guest: PageRequest, body: Bytes) -> ConsoleResult {
-    let typed = FormValues::parse(&body);
-    let groups = NameLookup::load(&guest, "groups").await?;
-    let mut body = super::html_form::collect_new_values(&account_fields(&groups), &typed);
-    body["credential"] = read_credential(&typed);
-    let asked = guest
+async fn create_account(page_request: PageRequest, body: Bytes) -> ConsoleResult {
+    let values = FormValues::parse(&body);
+    let groups = NameLookup::load(&page_request, "groups").await?;
+    let mut body = super::html_form::collect_new_values(&account_fields(&groups), &values);
+    body["credential"] = read_credential(&values);
+    let requested = page_request
         .call(Method::POST, API)
         .body(body)
-        .with_idempotency_key(typed.get("once"))
+        .with_idempotency_key(values.get("once"))
         .send()
         .await;
-    match asked {
+    match requested {
         Ok(view) => redirect_to(&format!("{HERE}/{}?done=created", field_text(&view["id"]))),
-        Err(why) if why.is_form_error() => {
-            let tried = RejectedInput { typed, why };
-            let blocks = new_page(&guest, &groups, (Some(&tried), None));
-            Ok(guest.render_rejected_page("New account", blocks, &tried.why))
+        Err(error) if error.is_form_error() => {
+            let rejected = RejectedInput { values, error };
+            let blocks = new_page(&page_request, &groups, (Some(&rejected), None));
+            Ok(page_request.render_rejected_page("New account", blocks, &rejected.error))
         }
-        Err(why) => Err(why),
+        Err(error) => Err(error),
     }
 }
 
@@ -206,24 +208,24 @@ pub(super) struct AccountPageResult {
     pub(super) edit: Option<RejectedInput>,
     pub(super) credential: Option<RejectedInput>,
     pub(super) sign_in: Option<RejectedInput>,
-    pub(super) said: Option<(Tone, String)>,
+    pub(super) notice: Option<(Severity, String)>,
 }
 
 /// The title and the blocks of the page of an account.
 pub(super) async fn account_page(
-    guest: &PageRequest,
+    page_request: &PageRequest,
     id: &str,
-    told: &AccountPageResult,
+    response: &AccountPageResult,
 ) -> ConsoleResult<(String, Vec<PageBlock>)> {
     let path = format!("{API}/{id}");
     let (view, groups) =
-        futures_util::try_join!(guest.get(path), NameLookup::load(guest, "groups"))?;
-    let mut blocks: Vec<PageBlock> = resource_pages::done(guest).into_iter().collect();
-    blocks.extend(told.said.clone().map(|(tone, said)| PageBlock::Notice(tone, said)));
+        futures_util::try_join!(page_request.get(path), NameLookup::load(page_request, "groups"))?;
+    let mut blocks: Vec<PageBlock> = resource_pages::done(page_request).into_iter().collect();
+    blocks.extend(response.notice.clone().map(|(tone, notice)| PageBlock::Notice(tone, notice)));
     blocks.push(facts(&view, &groups));
     let here = format!("{HERE}/{id}");
     let mut buttons = vec![CellPart::Button(test_button(id))];
-    let act = |name: &str, says: &str| HtmlForm::post(name, format!("{here}/{name}"), says);
+    let act = |name: &str, message: &str| HtmlForm::post(name, format!("{here}/{name}"), message);
     buttons.push(CellPart::Button(act("reset", "Reset health")));
     if !matches!(view["credential_type"].as_str(), Some("api_key" | "bearer" | "aws")) {
         buttons.push(CellPart::Button(act("refresh", "Renew token now")));
@@ -231,15 +233,16 @@ pub(super) async fn account_page(
     blocks.push(PageBlock::Row(buttons));
     blocks.push(PageBlock::Heading("Change".into()));
     let edit =
-        resource_pages::edit_form(&here, &view, &account_fields(&groups), told.edit.as_ref());
+        resource_pages::edit_form(&here, &view, &account_fields(&groups), response.edit.as_ref());
     blocks.push(PageBlock::Form(edit));
     for kind in CredentialChoice::ALL {
-        let tried = told.credential.as_ref().filter(|tried| kind.is_chosen_in(&tried.typed));
-        let form = credential_form(kind, &format!("{here}/credential"), &view, tried);
+        let rejected =
+            response.credential.as_ref().filter(|rejected| kind.is_chosen_in(&rejected.values));
+        let form = credential_form(kind, &format!("{here}/credential"), &view, rejected);
         let title = format!("Replace the credential: {}", kind.title());
         blocks.push(PageBlock::Fold(format!("credential-{}", kind.name()), title, form));
     }
-    blocks.push(renew_account_block(id, told.sign_in.as_ref()));
+    blocks.push(renew_account_block(id, response.sign_in.as_ref()));
     let means = "requests go to the other accounts of its groups";
     blocks.push(resource_pages::remove_fold(&format!("{here}/delete"), &view, "account", means));
     Ok((truncate_text(&field_text(&view["name"]), 200), blocks))
@@ -267,98 +270,112 @@ fn facts(view: &Value, groups: &NameLookup) -> PageBlock {
     PageBlock::Facts(facts)
 }
 
-async fn show_account(guest: PageRequest, PathId(id): PathId) -> ConsoleResult {
-    let (title, blocks) = account_page(&guest, &id, &AccountPageResult::default()).await?;
-    Ok(guest.render_page(&title, blocks))
+async fn show_account(page_request: PageRequest, PathId(id): PathId) -> ConsoleResult {
+    let (title, blocks) = account_page(&page_request, &id, &AccountPageResult::default()).await?;
+    Ok(page_request.render_page(&title, blocks))
 }
 
-async fn update_account(guest: PageRequest, PathId(id): PathId, body: Bytes) -> ConsoleResult {
-    let typed = FormValues::parse(&body);
-    let groups = NameLookup::load(&guest, "groups").await?;
+async fn update_account(
+    page_request: PageRequest,
+    PathId(id): PathId,
+    body: Bytes,
+) -> ConsoleResult {
+    let values = FormValues::parse(&body);
+    let groups = NameLookup::load(&page_request, "groups").await?;
     match resource_pages::save_resource(
-        &guest,
+        &page_request,
         &format!("{API}/{id}"),
         &account_fields(&groups),
-        &typed,
+        &values,
     )
     .await
     {
         Ok(_) => redirect_to(&format!("{HERE}/{id}?done=saved")),
-        Err(why) if why.is_form_error() => {
-            let told = AccountPageResult {
-                edit: Some(RejectedInput { typed, why: why.clone() }),
+        Err(error) if error.is_form_error() => {
+            let response = AccountPageResult {
+                edit: Some(RejectedInput { values, error: error.clone() }),
                 ..AccountPageResult::default()
             };
-            let (title, blocks) = account_page(&guest, &id, &told).await?;
-            Ok(guest.render_rejected_page(&title, blocks, &why))
+            let (title, blocks) = account_page(&page_request, &id, &response).await?;
+            Ok(page_request.render_rejected_page(&title, blocks, &error))
         }
-        Err(why) => Err(why),
+        Err(error) => Err(error),
     }
 }
 
-async fn replace(guest: PageRequest, PathId(id): PathId, body: Bytes) -> ConsoleResult {
-    let typed = FormValues::parse(&body);
-    let body = json!({ "credential": read_credential(&typed) });
-    let ask = guest.call(Method::PATCH, format!("{API}/{id}")).body(body);
-    match ask.version(typed.get("version")).send().await {
+async fn replace(page_request: PageRequest, PathId(id): PathId, body: Bytes) -> ConsoleResult {
+    let values = FormValues::parse(&body);
+    let body = json!({ "credential": read_credential(&values) });
+    let api_call = page_request.call(Method::PATCH, format!("{API}/{id}")).body(body);
+    match api_call.version(values.get("version")).send().await {
         Ok(_) => redirect_to(&format!("{HERE}/{id}?done=saved")),
-        Err(why) if why.is_form_error() => {
-            let tried = RejectedInput { typed, why: why.clone() };
-            let told =
-                AccountPageResult { credential: Some(tried), ..AccountPageResult::default() };
-            let (title, blocks) = account_page(&guest, &id, &told).await?;
-            Ok(guest.render_rejected_page(&title, blocks, &why))
+        Err(error) if error.is_form_error() => {
+            let rejected = RejectedInput { values, error: error.clone() };
+            let response =
+                AccountPageResult { credential: Some(rejected), ..AccountPageResult::default() };
+            let (title, blocks) = account_page(&page_request, &id, &response).await?;
+            Ok(page_request.render_rejected_page(&title, blocks, &error))
         }
-        Err(why) => Err(why),
+        Err(error) => Err(error),
     }
 }
 
-async fn test_account(guest: PageRequest, PathId(id): PathId) -> ConsoleResult {
-    let result = guest.call(Method::POST, format!("{API}/{id}/test")).send().await?;
-    let took = super::formatting::millis(&result["duration_ms"]);
+async fn test_account(page_request: PageRequest, PathId(id): PathId) -> ConsoleResult {
+    let result = page_request.call(Method::POST, format!("{API}/{id}/test")).send().await?;
+    let elapsed = super::formatting::millis(&result["duration_ms"]);
     let message = truncate_text(&field_text(&result["message"]), 300);
-    let (tone, said) = match (result["ok"].as_bool(), result["upstream_status"].as_u64()) {
-        (Some(true), _) => (Tone::Good, format!("The upstream answered in {took}.")),
-        (None, _) => (Tone::Warn, format!("Unproven: {message}")),
+    let (tone, notice) = match (result["ok"].as_bool(), result["upstream_status"].as_u64()) {
+        (Some(true), _) => (Severity::Success, format!("The upstream answered in {elapsed}.")),
+        (None, _) => (Severity::Warning, format!("Unproven: {message}")),
         (Some(false), Some(status)) => {
-            (Tone::Bad, format!("The upstream answered {status}: {message}"))
+            (Severity::Error, format!("The upstream answered {status}: {message}"))
         }
-        (Some(false), None) => (Tone::Bad, format!("The upstream did not answer: {message}")),
+        (Some(false), None) => (Severity::Error, format!("The upstream did not answer: {message}")),
     };
-    let told = AccountPageResult { said: Some((tone, said)), ..AccountPageResult::default() };
-    let (title, blocks) = account_page(&guest, &id, &told).await?;
-    Ok(guest.render_page(&title, blocks))
+    let response =
+        AccountPageResult { notice: Some((tone, notice)), ..AccountPageResult::default() };
+    let (title, blocks) = account_page(&page_request, &id, &response).await?;
+    Ok(page_request.render_page(&title, blocks))
 }
 
 async fn run_account_action(
-    guest: &PageRequest,
+    page_request: &PageRequest,
     id: &str,
     what: &str,
     done: &str,
 ) -> ConsoleResult {
-    match guest.call(Method::POST, format!("{API}/{id}/{what}")).send().await {
+    match page_request.call(Method::POST, format!("{API}/{id}/{what}")).send().await {
         Ok(_) => redirect_to(&format!("{HERE}/{id}?done={done}")),
-        Err(why) if why.is_form_error() => {
-            let told = AccountPageResult {
-                said: Some((Tone::Bad, why.sentence())),
+        Err(error) if error.is_form_error() => {
+            let response = AccountPageResult {
+                notice: Some((Severity::Error, error.sentence())),
                 ..AccountPageResult::default()
             };
-            let (title, blocks) = account_page(guest, id, &told).await?;
-            Ok(guest.render_rejected_page(&title, blocks, &why))
+            let (title, blocks) = account_page(page_request, id, &response).await?;
+            Ok(page_request.render_rejected_page(&title, blocks, &error))
         }
-        Err(why) => Err(why),
+        Err(error) => Err(error),
     }
 }
 
-async fn reset(guest: PageRequest, PathId(id): PathId) -> ConsoleResult {
-    run_account_action(&guest, &id, "reset", "reset").await
+async fn reset(page_request: PageRequest, PathId(id): PathId) -> ConsoleResult {
+    run_account_action(&page_request, &id, "reset", "reset").await
 }
 
-async fn refresh(guest: PageRequest, PathId(id): PathId) -> ConsoleResult {
-    run_account_action(&guest, &id, "refresh", "refreshed").await
+async fn refresh(page_request: PageRequest, PathId(id): PathId) -> ConsoleResult {
+    run_account_action(&page_request, &id, "refresh", "refreshed").await
 }
 
-async fn delete_account(guest: PageRequest, PathId(id): PathId, body: Bytes) -> ConsoleResult {
-    resource_pages::remove_resource(&guest, &format!("{API}/{id}"), &FormValues::parse(&body), HERE)
-        .await
+async fn delete_account(
+    page_request: PageRequest,
+    PathId(id): PathId,
+    body: Bytes,
+) -> ConsoleResult {
+    resource_pages::remove_resource(
+        &page_request,
+        &format!("{API}/{id}"),
+        &FormValues::parse(&body),
+        HERE,
+    )
+    .await
 }

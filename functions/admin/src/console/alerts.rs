@@ -4,7 +4,9 @@ use super::ConsoleState;
 use super::api_call::{ConsoleApiError, ConsoleResult};
 use super::formatting::{field_text, truncate_text};
 use super::html_form::{FieldKind, FieldSpec, FormValues, HtmlForm, in_labels};
-use super::page_blocks::{CellPart, PageBlock, PageTable, Tone, number, optional_text_cell, text};
+use super::page_blocks::{
+    CellPart, PageBlock, PageTable, Severity, number, optional_text_cell, text,
+};
 use super::page_request::{PageRequest, redirect_to};
 use super::resource_pages::{self, RejectedInput};
 use axum::Router;
@@ -65,22 +67,22 @@ fn alert_fields() -> Vec<FieldSpec> {
 }
 
 /// Converts a submitted form to JSON for the API.
-fn body(typed: &FormValues) -> Value {
-    let mut body = json!({ "form": typed.get("form") });
+fn body(values: &FormValues) -> Value {
+    let mut body = json!({ "form": values.get("form") });
     let mut say = |name: &str, value: Value| body[name] = value;
     // The field shows the stored topic, so an empty field means that there is none.
-    let topic = typed.get("sns_topic_arn").trim();
+    let topic = values.get("sns_topic_arn").trim();
     say("sns_topic_arn", if topic.is_empty() { Value::Null } else { json!(topic) });
     for name in ["url", "signing_secret"] {
-        match typed.get(name).trim() {
+        match values.get(name).trim() {
             "" => {}
             text => say(name, json!(text)),
         }
     }
-    if typed.has(NO_WEBHOOK) {
+    if values.has(NO_WEBHOOK) {
         say("url", Value::Null);
     }
-    let percents = typed.get(PERCENTS).split([',', ' ', '\n']).map(str::trim);
+    let percents = values.get(PERCENTS).split([',', ' ', '\n']).map(str::trim);
     // Text that is not a number is sent as it is, so that the API reports it.
     let percent = |text: &str| text.parse::<u32>().map_or_else(|_| json!(text), |n| json!(n));
     say("thresholds", percents.filter(|text| !text.is_empty()).map(percent).collect());
@@ -88,20 +90,20 @@ fn body(typed: &FormValues) -> Value {
 }
 
 async fn alerts_page(
-    guest: &PageRequest,
-    tried: Option<&RejectedInput>,
+    page_request: &PageRequest,
+    rejected: Option<&RejectedInput>,
 ) -> ConsoleResult<Vec<PageBlock>> {
-    let mut view = guest.get(API).await?;
+    let mut view = page_request.get(API).await?;
     let percents = view["thresholds"].as_array().into_iter().flatten().map(Value::to_string);
     view[PERCENTS] = json!(percents.collect::<Vec<_>>().join(", "));
-    let mut blocks: Vec<PageBlock> = resource_pages::done(guest).into_iter().collect();
+    let mut blocks: Vec<PageBlock> = resource_pages::done(page_request).into_iter().collect();
     blocks.push(PageBlock::Facts(vec![
         ("Webhook host".into(), optional_text_cell(view["url_host"].as_str())),
         ("SNS topic".into(), optional_text_cell(view["sns_topic_arn"].as_str())),
     ]));
     let send = HtmlForm::post("test", format!("{HERE}/test"), "Send a test").inline();
     blocks.push(PageBlock::Row(vec![CellPart::Button(send)]));
-    blocks.push(PageBlock::Form(resource_pages::edit_form(HERE, &view, &alert_fields(), tried)));
+    blocks.push(PageBlock::Form(resource_pages::edit_form(HERE, &view, &alert_fields(), rejected)));
     blocks.push(PageBlock::Heading("Undelivered alerts".into()));
     blocks.push(deliveries_block(&view["waiting"]));
     Ok(blocks)
@@ -129,45 +131,46 @@ fn row(one: &Value) -> Vec<super::page_blocks::TableCell> {
     ]
 }
 
-async fn show_alerts(guest: PageRequest) -> ConsoleResult {
-    guest.require_admin()?;
-    let blocks = alerts_page(&guest, None).await?;
-    Ok(guest.render_page("Alerts", blocks))
+async fn show_alerts(page_request: PageRequest) -> ConsoleResult {
+    page_request.require_admin()?;
+    let blocks = alerts_page(&page_request, None).await?;
+    Ok(page_request.render_page("Alerts", blocks))
 }
 
-async fn save_alerts(guest: PageRequest, bytes: Bytes) -> ConsoleResult {
-    let typed = FormValues::parse(&bytes);
-    let ask = guest.call(Method::PUT, API).body(body(&typed)).version(typed.get("version"));
-    match ask.send().await {
+async fn save_alerts(page_request: PageRequest, bytes: Bytes) -> ConsoleResult {
+    let values = FormValues::parse(&bytes);
+    let api_call =
+        page_request.call(Method::PUT, API).body(body(&values)).version(values.get("version"));
+    match api_call.send().await {
         Ok(made) if made["signing_secret"].is_string() => {
             let secret = field_text(&made["signing_secret"]);
-            let says = "Signing secret of alerts.".to_owned();
-            let shown = PageBlock::Secret("secret".into(), says, secret);
-            let back = super::page_blocks::Link::new(HERE, "Go to the alerts");
-            Ok(guest.render_page(
+            let label = "Signing secret of alerts.".to_owned();
+            let shown = PageBlock::Secret("secret".into(), label, secret);
+            let back = super::page_blocks::PageLink::new(HERE, "Go to the alerts");
+            Ok(page_request.render_page(
                 "Alerts saved",
                 vec![shown, PageBlock::Row(vec![CellPart::Link(back)])],
             ))
         }
         Ok(_) => redirect_to(&format!("{HERE}?done=saved")),
-        Err(why) if why.is_form_error() => {
-            let message = why.message.replace("`thresholds", &format!("`{PERCENTS}"));
-            let tried = RejectedInput { typed, why: ConsoleApiError { message, ..why } };
-            let blocks = alerts_page(&guest, Some(&tried)).await?;
-            Ok(guest.render_rejected_page("Alerts", blocks, &tried.why))
+        Err(error) if error.is_form_error() => {
+            let message = error.message.replace("`thresholds", &format!("`{PERCENTS}"));
+            let rejected = RejectedInput { values, error: ConsoleApiError { message, ..error } };
+            let blocks = alerts_page(&page_request, Some(&rejected)).await?;
+            Ok(page_request.render_rejected_page("Alerts", blocks, &rejected.error))
         }
-        Err(why) => Err(why),
+        Err(error) => Err(error),
     }
 }
 
-async fn send_test_alert(guest: PageRequest) -> ConsoleResult {
-    let said = match guest.call(Method::POST, format!("{API}/test")).send().await {
-        Ok(told) => PageBlock::Notice(Tone::Good, field_text(&told["message"])),
+async fn send_test_alert(page_request: PageRequest) -> ConsoleResult {
+    let notice = match page_request.call(Method::POST, format!("{API}/test")).send().await {
+        Ok(response) => PageBlock::Notice(Severity::Success, field_text(&response["message"])),
         Err(ConsoleApiError { message, .. }) => {
-            PageBlock::Notice(Tone::Bad, in_labels(&message, &alert_fields()))
+            PageBlock::Notice(Severity::Error, in_labels(&message, &alert_fields()))
         }
     };
-    let mut blocks = vec![said];
-    blocks.extend(alerts_page(&guest, None).await?);
-    Ok(guest.render_page("Alerts", blocks))
+    let mut blocks = vec![notice];
+    blocks.extend(alerts_page(&page_request, None).await?);
+    Ok(page_request.render_page("Alerts", blocks))
 }

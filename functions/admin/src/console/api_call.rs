@@ -60,7 +60,7 @@ impl ConsoleApiError {
 }
 
 impl IntoResponse for ConsoleApiError {
-    /// `guest::dress` adds the page around the message, because it knows the visitor.
+    /// `page_request::render_failures` adds the page around the message, because it knows the visitor.
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
         response.extensions_mut().insert(self);
@@ -70,7 +70,7 @@ impl IntoResponse for ConsoleApiError {
 
 /// A call of the API.
 pub(super) struct ApiCall<'a> {
-    desk: &'a ConsoleState,
+    console: &'a ConsoleState,
     visitor: &'a ConsoleUser,
     method: Method,
     path: String,
@@ -80,12 +80,12 @@ pub(super) struct ApiCall<'a> {
 
 impl<'a> ApiCall<'a> {
     pub(super) fn new(
-        desk: &'a ConsoleState,
+        console: &'a ConsoleState,
         visitor: &'a ConsoleUser,
         method: Method,
         path: impl Into<String>,
     ) -> Self {
-        Self { desk, visitor, method, path: path.into(), headers: Vec::new(), body: None }
+        Self { console, visitor, method, path: path.into(), headers: Vec::new(), body: None }
     }
 
     pub(super) fn body(self, body: Value) -> Self {
@@ -127,7 +127,7 @@ impl<'a> ApiCall<'a> {
             request.headers_mut().insert(name, value);
         }
         request.extensions_mut().insert(self.visitor.actor.clone());
-        let answer = self.desk.api.clone().oneshot(request).await;
+        let answer = self.console.api.clone().oneshot(request).await;
         let answer = answer.unwrap_or_else(|never| match never {});
         let status = answer.status();
         let bytes = answer.into_body().collect().await.map(http_body_util::Collected::to_bytes);

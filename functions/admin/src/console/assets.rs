@@ -9,21 +9,25 @@ use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 /// A file in the binary.
-pub(super) struct Asset {
+pub(super) struct StaticAsset {
     /// Its address.
     pub(super) href: String,
     text: &'static str,
     kind: &'static str,
 }
 
-pub(super) static CSS: LazyLock<Asset> = LazyLock::new(|| {
-    Asset::new("css", include_str!("../../assets/console.css"), "text/css; charset=utf-8")
+pub(super) static CSS: LazyLock<StaticAsset> = LazyLock::new(|| {
+    StaticAsset::new("css", include_str!("../../assets/console.css"), "text/css; charset=utf-8")
 });
-pub(super) static JS: LazyLock<Asset> = LazyLock::new(|| {
-    Asset::new("js", include_str!("../../assets/console.js"), "text/javascript; charset=utf-8")
+pub(super) static JS: LazyLock<StaticAsset> = LazyLock::new(|| {
+    StaticAsset::new(
+        "js",
+        include_str!("../../assets/console.js"),
+        "text/javascript; charset=utf-8",
+    )
 });
 
-impl Asset {
+impl StaticAsset {
     fn new(ending: &str, text: &'static str, kind: &'static str) -> Self {
         let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
         let name = hash.as_ref().iter().take(8).fold(String::new(), |mut name, byte| {

@@ -19,7 +19,7 @@ pub(super) fn routes() -> Router<ConsoleState> {
     Router::new().route("/audit", get(list_audit_rows))
 }
 
-fn filter(guest: &PageRequest, users: &NameLookup) -> PageBlock {
+fn filter(page_request: &PageRequest, users: &NameLookup) -> PageBlock {
     let mut actors = vec![
         (String::new(), "Everybody".to_owned()),
         ("admin_token".to_owned(), "the admin token".to_owned()),
@@ -36,26 +36,27 @@ fn filter(guest: &PageRequest, users: &NameLookup) -> PageBlock {
         FieldSpec::new("action", "Action", "", FieldKind::Choice(actions)),
         FieldSpec::new("target", "Target (id)", "", FieldKind::Text),
     ];
-    let mut fields: Vec<_> = specs.iter().map(|spec| spec.typed(&guest.query)).collect();
+    let mut fields: Vec<_> =
+        specs.iter().map(|spec| spec.submitted_field(&page_request.query)).collect();
     for field in fields.iter_mut().filter(|field| matches!(field.name, "from" | "to")) {
         field.shape = FieldControl::Line("date", "text");
     }
     PageBlock::Form(HtmlForm::get("filter", HERE, "Filter").fields(fields))
 }
 
-async fn list_audit_rows(guest: PageRequest) -> ConsoleResult {
-    guest.require_admin()?;
-    let query = guest.query.query(&["from", "to", "actor", "action", "target", "cursor"]);
+async fn list_audit_rows(page_request: PageRequest) -> ConsoleResult {
+    page_request.require_admin()?;
+    let query = page_request.query.query(&["from", "to", "actor", "action", "target", "cursor"]);
     let (answer, users) = futures_util::try_join!(
-        guest.get(format!("/api/v1/audit?limit=50&{query}")),
-        NameLookup::load(&guest, "users"),
+        page_request.get(format!("/api/v1/audit?limit=50&{query}")),
+        NameLookup::load(&page_request, "users"),
     )?;
     let rows = answer["data"].as_array().cloned().unwrap_or_default();
-    let mut blocks = vec![filter(&guest, &users)];
+    let mut blocks = vec![filter(&page_request, &users)];
     if rows.is_empty() {
-        let says = "No changes found in this period (by default, the last 30 days).";
-        blocks.push(PageBlock::Empty(says.into(), None));
-        return Ok(guest.render_page("Audit", blocks));
+        let message = "No changes found in this period (by default, the last 30 days).";
+        blocks.push(PageBlock::Empty(message.into(), None));
+        return Ok(page_request.render_page("Audit", blocks));
     }
     let columns = ["Time (UTC)", "Actor", "Action", "Target", "Before and after"];
     let mut table = PageTable::new("audit", "Changes, latest first", &columns);
@@ -72,9 +73,9 @@ async fn list_audit_rows(guest: PageRequest) -> ConsoleResult {
             ]
         })
         .collect();
-    (table.next, table.first) = resource_pages::page_links(&guest, &answer, "next_cursor");
+    (table.next, table.first) = resource_pages::page_links(&page_request, &answer, "next_cursor");
     blocks.push(PageBlock::Table(table));
-    Ok(guest.render_page("Audit", blocks))
+    Ok(page_request.render_page("Audit", blocks))
 }
 
 /// A cell with the name and the id of the changed resource.
@@ -130,9 +131,9 @@ fn flatten(name: &str, value: &Value, all: &mut BTreeMap<String, String>) {
             }
         }
         Value::Array(list) => {
-            let words: Vec<String> = list.iter().map(field_text).collect();
-            if !words.is_empty() {
-                all.insert(name.to_owned(), words.join(", "));
+            let message: Vec<String> = list.iter().map(field_text).collect();
+            if !message.is_empty() {
+                all.insert(name.to_owned(), message.join(", "));
             }
         }
         other => {

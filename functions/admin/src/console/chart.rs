@@ -42,21 +42,21 @@ fn draw(
     days: &[(String, f64)],
 ) -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
     let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
-    let most = days.iter().map(|(_, usd)| *usd).fold(0.0, f64::max);
-    let most = if most > 0.0 { most } else { 1.0 };
+    let top = days.iter().map(|(_, usd)| *usd).fold(0.0, f64::max);
+    let top = if top > 0.0 { top } else { 1.0 };
     let count = days.len().max(1);
     let mut chart = ChartBuilder::on(&root)
         .margin(6)
         .x_label_area_size(24)
         .y_label_area_size(64)
-        .build_cartesian_2d((0..count - 1).into_segmented(), 0.0..most * 1.08)?;
-    let day = |place: &SegmentValue<usize>| match place {
-        SegmentValue::Exact(place) | SegmentValue::CenterOf(place) => {
-            days.get(*place).map_or_else(String::new, |(day, _)| month_and_day(day))
+        .build_cartesian_2d((0..count - 1).into_segmented(), 0.0..top * 1.08)?;
+    let day = |index: &SegmentValue<usize>| match index {
+        SegmentValue::Exact(index) | SegmentValue::CenterOf(index) => {
+            days.get(*index).map_or_else(String::new, |(day, _)| month_and_day(day))
         }
         SegmentValue::Last => String::new(),
     };
-    let dollars = |usd: &f64| match most {
+    let dollars = |usd: &f64| match top {
         10.0.. => format!("${usd:.0}"),
         0.1.. => format!("${usd:.2}"),
         0.001.. => format!("${usd:.4}"),
@@ -75,10 +75,10 @@ fn draw(
         .y_label_formatter(&dollars)
         .draw()?;
     chart.draw_series(days.iter().enumerate().filter(|(_, (_, usd))| *usd > 0.0).map(
-        |(place, (_, usd))| {
-            let colour = if place + 1 == days.len() { LAST_BAR } else { BAR };
-            let (left, right) = (SegmentValue::Exact(place), SegmentValue::Exact(place + 1));
-            let mut bar = Rectangle::new([(left, 0.0), (right, *usd)], colour.filled());
+        |(index, (_, usd))| {
+            let color = if index + 1 == days.len() { LAST_BAR } else { BAR };
+            let (left, right) = (SegmentValue::Exact(index), SegmentValue::Exact(index + 1));
+            let mut bar = Rectangle::new([(left, 0.0), (right, *usd)], color.filled());
             bar.set_margin(0, 0, 3, 3);
             bar
         },
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bar_a_day_and_a_name() {
+    fn chart_has_one_bar_per_day_and_a_title() {
         let days: Vec<(String, f64)> =
             (1..=30).map(|day| (format!("2026-11-{day:02}"), f64::from(day % 3))).collect();
         let svg = daily_cost_chart(&days, "Spend <by> day", "from a & to b");
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_yet_is_drawn_too() {
+    fn empty_period_is_drawn() {
         assert!(daily_cost_chart(&[], "t", "d").ends_with("</svg>\n"));
         assert!(daily_cost_chart(&[("2026-11-22".into(), 0.0)], "t", "d").contains("</svg>"));
     }

@@ -3,7 +3,7 @@
 use super::ConsoleState;
 use super::api_call::ConsoleResult;
 use super::html_form::{FieldKind, FieldSpec, HtmlForm};
-use super::page_blocks::{Link, PageBlock};
+use super::page_blocks::{PageBlock, PageLink};
 use super::page_request::PageRequest;
 use axum::Router;
 use axum::routing::get;
@@ -17,37 +17,37 @@ pub(super) fn routes() -> Router<ConsoleState> {
     Router::new().route("/connect", get(show_connect))
 }
 
-async fn show_connect(guest: PageRequest) -> ConsoleResult {
-    let typed = guest.query.get("relay").trim();
+async fn show_connect(page_request: PageRequest) -> ConsoleResult {
+    let values = page_request.query.get("relay").trim();
     let fits = |text: &str| {
         let fits = |c: char| c.is_ascii_alphanumeric() || ":/.-_[]~%".contains(c);
         (text.starts_with("http://") || text.starts_with("https://"))
             && text.len() <= ADDRESS_CHARS_MAX
             && text.chars().all(fits)
     };
-    let known: &str = &guest.desk.relay_url;
-    let relay = if fits(typed) { typed.trim_end_matches('/') } else { known };
+    let known: &str = &page_request.console.relay_url;
+    let relay = if fits(values) { values.trim_end_matches('/') } else { known };
     let mut field =
         FieldSpec::new("relay", "Relay address, as clients use it", "", FieldKind::Text)
-            .typed(&guest.query);
+            .submitted_field(&page_request.query);
     relay.clone_into(&mut field.value);
     let mut form =
         HtmlForm::get("address", "/console/connect", "Use this address").fields(vec![field]);
-    if !typed.is_empty() && !fits(typed) {
+    if !values.is_empty() && !fits(values) {
         form = form
             .error(Some("An address begins with https:// or http:// and has no spaces.".into()));
     }
-    let next = if guest.is_member() {
-        Link::new("/console/mine", "Your keys")
+    let next = if page_request.is_member() {
+        PageLink::new("/console/mine", "Your keys")
     } else {
-        Link::new("/console/keys/new", "Create a key")
+        PageLink::new("/console/keys/new", "Create a key")
     };
-    let says = format!(
+    let message = format!(
         "Replace {NO_KEY} with your key. The page of a new key shows all of this with the key filled in."
     );
-    let mut blocks = vec![PageBlock::Form(form), PageBlock::Empty(says, Some(next))];
+    let mut blocks = vec![PageBlock::Form(form), PageBlock::Empty(message, Some(next))];
     blocks.extend(snippets(relay, NO_KEY));
-    Ok(guest.render_page("Connect", blocks))
+    Ok(page_request.render_page("Connect", blocks))
 }
 
 /// Settings and code for each kind of client.

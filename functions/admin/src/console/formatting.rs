@@ -1,6 +1,6 @@
 //! Formats numbers, money and times for people.
 
-use super::page_blocks::{CellPart, TableCell, Tone, number};
+use super::page_blocks::{CellPart, Severity, TableCell, number};
 use baton_domain::money::PicoUsd;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -14,8 +14,8 @@ pub(super) fn group_digits(number: u64) -> String {
 
 fn group_digits_of(digits: &str) -> String {
     let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -134,9 +134,9 @@ pub(super) fn format_time(text: &str) -> String {
 /// A cell that shows whether something is switched on.
 pub(super) fn enabled_cell(view: &Value) -> TableCell {
     if view["enabled"].as_bool() == Some(false) {
-        super::page_blocks::badge(Tone::Warn, "off")
+        super::page_blocks::badge(Severity::Warning, "off")
     } else {
-        super::page_blocks::badge(Tone::Good, "on")
+        super::page_blocks::badge(Severity::Success, "on")
     }
 }
 
@@ -159,12 +159,12 @@ pub(super) fn limits(view: &Value) -> String {
     money.chain(counts).collect::<Vec<_>>().join(", ")
 }
 
-/// Cuts a text after `most` characters.
-pub(super) fn truncate_text(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
+/// Cuts a text after `max` characters.
+pub(super) fn truncate_text(text: &str, max: usize) -> String {
+    if text.chars().count() <= max {
         return text.to_owned();
     }
-    let mut short: String = text.chars().take(most).collect();
+    let mut short: String = text.chars().take(max).collect();
     short.push('…');
     short
 }
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_read_at_a_glance() {
+    fn numbers_are_abbreviated() {
         for (number, text) in [
             (0, "0"),
             (9_999, "9,999"),

@@ -4,7 +4,7 @@ use super::ConsoleState;
 use super::api_call::ConsoleResult;
 use super::formatting::{enabled_cell, field_text, limits, truncate_text};
 use super::html_form::{FieldKind, FieldSpec, FormValues};
-use super::page_blocks::{CellPart, Link, PageBlock, PageTable, link, optional_text_cell};
+use super::page_blocks::{CellPart, PageBlock, PageLink, PageTable, link, optional_text_cell};
 use super::page_request::{PageRequest, PathId, redirect_to};
 use super::resource_pages::{self, LimitsPrefix, RejectedInput};
 use axum::Router;
@@ -34,22 +34,24 @@ fn group_fields() -> Vec<FieldSpec> {
             FieldKind::Flag,
         ),
     ];
-    let says = "One per line: requested = served. Clients can use both names.";
-    specs.push(FieldSpec::new("model_aliases", "Model aliases", says, FieldKind::Pairs));
+    let message = "One per line: requested = served. Clients can use both names.";
+    specs.push(FieldSpec::new("model_aliases", "Model aliases", message, FieldKind::Pairs));
     specs.extend(resource_pages::limit_specs(LimitsPrefix::Limits));
     specs
 }
 
-async fn list_groups(guest: PageRequest) -> ConsoleResult {
-    let query = guest.query.query(&["q", "enabled", "cursor"]);
-    let answer = guest.get(format!("{API}?{query}")).await?;
+async fn list_groups(page_request: PageRequest) -> ConsoleResult {
+    let query = page_request.query.query(&["q", "enabled", "cursor"]);
+    let answer = page_request.get(format!("{API}?{query}")).await?;
     let rows = answer["data"].as_array().cloned().unwrap_or_default();
-    let mut blocks: Vec<PageBlock> = resource_pages::done(&guest).into_iter().collect();
-    blocks
-        .push(PageBlock::Row(vec![CellPart::Link(Link::new(format!("{HERE}/new"), "New group"))]));
-    blocks.push(resource_pages::filter(&guest, HERE, Vec::new()));
+    let mut blocks: Vec<PageBlock> = resource_pages::done(&page_request).into_iter().collect();
+    blocks.push(PageBlock::Row(vec![CellPart::Link(PageLink::new(
+        format!("{HERE}/new"),
+        "New group",
+    ))]));
+    blocks.push(resource_pages::filter(&page_request, HERE, Vec::new()));
     if rows.is_empty() {
-        let next = Link::new(format!("{HERE}/new"), "Create a group");
+        let next = PageLink::new(format!("{HERE}/new"), "Create a group");
         blocks.push(PageBlock::Empty(
             "No groups found. A key uses the accounts of its group.".into(),
             Some(next),
@@ -72,50 +74,51 @@ async fn list_groups(guest: PageRequest) -> ConsoleResult {
                 ]
             })
             .collect();
-        (table.next, table.first) = resource_pages::page_links(&guest, &answer, "next_cursor");
+        (table.next, table.first) =
+            resource_pages::page_links(&page_request, &answer, "next_cursor");
         blocks.push(PageBlock::Table(table));
     }
-    Ok(guest.render_page("Groups", blocks))
+    Ok(page_request.render_page("Groups", blocks))
 }
 
-async fn show_new_group(guest: PageRequest) -> ConsoleResult {
-    guest.require_admin()?;
-    Ok(guest.render_page("New group", vec![new_form(&guest, None)]))
+async fn show_new_group(page_request: PageRequest) -> ConsoleResult {
+    page_request.require_admin()?;
+    Ok(page_request.render_page("New group", vec![new_form(&page_request, None)]))
 }
 
-fn new_form(guest: &PageRequest, tried: Option<&RejectedInput>) -> PageBlock {
+fn new_form(page_request: &PageRequest, rejected: Option<&RejectedInput>) -> PageBlock {
     let start = json!({ "enabled": true });
     PageBlock::Form(resource_pages::create_form(
-        guest,
+        page_request,
         HERE,
         "Create group",
         (&group_fields(), &start),
-        tried,
+        rejected,
     ))
 }
 
-async fn create_group(guest: PageRequest, body: Bytes) -> ConsoleResult {
-    let typed = FormValues::parse(&body);
-    match resource_pages::create_resource(&guest, API, &group_fields(), &typed).await {
+async fn create_group(page_request: PageRequest, body: Bytes) -> ConsoleResult {
+    let values = FormValues::parse(&body);
+    match resource_pages::create_resource(&page_request, API, &group_fields(), &values).await {
         Ok(view) => redirect_to(&format!("{HERE}/{}?done=created", field_text(&view["id"]))),
-        Err(why) if why.is_form_error() => {
-            let tried = RejectedInput { typed, why };
-            let form = new_form(&guest, Some(&tried));
-            Ok(guest.render_rejected_page("New group", vec![form], &tried.why))
+        Err(error) if error.is_form_error() => {
+            let rejected = RejectedInput { values, error };
+            let form = new_form(&page_request, Some(&rejected));
+            Ok(page_request.render_rejected_page("New group", vec![form], &rejected.error))
         }
-        Err(why) => Err(why),
+        Err(error) => Err(error),
     }
 }
 
 async fn group_page(
-    guest: &PageRequest,
+    page_request: &PageRequest,
     id: &str,
-    tried: Option<&RejectedInput>,
+    rejected: Option<&RejectedInput>,
 ) -> ConsoleResult<(String, Vec<PageBlock>)> {
-    let view = guest.get(format!("{API}/{id}")).await?;
+    let view = page_request.get(format!("{API}/{id}")).await?;
     let accounts: Vec<Value> =
-        guest.get_list(format!("/api/v1/accounts?limit=1000&group_id={id}")).await?;
-    let mut blocks: Vec<PageBlock> = resource_pages::done(guest).into_iter().collect();
+        page_request.get_list(format!("/api/v1/accounts?limit=1000&group_id={id}")).await?;
+    let mut blocks: Vec<PageBlock> = resource_pages::done(page_request).into_iter().collect();
     blocks.push(PageBlock::Facts(vec![
         ("Id".into(), super::page_blocks::code(field_text(&view["id"]))),
         ("State".into(), enabled_cell(&view)),
@@ -124,41 +127,56 @@ async fn group_page(
     ]));
     blocks.push(PageBlock::Heading("Accounts".into()));
     if accounts.is_empty() {
-        let next = Link::new("/console/accounts/new", "Add an account");
-        let says = "This group has no accounts, so requests with its keys fail with 503.";
-        blocks.push(PageBlock::Empty(says.into(), Some(next)));
+        let next = PageLink::new("/console/accounts/new", "Add an account");
+        let message = "This group has no accounts, so requests with its keys fail with 503.";
+        blocks.push(PageBlock::Empty(message.into(), Some(next)));
     } else {
         blocks.push(PageBlock::Table(super::accounts::brief(&accounts)));
     }
     blocks.push(PageBlock::Heading("Change".into()));
     let action = format!("{HERE}/{id}");
-    blocks.push(PageBlock::Form(resource_pages::edit_form(&action, &view, &group_fields(), tried)));
+    blocks.push(PageBlock::Form(resource_pages::edit_form(
+        &action,
+        &view,
+        &group_fields(),
+        rejected,
+    )));
     let means = "it must have no accounts and no keys";
     blocks.push(resource_pages::remove_fold(&format!("{action}/delete"), &view, "group", means));
     Ok((truncate_text(&field_text(&view["name"]), 200), blocks))
 }
 
-async fn show_group(guest: PageRequest, PathId(id): PathId) -> ConsoleResult {
-    let (title, blocks) = group_page(&guest, &id, None).await?;
-    Ok(guest.render_page(&title, blocks))
+async fn show_group(page_request: PageRequest, PathId(id): PathId) -> ConsoleResult {
+    let (title, blocks) = group_page(&page_request, &id, None).await?;
+    Ok(page_request.render_page(&title, blocks))
 }
 
-async fn update_group(guest: PageRequest, PathId(id): PathId, body: Bytes) -> ConsoleResult {
-    let typed = FormValues::parse(&body);
-    match resource_pages::save_resource(&guest, &format!("{API}/{id}"), &group_fields(), &typed)
-        .await
+async fn update_group(page_request: PageRequest, PathId(id): PathId, body: Bytes) -> ConsoleResult {
+    let values = FormValues::parse(&body);
+    match resource_pages::save_resource(
+        &page_request,
+        &format!("{API}/{id}"),
+        &group_fields(),
+        &values,
+    )
+    .await
     {
         Ok(_) => redirect_to(&format!("{HERE}/{id}?done=saved")),
-        Err(why) if why.is_form_error() => {
-            let tried = RejectedInput { typed, why };
-            let (title, blocks) = group_page(&guest, &id, Some(&tried)).await?;
-            Ok(guest.render_rejected_page(&title, blocks, &tried.why))
+        Err(error) if error.is_form_error() => {
+            let rejected = RejectedInput { values, error };
+            let (title, blocks) = group_page(&page_request, &id, Some(&rejected)).await?;
+            Ok(page_request.render_rejected_page(&title, blocks, &rejected.error))
         }
-        Err(why) => Err(why),
+        Err(error) => Err(error),
     }
 }
 
-async fn delete_group(guest: PageRequest, PathId(id): PathId, body: Bytes) -> ConsoleResult {
-    resource_pages::remove_resource(&guest, &format!("{API}/{id}"), &FormValues::parse(&body), HERE)
-        .await
+async fn delete_group(page_request: PageRequest, PathId(id): PathId, body: Bytes) -> ConsoleResult {
+    resource_pages::remove_resource(
+        &page_request,
+        &format!("{API}/{id}"),
+        &FormValues::parse(&body),
+        HERE,
+    )
+    .await
 }

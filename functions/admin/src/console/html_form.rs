@@ -1,7 +1,7 @@
 //! Forms: their fields, the conversion of submitted values to JSON for the API, and redisplay of
 //! the submitted values if the API refuses them.
 
-use super::page_blocks::Tone;
+use super::page_blocks::Severity;
 use serde_json::{Map, Value, json};
 
 /// A form.
@@ -13,7 +13,7 @@ pub(super) struct HtmlForm {
     pub(super) hidden: Vec<(String, String)>,
     pub(super) fields: Vec<FormField>,
     pub(super) submit: String,
-    pub(super) tone: Tone,
+    pub(super) tone: Severity,
     /// The question that the script asks before it sends the form.
     pub(super) confirm: Option<String>,
     /// The error to show.
@@ -32,7 +32,7 @@ impl HtmlForm {
             hidden: Vec::new(),
             fields: Vec::new(),
             submit: submit.to_owned(),
-            tone: Tone::Plain,
+            tone: Severity::Neutral,
             confirm: None,
             error: None,
             is_inline: false,
@@ -55,12 +55,12 @@ impl HtmlForm {
 
     /// Marks a form that cannot be undone. `confirm` is the question to ask first.
     pub(super) fn with_confirmation(self, confirm: impl Into<String>) -> Self {
-        Self { tone: Tone::Bad, confirm: Some(confirm.into()), ..self }
+        Self { tone: Severity::Error, confirm: Some(confirm.into()), ..self }
     }
 
     /// Marks the main form of a page.
     pub(super) fn main(self) -> Self {
-        Self { tone: Tone::Good, ..self }
+        Self { tone: Severity::Success, ..self }
     }
 
     pub(super) fn inline(self) -> Self {
@@ -170,14 +170,14 @@ impl FieldSpec {
     }
 
     /// The field with the submitted value.
-    pub(super) fn typed(&self, typed: &FormValues) -> FormField {
+    pub(super) fn submitted_field(&self, values: &FormValues) -> FormField {
         let text = match self.kind {
             FieldKind::Secret => String::new(),
-            FieldKind::Flag => typed.has(self.path).to_string(),
+            FieldKind::Flag => values.has(self.path).to_string(),
             FieldKind::MultipleChoice(_) => {
-                typed.values_of(self.path).collect::<Vec<_>>().join("\n")
+                values.values_of(self.path).collect::<Vec<_>>().join("\n")
             }
-            _ => typed.get(self.path).to_owned(),
+            _ => values.get(self.path).to_owned(),
         };
         self.with(text)
     }
@@ -212,13 +212,13 @@ impl FieldSpec {
     }
 
     /// The submitted value as JSON; `None` leaves the field out.
-    fn parse_value(&self, typed: &FormValues) -> Option<Value> {
-        let text = typed.get(self.path).trim();
+    fn parse_value(&self, values: &FormValues) -> Option<Value> {
+        let text = values.get(self.path).trim();
         let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
         Some(match self.kind {
-            FieldKind::Flag => json!(typed.has(self.path)),
+            FieldKind::Flag => json!(values.has(self.path)),
             FieldKind::Text => json!(text),
-            FieldKind::MultipleChoice(_) => json!(typed.values_of(self.path).collect::<Vec<_>>()),
+            FieldKind::MultipleChoice(_) => json!(values.values_of(self.path).collect::<Vec<_>>()),
             FieldKind::Secret | FieldKind::Number if text.is_empty() => return None,
             FieldKind::Lines => json!(lines().collect::<Vec<_>>()),
             FieldKind::Pairs => {
@@ -248,8 +248,8 @@ impl FieldSpec {
 /// expected …" becomes "“Daily budget”: expected …".
 pub(super) fn in_labels(message: &str, specs: &[FieldSpec]) -> String {
     let mut text = String::new();
-    for (place, part) in message.split('`').enumerate() {
-        let is_quoted = place % 2 == 1;
+    for (index, part) in message.split('`').enumerate() {
+        let is_quoted = index % 2 == 1;
         match specs.iter().find(|spec| is_quoted && spec.is_at(part)) {
             Some(spec) => text.extend(["“", spec.label, "”"]),
             None if is_quoted => text.extend(["`", part, "`"]),
@@ -260,10 +260,10 @@ pub(super) fn in_labels(message: &str, specs: &[FieldSpec]) -> String {
 }
 
 /// The submitted values as JSON for a POST. Empty ones are left out.
-pub(super) fn collect_new_values(specs: &[FieldSpec], typed: &FormValues) -> Value {
+pub(super) fn collect_new_values(specs: &[FieldSpec], values: &FormValues) -> Value {
     let mut body = json!({});
     for spec in specs {
-        if let Some(value) = spec.parse_value(typed).filter(|value| !is_empty(value)) {
+        if let Some(value) = spec.parse_value(values).filter(|value| !is_empty(value)) {
             put(&mut body, spec.path, value);
         }
     }
@@ -271,14 +271,14 @@ pub(super) fn collect_new_values(specs: &[FieldSpec], typed: &FormValues) -> Val
 }
 
 /// The submitted values as JSON for a PATCH: only fields that differ from `before`.
-pub(super) fn collect_changes(specs: &[FieldSpec], typed: &FormValues, before: &Value) -> Value {
+pub(super) fn collect_changes(specs: &[FieldSpec], values: &FormValues, before: &Value) -> Value {
     let mut after = before.clone();
     for spec in specs {
         let shown = spec.field(before).value;
         // A value that is displayed the same was not edited, even if it has more digits.
         let is_same = matches!(spec.kind, FieldKind::DateTime | FieldKind::Usd)
-            && shown.trim() == typed.get(spec.path).trim();
-        if let Some(value) = spec.parse_value(typed).filter(|_| !is_same) {
+            && shown.trim() == values.get(spec.path).trim();
+        if let Some(value) = spec.parse_value(values).filter(|_| !is_same) {
             put(&mut after, spec.path, value);
         }
     }
@@ -371,11 +371,11 @@ mod tests {
 
     #[test]
     fn empty_fields_are_omitted_on_create() {
-        let typed = FormValues::parse(
+        let values = FormValues::parse(
             b"name=+ci+&user_id=&limits.usd_daily=1.50&limits.concurrency=x\
             &models=a%0D%0A%0D%0Ab&map=a%3Db&expires_at=2026-12-31T00:00",
         );
-        let body = collect_new_values(&specs(), &typed);
+        let body = collect_new_values(&specs(), &values);
         let expected = json!({
             "name": "ci", "limits": {"usd_daily": "1.50", "concurrency": "x"}, "models": ["a", "b"],
             "map": {"a": "b"}, "enabled": false, "expires_at": "2026-12-31T00:00:00Z",

@@ -5,7 +5,7 @@ use super::formatting::{enabled_cell, field_text, limits, time, truncate_text};
 use super::html_form::{FieldKind, FieldSpec, FormValues, HtmlForm};
 use super::name_lookup::NameLookup;
 use super::page_blocks::{
-    CellPart, Link, PageBlock, PageTable, Tone, code, link, optional_text_cell, text,
+    CellPart, PageBlock, PageLink, PageTable, Severity, code, link, optional_text_cell, text,
 };
 use super::page_request::{PageRequest, PathId, redirect_to};
 use super::resource_pages::{self, LimitsPrefix, RejectedInput};
@@ -35,20 +35,20 @@ struct KeyFormChoices {
 }
 
 impl KeyFormChoices {
-    async fn load(guest: &PageRequest) -> ConsoleResult<Self> {
+    async fn load(page_request: &PageRequest) -> ConsoleResult<Self> {
         let (groups, users) = futures_util::try_join!(
-            NameLookup::load(guest, "groups"),
-            NameLookup::load(guest, "users")
+            NameLookup::load(page_request, "groups"),
+            NameLookup::load(page_request, "users")
         )?;
         Ok(Self { groups, users })
     }
 }
 
 /// The fields that can be set. Members can only rename a key and switch it off.
-fn key_fields(guest: &PageRequest, around: &KeyFormChoices) -> Vec<FieldSpec> {
+fn key_fields(page_request: &PageRequest, choices: &KeyFormChoices) -> Vec<FieldSpec> {
     let name = FieldSpec::new("name", "Name", "", FieldKind::Text);
     let on = FieldSpec::new("enabled", "On", "A key that is off is refused.", FieldKind::Flag);
-    if guest.is_member() {
+    if page_request.is_member() {
         return vec![name, on];
     }
     let estimates = vec![
@@ -61,9 +61,9 @@ fn key_fields(guest: &PageRequest, around: &KeyFormChoices) -> Vec<FieldSpec> {
             "group_id",
             "Group",
             "The key uses the accounts of this group.",
-            FieldKind::Choice(around.groups.choices("Default group")),
+            FieldKind::Choice(choices.groups.choices("Default group")),
         ),
-        FieldSpec::new("user_id", "User", "", FieldKind::Choice(around.users.choices("Nobody"))),
+        FieldSpec::new("user_id", "User", "", FieldKind::Choice(choices.users.choices("Nobody"))),
         on,
         FieldSpec::new("expires_at", "Expires (UTC)", "Empty means never.", FieldKind::DateTime),
         FieldSpec::new(
@@ -83,29 +83,35 @@ fn key_fields(guest: &PageRequest, around: &KeyFormChoices) -> Vec<FieldSpec> {
     specs
 }
 
-async fn list_keys(guest: PageRequest) -> ConsoleResult {
-    guest.require_admin()?;
-    let query = guest.query.query(&["q", "enabled", "group_id", "user_id", "cursor"]);
-    let (answer, around) =
-        futures_util::try_join!(guest.get(format!("{API}?{query}")), KeyFormChoices::load(&guest))?;
+async fn list_keys(page_request: PageRequest) -> ConsoleResult {
+    page_request.require_admin()?;
+    let query = page_request.query.query(&["q", "enabled", "group_id", "user_id", "cursor"]);
+    let (answer, choices) = futures_util::try_join!(
+        page_request.get(format!("{API}?{query}")),
+        KeyFormChoices::load(&page_request)
+    )?;
     let rows = answer["data"].as_array().cloned().unwrap_or_default();
-    let mut blocks: Vec<PageBlock> = resource_pages::done(&guest).into_iter().collect();
-    blocks.push(PageBlock::Row(vec![CellPart::Link(Link::new(format!("{HERE}/new"), "New key"))]));
+    let mut blocks: Vec<PageBlock> = resource_pages::done(&page_request).into_iter().collect();
+    blocks.push(PageBlock::Row(vec![CellPart::Link(PageLink::new(
+        format!("{HERE}/new"),
+        "New key",
+    ))]));
     let more = vec![
-        FieldSpec::new("group_id", "Group", "", FieldKind::Choice(around.groups.choices("All"))),
-        FieldSpec::new("user_id", "User", "", FieldKind::Choice(around.users.choices("All"))),
+        FieldSpec::new("group_id", "Group", "", FieldKind::Choice(choices.groups.choices("All"))),
+        FieldSpec::new("user_id", "User", "", FieldKind::Choice(choices.users.choices("All"))),
     ];
-    blocks.push(resource_pages::filter(&guest, HERE, more));
+    blocks.push(resource_pages::filter(&page_request, HERE, more));
     if rows.is_empty() {
-        let next = Link::new(format!("{HERE}/new"), "Create a key");
-        let says = "No keys found. Clients send a key with each request; create one for each person or pipeline.";
-        blocks.push(PageBlock::Empty(says.into(), Some(next)));
+        let next = PageLink::new(format!("{HERE}/new"), "Create a key");
+        let message = "No keys found. Clients send a key with each request; create one for each person or pipeline.";
+        blocks.push(PageBlock::Empty(message.into(), Some(next)));
     } else {
-        let mut table = table(&rows, &around.groups, &around.users);
-        (table.next, table.first) = resource_pages::page_links(&guest, &answer, "next_cursor");
+        let mut table = table(&rows, &choices.groups, &choices.users);
+        (table.next, table.first) =
+            resource_pages::page_links(&page_request, &answer, "next_cursor");
         blocks.push(PageBlock::Table(table));
     }
-    Ok(guest.render_page("Keys", blocks))
+    Ok(page_request.render_page("Keys", blocks))
 }
 
 /// The table of keys with their limits.
@@ -159,65 +165,80 @@ fn models(row: &Value) -> String {
     models.collect::<Vec<_>>().join(", ")
 }
 
-async fn show_new_key(guest: PageRequest) -> ConsoleResult {
-    guest.require_admin()?;
-    let around = KeyFormChoices::load(&guest).await?;
-    Ok(guest.render_page("New key", vec![new_form(&guest, &around, None)]))
+async fn show_new_key(page_request: PageRequest) -> ConsoleResult {
+    page_request.require_admin()?;
+    let choices = KeyFormChoices::load(&page_request).await?;
+    Ok(page_request.render_page("New key", vec![new_form(&page_request, &choices, None)]))
 }
 
 fn new_form(
-    guest: &PageRequest,
-    around: &KeyFormChoices,
-    tried: Option<&RejectedInput>,
+    page_request: &PageRequest,
+    choices: &KeyFormChoices,
+    rejected: Option<&RejectedInput>,
 ) -> PageBlock {
     let start = json!({
         "enabled": true, "estimate": "most",
-        "group_id": guest.query.get("group_id"), "user_id": guest.query.get("user_id"),
+        "group_id": page_request.query.get("group_id"), "user_id": page_request.query.get("user_id"),
     });
-    let specs = key_fields(guest, around);
-    PageBlock::Form(resource_pages::create_form(guest, HERE, "Create key", (&specs, &start), tried))
+    let specs = key_fields(page_request, choices);
+    PageBlock::Form(resource_pages::create_form(
+        page_request,
+        HERE,
+        "Create key",
+        (&specs, &start),
+        rejected,
+    ))
 }
 
-async fn create_key(guest: PageRequest, body: Bytes) -> ConsoleResult {
-    guest.require_admin()?;
-    let typed = FormValues::parse(&body);
-    let around = KeyFormChoices::load(&guest).await?;
-    match resource_pages::create_resource(&guest, API, &key_fields(&guest, &around), &typed).await {
-        Ok(view) => Ok(show_secret(&guest, "Key created", &view)),
-        Err(why) if why.is_form_error() => {
-            let tried = RejectedInput { typed, why };
-            let form = new_form(&guest, &around, Some(&tried));
-            Ok(guest.render_rejected_page("New key", vec![form], &tried.why))
+async fn create_key(page_request: PageRequest, body: Bytes) -> ConsoleResult {
+    page_request.require_admin()?;
+    let values = FormValues::parse(&body);
+    let choices = KeyFormChoices::load(&page_request).await?;
+    match resource_pages::create_resource(
+        &page_request,
+        API,
+        &key_fields(&page_request, &choices),
+        &values,
+    )
+    .await
+    {
+        Ok(view) => Ok(show_secret(&page_request, "Key created", &view)),
+        Err(error) if error.is_form_error() => {
+            let rejected = RejectedInput { values, error };
+            let form = new_form(&page_request, &choices, Some(&rejected));
+            Ok(page_request.render_rejected_page("New key", vec![form], &rejected.error))
         }
-        Err(why) => Err(why),
+        Err(error) => Err(error),
     }
 }
 
 /// The page with a new secret. It answers a POST, so neither history nor cache contains it.
-fn show_secret(guest: &PageRequest, title: &str, view: &Value) -> axum::response::Response {
+fn show_secret(page_request: &PageRequest, title: &str, view: &Value) -> axum::response::Response {
     let secret = field_text(&view["secret"]);
     let name = truncate_text(&field_text(&view["name"]), 80);
     let mut blocks =
         vec![PageBlock::Secret("secret".into(), format!("Secret of “{name}”."), secret.clone())];
-    blocks.push(PageBlock::Row(vec![CellPart::Link(Link::new(
+    blocks.push(PageBlock::Row(vec![CellPart::Link(PageLink::new(
         format!("{HERE}/{}", field_text(&view["id"])),
         "Go to the key",
     ))]));
     blocks.push(PageBlock::Heading("Connect a client with it".into()));
-    blocks.extend(connect::snippets(&guest.desk.relay_url, &secret));
-    guest.render_page(title, blocks)
+    blocks.extend(connect::snippets(&page_request.console.relay_url, &secret));
+    page_request.render_page(title, blocks)
 }
 
 async fn key_page(
-    guest: &PageRequest,
+    page_request: &PageRequest,
     id: &str,
-    tried: Option<&RejectedInput>,
+    rejected: Option<&RejectedInput>,
 ) -> ConsoleResult<(String, Vec<PageBlock>)> {
-    let (view, around) =
-        futures_util::try_join!(guest.get(format!("{API}/{id}")), KeyFormChoices::load(guest))?;
-    let week = format!("/api/v1/usage/summary?key={id}&by=day&from={}", guest.day_before(6));
-    let days = guest.get_list(week).await?;
-    let mut blocks: Vec<PageBlock> = resource_pages::done(guest).into_iter().collect();
+    let (view, choices) = futures_util::try_join!(
+        page_request.get(format!("{API}/{id}")),
+        KeyFormChoices::load(page_request)
+    )?;
+    let week = format!("/api/v1/usage/summary?key={id}&by=day&from={}", page_request.day_before(6));
+    let days = page_request.get_list(week).await?;
+    let mut blocks: Vec<PageBlock> = resource_pages::done(page_request).into_iter().collect();
     let mut facts = vec![
         ("State".to_owned(), enabled_cell(&view)),
         ("Id".to_owned(), code(field_text(&view["id"]))),
@@ -227,9 +248,9 @@ async fn key_page(
         ("Expires".to_owned(), time(&view["expires_at"])),
         ("Created".to_owned(), time(&view["created_at"])),
     ];
-    if !guest.is_member() {
-        facts.insert(2, ("Group".to_owned(), around.groups.link(&view["group_id"])));
-        facts.insert(2, ("User".to_owned(), around.users.link(&view["user_id"])));
+    if !page_request.is_member() {
+        facts.insert(2, ("Group".to_owned(), choices.groups.link(&view["group_id"])));
+        facts.insert(2, ("User".to_owned(), choices.users.link(&view["user_id"])));
     }
     let used = format!("/console/requests?key_id={id}");
     facts.push(("Requests".to_owned(), link(used, "Requests with this key")));
@@ -238,62 +259,73 @@ async fn key_page(
     blocks.push(super::my_keys::daily_usage_block(&days));
     let here = format!("{HERE}/{id}");
     blocks.push(PageBlock::Heading("Change".into()));
-    let edit = resource_pages::edit_form(&here, &view, &key_fields(guest, &around), tried);
+    let edit =
+        resource_pages::edit_form(&here, &view, &key_fields(page_request, &choices), rejected);
     blocks.push(PageBlock::Form(edit));
     let rotate = HtmlForm::post("rotate", format!("{here}/rotate"), "Rotate")
         .hidden("version", field_text(&view["version"]))
-        .hidden("once", guest.new_idempotency_key())
+        .hidden("once", page_request.new_idempotency_key())
         .with_confirmation("Rotate this key? The old secret stops working at once.");
     let title = "Rotate this key (the old secret stops working at once)";
     blocks.push(PageBlock::Fold("rotate-fold".into(), title.into(), rotate));
-    if !guest.is_member() {
+    if !page_request.is_member() {
         let means = "clients that use it are refused; its usage stays recorded";
         blocks.push(resource_pages::remove_fold(&format!("{here}/delete"), &view, "key", means));
     }
     Ok((truncate_text(&field_text(&view["name"]), 200), blocks))
 }
 
-async fn show_key(guest: PageRequest, PathId(id): PathId) -> ConsoleResult {
-    let (title, blocks) = key_page(&guest, &id, None).await?;
-    Ok(guest.render_page(&title, blocks))
+async fn show_key(page_request: PageRequest, PathId(id): PathId) -> ConsoleResult {
+    let (title, blocks) = key_page(&page_request, &id, None).await?;
+    Ok(page_request.render_page(&title, blocks))
 }
 
-async fn update_key(guest: PageRequest, PathId(id): PathId, body: Bytes) -> ConsoleResult {
-    let typed = FormValues::parse(&body);
-    let around = KeyFormChoices::load(&guest).await?;
+async fn update_key(page_request: PageRequest, PathId(id): PathId, body: Bytes) -> ConsoleResult {
+    let values = FormValues::parse(&body);
+    let choices = KeyFormChoices::load(&page_request).await?;
     match resource_pages::save_resource(
-        &guest,
+        &page_request,
         &format!("{API}/{id}"),
-        &key_fields(&guest, &around),
-        &typed,
+        &key_fields(&page_request, &choices),
+        &values,
     )
     .await
     {
         Ok(_) => redirect_to(&format!("{HERE}/{id}?done=saved")),
-        Err(why) if why.is_form_error() => {
-            let tried = RejectedInput { typed, why };
-            let (title, blocks) = key_page(&guest, &id, Some(&tried)).await?;
-            Ok(guest.render_rejected_page(&title, blocks, &tried.why))
+        Err(error) if error.is_form_error() => {
+            let rejected = RejectedInput { values, error };
+            let (title, blocks) = key_page(&page_request, &id, Some(&rejected)).await?;
+            Ok(page_request.render_rejected_page(&title, blocks, &rejected.error))
         }
-        Err(why) => Err(why),
+        Err(error) => Err(error),
     }
 }
 
-async fn rotate(guest: PageRequest, PathId(id): PathId, body: Bytes) -> ConsoleResult {
-    let typed = FormValues::parse(&body);
-    let ask = guest.call(Method::POST, format!("{API}/{id}/rotate")).body(json!({}));
-    match ask.version(typed.get("version")).with_idempotency_key(typed.get("once")).send().await {
-        Ok(view) => Ok(show_secret(&guest, "Key rotated", &view)),
-        Err(why) if why.is_form_error() => {
-            let (title, mut blocks) = key_page(&guest, &id, None).await?;
-            blocks.insert(0, PageBlock::Notice(Tone::Bad, why.sentence()));
-            Ok(guest.render_rejected_page(&title, blocks, &why))
-        }
-        Err(why) => Err(why),
-    }
-}
-
-async fn delete_key(guest: PageRequest, PathId(id): PathId, body: Bytes) -> ConsoleResult {
-    resource_pages::remove_resource(&guest, &format!("{API}/{id}"), &FormValues::parse(&body), HERE)
+async fn rotate(page_request: PageRequest, PathId(id): PathId, body: Bytes) -> ConsoleResult {
+    let values = FormValues::parse(&body);
+    let api_call = page_request.call(Method::POST, format!("{API}/{id}/rotate")).body(json!({}));
+    match api_call
+        .version(values.get("version"))
+        .with_idempotency_key(values.get("once"))
+        .send()
         .await
+    {
+        Ok(view) => Ok(show_secret(&page_request, "Key rotated", &view)),
+        Err(error) if error.is_form_error() => {
+            let (title, mut blocks) = key_page(&page_request, &id, None).await?;
+            blocks.insert(0, PageBlock::Notice(Severity::Error, error.sentence()));
+            Ok(page_request.render_rejected_page(&title, blocks, &error))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn delete_key(page_request: PageRequest, PathId(id): PathId, body: Bytes) -> ConsoleResult {
+    resource_pages::remove_resource(
+        &page_request,
+        &format!("{API}/{id}"),
+        &FormValues::parse(&body),
+        HERE,
+    )
+    .await
 }

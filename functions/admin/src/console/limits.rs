@@ -38,57 +38,56 @@ enum RejectedForm {
 }
 
 async fn limits_page(
-    guest: &PageRequest,
-    refused: Option<&RejectedForm>,
+    page_request: &PageRequest,
+    rejected_form: Option<&RejectedForm>,
 ) -> ConsoleResult<Vec<PageBlock>> {
-    guest.require_admin()?;
-    let page = guest.query.query(&["page"]);
+    page_request.require_admin()?;
+    let page = page_request.query.query(&["page"]);
     let (caps, spent, pool, message) = futures_util::try_join!(
-        guest.get_list(format!("{CAPS}?limit=1000")),
-        guest.get(format!("{CAPS}/effective?limit=100&{page}")),
-        guest.get(POOL),
-        guest.get(MESSAGE),
+        page_request.get_list(format!("{CAPS}?limit=1000")),
+        page_request.get(format!("{CAPS}/effective?limit=100&{page}")),
+        page_request.get(POOL),
+        page_request.get(MESSAGE),
     )?;
     let (groups, users) = futures_util::try_join!(
-        NameLookup::load(guest, "groups"),
-        NameLookup::load(guest, "users")
+        NameLookup::load(page_request, "groups"),
+        NameLookup::load(page_request, "users")
     )?;
-    let mut blocks: Vec<PageBlock> = resource_pages::done(guest).into_iter().collect();
+    let mut blocks: Vec<PageBlock> = resource_pages::done(page_request).into_iter().collect();
     blocks.push(PageBlock::Heading("Spend limits per person".into()));
     if caps.is_empty() {
-        let says = "No spend limits. A limit of the organization or of a group applies to each person; \
+        let text = "No spend limits. A limit of the organization or of a group applies to each person; \
                     a limit of a user replaces it.";
-        blocks.push(PageBlock::Empty(says.into(), None));
+        blocks.push(PageBlock::Empty(text.into(), None));
     } else {
         blocks.push(PageBlock::Table(caps_table(&caps, &groups, &users)));
     }
-    let cap =
-        refused.and_then(
-            |refused| if let RejectedForm::Cap(tried) = refused { Some(tried) } else { None },
-        );
+    let cap = rejected_form.and_then(|rejected_form| {
+        if let RejectedForm::Cap(rejected) = rejected_form { Some(rejected) } else { None }
+    });
     blocks.push(PageBlock::Form(cap_form(&groups, &users, cap)));
     blocks.push(PageBlock::Heading("Spend per person".into()));
-    blocks.push(spent_block(guest, &spent));
+    blocks.push(spent_block(page_request, &spent));
     blocks.push(PageBlock::Heading("Limits of the whole organization".into()));
     blocks.push(PageBlock::Text(
         "These limits apply to all requests of everybody together. Keys, users and groups can have such limits, too.".into(),
     ));
-    let tried = refused.and_then(|refused| {
-        if let RejectedForm::SharedLimit(tried) = refused { Some(tried) } else { None }
+    let rejected = rejected_form.and_then(|rejected_form| {
+        if let RejectedForm::SharedLimit(rejected) = rejected_form { Some(rejected) } else { None }
     });
     let specs = resource_pages::limit_specs(LimitsPrefix::None);
     let form = HtmlForm::post("pool", format!("{HERE}/organization"), "Save")
-        .fields(resource_pages::fields(&specs, &pool, tried))
-        .error(resource_pages::rejection_text(&specs, tried));
+        .fields(resource_pages::fields(&specs, &pool, rejected))
+        .error(resource_pages::rejection_text(&specs, rejected));
     blocks.push(PageBlock::Form(form.main()));
     blocks.push(PageBlock::Heading("Text added to spend limit errors".into()));
-    let tried = refused.and_then(|refused| {
-        if let RejectedForm::Message(tried) = refused { Some(tried) } else { None }
+    let rejected = rejected_form.and_then(|rejected_form| {
+        if let RejectedForm::Message(rejected) = rejected_form { Some(rejected) } else { None }
     });
     let specs = [message_spec()];
     let form = HtmlForm::post("message", format!("{HERE}/message"), "Save")
-        .fields(resource_pages::fields(&specs, &message, tried))
-        .error(resource_pages::rejection_text(&specs, tried));
+        .fields(resource_pages::fields(&specs, &message, rejected))
+        .error(resource_pages::rejection_text(&specs, rejected));
     blocks.push(PageBlock::Form(form.main()));
     Ok(blocks)
 }
@@ -144,7 +143,7 @@ fn caps_table(caps: &[Value], groups: &NameLookup, users: &NameLookup) -> PageTa
     table
 }
 
-fn cap_form(groups: &NameLookup, users: &NameLookup, tried: Option<&RejectedInput>) -> HtmlForm {
+fn cap_form(groups: &NameLookup, users: &NameLookup, rejected: Option<&RejectedInput>) -> HtmlForm {
     let mut scopes =
         vec![("organization".to_owned(), "Each person in the organization".to_owned())];
     scopes.extend(
@@ -166,12 +165,12 @@ fn cap_form(groups: &NameLookup, users: &NameLookup, tried: Option<&RejectedInpu
         ),
     ];
     HtmlForm::post("cap", HERE, "Set spend limit")
-        .fields(resource_pages::fields(&specs, &Value::Null, tried))
-        .error(resource_pages::rejection_text(&specs, tried))
+        .fields(resource_pages::fields(&specs, &Value::Null, rejected))
+        .error(resource_pages::rejection_text(&specs, rejected))
         .main()
 }
 
-fn spent_block(guest: &PageRequest, answer: &Value) -> PageBlock {
+fn spent_block(page_request: &PageRequest, answer: &Value) -> PageBlock {
     let rows = answer["data"].as_array().cloned().unwrap_or_default();
     if rows.is_empty() {
         return PageBlock::Text("Nobody has a spend limit.".into());
@@ -184,13 +183,13 @@ fn spent_block(guest: &PageRequest, answer: &Value) -> PageBlock {
             let actor = &row["actor"];
             let name =
                 actor["name"].as_str().map_or_else(String::new, |name| truncate_text(name, 60));
-            let who = match (actor["user_id"].as_str(), actor["api_key_id"].as_str()) {
+            let subject = match (actor["user_id"].as_str(), actor["api_key_id"].as_str()) {
                 (Some(id), _) => link(format!("/console/users/{id}"), name),
                 (None, Some(id)) => link(format!("/console/keys/{id}"), name),
                 (None, None) => empty_cell(),
             };
             vec![
-                who,
+                subject,
                 text(field_text(&row["period"])),
                 cents_to_cell(&row["period_to_date_spend"]),
                 cents_to_cell(&row["amount"]),
@@ -203,7 +202,7 @@ fn spent_block(guest: &PageRequest, answer: &Value) -> PageBlock {
             ]
         })
         .collect();
-    table.next = answer["next_page"].as_str().map(|page| guest.query_with("page", page));
+    table.next = answer["next_page"].as_str().map(|page| page_request.query_with("page", page));
     PageBlock::Table(table)
 }
 
@@ -220,46 +219,47 @@ fn used(row: &Value) -> TableCell {
     }
 }
 
-async fn show_limits(guest: PageRequest) -> ConsoleResult {
-    let blocks = limits_page(&guest, None).await?;
-    Ok(guest.render_page("Spend limits", blocks))
+async fn show_limits(page_request: PageRequest) -> ConsoleResult {
+    let blocks = limits_page(&page_request, None).await?;
+    Ok(page_request.render_page("Spend limits", blocks))
 }
 
 async fn finish_change(
-    guest: &PageRequest,
-    asked: ConsoleResult<Value>,
-    tried: impl FnOnce(ConsoleApiError) -> RejectedForm,
+    page_request: &PageRequest,
+    requested: ConsoleResult<Value>,
+    into_rejected_form: impl FnOnce(ConsoleApiError) -> RejectedForm,
 ) -> ConsoleResult {
-    match asked {
+    match requested {
         Ok(_) => redirect_to(&format!("{HERE}?done=saved")),
-        Err(why) if why.is_form_error() => {
-            let blocks = limits_page(guest, Some(&tried(why.clone()))).await?;
-            Ok(guest.render_rejected_page("Spend limits", blocks, &why))
+        Err(error) if error.is_form_error() => {
+            let blocks =
+                limits_page(page_request, Some(&into_rejected_form(error.clone()))).await?;
+            Ok(page_request.render_rejected_page("Spend limits", blocks, &error))
         }
-        Err(why) => Err(why),
+        Err(error) => Err(error),
     }
 }
 
-async fn set_spend_limit(guest: PageRequest, body: Bytes) -> ConsoleResult {
-    let typed = FormValues::parse(&body);
-    let who = typed.get("who");
-    let scope = match who.get(..4) {
-        Some("usr_") => json!({ "type": "user", "user_id": who }),
-        Some("grp_") => json!({ "type": "rbac_group", "rbac_group_id": who }),
+async fn set_spend_limit(page_request: PageRequest, body: Bytes) -> ConsoleResult {
+    let values = FormValues::parse(&body);
+    let subject = values.get("who");
+    let scope = match subject.get(..4) {
+        Some("usr_") => json!({ "type": "user", "user_id": subject }),
+        Some("grp_") => json!({ "type": "rbac_group", "rbac_group_id": subject }),
         _ => json!({ "type": "organization" }),
     };
-    let usd = typed.get("usd").trim();
+    let usd = values.get("usd").trim();
     let amount = if usd.is_empty() { Value::Null } else { json!(cents(usd)) };
-    let body = json!({ "scope": scope, "period": typed.get("period"), "amount": amount });
-    let asked = guest.call(Method::POST, CAPS).body(body).send().await;
-    let is_of_amount = |why: &ConsoleApiError| why.message.starts_with("`amount`");
-    let refused = |why: ConsoleApiError| {
+    let body = json!({ "scope": scope, "period": values.get("period"), "amount": amount });
+    let requested = page_request.call(Method::POST, CAPS).body(body).send().await;
+    let is_of_amount = |error: &ConsoleApiError| error.message.starts_with("`amount`");
+    let rejected_form = |error: ConsoleApiError| {
         // The form has dollars, and the API cents.
         let message = "`usd`: expected US dollars and whole cents, such as 12.50".to_owned();
-        if is_of_amount(&why) { ConsoleApiError { message, ..why } } else { why }
+        if is_of_amount(&error) { ConsoleApiError { message, ..error } } else { error }
     };
-    finish_change(&guest, asked.map_err(refused), |why| {
-        RejectedForm::Cap(RejectedInput { typed, why })
+    finish_change(&page_request, requested.map_err(rejected_form), |error| {
+        RejectedForm::Cap(RejectedInput { values, error })
     })
     .await
 }
@@ -276,27 +276,32 @@ fn cents(usd: &str) -> String {
     if digits.is_empty() && !text.is_empty() { "0".to_owned() } else { digits.to_owned() }
 }
 
-async fn set_organization_limits(guest: PageRequest, body: Bytes) -> ConsoleResult {
-    let typed = FormValues::parse(&body);
+async fn set_organization_limits(page_request: PageRequest, body: Bytes) -> ConsoleResult {
+    let values = FormValues::parse(&body);
     let limits = super::html_form::collect_new_values(
         &resource_pages::limit_specs(LimitsPrefix::None),
-        &typed,
+        &values,
     );
-    let asked = guest.call(Method::PUT, POOL).body(limits).send().await;
-    finish_change(&guest, asked, |why| RejectedForm::SharedLimit(RejectedInput { typed, why }))
-        .await
+    let requested = page_request.call(Method::PUT, POOL).body(limits).send().await;
+    finish_change(&page_request, requested, |error| {
+        RejectedForm::SharedLimit(RejectedInput { values, error })
+    })
+    .await
 }
 
-async fn set_message(guest: PageRequest, body: Bytes) -> ConsoleResult {
-    let typed = FormValues::parse(&body);
-    let message = typed.get("message").trim();
+async fn set_message(page_request: PageRequest, body: Bytes) -> ConsoleResult {
+    let values = FormValues::parse(&body);
+    let message = values.get("message").trim();
     let body = json!({ "message": (!message.is_empty()).then_some(message) });
-    let asked = guest.call(Method::PUT, MESSAGE).body(body).send().await;
-    finish_change(&guest, asked, |why| RejectedForm::Message(RejectedInput { typed, why })).await
+    let requested = page_request.call(Method::PUT, MESSAGE).body(body).send().await;
+    finish_change(&page_request, requested, |error| {
+        RejectedForm::Message(RejectedInput { values, error })
+    })
+    .await
 }
 
-async fn delete_spend_limit(guest: PageRequest, PathId(id): PathId) -> ConsoleResult {
-    guest.call(Method::DELETE, format!("{CAPS}/{id}")).send().await?;
+async fn delete_spend_limit(page_request: PageRequest, PathId(id): PathId) -> ConsoleResult {
+    page_request.call(Method::DELETE, format!("{CAPS}/{id}")).send().await?;
     redirect_to(&format!("{HERE}?done=deleted"))
 }
 
@@ -305,7 +310,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dollars_become_cents_and_nonsense_stays() {
+    fn dollars_are_converted_to_cents_and_other_text_is_kept() {
         for (usd, expected) in [
             ("5", "500"),
             ("0.5", "50"),

@@ -54,7 +54,7 @@ const BASE: &str = "/console";
 struct ConsoleState {
     /// The API. It takes the caller from a request extension.
     api: Router,
-    dice: RandomSource,
+    random: RandomSource,
     clock: Clock,
     /// The address of the relay for clients.
     relay_url: Arc<str>,
@@ -68,11 +68,11 @@ struct NavigationItem {
     member_text: &'static str,
     for_members: bool,
     /// Whether a new section of the navigation starts here.
-    is_apart: bool,
+    starts_section: bool,
 }
 
 const fn entry(href: &'static str, text: &'static str) -> NavigationItem {
-    NavigationItem { href, text, member_text: "", for_members: false, is_apart: false }
+    NavigationItem { href, text, member_text: "", for_members: false, starts_section: false }
 }
 
 static NAVIGATION: [NavigationItem; 14] = [
@@ -82,41 +82,45 @@ static NAVIGATION: [NavigationItem; 14] = [
         for_members: true,
         ..entry("/console/requests", "Requests")
     },
-    NavigationItem { is_apart: true, ..entry("/console/accounts", "Accounts") },
+    NavigationItem { starts_section: true, ..entry("/console/accounts", "Accounts") },
     entry("/console/groups", "Groups"),
     entry("/console/keys", "Keys"),
     entry("/console/users", "Users"),
-    NavigationItem { is_apart: true, ..entry("/console/limits", "Spend limits") },
+    NavigationItem { starts_section: true, ..entry("/console/limits", "Spend limits") },
     entry("/console/prices", "Prices"),
     entry("/console/alerts", "Alerts"),
-    NavigationItem { is_apart: true, ..entry("/console/audit", "Audit") },
+    NavigationItem { starts_section: true, ..entry("/console/audit", "Audit") },
     entry("/console/settings", "Settings"),
-    NavigationItem { for_members: true, is_apart: true, ..entry("/console/connect", "Connect") },
+    NavigationItem {
+        for_members: true,
+        starts_section: true,
+        ..entry("/console/connect", "Connect")
+    },
     NavigationItem { for_members: true, ..entry("/console/mine", "My keys") },
     NavigationItem { for_members: true, ..entry("/console/mine/usage", "My usage") },
 ];
 
 /// The console: sign-in pages for everybody, and the other pages for signed-in visitors.
 pub(crate) fn router(
-    office: &Arc<AdminState>,
+    state: &Arc<AdminState>,
     api: Router,
     relay_url: &str,
 ) -> Router<Arc<AdminState>> {
     sign_in::routes()
         .merge(session::routes())
-        .nest(BASE, console_router(office, api, relay_url))
+        .nest(BASE, console_router(state, api, relay_url))
         // Layers around the nested router see the whole path.
-        .layer(from_fn_with_state(Arc::clone(office), session::require_session))
-        .layer(from_fn_with_state(Arc::clone(office), session_headers::add_security_headers))
+        .layer(from_fn_with_state(Arc::clone(state), session::require_session))
+        .layer(from_fn_with_state(Arc::clone(state), session_headers::add_security_headers))
 }
 
 fn console_router(
-    office: &Arc<AdminState>,
+    state: &Arc<AdminState>,
     api: Router,
     relay_url: &str,
 ) -> Router<Arc<AdminState>> {
-    let (dice, clock) = (office.store.random_source().clone(), office.store.clock().clone());
-    let desk = ConsoleState { api, dice, clock, relay_url: relay_url.into() };
+    let (random, clock) = (state.store.random_source().clone(), state.store.clock().clone());
+    let console = ConsoleState { api, random, clock, relay_url: relay_url.into() };
     let pages = Router::new()
         .route("/", get(overview::show_overview))
         .route("/theme", post(theme))
@@ -134,8 +138,8 @@ fn console_router(
         .merge(connect::routes())
         .merge(my_keys::routes())
         .fallback(|| async { ConsoleApiError::page_not_found() })
-        .layer(from_fn_with_state(desk.clone(), page_request::render_failures))
-        .with_state(desk);
+        .layer(from_fn_with_state(console.clone(), page_request::render_failures))
+        .with_state(console);
     Router::new().route("/assets/{name}", get(assets::serve_asset)).merge(pages)
 }
 
@@ -145,15 +149,15 @@ pub(crate) async fn home() -> Redirect {
 }
 
 /// `POST /console/theme`: sets light mode, dark mode or the system's choice.
-async fn theme(guest: page_request::PageRequest, body: axum::body::Bytes) -> Response {
-    let typed = html_form::FormValues::parse(&body);
-    let theme = match typed.get("theme") {
+async fn theme(page_request: page_request::PageRequest, body: axum::body::Bytes) -> Response {
+    let values = html_form::FormValues::parse(&body);
+    let theme = match values.get("theme") {
         theme @ ("light" | "dark") => theme,
         _ => "auto",
     };
     // Only pages of the console are accepted, so that nobody is redirected to another site.
-    let back = sign_in::to_console_path(typed.get("back"));
-    let _known = guest;
+    let back = sign_in::to_console_path(values.get("back"));
+    let _known = page_request;
     let cookie = format!(
         "{}={theme}; Path=/console; Max-Age=31536000; SameSite=Lax; HttpOnly",
         page_request::THEME

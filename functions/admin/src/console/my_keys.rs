@@ -3,7 +3,7 @@
 use super::ConsoleState;
 use super::api_call::ConsoleResult;
 use super::formatting::{count, field_text, millis, money, percent};
-use super::page_blocks::{Link, PageBlock, PageTable, TableCell, text};
+use super::page_blocks::{PageBlock, PageLink, PageTable, TableCell, text};
 use super::page_request::PageRequest;
 use super::{chart, keys};
 use crate::actor::Actor;
@@ -16,58 +16,63 @@ pub(super) fn routes() -> Router<ConsoleState> {
 }
 
 /// The visitor's user id, or `None` for the admin token.
-fn visitor_user_id(guest: &PageRequest) -> Option<String> {
-    match &guest.visitor.actor {
+fn visitor_user_id(page_request: &PageRequest) -> Option<String> {
+    match &page_request.visitor.actor {
         Actor::User { id, .. } => Some(id.to_string()),
         Actor::Baton | Actor::Token => None,
     }
 }
 
-fn show_no_user(guest: &PageRequest, title: &str) -> axum::response::Response {
-    let says = "You are signed in with the admin token, which has no keys.";
-    let next = Link::new("/console/keys", "All keys");
-    guest.render_page(title, vec![PageBlock::Empty(says.into(), Some(next))])
+fn show_no_user(page_request: &PageRequest, title: &str) -> axum::response::Response {
+    let message = "You are signed in with the admin token, which has no keys.";
+    let next = PageLink::new("/console/keys", "All keys");
+    page_request.render_page(title, vec![PageBlock::Empty(message.into(), Some(next))])
 }
 
-async fn show_my_keys(guest: PageRequest) -> ConsoleResult {
-    let Some(id) = visitor_user_id(&guest) else { return Ok(show_no_user(&guest, "My keys")) };
-    let rows = guest.get_list(format!("/api/v1/keys?limit=1000&user_id={id}")).await?;
+async fn show_my_keys(page_request: PageRequest) -> ConsoleResult {
+    let Some(id) = visitor_user_id(&page_request) else {
+        return Ok(show_no_user(&page_request, "My keys"));
+    };
+    let rows = page_request.get_list(format!("/api/v1/keys?limit=1000&user_id={id}")).await?;
     let mut blocks = Vec::new();
     if rows.is_empty() {
-        let says = "You have no key yet. An administrator can create one for you.";
-        blocks.push(PageBlock::Empty(says.into(), None));
+        let message = "You have no key yet. An administrator can create one for you.";
+        blocks.push(PageBlock::Empty(message.into(), None));
     } else {
         blocks.push(PageBlock::Table(keys::own_table(&rows)));
         blocks.push(PageBlock::Text(
             "Open a key to rename it, to switch it off or to rotate it.".into(),
         ));
     }
-    Ok(guest.render_page("My keys", blocks))
+    Ok(page_request.render_page("My keys", blocks))
 }
 
-async fn usage(guest: PageRequest) -> ConsoleResult {
-    let Some(id) = visitor_user_id(&guest) else { return Ok(show_no_user(&guest, "My usage")) };
-    let from = guest.day_before(29);
-    let rows =
-        guest.get_list(format!("/api/v1/usage/summary?by=day&user={id}&from={from}")).await?;
+async fn usage(page_request: PageRequest) -> ConsoleResult {
+    let Some(id) = visitor_user_id(&page_request) else {
+        return Ok(show_no_user(&page_request, "My usage"));
+    };
+    let from = page_request.day_before(29);
+    let rows = page_request
+        .get_list(format!("/api/v1/usage/summary?by=day&user={id}&from={from}"))
+        .await?;
     let mut blocks = Vec::new();
     if rows.is_empty() {
-        let next = Link::new("/console/connect", "Connect a client");
+        let next = PageLink::new("/console/connect", "Connect a client");
         blocks.push(PageBlock::Empty("No requests in the last 30 days.".into(), Some(next)));
-        return Ok(guest.render_page("My usage", blocks));
+        return Ok(page_request.render_page("My usage", blocks));
     }
     let of = |day: &str| {
         let row = rows.iter().find(|row| row["group"]["day"] == day);
         row.and_then(|row| field_text(&row["cost_usd"]).parse().ok()).unwrap_or(0.0)
     };
-    let days = (0..30).rev().map(|ago| guest.day_before(ago));
+    let days = (0..30).rev().map(|ago| page_request.day_before(ago));
     let points: Vec<(String, f64)> = days.map(|day| (day.clone(), of(&day))).collect();
     let svg =
         chart::daily_cost_chart(&points, "Your spend by day in US dollars", "One bar per day.");
     blocks.push(PageBlock::Heading("Spend in the last 30 days".into()));
     blocks.push(PageBlock::Chart(svg));
     blocks.push(daily_usage_block(&rows));
-    Ok(guest.render_page("My usage", blocks))
+    Ok(page_request.render_page("My usage", blocks))
 }
 
 /// Sums by day, latest first.

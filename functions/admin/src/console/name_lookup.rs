@@ -17,11 +17,14 @@ pub(super) struct NameLookup {
 impl NameLookup {
     /// Loads the names of a kind (`groups`, `accounts`, `keys`, `users`). Members get only the
     /// names of their own keys.
-    pub(super) async fn load(guest: &PageRequest, kind: &'static str) -> ConsoleResult<Self> {
-        if guest.is_member() && kind != "keys" {
+    pub(super) async fn load(
+        page_request: &PageRequest,
+        kind: &'static str,
+    ) -> ConsoleResult<Self> {
+        if page_request.is_member() && kind != "keys" {
             return Ok(Self { kind, all: Vec::new() });
         }
-        let rows = guest.get_list(format!("/api/v1/{kind}?limit=1000")).await?;
+        let rows = page_request.get_list(format!("/api/v1/{kind}?limit=1000")).await?;
         let all =
             rows.iter().map(|row| (field_text(&row["id"]), field_text(&row["name"]))).collect();
         Ok(Self { kind, all })

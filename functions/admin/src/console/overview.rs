@@ -2,29 +2,30 @@
 
 use super::api_call::ConsoleResult;
 use super::page_blocks::{
-    CellPart, Link, PageBlock, PageTable, TableCell, Tile, Tone, badge, link, number, text,
+    CellPart, PageBlock, PageLink, PageTable, PageTile, Severity, TableCell, badge, link, number,
+    text,
 };
 use super::page_request::PageRequest;
 use super::{accounts, chart, formatting};
 use serde_json::Value;
 
-pub(super) async fn show_overview(guest: PageRequest) -> ConsoleResult {
-    if guest.is_member() {
+pub(super) async fn show_overview(page_request: PageRequest) -> ConsoleResult {
+    if page_request.is_member() {
         return super::page_request::redirect_to("/console/mine");
     }
-    let view = guest.get("/api/v1/overview").await?;
+    let view = page_request.get("/api/v1/overview").await?;
     let mut blocks = Vec::new();
     let rows = |name: &str| view[name].as_array().cloned().unwrap_or_default();
     let (days, all) = (rows("days"), rows("accounts"));
     if all.is_empty() {
         blocks.push(PageBlock::Empty(
             "No accounts yet. An account is a credential for an upstream; requests need at least one.".into(),
-            Some(Link::new("/console/accounts/new", "Add the first account")),
+            Some(PageLink::new("/console/accounts/new", "Add the first account")),
         ));
     } else if days.iter().all(|day| day["requests"] == 0) {
         blocks.push(PageBlock::Empty(
             "No requests in the last 30 days. Connect a client to see its requests here.".into(),
-            Some(Link::new("/console/connect", "Connect a client")),
+            Some(PageLink::new("/console/connect", "Connect a client")),
         ));
     }
     let mut latest = days.iter().rev();
@@ -49,14 +50,14 @@ pub(super) async fn show_overview(guest: PageRequest) -> ConsoleResult {
     blocks.extend(health(&all));
     let at = formatting::format_time(&formatting::field_text(&view["as_of"]));
     blocks.push(PageBlock::Text(format!("As of {at} UTC. Days are UTC days.")));
-    Ok(guest.render_live_page("Overview", blocks))
+    Ok(page_request.render_live_page("Overview", blocks))
 }
 
-fn tiles(today: &Value, before: &Value) -> Vec<Tile> {
+fn tiles(today: &Value, before: &Value) -> Vec<PageTile> {
     let tokens = |day: &Value| formatting::total_tokens(&day["tokens"]);
     let usd = |day: &Value| day["cost_usd"].as_str().unwrap_or("0").to_owned();
     let requests = |day: &Value| day["requests"].as_u64().unwrap_or_default();
-    let tile = |id, label, value, exact, before| Tile { id, label, value, exact, before };
+    let tile = |id, label, value, exact, before| PageTile { id, label, value, exact, before };
     vec![
         tile(
             "spend",
@@ -120,12 +121,12 @@ fn daily_cost_svg(days: &[Value]) -> String {
             )
         })
         .collect();
-    let dearest = days.iter().max_by(|a, b| {
+    let most_expensive = days.iter().max_by(|a, b| {
         let usd =
             |day: &Value| formatting::field_text(&day["cost_usd"]).parse::<f64>().unwrap_or(0.0);
         usd(a).total_cmp(&usd(b))
     });
-    let description = dearest.map_or_else(String::new, |day| {
+    let description = most_expensive.map_or_else(String::new, |day| {
         let usd = formatting::usd(day["cost_usd"].as_str().unwrap_or("0"));
         format!(
             "One bar per day. The most expensive day was {} with {usd}.",
@@ -218,33 +219,33 @@ fn by_key(rows: &[Value]) -> PageBlock {
 fn health(all: &[Value]) -> Vec<PageBlock> {
     let with = |status: &str| all.iter().filter(|one| one["status"] == status).count();
     let counts = [
-        (Tone::Good, "ready"),
-        (Tone::Warn, "unproven"),
-        (Tone::Warn, "cooling"),
-        (Tone::Bad, "auth_failed"),
-        (Tone::Plain, "disabled"),
+        (Severity::Success, "ready"),
+        (Severity::Warning, "unproven"),
+        (Severity::Warning, "cooling"),
+        (Severity::Error, "auth_failed"),
+        (Severity::Neutral, "disabled"),
     ];
-    let counted = counts.into_iter().filter(|(_, status)| with(status) > 0);
-    let row: Vec<CellPart> = counted
+    let counters = counts.into_iter().filter(|(_, status)| with(status) > 0);
+    let row: Vec<CellPart> = counters
         .flat_map(|(tone, status)| {
             badge(tone, format!("{} {}", with(status), accounts::status_label(status)))
         })
         .collect();
     let mut blocks = vec![PageBlock::Row(row)];
-    let mut troubled: Vec<&Value> = all
+    let mut unhealthy: Vec<&Value> = all
         .iter()
         .filter(|one| {
             matches!(one["status"].as_str(), Some("unproven" | "cooling" | "auth_failed"))
         })
         .collect();
-    troubled.truncate(20);
-    if !troubled.is_empty() {
+    unhealthy.truncate(20);
+    if !unhealthy.is_empty() {
         let mut table = PageTable::new(
             "trouble",
             "Accounts that get no requests now",
             &["Account", "State", "Until"],
         );
-        table.rows = troubled
+        table.rows = unhealthy
             .into_iter()
             .map(|one| {
                 let href = format!("/console/accounts/{}", formatting::field_text(&one["id"]));

@@ -10,9 +10,9 @@ pub(super) enum PageBlock {
     /// A paragraph.
     Text(String),
     /// A message about something that has just happened. Screen readers announce it.
-    Notice(Tone, String),
+    Notice(Severity, String),
     /// Important numbers.
-    Tiles(Vec<Tile>),
+    Tiles(Vec<PageTile>),
     /// A table.
     Table(PageTable),
     /// Names and values of one resource.
@@ -32,49 +32,49 @@ pub(super) enum PageBlock {
     /// A collapsed table with its title.
     FoldedTable(String, PageTable),
     /// A text for an empty list, with a link to the next step.
-    Empty(String, Option<Link>),
+    Empty(String, Option<PageLink>),
 }
 
 /// The meaning of a message or a badge.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tone {
-    /// Neutral.
-    Plain,
-    /// Success.
-    Good,
+pub(super) enum Severity {
+    /// No judgment.
+    Neutral,
+    /// A success.
+    Success,
     /// A warning.
-    Warn,
+    Warning,
     /// A failure.
-    Bad,
+    Error,
 }
 
-impl Tone {
+impl Severity {
     /// The CSS class.
     pub(super) fn css_class(self) -> &'static str {
         match self {
-            Self::Plain => "plain",
-            Self::Good => "good",
-            Self::Warn => "warn",
-            Self::Bad => "bad",
+            Self::Neutral => "plain",
+            Self::Success => "good",
+            Self::Warning => "warn",
+            Self::Error => "bad",
         }
     }
 }
 
 /// A link.
 #[derive(Clone)]
-pub(super) struct Link {
+pub(super) struct PageLink {
     pub(super) href: String,
     pub(super) text: String,
 }
 
-impl Link {
+impl PageLink {
     pub(super) fn new(href: impl Into<String>, text: impl Into<String>) -> Self {
         Self { href: href.into(), text: text.into() }
     }
 }
 
 /// A number with its value of the day before.
-pub(super) struct Tile {
+pub(super) struct PageTile {
     pub(super) id: &'static str,
     pub(super) label: &'static str,
     pub(super) value: String,
@@ -120,8 +120,8 @@ impl PageTable {
 
     /// Whether the column at this index is a column of numbers.
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "templates call it so")]
-    pub(super) fn is_number(&self, place: &usize) -> bool {
-        self.columns.get(*place).is_some_and(|column| column.is_number)
+    pub(super) fn is_number(&self, index: &usize) -> bool {
+        self.columns.get(*index).is_some_and(|column| column.is_number)
     }
 }
 
@@ -135,14 +135,14 @@ pub(super) enum CellPart {
     Muted(String),
     /// An id or a technical name.
     Code(String),
-    Link(Link),
+    Link(PageLink),
     /// A link to another site. It opens in a new tab and sends no referrer.
-    ExternalLink(Link),
+    ExternalLink(PageLink),
     /// A number: the shown text, and all digits.
     Number(String, String),
     /// A time: for machines, and for people.
     Time(String, String),
-    Badge(Tone, String),
+    Badge(Severity, String),
     /// A percentage with its name.
     Meter(u8, String),
     /// The changes of an audit row: a summary, and each field with the values before and after.
@@ -164,7 +164,7 @@ pub(super) fn code(text: impl Into<String>) -> TableCell {
 
 /// A cell with a link.
 pub(super) fn link(href: impl Into<String>, text: impl Into<String>) -> TableCell {
-    vec![CellPart::Link(Link::new(href, text))]
+    vec![CellPart::Link(PageLink::new(href, text))]
 }
 
 /// A cell with a number.
@@ -173,7 +173,7 @@ pub(super) fn number(shown: impl Into<String>, exact: impl Into<String>) -> Tabl
 }
 
 /// A cell with a state.
-pub(super) fn badge(tone: Tone, text: impl Into<String>) -> TableCell {
+pub(super) fn badge(tone: Severity, text: impl Into<String>) -> TableCell {
     vec![CellPart::Badge(tone, text.into())]
 }
 

@@ -1,9 +1,9 @@
 //! A request to the console: the visitor, the query, and the layout of pages.
 
 use super::api_call::{ApiCall, ConsoleApiError, ConsoleResult};
-use super::assets::{self, Asset};
+use super::assets::{self, StaticAsset};
 use super::html_form::{FieldControl, FormValues};
-use super::page_blocks::{CellPart, Link, PageBlock};
+use super::page_blocks::{CellPart, PageBlock, PageLink};
 use super::session::ConsoleUser;
 use super::{ConsoleState, NAVIGATION};
 use askama::Template;
@@ -20,7 +20,7 @@ pub(super) const THEME: &str = "baton_theme";
 
 /// A request of a signed-in visitor.
 pub(super) struct PageRequest {
-    pub(super) desk: ConsoleState,
+    pub(super) console: ConsoleState,
     pub(super) visitor: ConsoleUser,
     /// The query of the address.
     pub(super) query: FormValues,
@@ -31,8 +31,8 @@ pub(super) struct PageRequest {
 impl FromRequestParts<ConsoleState> for PageRequest {
     type Rejection = ConsoleApiError;
 
-    async fn from_request_parts(parts: &mut Parts, desk: &ConsoleState) -> ConsoleResult<Self> {
-        Self::from_parts(&parts.extensions, &parts.uri, &parts.headers, desk)
+    async fn from_request_parts(parts: &mut Parts, console: &ConsoleState) -> ConsoleResult<Self> {
+        Self::from_parts(&parts.extensions, &parts.uri, &parts.headers, console)
     }
 }
 
@@ -41,7 +41,7 @@ impl PageRequest {
         extensions: &http::Extensions,
         uri: &http::Uri,
         headers: &HeaderMap,
-        desk: &ConsoleState,
+        console: &ConsoleState,
     ) -> ConsoleResult<Self> {
         let visitor =
             extensions.get::<ConsoleUser>().cloned().ok_or_else(ConsoleApiError::forbidden)?;
@@ -49,7 +49,7 @@ impl PageRequest {
         let whole =
             extensions.get::<axum::extract::OriginalUri>().map_or(uri, |original| &original.0);
         Ok(Self {
-            desk: desk.clone(),
+            console: console.clone(),
             visitor,
             query: FormValues::parse(uri.query().unwrap_or_default().as_bytes()),
             path: whole.path().to_owned(),
@@ -68,7 +68,7 @@ impl PageRequest {
     }
 
     pub(super) fn call(&self, method: Method, path: impl Into<String>) -> ApiCall<'_> {
-        ApiCall::new(&self.desk, &self.visitor, method, path)
+        ApiCall::new(&self.console, &self.visitor, method, path)
     }
 
     /// Reads from the API.
@@ -84,21 +84,22 @@ impl PageRequest {
 
     /// A random idempotency key, so that a form that is sent twice is handled once.
     pub(super) fn new_idempotency_key(&self) -> String {
-        format!("console-{:032x}", self.desk.dice.bits())
+        format!("console-{:032x}", self.console.random.bits())
     }
 
     /// The UTC day `days` days ago, in the form that the API takes.
     pub(super) fn day_before(&self, days: i64) -> String {
-        let now = self.desk.clock.now();
+        let now = self.console.clock.now();
         let then = now.saturating_sub(jiff::SignedDuration::from_hours(24 * days)).unwrap_or(now);
         then.strftime("%Y-%m-%d").to_string()
     }
 
     /// The current address with one query parameter replaced.
     pub(super) fn query_with(&self, name: &str, value: &str) -> String {
-        let kept = self.query.0.iter().filter(|(key, value)| key != name && !value.is_empty());
+        let stored_response =
+            self.query.0.iter().filter(|(key, value)| key != name && !value.is_empty());
         let mut query = form_urlencoded::Serializer::new(String::new());
-        query.extend_pairs(kept);
+        query.extend_pairs(stored_response);
         if !value.is_empty() {
             query.append_pair(name, value);
         }
@@ -120,9 +121,9 @@ impl PageRequest {
         &self,
         title: &str,
         blocks: Vec<PageBlock>,
-        why: &ConsoleApiError,
+        error: &ConsoleApiError,
     ) -> Response {
-        self.render_with_status(title, blocks, why.status, false)
+        self.render_with_status(title, blocks, error.status, false)
     }
 
     fn render_with_status(
@@ -142,7 +143,7 @@ impl PageRequest {
                 entry.text
             },
             is_here: is_below(&self.path, entry.href),
-            is_apart: entry.is_apart && !is_member,
+            starts_section: entry.starts_section && !is_member,
         };
         let page = PageTemplate {
             title,
@@ -169,22 +170,24 @@ impl PageRequest {
         }
     }
 
-    fn render_error(&self, trouble: &ConsoleApiError) -> Response {
-        let (title, next) = match trouble.status {
+    fn render_error(&self, error: &ConsoleApiError) -> Response {
+        let (title, next) = match error.status {
             StatusCode::FORBIDDEN => {
-                ("Access denied", Link::new("/console/mine", "Go to your own keys"))
+                ("Access denied", PageLink::new("/console/mine", "Go to your own keys"))
             }
-            StatusCode::NOT_FOUND => ("Not found", Link::new("/console", "Go to the start page")),
-            _ => ("Request failed", Link::new("/console", "Go to the start page")),
+            StatusCode::NOT_FOUND => {
+                ("Not found", PageLink::new("/console", "Go to the start page"))
+            }
+            _ => ("Request failed", PageLink::new("/console", "Go to the start page")),
         };
-        let mut blocks = vec![PageBlock::Empty(trouble.sentence(), Some(next))];
-        if !trouble.request_id.is_empty() {
+        let mut blocks = vec![PageBlock::Empty(error.sentence(), Some(next))];
+        if !error.request_id.is_empty() {
             blocks.push(PageBlock::Text(format!(
                 "The request id for the log is {}.",
-                trouble.request_id
+                error.request_id
             )));
         }
-        self.render_with_status(title, blocks, trouble.status, false)
+        self.render_with_status(title, blocks, error.status, false)
     }
 }
 
@@ -213,15 +216,16 @@ fn theme(headers: &HeaderMap) -> &'static str {
 
 /// Renders errors of pages in the layout of the console.
 pub(super) async fn render_failures(
-    State(desk): State<ConsoleState>,
+    State(console): State<ConsoleState>,
     request: Request,
     next: Next,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    let guest = PageRequest::from_parts(&parts.extensions, &parts.uri, &parts.headers, &desk);
+    let page_request =
+        PageRequest::from_parts(&parts.extensions, &parts.uri, &parts.headers, &console);
     let response = next.run(Request::from_parts(parts, body)).await;
-    match (response.extensions().get::<ConsoleApiError>(), guest) {
-        (Some(trouble), Ok(guest)) => guest.render_error(trouble),
+    match (response.extensions().get::<ConsoleApiError>(), page_request) {
+        (Some(error), Ok(page_request)) => page_request.render_error(error),
         _ => response,
     }
 }
@@ -231,7 +235,7 @@ struct NavEntry {
     href: &'static str,
     text: &'static str,
     is_here: bool,
-    is_apart: bool,
+    starts_section: bool,
 }
 
 #[derive(Template)]
@@ -244,8 +248,8 @@ struct PageTemplate<'a> {
     theme: &'a str,
     path: &'a str,
     is_live: bool,
-    css: &'a Asset,
-    js: &'a Asset,
+    css: &'a StaticAsset,
+    js: &'a StaticAsset,
 }
 
 /// Redirects to another page.
@@ -260,8 +264,8 @@ pub(super) struct PathId(pub(super) String);
 impl FromRequestParts<ConsoleState> for PathId {
     type Rejection = ConsoleApiError;
 
-    async fn from_request_parts(parts: &mut Parts, desk: &ConsoleState) -> ConsoleResult<Self> {
-        let read = axum::extract::Path::<String>::from_request_parts(parts, desk).await;
+    async fn from_request_parts(parts: &mut Parts, console: &ConsoleState) -> ConsoleResult<Self> {
+        let read = axum::extract::Path::<String>::from_request_parts(parts, console).await;
         let fits = |id: &String| {
             id.len() <= 200 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
         };

@@ -5,7 +5,7 @@ use super::api_call::{ConsoleApiError, ConsoleResult};
 use super::formatting::{field_text, format_exact_usd, group_digits, truncate_text};
 use super::html_form::{FieldKind, FieldSpec, FormValues, HtmlForm};
 use super::page_blocks::{
-    CellPart, Link, PageBlock, PageTable, TableCell, Tone, badge, link, number,
+    CellPart, PageBlock, PageLink, PageTable, Severity, TableCell, badge, link, number,
 };
 use super::page_request::{PageRequest, redirect_to};
 use super::resource_pages::{self, RejectedInput};
@@ -79,15 +79,18 @@ fn price_fields() -> Vec<FieldSpec> {
     ]
 }
 
-async fn list_prices(guest: PageRequest) -> ConsoleResult {
-    guest.require_admin()?;
-    let query = guest.query.query(&["q", "cursor"]);
-    let answer = guest.get(format!("{API}?{query}")).await?;
+async fn list_prices(page_request: PageRequest) -> ConsoleResult {
+    page_request.require_admin()?;
+    let query = page_request.query.query(&["q", "cursor"]);
+    let answer = page_request.get(format!("{API}?{query}")).await?;
     let rows = answer["data"].as_array().cloned().unwrap_or_default();
-    let mut blocks: Vec<PageBlock> = resource_pages::done(&guest).into_iter().collect();
-    blocks
-        .push(PageBlock::Row(vec![CellPart::Link(Link::new(format!("{HERE}/new"), "New price"))]));
-    let field = FieldSpec::new("q", "Model contains", "", FieldKind::Text).typed(&guest.query);
+    let mut blocks: Vec<PageBlock> = resource_pages::done(&page_request).into_iter().collect();
+    blocks.push(PageBlock::Row(vec![CellPart::Link(PageLink::new(
+        format!("{HERE}/new"),
+        "New price",
+    ))]));
+    let field = FieldSpec::new("q", "Model contains", "", FieldKind::Text)
+        .submitted_field(&page_request.query);
     blocks.push(PageBlock::Form(HtmlForm::get("filter", HERE, "Filter").fields(vec![field])));
     blocks.push(PageBlock::Text(
         "US dollars per million tokens. A model without a price is charged at the highest known price of its family.".into(),
@@ -95,9 +98,9 @@ async fn list_prices(guest: PageRequest) -> ConsoleResult {
     if rows.is_empty() {
         blocks.push(PageBlock::Empty(
             "No prices found.".into(),
-            Some(Link::new(format!("{HERE}/new"), "Set a price")),
+            Some(PageLink::new(format!("{HERE}/new"), "Set a price")),
         ));
-        return Ok(guest.render_page("Prices", blocks));
+        return Ok(page_request.render_page("Prices", blocks));
     }
     let columns = [
         "Model",
@@ -112,9 +115,9 @@ async fn list_prices(guest: PageRequest) -> ConsoleResult {
     ];
     let mut table = PageTable::new("prices", "Prices by model and date", &columns);
     table.rows = rows.iter().map(row).collect();
-    (table.next, table.first) = resource_pages::page_links(&guest, &answer, "next_cursor");
+    (table.next, table.first) = resource_pages::page_links(&page_request, &answer, "next_cursor");
     blocks.push(PageBlock::Table(table));
-    Ok(guest.render_page("Prices", blocks))
+    Ok(page_request.render_page("Prices", blocks))
 }
 
 fn row(view: &Value) -> Vec<TableCell> {
@@ -130,7 +133,8 @@ fn row(view: &Value) -> Vec<TableCell> {
     };
     let (model, from) = (field_text(&view["model"]), field_text(&view["effective_from"]));
     let is_own = view["source"] == "own";
-    let source = if is_own { badge(Tone::Good, "own") } else { badge(Tone::Plain, "built in") };
+    let source =
+        if is_own { badge(Severity::Success, "own") } else { badge(Severity::Neutral, "built in") };
     let remove = || {
         HtmlForm::post(format!("delete-{model}-{from}"), format!("{HERE}/delete"), "Delete")
             .hidden("model", model.clone())
@@ -143,7 +147,7 @@ fn row(view: &Value) -> Vec<TableCell> {
     let mut name = link(format!("{HERE}/new?{}", query.finish()), truncate_text(&model, 80));
     let long = view["above"]["prompt_tokens"].as_u64();
     name.extend(
-        long.map(|most| CellPart::Muted(format!("long above {} tokens", group_digits(most)))),
+        long.map(|max| CellPart::Muted(format!("long above {} tokens", group_digits(max)))),
     );
     vec![
         name,
@@ -158,29 +162,38 @@ fn row(view: &Value) -> Vec<TableCell> {
     ]
 }
 
-async fn show_new_price(guest: PageRequest) -> ConsoleResult {
-    guest.require_admin()?;
-    let start = load_template_price(&guest).await?;
-    Ok(guest.render_page("New price", new_blocks(&guest, &start, None)))
+async fn show_new_price(page_request: PageRequest) -> ConsoleResult {
+    page_request.require_admin()?;
+    let start = load_template_price(&page_request).await?;
+    Ok(page_request.render_page("New price", new_blocks(&page_request, &start, None)))
 }
 
 /// The price that the query names, without its date, as the start of a new one; empty if it names
 /// none.
-async fn load_template_price(guest: &PageRequest) -> ConsoleResult<Value> {
-    let (model, from) = (guest.query.get("model"), guest.query.get("from"));
+async fn load_template_price(page_request: &PageRequest) -> ConsoleResult<Value> {
+    let (model, from) = (page_request.query.get("model"), page_request.query.get("from"));
     if model.is_empty() {
         return Ok(json!({}));
     }
-    let rows = guest.get_list(format!("{API}/{}", escape_model(model))).await?;
+    let rows = page_request.get_list(format!("{API}/{}", escape_model(model))).await?;
     let found = rows.into_iter().rfind(|row| from.is_empty() || row["effective_from"] == from);
     let mut start = found.ok_or_else(ConsoleApiError::page_not_found)?;
     start["effective_from"] = Value::Null;
     Ok(start)
 }
 
-fn new_blocks(guest: &PageRequest, start: &Value, tried: Option<&RejectedInput>) -> Vec<PageBlock> {
-    let form =
-        resource_pages::create_form(guest, HERE, "Set price", (&price_fields(), start), tried);
+fn new_blocks(
+    page_request: &PageRequest,
+    start: &Value,
+    rejected: Option<&RejectedInput>,
+) -> Vec<PageBlock> {
+    let form = resource_pages::create_form(
+        page_request,
+        HERE,
+        "Set price",
+        (&price_fields(), start),
+        rejected,
+    );
     vec![
         PageBlock::Form(form),
         PageBlock::Text("The price applies to requests from that time on; recorded costs do not change. Fast mode and long prompts without separate prices cost the same as other requests.".into()),
@@ -193,23 +206,23 @@ fn escape_model(model: &str) -> String {
     text.replace('+', "%20")
 }
 
-async fn create_price(guest: PageRequest, body: Bytes) -> ConsoleResult {
-    let typed = FormValues::parse(&body);
-    match resource_pages::create_resource(&guest, API, &price_fields(), &typed).await {
+async fn create_price(page_request: PageRequest, body: Bytes) -> ConsoleResult {
+    let values = FormValues::parse(&body);
+    match resource_pages::create_resource(&page_request, API, &price_fields(), &values).await {
         Ok(_) => redirect_to(&format!("{HERE}?done=saved")),
-        Err(why) if why.is_form_error() => {
-            let tried = RejectedInput { typed, why };
-            let blocks = new_blocks(&guest, &json!({}), Some(&tried));
-            Ok(guest.render_rejected_page("New price", blocks, &tried.why))
+        Err(error) if error.is_form_error() => {
+            let rejected = RejectedInput { values, error };
+            let blocks = new_blocks(&page_request, &json!({}), Some(&rejected));
+            Ok(page_request.render_rejected_page("New price", blocks, &rejected.error))
         }
-        Err(why) => Err(why),
+        Err(error) => Err(error),
     }
 }
 
-async fn delete_price(guest: PageRequest, body: Bytes) -> ConsoleResult {
-    let typed = FormValues::parse(&body);
-    let model = escape_model(typed.get("model"));
-    let path = format!("{API}/{model}?{}", typed.query(&["effective_from"]));
-    guest.call(Method::DELETE, path).send().await?;
+async fn delete_price(page_request: PageRequest, body: Bytes) -> ConsoleResult {
+    let values = FormValues::parse(&body);
+    let model = escape_model(values.get("model"));
+    let path = format!("{API}/{model}?{}", values.query(&["effective_from"]));
+    page_request.call(Method::DELETE, path).send().await?;
     redirect_to(&format!("{HERE}?done=deleted"))
 }

@@ -6,8 +6,8 @@ use super::formatting::{field_text, format_time, millis, money, tokens, truncate
 use super::html_form::{FieldKind, FieldSpec, HtmlForm};
 use super::name_lookup::NameLookup;
 use super::page_blocks::{
-    CellPart, Link, PageBlock, PageTable, TableCell, Tone, badge, code, empty_cell, link, number,
-    optional_text_cell, text,
+    CellPart, PageBlock, PageLink, PageTable, Severity, TableCell, badge, code, empty_cell, link,
+    number, optional_text_cell, text,
 };
 use super::page_request::{PageRequest, PathId};
 use super::resource_pages;
@@ -33,17 +33,17 @@ struct RequestFilterChoices {
 }
 
 impl RequestFilterChoices {
-    async fn load(guest: &PageRequest) -> ConsoleResult<Self> {
+    async fn load(page_request: &PageRequest) -> ConsoleResult<Self> {
         let (keys, accounts, users) = futures_util::try_join!(
-            NameLookup::load(guest, "keys"),
-            NameLookup::load(guest, "accounts"),
-            NameLookup::load(guest, "users"),
+            NameLookup::load(page_request, "keys"),
+            NameLookup::load(page_request, "accounts"),
+            NameLookup::load(page_request, "users"),
         )?;
         Ok(Self { keys, accounts, users })
     }
 }
 
-fn filter(guest: &PageRequest, around: &RequestFilterChoices) -> PageBlock {
+fn filter(page_request: &PageRequest, choices: &RequestFilterChoices) -> PageBlock {
     let outcomes = [
         ("", "All"),
         ("complete", "complete"),
@@ -56,22 +56,22 @@ fn filter(guest: &PageRequest, around: &RequestFilterChoices) -> PageBlock {
     let mut specs = vec![
         FieldSpec::new("from", "From", "", FieldKind::Text),
         FieldSpec::new("to", "To", "", FieldKind::Text),
-        FieldSpec::new("key_id", "Key", "", FieldKind::Choice(around.keys.choices("All"))),
+        FieldSpec::new("key_id", "Key", "", FieldKind::Choice(choices.keys.choices("All"))),
     ];
-    if !guest.is_member() {
+    if !page_request.is_member() {
         specs.push(FieldSpec::new(
             "user_id",
             "User",
             "",
-            FieldKind::Choice(around.users.choices("All")),
+            FieldKind::Choice(choices.users.choices("All")),
         ));
-        let accounts = around.accounts.choices("All");
+        let accounts = choices.accounts.choices("All");
         specs.push(FieldSpec::new("account_id", "Account", "", FieldKind::Choice(accounts)));
     }
     specs.push(FieldSpec::new("model", "Model", "", FieldKind::Text));
     specs.push(FieldSpec::new("outcome", "Outcome", "", FieldKind::Choice(outcomes)));
     let mut form = HtmlForm::get("filter", HERE, "Filter");
-    form.fields = specs.iter().map(|spec| spec.typed(&guest.query)).collect();
+    form.fields = specs.iter().map(|spec| spec.submitted_field(&page_request.query)).collect();
     for field in &mut form.fields {
         if matches!(field.name, "from" | "to") {
             field.shape = super::html_form::FieldControl::Line("date", "text");
@@ -82,35 +82,39 @@ fn filter(guest: &PageRequest, around: &RequestFilterChoices) -> PageBlock {
     PageBlock::Form(form)
 }
 
-async fn list_requests(guest: PageRequest) -> ConsoleResult {
-    let mut query = guest.query.query(&ASKED);
+async fn list_requests(page_request: PageRequest) -> ConsoleResult {
+    let mut query = page_request.query.query(&ASKED);
     query.push_str("&limit=50");
-    let (answer, around) = futures_util::try_join!(
-        guest.get(format!("{API}?{query}")),
-        RequestFilterChoices::load(&guest)
+    let (answer, choices) = futures_util::try_join!(
+        page_request.get(format!("{API}?{query}")),
+        RequestFilterChoices::load(&page_request)
     )?;
     let rows = answer["data"].as_array().cloned().unwrap_or_default();
-    let title = if guest.is_member() { "My requests" } else { "Requests" };
-    let mut blocks = vec![filter(&guest, &around)];
+    let title = if page_request.is_member() { "My requests" } else { "Requests" };
+    let mut blocks = vec![filter(&page_request, &choices)];
     if rows.is_empty() {
-        let next = Link::new("/console/connect", "Connect a client");
-        let says = "No requests found in this period (by default, the last 30 days).";
-        blocks.push(PageBlock::Empty(says.into(), Some(next)));
-        return Ok(guest.render_page(title, blocks));
+        let next = PageLink::new("/console/connect", "Connect a client");
+        let message = "No requests found in this period (by default, the last 30 days).";
+        blocks.push(PageBlock::Empty(message.into(), Some(next)));
+        return Ok(page_request.render_page(title, blocks));
     }
     let mut columns = vec!["Time (UTC)", "Model", "Key", "Account", "Outcome"];
-    if guest.is_member() {
+    if page_request.is_member() {
         columns.remove(3);
     }
     columns.extend(["#Input", "#Output", "#Cache read", "#Cost", "#First token", "#Duration"]);
     let mut table = PageTable::new("requests", "Requests, latest first", &columns);
-    table.rows = rows.iter().map(|row| request_row(&guest, row, &around)).collect();
-    (table.next, table.first) = resource_pages::page_links(&guest, &answer, "next_cursor");
+    table.rows = rows.iter().map(|row| request_row(&page_request, row, &choices)).collect();
+    (table.next, table.first) = resource_pages::page_links(&page_request, &answer, "next_cursor");
     blocks.push(PageBlock::Table(table));
-    Ok(guest.render_page(title, blocks))
+    Ok(page_request.render_page(title, blocks))
 }
 
-fn request_row(guest: &PageRequest, row: &Value, around: &RequestFilterChoices) -> Vec<TableCell> {
+fn request_row(
+    page_request: &PageRequest,
+    row: &Value,
+    choices: &RequestFilterChoices,
+) -> Vec<TableCell> {
     let at = field_text(&row["started_at"]);
     let mut href = form_urlencoded::Serializer::new(format!("{HERE}/{}?", field_text(&row["id"])));
     href.append_pair("key_id", &field_text(&row["key_id"])).append_pair("at", &at);
@@ -118,10 +122,10 @@ fn request_row(guest: &PageRequest, row: &Value, around: &RequestFilterChoices) 
     let mut cells = vec![
         link(href.finish(), format_time(&at)),
         text(truncate_text(&field_text(&row["model"]), 60)),
-        around.keys.link(&row["key_id"]),
+        choices.keys.link(&row["key_id"]),
     ];
-    if !guest.is_member() {
-        cells.push(around.accounts.link(&row["account_id"]));
+    if !page_request.is_member() {
+        cells.push(choices.accounts.link(&row["account_id"]));
     }
     cells.extend([
         outcome(row),
@@ -138,11 +142,11 @@ fn request_row(guest: &PageRequest, row: &Value, around: &RequestFilterChoices) 
 fn outcome(row: &Value) -> TableCell {
     let status = field_text(&row["status"]);
     let mut cell = match row["outcome"].as_str().unwrap_or_default() {
-        "complete" => badge(Tone::Good, "complete"),
-        "client_disconnected" => badge(Tone::Plain, "client disconnected"),
-        "deadline" => badge(Tone::Bad, "deadline exceeded"),
-        "stopped" => badge(Tone::Bad, "relay stopped"),
-        _ => badge(Tone::Bad, format!("error {status}")),
+        "complete" => badge(Severity::Success, "complete"),
+        "client_disconnected" => badge(Severity::Neutral, "client disconnected"),
+        "deadline" => badge(Severity::Error, "deadline exceeded"),
+        "stopped" => badge(Severity::Error, "relay stopped"),
+        _ => badge(Severity::Error, format!("error {status}")),
     };
     if row["estimated"] == true {
         cell.push(CellPart::Muted("estimated".to_owned()));
@@ -151,22 +155,24 @@ fn outcome(row: &Value) -> TableCell {
 }
 
 /// The API query that finds one request: those of its key within one millisecond.
-fn request_query(guest: &PageRequest) -> ConsoleResult<String> {
+fn request_query(page_request: &PageRequest) -> ConsoleResult<String> {
     let at: Timestamp =
-        guest.query.get("at").parse().map_err(|_| ConsoleApiError::page_not_found())?;
+        page_request.query.get("at").parse().map_err(|_| ConsoleApiError::page_not_found())?;
     let moment = SignedDuration::from_millis(1);
     let start = at.saturating_sub(moment).unwrap_or(at);
     let end = at.saturating_add(moment).unwrap_or(at);
     let mut query = form_urlencoded::Serializer::new(format!("{API}?limit=1000"));
     query.append_pair("from", &start.to_string()).append_pair("to", &end.to_string());
-    query.append_pair("key_id", guest.query.get("key_id"));
+    query.append_pair("key_id", page_request.query.get("key_id"));
     Ok(query.finish())
 }
 
-async fn show_request(guest: PageRequest, PathId(id): PathId) -> ConsoleResult {
-    let path = request_query(&guest)?;
-    let (rows, around) =
-        futures_util::try_join!(guest.get_list(path), RequestFilterChoices::load(&guest))?;
+async fn show_request(page_request: PageRequest, PathId(id): PathId) -> ConsoleResult {
+    let path = request_query(&page_request)?;
+    let (rows, choices) = futures_util::try_join!(
+        page_request.get_list(path),
+        RequestFilterChoices::load(&page_request)
+    )?;
     let row = rows.into_iter().find(|row| row["id"] == id.as_str());
     let row = row.ok_or_else(|| {
         ConsoleApiError::new(
@@ -174,20 +180,20 @@ async fn show_request(guest: PageRequest, PathId(id): PathId) -> ConsoleResult {
             "This request was not found. Single requests are deleted after BATON_EVENT_DAYS days; sums are kept.",
         )
     })?;
-    let mut blocks = vec![PageBlock::Facts(facts(&guest, &row, &around))];
+    let mut blocks = vec![PageBlock::Facts(facts(&page_request, &row, &choices))];
     blocks.push(PageBlock::Heading("Tokens and cost".into()));
     blocks.push(PageBlock::Table(cost(&row)));
-    if !guest.is_member() {
+    if !page_request.is_member() {
         blocks.push(PageBlock::Heading("Failed attempts".into()));
-        blocks.push(failed_attempts_block(&row, &around));
+        blocks.push(failed_attempts_block(&row, &choices));
     }
-    Ok(guest.render_page("Request", blocks))
+    Ok(page_request.render_page("Request", blocks))
 }
 
 fn facts(
-    guest: &PageRequest,
+    page_request: &PageRequest,
     row: &Value,
-    around: &RequestFilterChoices,
+    choices: &RequestFilterChoices,
 ) -> Vec<(String, TableCell)> {
     let model = (field_text(&row["model"]), field_text(&row["upstream_model"]));
     let served = if model.0 == model.1 {
@@ -209,11 +215,11 @@ fn facts(
             "Model".into(),
             std::iter::once(CellPart::Text(truncate_text(&model.0, 100))).chain(served).collect(),
         ),
-        ("Key".into(), around.keys.link(&row["key_id"])),
+        ("Key".into(), choices.keys.link(&row["key_id"])),
     ];
-    if !guest.is_member() {
-        facts.push(("User".into(), around.users.link(&row["user_id"])));
-        facts.push(("Account".into(), around.accounts.link(&row["account_id"])));
+    if !page_request.is_member() {
+        facts.push(("User".into(), choices.users.link(&row["user_id"])));
+        facts.push(("Account".into(), choices.accounts.link(&row["account_id"])));
         facts.push(("Accounts tried".into(), text(field_text(&row["attempts"]))));
     }
     let streamed = if row["stream"] == true { "yes" } else { "no" };
@@ -245,17 +251,17 @@ fn cost(row: &Value) -> PageTable {
 }
 
 /// The failed attempts before the account that answered, with their reasons.
-fn failed_attempts_block(row: &Value, around: &RequestFilterChoices) -> PageBlock {
-    let left = row["tried"].as_array().cloned().unwrap_or_default();
-    if left.is_empty() {
+fn failed_attempts_block(row: &Value, choices: &RequestFilterChoices) -> PageBlock {
+    let attempts = row["tried"].as_array().cloned().unwrap_or_default();
+    if attempts.is_empty() {
         return PageBlock::Text("None: the first account answered.".into());
     }
     let mut table = PageTable::new("tried", "Failed attempts, in order", &["Account", "Reason"]);
-    table.rows = left
+    table.rows = attempts
         .iter()
         .map(|one| {
             let reason = text(truncate_text(&field_text(&one["reason"]), 300));
-            vec![around.accounts.link(&one["account_id"]), reason]
+            vec![choices.accounts.link(&one["account_id"]), reason]
         })
         .collect();
     PageBlock::Table(table)

@@ -6,48 +6,51 @@ use super::html_form::{
     FieldKind, FieldSpec, FormField, FormValues, HtmlForm, collect_changes, collect_new_values,
     in_labels,
 };
-use super::page_blocks::{PageBlock, Tone};
+use super::page_blocks::{PageBlock, Severity};
 use super::page_request::{PageRequest, redirect_to};
 use http::Method;
 use serde_json::{Value, json};
 
 /// A submitted form and the error of the API.
 pub(super) struct RejectedInput {
-    pub(super) typed: FormValues,
-    pub(super) why: ConsoleApiError,
+    pub(super) values: FormValues,
+    pub(super) error: ConsoleApiError,
 }
 
 /// The fields with the submitted values, or else with the current ones.
 pub(super) fn fields(
     specs: &[FieldSpec],
     view: &Value,
-    tried: Option<&RejectedInput>,
+    rejected: Option<&RejectedInput>,
 ) -> Vec<FormField> {
-    let field = |spec: &FieldSpec| match tried {
-        Some(tried) => spec.typed(&tried.typed),
+    let field = |spec: &FieldSpec| match rejected {
+        Some(rejected) => spec.submitted_field(&rejected.values),
         None => spec.field(view),
     };
     specs.iter().map(field).collect()
 }
 
 /// The error of a refused form, with labels in the place of JSON paths.
-pub(super) fn rejection_text(specs: &[FieldSpec], tried: Option<&RejectedInput>) -> Option<String> {
-    tried.map(|tried| in_labels(&tried.why.sentence(), specs))
+pub(super) fn rejection_text(
+    specs: &[FieldSpec],
+    rejected: Option<&RejectedInput>,
+) -> Option<String> {
+    rejected.map(|rejected| in_labels(&rejected.error.sentence(), specs))
 }
 
 /// The form that creates a resource. Sending it twice creates only one.
 pub(super) fn create_form(
-    guest: &PageRequest,
+    page_request: &PageRequest,
     action: &str,
     submit: &str,
     (specs, start): (&[FieldSpec], &Value),
-    tried: Option<&RejectedInput>,
+    rejected: Option<&RejectedInput>,
 ) -> HtmlForm {
     // A refused request has changed nothing, so the next attempt gets a new idempotency key.
     HtmlForm::post("create", action, submit)
-        .hidden("once", guest.new_idempotency_key())
-        .fields(fields(specs, start, tried))
-        .error(rejection_text(specs, tried))
+        .hidden("once", page_request.new_idempotency_key())
+        .fields(fields(specs, start, rejected))
+        .error(rejection_text(specs, rejected))
         .main()
 }
 
@@ -56,68 +59,73 @@ pub(super) fn edit_form(
     action: &str,
     view: &Value,
     specs: &[FieldSpec],
-    tried: Option<&RejectedInput>,
+    rejected: Option<&RejectedInput>,
 ) -> HtmlForm {
-    let version = tried.map_or_else(
+    let version = rejected.map_or_else(
         || super::formatting::field_text(&view["version"]),
-        |tried| tried.typed.get("version").to_owned(),
+        |rejected| rejected.values.get("version").to_owned(),
     );
     HtmlForm::post("edit", action, "Save")
         .hidden("version", version)
-        .fields(fields(specs, view, tried))
-        .error(rejection_text(specs, tried))
+        .fields(fields(specs, view, rejected))
+        .error(rejection_text(specs, rejected))
         .main()
 }
 
 /// Creates a resource from a submitted form.
 pub(super) async fn create_resource(
-    guest: &PageRequest,
+    page_request: &PageRequest,
     path: &str,
     specs: &[FieldSpec],
-    typed: &FormValues,
+    values: &FormValues,
 ) -> ConsoleResult<Value> {
-    let body = collect_new_values(specs, typed);
-    guest.call(Method::POST, path).body(body).with_idempotency_key(typed.get("once")).send().await
+    let body = collect_new_values(specs, values);
+    page_request
+        .call(Method::POST, path)
+        .body(body)
+        .with_idempotency_key(values.get("once"))
+        .send()
+        .await
 }
 
 /// Saves the changed fields of a submitted form.
 pub(super) async fn save_resource(
-    guest: &PageRequest,
+    page_request: &PageRequest,
     path: &str,
     specs: &[FieldSpec],
-    typed: &FormValues,
+    values: &FormValues,
 ) -> ConsoleResult<Value> {
-    let before = guest.get(path).await?;
-    let body = collect_changes(specs, typed, &before);
+    let before = page_request.get(path).await?;
+    let body = collect_changes(specs, values, &before);
     if body == json!({}) {
         return Ok(before);
     }
-    guest.call(Method::PATCH, path).body(body).version(typed.get("version")).send().await
+    page_request.call(Method::PATCH, path).body(body).version(values.get("version")).send().await
 }
 
 /// The collapsed form that deletes a resource.
-pub(super) fn remove_fold(action: &str, view: &Value, what: &str, means: &str) -> PageBlock {
+pub(super) fn remove_fold(action: &str, view: &Value, what: &str, consequence: &str) -> PageBlock {
     let form = HtmlForm::post("remove", action, &format!("Delete this {what}"))
         .hidden("version", super::formatting::field_text(&view["version"]))
-        .with_confirmation(format!("Delete this {what}? {means}"));
-    let title = format!("Delete this {what} ({means})");
+        .with_confirmation(format!("Delete this {what}? {consequence}"));
+    let title = format!("Delete this {what} ({consequence})");
     PageBlock::Fold("remove-fold".into(), title, form)
 }
 
 /// Deletes a resource and redirects to its list.
 pub(super) async fn remove_resource(
-    guest: &PageRequest,
+    page_request: &PageRequest,
     path: &str,
-    typed: &FormValues,
+    values: &FormValues,
     list: &str,
 ) -> ConsoleResult {
-    guest.call(Method::DELETE, path).version(typed.get("version")).send().await?;
+    page_request.call(Method::DELETE, path).version(values.get("version")).send().await?;
     redirect_to(&format!("{list}?done=deleted"))
 }
 
 /// The message about the last action, if there is one.
-pub(super) fn done(guest: &PageRequest) -> Option<PageBlock> {
-    let said = match guest.query.get("done") {
+pub(super) fn done(page_request: &PageRequest) -> Option<PageBlock> {
+    let message = match page_request.query.get("done") {
         "saved" => "Saved.",
         "created" => "Created.",
         "deleted" => "Deleted.",
@@ -126,11 +134,11 @@ pub(super) fn done(guest: &PageRequest) -> Option<PageBlock> {
         "refreshed" => "Token renewed.",
         _ => return None,
     };
-    Some(PageBlock::Notice(Tone::Good, said.to_owned()))
+    Some(PageBlock::Notice(Severity::Success, message.to_owned()))
 }
 
 /// The filter of a list: by name and state, and by the fields in `more`.
-pub(super) fn filter(guest: &PageRequest, action: &str, more: Vec<FieldSpec>) -> PageBlock {
+pub(super) fn filter(page_request: &PageRequest, action: &str, more: Vec<FieldSpec>) -> PageBlock {
     let state = vec![
         (String::new(), "All".to_owned()),
         ("true".to_owned(), "On".to_owned()),
@@ -139,7 +147,7 @@ pub(super) fn filter(guest: &PageRequest, action: &str, more: Vec<FieldSpec>) ->
     let mut specs = vec![FieldSpec::new("q", "Name contains", "", FieldKind::Text)];
     specs.extend(more);
     specs.push(FieldSpec::new("enabled", "State", "", FieldKind::Choice(state)));
-    let fields = specs.iter().map(|spec| spec.typed(&guest.query)).collect();
+    let fields = specs.iter().map(|spec| spec.submitted_field(&page_request.query)).collect();
     PageBlock::Form(HtmlForm::get("filter", action, "Filter").fields(fields))
 }
 
@@ -185,11 +193,12 @@ pub(super) enum LimitsPrefix {
 
 /// The addresses of the next page and of the first page.
 pub(super) fn page_links(
-    guest: &PageRequest,
+    page_request: &PageRequest,
     answer: &Value,
     name: &str,
 ) -> (Option<String>, Option<String>) {
-    let next = answer[name].as_str().map(|cursor| guest.query_with("cursor", cursor));
-    let first = (!guest.query.get("cursor").is_empty()).then(|| guest.query_with("cursor", ""));
+    let next = answer[name].as_str().map(|cursor| page_request.query_with("cursor", cursor));
+    let first = (!page_request.query.get("cursor").is_empty())
+        .then(|| page_request.query_with("cursor", ""));
     (next, first)
 }

@@ -42,13 +42,13 @@ pub(crate) struct ConsoleUser {
 
 /// The data that a new session is based on.
 pub(super) struct SessionBasis {
-    pub(super) who: SessionSubject,
+    pub(super) subject: SessionSubject,
     /// The session round of its user.
     pub(super) round: u64,
     /// A hash of the secret that was entered.
     pub(super) proof: Vec<u8>,
     /// Details for the audit trail.
-    pub(super) said: Value,
+    pub(super) message: Value,
 }
 
 /// The route that ends a session.
@@ -59,21 +59,21 @@ pub(super) fn routes() -> Router<Arc<AdminState>> {
 /// Lets requests pass that have a session and, if they change something, come from a page of the
 /// console. Sign-in pages and assets are open to everybody.
 pub(super) async fn require_session(
-    office: SharedAdminState,
+    state: SharedAdminState,
     request: Request,
     next: Next,
 ) -> Response {
-    let State(office) = office;
+    let State(state) = state;
     let uri = request.uri().clone();
     let path = uri.path().strip_prefix(BASE).unwrap_or_default();
     if path == "/sign-in" || path.starts_with("/sign-in/") || path.starts_with("/assets/") {
         return next.run(request).await;
     }
-    let Some(front) = ConsoleOrigin::from_request(&office, request.headers(), &uri) else {
+    let Some(origin) = ConsoleOrigin::from_request(&state, request.headers(), &uri) else {
         return refusal(StatusCode::BAD_REQUEST, "The request names no host.");
     };
-    let cookie = front.cookie(CookieKind::Session, request.headers()).map(str::to_owned);
-    let (cookie, visitor) = match office.load_user(cookie.as_deref()).await {
+    let cookie = origin.cookie(CookieKind::Session, request.headers()).map(str::to_owned);
+    let (cookie, visitor) = match state.load_user(cookie.as_deref()).await {
         Ok(Some(visitor)) => {
             if let Some(peer) = request.extensions().get::<PeerConnection>() {
                 peer.mark_authenticated();
@@ -83,23 +83,20 @@ pub(super) async fn require_session(
         Ok(None) => {
             let wanted = uri.path_and_query().map(http::uri::PathAndQuery::as_str);
             let next = wanted.filter(|_| request.method().is_safe());
-            let stale = cookie.and_then(|_| front.remove_cookie(CookieKind::Session));
-            return redirect(&sign_in_url(next, None), stale);
+            let removed_cookie = cookie.and_then(|_| origin.remove_cookie(CookieKind::Session));
+            return redirect(&sign_in_url(next, None), removed_cookie);
         }
-        Err(refused) => return error_page(&refused),
+        Err(error) => return error_page(&error),
     };
     let checked = if request.method().is_safe() {
         Ok(request)
     } else {
-        check(&office, &front, &cookie, request).await
+        check(&state, &origin, &cookie, request).await
     };
     match checked {
         Ok(mut request) => {
-            if let Some(peer) = request.extensions().get::<PeerConnection>() {
-                peer.mark_authenticated();
-            }
-            let visit = AdminRequest::new(visitor.actor.clone(), request.headers());
-            request.extensions_mut().insert(visit);
+            let admin_request = AdminRequest::new(visitor.actor.clone(), request.headers());
+            request.extensions_mut().insert(admin_request);
             request.extensions_mut().insert(visitor);
             next.run(request).await
         }
@@ -113,50 +110,61 @@ pub(super) async fn require_session(
 }
 
 async fn sign_out(
-    State(office): SharedAdminState,
+    State(state): SharedAdminState,
     uri: Uri,
-    visit: AdminRequest,
+    admin_request: AdminRequest,
     headers: HeaderMap,
 ) -> Response {
-    let Some(front) = ConsoleOrigin::from_request(&office, &headers, &uri) else {
+    let Some(origin) = ConsoleOrigin::from_request(&state, &headers, &uri) else {
         return refusal(StatusCode::BAD_REQUEST, "The request names no host.");
     };
-    let cookie = front.cookie(CookieKind::Session, &headers).unwrap_or_default();
+    let cookie = origin.cookie(CookieKind::Session, &headers).unwrap_or_default();
     let mut edit = ConfigEdit::default();
-    let note =
-        AuditNote::other_action("sign_out", &visit.actor.name(), (&Value::Null, &Value::Null));
+    let note = AuditNote::other_action(
+        "sign_out",
+        &admin_request.actor.name(),
+        (&Value::Null, &Value::Null),
+    );
     let ended = async {
-        office.store.end_session(&mut edit, &office.session_key().await?.place(cookie));
-        office.add_audit_row(&visit, &mut edit, note)?;
-        office.store.apply(edit).await.map_err(ApiError::from)
+        state.store.end_session(&mut edit, &state.session_key().await?.place(cookie));
+        state.add_audit_row(&admin_request, &mut edit, note)?;
+        state.store.apply(edit).await.map_err(ApiError::from)
     };
     match ended.await {
         Ok(()) => redirect(
             &sign_in_url(None, Some(SignInNotice::SignedOut)),
-            front.remove_cookie(CookieKind::Session),
+            origin.remove_cookie(CookieKind::Session),
         ),
-        Err(refused) => error_page(&refused),
+        Err(error) => error_page(&error),
     }
 }
 
 impl AdminState {
     /// Returns the visitor of a cookie's session if it is valid. Takes one read.
     async fn load_user(&self, cookie: Option<&str>) -> ApiResult<Option<ConsoleUser>> {
-        let Some((cookie, who)) = cookie.and_then(|it| Some((it, subject_of_cookie(it)?))) else {
+        let Some((cookie, subject)) = cookie.and_then(|it| Some((it, subject_of_cookie(it)?)))
+        else {
             return Ok(None);
         };
         let key = self.session_key().await?;
         let hash = key.place(cookie);
-        let Some(seen) = self.store.session(&hash, &who).await? else { return Ok(None) };
-        if !key.is_session_proven(&hash, &seen) {
+        let Some(session_context) = self.store.session(&hash, &subject).await? else {
+            return Ok(None);
+        };
+        if !key.is_session_proven(&hash, &session_context) {
             tracing::warn!(
                 "a session was refused: its row in the state table was not written by the console"
             );
             return Ok(None);
         }
-        let Some((actor, name)) = self.verify_session(&who, &seen) else { return Ok(None) };
-        if let Some(used) = seen.session.after_use(self.store.clock().now()) {
-            let (proof, proven) = (&*seen.proof, &*key.session_proof(&hash, &used, &seen.proof));
+        let Some((actor, name)) = self.verify_session(&subject, &session_context) else {
+            return Ok(None);
+        };
+        if let Some(used) = session_context.session.after_use(self.store.clock().now()) {
+            let (proof, proven) = (
+                &*session_context.proof,
+                &*key.session_proof(&hash, &used, &session_context.proof),
+            );
             let row = SessionRow { hash: &hash, session: &used, proof, proven };
             match self.store.use_session(&row).await {
                 Ok(()) => {}
@@ -173,40 +181,46 @@ impl AdminState {
     /// Returns the caller and name of a session if everything that it is based on is still valid.
     fn verify_session(
         &self,
-        who: &SessionSubject,
-        seen: &SessionContext,
+        subject: &SessionSubject,
+        session_context: &SessionContext,
     ) -> Option<(Actor, String)> {
         let now = self.store.clock().now();
-        let is_proven = |hash: &[u8]| verify_slices_are_equal(hash, &seen.proof).is_ok();
-        let is_member =
-            |user: &&User| user.enabled && user.session_round == seen.session.session_generation;
-        if !seen.session.is_alive(now) {
+        let is_proven = |hash: &[u8]| verify_slices_are_equal(hash, &session_context.proof).is_ok();
+        let is_member = |user: &&User| {
+            user.enabled && user.session_round == session_context.session.session_generation
+        };
+        if !session_context.session.is_alive(now) {
             return None;
         }
-        let user = seen.user.as_ref().filter(is_member);
+        let user = session_context.user.as_ref().filter(is_member);
         let of = |user: &User, actor| (actor, user.name.clone());
-        match who {
+        match subject {
             SessionSubject::Token => {
-                let is_good = match &self.admin_token {
+                let is_valid = match &self.admin_token {
                     Some(fixed) => fixed.values().texts().any(|fixed| {
                         self.pepper.hashes(fixed.expose()).iter().any(|hash| is_proven(hash))
                     }),
-                    None => seen.admin_token_hash.as_deref().is_some_and(is_proven),
+                    None => session_context.admin_token_hash.as_deref().is_some_and(is_proven),
                 };
-                is_good.then(|| (Actor::Token, "Admin token".to_owned()))
+                is_valid.then(|| (Actor::Token, "Admin token".to_owned()))
             }
             SessionSubject::User(id) => {
-                let may = |user: &&User| user.role == Role::Admin || seen.runtime.member_access;
+                let may = |user: &&User| {
+                    user.role == Role::Admin || session_context.runtime.member_access
+                };
                 let actor = |role| Actor::User { id: id.clone(), role, key: None };
                 user.filter(may).map(|user| of(user, actor(user.role)))
             }
             SessionSubject::Key { user: id, key: key_id } => {
-                let key = seen.key.as_ref().filter(|_| seen.runtime.member_access)?;
-                let is_good = key.value.usable(now).is_ok()
+                let key = session_context
+                    .key
+                    .as_ref()
+                    .filter(|_| session_context.runtime.member_access)?;
+                let is_valid = key.value.usable(now).is_ok()
                     && key.value.user_id.as_ref() == Some(id)
                     && is_proven(key.secret.as_deref().unwrap_or_default());
                 let actor = Actor::from_key(id.clone(), key_id.clone());
-                user.filter(|_| is_good).map(|user| of(user, actor))
+                user.filter(|_| is_valid).map(|user| of(user, actor))
             }
         }
     }
@@ -216,39 +230,43 @@ impl AdminState {
     pub(super) async fn begin_session(
         &self,
         mut edit: ConfigEdit,
-        founding: SessionBasis,
-        (front, headers): (&ConsoleOrigin, &HeaderMap),
+        basis: SessionBasis,
+        (origin, headers): (&ConsoleOrigin, &HeaderMap),
         next: &str,
     ) -> ApiResult<Response> {
-        let SessionBasis { who, round, proof, said } = founding;
-        let cookie = format!("{}.{}", who.to_text(), self.random());
+        let SessionBasis { subject, round, proof, message } = basis;
+        let cookie = format!("{}.{}", subject.to_text(), self.random());
         let session = ConsoleSession::new(self.store.clock().now(), round);
         let key = self.session_key().await?;
         let hash = key.place(&cookie);
         let (proof, proven) = (&*proof, &*key.session_proof(&hash, &session, &proof));
         let row = SessionRow { hash: &hash, session: &session, proof, proven };
         self.store.begin_session(&mut edit, &row);
-        if let Some(old) = front.cookie(CookieKind::Session, headers) {
+        if let Some(old) = origin.cookie(CookieKind::Session, headers) {
             self.store.end_session(&mut edit, &key.place(old));
         }
-        let actor = match who.user() {
+        let actor = match subject.user() {
             // The audit trail stores only the id, so any role will do.
             Some(id) => Actor::User { id: id.clone(), role: Role::Member, key: None },
             None => Actor::Token,
         };
-        let visit = AdminRequest::new(actor, &HeaderMap::new());
-        let note = AuditNote::other_action("sign_in", &visit.actor.name(), (&Value::Null, &said));
-        self.add_audit_row(&visit, &mut edit, note)?;
+        let admin_request = AdminRequest::new(actor, &HeaderMap::new());
+        let note = AuditNote::other_action(
+            "sign_in",
+            &admin_request.actor.name(),
+            (&Value::Null, &message),
+        );
+        self.add_audit_row(&admin_request, &mut edit, note)?;
         self.store.apply(edit).await?;
-        Ok(redirect(next, front.set(CookieKind::Session, &cookie, Some(LIFE))))
+        Ok(redirect(next, origin.set(CookieKind::Session, &cookie, Some(LIFE))))
     }
 }
 
 /// The claimed owner of a session cookie. The lookup verifies it, because the stored hash covers
 /// the whole cookie.
 fn subject_of_cookie(cookie: &str) -> Option<SessionSubject> {
-    let (who, random) = cookie.rsplit_once('.')?;
-    if random.len() == RANDOM_CHARS { SessionSubject::from_text(who) } else { None }
+    let (subject, random) = cookie.rsplit_once('.')?;
+    if random.len() == RANDOM_CHARS { SessionSubject::from_text(subject) } else { None }
 }
 
 /// Details of a sign-in for the audit trail.
@@ -276,8 +294,8 @@ pub(super) fn refusal(status: StatusCode, message: &str) -> Response {
     render_template(status, &RefusalPage { message })
 }
 
-pub(super) fn error_page(refused: &ApiError) -> Response {
-    refusal(refused.status(), &refused.to_string())
+pub(super) fn error_page(error: &ApiError) -> Response {
+    refusal(error.status(), &error.to_string())
 }
 
 /// Renders a template as an answer.

@@ -27,12 +27,8 @@ pub(super) struct ConsoleOrigin {
 
 impl ConsoleOrigin {
     /// The origin of the settings, or else of the request. `None` if neither is valid.
-    pub(super) fn from_request(
-        office: &AdminState,
-        headers: &HeaderMap,
-        uri: &Uri,
-    ) -> Option<Self> {
-        if let Some(origin) = &office.porter.origin {
+    pub(super) fn from_request(state: &AdminState, headers: &HeaderMap, uri: &Uri) -> Option<Self> {
+        if let Some(origin) = &state.login_methods.origin {
             return Some(Self { origin: origin.clone() });
         }
         let host = headers.get(HOST).and_then(|value| value.to_str().ok());
@@ -79,17 +75,19 @@ impl ConsoleOrigin {
         pairs.find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim())
     }
 
-    /// Returns the header that sets the cookie. Without a `life` the browser deletes it when it
+    /// Returns the header that sets the cookie. Without a `lifetime` the browser deletes it when it
     /// closes. It is `Lax` and not `Strict`, because redirects from the identity provider and links
     /// in messages start on another site.
     pub(super) fn set(
         &self,
         cookie: CookieKind,
         value: &str,
-        life: Option<SignedDuration>,
+        lifetime: Option<SignedDuration>,
     ) -> Option<HeaderValue> {
         let secure = if self.is_https() { "; Secure" } else { "" };
-        let age = life.map(|life| format!("; Max-Age={}", life.as_secs())).unwrap_or_default();
+        let age = lifetime
+            .map(|lifetime| format!("; Max-Age={}", lifetime.as_secs()))
+            .unwrap_or_default();
         let name = self.name(cookie);
         HeaderValue::from_str(&format!(
             "{name}={value}; Path=/; HttpOnly; SameSite=Lax{secure}{age}"
@@ -117,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_typed_in_privately() {
+    fn sign_in_is_offered_only_on_private_connections() {
         let is_private = |origin: &str| ConsoleOrigin { origin: origin.into() }.is_private();
         for origin in [
             "https://admin.example.com",
@@ -143,12 +141,12 @@ mod tests {
     }
 
     #[test]
-    fn by_https_only_the_guarded_name_counts() {
+    fn https_accepts_only_the_host_prefixed_cookie() {
         let header = "baton=a; __Host-baton=b; __Host-baton-door=c".parse().unwrap();
         let headers = HeaderMap::from_iter([(COOKIE, header)]);
         let value = |origin: &str| {
-            let front = ConsoleOrigin { origin: origin.into() };
-            front.cookie(CookieKind::Session, &headers).map(str::to_owned)
+            let console_origin = ConsoleOrigin { origin: origin.into() };
+            console_origin.cookie(CookieKind::Session, &headers).map(str::to_owned)
         };
         assert_eq!(value("https://x").as_deref(), Some("b"));
         assert_eq!(value("http://127.0.0.1").as_deref(), Some("a"));

@@ -29,21 +29,21 @@ pub(super) enum CsrfError {
 }
 
 /// The CSRF token for a cookie.
-pub(super) fn token(office: &AdminState, cookie: &str) -> String {
-    BASE64_URL_SAFE_NO_PAD.encode(office.pepper.hash(&format!("csrf\n{cookie}")))
+pub(super) fn token(state: &AdminState, cookie: &str) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(state.pepper.hash(&format!("csrf\n{cookie}")))
 }
 
 /// Whether `given` is the CSRF token for this cookie.
-pub(super) fn is_token(office: &AdminState, cookie: &str, given: &str) -> bool {
-    is_equal_constant_time(&token(office, cookie), given)
+pub(super) fn is_token(state: &AdminState, cookie: &str, given: &str) -> bool {
+    is_equal_constant_time(&token(state, cookie), given)
 }
 
 /// Whether the headers allow that the request comes from the console's own pages. Every current
 /// browser sends at least one of them. If both are missing, the token decides.
-pub(super) fn is_same_site(front: &ConsoleOrigin, headers: &HeaderMap) -> bool {
+pub(super) fn is_same_site(console_origin: &ConsoleOrigin, headers: &HeaderMap) -> bool {
     let text = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let site = text(&FETCH_SITE).is_none_or(|site| site == "same-origin" || site == "none");
-    site && text(&ORIGIN).is_none_or(|origin| origin.eq_ignore_ascii_case(&front.origin))
+    site && text(&ORIGIN).is_none_or(|origin| origin.eq_ignore_ascii_case(&console_origin.origin))
 }
 
 /// Whether another site led the browser to this address.
@@ -53,18 +53,18 @@ pub(super) fn is_cross_site_navigation(headers: &HeaderMap) -> bool {
 
 /// Accepts a change if it was sent from a page of the session with this cookie.
 pub(super) async fn check(
-    office: &AdminState,
-    front: &ConsoleOrigin,
+    state: &AdminState,
+    console_origin: &ConsoleOrigin,
     cookie: &str,
     request: Request,
 ) -> Result<Request, CsrfError> {
-    if !is_same_site(front, request.headers()) {
+    if !is_same_site(console_origin, request.headers()) {
         return Err(CsrfError::Site);
     }
-    let good = |given: &str| is_token(office, cookie, given);
+    let good = |given: &str| is_token(state, cookie, given);
     if let Some(given) = request.headers().get(HEADER) {
-        let is_good = given.to_str().is_ok_and(good);
-        return if is_good { Ok(request) } else { Err(CsrfError::Token) };
+        let is_valid = given.to_str().is_ok_and(good);
+        return if is_valid { Ok(request) } else { Err(CsrfError::Token) };
     }
     let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if !kind.is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded")) {

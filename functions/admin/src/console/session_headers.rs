@@ -20,12 +20,12 @@ const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-p
 
 /// Adds the headers. Handlers can set their own cache policy first (assets do).
 pub(super) async fn add_security_headers(
-    office: SharedAdminState,
+    state: SharedAdminState,
     request: Request,
     next: Next,
 ) -> Response {
-    let State(office) = office;
-    let front = ConsoleOrigin::from_request(&office, request.headers(), request.uri());
+    let State(state) = state;
+    let origin = ConsoleOrigin::from_request(&state, request.headers(), request.uri());
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     for (name, value) in [
@@ -39,7 +39,7 @@ pub(super) async fn add_security_headers(
         headers.insert(name, HeaderValue::from_static(value));
     }
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    if front.is_some_and(|front| front.is_https()) {
+    if origin.is_some_and(|origin| origin.is_https()) {
         let year = HeaderValue::from_static("max-age=31536000");
         headers.insert(STRICT_TRANSPORT_SECURITY, year);
     }

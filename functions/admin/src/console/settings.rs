@@ -18,17 +18,22 @@ pub(super) fn routes() -> Router<ConsoleState> {
 }
 
 fn settings_fields() -> Vec<FieldSpec> {
-    let says = "Users can use the API and this console for their own keys and usage.";
-    vec![FieldSpec::new("member_access", "Members have access", says, FieldKind::Flag)]
+    let message = "Users can use the API and this console for their own keys and usage.";
+    vec![FieldSpec::new("member_access", "Members have access", message, FieldKind::Flag)]
 }
 
 async fn settings_page(
-    guest: &PageRequest,
-    tried: Option<&RejectedInput>,
+    page_request: &PageRequest,
+    rejected: Option<&RejectedInput>,
 ) -> ConsoleResult<Vec<PageBlock>> {
-    let view = guest.get(API).await?;
-    let mut blocks: Vec<PageBlock> = resource_pages::done(guest).into_iter().collect();
-    blocks.push(PageBlock::Form(resource_pages::edit_form(HERE, &view, &settings_fields(), tried)));
+    let view = page_request.get(API).await?;
+    let mut blocks: Vec<PageBlock> = resource_pages::done(page_request).into_iter().collect();
+    blocks.push(PageBlock::Form(resource_pages::edit_form(
+        HERE,
+        &view,
+        &settings_fields(),
+        rejected,
+    )));
     let changed = super::formatting::time(&view["updated_at"]);
     blocks.push(PageBlock::Facts(vec![("Changed".into(), changed)]));
     blocks.push(PageBlock::Text(
@@ -37,20 +42,20 @@ async fn settings_page(
     Ok(blocks)
 }
 
-async fn show_settings(guest: PageRequest) -> ConsoleResult {
-    let blocks = settings_page(&guest, None).await?;
-    Ok(guest.render_page("Settings", blocks))
+async fn show_settings(page_request: PageRequest) -> ConsoleResult {
+    let blocks = settings_page(&page_request, None).await?;
+    Ok(page_request.render_page("Settings", blocks))
 }
 
-async fn save_settings(guest: PageRequest, body: Bytes) -> ConsoleResult {
-    let typed = FormValues::parse(&body);
-    match resource_pages::save_resource(&guest, API, &settings_fields(), &typed).await {
+async fn save_settings(page_request: PageRequest, body: Bytes) -> ConsoleResult {
+    let values = FormValues::parse(&body);
+    match resource_pages::save_resource(&page_request, API, &settings_fields(), &values).await {
         Ok(_) => redirect_to(&format!("{HERE}?done=saved")),
-        Err(why) if why.is_form_error() => {
-            let tried = RejectedInput { typed, why };
-            let blocks = settings_page(&guest, Some(&tried)).await?;
-            Ok(guest.render_rejected_page("Settings", blocks, &tried.why))
+        Err(error) if error.is_form_error() => {
+            let rejected = RejectedInput { values, error };
+            let blocks = settings_page(&page_request, Some(&rejected)).await?;
+            Ok(page_request.render_rejected_page("Settings", blocks, &rejected.error))
         }
-        Err(why) => Err(why),
+        Err(error) => Err(error),
     }
 }

@@ -46,7 +46,7 @@ pub(crate) struct LoginMethods {
     pub(super) origin: Option<String>,
     pub(super) openid: Option<OpenIdClient>,
     /// Counts returns from the identity provider, because each causes a call to it.
-    pub(super) returned: AuthFailureLimiter,
+    pub(super) callback: AuthFailureLimiter,
 }
 
 impl LoginMethods {
@@ -60,7 +60,7 @@ impl LoginMethods {
         Self {
             origin: settings.console_origin.clone(),
             openid,
-            returned: AuthFailureLimiter::default(),
+            callback: AuthFailureLimiter::default(),
         }
     }
 }
@@ -175,7 +175,8 @@ struct SignInPage<'a> {
 #[derive(Deserialize)]
 struct SignInQuery {
     next: Option<String>,
-    why: Option<SignInNotice>,
+    #[serde(rename = "why")]
+    notice: Option<SignInNotice>,
 }
 
 /// The submitted form.
@@ -205,12 +206,12 @@ pub(super) fn routes() -> Router<Arc<AdminState>> {
 }
 
 /// The address of the sign-in page with the page to return to and the message.
-pub(super) fn sign_in_url(next: Option<&str>, why: Option<SignInNotice>) -> String {
+pub(super) fn sign_in_url(next: Option<&str>, notice: Option<SignInNotice>) -> String {
     let encode = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
     let next = next.map(to_console_path).filter(|next| *next != BASE);
     let next = next.map(|next| format!("next={}", encode(next)));
     let all: Vec<String> =
-        next.into_iter().chain(why.map(|why| format!("why={}", why.name()))).collect();
+        next.into_iter().chain(notice.map(|notice| format!("why={}", notice.name()))).collect();
     let mark = if all.is_empty() { "" } else { "?" };
     format!("{PATH}{mark}{}", all.join("&"))
 }
@@ -235,15 +236,16 @@ async fn style() -> Response {
 }
 
 async fn show_sign_in(
-    State(office): SharedAdminState,
+    State(state): SharedAdminState,
     uri: Uri,
     headers: HeaderMap,
-    Query(asked): Query<SignInQuery>,
+    Query(requested): Query<SignInQuery>,
 ) -> Response {
-    let Some(front) = ConsoleOrigin::from_request(&office, &headers, &uri) else {
+    let Some(origin) = ConsoleOrigin::from_request(&state, &headers, &uri) else {
         return refusal(StatusCode::BAD_REQUEST, "The request names no host.");
     };
-    let mut response = sign_in_page(&office, &front, &headers, (asked.next.as_deref(), asked.why));
+    let mut response =
+        sign_in_page(&state, &origin, &headers, (requested.next.as_deref(), requested.notice));
     // The message belongs to an earlier request, so this one succeeds.
     *response.status_mut() = StatusCode::OK;
     response
@@ -251,29 +253,29 @@ async fn show_sign_in(
 
 /// Shows the page with a form that only this browser can send.
 fn sign_in_page(
-    office: &AdminState,
-    front: &ConsoleOrigin,
+    state: &AdminState,
+    origin: &ConsoleOrigin,
     headers: &HeaderMap,
-    (next, why): (Option<&str>, Option<SignInNotice>),
+    (next, notice): (Option<&str>, Option<SignInNotice>),
 ) -> Response {
-    let why = if front.is_private() { why } else { Some(SignInNotice::Plain) };
-    let (door, cookie) = browser_token(office, front, headers);
+    let notice = if origin.is_private() { notice } else { Some(SignInNotice::Plain) };
+    let (browser_token, cookie) = browser_token(state, origin, headers);
     let next = to_console_path(next.unwrap_or_default());
     let way = sign_in_openid::start_url(next);
     let page = render_template(
-        why.map_or(StatusCode::OK, SignInNotice::status),
+        notice.map_or(StatusCode::OK, SignInNotice::status),
         &SignInPage {
-            csrf: &token(office, &door),
+            csrf: &token(state, &browser_token),
             next,
-            message: why.map(SignInNotice::notice_text),
-            is_alarm: why.is_some_and(|why| why.status() != StatusCode::OK),
-            provider: office.porter.openid.as_ref().map(|_| way.as_str()),
-            is_private: front.is_private(),
+            message: notice.map(SignInNotice::notice_text),
+            is_alarm: notice.is_some_and(|notice| notice.status() != StatusCode::OK),
+            provider: state.login_methods.openid.as_ref().map(|_| way.as_str()),
+            is_private: origin.is_private(),
         },
     );
     let mut response = page;
-    let wait =
-        (why == Some(SignInNotice::TooMany)).then(|| (RETRY_AFTER, HeaderValue::from_static("5")));
+    let wait = (notice == Some(SignInNotice::TooMany))
+        .then(|| (RETRY_AFTER, HeaderValue::from_static("5")));
     response.headers_mut().extend(cookie.map(|cookie| (SET_COOKIE, cookie)));
     response.headers_mut().extend(wait);
     response
@@ -282,55 +284,57 @@ fn sign_in_page(
 /// Returns the value that ties a form or an unfinished sign-in to this browser, and the cookie to
 /// set if it is new.
 pub(super) fn browser_token(
-    office: &AdminState,
-    front: &ConsoleOrigin,
+    state: &AdminState,
+    origin: &ConsoleOrigin,
     headers: &HeaderMap,
 ) -> (String, Option<HeaderValue>) {
-    match front.cookie(CookieKind::SignIn, headers) {
-        Some(door) if !door.is_empty() => (door.to_owned(), None),
+    match origin.cookie(CookieKind::SignIn, headers) {
+        Some(browser_token) if !browser_token.is_empty() => (browser_token.to_owned(), None),
         _ => {
-            let door = office.random();
-            let cookie = front.set(CookieKind::SignIn, &door, None);
-            (door, cookie)
+            let browser_token = state.random();
+            let cookie = origin.set(CookieKind::SignIn, &browser_token, None);
+            (browser_token, cookie)
         }
     }
 }
 
 async fn sign_in(
-    State(office): SharedAdminState,
+    State(state): SharedAdminState,
     ClientAddress(from): ClientAddress,
     uri: Uri,
     headers: HeaderMap,
     bytes: Bytes,
 ) -> Response {
-    let Some(front) = ConsoleOrigin::from_request(&office, &headers, &uri) else {
+    let Some(origin) = ConsoleOrigin::from_request(&state, &headers, &uri) else {
         return refusal(StatusCode::BAD_REQUEST, "The request names no host.");
     };
-    let typed = SignInForm::parse_form(&bytes);
-    let again = |why| sign_in_page(&office, &front, &headers, (Some(&typed.next), Some(why)));
-    if !front.is_private() {
-        return again(SignInNotice::Plain);
+    let values = SignInForm::parse_form(&bytes);
+    let retry_page =
+        |notice| sign_in_page(&state, &origin, &headers, (Some(&values.next), Some(notice)));
+    if !origin.is_private() {
+        return retry_page(SignInNotice::Plain);
     }
-    let door = front.cookie(CookieKind::SignIn, &headers).unwrap_or_default();
-    let is_ours = !door.is_empty() && is_token(&office, door, &typed.csrf);
-    if !is_ours || !is_same_site(&front, &headers) {
-        return again(SignInNotice::Foreign);
+    let browser_token = origin.cookie(CookieKind::SignIn, &headers).unwrap_or_default();
+    let is_browser_token =
+        !browser_token.is_empty() && is_token(&state, browser_token, &values.csrf);
+    if !is_browser_token || !is_same_site(&origin, &headers) {
+        return retry_page(SignInNotice::Foreign);
     }
-    let founding = match office.session_basis(typed.credential.expose(), from).await {
-        Ok(Some(founding)) => founding,
-        Ok(None) => return again(SignInNotice::Wrong),
-        Err(refused) if refused.status() == StatusCode::TOO_MANY_REQUESTS => {
-            return again(SignInNotice::TooMany);
+    let basis = match state.session_basis(values.credential.expose(), from).await {
+        Ok(Some(basis)) => basis,
+        Ok(None) => return retry_page(SignInNotice::Wrong),
+        Err(error) if error.status() == StatusCode::TOO_MANY_REQUESTS => {
+            return retry_page(SignInNotice::TooMany);
         }
-        Err(refused) if refused.status() == StatusCode::FORBIDDEN => {
-            return again(SignInNotice::LockedOut);
+        Err(error) if error.status() == StatusCode::FORBIDDEN => {
+            return retry_page(SignInNotice::LockedOut);
         }
-        Err(refused) => return error_page(&refused),
+        Err(error) => return error_page(&error),
     };
-    let (next, place) = (to_console_path(&typed.next), (&front, &headers));
-    match office.begin_session(ConfigEdit::default(), founding, place, next).await {
+    let (next, place) = (to_console_path(&values.next), (&origin, &headers));
+    match state.begin_session(ConfigEdit::default(), basis, place, next).await {
         Ok(response) => response,
-        Err(refused) => error_page(&refused),
+        Err(error) => error_page(&error),
     }
 }
 
@@ -341,35 +345,35 @@ impl AdminState {
         credential: &str,
         from: Option<IpAddr>,
     ) -> ApiResult<Option<SessionBasis>> {
-        let founding = if self.is_admin_token(credential).await? {
-            let said = sign_in_audit_json("admin_token");
+        let basis = if self.is_admin_token(credential).await? {
+            let message = sign_in_audit_json("admin_token");
             Some(SessionBasis {
-                who: SessionSubject::Token,
+                subject: SessionSubject::Token,
                 round: 0,
                 proof: self.pepper.hash(credential),
-                said,
+                message,
             })
         } else if let Ok(given) = RelayKey::parse(credential) {
             self.find_valid_key(&given).await?.map(|(key, user)| {
-                let mut said = sign_in_audit_json("key");
-                said["key_id"] = serde_json::json!(key.value.id);
-                let who = SessionSubject::Key { key: key.value.id, user: user.id };
+                let mut message = sign_in_audit_json("key");
+                message["key_id"] = serde_json::json!(key.value.id);
+                let subject = SessionSubject::Key { key: key.value.id, user: user.id };
                 let proof = key.secret.unwrap_or_default();
-                SessionBasis { who, round: user.session_round, proof, said }
+                SessionBasis { subject, round: user.session_round, proof, message }
             })
         } else {
             None
         };
-        if founding.is_none() {
+        if basis.is_none() {
             self.count_failed_attempt(credential, from)?;
         }
-        Ok(founding)
+        Ok(basis)
     }
 }
 
 /// Redirects back to the sign-in page with a message.
-pub(super) fn redirect_to_sign_in(next: Option<&str>, why: SignInNotice) -> Response {
-    redirect(&sign_in_url(next, Some(why)), None)
+pub(super) fn redirect_to_sign_in(next: Option<&str>, notice: SignInNotice) -> Response {
+    redirect(&sign_in_url(next, Some(notice)), None)
 }
 
 #[cfg(test)]
@@ -404,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_back_is_encoded() {
+    fn return_path_is_encoded() {
         assert_eq!(sign_in_url(None, None), "/console/sign-in");
         assert_eq!(sign_in_url(Some("/console"), None), "/console/sign-in");
         assert_eq!(

@@ -31,14 +31,14 @@ pub(super) enum SignInError {
 }
 
 impl From<SignInNotice> for SignInError {
-    fn from(why: SignInNotice) -> Self {
-        Self::Denied(why)
+    fn from(notice: SignInNotice) -> Self {
+        Self::Denied(notice)
     }
 }
 
 impl From<ApiError> for SignInError {
-    fn from(refused: ApiError) -> Self {
-        Self::Failed(refused)
+    fn from(error: ApiError) -> Self {
+        Self::Failed(error)
     }
 }
 
@@ -121,20 +121,20 @@ impl AdminState {
         nonce: &str,
     ) -> Result<IdTokenClaims, SignInError> {
         let now = self.store.clock().now();
-        let mut known = openid.load_provider(now).await?;
-        let redeemed = openid.redeem(&known, grant).await?;
-        let mut signed = verify_claims(&redeemed.id_token, &known.keys);
+        let mut cached_provider = openid.load_provider(now).await?;
+        let redeemed = openid.redeem(&cached_provider, grant).await?;
+        let mut signed = verify_claims(&redeemed.id_token, &cached_provider.keys);
         if signed == Err(SignatureError::UnknownKey) {
-            known = openid.reload_provider(now).await?;
-            signed = verify_claims(&redeemed.id_token, &known.keys);
+            cached_provider = openid.reload_provider(now).await?;
+            signed = verify_claims(&redeemed.id_token, &cached_provider.keys);
         }
-        let mut claims = signed.map_err(|why| reject_sign_in(why.reason()))?;
+        let mut claims = signed.map_err(|error| reject_sign_in(error.reason()))?;
         let (issuer, client_id) = (&*openid.settings.issuer, &*openid.settings.client_id);
         let expected = ExpectedClaims { issuer, client_id, nonce };
         claims
             .check(&expected, now)
-            .map_err(|doubt: ClaimError| reject_sign_in(&doubt.to_string()))?;
-        self.add_userinfo_claims(openid, &known, &redeemed, &mut claims).await?;
+            .map_err(|error: ClaimError| reject_sign_in(&error.to_string()))?;
+        self.add_userinfo_claims(openid, &cached_provider, &redeemed, &mut claims).await?;
         Ok(claims)
     }
 
@@ -142,14 +142,14 @@ impl AdminState {
     async fn add_userinfo_claims(
         &self,
         openid: &OpenIdClient,
-        known: &CachedProvider,
+        cached_provider: &CachedProvider,
         redeemed: &baton_runtime::openid::RedeemedCode,
         claims: &mut IdTokenClaims,
     ) -> Result<(), SignInError> {
         if claims.text("email").is_some() {
             return Ok(());
         }
-        let more = openid.fetch_userinfo(known, redeemed).await?;
+        let more = openid.fetch_userinfo(cached_provider, redeemed).await?;
         // The answer must be about the same person (OpenID Connect Core 1.0, §5.3.2).
         if more.get("sub").and_then(Value::as_str) == claims.text("sub") {
             for (name, value) in more {
@@ -229,9 +229,9 @@ impl AdminState {
             return Err(SignInNotice::LockedOut.into());
         }
         let (issuer, subject) = (&openid.settings.issuer, claims.text("sub"));
-        let said = json!({ "by": "openid", "issuer": issuer, "subject": subject });
+        let message = json!({ "by": "openid", "issuer": issuer, "subject": subject });
         let (round, proof) = (user.session_round, Vec::new());
-        Ok((edit, SessionBasis { who: SessionSubject::User(user.id), round, proof, said }))
+        Ok((edit, SessionBasis { subject: SessionSubject::User(user.id), round, proof, message }))
     }
 
     /// Finds the user with this address. Letters beyond ASCII are compared exactly, because
@@ -280,10 +280,10 @@ impl AdminState {
         after: &StoredEntity<User>,
     ) -> ApiResult<()> {
         self.store.save_user(edit, after)?;
-        let (id, is_now) = (&after.value.id, User::view(self, after));
+        let (id, new_value) = (&after.value.id, User::view(self, after));
         let note = match before {
-            Some(before) => AuditNote::updated(id, &User::view(self, before), &is_now),
-            None => AuditNote::created(id, &is_now),
+            Some(before) => AuditNote::updated(id, &User::view(self, before), &new_value),
+            None => AuditNote::created(id, &new_value),
         };
         self.add_audit_row(&AdminRequest::from_baton(), edit, note)
     }

@@ -46,7 +46,7 @@ const RANDOM_BYTES: usize = 16;
 struct PendingSignIn<'a> {
     key: &'a SessionKey,
     /// The cookie of the browser that started it.
-    door: &'a str,
+    browser_token: &'a str,
     state: String,
     next: String,
 }
@@ -79,67 +79,67 @@ pub(super) fn start_url(next: &str) -> String {
 }
 
 async fn start_sign_in(
-    State(office): SharedAdminState,
+    State(state): SharedAdminState,
     uri: Uri,
     headers: HeaderMap,
     Query(StartQuery { next }): Query<StartQuery>,
 ) -> Response {
     let next = to_console_path(next.as_deref().unwrap_or_default());
-    let (Some(openid), Some(front)) =
-        (&office.porter.openid, ConsoleOrigin::from_request(&office, &headers, &uri))
+    let (Some(openid), Some(origin)) =
+        (&state.login_methods.openid, ConsoleOrigin::from_request(&state, &headers, &uri))
     else {
         return refusal(StatusCode::NOT_FOUND, "No identity provider is set up here.");
     };
     // Another site must not start a sign-in, and neither can an unencrypted page.
-    if is_cross_site_navigation(&headers) || !front.is_private() {
+    if is_cross_site_navigation(&headers) || !origin.is_private() {
         return redirect(&sign_in_url(Some(next), None), None);
     }
-    let now = office.store.clock().now();
-    let known = match openid.load_provider(now).await {
-        Ok(known) => known,
+    let now = state.store.clock().now();
+    let cached_provider = match openid.load_provider(now).await {
+        Ok(cached_provider) => cached_provider,
         Err(error) => {
             tracing::warn!("a sign-in cannot start: {error}");
             return redirect_to_sign_in(Some(next), SignInNotice::Unhelpful);
         }
     };
-    let (door, cookie) = browser_token(&office, &front, &headers);
-    let key = match office.session_key().await {
+    let (browser_token, cookie) = browser_token(&state, &origin, &headers);
+    let key = match state.session_key().await {
         Ok(key) => key,
-        Err(refused) => return error_page(&refused),
+        Err(error) => return error_page(&error),
     };
     let mut random = [0; RANDOM_BYTES];
-    office.store.random_source().fill(&mut random);
-    let under_way = PendingSignIn::new(&key, &door, next, (now, random));
-    redirect(&under_way.authorization_url(openid, &known, &front), cookie)
+    state.store.random_source().fill(&mut random);
+    let pending_sign_in = PendingSignIn::new(&key, &browser_token, next, (now, random));
+    redirect(&pending_sign_in.authorization_url(openid, &cached_provider, &origin), cookie)
 }
 
 async fn handle_callback(
-    State(office): SharedAdminState,
+    State(state): SharedAdminState,
     ClientAddress(from): ClientAddress,
     uri: Uri,
     headers: HeaderMap,
-    Query(returned): Query<CallbackQuery>,
+    Query(callback): Query<CallbackQuery>,
 ) -> Response {
-    let (Some(openid), Some(front)) =
-        (&office.porter.openid, ConsoleOrigin::from_request(&office, &headers, &uri))
+    let (Some(openid), Some(origin)) =
+        (&state.login_methods.openid, ConsoleOrigin::from_request(&state, &headers, &uri))
     else {
         return refusal(StatusCode::NOT_FOUND, "No identity provider is set up here.");
     };
-    match office.complete_sign_in(openid, (&front, &headers, from), &returned).await {
+    match state.complete_sign_in(openid, (&origin, &headers, from), &callback).await {
         Ok(response) => response,
-        Err(SignInError::Denied(why)) => redirect_to_sign_in(None, why),
+        Err(SignInError::Denied(notice)) => redirect_to_sign_in(None, notice),
         // Two sign-ins have created or changed the same user at once.
-        Err(SignInError::Failed(refused)) if refused.is_conflict() => {
+        Err(SignInError::Failed(error)) if error.is_conflict() => {
             redirect_to_sign_in(None, SignInNotice::Again)
         }
-        Err(SignInError::Failed(refused)) => error_page(&refused),
+        Err(SignInError::Failed(error)) => error_page(&error),
     }
 }
 
 impl<'a> PendingSignIn<'a> {
     fn new(
         key: &'a SessionKey,
-        door: &'a str,
+        browser_token: &'a str,
         next: &str,
         (now, random): (Timestamp, [u8; RANDOM_BYTES]),
     ) -> Self {
@@ -147,31 +147,38 @@ impl<'a> PendingSignIn<'a> {
         let ends_at = now.as_second().saturating_add(MINUTES * 60);
         let payload = [&ends_at.to_be_bytes()[..], &random, next.as_bytes()].concat();
         let payload = BASE64_URL_SAFE_NO_PAD.encode(payload);
-        let proof = derive(key, "state", door, &payload);
-        Self { key, door, state: format!("{payload}.{proof}"), next: next.to_owned() }
+        let proof = derive(key, "state", browser_token, &payload);
+        Self { key, browser_token, state: format!("{payload}.{proof}"), next: next.to_owned() }
     }
 
     /// Reads a `state`. Returns `None` if it is not valid for this browser or has expired at `now`.
-    fn from_state(key: &'a SessionKey, door: &'a str, state: &str, now: Timestamp) -> Option<Self> {
+    fn from_state(
+        key: &'a SessionKey,
+        browser_token: &'a str,
+        state: &str,
+        now: Timestamp,
+    ) -> Option<Self> {
         let (payload, proof) = state.split_once('.')?;
-        if door.is_empty() || !is_equal_constant_time(proof, &derive(key, "state", door, payload)) {
+        if browser_token.is_empty()
+            || !is_equal_constant_time(proof, &derive(key, "state", browser_token, payload))
+        {
             return None;
         }
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(payload).ok()?;
         let (ends_at, rest) = bytes.split_first_chunk()?;
         let next = std::str::from_utf8(rest.get(RANDOM_BYTES..)?).ok()?.to_owned();
         let is_over = i64::from_be_bytes(*ends_at) <= now.as_second();
-        (!is_over).then(|| Self { key, door, state: state.to_owned(), next })
+        (!is_over).then(|| Self { key, browser_token, state: state.to_owned(), next })
     }
 
     /// The nonce that the ID token must contain.
     fn nonce(&self) -> String {
-        derive(self.key, "nonce", self.door, &self.state)
+        derive(self.key, "nonce", self.browser_token, &self.state)
     }
 
     /// The PKCE verifier (RFC 7636).
     fn verifier(&self) -> String {
-        derive(self.key, "verifier", self.door, &self.state)
+        derive(self.key, "verifier", self.browser_token, &self.state)
     }
 
     /// The name under which the sign-in is stored as used.
@@ -183,78 +190,79 @@ impl<'a> PendingSignIn<'a> {
     fn authorization_url(
         &self,
         openid: &OpenIdClient,
-        known: &CachedProvider,
-        front: &ConsoleOrigin,
+        cached_provider: &CachedProvider,
+        origin: &ConsoleOrigin,
     ) -> String {
         let verifier = self.verifier();
         let challenge = BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.as_bytes()));
         let mut query = Serializer::new(String::new());
         query.append_pair("response_type", "code").append_pair("scope", "openid email profile");
         query.append_pair("client_id", &openid.settings.client_id);
-        query.append_pair("redirect_uri", &redirect_uri(front));
+        query.append_pair("redirect_uri", &redirect_uri(origin));
         query.append_pair("state", &self.state).append_pair("nonce", &self.nonce());
         query.append_pair("code_challenge", &challenge);
         query.append_pair("code_challenge_method", "S256");
-        let page = &known.provider.authorization_endpoint;
+        let page = &cached_provider.provider.authorization_endpoint;
         let mark = if page.contains('?') { '&' } else { '?' };
         format!("{page}{mark}{}", query.finish())
     }
 }
 
 /// The address to which the provider sends the browser back.
-fn redirect_uri(front: &ConsoleOrigin) -> String {
-    format!("{}{PATH}/openid/callback", front.origin)
+fn redirect_uri(origin: &ConsoleOrigin) -> String {
+    format!("{}{PATH}/openid/callback", origin.origin)
 }
 
 /// Derives 43 characters from a browser's cookie and a text. Only the admin function has the secret
 /// for it.
-fn derive(key: &SessionKey, what: &str, door: &str, text: &str) -> String {
-    BASE64_URL_SAFE_NO_PAD.encode(key.derive(&format!("openid {what}\n{door}\n{text}")))
+fn derive(key: &SessionKey, what: &str, browser_token: &str, text: &str) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(key.derive(&format!("openid {what}\n{browser_token}\n{text}")))
 }
 
 impl AdminState {
     async fn complete_sign_in(
         &self,
         openid: &OpenIdClient,
-        (front, headers, from): (&ConsoleOrigin, &HeaderMap, Option<IpAddr>),
-        returned: &CallbackQuery,
+        (origin, headers, from): (&ConsoleOrigin, &HeaderMap, Option<IpAddr>),
+        callback: &CallbackQuery,
     ) -> Result<Response, SignInError> {
         let now = self.store.clock().now();
-        let door = front.cookie(CookieKind::SignIn, headers).unwrap_or_default();
-        let state = returned.state.as_deref().filter(|state| state.len() <= ANSWER_BYTES_MAX);
+        let browser_token = origin.cookie(CookieKind::SignIn, headers).unwrap_or_default();
+        let state = callback.state.as_deref().filter(|state| state.len() <= ANSWER_BYTES_MAX);
         let key = self.session_key().await?;
-        let under_way = state.and_then(|state| PendingSignIn::from_state(&key, door, state, now));
-        let under_way = under_way.ok_or(SignInNotice::Late)?;
+        let pending_sign_in =
+            state.and_then(|state| PendingSignIn::from_state(&key, browser_token, state, now));
+        let pending_sign_in = pending_sign_in.ok_or(SignInNotice::Late)?;
         // Each return causes a write and usually a call to the provider.
-        let mark = self.pepper.hash(door);
-        if self.porter.returned.count_failure(from, (door, &mark), now) {
+        let mark = self.pepper.hash(browser_token);
+        if self.login_methods.callback.count_failure(from, (browser_token, &mark), now) {
             return Err(SignInNotice::TooMany.into());
         }
-        match self.store.use_sign_in(&under_way.use_mark(), MINUTES).await {
+        match self.store.use_sign_in(&pending_sign_in.use_mark(), MINUTES).await {
             Ok(()) => {}
             Err(StoreError::Conflict) => return Err(SignInNotice::Late.into()),
             Err(error) => return Err(ApiError::from(error).into()),
         }
-        if let Some(error) = &returned.error {
+        if let Some(error) = &callback.error {
             let code: String = error.chars().take(60).collect();
             tracing::info!("the identity provider refused a sign-in: {}", code.escape_default());
             return Err(SignInNotice::Declined.into());
         }
-        let known = openid.load_provider(now).await?;
-        let names_itself = known.provider.authorization_response_iss_parameter_supported;
-        let is_theirs = match &returned.iss {
+        let cached_provider = openid.load_provider(now).await?;
+        let sends_issuer = cached_provider.provider.authorization_response_iss_parameter_supported;
+        let is_issuer_valid = match &callback.iss {
             Some(issuer) => *issuer == openid.settings.issuer,
-            None => !names_itself,
+            None => !sends_issuer,
         };
-        let code = returned.code.as_ref().filter(|code| code.len() <= ANSWER_BYTES_MAX);
-        let (Some(code), true) = (code, is_theirs) else {
+        let code = callback.code.as_ref().filter(|code| code.len() <= ANSWER_BYTES_MAX);
+        let (Some(code), true) = (code, is_issuer_valid) else {
             return Err(SignInNotice::Unbelievable.into());
         };
-        let (verifier, redirect_uri) = (&under_way.verifier(), &redirect_uri(front));
+        let (verifier, redirect_uri) = (&pending_sign_in.verifier(), &redirect_uri(origin));
         let grant = CodeGrant { code, verifier, redirect_uri };
-        let claims = self.claims(openid, &grant, &under_way.nonce()).await?;
-        let (edit, founding) = self.admit(openid, &claims).await?;
-        let next = to_console_path(&under_way.next);
-        Ok(self.begin_session(edit, founding, (front, headers), next).await?)
+        let claims = self.claims(openid, &grant, &pending_sign_in.nonce()).await?;
+        let (edit, basis) = self.admit(openid, &claims).await?;
+        let next = to_console_path(&pending_sign_in.next);
+        Ok(self.begin_session(edit, basis, (origin, headers), next).await?)
     }
 }

@@ -5,7 +5,7 @@ use super::api_call::ConsoleResult;
 use super::formatting::{enabled_cell, field_text, limits, time, truncate_text};
 use super::html_form::{FieldKind, FieldSpec, FormValues};
 use super::page_blocks::{
-    CellPart, Link, PageBlock, PageTable, code, link, optional_text_cell, text,
+    CellPart, PageBlock, PageLink, PageTable, code, link, optional_text_cell, text,
 };
 use super::page_request::{PageRequest, PathId, redirect_to};
 use super::resource_pages::{self, LimitsPrefix, RejectedInput};
@@ -48,21 +48,24 @@ fn user_fields() -> Vec<FieldSpec> {
     specs
 }
 
-async fn list_users(guest: PageRequest) -> ConsoleResult {
-    let query = guest.query.query(&["q", "enabled", "role", "cursor"]);
-    let answer = guest.get(format!("{API}?{query}")).await?;
+async fn list_users(page_request: PageRequest) -> ConsoleResult {
+    let query = page_request.query.query(&["q", "enabled", "role", "cursor"]);
+    let answer = page_request.get(format!("{API}?{query}")).await?;
     let rows = answer["data"].as_array().cloned().unwrap_or_default();
-    let mut blocks: Vec<PageBlock> = resource_pages::done(&guest).into_iter().collect();
-    blocks.push(PageBlock::Row(vec![CellPart::Link(Link::new(format!("{HERE}/new"), "New user"))]));
+    let mut blocks: Vec<PageBlock> = resource_pages::done(&page_request).into_iter().collect();
+    blocks.push(PageBlock::Row(vec![CellPart::Link(PageLink::new(
+        format!("{HERE}/new"),
+        "New user",
+    ))]));
     let all = std::iter::once((String::new(), "All".to_owned()));
     let role =
         FieldSpec::new("role", "Role", "", FieldKind::Choice(all.chain(role_choices()).collect()));
-    blocks.push(resource_pages::filter(&guest, HERE, vec![role]));
+    blocks.push(resource_pages::filter(&page_request, HERE, vec![role]));
     if rows.is_empty() {
-        let next = Link::new(format!("{HERE}/new"), "Create a user");
-        let says =
+        let next = PageLink::new(format!("{HERE}/new"), "Create a user");
+        let message =
             "No users found. A user can have keys, limits for all of them together, and a sign-in.";
-        blocks.push(PageBlock::Empty(says.into(), Some(next)));
+        blocks.push(PageBlock::Empty(message.into(), Some(next)));
     } else {
         let columns = ["Name", "E-mail", "Role", "State", "Limits of all its keys together"];
         let mut table = PageTable::new("users", "Users, oldest first", &columns);
@@ -81,51 +84,52 @@ async fn list_users(guest: PageRequest) -> ConsoleResult {
                 ]
             })
             .collect();
-        (table.next, table.first) = resource_pages::page_links(&guest, &answer, "next_cursor");
+        (table.next, table.first) =
+            resource_pages::page_links(&page_request, &answer, "next_cursor");
         blocks.push(PageBlock::Table(table));
     }
-    Ok(guest.render_page("Users", blocks))
+    Ok(page_request.render_page("Users", blocks))
 }
 
-async fn show_new_user(guest: PageRequest) -> ConsoleResult {
-    guest.require_admin()?;
-    Ok(guest.render_page("New user", vec![new_form(&guest, None)]))
+async fn show_new_user(page_request: PageRequest) -> ConsoleResult {
+    page_request.require_admin()?;
+    Ok(page_request.render_page("New user", vec![new_form(&page_request, None)]))
 }
 
-fn new_form(guest: &PageRequest, tried: Option<&RejectedInput>) -> PageBlock {
+fn new_form(page_request: &PageRequest, rejected: Option<&RejectedInput>) -> PageBlock {
     let start = json!({ "enabled": true, "role": "member" });
     PageBlock::Form(resource_pages::create_form(
-        guest,
+        page_request,
         HERE,
         "Create user",
         (&user_fields(), &start),
-        tried,
+        rejected,
     ))
 }
 
-async fn create_user(guest: PageRequest, body: Bytes) -> ConsoleResult {
-    let typed = FormValues::parse(&body);
-    match resource_pages::create_resource(&guest, API, &user_fields(), &typed).await {
+async fn create_user(page_request: PageRequest, body: Bytes) -> ConsoleResult {
+    let values = FormValues::parse(&body);
+    match resource_pages::create_resource(&page_request, API, &user_fields(), &values).await {
         Ok(view) => redirect_to(&format!("{HERE}/{}?done=created", field_text(&view["id"]))),
-        Err(why) if why.is_form_error() => {
-            let tried = RejectedInput { typed, why };
-            let form = new_form(&guest, Some(&tried));
-            Ok(guest.render_rejected_page("New user", vec![form], &tried.why))
+        Err(error) if error.is_form_error() => {
+            let rejected = RejectedInput { values, error };
+            let form = new_form(&page_request, Some(&rejected));
+            Ok(page_request.render_rejected_page("New user", vec![form], &rejected.error))
         }
-        Err(why) => Err(why),
+        Err(error) => Err(error),
     }
 }
 
 async fn user_page(
-    guest: &PageRequest,
+    page_request: &PageRequest,
     id: &str,
-    tried: Option<&RejectedInput>,
+    rejected: Option<&RejectedInput>,
 ) -> ConsoleResult<(String, Vec<PageBlock>)> {
     let (view, keys) = futures_util::try_join!(
-        guest.get(format!("{API}/{id}")),
-        guest.get_list(format!("/api/v1/keys?limit=100&user_id={id}")),
+        page_request.get(format!("{API}/{id}")),
+        page_request.get_list(format!("/api/v1/keys?limit=100&user_id={id}")),
     )?;
-    let mut blocks: Vec<PageBlock> = resource_pages::done(guest).into_iter().collect();
+    let mut blocks: Vec<PageBlock> = resource_pages::done(page_request).into_iter().collect();
     blocks.push(PageBlock::Facts(vec![
         ("State".into(), enabled_cell(&view)),
         ("Role".into(), text(field_text(&view["role"]))),
@@ -139,7 +143,7 @@ async fn user_page(
     ]));
     blocks.push(PageBlock::Heading("Keys".into()));
     let another =
-        Link::new(format!("/console/keys/new?user_id={id}"), "Create a key for this user");
+        PageLink::new(format!("/console/keys/new?user_id={id}"), "Create a key for this user");
     if keys.is_empty() {
         blocks.push(PageBlock::Empty("This user has no key.".into(), Some(another)));
     } else {
@@ -150,33 +154,48 @@ async fn user_page(
     }
     blocks.push(PageBlock::Heading("Change".into()));
     let action = format!("{HERE}/{id}");
-    blocks.push(PageBlock::Form(resource_pages::edit_form(&action, &view, &user_fields(), tried)));
+    blocks.push(PageBlock::Form(resource_pages::edit_form(
+        &action,
+        &view,
+        &user_fields(),
+        rejected,
+    )));
     let means = "it must have no keys";
     blocks.push(resource_pages::remove_fold(&format!("{action}/delete"), &view, "user", means));
     Ok((truncate_text(&field_text(&view["name"]), 200), blocks))
 }
 
-async fn show_user(guest: PageRequest, PathId(id): PathId) -> ConsoleResult {
-    let (title, blocks) = user_page(&guest, &id, None).await?;
-    Ok(guest.render_page(&title, blocks))
+async fn show_user(page_request: PageRequest, PathId(id): PathId) -> ConsoleResult {
+    let (title, blocks) = user_page(&page_request, &id, None).await?;
+    Ok(page_request.render_page(&title, blocks))
 }
 
-async fn update_user(guest: PageRequest, PathId(id): PathId, body: Bytes) -> ConsoleResult {
-    let typed = FormValues::parse(&body);
-    match resource_pages::save_resource(&guest, &format!("{API}/{id}"), &user_fields(), &typed)
-        .await
+async fn update_user(page_request: PageRequest, PathId(id): PathId, body: Bytes) -> ConsoleResult {
+    let values = FormValues::parse(&body);
+    match resource_pages::save_resource(
+        &page_request,
+        &format!("{API}/{id}"),
+        &user_fields(),
+        &values,
+    )
+    .await
     {
         Ok(_) => redirect_to(&format!("{HERE}/{id}?done=saved")),
-        Err(why) if why.is_form_error() => {
-            let tried = RejectedInput { typed, why };
-            let (title, blocks) = user_page(&guest, &id, Some(&tried)).await?;
-            Ok(guest.render_rejected_page(&title, blocks, &tried.why))
+        Err(error) if error.is_form_error() => {
+            let rejected = RejectedInput { values, error };
+            let (title, blocks) = user_page(&page_request, &id, Some(&rejected)).await?;
+            Ok(page_request.render_rejected_page(&title, blocks, &rejected.error))
         }
-        Err(why) => Err(why),
+        Err(error) => Err(error),
     }
 }
 
-async fn delete_user(guest: PageRequest, PathId(id): PathId, body: Bytes) -> ConsoleResult {
-    resource_pages::remove_resource(&guest, &format!("{API}/{id}"), &FormValues::parse(&body), HERE)
-        .await
+async fn delete_user(page_request: PageRequest, PathId(id): PathId, body: Bytes) -> ConsoleResult {
+    resource_pages::remove_resource(
+        &page_request,
+        &format!("{API}/{id}"),
+        &FormValues::parse(&body),
+        HERE,
+    )
+    .await
 }
