@@ -2,10 +2,10 @@
 //! makes changes: together with their audit row, in one transaction.
 
 use crate::AdminState;
-use crate::actor::Actor;
 use crate::api_response::{ApiError, ApiResult, TypedResponse};
 use crate::idempotency::IdempotentRequest;
 use axum::extract::FromRequestParts;
+use baton_domain::actor::Actor;
 use baton_domain::id::UserId;
 use baton_store::{AuditChange, ConfigEdit, Entity, StoreError, StoredEntity};
 use http::HeaderMap;

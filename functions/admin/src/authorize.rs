@@ -1,12 +1,12 @@
 //! Authentication of the admin API: by the admin token, or by a relay key of a user.
 
-use crate::actor::Actor;
 use crate::admin_request::AdminRequest;
 use crate::api_response::{ApiError, ApiResult};
 use crate::{AdminState, SharedAdminState, routes};
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use baton_domain::actor::Actor;
 use baton_domain::key::{Key, User};
 use baton_domain::relay_key::RelayKey;
 use baton_runtime::peer_connection::PeerConnection;
@@ -41,7 +41,7 @@ pub(crate) async fn authorize_request(
         state.actor(request.headers(), from).await
     };
     let admin_request = match actor {
-        Ok(actor) if actor.may(access) => AdminRequest::new(actor, request.headers()),
+        Ok(actor) if access.allows(&actor) => AdminRequest::new(actor, request.headers()),
         Ok(actor) => return ApiError::forbidden(denial_reason(&actor)).into_response(),
         Err(error) => return error.into_response(),
     };

@@ -1,7 +1,6 @@
 //! `Idempotency-Key`: a POST that is repeated within a day gets the first answer again, including
 //! secrets, and changes nothing. The same key from another caller is a different key.
 
-use crate::actor::Actor;
 use crate::admin_request::AdminRequest;
 use crate::api_response::{ApiError, ApiResponse, ApiResult};
 use crate::{AdminState, SharedAdminState};
@@ -9,6 +8,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use baton_domain::actor::Actor;
 use baton_domain::secret::Secret;
 use baton_store::StoredResponse;
 use http::header::HeaderName;

@@ -1,10 +1,9 @@
-//! The admin function: the API for operators, and the console.
+//! The admin function: the API for operators, the sign-in, and the pages of `baton-console` behind it.
 //!
 //! Each resource has its own file. A handler reads the request, checks it and writes one
 //! transaction; `store` knows what is stored and how.
 
 mod accounts;
-mod actor;
 mod admin_request;
 mod alerts;
 mod allowed_addresses;
@@ -12,7 +11,6 @@ mod api_response;
 mod audit;
 mod auth_failures;
 mod authorize;
-mod console;
 mod credentials;
 mod dead_letters;
 mod effective_spend_limits;
@@ -35,7 +33,7 @@ mod resource;
 mod route_description;
 mod routes;
 mod runtime_settings;
-mod session_seal;
+mod sign_in;
 mod spend_limits;
 mod summary;
 mod usage;
@@ -43,13 +41,13 @@ mod users;
 
 pub use first_start::{FirstStart, first_start};
 
-use actor::RouteAccess;
 use allowed_addresses::AllowedAddresses;
 use auth_failures::AuthFailureLimiter;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
+use baton_console::ConsoleState;
 use baton_runtime::aws::AwsClients;
 use baton_runtime::client_address::AddressRanges;
 use baton_runtime::dead_letters::DeadLetters;
@@ -60,7 +58,8 @@ use baton_runtime::token_endpoint::TokenEndpoint;
 use baton_runtime::upstream::{UpstreamCallError, UpstreamClient};
 use baton_runtime::vault::Pepper;
 use baton_store::Store;
-use session_seal::SessionSeal;
+use routes::RouteAccess;
+use sign_in::session_seal::SessionSeal;
 use std::sync::Arc;
 use summary::SummarySlots;
 
@@ -77,7 +76,7 @@ struct AdminState {
     allow_private_upstreams: bool,
     timers: RelayTimeouts,
     /// The login methods of the console.
-    login_methods: console::LoginMethods,
+    login_methods: sign_in::LoginMethods,
     /// The client for token endpoints; `None` during the first start, when there are no sign-ins.
     endpoint: Option<TokenEndpoint>,
     /// The dead-letter queue, if one is configured.
@@ -103,7 +102,7 @@ impl AdminState {
             trusted_proxies: settings.trusted_proxies.clone(),
             allow_private_upstreams: settings.allow_private_upstreams,
             timers: settings.timers,
-            login_methods: console::LoginMethods::default(),
+            login_methods: sign_in::LoginMethods::default(),
             endpoint,
             dead_letters: None,
         }
@@ -121,7 +120,7 @@ pub fn router(
     aws: &AwsClients,
 ) -> Result<Router, UpstreamCallError> {
     let upstream = UpstreamClient::new(&settings.timers, settings.allow_private_upstreams)?;
-    let login_methods = console::LoginMethods::new(settings, &upstream, aws);
+    let login_methods = sign_in::LoginMethods::new(settings, &upstream, aws);
     let admin_token = LiveSecret::from_setting(aws, settings, &settings.admin_token_setting());
     let files = IdentityTokens::in_folder(settings.identity_token_dir.clone());
     let endpoint = TokenEndpoint::new(aws, upstream, files);
@@ -151,17 +150,22 @@ pub fn router(
         proxies: settings.trusted_proxies.clone(),
     };
     let relay_url = settings.relay_url.clone();
-    let relay_url = relay_url.unwrap_or_else(|| format!("http://{}", settings.listen));
+    let pages = baton_console::router(ConsoleState {
+        api: inside,
+        random: state.store.random_source().clone(),
+        clock: state.store.clock().clone(),
+        relay_url: relay_url.unwrap_or_else(|| format!("http://{}", settings.listen)).into(),
+    });
     Ok(api
-        .route("/", get(console::home))
+        .route("/", get(sign_in::redirect_to_console))
         // Clients of Anthropic's Admin API call these paths.
         .merge(guarded(routes::mirrored()))
-        .merge(console::router(&state, inside, &relay_url))
+        .merge(sign_in::console_router(&state, pages))
         .route("/health", get(api_response::get_health))
         .route("/metrics", get(metrics::get_metrics).with_state(gauges))
         .method_not_allowed_fallback(api_response::method_not_allowed)
         .fallback(api_response::no_such_route)
-        .layer(from_fn_with_state(Arc::clone(&state), session_seal::refresh_secrets_first))
+        .layer(from_fn_with_state(Arc::clone(&state), sign_in::session_seal::refresh_secrets_first))
         .layer(from_fn_with_state(Arc::new(allowed), allowed_addresses::require_allowed_address))
         .layer(from_fn_with_state(Arc::clone(&state), api_response::add_request_id))
         .with_state(state))

@@ -4,9 +4,9 @@
 //! The route does not exist where nothing is counted (on Lambda).
 
 use crate::AdminState;
-use crate::actor::RouteAccess;
 use crate::api_response::{ApiError, no_such_route};
 use crate::authorize::credential;
+use crate::routes::RouteAccess;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use baton_domain::secret::Secret;
@@ -54,7 +54,7 @@ pub(crate) async fn get_metrics(
         let from = state.trusted_proxies.counted_client_of(request.extensions(), request.headers());
         let actor = state.actor(request.headers(), from);
         match actor.await {
-            Ok(actor) if actor.may(RouteAccess::Admin) => {}
+            Ok(actor) if RouteAccess::Admin.allows(&actor) => {}
             Ok(_) => return ApiError::forbidden("this needs the role `admin`").into_response(),
             Err(error) => return error.into_response(),
         }

@@ -1,9 +1,9 @@
 //! `/openapi.json`: the OpenAPI 3.1 document. Everything in it comes from the table of routes and the
 //! types of their handlers. `tests/clients/schemathesis.rs` compares the document with real answers.
 
-use crate::actor::RouteAccess;
 use crate::api_response::ApiResult;
 use crate::route_description::{ApiSchemas, OperationBuilder, SuccessAnswer, tidied};
+use crate::routes::RouteAccess;
 use crate::routes::{ApiRoute, BASE, ROUTES, RouteMethod};
 use axum::Json;
 use baton_api::error::ErrorBody;

@@ -1,7 +1,6 @@
 //! The table of all API routes: who can use them, and their handlers. The router, the access check
 //! and `openapi` are built from it. Parameters and schemas come from the types of the handlers.
 
-use crate::actor::RouteAccess;
 use crate::api_response::{ApiError, ApiResult};
 use crate::route_description::{OperationBuilder, RouteFunction};
 use crate::{
@@ -14,6 +13,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use baton_domain::account::Account;
+use baton_domain::actor::Actor;
 use baton_domain::key::{Group, Key, User};
 use baton_domain::printable::escape_text;
 use http::Method;
@@ -55,6 +55,33 @@ impl RouteMethod {
             Self::Patch => MethodFilter::PATCH,
             Self::Delete => MethodFilter::DELETE,
         }
+    }
+}
+
+/// Who can use a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RouteAccess {
+    /// Everybody, without a credential.
+    Anybody,
+    /// Administrators, and members for their own keys and usage, which the handler checks.
+    Member,
+    /// Administrators.
+    Admin,
+}
+
+impl RouteAccess {
+    /// The name in the OpenAPI document.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Anybody => "anybody",
+            Self::Member => "member",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// Whether the actor can use routes with this access.
+    pub(crate) fn allows(self, actor: &Actor) -> bool {
+        actor.member().is_none() || self != Self::Admin
     }
 }
 
