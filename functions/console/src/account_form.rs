@@ -1,12 +1,11 @@
 //! The form fields of an account, and of each kind of credential.
 
-use crate::accounts::HERE;
-use crate::formatting::field_text;
 use crate::html_form::{FieldKind, FieldSpec, FormValues, HtmlForm, collect_new_values};
 use crate::name_lookup::NameLookup;
 use crate::page_blocks::PageBlock;
 use crate::page_request::PageRequest;
-use crate::resource_pages::{self, RejectedInput};
+use crate::resource_pages::{self, RejectedInput, ResourcePages as _};
+use baton_api::accounts::AccountResource;
 use serde_json::{Value, json};
 
 /// The fields of an account other than its credential.
@@ -230,36 +229,31 @@ pub(crate) fn read_credential(values: &FormValues) -> Value {
 pub(crate) fn credential_form(
     kind: CredentialChoice,
     action: &str,
-    view: &Value,
+    version: u64,
     rejected: Option<&RejectedInput>,
 ) -> HtmlForm {
     HtmlForm::post(format!("replace-{}", kind.name()), action, "Replace")
         .hidden("credential.type", kind.name())
-        .hidden("version", field_text(&view["version"]))
+        .hidden("version", version.to_string())
         .fields(resource_pages::fields(&kind.credential_fields(), &Value::Null, rejected))
         .error(resource_pages::rejection_text(&kind.credential_fields(), rejected))
 }
 
-/// The page of a new account with a form for each kind of credential. The first form is open.
-pub(crate) fn new_blocks(
+/// The forms of a new account, one for each kind of credential. The first form is open.
+pub(crate) fn new_account_forms(
     page_request: &PageRequest,
     groups: &NameLookup,
     rejected: Option<&RejectedInput>,
 ) -> Vec<PageBlock> {
-    let start = json!({ "enabled": true, "provider": "anthropic" });
+    let start = AccountResource::start_values(&page_request.query);
     let form = |kind: CredentialChoice| {
         let rejected = rejected.filter(|rejected| kind.is_chosen_in(&rejected.values));
         let mut specs = account_fields(groups);
         let rest = specs.split_off(3);
         specs.extend(kind.credential_fields());
         specs.extend(rest);
-        let form = resource_pages::create_form(
-            page_request,
-            HERE,
-            "Add account",
-            (&specs, &start),
-            rejected,
-        );
+        let form =
+            resource_pages::create_form::<AccountResource>(page_request, &specs, &start, rejected);
         HtmlForm { id: format!("create-{}", kind.name()), ..form }
             .hidden("credential.type", kind.name())
     };

@@ -2,24 +2,28 @@
 //! the form that takes the code. The API exchanges the code.
 
 use crate::ConsoleState;
-use crate::account_form::account_fields as account_specs;
-use crate::accounts::{self, AccountPageResult, HERE, new_page};
+use crate::account_form::{account_fields, new_account_forms};
 use crate::api_call::{ConsoleApiError, ConsoleResult};
-use crate::formatting::{field_text, format_time, truncate_text};
+use crate::formatting::{format_time, truncate_text};
 use crate::html_form::{FieldKind, FieldSpec, FormValues, HtmlForm, collect_new_values};
 use crate::name_lookup::NameLookup;
 use crate::page_blocks::{CellPart, PageBlock, PageLink, Severity};
 use crate::page_request::{PageRequest, PathId, redirect_to};
-use crate::resource_pages::{self, RejectedInput};
+use crate::resource_pages::{
+    self, PageForm, PageOutcome, RejectedInput, ResourcePages as _, finish_action, page_path,
+};
 use axum::Router;
 use axum::body::Bytes;
 use axum::response::Response;
 use axum::routing::post;
+use baton_api::accounts::AccountResource;
+use baton_api::oauth::SignIn;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 const START: &str = "/api/v1/oauth/start";
 const FINISH: &str = "/api/v1/oauth/finish";
+const HERE: &str = "/console/accounts";
 const TITLE: &str = "Sign an account in";
 
 pub(crate) fn routes() -> Router<ConsoleState> {
@@ -69,8 +73,8 @@ pub(crate) fn new_account_block(
     groups: &NameLookup,
     rejected: Option<&RejectedInput>,
 ) -> PageBlock {
-    let start = json!({ "enabled": true, "provider": "anthropic" });
-    let mut all = account_specs(groups);
+    let start = AccountResource::start_values(&FormValues::default());
+    let mut all = account_fields(groups);
     let rest = all.split_off(3);
     all.extend(sign_in_fields());
     all.extend(rest);
@@ -96,12 +100,13 @@ async fn start_new(page_request: PageRequest, body: Bytes) -> ConsoleResult {
     let values = FormValues::parse(&body);
     let groups = NameLookup::load(&page_request, "groups").await?;
     let mut body = collect_new_values(&sign_in_fields(), &values);
-    body["account"] = collect_new_values(&account_specs(&groups), &values);
+    body["account"] = collect_new_values(&account_fields(&groups), &values);
     match page_request.call(Method::POST, START).body(body).send().await {
         Ok(started) => Ok(show_sign_in_link(&page_request, &started, "")),
         Err(error) if error.is_form_error() => {
             let rejected = RejectedInput { values, error };
-            let blocks = new_page(&page_request, &groups, (None, Some(&rejected)));
+            let mut blocks = new_account_forms(&page_request, &groups, None);
+            blocks.push(new_account_block(&groups, Some(&rejected)));
             Ok(page_request.render_rejected_page("New account", blocks, &rejected.error))
         }
         Err(error) => Err(error),
@@ -119,21 +124,19 @@ async fn start_for_account(
     body["account_id"] = json!(id);
     match page_request.call(Method::POST, START).body(body).send().await {
         Ok(started) => Ok(show_sign_in_link(&page_request, &started, &id)),
-        Err(error) if error.is_form_error() => {
-            let rejected = RejectedInput { values, error: error.clone() };
-            let response =
-                AccountPageResult { sign_in: Some(rejected), ..AccountPageResult::default() };
-            let (title, blocks) = accounts::account_page(&page_request, &id, &response).await?;
-            Ok(page_request.render_rejected_page(&title, blocks, &error))
+        Err(error) => {
+            finish_action::<AccountResource>(&page_request, &id, Err::<(), _>(error), "", |error| {
+                PageOutcome::rejected(PageForm::SignIn, RejectedInput { values, error })
+            })
+            .await
         }
-        Err(error) => Err(error),
     }
 }
 
 /// The page with the address to open and the form for the code.
-fn show_sign_in_link(page_request: &PageRequest, started: &Value, account: &str) -> Response {
-    let url = field_text(&started["authorize_url"]);
-    let until = format_time(&field_text(&started["expires_at"]));
+fn show_sign_in_link(page_request: &PageRequest, started: &SignIn, account: &str) -> Response {
+    let url = started.authorize_url.clone();
+    let until = format_time(started.expires_at);
     let message = format!(
         "Open the sign-in page and grant access. The browser then goes to the redirect URI: copy \
          that address, or the code on the page, and paste it here before {until} UTC. If the page \
@@ -146,7 +149,7 @@ fn show_sign_in_link(page_request: &PageRequest, started: &Value, account: &str)
             "Open the sign-in page",
         ))]),
         PageBlock::Code("authorize-url".into(), "Address of the sign-in page".into(), url),
-        PageBlock::Form(finish_form(page_request, (&field_text(&started["state"]), account), None)),
+        PageBlock::Form(finish_form(page_request, (&started.state, account), None)),
     ];
     page_request.render_page(TITLE, blocks)
 }
@@ -185,7 +188,9 @@ async fn finish_sign_in(page_request: PageRequest, body: Bytes) -> ConsoleResult
     let requested =
         page_request.call(Method::POST, FINISH).body(json!({ "state": state, "code": code }));
     match requested.with_idempotency_key(values.get("once")).send().await {
-        Ok(view) => redirect_to(&format!("{HERE}/{}?done=signed_in", field_text(&view["id"]))),
+        Ok(AccountResource { id, .. }) => {
+            redirect_to(&format!("{}?done=signed_in", page_path::<AccountResource>(id.as_str())))
+        }
         Err(error) if error.is_form_error() => {
             let page = if account.is_empty() { "new" } else { account };
             let retry_link = PageLink::new(format!("{HERE}/{page}"), "Start again");

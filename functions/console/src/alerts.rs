@@ -2,16 +2,17 @@
 
 use crate::ConsoleState;
 use crate::api_call::{ConsoleApiError, ConsoleResult};
-use crate::formatting::{field_text, truncate_text};
+use crate::formatting::{api_text, truncate_text};
 use crate::html_form::{FieldKind, FieldSpec, FormValues, HtmlForm, in_labels};
 use crate::page_blocks::{
-    CellPart, PageBlock, PageTable, Severity, number, optional_text_cell, text,
+    CellPart, PageBlock, PageTable, Severity, TableCell, number, optional_text_cell, text,
 };
 use crate::page_request::{PageRequest, redirect_to};
 use crate::resource_pages::{self, RejectedInput};
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::{get, post};
+use baton_api::alerts::{AlertSettingsResource, AlertTest, ChangedAlertSettings, WaitingAlert};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -93,24 +94,26 @@ async fn alerts_page(
     page_request: &PageRequest,
     rejected: Option<&RejectedInput>,
 ) -> ConsoleResult<Vec<PageBlock>> {
-    let mut view = page_request.get(API).await?;
-    let percents = view["thresholds"].as_array().into_iter().flatten().map(Value::to_string);
-    view[PERCENTS] = json!(percents.collect::<Vec<_>>().join(", "));
+    let alerts: AlertSettingsResource = page_request.get(API).await?;
+    let settings = &alerts.shown;
+    let percents = settings.thresholds.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    let mut view = json!(alerts);
+    view[PERCENTS] = json!(percents);
     let mut blocks: Vec<PageBlock> = resource_pages::done(page_request).into_iter().collect();
     blocks.push(PageBlock::Facts(vec![
-        ("Webhook host".into(), optional_text_cell(view["url_host"].as_str())),
-        ("SNS topic".into(), optional_text_cell(view["sns_topic_arn"].as_str())),
+        ("Webhook host".into(), optional_text_cell(settings.url_host.as_deref())),
+        ("SNS topic".into(), optional_text_cell(settings.sns_topic_arn.as_deref())),
     ]));
     let send = HtmlForm::post("test", format!("{HERE}/test"), "Send a test").inline();
     blocks.push(PageBlock::Row(vec![CellPart::Button(send)]));
     blocks.push(PageBlock::Form(resource_pages::edit_form(HERE, &view, &alert_fields(), rejected)));
     blocks.push(PageBlock::Heading("Undelivered alerts".into()));
-    blocks.push(deliveries_block(&view["waiting"]));
+    blocks.push(deliveries_block(&alerts.waiting));
     Ok(blocks)
 }
 
-fn deliveries_block(list: &Value) -> PageBlock {
-    let rows: Vec<_> = list.as_array().into_iter().flatten().map(row).collect();
+fn deliveries_block(waiting: &[WaitingAlert]) -> PageBlock {
+    let rows: Vec<_> = waiting.iter().map(delivery_row).collect();
     if rows.is_empty() {
         return PageBlock::Text("No alert is waiting to be delivered.".into());
     }
@@ -121,13 +124,15 @@ fn deliveries_block(list: &Value) -> PageBlock {
     })
 }
 
-fn row(one: &Value) -> Vec<crate::page_blocks::TableCell> {
-    let tries = field_text(&one["tries"]);
+fn delivery_row(alert: &WaitingAlert) -> Vec<TableCell> {
+    let tries = alert.tries.to_string();
     vec![
-        text(truncate_text(&field_text(&one["text"]), 200)),
-        text(field_text(&one["channel"])),
+        text(truncate_text(&alert.text, 200)),
+        text(api_text(&alert.channel)),
         number(tries.clone(), tries),
-        optional_text_cell(Some(&truncate_text(&field_text(&one["last_error"]), 200))),
+        optional_text_cell(
+            alert.last_error.as_deref().map(|error| truncate_text(error, 200)).as_deref(),
+        ),
     ]
 }
 
@@ -142,10 +147,9 @@ async fn save_alerts(page_request: PageRequest, bytes: Bytes) -> ConsoleResult {
     let api_call =
         page_request.call(Method::PUT, API).body(body(&values)).version(values.get("version"));
     match api_call.send().await {
-        Ok(made) if made["signing_secret"].is_string() => {
-            let secret = field_text(&made["signing_secret"]);
+        Ok(ChangedAlertSettings { signing_secret: Some(secret), .. }) => {
             let label = "Signing secret of alerts.".to_owned();
-            let shown = PageBlock::Secret("secret".into(), label, secret);
+            let shown = PageBlock::Secret("secret".into(), label, secret.expose().to_owned());
             let back = crate::page_blocks::PageLink::new(HERE, "Go to the alerts");
             Ok(page_request.render_page(
                 "Alerts saved",
@@ -165,7 +169,7 @@ async fn save_alerts(page_request: PageRequest, bytes: Bytes) -> ConsoleResult {
 
 async fn send_test_alert(page_request: PageRequest) -> ConsoleResult {
     let notice = match page_request.call(Method::POST, format!("{API}/test")).send().await {
-        Ok(response) => PageBlock::Notice(Severity::Success, field_text(&response["message"])),
+        Ok(AlertTest { message, .. }) => PageBlock::Notice(Severity::Success, message),
         Err(ConsoleApiError { message, .. }) => {
             PageBlock::Notice(Severity::Error, in_labels(&message, &alert_fields()))
         }

@@ -6,8 +6,10 @@ use crate::ConsoleUser;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
+use baton_api::error::ErrorBody;
 use http::{HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt as _;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tower::ServiceExt as _;
 
@@ -108,8 +110,8 @@ impl<'a> ApiCall<'a> {
         self
     }
 
-    /// Sends the call. Returns the JSON of the answer.
-    pub(crate) async fn send(self) -> ConsoleResult<Value> {
+    /// Sends the call. Returns the answer as a type of the API.
+    pub(crate) async fn send<T: DeserializeOwned>(self) -> ConsoleResult<T> {
         let broken =
             |_| ConsoleApiError::new(StatusCode::BAD_REQUEST, "This address is not valid.");
         let mut request = Request::builder()
@@ -131,15 +133,20 @@ impl<'a> ApiCall<'a> {
         let answer = answer.unwrap_or_else(|never| match never {});
         let status = answer.status();
         let bytes = answer.into_body().collect().await.map(http_body_util::Collected::to_bytes);
-        let view: Value = serde_json::from_slice(&bytes.unwrap_or_default()).unwrap_or(Value::Null);
+        let bytes = bytes.unwrap_or_default();
         if status.is_success() {
-            return Ok(view);
+            // An answer without a body is read like `null`.
+            let json: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
+            return serde_json::from_slice(json).map_err(|error| {
+                tracing::error!("an answer of the admin API could not be read: {error}");
+                let message = "The answer could not be read; the log has the reason.";
+                ConsoleApiError::new(StatusCode::INTERNAL_SERVER_ERROR, message)
+            });
         }
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        Err(ConsoleApiError {
-            status,
-            message: text(&view["error"]["message"]),
-            request_id: text(&view["request_id"]),
-        })
+        let (message, request_id) = match serde_json::from_slice::<ErrorBody>(&bytes) {
+            Ok(body) => (body.error.message, body.request_id),
+            Err(_) => (String::new(), String::new()),
+        };
+        Err(ConsoleApiError { status, message, request_id })
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::ConsoleState;
 use crate::api_call::ConsoleResult;
-use crate::formatting::{field_text, time, truncate_text};
+use crate::formatting::{api_text, time, truncate_text};
 use crate::html_form::{FieldControl, FieldKind, FieldSpec, HtmlForm};
 use crate::name_lookup::NameLookup;
 use crate::page_blocks::{CellPart, PageBlock, PageTable, TableCell, code, text};
@@ -10,6 +10,8 @@ use crate::page_request::PageRequest;
 use crate::resource_pages;
 use axum::Router;
 use axum::routing::get;
+use baton_api::audit::AuditRowResource;
+use baton_api::list::ResourceList;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -47,41 +49,42 @@ fn filter(page_request: &PageRequest, users: &NameLookup) -> PageBlock {
 async fn list_audit_rows(page_request: PageRequest) -> ConsoleResult {
     page_request.require_admin()?;
     let query = page_request.query.query(&["from", "to", "actor", "action", "target", "cursor"]);
-    let (answer, users) = futures_util::try_join!(
+    let (list, users): (ResourceList<AuditRowResource>, _) = futures_util::try_join!(
         page_request.get(format!("/api/v1/audit?limit=50&{query}")),
         NameLookup::load(&page_request, "users"),
     )?;
-    let rows = answer["data"].as_array().cloned().unwrap_or_default();
     let mut blocks = vec![filter(&page_request, &users)];
-    if rows.is_empty() {
+    if list.data.is_empty() {
         let message = "No changes found in this period (by default, the last 30 days).";
         blocks.push(PageBlock::Empty(message.into(), None));
         return Ok(page_request.render_page("Audit", blocks));
     }
     let columns = ["Time (UTC)", "Actor", "Action", "Target", "Before and after"];
     let mut table = PageTable::new("audit", "Changes, latest first", &columns);
-    table.rows = rows
+    table.rows = list
+        .data
         .iter()
         .map(|row| {
-            let actor = field_text(&row["actor"]);
+            let actor = truncate_text(users.name(&row.actor), 60);
             vec![
-                time(&row["at"]),
-                text(truncate_text(users.name(&actor), 60).replace("admin_token", "admin token")),
-                text(field_text(&row["action"])),
+                time(row.at.parse().ok()),
+                text(actor.replace("admin_token", "admin token")),
+                text(row.action.clone()),
                 target(row),
                 vec![changes(row)],
             ]
         })
         .collect();
-    (table.next, table.first) = resource_pages::page_links(&page_request, &answer, "next_cursor");
+    (table.next, table.first) =
+        resource_pages::page_links(&page_request, list.next_cursor.as_deref());
     blocks.push(PageBlock::Table(table));
     Ok(page_request.render_page("Audit", blocks))
 }
 
 /// A cell with the name and the id of the changed resource.
-fn target(row: &Value) -> TableCell {
-    let id = field_text(&row["target"]);
-    let name = [&row["after"], &row["before"]].into_iter().find_map(|view| view["name"].as_str());
+fn target(row: &AuditRowResource) -> TableCell {
+    let id = row.target.clone();
+    let name = [&row.after, &row.before].into_iter().find_map(|view| view["name"].as_str());
     let kinds = [("key_", "keys"), ("acc_", "accounts"), ("grp_", "groups"), ("usr_", "users")];
     let kind = kinds.iter().find(|(prefix, _)| id.starts_with(prefix));
     match (kind, name) {
@@ -95,8 +98,8 @@ fn target(row: &Value) -> TableCell {
     }
 }
 
-fn changes(row: &Value) -> CellPart {
-    let (before, after) = (flatten_view(&row["before"]), flatten_view(&row["after"]));
+fn changes(row: &AuditRowResource) -> CellPart {
+    let (before, after) = (flatten_view(&row.before), flatten_view(&row.after));
     let mut names: Vec<&String> = before.keys().chain(after.keys()).collect();
     names.sort();
     names.dedup();
@@ -131,13 +134,13 @@ fn flatten(name: &str, value: &Value, all: &mut BTreeMap<String, String>) {
             }
         }
         Value::Array(list) => {
-            let message: Vec<String> = list.iter().map(field_text).collect();
+            let message: Vec<String> = list.iter().map(api_text).collect();
             if !message.is_empty() {
                 all.insert(name.to_owned(), message.join(", "));
             }
         }
         other => {
-            all.insert(name.to_owned(), field_text(other));
+            all.insert(name.to_owned(), api_text(other));
         }
     }
 }
@@ -150,9 +153,11 @@ mod tests {
     #[test]
     fn audit_row_lists_changed_fields() {
         let row = json!({
+            "id": "1", "at": "2026-11-22T21:00:00Z", "actor": "baton", "action": "update", "target": "t",
             "before": {"name": "a", "version": 1, "limits": {"usd_daily": null, "rpm": 5}, "models": ["x"]},
             "after": {"name": "b", "version": 2, "limits": {"usd_daily": "1", "rpm": 5}, "models": []},
         });
+        let row = serde_json::from_value(row).unwrap();
         let CellPart::Changes(summary, changes) = changes(&row) else { panic!("changes") };
         assert_eq!(summary, "3 fields");
         let expected = [("limits.usd_daily", "", "1"), ("models", "x", ""), ("name", "a", "b")];

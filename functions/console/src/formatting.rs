@@ -1,9 +1,11 @@
 //! Formats numbers, money and times for people.
 
-use crate::page_blocks::{CellPart, Severity, TableCell, number};
+use crate::page_blocks::{CellPart, Severity, TableCell, badge, empty_cell, number};
+use baton_domain::key::Limits;
 use baton_domain::money::PicoUsd;
 use jiff::Timestamp;
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 const PICO: i128 = 1_000_000_000_000;
 
@@ -41,8 +43,7 @@ pub(crate) fn abbreviate_number(number: u64) -> String {
 }
 
 /// Formats an amount with two decimals, or with more if it is less than ten dollars.
-pub(crate) fn usd(exact: &str) -> String {
-    let Ok(amount) = exact.parse::<PicoUsd>() else { return exact.to_owned() };
+pub(crate) fn usd(amount: PicoUsd) -> String {
     let pico = amount.pico();
     if pico > 0 && pico < PICO / 1_000_000 {
         return "<$0.000001".to_owned();
@@ -74,31 +75,30 @@ pub(crate) fn format_exact_usd(exact: &str) -> String {
 }
 
 /// Formats a rate of the API (`0.1234`) as a percentage.
-pub(crate) fn percent(rate: &Value) -> String {
-    format!("{:.1} %", rate.as_f64().unwrap_or_default() * 100.0)
+pub(crate) fn percent(rate: f64) -> String {
+    format!("{:.1} %", rate * 100.0)
 }
 
-/// Formats milliseconds.
-pub(crate) fn millis(value: &Value) -> String {
-    match value.as_u64() {
-        None | Some(0) => "–".to_owned(),
-        Some(ms @ 0..10_000) => format!("{} ms", group_digits(ms)),
-        Some(ms) => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+/// Formats milliseconds; zero means unknown.
+pub(crate) fn millis(milliseconds: u64) -> String {
+    match milliseconds {
+        0 => "–".to_owned(),
+        ms @ 1..10_000 => format!("{} ms", group_digits(ms)),
+        ms => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
     }
 }
 
-/// The text of a JSON value; empty for null.
-pub(crate) fn field_text(value: &Value) -> String {
-    match value {
+/// The text of a value in the API, such as the name of an enum's variant; empty for null.
+pub(crate) fn api_text(value: &impl Serialize) -> String {
+    match json!(value) {
         Value::Null => String::new(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => text,
         other => other.to_string(),
     }
 }
 
 /// A cell with a count.
-pub(crate) fn count(value: &Value) -> TableCell {
-    let value = value.as_u64().unwrap_or_default();
+pub(crate) fn count(value: u64) -> TableCell {
     number(group_digits(value), value.to_string())
 }
 
@@ -108,54 +108,45 @@ pub(crate) fn tokens(value: u64) -> TableCell {
 }
 
 /// A cell with an amount of money.
-pub(crate) fn money(value: &Value) -> TableCell {
-    let exact = value.as_str().unwrap_or_default();
-    number(usd(exact), format!("{exact} USD"))
-}
-
-/// The sum of all token counts of a row.
-pub(crate) fn total_tokens(tokens: &Value) -> u64 {
-    let all = tokens.as_object().into_iter().flat_map(|map| map.values());
-    all.filter_map(Value::as_u64).sum()
+pub(crate) fn money(amount: PicoUsd) -> TableCell {
+    number(usd(amount), format!("{amount} USD"))
 }
 
 /// A cell with a time.
-pub(crate) fn time(value: &Value) -> TableCell {
-    let Some(text) = value.as_str() else { return crate::page_blocks::empty_cell() };
-    vec![CellPart::Time(text.to_owned(), format_time(text))]
-}
-
-/// `2026-11-22T21:05:30.123Z` → `2026-11-22 21:05:30`
-pub(crate) fn format_time(text: &str) -> String {
-    text.parse::<Timestamp>()
-        .map_or_else(|_| text.to_owned(), |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string())
-}
-
-/// A cell that shows whether something is switched on.
-pub(crate) fn enabled_cell(view: &Value) -> TableCell {
-    if view["enabled"].as_bool() == Some(false) {
-        crate::page_blocks::badge(Severity::Warning, "off")
-    } else {
-        crate::page_blocks::badge(Severity::Success, "on")
+pub(crate) fn time(at: Option<Timestamp>) -> TableCell {
+    match at {
+        Some(at) => vec![CellPart::Time(at.to_string(), format_time(at))],
+        None => empty_cell(),
     }
 }
 
+/// `2026-11-22T21:05:30.123Z` → `2026-11-22 21:05:30`
+pub(crate) fn format_time(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// A cell that shows whether something is switched on.
+pub(crate) fn enabled_cell(is_enabled: bool) -> TableCell {
+    if is_enabled { badge(Severity::Success, "on") } else { badge(Severity::Warning, "off") }
+}
+
 /// Formats limits as a short text.
-pub(crate) fn limits(view: &Value) -> String {
+pub(crate) fn limits(limits: &Limits) -> String {
+    let Limits { usd_daily, usd_weekly, usd_monthly, usd_total, requests_per_minute, concurrency } =
+        limits;
     let money = [
-        ("usd_daily", "a day"),
-        ("usd_weekly", "a week"),
-        ("usd_monthly", "a month"),
-        ("usd_total", "in total"),
+        (usd_daily, "a day"),
+        (usd_weekly, "a week"),
+        (usd_monthly, "a month"),
+        (usd_total, "in total"),
     ];
-    let money = money.iter().filter_map(|(name, period)| {
-        view[*name].as_str().map(|usd| format!("${} {period}", format_exact_usd(usd)))
+    let money = money.into_iter().filter_map(|(amount, period)| {
+        Some(format!("${} {period}", format_exact_usd(&amount.as_ref()?.to_string())))
     });
-    let counts =
-        [("requests_per_minute", "requests a minute"), ("concurrency", "concurrent requests")];
-    let counts = counts.iter().filter_map(|(name, what)| {
-        view[*name].as_u64().map(|count| format!("{} {what}", group_digits(count)))
-    });
+    let counts = [(requests_per_minute, "requests a minute"), (concurrency, "concurrent requests")];
+    let counts = counts
+        .into_iter()
+        .filter_map(|(count, noun)| Some(format!("{} {noun}", group_digits((*count)?.into()))));
     money.chain(counts).collect::<Vec<_>>().join(", ")
 }
 
@@ -197,9 +188,8 @@ mod tests {
             ("0.12345", "$0.1235"),
             ("9.99995", "$10.0000"),
             ("1234.565", "$1,234.57"),
-            ("shoe", "shoe"),
         ] {
-            assert_eq!(usd(exact), text, "{exact}");
+            assert_eq!(usd(exact.parse().unwrap()), text, "{exact}");
         }
         for (exact, text) in [("1.500000000000", "1.50"), ("2.000000", "2"), ("0.125", "0.125")] {
             assert_eq!(format_exact_usd(exact), text);

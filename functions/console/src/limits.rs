@@ -3,7 +3,7 @@
 
 use crate::ConsoleState;
 use crate::api_call::{ConsoleApiError, ConsoleResult};
-use crate::formatting::{field_text, truncate_text, usd};
+use crate::formatting::{api_text, truncate_text, usd};
 use crate::html_form::{FieldKind, FieldSpec, FormValues, HtmlForm};
 use crate::name_lookup::NameLookup;
 use crate::page_blocks::{
@@ -14,10 +14,17 @@ use crate::resource_pages::{self, LimitsPrefix, RejectedInput};
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::{get, post};
+use baton_api::limits::LimitMessage;
+use baton_api::spend_limits::{
+    SpendActor, SpendLimitResource, SpendLimitScope, SpendSummaryList, SpendSummaryResource,
+    UsdCents,
+};
+use baton_domain::key::Limits;
 use http::Method;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-const POOL: &str = "/api/v1/limits/organization";
+const ORGANIZATION: &str = "/api/v1/limits/organization";
 const MESSAGE: &str = "/api/v1/limits/message";
 const CAPS: &str = "/api/v1/organizations/spend_limits";
 const HERE: &str = "/console/limits";
@@ -43,10 +50,10 @@ async fn limits_page(
 ) -> ConsoleResult<Vec<PageBlock>> {
     page_request.require_admin()?;
     let page = page_request.query.query(&["page"]);
-    let (caps, spent, pool, message) = futures_util::try_join!(
+    let (caps, spent, limits, message): (_, _, Limits, LimitMessage) = futures_util::try_join!(
         page_request.get_list(format!("{CAPS}?limit=1000")),
         page_request.get(format!("{CAPS}/effective?limit=100&{page}")),
-        page_request.get(POOL),
+        page_request.get(ORGANIZATION),
         page_request.get(MESSAGE),
     )?;
     let (groups, users) = futures_util::try_join!(
@@ -77,7 +84,7 @@ async fn limits_page(
     });
     let specs = resource_pages::limit_specs(LimitsPrefix::None);
     let form = HtmlForm::post("pool", format!("{HERE}/organization"), "Save")
-        .fields(resource_pages::fields(&specs, &pool, rejected))
+        .fields(resource_pages::fields(&specs, &json!(limits), rejected))
         .error(resource_pages::rejection_text(&specs, rejected));
     blocks.push(PageBlock::Form(form.main()));
     blocks.push(PageBlock::Heading("Text added to spend limit errors".into()));
@@ -86,7 +93,7 @@ async fn limits_page(
     });
     let specs = [message_spec()];
     let form = HtmlForm::post("message", format!("{HERE}/message"), "Save")
-        .fields(resource_pages::fields(&specs, &message, rejected))
+        .fields(resource_pages::fields(&specs, &json!(message), rejected))
         .error(resource_pages::rejection_text(&specs, rejected));
     blocks.push(PageBlock::Form(form.main()));
     Ok(blocks)
@@ -102,40 +109,40 @@ fn message_spec() -> FieldSpec {
 }
 
 /// Converts cents of the API to dollars.
-fn cents_to_cell(cents: &Value) -> TableCell {
-    let Some(cents) = cents.as_str() else { return text("unlimited") };
+fn cents_to_cell(cents: Option<&UsdCents>) -> TableCell {
+    let Some(cents) = cents.map(UsdCents::as_str) else { return text("unlimited") };
     let (whole, part) = cents.split_once('.').unwrap_or((cents, ""));
     let whole = format!("{whole:0>3}");
     let (dollars, rest) = whole.split_at(whole.len().saturating_sub(2));
     let exact = format!("{dollars}.{rest}{part}");
-    number(usd(&exact), format!("{exact} USD"))
+    number(exact.parse().map_or_else(|_| exact.clone(), usd), format!("{exact} USD"))
 }
 
-fn scope_cell(scope: &Value, groups: &NameLookup, users: &NameLookup) -> TableCell {
-    match scope["type"].as_str().unwrap_or_default() {
-        "user" => users.link(&scope["user_id"]),
-        "rbac_group" => {
-            let mut cell = groups.link(&scope["rbac_group_id"]);
+fn scope_cell(scope: &SpendLimitScope, groups: &NameLookup, users: &NameLookup) -> TableCell {
+    match scope {
+        SpendLimitScope::User { user_id } => users.link(Some(user_id)),
+        SpendLimitScope::RbacGroup { rbac_group_id } => {
+            let mut cell = groups.link(Some(rbac_group_id));
             cell.push(CellPart::Muted("each person in the group".to_owned()));
             cell
         }
-        _ => text("Each person in the organization"),
+        SpendLimitScope::Organization => text("Each person in the organization"),
     }
 }
 
-fn caps_table(caps: &[Value], groups: &NameLookup, users: &NameLookup) -> PageTable {
+fn caps_table(caps: &[SpendLimitResource], groups: &NameLookup, users: &NameLookup) -> PageTable {
     let mut table = PageTable::new("caps", "Spend limits", &["Who", "Period", "#Limit", "Delete"]);
     table.rows = caps
         .iter()
         .map(|cap| {
-            let id = field_text(&cap["id"]);
+            let id = &cap.id;
             let form =
                 HtmlForm::post(format!("delete-{id}"), format!("{HERE}/{id}/delete"), "Delete")
                     .with_confirmation("Delete this spend limit?");
             vec![
-                scope_cell(&cap["scope"], groups, users),
-                text(field_text(&cap["period"])),
-                cents_to_cell(&cap["amount"]),
+                scope_cell(&cap.scope, groups, users),
+                text(api_text(&cap.period)),
+                cents_to_cell(cap.amount.as_ref()),
                 vec![CellPart::Button(form)],
             ]
         })
@@ -170,46 +177,45 @@ fn cap_form(groups: &NameLookup, users: &NameLookup, rejected: Option<&RejectedI
         .main()
 }
 
-fn spent_block(page_request: &PageRequest, answer: &Value) -> PageBlock {
-    let rows = answer["data"].as_array().cloned().unwrap_or_default();
-    if rows.is_empty() {
+fn spent_block(page_request: &PageRequest, list: &SpendSummaryList) -> PageBlock {
+    if list.data.is_empty() {
         return PageBlock::Text("Nobody has a spend limit.".into());
     }
     let columns = ["Who", "Period", "#Spent", "#Limit", "Used", "Set for"];
     let mut table = PageTable::new("spent", "Spend in the current period", &columns);
-    table.rows = rows
-        .iter()
-        .map(|row| {
-            let actor = &row["actor"];
-            let name =
-                actor["name"].as_str().map_or_else(String::new, |name| truncate_text(name, 60));
-            let subject = match (actor["user_id"].as_str(), actor["api_key_id"].as_str()) {
-                (Some(id), _) => link(format!("/console/users/{id}"), name),
-                (None, Some(id)) => link(format!("/console/keys/{id}"), name),
-                (None, None) => empty_cell(),
-            };
-            vec![
-                subject,
-                text(field_text(&row["period"])),
-                cents_to_cell(&row["period_to_date_spend"]),
-                cents_to_cell(&row["amount"]),
-                used(row),
-                optional_text_cell(
-                    row["source"]["type"]
-                        .as_str()
-                        .map(|kind| if kind == "rbac_group" { "group" } else { kind }),
-                ),
-            ]
-        })
-        .collect();
-    table.next = answer["next_page"].as_str().map(|page| page_request.query_with("page", page));
+    let row = |row: &SpendSummaryResource| {
+        let (href, name) = match &row.actor {
+            SpendActor::UserActor { user_id, name, .. } => {
+                (format!("/console/users/{user_id}"), name)
+            }
+            SpendActor::ApiKeyActor { api_key_id, name } => {
+                (format!("/console/keys/{api_key_id}"), name)
+            }
+        };
+        let source = row.source.as_ref().map(|source| match source {
+            SpendLimitScope::User { .. } => "user",
+            SpendLimitScope::RbacGroup { .. } => "group",
+            SpendLimitScope::Organization => "organization",
+        });
+        vec![
+            link(href, truncate_text(name.as_deref().unwrap_or_default(), 60)),
+            text(api_text(&row.period)),
+            cents_to_cell(Some(&row.period_to_date_spend)),
+            cents_to_cell(row.amount.as_ref()),
+            used(row),
+            optional_text_cell(source),
+        ]
+    };
+    table.rows = list.data.iter().map(row).collect();
+    let next = list.next_page.as_deref();
+    table.next = next.map(|page| page_request.query_with("page", page));
     PageBlock::Table(table)
 }
 
 /// A cell with the used share of a limit.
-fn used(row: &Value) -> TableCell {
-    let cents = |name: &str| row[name].as_str().and_then(|text| text.parse::<f64>().ok());
-    match (cents("period_to_date_spend"), cents("amount")) {
+fn used(row: &SpendSummaryResource) -> TableCell {
+    let cents = |amount: &UsdCents| amount.as_str().parse::<f64>().ok();
+    match (cents(&row.period_to_date_spend), row.amount.as_ref().and_then(cents)) {
         (Some(spent), Some(amount)) if amount > 0.0 => {
             let percent = (spent / amount * 100.0).clamp(0.0, 100.0).round();
             let percent = format!("{percent:.0}").parse().unwrap_or(100);
@@ -226,7 +232,7 @@ async fn show_limits(page_request: PageRequest) -> ConsoleResult {
 
 async fn finish_change(
     page_request: &PageRequest,
-    requested: ConsoleResult<Value>,
+    requested: ConsoleResult<IgnoredAny>,
     into_rejected_form: impl FnOnce(ConsoleApiError) -> RejectedForm,
 ) -> ConsoleResult {
     match requested {
@@ -282,7 +288,7 @@ async fn set_organization_limits(page_request: PageRequest, body: Bytes) -> Cons
         &resource_pages::limit_specs(LimitsPrefix::None),
         &values,
     );
-    let requested = page_request.call(Method::PUT, POOL).body(limits).send().await;
+    let requested = page_request.call(Method::PUT, ORGANIZATION).body(limits).send().await;
     finish_change(&page_request, requested, |error| {
         RejectedForm::SharedLimit(RejectedInput { values, error })
     })
@@ -301,7 +307,7 @@ async fn set_message(page_request: PageRequest, body: Bytes) -> ConsoleResult {
 }
 
 async fn delete_spend_limit(page_request: PageRequest, PathId(id): PathId) -> ConsoleResult {
-    page_request.call(Method::DELETE, format!("{CAPS}/{id}")).send().await?;
+    page_request.call(Method::DELETE, format!("{CAPS}/{id}")).send::<IgnoredAny>().await?;
     redirect_to(&format!("{HERE}?done=deleted"))
 }
 

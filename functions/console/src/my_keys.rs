@@ -2,14 +2,15 @@
 
 use crate::ConsoleState;
 use crate::api_call::ConsoleResult;
-use crate::formatting::{count, field_text, millis, money, percent};
-use crate::page_blocks::{PageBlock, PageLink, PageTable, TableCell, text};
+use crate::chart;
+use crate::formatting::{count, millis, money, percent, tokens};
+use crate::keys::own_table;
+use crate::page_blocks::{PageBlock, PageLink, PageTable, TableCell, number, text};
 use crate::page_request::PageRequest;
-use crate::{chart, keys};
 use axum::Router;
 use axum::routing::get;
+use baton_api::usage::UsageSummaryRow;
 use baton_domain::actor::Actor;
-use serde_json::Value;
 
 pub(crate) fn routes() -> Router<ConsoleState> {
     Router::new().route("/mine", get(show_my_keys)).route("/mine/usage", get(usage))
@@ -33,13 +34,13 @@ async fn show_my_keys(page_request: PageRequest) -> ConsoleResult {
     let Some(id) = visitor_user_id(&page_request) else {
         return Ok(show_no_user(&page_request, "My keys"));
     };
-    let rows = page_request.get_list(format!("/api/v1/keys?limit=1000&user_id={id}")).await?;
+    let keys = page_request.get_list(format!("/api/v1/keys?limit=1000&user_id={id}")).await?;
     let mut blocks = Vec::new();
-    if rows.is_empty() {
+    if keys.is_empty() {
         let message = "You have no key yet. An administrator can create one for you.";
         blocks.push(PageBlock::Empty(message.into(), None));
     } else {
-        blocks.push(PageBlock::Table(keys::own_table(&rows)));
+        blocks.push(PageBlock::Table(own_table(&keys, "Your keys")));
         blocks.push(PageBlock::Text(
             "Open a key to rename it, to switch it off or to rotate it.".into(),
         ));
@@ -52,7 +53,7 @@ async fn usage(page_request: PageRequest) -> ConsoleResult {
         return Ok(show_no_user(&page_request, "My usage"));
     };
     let from = page_request.day_before(29);
-    let rows = page_request
+    let rows: Vec<UsageSummaryRow> = page_request
         .get_list(format!("/api/v1/usage/summary?by=day&user={id}&from={from}"))
         .await?;
     let mut blocks = Vec::new();
@@ -62,8 +63,8 @@ async fn usage(page_request: PageRequest) -> ConsoleResult {
         return Ok(page_request.render_page("My usage", blocks));
     }
     let of = |day: &str| {
-        let row = rows.iter().find(|row| row["group"]["day"] == day);
-        row.and_then(|row| field_text(&row["cost_usd"]).parse().ok()).unwrap_or(0.0)
+        let row = rows.iter().find(|row| day_of(row) == day);
+        row.and_then(|row| row.measures.cost_usd.to_string().parse().ok()).unwrap_or(0.0)
     };
     let days = (0..30).rev().map(|ago| page_request.day_before(ago));
     let points: Vec<(String, f64)> = days.map(|day| (day.clone(), of(&day))).collect();
@@ -75,22 +76,28 @@ async fn usage(page_request: PageRequest) -> ConsoleResult {
     Ok(page_request.render_page("My usage", blocks))
 }
 
+/// The value of the column `day`.
+fn day_of(row: &UsageSummaryRow) -> &str {
+    row.group.get("day").and_then(|day| day.as_deref()).unwrap_or_default()
+}
+
 /// Sums by day, latest first.
-pub(crate) fn daily_usage_block(rows: &[Value]) -> PageBlock {
+pub(crate) fn daily_usage_block(rows: &[UsageSummaryRow]) -> PageBlock {
     if rows.is_empty() {
         return PageBlock::Text("No requests.".into());
     }
     let columns = ["Day", "#Spend", "#Requests", "#Errors", "#Tokens", "#Hit rate", "#First token"];
     let mut table = PageTable::new("by-day", "By day, latest first", &columns);
-    let line = |row: &Value| -> Vec<TableCell> {
+    let line = |row: &UsageSummaryRow| -> Vec<TableCell> {
+        let sums = &row.measures;
         vec![
-            text(field_text(&row["group"]["day"])),
-            money(&row["cost_usd"]),
-            count(&row["requests"]),
-            count(&row["errors"]),
-            crate::formatting::tokens(crate::formatting::total_tokens(&row["tokens"])),
-            crate::page_blocks::number(percent(&row["cache_hit_rate"]), ""),
-            crate::page_blocks::number(millis(&row["ttft_ms_avg"]), ""),
+            text(day_of(row)),
+            money(sums.cost_usd),
+            count(sums.requests),
+            count(sums.errors),
+            tokens(sums.tokens.total()),
+            number(percent(sums.cache_hit_rate), ""),
+            number(millis(sums.ttft_ms_avg), ""),
         ]
     };
     table.rows = rows.iter().rev().map(line).collect();

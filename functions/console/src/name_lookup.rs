@@ -2,16 +2,24 @@
 //! shown by their id.
 
 use crate::api_call::ConsoleResult;
-use crate::formatting::{field_text, truncate_text};
+use crate::formatting::truncate_text;
 use crate::page_blocks::{CellPart, TableCell, empty_cell, link};
 use crate::page_request::PageRequest;
-use serde_json::Value;
+use serde::Deserialize;
+use std::fmt::Display;
 
 /// The names of one kind of resource.
 #[derive(Default)]
 pub(crate) struct NameLookup {
     kind: &'static str,
-    all: Vec<(String, String)>,
+    names: Vec<ResourceName>,
+}
+
+/// The fields that all kinds of resources have.
+#[derive(Deserialize)]
+struct ResourceName {
+    id: String,
+    name: String,
 }
 
 impl NameLookup {
@@ -22,39 +30,37 @@ impl NameLookup {
         kind: &'static str,
     ) -> ConsoleResult<Self> {
         if page_request.is_member() && kind != "keys" {
-            return Ok(Self { kind, all: Vec::new() });
+            return Ok(Self { kind, names: Vec::new() });
         }
-        let rows = page_request.get_list(format!("/api/v1/{kind}?limit=1000")).await?;
-        let all =
-            rows.iter().map(|row| (field_text(&row["id"]), field_text(&row["name"]))).collect();
-        Ok(Self { kind, all })
+        let names = page_request.get_list(format!("/api/v1/{kind}?limit=1000")).await?;
+        Ok(Self { kind, names })
     }
 
     /// A link to the resource with this id, by its name.
-    pub(crate) fn link(&self, id: &Value) -> TableCell {
-        let Some(id) = id.as_str() else { return empty_cell() };
-        let found = self.all.iter().find(|(one, _)| one == id);
-        match found {
-            Some((_, name)) => {
+    pub(crate) fn link(&self, id: Option<&impl Display>) -> TableCell {
+        let Some(id) = id.map(ToString::to_string) else { return empty_cell() };
+        match self.names.iter().find(|one| one.id == id) {
+            Some(ResourceName { name, .. }) => {
                 link(format!("/console/{}/{id}", self.kind), truncate_text(name, 60))
             }
-            None => vec![CellPart::Code(id.to_owned())],
+            None => vec![CellPart::Code(id)],
         }
     }
 
     /// The name for an id, or the id if the name is unknown.
     pub(crate) fn name<'a>(&'a self, id: &'a str) -> &'a str {
-        self.all.iter().find(|(one, _)| one == id).map_or(id, |(_, name)| name.as_str())
+        self.names.iter().find(|one| one.id == id).map_or(id, |one| one.name.as_str())
     }
 
     /// All entries for a select. `none` is the text for choosing nothing.
     pub(crate) fn choices(&self, none: &str) -> Vec<(String, String)> {
-        let all = self.all.iter().map(|(id, name)| (id.clone(), truncate_text(name, 60)));
-        std::iter::once((String::new(), none.to_owned())).chain(all).collect()
+        let mut choices = vec![(String::new(), none.to_owned())];
+        choices.extend(self.choices_only());
+        choices
     }
 
     /// All entries for a select without an empty choice.
     pub(crate) fn choices_only(&self) -> Vec<(String, String)> {
-        self.all.iter().map(|(id, name)| (id.clone(), truncate_text(name, 60))).collect()
+        self.names.iter().map(|one| (one.id.clone(), truncate_text(&one.name, 60))).collect()
     }
 }

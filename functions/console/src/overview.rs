@@ -2,151 +2,127 @@
 
 use crate::api_call::ConsoleResult;
 use crate::page_blocks::{
-    CellPart, PageBlock, PageLink, PageTable, PageTile, Severity, TableCell, badge, link, number,
-    text,
+    CellPart, PageBlock, PageLink, PageTable, PageTile, TableCell, badge, link, number, text,
 };
 use crate::page_request::PageRequest;
 use crate::{accounts, chart, formatting};
-use serde_json::Value;
+use baton_api::accounts::{AccountResource, AccountStatus};
+use baton_api::overview::{DayMeasures, KeyMeasures, ModelMeasures, Overview};
+use baton_api::usage::UsageMeasures;
 
 pub(crate) async fn show_overview(page_request: PageRequest) -> ConsoleResult {
     if page_request.is_member() {
         return crate::page_request::redirect_to("/console/mine");
     }
-    let view = page_request.get("/api/v1/overview").await?;
+    let overview: Overview = page_request.get("/api/v1/overview").await?;
     let mut blocks = Vec::new();
-    let rows = |name: &str| view[name].as_array().cloned().unwrap_or_default();
-    let (days, all) = (rows("days"), rows("accounts"));
-    if all.is_empty() {
+    let Overview { days, accounts, .. } = &overview;
+    if accounts.is_empty() {
         blocks.push(PageBlock::Empty(
             "No accounts yet. An account is a credential for an upstream; requests need at least one.".into(),
             Some(PageLink::new("/console/accounts/new", "Add the first account")),
         ));
-    } else if days.iter().all(|day| day["requests"] == 0) {
+    } else if days.iter().all(|day| day.measures.requests == 0) {
         blocks.push(PageBlock::Empty(
             "No requests in the last 30 days. Connect a client to see its requests here.".into(),
             Some(PageLink::new("/console/connect", "Connect a client")),
         ));
     }
     let mut latest = days.iter().rev();
-    let (today, before) = (latest.next(), latest.next());
-    blocks.push(PageBlock::Tiles(tiles(
-        today.unwrap_or(&Value::Null),
-        before.unwrap_or(&Value::Null),
-    )));
+    if let (Some(today), Some(before)) = (latest.next(), latest.next()) {
+        blocks.push(PageBlock::Tiles(tiles(&today.measures, &before.measures)));
+    }
     blocks.push(PageBlock::Heading("Spend in the last 30 days".into()));
-    blocks.push(PageBlock::Chart(daily_cost_svg(&days)));
-    blocks.push(PageBlock::FoldedTable("Exact numbers by day".into(), by_day(&days)));
+    blocks.push(PageBlock::Chart(daily_cost_svg(days)));
+    blocks.push(PageBlock::FoldedTable("Exact numbers by day".into(), by_day(days)));
     blocks.push(PageBlock::Heading("Today by model".into()));
-    blocks.push(by_model(&rows("models")));
-    let active = formatting::count(&view["keys_active"]);
-    let active = active.first().map_or(String::new(), |piece| match piece {
-        CellPart::Number(shown, _) => shown.clone(),
-        _ => String::new(),
-    });
+    blocks.push(by_model(&overview.models));
+    let active = u64::try_from(overview.keys_active).unwrap_or(u64::MAX);
+    let active = formatting::group_digits(active);
     blocks.push(PageBlock::Heading(format!("Today's top keys ({active} in use)")));
-    blocks.push(by_key(&rows("keys")));
+    blocks.push(by_key(&overview.keys));
     blocks.push(PageBlock::Heading("Account health".into()));
-    blocks.extend(health(&all));
-    let at = formatting::format_time(&formatting::field_text(&view["as_of"]));
+    blocks.extend(health(accounts));
+    let at = formatting::format_time(overview.as_of);
     blocks.push(PageBlock::Text(format!("As of {at} UTC. Days are UTC days.")));
     Ok(page_request.render_live_page("Overview", blocks))
 }
 
-fn tiles(today: &Value, before: &Value) -> Vec<PageTile> {
-    let tokens = |day: &Value| formatting::total_tokens(&day["tokens"]);
-    let usd = |day: &Value| day["cost_usd"].as_str().unwrap_or("0").to_owned();
-    let requests = |day: &Value| day["requests"].as_u64().unwrap_or_default();
+fn tiles(today: &UsageMeasures, before: &UsageMeasures) -> Vec<PageTile> {
     let tile = |id, label, value, exact, before| PageTile { id, label, value, exact, before };
     vec![
         tile(
             "spend",
             "Spend today",
-            formatting::usd(&usd(today)),
-            format!("{} USD", usd(today)),
-            formatting::usd(&usd(before)),
+            formatting::usd(today.cost_usd),
+            format!("{} USD", today.cost_usd),
+            formatting::usd(before.cost_usd),
         ),
         tile(
             "requests",
             "Requests",
-            formatting::abbreviate_number(requests(today)),
-            formatting::group_digits(requests(today)),
-            formatting::abbreviate_number(requests(before)),
+            formatting::abbreviate_number(today.requests),
+            formatting::group_digits(today.requests),
+            formatting::abbreviate_number(before.requests),
         ),
         tile(
             "tokens",
             "Tokens",
-            formatting::abbreviate_number(tokens(today)),
-            formatting::group_digits(tokens(today)),
-            formatting::abbreviate_number(tokens(before)),
+            formatting::abbreviate_number(today.tokens.total()),
+            formatting::group_digits(today.tokens.total()),
+            formatting::abbreviate_number(before.tokens.total()),
         ),
         tile("errors", "Error rate", error_rate(today), failed(today), error_rate(before)),
         tile(
             "cache",
             "Cache hit rate",
-            formatting::percent(&today["cache_hit_rate"]),
+            formatting::percent(today.cache_hit_rate),
             "of prompt tokens were read from the cache".into(),
-            formatting::percent(&before["cache_hit_rate"]),
+            formatting::percent(before.cache_hit_rate),
         ),
         tile(
             "ttft",
             "Time to first token",
-            formatting::millis(&today["ttft_ms_avg"]),
+            formatting::millis(today.ttft_ms_avg),
             "mean".into(),
-            formatting::millis(&before["ttft_ms_avg"]),
+            formatting::millis(before.ttft_ms_avg),
         ),
     ]
 }
 
 /// The share of failed requests in percent.
 #[expect(clippy::cast_precision_loss, reason = "a rate for people, to one place")]
-fn error_rate(row: &Value) -> String {
-    let count = |name: &str| row[name].as_u64().unwrap_or_default();
-    let (errors, requests) = (count("errors"), count("requests").max(1));
-    format!("{:.1} %", errors as f64 / requests as f64 * 100.0)
+fn error_rate(sums: &UsageMeasures) -> String {
+    formatting::percent(sums.errors as f64 / sums.requests.max(1) as f64)
 }
 
-fn failed(row: &Value) -> String {
-    let count = |name: &str| formatting::group_digits(row[name].as_u64().unwrap_or_default());
-    format!("{} of {} failed", count("errors"), count("requests"))
+fn failed(sums: &UsageMeasures) -> String {
+    let count = formatting::group_digits;
+    format!("{} of {} failed", count(sums.errors), count(sums.requests))
 }
 
-fn daily_cost_svg(days: &[Value]) -> String {
-    let points: Vec<(String, f64)> = days
-        .iter()
-        .map(|day| {
-            (
-                formatting::field_text(&day["day"]),
-                formatting::field_text(&day["cost_usd"]).parse().unwrap_or(0.0),
-            )
-        })
-        .collect();
-    let most_expensive = days.iter().max_by(|a, b| {
-        let usd =
-            |day: &Value| formatting::field_text(&day["cost_usd"]).parse::<f64>().unwrap_or(0.0);
-        usd(a).total_cmp(&usd(b))
-    });
+fn daily_cost_svg(days: &[DayMeasures]) -> String {
+    let dollars = |day: &DayMeasures| day.measures.cost_usd.to_string().parse().unwrap_or(0.0);
+    let points: Vec<(String, f64)> =
+        days.iter().map(|day| (day.day.clone(), dollars(day))).collect();
+    let most_expensive = days.iter().max_by_key(|day| day.measures.cost_usd);
     let description = most_expensive.map_or_else(String::new, |day| {
-        let usd = formatting::usd(day["cost_usd"].as_str().unwrap_or("0"));
-        format!(
-            "One bar per day. The most expensive day was {} with {usd}.",
-            formatting::field_text(&day["day"])
-        )
+        let usd = formatting::usd(day.measures.cost_usd);
+        format!("One bar per day. The most expensive day was {} with {usd}.", day.day)
     });
     chart::daily_cost_chart(&points, "Spend by day in US dollars", &description)
 }
 
-fn usage_cells(row: &Value) -> Vec<TableCell> {
-    let tokens = |name: &str| formatting::tokens(row["tokens"][name].as_u64().unwrap_or_default());
+fn usage_cells(sums: &UsageMeasures) -> Vec<TableCell> {
     vec![
-        formatting::money(&row["cost_usd"]),
-        formatting::count(&row["requests"]),
-        number(error_rate(row), failed(row)),
-        tokens("input"),
-        tokens("output"),
-        tokens("cache_read"),
-        number(formatting::percent(&row["cache_hit_rate"]), ""),
-        number(formatting::millis(&row["ttft_ms_avg"]), ""),
+        formatting::money(sums.cost_usd),
+        formatting::count(sums.requests),
+        number(error_rate(sums), failed(sums)),
+        formatting::tokens(sums.tokens.input),
+        formatting::tokens(sums.tokens.output),
+        formatting::tokens(sums.tokens.cache_read),
+        number(formatting::percent(sums.cache_hit_rate), ""),
+        number(formatting::millis(sums.ttft_ms_avg), ""),
     ]
 }
 
@@ -161,103 +137,85 @@ const COLUMNS: [&str; 8] = [
     "#First token",
 ];
 
-fn table(
+/// A table of sums. Each row is its first cell and its sums.
+fn table<'a>(
     id: &'static str,
     caption: &str,
     first: &'static str,
-    rows: &[Value],
-    name: impl Fn(&Value) -> TableCell,
+    rows: impl Iterator<Item = (TableCell, &'a UsageMeasures)>,
 ) -> PageTable {
     let columns: Vec<&'static str> = std::iter::once(first).chain(COLUMNS).collect();
     let mut table = PageTable::new(id, caption, &columns);
-    table.rows = rows
-        .iter()
-        .map(|row| std::iter::once(name(row)).chain(usage_cells(row)).collect())
-        .collect();
+    table.rows =
+        rows.map(|(name, sums)| std::iter::once(name).chain(usage_cells(sums)).collect()).collect();
     table
 }
 
-fn by_day(days: &[Value]) -> PageTable {
-    let latest: Vec<Value> = days.iter().rev().cloned().collect();
-    table("days", "The last 30 days, latest first", "Day", &latest, |row| {
-        text(formatting::field_text(&row["day"]))
-    })
+fn by_day(days: &[DayMeasures]) -> PageTable {
+    let rows = days.iter().rev().map(|day| (text(day.day.clone()), &day.measures));
+    table("days", "The last 30 days, latest first", "Day", rows)
 }
 
-fn by_model(rows: &[Value]) -> PageBlock {
-    if rows.is_empty() {
+fn by_model(models: &[ModelMeasures]) -> PageBlock {
+    if models.is_empty() {
         return PageBlock::Text("No request today.".into());
     }
-    PageBlock::Table(table(
-        "models",
-        "Today's models, most expensive first",
-        "Model",
-        rows,
-        |row| {
-            let model = formatting::field_text(&row["model"]);
-            let mut query = form_urlencoded::Serializer::new(String::from("/console/requests?"));
-            query.append_pair("model", &model);
-            link(query.finish(), formatting::truncate_text(&model, 60))
-        },
-    ))
+    let rows = models.iter().map(|row| {
+        let mut query = form_urlencoded::Serializer::new(String::from("/console/requests?"));
+        query.append_pair("model", &row.model);
+        (link(query.finish(), formatting::truncate_text(&row.model, 60)), &row.measures)
+    });
+    PageBlock::Table(table("models", "Today's models, most expensive first", "Model", rows))
 }
 
-fn by_key(rows: &[Value]) -> PageBlock {
-    if rows.is_empty() {
+fn by_key(keys: &[KeyMeasures]) -> PageBlock {
+    if keys.is_empty() {
         return PageBlock::Text("No request today.".into());
     }
-    PageBlock::Table(table("top-keys", "Today's keys, most expensive first", "Key", rows, |row| {
-        let id = formatting::field_text(&row["key_id"]);
-        match row["name"].as_str() {
+    let rows = keys.iter().map(|row| {
+        let id = &row.key_id;
+        let name = match &row.name {
             Some(name) => link(format!("/console/keys/{id}"), formatting::truncate_text(name, 60)),
-            None => vec![CellPart::Code(id), CellPart::Muted("deleted".into())],
-        }
-    }))
+            None => vec![CellPart::Code(id.to_string()), CellPart::Muted("deleted".into())],
+        };
+        (name, &row.measures)
+    });
+    PageBlock::Table(table("top-keys", "Today's keys, most expensive first", "Key", rows))
 }
 
 /// The number of accounts by state, and the accounts that need attention.
-fn health(all: &[Value]) -> Vec<PageBlock> {
-    let with = |status: &str| all.iter().filter(|one| one["status"] == status).count();
-    let counts = [
-        (Severity::Success, "ready"),
-        (Severity::Warning, "unproven"),
-        (Severity::Warning, "cooling"),
-        (Severity::Error, "auth_failed"),
-        (Severity::Neutral, "disabled"),
+fn health(all: &[AccountResource]) -> Vec<PageBlock> {
+    let count = |status| all.iter().filter(|account| account.status == status).count();
+    let statuses = [
+        AccountStatus::Ready,
+        AccountStatus::Unproven,
+        AccountStatus::Cooling,
+        AccountStatus::AuthFailed,
+        AccountStatus::Disabled,
     ];
-    let counters = counts.into_iter().filter(|(_, status)| with(status) > 0);
-    let row: Vec<CellPart> = counters
-        .flat_map(|(tone, status)| {
-            badge(tone, format!("{} {}", with(status), accounts::status_label(status)))
-        })
-        .collect();
-    let mut blocks = vec![PageBlock::Row(row)];
-    let mut unhealthy: Vec<&Value> = all
-        .iter()
-        .filter(|one| {
-            matches!(one["status"].as_str(), Some("unproven" | "cooling" | "auth_failed"))
-        })
-        .collect();
-    unhealthy.truncate(20);
-    if !unhealthy.is_empty() {
-        let mut table = PageTable::new(
-            "trouble",
-            "Accounts that get no requests now",
-            &["Account", "State", "Until"],
-        );
-        table.rows = unhealthy
-            .into_iter()
-            .map(|one| {
-                let href = format!("/console/accounts/{}", formatting::field_text(&one["id"]));
-                let name = formatting::truncate_text(&formatting::field_text(&one["name"]), 60);
-                vec![
-                    link(href, name),
-                    accounts::state(one),
-                    formatting::time(&one["cooling_until"]),
-                ]
-            })
-            .collect();
-        blocks.push(PageBlock::Table(table));
+    let counted = statuses.map(|status| (status, count(status))).into_iter();
+    let badges = counted.filter(|(_, count)| *count > 0).flat_map(|(status, count)| {
+        let (severity, label) = accounts::status_label(status);
+        badge(severity, format!("{count} {label}"))
+    });
+    let mut blocks = vec![PageBlock::Row(badges.collect())];
+    let is_unhealthy = |account: &&AccountResource| match account.status {
+        AccountStatus::Unproven | AccountStatus::Cooling | AccountStatus::AuthFailed => true,
+        AccountStatus::Ready | AccountStatus::Disabled => false,
+    };
+    let row = |account: &AccountResource| {
+        let href = format!("/console/accounts/{}", account.id);
+        vec![
+            link(href, formatting::truncate_text(&account.name, 60)),
+            accounts::state_cell(account),
+            formatting::time(account.cooling_until),
+        ]
+    };
+    let rows: Vec<_> = all.iter().filter(is_unhealthy).take(20).map(row).collect();
+    if !rows.is_empty() {
+        let columns = ["Account", "State", "Until"];
+        let table = PageTable::new("trouble", "Accounts that get no requests now", &columns);
+        blocks.push(PageBlock::Table(PageTable { rows, ..table }));
     }
     blocks
 }

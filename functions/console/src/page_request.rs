@@ -10,10 +10,11 @@ use askama::Template;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
+use baton_api::list::ResourceList;
 use http::header::{CACHE_CONTROL, COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 
 /// The name of the cookie for light or dark mode.
 pub(crate) const THEME: &str = "baton_theme";
@@ -72,14 +73,19 @@ impl PageRequest {
     }
 
     /// Reads from the API.
-    pub(crate) async fn get(&self, path: impl Into<String>) -> ConsoleResult<Value> {
+    pub(crate) async fn get<T: DeserializeOwned>(
+        &self,
+        path: impl Into<String>,
+    ) -> ConsoleResult<T> {
         self.call(Method::GET, path).send().await
     }
 
     /// Reads the rows of a list of the API.
-    pub(crate) async fn get_list(&self, path: impl Into<String>) -> ConsoleResult<Vec<Value>> {
-        let mut answer = self.get(path).await?;
-        Ok(answer["data"].as_array_mut().map(std::mem::take).unwrap_or_default())
+    pub(crate) async fn get_list<T: DeserializeOwned>(
+        &self,
+        path: impl Into<String>,
+    ) -> ConsoleResult<Vec<T>> {
+        Ok(self.get::<ResourceList<T>>(path).await?.data)
     }
 
     /// A random idempotency key, so that a form that is sent twice is handled once.

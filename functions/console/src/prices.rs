@@ -2,8 +2,8 @@
 
 use crate::ConsoleState;
 use crate::api_call::{ConsoleApiError, ConsoleResult};
-use crate::formatting::{field_text, format_exact_usd, group_digits, truncate_text};
-use crate::html_form::{FieldKind, FieldSpec, FormValues, HtmlForm};
+use crate::formatting::{api_text, format_exact_usd, group_digits, truncate_text};
+use crate::html_form::{FieldKind, FieldSpec, FormValues, HtmlForm, collect_new_values};
 use crate::page_blocks::{
     CellPart, PageBlock, PageLink, PageTable, Severity, TableCell, badge, link, number,
 };
@@ -12,7 +12,10 @@ use crate::resource_pages::{self, RejectedInput};
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::{get, post};
+use baton_api::list::ResourceList;
+use baton_api::prices::{PriceResource, PriceSource, UsdPerMillion, UsdRates};
 use http::Method;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 const API: &str = "/api/v1/prices";
@@ -82,8 +85,7 @@ fn price_fields() -> Vec<FieldSpec> {
 async fn list_prices(page_request: PageRequest) -> ConsoleResult {
     page_request.require_admin()?;
     let query = page_request.query.query(&["q", "cursor"]);
-    let answer = page_request.get(format!("{API}?{query}")).await?;
-    let rows = answer["data"].as_array().cloned().unwrap_or_default();
+    let list: ResourceList<PriceResource> = page_request.get(format!("{API}?{query}")).await?;
     let mut blocks: Vec<PageBlock> = resource_pages::done(&page_request).into_iter().collect();
     blocks.push(PageBlock::Row(vec![CellPart::Link(PageLink::new(
         format!("{HERE}/new"),
@@ -95,7 +97,7 @@ async fn list_prices(page_request: PageRequest) -> ConsoleResult {
     blocks.push(PageBlock::Text(
         "US dollars per million tokens. A model without a price is charged at the highest known price of its family.".into(),
     ));
-    if rows.is_empty() {
+    if list.data.is_empty() {
         blocks.push(PageBlock::Empty(
             "No prices found.".into(),
             Some(PageLink::new(format!("{HERE}/new"), "Set a price")),
@@ -114,25 +116,27 @@ async fn list_prices(page_request: PageRequest) -> ConsoleResult {
         "Delete",
     ];
     let mut table = PageTable::new("prices", "Prices by model and date", &columns);
-    table.rows = rows.iter().map(row).collect();
-    (table.next, table.first) = resource_pages::page_links(&page_request, &answer, "next_cursor");
+    table.rows = list.data.iter().map(price_row).collect();
+    (table.next, table.first) =
+        resource_pages::page_links(&page_request, list.next_cursor.as_deref());
     blocks.push(PageBlock::Table(table));
     Ok(page_request.render_page("Prices", blocks))
 }
 
-fn row(view: &Value) -> Vec<TableCell> {
-    let rate = |name: &str| {
-        let exact = field_text(&view["standard"][name]);
+fn price_row(price: &PriceResource) -> Vec<TableCell> {
+    let rate = |of: fn(&UsdRates) -> UsdPerMillion| {
+        let exact = api_text(&of(&price.standard));
         let mut cell = number(format_exact_usd(&exact), exact);
-        let others = [("fast", &view["fast"][name]), ("long", &view["above"]["rates"][name])];
-        let others = others.iter().filter(|(_, rate)| !rate.is_null());
+        let long = price.above.as_ref().map(|above| &above.rates);
+        let others = [("fast", price.fast.as_ref()), ("long", long)];
+        let others = others.into_iter().filter_map(|(mode, rates)| Some((mode, of(rates?))));
         cell.extend(others.map(|(mode, rate)| {
-            CellPart::Muted(format!("{mode} {}", format_exact_usd(&field_text(rate))))
+            CellPart::Muted(format!("{mode} {}", format_exact_usd(&api_text(&rate))))
         }));
         cell
     };
-    let (model, from) = (field_text(&view["model"]), field_text(&view["effective_from"]));
-    let is_own = view["source"] == "own";
+    let (model, from) = (price.model.clone(), price.effective_from.to_string());
+    let is_own = price.source == PriceSource::Own;
     let source =
         if is_own { badge(Severity::Success, "own") } else { badge(Severity::Neutral, "built in") };
     let remove = || {
@@ -145,7 +149,7 @@ fn row(view: &Value) -> Vec<TableCell> {
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.append_pair("model", &model).append_pair("from", &from);
     let mut name = link(format!("{HERE}/new?{}", query.finish()), truncate_text(&model, 80));
-    let long = view["above"]["prompt_tokens"].as_u64();
+    let long = price.above.as_ref().map(|above| above.prompt_tokens);
     name.extend(
         long.map(|max| CellPart::Muted(format!("long above {} tokens", group_digits(max)))),
     );
@@ -153,11 +157,11 @@ fn row(view: &Value) -> Vec<TableCell> {
         name,
         vec![CellPart::Time(from.clone(), from.get(..10).unwrap_or(&from).to_owned())],
         source,
-        rate("input"),
-        rate("output"),
-        rate("cache_read"),
-        rate("cache_write_5m"),
-        rate("cache_write_1h"),
+        rate(|rates| rates.input),
+        rate(|rates| rates.output),
+        rate(|rates| rates.cache_read),
+        rate(|rates| rates.cache_write_5m),
+        rate(|rates| rates.cache_write_1h),
         button,
     ]
 }
@@ -175,9 +179,11 @@ async fn load_template_price(page_request: &PageRequest) -> ConsoleResult<Value>
     if model.is_empty() {
         return Ok(json!({}));
     }
-    let rows = page_request.get_list(format!("{API}/{}", escape_model(model))).await?;
-    let found = rows.into_iter().rfind(|row| from.is_empty() || row["effective_from"] == from);
-    let mut start = found.ok_or_else(ConsoleApiError::page_not_found)?;
+    let prices: Vec<PriceResource> =
+        page_request.get_list(format!("{API}/{}", escape_model(model))).await?;
+    let is_named = |price: &PriceResource| price.effective_from.to_string() == from;
+    let found = prices.into_iter().rfind(|price| from.is_empty() || is_named(price));
+    let mut start = json!(found.ok_or_else(ConsoleApiError::page_not_found)?);
     start["effective_from"] = Value::Null;
     Ok(start)
 }
@@ -187,13 +193,9 @@ fn new_blocks(
     start: &Value,
     rejected: Option<&RejectedInput>,
 ) -> Vec<PageBlock> {
-    let form = resource_pages::create_form(
-        page_request,
-        HERE,
-        "Set price",
-        (&price_fields(), start),
-        rejected,
-    );
+    let form = resource_pages::new_form(page_request, HERE, "Set price")
+        .fields(resource_pages::fields(&price_fields(), start, rejected))
+        .error(resource_pages::rejection_text(&price_fields(), rejected));
     vec![
         PageBlock::Form(form),
         PageBlock::Text("The price applies to requests from that time on; recorded costs do not change. Fast mode and long prompts without separate prices cost the same as other requests.".into()),
@@ -208,7 +210,9 @@ fn escape_model(model: &str) -> String {
 
 async fn create_price(page_request: PageRequest, body: Bytes) -> ConsoleResult {
     let values = FormValues::parse(&body);
-    match resource_pages::create_resource(&page_request, API, &price_fields(), &values).await {
+    let body = collect_new_values(&price_fields(), &values);
+    let call = page_request.call(Method::POST, API).body(body);
+    match call.with_idempotency_key(values.get("once")).send::<IgnoredAny>().await {
         Ok(_) => redirect_to(&format!("{HERE}?done=saved")),
         Err(error) if error.is_form_error() => {
             let rejected = RejectedInput { values, error };
@@ -223,6 +227,6 @@ async fn delete_price(page_request: PageRequest, body: Bytes) -> ConsoleResult {
     let values = FormValues::parse(&body);
     let model = escape_model(values.get("model"));
     let path = format!("{API}/{model}?{}", values.query(&["effective_from"]));
-    page_request.call(Method::DELETE, path).send().await?;
+    page_request.call(Method::DELETE, path).send::<IgnoredAny>().await?;
     redirect_to(&format!("{HERE}?done=deleted"))
 }

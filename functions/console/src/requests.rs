@@ -2,7 +2,7 @@
 
 use crate::ConsoleState;
 use crate::api_call::{ConsoleApiError, ConsoleResult};
-use crate::formatting::{field_text, format_time, millis, money, tokens, truncate_text};
+use crate::formatting::{count, format_time, millis, money, time, tokens, truncate_text};
 use crate::html_form::{FieldKind, FieldSpec, HtmlForm};
 use crate::name_lookup::NameLookup;
 use crate::page_blocks::{
@@ -13,8 +13,9 @@ use crate::page_request::{PageRequest, PathId};
 use crate::resource_pages;
 use axum::Router;
 use axum::routing::get;
+use baton_api::list::ResourceList;
+use baton_domain::record::{RequestOutcome, TriedAccount, UsageRecord};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
 
 const API: &str = "/api/v1/usage/events";
 const HERE: &str = "/console/requests";
@@ -85,14 +86,13 @@ fn filter(page_request: &PageRequest, choices: &RequestFilterChoices) -> PageBlo
 async fn list_requests(page_request: PageRequest) -> ConsoleResult {
     let mut query = page_request.query.query(&ASKED);
     query.push_str("&limit=50");
-    let (answer, choices) = futures_util::try_join!(
+    let (list, choices): (ResourceList<UsageRecord>, _) = futures_util::try_join!(
         page_request.get(format!("{API}?{query}")),
         RequestFilterChoices::load(&page_request)
     )?;
-    let rows = answer["data"].as_array().cloned().unwrap_or_default();
     let title = if page_request.is_member() { "My requests" } else { "Requests" };
     let mut blocks = vec![filter(&page_request, &choices)];
-    if rows.is_empty() {
+    if list.data.is_empty() {
         let next = PageLink::new("/console/connect", "Connect a client");
         let message = "No requests found in this period (by default, the last 30 days).";
         blocks.push(PageBlock::Empty(message.into(), Some(next)));
@@ -104,51 +104,50 @@ async fn list_requests(page_request: PageRequest) -> ConsoleResult {
     }
     columns.extend(["#Input", "#Output", "#Cache read", "#Cost", "#First token", "#Duration"]);
     let mut table = PageTable::new("requests", "Requests, latest first", &columns);
-    table.rows = rows.iter().map(|row| request_row(&page_request, row, &choices)).collect();
-    (table.next, table.first) = resource_pages::page_links(&page_request, &answer, "next_cursor");
+    table.rows = list.data.iter().map(|row| request_row(&page_request, row, &choices)).collect();
+    (table.next, table.first) =
+        resource_pages::page_links(&page_request, list.next_cursor.as_deref());
     blocks.push(PageBlock::Table(table));
     Ok(page_request.render_page(title, blocks))
 }
 
 fn request_row(
     page_request: &PageRequest,
-    row: &Value,
+    row: &UsageRecord,
     choices: &RequestFilterChoices,
 ) -> Vec<TableCell> {
-    let at = field_text(&row["started_at"]);
-    let mut href = form_urlencoded::Serializer::new(format!("{HERE}/{}?", field_text(&row["id"])));
-    href.append_pair("key_id", &field_text(&row["key_id"])).append_pair("at", &at);
-    let of = |name: &str| tokens(row["tokens"][name].as_u64().unwrap_or_default());
+    let mut href = form_urlencoded::Serializer::new(format!("{HERE}/{}?", row.id));
+    href.append_pair("key_id", row.key_id.as_str());
+    href.append_pair("at", &row.started_at.to_string());
     let mut cells = vec![
-        link(href.finish(), format_time(&at)),
-        text(truncate_text(&field_text(&row["model"]), 60)),
-        choices.keys.link(&row["key_id"]),
+        link(href.finish(), format_time(row.started_at)),
+        text(truncate_text(&row.model, 60)),
+        choices.keys.link(Some(&row.key_id)),
     ];
     if !page_request.is_member() {
-        cells.push(choices.accounts.link(&row["account_id"]));
+        cells.push(choices.accounts.link(Some(&row.account_id)));
     }
     cells.extend([
         outcome(row),
-        of("input"),
-        of("output"),
-        of("cache_read"),
-        money(&row["cost_usd"]),
-        number(millis(&row["ttft_ms"]), ""),
-        number(millis(&row["duration_ms"]), ""),
+        tokens(row.tokens.input),
+        tokens(row.tokens.output),
+        tokens(row.tokens.cache_read),
+        money(row.cost_usd),
+        number(millis(row.ttft_ms.unwrap_or_default()), ""),
+        number(millis(row.duration_ms), ""),
     ]);
     cells
 }
 
-fn outcome(row: &Value) -> TableCell {
-    let status = field_text(&row["status"]);
-    let mut cell = match row["outcome"].as_str().unwrap_or_default() {
-        "complete" => badge(Severity::Success, "complete"),
-        "client_disconnected" => badge(Severity::Neutral, "client disconnected"),
-        "deadline" => badge(Severity::Error, "deadline exceeded"),
-        "stopped" => badge(Severity::Error, "relay stopped"),
-        _ => badge(Severity::Error, format!("error {status}")),
+fn outcome(row: &UsageRecord) -> TableCell {
+    let mut cell = match row.outcome {
+        RequestOutcome::Complete => badge(Severity::Success, "complete"),
+        RequestOutcome::ClientDisconnected => badge(Severity::Neutral, "client disconnected"),
+        RequestOutcome::Deadline => badge(Severity::Error, "deadline exceeded"),
+        RequestOutcome::Stopped => badge(Severity::Error, "relay stopped"),
+        RequestOutcome::UpstreamError => badge(Severity::Error, format!("error {}", row.status)),
     };
-    if row["estimated"] == true {
+    if row.estimated {
         cell.push(CellPart::Muted("estimated".to_owned()));
     }
     cell
@@ -169,11 +168,11 @@ fn request_query(page_request: &PageRequest) -> ConsoleResult<String> {
 
 async fn show_request(page_request: PageRequest, PathId(id): PathId) -> ConsoleResult {
     let path = request_query(&page_request)?;
-    let (rows, choices) = futures_util::try_join!(
+    let (rows, choices): (Vec<UsageRecord>, _) = futures_util::try_join!(
         page_request.get_list(path),
         RequestFilterChoices::load(&page_request)
     )?;
-    let row = rows.into_iter().find(|row| row["id"] == id.as_str());
+    let row = rows.into_iter().find(|row| row.id.as_str() == id);
     let row = row.ok_or_else(|| {
         ConsoleApiError::new(
             http::StatusCode::NOT_FOUND,
@@ -192,77 +191,68 @@ async fn show_request(page_request: PageRequest, PathId(id): PathId) -> ConsoleR
 
 fn facts(
     page_request: &PageRequest,
-    row: &Value,
+    row: &UsageRecord,
     choices: &RequestFilterChoices,
 ) -> Vec<(String, TableCell)> {
-    let model = (field_text(&row["model"]), field_text(&row["upstream_model"]));
-    let served = if model.0 == model.1 {
-        Vec::new()
-    } else {
-        vec![CellPart::Muted(format!("served as {}", truncate_text(&model.1, 100)))]
-    };
-    let optional = |name: &str| match &row[name] {
-        Value::Null => empty_cell(),
-        value => code(truncate_text(&field_text(value), 200)),
+    let mut model = vec![CellPart::Text(truncate_text(&row.model, 100))];
+    if row.upstream_model != row.model {
+        let served = truncate_text(&row.upstream_model, 100);
+        model.push(CellPart::Muted(format!("served as {served}")));
+    }
+    let optional = |value: Option<&str>| {
+        value.map_or_else(empty_cell, |value| code(truncate_text(value, 200)))
     };
     let mut facts: Vec<(String, TableCell)> = vec![
         ("Outcome".into(), outcome(row)),
-        ("Status".into(), text(field_text(&row["status"]))),
-        ("Started".into(), crate::formatting::time(&row["started_at"])),
-        ("Time to first token".into(), text(millis(&row["ttft_ms"]))),
-        ("Duration".into(), text(millis(&row["duration_ms"]))),
-        (
-            "Model".into(),
-            std::iter::once(CellPart::Text(truncate_text(&model.0, 100))).chain(served).collect(),
-        ),
-        ("Key".into(), choices.keys.link(&row["key_id"])),
+        ("Status".into(), text(row.status.to_string())),
+        ("Started".into(), time(Some(row.started_at))),
+        ("Time to first token".into(), text(millis(row.ttft_ms.unwrap_or_default()))),
+        ("Duration".into(), text(millis(row.duration_ms))),
+        ("Model".into(), model),
+        ("Key".into(), choices.keys.link(Some(&row.key_id))),
     ];
     if !page_request.is_member() {
-        facts.push(("User".into(), choices.users.link(&row["user_id"])));
-        facts.push(("Account".into(), choices.accounts.link(&row["account_id"])));
-        facts.push(("Accounts tried".into(), text(field_text(&row["attempts"]))));
+        facts.push(("User".into(), choices.users.link(row.user_id.as_ref())));
+        facts.push(("Account".into(), choices.accounts.link(Some(&row.account_id))));
+        facts.push(("Accounts tried".into(), text(row.attempts.to_string())));
     }
-    let streamed = if row["stream"] == true { "yes" } else { "no" };
     facts.extend([
-        ("Protocol".into(), text(field_text(&row["protocol"]))),
-        ("Streamed".into(), text(streamed)),
-        ("Service tier".into(), optional_text_cell(row["service_tier"].as_str())),
-        ("Session".into(), optional("session_id")),
-        ("Agent".into(), optional("agent_id")),
-        ("Id".into(), code(field_text(&row["id"]))),
+        ("Protocol".into(), text(row.protocol.clone())),
+        ("Streamed".into(), text(if row.stream { "yes" } else { "no" })),
+        ("Service tier".into(), optional_text_cell(row.service_tier.as_deref())),
+        ("Session".into(), optional(row.session_id.as_deref())),
+        ("Agent".into(), optional(row.agent_id.as_deref())),
+        ("Id".into(), code(row.id.to_string())),
     ]);
     facts
 }
 
-fn cost(row: &Value) -> PageTable {
+fn cost(row: &UsageRecord) -> PageTable {
     let mut table = PageTable::new("cost", "Recorded usage", &["Item", "#Amount"]);
-    let count = |name: &str| crate::formatting::count(&row["tokens"][name]);
+    let sums = &row.tokens;
     table.rows = vec![
-        vec![text("Input tokens"), count("input")],
-        vec![text("Output tokens"), count("output")],
-        vec![text("Tokens read from the cache"), count("cache_read")],
-        vec![text("Tokens written to the cache for 5 minutes"), count("cache_write_5m")],
-        vec![text("Tokens written to the cache for an hour"), count("cache_write_1h")],
-        vec![text("Web searches"), crate::formatting::count(&row["web_searches"])],
-        vec![text("Price version"), text(field_text(&row["price_version"]))],
-        vec![text("Cost in US dollars, exact"), number(field_text(&row["cost_usd"]), "")],
+        vec![text("Input tokens"), count(sums.input)],
+        vec![text("Output tokens"), count(sums.output)],
+        vec![text("Tokens read from the cache"), count(sums.cache_read)],
+        vec![text("Tokens written to the cache for 5 minutes"), count(sums.cache_write_5m)],
+        vec![text("Tokens written to the cache for an hour"), count(sums.cache_write_1h)],
+        vec![text("Web searches"), count(row.web_searches)],
+        vec![text("Price version"), text(row.price_version.clone())],
+        vec![text("Cost in US dollars, exact"), number(row.cost_usd.to_string(), "")],
     ];
     table
 }
 
 /// The failed attempts before the account that answered, with their reasons.
-fn failed_attempts_block(row: &Value, choices: &RequestFilterChoices) -> PageBlock {
-    let attempts = row["tried"].as_array().cloned().unwrap_or_default();
-    if attempts.is_empty() {
+fn failed_attempts_block(row: &UsageRecord, choices: &RequestFilterChoices) -> PageBlock {
+    if row.tried.is_empty() {
         return PageBlock::Text("None: the first account answered.".into());
     }
     let mut table = PageTable::new("tried", "Failed attempts, in order", &["Account", "Reason"]);
-    table.rows = attempts
-        .iter()
-        .map(|one| {
-            let reason = text(truncate_text(&field_text(&one["reason"]), 300));
-            vec![choices.accounts.link(&one["account_id"]), reason]
-        })
-        .collect();
+    let attempt = |tried: &TriedAccount| {
+        let reason = text(truncate_text(&tried.reason, 300));
+        vec![choices.accounts.link(Some(&tried.account_id)), reason]
+    };
+    table.rows = row.tried.iter().map(attempt).collect();
     PageBlock::Table(table)
 }

@@ -9,6 +9,8 @@ use crate::resource_pages::{self, RejectedInput};
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::get;
+use baton_api::settings::SettingsResource;
+use serde_json::json;
 
 const API: &str = "/api/v1/settings";
 const HERE: &str = "/console/settings";
@@ -26,15 +28,15 @@ async fn settings_page(
     page_request: &PageRequest,
     rejected: Option<&RejectedInput>,
 ) -> ConsoleResult<Vec<PageBlock>> {
-    let view = page_request.get(API).await?;
+    let settings: SettingsResource = page_request.get(API).await?;
     let mut blocks: Vec<PageBlock> = resource_pages::done(page_request).into_iter().collect();
     blocks.push(PageBlock::Form(resource_pages::edit_form(
         HERE,
-        &view,
+        &json!(settings),
         &settings_fields(),
         rejected,
     )));
-    let changed = crate::formatting::time(&view["updated_at"]);
+    let changed = crate::formatting::time(settings.updated_at);
     blocks.push(PageBlock::Facts(vec![("Changed".into(), changed)]));
     blocks.push(PageBlock::Text(
         "Environment variables (BATON_…) set everything else where the process starts; see \"Settings\" in the documentation.".into(),
@@ -49,7 +51,14 @@ async fn show_settings(page_request: PageRequest) -> ConsoleResult {
 
 async fn save_settings(page_request: PageRequest, body: Bytes) -> ConsoleResult {
     let values = FormValues::parse(&body);
-    match resource_pages::save_resource(&page_request, API, &settings_fields(), &values).await {
+    match resource_pages::save_resource::<SettingsResource>(
+        &page_request,
+        API,
+        &settings_fields(),
+        &values,
+    )
+    .await
+    {
         Ok(_) => redirect_to(&format!("{HERE}?done=saved")),
         Err(error) if error.is_form_error() => {
             let rejected = RejectedInput { values, error };
