@@ -184,6 +184,8 @@ fn dependencies_follow_the_layers() {
         "baton-local" => shared.contains(&to) || functions.contains(&to),
         "baton" => to != "baton-tests",
         "baton-tests" => true,
+        "baton-console" => ["baton-domain", "baton-api", "baton-runtime"].contains(&to),
+        "baton-admin" if to == "baton-console" => true,
         _ if functions.contains(&from) => shared.contains(&to),
         _ => false,
     };

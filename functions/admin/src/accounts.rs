@@ -5,9 +5,9 @@ use crate::AdminState;
 use crate::admin_request::{AdminRequest, AuditNote};
 use crate::api_response::{ApiError, ApiResult, NoContent};
 use crate::credentials::CredentialInput;
-use crate::health::ShownHealth;
+use crate::health::HealthView;
 use crate::query::{contains_ignoring_case, name};
-use crate::resource::{Draft, Resource, meta};
+use crate::resource::{Resource, ResourceDraft, meta};
 use baton_api::accounts::{AccountChange, AccountFilter, AccountResource};
 use baton_api::credentials::NewCredential;
 use baton_api::fields::{FieldChange, ModelMap};
@@ -46,7 +46,6 @@ impl Resource for Account {
     type View = AccountResource;
     type Change = AccountChange;
     type Filter = AccountFilter;
-    type Created = AccountResource;
     type Extra = AccountEdit;
     type Once = ();
 
@@ -67,22 +66,17 @@ impl Resource for Account {
         Ok(stored.iter().map(view).collect())
     }
 
-    fn created(view: AccountResource, (): ()) -> AccountResource {
-        view
-    }
-
-    fn is_filtered(AccountFilter { group_id, enabled, q }: &AccountFilter) -> bool {
-        group_id.is_some() || enabled.is_some() || !q.is_empty()
-    }
-
     fn matches(&self, filter: &AccountFilter) -> bool {
         filter.group_id.as_ref().is_none_or(|group| self.groups.contains(group))
             && filter.enabled.is_none_or(|enabled| self.enabled == enabled)
             && contains_ignoring_case(&self.name, &filter.q.to_lowercase())
     }
 
-    async fn draft(state: &AdminState, mut change: AccountChange) -> ApiResult<Draft<Self>> {
-        let credential = change.credential.take().map(CredentialInput::Given);
+    async fn draft(
+        state: &AdminState,
+        mut change: AccountChange,
+    ) -> ApiResult<ResourceDraft<Self>> {
+        let credential = change.credential.take().map(CredentialInput::Submitted);
         state.new_account(change, credential).await
     }
 
@@ -91,7 +85,7 @@ impl Resource for Account {
         stored: &mut StoredEntity<Self>,
         mut change: AccountChange,
     ) -> ApiResult<AccountEdit> {
-        let credential = change.credential.take().map(CredentialInput::Given);
+        let credential = change.credential.take().map(CredentialInput::Submitted);
         state.apply_account_change(stored, change, credential).await
     }
 
@@ -155,7 +149,7 @@ impl AdminState {
     ) -> AccountResource {
         let account = stored.value.clone();
         let health = self.store.health(&account.id);
-        let shown = ShownHealth::new(&account, &health, self.store.clock().now());
+        let shown = HealthView::new(&account, &health, self.store.clock().now());
         AccountResource {
             id: account.id,
             name: account.name,
@@ -188,7 +182,7 @@ impl AdminState {
         &self,
         New(change): New<AccountChange>,
     ) -> ApiResult<()> {
-        let Draft { stored, extra, once: () } = Account::draft(self, change).await?;
+        let ResourceDraft { stored, extra, once: () } = Account::draft(self, change).await?;
         let edit = self.edit_for_new(&stored, &extra).await?;
         let note = AuditNote::created(&stored.value.id, &Account::view(self, &stored));
         let request = AdminRequest::from_baton();
@@ -200,7 +194,7 @@ impl AdminState {
         &self,
         change: AccountChange,
         credential: Option<CredentialInput>,
-    ) -> ApiResult<Draft<Account>> {
+    ) -> ApiResult<ResourceDraft<Account>> {
         check_named(&change)?;
         if credential.is_none() {
             return Err(ApiError::bad(
@@ -228,9 +222,9 @@ impl AdminState {
         change: AccountChange,
         credential: Option<CredentialInput>,
         kind: CredentialKind,
-    ) -> ApiResult<Draft<Account>> {
+    ) -> ApiResult<ResourceDraft<Account>> {
         let has_own_address =
-            matches!(credential, Some(CredentialInput::Given(NewCredential::Aws(_))));
+            matches!(credential, Some(CredentialInput::Submitted(NewCredential::Aws(_))));
         if change.base_url.is_none()
             && change.provider == Some(Provider::Bedrock)
             && !has_own_address
@@ -260,7 +254,7 @@ impl AdminState {
         let mut stored = self.store.new_stored(blank, None);
         let change = AccountChange { groups: None, ..change };
         let extra = self.apply_account_change(&mut stored, change, credential).await?;
-        Ok(Draft { stored, extra, once: () })
+        Ok(ResourceDraft { stored, extra, once: () })
     }
 
     /// Checks the fields and applies them to `stored`, with the credential if one is given.
@@ -284,7 +278,7 @@ impl AdminState {
         };
         if let Some(url) = url {
             check_base_url(&url, self.allow_private_upstreams)
-                .map_err(|why| ApiError::bad(format!("`base_url`: {why}")))?;
+                .map_err(|error| ApiError::bad(format!("`base_url`: {error}")))?;
             account.base_url = url;
         }
         if let Some(groups) = change.groups {
@@ -327,7 +321,7 @@ impl AdminState {
             return Ok(());
         };
         let proxy = ProxyUrl::parse(url, self.allow_private_upstreams)
-            .map_err(|why| ApiError::bad(format!("`proxy_url`: {why}")))?;
+            .map_err(|error| ApiError::bad(format!("`proxy_url`: {error}")))?;
         let shown = Some(proxy.masked_url());
         if proxy.is_masked() {
             if account.proxy_url == shown {

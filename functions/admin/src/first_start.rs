@@ -36,16 +36,16 @@ pub async fn first_start(
     store: Store,
 ) -> Result<FirstStart, String> {
     let fixed = settings.secrets.admin_token.as_ref().map(LiveSecret::from);
-    let office = AdminState::new(settings, (pepper.into(), fixed), store, None);
+    let state = AdminState::new(settings, (pepper.into(), fixed), store, None);
     let made = async {
         Ok::<_, ApiError>(FirstStart {
-            key: office.first_key().await?,
-            account: office.first_account(settings).await?,
+            key: state.first_key().await?,
+            account: state.first_account(settings).await?,
             // The token comes last: once it is stored, no later start returns the secrets.
-            admin_token: office.first_admin_token().await?,
+            admin_token: state.first_admin_token().await?,
         })
     };
-    made.await.map_err(|refused| refused.to_string())
+    made.await.map_err(|error| error.to_string())
 }
 
 impl AdminState {

@@ -167,7 +167,7 @@ impl New<AccountChange> {
 }
 
 /// Query parameters of the list of accounts.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct AccountFilter {
     /// Only those of this group.

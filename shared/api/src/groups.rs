@@ -58,7 +58,7 @@ impl Creatable for GroupChange {
 }
 
 /// Query parameters of the list of groups.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct GroupFilter {
     /// Only those that are enabled (true) or disabled (false).

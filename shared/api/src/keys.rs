@@ -113,7 +113,7 @@ impl New<KeyChange> {
 }
 
 /// Query parameters of the list of keys.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct KeyFilter {
     /// Only those of this group.

@@ -20,6 +20,13 @@ const CENT: i128 = 10_000_000_000;
 #[serde(transparent)]
 pub struct UsdCents(String);
 
+impl UsdCents {
+    /// The amount as the API writes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl From<PicoUsd> for UsdCents {
     /// Amounts below zero become 0.
     fn from(amount: PicoUsd) -> Self {

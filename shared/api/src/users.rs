@@ -58,7 +58,7 @@ impl Creatable for UserChange {
 }
 
 /// Query parameters of the list of users.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct UserFilter {
     /// Only those with this role.

@@ -7,6 +7,7 @@
 
 pub mod account;
 pub mod account_selection;
+pub mod actor;
 pub mod alert;
 pub mod console_session;
 pub mod cooldown_reason;
