@@ -194,7 +194,8 @@ fn dependencies_follow_the_layers() {
     let wrong = all.iter().flat_map(|(from, needed)| {
         needed
             .iter()
-            .filter(move |to| !is_allowed(from, to))
+            // A crate names itself to have all of its features in its tests.
+            .filter(move |to| from != *to && !is_allowed(from, to))
             .map(move |to| format!("{from} -> {to}"))
     });
     none("a dependency is not allowed by the layers", wrong);
