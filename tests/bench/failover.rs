@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use baton_tests::eventually::eventually;
-use baton_tests::house::{LaunchOptions, MODEL, TestKey, TestSystem, message};
-use baton_tests::upstream::{FakeUpstream, Options};
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::house::{LaunchOptions, MODEL, TestKey, TestSystem, message};
+use baton_test_harness::upstream::{FakeUpstream, Options};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 

@@ -24,8 +24,8 @@ use baton_runtime::upstream::{Transport, UpstreamBody, UpstreamCallError, Upstre
 use baton_runtime::usage_queue::UsageQueue;
 use baton_runtime::vault::Pepper;
 use baton_store::{ConfigEdit, Store};
-use baton_tests::house::{MODEL, message};
-use baton_tests::injected_faults::WithFaults as _;
+use baton_test_harness::house::{MODEL, message};
+use baton_test_harness::injected_faults::WithFaults as _;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};

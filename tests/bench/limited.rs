@@ -24,7 +24,7 @@ use baton_runtime::random::RandomSource;
 use baton_runtime::settings::Settings;
 use baton_runtime::usage_queue::UsageQueue;
 use baton_store::{Admission, Store};
-use baton_tests::injected_faults::WithFaults as _;
+use baton_test_harness::injected_faults::WithFaults as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::times::{Times, histogram, quantile, record};

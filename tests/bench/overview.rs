@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use baton_tests::in_process_console::InProcessConsole;
+use baton_test_harness::in_process_console::InProcessConsole;
 
 const PAGES: usize = 100;
 

@@ -10,7 +10,7 @@ use baton_runtime::clock::Clock;
 use baton_runtime::random::RandomSource;
 use baton_runtime::settings::Settings;
 use baton_store::Store;
-use baton_tests::injected_faults::WithFaults as _;
+use baton_test_harness::injected_faults::WithFaults as _;
 use serde_json::{Map, Value, json};
 
 const EVENTS: u32 = 20_000;

@@ -8,8 +8,8 @@ use baton_runtime::clock::Clock;
 use baton_runtime::random::RandomSource;
 use baton_runtime::settings::Settings;
 use baton_store::Store;
-use baton_tests::house::{TestKey, TestSystem};
-use baton_tests::month_of_usage::{MonthIds, count};
+use baton_test_harness::house::{TestKey, TestSystem};
+use baton_test_harness::month_of_usage::{MonthIds, count};
 use serde_json::json;
 
 const PEOPLE: [&str; 5] =

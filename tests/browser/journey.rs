@@ -1,8 +1,8 @@
 //! One journey through the console, from the first start to a rotated key. It uses only what is
 //! written on the pages.
 
-use baton_tests::eventually::eventually;
-use baton_tests::house::{LaunchOptions, TestKey, TestSystem};
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::house::{LaunchOptions, TestKey, TestSystem};
 
 use crate::browser_window::BrowserWindow;
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use baton_tests::house::{TestSystem, target_folder};
+use baton_test_harness::house::{TestSystem, target_folder};
 
 use crate::browser_window::{BrowserWindow, ScreenSize};
 use crate::demo_company::DemoCompany;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use baton_tests::house::{LaunchOptions, MODEL, TestKey, TestSystem};
-use baton_tests::program::Program;
-use baton_tests::upstream::{ACCESS_KEY, SECRET_KEY};
+use baton_test_harness::house::{LaunchOptions, MODEL, TestKey, TestSystem};
+use baton_test_harness::program::Program;
+use baton_test_harness::upstream::{ACCESS_KEY, SECRET_KEY};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -5,8 +5,8 @@
 use std::process::Command;
 use std::time::Duration;
 
-use baton_tests::house::{LaunchOptions, TestSystem};
-use baton_tests::program::Program;
+use baton_test_harness::house::{LaunchOptions, TestSystem};
+use baton_test_harness::program::Program;
 use tempfile::TempDir;
 
 use crate::install;

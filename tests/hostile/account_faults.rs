@@ -5,8 +5,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{TestKey, TestSystem, pico, settled};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::house::{TestKey, TestSystem, pico, settled};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};

@@ -3,9 +3,9 @@
 //! organization.
 
 use crate::class::AttackClass;
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{MODEL, TestKey, TestSystem, message};
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::house::{MODEL, TestKey, TestSystem, message};
+use baton_test_harness::upstream::FakeUpstream;
 use serde_json::{Value, json};
 
 const PROVIDERS: [&str; 2] = ["anthropic", "openai_compatible"];

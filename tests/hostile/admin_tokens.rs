@@ -2,7 +2,7 @@
 //! does not repeat the token.
 
 use crate::class::AttackClass;
-use baton_tests::house::LaunchOptions;
+use baton_test_harness::house::LaunchOptions;
 
 pub(crate) async fn run(class: AttackClass) {
     for token in ["a", "admin", "password", "0123456789abcde", "short-token", "ääääääääääääääa"]

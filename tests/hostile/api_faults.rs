@@ -2,8 +2,8 @@
 //! correct result, and never an internal error of Baton.
 
 use crate::class::AttackClass;
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{OperatorClient, TestSystem};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::house::{OperatorClient, TestSystem};
 use serde_json::{Value, json};
 
 struct Tries {

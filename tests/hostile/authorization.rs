@@ -4,7 +4,7 @@
 use crate::class::AttackClass;
 use baton_domain::id::KeyId;
 use baton_domain::relay_key::{compose, new_secret};
-use baton_tests::house::{OperatorClient, TestKey, TestSystem};
+use baton_test_harness::house::{OperatorClient, TestKey, TestSystem};
 use serde_json::json;
 
 /// Credentials that give no access, with their names.
@@ -197,7 +197,7 @@ async fn of_others(class: &AttackClass, admin: &OperatorClient, people: &People)
 
 /// Other spellings of a path, other methods, further headers.
 async fn spellings(class: &AttackClass, house: &TestSystem, people: &People) {
-    let http = baton_tests::house::plain_client();
+    let http = baton_test_harness::house::plain_client();
     let base = house.admin_url();
     for path in [
         "/api/v1/users/",
@@ -240,7 +240,7 @@ async fn spellings(class: &AttackClass, house: &TestSystem, people: &People) {
     }
     // A console session that was opened with a relay key has only a member's rights too.
     let address = base.trim_start_matches("http://").parse().expect("an address");
-    let mut visitor = baton_tests::signing_in::TestBrowser::at(address);
+    let mut visitor = baton_test_harness::signing_in::TestBrowser::at(address);
     visitor.sign_in(&people.root.secret).await.leads_to("/console");
     for page in [
         "/accounts",

@@ -1,8 +1,8 @@
 //! Bodies with contradictory fields, model names that are disguised as others, and bodies that are
 //! not JSON.
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{TestKey, TestSystem};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::house::{TestKey, TestSystem};
 use serde_json::json;
 
 use crate::class::AttackClass;

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use baton_tests::eventually::eventually;
-use baton_tests::house::{LaunchOptions, TestKey, TestSystem, message};
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::house::{LaunchOptions, TestKey, TestSystem, message};
 use serde_json::{Value, json};
 
 use crate::bad_upstream::{self, ASKED};

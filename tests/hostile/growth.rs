@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_tests::house::{LaunchOptions, TestSystem, message};
+use baton_test_harness::house::{LaunchOptions, TestSystem, message};
 
 use crate::bad_upstream;
 use crate::class::AttackClass;
@@ -30,9 +30,10 @@ pub(crate) async fn cardinality(class: AttackClass) {
         });
     }
     let metrics = reqwest::Client::new().get(format!("{}/metrics", house.admin_url()));
-    let metrics =
-        baton_tests::client_response::ClientResponse::to(metrics.bearer_auth("metrics-token"))
-            .await;
+    let metrics = baton_test_harness::client_response::ClientResponse::to(
+        metrics.bearer_auth("metrics-token"),
+    )
+    .await;
     let names = metrics.text().matches("nobody-").count();
     class.check("labels", metrics.status == 200 && names == 0, || {
         format!("{} {names}", metrics.status)
@@ -50,7 +51,7 @@ pub(crate) async fn long_records(class: AttackClass) {
             .message(body.to_string())
             .header("x-claude-code-session-id", "s".repeat(5_000))
             .header("x-claude-code-agent-id", "a".repeat(5_000));
-        let answer = baton_tests::client_response::ClientResponse::to(request).await;
+        let answer = baton_test_harness::client_response::ClientResponse::to(request).await;
         class.check(model, answer.status == 200 || model == "long-error", || {
             format!("{} {:.300}", answer.status, answer.text())
         });

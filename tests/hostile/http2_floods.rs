@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use baton_tests::house::TestSystem;
+use baton_test_harness::house::TestSystem;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -209,7 +209,8 @@ async fn honest(class: &AttackClass, house: &TestSystem) {
             .send()
     };
     let text = "x".repeat(200_000);
-    let body = |text: &str| baton_tests::house::message("claude-opus-5-5", text, true).to_string();
+    let body =
+        |text: &str| baton_test_harness::house::message("claude-opus-5-5", text, true).to_string();
     let asking = (0..150).map(|number| ask(body(if number % 10 == 0 { &text } else { "hi" })));
     for answer in futures_util::future::join_all(asking).await {
         let is_good = match answer {

@@ -1,7 +1,7 @@
 //! Answers to limited keys, invalid limits, and free calls.
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{LaunchOptions, TestKey, TestSystem, message, pico, spent_key};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::house::{LaunchOptions, TestKey, TestSystem, message, pico, spent_key};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};

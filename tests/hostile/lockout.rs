@@ -4,7 +4,7 @@
 use crate::class::AttackClass;
 use baton_domain::id::KeyId;
 use baton_domain::relay_key::{compose, new_secret};
-use baton_tests::house::TestSystem;
+use baton_test_harness::house::TestSystem;
 use serde_json::json;
 
 /// A well-formed key that does not exist.

@@ -3,7 +3,7 @@
 //! secrets either.
 
 use crate::class::AttackClass;
-use baton_tests::house::{LaunchOptions, MODEL, TestKey, TestSystem, message};
+use baton_test_harness::house::{LaunchOptions, MODEL, TestKey, TestSystem, message};
 use serde_json::{Value, json};
 
 /// A mark in each payload, by which it is found.

@@ -2,7 +2,7 @@
 //! can become an upstream, even if private upstreams are allowed.
 
 use crate::class::AttackClass;
-use baton_tests::house::TestSystem;
+use baton_test_harness::house::TestSystem;
 use serde_json::json;
 
 const METADATA: &[&str] = &[

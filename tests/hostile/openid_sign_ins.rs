@@ -2,7 +2,7 @@
 //! members, and strangers who start sign-ins without end.
 
 use crate::class::AttackClass;
-use baton_tests::signing_in::{FakeProvider, SignInSystem};
+use baton_test_harness::signing_in::{FakeProvider, SignInSystem};
 use serde_json::json;
 
 pub(crate) async fn run(class: AttackClass) {

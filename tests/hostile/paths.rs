@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{TestKey, TestSystem};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::house::{TestKey, TestSystem};
 use serde_json::json;
 
 use crate::class::AttackClass;

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use baton_tests::house::{LaunchOptions, TestSystem};
+use baton_test_harness::house::{LaunchOptions, TestSystem};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 

@@ -3,8 +3,8 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{TestKey, TestSystem};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::house::{TestKey, TestSystem};
 use serde_json::{Value, json};
 
 use crate::class::AttackClass;

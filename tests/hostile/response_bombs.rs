@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{LaunchOptions, TestKey, TestSystem};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::house::{LaunchOptions, TestKey, TestSystem};
 use serde_json::{Value, json};
 
 use crate::bad_upstream;
@@ -127,7 +127,7 @@ async fn house(provider: &str) -> (TestSystem, TestKey) {
 }
 
 fn message(model: &str, stream: bool) -> Value {
-    baton_tests::house::message(model, "hi", stream)
+    baton_test_harness::house::message(model, "hi", stream)
 }
 
 /// The answer, for a client that stops reading at some point.

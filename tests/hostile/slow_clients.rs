@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_tests::house::{LaunchOptions, TestSystem};
+use baton_test_harness::house::{LaunchOptions, TestSystem};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 

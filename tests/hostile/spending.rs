@@ -2,8 +2,8 @@
 //! on every kind of account, in many simultaneous requests. Also models that the key cannot use,
 //! named in addition to the first one.
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{LaunchOptions, TestKey, TestSystem, pico};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::house::{LaunchOptions, TestKey, TestSystem, pico};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::time::Duration;

@@ -1,9 +1,9 @@
 //! Headers and query parameters by which a server behind Baton would read another request than
 //! Baton: another path, method, model, tier or charset, or an answer without usage.
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{MODEL, TestKey, TestSystem, message};
-use baton_tests::upstream::BEDROCK_KEY;
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::house::{MODEL, TestKey, TestSystem, message};
+use baton_test_harness::upstream::BEDROCK_KEY;
 use serde_json::json;
 
 use crate::class::AttackClass;

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use baton_tests::eventually::eventually;
-use baton_tests::house::{LaunchOptions, MODEL, TestSystem};
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::house::{LaunchOptions, MODEL, TestSystem};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
@@ -60,7 +60,7 @@ pub(crate) async fn run(class: AttackClass) {
     let body = format!(
         r#"{{"model":"{MODEL}","max_tokens":9,"stream":true,"messages":[{{"role":"user","content":"{text}"}}]}}"#
     );
-    let answer = baton_tests::client_response::ClientResponse::to(loose.message(body)).await;
+    let answer = baton_test_harness::client_response::ClientResponse::to(loose.message(body)).await;
     class.check("one body of 31 MB", answer.status == 200, || answer.text());
 }
 

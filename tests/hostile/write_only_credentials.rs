@@ -2,9 +2,9 @@
 //! token endpoint. No file of the machine can be read under the name of an identity token.
 
 use crate::class::AttackClass;
-use baton_tests::house::{LaunchOptions, OperatorClient, TestSystem};
-use baton_tests::token_endpoint::FakeTokenEndpoint;
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::house::{LaunchOptions, OperatorClient, TestSystem};
+use baton_test_harness::token_endpoint::FakeTokenEndpoint;
+use baton_test_harness::upstream::FakeUpstream;
 use serde_json::{Value, json};
 
 const IDENTITY: &str = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJwb2QifQ.c2ln";

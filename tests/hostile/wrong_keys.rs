@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{LaunchOptions, TestSystem, message};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::house::{LaunchOptions, TestSystem, message};
 
 use crate::class::AttackClass;
 use crate::process::unknown_key;

@@ -13,7 +13,7 @@ use baton_runtime::clock::Clock;
 use baton_runtime::random::RandomSource;
 use baton_runtime::settings::Settings;
 use baton_store::Store;
-use baton_tests::injected_faults::{InjectedFault, WithFaults as _};
+use baton_test_harness::injected_faults::{InjectedFault, WithFaults as _};
 use http::Request;
 use http_body_util::BodyExt as _;
 use jiff::SignedDuration;

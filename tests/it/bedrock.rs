@@ -1,10 +1,10 @@
 //! Accounts on Amazon Bedrock: clients of the Messages API get the same from them as from
 //! Anthropic, and every token is counted.
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::fixtures;
-use baton_tests::house::{LaunchOptions, MODEL, TestKey, TestSystem, message};
-use baton_tests::upstream::{ACCESS_KEY, BEDROCK_KEY, FakeUpstream, ROLE, SECRET_KEY};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::fixtures;
+use baton_test_harness::house::{LaunchOptions, MODEL, TestKey, TestSystem, message};
+use baton_test_harness::upstream::{ACCESS_KEY, BEDROCK_KEY, FakeUpstream, ROLE, SECRET_KEY};
 use serde_json::{Value, json};
 
 /// Bedrock's name of the model.

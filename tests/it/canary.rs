@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use baton_tests::client_response::ClientResponse;
-use baton_tests::collector::FakeCollector;
-use baton_tests::eventually::eventually;
-use baton_tests::house::{LaunchOptions, MODEL, TestKey, TestSystem, message};
-use baton_tests::lambda::{LambdaDeployment, WITHOUT_HURRY, event};
-use baton_tests::signing_in::{FakeProvider, TestBrowser};
-use baton_tests::token_endpoint::{EndpointFault, FakeTokenEndpoint};
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::collector::FakeCollector;
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::house::{LaunchOptions, MODEL, TestKey, TestSystem, message};
+use baton_test_harness::lambda::{LambdaDeployment, WITHOUT_HURRY, event};
+use baton_test_harness::signing_in::{FakeProvider, TestBrowser};
+use baton_test_harness::token_endpoint::{EndpointFault, FakeTokenEndpoint};
+use baton_test_harness::upstream::FakeUpstream;
 use serde_json::{Value, json};
 
 const UPSTREAM_KEY: &str = "sk-upstream-canary-1a";

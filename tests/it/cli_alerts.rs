@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use baton_refresh::alerts::send_alerts;
-use baton_tests::house::bare_command;
-use baton_tests::in_process_admin::InProcessAdmin;
-use baton_tests::program::{Program, ProgramResult};
+use baton_test_harness::house::bare_command;
+use baton_test_harness::in_process_admin::InProcessAdmin;
+use baton_test_harness::program::{Program, ProgramResult};
 use serde_json::{Value, json};
 
 /// Runs a command of `baton` with `input` on its standard input.

@@ -1,7 +1,7 @@
 //! `baton doctor`, against a correct deployment and against proxies that each have one fault.
 
-use baton_tests::faulty_proxy::{FaultyProxy, ProxyFault};
-use baton_tests::house::{LaunchOptions, TestKey, TestSystem};
+use baton_test_harness::faulty_proxy::{FaultyProxy, ProxyFault};
+use baton_test_harness::house::{LaunchOptions, TestKey, TestSystem};
 use jiff::SignedDuration;
 use serde_json::Value;
 

@@ -1,7 +1,7 @@
 //! The console: every page with and without data, for administrators and members, its number of API
 //! calls, and what a page must never contain.
 
-use baton_tests::in_process_console::{ConsolePage, InProcessConsole, TOKEN};
+use baton_test_harness::in_process_console::{ConsolePage, InProcessConsole, TOKEN};
 use serde_json::json;
 
 /// Pages for everybody with a session.

@@ -1,6 +1,6 @@
 //! Prices in the console, with the rates of the fast mode and of long prompts.
 
-use baton_tests::in_process_console::InProcessConsole;
+use baton_test_harness::in_process_console::InProcessConsole;
 use serde_json::{Value, json};
 
 const CLASSES: [&str; 5] = ["input", "output", "cache_read", "cache_write_5m", "cache_write_1h"];

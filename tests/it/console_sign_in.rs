@@ -1,7 +1,7 @@
 //! Browser sign-in of an upstream account, with the console's pages only.
 
-use baton_tests::in_process_console::{ConsolePage, InProcessConsole, TOKEN};
-use baton_tests::token_endpoint::{EndpointFault, FakeTokenEndpoint};
+use baton_test_harness::in_process_console::{ConsolePage, InProcessConsole, TOKEN};
+use baton_test_harness::token_endpoint::{EndpointFault, FakeTokenEndpoint};
 use serde_json::json;
 
 const SECRET: &str = "cs-secret-of-the-client";

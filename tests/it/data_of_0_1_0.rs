@@ -1,7 +1,7 @@
 //! A data folder of version 0.1.0 can be opened, and everything in it works.
 
-use baton_tests::fixtures;
-use baton_tests::house::{LaunchOptions, OperatorClient, TestKey, TestSystem};
+use baton_test_harness::fixtures;
+use baton_test_harness::house::{LaunchOptions, OperatorClient, TestKey, TestSystem};
 use serde_json::Value;
 use std::path::Path;
 

@@ -11,9 +11,9 @@ use baton_runtime::settings::Settings;
 use baton_runtime::signed_record;
 use baton_runtime::vault::Pepper;
 use baton_store::{EventFilter, Store};
-use baton_tests::eventually::eventually;
-use baton_tests::house::{LaunchOptions, SOON, TestKey, TestSystem};
-use baton_tests::lambda::StoresProcess;
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::house::{LaunchOptions, SOON, TestKey, TestSystem};
+use baton_test_harness::lambda::StoresProcess;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

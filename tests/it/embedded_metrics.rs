@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use baton_tests::eventually::eventually;
-use baton_tests::lambda::{FunctionProcess, LambdaDeployment, STACK, WITHOUT_HURRY, event};
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::lambda::{FunctionProcess, LambdaDeployment, STACK, WITHOUT_HURRY, event};
 use serde_json::{Value, json};
 use yaml_serde::Value as Yaml;
 

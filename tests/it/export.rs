@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use baton_domain::id::KeyId;
 use baton_domain::usage::{TokenCounts, UsageIteration};
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::TestSystem;
-use baton_tests::in_process_admin::InProcessAdmin;
-use baton_tests::injected_faults::InjectedFault;
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::house::TestSystem;
+use baton_test_harness::in_process_admin::InProcessAdmin;
+use baton_test_harness::injected_faults::InjectedFault;
 use serde_json::{Value, json};
 
 fn lines(answer: &ClientResponse) -> Vec<Value> {

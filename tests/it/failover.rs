@@ -3,10 +3,10 @@
 use std::net::TcpListener;
 use std::ops::RangeInclusive;
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::eventually::eventually;
-use baton_tests::house::{LaunchOptions, MODEL, SOON, TestKey, TestSystem, message};
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::house::{LaunchOptions, MODEL, SOON, TestKey, TestSystem, message};
+use baton_test_harness::upstream::FakeUpstream;
 use serde_json::{Value, json};
 
 /// Two upstreams behind two accounts of one group. The first one is preferred.

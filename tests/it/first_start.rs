@@ -2,8 +2,8 @@
 
 use std::net::TcpListener;
 
-use baton_tests::house::{LaunchOptions, OperatorClient, TestKey};
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::house::{LaunchOptions, OperatorClient, TestKey};
+use baton_test_harness::upstream::FakeUpstream;
 
 /// The words in a text that look like a relay key.
 fn keys_in(text: &str) -> Vec<&str> {

@@ -1,9 +1,9 @@
 //! Limits hold under concurrency and after a crash. The errors have the form that clients
 //! understand.
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{LaunchOptions, MODEL, TestSystem, message};
-use baton_tests::house::{estimate, pico, settled, spend, spent_key, usd};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::house::{LaunchOptions, MODEL, TestSystem, message};
+use baton_test_harness::house::{estimate, pico, settled, spend, spent_key, usd};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 

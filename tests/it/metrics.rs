@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::eventually::eventually;
-use baton_tests::house::{LaunchOptions, MODEL, SOON, TestKey, TestSystem, message};
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::house::{LaunchOptions, MODEL, SOON, TestKey, TestSystem, message};
+use baton_test_harness::upstream::FakeUpstream;
 use prometheus_parse::{Sample, Scrape, Value};
 use serde_json::json;
 

@@ -1,9 +1,9 @@
 //! If the environment names a collector, Baton sends it metrics and spans. The request that goes
 //! upstream does not change.
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::collector::{FakeCollector, attribute};
-use baton_tests::house::{LaunchOptions, MODEL, TestSystem, message};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::collector::{FakeCollector, attribute};
+use baton_test_harness::house::{LaunchOptions, MODEL, TestSystem, message};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;

@@ -1,7 +1,7 @@
 //! The relay's timers with translation: whichever timer ends a hung request, the client gets an
 //! error in its protocol and the request is counted.
 
-use baton_tests::house::{LaunchOptions, TestKey, TestSystem};
+use baton_test_harness::house::{LaunchOptions, TestKey, TestSystem};
 use futures_util::future::join_all;
 
 use crate::protocols::{AccountKind, TestClient, key, pairs};

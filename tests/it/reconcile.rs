@@ -6,9 +6,9 @@ use std::path::Path;
 use baton_domain::id::KeyId;
 use baton_domain::record::UsageRecord;
 use baton_domain::usage::{TokenCounts, UsageIteration};
-use baton_tests::house::bare_command;
-use baton_tests::in_process_admin::InProcessAdmin;
-use baton_tests::program::{Program, ProgramResult};
+use baton_test_harness::house::bare_command;
+use baton_test_harness::in_process_admin::InProcessAdmin;
+use baton_test_harness::program::{Program, ProgramResult};
 use serde_json::{Value, json};
 
 /// The usage that the fixtures bill: two models on two days, one of them inside a request of the

@@ -9,8 +9,8 @@ use baton_domain::secret::Secret;
 use baton_refresh::{OutboundClients, maintain_accounts};
 use baton_runtime::aws::AwsClients;
 use baton_store::ConfigEdit;
-use baton_tests::in_process_relay::InProcessRelay;
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::in_process_relay::InProcessRelay;
+use baton_test_harness::upstream::FakeUpstream;
 use jiff::SignedDuration;
 
 async fn refused_account(

@@ -8,9 +8,9 @@ use baton_domain::money::PicoUsd;
 use baton_domain::price::PriceTable;
 use baton_domain::record::UsageRecord;
 use baton_domain::usage::TokenCounts;
-use baton_tests::house::{MODEL, TestSystem};
-use baton_tests::in_process_admin::InProcessAdmin;
-use baton_tests::injected_faults::InjectedFault;
+use baton_test_harness::house::{MODEL, TestSystem};
+use baton_test_harness::in_process_admin::InProcessAdmin;
+use baton_test_harness::injected_faults::InjectedFault;
 use serde_json::{Value, json};
 
 const PERIOD: [&str; 2] = ["2026-11-01", "2026-11-30"];

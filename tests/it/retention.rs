@@ -9,8 +9,8 @@ use baton_runtime::random::RandomSource;
 use baton_runtime::settings::Settings;
 use baton_runtime::usage_queue::UsageQueue;
 use baton_store::{EventFilter, RollupPeriod, Store};
-use baton_tests::house::MODEL;
-use baton_tests::repeatable_aws;
+use baton_test_harness::house::MODEL;
+use baton_test_harness::repeatable_aws;
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 

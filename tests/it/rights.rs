@@ -17,8 +17,8 @@ use baton_runtime::clock::Clock;
 use baton_runtime::random::RandomSource;
 use baton_runtime::settings::Settings;
 use baton_store::Store;
-use baton_tests::injected_faults::WithFaults as _;
-use baton_tests::table_rights::TableRights;
+use baton_test_harness::injected_faults::WithFaults as _;
+use baton_test_harness::table_rights::TableRights;
 use std::time::Duration;
 
 /// Stores, and the calls of each function that its policy denies.

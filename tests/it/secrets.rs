@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use baton_tests::house::{LaunchOptions, OperatorClient, TestKey};
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::house::{LaunchOptions, OperatorClient, TestKey};
+use baton_test_harness::upstream::FakeUpstream;
 use serde_json::json;
 
 const CANARY: &str = "sk-upstream-canary-7f3a9c";

@@ -1,7 +1,7 @@
 //! Console sessions: the store calls of a page, which requests can change something, and what ends
 //! a session.
 
-use baton_tests::signing_in::{FakeProvider, SignInSystem, TOKEN, TestBrowser};
+use baton_test_harness::signing_in::{FakeProvider, SignInSystem, TOKEN, TestBrowser};
 use serde_json::{Value, json};
 
 /// A browser that is signed in with a new key of this user, and the key's id.

@@ -1,10 +1,10 @@
 //! Limits of users, groups and the organization, tested from outside. All keys in the scope share
 //! them.
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::eventually::eventually;
-use baton_tests::house::{LaunchOptions, MODEL, SOON, TestKey, TestSystem, message};
-use baton_tests::house::{TINY_USD, estimate, period, pico, scope, settled, spent_key, usd};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::house::{LaunchOptions, MODEL, SOON, TestKey, TestSystem, message};
+use baton_test_harness::house::{TINY_USD, estimate, period, pico, scope, settled, spent_key, usd};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};

@@ -7,8 +7,8 @@ use baton_domain::money::PicoUsd;
 use baton_domain::reservation::Reservation;
 use baton_domain::scope::LimitScope;
 use baton_store::{Admission, EventFilter, Store};
-use baton_tests::in_process_relay::{InProcessRelay, broken, daily, reservation};
-use baton_tests::injected_faults::InjectedFault;
+use baton_test_harness::in_process_relay::{InProcessRelay, broken, daily, reservation};
+use baton_test_harness::injected_faults::InjectedFault;
 use jiff::{SignedDuration, Timestamp};
 
 const POOLS: [LimitScope; 1] = [LimitScope::Organization];

@@ -1,9 +1,9 @@
 //! After SIGTERM, open requests end normally, and then the process exits with 0.
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::eventually::eventually;
-use baton_tests::fixtures;
-use baton_tests::house::{SOON, TestSystem};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::fixtures;
+use baton_test_harness::house::{SOON, TestSystem};
 
 #[tokio::test]
 async fn sigterm_drains_stream_and_stores_usage() {

@@ -1,10 +1,10 @@
 //! Signing in to the console with the form: which credentials work, which cookies are set, and what
 //! is refused.
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::TestSystem;
-use baton_tests::lambda::{LambdaDeployment, WITHOUT_HURRY, event};
-use baton_tests::signing_in::{SignInSystem, TOKEN, TestBrowser};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::house::TestSystem;
+use baton_test_harness::lambda::{LambdaDeployment, WITHOUT_HURRY, event};
+use baton_test_harness::signing_in::{SignInSystem, TOKEN, TestBrowser};
 use serde_json::json;
 
 #[tokio::test]
@@ -242,7 +242,8 @@ async fn sign_in_form_is_hidden_on_insecure_connections() {
     // Behind a proxy without `x-forwarded-proto`, the operator sets the console's origin.
     let origin = ("CONSOLE_ORIGIN", "https://admin.example.com");
     let relay = ("RELAY_URL", "https://llm.example.com/");
-    let system = SignInSystem::start(baton_tests::signing_in::standing(), &[origin, relay]).await;
+    let system =
+        SignInSystem::start(baton_test_harness::signing_in::standing(), &[origin, relay]).await;
     let mut visitor = system.visitor().with("origin", "https://admin.example.com");
     visitor.sign_in(TOKEN).await.leads_to("/console");
     let page = visitor.open("/console/connect").await.answer.ok().text();

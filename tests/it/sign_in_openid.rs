@@ -1,7 +1,7 @@
 //! Signing in to the console at an identity provider: who gets in, and which tokens are refused.
 
-use baton_tests::house::LaunchOptions;
-use baton_tests::signing_in::{FakeProvider, SignInSystem, TOKEN, TokenForgery};
+use baton_test_harness::house::LaunchOptions;
+use baton_test_harness::signing_in::{FakeProvider, SignInSystem, TOKEN, TokenForgery};
 use serde_json::{Value, json};
 
 /// A sign-in system where Ada is a user.

@@ -12,9 +12,9 @@ use baton_runtime::random::RandomSource;
 use baton_runtime::settings::Settings;
 use baton_runtime::usage_queue::UsageQueue;
 use baton_store::{ConfigEdit, Store};
-use baton_tests::house::{MODEL, message};
-use baton_tests::injected_faults::WithFaults as _;
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::house::{MODEL, message};
+use baton_test_harness::injected_faults::WithFaults as _;
+use baton_test_harness::upstream::FakeUpstream;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
 

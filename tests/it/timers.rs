@@ -3,10 +3,10 @@
 
 use std::net::TcpListener;
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::eventually::eventually;
-use baton_tests::house::{LaunchOptions, SOON, TestKey, TestSystem};
-use baton_tests::upstream::{FakeUpstream, RecordedEnd};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::house::{LaunchOptions, SOON, TestKey, TestSystem};
+use baton_test_harness::upstream::{FakeUpstream, RecordedEnd};
 use serde_json::{Value, json};
 
 /// A system with this timer set to 0.3 seconds.

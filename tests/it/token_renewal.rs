@@ -23,8 +23,8 @@ use baton_runtime::token_endpoint::TokenEndpoint;
 use baton_runtime::upstream::UpstreamClient;
 use baton_store::token_renewal::{RenewalOutcome, renew};
 use baton_store::{AccountToken, ConfigEdit, Store};
-use baton_tests::injected_faults::{InjectedFault, WithFaults as _};
-use baton_tests::token_endpoint::{EndpointFault, FakeTokenEndpoint, LIFE_SECONDS};
+use baton_test_harness::injected_faults::{InjectedFault, WithFaults as _};
+use baton_test_harness::token_endpoint::{EndpointFault, FakeTokenEndpoint, LIFE_SECONDS};
 use jiff::SignedDuration;
 
 /// A token endpoint, in-memory stores, and an account whose first refresh token is `rt-0`.

@@ -6,9 +6,9 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{MODEL, TestKey, TestSystem};
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::house::{MODEL, TestKey, TestSystem};
+use baton_test_harness::upstream::FakeUpstream;
 use serde_json::{Value, json};
 
 /// An upstream that sends these bytes for each request and closes the connection.

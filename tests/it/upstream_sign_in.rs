@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::eventually::eventually;
-use baton_tests::house::{LaunchOptions, TestSystem};
-use baton_tests::token_endpoint::{EndpointFault, FakeTokenEndpoint};
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::house::{LaunchOptions, TestSystem};
+use baton_test_harness::token_endpoint::{EndpointFault, FakeTokenEndpoint};
+use baton_test_harness::upstream::FakeUpstream;
 use serde_json::{Value, json};
 
 /// A text in the form of a signed JWT.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{OperatorClient, TestSystem};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::house::{OperatorClient, TestSystem};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 

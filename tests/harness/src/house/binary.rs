@@ -69,7 +69,7 @@ fn build_all(binaries: &[&str]) {
         .args(binaries.iter().flat_map(|binary| ["--bin", binary]))
         .arg("--target-dir")
         .arg(target_folder())
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
     if profile.ends_with("release") {
         command.arg("--release");
     }

@@ -1,7 +1,7 @@
 //! What is deployed, measured: each function built as `sam build` builds it (for this machine's
 //! architecture), zipped, started, and asked for one piece of work.
 //!
-//! `cargo run -p baton-tests --bin sizes [-- .aws-sam/build]`: with the folder, what `sam build` has
+//! `cargo run -p baton-bench --bin sizes [-- .aws-sam/build]`: with the folder, what `sam build` has
 //! left there for this machine's architecture.
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 #![expect(clippy::expect_used, clippy::panic, reason = "a measurement that fails stops")]
@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use baton_tests::fixtures;
-use baton_tests::house::target_folder;
-use baton_tests::lambda::{FunctionProcess, LambdaDeployment, WITHOUT_HURRY, event};
+use baton_test_harness::fixtures;
+use baton_test_harness::house::target_folder;
+use baton_test_harness::lambda::{FunctionProcess, LambdaDeployment, WITHOUT_HURRY, event};
 use flate2::{Compression, write::DeflateEncoder};
 use serde_json::Value;
 
@@ -68,7 +68,7 @@ impl Binaries {
             .args(FUNCTIONS.iter().flat_map(|name| ["-p".to_owned(), format!("baton-{name}")]))
             .arg("--target-dir")
             .arg(target_folder())
-            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
         assert!(command.status().expect("run cargo").success(), "the functions cannot be built");
         Self::Cargo(target_folder().join("release"))
     }

@@ -5,7 +5,7 @@
 
 use std::io::Write;
 
-use baton_tests::upstream::{FakeUpstream, Options};
+use baton_test_harness::upstream::{FakeUpstream, Options};
 
 fn main() -> Result<(), String> {
     let mut options = Options { workers: 2, ..Options::default() };

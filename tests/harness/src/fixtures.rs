@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::upstream::ServedTokens;
 
 /// The folder with the recordings.
-const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures");
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures");
 
 fn read(path: &str) -> Vec<u8> {
     let path = Path::new(FOLDER).join(path);

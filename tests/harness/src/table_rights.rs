@@ -9,7 +9,7 @@
 use serde_json::Value;
 use yaml_serde::Value as Yaml;
 
-const TEMPLATE: &str = include_str!("../../template.yaml");
+const TEMPLATE: &str = include_str!("../../../template.yaml");
 
 /// The permissions of one function on the tables.
 #[derive(Debug, Clone)]
