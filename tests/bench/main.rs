@@ -34,8 +34,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_test_harness::eventually::eventually;
-use baton_test_harness::house::fake_upstream_binary;
 use baton_test_harness::program::Program;
+use baton_test_harness::system::fake_upstream_binary;
 
 use options::Options;
 use relay::BenchedBaton;

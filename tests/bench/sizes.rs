@@ -12,8 +12,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use baton_test_harness::fixtures;
-use baton_test_harness::house::target_folder;
 use baton_test_harness::lambda::{FunctionProcess, LambdaDeployment, WITHOUT_HURRY, event};
+use baton_test_harness::system::target_folder;
 use flate2::{Compression, write::DeflateEncoder};
 use serde_json::Value;
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use baton_test_harness::house::{SOON, TestSystem, spent_key};
 use baton_test_harness::program::Program;
+use baton_test_harness::system::{SOON, TestSystem, spent_key};
 use baton_test_harness::upstream::{FakeUpstream, ServedTokens};
 use serde_json::{Value, json};
 use tempfile::TempDir;

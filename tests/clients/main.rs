@@ -21,7 +21,7 @@ mod translated;
 use std::path::Path;
 use std::process::Command;
 
-use baton_test_harness::house::{TestKey, TestSystem};
+use baton_test_harness::system::{TestKey, TestSystem};
 use baton_test_harness::upstream::FakeUpstream;
 
 /// A base URL and the credential for it.

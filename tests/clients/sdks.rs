@@ -4,8 +4,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use baton_test_harness::fixtures;
-use baton_test_harness::house::TestSystem;
 use baton_test_harness::program::Program;
+use baton_test_harness::system::TestSystem;
 use baton_test_harness::upstream::FakeUpstream;
 use serde_json::Value;
 use tempfile::TempDir;

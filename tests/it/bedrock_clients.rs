@@ -4,7 +4,7 @@ use aws_smithy_eventstream::frame::read_message_from;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use baton_test_harness::client_response::ClientResponse;
-use baton_test_harness::house::{MODEL, TestKey, TestSystem, message};
+use baton_test_harness::system::{MODEL, TestKey, TestSystem, message};
 use baton_test_harness::upstream::FakeUpstream;
 use serde_json::{Value, json};
 

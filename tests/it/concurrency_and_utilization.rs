@@ -1,7 +1,7 @@
 //! Accounts with a concurrency limit, and accounts near their upstream's limit.
 
 use baton_test_harness::eventually::eventually;
-use baton_test_harness::house::{SOON, TestKey, TestSystem};
+use baton_test_harness::system::{SOON, TestKey, TestSystem};
 use baton_test_harness::upstream::FakeUpstream;
 use serde_json::json;
 

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use baton_test_harness::eventually::eventually;
 use baton_test_harness::fixtures;
-use baton_test_harness::house::{SOON, TestSystem};
 use baton_test_harness::lambda::{LambdaDeployment, ServeProcess, WITHOUT_HURRY};
+use baton_test_harness::system::{SOON, TestSystem};
 use serde_json::{Value, json};
 
 fn infra(name: &str) -> String {

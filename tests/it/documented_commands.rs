@@ -31,8 +31,8 @@ use std::time::Duration;
 
 use baton::args::Args;
 use baton_test_harness::collector::FakeCollector;
-use baton_test_harness::house::{LaunchOptions, TestKey, TestSystem, baton_binary};
 use baton_test_harness::program::Program;
+use baton_test_harness::system::{TestKey, TestSystem, baton_binary};
 use baton_test_harness::token_endpoint::FakeTokenEndpoint;
 use baton_test_harness::upstream::FakeUpstream;
 use clap::CommandFactory as _;
@@ -223,11 +223,11 @@ impl Surroundings {
     async fn start() -> Self {
         let upstream = FakeUpstream::start();
         upstream.only_takes(&[API_KEY]);
-        let launch = LaunchOptions::new()
+        let launch = TestSystem::builder()
             .env("BATON_ANTHROPIC_BASE_URL", &upstream.url())
             .env("BATON_METRICS_TOKEN", METRICS_TOKEN);
         let data = launch.home().join(".baton");
-        let system = TestSystem::launched(launch.data_at(&data)).await;
+        let system = launch.data_at(&data).start().await;
         let key = system.key("documents").create().await;
         let user_id = system.admin().create("/users", &json!({"name": "documents"})).await;
         let (identity_provider, webhook) = (FakeTokenEndpoint::start(), FakeCollector::start());

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use baton_test_harness::client_response::ClientResponse;
-use baton_test_harness::house::{MODEL, TestKey, TestSystem, message};
+use baton_test_harness::system::{MODEL, TestKey, TestSystem, message};
 use serde_json::json;
 
 fn hi() -> String {
@@ -71,7 +71,7 @@ async fn key_disabled_later_gets_401() {
     system.admin().patch(&path, &json!({"enabled": false})).await.ok();
     baton_test_harness::eventually::eventually(
         "refused",
-        baton_test_harness::house::SOON,
+        baton_test_harness::system::SOON,
         async || {
             let answer = key.ask("hi").await;
             if answer.status == 401 { Ok(()) } else { Err(answer.status) }

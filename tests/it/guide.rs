@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use baton_test_harness::house::{TestKey, TestSystem};
+use baton_test_harness::system::{TestKey, TestSystem};
 
 use crate::repository_shape::read;
 

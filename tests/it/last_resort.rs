@@ -2,7 +2,7 @@
 //! the cooldown ends.
 
 use baton_test_harness::eventually::eventually;
-use baton_test_harness::house::{SOON, TestSystem};
+use baton_test_harness::system::{SOON, TestSystem};
 use baton_test_harness::upstream::FakeUpstream;
 use serde_json::json;
 

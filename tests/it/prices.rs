@@ -1,7 +1,7 @@
 //! Prices that an operator sets: they are listed with the built-in ones, the relay uses them, and
 //! records name them.
 
-use baton_test_harness::house::{MODEL, TestSystem};
+use baton_test_harness::system::{MODEL, TestSystem};
 use serde_json::{Value, json};
 
 fn rates(input: &str, output: &str) -> Value {
@@ -13,7 +13,7 @@ fn rates(input: &str, output: &str) -> Value {
 
 async fn last_event(
     system: &TestSystem,
-    key: &baton_test_harness::house::TestKey,
+    key: &baton_test_harness::system::TestKey,
     count: usize,
 ) -> Value {
     system.events_of(key, count).await.swap_remove(0)

@@ -5,7 +5,7 @@ use aws_smithy_eventstream::frame::read_message_from;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use baton_test_harness::client_response::ClientResponse;
-use baton_test_harness::house::{TestKey, TestSystem};
+use baton_test_harness::system::{TestKey, TestSystem};
 use baton_test_harness::upstream::BEDROCK_KEY;
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 //! gets an error in its protocol.
 
 use baton_test_harness::client_response::ClientResponse;
-use baton_test_harness::house::{TestKey, TestSystem};
+use baton_test_harness::system::{TestKey, TestSystem};
 use baton_test_harness::upstream::{BEDROCK_KEY, FakeUpstream};
 use futures_util::future::join_all;
 

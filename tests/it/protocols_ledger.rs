@@ -6,7 +6,7 @@ use std::path::Path;
 use baton_domain::money::PicoUsd;
 use baton_domain::price::PriceTable;
 use baton_domain::usage::{BilledUsage, TokenCounts};
-use baton_test_harness::house::TestSystem;
+use baton_test_harness::system::TestSystem;
 use baton_test_harness::upstream::ServedTokens as Served;
 use futures_util::future::join_all;
 use serde_json::{Value, json};

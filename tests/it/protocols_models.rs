@@ -3,7 +3,7 @@
 
 use baton_test_harness::client_response::ClientResponse;
 use baton_test_harness::eventually::eventually;
-use baton_test_harness::house::{SOON, TestSystem};
+use baton_test_harness::system::{SOON, TestSystem};
 use serde_json::{Value, json};
 
 use crate::protocols::{CLIENTS, KINDS, TestClient};

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use baton_runtime::settings::table::SETTINGS;
-use baton_test_harness::house::TestSystem;
+use baton_test_harness::system::TestSystem;
 
 use crate::repository_shape::{files, none, read, root};
 

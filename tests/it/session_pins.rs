@@ -3,7 +3,7 @@
 
 use baton_test_harness::client_response::ClientResponse;
 use baton_test_harness::eventually::eventually;
-use baton_test_harness::house::{MODEL, SOON, TestKey, TestSystem, message};
+use baton_test_harness::system::{MODEL, SOON, TestKey, TestSystem, message};
 use baton_test_harness::upstream::FakeUpstream;
 use serde_json::json;
 

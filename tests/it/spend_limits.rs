@@ -2,7 +2,7 @@
 //! whom, and that the caps are enforced.
 
 use baton_test_harness::client_response::ClientResponse;
-use baton_test_harness::house::{TestKey, TestSystem, settled};
+use baton_test_harness::system::{TestKey, TestSystem, settled};
 use serde_json::{Value, json};
 
 const PATH: &str = "/v1/organizations/spend_limits";

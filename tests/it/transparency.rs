@@ -3,7 +3,7 @@
 
 use baton_test_harness::client_response::ClientResponse;
 use baton_test_harness::fixtures;
-use baton_test_harness::house::{MODEL, TestKey, TestSystem, message};
+use baton_test_harness::system::{MODEL, TestKey, TestSystem, message};
 use baton_test_harness::upstream::RecordedRequest;
 use reqwest::RequestBuilder;
 

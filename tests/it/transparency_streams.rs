@@ -2,7 +2,7 @@
 
 use baton_test_harness::client_response::ClientResponse;
 use baton_test_harness::fixtures::{self, Stream};
-use baton_test_harness::house::{TestKey, TestSystem};
+use baton_test_harness::system::{TestKey, TestSystem};
 
 async fn ask_for(
     system: &TestSystem,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use baton_test_harness::client_response::ClientResponse;
-use baton_test_harness::house::{MODEL, TestKey, TestSystem};
+use baton_test_harness::system::{MODEL, TestKey, TestSystem};
 use baton_test_harness::upstream::FakeUpstream;
 use serde_json::{Value, json};
 

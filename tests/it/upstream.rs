@@ -2,7 +2,7 @@
 
 use baton_test_harness::client_response::{ClientResponse, OpenResponse};
 use baton_test_harness::fixtures;
-use baton_test_harness::house::{MODEL, message, plain_client};
+use baton_test_harness::system::{MODEL, message, plain_client};
 use baton_test_harness::upstream::{FakeUpstream, RecordedEnd, ServedTokens};
 use reqwest::RequestBuilder;
 
@@ -88,7 +88,7 @@ async fn cut_and_hang_scenarios_work() {
     };
     baton_test_harness::eventually::eventually(
         "the upstream notices the disconnect",
-        baton_test_harness::house::SOON,
+        baton_test_harness::system::SOON,
         left,
     )
     .await;

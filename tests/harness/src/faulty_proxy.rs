@@ -14,7 +14,7 @@ use http::{HeaderValue, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::oneshot;
 
-use crate::house::plain_client;
+use crate::system::plain_client;
 
 /// A fault of the proxy.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,8 @@
-//! Tests of Baton from the outside: harness, real clients, benchmarks, checks of the repository.
+//! The harness of all suites.
 //!
-//! Apart from [`in_process_relay`], nothing here looks inside Baton: it is started as its users
-//! start it and used over HTTP and the command line. [`upstream::FakeUpstream`] plays the upstream.
+//! [`system::TestSystem`] is Baton as its users start it, used over HTTP and the command line.
+//! [`system::InProcessSystem`] is its libraries over stores in memory, for tests that look inside.
+//! [`upstream::FakeUpstream`] plays the upstream.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -15,14 +16,11 @@
 
 pub mod client_response;
 pub mod collector;
+pub mod console_client;
 pub mod cost;
 pub mod eventually;
 pub mod faulty_proxy;
 pub mod fixtures;
-pub mod house;
-pub mod in_process_admin;
-pub mod in_process_console;
-pub mod in_process_relay;
 pub mod injected_faults;
 pub mod lambda;
 pub mod month_of_usage;
@@ -32,6 +30,7 @@ pub mod repeatable_aws;
 pub mod secrets_manager;
 pub mod signing_in;
 pub mod simulation;
+pub mod system;
 pub mod table_rights;
 pub mod token_endpoint;
 pub mod upstream;

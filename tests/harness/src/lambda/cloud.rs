@@ -6,10 +6,9 @@ use serde_json::{Value, json};
 
 use super::{FunctionProcess, StoresProcess, StreamedResponse, event};
 use crate::client_response::ClientResponse;
-use crate::house::{MODEL, message};
+use crate::system::{ADMIN_TOKEN, MODEL, account_body, message};
 use crate::upstream::FakeUpstream;
 
-const ADMIN_TOKEN: &str = "test-admin-token-0123456789abcdef";
 /// The secret for hashing keys and signing records.
 pub const PEPPER: &str = "test-pepper-0123456789abcdef0123456789abcdef";
 
@@ -80,10 +79,7 @@ impl LambdaDeployment {
 
     /// The same with an account at this base URL.
     pub async fn furnish_at(&self, admin: &FunctionProcess, base_url: &str) -> String {
-        let account = json!({
-            "name": "main", "provider": "anthropic", "base_url": base_url,
-            "credential": {"type": "api_key", "value": "sk-upstream-main"},
-        });
+        let account = account_body("main", base_url);
         Self::operate(admin, "POST", "/accounts", &account).await.status(201);
         let key = Self::operate(admin, "POST", "/keys", &json!({"name": "ci"})).await.status(201);
         key.json()["secret"].as_str().expect("a secret").to_owned()

@@ -10,8 +10,8 @@ use tempfile::TempDir;
 use super::answer::{StreamedResponse, whole};
 use super::runtime_api::RuntimeApi;
 use crate::client_response::ClientResponse;
-use crate::house::function_binary;
 use crate::program::{Program, ProgramResult};
+use crate::system::function_binary;
 
 const START: Duration = Duration::from_secs(20);
 const END: Duration = Duration::from_secs(20);

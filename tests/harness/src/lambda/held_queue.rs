@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::StoresProcess;
-use crate::house::plain_client;
+use crate::system::plain_client;
 use crate::upstream::ScriptGate;
 
 /// An endpoint for SQS that forwards one call to the stores for each release of the gate.

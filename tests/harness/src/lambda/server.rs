@@ -7,8 +7,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::eventually::eventually;
-use crate::house::{TestKey, bare_command, free_address, plain_client};
 use crate::program::Program;
+use crate::system::{TestKey, bare_command, free_address, plain_client};
 
 const START: Duration = Duration::from_secs(20);
 

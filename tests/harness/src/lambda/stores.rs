@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::eventually::eventually;
-use crate::house::{bare_command, plain_client};
 use crate::program::Program;
+use crate::system::{bare_command, plain_client};
 
 const START: Duration = Duration::from_secs(20);
 

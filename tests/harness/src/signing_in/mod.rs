@@ -6,28 +6,17 @@ mod signature;
 mod test_browser;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
 
 use baton_domain::secret::Secret;
-use baton_local::LocalAws;
-use baton_runtime::aws::AwsClients;
 use baton_runtime::clock::Clock;
-use baton_runtime::random::RandomSource;
-use baton_runtime::settings::Settings;
-use baton_store::Store;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use provider::FakeProvider;
 pub use signature::TokenForgery;
 pub use test_browser::{BrowserPage, TestBrowser};
 
-use crate::house::OperatorClient;
-use crate::injected_faults::WithFaults as _;
-
-/// The admin token of each [`SignInSystem`].
-pub const TOKEN: &str = "token-of-a-test-0123456789";
+use crate::system::{InProcessSystem, NOW, OperatorClient, TestSystem};
 
 /// The admin API and the console over stores in memory.
 pub struct SignInSystem {
@@ -35,10 +24,7 @@ pub struct SignInSystem {
     pub address: SocketAddr,
     /// A clock that only the test moves.
     pub clock: Clock,
-    local: LocalAws,
-    settings: Settings,
-    calls: Arc<Mutex<Vec<String>>>,
-    _running: DropGuard,
+    system: InProcessSystem,
 }
 
 impl SignInSystem {
@@ -54,64 +40,34 @@ impl SignInSystem {
             ("OIDC_ISSUER", issuer.as_str()),
             ("OIDC_CLIENT_ID", provider::CLIENT_ID),
             ("OIDC_CLIENT_SECRET", provider::CLIENT_SECRET),
-            ("ALLOW_PRIVATE_UPSTREAMS", "1"),
         ];
-        // The first value of a variable counts.
-        Self::start(provider.clock.clone(), &[variables, &own].concat()).await
+        // The last value of a variable counts.
+        Self::start(provider.clock.clone(), &[&own, variables].concat()).await
     }
 
     /// Starts it with these variables.
     pub async fn start(clock: Clock, variables: &[(&str, &str)]) -> Self {
-        let calls: Arc<Mutex<Vec<String>>> = Arc::default();
-        let notes = Arc::clone(&calls);
-        let local = LocalAws::open(None).await.expect("stores").with_faults(move |target, _| {
-            let operation = target.split('.').next_back().unwrap_or_default();
-            notes.lock().expect("the notes").push(operation.to_owned());
-            None
-        });
-        let mut settings = Settings::from_lookup(|name| {
-            let name = name.strip_prefix("BATON_")?;
-            let found = variables.iter().find(|(known, _)| *known == name);
-            let token = (name == "ADMIN_TOKEN").then_some(TOKEN);
-            found.map(|(_, value)| *value).or(token).map(str::to_owned)
-        })
-        .unwrap_or_else(|bad| panic!("{bad}"));
-        settings.resources = local.resources();
-        Self::over(local, settings, clock, calls).await
+        let mut builder = TestSystem::builder();
+        for (name, value) in variables {
+            builder = builder.env(&format!("BATON_{name}"), value);
+        }
+        Self::over(builder.in_process().clock(clock).start().await)
     }
 
-    async fn over(
-        local: LocalAws,
-        settings: Settings,
-        clock: Clock,
-        calls: Arc<Mutex<Vec<String>>>,
-    ) -> Self {
-        let aws = AwsClients::new(&local.sdk_config());
-        let store = Store::new(&aws, &settings, clock.clone(), RandomSource::system());
-        let pepper = Secret::new("pepper-of-a-test".to_owned());
-        let router = baton_admin::router(&settings, &pepper, store, &aws).expect("a router");
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
-        let address = listener.local_addr().expect("its address");
-        let stop = CancellationToken::new();
-        let stopped = stop.clone().cancelled_owned();
-        tokio::spawn(async move {
-            let serving = axum::serve(listener, router).with_graceful_shutdown(stopped);
-            serving.await.expect("it serves");
-        });
-        Self { address, clock, local, settings, calls, _running: stop.drop_guard() }
+    fn over(system: InProcessSystem) -> Self {
+        Self { address: system.admin_address(), clock: system.clock.clone(), system }
     }
 
     /// Another process over the same stores, with another admin token.
-    pub async fn again_with_token(&self, token: &str) -> Self {
-        let mut settings = self.settings.clone();
-        settings.admin_token = Some(Secret::new(token.to_owned()));
-        let calls = Arc::clone(&self.calls);
-        Self::over(self.local.clone(), settings, self.clock.clone(), calls).await
+    pub fn again_with_token(&self, token: &str) -> Self {
+        let mut system = self.system.another(8);
+        system.settings.admin_token = Some(Secret::new(token.to_owned()));
+        Self::over(system)
     }
 
     /// A client of the API with the admin token.
     pub fn admin(&self) -> OperatorClient {
-        OperatorClient::at(self.address, TOKEN)
+        self.system.admin()
     }
 
     /// A person with an empty browser.
@@ -126,7 +82,7 @@ impl SignInSystem {
 
     /// The calls to the stores since the last look.
     pub fn calls(&self) -> Vec<String> {
-        std::mem::take(&mut *self.calls.lock().expect("the notes"))
+        self.system.take_calls()
     }
 
     /// Creates a user and returns its id.
@@ -151,5 +107,5 @@ impl SignInSystem {
 
 /// The time at which each test starts.
 pub fn standing() -> Clock {
-    Clock::fixed_at("2026-11-22T21:05:30Z".parse().expect("a time"))
+    Clock::fixed_at(NOW.parse().expect("a time"))
 }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use reqwest::{Client, RequestBuilder};
 
 use crate::client_response::ClientResponse;
-use crate::house::plain_client;
+use crate::system::plain_client;
 
 /// A person at a browser.
 #[derive(Clone)]

@@ -9,23 +9,20 @@ use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use baton_domain::record::UsageRecord;
-use baton_runtime::aws::AwsClients;
 use baton_runtime::dead_letters::DeadLetters;
-use baton_runtime::random::RandomSource;
 use baton_runtime::signed_record;
-use baton_runtime::usage_queue::UsageQueue;
 use baton_runtime::vault::Pepper;
-use baton_store::Store;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::instance::line;
+use super::instance::process;
 use super::instance_life::InstanceLife;
 use super::record_log;
 use super::simulated_world::{SimulatedWorld, locked};
+use crate::system::InProcessSystem;
 use crate::table_rights::TableRights;
 
 /// Work that is not finished after this number of rounds never will be.
@@ -53,19 +50,16 @@ impl BackgroundFunctions {
         Self { world: Arc::clone(world), bag: Arc::new(Mutex::new(bag)) }
     }
 
-    fn store(&self, number: u64, rights: &TableRights) -> (Store, UsageQueue) {
-        let aws = AwsClients::new(&line(&self.world, &InstanceLife::of(None), rights).sdk_config());
-        let rng = RandomSource::seeded(self.world.seed ^ number);
-        let settings = &self.world.settings;
-        let store = Store::new(&aws, settings, self.world.clock.clone(), rng);
-        (store, UsageQueue::new(&aws, &settings.resources.usage_queue_url))
+    fn process(&self, number: u64, rights: &TableRights) -> InProcessSystem {
+        let life = InstanceLife::of(None);
+        process(&self.world, self.world.seed ^ number, &life, rights)
     }
 
     /// A consumer processes the messages of the queue, mixed with earlier ones. If `polls` is
     /// given, it dies after this number of polls, and the batch is delivered again.
     pub(crate) async fn consume(&self, consumer: usize, polls: Option<u32>) {
-        let (store, _) = self.store(consumer as u64 + 100, &self.world.rights.stats);
-        let line = line(&self.world, &InstanceLife::of(None), &self.world.rights.stats);
+        let process = self.process(consumer as u64 + 100, &self.world.rights.stats);
+        let store = process.store.clone();
         let bag = Arc::clone(&self.bag);
         let now = CancellationToken::new();
         now.cancel();
@@ -88,13 +82,13 @@ impl BackgroundFunctions {
                 answer
             }
         };
-        line.consume_usage(now, handler).await;
+        process.local.consume_usage(now, handler).await;
     }
 
     pub(crate) async fn tick(&self, polls: Option<u32>) {
-        let (store, queue) = self.store(200, &self.world.rights.refresh);
+        let InProcessSystem { store, queue, .. } = &self.process(200, &self.world.rights.refresh);
         // Its result does not matter, because the next call tries again.
-        drop(at_most(polls, baton_refresh::collect_usage(&store, &queue, "caretaker")).await);
+        drop(at_most(polls, baton_refresh::collect_usage(store, queue, "caretaker")).await);
     }
 
     /// Whether the instance that wrote a record had died before: a dead process writes no log.
@@ -108,11 +102,11 @@ impl BackgroundFunctions {
 
     /// Processes the remaining work until nothing is left.
     pub(crate) async fn drain(&self) {
-        let aws = AwsClients::new(&self.world.local.sdk_config());
-        let letters = DeadLetters::from_resources(&aws, &self.world.settings.resources)
+        let system = &self.world.system;
+        let letters = DeadLetters::from_resources(&system.aws(), &system.settings.resources)
             .expect("dead letters");
-        let (_, queue) = self.store(300, &self.world.rights.refresh);
-        let pepper = Pepper::new(&self.world.pepper);
+        let queue = self.process(300, &self.world.rights.refresh).queue;
+        let pepper = Pepper::new(&system.pepper);
         self.consume(0, None).await;
         for _ in 0..ROUNDS_MAX {
             let before = locked(&self.bag).delivered;
@@ -136,7 +130,7 @@ impl BackgroundFunctions {
     }
 
     async fn is_over(&self) -> bool {
-        let (store, _) = self.store(301, &self.world.rights.refresh);
+        let store = self.process(301, &self.world.rights.refresh).store;
         let mut open = store.pending().await.expect("the store is up").len();
         for key in &self.world.keys {
             open += store

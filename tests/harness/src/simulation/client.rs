@@ -28,7 +28,7 @@ pub(crate) async fn ask(world: &SimulatedWorld, number: usize) {
     let mut client_request = ClientRequest {
         number,
         key: key.id.clone(),
-        at: world.clock.now(),
+        at: world.system.clock.now(),
         body_bytes: body.len() as u64,
         max_tokens: ask.max_tokens,
         died: None,

@@ -2,18 +2,13 @@
 
 use std::sync::Arc;
 
-use baton_local::LocalAws;
 use baton_relay::Relay;
-use baton_runtime::aws::AwsClients;
-use baton_runtime::random::RandomSource;
 use baton_runtime::upstream::UpstreamClient;
-use baton_runtime::usage_queue::UsageQueue;
-use baton_store::Store;
 
 use super::instance_life::InstanceLife;
 use super::simulated_world::SimulatedWorld;
 use super::upstream::UpstreamLink;
-use crate::injected_faults::WithFaults as _;
+use crate::system::InProcessSystem;
 use crate::table_rights::TableRights;
 
 pub(crate) struct RelayInstance {
@@ -24,29 +19,30 @@ pub(crate) struct RelayInstance {
 impl RelayInstance {
     /// The instance with this number in its world. No two of them create the same ids.
     pub(crate) fn new(world: &SimulatedWorld, life: InstanceLife, number: u64) -> Self {
-        let aws = AwsClients::new(&line(world, &life, &world.rights.relay).sdk_config());
-        let random = RandomSource::seeded(world.seed ^ number << 32);
-        let store = Store::new(&aws, &world.settings, world.clock.clone(), random);
-        let queue = UsageQueue::new(&aws, &world.settings.resources.usage_queue_url);
         let upstream = UpstreamLink {
             ledger: world.ledger.clone(),
             asks: Arc::clone(&world.plan.asks),
             life: life.clone(),
         };
-        let upstream = UpstreamClient::with_transport(Arc::new(upstream));
-        let relay = Relay::with_upstream(upstream, &world.settings, &world.pepper, (store, queue));
+        let process = process(world, world.seed ^ number << 32, &life, &world.rights.relay);
+        let relay = process.relay_through(UpstreamClient::with_transport(Arc::new(upstream)));
         Self { relay, life }
     }
 }
 
-/// The connection to the stores for a caller with this life and these permissions.
+/// A process with this seed, life and permissions over the world's stores.
 ///
 /// # Panics
 ///
-/// If the caller sends a request that the template's policy does not permit.
-pub(crate) fn line(world: &SimulatedWorld, life: &InstanceLife, rights: &TableRights) -> LocalAws {
+/// If the process sends a request that the template's policy does not permit.
+pub(crate) fn process(
+    world: &SimulatedWorld,
+    seed: u64,
+    life: &InstanceLife,
+    rights: &TableRights,
+) -> InProcessSystem {
     let (weather, life, rights) = (world.weather.clone(), life.clone(), rights.clone());
-    world.local.with_faults(move |target, body| {
+    world.system.another_with_hook(seed, move |target, body| {
         let denied = rights.denied(target, body);
         assert!(denied.is_empty(), "the policy in template.yaml does not allow {denied:?}");
         Some(weather.fault(&life, target, body))

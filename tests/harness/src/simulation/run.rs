@@ -4,10 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_domain::record::UsageRecord;
-use baton_runtime::aws::AwsClients;
 use baton_runtime::dead_letters::DeadLetters;
-use baton_runtime::random::RandomSource;
-use baton_store::{EventFilter, RollupPeriod, Store};
+use baton_store::{EventFilter, RollupPeriod};
 use jiff::SignedDuration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -85,7 +83,7 @@ async fn run_plan(world: &Arc<SimulatedWorld>, books: &Arc<BackgroundFunctions>)
                 PlannedEvent::Consume { consumer, polls } => books.consume(consumer, polls).await,
                 PlannedEvent::Tick { polls } => books.tick(polls).await,
                 PlannedEvent::Jump(seconds) => {
-                    world.clock.advance(SignedDuration::from_secs(seconds));
+                    world.system.clock.advance(SignedDuration::from_secs(seconds));
                 }
                 PlannedEvent::Kill(slot) => world.instance(slot).life.end(),
             }
@@ -100,11 +98,11 @@ async fn run_plan(world: &Arc<SimulatedWorld>, books: &Arc<BackgroundFunctions>)
 
 /// All facts that the oracle needs.
 async fn account(world: &SimulatedWorld) -> RunFacts {
-    let aws = AwsClients::new(&world.local.sdk_config());
-    let letters =
-        DeadLetters::from_resources(&aws, &world.settings.resources).expect("dead letters");
-    let store = Store::new(&aws, &world.settings, world.clock.clone(), RandomSource::seeded(1));
-    let (from, to) = (world.plan.begins, world.clock.now());
+    let process = world.system.another(1);
+    let letters = DeadLetters::from_resources(&process.aws(), &process.settings.resources)
+        .expect("dead letters");
+    let store = &process.store;
+    let (from, to) = (world.plan.begins, world.system.clock.now());
     let filter = EventFilter {
         from,
         to,

@@ -3,18 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
-use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::id::{AccountId, GroupId, KeyId};
-use baton_domain::key::{Group, Key, Limits, ReservationEstimate};
-use baton_domain::relay_key::{compose, new_secret};
+use baton_domain::key::Limits;
+use baton_domain::relay_key::new_secret;
 use baton_domain::secret::Secret;
-use baton_local::LocalAws;
-use baton_runtime::aws::AwsClients;
 use baton_runtime::clock::Clock;
-use baton_runtime::random::RandomSource;
-use baton_runtime::settings::Settings;
-use baton_runtime::vault::Pepper;
-use baton_store::{ConfigEdit, Store};
+use baton_store::ConfigEdit;
 
 use super::instance::RelayInstance;
 use super::instance_life::InstanceLife;
@@ -22,17 +16,15 @@ use super::oracle::ClientRequest;
 use super::plan::RunPlan;
 use super::store_conditions::StoreConditions;
 use super::upstream::CallLedger;
-use crate::repeatable_aws;
+use crate::system::{InProcessSystem, TestSystem, stored_account, stored_group, stored_key};
 use crate::table_rights::TableRights;
 
 /// Everything that exists longer than an instance.
 pub(crate) struct SimulatedWorld {
     pub(crate) seed: u64,
     pub(crate) plan: RunPlan,
-    pub(crate) local: LocalAws,
-    pub(crate) clock: Clock,
-    pub(crate) settings: Settings,
-    pub(crate) pepper: Secret,
+    /// Stores, time and settings, without faults.
+    pub(crate) system: InProcessSystem,
     pub(crate) keys: Vec<SimKey>,
     pub(crate) ledger: CallLedger,
     pub(crate) weather: StoreConditions,
@@ -73,28 +65,17 @@ impl SimulatedWorld {
     /// limits.
     pub(crate) async fn new(seed: u64) -> Self {
         let plan = RunPlan::of(seed);
-        let clock = Clock::running(plan.begins);
-        let local = repeatable_aws::open(&clock);
-        let mut settings = Settings::from_lookup(variable).expect("good settings");
-        settings.resources = local.resources();
-        let store = Store::new(
-            &AwsClients::new(&local.sdk_config()),
-            &settings,
-            clock.clone(),
-            RandomSource::seeded(seed ^ 0xb00c),
-        );
-        let pepper = Secret::new("pepper-of-a-simulation-0123456789".to_owned());
-        let keys = furnish(&store, &pepper).await;
+        let builder = TestSystem::builder().envs(&VARIABLES).in_process();
+        let builder = builder.clock(Clock::running(plan.begins)).seed(seed ^ 0xb00c);
+        let system = builder.unrecorded().repeatable().start().await;
+        let keys = create_resources(&system).await;
         Self {
             seed,
             weather: StoreConditions::new(plan.spells.clone(), seed),
             rights: &RIGHTS,
             deaths: Mutex::new(plan.deaths.iter().copied().collect()),
             plan,
-            local,
-            clock,
-            settings,
-            pepper,
+            system,
             keys,
             ledger: CallLedger::default(),
             client_requests: Mutex::default(),
@@ -128,32 +109,22 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn variable(name: &str) -> Option<String> {
-    let value = match name {
-        "BATON_FIRST_BYTE_SECONDS" => "20",
-        "BATON_IDLE_SECONDS" => "15",
-        "BATON_OVERALL_SECONDS" => "90",
-        "BATON_DRAIN_SECONDS" => "4",
-        "BATON_RESERVATION_MARGIN_SECONDS" => "30",
-        _ => return None,
-    };
-    Some(value.to_owned())
-}
+const VARIABLES: [(&str, &str); 5] = [
+    ("BATON_FIRST_BYTE_SECONDS", "20"),
+    ("BATON_IDLE_SECONDS", "15"),
+    ("BATON_OVERALL_SECONDS", "90"),
+    ("BATON_DRAIN_SECONDS", "4"),
+    ("BATON_RESERVATION_MARGIN_SECONDS", "30"),
+];
 
-async fn furnish(store: &Store, pepper: &Secret) -> Vec<SimKey> {
-    let group = GroupId::from_bits(1);
+async fn create_resources(system: &InProcessSystem) -> Vec<SimKey> {
+    let (store, group) = (&system.store, GroupId::from_bits(1));
     let mut edit = ConfigEdit::default();
-    let stored = Group {
-        id: group.clone(),
-        name: "all".into(),
-        description: String::new(),
-        enabled: true,
-        model_aliases: Vec::new(),
-        limits: Limits::default(),
-    };
-    store.save_group(&mut edit, &store.new_stored(stored, None)).expect("an item");
+    let stored = store.new_stored(stored_group(group.clone()), None);
+    store.save_group(&mut edit, &stored).expect("an item");
     for number in 1..=2 {
-        let account = account(number, &group);
+        let id = AccountId::from_bits(number);
+        let account = stored_account(id, "https://upstream.invalid", group.clone());
         let credential = Secret::new(format!("sk-{number}"));
         let sealed = store.seal_credential(&account, &credential).await.expect("sealed");
         let stored = store.new_stored(account, Some(sealed));
@@ -168,44 +139,11 @@ async fn furnish(store: &Store, pepper: &Secret) -> Vec<SimKey> {
     ];
     let mut keys = Vec::new();
     for (number, limits) in all.into_iter().enumerate() {
-        let key = Key {
-            id: KeyId::from_bits(number as u128 + 1),
-            name: format!("key {number}"),
-            user_id: None,
-            group_id: group.clone(),
-            models: Vec::new(),
-            expires_at: None,
-            enabled: true,
-            estimate: ReservationEstimate::Most,
-            limits: limits.clone(),
-        };
-        let id = key.id.clone();
-        let secret = new_secret([number as u128, 7]);
-        let hash = Pepper::new(pepper).hash(secret.expose());
-        store.save_key(&mut edit, &store.new_stored(key, Some(hash))).expect("an item");
-        keys.push(SimKey { whole: compose(&id, &secret), id, limits });
+        let id = KeyId::from_bits(number as u128 + 1);
+        let key = stored_key(id.clone(), group.clone(), limits.clone());
+        let whole = system.add_key(&mut edit, key, &new_secret([number as u128, 7]));
+        keys.push(SimKey { id, limits, whole });
     }
     store.apply(edit).await.expect("saved");
     keys
-}
-
-fn account(number: u128, group: &GroupId) -> Account {
-    Account {
-        id: AccountId::from_bits(number),
-        name: format!("account {number}"),
-        provider: Provider::Anthropic,
-        base_url: "https://upstream.invalid".into(),
-        credential: CredentialKind::ApiKey,
-        groups: vec![group.clone()],
-        priority: 0,
-        weight: 1,
-        models: Vec::new(),
-        model_map: Vec::new(),
-        cache_domain: None,
-        max_concurrency: None,
-        proxy_url: None,
-        proxy_sealed: None,
-        speaks_responses: false,
-        enabled: true,
-    }
 }

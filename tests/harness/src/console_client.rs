@@ -5,8 +5,6 @@ use std::sync::Mutex;
 
 use axum::Router;
 use axum::body::Body;
-use baton_domain::secret::Secret;
-use baton_runtime::aws::AwsClients;
 use html5ever::tendril::TendrilSink as _;
 use http::Request;
 use http_body_util::BodyExt as _;
@@ -14,18 +12,14 @@ use markup5ever_rcdom::{Handle, NodeData, RcDom};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use crate::in_process_relay::InProcessRelay;
 use crate::month_of_usage::{MonthIds, count};
+use crate::system::{ADMIN_TOKEN, InProcessSystem};
 
-/// The admin token of these tests.
-pub const TOKEN: &str = "token-of-a-test-0123";
-const PEPPER: &str = "pepper-of-a-test-0123456789abcdef";
-
-/// The admin function over stores in memory, with a stopped clock.
-pub struct InProcessConsole {
-    /// The stores and the recorded calls to them.
-    pub inside: InProcessRelay,
-    admin: Router,
+/// A client of the console over stores in memory, with a stopped clock.
+pub struct ConsoleClient {
+    /// The system with the recorded calls to its stores.
+    pub system: InProcessSystem,
+    router: Router,
     /// The session and its token for forms, by the secret that opened the session.
     sessions: Mutex<HashMap<String, (String, String)>>,
 }
@@ -44,15 +38,11 @@ pub struct ConsolePage {
     pub headers: http::HeaderMap,
 }
 
-impl InProcessConsole {
+impl ConsoleClient {
     /// An admin function with empty stores.
     pub async fn open() -> Self {
-        let variables = [("BATON_ADMIN_TOKEN", TOKEN), ("BATON_ALLOW_PRIVATE_UPSTREAMS", "1")];
-        let inside = InProcessRelay::new(&variables).await;
-        let aws = AwsClients::new(&inside.local.sdk_config());
-        let pepper = Secret::new(PEPPER.to_owned());
-        let admin = baton_admin::router(&inside.settings, &pepper, inside.store.clone(), &aws);
-        Self { admin: admin.expect("a router"), inside, sessions: Mutex::default() }
+        let system = InProcessSystem::open().await;
+        Self { router: system.admin_router(), system, sessions: Mutex::default() }
     }
 
     /// Requests a page or submits a form, signed in with a token or the secret of a key.
@@ -70,8 +60,8 @@ impl InProcessConsole {
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair("csrf", &sign_in_page.csrf()).append_pair("credential", token);
         let cookie = ("cookie", &*sign_in_page.cookie());
-        let inside = self.send("POST", "/console/sign-in", cookie, &form.finish()).await;
-        let cookie = inside.cookie();
+        let signed_in = self.send("POST", "/console/sign-in", cookie, &form.finish()).await;
+        let cookie = signed_in.cookie();
         let page = self.send("GET", "/console/connect", ("cookie", &cookie), "").await;
         let session = (cookie, page.csrf());
         self.sessions.lock().expect("sessions").insert(token.to_owned(), session.clone());
@@ -94,8 +84,8 @@ impl InProcessConsole {
             .header("accept", "text/html")
             .body(Body::from(body.to_owned()))
             .expect("a request");
-        drop(self.inside.operations());
-        let answer = self.admin.clone().oneshot(request).await.expect("an answer");
+        drop(self.system.take_calls());
+        let answer = self.router.clone().oneshot(request).await.expect("an answer");
         let (head, body) = answer.into_parts();
         let bytes = body.collect().await.expect("a body").to_bytes();
         let location = head.headers.get("location").and_then(|value| value.to_str().ok());
@@ -103,26 +93,26 @@ impl InProcessConsole {
             status: head.status.as_u16(),
             location: location.unwrap_or_default().to_owned(),
             html: String::from_utf8(bytes.to_vec()).expect("text"),
-            calls: self.inside.operations(),
+            calls: self.system.take_calls(),
             headers: head.headers,
         }
     }
 
     /// Requests a page with the admin token.
     pub async fn get(&self, path: &str) -> ConsolePage {
-        self.ask("GET", path, TOKEN, "").await
+        self.ask("GET", path, ADMIN_TOKEN, "").await
     }
 
     /// Submits a form with the admin token.
     pub async fn post(&self, path: &str, fields: &[(&str, &str)]) -> ConsolePage {
         let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-        self.ask("POST", path, TOKEN, &form).await
+        self.ask("POST", path, ADMIN_TOKEN, &form).await
     }
 
     /// Calls the API as the operator.
     pub async fn api(&self, method: &str, path: &str, body: &Value) -> Value {
         let path = format!("/api/v1{path}");
-        let credential = ("authorization", &*format!("Bearer {TOKEN}"));
+        let credential = ("authorization", &*format!("Bearer {ADMIN_TOKEN}"));
         let answer = self.send(method, &path, credential, &body.to_string()).await;
         assert!(answer.status < 300, "{method} {path}: {} {}", answer.status, answer.html);
         serde_json::from_str(&answer.html).unwrap_or_default()
@@ -153,9 +143,9 @@ impl InProcessConsole {
             let key = self.api("POST", "/keys", &json!({"name": format!("key {place}")})).await;
             staff.keys.push((key["id"].as_str().expect("an id").to_owned(), None));
         }
-        let now = self.inside.store.clock().now();
+        let now = self.system.store.clock().now();
         let records = staff.month(now, a_day);
-        count(&self.inside.store, &records).await;
+        count(&self.system.store, &records).await;
         staff
     }
 }

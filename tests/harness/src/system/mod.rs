@@ -1,16 +1,20 @@
 //! A test system: Baton, the fake upstream behind it, and the operator's token for its admin API.
 //!
-//! [`BatonProcess`] starts the real binary, so the tests check what is shipped. A start inside the
-//! test's process would be another variant of [`BatonRunner`].
+//! [`TestSystem::builder`] starts the real binary, so the tests check what is shipped. With
+//! [`TestSystemBuilder::in_process`] it starts the libraries in this process, so that a test can move
+//! the clock and see the calls to the stores.
 
-mod admin;
 mod binary;
+mod builder;
+mod in_process;
 mod key;
+mod operator_client;
 mod process;
+mod resources;
 mod spend;
+mod store_calls;
 mod usage;
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -20,27 +24,23 @@ use serde_json::{Value, json};
 use crate::client_response::ClientResponse;
 use crate::upstream::FakeUpstream;
 
-pub use admin::OperatorClient;
 pub use binary::{
     baton_binary, bench_binary, fake_upstream_binary, function_binary, target_folder,
 };
+pub use builder::{ADMIN_TOKEN, TestSystemBuilder};
+pub use in_process::{InProcessBuilder, InProcessSystem, NOW, broken, daily, reservation};
 pub use key::{KeyPlan, MODEL, TestKey, message};
-pub use process::{BatonProcess, LaunchOptions};
-pub use process::{bare_command, free_address};
+pub use operator_client::OperatorClient;
+pub use process::{BatonProcess, bare_command, free_address};
+pub use resources::{account_body, stored_account, stored_group, stored_key, stored_user};
 pub use spend::{TINY_USD, estimate, period, pico, scope, settled, spend, spent_key, usd};
 pub use usage::{SOON, tokens};
 
-/// How Baton runs.
-pub enum BatonRunner {
-    /// The binary, as a child process.
-    Process(BatonProcess),
-}
-
-/// Baton with everything that it needs. Dropping it kills what it started.
+/// The program with everything that it needs. Dropping it kills what it started.
 pub struct TestSystem {
     /// The upstream of its first account.
     pub upstream: FakeUpstream,
-    engine: BatonRunner,
+    process: BatonProcess,
     http: Client,
     serial: AtomicUsize,
 }
@@ -60,64 +60,49 @@ pub fn plain_client() -> Client {
 }
 
 impl TestSystem {
+    /// A builder of a system without any account.
+    pub fn builder() -> TestSystemBuilder {
+        TestSystemBuilder::new()
+    }
+
     /// Starts Baton with one account, `main`, in the default group.
     pub async fn open() -> Self {
-        let house = Self::empty().await;
-        house.account("main", &house.upstream.url()).await;
-        house
+        Self::builder().with_account("main").start().await
     }
 
     /// Starts Baton without any account.
     pub async fn empty() -> Self {
-        Self::launched(LaunchOptions::new()).await
+        Self::builder().start().await
     }
 
-    /// Starts Baton with these options.
-    pub async fn launched(launch: LaunchOptions) -> Self {
-        let process = launch.start().await;
-        Self {
-            upstream: FakeUpstream::start(),
-            engine: BatonRunner::Process(process),
-            http: plain_client(),
-            serial: AtomicUsize::new(1),
-        }
-    }
-
-    fn addresses(&self) -> (SocketAddr, SocketAddr) {
-        match &self.engine {
-            BatonRunner::Process(process) => (process.relay, process.admin),
-        }
+    fn over(process: BatonProcess) -> Self {
+        let (upstream, http) = (FakeUpstream::start(), plain_client());
+        Self { upstream, process, http, serial: AtomicUsize::new(1) }
     }
 
     /// The base URL that clients use.
     pub fn relay_url(&self) -> String {
-        format!("http://{}", self.addresses().0)
+        format!("http://{}", self.process.relay)
     }
 
     /// The address of the admin API and the console.
     pub fn admin_url(&self) -> String {
-        format!("http://{}", self.addresses().1)
+        format!("http://{}", self.process.admin)
     }
 
     /// The admin token.
     pub fn admin_token(&self) -> &str {
-        match &self.engine {
-            BatonRunner::Process(process) => &process.admin_token,
-        }
+        &self.process.admin_token
     }
 
     /// The child process.
     pub fn process(&mut self) -> &mut BatonProcess {
-        match &mut self.engine {
-            BatonRunner::Process(process) => process,
-        }
+        &mut self.process
     }
 
     /// The id of Baton's process.
     pub fn process_id(&self) -> u32 {
-        match &self.engine {
-            BatonRunner::Process(process) => process.id(),
-        }
+        self.process.id()
     }
 
     /// A request on the data plane without a key.
@@ -128,8 +113,8 @@ impl TestSystem {
 
     /// A client of the admin API for the operator.
     pub fn admin(&self) -> OperatorClient {
-        let BatonRunner::Process(process) = &self.engine;
-        OperatorClient::new(self.http.clone(), self.addresses().1, &process.admin_token)
+        let BatonProcess { admin, admin_token, .. } = &self.process;
+        OperatorClient::new(self.http.clone(), *admin, admin_token)
     }
 
     /// Creates an account with a static key in the default group. Returns its id.
@@ -139,10 +124,7 @@ impl TestSystem {
 
     /// Creates an account with further fields. Returns its id.
     pub async fn account_with(&self, name: &str, base_url: &str, fields: Value) -> String {
-        let mut body = json!({
-            "name": name, "provider": "anthropic", "base_url": base_url,
-            "credential": {"type": "api_key", "value": format!("sk-upstream-{name}")},
-        });
+        let mut body = account_body(name, base_url);
         merge(&mut body, fields);
         let made = self.admin().create_named("/accounts", &body).await;
         made["id"].as_str().expect("an id").to_owned()
@@ -173,7 +155,7 @@ impl TestSystem {
     pub async fn crash_and_return(&mut self) {
         let again = self.process().again();
         self.process().kill();
-        self.started_again(again).await;
+        self.started_again(&again).await;
     }
 
     /// Ends Baton with SIGTERM and starts it again with the same data.
@@ -181,12 +163,12 @@ impl TestSystem {
         let again = self.process().again();
         self.process().terminate();
         self.process().ended();
-        self.started_again(again).await;
+        self.started_again(&again).await;
     }
 
     /// Starts Baton again after it has ended.
-    pub async fn started_again(&mut self, launch: LaunchOptions) {
-        self.engine = BatonRunner::Process(launch.start().await);
+    pub async fn started_again(&mut self, builder: &TestSystemBuilder) {
+        self.process = builder.start_process().await;
     }
 
     /// Sends `GET` on the data plane without a key.
