@@ -183,8 +183,7 @@ fn dependencies_follow_the_layers() {
         "baton-store" => ["baton-domain", "baton-runtime"].contains(&to),
         "baton-local" => shared.contains(&to) || functions.contains(&to),
         "baton" => to != "baton-test-harness",
-        "baton-test-harness" => true,
-        "baton-tests" | "baton-bench" => true,
+        "baton-test-harness" | "baton-tests" | "baton-bench" => true,
         _ if functions.contains(&from) => shared.contains(&to),
         _ => false,
     };

@@ -86,9 +86,9 @@ impl BackgroundFunctions {
     }
 
     pub(crate) async fn tick(&self, polls: Option<u32>) {
-        let InProcessSystem { store, queue, .. } = &self.process(200, &self.world.rights.refresh);
+        let InProcessSystem { store, queue, .. } = self.process(200, &self.world.rights.refresh);
         // Its result does not matter, because the next call tries again.
-        drop(at_most(polls, baton_refresh::collect_usage(store, queue, "caretaker")).await);
+        drop(at_most(polls, baton_refresh::collect_usage(&store, &queue, "caretaker")).await);
     }
 
     /// Whether the instance that wrote a record had died before: a dead process writes no log.
