@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use baton_tests::eventually::eventually;
-use baton_tests::program::Program;
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::program::Program;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use thirtyfour::{LoggingPrefsLogLevel, prelude::*};

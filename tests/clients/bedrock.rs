@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use baton_tests::house::{LaunchOptions, MODEL, TestKey, TestSystem};
-use baton_tests::program::Program;
-use baton_tests::upstream::{ACCESS_KEY, SECRET_KEY};
+use baton_test_harness::program::Program;
+use baton_test_harness::system::{MODEL, TestKey, TestSystem};
+use baton_test_harness::upstream::{ACCESS_KEY, SECRET_KEY};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -34,10 +34,10 @@ fn claude(system: &TestSystem, key: &TestKey) -> Value {
 }
 
 async fn system() -> TestSystem {
-    let launch = LaunchOptions::new()
+    let launch = TestSystem::builder()
         .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
-    TestSystem::launched(launch).await
+    launch.start().await
 }
 
 #[tokio::test]

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use baton_tests::house::{SOON, TestSystem, spent_key};
-use baton_tests::program::Program;
-use baton_tests::upstream::{FakeUpstream, ServedTokens};
+use baton_test_harness::program::Program;
+use baton_test_harness::system::{SOON, TestSystem, spent_key};
+use baton_test_harness::upstream::{FakeUpstream, ServedTokens};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -5,8 +5,8 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use baton_tests::house::target_folder;
-use baton_tests::program::Program;
+use baton_test_harness::program::Program;
+use baton_test_harness::system::target_folder;
 
 const INSTALL_TIMEOUT: Duration = Duration::from_mins(5);
 const REQUIREMENTS: &str = include_str!("requirements.txt");

@@ -4,8 +4,8 @@
 use std::process::Command;
 use std::time::Duration;
 
-use baton_tests::house::{SOON, TestKey, TestSystem};
-use baton_tests::program::Program;
+use baton_test_harness::program::Program;
+use baton_test_harness::system::{SOON, TestKey, TestSystem};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

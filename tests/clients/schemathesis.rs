@@ -5,8 +5,8 @@
 use std::process::Command;
 use std::time::Duration;
 
-use baton_tests::house::{LaunchOptions, TestSystem};
-use baton_tests::program::Program;
+use baton_test_harness::program::Program;
+use baton_test_harness::system::TestSystem;
 use tempfile::TempDir;
 
 use crate::install;
@@ -16,8 +16,7 @@ const TOKEN: &str = "token-of-schemathesis-0123456789";
 
 #[tokio::test]
 async fn admin_api_conforms_to_openapi() {
-    let mut system =
-        TestSystem::launched(LaunchOptions::new().env("BATON_ADMIN_TOKEN", TOKEN)).await;
+    let mut system = TestSystem::builder().env("BATON_ADMIN_TOKEN", TOKEN).start().await;
     let address = system.process().admin;
     let home = TempDir::with_prefix("schemathesis-").expect("a home");
     let mut command = Command::new(install::schemathesis());

@@ -3,10 +3,10 @@
 use std::process::Command;
 use std::time::Duration;
 
-use baton_tests::fixtures;
-use baton_tests::house::TestSystem;
-use baton_tests::program::Program;
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::fixtures;
+use baton_test_harness::program::Program;
+use baton_test_harness::system::TestSystem;
+use baton_test_harness::upstream::FakeUpstream;
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -12,8 +12,8 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{Uri, header};
 use baton_protocol::translate::{ClientApi, ProtocolPair, TranslationOptions, UpstreamProtocol};
-use baton_tests::fixtures;
-use baton_tests::program::Program;
+use baton_test_harness::fixtures;
+use baton_test_harness::program::Program;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use baton_tests::house::target_folder;
-use baton_tests::program::Program;
+use baton_test_harness::program::Program;
+use baton_test_harness::system::target_folder;
 
 const BUILD_TIMEOUT: Duration = Duration::from_mins(30);
 const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");

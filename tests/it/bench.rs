@@ -3,8 +3,8 @@
 use std::process::Command;
 use std::time::Duration;
 
-use baton_tests::house::bench_binary;
-use baton_tests::program::Program;
+use baton_test_harness::program::Program;
+use baton_test_harness::system::bench_binary;
 
 /// A debug build on a busy machine needs this long.
 const BENCH_TIMEOUT: Duration = Duration::from_mins(3);

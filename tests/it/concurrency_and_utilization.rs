@@ -1,8 +1,8 @@
 //! Accounts with a concurrency limit, and accounts near their upstream's limit.
 
-use baton_tests::eventually::eventually;
-use baton_tests::house::{SOON, TestKey, TestSystem};
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::system::{SOON, TestKey, TestSystem};
+use baton_test_harness::upstream::FakeUpstream;
 use serde_json::json;
 
 /// Two accounts. The first one is preferred and has a concurrency limit.

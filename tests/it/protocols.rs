@@ -9,9 +9,9 @@ mod timers;
 use aws_smithy_eventstream::frame::read_message_from;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{TestKey, TestSystem};
-use baton_tests::upstream::BEDROCK_KEY;
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::system::{TestKey, TestSystem};
+use baton_test_harness::upstream::BEDROCK_KEY;
 use serde_json::{Value, json};
 
 /// The model that clients request. Every upstream except Bedrock uses this name.

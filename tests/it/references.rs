@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use baton_runtime::settings::all_settings;
-use baton_tests::house::TestSystem;
+use baton_test_harness::system::TestSystem;
 
 use crate::repository_shape::{files, none, read, root};
 

@@ -3,10 +3,10 @@
 
 mod streams;
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::fixtures;
-use baton_tests::house::{MODEL, TestKey, TestSystem, message};
-use baton_tests::upstream::RecordedRequest;
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::fixtures;
+use baton_test_harness::system::{MODEL, TestKey, TestSystem, message};
+use baton_test_harness::upstream::RecordedRequest;
 use reqwest::RequestBuilder;
 
 /// Headers that the relay sets itself or that belong to one connection.

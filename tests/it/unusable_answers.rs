@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::eventually::eventually;
-use baton_tests::house::{LaunchOptions, MODEL, SOON, TestKey, TestSystem};
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::system::{MODEL, SOON, TestKey, TestSystem};
+use baton_test_harness::upstream::FakeUpstream;
 use serde_json::{Value, json};
 
 /// An upstream that sends these bytes for each request and closes the connection.
@@ -157,7 +157,7 @@ async fn answer_that_stops_is_counted_once() {
     for (timer, outcome) in
         [("BATON_IDLE_SECONDS", "upstream_error"), ("BATON_OVERALL_SECONDS", "deadline")]
     {
-        let system = TestSystem::launched(LaunchOptions::new().env(timer, "1")).await;
+        let system = TestSystem::builder().env(timer, "1").start().await;
         let raw = RawUpstream::start_with(answer(200, whole.len() + 9, &whole), Sending::ThenHang);
         let (key, second, _) = pair(&system, &raw).await;
         let response = chat(&key).await;
@@ -174,8 +174,7 @@ async fn answer_that_stops_is_counted_once() {
 /// The time for the first byte does not bound an answer whose bytes flow.
 #[tokio::test]
 async fn slow_answer_is_complete_after_the_time_for_its_first_byte() {
-    let options = LaunchOptions::new().env("BATON_FIRST_BYTE_SECONDS", "0.6");
-    let system = TestSystem::launched(options).await;
+    let system = TestSystem::builder().env("BATON_FIRST_BYTE_SECONDS", "0.6").start().await;
     let whole = tool_call("{}");
     let raw = RawUpstream::start_with(answer(200, whole.len(), &whole), Sending::Slowly);
     let key = system.private_key(&raw.url).await;
@@ -187,8 +186,7 @@ async fn slow_answer_is_complete_after_the_time_for_its_first_byte() {
 /// A stop settles what was read of a whole answer, as it does for streams.
 #[tokio::test]
 async fn stop_counts_what_came_of_a_whole_answer() {
-    let options = LaunchOptions::new().env("BATON_STOP_SECONDS", "0.3");
-    let mut system = TestSystem::launched(options).await;
+    let mut system = TestSystem::builder().env("BATON_STOP_SECONDS", "0.3").start().await;
     let whole = tool_call("{}");
     let raw = RawUpstream::start_with(answer(200, whole.len() + 9, &whole), Sending::ThenHang);
     let key = system.private_key(&raw.url).await;

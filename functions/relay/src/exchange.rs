@@ -163,6 +163,7 @@ mod tests {
     /// A store call adds 5 to 7 KB to a future, even if it is never made. Store calls that few
     /// requests make are therefore boxed.
     #[test]
+    #[ignore = "it fixes the size of futures, which a compiler or a dependency may change"]
     fn waiting_request_uses_little_memory() {
         type Work = (Arc<RelayState>, Arc<RequestContext>, AuthenticatedKey, BufferedBody);
         let serve = |(context, requested, caller, body): Work| async move {

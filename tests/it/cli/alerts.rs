@@ -3,30 +3,29 @@
 use std::time::Duration;
 
 use baton_refresh::alerts::send_alerts;
-use baton_tests::house::bare_command;
-use baton_tests::in_process_admin::InProcessAdmin;
-use baton_tests::program::{Program, ProgramResult};
+use baton_test_harness::program::{Program, ProgramResult};
+use baton_test_harness::system::{ADMIN_TOKEN, InProcessSystem, bare_command};
 use serde_json::{Value, json};
 
 /// Runs a command of `baton` with `input` on its standard input.
-fn run(in_process: &InProcessAdmin, arguments: &[&str], input: &str) -> ProgramResult {
+fn run(in_process: &InProcessSystem, arguments: &[&str], input: &str) -> ProgramResult {
     let home = tempfile::TempDir::new().expect("a home");
     let mut command = bare_command(home.path());
-    command.env("BATON_URL", &in_process.admin_url).env("BATON_ADMIN_TOKEN", InProcessAdmin::TOKEN);
+    command.env("BATON_URL", in_process.admin_url()).env("BATON_ADMIN_TOKEN", ADMIN_TOKEN);
     Program::fed(command.args(arguments), input, Duration::from_secs(30))
 }
 
-fn alert(in_process: &InProcessAdmin, arguments: &[&str], input: &str) -> ProgramResult {
+fn alert(in_process: &InProcessSystem, arguments: &[&str], input: &str) -> ProgramResult {
     run(in_process, &[&["alert"], arguments].concat(), input)
 }
 
-fn alert_settings(in_process: &InProcessAdmin) -> Value {
+fn alert_settings(in_process: &InProcessSystem) -> Value {
     serde_json::from_str(&alert(in_process, &["show", "--json"], "").stdout).expect("JSON")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn alert_set_keeps_other_settings() {
-    let in_process = InProcessAdmin::open().await;
+    let in_process = InProcessSystem::open().await;
     assert_eq!(alert_settings(&in_process)["thresholds"], json!([50, 80, 95, 100]));
     let address = "https://hooks.example.com/services/very-secret";
     let set = alert(&in_process, &["set", "--webhook", "-", "--form", "slack"], address);
@@ -50,13 +49,13 @@ async fn alert_set_keeps_other_settings() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn alert_test_reports_failed_delivery() {
-    let in_process = InProcessAdmin::open().await;
+    let in_process = InProcessSystem::open().await;
     let ended = alert(&in_process, &["test"], "");
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("nowhere to send it"), "{}", ended.stderr);
     let set = alert(&in_process, &["set", "--webhook", "http://127.0.0.1:9/hook"], "");
     assert_eq!(set.code, Some(0), "{}", set.stderr);
-    let (store, notifier) = (in_process.store.clone(), in_process.notifier.clone());
+    let (store, notifier) = (in_process.store.clone(), in_process.notifier());
     let sending = tokio::spawn(async move {
         while send_alerts(&store, &notifier, "test").await.is_ok_and(|run| run.failed == 0) {
             tokio::task::yield_now().await;
@@ -72,7 +71,7 @@ async fn alert_test_reports_failed_delivery() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn credential_from_stdin_can_have_many_lines() {
-    let in_process = InProcessAdmin::open().await;
+    let in_process = InProcessSystem::open().await;
     let credential = "{\n \"type\": \"api_key\",\n \"value\": \"sk-piped\"\n}\n";
     let arguments = ["account", "add", "--name", "piped", "--credential", "-"];
     let ended = run(&in_process, &arguments, credential);

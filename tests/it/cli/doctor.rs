@@ -1,7 +1,7 @@
 //! `baton doctor`, against a correct deployment and against proxies that each have one fault.
 
-use baton_tests::faulty_proxy::{FaultyProxy, ProxyFault};
-use baton_tests::house::{LaunchOptions, TestKey, TestSystem};
+use baton_test_harness::faulty_proxy::{FaultyProxy, ProxyFault};
+use baton_test_harness::system::{TestKey, TestSystem};
 use jiff::SignedDuration;
 use serde_json::Value;
 
@@ -110,9 +110,8 @@ async fn body_limit_of_proxy_is_measured() {
 
 #[tokio::test]
 async fn body_limit_of_baton_is_measured() {
-    let launch = LaunchOptions::new().env("BATON_BODY_BYTES_MAX", "8000000");
-    let mut system = TestSystem::launched(launch).await;
-    system.account("main", &system.upstream.url()).await;
+    let launch = TestSystem::builder().env("BATON_BODY_BYTES_MAX", "8000000");
+    let mut system = launch.with_account("main").start().await;
     let (key, relay) = (system.key("k").create().await, system.relay_url());
     let (_, report) = report(&mut system, &["--relay", &relay, "--key", &key.secret]);
     let (state, what, advice) = check(&report, "body size");

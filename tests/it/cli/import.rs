@@ -3,8 +3,8 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use baton_tests::house::{TestKey, TestSystem};
-use baton_tests::program::ProgramResult;
+use baton_test_harness::program::ProgramResult;
+use baton_test_harness::system::{TestKey, TestSystem};
 use serde_json::{Value, json};
 
 fn fixture(name: &str) -> String {

@@ -2,8 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use baton_tests::house::TestSystem;
-use baton_tests::program::ProgramResult;
+use baton_test_harness::program::ProgramResult;
+use baton_test_harness::system::TestSystem;
 
 fn run(system: &mut TestSystem, variables: &[(&str, &str)], line: &str) -> ProgramResult {
     let arguments: Vec<&str> = line.split_whitespace().collect();

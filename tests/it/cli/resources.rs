@@ -1,7 +1,7 @@
 //! The operator's commands for each resource: add, show, change and remove, by id and by name.
 
-use baton_tests::house::{TestKey, TestSystem};
-use baton_tests::program::ProgramResult;
+use baton_test_harness::program::ProgramResult;
+use baton_test_harness::system::{TestKey, TestSystem};
 use serde_json::{Value, json};
 
 fn run(system: &mut TestSystem, line: &str) -> ProgramResult {

@@ -1,7 +1,8 @@
 //! Browser sign-in of an upstream account, with the console's pages only.
 
-use baton_tests::in_process_console::{ConsolePage, InProcessConsole, TOKEN};
-use baton_tests::token_endpoint::{EndpointFault, FakeTokenEndpoint};
+use baton_test_harness::console_client::{ConsoleClient, ConsolePage};
+use baton_test_harness::system::ADMIN_TOKEN;
+use baton_test_harness::token_endpoint::{EndpointFault, FakeTokenEndpoint};
 use serde_json::json;
 
 const SECRET: &str = "cs-secret-of-the-client";
@@ -21,13 +22,13 @@ fn sign_in_fields(endpoint: &FakeTokenEndpoint) -> Vec<(&'static str, String)> {
     .to_vec()
 }
 
-async fn send(console: &InProcessConsole, path: &str, fields: &[(&str, String)]) -> ConsolePage {
+async fn send(console: &ConsoleClient, path: &str, fields: &[(&str, String)]) -> ConsolePage {
     let fields: Vec<(&str, &str)> = fields.iter().map(|(name, it)| (*name, it.as_str())).collect();
     console.post(path, &fields).await
 }
 
 /// Sends the form that finishes the sign-in with this code.
-async fn finish(console: &InProcessConsole, page: &ConsolePage, code: &str) -> ConsolePage {
+async fn finish(console: &ConsoleClient, page: &ConsolePage, code: &str) -> ConsolePage {
     assert!(!page.field("finish", "csrf").is_empty());
     let hidden = ["state", "account", "once"].map(|name| (name, page.field("finish", name)));
     let fields = [hidden.as_slice(), &[("code", code.to_owned())]].concat();
@@ -36,7 +37,7 @@ async fn finish(console: &InProcessConsole, page: &ConsolePage, code: &str) -> C
 
 #[tokio::test]
 async fn new_account_signs_in_with_redirect_address() {
-    let (console, endpoint) = (InProcessConsole::open().await, FakeTokenEndpoint::start());
+    let (console, endpoint) = (ConsoleClient::open().await, FakeTokenEndpoint::start());
     let offered = console.get("/console/accounts/new").await.ok();
     assert!(offered.text().contains("sign in with a browser"), "{}", offered.text());
     let mut fields = sign_in_fields(&endpoint);
@@ -87,7 +88,7 @@ async fn new_account_signs_in_with_redirect_address() {
 
 #[tokio::test]
 async fn account_signs_in_again_with_code() {
-    let (console, endpoint) = (InProcessConsole::open().await, FakeTokenEndpoint::start());
+    let (console, endpoint) = (ConsoleClient::open().await, FakeTokenEndpoint::start());
     let body = json!({
         "name": "main", "base_url": "http://127.0.0.1:9",
         "credential": {"type": "api_key", "value": "sk-upstream"},
@@ -128,7 +129,7 @@ async fn account_signs_in_again_with_code() {
 
 #[tokio::test]
 async fn members_cannot_sign_accounts_in() {
-    let console = InProcessConsole::open().await;
+    let console = ConsoleClient::open().await;
     let (_, _, secret) = console.member("Ada").await;
     for path in ["/console/accounts/sign-in", "/console/accounts/sign-in/finish"] {
         let page = console.ask("POST", path, &secret, "name=x&code=c&state=s").await.well_formed();
@@ -136,6 +137,6 @@ async fn members_cannot_sign_accounts_in() {
     }
     // A request without the form's CSRF token is refused as well.
     let forged =
-        console.ask("POST", "/console/accounts/sign-in", TOKEN, "csrf=forged&name=x").await;
+        console.ask("POST", "/console/accounts/sign-in", ADMIN_TOKEN, "csrf=forged&name=x").await;
     assert_eq!(forged.status, 403);
 }

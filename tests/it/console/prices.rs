@@ -1,6 +1,6 @@
 //! Prices in the console, with the rates of the fast mode and of long prompts.
 
-use baton_tests::in_process_console::InProcessConsole;
+use baton_test_harness::console_client::ConsoleClient;
 use serde_json::{Value, json};
 
 const CLASSES: [&str; 5] = ["input", "output", "cache_read", "cache_write_5m", "cache_write_1h"];
@@ -17,7 +17,7 @@ fn expected_rates(first: u32) -> Value {
 
 #[tokio::test]
 async fn price_has_fast_and_long_prompt_rates() {
-    let console = InProcessConsole::open().await;
+    let console = ConsoleClient::open().await;
     let set = async |fields: &[(String, String)]| {
         let fields: Vec<(&str, &str)> =
             fields.iter().map(|(name, it)| (name.as_str(), it.as_str())).collect();
@@ -60,7 +60,7 @@ async fn price_has_fast_and_long_prompt_rates() {
 
 #[tokio::test]
 async fn price_without_fast_and_long_prompt_rates() {
-    let console = InProcessConsole::open().await;
+    let console = ConsoleClient::open().await;
     let fields = [vec![("model".to_owned(), "plain".to_owned())], rates("standard", 1)].concat();
     let fields: Vec<(&str, &str)> =
         fields.iter().map(|(name, it)| (name.as_str(), it.as_str())).collect();

@@ -1,10 +1,10 @@
 //! Signing in to the console with the form: which credentials work, which cookies are set, and what
 //! is refused.
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::TestSystem;
-use baton_tests::lambda::{LambdaDeployment, WITHOUT_HURRY, event};
-use baton_tests::signing_in::{SignInSystem, TOKEN, TestBrowser};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::lambda::{LambdaDeployment, WITHOUT_HURRY, event};
+use baton_test_harness::signing_in::{SignInSystem, TestBrowser};
+use baton_test_harness::system::{ADMIN_TOKEN, TestSystem};
 use serde_json::json;
 
 #[tokio::test]
@@ -27,7 +27,7 @@ async fn page_without_session_redirects_to_sign_in_and_back() {
     visitor.submit("/console/sign-out", &[]).await.leads_to("/console/sign-in");
     let page = visitor.open("/console/sign-in?next=%2Fconsole%2Fconnect").await;
     let (csrf, next) = (page.field("csrf"), page.field("next"));
-    let fields = [("csrf", &*csrf), ("next", &next), ("credential", TOKEN)];
+    let fields = [("csrf", &*csrf), ("next", &next), ("credential", ADMIN_TOKEN)];
     visitor.submit("/console/sign-in", &fields).await.leads_to("/console/connect");
     assert_eq!(visitor.known_as().await.as_deref(), Some("Admin token"));
 }
@@ -50,7 +50,7 @@ async fn sign_in_does_not_redirect_to_other_sites() {
         let encoded: String = form_urlencoded::byte_serialize(next.as_bytes()).collect();
         let shown = visitor.open(&format!("/console/sign-in?next={encoded}")).await;
         assert_eq!(shown.field("next"), "/console", "{next}");
-        let fields = [("csrf", &*page.field("csrf")), ("next", next), ("credential", TOKEN)];
+        let fields = [("csrf", &*page.field("csrf")), ("next", next), ("credential", ADMIN_TOKEN)];
         visitor.submit("/console/sign-in", &fields).await.leads_to("/console");
     }
 }
@@ -58,7 +58,7 @@ async fn sign_in_does_not_redirect_to_other_sites() {
 #[tokio::test]
 async fn session_cookie_has_strict_attributes() {
     let system = SignInSystem::alone().await;
-    let cookies = system.visitor().sign_in(TOKEN).await.cookies();
+    let cookies = system.visitor().sign_in(ADMIN_TOKEN).await.cookies();
     let [plain] = cookies.as_slice() else { panic!("{cookies:?}") };
     assert!(plain.starts_with("baton=token."), "{plain}");
     assert!(plain.ends_with("; Path=/; HttpOnly; SameSite=Lax; Max-Age=43200"), "{plain}");
@@ -69,7 +69,7 @@ async fn session_cookie_has_strict_attributes() {
     let cookies = visitor.open("/console/sign-in").await.cookies();
     assert!(cookies[0].starts_with("__Host-baton-door="), "{cookies:?}");
     assert!(cookies[0].ends_with("; Path=/; HttpOnly; SameSite=Lax; Secure"), "{cookies:?}");
-    let page = visitor.sign_in(TOKEN).await;
+    let page = visitor.sign_in(ADMIN_TOKEN).await;
     let [secure] = &page.cookies()[..] else { panic!("one cookie") };
     assert!(secure.starts_with("__Host-baton=token."), "{secure}");
     let flags = "; Path=/; HttpOnly; SameSite=Lax; Secure; Max-Age=43200";
@@ -88,7 +88,7 @@ async fn session_cookie_has_strict_attributes() {
 async fn pages_have_strict_headers_and_are_not_cached() {
     let system = SignInSystem::alone().await;
     let mut visitor = system.visitor();
-    visitor.sign_in(TOKEN).await;
+    visitor.sign_in(ADMIN_TOKEN).await;
     for path in ["/console/sign-in", "/console/accounts", "/console", "/console/nothing"] {
         let page = visitor.open(path).await;
         let header = |name: &str| page.answer.headers[name].to_str().expect("text").to_owned();
@@ -159,7 +159,7 @@ async fn all_invalid_credentials_get_the_same_answer() {
         "",
         "wrong",
         "bt_nonsense",
-        TOKEN.trim_end_matches('9'),
+        &ADMIN_TOKEN[1..],
         &of_disabled_user,
         &disabled,
         &without_user,
@@ -182,7 +182,7 @@ async fn all_invalid_credentials_get_the_same_answer() {
 #[tokio::test]
 async fn guesses_are_limited_together_with_the_api() {
     let system = SignInSystem::alone().await;
-    system.visitor().sign_in(TOKEN).await.leads_to("/console");
+    system.visitor().sign_in(ADMIN_TOKEN).await.leads_to("/console");
     let mut visitor = system.visitor();
     for n in 0..30 {
         let page = visitor.sign_in("guess").await;
@@ -195,7 +195,7 @@ async fn guesses_are_limited_together_with_the_api() {
     assert!(page.answer.text().contains("Wait a few seconds"));
     // Other browsers are not slowed down.
     assert_eq!(system.visitor().sign_in("another").await.answer.status, 403);
-    system.visitor().sign_in(TOKEN).await.leads_to("/console");
+    system.visitor().sign_in(ADMIN_TOKEN).await.leads_to("/console");
     system.wait_minutes(1);
     assert_eq!(visitor.sign_in("guess").await.answer.status, 403);
 }
@@ -205,7 +205,7 @@ async fn cross_site_sign_in_form_is_refused() {
     let system = SignInSystem::alone().await;
     let page = system.visitor().open("/console/sign-in").await;
     let stolen = page.field("csrf");
-    let fields = |csrf: &str| [("csrf", csrf.to_owned()), ("credential", TOKEN.to_owned())];
+    let fields = |csrf: &str| [("csrf", csrf.to_owned()), ("credential", ADMIN_TOKEN.to_owned())];
     let refused = async |mut visitor: TestBrowser, csrf: &str| {
         let fields = fields(csrf);
         let fields: Vec<(&str, &str)> = fields.iter().map(|(k, v)| (*k, v.as_str())).collect();
@@ -224,7 +224,7 @@ async fn cross_site_sign_in_form_is_refused() {
         let mut visitor = system.visitor();
         let own = visitor.open("/console/sign-in").await.field("csrf");
         refused(visitor.clone().with(name, value), &own).await;
-        let fields = [("csrf", &*own), ("credential", TOKEN)];
+        let fields = [("csrf", &*own), ("credential", ADMIN_TOKEN)];
         visitor.submit("/console/sign-in", &fields).await.leads_to("/console");
     }
 }
@@ -235,16 +235,17 @@ async fn sign_in_form_is_hidden_on_insecure_connections() {
     let mut visitor = system.visitor().with("host", "admin.example.com");
     let page = visitor.open("/console/sign-in").await.answer.ok().text();
     assert!(page.contains("BATON_CONSOLE_ORIGIN") && !page.contains("<form"), "{page}");
-    let page = visitor.submit("/console/sign-in", &[("credential", TOKEN)]).await;
+    let page = visitor.submit("/console/sign-in", &[("credential", ADMIN_TOKEN)]).await;
     assert_eq!(page.answer.status, 403);
     assert!(page.cookies().iter().all(|cookie| !cookie.starts_with("baton=")));
 
     // Behind a proxy without `x-forwarded-proto`, the operator sets the console's origin.
     let origin = ("CONSOLE_ORIGIN", "https://admin.example.com");
     let relay = ("RELAY_URL", "https://llm.example.com/");
-    let system = SignInSystem::start(baton_tests::signing_in::standing(), &[origin, relay]).await;
+    let system =
+        SignInSystem::start(baton_test_harness::signing_in::standing(), &[origin, relay]).await;
     let mut visitor = system.visitor().with("origin", "https://admin.example.com");
-    visitor.sign_in(TOKEN).await.leads_to("/console");
+    visitor.sign_in(ADMIN_TOKEN).await.leads_to("/console");
     let page = visitor.open("/console/connect").await.answer.ok().text();
     assert!(page.contains("ANTHROPIC_BASE_URL=https://llm.example.com\n"), "{page}");
     assert!(visitor.cookie("__Host-baton").is_some());

@@ -1,7 +1,7 @@
 //! Signing in to the console at an identity provider: who gets in, and which tokens are refused.
 
-use baton_tests::house::LaunchOptions;
-use baton_tests::signing_in::{FakeProvider, SignInSystem, TOKEN, TokenForgery};
+use baton_test_harness::signing_in::{FakeProvider, SignInSystem, TokenForgery};
+use baton_test_harness::system::{ADMIN_TOKEN, TestSystem};
 use serde_json::{Value, json};
 
 /// A sign-in system where Ada is a user.
@@ -277,7 +277,7 @@ async fn failing_provider_leaves_token_sign_in() {
     provider.describe(json!({"authorization_endpoint": "javascript:alert(1)"}));
     let begun = system.visitor().open("/console/sign-in/openid").await;
     begun.leads_to("/console/sign-in?why=unhelpful");
-    system.visitor().sign_in(TOKEN).await.leads_to("/console");
+    system.visitor().sign_in(ADMIN_TOKEN).await.leads_to("/console");
 
     // Private addresses need `BATON_ALLOW_PRIVATE_UPSTREAMS`.
     let system = SignInSystem::with(&provider, &[("ALLOW_PRIVATE_UPSTREAMS", "0")]).await;
@@ -305,7 +305,7 @@ async fn cross_site_sign_in_start_is_refused() {
         assert!(begun.location().starts_with("http"), "{}", begun.location());
     }
     let mut visitor = system.visitor();
-    system.visitor().sign_in(TOKEN).await.leads_to("/console");
+    system.visitor().sign_in(ADMIN_TOKEN).await.leads_to("/console");
     visitor.sign_in_at_provider().await.leads_to("/console");
 }
 
@@ -326,7 +326,7 @@ async fn client_secret_uses_supported_method() {
 
 #[tokio::test]
 async fn invalid_provider_settings_are_named_at_start() {
-    let mut system = LaunchOptions::new()
+    let mut system = TestSystem::builder()
         .env("BATON_OIDC_ISSUER", "https://id.example")
         .env("BATON_OIDC_CREATE_USERS", "1")
         .spawn();

@@ -7,24 +7,24 @@ use baton_domain::money::PicoUsd;
 use baton_domain::reservation::{BlockReason, Reservation};
 use baton_domain::scope::LimitScope;
 use baton_store::{Admission, EventFilter};
-use baton_tests::in_process_relay::{InProcessRelay, broken, daily, reservation};
-use baton_tests::injected_faults::InjectedFault;
+use baton_test_harness::injected_faults::InjectedFault;
+use baton_test_harness::system::{InProcessSystem, TestSystem, broken, daily, reservation};
 use jiff::SignedDuration;
 
 #[tokio::test]
 async fn key_without_limits_writes_nothing() {
-    let inside = InProcessRelay::new(&[]).await;
+    let inside = InProcessSystem::open().await;
     let (_, free) = inside.key(Limits::default()).await;
     let (_, limited) = inside.key(daily("100")).await;
-    inside.operations();
+    inside.take_calls();
     assert_eq!(inside.ask(&free).await.0, 503);
-    let seen = inside.operations();
+    let seen = inside.take_calls();
     assert!(seen.iter().all(|operation| matches!(&**operation, "GetItem" | "Query")), "{seen:?}");
 
     assert_eq!(inside.ask(&limited).await.0, 503, "the first request creates the item");
-    inside.operations();
+    inside.take_calls();
     assert_eq!(inside.ask(&limited).await.0, 503);
-    let seen = inside.operations();
+    let seen = inside.take_calls();
     let updates = seen.iter().filter(|operation| *operation == "UpdateItem").count();
     assert_eq!(updates, 2, "one reservation and, without an account, one release: {seen:?}");
     assert!(!seen.iter().any(|operation| operation == "PutItem"), "{seen:?}");
@@ -32,14 +32,14 @@ async fn key_without_limits_writes_nothing() {
 
 #[tokio::test]
 async fn blocking_limit_is_noted_once() {
-    let inside = InProcessRelay::new(&[]).await;
+    let inside = InProcessSystem::open().await;
     let (key, secret) = inside.key(daily("1")).await;
     inside.spend(&key, &daily("1")).await;
     let mut writes = Vec::new();
     for _ in 0..3 {
-        inside.operations();
+        inside.take_calls();
         assert_eq!(inside.ask(&secret).await.0, 429);
-        let seen = inside.operations();
+        let seen = inside.take_calls();
         writes.push(seen.iter().filter(|operation| *operation == "UpdateItem").count());
     }
     // Each request tries to reserve. Only the first one also notes that the limit blocks.
@@ -53,7 +53,7 @@ async fn blocking_limit_is_noted_once() {
 async fn store_failure_blocks_money_limits_and_allows_rates() {
     let rates = Limits { requests_per_minute: Some(1), ..Limits::default() };
     let check = async |variables: &[(&str, &str)], limits: &Limits, expect: (u16, &str)| {
-        let inside = InProcessRelay::new(variables).await;
+        let inside = TestSystem::builder().envs(variables).in_process().start().await;
         let (_, secret) = inside.key(limits.clone()).await;
         inside.fail(usize::MAX, broken());
         let (status, error) = inside.ask(&secret).await;
@@ -73,7 +73,7 @@ async fn store_failure_blocks_money_limits_and_allows_rates() {
 
 #[tokio::test]
 async fn conflict_is_retried_and_lost_answer_reserves_once() {
-    let inside = InProcessRelay::new(&[]).await;
+    let inside = InProcessSystem::open().await;
     let (key, _) = inside.key(daily("100")).await;
     let now = inside.store.clock().now();
     let admit = async |bits| {
@@ -93,12 +93,12 @@ async fn conflict_is_retried_and_lost_answer_reserves_once() {
 #[tokio::test]
 async fn forty_concurrent_requests_respect_the_limit_in_few_writes() {
     let at_once = async |limits: Limits, instances: usize| {
-        let inside = InProcessRelay::new(&[]).await;
+        let inside = InProcessSystem::open().await;
         let (key, _) = inside.key(limits.clone()).await;
-        let stores = [inside.store.clone(), inside.another()];
+        let stores = [inside.store.clone(), inside.another(8).store];
         let (bounds, at) =
             (EffectiveLimits::from_own_limits(key.clone(), limits), inside.store.clock().now());
-        inside.operations();
+        inside.take_calls();
         let asking = (0..40).map(|number: usize| {
             let (store, bounds) = (&stores[number % instances], &bounds);
             async move {
@@ -114,7 +114,7 @@ async fn forty_concurrent_requests_respect_the_limit_in_few_writes() {
             (admitted, admitted as i128)
         );
         assert_eq!(inside.spent(&key).await.1, PicoUsd::new(10 * admitted as i128));
-        (admitted, inside.operations().iter().filter(|one| *one == "UpdateItem").count())
+        (admitted, inside.take_calls().iter().filter(|one| *one == "UpdateItem").count())
     };
     let money = || Limits { usd_daily: Some(PicoUsd::new(259)), ..Limits::default() };
     let rate = || Limits { requests_per_minute: Some(25), ..Limits::default() };
@@ -131,7 +131,8 @@ async fn forty_concurrent_requests_respect_the_limit_in_few_writes() {
 
 #[tokio::test]
 async fn full_limit_item_makes_requests_retry_later() {
-    let inside = InProcessRelay::new(&[("BATON_LIMITS_FAIL_MONEY", "open")]).await;
+    let inside =
+        TestSystem::builder().env("BATON_LIMITS_FAIL_MONEY", "open").in_process().start().await;
     let limits = daily("100");
     let (key, secret) = inside.key(limits.clone()).await;
     let at = inside.store.clock().now();
@@ -168,7 +169,7 @@ async fn full_limit_item_makes_requests_retry_later() {
 
 #[tokio::test]
 async fn admission_of_a_disconnected_client_is_released() {
-    let inside = InProcessRelay::new(&[]).await;
+    let inside = InProcessSystem::open().await;
     let (key, _) = inside.key(daily("100")).await;
     let (bounds, at) =
         (EffectiveLimits::from_own_limits(key.clone(), daily("100")), inside.store.clock().now());
@@ -184,7 +185,7 @@ async fn admission_of_a_disconnected_client_is_released() {
 
 #[tokio::test]
 async fn expired_reservation_is_settled_once_despite_late_record() {
-    let inside = InProcessRelay::new(&[]).await;
+    let inside = InProcessSystem::open().await;
     let (key, _) = inside.key(daily("100")).await;
     let (store, queue) = (&inside.store, &inside.queue);
     let at = store.clock().now();
@@ -198,13 +199,13 @@ async fn expired_reservation_is_settled_once_despite_late_record() {
     store.clock().advance(SignedDuration::from_secs(61));
     assert_eq!(swept().await, 1);
     assert_eq!(swept().await, 0, "the second sweep is too early");
-    inside.count().await;
+    inside.run_stats().await;
     assert_eq!(inside.spent(&key).await, (PicoUsd::new(1000), PicoUsd::ZERO));
 
     let mut late = wanted.given_up(id, key.clone(), "t");
     late.cost_usd = PicoUsd::new(400);
     queue.send(&late).await.expect("sent");
-    inside.count().await;
+    inside.run_stats().await;
     assert_eq!(inside.spent(&key).await, (PicoUsd::new(1000), PicoUsd::ZERO), "settled once");
     let now = store.clock().now();
     let filter = EventFilter {
@@ -226,7 +227,7 @@ async fn expired_reservation_is_settled_once_despite_late_record() {
 #[tokio::test]
 async fn unknown_reservation_is_settled_at_actual_cost() {
     for come_together in [false, true] {
-        let inside = InProcessRelay::new(&[]).await;
+        let inside = InProcessSystem::open().await;
         let (key, _) = inside.key(daily("100")).await;
         let (store, queue) = (&inside.store, &inside.queue);
         let at = store.clock().now();
@@ -240,12 +241,12 @@ async fn unknown_reservation_is_settled_at_actual_cost() {
         (unaware.cost_usd, unaware.reserved_usd) = (PicoUsd::new(400), None);
         queue.send(&unaware).await.expect("sent");
         if !come_together {
-            inside.count().await;
+            inside.run_stats().await;
         }
         store.clock().advance(SignedDuration::from_secs(61));
         for _ in 0..2 {
             baton_refresh::collect_usage(store, queue, "test").await.expect("a tick");
-            inside.count().await;
+            inside.run_stats().await;
             assert_eq!(inside.spent(&key).await, (PicoUsd::new(400), PicoUsd::ZERO));
             let counted = store.read_key_counters(&key).await.expect("counted");
             assert!(
@@ -259,13 +260,13 @@ async fn unknown_reservation_is_settled_at_actual_cost() {
 
 #[tokio::test]
 async fn record_without_limit_item_is_stored() {
-    let inside = InProcessRelay::new(&[]).await;
+    let inside = InProcessSystem::open().await;
     let (key, _) = inside.key(daily("100")).await;
     let at = inside.store.clock().now();
     let id = RequestId::at(at, inside.store.random_source().bits());
     let record = reservation(at, 1000).given_up(id, key.clone(), "t");
     inside.queue.send(&record).await.expect("sent");
-    inside.count().await;
+    inside.run_stats().await;
     let filter = EventFilter {
         from: at,
         to: at + SignedDuration::from_secs(1),
@@ -282,7 +283,7 @@ async fn record_without_limit_item_is_stored() {
 
 #[tokio::test]
 async fn limit_item_stays_small() {
-    let inside = InProcessRelay::new(&[]).await;
+    let inside = InProcessSystem::open().await;
     let limits = Limits { requests_per_minute: Some(1), ..Limits::default() };
     let (key, _) = inside.key(limits.clone()).await;
     let bounds = EffectiveLimits::from_own_limits(key.clone(), limits);

@@ -1,9 +1,9 @@
 //! Failures with translation: before the first event another account is tried, after it the client
 //! gets an error in its protocol.
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{TestKey, TestSystem};
-use baton_tests::upstream::{BEDROCK_KEY, FakeUpstream};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::system::{TestKey, TestSystem};
+use baton_test_harness::upstream::{BEDROCK_KEY, FakeUpstream};
 use futures_util::future::join_all;
 
 use crate::protocols::{AccountKind, CLIENTS, KINDS, TestClient, key, pairs};

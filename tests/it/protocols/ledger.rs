@@ -6,8 +6,8 @@ use std::path::Path;
 use baton_domain::money::PicoUsd;
 use baton_domain::price::PriceTable;
 use baton_domain::usage::{BilledUsage, TokenCounts};
-use baton_tests::house::TestSystem;
-use baton_tests::upstream::ServedTokens as Served;
+use baton_test_harness::system::TestSystem;
+use baton_test_harness::upstream::ServedTokens as Served;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -100,6 +100,7 @@ async fn usage_of_every_pair_equals_the_ledger() {
 }
 
 #[test]
+#[ignore = "it compares the text of documents"]
 fn protocol_table_in_documents_is_correct() {
     let pages = PAGES.map(|path| (path, read(Path::new(path))));
     for client in CLIENTS {

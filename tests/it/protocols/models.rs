@@ -1,9 +1,9 @@
 //! Model names: each client lists the models of all accounts of its group in its own format, and
 //! any account that has the model, under any name, can serve it.
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::eventually::eventually;
-use baton_tests::house::{SOON, TestSystem};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::system::{SOON, TestSystem};
 use serde_json::{Value, json};
 
 use crate::protocols::{CLIENTS, KINDS, TestClient};

@@ -1,7 +1,7 @@
 //! The relay's timers with translation: whichever timer ends a hung request, the client gets an
 //! error in its protocol and the request is counted.
 
-use baton_tests::house::{LaunchOptions, TestKey, TestSystem};
+use baton_test_harness::system::{TestKey, TestSystem};
 use futures_util::future::join_all;
 
 use crate::protocols::{AccountKind, TestClient, key, pairs};
@@ -11,7 +11,7 @@ async fn system(
     (timer, seconds): (&str, &str),
     scenario: &str,
 ) -> (TestSystem, Vec<(TestClient, AccountKind, TestKey)>) {
-    let system = TestSystem::launched(LaunchOptions::new().env(timer, seconds)).await;
+    let system = TestSystem::builder().env(timer, seconds).start().await;
     let mut keys = Vec::new();
     for (client, kind) in pairs() {
         let accounts = [(kind, &*system.upstream.url())];

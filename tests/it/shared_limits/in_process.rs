@@ -7,8 +7,8 @@ use baton_domain::money::PicoUsd;
 use baton_domain::reservation::Reservation;
 use baton_domain::scope::LimitScope;
 use baton_store::{Admission, EventFilter, Store};
-use baton_tests::in_process_relay::{InProcessRelay, broken, daily, reservation};
-use baton_tests::injected_faults::InjectedFault;
+use baton_test_harness::injected_faults::InjectedFault;
+use baton_test_harness::system::{InProcessSystem, TestSystem, broken, daily, reservation};
 use jiff::{SignedDuration, Timestamp};
 
 const SCOPES: [LimitScope; 1] = [LimitScope::Organization];
@@ -45,8 +45,8 @@ async fn admits(store: &Store, bounds: &EffectiveLimits, bits: u128, wanted: &Re
 
 #[tokio::test]
 async fn organization_limit_holds_over_two_instances_with_conflicts() {
-    let inside = InProcessRelay::new(&[]).await;
-    let other = inside.another();
+    let inside = InProcessSystem::open().await;
+    let other = inside.another(8).store;
     let limits = Limits { usd_daily: Some(PicoUsd::new(509)), ..Limits::default() };
     let keys = [KeyId::from_bits(1), KeyId::from_bits(2), KeyId::from_bits(3)];
     let wanted = reservation_in(inside.store.clock().now(), 10, &SCOPES);
@@ -70,15 +70,15 @@ async fn organization_limit_holds_over_two_instances_with_conflicts() {
 
 #[tokio::test]
 async fn request_in_shared_limits_writes_one_transaction() {
-    let inside = InProcessRelay::new(&[]).await;
+    let inside = InProcessSystem::open().await;
     for scope in [user(), group(), LimitScope::Organization] {
         inside.limit(&scope, &daily("100")).await;
     }
     let (_, secret) = inside.key_of(Some(UserId::from_bits(1)), Limits::default()).await;
     assert_eq!(inside.ask(&secret).await.0, 503, "the first request creates the item");
-    inside.operations();
+    inside.take_calls();
     assert_eq!(inside.ask(&secret).await.0, 503);
-    let mut seen = inside.operations();
+    let mut seen = inside.take_calls();
     // The group has no account, so the reservation is released. The `BatchGetItem` calls are for
     // the headers.
     seen.retain(|operation| operation != "BatchGetItem");
@@ -95,7 +95,7 @@ async fn store_failure_follows_settings_in_each_scope() {
     let open = ("BATON_LIMITS_FAIL_MONEY", "open");
     for scope in [user(), group(), LimitScope::Organization] {
         let check = async |variables: &[(&str, &str)], limits: &Limits, expect: u16| {
-            let inside = InProcessRelay::new(variables).await;
+            let inside = TestSystem::builder().envs(variables).in_process().start().await;
             inside.limit(&scope, limits).await;
             let key = inside.key_of(Some(UserId::from_bits(1)), Limits::default()).await;
             inside.fail(usize::MAX, broken());
@@ -111,7 +111,7 @@ async fn store_failure_follows_settings_in_each_scope() {
 
 #[tokio::test]
 async fn lost_answer_reserves_once_in_every_scope() {
-    let inside = InProcessRelay::new(&[]).await;
+    let inside = InProcessSystem::open().await;
     let (key, pools) = (KeyId::from_bits(1), [user(), group(), LimitScope::Organization]);
     let bounds = bounds(&key, &pools, &daily("100"));
     let wanted = reservation_in(inside.store.clock().now(), 5, &pools);
@@ -126,7 +126,7 @@ async fn lost_answer_reserves_once_in_every_scope() {
 
 #[tokio::test]
 async fn expired_reservation_is_settled_once_in_every_scope() {
-    let inside = InProcessRelay::new(&[]).await;
+    let inside = InProcessSystem::open().await;
     let (key, pools) = (KeyId::from_bits(1), [user(), group(), LimitScope::Organization]);
     let (store, at) = (&inside.store, inside.store.clock().now());
     let id = RequestId::at(at, store.random_source().bits());
@@ -137,11 +137,11 @@ async fn expired_reservation_is_settled_once_in_every_scope() {
     store.clock().advance(SignedDuration::from_secs(61));
     let done = baton_refresh::collect_usage(store, &inside.queue, "test").await.expect("a tick");
     assert_eq!(done.swept, 1);
-    inside.count().await;
+    inside.run_stats().await;
     let mut late = wanted.given_up(id, key.clone(), "t");
     late.cost_usd = PicoUsd::new(400);
     inside.queue.send(&late).await.expect("sent");
-    inside.count().await;
+    inside.run_stats().await;
     for scope in pools.into_iter().chain([LimitScope::Key(key)]) {
         let counted = inside.spent_of(scope.clone()).await;
         assert_eq!(counted, (PicoUsd::new(1000), PicoUsd::ZERO), "{scope}: settled once");
@@ -152,7 +152,7 @@ async fn expired_reservation_is_settled_once_in_every_scope() {
 
 #[tokio::test]
 async fn missing_limit_item_does_not_block_settlement() {
-    let inside = InProcessRelay::new(&[]).await;
+    let inside = InProcessSystem::open().await;
     let (key, at) = (KeyId::from_bits(1), inside.store.clock().now());
     let id = RequestId::at(at, 7);
     let wanted = reservation_in(at, 1000, &SCOPES);
@@ -162,7 +162,7 @@ async fn missing_limit_item_does_not_block_settlement() {
     record.cost_usd = PicoUsd::new(400);
     record.reserved_pools.push(group());
     inside.queue.send(&record).await.expect("sent");
-    inside.count().await;
+    inside.run_stats().await;
     let expect = (PicoUsd::new(400), PicoUsd::ZERO);
     assert_eq!(inside.spent(&key).await, expect);
     assert_eq!(inside.spent_of(LimitScope::Organization).await, expect);
@@ -182,7 +182,7 @@ async fn missing_limit_item_does_not_block_settlement() {
 
 #[tokio::test]
 async fn shared_limit_item_stays_small() {
-    let inside = InProcessRelay::new(&[]).await;
+    let inside = InProcessSystem::open().await;
     let limits = Limits { requests_per_minute: Some(1), ..Limits::default() };
     let bounds = bounds(&KeyId::from_bits(1), &SCOPES, &limits);
     for number in 0..100 {
@@ -201,7 +201,7 @@ async fn shared_limit_item_stays_small() {
 
 #[tokio::test]
 async fn low_estimates_overrun_by_the_stated_amount() {
-    let inside = InProcessRelay::new(&[]).await;
+    let inside = InProcessSystem::open().await;
     let (key, at) = (KeyId::from_bits(1), inside.store.clock().now());
     let own = Limits { usd_total: Some(PicoUsd::new(100)), ..Limits::default() };
     let bounds = EffectiveLimits::from_own_limits(key.clone(), own);
@@ -219,7 +219,7 @@ async fn low_estimates_overrun_by_the_stated_amount() {
     for record in &records {
         inside.queue.send(record).await.expect("sent");
     }
-    inside.count().await;
+    inside.run_stats().await;
     let (spent, _) = inside.spent(&key).await;
     assert_eq!((spent, stated), (PicoUsd::new(500), PicoUsd::new(400)));
     assert!(
@@ -230,8 +230,11 @@ async fn low_estimates_overrun_by_the_stated_amount() {
 
 #[tokio::test]
 async fn spend_limit_message_of_environment_is_appended() {
-    let inside =
-        InProcessRelay::new(&[("BATON_SPEND_LIMIT_MESSAGE", "Ask in #llm for more.")]).await;
+    let inside = TestSystem::builder()
+        .env("BATON_SPEND_LIMIT_MESSAGE", "Ask in #llm for more.")
+        .in_process()
+        .start()
+        .await;
     let (key, secret) = inside.key(daily("1")).await;
     inside.spend(&key, &daily("1")).await;
     let (status, error) = inside.ask(&secret).await;

@@ -1,8 +1,8 @@
 //! Event streams pass byte for byte and without delay, and a broken stream never looks complete.
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::fixtures::{self, Stream};
-use baton_tests::house::{TestKey, TestSystem};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::fixtures::{self, Stream};
+use baton_test_harness::system::{TestKey, TestSystem};
 
 async fn ask_for(
     system: &TestSystem,
