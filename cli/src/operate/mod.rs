@@ -22,14 +22,15 @@ pub mod user;
 
 use crate::CliError;
 use crate::environment::ShellEnvironment;
-use crate::output::{OutputPrinter, print_line, text};
+use crate::output::{OutputPrinter, print_line};
 use crate::profile::profile_file::{self, ProfileFile};
 use crate::profile::target::{AdminTarget, TargetSource, resolve_target};
-use admin_client::AdminClient;
+use admin_client::{AdminClient, read_answer};
+use baton_domain::printable::escape_for_terminal;
 use baton_domain::secret::Secret;
 use baton_runtime::settings::table;
 use clap::Args;
-use resource_names::ResourceKind;
+use resource_names::{ResourceKind, ResourceName};
 use serde_json::Value;
 use std::io::{IsTerminal as _, Write as _};
 
@@ -104,7 +105,8 @@ impl CliContext {
 
     async fn add(&self, kind: ResourceKind, body: &Value) -> Result<(), CliError> {
         let created = self.admin.post(&[kind.route], body).await?;
-        self.printer.show(&created, || print_done(kind, &created, "ready"));
+        let named = read_answer(&created)?;
+        self.printer.show(&created, || print_done(kind, &named, "ready"));
         Ok(())
     }
 
@@ -122,7 +124,8 @@ impl CliContext {
         }
         let id = self.id(kind, name_or_id).await?;
         let changed = self.admin.patch(&[kind.route, &id], body).await?;
-        self.printer.show(&changed, || print_done(kind, &changed, "changed"));
+        let named = read_answer(&changed)?;
+        self.printer.show(&changed, || print_done(kind, &named, "changed"));
         Ok(())
     }
 
@@ -172,8 +175,8 @@ impl ConfirmationArg {
     }
 }
 
-fn print_done(kind: ResourceKind, object: &Value, message: &str) {
-    let (id, name) = (text(&object["id"]), text(&object["name"]));
+fn print_done(kind: ResourceKind, named: &ResourceName, message: &str) {
+    let (id, name) = (escape_for_terminal(&named.id), escape_for_terminal(&named.name));
     print_line(format!("{} {id} ({name}) is {message}", kind.noun));
 }
 
