@@ -1,11 +1,14 @@
 //! `baton account`: upstream accounts.
 
+use super::admin_client::read_answer;
 use super::json_body::JsonBody;
 use super::resource_names::{ACCOUNT, GROUP};
 use super::{CliContext, ConfirmationArg, read_stdin, read_stdin_line};
 use crate::CliError;
 use crate::environment::ShellEnvironment;
 use crate::output::{print_line, remark, text};
+use baton_api::accounts::{AccountResource, AccountTest};
+use baton_domain::printable::escape_for_terminal;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::io::IsTerminal as _;
@@ -273,9 +276,10 @@ fn read_credential(message: String) -> Result<Value, CliError> {
 async fn test(context: &CliContext, account: &str) -> Result<(), CliError> {
     let id = context.id(ACCOUNT, account).await?;
     let result = context.admin.post(&[ACCOUNT.route, &id, "test"], &json!({})).await?;
-    let message = text(&result["message"]);
+    let AccountTest { ok, message, .. } = read_answer(&result)?;
+    let message = escape_for_terminal(&message);
     context.printer.show(&result, || print_line(format!("account {account}: {message}")));
-    match result["ok"].as_bool() {
+    match ok {
         Some(true) => Ok(()),
         // The line above gives the reason.
         Some(false) => Err(CliError::Failed(format!("the test of account {account} failed"))),
@@ -292,7 +296,7 @@ async fn run_account_action(
 ) -> Result<(), CliError> {
     let id = context.id(ACCOUNT, account).await?;
     let after = context.admin.post(&[ACCOUNT.route, &id, action], &json!({})).await?;
-    let status = text(&after["status"]);
+    let status = text(&json!(read_answer::<AccountResource>(&after)?.status));
     context.printer.show(&after, || print_line(format!("account {account} is {status}")));
     Ok(())
 }

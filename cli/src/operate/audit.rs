@@ -4,6 +4,7 @@ use super::CliContext;
 use crate::CliError;
 use crate::output::remark;
 use clap::Subcommand;
+use serde_json::json;
 
 /// The commands of `baton audit`.
 #[derive(Subcommand)]
@@ -41,8 +42,8 @@ pub(crate) async fn run_audit_command(
         message.iter().filter_map(|(name, message)| Some((*name, message.as_deref()?))).collect();
     let max = if limit == 0 { usize::MAX } else { limit };
     let response = context.admin.get_pages(&["audit"], &query, max).await?;
-    context.printer.rows(&response, &COLUMNS);
-    if !response["next_cursor"].is_null() {
+    context.printer.rows(&json!(response), &COLUMNS);
+    if response.next_cursor.is_some() {
         remark(format!("there are more rows than the {max} that --limit allows"));
     }
     Ok(())

@@ -22,14 +22,15 @@ pub mod user;
 
 use crate::CliError;
 use crate::environment::ShellEnvironment;
-use crate::output::{OutputPrinter, print_line, text};
+use crate::output::{OutputPrinter, print_line};
 use crate::profile::profile_file::{self, ProfileFile};
 use crate::profile::target::{AdminTarget, TargetSource, resolve_target};
-use admin_client::AdminClient;
+use admin_client::{AdminClient, read_answer};
+use baton_domain::printable::escape_for_terminal;
 use baton_domain::secret::Secret;
 use baton_runtime::settings::command_line::{BATON_PROFILE, BATON_URL};
 use clap::Args;
-use resource_names::{ACCOUNT, ResourceKind};
+use resource_names::{ACCOUNT, ResourceKind, ResourceName};
 use serde_json::Value;
 use std::io::{IsTerminal as _, Write as _};
 
@@ -107,13 +108,14 @@ impl CliContext {
 
     async fn add(&self, kind: ResourceKind, body: &Value) -> Result<(), CliError> {
         let created = self.admin.post(&[kind.route], body).await?;
-        let name = text(&created["name"]);
+        let named: ResourceName = read_answer(&created)?;
         let done = if kind.noun == ACCOUNT.noun {
+            let name = escape_for_terminal(&named.name);
             format!("was created; test it with `baton account test {name}`")
         } else {
             "was created".to_owned()
         };
-        self.printer.show(&created, || print_done(kind, &created, &done));
+        self.printer.show(&created, || print_done(kind, &named, &done));
         Ok(())
     }
 
@@ -131,7 +133,8 @@ impl CliContext {
         }
         let id = self.id(kind, name_or_id).await?;
         let changed = self.admin.patch(&[kind.route, &id], body).await?;
-        self.printer.show(&changed, || print_done(kind, &changed, "was changed"));
+        let named = read_answer(&changed)?;
+        self.printer.show(&changed, || print_done(kind, &named, "was changed"));
         Ok(())
     }
 
@@ -181,8 +184,8 @@ impl ConfirmationArg {
     }
 }
 
-fn print_done(kind: ResourceKind, object: &Value, message: &str) {
-    let (id, name) = (text(&object["id"]), text(&object["name"]));
+fn print_done(kind: ResourceKind, named: &ResourceName, message: &str) {
+    let (id, name) = (escape_for_terminal(&named.id), escape_for_terminal(&named.name));
     print_line(format!("{} {id} ({name}) {message}", kind.noun));
 }
 

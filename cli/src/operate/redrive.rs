@@ -4,8 +4,10 @@
 //! counts as a record, and the admin API checks the signature.
 
 use super::CliContext;
+use super::admin_client::read_answer;
 use crate::CliError;
 use crate::output::{print_line, remark};
+use baton_api::usage::RedriveReport;
 use baton_runtime::signed_record::{BEGINNING, FIELD};
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -38,14 +40,14 @@ pub(crate) async fn run_redrive(context: &CliContext, file: Option<&Path>) -> Re
 
 /// Sends the dead letters that are there now, but not those that return meanwhile because they
 /// still cannot be stored.
-async fn redrive_dead_letters(context: &CliContext) -> Result<(u64, u64, Vec<Value>), CliError> {
+async fn redrive_dead_letters(context: &CliContext) -> Result<(usize, u64, Vec<Value>), CliError> {
     let mut total = 0;
     loop {
         let response = context.admin.post(&["usage", "redrive"], &json!({})).await?;
-        let (moved, remaining) = redrive_counts(&response);
+        let RedriveReport { moved, left, .. } = read_answer(&response)?;
         total += moved;
-        if moved == 0 || remaining == 0 {
-            return Ok((total, remaining, Vec::new()));
+        if moved == 0 || left == 0 {
+            return Ok((total, left, Vec::new()));
         }
     }
 }
@@ -53,7 +55,7 @@ async fn redrive_dead_letters(context: &CliContext) -> Result<(u64, u64, Vec<Val
 async fn redrive_log(
     context: &CliContext,
     file: &Path,
-) -> Result<(u64, u64, Vec<Value>), CliError> {
+) -> Result<(usize, u64, Vec<Value>), CliError> {
     let bytes = std::fs::read(file)
         .map_err(|error| CliError::Failed(format!("cannot read {}: {error}", file.display())))?;
     let text = String::from_utf8_lossy(&bytes);
@@ -79,12 +81,11 @@ async fn redrive_log(
         let texts: Vec<&str> = chunk.iter().map(|(_, record)| record.as_str()).collect();
         let response =
             context.admin.post(&["usage", "redrive"], &json!({ "records": texts })).await?;
-        let (moved, dead_letter_count) = redrive_counts(&response);
-        (total, remaining) = (total + moved, dead_letter_count);
-        for one in response["refused"].as_array().into_iter().flatten() {
-            let index = one["index"].as_u64().and_then(|index| usize::try_from(index).ok());
-            let line = index.and_then(|index| chunk.get(index)).map_or(0, |(number, _)| *number);
-            refused.push(refusal(line, one["reason"].as_str().unwrap_or_default()));
+        let report: RedriveReport = read_answer(&response)?;
+        (total, remaining) = (total + report.moved, report.left);
+        for record in report.refused {
+            let line = chunk.get(record.index).map_or(0, |(number, _)| *number);
+            refused.push(refusal(line, &record.reason));
         }
     }
     refused.sort_by_key(|one| one["line"].as_u64());
@@ -110,11 +111,6 @@ fn chunks(records: &[(usize, String)]) -> Vec<&[(usize, String)]> {
         rest = others;
     }
     chunks
-}
-
-fn redrive_counts(response: &Value) -> (u64, u64) {
-    let count = |name: &str| response[name].as_u64().unwrap_or_default();
-    (count("moved"), count("left"))
 }
 
 /// The usage record in a line of the log.

@@ -143,14 +143,16 @@ impl ResourcePages for KeyResource {
         let from = page_request.day_before(6);
         let week = format!("/api/v1/usage/summary?key={id}&by=day&from={from}");
         let days = page_request.get_list(week).await?;
-        let mut facts = vec![("State".to_owned(), enabled_cell(self.enabled))];
+        let mut facts = vec![
+            ("State".to_owned(), enabled_cell(self.enabled)),
+            ("Id".to_owned(), code(id.to_string())),
+        ];
         if !page_request.is_member() {
             facts.push(("User".to_owned(), choices.users.link(self.user_id.as_ref())));
             facts.push(("Group".to_owned(), choices.groups.link(Some(&self.group_id))));
         }
         let requests = format!("/console/requests?key_id={id}");
         facts.extend([
-            ("Id".to_owned(), code(id.to_string())),
             ("Limits".to_owned(), optional_text_cell(Some(&limits(&self.limits)))),
             ("Possible overrun".to_owned(), text(self.overshoot.clone())),
             ("Models".to_owned(), models_cell(self, 2000)),
