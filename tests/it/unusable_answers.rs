@@ -206,7 +206,7 @@ async fn stop_counts_what_came_of_a_whole_answer() {
     assert_eq!(request.await.expect("an answer").status, 503);
     let ended = system.process().ended();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    system.started_again(again).await;
+    system.started_again(&again).await;
     let events = system.events_of(&key, 1).await;
     assert_eq!(events[0]["outcome"], "stopped", "{events:?}");
     assert_eq!(events[0]["tokens"]["output"], 1000, "{events:?}");
