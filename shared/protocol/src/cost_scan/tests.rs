@@ -441,7 +441,7 @@ fn ambiguous_json_is_refused() {
 }
 
 /// The processor time that this thread has used, which other programs do not change
-/// (proc_pid_schedstat, Linux).
+/// (`man proc_pid_schedstat`, Linux).
 fn cpu_time() -> std::time::Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     let nanos = text.split_whitespace().next().unwrap();
@@ -464,7 +464,7 @@ fn scan_time_is_linear_in_the_length() {
     let time = |body: &str, reads| {
         let start = cpu_time();
         let _ = read_cost_factors(body.as_bytes(), reads);
-        cpu_time() - start
+        cpu_time().saturating_sub(start)
     };
     for field in ["models", "x", "tools", "messages", "input", "fallbacks", "plugins"] {
         for shape in shapes {
