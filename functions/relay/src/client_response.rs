@@ -101,6 +101,10 @@ impl RelayError {
         Self::new(status, "api_error", message)
     }
 
+    fn bad_gateway(message: impl Into<String>) -> Self {
+        Self::api_error(StatusCode::BAD_GATEWAY, message)
+    }
+
     pub(crate) fn no_key() -> Self {
         Self::authentication_error(
             "The request has no key. Send your Baton key in the header `x-api-key`, or in \
@@ -244,10 +248,7 @@ impl RelayError {
 
     /// The upstream's answer has more bytes than the relay buffers.
     pub(crate) fn answer_too_large(reason: &str) -> Self {
-        Self::api_error(
-            StatusCode::BAD_GATEWAY,
-            format!("Baton could not read the upstream's answer: {reason}."),
-        )
+        Self::bad_gateway(format!("Baton could not read the upstream's answer: {reason}."))
     }
 
     pub(crate) fn unknown_model(id: &str) -> Self {
@@ -286,8 +287,7 @@ impl RelayError {
 
     /// The upstream refused the request, but accepts the same credential in a probe.
     pub(crate) fn contradictory_credential() -> Self {
-        Self::api_error(
-            StatusCode::BAD_GATEWAY,
+        Self::bad_gateway(
             "The upstream refused the organization's credential for this request, but it accepts \
              the credential for other requests. Try again, and tell your operator if the error \
              stays.",
@@ -296,27 +296,22 @@ impl RelayError {
 
     /// The upstream's success is a page of a proxy, nothing, or a part of an answer.
     pub(crate) fn invalid_answer(why: BadAnswerForm) -> Self {
-        Self::api_error(
-            StatusCode::BAD_GATEWAY,
-            format!(
-                "The upstream's answer is not one of its API: {why}. A proxy may have answered in \
-                 its place. Try again in a moment."
-            ),
-        )
+        Self::bad_gateway(format!(
+            "The upstream's answer is not one of its API: {why}. A proxy may have answered in \
+             its place. Try again in a moment."
+        ))
     }
 
     /// The upstream's answer came, but cannot be passed on.
     pub(crate) fn unusable_answer(reason: &str) -> Self {
-        Self::api_error(
-            StatusCode::BAD_GATEWAY,
-            format!("Baton could not read the upstream's answer: {reason}. It was counted."),
-        )
+        Self::bad_gateway(format!(
+            "Baton could not read the upstream's answer: {reason}. It was counted."
+        ))
     }
 
     /// The connection broke inside the upstream's answer.
     pub(crate) fn broken_answer() -> Self {
-        Self::api_error(
-            StatusCode::BAD_GATEWAY,
+        Self::bad_gateway(
             "The connection to the upstream broke during its answer, which was counted. Try again.",
         )
     }
@@ -331,10 +326,7 @@ impl RelayError {
     }
 
     pub(crate) fn upstream_unreachable() -> Self {
-        Self::api_error(
-            StatusCode::BAD_GATEWAY,
-            "No upstream could be reached. Try again in a moment.",
-        )
+        Self::bad_gateway("No upstream could be reached. Try again in a moment.")
     }
 
     /// A bug in Baton.
@@ -347,8 +339,7 @@ impl RelayError {
     }
 
     pub(crate) fn account_misconfigured() -> Self {
-        Self::api_error(
-            StatusCode::BAD_GATEWAY,
+        Self::bad_gateway(
             "The address or the credential of the upstream account is not usable. Ask your \
              operator to correct the account.",
         )
@@ -356,11 +347,8 @@ impl RelayError {
     }
 
     pub(crate) fn upstream_timeout() -> Self {
-        Self::new(
-            StatusCode::GATEWAY_TIMEOUT,
-            "timeout_error",
-            "The upstream did not answer in time. Try again.",
-        )
+        let message = "The upstream did not answer in time. Try again.";
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout_error", message)
     }
 
     /// The store could not be read. The cause is logged here, because the client does not learn it.
