@@ -23,9 +23,10 @@ use baton_runtime::settings::Settings;
 use baton_runtime::upstream::{Transport, UpstreamBody, UpstreamCallError, UpstreamClient};
 use baton_runtime::usage_queue::UsageQueue;
 use baton_runtime::vault::Pepper;
-use baton_store::{ConfigEdit, Store};
+use baton_store::ConfigEdit;
 use baton_tests::house::{MODEL, message};
 use baton_tests::injected_faults::WithFaults as _;
+use baton_tests::stores::AllStores;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
@@ -69,13 +70,13 @@ async fn one(keys: u32, accounts: u32) -> String {
     let mut settings = Settings::from_lookup(|_| None).expect("settings");
     settings.resources = local.resources();
     let aws = AwsClients::new(&local.sdk_config());
-    let store = Store::new(&aws, &settings, Clock::system(), RandomSource::seeded(1));
+    let store = AllStores::new(&aws, &settings, Clock::system(), RandomSource::seeded(1));
     let pepper = Secret::new("pepper-of-a-benchmark-0123456789".to_owned());
     fill(&store, &pepper, keys, accounts).await;
 
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
     let upstream = UpstreamClient::with_transport(Arc::new(InstantUpstream));
-    let relay = Relay::with_upstream(upstream, &settings, &pepper, (store, queue));
+    let relay = Relay::with_upstream(upstream, &settings, &pepper, (store.relay, queue));
     ask(&relay, 0).await; // which opens what every process opens once
     locked(&calls).clear();
     let mut dice = StdRng::seed_from_u64(1);
@@ -130,7 +131,7 @@ impl Transport for InstantUpstream {
 }
 
 /// A group with so many accounts and keys.
-async fn fill(store: &Store, pepper: &Secret, keys: u32, accounts: u32) {
+async fn fill(store: &AllStores, pepper: &Secret, keys: u32, accounts: u32) {
     let group = GroupId::from_bits(1);
     let mut edit = ConfigEdit::default();
     let stored = Group {
@@ -141,19 +142,24 @@ async fn fill(store: &Store, pepper: &Secret, keys: u32, accounts: u32) {
         model_aliases: Vec::new(),
         limits: Limits::default(),
     };
-    store.save_group(&mut edit, &store.new_stored(stored, None)).expect("an item");
-    store.apply(edit).await.expect("saved");
+    store
+        .admin
+        .editor
+        .save_group(&mut edit, &store.admin.editor.new_stored(stored, None))
+        .expect("an item");
+    store.admin.editor.apply(edit).await.expect("saved");
     let accounts: Vec<u32> = (1..=accounts).collect();
     for some in accounts.chunks(TOGETHER / 2) {
         let mut edit = ConfigEdit::default();
         for number in some {
             let account = account(*number, &group);
             let credential = Secret::new(format!("sk-{number}"));
-            let sealed = store.seal_credential(&account, &credential).await.expect("sealed");
-            let stored = store.new_stored(account, Some(sealed));
-            store.save_account(&mut edit, &stored, &[]).expect("an item");
+            let sealed =
+                store.admin.editor.seal_credential(&account, &credential).await.expect("sealed");
+            let stored = store.admin.editor.new_stored(account, Some(sealed));
+            store.admin.editor.save_account(&mut edit, &stored, &[]).expect("an item");
         }
-        store.apply(edit).await.expect("saved");
+        store.admin.editor.apply(edit).await.expect("saved");
     }
     let pepper = Pepper::new(pepper);
     let keys: Vec<u32> = (0..keys).collect();
@@ -161,10 +167,10 @@ async fn fill(store: &Store, pepper: &Secret, keys: u32, accounts: u32) {
         let mut edit = ConfigEdit::default();
         for number in some {
             let hash = pepper.hash(secret(*number).expose());
-            let stored = store.new_stored(key(*number, &group), Some(hash));
-            store.save_key(&mut edit, &stored).expect("an item");
+            let stored = store.admin.editor.new_stored(key(*number, &group), Some(hash));
+            store.admin.editor.save_key(&mut edit, &stored).expect("an item");
         }
-        store.apply(edit).await.expect("saved");
+        store.admin.editor.apply(edit).await.expect("saved");
     }
 }
 

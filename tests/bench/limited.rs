@@ -23,8 +23,9 @@ use baton_runtime::clock::Clock;
 use baton_runtime::random::RandomSource;
 use baton_runtime::settings::Settings;
 use baton_runtime::usage_queue::UsageQueue;
-use baton_store::{Admission, Store};
+use baton_store::Admission;
 use baton_tests::injected_faults::WithFaults as _;
+use baton_tests::stores::AllStores;
 use tokio_util::sync::CancellationToken;
 
 use crate::times::{Times, histogram, quantile, record};
@@ -51,7 +52,7 @@ pub(crate) async fn measure() {
 /// A key, and the lines that its requests use.
 #[derive(Clone)]
 struct LimitedCaller {
-    store: Store,
+    store: AllStores,
     queue: UsageQueue,
     bounds: Arc<EffectiveLimits>,
 }
@@ -74,7 +75,7 @@ async fn one(folder: Option<&Path>, pools: usize, at_once: u32) -> String {
         async move {
             let stats = move |event| {
                 let store = store.clone();
-                async move { baton_stats::handle(&store, event).await }
+                async move { baton_stats::handle(&store.stats, event).await }
             };
             local.consume_usage(stop, stats).await;
         }
@@ -90,6 +91,8 @@ async fn one(folder: Option<&Path>, pools: usize, at_once: u32) -> String {
         looks += 1;
         open += caller
             .store
+            .admin
+            .counters
             .read_key_counters(&caller.bounds.key)
             .await
             .expect("counted")
@@ -139,7 +142,7 @@ fn caller(local: &LocalAws, pools: usize) -> LimitedCaller {
         LimitScope::Group(GroupId::from_bits(1)),
     ];
     LimitedCaller {
-        store: Store::new(&aws, &settings, Clock::system(), RandomSource::seeded(1)),
+        store: AllStores::new(&aws, &settings, Clock::system(), RandomSource::seeded(1)),
         queue: UsageQueue::new(&aws, &settings.resources.usage_queue_url),
         bounds: Arc::new(EffectiveLimits {
             pools: scopes.into_iter().take(pools).map(|pool| (pool, limits.clone())).collect(),
@@ -167,7 +170,8 @@ async fn client(caller: LimitedCaller, is_over: Arc<AtomicBool>, done: Arc<Atomi
             pools: bounds.pool_scopes(),
         };
         let begun = Instant::now();
-        let admitted = store.admit(&bounds, &id, &wanted).await.expect("the store is up");
+        let admitted =
+            store.relay.limits.admit(&bounds, &id, &wanted).await.expect("the store is up");
         record(&mut times, begun);
         assert!(matches!(admitted, Admission::Admitted(_)), "far below its limits");
         let mut usage = wanted.given_up(id, bounds.key.clone(), "bench");

@@ -9,8 +9,8 @@ use baton_runtime::aws::AwsClients;
 use baton_runtime::clock::Clock;
 use baton_runtime::random::RandomSource;
 use baton_runtime::settings::Settings;
-use baton_store::Store;
 use baton_tests::injected_faults::WithFaults as _;
+use baton_tests::stores::AllStores;
 use serde_json::{Map, Value, json};
 
 const EVENTS: u32 = 20_000;
@@ -41,7 +41,7 @@ pub(crate) async fn measure() {
     let mut settings = Settings::from_lookup(|_| None).expect("settings");
     settings.resources = local.resources();
     let of = |line: &LocalAws| {
-        Store::new(
+        AllStores::new(
             &AwsClients::new(&line.sdk_config()),
             &settings,
             Clock::system(),
@@ -66,11 +66,11 @@ pub(crate) async fn measure() {
     println!("{} bytes a stored event, as DynamoDB counts", seen.event_bytes / seen.puts.max(1));
 }
 
-async fn store(store: &Store, from: u32, count: u32) {
+async fn store(store: &AllStores, from: u32, count: u32) {
     for first in (from..from + count).step_by(BATCH as usize) {
         let mut event = SqsEvent::default();
         event.records = (first..first + BATCH).map(message).collect();
-        let answer = baton_stats::handle(store, event).await;
+        let answer = baton_stats::handle(&store.stats, event).await;
         assert!(answer.batch_item_failures.is_empty(), "all are stored");
     }
 }

@@ -7,9 +7,9 @@ use baton_runtime::aws::AwsClients;
 use baton_runtime::clock::Clock;
 use baton_runtime::random::RandomSource;
 use baton_runtime::settings::Settings;
-use baton_store::Store;
 use baton_tests::house::{TestKey, TestSystem};
 use baton_tests::month_of_usage::{MonthIds, count};
+use baton_tests::stores::AllStores;
 use serde_json::json;
 
 const PEOPLE: [&str; 5] =
@@ -73,7 +73,7 @@ impl DemoCompany {
         let mut settings = Settings::from_lookup(|_| None).expect("settings");
         settings.resources = local.resources();
         let aws = AwsClients::new(&local.sdk_config());
-        let store = Store::new(&aws, &settings, Clock::system(), RandomSource::system());
+        let store = AllStores::new(&aws, &settings, Clock::system(), RandomSource::system());
         count(&store, &self.staff.month(store.clock().now(), 20)).await;
     }
 

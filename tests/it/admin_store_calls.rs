@@ -12,8 +12,8 @@ use baton_runtime::aws::AwsClients;
 use baton_runtime::clock::Clock;
 use baton_runtime::random::RandomSource;
 use baton_runtime::settings::Settings;
-use baton_store::Store;
 use baton_tests::injected_faults::{InjectedFault, WithFaults as _};
+use baton_tests::stores::AllStores;
 use http::Request;
 use http_body_util::BodyExt as _;
 use jiff::SignedDuration;
@@ -48,9 +48,10 @@ impl WatchedAdmin {
         settings.resources = local.resources();
         let clock = Clock::fixed_at("2026-11-22T21:05:30Z".parse().expect("a time"));
         let aws = AwsClients::new(&local.sdk_config());
-        let store = Store::new(&aws, &settings, clock.clone(), RandomSource::system());
-        let api = baton_admin::router(&settings, &Secret::new("pepper".to_owned()), store, &aws)
-            .expect("a router");
+        let store = AllStores::new(&aws, &settings, clock.clone(), RandomSource::system());
+        let api =
+            baton_admin::router(&settings, &Secret::new("pepper".to_owned()), store.admin, &aws)
+                .expect("a router");
         Self { api, clock, calls, fault }
     }
 

@@ -6,22 +6,22 @@ use baton_runtime::aws::AwsClients;
 use baton_runtime::clock::Clock;
 use baton_runtime::random::RandomSource;
 use baton_runtime::settings::Settings;
-use baton_store::Store;
+use baton_tests::stores::AllStores;
 use jiff::SignedDuration;
 
 const MOST: u32 = 10;
 
-async fn instances() -> (Clock, [Store; 2]) {
+async fn instances() -> (Clock, [AllStores; 2]) {
     let local = LocalAws::open(None).await.expect("the stores");
     let settings = Settings::from_lookup(|_| None).expect("settings");
     let settings = Settings { resources: local.resources(), ..settings };
     let clock = Clock::fixed_at(Clock::system().now());
     let aws = AwsClients::new(&local.sdk_config());
-    let store = |seed| Store::new(&aws, &settings, clock.clone(), RandomSource::seeded(seed));
+    let store = |seed| AllStores::new(&aws, &settings, clock.clone(), RandomSource::seeded(seed));
     (clock.clone(), [store(1), store(2)])
 }
 
-fn request(store: &Store) -> RequestId {
+fn request(store: &AllStores) -> RequestId {
     RequestId::at(store.clock().now(), store.random_source().bits())
 }
 
@@ -35,8 +35,12 @@ async fn two_instances_share_ten_slots() {
             tokio::spawn(async move {
                 let id = request(&store);
                 let expires = store.clock().now().as_second() + 600;
-                let is_acquired =
-                    store.acquire_slot(&account, MOST, (&id, expires)).await.expect("an answer");
+                let is_acquired = store
+                    .relay
+                    .slots
+                    .acquire_slot(&account, MOST, (&id, expires))
+                    .await
+                    .expect("an answer");
                 is_acquired.then_some(id)
             })
         })
@@ -49,11 +53,30 @@ async fn two_instances_share_ten_slots() {
 
     let late = request(&stores[1]);
     let expires = stores[1].clock().now().as_second() + 600;
-    assert!(!stores[1].acquire_slot(&account, MOST, (&late, expires)).await.expect("an answer"));
-    stores[0].release_slot(&account, &taken[0]).await.expect("released");
-    stores[0].release_slot(&account, &taken[0]).await.expect("the second release does nothing");
-    assert!(stores[1].acquire_slot(&account, MOST, (&late, expires)).await.expect("an answer"));
-    let again = stores[1].acquire_slot(&account, MOST, (&late, expires)).await;
+    assert!(
+        !stores[1]
+            .relay
+            .slots
+            .acquire_slot(&account, MOST, (&late, expires))
+            .await
+            .expect("an answer")
+    );
+    stores[0].relay.slots.release_slot(&account, &taken[0]).await.expect("released");
+    stores[0]
+        .relay
+        .slots
+        .release_slot(&account, &taken[0])
+        .await
+        .expect("the second release does nothing");
+    assert!(
+        stores[1]
+            .relay
+            .slots
+            .acquire_slot(&account, MOST, (&late, expires))
+            .await
+            .expect("an answer")
+    );
+    let again = stores[1].relay.slots.acquire_slot(&account, MOST, (&late, expires)).await;
     assert!(again.expect("an answer"), "the same request can acquire its slot again");
 }
 
@@ -61,10 +84,10 @@ async fn two_instances_share_ten_slots() {
 async fn slots_of_dead_processes_expire() {
     let (clock, [store, other]) = instances().await;
     let account = AccountId::from_bits(1);
-    let take = async |store: &Store, seconds: i64| {
+    let take = async |store: &AllStores, seconds: i64| {
         let id = request(store);
         let expires = clock.now().as_second() + seconds;
-        store.acquire_slot(&account, 3, (&id, expires)).await.expect("an answer")
+        store.relay.slots.acquire_slot(&account, 3, (&id, expires)).await.expect("an answer")
     };
     assert!(take(&store, 60).await && take(&store, 60).await && take(&store, 600).await);
     clock.advance(SignedDuration::from_secs(59));

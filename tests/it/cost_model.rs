@@ -9,10 +9,10 @@ use baton_runtime::clock::Clock;
 use baton_runtime::random::RandomSource;
 use baton_runtime::settings::Settings;
 use baton_runtime::usage_queue::UsageQueue;
-use baton_store::Store;
 use baton_tests::cost::{ALONE, BilledUnits, STEADY};
 use baton_tests::house::{MODEL, message};
 use baton_tests::injected_faults::WithFaults as _;
+use baton_tests::stores::AllStores;
 use baton_tests::upstream::FakeUpstream;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
@@ -43,13 +43,14 @@ async fn count_units(requests: u64) -> BilledUnits {
     settings.resources = local.resources();
     let aws = AwsClients::new(&local.sdk_config());
     // The caches use tokio's time. No entry expires here.
-    let store = || Store::new(&aws, &settings, Clock::system(), RandomSource::seeded(3));
+    let store = || AllStores::new(&aws, &settings, Clock::system(), RandomSource::seeded(3));
     let first = store();
-    let pepper = first.pepper_or(None).await.expect("a pepper");
-    let made = baton_admin::first_start(&settings, &pepper, first).await.expect("first start");
+    let pepper = first.admin.secrets.pepper().await.expect("a pepper");
+    let made =
+        baton_admin::first_start(&settings, &pepper, first.admin).await.expect("first start");
     let key = made.key.expect("a key");
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
-    let relay = Relay::new(&settings, &pepper, store(), queue).expect("a relay");
+    let relay = Relay::new(&settings, &pepper, store().relay, queue).expect("a relay");
     *seen.lock().expect("the notes") = BilledUnits::default();
     for _ in 0..requests {
         let request = Request::post("/v1/messages").header("x-api-key", key.expose());
@@ -62,7 +63,7 @@ async fn count_units(requests: u64) -> BilledUnits {
     stop.cancel();
     let handler = move |event| {
         let store = stats_store.clone();
-        async move { baton_stats::handle(&store, event).await }
+        async move { baton_stats::handle(&store.stats, event).await }
     };
     local.consume_usage(stop, handler).await;
     seen.lock().expect("the notes").each_of(requests)

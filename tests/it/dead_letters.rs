@@ -10,10 +10,11 @@ use baton_runtime::random::RandomSource;
 use baton_runtime::settings::Settings;
 use baton_runtime::signed_record;
 use baton_runtime::vault::Pepper;
-use baton_store::{EventFilter, Store};
+use baton_store::EventFilter;
 use baton_tests::eventually::eventually;
 use baton_tests::house::{LaunchOptions, SOON, TestKey, TestSystem};
 use baton_tests::lambda::StoresProcess;
+use baton_tests::stores::AllStores;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -186,7 +187,7 @@ async fn refused_record_does_not_block_its_batch() {
     let mut settings = Settings::from_lookup(|_| None).expect("settings");
     settings.resources = local.resources();
     let aws = AwsClients::new(&local.sdk_config());
-    let store = Store::new(&aws, &settings, Clock::system(), RandomSource::seeded(1));
+    let store = AllStores::new(&aws, &settings, Clock::system(), RandomSource::seeded(1));
     // This record is larger than an item can be.
     let mut large = with_number(&record, 2);
     large["session_id"] = json!("x".repeat(450_000));
@@ -197,7 +198,7 @@ async fn refused_record_does_not_block_its_batch() {
         message.body = Some(body.to_string());
         event.records.push(message);
     }
-    let answer = baton_stats::handle(&store, event).await;
+    let answer = baton_stats::handle(&store.stats, event).await;
     let failed: Vec<_> =
         answer.batch_item_failures.iter().map(|one| &one.item_identifier).collect();
     assert_eq!(failed, [large_id().as_str()]);
@@ -213,7 +214,7 @@ async fn refused_record_does_not_block_its_batch() {
         outcome: None,
         keys: None,
     };
-    assert_eq!(store.events(&filter, 10, None).await.expect("events").data.len(), 2);
+    assert_eq!(store.admin.usage.events(&filter, 10, None).await.expect("events").data.len(), 2);
 }
 
 fn large_id() -> String {

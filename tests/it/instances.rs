@@ -16,10 +16,11 @@ use baton_runtime::clock::Clock;
 use baton_runtime::random::RandomSource;
 use baton_runtime::settings::Settings;
 use baton_runtime::usage_queue::UsageQueue;
-use baton_store::{ConfigEdit, Store};
+use baton_store::ConfigEdit;
 use baton_tests::eventually::eventually;
 use baton_tests::house::{MODEL, SOON, message};
 use baton_tests::injected_faults::{InjectedFault, WithFaults as _};
+use baton_tests::stores::AllStores;
 use baton_tests::upstream::FakeUpstream;
 use bytes::Bytes;
 use http::Request;
@@ -41,7 +42,7 @@ struct Stack {
 #[derive(Clone)]
 struct Instance {
     relay: Relay,
-    store: Store,
+    store: AllStores,
     key: Secret,
     writes: Arc<AtomicUsize>,
     /// Its store operations on session pins.
@@ -63,16 +64,17 @@ async fn stack() -> Stack {
     let local = LocalAws::open(None).await.expect("the stores");
     let (settings, clock) = (settings(&local), Clock::fixed_at(Clock::system().now()));
     let aws = AwsClients::new(&local.sdk_config());
-    let store = Store::new(&aws, &settings, clock.clone(), RandomSource::seeded(1));
-    let made =
-        Box::pin(first_start(&settings, &pepper(), store.clone())).await.expect("first start");
+    let store = AllStores::new(&aws, &settings, clock.clone(), RandomSource::seeded(1));
+    let made = Box::pin(first_start(&settings, &pepper(), store.admin.clone()))
+        .await
+        .expect("first start");
     let (first, second) = (FakeUpstream::start(), FakeUpstream::start());
     let ids = [account(&store, first.url(), 1).await, account(&store, second.url(), 2).await];
     let key = made.key.expect("the first key");
     Stack { local, settings, clock, ids, key, first, second }
 }
 
-async fn account(store: &Store, base_url: String, priority: u32) -> AccountId {
+async fn account(store: &AllStores, base_url: String, priority: u32) -> AccountId {
     let id = AccountId::from_bits(store.random_source().bits());
     let account = Account {
         id: id.clone(),
@@ -93,10 +95,14 @@ async fn account(store: &Store, base_url: String, priority: u32) -> AccountId {
         enabled: true,
     };
     let credential = Secret::new("sk-upstream".to_owned());
-    let sealed = store.seal_credential(&account, &credential).await.expect("sealed");
+    let sealed = store.admin.editor.seal_credential(&account, &credential).await.expect("sealed");
     let mut edit = ConfigEdit::default();
-    store.save_account(&mut edit, &store.new_stored(account, Some(sealed)), &[]).expect("an item");
-    store.apply(edit).await.expect("stored");
+    store
+        .admin
+        .editor
+        .save_account(&mut edit, &store.admin.editor.new_stored(account, Some(sealed)), &[])
+        .expect("an item");
+    store.admin.editor.apply(edit).await.expect("stored");
     id
 }
 
@@ -120,9 +126,11 @@ impl Stack {
             down.lock().expect("a lock").then(InjectedFault::connection_lost)
         });
         let aws = AwsClients::new(&watched.sdk_config());
-        let store = Store::new(&aws, &self.settings, self.clock.clone(), RandomSource::seeded(2));
+        let store =
+            AllStores::new(&aws, &self.settings, self.clock.clone(), RandomSource::seeded(2));
         let queue = UsageQueue::new(&aws, &self.settings.resources.usage_queue_url);
-        let relay = Relay::new(&self.settings, &pepper(), store.clone(), queue).expect("a relay");
+        let relay =
+            Relay::new(&self.settings, &pepper(), store.relay.clone(), queue).expect("a relay");
         Instance { relay, store, key: self.key.clone(), writes, moves, is_down }
     }
 
@@ -262,7 +270,8 @@ async fn one_request_probes_half_open_account() {
     gate.open();
     assert_eq!(probe.await.expect("an answer"), 200);
     eventually("it is ready", SOON, async || {
-        let states = [&here, &there].map(|one| one.store.health(&stack.ids[0]).state.clone());
+        let states =
+            [&here, &there].map(|one| one.store.admin.health.get(&stack.ids[0]).state.clone());
         if states.contains(&HealthState::Ready) { Ok(()) } else { Err(states) }
     })
     .await;
@@ -293,7 +302,8 @@ async fn failures_of_several_instances_add_up() {
     let (here, there) = (stack.instance(), stack.instance());
     assert_eq!((here.ask().await, there.ask().await), (200, 200));
     stack.first.always("status:500");
-    let strikes = |instance: &Instance| instance.store.health(&stack.ids[0]).strikes.len();
+    let strikes =
+        |instance: &Instance| instance.store.admin.health.get(&stack.ids[0]).strikes.len();
     assert_eq!(here.ask().await, 200);
     here.has_written(1).await;
     // It does not know of the other failure. Its write is refused, and it adds its failure to what
@@ -306,7 +316,7 @@ async fn failures_of_several_instances_add_up() {
     there.relay.drain().await;
     assert_eq!(here.ask().await, 200);
     eventually("the circuit is open", SOON, async || {
-        let health = here.store.health(&stack.ids[0]);
+        let health = here.store.admin.health.get(&stack.ids[0]);
         if matches!(health.state, HealthState::Open { .. }) { Ok(()) } else { Err(health) }
     })
     .await;

@@ -8,9 +8,10 @@ use baton_runtime::clock::Clock;
 use baton_runtime::random::RandomSource;
 use baton_runtime::settings::Settings;
 use baton_runtime::usage_queue::UsageQueue;
-use baton_store::{EventFilter, RollupPeriod, Store};
+use baton_store::{EventFilter, RollupPeriod};
 use baton_tests::house::MODEL;
 use baton_tests::repeatable_aws;
+use baton_tests::stores::AllStores;
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +26,7 @@ async fn expired_events_leave_totals_unchanged() {
     let mut settings = Settings::from_lookup(days).expect("settings");
     settings.resources = local.resources();
     let aws = AwsClients::new(&local.sdk_config());
-    let store = Store::new(&aws, &settings, clock.clone(), RandomSource::seeded(1));
+    let store = AllStores::new(&aws, &settings, clock.clone(), RandomSource::seeded(1));
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
     for number in 0..60 {
         let reservation = Reservation {
@@ -48,7 +49,7 @@ async fn expired_events_leave_totals_unchanged() {
     stop.cancel();
     let handler = move |event| {
         let store = handler.clone();
-        async move { baton_stats::handle(&store, event).await }
+        async move { baton_stats::handle(&store.stats, event).await }
     };
     local.consume_usage(stop, handler).await;
 
@@ -63,11 +64,13 @@ async fn expired_events_leave_totals_unchanged() {
             outcome: None,
             keys: None,
         };
-        let events = store.events(&filter, 1000, None).await.expect("events").data.len();
-        let hours = store.totals(RollupPeriod::Hour, "2027-01-31T00", "2027-02-02T00").await;
-        let days = store.totals(RollupPeriod::Day, "2027-01-31", "2027-02-02").await;
-        let mut cells = store.cells("2027-01-31").await.expect("cells");
-        cells.extend(store.cells("2027-02-01").await.expect("cells"));
+        let events =
+            store.admin.usage.events(&filter, 1000, None).await.expect("events").data.len();
+        let hours =
+            store.admin.rollups.totals(RollupPeriod::Hour, "2027-01-31T00", "2027-02-02T00").await;
+        let days = store.admin.rollups.totals(RollupPeriod::Day, "2027-01-31", "2027-02-02").await;
+        let mut cells = store.admin.rollups.cells("2027-01-31").await.expect("cells");
+        cells.extend(store.admin.rollups.cells("2027-02-01").await.expect("cells"));
         (events, hours.expect("hours"), days.expect("days"), cells)
     };
     let before = everything().await;

@@ -6,9 +6,10 @@ use baton_domain::key::Limits;
 use baton_domain::money::PicoUsd;
 use baton_domain::reservation::Reservation;
 use baton_domain::scope::LimitScope;
-use baton_store::{Admission, EventFilter, Store};
+use baton_store::{Admission, EventFilter};
 use baton_tests::in_process_relay::{InProcessRelay, broken, daily, reservation};
 use baton_tests::injected_faults::InjectedFault;
+use baton_tests::stores::AllStores;
 use jiff::{SignedDuration, Timestamp};
 
 const POOLS: [LimitScope; 1] = [LimitScope::Organization];
@@ -31,9 +32,14 @@ fn pooled(at: Timestamp, pico: i128, pools: &[LimitScope]) -> Reservation {
     Reservation { pools: pools.to_vec(), ..reservation(at, pico) }
 }
 
-async fn admits(store: &Store, bounds: &EffectiveLimits, bits: u128, wanted: &Reservation) -> bool {
+async fn admits(
+    store: &AllStores,
+    bounds: &EffectiveLimits,
+    bits: u128,
+    wanted: &Reservation,
+) -> bool {
     let id = RequestId::from_bits(bits);
-    match store.admit(bounds, &id, wanted).await {
+    match store.relay.limits.admit(bounds, &id, wanted).await {
         Ok(Admission::Admitted(_)) => true,
         Ok(Admission::Blocked(..)) => false,
         Err(error) => panic!("{error}"),
@@ -129,10 +135,11 @@ async fn expired_reservation_is_settled_once_in_every_scope() {
     let id = RequestId::at(at, store.random_source().bits());
     let wanted = pooled(at, 1000, &pools);
     let bounds = bounds(&key, &pools, &daily("100"));
-    let admitted = store.admit(&bounds, &id, &wanted).await;
+    let admitted = store.relay.limits.admit(&bounds, &id, &wanted).await;
     assert!(matches!(admitted, Ok(Admission::Admitted(_))), "{admitted:?}");
     store.clock().advance(SignedDuration::from_secs(61));
-    let done = baton_refresh::collect_usage(store, &inside.queue, "test").await.expect("a tick");
+    let done =
+        baton_refresh::collect_usage(&store.refresh, &inside.queue, "test").await.expect("a tick");
     assert_eq!(done.swept, 1);
     inside.count().await;
     let mut late = wanted.given_up(id, key.clone(), "t");
@@ -142,7 +149,7 @@ async fn expired_reservation_is_settled_once_in_every_scope() {
     for scope in pools.into_iter().chain([LimitScope::Key(key)]) {
         let counted = inside.spent_of(scope.clone()).await;
         assert_eq!(counted, (PicoUsd::new(1000), PicoUsd::ZERO), "{scope}: settled once");
-        let item = store.read_counters(&[scope], true).await.expect("counted");
+        let item = store.admin.counters.read_counters(&[scope], true).await.expect("counted");
         assert_eq!(item[0].open_requests(), 0);
     }
 }
@@ -154,7 +161,7 @@ async fn missing_limit_item_does_not_block_settlement() {
     let id = RequestId::at(at, 7);
     let wanted = pooled(at, 1000, &POOLS);
     let bounds = bounds(&key, &POOLS, &daily("100"));
-    inside.store.admit(&bounds, &id, &wanted).await.expect("admitted");
+    inside.store.relay.limits.admit(&bounds, &id, &wanted).await.expect("admitted");
     let mut record = wanted.given_up(id, key.clone(), "t");
     record.cost_usd = PicoUsd::new(400);
     record.reserved_pools.push(group());
@@ -174,7 +181,10 @@ async fn missing_limit_item_does_not_block_settlement() {
         outcome: None,
         keys: None,
     };
-    assert_eq!(inside.store.events(&filter, 10, None).await.expect("events").data.len(), 1);
+    assert_eq!(
+        inside.store.admin.usage.events(&filter, 10, None).await.expect("events").data.len(),
+        1
+    );
 }
 
 #[tokio::test]
@@ -186,11 +196,13 @@ async fn shared_limit_item_stays_small() {
         let at = inside.store.clock().now();
         let (id, wanted) = (RequestId::from_bits(number), pooled(at, 5, &POOLS));
         assert!(admits(&inside.store, &bounds, number, &wanted).await, "{number}");
-        inside.store.read_counters_after(&bounds, at).await.expect("counted");
-        inside.store.release(&bounds.key, &id, &wanted).await.expect("released");
+        inside.store.relay.limits.read_counters_after(&bounds, at).await.expect("counted");
+        inside.store.relay.limits.release(&bounds.key, &id, &wanted).await.expect("released");
         inside.store.clock().advance(SignedDuration::from_mins(1));
     }
-    for counted in inside.store.read_counters(&bounds.scopes(), true).await.expect("counted") {
+    for counted in
+        inside.store.admin.counters.read_counters(&bounds.scopes(), true).await.expect("counted")
+    {
         assert!(counted.windows.len() < 30, "{:?}", counted.windows.keys());
         assert_eq!(counted.open_requests(), 0);
     }
@@ -212,7 +224,8 @@ async fn low_estimates_overrun_by_the_stated_amount() {
         }
     }
     assert_eq!(records.len(), 10);
-    let stated = inside.store.read_key_counters(&key).await.expect("counted").beyond();
+    let stated =
+        inside.store.admin.counters.read_key_counters(&key).await.expect("counted").beyond();
     for record in &records {
         inside.queue.send(record).await.expect("sent");
     }

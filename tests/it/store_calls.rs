@@ -11,9 +11,10 @@ use baton_runtime::clock::Clock;
 use baton_runtime::random::RandomSource;
 use baton_runtime::settings::Settings;
 use baton_runtime::usage_queue::UsageQueue;
-use baton_store::{ConfigEdit, Store};
+use baton_store::ConfigEdit;
 use baton_tests::house::{MODEL, message};
 use baton_tests::injected_faults::WithFaults as _;
+use baton_tests::stores::AllStores;
 use baton_tests::upstream::FakeUpstream;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
@@ -46,12 +47,12 @@ impl WatchedRelay {
         .expect("settings");
         settings.resources = local.resources();
         let aws = AwsClients::new(&local.sdk_config());
-        let store = Store::new(&aws, &settings, Clock::system(), RandomSource::system());
+        let store = AllStores::new(&aws, &settings, Clock::system(), RandomSource::system());
         let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
-        let pepper = store.pepper_or(None).await.expect("a pepper");
-        let made = baton_admin::first_start(&settings, &pepper, store.clone()).await;
+        let pepper = store.admin.secrets.pepper().await.expect("a pepper");
+        let made = baton_admin::first_start(&settings, &pepper, store.admin.clone()).await;
         let key = made.expect("first start").key.expect("a key").expose().to_owned();
-        let relay = Relay::new(&settings, &pepper, store, queue).expect("a relay");
+        let relay = Relay::new(&settings, &pepper, store.relay, queue).expect("a relay");
         calls.lock().expect("the notes").clear();
         Self { local, settings, relay, key, calls }
     }
@@ -75,7 +76,7 @@ impl WatchedRelay {
     /// Sets a price as another instance does.
     async fn set_price(&self, model: &str) {
         let aws = AwsClients::new(&self.local.sdk_config());
-        let store = Store::new(&aws, &self.settings, Clock::system(), RandomSource::seeded(8));
+        let store = AllStores::new(&aws, &self.settings, Clock::system(), RandomSource::seeded(8));
         let from = "2026-01-01T00:00:00Z".parse().expect("a time");
         let standard =
             TokenRates { input: 1, output: 1, cache_read: 1, cache_write_5m: 1, cache_write_1h: 1 };
@@ -83,9 +84,9 @@ impl WatchedRelay {
         let price = ModelPrice { from, standard, fast: None, above: None, us_geo: false, version };
         let id = PriceId { model: model.to_owned(), from };
         let mut edit = ConfigEdit::default();
-        let stored = store.new_stored(OwnPrice { id, price }, None);
-        store.save_price(&mut edit, &stored).expect("an item");
-        store.apply(edit).await.expect("saved");
+        let stored = store.admin.editor.new_stored(OwnPrice { id, price }, None);
+        store.admin.editor.save_price(&mut edit, &stored).expect("an item");
+        store.admin.editor.apply(edit).await.expect("saved");
     }
 
     /// Sends a GET request. Returns the status and the body.

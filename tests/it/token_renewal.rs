@@ -22,8 +22,9 @@ use baton_runtime::settings::Settings;
 use baton_runtime::token_endpoint::TokenEndpoint;
 use baton_runtime::upstream::UpstreamClient;
 use baton_store::token_renewal::{RenewalOutcome, renew};
-use baton_store::{AccountToken, ConfigEdit, Store};
+use baton_store::{AccountToken, ConfigEdit};
 use baton_tests::injected_faults::{InjectedFault, WithFaults as _};
+use baton_tests::stores::AllStores;
 use baton_tests::token_endpoint::{EndpointFault, FakeTokenEndpoint, LIFE_SECONDS};
 use jiff::SignedDuration;
 
@@ -33,7 +34,7 @@ struct RenewalSystem {
     local: LocalAws,
     settings: Settings,
     clock: Clock,
-    store: Store,
+    store: AllStores,
     id: AccountId,
 }
 
@@ -56,7 +57,7 @@ impl RenewalSystem {
         settings.resources = local.resources();
         let clock = Clock::fixed_at("2026-11-22T21:00:00Z".parse().expect("a time"));
         let aws = AwsClients::new(&local.sdk_config());
-        let store = Store::new(&aws, &settings, clock.clone(), RandomSource::seeded(1));
+        let store = AllStores::new(&aws, &settings, clock.clone(), RandomSource::seeded(1));
         let id = AccountId::from_bits(7);
         let exchange = TokenExchange {
             token_url: url.to_owned(),
@@ -75,17 +76,21 @@ impl RenewalSystem {
             version: 1,
         };
         let mut edit = ConfigEdit::default();
-        store.save_account(&mut edit, &store.new_stored(account(&id), None), &[]).expect("an item");
-        store.add_token(&mut edit, &token).await.expect("an item");
-        store.apply(edit).await.expect("saved");
+        store
+            .admin
+            .editor
+            .save_account(&mut edit, &store.admin.editor.new_stored(account(&id), None), &[])
+            .expect("an item");
+        store.admin.editor.add_token(&mut edit, &token).await.expect("an item");
+        store.admin.editor.apply(edit).await.expect("saved");
         Self { endpoint, local, settings, clock, store, id }
     }
 
     /// The store and the token endpoint client of another process.
-    fn another(&self, seed: u64) -> (Store, TokenEndpoint) {
+    fn another(&self, seed: u64) -> (AllStores, TokenEndpoint) {
         let aws = AwsClients::new(&self.local.sdk_config());
         let store =
-            Store::new(&aws, &self.settings, self.clock.clone(), RandomSource::seeded(seed));
+            AllStores::new(&aws, &self.settings, self.clock.clone(), RandomSource::seeded(seed));
         let upstream = UpstreamClient::new(&self.settings.timers, true).expect("a client");
         (store, TokenEndpoint::new(&aws, upstream, IdentityTokens::default()))
     }
@@ -94,11 +99,11 @@ impl RenewalSystem {
     async fn tick_after(&self, seconds: i64) {
         self.clock.advance(SignedDuration::from_secs(seconds));
         let (store, token_endpoint) = self.another(u64::try_from(seconds).expect("a seed"));
-        renew_due_tokens(&store, &token_endpoint).await.expect("a tick");
+        renew_due_tokens(&store.refresh, &token_endpoint).await.expect("a tick");
     }
 
     async fn token(&self) -> AccountToken {
-        self.store.token(&self.id).await.expect("read").expect("a token")
+        self.store.admin.tokens.read(&self.id).await.expect("read").expect("a token")
     }
 
     async fn access(&self) -> Option<String> {
@@ -109,8 +114,8 @@ impl RenewalSystem {
     /// The reason for which the account is refused, if any.
     async fn refusal(&self) -> Option<String> {
         let (store, _) = self.another(99);
-        store.read_health(std::slice::from_ref(&self.id)).await.expect("read");
-        match store.health(&self.id).overall(self.clock.now()) {
+        store.admin.health.read_health(std::slice::from_ref(&self.id)).await.expect("read");
+        match store.admin.health.get(&self.id).overall(self.clock.now()) {
             HealthStanding::AuthFailed { reason, detail } => {
                 Some(detail.map_or_else(|| reason.to_string(), str::to_owned))
             }
@@ -158,8 +163,8 @@ async fn concurrent_renewals_exchange_once() {
     let ((one, one_endpoint), (two, two_endpoint)) = (system.another(11), system.another(12));
     for round in 1..=10 {
         let both = tokio::join!(
-            renew(&one, &one_endpoint, &system.id, RenewalTrigger::Schedule),
-            renew(&two, &two_endpoint, &system.id, RenewalTrigger::Schedule)
+            renew(&one.refresh.tokens, &one_endpoint, &system.id, RenewalTrigger::Schedule),
+            renew(&two.refresh.tokens, &two_endpoint, &system.id, RenewalTrigger::Schedule)
         );
         let renewed = [both.0, both.1]
             .into_iter()
@@ -193,7 +198,7 @@ async fn crash_at_any_await_never_reuses_refresh_token() {
         let (store, token_endpoint) = system.another(11);
         let is_over = crash_after(
             polls,
-            renew(&store, &token_endpoint, &system.id, RenewalTrigger::Schedule),
+            renew(&store.refresh.tokens, &token_endpoint, &system.id, RenewalTrigger::Schedule),
         )
         .await;
         // The next runs first find the lease, and then what the crash has left.
@@ -286,8 +291,14 @@ async fn requested_renewal_runs_at_next_tick() {
     let system = RenewalSystem::started().await;
     system.tick_after(1).await;
     let version = system.token().await.version;
-    system.store.request_renewal(&system.id, version).await.expect("requested");
-    system.store.request_renewal(&system.id, version).await.expect("requested again");
+    system.store.relay.renewals.request_renewal(&system.id, version).await.expect("requested");
+    system
+        .store
+        .relay
+        .renewals
+        .request_renewal(&system.id, version)
+        .await
+        .expect("requested again");
     system.tick_after(60).await;
     assert_eq!(system.access().await.as_deref(), Some("at-2"));
     system.tick_after(60).await;

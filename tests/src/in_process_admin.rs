@@ -13,11 +13,11 @@ use baton_runtime::notifier::Notifier;
 use baton_runtime::random::RandomSource;
 use baton_runtime::settings::Settings;
 use baton_runtime::upstream::UpstreamClient;
-use baton_store::Store;
 use serde_json::{Value, json};
 
 use crate::house::{MODEL, OperatorClient};
 use crate::injected_faults::{InjectedFault, WithFaults as _};
+use crate::stores::AllStores;
 
 /// The initial time of the clock.
 pub const NOW: &str = "2026-11-22T21:05:30Z";
@@ -25,7 +25,7 @@ pub const NOW: &str = "2026-11-22T21:05:30Z";
 /// The parts of Baton that a test can reach.
 pub struct InProcessAdmin {
     /// The tables.
-    pub store: Store,
+    pub store: AllStores,
     /// The operator.
     pub admin: OperatorClient,
     /// The address of the admin API.
@@ -65,12 +65,12 @@ impl InProcessAdmin {
         settings.resources = local.resources();
         let aws = AwsClients::new(&local.sdk_config());
         let clock = Clock::fixed_at(NOW.parse().expect("a time"));
-        let store = Store::new(&aws, &settings, clock, RandomSource::seeded(7));
+        let store = AllStores::new(&aws, &settings, clock, RandomSource::seeded(7));
         let http = UpstreamClient::new(&settings.timers, true).expect("a client");
         let notifier = Notifier::new(&aws, http);
         let pepper = Secret::new("pepper-of-a-test-0123456789abcdef".to_owned());
         let router =
-            baton_admin::router(&settings, &pepper, store.clone(), &aws).expect("a router");
+            baton_admin::router(&settings, &pepper, store.admin.clone(), &aws).expect("a router");
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -127,7 +127,7 @@ impl InProcessAdmin {
             };
             let messages: Vec<Value> = batch.iter().map(message).collect();
             let event = serde_json::from_value(json!({ "Records": messages })).expect("a batch");
-            let answer = baton_stats::handle(&self.store, event).await;
+            let answer = baton_stats::handle(&self.store.stats, event).await;
             assert!(answer.batch_item_failures.is_empty(), "not stored: {answer:?}");
         }
     }

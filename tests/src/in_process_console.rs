@@ -51,7 +51,8 @@ impl InProcessConsole {
         let inside = InProcessRelay::new(&variables).await;
         let aws = AwsClients::new(&inside.local.sdk_config());
         let pepper = Secret::new(PEPPER.to_owned());
-        let admin = baton_admin::router(&inside.settings, &pepper, inside.store.clone(), &aws);
+        let admin =
+            baton_admin::router(&inside.settings, &pepper, inside.store.admin.clone(), &aws);
         Self { admin: admin.expect("a router"), inside, sessions: Mutex::default() }
     }
 

@@ -19,7 +19,7 @@ use baton_runtime::random::RandomSource;
 use baton_runtime::settings::Settings;
 use baton_runtime::usage_queue::UsageQueue;
 use baton_runtime::vault::Pepper;
-use baton_store::{Admission, ConfigEdit, Store};
+use baton_store::{Admission, ConfigEdit};
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::house::{MODEL, message};
 use crate::injected_faults::{InjectedFault, WithFaults as _};
+use crate::stores::AllStores;
 
 const PEPPER: &str = "pepper-of-a-test-0123456789abcdef";
 
@@ -37,7 +38,7 @@ pub struct InProcessRelay {
     /// The settings that everything here uses.
     pub settings: Settings,
     /// The store.
-    pub store: Store,
+    pub store: AllStores,
     /// The usage queue.
     pub queue: UsageQueue,
     seen: Arc<Mutex<Vec<String>>>,
@@ -79,7 +80,7 @@ impl InProcessRelay {
         settings.resources = local.resources();
         let aws = AwsClients::new(&local.sdk_config());
         let clock = Clock::fixed_at("2026-11-22T21:05:30Z".parse().expect("a time"));
-        let store = Store::new(&aws, &settings, clock, RandomSource::seeded(7));
+        let store = AllStores::new(&aws, &settings, clock, RandomSource::seeded(7));
         let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
         Self { local, settings, store, queue, seen, fault, panic }
     }
@@ -106,17 +107,17 @@ impl InProcessRelay {
         let whole = compose(&key.id, &secret);
         let hash = Pepper::new(&Secret::new(PEPPER.to_owned())).hash(secret.expose());
         let id = key.id.clone();
-        let stored = self.store.new_stored(key, Some(hash));
+        let stored = self.store.admin.editor.new_stored(key, Some(hash));
         let mut edit = ConfigEdit::default();
-        self.store.save_key(&mut edit, &stored).expect("an item");
-        self.store.apply(edit).await.expect("saved");
+        self.store.admin.editor.save_key(&mut edit, &stored).expect("an item");
+        self.store.admin.editor.apply(edit).await.expect("saved");
         (id, whole)
     }
 
     /// Another store with a separate cache over the same tables, like that of another instance.
-    pub fn another(&self) -> Store {
+    pub fn another(&self) -> AllStores {
         let aws = AwsClients::new(&self.local.sdk_config());
-        Store::new(&aws, &self.settings, self.store.clock().clone(), RandomSource::seeded(8))
+        AllStores::new(&aws, &self.settings, self.store.clock().clone(), RandomSource::seeded(8))
     }
 
     /// Limits a user, the keys' group or the organization.
@@ -130,7 +131,11 @@ impl InProcessRelay {
                 let identity = None;
                 let session_round = 0;
                 let user = User { id, name, email, role, enabled, limits, session_round, identity };
-                store.save_user(&mut edit, &store.new_stored(user, None)).expect("an item");
+                store
+                    .admin
+                    .editor
+                    .save_user(&mut edit, &store.admin.editor.new_stored(user, None))
+                    .expect("an item");
             }
             LimitScope::Group(id) => {
                 let (name, description) = ("some".to_owned(), String::new());
@@ -142,14 +147,18 @@ impl InProcessRelay {
                     limits,
                     model_aliases: Vec::new(),
                 };
-                store.save_group(&mut edit, &store.new_stored(group, None)).expect("an item");
+                store
+                    .admin
+                    .editor
+                    .save_group(&mut edit, &store.admin.editor.new_stored(group, None))
+                    .expect("an item");
             }
             LimitScope::Organization => {
-                store.save_organization_limits(&mut edit, &limits).expect("an item");
+                store.admin.editor.save_organization_limits(&mut edit, &limits).expect("an item");
             }
             LimitScope::Key(_) => panic!("a key has its limits from the beginning"),
         }
-        store.apply(edit).await.expect("saved");
+        store.admin.editor.apply(edit).await.expect("saved");
     }
 
     /// Sends a request through a new relay. Returns the status, and the body with `has_wait`.
@@ -171,7 +180,8 @@ impl InProcessRelay {
     /// A relay over these stores.
     pub fn relay(&self) -> Relay {
         let pepper = Secret::new(PEPPER.to_owned());
-        let relay = Relay::new(&self.settings, &pepper, self.store.clone(), self.queue.clone());
+        let relay =
+            Relay::new(&self.settings, &pepper, self.store.relay.clone(), self.queue.clone());
         relay.expect("a relay")
     }
 
@@ -197,7 +207,8 @@ impl InProcessRelay {
         let wanted = reservation(self.store.clock().now(), most.pico());
         let bounds = EffectiveLimits::from_own_limits(key.clone(), limits.clone());
         let id = RequestId::from_bits(77);
-        let admission = self.store.admit(&bounds, &id, &wanted).await.expect("a store");
+        let admission =
+            self.store.relay.limits.admit(&bounds, &id, &wanted).await.expect("a store");
         assert!(matches!(admission, Admission::Admitted(_)), "{admission:?}");
         let mut record = wanted.given_up(id, key.clone(), "t");
         record.cost_usd = most;
@@ -212,7 +223,7 @@ impl InProcessRelay {
         let store = self.store.clone();
         let handler = move |event| {
             let store = store.clone();
-            async move { baton_stats::handle(&store, event).await }
+            async move { baton_stats::handle(&store.stats, event).await }
         };
         self.local.consume_usage(stop, handler).await;
     }
@@ -224,7 +235,8 @@ impl InProcessRelay {
 
     /// The same for any scope.
     pub async fn spent_of(&self, scope: LimitScope) -> (PicoUsd, PicoUsd) {
-        let counted = self.store.read_counters(&[scope], true).await.expect("counted");
+        let counted =
+            self.store.admin.counters.read_counters(&[scope], true).await.expect("counted");
         let counted = counted.first().expect("one");
         let now = self.store.clock().now();
         (counted.spent(LimitPeriod::Total, now), counted.reserved(LimitPeriod::Total, now))

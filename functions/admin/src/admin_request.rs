@@ -131,7 +131,7 @@ impl AdminState {
     ) -> ApiResult<()> {
         let AuditNote { action, target, before, after } = note;
         let (actor, action) = (visit.actor.name(), action.to_owned());
-        Ok(self.store.audit(edit, &AuditChange { actor, action, target, before, after })?)
+        Ok(self.store.audit.add_row(edit, &AuditChange { actor, action, target, before, after })?)
     }
 
     /// Applies a change in one transaction with its audit row and, if the request has an
@@ -146,9 +146,9 @@ impl AdminState {
         self.add_audit_row(visit, &mut edit, note)?;
         if let Some(replay) = &visit.replay {
             let kept = replay.to_stored_response(told.as_response());
-            self.store.store_response(&mut edit, &replay.name, &kept).await?;
+            self.store.responses.store_response(&mut edit, &replay.name, &kept).await?;
         }
-        match (self.store.apply(edit).await, &visit.replay) {
+        match (self.store.editor.apply(edit).await, &visit.replay) {
             (Ok(()), _) => Ok(told),
             (Err(StoreError::Conflict), Some(replay)) => {
                 // The same request can have been handled at the same time.

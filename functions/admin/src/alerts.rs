@@ -30,7 +30,7 @@ const THRESHOLDS_MAX: usize = 10;
 pub(crate) async fn get_alert_settings(
     State(office): SharedAdminState,
 ) -> ApiResult<Answer<AlertSettingsResource>> {
-    let shown = shown_settings(office.store.alert_settings().await?.as_ref());
+    let shown = shown_settings(office.store.alert_settings.read().await?.as_ref());
     let waiting = office.pending_deliveries().await?;
     Answer::new(&AlertSettingsResource { shown, waiting })
 }
@@ -40,18 +40,18 @@ pub(crate) async fn set_alert_settings(
     visit: AdminRequest,
     JsonBody(input): JsonBody<AlertSettingsChange>,
 ) -> ApiResult<Answer<ChangedAlertSettings>> {
-    let before = office.store.alert_settings().await?;
+    let before = office.store.alert_settings.read().await?;
     let old = shown_settings(before.as_ref());
     let (shown, old_url, old_secret) = match before {
         Some(before) => {
             visit.check_version(&before.preferences)?;
             (
-                office.store.next_version(&before.preferences),
+                office.store.editor.next_version(&before.preferences),
                 before.url,
                 Some(before.signing_secret),
             )
         }
-        None => (office.store.new_stored(AlertPreferences::default(), None), None, None),
+        None => (office.store.editor.new_stored(AlertPreferences::default(), None), None, None),
     };
     let url = input.url.apply_to(old_url);
     if let Some(url) = &url {
@@ -82,7 +82,7 @@ pub(crate) async fn set_alert_settings(
     let settings =
         AlertSettings { preferences: StoredEntity { value, ..shown }, url, signing_secret };
     let mut edit = ConfigEdit::default();
-    office.store.save_alert_settings(&mut edit, &settings).await?;
+    office.store.editor.save_alert_settings(&mut edit, &settings).await?;
     let shown = shown_settings(Some(&settings));
     let note = AuditNote::updated(&TARGET, &old, &shown);
     let waiting = office.pending_deliveries().await?;
@@ -99,7 +99,7 @@ pub(crate) async fn send_test_alert(
     State(office): SharedAdminState,
     visit: AdminRequest,
 ) -> ApiResult<Accepted<AlertTest>> {
-    let settings = office.store.alert_settings().await?;
+    let settings = office.store.alert_settings.read().await?;
     let channels = settings.map(|settings| settings.channels()).unwrap_or_default();
     if channels.is_empty() {
         return Err(ApiError::bad(
@@ -110,7 +110,7 @@ pub(crate) async fn send_test_alert(
     let id = format!("test#{:032x}", office.store.random_source().bits());
     let alert = Alert { id, at, event: AlertEvent::Test };
     let mut edit = ConfigEdit::default();
-    office.store.add_alert(&mut edit, &alert, &channels)?;
+    office.store.outbox.add_alert(&mut edit, &alert, &channels)?;
     let answer = AlertTest {
         id: alert.id,
         channels,
@@ -126,7 +126,7 @@ pub(crate) async fn send_test_alert(
 impl AdminState {
     /// The undelivered alerts, with the reason of the last failure.
     async fn pending_deliveries(&self) -> ApiResult<Vec<WaitingAlert>> {
-        let all = self.store.deliveries().await?;
+        let all = self.store.outbox.deliveries().await?;
         let view = |one: AlertDelivery| WaitingAlert {
             text: one.alert.to_text(),
             id: one.alert.id,

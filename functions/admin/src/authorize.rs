@@ -147,7 +147,7 @@ impl AdminState {
                 .texts()
                 .any(|fixed| is_equal_constant_time(token, fixed.expose())));
         }
-        let hash = self.store.admin_token_hash().await?;
+        let hash = self.store.secrets.admin_token_hash().await?;
         Ok(hash.is_some_and(|hash| self.pepper.verify_secret(token, &hash)))
     }
 
@@ -161,7 +161,7 @@ impl AdminState {
         &self,
         given: &RelayKey<'_>,
     ) -> ApiResult<Option<(StoredEntity<Key>, User)>> {
-        let Some(key) = self.store.read::<Key>(&given.id).await? else { return Ok(None) };
+        let Some(key) = self.store.config.read::<Key>(&given.id).await? else { return Ok(None) };
         let hash = key.secret.as_deref().unwrap_or_default();
         let is_good = self.pepper.verify_secret(given.secret, hash)
             && key.value.usable(self.store.clock().now()).is_ok();
@@ -171,7 +171,7 @@ impl AdminState {
                 "the setting `member_access` keeps users out of the admin API",
             ));
         }
-        let user = self.store.read::<User>(id).await?.map(|stored| stored.value);
+        let user = self.store.config.read::<User>(id).await?.map(|stored| stored.value);
         Ok(user.filter(|user| user.enabled).map(|user| (key, user)))
     }
 }

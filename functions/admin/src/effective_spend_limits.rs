@@ -108,7 +108,7 @@ impl AdminState {
         period: LimitPeriod,
     ) -> ApiResult<Vec<(LimitScope, Principal)>> {
         let scopes: Vec<LimitScope> = people.iter().map(|(scope, _)| scope.clone()).collect();
-        let counted = self.store.read_counters(&scopes, false).await?;
+        let counted = self.store.counters.read_counters(&scopes, false).await?;
         let now = self.store.clock().now();
         let mut spent: Vec<(PicoUsd, (LimitScope, Principal))> =
             counted.iter().map(|one| one.spent(period, now)).zip(people).collect();
@@ -122,7 +122,7 @@ impl AdminState {
         periods: &[SpendPeriod],
     ) -> ApiResult<Vec<SpendSummaryResource>> {
         let scopes: Vec<LimitScope> = people.iter().map(|(scope, _)| scope.clone()).collect();
-        let counted = self.store.read_counters(&scopes, false).await?;
+        let counted = self.store.counters.read_counters(&scopes, false).await?;
         let mut rows = Vec::new();
         for ((scope, principal), counted) in people.iter().zip(&counted) {
             rows.extend(self.summarize_principal(scope, principal, counted, periods).await?);
@@ -138,7 +138,7 @@ impl AdminState {
         periods: &[SpendPeriod],
     ) -> ApiResult<Vec<SpendSummaryResource>> {
         let user = if let LimitScope::User(id) = scope { Some(id) } else { None };
-        let sources = self.store.sources(user, principal.group.as_ref()).await?;
+        let sources = self.store.limit_settings.sources(user, principal.group.as_ref()).await?;
         let groups: Vec<String> =
             sources.groups.iter().map(|(scope, _)| scope.to_string()).collect();
         let now = self.store.clock().now();

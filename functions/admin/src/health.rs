@@ -114,7 +114,7 @@ pub(crate) async fn refresh_account(
     office
         .commit_change(&visit.without_replay(), ConfigEdit::default(), note, NoContent::new(&())?)
         .await?;
-    match renew(store, endpoint, &stored.value.id, RenewalTrigger::Operator).await? {
+    match renew(&store.tokens, endpoint, &stored.value.id, RenewalTrigger::Operator).await? {
         RenewalOutcome::Renewed => Answer::new(&office.current_view(stored).await?),
         RenewalOutcome::Failed(why) => {
             Err(ApiError::bad(format!("the token endpoint issued no token: {why}")))
@@ -134,10 +134,14 @@ pub(crate) async fn test_account(
 ) -> ApiResult<Json<AccountTest>> {
     let stored = office.find::<Account>(&id).await?;
     let begun = office.store.clock().now();
-    office.store.read_health(std::slice::from_ref(&id)).await?;
+    office.store.health.read_health(std::slice::from_ref(&id)).await?;
     let proved = office.probe_credential(&stored).await;
     let now = office.store.clock().now();
-    office.store.change_health(&id, |health| health_after_test(health, &proved, now)).await?;
+    office
+        .store
+        .health
+        .change_health(&id, |health| health_after_test(health, &proved, now))
+        .await?;
     let (is_ok, message) =
         result_of(proved.credential_status, proved.effect.is_some(), proved.status);
     let message = message.unwrap_or(proved.message);
@@ -216,13 +220,13 @@ fn proves_recovery(health: &AccountHealth) -> bool {
 impl AdminState {
     /// Clears the account's health, except for the utilization.
     pub(crate) async fn reset_health(&self, id: &AccountId) -> Result<(), StoreError> {
-        self.store.read_health(std::slice::from_ref(id)).await?;
+        self.store.health.read_health(std::slice::from_ref(id)).await?;
         let now = self.store.clock().now();
         let blank = |health: &AccountHealth| {
             let after = health.reset(now);
             (after != *health).then_some(after)
         };
-        self.store.change_health(id, blank).await
+        self.store.health.change_health(id, blank).await
     }
 
     /// Checks with free calls whether the account's upstream accepts the credential.
@@ -230,7 +234,7 @@ impl AdminState {
         let account = &stored.value;
         let asked = async {
             let said = |error: StoreError| error.to_string();
-            let credential = match self.store.credential(stored).await {
+            let credential = match self.store.credentials.credential(stored).await {
                 Err(StoreError::Sealed(_)) if account.credential.is_renewed() => {
                     return Err(
                         "the account has no token: sign in to it, or have it renewed with \
@@ -240,7 +244,7 @@ impl AdminState {
                 }
                 credential => credential.map_err(said)?,
             };
-            let proxy = self.store.open_proxy(account).await.map_err(said)?;
+            let proxy = self.store.credentials.open_proxy(account).await.map_err(said)?;
             let upstream = UpstreamClient::new(&self.timers, self.allow_private_upstreams)
                 .and_then(|upstream| upstream.with_proxy(proxy.as_ref()))
                 .map_err(|error| error.to_string())?;
@@ -248,7 +252,7 @@ impl AdminState {
                 (RequestSigner::new(self.store.clock().clone()), self.store.random_source().bits());
             let (upstream, signer, credential) = (&upstream, &signer, &credential);
             let subject = CredentialProbe { upstream, signer, account, credential, bits };
-            let health = self.store.health(&account.id);
+            let health = self.store.health.get(&account.id);
             Ok(subject.probe_credential(&health, self.store.clock().now()).await)
         };
         asked.await.unwrap_or_else(ProbeOutcome::not_asked)

@@ -120,7 +120,9 @@ impl AdminState {
         &self,
         replay: &IdempotentRequest,
     ) -> ApiResult<Option<ApiResponse>> {
-        let Some(kept) = self.store.stored_response(&replay.name).await? else { return Ok(None) };
+        let Some(kept) = self.store.responses.stored_response(&replay.name).await? else {
+            return Ok(None);
+        };
         if kept.fingerprint != replay.fingerprint {
             return Err(ApiError::reused_idempotency_key());
         }

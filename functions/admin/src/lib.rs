@@ -60,14 +60,14 @@ use baton_runtime::settings::{RelayTimeouts, Settings};
 use baton_runtime::token_endpoint::TokenEndpoint;
 use baton_runtime::upstream::{UpstreamCallError, UpstreamClient};
 use baton_runtime::vault::Pepper;
-use baton_store::Store;
+use baton_store::AdminStores;
 use session_seal::SessionSeal;
 use std::sync::Arc;
 use summary_turns::SummaryTurns;
 
 /// The state that all handlers share.
 struct AdminState {
-    store: Store,
+    store: AdminStores,
     pepper: Pepper,
     /// The admin token if it is set outside; otherwise the store has its hash.
     admin_token: Option<LiveSecret>,
@@ -91,7 +91,7 @@ impl AdminState {
     fn new(
         settings: &Settings,
         (pepper, admin_token): (LiveSecret, Option<LiveSecret>),
-        store: Store,
+        store: AdminStores,
         endpoint: Option<TokenEndpoint>,
     ) -> Self {
         Self {
@@ -118,7 +118,7 @@ impl AdminState {
 pub fn router(
     settings: &Settings,
     pepper: impl Into<LiveSecret>,
-    store: Store,
+    store: AdminStores,
     aws: &AwsClients,
 ) -> Result<Router, UpstreamCallError> {
     let upstream = UpstreamClient::new(&settings.timers, settings.allow_private_upstreams)?;

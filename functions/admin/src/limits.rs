@@ -18,7 +18,9 @@ const MESSAGE_MAX: usize = 1000;
 pub(crate) async fn get_organization_limits(
     State(office): SharedAdminState,
 ) -> ApiResult<Json<Limits>> {
-    Ok(Json(office.store.read_scope_settings(&LimitScope::Organization).await?.limits))
+    Ok(Json(
+        office.store.limit_settings.read_scope_settings(&LimitScope::Organization).await?.limits,
+    ))
 }
 
 pub(crate) async fn set_organization_limits(
@@ -27,9 +29,10 @@ pub(crate) async fn set_organization_limits(
     JsonBody(limits): JsonBody<Limits>,
 ) -> ApiResult<Answer<Limits>> {
     let limits = check_limits("", limits)?;
-    let before = office.store.read_scope_settings(&LimitScope::Organization).await?.limits;
+    let before =
+        office.store.limit_settings.read_scope_settings(&LimitScope::Organization).await?.limits;
     let mut edit = ConfigEdit::default();
-    office.store.save_organization_limits(&mut edit, &limits)?;
+    office.store.editor.save_organization_limits(&mut edit, &limits)?;
     let note = AuditNote::updated(&"limits/organization", &before, &limits);
     office.commit_change(&visit, edit, note, Answer::new(&limits)?).await
 }
@@ -37,7 +40,8 @@ pub(crate) async fn set_organization_limits(
 pub(crate) async fn get_limit_message(
     State(office): SharedAdminState,
 ) -> ApiResult<Json<LimitMessage>> {
-    let message = office.store.read_scope_settings(&LimitScope::Organization).await?.message;
+    let message =
+        office.store.limit_settings.read_scope_settings(&LimitScope::Organization).await?.message;
     Ok(Json(LimitMessage { message }))
 }
 
@@ -50,9 +54,10 @@ pub(crate) async fn set_limit_message(
     if message.as_ref().is_some_and(|text| text.chars().count() > MESSAGE_MAX) {
         return Err(ApiError::bad(format!("`message`: expected at most {MESSAGE_MAX} characters")));
     }
-    let before = office.store.read_scope_settings(&LimitScope::Organization).await?.message;
+    let before =
+        office.store.limit_settings.read_scope_settings(&LimitScope::Organization).await?.message;
     let mut edit = ConfigEdit::default();
-    office.store.save_spend_message(&mut edit, message.as_deref());
+    office.store.editor.save_spend_message(&mut edit, message.as_deref());
     let (before, after) = (LimitMessage { message: before }, LimitMessage { message });
     let note = AuditNote::updated(&"limits/message", &before, &after);
     office.commit_change(&visit, edit, note, Answer::new(&after)?).await

@@ -15,7 +15,6 @@ use baton_runtime::observe::Observer;
 use baton_runtime::settings::Settings;
 use baton_runtime::usage_queue::UsageQueue;
 use baton_runtime::vault::is_equal_constant_time;
-use baton_store::read_gauges;
 use http::header::CONTENT_TYPE;
 use std::sync::Arc;
 
@@ -60,7 +59,7 @@ pub(crate) async fn get_metrics(
             Err(refused) => return refused.into_response(),
         }
     }
-    let levels = read_gauges(&office.store, &gauges.queue, office.letters.as_ref()).await;
+    let levels = office.store.gauges.read_gauges(&gauges.queue, office.letters.as_ref()).await;
     gauges.observer.set_gauges(&levels);
     ([(CONTENT_TYPE, TEXT)], gauges.observer.page()).into_response()
 }

@@ -29,7 +29,7 @@ pub(crate) async fn get_overview(State(office): SharedAdminState) -> ApiResult<J
     let all = |_: &Account| true;
     let (accounts, parts) =
         futures_util::try_join!(office.list_page::<Account>(&paging, false, &all), async {
-            Ok(office.store.read_day_sums(&today).await?)
+            Ok(office.store.rollups.read_day_sums(&today).await?)
         },)?;
 
     let (mut keys, mut models) = (Vec::new(), Vec::new());
@@ -45,7 +45,7 @@ pub(crate) async fn get_overview(State(office): SharedAdminState) -> ApiResult<J
 
     let ids: Vec<AccountId> = accounts.data.iter().map(|one| one.value.id.clone()).collect();
     let named: Vec<KeyId> = keys.iter().map(|(id, _)| id.clone()).collect();
-    let seen = office.store.read_overview(&days, &ids, &named).await?;
+    let seen = office.store.overview.read(&days, &ids, &named).await?;
     let days = days.into_iter().map(|day| {
         let sums = seen.days.get(&day).copied().unwrap_or_default();
         DayMeasures { day, measures: measures(&sums) }

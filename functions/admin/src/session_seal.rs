@@ -79,7 +79,7 @@ impl AdminState {
             return Ok(SessionKey(Pepper::new(set.clone())));
         }
         let kept = self.seal.kept.get_or_try_init(async || {
-            Ok::<_, ApiError>(LiveSecret::from(&self.store.session_secret().await?))
+            Ok::<_, ApiError>(LiveSecret::from(&self.store.secrets.session_secret().await?))
         });
         Ok(SessionKey(Pepper::new(kept.await?.clone())))
     }

@@ -14,7 +14,6 @@ use baton_runtime::aws::AwsClients;
 use baton_runtime::clock::Clock;
 use baton_runtime::random::RandomSource;
 use baton_runtime::settings::Settings;
-use baton_store::Store;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -25,6 +24,7 @@ pub use test_browser::{BrowserPage, TestBrowser};
 
 use crate::house::OperatorClient;
 use crate::injected_faults::WithFaults as _;
+use crate::stores::AllStores;
 
 /// The admin token of each [`SignInSystem`].
 pub const TOKEN: &str = "token-of-a-test-0123456789";
@@ -87,9 +87,9 @@ impl SignInSystem {
         calls: Arc<Mutex<Vec<String>>>,
     ) -> Self {
         let aws = AwsClients::new(&local.sdk_config());
-        let store = Store::new(&aws, &settings, clock.clone(), RandomSource::system());
+        let store = AllStores::new(&aws, &settings, clock.clone(), RandomSource::system());
         let pepper = Secret::new("pepper-of-a-test".to_owned());
-        let router = baton_admin::router(&settings, &pepper, store, &aws).expect("a router");
+        let router = baton_admin::router(&settings, &pepper, store.admin, &aws).expect("a router");
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let address = listener.local_addr().expect("its address");
         let stop = CancellationToken::new();

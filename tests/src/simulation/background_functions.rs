@@ -15,7 +15,6 @@ use baton_runtime::random::RandomSource;
 use baton_runtime::signed_record;
 use baton_runtime::usage_queue::UsageQueue;
 use baton_runtime::vault::Pepper;
-use baton_store::Store;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
@@ -26,6 +25,7 @@ use super::instance::line;
 use super::instance_life::InstanceLife;
 use super::record_log;
 use super::simulated_world::{SimulatedWorld, locked};
+use crate::stores::AllStores;
 use crate::table_rights::TableRights;
 
 /// Work that is not finished after this number of rounds never will be.
@@ -53,11 +53,11 @@ impl BackgroundFunctions {
         Self { world: Arc::clone(world), bag: Arc::new(Mutex::new(bag)) }
     }
 
-    fn store(&self, number: u64, rights: &TableRights) -> (Store, UsageQueue) {
+    fn store(&self, number: u64, rights: &TableRights) -> (AllStores, UsageQueue) {
         let aws = AwsClients::new(&line(&self.world, &InstanceLife::of(None), rights).sdk_config());
         let rng = RandomSource::seeded(self.world.seed ^ number);
         let settings = &self.world.settings;
-        let store = Store::new(&aws, settings, self.world.clock.clone(), rng);
+        let store = AllStores::new(&aws, settings, self.world.clock.clone(), rng);
         (store, UsageQueue::new(&aws, &settings.resources.usage_queue_url))
     }
 
@@ -76,7 +76,7 @@ impl BackgroundFunctions {
                     event.records.iter().filter_map(|one| one.message_id.clone()).collect();
                 let mut mixed = SqsEvent::default();
                 mixed.records = locked(&bag).mix(event.records);
-                let handled = baton_stats::handle(&store, mixed);
+                let handled = baton_stats::handle(&store.stats, mixed);
                 let mut answer = SqsBatchResponse::default();
                 match Box::pin(at_most(polls, handled)).await {
                     Some(handled_batch) => {
@@ -94,7 +94,9 @@ impl BackgroundFunctions {
     pub(crate) async fn tick(&self, polls: Option<u32>) {
         let (store, queue) = self.store(200, &self.world.rights.refresh);
         // Its result does not matter, because the next call tries again.
-        drop(at_most(polls, baton_refresh::collect_usage(&store, &queue, "caretaker")).await);
+        drop(
+            at_most(polls, baton_refresh::collect_usage(&store.refresh, &queue, "caretaker")).await,
+        );
     }
 
     /// Whether the instance that wrote a record had died before: a dead process writes no log.
@@ -137,9 +139,11 @@ impl BackgroundFunctions {
 
     async fn is_over(&self) -> bool {
         let (store, _) = self.store(301, &self.world.rights.refresh);
-        let mut open = store.pending().await.expect("the store is up").len();
+        let mut open = store.refresh.pending.list().await.expect("the store is up").len();
         for key in &self.world.keys {
             open += store
+                .admin
+                .counters
                 .read_key_counters(&key.id)
                 .await
                 .expect("the store is up")

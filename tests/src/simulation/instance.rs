@@ -8,12 +8,12 @@ use baton_runtime::aws::AwsClients;
 use baton_runtime::random::RandomSource;
 use baton_runtime::upstream::UpstreamClient;
 use baton_runtime::usage_queue::UsageQueue;
-use baton_store::Store;
 
 use super::instance_life::InstanceLife;
 use super::simulated_world::SimulatedWorld;
 use super::upstream::UpstreamLink;
 use crate::injected_faults::WithFaults as _;
+use crate::stores::AllStores;
 use crate::table_rights::TableRights;
 
 pub(crate) struct RelayInstance {
@@ -26,7 +26,7 @@ impl RelayInstance {
     pub(crate) fn new(world: &SimulatedWorld, life: InstanceLife, number: u64) -> Self {
         let aws = AwsClients::new(&line(world, &life, &world.rights.relay).sdk_config());
         let random = RandomSource::seeded(world.seed ^ number << 32);
-        let store = Store::new(&aws, &world.settings, world.clock.clone(), random);
+        let store = AllStores::new(&aws, &world.settings, world.clock.clone(), random);
         let queue = UsageQueue::new(&aws, &world.settings.resources.usage_queue_url);
         let upstream = UpstreamLink {
             ledger: world.ledger.clone(),
@@ -34,7 +34,8 @@ impl RelayInstance {
             life: life.clone(),
         };
         let upstream = UpstreamClient::with_transport(Arc::new(upstream));
-        let relay = Relay::with_upstream(upstream, &world.settings, &world.pepper, (store, queue));
+        let relay =
+            Relay::with_upstream(upstream, &world.settings, &world.pepper, (store.relay, queue));
         Self { relay, life }
     }
 }

@@ -7,7 +7,7 @@ use baton_domain::record::UsageRecord;
 use baton_runtime::aws::AwsClients;
 use baton_runtime::dead_letters::DeadLetters;
 use baton_runtime::random::RandomSource;
-use baton_store::{EventFilter, RollupPeriod, Store};
+use baton_store::{EventFilter, RollupPeriod};
 use jiff::SignedDuration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -17,6 +17,8 @@ use super::oracle::{LimitedKey, RunFacts, findings};
 use super::plan::PlannedEvent;
 use super::simulated_world::{SimulatedWorld, locked};
 use super::{client, record_log};
+
+use crate::stores::AllStores;
 
 /// The result of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,7 +105,7 @@ async fn account(world: &SimulatedWorld) -> RunFacts {
     let aws = AwsClients::new(&world.local.sdk_config());
     let letters =
         DeadLetters::from_resources(&aws, &world.settings.resources).expect("dead letters");
-    let store = Store::new(&aws, &world.settings, world.clock.clone(), RandomSource::seeded(1));
+    let store = AllStores::new(&aws, &world.settings, world.clock.clone(), RandomSource::seeded(1));
     let (from, to) = (world.plan.begins, world.clock.now());
     let filter = EventFilter {
         from,
@@ -115,21 +117,27 @@ async fn account(world: &SimulatedWorld) -> RunFacts {
         outcome: None,
         keys: None,
     };
-    let events = store.events(&filter, 1000, None).await.expect("the store is up").data;
+    let events = store.admin.usage.events(&filter, 1000, None).await.expect("the store is up").data;
     let day = |at: jiff::Timestamp| at.strftime("%Y-%m-%d").to_string();
     let hour = |at: jiff::Timestamp| at.strftime("%Y-%m-%dT%H").to_string();
-    let hours = store.totals(RollupPeriod::Hour, &hour(from), &hour(to)).await.expect("hours");
-    let days = store.totals(RollupPeriod::Day, &day(from), &day(to)).await.expect("days");
+    let hours = store
+        .admin
+        .rollups
+        .totals(RollupPeriod::Hour, &hour(from), &hour(to))
+        .await
+        .expect("hours");
+    let days =
+        store.admin.rollups.totals(RollupPeriod::Day, &day(from), &day(to)).await.expect("days");
     let mut cells = Vec::new();
     for (day, _) in &days {
         if !cells.iter().any(|(seen, _)| seen == day) {
-            cells.push((day.clone(), store.cells(day).await.expect("cells")));
+            cells.push((day.clone(), store.admin.rollups.cells(day).await.expect("cells")));
         }
     }
     let client_requests = locked(&world.client_requests).clone();
     let mut limits = Vec::new();
     for key in &world.keys {
-        let counted = store.read_key_counters(&key.id).await.expect("counted");
+        let counted = store.admin.counters.read_key_counters(&key.id).await.expect("counted");
         limits.push(LimitedKey { key: key.id.clone(), limits: key.limits.clone(), counted });
     }
     RunFacts {
@@ -140,7 +148,7 @@ async fn account(world: &SimulatedWorld) -> RunFacts {
         limits,
         client_requests,
         calls: world.ledger.calls(),
-        pending: store.pending().await.expect("pending").len(),
+        pending: store.refresh.pending.list().await.expect("pending").len(),
         dead: letters.count().await.expect("a count"),
         is_calm: world.plan.is_calm,
     }

@@ -14,7 +14,7 @@ use baton_runtime::clock::Clock;
 use baton_runtime::random::RandomSource;
 use baton_runtime::settings::Settings;
 use baton_runtime::vault::Pepper;
-use baton_store::{ConfigEdit, Store};
+use baton_store::ConfigEdit;
 
 use super::instance::RelayInstance;
 use super::instance_life::InstanceLife;
@@ -23,6 +23,7 @@ use super::plan::RunPlan;
 use super::store_conditions::StoreConditions;
 use super::upstream::CallLedger;
 use crate::repeatable_aws;
+use crate::stores::AllStores;
 use crate::table_rights::TableRights;
 
 /// Everything that exists longer than an instance.
@@ -77,7 +78,7 @@ impl SimulatedWorld {
         let local = repeatable_aws::open(&clock);
         let mut settings = Settings::from_lookup(variable).expect("good settings");
         settings.resources = local.resources();
-        let store = Store::new(
+        let store = AllStores::new(
             &AwsClients::new(&local.sdk_config()),
             &settings,
             clock.clone(),
@@ -140,7 +141,7 @@ fn variable(name: &str) -> Option<String> {
     Some(value.to_owned())
 }
 
-async fn furnish(store: &Store, pepper: &Secret) -> Vec<SimKey> {
+async fn furnish(store: &AllStores, pepper: &Secret) -> Vec<SimKey> {
     let group = GroupId::from_bits(1);
     let mut edit = ConfigEdit::default();
     let stored = Group {
@@ -151,13 +152,18 @@ async fn furnish(store: &Store, pepper: &Secret) -> Vec<SimKey> {
         model_aliases: Vec::new(),
         limits: Limits::default(),
     };
-    store.save_group(&mut edit, &store.new_stored(stored, None)).expect("an item");
+    store
+        .admin
+        .editor
+        .save_group(&mut edit, &store.admin.editor.new_stored(stored, None))
+        .expect("an item");
     for number in 1..=2 {
         let account = account(number, &group);
         let credential = Secret::new(format!("sk-{number}"));
-        let sealed = store.seal_credential(&account, &credential).await.expect("sealed");
-        let stored = store.new_stored(account, Some(sealed));
-        store.save_account(&mut edit, &stored, &[]).expect("an item");
+        let sealed =
+            store.admin.editor.seal_credential(&account, &credential).await.expect("sealed");
+        let stored = store.admin.editor.new_stored(account, Some(sealed));
+        store.admin.editor.save_account(&mut edit, &stored, &[]).expect("an item");
     }
     let usd = |text: &str| Some(text.parse().expect("an amount"));
     let all = [
@@ -182,10 +188,14 @@ async fn furnish(store: &Store, pepper: &Secret) -> Vec<SimKey> {
         let id = key.id.clone();
         let secret = new_secret([number as u128, 7]);
         let hash = Pepper::new(pepper).hash(secret.expose());
-        store.save_key(&mut edit, &store.new_stored(key, Some(hash))).expect("an item");
+        store
+            .admin
+            .editor
+            .save_key(&mut edit, &store.admin.editor.new_stored(key, Some(hash)))
+            .expect("an item");
         keys.push(SimKey { whole: compose(&id, &secret), id, limits });
     }
-    store.apply(edit).await.expect("saved");
+    store.admin.editor.apply(edit).await.expect("saved");
     keys
 }
 

@@ -126,9 +126,9 @@ async fn sign_out(
     let note =
         AuditNote::other_action("sign_out", &visit.actor.name(), (&Value::Null, &Value::Null));
     let ended = async {
-        office.store.end_session(&mut edit, &office.session_key().await?.place(cookie));
+        office.store.sessions.end_session(&mut edit, &office.session_key().await?.place(cookie));
         office.add_audit_row(&visit, &mut edit, note)?;
-        office.store.apply(edit).await.map_err(ApiError::from)
+        office.store.editor.apply(edit).await.map_err(ApiError::from)
     };
     match ended.await {
         Ok(()) => redirect(
@@ -147,7 +147,9 @@ impl AdminState {
         };
         let key = self.session_key().await?;
         let hash = key.place(cookie);
-        let Some(seen) = self.store.session(&hash, &who).await? else { return Ok(None) };
+        let Some(seen) = self.store.sessions.read_session(&hash, &who).await? else {
+            return Ok(None);
+        };
         if !key.is_session_proven(&hash, &seen) {
             tracing::warn!(
                 "a session was refused: its row in the state table was not written by the console"
@@ -158,7 +160,7 @@ impl AdminState {
         if let Some(used) = seen.session.after_use(self.store.clock().now()) {
             let (proof, proven) = (&*seen.proof, &*key.session_proof(&hash, &used, &seen.proof));
             let row = SessionRow { hash: &hash, session: &used, proof, proven };
-            match self.store.use_session(&row).await {
+            match self.store.sessions.use_session(&row).await {
                 Ok(()) => {}
                 Err(StoreError::Conflict) => return Ok(None),
                 // The session may end too early, but it does not have to end now.
@@ -227,9 +229,9 @@ impl AdminState {
         let hash = key.place(&cookie);
         let (proof, proven) = (&*proof, &*key.session_proof(&hash, &session, &proof));
         let row = SessionRow { hash: &hash, session: &session, proof, proven };
-        self.store.begin_session(&mut edit, &row);
+        self.store.sessions.begin_session(&mut edit, &row);
         if let Some(old) = front.cookie(CookieKind::Session, headers) {
-            self.store.end_session(&mut edit, &key.place(old));
+            self.store.sessions.end_session(&mut edit, &key.place(old));
         }
         let actor = match who.user() {
             // The audit trail stores only the id, so any role will do.
@@ -239,7 +241,7 @@ impl AdminState {
         let visit = AdminRequest::new(actor, &HeaderMap::new());
         let note = AuditNote::other_action("sign_in", &visit.actor.name(), (&Value::Null, &said));
         self.add_audit_row(&visit, &mut edit, note)?;
-        self.store.apply(edit).await?;
+        self.store.editor.apply(edit).await?;
         Ok(redirect(next, front.set(CookieKind::Session, &cookie, Some(LIFE))))
     }
 }

@@ -230,7 +230,7 @@ impl AdminState {
         if self.porter.returned.count_failure(from, (door, &mark), now) {
             return Err(SignInNotice::TooMany.into());
         }
-        match self.store.use_sign_in(&under_way.use_mark(), MINUTES).await {
+        match self.store.sessions.use_sign_in(&under_way.use_mark(), MINUTES).await {
             Ok(()) => {}
             Err(StoreError::Conflict) => return Err(SignInNotice::Late.into()),
             Err(error) => return Err(ApiError::from(error).into()),
