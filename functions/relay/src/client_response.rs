@@ -321,6 +321,15 @@ impl RelayError {
         )
     }
 
+    /// The upstream's answer stopped or took too long before its end.
+    pub(crate) fn answer_timeout() -> Self {
+        Self::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "timeout_error",
+            "The upstream's answer was not complete in time, and it was counted. Try `stream` true.",
+        )
+    }
+
     pub(crate) fn upstream_unreachable() -> Self {
         Self::api_error(
             StatusCode::BAD_GATEWAY,

@@ -18,7 +18,7 @@ impl RelayState {
     ) -> ConcurrencySlot {
         let Some(max) = account.max_concurrency else { return ConcurrencySlot::NotNeeded };
         let remaining =
-            deadline.saturating_duration_since(Instant::now()) + self.reservation_margin;
+            deadline.saturating_duration_since(Instant::now()) + self.limits.reservation_margin;
         let remaining = SignedDuration::try_from(remaining).unwrap_or(SignedDuration::MAX);
         let expires = self.store.clock().now().saturating_add(remaining).unwrap_or(Timestamp::MAX);
         let slot_request = (request, expires.as_second());

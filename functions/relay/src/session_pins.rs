@@ -9,7 +9,7 @@
 use crate::RelayState;
 use crate::account_selection::AccountSelector;
 use baton_domain::account::Account;
-use baton_domain::account_selection::{MOVED, domain};
+use baton_domain::account_selection::{SESSION_PIN_LIFETIME, domain};
 
 impl RelayState {
     /// Loads the session's pin into the selector, if its first choice was recently unavailable.
@@ -64,6 +64,6 @@ impl RelayState {
     /// Returns whether one of the accounts was recently unavailable.
     fn was_any_account_unavailable<'a>(&self, accounts: impl Iterator<Item = &'a Account>) -> bool {
         let ids = accounts.map(|account| &account.id);
-        self.store.health.was_any_unavailable(ids, MOVED, self.store.clock().now())
+        self.store.health.was_any_unavailable(ids, SESSION_PIN_LIFETIME, self.store.clock().now())
     }
 }

@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn providers_and_the_operations_they_serve() {
+    fn each_provider_serves_its_operations() {
         use ClientProtocol::{AnthropicMessages, BedrockInvokeModel, OpenaiChat, OpenaiResponses};
         let providers = [Provider::Anthropic, Provider::OpenaiCompatible, Provider::Bedrock];
         let table = [

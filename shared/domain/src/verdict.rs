@@ -81,13 +81,13 @@ pub struct RequestFacts<'a> {
     pub is_fast: bool,
 }
 
-/// What to do about a failure.
+/// The decision about a failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an independent fact of the answer")]
 pub struct Verdict {
-    /// What happens to the request.
+    /// The decision about the request.
     pub request: RetryDecision,
-    /// What happens to the account.
+    /// The effect on the account.
     pub account: AccountEffect,
     /// Whether a new token must be requested.
     pub needs_token_renewal: bool,
@@ -101,7 +101,7 @@ pub struct Verdict {
     pub names_credential: bool,
 }
 
-/// What happens to the request.
+/// The decision about the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryDecision {
     /// The client caused the failure or must see it.
@@ -123,7 +123,7 @@ pub enum CooldownScope {
     Fast,
 }
 
-/// What happens to the account.
+/// The effect on the account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccountEffect {
     /// The failure does not count against the account.
@@ -323,7 +323,7 @@ fn of_status(
         429 | 500 | 503 if is_overloaded => try_another_account(overloaded(now, jitter)),
         429 => try_another_account(rate_limited(upstream_error, facts, now)),
         // A page in place of an error comes from a proxy whose backend is down. An error without a
-        // name can come from a router, and another account may have the route.
+        // name can come from a router, and another account can have the route.
         404 | 405 | 410 | 501 if error.is_silent() => strike(CooldownReason::ServerError),
         404 | 405 if !error.has_name() => try_another_account(AccountEffect::Nothing),
         501 => try_another_account(AccountEffect::Nothing),
@@ -389,8 +389,8 @@ fn credential_refused(facts: &RequestFacts<'_>, reason: CooldownReason, now: Tim
     Verdict { needs_token_renewal: true, ..try_another_privately(account) }
 }
 
-/// An estimated cooldown. Clients choose models and features, so the account is still used if there
-/// is no other.
+/// An estimated cooldown. Clients choose models and features, so the account is still used if no
+/// other is left.
 fn unavailable(facts: &RequestFacts<'_>, now: Timestamp) -> AccountEffect {
     let scope = if facts.is_fast {
         CooldownScope::Fast
@@ -527,11 +527,4 @@ fn limit_cooldown(now: Timestamp, until: Timestamp, seconds_max: i64) -> Timesta
 }
 
 #[cfg(test)]
-#[path = "verdict/account_table.rs"]
-mod account_table;
-#[cfg(test)]
-#[path = "verdict/cooldown_table.rs"]
-mod cooldown_table;
-#[cfg(test)]
-#[path = "verdict/table.rs"]
-mod table;
+mod tests;

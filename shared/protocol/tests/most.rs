@@ -362,7 +362,7 @@ proptest! {
     })]
 
     #[test]
-    fn no_request_costs_more_than_is_reserved(
+    fn no_cost_exceeds_its_reservation(
         (mut body, parts) in request(),
         reads in select(vec![BodyProtocol::Messages, BodyProtocol::Chat, BodyProtocol::Responses]),
     ) {
@@ -385,7 +385,7 @@ proptest! {
 
     /// Ordinary requests are never refused.
     #[test]
-    fn an_ordinary_request_is_bounded(
+    fn ordinary_request_is_bounded(
         model in select(MODELS.to_vec()),
         reads in select(vec![BodyProtocol::Messages, BodyProtocol::Chat, BodyProtocol::Responses]),
         tokens in 1_u64..100_000,

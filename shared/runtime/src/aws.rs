@@ -26,7 +26,6 @@ pub struct AwsClients {
     pub kms: aws_sdk_kms::Client,
     /// For clients that only few functions create, so that the others do not hold them.
     pub(crate) config: SdkConfig,
-    pub(crate) sts: aws_sdk_sts::Client,
 }
 
 impl AwsClients {
@@ -37,7 +36,6 @@ impl AwsClients {
             sqs: aws_sdk_sqs::Client::new(config),
             kms: aws_sdk_kms::Client::new(config),
             config: config.clone(),
-            sts: aws_sdk_sts::Client::new(config),
         }
     }
 
@@ -45,7 +43,7 @@ impl AwsClients {
     /// the settings. Credentials are fetched at the first call, not here.
     pub async fn from_env(settings: &Settings) -> Self {
         let loader = loader();
-        let loader = match &settings.local_stores {
+        let loader = match &settings.storage.local_stores {
             Some(url) => local(loader, url),
             None => loader,
         };
@@ -61,6 +59,7 @@ fn local(loader: ConfigLoader, url: &str) -> ConfigLoader {
 }
 
 /// The environment's configuration.
+#[cfg(feature = "outbound")]
 pub(crate) async fn load_sdk_config() -> SdkConfig {
     loader().load().await
 }

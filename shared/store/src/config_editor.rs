@@ -384,7 +384,7 @@ mod tests {
         editor.apply(edit).await.expect("saved");
         let settings = open_handle!(tables, LimitSettingsReader);
         let effective = settings.effective_limits(&key(Limits::default())).await.expect("read");
-        assert_eq!(effective.pools, [(LimitScope::Organization, limits)]);
+        assert_eq!(effective.shared_limits, [(LimitScope::Organization, limits)]);
         let organization = settings.scope_settings(&LimitScope::Organization).await.expect("read");
         assert_eq!(organization.message.as_deref(), Some("ask Ann"));
     }

@@ -87,7 +87,7 @@ impl StoreConnection {
             db: aws.dynamodb.clone(),
             kms: aws.kms.clone(),
             resources: settings.resources.clone(),
-            event_days: settings.event_days,
+            event_days: settings.storage.event_days,
             clock,
             random,
             vault: OnceCell::new(),

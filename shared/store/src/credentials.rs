@@ -12,7 +12,7 @@ use base64::prelude::BASE64_STANDARD;
 use baton_domain::account::Account;
 use baton_domain::id::AccountId;
 use baton_domain::secret::Secret;
-use baton_runtime::upstream::origin;
+use baton_domain::url_origin::origin;
 use baton_runtime::vault::VaultError;
 
 store_handle! {

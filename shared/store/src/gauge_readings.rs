@@ -4,8 +4,8 @@ use crate::health::HealthStore;
 use crate::item_names::PENDING;
 use crate::pending_events::read_pending;
 use crate::permissions::{Action, LIST_CONFIG, Permission, store_handle};
+use baton_domain::metric::GaugeReadings;
 use baton_runtime::dead_letters::DeadLetters;
-use baton_runtime::observe::GaugeReadings;
 use baton_runtime::usage_queue::UsageQueue;
 use std::fmt::Display;
 

@@ -40,6 +40,7 @@ mod sessions;
 mod state_cleanup;
 #[cfg(test)]
 mod testing;
+#[cfg(feature = "token-renewal")]
 pub mod token_renewal;
 mod tokens;
 mod transaction;

@@ -8,7 +8,7 @@ use crate::item::{StoreItem, key_of, number, text};
 use crate::item_names::{self, EXPIRES, TO, TTL};
 use crate::permissions::{Action, Permission, store_handle};
 use aws_sdk_dynamodb::types::AttributeValue;
-use baton_domain::account_selection::{MOVED, SessionPinKey};
+use baton_domain::account_selection::{SESSION_PIN_LIFETIME, SessionPinKey};
 use jiff::Timestamp;
 use std::sync::Arc;
 
@@ -45,8 +45,13 @@ impl SessionPins {
         pin_key: &SessionPinKey,
         to: &str,
     ) -> Result<(), StoreError> {
-        let expires =
-            self.connection.clock.now().saturating_add(MOVED).unwrap_or(Timestamp::MAX).as_second();
+        let expires = self
+            .connection
+            .clock
+            .now()
+            .saturating_add(SESSION_PIN_LIFETIME)
+            .unwrap_or(Timestamp::MAX)
+            .as_second();
         let number = || AttributeValue::N(expires.to_string());
         self.connection
             .put_request(Table::State, key_of(item_names::moved(pin_key)))
@@ -88,7 +93,7 @@ mod tests {
         pins.put_session_pin(&pin_key, "elsewhere").await.expect("stored");
         let found = pins.find_session_pin(&pin_key).await.expect("read");
         assert_eq!(found.as_deref(), Some("elsewhere"));
-        tables.clock.advance(MOVED + SignedDuration::from_secs(1));
+        tables.clock.advance(SESSION_PIN_LIFETIME + SignedDuration::from_secs(1));
         assert_eq!(pins.find_session_pin(&pin_key).await.expect("read"), None);
     }
 }

@@ -267,7 +267,7 @@ pub(crate) fn reservation() -> Reservation {
         stream: false,
         group: group().id,
         user: None,
-        pools: Vec::new(),
+        shared_limits: Vec::new(),
     }
 }
 

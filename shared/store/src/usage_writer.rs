@@ -113,7 +113,7 @@ impl UsageWriter {
             stream: given_up.stream,
             group: given_up.group_id.clone(),
             user: given_up.user_id.clone(),
-            pools: given_up.reserved_pools.clone(),
+            shared_limits: given_up.reserved_pools.clone(),
         };
         LimitStore::new(&self.connection).release(&given_up.key_id, &given_up.id, &beyond).await
     }

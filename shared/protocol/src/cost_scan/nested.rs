@@ -29,7 +29,7 @@ pub(super) enum NestedField {
 }
 
 impl NestedField {
-    pub(super) fn of(reads: BodyProtocol, name: &str) -> Self {
+    pub(super) fn from_name(reads: BodyProtocol, name: &str) -> Self {
         let (content, plain): (&[&str], &[&str]) = match reads {
             BodyProtocol::Messages => (&MESSAGES, &MESSAGES_PLAIN),
             BodyProtocol::Chat => (&CHAT, &CHAT_PLAIN),

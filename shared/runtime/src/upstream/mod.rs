@@ -285,14 +285,6 @@ pub fn check_base_url(url: &str, allow_private: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// Scheme, host and port of a URL; empty if the text is not a URL.
-pub fn origin(url: &str) -> String {
-    let Ok(url) = reqwest::Url::parse(url.trim()) else { return String::new() };
-    let (scheme, host) = (url.scheme(), url.host_str().unwrap_or_default());
-    let port = url.port_or_known_default().map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{scheme}://{host}{port}")
-}
-
 /// The header that carries an account's credential; `None` for an AWS role, which signs requests.
 ///
 /// # Errors

@@ -93,7 +93,7 @@ impl LimitStore {
             let blocked = effective_limits.blocked(&counters, reservation.estimate, reservation.at);
             let (scope, reason) = blocked.unwrap_or_else(key);
             Ok(Admission::Blocked(scope, reason))
-        } else if effective_limits.pools.is_empty() {
+        } else if effective_limits.shared_limits.is_empty() {
             admission_queue::admit_queued(self, effective_limits, id, reservation).await
         } else {
             shared_admission::admit_together(self, effective_limits, id, reservation).await
@@ -107,7 +107,7 @@ impl LimitStore {
         id: &RequestId,
         reservation: &Reservation,
     ) -> Result<(), StoreError> {
-        if !reservation.pools.is_empty() {
+        if !reservation.shared_limits.is_empty() {
             return shared_admission::release_together(self, key, id, reservation).await;
         }
         let key = LimitScope::Key(key.clone());
@@ -338,8 +338,8 @@ mod tests {
         let limits = open_handle!(tables, LimitStore);
         let (key, organization) = (key(dollars("9")).id, LimitScope::Organization);
         let mut effective = EffectiveLimits::from_own_limits(key.clone(), dollars("9"));
-        effective.pools = vec![(organization.clone(), dollars("1.5"))];
-        let wanted = Reservation { pools: vec![organization.clone()], ..reservation() };
+        effective.shared_limits = vec![(organization.clone(), dollars("1.5"))];
+        let wanted = Reservation { shared_limits: vec![organization.clone()], ..reservation() };
         let [first, second] = [1, 2].map(RequestId::from_bits);
         let admitted = limits.admit(&effective, &first, &wanted).await.expect("asked");
         assert_eq!(admitted, Admission::Admitted(None));
