@@ -14,7 +14,7 @@ use baton_domain::health::{AccountAvailability, AccountHealth};
 use baton_domain::id::AccountId;
 use baton_domain::model::map;
 use baton_domain::protocol::UpstreamOperation;
-use baton_store::{AccountPool, PoolMember, Store};
+use baton_store::{AccountPool, PoolMember, RelayStores};
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,7 +96,8 @@ impl RelayState {
     ) -> Result<AccountSelector, RelayError> {
         let pool = self
             .store
-            .pool(&caller.key().group_id)
+            .pools
+            .get(&caller.key().group_id)
             .await
             .map_err(|error| RelayError::store_unavailable(&error))?;
         match pool {
@@ -203,11 +204,11 @@ impl RelayState {
         now: Timestamp,
     ) -> bool {
         let id = &selector.pool.members[index].account.id;
-        if self.store.health(id).overall(now) != AccountAvailability::HalfOpen {
+        if self.store.health.get(id).overall(now) != AccountAvailability::HalfOpen {
             return true;
         }
         // Boxed, so that the future of a request without a probe stays small.
-        Box::pin(self.store.claim_probe(id)).await.unwrap_or_else(|error| {
+        Box::pin(self.store.health.claim_probe(id)).await.unwrap_or_else(|error| {
             tracing::warn!(account_id = %id, "cannot claim the probe of an account, it is probed \
                  without a claim: {error}");
             true
@@ -222,7 +223,7 @@ impl AccountSelector {
     /// No account can serve the request; the error holds each reason.
     pub(crate) fn select_account(
         &self,
-        store: &Store,
+        store: &RelayStores,
         now: Timestamp,
     ) -> Result<usize, NoEligibleAccount> {
         let health = |index: usize| current_health(store, &self.pool.members[index]);
@@ -347,8 +348,8 @@ impl NoEligibleAccount {
 }
 
 /// Returns the account's health. Problems of a token that has been replaced since are ignored.
-fn current_health(store: &Store, member: &PoolMember) -> Arc<AccountHealth> {
-    let health = store.health(&member.account.id);
+fn current_health(store: &RelayStores, member: &PoolMember) -> Arc<AccountHealth> {
+    let health = store.health.get(&member.account.id);
     let token_version = member.token.as_ref().map(|token| token.token_status.issue());
     token_version
         .and_then(|token_version| health.with_token(token_version))

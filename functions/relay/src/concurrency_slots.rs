@@ -23,7 +23,7 @@ impl RelayState {
         let expires = self.store.clock().now().saturating_add(remaining).unwrap_or(Timestamp::MAX);
         let slot_request = (request, expires.as_second());
         // Boxed, so that the future of a request without a slot stays small.
-        match Box::pin(self.store.acquire_slot(&account.id, max, slot_request)).await {
+        match Box::pin(self.store.slots.acquire_slot(&account.id, max, slot_request)).await {
             Ok(true) => ConcurrencySlot::Taken,
             Ok(false) => ConcurrencySlot::Full,
             Err(error) => {
@@ -43,7 +43,7 @@ impl RelayState {
 
     /// Releases a slot that was taken.
     pub(crate) async fn release_account_slot(&self, account: &AccountId, request: &RequestId) {
-        let release = Box::pin(self.store.release_slot(account, request));
+        let release = Box::pin(self.store.slots.release_slot(account, request));
         if let Err(error) = self.in_store_time(release).await {
             tracing::warn!(account_id = %account, "cannot release a concurrency slot, it stays \
                  until it expires: {error}");

@@ -11,7 +11,7 @@ use baton_domain::verdict::AccountEffect;
 use baton_runtime::upstream::{
     CredentialProbe, CredentialStatus, ProbeOutcome, RequestSigner, UpstreamClient,
 };
-use baton_store::{PoolMember, Store};
+use baton_store::{PoolMember, RelayStores};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -121,7 +121,7 @@ impl RelayState {
             let now = store.clock().now();
             let strike = AccountEffect::Strike { reason: CooldownReason::CredentialRefused };
             let change = |health: &AccountHealth| after(health, &strike, now);
-            if let Err(error) = store.change_health(&id, change).await {
+            if let Err(error) = store.health.change_health(&id, change).await {
                 tracing::warn!(account_id = %id, "cannot store the health of an account: {error}");
             }
         })))
@@ -129,7 +129,7 @@ impl RelayState {
 }
 
 struct CredentialCheck {
-    store: Store,
+    store: RelayStores,
     upstream: UpstreamClient,
     signer: RequestSigner,
     account: baton_domain::account::Account,
@@ -141,7 +141,7 @@ impl CredentialCheck {
         let Self { store, upstream, signer, account, credential } = &self;
         let bits = store.random_source().bits();
         let subject = CredentialProbe { upstream, signer, account, credential, bits };
-        let (health, now) = (store.health(&account.id), store.clock().now());
+        let (health, now) = (store.health.get(&account.id), store.clock().now());
         let outcome = subject.probe_credential(&health, now).await;
         let ProbeOutcome { credential_status, message, .. } = &outcome;
         tracing::warn!(
@@ -149,7 +149,7 @@ impl CredentialCheck {
             "checked a credential with a free call: {message}"
         );
         let change = |health: &AccountHealth| outcome.apply_to_health(health, now);
-        if let Err(error) = store.change_health(&account.id, change).await {
+        if let Err(error) = store.health.change_health(&account.id, change).await {
             tracing::warn!(account_id = %account.id, "cannot store the health of an account: \
                  {error}");
         }

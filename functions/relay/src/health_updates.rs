@@ -62,12 +62,12 @@ impl RelayState {
         account: &AccountId,
         change: impl Fn(&AccountHealth) -> Option<AccountHealth> + Send + Sync + 'static,
     ) -> PendingHealthUpdate {
-        if !self.store.change_health_in_memory(account, &change) {
+        if !self.store.health.change_health_in_memory(account, &change) {
             return PendingHealthUpdate::no_change();
         }
         let (store, account) = (self.store.clone(), account.clone());
         PendingHealthUpdate(Some(self.background_tasks.spawn(async move {
-            if let Err(error) = store.write_health(&account, change).await {
+            if let Err(error) = store.health.write_health(&account, change).await {
                 tracing::warn!(account_id = %account, "cannot store the health of an account: \
                      {error}");
             }

@@ -15,7 +15,9 @@ impl RelayState {
     /// Loads the session's pin into the selector, if its first choice was recently unavailable.
     pub(crate) async fn load_session_pin(&self, selector: &mut AccountSelector) {
         let Some((session, _)) = self.find_pinnable_session(selector) else { return };
-        match Box::pin(self.store.find_session_pin(&selector.session_pin_key(session))).await {
+        match Box::pin(self.store.session_pins.find_session_pin(&selector.session_pin_key(session)))
+            .await
+        {
             Ok(to) => selector.pinned_domain = to,
             Err(error) => tracing::warn!("cannot read the pin of a session: {error}"),
         }
@@ -33,7 +35,7 @@ impl RelayState {
         let (store, pin_key, to) =
             (self.store.clone(), selector.session_pin_key(session), to.to_owned());
         self.background_tasks.spawn(async move {
-            if let Err(error) = store.put_session_pin(&pin_key, &to).await {
+            if let Err(error) = store.session_pins.put_session_pin(&pin_key, &to).await {
                 tracing::warn!("cannot store the pin of a session: {error}");
             }
         });
@@ -62,6 +64,6 @@ impl RelayState {
     /// Returns whether one of the accounts was recently unavailable.
     fn was_any_account_unavailable<'a>(&self, accounts: impl Iterator<Item = &'a Account>) -> bool {
         let ids = accounts.map(|account| &account.id);
-        self.store.was_any_unavailable(ids, SESSION_PIN_LIFETIME, self.store.clock().now())
+        self.store.health.was_any_unavailable(ids, SESSION_PIN_LIFETIME, self.store.clock().now())
     }
 }

@@ -32,7 +32,7 @@ impl RelayState {
         let Some(token) = &member.token else { return };
         let (store, id, version) = (self.store.clone(), member.account.id.clone(), token.version);
         self.background_tasks.spawn(async move {
-            if let Err(error) = store.request_renewal(&id, version).await {
+            if let Err(error) = store.renewals.request_renewal(&id, version).await {
                 tracing::warn!(account_id = %id, "cannot request a new token: {error}");
             }
         });
@@ -52,7 +52,7 @@ impl RelayState {
             && Instant::now() + LOOK < deadline
         {
             tokio::time::sleep(LOOK).await;
-            let Ok(Some(pool)) = Box::pin(self.store.reload_pool(&selector.pool().group.id)).await
+            let Ok(Some(pool)) = Box::pin(self.store.pools.reload(&selector.pool().group.id)).await
             else {
                 continue;
             };
