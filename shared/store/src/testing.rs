@@ -119,10 +119,11 @@ impl Intercept for PermissionGate {
             self.check_query(query)
         } else if let Some(batch) = input.downcast_ref::<BatchGetItemInput>() {
             let tables = batch.request_items().into_iter().flatten();
-            let keys =
+            let mut keys =
                 tables.flat_map(|(table, all)| all.keys().iter().map(move |key| (table, key)));
-            keys.map(|(table, key)| self.check(Action::BatchGetItem, Some(table), Some(key)))
-                .collect()
+            keys.try_for_each(|(table, key)| {
+                self.check(Action::BatchGetItem, Some(table), Some(key))
+            })
         } else if let Some(transaction) = input.downcast_ref::<TransactWriteItemsInput>() {
             for item in transaction.transact_items() {
                 if let Some(put) = item.put() {
@@ -191,7 +192,7 @@ impl PermissionGate {
         let is_allowed = self.permissions.iter().any(|permission| {
             permission.resource == resource
                 && permission.actions.contains(&action)
-                && permission.partitions.iter().any(|pattern| is_led(&pattern))
+                && permission.partitions.iter().any(is_led)
         });
         if is_allowed {
             Ok(())

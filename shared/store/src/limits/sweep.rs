@@ -96,7 +96,7 @@ mod tests {
         admitted.expect("asked");
         let due = async |second| sweeper.due_limits(second).await.expect("read");
         assert!(due(wanted.expires - 1).await.is_empty());
-        assert_eq!(due(wanted.expires).await, [id.clone()]);
+        assert_eq!(due(wanted.expires).await, std::slice::from_ref(&id));
         let stale = LimitCounters::default();
         sweeper.schedule_next_sweep(&id, &stale, None).await.expect("not changed");
         assert_eq!(due(wanted.expires).await.len(), 1);
