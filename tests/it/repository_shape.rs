@@ -175,12 +175,21 @@ fn dependencies() -> BTreeMap<String, Vec<String>> {
 
 #[test]
 fn dependencies_follow_the_layers() {
-    let shared = ["baton-domain", "baton-protocol", "baton-api", "baton-runtime", "baton-store"];
+    let shared = [
+        "baton-domain",
+        "baton-protocol",
+        "baton-providers",
+        "baton-api",
+        "baton-runtime",
+        "baton-store",
+    ];
     let functions = ["baton-relay", "baton-stats", "baton-refresh", "baton-admin"];
     let is_allowed = |from: &str, to: &str| match from {
         "baton-domain" => false,
-        "baton-protocol" | "baton-api" | "baton-runtime" => to == "baton-domain",
-        "baton-store" => ["baton-domain", "baton-runtime"].contains(&to),
+        "baton-protocol" | "baton-api" => to == "baton-domain",
+        "baton-providers" => ["baton-domain", "baton-protocol"].contains(&to),
+        "baton-runtime" => ["baton-domain", "baton-providers"].contains(&to),
+        "baton-store" => ["baton-domain", "baton-providers", "baton-runtime"].contains(&to),
         "baton-local" => shared.contains(&to) || functions.contains(&to),
         "baton" => to != "baton-tests",
         "baton-tests" => true,

@@ -7,12 +7,10 @@ use crate::forward::OutboundCall;
 use crate::request_conversion::{ConversionPlan, UpstreamRequest};
 use crate::response_buffer::BufferedResponse;
 use crate::{RelayState, RequestContext};
-use baton_domain::account::{CredentialKind, Provider};
-use baton_protocol::headers::{add_beta, to_upstream};
-use baton_runtime::upstream::{AwsAccess, OAUTH_BETA, credential_header};
+use baton_domain::account::CredentialKind;
+use baton_runtime::upstream::AwsAccess;
 use baton_store::PoolMember;
 use http::Method;
-use http::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, InvalidHeaderValue};
 use tokio::time::Instant;
 
 impl RelayState {
@@ -67,42 +65,5 @@ impl RelayState {
             result = tokio::time::timeout_at(first_byte, exchange) => result.unwrap_or(Err(AttemptError::Timeout)),
             () = self.shutdown.cancel_responses.cancelled() => Err(AttemptError::ShuttingDown),
         }
-    }
-}
-
-/// Builds the headers for the upstream: the client's headers without those that belong to its
-/// connection or its relay key, plus the account's credential.
-///
-/// # Errors
-/// The credential is not a valid header value.
-pub(crate) fn build_upstream_headers(
-    request: &RequestContext,
-    member: &PoolMember,
-    stream: bool,
-) -> Result<HeaderMap, InvalidHeaderValue> {
-    let mut headers = to_upstream(&request.head.headers);
-    // Streams are not compressed. For other answers gzip is the only encoding that the meter can
-    // read.
-    let encoding = if !stream && request.accepts_gzip() { "gzip" } else { "identity" };
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(encoding));
-    if member.account.provider == Provider::OpenaiCompatible {
-        remove_headers_by_prefix(&mut headers, "anthropic-");
-    } else {
-        remove_headers_by_prefix(&mut headers, "openai-");
-    }
-    if let Some((name, value)) = credential_header(member.account.credential, &member.credential)? {
-        headers.insert(name, value);
-    }
-    if member.account.credential.is_renewed() && member.account.provider == Provider::Anthropic {
-        add_beta(&mut headers, OAUTH_BETA);
-    }
-    Ok(headers)
-}
-
-/// Removes headers that only another vendor's upstreams understand.
-fn remove_headers_by_prefix(headers: &mut HeaderMap, prefix: &str) {
-    let names = headers.keys().filter(|name| name.as_str().starts_with(prefix));
-    for name in names.cloned().collect::<Vec<_>>() {
-        headers.remove(name);
     }
 }

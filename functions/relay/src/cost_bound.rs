@@ -112,9 +112,9 @@ impl RelayState {
         let operation = UpstreamOperation::Answer(request.protocol);
         let is_candidate = |member: &&PoolMember| {
             let account = &member.account;
-            let is_supported_provider =
-                baton_domain::protocol::provider_serves(account.provider, operation);
-            account.enabled && is_supported_provider && account.serves_model(aliased_model)
+            account.enabled
+                && account.provider.serves(operation)
+                && account.serves_model(aliased_model)
         };
         let members = pool.iter().flat_map(|pool| &pool.members).filter(is_candidate);
         for member in members {

@@ -1,7 +1,7 @@
 //! Failover: sends a call to one account after another until one answers.
 //!
 //! A request tries at most three accounts, each once, or once more after its token was renewed.
-//! [`crate::attempt`] makes one attempt, `baton_domain::verdict` decides what a failure means, and
+//! [`crate::attempt`] makes one attempt, `baton_providers::classification` decides what a failure means, and
 //! the loop here acts on that verdict. [`crate::health_updates`] stores the effect on the account
 //! while the next attempt runs.
 //!
@@ -28,8 +28,9 @@ use crate::{RelayState, RequestContext};
 use baton_domain::account_selection::IneligibleReason;
 use baton_domain::cooldown_reason::CooldownReason;
 use baton_domain::record::{RequestOutcome, TriedAccount};
-use baton_domain::verdict::{AccountEffect, RequestFacts, RetryDecision, Verdict, classify};
+use baton_domain::verdict::{AccountEffect, RequestFacts, RetryDecision, Verdict};
 use baton_protocol::envelope::replace_model;
+use baton_providers::classification::classify;
 use baton_runtime::upstream::CredentialStatus;
 use baton_store::PoolMember;
 use bytes::Bytes;

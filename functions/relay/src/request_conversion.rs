@@ -15,7 +15,7 @@ use crate::forward::OutboundCall;
 use crate::memory_budget::{MemoryLimitReached, MemoryPermit, MemoryRequest};
 use crate::pending_usage::Metering;
 use crate::response_conversion::{ResponseHint, ResponsePlan};
-use crate::{RelayState, RequestContext, attempt};
+use crate::{RelayState, RequestContext};
 use baton_domain::account::{Account, Provider};
 use baton_domain::model::{anthropic_id, base_id, foundation_id, map};
 use baton_domain::protocol::ClientProtocol;
@@ -30,6 +30,7 @@ use baton_protocol::translate::{
     ClientApi, MaxTokensField, ProtocolPair, TranslationError, TranslationOptions, UpstreamProtocol,
 };
 use baton_protocol::usage_chunk::ask_for_usage;
+use baton_providers::headers::build_request_headers;
 use baton_runtime::upstream::UpstreamAddress;
 use baton_store::PoolMember;
 use bytes::Bytes;
@@ -185,8 +186,14 @@ impl ConversionPlan {
         // them.
         let encodes =
             matches!(self, Self::PassThrough | Self::PassThroughWithUsage | Self::OutOfBedrock);
-        let mut headers = attempt::build_upstream_headers(request, member, stream || !encodes)
-            .map_err(|_| AttemptError::Misconfigured(BAD_CREDENTIAL.to_owned()))?;
+        // Streams are not compressed. For other answers gzip is the only encoding that the meter can
+        // read.
+        let encodes = encodes && !stream && request.accepts_gzip();
+        let encoding = if encodes { "gzip" } else { "identity" };
+        let (account, client_headers) = (&member.account, &request.head.headers);
+        let headers = build_request_headers(account, &member.credential, client_headers, encoding);
+        let mut headers =
+            headers.map_err(|_| AttemptError::Misconfigured(BAD_CREDENTIAL.to_owned()))?;
         // The relay has read the body as JSON, whatever content type the client gave.
         headers.insert(CONTENT_TYPE, JSON);
         self.check_guardrail(request)?;

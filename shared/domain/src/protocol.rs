@@ -1,6 +1,4 @@
-//! The protocols of clients, and the providers that can serve them.
-
-use crate::account::Provider;
+//! The protocols of clients, and the operations that they ask of upstreams.
 
 /// The protocol that a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,37 +32,6 @@ impl ClientProtocol {
             Self::OpenaiChat => "openai_chat",
             Self::OpenaiResponses => "openai_responses",
             Self::BedrockInvokeModel => "bedrock_invoke_model",
-        }
-    }
-}
-
-/// Whether an upstream of this provider can serve the request, directly or by translation.
-pub fn provider_serves(provider: Provider, operation: UpstreamOperation) -> bool {
-    !matches!((provider, operation), (Provider::OpenaiCompatible, UpstreamOperation::Count))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn providers_and_the_operations_they_serve() {
-        use ClientProtocol::{AnthropicMessages, BedrockInvokeModel, OpenaiChat, OpenaiResponses};
-        let providers = [Provider::Anthropic, Provider::OpenaiCompatible, Provider::Bedrock];
-        let table = [
-            (UpstreamOperation::Answer(AnthropicMessages), [true, true, true]),
-            (UpstreamOperation::Answer(OpenaiChat), [true, true, true]),
-            (UpstreamOperation::Answer(OpenaiResponses), [true, true, true]),
-            (UpstreamOperation::Answer(BedrockInvokeModel), [true, true, true]),
-            (UpstreamOperation::Count, [true, false, true]),
-            (UpstreamOperation::Models, [true, true, true]),
-        ];
-        for (want, expect) in table {
-            assert_eq!(
-                providers.map(|provider| provider_serves(provider, want)),
-                expect,
-                "{want:?}"
-            );
         }
     }
 }

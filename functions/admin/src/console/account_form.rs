@@ -7,6 +7,8 @@ use super::name_lookup::NameLookup;
 use super::page_blocks::PageBlock;
 use super::page_request::PageRequest;
 use super::resource_pages::{self, RejectedInput};
+use baton_domain::account::Provider;
+use baton_providers::rules;
 use serde_json::{Value, json};
 
 /// The fields of an account other than its credential.
@@ -84,13 +86,9 @@ pub(super) fn account_fields(groups: &NameLookup) -> Vec<FieldSpec> {
 }
 
 fn provider_choices() -> Vec<(String, String)> {
-    [
-        ("anthropic", "Anthropic"),
-        ("openai_compatible", "OpenAI-compatible"),
-        ("bedrock", "Amazon Bedrock"),
-    ]
-    .map(|(value, name)| (value.to_owned(), name.to_owned()))
-    .to_vec()
+    let choice =
+        |provider: Provider| (provider.as_str().to_owned(), rules(provider).label.to_owned());
+    Provider::ALL.map(choice).to_vec()
 }
 
 /// A kind of credential.

@@ -4,6 +4,8 @@
 use super::table::{facts, judged, of, short};
 use super::*;
 use Provider::{Anthropic, Bedrock, OpenaiCompatible};
+use baton_domain::account::CredentialKind;
+use baton_domain::verdict::AnnouncedLimit;
 
 const ALL: [Provider; 3] = [Anthropic, Bedrock, OpenaiCompatible];
 

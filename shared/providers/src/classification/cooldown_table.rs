@@ -3,6 +3,7 @@
 use super::table::{facts, judged, now, short};
 use super::*;
 use Provider::{Anthropic, Bedrock, OpenaiCompatible};
+use baton_domain::verdict::AnnouncedLimit;
 
 const DAY: i64 = 86_400;
 const ANTHROPIC: &str = r#"{"type":"error","error":{"type":"rate_limit_error","message":"m"}}"#;
