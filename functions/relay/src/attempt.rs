@@ -3,11 +3,12 @@
 
 use crate::attempt_error::AttemptError;
 use crate::credential_mask::mask_credential;
-use crate::forward::OutboundCall;
-use crate::request_conversion::{ConversionPlan, UpstreamRequest};
+use crate::model_call::OutboundCall;
+use crate::request_conversion::UpstreamRequest;
 use crate::response_buffer::BufferedResponse;
 use crate::{RelayState, RequestContext};
 use baton_domain::account::CredentialKind;
+use baton_providers::conversion::ConversionPlan;
 use baton_runtime::upstream::AwsAccess;
 use baton_store::PoolMember;
 use http::Method;
@@ -46,7 +47,7 @@ impl RelayState {
         deadline: Instant,
     ) -> Result<BufferedResponse, AttemptError> {
         let first_byte = (Instant::now() + self.timers.first_byte).min(deadline);
-        let outgoing = plan.convert_request(self, request, member, call, model).await?;
+        let outgoing = self.convert_request(request, member, (plan, call, model)).await?;
         let UpstreamRequest { address, mut headers, body, response_plan } = outgoing;
         let exchange = async {
             if member.account.credential == CredentialKind::Aws {

@@ -20,7 +20,7 @@ impl UndecodableResponse {
     const COMPRESSION: Self = Self("the upstream's compressed answer is damaged");
     pub(crate) const TOO_MUCH: Self =
         Self("the upstream's compressed answer is too large after decompression");
-    const DIALECT: Self = Self("the upstream's answer does not follow its API");
+    const PROTOCOL: Self = Self("the upstream's answer does not follow its API");
     const FRAMES: Self = Self("the upstream's event stream is damaged");
     pub(crate) const STOPPING: Self = Self("the relay is shutting down");
 }
@@ -163,7 +163,7 @@ impl MeteredBody {
         };
         let transformed = self.transform_plain(last)?;
         let closing_bytes =
-            self.transform.finish_transform().map_err(|_| UndecodableResponse::DIALECT)?;
+            self.transform.finish_transform().map_err(|_| UndecodableResponse::PROTOCOL)?;
         let passes_unchanged = !self.decodes_for_client && !self.transform.changes_bytes();
         Ok(if passes_unchanged {
             Bytes::new()
@@ -314,9 +314,9 @@ impl MeteredBody {
 mod tests {
     use super::*;
     use crate::body_transform::TranslatedEvents;
-    use crate::request_conversion::BedrockFraming;
+    use baton_domain::protocol::Framing;
     use baton_protocol::translate::{
-        ClientApi, ProtocolPair, TranslationOptions, UpstreamProtocol,
+        ClientProtocol, ProtocolPair, TranslationOptions, UpstreamProtocol,
     };
     use bytes::BytesMut;
     use futures_util::FutureExt as _;
@@ -324,12 +324,16 @@ mod tests {
 
     /// A body of an answer of Chat Completions that is translated into the Messages API.
     fn translated(is_stream: bool) -> MeteredBody {
-        let pair = ProtocolPair::between(ClientApi::Messages, UpstreamProtocol::Chat).unwrap();
+        let pair = ProtocolPair::between(ClientProtocol::AnthropicMessages, UpstreamProtocol::Chat)
+            .unwrap();
         let request = br#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"a"}]}"#;
         let options = TranslationOptions::new("m", "req_1");
         let context = pair.translate_request(request, &options).unwrap().context;
         let (kind, transform) = if is_stream {
-            let events = TranslatedEvents::new(context.stream_translator(), BedrockFraming::Plain);
+            let events = TranslatedEvents::new(
+                context.stream_translator(),
+                (Framing::ServerSentEvents, Framing::ServerSentEvents),
+            );
             ("text/event-stream", BodyTransform::TranslateEvents(Box::new(events)))
         } else {
             let whole = BodyTransform::TranslateWhole(Box::new(context), BytesMut::new());

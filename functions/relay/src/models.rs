@@ -7,11 +7,11 @@
 //! list of one account is passed on. Otherwise the lists are merged in the form of the client's
 //! API.
 
-use crate::account_selection::SessionAffinity;
 use crate::authenticate::AuthenticatedKey;
 use crate::body::RelayBody;
 use crate::client_response::{self, RelayError};
 use crate::credential_mask::remove_headers_with_credential;
+use crate::model_call::SessionAffinity;
 use crate::unserved_request::UnservedRequest;
 use crate::{RelayState, RequestContext};
 use baton_domain::account::Account;
@@ -37,7 +37,7 @@ use std::slice::from_ref;
 use std::time::Duration;
 
 /// Less than 3 s, after which Claude Code gives up.
-const PATIENCE: Duration = Duration::from_millis(2500);
+const LIST_TIMEOUT: Duration = Duration::from_millis(2500);
 const LIST_BYTES_MAX: usize = 4 << 20;
 /// The most accounts that are called for one list.
 const LISTS_MAX: usize = 8;
@@ -198,7 +198,7 @@ impl RelayState {
             let is_answer = is_list || check_whole_answer(kind, &body, false).is_ok();
             (head.status.is_success() && is_answer).then_some((head, body))
         };
-        let (head, body) = tokio::time::timeout(PATIENCE, call).await.ok().flatten()?;
+        let (head, body) = tokio::time::timeout(LIST_TIMEOUT, call).await.ok().flatten()?;
         self.model_lists.put(id, &url, (&head, &body));
         Some((head, body))
     }

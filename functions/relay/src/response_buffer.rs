@@ -5,7 +5,7 @@ use crate::attempt_error::AttemptError;
 use crate::body_workers::BodyWorkers;
 use crate::memory_budget::{MemoryLimitReached, MemoryPermit, MemoryRequest};
 use crate::metered_body::{MeteredBody, UndecodableResponse};
-use crate::pending_usage::ModelCall;
+use crate::model_call::ModelCall;
 use crate::response_conversion::{DeclaredForm, ResponsePlan, whole_error};
 use crate::{RelayState, RequestContext};
 use baton_domain::id::KeyId;
@@ -206,9 +206,9 @@ fn misconfigured(status: StatusCode) -> Option<&'static str> {
 
 /// How long a stream that has begun, but without any output of the model, is buffered in case an
 /// error follows.
-const EMPTY_PATIENCE: Duration = Duration::from_secs(1);
+const EMPTY_START_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Waits for the next frame. If the answer `has_only_begun`, it fails after [`EMPTY_PATIENCE`],
+/// Waits for the next frame. If the answer `has_only_begun`, it fails after [`EMPTY_START_TIMEOUT`],
 /// counted from the first call in that state.
 async fn until(
     empty_deadline: &mut Option<Instant>,
@@ -218,7 +218,7 @@ async fn until(
     if !has_no_output_yet {
         return Ok(body.frame().await);
     }
-    let end = *empty_deadline.get_or_insert_with(|| Instant::now() + EMPTY_PATIENCE);
+    let end = *empty_deadline.get_or_insert_with(|| Instant::now() + EMPTY_START_TIMEOUT);
     tokio::time::timeout_at(end, body.frame()).await
 }
 

@@ -67,15 +67,6 @@ impl Account {
     pub fn upstream_model<'a>(&'a self, model: &'a str) -> &'a str {
         map(&self.model_map, model).unwrap_or(model)
     }
-
-    /// Whether the account is called through `InvokeModel`. For newer models Bedrock also offers
-    /// the Messages API itself, under `/anthropic` (Bedrock user guide, "Inference using Anthropic
-    /// Messages API", 2026-10). In that case only the signature is Amazon's.
-    pub fn uses_invoke_model(&self) -> bool {
-        let base = self.base_url.trim_end_matches('/');
-        let base = base.strip_suffix("/v1").unwrap_or(base);
-        self.provider == Provider::Bedrock && !base.ends_with("/anthropic")
-    }
 }
 
 /// The kinds of upstream.

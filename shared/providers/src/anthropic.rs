@@ -2,13 +2,16 @@
 
 use crate::ProviderRules;
 use crate::classification::{DAY_SECONDS, ErrorMeaning, MONEY_SECONDS_MAX, SeenError};
+use crate::conversion::RequestFit;
 use crate::openai::{self, compatible_vendors};
 use crate::probe::{Probe, ProbeRequest};
 use baton_domain::account::{Account, CredentialKind};
 use baton_domain::cooldown_reason::CooldownReason;
 use baton_domain::health::ProbeCall;
+use baton_domain::protocol::{ClientProtocol, Framing, UpstreamProtocol};
 use baton_domain::verdict::{CooldownScope, ErrorFields};
 use baton_protocol::error::ApiFamily;
+use baton_protocol::translate::MaxTokensField;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -23,6 +26,9 @@ pub(crate) const RULES: ProviderRules = ProviderRules {
     // Upstreams refuse OAuth bearer tokens without it (observed on 2026-11-22).
     token_beta: Some("oauth-2025-04-20"),
     foreign_header_prefix: "openai-",
+    upstream_protocol: speak_messages,
+    framing: use_server_sent_events,
+    fit_request,
     error_rules: &[error_meaning, openai::error_meaning, compatible_vendors::openrouter],
     names_error,
     rate_reset_seconds_max,
@@ -47,6 +53,18 @@ pub(crate) fn refuse_aws_role(kind: CredentialKind) -> Result<(), &'static str> 
         | CredentialKind::Oauth2
         | CredentialKind::WorkloadIdentity => Ok(()),
     }
+}
+
+pub(crate) fn speak_messages(_: &Account, _: ClientProtocol) -> UpstreamProtocol {
+    UpstreamProtocol::Messages
+}
+
+pub(crate) fn use_server_sent_events(_: &Account) -> Framing {
+    Framing::ServerSentEvents
+}
+
+fn fit_request(_: &Account, _: &str) -> RequestFit {
+    RequestFit { max_tokens: MaxTokensField::Plain, caches_prompts: true }
 }
 
 /// Whether the error has a type ("Errors", 2026-11).

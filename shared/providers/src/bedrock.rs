@@ -1,15 +1,19 @@
 //! Amazon Bedrock: Claude models through `InvokeModel` or through the Messages API.
 
 use crate::ProviderRules;
+use crate::address::trim_base_url;
 use crate::anthropic;
 use crate::classification::{ErrorMeaning, INTERMEDIARY_SECONDS_MAX, SeenError};
+use crate::conversion::RequestFit;
 use crate::probe::{Probe, ProbeRequest};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use baton_domain::account::{Account, CredentialKind};
 use baton_domain::health::ProbeCall;
 use baton_domain::model::foundation_id;
+use baton_domain::protocol::Framing;
 use baton_domain::verdict::CooldownScope;
+use baton_protocol::translate::MaxTokensField;
 use serde_json::json;
 
 pub(crate) const RULES: ProviderRules = ProviderRules {
@@ -20,6 +24,9 @@ pub(crate) const RULES: ProviderRules = ProviderRules {
     check_credential,
     token_beta: None,
     foreign_header_prefix: "openai-",
+    upstream_protocol: anthropic::speak_messages,
+    framing,
+    fit_request,
     error_rules: &[error_meaning, anthropic::error_meaning],
     // Exceptions have been converted to Anthropic's format before.
     names_error: anthropic::names_error,
@@ -57,6 +64,23 @@ fn check_credential(kind: CredentialKind) -> Result<(), &'static str> {
     }
 }
 
+/// An account is called through `InvokeModel` unless its base URL ends with `/anthropic`: for newer
+/// models Bedrock also offers the Messages API itself there, with Amazon's signature (Bedrock user
+/// guide, "Inference using Anthropic Messages API", 2026-10).
+fn framing(account: &Account) -> Framing {
+    if trim_base_url(&account.base_url).ends_with("/anthropic") {
+        Framing::ServerSentEvents
+    } else {
+        Framing::AwsEventStream
+    }
+}
+
+/// `InvokeModel` has no top-level cache control.
+fn fit_request(account: &Account, _: &str) -> RequestFit {
+    let caches_prompts = framing(account) == Framing::ServerSentEvents;
+    RequestFit { max_tokens: MaxTokensField::Plain, caches_prompts }
+}
+
 fn rate_reset_seconds_max(_: &CooldownScope) -> i64 {
     ANNOUNCED_SECONDS_MAX
 }
@@ -66,7 +90,7 @@ fn count_tokens(account: &Account) -> ProbeRequest {
     let mapped = account.model_map.iter().map(|(_, id)| foundation_id(id));
     let model = mapped.into_iter().find(|id| id.starts_with("anthropic."));
     let model = model.unwrap_or(PROBE_MODEL);
-    if !account.uses_invoke_model() {
+    if framing(account) == Framing::ServerSentEvents {
         return anthropic::build_count_request(model);
     }
     let messages = json!([{"role": "user", "content": "hi"}]);

@@ -9,16 +9,19 @@ pub mod address;
 mod anthropic;
 mod bedrock;
 pub mod classification;
+pub mod conversion;
 pub mod headers;
 mod openai;
 pub mod probe;
 
 pub use bedrock::{SIGNING_SERVICE, regional_base_url};
 
-use baton_domain::account::{CredentialKind, Provider};
+use baton_domain::account::{Account, CredentialKind, Provider};
+use baton_domain::protocol::{ClientProtocol, Framing, UpstreamProtocol};
 use baton_domain::verdict::{CooldownScope, ErrorFields};
 use baton_protocol::error::ApiFamily;
 use classification::ErrorRule;
+use conversion::RequestFit;
 use probe::Probe;
 
 /// The rules of the provider.
@@ -47,6 +50,13 @@ pub struct ProviderRules {
     pub(crate) token_beta: Option<&'static str>,
     /// The prefix of the client's headers that only upstreams of other vendors understand.
     pub(crate) foreign_header_prefix: &'static str,
+
+    /// The protocol in which the account is called for a client's request.
+    pub(crate) upstream_protocol: fn(&Account, ClientProtocol) -> UpstreamProtocol,
+    /// The framing of the account's requests and answers.
+    pub(crate) framing: fn(&Account) -> Framing,
+    /// How a translated request is fitted to the account and its model.
+    pub fit_request: fn(&Account, &str) -> RequestFit,
 
     /// The errors that the provider names, in the order in which they are looked for.
     pub(crate) error_rules: &'static [ErrorRule],

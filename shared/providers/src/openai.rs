@@ -5,12 +5,16 @@ pub(crate) mod compatible_vendors;
 use crate::ProviderRules;
 use crate::anthropic;
 use crate::classification::{DAY_SECONDS, ErrorMeaning, MONEY_SECONDS_MAX, SeenError};
+use crate::conversion::RequestFit;
 use crate::probe::{Probe, ProbeRequest};
 use baton_domain::account::{Account, CredentialKind};
 use baton_domain::cooldown_reason::CooldownReason;
 use baton_domain::health::ProbeCall;
+use baton_domain::model::base_id;
+use baton_domain::protocol::{ClientProtocol, UpstreamProtocol};
 use baton_domain::verdict::{CooldownScope, ErrorFields};
 use baton_protocol::error::ApiFamily;
+use baton_protocol::translate::MaxTokensField;
 
 pub(crate) const RULES: ProviderRules = ProviderRules {
     label: "OpenAI-compatible",
@@ -20,6 +24,9 @@ pub(crate) const RULES: ProviderRules = ProviderRules {
     check_credential: anthropic::refuse_aws_role,
     token_beta: None,
     foreign_header_prefix: "anthropic-",
+    upstream_protocol,
+    framing: anthropic::use_server_sent_events,
+    fit_request,
     error_rules: &[
         error_meaning,
         compatible_vendors::azure,
@@ -41,6 +48,28 @@ pub(crate) const RULES: ProviderRules = ProviderRules {
     probes_prove_credential: false,
     model_list_form: Some(ApiFamily::OpenAi),
 };
+
+/// Responses if the client speaks it and the account has it, else Chat Completions.
+fn upstream_protocol(account: &Account, client: ClientProtocol) -> UpstreamProtocol {
+    match client {
+        ClientProtocol::OpenaiResponses if account.speaks_responses => UpstreamProtocol::Responses,
+        ClientProtocol::AnthropicMessages
+        | ClientProtocol::OpenaiChat
+        | ClientProtocol::OpenaiResponses
+        | ClientProtocol::BedrockInvokeModel => UpstreamProtocol::Chat,
+    }
+}
+
+/// OpenAI's reasoning models refuse `max_tokens` (platform.openai.com, "Reasoning models", 2026-11),
+/// and many other vendors support nothing else.
+fn fit_request(account: &Account, model: &str) -> RequestFit {
+    let name = base_id(model);
+    let reasons = ["gpt-5", "gpt-6", "o1", "o3", "o4"].iter().any(|start| name.starts_with(start));
+    let is_openai = account.base_url.contains("//api.openai.com");
+    let max_tokens =
+        if reasons || is_openai { MaxTokensField::Completion } else { MaxTokensField::Plain };
+    RequestFit { max_tokens, caches_prompts: true }
+}
 
 /// Whether the error has a type, a code or a status (OpenAI, OpenRouter and Google, 2026-11).
 fn names_error(error: &ErrorFields) -> bool {

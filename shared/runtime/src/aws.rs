@@ -26,6 +26,7 @@ pub struct AwsClients {
     pub kms: aws_sdk_kms::Client,
     /// For clients that only few functions create, so that the others do not hold them.
     pub(crate) config: SdkConfig,
+    #[cfg(feature = "outbound")]
     pub(crate) sts: aws_sdk_sts::Client,
 }
 
@@ -37,6 +38,7 @@ impl AwsClients {
             sqs: aws_sdk_sqs::Client::new(config),
             kms: aws_sdk_kms::Client::new(config),
             config: config.clone(),
+            #[cfg(feature = "outbound")]
             sts: aws_sdk_sts::Client::new(config),
         }
     }
@@ -61,6 +63,7 @@ fn local(loader: ConfigLoader, url: &str) -> ConfigLoader {
 }
 
 /// The environment's configuration.
+#[cfg(feature = "outbound")]
 pub(crate) async fn load_sdk_config() -> SdkConfig {
     loader().load().await
 }

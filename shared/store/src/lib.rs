@@ -28,6 +28,7 @@ mod secrets;
 mod session_pins;
 mod sessions;
 mod state;
+#[cfg(feature = "token-renewal")]
 pub mod token_renewal;
 mod tokens;
 mod transaction;

@@ -1,14 +1,14 @@
 //! Tables of the fields inside messages, items and blocks.
 
-use super::BodyProtocol::{Chat, Messages, Responses};
+use super::UpstreamProtocol::{Chat, Messages, Responses};
 use super::*;
 
-fn demand(reads: BodyProtocol, fields: &str) -> CostFactors {
+fn demand(reads: UpstreamProtocol, fields: &str) -> CostFactors {
     let body = format!("{{\"model\":\"m\",{fields}}}");
     read_cost_factors(body.as_bytes(), reads).unwrap()
 }
 
-fn unbounded(reads: BodyProtocol, fields: &str, expect: &str) {
+fn unbounded(reads: UpstreamProtocol, fields: &str, expect: &str) {
     let found = demand(reads, fields).unbounded.map(|why| why.field).unwrap_or_default();
     assert_eq!(found, expect, "{reads:?} {fields}");
 }
@@ -239,7 +239,7 @@ fn models_with_a_price_for_each_call() {
     }
 }
 
-fn named_models(reads: BodyProtocol, fields: &str, expect: &[&str]) {
+fn named_models(reads: UpstreamProtocol, fields: &str, expect: &[&str]) {
     assert_eq!(demand(reads, fields).models, expect, "{reads:?} {fields}");
 }
 

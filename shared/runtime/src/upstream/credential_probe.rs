@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_alike_but_for_ids() {
+    fn answers_that_differ_in_ids_are_alike() {
         let alike = [
             (r#"{"detail":"Unauthorized"}"#, r#"{"detail":"Unauthorized"}"#),
             (
@@ -484,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_that_names_nothing_counts_where_everybody_gets_it() {
+    fn unclear_refusal_counts_if_random_credentials_get_it_too() {
         use CooldownReason::{CredentialRefused, Forbidden};
         let given = |rows: &[(CooldownReason, bool)], passed: bool| {
             let rows = rows.iter().map(|(reason, alike)| (*reason, answer(403, ""), *alike));
@@ -502,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn a_made_up_credential_has_the_shape_of_a_real_one() {
+    fn random_credential_has_the_shape_of_the_real_one() {
         for real in
             ["sk-ant-api03-AbC123_xyz-Q9", "sk-proj-abcdefgh12345678", "0123456789abcdef", ""]
         {

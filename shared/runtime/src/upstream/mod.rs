@@ -311,7 +311,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_upstream_s_words_do_not_repeat_the_credential() {
+    fn error_message_does_not_repeat_the_credential() {
         let secret = Secret::new("sk-upstream-SECRET-0123456789".to_owned());
         for body in [
             r#"{"error":{"message":"bad key sk-upstream-SECRET-0123456789"}}"#.to_owned(),
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_keeps_the_path_that_was_meant() {
+    fn address_with_another_path_is_refused() {
         let kept = |base: &str, path: &str| {
             let address = UpstreamAddress::new(base, path);
             address.verify_path(reqwest::Url::parse(address.as_str()).unwrap()).is_ok()
