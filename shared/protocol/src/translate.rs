@@ -224,9 +224,10 @@ impl ProtocolPair {
             (Chat, Messages) => Some(Self::ChatToMessages),
             (Responses, Messages) => Some(Self::ResponsesToMessages),
             (Responses, Chat) => Some(Self::ResponsesToChat),
-            (Messages, Messages) | (Chat, Chat) | (Responses, Responses) => None,
-            // No provider calls Responses for these clients.
-            (Messages | Chat, Responses) => None,
+            // No provider calls Responses for clients of the other two.
+            (Messages, Messages | Responses)
+            | (Chat, Chat | Responses)
+            | (Responses, Responses) => None,
         }
     }
 

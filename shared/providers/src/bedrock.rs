@@ -85,7 +85,7 @@ fn rate_reset_seconds_max(_: &CooldownScope) -> i64 {
     ANNOUNCED_SECONDS_MAX
 }
 
-/// A token count of one of the account's models (Bedrock user guide, "CountTokens", 2026-10).
+/// A token count of one of the account's models (Bedrock user guide, "`CountTokens`", 2026-10).
 fn count_tokens(account: &Account) -> ProbeRequest {
     let mapped = account.model_map.iter().map(|(_, id)| foundation_id(id));
     let model = mapped.into_iter().find(|id| id.starts_with("anthropic."));

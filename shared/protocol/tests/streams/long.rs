@@ -94,7 +94,7 @@ impl Pair {
                     r#"{{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{{"index":0,"delta":{{"content":"{WORD}"}},"finish_reason":null}}]}}"#
                 )),
             ),
-            UpstreamProtocol::Responses => panic!("no translation reads Responses"),
+            UpstreamProtocol::Responses => unreachable!("no translation reads Responses"),
         };
         if !self.deframes {
             return (begin, delta);
