@@ -16,7 +16,7 @@ use crate::operate::price::PriceCommand;
 use crate::operate::usage::UsageCommand;
 use crate::operate::user::UserCommand;
 use crate::profile::ProfileCommand;
-use baton_runtime::settings::{LogFormat, Settings, table};
+use baton_runtime::settings::{LogFormat, Settings, addresses, storage, telemetry};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
 use std::net::SocketAddr;
@@ -44,7 +44,7 @@ pub enum CliCommand {
         #[command(flatten)]
         server_args: ServerArgs,
         /// Run only the local stores, over HTTP at BATON_STORES_LISTEN, for `cargo lambda watch`
-        #[arg(long, env = table::ONLY_STORES.name)]
+        #[arg(long, env = storage::BATON_ONLY_STORES.name)]
         only_stores: bool,
     },
     /// Run the relay and the admin API with the AWS resources that the environment variables name
@@ -54,7 +54,7 @@ pub enum CliCommand {
     },
     /// Check whether the relay on this machine is healthy, for containers without `curl`
     Health {
-        #[arg(long, help = table::LISTEN.flag_help("The address and port of the relay"))]
+        #[arg(long, value_parser = parse_listen_address, help = addresses::BATON_LISTEN.flag_help("The address and port of the relay"))]
         listen: Option<SocketAddr>,
     },
     /// Manage upstream accounts
@@ -148,28 +148,32 @@ pub enum CliCommand {
 /// Flags of `up` and `serve`. Each overrides the environment variable of the same name.
 #[derive(ClapArgs)]
 pub struct ServerArgs {
-    #[arg(long, help = table::LISTEN.flag_help("The address and port of the relay"))]
+    #[arg(long, value_parser = parse_listen_address, help = addresses::BATON_LISTEN.flag_help("The address and port of the relay"))]
     listen: Option<SocketAddr>,
-    #[arg(long, help = table::ADMIN_LISTEN.flag_help("The address and port of the admin API and \
+    #[arg(long, value_parser = parse_listen_address, help = addresses::BATON_ADMIN_LISTEN.flag_help("The address and port of the admin API and \
          the console"))]
     admin_listen: Option<SocketAddr>,
-    #[arg(long, help = table::DATA_DIR.flag_help("The folder for the files of the local stores"))]
+    #[arg(long, help = storage::BATON_DATA_DIR.flag_help("The folder for the files of the local stores"))]
     data_dir: Option<PathBuf>,
-    #[arg(long, help = table::LOG_FORMAT.flag_help("The format of log lines: text or json"))]
+    #[arg(long, help = telemetry::BATON_LOG_FORMAT.flag_help("The format of log lines: text or json"))]
     log_format: Option<LogFormat>,
 }
 
 impl ServerArgs {
     /// Returns the settings with the values of the flags.
-    pub fn apply_to(self, settings: Settings) -> Settings {
-        Settings {
-            listen: self.listen.unwrap_or(settings.listen),
-            admin_listen: self.admin_listen.unwrap_or(settings.admin_listen),
-            data_dir: self.data_dir.unwrap_or(settings.data_dir),
-            log_format: self.log_format.unwrap_or(settings.log_format),
-            ..settings
-        }
+    pub fn apply_to(self, mut settings: Settings) -> Settings {
+        let (addresses, storage) = (&mut settings.addresses, &mut settings.storage);
+        addresses.listen = self.listen.unwrap_or(addresses.listen);
+        addresses.admin_listen = self.admin_listen.unwrap_or(addresses.admin_listen);
+        storage.data_dir = self.data_dir.unwrap_or_else(|| std::mem::take(&mut storage.data_dir));
+        let telemetry = &mut settings.telemetry;
+        telemetry.log_format = self.log_format.unwrap_or(telemetry.log_format);
+        settings
     }
+}
+
+fn parse_listen_address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "expected an address and a port, such as 127.0.0.1:8080")
 }
 
 #[cfg(test)]
@@ -178,7 +182,7 @@ mod tests {
     use clap::CommandFactory as _;
 
     #[test]
-    fn no_flag_is_there_twice() {
+    fn flags_are_unique() {
         Args::command().debug_assert();
     }
 }

@@ -34,7 +34,7 @@ const OVERHEAD_BYTES_PER_REQUEST: u64 = 64 * 1024;
 const OVERHEAD_BYTES_PER_SECOND: u64 = 1024;
 /// How many requests a client can abandon before their answers end, in addition to as many as it
 /// has read to the end.
-const ABANDONED_MAX: u32 = 100;
+const ABANDONED_REQUESTS_MAX: u32 = 100;
 
 /// The longest head of a request. hyper's own bound is the size of a buffer, which one more read
 /// can exceed.
@@ -217,7 +217,7 @@ impl Drop for OpenRequest {
         }
         let abandoned = traffic.abandoned.fetch_add(1, Ordering::Relaxed) + 1;
         let finished = traffic.finished.load(Ordering::Relaxed);
-        if abandoned > finished.saturating_add(ABANDONED_MAX) {
+        if abandoned > finished.saturating_add(ABANDONED_REQUESTS_MAX) {
             tracing::debug!("a client canceled {abandoned} requests; the connection is closed");
             self.connection.close();
         }
@@ -291,7 +291,7 @@ impl AsyncWrite for CountedStream {
 }
 
 /// A request body that counts its bytes and can have a time limit.
-pub(crate) struct CountedBody {
+pub(crate) struct CountedRequestBody {
     body: Incoming,
     open_request: Arc<OpenRequest>,
     body_timer: Option<Pin<Box<Sleep>>>,
@@ -308,7 +308,7 @@ pub(crate) enum BodyError {
     Late,
 }
 
-impl Body for CountedBody {
+impl Body for CountedRequestBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -362,7 +362,7 @@ impl<S> CountedService<S> {
 
 impl<S, B> hyper::service::Service<Request<Incoming>> for CountedService<S>
 where
-    S: Service<Request<CountedBody>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<CountedRequestBody>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + 'static,
     S::Future: Send,
 {
@@ -377,7 +377,7 @@ where
         let mut service = self.service.clone();
         let body_timeout = self.body_time.filter(|_| !request.body().is_end_stream());
         let late = body_timeout.map(|time| Box::pin(tokio::time::sleep(time)));
-        let mut request = request.map(|body| CountedBody {
+        let mut request = request.map(|body| CountedRequestBody {
             body,
             open_request: Arc::clone(&open_request),
             body_timer: late,

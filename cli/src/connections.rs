@@ -1,6 +1,6 @@
 //! All connections of one listener: how many are kept, and which ones are closed.
 //!
-//! If there is no room, the oldest connection that has not shown a valid credential is closed, and
+//! At the limit, the oldest connection that has not shown a valid credential is closed, and
 //! if there is none, one that is idle. A connection with a valid credential and an open request is
 //! kept.
 
@@ -51,7 +51,7 @@ impl ConnectionRules {
             per_address: bounds.connections_per_address.max(1),
             times: ConnectionTimeouts { head, keep_alive, unread },
             body_time: None,
-            trusted_proxies: settings.trusted_proxies.clone(),
+            trusted_proxies: settings.addresses.trusted_proxies.clone(),
         }
     }
 
@@ -89,7 +89,7 @@ impl ConnectionSet {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes room for a connection from `address` and adds it. Returns `None` if there is no room
+    /// Makes room for a connection from `address` and adds it. Returns `None` if the limit is reached
     /// because all others have a valid credential and an open request.
     pub(crate) fn admit(&self, address: IpAddr) -> Option<Arc<ClientConnection>> {
         let rules = &self.0.rules;
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn oldest_unauthenticated_connection_is_closed_first_and_busy_ones_never() {
+    async fn oldest_unauthenticated_idle_connection_is_closed_first() {
         let connections = connections(3, 100);
         let from = |last: u8| IpAddr::from([192, 0, 2, last]);
         let first = connections.admit(from(1)).unwrap();

@@ -2,9 +2,9 @@
 //! once. `runtime::settings` reads Baton's own settings.
 
 use baton_domain::secret::Secret;
-use baton_runtime::settings::table::{self, Setting};
+use baton_runtime::settings::{Setting, command_line, secrets, upstreams};
 
-/// What the shell's variables say about Baton, its clients and proxies.
+/// The shell's variables about Baton, its clients and proxies.
 #[derive(Default)]
 pub(crate) struct ShellEnvironment {
     /// `BATON_URL`: the admin API.
@@ -26,7 +26,7 @@ pub(crate) struct ShellEnvironment {
 /// `TOKIO_WORKER_THREADS`, which is needed before the runtime starts.
 pub(crate) fn requested_threads() -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "the door of the operator's variables")]
-    std::env::var(table::WORKER_THREADS.name).ok()
+    std::env::var(command_line::TOKIO_WORKER_THREADS.name).ok()
 }
 
 impl ShellEnvironment {
@@ -43,12 +43,12 @@ impl ShellEnvironment {
         let proxies =
             ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
         Self {
-            url: setting(&table::URL),
-            admin_token: setting(&table::ADMIN_TOKEN).map(Secret::new),
-            profile: setting(&table::PROFILE),
-            client_base: setting(&table::CLIENT_BASE_URL),
-            client_bearer: setting(&table::CLIENT_TOKEN).map(Secret::new),
-            client_api_key: setting(&table::ANTHROPIC_API_KEY).map(Secret::new),
+            url: setting(&command_line::BATON_URL),
+            admin_token: setting(&secrets::BATON_ADMIN_TOKEN).map(Secret::new),
+            profile: setting(&command_line::BATON_PROFILE),
+            client_base: setting(&command_line::ANTHROPIC_BASE_URL),
+            client_bearer: setting(&command_line::ANTHROPIC_AUTH_TOKEN).map(Secret::new),
+            client_api_key: setting(&upstreams::ANTHROPIC_API_KEY).map(Secret::new),
             proxies: proxies.into_iter().filter(|name| text(name).is_some()).collect(),
         }
     }
@@ -58,7 +58,7 @@ impl ShellEnvironment {
 mod tests {
     use super::*;
     use crate::args::Args;
-    use baton_runtime::settings::table::{Reader, SETTINGS};
+    use baton_runtime::settings::all_settings;
     use clap::{Command, CommandFactory as _};
     use std::cell::RefCell;
     use std::collections::BTreeSet;
@@ -71,8 +71,9 @@ mod tests {
     }
 
     #[test]
-    fn variables_of_the_program_are_those_of_the_table() {
-        let seen = RefCell::new(BTreeSet::from([table::WORKER_THREADS.name.to_owned()]));
+    fn clap_reads_exactly_the_listed_variables() {
+        let seen =
+            RefCell::new(BTreeSet::from([command_line::TOKIO_WORKER_THREADS.name.to_owned()]));
         let _environment = ShellEnvironment::from(|name| {
             seen.borrow_mut().insert(name.to_owned());
             None
@@ -81,7 +82,7 @@ mod tests {
         // All HTTP programs share these variables.
         seen.retain(|name| !name.to_ascii_uppercase().ends_with("_PROXY"));
         of_arguments(&Args::command(), &mut seen);
-        let listed = SETTINGS.iter().filter(|setting| setting.readers.contains(&Reader::Program));
+        let listed = all_settings().filter(|setting| setting.is_read_by_program);
         assert_eq!(seen, listed.map(|setting| setting.name.to_owned()).collect());
     }
 }

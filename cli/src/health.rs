@@ -8,7 +8,7 @@ use reqwest::Client;
 use crate::CliError;
 
 /// Shorter than the timeout of any platform's check.
-const PATIENCE: Duration = Duration::from_secs(3);
+const HEALTH_CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Sends a request to the relay that listens at `listen`.
 ///
@@ -17,8 +17,11 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub(crate) async fn check_health(listen: SocketAddr) -> Result<(), CliError> {
     let url = format!("http://{}/health", reachable(listen));
     // The environment's proxy settings are for upstreams only.
-    let client =
-        Client::builder().no_proxy().timeout(PATIENCE).build().map_err(CliError::from_cause)?;
+    let client = Client::builder()
+        .no_proxy()
+        .timeout(HEALTH_CHECK_TIMEOUT)
+        .build()
+        .map_err(CliError::from_cause)?;
     let requested = client.get(&url).send().await;
     let response = requested.map_err(|error| {
         CliError::Failed(format!("{url} does not answer: {}", error.without_url()))

@@ -82,7 +82,7 @@ pub async fn run_command(args: Args) -> Result<(), CliError> {
         CliCommand::Health { listen } => {
             let settings =
                 Settings::from_env().map_err(|error| CliError::Usage(error.to_string()))?;
-            health::check_health(listen.unwrap_or(settings.listen)).await
+            health::check_health(listen.unwrap_or(settings.addresses.listen)).await
         }
         CliCommand::Account { admin_target, command } => {
             operate::account::run_account_command(&admin_target.into_context()?, command).await

@@ -12,11 +12,11 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// The longest time between two readings of the gauges that a collector receives.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+const GAUGE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Installs the telemetry. This must happen before anything that is counted is created.
 pub(crate) fn install_telemetry(settings: &Settings) -> Result<TelemetryExporters, CliError> {
-    install(settings.otlp).map_err(|error| CliError::Usage(error.to_string()))
+    install(&settings.telemetry).map_err(|error| CliError::Usage(error.to_string()))
 }
 
 /// Reads the gauges until `stop`, if there is a collector. A request for `/metrics` reads them
@@ -27,17 +27,18 @@ pub(crate) fn observe_gauges(
     store: Store,
     shutdown: CancellationToken,
 ) {
-    if !settings.otlp.metrics {
+    if !settings.telemetry.sends_metrics() {
         return;
     }
     let queue = UsageQueue::new(aws, &settings.resources.usage_queue_url);
     let letters = DeadLetters::from_resources(aws, &settings.resources);
+    let observer = Observer::installed();
     let observing = async move {
-        let mut times = tokio::time::interval(LOOK_EVERY);
+        let mut times = tokio::time::interval(GAUGE_INTERVAL);
         loop {
             times.tick().await;
             let levels = read_gauges(&store, &queue, letters.as_ref()).await;
-            Observer::installed().set_gauges(&levels);
+            observer.set_gauges(&levels);
         }
     };
     tokio::spawn(shutdown.run_until_cancelled_owned(observing));

@@ -22,9 +22,9 @@ pub fn runtime() -> Result<Runtime, CliError> {
 /// Raises this process's limit of open files (including connections) as far as the system allows,
 /// and returns it.
 pub(crate) fn open_files() -> u64 {
-    const MOST: u64 = 1 << 20;
-    const USUAL: u64 = 1024;
-    rlimit::increase_nofile_limit(MOST).unwrap_or(USUAL)
+    const OPEN_FILES_MAX: u64 = 1 << 20;
+    const OPEN_FILES_DEFAULT: u64 = 1024;
+    rlimit::increase_nofile_limit(OPEN_FILES_MAX).unwrap_or(OPEN_FILES_DEFAULT)
 }
 
 fn threads(requested: Option<&str>) -> Result<usize, CliError> {
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn threads_are_as_many_as_asked_for_or_as_there_are_cores() {
+    fn thread_count_defaults_to_cores() {
         assert_eq!(threads(Some("1")).unwrap(), 1);
         assert_eq!(threads(Some("12")).unwrap(), 12);
         assert!(threads(None).unwrap() > 0);

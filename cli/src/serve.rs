@@ -3,7 +3,7 @@
 //! The deployed functions consume the queue and run the schedule.
 
 use crate::output::print_line;
-use crate::up::{Recorded, ServiceListeners};
+use crate::up::{ServiceListeners, ShutdownRecords};
 use crate::{CliError, observe, server, up};
 use baton_relay::Relay;
 use baton_runtime::aws::AwsClients;
@@ -22,12 +22,12 @@ use tokio_util::sync::CancellationToken;
 /// # Errors
 /// When it cannot start.
 pub async fn run_server(settings: Settings) -> Result<(), CliError> {
-    telemetry::init(settings.log_format, &settings.log);
+    telemetry::init(settings.telemetry.log_format, &settings.telemetry.log);
     settings.require_resources().map_err(|bad| CliError::Usage(bad.to_string()))?;
     let stop_requested = up::listen_for_stop()?;
     let exports = observe::install_telemetry(&settings)?;
-    let relay_listener = server::bind(settings.listen, "--listen").await?;
-    let admin_listener = server::bind(settings.admin_listen, "--admin-listen").await?;
+    let relay_listener = server::bind(settings.addresses.listen, "--listen").await?;
+    let admin_listener = server::bind(settings.addresses.admin_listen, "--admin-listen").await?;
     let aws = AwsClients::from_env(&settings).await;
     let store = Store::new(&aws, &settings, Clock::system(), RandomSource::system());
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
@@ -41,7 +41,7 @@ pub async fn run_server(settings: Settings) -> Result<(), CliError> {
     observe::observe_gauges(&settings, &aws, store, shutdown.clone());
     print_line(format!(
         "the relay listens on http://{}, the admin API on http://{}",
-        settings.listen, settings.admin_listen
+        settings.addresses.listen, settings.addresses.admin_listen
     ));
     let signal = shutdown.clone();
     let seconds = settings.bounds.shutdown_grace.as_secs_f64();
@@ -57,12 +57,12 @@ pub async fn run_server(settings: Settings) -> Result<(), CliError> {
     let recorded = listeners.serve(&settings, shutdown).await;
     let _late = tokio::time::timeout(Duration::from_secs(1), exports.finish()).await;
     print_line(match recorded {
-        Recorded::Sent => "stopped; all usage is in the queue".to_owned(),
-        Recorded::Pending => {
+        ShutdownRecords::Sent => "stopped; all usage is in the queue".to_owned(),
+        ShutdownRecords::Pending => {
             "stopped; all usage is in the queue, or in the store until refresh sends it".to_owned()
         }
-        Recorded::Logged(count) => up::only_in_log(count),
-        Recorded::Not => up::NOT_RECORDED.to_owned(),
+        ShutdownRecords::Logged(count) => up::only_in_log(count),
+        ShutdownRecords::Not => up::RECORDS_LOST_MESSAGE.to_owned(),
     });
     Ok(())
 }

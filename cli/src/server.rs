@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::CliError;
-use crate::connection::{CountedBody, CountedService, CountedStream, HEAD_BYTES_MAX};
+use crate::connection::{CountedRequestBody, CountedService, CountedStream, HEAD_BYTES_MAX};
 use crate::connections::ConnectionSet;
 
 /// The buffer size that a connection keeps for its next read. A complete head that was read in the
@@ -35,11 +35,11 @@ const SEND_BUFFER_BYTES_MAX: usize = 32 * 1024;
 const STREAMS_MAX: u32 = 250;
 /// How often an HTTP/2 connection is pinged, and how long it has to answer.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
-const PING_PATIENCE: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// The first bytes of every HTTP/2 connection (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The time for the last events of ended answers to reach their clients.
-const FAREWELL: Duration = Duration::from_secs(2);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The steps in which a server is stopped.
 #[derive(Clone, Default)]
@@ -75,7 +75,7 @@ pub(crate) async fn serve_connections<S, B>(
     (connections, neighbors): (ConnectionSet, ConnectionSet),
     shutdown: ShutdownTokens,
 ) where
-    S: Service<Request<CountedBody>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<CountedRequestBody>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + Sync + 'static,
     S::Future: Send,
     B: http_body::Body<Data: Buf + Send, Error: Into<Box<dyn Error + Send + Sync>>>,
@@ -130,7 +130,7 @@ pub(crate) async fn serve_connections<S, B>(
     drop(listener);
     let is_over = async {
         shutdown.cancelled.cancelled().await;
-        tokio::time::sleep(FAREWELL).await;
+        tokio::time::sleep(FLUSH_TIMEOUT).await;
     };
     tokio::select! {
         () = graceful.shutdown() => {}
@@ -164,7 +164,7 @@ fn builders() -> (http1::Builder, Builder<TokioExecutor>) {
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(100)
         .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_PATIENCE);
+        .keep_alive_timeout(PING_TIMEOUT);
     let mut http1 = http1::Builder::new();
     http1.timer(TokioTimer::new()).header_read_timeout(None);
     // Without vectored writes, events that arrived together leave in one write. A vectored write
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn both_versions_are_spoken_at_one_address() {
+    async fn http1_and_http2_share_one_address() {
         let (address, ..) = server().await;
         let client = || Client::builder().no_proxy();
         for (client, version) in
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_head_is_no_longer_than_the_buffer() {
+    async fn long_request_heads_are_refused() {
         let (address, ..) = server().await;
         let client = Client::builder().no_proxy().build().unwrap();
         let too_large = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_bound_of_a_head_is_exact() {
+    async fn request_head_bound_is_exact() {
         let (address, ..) = server().await;
         for piece in [1_000, 7_919, 65_536, 1 << 20] {
             assert_eq!(status_of_head(address, HEAD_BYTES_MAX, piece).await, "200", "{piece}");

@@ -12,7 +12,7 @@ use baton_relay::{Relay, UnsentRecords};
 use baton_runtime::aws::AwsClients;
 use baton_runtime::clock::Clock;
 use baton_runtime::random::RandomSource;
-use baton_runtime::settings::{Settings, table};
+use baton_runtime::settings::{Settings, addresses, storage};
 use baton_runtime::telemetry;
 use baton_runtime::usage_queue::UsageQueue;
 use baton_store::Store;
@@ -27,12 +27,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// The time for all remaining work after the time for answers is over.
-const LAST_STEPS: Duration = Duration::from_secs(9);
+const FINAL_WORK_TIMEOUT: Duration = Duration::from_secs(9);
 /// The part of that time in which ended answers can be recorded.
-const RECORDING: Duration = Duration::from_secs(6);
+const RECORDING_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// The message for records that are missing after a stop.
-pub(crate) const NOT_RECORDED: &str = "stopped; the usage of some answers could not be recorded, \
+pub(crate) const RECORDS_LOST_MESSAGE: &str = "stopped; the usage of some answers could not be recorded, \
      and the log has the details";
 
 /// The message for records of this process that exist only in its log.
@@ -49,10 +49,10 @@ pub(crate) fn only_in_log(count: u64) -> String {
 /// Returns an error if the system cannot start.
 pub async fn run_up(settings: Settings) -> Result<(), CliError> {
     let started = Instant::now();
-    telemetry::init(settings.log_format, &settings.log);
+    telemetry::init(settings.telemetry.log_format, &settings.telemetry.log);
     let stop_requested = listen_for_stop()?;
     let exports = observe::install_telemetry(&settings)?;
-    print_line(format!("opening the stores in {}", settings.data_dir.display()));
+    print_line(format!("opening the stores in {}", settings.storage.data_dir.display()));
     let grace = settings.bounds.shutdown_grace;
     let system = Box::pin(prepare(settings)).await?;
     banner(&system, started.elapsed());
@@ -75,7 +75,7 @@ pub async fn run_up(settings: Settings) -> Result<(), CliError> {
             "stopped; some usage is still in the queue and is stored at the next start".to_owned()
         }
         Ok(UnfinishedWork::Logged(count)) => only_in_log(*count),
-        Ok(UnfinishedWork::Unrecorded) | Err(_) => NOT_RECORDED.to_owned(),
+        Ok(UnfinishedWork::Unrecorded) | Err(_) => RECORDS_LOST_MESSAGE.to_owned(),
     });
     served.map(drop)
 }
@@ -86,7 +86,7 @@ pub struct PreparedSystem {
     pub relay: SocketAddr,
     /// The admin API's address.
     pub admin: SocketAddr,
-    /// What the first start created.
+    /// The resources that the first start created.
     pub first_start: FirstStart,
     listeners: ServiceListeners,
     local: LocalAws,
@@ -102,9 +102,10 @@ pub struct PreparedSystem {
 /// # Errors
 /// An address is in use, or the stores cannot be opened.
 pub async fn prepare(mut settings: Settings) -> Result<PreparedSystem, CliError> {
-    let relay_listener = server::bind(settings.listen, "--listen").await?;
-    let admin_listener = server::bind(settings.admin_listen, "--admin-listen").await?;
-    let local = LocalAws::open(Some(&settings.data_dir)).await.map_err(CliError::from_cause)?;
+    let relay_listener = server::bind(settings.addresses.listen, "--listen").await?;
+    let admin_listener = server::bind(settings.addresses.admin_listen, "--admin-listen").await?;
+    let local =
+        LocalAws::open(Some(&settings.storage.data_dir)).await.map_err(CliError::from_cause)?;
     settings.resources = local.resources();
 
     let aws = AwsClients::new(&local.sdk_config());
@@ -157,12 +158,14 @@ impl PreparedSystem {
         queue_done.cancel();
         let ends = async { tokio::join!(stats_task, maintenance_task) };
         let is_stored =
-            tokio::time::timeout(LAST_STEPS.saturating_sub(RECORDING), ends).await.is_ok();
+            tokio::time::timeout(FINAL_WORK_TIMEOUT.saturating_sub(RECORDING_TIMEOUT), ends)
+                .await
+                .is_ok();
         match recorded {
-            Recorded::Sent if is_stored => UnfinishedWork::Nothing,
-            Recorded::Sent | Recorded::Pending => UnfinishedWork::Queued,
-            Recorded::Logged(count) => UnfinishedWork::Logged(count),
-            Recorded::Not => UnfinishedWork::Unrecorded,
+            ShutdownRecords::Sent if is_stored => UnfinishedWork::Nothing,
+            ShutdownRecords::Sent | ShutdownRecords::Pending => UnfinishedWork::Queued,
+            ShutdownRecords::Logged(count) => UnfinishedWork::Logged(count),
+            ShutdownRecords::Not => UnfinishedWork::Unrecorded,
         }
     }
 }
@@ -182,7 +185,7 @@ pub enum UnfinishedWork {
 
 /// Where the records of answers are when a stop is over. The worst case that applies is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Recorded {
+pub(crate) enum ShutdownRecords {
     /// All records are in the queue.
     Sent,
     /// Some records wait in the store until refresh sends them to the queue.
@@ -193,9 +196,9 @@ pub(crate) enum Recorded {
     Not,
 }
 
-impl Recorded {
+impl ShutdownRecords {
     /// `pending_before` is the number of records that waited before the stop began.
-    fn of(is_complete: bool, pending_before: u64, unsent: UnsentRecords) -> Self {
+    fn from_counts(is_complete: bool, pending_before: u64, unsent: UnsentRecords) -> Self {
         match unsent {
             _ if !is_complete => Self::Not,
             UnsentRecords { logged: 1.., .. } => Self::Logged(unsent.logged),
@@ -207,7 +210,11 @@ impl Recorded {
 
 impl ServiceListeners {
     /// Serves until `stop`, then for the time of a graceful stop, and then ends what is still open.
-    pub(crate) async fn serve(self, settings: &Settings, shutdown: CancellationToken) -> Recorded {
+    pub(crate) async fn serve(
+        self,
+        settings: &Settings,
+        shutdown: CancellationToken,
+    ) -> ShutdownRecords {
         let Self { relay, relay_listener, admin, admin_listener } = self;
         let (files, grace) = (open_files(), settings.bounds.shutdown_grace);
         let tokens = ShutdownTokens { requested: shutdown, ..ShutdownTokens::default() };
@@ -235,7 +242,7 @@ impl ServiceListeners {
         // Meanwhile, answers whose client has left are read to their end.
         let forced_end = async {
             tokens.cancelled.cancelled().await;
-            tokio::time::sleep(RECORDING).await;
+            tokio::time::sleep(RECORDING_TIMEOUT).await;
         };
         let is_complete = tokio::select! {
             () = relay.drain() => true,
@@ -249,7 +256,11 @@ impl ServiceListeners {
                 "some answers could not be recorded before the shutdown ended; their usage is lost"
             );
         }
-        Recorded::of(is_complete, pending_before.load(Ordering::Relaxed), relay.unsent_records())
+        ShutdownRecords::from_counts(
+            is_complete,
+            pending_before.load(Ordering::Relaxed),
+            relay.unsent_records(),
+        )
     }
 }
 
@@ -306,10 +317,12 @@ fn log_failure(part: &str, result: Result<(), impl std::fmt::Display>) {
 /// # Errors
 /// The stores cannot be opened, or the address is in use.
 pub async fn serve_stores(settings: &Settings) -> Result<(), CliError> {
-    telemetry::init(settings.log_format, &settings.log);
+    telemetry::init(settings.telemetry.log_format, &settings.telemetry.log);
     let stop_requested = listen_for_stop()?;
-    let listener = server::bind(settings.stores_listen, table::STORES_LISTEN.name).await?;
-    let local = LocalAws::open(Some(&settings.data_dir)).await.map_err(CliError::from_cause)?;
+    let listener =
+        server::bind(settings.addresses.stores_listen, addresses::BATON_STORES_LISTEN.name).await?;
+    let local =
+        LocalAws::open(Some(&settings.storage.data_dir)).await.map_err(CliError::from_cause)?;
     let address = listener.local_addr().map_err(CliError::from_cause)?;
     let resources = local.resources();
     let first_start = prepare_first_start(settings, &local).await?;
@@ -321,16 +334,16 @@ pub async fn serve_stores(settings: &Settings) -> Result<(), CliError> {
     }
     print_line("# the stores are ready; in another terminal:");
     for (name, value) in [
-        (table::AWS_ENDPOINT_URL.name, format!("http://{address}")),
+        (storage::AWS_ENDPOINT_URL.name, format!("http://{address}")),
         ("AWS_REGION", "us-east-1".to_owned()),
         ("AWS_ACCESS_KEY_ID", "local".to_owned()),
         ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
-        (table::CONFIG_TABLE.name, resources.config_table),
-        (table::STATE_TABLE.name, resources.state_table),
-        (table::USAGE_TABLE.name, resources.usage_table),
-        (table::USAGE_QUEUE_URL.name, resources.usage_queue_url),
-        (table::DEAD_LETTER_QUEUE_URL.name, resources.dead_letter_queue_url),
-        (table::DATA_KEY_ID.name, resources.data_key_id),
+        (storage::BATON_CONFIG_TABLE.name, resources.config_table),
+        (storage::BATON_STATE_TABLE.name, resources.state_table),
+        (storage::BATON_USAGE_TABLE.name, resources.usage_table),
+        (storage::BATON_USAGE_QUEUE_URL.name, resources.usage_queue_url),
+        (storage::BATON_DEAD_LETTER_QUEUE_URL.name, resources.dead_letter_queue_url),
+        (storage::BATON_DATA_KEY_ID.name, resources.data_key_id),
     ] {
         print_line(format!("export {name}={value}"));
     }
@@ -392,7 +405,7 @@ fn banner(system: &PreparedSystem, elapsed: Duration) {
     ));
     if let Some(key) = &first_start.key {
         let listening = || format!("http://{}", system.relay);
-        let relay_url = system.settings.relay_url.clone().unwrap_or_else(listening);
+        let relay_url = system.settings.addresses.relay_url.clone().unwrap_or_else(listening);
         print_line("\nThe first key is shown only once. Connect a client with:\n");
         print_line(format!(
             "export ANTHROPIC_BASE_URL={relay_url} ANTHROPIC_AUTH_TOKEN={}",

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use baton_tests::eventually::eventually;
-use baton_tests::house::{LaunchOptions, MODEL, TestKey, TestSystem, message};
-use baton_tests::upstream::{FakeUpstream, Options};
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::system::{MODEL, TestKey, TestSystem, message};
+use baton_test_harness::upstream::{FakeUpstream, Options};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
@@ -74,8 +74,8 @@ pub(crate) async fn run() {
 }
 
 async fn measure(scenarios: [&str; 3], accounts_each: u32) -> (FailoverTimes, RecordedFailovers) {
-    let launch = LaunchOptions::new().env("BATON_FIRST_BYTE_SECONDS", FIRST_BYTE_SECONDS);
-    let house = TestSystem::launched(launch.env("BATON_LOG", "error")).await;
+    let launch = TestSystem::builder().env("BATON_FIRST_BYTE_SECONDS", FIRST_BYTE_SECONDS);
+    let system = launch.env("BATON_LOG", "error").start().await;
     let upstreams = scenarios.map(|scenario| {
         let upstream = FakeUpstream::start_with(Options { record: false, ..Options::default() });
         upstream.always(scenario);
@@ -83,10 +83,10 @@ async fn measure(scenarios: [&str; 3], accounts_each: u32) -> (FailoverTimes, Re
     });
     for upstream in &upstreams {
         for _ in 0..accounts_each {
-            house.account_with("one", &upstream.url(), json!({})).await;
+            system.account_with("one", &upstream.url(), json!({})).await;
         }
     }
-    let key = house.key("ci").create().await;
+    let key = system.key("ci").create().await;
     let left = Arc::new(AtomicU32::new(REQUESTS));
     let clients: Vec<_> = (0..SESSIONS)
         .map(|serial| tokio::spawn(client(key.clone(), serial, Arc::clone(&left))))
@@ -97,7 +97,7 @@ async fn measure(scenarios: [&str; 3], accounts_each: u32) -> (FailoverTimes, Re
         seen.errors += one.errors;
         seen.first.add(one.first).expect("the same bounds");
     }
-    (seen, told(&house).await)
+    (seen, told(&system).await)
 }
 
 /// One conversation: each request says which session it is of.
@@ -133,9 +133,9 @@ async fn is_whole(
     answer.status() == 200 && text.contains("message_stop") && !text.contains("event: error")
 }
 
-async fn told(house: &TestSystem) -> RecordedFailovers {
+async fn told(system: &TestSystem) -> RecordedFailovers {
     let mut events = eventually("all records", Duration::from_mins(2), async || {
-        let events = all_events(house).await;
+        let events = all_events(system).await;
         if events.len() == REQUESTS as usize { Ok(events) } else { Err(events.len()) }
     })
     .await;
@@ -159,11 +159,11 @@ async fn told(house: &TestSystem) -> RecordedFailovers {
     told
 }
 
-async fn all_events(house: &TestSystem) -> Vec<Value> {
+async fn all_events(system: &TestSystem) -> Vec<Value> {
     let (mut events, mut cursor) = (Vec::new(), String::new());
     loop {
         let path = format!("/usage/events?limit=1000{cursor}");
-        let page = house.admin().get(&path).await.ok().json();
+        let page = system.admin().get(&path).await.ok().json();
         events.extend(page["data"].as_array().into_iter().flatten().cloned());
         match page["next_cursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),

@@ -9,23 +9,17 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::id::{AccountId, GroupId, KeyId};
-use baton_domain::key::{Group, Key, Limits, ReservationEstimate};
+use baton_domain::key::Limits;
 use baton_domain::relay_key::{compose, new_secret};
 use baton_domain::secret::Secret;
-use baton_local::LocalAws;
 use baton_relay::Relay;
-use baton_runtime::aws::AwsClients;
 use baton_runtime::clock::Clock;
-use baton_runtime::random::RandomSource;
-use baton_runtime::settings::Settings;
 use baton_runtime::upstream::{Transport, UpstreamBody, UpstreamCallError, UpstreamClient};
-use baton_runtime::usage_queue::UsageQueue;
-use baton_runtime::vault::Pepper;
-use baton_store::{ConfigEdit, Store};
-use baton_tests::house::{MODEL, message};
-use baton_tests::injected_faults::WithFaults as _;
+use baton_store::ConfigEdit;
+use baton_test_harness::system::{
+    InProcessSystem, MODEL, TestSystem, message, stored_account, stored_group, stored_key,
+};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
@@ -60,22 +54,15 @@ fn locked(calls: &StoreCallCounts) -> MutexGuard<'_, BTreeMap<String, u32>> {
 async fn one(keys: u32, accounts: u32) -> String {
     let calls = StoreCallCounts::default();
     let notes = Arc::clone(&calls);
-    let local =
-        LocalAws::open(None).await.expect("stores in memory").with_faults(move |target, _| {
-            let operation = target.rsplit('.').next().unwrap_or_default();
-            *locked(&notes).entry(operation.to_owned()).or_default() += 1;
-            None
-        });
-    let mut settings = Settings::from_lookup(|_| None).expect("settings");
-    settings.resources = local.resources();
-    let aws = AwsClients::new(&local.sdk_config());
-    let store = Store::new(&aws, &settings, Clock::system(), RandomSource::seeded(1));
-    let pepper = Secret::new("pepper-of-a-benchmark-0123456789".to_owned());
-    fill(&store, &pepper, keys, accounts).await;
-
-    let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
-    let upstream = UpstreamClient::with_transport(Arc::new(InstantUpstream));
-    let relay = Relay::with_upstream(upstream, &settings, &pepper, (store, queue));
+    let builder = TestSystem::builder().in_process().clock(Clock::system()).unrecorded();
+    let builder = builder.store_hook(move |target, _| {
+        let operation = target.rsplit('.').next().unwrap_or_default();
+        *locked(&notes).entry(operation.to_owned()).or_default() += 1;
+        None
+    });
+    let system = builder.start().await;
+    fill(&system, keys, accounts).await;
+    let relay = system.relay_through(UpstreamClient::with_transport(Arc::new(InstantUpstream)));
     ask(&relay, 0).await; // which opens what every process opens once
     locked(&calls).clear();
     let mut dice = StdRng::seed_from_u64(1);
@@ -130,24 +117,21 @@ impl Transport for InstantUpstream {
 }
 
 /// A group with so many accounts and keys.
-async fn fill(store: &Store, pepper: &Secret, keys: u32, accounts: u32) {
-    let group = GroupId::from_bits(1);
+async fn fill(system: &InProcessSystem, keys: u32, accounts: u32) {
+    let (store, group) = (&system.store, GroupId::from_bits(1));
     let mut edit = ConfigEdit::default();
-    let stored = Group {
-        id: group.clone(),
-        name: "all".into(),
-        description: String::new(),
-        enabled: true,
-        model_aliases: Vec::new(),
-        limits: Limits::default(),
-    };
+    let stored = stored_group(group.clone());
     store.save_group(&mut edit, &store.new_stored(stored, None)).expect("an item");
     store.apply(edit).await.expect("saved");
     let accounts: Vec<u32> = (1..=accounts).collect();
     for some in accounts.chunks(TOGETHER / 2) {
         let mut edit = ConfigEdit::default();
         for number in some {
-            let account = account(*number, &group);
+            let account = stored_account(
+                AccountId::from_bits(u128::from(*number)),
+                "https://upstream.invalid",
+                group.clone(),
+            );
             let credential = Secret::new(format!("sk-{number}"));
             let sealed = store.seal_credential(&account, &credential).await.expect("sealed");
             let stored = store.new_stored(account, Some(sealed));
@@ -155,50 +139,14 @@ async fn fill(store: &Store, pepper: &Secret, keys: u32, accounts: u32) {
         }
         store.apply(edit).await.expect("saved");
     }
-    let pepper = Pepper::new(pepper);
     let keys: Vec<u32> = (0..keys).collect();
     for some in keys.chunks(TOGETHER) {
         let mut edit = ConfigEdit::default();
         for number in some {
-            let hash = pepper.hash(secret(*number).expose());
-            let stored = store.new_stored(key(*number, &group), Some(hash));
-            store.save_key(&mut edit, &stored).expect("an item");
+            let id = KeyId::from_bits(u128::from(*number) + 1);
+            let key = stored_key(id, group.clone(), Limits::default());
+            system.add_key(&mut edit, key, &secret(*number));
         }
         store.apply(edit).await.expect("saved");
-    }
-}
-
-fn key(number: u32, group: &GroupId) -> Key {
-    Key {
-        id: KeyId::from_bits(u128::from(number) + 1),
-        name: format!("key {number}"),
-        user_id: None,
-        group_id: group.clone(),
-        models: Vec::new(),
-        expires_at: None,
-        enabled: true,
-        estimate: ReservationEstimate::Most,
-        limits: Limits::default(),
-    }
-}
-
-fn account(number: u32, group: &GroupId) -> Account {
-    Account {
-        id: AccountId::from_bits(u128::from(number)),
-        name: format!("account {number}"),
-        provider: Provider::Anthropic,
-        base_url: "https://upstream.invalid".into(),
-        credential: CredentialKind::ApiKey,
-        groups: vec![group.clone()],
-        priority: 0,
-        weight: 1,
-        models: Vec::new(),
-        model_map: Vec::new(),
-        cache_domain: None,
-        max_concurrency: None,
-        proxy_url: None,
-        proxy_sealed: None,
-        speaks_responses: false,
-        enabled: true,
     }
 }

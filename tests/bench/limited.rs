@@ -17,14 +17,10 @@ use baton_domain::key::Limits;
 use baton_domain::money::PicoUsd;
 use baton_domain::reservation::Reservation;
 use baton_domain::scope::LimitScope;
-use baton_local::LocalAws;
-use baton_runtime::aws::AwsClients;
 use baton_runtime::clock::Clock;
-use baton_runtime::random::RandomSource;
-use baton_runtime::settings::Settings;
 use baton_runtime::usage_queue::UsageQueue;
 use baton_store::{Admission, Store};
-use baton_tests::injected_faults::WithFaults as _;
+use baton_test_harness::system::{InProcessSystem, TestSystem, TestSystemBuilder};
 use tokio_util::sync::CancellationToken;
 
 use crate::times::{Times, histogram, quantile, record};
@@ -59,7 +55,9 @@ struct LimitedCaller {
 async fn one(folder: Option<&Path>, pools: usize, at_once: u32) -> String {
     let calls = Arc::<Mutex<BTreeMap<String, u64>>>::default();
     let notes = Arc::clone(&calls);
-    let local = LocalAws::open(folder).await.expect("stores").with_faults(move |target, body| {
+    let builder = TestSystem::builder();
+    let builder = folder.into_iter().fold(builder, TestSystemBuilder::data_at).in_process();
+    let builder = builder.clock(Clock::system()).unrecorded().store_hook(move |target, body| {
         let operation = target.rsplit('.').next().unwrap_or_default();
         if memchr::memmem::find(body, b"StateTable").is_some() {
             let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -67,10 +65,11 @@ async fn one(folder: Option<&Path>, pools: usize, at_once: u32) -> String {
         }
         None
     });
-    let caller = caller(&local, pools);
+    let system = builder.start().await;
+    let caller = caller(&system, pools);
     let stop = CancellationToken::new();
     let settling = tokio::spawn({
-        let (local, store, stop) = (local.clone(), caller.store.clone(), stop.clone());
+        let (local, store, stop) = (system.local.clone(), caller.store.clone(), stop.clone());
         async move {
             let stats = move |event| {
                 let store = store.clone();
@@ -124,10 +123,7 @@ fn told(done: u64, seconds: f64, open: usize, calls: &BTreeMap<String, u64>) -> 
     format!("{rate:.0} requests/s, {open} open on average; a request: {}", calls.join(", "))
 }
 
-fn caller(local: &LocalAws, pools: usize) -> LimitedCaller {
-    let mut settings = Settings::from_lookup(|_| None).expect("settings");
-    settings.resources = local.resources();
-    let aws = AwsClients::new(&local.sdk_config());
+fn caller(system: &InProcessSystem, pools: usize) -> LimitedCaller {
     let limits = Limits {
         usd_daily: Some(PicoUsd::from_micros(1_000_000_000_000)),
         requests_per_minute: Some(1_000_000_000),
@@ -139,10 +135,14 @@ fn caller(local: &LocalAws, pools: usize) -> LimitedCaller {
         LimitScope::Group(GroupId::from_bits(1)),
     ];
     LimitedCaller {
-        store: Store::new(&aws, &settings, Clock::system(), RandomSource::seeded(1)),
-        queue: UsageQueue::new(&aws, &settings.resources.usage_queue_url),
+        store: system.store.clone(),
+        queue: system.queue.clone(),
         bounds: Arc::new(EffectiveLimits {
-            pools: scopes.into_iter().take(pools).map(|pool| (pool, limits.clone())).collect(),
+            shared_limits: scopes
+                .into_iter()
+                .take(pools)
+                .map(|pool| (pool, limits.clone()))
+                .collect(),
             ..EffectiveLimits::from_own_limits(KeyId::from_bits(1), limits.clone())
         }),
     }
@@ -164,7 +164,7 @@ async fn client(caller: LimitedCaller, is_over: Arc<AtomicBool>, done: Arc<Atomi
             stream: true,
             group: GroupId::from_bits(1),
             user: None,
-            pools: bounds.pool_scopes(),
+            shared_limits: bounds.shared_scopes(),
         };
         let begun = Instant::now();
         let admitted = store.admit(&bounds, &id, &wanted).await.expect("the store is up");

@@ -2,7 +2,7 @@
 //! through Baton and through any peer, in interleaved rounds. README.md beside this file says how
 //! to run and read it.
 //!
-//! `cargo run --release -p baton-tests --bin bench [-- --quick]`. Instead of these loads it measures
+//! `cargo run --release -p baton-bench --bin bench [-- --quick]`. Instead of these loads it measures
 //! what failing upstreams cost with `-- failover` ([`failover`]), what storing events costs with
 //! `-- store` ([`store`]), limits with `-- limited` ([`limited`]), many keys and accounts with
 //! `-- growth` ([`growth`]), the console's first page with `-- overview` ([`overview`]), and what
@@ -33,9 +33,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_tests::eventually::eventually;
-use baton_tests::house::fake_upstream_binary;
-use baton_tests::program::Program;
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::program::Program;
+use baton_test_harness::system::fake_upstream_binary;
 
 use options::Options;
 use relay::BenchedBaton;

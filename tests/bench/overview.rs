@@ -6,19 +6,19 @@
 
 use std::time::{Duration, Instant};
 
-use baton_tests::in_process_console::InProcessConsole;
+use baton_test_harness::console_client::ConsoleClient;
 
 const PAGES: usize = 100;
 
 /// Measures and prints.
 pub(crate) async fn run() {
-    let desk = InProcessConsole::open().await;
-    desk.company(1_000, 100, 40).await;
+    let console = ConsoleClient::open().await;
+    console.company(1_000, 100, 40).await;
     let mut times = Vec::new();
     let (mut calls, mut bytes) = (0, 0);
     for _ in 0..PAGES {
         let begun = Instant::now();
-        let page = desk.get("/console").await.ok_status();
+        let page = console.get("/console").await.ok_status();
         times.push(begun.elapsed());
         (calls, bytes) = (page.calls.len(), page.html.len());
     }

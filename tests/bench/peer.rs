@@ -8,7 +8,7 @@ use std::process::Command;
 use serde::Deserialize;
 
 use crate::request_path::{ProgramPlan, folder};
-use baton_tests::house::free_address;
+use baton_test_harness::system::free_address;
 
 /// A peer's file. In all values `{port}`, `{upstream}` (a base URL) and `{dir}` are replaced.
 #[derive(Deserialize)]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// Clock ticks a second in `/proc/<pid>/stat`; 100 on every Linux that Rust runs on.
 const TICKS: f64 = 100.0;
-const PATIENCE: Duration = Duration::from_secs(10);
+const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A program that writes into files, since whoever reads a pipe here would be in the load's way.
 /// It is ended when dropped: told, and after some time killed.
@@ -36,7 +36,7 @@ impl Drop for ChildProgram {
         // nginx ends its workers only when it is told, not when it is killed.
         let told = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status();
         let start = Instant::now();
-        while told.is_ok() && !self.is_over() && start.elapsed() < PATIENCE {
+        while told.is_ok() && !self.is_over() && start.elapsed() < START_TIMEOUT {
             std::thread::sleep(Duration::from_millis(5));
         }
         drop(self.0.kill());

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use baton_tests::house::{OperatorClient, baton_binary, free_address};
-use baton_tests::lambda::StoresProcess;
+use baton_test_harness::lambda::StoresProcess;
+use baton_test_harness::system::{OperatorClient, baton_binary, free_address};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

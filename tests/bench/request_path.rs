@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use baton_tests::house::free_address;
+use baton_test_harness::system::free_address;
 use tempfile::TempDir;
 
 use crate::process::{ChildProgram, ProcessFigures};

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use baton_tests::house::{MODEL, message};
+use baton_test_harness::system::{MODEL, message};
 use serde_json::Value;
 
 use crate::options::Options;

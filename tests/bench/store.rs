@@ -4,13 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
-use baton_local::LocalAws;
-use baton_runtime::aws::AwsClients;
 use baton_runtime::clock::Clock;
-use baton_runtime::random::RandomSource;
-use baton_runtime::settings::Settings;
 use baton_store::Store;
-use baton_tests::injected_faults::WithFaults as _;
+use baton_test_harness::system::TestSystem;
 use serde_json::{Map, Value, json};
 
 const EVENTS: u32 = 20_000;
@@ -31,24 +27,15 @@ pub(crate) async fn measure() {
     let folder = tempfile::TempDir::with_prefix("baton-bench-").expect("a folder");
     let seen = Arc::<Mutex<StoreCallTimes>>::default();
     let notes = Arc::clone(&seen);
-    let local = LocalAws::open(Some(folder.path())).await.expect("stores");
-    let watched = local.with_faults(move |target, body| {
+    let builder = TestSystem::builder().data_at(folder.path()).in_process();
+    let plain = builder.clock(Clock::system()).unrecorded().start().await;
+    let watched = plain.another_with_hook(7, move |target, body| {
         if target.ends_with("TransactWriteItems") {
             note(&mut notes.lock().unwrap_or_else(PoisonError::into_inner), body);
         }
         None
     });
-    let mut settings = Settings::from_lookup(|_| None).expect("settings");
-    settings.resources = local.resources();
-    let of = |line: &LocalAws| {
-        Store::new(
-            &AwsClients::new(&line.sdk_config()),
-            &settings,
-            Clock::system(),
-            RandomSource::seeded(1),
-        )
-    };
-    let (plain, watched) = (of(&local), of(&watched));
+    let (plain, watched) = (plain.store, watched.store);
     store(&watched, 0, 1_000).await;
     let begin = Instant::now();
     store(&plain, 1_000, EVENTS).await;

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use baton_tests::eventually::eventually;
-use baton_tests::program::Program;
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::program::Program;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use thirtyfour::{LoggingPrefsLogLevel, prelude::*};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A browser window. The test closes it with [`BrowserWindow::close`].
 pub(crate) struct BrowserWindow {
@@ -40,14 +40,17 @@ impl BrowserWindow {
         let home = TempDir::with_prefix("baton-browser-").expect("a folder for the browser");
         let mut command = Command::new("chromedriver");
         let program = Program::start(command.arg("--port=0").env("HOME", home.path()));
-        let port =
-            eventually("chromedriver, which Debian has as chromium-driver", PATIENCE, async || {
+        let port = eventually(
+            "chromedriver, which Debian has as chromium-driver",
+            PAGE_TIMEOUT,
+            async || {
                 let output = program.stdout();
                 let tail = output.split("started successfully on port ").nth(1);
                 let port = tail.and_then(|rest| rest.split('.').next()?.parse::<u16>().ok());
                 port.ok_or(output)
-            })
-            .await;
+            },
+        )
+        .await;
         let mut wanted = DesiredCapabilities::chrome();
         // Chromium cannot create its sandbox as root in a container. Only our own pages are opened.
         for argument in ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage"] {
@@ -87,7 +90,7 @@ impl BrowserWindow {
 
     /// Waits until the page contains this text.
     pub(crate) async fn wait_for_text(&self, text: &str) {
-        eventually(&format!("the page says {text:?}"), PATIENCE, async || {
+        eventually(&format!("the page says {text:?}"), PAGE_TIMEOUT, async || {
             let page = self.text().await;
             if page.contains(text) { Ok(()) } else { Err(page) }
         })
@@ -110,7 +113,7 @@ impl BrowserWindow {
              | //label[normalize-space(text())={label}]//*[self::input or self::select or self::textarea] \
              | //*[@aria-label={label}][self::input or self::select or self::textarea]"
         );
-        eventually(&format!("the field {label} takes text"), PATIENCE, async || {
+        eventually(&format!("the field {label} takes text"), PAGE_TIMEOUT, async || {
             let field = self.driver.find(By::XPath(&*path)).await?;
             field.clear().await?;
             field.send_keys(value).await
@@ -125,7 +128,7 @@ impl BrowserWindow {
             "//button[normalize-space()={text}] | //a[normalize-space()={text}] \
              | //summary[normalize-space()={text}]"
         );
-        eventually(&format!("the button or link {text}"), PATIENCE, async || {
+        eventually(&format!("the button or link {text}"), PAGE_TIMEOUT, async || {
             self.driver.find(By::XPath(&*path)).await?.click().await
         })
         .await;
@@ -133,12 +136,12 @@ impl BrowserWindow {
 
     /// Accepts the confirmation dialog of the page.
     pub(crate) async fn accept_dialog(&self) {
-        eventually("the page asks", PATIENCE, async || self.driver.accept_alert().await).await;
+        eventually("the page asks", PAGE_TIMEOUT, async || self.driver.accept_alert().await).await;
     }
 
     /// Text of the element with this id.
     pub(crate) async fn text_of(&self, id: &str) -> String {
-        eventually(&format!("the element {id}"), PATIENCE, async || {
+        eventually(&format!("the element {id}"), PAGE_TIMEOUT, async || {
             self.driver.find(By::Id(id)).await?.text().await
         })
         .await

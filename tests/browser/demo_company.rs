@@ -2,14 +2,9 @@
 
 use std::path::Path;
 
-use baton_local::LocalAws;
-use baton_runtime::aws::AwsClients;
 use baton_runtime::clock::Clock;
-use baton_runtime::random::RandomSource;
-use baton_runtime::settings::Settings;
-use baton_store::Store;
-use baton_tests::house::{TestKey, TestSystem};
-use baton_tests::month_of_usage::{MonthIds, count};
+use baton_test_harness::month_of_usage::{MonthIds, count};
+use baton_test_harness::system::{TestKey, TestSystem};
 use serde_json::json;
 
 const PEOPLE: [&str; 5] =
@@ -69,11 +64,8 @@ impl DemoCompany {
 
     /// Writes a month of usage into the stores. No other process can have the data folder open.
     pub(crate) async fn store_month(&self, data: &Path) {
-        let local = LocalAws::open(Some(data)).await.expect("its stores");
-        let mut settings = Settings::from_lookup(|_| None).expect("settings");
-        settings.resources = local.resources();
-        let aws = AwsClients::new(&local.sdk_config());
-        let store = Store::new(&aws, &settings, Clock::system(), RandomSource::system());
+        let builder = TestSystem::builder().data_at(data).in_process().clock(Clock::system());
+        let store = builder.start().await.store;
         count(&store, &self.staff.month(store.clock().now(), 20)).await;
     }
 

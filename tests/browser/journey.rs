@@ -1,14 +1,14 @@
 //! One journey through the console, from the first start to a rotated key. It uses only what is
 //! written on the pages.
 
-use baton_tests::eventually::eventually;
-use baton_tests::house::{LaunchOptions, TestKey, TestSystem};
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::system::{TestKey, TestSystem};
 
 use crate::browser_window::BrowserWindow;
 
 #[tokio::test]
 async fn operator_creates_limits_and_rotates_a_key() {
-    let mut system = TestSystem::launched(LaunchOptions::new().without_admin_token()).await;
+    let mut system = TestSystem::builder().without_admin_token().start().await;
     let printed = system.process().stdout();
     let token = printed.lines().find(|line| line.trim_start().starts_with("admin token"));
     let token = token.and_then(|line| line.split_whitespace().last()).expect("an admin token");

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use baton_tests::house::{TestSystem, target_folder};
+use baton_test_harness::system::{TestSystem, target_folder};
 
 use crate::browser_window::{BrowserWindow, ScreenSize};
 use crate::demo_company::DemoCompany;
@@ -68,7 +68,7 @@ async fn start_with_company() -> (TestSystem, DemoCompany) {
     system.process().terminate();
     system.process().ended();
     company.store_month(&again.home().join("data")).await;
-    system.started_again(again).await;
+    system.started_again(&again).await;
     (system, company)
 }
 

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use baton_tests::house::{LaunchOptions, MODEL, TestKey, TestSystem};
-use baton_tests::program::Program;
-use baton_tests::upstream::{ACCESS_KEY, SECRET_KEY};
+use baton_test_harness::program::Program;
+use baton_test_harness::system::{MODEL, TestKey, TestSystem};
+use baton_test_harness::upstream::{ACCESS_KEY, SECRET_KEY};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{ClientTarget, install};
 
-const PATIENCE: Duration = Duration::from_mins(2);
+const CLIENT_TIMEOUT: Duration = Duration::from_mins(2);
 const TOOL: &str = "please run [[tool:echo hi-from-bash]]";
 
 /// Runs `claude -p` and returns its JSON report.
@@ -28,16 +28,16 @@ fn claude(system: &TestSystem, key: &TestKey) -> Value {
         .env("CLAUDE_CODE_MAX_RETRIES", "1")
         .args(["-p", TOOL, "--allowedTools", "Bash", "--output-format", "json"])
         .current_dir(home.path());
-    let ended = Program::run(&mut command, PATIENCE);
+    let ended = Program::run(&mut command, CLIENT_TIMEOUT);
     serde_json::from_str(&ended.stdout)
         .unwrap_or_else(|e| panic!("{e}: {:?} {}{}", ended.code, ended.stdout, ended.stderr))
 }
 
 async fn system() -> TestSystem {
-    let launch = LaunchOptions::new()
+    let launch = TestSystem::builder()
         .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
-    TestSystem::launched(launch).await
+    launch.start().await
 }
 
 #[tokio::test]

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use baton_tests::house::{SOON, TestSystem, spent_key};
-use baton_tests::program::Program;
-use baton_tests::upstream::{FakeUpstream, ServedTokens};
+use baton_test_harness::program::Program;
+use baton_test_harness::system::{SOON, TestSystem, spent_key};
+use baton_test_harness::upstream::{FakeUpstream, ServedTokens};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{ClientTarget, install};
 
-const PATIENCE: Duration = Duration::from_mins(2);
+const CLIENT_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Runs `claude -p` and returns its JSON report.
 pub(crate) fn claude(target: &ClientTarget, prompt: &str) -> Value {
@@ -22,7 +22,7 @@ pub(crate) fn claude(target: &ClientTarget, prompt: &str) -> Value {
         .env("CLAUDE_CODE_MAX_RETRIES", "1")
         .args(["-p", prompt, "--allowedTools", "Bash", "--output-format", "json"])
         .current_dir(home.path());
-    let ended = Program::run(&mut command, PATIENCE);
+    let ended = Program::run(&mut command, CLIENT_TIMEOUT);
     serde_json::from_str(&ended.stdout)
         .unwrap_or_else(|e| panic!("{e}: {:?} {}{}", ended.code, ended.stdout, ended.stderr))
 }

@@ -5,10 +5,10 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use baton_tests::house::target_folder;
-use baton_tests::program::Program;
+use baton_test_harness::program::Program;
+use baton_test_harness::system::target_folder;
 
-const PATIENCE: Duration = Duration::from_mins(5);
+const INSTALL_TIMEOUT: Duration = Duration::from_mins(5);
 const REQUIREMENTS: &str = include_str!("requirements.txt");
 const SCHEMATHESIS: &str = "schemathesis==4.32.5\n";
 const PACKAGE: &str = include_str!("package.json");
@@ -65,7 +65,7 @@ fn install_once(name: &str, list: &str, install: impl FnOnce(&Path)) -> PathBuf 
 }
 
 fn run(command: &mut Command) {
-    let ended = Program::run(command, PATIENCE);
+    let ended = Program::run(command, INSTALL_TIMEOUT);
     assert!(
         ended.code == Some(0),
         "The real clients could not be installed: {command:?} ended with {:?}. This test needs \

@@ -21,8 +21,8 @@ mod translated;
 use std::path::Path;
 use std::process::Command;
 
-use baton_tests::house::{TestKey, TestSystem};
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::system::{TestKey, TestSystem};
+use baton_test_harness::upstream::FakeUpstream;
 
 /// A base URL and the credential for it.
 struct ClientTarget {

@@ -4,14 +4,14 @@
 use std::process::Command;
 use std::time::Duration;
 
-use baton_tests::house::{SOON, TestKey, TestSystem};
-use baton_tests::program::Program;
+use baton_test_harness::program::Program;
+use baton_test_harness::system::{SOON, TestKey, TestSystem};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{ClientTarget, install};
 
-const PATIENCE: Duration = Duration::from_mins(2);
+const CLIENT_TIMEOUT: Duration = Duration::from_mins(2);
 const HELLO: &str = "Hello wörld 你好 🦀 from the fake upstream.";
 
 /// Kinds of accounts: the provider, and whether it has the Responses API.
@@ -49,7 +49,7 @@ fn results(mut command: Command, target: &ClientTarget) -> Value {
         .env("HOME", home.path())
         .env("OPENAI_BASE_URL", format!("{}/v1", target.url))
         .env("OPENAI_API_KEY", &target.credential);
-    let ended = Program::run(&mut command, PATIENCE);
+    let ended = Program::run(&mut command, CLIENT_TIMEOUT);
     assert_eq!(ended.code, Some(0), "{command:?}\n{}{}", ended.stdout, ended.stderr);
     serde_json::from_str(&ended.stdout).unwrap_or_else(|e| panic!("{e}: {}", ended.stdout))
 }
@@ -110,7 +110,7 @@ fn codex(target: &ClientTarget, prompt: &str) -> String {
         .arg(&last)
         .arg(prompt)
         .current_dir(home.path());
-    let ended = Program::run(&mut command, PATIENCE);
+    let ended = Program::run(&mut command, CLIENT_TIMEOUT);
     std::fs::read_to_string(&last)
         .unwrap_or_else(|e| panic!("{e}: {:?}\n{}{}", ended.code, ended.stdout, ended.stderr))
 }

@@ -5,19 +5,18 @@
 use std::process::Command;
 use std::time::Duration;
 
-use baton_tests::house::{LaunchOptions, TestSystem};
-use baton_tests::program::Program;
+use baton_test_harness::program::Program;
+use baton_test_harness::system::TestSystem;
 use tempfile::TempDir;
 
 use crate::install;
 
-const PATIENCE: Duration = Duration::from_mins(5);
+const CLIENT_TIMEOUT: Duration = Duration::from_mins(5);
 const TOKEN: &str = "token-of-schemathesis-0123456789";
 
 #[tokio::test]
 async fn admin_api_conforms_to_openapi() {
-    let mut system =
-        TestSystem::launched(LaunchOptions::new().env("BATON_ADMIN_TOKEN", TOKEN)).await;
+    let mut system = TestSystem::builder().env("BATON_ADMIN_TOKEN", TOKEN).start().await;
     let address = system.process().admin;
     let home = TempDir::with_prefix("schemathesis-").expect("a home");
     let mut command = Command::new(install::schemathesis());
@@ -30,7 +29,7 @@ async fn admin_api_conforms_to_openapi() {
         .args(["run", "--no-color", "--continue-on-failure"])
         .args(["--header", &format!("Authorization: Bearer {TOKEN}")])
         .arg(format!("http://{address}/api/v1/openapi.json"));
-    let ended = Program::run(&mut command, PATIENCE);
+    let ended = Program::run(&mut command, CLIENT_TIMEOUT);
     assert_eq!(
         ended.code,
         Some(0),

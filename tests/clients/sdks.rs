@@ -3,16 +3,16 @@
 use std::process::Command;
 use std::time::Duration;
 
-use baton_tests::fixtures;
-use baton_tests::house::TestSystem;
-use baton_tests::program::Program;
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::fixtures;
+use baton_test_harness::program::Program;
+use baton_test_harness::system::TestSystem;
+use baton_test_harness::upstream::FakeUpstream;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{ClientTarget, install};
 
-const PATIENCE: Duration = Duration::from_mins(2);
+const CLIENT_TIMEOUT: Duration = Duration::from_mins(2);
 /// Results that every run must have, so that two empty results do not count as equal.
 const CASES: [&str; 8] =
     ["whole", "streamed", "thinking", "tool", "count_tokens", "model", "error", "fixtures"];
@@ -36,7 +36,7 @@ fn results(mut command: Command) -> Value {
     let whole = fixtures::streams("anthropic").into_iter().filter(|stream| stream.complete);
     let names: Vec<String> = whole.map(|stream| stream.name).collect();
     command.env("HOME", home.path()).args(names);
-    let ended = Program::run(&mut command, PATIENCE);
+    let ended = Program::run(&mut command, CLIENT_TIMEOUT);
     assert_eq!(ended.code, Some(0), "{command:?}\n{}{}", ended.stdout, ended.stderr);
     let results: Value = serde_json::from_str(&ended.stdout)
         .unwrap_or_else(|e| panic!("{e}: {}{}", ended.stdout, ended.stderr));

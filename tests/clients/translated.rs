@@ -14,14 +14,14 @@ use axum::http::{Uri, header};
 use baton_protocol::translate::{
     ClientProtocol, ProtocolPair, TranslationOptions, UpstreamProtocol,
 };
-use baton_tests::fixtures;
-use baton_tests::program::Program;
+use baton_test_harness::fixtures;
+use baton_test_harness::program::Program;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::install;
 
-const PATIENCE: Duration = Duration::from_mins(2);
+const CLIENT_TIMEOUT: Duration = Duration::from_mins(2);
 /// Streams of the Messages API and of Chat Completions that end without an error.
 const MESSAGES: [&str; 11] = [
     "text",
@@ -123,7 +123,7 @@ fn digests(program: &Path, script: &str, url: &str, names: &[String]) -> Value {
         .arg(url)
         .args(names)
         .current_dir(install::node_folder());
-    let ended = Program::run(&mut command, PATIENCE);
+    let ended = Program::run(&mut command, CLIENT_TIMEOUT);
     assert_eq!(ended.code, Some(0), "{script}\n{}{}", ended.stdout, ended.stderr);
     serde_json::from_str(&ended.stdout).unwrap_or_else(|e| panic!("{e}: {}", ended.stdout))
 }

@@ -5,8 +5,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{TestKey, TestSystem, pico, settled};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::system::{TestKey, TestSystem, pico, settled};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -138,8 +138,8 @@ async fn ask(key: &TestKey, path: &str, body: &Value) -> ClientResponse {
 }
 
 /// Creates a group with the account `bad`, and with a second account if `has_spare`.
-async fn group(house: &TestSystem, script: Script, has_spare: bool) -> (String, String) {
-    let (address, group) = (script.start().await, house.group("faults").await);
+async fn group(system: &TestSystem, script: Script, has_spare: bool) -> (String, String) {
+    let (address, group) = (script.start().await, system.group("faults").await);
     let mut ids = Vec::new();
     for (priority, name) in [(1, "bad"), (2, "spare")] {
         let fields = json!({
@@ -148,7 +148,7 @@ async fn group(house: &TestSystem, script: Script, has_spare: bool) -> (String, 
             "credential": {"type": "api_key", "value": format!("sk-upstream-{name}-0123456789")},
         });
         if has_spare || priority == 1 {
-            ids.push(house.account_with(name, &format!("http://{address}"), fields).await);
+            ids.push(system.account_with(name, &format!("http://{address}"), fields).await);
         }
     }
     (group, ids.swap_remove(0))
@@ -157,7 +157,7 @@ async fn group(house: &TestSystem, script: Script, has_spare: bool) -> (String, 
 /// Accounts with restricted keys: an answer to one tenant must not take an account from another
 /// tenant.
 pub(crate) async fn restricted(class: AttackClass) {
-    let house = TestSystem::empty().await;
+    let system = TestSystem::empty().await;
     let poisons = [
         ("401 scopes", SCOPES_401),
         ("403 scopes", SCOPES_403),
@@ -178,9 +178,9 @@ pub(crate) async fn restricted(class: AttackClass) {
         for (list_name, list) in lists {
             for (stranger_name, stranger) in strangers {
                 let script = Script { poison, list, stranger };
-                let (group, account) = group(&house, script, false).await;
-                let evil = house.key("evil").group(&group).create().await;
-                let victim = house.key("victim").group(&group).create().await;
+                let (group, account) = group(&system, script, false).await;
+                let evil = system.key("evil").group(&group).create().await;
+                let victim = system.key("victim").group(&group).create().await;
                 for path in ["/v1/responses", CHAT] {
                     let body = match path {
                         CHAT => chat("poison", false),
@@ -192,7 +192,7 @@ pub(crate) async fn restricted(class: AttackClass) {
                 let answer = ask(&victim, CHAT, &chat("hi", false)).await;
                 let is_served = answer.status == 200;
                 class.check(&format!("{name}: served"), is_served, || answer.text().to_string());
-                let account = house.admin().get(&format!("/accounts/{account}")).await.json();
+                let account = system.admin().get(&format!("/accounts/{account}")).await.json();
                 let is_well = account["status"] == "ready";
                 class.check(&format!("{name}: ready"), is_well, || account.to_string());
             }
@@ -340,11 +340,11 @@ const FAILURES: [(&str, Reply); 44] = [
 
 /// One account fails, and the other must serve the client.
 pub(crate) async fn elsewhere(class: AttackClass) {
-    let house = TestSystem::empty().await;
+    let system = TestSystem::empty().await;
     for (name, poison) in FAILURES {
         let list = (200, JSON, r#"{"data":[]}"#);
-        let (group, _) = group(&house, Script { poison, list, stranger: BAD_KEY }, true).await;
-        let key = house.key("client").group(&group).create().await;
+        let (group, _) = group(&system, Script { poison, list, stranger: BAD_KEY }, true).await;
+        let key = system.key("client").group(&group).create().await;
         for path in [CHAT, "/v1/messages"] {
             for stream in [false, true] {
                 let answer = ask(&key, path, &chat("poison", stream)).await;
@@ -355,10 +355,10 @@ pub(crate) async fn elsewhere(class: AttackClass) {
             }
         }
         let lone = Script { poison, list, stranger: BAD_KEY };
-        let (group, _) = self::group(&house, lone, false).await;
-        let key = house.key("lone").group(&group).create().await;
+        let (group, _) = self::group(&system, lone, false).await;
+        let key = system.key("lone").group(&group).create().await;
         if INVALID_ANSWERS.contains(&name) {
-            check_invalid_answer(&class, &house, name, poison).await;
+            check_invalid_answer(&class, &system, name, poison).await;
         }
         // Even without another account, no client may take an error for an answer or learn about
         // the credential.
@@ -386,10 +386,10 @@ const INVALID_ANSWERS: [&str; 9] = [
 
 /// The client must get 502 in its API's form, the requests must be recorded, and nothing counts
 /// against the account.
-async fn check_invalid_answer(class: &AttackClass, house: &TestSystem, name: &str, poison: Reply) {
+async fn check_invalid_answer(class: &AttackClass, system: &TestSystem, name: &str, poison: Reply) {
     let list = (200, JSON, r#"{"data":[]}"#);
-    let (group, account) = group(house, Script { poison, list, stranger: BAD_KEY }, false).await;
-    let key = house.key("invalid").group(&group).create().await;
+    let (group, account) = group(system, Script { poison, list, stranger: BAD_KEY }, false).await;
+    let key = system.key("invalid").group(&group).create().await;
     let mut asked = 0;
     for (path, place) in [(CHAT, "/error/message"), ("/v1/messages", "/error/type")] {
         for stream in [false, true] {
@@ -402,13 +402,13 @@ async fn check_invalid_answer(class: &AttackClass, house: &TestSystem, name: &st
             });
         }
     }
-    let account = house.admin().get(&format!("/accounts/{account}")).await.json();
+    let account = system.admin().get(&format!("/accounts/{account}")).await.json();
     let is_well = account["status"] == "ready" && account["status_reason"].is_null();
     class.check(&format!("{name}, ready"), is_well, || account.to_string());
     let path = format!("/usage/events?key_id={}", key.id);
     let mut events = Value::Null;
     for _ in 0..50 {
-        events = house.admin().get(&path).await.json()["data"].clone();
+        events = system.admin().get(&path).await.json()["data"].clone();
         if events.as_array().is_some_and(|events| events.len() == asked) {
             break;
         }
@@ -491,26 +491,26 @@ const HIDDEN: [(&str, Reply); 9] = [
 
 /// Compares the cost of answers with hidden usage to the cost of answers with usage.
 pub(crate) async fn hidden_usage(class: AttackClass) {
-    let house = TestSystem::empty().await;
-    let honest = spent(&house, GOOD_STREAM, true).await;
+    let system = TestSystem::empty().await;
+    let honest = spent(&system, GOOD_STREAM, true).await;
     let is_complete = honest.1["outcome"] == "complete" && honest.1["estimated"] == false;
     class.check("an honest stream with a length", is_complete, || honest.1.to_string());
     for (name, poison) in HIDDEN {
-        let (cost, record) = spent(&house, poison, poison.1 == SSE).await;
+        let (cost, record) = spent(&system, poison, poison.1 == SSE).await;
         class.check(name, cost >= honest.0 && record["estimated"] == true, || record.to_string());
     }
 }
 
 /// The cost to the key of a request that gets this answer, and its usage record.
-async fn spent(house: &TestSystem, poison: Reply, stream: bool) -> (i128, Value) {
+async fn spent(system: &TestSystem, poison: Reply, stream: bool) -> (i128, Value) {
     let list = (200, JSON, r#"{"data":[]}"#);
-    let (group, _) = group(house, Script { poison, list, stranger: BAD_KEY }, false).await;
-    let key = house.key("hiding").group(&group).limit_usd_daily("1000").create().await;
+    let (group, _) = group(system, Script { poison, list, stranger: BAD_KEY }, false).await;
+    let key = system.key("hiding").group(&group).limit_usd_daily("1000").create().await;
     ask(&key, CHAT, &chat("poison", stream)).await;
     let spend = settled(&key).await;
     let path = format!("/usage/events?key_id={}", key.id);
     for _ in 0..50 {
-        let events = house.admin().get(&path).await.json();
+        let events = system.admin().get(&path).await.json();
         if let Some(record) = events["data"].get(0) {
             return (pico(&spend["spent_usd"]), record.clone());
         }

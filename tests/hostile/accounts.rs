@@ -3,9 +3,9 @@
 //! organization.
 
 use crate::class::AttackClass;
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{MODEL, TestKey, TestSystem, message};
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::system::{MODEL, TestKey, TestSystem, message};
+use baton_test_harness::upstream::FakeUpstream;
 use serde_json::{Value, json};
 
 const PROVIDERS: [&str; 2] = ["anthropic", "openai_compatible"];
@@ -44,20 +44,20 @@ struct Tenants {
 }
 
 async fn tenants(
-    house: &TestSystem,
+    system: &TestSystem,
     upstream: &FakeUpstream,
     provider: &str,
     count: usize,
 ) -> Tenants {
-    let group = house.group("tenants").await;
+    let group = system.group("tenants").await;
     for serial in 0..count {
         let fields = json!({
             "groups": [group], "provider": provider, "cache_domain": format!("d{serial}"),
         });
-        house.account_with(&format!("a{serial}"), &upstream.url(), fields).await;
+        system.account_with(&format!("a{serial}"), &upstream.url(), fields).await;
     }
-    let evil = house.key("evil").group(&group).create().await;
-    let victim = house.key("victim").group(&group).create().await;
+    let evil = system.key("evil").group(&group).create().await;
+    let victim = system.key("victim").group(&group).create().await;
     Tenants { evil, victim }
 }
 
@@ -70,7 +70,7 @@ fn request(path: &str, model: &str, stream: bool) -> Value {
 
 /// Requests of one tenant, and the answers that another tenant gets after them.
 pub(crate) async fn run(class: AttackClass) {
-    let house = TestSystem::empty().await;
+    let system = TestSystem::empty().await;
     for provider in PROVIDERS {
         for is_strict in [false, true] {
             let upstream = FakeUpstream::start();
@@ -81,7 +81,7 @@ pub(crate) async fn run(class: AttackClass) {
                 [("/v1/messages", 1), ("/v1/messages", 3), ("/v1/chat/completions", 3)]
             {
                 for answer in ANSWERS {
-                    let tenants = tenants(&house, &upstream, provider, count).await;
+                    let tenants = tenants(&system, &upstream, provider, count).await;
                     let name = format!("{provider} {path} x{count} strict={is_strict}: {answer}");
                     poison(&tenants, path, answer).await;
                     class.record(&name, is_served(&tenants.victim, path).await);
@@ -143,10 +143,10 @@ const QUERIES: [&str; 8] = [
 
 /// Headers and query parameters that choose an organization, a project or a workspace.
 pub(crate) async fn run_owners(class: AttackClass) {
-    let house = TestSystem::empty().await;
+    let system = TestSystem::empty().await;
     for provider in PROVIDERS {
         let upstream = FakeUpstream::start();
-        let tenants = tenants(&house, &upstream, provider, 1).await;
+        let tenants = tenants(&system, &upstream, provider, 1).await;
         for path in ["/v1/messages", "/v1/chat/completions", "/v1/responses"] {
             let body = request(path, MODEL, false).to_string();
             for name in OWNERS {
@@ -175,13 +175,13 @@ pub(crate) async fn run_owners(class: AttackClass) {
 
 /// Answers that repeat the account's credential, or name the organization and its web site.
 pub(crate) async fn run_echoes(class: AttackClass) {
-    let house = TestSystem::empty().await;
+    let system = TestSystem::empty().await;
     for provider in PROVIDERS {
         let upstream = FakeUpstream::start();
-        let group = house.group("echoes").await;
+        let group = system.group("echoes").await;
         let fields = json!({"groups": [group], "provider": provider});
-        house.account_with("echo", &upstream.url(), fields).await;
-        let key = house.key("curious").group(&group).create().await;
+        system.account_with("echo", &upstream.url(), fields).await;
+        let key = system.key("curious").group(&group).create().await;
         let secret = "sk-upstream-echo";
         for path in ["/v1/messages", "/v1/chat/completions", "/v1/responses"] {
             for status in [400, 401, 402, 403, 404, 413, 422, 429, 500, 529] {
@@ -198,8 +198,8 @@ pub(crate) async fn run_echoes(class: AttackClass) {
                         let name = format!("{provider} {path} {status}{form} stream={stream}");
                         class.check(&name, !seen.contains(secret), || seen);
                     }
-                    house.admin().get("/accounts").await.ok();
-                    reset(&house).await;
+                    system.admin().get("/accounts").await.ok();
+                    reset(&system).await;
                 }
             }
             for header in [
@@ -229,10 +229,10 @@ pub(crate) async fn run_echoes(class: AttackClass) {
 }
 
 /// Clears the failures of all accounts.
-async fn reset(house: &TestSystem) {
-    let accounts = house.admin().get("/accounts").await.ok().json();
+async fn reset(system: &TestSystem) {
+    let accounts = system.admin().get("/accounts").await.ok().json();
     for account in accounts["data"].as_array().cloned().unwrap_or_default() {
         let id = account["id"].as_str().unwrap_or_default();
-        house.admin().post(&format!("/accounts/{id}/reset"), &json!({})).await.ok();
+        system.admin().post(&format!("/accounts/{id}/reset"), &json!({})).await.ok();
     }
 }

@@ -2,12 +2,12 @@
 //! does not repeat the token.
 
 use crate::class::AttackClass;
-use baton_tests::house::LaunchOptions;
+use baton_test_harness::system::TestSystem;
 
 pub(crate) async fn run(class: AttackClass) {
     for token in ["a", "admin", "password", "0123456789abcde", "short-token", "ääääääääääääääa"]
     {
-        let mut process = LaunchOptions::new().env("BATON_ADMIN_TOKEN", token).spawn();
+        let mut process = TestSystem::builder().env("BATON_ADMIN_TOKEN", token).spawn();
         let ended = process.ended();
         let lines = ended.stderr.lines().count();
         let says = ended.stderr.contains("BATON_ADMIN_TOKEN") && ended.stderr.contains("16");
@@ -15,7 +15,7 @@ pub(crate) async fn run(class: AttackClass) {
         class.check(token, is_right, || ended.stderr.clone());
     }
     for token in ["lab-admin-token-0123456789abcdef", "0123456789abcdef"] {
-        let process = LaunchOptions::new().env("BATON_ADMIN_TOKEN", token).start().await;
+        let process = TestSystem::builder().env("BATON_ADMIN_TOKEN", token).start_process().await;
         class.check(token, process.id() > 0, String::new);
     }
 }

@@ -2,8 +2,8 @@
 //! correct result, and never an internal error of Baton.
 
 use crate::class::AttackClass;
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{OperatorClient, TestSystem};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::system::{OperatorClient, TestSystem};
 use serde_json::{Value, json};
 
 struct Tries {
@@ -36,20 +36,20 @@ impl Tries {
 }
 
 pub(crate) async fn run(class: AttackClass) {
-    let house = TestSystem::open().await;
-    let tries = Tries { class, admin: house.admin() };
-    Box::pin(references(&house, &tries)).await;
-    Box::pin(limits(&house, &tries)).await;
-    Box::pin(names(&house, &tries)).await;
+    let system = TestSystem::open().await;
+    let tries = Tries { class, admin: system.admin() };
+    Box::pin(references(&system, &tries)).await;
+    Box::pin(limits(&system, &tries)).await;
+    Box::pin(names(&system, &tries)).await;
     Box::pin(queries(&tries)).await;
-    Box::pin(cursors(&house, &tries)).await;
+    Box::pin(cursors(&system, &tries)).await;
     Box::pin(lengths(&tries)).await;
 }
 
-async fn references(house: &TestSystem, tries: &Tries) {
-    let group = house.group("twice").await;
+async fn references(system: &TestSystem, tries: &Tries) {
+    let group = system.group("twice").await;
     let credential = json!({"type": "api_key", "value": "x"});
-    let body = json!({"name": "d", "base_url": house.upstream.url(), "credential": credential,
+    let body = json!({"name": "d", "base_url": system.upstream.url(), "credential": credential,
         "groups": [group, group]});
     let made =
         tries.expect("an account twice in one group", ("POST", "/accounts"), body, 201).await;
@@ -60,13 +60,13 @@ async fn references(house: &TestSystem, tries: &Tries) {
     tries.class.check("its groups are named once", once, || changed["groups"].to_string());
     let nobody = json!({"name": "x", "user_id": "usr_0000000000000000"});
     tries.expect("a key of nobody", ("POST", "/keys"), nobody.clone(), 400).await;
-    let key = house.key("k").group(&group).create().await;
+    let key = system.key("k").group(&group).create().await;
     let path = format!("/keys/{}", key.id);
     tries.expect("a key given to nobody", ("PATCH", &path), nobody, 400).await;
     let at = format!("/groups/{group}");
     tries.expect("a group with accounts", ("DELETE", &at), json!({}), 409).await;
-    let group = house.group("gone").await;
-    let key = house.key("in gone").group(&group).create().await;
+    let group = system.group("gone").await;
+    let key = system.key("in gone").group(&group).create().await;
     let at = format!("/groups/{group}");
     tries.expect("a group with keys", ("DELETE", &at), json!({}), 409).await;
     tries.expect("its key", ("DELETE", &format!("/keys/{}", key.id)), json!({}), 204).await;
@@ -88,9 +88,9 @@ async fn references(house: &TestSystem, tries: &Tries) {
     }
 }
 
-async fn limits(house: &TestSystem, tries: &Tries) {
+async fn limits(system: &TestSystem, tries: &Tries) {
     let first = json!({"usd_daily": "5", "usd_monthly": "50", "concurrency": 3});
-    let key = house.key("limited").with("limits", first).create().await;
+    let key = system.key("limited").with("limits", first).create().await;
     let path = format!("/keys/{}", key.id);
     for (change, after) in [
         (
@@ -118,7 +118,7 @@ async fn limits(house: &TestSystem, tries: &Tries) {
         let name = format!("limits {odd}");
         tries.expect(&name, ("PATCH", &path), json!({"limits": odd}), 400).await;
     }
-    let hook = house.upstream.url();
+    let hook = system.upstream.url();
     let first = json!({"url": format!("{hook}/h"), "thresholds": [90]});
     tries.expect("alerts", ("PUT", "/alerts"), first, 200).await;
     let change = json!({"form": "slack"});
@@ -128,8 +128,8 @@ async fn limits(house: &TestSystem, tries: &Tries) {
     tries.class.check("alerts: what is not named stays", stays, || after.to_string());
 }
 
-async fn names(house: &TestSystem, tries: &Tries) {
-    let account = json!({"name": "same", "base_url": house.upstream.url(),
+async fn names(system: &TestSystem, tries: &Tries) {
+    let account = json!({"name": "same", "base_url": system.upstream.url(),
         "credential": {"type": "api_key", "value": "x"}});
     for (path, body) in [
         ("/groups", json!({"name": "same"})),
@@ -218,12 +218,12 @@ async fn queries(tries: &Tries) {
     }
 }
 
-async fn cursors(house: &TestSystem, tries: &Tries) {
-    let key = house.key("asks").create().await;
+async fn cursors(system: &TestSystem, tries: &Tries) {
+    let key = system.key("asks").create().await;
     for _ in 0..3 {
         key.ask("hi").await.ok();
     }
-    house.events_of(&key, 3).await;
+    system.events_of(&key, 3).await;
     let page = tries.admin.get("/usage/events?limit=1").await.ok().json();
     let good = page["next_cursor"].as_str().unwrap_or_default().to_owned();
     let decoded = base64_decode(&good);
@@ -260,7 +260,7 @@ async fn cursors(house: &TestSystem, tries: &Tries) {
     forged.extend(["%00", "A", "====", "null", "bnVsbA", "W10", "e30"].map(str::to_owned));
     forged.push("A".repeat(6000));
     let ada = tries.admin.create("/users", &json!({"name": "reads"})).await;
-    let member = house.key("reads").with("user_id", ada.as_str()).create().await;
+    let member = system.key("reads").with("user_id", ada.as_str()).create().await;
     let other = format!("&key_id={}", member.id);
     let paths = [
         "/usage/events?limit=1",

@@ -4,7 +4,7 @@
 use crate::class::AttackClass;
 use baton_domain::id::KeyId;
 use baton_domain::relay_key::{compose, new_secret};
-use baton_tests::house::{OperatorClient, TestKey, TestSystem};
+use baton_test_harness::system::{OperatorClient, TestKey, TestSystem};
 use serde_json::json;
 
 /// Credentials that give no access, with their names.
@@ -19,43 +19,43 @@ struct People {
     root: TestKey,
 }
 
-async fn person(house: &TestSystem, name: &str, role: &str) -> (String, TestKey) {
-    let id = house.admin().create("/users", &json!({"name": name, "role": role})).await;
-    let key = house.key(name).with("user_id", id.as_str()).create().await;
+async fn person(system: &TestSystem, name: &str, role: &str) -> (String, TestKey) {
+    let id = system.admin().create("/users", &json!({"name": name, "role": role})).await;
+    let key = system.key(name).with("user_id", id.as_str()).create().await;
     (id, key)
 }
 
 pub(crate) async fn run(class: AttackClass) {
-    let house = TestSystem::open().await;
-    let admin = house.admin();
-    let ada = person(&house, "Ada", "member").await;
-    let narrow = house.key("ci").with("user_id", ada.0.as_str());
+    let system = TestSystem::open().await;
+    let admin = system.admin();
+    let ada = person(&system, "Ada", "member").await;
+    let narrow = system.key("ci").with("user_id", ada.0.as_str());
     let narrow = narrow.with("models", json!(["claude-haiku-*"])).create().await;
-    let (_, root) = person(&house, "Root", "admin").await;
-    let people = People { bob: person(&house, "Bob", "member").await, ada, narrow, root };
-    let disabled = house.key("disabled").with("user_id", people.ada.0.as_str());
+    let (_, root) = person(&system, "Root", "admin").await;
+    let people = People { bob: person(&system, "Bob", "member").await, ada, narrow, root };
+    let disabled = system.key("disabled").with("user_id", people.ada.0.as_str());
     let disabled = disabled.with("enabled", false).create().await;
-    let expired = house.key("expired").with("user_id", people.ada.0.as_str());
+    let expired = system.key("expired").with("user_id", people.ada.0.as_str());
     let expired = expired.with("expires_at", "2020-01-01T00:00:00Z").create().await;
-    let (off, of_disabled) = person(&house, "Off", "admin").await;
+    let (off, of_disabled) = person(&system, "Off", "admin").await;
     admin.patch(&format!("/users/{off}"), &json!({"enabled": false})).await.ok();
     let unknown = compose(&KeyId::from_bits(9), &new_secret([1, 2]));
     let closed: RefusedCredentials = vec![
         ("nobody", String::new()),
         ("a wrong token", "bta_wrong".to_owned()),
         ("an unknown key", unknown.expose().to_owned()),
-        ("a key without a user", house.key("of nobody").create().await.secret),
+        ("a key without a user", system.key("of nobody").create().await.secret),
         ("a key of a disabled administrator", of_disabled.secret),
         ("a disabled key", disabled.secret),
         ("an expired key", expired.secret),
     ];
     for (_, key) in [&people.ada, &people.bob] {
         key.ask("hi").await.ok();
-        house.events_of(key, 1).await;
+        system.events_of(key, 1).await;
     }
     Box::pin(matrix(&class, &admin, &people, &closed)).await;
     Box::pin(of_others(&class, &admin, &people)).await;
-    Box::pin(spellings(&class, &house, &people)).await;
+    Box::pin(spellings(&class, &system, &people)).await;
 }
 
 /// Every route with every credential.
@@ -196,9 +196,9 @@ async fn of_others(class: &AttackClass, admin: &OperatorClient, people: &People)
 }
 
 /// Other spellings of a path, other methods, further headers.
-async fn spellings(class: &AttackClass, house: &TestSystem, people: &People) {
-    let http = baton_tests::house::plain_client();
-    let base = house.admin_url();
+async fn spellings(class: &AttackClass, system: &TestSystem, people: &People) {
+    let http = baton_test_harness::system::plain_client();
+    let base = system.admin_url();
     for path in [
         "/api/v1/users/",
         "/api/v1//users",
@@ -229,7 +229,7 @@ async fn spellings(class: &AttackClass, house: &TestSystem, people: &People) {
         ("x-http-method-override", "GET"),
         ("x-original-url", "/api/v1/users"),
         ("x-forwarded-user", "root"),
-        ("x-api-key", house.admin_token()),
+        ("x-api-key", system.admin_token()),
         ("x-forwarded-for", "127.0.0.1"),
         ("cookie", "baton=token"),
     ] {
@@ -240,7 +240,7 @@ async fn spellings(class: &AttackClass, house: &TestSystem, people: &People) {
     }
     // A console session that was opened with a relay key has only a member's rights too.
     let address = base.trim_start_matches("http://").parse().expect("an address");
-    let mut visitor = baton_tests::signing_in::TestBrowser::at(address);
+    let mut visitor = baton_test_harness::signing_in::TestBrowser::at(address);
     visitor.sign_in(&people.root.secret).await.leads_to("/console");
     for page in [
         "/accounts",

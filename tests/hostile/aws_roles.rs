@@ -8,8 +8,8 @@
 use crate::class::AttackClass;
 use baton_domain::secret::Secret;
 use baton_runtime::vault::Pepper;
-use baton_tests::lambda::{FunctionProcess, LambdaDeployment, WITHOUT_HURRY, event};
-use baton_tests::table_rights::TableRights;
+use baton_test_harness::lambda::{FunctionProcess, LambdaDeployment, WITHOUT_HURRY, event};
+use baton_test_harness::table_rights::TableRights;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 

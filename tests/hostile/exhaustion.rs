@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_tests::house::{LaunchOptions, TestSystem};
+use baton_test_harness::system::TestSystem;
 
 use crate::class::AttackClass;
 use crate::process::{address, health, send, unknown_key};
@@ -10,15 +10,14 @@ use crate::process::{address, health, send, unknown_key};
 const MOST: usize = 100;
 
 pub(crate) async fn run(class: AttackClass) {
-    let launch = LaunchOptions::new().env("BATON_CONNECTIONS_MAX", &MOST.to_string());
-    let house = TestSystem::launched(launch).await;
-    house.account("main", &house.upstream.url()).await;
-    let key = house.key("kept").create().await;
-    let (relay, admin) = (address(&house.relay_url()), address(&house.admin_url()));
+    let launch = TestSystem::builder().env("BATON_CONNECTIONS_MAX", &MOST.to_string());
+    let system = launch.with_account("main").start().await;
+    let key = system.key("kept").create().await;
+    let (relay, admin) = (address(&system.relay_url()), address(&system.admin_url()));
     // A stream of a valid key is open all the time.
-    let gate = house.upstream.gate("kept");
+    let gate = system.upstream.gate("kept");
     gate.release(3);
-    house.upstream.next("text;gate=kept");
+    system.upstream.next("text;gate=kept");
     let mut live = key.open("hi").await;
     live.read_to(20).await;
     let mut held = Vec::new();
@@ -50,7 +49,7 @@ pub(crate) async fn run(class: AttackClass) {
         class.check("a valid key", answer.status == 200, || answer.text());
     }
     let files =
-        std::fs::read_dir(format!("/proc/{}/fd", house.process_id())).map_or(0, Iterator::count);
+        std::fs::read_dir(format!("/proc/{}/fd", system.process_id())).map_or(0, Iterator::count);
     class.check("open files", files < 3 * MOST + 100, || {
         format!("{files} of {} connections", held.len())
     });
@@ -58,20 +57,20 @@ pub(crate) async fn run(class: AttackClass) {
     let answer = live.finish().await;
     class.check("the stream that was under way", !answer.torn, || answer.text());
     drop(held);
-    no_files(&class, &house).await;
+    no_files(&class, &system).await;
 }
 
 /// The process cannot open another file.
-async fn no_files(class: &AttackClass, house: &TestSystem) {
+async fn no_files(class: &AttackClass, system: &TestSystem) {
     let open =
-        std::fs::read_dir(format!("/proc/{}/fd", house.process_id())).map_or(0, Iterator::count);
+        std::fs::read_dir(format!("/proc/{}/fd", system.process_id())).map_or(0, Iterator::count);
     let limit = format!("--nofile={0}:{0}", open + 12);
-    let process = house.process_id().to_string();
+    let process = system.process_id().to_string();
     let limited = std::process::Command::new("prlimit").args(["--pid", &process, &limit]).status();
     if !limited.is_ok_and(|status| status.success()) {
         return;
     }
-    let relay = address(&house.relay_url());
+    let relay = address(&system.relay_url());
     let mut held = Vec::new();
     for _ in 0..80 {
         let request = b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n{";
@@ -80,6 +79,6 @@ async fn no_files(class: &AttackClass, house: &TestSystem) {
     }
     let said = health(relay).await;
     class.check("no more files: relay", said == "200", || said.clone());
-    let said = health(address(&house.admin_url())).await;
+    let said = health(address(&system.admin_url())).await;
     class.check("no more files: admin", said == "200", || said.clone());
 }

@@ -1,8 +1,8 @@
 //! Bodies with contradictory fields, model names that are disguised as others, and bodies that are
 //! not JSON.
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{TestKey, TestSystem};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::system::{TestKey, TestSystem};
 use serde_json::json;
 
 use crate::class::AttackClass;
@@ -17,17 +17,17 @@ async fn ask(key: &TestKey, path: &str, body: impl Into<reqwest::Body>) -> Clien
 }
 
 /// Creates a group with an OpenAI-compatible account, and a key for it.
-async fn openai(house: &TestSystem) -> TestKey {
-    let group = house.group("openai").await;
+async fn openai(system: &TestSystem) -> TestKey {
+    let group = system.group("openai").await;
     let fields = json!({"provider": "openai_compatible", "groups": [group]});
-    house.account_with("openai", &house.upstream.url(), fields).await;
-    house.key("openai").group(&group).create().await
+    system.account_with("openai", &system.upstream.url(), fields).await;
+    system.key("openai").group(&group).create().await
 }
 
 /// Fields that occur twice, or a second time with other letter case.
 pub(crate) async fn twice(class: AttackClass) {
-    let house = open_for_counts().await;
-    let keys = [house.key("a").create().await, openai(&house).await];
+    let system = open_for_counts().await;
+    let keys = [system.key("a").create().await, openai(&system).await];
     let known = [
         "model",
         "stream",
@@ -99,14 +99,14 @@ pub(crate) async fn twice(class: AttackClass) {
                 .check(&format!("Bedrock's client {body}"), answer.status == 400, || answer.text());
         }
     }
-    let asked = house.upstream.exchanges().len();
+    let asked = system.upstream.exchanges().len();
     class.check("nothing went up", asked == 0, || asked.to_string());
 }
 
 /// Settings that a less strict upstream reads from a value of another type.
 pub(crate) async fn types(class: AttackClass) {
-    let house = open_for_counts().await;
-    let keys = [house.key("a").create().await, openai(&house).await];
+    let system = open_for_counts().await;
+    let keys = [system.key("a").create().await, openai(&system).await];
     let body = |field: &str| {
         format!(r#"{{"model":"claude-opus-5-5","max_tokens":9,"messages":[],"input":"x",{field}}}"#)
     };
@@ -142,15 +142,15 @@ pub(crate) async fn types(class: AttackClass) {
             class.check(&format!("{path} {field}"), is_named, || answer.text());
         }
     }
-    let asked = house.upstream.exchanges().len();
+    let asked = system.upstream.exchanges().len();
     class.check("nothing went up", asked == 0, || asked.to_string());
 }
 
 /// Names that contain an allowed name.
 pub(crate) async fn decorations(class: AttackClass) {
-    let house = open_for_counts().await;
-    let literal = house.key("literal").models(&["claude-haiku-4-5"]).create().await;
-    let starred = house.key("starred").models(&["claude-haiku-*"]).create().await;
+    let system = open_for_counts().await;
+    let literal = system.key("literal").models(&["claude-haiku-4-5"]).create().await;
+    let starred = system.key("starred").models(&["claude-haiku-*"]).create().await;
     let names = [
         "claude-opus-4-5/claude-haiku-4-5",
         "anthropic/claude-opus-4-5/claude-haiku-4-5",
@@ -191,7 +191,7 @@ pub(crate) async fn decorations(class: AttackClass) {
             }
         }
     }
-    let asked = house.upstream.exchanges().len();
+    let asked = system.upstream.exchanges().len();
     class.check("nothing went up", asked == 0, || asked.to_string());
     for model in ["claude-haiku-4-5", "claude-haiku-4-5-20251001", "anthropic/claude-haiku-4-5"] {
         let answer = literal.ask_model(model, "hi").await;
@@ -201,8 +201,8 @@ pub(crate) async fn decorations(class: AttackClass) {
 
 /// Malformed bodies.
 pub(crate) async fn malformed(class: AttackClass) {
-    let house = open_for_counts().await;
-    let keys = [house.key("a").create().await, openai(&house).await];
+    let system = open_for_counts().await;
+    let keys = [system.key("a").create().await, openai(&system).await];
     let mut bodies: Vec<Vec<u8>> = [
         "",
         " ",
@@ -291,8 +291,8 @@ pub(crate) async fn malformed(class: AttackClass) {
             class.check(&input, answer.status == 400, || answer.text());
         }
     }
-    let said = health(address(&house.relay_url())).await;
+    let said = health(address(&system.relay_url())).await;
     class.check("alive", said == "200", || said.clone());
-    let asked = house.upstream.exchanges().len();
+    let asked = system.upstream.exchanges().len();
     class.check("nothing went up", asked == 0, || asked.to_string());
 }

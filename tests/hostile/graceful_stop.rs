@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use baton_tests::eventually::eventually;
-use baton_tests::house::{LaunchOptions, TestKey, TestSystem, message};
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::system::{TestKey, TestSystem, message};
 use serde_json::{Value, json};
 
 use crate::bad_upstream::{self, ASKED};
@@ -18,25 +18,25 @@ const STOP_SECONDS: u64 = 2;
 
 pub(crate) async fn run(class: AttackClass) {
     let before = ASKED.load(Ordering::Relaxed);
-    let launch = LaunchOptions::new().env("BATON_STOP_SECONDS", &STOP_SECONDS.to_string());
-    let mut house = TestSystem::launched(launch).await;
+    let launch = TestSystem::builder().env("BATON_STOP_SECONDS", &STOP_SECONDS.to_string());
+    let mut system = launch.start().await;
     let upstream = format!("http://{}", bad_upstream::start().await);
-    let group = house.group("anthropic").await;
-    house.account_with("a", &upstream, json!({"groups": [group]})).await;
+    let group = system.group("anthropic").await;
+    system.account_with("a", &upstream, json!({"groups": [group]})).await;
     // Keys with a money limit are refused for a model without a price.
     let rates = json!({"input": "5", "output": "25", "cache_read": "0.5",
         "cache_write_5m": "6.25", "cache_write_1h": "10"});
     for model in ["ticking", "silent"] {
         let price = json!({"model": model, "standard": rates});
-        house.admin().post("/prices", &price).await.status(201);
+        system.admin().post("/prices", &price).await.status(201);
     }
-    let free = house.key("free").group(&group).create().await;
-    let limited = house.key("limited").group(&group).limit_usd_daily("100").create().await;
-    let other = house.group("openai").await;
-    house
+    let free = system.key("free").group(&group).create().await;
+    let limited = system.key("limited").group(&group).limit_usd_daily("100").create().await;
+    let other = system.group("openai").await;
+    system
         .account_with("o", &upstream, json!({"groups": [other], "provider": "openai_compatible"}))
         .await;
-    let openai = house.key("openai").group(&other).create().await;
+    let openai = system.key("openai").group(&other).create().await;
 
     let chat = |model: &str| json!({"model": model, "stream": true, "messages": [{"role": "user", "content": "hi"}]});
     let responses = json!({"model": "ticking", "stream": true, "input": "hi"});
@@ -85,7 +85,7 @@ pub(crate) async fn run(class: AttackClass) {
         asking.push((name, end, tokio::spawn(asked)));
     }
     // Clients that do not read, and one whose body does not end.
-    let relay = address(&house.relay_url());
+    let relay = address(&system.relay_url());
     let body = message("pouring", "hi", true).to_string();
     let mut held = Vec::new();
     for _ in 0..10 {
@@ -108,9 +108,9 @@ pub(crate) async fn run(class: AttackClass) {
     })
     .await;
 
-    let again = house.process().again();
+    let again = system.process().again();
     let begun = Instant::now();
-    house.process().terminate();
+    system.process().terminate();
     for (name, end, answer) in asking {
         let Ok(Some(answer)) = answer.await else {
             class.check(name, false, || "no answer".to_owned());
@@ -124,7 +124,7 @@ pub(crate) async fn run(class: AttackClass) {
             format!("{} torn={} {tail}", answer.status, answer.torn)
         });
     }
-    let ended = house.process().ended();
+    let ended = system.process().ended();
     let took = begun.elapsed();
     class.check("the exit code", ended.code == Some(0), || {
         format!("{:?} {}", ended.code, ended.stderr)
@@ -136,11 +136,11 @@ pub(crate) async fn run(class: AttackClass) {
     });
     drop(held);
 
-    house.started_again(again).await;
+    system.started_again(&again).await;
     let count = |key: &TestKey| key.id.clone();
     for (key, expected) in [(&free, 5 + 60 + 1 + 10), (&limited, 2), (&openai, 2)] {
-        let key = key.at(&house);
-        let events = house.events(&key).await;
+        let key = key.at(&system);
+        let events = system.events(&key).await;
         class.check("records are there at once", events.len() == expected, || {
             format!("{} of {expected} of {}", events.len(), count(&key))
         });
@@ -151,7 +151,7 @@ pub(crate) async fn run(class: AttackClass) {
             class.check("what they cost", is_estimate, || event.to_string());
         }
     }
-    let usage = limited.at(&house).get("/v1/usage").await.json();
+    let usage = limited.at(&system).get("/v1/usage").await.json();
     class.check("nothing stays reserved", usage["open_requests"] == 0, || usage.to_string());
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_tests::house::{LaunchOptions, TestSystem, message};
+use baton_test_harness::system::{TestSystem, message};
 
 use crate::bad_upstream;
 use crate::class::AttackClass;
@@ -11,28 +11,27 @@ const NAMES: usize = 150;
 
 /// Names that do not exist.
 pub(crate) async fn cardinality(class: AttackClass) {
-    let house =
-        TestSystem::launched(LaunchOptions::new().env("BATON_METRICS_TOKEN", "metrics-token"))
-            .await;
-    let key = house.private_key(&format!("http://{}", bad_upstream::start().await)).await;
+    let system = TestSystem::builder().env("BATON_METRICS_TOKEN", "metrics-token").start().await;
+    let key = system.private_key(&format!("http://{}", bad_upstream::start().await)).await;
     for number in 0..NAMES {
         let answer = key.ask_model(&format!("nobody-{number}"), "hi").await;
         class.check("a model that there is not", answer.status == 404, || answer.text());
     }
-    let events = house.events_within(Duration::from_secs(60), &key, NAMES).await;
+    let events = system.events_within(Duration::from_secs(60), &key, NAMES).await;
     class.check("records", events.len() == NAMES, || events.len().to_string());
     for by in ["model", "day,model", "key,model", "hour,model"] {
-        let rows = house.summary(&format!("by={by}")).await;
+        let rows = system.summary(&format!("by={by}")).await;
         class.check(by, rows.len() <= 3, || format!("{} rows", rows.len()));
         let requests: u64 = rows.iter().filter_map(|row| row["requests"].as_u64()).sum();
         class.check(&format!("{by}: all counted"), requests == NAMES as u64, || {
             requests.to_string()
         });
     }
-    let metrics = reqwest::Client::new().get(format!("{}/metrics", house.admin_url()));
-    let metrics =
-        baton_tests::client_response::ClientResponse::to(metrics.bearer_auth("metrics-token"))
-            .await;
+    let metrics = reqwest::Client::new().get(format!("{}/metrics", system.admin_url()));
+    let metrics = baton_test_harness::client_response::ClientResponse::to(
+        metrics.bearer_auth("metrics-token"),
+    )
+    .await;
     let names = metrics.text().matches("nobody-").count();
     class.check("labels", metrics.status == 200 && names == 0, || {
         format!("{} {names}", metrics.status)
@@ -41,8 +40,8 @@ pub(crate) async fn cardinality(class: AttackClass) {
 
 /// Answers that would make records long. The records are cut, and the usage is counted.
 pub(crate) async fn long_records(class: AttackClass) {
-    let mut house = TestSystem::launched(LaunchOptions::new()).await;
-    let key = house.private_key(&format!("http://{}", bad_upstream::start().await)).await;
+    let mut system = TestSystem::builder().start().await;
+    let key = system.private_key(&format!("http://{}", bad_upstream::start().await)).await;
     let models = ["big-model", "big-model-stream", "iterations", "long-words", "long-error"];
     for model in models {
         let body = message(model, "hi", model.ends_with("stream") || model == "long-error");
@@ -50,12 +49,12 @@ pub(crate) async fn long_records(class: AttackClass) {
             .message(body.to_string())
             .header("x-claude-code-session-id", "s".repeat(5_000))
             .header("x-claude-code-agent-id", "a".repeat(5_000));
-        let answer = baton_tests::client_response::ClientResponse::to(request).await;
+        let answer = baton_test_harness::client_response::ClientResponse::to(request).await;
         class.check(model, answer.status == 200 || model == "long-error", || {
             format!("{} {:.300}", answer.status, answer.text())
         });
     }
-    let events = house.events_within(Duration::from_secs(20), &key, models.len()).await;
+    let events = system.events_within(Duration::from_secs(20), &key, models.len()).await;
     for model in models {
         let event = events.iter().find(|event| event["model"] == model);
         let length = event.map(|event| event.to_string().len()).unwrap_or_default();
@@ -63,6 +62,6 @@ pub(crate) async fn long_records(class: AttackClass) {
             format!("{length} bytes")
         });
     }
-    let log = house.process().stderr().len() + house.process().stdout().len();
+    let log = system.process().stderr().len() + system.process().stdout().len();
     class.check("the log", log < 200_000, || format!("{log} bytes"));
 }

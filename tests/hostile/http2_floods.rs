@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use baton_tests::house::TestSystem;
+use baton_test_harness::system::TestSystem;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -64,8 +64,8 @@ struct Flood {
 }
 
 pub(crate) async fn run(class: AttackClass) {
-    let house = TestSystem::open().await;
-    let key = house.key("ci").create().await;
+    let system = TestSystem::open().await;
+    let key = system.key("ci").create().await;
     let floods = [
         Flood {
             name: "WINDOW_UPDATE",
@@ -147,7 +147,7 @@ pub(crate) async fn run(class: AttackClass) {
             round: |_| frame(RST_STREAM, 0, 1, &[0, 0, 0, 8]),
         },
     ];
-    for (door, at) in [("relay", house.relay_url()), ("admin", house.admin_url())] {
+    for (door, at) in [("relay", system.relay_url()), ("admin", system.admin_url())] {
         let at = address(&at);
         for flood in &floods {
             let taken = flooded(at, flood).await;
@@ -160,8 +160,8 @@ pub(crate) async fn run(class: AttackClass) {
     }
     let answer = key.ask("hi").await;
     class.check("a key afterwards", answer.status == 200, || answer.text());
-    honest(&class, &house).await;
-    let most = memory_mb(house.process_id(), "VmHWM");
+    honest(&class, &system).await;
+    let most = memory_mb(system.process_id(), "VmHWM");
     class.check("memory", most < RESIDENT_MB_MAX, || format!("{most} MB resident"));
 }
 
@@ -196,20 +196,21 @@ async fn flooded(at: SocketAddr, flood: &Flood) -> usize {
 }
 
 /// A client that multiplexes, reads and writes much without being hostile must be served.
-async fn honest(class: &AttackClass, house: &TestSystem) {
+async fn honest(class: &AttackClass, system: &TestSystem) {
     let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build();
     let Ok(client) = client else { return };
-    let key = house.key("h2").create().await;
-    house.upstream.always("text");
+    let key = system.key("h2").create().await;
+    system.upstream.always("text");
     let ask = |body: String| {
         client
-            .post(format!("{}/v1/messages", house.relay_url()))
+            .post(format!("{}/v1/messages", system.relay_url()))
             .header("x-api-key", &key.secret)
             .body(body)
             .send()
     };
     let text = "x".repeat(200_000);
-    let body = |text: &str| baton_tests::house::message("claude-opus-5-5", text, true).to_string();
+    let body =
+        |text: &str| baton_test_harness::system::message("claude-opus-5-5", text, true).to_string();
     let asking = (0..150).map(|number| ask(body(if number % 10 == 0 { &text } else { "hi" })));
     for answer in futures_util::future::join_all(asking).await {
         let is_good = match answer {

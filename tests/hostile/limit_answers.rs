@@ -1,7 +1,7 @@
 //! Answers to limited keys, invalid limits, and free calls.
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{LaunchOptions, TestKey, TestSystem, message, pico, spent_key};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::system::{TestKey, TestSystem, message, pico, spent_key};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ use crate::greedy_upstream::GreedyUpstream;
 async fn start(variables: &[(&str, &str)]) -> (TestSystem, GreedyUpstream) {
     let launch = variables
         .iter()
-        .fold(LaunchOptions::new(), |launch, (name, value)| launch.env(name, value));
-    let (house, upstream) = (TestSystem::launched(launch).await, GreedyUpstream::start().await);
-    house.account("main", &upstream.url()).await;
-    (house, upstream)
+        .fold(TestSystem::builder(), |launch, (name, value)| launch.env(name, value));
+    let (system, upstream) = (launch.start().await, GreedyUpstream::start().await);
+    system.account("main", &upstream.url()).await;
+    (system, upstream)
 }
 
 fn body(max_tokens: u64) -> String {
@@ -30,11 +30,11 @@ async fn ask(key: &TestKey, max_tokens: u64) -> ClientResponse {
 
 /// Spent, reserved by others, and too large are three different answers.
 pub(crate) async fn truth(class: AttackClass) {
-    let (house, _upstream) = start(&[]).await;
+    let (system, _upstream) = start(&[]).await;
     let is_final = |answer: &ClientResponse| answer.header("x-should-retry") == Some("false");
     let told = |answer: &ClientResponse| format!("{} {:?}", answer.status, answer.text());
 
-    let spent = ask(&spent_key(&house, "spent").await, 100).await;
+    let spent = ask(&spent_key(&system, "spent").await, 100).await;
     let holds = spent.status == 429
         && is_final(&spent)
         && spent.text().contains("billing_error")
@@ -42,7 +42,7 @@ pub(crate) async fn truth(class: AttackClass) {
         && spent.header("retry-after").is_some_and(|text| text.parse::<u64>().is_ok());
     class.check("a spent limit", holds, || told(&spent));
 
-    let nothing = ask(&house.key("nothing").limit_usd_daily("0").create().await, 100).await;
+    let nothing = ask(&system.key("nothing").limit_usd_daily("0").create().await, 100).await;
     let holds = nothing.status == 429
         && is_final(&nothing)
         && nothing.header("retry-after").is_none()
@@ -50,7 +50,7 @@ pub(crate) async fn truth(class: AttackClass) {
         && nothing.message().starts_with("spend limit reached · the daily limit of 0.00 USD");
     class.check("a limit of nothing", holds, || told(&nothing));
 
-    let large = house.key("large").limit_usd_daily("0.10").create().await;
+    let large = system.key("large").limit_usd_daily("0.10").create().await;
     let answer = ask(&large, 20_000).await;
     let words = ["could cost", "0.10 USD", "max_tokens", "helps"];
     let says = |answer: &ClientResponse, words: &[&str]| {
@@ -68,16 +68,16 @@ pub(crate) async fn truth(class: AttackClass) {
 
     // One of them leaves no room for another: 20,000 × 20 and about 2,200 × 5 per million, plus one
     // tenth.
-    let busy = house.key("busy").limit_usd_daily("1.00").create().await;
+    let busy = system.key("busy").limit_usd_daily("1.00").create().await;
     let began = Instant::now();
     let mut answers = Vec::new();
     for answer in join_all((0..2).map(|_| ask(&busy, 20_000))).await {
         answers.push(answer.status);
     }
     class.check("two that fit together", answers == [200, 200], || format!("{answers:?}"));
-    let left = house.key("left").limit_usd_daily("0.60").create().await;
+    let left = system.key("left").limit_usd_daily("0.60").create().await;
     ask(&left, 10_000).await;
-    house.events_within(Duration::from_secs(20), &left, 1).await;
+    system.events_within(Duration::from_secs(20), &left, 1).await;
     let answer = ask(&left, 20_000).await;
     let holds = answer.status == 429
         && is_final(&answer)
@@ -90,7 +90,7 @@ pub(crate) async fn truth(class: AttackClass) {
 
 /// A suggested change must help, and a change that does not help must not be suggested.
 pub(crate) async fn advice(class: AttackClass) {
-    let (house, _upstream) = start(&[]).await;
+    let (system, _upstream) = start(&[]).await;
     let search = json!([{"type": "web_search_20250305", "name": "web_search", "max_uses": 2}]);
     let of = |text: &str, max_tokens: u64, tools: &Value| {
         let mut body = message("claude-opus-5-5", text, false);
@@ -109,7 +109,7 @@ pub(crate) async fn advice(class: AttackClass) {
         ("nothing", "0.0001", of("hi", 1, &Value::Null), vec![]),
         ("a search", "1", of("hi", 1, &search), vec![tools]),
     ] {
-        let key = house.key(name).limit_usd_daily(limit).create().await;
+        let key = system.key(name).limit_usd_daily(limit).create().await;
         let answer = ClientResponse::to(key.message(body)).await;
         let text = answer.message();
         let holds = answer.status == 429
@@ -124,9 +124,9 @@ pub(crate) async fn advice(class: AttackClass) {
 /// Simultaneous requests wait for each other, and are refused with a wait time if that takes too
 /// long.
 pub(crate) async fn waiting(class: AttackClass) {
-    let (house, _upstream) = start(&[]).await;
+    let (system, _upstream) = start(&[]).await;
     // Each request costs far less than it reserves, so all of them fit one after another.
-    let key = house.key("parallel").limit_usd_daily("0.60").create().await;
+    let key = system.key("parallel").limit_usd_daily("0.60").create().await;
     let lie = json!({"user_id": r#"usage:{"input_tokens":5,"output_tokens":5}"#});
     let mut request: Value = serde_json::from_str(&body(20_000)).expect("a body");
     request["metadata"] = lie;
@@ -134,8 +134,8 @@ pub(crate) async fn waiting(class: AttackClass) {
     let statuses: Vec<u16> = join_all(asking).await.iter().map(|answer| answer.status).collect();
     class.check("three where one fits at a time", statuses == [200; 3], || format!("{statuses:?}"));
 
-    let (house, _upstream) = start(&[("BATON_LIMIT_WAIT_SECONDS", "0.1")]).await;
-    let key = house.key("short").limit_usd_daily("0.60").create().await;
+    let (system, _upstream) = start(&[("BATON_LIMIT_WAIT_SECONDS", "0.1")]).await;
+    let key = system.key("short").limit_usd_daily("0.60").create().await;
     let answers =
         join_all((0..3).map(|_| ClientResponse::to(key.message(request.to_string())))).await;
     for answer in answers.iter().filter(|answer| answer.status != 200) {
@@ -150,10 +150,10 @@ pub(crate) async fn waiting(class: AttackClass) {
     class.check("one is served", (1..3).contains(&served), || format!("{served}"));
 
     // Far more requests than can wait: none of them blocks, and the limit is not exceeded.
-    let key = house.key("many").limit_usd_daily("0.60").create().await;
+    let key = system.key("many").limit_usd_daily("0.60").create().await;
     let answers = join_all((0..100).map(|_| ask(&key, 20_000))).await;
     let served = answers.iter().filter(|answer| answer.status == 200).count();
-    let events = house.events_within(Duration::from_secs(20), &key, served).await;
+    let events = system.events_within(Duration::from_secs(20), &key, served).await;
     let spent: i128 = events.iter().map(|event| pico(&event["cost_usd"])).sum();
     class
         .check("a hundred at once", spent <= pico(&json!("0.600000000000")), || format!("{spent}"));
@@ -161,8 +161,8 @@ pub(crate) async fn waiting(class: AttackClass) {
 
 /// Amounts that are not valid limits.
 pub(crate) async fn bad_limits(class: AttackClass) {
-    let (house, _upstream) = start(&[]).await;
-    let admin = house.admin();
+    let (system, _upstream) = start(&[]).await;
+    let admin = system.admin();
     let key = admin.create("/keys", &json!({"name": "k"})).await;
     let user = admin.create("/users", &json!({"name": "u"})).await;
     let places = [
@@ -221,13 +221,13 @@ pub(crate) async fn bad_limits(class: AttackClass) {
 
 /// Token counts and model lists with a key that has no room in its limits.
 pub(crate) async fn free_calls(class: AttackClass) {
-    let (house, upstream) = start(&[("BATON_METRICS_TOKEN", "metrics-token")]).await;
+    let (system, upstream) = start(&[("BATON_METRICS_TOKEN", "metrics-token")]).await;
     for (name, method, path) in [
         ("count_tokens", "POST", "/v1/messages/count_tokens"),
         ("models", "GET", "/v1/models"),
         ("a model", "GET", "/v1/models/claude-haiku-4-5"),
     ] {
-        let plan = house.key(name).limit("requests_per_minute", 1).limit("concurrency", 1);
+        let plan = system.key(name).limit("requests_per_minute", 1).limit("concurrency", 1);
         let key = plan.limit_usd_daily("0").create().await;
         let before = upstream.asked().len();
         let text = if method == "POST" { body(5) } else { String::new() };
@@ -249,7 +249,7 @@ pub(crate) async fn free_calls(class: AttackClass) {
             class.check(name, holds, || format!("{} {:.200}", answer.status, answer.text()));
         }
     }
-    let key = house.key("one").limit("requests_per_minute", 1).create().await;
+    let key = system.key("one").limit("requests_per_minute", 1).create().await;
     for _ in 0..5 {
         let request = key.request("POST", "/v1/messages/count_tokens").body(body(5));
         let answer = ClientResponse::to(request).await;
@@ -257,17 +257,17 @@ pub(crate) async fn free_calls(class: AttackClass) {
     }
     let answer = ask(&key, 5).await;
     class.check("the key's own limit is left", answer.status == 200, || answer.text());
-    let metrics = reqwest::Client::new().get(format!("{}/metrics", house.admin_url()));
+    let metrics = reqwest::Client::new().get(format!("{}/metrics", system.admin_url()));
     let metrics = ClientResponse::to(metrics.bearer_auth("metrics-token")).await.text();
     class.check("metrics", metrics.contains("models"), || "no word of models".to_owned());
 }
 
 /// An upstream that claims more than a request permitted.
 pub(crate) async fn lies(class: AttackClass) {
-    let (house, _upstream) = start(&[]).await;
+    let (system, _upstream) = start(&[]).await;
     let pool = json!({"usd_monthly": "1000"});
-    house.admin().send("PUT", "/limits/organization", &pool).await.ok();
-    let (liar, other) = (house.key("liar").create().await, house.key("other").create().await);
+    system.admin().send("PUT", "/limits/organization", &pool).await.ok();
+    let (liar, other) = (system.key("liar").create().await, system.key("other").create().await);
     let claims = [
         json!({"input_tokens": 1, "output_tokens": 50_000_000_000_u64}),
         json!({"input_tokens": 50_000_000_000_u64, "output_tokens": 1}),
@@ -287,7 +287,7 @@ pub(crate) async fn lies(class: AttackClass) {
         request["max_tokens"] = json!(5);
         request["metadata"] = json!({"user_id": format!("usage:{claim}")});
         ClientResponse::to(liar.message(request.to_string())).await;
-        let events = house.events_within(Duration::from_secs(20), &liar, number + 1).await;
+        let events = system.events_within(Duration::from_secs(20), &liar, number + 1).await;
         let capped = events.iter().filter(|event| event["capped"] == true);
         let most = capped.clone().map(|event| pico(&event["cost_usd"])).max().unwrap_or(i128::MAX);
         let holds = capped.count() == number + 1 && most < pico(&json!("0.100000000000"));

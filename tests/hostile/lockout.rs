@@ -4,7 +4,7 @@
 use crate::class::AttackClass;
 use baton_domain::id::KeyId;
 use baton_domain::relay_key::{compose, new_secret};
-use baton_tests::house::TestSystem;
+use baton_test_harness::system::TestSystem;
 use serde_json::json;
 
 /// A well-formed key that does not exist.
@@ -13,16 +13,16 @@ fn unknown_key(number: u128) -> String {
 }
 
 pub(crate) async fn run(class: AttackClass) {
-    let mut house = TestSystem::empty().await;
-    let admin = house.admin();
+    let mut system = TestSystem::empty().await;
+    let admin = system.admin();
     let ada = admin.create("/users", &json!({"name": "Ada"})).await;
-    let revoked = house.key("revoked").with("user_id", ada.as_str()).create().await;
-    let good = house.key("good").with("user_id", ada.as_str()).create().await;
+    let revoked = system.key("revoked").with("user_id", ada.as_str()).create().await;
+    let good = system.key("good").with("user_id", ada.as_str()).create().await;
     admin.with_token(&revoked.secret).get("/keys").await.ok();
     admin.delete(&format!("/keys/{}", revoked.id)).await.status(204);
     // A process that has just started knows no clients.
-    house.restart().await;
-    let token = house.admin();
+    system.restart().await;
+    let token = system.admin();
     let statuses = async |credentials: Vec<String>| {
         let mut statuses = Vec::new();
         for credential in credentials {
@@ -36,7 +36,7 @@ pub(crate) async fn run(class: AttackClass) {
         ("well-formed keys", (0..150).map(unknown_key).collect()),
         (
             "a token that is nearly right",
-            (0..150).map(|_| format!("{}x", house.admin_token())).collect(),
+            (0..150).map(|_| format!("{}x", system.admin_token())).collect(),
         ),
     ];
     for (name, credentials) in floods {

@@ -3,7 +3,7 @@
 //! secrets either.
 
 use crate::class::AttackClass;
-use baton_tests::house::{LaunchOptions, MODEL, TestKey, TestSystem, message};
+use baton_test_harness::system::{MODEL, TestKey, TestSystem, message};
 use serde_json::{Value, json};
 
 /// A mark in each payload, by which it is found.
@@ -51,12 +51,11 @@ async fn ask(key: &TestKey, path: &str, body: &Value) -> u16 {
 }
 
 async fn logs(class: &AttackClass, format: &str, level: &str) {
-    let launch = LaunchOptions::new().env("BATON_LOG_FORMAT", format).env("BATON_LOG", level);
-    let mut house = TestSystem::launched(launch).await;
-    house.account("main", &house.upstream.url()).await;
-    let narrow = house.key("narrow").with("models", json!(["claude-haiku-*"])).create().await;
-    let wide = house.key("wide").create().await;
-    let other = house.key("other").create().await;
+    let launch = TestSystem::builder().env("BATON_LOG_FORMAT", format).env("BATON_LOG", level);
+    let mut system = launch.with_account("main").start().await;
+    let narrow = system.key("narrow").with("models", json!(["claude-haiku-*"])).create().await;
+    let wide = system.key("wide").create().await;
+    let other = system.key("other").create().await;
     for payload in payloads() {
         let body = message(&payload, "hi", false);
         for (key, path) in
@@ -65,7 +64,7 @@ async fn logs(class: &AttackClass, format: &str, level: &str) {
             let status = ask(key, path, &body).await;
             class.check(&format!("{path} {payload:?}"), status < 600, || status.to_string());
         }
-        house.admin().post("/groups", &json!({"name": payload})).await;
+        system.admin().post("/groups", &json!({"name": payload})).await;
     }
     let session = format!("session of {}", other.secret);
     let mut body = message(MODEL, "hi", false);
@@ -77,15 +76,15 @@ async fn logs(class: &AttackClass, format: &str, level: &str) {
         let request = wide.request("POST", "/v1/messages").header(header, &session);
         let _answered = request.body(message(MODEL, "hi", false).to_string()).send().await;
     }
-    let events = house.admin().get("/usage/events").await.text();
+    let events = system.admin().get("/usage/events").await.text();
     class.check("a key as session id: events", !events.contains(&other.secret), String::new);
-    let export = house.admin().get("/usage/export?format=csv").await.text();
+    let export = system.admin().get("/usage/export?format=csv").await.text();
     class.check("a key as session id: export", !export.contains(&other.secret), String::new);
-    let limited = house.key("limited").limit_usd_daily("100").create().await;
+    let limited = system.key("limited").limit_usd_daily("100").create().await;
     forge_fields(&wide).await;
     forge_fields(&limited).await;
-    house.process().terminate();
-    let log = house.process().ended().stderr;
+    system.process().terminate();
+    let log = system.process().ended().stderr;
     let input = format!("the log in {format} at {level}");
     let plain = log.chars().all(|it| it == '\n' || (!it.is_control() && !is_invisible(it)));
     class.check(&input, plain, || "control characters".to_owned());
@@ -100,7 +99,8 @@ async fn logs(class: &AttackClass, format: &str, level: &str) {
     class.check(&format!("{input}: fields"), !has_forged_field(&log), || {
         log.lines().find(|line| has_forged_field(line)).unwrap_or_default().to_owned()
     });
-    for secret in ["Plaintext", "sk-upstream", &*other.secret, &*wide.secret, house.admin_token()] {
+    for secret in ["Plaintext", "sk-upstream", &*other.secret, &*wide.secret, system.admin_token()]
+    {
         class.check(&format!("{input}: {}", &secret[..6]), !log.contains(secret), || {
             log.lines().find(|line| line.contains(secret)).unwrap_or_default().to_owned()
         });
@@ -157,8 +157,8 @@ fn is_invisible(character: char) -> bool {
 }
 
 async fn exports(class: &AttackClass) {
-    let house = TestSystem::open().await;
-    let key = house.key("asks").create().await;
+    let system = TestSystem::open().await;
+    let key = system.key("asks").create().await;
     let formulas = [
         "=1+1",
         "+1",
@@ -182,8 +182,8 @@ async fn exports(class: &AttackClass) {
         body["metadata"] = json!({"user_id": json!({"session_id": formula}).to_string()});
         ask(&key, "/v1/messages", &body).await;
     }
-    house.events_of(&key, formulas.len()).await;
-    let file = house.admin().get("/usage/export?format=csv").await.text();
+    system.events_of(&key, formulas.len()).await;
+    let file = system.admin().get("/usage/export?format=csv").await.text();
     for formula in formulas {
         let guarded = file.contains(&format!("'{formula}"));
         let is_bare = file.split([',', '\n']).any(|cell| cell.trim_matches('"') == formula);

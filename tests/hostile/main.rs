@@ -51,23 +51,19 @@ type ClassRunner = fn(AttackClass) -> Pin<Box<dyn Future<Output = ()>>>;
 /// All classes, ordered by name.
 const CLASSES: &[(&str, ClassRunner)] = &[
     ("HTTP/2 floods", |class| Box::pin(http2_floods::run(class))),
+    ("absurd limits", |class| Box::pin(limit_answers::bad_limits(class))),
     ("accounts taken out by one tenant", |class| Box::pin(accounts::run(class))),
     ("accounts with restricted keys", |class| Box::pin(account_faults::restricted(class))),
     ("addresses of clouds' metadata", |class| Box::pin(metadata_addresses::run(class))),
     ("admin tokens", |class| Box::pin(admin_tokens::run(class))),
-    ("advice that helps", |class| Box::pin(limit_answers::advice(class))),
     ("answers in the background", |class| Box::pin(spending::background(class))),
     ("authorization of the admin API", |class| Box::pin(authorization::run(class))),
     ("bodies without an end", |class| Box::pin(unfinished_bodies::run(class))),
     ("cardinality", |class| Box::pin(growth::cardinality(class))),
-    ("credentials and organizations told by upstreams", |class| {
-        Box::pin(accounts::run_echoes(class))
-    }),
-    ("decorated names of models", |class| Box::pin(fields::decorations(class))),
+    ("credentials in upstream answers", |class| Box::pin(accounts::run_echoes(class))),
     ("exhaustion by connections", |class| Box::pin(exhaustion::run(class))),
-    ("failures that another account makes good", |class| {
-        Box::pin(account_faults::elsewhere(class))
-    }),
+    ("failover hides an error", |class| Box::pin(account_faults::elsewhere(class))),
+    ("false usage reports", |class| Box::pin(limit_answers::lies(class))),
     ("faults of the admin API", |class| Box::pin(api_faults::run(class))),
     ("fields beyond the documented ones", |class| Box::pin(spending::undocumented(class))),
     ("fields given twice", |class| Box::pin(fields::twice(class))),
@@ -80,10 +76,11 @@ const CLASSES: &[(&str, ClassRunner)] = &[
     ("headers and queries that steer a server", |class| Box::pin(steering::run(class))),
     ("hostile bodies", |class| Box::pin(fields::malformed(class))),
     ("large settings", |class| Box::pin(recursion::large_settings(class))),
+    ("limit figures are correct", |class| Box::pin(limit_answers::truth(class))),
     ("limits on free upstream calls", |class| Box::pin(limit_answers::free_calls(class))),
-    ("limits that nobody can mean", |class| Box::pin(limit_answers::bad_limits(class))),
     ("lock-out of operators by guesses", |class| Box::pin(lockout::run(class))),
     ("long records", |class| Box::pin(growth::long_records(class))),
+    ("model names with prefixes", |class| Box::pin(fields::decorations(class))),
     ("models named in the body", |class| Box::pin(spending::named_models(class))),
     ("money limits overspent", |class| Box::pin(spending::overspending(class))),
     ("path tricks upstream", |class| Box::pin(paths::run(class))),
@@ -93,13 +90,12 @@ const CLASSES: &[(&str, ClassRunner)] = &[
     ("reservation by a foreign field", |class| Box::pin(spending::reservations(class))),
     ("response bombs, translated", |class| Box::pin(response_bombs::translated(class))),
     ("response bombs, untranslated", |class| Box::pin(response_bombs::untranslated(class))),
+    ("retry advice is correct", |class| Box::pin(limit_answers::advice(class))),
     ("rights of AWS roles", |class| Box::pin(aws_roles::run(class))),
     ("sign-ins by OpenID", |class| Box::pin(openid_sign_ins::run(class))),
     ("slow clients", |class| Box::pin(slow_clients::run(class))),
     ("store reads without a credential", |class| Box::pin(wrong_keys::run(class))),
-    ("truth of limit answers", |class| Box::pin(limit_answers::truth(class))),
     ("usage hidden by an upstream", |class| Box::pin(account_faults::hidden_usage(class))),
-    ("usage lies of an upstream", |class| Box::pin(limit_answers::lies(class))),
     ("write-only credentials and identity files", |class| {
         Box::pin(write_only_credentials::run(class))
     }),

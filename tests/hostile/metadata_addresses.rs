@@ -2,7 +2,7 @@
 //! can become an upstream, even if private upstreams are allowed.
 
 use crate::class::AttackClass;
-use baton_tests::house::TestSystem;
+use baton_test_harness::system::TestSystem;
 use serde_json::json;
 
 const METADATA: &[&str] = &[
@@ -52,8 +52,8 @@ const ODD_BASES: &[&str] = &[
 ];
 
 pub(crate) async fn run(class: AttackClass) {
-    let house = TestSystem::empty().await;
-    let admin = house.admin();
+    let system = TestSystem::empty().await;
+    let admin = system.admin();
     let key = json!({"type": "api_key", "value": "sk-upstream"});
     let refused = async |input: String, body: serde_json::Value| {
         let answer = admin.post("/accounts", &body).await;

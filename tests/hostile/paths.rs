@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{TestKey, TestSystem};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::system::{TestKey, TestSystem};
 use serde_json::json;
 
 use crate::class::AttackClass;
@@ -80,7 +80,7 @@ const BASES: [&str; 4] =
     ["/v1/models/", "/anthropic/v1/models/", "/claude-code/v1/models/", "/v1/v1/models/"];
 
 /// The status of a request that is sent unchanged. A client library would normalize its path.
-async fn raw(house: &TestSystem, key: &TestKey, method: &str, target: &str) -> String {
+async fn raw(system: &TestSystem, key: &TestKey, method: &str, target: &str) -> String {
     let body = "{\"messages\":[],\"max_tokens\":1,\"anthropic_version\":\"bedrock-2023-05-31\"}";
     let length = if method == "POST" { body.len() } else { 0 };
     let request = format!(
@@ -89,7 +89,7 @@ async fn raw(house: &TestSystem, key: &TestKey, method: &str, target: &str) -> S
         key.secret,
         &body[..length]
     );
-    let Ok(mut stream) = send(address(&house.relay_url()), request.as_bytes()).await else {
+    let Ok(mut stream) = send(address(&system.relay_url()), request.as_bytes()).await else {
         return "no connection".to_owned();
     };
     let (said, _) = read_to_end(&mut stream, Duration::from_secs(20)).await;
@@ -103,17 +103,17 @@ fn is_refused(said: &str) -> bool {
 }
 
 pub(crate) async fn run(class: AttackClass) {
-    let house = open_for_counts().await;
-    let group = house.group("bedrock").await;
+    let system = open_for_counts().await;
+    let group = system.group("bedrock").await;
     let bedrock = json!({"provider": "bedrock", "groups": [group]});
-    house.account_with("bedrock", &house.upstream.url(), bedrock).await;
-    let wide = house.key("wide").create().await;
-    let narrow = house.key("narrow").models(&["claude-haiku-*"]).create().await;
-    let on_bedrock = house.key("on bedrock").group(&group).create().await;
+    system.account_with("bedrock", &system.upstream.url(), bedrock).await;
+    let wide = system.key("wide").create().await;
+    let narrow = system.key("narrow").models(&["claude-haiku-*"]).create().await;
+    let on_bedrock = system.key("on bedrock").group(&group).create().await;
     for id in BAD {
         for base in BASES {
             for key in [&wide, &narrow] {
-                let said = raw(&house, key, "GET", &format!("{base}{id}")).await;
+                let said = raw(&system, key, "GET", &format!("{base}{id}")).await;
                 class.check(&format!("{base}{id}"), is_refused(&said), || said.clone());
             }
         }
@@ -121,23 +121,23 @@ pub(crate) async fn run(class: AttackClass) {
         for action in ["invoke", "invoke-with-response-stream", "count-tokens"] {
             for key in [&wide, &on_bedrock] {
                 let target = format!("/model/{id}/{action}");
-                let said = raw(&house, key, "POST", &target).await;
+                let said = raw(&system, key, "POST", &target).await;
                 class.check(&target, is_refused(&said), || said.clone());
             }
         }
     }
-    let asked = house.upstream.exchanges();
+    let asked = system.upstream.exchanges();
     class.check("nothing went to the upstream", asked.is_empty(), || {
         asked.iter().map(|it| it.request.target.clone()).collect::<Vec<_>>().join(" ")
     });
-    bodies(&class, &house, &on_bedrock).await;
-    good(&class, &house, &wide).await;
-    queries(&class, &house, &wide).await;
-    operators(&class, &house).await;
+    bodies(&class, &system, &on_bedrock).await;
+    good(&class, &system, &wide).await;
+    queries(&class, &system, &wide).await;
+    operators(&class, &system).await;
 }
 
 /// The model in a body becomes a part of Bedrock's path.
-async fn bodies(class: &AttackClass, house: &TestSystem, key: &TestKey) {
+async fn bodies(class: &AttackClass, system: &TestSystem, key: &TestKey) {
     // Names that a Bedrock account serves without a model map.
     let models = [
         "anthropic.x/../../y",
@@ -169,12 +169,12 @@ async fn bodies(class: &AttackClass, house: &TestSystem, key: &TestKey) {
             class.check(&format!("{path} {model:?}"), answer.status == 400, || answer.text());
         }
     }
-    let asked = house.upstream.exchanges().len();
+    let asked = system.upstream.exchanges().len();
     class.check("no body's model went up", asked == 0, || asked.to_string());
 }
 
 /// A valid model is sent to the upstream as one path segment.
-async fn good(class: &AttackClass, house: &TestSystem, key: &TestKey) {
+async fn good(class: &AttackClass, system: &TestSystem, key: &TestKey) {
     for (id, target) in [
         ("claude-opus-5-5", "/v1/models/claude-opus-5-5"),
         ("anthropic/claude-opus-5-5", "/v1/models/anthropic%2Fclaude-opus-5-5"),
@@ -183,14 +183,14 @@ async fn good(class: &AttackClass, house: &TestSystem, key: &TestKey) {
         ("a..b", "/v1/models/a..b"),
         ("us.anthropic.claude-v1%3A0", "/v1/models/us.anthropic.claude-v1:0"),
     ] {
-        raw(house, key, "GET", &format!("/v1/models/{id}")).await;
-        let seen = house.upstream.exchanges().last().map(|it| it.request.target.clone());
+        raw(system, key, "GET", &format!("/v1/models/{id}")).await;
+        let seen = system.upstream.exchanges().last().map(|it| it.request.target.clone());
         class.check(id, seen.as_deref() == Some(target), || format!("{seen:?}"));
     }
 }
 
 /// Only documented query parameters are sent to the upstream.
-async fn queries(class: &AttackClass, house: &TestSystem, key: &TestKey) {
+async fn queries(class: &AttackClass, system: &TestSystem, key: &TestKey) {
     for (query, kept) in [
         ("limit=1", "?limit=1"),
         ("limit=1&after_id=x&beta=true", "?limit=1&after_id=x&beta=true"),
@@ -199,9 +199,9 @@ async fn queries(class: &AttackClass, house: &TestSystem, key: &TestKey) {
         ("%6cimit=1&x", ""),
     ] {
         for path in ["/v1/models", "/v1/models/claude-opus-5-5"] {
-            raw(house, key, "GET", &format!("{path}?{query}")).await;
+            raw(system, key, "GET", &format!("{path}?{query}")).await;
             // Baton answers a repeated request from its memory.
-            let seen = house.upstream.exchanges();
+            let seen = system.upstream.exchanges();
             let wanted = format!("{path}{kept}");
             let is_asked = seen.iter().any(|it| it.request.target == wanted);
             let is_clean = !seen.iter().any(|it| it.request.target.contains("organization"));
@@ -211,8 +211,8 @@ async fn queries(class: &AttackClass, house: &TestSystem, key: &TestKey) {
 }
 
 /// Ids in the paths of the admin API and the console name a resource of Baton or nothing.
-async fn operators(class: &AttackClass, house: &TestSystem) {
-    let admin = address(&house.admin_url());
+async fn operators(class: &AttackClass, system: &TestSystem) {
+    let admin = address(&system.admin_url());
     for kind in ["accounts", "keys", "groups", "users", "prices"] {
         for id in BAD {
             let id = id.split('?').next().unwrap_or_default();
@@ -220,7 +220,7 @@ async fn operators(class: &AttackClass, house: &TestSystem) {
                 let request = format!(
                     "GET {base}/{kind}/x{id} HTTP/1.1\r\nhost: here\r\nauthorization: Bearer {}\r\n\
                      connection: close\r\n\r\n",
-                    house.admin_token()
+                    system.admin_token()
                 );
                 let Ok(mut stream) = send(admin, request.as_bytes()).await else { continue };
                 let (said, _) = read_to_end(&mut stream, Duration::from_secs(20)).await;

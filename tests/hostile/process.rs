@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use baton_tests::house::{LaunchOptions, TestSystem};
+use baton_test_harness::system::TestSystem;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -71,10 +71,9 @@ pub(crate) fn cpu_seconds(process: u32) -> f64 {
 
 /// A running Baton with one account. Its keys can count tokens and list models without a limit.
 pub(crate) async fn open_for_counts() -> TestSystem {
-    let launch = LaunchOptions::new()
+    let launch = TestSystem::builder()
         .env("BATON_FREE_CALLS_PER_MINUTE", "1000000")
         .env("BATON_FREE_CALLS_CONCURRENCY", "1000");
-    let house = TestSystem::launched(launch).await;
-    house.account("main", &house.upstream.url()).await;
-    house
+    let system = launch.with_account("main").start().await;
+    system
 }

@@ -3,8 +3,8 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{TestKey, TestSystem};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::system::{TestKey, TestSystem};
 use serde_json::{Value, json};
 
 use crate::class::AttackClass;
@@ -125,7 +125,7 @@ const CONSTRUCTS: [Construct; 21] = [
 ];
 
 /// Creates keys for each kind of account.
-async fn keys(house: &TestSystem) -> Vec<(&'static str, TestKey)> {
+async fn keys(system: &TestSystem) -> Vec<(&'static str, TestKey)> {
     let mut keys = Vec::new();
     let kinds = [
         ("anthropic", json!({})),
@@ -134,10 +134,10 @@ async fn keys(house: &TestSystem) -> Vec<(&'static str, TestKey)> {
         ("bedrock", json!({"provider": "bedrock"})),
     ];
     for (kind, mut fields) in kinds {
-        let group = house.group(kind).await;
+        let group = system.group(kind).await;
         fields["groups"] = json!([group]);
-        house.account_with(kind, &house.upstream.url(), fields).await;
-        keys.push((kind, house.key(kind).group(&group).create().await));
+        system.account_with(kind, &system.upstream.url(), fields).await;
+        keys.push((kind, system.key(kind).group(&group).create().await));
     }
     keys
 }
@@ -148,9 +148,9 @@ async fn ask(key: &TestKey, path: &str, body: impl Into<reqwest::Body>) -> Clien
 }
 
 pub(crate) async fn requests(class: AttackClass) {
-    let house = open_for_counts().await;
-    let relay = address(&house.relay_url());
-    for (kind, key) in keys(&house).await {
+    let system = open_for_counts().await;
+    let relay = address(&system.relay_url());
+    for (kind, key) in keys(&system).await {
         for Construct { name, path, around: (before, after), open, close } in CONSTRUCTS {
             for depth in [130, 3_000, 100_000] {
                 let (open, close) = (open.repeat(depth), close.repeat(depth));
@@ -174,7 +174,7 @@ pub(crate) async fn requests(class: AttackClass) {
         let said = health(relay).await;
         class.check("alive", said == "200", || said.clone());
     }
-    api(&class, &house).await;
+    api(&class, &system).await;
 }
 
 /// Bodies with brackets that are opened and never closed.
@@ -211,21 +211,21 @@ async fn strings(class: &AttackClass, key: &TestKey) {
 }
 
 /// Bodies of the admin API.
-async fn api(class: &AttackClass, house: &TestSystem) {
+async fn api(class: &AttackClass, system: &TestSystem) {
     for path in ["accounts", "keys", "groups", "users", "prices", "limits/organization"] {
         for (open, close) in [("[", "]"), (r#"{"name":"#, "}"), (r#"{"limits":"#, "}")] {
             let body = format!("{}1{}", open.repeat(100_000), close.repeat(100_000));
-            let url = format!("{}/api/v1/{path}", house.admin_url());
+            let url = format!("{}/api/v1/{path}", system.admin_url());
             let method = if path == "limits/organization" { "PATCH" } else { "POST" };
             let request = reqwest::Client::new()
                 .request(method.parse().expect("a method"), url)
-                .bearer_auth(house.admin_token())
+                .bearer_auth(system.admin_token())
                 .header("content-type", "application/json");
             let answer = ClientResponse::to(request.body(body)).await;
             class.check(path, (400..500).contains(&answer.status), || answer.text());
         }
     }
-    let said = health(address(&house.admin_url())).await;
+    let said = health(address(&system.admin_url())).await;
     class.check("the admin API is alive", said == "200", || said.clone());
 }
 
@@ -233,14 +233,14 @@ async fn api(class: &AttackClass, house: &TestSystem) {
 const CPU_SECONDS_MAX: f64 = 12.0;
 
 pub(crate) async fn quadratic(class: AttackClass) {
-    let house = open_for_counts().await;
-    let relay = address(&house.relay_url());
-    let keys = keys(&house).await;
+    let system = open_for_counts().await;
+    let relay = address(&system.relay_url());
+    let keys = keys(&system).await;
     for (name, path, body) in costly() {
         for (kind, key) in &keys {
-            let before = cpu_seconds(house.process_id());
+            let before = cpu_seconds(system.process_id());
             let answer = ask(key, path, body.clone()).await;
-            let taken = cpu_seconds(house.process_id()) - before;
+            let taken = cpu_seconds(system.process_id()) - before;
             // An account that cannot count tokens answers with 501.
             let is_answer = answer.status < 500 || matches!(answer.status, 501 | 503);
             class.check(&format!("{name} to {kind}"), is_answer && taken < CPU_SECONDS_MAX, || {
@@ -267,12 +267,12 @@ pub(crate) async fn quadratic(class: AttackClass) {
 /// Large bodies of keys whose requests are searched for their possible cost and the models that
 /// they name: keys with a limit of requests or money, or with an allow list.
 pub(crate) async fn large_settings(class: AttackClass) {
-    let house = open_for_counts().await;
-    let relay = address(&house.relay_url());
-    let group = house.group("openai").await;
+    let system = open_for_counts().await;
+    let relay = address(&system.relay_url());
+    let group = system.group("openai").await;
     let fields = json!({"provider": "openai_compatible", "groups": [group]});
-    house.account_with("openai", &house.upstream.url(), fields).await;
-    let plan = || house.key("limited").group(&group);
+    system.account_with("openai", &system.upstream.url(), fields).await;
+    let plan = || system.key("limited").group(&group);
     let keys = [
         plan().with("name", "money").limit_usd_daily("1000").create().await,
         plan().with("name", "listed").models(&["m"]).create().await,
@@ -294,7 +294,7 @@ pub(crate) async fn large_settings(class: AttackClass) {
     ];
     for body in bodies {
         for key in &keys {
-            let before = cpu_seconds(house.process_id());
+            let before = cpu_seconds(system.process_id());
             let asking = {
                 let (key, body) = (key.clone(), body.clone());
                 tokio::spawn(async move { ask(&key, CHAT, body).await })
@@ -302,12 +302,12 @@ pub(crate) async fn large_settings(class: AttackClass) {
             let said = health(relay).await;
             class.check("others are served meanwhile", said == "200", || said.clone());
             let status = asking.await.map_or(0, |answer| answer.status);
-            let taken = cpu_seconds(house.process_id()) - before;
+            let taken = cpu_seconds(system.process_id()) - before;
             let is_cheap = matches!(status, 200 | 400 | 403) && taken < CPU_SECONDS_MAX;
             class.check(&format!("{body:.90}"), is_cheap, || format!("{taken:.1} s, {status}"));
         }
     }
-    let most = memory_mb(house.process_id(), "VmHWM");
+    let most = memory_mb(system.process_id(), "VmHWM");
     class.check("memory", most < RESIDENT_MB_MAX, || format!("{most} MB"));
 }
 

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{LaunchOptions, TestKey, TestSystem};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::system::{TestKey, TestSystem};
 use serde_json::{Value, json};
 
 use crate::bad_upstream;
@@ -31,31 +31,31 @@ pub(crate) async fn untranslated(class: AttackClass) {
         ("1xx-endless", false, 0),
         ("pouring", true, 200),
     ];
-    let (house, key) = house("anthropic").await;
+    let (system, key) = start_system("anthropic").await;
     for (model, stream, status) in bombs {
         let answer = ask(&key, "/v1/messages", message(model, stream)).await;
-        check(&class, &house, (model, status), answer.as_ref());
-        recorded(&class, &house, &key, model).await;
+        check(&class, &system, (model, status), answer.as_ref());
+        recorded(&class, &system, &key, model).await;
     }
     // Several at the same time.
     let many = (0..8).map(|_| ask(&key, "/v1/messages", message("json-31", false)));
     for answer in futures_util::future::join_all(many).await {
-        check(&class, &house, ("eight of 31 MB", 0), answer.as_ref());
+        check(&class, &system, ("eight of 31 MB", 0), answer.as_ref());
     }
     // Events that do not end, after a valid one. If there is no room for them, they are passed
     // through without being read.
     let many = (0..60).map(|_| ask(&key, "/v1/messages", message("event-unfinished", true)));
     for answer in futures_util::future::join_all(many).await {
-        check(&class, &house, ("sixty unfinished events", 200), answer.as_ref());
+        check(&class, &system, ("sixty unfinished events", 200), answer.as_ref());
     }
     let answer = ask(&key, "/v1/messages", message("claude-opus-5-5", true)).await;
-    check(&class, &house, ("claude-opus-5-5", 200), answer.as_ref());
-    println!("  untranslated: {} MB at most", memory_mb(house.process_id(), "VmHWM"));
+    check(&class, &system, ("claude-opus-5-5", 200), answer.as_ref());
+    println!("  untranslated: {} MB at most", memory_mb(system.process_id(), "VmHWM"));
 }
 
 /// Memory for streams that are translated into another API, which repeats the content at its end.
 pub(crate) async fn translated(class: AttackClass) {
-    let (house, key) = house("anthropic").await;
+    let (system, key) = start_system("anthropic").await;
     let ask_for =
         |model: &str, stream: bool| json!({"model": model, "input": "hi", "stream": stream});
     for (model, stream, status) in [
@@ -68,24 +68,24 @@ pub(crate) async fn translated(class: AttackClass) {
         ("claude-opus-5-5", false, 200),
     ] {
         let answer = ask(&key, "/v1/responses", ask_for(model, stream)).await;
-        check(&class, &house, (model, status), answer.as_ref());
+        check(&class, &system, (model, status), answer.as_ref());
         if model == "text-deltas" {
             let said = answer.map(|answer| answer.text()).unwrap_or_default();
             class.check("text-deltas: the end", said.contains("too long to be translated"), || {
                 said.chars().rev().take(300).collect::<String>()
             });
         }
-        recorded(&class, &house, &key, model).await;
+        recorded(&class, &system, &key, model).await;
     }
     let chat = json!({"model": "text-deltas", "stream": true, "messages": [{"role": "user", "content": "hi"}]});
     let answer = ask(&key, "/v1/chat/completions", chat).await;
-    check(&class, &house, ("text-deltas as chat", 200), answer.as_ref());
+    check(&class, &system, ("text-deltas as chat", 200), answer.as_ref());
     let many = (0..60).map(|_| ask(&key, "/v1/responses", ask_for("event-unfinished", true)));
     for answer in futures_util::future::join_all(many).await {
-        check(&class, &house, ("sixty unfinished events", 200), answer.as_ref());
+        check(&class, &system, ("sixty unfinished events", 200), answer.as_ref());
         unfinished(&class, "an unfinished event", answer.as_ref());
     }
-    let (framed, key) = self::house("bedrock").await;
+    let (framed, key) = start_system("bedrock").await;
     let answer = ask(&key, "/v1/messages", message("frame-length", true)).await;
     check(&class, &framed, ("frame-length", 502), answer.as_ref());
     let many = (0..30).map(|_| ask(&key, "/v1/messages", message("frame-unfinished", true)));
@@ -94,7 +94,7 @@ pub(crate) async fn translated(class: AttackClass) {
         unfinished(&class, "an unfinished frame", answer.as_ref());
     }
     println!("  framed: {} MB at most", memory_mb(framed.process_id(), "VmHWM"));
-    println!("  translated: {} MB at most", memory_mb(house.process_id(), "VmHWM"));
+    println!("  translated: {} MB at most", memory_mb(system.process_id(), "VmHWM"));
 }
 
 /// An incomplete answer must report that, or its connection must break.
@@ -103,14 +103,14 @@ fn unfinished(class: &AttackClass, name: &str, answer: Option<&ClientResponse>) 
     class.check(&format!("{name}: the end"), says_so, || "a clean end".to_owned());
 }
 
-async fn house(provider: &str) -> (TestSystem, TestKey) {
-    let launch = LaunchOptions::new()
+async fn start_system(provider: &str) -> (TestSystem, TestKey) {
+    let launch = TestSystem::builder()
         .env("BATON_LOG", "warn")
         .env("BATON_FIRST_BYTE_SECONDS", "10")
         .env("BATON_OVERALL_SECONDS", "15");
-    let house = TestSystem::launched(launch).await;
+    let system = launch.start().await;
     let upstream = format!("http://{}", bad_upstream::start().await);
-    house
+    system
         .account_with(
             "bad",
             &upstream,
@@ -122,12 +122,12 @@ async fn house(provider: &str) -> (TestSystem, TestKey) {
             }),
         )
         .await;
-    let key = house.key("ci").create().await;
-    (house, key)
+    let key = system.key("ci").create().await;
+    (system, key)
 }
 
 fn message(model: &str, stream: bool) -> Value {
-    baton_tests::house::message(model, "hi", stream)
+    baton_test_harness::system::message(model, "hi", stream)
 }
 
 /// The answer, for a client that stops reading at some point.
@@ -163,11 +163,11 @@ pub(crate) async fn ask(key: &TestKey, path: &str, body: Value) -> Option<Client
 
 fn check(
     class: &AttackClass,
-    house: &TestSystem,
+    system: &TestSystem,
     (name, status): (&str, u16),
     answer: Option<&ClientResponse>,
 ) {
-    let most = memory_mb(house.process_id(), "VmHWM");
+    let most = memory_mb(system.process_id(), "VmHWM");
     class.check(&format!("{name}: memory"), most < RESIDENT_MB_MAX, || {
         format!("{most} MB resident")
     });
@@ -180,10 +180,10 @@ fn check(
 }
 
 /// Waits until a usage record with that model exists.
-async fn recorded(class: &AttackClass, house: &TestSystem, key: &TestKey, model: &str) {
+async fn recorded(class: &AttackClass, system: &TestSystem, key: &TestKey, model: &str) {
     let found = tokio::time::timeout(Duration::from_secs(20), async {
         loop {
-            let events = house.events(key).await;
+            let events = system.events(key).await;
             if events.iter().any(|event| event["model"] == model) {
                 return;
             }

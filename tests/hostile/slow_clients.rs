@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_tests::house::{LaunchOptions, TestSystem};
+use baton_test_harness::system::TestSystem;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
@@ -11,21 +11,21 @@ use crate::class::AttackClass;
 use crate::process::{address, read_to_end, send, unknown_key};
 
 const EACH: usize = 10;
-const PATIENCE: Duration = Duration::from_secs(15);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
 const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0";
 
 pub(crate) async fn run(class: AttackClass) {
-    let launch = LaunchOptions::new()
+    let launch = TestSystem::builder()
         .env("BATON_HEAD_SECONDS", "1")
         .env("BATON_KEEP_ALIVE_SECONDS", "1")
         .env("BATON_BODY_SECONDS", "4")
         .env("BATON_BODY_STALL_SECONDS", "1")
         .env("BATON_UNREAD_SECONDS", "2");
-    let house = TestSystem::launched(launch).await;
+    let system = launch.start().await;
     let upstream = bad_upstream::start().await;
-    let key = house.private_key(&format!("http://{upstream}")).await;
-    let relay = address(&house.relay_url());
-    let admin = address(&house.admin_url());
+    let key = system.private_key(&format!("http://{upstream}")).await;
+    let relay = address(&system.relay_url());
+    let admin = address(&system.admin_url());
     let body = |headers: &str| {
         format!(
             "POST /v1/messages HTTP/1.1\r\nhost: x\r\n{headers}content-length: 100000\r\n\r\n{{"
@@ -59,7 +59,7 @@ pub(crate) async fn run(class: AttackClass) {
         (
             "admin: body with the token",
             admin,
-            body(&format!("authorization: Bearer {}\r\n", house.admin_token()))
+            body(&format!("authorization: Bearer {}\r\n", system.admin_token()))
                 .replace("/v1/messages", "/api/v1/keys"),
         ),
         (
@@ -78,14 +78,14 @@ pub(crate) async fn run(class: AttackClass) {
                 *name,
                 tokio::spawn(async move {
                     let Ok(mut stream) = stream else { return (String::new(), true) };
-                    read_to_end(&mut stream, PATIENCE).await
+                    read_to_end(&mut stream, CLOSE_TIMEOUT).await
                 }),
             ));
         }
     }
     for (name, reading) in open {
         let (said, is_closed) = reading.await.unwrap_or_default();
-        class.check(name, is_closed, || format!("still open after {PATIENCE:?}: {said}"));
+        class.check(name, is_closed, || format!("still open after {CLOSE_TIMEOUT:?}: {said}"));
         if name == "body with a key" {
             let is_told = said.contains(" 408 ") && said.contains("fewer than");
             class.check("what a slow body is told", is_told, || said.clone());
@@ -95,7 +95,7 @@ pub(crate) async fn run(class: AttackClass) {
         }
     }
     trickled(&class, relay, &body(&format!("x-api-key: {}\r\n", key.secret))).await;
-    unread(&class, &house, &key.secret).await;
+    unread(&class, &system, &key.secret).await;
 }
 
 /// A body that arrives byte by byte.
@@ -109,7 +109,7 @@ async fn trickled(class: &AttackClass, relay: std::net::SocketAddr, head: &str) 
     });
     let mut said = Vec::new();
     let reading = tokio::io::AsyncReadExt::read_buf(&mut reader, &mut said);
-    let is_told = tokio::time::timeout(PATIENCE, reading).await.is_ok();
+    let is_told = tokio::time::timeout(CLOSE_TIMEOUT, reading).await.is_ok();
     let said = String::from_utf8_lossy(&said).into_owned();
     class.check("a byte every 0.1 s", is_told && said.contains(" 408 "), || said.clone());
     writing.abort();
@@ -117,7 +117,7 @@ async fn trickled(class: &AttackClass, relay: std::net::SocketAddr, head: &str) 
 
 /// Answers that the client does not read: their connections are closed, and their usage is
 /// recorded.
-async fn unread(class: &AttackClass, house: &TestSystem, secret: &str) {
+async fn unread(class: &AttackClass, system: &TestSystem, secret: &str) {
     let body = r#"{"model":"pouring","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
     let request = format!(
         "POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: {secret}\r\ncontent-length: {}\r\n\r\n{body}",
@@ -125,7 +125,7 @@ async fn unread(class: &AttackClass, house: &TestSystem, secret: &str) {
     );
     let mut streams = Vec::new();
     for _ in 0..EACH {
-        let stream = send(address(&house.relay_url()), request.as_bytes()).await;
+        let stream = send(address(&system.relay_url()), request.as_bytes()).await;
         streams.extend(stream.ok());
     }
     for stream in streams {
@@ -144,5 +144,5 @@ async fn cut(stream: TcpStream) -> bool {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, waiting).await.is_ok()
+    tokio::time::timeout(CLOSE_TIMEOUT, waiting).await.is_ok()
 }

@@ -2,8 +2,8 @@
 //! on every kind of account, in many simultaneous requests. Also models that the key cannot use,
 //! named in addition to the first one.
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{LaunchOptions, TestKey, TestSystem, pico};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::system::{TestKey, TestSystem, pico};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -22,7 +22,7 @@ const AT_ONCE: usize = 6;
 
 /// A Baton with one account of each kind, each in a separate group.
 struct AccountOfEachKind {
-    house: TestSystem,
+    system: TestSystem,
     upstream: GreedyUpstream,
     groups: Vec<(&'static str, String)>,
 }
@@ -30,21 +30,21 @@ struct AccountOfEachKind {
 impl AccountOfEachKind {
     async fn start() -> Self {
         // No request waits here for reservations of others.
-        let launch = LaunchOptions::new().env("BATON_LIMIT_WAIT_SECONDS", "0");
-        let (house, upstream) = (TestSystem::launched(launch).await, GreedyUpstream::start().await);
+        let launch = TestSystem::builder().env("BATON_LIMIT_WAIT_SECONDS", "0");
+        let (system, upstream) = (launch.start().await, GreedyUpstream::start().await);
         let mut groups = Vec::new();
         for (name, fields) in [
             ("anthropic", json!({})),
             ("chat", json!({"provider": "openai_compatible"})),
             ("responses", json!({"provider": "openai_compatible", "speaks_responses": true})),
         ] {
-            let group = house.group(name).await;
+            let group = system.group(name).await;
             let mut fields = fields;
             fields["groups"] = json!([group]);
-            house.account_with(name, &upstream.url(), fields).await;
+            system.account_with(name, &upstream.url(), fields).await;
             groups.push((name, group));
         }
-        Self { house, upstream, groups }
+        Self { system, upstream, groups }
     }
 
     fn group(&self, name: &str) -> &str {
@@ -144,7 +144,7 @@ pub(crate) async fn overspending(class: AttackClass) {
             let model = if *kind == "anthropic" { CLAUDE } else { GPT };
             for (path, fields) in multipliers() {
                 let name = format!("{kind} {path} {fields:.90} with {limit} a day");
-                let plan = kinds.house.key(&format!("k{}", tried.len())).group(group);
+                let plan = kinds.system.key(&format!("k{}", tried.len())).group(group);
                 let key = plan.limit_usd_daily(limit).create().await;
                 tried.push((name, limit, key, path, body(path, model, "hi", &fields)));
             }
@@ -162,7 +162,7 @@ pub(crate) async fn overspending(class: AttackClass) {
             let served = statuses.iter().filter(|status| **status == 200).count();
             let events = match served {
                 0 => Vec::new(),
-                _ => kinds.house.events_within(Duration::from_secs(30), key, served).await,
+                _ => kinds.system.events_within(Duration::from_secs(30), key, served).await,
             };
             let spent: i128 = events.iter().map(|event| pico(&event["cost_usd"])).sum();
             class.check(name, spent <= pico(&json!(limit)), || format!("{spent} pico-dollars"));
@@ -180,7 +180,7 @@ pub(crate) async fn reservations(class: AttackClass) {
         for (number, (path, fields)) in multipliers().into_iter().enumerate() {
             let (name, mark) =
                 (format!("{kind} {path} {fields:.90}"), format!("mark-{kind}-{number}-"));
-            let plan = kinds.house.key(&mark).group(group);
+            let plan = kinds.system.key(&mark).group(group);
             let key = plan.limit_usd_daily("0.02").create().await;
             let answer = ask(&key, path, &body(path, model, &mark, &fields)).await;
             let asked = kinds.upstream.asked_with(&mark);
@@ -230,7 +230,7 @@ pub(crate) async fn named_models(class: AttackClass) {
         [json!({"Models": [opus]}), json!({"Fallbacks": [opus]}), json!({"FALLBACKS": opus})];
     for (kind, group) in &kinds.groups {
         for limit in [None, Some("100")] {
-            let plan = kinds.house.key(&format!("{kind}{limit:?}")).group(group).models(&[CLAUDE]);
+            let plan = kinds.system.key(&format!("{kind}{limit:?}")).group(group).models(&[CLAUDE]);
             let plan = if let Some(usd) = limit { plan.limit_usd_daily(usd) } else { plan };
             let key = plan.create().await;
             for path in [MESSAGES, CHAT, RESPONSES] {
@@ -393,9 +393,10 @@ pub(crate) async fn undocumented(class: AttackClass) {
     let kinds = AccountOfEachKind::start().await;
     for (path, kind) in [(MESSAGES, "anthropic"), (CHAT, "chat"), (RESPONSES, "responses")] {
         let model = if kind == "anthropic" { CLAUDE } else { GPT };
-        let plan = kinds.house.key(kind).group(kinds.group(kind));
+        let plan = kinds.system.key(kind).group(kinds.group(kind));
         let limited = plan.limit_usd_daily("100").create().await;
-        let open = kinds.house.key(&format!("{kind} open")).group(kinds.group(kind)).create().await;
+        let open =
+            kinds.system.key(&format!("{kind} open")).group(kinds.group(kind)).create().await;
         let bound = if path == RESPONSES { "max_output_tokens" } else { "max_tokens" };
         let fields = undocumented_fields().into_iter().filter(|(of, ..)| *of == path);
         for (number, (_, fields, name)) in fields.enumerate() {
@@ -421,7 +422,7 @@ pub(crate) async fn undocumented(class: AttackClass) {
 pub(crate) async fn background(class: AttackClass) {
     let kinds = AccountOfEachKind::start().await;
     for kind in ["anthropic", "chat", "responses"] {
-        let key = kinds.house.key(kind).group(kinds.group(kind)).create().await;
+        let key = kinds.system.key(kind).group(kinds.group(kind)).create().await;
         for (field, path) in [
             ("background", RESPONSES),
             ("background", CHAT),

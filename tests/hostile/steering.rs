@@ -1,9 +1,9 @@
 //! Headers and query parameters by which a server behind Baton would read another request than
 //! Baton: another path, method, model, tier or charset, or an answer without usage.
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{MODEL, TestKey, TestSystem, message};
-use baton_tests::upstream::BEDROCK_KEY;
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::system::{MODEL, TestKey, TestSystem, message};
+use baton_test_harness::upstream::BEDROCK_KEY;
 use serde_json::json;
 
 use crate::class::AttackClass;
@@ -69,36 +69,36 @@ fn body() -> String {
 }
 
 pub(crate) async fn run(class: AttackClass) {
-    let house = TestSystem::open().await;
-    let group = house.group("openai").await;
+    let system = TestSystem::open().await;
+    let group = system.group("openai").await;
     let fields = json!({"provider": "openai_compatible", "groups": [group]});
-    house.account_with("openai", &house.upstream.url(), fields).await;
-    let keys = [house.key("a").create().await, house.key("openai").group(&group).create().await];
+    system.account_with("openai", &system.upstream.url(), fields).await;
+    let keys = [system.key("a").create().await, system.key("openai").group(&group).create().await];
     for key in &keys {
         for path in ["/v1/messages", "/v1/chat/completions"] {
             for name in HEADERS {
                 let request = key.request("POST", path).header(name, "bogus");
-                check(&class, &house, (path, name), request.body(body())).await;
+                check(&class, &system, (path, name), request.body(body())).await;
             }
             for query in QUERIES {
                 let request = key.request("POST", &format!("{path}?{query}"));
-                check(&class, &house, (path, query), request.body(body())).await;
+                check(&class, &system, (path, query), request.body(body())).await;
             }
         }
     }
-    forms(&class, &house, &keys[0]).await;
-    bedrock(&class, &house).await;
+    forms(&class, &system, &keys[0]).await;
+    bedrock(&class, &system).await;
 }
 
 /// The request is served, and the headers that would change it are not forwarded.
 async fn check(
     class: &AttackClass,
-    house: &TestSystem,
+    system: &TestSystem,
     (path, input): (&str, &str),
     request: reqwest::RequestBuilder,
 ) {
     let answer = ClientResponse::to(request).await;
-    let seen = house.upstream.last().request;
+    let seen = system.upstream.last().request;
     let sent = format!("{} {:?}", seen.target, seen.headers);
     let is_clean = answer.status == 200 && !sent.contains("bogus");
     class.check(&format!("{path} {input}"), is_clean, || {
@@ -107,8 +107,8 @@ async fn check(
 }
 
 /// The upstream must receive the body in the form that Baton has read.
-async fn forms(class: &AttackClass, house: &TestSystem, key: &TestKey) {
-    let before = house.upstream.exchanges().len();
+async fn forms(class: &AttackClass, system: &TestSystem, key: &TestKey) {
+    let before = system.upstream.exchanges().len();
     for (name, value) in [
         ("content-type", "application/json; charset=utf-7"),
         ("content-type", "application/json; charset=\"UTF-16\""),
@@ -125,12 +125,12 @@ async fn forms(class: &AttackClass, house: &TestSystem, key: &TestKey) {
         let is_named = answer.status == 400 && answer.text().contains(name);
         class.check(&format!("{name}: {value}"), is_named, || answer.text());
     }
-    let asked = house.upstream.exchanges().len() - before;
+    let asked = system.upstream.exchanges().len() - before;
     class.check("no such body went up", asked == 0, || asked.to_string());
     for value in ["application/json; charset=utf-8", "text/plain", "application/x-bogus"] {
         let request = key.request("POST", "/v1/messages").header("content-type", value);
         let answer = ClientResponse::to(request.body(body())).await;
-        let seen = house.upstream.last().request;
+        let seen = system.upstream.last().request;
         let kinds: Vec<_> = seen.headers_named("content-type").collect();
         let is_json = answer.status == 200 && kinds == ["application/json"];
         class.check(&format!("content-type: {value}"), is_json, || format!("{kinds:?}"));
@@ -139,15 +139,15 @@ async fn forms(class: &AttackClass, house: &TestSystem, key: &TestKey) {
 
 /// Only the documented headers of a Bedrock client are sent to Bedrock. Headers without a known
 /// price are sent only for keys without a money limit.
-async fn bedrock(class: &AttackClass, house: &TestSystem) {
-    let group = house.group("bedrock").await;
+async fn bedrock(class: &AttackClass, system: &TestSystem) {
+    let group = system.group("bedrock").await;
     let account = json!({
         "provider": "bedrock", "groups": [group],
         "credential": {"type": "api_key", "value": BEDROCK_KEY, "header": "authorization"},
     });
-    house.account_with("bedrock", &house.upstream.url(), account).await;
-    let free = house.key("free").group(&group).create().await;
-    let limited = house.key("limited").group(&group).limit_usd_daily("100").create().await;
+    system.account_with("bedrock", &system.upstream.url(), account).await;
+    let free = system.key("free").group(&group).create().await;
+    let limited = system.key("limited").group(&group).limit_usd_daily("100").create().await;
     for (name, value, is_known, is_priced) in [
         ("x-amzn-bedrock-service-tier", "default", true, true),
         ("x-amzn-bedrock-service-tier", "flex", true, true),
@@ -163,7 +163,7 @@ async fn bedrock(class: &AttackClass, house: &TestSystem) {
     ] {
         for (key, has_limit) in [(&free, false), (&limited, true)] {
             let input = format!("{name}: {value}, limited: {has_limit}");
-            let before = house.upstream.exchanges().len();
+            let before = system.upstream.exchanges().len();
             let request = key.request("POST", "/model/anthropic.claude-opus-5-5/invoke");
             let body = json!({
                 "anthropic_version": "bedrock-2023-05-31", "max_tokens": 9,
@@ -171,13 +171,13 @@ async fn bedrock(class: &AttackClass, house: &TestSystem) {
             });
             let answer =
                 ClientResponse::to(request.header(name, value).body(body.to_string())).await;
-            let asked = house.upstream.exchanges().len() - before;
+            let asked = system.upstream.exchanges().len() - before;
             if has_limit && !is_priced {
                 let is_named = answer.status == 400 && answer.text().contains(name) && asked == 0;
                 class.check(&input, is_named, || answer.text());
                 continue;
             }
-            let seen = house.upstream.last().request;
+            let seen = system.upstream.last().request;
             let is_sent = seen.header(name) == is_known.then_some(value);
             class.check(&input, asked == 1 && is_sent, || {
                 format!("{} {} {:?}", answer.status, answer.text(), seen.headers)

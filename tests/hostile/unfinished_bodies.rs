@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use baton_tests::eventually::eventually;
-use baton_tests::house::{LaunchOptions, MODEL, TestSystem};
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::system::{MODEL, TestSystem};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
@@ -14,12 +14,14 @@ use crate::process::{RESIDENT_MB_MAX, address, memory_mb};
 const MB: usize = 1 << 20;
 
 pub(crate) async fn run(class: AttackClass) {
-    let house =
-        TestSystem::launched(LaunchOptions::new().env("BATON_BODY_STALL_SECONDS", "4")).await;
-    house.account("main", &house.upstream.url()).await;
-    let tight = house.key("tight").limit("concurrency", 1).limit_usd_daily("0.01").create().await;
-    let loose = house.key("loose").create().await;
-    let other = house.key("other").create().await;
+    let system = TestSystem::builder()
+        .env("BATON_BODY_STALL_SECONDS", "4")
+        .with_account("main")
+        .start()
+        .await;
+    let tight = system.key("tight").limit("concurrency", 1).limit_usd_daily("0.01").create().await;
+    let loose = system.key("loose").create().await;
+    let other = system.key("other").create().await;
     for (name, key, is_chunked) in [
         ("80 bodies of a key that may have one request", &tight, false),
         ("80 bodies of an unlimited key", &loose, false),
@@ -27,7 +29,7 @@ pub(crate) async fn run(class: AttackClass) {
     ] {
         let mut sending = Vec::new();
         for _ in 0..80 {
-            let (relay, secret) = (address(&house.relay_url()), key.secret.clone());
+            let (relay, secret) = (address(&system.relay_url()), key.secret.clone());
             sending.push(tokio::spawn(body(relay, secret, is_chunked)));
         }
         let mut answers = Vec::new();
@@ -44,13 +46,13 @@ pub(crate) async fn run(class: AttackClass) {
             let is_refused = ["429", "503", "408"].contains(&status.as_str());
             class.check(name, is_refused, || format!("it was told: {said:.300}"));
         }
-        let most = memory_mb(house.process_id(), "VmHWM");
+        let most = memory_mb(system.process_id(), "VmHWM");
         class.check(name, most < RESIDENT_MB_MAX, || format!("{most} MB resident"));
     }
-    let most = memory_mb(house.process_id(), "VmHWM");
+    let most = memory_mb(system.process_id(), "VmHWM");
     println!("  unfinished bodies: {most} MB at most");
     let back = eventually("memory is given back", Duration::from_secs(20), async || {
-        let now = memory_mb(house.process_id(), "VmRSS");
+        let now = memory_mb(system.process_id(), "VmRSS");
         if now < 140 { Ok(now) } else { Err(now) }
     });
     let back = back.await;
@@ -60,7 +62,7 @@ pub(crate) async fn run(class: AttackClass) {
     let body = format!(
         r#"{{"model":"{MODEL}","max_tokens":9,"stream":true,"messages":[{{"role":"user","content":"{text}"}}]}}"#
     );
-    let answer = baton_tests::client_response::ClientResponse::to(loose.message(body)).await;
+    let answer = baton_test_harness::client_response::ClientResponse::to(loose.message(body)).await;
     class.check("one body of 31 MB", answer.status == 200, || answer.text());
 }
 

@@ -2,9 +2,9 @@
 //! token endpoint. No file of the machine can be read under the name of an identity token.
 
 use crate::class::AttackClass;
-use baton_tests::house::{LaunchOptions, OperatorClient, TestSystem};
-use baton_tests::token_endpoint::FakeTokenEndpoint;
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::system::{OperatorClient, TestSystem};
+use baton_test_harness::token_endpoint::FakeTokenEndpoint;
+use baton_test_harness::upstream::FakeUpstream;
 use serde_json::{Value, json};
 
 const IDENTITY: &str = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJwb2QifQ.c2ln";
@@ -15,18 +15,18 @@ pub(crate) async fn run(class: AttackClass) {
 }
 
 async fn places(class: &AttackClass) {
-    let house = TestSystem::open().await;
-    let (admin, thief) = (house.admin(), FakeUpstream::start());
+    let system = TestSystem::open().await;
+    let (admin, thief) = (system.admin(), FakeUpstream::start());
     let proxy = format!("http://{}", thief.address());
-    let account = house.account("plain", &house.upstream.url()).await;
+    let account = system.account("plain", &system.upstream.url()).await;
     let endpoint = FakeTokenEndpoint::start();
     let renewed = json!({"type": "oauth2", "token_url": endpoint.url(), "client_id": "c",
         "client_secret": "secret-of-client", "refresh_token": "rt-0"});
     let renewed =
-        json!({"name": "renewed", "base_url": house.upstream.url(), "credential": renewed});
+        json!({"name": "renewed", "base_url": system.upstream.url(), "credential": renewed});
     let renewed = admin.create("/accounts", &renewed).await;
-    let proxied = json!({"proxy_url": format!("http://me:pa55@{}", house.upstream.address())});
-    let proxied = house.account_with("proxied", &house.upstream.url(), proxied).await;
+    let proxied = json!({"proxy_url": format!("http://me:pa55@{}", system.upstream.address())});
+    let proxied = system.account_with("proxied", &system.upstream.url(), proxied).await;
     let port = thief.address().port();
     for id in [&account, &renewed, &proxied] {
         let path = format!("/accounts/{id}");
@@ -59,7 +59,7 @@ async fn places(class: &AttackClass) {
         json!({"credential": {"type": "oauth2", "token_url": thief.url(), "client_id": "c"}});
     let answer = admin.patch(&format!("/accounts/{renewed}"), &without).await;
     class.check("another token endpoint without secrets", answer.status == 400, || answer.text());
-    let key = house.key("asks").create().await;
+    let key = system.key("asks").create().await;
     key.ask("hi").await;
     let got = thief.exchanges().len();
     class.check("what the thief got", got == 0, || got.to_string());
@@ -131,9 +131,8 @@ async fn files(class: &AttackClass) {
     ];
     let endpoint = FakeTokenEndpoint::start();
     let at = folder.display().to_string();
-    let mut house =
-        TestSystem::launched(LaunchOptions::new().env("BATON_IDENTITY_TOKEN_DIR", &at)).await;
-    let admin = house.admin();
+    let mut system = TestSystem::builder().env("BATON_IDENTITY_TOKEN_DIR", &at).start().await;
+    let admin = system.admin();
     let mut answers = Vec::new();
     for path in elsewhere {
         let answer = admin.post("/accounts", &naming(path, &endpoint)).await;
@@ -165,27 +164,27 @@ async fn files(class: &AttackClass) {
         why.clone()
     });
     class.check("what left", endpoint.issued() == 0, || endpoint.issued().to_string());
-    house.restart().await;
-    let answer = house.admin().get("/groups").await;
+    system.restart().await;
+    let answer = system.admin().get("/groups").await;
     class.check("it starts with such an account", answer.status == 200, || answer.text());
-    let resident = resident_megabytes(house.process_id());
+    let resident = resident_megabytes(system.process_id());
     class.check("memory", resident < 300, || format!("{resident} MB"));
-    let good = house.admin().create("/accounts", &naming("good", &endpoint)).await;
+    let good = system.admin().create("/accounts", &naming("good", &endpoint)).await;
     let path = format!("/accounts/{good}/refresh");
-    let mut answer = house.admin().post(&path, &json!({})).await;
+    let mut answer = system.admin().post(&path, &json!({})).await;
     // The schedule can renew the same token at the same time.
     for _ in 0..50 {
         if answer.status != 409 {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        answer = house.admin().post(&path, &json!({})).await;
+        answer = system.admin().post(&path, &json!({})).await;
     }
     class.check("a good file", answer.status == 200, || answer.text());
 
-    let house = TestSystem::empty().await;
+    let system = TestSystem::empty().await;
     for path in [&outside, "/etc/passwd", "good"] {
-        let answer = house.admin().post("/accounts", &naming(path, &endpoint)).await;
+        let answer = system.admin().post("/accounts", &naming(path, &endpoint)).await;
         let says = answer.status == 400 && answer.message().contains("BATON_IDENTITY_TOKEN_DIR");
         class.check(&format!("without a folder: {path}"), says, || answer.text());
     }

@@ -3,26 +3,25 @@
 
 use std::time::{Duration, Instant};
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{LaunchOptions, TestSystem, message};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::system::{TestSystem, message};
 
 use crate::class::AttackClass;
 use crate::process::unknown_key;
 
 pub(crate) async fn run(class: AttackClass) {
-    let launch = LaunchOptions::new()
+    let launch = TestSystem::builder()
         .env("BATON_WRONG_KEYS_PER_MINUTE", "20")
         .env("BATON_TRUSTED_PROXIES", "127.0.0.0/8");
-    let house = TestSystem::launched(launch).await;
-    house.account("main", &house.upstream.url()).await;
-    let known = house.key("known").create().await;
+    let system = launch.with_account("main").start().await;
+    let known = system.key("known").create().await;
     known.ask("hi").await.ok();
-    let new = house.key("new").create().await;
+    let new = system.key("new").create().await;
 
     // One head with many keys.
     let begun = Instant::now();
     for round in 0..5 {
-        let mut request = house.request("POST", "/v1/messages").body("{}");
+        let mut request = system.request("POST", "/v1/messages").body("{}");
         for number in 0..60 {
             request = request.header("x-api-key", unknown_key(round * 100 + number));
         }
@@ -33,7 +32,7 @@ pub(crate) async fn run(class: AttackClass) {
     class.check("heads with many keys", begun.elapsed() < Duration::from_secs(10), || {
         format!("{:?}", begun.elapsed())
     });
-    let request = house
+    let request = system
         .request("POST", "/v1/messages")
         .body(message("claude-opus-5-5", "hi", true).to_string());
     let request = request.header("x-api-key", unknown_key(9_000)).bearer_auth(&known.secret);
@@ -43,7 +42,7 @@ pub(crate) async fn run(class: AttackClass) {
     // Many heads with one key each, at the same time.
     let asking = (0..400).map(|number| {
         let request =
-            house.request("GET", "/v1/models").header("x-api-key", unknown_key(10_000 + number));
+            system.request("GET", "/v1/models").header("x-api-key", unknown_key(10_000 + number));
         ClientResponse::to(request)
     });
     let begun = Instant::now();
@@ -71,7 +70,7 @@ pub(crate) async fn run(class: AttackClass) {
     class.check("a key that is new to the process", answer.status == 200, || answer.text());
 
     // Requests from another address are not slowed down.
-    let request = house.request("GET", "/v1/models").header("x-api-key", unknown_key(77_777));
+    let request = system.request("GET", "/v1/models").header("x-api-key", unknown_key(77_777));
     let begun = Instant::now();
     let answer = ClientResponse::to(request.header("x-forwarded-for", "198.51.100.7")).await;
     let is_quick = answer.status == 401 && begun.elapsed() < Duration::from_secs(2);

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use baton_tests::house::target_folder;
-use baton_tests::program::Program;
+use baton_test_harness::program::Program;
+use baton_test_harness::system::target_folder;
 
-const PATIENCE: Duration = Duration::from_mins(30);
+const BUILD_TIMEOUT: Duration = Duration::from_mins(30);
 const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// The container file, one instruction on each line.
@@ -57,7 +57,7 @@ impl Containerfile {
         script.extend(steps);
         let mut sh = Command::new("sh");
         sh.args(["-c", &script.join("\n")]).current_dir(REPOSITORY);
-        let ended = Program::run(&mut sh, PATIENCE);
+        let ended = Program::run(&mut sh, BUILD_TIMEOUT);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         binary
     }

@@ -14,9 +14,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use baton_tests::fixtures;
-use baton_tests::lambda::{LambdaDeployment, ServeProcess};
-use baton_tests::program::Program;
+use baton_test_harness::fixtures;
+use baton_test_harness::lambda::{LambdaDeployment, ServeProcess};
+use baton_test_harness::program::Program;
 use file::Containerfile;
 use names::{NAME, NameServer};
 use tempfile::TempDir;

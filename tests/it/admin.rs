@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{OperatorClient, TestSystem};
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::system::{OperatorClient, TestSystem};
+use baton_test_harness::upstream::FakeUpstream;
 use serde_json::{Value, json};
 
 /// Creates, reads, changes, lists and deletes one resource. Returns the response to the creation.
@@ -109,7 +109,7 @@ async fn rotated_key_has_new_secret_and_same_id() {
     assert_eq!(body["id"], old.id.as_str(), "{body}");
     let secret = body["secret"].as_str().expect("a secret");
     assert_ne!(secret, old.secret);
-    let new = baton_tests::house::TestKey::found(secret, &system.relay_url());
+    let new = baton_test_harness::system::TestKey::found(secret, &system.relay_url());
     new.ask("hi").await.ok();
 }
 

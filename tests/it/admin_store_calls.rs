@@ -6,14 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
-use baton_domain::secret::Secret;
-use baton_local::LocalAws;
-use baton_runtime::aws::AwsClients;
-use baton_runtime::clock::Clock;
-use baton_runtime::random::RandomSource;
-use baton_runtime::settings::Settings;
-use baton_store::Store;
-use baton_tests::injected_faults::{InjectedFault, WithFaults as _};
+use baton_test_harness::injected_faults::InjectedFault;
+use baton_test_harness::system::{ADMIN_TOKEN, InProcessSystem, TestSystem};
 use http::Request;
 use http_body_util::BodyExt as _;
 use jiff::SignedDuration;
@@ -22,36 +16,22 @@ use tower::ServiceExt as _;
 
 /// The admin API over in-memory stores. Every store call is recorded.
 struct WatchedAdmin {
+    system: InProcessSystem,
     api: Router,
-    clock: Clock,
-    calls: Arc<Mutex<Vec<String>>>,
     /// Fault for the next transaction.
     fault: Arc<Mutex<Option<InjectedFault>>>,
 }
 
-const TOKEN: &str = "token-of-a-test-0123";
-
 impl WatchedAdmin {
     async fn start() -> Self {
-        let calls: Arc<Mutex<Vec<String>>> = Arc::default();
         let fault: Arc<Mutex<Option<InjectedFault>>> = Arc::default();
-        let (notes, next_fault) = (Arc::clone(&calls), Arc::clone(&fault));
-        let local = LocalAws::open(None).await.expect("stores").with_faults(move |target, _| {
-            let operation = target.split('.').next_back().unwrap_or_default();
-            notes.lock().expect("the notes").push(operation.to_owned());
-            let is_change = operation == "TransactWriteItems";
+        let next_fault = Arc::clone(&fault);
+        let system = TestSystem::builder().in_process().store_hook(move |target, _| {
+            let is_change = target.ends_with(".TransactWriteItems");
             if is_change { next_fault.lock().expect("the fault").take() } else { None }
         });
-        let mut settings =
-            Settings::from_lookup(|name| (name == "BATON_ADMIN_TOKEN").then(|| TOKEN.to_owned()))
-                .expect("settings");
-        settings.resources = local.resources();
-        let clock = Clock::fixed_at("2026-11-22T21:05:30Z".parse().expect("a time"));
-        let aws = AwsClients::new(&local.sdk_config());
-        let store = Store::new(&aws, &settings, clock.clone(), RandomSource::system());
-        let api = baton_admin::router(&settings, &Secret::new("pepper".to_owned()), store, &aws)
-            .expect("a router");
-        Self { api, clock, calls, fault }
+        let system = system.start().await;
+        Self { api: system.admin_router(), system, fault }
     }
 
     async fn ask(&self, method: &str, path: &str, body: &Value) -> (u16, Value, Vec<String>) {
@@ -68,15 +48,15 @@ impl WatchedAdmin {
         let request = Request::builder()
             .method(method)
             .uri(format!("/api/v1{path}"))
-            .header("authorization", format!("Bearer {TOKEN}"))
+            .header("authorization", format!("Bearer {ADMIN_TOKEN}"))
             .header(header.0, header.1)
             .body(Body::from(body.to_string()))
             .expect("a request");
-        self.calls.lock().expect("the notes").clear();
+        self.system.take_calls();
         let answer = self.api.clone().oneshot(request).await.expect("an answer");
         let status = answer.status().as_u16();
         let bytes = answer.into_body().collect().await.expect("a body").to_bytes();
-        let calls = std::mem::take(&mut *self.calls.lock().expect("the notes"));
+        let calls = self.system.take_calls();
         (status, serde_json::from_slice(&bytes).unwrap_or_default(), calls)
     }
 }
@@ -206,9 +186,9 @@ async fn idempotent_response_is_kept_for_a_day() {
         user["id"].clone()
     };
     let first = post("Ada").await;
-    watched.clock.advance(SignedDuration::from_secs(24 * 3600 - 1));
+    watched.system.clock.advance(SignedDuration::from_secs(24 * 3600 - 1));
     assert_eq!(post("Ada").await, first);
-    watched.clock.advance(SignedDuration::from_secs(1));
+    watched.system.clock.advance(SignedDuration::from_secs(1));
     let second = post("Grace").await;
     assert_ne!(second, first);
     assert_eq!(post("Grace").await, second, "the second response is kept, too");

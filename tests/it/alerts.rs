@@ -13,9 +13,7 @@ use baton_domain::key::{Key, Limits};
 use baton_domain::scope::LimitScope;
 use baton_refresh::alerts::{AlertRun, send_alerts};
 use baton_store::{Admission, Store};
-use baton_tests::house::TestSystem;
-use baton_tests::in_process_admin::InProcessAdmin;
-use baton_tests::in_process_relay::reservation;
+use baton_test_harness::system::{InProcessSystem, TestSystem, reservation};
 use http::{HeaderMap, StatusCode};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -74,49 +72,50 @@ async fn take(
 }
 
 /// An admin system with a webhook receiver.
-async fn system_with_receiver(form: &str) -> (InProcessAdmin, WebhookReceiver) {
-    let in_process = InProcessAdmin::open().await;
+async fn system_with_receiver(form: &str) -> (InProcessSystem, WebhookReceiver) {
+    let in_process = InProcessSystem::open().await;
     let (receiver, url) = WebhookReceiver::start().await;
     let body = json!({"url": url, "form": form, "signing_secret": SECRET});
-    in_process.admin.send("PUT", "/alerts", &body).await.ok();
+    in_process.admin().send("PUT", "/alerts", &body).await.ok();
     (in_process, receiver)
 }
 
-async fn run_alerts(in_process: &InProcessAdmin) -> (usize, usize, usize) {
-    let run =
-        send_alerts(&in_process.store, &in_process.notifier, "test").await.expect("the alert run");
+async fn run_alerts(in_process: &InProcessSystem) -> (usize, usize, usize) {
+    let run = send_alerts(&in_process.store, &in_process.notifier(), "test")
+        .await
+        .expect("the alert run");
     let AlertRun { noticed, delivered, failed } = run;
     (noticed, delivered, failed)
 }
 
-async fn key(in_process: &InProcessAdmin, usd: &str) -> (KeyId, Limits) {
+async fn key(in_process: &InProcessSystem, usd: &str) -> (KeyId, Limits) {
     let body = json!({"name": "ci", "limits": {"usd_daily": usd}});
-    let id = in_process.admin.create("/keys", &body).await.parse::<KeyId>().expect("an id");
+    let id = in_process.admin().create("/keys", &body).await.parse::<KeyId>().expect("an id");
     let stored = in_process.store.read::<Key>(&id).await.expect("read").expect("there");
     (id, stored.value.limits)
 }
 
 /// Admits a request of this key with this cost and stores its record.
-async fn spend(in_process: &InProcessAdmin, (key, limits): &(KeyId, Limits), usd: &str) {
+async fn spend(in_process: &InProcessSystem, (key, limits): &(KeyId, Limits), usd: &str) {
     spend_within(in_process, &EffectiveLimits::from_own_limits(key.clone(), limits.clone()), usd)
         .await;
 }
 
-async fn spend_within(in_process: &InProcessAdmin, bounds: &EffectiveLimits, usd: &str) {
+async fn spend_within(in_process: &InProcessSystem, bounds: &EffectiveLimits, usd: &str) {
     let at = in_process.store.clock().now();
     let mut record = in_process.record(&bounds.key);
     record.cost_usd = usd.parse().expect("an amount");
     record.reserved_usd = Some(record.cost_usd);
-    record.reserved_pools = bounds.pool_scopes();
+    record.reserved_pools = bounds.shared_scopes();
     let mut wanted = reservation(at, record.cost_usd.pico());
-    wanted.pools = bounds.pool_scopes();
+    wanted.shared_limits = bounds.shared_scopes();
     let admitted = in_process.store.admit(bounds, &record.id, &wanted).await.expect("admitted");
     assert!(matches!(admitted, Admission::Admitted(_)), "{admitted:?}");
     in_process.store_all(&[record]).await;
 }
 
 /// The same with all limits that apply to the key.
-async fn spend_within_all_limits(in_process: &InProcessAdmin, key: &Key, usd: &str) {
+async fn spend_within_all_limits(in_process: &InProcessSystem, key: &Key, usd: &str) {
     let bounds = in_process.store.effective_limits(key).await.expect("bounds");
     spend_within(in_process, &bounds, usd).await;
 }
@@ -156,7 +155,7 @@ async fn each_threshold_alerts_once_per_period() {
 async fn alerts_name_user_group_and_organization() {
     let (in_process, receiver) = system_with_receiver("json").await;
     let daily = |usd: &str| json!({ "usd_daily": usd });
-    let admin = &in_process.admin;
+    let admin = &in_process.admin();
     let user = admin.create("/users", &json!({"name": "ada", "limits": daily("10")})).await;
     let group = admin.create("/groups", &json!({"name": "research", "limits": daily("20")})).await;
     admin.send("PUT", "/limits/organization", &daily("40")).await.ok();
@@ -202,10 +201,10 @@ async fn alerts_name_user_group_and_organization() {
 async fn spend_cap_alert_names_the_person() {
     let (in_process, receiver) = system_with_receiver("json").await;
     let cap = json!({"scope": {"type": "organization"}, "amount": "1000", "period": "weekly"});
-    in_process.admin.post("/organizations/spend_limits", &cap).await.ok();
-    let ada = in_process.admin.create("/users", &json!({"name": "ada"})).await;
+    in_process.admin().post("/organizations/spend_limits", &cap).await.ok();
+    let ada = in_process.admin().create("/users", &json!({"name": "ada"})).await;
     for body in [json!({"name": "hers", "user_id": ada}), json!({"name": "nobodys"})] {
-        let id: KeyId = in_process.admin.create("/keys", &body).await.parse().expect("an id");
+        let id: KeyId = in_process.admin().create("/keys", &body).await.parse().expect("an id");
         let key = in_process.store.read::<Key>(&id).await.expect("read").expect("there").value;
         spend_within_all_limits(&in_process, &key, "8").await;
     }
@@ -219,7 +218,7 @@ async fn spend_cap_alert_names_the_person() {
 #[tokio::test]
 async fn delivery_is_signed_and_has_alert_id() {
     let (in_process, receiver) = system_with_receiver("slack").await;
-    let test = in_process.admin.post("/alerts/test", &json!({})).await.status(202).json();
+    let test = in_process.admin().post("/alerts/test", &json!({})).await.status(202).json();
     assert_eq!(test["channels"], json!(["webhook"]));
     assert_eq!(run_alerts(&in_process).await, (0, 1, 0));
     let (headers, body) = receiver.take().pop().expect("it arrived");
@@ -236,9 +235,9 @@ async fn delivery_is_signed_and_has_alert_id() {
 async fn failed_deliveries_are_retried_with_backoff() {
     let (in_process, receiver) = system_with_receiver("json").await;
     receiver.fail(true);
-    in_process.admin.post("/alerts/test", &json!({})).await.status(202);
+    in_process.admin().post("/alerts/test", &json!({})).await.status(202);
     assert_eq!(run_alerts(&in_process).await, (0, 0, 1));
-    let waiting = in_process.admin.get("/alerts").await.ok().json()["waiting"].clone();
+    let waiting = in_process.admin().get("/alerts").await.ok().json()["waiting"].clone();
     assert_eq!(waiting[0]["tries"], 1);
     assert_eq!(waiting[0]["last_error"], "the webhook answered with status 502 Bad Gateway");
     assert_eq!(run_alerts(&in_process).await, (0, 0, 0), "retried before the backoff is over");
@@ -251,10 +250,10 @@ async fn failed_deliveries_are_retried_with_backoff() {
     receiver.fail(false);
     assert_eq!(run_alerts(&in_process).await, (0, 1, 0));
     assert_eq!(receiver.texts(), ["this is a test alert"]);
-    assert_eq!(in_process.admin.get("/alerts").await.ok().json()["waiting"], json!([]));
+    assert_eq!(in_process.admin().get("/alerts").await.ok().json()["waiting"], json!([]));
 
     receiver.fail(true);
-    in_process.admin.post("/alerts/test", &json!({})).await.status(202);
+    in_process.admin().post("/alerts/test", &json!({})).await.status(202);
     for _ in 0..30 {
         assert_eq!(run_alerts(&in_process).await, (0, 0, 1));
         wait(3600);
@@ -275,7 +274,7 @@ async fn account_failure_and_recovery_alert_each_time() {
         "name": "main", "provider": "anthropic", "base_url": "http://127.0.0.1:9",
         "credential": {"type": "api_key", "value": "sk-upstream-main"},
     });
-    let id: AccountId = in_process.admin.create("/accounts", &body).await.parse().expect("an id");
+    let id: AccountId = in_process.admin().create("/accounts", &body).await.parse().expect("an id");
     assert_eq!(run_alerts(&in_process).await, (0, 0, 0), "a new account causes no alert");
     let failed = || HealthState::AuthFailed {
         since: in_process.store.clock().now(),
@@ -286,7 +285,7 @@ async fn account_failure_and_recovery_alert_each_time() {
         set_health(&in_process.store, &id, failed()).await;
         assert_eq!(run_alerts(&in_process).await, (1, 1, 0));
         assert_eq!(run_alerts(&in_process).await, (0, 0, 0));
-        in_process.admin.post(&format!("/accounts/{id}/reset"), &json!({})).await.ok();
+        in_process.admin().post(&format!("/accounts/{id}/reset"), &json!({})).await.ok();
         assert_eq!(run_alerts(&in_process).await, (1, 1, 0));
     }
     let texts = receiver.texts();
@@ -300,14 +299,14 @@ async fn account_failure_and_recovery_alert_each_time() {
 
 #[tokio::test]
 async fn without_receiver_no_alert_is_stored() {
-    let in_process = InProcessAdmin::open().await;
+    let in_process = InProcessSystem::open().await;
     let ci = key(&in_process, "1").await;
     spend(&in_process, &ci, "0.9").await;
     assert_eq!(run_alerts(&in_process).await, (0, 0, 0));
-    in_process.admin.post("/alerts/test", &json!({})).await.refused(400, "invalid_request_error");
+    in_process.admin().post("/alerts/test", &json!({})).await.refused(400, "invalid_request_error");
     // A new receiver gets the current state.
     let (receiver, url) = WebhookReceiver::start().await;
-    in_process.admin.send("PUT", "/alerts", &json!({ "url": url })).await.ok();
+    in_process.admin().send("PUT", "/alerts", &json!({ "url": url })).await.ok();
     assert_eq!(run_alerts(&in_process).await, (1, 1, 0));
     assert!(receiver.texts()[0].contains("80 %"));
 }
@@ -328,7 +327,7 @@ async fn blocking_limit_alerts_once_with_amount() {
     assert_eq!(run_alerts(&in_process).await, (0, 0, 0), "this process has already alerted");
     // The limit is raised and reached again.
     let limits = json!({"limits": {"usd_daily": "12"}});
-    in_process.admin.patch(&format!("/keys/{id}"), &limits).await.ok();
+    in_process.admin().patch(&format!("/keys/{id}"), &limits).await.ok();
     in_process.store.note_blocked(&scope, "d#2026-11-22", usd("12")).await;
     // A settlement in between does not hide it.
     in_process.store.touch_limits([&scope].into_iter()).await;

@@ -1,7 +1,7 @@
 //! The audit trail: every change has a row with its actor and the values before and after, and
 //! without secrets.
 
-use baton_tests::house::{OperatorClient, TestSystem};
+use baton_test_harness::system::{OperatorClient, TestSystem};
 use serde_json::{Value, json};
 
 async fn trail(admin: &OperatorClient, query: &str) -> Vec<Value> {

@@ -7,7 +7,7 @@ use std::sync::{
 
 use baton_local::LocalAws;
 use baton_runtime::{aws::AwsClients, usage_queue::UsageQueue};
-use baton_tests::injected_faults::{InjectedFault, WithFaults as _};
+use baton_test_harness::injected_faults::{InjectedFault, WithFaults as _};
 use serde_json::json;
 use tokio::task::JoinSet;
 

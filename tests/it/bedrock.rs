@@ -1,10 +1,10 @@
 //! Accounts on Amazon Bedrock: clients of the Messages API get the same from them as from
 //! Anthropic, and every token is counted.
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::fixtures;
-use baton_tests::house::{LaunchOptions, MODEL, TestKey, TestSystem, message};
-use baton_tests::upstream::{ACCESS_KEY, BEDROCK_KEY, FakeUpstream, ROLE, SECRET_KEY};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::fixtures;
+use baton_test_harness::system::{MODEL, TestKey, TestSystem, message};
+use baton_test_harness::upstream::{ACCESS_KEY, BEDROCK_KEY, FakeUpstream, ROLE, SECRET_KEY};
 use serde_json::{Value, json};
 
 /// Bedrock's name of the model.
@@ -12,11 +12,11 @@ pub(crate) const PROFILE: &str = "us.anthropic.claude-opus-5-5-v1:0";
 
 /// A system whose environment has AWS credentials.
 pub(crate) async fn system_with_role() -> TestSystem {
-    let launch = LaunchOptions::new()
+    let launch = TestSystem::builder()
         .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
         .env("AWS_REGION", "eu-central-1");
-    TestSystem::launched(launch).await
+    launch.start().await
 }
 
 /// The fields of a Bedrock account at `url`.
@@ -216,11 +216,11 @@ async fn unmapped_model_uses_another_account() {
 #[tokio::test]
 async fn api_key_and_assumed_role_work() {
     let sts = FakeUpstream::start();
-    let launch = LaunchOptions::new()
+    let launch = TestSystem::builder()
         .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
         .env("AWS_ENDPOINT_URL_STS", &sts.url());
-    let system = TestSystem::launched(launch).await;
+    let system = launch.start().await;
     let arn = "arn:aws:iam::123456789012:role/bedrock";
     let ways = [
         json!({"type": "api_key", "header": "authorization", "value": BEDROCK_KEY}),
@@ -335,10 +335,10 @@ async fn invalid_bedrock_accounts_are_refused() {
 
 #[tokio::test]
 async fn account_from_cli_is_signed_and_wrong_signature_gets_503() {
-    let launch = LaunchOptions::new()
+    let launch = TestSystem::builder()
         .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         .env("AWS_SECRET_ACCESS_KEY", "another+secret");
-    let mut system = TestSystem::launched(launch).await;
+    let mut system = launch.start().await;
     let url = system.upstream.url();
     let map = format!("{MODEL}={PROFILE}");
     let words =
@@ -354,8 +354,8 @@ async fn account_from_cli_is_signed_and_wrong_signature_gets_503() {
 
 #[tokio::test]
 async fn missing_credentials_error_names_operator() {
-    let launch = LaunchOptions::new().env("AWS_EC2_METADATA_DISABLED", "true");
-    let system = TestSystem::launched(launch).await;
+    let launch = TestSystem::builder().env("AWS_EC2_METADATA_DISABLED", "true");
+    let system = launch.start().await;
     system.admin().create("/accounts", &signed(&system.upstream.url())).await;
     let key = system.key("ci").create().await;
     let message = key.ask("hi").await.refused(502, "api_error").message();

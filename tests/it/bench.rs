@@ -3,15 +3,15 @@
 use std::process::Command;
 use std::time::Duration;
 
-use baton_tests::house::bench_binary;
-use baton_tests::program::Program;
+use baton_test_harness::program::Program;
+use baton_test_harness::system::bench_binary;
 
 /// A debug build on a busy machine needs this long.
-const PATIENCE: Duration = Duration::from_mins(3);
+const BENCH_TIMEOUT: Duration = Duration::from_mins(3);
 
 #[test]
 fn quick_benchmark_measures_every_path() {
-    let ended = Program::run(Command::new(bench_binary()).arg("--quick"), PATIENCE);
+    let ended = Program::run(Command::new(bench_binary()).arg("--quick"), BENCH_TIMEOUT);
     let (code, out) = (ended.code, &ended.stdout);
     assert_eq!(code, Some(0), "{out}\n{}", ended.stderr);
     let lines = |begins: &str| out.lines().filter(|line| line.starts_with(begins)).count();

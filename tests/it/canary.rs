@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use baton_tests::client_response::ClientResponse;
-use baton_tests::collector::FakeCollector;
-use baton_tests::eventually::eventually;
-use baton_tests::house::{LaunchOptions, MODEL, TestKey, TestSystem, message};
-use baton_tests::lambda::{LambdaDeployment, WITHOUT_HURRY, event};
-use baton_tests::signing_in::{FakeProvider, TestBrowser};
-use baton_tests::token_endpoint::{EndpointFault, FakeTokenEndpoint};
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::collector::FakeCollector;
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::lambda::{LambdaDeployment, WITHOUT_HURRY, event};
+use baton_test_harness::signing_in::{FakeProvider, TestBrowser};
+use baton_test_harness::system::{MODEL, TestKey, TestSystem, message};
+use baton_test_harness::token_endpoint::{EndpointFault, FakeTokenEndpoint};
+use baton_test_harness::upstream::FakeUpstream;
 use serde_json::{Value, json};
 
 const UPSTREAM_KEY: &str = "sk-upstream-canary-1a";
@@ -256,7 +256,7 @@ async fn call_admin_api(system: &TestSystem, endpoint: &FakeTokenEndpoint) -> Ve
 async fn baton_up_outputs_contain_no_secret() {
     let (collector, endpoint) = (FakeCollector::start(), FakeTokenEndpoint::start());
     let (provider, receiver) = (FakeProvider::start(), FakeUpstream::start());
-    let launch = LaunchOptions::new()
+    let launch = TestSystem::builder()
         .env("BATON_LOG", "trace")
         .env("BATON_LOG_FORMAT", "json")
         .env("BATON_ADMIN_TOKEN", ADMIN_TOKEN)
@@ -271,8 +271,7 @@ async fn baton_up_outputs_contain_no_secret() {
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url())
         .env("OTEL_EXPORTER_OTLP_HEADERS", &format!("x-key={COLLECTOR_KEY}"));
     let home = launch.home().to_owned();
-    let mut system = TestSystem::launched(launch).await;
-    system.process().admin_token = ADMIN_TOKEN.to_owned();
+    let mut system = launch.start().await;
     let credential = json!({"type": "api_key", "value": UPSTREAM_KEY});
     let fields = json!({"credential": credential});
     let main = system.account_with("main", &system.upstream.url(), fields).await;

@@ -1,7 +1,14 @@
 //! The operator's commands. They call a running Baton over its admin API.
 
-use baton_tests::house::{TestKey, TestSystem};
-use baton_tests::program::ProgramResult;
+mod alerts;
+mod completions;
+mod doctor;
+mod import;
+mod profiles;
+mod resources;
+
+use baton_test_harness::program::ProgramResult;
+use baton_test_harness::system::{TestKey, TestSystem};
 
 /// Runs a command with the address and the token of the system in its environment.
 fn baton(system: &mut TestSystem, arguments: &[&str]) -> ProgramResult {

@@ -1,8 +1,8 @@
 //! Accounts with a concurrency limit, and accounts near their upstream's limit.
 
-use baton_tests::eventually::eventually;
-use baton_tests::house::{SOON, TestKey, TestSystem};
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::system::{SOON, TestKey, TestSystem};
+use baton_test_harness::upstream::FakeUpstream;
 use serde_json::json;
 
 /// Two accounts. The first one is preferred and has a concurrency limit.
@@ -96,7 +96,7 @@ async fn account_near_limit_is_last_choice() {
     pair.key.ask("hi").await.ok();
     eventually("its utilization is stored", SOON, async || {
         let accounts = system.admin().get("/accounts").await.ok().json();
-        let used = &accounts["data"][0]["utilisation"]["five_hour"]["percent"];
+        let used = &accounts["data"][0]["utilization"]["five_hour"]["percent"];
         if *used == 97 { Ok(()) } else { Err(accounts) }
     })
     .await;

@@ -1,24 +1,17 @@
 //! Concurrency slots of an account, counted over relay instances that share only the store.
 
 use baton_domain::id::{AccountId, RequestId};
-use baton_local::LocalAws;
-use baton_runtime::aws::AwsClients;
 use baton_runtime::clock::Clock;
-use baton_runtime::random::RandomSource;
-use baton_runtime::settings::Settings;
 use baton_store::Store;
+use baton_test_harness::system::TestSystem;
 use jiff::SignedDuration;
 
 const MOST: u32 = 10;
 
 async fn instances() -> (Clock, [Store; 2]) {
-    let local = LocalAws::open(None).await.expect("the stores");
-    let settings = Settings::from_lookup(|_| None).expect("settings");
-    let settings = Settings { resources: local.resources(), ..settings };
     let clock = Clock::fixed_at(Clock::system().now());
-    let aws = AwsClients::new(&local.sdk_config());
-    let store = |seed| Store::new(&aws, &settings, clock.clone(), RandomSource::seeded(seed));
-    (clock.clone(), [store(1), store(2)])
+    let system = TestSystem::builder().in_process().clock(clock.clone()).start().await;
+    (clock, [system.another(1).store, system.store])
 }
 
 fn request(store: &Store) -> RequestId {

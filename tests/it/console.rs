@@ -1,7 +1,13 @@
 //! The console: every page with and without data, for administrators and members, its number of API
 //! calls, and what a page must never contain.
 
-use baton_tests::in_process_console::{ConsolePage, InProcessConsole, TOKEN};
+mod account_sign_in;
+mod prices;
+mod sign_in_form;
+mod sign_in_openid;
+
+use baton_test_harness::console_client::{ConsoleClient, ConsolePage};
+use baton_test_harness::system::ADMIN_TOKEN;
 use serde_json::json;
 
 /// Pages for everybody with a session.
@@ -33,7 +39,7 @@ fn assets(page: &ConsolePage) -> Vec<String> {
 
 #[tokio::test]
 async fn pages_without_data_are_well_formed() {
-    let console = InProcessConsole::open().await;
+    let console = ConsoleClient::open().await;
     for path in ["/console"].iter().chain(&OPEN).chain(&ADMINS) {
         let page = console.get(path).await.ok();
         assert!(page.text().len() > 100, "{path}");
@@ -44,7 +50,7 @@ async fn pages_without_data_are_well_formed() {
 
 #[tokio::test]
 async fn pages_with_data_are_well_formed_and_small() {
-    let console = InProcessConsole::open().await;
+    let console = ConsoleClient::open().await;
     let staff = console.company(120, 30, 20).await;
     let group = console.api("POST", "/groups", &json!({"name": "research"})).await;
     let (user, _, _) = console.member("Ada").await;
@@ -77,7 +83,7 @@ async fn pages_with_data_are_well_formed_and_small() {
 
 #[tokio::test]
 async fn member_sees_only_its_own_resources() {
-    let console = InProcessConsole::open().await;
+    let console = ConsoleClient::open().await;
     let (user, key, secret) = console.member("Ada").await;
     let (_, other, _) = console.member("Bob").await;
     let foreign = [format!("/console/users/{user}"), "/console/accounts/acc_1".to_owned()];
@@ -115,7 +121,7 @@ async fn member_sees_only_its_own_resources() {
 
 #[tokio::test]
 async fn key_secret_is_shown_once() {
-    let console = InProcessConsole::open().await;
+    let console = ConsoleClient::open().await;
     let once = console.get("/console/keys/new").await.ok().field("create", "once");
     let fields = [("name", "ci"), ("enabled", "true"), ("limits.usd_daily", "5"), ("once", &*once)];
     let made = console.post("/console/keys", &fields).await.ok();
@@ -143,7 +149,7 @@ async fn key_secret_is_shown_once() {
 
 #[tokio::test]
 async fn rejected_form_keeps_its_values_and_shows_the_reason() {
-    let console = InProcessConsole::open().await;
+    let console = ConsoleClient::open().await;
     let fields = [
         ("name", "main"),
         ("base_url", "nonsense"),
@@ -172,7 +178,7 @@ async fn rejected_form_keeps_its_values_and_shows_the_reason() {
 
 #[tokio::test]
 async fn console_changes_go_through_the_api() {
-    let console = InProcessConsole::open().await;
+    let console = ConsoleClient::open().await;
     let made = console.post("/console/groups", &[("name", "research"), ("enabled", "true")]).await;
     assert_eq!(made.status, 303, "{}", made.text());
     let here = made.location.split('?').next().expect("a path").to_owned();
@@ -198,7 +204,7 @@ async fn console_changes_go_through_the_api() {
 
 #[tokio::test]
 async fn hostile_names_are_escaped() {
-    let console = InProcessConsole::open().await;
+    let console = ConsoleClient::open().await;
     let names = [
         "<script>alert(1)</script>".to_owned(),
         "\"><img src=x onerror=alert(1)>'&amp;".to_owned(),
@@ -240,7 +246,7 @@ async fn hostile_names_are_escaped() {
 
 #[tokio::test]
 async fn overview_needs_at_most_five_calls() {
-    let console = InProcessConsole::open().await;
+    let console = ConsoleClient::open().await;
     console.company(1_000, 100, 10).await;
     let page = console.get("/console").await.ok();
     assert!(page.calls.len() <= 5, "{:?}", page.calls);
@@ -265,7 +271,7 @@ async fn overview_needs_at_most_five_calls() {
 
 #[tokio::test]
 async fn request_page_shows_all_details() {
-    let console = InProcessConsole::open().await;
+    let console = ConsoleClient::open().await;
     console.company(3, 2, 40).await;
     let list = console.get("/console/requests?outcome=complete").await.ok();
     let href = list.html.split("href=\"").find(|part| part.starts_with("/console/requests/req_"));
@@ -291,7 +297,7 @@ async fn request_page_shows_all_details() {
 
 #[tokio::test]
 async fn alerts_page_changes_settings() {
-    let console = InProcessConsole::open().await;
+    let console = ConsoleClient::open().await;
     let page = console.get("/console/alerts").await.ok();
     assert!(page.text().contains("No alert is waiting to be delivered."), "{}", page.text());
     let nowhere = console.post("/console/alerts/test", &[]).await.ok();
@@ -329,7 +335,7 @@ async fn alerts_page_changes_settings() {
 
 #[tokio::test]
 async fn root_redirects_and_theme_is_stored() {
-    let console = InProcessConsole::open().await;
+    let console = ConsoleClient::open().await;
     let browser = console.get("/").await;
     assert_eq!((browser.status, &*browser.location), (303, "/console"));
     let dark =
@@ -338,6 +344,6 @@ async fn root_redirects_and_theme_is_stored() {
     assert!(dark.headers["set-cookie"].to_str().expect("text").contains("baton_theme=dark"));
     let away = console.post("/console/theme", &[("back", "//evil.example")]).await;
     assert_eq!(away.location, "/console");
-    let page = console.ask("GET", "/console/settings", TOKEN, "").await.ok();
+    let page = console.ask("GET", "/console/settings", ADMIN_TOKEN, "").await.ok();
     assert!(page.headers.contains_key("content-security-policy"));
 }

@@ -1,7 +1,7 @@
 //! A data folder of version 0.1.0 can be opened, and everything in it works.
 
-use baton_tests::fixtures;
-use baton_tests::house::{LaunchOptions, OperatorClient, TestKey, TestSystem};
+use baton_test_harness::fixtures;
+use baton_test_harness::system::{OperatorClient, TestKey, TestSystem};
 use serde_json::Value;
 use std::path::Path;
 
@@ -34,11 +34,11 @@ async fn names(admin: &OperatorClient, path: &str) -> Vec<String> {
 async fn data_folder_of_0_1_0_works() {
     let text = std::fs::read_to_string(fixture().join("expected.json")).expect("the fixture");
     let expected: Value = serde_json::from_str(&text).expect("JSON");
-    let launch = LaunchOptions::new();
+    let launch = TestSystem::builder();
     let data = launch.home().join("data");
     copy_folder(&data);
     let token = expected["admin_token"].as_str().expect("a token");
-    let system = TestSystem::launched(launch.env("BATON_ADMIN_TOKEN", token)).await;
+    let system = launch.env("BATON_ADMIN_TOKEN", token).start().await;
     let admin = system.admin().with_token(token);
 
     for (id, secret) in expected["keys"].as_object().expect("keys") {

@@ -3,17 +3,13 @@
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use baton_domain::record::UsageRecord;
 use baton_domain::secret::Secret;
-use baton_local::LocalAws;
-use baton_runtime::aws::AwsClients;
 use baton_runtime::clock::Clock;
-use baton_runtime::random::RandomSource;
-use baton_runtime::settings::Settings;
 use baton_runtime::signed_record;
 use baton_runtime::vault::Pepper;
-use baton_store::{EventFilter, Store};
-use baton_tests::eventually::eventually;
-use baton_tests::house::{LaunchOptions, SOON, TestKey, TestSystem};
-use baton_tests::lambda::StoresProcess;
+use baton_store::EventFilter;
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::lambda::StoresProcess;
+use baton_test_harness::system::{SOON, TestKey, TestSystem};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -63,8 +59,7 @@ async fn count(stores: &StoresProcess, queue: &str) -> u64 {
 async fn with_one_event() -> (TestSystem, TestKey, Value, TempDir) {
     let home = TempDir::with_prefix("baton-poison-").expect("a folder");
     let system =
-        TestSystem::launched(LaunchOptions::new().data_at(&home.path().join("data"))).await;
-    system.account("main", &system.upstream.url()).await;
+        TestSystem::builder().data_at(&home.path().join("data")).with_account("main").start().await;
     let key = system.key("ci").create().await;
     key.ask("hi").await.ok();
     let record = system.events_of(&key, 1).await[0].clone();
@@ -91,7 +86,7 @@ async fn messages_are_stored_or_dead_lettered_and_can_be_redriven() {
     }
     drop(stores);
 
-    system.started_again(again).await;
+    system.started_again(&again).await;
     key = key.at(&system);
     system.events_of(&key, 4).await;
     let dead = eventually("four dead letters", SOON, async || {
@@ -126,8 +121,7 @@ fn signed(pepper: &str, record: &Value) -> String {
 async fn records_from_the_log_are_restored_once() {
     let pepper = "a-pepper-of-thirty-two-characters";
     let mut system =
-        TestSystem::launched(LaunchOptions::new().env("BATON_KEY_PEPPER", pepper)).await;
-    system.account("main", &system.upstream.url()).await;
+        TestSystem::builder().env("BATON_KEY_PEPPER", pepper).with_account("main").start().await;
     let key = system.key("ci").create().await;
     key.ask("hi").await.ok();
     let record = system.events_of(&key, 1).await[0].clone();
@@ -182,11 +176,8 @@ async fn records_from_the_log_are_restored_once() {
 #[tokio::test]
 async fn refused_record_does_not_block_its_batch() {
     let (.., record, _home) = with_one_event().await;
-    let local = LocalAws::open(None).await.expect("stores");
-    let mut settings = Settings::from_lookup(|_| None).expect("settings");
-    settings.resources = local.resources();
-    let aws = AwsClients::new(&local.sdk_config());
-    let store = Store::new(&aws, &settings, Clock::system(), RandomSource::seeded(1));
+    let system = TestSystem::builder().in_process().clock(Clock::system()).start().await;
+    let store = system.store;
     // This record is larger than an item can be.
     let mut large = with_number(&record, 2);
     large["session_id"] = json!("x".repeat(450_000));

@@ -4,10 +4,10 @@
 
 use std::path::PathBuf;
 
-use baton_tests::eventually::eventually;
-use baton_tests::fixtures;
-use baton_tests::house::{SOON, TestSystem};
-use baton_tests::lambda::{LambdaDeployment, ServeProcess, WITHOUT_HURRY};
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::fixtures;
+use baton_test_harness::lambda::{LambdaDeployment, ServeProcess, WITHOUT_HURRY};
+use baton_test_harness::system::{SOON, TestSystem};
 use serde_json::{Value, json};
 
 fn infra(name: &str) -> String {

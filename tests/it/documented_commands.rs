@@ -30,11 +30,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use baton::args::Args;
-use baton_tests::collector::FakeCollector;
-use baton_tests::house::{LaunchOptions, TestKey, TestSystem, baton_binary};
-use baton_tests::program::Program;
-use baton_tests::token_endpoint::FakeTokenEndpoint;
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::collector::FakeCollector;
+use baton_test_harness::program::Program;
+use baton_test_harness::system::{TestKey, TestSystem, baton_binary};
+use baton_test_harness::token_endpoint::FakeTokenEndpoint;
+use baton_test_harness::upstream::FakeUpstream;
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 use pages::{Block, Page, pages};
@@ -56,7 +56,7 @@ const PROGRAMS: &str = "apt-get aws baton caddy cargo cat cd chmod chown claude 
 const API_KEY: &str = "sk-upstream-documents";
 const METRICS_TOKEN: &str = "metrics-token-0123456789abcdef";
 /// Time limit for all commands of a page.
-const PATIENCE: Duration = Duration::from_mins(2);
+const COMMAND_TIMEOUT: Duration = Duration::from_mins(2);
 
 #[test]
 fn documented_commands_parse() {
@@ -223,11 +223,11 @@ impl Surroundings {
     async fn start() -> Self {
         let upstream = FakeUpstream::start();
         upstream.only_takes(&[API_KEY]);
-        let launch = LaunchOptions::new()
+        let launch = TestSystem::builder()
             .env("BATON_ANTHROPIC_BASE_URL", &upstream.url())
             .env("BATON_METRICS_TOKEN", METRICS_TOKEN);
         let data = launch.home().join(".baton");
-        let system = TestSystem::launched(launch.data_at(&data)).await;
+        let system = launch.data_at(&data).start().await;
         let key = system.key("documents").create().await;
         let user_id = system.admin().create("/users", &json!({"name": "documents"})).await;
         let (identity_provider, webhook) = (FakeTokenEndpoint::start(), FakeCollector::start());
@@ -275,7 +275,7 @@ impl Surroundings {
             .env("BATON_ADMIN_TOKEN", self.system.admin_token())
             .env("BATON_METRICS_TOKEN", METRICS_TOKEN)
             .current_dir(&home);
-        let ended = Program::run(&mut command, PATIENCE);
+        let ended = Program::run(&mut command, COMMAND_TIMEOUT);
         match ended.code {
             Some(0) => Ok(()),
             code => Err(format!("{code:?}\n{}{}", ended.stdout, ended.stderr)),
@@ -332,7 +332,7 @@ fn checker_reports_wrong_commands() {
         ("cargo test -p baton-test", "no package `baton-test`"),
         ("cargo test -p baton-tests --test its", "no test `its`"),
         ("cargo run -- up --only-store", "unexpected argument '--only-store'"),
-        ("cargo run -p baton-tests --bin bench -- overview", ""),
+        ("cargo run -p baton-bench --bin bench -- overview", ""),
         ("if true; then htop; fi", "`htop` is not a program"),
         ("cat <<EOF > file\nhtop\nEOF\nls", ""),
         ("echo 'a", "no shell takes this"),

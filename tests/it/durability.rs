@@ -1,6 +1,6 @@
 //! Acknowledged usage survives a restart and a kill at the worst moment.
 
-use baton_tests::house::{TestKey, TestSystem};
+use baton_test_harness::system::{TestKey, TestSystem};
 
 #[tokio::test]
 async fn restart_keeps_accounts_keys_and_totals() {

@@ -1,16 +1,19 @@
-//! Every Baton metric that the template's alarms and dashboard name is written to the log by the
-//! function that `infra/README.md` names, in CloudWatch's embedded metric format.
+//! Every Baton metric that the template's alarms and dashboard name is written to the log by one
+//! function, in CloudWatch's embedded metric format.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use baton_tests::eventually::eventually;
-use baton_tests::lambda::{FunctionProcess, LambdaDeployment, STACK, WITHOUT_HURRY, event};
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::lambda::{FunctionProcess, LambdaDeployment, STACK, WITHOUT_HURRY, event};
 use serde_json::{Value, json};
 use yaml_serde::Value as Yaml;
 
 const TEMPLATE: &str = include_str!("../../template.yaml");
-const DOCUMENT: &str = include_str!("../../infra/README.md");
+/// The metrics, with unit and function.
+const METRICS: [(&str, &str, &str); 2] =
+    [("AuthFailedAccounts", "Count", "refresh"), ("SpendUsd", "None", "stats")];
+const DOCUMENT: &str = include_str!("../../docs/operate/aws-stack.md");
 const SOON: Duration = Duration::from_secs(10);
 
 /// The metrics of the namespace `Baton` that the alarms and the dashboard name.
@@ -53,15 +56,19 @@ fn on_dashboard(body: &Value) -> Vec<String> {
     names
 }
 
-/// Unit and function of each metric, from the table in the document.
-fn documented() -> BTreeMap<String, (String, String)> {
+#[test]
+#[ignore = "it compares the text of a document"]
+fn infra_document_lists_the_metrics() {
     let (_, rest) = DOCUMENT.split_once("| metric | unit | by | when |").expect("the table");
     let rows = rest.lines().skip(2).take_while(|line| line.starts_with('|'));
     let row = |line: &str| {
         let cells: Vec<String> = line.split('|').map(|cell| cell.trim().replace('`', "")).collect();
-        (cells[1].clone(), (cells[2].clone(), cells[3].clone()))
+        (cells[1].clone(), cells[2].clone(), cells[3].clone())
     };
-    rows.map(row).collect()
+    let documented: BTreeSet<_> = rows.map(row).collect();
+    let known =
+        METRICS.map(|(metric, unit, by)| (metric.to_owned(), unit.to_owned(), by.to_owned()));
+    assert_eq!(documented, known.into());
 }
 
 /// The values of a metric that a function has written so far.
@@ -96,13 +103,9 @@ async fn expect(function: &FunctionProcess, metric: &str, unit: &str, expected: 
 }
 
 #[tokio::test]
-async fn template_metrics_are_written_by_documented_function() {
-    let documented = documented();
-    assert_eq!(
-        named_in_template(),
-        documented.keys().cloned().collect(),
-        "the template and the document name different metrics"
-    );
+async fn template_metrics_are_written_by_their_function() {
+    let known = METRICS.map(|(metric, ..)| metric.to_owned());
+    assert_eq!(named_in_template(), known.into(), "the template names other metrics");
     let cloud = LambdaDeployment::open().await;
     let admin = cloud.function("admin").await;
     let key = cloud.furnish(&admin).await;
@@ -120,9 +123,9 @@ async fn template_metrics_are_written_by_documented_function() {
     let spent: f64 = messages.iter().map(cost).sum();
     assert!(spent > 0.0);
 
-    for (metric, (unit, by)) in &documented {
+    for (metric, unit, by) in METRICS {
         let function = cloud.function(by).await;
-        match metric.as_str() {
+        match metric {
             "SpendUsd" => {
                 // The same batch again spends nothing.
                 for _ in 0..2 {

@@ -2,8 +2,8 @@
 
 use std::net::TcpListener;
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{MODEL, TestKey, TestSystem, message};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::system::{MODEL, TestKey, TestSystem, message};
 use serde_json::json;
 
 fn hi() -> String {
@@ -69,10 +69,14 @@ async fn key_disabled_later_gets_401() {
     key.ask("hi").await.ok();
     let path = format!("/keys/{}", key.id);
     system.admin().patch(&path, &json!({"enabled": false})).await.ok();
-    baton_tests::eventually::eventually("refused", baton_tests::house::SOON, async || {
-        let answer = key.ask("hi").await;
-        if answer.status == 401 { Ok(()) } else { Err(answer.status) }
-    })
+    baton_test_harness::eventually::eventually(
+        "refused",
+        baton_test_harness::system::SOON,
+        async || {
+            let answer = key.ask("hi").await;
+            if answer.status == 401 { Ok(()) } else { Err(answer.status) }
+        },
+    )
     .await;
 }
 

@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use baton_domain::id::KeyId;
 use baton_domain::usage::{TokenCounts, UsageIteration};
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::TestSystem;
-use baton_tests::in_process_admin::InProcessAdmin;
-use baton_tests::injected_faults::InjectedFault;
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::injected_faults::InjectedFault;
+use baton_test_harness::system::{InProcessSystem, TestSystem};
 use serde_json::{Value, json};
 
 fn lines(answer: &ClientResponse) -> Vec<Value> {
@@ -17,7 +16,7 @@ fn lines(answer: &ClientResponse) -> Vec<Value> {
 
 #[tokio::test]
 async fn export_has_every_event_once_newest_first() {
-    let in_process = InProcessAdmin::open().await;
+    let in_process = InProcessSystem::open().await;
     let (one, other) = (KeyId::from_bits(1), KeyId::from_bits(2));
     let mut records = Vec::new();
     // More than two pages of events, over two days.
@@ -34,7 +33,7 @@ async fn export_has_every_event_once_newest_first() {
     }];
     in_process.store_all(&records).await;
 
-    let answer = in_process.admin.get("/usage/export?format=jsonl").await.ok();
+    let answer = in_process.admin().get("/usage/export?format=jsonl").await.ok();
     assert_eq!(answer.header("content-type"), Some("application/jsonl"));
     let rows = lines(&answer);
     let expected: Vec<Value> =
@@ -42,19 +41,19 @@ async fn export_has_every_event_once_newest_first() {
     assert!(rows == expected, "the {} rows differ from the records", rows.len());
 
     let some = format!("/usage/export?format=jsonl&key_id={one}&from=2026-11-22&to=2026-11-22");
-    let rows = lines(&in_process.admin.get(&some).await.ok());
+    let rows = lines(&in_process.admin().get(&some).await.ok());
     let today = records.iter().filter(|record| record.key_id == one);
     let today = today.filter(|record| record.started_at.to_string().starts_with("2026-11-22"));
     assert_eq!(rows.len(), today.count());
 
-    let csv = in_process.admin.get("/usage/export").await.ok();
+    let csv = in_process.admin().get("/usage/export").await.ok();
     assert_eq!(csv.header("content-type"), Some("text/csv; charset=utf-8"));
     assert_eq!(
         csv.header("content-disposition"),
         Some("attachment; filename=\"usage-2026-10-23-2026-11-22.csv\"")
     );
     assert_eq!(csv.text().lines().count(), 2101, "rows and a header line");
-    let parquet = in_process.admin.get("/usage/export?format=parquet").await.ok();
+    let parquet = in_process.admin().get("/usage/export?format=parquet").await.ok();
     assert!(parquet.body.starts_with(b"PAR1") && parquet.body.ends_with(b"PAR1"));
 }
 
@@ -62,32 +61,37 @@ async fn export_has_every_event_once_newest_first() {
 async fn failed_export_aborts_the_response() {
     let (queries, after) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(usize::MAX)));
     let limit = Arc::clone(&after);
-    let in_process = InProcessAdmin::behind(move |operation, body| {
-        let is_page = operation == "Query" && String::from_utf8_lossy(body).contains("by_day");
-        let number = if is_page { queries.fetch_add(1, Ordering::SeqCst) } else { 0 };
-        let gone = json!({"__type": "ResourceNotFoundException", "message": "gone"});
-        (number >= limit.load(Ordering::SeqCst)).then(|| InjectedFault::error_answer(400, &gone))
-    })
-    .await;
+    let in_process = TestSystem::builder()
+        .in_process()
+        .store_hook(move |target, body| {
+            let is_page =
+                target.ends_with(".Query") && String::from_utf8_lossy(body).contains("by_day");
+            let number = if is_page { queries.fetch_add(1, Ordering::SeqCst) } else { 0 };
+            let gone = json!({"__type": "ResourceNotFoundException", "message": "gone"});
+            (number >= limit.load(Ordering::SeqCst))
+                .then(|| InjectedFault::error_answer(400, &gone))
+        })
+        .start()
+        .await;
     let records: Vec<_> = (0..1500).map(|_| in_process.record(&KeyId::from_bits(1))).collect();
     in_process.store_all(&records).await;
     let query = "/usage/export?from=2026-11-22&to=2026-11-22&format=";
-    in_process.admin.get(&format!("{query}csv")).await.ok();
+    in_process.admin().get(&format!("{query}csv")).await.ok();
     // The first page of the next file is the last one that can be read.
     after.store(3, Ordering::SeqCst);
-    let answer = in_process.admin.get(&format!("{query}jsonl")).await;
+    let answer = in_process.admin().get(&format!("{query}jsonl")).await;
     assert_eq!((answer.status, answer.torn), (200, true));
     assert_eq!(answer.text().lines().count(), 1000);
 }
 
 #[tokio::test]
 async fn invalid_input_is_refused() {
-    let in_process = InProcessAdmin::open().await;
+    let in_process = InProcessSystem::open().await;
     for query in ["format=xml", "outcome=fine", "key_id=acc_1", "from=2026-11-05&to=2026-11-01"] {
-        let answer = in_process.admin.get(&format!("/usage/export?{query}")).await;
+        let answer = in_process.admin().get(&format!("/usage/export?{query}")).await;
         answer.refused(400, "invalid_request_error");
     }
-    assert_eq!(in_process.admin.get("/usage/export?format=jsonl").await.ok().text(), "");
+    assert_eq!(in_process.admin().get("/usage/export?format=jsonl").await.ok().text(), "");
 }
 
 #[tokio::test]

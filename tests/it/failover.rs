@@ -3,10 +3,10 @@
 use std::net::TcpListener;
 use std::ops::RangeInclusive;
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::eventually::eventually;
-use baton_tests::house::{LaunchOptions, MODEL, SOON, TestKey, TestSystem, message};
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::system::{MODEL, SOON, TestKey, TestSystem, message};
+use baton_test_harness::upstream::FakeUpstream;
 use serde_json::{Value, json};
 
 /// Two upstreams behind two accounts of one group. The first one is preferred.
@@ -307,8 +307,7 @@ async fn success_between_errors_keeps_circuit_closed() {
 
 #[tokio::test]
 async fn down_or_silent_upstream_fails_over() {
-    let system =
-        TestSystem::launched(LaunchOptions::new().env("BATON_FIRST_BYTE_SECONDS", "0.5")).await;
+    let system = TestSystem::builder().env("BATON_FIRST_BYTE_SECONDS", "0.5").start().await;
     let closed = TcpListener::bind(("127.0.0.1", 0)).expect("a port").local_addr();
     let closed = format!("http://{}", closed.expect("its number"));
     let down = pair_at(&system, Some(closed)).await;
@@ -370,8 +369,7 @@ async fn error_after_first_event_is_passed_on() {
 
 #[tokio::test]
 async fn log_names_failed_accounts_with_reason() {
-    let mut system =
-        TestSystem::launched(LaunchOptions::new().env("BATON_LOG_FORMAT", "json")).await;
+    let mut system = TestSystem::builder().env("BATON_LOG_FORMAT", "json").start().await;
     let pair = pair(&system).await;
     pair.first.next("error:overloaded");
     pair.key.ask("hi").await.ok();
@@ -491,7 +489,7 @@ async fn upstream_utilization_is_shown() {
     key.ask("hi").await.ok();
     eventually("it is shown", SOON, async || {
         let used =
-            system.admin().get("/accounts").await.ok().json()["data"][0]["utilisation"].clone();
+            system.admin().get("/accounts").await.ok().json()["data"][0]["utilization"].clone();
         let same = used["five_hour"]["percent"] == 42 && used["seven_day"]["percent"] == 7;
         if same { Ok(()) } else { Err(used) }
     })

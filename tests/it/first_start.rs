@@ -2,8 +2,8 @@
 
 use std::net::TcpListener;
 
-use baton_tests::house::{LaunchOptions, OperatorClient, TestKey};
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::system::{OperatorClient, TestKey, TestSystem};
+use baton_test_harness::upstream::FakeUpstream;
 
 /// The words in a text that look like a relay key.
 fn keys_in(text: &str) -> Vec<&str> {
@@ -21,11 +21,11 @@ fn admin_token(text: &str) -> &str {
 #[tokio::test]
 async fn first_start_prints_setup_once() {
     let upstream = FakeUpstream::start();
-    let launch = LaunchOptions::new()
+    let launch = TestSystem::builder()
         .without_admin_token()
         .env("ANTHROPIC_API_KEY", "sk-ant-from-the-environment")
         .env("BATON_ANTHROPIC_BASE_URL", &upstream.url());
-    let mut process = launch.start().await;
+    let mut process = launch.start_process().await;
     let text = process.stdout();
     let base = format!("http://{}", process.relay);
     assert!(text.contains(&format!("ANTHROPIC_BASE_URL={base}")), "{text}");
@@ -48,7 +48,7 @@ async fn first_start_prints_setup_once() {
     let again = process.again();
     process.terminate();
     process.ended();
-    let process = again.start().await;
+    let process = again.start_process().await;
     let text = process.stdout();
     assert!(keys_in(&text).is_empty(), "a second start prints no key:\n{text}");
     assert!(!text.contains(token), "a second start prints no token:\n{text}");
@@ -67,8 +67,8 @@ async fn first_start_prints_setup_once() {
 #[tokio::test]
 async fn private_upstreams_are_refused_by_default() {
     let upstream = FakeUpstream::start();
-    let launch = LaunchOptions::new().env("BATON_ALLOW_PRIVATE_UPSTREAMS", "0");
-    let process = launch.start().await;
+    let launch = TestSystem::builder().env("BATON_ALLOW_PRIVATE_UPSTREAMS", "0");
+    let process = launch.start_process().await;
     let body = serde_json::json!({
         "name": "local", "provider": "anthropic", "base_url": upstream.url(),
         "credential": {"type": "api_key", "value": "s"},
@@ -82,7 +82,7 @@ async fn private_upstreams_are_refused_by_default() {
 fn port_in_use_prints_one_line() {
     let taken = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     let address = taken.local_addr().expect("its address");
-    let ended = LaunchOptions::new().listen(address).spawn().ended();
+    let ended = TestSystem::builder().listen(address).spawn().ended();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     let lines: Vec<&str> = ended.stderr.lines().filter(|line| line.contains("in use")).collect();
     assert_eq!(lines.len(), 1, "{}", ended.stderr);
@@ -92,7 +92,7 @@ fn port_in_use_prints_one_line() {
 
 #[test]
 fn unusable_data_folder_prints_one_line() {
-    let launch = LaunchOptions::new();
+    let launch = TestSystem::builder();
     let file = launch.home().join("a-file");
     std::fs::write(&file, "in the way").expect("write");
     let ended = launch.data_at(&file).spawn().ended();
@@ -103,16 +103,16 @@ fn unusable_data_folder_prints_one_line() {
 
 #[test]
 fn wrong_usage_exits_with_2() {
-    let ended = LaunchOptions::new().arg("--no-such-flag").spawn().ended();
+    let ended = TestSystem::builder().arg("--no-such-flag").spawn().ended();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert!(ended.stderr.contains("--no-such-flag"), "{}", ended.stderr);
-    let ended = LaunchOptions::new().arg("--log-format").arg("xml").spawn().ended();
+    let ended = TestSystem::builder().arg("--log-format").arg("xml").spawn().ended();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
 }
 
 #[tokio::test]
 async fn json_log_is_valid_and_has_no_secret() {
-    let process = LaunchOptions::new().arg("--log-format").arg("json").start().await;
+    let process = TestSystem::builder().arg("--log-format").arg("json").start_process().await;
     for line in process.stderr().lines() {
         let parsed: Result<serde_json::Value, _> = serde_json::from_str(line);
         assert!(parsed.is_ok(), "{line}");
@@ -122,8 +122,8 @@ async fn json_log_is_valid_and_has_no_secret() {
 
 #[tokio::test]
 async fn printed_client_line_uses_relay_url() {
-    let launch = LaunchOptions::new().env("BATON_RELAY_URL", "https://llm.example.com/");
-    let process = launch.start().await;
+    let launch = TestSystem::builder().env("BATON_RELAY_URL", "https://llm.example.com/");
+    let process = launch.start_process().await;
     let text = process.stdout();
     let line = "export ANTHROPIC_BASE_URL=https://llm.example.com ANTHROPIC_AUTH_TOKEN=bt_";
     assert!(text.contains(line), "{text}");

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use baton_tests::house::{TestKey, TestSystem};
+use baton_test_harness::system::{TestKey, TestSystem};
 
 use crate::repository_shape::read;
 
@@ -47,5 +47,5 @@ async fn deployment_guide_commands_work() {
     let secret = output.split_whitespace().find(|word| word.starts_with("bt_"));
     let key = TestKey::found(secret.expect("a key is made"), &system.relay_url());
     let usage = system.request("GET", "/v1/usage").header("x-api-key", &key.secret);
-    baton_tests::client_response::ClientResponse::to(usage).await.ok();
+    baton_test_harness::client_response::ClientResponse::to(usage).await.ok();
 }

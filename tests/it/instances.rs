@@ -4,23 +4,19 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use baton_admin::first_start;
-use baton_domain::account::{Account, CredentialKind, Provider};
+use baton_domain::account::Account;
 use baton_domain::health::HealthState;
 use baton_domain::id::{AccountId, GroupId};
 use baton_domain::secret::Secret;
-use baton_local::LocalAws;
 use baton_relay::Relay;
-use baton_runtime::aws::AwsClients;
 use baton_runtime::clock::Clock;
-use baton_runtime::random::RandomSource;
-use baton_runtime::settings::Settings;
-use baton_runtime::usage_queue::UsageQueue;
 use baton_store::{ConfigEdit, Store};
-use baton_tests::eventually::eventually;
-use baton_tests::house::{MODEL, SOON, message};
-use baton_tests::injected_faults::{InjectedFault, WithFaults as _};
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::injected_faults::InjectedFault;
+use baton_test_harness::system::{
+    InProcessSystem, MODEL, SOON, TestSystem, message, stored_account,
+};
+use baton_test_harness::upstream::FakeUpstream;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
@@ -28,9 +24,7 @@ use jiff::SignedDuration;
 
 /// The stores with two accounts and a key. The first account is preferred.
 struct Stack {
-    local: LocalAws,
-    settings: Settings,
-    clock: Clock,
+    system: InProcessSystem,
     ids: [AccountId; 2],
     key: Secret,
     first: FakeUpstream,
@@ -49,49 +43,22 @@ struct Instance {
     is_down: Arc<Mutex<bool>>,
 }
 
-fn settings(local: &LocalAws) -> Settings {
-    let allow = |name: &str| (name == "BATON_ALLOW_PRIVATE_UPSTREAMS").then(|| "1".to_owned());
-    let settings = Settings::from_lookup(allow).expect("settings");
-    Settings { resources: local.resources(), ..settings }
-}
-
-fn pepper() -> Secret {
-    Secret::new("pepper".to_owned())
-}
-
 async fn stack() -> Stack {
-    let local = LocalAws::open(None).await.expect("the stores");
-    let (settings, clock) = (settings(&local), Clock::fixed_at(Clock::system().now()));
-    let aws = AwsClients::new(&local.sdk_config());
-    let store = Store::new(&aws, &settings, clock.clone(), RandomSource::seeded(1));
-    let made =
-        Box::pin(first_start(&settings, &pepper(), store.clone())).await.expect("first start");
+    let clock = Clock::fixed_at(Clock::system().now());
+    let system = TestSystem::builder().in_process().clock(clock).start().await;
+    let key = system.first_start().await;
     let (first, second) = (FakeUpstream::start(), FakeUpstream::start());
-    let ids = [account(&store, first.url(), 1).await, account(&store, second.url(), 2).await];
-    let key = made.key.expect("the first key");
-    Stack { local, settings, clock, ids, key, first, second }
+    let ids = [
+        account(&system.store, &first.url(), 1).await,
+        account(&system.store, &second.url(), 2).await,
+    ];
+    Stack { system, ids, key, first, second }
 }
 
-async fn account(store: &Store, base_url: String, priority: u32) -> AccountId {
+async fn account(store: &Store, base_url: &str, priority: u32) -> AccountId {
     let id = AccountId::from_bits(store.random_source().bits());
-    let account = Account {
-        id: id.clone(),
-        name: "one".to_owned(),
-        provider: Provider::Anthropic,
-        base_url,
-        credential: CredentialKind::ApiKey,
-        groups: vec![GroupId::default_group()],
-        priority,
-        weight: 100,
-        models: Vec::new(),
-        model_map: Vec::new(),
-        cache_domain: None,
-        max_concurrency: None,
-        proxy_url: None,
-        proxy_sealed: None,
-        speaks_responses: false,
-        enabled: true,
-    };
+    let account = stored_account(id.clone(), base_url, GroupId::default_group());
+    let account = Account { priority, weight: 100, ..account };
     let credential = Secret::new("sk-upstream".to_owned());
     let sealed = store.seal_credential(&account, &credential).await.expect("sealed");
     let mut edit = ConfigEdit::default();
@@ -106,7 +73,7 @@ impl Stack {
         let (count, down) = (Arc::clone(&writes), Arc::clone(&is_down));
         let moves: Arc<Mutex<Vec<String>>> = Arc::default();
         let notes = Arc::clone(&moves);
-        let watched = self.local.with_faults(move |target, body| {
+        let process = self.system.another_with_hook(2, move |target, body| {
             if String::from_utf8_lossy(body).contains("moved#") {
                 let operation = target.split('.').next_back().unwrap_or_default();
                 notes.lock().expect("a lock").push(operation.to_owned());
@@ -119,10 +86,7 @@ impl Stack {
             count.fetch_add(1, Ordering::SeqCst);
             down.lock().expect("a lock").then(InjectedFault::connection_lost)
         });
-        let aws = AwsClients::new(&watched.sdk_config());
-        let store = Store::new(&aws, &self.settings, self.clock.clone(), RandomSource::seeded(2));
-        let queue = UsageQueue::new(&aws, &self.settings.resources.usage_queue_url);
-        let relay = Relay::new(&self.settings, &pepper(), store.clone(), queue).expect("a relay");
+        let (relay, store) = (process.relay(), process.store.clone());
         Instance { relay, store, key: self.key.clone(), writes, moves, is_down }
     }
 
@@ -233,7 +197,7 @@ async fn half_open(stack: &Stack, here: &Instance, there: &Instance) {
     }
     assert_eq!(there.ask().await, 200);
     assert_eq!(stack.counts(), (3, 4));
-    stack.clock.advance(SignedDuration::from_secs(31));
+    stack.system.clock.advance(SignedDuration::from_secs(31));
 }
 
 #[tokio::test]
@@ -335,12 +299,12 @@ async fn session_pins_are_written_once_and_read_when_needed() {
     assert_eq!(moves(&here), ["PutItem", "GetItem"], "the pin is read once and then cached");
 
     // The first account is ready again, for sessions without a pin.
-    stack.clock.advance(SignedDuration::from_mins(31));
+    stack.system.clock.advance(SignedDuration::from_mins(31));
     let before = stack.counts();
     assert_eq!((here.ask_in("one").await, here.ask_in("two").await), (200, 200));
     assert_eq!(stack.counts(), (before.0 + 1, before.1 + 1));
 
-    stack.clock.advance(SignedDuration::from_hours(1));
+    stack.system.clock.advance(SignedDuration::from_hours(1));
     let before_lookup = moves(&here);
     assert_eq!(here.ask_in("one").await, 200);
     assert_eq!(

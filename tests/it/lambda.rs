@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use baton_tests::fixtures;
-use baton_tests::house::tokens;
-use baton_tests::lambda::{FunctionProcess, HeldQueue, LambdaDeployment, WITHOUT_HURRY, event};
+use baton_test_harness::fixtures;
+use baton_test_harness::lambda::{
+    FunctionProcess, HeldQueue, LambdaDeployment, WITHOUT_HURRY, event,
+};
+use baton_test_harness::system::tokens;
 use serde_json::{Value, json};
 
 /// Lambda ends an init phase that takes longer.

@@ -1,9 +1,9 @@
 //! The last account of a group is tried even in a cooldown, unless the upstream has announced when
 //! the cooldown ends.
 
-use baton_tests::eventually::eventually;
-use baton_tests::house::{SOON, TestSystem};
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::system::{SOON, TestSystem};
+use baton_test_harness::upstream::FakeUpstream;
 use serde_json::json;
 
 #[tokio::test]

@@ -1,18 +1,23 @@
 //! Limits hold under concurrency and after a crash. The errors have the form that clients
 //! understand.
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{LaunchOptions, MODEL, TestSystem, message};
-use baton_tests::house::{estimate, pico, settled, spend, spent_key, usd};
+mod in_process;
+
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::system::{
+    MODEL, TestSystem, estimate, message, pico, settled, spend, spent_key, usd,
+};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
 #[tokio::test]
 async fn concurrent_requests_are_admitted_up_to_the_budget() {
     // Without this setting, requests over the limit would wait.
-    let system =
-        TestSystem::launched(LaunchOptions::new().env("BATON_LIMIT_WAIT_SECONDS", "0")).await;
-    system.account("main", &system.upstream.url()).await;
+    let system = TestSystem::builder()
+        .env("BATON_LIMIT_WAIT_SECONDS", "0")
+        .with_account("main")
+        .start()
+        .await;
     let text = "[[text;gate=race]]";
     let each =
         estimate(&system, &text.replace("[[text;gate=race]]", &"x".repeat(text.len()))).await;
@@ -161,11 +166,10 @@ async fn local_answers_make_no_reservation() {
 
 #[tokio::test]
 async fn crashed_request_is_settled_at_its_estimate() {
-    let launch = LaunchOptions::new()
+    let launch = TestSystem::builder()
         .env("BATON_OVERALL_SECONDS", "3")
         .env("BATON_RESERVATION_MARGIN_SECONDS", "0");
-    let mut system = TestSystem::launched(launch).await;
-    system.account("main", &system.upstream.url()).await;
+    let mut system = launch.with_account("main").start().await;
     let key = system.key("crash").limit_usd_daily("100").create().await;
     let gate = system.upstream.gate("crash");
     gate.release(2);

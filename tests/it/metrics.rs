@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::eventually::eventually;
-use baton_tests::house::{LaunchOptions, MODEL, SOON, TestKey, TestSystem, message};
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::system::{MODEL, SOON, TestKey, TestSystem, message};
+use baton_test_harness::upstream::FakeUpstream;
 use prometheus_parse::{Sample, Scrape, Value};
 use serde_json::json;
 
 const TOKEN: &str = "metrics-token-0123456789";
 
 async fn system() -> TestSystem {
-    TestSystem::launched(LaunchOptions::new().env("BATON_METRICS_TOKEN", TOKEN)).await
+    TestSystem::builder().env("BATON_METRICS_TOKEN", TOKEN).start().await
 }
 
 async fn get_metrics(system: &TestSystem, token: &str) -> ClientResponse {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use baton_tests::house::TestSystem;
+use baton_test_harness::system::TestSystem;
 use serde_json::json;
 
 #[tokio::test]

@@ -1,9 +1,9 @@
 //! If the environment names a collector, Baton sends it metrics and spans. The request that goes
 //! upstream does not change.
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::collector::{FakeCollector, attribute};
-use baton_tests::house::{LaunchOptions, MODEL, TestSystem, message};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::collector::{FakeCollector, attribute};
+use baton_test_harness::system::{MODEL, TestSystem, message};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
@@ -26,11 +26,10 @@ fn one<'a>(spans: &'a [Span], name: &str, trace: &str) -> &'a Span {
 #[tokio::test]
 async fn collector_gets_metrics_and_spans_of_client_trace() {
     let collector = FakeCollector::start();
-    let launch = LaunchOptions::new()
+    let launch = TestSystem::builder()
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url())
         .env("OTEL_EXPORTER_OTLP_HEADERS", "x-collector-key=collector-canary-1");
-    let mut system = TestSystem::launched(launch).await;
-    system.account("main", &system.upstream.url()).await;
+    let mut system = launch.with_account("main").start().await;
     let key = system.key("ci").create().await;
     let traceparent = format!("00-{TRACE}-{PARENT}-01");
     let body = message(MODEL, "prompt-canary-2", true).to_string();

@@ -10,10 +10,8 @@ use baton_domain::key::Limits;
 use baton_relay::Relay;
 use baton_runtime::settings::LogFormat;
 use baton_runtime::telemetry;
-use baton_tests::house::{MODEL, message};
-use baton_tests::in_process_admin::InProcessAdmin;
-use baton_tests::in_process_relay::InProcessRelay;
-use baton_tests::program::{Program, ProgramResult};
+use baton_test_harness::program::{Program, ProgramResult};
+use baton_test_harness::system::{InProcessSystem, MODEL, TestSystem, message};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Full, StreamBody};
@@ -53,7 +51,7 @@ async fn panics_in_the_relay() {
         let mut last = None;
         // The panic happens during the lookup of the key, then during that of its accounts.
         for calls in 0..2 {
-            let inside = InProcessRelay::new(&[]).await;
+            let inside = InProcessSystem::open().await;
             let (_, key) = inside.key(Limits::default()).await;
             let (relay, key) = (inside.relay(), key.expose());
             inside.panic_after(calls, &format!("{PANICKED} {key}"));
@@ -79,12 +77,15 @@ async fn panics_in_the_admin_api() {
     telemetry::init(LogFormat::Json, "info");
     let armed = Arc::new(AtomicBool::new(false));
     let trap = Arc::clone(&armed);
-    let in_process = InProcessAdmin::behind(move |_, body| {
-        let is_over = !trap.swap(false, Ordering::SeqCst);
-        assert!(is_over, "{PANICKED} {}", String::from_utf8_lossy(body));
-        None
-    })
-    .await;
+    let in_process = TestSystem::builder()
+        .in_process()
+        .store_hook(move |_, body| {
+            let is_over = !trap.swap(false, Ordering::SeqCst);
+            assert!(is_over, "{PANICKED} {}", String::from_utf8_lossy(body));
+            None
+        })
+        .start()
+        .await;
     let account = json!({
         "name": "main", "base_url": "http://127.0.0.1:9",
         "credential": {"type": "api_key", "value": PANICKED},
@@ -95,12 +96,12 @@ async fn panics_in_the_admin_api() {
         ("GET", "/usage/summary", json!({})),
     ] {
         armed.store(true, Ordering::SeqCst);
-        let answer = in_process.admin.send(method, path, &body).await;
+        let answer = in_process.admin().send(method, path, &body).await;
         assert_absent(path, &answer.body, &[PANICKED]);
         let id = answer.header("request-id").expect("an id").to_owned();
         assert_eq!(answer.json()["request_id"], json!(id));
         answer.refused(500, "api_error");
-        let again = in_process.admin.send(method, path, &body).await;
+        let again = in_process.admin().send(method, path, &body).await;
         assert!(again.status < 300, "{path}: {}", again.text());
     }
 }
@@ -109,7 +110,7 @@ async fn panics_in_the_admin_api() {
 #[ignore = "another test runs it in a separate process"]
 async fn panics_in_background_tasks() {
     telemetry::init(LogFormat::Json, "info");
-    let inside = InProcessRelay::new(&[]).await;
+    let inside = InProcessSystem::open().await;
     let send = async || inside.queue.send_raw(PANICKED.to_owned()).await;
     // Each call that panics releases its place.
     for _ in 0..20 {

@@ -1,7 +1,7 @@
 //! Prices that an operator sets: they are listed with the built-in ones, the relay uses them, and
 //! records name them.
 
-use baton_tests::house::{MODEL, TestSystem};
+use baton_test_harness::system::{MODEL, TestSystem};
 use serde_json::{Value, json};
 
 fn rates(input: &str, output: &str) -> Value {
@@ -11,7 +11,11 @@ fn rates(input: &str, output: &str) -> Value {
     })
 }
 
-async fn last_event(system: &TestSystem, key: &baton_tests::house::TestKey, count: usize) -> Value {
+async fn last_event(
+    system: &TestSystem,
+    key: &baton_test_harness::system::TestKey,
+    count: usize,
+) -> Value {
     system.events_of(key, count).await.swap_remove(0)
 }
 

@@ -1,12 +1,17 @@
 //! Shared parts of the protocol tests: the requests and answers of each kind of client, and the
 //! accounts of each kind of upstream.
 
+mod failures;
+mod ledger;
+mod models;
+mod timers;
+
 use aws_smithy_eventstream::frame::read_message_from;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{TestKey, TestSystem};
-use baton_tests::upstream::BEDROCK_KEY;
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::system::{TestKey, TestSystem};
+use baton_test_harness::upstream::BEDROCK_KEY;
 use serde_json::{Value, json};
 
 /// The model that clients request. Every upstream except Bedrock uses this name.

@@ -7,10 +7,10 @@ use std::time::Duration;
 use baton_domain::secret::Secret;
 use baton_runtime::settings::Settings;
 use baton_runtime::upstream::{UpstreamAddress, UpstreamCallError, UpstreamClient};
-use baton_tests::eventually::eventually;
-use baton_tests::house::{LaunchOptions, SOON, TestKey, TestSystem};
-use baton_tests::proxy::FakeProxy;
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::proxy::FakeProxy;
+use baton_test_harness::system::{SOON, TestKey, TestSystem};
+use baton_test_harness::upstream::FakeUpstream;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
@@ -143,8 +143,8 @@ async fn proxy_variables_are_ignored() {
     let names =
         ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
     let launch =
-        names.into_iter().fold(LaunchOptions::new(), |launch, name| launch.env(name, &url));
-    let system = TestSystem::launched(launch).await;
+        names.into_iter().fold(TestSystem::builder(), |launch, name| launch.env(name, &url));
+    let system = launch.start().await;
     system.account("main", &upstream.url()).await;
     system.key("ci").create().await.ask("hi").await.ok();
     assert_eq!((upstream.exchanges().len(), proxy.seen().len()), (1, 0));
@@ -152,7 +152,7 @@ async fn proxy_variables_are_ignored() {
 
 fn strict_client() -> UpstreamClient {
     let settings = Settings::from_lookup(|_| None).expect("settings");
-    UpstreamClient::new(&settings.timers, settings.allow_private_upstreams).expect("a client")
+    UpstreamClient::new(&settings.timers, settings.upstreams.allow_private).expect("a client")
 }
 
 async fn refusal(upstream: &UpstreamClient, url: &str) -> String {

@@ -6,14 +6,13 @@ use std::path::Path;
 use baton_domain::id::KeyId;
 use baton_domain::record::UsageRecord;
 use baton_domain::usage::{TokenCounts, UsageIteration};
-use baton_tests::house::bare_command;
-use baton_tests::in_process_admin::InProcessAdmin;
-use baton_tests::program::{Program, ProgramResult};
+use baton_test_harness::program::{Program, ProgramResult};
+use baton_test_harness::system::{ADMIN_TOKEN, InProcessSystem, bare_command};
 use serde_json::{Value, json};
 
 /// The usage that the fixtures bill: two models on two days, one of them inside a request of the
 /// other.
-fn billed(in_process: &InProcessAdmin) -> Vec<UsageRecord> {
+fn billed(in_process: &InProcessSystem) -> Vec<UsageRecord> {
     let billed_record = |model: &str, started_at: &str, tokens, usd: &str| {
         let mut record = in_process.record(&KeyId::from_bits(1));
         (record.model, record.upstream_model) = ("an-alias".into(), model.into());
@@ -52,18 +51,12 @@ fn billed(in_process: &InProcessAdmin) -> Vec<UsageRecord> {
 }
 
 /// Runs `baton usage reconcile` with these fixtures as files.
-fn run(in_process: &InProcessAdmin, files: &[&str], further: &[&str]) -> ProgramResult {
+fn run(in_process: &InProcessSystem, files: &[&str], further: &[&str]) -> ProgramResult {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/reconcile");
     let home = tempfile::TempDir::new().expect("a home");
     let mut command = bare_command(home.path());
-    command.args([
-        "usage",
-        "reconcile",
-        "--url",
-        &in_process.admin_url,
-        "--token",
-        InProcessAdmin::TOKEN,
-    ]);
+    let url = in_process.admin_url();
+    command.args(["usage", "reconcile", "--url", &url, "--token", ADMIN_TOKEN]);
     for file in files {
         command.arg("--file").arg(folder.join(file));
     }
@@ -72,7 +65,7 @@ fn run(in_process: &InProcessAdmin, files: &[&str], further: &[&str]) -> Program
 
 #[tokio::test(flavor = "multi_thread")]
 async fn equal_usage_has_no_differences_in_any_report_format() {
-    let in_process = InProcessAdmin::open().await;
+    let in_process = InProcessSystem::open().await;
     in_process.store_all(&billed(&in_process)).await;
     for file in ["tokens.csv", "usage_report.json", "cost.csv", "cost_report.json"] {
         let ended = run(&in_process, &[file], &["--json"]);
@@ -86,7 +79,7 @@ async fn equal_usage_has_no_differences_in_any_report_format() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn differences_are_listed_and_fail_beyond_the_tolerance() {
-    let in_process = InProcessAdmin::open().await;
+    let in_process = InProcessSystem::open().await;
     let mut records = billed(&in_process);
     records[0].tokens.input += 20;
     records[2].cost_usd = "0.006".parse().expect("an amount");
@@ -112,7 +105,7 @@ async fn differences_are_listed_and_fail_beyond_the_tolerance() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn invalid_report_is_refused() {
-    let in_process = InProcessAdmin::open().await;
+    let in_process = InProcessSystem::open().await;
     for (files, further, code, word) in [
         (&["none.csv"][..], &[][..], 1, "none.csv"),
         (&["../errors/errors.json"], &[], 1, "Usage or Cost API"),

@@ -7,14 +7,13 @@ use baton_domain::health::{AccountAvailability, AccountHealth, after_refusal};
 use baton_domain::id::{AccountId, GroupId};
 use baton_domain::secret::Secret;
 use baton_refresh::{OutboundClients, maintain_accounts};
-use baton_runtime::aws::AwsClients;
 use baton_store::ConfigEdit;
-use baton_tests::in_process_relay::InProcessRelay;
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::system::InProcessSystem;
+use baton_test_harness::upstream::FakeUpstream;
 use jiff::SignedDuration;
 
 async fn refused_account(
-    inside: &InProcessRelay,
+    inside: &InProcessSystem,
     number: u128,
     (provider, base_url): (Provider, &str),
 ) -> AccountId {
@@ -51,17 +50,16 @@ async fn refused_account(
 }
 
 /// Records that the upstream has refused the account's credential.
-async fn mark_auth_failed(inside: &InProcessRelay, id: &AccountId) {
+async fn mark_auth_failed(inside: &InProcessSystem, id: &AccountId) {
     let (store, reason) = (&inside.store, CooldownReason::CredentialRefused);
     let now = store.clock().now();
     let change = |health: &AccountHealth| after_refusal(health, reason, None, now);
     store.change_health(id, change).await.expect("written");
 }
 
-async fn relay_and_clients() -> (InProcessRelay, OutboundClients) {
-    let inside = InProcessRelay::new(&[("BATON_ALLOW_PRIVATE_UPSTREAMS", "1")]).await;
-    let aws = AwsClients::new(&inside.local.sdk_config());
-    let outside = OutboundClients::new(&aws, &inside.settings).expect("clients");
+async fn relay_and_clients() -> (InProcessSystem, OutboundClients) {
+    let inside = InProcessSystem::open().await;
+    let outside = OutboundClients::new(&inside.aws(), &inside.settings).expect("clients");
     (inside, outside)
 }
 
@@ -91,7 +89,7 @@ async fn free_call_makes_account_ready_again() {
 
     // No process checks again before the interval is over.
     mark_auth_failed(&inside, &valid).await;
-    let another = inside.another();
+    let another = inside.another(8).store;
     assert_eq!(
         maintain_accounts(&another, &outside, "another").await.expect("a tick").recovered,
         0

@@ -8,8 +8,8 @@ mod settings;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use baton_runtime::settings::table::SETTINGS;
-use baton_tests::house::TestSystem;
+use baton_runtime::settings::all_settings;
+use baton_test_harness::system::TestSystem;
 
 use crate::repository_shape::{files, none, read, root};
 
@@ -93,7 +93,7 @@ fn is_of_product(path: &Path) -> bool {
 
 #[test]
 fn every_named_variable_is_in_the_settings_table() {
-    let table: BTreeSet<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
+    let table: BTreeSet<&str> = all_settings().map(|setting| setting.name).collect();
     let unknown = files().into_iter().filter(|path| is_of_product(path)).flat_map(|path| {
         let text = read(&path);
         // A name that ends in `_` is a prefix of several names.
@@ -105,7 +105,7 @@ fn every_named_variable_is_in_the_settings_table() {
         let names = variables(&text).into_iter().filter(|name| !is_known(name));
         names.map(|name| format!("{}: {name}", path.display())).collect::<Vec<_>>()
     });
-    none("settings are in shared/runtime/src/settings/table.rs", unknown);
+    none("settings are in shared/runtime/src/settings", unknown);
 }
 
 #[test]
@@ -114,6 +114,6 @@ fn template_sets_the_marked_settings() {
     let keys = template.lines().filter_map(|line| line.trim().split_once(':'));
     let set: BTreeSet<&str> =
         keys.map(|(key, _)| key).filter(|key| key.starts_with("BATON_")).collect();
-    let marked = SETTINGS.iter().filter(|setting| setting.is_set_by_template);
+    let marked = all_settings().filter(|setting| setting.is_set_by_template);
     assert_eq!(set, marked.map(|setting| setting.name).collect());
 }

@@ -3,16 +3,10 @@
 use baton_domain::id::{GroupId, KeyId, RequestId};
 use baton_domain::money::PicoUsd;
 use baton_domain::reservation::Reservation;
-use baton_runtime::aws::AwsClients;
 use baton_runtime::clock::Clock;
-use baton_runtime::random::RandomSource;
-use baton_runtime::settings::Settings;
-use baton_runtime::usage_queue::UsageQueue;
-use baton_store::{EventFilter, RollupPeriod, Store};
-use baton_tests::house::MODEL;
-use baton_tests::repeatable_aws;
+use baton_store::{EventFilter, RollupPeriod};
+use baton_test_harness::system::{MODEL, TestSystem};
 use jiff::SignedDuration;
-use tokio_util::sync::CancellationToken;
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
@@ -20,13 +14,9 @@ const DAY: SignedDuration = SignedDuration::from_hours(24);
 async fn expired_events_leave_totals_unchanged() {
     let begin = "2027-01-31T22:30:00Z".parse().expect("a time");
     let clock = Clock::fixed_at(begin);
-    let local = repeatable_aws::open(&clock);
-    let days = |name: &str| (name == "BATON_EVENT_DAYS").then(|| "30".to_owned());
-    let mut settings = Settings::from_lookup(days).expect("settings");
-    settings.resources = local.resources();
-    let aws = AwsClients::new(&local.sdk_config());
-    let store = Store::new(&aws, &settings, clock.clone(), RandomSource::seeded(1));
-    let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
+    let builder = TestSystem::builder().env("BATON_EVENT_DAYS", "30");
+    let system = builder.in_process().clock(clock.clone()).repeatable().start().await;
+    let (store, queue) = (&system.store, &system.queue);
     for number in 0..60 {
         let reservation = Reservation {
             estimate: PicoUsd::new(1_000 + number),
@@ -37,20 +27,14 @@ async fn expired_events_leave_totals_unchanged() {
             group: GroupId::from_bits(1),
             user: None,
             unreserved: PicoUsd::ZERO,
-            pools: Vec::new(),
+            shared_limits: Vec::new(),
         };
         let (id, key) = (RequestId::from_bits(number.unsigned_abs()), KeyId::from_bits(1));
         let mut record = reservation.given_up(id, key, "t");
         record.reserved_usd = None;
         queue.send(&record).await.expect("sent");
     }
-    let (stop, handler) = (CancellationToken::new(), store.clone());
-    stop.cancel();
-    let handler = move |event| {
-        let store = handler.clone();
-        async move { baton_stats::handle(&store, event).await }
-    };
-    local.consume_usage(stop, handler).await;
+    system.run_stats().await;
 
     let everything = async || {
         let filter = EventFilter {
@@ -73,10 +57,10 @@ async fn expired_events_leave_totals_unchanged() {
     let before = everything().await;
     assert_eq!((before.0, before.2.len()), (60, 2));
     clock.advance(DAY * 29);
-    local.sweep_expired().await;
+    system.local.sweep_expired().await;
     assert_eq!(everything().await, before, "events expired too early");
     clock.advance(DAY * 3);
-    local.sweep_expired().await;
+    system.local.sweep_expired().await;
     let after = everything().await;
     assert_eq!(after.0, 0, "an event has not expired");
     assert_eq!((after.1, after.2, after.3), (before.1, before.2, before.3), "a sum has changed");

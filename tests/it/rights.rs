@@ -11,44 +11,34 @@ use baton_domain::health::after_refusal;
 use baton_domain::id::{AccountId, GroupId, KeyId, RequestId, UserId};
 use baton_domain::money::PicoUsd;
 use baton_domain::scope::LimitScope;
-use baton_local::LocalAws;
-use baton_runtime::aws::AwsClients;
 use baton_runtime::clock::Clock;
-use baton_runtime::random::RandomSource;
-use baton_runtime::settings::Settings;
 use baton_store::Store;
-use baton_tests::injected_faults::WithFaults as _;
-use baton_tests::table_rights::TableRights;
+use baton_test_harness::system::{InProcessSystem, TestSystem};
+use baton_test_harness::table_rights::TableRights;
 use std::time::Duration;
 
 /// Stores, and the calls of each function that its policy denies.
 struct WatchedRights {
-    local: LocalAws,
+    system: InProcessSystem,
     denied: Arc<Mutex<Vec<String>>>,
 }
 
 impl WatchedRights {
     async fn open() -> Self {
-        Self { local: LocalAws::open(None).await.expect("stores"), denied: Arc::default() }
+        let system = TestSystem::builder().in_process().clock(Clock::system()).start().await;
+        Self { system, denied: Arc::default() }
     }
 
     /// The store as one function sees it.
     fn store(&self, function: &'static str) -> Store {
         let (rights, denied) = (TableRights::of(function), Arc::clone(&self.denied));
-        let local = self.local.with_faults(move |target, body| {
+        let process = self.system.another_with_hook(3, move |target, body| {
             let found = rights.denied(target, body);
             let found = found.into_iter().map(|call| format!("{function}: {call}"));
             denied.lock().expect("a lock").extend(found);
             None
         });
-        let settings = Settings::from_lookup(|_| None).expect("settings");
-        let settings = Settings { resources: self.local.resources(), ..settings };
-        Store::new(
-            &AwsClients::new(&local.sdk_config()),
-            &settings,
-            Clock::system(),
-            RandomSource::seeded(3),
-        )
+        process.store
     }
 
     fn assert_none_denied(&self) {

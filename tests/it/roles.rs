@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{OperatorClient, TestKey, TestSystem};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::system::{OperatorClient, TestKey, TestSystem};
 use serde_json::{Value, json};
 
 /// Every route with the role that it needs. A route that is missing here fails the test.

@@ -1,9 +1,9 @@
 //! Secrets in AWS Secrets Manager: a new value works without a deployment or a restart.
 
-use baton_tests::eventually::eventually;
-use baton_tests::house::SOON;
-use baton_tests::lambda::{FunctionProcess, LambdaDeployment, WITHOUT_HURRY, event};
-use baton_tests::secrets_manager::FakeSecretsManager;
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::lambda::{FunctionProcess, LambdaDeployment, WITHOUT_HURRY, event};
+use baton_test_harness::secrets_manager::FakeSecretsManager;
+use baton_test_harness::system::SOON;
 use serde_json::{Value, json};
 
 const ARN: &str = "arn:aws:secretsmanager:us-east-1:000000000000:secret:";

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use baton_tests::house::{LaunchOptions, OperatorClient, TestKey};
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::system::{OperatorClient, TestKey, TestSystem};
+use baton_test_harness::upstream::FakeUpstream;
 use serde_json::json;
 
 const CANARY: &str = "sk-upstream-canary-7f3a9c";
@@ -24,8 +24,8 @@ fn files_with(folder: &Path, text: &str) -> Vec<String> {
 #[tokio::test]
 async fn output_and_files_contain_no_secret() {
     let upstream = FakeUpstream::start();
-    let launch = LaunchOptions::new().env("BATON_LOG", "trace");
-    let mut process = launch.start().await;
+    let launch = TestSystem::builder().env("BATON_LOG", "trace");
+    let mut process = launch.start_process().await;
     let admin = OperatorClient::at(process.admin, &process.admin_token);
     let account = json!({
         "name": "main", "base_url": upstream.url(),

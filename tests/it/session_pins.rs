@@ -1,10 +1,10 @@
 //! Sessions that had to leave their first choice stay where they went, and other sessions do not
 //! move.
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::eventually::eventually;
-use baton_tests::house::{MODEL, SOON, TestKey, TestSystem, message};
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::system::{MODEL, SOON, TestKey, TestSystem, message};
+use baton_test_harness::upstream::FakeUpstream;
 use serde_json::json;
 
 /// Two upstreams. Each has one cache domain with the same number of accounts.

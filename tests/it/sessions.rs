@@ -1,7 +1,8 @@
 //! Console sessions: the store calls of a page, which requests can change something, and what ends
 //! a session.
 
-use baton_tests::signing_in::{FakeProvider, SignInSystem, TOKEN, TestBrowser};
+use baton_test_harness::signing_in::{FakeProvider, SignInSystem, TestBrowser};
+use baton_test_harness::system::ADMIN_TOKEN;
 use serde_json::{Value, json};
 
 /// A browser that is signed in with a new key of this user, and the key's id.
@@ -19,7 +20,7 @@ async fn page_costs_one_read_and_rarely_a_write() {
     let ada = system.user(json!({"name": "Ada", "email": "ada@example.com"})).await;
     let (by_key, _) = signed_in_browser(&system, &ada).await;
     let mut by_token = system.visitor();
-    by_token.sign_in(TOKEN).await;
+    by_token.sign_in(ADMIN_TOKEN).await;
     let mut by_provider = system.visitor();
     by_provider.sign_in_at_provider().await.leads_to("/console");
     for mut visitor in [by_key, by_token, by_provider] {
@@ -31,7 +32,7 @@ async fn page_costs_one_read_and_rarely_a_write() {
     let mut visitor = system.visitor();
     assert_eq!(visitor.known_as().await, None);
     assert_eq!(system.calls(), Vec::<String>::new(), "a page without a cookie read the store");
-    visitor.sign_in(TOKEN).await;
+    visitor.sign_in(ADMIN_TOKEN).await;
     system.wait_minutes(5);
     system.calls();
     assert!(visitor.known_as().await.is_some() && visitor.known_as().await.is_some());
@@ -55,7 +56,7 @@ async fn session_is_for_pages_only_and_names_are_escaped() {
 async fn session_ends_after_idle_time_and_maximum_age() {
     let system = SignInSystem::alone().await;
     let mut active = system.visitor();
-    active.sign_in(TOKEN).await;
+    active.sign_in(ADMIN_TOKEN).await;
     for minute in (0..720).step_by(30) {
         assert!(active.known_as().await.is_some(), "minute {minute}");
         system.wait_minutes(30);
@@ -64,7 +65,7 @@ async fn session_ends_after_idle_time_and_maximum_age() {
     assert!(active.cookie("baton").is_none(), "the cookie is still there");
 
     let mut idle = system.visitor();
-    idle.sign_in(TOKEN).await;
+    idle.sign_in(ADMIN_TOKEN).await;
     system.wait_minutes(59);
     assert!(idle.clone().known_as().await.is_some());
     system.wait_minutes(60);
@@ -75,7 +76,7 @@ async fn session_ends_after_idle_time_and_maximum_age() {
 async fn sign_out_ends_all_copies_of_the_cookie() {
     let system = SignInSystem::alone().await;
     let mut visitor = system.visitor();
-    visitor.sign_in(TOKEN).await;
+    visitor.sign_in(ADMIN_TOKEN).await;
     let mut copy = visitor.clone();
     let csrf = visitor.open("/console/connect").await.field("csrf");
     let page = visitor.submit("/console/sign-out", &[("csrf", &csrf)]).await;
@@ -97,11 +98,11 @@ async fn planted_session_is_replaced_at_sign_in() {
     visitor.plant("baton", &planted);
     assert_eq!(visitor.known_as().await, None);
     visitor.plant("baton", &planted);
-    visitor.sign_in(TOKEN).await;
+    visitor.sign_in(ADMIN_TOKEN).await;
     let first = visitor.cookie("baton").expect("a session").to_owned();
     assert_ne!(first, planted);
     let mut earlier = visitor.clone();
-    visitor.sign_in(TOKEN).await;
+    visitor.sign_in(ADMIN_TOKEN).await;
     assert_ne!(visitor.cookie("baton"), Some(&*first), "the session was reused");
     assert_eq!(earlier.known_as().await, None, "the previous session is still valid");
     assert!(visitor.known_as().await.is_some());
@@ -135,8 +136,8 @@ async fn changed_cookie_is_invalid() {
 async fn cross_site_changes_get_403() {
     let system = SignInSystem::alone().await;
     let (mut visitor, mut other) = (system.visitor(), system.visitor());
-    visitor.sign_in(TOKEN).await;
-    other.sign_in(TOKEN).await;
+    visitor.sign_in(ADMIN_TOKEN).await;
+    other.sign_in(ADMIN_TOKEN).await;
     let csrf = visitor.open("/console/connect").await.field("csrf");
     let foreign = other.open("/console/connect").await.field("csrf");
     let refused = async |visitor: &TestBrowser, csrf: &str| {
@@ -221,8 +222,8 @@ async fn session_ends_with_its_basis() {
 async fn new_admin_token_ends_old_sessions() {
     let system = SignInSystem::alone().await;
     let mut visitor = system.visitor();
-    visitor.sign_in(TOKEN).await;
-    let another = system.again_with_token("another-token-0123456789").await;
+    visitor.sign_in(ADMIN_TOKEN).await;
+    let another = system.again_with_token("another-token-0123456789");
     let mut there = another.visitor();
     there.plant("baton", visitor.cookie("baton").expect("a session"));
     assert_eq!(there.known_as().await, None);

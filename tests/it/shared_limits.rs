@@ -1,10 +1,14 @@
 //! Limits of users, groups and the organization, tested from outside. All keys in the scope share
 //! them.
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::eventually::eventually;
-use baton_tests::house::{LaunchOptions, MODEL, SOON, TestKey, TestSystem, message};
-use baton_tests::house::{TINY_USD, estimate, period, pico, scope, settled, spent_key, usd};
+mod in_process;
+
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::system::{
+    MODEL, SOON, TINY_USD, TestKey, TestSystem, estimate, message, period, pico, scope, settled,
+    spent_key, usd,
+};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};
@@ -27,9 +31,11 @@ async fn settled_scope(key: &TestKey, kind: &str) -> Value {
 #[tokio::test]
 async fn concurrent_keys_of_user_share_the_spend_cap() {
     // Without this setting, requests over the limit would wait.
-    let system =
-        TestSystem::launched(LaunchOptions::new().env("BATON_LIMIT_WAIT_SECONDS", "0")).await;
-    system.account("main", &system.upstream.url()).await;
+    let system = TestSystem::builder()
+        .env("BATON_LIMIT_WAIT_SECONDS", "0")
+        .with_account("main")
+        .start()
+        .await;
     let text = "[[text;gate=race]]";
     let each = estimate(&system, &"x".repeat(text.len())).await;
     // The smallest whole number of cents that admits fifty requests. One more request does not fit.

@@ -1,9 +1,9 @@
 //! After SIGTERM, open requests end normally, and then the process exits with 0.
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::eventually::eventually;
-use baton_tests::fixtures;
-use baton_tests::house::{SOON, TestSystem};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::fixtures;
+use baton_test_harness::system::{SOON, TestSystem};
 
 #[tokio::test]
 async fn sigterm_drains_stream_and_stores_usage() {
@@ -33,7 +33,7 @@ async fn sigterm_drains_stream_and_stores_usage() {
     let ended = system.process().ended();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 
-    system.started_again(again).await;
+    system.started_again(&again).await;
     system.events_of(&key, 1).await;
 }
 

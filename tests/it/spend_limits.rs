@@ -1,8 +1,8 @@
 //! `/v1/organizations/spend_limits`: the format of Anthropic's Admin API, which cap applies to
 //! whom, and that the caps are enforced.
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{TestKey, TestSystem, settled};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::system::{TestKey, TestSystem, settled};
 use serde_json::{Value, json};
 
 const PATH: &str = "/v1/organizations/spend_limits";

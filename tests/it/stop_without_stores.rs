@@ -8,8 +8,8 @@ use baton_domain::record::RequestOutcome;
 use baton_domain::secret::Secret;
 use baton_runtime::signed_record;
 use baton_runtime::vault::Pepper;
-use baton_tests::house::SOON;
-use baton_tests::lambda::{LambdaDeployment, PEPPER, ServeProcess};
+use baton_test_harness::lambda::{LambdaDeployment, PEPPER, ServeProcess};
+use baton_test_harness::system::SOON;
 use serde_json::Value;
 
 const STREAMS: usize = 12;

@@ -1,59 +1,34 @@
 //! The store calls of a request: none for an invalid key, and no write except its record.
 
-use std::sync::{Arc, Mutex};
-
 use baton_domain::own_price::{OwnPrice, PriceId};
 use baton_domain::price::{ModelPrice, TokenRates};
-use baton_local::LocalAws;
 use baton_relay::Relay;
-use baton_runtime::aws::AwsClients;
 use baton_runtime::clock::Clock;
-use baton_runtime::random::RandomSource;
-use baton_runtime::settings::Settings;
-use baton_runtime::usage_queue::UsageQueue;
-use baton_store::{ConfigEdit, Store};
-use baton_tests::house::{MODEL, message};
-use baton_tests::injected_faults::WithFaults as _;
-use baton_tests::upstream::FakeUpstream;
+use baton_store::ConfigEdit;
+use baton_test_harness::system::{InProcessSystem, MODEL, TestSystem, message};
+use baton_test_harness::upstream::FakeUpstream;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
 
 /// A relay over in-memory stores. Every store call is recorded.
 struct WatchedRelay {
-    local: LocalAws,
-    settings: Settings,
+    system: InProcessSystem,
     relay: Relay,
     key: String,
-    calls: Arc<Mutex<Vec<String>>>,
 }
 
 impl WatchedRelay {
     async fn start(upstream: &FakeUpstream) -> Self {
-        let calls: Arc<Mutex<Vec<String>>> = Arc::default();
-        let notes = Arc::clone(&calls);
-        let local = LocalAws::open(None).await.expect("stores").with_faults(move |target, _| {
-            let operation = target.split('.').next_back().unwrap_or_default();
-            notes.lock().expect("the notes").push(operation.to_owned());
-            None
-        });
-        let url = upstream.url();
-        let mut settings = Settings::from_lookup(|name| match name {
-            "BATON_ALLOW_PRIVATE_UPSTREAMS" => Some("1".into()),
-            "ANTHROPIC_API_KEY" => Some("sk-upstream".into()),
-            "BATON_ANTHROPIC_BASE_URL" => Some(url.clone()),
-            _ => None,
-        })
-        .expect("settings");
-        settings.resources = local.resources();
-        let aws = AwsClients::new(&local.sdk_config());
-        let store = Store::new(&aws, &settings, Clock::system(), RandomSource::system());
-        let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
-        let pepper = store.pepper_or(None).await.expect("a pepper");
-        let made = baton_admin::first_start(&settings, &pepper, store.clone()).await;
-        let key = made.expect("first start").key.expect("a key").expose().to_owned();
-        let relay = Relay::new(&settings, &pepper, store, queue).expect("a relay");
-        calls.lock().expect("the notes").clear();
-        Self { local, settings, relay, key, calls }
+        let system = TestSystem::builder()
+            .env("ANTHROPIC_API_KEY", "sk-upstream")
+            .env("BATON_ANTHROPIC_BASE_URL", &upstream.url())
+            .in_process()
+            .clock(Clock::system())
+            .start()
+            .await;
+        let key = system.first_start().await.expose().to_owned();
+        system.take_calls();
+        Self { relay: system.relay(), system, key }
     }
 
     /// Sends a request with a key. Returns the status and the store calls.
@@ -66,16 +41,14 @@ impl WatchedRelay {
         let answer = self.relay.handle(request).await;
         let status = answer.status().as_u16();
         answer.into_body().collect().await.expect("a whole answer");
-        let calls = std::mem::take(&mut *self.calls.lock().expect("the notes"));
-        (status, calls)
+        (status, self.system.take_calls())
     }
 }
 
 impl WatchedRelay {
     /// Sets a price as another instance does.
     async fn set_price(&self, model: &str) {
-        let aws = AwsClients::new(&self.local.sdk_config());
-        let store = Store::new(&aws, &self.settings, Clock::system(), RandomSource::seeded(8));
+        let store = self.system.another(8).store;
         let from = "2026-01-01T00:00:00Z".parse().expect("a time");
         let standard =
             TokenRates { input: 1, output: 1, cache_read: 1, cache_write_5m: 1, cache_write_1h: 1 };

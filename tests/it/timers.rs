@@ -3,15 +3,15 @@
 
 use std::net::TcpListener;
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::eventually::eventually;
-use baton_tests::house::{LaunchOptions, SOON, TestKey, TestSystem};
-use baton_tests::upstream::{FakeUpstream, RecordedEnd};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::system::{SOON, TestKey, TestSystem};
+use baton_test_harness::upstream::{FakeUpstream, RecordedEnd};
 use serde_json::{Value, json};
 
 /// A system with this timer set to 0.3 seconds.
 async fn system(timer: &str) -> TestSystem {
-    TestSystem::launched(LaunchOptions::new().env(timer, "0.3")).await
+    TestSystem::builder().env(timer, "0.3").start().await
 }
 
 async fn only_event(system: &TestSystem, key: &TestKey) -> Value {

@@ -5,35 +5,29 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use baton_domain::account::{Account, CredentialKind, Provider};
+use baton_domain::account::{Account, CredentialKind};
 use baton_domain::health::AccountAvailability as HealthStanding;
 use baton_domain::id::{AccountId, GroupId};
 use baton_domain::secret::Secret;
 use baton_domain::upstream_token::{
     ClientAuth, RenewalTrigger, TokenExchange, TokenGrant, TokenSecrets, TokenStatus,
 };
-use baton_local::LocalAws;
 use baton_refresh::renew_due_tokens;
-use baton_runtime::aws::AwsClients;
 use baton_runtime::clock::Clock;
 use baton_runtime::identity_token::IdentityTokens;
-use baton_runtime::random::RandomSource;
-use baton_runtime::settings::Settings;
 use baton_runtime::token_endpoint::TokenEndpoint;
 use baton_runtime::upstream::UpstreamClient;
 use baton_store::token_renewal::{RenewalOutcome, renew};
 use baton_store::{AccountToken, ConfigEdit, Store};
-use baton_tests::injected_faults::{InjectedFault, WithFaults as _};
-use baton_tests::token_endpoint::{EndpointFault, FakeTokenEndpoint, LIFE_SECONDS};
+use baton_test_harness::injected_faults::InjectedFault;
+use baton_test_harness::system::{InProcessSystem, TestSystem, stored_account};
+use baton_test_harness::token_endpoint::{EndpointFault, FakeTokenEndpoint, LIFE_SECONDS};
 use jiff::SignedDuration;
 
 /// A token endpoint, in-memory stores, and an account whose first refresh token is `rt-0`.
 struct RenewalSystem {
     endpoint: FakeTokenEndpoint,
-    local: LocalAws,
-    settings: Settings,
-    clock: Clock,
-    store: Store,
+    system: InProcessSystem,
     id: AccountId,
 }
 
@@ -50,13 +44,9 @@ impl RenewalSystem {
     }
 
     async fn with(url: &str, endpoint: FakeTokenEndpoint) -> Self {
-        let local = LocalAws::open(None).await.expect("stores in memory");
-        let allow = |name: &str| (name == "BATON_ALLOW_PRIVATE_UPSTREAMS").then(|| "1".to_owned());
-        let mut settings = Settings::from_lookup(allow).expect("good settings");
-        settings.resources = local.resources();
         let clock = Clock::fixed_at("2026-11-22T21:00:00Z".parse().expect("a time"));
-        let aws = AwsClients::new(&local.sdk_config());
-        let store = Store::new(&aws, &settings, clock.clone(), RandomSource::seeded(1));
+        let system = TestSystem::builder().in_process().clock(clock).start().await;
+        let store = &system.store;
         let id = AccountId::from_bits(7);
         let exchange = TokenExchange {
             token_url: url.to_owned(),
@@ -78,39 +68,38 @@ impl RenewalSystem {
         store.save_account(&mut edit, &store.new_stored(account(&id), None), &[]).expect("an item");
         store.add_token(&mut edit, &token).await.expect("an item");
         store.apply(edit).await.expect("saved");
-        Self { endpoint, local, settings, clock, store, id }
+        Self { endpoint, system, id }
     }
 
     /// The store and the token endpoint client of another process.
     fn another(&self, seed: u64) -> (Store, TokenEndpoint) {
-        let aws = AwsClients::new(&self.local.sdk_config());
-        let store =
-            Store::new(&aws, &self.settings, self.clock.clone(), RandomSource::seeded(seed));
-        let upstream = UpstreamClient::new(&self.settings.timers, true).expect("a client");
-        (store, TokenEndpoint::new(&aws, upstream, IdentityTokens::default()))
+        let process = self.system.another(seed);
+        let upstream = UpstreamClient::new(&process.settings.timers, true).expect("a client");
+        let endpoint = TokenEndpoint::new(&process.aws(), upstream, IdentityTokens::default());
+        (process.store, endpoint)
     }
 
     /// Advances the clock by `seconds` and runs refresh in a new process.
     async fn tick_after(&self, seconds: i64) {
-        self.clock.advance(SignedDuration::from_secs(seconds));
+        self.system.clock.advance(SignedDuration::from_secs(seconds));
         let (store, token_endpoint) = self.another(u64::try_from(seconds).expect("a seed"));
         renew_due_tokens(&store, &token_endpoint).await.expect("a tick");
     }
 
     async fn token(&self) -> AccountToken {
-        self.store.token(&self.id).await.expect("read").expect("a token")
+        self.system.store.token(&self.id).await.expect("read").expect("a token")
     }
 
     async fn access(&self) -> Option<String> {
         let token = self.token().await;
-        token.access_token(self.clock.now()).map(|token| token.expose().to_owned())
+        token.access_token(self.system.clock.now()).map(|token| token.expose().to_owned())
     }
 
     /// The reason for which the account is refused, if any.
     async fn refusal(&self) -> Option<String> {
         let (store, _) = self.another(99);
         store.read_health(std::slice::from_ref(&self.id)).await.expect("read");
-        match store.health(&self.id).overall(self.clock.now()) {
+        match store.health(&self.id).overall(self.system.clock.now()) {
             HealthStanding::AuthFailed { reason, detail } => {
                 Some(detail.map_or_else(|| reason.to_string(), str::to_owned))
             }
@@ -120,24 +109,8 @@ impl RenewalSystem {
 }
 
 fn account(id: &AccountId) -> Account {
-    Account {
-        id: id.clone(),
-        name: "signed in".into(),
-        provider: Provider::Anthropic,
-        base_url: "http://127.0.0.1:9".into(),
-        credential: CredentialKind::Oauth2,
-        groups: vec![GroupId::from_bits(1)],
-        priority: 1,
-        weight: 1,
-        models: Vec::new(),
-        model_map: Vec::new(),
-        cache_domain: None,
-        max_concurrency: None,
-        proxy_url: None,
-        proxy_sealed: None,
-        speaks_responses: false,
-        enabled: true,
-    }
+    let account = stored_account(id.clone(), "http://127.0.0.1:9", GroupId::from_bits(1));
+    Account { credential: CredentialKind::Oauth2, ..account }
 }
 
 #[tokio::test]
@@ -166,7 +139,7 @@ async fn concurrent_renewals_exchange_once() {
             .filter(|it| *it.as_ref().unwrap() == RenewalOutcome::Renewed);
         assert_eq!(renewed.count(), 1, "round {round}");
         assert_eq!(system.endpoint.issued(), round);
-        system.clock.advance(SignedDuration::from_secs(LIFE_SECONDS));
+        system.system.clock.advance(SignedDuration::from_secs(LIFE_SECONDS));
     }
     assert_eq!((system.endpoint.most_used(), system.endpoint.most_at_once()), (1, 1));
 }
@@ -221,7 +194,7 @@ async fn write_with_lost_answer_is_recognized() {
     for nth in 0..2 {
         let mut system = RenewalSystem::started().await;
         let seen = Arc::new(AtomicUsize::new(0));
-        system.local = system.local.with_faults(move |target, body| {
+        system.system = system.system.another_with_hook(1, move |target, body| {
             let is_token = target.ends_with(".UpdateItem")
                 && String::from_utf8_lossy(body).contains("token#acc_")
                 && String::from_utf8_lossy(body).contains("ConfigTable");
@@ -286,8 +259,8 @@ async fn requested_renewal_runs_at_next_tick() {
     let system = RenewalSystem::started().await;
     system.tick_after(1).await;
     let version = system.token().await.version;
-    system.store.request_renewal(&system.id, version).await.expect("requested");
-    system.store.request_renewal(&system.id, version).await.expect("requested again");
+    system.system.store.request_renewal(&system.id, version).await.expect("requested");
+    system.system.store.request_renewal(&system.id, version).await.expect("requested again");
     system.tick_after(60).await;
     assert_eq!(system.access().await.as_deref(), Some("at-2"));
     system.tick_after(60).await;

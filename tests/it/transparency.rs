@@ -1,10 +1,12 @@
 //! Pass-through: requests, whole answers and errors are forwarded byte for byte.
-//! `transparency_streams.rs` tests event streams.
+//! `streams` tests event streams.
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::fixtures;
-use baton_tests::house::{MODEL, TestKey, TestSystem, message};
-use baton_tests::upstream::RecordedRequest;
+mod streams;
+
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::fixtures;
+use baton_test_harness::system::{MODEL, TestKey, TestSystem, message};
+use baton_test_harness::upstream::RecordedRequest;
 use reqwest::RequestBuilder;
 
 /// Headers that the relay sets itself or that belong to one connection.

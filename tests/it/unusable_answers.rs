@@ -2,13 +2,15 @@
 //! what is recorded, and that no second call is billed.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{MODEL, TestKey, TestSystem};
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::system::{MODEL, SOON, TestKey, TestSystem};
+use baton_test_harness::upstream::FakeUpstream;
 use serde_json::{Value, json};
 
 /// An upstream that sends these bytes for each request and closes the connection.
@@ -17,8 +19,35 @@ struct RawUpstream {
     calls: Arc<AtomicUsize>,
 }
 
+/// How an upstream sends its bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sending {
+    /// At once. Then it closes the connection.
+    AtOnce,
+    /// At once. Then it sends nothing more and keeps the connection open.
+    ThenHang,
+    /// In pieces, over one second. Then it closes the connection.
+    Slowly,
+}
+
+impl Sending {
+    fn write(self, stream: &mut TcpStream, answer: &[u8]) {
+        let pieces = if self == Self::Slowly { 10 } else { 1 };
+        for piece in answer.chunks(answer.len().div_ceil(pieces)) {
+            let _client_left = stream.write_all(piece);
+            if self == Self::Slowly {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+    }
+}
+
 impl RawUpstream {
     fn start(answer: Vec<u8>) -> Self {
+        Self::start_with(answer, Sending::AtOnce)
+    }
+
+    fn start_with(answer: Vec<u8>, sending: Sending) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let calls = Arc::new(AtomicUsize::new(0));
@@ -36,8 +65,10 @@ impl RawUpstream {
                 if request.starts_with(b"POST") {
                     counter.fetch_add(1, Ordering::SeqCst);
                 }
-                let _client_left = stream.write_all(&answer);
-                let _client_left = stream.shutdown(std::net::Shutdown::Write);
+                sending.write(&mut stream, &answer);
+                if sending != Sending::ThenHang {
+                    let _client_left = stream.shutdown(std::net::Shutdown::Write);
+                }
                 while stream.read(&mut buffer).is_ok_and(|read| read > 0) {}
             }
         });
@@ -117,6 +148,116 @@ async fn answer_that_breaks_off_is_counted_once() {
     let whole = tool_call("{}");
     assert_counted_once(answer(200, whole.len() + 9, &whole), "broke during its answer", 1000)
         .await;
+}
+
+/// An answer that stops in the middle is not sent to another account, which would bill it again.
+#[tokio::test]
+async fn answer_that_stops_is_counted_once() {
+    let whole = tool_call("{}");
+    for (timer, outcome) in
+        [("BATON_IDLE_SECONDS", "upstream_error"), ("BATON_OVERALL_SECONDS", "deadline")]
+    {
+        let system = TestSystem::builder().env(timer, "1").start().await;
+        let raw = RawUpstream::start_with(answer(200, whole.len() + 9, &whole), Sending::ThenHang);
+        let (key, second, _) = pair(&system, &raw).await;
+        let response = chat(&key).await;
+        assert_eq!(response.status, 504, "{timer}: {}", response.text());
+        assert!(response.text().contains("was not complete in time"), "{}", response.text());
+        assert_eq!(raw.calls.load(Ordering::SeqCst), 1, "{timer}");
+        assert_eq!(second.exchanges().len(), 0, "{timer}: a second call is billed");
+        let events = system.events_of(&key, 1).await;
+        assert_eq!(events[0]["outcome"], outcome, "{timer}: {events:?}");
+        assert_eq!(events[0]["tokens"]["output"], 1000, "{timer}: {events:?}");
+    }
+}
+
+/// The time for the first byte does not bound an answer whose bytes flow.
+#[tokio::test]
+async fn slow_answer_is_complete_after_the_time_for_its_first_byte() {
+    let system = TestSystem::builder().env("BATON_FIRST_BYTE_SECONDS", "0.6").start().await;
+    let whole = tool_call("{}");
+    let raw = RawUpstream::start_with(answer(200, whole.len(), &whole), Sending::Slowly);
+    let key = system.private_key(&raw.url).await;
+    let response = key.ask_whole("hi").await.ok();
+    assert_eq!(response.text(), whole);
+    assert_eq!(raw.calls.load(Ordering::SeqCst), 1);
+}
+
+/// A stop settles what was read of a whole answer, as it does for streams.
+#[tokio::test]
+async fn stop_counts_what_came_of_a_whole_answer() {
+    let mut system = TestSystem::builder().env("BATON_STOP_SECONDS", "0.3").start().await;
+    let whole = tool_call("{}");
+    let raw = RawUpstream::start_with(answer(200, whole.len() + 9, &whole), Sending::ThenHang);
+    let key = system.private_key(&raw.url).await;
+    let body =
+        json!({"model": MODEL, "max_tokens": 64, "messages": [{"role": "user", "content": "hi"}]});
+    let request = ClientResponse::to(key.request("POST", "/v1/messages").body(body.to_string()));
+    let request = tokio::spawn(request);
+    eventually("the upstream is called", SOON, async || {
+        let calls = raw.calls.load(Ordering::SeqCst);
+        if calls == 1 { Ok(()) } else { Err(calls) }
+    })
+    .await;
+    // The answer follows the call at once.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let again = system.process().again();
+    system.process().terminate();
+    assert_eq!(request.await.expect("an answer").status, 503);
+    let ended = system.process().ended();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    system.started_again(&again).await;
+    let events = system.events_of(&key, 1).await;
+    assert_eq!(events[0]["outcome"], "stopped", "{events:?}");
+    assert_eq!(events[0]["tokens"]["output"], 1000, "{events:?}");
+}
+
+/// The status and the headers of an error decide, even if its body never ends.
+#[tokio::test]
+async fn error_whose_body_hangs_reaches_the_client() {
+    let error = r#"{"type":"error","error":{"type":"invalid_request_error","message":"no"}}"#;
+    let system = TestSystem::empty().await;
+    let raw = RawUpstream::start_with(answer(400, error.len() + 9, error), Sending::ThenHang);
+    let (key, second, first) = pair(&system, &raw).await;
+    let response = key.ask_whole("hi").await;
+    assert_eq!((response.status, response.text()), (400, error.to_owned()));
+    assert_eq!(second.exchanges().len(), 0, "the request is the cause");
+    let account = system.admin().get(&format!("/accounts/{first}")).await.ok().json();
+    assert_eq!(account["status"], "ready", "{account}");
+}
+
+/// Python writes `-Infinity` by default, which strict readers of JSON refuse.
+#[tokio::test]
+async fn stream_with_odd_json_passes_and_is_counted_once() {
+    let events = [
+        r#"data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}"#,
+        r#"data: {"choices":[{"index":0,"delta":{"content":"hi"},"logprobs":-Infinity}]}"#,
+        r#"data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#,
+        r#"data: {"choices":[],"usage":{"prompt_tokens":20,"completion_tokens":4000}}"#,
+        "data: [DONE]",
+    ];
+    for first in ["", "data: OPENROUTER PROCESSING\n\n", "data: null\n\n"] {
+        let stream = format!("{first}{}\n\n", events.join("\n\n"));
+        let head = "HTTP/1.1 200 X\r\ncontent-type: Text/Event-Stream\r\n\r\n";
+        let raw = RawUpstream::start([head.as_bytes(), stream.as_bytes()].concat());
+        let system = TestSystem::empty().await;
+        let group = system.group("pair").await;
+        let fields = json!({"provider": "openai_compatible", "groups": [group]});
+        system.account_with("first", &raw.url, fields).await;
+        let key = system.key("ci").group(&group).create().await;
+        let body = json!({
+            "model": "m", "stream": true, "messages": [{"role": "user", "content": "hi"}]
+        });
+        let request = key.request("POST", "/v1/chat/completions");
+        let response = ClientResponse::to(request.body(body.to_string())).await;
+        assert_eq!(response.status, 200, "{first}: {}", response.text());
+        assert!(response.text().contains("-Infinity"), "{first}: {}", response.text());
+        assert!(response.text().ends_with("data: [DONE]\n\n"), "{first}: {}", response.text());
+        assert_eq!(raw.calls.load(Ordering::SeqCst), 1, "{first}");
+        let recorded = system.events_of(&key, 1).await;
+        assert_eq!(recorded[0]["outcome"], "complete", "{first}: {recorded:?}");
+        assert_eq!(recorded[0]["tokens"]["output"], 4000, "{first}: {recorded:?}");
+    }
 }
 
 /// The upstream's length is not that of the body that the client gets.

@@ -1,9 +1,9 @@
 //! Tests of the fake upstream itself, without Baton. The other tests rely on it.
 
-use baton_tests::client_response::{ClientResponse, OpenResponse};
-use baton_tests::fixtures;
-use baton_tests::house::{MODEL, message, plain_client};
-use baton_tests::upstream::{FakeUpstream, RecordedEnd, ServedTokens};
+use baton_test_harness::client_response::{ClientResponse, OpenResponse};
+use baton_test_harness::fixtures;
+use baton_test_harness::system::{MODEL, message, plain_client};
+use baton_test_harness::upstream::{FakeUpstream, RecordedEnd, ServedTokens};
 use reqwest::RequestBuilder;
 
 fn ask(upstream: &FakeUpstream, scenario: &str, stream: bool) -> RequestBuilder {
@@ -86,9 +86,9 @@ async fn cut_and_hang_scenarios_work() {
         RecordedEnd::PeerLeft => Ok(()),
         other => Err(other),
     };
-    baton_tests::eventually::eventually(
+    baton_test_harness::eventually::eventually(
         "the upstream notices the disconnect",
-        baton_tests::house::SOON,
+        baton_test_harness::system::SOON,
         left,
     )
     .await;

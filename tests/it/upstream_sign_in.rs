@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::eventually::eventually;
-use baton_tests::house::{LaunchOptions, TestSystem};
-use baton_tests::token_endpoint::{EndpointFault, FakeTokenEndpoint};
-use baton_tests::upstream::FakeUpstream;
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::system::TestSystem;
+use baton_test_harness::token_endpoint::{EndpointFault, FakeTokenEndpoint};
+use baton_test_harness::upstream::FakeUpstream;
 use serde_json::{Value, json};
 
 /// A text in the form of a signed JWT.
@@ -189,8 +189,7 @@ async fn account_signs_in_with_browser() {
 async fn workload_identity_from_file_is_exchanged() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = folder.path().to_str().expect("its name");
-    let system =
-        TestSystem::launched(LaunchOptions::new().env("BATON_IDENTITY_TOKEN_DIR", at)).await;
+    let system = TestSystem::builder().env("BATON_IDENTITY_TOKEN_DIR", at).start().await;
     let endpoint = FakeTokenEndpoint::start();
     let file = folder.path().join("token");
     std::fs::write(&file, format!("{IDENTITY}\n")).expect("the identity");

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use baton_tests::eventually::eventually;
-use baton_tests::fixtures;
-use baton_tests::house::{LaunchOptions, MODEL, SOON, TestSystem, tokens};
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::fixtures;
+use baton_test_harness::system::{MODEL, SOON, TestSystem, tokens};
 use serde_json::Value;
 
 /// The promised delay of statistics on one machine.
@@ -15,10 +15,10 @@ async fn request_creates_one_documented_event() {
     let system = TestSystem::open().await;
     let key = system.key("ci").create().await;
     let request = key
-        .message(baton_tests::house::message(MODEL, "a secret prompt", true).to_string())
+        .message(baton_test_harness::system::message(MODEL, "a secret prompt", true).to_string())
         .header("x-claude-code-session-id", "session-1")
         .header("x-claude-code-agent-id", "agent-1");
-    let answer = baton_tests::client_response::ClientResponse::to(request).await.ok();
+    let answer = baton_test_harness::client_response::ClientResponse::to(request).await.ok();
     let events = system.events_within(PROMISE, &key, 1).await;
     let event = &events[0];
     for (field, expected) in [
@@ -98,7 +98,7 @@ async fn recorded_streams_are_metered_as_billed() {
 #[tokio::test]
 async fn disconnected_client_is_counted() {
     // The relay drains the answer for half a second and then estimates the rest.
-    let system = TestSystem::launched(LaunchOptions::new().env("BATON_DRAIN_SECONDS", "0.5")).await;
+    let system = TestSystem::builder().env("BATON_DRAIN_SECONDS", "0.5").start().await;
     let key = system.private_key(&system.upstream.url()).await;
     let gate = system.upstream.gate("hangup");
     gate.release(4);
@@ -157,10 +157,10 @@ async fn upstream_failure_counts_as_one_error() {
 async fn token_counts_are_not_billed() {
     let system = TestSystem::open().await;
     let key = system.key("ci").create().await;
-    let body = baton_tests::house::message(MODEL, "hi", false).to_string();
+    let body = baton_test_harness::system::message(MODEL, "hi", false).to_string();
     for _ in 0..5 {
         let request = key.request("POST", "/v1/messages/count_tokens").body(body.clone());
-        baton_tests::client_response::ClientResponse::to(request).await.ok();
+        baton_test_harness::client_response::ClientResponse::to(request).await.ok();
     }
     key.ask("hi").await.ok();
     system.events_of(&key, 1).await;

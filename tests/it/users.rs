@@ -1,7 +1,7 @@
 //! Users, and the filters of all lists.
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::TestSystem;
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::system::TestSystem;
 use serde_json::{Value, json};
 
 #[tokio::test]

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use baton_tests::client_response::ClientResponse;
-use baton_tests::house::{OperatorClient, TestSystem};
+use baton_test_harness::client_response::ClientResponse;
+use baton_test_harness::system::{OperatorClient, TestSystem};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -102,7 +102,7 @@ async fn repeated_post_after_restart_gets_stored_response() {
     let first = post_once(&system.admin(), "k", "/keys", &body).await.status(201).json();
     let launch = system.process().again();
     system.process().kill();
-    let process = launch.start().await;
+    let process = launch.start_process().await;
     let admin = OperatorClient::at(process.admin, &process.admin_token);
     assert_eq!(post_once(&admin, "k", "/keys", &body).await.status(201).json(), first);
 }

@@ -11,7 +11,7 @@ use std::num::NonZero;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use baton_tests::simulation::{RunReport, run};
+use baton_test_harness::simulation::{RunReport, run};
 
 /// Number of runs in every `cargo test`.
 const SEEDS: u64 = 1_000;

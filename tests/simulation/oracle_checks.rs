@@ -1,8 +1,8 @@
 //! Tests of the oracle: it reports a run whose facts have one error.
 
 use baton_domain::money::PicoUsd;
-use baton_tests::simulation::account_of;
-use baton_tests::simulation::oracle::{RunFacts, findings};
+use baton_test_harness::simulation::account_of;
+use baton_test_harness::simulation::oracle::{RunFacts, findings};
 
 /// A run without faults, with several whole answers and several limited keys.
 fn good_run() -> RunFacts {

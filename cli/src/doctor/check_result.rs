@@ -35,7 +35,7 @@ pub(super) struct CheckResult {
     pub(super) state: CheckStatus,
     /// The observation.
     pub(super) message: String,
-    /// What to do about it; empty if nothing is needed.
+    /// The advice; empty if nothing is needed.
     pub(super) advice: String,
 }
 

@@ -7,7 +7,7 @@ use baton_domain::secret::Secret;
 use reqwest::Url;
 
 /// The route that clients append themselves.
-const APPENDED: &str = "/v1/messages";
+const CLIENT_ROUTE: &str = "/v1/messages";
 
 /// Checks a base URL and returns a corrected one for the other checks.
 pub(super) fn check_base_url(text: &str) -> (CheckResult, Option<Url>) {
@@ -22,11 +22,11 @@ pub(super) fn check_base_url(text: &str) -> (CheckResult, Option<Url>) {
     url.set_fragment(None);
     let _cannot_be_without = (url.set_username(""), url.set_password(None));
     let path = url.path().trim_end_matches('/').to_owned();
-    let suggested_url = path.strip_suffix(APPENDED).unwrap_or(&path).to_owned();
+    let suggested_url = path.strip_suffix(CLIENT_ROUTE).unwrap_or(&path).to_owned();
     url.set_path(&suggested_url);
     let plain = url.as_str().trim_end_matches('/').to_owned();
     let result = if suggested_url != path {
-        let what = format!("it ends in {APPENDED}, which clients append again");
+        let what = format!("it ends in {CLIENT_ROUTE}, which clients append again");
         CheckResult::fail(CHECK, what, format!("use {plain}"))
     } else if has_more {
         let what = "it contains a user name, a query or a fragment";
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_judged_by_its_form_and_never_shown() {
+    fn key_format_is_checked_without_showing_the_key() {
         let check = |key: &str, state: CheckStatus| {
             let result = key_form(Some(&Secret::new(key.to_owned())));
             assert_eq!(result.state, state, "{result:?}");
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shells_variables_are_judged() {
+    fn shell_variables_are_checked() {
         let relay = Url::parse("https://a.example").ok();
         let check = |variables: &[(&str, &str)], expected: &[CheckStatus]| {
             let environment = ShellEnvironment::from(|name| {

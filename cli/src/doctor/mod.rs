@@ -12,7 +12,7 @@ use crate::environment::ShellEnvironment;
 use crate::operate::{AdminTargetArgs, read_stdin_line};
 use baton_domain::secret::Secret;
 use baton_runtime::clock::Clock;
-use baton_runtime::settings::table;
+use baton_runtime::settings::command_line::ANTHROPIC_BASE_URL;
 use check_result::{CheckResult, failures, show_results};
 use clap::Args;
 use reqwest::{Client, Url};
@@ -25,7 +25,7 @@ pub struct DoctorArgs {
     admin_target: AdminTargetArgs,
     #[arg(
         long,
-        help = table::CLIENT_BASE_URL.flag_help("The relay's base URL, as clients use it")
+        help = ANTHROPIC_BASE_URL.flag_help("The relay's base URL, as clients use it")
     )]
     relay: Option<String>,
     /// A relay key; `-` reads it from standard input [env: ANTHROPIC_AUTH_TOKEN, ANTHROPIC_API_KEY]
@@ -46,7 +46,7 @@ pub struct DoctorArgs {
 pub(crate) async fn run_doctor(args: DoctorArgs) -> Result<(), CliError> {
     let environment = ShellEnvironment::from_process();
     let base_url = args.relay.clone().or_else(|| environment.client_base.clone());
-    let base_url = base_url.unwrap_or_else(|| table::CLIENT_BASE_URL.default.to_owned());
+    let base_url = base_url.unwrap_or_else(|| ANTHROPIC_BASE_URL.default.to_owned());
     let key = match args.key.as_deref() {
         Some("-") => Some(Secret::new(read_stdin_line()?)),
         Some(key) => Some(Secret::new(key.to_owned())),

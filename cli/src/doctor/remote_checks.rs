@@ -13,9 +13,9 @@ use serde_json::Value;
 use std::time::{Duration, Instant};
 
 /// Clients stop waiting for the list of models after this time (Claude Code, 2026-08-22).
-const MODELS_PATIENCE: Duration = Duration::from_secs(3);
+const MODELS_TIMEOUT: Duration = Duration::from_secs(3);
 /// A larger difference between clocks confuses people and breaks signatures.
-const SKEW_SECONDS_MAX: i64 = 30;
+const CLOCK_SKEW_SECONDS_MAX: i64 = 30;
 const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// A client that follows no redirects, like the strictest of the real clients.
@@ -95,7 +95,7 @@ fn clock(response: &Response, now: Timestamp) -> CheckResult {
         );
     };
     let clock_skew = now.as_second() - server_time.as_second();
-    if clock_skew.abs() <= SKEW_SECONDS_MAX {
+    if clock_skew.abs() <= CLOCK_SKEW_SECONDS_MAX {
         return CheckResult::ok(CHECK, format!("{} s apart", clock_skew.abs()));
     }
     let order = if clock_skew > 0 { "ahead of" } else { "behind" };
@@ -203,7 +203,7 @@ pub(super) async fn models(
             "the key cannot use any model",
             "check the models that the key and the accounts allow",
         )
-    } else if elapsed > MODELS_PATIENCE {
+    } else if elapsed > MODELS_TIMEOUT {
         let what = format!("the list took {} ms; clients wait for 3,000 ms", elapsed.as_millis());
         CheckResult::warn(CHECK, what, "check the network and the proxies in front of the relay")
     } else {

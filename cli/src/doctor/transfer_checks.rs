@@ -11,19 +11,19 @@ use std::time::{Duration, Instant};
 
 const MEGABYTE: usize = 1024 * 1024;
 /// Sizes in megabytes: the defaults of proxies, Lambda's limit, the upstream's limit.
-const SIZES: [usize; 5] = [1, 5, 6, 16, 32];
+const PROBED_MEGABYTES: [usize; 5] = [1, 5, 6, 16, 32];
 /// The size that a session of Claude Code can reach.
-const NEEDED: usize = 5;
+const REQUIRED_MEGABYTES: usize = 5;
 /// If all pieces of an answer arrive within this time, something held the answer back: an upstream
 /// needs longer from its first event to its last.
-const AT_ONCE: Duration = Duration::from_millis(10);
+const BUFFERED_SPAN_MAX: Duration = Duration::from_millis(10);
 
 /// Finds the largest body that reaches the relay, by sending larger and larger ones until one is
 /// refused.
 pub(super) async fn check_body_size(http: &Client, base_url: &Url, key: &Secret) -> CheckResult {
     const CHECK: &str = "body size";
     let mut accepted_bytes = 0;
-    for size in SIZES {
+    for size in PROBED_MEGABYTES {
         let mut body = vec![b' '; size * MEGABYTE - 1];
         body.push(b'x');
         let response = http
@@ -65,7 +65,7 @@ fn body_size_result(
     let what = format!(
         "bodies of {accepted_bytes} MB pass, bodies of {rejected_bytes} MB do not: {reason}"
     );
-    if accepted_bytes < NEEDED {
+    if accepted_bytes < REQUIRED_MEGABYTES {
         let advice = "raise the limit of the proxy in front (nginx: client_max_body_size 32m)";
         return CheckResult::fail(check, what, advice);
     }
@@ -146,7 +146,7 @@ fn assess_stream(check: &'static str, arrivals: &[Duration], text: &str) -> Chec
     };
     let span = last.saturating_sub(*first);
     let first = first.as_millis();
-    if span < AT_ONCE {
+    if span < BUFFERED_SPAN_MAX {
         let what =
             format!("the whole answer arrived at once after {first} ms, so a proxy buffers it");
         let advice = "switch off buffering in the proxy (for nginx `proxy_buffering off`; on AWS a \

@@ -41,7 +41,7 @@ pub(super) fn read_integer(row: &ExportRow, name: &str) -> Option<i64> {
     text(row, name)?.parse().ok()
 }
 
-/// A whole number above zero. In other programs zero means that there is no limit.
+/// A whole number above zero. In other programs zero means unlimited.
 pub(super) fn count(row: &ExportRow, name: &str) -> Option<u32> {
     read_integer(row, name)
         .and_then(|number| u32::try_from(number).ok())
@@ -125,7 +125,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn money_is_read_digit_by_digit() {
+    fn money_is_parsed_exactly() {
         let check = |text: &str, expected: Option<&str>| {
             assert_eq!(
                 parse_money(text).map(|amount| amount.to_string()).as_deref(),
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_a_json_file_keep_their_digits() {
+    fn json_numbers_keep_their_digits() {
         for digits in ["0.1", "99.95", "1e-7", "100", "33.333333"] {
             let row: ExportRow = serde_json::from_str(&format!("{{\"a\": {digits}}}")).unwrap();
             assert_eq!(dollars(&row, "a").unwrap(), parse_money(digits), "{digits}");
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_read_in_whichever_form_they_come() {
+    fn fields_are_read_from_every_json_type() {
         let row = json!({
             "one": "1", "zero": 0, "yes": "true", "no": 0, "csv": "a, b,", "json": "[\"a\",\"b\"]",
             "list": ["a", "b"], "map": "{\"a\":\"b\"}", "empty": " ",

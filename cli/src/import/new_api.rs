@@ -17,7 +17,7 @@ use serde_json::Value;
 /// `common.QuotaPerUnit`: units per dollar.
 const UNITS_PER_DOLLAR: i64 = 500_000;
 /// `common.TokenStatusEnabled`, and the same value for a channel.
-const ENABLED: i64 = 1;
+const STATUS_ENABLED: i64 = 1;
 
 /// Reads an export.
 ///
@@ -125,12 +125,12 @@ fn channel(row: &ExportRow, plan: &mut ImportPlan) {
             api_key: Secret::new((*key).to_owned()),
             groups: groups.clone(),
             rank: read_integer(row, "priority").unwrap_or(0),
-            // In new-api a weight of 0 is an equal share; in Baton it is no share.
+            // In new-api, accounts with weight 0 get equal shares; in Baton they get nothing.
             weight: count(row, "weight"),
             models: read_list(row, "models"),
             model_map: object(row, "model_mapping"),
             max_concurrency: None,
-            enabled: read_integer(row, "status") == Some(ENABLED) && !proxied,
+            enabled: read_integer(row, "status") == Some(STATUS_ENABLED) && !proxied,
         });
     }
 }
@@ -193,7 +193,7 @@ fn token(row: &ExportRow, units: i64, plan: &mut ImportPlan) {
         plan.group(group, "A group of new-api");
     }
     // 2 is disabled, 3 expired, 4 exhausted. The last two follow from the end time and the quota.
-    let enabled = matches!(read_integer(row, "status"), Some(ENABLED | 3 | 4));
+    let enabled = matches!(read_integer(row, "status"), Some(STATUS_ENABLED | 3 | 4));
     let end = read_integer(row, "expired_time").filter(|end| *end > 0);
     let end = end.and_then(|end| jiff::Timestamp::from_second(end).ok());
     plan.keys.push(PlannedKey {
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quota_becomes_money_exactly() {
+    fn quota_converts_to_money_exactly() {
         let check = |quota, units, expected: &str| {
             assert_eq!(quota_to_usd(quota, units).to_string(), expected, "{quota} of {units}");
         };

@@ -1,4 +1,5 @@
-//! What an import creates, and what it does not carry over and why. Pure: the parsers of the
+//! The plan of an import: the resources to create, and the entries that are left out with the
+//! reasons. Pure: the parsers of the
 //! exports fill the plan, and [`super::apply`] creates what it contains.
 
 use baton_domain::money::PicoUsd;
@@ -160,14 +161,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_made_distinct_the_same_way_each_time() {
+    fn duplicate_names_are_numbered_deterministically() {
         let mut names = ["a", " a ", "a (2)", "", "a"].map(str::to_owned);
         distinct(names.iter_mut());
         assert_eq!(names, ["a", "a (2)", "a (2) (2)", "unnamed", "a (3)"]);
     }
 
     #[test]
-    fn limits_are_written_in_the_apis_form() {
+    fn limits_are_written_in_api_format() {
         let limits = PlannedLimits {
             usd_daily: Some(PicoUsd::from_micros(1_500_000)),
             concurrency: Some(2),

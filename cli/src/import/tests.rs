@@ -32,7 +32,7 @@ fn left(plan: &ImportPlan, expected: &[&str]) {
 }
 
 #[test]
-fn claude_relay_service() {
+fn claude_relay_service_export_is_imported() {
     let text = include_str!("../../../tests/fixtures/import/claude-relay-service.json");
     let plan = plan(ImportSource::ClaudeRelayService, text);
     let expected = json!({
@@ -80,7 +80,7 @@ fn claude_relay_service() {
 }
 
 #[test]
-fn litellm() {
+fn litellm_export_is_imported() {
     let plan =
         plan(ImportSource::Litellm, include_str!("../../../tests/fixtures/import/litellm.yaml"));
     let groups: Vec<&str> = plan.groups.iter().map(|group| group.name.as_str()).collect();
@@ -124,7 +124,7 @@ fn litellm() {
 }
 
 #[test]
-fn new_api() {
+fn new_api_export_is_imported() {
     let plan =
         plan(ImportSource::NewApi, include_str!("../../../tests/fixtures/import/new-api.json"));
     let groups: Vec<&str> = plan.groups.iter().map(|group| group.name.as_str()).collect();

@@ -1,15 +1,19 @@
 //! `baton account`: upstream accounts.
 
+use super::admin_client::read_answer;
 use super::json_body::JsonBody;
 use super::resource_names::{ACCOUNT, GROUP};
 use super::{CliContext, ConfirmationArg, read_stdin, read_stdin_line};
 use crate::CliError;
 use crate::environment::ShellEnvironment;
-use crate::output::{print_line, text};
+use crate::output::{print_line, remark, text};
+use baton_api::accounts::{AccountResource, AccountTest};
 use baton_domain::account::Provider;
+use baton_domain::printable::escape_for_terminal;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use std::io::IsTerminal as _;
 
 /// The commands of `baton account`.
 #[derive(Subcommand)]
@@ -146,7 +150,7 @@ const COLUMNS: [(&str, &str); 9] = [
     ("status", "/status"),
     ("status_reason", "/status_reason"),
     ("cooling_until", "/cooling_until"),
-    ("utilisation", "/utilisation"),
+    ("utilization", "/utilization"),
 ];
 
 pub(crate) async fn run_account_command(
@@ -162,8 +166,8 @@ pub(crate) async fn run_account_command(
             let credential_args = CredentialArgs { api_key, credential };
             if credential_args.api_key.is_none() && !is_other {
                 return Err(CliError::Usage(
-                    "the account needs a credential; use --api-key, or --credential for another \
-                     kind"
+                    "the account needs a credential; use --api-key, --region (an AWS role, for \
+                     Bedrock) or --credential"
                         .into(),
                 ));
             }
@@ -263,6 +267,9 @@ fn aws(fields: &AccountFields) -> Option<String> {
 }
 
 fn read_credential(message: String) -> Result<Value, CliError> {
+    if message == "-" && std::io::stdin().is_terminal() {
+        remark("paste the JSON, then press Enter and Ctrl-D");
+    }
     let text = if message == "-" { read_stdin()? } else { message };
     // The text can contain a secret, so the error does not repeat it.
     serde_json::from_str(&text).map_err(|_| {
@@ -276,11 +283,13 @@ fn read_credential(message: String) -> Result<Value, CliError> {
 async fn test(context: &CliContext, account: &str) -> Result<(), CliError> {
     let id = context.id(ACCOUNT, account).await?;
     let result = context.admin.post(&[ACCOUNT.route, &id, "test"], &json!({})).await?;
-    let message = text(&result["message"]);
+    let AccountTest { ok, message, .. } = read_answer(&result)?;
+    let message = escape_for_terminal(&message);
     context.printer.show(&result, || print_line(format!("account {account}: {message}")));
-    match result["ok"].as_bool() {
+    match ok {
         Some(true) => Ok(()),
-        Some(false) => Err(CliError::Failed(format!("account {account} cannot be used"))),
+        // The line above gives the reason.
+        Some(false) => Err(CliError::Failed(format!("the test of account {account} failed"))),
         None => Err(CliError::Failed(format!(
             "the test could not show whether the credential of account {account} is valid"
         ))),
@@ -294,7 +303,7 @@ async fn run_account_action(
 ) -> Result<(), CliError> {
     let id = context.id(ACCOUNT, account).await?;
     let after = context.admin.post(&[ACCOUNT.route, &id, action], &json!({})).await?;
-    let status = text(&after["status"]);
+    let status = text(&json!(read_answer::<AccountResource>(&after)?.status));
     context.printer.show(&after, || print_line(format!("account {account} is {status}")));
     Ok(())
 }

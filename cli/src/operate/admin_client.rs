@@ -3,9 +3,11 @@
 
 use crate::CliError;
 use crate::profile::target::{AdminTarget, check_address};
+use baton_api::list::ResourceList;
 use baton_domain::secret::Secret;
 use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::error::Error;
 use std::io::Write;
@@ -49,26 +51,18 @@ impl AdminClient {
         self.send_request(Method::PATCH, path, &[], Some(body)).await
     }
 
-    /// Replaces `before`. The API refuses this if the resource has changed since.
+    /// Replaces the resource with this version; 0 means any. The API refuses this if the resource has
+    /// changed since.
     pub(crate) async fn put_versioned(
         &self,
-        before: &Value,
+        version: u64,
         path: &[&str],
         body: &Value,
     ) -> Result<Value, CliError> {
-        self.send_versioned(before, self.request(Method::PUT, path, &[])?, body).await
-    }
-
-    async fn send_versioned(
-        &self,
-        before: &Value,
-        request: RequestBuilder,
-        body: &Value,
-    ) -> Result<Value, CliError> {
-        let version = before["version"].as_u64().filter(|version| *version > 0);
+        let request = self.request(Method::PUT, path, &[])?;
         let request = match version {
-            Some(version) => request.header("if-match", format!("\"{version}\"")),
-            None => request,
+            0 => request,
+            version => request.header("if-match", format!("\"{version}\"")),
         };
         self.answer(with_json(request, body)).await
     }
@@ -103,7 +97,7 @@ impl AdminClient {
         path: &[&str],
         query: &[(&str, &str)],
     ) -> Result<Value, CliError> {
-        self.get_pages(path, query, usize::MAX).await
+        Ok(json!(self.get_pages(path, query, usize::MAX).await?))
     }
 
     /// The pages of a list that are needed for `max` rows, joined, with the cursor if there are
@@ -113,7 +107,7 @@ impl AdminClient {
         path: &[&str],
         query: &[(&str, &str)],
         max: usize,
-    ) -> Result<Value, CliError> {
+    ) -> Result<ResourceList<Value>, CliError> {
         let (mut data, mut cursor) = (Vec::new(), None::<String>);
         let wait = progress_spinner();
         loop {
@@ -121,14 +115,12 @@ impl AdminClient {
             let mut query = query.to_vec();
             query.push(("limit", &limit));
             query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-            let mut page = self.get(path, &query).await?;
-            if let Some(Value::Array(rows)) = page.get_mut("data").map(Value::take) {
-                data.extend(rows);
-            }
-            cursor = page["next_cursor"].as_str().map(str::to_owned);
+            let page: ResourceList<Value> = read_answer(&self.get(path, &query).await?)?;
+            data.extend(page.data);
+            cursor = page.next_cursor;
             if cursor.is_none() || data.len() >= max {
                 wait.finish_and_clear();
-                return Ok(json!({ "data": data, "next_cursor": cursor }));
+                return Ok(ResourceList { data, next_cursor: cursor });
             }
             wait.set_message(format!("{} rows", data.len()));
             wait.tick();
@@ -260,7 +252,7 @@ impl AdminClient {
                 )
             }
             StatusCode::NOT_FOUND => format!("{said}; use the `list` command to see what exists"),
-            StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED => {
+            StatusCode::PRECONDITION_FAILED => {
                 format!("{said}; check it with the `show` command, then try again")
             }
             _ if status.is_server_error() => {
@@ -270,6 +262,19 @@ impl AdminClient {
             _ => said.to_owned(),
         })
     }
+}
+
+/// Reads an answer as a type of the API.
+///
+/// # Errors
+/// The answer does not fit, which happens if the deployment has another version.
+pub(crate) fn read_answer<T: DeserializeOwned>(answer: &Value) -> Result<T, CliError> {
+    T::deserialize(answer).map_err(|error| {
+        CliError::Failed(format!(
+            "this program cannot read the answer of the admin API ({error}); use the version of the \
+             deployment"
+        ))
+    })
 }
 
 fn with_json(request: RequestBuilder, body: &Value) -> RequestBuilder {

@@ -1,18 +1,21 @@
 //! `baton alert`: where alerts about limits and accounts are sent, and whether they arrive.
 
+use super::admin_client::read_answer;
 use super::json_body::{JsonBody, NONE};
-use super::{CliContext, read_stdin};
+use super::{CliContext, read_stdin_line};
 use crate::CliError;
 use crate::output::{print_line, text};
+use baton_api::alerts::{AlertSettingsResource, AlertTest, ChangedAlertSettings};
+use baton_domain::printable::escape_for_terminal;
 use clap::{Args, Subcommand, ValueEnum};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::time::{Duration, Instant};
 
 const ROUTE: &str = "alerts";
 
 /// Longer than the time in which refresh runs twice.
-const PATIENCE: Duration = Duration::from_secs(150);
-const PAUSE: Duration = Duration::from_secs(1);
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(150);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The commands of `baton alert`.
 #[derive(Subcommand)]
@@ -67,7 +70,8 @@ pub(crate) async fn run_alert_command(
     match command {
         AlertCommand::Show => {
             let now = context.admin.get(&[ROUTE], &[]).await?;
-            context.printer.show(&now, || show_settings(&now));
+            let settings = read_answer(&now)?;
+            context.printer.show(&now, || show_settings(&settings));
             Ok(())
         }
         AlertCommand::Set(settings) => set(context, *settings).await,
@@ -75,26 +79,22 @@ pub(crate) async fn run_alert_command(
     }
 }
 
-fn show_settings(now: &Value) {
-    print_line(format!("webhook host    {} ({})", text(&now["url_host"]), text(&now["form"])));
-    print_line(format!("SNS topic       {}", text(&now["sns_topic_arn"])));
-    let shares: Vec<String> =
-        now["thresholds"].as_array().into_iter().flatten().map(text).collect();
+fn show_settings(AlertSettingsResource { shown, waiting }: &AlertSettingsResource) {
+    let (host, form) = (text(&json!(shown.url_host)), text(&json!(shown.form)));
+    print_line(format!("webhook host    {host} ({form})"));
+    print_line(format!("SNS topic       {}", text(&json!(shown.sns_topic_arn))));
+    let shares: Vec<String> = shown.thresholds.iter().map(u32::to_string).collect();
     print_line(format!("thresholds      {} %", shares.join(", ")));
-    let waiting = now["waiting"].as_array().map_or(&[][..], Vec::as_slice);
     print_line(format!("not delivered   {}", waiting.len()));
-    for one in waiting {
-        let (channel, message_text, tries) =
-            (text(&one["channel"]), text(&one["text"]), &one["tries"]);
-        print_line(format!(
-            "  {channel}, {tries} attempts ({}): {message_text}",
-            text(&one["last_error"])
-        ));
+    for alert in waiting {
+        let (channel, tries) = (text(&json!(alert.channel)), alert.tries);
+        let (error, message) = (text(&json!(alert.last_error)), escape_for_terminal(&alert.text));
+        print_line(format!("  {channel}, {tries} attempts ({error}): {message}"));
     }
 }
 
 async fn set(context: &CliContext, args: AlertArgs) -> Result<(), CliError> {
-    let piped = |value: String| if value == "-" { read_stdin() } else { Ok(value) };
+    let piped = |value: String| if value == "-" { read_stdin_line() } else { Ok(value) };
     if args.signing_secret && args.webhook.as_deref() == Some("-") {
         let message = "only one of `--webhook -` and --signing-secret can be read from standard \
              input";
@@ -111,18 +111,21 @@ async fn set(context: &CliContext, args: AlertArgs) -> Result<(), CliError> {
         )
         .set("thresholds", thresholds(&args.threshold)?)
         .set_or_empty("sns_topic_arn", args.sns_topic)
-        .set("signing_secret", args.signing_secret.then(read_stdin).transpose()?);
+        .set("signing_secret", args.signing_secret.then(read_stdin_line).transpose()?);
     if body.is_empty() {
         return Err(CliError::Usage(
             "no setting was given; `baton alert set --help` lists the settings".into(),
         ));
     }
-    let before = context.admin.get(&[ROUTE], &[]).await?;
-    let after = context.admin.put_versioned(&before, &[ROUTE], &body.into_value()).await?;
+    let before: AlertSettingsResource = read_answer(&context.admin.get(&[ROUTE], &[]).await?)?;
+    let version = before.shown.version;
+    let after = context.admin.put_versioned(version, &[ROUTE], &body.into_value()).await?;
+    let ChangedAlertSettings { settings, signing_secret } = read_answer(&after)?;
     context.printer.show(&after, || {
-        show_settings(&after);
-        if let Some(created) = after["signing_secret"].as_str() {
-            print_line(format!("\ncalls are signed with {created}, which is shown only once"));
+        show_settings(&settings);
+        if let Some(created) = signing_secret {
+            let created = escape_for_terminal(created.expose());
+            print_line(format!("\nsigning secret, shown only once: {created}"));
         }
     });
     Ok(())
@@ -146,32 +149,34 @@ fn thresholds(values: &[String]) -> Result<Option<Vec<u32>>, CliError> {
 
 /// Sends an alert, and fails if a channel does not accept it.
 async fn test(context: &CliContext, no_wait: bool) -> Result<(), CliError> {
-    let sent = context.admin.post(&[ROUTE, "test"], &json!({})).await?;
+    let answer = context.admin.post(&[ROUTE, "test"], &json!({})).await?;
+    let sent: AlertTest = read_answer(&answer)?;
     if no_wait {
-        context.printer.show(&sent, || print_line(text(&sent["message"])));
+        context.printer.show(&answer, || print_line(escape_for_terminal(&sent.message)));
         return Ok(());
     }
     let started = Instant::now();
     loop {
-        let now = context.admin.get(&[ROUTE], &[]).await?;
-        let mut ours = now["waiting"].as_array().into_iter().flatten();
-        let mut ours = ours.by_ref().filter(|one| one["id"] == sent["id"]).peekable();
-        if ours.peek().is_none() {
-            context.printer.show(&sent, || print_line("the alert was delivered"));
+        let now: AlertSettingsResource = read_answer(&context.admin.get(&[ROUTE], &[]).await?)?;
+        let mut waiting = now.waiting.iter().filter(|alert| alert.id == sent.id).peekable();
+        if waiting.peek().is_none() {
+            context.printer.show(&answer, || print_line("the alert was delivered"));
             return Ok(());
         }
-        if let Some(failed) = ours.find(|one| !one["last_error"].is_null()) {
-            let (channel, reason) = (text(&failed["channel"]), text(&failed["last_error"]));
+        let mut errors =
+            waiting.filter_map(|alert| Some((alert.channel, alert.last_error.as_deref()?)));
+        if let Some((channel, error)) = errors.next() {
+            let (channel, reason) = (text(&json!(channel)), escape_for_terminal(error));
             return Err(CliError::Failed(format!(
                 "{channel}: {reason}; Baton tries again for a day"
             )));
         }
-        if started.elapsed() > PATIENCE {
+        if started.elapsed() > DELIVERY_TIMEOUT {
             let message = "the alert was not sent, because refresh does not run; its log has the \
                  reason";
             return Err(CliError::Failed(message.to_owned()));
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 

@@ -4,6 +4,7 @@ use super::CliContext;
 use crate::CliError;
 use crate::output::remark;
 use clap::Subcommand;
+use serde_json::json;
 
 /// The commands of `baton audit`.
 #[derive(Subcommand)]
@@ -41,9 +42,9 @@ pub(crate) async fn run_audit_command(
         message.iter().filter_map(|(name, message)| Some((*name, message.as_deref()?))).collect();
     let max = if limit == 0 { usize::MAX } else { limit };
     let response = context.admin.get_pages(&["audit"], &query, max).await?;
-    context.printer.rows(&response, &COLUMNS);
-    if !response["next_cursor"].is_null() {
-        remark(format!("there are more than {max} rows; use --limit to show more"));
+    context.printer.rows(&json!(response), &COLUMNS);
+    if response.next_cursor.is_some() {
+        remark(format!("there are more rows than the {max} that --limit allows"));
     }
     Ok(())
 }

@@ -1,10 +1,13 @@
 //! `baton key`: keys for people and pipelines.
 
+use super::admin_client::read_answer;
 use super::json_body::JsonBody;
 use super::resource_names::{GROUP, KEY, USER};
 use super::{CliContext, ConfirmationArg};
 use crate::CliError;
-use crate::output::{print_line, text};
+use crate::output::print_line;
+use baton_api::keys::KeyWithSecret;
+use baton_domain::printable::escape_for_terminal;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -126,8 +129,7 @@ pub(crate) async fn run_key_command(
             let body =
                 key_body(context, Some(name), fields).await?.set("limits", limits).into_value();
             let created = context.admin.post(&[KEY.route], &body).await?;
-            show_secret(context, &created);
-            Ok(())
+            show_secret(context, &created)
         }
         KeyCommand::List => context.list_resources(KEY, &COLUMNS).await,
         KeyCommand::Show { key } => context.show_resource(KEY, &key).await,
@@ -143,8 +145,7 @@ pub(crate) async fn run_key_command(
         KeyCommand::Rotate { key } => {
             let id = context.id(KEY, &key).await?;
             let created = context.admin.post(&[KEY.route, &id, "rotate"], &json!({})).await?;
-            show_secret(context, &created);
-            Ok(())
+            show_secret(context, &created)
         }
         KeyCommand::Remove { key, confirmation } => {
             context.remove_resource(KEY, &key, confirmation).await
@@ -170,12 +171,14 @@ async fn key_body(
         .set("enabled", fields.enabled))
 }
 
-fn show_secret(context: &CliContext, created: &Value) {
+fn show_secret(context: &CliContext, created: &Value) -> Result<(), CliError> {
+    let KeyWithSecret { key, secret } = read_answer(created)?;
     context.printer.show(created, || {
-        let (id, name) = (text(&created["id"]), text(&created["name"]));
-        print_line(format!("key {id} ({name}); the secret is shown only once:\n"));
-        print_line(text(&created["secret"]));
+        let name = escape_for_terminal(&key.name);
+        print_line(format!("key {} ({name}); the secret is shown only once:\n", key.id));
+        print_line(escape_for_terminal(secret.expose()));
     });
+    Ok(())
 }
 
 impl LimitFields {
@@ -215,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_that_are_not_named_are_not_sent() {
+    fn unset_limits_are_not_sent() {
         let said = LimitFields {
             usd_daily: Some("5".into()),
             usd_weekly: Some("none".into()),

@@ -1,9 +1,11 @@
 //! `baton limit`: spend limits for each person, through the spend-limits API.
 
+use super::admin_client::read_answer;
 use super::resource_names::{GROUP, USER};
 use super::{CliContext, ConfirmationArg};
 use crate::CliError;
 use crate::output::{print_line, rows, table, text};
+use baton_api::spend_limits::{SpendLimitList, SpendLimitResource, SpendLimitScope, UsdCents};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
@@ -47,10 +49,11 @@ pub(crate) async fn run_limit_command(
             let scope = scope(context, &subject).await?;
             let body = json!({ "scope": scope, "amount": amount, "period": period });
             let created = context.admin.post(&PATH, &body).await?;
+            let SpendLimitResource { id, scope, .. } = read_answer(&created)?;
             context.printer.show(&created, || {
                 print_line(format!(
-                    "spend limit {} is set: {usd} {period} for each person of {subject}",
-                    text(&created["id"])
+                    "spend limit {id} is set: {usd} {period} for {}",
+                    scope_label(&scope)
                 ));
             });
             Ok(())
@@ -66,26 +69,28 @@ pub(crate) async fn run_limit_command(
 }
 
 async fn list_limits(context: &CliContext) -> Result<(), CliError> {
-    let (mut data, mut after) = (Vec::new(), String::new());
+    let (mut data, mut limits, mut after) = (Vec::new(), Vec::new(), String::new());
     loop {
         let query = [("limit", "1000"), ("after_id", after.as_str())];
         let query = if after.is_empty() { &query[..1] } else { &query[..] };
         let page = context.admin.get(&PATH, query).await?;
         data.extend(rows(&page).iter().cloned());
-        if page["has_more"] != true {
-            break;
+        let page: SpendLimitList = read_answer(&page)?;
+        limits.extend(page.data);
+        match page.last_id.filter(|_| page.has_more) {
+            Some(last) => after = last.to_string(),
+            None => break,
         }
-        after = text(&page["last_id"]);
     }
     let all = json!({ "data": data });
     context.printer.show(&all, || {
-        let mut table = table(["id", "for each person of", "period", "USD"].into_iter());
-        for row in rows(&all) {
+        let mut table = table(["id", "applies to", "period", "USD"].into_iter());
+        for limit in &limits {
             table.add_row([
-                text(&row["id"]),
-                scope_label(&row["scope"]),
-                text(&row["period"]),
-                usd(row),
+                limit.id.to_string(),
+                scope_label(&limit.scope),
+                text(&json!(limit.period)),
+                usd(limit.amount.as_ref().map(UsdCents::as_str)),
             ]);
         }
         print_line(table);
@@ -106,9 +111,15 @@ async fn scope(context: &CliContext, subject: &str) -> Result<Value, CliError> {
     }
 }
 
-fn scope_label(scope: &Value) -> String {
-    let id = scope.get("user_id").or_else(|| scope.get("rbac_group_id"));
-    id.map_or_else(|| "organization".to_owned(), text)
+/// Whom a limit with this scope applies to.
+fn scope_label(scope: &SpendLimitScope) -> String {
+    match scope {
+        SpendLimitScope::User { user_id } => format!("user {user_id}"),
+        SpendLimitScope::RbacGroup { rbac_group_id } => {
+            format!("each person in group {rbac_group_id}")
+        }
+        SpendLimitScope::Organization => "each person in the organization".to_owned(),
+    }
 }
 
 /// Dollars as whole cents; `unlimited` becomes `null`.
@@ -133,8 +144,8 @@ fn cents(usd: &str) -> Result<Option<String>, CliError> {
     Ok(Some(if text.is_empty() { "0".to_owned() } else { text.to_owned() }))
 }
 
-fn usd(row: &Value) -> String {
-    let Some(cents) = row["amount"].as_str() else { return "unlimited".to_owned() };
+fn usd(cents: Option<&str>) -> String {
+    let Some(cents) = cents else { return "unlimited".to_owned() };
     let padded = format!("{cents:0>3}");
     let (dollars, cents) = padded.split_at(padded.len() - 2);
     format!("{dollars}.{cents}")
@@ -158,8 +169,8 @@ mod tests {
         for bad in ["", "1.234", "-1", ".5", "x"] {
             assert!(cents(bad).is_err(), "{bad}");
         }
-        assert_eq!(usd(&json!({ "amount": "5" })), "0.05");
-        assert_eq!(usd(&json!({ "amount": "50000" })), "500.00");
-        assert_eq!(usd(&json!({ "amount": null })), "unlimited");
+        assert_eq!(usd(Some("5")), "0.05");
+        assert_eq!(usd(Some("50000")), "500.00");
+        assert_eq!(usd(None), "unlimited");
     }
 }

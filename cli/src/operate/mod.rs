@@ -22,31 +22,35 @@ pub mod user;
 
 use crate::CliError;
 use crate::environment::ShellEnvironment;
-use crate::output::{OutputPrinter, print_line, text};
+use crate::output::{OutputPrinter, print_line};
 use crate::profile::profile_file::{self, ProfileFile};
 use crate::profile::target::{AdminTarget, TargetSource, resolve_target};
-use admin_client::AdminClient;
+use admin_client::{AdminClient, read_answer};
+use baton_domain::printable::escape_for_terminal;
 use baton_domain::secret::Secret;
-use baton_runtime::settings::table;
+use baton_runtime::settings::command_line::{BATON_PROFILE, BATON_URL};
 use clap::Args;
-use resource_names::ResourceKind;
+use resource_names::{ACCOUNT, ResourceKind, ResourceName};
 use serde_json::Value;
 use std::io::{IsTerminal as _, Write as _};
+
+/// The heading of these flags in the help of each command.
+const CONNECTION: &str = "Connection and output";
 
 /// The deployment that an operator's command works with. A flag comes before a variable, and a
 /// variable before the current profile.
 #[derive(Args)]
 pub struct AdminTargetArgs {
-    #[arg(long, global = true, help = table::URL.flag_help("The admin API's address"))]
+    #[arg(long, global = true, help_heading = CONNECTION, help = BATON_URL.flag_help("The admin API's address"))]
     url: Option<String>,
     /// The admin token; a profile or BATON_ADMIN_TOKEN keeps it out of the shell's history
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = CONNECTION)]
     token: Option<String>,
-    #[arg(long, global = true, help = table::PROFILE.flag_help("The profile with the address and \
+    #[arg(long, global = true, help_heading = CONNECTION, help = BATON_PROFILE.flag_help("The profile with the address and \
          the token"))]
     profile: Option<String>,
     /// Print the admin API's JSON instead of a table
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = CONNECTION)]
     json: bool,
 }
 
@@ -80,7 +84,7 @@ impl AdminTargetArgs {
     }
 }
 
-/// What a command works with: the client and the output.
+/// The context of a command: the client and the output.
 pub(crate) struct CliContext {
     pub(crate) admin: AdminClient,
     pub(crate) printer: OutputPrinter,
@@ -104,7 +108,14 @@ impl CliContext {
 
     async fn add(&self, kind: ResourceKind, body: &Value) -> Result<(), CliError> {
         let created = self.admin.post(&[kind.route], body).await?;
-        self.printer.show(&created, || print_done(kind, &created, "ready"));
+        let named: ResourceName = read_answer(&created)?;
+        let done = if kind.noun == ACCOUNT.noun {
+            let name = escape_for_terminal(&named.name);
+            format!("was created; test it with `baton account test {name}`")
+        } else {
+            "was created".to_owned()
+        };
+        self.printer.show(&created, || print_done(kind, &named, &done));
         Ok(())
     }
 
@@ -122,7 +133,8 @@ impl CliContext {
         }
         let id = self.id(kind, name_or_id).await?;
         let changed = self.admin.patch(&[kind.route, &id], body).await?;
-        self.printer.show(&changed, || print_done(kind, &changed, "changed"));
+        let named = read_answer(&changed)?;
+        self.printer.show(&changed, || print_done(kind, &named, "was changed"));
         Ok(())
     }
 
@@ -153,7 +165,7 @@ impl ConfirmationArg {
     /// Continues if the person agrees.
     ///
     /// # Errors
-    /// The person does not agree, or there is no terminal to ask on.
+    /// The person does not agree, or no terminal is attached for the question.
     fn or_ask(self, subject: &str) -> Result<(), CliError> {
         if self.yes {
             return Ok(());
@@ -172,9 +184,9 @@ impl ConfirmationArg {
     }
 }
 
-fn print_done(kind: ResourceKind, object: &Value, message: &str) {
-    let (id, name) = (text(&object["id"]), text(&object["name"]));
-    print_line(format!("{} {id} ({name}) is {message}", kind.noun));
+fn print_done(kind: ResourceKind, named: &ResourceName, message: &str) {
+    let (id, name) = (escape_for_terminal(&named.id), escape_for_terminal(&named.name));
+    print_line(format!("{} {id} ({name}) {message}", kind.noun));
 }
 
 /// Reads standard input to its end, without surrounding white space.

@@ -1,10 +1,13 @@
 //! `baton price`: the prices of models and when they start. `baton usage rerate` applies prices to
 //! stored usage.
 
+use super::admin_client::read_answer;
 use super::json_body::JsonBody;
 use super::{CliContext, ConfirmationArg};
 use crate::CliError;
-use crate::output::{print_line, rows, text};
+use crate::output::print_line;
+use baton_api::list::ResourceList;
+use baton_api::prices::{PriceResource, PriceSource};
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
@@ -117,9 +120,10 @@ async fn remove_prices(
     let own: Vec<String> = if let Some(from) = from {
         vec![from]
     } else {
-        let all = context.admin.get(&["prices", model], &[]).await?;
-        let own = rows(&all).iter().filter(|row| row["source"] == "own");
-        own.map(|row| text(&row["effective_from"])).collect()
+        let all: ResourceList<PriceResource> =
+            read_answer(&context.admin.get(&["prices", model], &[]).await?)?;
+        let own = all.data.iter().filter(|price| price.source == PriceSource::Own);
+        own.map(|price| price.effective_from.to_string()).collect()
     };
     if own.is_empty() {
         return Err(CliError::Failed(format!(

@@ -4,8 +4,10 @@
 //! counts as a record, and the admin API checks the signature.
 
 use super::CliContext;
+use super::admin_client::read_answer;
 use crate::CliError;
 use crate::output::{print_line, remark};
+use baton_api::usage::RedriveReport;
 use baton_runtime::signed_record::{BEGINNING, FIELD};
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -14,7 +16,7 @@ use std::path::Path;
 const RECORDS_MAX: usize = 100;
 const BYTES_MAX: usize = 256 * 1024;
 /// How many lines that are not sent are listed one by one.
-const NAMED_MAX: usize = 20;
+const LISTED_LINES_MAX: usize = 20;
 
 /// Sends all dead letters back to the queue, or the records in the log `file`.
 pub(crate) async fn run_redrive(context: &CliContext, file: Option<&Path>) -> Result<(), CliError> {
@@ -29,7 +31,7 @@ pub(crate) async fn run_redrive(context: &CliContext, file: Option<&Path>) -> Re
     if refused.is_empty() {
         return Ok(());
     }
-    for line in refused.iter().take(NAMED_MAX) {
+    for line in refused.iter().take(LISTED_LINES_MAX) {
         remark(format!("line {}: {}", line["line"], line["reason"].as_str().unwrap_or_default()));
     }
     let count = refused.len();
@@ -38,14 +40,14 @@ pub(crate) async fn run_redrive(context: &CliContext, file: Option<&Path>) -> Re
 
 /// Sends the dead letters that are there now, but not those that return meanwhile because they
 /// still cannot be stored.
-async fn redrive_dead_letters(context: &CliContext) -> Result<(u64, u64, Vec<Value>), CliError> {
+async fn redrive_dead_letters(context: &CliContext) -> Result<(usize, u64, Vec<Value>), CliError> {
     let mut total = 0;
     loop {
         let response = context.admin.post(&["usage", "redrive"], &json!({})).await?;
-        let (moved, remaining) = moved_and_left(&response);
+        let RedriveReport { moved, left, .. } = read_answer(&response)?;
         total += moved;
-        if moved == 0 || remaining == 0 {
-            return Ok((total, remaining, Vec::new()));
+        if moved == 0 || left == 0 {
+            return Ok((total, left, Vec::new()));
         }
     }
 }
@@ -53,32 +55,37 @@ async fn redrive_dead_letters(context: &CliContext) -> Result<(u64, u64, Vec<Val
 async fn redrive_log(
     context: &CliContext,
     file: &Path,
-) -> Result<(u64, u64, Vec<Value>), CliError> {
+) -> Result<(usize, u64, Vec<Value>), CliError> {
     let bytes = std::fs::read(file)
         .map_err(|error| CliError::Failed(format!("cannot read {}: {error}", file.display())))?;
     let text = String::from_utf8_lossy(&bytes);
     let (mut records, mut refused) = (Vec::new(), Vec::new());
     for (number, line) in (1..).zip(text.lines()) {
         match find_record(line) {
-            Found::Nothing => {}
-            Found::Signed(record) => records.push((number, record)),
-            Found::Unsigned => refused.push(refusal(
+            LogRecord::Nothing => {}
+            LogRecord::Signed(record) => records.push((number, record)),
+            LogRecord::Unsigned => refused.push(refusal(
                 number,
                 "the field `usage_record` is not a record that Baton signed",
             )),
         }
+    }
+    if records.is_empty() && refused.is_empty() {
+        let file = file.display();
+        return Err(CliError::Failed(format!(
+            "{file} has no usage record; nothing was sent again"
+        )));
     }
     let (mut total, mut remaining) = (0, 0);
     for chunk in chunks(&records) {
         let texts: Vec<&str> = chunk.iter().map(|(_, record)| record.as_str()).collect();
         let response =
             context.admin.post(&["usage", "redrive"], &json!({ "records": texts })).await?;
-        let (moved, dead_letter_count) = moved_and_left(&response);
-        (total, remaining) = (total + moved, dead_letter_count);
-        for one in response["refused"].as_array().into_iter().flatten() {
-            let index = one["index"].as_u64().and_then(|index| usize::try_from(index).ok());
-            let line = index.and_then(|index| chunk.get(index)).map_or(0, |(number, _)| *number);
-            refused.push(refusal(line, one["reason"].as_str().unwrap_or_default()));
+        let report: RedriveReport = read_answer(&response)?;
+        (total, remaining) = (total + report.moved, report.left);
+        for record in report.refused {
+            let line = chunk.get(record.index).map_or(0, |(number, _)| *number);
+            refused.push(refusal(line, &record.reason));
         }
     }
     refused.sort_by_key(|one| one["line"].as_u64());
@@ -106,14 +113,9 @@ fn chunks(records: &[(usize, String)]) -> Vec<&[(usize, String)]> {
     chunks
 }
 
-fn moved_and_left(response: &Value) -> (u64, u64) {
-    let count = |name: &str| response[name].as_u64().unwrap_or_default();
-    (count("moved"), count("left"))
-}
-
 /// The usage record in a line of the log.
 #[derive(Debug, PartialEq, Eq)]
-enum Found {
+enum LogRecord {
     Nothing,
     /// The field, in the form of a signed record.
     Signed(String),
@@ -122,15 +124,15 @@ enum Found {
 }
 
 /// Finds the record in a line of the log, in either log format, with any prefix before the line.
-fn find_record(line: &str) -> Found {
+fn find_record(line: &str) -> LogRecord {
     let object = line.find('{').and_then(|index| line.get(index..));
     let fields = object.and_then(|text| serde_json::from_str::<Map<String, Value>>(text).ok());
     let in_json = fields.as_ref().and_then(|fields| fields.get(FIELD));
     let in_json = in_json.map(|value| value.as_str().unwrap_or_default());
     match in_json.or_else(|| value_in_text(line)) {
-        None => Found::Nothing,
-        Some(value) if is_signed(value) => Found::Signed(value.to_owned()),
-        Some(_) => Found::Unsigned,
+        None => LogRecord::Nothing,
+        Some(value) if is_signed(value) => LogRecord::Signed(value.to_owned()),
+        Some(_) => LogRecord::Unsigned,
     }
 }
 
@@ -171,8 +173,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_found_in_both_formats_of_the_log() {
-        let signed = || Found::Signed("ur1.eyJ2IjoxfQ.c2ln+/".to_owned());
+    fn record_is_found_in_text_and_json_logs() {
+        let signed = || LogRecord::Signed("ur1.eyJ2IjoxfQ.c2ln+/".to_owned());
         for (line, found) in [
             (r#"{"level":"ERROR","usage_record":"ur1.eyJ2IjoxfQ.c2ln+/"}"#, signed()),
             (r#"2026-11-22T21:00:00Z app {"usage_record":"ur1.eyJ2IjoxfQ.c2ln+/"}"#, signed()),
@@ -182,34 +184,34 @@ mod tests {
             ),
             (r#"ERROR "a = \"b\" in" model="x y" usage_record=ur1.eyJ2IjoxfQ.c2ln+/"#, signed()),
             ("usage_record=ur1.eyJ2IjoxfQ.c2ln+/", signed()),
-            ("INFO served request_id=req_1", Found::Nothing),
+            ("INFO served request_id=req_1", LogRecord::Nothing),
             (
                 r#"INFO "no (usage_record={\"v\":1} usage_record=ur1.e.s)" status=400"#,
-                Found::Nothing,
+                LogRecord::Nothing,
             ),
             (
                 r#"INFO served model="x usage_record=ur1.e.s \" usage_record=ur1.e.s""#,
-                Found::Nothing,
+                LogRecord::Nothing,
             ),
             (
                 r#"{"message":"no (usage_record=ur1.e.s)","model":"\"usage_record\":\"ur1.e.s\""}"#,
-                Found::Nothing,
+                LogRecord::Nothing,
             ),
-            (r#"ERROR lost usage_record={"v":1,"id":"req_1"} at=x"#, Found::Unsigned),
-            (r#"ERROR lost usage_record={"v":1,"id":"req_1"}"#, Found::Unsigned),
-            (r#"ERROR lost usage_record="{\"v\":1}""#, Found::Unsigned),
-            ("ERROR lost usage_record=ur1.eyJ2IjoxfQ", Found::Unsigned),
-            ("ERROR lost usage_record=ur1.eyJ2Ijox…", Found::Unsigned),
-            ("ERROR lost usage_record=", Found::Unsigned),
-            (r#"{"level":"ERROR","usage_record":"{\"v\":1}"}"#, Found::Unsigned),
-            (r#"{"level":"ERROR","usage_record":{"v":1}}"#, Found::Unsigned),
+            (r#"ERROR lost usage_record={"v":1,"id":"req_1"} at=x"#, LogRecord::Unsigned),
+            (r#"ERROR lost usage_record={"v":1,"id":"req_1"}"#, LogRecord::Unsigned),
+            (r#"ERROR lost usage_record="{\"v\":1}""#, LogRecord::Unsigned),
+            ("ERROR lost usage_record=ur1.eyJ2IjoxfQ", LogRecord::Unsigned),
+            ("ERROR lost usage_record=ur1.eyJ2Ijox…", LogRecord::Unsigned),
+            ("ERROR lost usage_record=", LogRecord::Unsigned),
+            (r#"{"level":"ERROR","usage_record":"{\"v\":1}"}"#, LogRecord::Unsigned),
+            (r#"{"level":"ERROR","usage_record":{"v":1}}"#, LogRecord::Unsigned),
         ] {
             assert_eq!(find_record(line), found, "{line}");
         }
     }
 
     #[test]
-    fn a_request_carries_no_more_than_its_bound() {
+    fn requests_are_bounded_in_size() {
         let record = |bytes: usize| (1, "r".repeat(bytes));
         let sizes = |records: &[(usize, String)]| {
             chunks(records).iter().map(|chunk| chunk.len()).collect::<Vec<_>>()

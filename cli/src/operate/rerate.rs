@@ -2,12 +2,13 @@
 //! so the call is repeated until all of it is done.
 
 use super::CliContext;
+use super::admin_client::read_answer;
 use crate::CliError;
-use crate::output::{print_line, text};
+use crate::output::print_line;
+use baton_api::prices::RerateReport;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// The arguments of `baton usage rerate`.
 #[derive(Args)]
@@ -26,18 +27,18 @@ pub struct RerateArgs {
 pub(super) async fn rerate(context: &CliContext, args: RerateArgs) -> Result<(), CliError> {
     let body = json!({ "from": args.from, "to": args.to, "dry_run": args.dry_run });
     let bar = bar();
-    let response = loop {
+    let (response, report) = loop {
         let response = context.admin.post(&["prices", "rerate"], &body).await?;
-        if response["done"] == true {
-            break response;
+        let report: RerateReport = read_answer(&response)?;
+        if report.done {
+            break (response, report);
         }
-        show_progress(&bar, &response);
+        show_progress(&bar, &report);
     };
     bar.finish_and_clear();
     context.printer.show(&response, || {
         let would = if args.dry_run { "would change" } else { "changed" };
-        let (examined, changed) = (text(&response["examined"]), text(&response["changed"]));
-        let difference = text(&response["difference_usd"]);
+        let RerateReport { examined, changed, difference_usd: difference, .. } = report;
         print_line(format!(
             "{changed} of {examined} requests {would}; the total difference is {difference} USD"
         ));
@@ -51,12 +52,12 @@ fn bar() -> ProgressBar {
     ProgressBar::new(1).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-fn show_progress(bar: &ProgressBar, response: &Value) {
-    let time = |name: &str| response[name].as_str()?.parse::<Timestamp>().ok();
-    if let (Some(from), Some(next), Some(to)) = (time("from"), time("next"), time("to")) {
+fn show_progress(bar: &ProgressBar, report: &RerateReport) {
+    let RerateReport { from, to, examined, .. } = *report;
+    if let Some(next) = report.next {
         let seconds = |span: jiff::SignedDuration| u64::try_from(span.as_secs()).unwrap_or(0);
         bar.set_length(seconds(to.duration_since(from)).max(1));
         bar.set_position(seconds(to.duration_since(next)));
     }
-    bar.set_message(format!("{} requests", text(&response["examined"])));
+    bar.set_message(format!("{examined} requests"));
 }

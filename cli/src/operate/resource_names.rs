@@ -1,8 +1,11 @@
 //! Names in place of ids: finds a resource by its name in the list of its kind.
 
 use super::CliContext;
+use super::admin_client::read_answer;
 use crate::CliError;
-use crate::output::{rows, text};
+use baton_api::list::ResourceList;
+use baton_domain::printable::escape_for_terminal;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// A kind of resource that has ids and names.
@@ -27,7 +30,21 @@ pub(crate) const KEY: ResourceKind = ResourceKind { noun: "key", route: "keys", 
 /// People and pipelines.
 pub(crate) const USER: ResourceKind = ResourceKind { noun: "user", route: "users", prefix: "usr_" };
 
+/// The fields that all kinds of resources have.
+#[derive(Deserialize)]
+pub(super) struct ResourceName {
+    pub(super) id: String,
+    pub(super) name: String,
+}
+
 impl CliContext {
+    /// The ids and names of all resources of a kind.
+    async fn names(&self, kind: ResourceKind) -> Result<Vec<ResourceName>, CliError> {
+        let list: ResourceList<ResourceName> =
+            read_answer(&self.admin.all(&[kind.route], &[]).await?)?;
+        Ok(list.data)
+    }
+
     /// The id of the resource with this id or name.
     ///
     /// # Errors
@@ -40,7 +57,7 @@ impl CliContext {
         if name_or_id.starts_with(kind.prefix) {
             return Ok(name_or_id.to_owned());
         }
-        find(kind, name_or_id, &self.admin.all(&[kind.route], &[]).await?)
+        find(kind, name_or_id, &self.names(kind).await?)
     }
 
     /// The same for a resource of one of two kinds. Returns the index of the kind and the id.
@@ -56,10 +73,7 @@ impl CliContext {
             return Ok((index, name_or_id.to_owned()));
         }
         let [first, second] = kinds;
-        let lists = [
-            self.admin.all(&[first.route], &[]).await?,
-            self.admin.all(&[second.route], &[]).await?,
-        ];
+        let lists = [self.names(first).await?, self.names(second).await?];
         find_either(kinds, name_or_id, &lists)
     }
 
@@ -90,9 +104,9 @@ impl CliContext {
     }
 }
 
-fn find(kind: ResourceKind, name_or_id: &str, list: &Value) -> Result<String, CliError> {
-    let same = rows(list).iter().filter(|row| row["name"] == name_or_id);
-    let ids: Vec<String> = same.map(|row| text(&row["id"])).collect();
+fn find(kind: ResourceKind, name_or_id: &str, list: &[ResourceName]) -> Result<String, CliError> {
+    let same = list.iter().filter(|one| one.name == name_or_id);
+    let ids: Vec<String> = same.map(|one| escape_for_terminal(&one.id).into_owned()).collect();
     let noun = kind.noun;
     match ids.as_slice() {
         [id] => Ok(id.clone()),
@@ -110,10 +124,10 @@ fn find(kind: ResourceKind, name_or_id: &str, list: &Value) -> Result<String, Cl
 fn find_either(
     kinds: [ResourceKind; 2],
     name_or_id: &str,
-    lists: &[Value; 2],
+    lists: &[Vec<ResourceName>; 2],
 ) -> Result<(usize, String), CliError> {
     let [first, second] = kinds;
-    let has = |list: &Value| rows(list).iter().any(|row| row["name"] == name_or_id);
+    let has = |list: &[ResourceName]| list.iter().any(|one| one.name == name_or_id);
     match (has(&lists[0]), has(&lists[1])) {
         (true, false) => Ok((0, find(first, name_or_id, &lists[0])?)),
         (false, true) => Ok((1, find(second, name_or_id, &lists[1])?)),
@@ -132,12 +146,17 @@ fn find_either(
 mod tests {
     use super::*;
 
+    fn names(list: &[(&str, &str)]) -> Vec<ResourceName> {
+        let name = |(id, name): &(&str, &str)| ResourceName {
+            id: (*id).to_owned(),
+            name: (*name).to_owned(),
+        };
+        list.iter().map(name).collect()
+    }
+
     #[test]
-    fn a_name_is_found_once_or_explained() {
-        let list = json!({"data": [
-            {"id": "key_1", "name": "ci"}, {"id": "key_2", "name": "twice"},
-            {"id": "key_3", "name": "twice"},
-        ]});
+    fn ambiguous_or_missing_name_is_explained() {
+        let list = names(&[("key_1", "ci"), ("key_2", "twice"), ("key_3", "twice")]);
         let found = |named| find(KEY, named, &list).map_err(|error| error.to_string());
         assert_eq!(found("ci"), Ok("key_1".to_owned()));
         assert!(found("cI").is_err_and(|said| said.contains("no key has the name cI")));
@@ -145,11 +164,9 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_two_kinds_is_found_once_or_explained() {
-        let users =
-            json!({"data": [{"id": "usr_1", "name": "ada"}, {"id": "usr_2", "name": "both"}]});
-        let groups =
-            json!({"data": [{"id": "grp_1", "name": "ci"}, {"id": "grp_2", "name": "both"}]});
+    fn name_shared_by_two_kinds_is_explained() {
+        let users = names(&[("usr_1", "ada"), ("usr_2", "both")]);
+        let groups = names(&[("grp_1", "ci"), ("grp_2", "both")]);
         let lists = [users, groups];
         let found =
             |named| find_either([USER, GROUP], named, &lists).map_err(|error| error.to_string());

@@ -9,6 +9,7 @@ use super::resource_names::{ACCOUNT, GROUP, KEY, ResourceKind, USER};
 use crate::CliError;
 use crate::output::remark;
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 /// The arguments of `baton usage`. Without a command it shows a summary.
 #[derive(Args)]
@@ -194,9 +195,9 @@ async fn events(context: &CliContext, args: EventsArgs) -> Result<(), CliError> 
         .await?;
     let max = if args.limit == 0 { usize::MAX } else { args.limit };
     let response = context.admin.get_pages(&["usage", "events"], &query.pairs(), max).await?;
-    context.printer.rows(&response, &EVENT_COLUMNS);
-    if !response["next_cursor"].is_null() {
-        remark(format!("there are more than {max} rows; use --limit to show more"));
+    context.printer.rows(&json!(response), &EVENT_COLUMNS);
+    if response.next_cursor.is_some() {
+        remark(format!("there are more rows than the {max} that --limit allows"));
     }
     Ok(())
 }

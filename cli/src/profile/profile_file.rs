@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_others_can_read_or_that_is_broken_is_refused_without_its_token() {
+    fn insecure_or_invalid_file_is_refused_without_showing_its_token() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.toml");
         book().write(&path).ok().unwrap();

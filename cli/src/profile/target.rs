@@ -1,9 +1,9 @@
-//! Which deployment a command uses: flags come first, then variables, then the file. Pure.
+//! Selects the deployment that a command uses: flags come first, then variables, then the file. Pure.
 
 use super::profile_file::ProfileFile;
 use crate::CliError;
 use baton_domain::secret::Secret;
-use baton_runtime::settings::table;
+use baton_runtime::settings::command_line::BATON_URL;
 
 /// The address, token and profile that one place gives: the command line or the environment.
 #[derive(Default)]
@@ -50,7 +50,7 @@ pub(crate) fn resolve_target(
     }
     let is_chosen = url.is_some() || token.is_some();
     Ok(AdminTarget {
-        url: url.unwrap_or_else(|| table::URL.default.to_owned()),
+        url: url.unwrap_or_else(|| BATON_URL.default.to_owned()),
         token: token.unwrap_or_else(|| Secret::new(String::new())),
         is_chosen,
     })
@@ -68,7 +68,7 @@ pub(crate) fn check_address(url: &str) -> Result<reqwest::Url, CliError> {
     let parsed = reqwest::Url::parse(url).ok();
     let usable = |url: &reqwest::Url| url.has_host() && matches!(url.scheme(), "http" | "https");
     parsed.filter(usable).ok_or_else(|| {
-        let example = table::URL.default;
+        let example = BATON_URL.default;
         CliError::Usage(format!("`{url}` is not a URL; use one such as {example}"))
     })
 }
@@ -91,7 +91,7 @@ mod tests {
         ProfileFile { current: current.map(str::to_owned), profiles: profiles.into() }
     }
 
-    fn said(url: &str, token: &str, profile: &str) -> TargetSource {
+    fn target_source(url: &str, token: &str, profile: &str) -> TargetSource {
         let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         TargetSource {
             url: given(url),
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_come_before_variables_before_the_file() {
+    fn flags_override_variables_which_override_profiles() {
         let check = |source: TargetSource,
                      variables: TargetSource,
                      current: Option<&str>,
@@ -110,14 +110,29 @@ mod tests {
             assert_eq!((target.url.as_str(), target.token.expose()), expected);
         };
         let none = TargetSource::default;
-        check(none(), none(), None, (table::URL.default, ""));
+        check(none(), none(), None, (BATON_URL.default, ""));
         check(none(), none(), Some("a"), ("http://a/", "token-a"));
-        check(none(), said("", "", "b"), Some("a"), ("http://b", "token-b"));
-        check(none(), said("http://x", "t", ""), Some("a"), ("http://x", "t"));
-        check(said("", "", "a"), said("http://x", "t", "b"), None, ("http://a/", "token-a"));
-        check(said("http://y", "", ""), said("http://x", "t", ""), None, ("http://y", "t"));
-        check(said("", "u", ""), none(), Some("a"), ("http://a/", "u"));
-        check(said("", "", "bare"), said("", "t", ""), None, ("http://bare", "t"));
+        check(none(), target_source("", "", "b"), Some("a"), ("http://b", "token-b"));
+        check(none(), target_source("http://x", "t", ""), Some("a"), ("http://x", "t"));
+        check(
+            target_source("", "", "a"),
+            target_source("http://x", "t", "b"),
+            None,
+            ("http://a/", "token-a"),
+        );
+        check(
+            target_source("http://y", "", ""),
+            target_source("http://x", "t", ""),
+            None,
+            ("http://y", "t"),
+        );
+        check(target_source("", "u", ""), none(), Some("a"), ("http://a/", "u"));
+        check(
+            target_source("", "", "bare"),
+            target_source("", "t", ""),
+            None,
+            ("http://bare", "t"),
+        );
     }
 
     #[test]
@@ -130,16 +145,18 @@ mod tests {
                 .expose()
                 .to_owned()
         };
-        assert_eq!(token(said("http://elsewhere", "", ""), TargetSource::default()), "");
-        assert_eq!(token(said("http://elsewhere", "", "b"), TargetSource::default()), "");
-        assert_eq!(token(TargetSource::default(), said("http://elsewhere", "", "")), "");
-        assert_eq!(token(said("http://a", "", ""), TargetSource::default()), "token-a");
+        assert_eq!(token(target_source("http://elsewhere", "", ""), TargetSource::default()), "");
+        assert_eq!(token(target_source("http://elsewhere", "", "b"), TargetSource::default()), "");
+        assert_eq!(token(TargetSource::default(), target_source("http://elsewhere", "", "")), "");
+        assert_eq!(token(target_source("http://a", "", ""), TargetSource::default()), "token-a");
     }
 
     #[test]
-    fn a_profile_that_is_missing_is_wrong_usage() {
+    fn missing_profile_is_a_usage_error() {
         let error =
-            resolve_target(said("", "", "x"), TargetSource::default(), &book(None)).err().unwrap();
+            resolve_target(target_source("", "", "x"), TargetSource::default(), &book(None))
+                .err()
+                .unwrap();
         assert_eq!(error.code(), 2);
         assert!(error.to_string().contains("a, b, bare"), "{error}");
     }

@@ -5,16 +5,16 @@ use crate::AdminState;
 use crate::admin_request::{AdminRequest, AuditNote};
 use crate::api_response::{ApiError, ApiResult, NoContent};
 use crate::credentials::CredentialInput;
-use crate::health::ShownHealth;
+use crate::health::HealthView;
 use crate::query::{contains_ignoring_case, name};
-use crate::resource::{Draft, Resource, meta};
+use crate::resource::{Resource, ResourceDraft, meta};
 use baton_api::accounts::{AccountChange, AccountFilter, AccountResource};
 use baton_api::credentials::NewCredential;
 use baton_api::fields::{FieldChange, ModelMap};
 use baton_api::new::New;
 use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::id::AccountId;
-use baton_providers::address::origin;
+use baton_domain::url_origin::origin;
 use baton_providers::rules;
 use baton_runtime::upstream::{ProxyUrl, check_base_url};
 use baton_store::{AccountToken, ConfigEdit, StoredEntity, credential_binding};
@@ -47,7 +47,6 @@ impl Resource for Account {
     type View = AccountResource;
     type Change = AccountChange;
     type Filter = AccountFilter;
-    type Created = AccountResource;
     type Extra = AccountEdit;
     type Once = ();
 
@@ -68,22 +67,17 @@ impl Resource for Account {
         Ok(stored.iter().map(view).collect())
     }
 
-    fn created(view: AccountResource, (): ()) -> AccountResource {
-        view
-    }
-
-    fn is_filtered(AccountFilter { group_id, enabled, q }: &AccountFilter) -> bool {
-        group_id.is_some() || enabled.is_some() || !q.is_empty()
-    }
-
     fn matches(&self, filter: &AccountFilter) -> bool {
         filter.group_id.as_ref().is_none_or(|group| self.groups.contains(group))
             && filter.enabled.is_none_or(|enabled| self.enabled == enabled)
             && contains_ignoring_case(&self.name, &filter.q.to_lowercase())
     }
 
-    async fn draft(state: &AdminState, mut change: AccountChange) -> ApiResult<Draft<Self>> {
-        let credential = change.credential.take().map(CredentialInput::Given);
+    async fn draft(
+        state: &AdminState,
+        mut change: AccountChange,
+    ) -> ApiResult<ResourceDraft<Self>> {
+        let credential = change.credential.take().map(CredentialInput::Submitted);
         state.new_account(change, credential).await
     }
 
@@ -92,7 +86,7 @@ impl Resource for Account {
         stored: &mut StoredEntity<Self>,
         mut change: AccountChange,
     ) -> ApiResult<AccountEdit> {
-        let credential = change.credential.take().map(CredentialInput::Given);
+        let credential = change.credential.take().map(CredentialInput::Submitted);
         state.apply_account_change(stored, change, credential).await
     }
 
@@ -156,7 +150,7 @@ impl AdminState {
     ) -> AccountResource {
         let account = stored.value.clone();
         let health = self.store.health(&account.id);
-        let shown = ShownHealth::new(&account, &health, self.store.clock().now());
+        let shown = HealthView::new(&account, &health, self.store.clock().now());
         AccountResource {
             id: account.id,
             name: account.name,
@@ -177,7 +171,8 @@ impl AdminState {
             status_reason: shown.reason,
             cooling_until: shown.until,
             cooling_models: shown.models,
-            utilisation: health.utilisation,
+            utilization: health.utilization,
+            utilisation: health.utilization,
             last_used_at,
             meta: meta(stored),
         }
@@ -188,7 +183,7 @@ impl AdminState {
         &self,
         New(change): New<AccountChange>,
     ) -> ApiResult<()> {
-        let Draft { stored, extra, once: () } = Account::draft(self, change).await?;
+        let ResourceDraft { stored, extra, once: () } = Account::draft(self, change).await?;
         let edit = self.edit_for_new(&stored, &extra).await?;
         let note = AuditNote::created(&stored.value.id, &Account::view(self, &stored));
         let request = AdminRequest::from_baton();
@@ -200,7 +195,7 @@ impl AdminState {
         &self,
         change: AccountChange,
         credential: Option<CredentialInput>,
-    ) -> ApiResult<Draft<Account>> {
+    ) -> ApiResult<ResourceDraft<Account>> {
         check_named(&change)?;
         if credential.is_none() {
             return Err(ApiError::bad(
@@ -228,9 +223,9 @@ impl AdminState {
         change: AccountChange,
         credential: Option<CredentialInput>,
         kind: CredentialKind,
-    ) -> ApiResult<Draft<Account>> {
+    ) -> ApiResult<ResourceDraft<Account>> {
         let has_own_address =
-            matches!(credential, Some(CredentialInput::Given(NewCredential::Aws(_))));
+            matches!(credential, Some(CredentialInput::Submitted(NewCredential::Aws(_))));
         let provider = change.provider.unwrap_or(Provider::Anthropic);
         let provider_rules = rules(provider);
         if change.base_url.is_none()
@@ -261,7 +256,7 @@ impl AdminState {
         let mut stored = self.store.new_stored(blank, None);
         let change = AccountChange { groups: None, ..change };
         let extra = self.apply_account_change(&mut stored, change, credential).await?;
-        Ok(Draft { stored, extra, once: () })
+        Ok(ResourceDraft { stored, extra, once: () })
     }
 
     /// Checks the fields and applies them to `stored`, with the credential if one is given.
@@ -285,7 +280,7 @@ impl AdminState {
         };
         if let Some(url) = url {
             check_base_url(&url, self.allow_private_upstreams)
-                .map_err(|why| ApiError::bad(format!("`base_url`: {why}")))?;
+                .map_err(|error| ApiError::bad(format!("`base_url`: {error}")))?;
             account.base_url = url;
         }
         if let Some(groups) = change.groups {
@@ -329,7 +324,7 @@ impl AdminState {
             return Ok(());
         };
         let proxy = ProxyUrl::parse(url, self.allow_private_upstreams)
-            .map_err(|why| ApiError::bad(format!("`proxy_url`: {why}")))?;
+            .map_err(|error| ApiError::bad(format!("`proxy_url`: {error}")))?;
         let shown = Some(proxy.masked_url());
         if proxy.is_masked() {
             if account.proxy_url == shown {

@@ -2,10 +2,10 @@
 //! makes changes: together with their audit row, in one transaction.
 
 use crate::AdminState;
-use crate::actor::Actor;
-use crate::api_response::{Answer, ApiError, ApiResult};
+use crate::api_response::{ApiError, ApiResult, TypedResponse};
 use crate::idempotency::IdempotentRequest;
 use axum::extract::FromRequestParts;
+use baton_domain::actor::Actor;
 use baton_domain::id::UserId;
 use baton_store::{AuditChange, ConfigEdit, Entity, StoreError, StoredEntity};
 use http::HeaderMap;
@@ -125,12 +125,12 @@ impl AdminState {
     /// Adds a further audit row to a change that needs more than one.
     pub(crate) fn add_audit_row(
         &self,
-        visit: &AdminRequest,
+        request: &AdminRequest,
         edit: &mut ConfigEdit,
         note: AuditNote,
     ) -> ApiResult<()> {
         let AuditNote { action, target, before, after } = note;
-        let (actor, action) = (visit.actor.name(), action.to_owned());
+        let (actor, action) = (request.actor.name(), action.to_owned());
         Ok(self.store.audit(edit, &AuditChange { actor, action, target, before, after })?)
     }
 
@@ -138,24 +138,24 @@ impl AdminState {
     /// idempotency key, its answer.
     pub(crate) async fn commit_change<T, const STATUS: u16>(
         &self,
-        visit: &AdminRequest,
+        request: &AdminRequest,
         mut edit: ConfigEdit,
         note: AuditNote,
-        told: Answer<T, STATUS>,
-    ) -> ApiResult<Answer<T, STATUS>> {
-        self.add_audit_row(visit, &mut edit, note)?;
-        if let Some(replay) = &visit.replay {
-            let kept = replay.to_stored_response(told.as_response());
-            self.store.store_response(&mut edit, &replay.name, &kept).await?;
+        response: TypedResponse<T, STATUS>,
+    ) -> ApiResult<TypedResponse<T, STATUS>> {
+        self.add_audit_row(request, &mut edit, note)?;
+        if let Some(replay) = &request.replay {
+            let stored_response = replay.to_stored_response(response.as_response());
+            self.store.store_response(&mut edit, &replay.name, &stored_response).await?;
         }
-        match (self.store.apply(edit).await, &visit.replay) {
-            (Ok(()), _) => Ok(told),
+        match (self.store.apply(edit).await, &request.replay) {
+            (Ok(()), _) => Ok(response),
             (Err(StoreError::Conflict), Some(replay)) => {
                 // The same request can have been handled at the same time.
                 let stored = self.find_stored_response(replay).await?;
-                stored.map(Answer::from_response).ok_or_else(|| StoreError::Conflict.into())
+                stored.map(TypedResponse::from_response).ok_or_else(|| StoreError::Conflict.into())
             }
-            (Err(StoreError::Conflict), None) if visit.if_match.is_some() => {
+            (Err(StoreError::Conflict), None) if request.if_match.is_some() => {
                 Err(ApiError::stale(StoreError::Conflict))
             }
             (Err(error), _) => Err(error.into()),

@@ -3,7 +3,7 @@
 //! alerts.
 
 use crate::admin_request::{AdminRequest, AuditNote};
-use crate::api_response::{Accepted, Answer, ApiError, ApiResult};
+use crate::api_response::{Accepted, ApiError, ApiResult, TypedResponse};
 use crate::request_parts::JsonBody;
 use crate::{AdminState, SharedAdminState};
 use axum::extract::State;
@@ -28,45 +28,41 @@ const SIGNING_SECRET_MIN: usize = 16;
 const THRESHOLDS_MAX: usize = 10;
 
 pub(crate) async fn get_alert_settings(
-    State(office): SharedAdminState,
-) -> ApiResult<Answer<AlertSettingsResource>> {
-    let shown = shown_settings(office.store.alert_settings().await?.as_ref());
-    let waiting = office.pending_deliveries().await?;
-    Answer::new(&AlertSettingsResource { shown, waiting })
+    State(state): SharedAdminState,
+) -> ApiResult<TypedResponse<AlertSettingsResource>> {
+    let shown = alert_settings_view(state.store.alert_settings().await?.as_ref());
+    let waiting = state.pending_deliveries().await?;
+    TypedResponse::new(&AlertSettingsResource { shown, waiting })
 }
 
 pub(crate) async fn set_alert_settings(
-    State(office): SharedAdminState,
-    visit: AdminRequest,
+    State(state): SharedAdminState,
+    request: AdminRequest,
     JsonBody(input): JsonBody<AlertSettingsChange>,
-) -> ApiResult<Answer<ChangedAlertSettings>> {
-    let before = office.store.alert_settings().await?;
-    let old = shown_settings(before.as_ref());
+) -> ApiResult<TypedResponse<ChangedAlertSettings>> {
+    let before = state.store.alert_settings().await?;
+    let old = alert_settings_view(before.as_ref());
     let (shown, old_url, old_secret) = match before {
         Some(before) => {
-            visit.check_version(&before.preferences)?;
-            (
-                office.store.next_version(&before.preferences),
-                before.url,
-                Some(before.signing_secret),
-            )
+            request.check_version(&before.preferences)?;
+            (state.store.next_version(&before.preferences), before.url, Some(before.signing_secret))
         }
-        None => (office.store.new_stored(AlertPreferences::default(), None), None, None),
+        None => (state.store.new_stored(AlertPreferences::default(), None), None, None),
     };
     let url = input.url.apply_to(old_url);
     if let Some(url) = &url {
-        check_url(url.expose(), office.allow_private_upstreams)
-            .map_err(|why| ApiError::bad(format!("`url`: {why}")))?;
+        check_url(url.expose(), state.allow_private_upstreams)
+            .map_err(|error| ApiError::bad(format!("`url`: {error}")))?;
     }
     if let FieldChange::To(Some(arn)) = &input.sns_topic_arn {
         check_arn(arn)?;
     }
-    let dice = office.store.random_source();
+    let random = state.store.random_source();
     let is_made = input.signing_secret.is_none() && old_secret.is_none();
     let signing_secret = input
         .signing_secret
         .or(old_secret)
-        .unwrap_or_else(|| new_secret([dice.bits(), dice.bits()]));
+        .unwrap_or_else(|| new_secret([random.bits(), random.bits()]));
     if signing_secret.expose().len() < SIGNING_SECRET_MIN {
         let message = format!("`signing_secret`: expected {SIGNING_SECRET_MIN} characters or more");
         return Err(ApiError::bad(message));
@@ -82,35 +78,35 @@ pub(crate) async fn set_alert_settings(
     let settings =
         AlertSettings { preferences: StoredEntity { value, ..shown }, url, signing_secret };
     let mut edit = ConfigEdit::default();
-    office.store.save_alert_settings(&mut edit, &settings).await?;
-    let shown = shown_settings(Some(&settings));
+    state.store.save_alert_settings(&mut edit, &settings).await?;
+    let shown = alert_settings_view(Some(&settings));
     let note = AuditNote::updated(&TARGET, &old, &shown);
-    let waiting = office.pending_deliveries().await?;
+    let waiting = state.pending_deliveries().await?;
     let after = ChangedAlertSettings {
         settings: AlertSettingsResource { shown, waiting },
         // Returned only now, like the secret of a new key.
         signing_secret: is_made.then_some(settings.signing_secret),
     };
-    office.commit_change(&visit, edit, note, Answer::new(&after)?).await
+    state.commit_change(&request, edit, note, TypedResponse::new(&after)?).await
 }
 
 /// `POST /alerts/test`: sends a test alert on the same way as every other alert.
 pub(crate) async fn send_test_alert(
-    State(office): SharedAdminState,
-    visit: AdminRequest,
+    State(state): SharedAdminState,
+    request: AdminRequest,
 ) -> ApiResult<Accepted<AlertTest>> {
-    let settings = office.store.alert_settings().await?;
+    let settings = state.store.alert_settings().await?;
     let channels = settings.map(|settings| settings.channels()).unwrap_or_default();
     if channels.is_empty() {
         return Err(ApiError::bad(
             "there is nowhere to send it: first set `url` or `sns_topic_arn`",
         ));
     }
-    let at = office.store.clock().now();
-    let id = format!("test#{:032x}", office.store.random_source().bits());
+    let at = state.store.clock().now();
+    let id = format!("test#{:032x}", state.store.random_source().bits());
     let alert = Alert { id, at, event: AlertEvent::Test };
     let mut edit = ConfigEdit::default();
-    office.store.add_alert(&mut edit, &alert, &channels)?;
+    state.store.add_alert(&mut edit, &alert, &channels)?;
     let answer = AlertTest {
         id: alert.id,
         channels,
@@ -120,7 +116,7 @@ pub(crate) async fn send_test_alert(
     };
     let after = json!({ "id": answer.id });
     let note = AuditNote::other_action("test", &TARGET, (&Value::Null, &after));
-    office.commit_change(&visit, edit, note, Accepted::new(&answer)?).await
+    state.commit_change(&request, edit, note, Accepted::new(&answer)?).await
 }
 
 impl AdminState {
@@ -140,7 +136,7 @@ impl AdminState {
 
 /// The settings for answers. Only the host of the webhook's address is returned, because the rest
 /// often contains a key.
-fn shown_settings(settings: Option<&AlertSettings>) -> ShownAlertSettings {
+fn alert_settings_view(settings: Option<&AlertSettings>) -> ShownAlertSettings {
     let host = |url: &Secret| url.expose().parse::<http::Uri>().ok()?.host().map(str::to_owned);
     let url = settings.and_then(|settings| settings.url.as_ref());
     let shown = settings.map(|settings| settings.preferences.value.clone()).unwrap_or_default();

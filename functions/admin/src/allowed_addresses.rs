@@ -32,9 +32,9 @@ pub(crate) async fn require_allowed_address(
     if allowed.allows_request(&request) {
         return next.run(request).await;
     }
-    let why = "requests from this address are not allowed here; \
+    let error = "requests from this address are not allowed here; \
                the operator's setting BATON_ADMIN_ALLOWED_CIDRS names those that are";
-    ApiError::forbidden(why).into_response()
+    ApiError::forbidden(error).into_response()
 }
 
 #[cfg(test)]
@@ -44,7 +44,7 @@ mod tests {
     use baton_runtime::client_address::PeerAddress;
 
     #[test]
-    fn only_allowed_clients_come_in() {
+    fn clients_outside_allowed_ranges_are_refused() {
         // An unreadable address is in no range, not even where the proxy itself is allowed.
         let everywhere = AllowedAddresses {
             ranges: "0.0.0.0/0,::/0".parse().ok(),
@@ -59,7 +59,7 @@ mod tests {
         let everybody = AllowedAddresses { ranges: None, proxies: AddressRanges::default() };
         let nobody =
             AllowedAddresses { ranges: "".parse().ok(), proxies: AddressRanges::default() };
-        for (peer, forwarded, is_allowed, why) in [
+        for (peer, forwarded, is_allowed, error) in [
             (Some("203.0.113.9"), None, true, "in a range"),
             (Some("::ffff:203.0.113.9"), None, true, "the same, mapped"),
             (Some("2001:db8::1"), None, true, "in a range"),
@@ -86,7 +86,7 @@ mod tests {
             assert_eq!(
                 allowed.allows_request(&request),
                 is_allowed,
-                "{peer:?} {forwarded:?}: {why}"
+                "{peer:?} {forwarded:?}: {error}"
             );
             assert!(
                 everybody.allows_request(&request) && !nobody.allows_request(&request),

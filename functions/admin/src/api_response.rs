@@ -148,7 +148,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// A successful answer as it is sent and, for repetitions, stored. [`Answer`] is the same with the
+/// A successful answer as it is sent and, for repetitions, stored. [`TypedResponse`] is the same with the
 /// type of its body.
 pub(crate) struct ApiResponse {
     pub(crate) status: StatusCode,
@@ -159,19 +159,19 @@ pub(crate) struct ApiResponse {
 }
 
 /// A successful answer with this status and a body of the type `T`.
-pub(crate) struct Answer<T, const STATUS: u16 = 200> {
+pub(crate) struct TypedResponse<T, const STATUS: u16 = 200> {
     response: ApiResponse,
     body: PhantomData<fn() -> T>,
 }
 
 /// The answer to a request that has created something.
-pub(crate) type Created<T> = Answer<T, 201>;
+pub(crate) type Created<T> = TypedResponse<T, 201>;
 /// The answer to a request whose work is done later.
-pub(crate) type Accepted<T> = Answer<T, 202>;
+pub(crate) type Accepted<T> = TypedResponse<T, 202>;
 /// The answer without a body.
-pub(crate) type NoContent = Answer<(), 204>;
+pub(crate) type NoContent = TypedResponse<(), 204>;
 
-impl<T: Serialize, const STATUS: u16> Answer<T, STATUS> {
+impl<T: Serialize, const STATUS: u16> TypedResponse<T, STATUS> {
     pub(crate) fn new(body: &T) -> ApiResult<Self> {
         let view = serde_json::to_value(body).map_err(ApiError::internal_error)?;
         let status = StatusCode::from_u16(STATUS).map_err(ApiError::internal_error)?;
@@ -179,7 +179,7 @@ impl<T: Serialize, const STATUS: u16> Answer<T, STATUS> {
     }
 }
 
-impl<T, const STATUS: u16> Answer<T, STATUS> {
+impl<T, const STATUS: u16> TypedResponse<T, STATUS> {
     /// The answer to the same request, as it was stored.
     pub(crate) fn from_response(response: ApiResponse) -> Self {
         Self { response, body: PhantomData }
@@ -195,7 +195,7 @@ impl<T, const STATUS: u16> Answer<T, STATUS> {
     }
 }
 
-impl<T, const STATUS: u16> IntoResponse for Answer<T, STATUS> {
+impl<T, const STATUS: u16> IntoResponse for TypedResponse<T, STATUS> {
     fn into_response(self) -> Response {
         self.response.into_response()
     }
@@ -219,12 +219,12 @@ impl IntoResponse for ApiResponse {
 
 /// Adds a request id to every answer: in a header and, for errors, in the body.
 pub(crate) async fn add_request_id(
-    office: SharedAdminState,
+    state: SharedAdminState,
     request: Request,
     next: Next,
 ) -> Response {
-    let State(office) = office;
-    let id = RequestId::at(office.store.clock().now(), office.store.random_source().bits());
+    let State(state) = state;
+    let id = RequestId::at(state.store.clock().now(), state.store.random_source().bits());
     // The span adds the request id to every log line of this request, including that of a panic.
     let span = tracing::error_span!("request", request_id = %id);
     let answer = AssertUnwindSafe(next.run(request).instrument(span)).catch_unwind().await;
@@ -267,9 +267,9 @@ async fn add_request_id_to_error(response: Response, id: &RequestId) -> Response
 fn error_of_axum(status: StatusCode, text: &str) -> Value {
     let kind = match status {
         StatusCode::PAYLOAD_TOO_LARGE => {
-            let (most, redrive) = (BODY_BYTES_MAX, dead_letters::BODY_BYTES_MAX);
+            let (max, redrive) = (BODY_BYTES_MAX, dead_letters::BODY_BYTES_MAX);
             let message = format!(
-                "the body is larger than {most} bytes ({redrive} bytes for `/usage/redrive`); \
+                "the body is larger than {max} bytes ({redrive} bytes for `/usage/redrive`); \
                  send a shorter one"
             );
             return json!(ApiError::new(status, ErrorKind::TooLarge, message).to_body());
@@ -403,7 +403,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_names_the_field_and_what_is_expected() {
+    fn error_names_field_and_expected_value() {
         for (path, error, message) in [
             ("", "missing field `name` at line 1 column 2", "`name` is missing"),
             ("credential", "missing field `value`", "`credential.value` is missing"),
@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_read_to_its_wrong_field() {
+    fn body_error_names_the_invalid_field() {
         let message = |bytes: &[u8]| {
             body::<std::collections::BTreeMap<String, Vec<u32>>>(bytes).unwrap_err().to_string()
         };

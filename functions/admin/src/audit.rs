@@ -1,4 +1,4 @@
-//! `/audit`: reads the audit trail. `visit` writes its rows together with each change.
+//! `/audit`: reads the audit trail. `request` writes its rows together with each change.
 
 use crate::SharedAdminState;
 use crate::api_response::ApiResult;

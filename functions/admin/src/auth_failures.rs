@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_runs_out_alone() {
+    fn failures_of_one_address_do_not_block_others() {
         let attempts = AuthFailureLimiter::default();
         assert_eq!(flood(&attempts, Some("192.0.2.1"), 60, 0), 0);
         assert_eq!(flood(&attempts, Some("192.0.2.1"), 5000, 0), 5000);

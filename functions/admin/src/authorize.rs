@@ -1,12 +1,12 @@
 //! Authentication of the admin API: by the admin token, or by a relay key of a user.
 
-use crate::actor::Actor;
 use crate::admin_request::AdminRequest;
 use crate::api_response::{ApiError, ApiResult};
 use crate::{AdminState, SharedAdminState, routes};
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use baton_domain::actor::Actor;
 use baton_domain::key::{Key, User};
 use baton_domain::relay_key::RelayKey;
 use baton_runtime::peer_connection::PeerConnection;
@@ -22,11 +22,11 @@ use std::sync::Arc;
 /// Lets requests pass whose credential is valid for their route. Routes that are missing in the
 /// table are for administrators.
 pub(crate) async fn authorize_request(
-    office: SharedAdminState,
+    state: SharedAdminState,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let State(office) = office;
+    let State(state) = state;
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let (method, path) = (request.method(), path.unwrap_or_default());
     let access = routes::access(method, path);
@@ -37,23 +37,22 @@ pub(crate) async fn authorize_request(
     let actor = if let Some(actor) = known {
         Ok(actor)
     } else {
-        let from =
-            office.trusted_proxies.counted_client_of(request.extensions(), request.headers());
-        office.actor(request.headers(), from).await
+        let from = state.trusted_proxies.counted_client_of(request.extensions(), request.headers());
+        state.actor(request.headers(), from).await
     };
-    let visit = match actor {
-        Ok(actor) if actor.may(access) => AdminRequest::new(actor, request.headers()),
+    let admin_request = match actor {
+        Ok(actor) if access.allows(&actor) => AdminRequest::new(actor, request.headers()),
         Ok(actor) => return ApiError::forbidden(denial_reason(&actor)).into_response(),
-        Err(refused) => return refused.into_response(),
+        Err(error) => return error.into_response(),
     };
-    if let Err(refused) = query {
-        return refused.into_response();
+    if let Err(error) = query {
+        return error.into_response();
     }
     // When connections become scarce, authenticated ones are kept and others are closed.
     if let Some(peer) = request.extensions().get::<PeerConnection>() {
         peer.mark_authenticated();
     }
-    request.extensions_mut().insert(visit);
+    request.extensions_mut().insert(admin_request);
     next.run(request).await
 }
 
@@ -63,7 +62,7 @@ pub(crate) async fn check_public_query(request: Request, next: Next) -> Response
     let query = request.uri().query().unwrap_or_default();
     match routes::check_query(request.method(), path, query) {
         Ok(()) => next.run(request).await,
-        Err(refused) => refused.into_response(),
+        Err(error) => error.into_response(),
     }
 }
 
@@ -97,9 +96,9 @@ impl FromRequestParts<Arc<AdminState>> for ClientAddress {
 
     async fn from_request_parts(
         parts: &mut Parts,
-        office: &Arc<AdminState>,
+        state: &Arc<AdminState>,
     ) -> Result<Self, Infallible> {
-        Ok(Self(office.trusted_proxies.counted_client_of(&parts.extensions, &parts.headers)))
+        Ok(Self(state.trusted_proxies.counted_client_of(&parts.extensions, &parts.headers)))
     }
 }
 
@@ -120,7 +119,7 @@ impl AdminState {
         };
         actor.ok_or_else(|| match self.count_failed_attempt(token, from) {
             Ok(()) => ApiError::unauthenticated(),
-            Err(refused) => refused,
+            Err(error) => error,
         })
     }
 
@@ -151,21 +150,21 @@ impl AdminState {
         Ok(hash.is_some_and(|hash| self.pepper.verify_secret(token, &hash)))
     }
 
-    async fn user_actor(&self, given: &RelayKey<'_>) -> ApiResult<Option<Actor>> {
-        let held = self.find_valid_key(given).await?;
+    async fn user_actor(&self, presented_key: &RelayKey<'_>) -> ApiResult<Option<Actor>> {
+        let held = self.find_valid_key(presented_key).await?;
         Ok(held.map(|(key, user)| Actor::from_key(user.id, key.value.id)))
     }
 
     /// Returns the key and its user if the key is valid and the user exists and is enabled.
     pub(crate) async fn find_valid_key(
         &self,
-        given: &RelayKey<'_>,
+        presented_key: &RelayKey<'_>,
     ) -> ApiResult<Option<(StoredEntity<Key>, User)>> {
-        let Some(key) = self.store.read::<Key>(&given.id).await? else { return Ok(None) };
+        let Some(key) = self.store.read::<Key>(&presented_key.id).await? else { return Ok(None) };
         let hash = key.secret.as_deref().unwrap_or_default();
-        let is_good = self.pepper.verify_secret(given.secret, hash)
+        let is_valid = self.pepper.verify_secret(presented_key.secret, hash)
             && key.value.usable(self.store.clock().now()).is_ok();
-        let Some(id) = key.value.user_id.as_ref().filter(|_| is_good) else { return Ok(None) };
+        let Some(id) = key.value.user_id.as_ref().filter(|_| is_valid) else { return Ok(None) };
         if !self.load_settings().await?.value.member_access {
             return Err(ApiError::forbidden(
                 "the setting `member_access` keeps users out of the admin API",

@@ -23,7 +23,7 @@ const AUDIENCE: &str = "https://api.anthropic.com";
 /// A credential that an account gets.
 pub(crate) enum CredentialInput {
     /// A credential in a request.
-    Given(NewCredential),
+    Submitted(NewCredential),
     /// A token that a sign-in has just issued.
     Issued(Box<(TokenExchange, TokenSecrets, TokenStatus)>),
 }
@@ -32,8 +32,8 @@ impl CredentialInput {
     /// The address of the upstream, if the credential determines it.
     pub(crate) fn own_address(&self) -> Option<String> {
         match self {
-            Self::Given(NewCredential::Aws(role)) => Some(regional_base_url(&role.region)),
-            Self::Given(_) | Self::Issued(_) => None,
+            Self::Submitted(NewCredential::Aws(role)) => Some(regional_base_url(&role.region)),
+            Self::Submitted(_) | Self::Issued(_) => None,
         }
     }
 }
@@ -45,12 +45,12 @@ impl AdminState {
         stored: &mut StoredEntity<Account>,
         credential: CredentialInput,
     ) -> ApiResult<Option<AccountToken>> {
-        let (exchange, mut secrets, standing) = match credential {
-            CredentialInput::Given(NewCredential::ApiKey(key)) => {
+        let (exchange, mut secrets, token_status) = match credential {
+            CredentialInput::Submitted(NewCredential::ApiKey(key)) => {
                 self.seal_key(stored, &key).await?;
                 return Ok(None);
             }
-            CredentialInput::Given(NewCredential::Aws(role)) => {
+            CredentialInput::Submitted(NewCredential::Aws(role)) => {
                 let access = aws_access(role);
                 check_access(&access)?;
                 let secret = access.to_secret();
@@ -58,11 +58,11 @@ impl AdminState {
                 stored.secret = Some(self.store.seal_credential(&stored.value, &secret).await?);
                 return Ok(None);
             }
-            CredentialInput::Given(NewCredential::Oauth2(oauth)) => {
+            CredentialInput::Submitted(NewCredential::Oauth2(oauth)) => {
                 let (exchange, secrets) = oauth_exchange(oauth)?;
                 (exchange, secrets, TokenStatus::default())
             }
-            CredentialInput::Given(NewCredential::WorkloadIdentity(identity)) => {
+            CredentialInput::Submitted(NewCredential::WorkloadIdentity(identity)) => {
                 check_identity(&identity)?;
                 let exchange = identity_exchange(identity, &stored.value);
                 (exchange, TokenSecrets::default(), TokenStatus::default())
@@ -70,7 +70,7 @@ impl AdminState {
             CredentialInput::Issued(issued) => *issued,
         };
         check_url(&exchange.token_url, self.allow_private_upstreams)
-            .map_err(|why| ApiError::bad(format!("`credential.token_url`: {why}")))?;
+            .map_err(|error| ApiError::bad(format!("`credential.token_url`: {error}")))?;
         if let TokenGrant::JwtBearer { assertion: AssertionSource::File { path }, .. } =
             &exchange.grant
         {
@@ -86,7 +86,7 @@ impl AdminState {
         stored.secret = None;
         let account = stored.value.id.clone();
         let version = self.store.token(&account).await?.map_or(1, |token| token.version + 1);
-        Ok(Some(AccountToken { account, exchange, token_status: standing, secrets, version }))
+        Ok(Some(AccountToken { account, exchange, token_status, secrets, version }))
     }
 
     async fn seal_key(

@@ -29,8 +29,8 @@ pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
 pub(crate) async fn list_dead_letters(
     State(state): SharedAdminState,
 ) -> ApiResult<Json<DeadLetterList>> {
-    let letters = state.letters()?;
-    let (count, some) = (letters.count().await?, letters.peek().await?);
+    let dead_letters = state.dead_letters()?;
+    let (count, some) = (dead_letters.count().await?, dead_letters.peek().await?);
     Ok(Json(DeadLetterList { count, data: some.iter().map(dead_letter_view).collect() }))
 }
 
@@ -41,24 +41,24 @@ pub(crate) async fn redrive(
     request: AdminRequest,
     OptionalJsonBody(wanted): OptionalJsonBody<RedriveRequest>,
 ) -> ApiResult<Json<RedriveReport>> {
-    let letters = state.letters()?;
+    let dead_letters = state.dead_letters()?;
     if wanted.records.len() > RECORDS_MAX {
         return Err(ApiError::bad(format!(
             "`records`: expected at most {RECORDS_MAX} records in one request"
         )));
     }
-    let asked = json!({ "limit": wanted.limit, "records": wanted.records.len() });
+    let requested = json!({ "limit": wanted.limit, "records": wanted.records.len() });
     let mut edit = ConfigEdit::default();
-    let note = AuditNote::other_action("redrive", &"usage", (&Value::Null, &asked));
+    let note = AuditNote::other_action("redrive", &"usage", (&Value::Null, &requested));
     state.add_audit_row(&request, &mut edit, note)?;
     state.store.apply(edit).await?;
     let (records, refused) = state.verified(&wanted.records);
     let moved = if wanted.records.is_empty() {
-        letters.redrive(wanted.limit.unwrap_or(REDRIVE_MAX).min(REDRIVE_MAX)).await?
+        dead_letters.redrive(wanted.limit.unwrap_or(REDRIVE_MAX).min(REDRIVE_MAX)).await?
     } else {
-        letters.send(&records).await?
+        dead_letters.send(&records).await?
     };
-    Ok(Json(RedriveReport { moved, left: letters.count().await?, refused }))
+    Ok(Json(RedriveReport { moved, left: dead_letters.count().await?, refused }))
 }
 
 impl crate::AdminState {
@@ -68,18 +68,18 @@ impl crate::AdminState {
         for (index, text) in signed.iter().enumerate() {
             match signed_record::verify(&self.pepper, text) {
                 Ok(record) => records.push(record),
-                Err(NotSigned::Unusable(why)) => {
-                    refused.push(RefusedRecord { index, reason: why.kind_text() });
+                Err(NotSigned::Unusable(reason)) => {
+                    refused.push(RefusedRecord { index, reason: reason.kind_text() });
                 }
-                Err(why) => refused.push(RefusedRecord { index, reason: why.to_string() }),
+                Err(reason) => refused.push(RefusedRecord { index, reason: reason.to_string() }),
             }
         }
         (records, refused)
     }
 
-    fn letters(&self) -> ApiResult<&DeadLetters> {
+    fn dead_letters(&self) -> ApiResult<&DeadLetters> {
         let none = "no dead-letter queue is configured; set BATON_DEAD_LETTER_QUEUE_URL";
-        self.letters.as_ref().ok_or_else(|| ApiError::bad(none))
+        self.dead_letters.as_ref().ok_or_else(|| ApiError::bad(none))
     }
 }
 
@@ -96,7 +96,7 @@ fn dead_letter_view(letter: &DeadLetter) -> DeadLetterResource {
         bytes: letter.body.len(),
         reason: reason.map_or_else(
             || "the message is readable, but storing it failed; the log has the reason".to_owned(),
-            |why| why.kind_text(),
+            |reason| reason.kind_text(),
         ),
     }
 }

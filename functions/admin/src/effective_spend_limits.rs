@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 
 /// Name and e-mail address of a person, or of a key without a user.
 #[derive(Default)]
-struct Principal {
+struct SpendPrincipal {
     name: Option<String>,
     email: Option<String>,
     /// The group of a key without a user.
@@ -31,7 +31,7 @@ struct Principal {
 }
 
 pub(crate) async fn list_effective_limits(
-    State(office): SharedAdminState,
+    State(state): SharedAdminState,
     RepeatedQuery(query): RepeatedQuery<SpendSummaryQuery>,
 ) -> ApiResult<Json<SpendSummaryList>> {
     let limit = page_size(query.limit)?;
@@ -44,30 +44,30 @@ pub(crate) async fn list_effective_limits(
             ));
         }
     };
-    let mut people: Vec<(LimitScope, Principal)> =
-        office.find_principals(&query).await?.into_iter().collect();
+    let mut principals: Vec<(LimitScope, SpendPrincipal)> =
+        state.find_principals(&query).await?.into_iter().collect();
     let start = match (query.page.as_deref(), by_spend) {
         (None, _) => 0,
         (Some(page), None) => {
             let last = page.strip_prefix("page_").unwrap_or(page);
-            people.partition_point(|(scope, _)| scope.to_string().as_str() <= last)
+            principals.partition_point(|(scope, _)| scope.to_string().as_str() <= last)
         }
         (Some(page), Some(_)) => {
-            let bad = |_| ApiError::bad("`page`: expected a `next_page` of this list");
-            page.strip_prefix("page_").unwrap_or_default().parse().map_err(bad)?
+            let invalid = |_| ApiError::bad("`page`: expected a `next_page` of this list");
+            page.strip_prefix("page_").unwrap_or_default().parse().map_err(invalid)?
         }
     };
     if let Some(period) = by_spend {
-        people = office.by_spend(people, period.into()).await?;
+        principals = state.by_spend(principals, period.into()).await?;
     }
-    let stop = people.len().min(start.saturating_add(limit));
-    let page = people.get(start..stop).unwrap_or_default();
-    let last = page.last().filter(|_| stop < people.len());
+    let end = principals.len().min(start.saturating_add(limit));
+    let page = principals.get(start..end).unwrap_or_default();
+    let last = page.last().filter(|_| end < principals.len());
     let next = last.map(|(scope, _)| match by_spend {
-        Some(_) => format!("page_{stop}"),
+        Some(_) => format!("page_{end}"),
         None => format!("page_{scope}"),
     });
-    let data = office.summarize_principals(page, &query.period).await?;
+    let data = state.summarize_principals(page, &query.period).await?;
     Ok(Json(SpendSummaryList { data, next_page: next }))
 }
 
@@ -76,56 +76,59 @@ impl AdminState {
     async fn find_principals(
         &self,
         query: &SpendSummaryQuery,
-    ) -> ApiResult<BTreeMap<LimitScope, Principal>> {
-        let mut people = BTreeMap::<LimitScope, Principal>::new();
+    ) -> ApiResult<BTreeMap<LimitScope, SpendPrincipal>> {
+        let mut principals = BTreeMap::<LimitScope, SpendPrincipal>::new();
         for key in self.all::<Key>().await? {
             let key = key.value;
-            let principal = people.entry(cap_scope(&key)).or_default();
+            let principal = principals.entry(cap_scope(&key)).or_default();
             if key.user_id.is_none() {
                 *principal =
-                    Principal { name: Some(key.name), email: None, group: Some(key.group_id) };
+                    SpendPrincipal { name: Some(key.name), email: None, group: Some(key.group_id) };
             }
         }
         for user in self.all::<User>().await? {
             let User { id, name, email, .. } = user.value;
-            people.insert(LimitScope::User(id), Principal { name: Some(name), email, group: None });
+            principals.insert(
+                LimitScope::User(id),
+                SpendPrincipal { name: Some(name), email, group: None },
+            );
         }
         let (ids, wanted) = (&query.user_ids, query.q.to_lowercase());
-        people.retain(|scope, principal| {
+        principals.retain(|scope, principal| {
             let id = scope.to_string();
             let texts = [Some(&id), principal.name.as_ref(), principal.email.as_ref()];
             let found =
                 texts.into_iter().flatten().any(|text| text.to_lowercase().contains(&wanted));
             found && (ids.is_empty() || ids.contains(&id))
         });
-        Ok(people)
+        Ok(principals)
     }
 
     /// Sorts by spend in the period, highest first.
     async fn by_spend(
         &self,
-        people: Vec<(LimitScope, Principal)>,
+        principals: Vec<(LimitScope, SpendPrincipal)>,
         period: LimitPeriod,
-    ) -> ApiResult<Vec<(LimitScope, Principal)>> {
-        let scopes: Vec<LimitScope> = people.iter().map(|(scope, _)| scope.clone()).collect();
-        let counted = self.store.read_counters(&scopes, false).await?;
+    ) -> ApiResult<Vec<(LimitScope, SpendPrincipal)>> {
+        let scopes: Vec<LimitScope> = principals.iter().map(|(scope, _)| scope.clone()).collect();
+        let counters = self.store.read_counters(&scopes, false).await?;
         let now = self.store.clock().now();
-        let mut spent: Vec<(PicoUsd, (LimitScope, Principal))> =
-            counted.iter().map(|one| one.spent(period, now)).zip(people).collect();
+        let mut spent: Vec<(PicoUsd, (LimitScope, SpendPrincipal))> =
+            counters.iter().map(|one| one.spent(period, now)).zip(principals).collect();
         spent.sort_by_key(|(spent, _)| std::cmp::Reverse(*spent));
-        Ok(spent.into_iter().map(|(_, person)| person).collect())
+        Ok(spent.into_iter().map(|(_, principal)| principal).collect())
     }
 
     async fn summarize_principals(
         &self,
-        people: &[(LimitScope, Principal)],
+        principals: &[(LimitScope, SpendPrincipal)],
         periods: &[SpendPeriod],
     ) -> ApiResult<Vec<SpendSummaryResource>> {
-        let scopes: Vec<LimitScope> = people.iter().map(|(scope, _)| scope.clone()).collect();
-        let counted = self.store.read_counters(&scopes, false).await?;
+        let scopes: Vec<LimitScope> = principals.iter().map(|(scope, _)| scope.clone()).collect();
+        let counters = self.store.read_counters(&scopes, false).await?;
         let mut rows = Vec::new();
-        for ((scope, principal), counted) in people.iter().zip(&counted) {
-            rows.extend(self.summarize_principal(scope, principal, counted, periods).await?);
+        for ((scope, principal), counters) in principals.iter().zip(&counters) {
+            rows.extend(self.summarize_principal(scope, principal, counters, periods).await?);
         }
         Ok(rows)
     }
@@ -133,8 +136,8 @@ impl AdminState {
     async fn summarize_principal(
         &self,
         scope: &LimitScope,
-        principal: &Principal,
-        counted: &LimitCounters,
+        principal: &SpendPrincipal,
+        counters: &LimitCounters,
         periods: &[SpendPeriod],
     ) -> ApiResult<Vec<SpendSummaryResource>> {
         let user = if let LimitScope::User(id) = scope { Some(id) } else { None };
@@ -161,7 +164,7 @@ impl AdminState {
                 source: source.and_then(SpendLimitScope::from_limit_scope),
                 spend_limit_id: source
                     .and_then(|scope| SpendLimitId::new(scope.clone(), window).ok()),
-                period_to_date_spend: counted.spent(window, now).into(),
+                period_to_date_spend: counters.spent(window, now).into(),
             })
         };
         let all = if periods.is_empty() { SpendPeriod::ALL.as_slice() } else { periods };
@@ -178,7 +181,7 @@ fn summary_scope(scope: &LimitScope) -> Option<SpendSummaryScope> {
     }
 }
 
-fn actor(scope: &LimitScope, principal: &Principal) -> Option<SpendActor> {
+fn actor(scope: &LimitScope, principal: &SpendPrincipal) -> Option<SpendActor> {
     let (name, email_address) = (principal.name.clone(), principal.email.clone());
     match scope.clone() {
         LimitScope::User(user_id) => {

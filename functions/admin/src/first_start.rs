@@ -35,17 +35,17 @@ pub async fn first_start(
     pepper: impl Into<LiveSecret>,
     store: Store,
 ) -> Result<FirstStart, String> {
-    let fixed = settings.admin_token.as_ref().map(LiveSecret::from);
-    let office = AdminState::new(settings, (pepper.into(), fixed), store, None);
+    let fixed = settings.secrets.admin_token.as_ref().map(LiveSecret::from);
+    let state = AdminState::new(settings, (pepper.into(), fixed), store, None);
     let made = async {
         Ok::<_, ApiError>(FirstStart {
-            key: office.first_key().await?,
-            account: office.first_account(settings).await?,
+            key: state.first_key().await?,
+            account: state.first_account(settings).await?,
             // The token comes last: once it is stored, no later start returns the secrets.
-            admin_token: office.first_admin_token().await?,
+            admin_token: state.first_admin_token().await?,
         })
     };
-    made.await.map_err(|refused| refused.to_string())
+    made.await.map_err(|error| error.to_string())
 }
 
 impl AdminState {
@@ -60,11 +60,11 @@ impl AdminState {
     }
 
     async fn first_account(&self, settings: &Settings) -> Result<Option<String>, ApiError> {
-        let Some(key) = &settings.anthropic_api_key else { return Ok(None) };
+        let Some(key) = &settings.upstreams.anthropic_api_key else { return Ok(None) };
         if !self.store.list::<Account>(1, None).await?.data.is_empty() {
             return Ok(None);
         }
-        let (name, base_url) = (FIRST_ACCOUNT, &settings.anthropic_base_url);
+        let (name, base_url) = (FIRST_ACCOUNT, &settings.upstreams.anthropic_base_url);
         self.create_first_account(New::with_api_key(name, base_url, key.clone())).await?;
         Ok(Some(FIRST_ACCOUNT.to_owned()))
     }

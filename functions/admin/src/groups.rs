@@ -4,7 +4,7 @@ use crate::AdminState;
 use crate::admin_request::{AdminRequest, AuditNote};
 use crate::api_response::{ApiError, ApiResult, NoContent};
 use crate::query::{change_limits, contains_ignoring_case, name};
-use crate::resource::{Draft, Resource, meta};
+use crate::resource::{Resource, ResourceDraft, meta};
 use baton_api::fields::ModelMap;
 use baton_api::groups::{GroupChange, GroupFilter, GroupResource};
 use baton_domain::id::GroupId;
@@ -21,7 +21,6 @@ impl Resource for Group {
     type View = GroupResource;
     type Change = GroupChange;
     type Filter = GroupFilter;
-    type Created = GroupResource;
     type Extra = ();
     type Once = ();
 
@@ -38,27 +37,19 @@ impl Resource for Group {
         }
     }
 
-    fn created(view: GroupResource, (): ()) -> GroupResource {
-        view
-    }
-
-    fn is_filtered(GroupFilter { enabled, q }: &GroupFilter) -> bool {
-        enabled.is_some() || !q.is_empty()
-    }
-
     fn matches(&self, filter: &GroupFilter) -> bool {
         filter.enabled.is_none_or(|enabled| self.enabled == enabled)
             && contains_ignoring_case(&self.name, &filter.q.to_lowercase())
     }
 
-    async fn draft(state: &AdminState, change: GroupChange) -> ApiResult<Draft<Self>> {
+    async fn draft(state: &AdminState, change: GroupChange) -> ApiResult<ResourceDraft<Self>> {
         if change.name.is_none() {
             return Err(ApiError::bad("`name` is missing"));
         }
         let id = GroupId::from_bits(state.store.random_source().bits());
         let mut stored = state.store.new_stored(blank_group(id), None);
         Self::apply(state, &mut stored, change).await?;
-        Ok(Draft { stored, extra: (), once: () })
+        Ok(ResourceDraft { stored, extra: (), once: () })
     }
 
     async fn apply(
@@ -150,8 +141,8 @@ impl AdminState {
             return Ok(vec![self.default_group().await?]);
         }
         let mut named = named;
-        let mut seen = BTreeSet::new();
-        named.retain(|id| seen.insert(id.clone()));
+        let mut seen_ids = BTreeSet::new();
+        named.retain(|id| seen_ids.insert(id.clone()));
         for id in &named {
             if self.store.read::<Group>(id).await?.is_none() {
                 return Err(ApiError::bad(format!("group {id} does not exist")));

@@ -2,7 +2,7 @@
 //! `/accounts/{id}/refresh`.
 
 use crate::admin_request::{AdminRequest, AuditNote};
-use crate::api_response::{Answer, ApiError, ApiResult, NoContent};
+use crate::api_response::{ApiError, ApiResult, NoContent, TypedResponse};
 use crate::request_parts::ResourceId;
 use crate::{AdminState, SharedAdminState};
 use axum::Json;
@@ -24,7 +24,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// An account's health as the API returns it.
-pub(crate) struct ShownHealth {
+pub(crate) struct HealthView {
     pub(crate) status: AccountStatus,
     pub(crate) reason: Option<String>,
     pub(crate) until: Option<Timestamp>,
@@ -32,22 +32,22 @@ pub(crate) struct ShownHealth {
     pub(crate) models: BTreeMap<String, ModelCooldown>,
 }
 
-impl ShownHealth {
+impl HealthView {
     pub(crate) fn new(account: &Account, health: &AccountHealth, now: Timestamp) -> Self {
         let (status, reason, until) = match health.overall(now) {
             _ if !account.enabled => (AccountStatus::Disabled, None, None),
             AccountAvailability::Ready => match limited_model(health, now) {
-                Some((name, rest)) => (
+                Some((name, cooldown)) => (
                     AccountStatus::Ready,
-                    Some(format!("{name}: {}", rest.reason)),
-                    Some(rest.until),
+                    Some(format!("{name}: {}", cooldown.reason)),
+                    Some(cooldown.until),
                 ),
                 None => (AccountStatus::Ready, None, None),
             },
             AccountAvailability::HalfOpen => match health.doubt() {
                 Some(reason) => {
-                    let words = format!("{reason}; the next request shows whether it still does");
-                    (AccountStatus::Unproven, Some(words), None)
+                    let message = format!("{reason}; the next request shows whether it still does");
+                    (AccountStatus::Unproven, Some(message), None)
                 }
                 None => (AccountStatus::Ready, Some("the next request probes it".to_owned()), None),
             },
@@ -55,15 +55,15 @@ impl ShownHealth {
                 (AccountStatus::Cooling, Some(reason.to_string()), Some(until))
             }
             AccountAvailability::AuthFailed { reason, detail } => {
-                let words = detail.map_or_else(|| reason.to_string(), str::to_owned);
-                (AccountStatus::AuthFailed, Some(words), None)
+                let message = detail.map_or_else(|| reason.to_string(), str::to_owned);
+                (AccountStatus::AuthFailed, Some(message), None)
             }
         };
-        let fast = health.fast.iter().map(|rest| ("speed: fast".to_owned(), rest));
+        let fast = health.fast.iter().map(|cooldown| ("speed: fast".to_owned(), cooldown));
         let parts = health.families.iter().chain(&health.models);
-        let parts = parts.map(|(name, rest)| (name.clone(), rest)).chain(fast);
-        let models = parts.filter(|(_, rest)| rest.until > now).map(|(name, rest)| {
-            let Cooldown { until, reason, is_guess, .. } = rest;
+        let parts = parts.map(|(name, cooldown)| (name.clone(), cooldown)).chain(fast);
+        let models = parts.filter(|(_, cooldown)| cooldown.until > now).map(|(name, cooldown)| {
+            let Cooldown { until, reason, is_guess, .. } = cooldown;
             let (until, is_guess) = (*until, *is_guess);
             (name, ModelCooldown { until, reason: reason.to_string(), is_guess })
         });
@@ -73,51 +73,55 @@ impl ShownHealth {
 
 /// Of the models with a rate limit cooldown, the one with the latest end.
 fn limited_model(health: &AccountHealth, now: Timestamp) -> Option<(&str, &Cooldown)> {
-    let is_limited =
-        |rest: &Cooldown| rest.until > now && rest.reason == CooldownReason::RateLimited;
+    let is_limited = |cooldown: &Cooldown| {
+        cooldown.until > now && cooldown.reason == CooldownReason::RateLimited
+    };
     let parts = health.families.iter().chain(&health.models);
-    let parts = parts.map(|(name, rest)| (name.as_str(), rest));
-    let fast = health.fast.iter().map(|rest| ("speed: fast", rest));
-    parts.chain(fast).filter(|(_, rest)| is_limited(rest)).max_by_key(|(_, rest)| rest.until)
+    let parts = parts.map(|(name, cooldown)| (name.as_str(), cooldown));
+    let fast = health.fast.iter().map(|cooldown| ("speed: fast", cooldown));
+    parts
+        .chain(fast)
+        .filter(|(_, cooldown)| is_limited(cooldown))
+        .max_by_key(|(_, cooldown)| cooldown.until)
 }
 
 /// `POST /accounts/{id}/reset`: clears the health of the account. The audit row is written first,
 /// because health has its own conditional write.
 pub(crate) async fn reset_account(
-    State(office): SharedAdminState,
-    visit: AdminRequest,
+    State(state): SharedAdminState,
+    request: AdminRequest,
     ResourceId(id): ResourceId<AccountId>,
-) -> ApiResult<Answer<AccountResource>> {
-    let stored = office.find::<Account>(&id).await?;
-    let before = office.current_view(stored.clone()).await?;
+) -> ApiResult<TypedResponse<AccountResource>> {
+    let stored = state.find::<Account>(&id).await?;
+    let before = state.current_view(stored.clone()).await?;
     let note = AuditNote::other_action("reset", &id, (&before, &Value::Null));
-    office
-        .commit_change(&visit.without_replay(), ConfigEdit::default(), note, NoContent::new(&())?)
+    state
+        .commit_change(&request.without_replay(), ConfigEdit::default(), note, NoContent::new(&())?)
         .await?;
-    office.reset_health(&stored.value.id).await?;
-    Answer::new(&office.current_view(stored).await?)
+    state.reset_health(&stored.value.id).await?;
+    TypedResponse::new(&state.current_view(stored).await?)
 }
 
 /// `POST /accounts/{id}/refresh`: renews the account's token now.
 pub(crate) async fn refresh_account(
-    State(office): SharedAdminState,
-    visit: AdminRequest,
+    State(state): SharedAdminState,
+    request: AdminRequest,
     ResourceId(id): ResourceId<AccountId>,
-) -> ApiResult<Answer<AccountResource>> {
-    let stored = office.find::<Account>(&id).await?;
+) -> ApiResult<TypedResponse<AccountResource>> {
+    let stored = state.find::<Account>(&id).await?;
     if !stored.value.credential.is_renewed() {
         return Err(ApiError::bad("the account has a static key, which is not renewed"));
     }
-    let (store, endpoint) = (&office.store, office.endpoint()?);
-    let before = office.current_view(stored.clone()).await?;
+    let (store, endpoint) = (&state.store, state.endpoint()?);
+    let before = state.current_view(stored.clone()).await?;
     let note = AuditNote::other_action("refresh", &id, (&before, &Value::Null));
-    office
-        .commit_change(&visit.without_replay(), ConfigEdit::default(), note, NoContent::new(&())?)
+    state
+        .commit_change(&request.without_replay(), ConfigEdit::default(), note, NoContent::new(&())?)
         .await?;
     match renew(store, endpoint, &stored.value.id, RenewalTrigger::Operator).await? {
-        RenewalOutcome::Renewed => Answer::new(&office.current_view(stored).await?),
-        RenewalOutcome::Failed(why) => {
-            Err(ApiError::bad(format!("the token endpoint issued no token: {why}")))
+        RenewalOutcome::Renewed => TypedResponse::new(&state.current_view(stored).await?),
+        RenewalOutcome::Failed(error) => {
+            Err(ApiError::bad(format!("the token endpoint issued no token: {error}")))
         }
         RenewalOutcome::LeaseHeld => Err(StoreError::Conflict.into()),
         RenewalOutcome::NotDue => Err(ApiError::bad(
@@ -129,23 +133,23 @@ pub(crate) async fn refresh_account(
 /// `POST /accounts/{id}/test`: makes free calls with the account's credential. Their outcome
 /// changes the account's health, for worse or for better.
 pub(crate) async fn test_account(
-    State(office): SharedAdminState,
+    State(state): SharedAdminState,
     ResourceId(id): ResourceId<AccountId>,
 ) -> ApiResult<Json<AccountTest>> {
-    let stored = office.find::<Account>(&id).await?;
-    let begun = office.store.clock().now();
-    office.store.read_health(std::slice::from_ref(&id)).await?;
-    let proved = office.probe_credential(&stored).await;
-    let now = office.store.clock().now();
-    office.store.change_health(&id, |health| health_after_test(health, &proved, now)).await?;
+    let stored = state.find::<Account>(&id).await?;
+    let sign_in = state.store.clock().now();
+    state.store.read_health(std::slice::from_ref(&id)).await?;
+    let outcome = state.probe_credential(&stored).await;
+    let now = state.store.clock().now();
+    state.store.change_health(&id, |health| health_after_test(health, &outcome, now)).await?;
     let (is_ok, message) =
-        result_of(proved.credential_status, proved.effect.is_some(), proved.status);
-    let message = message.unwrap_or(proved.message);
-    let millis = now.duration_since(begun).as_millis();
+        result_of(outcome.credential_status, outcome.effect.is_some(), outcome.status);
+    let message = message.unwrap_or(outcome.message);
+    let millis = now.duration_since(sign_in).as_millis();
     Ok(Json(AccountTest {
         id,
         ok: is_ok,
-        upstream_status: proved.status.map(|status| status.as_u16()),
+        upstream_status: outcome.status.map(|status| status.as_u16()),
         message,
         duration_ms: u64::try_from(millis).unwrap_or_default(),
     }))
@@ -165,20 +169,20 @@ fn result_of(
         (CredentialStatus::Accepted | CredentialStatus::Unproven, Some(status))
             if status.is_redirection() =>
         {
-            let words = format!(
+            let message = format!(
                 "it answers with a redirect ({number}), which is not followed; is `base_url` right?"
             );
-            (Some(false), Some(words))
+            (Some(false), Some(message))
         }
         (CredentialStatus::Accepted, Some(_)) if !is_refusal => {
             (Some(true), Some("it answers".to_owned()))
         }
         (CredentialStatus::Accepted | CredentialStatus::Unproven, Some(_)) => {
-            let words = format!(
+            let message = format!(
                 "it answers {number}, but it answers a made-up credential in the same way: this does \
                  not show whether the account's own is good, and only a request will"
             );
-            (None, Some(words))
+            (None, Some(message))
         }
         (CredentialStatus::Unproven, None) => (None, None),
         (
@@ -192,23 +196,23 @@ fn result_of(
 /// because a free call shows nothing about them.
 fn health_after_test(
     health: &AccountHealth,
-    proved: &ProbeOutcome,
+    outcome: &ProbeOutcome,
     now: Timestamp,
 ) -> Option<AccountHealth> {
-    let judged = proved.apply_to_health(health, now);
-    let base = judged.as_ref().unwrap_or(health);
-    let is_good = proved.credential_status == CredentialStatus::Accepted
-        && proved.effect.is_none()
+    let after_probe = outcome.apply_to_health(health, now);
+    let base = after_probe.as_ref().unwrap_or(health);
+    let is_valid = outcome.credential_status == CredentialStatus::Accepted
+        && outcome.effect.is_none()
         && proves_recovery(base);
-    let forgiven = is_good.then(|| base.reset(now));
-    forgiven.or(judged)
+    let recovered = is_valid.then(|| base.reset(now));
+    recovered.or(after_probe)
 }
 
 /// Whether a successful free call shows that the current state is over.
 fn proves_recovery(health: &AccountHealth) -> bool {
     match &health.state {
         HealthState::Ready => false,
-        HealthState::Cooling(rest) => rest.reason != CooldownReason::RateLimited,
+        HealthState::Cooling(cooldown) => cooldown.reason != CooldownReason::RateLimited,
         HealthState::Open { .. } | HealthState::AuthFailed { .. } => true,
     }
 }
@@ -228,8 +232,8 @@ impl AdminState {
     /// Checks with free calls whether the account's upstream accepts the credential.
     async fn probe_credential(&self, stored: &StoredEntity<Account>) -> ProbeOutcome {
         let account = &stored.value;
-        let asked = async {
-            let said = |error: StoreError| error.to_string();
+        let requested = async {
+            let message = |error: StoreError| error.to_string();
             let credential = match self.store.credential(stored).await {
                 Err(StoreError::Sealed(_)) if account.credential.is_renewed() => {
                     return Err(
@@ -238,9 +242,9 @@ impl AdminState {
                             .to_owned(),
                     );
                 }
-                credential => credential.map_err(said)?,
+                credential => credential.map_err(message)?,
             };
-            let proxy = self.store.open_proxy(account).await.map_err(said)?;
+            let proxy = self.store.open_proxy(account).await.map_err(message)?;
             let upstream = UpstreamClient::new(&self.timers, self.allow_private_upstreams)
                 .and_then(|upstream| upstream.with_proxy(proxy.as_ref()))
                 .map_err(|error| error.to_string())?;
@@ -251,7 +255,7 @@ impl AdminState {
             let health = self.store.health(&account.id);
             Ok(subject.probe_credential(&health, self.store.clock().now()).await)
         };
-        asked.await.unwrap_or_else(ProbeOutcome::not_asked)
+        requested.await.unwrap_or_else(ProbeOutcome::not_asked)
     }
 }
 
@@ -260,12 +264,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_test_says_no_more_than_its_calls_show() {
+    fn account_test_reports_only_what_its_calls_prove() {
         let check = |proof, status: u16, expect: Option<bool>| {
-            let (is_ok, words) = result_of(proof, false, StatusCode::from_u16(status).ok());
-            assert_eq!(is_ok, expect, "{proof:?} {status}: {words:?}");
+            let (is_ok, message) = result_of(proof, false, StatusCode::from_u16(status).ok());
+            assert_eq!(is_ok, expect, "{proof:?} {status}: {message:?}");
         };
-        let refused = CredentialStatus::Refused(CooldownReason::CredentialRefused);
+        let error = CredentialStatus::Refused(CooldownReason::CredentialRefused);
         check(CredentialStatus::Accepted, 200, Some(true));
         check(CredentialStatus::Accepted, 400, Some(true));
         check(CredentialStatus::Accepted, 403, None);
@@ -275,7 +279,7 @@ mod tests {
         check(CredentialStatus::Unproven, 404, None);
         check(CredentialStatus::Unproven, 307, Some(false));
         check(CredentialStatus::Accepted, 302, Some(false));
-        check(refused, 401, Some(false));
+        check(error, 401, Some(false));
         check(CredentialStatus::Unknown, 500, Some(false));
         assert_eq!(result_of(CredentialStatus::Unknown, false, None), (Some(false), None));
         assert_eq!(

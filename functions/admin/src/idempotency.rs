@@ -1,7 +1,6 @@
 //! `Idempotency-Key`: a POST that is repeated within a day gets the first answer again, including
 //! secrets, and changes nothing. The same key from another caller is a different key.
 
-use crate::actor::Actor;
 use crate::admin_request::AdminRequest;
 use crate::api_response::{ApiError, ApiResponse, ApiResult};
 use crate::{AdminState, SharedAdminState};
@@ -9,12 +8,12 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use baton_domain::actor::Actor;
 use baton_domain::secret::Secret;
 use baton_store::StoredResponse;
 use http::header::HeaderName;
 use http::request::Parts;
 use http::{Method, StatusCode};
-use std::fmt::Write as _;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const KEY_BYTES_MAX: usize = 255;
@@ -32,22 +31,22 @@ pub(crate) struct IdempotentRequest {
 
 impl IdempotentRequest {
     /// Converts an answer to its stored form.
-    pub(crate) fn to_stored_response(&self, told: &ApiResponse) -> StoredResponse {
+    pub(crate) fn to_stored_response(&self, response: &ApiResponse) -> StoredResponse {
         StoredResponse {
             fingerprint: self.fingerprint.clone(),
-            status: told.status.as_u16(),
-            body: Secret::new(told.view.to_string()),
+            status: response.status.as_u16(),
+            body: Secret::new(response.view.to_string()),
         }
     }
 }
 
 /// Returns the stored answer of a repeated request. Other requests pass.
 pub(crate) async fn answer_repeated(
-    office: SharedAdminState,
+    state: SharedAdminState,
     request: Request,
     next: Next,
 ) -> Response {
-    let State(office) = office;
+    let State(state) = state;
     if request.method() != Method::POST || !request.headers().contains_key(IDEMPOTENCY_KEY) {
         return next.run(request).await;
     }
@@ -56,21 +55,21 @@ pub(crate) async fn answer_repeated(
         return ApiError::too_large(BODY_BYTES_MAX).into_response();
     };
     let answer = async {
-        let replay = office.mark_idempotent(&mut head, &bytes)?;
-        if let Some(told) = office.find_stored_response(&replay).await? {
-            return Ok(told.into_response());
+        let replay = state.mark_idempotent(&mut head, &bytes)?;
+        if let Some(response) = state.find_stored_response(&replay).await? {
+            return Ok(response.into_response());
         }
         let answer = next.run(Request::from_parts(head, Body::from(bytes))).await;
         // If the same request arrives twice at once, the second can fail because the first has
         // taken the name. It gets the answer of the first.
         if answer.status() == StatusCode::CONFLICT
-            && let Some(told) = office.find_stored_response(&replay).await?
+            && let Some(response) = state.find_stored_response(&replay).await?
         {
-            return Ok(told.into_response());
+            return Ok(response.into_response());
         }
         Ok(answer)
     };
-    answer.await.unwrap_or_else(|refused: ApiError| refused.into_response())
+    answer.await.unwrap_or_else(|error: ApiError| error.into_response())
 }
 
 impl AdminState {
@@ -88,17 +87,17 @@ impl AdminState {
                 "`Idempotency-Key`: expected 1 to 255 printable ASCII characters without spaces",
             )
         })?;
-        let visit = head.extensions.get_mut::<AdminRequest>();
-        let visit = visit.ok_or_else(|| {
+        let admin_request = head.extensions.get_mut::<AdminRequest>();
+        let admin_request = admin_request.ok_or_else(|| {
             ApiError::internal_error("a request reached the idempotency check without an actor")
         })?;
         let request = format!("{} {}\n", head.method, head.uri);
         let request = [request.as_bytes(), body].concat();
         let replay = IdempotentRequest {
-            name: self.stored_response_name(&visit.actor, key),
+            name: self.stored_response_name(&admin_request.actor, key),
             fingerprint: self.pepper.hash(&String::from_utf8_lossy(&request)),
         };
-        visit.replay = Some(replay.clone());
+        admin_request.replay = Some(replay.clone());
         Ok(replay)
     }
 
@@ -106,10 +105,7 @@ impl AdminState {
         // A relay key must not see answers that another key of its owner got.
         let by = actor.key().map(ToString::to_string).unwrap_or_default();
         let hash = self.pepper.hash(&format!("{}\n{by}\n{key}", actor.name()));
-        hash.iter().fold(String::new(), |mut text, byte| {
-            let _infallible = write!(text, "{byte:02x}");
-            text
-        })
+        hex::encode(hash)
     }
 
     /// Returns the stored answer with this name.
@@ -120,12 +116,14 @@ impl AdminState {
         &self,
         replay: &IdempotentRequest,
     ) -> ApiResult<Option<ApiResponse>> {
-        let Some(kept) = self.store.stored_response(&replay.name).await? else { return Ok(None) };
-        if kept.fingerprint != replay.fingerprint {
+        let Some(stored_response) = self.store.stored_response(&replay.name).await? else {
+            return Ok(None);
+        };
+        if stored_response.fingerprint != replay.fingerprint {
             return Err(ApiError::reused_idempotency_key());
         }
-        let status = StatusCode::from_u16(kept.status).unwrap_or_default();
-        let view = serde_json::from_str(kept.body.expose()).unwrap_or_default();
+        let status = StatusCode::from_u16(stored_response.status).unwrap_or_default();
+        let view = serde_json::from_str(stored_response.body.expose()).unwrap_or_default();
         Ok(Some(ApiResponse { status, view, is_repeated: true }))
     }
 }

@@ -1,10 +1,10 @@
 //! `/keys`: relay keys. Only the answers to POST and rotate contain the secret of a key.
 
 use crate::admin_request::{AdminRequest, AuditNote};
-use crate::api_response::{Answer, ApiError, ApiResult, NoContent};
+use crate::api_response::{ApiError, ApiResult, Created, NoContent, TypedResponse};
 use crate::query::{change_limits, contains_ignoring_case, name};
-use crate::request_parts::ResourceId;
-use crate::resource::{Draft, Resource, meta};
+use crate::request_parts::{JsonBody, ResourceId};
+use crate::resource::{Resource, ResourceDraft, meta};
 use crate::{AdminState, SharedAdminState};
 use axum::extract::State;
 use baton_api::fields::{ExpiryTime, FieldChange};
@@ -21,7 +21,6 @@ impl Resource for Key {
     type View = KeyResource;
     type Change = KeyChange;
     type Filter = KeyFilter;
-    type Created = KeyWithSecret;
     type Extra = ();
     /// The full text of a new key.
     type Once = Secret;
@@ -43,18 +42,9 @@ impl Resource for Key {
         }
     }
 
-    fn created(key: KeyResource, secret: Secret) -> KeyWithSecret {
-        KeyWithSecret { key, secret }
-    }
-
     fn restrict_filter(request: &AdminRequest, mut filter: KeyFilter) -> ApiResult<KeyFilter> {
         filter.user_id = request.restrict_to_member(filter.user_id)?;
         Ok(filter)
-    }
-
-    fn is_filtered(filter: &KeyFilter) -> bool {
-        let KeyFilter { group_id, user_id, enabled, q } = filter;
-        group_id.is_some() || user_id.is_some() || enabled.is_some() || !q.is_empty()
     }
 
     fn matches(&self, filter: &KeyFilter) -> bool {
@@ -89,7 +79,7 @@ impl Resource for Key {
         }
     }
 
-    async fn draft(state: &AdminState, change: KeyChange) -> ApiResult<Draft<Self>> {
+    async fn draft(state: &AdminState, change: KeyChange) -> ApiResult<ResourceDraft<Self>> {
         if change.name.is_none() {
             return Err(ApiError::bad("`name` is missing"));
         }
@@ -109,7 +99,7 @@ impl Resource for Key {
         Self::apply(state, &mut stored, KeyChange { group_id: None, ..change }).await?;
         let (secret, hash) = state.new_secret(&stored.value.id);
         stored.secret = Some(hash);
-        Ok(Draft { stored, extra: (), once: secret })
+        Ok(ResourceDraft { stored, extra: (), once: secret })
     }
 
     async fn apply(
@@ -174,12 +164,22 @@ fn overshoot(estimate: ReservationEstimate) -> &'static str {
     }
 }
 
+/// `POST /keys`: creates a key and returns its secret, which is shown only here.
+pub(crate) async fn create_key(
+    State(state): SharedAdminState,
+    request: AdminRequest,
+    JsonBody(New(change)): JsonBody<New<KeyChange>>,
+) -> ApiResult<Created<KeyWithSecret>> {
+    let into_body = |key, secret| KeyWithSecret { key, secret };
+    state.create_resource::<Key, _>(&request, change, into_body).await
+}
+
 /// `POST /keys/{id}/rotate`: replaces the secret.
 pub(crate) async fn rotate_key(
     State(state): SharedAdminState,
     request: AdminRequest,
     ResourceId(id): ResourceId<KeyId>,
-) -> ApiResult<Answer<KeyWithSecret>> {
+) -> ApiResult<TypedResponse<KeyWithSecret>> {
     let before = state.find_visible::<Key>(&request, &id).await?;
     before.value.check_target(&request)?;
     request.check_version(&before)?;
@@ -190,7 +190,7 @@ pub(crate) async fn rotate_key(
     state.store.save_key(&mut edit, &after)?;
     let key = Key::view(&state, &after);
     let note = AuditNote::other_action("rotate", &id, (&Key::view(&state, &before), &key));
-    let answer = Answer::new(&KeyWithSecret { key, secret })?;
+    let answer = TypedResponse::new(&KeyWithSecret { key, secret })?;
     state.commit_change(&request, edit, note, answer).await
 }
 
@@ -198,7 +198,7 @@ impl AdminState {
     /// Creates a key for Baton itself and returns its full text.
     pub(crate) async fn create_first_key(&self, name: &str) -> ApiResult<Secret> {
         let New(change) = New::<KeyChange>::with_name(name);
-        let Draft { stored, extra: (), once: secret } = Key::draft(self, change).await?;
+        let ResourceDraft { stored, extra: (), once: secret } = Key::draft(self, change).await?;
         let edit = self.edit_for_new(&stored, &()).await?;
         let note = AuditNote::created(&stored.value.id, &Key::view(self, &stored));
         let request = AdminRequest::from_baton();

@@ -1,10 +1,9 @@
-//! The admin function: the API for operators, and the console.
+//! The admin function: the API for operators, the sign-in, and the pages of `baton-console` behind it.
 //!
 //! Each resource has its own file. A handler reads the request, checks it and writes one
 //! transaction; `store` knows what is stored and how.
 
 mod accounts;
-mod actor;
 mod admin_request;
 mod alerts;
 mod allowed_addresses;
@@ -12,7 +11,6 @@ mod api_response;
 mod audit;
 mod auth_failures;
 mod authorize;
-mod console;
 mod credentials;
 mod dead_letters;
 mod effective_spend_limits;
@@ -35,22 +33,21 @@ mod resource;
 mod route_description;
 mod routes;
 mod runtime_settings;
-mod session_seal;
+mod sign_in;
 mod spend_limits;
 mod summary;
-mod summary_turns;
 mod usage;
 mod users;
 
 pub use first_start::{FirstStart, first_start};
 
-use actor::RouteAccess;
 use allowed_addresses::AllowedAddresses;
 use auth_failures::AuthFailureLimiter;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
+use baton_console::ConsoleState;
 use baton_runtime::aws::AwsClients;
 use baton_runtime::client_address::AddressRanges;
 use baton_runtime::dead_letters::DeadLetters;
@@ -61,9 +58,10 @@ use baton_runtime::token_endpoint::TokenEndpoint;
 use baton_runtime::upstream::{UpstreamCallError, UpstreamClient};
 use baton_runtime::vault::Pepper;
 use baton_store::Store;
-use session_seal::SessionSeal;
+use routes::RouteAccess;
+use sign_in::session_seal::SessionSeal;
 use std::sync::Arc;
-use summary_turns::SummaryTurns;
+use summary::SummarySlots;
 
 /// The state that all handlers share.
 struct AdminState {
@@ -73,16 +71,16 @@ struct AdminState {
     admin_token: Option<LiveSecret>,
     seal: SessionSeal,
     attempts: AuthFailureLimiter,
-    summary_turns: SummaryTurns,
+    summary_slots: SummarySlots,
     trusted_proxies: AddressRanges,
     allow_private_upstreams: bool,
     timers: RelayTimeouts,
     /// The login methods of the console.
-    porter: console::LoginMethods,
+    login_methods: sign_in::LoginMethods,
     /// The client for token endpoints; `None` during the first start, when there are no sign-ins.
     endpoint: Option<TokenEndpoint>,
     /// The dead-letter queue, if one is configured.
-    letters: Option<DeadLetters>,
+    dead_letters: Option<DeadLetters>,
 }
 
 type SharedAdminState = axum::extract::State<Arc<AdminState>>;
@@ -100,13 +98,13 @@ impl AdminState {
             admin_token,
             seal: SessionSeal::default(),
             attempts: AuthFailureLimiter::default(),
-            summary_turns: SummaryTurns::default(),
-            trusted_proxies: settings.trusted_proxies.clone(),
-            allow_private_upstreams: settings.allow_private_upstreams,
+            summary_slots: SummarySlots::default(),
+            trusted_proxies: settings.addresses.trusted_proxies.clone(),
+            allow_private_upstreams: settings.upstreams.allow_private,
             timers: settings.timers,
-            porter: console::LoginMethods::default(),
+            login_methods: sign_in::LoginMethods::default(),
             endpoint,
-            letters: None,
+            dead_letters: None,
         }
     }
 }
@@ -121,22 +119,22 @@ pub fn router(
     store: Store,
     aws: &AwsClients,
 ) -> Result<Router, UpstreamCallError> {
-    let upstream = UpstreamClient::new(&settings.timers, settings.allow_private_upstreams)?;
-    let porter = console::LoginMethods::new(settings, &upstream, aws);
+    let upstream = UpstreamClient::new(&settings.timers, settings.upstreams.allow_private)?;
+    let login_methods = sign_in::LoginMethods::new(settings, &upstream, aws);
     let admin_token = LiveSecret::from_setting(aws, settings, &settings.admin_token_setting());
-    let files = IdentityTokens::in_folder(settings.identity_token_dir.clone());
+    let files = IdentityTokens::in_folder(settings.secrets.identity_token_dir.clone());
     let endpoint = TokenEndpoint::new(aws, upstream, files);
-    let mut office = AdminState::new(settings, (pepper.into(), admin_token), store, Some(endpoint));
-    office.seal = SessionSeal::new(aws, settings);
-    (office.porter, office.letters) =
-        (porter, DeadLetters::from_resources(aws, &settings.resources));
-    let office = Arc::new(office);
-    let gauges = Arc::new(metrics::MetricsState::new(settings, aws, Arc::clone(&office)));
+    let mut state = AdminState::new(settings, (pepper.into(), admin_token), store, Some(endpoint));
+    state.seal = SessionSeal::new(aws, settings);
+    (state.login_methods, state.dead_letters) =
+        (login_methods, DeadLetters::from_resources(aws, &settings.resources));
+    let state = Arc::new(state);
+    let gauges = Arc::new(metrics::MetricsState::new(settings, aws, Arc::clone(&state)));
     let guarded = |api: Router<Arc<AdminState>>| {
         api.method_not_allowed_fallback(api_response::method_not_allowed)
             .layer(DefaultBodyLimit::max(idempotency::BODY_BYTES_MAX))
-            .layer(from_fn_with_state(Arc::clone(&office), idempotency::answer_repeated))
-            .layer(from_fn_with_state(Arc::clone(&office), authorize::authorize_request))
+            .layer(from_fn_with_state(Arc::clone(&state), idempotency::answer_repeated))
+            .layer(from_fn_with_state(Arc::clone(&state), authorize::authorize_request))
     };
     let api = routes::mounted(|access| access != RouteAccess::Anybody).merge(routes::mirrored());
     let api = guarded(api.fallback(api_response::no_such_route));
@@ -145,25 +143,32 @@ pub fn router(
     let api = Router::new().nest(routes::BASE, api.merge(open));
     let inside = api
         .clone()
-        .layer(from_fn_with_state(Arc::clone(&office), api_response::add_request_id))
-        .with_state(Arc::clone(&office));
+        .layer(from_fn_with_state(Arc::clone(&state), api_response::add_request_id))
+        .with_state(Arc::clone(&state));
     let allowed = AllowedAddresses {
-        ranges: settings.admin_allowed.clone(),
-        proxies: settings.trusted_proxies.clone(),
+        ranges: settings.addresses.admin_allowed.clone(),
+        proxies: settings.addresses.trusted_proxies.clone(),
     };
-    let relay_url = settings.relay_url.clone();
-    let relay_url = relay_url.unwrap_or_else(|| format!("http://{}", settings.listen));
+    let relay_url = settings.addresses.relay_url.clone();
+    let pages = baton_console::router(ConsoleState {
+        api: inside,
+        random: state.store.random_source().clone(),
+        clock: state.store.clock().clone(),
+        relay_url: relay_url
+            .unwrap_or_else(|| format!("http://{}", settings.addresses.listen))
+            .into(),
+    });
     Ok(api
-        .route("/", get(console::home))
+        .route("/", get(sign_in::redirect_to_console))
         // Clients of Anthropic's Admin API call these paths.
         .merge(guarded(routes::mirrored()))
-        .merge(console::router(&office, inside, &relay_url))
+        .merge(sign_in::console_router(&state, pages))
         .route("/health", get(api_response::get_health))
         .route("/metrics", get(metrics::get_metrics).with_state(gauges))
         .method_not_allowed_fallback(api_response::method_not_allowed)
         .fallback(api_response::no_such_route)
-        .layer(from_fn_with_state(Arc::clone(&office), session_seal::refresh_secrets_first))
+        .layer(from_fn_with_state(Arc::clone(&state), sign_in::session_seal::refresh_secrets_first))
         .layer(from_fn_with_state(Arc::new(allowed), allowed_addresses::require_allowed_address))
-        .layer(from_fn_with_state(Arc::clone(&office), api_response::add_request_id))
-        .with_state(office))
+        .layer(from_fn_with_state(Arc::clone(&state), api_response::add_request_id))
+        .with_state(state))
 }

@@ -3,7 +3,7 @@
 
 use crate::SharedAdminState;
 use crate::admin_request::{AdminRequest, AuditNote};
-use crate::api_response::{Answer, ApiError, ApiResult, check_limits};
+use crate::api_response::{ApiError, ApiResult, TypedResponse, check_limits};
 use crate::request_parts::JsonBody;
 use axum::Json;
 use axum::extract::State;
@@ -16,44 +16,44 @@ use baton_store::ConfigEdit;
 const MESSAGE_MAX: usize = 1000;
 
 pub(crate) async fn get_organization_limits(
-    State(office): SharedAdminState,
+    State(state): SharedAdminState,
 ) -> ApiResult<Json<Limits>> {
-    Ok(Json(office.store.read_scope_settings(&LimitScope::Organization).await?.limits))
+    Ok(Json(state.store.read_scope_settings(&LimitScope::Organization).await?.limits))
 }
 
 pub(crate) async fn set_organization_limits(
-    State(office): SharedAdminState,
-    visit: AdminRequest,
+    State(state): SharedAdminState,
+    request: AdminRequest,
     JsonBody(limits): JsonBody<Limits>,
-) -> ApiResult<Answer<Limits>> {
+) -> ApiResult<TypedResponse<Limits>> {
     let limits = check_limits("", limits)?;
-    let before = office.store.read_scope_settings(&LimitScope::Organization).await?.limits;
+    let before = state.store.read_scope_settings(&LimitScope::Organization).await?.limits;
     let mut edit = ConfigEdit::default();
-    office.store.save_organization_limits(&mut edit, &limits)?;
+    state.store.save_organization_limits(&mut edit, &limits)?;
     let note = AuditNote::updated(&"limits/organization", &before, &limits);
-    office.commit_change(&visit, edit, note, Answer::new(&limits)?).await
+    state.commit_change(&request, edit, note, TypedResponse::new(&limits)?).await
 }
 
 pub(crate) async fn get_limit_message(
-    State(office): SharedAdminState,
+    State(state): SharedAdminState,
 ) -> ApiResult<Json<LimitMessage>> {
-    let message = office.store.read_scope_settings(&LimitScope::Organization).await?.message;
+    let message = state.store.read_scope_settings(&LimitScope::Organization).await?.message;
     Ok(Json(LimitMessage { message }))
 }
 
 pub(crate) async fn set_limit_message(
-    State(office): SharedAdminState,
-    visit: AdminRequest,
+    State(state): SharedAdminState,
+    request: AdminRequest,
     JsonBody(LimitMessage { message }): JsonBody<LimitMessage>,
-) -> ApiResult<Answer<LimitMessage>> {
+) -> ApiResult<TypedResponse<LimitMessage>> {
     let message = message.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
     if message.as_ref().is_some_and(|text| text.chars().count() > MESSAGE_MAX) {
         return Err(ApiError::bad(format!("`message`: expected at most {MESSAGE_MAX} characters")));
     }
-    let before = office.store.read_scope_settings(&LimitScope::Organization).await?.message;
+    let before = state.store.read_scope_settings(&LimitScope::Organization).await?.message;
     let mut edit = ConfigEdit::default();
-    office.store.save_spend_message(&mut edit, message.as_deref());
+    state.store.save_spend_message(&mut edit, message.as_deref());
     let (before, after) = (LimitMessage { message: before }, LimitMessage { message });
     let note = AuditNote::updated(&"limits/message", &before, &after);
-    office.commit_change(&visit, edit, note, Answer::new(&after)?).await
+    state.commit_change(&request, edit, note, TypedResponse::new(&after)?).await
 }

@@ -4,14 +4,14 @@
 //! The route does not exist where nothing is counted (on Lambda).
 
 use crate::AdminState;
-use crate::actor::RouteAccess;
 use crate::api_response::{ApiError, no_such_route};
 use crate::authorize::credential;
+use crate::routes::RouteAccess;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use baton_domain::secret::Secret;
 use baton_runtime::aws::AwsClients;
-use baton_runtime::observe::Observer;
+use baton_runtime::observe::{Observer, has_metrics_page, write_metrics_page};
 use baton_runtime::settings::Settings;
 use baton_runtime::usage_queue::UsageQueue;
 use baton_runtime::vault::is_equal_constant_time;
@@ -27,16 +27,16 @@ pub(crate) struct MetricsState {
     observer: Observer,
     queue: UsageQueue,
     token: Option<Secret>,
-    office: Arc<AdminState>,
+    state: Arc<AdminState>,
 }
 
 impl MetricsState {
-    pub(crate) fn new(settings: &Settings, aws: &AwsClients, office: Arc<AdminState>) -> Self {
+    pub(crate) fn new(settings: &Settings, aws: &AwsClients, state: Arc<AdminState>) -> Self {
         Self {
             observer: Observer::installed(),
             queue: UsageQueue::new(aws, &settings.resources.usage_queue_url),
-            token: settings.metrics_token.clone(),
-            office,
+            token: settings.secrets.metrics_token.clone(),
+            state,
         }
     }
 }
@@ -45,22 +45,21 @@ pub(crate) async fn get_metrics(
     State(gauges): State<Arc<MetricsState>>,
     request: Request,
 ) -> Response {
-    if !gauges.observer.is_enabled() {
+    if !has_metrics_page() {
         return no_such_route().await.into_response();
     }
-    let office = &gauges.office;
+    let state = &gauges.state;
     let own = gauges.token.as_ref().zip(credential(request.headers()));
     if !own.is_some_and(|(own, token)| is_equal_constant_time(token, own.expose())) {
-        let from =
-            office.trusted_proxies.counted_client_of(request.extensions(), request.headers());
-        let actor = office.actor(request.headers(), from);
+        let from = state.trusted_proxies.counted_client_of(request.extensions(), request.headers());
+        let actor = state.actor(request.headers(), from);
         match actor.await {
-            Ok(actor) if actor.may(RouteAccess::Admin) => {}
+            Ok(actor) if RouteAccess::Admin.allows(&actor) => {}
             Ok(_) => return ApiError::forbidden("this needs the role `admin`").into_response(),
-            Err(refused) => return refused.into_response(),
+            Err(error) => return error.into_response(),
         }
     }
-    let levels = read_gauges(&office.store, &gauges.queue, office.letters.as_ref()).await;
+    let levels = read_gauges(&state.store, &gauges.queue, state.dead_letters.as_ref()).await;
     gauges.observer.set_gauges(&levels);
-    ([(CONTENT_TYPE, TEXT)], gauges.observer.page()).into_response()
+    ([(CONTENT_TYPE, TEXT)], write_metrics_page().unwrap_or_default()).into_response()
 }

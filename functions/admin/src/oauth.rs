@@ -3,7 +3,7 @@
 
 use crate::accounts::AccountEdit;
 use crate::admin_request::{AdminRequest, AuditNote};
-use crate::api_response::{Answer, ApiError, ApiResult, Created, body};
+use crate::api_response::{ApiError, ApiResult, Created, TypedResponse, body};
 use crate::credentials::CredentialInput;
 use crate::request_parts::JsonBody;
 use crate::resource::Resource as _;
@@ -46,11 +46,11 @@ struct OauthSignIn {
 
 /// `POST /oauth/start`: returns the page to open in a browser.
 pub(crate) async fn start_sign_in(
-    State(office): SharedAdminState,
+    State(admin_state): SharedAdminState,
     JsonBody(start): JsonBody<NewSignIn>,
 ) -> ApiResult<Created<SignIn>> {
-    office.check_start(&start).await?;
-    let (state, verifier) = (office.random(), office.random());
+    admin_state.check_start(&start).await?;
+    let (state, verifier) = (admin_state.random(), admin_state.random());
     let url = authorization_url(&start, &state, &verifier);
     let grant = TokenGrant::RefreshToken { client_id: start.client_id, scope: None };
     let sign_in = OauthSignIn {
@@ -63,21 +63,21 @@ pub(crate) async fn start_sign_in(
         verifier,
         client_secret: start.client_secret.map(|secret| secret.expose().to_owned()),
         account: start.account,
-        bound_to: office.current_binding(start.account_id.as_ref()).await?,
+        bound_to: admin_state.current_binding(start.account_id.as_ref()).await?,
         account_id: start.account_id,
     };
     let text = serde_json::to_string(&sign_in).map_err(|error| ApiError::bad(error.to_string()))?;
-    let expires_at = office.store.put_sign_in(&state, &Secret::new(text), MINUTES).await?;
+    let expires_at = admin_state.store.put_sign_in(&state, &Secret::new(text), MINUTES).await?;
     Created::new(&SignIn { authorize_url: url, state, expires_at })
 }
 
 /// `POST /oauth/finish`: redeems the code and returns the account, signed in.
 pub(crate) async fn finish_sign_in(
-    State(office): SharedAdminState,
-    visit: AdminRequest,
+    State(admin_state): SharedAdminState,
+    request: AdminRequest,
     JsonBody(finish): JsonBody<SignInCode>,
-) -> ApiResult<Answer<AccountResource>> {
-    let gone = || {
+) -> ApiResult<TypedResponse<AccountResource>> {
+    let not_found = || {
         ApiError::bad(format!(
             "`state`: this sign-in is unknown, older than {MINUTES} minutes or already finished; \
              start again with POST /oauth/start"
@@ -85,10 +85,10 @@ pub(crate) async fn finish_sign_in(
     };
     // States have 43 characters, and DynamoDB accepts keys of at most 2,048 bytes.
     if finish.state.len() > STATE_BYTES_MAX {
-        return Err(gone());
+        return Err(not_found());
     }
-    let text = office.store.take_sign_in(&finish.state).await?.ok_or_else(gone)?;
-    let sign_in: OauthSignIn = serde_json::from_str(text.expose()).map_err(|_| gone())?;
+    let text = admin_state.store.take_sign_in(&finish.state).await?.ok_or_else(not_found)?;
+    let sign_in: OauthSignIn = serde_json::from_str(text.expose()).map_err(|_| not_found())?;
     let mut secrets = TokenSecrets {
         client_secret: sign_in.client_secret.map(Secret::new),
         ..TokenSecrets::default()
@@ -98,47 +98,48 @@ pub(crate) async fn finish_sign_in(
         verifier: Secret::new(sign_in.verifier),
         redirect_uri: sign_in.redirect_uri,
     };
-    let issued = office.endpoint()?.redeem(&sign_in.exchange, &secrets, &code).await;
-    let IssuedToken { access_token, refresh_token, lifetime: life } = issued
+    let issued = admin_state.endpoint()?.redeem(&sign_in.exchange, &secrets, &code).await;
+    let IssuedToken { access_token, refresh_token, lifetime } = issued
         .map_err(|error| ApiError::bad(format!("the token endpoint issued no token: {error}")))?;
     (secrets.access_token, secrets.refresh_token) = (Some(access_token), refresh_token);
-    let standing = TokenStatus::after_success(
-        life,
-        office.store.random_source().byte(),
-        office.store.clock().now(),
+    let token_status = TokenStatus::after_success(
+        lifetime,
+        admin_state.store.random_source().byte(),
+        admin_state.store.clock().now(),
     );
-    let credential = CredentialInput::Issued(Box::new((sign_in.exchange, secrets, standing)));
+    let credential = CredentialInput::Issued(Box::new((sign_in.exchange, secrets, token_status)));
     let (stored, edit, before) = match (sign_in.account_id, sign_in.account) {
         (Some(id), _) => {
-            let before = office.named(&id).await?;
+            let before = admin_state.named(&id).await?;
             if sign_in.bound_to.is_some_and(|bound| bound != credential_binding(&before.value)) {
                 return Err(ApiError::bad(
                     "the account's provider, base URL or proxy has changed since the sign-in began; \
                      start again with POST /oauth/start",
                 ));
             }
-            let mut stored = office.store.next_version(&before);
-            let token = office.seal(&mut stored, credential).await?;
+            let mut stored = admin_state.store.next_version(&before);
+            let token = admin_state.seal(&mut stored, credential).await?;
             let (mut edit, extra) = (ConfigEdit::default(), AccountEdit::with_token(token));
-            Account::save(&office, &mut edit, Some(&before), (&stored, &extra)).await?;
-            (stored, edit, Some(Account::view(&office, &before)))
+            Account::save(&admin_state, &mut edit, Some(&before), (&stored, &extra)).await?;
+            (stored, edit, Some(Account::view(&admin_state, &before)))
         }
         (None, fields) => {
             let fields = fields.as_deref().map_or("{}", RawValue::get);
-            let draft = office.new_account(body(fields.as_bytes())?, Some(credential)).await?;
-            let edit = office.edit_for_new(&draft.stored, &draft.extra).await?;
+            let draft = admin_state.new_account(body(fields.as_bytes())?, Some(credential)).await?;
+            let edit = admin_state.edit_for_new(&draft.stored, &draft.extra).await?;
             (draft.stored, edit, None)
         }
     };
-    let view = Account::view(&office, &stored);
+    let view = Account::view(&admin_state, &stored);
     let note = AuditNote::other_action("sign_in", &stored.value.id, (&before, &view));
-    let told = office.commit_change(&visit, edit, note, Answer::new(&view)?).await?;
-    if told.is_repeated() {
-        return Ok(told);
+    let response =
+        admin_state.commit_change(&request, edit, note, TypedResponse::new(&view)?).await?;
+    if response.is_repeated() {
+        return Ok(response);
     }
     // The stored health belongs to the previous credential.
-    office.reset_health(&stored.value.id).await?;
-    Answer::new(&office.current_view(stored).await?)
+    admin_state.reset_health(&stored.value.id).await?;
+    TypedResponse::new(&admin_state.current_view(stored).await?)
 }
 
 /// The page to open in a browser (RFC 6749 §4.1.1, RFC 7636 §4.3).
@@ -161,7 +162,7 @@ impl AdminState {
             [("authorization_url", &start.authorization_url), ("token_url", &start.token_url)]
         {
             check_url(url, self.allow_private_upstreams)
-                .map_err(|why| ApiError::bad(format!("`{name}`: {why}")))?;
+                .map_err(|error| ApiError::bad(format!("`{name}`: {error}")))?;
         }
         match (&start.account_id, &start.account) {
             (Some(id), None) => self.named(id).await.map(drop),

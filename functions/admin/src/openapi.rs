@@ -1,10 +1,10 @@
 //! `/openapi.json`: the OpenAPI 3.1 document. Everything in it comes from the table of routes and the
 //! types of their handlers. `tests/clients/schemathesis.rs` compares the document with real answers.
 
-use crate::actor::RouteAccess;
 use crate::api_response::ApiResult;
 use crate::route_description::{ApiSchemas, OperationBuilder, SuccessAnswer, tidied};
-use crate::routes::{ApiRoute, BASE, ROUTES, Verb};
+use crate::routes::RouteAccess;
+use crate::routes::{ApiRoute, BASE, ROUTES, RouteMethod};
 use axum::Json;
 use baton_api::error::ErrorBody;
 use serde_json::{Map, Value, json};
@@ -24,11 +24,11 @@ const REFUSALS: [(u16, &str); 10] = [
 ];
 
 pub(crate) async fn get_openapi() -> ApiResult<Json<Map<String, Value>>> {
-    Ok(Json(Document::new().into_json()))
+    Ok(Json(OpenApiDocument::new().into_json()))
 }
 
 /// The document while it is made.
-struct Document {
+struct OpenApiDocument {
     schemas: ApiSchemas,
     paths: Map<String, Value>,
     parameters: Map<String, Value>,
@@ -36,7 +36,7 @@ struct Document {
     ambiguous: Vec<String>,
 }
 
-impl Document {
+impl OpenApiDocument {
     fn new() -> Self {
         let mut document = Self {
             schemas: ApiSchemas::new(),
@@ -47,7 +47,7 @@ impl Document {
         for route in ROUTES.iter() {
             let operation = document.operation(route);
             let path = document.paths.entry(format!("{BASE}{}", route.path));
-            path.or_insert_with(|| json!({}))[route.verb.as_str().to_lowercase()] = operation;
+            path.or_insert_with(|| json!({}))[route.method.as_str().to_lowercase()] = operation;
         }
         document
     }
@@ -134,26 +134,26 @@ fn can_answer(route: &ApiRoute, status: u16, has_body: bool, has_query: bool) ->
     let names_something = route.path.contains('{');
     match status {
         400 | 413 if has_body => true,
-        400 => has_query || route.verb == Verb::Post,
+        400 => has_query || route.method == RouteMethod::Post,
         401 | 403 | 429 => route.access != RouteAccess::Anybody,
         404 => names_something,
-        409 => route.verb != Verb::Get,
+        409 => route.method != RouteMethod::Get,
         412 => changes_version(route),
-        413 | 422 => route.verb == Verb::Post,
+        413 | 422 => route.method == RouteMethod::Post,
         _ => true,
     }
 }
 
 /// Whether the route changes a resource that has a version.
 fn changes_version(route: &ApiRoute) -> bool {
-    matches!(route.verb, Verb::Patch | Verb::Delete)
+    matches!(route.method, RouteMethod::Patch | RouteMethod::Delete)
         || route.path.ends_with("/rotate")
-        || (route.verb, route.path) == (Verb::Put, "/alerts")
+        || (route.method, route.path) == (RouteMethod::Put, "/alerts")
 }
 
 /// The headers that a route reads, by the names of their components.
 fn headers_of(route: &ApiRoute) -> impl Iterator<Item = &'static str> {
-    let idempotency_key = (route.verb == Verb::Post).then_some("idempotency-key");
+    let idempotency_key = (route.method == RouteMethod::Post).then_some("idempotency-key");
     let if_match = changes_version(route).then_some("if-match");
     idempotency_key.into_iter().chain(if_match)
 }
@@ -176,10 +176,10 @@ fn header_parameters() -> Map<String, Value> {
 
 /// For example `post_keys_one_rotate`: `one` replaces an id in the path.
 fn operation_id(route: &ApiRoute) -> String {
-    let words = route.path.split('/').filter(|part| !part.is_empty());
-    let words = words.map(|part| if part.starts_with('{') { "one" } else { part });
-    let path: Vec<&str> = words.collect();
-    format!("{}_{}", route.verb.as_str().to_lowercase(), path.join("_").replace('.', "_"))
+    let message = route.path.split('/').filter(|part| !part.is_empty());
+    let message = message.map(|part| if part.starts_with('{') { "one" } else { part });
+    let path: Vec<&str> = message.collect();
+    format!("{}_{}", route.method.as_str().to_lowercase(), path.join("_").replace('.', "_"))
 }
 
 #[cfg(test)]
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn all_references_resolve_and_all_components_are_used() {
-        let document = Value::Object(Document::new().into_json());
+        let document = Value::Object(OpenApiDocument::new().into_json());
         let mut found = BTreeSet::new();
         references(&document, &mut found);
         for reference in &found {
@@ -218,18 +218,18 @@ mod tests {
     }
 
     #[test]
-    fn a_component_means_one_thing() {
-        let Document { schemas, ambiguous, .. } = Document::new();
+    fn component_names_are_unambiguous() {
+        let OpenApiDocument { schemas, ambiguous, .. } = OpenApiDocument::new();
         assert_eq!(ambiguous, Vec::<String>::new(), "parameters");
         assert_eq!(schemas.into_components().1, Vec::<String>::new(), "schemas");
     }
 
     #[test]
-    fn every_path_parameter_is_described_and_every_request_refuses_unknown_fields() {
-        let document = Value::Object(Document::new().into_json());
+    fn path_parameters_are_described_and_requests_refuse_unknown_fields() {
+        let document = Value::Object(OpenApiDocument::new().into_json());
         for route in ROUTES.iter() {
-            let verb = route.verb.as_str().to_lowercase();
-            let operation = &document["paths"][format!("{BASE}{}", route.path)][verb];
+            let method = route.method.as_str().to_lowercase();
+            let operation = &document["paths"][format!("{BASE}{}", route.path)][method];
             let parameters = operation["parameters"].to_string();
             assert_eq!(route.path.contains('{'), parameters.contains("path_"), "{}", route.path);
         }

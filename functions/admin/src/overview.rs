@@ -21,15 +21,15 @@ const DAYS: i64 = 30;
 /// The number of most expensive keys and models in the answer.
 const TOP: usize = 10;
 
-pub(crate) async fn get_overview(State(office): SharedAdminState) -> ApiResult<Json<Overview>> {
-    let now = office.store.clock().now();
+pub(crate) async fn get_overview(State(state): SharedAdminState) -> ApiResult<Json<Overview>> {
+    let now = state.store.clock().now();
     let days: Vec<String> = (0..DAYS).rev().map(|ago| day(now, ago)).collect();
     let today = days.last().cloned().unwrap_or_default();
     let paging = PageQuery { limit: Some(1000), cursor: None };
     let all = |_: &Account| true;
     let (accounts, parts) =
-        futures_util::try_join!(office.list_page::<Account>(&paging, false, &all), async {
-            Ok(office.store.read_day_sums(&today).await?)
+        futures_util::try_join!(state.list_page::<Account>(&paging, false, &all), async {
+            Ok(state.store.read_day_sums(&today).await?)
         },)?;
 
     let (mut keys, mut models) = (Vec::new(), Vec::new());
@@ -45,13 +45,13 @@ pub(crate) async fn get_overview(State(office): SharedAdminState) -> ApiResult<J
 
     let ids: Vec<AccountId> = accounts.data.iter().map(|one| one.value.id.clone()).collect();
     let named: Vec<KeyId> = keys.iter().map(|(id, _)| id.clone()).collect();
-    let seen = office.store.read_overview(&days, &ids, &named).await?;
+    let snapshot = state.store.read_overview(&days, &ids, &named).await?;
     let days = days.into_iter().map(|day| {
-        let sums = seen.days.get(&day).copied().unwrap_or_default();
+        let sums = snapshot.days.get(&day).copied().unwrap_or_default();
         DayMeasures { day, measures: measures(&sums) }
     });
     let keys = keys.into_iter().map(|(key_id, sums)| {
-        let name = seen.keys.get(&key_id).map(|key| key.value.name.clone());
+        let name = snapshot.keys.get(&key_id).map(|key| key.value.name.clone());
         KeyMeasures { key_id, name, measures: measures(&sums) }
     });
     let models =
@@ -62,7 +62,7 @@ pub(crate) async fn get_overview(State(office): SharedAdminState) -> ApiResult<J
         models: models.collect(),
         keys: keys.collect(),
         keys_active,
-        accounts: accounts.data.iter().map(|one| Account::view(&office, one)).collect(),
+        accounts: accounts.data.iter().map(|one| Account::view(&state, one)).collect(),
     }))
 }
 

@@ -38,13 +38,13 @@ fn own_price_view(stored: &StoredEntity<OwnPrice>) -> PriceResource {
 }
 
 pub(crate) async fn list_prices(
-    State(office): SharedAdminState,
+    State(state): SharedAdminState,
     Query(paging): Query<PageQuery>,
     Query(filter): Query<PriceFilter>,
 ) -> ApiResult<Json<ResourceList<PriceResource>>> {
     let (limit, text) = (usize::from(page_limit(&paging)?), filter.q.to_lowercase());
     let after = page_cursor(&paging).map(read_cursor).transpose()?;
-    let rows = office.price_rows(|model| contains_ignoring_case(model, &text)).await?;
+    let rows = state.price_rows(|model| contains_ignoring_case(model, &text)).await?;
     let mut rows = rows.into_iter().filter(|(place, _)| Some(place) > after.as_ref());
     let page: Vec<((String, Timestamp), PriceResource)> = rows.by_ref().take(limit).collect();
     let last = page.last().filter(|_| rows.next().is_some());
@@ -59,10 +59,10 @@ fn read_cursor(text: &str) -> ApiResult<(String, Timestamp)> {
 }
 
 pub(crate) async fn get_price(
-    State(office): SharedAdminState,
+    State(state): SharedAdminState,
     ResourceId(PricedModel(model)): ResourceId<PricedModel>,
 ) -> ApiResult<Json<ResourceList<PriceResource>>> {
-    let rows = office.price_rows(|one| one == model).await?;
+    let rows = state.price_rows(|one| one == model).await?;
     if rows.is_empty() {
         return Err(ApiError::not_found(format!("a price for {}", shorten_text(&model))));
     }
@@ -70,18 +70,18 @@ pub(crate) async fn get_price(
 }
 
 pub(crate) async fn create_price(
-    State(office): SharedAdminState,
-    visit: AdminRequest,
+    State(state): SharedAdminState,
+    request: AdminRequest,
     JsonBody(new): JsonBody<NewPrice>,
 ) -> ApiResult<Created<PriceResource>> {
     let id =
-        PriceId { model: model(new.model)?, from: office.start(new.effective_from.as_deref())? };
-    if office.store.read::<OwnPrice>(&id).await?.is_some() {
+        PriceId { model: model(new.model)?, from: state.start(new.effective_from.as_deref())? };
+    if state.store.read::<OwnPrice>(&id).await?.is_some() {
         let PriceId { model, from } = id;
         let message = format!("{model} already has a price from {from}; delete that price first");
         return Err(ApiError::conflict(message));
     }
-    let now = office.store.clock().now();
+    let now = state.store.clock().now();
     let price = ModelPrice {
         from: id.from,
         standard: new.standard.into(),
@@ -92,16 +92,16 @@ pub(crate) async fn create_price(
         // day.
         version: format!("own-{now:.3}"),
     };
-    let stored = office.store.new_stored(OwnPrice { id, price }, None);
+    let stored = state.store.new_stored(OwnPrice { id, price }, None);
     let (mut edit, view) = (ConfigEdit::default(), own_price_view(&stored));
-    office.store.save_price(&mut edit, &stored)?;
+    state.store.save_price(&mut edit, &stored)?;
     let note = AuditNote::created(&stored.value.id, &view);
-    office.commit_change(&visit, edit, note, Created::new(&view)?).await
+    state.commit_change(&request, edit, note, Created::new(&view)?).await
 }
 
 pub(crate) async fn delete_price(
-    State(office): SharedAdminState,
-    visit: AdminRequest,
+    State(state): SharedAdminState,
+    request: AdminRequest,
     ResourceId(PricedModel(model)): ResourceId<PricedModel>,
     Query(which): Query<PriceSelector>,
 ) -> ApiResult<NoContent> {
@@ -110,16 +110,16 @@ pub(crate) async fn delete_price(
         |_| ApiError::not_found(format!("an own price for {}", shorten_text(&model)));
     let id = PriceId {
         model: parsed.map_err(no_such_model)?,
-        from: office.start(Some(&which.effective_from))?,
+        from: state.start(Some(&which.effective_from))?,
     };
     let unknown =
         || ApiError::not_found(format!("an own price for {}", shorten_text(&id.to_string())));
-    let stored = office.store.read::<OwnPrice>(&id).await?.ok_or_else(unknown)?;
-    visit.check_version(&stored)?;
+    let stored = state.store.read::<OwnPrice>(&id).await?.ok_or_else(unknown)?;
+    request.check_version(&stored)?;
     let mut edit = ConfigEdit::default();
-    office.store.remove_price(&mut edit, &stored);
+    state.store.remove_price(&mut edit, &stored);
     let note = AuditNote::deleted(&stored.value.id, &own_price_view(&stored));
-    office.commit_change(&visit, edit, note, NoContent::new(&())?).await
+    state.commit_change(&request, edit, note, NoContent::new(&())?).await
 }
 
 fn shorten_text(text: &str) -> String {
@@ -129,10 +129,10 @@ fn shorten_text(text: &str) -> String {
 /// Checks a model id, which is a pattern without `*`.
 fn model(text: String) -> ApiResult<String> {
     let literal = ModelPattern::new(text).ok().filter(ModelPattern::is_literal);
-    let bad = || {
+    let invalid = || {
         ApiError::bad("`model`: expected a model id of 1 to 256 printable characters without `*`")
     };
-    literal.map(|id| id.as_str().to_owned()).ok_or_else(bad)
+    literal.map(|id| id.as_str().to_owned()).ok_or_else(invalid)
 }
 
 impl AdminState {

@@ -109,8 +109,9 @@ pub(crate) fn bound(text: &str, is_end: bool) -> ApiResult<Timestamp> {
 /// # Errors
 /// 400 that names the limit.
 pub(crate) fn change_limits(before: &Limits, change: LimitsChange) -> ApiResult<Limits> {
-    let refused = |InvalidLimits(why): InvalidLimits| ApiError::bad(field_message("limits", &why));
-    check_limits("limits.", change.apply_to(before).map_err(refused)?)
+    let invalid =
+        |InvalidLimits(reason): InvalidLimits| ApiError::bad(field_message("limits", &reason));
+    check_limits("limits.", change.apply_to(before).map_err(invalid)?)
 }
 
 /// Whether `text` contains `part`, which is in lower case.

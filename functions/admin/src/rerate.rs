@@ -32,29 +32,29 @@ struct RerateJob {
 }
 
 pub(crate) async fn rerate_period(
-    State(office): SharedAdminState,
-    visit: AdminRequest,
-    JsonBody(ask): JsonBody<RerateRequest>,
+    State(state): SharedAdminState,
+    request: AdminRequest,
+    JsonBody(body): JsonBody<RerateRequest>,
 ) -> ApiResult<Json<RerateReport>> {
-    let begun = office.store.clock().now();
-    let (from, to) = period(Some(&ask.from), Some(&ask.to), begun)?;
-    let limit = ask.limit.unwrap_or(CALL);
+    let started_at = state.store.clock().now();
+    let (from, to) = period(Some(&body.from), Some(&body.to), started_at)?;
+    let limit = body.limit.unwrap_or(CALL);
     if !(1..=CALL).contains(&limit) {
         return Err(ApiError::bad(format!("`limit`: expected a number from 1 to {CALL}")));
     }
     let (key, account, user, model, outcome) = Default::default();
     let filter = EventFilter { from, to, key, account, user, model, outcome, keys: None };
-    let kind = if ask.dry_run { "dry" } else { "real" };
-    let job = RerateJob { name: format!("{from}#{to}#{kind}"), filter, dry_run: ask.dry_run };
-    let table = current_prices(&office).await?;
-    let start = job.load_progress(&office, &table).await?;
+    let kind = if body.dry_run { "dry" } else { "real" };
+    let job = RerateJob { name: format!("{from}#{to}#{kind}"), filter, dry_run: body.dry_run };
+    let table = current_prices(&state).await?;
+    let start = job.load_progress(&state, &table).await?;
     if start.cursor.is_none() && !job.dry_run {
         // Written before the first change, because a call that is cut off has changed something,
         // too.
         let period = json!({ "from": from, "to": to });
-        office.write_audit_row(&visit, &Value::Null, &period).await?;
+        state.write_audit_row(&request, &Value::Null, &period).await?;
     }
-    let (rerate, is_done) = job.rerate_pages(&office, &table, start, (begun, limit)).await?;
+    let (rerate, is_done) = job.rerate_pages(&state, &table, start, (started_at, limit)).await?;
     let report = RerateReport {
         done: is_done,
         dry_run: job.dry_run,
@@ -66,14 +66,14 @@ pub(crate) async fn rerate_period(
         next: rerate.next.filter(|_| !is_done),
     };
     if is_done && !job.dry_run {
-        office.write_audit_row(&visit, &json!({ "from": from, "to": to }), &report).await?;
+        state.write_audit_row(&request, &json!({ "from": from, "to": to }), &report).await?;
     }
     Ok(Json(report))
 }
 
 /// The prices that are in force now.
-async fn current_prices(office: &AdminState) -> ApiResult<PriceTable> {
-    let own = office.store.own_prices().await?;
+async fn current_prices(state: &AdminState) -> ApiResult<PriceTable> {
+    let own = state.store.own_prices().await?;
     let own: Vec<OwnPrice> = own.into_iter().map(|stored| stored.value).collect();
     Ok(PriceTable::builtin().with_own(&own))
 }
@@ -82,13 +82,13 @@ impl AdminState {
     /// Writes a row of the audit trail: one at the start and one at the end.
     async fn write_audit_row(
         &self,
-        visit: &AdminRequest,
+        request: &AdminRequest,
         before: &Value,
         after: &(impl Serialize + Sync),
     ) -> ApiResult<()> {
         let mut edit = ConfigEdit::default();
         self.add_audit_row(
-            visit,
+            request,
             &mut edit,
             AuditNote::other_action("rerate", &"usage", (before, after)),
         )?;
@@ -100,11 +100,11 @@ impl RerateJob {
     /// The stored progress, or the start of the period if prices have changed since.
     async fn load_progress(
         &self,
-        office: &AdminState,
+        state: &AdminState,
         table: &PriceTable,
     ) -> Result<RerateProgress, StoreError> {
         let fingerprint = table.fingerprint();
-        let known = office.store.rerate(&self.name).await?;
+        let known = state.store.rerate(&self.name).await?;
         let known = known.filter(|known| known.table == fingerprint);
         Ok(known
             .unwrap_or_else(|| RerateProgress { table: fingerprint, ..RerateProgress::default() }))
@@ -112,21 +112,21 @@ impl RerateJob {
 
     async fn rerate_pages(
         &self,
-        office: &AdminState,
+        state: &AdminState,
         table: &PriceTable,
         mut rerate: RerateProgress,
-        (begun, limit): (Timestamp, u32),
+        (started_at, limit): (Timestamp, u32),
     ) -> Result<(RerateProgress, bool), StoreError> {
         let end = rerate.examined + u64::from(limit);
         loop {
             let room = usize::try_from(end - rerate.examined).unwrap_or(PAGE).min(PAGE);
-            self.rerate_page(office, table, (&mut rerate, room)).await?;
+            self.rerate_page(state, table, (&mut rerate, room)).await?;
             if rerate.cursor.is_none() {
-                office.store.remove_rerate(&self.name).await?;
+                state.store.remove_rerate(&self.name).await?;
                 return Ok((rerate, true));
             }
-            office.store.put_rerate(&self.name, &rerate).await?;
-            let elapsed = office.store.clock().now().duration_since(begun);
+            state.store.put_rerate(&self.name, &rerate).await?;
+            let elapsed = state.store.clock().now().duration_since(started_at);
             if rerate.examined >= end || elapsed >= PATIENCE {
                 return Ok((rerate, false));
             }
@@ -136,11 +136,11 @@ impl RerateJob {
     /// Re-rates the next `room` records.
     async fn rerate_page(
         &self,
-        office: &AdminState,
+        state: &AdminState,
         table: &PriceTable,
         (rerate, room): (&mut RerateProgress, usize),
     ) -> Result<(), StoreError> {
-        let page = office.store.events(&self.filter, room, rerate.cursor.as_deref()).await?;
+        let page = state.store.events(&self.filter, room, rerate.cursor.as_deref()).await?;
         rerate.examined += u64::try_from(page.data.len()).unwrap_or_default();
         rerate.next = page.data.last().map_or(rerate.next, |last| Some(last.started_at));
         let revisions: Vec<CostRevision> = page
@@ -151,7 +151,7 @@ impl RerateJob {
         let rerated = if self.dry_run {
             RerateResult::from_batch(&RevisionBatch::from_revisions(revisions))
         } else {
-            office.store.revise_events(revisions).await?
+            state.store.revise_events(revisions).await?
         };
         rerate.changed += rerated.changed;
         rerate.difference_usd += rerated.difference_usd;

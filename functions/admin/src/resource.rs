@@ -2,7 +2,7 @@
 //! idempotency, unique names and the audit trail. The file of each kind says what is special about it.
 
 use crate::admin_request::{AdminRequest, AuditNote};
-use crate::api_response::{Answer, ApiError, ApiResult, Created, NoContent};
+use crate::api_response::{ApiError, ApiResult, Created, NoContent, TypedResponse};
 use crate::request_parts::{JsonBody, ResourceId};
 use crate::{AdminState, SharedAdminState};
 use axum::Json;
@@ -28,9 +28,7 @@ pub(crate) trait Resource:
     /// The fields that a request can set.
     type Change: Creatable + DeserializeOwned + Send;
     /// The filters of the list.
-    type Filter: DeserializeOwned + JsonSchema + Send + Sync;
-    /// The answer to POST.
-    type Created: Serialize + JsonSchema + Send;
+    type Filter: Default + PartialEq + DeserializeOwned + JsonSchema + Send + Sync;
     /// What is stored together with the resource, such as a new token.
     type Extra: Send + Sync;
     /// What is returned once, when the resource is created.
@@ -48,16 +46,10 @@ pub(crate) trait Resource:
         async { Ok(views) }
     }
 
-    /// The answer to POST.
-    fn created(view: Self::View, once: Self::Once) -> Self::Created;
-
     /// Restricts a filter to what the caller can see.
     fn restrict_filter(_request: &AdminRequest, filter: Self::Filter) -> ApiResult<Self::Filter> {
         Ok(filter)
     }
-
-    /// Whether the filter leaves anything out.
-    fn is_filtered(filter: &Self::Filter) -> bool;
 
     /// Whether the filter includes this one.
     fn matches(&self, filter: &Self::Filter) -> bool;
@@ -81,7 +73,7 @@ pub(crate) trait Resource:
     fn draft(
         state: &AdminState,
         change: Self::Change,
-    ) -> impl Future<Output = ApiResult<Draft<Self>>> + Send;
+    ) -> impl Future<Output = ApiResult<ResourceDraft<Self>>> + Send;
 
     /// Checks the fields and applies them to `stored`.
     fn apply(
@@ -139,7 +131,7 @@ pub(crate) trait Resource:
 }
 
 /// A new resource that is not stored yet.
-pub(crate) struct Draft<T: Resource> {
+pub(crate) struct ResourceDraft<T: Resource> {
     pub(crate) stored: StoredEntity<T>,
     pub(crate) extra: T::Extra,
     pub(crate) once: T::Once,
@@ -159,31 +151,27 @@ pub(crate) async fn list<T: Resource>(
 ) -> ApiResult<Json<ResourceList<T::View>>> {
     let filter = T::restrict_filter(&request, filter)?;
     let wants = |one: &T| one.matches(&filter);
-    let page = state.list_page::<T>(&paging, T::is_filtered(&filter), &wants).await?;
+    let is_filtered = filter != T::Filter::default();
+    let page = state.list_page::<T>(&paging, is_filtered, &wants).await?;
     let data = T::current_views(&state, &page.data).await?;
     Ok(Json(ResourceList { data, next_cursor: page.next_cursor }))
 }
 
-pub(crate) async fn create<T: Resource>(
+pub(crate) async fn create<T: Resource<Once = ()>>(
     State(state): SharedAdminState,
     request: AdminRequest,
     JsonBody(New(change)): JsonBody<New<T::Change>>,
-) -> ApiResult<Created<T::Created>> {
-    let Draft { stored, extra, once } = T::draft(&state, change).await?;
-    let edit = state.edit_for_new(&stored, &extra).await?;
-    let view = T::view(&state, &stored);
-    let note = AuditNote::created(stored.value.id(), &view);
-    let answer = Created::new(&T::created(view, once))?;
-    state.commit_change(&request, edit, note, answer).await
+) -> ApiResult<Created<T::View>> {
+    state.create_resource::<T, _>(&request, change, |view, ()| view).await
 }
 
 pub(crate) async fn read<T: Resource>(
     State(state): SharedAdminState,
     request: AdminRequest,
     ResourceId(id): ResourceId<T::Id>,
-) -> ApiResult<Answer<T::View>> {
+) -> ApiResult<TypedResponse<T::View>> {
     let stored = state.find_visible::<T>(&request, &id).await?;
-    Answer::new(&state.current_view(stored).await?)
+    TypedResponse::new(&state.current_view(stored).await?)
 }
 
 pub(crate) async fn update<T: Resource>(
@@ -191,7 +179,7 @@ pub(crate) async fn update<T: Resource>(
     request: AdminRequest,
     ResourceId(id): ResourceId<T::Id>,
     JsonBody(change): JsonBody<T::Change>,
-) -> ApiResult<Answer<T::View>> {
+) -> ApiResult<TypedResponse<T::View>> {
     T::check_change(&request, &change)?;
     let before = state.find_visible::<T>(&request, &id).await?;
     before.value.check_target(&request)?;
@@ -205,7 +193,7 @@ pub(crate) async fn update<T: Resource>(
     let note = AuditNote::updated(after.value.id(), &T::view(&state, &before), &audited);
     state.commit_change(&request, edit, note, NoContent::new(&())?).await?;
     T::after_change(&state, &after, &extra).await?;
-    Answer::new(&state.current_view(after).await?)
+    TypedResponse::new(&state.current_view(after).await?)
 }
 
 pub(crate) async fn delete<T: Resource>(
@@ -254,6 +242,22 @@ impl AdminState {
     ) -> ApiResult<T::View> {
         let views = T::current_views(self, &[stored]).await?;
         views.into_iter().next().ok_or_else(|| ApiError::internal_error("a resource has no view"))
+    }
+
+    /// Creates a resource. The answer is made by `into_body` from the resource and from what is
+    /// returned only once.
+    pub(crate) async fn create_resource<T: Resource, C: Serialize>(
+        &self,
+        request: &AdminRequest,
+        change: T::Change,
+        into_body: impl FnOnce(T::View, T::Once) -> C,
+    ) -> ApiResult<Created<C>> {
+        let ResourceDraft { stored, extra, once } = T::draft(self, change).await?;
+        let edit = self.edit_for_new(&stored, &extra).await?;
+        let view = T::view(self, &stored);
+        let note = AuditNote::created(stored.value.id(), &view);
+        let response = Created::new(&into_body(view, once))?;
+        self.commit_change(request, edit, note, response).await
     }
 
     /// The edit that stores a new resource.

@@ -3,7 +3,7 @@
 
 use crate::SharedAdminState;
 use crate::admin_request::AdminRequest;
-use crate::api_response::{Answer, ApiError};
+use crate::api_response::{ApiError, TypedResponse};
 use crate::request_parts::{JsonBody, OptionalJsonBody, RepeatedQuery, ResourceId};
 use axum::Json;
 use axum::extract::Query;
@@ -258,7 +258,7 @@ impl<T: JsonSchema> RouteOutput for Json<T> {
     }
 }
 
-impl<T: JsonSchema, const STATUS: u16> RouteOutput for Answer<T, STATUS> {
+impl<T: JsonSchema, const STATUS: u16> RouteOutput for TypedResponse<T, STATUS> {
     fn describe(operation: &mut OperationBuilder<'_>) {
         operation.set_success::<T>(STATUS);
     }

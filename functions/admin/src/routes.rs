@@ -1,18 +1,19 @@
 //! The table of all API routes: who can use them, and their handlers. The router, the access check
 //! and `openapi` are built from it. Parameters and schemas come from the types of the handlers.
 
-use crate::actor::RouteAccess;
 use crate::api_response::{ApiError, ApiResult};
 use crate::route_description::{OperationBuilder, RouteFunction};
 use crate::{
     AdminState, alerts, audit, dead_letters, effective_spend_limits, export, health, keys, limits,
     oauth, openapi, overview, prices, rerate, resource, runtime_settings, spend_limits, usage,
 };
+use RouteMethod::{Delete, Get, Patch, Post, Put};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use baton_domain::account::Account;
+use baton_domain::actor::Actor;
 use baton_domain::key::{Group, Key, User};
 use baton_domain::printable::escape_text;
 use http::Method;
@@ -27,7 +28,7 @@ const MIRRORED: &str = "/organizations/";
 
 /// The HTTP methods in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verb {
+pub(crate) enum RouteMethod {
     Get,
     Post,
     Put,
@@ -35,7 +36,7 @@ pub(crate) enum Verb {
     Delete,
 }
 
-impl Verb {
+impl RouteMethod {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Get => "GET",
@@ -57,10 +58,37 @@ impl Verb {
     }
 }
 
+/// Who can use a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RouteAccess {
+    /// Everybody, without a credential.
+    Anybody,
+    /// Administrators, and members for their own keys and usage, which the handler checks.
+    Member,
+    /// Administrators.
+    Admin,
+}
+
+impl RouteAccess {
+    /// The name in the OpenAPI document.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Anybody => "anybody",
+            Self::Member => "member",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// Whether the actor can use routes with this access.
+    pub(crate) fn allows(self, actor: &Actor) -> bool {
+        actor.member().is_none() || self != Self::Admin
+    }
+}
+
 /// One method of one path.
 #[derive(Clone)]
 pub(crate) struct ApiRoute {
-    pub(crate) verb: Verb,
+    pub(crate) method: RouteMethod,
     /// The path below [`BASE`], in the form that axum and OpenAPI share.
     pub(crate) path: &'static str,
     pub(crate) summary: &'static str,
@@ -73,65 +101,25 @@ pub(crate) struct ApiRoute {
 }
 
 impl ApiRoute {
-    fn new<T, I, H>(verb: Verb, path: &'static str, summary: &'static str, handler: H) -> Self
+    fn new<T, I, H>(
+        method: RouteMethod,
+        path: &'static str,
+        summary: &'static str,
+        handler: H,
+    ) -> Self
     where
         T: 'static,
         H: Handler<T, Arc<AdminState>> + RouteFunction<I>,
     {
         Self {
-            verb,
+            method,
             path,
             summary,
             access: RouteAccess::Admin,
             query_names: H::query_names,
             describe: H::describe,
-            handler: on(verb.filter(), handler),
+            handler: on(method.filter(), handler),
         }
-    }
-
-    /// A route that reads something.
-    fn get<T, I, H>(path: &'static str, summary: &'static str, handler: H) -> Self
-    where
-        T: 'static,
-        H: Handler<T, Arc<AdminState>> + RouteFunction<I>,
-    {
-        Self::new(Verb::Get, path, summary, handler)
-    }
-
-    /// A route that creates something or does something else.
-    fn post<T, I, H>(path: &'static str, summary: &'static str, handler: H) -> Self
-    where
-        T: 'static,
-        H: Handler<T, Arc<AdminState>> + RouteFunction<I>,
-    {
-        Self::new(Verb::Post, path, summary, handler)
-    }
-
-    /// A route that replaces a value.
-    fn put<T, I, H>(path: &'static str, summary: &'static str, handler: H) -> Self
-    where
-        T: 'static,
-        H: Handler<T, Arc<AdminState>> + RouteFunction<I>,
-    {
-        Self::new(Verb::Put, path, summary, handler)
-    }
-
-    /// A route that changes some fields.
-    fn patch<T, I, H>(path: &'static str, summary: &'static str, handler: H) -> Self
-    where
-        T: 'static,
-        H: Handler<T, Arc<AdminState>> + RouteFunction<I>,
-    {
-        Self::new(Verb::Patch, path, summary, handler)
-    }
-
-    /// A route that removes something.
-    fn delete<T, I, H>(path: &'static str, summary: &'static str, handler: H) -> Self
-    where
-        T: 'static,
-        H: Handler<T, Arc<AdminState>> + RouteFunction<I>,
-    {
-        Self::new(Verb::Delete, path, summary, handler)
     }
 
     /// Accessible to everybody, without a credential.
@@ -151,66 +139,87 @@ impl ApiRoute {
 }
 
 /// All routes.
-pub(crate) static ROUTES: LazyLock<Vec<ApiRoute>> =
-    LazyLock::new(|| [resource_routes(), limit_routes(), usage_routes()].concat());
+pub(crate) static ROUTES: LazyLock<Vec<ApiRoute>> = LazyLock::new(|| {
+    [account_routes(), key_routes(), limit_routes(), setting_routes(), usage_routes()].concat()
+});
 
-/// Groups, accounts, users and keys.
-fn resource_routes() -> Vec<ApiRoute> {
+/// Groups and accounts.
+fn account_routes() -> Vec<ApiRoute> {
     vec![
-        ApiRoute::get("/groups", "List groups", resource::list::<Group>),
-        ApiRoute::post("/groups", "Create a group", resource::create::<Group>),
-        ApiRoute::get("/groups/{group_id}", "Read a group", resource::read::<Group>),
-        ApiRoute::patch("/groups/{group_id}", "Change a group", resource::update::<Group>),
-        ApiRoute::delete(
+        ApiRoute::new(Get, "/groups", "List groups", resource::list::<Group>),
+        ApiRoute::new(Post, "/groups", "Create a group", resource::create::<Group>),
+        ApiRoute::new(Get, "/groups/{group_id}", "Read a group", resource::read::<Group>),
+        ApiRoute::new(Patch, "/groups/{group_id}", "Change a group", resource::update::<Group>),
+        ApiRoute::new(
+            Delete,
             "/groups/{group_id}",
             "Delete a group without accounts",
             resource::delete::<Group>,
         ),
-        ApiRoute::get("/accounts", "List accounts", resource::list::<Account>),
-        ApiRoute::post("/accounts", "Create an account", resource::create::<Account>),
-        ApiRoute::get("/accounts/{account_id}", "Read an account", resource::read::<Account>),
-        ApiRoute::patch("/accounts/{account_id}", "Change an account", resource::update::<Account>),
-        ApiRoute::delete(
+        ApiRoute::new(Get, "/accounts", "List accounts", resource::list::<Account>),
+        ApiRoute::new(Post, "/accounts", "Create an account", resource::create::<Account>),
+        ApiRoute::new(Get, "/accounts/{account_id}", "Read an account", resource::read::<Account>),
+        ApiRoute::new(
+            Patch,
+            "/accounts/{account_id}",
+            "Change an account",
+            resource::update::<Account>,
+        ),
+        ApiRoute::new(
+            Delete,
             "/accounts/{account_id}",
             "Delete an account",
             resource::delete::<Account>,
         ),
-        ApiRoute::post(
+        ApiRoute::new(
+            Post,
             "/accounts/{account_id}/test",
             "Test an account with one free request",
             health::test_account,
         ),
-        ApiRoute::post(
+        ApiRoute::new(
+            Post,
             "/accounts/{account_id}/reset",
             "Reset the health of an account",
             health::reset_account,
         ),
-        ApiRoute::post(
+        ApiRoute::new(
+            Post,
             "/accounts/{account_id}/refresh",
             "Renew the token of an account now",
             health::refresh_account,
         ),
-        ApiRoute::post(
+        ApiRoute::new(
+            Post,
             "/oauth/start",
             "Start a browser sign-in for an account",
             oauth::start_sign_in,
         ),
-        ApiRoute::post("/oauth/finish", "Finish a browser sign-in", oauth::finish_sign_in),
-        ApiRoute::get("/users", "List users", resource::list::<User>),
-        ApiRoute::post("/users", "Create a user", resource::create::<User>),
-        ApiRoute::get("/users/{user_id}", "Read a user", resource::read::<User>),
-        ApiRoute::patch("/users/{user_id}", "Change a user", resource::update::<User>),
-        ApiRoute::delete(
+        ApiRoute::new(Post, "/oauth/finish", "Finish a browser sign-in", oauth::finish_sign_in),
+    ]
+}
+
+/// Users and keys.
+fn key_routes() -> Vec<ApiRoute> {
+    vec![
+        ApiRoute::new(Get, "/users", "List users", resource::list::<User>),
+        ApiRoute::new(Post, "/users", "Create a user", resource::create::<User>),
+        ApiRoute::new(Get, "/users/{user_id}", "Read a user", resource::read::<User>),
+        ApiRoute::new(Patch, "/users/{user_id}", "Change a user", resource::update::<User>),
+        ApiRoute::new(
+            Delete,
             "/users/{user_id}",
             "Delete a user without keys",
             resource::delete::<User>,
         ),
-        ApiRoute::get("/keys", "List keys", resource::list::<Key>).for_members(),
-        ApiRoute::post("/keys", "Create a key", resource::create::<Key>),
-        ApiRoute::get("/keys/{key_id}", "Read a key", resource::read::<Key>).for_members(),
-        ApiRoute::patch("/keys/{key_id}", "Change a key", resource::update::<Key>).for_members(),
-        ApiRoute::delete("/keys/{key_id}", "Delete a key", resource::delete::<Key>),
-        ApiRoute::post(
+        ApiRoute::new(Get, "/keys", "List keys", resource::list::<Key>).for_members(),
+        ApiRoute::new(Post, "/keys", "Create a key", keys::create_key),
+        ApiRoute::new(Get, "/keys/{key_id}", "Read a key", resource::read::<Key>).for_members(),
+        ApiRoute::new(Patch, "/keys/{key_id}", "Change a key", resource::update::<Key>)
+            .for_members(),
+        ApiRoute::new(Delete, "/keys/{key_id}", "Delete a key", resource::delete::<Key>),
+        ApiRoute::new(
+            Post,
             "/keys/{key_id}/rotate",
             "Rotate a key: replace its secret",
             keys::rotate_key,
@@ -219,103 +228,129 @@ fn resource_routes() -> Vec<ApiRoute> {
     ]
 }
 
-/// Limits, prices, alerts and settings.
+/// Limits.
 fn limit_routes() -> Vec<ApiRoute> {
     vec![
-        ApiRoute::get(
+        ApiRoute::new(
+            Get,
             "/limits/organization",
             "Read the limits of the organization",
             limits::get_organization_limits,
         ),
-        ApiRoute::put(
+        ApiRoute::new(
+            Put,
             "/limits/organization",
             "Set the limits of the organization",
             limits::set_organization_limits,
         ),
-        ApiRoute::get(
+        ApiRoute::new(
+            Get,
             "/limits/message",
             "Read the text added to spend limit errors",
             limits::get_limit_message,
         ),
-        ApiRoute::put(
+        ApiRoute::new(
+            Put,
             "/limits/message",
             "Set the text added to spend limit errors",
             limits::set_limit_message,
         ),
-        ApiRoute::get(
+        ApiRoute::new(
+            Get,
             "/organizations/spend_limits",
             "List spend limits",
             spend_limits::list_spend_limits,
         ),
-        ApiRoute::post(
+        ApiRoute::new(
+            Post,
             "/organizations/spend_limits",
             "Set a spend limit",
             spend_limits::set_spend_limit,
         ),
-        ApiRoute::get(
+        ApiRoute::new(
+            Get,
             "/organizations/spend_limits/effective",
             "List each person's effective spend limit and spend",
             effective_spend_limits::list_effective_limits,
         ),
-        ApiRoute::get(
+        ApiRoute::new(
+            Get,
             "/organizations/spend_limits/audit",
             "List changes to spend limits, newest first",
             spend_limits::list_changes,
         ),
-        ApiRoute::get(
+        ApiRoute::new(
+            Get,
             "/organizations/spend_limits/{spend_limit_id}",
             "Read a spend limit",
             spend_limits::get_spend_limit,
         ),
-        ApiRoute::delete(
+        ApiRoute::new(
+            Delete,
             "/organizations/spend_limits/{spend_limit_id}",
             "Delete a spend limit",
             spend_limits::delete_spend_limit,
         ),
-        ApiRoute::get("/prices", "List built-in and own prices", prices::list_prices),
-        ApiRoute::post("/prices", "Set a price from a date", prices::create_price),
-        ApiRoute::get("/prices/{model}", "List the prices of a model", prices::get_price),
-        ApiRoute::delete("/prices/{model}", "Delete an own price", prices::delete_price),
-        ApiRoute::post(
+    ]
+}
+
+/// Prices, alerts and settings.
+fn setting_routes() -> Vec<ApiRoute> {
+    vec![
+        ApiRoute::new(Get, "/prices", "List built-in and own prices", prices::list_prices),
+        ApiRoute::new(Post, "/prices", "Set a price from a date", prices::create_price),
+        ApiRoute::new(Get, "/prices/{model}", "List the prices of a model", prices::get_price),
+        ApiRoute::new(Delete, "/prices/{model}", "Delete an own price", prices::delete_price),
+        ApiRoute::new(
+            Post,
             "/prices/rerate",
             "Recalculate the cost of past requests",
             rerate::rerate_period,
         ),
-        ApiRoute::get("/alerts", "Read the alert settings", alerts::get_alert_settings),
-        ApiRoute::put("/alerts", "Set the alert settings", alerts::set_alert_settings),
-        ApiRoute::post("/alerts/test", "Send a test alert", alerts::send_test_alert),
-        ApiRoute::get("/settings", "Read the settings", runtime_settings::get_settings),
-        ApiRoute::patch("/settings", "Change settings", runtime_settings::update_settings),
+        ApiRoute::new(Get, "/alerts", "Read the alert settings", alerts::get_alert_settings),
+        ApiRoute::new(Put, "/alerts", "Set the alert settings", alerts::set_alert_settings),
+        ApiRoute::new(Post, "/alerts/test", "Send a test alert", alerts::send_test_alert),
+        ApiRoute::new(Get, "/settings", "Read the settings", runtime_settings::get_settings),
+        ApiRoute::new(Patch, "/settings", "Change settings", runtime_settings::update_settings),
     ]
 }
 
 /// Usage, the audit trail, and this API.
 fn usage_routes() -> Vec<ApiRoute> {
     vec![
-        ApiRoute::get(
+        ApiRoute::new(
+            Get,
             "/overview",
             "Read the sums of today and the last 30 days, and account health",
             overview::get_overview,
         ),
-        ApiRoute::get("/usage/summary", "Sum up usage by columns", usage::get_summary)
+        ApiRoute::new(Get, "/usage/summary", "Sum up usage by columns", usage::get_summary)
             .for_members(),
-        ApiRoute::get("/usage/events", "List requests, newest first", usage::list_events)
+        ApiRoute::new(Get, "/usage/events", "List requests, newest first", usage::list_events)
             .for_members(),
-        ApiRoute::get("/usage/export", "Export requests to a file, newest first", export::export)
-            .for_members(),
-        ApiRoute::get(
+        ApiRoute::new(
+            Get,
+            "/usage/export",
+            "Export requests to a file, newest first",
+            export::export,
+        )
+        .for_members(),
+        ApiRoute::new(
+            Get,
             "/usage/dead-letters",
             "List usage records that could not be stored",
             dead_letters::list_dead_letters,
         ),
-        ApiRoute::post(
+        ApiRoute::new(
+            Post,
             "/usage/redrive",
             "Send dead letters to the usage queue again",
             dead_letters::redrive,
         )
         .body_bytes_max(dead_letters::BODY_BYTES_MAX),
-        ApiRoute::get("/audit", "List the audit trail, newest first", audit::list_audit_rows),
-        ApiRoute::get("/openapi.json", "Read this description", openapi::get_openapi).for_anybody(),
+        ApiRoute::new(Get, "/audit", "List the audit trail, newest first", audit::list_audit_rows),
+        ApiRoute::new(Get, "/openapi.json", "Read this description", openapi::get_openapi)
+            .for_anybody(),
     ]
 }
 
@@ -367,5 +402,5 @@ fn find_route(method: &Method, path: &str) -> Option<&'static ApiRoute> {
     let path = path.strip_prefix(BASE).unwrap_or(path);
     let mirror = path.strip_prefix(MIRROR).filter(|rest| rest.starts_with(MIRRORED));
     let path = mirror.unwrap_or(path);
-    ROUTES.iter().find(|route| route.path == path && route.verb.as_str() == method.as_str())
+    ROUTES.iter().find(|route| route.path == path && route.method.as_str() == method.as_str())
 }

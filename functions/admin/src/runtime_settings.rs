@@ -1,7 +1,7 @@
 //! `/settings`: settings that operators change at run time.
 
 use crate::admin_request::{AdminRequest, AuditNote};
-use crate::api_response::{Answer, ApiResult};
+use crate::api_response::{ApiResult, TypedResponse};
 use crate::request_parts::JsonBody;
 use crate::{AdminState, SharedAdminState};
 use axum::extract::State;
@@ -21,15 +21,15 @@ fn settings_view(stored: &StoredEntity<RuntimeSettings>) -> SettingsResource {
 
 pub(crate) async fn get_settings(
     State(state): SharedAdminState,
-) -> ApiResult<Answer<SettingsResource>> {
-    Answer::new(&settings_view(&state.load_settings().await?))
+) -> ApiResult<TypedResponse<SettingsResource>> {
+    TypedResponse::new(&settings_view(&state.load_settings().await?))
 }
 
 pub(crate) async fn update_settings(
     State(state): SharedAdminState,
     request: AdminRequest,
     JsonBody(SettingsChange { member_access }): JsonBody<SettingsChange>,
-) -> ApiResult<Answer<SettingsResource>> {
+) -> ApiResult<TypedResponse<SettingsResource>> {
     let before = state.load_settings().await?;
     request.check_version(&before)?;
     let mut stored = state.store.next_version(&before);
@@ -37,7 +37,7 @@ pub(crate) async fn update_settings(
     let (mut edit, after) = (ConfigEdit::default(), settings_view(&stored));
     state.store.save(&mut edit, &stored)?;
     let note = AuditNote::updated(&TARGET, &settings_view(&before), &after);
-    state.commit_change(&request, edit, note, Answer::new(&after)?).await
+    state.commit_change(&request, edit, note, TypedResponse::new(&after)?).await
 }
 
 impl AdminState {

@@ -3,7 +3,7 @@
 //! much; `domain::spend_limit` defines what a limit means.
 
 use crate::admin_request::{AdminRequest, AuditNote};
-use crate::api_response::{Answer, ApiError, ApiResult};
+use crate::api_response::{ApiError, ApiResult, TypedResponse};
 use crate::audit::audit_row_view;
 use crate::request_parts::{JsonBody, RepeatedQuery, ResourceId};
 use crate::{AdminState, SharedAdminState};
@@ -71,9 +71,9 @@ pub(crate) async fn list_spend_limits(
         (None, None) => (0, None),
     };
     let start = end.map_or(start, |end: usize| end.saturating_sub(limit));
-    let stop = end.unwrap_or(all.len()).min(start + limit);
-    let has_more = if end.is_some() { start > 0 } else { stop < all.len() };
-    let data = all.get(start..stop).unwrap_or_default().to_vec();
+    let page_end = end.unwrap_or(all.len()).min(start + limit);
+    let has_more = if end.is_some() { start > 0 } else { page_end < all.len() };
+    let data = all.get(start..page_end).unwrap_or_default().to_vec();
     let id = |row: Option<&SpendLimitResource>| row.map(|row| row.id.clone());
     let (first_id, last_id) = (id(data.first()), id(data.last()));
     Ok(Json(SpendLimitList { data, has_more, first_id, last_id }))
@@ -83,17 +83,17 @@ pub(crate) async fn set_spend_limit(
     State(state): SharedAdminState,
     request: AdminRequest,
     JsonBody(input): JsonBody<NewSpendLimit>,
-) -> ApiResult<Answer<SpendLimitResource>> {
+) -> ApiResult<TypedResponse<SpendLimitResource>> {
     let scope = state.limit_scope(input.scope).await?;
     let cap = input.amount.as_deref().map(parse_whole_cents).transpose();
-    let cap = cap.map_err(|why| ApiError::bad(format!("`amount`: {why}")))?;
+    let cap = cap.map_err(|error| ApiError::bad(format!("`amount`: {error}")))?;
     let cap = cap.map_or(SpendCap::Unlimited, SpendCap::Usd);
     let id = SpendLimitId::new(scope, input.period.into()).map_err(ApiError::bad)?;
     let limit = SpendLimit { id, cap };
     for _ in 1..TRIES_MAX {
         match state.save_spend_limit(&request, limit.clone()).await {
-            Err(refused) if refused.is_conflict() => {}
-            told => return told,
+            Err(error) if error.is_conflict() => {}
+            response => return response,
         }
     }
     state.save_spend_limit(&request, limit).await
@@ -110,13 +110,13 @@ pub(crate) async fn delete_spend_limit(
     State(state): SharedAdminState,
     request: AdminRequest,
     ResourceId(id): ResourceId<SpendLimitId>,
-) -> ApiResult<Answer<DeletedSpendLimit>> {
+) -> ApiResult<TypedResponse<DeletedSpendLimit>> {
     let stored = state.find_spend_limit(&id).await?;
     request.check_version(&stored)?;
     let mut edit = ConfigEdit::default();
     state.store.remove_spend_limit(&mut edit, &stored);
     let note = AuditNote::deleted(&id, &spend_limit_view(&stored)?);
-    let answer = Answer::new(&DeletedSpendLimit { id })?;
+    let answer = TypedResponse::new(&DeletedSpendLimit { id })?;
     state.commit_change(&request, edit, note, answer).await
 }
 
@@ -159,9 +159,9 @@ impl AdminState {
     /// Creates or replaces a spend limit.
     async fn save_spend_limit(
         &self,
-        visit: &AdminRequest,
+        request: &AdminRequest,
         limit: SpendLimit,
-    ) -> ApiResult<Answer<SpendLimitResource>> {
+    ) -> ApiResult<TypedResponse<SpendLimitResource>> {
         let before = self.store.read::<SpendLimit>(&limit.id).await?;
         let stored = match &before {
             Some(before) => StoredEntity { value: limit, ..self.store.next_version(before) },
@@ -174,13 +174,13 @@ impl AdminState {
             Some(before) => AuditNote::updated(target, &spend_limit_view(before)?, &after),
             None => AuditNote::created(target, &after),
         };
-        self.commit_change(visit, edit, note, Answer::new(&after)?).await
+        self.commit_change(request, edit, note, TypedResponse::new(&after)?).await
     }
 
     /// Removes the spend limits of a scope that is being deleted. A key has none.
     pub(crate) async fn remove_spend_limits_of(
         &self,
-        visit: &AdminRequest,
+        request: &AdminRequest,
         edit: &mut ConfigEdit,
         scope: &LimitScope,
     ) -> ApiResult<()> {
@@ -189,7 +189,7 @@ impl AdminState {
             if let Some(stored) = self.store.read::<SpendLimit>(&id).await? {
                 self.store.remove_spend_limit(edit, &stored);
                 let note = AuditNote::deleted(&stored.value.id, &spend_limit_view(&stored)?);
-                self.add_audit_row(visit, edit, note)?;
+                self.add_audit_row(request, edit, note)?;
             }
         }
         Ok(())

@@ -1,10 +1,14 @@
-//! Summaries: rollups summed up by the requested columns. Pure functions; `usage` reads the
-//! rollups.
+//! Summaries: rollups summed up by the requested columns, and the slots that bound how many long
+//! summaries are made at the same time. `usage` reads the rollups.
 
+use crate::api_response::{ApiError, ApiResult};
 use baton_api::usage::{SummaryQuery, UsageMeasures, UsageSummaryRow};
 use baton_domain::id::UserId;
 use baton_domain::rollup::{RollupCell, UsageSums};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A column to group by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,6 +175,61 @@ fn average(sum: u64, count: u64) -> u64 {
     (sum + count / 2).checked_div(count).unwrap_or_default()
 }
 
+/// The most long summaries at the same time in one process.
+const SUMMARIES_MAX: usize = 4;
+/// How long a caller waits for a slot.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Slots for summaries of long periods. Each summary reads hundreds of partitions, so a caller has one
+/// at a time, and a process a few.
+pub(crate) struct SummarySlots {
+    total: Arc<Semaphore>,
+    by_caller: Mutex<HashMap<String, Arc<Semaphore>>>,
+}
+
+/// The right to read one long summary. Dropping it frees the slot.
+pub(crate) struct SummarySlot {
+    _caller: OwnedSemaphorePermit,
+    _total: OwnedSemaphorePermit,
+}
+
+impl Default for SummarySlots {
+    fn default() -> Self {
+        Self { total: Arc::new(Semaphore::new(SUMMARIES_MAX)), by_caller: Mutex::default() }
+    }
+}
+
+impl SummarySlots {
+    /// Waits for a slot of this caller.
+    ///
+    /// # Errors
+    /// 429 if no slot of the caller, or of the process, becomes free in time.
+    pub(crate) async fn acquire(&self, caller: &str) -> ApiResult<SummarySlot> {
+        let semaphore = self.caller_semaphore(caller);
+        let acquiring = async {
+            let caller_permit = semaphore.acquire_owned().await.ok()?;
+            let total_permit = Arc::clone(&self.total).acquire_owned().await.ok()?;
+            Some(SummarySlot { _caller: caller_permit, _total: total_permit })
+        };
+        let slot = tokio::time::timeout(WAIT_MAX, acquiring).await;
+        slot.ok().flatten().ok_or_else(|| {
+            ApiError::too_many_summaries(
+                "other summaries of long periods are being made; ask for them one after the other, \
+                 or for 31 days at most",
+            )
+        })
+    }
+
+    fn caller_semaphore(&self, caller: &str) -> Arc<Semaphore> {
+        let mut semaphores = self.by_caller.lock().unwrap_or_else(PoisonError::into_inner);
+        // A caller without a summary in progress or waiting holds no other reference.
+        semaphores.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
+        Arc::clone(
+            semaphores.entry(caller.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(1))),
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_grouped_in_the_order_asked_for() {
+    fn rows_are_grouped_in_the_requested_order() {
         let rows = table("model,day", SummaryQuery::default());
         let read = |row: &Value| json!([row["group"], row["requests"]]);
         assert_eq!(
@@ -238,5 +297,26 @@ mod tests {
         assert_eq!(empty.len(), 1);
         assert_eq!(empty[0].measures.requests, 0);
         assert!(SummaryShape::parse("day,shoe").is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn summary_slots_are_limited_per_caller_and_in_total() {
+        let slots = SummarySlots::default();
+        let first = slots.acquire("a").await.ok().unwrap();
+        assert!(slots.acquire("a").await.is_err(), "one at a time");
+        let mut others = Vec::new();
+        for caller in ["b", "c", "d"] {
+            others.push(slots.acquire(caller).await.ok().unwrap());
+        }
+        assert!(slots.acquire("e").await.is_err(), "few in all");
+        drop(first);
+        let second = slots.acquire("a").await.ok().unwrap();
+        drop((second, others));
+        assert!(slots.acquire("e").await.is_ok());
+        assert_eq!(
+            slots.by_caller.lock().unwrap().len(),
+            1,
+            "callers without a summary are forgotten"
+        );
     }
 }

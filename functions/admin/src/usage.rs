@@ -20,8 +20,8 @@ use jiff::{SignedDuration, Timestamp};
 const DAYS_MAX: i64 = 400;
 /// Days that are read at the same time; each is as many queries as a day has shards.
 const DAYS_AT_ONCE: usize = 4;
-/// Summaries of more days take turns: one at a time for each caller, and few in all.
-const DAYS_WITHOUT_TURN: i64 = 31;
+/// Summaries of more days need a slot of `SummarySlots`.
+const DAYS_WITHOUT_SLOT: i64 = 31;
 
 /// Builds the filter of a query. Members get only their own requests, whatever they ask for.
 pub(crate) async fn event_filter(
@@ -59,22 +59,22 @@ async fn member_keys(
 }
 
 pub(crate) async fn get_summary(
-    State(office): SharedAdminState,
-    visit: AdminRequest,
+    State(state): SharedAdminState,
+    request: AdminRequest,
     Query(mut query): Query<SummaryQuery>,
 ) -> ApiResult<Json<UsageSummary>> {
-    query.user = visit.restrict_to_member(query.user)?;
-    let now = office.store.clock().now();
+    query.user = request.restrict_to_member(query.user)?;
+    let now = state.store.clock().now();
     let (from, to) = period(query.from.as_deref(), query.to.as_deref(), now)?;
     let shape =
         SummaryShape::parse(query.by.as_deref().unwrap_or_default()).map_err(ApiError::bad)?;
     let days = to.duration_since(from).as_hours() / 24;
-    let _turn = if days > DAYS_WITHOUT_TURN {
-        Some(office.summary_turns.take(&visit.actor.name()).await?)
+    let _slot = if days > DAYS_WITHOUT_SLOT {
+        Some(state.summary_slots.acquire(&request.actor.name()).await?)
     } else {
         None
     };
-    let table = build_table(&office.store, shape, query, (from, to)).await?;
+    let table = build_table(&state.store, shape, query, (from, to)).await?;
     Ok(Json(UsageSummary { data: table.rows() }))
 }
 

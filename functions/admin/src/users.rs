@@ -3,7 +3,7 @@
 use crate::AdminState;
 use crate::api_response::{ApiError, ApiResult};
 use crate::query::{change_limits, contains_ignoring_case, name};
-use crate::resource::{Draft, Resource, meta};
+use crate::resource::{Resource, ResourceDraft, meta};
 use baton_api::fields::FieldChange;
 use baton_api::users::{UserChange, UserFilter, UserResource};
 use baton_domain::id::UserId;
@@ -18,7 +18,6 @@ impl Resource for User {
     type View = UserResource;
     type Change = UserChange;
     type Filter = UserFilter;
-    type Created = UserResource;
     type Extra = ();
     type Once = ();
 
@@ -35,14 +34,6 @@ impl Resource for User {
         }
     }
 
-    fn created(view: UserResource, (): ()) -> UserResource {
-        view
-    }
-
-    fn is_filtered(UserFilter { role, enabled, q }: &UserFilter) -> bool {
-        role.is_some() || enabled.is_some() || !q.is_empty()
-    }
-
     fn matches(&self, filter: &UserFilter) -> bool {
         let text = filter.q.to_lowercase();
         filter.role.is_none_or(|role| self.role == role)
@@ -51,7 +42,7 @@ impl Resource for User {
                 || contains_ignoring_case(self.email.as_deref().unwrap_or_default(), &text))
     }
 
-    async fn draft(state: &AdminState, change: UserChange) -> ApiResult<Draft<Self>> {
+    async fn draft(state: &AdminState, change: UserChange) -> ApiResult<ResourceDraft<Self>> {
         if change.name.is_none() {
             return Err(ApiError::bad("`name` is missing"));
         }
@@ -67,7 +58,7 @@ impl Resource for User {
         };
         let mut stored = state.store.new_stored(user, None);
         Self::apply(state, &mut stored, change).await?;
-        Ok(Draft { stored, extra: (), once: () })
+        Ok(ResourceDraft { stored, extra: (), once: () })
     }
 
     async fn apply(
@@ -121,10 +112,10 @@ impl Resource for User {
 }
 
 fn check_email(text: &str) -> ApiResult<()> {
-    let odd = |c: char| c.is_whitespace() || c.is_control();
+    let is_invalid_char = |c: char| c.is_whitespace() || c.is_control();
     let parts = text.rsplit_once('@');
     let is_whole = parts.is_some_and(|(left, right)| !left.is_empty() && !right.is_empty());
-    if !is_whole || text.len() > EMAIL_BYTES_MAX || text.contains(odd) {
+    if !is_whole || text.len() > EMAIL_BYTES_MAX || text.contains(is_invalid_char) {
         return Err(ApiError::bad("`email`: expected an address like ada@example.com, or null"));
     }
     Ok(())

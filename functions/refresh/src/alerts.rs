@@ -15,7 +15,7 @@ use std::time::Duration;
 const LEASE: Duration = Duration::from_secs(50);
 
 /// The time for all deliveries of a tick. The rest is delivered in the next tick.
-const PATIENCE: Duration = Duration::from_secs(20);
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The wait after the first failure; each further failure doubles it.
 const BACKOFF_SECONDS: i64 = 30;
@@ -54,7 +54,7 @@ pub async fn send_alerts(
     }
     run.noticed = check_limits(store, &settings).await? + check_accounts(store, &settings).await?;
     let delivering = deliver_due(store, notifier, &settings, &mut run);
-    if let Ok(delivery_result) = tokio::time::timeout(PATIENCE, delivering).await {
+    if let Ok(delivery_result) = tokio::time::timeout(DELIVERY_TIMEOUT, delivering).await {
         delivery_result?;
     } else {
         tracing::warn!("alert receivers are slow; the next tick sends the remaining alerts");

@@ -56,8 +56,8 @@ impl OutboundClients {
     /// # Errors
     /// The TLS library cannot be set up.
     pub fn new(aws: &AwsClients, settings: &Settings) -> Result<Self, UpstreamCallError> {
-        let upstream = UpstreamClient::new(&settings.timers, settings.allow_private_upstreams)?;
-        let files = IdentityTokens::in_folder(settings.identity_token_dir.clone());
+        let upstream = UpstreamClient::new(&settings.timers, settings.upstreams.allow_private)?;
+        let files = IdentityTokens::in_folder(settings.secrets.identity_token_dir.clone());
         let endpoint = TokenEndpoint::new(aws, upstream.clone(), files);
         let notifier = Notifier::new(aws, upstream.clone());
         Ok(Self { upstream, endpoint, notifier })

@@ -16,8 +16,8 @@ use baton_store::{Store, StoreError, StoredEntity};
 use std::time::Duration;
 
 /// The shortest time between two probes of the accounts, over all processes.
-const PAUSE: Duration = Duration::from_mins(5);
-const PAGE: i32 = 100;
+const PROBE_INTERVAL: Duration = Duration::from_mins(5);
+const PAGE_ROWS: i32 = 100;
 
 /// Probes every account whose credential was refused. Returns how many can be used again.
 ///
@@ -28,16 +28,16 @@ pub(crate) async fn retry_refused_accounts(
     upstream: &UpstreamClient,
     owner: &str,
 ) -> Result<usize, StoreError> {
-    // The lease is not released: it makes sure that this happens only once per `PAUSE`.
+    // The lease is not released: it makes sure that this happens only once per `PROBE_INTERVAL`.
     if !store
-        .lease("recovery", &format!("{owner}#{:x}", store.random_source().bits()), PAUSE)
+        .lease("recovery", &format!("{owner}#{:x}", store.random_source().bits()), PROBE_INTERVAL)
         .await?
     {
         return Ok(0);
     }
     let (mut back, mut cursor) = (0, None);
     loop {
-        let page = store.list::<Account>(PAGE, cursor.as_deref()).await?;
+        let page = store.list::<Account>(PAGE_ROWS, cursor.as_deref()).await?;
         let ids: Vec<AccountId> = page.data.iter().map(|item| item.value.id.clone()).collect();
         store.read_health(&ids).await?;
         for stored in page.data.iter().filter(|stored| is_probe_due(store, &stored.value)) {

@@ -10,7 +10,7 @@ use baton_runtime::usage_queue::UsageQueue;
 use baton_store::{Store, StoreError};
 
 /// How long a swept reservation can stay open before its record is sent again.
-const PATIENCE_SECONDS: i64 = 600;
+const RESEND_AFTER_SECONDS: i64 = 600;
 
 /// Sends a record for each expired reservation. Returns how many.
 pub(crate) async fn sweep(store: &Store, queue: &UsageQueue) -> Result<usize, StoreError> {
@@ -34,7 +34,7 @@ pub(crate) async fn sweep(store: &Store, queue: &UsageQueue) -> Result<usize, St
                 tracing::warn!(request_id = %id, key_id = %key, cost_usd = %record.cost_usd,
                     "a request was never settled; its reserved cost is counted as an estimate");
                 swept += 1;
-                due = now + PATIENCE_SECONDS;
+                due = now + RESEND_AFTER_SECONDS;
             }
             next = Some(next.map_or(due, |other: i64| other.min(due)));
         }

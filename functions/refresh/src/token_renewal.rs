@@ -12,9 +12,9 @@ use tokio::time::Instant;
 
 /// The number of renewals at the same time, so that an endpoint that hangs does not delay the
 /// others.
-const AT_ONCE: usize = 32;
+const CONCURRENT_RENEWALS_MAX: usize = 32;
 /// No renewal starts after this much of a tick, so that the end of the tick does not cut one off.
-const LAST_BEGIN: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Renews every token that is due or whose renewal was requested. Returns how many were renewed.
 ///
@@ -24,11 +24,11 @@ pub async fn renew_due_tokens(
     store: &Store,
     endpoint: &TokenEndpoint,
 ) -> Result<usize, StoreError> {
-    let (renewal_requests, interval_start) =
-        (store.requested_renewals().await?, Instant::now() + LAST_BEGIN);
+    let (renewal_requests, start_deadline) =
+        (store.requested_renewals().await?, Instant::now() + START_TIMEOUT);
     let due = due(store, &renewal_requests).await?;
     let renewals = due.into_iter().map(|(account, reason)| async move {
-        if Instant::now() > interval_start {
+        if Instant::now() > start_deadline {
             return false;
         }
         let outcome = renew(store, endpoint, &account, reason).await;
@@ -39,7 +39,8 @@ pub async fn renew_due_tokens(
         }
         outcome.is_ok_and(|outcome| outcome == RenewalOutcome::Renewed)
     });
-    let renewed: Vec<bool> = stream::iter(renewals).buffer_unordered(AT_ONCE).collect().await;
+    let renewed: Vec<bool> =
+        stream::iter(renewals).buffer_unordered(CONCURRENT_RENEWALS_MAX).collect().await;
     Ok(renewed.into_iter().filter(|renewed| *renewed).count())
 }
 

@@ -7,8 +7,8 @@ use crate::client_response::RelayError;
 use crate::model_call::{Metering, ModelCall, SessionAffinity};
 use baton_domain::account::Account;
 use baton_domain::account_selection::{
-    IneligibleReason, MOVED, SelectionCriteria, SelectionResult, SessionPinKey, choose_account,
-    domain, first_choice, ready_at,
+    IneligibleReason, SESSION_PIN_LIFETIME, SelectionCriteria, SelectionResult, SessionPinKey,
+    choose_account, domain, first_choice, ready_at,
 };
 use baton_domain::health::{AccountAvailability, AccountHealth};
 use baton_domain::id::{AccountId, RequestId};
@@ -210,7 +210,7 @@ impl RelayState {
     ) -> Option<ConcurrencySlot> {
         let Some(max) = account.max_concurrency else { return Some(ConcurrencySlot::NotNeeded) };
         let remaining =
-            deadline.saturating_duration_since(Instant::now()) + self.reservation_margin;
+            deadline.saturating_duration_since(Instant::now()) + self.limits.reservation_margin;
         let remaining = SignedDuration::try_from(remaining).unwrap_or(SignedDuration::MAX);
         let expires = self.store.clock().now().saturating_add(remaining).unwrap_or(Timestamp::MAX);
         let slot_request = (request, expires.as_second());
@@ -293,7 +293,7 @@ impl RelayState {
     /// Returns whether one of the accounts was recently unavailable.
     fn was_any_account_unavailable<'a>(&self, accounts: impl Iterator<Item = &'a Account>) -> bool {
         let ids = accounts.map(|account| &account.id);
-        self.store.was_any_unavailable(ids, MOVED, self.store.clock().now())
+        self.store.was_any_unavailable(ids, SESSION_PIN_LIFETIME, self.store.clock().now())
     }
 }
 

@@ -90,7 +90,7 @@ impl RelayState {
             return Err(RelayError::bad_request(too_dear(request.protocol)));
         }
         let (estimate, max_cost) = (estimate.min(COST_MAX), max_cost.min(COST_MAX));
-        let seconds = (time + self.reservation_margin).as_secs() + 1;
+        let seconds = (time + self.limits.reservation_margin).as_secs() + 1;
         let reservation = Reservation {
             estimate,
             unreserved: max_cost - estimate,
@@ -100,7 +100,7 @@ impl RelayState {
             stream: facts.stream,
             group: key.group_id.clone(),
             user: key.user_id.clone(),
-            pools: effective_limits.pool_scopes(),
+            shared_limits: effective_limits.shared_scopes(),
         };
         let id = request.id.clone();
         // Boxed, so that the future of a request without limits stays small.
@@ -134,7 +134,7 @@ impl RelayState {
         id: &RequestId,
         reservation: &Reservation,
     ) -> Result<Admission, StoreError> {
-        let deadline = Instant::now() + self.limit_wait;
+        let deadline = Instant::now() + self.limits.wait;
         let mut waiter = None;
         loop {
             let admission = self.store.admit(effective_limits, id, reservation).await?;
@@ -203,7 +203,7 @@ impl RelayState {
         settings
             .ok()
             .and_then(|settings| settings.message.clone())
-            .or(self.spend_limit_message.clone())
+            .or(self.limits.spend_limit_message.clone())
     }
 
     /// Decides about a limited request when the limits cannot be counted, as the settings say.
@@ -213,9 +213,11 @@ impl RelayState {
         error: &StoreError,
     ) -> Result<(), RelayError> {
         tracing::error!("cannot check the limits: {error}");
-        if effective_limits.has_money() && self.on_outage.money == OutagePolicy::Closed {
+        if effective_limits.has_money() && self.limits.money_on_outage == OutagePolicy::Closed {
             Err(RelayError::spend_unknown())
-        } else if effective_limits.has_rates() && self.on_outage.rates == OutagePolicy::Closed {
+        } else if effective_limits.has_rates()
+            && self.limits.rates_on_outage == OutagePolicy::Closed
+        {
             Err(RelayError::rates_unknown())
         } else {
             Ok(())

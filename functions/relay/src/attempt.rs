@@ -6,6 +6,7 @@ use crate::credential_mask::mask_credential;
 use crate::model_call::OutboundCall;
 use crate::request_conversion::UpstreamRequest;
 use crate::response_buffer::BufferedResponse;
+use crate::response_source::ResponseSource;
 use crate::{RelayState, RequestContext};
 use baton_domain::account::CredentialKind;
 use baton_providers::conversion::ConversionPlan;
@@ -56,15 +57,20 @@ impl RelayState {
                 Box::pin(self.signer.sign(&access, address.as_str(), &mut headers, &body)).await?;
             }
             let upstream = self.upstream.with_proxy(member.proxy.as_ref())?;
-            let response = upstream.call(Method::POST, &address, headers, body).await?;
-            // Boxed, because the future is large.
-            Box::pin(self.buffer_response(request, (response_plan, &call.model_call), response))
-                .await
+            Ok(upstream.call(Method::POST, &address, headers, body).await?)
         };
-        tokio::select! {
+        let stop = &self.shutdown.cancel_responses;
+        let response = tokio::select! {
             biased;
-            result = tokio::time::timeout_at(first_byte, exchange) => result.unwrap_or(Err(AttemptError::Timeout)),
-            () = self.shutdown.cancel_responses.cancelled() => Err(AttemptError::ShuttingDown),
-        }
+            result = tokio::time::timeout_at(first_byte, exchange) => result.unwrap_or(Err(AttemptError::Timeout))?,
+            () = stop.cancelled() => return Err(AttemptError::ShuttingDown { reading: Box::new(None) }),
+        };
+        let (head, body) = response.into_parts();
+        let until_first_byte = first_byte.saturating_duration_since(Instant::now());
+        let source = ResponseSource::new(body, until_first_byte, deadline, stop.clone());
+        // Boxed, because the future is large.
+        let buffer =
+            self.buffer_response(request, (response_plan, &call.model_call), (head, source));
+        Box::pin(buffer).await
     }
 }

@@ -40,6 +40,8 @@ pub(crate) enum AttemptError {
         head: Box<Parts>,
         body: Bytes,
         failure: Box<meter::UpstreamFailure>,
+        /// What the meter read, if a model's output came with the error.
+        reading: Box<Option<MeterReading>>,
         /// As for `ErrorResponse`.
         permit: Option<MemoryPermit>,
     },
@@ -49,8 +51,8 @@ pub(crate) enum AttemptError {
     /// The upstream answered with a model's answer that cannot be passed on. `reading` is what the
     /// meter read of it, because the upstream can bill it.
     UnusableAnswer { reason: &'static str, reading: Box<Option<MeterReading>> },
-    /// The connection broke inside a model's answer. `reading` is as for `UnusableAnswer`.
-    BrokenAnswer { cause: String, reading: Box<Option<MeterReading>> },
+    /// A model's answer ended too early. `reading` is as for `UnusableAnswer`.
+    BrokenAnswer { cut: AnswerCut, reading: Box<Option<MeterReading>> },
     /// The connection failed, or broke before the first event.
     Unreachable(String),
     /// The upstream did not connect or send a first event in time.
@@ -64,8 +66,28 @@ pub(crate) enum AttemptError {
     /// The answer has more bytes than the relay buffers. `reading` is what the meter read so far.
     /// `is_whole` is false for a stream, of which no event was complete.
     ResponseTooLarge { reason: &'static str, is_whole: bool, reading: Box<Option<MeterReading>> },
-    /// The process is stopping.
-    ShuttingDown,
+    /// The process is stopping. `reading` is what the meter read so far.
+    ShuttingDown { reading: Box<Option<MeterReading>> },
+}
+
+/// Why an answer ended too early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AnswerCut {
+    ConnectionLost,
+    /// No byte came for too long.
+    Silent,
+    /// The time limit of the request has passed.
+    DeadlinePassed,
+}
+
+impl fmt::Display for AnswerCut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ConnectionLost => "the connection broke during the answer",
+            Self::Silent => "the upstream sent nothing for too long during its answer",
+            Self::DeadlinePassed => "the time limit of the request passed during the answer",
+        })
+    }
 }
 
 impl AttemptError {
@@ -152,16 +174,16 @@ impl AttemptError {
             Self::Unreachable(_) | Self::Misconfigured(_) => verdict::CallFailure::Unreachable,
             Self::Timeout => verdict::CallFailure::Timeout,
             Self::InvalidAnswer(_) => verdict::CallFailure::InvalidAnswer,
-            Self::UnusableAnswer { .. } | Self::ResponseTooLarge { is_whole: true, .. } => {
-                verdict::CallFailure::UnusableAnswer
-            }
+            Self::UnusableAnswer { .. }
+            | Self::BrokenAnswer { cut: AnswerCut::DeadlinePassed, .. }
+            | Self::ResponseTooLarge { is_whole: true, .. }
+            | Self::ShuttingDown { .. } => verdict::CallFailure::UnusableAnswer,
             Self::BrokenAnswer { .. } => verdict::CallFailure::BrokenAnswer,
             // These failures show nothing about the account, and another account would not do
             // better.
-            Self::Untranslatable(_)
-            | Self::Crowded(_)
-            | Self::ResponseTooLarge { .. }
-            | Self::ShuttingDown => verdict::CallFailure::NotAsked,
+            Self::Untranslatable(_) | Self::Crowded(_) | Self::ResponseTooLarge { .. } => {
+                verdict::CallFailure::NotAsked
+            }
         }
     }
 
@@ -197,28 +219,36 @@ impl AttemptError {
             }
             Self::InvalidAnswer(reason) => Err(RelayError::invalid_answer(reason)),
             Self::UnusableAnswer { reason, .. } => Err(RelayError::unusable_answer(reason)),
-            Self::BrokenAnswer { .. } => Err(RelayError::broken_answer()),
+            Self::BrokenAnswer { cut: AnswerCut::ConnectionLost, .. } => {
+                Err(RelayError::broken_answer())
+            }
+            Self::BrokenAnswer { .. } => Err(RelayError::answer_timeout()),
             Self::Unreachable(_) => Err(RelayError::upstream_unreachable()),
             Self::Misconfigured(_) => Err(RelayError::account_misconfigured()),
             Self::Timeout => Err(RelayError::upstream_timeout()),
             Self::Untranslatable(reason) => Err(RelayError::bad_request(&reason)),
             Self::Crowded(full) => Err(full.into()),
             Self::ResponseTooLarge { reason, .. } => Err(RelayError::answer_too_large(reason)),
-            Self::ShuttingDown => Err(RelayError::shutting_down()),
+            Self::ShuttingDown { .. } => Err(RelayError::shutting_down()),
         }
     }
 
     /// Returns how the record of a request of `body_bytes` shows this failure as its end.
     pub(crate) fn take_request_end(&mut self, body_bytes: u64) -> RequestEnd {
         match self {
-            // The upstream has the request and may bill it, so it counts as a stream that was cut
-            // before its first event.
-            Self::ShuttingDown => {
-                let reading = UsageMeter::for_stream().finish(body_bytes);
+            // The upstream has the request and can bill it. Without an answer, it counts as a stream
+            // that was cut before its first event.
+            Self::ShuttingDown { reading } => {
+                let unanswered = || UsageMeter::for_stream().finish(body_bytes);
+                let reading = reading.take().unwrap_or_else(unanswered);
                 RequestEnd { outcome: RequestOutcome::Stopped, reading: Some(reading) }
+            }
+            Self::BrokenAnswer { cut: AnswerCut::DeadlinePassed, reading } => {
+                RequestEnd { outcome: RequestOutcome::Deadline, reading: reading.take() }
             }
             Self::ResponseTooLarge { reading, .. }
             | Self::UnusableAnswer { reading, .. }
+            | Self::FirstEvent { reading, .. }
             | Self::BrokenAnswer { reading, .. } => {
                 RequestEnd { outcome: RequestOutcome::UpstreamError, reading: reading.take() }
             }
@@ -266,15 +296,13 @@ impl fmt::Display for AttemptError {
             Self::UnusableAnswer { reason, .. } => {
                 write!(f, "status 200 with an answer that cannot be passed on: {reason}")
             }
-            Self::BrokenAnswer { cause, .. } => {
-                write!(f, "the connection broke during the answer: {cause}")
-            }
+            Self::BrokenAnswer { cut, .. } => cut.fmt(f),
             Self::Unreachable(reason) => write!(f, "unreachable: {reason}"),
             Self::Timeout => f.write_str("no answer in time"),
             Self::Untranslatable(reason) => write!(f, "not called: {reason}"),
             Self::Crowded(_) => f.write_str("not called: no memory is left for its body"),
             Self::ResponseTooLarge { reason, .. } => write!(f, "cut off: {reason}"),
-            Self::ShuttingDown => f.write_str("ended because the relay is shutting down"),
+            Self::ShuttingDown { .. } => f.write_str("ended because the relay is shutting down"),
             Self::Misconfigured(reason) => write!(f, "cannot be called: {reason}"),
         }
     }

@@ -103,6 +103,10 @@ impl RelayError {
         Self::new(status, "api_error", message)
     }
 
+    fn bad_gateway(message: impl Into<String>) -> Self {
+        Self::api_error(StatusCode::BAD_GATEWAY, message)
+    }
+
     pub(crate) fn no_key() -> Self {
         Self::authentication_error(
             "The request has no key. Send your Baton key in the header `x-api-key`, or in \
@@ -246,10 +250,7 @@ impl RelayError {
 
     /// The upstream's answer has more bytes than the relay buffers.
     pub(crate) fn answer_too_large(reason: &str) -> Self {
-        Self::api_error(
-            StatusCode::BAD_GATEWAY,
-            format!("Baton could not read the upstream's answer: {reason}."),
-        )
+        Self::bad_gateway(format!("Baton could not read the upstream's answer: {reason}."))
     }
 
     pub(crate) fn unknown_model(id: &str) -> Self {
@@ -288,8 +289,7 @@ impl RelayError {
 
     /// The upstream refused the request, but accepts the same credential in a probe.
     pub(crate) fn contradictory_credential() -> Self {
-        Self::api_error(
-            StatusCode::BAD_GATEWAY,
+        Self::bad_gateway(
             "The upstream refused the organization's credential for this request, but it accepts \
              the credential for other requests. Try again, and tell your operator if the error \
              stays.",
@@ -298,36 +298,37 @@ impl RelayError {
 
     /// The upstream's success is a page of a proxy, nothing, or a part of an answer.
     pub(crate) fn invalid_answer(why: BadAnswerForm) -> Self {
-        Self::api_error(
-            StatusCode::BAD_GATEWAY,
-            format!(
-                "The upstream's answer is not one of its API: {why}. A proxy may have answered in \
-                 its place. Try again in a moment."
-            ),
-        )
+        Self::bad_gateway(format!(
+            "The upstream's answer is not one of its API: {why}. A proxy may have answered in \
+             its place. Try again in a moment."
+        ))
     }
 
     /// The upstream's answer came, but cannot be passed on.
     pub(crate) fn unusable_answer(reason: &str) -> Self {
-        Self::api_error(
-            StatusCode::BAD_GATEWAY,
-            format!("Baton could not read the upstream's answer: {reason}. It was counted."),
-        )
+        Self::bad_gateway(format!(
+            "Baton could not read the upstream's answer: {reason}. It was counted."
+        ))
     }
 
     /// The connection broke inside the upstream's answer.
     pub(crate) fn broken_answer() -> Self {
-        Self::api_error(
-            StatusCode::BAD_GATEWAY,
+        Self::bad_gateway(
             "The connection to the upstream broke during its answer, which was counted. Try again.",
         )
     }
 
-    pub(crate) fn upstream_unreachable() -> Self {
-        Self::api_error(
-            StatusCode::BAD_GATEWAY,
-            "No upstream could be reached. Try again in a moment.",
+    /// The upstream's answer stopped or took too long before its end.
+    pub(crate) fn answer_timeout() -> Self {
+        Self::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "timeout_error",
+            "The upstream's answer was not complete in time, and it was counted. Try `stream` true.",
         )
+    }
+
+    pub(crate) fn upstream_unreachable() -> Self {
+        Self::bad_gateway("No upstream could be reached. Try again in a moment.")
     }
 
     /// A bug in Baton.
@@ -340,8 +341,7 @@ impl RelayError {
     }
 
     pub(crate) fn account_misconfigured() -> Self {
-        Self::api_error(
-            StatusCode::BAD_GATEWAY,
+        Self::bad_gateway(
             "The address or the credential of the upstream account is not usable. Ask your \
              operator to correct the account.",
         )
@@ -349,11 +349,8 @@ impl RelayError {
     }
 
     pub(crate) fn upstream_timeout() -> Self {
-        Self::new(
-            StatusCode::GATEWAY_TIMEOUT,
-            "timeout_error",
-            "The upstream did not answer in time. Try again.",
-        )
+        let message = "The upstream did not answer in time. Try again.";
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout_error", message)
     }
 
     /// The store could not be read. The cause is logged here, because the client does not learn it.

@@ -63,7 +63,7 @@ use baton_runtime::client_address::AddressRanges;
 use baton_runtime::live_secret::LiveSecret;
 use baton_runtime::observe::{Observer, RequestTrace};
 use baton_runtime::peer_connection::PeerConnection;
-use baton_runtime::settings::{InputBounds, LimitOutagePolicy, RelayTimeouts, Settings};
+use baton_runtime::settings::{InputBounds, LimitSettings, RelayTimeouts, Settings};
 use baton_runtime::upstream::{RequestSigner, UpstreamCallError, UpstreamClient};
 use baton_runtime::usage_queue::UsageQueue;
 use baton_runtime::vault::Pepper;
@@ -89,7 +89,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -112,18 +111,12 @@ struct RelayState {
     pepper: Pepper,
     timers: RelayTimeouts,
     max_utilization: Option<u32>,
-    on_outage: LimitOutagePolicy,
-    /// The operator's message for a spent limit, used when the organization's settings have none.
-    spend_limit_message: Option<String>,
+    /// Its message for a spent limit is used when the organization's settings have none.
+    limits: LimitSettings,
     /// Requests that wait because others have reserved what is left of a money limit.
     limit_waiters: LimitWaiters,
-    /// How long such a request waits at most.
-    limit_wait: Duration,
     free_calls: FreeCallLimiter,
     model_lists: ModelListCache,
-    /// How long a reservation stays valid after its request's deadline.
-    reservation_margin: Duration,
-    body_bytes_max: usize,
     bounds: InputBounds,
     trusted_proxies: AddressRanges,
     /// Memory for request bodies.
@@ -197,7 +190,7 @@ impl Relay {
         store: Store,
         queue: UsageQueue,
     ) -> Result<Self, UpstreamCallError> {
-        let upstream = UpstreamClient::new(&settings.timers, settings.allow_private_upstreams)?;
+        let upstream = UpstreamClient::new(&settings.timers, settings.upstreams.allow_private)?;
         Ok(Self::with_upstream(upstream, settings, pepper, (store, queue)))
     }
 
@@ -218,18 +211,14 @@ impl Relay {
             checks: CredentialChecks::default(),
             pepper: Pepper::new(pepper),
             timers: settings.timers,
-            max_utilization: settings.max_utilization.0,
-            on_outage: settings.limits_on_outage,
-            spend_limit_message: settings.spend_limit_message.clone(),
+            max_utilization: settings.upstreams.max_utilization,
+            limits: settings.limits.clone(),
             limit_waiters: LimitWaiters::default(),
-            limit_wait: settings.limit_wait,
             free_calls: FreeCallLimiter::new(
-                settings.free_calls.per_minute,
-                settings.free_calls.concurrency,
+                settings.limits.free_calls_per_minute,
+                settings.limits.free_calls_concurrency,
             ),
             model_lists: ModelListCache::default(),
-            reservation_margin: settings.reservation_margin,
-            body_bytes_max: settings.body_bytes_max,
             request_memory: MemoryBudget::new(MemoryLimits {
                 total: bounds.held_bytes,
                 per_key: bounds.held_bytes_per_key,
@@ -250,7 +239,7 @@ impl Relay {
             unknown_key_limiter: UnknownKeyLimiter::new(bounds.wrong_keys_per_minute),
             pending_key_lookups: PendingKeyLookups::default(),
             shutdown: ShutdownSignal::default(),
-            trusted_proxies: settings.trusted_proxies.clone(),
+            trusted_proxies: settings.addresses.trusted_proxies.clone(),
             bounds,
             observer: Observer::installed(),
             background_tasks: TaskTracker::new(),
@@ -371,7 +360,7 @@ impl RelayState {
             Err(refusal) => {
                 // Read the rest of the body. Otherwise a client that is still sending would see a
                 // broken connection instead of the error.
-                self.discard_body(body.as_mut(), self.body_bytes_max).await;
+                self.discard_body(body.as_mut(), self.bounds.body_bytes).await;
                 return Err(refusal);
             }
         };
@@ -381,7 +370,7 @@ impl RelayState {
         let free_call = match self.admit_free_call(request, &route, &caller).await {
             Ok(free_call) => free_call,
             Err(refusal) => {
-                self.discard_body(body.as_mut(), self.body_bytes_max).await;
+                self.discard_body(body.as_mut(), self.bounds.body_bytes).await;
                 return Err(refusal);
             }
         };

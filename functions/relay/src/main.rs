@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let settings = Settings::from_env()?;
-    telemetry::init(settings.log_format, &settings.log);
+    telemetry::init(settings.telemetry.log_format, &settings.telemetry.log);
     settings.require_resources()?;
     let aws = AwsClients::from_env(&settings).await;
     let store = Store::new(&aws, &settings, Clock::system(), RandomSource::system());

@@ -2,15 +2,15 @@
 //! needed.
 
 use crate::body_transform::BodyTransform;
-use crate::body_workers::{BodyWorkers, JobPlace, LONG_BYTES, TRANSLATING};
+use crate::body_workers::{BodyWorkers, LONG_BYTES, READING, TRANSLATING};
+use crate::response_source::{ResponseSource, SourceEvent};
 use baton_domain::id::KeyId;
 use baton_protocol::bedrock::EVENT_STREAM;
 use baton_protocol::gzip::{GzipDecoder, GzipError};
 use baton_protocol::meter::{AnswerStart, MeterReading, UsageMeter};
 use baton_protocol::translate;
 use bytes::Bytes;
-use futures_util::future::{Either, ready};
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 
 /// The answer's bytes cannot be read as its headers describe them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,39 @@ impl UndecodableResponse {
     const PROTOCOL: Self = Self("the upstream's answer does not follow its API");
     const FRAMES: Self = Self("the upstream's event stream is damaged");
     pub(crate) const STOPPING: Self = Self("the relay is shutting down");
+}
+
+/// The media type of server-sent events.
+pub(crate) const SSE: &str = "text/event-stream";
+
+/// How the bytes of an answer are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ContentCoding {
+    Identity,
+    Gzip,
+    /// A coding that the relay cannot read.
+    Unreadable,
+}
+
+impl ContentCoding {
+    /// Reads the header `content-encoding`. The names of codings are case-insensitive, and `x-gzip`
+    /// is gzip (RFC 9110, sections 8.4.1 and 8.4.1.3).
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
+        let Some(value) = headers.get(CONTENT_ENCODING) else { return Self::Identity };
+        match value.as_bytes().trim_ascii().to_ascii_lowercase().as_slice() {
+            b"" | b"identity" => Self::Identity,
+            b"gzip" | b"x-gzip" => Self::Gzip,
+            _ => Self::Unreadable,
+        }
+    }
+}
+
+/// Returns whether an answer with these headers has the media type `kind`. Media types are case-insensitive (RFC 9110, section 8.3.1).
+pub(crate) fn has_media_type(headers: &HeaderMap, kind: &str) -> bool {
+    let value = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    value
+        .and_then(|value| value.get(..kind.len()))
+        .is_some_and(|start| start.eq_ignore_ascii_case(kind.as_bytes()))
 }
 
 /// Reads an answer's bytes for the usage meter and transforms them for the client.
@@ -46,17 +79,17 @@ impl MeteredBody {
         client_accepts_gzip: bool,
         transform: BodyTransform,
     ) -> Self {
-        let is = |name, text: &str| {
-            headers
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-                .is_some_and(|value| value.starts_with(text))
-        };
-        let stream = is(CONTENT_TYPE, "text/event-stream") || is(CONTENT_TYPE, EVENT_STREAM);
-        let gzip = is(CONTENT_ENCODING, "gzip");
+        let is_stream = has_media_type(headers, SSE) || has_media_type(headers, EVENT_STREAM);
+        let coding = ContentCoding::from_headers(headers);
+        let gzip = coding == ContentCoding::Gzip;
+        let mut meter =
+            if is_stream { UsageMeter::for_stream() } else { UsageMeter::for_whole_body() };
+        if coding == ContentCoding::Unreadable {
+            meter.mark_unreadable();
+        }
         Self {
-            meter: if stream { UsageMeter::for_stream() } else { UsageMeter::for_whole_body() },
-            is_stream: stream,
+            meter,
+            is_stream,
             gunzip: gzip.then(GzipDecoder::new),
             decodes_for_client: gzip && (!client_accepts_gzip || transform.changes_bytes()),
             transform,
@@ -133,6 +166,11 @@ impl MeteredBody {
         }
     }
 
+    /// Returns whether bytes of a whole answer have arrived, other than white space.
+    pub(crate) fn has_answer_bytes(&self) -> bool {
+        self.whole_body().is_none_or(|body| !body.trim_ascii_start().is_empty())
+    }
+
     /// Returns what the first event was, if it has arrived.
     pub(crate) fn first_event(&self) -> &AnswerStart {
         self.meter.first_event()
@@ -152,24 +190,40 @@ impl MeteredBody {
         Ok(if self.decodes_for_client { transformed } else { chunk })
     }
 
+    /// Takes the end of the compressed bytes and returns bytes for the client. A second call returns
+    /// nothing.
+    ///
+    /// # Errors
+    /// The compressed bytes are incomplete or damaged.
+    pub(crate) fn observe_compression_end(&mut self) -> Result<Bytes, UndecodableResponse> {
+        let Some(gunzip) = self.gunzip.take() else { return Ok(Bytes::new()) };
+        let last = gunzip.finish().map_err(|_| UndecodableResponse::COMPRESSION)?;
+        let transformed = self.transform_plain(last)?;
+        Ok(if self.passes_unchanged() { Bytes::new() } else { transformed })
+    }
+
     /// Takes the end of the answer and returns the remaining bytes for the client.
     ///
     /// # Errors
     /// The rest cannot be decompressed or translated.
     pub(crate) fn observe_end(&mut self) -> Result<Bytes, UndecodableResponse> {
-        let last = match self.gunzip.take() {
-            Some(gunzip) => gunzip.finish().map_err(|_| UndecodableResponse::COMPRESSION)?,
-            None => Bytes::new(),
-        };
-        let transformed = self.transform_plain(last)?;
+        let last = self.observe_compression_end()?;
         let closing_bytes =
             self.transform.finish_transform().map_err(|_| UndecodableResponse::PROTOCOL)?;
-        let passes_unchanged = !self.decodes_for_client && !self.transform.changes_bytes();
-        Ok(if passes_unchanged {
+        Ok(if self.passes_unchanged() {
             Bytes::new()
         } else {
-            [transformed, closing_bytes].concat().into()
+            [last, closing_bytes].concat().into()
         })
+    }
+
+    fn passes_unchanged(&self) -> bool {
+        !self.decodes_for_client && !self.transform.changes_bytes()
+    }
+
+    /// Reads the usage in a whole answer that has arrived completely.
+    pub(crate) fn read_whole_body(&mut self) {
+        self.meter.read_whole_body();
     }
 
     /// Returns the size of the job if `chunk` can complete an event that takes long to translate.
@@ -187,67 +241,33 @@ impl MeteredBody {
         (is_long && chunk.iter().any(may_complete)).then_some((bytes, TRANSLATING))
     }
 
-    /// Returns the size of the job if the end of the answer takes long to translate.
+    /// Returns the size of the job if the end of the answer takes long to read or translate.
     pub(crate) fn long_end(&self) -> Option<(usize, usize)> {
-        let bytes = match self.transform.whole_bytes() {
-            Some(bytes) => bytes,
-            None => self.transform.translated_frame_bytes()? + self.meter.held_bytes(),
+        let translated = || {
+            let in_frames = self.transform.translated_frame_bytes()?;
+            Some(in_frames + self.meter.held_bytes())
         };
-        (bytes >= LONG_BYTES).then_some((bytes, TRANSLATING))
+        let size = match (self.transform.whole_bytes(), self.meter.whole_body()) {
+            (Some(bytes), _) => (bytes, TRANSLATING),
+            (None, Some(body)) => (body.len(), READING),
+            (None, None) => (translated()?, TRANSLATING),
+        };
+        (size.0 >= LONG_BYTES).then_some(size)
     }
 
-    /// As [`Self::observe`], on another thread if the chunk completes a long event.
+    /// Runs `work` on a long part of the answer on another thread. `source` bounds how long the
+    /// work waits for its turn.
     ///
     /// # Errors
-    /// As [`Self::observe`], or the process is stopping.
-    pub(crate) fn observe_on<'a>(
-        &'a mut self,
-        workers: (&'a BodyWorkers, &'a KeyId),
-        chunk: Bytes,
-    ) -> impl Future<Output = Result<Bytes, UndecodableResponse>> + Send + 'a {
-        match self.long_chunk(&chunk) {
-            None => Either::Left(ready(self.observe(chunk))),
-            // Boxed, because the future is large and few requests need it.
-            Some(size) => {
-                Either::Right(Box::pin(self.run_on(workers, size, |body| body.observe(chunk))))
-            }
-        }
-    }
-
-    /// As [`Self::observe_end`], on another thread if the translation takes long.
-    ///
-    /// # Errors
-    /// As [`Self::observe_end`], or the process is stopping.
-    pub(crate) fn observe_end_on<'a>(
-        &'a mut self,
-        workers: (&'a BodyWorkers, &'a KeyId),
-    ) -> impl Future<Output = Result<Bytes, UndecodableResponse>> + Send + 'a {
-        match self.long_end() {
-            None => Either::Left(ready(self.observe_end())),
-            Some(size) => Either::Right(Box::pin(self.run_on(workers, size, Self::observe_end))),
-        }
-    }
-
-    async fn run_on(
+    /// Why the answer ends before the work.
+    pub(crate) async fn run_on_workers<T: Send + 'static>(
         &mut self,
-        (workers, key): (&BodyWorkers, &KeyId),
+        (source, (workers, key)): (&mut ResponseSource, (&BodyWorkers, &KeyId)),
         size: (usize, usize),
-        work: impl FnOnce(&mut Self) -> Result<Bytes, UndecodableResponse> + Send + 'static,
-    ) -> Result<Bytes, UndecodableResponse> {
-        let place = workers.acquire_place(key, size).await;
-        self.run_in_place(place.map_err(|_| UndecodableResponse::STOPPING)?, work).await
-    }
-
-    /// Runs `work` on this body in the place of a job. Events keep their order, because the caller
-    /// waits for the end of the work.
-    ///
-    /// # Errors
-    /// The work failed, or the process is stopping.
-    pub(crate) async fn run_in_place(
-        &mut self,
-        place: JobPlace,
-        work: impl FnOnce(&mut Self) -> Result<Bytes, UndecodableResponse> + Send + 'static,
-    ) -> Result<Bytes, UndecodableResponse> {
+        work: impl FnOnce(&mut Self) -> T + Send + 'static,
+    ) -> Result<T, SourceEvent> {
+        let place = source.wait_for(workers.acquire_place(key, size)).await?;
+        let place = place.map_err(|_| SourceEvent::Aborted)?;
         let empty = Self {
             meter: UsageMeter::for_whole_body(),
             is_stream: self.is_stream,
@@ -263,10 +283,9 @@ impl MeteredBody {
             (body, result)
         };
         // The work cannot be cancelled. Without its result, the process is ending.
-        let done = place.run(work).await;
-        let (body, result) = done.map_err(|_| UndecodableResponse::STOPPING)?;
+        let (body, result) = place.run(work).await.map_err(|_| SourceEvent::Aborted)?;
         *self = body;
-        result
+        Ok(result)
     }
 
     fn transform_plain(&mut self, plain: Bytes) -> Result<Bytes, UndecodableResponse> {
@@ -318,9 +337,13 @@ mod tests {
     use baton_protocol::translate::{
         ClientProtocol, ProtocolPair, TranslationOptions, UpstreamProtocol,
     };
+    use baton_runtime::upstream::UpstreamBody;
     use bytes::BytesMut;
     use futures_util::FutureExt as _;
     use std::sync::mpsc;
+    use std::time::Duration;
+    use tokio::time::Instant;
+    use tokio_util::sync::CancellationToken;
 
     /// A body of an answer of Chat Completions that is translated into the Messages API.
     fn translated(is_stream: bool) -> MeteredBody {
@@ -369,10 +392,34 @@ mod tests {
         release
     }
 
+    /// A source that has no more bytes and waits as long as needed.
+    fn source() -> ResponseSource {
+        let body = UpstreamBody::from(Bytes::new());
+        let end = Instant::now() + Duration::from_secs(1000);
+        ResponseSource::new(body, Duration::from_secs(1000), end, CancellationToken::new())
+    }
+
+    /// Runs `work` on `body` if it is long, else at once. Returns its result and whether it waited
+    /// for `release`.
+    async fn run<T: Send + 'static>(
+        body: &mut MeteredBody,
+        (workers, release): (&BodyWorkers, &mpsc::Sender<()>),
+        size: Option<(usize, usize)>,
+        work: impl FnOnce(&mut MeteredBody) -> T + Send + 'static,
+    ) -> (T, bool) {
+        let Some(size) = size else { return (work(body), false) };
+        let (mut source, key) = (source(), KeyId::from_bits(1));
+        let mut job = Box::pin(body.run_on_workers((&mut source, (workers, &key)), size, work));
+        assert!(job.as_mut().now_or_never().is_none(), "the lane is busy");
+        release.send(()).unwrap();
+        let Ok(result) = job.await else { panic!("the process does not stop") };
+        (result, true)
+    }
+
     #[tokio::test]
     async fn only_long_answers_are_translated_on_the_workers() {
-        let (workers, key) = (BodyWorkers::with_cores(1), KeyId::from_bits(1));
-        for (text_bytes, is_at_once) in [(1000, true), (LONG_BYTES, false)] {
+        let workers = BodyWorkers::with_cores(1);
+        for (text_bytes, is_long) in [(1000, false), (LONG_BYTES, true)] {
             let release = occupy(&workers).await;
             let (mut body, mut same) = (translated(false), translated(false));
             for body in [&mut body, &mut same] {
@@ -380,16 +427,13 @@ mod tests {
             }
             let expected = same.observe_end().unwrap();
             assert!(expected.len() > text_bytes);
-            let result = {
-                let mut end = Box::pin(body.observe_end_on((&workers, &key)));
-                let early = end.as_mut().now_or_never();
-                assert_eq!(early.is_some(), is_at_once, "{text_bytes} bytes");
+            let size = body.long_end();
+            let end = MeteredBody::observe_end;
+            let (result, waited) = run(&mut body, (&workers, &release), size, end).await;
+            assert_eq!(waited, is_long, "{text_bytes} bytes");
+            if !waited {
                 release.send(()).unwrap();
-                match early {
-                    Some(result) => result,
-                    None => end.await,
-                }
-            };
+            }
             assert_eq!(result.unwrap(), expected, "{text_bytes} bytes");
             let (reading, _) = body.finish(10);
             assert_eq!(reading, same.finish(10).0);
@@ -399,7 +443,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_end_of_a_long_event_waits_for_the_workers() {
-        let (workers, key) = (BodyWorkers::with_cores(1), KeyId::from_bits(1));
+        let workers = BodyWorkers::with_cores(1);
         let release = occupy(&workers).await;
         let (mut body, mut same) = (translated(true), translated(true));
         let stream = [event(5), event(LONG_BYTES), event(7)].concat();
@@ -408,15 +452,10 @@ mod tests {
         let mut waits = 0;
         for chunk in chunks {
             expected.extend_from_slice(&same.observe(chunk.clone()).unwrap());
-            let mut observed = Box::pin(body.observe_on((&workers, &key), chunk));
-            let early = observed.as_mut().now_or_never();
-            let result = if let Some(result) = early {
-                result
-            } else {
-                waits += 1;
-                release.send(()).unwrap();
-                observed.await
-            };
+            let size = body.long_chunk(&chunk);
+            let observe = move |body: &mut MeteredBody| body.observe(chunk);
+            let (result, waited) = run(&mut body, (&workers, &release), size, observe).await;
+            waits += usize::from(waited);
             received.extend_from_slice(&result.unwrap());
         }
         assert_eq!(waits, 1, "the chunk with the end of the long event");
@@ -426,14 +465,47 @@ mod tests {
 
     #[test]
     fn answers_that_are_not_translated_are_observed_at_once() {
-        for kind in ["text/event-stream", "application/json"] {
+        for (kind, end) in [
+            ("text/event-stream", None),
+            ("application/json", Some(READING)),
+            ("Text/Event-Stream; charset=utf-8", None),
+        ] {
             let headers = HeaderMap::from_iter([(CONTENT_TYPE, kind.parse().unwrap())]);
             let mut body = MeteredBody::new(&headers, true, BodyTransform::PassThrough);
             let chunk = event(2 * LONG_BYTES);
             assert!(body.long_chunk(&chunk).is_none(), "{kind}");
             let given = body.observe(chunk.clone()).unwrap();
             assert_eq!(given.as_ptr(), chunk.as_ptr(), "the same bytes, not a copy");
-            assert!(body.long_end().is_none(), "{kind}");
+            assert_eq!(body.long_end(), end.map(|copies| (chunk.len(), copies)), "{kind}");
+        }
+    }
+
+    #[test]
+    fn codings_are_compared_without_regard_to_case() {
+        for (value, expected) in [
+            (None, ContentCoding::Identity),
+            (Some("Identity"), ContentCoding::Identity),
+            (Some("gzip"), ContentCoding::Gzip),
+            (Some("GZIP"), ContentCoding::Gzip),
+            (Some(" x-gzip "), ContentCoding::Gzip),
+            (Some("br"), ContentCoding::Unreadable),
+            (Some("gzip, gzip"), ContentCoding::Unreadable),
+        ] {
+            let headers = value.map(|value| (CONTENT_ENCODING, HeaderValue::from_static(value)));
+            let headers = HeaderMap::from_iter(headers);
+            assert_eq!(ContentCoding::from_headers(&headers), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn answers_in_unknown_codings_hide_their_usage() {
+        for bytes in [b"\x1b\x02\x80".as_slice(), b"{\"a\":1}", b"<x"] {
+            let headers = [(CONTENT_ENCODING, "br"), (CONTENT_TYPE, "application/json")];
+            let headers = headers.map(|(name, value)| (name, HeaderValue::from_static(value)));
+            let headers = HeaderMap::from_iter(headers);
+            let mut body = MeteredBody::new(&headers, true, BodyTransform::PassThrough);
+            body.observe(Bytes::from_static(bytes)).unwrap();
+            assert!(body.finish(10).0.hides_usage, "{bytes:?}");
         }
     }
 }

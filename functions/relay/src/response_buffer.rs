@@ -1,35 +1,35 @@
 //! The response buffer: reads an answer until it is clear that it is not an error, and the body of an
 //! error.
 
-use crate::attempt_error::AttemptError;
+use crate::attempt_error::{AnswerCut, AttemptError};
 use crate::body_workers::BodyWorkers;
 use crate::memory_budget::{MemoryLimitReached, MemoryPermit, MemoryRequest};
-use crate::metered_body::{MeteredBody, UndecodableResponse};
+use crate::metered_body::{ContentCoding, MeteredBody, UndecodableResponse};
 use crate::model_call::ModelCall;
 use crate::response_conversion::{DeclaredForm, ResponsePlan, whole_error};
+use crate::response_source::{ResponseSource, SourceEvent};
 use crate::{RelayState, RequestContext};
 use baton_domain::id::KeyId;
+use baton_domain::usage::TokenCounts;
 use baton_protocol::answer_form::BadAnswerForm;
 use baton_protocol::gzip::GzipDecoder;
-use baton_protocol::meter::AnswerStart;
+use baton_protocol::meter::{AnswerStart, MeterReading};
 use baton_runtime::upstream;
 use bytes::{Bytes, BytesMut};
+use http::StatusCode;
 use http::header::{CONTENT_ENCODING, HeaderMap};
 use http::response::Parts;
-use http::{Response, StatusCode};
-use http_body::Frame;
-use http_body_util::BodyExt as _;
 use std::time::Duration;
-use tokio::time::Instant;
 use tokio::time::error::Elapsed;
-
-type NextFrame = Result<Frame<Bytes>, <upstream::UpstreamBody as http_body::Body>::Error>;
+use tokio::time::{Instant, timeout_at};
 
 /// The most bytes that are read of an error's body.
 const ERROR_BYTES_MAX: usize = 1 << 20;
 /// The part of an error's body that needs no memory of the budget. A longer body is cut to it when
 /// no memory is left.
 const ERROR_BYTES_UNCOUNTED: usize = 16 * 1024;
+/// How long the body of an error is read. Vendors' errors have a few hundred bytes.
+const ERROR_BODY_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// A successful answer of an upstream, buffered up to its first event.
 pub(crate) struct BufferedResponse {
@@ -45,82 +45,84 @@ pub(crate) struct BufferedResponse {
 
 impl RelayState {
     /// Reads the answer until it is clear that it is not an error, within the limits of buffering.
+    /// The first event of a stream must come within the silence that `source` permits at first.
     pub(crate) async fn buffer_response(
         &self,
         request: &RequestContext,
         (response_plan, model_call): (ResponsePlan, &ModelCall),
-        response: Response<upstream::UpstreamBody>,
+        (mut head, mut source): (Parts, ResponseSource),
     ) -> Result<BufferedResponse, AttemptError> {
-        let (mut head, mut body) = response.into_parts();
         let key = &model_call.caller.key().id;
         let workers = (&self.workers, key);
         if let Some(reason) = misconfigured(head.status) {
             return Err(AttemptError::Misconfigured(reason.to_owned()));
         }
         if !head.status.is_success() {
-            let mut error_body = ErrorBuffer::new(self.response_permit(key).ok());
-            error_body.read(&mut body, None).await;
-            let (body, permit) = error_body.decompress(&mut head.headers);
-            return Err(response_plan.into_attempt_error(head, body, permit));
+            let error_body = ErrorBuffer::new(self.response_permit(key).ok());
+            return Err(error_body.read_error(response_plan, (head, source)).await);
         }
         let form = DeclaredForm::new(&head, model_call.stream);
         let transform = response_plan.into_body_transform(&mut head);
         let mut metered_body = MeteredBody::new(&head.headers, request.accepts_gzip(), transform);
         let mut budget = BufferBudget::try_new(self, key, &metered_body)?;
         let (mut chunks, mut empty_deadline) = (Vec::new(), None);
+        if metered_body.is_stream() {
+            // Pings do not prolong the wait for the first event.
+            source.limit_deadline_to_silence();
+        }
         let failure = loop {
             if metered_body.has_good_start() {
                 break None;
             }
-            if let AnswerStart::Error(failure) = metered_body.first_event() {
-                let failure = Box::new(failure.clone());
+            if matches!(metered_body.first_event(), AnswerStart::Error(_)) {
                 let mut error_body = ErrorBuffer::from_chunks(&chunks, budget.permit);
-                error_body.read(&mut body, Some(&mut metered_body)).await;
-                let (body, permit) = error_body.finish();
-                return Err(AttemptError::FirstEvent {
-                    head: Box::new(head),
-                    body,
-                    failure,
-                    permit,
-                });
+                error_body.read(&mut source, Some(&mut metered_body)).await;
+                return Err(error_body.into_first_event(head, metered_body, model_call));
             }
-            let Ok(next) =
-                until(&mut empty_deadline, metered_body.has_only_begun(), &mut body).await
-            else {
+            let is_empty = metered_body.has_only_begun();
+            let Ok(next) = next_event(&mut empty_deadline, is_empty, &mut source).await else {
                 // The client does not wait longer for an error that might follow.
                 break None;
             };
             match next {
-                Some(Ok(frame)) => {
-                    let Ok(data) = frame.into_data() else { continue };
-                    let length = data.len();
-                    let observed = metered_body.observe_on(workers, data).await;
+                SourceEvent::Chunk(chunk) => {
+                    let length = chunk.len();
+                    let observed = observe(&mut metered_body, (&mut source, workers), chunk).await;
                     let taken = observed.map(|chunk| chunks.push(chunk));
                     if let Err(failure) = budget.count_data(length, taken, &metered_body) {
                         break Some(failure);
                     }
-                }
-                Some(Err(error)) => {
-                    break Some(BufferFailure::Broken(error.to_string(), budget.bytes > 0));
-                }
-                None if metered_body.is_stream() => {
-                    return Err(AttemptError::Unreachable(NO_EVENT.to_owned()));
-                }
-                None => {
-                    if let Some(error) = whole_error(&head, &metered_body) {
-                        return Err(error.with_permit(budget.permit));
+                    if !metered_body.is_stream() {
+                        source.set_idle_timeout(self.timers.idle);
                     }
-                    let end = form.finish_whole_answer(&mut metered_body, workers, &mut chunks);
-                    break end.await.err();
                 }
+                SourceEvent::End if metered_body.is_stream() => {
+                    let error_body = ErrorBuffer::from_chunks(&chunks, budget.permit);
+                    return Err(error_body.into_first_event(head, metered_body, model_call));
+                }
+                SourceEvent::End => {
+                    let end = finish_whole_answer(&form, &mut metered_body, (&mut source, workers));
+                    match end.await {
+                        Ok(rest) => chunks.push(rest),
+                        Err(failure) => break Some(failure),
+                    }
+                    break None;
+                }
+                end => break Some(BufferFailure::from_end(&end, &source, &metered_body)),
             }
         };
         if let Some(failure) = failure {
+            if let (BufferFailure::WholeError, Some(error)) =
+                (&failure, whole_error(&head, &metered_body))
+            {
+                return Err(error.with_permit(budget.permit));
+            }
             // Freed before the reading is made, because that needs memory too.
             drop(chunks);
             return Err(failure.into_attempt_error(metered_body, model_call.body_bytes));
         }
-        Ok(BufferedResponse { head, chunks, body, metered_body, permit: budget.permit })
+        let (body, permit) = (source.into_body(), budget.permit);
+        Ok(BufferedResponse { head, chunks, body, metered_body, permit })
     }
 
     /// Takes the least memory of the budget for answers.
@@ -130,34 +132,83 @@ impl RelayState {
     }
 }
 
-impl DeclaredForm {
-    /// Checks a whole answer and translates it if needed.
-    async fn finish_whole_answer(
-        &self,
-        metered_body: &mut MeteredBody,
-        workers: (&BodyWorkers, &KeyId),
-        chunks: &mut Vec<Bytes>,
-    ) -> Result<(), BufferFailure> {
-        self.check_whole_answer(metered_body).map_err(BufferFailure::BadForm)?;
-        if metered_body.is_buffered() {
-            // The translation can fail, so it has to be done before the client gets anything.
-            let translated = metered_body.observe_end_on(workers).await;
-            chunks.push(translated.map_err(BufferFailure::Undecodable)?);
-        }
-        Ok(())
+/// Returns whether a model's output or a usage report came with the error of a stream.
+fn has_output(reading: &MeterReading) -> bool {
+    let is_reported = !reading.usage.estimated && reading.usage.tokens != TokenCounts::default();
+    reading.output_chars > 0 || is_reported
+}
+
+/// The source of an answer, and the threads for its long parts.
+type Reader<'a> = (&'a mut ResponseSource, (&'a BodyWorkers, &'a KeyId));
+
+/// Passes a chunk through the meter, on another thread if it completes a long event.
+async fn observe(
+    metered_body: &mut MeteredBody,
+    reader: Reader<'_>,
+    chunk: Bytes,
+) -> Result<Bytes, UndecodableResponse> {
+    let Some(size) = metered_body.long_chunk(&chunk) else { return metered_body.observe(chunk) };
+    let observe = move |body: &mut MeteredBody| body.observe(chunk);
+    let observed = Box::pin(metered_body.run_on_workers(reader, size, observe)).await;
+    observed.unwrap_or(Err(UndecodableResponse::STOPPING))
+}
+
+/// Checks a whole answer, reads its usage, and translates it if needed, before the client gets any
+/// of it. Returns the remaining bytes for the client.
+async fn finish_whole_answer(
+    form: &DeclaredForm,
+    metered_body: &mut MeteredBody,
+    reader: Reader<'_>,
+) -> Result<Bytes, BufferFailure> {
+    let Some(size) = metered_body.long_end() else { return read_whole_answer(form, metered_body) };
+    let form = form.clone();
+    let read = move |body: &mut MeteredBody| read_whole_answer(&form, body);
+    let read = Box::pin(metered_body.run_on_workers(reader, size, read)).await;
+    read.unwrap_or(Err(BufferFailure::Undecodable(UndecodableResponse::STOPPING)))
+}
+
+fn read_whole_answer(
+    form: &DeclaredForm,
+    metered_body: &mut MeteredBody,
+) -> Result<Bytes, BufferFailure> {
+    let last = metered_body.observe_compression_end().map_err(BufferFailure::Undecodable)?;
+    if metered_body.whole_error().is_some() {
+        return Err(BufferFailure::WholeError);
     }
+    form.check_whole_answer(metered_body).map_err(BufferFailure::BadForm)?;
+    // The translation can fail, so it has to be done before the client gets anything.
+    let rest = metered_body.observe_end().map_err(BufferFailure::Undecodable)?;
+    metered_body.read_whole_body();
+    Ok(if last.is_empty() { rest } else { [last, rest].concat().into() })
 }
 
 /// Why an answer with a success status could not be buffered.
 enum BufferFailure {
     TooLarge(&'static str),
     Undecodable(UndecodableResponse),
-    /// The connection broke. The second part says whether bytes of the answer had arrived.
-    Broken(String, bool),
+    /// The answer ended too early. The second part says whether bytes of it had arrived.
+    Cut(AnswerCut, bool),
     BadForm(BadAnswerForm),
+    /// The whole answer is an error.
+    WholeError,
+    Stopping,
 }
 
 impl BufferFailure {
+    /// Returns why `end` came before the end of the answer.
+    fn from_end(end: &SourceEvent, source: &ResponseSource, metered_body: &MeteredBody) -> Self {
+        let cut = match end {
+            SourceEvent::TimedOut if source.is_past_deadline() => AnswerCut::DeadlinePassed,
+            SourceEvent::TimedOut => AnswerCut::Silent,
+            SourceEvent::Aborted | SourceEvent::ShuttingDown => return Self::Stopping,
+            SourceEvent::ConnectionLost(_)
+            | SourceEvent::Chunk(_)
+            | SourceEvent::End
+            | SourceEvent::KeepAliveDue => AnswerCut::ConnectionLost,
+        };
+        Self::Cut(cut, metered_body.has_answer_bytes())
+    }
+
     /// Makes the failure of the attempt. If bytes of a whole answer have arrived, a model has
     /// written it and the upstream can bill it, so the meter's reading counts.
     fn into_attempt_error(self, metered_body: MeteredBody, body_bytes: u64) -> AttemptError {
@@ -170,20 +221,26 @@ impl BufferFailure {
             Self::TooLarge(reason) => {
                 AttemptError::ResponseTooLarge { reason, is_whole, reading: reading(metered_body) }
             }
+            Self::Stopping | Self::Undecodable(UndecodableResponse::STOPPING) => {
+                AttemptError::ShuttingDown { reading: reading(metered_body) }
+            }
             Self::Undecodable(UndecodableResponse(reason)) if is_whole => {
                 AttemptError::UnusableAnswer { reason, reading: reading(metered_body) }
             }
             Self::Undecodable(unreadable) => unreadable.into(),
-            Self::Broken(cause, true) if is_whole => {
-                AttemptError::BrokenAnswer { cause, reading: reading(metered_body) }
+            Self::Cut(cut, true) if is_whole => {
+                AttemptError::BrokenAnswer { cut, reading: reading(metered_body) }
             }
-            Self::Broken(cause, _) => AttemptError::Unreachable(format!(
-                "the connection broke during the answer: {cause}"
-            )),
+            Self::Cut(AnswerCut::ConnectionLost, _) => {
+                AttemptError::Unreachable("the connection broke during the answer".to_owned())
+            }
+            Self::Cut(AnswerCut::Silent | AnswerCut::DeadlinePassed, _) => AttemptError::Timeout,
             Self::BadForm(BadAnswerForm::NotAnObject) if has_object(&metered_body) => {
                 AttemptError::UnusableAnswer { reason: DAMAGED, reading: reading(metered_body) }
             }
             Self::BadForm(reason) => AttemptError::InvalidAnswer(reason),
+            // Read as an error before.
+            Self::WholeError => AttemptError::InvalidAnswer(BadAnswerForm::NotAnObject),
         }
     }
 }
@@ -208,18 +265,18 @@ fn misconfigured(status: StatusCode) -> Option<&'static str> {
 /// error follows.
 const EMPTY_START_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Waits for the next frame. If the answer `has_only_begun`, it fails after [`EMPTY_START_TIMEOUT`],
-/// counted from the first call in that state.
-async fn until(
+/// Waits for the next event of the source. If the answer `has_only_begun`, it fails after
+/// [`EMPTY_START_TIMEOUT`], counted from the first call in that state.
+async fn next_event(
     empty_deadline: &mut Option<Instant>,
-    has_no_output_yet: bool,
-    body: &mut upstream::UpstreamBody,
-) -> Result<Option<NextFrame>, Elapsed> {
-    if !has_no_output_yet {
-        return Ok(body.frame().await);
+    has_only_begun: bool,
+    source: &mut ResponseSource,
+) -> Result<SourceEvent, Elapsed> {
+    if !has_only_begun {
+        return Ok(source.next().await);
     }
     let end = *empty_deadline.get_or_insert_with(|| Instant::now() + EMPTY_START_TIMEOUT);
-    tokio::time::timeout_at(end, body.frame()).await
+    timeout_at(end, source.next()).await
 }
 
 /// The longest answer that is translated as a whole. The translation takes several times its length
@@ -321,14 +378,15 @@ impl ErrorBuffer {
         is_counted && room == data.len()
     }
 
-    /// Reads the rest of the body. `metered_body` brings it into the client's form.
+    /// Reads the rest of the body, for [`ERROR_BODY_TIME_MAX`] at most: the status and the headers
+    /// decide even if the body hangs. `metered_body` brings it into the client's form.
     async fn read(
         &mut self,
-        body: &mut upstream::UpstreamBody,
+        source: &mut ResponseSource,
         mut metered_body: Option<&mut MeteredBody>,
     ) {
-        while let Some(Ok(frame)) = body.frame().await {
-            let Ok(data) = frame.into_data() else { continue };
+        let end = Instant::now() + ERROR_BODY_TIME_MAX;
+        while let Ok(SourceEvent::Chunk(data)) = timeout_at(end, source.next()).await {
             let data = match &mut metered_body {
                 Some(metered_body) => metered_body.observe(data),
                 None => Ok(data),
@@ -343,9 +401,41 @@ impl ErrorBuffer {
         }
     }
 
+    /// Makes the failure of a stream that began with an error, or ended before its first event.
+    fn into_first_event(
+        self,
+        head: Parts,
+        metered_body: MeteredBody,
+        model_call: &ModelCall,
+    ) -> AttemptError {
+        let (reading, _) = metered_body.finish(model_call.body_bytes);
+        let AnswerStart::Error(failure) = reading.first.clone() else {
+            return AttemptError::Unreachable(NO_EVENT.to_owned());
+        };
+        let (body, permit) = self.finish();
+        AttemptError::FirstEvent {
+            head: Box::new(head),
+            body,
+            failure: Box::new(failure),
+            reading: Box::new(Some(reading).filter(has_output)),
+            permit,
+        }
+    }
+
+    /// Reads the body of an answer with an error status and makes the failure of the attempt.
+    async fn read_error(
+        mut self,
+        response_plan: ResponsePlan,
+        (mut head, mut source): (Parts, ResponseSource),
+    ) -> AttemptError {
+        self.read(&mut source, None).await;
+        let (body, permit) = self.decompress(&mut head.headers);
+        response_plan.into_attempt_error(head, body, permit)
+    }
+
     /// Decompresses the body, so that the verdict can read it and credentials in it can be masked.
     fn decompress(self, headers: &mut HeaderMap) -> (Bytes, Option<MemoryPermit>) {
-        if headers.get(CONTENT_ENCODING).is_none_or(|encoding| encoding != "gzip") {
+        if ContentCoding::from_headers(headers) != ContentCoding::Gzip {
             return self.finish();
         }
         headers.remove(CONTENT_ENCODING);

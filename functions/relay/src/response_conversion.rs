@@ -4,7 +4,7 @@
 use crate::attempt_error::AttemptError;
 use crate::body_transform::{BodyTransform, TranslatedEvents};
 use crate::memory_budget::MemoryPermit;
-use crate::metered_body::MeteredBody;
+use crate::metered_body::{ContentCoding, MeteredBody, SSE, has_media_type};
 use crate::model_call::Metering;
 use baton_domain::protocol::Framing;
 use baton_domain::verdict::ErrorFields;
@@ -28,7 +28,6 @@ const REQUEST_IDS: [HeaderName; 3] = [
     HeaderName::from_static("x-amzn-requestid"),
 ];
 const AMZN_ERROR: HeaderName = HeaderName::from_static("x-amzn-errortype");
-const SSE: &str = "text/event-stream";
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
 const FRAMES: HeaderValue = HeaderValue::from_static(EVENT_STREAM);
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -44,10 +43,7 @@ impl ResponsePlan {
     /// Chooses the body transform for a successful answer with this head. Changes the head into the
     /// client's.
     pub(crate) fn into_body_transform(self, head: &mut Parts) -> BodyTransform {
-        let is = |text: &str| {
-            let kind = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-            kind.is_some_and(|kind| kind.starts_with(text))
-        };
+        let is = |kind: &str| has_media_type(&head.headers, kind);
         let ConversionPlan { client_framing, upstream_framing, .. } = self.plan;
         let framings = (client_framing, upstream_framing);
         let (transform, content_type) = match self.hint {
@@ -154,6 +150,7 @@ fn choose_framing_transform(
 }
 
 /// How the upstream declares a successful answer, before its head is changed for the client.
+#[derive(Clone)]
 pub(crate) struct DeclaredForm {
     content_type: Option<HeaderValue>,
     /// Whether the body has an encoding that the relay cannot read.
@@ -163,12 +160,9 @@ pub(crate) struct DeclaredForm {
 
 impl DeclaredForm {
     pub(crate) fn new(head: &Parts, asks_for_stream: bool) -> Self {
-        let is_readable = |coding: &HeaderValue| {
-            coding.as_bytes().starts_with(b"gzip") || coding.as_bytes() == b"identity"
-        };
         Self {
             content_type: head.headers.get(CONTENT_TYPE).cloned(),
-            is_unreadable: !head.headers.get(CONTENT_ENCODING).is_none_or(is_readable),
+            is_unreadable: ContentCoding::from_headers(&head.headers) == ContentCoding::Unreadable,
             asks_for_stream,
         }
     }

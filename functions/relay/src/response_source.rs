@@ -98,6 +98,32 @@ impl ResponseSource {
         }
     }
 
+    /// Sets how long the upstream can be silent from now on.
+    pub(crate) fn set_idle_timeout(&mut self, idle_timeout: Duration) {
+        self.idle_timeout = idle_timeout;
+        self.reset_idle_timer();
+    }
+
+    /// Ends the answer when the silence that is permitted now is over, even if chunks come.
+    pub(crate) fn limit_deadline_to_silence(&mut self) {
+        self.deadline = self.deadline.min(self.last_chunk_at + self.idle_timeout);
+    }
+
+    fn reset_idle_timer(&mut self) {
+        let silent_until = self.last_chunk_at + self.idle_timeout;
+        self.idle_timer.as_mut().reset(self.deadline.min(silent_until));
+    }
+
+    /// Returns whether the time for the whole answer has passed.
+    pub(crate) fn is_past_deadline(&self) -> bool {
+        Instant::now() >= self.deadline
+    }
+
+    /// Returns the rest of the body.
+    pub(crate) fn into_body(self) -> upstream::UpstreamBody {
+        self.body
+    }
+
     /// Waits for `work` on the last chunk, until the deadline or until the answer is cut. The time
     /// does not count as a silence of the upstream.
     ///

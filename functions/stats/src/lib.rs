@@ -55,7 +55,7 @@ pub async fn store_event(store: &Store, event: SqsEvent) -> BatchOutcome {
     let StoredBatch { failed, spent } = store_records(store, &records).await;
     let stored = || records.iter().filter(|record| !failed.contains(&record.id));
     note_used(store, stored()).await;
-    // Includes records that an earlier delivery stored, because a crash may have come before this
+    // Includes records that an earlier delivery stored, because a crash can have come before this
     // step.
     let settled: BTreeSet<LimitScope> = stored().flat_map(Settlement::settled_scopes).collect();
     store.touch_limits(settled.iter()).await;

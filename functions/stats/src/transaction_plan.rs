@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_true_record_is_stored_before_the_one_that_was_given_up_for_it() {
+    fn actual_record_is_stored_before_its_estimate() {
         let given_up = UsageRecord { attempts: 0, estimated: true, ..record(2, 2, 0) };
         let unreserved = UsageRecord { reserved_usd: None, ..record(2, 2, 0) };
         let records = [given_up.clone(), record(4, 2, 0), unreserved.clone(), given_up.clone()];
@@ -140,7 +140,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_record_is_planned_once_and_every_sum_adds_up(
+        fn each_record_is_planned_once_and_sums_match(
             drawn in prop::collection::vec((any::<u8>(), 0_u8..5, 0_u8..3), 0..200),
             actions_max in 9_usize..100,
         ) {

@@ -1,4 +1,4 @@
-//! What the local stack has: the part of `template.yaml` that it implements, as constants.
+//! The part of `template.yaml` that the local stack implements, as constants.
 //!
 //! The template is the definition. `tests/it/template.rs` compares every constant with it. Physical
 //! names are the logical ids of the template.
@@ -12,7 +12,7 @@ pub const USAGE_QUEUE: &str = "UsageQueue";
 /// The most messages in one batch for stats.
 pub const USAGE_BATCH_SIZE: usize = 100;
 /// The time between two calls of refresh.
-pub const REFRESH_EVERY: Duration = Duration::from_mins(1);
+pub const REFRESH_INTERVAL: Duration = Duration::from_mins(1);
 /// The only key of KMS.
 pub const DATA_KEY: &str = "DataKey";
 

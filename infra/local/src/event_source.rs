@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::queue::{self, QueueService};
 
 /// The longest time of a drain.
-const DRAIN: Duration = Duration::from_secs(10);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL_SECONDS: i32 = 20;
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(200);
 
@@ -48,7 +48,7 @@ impl QueuePoller {
     {
         let too_late = async {
             shutdown.cancelled().await;
-            sleep(DRAIN).await;
+            sleep(DRAIN_TIMEOUT).await;
         };
         tokio::select! {
             () = self.feed(&shutdown, &handler) => {}

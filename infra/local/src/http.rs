@@ -28,7 +28,7 @@ use crate::{
 
 /// DynamoDB's own limit for a request.
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
-const GRACE: Duration = Duration::from_secs(5);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Answers requests on `listener` until `shutdown`. Open requests are finished within a time limit.
 pub(crate) async fn serve_stores(
@@ -55,7 +55,7 @@ pub(crate) async fn serve_stores(
         });
     }
     stores.queues().interrupt();
-    if timeout(GRACE, graceful.shutdown()).await.is_err() {
+    if timeout(SHUTDOWN_TIMEOUT, graceful.shutdown()).await.is_err() {
         tracing::warn!("open requests to the local stores were cut off at shutdown");
     }
     Ok(())

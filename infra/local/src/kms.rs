@@ -162,15 +162,9 @@ fn load_or_create_key(path: &Path, has_data: bool) -> Result<[u8; 32], LocalErro
         return Err(LocalError::KeyExposed(path.to_owned()));
     }
     let text = fs::read_to_string(path).map_err(LocalError::file("read", path))?;
-    let digits = text.trim().as_bytes();
     let mut key = [0; 32];
-    let is_hex = digits.len() == 64 && digits.iter().all(u8::is_ascii_hexdigit);
-    let text = std::str::from_utf8(digits).ok().filter(|_| is_hex);
-    let text = text.ok_or_else(|| LocalError::KeyMalformed(path.to_owned()))?;
-    for (index, byte) in key.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).unwrap_or_default();
-    }
-    Ok(key)
+    let decoded = hex::decode_to_slice(text.trim(), &mut key);
+    decoded.map(|()| key).map_err(|_| LocalError::KeyMalformed(path.to_owned()))
 }
 
 /// Writes the key under another name first, so that a crash never leaves half a key.
@@ -180,10 +174,7 @@ fn create_key(path: &Path) -> Result<[u8; 32], LocalError> {
     let write = || {
         let _ = fs::remove_file(&draft);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-        for byte in key {
-            write!(file, "{byte:02x}")?;
-        }
-        writeln!(file)?;
+        writeln!(file, "{}", hex::encode(key))?;
         file.sync_all()?;
         fs::rename(&draft, path)
     };

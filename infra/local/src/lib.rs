@@ -30,7 +30,7 @@ use std::{
 use aws_config::SdkConfig;
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use baton_runtime::settings::ResourceNames;
-use definitions::{REFRESH_EVERY, TABLES, USAGE_BATCH_SIZE, USAGE_QUEUE};
+use definitions::{REFRESH_INTERVAL, TABLES, USAGE_BATCH_SIZE, USAGE_QUEUE};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -40,7 +40,7 @@ use event_source::QueuePoller;
 use executor::StoreExecutor;
 use stores::LocalStores;
 
-const SWEEP_EVERY: Duration = Duration::from_mins(1);
+const EXPIRY_SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The local stack; clones share it. The lock of the data directory is released with the last
 /// clone.
@@ -149,14 +149,14 @@ impl LocalAws {
         F: Fn() -> Fut,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        schedule::run_at_rate(REFRESH_EVERY, shutdown, tick).await;
+        schedule::run_at_rate(REFRESH_INTERVAL, shutdown, tick).await;
     }
 }
 
 /// Deletes expired items and messages once a minute while the stores are in use.
 async fn sweep_periodically(stores: Weak<stores::StoresInner>) {
     loop {
-        tokio::time::sleep(SWEEP_EVERY).await;
+        tokio::time::sleep(EXPIRY_SWEEP_INTERVAL).await;
         let Some(stores) = stores.upgrade() else { return };
         stores.sweep_expired().await;
     }

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_key_is_refused() {
+    fn changed_table_key_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         drop(open(dir.path(), &definitions::TABLES).unwrap());
         let mut other = definitions::TABLES;
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_database_is_named() {
+    fn invalid_database_file_is_named() {
         let dir = tempfile::tempdir().unwrap();
         drop(open(dir.path(), &definitions::TABLES).unwrap());
         for name in [MESSAGES, TABLES] {

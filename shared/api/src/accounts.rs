@@ -30,7 +30,7 @@ pub struct AccountResource {
     pub groups: Vec<GroupId>,
     /// Accounts with the smallest number are used first; 100 by default.
     pub priority: u32,
-    /// Share of requests among accounts with the same priority; 100 by default.
+    /// Share of sessions among accounts with the same priority; 100 by default.
     pub weight: u32,
     /// Served models; empty means all.
     pub models: Vec<ModelPattern>,
@@ -38,7 +38,7 @@ pub struct AccountResource {
     pub model_map: ModelMap,
     /// Accounts with the same value share a prompt cache.
     pub cache_domain: Option<String>,
-    /// Requests at the same time; null is no limit.
+    /// Requests at the same time; null means unlimited.
     pub max_concurrency: Option<u32>,
     /// Proxy for all requests to the account; in answers its password is `***`.
     pub proxy_url: Option<String>,
@@ -57,6 +57,8 @@ pub struct AccountResource {
     /// Models in cooldown, with the reason and the end of each.
     pub cooling_models: BTreeMap<String, ModelCooldown>,
     /// Used share of the upstream's own limits, by window.
+    pub utilization: UpstreamUtilization,
+    /// The same as `utilization`, for programs written for 0.1.0. Removed in 0.3.0.
     pub utilisation: UpstreamUtilization,
     /// Time of the last request.
     pub last_used_at: Option<Timestamp>,
@@ -117,7 +119,7 @@ pub struct AccountChange {
     /// Accounts with the smallest number are used first; 100 by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<u32>,
-    /// Share of requests among accounts with the same priority; 100 by default.
+    /// Share of sessions among accounts with the same priority; 100 by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
     /// Served models; empty means all.
@@ -129,7 +131,7 @@ pub struct AccountChange {
     /// Accounts with the same value share a prompt cache.
     #[serde(skip_serializing_if = "FieldChange::is_keep")]
     pub cache_domain: FieldChange<String>,
-    /// Requests at the same time; null is no limit.
+    /// Requests at the same time; null means unlimited.
     #[serde(skip_serializing_if = "FieldChange::is_keep")]
     #[schemars(range(min = 1))]
     pub max_concurrency: FieldChange<u32>,
@@ -165,7 +167,7 @@ impl New<AccountChange> {
 }
 
 /// Query parameters of the list of accounts.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct AccountFilter {
     /// Only those of this group.
@@ -187,7 +189,7 @@ pub struct AccountTest {
     /// Whether the account can be used; null if a made-up credential gets the same answer, so that
     /// nothing shows it.
     pub ok: Option<bool>,
-    /// HTTP status of the upstream; null if there was no answer.
+    /// HTTP status of the upstream; null without an answer.
     pub upstream_status: Option<u16>,
     /// Result for people.
     pub message: String,

@@ -114,6 +114,6 @@ pub struct AlertTest {
     pub id: String,
     /// Where it is sent.
     pub channels: Vec<AlertChannel>,
-    /// What happens next, for people.
+    /// The next step, as a sentence for people.
     pub message: String,
 }

@@ -16,7 +16,7 @@ pub struct AuditRowResource {
     pub at: String,
     /// `admin_token`, `baton` or the id of a user.
     pub actor: String,
-    /// What was done.
+    /// The action.
     pub action: String,
     /// Id of what was changed.
     pub target: String,

@@ -9,21 +9,21 @@ use serde::{Deserialize, Serialize};
 #[serde(tag = "type", rename = "error")]
 #[schemars(rename = "Error", transform = require_type("error"))]
 pub struct ErrorBody {
-    /// What went wrong.
+    /// The error.
     pub error: ErrorDetail,
     /// Id of this request in the log.
     #[schemars(regex(pattern = "^req_"))]
     pub request_id: String,
 }
 
-/// What went wrong, for programs and for people.
+/// The type of the error for programs and its message for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(inline)]
 pub struct ErrorDetail {
     /// The kind of the error.
     #[serde(rename = "type")]
     pub kind: ErrorKind,
-    /// What is wrong and what to do, for people.
+    /// The cause and the remedy, as sentences for people.
     pub message: String,
 }
 

@@ -16,7 +16,7 @@ pub struct GroupResource {
     pub id: GroupId,
     /// Name for people, unique among groups.
     pub name: String,
-    /// What the group is for; at most 2,000 characters.
+    /// The purpose of the group; at most 2,000 characters.
     pub description: String,
     /// Whether keys of the group are accepted.
     pub enabled: bool,
@@ -37,7 +37,7 @@ pub struct GroupChange {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Name>")]
     pub name: Option<String>,
-    /// What the group is for; at most 2,000 characters.
+    /// The purpose of the group; at most 2,000 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2000))]
     pub description: Option<String>,
@@ -58,7 +58,7 @@ impl Creatable for GroupChange {
 }
 
 /// Query parameters of the list of groups.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct GroupFilter {
     /// Only those that are enabled (true) or disabled (false).

@@ -32,7 +32,7 @@ pub struct KeyResource {
     pub enabled: bool,
     /// The key's own limits.
     pub limits: Limits,
-    /// What the key's requests reserve against money limits.
+    /// The amount that the key's requests reserve against money limits.
     pub estimate: ReservationEstimate,
     /// By how much requests of the key can exceed a money limit.
     pub overshoot: String,
@@ -80,7 +80,7 @@ pub struct KeyChange {
     /// The key's own limits.
     #[serde(skip_serializing_if = "LimitsChange::is_keep")]
     pub limits: LimitsChange,
-    /// What the key's requests reserve against money limits.
+    /// The amount that the key's requests reserve against money limits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimate: Option<ReservationEstimate>,
 }
@@ -113,7 +113,7 @@ impl New<KeyChange> {
 }
 
 /// Query parameters of the list of keys.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct KeyFilter {
     /// Only those of this group.

@@ -27,7 +27,7 @@ pub struct PageQuery {
     pub cursor: Option<String>,
 }
 
-/// What every stored resource has.
+/// The fields that every stored resource has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ResourceMeta {
     /// When it was created.

@@ -60,7 +60,7 @@ pub struct SignIn {
     pub expires_at: Timestamp,
 }
 
-/// What the browser was sent back with.
+/// The parameters of the redirect from the authorization page.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SignInCode {

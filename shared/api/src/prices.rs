@@ -209,7 +209,7 @@ pub struct PriceFilter {
     pub q: String,
 }
 
-/// Which price of a model is deleted.
+/// The price of a model to delete.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct PriceSelector {
     /// Start date of the price to delete.

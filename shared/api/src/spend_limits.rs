@@ -20,6 +20,13 @@ const CENT: i128 = 10_000_000_000;
 #[serde(transparent)]
 pub struct UsdCents(String);
 
+impl UsdCents {
+    /// The amount as the API writes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl From<PicoUsd> for UsdCents {
     /// Amounts below zero become 0.
     fn from(amount: PicoUsd) -> Self {
@@ -172,7 +179,7 @@ pub struct SpendLimitResource {
     pub amount: Option<UsdCents>,
     /// Always `USD`.
     pub currency: Currency,
-    /// The period after which the spend is counted anew.
+    /// The period after which the spend starts again at zero.
     pub period: SpendPeriod,
     /// Always true.
     pub is_enabled: bool,
@@ -376,7 +383,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn money_is_whole_cents_going_in_and_exact_coming_out() {
+    fn amount_is_whole_cents_in_requests_and_exact_in_answers() {
         let check = |pico, text: &str| {
             assert_eq!(UsdCents::from(PicoUsd::new(pico)), UsdCents(text.to_owned()));
         };

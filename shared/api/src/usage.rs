@@ -168,7 +168,7 @@ pub struct DeadLetterResource {
     pub reason: String,
 }
 
-/// What to send to the usage queue again: dead letters, or records out of a log.
+/// The messages to send to the usage queue again: dead letters, or records from a log.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "Redrive")]
@@ -182,7 +182,7 @@ pub struct RedriveRequest {
     pub records: Vec<String>,
 }
 
-/// What was sent again.
+/// The result of sending messages again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Redriven")]
 pub struct RedriveReport {

@@ -18,7 +18,7 @@ pub struct UserResource {
     pub name: String,
     /// E-mail address; matches sign-ins by an identity provider.
     pub email: Option<String>,
-    /// What the user can do.
+    /// The rights of the user.
     pub role: Role,
     /// Whether the user can sign in.
     pub enabled: bool,
@@ -41,7 +41,7 @@ pub struct UserChange {
     #[serde(skip_serializing_if = "FieldChange::is_keep")]
     #[schemars(length(max = 254), regex(pattern = "^[!-?A-~]+@[!-?A-~]+$"))]
     pub email: FieldChange<String>,
-    /// What the user can do.
+    /// The rights of the user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
     /// Whether the user can sign in.
@@ -58,7 +58,7 @@ impl Creatable for UserChange {
 }
 
 /// Query parameters of the list of users.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct UserFilter {
     /// Only those with this role.

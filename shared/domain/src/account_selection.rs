@@ -19,7 +19,7 @@ use std::ops::Deref;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// How long a session that had to leave its first choice stays with the second one.
-pub const MOVED: SignedDuration = SignedDuration::from_hours(1);
+pub const SESSION_PIN_LIFETIME: SignedDuration = SignedDuration::from_hours(1);
 
 /// The key of a session pin: one session and one model.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -308,7 +308,7 @@ impl<A: AsRef<Account>> AccountCandidates<'_, A> {
                 return Err(IneligibleReason::Cooling { until, reason });
             }
             AccountAvailability::HalfOpen | AccountAvailability::Ready => {
-                let used = health.utilisation.percent(now);
+                let used = health.utilization.percent(now);
                 let is_near_limit = criteria.max_utilization.is_some_and(|max| used >= max);
                 if is_near_limit { AccountTier::NearLimit } else { AccountTier::Ready }
             }
@@ -421,8 +421,4 @@ fn neg_log2(u: u64) -> u64 {
 }
 
 #[cfg(test)]
-#[path = "choose_laws.rs"]
-mod laws;
-#[cfg(test)]
-#[path = "choose_tiers.rs"]
-mod tiers;
+mod tests;

@@ -19,13 +19,13 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const THRESHOLDS: [u32; 4] = [50, 80, 95, 100];
 
 /// Cooldowns shorter than this do not cause an alert.
-const LONG: SignedDuration = SignedDuration::from_mins(5);
+const COOLDOWN_ALERT_MIN: SignedDuration = SignedDuration::from_mins(5);
 /// Circuits that are open for less do not cause an alert either. This value is reached at the third
 /// failed probe in a row.
-const LONG_OPEN_SECONDS: u32 = 120;
+const CIRCUIT_ALERT_SECONDS_MIN: u32 = 120;
 /// Limits are still checked for this long after the end of their window, for costs that were
 /// settled just before it.
-const AFTERMATH: SignedDuration = SignedDuration::from_mins(10);
+const LATE_SETTLEMENT_TIME: SignedDuration = SignedDuration::from_mins(10);
 
 /// Where alerts are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -276,7 +276,7 @@ pub fn limit_alerts(
     now: Timestamp,
 ) -> Vec<Alert> {
     let LimitSnapshot { scope, name, limits, counters, blocked } = *snapshot;
-    let before = now.saturating_sub(AFTERMATH).unwrap_or(now);
+    let before = now.saturating_sub(LATE_SETTLEMENT_TIME).unwrap_or(now);
     let mut alerts = BTreeMap::new();
     for (period, limit) in limits.money_limits() {
         for time in [before, now] {
@@ -290,23 +290,26 @@ pub fn limit_alerts(
                 limit_usd: limit,
                 resets_at: window.resets_at,
             };
-            let mut tell = |mark: String, event| {
+            let mut add_alert = |mark: String, event| {
                 let id = format!("limit#{scope}#{}#{}#{mark}", window.name, limit.pico());
                 alerts.insert(id.clone(), Alert { id, at: now, event });
             };
             if let Some(percent) = reached_threshold(spent, limit, thresholds) {
-                tell(percent.to_string(), AlertEvent::Limit(of(percent)));
+                add_alert(percent.to_string(), AlertEvent::Limit(of(percent)));
             }
             if blocked.contains(&window.name) {
-                tell("blocks".to_owned(), AlertEvent::LimitBlocks(of(spent_percent(spent, limit))));
+                add_alert(
+                    "blocks".to_owned(),
+                    AlertEvent::LimitBlocks(of(spent_percent(spent, limit))),
+                );
             }
         }
     }
     alerts.into_values().collect()
 }
 
-/// The alert for an account whose last alert said `told`, if its state has changed. Short cooldowns
-/// and circuits that wait for their probe do not cause an alert.
+/// The alert for an account, if its state differs from `told`, the state in its last alert. Short
+/// cooldowns and circuits that wait for their probe do not cause an alert.
 pub fn account_news(
     reported: ReportedState,
     health: &AccountHealth,
@@ -345,12 +348,13 @@ fn needs_operator(state: &HealthState) -> bool {
 
 fn lasts_long(state: &HealthState, now: Timestamp) -> bool {
     match state {
-        HealthState::Cooling(Cooldown { until, .. }) => until.duration_since(now) >= LONG,
-        HealthState::Open { seconds, .. } => *seconds >= LONG_OPEN_SECONDS,
+        HealthState::Cooling(Cooldown { until, .. }) => {
+            until.duration_since(now) >= COOLDOWN_ALERT_MIN
+        }
+        HealthState::Open { seconds, .. } => *seconds >= CIRCUIT_ALERT_SECONDS_MIN,
         HealthState::Ready | HealthState::AuthFailed { .. } => false,
     }
 }
 
 #[cfg(test)]
-#[path = "alert_table.rs"]
-mod table;
+mod tests;

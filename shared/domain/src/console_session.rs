@@ -5,11 +5,11 @@ use crate::id::{KeyId, UserId};
 use jiff::{SignedDuration, Timestamp};
 
 /// The longest life of a session, however much it is used.
-pub const LIFE: SignedDuration = SignedDuration::from_hours(12);
+pub const SESSION_LIFETIME: SignedDuration = SignedDuration::from_hours(12);
 /// How long a session lasts without being used.
-pub const IDLE: SignedDuration = SignedDuration::from_hours(1);
+pub const IDLE_TIMEOUT: SignedDuration = SignedDuration::from_hours(1);
 /// The precision of the last use, so that not every use causes a write.
-const USE_KNOWN_TO: SignedDuration = SignedDuration::from_mins(5);
+const LAST_USE_PRECISION: SignedDuration = SignedDuration::from_mins(5);
 
 /// The person who has signed in, and the way of signing in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl ConsoleSession {
     /// When it ends if it is not used any more.
     pub fn ends_at(&self) -> Timestamp {
         let end = |from: Timestamp, by| from.saturating_add(by).unwrap_or(Timestamp::MAX);
-        end(self.started_at, LIFE).min(end(self.used_at, IDLE))
+        end(self.started_at, SESSION_LIFETIME).min(end(self.used_at, IDLE_TIMEOUT))
     }
 
     /// Whether it is valid at `now`.
@@ -98,7 +98,7 @@ impl ConsoleSession {
 
     /// The session after a use at `now`; `None` if the last write is recent enough.
     pub fn after_use(&self, now: Timestamp) -> Option<Self> {
-        let is_significant = now.duration_since(self.used_at) >= USE_KNOWN_TO;
+        let is_significant = now.duration_since(self.used_at) >= LAST_USE_PRECISION;
         is_significant.then(|| Self { used_at: now, ..self.clone() })
     }
 }
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_ends_unused_or_old() {
+    fn session_ends_when_idle_or_too_old() {
         let at = |minute: i64| Timestamp::from_second(1_800_000_000 + 60 * minute).unwrap();
         let session = ConsoleSession::new(at(0), 0);
         assert!(session.is_alive(at(59)) && !session.is_alive(at(60)));

@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_survives_the_store() {
+    fn every_reason_survives_a_round_trip() {
         for (reason, name, ..) in WORDS {
             assert_eq!(serde_json::to_value(reason).unwrap(), name);
             assert_eq!(serde_json::from_value::<CooldownReason>(name.into()).unwrap(), reason);
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn the_words_of_0_1_0_are_read() {
+    fn texts_of_version_0_1_0_are_read() {
         for (reason, _, _, old) in WORDS {
             for text in old {
                 assert_eq!(CooldownReason::from((*text).to_owned()), reason, "{text}");

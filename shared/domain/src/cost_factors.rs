@@ -70,8 +70,8 @@ impl std::fmt::Display for UnboundedField {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{}: Baton cannot compute the highest cost of this in advance, which it needs because \
-             this key has a spend limit. {}",
+            "{}: this key has a money limit, and Baton cannot compute in advance what this can cost \
+             at most. {}",
             self.field, self.advice
         )
     }
@@ -184,8 +184,8 @@ impl PriceTable {
             cost_factors.all_models(model).find(|model| !self.has_price_bound(model, at))?;
         Some(UnboundedField {
             field: format!("model `{}`", clean_text(unpriced, MODEL_SHOWN_CHARS)),
-            advice: "its price is not known: an administrator can set it, for example with \
-                     `baton price add`",
+            advice: "Baton has no price for this model. An administrator can set one with \
+                     `baton price add`.",
         })
     }
 }
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_multiplies_is_reserved() {
+    fn each_cost_factor_raises_the_estimate() {
         let check = |cost_factors: &CostFactors, expect: &str| {
             assert_eq!(estimate(cost_factors, "claude-opus-5-5"), expect, "{cost_factors:?}");
         };
@@ -241,14 +241,14 @@ mod tests {
     }
 
     #[test]
-    fn the_long_prompt_rates_count_beside_the_fast_ones() {
+    fn long_prompt_rates_apply_together_with_fast_rates() {
         let long = CostFactors { prompt_bytes: 101_000, output_tokens: Some(0), ..demand() };
         assert_eq!(estimate(&long, "claude-haiku-5-5"), "0.070812500000");
     }
 
     /// 49,000 bytes and 2,000 tokens of preambles at the highest listed rates, plus a tenth.
     #[test]
-    fn a_model_without_a_price_is_reserved_at_its_highest_listed_price() {
+    fn unpriced_model_is_reserved_at_highest_listed_price() {
         assert_eq!(estimate(&demand(), "o1-pro"), "8.910000000000");
         assert_eq!(estimate(&demand(), "openai/o1-pro-2025-03-19"), "8.910000000000");
         let cost = |model: &str| {

@@ -36,7 +36,7 @@ pub struct EffectiveLimits {
     /// The key's own limits.
     pub own_limits: Limits,
     /// The shared limits that the key counts against. Scopes without limits are left out.
-    pub pools: Vec<(LimitScope, Limits)>,
+    pub shared_limits: Vec<(LimitScope, Limits)>,
 }
 
 /// The settings from which the limits of a key are derived.
@@ -87,7 +87,7 @@ pub fn cap_scope(key: &Key) -> LimitScope {
 impl EffectiveLimits {
     /// The limits of a key without any shared limits.
     pub fn from_own_limits(key: KeyId, own_limits: Limits) -> Self {
-        Self { key, own_limits, pools: Vec::new() }
+        Self { key, own_limits, shared_limits: Vec::new() }
     }
 
     /// All limits of `key`.
@@ -103,19 +103,21 @@ impl EffectiveLimits {
             shared.map(|(_, settings)| (group, settings.limits.clone())),
             Some((LimitScope::Organization, sources.organization.limits.clone())),
         ];
-        let pools = all.into_iter().flatten().filter(|(_, limits)| limits.has_any()).collect();
-        Self { key: key.id.clone(), own_limits, pools }
+        let shared_limits =
+            all.into_iter().flatten().filter(|(_, limits)| limits.has_any()).collect();
+        Self { key: key.id.clone(), own_limits, shared_limits }
     }
 
     /// Whether there is any limit.
     pub fn has_limits(&self) -> bool {
-        self.own_limits.has_any() || !self.pools.is_empty()
+        self.own_limits.has_any() || !self.shared_limits.is_empty()
     }
 
     /// Each scope with its limits, the key first.
     pub fn scoped_limits(&self) -> impl Iterator<Item = (LimitScope, &Limits)> {
         let key = (LimitScope::Key(self.key.clone()), &self.own_limits);
-        std::iter::once(key).chain(self.pools.iter().map(|(scope, limits)| (scope.clone(), limits)))
+        std::iter::once(key)
+            .chain(self.shared_limits.iter().map(|(scope, limits)| (scope.clone(), limits)))
     }
 
     /// Every scope, in the order of [`EffectiveLimits::scoped_limits`].
@@ -124,8 +126,8 @@ impl EffectiveLimits {
     }
 
     /// The scopes of the shared limits.
-    pub fn pool_scopes(&self) -> Vec<LimitScope> {
-        self.pools.iter().map(|(scope, _)| scope.clone()).collect()
+    pub fn shared_scopes(&self) -> Vec<LimitScope> {
+        self.shared_limits.iter().map(|(scope, _)| scope.clone()).collect()
     }
 
     /// Whether any money limit applies.
@@ -171,7 +173,7 @@ mod tests {
         Limits { usd_daily: Some(PicoUsd::new(pico)), ..Limits::default() }
     }
 
-    fn pooled(pico: i128) -> ScopeSettings {
+    fn shared(pico: i128) -> ScopeSettings {
         ScopeSettings { limits: daily(pico), ..ScopeSettings::default() }
     }
 
@@ -179,21 +181,21 @@ mod tests {
     fn shared_limits_apply_only_to_their_members() {
         let group = |bits| LimitScope::Group(GroupId::from_bits(bits));
         let sources = LimitSources {
-            user: Some(Arc::new(pooled(1))),
-            groups: vec![(group(1), Arc::new(pooled(2))), (group(2), Arc::new(pooled(3)))],
+            user: Some(Arc::new(shared(1))),
+            groups: vec![(group(1), Arc::new(shared(2))), (group(2), Arc::new(shared(3)))],
             organization: Arc::default(),
         };
         let id = UserId::from_bits(1);
         let effective_limits = EffectiveLimits::from_sources(&key(Some(id.clone())), &sources);
         assert_eq!(
-            effective_limits.pools,
+            effective_limits.shared_limits,
             [(LimitScope::User(id), daily(1)), (group(1), daily(2))]
         );
         assert!(effective_limits.has_limits() && !effective_limits.own_limits.has_any());
 
         let sources = LimitSources { user: None, ..sources };
         assert_eq!(
-            EffectiveLimits::from_sources(&key(None), &sources).pools,
+            EffectiveLimits::from_sources(&key(None), &sources).shared_limits,
             [(group(1), daily(2))]
         );
         let nothing = LimitSources { groups: Vec::new(), ..sources };
@@ -203,7 +205,7 @@ mod tests {
     proptest! {
         /// A cap counts against the person and never raises a limit that is set already.
         #[test]
-        fn a_cap_only_tightens(
+        fn organization_cap_only_lowers_limits(
             cap in 0_i128..10,
             limit in prop::option::of(0_i128..10),
             has_user in any::<bool>(),
@@ -223,9 +225,9 @@ mod tests {
             }
             let bounds = EffectiveLimits::from_sources(&key, &sources);
             let expect = daily(limit.map_or(cap, |limit| limit.min(cap)));
-            let pools = id.map(|id| (LimitScope::User(id), expect.clone()));
-            let own = if pools.is_none() { expect } else { Limits::default() };
-            prop_assert_eq!((bounds.own_limits, bounds.pools), (own, Vec::from_iter(pools)));
+            let shared_limits = id.map(|id| (LimitScope::User(id), expect.clone()));
+            let own = if shared_limits.is_none() { expect } else { Limits::default() };
+            prop_assert_eq!((bounds.own_limits, bounds.shared_limits), (own, Vec::from_iter(shared_limits)));
         }
     }
 }

@@ -16,11 +16,11 @@ const STRIKE_WINDOW: SignedDuration = SignedDuration::from_secs(60);
 const OPEN_SECONDS_MIN: u32 = 30;
 const OPEN_SECONDS_MAX: u32 = 300;
 /// A probe without a result after this time is abandoned, and another request can probe.
-const PROBE: SignedDuration = SignedDuration::from_secs(60);
+const PROBE_TIMEOUT: SignedDuration = SignedDuration::from_secs(60);
 /// Two ends of a cooldown that differ by less count as equal.
-const SAME: SignedDuration = SignedDuration::from_secs(1);
+const COOLDOWN_CHANGE_MIN: SignedDuration = SignedDuration::from_secs(1);
 /// A change of the utilization by fewer percentage points is not stored.
-const POINTS_MIN: u32 = 5;
+const UTILIZATION_CHANGE_MIN: u32 = 5;
 /// The most models that can be in a cooldown at the same time, and the most of these that can be
 /// there because they are unavailable. Clients choose the names of models, so invented names must
 /// not make an item grow or displace a real limit.
@@ -31,7 +31,7 @@ const FAMILIES_MAX: usize = 16;
 /// Models with longer names are not stored (the ARN of an inference profile has about 150 bytes).
 const MODEL_BYTES_MAX: usize = 256;
 
-/// What is known about the state of an account.
+/// The state of an account, as far as Baton knows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountHealth {
     /// The account as a whole.
@@ -51,10 +51,10 @@ pub struct AccountHealth {
     /// The latest failures of the kind that opens the circuit.
     #[serde(default)]
     pub strikes: Vec<Timestamp>,
-    /// How much of the upstream's limits is used.
-    #[serde(default)]
-    pub utilisation: UpstreamUtilization,
-    /// The end of the last or current outage. Sessions may have moved because of it.
+    /// How much of the upstream's limits is used. Stored under the name that 0.1.0 used.
+    #[serde(default, rename = "utilisation")]
+    pub utilization: UpstreamUtilization,
+    /// The end of the last or current outage. Sessions can have moved because of it.
     #[serde(default)]
     pub out_until: Option<Timestamp>,
 }
@@ -103,7 +103,7 @@ pub enum ProbeCall {
     EmptyChat,
 }
 
-/// What is known about the free calls of one upstream.
+/// The results of the free calls to one upstream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownProbe {
     /// The upstream's base URL.
@@ -164,7 +164,7 @@ pub enum AccountAvailability<'a> {
         until: Timestamp,
         /// The reason.
         reason: CooldownReason,
-        /// Whether the time is an estimate: the account can be used earlier if there is no other.
+        /// Whether the time is an estimate: the account can be used earlier if no other is left.
         is_guess: bool,
     },
     /// Not used at all.
@@ -246,7 +246,7 @@ impl AccountHealth {
     }
 
     /// Whether the account was unavailable at any time in the last `within`. If so, some of its
-    /// sessions may have moved to other accounts.
+    /// sessions can have moved to other accounts.
     pub fn was_unavailable_within(&self, within: SignedDuration, now: Timestamp) -> bool {
         matches!(self.state, HealthState::AuthFailed { .. })
             || self.out_until.is_some_and(|until| now.duration_since(until) < within)
@@ -264,7 +264,7 @@ impl AccountHealth {
         let unavailable_until = if is_out { Some(now) } else { self.out_until };
         let last_probe = self.proof.clone();
         Self {
-            utilisation: self.utilisation,
+            utilization: self.utilization,
             out_until: unavailable_until,
             proof: last_probe,
             ..Self::default()
@@ -488,7 +488,7 @@ fn cool_fast_mode(
 }
 
 fn is_later(until: Timestamp, current: Timestamp) -> bool {
-    until.duration_since(current) >= SAME
+    until.duration_since(current) >= COOLDOWN_CHANGE_MIN
 }
 
 fn after_server_error(
@@ -520,7 +520,7 @@ fn after_server_error(
     Some(AccountHealth { strikes: Vec::new(), ..health.with(open) })
 }
 
-/// The health after a successful answer for `model` with this `utilisation`.
+/// The health after a successful answer for `model` with this `utilization`.
 pub fn after_success(
     health: &AccountHealth,
     model: &str,
@@ -542,10 +542,10 @@ pub fn after_success(
     if health.models.get(model).is_some_and(|cooldown| cooldown.is_guess) {
         after.models.remove(model);
     }
-    if utilization.is_news_after(health.utilisation) {
-        after.utilisation = UpstreamUtilization {
-            five_hour: utilization.five_hour.or(health.utilisation.five_hour),
-            seven_day: utilization.seven_day.or(health.utilisation.seven_day),
+    if utilization.is_news_after(health.utilization) {
+        after.utilization = UpstreamUtilization {
+            five_hour: utilization.five_hour.or(health.utilization.five_hour),
+            seven_day: utilization.seven_day.or(health.utilization.seven_day),
         };
     }
     (after != *health).then_some(after)
@@ -557,7 +557,7 @@ pub fn probing(health: &AccountHealth, now: Timestamp) -> Option<AccountHealth> 
     let AccountAvailability::HalfOpen = health.overall(now) else { return None };
     let mut after = health.clone();
     if let HealthState::Open { probe_until, .. } = &mut after.state {
-        *probe_until = Some(now.saturating_add(PROBE).unwrap_or(Timestamp::MAX));
+        *probe_until = Some(now.saturating_add(PROBE_TIMEOUT).unwrap_or(Timestamp::MAX));
     }
     Some(after)
 }
@@ -574,7 +574,9 @@ impl UpstreamUtilization {
         let moved = |new: Option<UtilizationWindow>, current: Option<UtilizationWindow>| match (
             new, current,
         ) {
-            (Some(new), Some(current)) => new.percent.abs_diff(current.percent) >= POINTS_MIN,
+            (Some(new), Some(current)) => {
+                new.percent.abs_diff(current.percent) >= UTILIZATION_CHANGE_MIN
+            }
             (Some(_), None) => true,
             (None, _) => false,
         };
@@ -583,5 +585,4 @@ impl UpstreamUtilization {
 }
 
 #[cfg(test)]
-#[path = "health_table.rs"]
-mod table;
+mod tests;

@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_knows_its_kind() {
+    fn id_of_another_kind_is_refused() {
         let id = AccountId::from_bits(7);
         assert_eq!(id.as_str(), "acc_0000000000000007");
         assert_eq!(id.bare(), "0000000000000007");

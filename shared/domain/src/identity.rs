@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_are_believed_if_nothing_is_odd() {
+    fn invalid_claims_are_refused() {
         let check = |change: Value, expect: Result<(), ClaimError>| {
             let expected =
                 ExpectedClaims { issuer: "https://id.example", client_id: "baton", nonce: "n" };
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_verified_address_counts() {
+    fn only_verified_email_counts() {
         let email = |change: Value| claims(&change).verified_email();
         let ada = Some("ada@example.com".to_owned());
         assert_eq!(email(json!({"email": "Ada@Example.com", "email_verified": true})), ada);
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_domain_admits_its_addresses_and_no_others() {
+    fn allowed_domain_admits_only_its_addresses() {
         let allowed: AllowedEmails = "Example.com, bob@other.org".parse().unwrap();
         for email in ["ada@example.com", "bob@other.org"] {
             assert!(allowed.admits_email(email), "{email}");
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_decides_the_role_where_it_is_asked_for() {
+    fn configured_claim_decides_the_role() {
         let policy = |claim: Option<&str>| SignInPolicy {
             allowed: AllowedEmails::default(),
             admin_claim: claim.map(|claim| claim.parse().unwrap()),

@@ -25,12 +25,12 @@ pub struct Key {
     pub enabled: bool,
     /// The limits of its spending and request rate.
     pub limits: Limits,
-    /// What its requests reserve against money limits.
+    /// The amount that its requests reserve against money limits.
     #[serde(default)]
     pub estimate: ReservationEstimate,
 }
 
-/// What a request reserves against money limits before it is sent.
+/// The amount that a request reserves against money limits before it is sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -73,25 +73,25 @@ impl Key {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Budget per UTC day in US dollars; null is no limit.
+    /// Budget per UTC day in US dollars; null means unlimited.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named::usd_daily")]
     pub usd_daily: Option<PicoUsd>,
-    /// Budget per UTC week, from Monday, in US dollars; null is no limit.
+    /// Budget per UTC week, from Monday, in US dollars; null means unlimited.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named::usd_weekly")]
     pub usd_weekly: Option<PicoUsd>,
-    /// Budget per UTC month in US dollars; null is no limit.
+    /// Budget per UTC month in US dollars; null means unlimited.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named::usd_monthly")]
     pub usd_monthly: Option<PicoUsd>,
-    /// Total budget in US dollars, never reset; null is no limit.
+    /// Total budget in US dollars, never reset; null means unlimited.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named::usd_total")]
     pub usd_total: Option<PicoUsd>,
-    /// Requests per UTC minute; null is no limit.
+    /// Requests per UTC minute; null means unlimited.
     #[serde(
         skip_serializing_if = "Option::is_none",
         deserialize_with = "named::requests_per_minute"
     )]
     pub requests_per_minute: Option<u32>,
-    /// Requests at the same time; null is no limit.
+    /// Requests at the same time; null means unlimited.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named::concurrency")]
     pub concurrency: Option<u32>,
 }

@@ -7,6 +7,7 @@
 
 pub mod account;
 pub mod account_selection;
+pub mod actor;
 pub mod alert;
 pub mod console_session;
 pub mod cooldown_reason;
@@ -40,5 +41,6 @@ pub mod secret;
 pub mod spend_limit;
 pub mod spreadsheet;
 pub mod upstream_token;
+pub mod url_origin;
 pub mod usage;
 pub mod verdict;

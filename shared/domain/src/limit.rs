@@ -78,11 +78,11 @@ fn midnight(day: Date) -> Option<Timestamp> {
     Some(day.to_zoned(TimeZone::UTC).ok()?.timestamp())
 }
 
-/// How long a window's counter is kept after its end, because records may be settled late.
-const KEPT_SECONDS: i64 = 35 * 24 * 3600;
+/// How long a window's counter is kept after its end, because records can be settled late.
+const WINDOW_RETENTION_SECONDS: i64 = 35 * 24 * 3600;
 
 /// The same for minutes, in which nothing is settled.
-const MINUTE_KEPT_SECONDS: i64 = 120;
+const MINUTE_RETENTION_SECONDS: i64 = 120;
 
 /// Whether the counter of this window can be deleted at `now`, long after the window's end.
 pub fn is_long_ended(name: &str, now: Timestamp) -> bool {
@@ -94,10 +94,10 @@ pub fn is_long_ended(name: &str, now: Timestamp) -> bool {
     };
     let Ok(start) = start.parse::<Timestamp>() else { return false };
     let (end, kept) = match name.as_bytes().first() {
-        Some(b'r') => (minute(start).resets_at, MINUTE_KEPT_SECONDS),
-        Some(b'd') => (LimitPeriod::Daily.window(start).resets_at, KEPT_SECONDS),
-        Some(b'w') => (LimitPeriod::Weekly.window(start).resets_at, KEPT_SECONDS),
-        _ => (LimitPeriod::Monthly.window(start).resets_at, KEPT_SECONDS),
+        Some(b'r') => (minute(start).resets_at, MINUTE_RETENTION_SECONDS),
+        Some(b'd') => (LimitPeriod::Daily.window(start).resets_at, WINDOW_RETENTION_SECONDS),
+        Some(b'w') => (LimitPeriod::Weekly.window(start).resets_at, WINDOW_RETENTION_SECONDS),
+        _ => (LimitPeriod::Monthly.window(start).resets_at, WINDOW_RETENTION_SECONDS),
     };
     end.is_some_and(|end| now.as_second() - end.as_second() > kept)
 }
@@ -159,7 +159,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn windows_are_named_by_their_start_and_reset_at_the_next() {
+    fn window_name_and_reset_follow_from_its_start() {
         let check = |at: &str, period: LimitPeriod, name: &str, resets: &str| {
             let window = period.window(at.parse().unwrap());
             let resets_at = window.resets_at.map(|at| at.to_string()).unwrap_or_default();
@@ -179,14 +179,14 @@ mod tests {
     }
 
     #[test]
-    fn a_minute_is_a_window_too() {
+    fn minute_window_has_name_and_reset() {
         let window = minute("2026-11-22T21:05:59.9Z".parse().unwrap());
         assert_eq!(window.name, "r#2026-11-22T21:05");
         assert_eq!(window.resets_at, "2026-11-22T21:06:00Z".parse().ok());
     }
 
     #[test]
-    fn bygone_windows() {
+    fn windows_that_ended_long_ago_are_recognized() {
         let check = |name: &str, expect| {
             let now = "2026-11-22T21:05:30Z".parse().unwrap();
             assert_eq!(is_long_ended(name, now), expect, "{name}");
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn utilization_is_a_decimal_without_floats() {
+    fn utilization_is_an_exact_decimal() {
         let check = |amount, limit, expect: &str| {
             assert_eq!(utilization(PicoUsd::new(amount), PicoUsd::new(limit)), expect);
         };
@@ -221,7 +221,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_window_holds_its_moment_and_the_next_begins_where_it_resets(
+        fn windows_are_contiguous(
             second in 0_i64..4_000_000_000,
         ) {
             let at = Timestamp::from_second(second).unwrap();

@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_line_is_read_whole() {
+    fn price_lines_have_all_rates_or_none() {
         let lines = include_str!("../listed_models.txt").lines();
         for line in lines.filter(|line| !line.starts_with('#')) {
             let count = line.split_whitespace().count();
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_is_found_under_each_vendor_s_name() {
+    fn model_is_found_by_each_vendor_name() {
         let input =
             |model: &str| listed_price(model).map(|price| price.standard.map(|it| it.input));
         for model in

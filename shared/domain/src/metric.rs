@@ -101,6 +101,20 @@ impl Extend<AccountState> for AccountStateCounts {
     }
 }
 
+/// The values of all gauges: they are not counted as events happen, but read when somebody asks for
+/// metrics. A value that could not be read is absent.
+#[derive(Debug, Default)]
+pub struct GaugeReadings {
+    /// The number of accounts in each state.
+    pub accounts: Option<AccountStateCounts>,
+    /// Usage records that the queue did not accept and that wait in the store.
+    pub pending: Option<u64>,
+    /// Usage records in the queue.
+    pub queued: Option<u64>,
+    /// Usage records that could not be stored.
+    pub dead_letters: Option<u64>,
+}
+
 /// A metric's name and description.
 #[derive(Debug, Clone, Copy)]
 pub struct MetricName {
@@ -212,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_has_one_word() {
+    fn each_failure_has_one_label() {
         let check = |status: u16, word: &str| {
             let (announced, error) = <_>::default();
             let response =

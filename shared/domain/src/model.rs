@@ -299,7 +299,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn bases() {
+    fn base_id_drops_vendor_date_and_version() {
         let check = |model, base| assert_eq!(base_id(model), base, "{model}");
         for same in ["claude-opus-5-5", "gpt-5.5", "", "llama3:8b", "o-v", "x-v1beta", "2024-08-06"]
         {
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn bedrock_names() {
+    fn bedrock_ids_convert_to_anthropic_and_foundation_ids() {
         let check = |model, anthropic, foundation| {
             assert_eq!(anthropic_id(model), anthropic, "{model}");
             assert_eq!(foundation_id(model), foundation, "{model}");
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn covering() {
+    fn pattern_covers_matching_models() {
         let check = |text, model, expect| {
             assert_eq!(pattern(text).covers(model), expect, "{text} {model}");
         };
@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_and_a_slash() {
+    fn wildcards_cover_models_with_slashes() {
         let check = |text, model, expect| {
             assert_eq!(pattern(text).covers(model), expect, "{text} {model}");
         };
@@ -468,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn lists() {
+    fn allow_list_admits_covered_models() {
         assert!(allows(&[], "anything"));
         let list = [pattern("claude-haiku-*"), pattern("claude-opus-5-5")];
         assert!(allows(&list, "claude-haiku-4-5") && allows(&list, "claude-opus-5-5-20261001"));
@@ -476,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn maps() {
+    fn most_specific_mapping_wins() {
         let table = [
             (pattern("claude-*"), "any".to_owned()),
             (pattern("claude-opus-*"), "opus".to_owned()),
@@ -503,7 +503,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_panics(model in "\\PC{0,40}", text in "[a-c*]{1,12}", other in "[a-c]{0,20}") {
+        fn arbitrary_names_do_not_panic(model in "\\PC{0,40}", text in "[a-c*]{1,12}", other in "[a-c]{0,20}") {
             let base = base_id(&model);
             prop_assert!(model.contains(base));
             prop_assert_eq!(base_id(base).len() <= base.len(), true);
@@ -511,7 +511,7 @@ mod tests {
         }
 
         #[test]
-        fn a_literal_covers_itself(model in "[a-z0-9.-]{1,40}") {
+        fn literal_pattern_covers_itself(model in "[a-z0-9.-]{1,40}") {
             prop_assert!(pattern(&model).covers(&model));
             let starred = format!("*{model}*");
             prop_assert!(pattern(&starred).covers(&model));

@@ -122,7 +122,7 @@ impl fmt::Display for PicoUsd {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseMoneyError {
     /// It is not a decimal number.
-    #[error("an amount is a decimal number such as \"12.50\"")]
+    #[error("expected US dollars as a decimal number such as 12.50")]
     Form,
     /// It has more than twelve decimal places.
     #[error("an amount has at most 12 digits after the point")]
@@ -197,7 +197,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn text_both_ways() {
+    fn amounts_are_parsed_and_formatted() {
         let check = |text: &str, pico: i128, exact: &str| {
             let amount: PicoUsd = text.parse().unwrap();
             assert_eq!((amount.pico(), amount.to_string()), (pico, exact.to_owned()), "{text}");
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_a_string() {
+    fn amount_is_a_json_string() {
         let amount = PicoUsd::new(1_500_000_000_000);
         assert_eq!(serde_json::to_string(&amount).unwrap(), r#""1.500000000000""#);
         assert_eq!(serde_json::from_str::<PicoUsd>(r#""1.5""#).unwrap(), amount);
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_times_a_rate_need_no_division() {
+    fn token_cost_is_exact() {
         // One token at 0.125 USD per million is 0.000000125 USD.
         assert_eq!(PicoUsd::from_tokens(125_000, 1).to_string(), "0.000000125000");
         assert_eq!(PicoUsd::from_tokens(u64::MAX, u64::MAX), PicoUsd::MAX);
@@ -258,13 +258,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_amount_survives_text(pico: i128) {
+        fn amounts_survive_a_round_trip(pico: i128) {
             let amount = PicoUsd::new(pico);
             prop_assert_eq!(amount.to_string().parse::<PicoUsd>(), Ok(amount));
         }
 
         #[test]
-        fn no_text_panics(text in "\\PC*") {
+        fn arbitrary_text_does_not_panic(text in "\\PC*") {
             let _ = text.parse::<PicoUsd>();
         }
     }

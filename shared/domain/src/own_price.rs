@@ -85,7 +85,7 @@ mod tests {
     }"#;
 
     #[test]
-    fn an_own_price_holds_from_its_day_until_the_next_own_one() {
+    fn own_price_applies_until_the_next_own_price() {
         let builtin = PriceTable::from_json(FILE).unwrap();
         let table = builtin.with_own(&[own("m-1", "2026-08-01", 6), own("m-1", "2026-03-01", 5)]);
         check(&table, "m-1", "2025-06-01", "b", 1);
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_only_pointed_to_a_price_keeps_it_until_its_own_begins() {
+    fn alias_keeps_its_price_until_its_own_price_begins() {
         let table = PriceTable::from_json(FILE).unwrap();
         let table = table
             .with_own(&[own("m-alias", "2026-08-01", 7), own("m-1-20260101", "2026-08-01", 8)]);

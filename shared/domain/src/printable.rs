@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relay_key_is_masked() {
+    fn relay_key_is_masked() {
         let key = compose(&KeyId::from_bits(7), &new_secret([1, 2]));
         let text = format!("session {} of {0}", key.expose());
         assert_eq!(escape_text(&text, 1000), "session bt_*** of bt_***");

@@ -242,7 +242,7 @@ mod tests {
     const ALL: StatedFigures = StatedFigures { tokens: true, cost: true };
 
     #[test]
-    fn models_have_one_name() {
+    fn model_ids_are_normalized() {
         for (model, name) in [
             ("claude-haiku-4-5-20251001", "claude-haiku-4-5"),
             ("Claude Haiku 4.5", "claude-haiku-4-5"),
@@ -324,7 +324,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn books_that_agree_do_so_both_ways(ours: i64, theirs: i64, millionths in 0_u32..1_000_000) {
+        fn agreement_is_symmetric(ours: i64, theirs: i64, millionths in 0_u32..1_000_000) {
             let tolerance = Tolerance(millionths);
             let (ours, theirs) = (i128::from(ours), i128::from(theirs));
             prop_assert_eq!(tolerance.admits_difference(ours, theirs), tolerance.admits_difference(theirs, ours));

@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_any_claim_can_be_stored() {
+    fn huge_counts_are_capped() {
         let most = 1_u64 << 63;
         let mut message = good();
         message["tokens"] = json!({ "input": most, "output": most, "cache_read": most });
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_a_record_that_can_be_stored_or_says_why_not() {
+    fn unreadable_message_is_refused_with_its_reason() {
         assert!(UsageRecord::parse(&good().to_string()).is_ok());
         let check = |path: &str, value: Value, expect: &str| {
             let mut message = good();

@@ -170,7 +170,7 @@ mod tests {
 
     /// Prices per million tokens: 5 dollars for input, 20 for output, and a surcharge of one tenth.
     #[test]
-    fn only_what_makes_a_request_fit_is_advised() {
+    fn only_reductions_that_make_the_request_fit_are_suggested() {
         assert_eq!(advice(&demand(10, 20_000), 10), "a smaller `max_tokens` helps");
         assert_eq!(advice(&demand(100_000, 1), 10), "a shorter prompt helps");
         let both = "a smaller `max_tokens` and a shorter prompt help only together";
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_that_no_field_bounds_is_not_cut_by_a_smaller_bound() {
+    fn unbounded_pass_is_not_reduced_by_max_tokens() {
         let compacting =
             CostFactors { has_unbounded_pass: true, iterations: 2, ..demand(10, 1_000) };
         assert_eq!(advice(&compacting, 10), "");

@@ -101,7 +101,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_key_is_found_within_other_text() {
+    fn key_is_found_within_other_text() {
         let key = some_key();
         for text in
             [&key, &format!("key={key}&x=bt_"), &format!("bt_bt_{key}"), &format!("ä {key}")]
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_composed_key_is_read_back() {
+    fn composed_key_survives_a_round_trip() {
         let text = some_key();
         let key = RelayKey::parse(&text).unwrap_or_else(|_| panic!("{text}"));
         assert_eq!(key.id, KeyId::from_bits(99));
@@ -128,7 +128,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn one_changed_character_is_noticed(at in 0..LENGTH, with in "[0-9A-Za-z_]") {
+        fn changed_character_fails_the_checksum(at in 0..LENGTH, with in "[0-9A-Za-z_]") {
             let mut text = some_key();
             prop_assume!(text[at..=at] != with);
             text.replace_range(at..=at, &with);
@@ -136,7 +136,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_else_is_a_key(text in ".{0,80}") {
+        fn other_text_is_not_a_key(text in ".{0,80}") {
             prop_assert!(RelayKey::parse(&text).is_err());
         }
     }

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_revision_is_the_new_price_and_there_is_none_without_a_change() {
+    fn only_changed_costs_are_revised() {
         let revision = CostRevision::from_record(record(0, 1), &table(1000)).unwrap();
         assert_eq!(revision.cost.amount, PicoUsd::new(110_000));
         assert_eq!(revision.cost.version, "at-1000");
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_settled_without_a_usage_stays() {
+    fn records_settled_without_usage_keep_their_cost() {
         let reserved = |reserved: i128, cost: i128| {
             let mut record = record(0, 1);
             record.estimated = true;
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn passes_of_other_models_keep_their_own_price() {
+    fn iterations_of_other_models_keep_their_price() {
         let mut advised = record(0, 1);
         let haiku = "claude-haiku-5-5";
         advised.iterations = vec![UsageIteration {
@@ -236,14 +236,14 @@ mod tests {
     }
 
     #[test]
-    fn a_fingerprint_changes_with_a_price() {
+    fn fingerprint_changes_with_a_price() {
         assert_eq!(table(1).fingerprint(), table(1).fingerprint());
         assert_ne!(table(1).fingerprint(), table(2).fingerprint());
     }
 
     proptest! {
         #[test]
-        fn batches_hold_every_revision_once_and_their_sums_add_up(
+        fn batches_contain_every_revision_once(
             drawn in prop::collection::vec((any::<u8>(), 0_u8..6), 0..120),
             actions_max in 6_usize..100,
             dropped in 0_usize..5,

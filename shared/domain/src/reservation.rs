@@ -46,7 +46,7 @@ pub struct Reservation {
     pub user: Option<UserId>,
     /// The shared limits that also count the request.
     #[serde(rename = "p", default, skip_serializing_if = "Vec::is_empty")]
-    pub pools: Vec<LimitScope>,
+    pub shared_limits: Vec<LimitScope>,
 }
 
 impl Reservation {
@@ -86,7 +86,7 @@ impl Reservation {
             iterations: Vec::new(),
             is_capped: false,
             reserved_usd: Some(self.estimate),
-            reserved_pools: self.pools.clone(),
+            reserved_pools: self.shared_limits.clone(),
         }
     }
 }
@@ -139,7 +139,7 @@ pub enum BlockReason {
     Reserved {
         /// The period of the limit.
         period: LimitPeriod,
-        /// The amounts. Here `left` is neither spent nor reserved.
+        /// The amounts. Here `remaining` is neither spent nor reserved.
         amounts: BlockedAmounts,
     },
     /// Too many requests in this minute.
@@ -149,8 +149,8 @@ pub enum BlockReason {
     },
     /// Too many requests at the same time.
     Concurrency,
-    /// There is no room to count another request: too many requests of the key are open or not
-    /// settled yet.
+    /// The key has too many requests that are open or not settled yet. Its item cannot hold another
+    /// reservation.
     Backlog,
 }
 
@@ -388,8 +388,8 @@ impl Settlement {
     /// The items in which `record` settles a reservation; none if nothing was reserved.
     pub fn settled_scopes(record: &UsageRecord) -> impl Iterator<Item = LimitScope> {
         let own = record.reserved_usd.map(|_| LimitScope::Key(record.key_id.clone()));
-        let pools = own.is_some().then(|| record.reserved_pools.iter().cloned());
-        own.into_iter().chain(pools.into_iter().flatten())
+        let shared = own.is_some().then(|| record.reserved_pools.iter().cloned());
+        own.into_iter().chain(shared.into_iter().flatten())
     }
 
     /// Adds the settlement of `record`, if it had a reservation.
@@ -405,5 +405,4 @@ impl Settlement {
 }
 
 #[cfg(test)]
-#[path = "reservation_laws.rs"]
-mod laws;
+mod tests;

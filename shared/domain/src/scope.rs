@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 const ORGANIZATION: &str = "organization";
 
-/// What a limit applies to. As text it is the id, or `organization`.
+/// The target of a limit. Its text form is the id, or `organization`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LimitScope {
     /// One key.
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scope_is_written_as_what_it_is() {
+    fn scope_survives_a_round_trip() {
         let all = [
             (LimitScope::Key(KeyId::from_bits(1)), "key_000000000001"),
             (LimitScope::User(UserId::from_bits(1)), "usr_0000000000000001"),

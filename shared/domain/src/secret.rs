@@ -6,14 +6,15 @@
 use std::collections::HashSet;
 use zeroize::Zeroizing;
 
-/// A part of a secret of so many bytes is masked, too.
+/// A part of a secret that has at least this many bytes is masked as well.
 const PART_BYTES: usize = 12;
-/// Shorter secrets are words that may stand in any text.
+/// Shorter secrets are not masked: such words can occur in any text by chance.
 const SECRET_BYTES_MIN: usize = 4;
-/// What stands in place of a secret.
+/// The text that replaces a secret.
 const MASK: &str = "***";
 
-/// The text of somebody who was told these secrets, without them and without long parts of them.
+/// Masks these secrets, and long parts of them, in a text that comes from a peer to which they were
+/// sent. Errors of upstreams and token endpoints can repeat what they received.
 pub fn without_secrets(text: &str, secrets: &[&str]) -> String {
     let mut is_secret = vec![false; text.len()];
     for secret in secrets.iter().filter(|secret| secret.len() >= SECRET_BYTES_MIN) {
@@ -66,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_and_its_parts_are_masked() {
+    fn secret_and_its_parts_are_masked() {
         let key = "sk-ant-api03-AbCdEfGhIjKlMnOpQrStUvWxYz";
         for (text, shown) in [
             (format!("invalid x-api-key: {key}"), "invalid x-api-key: ***"),
@@ -86,7 +87,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_secret_is_left(before in ".*", secret in "[a-zA-Z0-9_=ä-]{12,60}", after in ".*") {
+        fn masked_text_contains_no_secret(before in ".*", secret in "[a-zA-Z0-9_=ä-]{12,60}", after in ".*") {
             let shown = without_secrets(&format!("{before}{secret}{after}"), &[&secret]);
             for part in secret.as_bytes().windows(PART_BYTES) {
                 let found = shown.as_bytes().windows(PART_BYTES).any(|it| it == part);

@@ -149,7 +149,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn an_id_says_whom_and_what_period_it_is_for() {
+    fn id_contains_target_and_period() {
         let user = LimitScope::User("usr_Ab1".parse().unwrap());
         let all = [
             (user, LimitPeriod::Daily, "spl_duAb1"),
@@ -178,7 +178,7 @@ mod tests {
     proptest! {
         /// The closest level with a cap decides, and among several groups the lowest cap.
         #[test]
-        fn the_nearest_level_decides(
+        fn most_specific_level_decides(
             user in cap(),
             groups in prop::collection::vec(cap(), 0..4),
             organization in cap(),

@@ -2,7 +2,7 @@
 //! result of an attempt. The functions are pure; others call the token endpoint and store the
 //! answer.
 //!
-//! A rotating refresh token must never be sent again after its answer may have been lost, because
+//! A rotating refresh token must never be sent again if its answer was possibly lost, because
 //! endpoints then revoke the whole token family (RFC 9700 §4.14.2). Baton therefore stores a note
 //! before it sends such a token. If the note is still there later, the answer was lost.
 
@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 
 /// The assumed lifetime of a token if its endpoint does not state one: one hour, the usual default
 /// (RFC 6749 §5.1 only recommends `expires_in`).
-const LIFE_DEFAULT: SignedDuration = SignedDuration::from_hours(1);
-/// The first pause after an attempt that failed on the way. It doubles up to [`PAUSE_MAX`].
-const PAUSE_MIN: SignedDuration = SignedDuration::from_secs(30);
-const PAUSE_MAX: SignedDuration = SignedDuration::from_mins(15);
+const LIFETIME_DEFAULT: SignedDuration = SignedDuration::from_hours(1);
+/// The pause after the first failed attempt. It doubles up to [`RETRY_PAUSE_MAX`].
+const RETRY_PAUSE_MIN: SignedDuration = SignedDuration::from_secs(30);
+const RETRY_PAUSE_MAX: SignedDuration = SignedDuration::from_mins(15);
 
 /// How an account gets its token: all settings that are not secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,10 +132,10 @@ pub struct TokenStatus {
     pub expires_at: Option<Timestamp>,
     /// When the token is due for renewal; `None` means at once.
     pub renew_at: Option<Timestamp>,
-    /// The number of consecutive attempts that failed on the way.
+    /// The number of consecutive attempts that ended without an accepted grant or an answer.
     #[serde(default)]
     pub failures: u32,
-    /// When a single-use grant was sent whose answer is not stored yet.
+    /// When a single-use grant was sent, if its answer is not stored yet.
     #[serde(default)]
     pub begun_at: Option<Timestamp>,
     /// Whether the last grant was sent and never answered.
@@ -165,10 +165,10 @@ pub enum ExchangeFailure {
         /// The endpoint's reason, as text.
         reason: String,
     },
-    /// The grant was not accepted, but may be later: the endpoint was unreachable or answered that
-    /// it has a problem.
+    /// The grant was not accepted, but can be accepted later: the endpoint was unreachable or
+    /// reported a problem of the server.
     NotAccepted,
-    /// The grant was sent and no answer arrived, so it may be used up.
+    /// The grant was sent and no answer arrived, so it is possibly used up.
     Unanswered,
 }
 
@@ -193,7 +193,7 @@ impl TokenStatus {
             }
             RenewalTrigger::Schedule => is_time,
             RenewalTrigger::Requested => is_time || self.failures == 0,
-            // A grant that may be used up is not sent again while the access token still works.
+            // A grant that is possibly used up is not sent again while the access token works.
             RenewalTrigger::Operator => {
                 !(self.is_in_doubt && grant.is_single_use() && self.is_usable(now))
             }
@@ -215,7 +215,7 @@ impl TokenStatus {
     /// the same time are not renewed at the same time.
     #[must_use]
     pub fn after_success(lifetime: Option<SignedDuration>, random: u8, now: Timestamp) -> Self {
-        let lifetime = lifetime.unwrap_or(LIFE_DEFAULT).max(SignedDuration::ZERO);
+        let lifetime = lifetime.unwrap_or(LIFETIME_DEFAULT).max(SignedDuration::ZERO);
         let millis = i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX);
         let thousandths = 750 - i64::from(random) * 50 / 255;
         let wait = SignedDuration::from_millis(millis / 1000 * thousandths);
@@ -223,19 +223,19 @@ impl TokenStatus {
         Self { expires_at: Some(after(lifetime)), renew_at: Some(after(wait)), ..Self::default() }
     }
 
-    /// The state after an attempt that brought no token.
+    /// The state after an attempt that failed.
     #[must_use]
     pub fn after_failure(&self, failure: &ExchangeFailure, now: Timestamp) -> Self {
         let failures = self.failures.saturating_add(1);
-        let doubled = PAUSE_MIN.saturating_mul(1 << failures.saturating_sub(1).min(10));
-        let pause = now.saturating_add(doubled.min(PAUSE_MAX)).unwrap_or(Timestamp::MAX);
+        let doubled = RETRY_PAUSE_MIN.saturating_mul(1 << failures.saturating_sub(1).min(10));
+        let pause = now.saturating_add(doubled.min(RETRY_PAUSE_MAX)).unwrap_or(Timestamp::MAX);
         let next_status = Self { failures, begun_at: None, renew_at: Some(pause), ..self.clone() };
         match failure {
             ExchangeFailure::Refused { reason } => {
                 Self { ended: Some(reason.clone()), ..next_status }
             }
             ExchangeFailure::NotAccepted => next_status,
-            // The grant may be used up. While the old access token is valid, another attempt could
+            // The grant is possibly used up. While the old access token is valid, another attempt could
             // end it. After that there is nothing to lose, and a missing answer must not end the
             // account.
             ExchangeFailure::Unanswered => {
@@ -263,5 +263,4 @@ impl TokenStatus {
 }
 
 #[cfg(test)]
-#[path = "token_laws.rs"]
-mod laws;
+mod tests;

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn prompt_is_everything_but_output() {
+    fn prompt_tokens_exclude_output() {
         let all = TokenCounts {
             input: 1,
             output: 2,
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn the_record_s_names() {
+    fn token_counts_use_the_field_names_of_records() {
         let json = r#"{"input":1,"output":2,"cache_read":3,"cache_write_5m":4,"cache_write_1h":5}"#;
         let read: TokenCounts = serde_json::from_str(json).unwrap();
         assert_eq!(serde_json::to_string(&read).unwrap(), json);

@@ -79,13 +79,13 @@ pub struct RequestFacts<'a> {
     pub is_fast: bool,
 }
 
-/// What to do about a failure.
+/// The decision about a failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an independent fact of the answer")]
 pub struct Verdict {
-    /// What happens to the request.
+    /// The decision about the request.
     pub request: RetryDecision,
-    /// What happens to the account.
+    /// The effect on the account.
     pub account: AccountEffect,
     /// Whether a new token must be requested.
     pub needs_token_renewal: bool,
@@ -99,7 +99,7 @@ pub struct Verdict {
     pub names_credential: bool,
 }
 
-/// What happens to the request.
+/// The decision about the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryDecision {
     /// The client caused the failure or must see it.
@@ -121,7 +121,7 @@ pub enum CooldownScope {
     Fast,
 }
 
-/// What happens to the account.
+/// The effect on the account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccountEffect {
     /// The failure does not count against the account.

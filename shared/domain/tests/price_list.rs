@@ -83,7 +83,7 @@ const FAST: [(&str, [&str; 5]); 6] = [
 ];
 
 #[test]
-fn every_model_and_class() {
+fn each_model_and_token_class_has_its_price() {
     for (model, prices) in LIST {
         check(model, None, prices);
         check(model, Some("standard"), prices);
@@ -94,7 +94,7 @@ fn every_model_and_class() {
 }
 
 #[test]
-fn fast_costs_its_own_price_where_there_is_one() {
+fn fast_mode_uses_its_listed_price() {
     for (model, prices) in FAST {
         check(model, Some("fast"), prices);
     }
@@ -106,7 +106,7 @@ fn fast_costs_its_own_price_where_there_is_one() {
 }
 
 #[test]
-fn the_client_computes_the_same() {
+fn cost_matches_the_official_client() {
     let file = include_str!("../../../tests/fixtures/observed/client_price_table.json");
     let seen: serde_json::Value = serde_json::from_str(file).unwrap();
     for (model, row) in seen["usd_per_million"].as_object().unwrap() {
@@ -143,7 +143,7 @@ fn the_client_s_fast_and_geo(model: &str, fast_input: PicoUsd, us_input: PicoUsd
 }
 
 #[test]
-fn one_token_is_exact_under_every_factor() {
+fn cost_of_one_token_is_exact_under_every_factor() {
     let one = TokenCounts { cache_read: 1, ..TokenCounts::default() };
     let check = |model, geo: &str, tier: &str, expect| {
         let terms = BilledUsage {
@@ -178,7 +178,7 @@ fn factors_divide_every_built_in_rate() {
 }
 
 #[test]
-fn long_prompts() {
+fn long_prompts_use_the_higher_rates() {
     let check = |cache_read, expect| {
         let tokens = TokenCounts { input: 1_000, output: 10, cache_read, ..TokenCounts::default() };
         let usage = usage(tokens);
@@ -191,7 +191,7 @@ fn long_prompts() {
 }
 
 #[test]
-fn a_price_holds_from_its_day() {
+fn price_applies_from_its_effective_date() {
     let read = usage(TokenCounts { cache_read: MILLION, ..TokenCounts::default() });
     let check = |at: &str, expect| {
         assert_eq!(amount(&read, "claude-sonnet-5-5", at.parse().unwrap()), usd(expect), "{at}");
@@ -203,7 +203,7 @@ fn a_price_holds_from_its_day() {
 }
 
 #[test]
-fn ids_of_every_form_find_their_row() {
+fn model_ids_in_every_format_find_their_price() {
     let input = usage(TokenCounts { input: MILLION, ..TokenCounts::default() });
     let check = |model, expect| {
         let cost = PriceTable::builtin().cost(&input, model, now());
@@ -219,7 +219,7 @@ fn ids_of_every_form_find_their_row() {
 }
 
 #[test]
-fn an_unknown_model_is_never_free() {
+fn unknown_model_is_never_free() {
     let check = |model, prices: [&str; 5]| {
         for (tokens, price) in each_class(MILLION).into_iter().zip(prices) {
             let cost = PriceTable::builtin().cost(&usage(tokens), model, now());
@@ -241,7 +241,7 @@ fn an_unknown_model_is_never_free() {
 }
 
 #[test]
-fn iterations_cost_their_own_model() {
+fn iterations_use_the_price_of_their_model() {
     let pass = |kind: &str, model: Option<&str>, input, output| UsageIteration {
         kind: kind.into(),
         model: model.map(str::to_owned),
@@ -264,7 +264,7 @@ fn iterations_cost_their_own_model() {
 }
 
 #[test]
-fn an_operator_s_price_holds_over_the_built_in_one() {
+fn own_price_overrides_the_built_in_price() {
     let mut table = PriceTable::builtin().clone();
     let rate = 7 * MILLION;
     let standard = TokenRates {

@@ -76,7 +76,7 @@ mod tests {
     use BadAnswerForm::{ContentType, Empty, NotAnObject, Page};
 
     #[test]
-    fn answers_of_apis_and_pages() {
+    fn web_pages_and_non_json_answers_are_refused() {
         let check = |kind: Option<&str>, body: &str, expect: Result<(), BadAnswerForm>| {
             let seen = check_whole_answer(kind.map(str::as_bytes), body.as_bytes(), false);
             assert_eq!(seen, expect, "{kind:?} {body}");
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn events_without_a_content_type() {
+    fn event_stream_without_content_type_is_accepted() {
         let check = |kind: Option<&str>, body: &str| {
             check_whole_answer(kind.map(str::as_bytes), body.as_bytes(), true)
         };

@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_json_in_utf_8_without_a_coding() {
+    fn only_plain_utf8_json_bodies_are_accepted() {
         let check = |name: &'static str, value: &'static str, expect| {
             assert_eq!(check_body_form(&headers(&[(name, value)])), expect, "{name}: {value}");
         };

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn later_turns_keep_the_session_number() {
+    fn later_turns_keep_the_session_seed() {
         let first = r#"{"model":"a","tools":[{"name":"Bash","description":"x"}],"system":[{"type":"text","text":"x-anthropic-billing-header: v1"},{"type":"text","text":"Be good."}],"messages":[{"role":"user","content":[{"type":"text","text":"hi","cache_control":{"type":"ephemeral"}}]}]}"#;
         let later = r#"{"model":"b","tools":[{"name":"Bash","cache_control":{}}],"system":[{"type":"text","text":"x-anthropic-billing-header: v2"},{"type":"text","text":"Be good.","cache_control":{}}],"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"yes?"},{"role":"user","content":"more"}]}"#;
         assert!(seed(first).is_some());
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn other_dialects() {
+    fn openai_conversations_have_a_stable_seed() {
         let chat =
             r#"{"messages":[{"role":"system","content":"s"},{"role":"user","content":"u"}]}"#;
         let next = r#"{"messages":[{"role":"system","content":"s"},{"role":"user","content":"u"},{"role":"user","content":"v"}]}"#;
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_with_escapes_is_the_same_in_every_form() {
+    fn escaped_text_hashes_like_plain_text() {
         let text = r#""say \"hi\"\nto Zo\u00eb""#;
         let block = format!(r#"[{{"type":"text","text":{text}}}]"#);
         let requested = |name: &str, content: &str| seed(&format!(r#"{{"{name}":{content}}}"#));
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_of_an_odd_form_leave_the_rest() {
+    fn malformed_messages_do_not_change_the_hash_of_other_fields() {
         let known = seed(r#"{"system":"s"}"#);
         assert!(known.is_some());
         for odd in [r#"{"a":1}"#, "7", "[7]", r#"[{"role":1}]"#, r#"[{"role":"\ud800"}]"#] {
@@ -217,14 +217,14 @@ mod tests {
     }
 
     #[test]
-    fn odd_bodies() {
+    fn bodies_without_content_have_no_seed() {
         for body in ["", "[]", "{}", r#"{"messages":[]}"#, r#"{"system":7,"messages":{"a":1}}"#] {
             assert_eq!(seed(body), None, "{body}");
         }
     }
 
     #[test]
-    fn the_number_never_changes() {
+    fn seed_is_stable_between_releases() {
         // Instances of two releases must agree. This is XXH3-64 of no bytes, as its authors publish
         // it.
         let nothing = Envelope::parse_with_model(b"{}", "m", false).unwrap().prefix;

@@ -4,7 +4,7 @@
 //! The scan knows the fields, items, blocks and tools that an API documents ([`known`]) and what
 //! each can cost. Anything else can cost any amount, so the request then has no cost bound. The
 //! scan is one pass over the body and builds no tree: it skips long texts and unknown values
-//! without copying them, and its work is linear in the length of the body. `domain::demand`
+//! without copying them, and its work is linear in the length of the body. `domain::cost_factors`
 //! computes the price of the result.
 
 mod content_scan;
@@ -22,7 +22,7 @@ use crate::json::{DEPTH_MAX, is_json_within};
 use baton_domain::cost_factors::{CostFactors, OUTPUT_TOKENS_MAX, UnboundedField};
 use baton_domain::protocol::UpstreamProtocol;
 use content_scan::ContentScanner;
-use known::{Field, has_call_price};
+use known::{FieldKind, has_call_price};
 use named_models::{ModelSearch, NamedModels};
 use serde::Deserializer as _;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
@@ -31,7 +31,7 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
-use strict_json::Fault;
+use strict_json::StrictJsonError;
 use tool_scan::ToolScanner;
 
 /// The highest number of prompt tokens for one image. Anthropic: 4,784 (vision page, 2026-11).
@@ -218,9 +218,9 @@ impl CostScan {
         strict_json::parse_strict(raw).unwrap_or_else(|error| {
             let name = shown(name);
             self.note(match error {
-                Fault::Twice => CostScanError::Twice(name),
-                Fault::ManyValues => CostScanError::ManyValues(name),
-                Fault::NotJson => CostScanError::OddSetting(name),
+                StrictJsonError::Twice => CostScanError::Twice(name),
+                StrictJsonError::ManyValues => CostScanError::ManyValues(name),
+                StrictJsonError::NotJson => CostScanError::OddSetting(name),
             });
             Value::Null
         })
@@ -328,28 +328,28 @@ impl CostScan {
         name: &str,
         map: &mut A,
     ) -> Result<(), A::Error> {
-        match Field::of(self.body_protocol, name) {
-            Field::Prompt => {
+        match FieldKind::from_name(self.body_protocol, name) {
+            FieldKind::Prompt => {
                 let is_list = matches!(name, "messages" | "input");
-                map.next_value_seed(ContentScanner::of(self, name, is_list))?;
+                map.next_value_seed(ContentScanner::for_field(self, name, is_list))?;
             }
-            Field::Tools => map.next_value_seed(ToolScanner::new(self))?,
-            Field::FreeForm => drop(map.next_value::<IgnoredAny>()?),
+            FieldKind::Tools => map.next_value_seed(ToolScanner::new(self))?,
+            FieldKind::FreeForm => drop(map.next_value::<IgnoredAny>()?),
             // Texts of any length, and fields without effect on the cost.
-            Field::Harmless => {
+            FieldKind::Harmless => {
                 field_scan::find_nested_models(self, name, map.next_value::<&RawValue>()?.get());
             }
-            Field::Setting => {
+            FieldKind::Setting => {
                 field_scan::read_field(self, name, map.next_value::<&RawValue>()?.get());
             }
-            Field::Models => {
+            FieldKind::Models => {
                 map.next_value_seed(ModelSearch::new(&mut self.models, name))?;
             }
-            Field::Alike(known_name) => {
+            FieldKind::Alike(known_name) => {
                 self.note(CostScanError::Alike { name: shown(name), known_name });
                 map.next_value::<IgnoredAny>()?;
             }
-            Field::Unknown => {
+            FieldKind::Unknown => {
                 let found = map.next_value_seed(ModelSearch::new(&mut self.models, name))?;
                 if !found.is_null {
                     self.note_unbounded_field(shown(name), field_scan::UNKNOWN);
@@ -386,9 +386,4 @@ fn parse_count(value: &Value) -> Option<u64> {
 }
 
 #[cfg(test)]
-#[path = "cost_scan/table.rs"]
-mod table;
-
-#[cfg(test)]
-#[path = "cost_scan/nested_table.rs"]
-mod nested_table;
+mod tests;

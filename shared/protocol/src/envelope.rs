@@ -143,7 +143,7 @@ impl<'a> Envelope<'a> {
         Ok(Self::from_fields(read_fields(body)?, Cow::Borrowed(model), stream))
     }
 
-    fn from_fields(fields: RawFields<'a>, model: Cow<'a, str>, stream: bool) -> Self {
+    fn from_fields(fields: EnvelopeFields<'a>, model: Cow<'a, str>, stream: bool) -> Self {
         let session = fields.get(EnvelopeField::Metadata).and_then(parse_metadata_session);
         Self {
             model,
@@ -240,7 +240,7 @@ enum EnvelopeField {
 /// The type that the vendors document for a field, in addition to `null` (API references of
 /// Anthropic, OpenAI, OpenRouter and xAI, 2026-11).
 #[derive(Debug, Clone, Copy)]
-enum Type {
+enum JsonType {
     /// The relay accepts any type here, or refuses the field with another message.
     Any,
     Boolean,
@@ -250,7 +250,7 @@ enum Type {
     Array,
 }
 
-impl Type {
+impl JsonType {
     /// Whether a value has the type, judged by its first character.
     fn is_of(self, raw: &str) -> bool {
         let first = raw.as_bytes().first().copied().unwrap_or_default();
@@ -280,17 +280,17 @@ impl Type {
 impl EnvelopeField {
     /// The type of a field. Fields that decide whether an answer is a stream, what it can cost, or
     /// who serves it must have a type that every server reads in the same way.
-    fn documented(self) -> Type {
+    fn documented(self) -> JsonType {
         match self {
-            Self::Stream => Type::Boolean,
+            Self::Stream => JsonType::Boolean,
             Self::MaxTokens
             | Self::MaxCompletionTokens
             | Self::MaxOutputTokens
             | Self::N
-            | Self::BestOf => Type::Number,
-            Self::Speed | Self::ServiceTier => Type::Text,
-            Self::StreamOptions | Self::Thinking => Type::Object,
-            Self::Tools => Type::Array,
+            | Self::BestOf => JsonType::Number,
+            Self::Speed | Self::ServiceTier => JsonType::Text,
+            Self::StreamOptions | Self::Thinking => JsonType::Object,
+            Self::Tools => JsonType::Array,
             Self::Model
             | Self::Metadata
             | Self::PromptCacheKey
@@ -299,7 +299,7 @@ impl EnvelopeField {
             | Self::Input
             | Self::Messages
             | Self::Background
-            | Self::Deferred => Type::Any,
+            | Self::Deferred => JsonType::Any,
         }
     }
 }
@@ -329,12 +329,12 @@ const NAMES: [(&str, EnvelopeField); 20] = [
 
 /// The raw values of the fields, in the order of [`NAMES`].
 #[derive(Default)]
-struct RawFields<'a> {
+struct EnvelopeFields<'a> {
     raw: [Option<&'a str>; NAMES.len()],
     messages: Option<OpeningMessages<'a>>,
 }
 
-impl<'a> RawFields<'a> {
+impl<'a> EnvelopeFields<'a> {
     fn get(&self, field: EnvelopeField) -> Option<&'a str> {
         self.raw[field as usize]
     }
@@ -347,8 +347,8 @@ impl<'a> RawFields<'a> {
     }
 }
 
-fn read_fields(body: &[u8]) -> Result<RawFields<'_>, EnvelopeError> {
-    let mut fields = RawFields::default();
+fn read_fields(body: &[u8]) -> Result<EnvelopeFields<'_>, EnvelopeError> {
+    let mut fields = EnvelopeFields::default();
     let read = json::for_each_field(body, |name, span| {
         let Some((known, field)) = NAMES.iter().find(|(known, _)| is_confusable(known, name))
         else {
@@ -388,9 +388,9 @@ fn check_stream_options(raw: &str) -> Result<(), EnvelopeError> {
                 known_name: KNOWN,
             });
         }
-        if name == KNOWN && !Type::Boolean.is_of(value.raw()) {
+        if name == KNOWN && !JsonType::Boolean.is_of(value.raw()) {
             let name = "stream_options.include_usage";
-            return Err(EnvelopeError::OtherType { name, expected: Type::Boolean.name() });
+            return Err(EnvelopeError::OtherType { name, expected: JsonType::Boolean.name() });
         }
     }
     Ok(())

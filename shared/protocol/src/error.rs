@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies() {
+    fn error_body_follows_the_api_family() {
         let check = |dialect, expect: &str| {
             let body = encode_error_body(dialect, &error(), "req_1");
             let read = |text| serde_json::from_slice::<serde_json::Value>(text).unwrap();
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_read_as_errors_wherever_the_stream_broke() {
+    fn error_frame_is_readable_after_a_break_anywhere() {
         let stream = "event: message_start\ndata: {\"type\":\"message_start\"}\n\nevent: ping\ndata: {\"type\":\"ping\"}\n\n";
         for dialect in [ApiFamily::Anthropic, ApiFamily::OpenAi] {
             for end in 0..=stream.len() {
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn dialects() {
+    fn api_family_follows_from_the_path() {
         let check = |path, dialect| assert_eq!(ApiFamily::from_path(path), dialect, "{path}");
         check("/v1/messages", ApiFamily::Anthropic);
         check("/v1/chat/completions", ApiFamily::OpenAi);

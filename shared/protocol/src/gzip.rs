@@ -7,7 +7,7 @@ use flate2::write::MultiGzDecoder;
 use std::io::Write as _;
 
 /// The most bytes that one push can decode to. More is an attack or an accident.
-const UNFOLDED_BYTES_MAX: usize = 16 * 1024 * 1024;
+const STEP_OUTPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The most bytes that a whole body can decode to, in any number of members...
 const WHOLE_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -18,11 +18,11 @@ const RATIO_MAX: u64 = 64;
 
 /// The bytes by which a compressed body can exceed twice its plain text. No real
 /// compression makes a body that long.
-const HOLLOW_BYTES_MAX: u64 = 256 * 1024;
+const EXCESS_BYTES_MAX: u64 = 256 * 1024;
 
 /// The bytes that are decoded at once, so that the bound above is noticed in time. Deflate expands
 /// at most about a thousandfold (RFC 1951).
-const STEP: usize = 4 * 1024;
+const STEP_BYTES: usize = 4 * 1024;
 
 /// The bytes are not gzip, or decode to too much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -71,7 +71,7 @@ impl GzipDecoder {
     /// The bytes are damaged or decode to too much. The decoder returns nothing more after that.
     pub fn push(&mut self, chunk: &[u8]) -> Result<Bytes, GzipError> {
         self.is_empty &= chunk.is_empty();
-        for step in chunk.chunks(STEP) {
+        for step in chunk.chunks(STEP_BYTES) {
             self.decoder.write_all(step).map_err(|_| GzipError::Damaged)?;
             self.input_bytes += step.len() as u64;
             let plain = self.decoder.get_ref().len();
@@ -79,8 +79,8 @@ impl GzipDecoder {
             let whole_max = WHOLE_BYTES_MAX.max(self.input_bytes.saturating_mul(RATIO_MAX));
             // Members without content cost work, too.
             let is_suspicious_ratio =
-                self.input_bytes > HOLLOW_BYTES_MAX + integer_part.saturating_mul(2);
-            if plain > UNFOLDED_BYTES_MAX || integer_part > whole_max || is_suspicious_ratio {
+                self.input_bytes > EXCESS_BYTES_MAX + integer_part.saturating_mul(2);
+            if plain > STEP_OUTPUT_BYTES_MAX || integer_part > whole_max || is_suspicious_ratio {
                 return Err(GzipError::TooMuch);
             }
         }
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn members_in_any_pieces() {
+    fn members_split_anywhere_are_decoded() {
         let mut body = gzip(b"event: ping\n\n");
         body.extend(gzip(b""));
         body.extend(gzip("é".repeat(10_000).as_bytes()));
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn text_comes_out_with_the_chunk_that_flushed_it() {
+    fn flushed_text_is_returned_at_once() {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
         let mut decoder = GzipDecoder::new();
         for event in ["event: a\n\n", "event: b\n\n"] {
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_bodies() {
+    fn truncated_or_corrupt_bodies_are_refused() {
         let body = gzip(b"some text that is long enough to be compressed, compressed, compressed");
         for end in 1..body.len() {
             assert_eq!(gunzip([&body[..end]]), Err(GzipError::Truncated), "{end}");
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn decompression_bomb_is_refused() {
-        let bomb = gzip(&vec![0; UNFOLDED_BYTES_MAX + 10_000_000]);
+        let bomb = gzip(&vec![0; STEP_OUTPUT_BYTES_MAX + 10_000_000]);
         assert_eq!(gunzip([bomb.as_slice()]), Err(GzipError::TooMuch));
     }
 
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_honest_stream_goes_on() {
+    fn long_incompressible_stream_is_accepted() {
         // All of its words differ.
         let mut decoder = GzipDecoder::new();
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -227,7 +227,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_panic(bytes: Vec<u8>) {
+        fn arbitrary_bytes_do_not_panic(bytes: Vec<u8>) {
             let _ = gunzip([bytes.as_slice()]);
         }
     }

@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_upstream() {
+    fn only_allowed_headers_go_upstream() {
         let all = headers(&[
             ("accept", "*/*"),
             ("anthropic-beta", "a"),
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_that_steer_a_server_stay() {
+    fn routing_headers_are_not_forwarded() {
         for name in [
             // Path, host and method.
             "x-original-url",
@@ -473,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn every_recorded_request_loses_its_key() {
+    fn recorded_requests_lose_their_key() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/requests");
         for entry in std::fs::read_dir(folder).unwrap() {
             let file = std::fs::read(entry.unwrap().path()).unwrap();
@@ -498,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relay_key_goes_upstream_in_no_header() {
+    fn relay_key_is_never_forwarded() {
         let bits = [u128::MAX / 3, 12345];
         let key = compose(&KeyId::from_bits(9), &new_secret(bits)).expose().to_owned();
         let bearer = format!("Bearer {key}");
@@ -507,7 +507,7 @@ mod tests {
     }
 
     #[test]
-    fn response_headers_for_the_client() {
+    fn response_headers_are_filtered_for_the_client() {
         let all = headers(&[
             ("content-type", "text/event-stream"),
             ("request-id", "r"),
@@ -548,7 +548,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_in_order() {
+    fn credentials_are_found_in_order_of_precedence() {
         let check = |pairs: &[(&str, &str)], expect: &[&str]| {
             let headers = headers(pairs);
             assert_eq!(find_credentials(&headers).collect::<Vec<_>>(), expect, "{pairs:?}");

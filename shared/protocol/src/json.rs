@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn the_depth_is_exact() {
+    fn depth_bound_is_exact() {
         for (text, depth) in [("7", 0), ("[]", 1), ("{\"a\":[{}]}", 3), ("[[],[[]],[]]", 3)] {
             assert!(JsonDocument::parse(text.as_bytes(), depth).is_ok(), "{text}");
             if depth > 0 {
@@ -513,13 +513,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_same_texts_are_json_as_to_serde(text in pieces()) {
+        fn parser_accepts_the_same_texts_as_serde(text in pieces()) {
             let expect = serde_json::from_str::<IgnoredAny>(&text).is_ok();
             prop_assert_eq!(is_json(text.as_bytes()), expect, "{}", text);
         }
 
         #[test]
-        fn no_bytes_panic(text: Vec<u8>) {
+        fn arbitrary_bytes_do_not_panic(text: Vec<u8>) {
             let expect = serde_json::from_slice::<IgnoredAny>(&text).is_ok();
             prop_assert_eq!(is_json(&text), expect);
             for (_, value) in JsonValue::from_checked(&text).fields().into_iter().flatten() {
@@ -528,7 +528,7 @@ mod tests {
         }
 
         #[test]
-        fn a_walk_sees_what_a_full_parse_sees(value in values(), pretty: bool) {
+        fn lazy_walk_agrees_with_full_parse(value in values(), pretty: bool) {
             let text = if pretty {
                 serde_json::to_string_pretty(&value)
             } else {

@@ -89,6 +89,8 @@ enum MeterMode {
     Whole(Vec<u8>),
     /// A whole answer that is too long to be collected.
     TooLong,
+    /// A whole answer that has been read.
+    Read,
 }
 
 /// Whether an event of this name contains model output or accompanies it.
@@ -129,6 +131,7 @@ impl UsageMeter {
                 self.mode = MeterMode::TooLong;
             }
             MeterMode::TooLong => self.state.output_chars += text_deltas::chars_in_utf8(chunk),
+            MeterMode::Read => {}
         }
     }
 
@@ -153,7 +156,7 @@ impl UsageMeter {
     pub fn held_bytes(&self) -> usize {
         match &self.mode {
             MeterMode::Stream(decoder) => decoder.held_bytes(),
-            MeterMode::Whole(_) | MeterMode::TooLong => 0,
+            MeterMode::Whole(_) | MeterMode::TooLong | MeterMode::Read => 0,
         }
     }
 
@@ -180,7 +183,21 @@ impl UsageMeter {
     pub fn whole_body(&self) -> Option<&[u8]> {
         match &self.mode {
             MeterMode::Whole(body) => Some(body),
-            MeterMode::Stream(_) | MeterMode::TooLong => None,
+            MeterMode::Stream(_) | MeterMode::TooLong | MeterMode::Read => None,
+        }
+    }
+
+    /// Records that the answer's bytes have a form that the meter cannot read.
+    pub fn mark_unreadable(&mut self) {
+        self.state.is_unread = true;
+    }
+
+    /// Reads a whole answer that has arrived completely, which takes time in proportion to its
+    /// length. [`Self::finish`] does it otherwise.
+    pub fn read_whole_body(&mut self) {
+        match std::mem::replace(&mut self.mode, MeterMode::Read) {
+            MeterMode::Whole(body) => self.state.observe_body(&body),
+            mode => self.mode = mode,
         }
     }
 
@@ -200,17 +217,17 @@ impl UsageMeter {
     /// and marked as such. The output is the larger of the last reported count and one token for
     /// each four characters that passed. The prompt is one token for each four of the request's
     /// `request_bytes`. An error before the model began costs nothing.
-    pub fn finish(self, request_bytes: u64) -> MeterReading {
+    pub fn finish(mut self, request_bytes: u64) -> MeterReading {
+        self.read_whole_body();
         let mut state = self.state;
         match self.mode {
             MeterMode::Stream(decoder) => state.finish_stream(decoder),
-            MeterMode::Whole(body) => state.observe_body(&body),
             MeterMode::TooLong => state.started = true,
+            MeterMode::Whole(_) | MeterMode::Read => {}
         }
         state.into_reading(request_bytes)
     }
 }
 
 #[cfg(test)]
-#[path = "meter/usage_faults.rs"]
 mod usage_faults;

@@ -178,7 +178,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn ids_of_models() {
+    fn model_ids_are_decoded_and_encoded() {
         for (written, id, segment) in [
             ("claude-opus-5-5", "claude-opus-5-5", "claude-opus-5-5"),
             ("a:b@c", "a:b@c", "a:b@c"),
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::too_many_lines, reason = "a table")]
-    fn what_is_no_id() {
+    fn invalid_model_ids_are_refused() {
         let check = |written: &str, error: ModelIdError| {
             assert_eq!(decode_id(written), Err(error), "{written}");
         };
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn characters_that_are_not_shown() {
+    fn invisible_characters_are_refused() {
         // The first and last character of each range of `Cf` and `Default_Ignorable_Code_Point`.
         let hidden = [
             (0xAD, 0xAD),
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn queries_of_calls() {
+    fn query_of_a_call_is_filtered() {
         let bits = [u128::MAX / 3, 12345];
         let key = compose(&KeyId::from_bits(9), &new_secret(bits)).expose().to_owned();
         for (query, kept) in [
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn queries_of_lists() {
+    fn query_of_a_model_list_is_filtered() {
         for (query, kept) in [
             ("limit=1000", "limit=1000"),
             ("limit=5&after_id=claude-x&beta=true", "limit=5&after_id=claude-x&beta=true"),
@@ -366,7 +366,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_id_that_passes_is_one_segment_and_comes_back(id in "[ -~é]{1,30}|(\\.|/|%|2|e|f|;|a){1,8}") {
+        fn accepted_id_is_one_segment_and_survives_a_round_trip(id in "[ -~é]{1,30}|(\\.|/|%|2|e|f|;|a){1,8}") {
             if check_id(&id).is_ok() {
                 for written in [encode_segment(&id).to_string(), encode_bedrock_segment(&id).to_string()] {
                     prop_assert!(!written.contains(['/', '?', '#', '\\', ';']), "{}", written);

@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn how_long_to_wait() {
+    fn retry_after_is_read_in_every_format() {
         let check = |name, value, millis: Option<i64>| {
             let wait = read_announced_limit(&headers(&[(name, value)]), now()).retry_after;
             assert_eq!(wait, millis.map(SignedDuration::from_millis), "{name}: {value}");
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn reset_times_of_spent_limits() {
+    fn reset_times_of_spent_limits_are_read() {
         let check = |pairs: &[(&str, &str)], reset: Option<&str>| {
             let announced = read_announced_limit(&headers(pairs), now());
             assert_eq!(announced.reset, reset.map(|text| text.parse().unwrap()), "{pairs:?}");
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn whose_limit_it_is() {
+    fn spent_limits_of_fast_mode_and_models_are_separate() {
         let of = |pairs: &[(&str, &str)]| read_announced_limit(&headers(pairs), now());
         let day = "2026-11-22T20:00:00Z";
         let fast = [
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn whom_a_limit_is_about() {
+    fn limit_claim_names_the_model_family() {
         let check = |claim: &str, family: Option<&str>| {
             let headers = headers(&[("anthropic-ratelimit-unified-representative-claim", claim)]);
             assert_eq!(read_model_family(&headers), family, "{claim}");
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn how_much_is_used() {
+    fn utilization_is_read_from_headers() {
         let headers = headers(&[
             ("anthropic-ratelimit-unified-5h-utilization", "0.42"),
             ("anthropic-ratelimit-unified-5h-reset", "1796000000"),

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn every_route_under_every_base() {
+    fn every_route_resolves_under_every_base() {
         let routes = [
             ("POST", "/v1/messages", RelayRoute::Messages),
             ("POST", "/v1/messages/count_tokens", RelayRoute::CountTokens),
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn bedrocks_routes() {
+    fn bedrock_routes_resolve() {
         let (raw, encoded) = ("/model/a.b-v1:0/invoke", "/model/a.b-v1%3A0/invoke");
         let route = RelayRoute::Bedrock("a.b-v1:0".into(), BedrockAction::Invoke);
         for path in [raw, encoded, "/anthropic/model/a.b-v1%3A0/invoke"] {
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn signs_of_life() {
+    fn health_check_routes_resolve() {
         for path in ["", "/", "/api/hello", "/health", "/claude-code", "/claude-code/api/hello/"] {
             check("HEAD", path, &Ok(RelayRoute::Alive));
             check("GET", path, &Ok(RelayRoute::Alive));
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_methods() {
+    fn wrong_methods_are_refused() {
         check("GET", "/v1/messages", &Err(RouteError::Method { allow: "POST" }));
         check("OPTIONS", "/anthropic/v1/messages", &Err(RouteError::Method { allow: "POST" }));
         check("POST", "/v1/models", &Err(RouteError::Method { allow: "GET, HEAD" }));
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_paths() {
+    fn unknown_paths_are_refused() {
         let paths = [
             "/v1",
             "/v2/messages",
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn model_ids() {
+    fn model_ids_in_paths_are_decoded() {
         let read = |path: &str, id: &str, upstream: &str| {
             let route = resolve_route(&Method::GET, path).unwrap();
             assert_eq!(route, RelayRoute::Model(id.into()));
@@ -281,21 +281,21 @@ mod tests {
     }
 
     #[test]
-    fn a_path_with_its_query() {
+    fn query_is_appended_to_the_path() {
         assert_eq!(with_query("/v1/x", ""), "/v1/x");
         assert_eq!(with_query("/v1/x", "beta=true"), "/v1/x?beta=true");
     }
 
     proptest! {
         #[test]
-        fn no_path_panics(path in "\\PC{0,60}") {
+        fn arbitrary_paths_do_not_panic(path in "\\PC{0,60}") {
             if let Ok(route) = resolve_route(&Method::GET, &path) {
                 prop_assert!(route.upstream_path().unwrap().is_ascii());
             }
         }
 
         #[test]
-        fn ids_survive(id in "[^\\p{C}]{1,20}") {
+        fn model_ids_survive_a_round_trip(id in "[^\\p{C}]{1,20}") {
             if let Ok(path) = RelayRoute::Model(id.clone()).upstream_path() {
                 prop_assert_eq!(resolve_route(&Method::GET, &path), Ok(RelayRoute::Model(id)));
             }

@@ -174,7 +174,7 @@ mod tests {
     const FILTER: &str = "data: {\"choices\":[],\"usage\":null,\"prompt_filter_results\":[]}";
 
     #[test]
-    fn usage_is_asked_for_and_nothing_else_changes() {
+    fn only_the_usage_option_is_added() {
         let check = |body: &'static str, expect: Option<&str>| {
             let requested = ask_for_usage(&Bytes::from_static(body.as_bytes()));
             assert_eq!(requested.as_deref(), expect.map(str::as_bytes), "{body}");
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_event_is_not_held() {
+    fn long_event_is_not_held() {
         let mut filter = UsageChunkFilter::default();
         let long = format!("data: {{\"choices\":[],\"usage\":\"{}", "x".repeat(EVENT_BYTES_MAX));
         assert_eq!(filter.push(long.as_bytes()), long.as_bytes());

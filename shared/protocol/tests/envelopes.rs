@@ -12,7 +12,7 @@ fn read(body: &str) -> Result<Envelope<'_>, EnvelopeError> {
 }
 
 #[test]
-fn every_recorded_request() {
+fn recorded_requests_are_parsed() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/requests");
     let mut count = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -43,7 +43,7 @@ fn every_recorded_request() {
 }
 
 #[test]
-fn fields() {
+fn envelope_fields_are_read() {
     let check = |body: &str, expect: (&str, bool, bool, Option<&str>)| {
         let read = read(body).unwrap();
         let ours = (&*read.model, read.stream, read.later.is_some(), read.session.as_deref());
@@ -131,13 +131,13 @@ fn fields_that_decide_the_cost_have_their_documented_type() {
 }
 
 #[test]
-fn a_borrowed_model_is_not_copied() {
+fn model_without_escapes_is_not_copied() {
     let body = r#"{"messages":[],"model":"claude"}"#;
     assert!(matches!(read(body).unwrap().model, std::borrow::Cow::Borrowed("claude")));
 }
 
 #[test]
-fn bodies_that_cannot_be_relayed() {
+fn invalid_bodies_are_refused() {
     let check = |body: &str, why: EnvelopeError| assert_eq!(read(body), Err(why), "{body}");
     check("{}", EnvelopeError::NoModel);
     check(r#"{"model":""}"#, EnvelopeError::NoModel);
@@ -175,7 +175,7 @@ fn bodies_that_cannot_be_relayed() {
 }
 
 #[test]
-fn a_name_given_twice_is_refused_wherever_it_may_be_a_setting() {
+fn duplicate_setting_is_refused_at_every_level() {
     for (body, name) in [
         (r#"{"model":"a","model":"b"}"#, "model"),
         (r#"{"model":"a","mod\u0065l":"a"}"#, "model"),
@@ -205,7 +205,7 @@ fn a_name_given_twice_is_refused_wherever_it_may_be_a_setting() {
 }
 
 #[test]
-fn many_fields_are_compared_as_few_are() {
+fn many_fields_are_compared_like_few() {
     let body = |names: &[String]| format!(r#"{{"model":"m","{}":0}}"#, names.join(r#"":0,""#));
     let mut names: Vec<String> = (0..1000).map(|number| format!("field{number}")).collect();
     assert!(read(&body(&names)).is_ok());
@@ -218,7 +218,7 @@ fn many_fields_are_compared_as_few_are() {
 }
 
 #[test]
-fn a_name_that_some_server_takes_for_a_field_is_refused() {
+fn alternative_spelling_of_a_field_is_refused() {
     for (body, name, known_name) in [
         (r#"{"model":"a","MODEL":"b"}"#, "MODEL", "model"),
         (r#"{"Model":"b","model":"a"}"#, "Model", "model"),
@@ -245,7 +245,7 @@ fn a_name_that_some_server_takes_for_a_field_is_refused() {
 }
 
 #[test]
-fn nesting_has_a_bound() {
+fn nesting_is_bounded() {
     let deep = |levels| {
         let (open, close) = ("[".repeat(levels - 1), "]".repeat(levels - 1));
         format!(r#"{{"a":{open}{close},"model":"m"}}"#)
@@ -260,7 +260,7 @@ fn nesting_has_a_bound() {
 }
 
 #[test]
-fn what_an_error_repeats_is_short_and_harmless() {
+fn error_quotes_are_short_and_printable() {
     let name = format!("a\\n\\u001b[2J{}", "x".repeat(1_000));
     let error = read(&format!(r#"{{"model":"m","{name}":1,"{name}":2}}"#)).unwrap_err();
     let text = error.to_string();
@@ -271,19 +271,19 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_bytes_panic(body: Vec<u8>) {
+    fn arbitrary_bytes_do_not_panic(body: Vec<u8>) {
         let _ = Envelope::parse(&body);
     }
 
     #[test]
-    fn any_cut_is_an_error(at: prop::sample::Index) {
+    fn truncated_body_is_an_error(at: prop::sample::Index) {
         let body = r#"{"messages":[{"role":"user","content":"é\n"}],"model":"m","max_tokens":9}"#;
         let at = at.index(body.len());
         prop_assert!(Envelope::parse(&body.as_bytes()[..at]).is_err());
     }
 
     #[test]
-    fn any_model_survives(model in "\\PC{1,30}", other in "\\PC{1,30}") {
+    fn any_model_name_survives(model in "\\PC{1,30}", other in "\\PC{1,30}") {
         let body = Bytes::from(serde_json::json!({"a": [1], "model": model, "z": 1}).to_string());
         let read = Envelope::parse(&body).unwrap();
         prop_assert_eq!(&*read.model, &model);

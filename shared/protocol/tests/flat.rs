@@ -9,7 +9,7 @@ use long::{Pair, WORD};
 const EVENTS: usize = 10_000;
 
 #[test]
-fn memory_is_flat() {
+fn memory_does_not_grow_with_the_stream() {
     for pair in Pair::all() {
         let most = |events| {
             let run = || assert!(pair.run(events) > events, "{}: something is said", pair.name);

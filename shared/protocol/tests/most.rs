@@ -367,7 +367,7 @@ proptest! {
     })]
 
     #[test]
-    fn no_request_costs_more_than_is_reserved(
+    fn no_cost_exceeds_its_reservation(
         (mut body, parts) in request(),
         reads in select(vec![UpstreamProtocol::Messages, UpstreamProtocol::Chat, UpstreamProtocol::Responses]),
     ) {
@@ -390,7 +390,7 @@ proptest! {
 
     /// Ordinary requests are never refused.
     #[test]
-    fn an_ordinary_request_is_bounded(
+    fn ordinary_request_is_bounded(
         model in select(MODELS.to_vec()),
         reads in select(vec![UpstreamProtocol::Messages, UpstreamProtocol::Chat, UpstreamProtocol::Responses]),
         tokens in 1_u64..100_000,

@@ -50,7 +50,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn nesting_and_repetition(input in nested("json.dict")) {
+    fn repeated_and_nested_seeds_do_not_panic(input in nested("json.dict")) {
         let whole = [&b"{\"model\":\"m\",\"messages\":"[..], &input, b"}"].concat();
         for input in [&input, &whole] {
             targets::envelope(input);
@@ -62,7 +62,7 @@ proptest! {
     }
 
     #[test]
-    fn paths(input in nested("path.dict")) {
+    fn mutated_paths_do_not_panic(input in nested("path.dict")) {
         targets::route(&input);
         targets::route(&[b"/v1/models/", &input[..]].concat());
         targets::route(&[b"/model/", &input[..], b"/invoke"].concat());

@@ -149,14 +149,14 @@ fn check_error(name: &str, error: &str, reading: &MeterReading) {
 }
 
 #[test]
-fn in_one_piece() {
+fn streams_in_one_chunk_are_metered() {
     for fixture in FIXTURES.iter() {
         check(fixture, &read([fixture.bytes.as_slice()]));
     }
 }
 
 #[test]
-fn cut_at_every_byte() {
+fn streams_cut_at_every_byte_are_metered() {
     for fixture in FIXTURES.iter().filter(|fixture| fixture.bytes.len() < 100_000) {
         let integer_part = read([fixture.bytes.as_slice()]);
         for index in 0..=fixture.bytes.len() {
@@ -167,7 +167,7 @@ fn cut_at_every_byte() {
 }
 
 #[test]
-fn in_pieces_of_every_planned_size() {
+fn streams_in_chunks_of_each_size_are_metered() {
     for fixture in FIXTURES.iter() {
         let integer_part = read([fixture.bytes.as_slice()]);
         for size in [1, 2, 3, 5, 7, 13, 64, 1000] {
@@ -182,7 +182,7 @@ fn in_pieces_of_every_planned_size() {
 }
 
 #[test]
-fn what_is_estimated() {
+fn missing_usage_is_estimated() {
     let check = |name: &str, input, output, estimated| {
         let fixture = FIXTURES.iter().find(|fixture| fixture.name == name).unwrap();
         let usage = read([fixture.bytes.as_slice()]).usage;
@@ -207,7 +207,31 @@ fn what_is_estimated() {
 }
 
 #[test]
-fn the_first_event() {
+fn unreadable_events_never_hide_usage() {
+    let nan = "data: {\"choices\":[{\"logprobs\":NaN,\"delta\":{\"content\":\"abcd\"}}]}\n\n";
+    let usage =
+        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":4}}\n\n";
+    let done = "data: [DONE]\n\n";
+    let bedrock = "data: {\"type\":\"content_block_delta\",\"x\":NaN}\n\n";
+    for (chunks, output, hides_usage) in [
+        (vec![nan, usage, done], 4, false),
+        (vec![nan, nan, done], 2, true),
+        (vec![bedrock, done], 0, true),
+        (vec!["data: keep-alive\n\n", nan, usage, done], 4, false),
+    ] {
+        let reading = read(chunks.iter().map(|chunk| chunk.as_bytes()));
+        assert_eq!(reading.usage.tokens.output, output, "{chunks:?}");
+        assert_eq!(reading.hides_usage, hides_usage, "{chunks:?}");
+        assert_eq!(reading.end, AnswerEnd::Complete, "{chunks:?}");
+    }
+    // A text alone is the error.
+    let reading = read([b"data: quota exceeded\n\n".as_slice()]);
+    assert!(matches!(reading.first, AnswerStart::Error(_)), "{reading:?}");
+    assert_eq!(reading.usage.tokens.input, 0);
+}
+
+#[test]
+fn first_event_is_recognized() {
     let check = |chunks: &[&str], expect: AnswerStart| {
         let mut meter = UsageMeter::for_stream();
         for chunk in chunks {
@@ -245,7 +269,12 @@ fn the_first_event() {
     for empty in ["", filter, role, "event: ping\ndata: {}\n\n"] {
         check(&[empty, dead], told(Some("T"), Some("500"), "m"));
         check(&[empty, limit], told(Some("429"), Some("429"), "m"));
-        check(&[empty, proxy], told(None, None, "upstream connect error"));
+        // A text can be an error or keep the connection open. The next event decides.
+        check(&[empty, proxy], AnswerStart::Nothing);
+        check(&[empty, proxy, done], told(None, None, "upstream connect error"));
+        check(&[empty, proxy, text], AnswerStart::Event);
+        check(&[empty, proxy, dead], told(Some("T"), Some("500"), "m"));
+        check(&[empty, "data: <html>502</html>\n\n"], told(None, None, "<html>502</html>"));
         check(&[empty, "data: {\"error\":\"m\"}\n\n"], told(None, None, "m"));
         check(&[empty, "data: {\"detail\":\"m\"}\n\n"], told(None, None, "m"));
         check(
@@ -253,6 +282,18 @@ fn the_first_event() {
             told(None, Some("503"), "m"),
         );
     }
+    for ignored in ["null", "[]", "\"\"", "OPENROUTER PROCESSING", "1"] {
+        let ignored = format!("data: {ignored}\n\n");
+        check(&[&ignored], AnswerStart::Nothing);
+        check(&[&ignored, filter, text], AnswerStart::Event);
+    }
+    // JSON that is not strict, as Python writes it by default, is output that Baton cannot read.
+    let infinite =
+        "data: {\"choices\":[{\"logprobs\":-Infinity,\"delta\":{\"content\":\"a\"}}]}\n\n";
+    check(&[filter, infinite], AnswerStart::Event);
+    check(&["data: {\"type\":\"message_start\",\"x\":NaN}\n\n"], AnswerStart::Event);
+    let broken = "{\"error\":{\"message\":\"m\",\"x\":NaN}}";
+    check(&[&format!("data: {broken}\n\n")], told(None, None, broken));
     check(&[done], told(None, None, "the stream was done before it began"));
     let failure = baton_protocol::meter::UpstreamFailure {
         kind: Some("overloaded_error".into()),
@@ -263,7 +304,7 @@ fn the_first_event() {
 }
 
 #[test]
-fn bytes_that_are_no_stream() {
+fn body_that_is_not_a_stream_is_an_error() {
     let check = |body: &str, kind: Option<&str>, message: &str| {
         let reading = read([body.as_bytes()]);
         let AnswerEnd::Error(failure) = reading.end else { panic!("{body}") };
@@ -277,7 +318,7 @@ fn bytes_that_are_no_stream() {
 }
 
 #[test]
-fn whether_the_client_knows() {
+fn reported_end_is_recognized() {
     for fixture in FIXTURES.iter() {
         let reading = read([fixture.bytes.as_slice()]);
         // Anthropic's SDKs ignore an error without an `event:` line.
@@ -290,7 +331,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn cut_anywhere(
+    fn streams_cut_anywhere_keep_their_usage(
         which in any::<prop::sample::Index>(),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..30),
     ) {
@@ -308,7 +349,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_panic(bytes: Vec<u8>, cut: prop::sample::Index) {
+    fn arbitrary_bytes_do_not_panic(bytes: Vec<u8>, cut: prop::sample::Index) {
         let (left, right) = bytes.split_at(cut.index(bytes.len() + 1));
         read([left, right]);
         let mut whole = UsageMeter::for_whole_body();
@@ -317,7 +358,7 @@ proptest! {
     }
 
     #[test]
-    fn no_broken_stream_panics(
+    fn broken_streams_do_not_panic(
         which in any::<prop::sample::Index>(),
         at in any::<prop::sample::Index>(),
         junk: Vec<u8>,

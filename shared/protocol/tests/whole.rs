@@ -43,7 +43,7 @@ fn as_message(stream: &str) -> Value {
 }
 
 #[test]
-fn streamed_or_not_the_usage_and_the_cost_are_the_same() {
+fn usage_and_cost_are_equal_with_and_without_streaming() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/sse");
     let names = [
         "text",
@@ -79,7 +79,7 @@ fn streamed_or_not_the_usage_and_the_cost_are_the_same() {
 }
 
 #[test]
-fn every_form_of_body() {
+fn usage_is_read_from_every_body_format() {
     let check = |body: &str, complete, tokens: (u64, u64, u64), estimated| {
         let reading = whole(body.as_bytes());
         let ours = reading.usage.tokens;
@@ -115,7 +115,7 @@ fn every_form_of_body() {
 }
 
 #[test]
-fn a_message_that_speaks_of_errors_is_none() {
+fn message_about_errors_is_not_an_error() {
     let content = json!({"type":"message","message":"error","error":"no","usage":{"output_tokens":1,"input_tokens":2}});
     assert_eq!(whole(content.to_string().as_bytes()).end, AnswerEnd::Complete);
 }

@@ -165,7 +165,7 @@ fn of_status(
         429 | 500 | 503 if is_overloaded => try_another_account(overloaded(now, jitter)),
         429 => try_another_account(rate_limited(upstream_error, facts, now)),
         // A page in place of an error comes from a proxy whose backend is down. An error without a
-        // name can come from a router, and another account may have the route.
+        // name can come from a router, and another account can have the route.
         404 | 405 | 410 | 501 if error.is_silent() => strike(CooldownReason::ServerError),
         404 | 405 if !error.has_name() => try_another_account(AccountEffect::Nothing),
         501 => try_another_account(AccountEffect::Nothing),
@@ -231,8 +231,8 @@ fn credential_refused(facts: &RequestFacts<'_>, reason: CooldownReason, now: Tim
     Verdict { needs_token_renewal: true, ..try_another_privately(account) }
 }
 
-/// An estimated cooldown. Clients choose models and features, so the account is still used if there
-/// is no other.
+/// An estimated cooldown. Clients choose models and features, so the account is still used if no
+/// other is left.
 fn unavailable(facts: &RequestFacts<'_>, now: Timestamp) -> AccountEffect {
     let scope = if facts.is_fast {
         CooldownScope::Fast
@@ -366,8 +366,4 @@ fn limit_cooldown(now: Timestamp, until: Timestamp, seconds_max: i64) -> Timesta
 }
 
 #[cfg(test)]
-mod account_table;
-#[cfg(test)]
-mod cooldown_table;
-#[cfg(test)]
-mod table;
+mod tests;

@@ -26,8 +26,6 @@ pub struct AwsClients {
     pub kms: aws_sdk_kms::Client,
     /// For clients that only few functions create, so that the others do not hold them.
     pub(crate) config: SdkConfig,
-    #[cfg(feature = "outbound")]
-    pub(crate) sts: aws_sdk_sts::Client,
 }
 
 impl AwsClients {
@@ -38,8 +36,6 @@ impl AwsClients {
             sqs: aws_sdk_sqs::Client::new(config),
             kms: aws_sdk_kms::Client::new(config),
             config: config.clone(),
-            #[cfg(feature = "outbound")]
-            sts: aws_sdk_sts::Client::new(config),
         }
     }
 
@@ -47,7 +43,7 @@ impl AwsClients {
     /// the settings. Credentials are fetched at the first call, not here.
     pub async fn from_env(settings: &Settings) -> Self {
         let loader = loader();
-        let loader = match &settings.local_stores {
+        let loader = match &settings.storage.local_stores {
             Some(url) => local(loader, url),
             None => loader,
         };

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn only_hops_of_trusted_proxies_are_believed() {
+    fn only_addresses_from_trusted_proxies_are_used() {
         for (trusted, peer, lines, expected) in [
             ("", "192.0.2.1", &["203.0.113.9"][..], "192.0.2.1"),
             ("10.0.0.0/8", "192.0.2.1", &["203.0.113.9"], "192.0.2.1"),
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_holder_of_ipv6_has_many_addresses() {
+    fn ipv6_clients_are_counted_by_prefix() {
         let of = |text: &str| holder(text.parse().unwrap()).to_string();
         assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
         assert_eq!(of("::ffff:192.0.2.1"), "192.0.2.1");

@@ -20,7 +20,7 @@ pub struct LogMetrics {
 impl LogMetrics {
     /// Uses the stack of the settings.
     pub fn from_settings(settings: &Settings) -> Self {
-        Self { stack: settings.stack.clone() }
+        Self { stack: settings.telemetry.stack.clone() }
     }
 
     /// Writes a count.
@@ -62,7 +62,7 @@ mod tests {
     use serde_json::Value;
 
     #[test]
-    fn a_line_is_whole_json_and_its_number_exact() {
+    fn metric_line_is_json_with_an_exact_number() {
         let at = Timestamp::from_millisecond(1_794_387_600_123).unwrap();
         let text = line("a \"b\"", at, LogMetric::SpendUsd, "0.071525500001").unwrap();
         assert!(text.ends_with(r#""SpendUsd":0.071525500001}"#), "{text}");

@@ -13,7 +13,7 @@ use std::time::Duration;
 /// The largest token that Anthropic accepts, in bytes (its documentation of 2026-08-22).
 pub const BYTES_MAX: usize = 16 << 10;
 /// The timeout of a read, because a network file system can hang.
-const PATIENCE: Duration = Duration::from_secs(2);
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The folder with the tokens, if one is configured.
 #[derive(Debug, Clone, Default)]
@@ -70,7 +70,7 @@ impl IdentityTokens {
         let full_path = self.full_path(path)?;
         let tokens = self.clone();
         let reading = tokio::task::spawn_blocking(move || tokens.read_token_blocking(&full_path));
-        match tokio::time::timeout(PATIENCE, reading).await {
+        match tokio::time::timeout(READ_TIMEOUT, reading).await {
             Ok(Ok(read)) => read,
             _ => Err(IdentityTokenError::Unreadable),
         }

@@ -10,13 +10,14 @@ pub mod client_address;
 pub mod clock;
 pub mod dead_letters;
 pub mod emf;
-#[cfg(feature = "outbound")]
+#[cfg(feature = "token-endpoint")]
 pub mod identity_token;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 pub mod live_secret;
-#[cfg(feature = "outbound")]
+#[cfg(feature = "notifier")]
 pub mod notifier;
+#[cfg(feature = "metrics")]
 pub mod observe;
 #[cfg(feature = "outbound")]
 pub mod openid;
@@ -25,7 +26,7 @@ pub mod random;
 pub mod settings;
 pub mod signed_record;
 pub mod telemetry;
-#[cfg(feature = "outbound")]
+#[cfg(feature = "token-endpoint")]
 pub mod token_endpoint;
 #[cfg(feature = "outbound")]
 pub mod upstream;

@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The wait after a failed read before the next try.
-const RETRY: Duration = Duration::from_secs(15);
+const RETRY_INTERVAL: Duration = Duration::from_secs(15);
 
 /// The stages of a value in Secrets Manager: AWS Secrets Manager User Guide, "Secret versions"
 /// (November 2026).
@@ -104,7 +104,7 @@ impl LiveSecret {
             client: aws_sdk_secretsmanager::Client::new(&aws.config),
             id: id.clone(),
             keeps_previous: setting.keeps_previous,
-            lifetime: settings.secret_life,
+            lifetime: settings.secrets.lifetime,
             due: tokio::sync::Mutex::default(),
         };
         let values = RwLock::new(Arc::new(SecretValues::new([])));
@@ -141,7 +141,7 @@ impl LiveSecret {
             }
             Err(error) if is_known => {
                 tracing::warn!("{error}; the previous value stays in use");
-                *due = Some(Instant::now() + source.lifetime.min(RETRY));
+                *due = Some(Instant::now() + source.lifetime.min(RETRY_INTERVAL));
                 Ok(())
             }
             Err(error) => Err(error),

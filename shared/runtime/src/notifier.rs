@@ -14,7 +14,6 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use jiff::Timestamp;
-use std::fmt::Write as _;
 use std::time::Duration;
 
 /// The header that proves when and by whom a delivery was made: `t=<unix seconds>,v1=<hex of
@@ -25,7 +24,7 @@ pub const SIGNATURE: HeaderName = HeaderName::from_static("baton-signature");
 const ID: HeaderName = HeaderName::from_static("baton-alert-id");
 
 /// The timeout of one delivery.
-const PATIENCE: Duration = Duration::from_secs(10);
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest subject that SNS accepts, in characters (Publish, API reference, 2026-11).
 const SUBJECT_MAX: usize = 99;
@@ -79,7 +78,7 @@ impl Notifier {
         }
         let address = UpstreamAddress::from(hook.url.expose());
         let call = self.http.call(Method::POST, &address, headers, Bytes::from(body));
-        match tokio::time::timeout(PATIENCE, call).await {
+        match tokio::time::timeout(DELIVERY_TIMEOUT, call).await {
             Ok(Ok(response)) if response.status().is_success() => Ok(()),
             Ok(Ok(response)) => Err(DeliveryError(format!(
                 "the webhook answered with status {}",
@@ -90,7 +89,9 @@ impl Notifier {
                 Err(DeliveryError("Baton is not allowed to call the webhook's address".to_owned()))
             }
             Ok(Err(error)) => Err(DeliveryError(error.to_string())),
-            Err(_) => Err(DeliveryError(format!("no answer within {} s", PATIENCE.as_secs()))),
+            Err(_) => {
+                Err(DeliveryError(format!("no answer within {} s", DELIVERY_TIMEOUT.as_secs())))
+            }
         }
     }
 
@@ -111,10 +112,12 @@ impl Notifier {
             .subject(subject.replace(|letter: char| !letter.is_ascii_graphic(), " "))
             .message(alert.webhook_body(WebhookFormat::Json))
             .send();
-        match tokio::time::timeout(PATIENCE, result).await {
+        match tokio::time::timeout(DELIVERY_TIMEOUT, result).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(DeliveryError(DisplayErrorContext(&error).to_string())),
-            Err(_) => Err(DeliveryError(format!("no answer within {} s", PATIENCE.as_secs()))),
+            Err(_) => {
+                Err(DeliveryError(format!("no answer within {} s", DELIVERY_TIMEOUT.as_secs())))
+            }
         }
     }
 }
@@ -123,11 +126,7 @@ impl Notifier {
 fn sign_body(secret: &Secret, second: i64, body: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes());
     let tag = hmac::sign(&key, format!("{second}.{body}").as_bytes());
-    let mut text = format!("t={second},v1=");
-    for byte in tag.as_ref() {
-        let _infallible = write!(text, "{byte:02x}");
-    }
-    text
+    format!("t={second},v1={}", hex::encode(tag))
 }
 
 #[cfg(test)]
@@ -154,7 +153,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sns_gets_a_signed_call_in_the_region_of_the_topic() {
+    async fn sns_call_is_signed_for_the_region_of_the_topic() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let credentials = Credentials::new("id", "key", None, None, "test");

@@ -21,12 +21,12 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 /// The timeout of one call, short because a person waits.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 1 << 18;
 /// How long the provider's metadata and keys are cached.
-const FRESH: SignedDuration = SignedDuration::from_mins(60);
+const METADATA_LIFETIME: SignedDuration = SignedDuration::from_mins(60);
 /// The shortest time between two reads that look for an unknown signing key.
-const KEYS_ANEW: SignedDuration = SignedDuration::from_secs(10);
+const KEY_RELOAD_INTERVAL: SignedDuration = SignedDuration::from_secs(10);
 
 /// A client for one OpenID provider.
 pub struct OpenIdClient {
@@ -103,7 +103,7 @@ impl OpenIdClient {
 
     /// The provider's metadata and keys, from the cache if that is valid at `now`.
     pub async fn load_provider(&self, now: Timestamp) -> Result<Arc<CachedProvider>, OpenIdError> {
-        self.load_provider_for(FRESH, now).await
+        self.load_provider_for(METADATA_LIFETIME, now).await
     }
 
     /// The same, read again because a token was signed with an unknown key.
@@ -111,7 +111,7 @@ impl OpenIdClient {
         &self,
         now: Timestamp,
     ) -> Result<Arc<CachedProvider>, OpenIdError> {
-        self.load_provider_for(KEYS_ANEW, now).await
+        self.load_provider_for(KEY_RELOAD_INTERVAL, now).await
     }
 
     async fn load_provider_for(
@@ -229,7 +229,7 @@ impl OpenIdClient {
             parse_answer(url, head.status.as_u16(), &body.to_bytes())
         };
         let timeout_error = || Err(OpenIdError(format!("{url}: no answer in time")));
-        tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| timeout_error())
+        tokio::time::timeout(CALL_TIMEOUT, call).await.unwrap_or_else(|_| timeout_error())
     }
 }
 

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signed_record_is_one_word_and_is_read_back() {
+    fn signed_record_is_one_word_and_survives_a_round_trip() {
         let mut record = largest();
         for odd in ["\u{200b}", "\u{202e}", "\u{2028}", "\u{feff}", "\u{ad}", "\"}{", "a b=c\n"] {
             record.session_id = Some(odd.to_owned());
@@ -124,14 +124,14 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_record_fits() {
+    fn largest_record_fits() {
         let text = sign(&pepper("p"), &largest()).unwrap();
         assert!((64 * 1024..BYTES_MAX).contains(&text.len()), "{}", text.len());
         assert_eq!(verify(&pepper("p"), &text), Ok(largest()));
     }
 
     #[test]
-    fn only_a_signed_record_is_believed() {
+    fn unsigned_or_changed_record_is_refused() {
         let text = sign(&pepper("p"), &largest()).unwrap();
         let (body, signature) = text.rsplit_once('.').unwrap();
         let other = sign(&pepper("other"), &largest()).unwrap();

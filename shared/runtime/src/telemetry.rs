@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_in_text_stays_in_its_line() {
+    fn text_field_cannot_start_a_new_line() {
         let field = |name: &str, value: &dyn Debug| {
             let mut out = String::new();
             write_field(&mut out, name, value).unwrap();
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_in_text_is_no_other_field() {
+    fn text_value_cannot_add_a_field() {
         let field = |name: &str, value: &dyn Debug| {
             let mut out = String::new();
             write_field(&mut out, name, value).unwrap();
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_in_json_is_never_cut() {
+    fn json_usage_record_is_never_truncated() {
         let record = "ur1.".to_owned() + &"A".repeat(200_000);
         let line = format!("{}\n", serde_json::json!({ "usage_record": record }));
         assert_eq!(safe_json(&line), line);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_in_json_is_one_line_of_plain_characters() {
+    fn json_line_is_one_line_of_plain_characters() {
         for text in ["a\u{85}b\u{2028}c\u{202e}d", "\u{e0041}", "ok ä 日本", "\u{feff}\u{7f}"] {
             let line = format!("{}\n", serde_json::json!({ "model": text }));
             let safe = safe_json(&line);

@@ -22,7 +22,7 @@ use serde_json::json;
 use std::time::Duration;
 
 /// The timeout of the whole exchange, shorter than any lease under which it runs.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(20);
 const ANSWER_BYTES_MAX: usize = 1 << 18;
 const ASSERTION_BYTES_MAX: usize = identity_token::BYTES_MAX;
 /// The lifetime of an assertion from AWS STS.
@@ -82,7 +82,7 @@ impl TokenEndpoint {
     /// Creates a client that calls endpoints through `upstream`, with the same address rules.
     /// `files` reads identity tokens from files.
     pub fn new(aws: &AwsClients, upstream: UpstreamClient, files: IdentityTokens) -> Self {
-        Self { upstream, files, sts: aws.sts.clone() }
+        Self { upstream, files, sts: aws_sdk_sts::Client::new(&aws.config) }
     }
 
     /// The source of identity tokens in files.
@@ -263,7 +263,7 @@ impl TokenEndpoint {
             parse_answer(head.status.as_u16(), &body.to_bytes(), secrets)
         };
         let timeout_error = || Err(TokenRequestError::unanswered("no answer in time"));
-        tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| timeout_error())
+        tokio::time::timeout(EXCHANGE_TIMEOUT, call).await.unwrap_or_else(|_| timeout_error())
     }
 }
 
@@ -366,7 +366,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_signed_jwt_leaves() {
+    fn only_signed_jwt_is_sent() {
         assert!(is_jwt("eyJhbGciOiJSUzI1NiJ9.e30.c2ln"));
         for other in
             ["", "root:x:0:0", "a.b.c", "eyJhbGciOiJSUzI1NiJ9.e30.", "eyJhbGciOiJSUzI1NiJ9.e30"]
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn id_and_secret_are_encoded_before_they_are_joined() {
+    fn client_id_and_secret_are_encoded_for_basic_auth() {
         // printf 'id%3A1:p%2Bs+s%C3%A9' | base64
         let value = basic("id:1", &Secret::new("p+s sé".into()));
         assert_eq!(value, "Basic aWQlM0ExOnAlMkJzK3MlQzMlQTk=");
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_s_words_do_not_repeat_what_it_was_sent() {
+    fn error_text_does_not_contain_sent_secrets() {
         let secrets: Vec<String> = ["refresh/token+0123456789", "client-secret-0123"]
             .into_iter()
             .flat_map(sent_forms)
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_means() {
+    fn token_answers_are_classified() {
         let check = |status, body: &str, expect: Option<&str>| {
             let miss =
                 parse_answer(status, body.as_bytes(), &[]).err().map(|error| match error.failure {

@@ -20,7 +20,7 @@ const BATCH_MAX: usize = 10;
 /// (same page); the rest is for what is not body.
 const BATCH_BYTES_MAX: usize = 1_000_000;
 /// How long a record waits for the current call to end.
-const PATIENCE: Duration = Duration::from_millis(20);
+const BATCH_WAIT: Duration = Duration::from_millis(20);
 
 /// Sends usage records to stats. Clones share the calls.
 #[derive(Clone)]
@@ -84,7 +84,7 @@ impl UsageQueue {
         let (result_sender, mut receiver) = oneshot::channel();
         if self.lock_queue().add_record(QueuedRecord { body, result_sender }) {
             self.spawn_call();
-        } else if let Ok(receiver) = tokio::time::timeout(PATIENCE, &mut receiver).await {
+        } else if let Ok(receiver) = tokio::time::timeout(BATCH_WAIT, &mut receiver).await {
             return flatten_result(receiver);
         } else if self.lock_queue().should_begin_late_call() {
             self.spawn_call();

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pepper_matters() {
+    fn key_hash_depends_on_the_pepper() {
         let hash = Pepper::new(&Secret::new("a".into())).hash("secret");
         let hashes = Pepper::new(&Secret::new("a".into())).hashes("secret");
         assert_eq!(hashes, std::slice::from_ref(&hash));

@@ -4,7 +4,7 @@
 
 use super::tokens::AccountToken;
 use baton_domain::account::Account;
-use baton_providers::address::origin;
+use baton_domain::url_origin::origin;
 
 /// The binding of the account's static credential.
 pub fn credential_binding(account: &Account) -> String {

@@ -1,8 +1,8 @@
 //! Reads the values of all gauges.
 
 use crate::Store;
+use baton_domain::metric::GaugeReadings;
 use baton_runtime::dead_letters::DeadLetters;
-use baton_runtime::observe::GaugeReadings;
 use baton_runtime::usage_queue::UsageQueue;
 use std::fmt::Display;
 

@@ -33,7 +33,7 @@ impl Store {
             stream: given_up.stream,
             group: given_up.group_id.clone(),
             user: given_up.user_id.clone(),
-            pools: given_up.reserved_pools.clone(),
+            shared_limits: given_up.reserved_pools.clone(),
         };
         self.release(&given_up.key_id, &given_up.id, &beyond).await
     }

@@ -139,7 +139,7 @@ impl Store {
             db: aws.dynamodb.clone(),
             kms: aws.kms.clone(),
             resources: Arc::new(settings.resources.clone()),
-            event_days: settings.event_days,
+            event_days: settings.storage.event_days,
             clock,
             random,
             vault: Arc::default(),

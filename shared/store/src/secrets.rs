@@ -13,7 +13,7 @@ use baton_domain::account::Account;
 use baton_domain::id::AccountId;
 use baton_domain::relay_key;
 use baton_domain::secret::Secret;
-use baton_providers::address::origin;
+use baton_domain::url_origin::origin;
 use baton_runtime::vault::{Vault, VaultError};
 
 impl Store {

@@ -6,7 +6,7 @@ use super::item::{StoreItem, key_of, number, text};
 use super::item_names::{self, EXPIRES, TO, TTL};
 use super::{Store, StoreError};
 use aws_sdk_dynamodb::types::AttributeValue;
-use baton_domain::account_selection::{MOVED, SessionPinKey};
+use baton_domain::account_selection::{SESSION_PIN_LIFETIME, SessionPinKey};
 use jiff::Timestamp;
 use std::sync::Arc;
 
@@ -38,7 +38,12 @@ impl Store {
         pin_key: &SessionPinKey,
         to: &str,
     ) -> Result<(), StoreError> {
-        let expires = self.clock.now().saturating_add(MOVED).unwrap_or(Timestamp::MAX).as_second();
+        let expires = self
+            .clock
+            .now()
+            .saturating_add(SESSION_PIN_LIFETIME)
+            .unwrap_or(Timestamp::MAX)
+            .as_second();
         let number = || AttributeValue::N(expires.to_string());
         self.db
             .put_item()

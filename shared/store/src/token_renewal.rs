@@ -11,11 +11,13 @@ use baton_domain::cooldown_reason::CooldownReason;
 use baton_domain::health::{AccountHealth, HealthState, after_refusal};
 use baton_domain::id::AccountId;
 use baton_domain::upstream_token::{RenewalTrigger, TokenStatus};
-use baton_runtime::token_endpoint::{IssuedToken, PATIENCE, TokenEndpoint, TokenRequestError};
+use baton_runtime::token_endpoint::{
+    EXCHANGE_TIMEOUT, IssuedToken, TokenEndpoint, TokenRequestError,
+};
 use std::time::Duration;
 
 /// Longer than an exchange with its writes can take, so that two never run at the same time.
-const LEASE: Duration = PATIENCE.saturating_mul(3);
+const LEASE: Duration = EXCHANGE_TIMEOUT.saturating_mul(3);
 
 /// How often, and at which interval, storing a new token is tried.
 const KEEP_TRIES: u32 = 8;

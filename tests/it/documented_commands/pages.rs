@@ -23,7 +23,7 @@ pub(super) struct Block {
 /// The documents with commands.
 pub(super) fn pages() -> Vec<Page> {
     let is_page = |path: &Path| {
-        let at_top = ["README.md", "CONTRIBUTING.md", "infra/README.md"];
+        let at_top = ["README.md", "CONTRIBUTING.md"];
         let is_of_docs =
             path.starts_with("docs") && path.extension().is_some_and(|end| end == "md");
         is_of_docs || at_top.iter().any(|name| path == Path::new(name))

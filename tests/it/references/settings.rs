@@ -1,8 +1,8 @@
-//! `docs/reference/settings.md`: the table of settings, section by section.
+//! `docs/reference/settings.md`: a table of settings for each section.
 
 use std::fmt::Write as _;
 
-use baton_runtime::settings::table::{SETTINGS, Section, Setting};
+use baton_runtime::settings::{SECTIONS, Setting};
 
 use super::{cell, head};
 
@@ -16,19 +16,15 @@ value stops the start, and one message names every bad variable.
 
 /// The text of the page.
 pub(super) fn page() -> String {
-    let mut page = head("Settings", "shared/runtime/src/settings/table.rs");
+    let mut page = head("Settings", "shared/runtime/src/settings");
     page.push_str(INTRODUCTION);
-    let mut section: Option<Section> = None;
-    for setting in SETTINGS {
-        if section != Some(setting.section) {
-            section = Some(setting.section);
-            let title = setting.section.title();
-            let _ = write!(
-                page,
-                "\n## {title}\n\n| setting | default | values | |\n| --- | --- | --- | --- |\n"
-            );
-        }
-        page.push_str(&row(setting));
+    for section in SECTIONS {
+        let title = section.title;
+        let _ = write!(
+            page,
+            "\n## {title}\n\n| setting | default | values | |\n| --- | --- | --- | --- |\n"
+        );
+        page.extend(section.settings.iter().map(row));
     }
     page
 }

@@ -1,7 +1,6 @@
 //! `baton usage reconcile`: compares Baton's events with a provider's report of the same days.
 //! `domain::reconcile` decides what counts as a difference.
 
-mod ledger;
 mod report;
 
 use super::CliContext;
@@ -10,11 +9,12 @@ use super::usage::QueryString;
 use crate::CliError;
 use crate::output::print_line;
 use baton_domain::money::PicoUsd;
-use baton_domain::reconcile::{Difference, Tolerance, UsageFigure, compare};
+use baton_domain::reconcile::{Difference, Tolerance, UsageFigure, UsageStatement, compare};
+use baton_domain::record::UsageRecord;
 use clap::Args;
-use ledger::LedgerReader;
 use report::ProviderReport;
 use serde_json::{Value, json};
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 /// The arguments of `baton usage reconcile`.
@@ -92,4 +92,54 @@ fn row(difference: &Difference) -> Value {
         "baton": figure(difference.ours), "provider": figure(difference.theirs),
         "difference": figure(difference.ours.saturating_sub(difference.theirs)),
     })
+}
+
+/// A writer that adds up the records of one provider in Baton's export (JSON lines) as they arrive,
+/// so that a long period does not need much memory.
+struct LedgerReader {
+    provider: String,
+    statement: UsageStatement,
+    /// The start of a line that is not complete yet.
+    rest: Vec<u8>,
+}
+
+impl LedgerReader {
+    fn for_provider(provider: &str) -> Self {
+        Self {
+            provider: provider.to_owned(),
+            statement: UsageStatement::default(),
+            rest: Vec::new(),
+        }
+    }
+
+    /// Returns the sums after the last line.
+    fn into_statement(self) -> Result<UsageStatement, CliError> {
+        if self.rest.is_empty() {
+            return Ok(self.statement);
+        }
+        Err(CliError::Failed("the export is not complete; try again".to_owned()))
+    }
+
+    fn add_line(&mut self, line: &[u8]) -> io::Result<()> {
+        let record: UsageRecord = serde_json::from_slice(line).map_err(io::Error::other)?;
+        if record.provider == self.provider {
+            self.statement.add_record(&record);
+        }
+        Ok(())
+    }
+}
+
+impl Write for LedgerReader {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.rest.extend_from_slice(bytes);
+        while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.rest.drain(..=end).collect();
+            self.add_line(&line)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -33,14 +33,14 @@ const PAGE: usize = 1000;
 const ROW_GROUP: usize = 10_000;
 
 /// What the formats differ in.
-struct FileForm {
+struct FileFormat {
     media_type: &'static str,
     extension: &'static str,
     /// The number of records that are written at once.
     batch: usize,
 }
 
-impl FileForm {
+impl FileFormat {
     fn of_format(format: ExportFormat) -> Self {
         let (media_type, extension, batch) = match format {
             ExportFormat::Csv => ("text/csv; charset=utf-8", "csv", PAGE),
@@ -76,7 +76,7 @@ pub(crate) async fn export(
     Query(events): Query<EventQuery>,
 ) -> ApiResult<ExportFile> {
     let filter = event_filter(events, &request, &state.store).await?;
-    let FileForm { media_type, extension, .. } = FileForm::of_format(format);
+    let FileFormat { media_type, extension, .. } = FileFormat::of_format(format);
     let day = |at: jiff::Timestamp| at.strftime("%Y-%m-%d").to_string();
     let (from, to) = (day(filter.from), day(filter.to));
     let name = format!("attachment; filename=\"usage-{from}-{to}.{extension}\"");
@@ -104,7 +104,7 @@ fn file(
     filter: EventFilter,
     format: ExportFormat,
 ) -> impl Stream<Item = Result<Bytes, ExportError>> {
-    let FileForm { batch, .. } = FileForm::of_format(format);
+    let FileFormat { batch, .. } = FileFormat::of_format(format);
     try_stream! {
         let mut writer = ExportWriter::new(format)?;
         yield writer.head()?.into();

@@ -116,7 +116,7 @@ fn parquet_reads_back_over_several_row_groups() {
 }
 
 #[test]
-fn an_empty_parquet_file_is_one_all_the_same() {
+fn empty_parquet_file_is_valid() {
     let bytes = ParquetFile::new().unwrap().finish().unwrap();
     let reader = SerializedFileReader::new(Bytes::from(bytes)).unwrap();
     assert_eq!(reader.metadata().file_metadata().num_rows(), 0);

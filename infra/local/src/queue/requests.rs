@@ -13,7 +13,7 @@ use super::store::ReceivedMessage;
 use crate::store_reply::StoreRefusal;
 
 const MESSAGE_BYTES_MAX: usize = 1_048_576;
-const HALF_A_DAY: i64 = 43_200;
+const VISIBILITY_SECONDS_MAX: i64 = 43_200;
 
 /// Any request except `ReceiveMessage`. Fields that an operation does not have stay empty.
 #[derive(Deserialize)]
@@ -73,8 +73,9 @@ impl ReceiveRequest {
             return Err(invalid(format!("WaitTimeSeconds must be 0 to 20, not {wait}")));
         }
         let seconds = self.visibility_timeout.unwrap_or(0);
-        if !(0..=HALF_A_DAY).contains(&seconds) {
-            let message = format!("VisibilityTimeout must be 0 to {HALF_A_DAY}, not {seconds}");
+        if !(0..=VISIBILITY_SECONDS_MAX).contains(&seconds) {
+            let message =
+                format!("VisibilityTimeout must be 0 to {VISIBILITY_SECONDS_MAX}, not {seconds}");
             return Err(invalid(message));
         }
         Ok(())
@@ -160,11 +161,7 @@ pub(super) fn check_batch(
 
 /// The MD5 sum of a message, by which SQS clients notice accidental changes.
 pub(super) fn body_checksum(body: &str) -> String {
-    use std::fmt::Write as _;
-    Md5::digest(body.as_bytes()).iter().fold(String::with_capacity(32), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex::encode(Md5::digest(body.as_bytes()))
 }
 
 /// The queue's name at the end of a URL.

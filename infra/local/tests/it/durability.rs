@@ -18,7 +18,7 @@ const ROUNDS: usize = 3;
 const ROWS_A_ROUND: usize = 40;
 
 #[tokio::test]
-async fn a_restart_keeps_tables_and_messages() {
+async fn tables_and_messages_survive_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     {
         let fixture = LocalAwsFixture::open(Some(dir.path())).await;
@@ -35,7 +35,7 @@ async fn a_restart_keeps_tables_and_messages() {
 }
 
 #[tokio::test]
-async fn a_second_user_gets_a_clear_line() {
+async fn second_process_gets_a_clear_error() {
     let dir = tempfile::tempdir().unwrap();
     let first = LocalAws::open(Some(dir.path())).await.unwrap();
     let line = LocalAws::open(Some(dir.path())).await.err().unwrap().to_string();
@@ -46,7 +46,7 @@ async fn a_second_user_gets_a_clear_line() {
 }
 
 #[tokio::test]
-async fn a_directory_that_cannot_be_made_is_named() {
+async fn uncreatable_directory_is_named() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let line = LocalAws::open(Some(&file.path().join("data"))).await.err().unwrap().to_string();
     assert!(line.starts_with("cannot create ") && line.contains("/data: "), "{line}");
@@ -54,7 +54,7 @@ async fn a_directory_that_cannot_be_made_is_named() {
 }
 
 #[tokio::test]
-async fn a_killed_process_loses_nothing_acknowledged() {
+async fn killed_process_loses_no_acknowledged_write() {
     let dir = tempfile::tempdir().unwrap();
     let mut acknowledged = Vec::new();
     for round in 0..ROUNDS {
@@ -87,7 +87,7 @@ async fn a_killed_process_loses_nothing_acknowledged() {
 /// child had acknowledged.
 fn run_and_kill(dir: &Path, round: usize) -> Vec<String> {
     let mut child = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "durability::the_child", "--nocapture", "--test-threads=1"])
+        .args(["--exact", "durability::child_process", "--nocapture", "--test-threads=1"])
         .env(CHILD_DIR, dir)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -117,7 +117,7 @@ fn run_and_kill(dir: &Path, round: usize) -> Vec<String> {
 /// Not a test by itself: this is the process that `run_and_kill` kills.
 #[tokio::test]
 #[expect(clippy::disallowed_methods, reason = "the parent tells its child through the environment")]
-async fn the_child() {
+async fn child_process() {
     let Ok(dir) = env::var(CHILD_DIR) else { return };
     let fixture = LocalAwsFixture::open(Some(Path::new(&dir))).await;
     let mut out = std::io::stdout();

@@ -70,7 +70,7 @@ async fn only_failed_messages_are_redelivered() {
 }
 
 #[tokio::test]
-async fn a_panic_or_an_unknown_id_fails_the_whole_batch() {
+async fn panic_or_unknown_id_fails_the_whole_batch() {
     for is_panic in [true, false] {
         let fixture = LocalAwsFixture::new().await;
         fixture.send("one").await;
@@ -100,7 +100,7 @@ async fn a_panic_or_an_unknown_id_fails_the_whole_batch() {
 }
 
 #[tokio::test]
-async fn a_drain_takes_all_that_was_sent_in_large_batches() {
+async fn drain_handles_all_messages_in_large_batches() {
     let fixture = LocalAwsFixture::new().await;
     for number in 0..250 {
         fixture.send(&number.to_string()).await;
@@ -120,7 +120,7 @@ async fn a_drain_takes_all_that_was_sent_in_large_batches() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_schedule_ticks_each_minute() {
+async fn schedule_runs_each_minute() {
     let fixture = LocalAwsFixture::new().await;
     let shutdown = CancellationToken::new();
     let (tell, mut told) = mpsc::unbounded_channel();

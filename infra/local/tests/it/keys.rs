@@ -11,7 +11,7 @@ use baton_local::LocalAws;
 use crate::fixture::LocalAwsFixture;
 
 #[tokio::test]
-async fn a_data_key_opens_with_its_context_only() {
+async fn data_key_can_be_decrypted_only_with_its_context() {
     let fixture = LocalAwsFixture::new().await;
     let id = fixture.local.resources().data_key_id;
     let made = fixture
@@ -60,7 +60,7 @@ async fn data_key_can_be_decrypted_after_a_restart() {
 }
 
 #[tokio::test]
-async fn the_key_file_is_private_or_refused() {
+async fn readable_key_file_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let key = dir.path().join("master.key");
     drop(LocalAws::open(Some(dir.path())).await.unwrap());

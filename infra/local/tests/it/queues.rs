@@ -25,7 +25,7 @@ async fn delete(fixture: &LocalAwsFixture, message: &Message) {
 }
 
 #[tokio::test]
-async fn a_message_is_hidden_while_it_is_handled() {
+async fn received_message_is_hidden_until_its_timeout() {
     let fixture = LocalAwsFixture::new().await;
     fixture.send("one").await;
     fixture.send("two").await;
@@ -68,7 +68,7 @@ async fn message_becomes_dead_letter_after_five_failures() {
 }
 
 #[tokio::test]
-async fn a_long_poll_wakes_with_the_message() {
+async fn long_poll_returns_when_a_message_arrives() {
     let fixture = LocalAwsFixture::new().await;
     let poll = fixture.sqs.receive_message().queue_url(fixture.queue()).wait_time_seconds(20);
     let poll = tokio::spawn(poll.send());
@@ -80,7 +80,7 @@ async fn a_long_poll_wakes_with_the_message() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_long_poll_ends_empty() {
+async fn long_poll_times_out_empty() {
     let fixture = LocalAwsFixture::new().await;
     let start = tokio::time::Instant::now();
     let poll = fixture.sqs.receive_message().queue_url(fixture.queue()).wait_time_seconds(20);
@@ -147,7 +147,7 @@ async fn limits_and_unknown_queues_are_refused() {
 }
 
 #[tokio::test]
-async fn what_baton_does_not_call_is_refused() {
+async fn unsupported_operations_are_refused() {
     let fixture = LocalAwsFixture::new().await;
     let made = fixture.sqs.create_queue().queue_name("other").send().await.unwrap_err();
     assert_eq!(made.into_service_error().meta().code(), Some("UnknownOperationException"));

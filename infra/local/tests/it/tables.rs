@@ -20,7 +20,7 @@ fn put(table: &str, pk: &str, condition: Option<&str>) -> TransactWriteItem {
 }
 
 #[tokio::test]
-async fn every_table_of_the_template_is_there() {
+async fn every_table_of_the_template_exists() {
     let fixture = LocalAwsFixture::new().await;
     let resources = fixture.local.resources();
     for table in [&resources.config_table, &resources.state_table, &resources.usage_table] {
@@ -35,7 +35,7 @@ async fn every_table_of_the_template_is_there() {
 }
 
 #[tokio::test]
-async fn an_index_is_sparse_ordered_and_paged() {
+async fn index_is_sparse_ordered_and_paged() {
     let fixture = LocalAwsFixture::new().await;
     for (id, at) in [("b", "2026-02"), ("a", "2026-03"), ("c", "2026-01")] {
         let key = [("pk", s(&format!("key#{id}"))), ("sk", s("key"))];
@@ -58,7 +58,7 @@ async fn an_index_is_sparse_ordered_and_paged() {
 
 /// `restore.py` in the documentation reads a table like this.
 #[tokio::test]
-async fn a_scan_returns_all_items_in_pages() {
+async fn scan_returns_all_items_in_pages() {
     let fixture = LocalAwsFixture::new().await;
     for id in ["a", "b", "c"] {
         fixture.put("ConfigTable", item([("pk", s(id)), ("sk", s("x"))])).await;
@@ -70,7 +70,7 @@ async fn a_scan_returns_all_items_in_pages() {
 }
 
 #[tokio::test]
-async fn a_failed_condition_shows_the_item() {
+async fn failed_condition_returns_the_item() {
     let fixture = LocalAwsFixture::new().await;
     let limit = item([("pk", s("limit#k")), ("sk", s("limit")), ("committed", n(90))]);
     fixture.put("StateTable", limit).await;
@@ -147,7 +147,7 @@ async fn expired_items_are_deleted_within_two_minutes() {
 }
 
 #[tokio::test]
-async fn nonsense_is_refused_as_aws_does() {
+async fn invalid_requests_are_refused_like_aws() {
     let fixture = LocalAwsFixture::new().await;
     let unknown = fixture.dynamo.list_tables().send().await.unwrap_err().into_service_error();
     assert_eq!(unknown.meta().code(), Some("UnknownOperationException"));

@@ -4,7 +4,7 @@
 use baton_local::{
     LocalAws,
     definitions::{
-        DATA_KEY, QUEUES, QueueDefinition, REFRESH_EVERY, TABLES, TableDefinition,
+        DATA_KEY, QUEUES, QueueDefinition, REFRESH_INTERVAL, TABLES, TableDefinition,
         USAGE_BATCH_SIZE, USAGE_QUEUE,
     },
 };
@@ -93,7 +93,7 @@ fn implemented() -> Value {
     });
     let usage = json!({ "Usage": { "Type": "SQS", "Properties": usage } });
     add("StatsFunction", "AWS::Serverless::Function", usage);
-    assert_eq!(REFRESH_EVERY.as_secs(), 60, "the plural of the rate");
+    assert_eq!(REFRESH_INTERVAL.as_secs(), 60, "the plural of the rate");
     let tick = json!({ "ScheduleExpression": "rate(1 minute)" });
     let tick = json!({ "Tick": { "Type": "ScheduleV2", "Properties": tick } });
     add("RefreshFunction", "AWS::Serverless::Function", tick);
@@ -124,12 +124,12 @@ fn queue_properties(queue: &QueueDefinition) -> Value {
 }
 
 #[test]
-fn local_stack_is_that_of_the_template() {
+fn local_stack_matches_the_template() {
     assert_eq!(implemented(), defined(TEMPLATE));
 }
 
 #[test]
-fn any_change_of_the_template_is_noticed() {
+fn changed_template_is_detected() {
     for (from, to) in [
         ("IndexName: by_kind", "IndexName: by_sort"),
         ("AttributeName: ttl", "AttributeName: expires"),
@@ -163,7 +163,7 @@ fn messages_are_hidden_for_six_timeouts_of_stats() {
 }
 
 #[tokio::test]
-async fn functions_are_told_the_names_of_the_template() {
+async fn function_environments_match_the_template() {
     let names = LocalAws::open(None).await.unwrap().resources();
     assert_eq!(
         [&*names.config_table, &names.state_table, &names.usage_table],

@@ -76,7 +76,7 @@ impl ErrorFields {
         own.into_iter().flatten().any(|name| name.parse::<u16>().is_err())
     }
 
-    /// Whether the error contains nothing: it is a page, or there is no body.
+    /// Whether the error contains nothing: it is a page or empty.
     pub fn is_silent(&self) -> bool {
         let names = [&self.code, &self.kind, &self.status, &self.reason];
         self.message.is_empty() && names.iter().all(|name| name.is_none())

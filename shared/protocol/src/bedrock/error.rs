@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn exceptions_and_statuses() {
+    fn bedrock_exceptions_map_to_statuses() {
         let said = r#"{"message":"m"}"#;
         let named = "ThrottlingException:http://internal.amazon.com/coral/com.amazon.bedrock/";
         check(429, Some(named), said, (429, "rate_limit_error", "m"));

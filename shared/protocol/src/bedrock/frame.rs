@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_of_a_long_frame_is_given_back() {
+    fn long_frame_releases_its_memory() {
         let long = encode_event_frame(&vec![b'x'; 200_000]);
         let mut decoder = FrameDecoder::default();
         for _ in 0..3 {
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flipped_bit_is_noticed() {
+    fn flipped_bit_fails_the_checksum() {
         let good = encode_event_frame(br#"{"type":"ping"}"#);
         for index in 0..good.len() {
             let mut bad = good.clone();
@@ -182,7 +182,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _either = read(&bytes, 7);
         }
     }

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths() {
+    fn paths_name_the_model_and_operation() {
         let check = |model, action, expect: &str| {
             assert_eq!(build_path(model, action).as_deref(), Ok(expect));
             let (_, read) = BedrockAction::parse_path(expect).unwrap();

@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn out() {
+    fn messages_request_becomes_invoke_model() {
         let check = |body: &str, betas: &[&str], expect: &str| {
             let made = messages_to_invoke_model(body.as_bytes(), betas.iter().copied()).unwrap();
             assert_eq!(text(&made), expect);
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn counting() {
+    fn count_request_survives_a_round_trip() {
         let inner = |made: &[u8]| {
             let made: Value = serde_json::from_slice(made).unwrap();
             let body = made["input"]["invokeModel"]["body"].as_str().unwrap();

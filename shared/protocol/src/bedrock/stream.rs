@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn counts() {
+    fn count_result_converts_both_ways() {
         assert_eq!(
             count_result_from_bedrock(br#"{"inputTokens":7}"#).unwrap(),
             r#"{"input_tokens":7}"#

@@ -30,32 +30,32 @@ pub(super) struct ContentScanner<'f> {
     top: &'f str,
     /// The key of the value.
     key: &'f str,
-    place: Place<'f>,
+    place: ValuePath<'f>,
     is_list: bool,
 }
 
 /// The place of a value in the body, for errors: `messages[3].content[1]`.
 #[derive(Clone, Copy)]
-struct Place<'p> {
-    parent: Option<&'p Place<'p>>,
-    step: Step<'p>,
+struct ValuePath<'p> {
+    parent: Option<&'p ValuePath<'p>>,
+    step: PathSegment<'p>,
 }
 
 #[derive(Clone, Copy)]
-enum Step<'p> {
+enum PathSegment<'p> {
     Field(&'p str),
     Index(usize),
 }
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for ValuePath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(parent) = self.parent {
             parent.fmt(f)?;
         }
         match self.step {
-            Step::Field(name) if self.parent.is_some() => write!(f, ".{}", shown(name)),
-            Step::Field(name) => f.write_str(&shown(name)),
-            Step::Index(at) => write!(f, "[{at}]"),
+            PathSegment::Field(name) if self.parent.is_some() => write!(f, ".{}", shown(name)),
+            PathSegment::Field(name) => f.write_str(&shown(name)),
+            PathSegment::Index(at) => write!(f, "[{at}]"),
         }
     }
 }
@@ -65,14 +65,14 @@ impl fmt::Display for Place<'_> {
 pub(super) struct ContentFinding {
     /// The content is not in the body: the value is an address or an id.
     is_reference: bool,
-    presence: Given,
+    presence: ContentPresence,
     /// A text names files that the upstream has stored (Alibaba's `fileid://file-fe-…`).
     names_file: bool,
 }
 
 /// Whether a value has content.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Given {
+enum ContentPresence {
     /// The value is `null`.
     Null,
     /// The value is an empty text, list or object.
@@ -81,8 +81,8 @@ enum Given {
     Filled,
 }
 
-impl Given {
-    /// The same for a value that is not scanned.
+impl ContentPresence {
+    /// The presence of a value that is not scanned.
     fn new(raw: &str) -> Self {
         let inner = raw.get(1..raw.len() - 1).unwrap_or_default();
         match raw.as_bytes() {
@@ -94,26 +94,26 @@ impl Given {
     }
 }
 
-impl From<Given> for ContentFinding {
-    fn from(presence: Given) -> Self {
+impl From<ContentPresence> for ContentFinding {
+    fn from(presence: ContentPresence) -> Self {
         Self { presence, ..Self::default() }
     }
 }
 
 const NOTHING: ContentFinding =
-    ContentFinding { is_reference: false, presence: Given::Filled, names_file: false };
+    ContentFinding { is_reference: false, presence: ContentPresence::Filled, names_file: false };
 const REFERENCE: ContentFinding = ContentFinding { is_reference: true, ..NOTHING };
 
 impl<'f> ContentScanner<'f> {
     /// The scanner for a top-level field. `is_list` means that its items can be references to
     /// stored items.
-    pub(super) fn of(scan: &'f mut CostScan, top: &'f str, is_list: bool) -> Self {
-        let place = Place { parent: None, step: Step::Field(top) };
+    pub(super) fn for_field(scan: &'f mut CostScan, top: &'f str, is_list: bool) -> Self {
+        let place = ValuePath { parent: None, step: PathSegment::Field(top) };
         Self { scan, top, key: top, place, is_list }
     }
 
-    fn nested_content<'i>(&'i mut self, key: &'i str, step: Step<'i>) -> ContentScanner<'i> {
-        let place = Place { parent: Some(&self.place), step };
+    fn nested_content<'i>(&'i mut self, key: &'i str, step: PathSegment<'i>) -> ContentScanner<'i> {
+        let place = ValuePath { parent: Some(&self.place), step };
         ContentScanner { scan: self.scan, top: self.top, key, place, is_list: self.is_list }
     }
 
@@ -166,20 +166,20 @@ struct ContentBlock<'a> {
     has_file: bool,
     has_reference: bool,
     /// The content of each of [`CONTENT_FIELDS`] that was present.
-    content: [Option<Given>; CONTENT_FIELDS.len()],
+    content: [Option<ContentPresence>; CONTENT_FIELDS.len()],
 }
 
 impl ContentBlock<'_> {
-    fn note_content(&mut self, name: &str, presence: Given) {
+    fn note_content(&mut self, name: &str, presence: ContentPresence) {
         if let Some(index) = CONTENT_FIELDS.iter().position(|field| *field == name) {
             self.content[index] = Some(presence);
         }
     }
 
     /// The content of the field `name` of [`CONTENT_FIELDS`].
-    fn content(&self, name: &str) -> Given {
+    fn content(&self, name: &str) -> ContentPresence {
         let index = CONTENT_FIELDS.iter().position(|field| *field == name);
-        index.and_then(|index| self.content[index]).unwrap_or(Given::Null)
+        index.and_then(|index| self.content[index]).unwrap_or(ContentPresence::Null)
     }
 }
 
@@ -191,7 +191,7 @@ impl<'de> Visitor<'de> for ContentScanner<'_> {
     }
 
     fn visit_unit<E: Error>(self) -> Result<ContentFinding, E> {
-        Ok(Given::Null.into())
+        Ok(ContentPresence::Null.into())
     }
 
     fn visit_bool<E: Error>(self, _: bool) -> Result<ContentFinding, E> {
@@ -215,7 +215,7 @@ impl<'de> Visitor<'de> for ContentScanner<'_> {
             return Ok(self.read_image_url(text));
         }
         if text.is_empty() {
-            return Ok(Given::Empty.into());
+            return Ok(ContentPresence::Empty.into());
         }
         let names_file = self.scan.body_protocol == UpstreamProtocol::Chat
             && memchr::memmem::find(text.as_bytes(), b"fileid://").is_some();
@@ -224,23 +224,23 @@ impl<'de> Visitor<'de> for ContentScanner<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<ContentFinding, A::Error> {
         let key = self.key;
-        let (mut found, mut index) = (ContentFinding::from(Given::Empty), 0);
+        let (mut found, mut index) = (ContentFinding::from(ContentPresence::Empty), 0);
         while let Some(one) =
-            list.next_element_seed(self.nested_content(key, Step::Index(index)))?
+            list.next_element_seed(self.nested_content(key, PathSegment::Index(index)))?
         {
             found.is_reference |= one.is_reference;
             found.names_file |= one.names_file;
-            found.presence = Given::Filled;
+            found.presence = ContentPresence::Filled;
             index += 1;
         }
         Ok(found)
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<ContentFinding, A::Error> {
-        let (mut block, mut presence) = (ContentBlock::default(), Given::Empty);
+        let (mut block, mut presence) = (ContentBlock::default(), ContentPresence::Empty);
         while let Some(FieldName(name)) = map.next_key()? {
             self.read_field(&name, &mut block, &mut map)?;
-            presence = Given::Filled;
+            presence = ContentPresence::Filled;
         }
         self.judge_kind(&block);
         let names_file = block.names_file;
@@ -277,16 +277,18 @@ impl ContentScanner<'_> {
             }
             // Text that a model wrote, or a schema. It counts as text, whatever it contains.
             "arguments" | "encrypted_content" | "input" => {
-                block.note_content(name, Given::new(map.next_value::<&RawValue>()?.get()));
+                block
+                    .note_content(name, ContentPresence::new(map.next_value::<&RawValue>()?.get()));
             }
             "text" if self.scan.body_protocol == UpstreamProtocol::Chat => {
-                let found = map.next_value_seed(self.nested_content(name, Step::Field(name)))?;
+                let found =
+                    map.next_value_seed(self.nested_content(name, PathSegment::Field(name)))?;
                 block.names_file |= found.names_file;
             }
             // A later turn's setting.
             "reasoning" if self.scan.body_protocol == UpstreamProtocol::Responses => {
                 let raw = map.next_value::<&RawValue>()?.get();
-                block.note_content(name, Given::new(raw));
+                block.note_content(name, ContentPresence::new(raw));
                 let value = self.scan.parse_value(name, raw);
                 if !value.is_null() {
                     find_models(self.scan, name, raw);
@@ -296,7 +298,7 @@ impl ContentScanner<'_> {
             // Tools that are added in the course of a conversation.
             "tools" | "definition" => {
                 map.next_value_seed(ToolScanner::new(self.scan))?;
-                block.note_content(name, Given::Filled);
+                block.note_content(name, ContentPresence::Filled);
             }
             "input_audio" | "audio" | "video" | "video_url" | "input_video" => {
                 if self.read_plain(name, map)? != "null" {
@@ -329,20 +331,21 @@ impl ContentScanner<'_> {
         Ok(raw)
     }
 
-    /// Reads a field without a meaning of its own for the cost.
+    /// Reads a field that has no effect on the cost itself.
     fn read_other<'de, A: MapAccess<'de>>(
         &mut self,
         name: &str,
         block: &mut ContentBlock<'de>,
         map: &mut A,
     ) -> Result<(), A::Error> {
-        match NestedField::of(self.scan.body_protocol, name) {
+        match NestedField::from_name(self.scan.body_protocol, name) {
             NestedField::FreeForm => {
                 map.next_value::<IgnoredAny>()?;
             }
             NestedField::Plain => drop(self.read_plain(name, map)?),
             NestedField::Content => {
-                let found = map.next_value_seed(self.nested_content(name, Step::Field(name)))?;
+                let found =
+                    map.next_value_seed(self.nested_content(name, PathSegment::Field(name)))?;
                 block.has_reference |= found.is_reference;
                 block.names_file |= found.names_file;
                 block.note_content(name, found.presence);
@@ -350,7 +353,8 @@ impl ContentScanner<'_> {
             NestedField::Unknown => {
                 let found = map.next_value_seed(ModelSearch::new(&mut self.scan.models, name))?;
                 if !found.is_null && self.scan.cost_factors.unbounded.is_none() {
-                    let place = Place { parent: Some(&self.place), step: Step::Field(name) };
+                    let place =
+                        ValuePath { parent: Some(&self.place), step: PathSegment::Field(name) };
                     let field = place.to_string();
                     self.scan.note_unbounded_field(field, UNKNOWN);
                 }
@@ -398,15 +402,15 @@ impl ContentScanner<'_> {
         if kind == "mcp_approval_response" {
             return self.scan.note_unbounded_field(format!("{top}[] ({kind})"), APPROVAL);
         }
-        let Some(item) = Item::of(if kind.is_empty() { "message" } else { kind }) else {
+        let Some(item) = Item::from_kind(if kind.is_empty() { "message" } else { kind }) else {
             return self.scan.note_unbounded_field(format!("{top}[] ({})", shown(kind)), UNKNOWN);
         };
         if kind.is_empty() && block.role.is_none() {
             // An item that has only an id is a reference, too.
             self.scan.note_external_content(format!("{top}[] (a reference)"), SEND_ITEM);
         } else if block.has_id {
-            let given = |field: &str| block.content(field) != Given::Null;
-            let filled = |field: &str| block.content(field) == Given::Filled;
+            let given = |field: &str| block.content(field) != ContentPresence::Null;
+            let filled = |field: &str| block.content(field) == ContentPresence::Filled;
             if !item.has_content(given, filled) && kind != "compaction_trigger" {
                 let field = format!("{top}[] ({kind} without its content)");
                 self.scan.note_external_content(field, item.advice);

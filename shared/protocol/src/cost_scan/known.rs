@@ -12,7 +12,7 @@ use crate::envelope::is_confusable;
 
 /// How a top-level field is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Field {
+pub(super) enum FieldKind {
     /// Part of the prompt.
     Prompt,
     /// The list of tools.
@@ -31,8 +31,8 @@ pub(super) enum Field {
     Unknown,
 }
 
-impl Field {
-    pub(super) fn of(body_protocol: UpstreamProtocol, name: &str) -> Self {
+impl FieldKind {
+    pub(super) fn from_name(body_protocol: UpstreamProtocol, name: &str) -> Self {
         let (prompt, settings, harmless): (&[&str], &[&str], &[&str]) = match body_protocol {
             UpstreamProtocol::Messages => {
                 (&["messages", "system"], &MESSAGES_SETTINGS, &MESSAGES_HARMLESS)
@@ -320,7 +320,7 @@ pub(super) const CONTENT_FIELDS: [&str; 15] = [
 ];
 
 impl Item {
-    pub(super) fn of(kind: &str) -> Option<&'static Self> {
+    pub(super) fn from_kind(kind: &str) -> Option<&'static Self> {
         ITEMS.iter().find(|item| item.kind == kind)
     }
 

@@ -61,11 +61,11 @@ pub(super) fn names_model(field: &str) -> bool {
 }
 
 /// The result of a search.
-pub(super) struct Searched {
+pub(super) struct SearchedValue {
     pub(super) is_null: bool,
 }
 
-const SOMETHING: Searched = Searched { is_null: false };
+const SOMETHING: SearchedValue = SearchedValue { is_null: false };
 
 /// A search for names of models in a value.
 pub(super) struct ModelSearch<'m> {
@@ -107,54 +107,54 @@ impl<'m> ModelSearch<'m> {
 }
 
 impl<'de> DeserializeSeed<'de> for ModelSearch<'_> {
-    type Value = Searched;
+    type Value = SearchedValue;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Searched, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<SearchedValue, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for ModelSearch<'_> {
-    type Value = Searched;
+    type Value = SearchedValue;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("any value")
     }
 
-    fn visit_unit<E: Error>(self) -> Result<Searched, E> {
-        Ok(Searched { is_null: true })
+    fn visit_unit<E: Error>(self) -> Result<SearchedValue, E> {
+        Ok(SearchedValue { is_null: true })
     }
 
-    fn visit_bool<E: Error>(self, _: bool) -> Result<Searched, E> {
+    fn visit_bool<E: Error>(self, _: bool) -> Result<SearchedValue, E> {
         Ok(SOMETHING)
     }
 
-    fn visit_i64<E: Error>(self, _: i64) -> Result<Searched, E> {
+    fn visit_i64<E: Error>(self, _: i64) -> Result<SearchedValue, E> {
         Ok(SOMETHING)
     }
 
-    fn visit_u64<E: Error>(self, _: u64) -> Result<Searched, E> {
+    fn visit_u64<E: Error>(self, _: u64) -> Result<SearchedValue, E> {
         Ok(SOMETHING)
     }
 
-    fn visit_f64<E: Error>(self, _: f64) -> Result<Searched, E> {
+    fn visit_f64<E: Error>(self, _: f64) -> Result<SearchedValue, E> {
         Ok(SOMETHING)
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Searched, E> {
+    fn visit_str<E: Error>(self, text: &str) -> Result<SearchedValue, E> {
         if self.is_model {
             self.models.add(text);
         }
         Ok(SOMETHING)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Searched, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<SearchedValue, A::Error> {
         let is_model = self.is_model;
         while list.next_element_seed(self.nested(is_model))?.is_some() {}
         Ok(SOMETHING)
     }
 
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Searched, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<SearchedValue, A::Error> {
         while let Some(FieldName(name)) = map.next_key()? {
             if self.skips_free_form && FREE_FORM.contains(&&*name) {
                 map.next_value::<IgnoredAny>()?;
@@ -168,7 +168,7 @@ impl<'de> Visitor<'de> for ModelSearch<'_> {
 }
 
 /// Adds the models that the objects in a documented value name, except in free-form fields. Only
-/// objects are searched: a text that is no model can contain half of a surrogate pair.
+/// objects are searched: a text that does not name a model can contain half of a surrogate pair.
 pub(super) fn add_nested(models: &mut NamedModels, raw: &str) -> serde_json::Result<()> {
     if raw.starts_with('"') || !raw.contains('{') {
         return Ok(());
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn every_text_in_a_field_that_names_models_is_one() {
+    fn every_text_in_a_model_field_is_a_model_name() {
         let check = |field: &str, json: &str, expect: &[&str]| {
             assert_eq!(found(field, json).names, expect, "{field} {json}");
         };
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_bounded_in_number_and_length() {
+    fn model_names_are_bounded_in_number_and_length() {
         let list = |count: usize| {
             let names: Vec<_> = (0..count).map(|index| format!("\"m{index}\"")).collect();
             format!("[{}]", names.join(","))

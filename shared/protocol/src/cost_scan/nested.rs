@@ -29,7 +29,7 @@ pub(super) enum NestedField {
 }
 
 impl NestedField {
-    pub(super) fn of(reads: UpstreamProtocol, name: &str) -> Self {
+    pub(super) fn from_name(reads: UpstreamProtocol, name: &str) -> Self {
         let (content, plain): (&[&str], &[&str]) = match reads {
             UpstreamProtocol::Messages => (&MESSAGES, &MESSAGES_PLAIN),
             UpstreamProtocol::Chat => (&CHAT, &CHAT_PLAIN),

@@ -10,7 +10,7 @@ pub const SETTING_VALUES_MAX: usize = 10_000;
 
 /// Why a value was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum StrictJsonError {
     /// An object has a field twice.
     Twice,
     /// The setting has more than [`SETTING_VALUES_MAX`] values.
@@ -20,22 +20,22 @@ pub(super) enum Fault {
 }
 
 /// Parses a value if it is small and no object in it has a field twice.
-pub(super) fn parse_strict(raw: &str) -> Result<Value, Fault> {
-    let mut read_state = Reading { values: 0, error: Fault::NotJson };
+pub(super) fn parse_strict(raw: &str) -> Result<Value, StrictJsonError> {
+    let mut read_state = ParseState { values: 0, error: StrictJsonError::NotJson };
     let mut parser = serde_json::Deserializer::from_str(raw);
     let value = StrictValue(&mut read_state).deserialize(&mut parser);
     value.map_err(|_| read_state.error)
 }
 
-struct Reading {
+struct ParseState {
     values: usize,
-    error: Fault,
+    error: StrictJsonError,
 }
 
-struct StrictValue<'r>(&'r mut Reading);
+struct StrictValue<'r>(&'r mut ParseState);
 
 impl StrictValue<'_> {
-    fn fail<T, E: Error>(&mut self, error: Fault) -> Result<T, E> {
+    fn fail<T, E: Error>(&mut self, error: StrictJsonError) -> Result<T, E> {
         self.0.error = error;
         Err(E::custom("not accepted"))
     }
@@ -47,7 +47,7 @@ impl<'de> DeserializeSeed<'de> for StrictValue<'_> {
     fn deserialize<D: Deserializer<'de>>(mut self, deserializer: D) -> Result<Value, D::Error> {
         self.0.values += 1;
         if self.0.values > SETTING_VALUES_MAX {
-            return self.fail(Fault::ManyValues);
+            return self.fail(StrictJsonError::ManyValues);
         }
         deserializer.deserialize_any(self)
     }
@@ -97,7 +97,7 @@ impl<'de> Visitor<'de> for StrictValue<'_> {
         while let Some(name) = map.next_key::<String>()? {
             let value = map.next_value_seed(StrictValue(self.0))?;
             if fields.insert(name, value).is_some() {
-                return self.fail(Fault::Twice);
+                return self.fail(StrictJsonError::Twice);
             }
         }
         Ok(fields.into())

@@ -32,7 +32,9 @@ pub(super) struct MeterState {
     /// Whether any event has arrived, even an empty one.
     pub(super) has_started: bool,
     /// Whether a whole answer could not be read although a model perhaps wrote it.
-    is_unread: bool,
+    pub(super) is_unread: bool,
+    /// The first text that came in place of an event. It is the error if nothing follows.
+    first_text: Option<UpstreamFailure>,
     stop_reason: Option<String>,
     pub(super) output_chars: u64,
 }
@@ -80,8 +82,8 @@ impl MeterState {
     }
 
     fn observe_delta(&mut self, data: &[u8]) {
-        let Some(object) = UpstreamObject::parse(data) else { return };
         self.started = true;
+        let Some(object) = UpstreamObject::parse(data) else { return };
         let reason = object.delta.and_then(|delta| delta.stop_reason);
         let is_last = reason.is_some();
         self.stop_reason = reason.or(self.stop_reason.take());
@@ -101,6 +103,7 @@ impl MeterState {
 
     fn observe_response_end(&mut self, data: &[u8]) {
         let Some(response) = UpstreamObject::parse(data).and_then(|object| object.response) else {
+            self.started = true;
             return;
         };
         let failed = response.status.as_deref() == Some("failed");
@@ -117,34 +120,34 @@ impl MeterState {
     /// Reads an event without a name: a chat chunk, OpenAI's end mark, or an error object.
     fn observe_chunk(&mut self, data: &[u8]) {
         if data.trim_ascii() == b"[DONE]" {
-            if self.has_started {
-                return self.mark_complete();
-            }
-            let message = "the stream was done before it began".to_owned();
-            return self.record_failure(UpstreamFailure { message, ..UpstreamFailure::default() });
+            return self.observe_done();
+        }
+        if is_text(data) {
+            return self.observe_text(data);
         }
         let has = |key: &str| has_value(data, key);
-        // Before model output has arrived, data that is not a chunk can be an error.
-        let may_start_with_error =
-            self.first == AnswerStart::Nothing && !data.trim_ascii().is_empty();
-        if may_start_with_error && !(data.trim_ascii().starts_with(b"{") && is_json(data)) {
-            return self.record_failure(
-                UpstreamFailure::from_object(data)
-                    .unwrap_or_else(|| UpstreamFailure::from_body(data)),
-            );
-        }
-        if (has("\"error\"") || (may_start_with_error && !has("\"choices\"")))
-            && let Some(failure) = UpstreamFailure::from_object(data)
-        {
-            self.has_reported_end |= !self.is_anthropic;
-            return self.record_failure(failure);
+        // Before model output has arrived, an object that is not a chunk can be an error.
+        let may_start_with_error = self.first == AnswerStart::Nothing && !has("\"choices\"");
+        if has("\"error\"") || may_start_with_error {
+            let failure = UpstreamFailure::from_object(data);
+            // JSON with `NaN` or broken JSON is not read, but can still be an error.
+            let broken =
+                || (has("\"error\"") && !has("\"choices\"") && !is_json(data)).then_some(data);
+            if let Some(failure) = failure.or_else(|| broken().map(UpstreamFailure::from_body)) {
+                self.has_reported_end |= !self.is_anthropic;
+                return self.record_failure(failure);
+            }
         }
         self.output_chars += text_deltas::chars_in_strings(data, &CHAT_OUTPUT);
         let has_reported_end = has("\"usage\"") || has("\"finish_reason\"") || has("\"type\"");
         if self.started && self.model.is_some() && !has_reported_end {
             return;
         }
-        let Some(object) = UpstreamObject::parse(data) else { return };
+        let Some(object) = UpstreamObject::parse(data) else {
+            // A model can have written what Baton cannot read, for example JSON with `NaN`.
+            self.started |= !data.trim_ascii().is_empty();
+            return;
+        };
         // Anthropic's events from an upstream that drops their names and reorders their keys.
         match object.kind.as_deref() {
             Some("message_start") => return self.observe_start(data),
@@ -159,6 +162,37 @@ impl MeterState {
         self.model = self.model.take().or(object.model);
         if let Some(usage) = object.usage {
             self.take_usage(usage, true);
+        }
+    }
+
+    /// Reads OpenAI's end mark.
+    fn observe_done(&mut self) {
+        let message = || "the stream was done before it began".to_owned();
+        let failure = if self.has_started {
+            self.first_text.take().filter(|_| self.first == AnswerStart::Nothing)
+        } else {
+            Some(UpstreamFailure { message: message(), ..UpstreamFailure::default() })
+        };
+        match failure {
+            Some(failure) => self.record_failure(failure),
+            None => self.mark_complete(),
+        }
+    }
+
+    /// Reads data that is not an object: a list of errors, a page, or a text. Gateways send such
+    /// texts to keep a connection open, and in place of an error.
+    fn observe_text(&mut self, data: &[u8]) {
+        let data = data.trim_ascii();
+        if self.first != AnswerStart::Nothing || data == b"null" {
+            return;
+        }
+        let error = UpstreamFailure::from_object(data);
+        match error.or_else(|| data.starts_with(b"<").then(|| UpstreamFailure::from_body(data))) {
+            Some(failure) => self.record_failure(failure),
+            None if self.first_text.is_none() => {
+                self.first_text = Some(UpstreamFailure::from_body(data));
+            }
+            None => {}
         }
     }
 
@@ -197,7 +231,7 @@ impl MeterState {
     /// billed. Otherwise no model wrote it.
     fn observe_unparsable_body(&mut self, body: &[u8]) {
         let is_page = body.trim_ascii_start().starts_with(b"<");
-        self.is_unread = !is_page && memchr::memchr(b'{', body).is_some();
+        self.is_unread |= !is_page && memchr::memchr(b'{', body).is_some();
         if body.is_empty() || body.trim_ascii_start().starts_with(b"{") {
             self.started = !body.is_empty();
             self.output_chars = text_deltas::chars_in_utf8(body);
@@ -222,6 +256,12 @@ impl MeterState {
                 self.observe_event(&event);
             }
         });
+        if self.first == AnswerStart::Nothing
+            && let Some(failure) = self.first_text.take()
+        {
+            self.first = AnswerStart::Error(failure.clone());
+            self.record_failure(failure);
+        }
     }
 
     fn take_message(&mut self, message: NestedResponse) {
@@ -303,9 +343,16 @@ fn is_empty(event: &SseEvent<'_>, kind: EventKind) -> bool {
     match kind {
         EventKind::Ping => true,
         EventKind::Other => !has_data,
-        EventKind::Unnamed => event.dropped == 0 && (!has_data || is_empty_chunk(event.data)),
+        EventKind::Unnamed => {
+            event.dropped == 0 && (!has_data || is_text(event.data) || is_empty_chunk(event.data))
+        }
         _ => false,
     }
+}
+
+/// Whether data of an event is neither empty nor an object.
+fn is_text(data: &[u8]) -> bool {
+    data.trim_ascii_start().first().is_some_and(|first| *first != b'{')
 }
 
 /// Whether `key` (with its quotes) has a value other than null.

@@ -14,7 +14,7 @@ use std::fmt;
 /// window of more than a few million tokens (vendors' model pages, 2026-11).
 pub const REPORTED_COUNT_MAX: u64 = 100_000_000;
 
-/// What was wrong with the counts of a usage object.
+/// The defects of the counts of a usage object.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct UsageFaults {
     /// A count is not a whole number of at least 0, or a field is given twice with different
@@ -111,9 +111,9 @@ impl<'a> RawFields<'a> {
         self.note_twice(name);
         let raw = self.values.get(name).filter(|raw| **raw != "null")?;
         match parse_count(raw) {
-            Count::Plain(count) => return Some(count),
-            Count::Odd => self.faults.is_odd = true,
-            Count::Absurd => self.faults.is_absurd = true,
+            ParsedCount::Plain(count) => return Some(count),
+            ParsedCount::Odd => self.faults.is_odd = true,
+            ParsedCount::Absurd => self.faults.is_absurd = true,
         }
         None
     }
@@ -145,7 +145,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawFields<'de>, A::Error> {
         let mut fields = RawFields::default();
-        while let Some(FieldName(name)) = map.next_key()? {
+        while let Some(RawFieldName(name)) = map.next_key()? {
             let Some(name) = NAMES.iter().find(|known| **known == name) else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
@@ -162,11 +162,11 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 
 /// A field name, borrowed unless it has escapes.
 #[derive(Deserialize)]
-struct FieldName<'a>(#[serde(borrow)] Cow<'a, str>);
+struct RawFieldName<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// How a count was written.
 #[derive(Debug, PartialEq, Eq)]
-enum Count {
+enum ParsedCount {
     /// A whole number that can be true.
     Plain(u64),
     /// Not a whole number, or below 0.
@@ -176,18 +176,23 @@ enum Count {
 }
 
 /// Reads a whole number, also if it is in quotes, has a decimal point or an exponent.
-fn parse_count(raw: &str) -> Count {
+fn parse_count(raw: &str) -> ParsedCount {
     let text = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(raw);
     if let Ok(count) = text.parse::<u64>() {
-        return if count > REPORTED_COUNT_MAX { Count::Absurd } else { Count::Plain(count) };
+        return if count > REPORTED_COUNT_MAX {
+            ParsedCount::Absurd
+        } else {
+            ParsedCount::Plain(count)
+        };
     }
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
     match text.parse::<f64>() {
-        Ok(number) if is_number && number > 1e8 => Count::Absurd,
-        Ok(number) if is_number && number >= 0.0 && number.fract() == 0.0 => {
-            format!("{number:.0}").trim_start_matches('-').parse().map_or(Count::Odd, Count::Plain)
-        }
-        _ => Count::Odd,
+        Ok(number) if is_number && number > 1e8 => ParsedCount::Absurd,
+        Ok(number) if is_number && number >= 0.0 && number.fract() == 0.0 => format!("{number:.0}")
+            .trim_start_matches('-')
+            .parse()
+            .map_or(ParsedCount::Odd, ParsedCount::Plain),
+        _ => ParsedCount::Odd,
     }
 }
 
@@ -196,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_that_can_be_read() {
+    fn readable_counts_are_parsed() {
         let check = |raw: &str, expect| assert_eq!(parse_count(raw), expect, "{raw}");
         for (raw, count) in [
             ("0", 0),
@@ -206,18 +211,18 @@ mod tests {
             ("1.2e1", 12),
             ("100000000", 100_000_000),
         ] {
-            check(raw, Count::Plain(count));
+            check(raw, ParsedCount::Plain(count));
         }
         for raw in ["-1", "12.5", "\"\"", "\"x\"", "true", "[]", "{}", "\"inf\"", "\"NaN\"", "[1"] {
-            check(raw, Count::Odd);
+            check(raw, ParsedCount::Odd);
         }
         for raw in ["100000001", "1e18", "1e309", "18446744073709551616", "60000000000"] {
-            check(raw, Count::Absurd);
+            check(raw, ParsedCount::Absurd);
         }
     }
 
     #[test]
-    fn the_last_of_two_values_counts() {
+    fn last_of_two_values_wins() {
         let read = |json| serde_json::from_str::<RawFields<'_>>(json).unwrap();
         let mut fields = read(r#"{"input_tokens":1,"input_tokens":2,"x":3,"x":4}"#);
         assert_eq!(fields.count("input_tokens"), Some(2));

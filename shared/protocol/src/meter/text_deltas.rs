@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn content_deltas() {
+    fn content_deltas_are_counted_in_characters() {
         let check = |delta: &str, chars| {
             let data = format!(r#"{{"type":"content_block_delta","index":0,"delta":{delta}}}"#);
             assert_eq!(chars_in_content_delta(data.as_bytes()), chars, "{delta}");
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_by_key() {
+    fn strings_of_the_given_keys_are_counted() {
         let keys = ["\"content\"", "\"arguments\""];
         let check = |data: &str, chars| assert_eq!(chars_in_strings(data.as_bytes(), &keys), chars);
         check(r#"{"delta":{"content":"Hé"}}"#, 2);
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_of_whole_answers() {
+    fn whole_answers_with_text_are_recognized() {
         let check = |body: &str, expect| assert_eq!(has_any(body.as_bytes()), expect, "{body}");
         check(r#"{"content":[{"type":"text","text":"Hi"}]}"#, true);
         check(r#"{"choices":[{"message":{"role":"assistant","content":"Hi"}}]}"#, true);

@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_that_are_errors() {
+    fn error_bodies_with_status_200_are_recognized() {
         let check = |body: &str, expect: bool| {
             assert_eq!(is_error_answer(body.as_bytes()), expect, "{body}");
         };
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_without_content() {
+    fn chunks_without_content_are_recognized() {
         let check = |data: &str, expect: bool| {
             assert_eq!(is_empty_chunk(data.as_bytes()), expect, "{data}");
         };
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form() {
+    fn error_kind_and_message_are_read_from_every_format() {
         let check = |body: &str, kind: Option<&str>, message: &str| {
             let UpstreamFailure { kind: read, message: words, .. } =
                 UpstreamFailure::from_body(body.as_bytes());

@@ -60,12 +60,12 @@ fn responses_stream(usage: &str) -> String {
     )
 }
 
-/// Values that are no count: written as they stand in the answer.
+/// Invalid counts, in the form in which they are written in the answer.
 const ODD: [&str; 10] =
     ["-5", "12.5", "\"many\"", "true", "[]", "{}", "1e18", "1e309", "60000000000", "null"];
 
 #[test]
-fn a_prompt_that_is_not_reported_is_estimated() {
+fn unreported_prompt_is_estimated() {
     let check = |reading: &MeterReading, output: Option<u64>, why: &str| {
         assert_eq!(reading.usage.tokens.input, 1_000, "{why}");
         if let Some(output) = output {
@@ -94,7 +94,7 @@ fn a_prompt_that_is_not_reported_is_estimated() {
 }
 
 #[test]
-fn an_answer_that_is_not_counted_is_estimated() {
+fn unreported_output_is_estimated() {
     let check = |reading: &MeterReading, least: u64, why: &str| {
         assert_eq!(reading.usage.tokens.input, 10, "{why}");
         let output = reading.usage.tokens.output;
@@ -115,7 +115,7 @@ fn an_answer_that_is_not_counted_is_estimated() {
 }
 
 #[test]
-fn a_count_that_no_answer_can_have_is_not_believed() {
+fn impossible_count_is_replaced_by_an_estimate() {
     for count in ["100000001", "60000000000", "1e18", "1e309", "18446744073709551615"] {
         for class in ["input_tokens", "output_tokens", "cache_read_input_tokens"] {
             let rest = r#""input_tokens":10,"output_tokens":7"#;
@@ -130,7 +130,7 @@ fn a_count_that_no_answer_can_have_is_not_believed() {
 }
 
 #[test]
-fn optional_counts_that_cannot_be_read_are_zero_and_marked() {
+fn unreadable_optional_counts_are_zero_and_marked() {
     let check = |more: &str, estimated: bool| {
         let usage = format!(r#""usage":{{"input_tokens":10,"output_tokens":7{more}}}"#);
         let reading = whole(&message(&usage));
@@ -154,7 +154,7 @@ fn optional_counts_that_cannot_be_read_are_zero_and_marked() {
 }
 
 #[test]
-fn of_two_values_the_last_one_counts_and_is_marked() {
+fn duplicate_count_uses_the_last_value_and_is_marked() {
     let check = |usage: &str, input: u64, estimated: bool| {
         for reading in [whole(&message(usage)), stream(&responses_stream(usage))] {
             assert_eq!(reading.usage.tokens.input, input, "{usage}");
@@ -170,7 +170,7 @@ fn of_two_values_the_last_one_counts_and_is_marked() {
 }
 
 #[test]
-fn an_anthropic_stream_keeps_the_usage_of_its_start() {
+fn anthropic_stream_keeps_usage_from_its_start() {
     let start = r#""usage":{"input_tokens":10,"cache_read_input_tokens":5,"output_tokens":1}"#;
     for delta in [
         r#""usage":{"output_tokens":7}"#,
@@ -210,7 +210,7 @@ fn any_json() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn no_value_of_a_usage_field_loses_the_cost(
+    fn any_value_of_a_usage_field_keeps_the_cost(
         name in prop::sample::select(vec![
             "input_tokens", "output_tokens", "prompt_tokens", "completion_tokens",
             "cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation",

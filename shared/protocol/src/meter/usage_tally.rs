@@ -21,7 +21,7 @@ pub(crate) struct UsageTally {
     speed: Option<String>,
     iterations: Vec<RawIteration>,
     thinking: Option<u64>,
-    /// What was wrong with any count.
+    /// The defects of any count.
     pub(super) faults: UsageFaults,
 }
 
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_values_count_as_absent() {
+    fn invalid_values_count_as_absent() {
         let check = |usage, input| assert_eq!(tally(&[usage]).tokens.input, input, "{usage}");
         check(r#"{"input_tokens":12}"#, 12);
         check(r#"{"input_tokens":"12"}"#, 12);
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn an_iteration_without_a_split_shares_the_totals() {
+    fn iteration_without_a_split_uses_the_total_split() {
         let usage = tally(&[
             r#"{"input_tokens":1,"cache_creation_input_tokens":1500,"cache_creation":{"ephemeral_5m_input_tokens":500,"ephemeral_1h_input_tokens":1000}}"#,
             r#"{"iterations":[{"type":"message","input_tokens":1,"cache_creation_input_tokens":1500,"cache_creation":null}]}"#,

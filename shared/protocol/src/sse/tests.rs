@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 type DecodedEvents = Vec<(String, String)>;
 
-fn told(chunks: &[&[u8]]) -> (DecodedEvents, DecodedEvents) {
+fn decode(chunks: &[&[u8]]) -> (DecodedEvents, DecodedEvents) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (mut events, mut last) = (Vec::new(), Vec::new());
     let mut decoder = SseDecoder::new();
@@ -22,17 +22,17 @@ fn check(stream: &str, expect: &[(&str, &str)], unfinished: &[(&str, &str)]) {
     };
     let expect = (owned(expect), owned(unfinished));
     let bytes = stream.as_bytes();
-    assert_eq!(told(&[bytes]), expect, "{stream:?} in one");
+    assert_eq!(decode(&[bytes]), expect, "{stream:?} in one");
     let single: Vec<&[u8]> = bytes.chunks(1).collect();
-    assert_eq!(told(&single), expect, "{stream:?} byte by byte");
+    assert_eq!(decode(&single), expect, "{stream:?} byte by byte");
     for index in 0..=bytes.len() {
         let (left, right) = bytes.split_at(index);
-        assert_eq!(told(&[left, &[], right]), expect, "{stream:?} cut at {index}");
+        assert_eq!(decode(&[left, &[], right]), expect, "{stream:?} cut at {index}");
     }
 }
 
 #[test]
-fn the_grammar() {
+fn fields_follow_the_grammar() {
     check("", &[], &[]);
     check("\n\r\r\n\n", &[], &[]);
     check("event: a\ndata: b\n\n", &[("a", "b")], &[]);
@@ -48,7 +48,7 @@ fn the_grammar() {
 }
 
 #[test]
-fn line_ends() {
+fn all_line_ends_are_accepted() {
     let two = [("a", "1"), ("", "2")];
     check("event: a\rdata: 1\r\rdata: 2\r\r", &two, &[]);
     check("event: a\r\ndata: 1\r\n\r\ndata: 2\r\n\r\n", &two, &[]);
@@ -57,14 +57,14 @@ fn line_ends() {
 }
 
 #[test]
-fn the_byte_order_mark() {
+fn byte_order_mark_is_skipped_once() {
     check("\u{FEFF}data: 1\n\n", &[("", "1")], &[]);
     check("\u{FEFF}\n\u{FEFF}data: 1\n\n", &[], &[]);
     check("data: 0\n\n\u{FEFF}data: 1\n\n", &[("", "0")], &[]);
 }
 
 #[test]
-fn the_end_of_the_stream() {
+fn unfinished_last_event_is_dispatched() {
     check("data: 1\n", &[], &[("", "1")]);
     check("data: 1", &[], &[("", "1")]);
     check("event: a\nda", &[], &[("a", "")]);
@@ -72,7 +72,7 @@ fn the_end_of_the_stream() {
 }
 
 #[test]
-fn kinds() {
+fn event_kinds_are_recognized() {
     let check = |name: &str, data: &str, kind| {
         let event = SseEvent { name: name.as_bytes(), data: data.as_bytes(), dropped: 0 };
         assert_eq!(event.kind(), kind, "{name} {data}");
@@ -90,20 +90,20 @@ fn kinds() {
 }
 
 #[test]
-fn an_event_in_one_chunk_is_not_copied() {
+fn event_in_one_chunk_is_not_copied() {
     let chunk = b"event: a\ndata: 1\n\ndata: 2\n\n".as_slice();
     let span = chunk.as_ptr_range();
     SseDecoder::new().push(chunk, |event| assert!(span.contains(&event.data.as_ptr())));
 }
 
 #[test]
-fn too_long_an_event_is_dropped_but_told() {
+fn too_long_event_is_dropped_and_reported() {
     let piece = vec![b'x'; 1 << 20];
     for head in ["event: big\ndata: ", "event: big\n", ""] {
         let mut decoder = SseDecoder::new();
-        let mut told = Vec::new();
+        let mut events = Vec::new();
         let mut on = |event: SseEvent<'_>| {
-            told.push((event.name.to_vec(), event.data.len(), event.dropped));
+            events.push((event.name.to_vec(), event.data.len(), event.dropped));
         };
         decoder.push(head.as_bytes(), &mut on);
         for _ in 0..9 {
@@ -116,14 +116,14 @@ fn too_long_an_event_is_dropped_but_told() {
         let name = if head.is_empty() { "" } else { "big" };
         let bytes = head.len() + 9 * piece.len() + "data: 1".len();
         let expect = [(name.into(), 0, bytes), (Vec::new(), 5, 0)];
-        assert_eq!(told, expect, "{head:?}");
+        assert_eq!(events, expect, "{head:?}");
     }
 }
 
 #[test]
-fn an_event_that_is_dropped_midway_hides_no_other() {
+fn dropped_event_does_not_hide_the_next() {
     for stream in ["event: a\ndata: 1\n\nevent: b\ndata: 2\n\n", "data: 1\r\n\r\ndata: 2\r\n\r\n"] {
-        let (integer_part, _) = told(&[stream.as_bytes()]);
+        let (integer_part, _) = decode(&[stream.as_bytes()]);
         for index in 0..=stream.len() {
             let (left, right) = stream.as_bytes().split_at(index);
             let mut decoder = SseDecoder::new();
@@ -147,7 +147,7 @@ fn an_event_that_is_dropped_midway_hides_no_other() {
 }
 
 #[test]
-fn memory_of_a_long_event_is_given_back() {
+fn long_event_releases_its_memory() {
     let piece = vec![b'x'; 100_000];
     let mut decoder = SseDecoder::new();
     for _ in 0..3 {
@@ -168,7 +168,7 @@ fn memory_of_a_long_event_is_given_back() {
 }
 
 #[test]
-fn one_too_long_chunk_ends_at_a_line() {
+fn too_long_chunk_ends_at_a_line() {
     let mut decoder = SseDecoder::new();
     let mut chunk = b"event: big\ndata: ".to_vec();
     chunk.resize(HELD_BYTES_MAX + 100, b'x');
@@ -193,6 +193,6 @@ proptest! {
             rest = tail;
         }
         chunks.push(rest);
-        prop_assert_eq!(told(&chunks), told(&[stream.as_bytes()]));
+        prop_assert_eq!(decode(&chunks), decode(&[stream.as_bytes()]));
     }
 }

@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_taken_once_and_the_rest_is_known() {
+    fn unread_fields_are_reported() {
         let json = r#"{"a":"x","a":"é\ud800","n":7,"f":true,"o":{"z":1,"b":2},"l":[1,"2"],"null":null,"t":1.50}"#;
         let document = parse_document(json.as_bytes()).unwrap();
         let mut object = ObjectReader::from_value(document.root()).unwrap();
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_of_too_many_fields_is_none() {
+    fn object_with_too_many_fields_is_refused() {
         let json = |count: usize| format!("{{{}\"a\":0}}", "\"a\":0,".repeat(count - 1));
         let is_read = |json: &str| {
             ObjectReader::from_value(parse_document(json.as_bytes()).unwrap().root()).is_some()
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn nesting_has_a_bound() {
+    fn nesting_is_bounded() {
         let deep = |levels| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
         assert!(parse_document(deep(DEPTH_MAX).as_bytes()).is_ok());
         assert_eq!(parse_document(deep(DEPTH_MAX + 1).as_bytes()).unwrap_err(), JsonError::TooDeep);
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_objects() {
+    fn whole_objects_are_parsed() {
         let check = |json, expect| assert_eq!(is_object(json), expect, "{json}");
         check("{}", true);
         check(" {\"a\":1} ", true);

@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events() {
+    fn events_are_framed_as_sse() {
         let mut out = Vec::new();
         write_event(&mut out, "a", |data| {
             data.text("é", "\"\n");

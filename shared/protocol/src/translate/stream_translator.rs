@@ -277,7 +277,10 @@ mod tests {
 
     /// The text that a client receives for `events`, and how many bytes of the upstream were read
     /// for it.
-    fn told(mut stream: StreamTranslator, events: impl Iterator<Item = String>) -> (String, usize) {
+    fn translate_until_end(
+        mut stream: StreamTranslator,
+        events: impl Iterator<Item = String>,
+    ) -> (String, usize) {
         let (mut last, mut read) = (Vec::new(), 0);
         for event in events {
             last.clear();
@@ -310,7 +313,7 @@ mod tests {
         ));
         let text = [start.clone(), open(r#"{"type":"text","text":""}"#)].into_iter();
         let endless = text.chain(std::iter::repeat_n(delta, 200));
-        let (said, read) = told(
+        let (said, read) = translate_until_end(
             stream(ClientProtocol::OpenaiResponses, UpstreamProtocol::Messages, RESPONSES),
             endless,
         );
@@ -320,7 +323,7 @@ mod tests {
         let close = event(r#"{"type":"content_block_stop","index":0}"#);
         let part = [open(r#"{"type":"text","text":""}"#), close].concat();
         let parts = std::iter::once(start).chain(std::iter::repeat_n(part, 100_000));
-        let (said, _) = told(
+        let (said, _) = translate_until_end(
             stream(ClientProtocol::OpenaiResponses, UpstreamProtocol::Messages, RESPONSES),
             parts,
         );
@@ -338,15 +341,18 @@ mod tests {
                 RESPONSES
             };
             let one = std::iter::repeat_n(call(0), 200);
-            let (_, read) = told(stream(client, UpstreamProtocol::Chat, body), one);
+            let (_, read) = translate_until_end(stream(client, UpstreamProtocol::Chat, body), one);
             assert!(read < 6_000_000, "one call: {read}");
-            let (_, read) = told(stream(client, UpstreamProtocol::Chat, body), (0..200).map(call));
+            let (_, read) = translate_until_end(
+                stream(client, UpstreamProtocol::Chat, body),
+                (0..200).map(call),
+            );
             assert!(read < 6_000_000, "many calls: {read}");
         }
     }
 
     #[test]
-    fn text_that_is_not_kept_is_unbounded() {
+    fn forwarded_text_is_unbounded() {
         let chunk = |text: &str| {
             event(&format!(
                 r#"{{"id":"c","choices":[{{"index":0,"delta":{{"content":"{text}"}}}}]}}"#

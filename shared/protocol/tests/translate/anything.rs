@@ -142,18 +142,18 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_json(value in value()) {
+    fn arbitrary_json_does_not_panic(value in value()) {
         survive(value.to_string().as_bytes());
     }
 
     #[test]
-    fn any_bytes(bytes: Vec<u8>) {
+    fn arbitrary_bytes_do_not_panic(bytes: Vec<u8>) {
         survive(&bytes);
     }
 
     /// A real request with one change.
     #[test]
-    fn any_change_of_a_request(which: prop::sample::Index, at: prop::sample::Index, new in value()) {
+    fn changed_requests_do_not_panic(which: prop::sample::Index, at: prop::sample::Index, new in value()) {
         let exchange = &EXCHANGES[which.index(EXCHANGES.len())];
         let mut body: Value = serde_json::from_str(&exchange.request_body()).unwrap();
         change(&mut body, at, &new);
@@ -162,7 +162,7 @@ proptest! {
 
     /// A real answer, or an event of a stream, with one change.
     #[test]
-    fn any_change_of_an_answer(which: prop::sample::Index, at: prop::sample::Index, new in value()) {
+    fn changed_answers_do_not_panic(which: prop::sample::Index, at: prop::sample::Index, new in value()) {
         let exchange = &EXCHANGES[which.index(EXCHANGES.len())];
         let asked = exchange.request().map(|translated| translated.context);
         let Ok(asked) = asked else { return Ok(()) };

@@ -65,7 +65,7 @@ fn words(exchange: &Exchange) -> String {
 }
 
 #[test]
-fn every_exchange_says_what_it_should() {
+fn each_exchange_translates_as_expected() {
     let exchanges = all();
     assert!(exchanges.len() >= 60, "{}", exchanges.len());
     for exchange in &exchanges {
@@ -82,7 +82,7 @@ fn every_exchange_says_what_it_should() {
 
 /// A translated body is JSON and asks for the account's model.
 #[test]
-fn every_body_is_one_object() {
+fn each_body_is_one_object() {
     for exchange in all() {
         let Ok(translated) = exchange.request() else { continue };
         let body: serde_json::Value = serde_json::from_slice(&translated.body).unwrap();

@@ -125,7 +125,7 @@ fn request(client: ClientProtocol, body: &str) -> Result<Vec<u8>, TranslationErr
 }
 
 #[test]
-fn contents_inside_each_other_have_a_bound() {
+fn nested_contents_are_bounded() {
     for Construct { name, client, choices, open, close, inner } in FOLLOWED {
         let body = |depth| {
             let (open, close) = (open.repeat(depth), close.repeat(depth));
@@ -146,7 +146,7 @@ fn contents_inside_each_other_have_a_bound() {
 }
 
 #[test]
-fn json_has_a_bound() {
+fn json_nesting_is_bounded() {
     for (name, client, before, open, close, after) in OTHER {
         let body = |depth| format!("{before}{}1{}{after}", open.repeat(depth), close.repeat(depth));
         for depth in [64, 1_000, 300_000] {
@@ -186,7 +186,7 @@ fn deep_arguments_are_kept_as_text() {
 }
 
 #[test]
-fn answers_have_the_same_bound() {
+fn answer_nesting_is_bounded() {
     let requested = |client: ClientProtocol| {
         let upstream = if client == ClientProtocol::AnthropicMessages {
             UpstreamProtocol::Chat
@@ -217,7 +217,7 @@ fn answers_have_the_same_bound() {
 }
 
 #[test]
-fn what_an_upstream_repeats_without_end_has_a_bound() {
+fn endless_upstream_repetition_is_bounded() {
     let pair =
         ProtocolPair::between(ClientProtocol::AnthropicMessages, UpstreamProtocol::Chat).unwrap();
     let ask = br#"{"model":"m","messages":[]}"#;

@@ -281,7 +281,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn there_and_back_keeps_the_meaning(wish in wish()) {
+    fn round_trip_keeps_the_meaning(wish in wish()) {
         let chat = wish.chat();
         let there = translate(ClientProtocol::OpenaiChat, UpstreamProtocol::Messages, &chat);
         prop_assert_eq!(&there.dropped, &Vec::<String>::new());
@@ -294,7 +294,7 @@ proptest! {
 
     /// A request in Responses has the same meaning as in Chat Completions.
     #[test]
-    fn two_dialects_one_meaning(wish in wish()) {
+    fn responses_and_chat_requests_translate_alike(wish in wish()) {
         let responses = wish.responses();
         let by_chat = translate(ClientProtocol::OpenaiChat, UpstreamProtocol::Messages, &wish.chat());
         let by_responses = translate(ClientProtocol::OpenaiResponses, UpstreamProtocol::Messages, &responses);
@@ -305,7 +305,7 @@ proptest! {
 
     /// A second round of translation changes nothing.
     #[test]
-    fn a_translation_is_its_own_normal_form(wish in wish()) {
+    fn second_translation_changes_nothing(wish in wish()) {
         let there = translate(ClientProtocol::OpenaiChat, UpstreamProtocol::Messages, &wish.chat());
         let back = translate(ClientProtocol::AnthropicMessages, UpstreamProtocol::Chat, &json_of(&there));
         let again = translate(ClientProtocol::OpenaiChat, UpstreamProtocol::Messages, &json_of(&back));

@@ -242,7 +242,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_message_stream_means_what_the_message_means(
+    fn message_stream_equals_whole_message(
         said in said(),
         cuts in prop::collection::vec(0_usize..6, 0..3),
     ) {
@@ -253,7 +253,7 @@ proptest! {
     }
 
     #[test]
-    fn a_chat_stream_means_what_the_completion_means(
+    fn chat_stream_equals_whole_completion(
         said in said(),
         cuts in prop::collection::vec(0_usize..6, 0..3),
         order in prop::collection::vec(0_usize..7, 1..9),
@@ -265,7 +265,7 @@ proptest! {
     }
 
     #[test]
-    fn cuts_do_not_matter(sizes in prop::collection::vec(1_usize..40, 1..20)) {
+    fn chunk_boundaries_do_not_matter(sizes in prop::collection::vec(1_usize..40, 1..20)) {
         for Source { name, context, bytes, expect } in STREAMS.iter() {
             let (mut chunks, mut rest) = (Vec::new(), bytes.as_slice());
             for size in sizes.iter().cycle() {
@@ -280,7 +280,7 @@ proptest! {
 
     /// A stream that is cut before its end never ends normally for the client.
     #[test]
-    fn a_broken_stream_never_ends_well(said in said(), at: prop::sample::Index) {
+    fn broken_stream_never_ends_cleanly(said in said(), at: prop::sample::Index) {
         let chunks = said.completion_chunks(&[3], &[1]);
         let sources = [
             (UpstreamProtocol::Messages, said.message_events(&[3]), "\"message_stop\"}"),
@@ -303,7 +303,7 @@ proptest! {
 
 /// The client receives the counts that the meter reads, so both give the same bill.
 #[test]
-fn usage_is_told_as_it_is_metered() {
+fn reported_usage_equals_metered_usage() {
     let read = |bytes: &[u8]| {
         let mut meter = UsageMeter::for_stream();
         meter.observe(bytes);
@@ -330,7 +330,7 @@ fn usage_is_told_as_it_is_metered() {
 }
 
 #[test]
-fn our_own_error_is_told_once_and_in_the_clients_words() {
+fn relay_error_is_sent_once_in_the_client_format() {
     let check = |client, upstream, expect: &str| {
         let (mut stream, mut out) = (asked(client, upstream).stream_translator(), Vec::new());
         stream.fail("timeout_error", "It was silent.", &mut out);

@@ -5,23 +5,18 @@
 //! (OpenTelemetry, "Environment Variable Specification", 2026-11).
 
 use super::collector_client::CollectorClient;
-use super::metric_instruments::MetricInstruments;
-use super::spans::RequestTracer;
-use super::{INSTALLED, Observer};
-use crate::settings::OtlpSettings;
-use opentelemetry::metrics::MeterProvider as _;
-use opentelemetry::trace::TracerProvider as _;
-use opentelemetry::{Key, KeyValue};
+use super::{INSTALLED, Installed, NAME};
+use crate::settings::TelemetrySettings;
+use opentelemetry::{Key, KeyValue, global};
 use opentelemetry_otlp::{
     MetricExporter, Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _,
 };
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use prometheus::Registry;
+use prometheus::{Registry, TextEncoder};
 use std::sync::Arc;
-
-const NAME: &str = "baton";
 
 /// The exporter could not be set up. The message names the bad variable.
 #[derive(Debug, thiserror::Error)]
@@ -34,12 +29,13 @@ pub struct TelemetryExporters {
     tracers: Option<SdkTracerProvider>,
 }
 
-/// Starts exporting what this process does: for [`Observer::page`], and to a collector as `otlp`
-/// says. To be called once, inside the runtime and before a relay is created.
+/// Starts exporting what this process does: for
+/// [`write_metrics_page`](super::write_metrics_page), and to a collector as
+/// `settings` say. To be called once, inside the runtime and before a relay is created.
 ///
 /// # Errors
 /// If a variable of the exporter is bad.
-pub fn install(otlp: OtlpSettings) -> Result<TelemetryExporters, TelemetrySetupError> {
+pub fn install(settings: &TelemetrySettings) -> Result<TelemetryExporters, TelemetrySetupError> {
     let registry = Registry::new();
     let page = opentelemetry_prometheus::exporter()
         .with_registry(registry.clone())
@@ -48,16 +44,22 @@ pub fn install(otlp: OtlpSettings) -> Result<TelemetryExporters, TelemetrySetupE
         .build()
         .map_err(setup_error)?;
     let mut meters = SdkMeterProvider::builder().with_resource(resource()).with_reader(page);
-    if otlp.metrics {
+    if settings.sends_metrics() {
         let http = MetricExporter::builder().with_http().with_http_client(new_collector_client()?);
         let exporter = http.with_protocol(Protocol::HttpBinary).build().map_err(setup_error)?;
         meters = meters.with_periodic_exporter(exporter);
     }
     let meters = meters.build();
-    let tracers = otlp.traces.then(build_tracer_provider).transpose()?;
-    let tracer = tracers.as_ref().map(|provider| RequestTracer::new(provider.tracer(NAME)));
-    let sink = MetricInstruments::new(&meters.meter(NAME), registry, tracer);
-    let _only_once = INSTALLED.set(Observer(Some(Arc::new(sink))));
+    let tracers = settings.sends_traces().then(build_tracer_provider).transpose()?;
+    global::set_meter_provider(meters.clone());
+    global::set_text_map_propagator(TraceContextPropagator::new());
+    let tracer = tracers.clone().map(|provider| {
+        global::set_tracer_provider(provider);
+        Arc::new(global::tracer(NAME))
+    });
+    let encode = move || TextEncoder::new().encode_to_string(&registry.gather());
+    let page = Box::new(move || encode().unwrap_or_default());
+    let _only_once = INSTALLED.set(Installed { page, tracer });
     Ok(TelemetryExporters { meters, tracers })
 }
 

@@ -3,72 +3,62 @@
 //! Attribute names follow OpenTelemetry's semantic conventions for HTTP and generative AI
 //! (2026-11); Baton's own attributes begin with `baton.`.
 
-use super::{AttemptSpan, RequestSpan};
 use baton_domain::id::{AccountId, RequestId};
 use baton_domain::record::UsageRecord;
 use http::HeaderMap;
-use opentelemetry::propagation::TextMapPropagator as _;
-use opentelemetry::trace::{SpanKind, Status, TraceContextExt as _, Tracer as _};
+use opentelemetry::global::{BoxedTracer, get_text_map_propagator};
+use opentelemetry::trace::{SpanBuilder, SpanKind, Status, TraceContextExt as _, Tracer as _};
 use opentelemetry::{Context, KeyValue, Value};
-use opentelemetry_http::HeaderExtractor;
-use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::SdkTracer;
+use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Creates the spans of requests.
-pub(super) struct RequestTracer {
-    tracer: SdkTracer,
-    propagator: TraceContextPropagator,
-}
+/// The headers of W3C Trace Context.
+const CONTEXT_HEADERS: [&str; 2] = ["traceparent", "tracestate"];
 
-struct OtelRequestSpan {
-    tracer: SdkTracer,
-    context: Context,
-}
+/// The span of a request, if there is one. Clones share it; it ends once.
+#[derive(Clone, Default)]
+pub struct RequestTrace(Option<(Arc<BoxedTracer>, Context)>);
 
-struct OtelAttemptSpan(Context);
-
-impl RequestTracer {
-    pub(super) fn new(tracer: SdkTracer) -> Self {
-        Self { tracer, propagator: TraceContextPropagator::new() }
-    }
-
-    pub(super) fn start_request_span(
-        &self,
+impl RequestTrace {
+    pub(super) fn start(
+        tracer: Option<&Arc<BoxedTracer>>,
         headers: &HeaderMap,
         id: &RequestId,
-    ) -> Arc<dyn RequestSpan> {
-        let parent =
-            self.propagator.extract_with_context(&Context::new(), &HeaderExtractor(headers));
-        let span = self
-            .tracer
-            .span_builder("request")
+    ) -> Self {
+        let Some(tracer) = tracer else { return Self(None) };
+        let header = |name: &str| Some((name.to_owned(), headers.get(name)?.to_str().ok()?.into()));
+        let sent: HashMap<String, String> =
+            CONTEXT_HEADERS.into_iter().filter_map(header).collect();
+        let parent = get_text_map_propagator(|it| it.extract_with_context(&Context::new(), &sent));
+        let span = SpanBuilder::from_name("request")
             .with_kind(SpanKind::Server)
             .with_attributes([KeyValue::new("baton.request_id", id.as_str().to_owned())]);
-        let span = self.tracer.build_with_context(span, &parent);
-        Arc::new(OtelRequestSpan { tracer: self.tracer.clone(), context: parent.with_span(span) })
+        let span = tracer.build_with_context(span, &parent);
+        Self(Some((Arc::clone(tracer), parent.with_span(span))))
     }
-}
 
-impl RequestSpan for OtelRequestSpan {
-    fn attempt(
+    /// The span of a call to `account` for `model`.
+    pub fn attempt(
         &self,
         account: &AccountId,
         provider: &'static str,
         model: &str,
-    ) -> Box<dyn AttemptSpan> {
-        let span =
-            self.tracer.span_builder("upstream").with_kind(SpanKind::Client).with_attributes([
+    ) -> AttemptTrace {
+        AttemptTrace(self.0.as_ref().map(|(tracer, request)| {
+            let span = SpanBuilder::from_name("upstream").with_kind(SpanKind::Client);
+            let span = span.with_attributes([
                 KeyValue::new("baton.account_id", account.as_str().to_owned()),
                 KeyValue::new("gen_ai.provider.name", provider),
                 KeyValue::new("gen_ai.request.model", model.to_owned()),
             ]);
-        let span = self.tracer.build_with_context(span, &self.context);
-        Box::new(OtelAttemptSpan(self.context.with_span(span)))
+            request.with_span(tracer.build_with_context(span, request))
+        }))
     }
 
-    fn record_usage(&self, record: &UsageRecord) {
-        let span = self.context.span();
+    /// The request has ended with this usage record.
+    pub fn end_with_usage(&self, record: &UsageRecord) {
+        let Some((_, context)) = &self.0 else { return };
+        let span = context.span();
         if span.is_recording() {
             span.set_attributes(attributes(record));
         }
@@ -78,8 +68,10 @@ impl RequestSpan for OtelRequestSpan {
         span.end();
     }
 
-    fn end_with_status(&self, status: u16) {
-        let span = self.context.span();
+    /// The request has ended with this status and without a usage record.
+    pub fn end_with_status(&self, status: u16) {
+        let Some((_, context)) = &self.0 else { return };
+        let span = context.span();
         span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
         if status >= 500 {
             span.set_status(Status::error(""));
@@ -88,9 +80,14 @@ impl RequestSpan for OtelRequestSpan {
     }
 }
 
-impl AttemptSpan for OtelAttemptSpan {
-    fn end_with_result(self: Box<Self>, result: &'static str) {
-        let span = self.0.span();
+/// The span of one upstream call, if there is one.
+pub struct AttemptTrace(Option<Context>);
+
+impl AttemptTrace {
+    /// The call has ended with this result: `ok` or a cause of `domain::metric`.
+    pub fn end_with_result(self, result: &'static str) {
+        let Some(context) = &self.0 else { return };
+        let span = context.span();
         if result != "ok" {
             span.set_attribute(KeyValue::new("error.type", result));
             span.set_status(Status::error(result));

@@ -2,62 +2,48 @@
 //!
 //! `docs/reference/bounds.md` has a row for each of them.
 
-use super::{SettingsSource, table};
+use super::section::section;
 use std::time::Duration;
 
-/// Bounds on what clients and upstreams can send.
-#[derive(Debug, Clone)]
-pub struct InputBounds {
-    /// How long a client can take to send the head of a request.
-    pub head: Duration,
-    /// How long an idle connection is kept after the last answer.
-    pub keep_alive: Duration,
-    /// How long a client can take to send the body of a request.
-    pub body: Duration,
-    /// The time over which a body must reach `body_bytes_per_second` on average.
-    pub body_stall: Duration,
-    /// The lowest accepted rate of a body.
-    pub body_bytes_per_second: usize,
-    /// How long a client can leave a piece of an answer unread.
-    pub unread: Duration,
-    /// The most bytes of request bodies that are held at the same time.
-    pub held_bytes: usize,
-    /// The same limit for each key.
-    pub held_bytes_per_key: usize,
-    /// The most connections to the relay at the same time.
-    pub connections: usize,
-    /// The same limit for each client address.
-    pub connections_per_address: usize,
-    /// The most requests that can wait at the same time for the store to look up their key.
-    pub waiting_requests: usize,
-    /// Well-formed wrong keys from one address that are looked up without delay, per minute.
-    pub wrong_keys_per_minute: u32,
-    /// The largest answer that is not streamed, in bytes.
-    pub answer_bytes: usize,
-    /// The most bytes that an upstream can send before its first event.
-    pub first_event_bytes: usize,
-    /// How long open answers can continue after the process starts to stop.
-    pub shutdown_grace: Duration,
-}
-
-impl InputBounds {
-    pub(super) fn from_source(source: &mut SettingsSource<'_>) -> Self {
-        Self {
-            head: source.seconds(&table::HEAD_SECONDS),
-            keep_alive: source.seconds(&table::KEEP_ALIVE_SECONDS),
-            body: source.seconds(&table::BODY_SECONDS),
-            body_stall: source.seconds(&table::BODY_STALL_SECONDS),
-            body_bytes_per_second: source.parse_or_default(&table::BODY_BYTES_PER_SECOND),
-            unread: source.seconds(&table::UNREAD_SECONDS),
-            held_bytes: source.parse_or_default(&table::HELD_BYTES_MAX),
-            held_bytes_per_key: source.parse_or_default(&table::HELD_BYTES_PER_KEY),
-            connections: source.parse_or_default(&table::CONNECTIONS_MAX),
-            connections_per_address: source.parse_or_default(&table::CONNECTIONS_PER_ADDRESS),
-            waiting_requests: source.parse_or_default(&table::WAITING_REQUESTS_MAX),
-            wrong_keys_per_minute: source.parse_or_default(&table::WRONG_KEYS_PER_MINUTE),
-            answer_bytes: source.parse_or_default(&table::ANSWER_BYTES_MAX),
-            first_event_bytes: source.parse_or_default(&table::FIRST_EVENT_BYTES_MAX),
-            shutdown_grace: source.seconds(&table::STOP_SECONDS),
-        }
+section! {
+    /// Bounds on what clients and upstreams can send.
+    #[derive(Debug, Clone)]
+    InputBounds("Bounds") {
+        /// A larger request body is refused with 413; on Lambda the platform's limit of 6 MB comes
+        /// first.
+        body_bytes: usize = BATON_BODY_BYTES_MAX("bytes").or("33554432");
+        /// A client can take this long to send a request body.
+        body: Duration = BATON_BODY_SECONDS("seconds").or("300");
+        /// The rate of a request body is measured over periods of this length.
+        body_stall: Duration = BATON_BODY_STALL_SECONDS("seconds").or("20");
+        /// A request body that arrives more slowly than this is refused with 408.
+        body_bytes_per_second: usize = BATON_BODY_BYTES_PER_SECOND("bytes").or("1024");
+        /// All keys together can have this much of request bodies in memory until upstreams answer.
+        held_bytes: usize = BATON_HELD_BYTES_MAX("bytes").or("134217728");
+        /// One key can have this much of request bodies in memory until upstreams answer.
+        held_bytes_per_key: usize = BATON_HELD_BYTES_PER_KEY("bytes").or("67108864");
+        /// A client can take this long to send the headers of a request.
+        head: Duration = BATON_HEAD_SECONDS("seconds").or("30");
+        /// Baton closes a connection without requests after this time.
+        keep_alive: Duration = BATON_KEEP_ALIVE_SECONDS("seconds").or("75");
+        /// Baton closes a connection whose client reads nothing of a waiting response for this
+        /// long.
+        unread: Duration = BATON_UNREAD_SECONDS("seconds").or("120");
+        /// This many connections can be open at the same time, for the relay and for the admin API
+        /// each.
+        connections: usize = BATON_CONNECTIONS_MAX("number").or("10000");
+        /// One client address can have this many connections open at the same time.
+        connections_per_address: usize = BATON_CONNECTIONS_PER_ADDRESS("number").or("4000");
+        /// This many requests can wait at the same time until the store has returned their key.
+        waiting_requests: usize = BATON_WAITING_REQUESTS_MAX("number").or("2048");
+        /// One client address can send this many unknown keys in a minute before they are delayed.
+        wrong_keys_per_minute: u32 = BATON_WRONG_KEYS_PER_MINUTE("number").or("60");
+        /// A larger response that is not a stream fails with 502.
+        answer_bytes: usize = BATON_ANSWER_BYTES_MAX("bytes").or("33554432");
+        /// A stream that sends more than this before its first event fails with 502.
+        first_event_bytes: usize = BATON_FIRST_EVENT_BYTES_MAX("bytes").or("1048576");
+        /// Responses under way can go on for this long after SIGTERM or Ctrl-C; then they end with
+        /// an error and are recorded.
+        shutdown_grace: Duration = BATON_STOP_SECONDS("seconds").or("60");
     }
 }

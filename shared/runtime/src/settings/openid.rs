@@ -1,89 +1,77 @@
-//! Variables of the console and of its identity provider.
+//! The OpenID provider at which people sign in to the console.
 
-use super::{HasPlaceholder, SettingsSource, table};
+use super::section::{SettingsSource, section};
 use baton_domain::identity::{AdminClaim, AllowedEmails, SignInPolicy};
 use baton_domain::key::Role;
 use baton_domain::secret::Secret;
-use std::str::FromStr;
 
-/// An OpenID provider, this deployment's client there, and the sign-in policy.
-#[derive(Clone)]
-pub struct OpenIdSettings {
-    /// The provider's address, exactly as its tokens contain it.
-    pub issuer: String,
-    /// The client id at the provider.
-    pub client_id: String,
-    /// The client secret; a public client has none.
-    pub client_secret: Option<Secret>,
+section! {
+    /// An OpenID provider, this deployment's client there, and who can sign in.
+    #[derive(Clone)]
+    OpenIdSettings("Sign-in by OpenID") {
+        /// People sign in to the console at this OpenID provider; write the URL exactly as the
+        /// provider does.
+        issuer: String = BATON_OIDC_ISSUER("URL")
+            .unless_set("no sign-in by OpenID")
+            .set_by_template();
+        /// The provider knows the console under this client id; it is required if there is an
+        /// issuer.
+        client_id: String = BATON_OIDC_CLIENT_ID("text").set_by_template();
+        /// The console proves its client id with this secret.
+        client_secret: Option<Secret> = BATON_OIDC_CLIENT_SECRET("text")
+            .unless_set("a public client");
+        /// Baton reads the OpenID client secret from this secret and ignores
+        /// `BATON_OIDC_CLIENT_SECRET`.
+        client_secret_arn: Option<String> =
+            BATON_OIDC_CLIENT_SECRET_ARN("ARN or name in AWS Secrets Manager").set_by_template();
+        /// These people can sign in; `*` is everybody at the issuer.
+        allowed: AllowedEmails =
+            BATON_OIDC_ALLOWED(
+                "e-mail addresses and domains, such as `example.com, ada@example.org`, or `*`"
+            )
+                .unless_set("every user that exists")
+                .set_by_template();
+        /// A person in `BATON_OIDC_ALLOWED` becomes a user at the first sign-in.
+        creates_users: bool = BATON_OIDC_CREATE_USERS("`1` or `0`").or("0").set_by_template();
+        /// A person with this claim is an administrator; all others get the default role at each
+        /// sign-in.
+        admin_claim: Option<AdminClaim> =
+            BATON_OIDC_ADMIN_CLAIM("claim and value, such as `groups=baton-admins`")
+                .unless_set("roles stay as they were set")
+                .set_by_template();
+        /// A new user gets this role, and so does a person without the admin claim.
+        default_role: Role = BATON_OIDC_DEFAULT_ROLE("`member` or `admin`")
+            .or("member")
+            .set_by_template();
+    }
+}
+
+impl OpenIdSettings {
+    /// Reads the provider's settings. Without an issuer there is no provider, and the others are
+    /// not read.
+    pub(super) fn from_issuer(source: &mut SettingsSource<'_>) -> Option<Self> {
+        (source.lookup)(BATON_OIDC_ISSUER.name).filter(|issuer| !issuer.is_empty())?;
+        let settings = Self::from_source(source)?;
+        if settings.client_id.is_empty() {
+            let what = "must be set if BATON_OIDC_ISSUER is set";
+            source.add_complaint(&BATON_OIDC_CLIENT_ID, what);
+        }
+        if settings.creates_users && settings.allowed.is_empty() {
+            let what = "must be set if BATON_OIDC_CREATE_USERS is 1; `*` allows everybody at the \
+                 issuer";
+            source.add_complaint(&BATON_OIDC_ALLOWED, what);
+        }
+        Some(settings)
+    }
+
     /// The rules for people whom the provider has authenticated.
-    pub policy: SignInPolicy,
-}
-
-/// Reads the provider's variables. Without an issuer there is no provider.
-pub(super) fn read(source: &mut SettingsSource<'_>) -> Option<OpenIdSettings> {
-    let issuer = source.some_text(&table::OIDC_ISSUER)?;
-    let client_id = source.text(&table::OIDC_CLIENT_ID);
-    if client_id.is_empty() {
-        let _unused: bool =
-            source.add_complaint(&table::OIDC_CLIENT_ID, "must be set if BATON_OIDC_ISSUER is set");
-    }
-    let allowed: AllowedEmails = source.parse_or_default(&table::OIDC_ALLOWED);
-    let creates_users = source.flag(&table::OIDC_CREATE_USERS);
-    if creates_users && allowed.is_empty() {
-        let what = "must be set if BATON_OIDC_CREATE_USERS is 1; `*` allows everybody at the \
-             issuer";
-        let _unused: bool = source.add_complaint(&table::OIDC_ALLOWED, what);
-    }
-    let admin_claim = source.some_text(&table::OIDC_ADMIN_CLAIM);
-    let admin_claim = admin_claim.and_then(|text| match text.parse::<AdminClaim>() {
-        Ok(claim) => Some(claim),
-        Err(error) => {
-            let _unused: bool = source.add_complaint(&table::OIDC_ADMIN_CLAIM, error);
-            None
+    pub fn policy(&self) -> SignInPolicy {
+        SignInPolicy {
+            allowed: self.allowed.clone(),
+            admin_claim: self.admin_claim.clone(),
+            default_role: self.default_role,
+            creates_users: self.creates_users,
         }
-    });
-    let DefaultRole(default_role) = source.parse_or_default(&table::OIDC_DEFAULT_ROLE);
-    let client_secret = source.secret(&table::OIDC_CLIENT_SECRET);
-    let policy = SignInPolicy { allowed, admin_claim, default_role, creates_users };
-    Some(OpenIdSettings { issuer, client_id, client_secret, policy })
-}
-
-/// The address of the console, like `https://admin.example.com`, without a path.
-pub(super) fn console_origin(source: &mut SettingsSource<'_>) -> Option<String> {
-    let text = source.some_text(&table::CONSOLE_ORIGIN)?;
-    let origin = text.trim_end_matches('/').to_ascii_lowercase();
-    let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
-    if host.is_none_or(|host| host.is_empty() || host.contains(['/', '?', '#', '@', ' '])) {
-        let what = "must be an origin such as https://admin.example.com";
-        let _unused: bool = source.add_complaint(&table::CONSOLE_ORIGIN, what);
-    }
-    Some(origin)
-}
-
-/// A role as the environment names it.
-struct DefaultRole(Role);
-
-impl FromStr for DefaultRole {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "member" => Ok(Self(Role::Member)),
-            "admin" => Ok(Self(Role::Admin)),
-            _ => Err("must be `member` or `admin`"),
-        }
-    }
-}
-
-impl HasPlaceholder for DefaultRole {
-    fn placeholder() -> Self {
-        Self(Role::Member)
-    }
-}
-
-impl HasPlaceholder for AllowedEmails {
-    fn placeholder() -> Self {
-        Self::default()
     }
 }
 
@@ -100,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_provider_needs_a_client_and_bounds() {
+    fn openid_provider_requires_client_and_allowed_addresses() {
         assert!(read(&[("OIDC_CLIENT_ID", "baton")]).is_ok_and(|it| it.openid.is_none()));
         let issuer = ("OIDC_ISSUER", "https://id.example");
         let client = ("OIDC_CLIENT_ID", "baton");

@@ -25,7 +25,9 @@ impl ProxyUrl {
     /// The reason, as a sentence for the operator. It does not contain the URL, which can hold a
     /// password.
     pub fn parse(text: &str, allow_private: bool) -> Result<Self, String> {
-        let url = Url::parse(text.trim()).map_err(|error| format!("it is not a URL: {error}"))?;
+        let url = Url::parse(text.trim()).map_err(|error| {
+            format!("expected a URL such as http://proxy.example.com:3128 ({error})")
+        })?;
         if !matches!(url.scheme(), "http" | "https" | "socks5" | "socks5h") {
             return Err("it must begin with http, https, socks5 or socks5h".to_owned());
         }

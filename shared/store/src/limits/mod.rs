@@ -81,7 +81,7 @@ impl Store {
             let blocked = effective_limits.blocked(&counters, reservation.estimate, reservation.at);
             let (scope, reason) = blocked.unwrap_or_else(key);
             Ok(Admission::Blocked(scope, reason))
-        } else if effective_limits.pools.is_empty() {
+        } else if effective_limits.shared_limits.is_empty() {
             self.admit_queued(effective_limits, id, reservation).await
         } else {
             self.admit_together(effective_limits, id, reservation).await
@@ -173,7 +173,7 @@ impl Store {
         id: &RequestId,
         reservation: &Reservation,
     ) -> Result<(), StoreError> {
-        if !reservation.pools.is_empty() {
+        if !reservation.shared_limits.is_empty() {
             return self.release_together(key, id, reservation).await;
         }
         let key = LimitScope::Key(key.clone());

@@ -73,7 +73,7 @@ impl Store {
             reserve_in_key(&effective_limits.own_limits, std::iter::once((id, reservation)))?;
         let mut actions =
             vec![key_update.into_action(table, &LimitScope::Key(effective_limits.key.clone()))];
-        let pools = effective_limits.pools.iter();
+        let pools = effective_limits.shared_limits.iter();
         actions.extend(
             pools.map(|(scope, limits)| {
                 reserve_in_pool(limits, reservation).into_action(table, scope)
@@ -92,7 +92,7 @@ impl Store {
         for attempt in 0..TRIES_MAX {
             let key_update = release_in_key(id, reservation);
             let mut actions = vec![key_update.into_action(table, &LimitScope::Key(key.clone()))];
-            let pools = reservation.pools.iter();
+            let pools = reservation.shared_limits.iter();
             actions
                 .extend(pools.map(|scope| release_in_pool(reservation).into_action(table, scope)));
             match self.write_together(actions).await {

@@ -193,13 +193,13 @@ mod tests {
     use std::fmt::Write;
 
     /// The steps that deltas produce: `A{"a":` is a call, `t` text, `h` thinking.
-    fn told(deltas: &[&str]) -> String {
-        let mut told = String::new();
+    fn write_deltas(deltas: &[&str]) -> String {
+        let mut text = String::new();
         let mut on = |step: ResponseStep<'_>| match step {
-            ResponseStep::Open(PartStart::Call { name, .. }) => write!(told, "<{name}:").unwrap(),
-            ResponseStep::Open(part_start) => write!(told, "<{part_start:?}:").unwrap(),
-            ResponseStep::Delta(delta) => told.push_str(delta),
-            ResponseStep::Close => told.push('>'),
+            ResponseStep::Open(PartStart::Call { name, .. }) => write!(text, "<{name}:").unwrap(),
+            ResponseStep::Open(part_start) => write!(text, "<{part_start:?}:").unwrap(),
+            ResponseStep::Delta(delta) => text.push_str(delta),
+            ResponseStep::Close => text.push('>'),
             other => panic!("{other:?}"),
         };
         let mut sequence = PartSequence::default();
@@ -216,12 +216,13 @@ mod tests {
             sequence.push_delta(key, || opening, delta, &mut on);
         }
         sequence.finish(&mut on);
-        told
+        text
     }
 
     #[test]
     fn only_one_part_is_open_at_a_time() {
-        let check = |deltas: &[&str], expect: &str| assert_eq!(told(deltas), expect, "{deltas:?}");
+        let check =
+            |deltas: &[&str], expect: &str| assert_eq!(write_deltas(deltas), expect, "{deltas:?}");
         check(&[], "");
         check(&["ta", "tb"], "<Text:ab>");
         check(&["hm", "ta", "A{}", "tb"], "<Thinking:m><Text:a><A:{}><Text:b>");

@@ -53,7 +53,8 @@ impl ChatReader {
             self.finish_answer(emit_step);
             return ReadProgress::Done;
         }
-        if data.is_empty() {
+        // Gateways send texts to keep a connection open. Errors are objects or lists.
+        if !data.starts_with(b"{") && !data.starts_with(b"[{") {
             return ReadProgress::Open;
         }
         let document = parse_document(data).ok();
@@ -173,8 +174,8 @@ impl ChatReader {
     }
 
     /// Reads a fragment of a call. Some vendors leave out the index, repeat the id, or give several
-    /// calls one index. A new id with a name is therefore a new call. The elements of a whole answer
-    /// are no fragments: each is a call, also if ids are repeated.
+    /// calls one index. A new id with a name is therefore a new call. Each element
+    /// of a whole answer is a complete call, also if ids are repeated.
     fn read_call(
         &mut self,
         mut fragment: ObjectReader<'_>,
@@ -298,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn each_call_of_a_whole_answer_is_a_call_with_an_id_of_its_own() {
+    fn tool_calls_of_a_whole_answer_have_different_ids() {
         for (ids, expect) in [
             (vec![Some("a"), Some("b")], ["a", "b"].as_slice()),
             (vec![Some("a"), Some("a")], &["a", "call_c_1"]),
@@ -328,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_of_a_stream_are_told_apart_by_index_and_have_different_ids() {
+    fn tool_calls_of_a_stream_are_separated_by_index() {
         for client in [ClientProtocol::AnthropicMessages, ClientProtocol::OpenaiResponses] {
             let mut stream = context(client).stream_translator();
             let mut out = Vec::new();

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn by_name() {
+    fn capabilities_follow_from_the_model_name() {
         use ThinkingMode::{Adaptive, Budget, No};
         let check = |model, thinking, samples, system_turns, max_tokens| {
             let expect = ModelCapabilities { thinking, samples, system_turns, max_tokens };

@@ -1,0 +1,168 @@
+//! The page of the audit trail: who changed what, with the values before and after.
+
+use crate::ConsoleState;
+use crate::api_call::ConsoleResult;
+use crate::formatting::{api_text, time, truncate_text};
+use crate::html_form::{FieldControl, FieldKind, FieldSpec, HtmlForm};
+use crate::name_lookup::NameLookup;
+use crate::page_blocks::{CellPart, PageBlock, PageTable, TableCell, code, text};
+use crate::page_request::PageRequest;
+use crate::resource_pages;
+use axum::Router;
+use axum::routing::get;
+use baton_api::audit::AuditRowResource;
+use baton_api::list::ResourceList;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+const HERE: &str = "/console/audit";
+
+pub(crate) fn routes() -> Router<ConsoleState> {
+    Router::new().route("/audit", get(list_audit_rows))
+}
+
+fn filter(page_request: &PageRequest, users: &NameLookup) -> PageBlock {
+    let mut actors = vec![
+        (String::new(), "Everybody".to_owned()),
+        ("admin_token".to_owned(), "the admin token".to_owned()),
+        ("baton".to_owned(), "Baton itself".to_owned()),
+    ];
+    actors.extend(users.choices_only());
+    let actions = ["create", "update", "delete", "rotate", "reset", "refresh", "sign_in"];
+    let actions = actions.iter().map(|one| ((*one).to_owned(), one.replace('_', " ")));
+    let actions = std::iter::once((String::new(), "All".to_owned())).chain(actions).collect();
+    let specs = [
+        FieldSpec::new("from", "From", "", FieldKind::Text),
+        FieldSpec::new("to", "To", "", FieldKind::Text),
+        FieldSpec::new("actor", "Actor", "", FieldKind::Choice(actors)),
+        FieldSpec::new("action", "Action", "", FieldKind::Choice(actions)),
+        FieldSpec::new("target", "Target (id)", "", FieldKind::Text),
+    ];
+    let mut fields: Vec<_> =
+        specs.iter().map(|spec| spec.submitted_field(&page_request.query)).collect();
+    for field in fields.iter_mut().filter(|field| matches!(field.name, "from" | "to")) {
+        field.shape = FieldControl::Line("date", "text");
+    }
+    PageBlock::Form(HtmlForm::get("filter", HERE, "Filter").fields(fields))
+}
+
+async fn list_audit_rows(page_request: PageRequest) -> ConsoleResult {
+    page_request.require_admin()?;
+    let query = page_request.query.query(&["from", "to", "actor", "action", "target", "cursor"]);
+    let (list, users): (ResourceList<AuditRowResource>, _) = futures_util::try_join!(
+        page_request.get(format!("/api/v1/audit?limit=50&{query}")),
+        NameLookup::load(&page_request, "users"),
+    )?;
+    let mut blocks = vec![filter(&page_request, &users)];
+    if list.data.is_empty() {
+        let message = "No changes found in this period (by default, the last 30 days).";
+        blocks.push(PageBlock::Empty(message.into(), None));
+        return Ok(page_request.render_page("Audit", blocks));
+    }
+    let columns = ["Time (UTC)", "Actor", "Action", "Target", "Before and after"];
+    let mut table = PageTable::new("audit", "Changes, latest first", &columns);
+    table.rows = list
+        .data
+        .iter()
+        .map(|row| {
+            let actor = truncate_text(users.name(&row.actor), 60);
+            vec![
+                time(row.at.parse().ok()),
+                text(actor.replace("admin_token", "admin token")),
+                text(row.action.clone()),
+                target(row),
+                vec![changes(row)],
+            ]
+        })
+        .collect();
+    (table.next, table.first) =
+        resource_pages::page_links(&page_request, list.next_cursor.as_deref());
+    blocks.push(PageBlock::Table(table));
+    Ok(page_request.render_page("Audit", blocks))
+}
+
+/// A cell with the name and the id of the changed resource.
+fn target(row: &AuditRowResource) -> TableCell {
+    let id = row.target.clone();
+    let name = [&row.after, &row.before].into_iter().find_map(|view| view["name"].as_str());
+    let kinds = [("key_", "keys"), ("acc_", "accounts"), ("grp_", "groups"), ("usr_", "users")];
+    let kind = kinds.iter().find(|(prefix, _)| id.starts_with(prefix));
+    match (kind, name) {
+        (Some((_, kind)), Some(name)) => {
+            let mut cell =
+                crate::page_blocks::link(format!("/console/{kind}/{id}"), truncate_text(name, 60));
+            cell.push(CellPart::Code(id));
+            cell
+        }
+        _ => code(truncate_text(&id, 100)),
+    }
+}
+
+fn changes(row: &AuditRowResource) -> CellPart {
+    let (before, after) = (flatten_view(&row.before), flatten_view(&row.after));
+    let mut names: Vec<&String> = before.keys().chain(after.keys()).collect();
+    names.sort();
+    names.dedup();
+    let of = |all: &BTreeMap<String, String>, name: &String| {
+        all.get(name).map_or_else(String::new, |text| truncate_text(text, 300))
+    };
+    let different: Vec<(String, String, String)> = names
+        .into_iter()
+        .filter(|name| before.get(*name) != after.get(*name))
+        .filter(|name| !matches!(name.as_str(), "version" | "updated_at"))
+        .map(|name| (truncate_text(name, 80), of(&before, name), of(&after, name)))
+        .collect();
+    let count = different.len();
+    let summary = if count == 1 { "1 field".to_owned() } else { format!("{count} fields") };
+    CellPart::Changes(summary, different)
+}
+
+/// The fields of a JSON object by their dotted paths. Empty ones are left out.
+fn flatten_view(view: &Value) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    flatten("", view, &mut all);
+    all
+}
+
+fn flatten(name: &str, value: &Value, all: &mut BTreeMap<String, String>) {
+    match value {
+        Value::Null => {}
+        Value::Object(map) => {
+            for (inner, value) in map {
+                let name = if name.is_empty() { inner.clone() } else { format!("{name}.{inner}") };
+                flatten(&name, value, all);
+            }
+        }
+        Value::Array(list) => {
+            let message: Vec<String> = list.iter().map(api_text).collect();
+            if !message.is_empty() {
+                all.insert(name.to_owned(), message.join(", "));
+            }
+        }
+        other => {
+            all.insert(name.to_owned(), api_text(other));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn audit_row_lists_changed_fields() {
+        let row = json!({
+            "id": "1", "at": "2026-11-22T21:00:00Z", "actor": "baton", "action": "update", "target": "t",
+            "before": {"name": "a", "version": 1, "limits": {"usd_daily": null, "rpm": 5}, "models": ["x"]},
+            "after": {"name": "b", "version": 2, "limits": {"usd_daily": "1", "rpm": 5}, "models": []},
+        });
+        let row = serde_json::from_value(row).unwrap();
+        let CellPart::Changes(summary, changes) = changes(&row) else { panic!("changes") };
+        assert_eq!(summary, "3 fields");
+        let expected = [("limits.usd_daily", "", "1"), ("models", "x", ""), ("name", "a", "b")];
+        let expected =
+            expected.map(|(name, before, after)| (name.into(), before.into(), after.into()));
+        assert_eq!(changes, expected);
+    }
+}

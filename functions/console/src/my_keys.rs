@@ -1,0 +1,105 @@
+//! Pages of the visitor's own keys and usage.
+
+use crate::ConsoleState;
+use crate::api_call::ConsoleResult;
+use crate::chart;
+use crate::formatting::{count, millis, money, percent, tokens};
+use crate::keys::own_table;
+use crate::page_blocks::{PageBlock, PageLink, PageTable, TableCell, number, text};
+use crate::page_request::PageRequest;
+use axum::Router;
+use axum::routing::get;
+use baton_api::usage::UsageSummaryRow;
+use baton_domain::actor::Actor;
+
+pub(crate) fn routes() -> Router<ConsoleState> {
+    Router::new().route("/mine", get(show_my_keys)).route("/mine/usage", get(usage))
+}
+
+/// The visitor's user id, or `None` for the admin token.
+fn visitor_user_id(page_request: &PageRequest) -> Option<String> {
+    match &page_request.visitor.actor {
+        Actor::User { id, .. } => Some(id.to_string()),
+        Actor::Baton | Actor::Token => None,
+    }
+}
+
+fn show_no_user(page_request: &PageRequest, title: &str) -> axum::response::Response {
+    let message = "You are signed in with the admin token, which has no keys.";
+    let next = PageLink::new("/console/keys", "All keys");
+    page_request.render_page(title, vec![PageBlock::Empty(message.into(), Some(next))])
+}
+
+async fn show_my_keys(page_request: PageRequest) -> ConsoleResult {
+    let Some(id) = visitor_user_id(&page_request) else {
+        return Ok(show_no_user(&page_request, "My keys"));
+    };
+    let keys = page_request.get_list(format!("/api/v1/keys?limit=1000&user_id={id}")).await?;
+    let mut blocks = Vec::new();
+    if keys.is_empty() {
+        let message = "You have no key yet. An administrator can create one for you.";
+        blocks.push(PageBlock::Empty(message.into(), None));
+    } else {
+        blocks.push(PageBlock::Table(own_table(&keys, "Your keys")));
+        blocks.push(PageBlock::Text(
+            "Open a key to rename it, to switch it off or to rotate it.".into(),
+        ));
+    }
+    Ok(page_request.render_page("My keys", blocks))
+}
+
+async fn usage(page_request: PageRequest) -> ConsoleResult {
+    let Some(id) = visitor_user_id(&page_request) else {
+        return Ok(show_no_user(&page_request, "My usage"));
+    };
+    let from = page_request.day_before(29);
+    let rows: Vec<UsageSummaryRow> = page_request
+        .get_list(format!("/api/v1/usage/summary?by=day&user={id}&from={from}"))
+        .await?;
+    let mut blocks = Vec::new();
+    if rows.is_empty() {
+        let next = PageLink::new("/console/connect", "Connect a client");
+        blocks.push(PageBlock::Empty("No requests in the last 30 days.".into(), Some(next)));
+        return Ok(page_request.render_page("My usage", blocks));
+    }
+    let of = |day: &str| {
+        let row = rows.iter().find(|row| day_of(row) == day);
+        row.and_then(|row| row.measures.cost_usd.to_string().parse().ok()).unwrap_or(0.0)
+    };
+    let days = (0..30).rev().map(|ago| page_request.day_before(ago));
+    let points: Vec<(String, f64)> = days.map(|day| (day.clone(), of(&day))).collect();
+    let svg =
+        chart::daily_cost_chart(&points, "Your spend by day in US dollars", "One bar per day.");
+    blocks.push(PageBlock::Heading("Spend in the last 30 days".into()));
+    blocks.push(PageBlock::Chart(svg));
+    blocks.push(daily_usage_block(&rows));
+    Ok(page_request.render_page("My usage", blocks))
+}
+
+/// The value of the column `day`.
+fn day_of(row: &UsageSummaryRow) -> &str {
+    row.group.get("day").and_then(|day| day.as_deref()).unwrap_or_default()
+}
+
+/// Sums by day, latest first.
+pub(crate) fn daily_usage_block(rows: &[UsageSummaryRow]) -> PageBlock {
+    if rows.is_empty() {
+        return PageBlock::Text("No requests.".into());
+    }
+    let columns = ["Day", "#Spend", "#Requests", "#Errors", "#Tokens", "#Hit rate", "#First token"];
+    let mut table = PageTable::new("by-day", "By day, latest first", &columns);
+    let line = |row: &UsageSummaryRow| -> Vec<TableCell> {
+        let sums = &row.measures;
+        vec![
+            text(day_of(row)),
+            money(sums.cost_usd),
+            count(sums.requests),
+            count(sums.errors),
+            tokens(sums.tokens.total()),
+            number(percent(sums.cache_hit_rate), ""),
+            number(millis(sums.ttft_ms_avg), ""),
+        ]
+    };
+    table.rows = rows.iter().rev().map(line).collect();
+    PageBlock::Table(table)
+}

@@ -1,0 +1,232 @@
+//! Pages of prices, built-in and own.
+
+use crate::ConsoleState;
+use crate::api_call::{ConsoleApiError, ConsoleResult};
+use crate::formatting::{api_text, format_exact_usd, group_digits, truncate_text};
+use crate::html_form::{FieldKind, FieldSpec, FormValues, HtmlForm, collect_new_values};
+use crate::page_blocks::{
+    CellPart, PageBlock, PageLink, PageTable, Severity, TableCell, badge, link, number,
+};
+use crate::page_request::{PageRequest, redirect_to};
+use crate::resource_pages::{self, RejectedInput};
+use axum::Router;
+use axum::body::Bytes;
+use axum::routing::{get, post};
+use baton_api::list::ResourceList;
+use baton_api::prices::{PriceResource, PriceSource, UsdPerMillion, UsdRates};
+use http::Method;
+use serde::de::IgnoredAny;
+use serde_json::{Value, json};
+
+const API: &str = "/api/v1/prices";
+const HERE: &str = "/console/prices";
+
+pub(crate) fn routes() -> Router<ConsoleState> {
+    Router::new()
+        .route("/prices", get(list_prices).post(create_price))
+        .route("/prices/new", get(show_new_price))
+        .route("/prices/delete", post(delete_price))
+}
+
+fn price_fields() -> Vec<FieldSpec> {
+    vec![
+        FieldSpec::new("model", "Model", "Model id, as clients send it.", FieldKind::Text),
+        FieldSpec::new("effective_from", "From (UTC)", "Empty means now.", FieldKind::DateTime),
+        FieldSpec::new("standard.input", "Input", "US dollars per million tokens.", FieldKind::Usd),
+        FieldSpec::new("standard.output", "Output", "", FieldKind::Usd),
+        FieldSpec::new("standard.cache_read", "Cache read", "", FieldKind::Usd),
+        FieldSpec::new("standard.cache_write_5m", "Cache write, 5 minutes", "", FieldKind::Usd),
+        FieldSpec::new("standard.cache_write_1h", "Cache write, 1 hour", "", FieldKind::Usd),
+        FieldSpec::new(
+            "us_geo",
+            "Surcharge for US-only inference",
+            "Multiplies prices by the factor of the price list.",
+            FieldKind::Flag,
+        ),
+        FieldSpec::new(
+            "fast.input",
+            "Fast mode: input",
+            "Fill in all five fast mode prices, or none.",
+            FieldKind::Usd,
+        ),
+        FieldSpec::new("fast.output", "Fast mode: output", "", FieldKind::Usd),
+        FieldSpec::new("fast.cache_read", "Fast mode: cache read", "", FieldKind::Usd),
+        FieldSpec::new(
+            "fast.cache_write_5m",
+            "Fast mode: cache write, 5 minutes",
+            "",
+            FieldKind::Usd,
+        ),
+        FieldSpec::new("fast.cache_write_1h", "Fast mode: cache write, 1 hour", "", FieldKind::Usd),
+        FieldSpec::new(
+            "above.prompt_tokens",
+            "Long prompts: longer than (tokens)",
+            "Fill in this and all five prices below, or none.",
+            FieldKind::Count,
+        ),
+        FieldSpec::new("above.rates.input", "Long prompts: input", "", FieldKind::Usd),
+        FieldSpec::new("above.rates.output", "Long prompts: output", "", FieldKind::Usd),
+        FieldSpec::new("above.rates.cache_read", "Long prompts: cache read", "", FieldKind::Usd),
+        FieldSpec::new(
+            "above.rates.cache_write_5m",
+            "Long prompts: cache write, 5 minutes",
+            "",
+            FieldKind::Usd,
+        ),
+        FieldSpec::new(
+            "above.rates.cache_write_1h",
+            "Long prompts: cache write, 1 hour",
+            "",
+            FieldKind::Usd,
+        ),
+    ]
+}
+
+async fn list_prices(page_request: PageRequest) -> ConsoleResult {
+    page_request.require_admin()?;
+    let query = page_request.query.query(&["q", "cursor"]);
+    let list: ResourceList<PriceResource> = page_request.get(format!("{API}?{query}")).await?;
+    let mut blocks: Vec<PageBlock> = resource_pages::done(&page_request).into_iter().collect();
+    blocks.push(PageBlock::Row(vec![CellPart::Link(PageLink::new(
+        format!("{HERE}/new"),
+        "New price",
+    ))]));
+    let field = FieldSpec::new("q", "Model contains", "", FieldKind::Text)
+        .submitted_field(&page_request.query);
+    blocks.push(PageBlock::Form(HtmlForm::get("filter", HERE, "Filter").fields(vec![field])));
+    blocks.push(PageBlock::Text(
+        "US dollars per million tokens. A model without a price is charged at the highest known price of its family.".into(),
+    ));
+    if list.data.is_empty() {
+        blocks.push(PageBlock::Empty(
+            "No prices found.".into(),
+            Some(PageLink::new(format!("{HERE}/new"), "Set a price")),
+        ));
+        return Ok(page_request.render_page("Prices", blocks));
+    }
+    let columns = [
+        "Model",
+        "From",
+        "Source",
+        "#Input",
+        "#Output",
+        "#Cache read",
+        "#Cache 5 min",
+        "#Cache 1 h",
+        "Delete",
+    ];
+    let mut table = PageTable::new("prices", "Prices by model and date", &columns);
+    table.rows = list.data.iter().map(price_row).collect();
+    (table.next, table.first) =
+        resource_pages::page_links(&page_request, list.next_cursor.as_deref());
+    blocks.push(PageBlock::Table(table));
+    Ok(page_request.render_page("Prices", blocks))
+}
+
+fn price_row(price: &PriceResource) -> Vec<TableCell> {
+    let rate = |of: fn(&UsdRates) -> UsdPerMillion| {
+        let exact = api_text(&of(&price.standard));
+        let mut cell = number(format_exact_usd(&exact), exact);
+        let long = price.above.as_ref().map(|above| &above.rates);
+        let others = [("fast", price.fast.as_ref()), ("long", long)];
+        let others = others.into_iter().filter_map(|(mode, rates)| Some((mode, of(rates?))));
+        cell.extend(others.map(|(mode, rate)| {
+            CellPart::Muted(format!("{mode} {}", format_exact_usd(&api_text(&rate))))
+        }));
+        cell
+    };
+    let (model, from) = (price.model.clone(), price.effective_from.to_string());
+    let is_own = price.source == PriceSource::Own;
+    let source =
+        if is_own { badge(Severity::Success, "own") } else { badge(Severity::Neutral, "built in") };
+    let remove = || {
+        HtmlForm::post(format!("delete-{model}-{from}"), format!("{HERE}/delete"), "Delete")
+            .hidden("model", model.clone())
+            .hidden("effective_from", from.clone())
+            .with_confirmation(format!("Delete this price of {}?", truncate_text(&model, 80)))
+    };
+    let button = if is_own { vec![CellPart::Button(remove())] } else { Vec::new() };
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("model", &model).append_pair("from", &from);
+    let mut name = link(format!("{HERE}/new?{}", query.finish()), truncate_text(&model, 80));
+    let long = price.above.as_ref().map(|above| above.prompt_tokens);
+    name.extend(
+        long.map(|max| CellPart::Muted(format!("long above {} tokens", group_digits(max)))),
+    );
+    vec![
+        name,
+        vec![CellPart::Time(from.clone(), from.get(..10).unwrap_or(&from).to_owned())],
+        source,
+        rate(|rates| rates.input),
+        rate(|rates| rates.output),
+        rate(|rates| rates.cache_read),
+        rate(|rates| rates.cache_write_5m),
+        rate(|rates| rates.cache_write_1h),
+        button,
+    ]
+}
+
+async fn show_new_price(page_request: PageRequest) -> ConsoleResult {
+    page_request.require_admin()?;
+    let start = load_template_price(&page_request).await?;
+    Ok(page_request.render_page("New price", new_blocks(&page_request, &start, None)))
+}
+
+/// The price that the query names, without its date, as the start of a new one; empty if it names
+/// none.
+async fn load_template_price(page_request: &PageRequest) -> ConsoleResult<Value> {
+    let (model, from) = (page_request.query.get("model"), page_request.query.get("from"));
+    if model.is_empty() {
+        return Ok(json!({}));
+    }
+    let prices: Vec<PriceResource> =
+        page_request.get_list(format!("{API}/{}", escape_model(model))).await?;
+    let is_named = |price: &PriceResource| price.effective_from.to_string() == from;
+    let found = prices.into_iter().rfind(|price| from.is_empty() || is_named(price));
+    let mut start = json!(found.ok_or_else(ConsoleApiError::page_not_found)?);
+    start["effective_from"] = Value::Null;
+    Ok(start)
+}
+
+fn new_blocks(
+    page_request: &PageRequest,
+    start: &Value,
+    rejected: Option<&RejectedInput>,
+) -> Vec<PageBlock> {
+    let form = resource_pages::new_form(page_request, HERE, "Set price")
+        .fields(resource_pages::fields(&price_fields(), start, rejected))
+        .error(resource_pages::rejection_text(&price_fields(), rejected));
+    vec![
+        PageBlock::Form(form),
+        PageBlock::Text("The price applies to requests from that time on; recorded costs do not change. Fast mode and long prompts without separate prices cost the same as other requests.".into()),
+    ]
+}
+
+/// A model id for a path, where `+` must stay a plus.
+fn escape_model(model: &str) -> String {
+    let text: String = form_urlencoded::byte_serialize(model.as_bytes()).collect();
+    text.replace('+', "%20")
+}
+
+async fn create_price(page_request: PageRequest, body: Bytes) -> ConsoleResult {
+    let values = FormValues::parse(&body);
+    let body = collect_new_values(&price_fields(), &values);
+    let call = page_request.call(Method::POST, API).body(body);
+    match call.with_idempotency_key(values.get("once")).send::<IgnoredAny>().await {
+        Ok(_) => redirect_to(&format!("{HERE}?done=saved")),
+        Err(error) if error.is_form_error() => {
+            let rejected = RejectedInput { values, error };
+            let blocks = new_blocks(&page_request, &json!({}), Some(&rejected));
+            Ok(page_request.render_rejected_page("New price", blocks, &rejected.error))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn delete_price(page_request: PageRequest, body: Bytes) -> ConsoleResult {
+    let values = FormValues::parse(&body);
+    let model = escape_model(values.get("model"));
+    let path = format!("{API}/{model}?{}", values.query(&["effective_from"]));
+    page_request.call(Method::DELETE, path).send::<IgnoredAny>().await?;
+    redirect_to(&format!("{HERE}?done=deleted"))
+}

@@ -1,0 +1,555 @@
+//! The table of the meanings of upstream failures, with the bodies that vendors send.
+
+mod accounts;
+mod cooldowns;
+
+use super::*;
+use Provider::{Anthropic, Bedrock, OpenaiCompatible};
+use baton_domain::account::CredentialKind;
+use baton_domain::verdict::AnnouncedLimit;
+
+fn now() -> Timestamp {
+    "2026-11-22T21:00:00Z".parse().unwrap()
+}
+
+const MODEL: &str = "claude-opus-5-5";
+
+fn facts(provider: Provider) -> RequestFacts<'static> {
+    RequestFacts {
+        provider,
+        credential: CredentialKind::ApiKey,
+        token_version: None,
+        model: MODEL,
+        is_fast: false,
+    }
+}
+
+fn judged(
+    facts: &RequestFacts<'_>,
+    status: u16,
+    announced: &AnnouncedLimit,
+    body: &str,
+) -> Verdict {
+    let error = ErrorFields::from_body(body.as_bytes());
+    let answer = UpstreamError { status, announced, error: &error };
+    classify(&CallFailure::Status(answer), facts, now(), 0)
+}
+
+fn of(provider: Provider, status: u16, body: &str) -> Verdict {
+    judged(&facts(provider), status, &AnnouncedLimit::default(), body)
+}
+
+/// A short form of the verdict: the scope, the seconds and the reason of a cooldown.
+fn short(verdict: &Verdict) -> String {
+    let request = match verdict.request {
+        RetryDecision::ReturnToClient => "pass on",
+        RetryDecision::TryAnother => "try another",
+    };
+    let account = match &verdict.account {
+        AccountEffect::Nothing => "nothing".to_owned(),
+        AccountEffect::Cooldown { scope, until, reason, is_guess, .. } => {
+            let scope = match scope {
+                CooldownScope::Account => "account".to_owned(),
+                CooldownScope::Family(family) => format!("family {family}"),
+                CooldownScope::Model(model) => {
+                    assert_eq!(model, MODEL);
+                    "model".to_owned()
+                }
+                CooldownScope::Fast => "fast".to_owned(),
+            };
+            let seconds = until.duration_since(now()).as_secs();
+            let guess = if *is_guess { " guess" } else { "" };
+            format!("{scope} {seconds} {reason:?}{guess}")
+        }
+        AccountEffect::Suspect { reason } => format!("suspect {reason:?}"),
+        AccountEffect::Strike { reason } => format!("strike {reason:?}"),
+        AccountEffect::NotPermitted => "not permitted".to_owned(),
+    };
+    format!("{request}, {account}")
+}
+
+#[test]
+fn invalid_requests_are_passed_on() {
+    let bodies = [
+        r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 250000 tokens > 200000 maximum"}}"#,
+        r#"{"type":"error","error":{"type":"invalid_request_error","message":"max_tokens: 128000 > 64000, which is the maximum allowed number of output tokens for claude-opus-5-5"}}"#,
+        r#"{"error":{"message":"Unsupported parameter: 'max_tokens' is not supported with this model.","type":"invalid_request_error","param":"max_tokens","code":"unsupported_parameter"}}"#,
+        r#"{"error":{"message":"This model's maximum context length is 128000 tokens.","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}"#,
+        r#"[{"error":{"code":400,"message":"The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).","status":"INVALID_ARGUMENT"}}]"#,
+        r#"{"error":{"message":"The response was filtered due to the prompt triggering Azure OpenAI's content management policy.","type":null,"param":"prompt","code":"content_filter","status":400}}"#,
+        // Text of the client that an upstream repeats must not decide anything.
+        r#"{"type":"error","error":{"type":"invalid_request_error","message":"messages.0: Your credit balance is too low to access the Anthropic API is not a role"}}"#,
+        r#"{"type":"error","error":{"type":"invalid_request_error","message":"unknown tool `This organization has been disabled.` billing insufficient_quota"}}"#,
+        "",
+        "[]",
+        "null",
+        "[[[",
+        "{\"error\":5}",
+        "disabled revoked billing",
+    ];
+    for provider in [Anthropic, OpenaiCompatible, Bedrock] {
+        for body in bodies {
+            for status in [400, 409, 413, 422] {
+                let verdict = of(provider, status, body);
+                assert_eq!(short(&verdict), "pass on, nothing", "{provider:?} {status} {body}");
+                assert!(!verdict.is_private && !verdict.is_refusal);
+            }
+        }
+    }
+    let missing =
+        r#"{"type":"error","error":{"type":"not_found_error","message":"File not found"}}"#;
+    assert_eq!(short(&of(Anthropic, 404, missing)), "pass on, nothing");
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "a table of bodies")]
+fn vendor_errors_for_missing_credit() {
+    let anthropic = |message: &str| {
+        let error = serde_json::json!({"type": "invalid_request_error", "message": message});
+        of(Anthropic, 400, &serde_json::json!({"type": "error", "error": error}).to_string())
+    };
+    let credit = "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade or purchase credits.";
+    assert_eq!(short(&anthropic(credit)), "try another, account 600 CreditUsedUp");
+    let nine_days = (9 - 1) * 86_400 + 3 * 3_600;
+    let until = format!("try another, account {nine_days} SpendCapReached");
+    for whose in ["API", "workspace API"] {
+        let limit = format!(
+            "You have reached your specified {whose} usage limits. You will regain access on 2026-12-01 at 00:00 UTC."
+        );
+        assert_eq!(short(&anthropic(&limit)), until);
+    }
+    for (limit, seconds) in [
+        (
+            "You have reached your specified API usage limits. You will regain access on 2026-11-01 at 00:00 UTC.",
+            600,
+        ),
+        ("You have reached your specified API usage limits. You will regain access on soon", 600),
+        ("You have reached your specified API usage limits.", 600),
+        (
+            "You have reached your specified API usage limits. You will regain access on 2999-01-01 at 00:00 UTC.",
+            2_678_400,
+        ),
+    ] {
+        let expect = format!("try another, account {seconds} SpendCapReached");
+        assert_eq!(short(&anthropic(limit)), expect, "{limit}");
+    }
+    let disabled = "This organization has been disabled.";
+    assert_eq!(short(&anthropic(disabled)), "try another, account 600 OrganizationDisabled");
+    let spent = "try another, account 600 SpendCapReached";
+    let credit = "try another, account 600 CreditUsedUp";
+    let disabled = "try another, account 600 OrganizationDisabled";
+    let rows = [
+        (
+            Anthropic,
+            402,
+            r#"{"type":"error","error":{"type":"billing_error","message":"No credit left."}}"#,
+            spent,
+        ),
+        (
+            Anthropic,
+            429,
+            r#"{"type":"error","error":{"type":"billing_error","message":"spend limit reached; resets Nov 30"}}"#,
+            spent,
+        ),
+        (
+            OpenaiCompatible,
+            429,
+            r#"{"error":{"message":"You exceeded your current quota, please check your plan and billing details.","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#,
+            spent,
+        ),
+        (
+            OpenaiCompatible,
+            429,
+            r#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","param":null,"code":null}}"#,
+            spent,
+        ),
+        (
+            OpenaiCompatible,
+            400,
+            r#"{"error":{"code":"billing_hard_limit_reached","message":"Billing hard limit has been reached","param":null,"type":"invalid_request_error"}}"#,
+            spent,
+        ),
+        (
+            OpenaiCompatible,
+            429,
+            r#"{"error":{"message":"Your account is not active, please check your billing details on our website.","type":"billing_not_active","param":null,"code":"billing_not_active"}}"#,
+            disabled,
+        ),
+        (
+            OpenaiCompatible,
+            402,
+            r#"{"error":{"message":"Insufficient Balance","type":"unknown_error","param":null,"code":"invalid_request_error"}}"#,
+            spent,
+        ),
+        (
+            OpenaiCompatible,
+            402,
+            r#"{"error":{"message":"Insufficient credits. Add more using https://openrouter.ai/settings/credits","code":402}}"#,
+            spent,
+        ),
+        (
+            OpenaiCompatible,
+            429,
+            r#"{"error":{"message":"Your account has exceeded its quota","type":"exceeded_current_quota_error"}}"#,
+            spent,
+        ),
+        (
+            OpenaiCompatible,
+            429,
+            r#"{"code":"Some resource has been exhausted","error":"Your team 16f2151a has either used all available credits or reached its monthly spending limit. To continue making API requests, please purchase more credits or raise your spending limit."}"#,
+            credit,
+        ),
+        (
+            OpenaiCompatible,
+            403,
+            r#"{"code":"The caller does not have permission to execute the specified operation","error":"Your newly created team doesn't have any credits or licenses yet. You can purchase those on https://console.x.ai/team/481c7584."}"#,
+            credit,
+        ),
+        (
+            OpenaiCompatible,
+            400,
+            r#"{"error":{"message":"Organization has been restricted. Please reach out to support if you believe this was in error.","type":"invalid_request_error","code":"organization_restricted"}}"#,
+            disabled,
+        ),
+        (
+            OpenaiCompatible,
+            400,
+            r#"{"error":{"code":"Arrearage","param":null,"message":"Access denied, please make sure your account is in good standing.","type":"Arrearage"}}"#,
+            credit,
+        ),
+        (
+            OpenaiCompatible,
+            403,
+            r#"[{"error":{"code":403,"message":"Permission denied: Consumer 'api_key:x' has been suspended.","status":"PERMISSION_DENIED","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"CONSUMER_SUSPENDED"}]}}]"#,
+            disabled,
+        ),
+    ];
+    for (provider, status, body, expect) in rows {
+        let verdict = of(provider, status, body);
+        assert_eq!(short(&verdict), expect, "{body}");
+        assert!(verdict.is_private, "{body}");
+    }
+}
+
+#[test]
+fn too_large_request_does_not_affect_the_account() {
+    let rows = [
+        (
+            Anthropic,
+            429,
+            r#"{"type":"error","error":{"type":"rate_limit_error","message":"Extra usage is required for long context requests."}}"#,
+        ),
+        (
+            OpenaiCompatible,
+            429,
+            r#"{"error":{"message":"Request too large for gpt-4o in organization org-x on tokens per min (TPM): Limit 30000, Requested 51228.","type":"tokens","param":null,"code":"rate_limit_exceeded"}}"#,
+        ),
+        (
+            OpenaiCompatible,
+            402,
+            r#"{"error":{"message":"This request requires more credits, or fewer max_tokens. You requested up to 225702 tokens, but can only afford 92985.","code":402}}"#,
+        ),
+    ];
+    for (provider, status, body) in rows {
+        assert_eq!(short(&of(provider, status, body)), "try another, nothing", "{body}");
+    }
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "a table of bodies")]
+fn missing_model_or_feature_affects_only_that_model() {
+    let expect = "try another, model 300 ModelUnavailable guess";
+    let rows = [
+        (
+            Anthropic,
+            404,
+            r#"{"type":"error","error":{"type":"not_found_error","message":"model: claude-none"}}"#,
+        ),
+        (
+            Anthropic,
+            403,
+            r#"{"type":"error","error":{"type":"permission_error","message":"Your API key does not have permission to use the model claude-mythos-5."}}"#,
+        ),
+        (
+            Anthropic,
+            403,
+            r#"{"type":"error","error":{"type":"permission_error","message":"Fast mode is disabled for this organization."}}"#,
+        ),
+        (
+            OpenaiCompatible,
+            403,
+            r#"{"error":{"message":"Project `proj_lab` does not have access to model `gpt-lab`","type":"invalid_request_error","param":null,"code":"model_not_found"}}"#,
+        ),
+        (
+            OpenaiCompatible,
+            404,
+            r#"{"error":{"message":"The model `gpt-9` does not exist or you do not have access to it.","type":"invalid_request_error","param":null,"code":"model_not_found"}}"#,
+        ),
+        (
+            OpenaiCompatible,
+            404,
+            r#"{"object":"error","message":"The model `claude-opus-5-5` does not exist.","type":"NotFoundError","param":null,"code":404}"#,
+        ),
+        (
+            OpenaiCompatible,
+            404,
+            r#"{"error":{"message":"model \"claude-opus-5-5\" not found, try pulling it first","type":"api_error","param":null,"code":null}}"#,
+        ),
+        (
+            OpenaiCompatible,
+            404,
+            r#"{"error":{"code":"DeploymentNotFound","message":"The API deployment for this resource does not exist."}}"#,
+        ),
+        (
+            OpenaiCompatible,
+            404,
+            r#"[{"error":{"code":404,"message":"models/gemini-9 is not found for API version v1main, or is not supported for generateContent.","status":"NOT_FOUND"}}]"#,
+        ),
+        (
+            OpenaiCompatible,
+            404,
+            r#"{"error":{"message":"No endpoints found for x/y.","code":404}}"#,
+        ),
+        (
+            OpenaiCompatible,
+            403,
+            r#"[{"error":{"code":403,"message":"The caller does not have permission","status":"PERMISSION_DENIED"}}]"#,
+        ),
+        (
+            Bedrock,
+            403,
+            r#"{"type":"error","error":{"type":"permission_error","message":"You don't have access to the model with the specified model ID."}}"#,
+        ),
+        (
+            Bedrock,
+            404,
+            r#"{"type":"error","error":{"type":"not_found_error","message":"This model version has reached the end of its life."}}"#,
+        ),
+        (
+            Bedrock,
+            400,
+            r#"{"type":"error","error":{"type":"invalid_request_error","message":"The provided model identifier is invalid."}}"#,
+        ),
+    ];
+    for (provider, status, body) in rows {
+        let verdict = of(provider, status, body);
+        assert_eq!(short(&verdict), expect, "{body}");
+        assert!(!verdict.is_private, "the client may read it: {body}");
+    }
+    let fast = RequestFacts { is_fast: true, ..facts(Anthropic) };
+    let verdict = judged(&fast, 403, &AnnouncedLimit::default(), rows[2].2);
+    assert_eq!(short(&verdict), "try another, fast 300 ModelUnavailable guess");
+}
+
+#[test]
+fn refused_credential_is_only_suspected() {
+    let rows = [
+        (
+            Anthropic,
+            401,
+            r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}"#,
+        ),
+        (
+            OpenaiCompatible,
+            401,
+            r#"{"error":{"message":"Incorrect API key provided: sk-up**9.","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}"#,
+        ),
+        (OpenaiCompatible, 401, r#"{"error":{"message":"No auth credentials found","code":401}}"#),
+        (
+            OpenaiCompatible,
+            401,
+            r#"{"error":{"message":"Authentication Fails, Your api key: ****9 is invalid","type":"authentication_error","param":null,"code":"invalid_request_error"}}"#,
+        ),
+        (
+            OpenaiCompatible,
+            401,
+            r#"{"error":{"code":"401","message":"Access denied due to invalid subscription key or wrong API endpoint."}}"#,
+        ),
+        (
+            OpenaiCompatible,
+            400,
+            r#"[{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID","domain":"googleapis.com"}]}}]"#,
+        ),
+        (
+            OpenaiCompatible,
+            401,
+            r#"{"error":{"message":"OpenAI-Organization header should match organization for API key","type":"invalid_request_error","param":null,"code":"mismatched_organization"}}"#,
+        ),
+        (
+            Bedrock,
+            401,
+            r#"{"type":"error","error":{"type":"authentication_error","message":"The security token included in the request is invalid."}}"#,
+        ),
+    ];
+    for (provider, status, body) in rows {
+        let verdict = of(provider, status, body);
+        assert_eq!(short(&verdict), "try another, suspect CredentialRefused", "{body}");
+        assert!(verdict.is_private && !verdict.needs_token_renewal, "{body}");
+    }
+    for body in ["Forbidden", r#"{"Message":"Forbidden"}"#, "<html>blocked: disabled</html>", ""] {
+        assert_eq!(short(&of(Anthropic, 403, body)), "try another, suspect Forbidden", "{body}");
+    }
+    assert!(matches!(
+        confirm_suspicion(CooldownReason::Forbidden, now()),
+        Some(AccountEffect::Cooldown { scope: CooldownScope::Account, .. })
+    ));
+    assert_eq!(confirm_suspicion(CooldownReason::CredentialRefused, now()), None);
+}
+
+#[test]
+fn refused_token_is_renewed() {
+    for credential in [CredentialKind::Oauth2, CredentialKind::WorkloadIdentity] {
+        let facts = RequestFacts { credential, token_version: Some(3), ..facts(Anthropic) };
+        let body = r#"{"type":"error","error":{"type":"authentication_error","message":"OAuth token has expired"}}"#;
+        let verdict = judged(&facts, 401, &AnnouncedLimit::default(), body);
+        assert_eq!(short(&verdict), "try another, account 60 TokenRefused");
+        assert!(verdict.needs_token_renewal && verdict.is_private);
+        assert!(matches!(verdict.account, AccountEffect::Cooldown { token_version: Some(3), .. }));
+    }
+}
+
+#[test]
+fn rate_limits_affect_one_model_unless_a_header_names_more() {
+    let rate = r#"{"type":"error","error":{"type":"rate_limit_error","message":"This request would exceed your organization's rate limit of 30,000 input tokens per minute (model: claude-opus-5-5)."}}"#;
+    let secs = SignedDuration::from_secs;
+    let check = |announced: AnnouncedLimit, is_fast, expect: &str| {
+        let facts = RequestFacts { is_fast, ..facts(Anthropic) };
+        let verdict = judged(&facts, 429, &announced, rate);
+        assert_eq!(short(&verdict), format!("try another, {expect}"), "{announced:?}");
+        assert!(!verdict.is_private);
+    };
+    let plain = AnnouncedLimit::default;
+    let reset = Some("2026-11-22T22:00:00Z".parse().unwrap());
+    check(plain(), false, "model 30 RateLimited guess");
+    check(AnnouncedLimit { retry_after: Some(secs(40)), ..plain() }, false, "model 40 RateLimited");
+    check(AnnouncedLimit { reset, ..plain() }, false, "model 3601 RateLimited");
+    let both = AnnouncedLimit { retry_after: Some(secs(40)), reset, ..plain() };
+    check(both, false, "model 40 RateLimited");
+    let past = Some("2026-11-22T20:00:00Z".parse().unwrap());
+    check(AnnouncedLimit { reset: past, ..plain() }, false, "model 30 RateLimited guess");
+    let never = AnnouncedLimit { retry_after: Some(secs(i64::MAX)), ..plain() };
+    check(never, false, "model 86400 RateLimited");
+    let whole = AnnouncedLimit { reset, is_whole_account: true, ..plain() };
+    check(whole, false, "account 3601 RateLimited");
+    let family = AnnouncedLimit { reset, family: Some("opus".into()), ..plain() };
+    check(family, false, "family opus 3601 RateLimited");
+    let fast = AnnouncedLimit { fast_reset: reset, is_fast_spent: true, ..plain() };
+    check(fast.clone(), true, "fast 3601 RateLimited");
+    check(fast, false, "model 30 RateLimited guess");
+    let openai = r#"{"error":{"message":"Rate limit reached for gpt-lab in organization org-lab on requests per min. Limit: 3 / min. Please try again in 20s. Visit https://platform.openai.com/account/billing to add a payment method.","type":"requests","param":null,"code":"rate_limit_exceeded"}}"#;
+    let verdict = of(OpenaiCompatible, 429, openai);
+    assert_eq!(short(&verdict), "try another, model 30 RateLimited guess", "`billing` is no cap");
+    let gemini = r#"[{"error":{"code":429,"message":"You exceeded your current quota, please check your plan and billing details.","status":"RESOURCE_EXHAUSTED","details":[{"@type":"type.googleapis.com/google.rpc.QuotaFailure","violations":[{"quotaId":"GenerateRequestsPerMinutePerProjectPerModel"}]},{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"34.074824224s"}]}}]"#;
+    assert_eq!(short(&of(OpenaiCompatible, 429, gemini)), "try another, model 34 RateLimited");
+}
+
+#[test]
+fn overload_is_short_and_server_errors_are_strikes() {
+    let overloaded =
+        r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
+    let day = AnnouncedLimit {
+        retry_after: Some(SignedDuration::from_secs(86_400)),
+        ..AnnouncedLimit::default()
+    };
+    for (status, body) in [(529, overloaded), (529, ""), (503, overloaded), (500, overloaded)] {
+        let verdict = judged(&facts(Anthropic), status, &day, body);
+        assert_eq!(short(&verdict), "try another, account 5 Overloaded guess", "{status}");
+    }
+    for status in [500, 502, 503, 504, 520, 522, 524] {
+        for body in ["", "<html>502 Bad Gateway</html>", "Internal Server Error"] {
+            let verdict = of(OpenaiCompatible, status, body);
+            assert_eq!(short(&verdict), "try another, strike ServerError", "{status} {body}");
+        }
+    }
+    for (failure, reason) in [
+        (CallFailure::Unreachable, CooldownReason::Unreachable),
+        (CallFailure::Timeout, CooldownReason::TimedOut),
+    ] {
+        let verdict = classify(&failure, &facts(Bedrock), now(), 0);
+        assert_eq!(verdict.account, AccountEffect::Strike { reason });
+    }
+    for failure in [CallFailure::NotAsked, CallFailure::InvalidAnswer] {
+        let told = classify(&failure, &facts(Bedrock), now(), 0);
+        assert_eq!(short(&told), "try another, nothing");
+    }
+    // The upstream can bill these answers, so no second call is made for the same request.
+    for (failure, expect) in [
+        (CallFailure::UnusableAnswer, "pass on, nothing"),
+        (CallFailure::BrokenAnswer, "pass on, strike Unreachable"),
+    ] {
+        let verdict = classify(&failure, &facts(Bedrock), now(), 0);
+        assert_eq!(short(&verdict), expect);
+    }
+}
+
+#[test]
+fn error_event_at_stream_start_counts_like_its_status() {
+    let rows = [
+        (
+            Anthropic,
+            r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#,
+            "try another, account 10 Overloaded guess",
+        ),
+        (
+            Anthropic,
+            r#"{"type":"error","error":{"type":"invalid_request_error","message":"m"}}"#,
+            "pass on, nothing",
+        ),
+        (
+            Anthropic,
+            r#"{"type":"error","error":{"type":"api_error","message":"m"}}"#,
+            "try another, strike StreamError",
+        ),
+        (
+            Anthropic,
+            r#"{"type":"error","error":{"type":"permission_error","message":"m"}}"#,
+            "try another, model 300 ModelUnavailable guess",
+        ),
+        (
+            Anthropic,
+            r#"{"type":"error","error":{"type":"authentication_error","message":"m"}}"#,
+            "try another, suspect CredentialRefused",
+        ),
+        (
+            OpenaiCompatible,
+            r#"{"error":{"code":"server_error","message":"m"}}"#,
+            "try another, strike StreamError",
+        ),
+        (
+            OpenaiCompatible,
+            r#"{"error":{"code":"rate_limit_exceeded","message":"m"}}"#,
+            "try another, model 30 RateLimited guess",
+        ),
+        (
+            OpenaiCompatible,
+            r#"{"type":"response.failed","response":{"status":"failed","error":{"code":"insufficient_quota","message":"m"}}}"#,
+            "try another, account 600 SpendCapReached",
+        ),
+        (
+            OpenaiCompatible,
+            r#"{"error":{"code":502,"message":"Provider disconnected"}}"#,
+            "try another, strike StreamError",
+        ),
+        (OpenaiCompatible, r#"{"error":{"message":"odd"}}"#, "try another, strike StreamError"),
+        (
+            OpenaiCompatible,
+            r#"{"error":{"message":"odd","code":"context_length_exceeded"}}"#,
+            "pass on, nothing",
+        ),
+    ];
+    let announced = AnnouncedLimit::default();
+    for (provider, body, expect) in rows {
+        let error = ErrorFields::from_body(body.as_bytes());
+        let status = error.implied_status();
+        let answer = UpstreamError { status, announced: &announced, error: &error };
+        let verdict = classify(&CallFailure::FirstEvent(answer), &facts(provider), now(), 255);
+        assert_eq!(short(&verdict), expect, "{body}");
+    }
+}
+
+#[test]
+fn deep_and_malformed_bodies_have_no_error_fields() {
+    for body in ["[".repeat(100_000), "{\"error\":".repeat(50_000), "\u{0}".to_owned()] {
+        assert_eq!(ErrorFields::from_body(body.as_bytes()), ErrorFields::default());
+    }
+}

@@ -1,0 +1,74 @@
+//! Where Baton listens and is found.
+
+use super::section::section;
+use crate::client_address::AddressRanges;
+use std::net::SocketAddr;
+
+section! {
+    /// Where Baton listens and is found.
+    #[derive(Clone)]
+    AddressSettings("Addresses") {
+        /// The relay listens here.
+        listen: SocketAddr = BATON_LISTEN("address and port").or("127.0.0.1:8080");
+        /// The admin API and the console listen here.
+        admin_listen: SocketAddr = BATON_ADMIN_LISTEN("address and port").or("127.0.0.1:8081");
+        /// `baton up --only-stores` offers the local stores here.
+        stores_listen: SocketAddr = BATON_STORES_LISTEN("address and port").or("127.0.0.1:8000");
+        /// Baton reads the client's address from `x-forwarded-for` if the request comes from one of
+        /// these proxies.
+        trusted_proxies: AddressRanges =
+            BATON_TRUSTED_PROXIES("addresses and ranges, such as `10.0.0.0/8, fd00::/8`")
+                .unless_set("no proxy is trusted");
+        /// The admin API and the console answer only these addresses; others get 403.
+        admin_allowed: Option<AddressRanges> =
+            BATON_ADMIN_ALLOWED_CIDRS("ranges, such as `203.0.113.0/24,2001:db8::/32`")
+                .unless_set("every address")
+                .set_by_template()
+                by parse_allowed_ranges;
+        /// The console shows this URL to people who connect a client.
+        relay_url: Option<String> = BATON_RELAY_URL("`http` or `https` URL")
+            .unless_set("the URL of `BATON_LISTEN`")
+            .set_by_template()
+            by parse_relay_url;
+        /// Browsers reach the console at this origin; set it if a proxy passes on neither `host`
+        /// nor `x-forwarded-proto`.
+        console_origin: Option<String> =
+            BATON_CONSOLE_ORIGIN("origin, such as `https://admin.example.com`")
+                .unless_set("what the request's headers say")
+                by parse_console_origin;
+    }
+}
+
+/// The allowed address ranges. A list without any is an error, because it would lock everybody out.
+fn parse_allowed_ranges(text: &str) -> Result<Option<AddressRanges>, String> {
+    match text.parse::<AddressRanges>() {
+        _ if text.is_empty() => Ok(None),
+        Ok(ranges) if ranges != AddressRanges::default() => Ok(Some(ranges)),
+        _ => Err("must be a list of ranges such as 203.0.113.0/24,2001:db8::/32".to_owned()),
+    }
+}
+
+/// The address of the relay for clients, without a slash at the end.
+fn parse_relay_url(text: &str) -> Result<Option<String>, String> {
+    let fits = text.starts_with("https://") || text.starts_with("http://");
+    match text {
+        "" => Ok(None),
+        url if fits && !url.contains(char::is_whitespace) => {
+            Ok(Some(url.trim_end_matches('/').to_owned()))
+        }
+        _ => Err("must be a URL such as https://llm.example.com".to_owned()),
+    }
+}
+
+/// The address of the console, like `https://admin.example.com`, without a path.
+fn parse_console_origin(text: &str) -> Result<Option<String>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let origin = text.trim_end_matches('/').to_ascii_lowercase();
+    let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    if host.is_none_or(|host| host.is_empty() || host.contains(['/', '?', '#', '@', ' '])) {
+        return Err("must be an origin such as https://admin.example.com".to_owned());
+    }
+    Ok(Some(origin))
+}
