@@ -7,7 +7,7 @@ use baton_runtime::dead_letters::DeadLetters;
 use baton_runtime::observe::{Observer, TelemetryExporters, install};
 use baton_runtime::settings::Settings;
 use baton_runtime::usage_queue::UsageQueue;
-use baton_store::{Store, read_gauges};
+use baton_store::GaugeReader;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +24,7 @@ pub(crate) fn install_telemetry(settings: &Settings) -> Result<TelemetryExporter
 pub(crate) fn observe_gauges(
     settings: &Settings,
     aws: &AwsClients,
-    store: Store,
+    gauges: GaugeReader,
     shutdown: CancellationToken,
 ) {
     if !settings.telemetry.sends_metrics() {
@@ -37,7 +37,7 @@ pub(crate) fn observe_gauges(
         let mut times = tokio::time::interval(GAUGE_INTERVAL);
         loop {
             times.tick().await;
-            let levels = read_gauges(&store, &queue, letters.as_ref()).await;
+            let levels = gauges.read_gauges(&queue, letters.as_ref()).await;
             observer.set_gauges(&levels);
         }
     };

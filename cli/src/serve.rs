@@ -12,8 +12,8 @@ use baton_runtime::random::RandomSource;
 use baton_runtime::settings::Settings;
 use baton_runtime::telemetry;
 use baton_runtime::usage_queue::UsageQueue;
-use baton_store::Store;
 use baton_store::pepper::load_pepper;
+use baton_store::{AdminStores, RelayStores, StoreConnection};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -29,16 +29,18 @@ pub async fn run_server(settings: Settings) -> Result<(), CliError> {
     let relay_listener = server::bind(settings.addresses.listen, "--listen").await?;
     let admin_listener = server::bind(settings.addresses.admin_listen, "--admin-listen").await?;
     let aws = AwsClients::from_env(&settings).await;
-    let store = Store::new(&aws, &settings, Clock::system(), RandomSource::system());
+    let connection = StoreConnection::new(&aws, &settings, Clock::system(), RandomSource::system());
+    let admin_stores = AdminStores::new(&connection);
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
-    let pepper = load_pepper(&aws, &settings, &store).await.map_err(CliError::from_cause)?;
-    let relay = Relay::new(&settings, pepper.clone(), store.clone(), queue)
+    let pepper =
+        load_pepper(&aws, &settings, &admin_stores.secrets).await.map_err(CliError::from_cause)?;
+    let relay = Relay::new(&settings, pepper.clone(), RelayStores::new(&connection), queue)
         .map_err(CliError::from_cause)?;
-    let admin = baton_admin::router(&settings, pepper.clone(), store.clone(), &aws)
+    let admin = baton_admin::router(&settings, pepper.clone(), admin_stores.clone(), &aws)
         .map_err(CliError::from_cause)?;
 
     let shutdown = CancellationToken::new();
-    observe::observe_gauges(&settings, &aws, store, shutdown.clone());
+    observe::observe_gauges(&settings, &aws, admin_stores.gauges, shutdown.clone());
     print_line(format!(
         "the relay listens on http://{}, the admin API on http://{}",
         settings.addresses.listen, settings.addresses.admin_listen

@@ -15,8 +15,8 @@ use baton_runtime::random::RandomSource;
 use baton_runtime::settings::{Settings, addresses, storage};
 use baton_runtime::telemetry;
 use baton_runtime::usage_queue::UsageQueue;
-use baton_store::Store;
 use baton_store::pepper::load_pepper;
+use baton_store::{AdminStores, RefreshStores, RelayStores, StatsStores, StoreConnection};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -90,7 +90,7 @@ pub struct PreparedSystem {
     pub first_start: FirstStart,
     listeners: ServiceListeners,
     local: LocalAws,
-    store: Store,
+    connection: Arc<StoreConnection>,
     queue: UsageQueue,
     outside: OutboundClients,
     aws: AwsClients,
@@ -109,14 +109,17 @@ pub async fn prepare(mut settings: Settings) -> Result<PreparedSystem, CliError>
     settings.resources = local.resources();
 
     let aws = AwsClients::new(&local.sdk_config());
-    let store = Store::new(&aws, &settings, Clock::system(), RandomSource::system());
+    let connection = StoreConnection::new(&aws, &settings, Clock::system(), RandomSource::system());
+    let admin_stores = AdminStores::new(&connection);
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
-    let pepper = load_pepper(&aws, &settings, &store).await.map_err(CliError::from_cause)?;
-    let first_start =
-        first_start(&settings, pepper.clone(), store.clone()).await.map_err(CliError::Failed)?;
-    let relay = Relay::new(&settings, pepper.clone(), store.clone(), queue.clone())
+    let pepper =
+        load_pepper(&aws, &settings, &admin_stores.secrets).await.map_err(CliError::from_cause)?;
+    let first_start = first_start(&settings, pepper.clone(), admin_stores.clone())
+        .await
+        .map_err(CliError::Failed)?;
+    let relay = Relay::new(&settings, pepper.clone(), RelayStores::new(&connection), queue.clone())
         .map_err(CliError::from_cause)?;
-    let admin = baton_admin::router(&settings, pepper.clone(), store.clone(), &aws)
+    let admin = baton_admin::router(&settings, pepper.clone(), admin_stores, &aws)
         .map_err(CliError::from_cause)?;
     let address = |listener: &TcpListener| listener.local_addr().map_err(CliError::from_cause);
     Ok(PreparedSystem {
@@ -125,7 +128,7 @@ pub async fn prepare(mut settings: Settings) -> Result<PreparedSystem, CliError>
         first_start,
         listeners: ServiceListeners { relay, relay_listener, admin, admin_listener },
         local,
-        store,
+        connection,
         queue,
         outside: OutboundClients::new(&aws, &settings).map_err(CliError::from_cause)?,
         aws,
@@ -144,13 +147,17 @@ pub(crate) struct ServiceListeners {
 impl PreparedSystem {
     /// Serves until `stop`, then ends the parts in the order in which they feed each other.
     pub async fn serve_until(self, shutdown: CancellationToken) -> UnfinishedWork {
-        observe::observe_gauges(&self.settings, &self.aws, self.store.clone(), shutdown.clone());
+        let gauges = AdminStores::new(&self.connection).gauges;
+        observe::observe_gauges(&self.settings, &self.aws, gauges, shutdown.clone());
         let queue_done = CancellationToken::new();
-        let stats_task =
-            tokio::spawn(feed_stats(self.local.clone(), self.store.clone(), queue_done.clone()));
+        let stats_task = tokio::spawn(feed_stats(
+            self.local.clone(),
+            StatsStores::new(&self.connection),
+            queue_done.clone(),
+        ));
         let maintenance_task = tokio::spawn(run_maintenance(
             self.local,
-            (self.store, self.outside),
+            (RefreshStores::new(&self.connection), self.outside),
             self.queue,
             shutdown.clone(),
         ));
@@ -265,7 +272,7 @@ impl ServiceListeners {
 }
 
 /// Passes messages of the usage queue to stats.
-async fn feed_stats(local: LocalAws, store: Store, queue_drained: CancellationToken) {
+async fn feed_stats(local: LocalAws, store: StatsStores, queue_drained: CancellationToken) {
     let handler = move |event| {
         let store = store.clone();
         async move { baton_stats::handle(&store, event).await }
@@ -276,7 +283,7 @@ async fn feed_stats(local: LocalAws, store: Store, queue_drained: CancellationTo
 /// Runs refresh on its schedule.
 async fn run_maintenance(
     local: LocalAws,
-    (store, outside): (Store, OutboundClients),
+    (store, outside): (RefreshStores, OutboundClients),
     queue: UsageQueue,
     shutdown: CancellationToken,
 ) {
@@ -284,7 +291,7 @@ async fn run_maintenance(
     let (maintenance_store, endpoint) = (store.clone(), outside.endpoint.clone());
     let prompt = shutdown.clone().run_until_cancelled_owned(async move {
         loop {
-            maintenance_store.wait_for_renewal_request().await;
+            maintenance_store.renewals.wait_for_renewal_request().await;
             log_failure("refresh", renew_due_tokens(&maintenance_store, &endpoint).await.map(drop));
         }
     });
@@ -364,9 +371,11 @@ async fn prepare_first_start(
     let mut settings = settings.clone();
     settings.resources = local.resources();
     let aws = AwsClients::new(&local.sdk_config());
-    let store = Store::new(&aws, &settings, Clock::system(), RandomSource::system());
-    let pepper = load_pepper(&aws, &settings, &store).await.map_err(CliError::from_cause)?;
-    first_start(&settings, pepper, store).await.map_err(CliError::Failed)
+    let connection = StoreConnection::new(&aws, &settings, Clock::system(), RandomSource::system());
+    let stores = AdminStores::new(&connection);
+    let pepper =
+        load_pepper(&aws, &settings, &stores.secrets).await.map_err(CliError::from_cause)?;
+    first_start(&settings, pepper, stores).await.map_err(CliError::Failed)
 }
 
 /// Waits for Ctrl-C or SIGTERM. It listens from the moment of the call, before the future is

@@ -121,8 +121,12 @@ async fn fill(system: &InProcessSystem, keys: u32, accounts: u32) {
     let (store, group) = (&system.store, GroupId::from_bits(1));
     let mut edit = ConfigEdit::default();
     let stored = stored_group(group.clone());
-    store.save_group(&mut edit, &store.new_stored(stored, None)).expect("an item");
-    store.apply(edit).await.expect("saved");
+    store
+        .admin
+        .editor
+        .save_group(&mut edit, &store.admin.editor.new_stored(stored, None))
+        .expect("an item");
+    store.admin.editor.apply(edit).await.expect("saved");
     let accounts: Vec<u32> = (1..=accounts).collect();
     for some in accounts.chunks(TOGETHER / 2) {
         let mut edit = ConfigEdit::default();
@@ -133,11 +137,12 @@ async fn fill(system: &InProcessSystem, keys: u32, accounts: u32) {
                 group.clone(),
             );
             let credential = Secret::new(format!("sk-{number}"));
-            let sealed = store.seal_credential(&account, &credential).await.expect("sealed");
-            let stored = store.new_stored(account, Some(sealed));
-            store.save_account(&mut edit, &stored, &[]).expect("an item");
+            let sealed =
+                store.admin.editor.seal_credential(&account, &credential).await.expect("sealed");
+            let stored = store.admin.editor.new_stored(account, Some(sealed));
+            store.admin.editor.save_account(&mut edit, &stored, &[]).expect("an item");
         }
-        store.apply(edit).await.expect("saved");
+        store.admin.editor.apply(edit).await.expect("saved");
     }
     let keys: Vec<u32> = (0..keys).collect();
     for some in keys.chunks(TOGETHER) {
@@ -147,6 +152,6 @@ async fn fill(system: &InProcessSystem, keys: u32, accounts: u32) {
             let key = stored_key(id, group.clone(), Limits::default());
             system.add_key(&mut edit, key, &secret(*number));
         }
-        store.apply(edit).await.expect("saved");
+        store.admin.editor.apply(edit).await.expect("saved");
     }
 }

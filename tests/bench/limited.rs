@@ -19,7 +19,8 @@ use baton_domain::reservation::Reservation;
 use baton_domain::scope::LimitScope;
 use baton_runtime::clock::Clock;
 use baton_runtime::usage_queue::UsageQueue;
-use baton_store::{Admission, Store};
+use baton_store::Admission;
+use baton_test_harness::stores::AllStores;
 use baton_test_harness::system::{InProcessSystem, TestSystem, TestSystemBuilder};
 use tokio_util::sync::CancellationToken;
 
@@ -47,7 +48,7 @@ pub(crate) async fn measure() {
 /// A key, and the lines that its requests use.
 #[derive(Clone)]
 struct LimitedCaller {
-    store: Store,
+    store: AllStores,
     queue: UsageQueue,
     bounds: Arc<EffectiveLimits>,
 }
@@ -73,7 +74,7 @@ async fn one(folder: Option<&Path>, pools: usize, at_once: u32) -> String {
         async move {
             let stats = move |event| {
                 let store = store.clone();
-                async move { baton_stats::handle(&store, event).await }
+                async move { baton_stats::handle(&store.stats, event).await }
             };
             local.consume_usage(stop, stats).await;
         }
@@ -89,6 +90,8 @@ async fn one(folder: Option<&Path>, pools: usize, at_once: u32) -> String {
         looks += 1;
         open += caller
             .store
+            .admin
+            .counters
             .read_key_counters(&caller.bounds.key)
             .await
             .expect("counted")
@@ -167,7 +170,8 @@ async fn client(caller: LimitedCaller, is_over: Arc<AtomicBool>, done: Arc<Atomi
             shared_limits: bounds.shared_scopes(),
         };
         let begun = Instant::now();
-        let admitted = store.admit(&bounds, &id, &wanted).await.expect("the store is up");
+        let admitted =
+            store.relay.limits.admit(&bounds, &id, &wanted).await.expect("the store is up");
         record(&mut times, begun);
         assert!(matches!(admitted, Admission::Admitted(_)), "far below its limits");
         let mut usage = wanted.given_up(id, bounds.key.clone(), "bench");

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use baton_runtime::clock::Clock;
-use baton_store::Store;
+use baton_test_harness::stores::AllStores;
 use baton_test_harness::system::TestSystem;
 use serde_json::{Map, Value, json};
 
@@ -53,11 +53,11 @@ pub(crate) async fn measure() {
     println!("{} bytes a stored event, as DynamoDB counts", seen.event_bytes / seen.puts.max(1));
 }
 
-async fn store(store: &Store, from: u32, count: u32) {
+async fn store(store: &AllStores, from: u32, count: u32) {
     for first in (from..from + count).step_by(BATCH as usize) {
         let mut event = SqsEvent::default();
         event.records = (first..first + BATCH).map(message).collect();
-        let answer = baton_stats::handle(store, event).await;
+        let answer = baton_stats::handle(&store.stats, event).await;
         assert!(answer.batch_item_failures.is_empty(), "all are stored");
     }
 }

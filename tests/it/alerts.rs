@@ -12,7 +12,8 @@ use baton_domain::id::{AccountId, KeyId, RequestId};
 use baton_domain::key::{Key, Limits};
 use baton_domain::scope::LimitScope;
 use baton_refresh::alerts::{AlertRun, send_alerts};
-use baton_store::{Admission, Store};
+use baton_store::Admission;
+use baton_test_harness::stores::AllStores;
 use baton_test_harness::system::{InProcessSystem, TestSystem, reservation};
 use http::{HeaderMap, StatusCode};
 use jiff::SignedDuration;
@@ -81,7 +82,7 @@ async fn system_with_receiver(form: &str) -> (InProcessSystem, WebhookReceiver) 
 }
 
 async fn run_alerts(in_process: &InProcessSystem) -> (usize, usize, usize) {
-    let run = send_alerts(&in_process.store, &in_process.notifier(), "test")
+    let run = send_alerts(&in_process.store.refresh, &in_process.notifier(), "test")
         .await
         .expect("the alert run");
     let AlertRun { noticed, delivered, failed } = run;
@@ -91,7 +92,8 @@ async fn run_alerts(in_process: &InProcessSystem) -> (usize, usize, usize) {
 async fn key(in_process: &InProcessSystem, usd: &str) -> (KeyId, Limits) {
     let body = json!({"name": "ci", "limits": {"usd_daily": usd}});
     let id = in_process.admin().create("/keys", &body).await.parse::<KeyId>().expect("an id");
-    let stored = in_process.store.read::<Key>(&id).await.expect("read").expect("there");
+    let stored =
+        in_process.store.admin.config.read::<Key>(&id).await.expect("read").expect("there");
     (id, stored.value.limits)
 }
 
@@ -109,14 +111,15 @@ async fn spend_within(in_process: &InProcessSystem, bounds: &EffectiveLimits, us
     record.reserved_pools = bounds.shared_scopes();
     let mut wanted = reservation(at, record.cost_usd.pico());
     wanted.shared_limits = bounds.shared_scopes();
-    let admitted = in_process.store.admit(bounds, &record.id, &wanted).await.expect("admitted");
+    let admitted =
+        in_process.store.relay.limits.admit(bounds, &record.id, &wanted).await.expect("admitted");
     assert!(matches!(admitted, Admission::Admitted(_)), "{admitted:?}");
     in_process.store_all(&[record]).await;
 }
 
 /// The same with all limits that apply to the key.
 async fn spend_within_all_limits(in_process: &InProcessSystem, key: &Key, usd: &str) {
-    let bounds = in_process.store.effective_limits(key).await.expect("bounds");
+    let bounds = in_process.store.admin.limit_settings.effective_limits(key).await.expect("bounds");
     spend_within(in_process, &bounds, usd).await;
 }
 
@@ -161,7 +164,8 @@ async fn alerts_name_user_group_and_organization() {
     admin.send("PUT", "/limits/organization", &daily("40")).await.ok();
     let body = json!({"name": "ci", "user_id": user, "group_id": group});
     let id: KeyId = admin.create("/keys", &body).await.parse().expect("an id");
-    let key = in_process.store.read::<Key>(&id).await.expect("read").expect("there").value;
+    let key =
+        in_process.store.admin.config.read::<Key>(&id).await.expect("read").expect("there").value;
     spend_within_all_limits(&in_process, &key, "5").await;
     assert_eq!(run_alerts(&in_process).await, (1, 1, 0));
     spend_within_all_limits(&in_process, &key, "5").await;
@@ -183,7 +187,8 @@ async fn alerts_name_user_group_and_organization() {
     // Ten more would exceed Ada's limit, but another key of the group can spend them.
     let body = json!({"name": "other", "group_id": group});
     let id: KeyId = admin.create("/keys", &body).await.parse().expect("an id");
-    let other = in_process.store.read::<Key>(&id).await.expect("read").expect("there").value;
+    let other =
+        in_process.store.admin.config.read::<Key>(&id).await.expect("read").expect("there").value;
     spend_within_all_limits(&in_process, &other, "10").await;
     assert_eq!(run_alerts(&in_process).await, (2, 2, 0));
     let mut texts = receiver.texts();
@@ -205,7 +210,15 @@ async fn spend_cap_alert_names_the_person() {
     let ada = in_process.admin().create("/users", &json!({"name": "ada"})).await;
     for body in [json!({"name": "hers", "user_id": ada}), json!({"name": "nobodys"})] {
         let id: KeyId = in_process.admin().create("/keys", &body).await.parse().expect("an id");
-        let key = in_process.store.read::<Key>(&id).await.expect("read").expect("there").value;
+        let key = in_process
+            .store
+            .admin
+            .config
+            .read::<Key>(&id)
+            .await
+            .expect("read")
+            .expect("there")
+            .value;
         spend_within_all_limits(&in_process, &key, "8").await;
     }
     assert_eq!(run_alerts(&in_process).await, (2, 2, 0));
@@ -261,10 +274,10 @@ async fn failed_deliveries_are_retried_with_backoff() {
     assert_eq!(run_alerts(&in_process).await, (0, 0, 0), "delivery is given up");
 }
 
-async fn set_health(store: &Store, id: &AccountId, state: HealthState) {
+async fn set_health(store: &AllStores, id: &AccountId, state: HealthState) {
     let change =
         |health: &AccountHealth| Some(AccountHealth { state: state.clone(), ..health.clone() });
-    store.change_health(id, change).await.expect("written");
+    store.admin.health.change_health(id, change).await.expect("written");
 }
 
 #[tokio::test]
@@ -318,19 +331,19 @@ async fn blocking_limit_alerts_once_with_amount() {
     let scope = LimitScope::Key(id.clone());
     let usd = |text: &str| text.parse().expect("an amount");
     for _ in 0..3 {
-        in_process.store.note_blocked(&scope, "d#2026-11-22", usd("10")).await;
+        in_process.store.relay.alerts.note_blocked(&scope, "d#2026-11-22", usd("10")).await;
     }
     assert_eq!(run_alerts(&in_process).await, (1, 1, 0));
     let text = "key ci: requests are refused because of the daily limit (0.00 of 10.00 USD; resets 2026-11-23 00:00 UTC)";
     assert_eq!(receiver.texts(), [text]);
-    in_process.store.note_blocked(&scope, "d#2026-11-22", usd("10")).await;
+    in_process.store.relay.alerts.note_blocked(&scope, "d#2026-11-22", usd("10")).await;
     assert_eq!(run_alerts(&in_process).await, (0, 0, 0), "this process has already alerted");
     // The limit is raised and reached again.
     let limits = json!({"limits": {"usd_daily": "12"}});
     in_process.admin().patch(&format!("/keys/{id}"), &limits).await.ok();
-    in_process.store.note_blocked(&scope, "d#2026-11-22", usd("12")).await;
+    in_process.store.relay.alerts.note_blocked(&scope, "d#2026-11-22", usd("12")).await;
     // A settlement in between does not hide it.
-    in_process.store.touch_limits([&scope].into_iter()).await;
+    in_process.store.stats.alerts.touch_limits([&scope].into_iter()).await;
     assert_eq!(run_alerts(&in_process).await, (1, 1, 0));
     assert!(receiver.texts()[0].contains("of 12.00 USD"));
 }
@@ -342,7 +355,13 @@ async fn reservation_alone_does_not_alert() {
     let at = in_process.store.clock().now();
     let wanted = reservation(at, 9_990_000_000_000);
     let bounds = EffectiveLimits::from_own_limits(id.clone(), limits);
-    in_process.store.admit(&bounds, &RequestId::from_bits(1), &wanted).await.expect("admitted");
+    in_process
+        .store
+        .relay
+        .limits
+        .admit(&bounds, &RequestId::from_bits(1), &wanted)
+        .await
+        .expect("admitted");
     spend(&in_process, &(id, Limits::default()), "0.01").await;
     assert_eq!(run_alerts(&in_process).await, (0, 0, 0));
 }

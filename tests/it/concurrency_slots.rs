@@ -2,19 +2,19 @@
 
 use baton_domain::id::{AccountId, RequestId};
 use baton_runtime::clock::Clock;
-use baton_store::Store;
+use baton_test_harness::stores::AllStores;
 use baton_test_harness::system::TestSystem;
 use jiff::SignedDuration;
 
 const MOST: u32 = 10;
 
-async fn instances() -> (Clock, [Store; 2]) {
+async fn instances() -> (Clock, [AllStores; 2]) {
     let clock = Clock::fixed_at(Clock::system().now());
     let system = TestSystem::builder().in_process().clock(clock.clone()).start().await;
     (clock, [system.another(1).store, system.store])
 }
 
-fn request(store: &Store) -> RequestId {
+fn request(store: &AllStores) -> RequestId {
     RequestId::at(store.clock().now(), store.random_source().bits())
 }
 
@@ -28,8 +28,12 @@ async fn two_instances_share_ten_slots() {
             tokio::spawn(async move {
                 let id = request(&store);
                 let expires = store.clock().now().as_second() + 600;
-                let is_acquired =
-                    store.acquire_slot(&account, MOST, (&id, expires)).await.expect("an answer");
+                let is_acquired = store
+                    .relay
+                    .slots
+                    .acquire_slot(&account, MOST, (&id, expires))
+                    .await
+                    .expect("an answer");
                 is_acquired.then_some(id)
             })
         })
@@ -42,11 +46,30 @@ async fn two_instances_share_ten_slots() {
 
     let late = request(&stores[1]);
     let expires = stores[1].clock().now().as_second() + 600;
-    assert!(!stores[1].acquire_slot(&account, MOST, (&late, expires)).await.expect("an answer"));
-    stores[0].release_slot(&account, &taken[0]).await.expect("released");
-    stores[0].release_slot(&account, &taken[0]).await.expect("the second release does nothing");
-    assert!(stores[1].acquire_slot(&account, MOST, (&late, expires)).await.expect("an answer"));
-    let again = stores[1].acquire_slot(&account, MOST, (&late, expires)).await;
+    assert!(
+        !stores[1]
+            .relay
+            .slots
+            .acquire_slot(&account, MOST, (&late, expires))
+            .await
+            .expect("an answer")
+    );
+    stores[0].relay.slots.release_slot(&account, &taken[0]).await.expect("released");
+    stores[0]
+        .relay
+        .slots
+        .release_slot(&account, &taken[0])
+        .await
+        .expect("the second release does nothing");
+    assert!(
+        stores[1]
+            .relay
+            .slots
+            .acquire_slot(&account, MOST, (&late, expires))
+            .await
+            .expect("an answer")
+    );
+    let again = stores[1].relay.slots.acquire_slot(&account, MOST, (&late, expires)).await;
     assert!(again.expect("an answer"), "the same request can acquire its slot again");
 }
 
@@ -54,10 +77,10 @@ async fn two_instances_share_ten_slots() {
 async fn slots_of_dead_processes_expire() {
     let (clock, [store, other]) = instances().await;
     let account = AccountId::from_bits(1);
-    let take = async |store: &Store, seconds: i64| {
+    let take = async |store: &AllStores, seconds: i64| {
         let id = request(store);
         let expires = clock.now().as_second() + seconds;
-        store.acquire_slot(&account, 3, (&id, expires)).await.expect("an answer")
+        store.relay.slots.acquire_slot(&account, 3, (&id, expires)).await.expect("an answer")
     };
     assert!(take(&store, 60).await && take(&store, 60).await && take(&store, 600).await);
     clock.advance(SignedDuration::from_secs(59));

@@ -188,7 +188,7 @@ async fn refused_record_does_not_block_its_batch() {
         message.body = Some(body.to_string());
         event.records.push(message);
     }
-    let answer = baton_stats::handle(&store, event).await;
+    let answer = baton_stats::handle(&store.stats, event).await;
     let failed: Vec<_> =
         answer.batch_item_failures.iter().map(|one| &one.item_identifier).collect();
     assert_eq!(failed, [large_id().as_str()]);
@@ -204,7 +204,7 @@ async fn refused_record_does_not_block_its_batch() {
         outcome: None,
         keys: None,
     };
-    assert_eq!(store.events(&filter, 10, None).await.expect("events").data.len(), 2);
+    assert_eq!(store.admin.usage.events(&filter, 10, None).await.expect("events").data.len(), 2);
 }
 
 fn large_id() -> String {

@@ -10,9 +10,10 @@ use baton_domain::id::{AccountId, GroupId};
 use baton_domain::secret::Secret;
 use baton_relay::Relay;
 use baton_runtime::clock::Clock;
-use baton_store::{ConfigEdit, Store};
+use baton_store::ConfigEdit;
 use baton_test_harness::eventually::eventually;
 use baton_test_harness::injected_faults::InjectedFault;
+use baton_test_harness::stores::AllStores;
 use baton_test_harness::system::{
     InProcessSystem, MODEL, SOON, TestSystem, message, stored_account,
 };
@@ -35,7 +36,7 @@ struct Stack {
 #[derive(Clone)]
 struct Instance {
     relay: Relay,
-    store: Store,
+    store: AllStores,
     key: Secret,
     writes: Arc<AtomicUsize>,
     /// Its store operations on session pins.
@@ -55,15 +56,19 @@ async fn stack() -> Stack {
     Stack { system, ids, key, first, second }
 }
 
-async fn account(store: &Store, base_url: &str, priority: u32) -> AccountId {
+async fn account(store: &AllStores, base_url: &str, priority: u32) -> AccountId {
     let id = AccountId::from_bits(store.random_source().bits());
     let account = stored_account(id.clone(), base_url, GroupId::default_group());
     let account = Account { priority, weight: 100, ..account };
     let credential = Secret::new("sk-upstream".to_owned());
-    let sealed = store.seal_credential(&account, &credential).await.expect("sealed");
+    let sealed = store.admin.editor.seal_credential(&account, &credential).await.expect("sealed");
     let mut edit = ConfigEdit::default();
-    store.save_account(&mut edit, &store.new_stored(account, Some(sealed)), &[]).expect("an item");
-    store.apply(edit).await.expect("stored");
+    store
+        .admin
+        .editor
+        .save_account(&mut edit, &store.admin.editor.new_stored(account, Some(sealed)), &[])
+        .expect("an item");
+    store.admin.editor.apply(edit).await.expect("stored");
     id
 }
 
@@ -226,7 +231,8 @@ async fn one_request_probes_half_open_account() {
     gate.open();
     assert_eq!(probe.await.expect("an answer"), 200);
     eventually("it is ready", SOON, async || {
-        let states = [&here, &there].map(|one| one.store.health(&stack.ids[0]).state.clone());
+        let states =
+            [&here, &there].map(|one| one.store.admin.health.get(&stack.ids[0]).state.clone());
         if states.contains(&HealthState::Ready) { Ok(()) } else { Err(states) }
     })
     .await;
@@ -257,7 +263,8 @@ async fn failures_of_several_instances_add_up() {
     let (here, there) = (stack.instance(), stack.instance());
     assert_eq!((here.ask().await, there.ask().await), (200, 200));
     stack.first.always("status:500");
-    let strikes = |instance: &Instance| instance.store.health(&stack.ids[0]).strikes.len();
+    let strikes =
+        |instance: &Instance| instance.store.admin.health.get(&stack.ids[0]).strikes.len();
     assert_eq!(here.ask().await, 200);
     here.has_written(1).await;
     // It does not know of the other failure. Its write is refused, and it adds its failure to what
@@ -270,7 +277,7 @@ async fn failures_of_several_instances_add_up() {
     there.relay.drain().await;
     assert_eq!(here.ask().await, 200);
     eventually("the circuit is open", SOON, async || {
-        let health = here.store.health(&stack.ids[0]);
+        let health = here.store.admin.health.get(&stack.ids[0]);
         if matches!(health.state, HealthState::Open { .. }) { Ok(()) } else { Err(health) }
     })
     .await;

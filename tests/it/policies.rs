@@ -1,10 +1,13 @@
 //! Permissions on AWS: the template's roles grant exactly this table.
 //!
-//! The test reads the template as it is written. `infra/check-template.py` checks what SAM adds
+//! The handles of `shared/store` say the same, so that a function cannot name what its role may not
+//! do. The tests read the template as it is written. `infra/check-template.py` checks what SAM adds
 //! when it expands it (the schedule's role, the permissions of the function URLs).
 
 use std::collections::BTreeSet;
 
+use baton_store::permissions::{Action, Permission, Resource};
+use baton_store::{AdminStores, RefreshStores, RelayStores, StatsStores};
 use yaml_serde::Value;
 
 const TEMPLATE: &str = include_str!("../../template.yaml");
@@ -191,6 +194,106 @@ fn roles_grant_exactly_the_table() {
         let narrower: Vec<_> = expected.difference(&granted).collect();
         assert!(wider.is_empty(), "{function} can do more than the table allows: {wider:#?}");
         assert!(narrower.is_empty(), "{function} cannot do what the table requires: {narrower:#?}");
+    }
+}
+
+/// What the handles of a function may do.
+fn permissions_of_handles(function: &str) -> Vec<Permission> {
+    match function {
+        "Relay" => RelayStores::permissions(),
+        "Stats" => StatsStores::permissions(),
+        "Refresh" => RefreshStores::permissions(),
+        "Admin" => AdminStores::permissions(),
+        other => panic!("{other} has no stores"),
+    }
+}
+
+/// An action as IAM names it.
+fn action_name(action: Action) -> String {
+    match action {
+        Action::Decrypt | Action::GenerateDataKey => format!("kms:{action:?}"),
+        _ => format!("dynamodb:{action:?}"),
+    }
+}
+
+/// A resource as the template names it.
+fn resource_name(resource: Resource) -> &'static str {
+    match resource {
+        Resource::ConfigTable => "ConfigTable",
+        Resource::ConfigIndexes => "ConfigTable/index/*",
+        Resource::StateTable => "StateTable",
+        Resource::StateIndexes => "StateTable/index/*",
+        Resource::UsageTable => "UsageTable",
+        Resource::UsageIndexes => "UsageTable/index/*",
+        Resource::DataKey => "DataKey",
+    }
+}
+
+/// The partition keys that a condition of the table allows; `*` without a condition on them.
+fn partitions(condition: &str) -> Vec<&str> {
+    let keys = condition.strip_prefix("ForAllValues:StringLike dynamodb:LeadingKeys ");
+    keys.map_or(vec!["*"], |keys| keys.split(' ').collect())
+}
+
+/// Whether one of the patterns allows all keys that `wanted` stands for.
+fn is_covered(patterns: &[&str], wanted: &str) -> bool {
+    patterns.iter().any(|pattern| *pattern == "*" || *pattern == wanted)
+}
+
+/// A function holds only handles that its role permits, and its role permits nothing that no handle
+/// uses.
+#[test]
+fn handles_of_a_function_match_its_role() {
+    for function in FUNCTIONS {
+        let (granted, handles) = (expected(function), permissions_of_handles(function));
+        for permission in &handles {
+            for (action, partition) in permission
+                .actions
+                .iter()
+                .flat_map(|action| permission.partitions.iter().map(move |key| (action, key)))
+            {
+                let is_granted = granted.iter().any(|(name, resource, condition)| {
+                    *name == action_name(*action)
+                        && resource == resource_name(permission.resource)
+                        && is_covered(&partitions(condition), partition)
+                });
+                let resource = permission.resource;
+                assert!(is_granted, "{function} may not {action:?} {resource:?} {partition}");
+            }
+        }
+        let in_store = |resource: &str| resource.contains("Table") || resource == "DataKey";
+        for (name, resource, condition) in granted.iter().filter(|grant| in_store(&grant.1)) {
+            for wanted in partitions(condition) {
+                let is_used = handles.iter().any(|permission| {
+                    resource_name(permission.resource) == resource
+                        && permission.partitions.iter().any(|key| is_covered(&[wanted], key))
+                });
+                assert!(is_used, "no handle of {function} uses {name} {resource} {wanted}");
+            }
+        }
+    }
+}
+
+/// Each function's crate names only its own stores, and the console none.
+#[test]
+fn functions_name_only_their_own_stores() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the root");
+    for function in FUNCTIONS.into_iter().chain(["Console"]) {
+        let mut folders = vec![root.join("functions").join(function.to_lowercase()).join("src")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).expect("a folder") {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let text = std::fs::read_to_string(&path).unwrap_or_default();
+                for other in FUNCTIONS.iter().filter(|other| **other != function) {
+                    let stores = format!("{other}Stores");
+                    assert!(!text.contains(&stores), "{} names {stores}", path.display());
+                }
+            }
+        }
     }
 }
 

@@ -40,11 +40,12 @@ async fn refused_account(
         enabled: true,
     };
     let store = &inside.store;
-    let sealed = store.seal_credential(&account, &Secret::new("sk-upstream".into())).await;
-    let stored = store.new_stored(account, Some(sealed.expect("sealed")));
+    let sealed =
+        store.admin.editor.seal_credential(&account, &Secret::new("sk-upstream".into())).await;
+    let stored = store.admin.editor.new_stored(account, Some(sealed.expect("sealed")));
     let mut edit = ConfigEdit::default();
-    store.save_account(&mut edit, &stored, &[]).expect("an item");
-    store.apply(edit).await.expect("saved");
+    store.admin.editor.save_account(&mut edit, &stored, &[]).expect("an item");
+    store.admin.editor.apply(edit).await.expect("saved");
     mark_auth_failed(inside, &id).await;
     id
 }
@@ -54,7 +55,7 @@ async fn mark_auth_failed(inside: &InProcessSystem, id: &AccountId) {
     let (store, reason) = (&inside.store, CooldownReason::CredentialRefused);
     let now = store.clock().now();
     let change = |health: &AccountHealth| after_refusal(health, reason, None, now);
-    store.change_health(id, change).await.expect("written");
+    store.admin.health.change_health(id, change).await.expect("written");
 }
 
 async fn relay_and_clients() -> (InProcessSystem, OutboundClients) {
@@ -77,9 +78,13 @@ async fn free_call_makes_account_ready_again() {
     let unreachable =
         refused_account(&inside, 2, (Provider::Anthropic, "http://127.0.0.1:9")).await;
     let store = &inside.store;
-    let is_ready = |id| store.health(id).overall(store.clock().now()) == AccountAvailability::Ready;
+    let is_ready =
+        |id| store.admin.health.get(id).overall(store.clock().now()) == AccountAvailability::Ready;
 
-    assert_eq!(maintain_accounts(store, &outside, "test").await.expect("a tick").recovered, 1);
+    assert_eq!(
+        maintain_accounts(&store.refresh, &outside, "test").await.expect("a tick").recovered,
+        1
+    );
     assert!(is_ready(&valid) && !is_ready(&unreachable));
     assert_eq!(
         requested_paths(&upstream),
@@ -91,12 +96,12 @@ async fn free_call_makes_account_ready_again() {
     mark_auth_failed(&inside, &valid).await;
     let another = inside.another(8).store;
     assert_eq!(
-        maintain_accounts(&another, &outside, "another").await.expect("a tick").recovered,
+        maintain_accounts(&another.refresh, &outside, "another").await.expect("a tick").recovered,
         0
     );
     store.clock().advance(SignedDuration::from_secs(301));
     assert_eq!(
-        maintain_accounts(&another, &outside, "another").await.expect("a tick").recovered,
+        maintain_accounts(&another.refresh, &outside, "another").await.expect("a tick").recovered,
         1
     );
     assert_eq!(
@@ -124,15 +129,24 @@ async fn all_providers_recover_and_public_list_is_no_proof() {
         // An invalid key stays refused, however often it is checked.
         for _ in 0..3 {
             assert_eq!(
-                maintain_accounts(store, &outside, "test").await.expect("a tick").recovered,
+                maintain_accounts(&store.refresh, &outside, "test")
+                    .await
+                    .expect("a tick")
+                    .recovered,
                 0
             );
             store.clock().advance(SignedDuration::from_secs(301));
         }
         assert!(requested_paths(&upstream).iter().any(|path| path == call), "{provider:?} {call}");
         upstream.only_takes(&["sk-upstream"]);
-        assert_eq!(maintain_accounts(store, &outside, "test").await.expect("a tick").recovered, 1);
-        assert_eq!(store.health(&id).overall(store.clock().now()), AccountAvailability::Ready);
+        assert_eq!(
+            maintain_accounts(&store.refresh, &outside, "test").await.expect("a tick").recovered,
+            1
+        );
+        assert_eq!(
+            store.admin.health.get(&id).overall(store.clock().now()),
+            AccountAvailability::Ready
+        );
         assert_eq!(upstream.ledger().total().begun, 0, "a paid request was sent");
     }
 }
@@ -144,7 +158,10 @@ async fn account_without_proof_waits_for_operator() {
     refused_account(&inside, 1, (Provider::OpenaiCompatible, &upstream.url())).await;
     for _ in 0..3 {
         assert_eq!(
-            maintain_accounts(&inside.store, &outside, "test").await.expect("a tick").recovered,
+            maintain_accounts(&inside.store.refresh, &outside, "test")
+                .await
+                .expect("a tick")
+                .recovered,
             0
         );
         inside.store.clock().advance(SignedDuration::from_secs(301));

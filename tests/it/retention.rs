@@ -47,11 +47,13 @@ async fn expired_events_leave_totals_unchanged() {
             outcome: None,
             keys: None,
         };
-        let events = store.events(&filter, 1000, None).await.expect("events").data.len();
-        let hours = store.totals(RollupPeriod::Hour, "2027-01-31T00", "2027-02-02T00").await;
-        let days = store.totals(RollupPeriod::Day, "2027-01-31", "2027-02-02").await;
-        let mut cells = store.cells("2027-01-31").await.expect("cells");
-        cells.extend(store.cells("2027-02-01").await.expect("cells"));
+        let events =
+            store.admin.usage.events(&filter, 1000, None).await.expect("events").data.len();
+        let hours =
+            store.admin.rollups.totals(RollupPeriod::Hour, "2027-01-31T00", "2027-02-02T00").await;
+        let days = store.admin.rollups.totals(RollupPeriod::Day, "2027-01-31", "2027-02-02").await;
+        let mut cells = store.admin.rollups.cells("2027-01-31").await.expect("cells");
+        cells.extend(store.admin.rollups.cells("2027-02-01").await.expect("cells"));
         (events, hours.expect("hours"), days.expect("days"), cells)
     };
     let before = everything().await;

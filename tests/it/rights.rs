@@ -12,7 +12,7 @@ use baton_domain::id::{AccountId, GroupId, KeyId, RequestId, UserId};
 use baton_domain::money::PicoUsd;
 use baton_domain::scope::LimitScope;
 use baton_runtime::clock::Clock;
-use baton_store::Store;
+use baton_test_harness::stores::AllStores;
 use baton_test_harness::system::{InProcessSystem, TestSystem};
 use baton_test_harness::table_rights::TableRights;
 use std::time::Duration;
@@ -30,7 +30,7 @@ impl WatchedRights {
     }
 
     /// The store as one function sees it.
-    fn store(&self, function: &'static str) -> Store {
+    fn store(&self, function: &'static str) -> AllStores {
         let (rights, denied) = (TableRights::of(function), Arc::clone(&self.denied));
         let process = self.system.another_with_hook(3, move |target, body| {
             let found = rights.denied(target, body);
@@ -54,31 +54,31 @@ fn account() -> AccountId {
 #[tokio::test]
 async fn relay_calls_are_allowed_by_its_policy() {
     let watched = WatchedRights::open().await;
-    let store = watched.store("Relay");
+    let store = watched.store("Relay").relay;
     let (id, now) = (RequestId::at(store.clock().now(), 1), store.clock().now());
     let which = SessionPinKey { group: GroupId::from_bits(1), session: 3, model: "m".into() };
-    store.acquire_slot(&account(), 3, (&id, now.as_second() + 60)).await.expect("a slot");
-    store.release_slot(&account(), &id).await.expect("released");
-    store.put_session_pin(&which, "elsewhere").await.expect("stored");
-    store.find_session_pin(&which).await.expect("read");
-    store.request_renewal(&account(), 1).await.expect("requested");
-    store.note_blocked(&LimitScope::Organization, "day", PicoUsd::default()).await;
-    store.read_health(&[account()]).await.expect("read");
+    store.slots.acquire_slot(&account(), 3, (&id, now.as_second() + 60)).await.expect("a slot");
+    store.slots.release_slot(&account(), &id).await.expect("released");
+    store.session_pins.put_session_pin(&which, "elsewhere").await.expect("stored");
+    store.session_pins.find_session_pin(&which).await.expect("read");
+    store.renewals.request_renewal(&account(), 1).await.expect("requested");
+    store.alerts.note_blocked(&LimitScope::Organization, "day", PicoUsd::default()).await;
+    store.health.read_health(&[account()]).await.expect("read");
     let change = |health: &baton_domain::health::AccountHealth| {
         after_refusal(health, CooldownReason::CredentialRefused, None, now)
     };
-    store.change_health(&account(), change).await.expect("changed");
+    store.health.change_health(&account(), change).await.expect("changed");
     let scopes = [
         LimitScope::Key(KeyId::from_bits(1)),
         LimitScope::User(UserId::from_bits(1)),
         LimitScope::Group(GroupId::from_bits(1)),
         LimitScope::Organization,
     ];
-    store.read_counters(&scopes, true).await.expect("counted");
-    store.key(&KeyId::from_bits(1)).await.expect("looked up");
-    store.pool(&GroupId::from_bits(1)).await.expect("looked up");
+    store.counters.read_counters(&scopes, true).await.expect("counted");
+    store.config.key(&KeyId::from_bits(1)).await.expect("looked up");
+    store.pools.get(&GroupId::from_bits(1)).await.expect("looked up");
     for scope in &scopes {
-        store.scope_settings(scope).await.expect("looked up");
+        store.limit_settings.scope_settings(scope).await.expect("looked up");
     }
     watched.assert_none_denied();
 }
@@ -86,41 +86,41 @@ async fn relay_calls_are_allowed_by_its_policy() {
 #[tokio::test]
 async fn stats_calls_are_allowed_by_its_policy() {
     let watched = WatchedRights::open().await;
-    let store = watched.store("Stats");
-    store.touch_limits([LimitScope::Organization].iter()).await;
-    store.note_used(&account(), store.clock().now()).await.expect("noted");
+    let store = watched.store("Stats").stats;
+    store.alerts.touch_limits([LimitScope::Organization].iter()).await;
+    store.usage.note_used(&account(), store.clock().now()).await.expect("noted");
     watched.assert_none_denied();
 }
 
 #[tokio::test]
 async fn refresh_calls_are_allowed_by_its_policy() {
     let watched = WatchedRights::open().await;
-    watched.store("Relay").request_renewal(&account(), 1).await.expect("requested");
-    watched.store("Stats").touch_limits([LimitScope::Organization].iter()).await;
-    let store = watched.store("Refresh");
-    assert!(store.lease("tick", "me", Duration::from_secs(5)).await.expect("a lease"));
-    store.release_lease("tick", "me").await.expect("given back");
-    store.tokens().await.expect("listed");
-    store.token(&account()).await.expect("looked up");
-    assert_eq!(store.requested_renewals().await.expect("read").len(), 1);
-    store.forget_renewal(&account()).await.expect("forgotten");
-    store.due_limits(1).await.expect("read");
-    store.pending().await.expect("read");
-    store.remove_pending("req_1").await.expect("removed");
-    for touched in store.touched_limits().await.expect("read") {
-        store.remove_touched(&touched).await.expect("noted");
+    watched.store("Relay").relay.renewals.request_renewal(&account(), 1).await.expect("requested");
+    watched.store("Stats").stats.alerts.touch_limits([LimitScope::Organization].iter()).await;
+    let store = watched.store("Refresh").refresh;
+    assert!(store.leases.acquire("tick", "me", Duration::from_secs(5)).await.expect("a lease"));
+    store.leases.release("tick", "me").await.expect("given back");
+    store.tokens.list().await.expect("listed");
+    store.tokens.read(&account()).await.expect("looked up");
+    assert_eq!(store.renewals.requested_renewals().await.expect("read").len(), 1);
+    store.renewals.forget_renewal(&account()).await.expect("forgotten");
+    store.sweeper.due_limits(1).await.expect("read");
+    store.pending.list().await.expect("read");
+    store.pending.remove("req_1").await.expect("removed");
+    for touched in store.alerts.touched_limits().await.expect("read") {
+        store.alerts.remove_touched(&touched).await.expect("noted");
     }
-    store.count_account_states().await.expect("read");
-    store.last_alerts().await.expect("read");
+    store.health.count_account_states().await.expect("read");
+    store.alerts.last_alerts().await.expect("read");
     let last_alert = baton_store::LastAlert { state: ReportedState::default(), count: 1 };
-    store.put_last_alert(&account(), last_alert).await.expect("noted");
-    store.deliveries().await.expect("read");
-    store.alert_settings().await.expect("read");
+    store.alerts.put_last_alert(&account(), last_alert).await.expect("noted");
+    store.outbox.deliveries().await.expect("read");
+    store.alert_settings.read().await.expect("read");
     let now = store.clock().now();
     let change = |health: &baton_domain::health::AccountHealth| {
         after_refusal(health, CooldownReason::CredentialRefused, None, now)
     };
-    store.change_health(&account(), change).await.expect("changed");
+    store.health.change_health(&account(), change).await.expect("changed");
     watched.assert_none_denied();
 }
 

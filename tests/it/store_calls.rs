@@ -56,9 +56,9 @@ impl WatchedRelay {
         let price = ModelPrice { from, standard, fast: None, above: None, us_geo: false, version };
         let id = PriceId { model: model.to_owned(), from };
         let mut edit = ConfigEdit::default();
-        let stored = store.new_stored(OwnPrice { id, price }, None);
-        store.save_price(&mut edit, &stored).expect("an item");
-        store.apply(edit).await.expect("saved");
+        let stored = store.admin.editor.new_stored(OwnPrice { id, price }, None);
+        store.admin.editor.save_price(&mut edit, &stored).expect("an item");
+        store.admin.editor.apply(edit).await.expect("saved");
     }
 
     /// Sends a GET request. Returns the status and the body.

@@ -18,8 +18,9 @@ use baton_runtime::identity_token::IdentityTokens;
 use baton_runtime::token_endpoint::TokenEndpoint;
 use baton_runtime::upstream::UpstreamClient;
 use baton_store::token_renewal::{RenewalOutcome, renew};
-use baton_store::{AccountToken, ConfigEdit, Store};
+use baton_store::{AccountToken, ConfigEdit};
 use baton_test_harness::injected_faults::InjectedFault;
+use baton_test_harness::stores::AllStores;
 use baton_test_harness::system::{InProcessSystem, TestSystem, stored_account};
 use baton_test_harness::token_endpoint::{EndpointFault, FakeTokenEndpoint, LIFE_SECONDS};
 use jiff::SignedDuration;
@@ -65,14 +66,18 @@ impl RenewalSystem {
             version: 1,
         };
         let mut edit = ConfigEdit::default();
-        store.save_account(&mut edit, &store.new_stored(account(&id), None), &[]).expect("an item");
-        store.add_token(&mut edit, &token).await.expect("an item");
-        store.apply(edit).await.expect("saved");
+        store
+            .admin
+            .editor
+            .save_account(&mut edit, &store.admin.editor.new_stored(account(&id), None), &[])
+            .expect("an item");
+        store.admin.editor.add_token(&mut edit, &token).await.expect("an item");
+        store.admin.editor.apply(edit).await.expect("saved");
         Self { endpoint, system, id }
     }
 
     /// The store and the token endpoint client of another process.
-    fn another(&self, seed: u64) -> (Store, TokenEndpoint) {
+    fn another(&self, seed: u64) -> (AllStores, TokenEndpoint) {
         let process = self.system.another(seed);
         let upstream = UpstreamClient::new(&process.settings.timers, true).expect("a client");
         let endpoint = TokenEndpoint::new(&process.aws(), upstream, IdentityTokens::default());
@@ -83,11 +88,11 @@ impl RenewalSystem {
     async fn tick_after(&self, seconds: i64) {
         self.system.clock.advance(SignedDuration::from_secs(seconds));
         let (store, token_endpoint) = self.another(u64::try_from(seconds).expect("a seed"));
-        renew_due_tokens(&store, &token_endpoint).await.expect("a tick");
+        renew_due_tokens(&store.refresh, &token_endpoint).await.expect("a tick");
     }
 
     async fn token(&self) -> AccountToken {
-        self.system.store.token(&self.id).await.expect("read").expect("a token")
+        self.system.store.admin.tokens.read(&self.id).await.expect("read").expect("a token")
     }
 
     async fn access(&self) -> Option<String> {
@@ -98,8 +103,8 @@ impl RenewalSystem {
     /// The reason for which the account is refused, if any.
     async fn refusal(&self) -> Option<String> {
         let (store, _) = self.another(99);
-        store.read_health(std::slice::from_ref(&self.id)).await.expect("read");
-        match store.health(&self.id).overall(self.system.clock.now()) {
+        store.admin.health.read_health(std::slice::from_ref(&self.id)).await.expect("read");
+        match store.admin.health.get(&self.id).overall(self.system.clock.now()) {
             HealthStanding::AuthFailed { reason, detail } => {
                 Some(detail.map_or_else(|| reason.to_string(), str::to_owned))
             }
@@ -131,8 +136,8 @@ async fn concurrent_renewals_exchange_once() {
     let ((one, one_endpoint), (two, two_endpoint)) = (system.another(11), system.another(12));
     for round in 1..=10 {
         let both = tokio::join!(
-            renew(&one, &one_endpoint, &system.id, RenewalTrigger::Schedule),
-            renew(&two, &two_endpoint, &system.id, RenewalTrigger::Schedule)
+            renew(&one.refresh.tokens, &one_endpoint, &system.id, RenewalTrigger::Schedule),
+            renew(&two.refresh.tokens, &two_endpoint, &system.id, RenewalTrigger::Schedule)
         );
         let renewed = [both.0, both.1]
             .into_iter()
@@ -166,7 +171,7 @@ async fn crash_at_any_await_never_reuses_refresh_token() {
         let (store, token_endpoint) = system.another(11);
         let is_over = crash_after(
             polls,
-            renew(&store, &token_endpoint, &system.id, RenewalTrigger::Schedule),
+            renew(&store.refresh.tokens, &token_endpoint, &system.id, RenewalTrigger::Schedule),
         )
         .await;
         // The next runs first find the lease, and then what the crash has left.
@@ -259,8 +264,22 @@ async fn requested_renewal_runs_at_next_tick() {
     let system = RenewalSystem::started().await;
     system.tick_after(1).await;
     let version = system.token().await.version;
-    system.system.store.request_renewal(&system.id, version).await.expect("requested");
-    system.system.store.request_renewal(&system.id, version).await.expect("requested again");
+    system
+        .system
+        .store
+        .relay
+        .renewals
+        .request_renewal(&system.id, version)
+        .await
+        .expect("requested");
+    system
+        .system
+        .store
+        .relay
+        .renewals
+        .request_renewal(&system.id, version)
+        .await
+        .expect("requested again");
     system.tick_after(60).await;
     assert_eq!(system.access().await.as_deref(), Some("at-2"));
     system.tick_after(60).await;

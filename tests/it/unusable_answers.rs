@@ -2,10 +2,9 @@
 //! what is recorded, and that no second call is billed.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use baton_test_harness::client_response::ClientResponse;
 use baton_test_harness::eventually::eventually;
@@ -26,20 +25,6 @@ enum Sending {
     AtOnce,
     /// At once. Then it sends nothing more and keeps the connection open.
     ThenHang,
-    /// In pieces, over one second. Then it closes the connection.
-    Slowly,
-}
-
-impl Sending {
-    fn write(self, stream: &mut TcpStream, answer: &[u8]) {
-        let pieces = if self == Self::Slowly { 10 } else { 1 };
-        for piece in answer.chunks(answer.len().div_ceil(pieces)) {
-            let _client_left = stream.write_all(piece);
-            if self == Self::Slowly {
-                std::thread::sleep(Duration::from_millis(100));
-            }
-        }
-    }
 }
 
 impl RawUpstream {
@@ -65,7 +50,7 @@ impl RawUpstream {
                 if request.starts_with(b"POST") {
                     counter.fetch_add(1, Ordering::SeqCst);
                 }
-                sending.write(&mut stream, &answer);
+                let _client_left = stream.write_all(&answer);
                 if sending != Sending::ThenHang {
                     let _client_left = stream.shutdown(std::net::Shutdown::Write);
                 }
@@ -171,18 +156,6 @@ async fn answer_that_stops_is_counted_once() {
     }
 }
 
-/// The time for the first byte does not bound an answer whose bytes flow.
-#[tokio::test]
-async fn slow_answer_is_complete_after_the_time_for_its_first_byte() {
-    let system = TestSystem::builder().env("BATON_FIRST_BYTE_SECONDS", "0.6").start().await;
-    let whole = tool_call("{}");
-    let raw = RawUpstream::start_with(answer(200, whole.len(), &whole), Sending::Slowly);
-    let key = system.private_key(&raw.url).await;
-    let response = key.ask_whole("hi").await.ok();
-    assert_eq!(response.text(), whole);
-    assert_eq!(raw.calls.load(Ordering::SeqCst), 1);
-}
-
 /// A stop settles what was read of a whole answer, as it does for streams.
 #[tokio::test]
 async fn stop_counts_what_came_of_a_whole_answer() {
@@ -199,8 +172,6 @@ async fn stop_counts_what_came_of_a_whole_answer() {
         if calls == 1 { Ok(()) } else { Err(calls) }
     })
     .await;
-    // The answer follows the call at once.
-    tokio::time::sleep(Duration::from_millis(200)).await;
     let again = system.process().again();
     system.process().terminate();
     assert_eq!(request.await.expect("an answer").status, 503);

@@ -61,8 +61,8 @@ impl Resource for Account {
         stored: &[StoredEntity<Self>],
     ) -> ApiResult<Vec<AccountResource>> {
         let ids: Vec<AccountId> = stored.iter().map(|one| one.value.id.clone()).collect();
-        state.store.read_health(&ids).await?;
-        let used = state.store.last_used(&ids).await?;
+        state.store.health.read_health(&ids).await?;
+        let used = state.store.usage.last_used(&ids).await?;
         let view = |one| state.account_view(one, used.get(&one.value.id).copied());
         Ok(stored.iter().map(view).collect())
     }
@@ -102,11 +102,11 @@ impl Resource for Account {
             check_same_upstream(&before.value, &after.value)?;
         }
         let groups = before.map(|before| before.value.groups.as_slice()).unwrap_or_default();
-        state.store.save_account(edit, after, groups)?;
+        state.store.editor.save_account(edit, after, groups)?;
         match &extra.token {
-            Some(token) => state.store.add_token(edit, token).await?,
+            Some(token) => state.store.editor.add_token(edit, token).await?,
             None if after.value.credential.is_renewed() => {}
-            None => state.store.remove_token(edit, &after.value.id),
+            None => state.store.editor.remove_token(edit, &after.value.id),
         }
         Ok(())
     }
@@ -133,12 +133,12 @@ impl Resource for Account {
     }
 
     fn remove(state: &AdminState, edit: &mut ConfigEdit, stored: &StoredEntity<Self>) {
-        state.store.remove_account(edit, stored);
-        state.store.remove_token(edit, &stored.value.id);
+        state.store.editor.remove_account(edit, stored);
+        state.store.editor.remove_token(edit, &stored.value.id);
     }
 
     async fn after_removal(&self, state: &AdminState) -> ApiResult<()> {
-        Ok(state.store.remove_health(&self.id).await?)
+        Ok(state.store.cleanup.remove_health(&self.id).await?)
     }
 }
 
@@ -149,7 +149,7 @@ impl AdminState {
         last_used_at: Option<Timestamp>,
     ) -> AccountResource {
         let account = stored.value.clone();
-        let health = self.store.health(&account.id);
+        let health = self.store.health.get(&account.id);
         let shown = HealthView::new(&account, &health, self.store.clock().now());
         AccountResource {
             id: account.id,
@@ -253,7 +253,7 @@ impl AdminState {
             speaks_responses: false,
             enabled: true,
         };
-        let mut stored = self.store.new_stored(blank, None);
+        let mut stored = self.store.editor.new_stored(blank, None);
         let change = AccountChange { groups: None, ..change };
         let extra = self.apply_account_change(&mut stored, change, credential).await?;
         Ok(ResourceDraft { stored, extra, once: () })
@@ -334,7 +334,8 @@ impl AdminState {
                 "`proxy_url`: `***` hides the stored password; send the real one",
             ));
         }
-        account.proxy_sealed = Some(self.store.seal_proxy(&account.id, &proxy.secret()).await?);
+        account.proxy_sealed =
+            Some(self.store.editor.seal_proxy(&account.id, &proxy.secret()).await?);
         account.proxy_url = shown;
         Ok(())
     }

@@ -131,7 +131,7 @@ impl AdminState {
     ) -> ApiResult<()> {
         let AuditNote { action, target, before, after } = note;
         let (actor, action) = (request.actor.name(), action.to_owned());
-        Ok(self.store.audit(edit, &AuditChange { actor, action, target, before, after })?)
+        Ok(self.store.audit.add_row(edit, &AuditChange { actor, action, target, before, after })?)
     }
 
     /// Applies a change in one transaction with its audit row and, if the request has an
@@ -146,9 +146,9 @@ impl AdminState {
         self.add_audit_row(request, &mut edit, note)?;
         if let Some(replay) = &request.replay {
             let stored_response = replay.to_stored_response(response.as_response());
-            self.store.store_response(&mut edit, &replay.name, &stored_response).await?;
+            self.store.responses.store_response(&mut edit, &replay.name, &stored_response).await?;
         }
-        match (self.store.apply(edit).await, &request.replay) {
+        match (self.store.editor.apply(edit).await, &request.replay) {
             (Ok(()), _) => Ok(response),
             (Err(StoreError::Conflict), Some(replay)) => {
                 // The same request can have been handled at the same time.

@@ -30,7 +30,7 @@ const THRESHOLDS_MAX: usize = 10;
 pub(crate) async fn get_alert_settings(
     State(state): SharedAdminState,
 ) -> ApiResult<TypedResponse<AlertSettingsResource>> {
-    let shown = alert_settings_view(state.store.alert_settings().await?.as_ref());
+    let shown = alert_settings_view(state.store.alert_settings.read().await?.as_ref());
     let waiting = state.pending_deliveries().await?;
     TypedResponse::new(&AlertSettingsResource { shown, waiting })
 }
@@ -40,14 +40,18 @@ pub(crate) async fn set_alert_settings(
     request: AdminRequest,
     JsonBody(input): JsonBody<AlertSettingsChange>,
 ) -> ApiResult<TypedResponse<ChangedAlertSettings>> {
-    let before = state.store.alert_settings().await?;
+    let before = state.store.alert_settings.read().await?;
     let old = alert_settings_view(before.as_ref());
     let (shown, old_url, old_secret) = match before {
         Some(before) => {
             request.check_version(&before.preferences)?;
-            (state.store.next_version(&before.preferences), before.url, Some(before.signing_secret))
+            (
+                state.store.editor.next_version(&before.preferences),
+                before.url,
+                Some(before.signing_secret),
+            )
         }
-        None => (state.store.new_stored(AlertPreferences::default(), None), None, None),
+        None => (state.store.editor.new_stored(AlertPreferences::default(), None), None, None),
     };
     let url = input.url.apply_to(old_url);
     if let Some(url) = &url {
@@ -78,7 +82,7 @@ pub(crate) async fn set_alert_settings(
     let settings =
         AlertSettings { preferences: StoredEntity { value, ..shown }, url, signing_secret };
     let mut edit = ConfigEdit::default();
-    state.store.save_alert_settings(&mut edit, &settings).await?;
+    state.store.editor.save_alert_settings(&mut edit, &settings).await?;
     let shown = alert_settings_view(Some(&settings));
     let note = AuditNote::updated(&TARGET, &old, &shown);
     let waiting = state.pending_deliveries().await?;
@@ -95,7 +99,7 @@ pub(crate) async fn send_test_alert(
     State(state): SharedAdminState,
     request: AdminRequest,
 ) -> ApiResult<Accepted<AlertTest>> {
-    let settings = state.store.alert_settings().await?;
+    let settings = state.store.alert_settings.read().await?;
     let channels = settings.map(|settings| settings.channels()).unwrap_or_default();
     if channels.is_empty() {
         return Err(ApiError::bad(
@@ -106,7 +110,7 @@ pub(crate) async fn send_test_alert(
     let id = format!("test#{:032x}", state.store.random_source().bits());
     let alert = Alert { id, at, event: AlertEvent::Test };
     let mut edit = ConfigEdit::default();
-    state.store.add_alert(&mut edit, &alert, &channels)?;
+    state.store.outbox.add_alert(&mut edit, &alert, &channels)?;
     let answer = AlertTest {
         id: alert.id,
         channels,
@@ -122,7 +126,7 @@ pub(crate) async fn send_test_alert(
 impl AdminState {
     /// The undelivered alerts, with the reason of the last failure.
     async fn pending_deliveries(&self) -> ApiResult<Vec<WaitingAlert>> {
-        let all = self.store.deliveries().await?;
+        let all = self.store.outbox.deliveries().await?;
         let view = |one: AlertDelivery| WaitingAlert {
             text: one.alert.to_text(),
             id: one.alert.id,

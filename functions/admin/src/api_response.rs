@@ -128,9 +128,10 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::Conflict => Self::conflict(error),
             StoreError::BadCursor => Self::bad(error),
-            StoreError::Database(_) | StoreError::Inconsistent { .. } | StoreError::Sealed(_) => {
-                Self::backend_failed(error, "the store")
-            }
+            StoreError::Database(_)
+            | StoreError::InvalidRequest(_)
+            | StoreError::Inconsistent { .. }
+            | StoreError::Sealed(_) => Self::backend_failed(error, "the store"),
         }
     }
 }

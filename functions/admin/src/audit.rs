@@ -20,7 +20,7 @@ pub(crate) async fn list_audit_rows(
     let AuditQuery { actor, target, action, .. } = query;
     let filter = AuditFilter { from, to, actor, target, action };
     let limit = usize::from(page_limit(&paging)?);
-    let page = state.store.list_audit_rows(&filter, limit, page_cursor(&paging)).await?;
+    let page = state.store.audit.list_rows(&filter, limit, page_cursor(&paging)).await?;
     let data = page.data.into_iter().map(audit_row_view).collect();
     Ok(Json(ResourceList { data, next_cursor: page.next_cursor }))
 }

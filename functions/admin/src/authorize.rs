@@ -146,7 +146,7 @@ impl AdminState {
                 .texts()
                 .any(|fixed| is_equal_constant_time(token, fixed.expose())));
         }
-        let hash = self.store.admin_token_hash().await?;
+        let hash = self.store.secrets.admin_token_hash().await?;
         Ok(hash.is_some_and(|hash| self.pepper.verify_secret(token, &hash)))
     }
 
@@ -160,7 +160,9 @@ impl AdminState {
         &self,
         presented_key: &RelayKey<'_>,
     ) -> ApiResult<Option<(StoredEntity<Key>, User)>> {
-        let Some(key) = self.store.read::<Key>(&presented_key.id).await? else { return Ok(None) };
+        let Some(key) = self.store.config.read::<Key>(&presented_key.id).await? else {
+            return Ok(None);
+        };
         let hash = key.secret.as_deref().unwrap_or_default();
         let is_valid = self.pepper.verify_secret(presented_key.secret, hash)
             && key.value.usable(self.store.clock().now()).is_ok();
@@ -170,7 +172,7 @@ impl AdminState {
                 "the setting `member_access` keeps users out of the admin API",
             ));
         }
-        let user = self.store.read::<User>(id).await?.map(|stored| stored.value);
+        let user = self.store.config.read::<User>(id).await?.map(|stored| stored.value);
         Ok(user.filter(|user| user.enabled).map(|user| (key, user)))
     }
 }

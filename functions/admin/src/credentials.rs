@@ -55,7 +55,8 @@ impl AdminState {
                 check_access(&access)?;
                 let secret = access.to_secret();
                 stored.value.credential = CredentialKind::Aws;
-                stored.secret = Some(self.store.seal_credential(&stored.value, &secret).await?);
+                stored.secret =
+                    Some(self.store.editor.seal_credential(&stored.value, &secret).await?);
                 return Ok(None);
             }
             CredentialInput::Submitted(NewCredential::Oauth2(oauth)) => {
@@ -85,7 +86,7 @@ impl AdminState {
         };
         stored.secret = None;
         let account = stored.value.id.clone();
-        let version = self.store.token(&account).await?.map_or(1, |token| token.version + 1);
+        let version = self.store.tokens.read(&account).await?.map_or(1, |token| token.version + 1);
         Ok(Some(AccountToken { account, exchange, token_status, secrets, version }))
     }
 
@@ -105,7 +106,7 @@ impl AdminState {
             Some(CredentialHeader::Authorization) => CredentialKind::Bearer,
             None => rules(stored.value.provider).api_key_kind,
         };
-        stored.secret = Some(self.store.seal_credential(&stored.value, value).await?);
+        stored.secret = Some(self.store.editor.seal_credential(&stored.value, value).await?);
         Ok(())
     }
 }

@@ -51,7 +51,7 @@ pub(crate) async fn redrive(
     let mut edit = ConfigEdit::default();
     let note = AuditNote::other_action("redrive", &"usage", (&Value::Null, &requested));
     state.add_audit_row(&request, &mut edit, note)?;
-    state.store.apply(edit).await?;
+    state.store.editor.apply(edit).await?;
     let (records, refused) = state.verified(&wanted.records);
     let moved = if wanted.records.is_empty() {
         dead_letters.redrive(wanted.limit.unwrap_or(REDRIVE_MAX).min(REDRIVE_MAX)).await?

@@ -111,7 +111,7 @@ impl AdminState {
         period: LimitPeriod,
     ) -> ApiResult<Vec<(LimitScope, SpendPrincipal)>> {
         let scopes: Vec<LimitScope> = principals.iter().map(|(scope, _)| scope.clone()).collect();
-        let counters = self.store.read_counters(&scopes, false).await?;
+        let counters = self.store.counters.read_counters(&scopes, false).await?;
         let now = self.store.clock().now();
         let mut spent: Vec<(PicoUsd, (LimitScope, SpendPrincipal))> =
             counters.iter().map(|one| one.spent(period, now)).zip(principals).collect();
@@ -125,7 +125,7 @@ impl AdminState {
         periods: &[SpendPeriod],
     ) -> ApiResult<Vec<SpendSummaryResource>> {
         let scopes: Vec<LimitScope> = principals.iter().map(|(scope, _)| scope.clone()).collect();
-        let counters = self.store.read_counters(&scopes, false).await?;
+        let counters = self.store.counters.read_counters(&scopes, false).await?;
         let mut rows = Vec::new();
         for ((scope, principal), counters) in principals.iter().zip(&counters) {
             rows.extend(self.summarize_principal(scope, principal, counters, periods).await?);
@@ -141,7 +141,7 @@ impl AdminState {
         periods: &[SpendPeriod],
     ) -> ApiResult<Vec<SpendSummaryResource>> {
         let user = if let LimitScope::User(id) = scope { Some(id) } else { None };
-        let sources = self.store.sources(user, principal.group.as_ref()).await?;
+        let sources = self.store.limit_settings.sources(user, principal.group.as_ref()).await?;
         let groups: Vec<String> =
             sources.groups.iter().map(|(scope, _)| scope.to_string()).collect();
         let now = self.store.clock().now();

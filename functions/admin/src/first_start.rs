@@ -11,7 +11,7 @@ use baton_domain::key::{Group, Key};
 use baton_domain::secret::Secret;
 use baton_runtime::live_secret::LiveSecret;
 use baton_runtime::settings::Settings;
-use baton_store::{Store, StoreError};
+use baton_store::{AdminStores, StoreError};
 
 const FIRST_ACCOUNT: &str = "anthropic";
 
@@ -33,7 +33,7 @@ pub struct FirstStart {
 pub async fn first_start(
     settings: &Settings,
     pepper: impl Into<LiveSecret>,
-    store: Store,
+    store: AdminStores,
 ) -> Result<FirstStart, String> {
     let fixed = settings.secrets.admin_token.as_ref().map(LiveSecret::from);
     let state = AdminState::new(settings, (pepper.into(), fixed), store, None);
@@ -51,8 +51,8 @@ pub async fn first_start(
 impl AdminState {
     /// Creates a key if no group exists, which is so only at the first start.
     async fn first_key(&self) -> Result<Option<Secret>, ApiError> {
-        let group = self.store.read::<Group>(&GroupId::default_group()).await?;
-        let any = !self.store.list::<Key>(1, None).await?.data.is_empty();
+        let group = self.store.config.read::<Group>(&GroupId::default_group()).await?;
+        let any = !self.store.config.list::<Key>(1, None).await?.data.is_empty();
         if group.is_some() || any {
             return Ok(None);
         }
@@ -61,7 +61,7 @@ impl AdminState {
 
     async fn first_account(&self, settings: &Settings) -> Result<Option<String>, ApiError> {
         let Some(key) = &settings.upstreams.anthropic_api_key else { return Ok(None) };
-        if !self.store.list::<Account>(1, None).await?.data.is_empty() {
+        if !self.store.config.list::<Account>(1, None).await?.data.is_empty() {
             return Ok(None);
         }
         let (name, base_url) = (FIRST_ACCOUNT, &settings.upstreams.anthropic_base_url);
@@ -70,12 +70,12 @@ impl AdminState {
     }
 
     async fn first_admin_token(&self) -> Result<Option<Secret>, ApiError> {
-        if self.admin_token.is_some() || self.store.admin_token_hash().await?.is_some() {
+        if self.admin_token.is_some() || self.store.secrets.admin_token_hash().await?.is_some() {
             return Ok(None);
         }
         let (left, right) = (self.store.random_source().bits(), self.store.random_source().bits());
         let token = Secret::new(format!("bta_{}{}", base62(left, 21), base62(right, 21)));
-        match self.store.put_admin_token_hash(self.pepper.hash(token.expose())).await {
+        match self.store.secrets.put_admin_token_hash(self.pepper.hash(token.expose())).await {
             Ok(()) => Ok(Some(token)),
             Err(StoreError::Conflict) => Ok(None),
             Err(error) => Err(error.into()),

@@ -47,7 +47,7 @@ impl Resource for Group {
             return Err(ApiError::bad("`name` is missing"));
         }
         let id = GroupId::from_bits(state.store.random_source().bits());
-        let mut stored = state.store.new_stored(blank_group(id), None);
+        let mut stored = state.store.editor.new_stored(blank_group(id), None);
         Self::apply(state, &mut stored, change).await?;
         Ok(ResourceDraft { stored, extra: (), once: () })
     }
@@ -78,11 +78,11 @@ impl Resource for Group {
         _: Option<&StoredEntity<Self>>,
         (after, ()): (&StoredEntity<Self>, &()),
     ) -> ApiResult<()> {
-        Ok(state.store.save_group(edit, after)?)
+        Ok(state.store.editor.save_group(edit, after)?)
     }
 
     async fn check_removal(&self, state: &AdminState) -> ApiResult<()> {
-        match state.store.account_ids(&self.id).await?.len() {
+        match state.store.config.account_ids(&self.id).await?.len() {
             0 => {}
             1 => {
                 return Err(ApiError::conflict(
@@ -104,7 +104,7 @@ impl Resource for Group {
     }
 
     fn remove(state: &AdminState, edit: &mut ConfigEdit, stored: &StoredEntity<Self>) {
-        state.store.remove_group(edit, stored);
+        state.store.editor.remove_group(edit, stored);
     }
 
     fn limit_scope(&self) -> Option<LimitScope> {
@@ -144,7 +144,7 @@ impl AdminState {
         let mut seen_ids = BTreeSet::new();
         named.retain(|id| seen_ids.insert(id.clone()));
         for id in &named {
-            if self.store.read::<Group>(id).await?.is_none() {
+            if self.store.config.read::<Group>(id).await?.is_none() {
                 return Err(ApiError::bad(format!("group {id} does not exist")));
             }
         }
@@ -153,14 +153,14 @@ impl AdminState {
 
     async fn default_group(&self) -> ApiResult<GroupId> {
         let id = GroupId::default_group();
-        if self.store.read::<Group>(&id).await?.is_none() {
-            let is_taken = self.store.holder_of_name::<Group>(DEFAULT).await?.is_some();
+        if self.store.config.read::<Group>(&id).await?.is_none() {
+            let is_taken = self.store.names.holder_of_name::<Group>(DEFAULT).await?.is_some();
             let group = Group {
                 name: if is_taken { id.to_string() } else { DEFAULT.to_owned() },
                 description: "For keys and accounts that name no group".to_owned(),
                 ..blank_group(id.clone())
             };
-            let stored = self.store.new_stored(group, None);
+            let stored = self.store.editor.new_stored(group, None);
             let edit = self.edit_for_new(&stored, &()).await?;
             let note = AuditNote::created(&id, &Group::view(self, &stored));
             let request = AdminRequest::from_baton();

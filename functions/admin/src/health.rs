@@ -118,7 +118,7 @@ pub(crate) async fn refresh_account(
     state
         .commit_change(&request.without_replay(), ConfigEdit::default(), note, NoContent::new(&())?)
         .await?;
-    match renew(store, endpoint, &stored.value.id, RenewalTrigger::Operator).await? {
+    match renew(&store.tokens, endpoint, &stored.value.id, RenewalTrigger::Operator).await? {
         RenewalOutcome::Renewed => TypedResponse::new(&state.current_view(stored).await?),
         RenewalOutcome::Failed(error) => {
             Err(ApiError::bad(format!("the token endpoint issued no token: {error}")))
@@ -138,10 +138,14 @@ pub(crate) async fn test_account(
 ) -> ApiResult<Json<AccountTest>> {
     let stored = state.find::<Account>(&id).await?;
     let sign_in = state.store.clock().now();
-    state.store.read_health(std::slice::from_ref(&id)).await?;
+    state.store.health.read_health(std::slice::from_ref(&id)).await?;
     let outcome = state.probe_credential(&stored).await;
     let now = state.store.clock().now();
-    state.store.change_health(&id, |health| health_after_test(health, &outcome, now)).await?;
+    state
+        .store
+        .health
+        .change_health(&id, |health| health_after_test(health, &outcome, now))
+        .await?;
     let (is_ok, message) =
         result_of(outcome.credential_status, outcome.effect.is_some(), outcome.status);
     let message = message.unwrap_or(outcome.message);
@@ -220,13 +224,13 @@ fn proves_recovery(health: &AccountHealth) -> bool {
 impl AdminState {
     /// Clears the account's health, except for the utilization.
     pub(crate) async fn reset_health(&self, id: &AccountId) -> Result<(), StoreError> {
-        self.store.read_health(std::slice::from_ref(id)).await?;
+        self.store.health.read_health(std::slice::from_ref(id)).await?;
         let now = self.store.clock().now();
         let blank = |health: &AccountHealth| {
             let after = health.reset(now);
             (after != *health).then_some(after)
         };
-        self.store.change_health(id, blank).await
+        self.store.health.change_health(id, blank).await
     }
 
     /// Checks with free calls whether the account's upstream accepts the credential.
@@ -234,7 +238,7 @@ impl AdminState {
         let account = &stored.value;
         let requested = async {
             let message = |error: StoreError| error.to_string();
-            let credential = match self.store.credential(stored).await {
+            let credential = match self.store.credentials.credential(stored).await {
                 Err(StoreError::Sealed(_)) if account.credential.is_renewed() => {
                     return Err(
                         "the account has no token: sign in to it, or have it renewed with \
@@ -244,7 +248,7 @@ impl AdminState {
                 }
                 credential => credential.map_err(message)?,
             };
-            let proxy = self.store.open_proxy(account).await.map_err(message)?;
+            let proxy = self.store.credentials.open_proxy(account).await.map_err(message)?;
             let upstream = UpstreamClient::new(&self.timers, self.allow_private_upstreams)
                 .and_then(|upstream| upstream.with_proxy(proxy.as_ref()))
                 .map_err(|error| error.to_string())?;
@@ -252,7 +256,7 @@ impl AdminState {
                 (RequestSigner::new(self.store.clock().clone()), self.store.random_source().bits());
             let (upstream, signer, credential) = (&upstream, &signer, &credential);
             let subject = CredentialProbe { upstream, signer, account, credential, bits };
-            let health = self.store.health(&account.id);
+            let health = self.store.health.get(&account.id);
             Ok(subject.probe_credential(&health, self.store.clock().now()).await)
         };
         requested.await.unwrap_or_else(ProbeOutcome::not_asked)

@@ -116,7 +116,8 @@ impl AdminState {
         &self,
         replay: &IdempotentRequest,
     ) -> ApiResult<Option<ApiResponse>> {
-        let Some(stored_response) = self.store.stored_response(&replay.name).await? else {
+        let Some(stored_response) = self.store.responses.stored_response(&replay.name).await?
+        else {
             return Ok(None);
         };
         if stored_response.fingerprint != replay.fingerprint {

@@ -95,7 +95,7 @@ impl Resource for Key {
             limits: Limits::default(),
             estimate: ReservationEstimate::default(),
         };
-        let mut stored = state.store.new_stored(key, None);
+        let mut stored = state.store.editor.new_stored(key, None);
         Self::apply(state, &mut stored, KeyChange { group_id: None, ..change }).await?;
         let (secret, hash) = state.new_secret(&stored.value.id);
         stored.secret = Some(hash);
@@ -116,7 +116,7 @@ impl Resource for Key {
         }
         if let FieldChange::To(Some(user)) = &change.user_id
             && key.user_id.as_ref() != Some(user)
-            && state.store.read::<User>(user).await?.is_none()
+            && state.store.config.read::<User>(user).await?.is_none()
         {
             return Err(ApiError::bad(format!("user {user} does not exist")));
         }
@@ -139,13 +139,13 @@ impl Resource for Key {
         if let Some(before) = before
             && before.value.user_id != after.value.user_id
         {
-            state.store.remove_member_key(edit, &before.value);
+            state.store.editor.remove_member_key(edit, &before.value);
         }
-        Ok(state.store.save_key(edit, after)?)
+        Ok(state.store.editor.save_key(edit, after)?)
     }
 
     fn remove(state: &AdminState, edit: &mut ConfigEdit, stored: &StoredEntity<Self>) {
-        state.store.remove_key(edit, stored);
+        state.store.editor.remove_key(edit, stored);
     }
 
     fn limit_scope(&self) -> Option<LimitScope> {
@@ -183,11 +183,11 @@ pub(crate) async fn rotate_key(
     let before = state.find_visible::<Key>(&request, &id).await?;
     before.value.check_target(&request)?;
     request.check_version(&before)?;
-    let mut after = state.store.next_version(&before);
+    let mut after = state.store.editor.next_version(&before);
     let (secret, hash) = state.new_secret(&id);
     after.secret = Some(hash);
     let mut edit = ConfigEdit::default();
-    state.store.save_key(&mut edit, &after)?;
+    state.store.editor.save_key(&mut edit, &after)?;
     let key = Key::view(&state, &after);
     let note = AuditNote::other_action("rotate", &id, (&Key::view(&state, &before), &key));
     let answer = TypedResponse::new(&KeyWithSecret { key, secret })?;

@@ -57,7 +57,7 @@ use baton_runtime::settings::{RelayTimeouts, Settings};
 use baton_runtime::token_endpoint::TokenEndpoint;
 use baton_runtime::upstream::{UpstreamCallError, UpstreamClient};
 use baton_runtime::vault::Pepper;
-use baton_store::Store;
+use baton_store::AdminStores;
 use routes::RouteAccess;
 use sign_in::session_seal::SessionSeal;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ use summary::SummarySlots;
 
 /// The state that all handlers share.
 struct AdminState {
-    store: Store,
+    store: AdminStores,
     pepper: Pepper,
     /// The admin token if it is set outside; otherwise the store has its hash.
     admin_token: Option<LiveSecret>,
@@ -89,7 +89,7 @@ impl AdminState {
     fn new(
         settings: &Settings,
         (pepper, admin_token): (LiveSecret, Option<LiveSecret>),
-        store: Store,
+        store: AdminStores,
         endpoint: Option<TokenEndpoint>,
     ) -> Self {
         Self {
@@ -116,7 +116,7 @@ impl AdminState {
 pub fn router(
     settings: &Settings,
     pepper: impl Into<LiveSecret>,
-    store: Store,
+    store: AdminStores,
     aws: &AwsClients,
 ) -> Result<Router, UpstreamCallError> {
     let upstream = UpstreamClient::new(&settings.timers, settings.upstreams.allow_private)?;

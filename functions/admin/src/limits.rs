@@ -18,7 +18,9 @@ const MESSAGE_MAX: usize = 1000;
 pub(crate) async fn get_organization_limits(
     State(state): SharedAdminState,
 ) -> ApiResult<Json<Limits>> {
-    Ok(Json(state.store.read_scope_settings(&LimitScope::Organization).await?.limits))
+    Ok(Json(
+        state.store.limit_settings.read_scope_settings(&LimitScope::Organization).await?.limits,
+    ))
 }
 
 pub(crate) async fn set_organization_limits(
@@ -27,9 +29,10 @@ pub(crate) async fn set_organization_limits(
     JsonBody(limits): JsonBody<Limits>,
 ) -> ApiResult<TypedResponse<Limits>> {
     let limits = check_limits("", limits)?;
-    let before = state.store.read_scope_settings(&LimitScope::Organization).await?.limits;
+    let before =
+        state.store.limit_settings.read_scope_settings(&LimitScope::Organization).await?.limits;
     let mut edit = ConfigEdit::default();
-    state.store.save_organization_limits(&mut edit, &limits)?;
+    state.store.editor.save_organization_limits(&mut edit, &limits)?;
     let note = AuditNote::updated(&"limits/organization", &before, &limits);
     state.commit_change(&request, edit, note, TypedResponse::new(&limits)?).await
 }
@@ -37,7 +40,8 @@ pub(crate) async fn set_organization_limits(
 pub(crate) async fn get_limit_message(
     State(state): SharedAdminState,
 ) -> ApiResult<Json<LimitMessage>> {
-    let message = state.store.read_scope_settings(&LimitScope::Organization).await?.message;
+    let message =
+        state.store.limit_settings.read_scope_settings(&LimitScope::Organization).await?.message;
     Ok(Json(LimitMessage { message }))
 }
 
@@ -50,9 +54,10 @@ pub(crate) async fn set_limit_message(
     if message.as_ref().is_some_and(|text| text.chars().count() > MESSAGE_MAX) {
         return Err(ApiError::bad(format!("`message`: expected at most {MESSAGE_MAX} characters")));
     }
-    let before = state.store.read_scope_settings(&LimitScope::Organization).await?.message;
+    let before =
+        state.store.limit_settings.read_scope_settings(&LimitScope::Organization).await?.message;
     let mut edit = ConfigEdit::default();
-    state.store.save_spend_message(&mut edit, message.as_deref());
+    state.store.editor.save_spend_message(&mut edit, message.as_deref());
     let (before, after) = (LimitMessage { message: before }, LimitMessage { message });
     let note = AuditNote::updated(&"limits/message", &before, &after);
     state.commit_change(&request, edit, note, TypedResponse::new(&after)?).await

@@ -5,8 +5,8 @@ use baton_runtime::clock::Clock;
 use baton_runtime::random::RandomSource;
 use baton_runtime::settings::Settings;
 use baton_runtime::{lambda, telemetry};
-use baton_store::Store;
 use baton_store::pepper::load_pepper;
+use baton_store::{AdminStores, StoreConnection};
 use lambda_http::Error;
 
 #[tokio::main(flavor = "current_thread")]
@@ -15,8 +15,9 @@ async fn main() -> Result<(), Error> {
     telemetry::init(settings.telemetry.log_format, &settings.telemetry.log);
     settings.require_resources()?;
     let aws = AwsClients::from_env(&settings).await;
-    let store = Store::new(&aws, &settings, Clock::system(), RandomSource::system());
-    let pepper = load_pepper(&aws, &settings, &store).await?;
+    let connection = StoreConnection::new(&aws, &settings, Clock::system(), RandomSource::system());
+    let store = AdminStores::new(&connection);
+    let pepper = load_pepper(&aws, &settings, &store.secrets).await?;
     let router = baton_admin::router(&settings, pepper, store, &aws)?;
     lambda::run(router).await
 }

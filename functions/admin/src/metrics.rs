@@ -15,7 +15,6 @@ use baton_runtime::observe::{Observer, has_metrics_page, write_metrics_page};
 use baton_runtime::settings::Settings;
 use baton_runtime::usage_queue::UsageQueue;
 use baton_runtime::vault::is_equal_constant_time;
-use baton_store::read_gauges;
 use http::header::CONTENT_TYPE;
 use std::sync::Arc;
 
@@ -59,7 +58,7 @@ pub(crate) async fn get_metrics(
             Err(error) => return error.into_response(),
         }
     }
-    let levels = read_gauges(&state.store, &gauges.queue, state.dead_letters.as_ref()).await;
+    let levels = state.store.gauges.read_gauges(&gauges.queue, state.dead_letters.as_ref()).await;
     gauges.observer.set_gauges(&levels);
     ([(CONTENT_TYPE, TEXT)], write_metrics_page().unwrap_or_default()).into_response()
 }

@@ -67,7 +67,8 @@ pub(crate) async fn start_sign_in(
         account_id: start.account_id,
     };
     let text = serde_json::to_string(&sign_in).map_err(|error| ApiError::bad(error.to_string()))?;
-    let expires_at = admin_state.store.put_sign_in(&state, &Secret::new(text), MINUTES).await?;
+    let expires_at =
+        admin_state.store.sessions.put_sign_in(&state, &Secret::new(text), MINUTES).await?;
     Created::new(&SignIn { authorize_url: url, state, expires_at })
 }
 
@@ -87,7 +88,8 @@ pub(crate) async fn finish_sign_in(
     if finish.state.len() > STATE_BYTES_MAX {
         return Err(not_found());
     }
-    let text = admin_state.store.take_sign_in(&finish.state).await?.ok_or_else(not_found)?;
+    let text =
+        admin_state.store.sessions.take_sign_in(&finish.state).await?.ok_or_else(not_found)?;
     let sign_in: OauthSignIn = serde_json::from_str(text.expose()).map_err(|_| not_found())?;
     let mut secrets = TokenSecrets {
         client_secret: sign_in.client_secret.map(Secret::new),
@@ -117,7 +119,7 @@ pub(crate) async fn finish_sign_in(
                      start again with POST /oauth/start",
                 ));
             }
-            let mut stored = admin_state.store.next_version(&before);
+            let mut stored = admin_state.store.editor.next_version(&before);
             let token = admin_state.seal(&mut stored, credential).await?;
             let (mut edit, extra) = (ConfigEdit::default(), AccountEdit::with_token(token));
             Account::save(&admin_state, &mut edit, Some(&before), (&stored, &extra)).await?;
@@ -181,7 +183,7 @@ impl AdminState {
 
     /// Returns the account that a body names.
     async fn named(&self, id: &AccountId) -> ApiResult<StoredEntity<Account>> {
-        let found = self.store.read::<Account>(id).await?;
+        let found = self.store.config.read::<Account>(id).await?;
         found.ok_or_else(|| ApiError::bad(format!("account {id} does not exist")))
     }
 

@@ -29,7 +29,7 @@ pub(crate) async fn get_overview(State(state): SharedAdminState) -> ApiResult<Js
     let all = |_: &Account| true;
     let (accounts, parts) =
         futures_util::try_join!(state.list_page::<Account>(&paging, false, &all), async {
-            Ok(state.store.read_day_sums(&today).await?)
+            Ok(state.store.rollups.read_day_sums(&today).await?)
         },)?;
 
     let (mut keys, mut models) = (Vec::new(), Vec::new());
@@ -45,7 +45,7 @@ pub(crate) async fn get_overview(State(state): SharedAdminState) -> ApiResult<Js
 
     let ids: Vec<AccountId> = accounts.data.iter().map(|one| one.value.id.clone()).collect();
     let named: Vec<KeyId> = keys.iter().map(|(id, _)| id.clone()).collect();
-    let snapshot = state.store.read_overview(&days, &ids, &named).await?;
+    let snapshot = state.store.overview.read(&days, &ids, &named).await?;
     let days = days.into_iter().map(|day| {
         let sums = snapshot.days.get(&day).copied().unwrap_or_default();
         DayMeasures { day, measures: measures(&sums) }

@@ -76,7 +76,7 @@ pub(crate) async fn create_price(
 ) -> ApiResult<Created<PriceResource>> {
     let id =
         PriceId { model: model(new.model)?, from: state.start(new.effective_from.as_deref())? };
-    if state.store.read::<OwnPrice>(&id).await?.is_some() {
+    if state.store.config.read::<OwnPrice>(&id).await?.is_some() {
         let PriceId { model, from } = id;
         let message = format!("{model} already has a price from {from}; delete that price first");
         return Err(ApiError::conflict(message));
@@ -92,9 +92,9 @@ pub(crate) async fn create_price(
         // day.
         version: format!("own-{now:.3}"),
     };
-    let stored = state.store.new_stored(OwnPrice { id, price }, None);
+    let stored = state.store.editor.new_stored(OwnPrice { id, price }, None);
     let (mut edit, view) = (ConfigEdit::default(), own_price_view(&stored));
-    state.store.save_price(&mut edit, &stored)?;
+    state.store.editor.save_price(&mut edit, &stored)?;
     let note = AuditNote::created(&stored.value.id, &view);
     state.commit_change(&request, edit, note, Created::new(&view)?).await
 }
@@ -114,10 +114,10 @@ pub(crate) async fn delete_price(
     };
     let unknown =
         || ApiError::not_found(format!("an own price for {}", shorten_text(&id.to_string())));
-    let stored = state.store.read::<OwnPrice>(&id).await?.ok_or_else(unknown)?;
+    let stored = state.store.config.read::<OwnPrice>(&id).await?.ok_or_else(unknown)?;
     request.check_version(&stored)?;
     let mut edit = ConfigEdit::default();
-    state.store.remove_price(&mut edit, &stored);
+    state.store.editor.remove_price(&mut edit, &stored);
     let note = AuditNote::deleted(&stored.value.id, &own_price_view(&stored));
     state.commit_change(&request, edit, note, NoContent::new(&())?).await
 }
@@ -163,7 +163,7 @@ impl AdminState {
                 rows.insert((model.to_owned(), price.from), view);
             }
         }
-        for stored in self.store.own_prices().await? {
+        for stored in self.store.prices.own_prices().await? {
             let PriceId { model, from } = stored.value.id.clone();
             if wants(&model) {
                 rows.insert((model, from), own_price_view(&stored));

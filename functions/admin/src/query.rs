@@ -33,9 +33,9 @@ impl AdminState {
     ) -> ApiResult<ListPage<StoredEntity<T>>> {
         let (limit, cursor) = (page_limit(paging)?, page_cursor(paging));
         Ok(if is_filtered {
-            self.store.list_where(limit.into(), cursor, wants).await?
+            self.store.config.list_where(limit.into(), cursor, wants).await?
         } else {
-            self.store.list(limit.into(), cursor).await?
+            self.store.config.list(limit.into(), cursor).await?
         })
     }
 
@@ -43,7 +43,7 @@ impl AdminState {
     pub(crate) async fn all<T: Entity>(&self) -> ApiResult<Vec<StoredEntity<T>>> {
         let (mut all, mut cursor) = (Vec::new(), None);
         loop {
-            let page = self.store.list(1000, cursor.as_deref()).await?;
+            let page = self.store.config.list(1000, cursor.as_deref()).await?;
             all.extend(page.data);
             cursor = page.next_cursor;
             if cursor.is_none() {
@@ -54,7 +54,7 @@ impl AdminState {
 
     /// Reads the item with this id. If it does not exist, the error is 404.
     pub(crate) async fn find<T: Entity>(&self, id: &T::Id) -> ApiResult<StoredEntity<T>> {
-        let found = self.store.read::<T>(id).await?;
+        let found = self.store.config.read::<T>(id).await?;
         found.ok_or_else(|| ApiError::not_found(format!("{} {id}", T::KIND)))
     }
 }
@@ -72,17 +72,17 @@ impl AdminState {
             return Ok(());
         }
         let (kind, name, id) = (T::KIND, after.name(), after.id().to_string());
-        match self.store.holder_of_name::<T>(name).await? {
+        match self.store.names.holder_of_name::<T>(name).await? {
             Some(holder) if holder != id => {
                 return Err(ApiError::conflict(format!(
                     "`name`: {kind} {holder} already has the name `{name}`; choose another name"
                 )));
             }
             Some(_) => {}
-            None => self.store.claim_name(edit, after),
+            None => self.store.names.claim_name(edit, after),
         }
         match before {
-            Some(before) => Ok(self.store.release_name(edit, before).await?),
+            Some(before) => Ok(self.store.names.release_name(edit, before).await?),
             None => Ok(()),
         }
     }

@@ -73,7 +73,7 @@ pub(crate) async fn rerate_period(
 
 /// The prices that are in force now.
 async fn current_prices(state: &AdminState) -> ApiResult<PriceTable> {
-    let own = state.store.own_prices().await?;
+    let own = state.store.prices.own_prices().await?;
     let own: Vec<OwnPrice> = own.into_iter().map(|stored| stored.value).collect();
     Ok(PriceTable::builtin().with_own(&own))
 }
@@ -92,7 +92,7 @@ impl AdminState {
             &mut edit,
             AuditNote::other_action("rerate", &"usage", (before, after)),
         )?;
-        Ok(self.store.apply(edit).await?)
+        Ok(self.store.editor.apply(edit).await?)
     }
 }
 
@@ -104,7 +104,7 @@ impl RerateJob {
         table: &PriceTable,
     ) -> Result<RerateProgress, StoreError> {
         let fingerprint = table.fingerprint();
-        let known = state.store.rerate(&self.name).await?;
+        let known = state.store.rerates.read_progress(&self.name).await?;
         let known = known.filter(|known| known.table == fingerprint);
         Ok(known
             .unwrap_or_else(|| RerateProgress { table: fingerprint, ..RerateProgress::default() }))
@@ -122,10 +122,10 @@ impl RerateJob {
             let room = usize::try_from(end - rerate.examined).unwrap_or(PAGE).min(PAGE);
             self.rerate_page(state, table, (&mut rerate, room)).await?;
             if rerate.cursor.is_none() {
-                state.store.remove_rerate(&self.name).await?;
+                state.store.rerates.remove_progress(&self.name).await?;
                 return Ok((rerate, true));
             }
-            state.store.put_rerate(&self.name, &rerate).await?;
+            state.store.rerates.put_progress(&self.name, &rerate).await?;
             let elapsed = state.store.clock().now().duration_since(started_at);
             if rerate.examined >= end || elapsed >= PATIENCE {
                 return Ok((rerate, false));
@@ -140,7 +140,7 @@ impl RerateJob {
         table: &PriceTable,
         (rerate, room): (&mut RerateProgress, usize),
     ) -> Result<(), StoreError> {
-        let page = state.store.events(&self.filter, room, rerate.cursor.as_deref()).await?;
+        let page = state.store.usage.events(&self.filter, room, rerate.cursor.as_deref()).await?;
         rerate.examined += u64::try_from(page.data.len()).unwrap_or_default();
         rerate.next = page.data.last().map_or(rerate.next, |last| Some(last.started_at));
         let revisions: Vec<CostRevision> = page
@@ -151,7 +151,7 @@ impl RerateJob {
         let rerated = if self.dry_run {
             RerateResult::from_batch(&RevisionBatch::from_revisions(revisions))
         } else {
-            state.store.revise_events(revisions).await?
+            state.store.rerates.revise_events(revisions).await?
         };
         rerate.changed += rerated.changed;
         rerate.difference_usd += rerated.difference_usd;

@@ -184,7 +184,7 @@ pub(crate) async fn update<T: Resource>(
     let before = state.find_visible::<T>(&request, &id).await?;
     before.value.check_target(&request)?;
     request.check_version(&before)?;
-    let mut after = state.store.next_version(&before);
+    let mut after = state.store.editor.next_version(&before);
     let extra = T::apply(&state, &mut after, change).await?;
     let mut edit = ConfigEdit::default();
     state.claim_name(&mut edit, Some(&before.value), &after.value).await?;
@@ -205,7 +205,7 @@ pub(crate) async fn delete<T: Resource>(
     request.check_version(&stored)?;
     stored.value.check_removal(&state).await?;
     let mut edit = ConfigEdit::default();
-    state.store.release_name(&mut edit, &stored.value).await?;
+    state.store.names.release_name(&mut edit, &stored.value).await?;
     T::remove(&state, &mut edit, &stored);
     let scope = stored.value.limit_scope();
     if let Some(scope) = &scope {
@@ -214,7 +214,7 @@ pub(crate) async fn delete<T: Resource>(
     let note = AuditNote::deleted(stored.value.id(), &T::view(&state, &stored));
     let answer = state.commit_change(&request, edit, note, NoContent::new(&())?).await?;
     if let Some(scope) = &scope {
-        state.store.retire_limit(scope).await?;
+        state.store.cleanup.retire_limit(scope).await?;
     }
     stored.value.after_removal(&state).await?;
     Ok(answer)

@@ -32,10 +32,10 @@ pub(crate) async fn update_settings(
 ) -> ApiResult<TypedResponse<SettingsResource>> {
     let before = state.load_settings().await?;
     request.check_version(&before)?;
-    let mut stored = state.store.next_version(&before);
+    let mut stored = state.store.editor.next_version(&before);
     stored.value.member_access = member_access.unwrap_or(stored.value.member_access);
     let (mut edit, after) = (ConfigEdit::default(), settings_view(&stored));
-    state.store.save(&mut edit, &stored)?;
+    state.store.editor.save(&mut edit, &stored)?;
     let note = AuditNote::updated(&TARGET, &settings_view(&before), &after);
     state.commit_change(&request, edit, note, TypedResponse::new(&after)?).await
 }
@@ -45,8 +45,8 @@ impl AdminState {
     pub(crate) async fn load_settings(&self) -> ApiResult<StoredEntity<RuntimeSettings>> {
         let blank = || StoredEntity {
             version: 0,
-            ..self.store.new_stored(RuntimeSettings::default(), None)
+            ..self.store.editor.new_stored(RuntimeSettings::default(), None)
         };
-        Ok(self.store.read::<RuntimeSettings>(&"runtime").await?.unwrap_or_else(blank))
+        Ok(self.store.config.read::<RuntimeSettings>(&"runtime").await?.unwrap_or_else(blank))
     }
 }

@@ -114,7 +114,7 @@ pub(crate) async fn delete_spend_limit(
     let stored = state.find_spend_limit(&id).await?;
     request.check_version(&stored)?;
     let mut edit = ConfigEdit::default();
-    state.store.remove_spend_limit(&mut edit, &stored);
+    state.store.editor.remove_spend_limit(&mut edit, &stored);
     let note = AuditNote::deleted(&id, &spend_limit_view(&stored)?);
     let answer = TypedResponse::new(&DeletedSpendLimit { id })?;
     state.commit_change(&request, edit, note, answer).await
@@ -125,7 +125,7 @@ pub(crate) async fn list_changes(
     Query(query): Query<SpendLimitAuditQuery>,
 ) -> ApiResult<Json<SpendLimitAuditList>> {
     let limit = page_size(query.limit)?;
-    let mut rows = state.store.audit_trail("spl_", limit + 1).await?;
+    let mut rows = state.store.audit.newest_rows("spl_", limit + 1).await?;
     let has_more = rows.len() > limit;
     rows.truncate(limit);
     let view = |row| SpendLimitAuditRow { row: audit_row_view(row) };
@@ -136,13 +136,13 @@ impl AdminState {
     async fn limit_scope(&self, scope: SpendLimitScope) -> ApiResult<LimitScope> {
         match scope {
             SpendLimitScope::User { user_id: id } => {
-                if self.store.read::<User>(&id).await?.is_none() {
+                if self.store.config.read::<User>(&id).await?.is_none() {
                     return Err(ApiError::not_found(format!("user {id}")));
                 }
                 Ok(LimitScope::User(id))
             }
             SpendLimitScope::RbacGroup { rbac_group_id: id } => {
-                if self.store.read::<Group>(&id).await?.is_none() {
+                if self.store.config.read::<Group>(&id).await?.is_none() {
                     return Err(ApiError::bad(format!("group {id} does not exist")));
                 }
                 Ok(LimitScope::Group(id))
@@ -152,7 +152,7 @@ impl AdminState {
     }
 
     async fn find_spend_limit(&self, id: &SpendLimitId) -> ApiResult<StoredEntity<SpendLimit>> {
-        let found = self.store.read::<SpendLimit>(id).await?;
+        let found = self.store.config.read::<SpendLimit>(id).await?;
         found.ok_or_else(|| ApiError::not_found(format!("spend limit {id}")))
     }
 
@@ -162,13 +162,13 @@ impl AdminState {
         request: &AdminRequest,
         limit: SpendLimit,
     ) -> ApiResult<TypedResponse<SpendLimitResource>> {
-        let before = self.store.read::<SpendLimit>(&limit.id).await?;
+        let before = self.store.config.read::<SpendLimit>(&limit.id).await?;
         let stored = match &before {
-            Some(before) => StoredEntity { value: limit, ..self.store.next_version(before) },
-            None => self.store.new_stored(limit, None),
+            Some(before) => StoredEntity { value: limit, ..self.store.editor.next_version(before) },
+            None => self.store.editor.new_stored(limit, None),
         };
         let mut edit = ConfigEdit::default();
-        self.store.save_spend_limit(&mut edit, &stored)?;
+        self.store.editor.save_spend_limit(&mut edit, &stored)?;
         let (target, after) = (&stored.value.id, spend_limit_view(&stored)?);
         let note = match &before {
             Some(before) => AuditNote::updated(target, &spend_limit_view(before)?, &after),
@@ -186,8 +186,8 @@ impl AdminState {
     ) -> ApiResult<()> {
         for period in PERIODS {
             let Ok(id) = SpendLimitId::new(scope.clone(), period) else { continue };
-            if let Some(stored) = self.store.read::<SpendLimit>(&id).await? {
-                self.store.remove_spend_limit(edit, &stored);
+            if let Some(stored) = self.store.config.read::<SpendLimit>(&id).await? {
+                self.store.editor.remove_spend_limit(edit, &stored);
                 let note = AuditNote::deleted(&stored.value.id, &spend_limit_view(&stored)?);
                 self.add_audit_row(request, edit, note)?;
             }

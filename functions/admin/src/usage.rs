@@ -12,7 +12,7 @@ use baton_api::usage::{EventQuery, SummaryQuery, UsageSummary};
 use baton_domain::id::{KeyId, UserId};
 use baton_domain::record::UsageRecord;
 use baton_domain::rollup::UtcHour;
-use baton_store::{EventFilter, RollupPeriod, Store};
+use baton_store::{AdminStores, EventFilter, RollupPeriod};
 use futures_util::stream::{self, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 
@@ -27,7 +27,7 @@ const DAYS_WITHOUT_SLOT: i64 = 31;
 pub(crate) async fn event_filter(
     query: EventQuery,
     request: &AdminRequest,
-    store: &Store,
+    store: &AdminStores,
 ) -> ApiResult<EventFilter> {
     let now = store.clock().now();
     let (from, to) = period(query.from.as_deref(), query.to.as_deref(), now)?;
@@ -49,11 +49,11 @@ pub(crate) async fn event_filter(
 
 /// The keys whose requests a member can see: all its own keys, or the one that it names.
 async fn member_keys(
-    store: &Store,
+    store: &AdminStores,
     member: &UserId,
     named: Option<&KeyId>,
 ) -> ApiResult<Vec<KeyId>> {
-    let mut keys = store.key_ids_of(member).await?;
+    let mut keys = store.config.key_ids_of(member).await?;
     keys.retain(|key| named.is_none_or(|named| named == key));
     Ok(keys)
 }
@@ -86,7 +86,7 @@ pub(crate) async fn list_events(
 ) -> ApiResult<Json<ResourceList<UsageRecord>>> {
     let filter = event_filter(query, &request, &state.store).await?;
     let limit = usize::from(page_limit(&paging)?);
-    let page = state.store.events(&filter, limit, page_cursor(&paging)).await?;
+    let page = state.store.usage.events(&filter, limit, page_cursor(&paging)).await?;
     Ok(Json(ResourceList { data: page.data, next_cursor: page.next_cursor }))
 }
 
@@ -119,7 +119,7 @@ pub(crate) fn period(
 /// Sums up the rollups of a period. Rollups are hourly, so `from` is rounded down to its hour and
 /// `to` is rounded up.
 async fn build_table(
-    store: &Store,
+    store: &AdminStores,
     shape: SummaryShape,
     filter: SummaryQuery,
     (from, to): (Timestamp, Timestamp),
@@ -131,14 +131,14 @@ async fn build_table(
         return Ok(table);
     }
     if table.needs_only_totals() {
-        let hours = store.totals(RollupPeriod::Hour, from.as_str(), last.as_str()).await?;
+        let hours = store.rollups.totals(RollupPeriod::Hour, from.as_str(), last.as_str()).await?;
         for (hour, sums) in &hours {
             table.add_total(hour, sums);
         }
         return Ok(table);
     }
     let mut reading = stream::iter(days(&from, &last))
-        .map(|day| async move { store.cells(&day).await })
+        .map(|day| async move { store.rollups.cells(&day).await })
         .buffered(DAYS_AT_ONCE);
     while let Some(cells) = reading.next().await {
         let cells = cells?;

@@ -56,7 +56,7 @@ impl Resource for User {
             session_round: 0,
             identity: None,
         };
-        let mut stored = state.store.new_stored(user, None);
+        let mut stored = state.store.editor.new_stored(user, None);
         Self::apply(state, &mut stored, change).await?;
         Ok(ResourceDraft { stored, extra: (), once: () })
     }
@@ -90,7 +90,7 @@ impl Resource for User {
         _: Option<&StoredEntity<Self>>,
         (after, ()): (&StoredEntity<Self>, &()),
     ) -> ApiResult<()> {
-        Ok(state.store.save_user(edit, after)?)
+        Ok(state.store.editor.save_user(edit, after)?)
     }
 
     async fn check_removal(&self, state: &AdminState) -> ApiResult<()> {
@@ -103,7 +103,7 @@ impl Resource for User {
     }
 
     fn remove(state: &AdminState, edit: &mut ConfigEdit, stored: &StoredEntity<Self>) {
-        state.store.remove_user(edit, stored);
+        state.store.editor.remove_user(edit, stored);
     }
 
     fn limit_scope(&self) -> Option<LimitScope> {
@@ -126,7 +126,7 @@ impl AdminState {
     pub(crate) async fn has_key(&self, is_it: &(dyn Fn(&Key) -> bool + Sync)) -> ApiResult<bool> {
         let mut cursor = None;
         loop {
-            let page = self.store.list_where::<Key>(1, cursor.as_deref(), is_it).await?;
+            let page = self.store.config.list_where::<Key>(1, cursor.as_deref(), is_it).await?;
             if !page.data.is_empty() {
                 return Ok(true);
             }

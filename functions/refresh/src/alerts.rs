@@ -8,7 +8,7 @@ use baton_domain::alert::{
 use baton_domain::key::{Group, Key, Limits, User};
 use baton_domain::scope::LimitScope;
 use baton_runtime::notifier::{Notifier, WebhookTarget};
-use baton_store::{AlertDelivery, AlertSettings, LastAlert, Store, StoreError};
+use baton_store::{AlertDelivery, AlertSettings, LastAlert, RefreshStores, StoreError};
 use std::time::Duration;
 
 /// Two of these runs must not overlap.
@@ -40,15 +40,15 @@ pub struct AlertRun {
 /// # Errors
 /// The store cannot be read. The next tick tries again.
 pub async fn send_alerts(
-    store: &Store,
+    store: &RefreshStores,
     notifier: &Notifier,
     owner: &str,
 ) -> Result<AlertRun, StoreError> {
     let mut run = AlertRun::default();
-    if !store.lease("alerts", owner, LEASE).await? {
+    if !store.leases.acquire("alerts", owner, LEASE).await? {
         return Ok(run);
     }
-    let Some(settings) = store.alert_settings().await? else { return Ok(run) };
+    let Some(settings) = store.alert_settings.read().await? else { return Ok(run) };
     if settings.channels().is_empty() {
         return Ok(run);
     }
@@ -63,11 +63,15 @@ pub async fn send_alerts(
 }
 
 /// Checks the limits that have changed since the last run.
-async fn check_limits(store: &Store, settings: &AlertSettings) -> Result<usize, StoreError> {
+async fn check_limits(
+    store: &RefreshStores,
+    settings: &AlertSettings,
+) -> Result<usize, StoreError> {
     let (now, mut noticed) = (store.clock().now(), 0);
-    for touched in store.touched_limits().await? {
+    for touched in store.alerts.touched_limits().await? {
         if let Some((account_id, day)) = touched.capped_account() {
-            let name = store.read::<Account>(&account_id).await?.map(|found| found.value.name);
+            let name =
+                store.config.read::<Account>(&account_id).await?.map(|found| found.value.name);
             let request_id = touched.blocked.first().cloned().unwrap_or_default();
             let alert = Alert {
                 id: format!("capped#{account_id}#{day}"),
@@ -78,11 +82,12 @@ async fn check_limits(store: &Store, settings: &AlertSettings) -> Result<usize, 
                     request_id,
                 },
             };
-            noticed += usize::from(store.put_alert(&alert, &settings.channels()).await?);
+            noticed += usize::from(store.outbox.put_alert(&alert, &settings.channels()).await?);
         } else if let Ok(scope) = touched.scope.parse::<LimitScope>()
             && let Some((name, limits)) = load_limits(store, &scope).await?
         {
             let counters = store
+                .counters
                 .read_counters(std::slice::from_ref(&scope), true)
                 .await?
                 .pop()
@@ -90,10 +95,10 @@ async fn check_limits(store: &Store, settings: &AlertSettings) -> Result<usize, 
             let (limits, counters, blocked) = (&limits, &counters, &touched.blocked);
             let snapshot = LimitSnapshot { scope: &scope, name: &name, limits, counters, blocked };
             for alert in limit_alerts(&snapshot, &settings.preferences.value.thresholds, now) {
-                noticed += usize::from(store.put_alert(&alert, &settings.channels()).await?);
+                noticed += usize::from(store.outbox.put_alert(&alert, &settings.channels()).await?);
             }
         }
-        store.remove_touched(&touched).await?;
+        store.alerts.remove_touched(&touched).await?;
     }
     Ok(noticed)
 }
@@ -101,52 +106,56 @@ async fn check_limits(store: &Store, settings: &AlertSettings) -> Result<usize, 
 /// The name of the scope and all limits that are counted there; `None` if the scope does not exist
 /// any more.
 async fn load_limits(
-    store: &Store,
+    store: &RefreshStores,
     scope: &LimitScope,
 ) -> Result<Option<(String, Limits)>, StoreError> {
     Ok(match scope {
-        LimitScope::Key(id) => match store.read::<Key>(id).await? {
+        LimitScope::Key(id) => match store.config.read::<Key>(id).await? {
             Some(key) => {
-                let own_limits = store.effective_limits(&key.value).await?.own_limits;
+                let own_limits =
+                    store.limit_settings.effective_limits(&key.value).await?.own_limits;
                 Some((key.value.name, own_limits))
             }
             None => None,
         },
-        LimitScope::User(id) => match store.read::<User>(id).await? {
+        LimitScope::User(id) => match store.config.read::<User>(id).await? {
             Some(user) => {
-                let sources = store.sources(Some(id), None).await?;
+                let sources = store.limit_settings.sources(Some(id), None).await?;
                 let limits = sources.with_caps(scope, sources.user_limits());
                 Some((user.value.name, limits))
             }
             None => None,
         },
-        LimitScope::Group(id) => match store.read::<Group>(id).await? {
+        LimitScope::Group(id) => match store.config.read::<Group>(id).await? {
             Some(group) => {
-                let limits = store.scope_settings(scope).await?.limits.clone();
+                let limits = store.limit_settings.scope_settings(scope).await?.limits.clone();
                 Some((group.value.name, limits))
             }
             None => None,
         },
         LimitScope::Organization => {
-            let limits = store.scope_settings(scope).await?.limits.clone();
+            let limits = store.limit_settings.scope_settings(scope).await?.limits.clone();
             Some(("organization".to_owned(), limits))
         }
     })
 }
 
 /// Compares the accounts' states with those in the last alerts.
-async fn check_accounts(store: &Store, settings: &AlertSettings) -> Result<usize, StoreError> {
-    let (now, last_alerts) = (store.clock().now(), store.last_alerts().await?);
+async fn check_accounts(
+    store: &RefreshStores,
+    settings: &AlertSettings,
+) -> Result<usize, StoreError> {
+    let (now, last_alerts) = (store.clock().now(), store.alerts.last_alerts().await?);
     let (mut noticed, mut cursor) = (0, None);
     loop {
-        let page = store.list::<Account>(500, cursor.as_deref()).await?;
+        let page = store.config.list::<Account>(500, cursor.as_deref()).await?;
         let accounts = page.data.into_iter().map(|stored| stored.value);
         let accounts: Vec<Account> = accounts.filter(|account| account.enabled).collect();
         let ids: Vec<_> = accounts.iter().map(|account| account.id.clone()).collect();
-        store.read_health(&ids).await?;
+        store.health.read_health(&ids).await?;
         for account in accounts {
             let last = last_alerts.get(account.id.as_str()).copied().unwrap_or_default();
-            let Some(change) = account_news(last.state, &store.health(&account.id), now) else {
+            let Some(change) = account_news(last.state, &store.health.get(&account.id), now) else {
                 continue;
             };
             let last_alert = LastAlert { state: change.state, count: last.count + 1 };
@@ -161,8 +170,8 @@ async fn check_accounts(store: &Store, settings: &AlertSettings) -> Result<usize
                     until: change.until,
                 },
             };
-            noticed += usize::from(store.put_alert(&alert, &settings.channels()).await?);
-            store.put_last_alert(&account.id, last_alert).await?;
+            noticed += usize::from(store.outbox.put_alert(&alert, &settings.channels()).await?);
+            store.alerts.put_last_alert(&account.id, last_alert).await?;
         }
         cursor = page.next_cursor;
         if cursor.is_none() {
@@ -174,19 +183,19 @@ async fn check_accounts(store: &Store, settings: &AlertSettings) -> Result<usize
 /// Delivers the alerts that are due. After a failure a channel is not used again until the next
 /// tick.
 async fn deliver_due(
-    store: &Store,
+    store: &RefreshStores,
     notifier: &Notifier,
     settings: &AlertSettings,
     run: &mut AlertRun,
 ) -> Result<(), StoreError> {
     let now = store.clock().now().as_second();
     let mut broken = Vec::new();
-    for mut delivery in store.deliveries().await? {
+    for mut delivery in store.outbox.deliveries().await? {
         if delivery.next_at > now || broken.contains(&delivery.channel) {
             continue;
         }
         let Err(error) = send(store, notifier, settings, &delivery).await else {
-            store.remove_delivery(&delivery).await?;
+            store.outbox.remove_delivery(&delivery).await?;
             run.delivered += 1;
             continue;
         };
@@ -199,19 +208,19 @@ async fn deliver_due(
                 "an alert is given up after {TRIES_MAX} failed deliveries: {}",
                 delivery.alert.to_text()
             );
-            store.remove_delivery(&delivery).await?;
+            store.outbox.remove_delivery(&delivery).await?;
             continue;
         }
         let doubled = BACKOFF_SECONDS << (delivery.tries - 1).min(10);
         delivery.next_at = now + doubled.min(BACKOFF_SECONDS_MAX);
         delivery.last_error = Some(error);
-        store.put_delivery(&delivery).await?;
+        store.outbox.put_delivery(&delivery).await?;
     }
     Ok(())
 }
 
 async fn send(
-    store: &Store,
+    store: &RefreshStores,
     notifier: &Notifier,
     settings: &AlertSettings,
     AlertDelivery { alert, channel, .. }: &AlertDelivery,

@@ -18,7 +18,7 @@ use baton_runtime::settings::Settings;
 use baton_runtime::token_endpoint::TokenEndpoint;
 use baton_runtime::upstream::{UpstreamCallError, UpstreamClient};
 use baton_runtime::usage_queue::UsageQueue;
-use baton_store::{Store, StoreError};
+use baton_store::{RefreshStores, StoreError};
 use std::time::Duration;
 
 /// Two ticks of the same minute must not overlap. A tick that crashed must not block the next one
@@ -70,7 +70,7 @@ impl OutboundClients {
 /// # Errors
 /// The store cannot be read. The next tick tries again.
 pub async fn maintain_accounts(
-    store: &Store,
+    store: &RefreshStores,
     outside: &OutboundClients,
     owner: &str,
 ) -> Result<MaintenanceReport, StoreError> {
@@ -87,20 +87,20 @@ pub async fn maintain_accounts(
 /// # Errors
 /// The store cannot be read. The next tick tries again.
 pub async fn collect_usage(
-    store: &Store,
+    store: &RefreshStores,
     queue: &UsageQueue,
     owner: &str,
 ) -> Result<MaintenanceReport, StoreError> {
-    if !store.lease("refresh", owner, LEASE).await? {
+    if !store.leases.acquire("refresh", owner, LEASE).await? {
         return Ok(MaintenanceReport { elsewhere: true, ..MaintenanceReport::default() });
     }
     let mut report = MaintenanceReport::default();
-    for pending in store.pending().await? {
+    for pending in store.pending.list().await? {
         if let Err(error) = queue.send_raw(pending.body).await {
             tracing::warn!(request_id = %pending.id, "cannot send a pending usage event, it stays pending: {error}");
             break;
         }
-        store.remove_pending(&pending.id).await?;
+        store.pending.remove(&pending.id).await?;
         report.resent += 1;
     }
     report.swept = sweep::sweep(store, queue).await?;

@@ -11,7 +11,7 @@ use baton_runtime::random::RandomSource;
 use baton_runtime::settings::Settings;
 use baton_runtime::telemetry;
 use baton_runtime::usage_queue::UsageQueue;
-use baton_store::Store;
+use baton_store::{RefreshStores, StoreConnection};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 
 #[tokio::main(flavor = "current_thread")]
@@ -20,7 +20,8 @@ async fn main() -> Result<(), Error> {
     telemetry::init(settings.telemetry.log_format, &settings.telemetry.log);
     settings.require_resources()?;
     let aws = AwsClients::from_env(&settings).await;
-    let store = Store::new(&aws, &settings, Clock::system(), RandomSource::system());
+    let connection = StoreConnection::new(&aws, &settings, Clock::system(), RandomSource::system());
+    let store = RefreshStores::new(&connection);
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
     let outside = OutboundClients::new(&aws, &settings)?;
     let metrics = LogMetrics::from_settings(&settings);
@@ -33,7 +34,8 @@ async fn main() -> Result<(), Error> {
                 Box::pin(collect_usage(store, queue, owner))
             );
             let run = send_alerts(store, &outside.notifier, owner).await;
-            let refused = store.count_account_states().await?.count(AccountState::AuthFailed);
+            let refused =
+                store.health.count_account_states().await?.count(AccountState::AuthFailed);
             metrics.count(store.clock().now(), LogMetric::AuthFailedAccounts, refused);
             let (results, swept) = (results?, swept?);
             run?;

@@ -12,7 +12,7 @@ use baton_domain::id::AccountId;
 use baton_runtime::upstream::{
     CredentialProbe, CredentialStatus, ProbeOutcome, RequestSigner, UpstreamClient,
 };
-use baton_store::{Store, StoreError, StoredEntity};
+use baton_store::{RefreshStores, StoreError, StoredEntity};
 use std::time::Duration;
 
 /// The shortest time between two probes of the accounts, over all processes.
@@ -24,22 +24,23 @@ const PAGE_ROWS: i32 = 100;
 /// # Errors
 /// The store cannot be read. The next tick tries again.
 pub(crate) async fn retry_refused_accounts(
-    store: &Store,
+    store: &RefreshStores,
     upstream: &UpstreamClient,
     owner: &str,
 ) -> Result<usize, StoreError> {
     // The lease is not released: it makes sure that this happens only once per `PROBE_INTERVAL`.
     if !store
-        .lease("recovery", &format!("{owner}#{:x}", store.random_source().bits()), PROBE_INTERVAL)
+        .leases
+        .acquire("recovery", &format!("{owner}#{:x}", store.random_source().bits()), PROBE_INTERVAL)
         .await?
     {
         return Ok(0);
     }
     let (mut back, mut cursor) = (0, None);
     loop {
-        let page = store.list::<Account>(PAGE_ROWS, cursor.as_deref()).await?;
+        let page = store.config.list::<Account>(PAGE_ROWS, cursor.as_deref()).await?;
         let ids: Vec<AccountId> = page.data.iter().map(|item| item.value.id.clone()).collect();
-        store.read_health(&ids).await?;
+        store.health.read_health(&ids).await?;
         for stored in page.data.iter().filter(|stored| is_probe_due(store, &stored.value)) {
             back += usize::from(has_recovered(store, upstream, stored).await?);
         }
@@ -50,8 +51,8 @@ pub(crate) async fn retry_refused_accounts(
     }
 }
 
-fn is_probe_due(store: &Store, account: &Account) -> bool {
-    let health = store.health(&account.id);
+fn is_probe_due(store: &RefreshStores, account: &Account) -> bool {
+    let health = store.health.get(&account.id);
     let is_refused = match health.overall(store.clock().now()) {
         AccountAvailability::AuthFailed { .. } => true,
         AccountAvailability::Cooling { reason, .. } => reason == CooldownReason::Forbidden,
@@ -62,18 +63,18 @@ fn is_probe_due(store: &Store, account: &Account) -> bool {
 
 /// Probes one account. A good answer removes all failures that count against it.
 async fn has_recovered(
-    store: &Store,
+    store: &RefreshStores,
     upstream: &UpstreamClient,
     stored: &StoredEntity<Account>,
 ) -> Result<bool, StoreError> {
     let id = &stored.value.id;
     // A token that can no longer be renewed is of no use, even if it is still accepted.
-    if store.token(id).await?.is_some_and(|token| token.token_status.ended.is_some()) {
+    if store.tokens.read(id).await?.is_some_and(|token| token.token_status.ended.is_some()) {
         return Ok(false);
     }
-    let before = store.health(id);
-    let Ok(credential) = store.credential(stored).await else { return Ok(false) };
-    let (proxy, now) = (store.open_proxy(&stored.value).await?, store.clock().now());
+    let before = store.health.get(id);
+    let Ok(credential) = store.credentials.credential(stored).await else { return Ok(false) };
+    let (proxy, now) = (store.credentials.open_proxy(&stored.value).await?, store.clock().now());
     let outcome = match upstream.with_proxy(proxy.as_ref()) {
         Ok(upstream) => {
             let (signer, bits) =
@@ -94,7 +95,7 @@ async fn has_recovered(
         let base_health = known_health.as_ref().unwrap_or(health);
         is_same.then(|| base_health.reset(store.clock().now())).or(known_health)
     };
-    store.change_health(id, change).await?;
+    store.health.change_health(id, change).await?;
     if has_recovered {
         tracing::info!(account_id = %id, "the upstream accepts the credential again");
     } else {

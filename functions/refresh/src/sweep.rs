@@ -7,18 +7,18 @@
 
 use baton_domain::usage::BilledUsage;
 use baton_runtime::usage_queue::UsageQueue;
-use baton_store::{Store, StoreError};
+use baton_store::{RefreshStores, StoreError};
 
 /// How long a swept reservation can stay open before its record is sent again.
 const RESEND_AFTER_SECONDS: i64 = 600;
 
 /// Sends a record for each expired reservation. Returns how many.
-pub(crate) async fn sweep(store: &Store, queue: &UsageQueue) -> Result<usize, StoreError> {
+pub(crate) async fn sweep(store: &RefreshStores, queue: &UsageQueue) -> Result<usize, StoreError> {
     let now = store.clock().now().as_second();
-    let prices = store.prices().await;
+    let prices = store.prices.load().await;
     let mut swept = 0;
-    for key in store.due_limits(now).await? {
-        let counters = store.read_key_counters(&key).await?;
+    for key in store.sweeper.due_limits(now).await? {
+        let counters = store.counters.read_key_counters(&key).await?;
         let mut next = None;
         for (id, reservation) in &counters.open_reservations {
             let mut due = reservation.expires;
@@ -38,7 +38,7 @@ pub(crate) async fn sweep(store: &Store, queue: &UsageQueue) -> Result<usize, St
             }
             next = Some(next.map_or(due, |other: i64| other.min(due)));
         }
-        store.schedule_next_sweep(&key, &counters, next).await?;
+        store.sweeper.schedule_next_sweep(&key, &counters, next).await?;
     }
     Ok(swept)
 }

@@ -4,7 +4,7 @@ use baton_domain::id::AccountId;
 use baton_domain::upstream_token::RenewalTrigger;
 use baton_runtime::token_endpoint::TokenEndpoint;
 use baton_store::token_renewal::{RenewalOutcome, mark_auth_failed, renew};
-use baton_store::{ListedToken, Store, StoreError};
+use baton_store::{ListedToken, RefreshStores, StoreError};
 use futures_util::{StreamExt as _, stream};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -21,17 +21,17 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// # Errors
 /// The store cannot be read. The next tick tries again.
 pub async fn renew_due_tokens(
-    store: &Store,
+    store: &RefreshStores,
     endpoint: &TokenEndpoint,
 ) -> Result<usize, StoreError> {
     let (renewal_requests, start_deadline) =
-        (store.requested_renewals().await?, Instant::now() + START_TIMEOUT);
+        (store.renewals.requested_renewals().await?, Instant::now() + START_TIMEOUT);
     let due = due(store, &renewal_requests).await?;
     let renewals = due.into_iter().map(|(account, reason)| async move {
         if Instant::now() > start_deadline {
             return false;
         }
-        let outcome = renew(store, endpoint, &account, reason).await;
+        let outcome = renew(&store.tokens, endpoint, &account, reason).await;
         if reason == RenewalTrigger::Requested
             && !matches!(outcome, Ok(RenewalOutcome::LeaseHeld) | Err(_))
         {
@@ -46,11 +46,11 @@ pub async fn renew_due_tokens(
 
 /// The accounts whose token must be renewed now. Tokens that need no attempt are handled here.
 async fn due(
-    store: &Store,
+    store: &RefreshStores,
     renewal_requests: &HashMap<AccountId, u64>,
 ) -> Result<Vec<(AccountId, RenewalTrigger)>, StoreError> {
     let (now, mut due) = (store.clock().now(), Vec::new());
-    for ListedToken { account, grant, token_status, version } in store.tokens().await? {
+    for ListedToken { account, grant, token_status, version } in store.tokens.list().await? {
         let is_asked = renewal_requests.get(&account) == Some(&version);
         let why = if is_asked { RenewalTrigger::Requested } else { RenewalTrigger::Schedule };
         let has_started = token_status.begun_at.is_some() && token_status.ended.is_none();
@@ -59,7 +59,7 @@ async fn due(
             continue;
         }
         if let Some(reason) = token_status.failure_reason(now) {
-            mark_auth_failed(store, &account, reason).await?;
+            mark_auth_failed(&store.health, &account, reason).await?;
         }
         if renewal_requests.contains_key(&account) {
             forget(store, &account).await;
@@ -68,8 +68,8 @@ async fn due(
     Ok(due)
 }
 
-async fn forget(store: &Store, account: &AccountId) {
-    if let Err(error) = store.forget_renewal(account).await {
+async fn forget(store: &RefreshStores, account: &AccountId) {
+    if let Err(error) = store.renewals.forget_renewal(account).await {
         tracing::warn!(account_id = %account, "cannot delete a renewal request, the token will be renewed again: {error}");
     }
 }

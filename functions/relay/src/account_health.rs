@@ -14,7 +14,7 @@ use baton_protocol::rate_limit_headers::read_utilization;
 use baton_runtime::upstream::{
     CredentialProbe, CredentialStatus, ProbeOutcome, RequestSigner, UpstreamClient,
 };
-use baton_store::{PoolMember, Store};
+use baton_store::{PoolMember, RelayStores};
 use http::HeaderMap;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,7 +30,6 @@ const CHECK_LIFE: Duration = Duration::from_secs(30);
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 /// If another token was refused within this time, the token is not the cause.
 const RENEWAL_LIFE: Duration = Duration::from_mins(1);
-
 /// How long an answer waits for a write that is still running.
 const HEALTH_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -129,7 +128,7 @@ impl RelayState {
             let now = store.clock().now();
             let strike = AccountEffect::Strike { reason: CooldownReason::CredentialRefused };
             let change = |health: &AccountHealth| after(health, &strike, now);
-            if let Err(error) = store.change_health(&id, change).await {
+            if let Err(error) = store.health.change_health(&id, change).await {
                 tracing::warn!(account_id = %id, "cannot store the health of an account: {error}");
             }
         })))
@@ -137,7 +136,7 @@ impl RelayState {
 }
 
 struct CredentialCheck {
-    store: Store,
+    store: RelayStores,
     upstream: UpstreamClient,
     signer: RequestSigner,
     account: baton_domain::account::Account,
@@ -149,7 +148,7 @@ impl CredentialCheck {
         let Self { store, upstream, signer, account, credential } = &self;
         let bits = store.random_source().bits();
         let subject = CredentialProbe { upstream, signer, account, credential, bits };
-        let (health, now) = (store.health(&account.id), store.clock().now());
+        let (health, now) = (store.health.get(&account.id), store.clock().now());
         let outcome = subject.probe_credential(&health, now).await;
         let ProbeOutcome { credential_status, message, .. } = &outcome;
         tracing::warn!(
@@ -157,7 +156,7 @@ impl CredentialCheck {
             "checked a credential with a free call: {message}"
         );
         let change = |health: &AccountHealth| outcome.apply_to_health(health, now);
-        if let Err(error) = store.change_health(&account.id, change).await {
+        if let Err(error) = store.health.change_health(&account.id, change).await {
             tracing::warn!(account_id = %account.id, "cannot store the health of an account: \
                  {error}");
         }
@@ -174,8 +173,8 @@ impl PendingHealthUpdate {
         Self(None)
     }
 
-    /// Waits until the change is stored, but at most [`HEALTH_WRITE_TIMEOUT`]. Without the wait, Lambda could
-    /// freeze the process after the answer and delay the write.
+    /// Waits until the change is stored, but at most [`HEALTH_WRITE_TIMEOUT`]. Without the wait,
+    /// Lambda could freeze the process after the answer and delay the write.
     pub(crate) async fn wait_until_stored(self) {
         if let Some(writing) = self.0 {
             let _either_way = tokio::time::timeout(HEALTH_WRITE_TIMEOUT, writing).await;
@@ -214,12 +213,12 @@ impl RelayState {
         account: &AccountId,
         change: impl Fn(&AccountHealth) -> Option<AccountHealth> + Send + Sync + 'static,
     ) -> PendingHealthUpdate {
-        if !self.store.change_health_in_memory(account, &change) {
+        if !self.store.health.change_health_in_memory(account, &change) {
             return PendingHealthUpdate::no_change();
         }
         let (store, account) = (self.store.clone(), account.clone());
         PendingHealthUpdate(Some(self.background_tasks.spawn(async move {
-            if let Err(error) = store.write_health(&account, change).await {
+            if let Err(error) = store.health.write_health(&account, change).await {
                 tracing::warn!(account_id = %account, "cannot store the health of an account: \
                      {error}");
             }

@@ -14,7 +14,7 @@ use baton_domain::health::{AccountAvailability, AccountHealth};
 use baton_domain::id::{AccountId, RequestId};
 use baton_domain::model::map;
 use baton_domain::protocol::UpstreamOperation;
-use baton_store::{AccountPool, PoolMember, Store};
+use baton_store::{AccountPool, PoolMember, RelayStores};
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,7 +81,8 @@ impl RelayState {
     ) -> Result<AccountSelector, RelayError> {
         let pool = self
             .store
-            .pool(&caller.key().group_id)
+            .pools
+            .get(&caller.key().group_id)
             .await
             .map_err(|error| RelayError::store_unavailable(&error))?;
         match pool {
@@ -187,11 +188,11 @@ impl RelayState {
         now: Timestamp,
     ) -> bool {
         let id = &selector.pool.members[index].account.id;
-        if self.store.health(id).overall(now) != AccountAvailability::HalfOpen {
+        if self.store.health.get(id).overall(now) != AccountAvailability::HalfOpen {
             return true;
         }
         // Boxed, so that the future of a request without a probe stays small.
-        Box::pin(self.store.claim_probe(id)).await.unwrap_or_else(|error| {
+        Box::pin(self.store.health.claim_probe(id)).await.unwrap_or_else(|error| {
             tracing::warn!(account_id = %id, "cannot claim the probe of an account, it is probed \
                  without a claim: {error}");
             true
@@ -215,7 +216,7 @@ impl RelayState {
         let expires = self.store.clock().now().saturating_add(remaining).unwrap_or(Timestamp::MAX);
         let slot_request = (request, expires.as_second());
         // Boxed, so that the future of a request without a slot stays small.
-        match Box::pin(self.store.acquire_slot(&account.id, max, slot_request)).await {
+        match Box::pin(self.store.slots.acquire_slot(&account.id, max, slot_request)).await {
             Ok(true) => Some(ConcurrencySlot::Taken),
             Ok(false) => None,
             Err(error) => {
@@ -228,7 +229,7 @@ impl RelayState {
 
     /// Releases a slot that was taken.
     pub(crate) async fn release_account_slot(&self, account: &AccountId, request: &RequestId) {
-        let release = Box::pin(self.store.release_slot(account, request));
+        let release = Box::pin(self.store.slots.release_slot(account, request));
         if let Err(error) = self.in_store_time(release).await {
             tracing::warn!(account_id = %account, "cannot release a concurrency slot, it stays \
                  until it expires: {error}");
@@ -246,7 +247,9 @@ impl RelayState {
     /// Loads the session's pin into the selector, if its first choice was recently unavailable.
     async fn load_session_pin(&self, selector: &mut AccountSelector) {
         let Some((session, _)) = self.find_pinnable_session(selector) else { return };
-        match Box::pin(self.store.find_session_pin(&selector.session_pin_key(session))).await {
+        match Box::pin(self.store.session_pins.find_session_pin(&selector.session_pin_key(session)))
+            .await
+        {
             Ok(to) => selector.pinned_domain = to,
             Err(error) => tracing::warn!("cannot read the pin of a session: {error}"),
         }
@@ -264,7 +267,7 @@ impl RelayState {
         let (store, pin_key, to) =
             (self.store.clone(), selector.session_pin_key(session), to.to_owned());
         self.background_tasks.spawn(async move {
-            if let Err(error) = store.put_session_pin(&pin_key, &to).await {
+            if let Err(error) = store.session_pins.put_session_pin(&pin_key, &to).await {
                 tracing::warn!("cannot store the pin of a session: {error}");
             }
         });
@@ -293,7 +296,7 @@ impl RelayState {
     /// Returns whether one of the accounts was recently unavailable.
     fn was_any_account_unavailable<'a>(&self, accounts: impl Iterator<Item = &'a Account>) -> bool {
         let ids = accounts.map(|account| &account.id);
-        self.store.was_any_unavailable(ids, SESSION_PIN_LIFETIME, self.store.clock().now())
+        self.store.health.was_any_unavailable(ids, SESSION_PIN_LIFETIME, self.store.clock().now())
     }
 }
 
@@ -320,7 +323,7 @@ impl RelayState {
         let Some(token) = &member.token else { return };
         let (store, id, version) = (self.store.clone(), member.account.id.clone(), token.version);
         self.background_tasks.spawn(async move {
-            if let Err(error) = store.request_renewal(&id, version).await {
+            if let Err(error) = store.renewals.request_renewal(&id, version).await {
                 tracing::warn!(account_id = %id, "cannot request a new token: {error}");
             }
         });
@@ -336,7 +339,7 @@ impl RelayState {
             && Instant::now() + TOKEN_POLL_INTERVAL < deadline
         {
             tokio::time::sleep(TOKEN_POLL_INTERVAL).await;
-            let Ok(Some(pool)) = Box::pin(self.store.reload_pool(&selector.pool().group.id)).await
+            let Ok(Some(pool)) = Box::pin(self.store.pools.reload(&selector.pool().group.id)).await
             else {
                 continue;
             };
@@ -358,7 +361,7 @@ impl AccountSelector {
     /// No account can serve the request; the error holds each reason.
     pub(crate) fn select_account(
         &self,
-        store: &Store,
+        store: &RelayStores,
         now: Timestamp,
     ) -> Result<usize, NoEligibleAccount> {
         let health = |index: usize| current_health(store, &self.pool.members[index]);
@@ -483,8 +486,8 @@ impl NoEligibleAccount {
 }
 
 /// Returns the account's health. Problems of a token that has been replaced since are ignored.
-fn current_health(store: &Store, member: &PoolMember) -> Arc<AccountHealth> {
-    let health = store.health(&member.account.id);
+fn current_health(store: &RelayStores, member: &PoolMember) -> Arc<AccountHealth> {
+    let health = store.health.get(&member.account.id);
     let token_version = member.token.as_ref().map(|token| token.token_status.issue());
     token_version
         .and_then(|token_version| health.with_token(token_version))

@@ -69,6 +69,7 @@ impl RelayState {
         let key = caller.key();
         let effective_limits = self
             .store
+            .limit_settings
             .effective_limits(key)
             .await
             .map_err(|error| RelayError::store_unavailable(&error))?;
@@ -137,7 +138,7 @@ impl RelayState {
         let deadline = Instant::now() + self.limits.wait;
         let mut waiter = None;
         loop {
-            let admission = self.store.admit(effective_limits, id, reservation).await?;
+            let admission = self.store.limits.admit(effective_limits, id, reservation).await?;
             if !matches!(admission, Admission::Blocked(_, BlockReason::Reserved { .. })) {
                 return Ok(admission);
             }
@@ -162,7 +163,7 @@ impl RelayState {
         effective_limits: &EffectiveLimits,
         reservation: &Reservation,
     ) -> bool {
-        let counters = self.store.read_counters(&effective_limits.scopes(), false).await;
+        let counters = self.store.counters.read_counters(&effective_limits.scopes(), false).await;
         let Ok(counters) = counters else { return true };
         let blocked = effective_limits.blocked(&counters, reservation.estimate, reservation.at);
         blocked.is_none_or(|(_, reason)| !matches!(reason, BlockReason::Reserved { .. }))
@@ -180,7 +181,7 @@ impl RelayState {
         let limits = effective_limits.scoped_limits().find(|(one, _)| one == scope);
         let Some(limit) = limits.and_then(|(_, limits)| limits.money(period)) else { return };
         let window = period.window(at).name;
-        let alert_write = Box::pin(self.store.note_blocked(scope, &window, limit));
+        let alert_write = Box::pin(self.store.alerts.note_blocked(scope, &window, limit));
         if tokio::time::timeout(COUNTERS_TIMEOUT, alert_write).await.is_err() {
             tracing::warn!(
                 %scope, "the store is slow, so an alert about this limit can be missing"
@@ -194,12 +195,13 @@ impl RelayState {
         at: Timestamp,
     ) -> JoinHandle<Result<Vec<LimitCounters>, StoreError>> {
         let (store, effective_limits) = (self.store.clone(), effective_limits.clone());
-        tokio::spawn(async move { store.read_counters_after(&effective_limits, at).await })
+        tokio::spawn(async move { store.limits.read_counters_after(&effective_limits, at).await })
     }
 
     /// Returns the message that the operator has set for spent limits.
     async fn operator_message(&self) -> Option<String> {
-        let settings = Box::pin(self.store.scope_settings(&LimitScope::Organization)).await;
+        let settings =
+            Box::pin(self.store.limit_settings.scope_settings(&LimitScope::Organization)).await;
         settings
             .ok()
             .and_then(|settings| settings.message.clone())
@@ -228,7 +230,7 @@ impl RelayState {
     /// reservation is settled after its deadline as if the request had been sent.
     pub(crate) async fn release_reservation(&self, request_reservation: &RequestReservation) {
         let RequestReservation { effective_limits, id, reservation, .. } = request_reservation;
-        let release = self.store.release(&effective_limits.key, id, reservation);
+        let release = self.store.limits.release(&effective_limits.key, id, reservation);
         if let Err(error) = Box::pin(self.in_store_time(release)).await {
             tracing::error!(request_id = %id, "cannot release a reservation, it stays until it \
                  expires: {error}");

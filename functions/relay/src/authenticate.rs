@@ -94,7 +94,7 @@ impl RelayState {
     ) -> Result<AuthenticatedKey, (CredentialStage, RelayError)> {
         let address = self.client_address(request);
         let unknown = || (CredentialStage::WellFormed, RelayError::unknown_key());
-        let is_known = self.store.is_key_cached(&parsed_key.id);
+        let is_known = self.store.config.is_key_cached(&parsed_key.id);
         let limited_address = address.filter(|_| !is_known);
         let stored = self.look_up_key(&parsed_key.id, is_known, limited_address).await;
         let stored = stored.map_err(|refusal| (CredentialStage::Known, refusal))?;
@@ -108,7 +108,7 @@ impl RelayState {
         }
         let user = stored.value.user_id.as_ref().map(|id| LimitScope::User(id.clone()));
         if let Some(user) = &user {
-            let settings = self.store.scope_settings(user).await;
+            let settings = self.store.limit_settings.scope_settings(user).await;
             let settings = settings
                 .map_err(|error| (CredentialStage::Known, RelayError::store_unavailable(&error)))?;
             if settings.is_disabled {
@@ -148,7 +148,7 @@ impl RelayState {
         let _guard = KeyLookupGuard::try_new(waiting_count, self.bounds.waiting_requests)
             .ok_or_else(RelayError::too_many_waiting)?;
         if is_known {
-            return self.store.key(id).await.map_err(store);
+            return self.store.config.key(id).await.map_err(store);
         }
         if let Some(address) = address {
             let wait = self.unknown_key_limiter.count_unknown_key(address);
@@ -157,7 +157,7 @@ impl RelayState {
                 Box::pin(tokio::time::sleep(wait)).await;
             }
         }
-        self.store.key(id).await.map_err(store)
+        self.store.config.key(id).await.map_err(store)
     }
 
     /// Returns the address of the client, if the server that accepted the connection knows it.

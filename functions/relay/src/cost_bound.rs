@@ -49,7 +49,7 @@ impl RelayState {
         facts: &BodyFacts,
         (body, client_factors): (&Bytes, &CostFactors),
     ) -> Result<CostBound, RelayError> {
-        let prices = self.store.prices().await;
+        let prices = self.store.prices.load().await;
         let pricing =
             PricingContext { prices: &prices, estimate: caller.key().estimate, at: request.at };
         let mut bound = CostBound::default();
@@ -76,7 +76,7 @@ impl RelayState {
         blocked: &BlockReason,
     ) -> Option<String> {
         let amounts = blocked.needed_and_room()?;
-        let prices = self.store.prices().await;
+        let prices = self.store.prices.load().await;
         let pricing =
             PricingContext { prices: &prices, estimate: caller.key().estimate, at: request.at };
         let mut costs = ReducedCosts::default();
@@ -102,7 +102,7 @@ impl RelayState {
         (body, client_factors): (&Bytes, &CostFactors),
         mut add: impl FnMut(&CostFactors, &[&str], bool) + Send,
     ) -> Result<Option<UnboundedField>, RelayError> {
-        let pool = self.store.pool(&caller.key().group_id).await.ok().flatten();
+        let pool = self.store.pools.get(&caller.key().group_id).await.ok().flatten();
         let model = facts.model.as_str();
         let alias = pool.as_ref().and_then(|pool| map(&pool.group.model_aliases, model));
         let aliased_model = alias.unwrap_or(model);

@@ -67,7 +67,7 @@ use baton_runtime::settings::{InputBounds, LimitSettings, RelayTimeouts, Setting
 use baton_runtime::upstream::{RequestSigner, UpstreamCallError, UpstreamClient};
 use baton_runtime::usage_queue::UsageQueue;
 use baton_runtime::vault::Pepper;
-use baton_store::Store;
+use baton_store::RelayStores;
 use body_workers::BodyWorkers;
 use bytes::Bytes;
 use client_response::RelayError;
@@ -103,7 +103,7 @@ pub struct Relay(Arc<RelayState>);
 
 /// The state that all requests of this process share.
 struct RelayState {
-    store: Store,
+    store: RelayStores,
     queue: UsageQueue,
     upstream: UpstreamClient,
     signer: RequestSigner,
@@ -187,7 +187,7 @@ impl Relay {
     pub fn new(
         settings: &Settings,
         pepper: impl Into<LiveSecret>,
-        store: Store,
+        store: RelayStores,
         queue: UsageQueue,
     ) -> Result<Self, UpstreamCallError> {
         let upstream = UpstreamClient::new(&settings.timers, settings.upstreams.allow_private)?;
@@ -199,7 +199,7 @@ impl Relay {
         upstream: UpstreamClient,
         settings: &Settings,
         pepper: impl Into<LiveSecret>,
-        (store, queue): (Store, UsageQueue),
+        (store, queue): (RelayStores, UsageQueue),
     ) -> Self {
         let signer = RequestSigner::new(store.clock().clone());
         let bounds = settings.bounds.clone();

@@ -7,8 +7,8 @@ use baton_runtime::random::RandomSource;
 use baton_runtime::settings::Settings;
 use baton_runtime::usage_queue::UsageQueue;
 use baton_runtime::{lambda, telemetry};
-use baton_store::Store;
-use baton_store::pepper::load_pepper;
+use baton_store::pepper::load_existing_pepper;
+use baton_store::{RelayStores, StoreConnection};
 use lambda_http::{Error, Request, RequestExt as _, service_fn};
 use std::convert::Infallible;
 use std::time::Duration;
@@ -20,10 +20,11 @@ async fn main() -> Result<(), Error> {
     telemetry::init(settings.telemetry.log_format, &settings.telemetry.log);
     settings.require_resources()?;
     let aws = AwsClients::from_env(&settings).await;
-    let store = Store::new(&aws, &settings, Clock::system(), RandomSource::system());
+    let connection = StoreConnection::new(&aws, &settings, Clock::system(), RandomSource::system());
+    let store = RelayStores::new(&connection);
     let clock = store.clock().clone();
     let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
-    let pepper = load_pepper(&aws, &settings, &store).await?;
+    let pepper = load_existing_pepper(&aws, &settings, &store.credentials).await?;
     let relay = Relay::new(&settings, pepper, store, queue)?;
     tokio::spawn(drain_on_sigterm(relay.clone()));
     lambda::run(service_fn(move |mut request: Request| {

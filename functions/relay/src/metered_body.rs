@@ -50,7 +50,8 @@ impl ContentCoding {
     }
 }
 
-/// Returns whether an answer with these headers has the media type `kind`. Media types are case-insensitive (RFC 9110, section 8.3.1).
+/// Returns whether an answer with these headers has the media type `kind`. Media types are
+/// case-insensitive (RFC 9110, section 8.3.1).
 pub(crate) fn has_media_type(headers: &HeaderMap, kind: &str) -> bool {
     let value = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     value

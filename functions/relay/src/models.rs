@@ -118,7 +118,7 @@ impl RelayState {
             return Ok(Response::from_parts(head, RelayBody::from_bytes(body)));
         }
         let is_alias = selector.model() != id;
-        let prices = self.store.cached_prices();
+        let prices = self.store.prices.cached();
         if is_alias || prices.models().any(|(model, _)| model == id) {
             return Ok(client_response::json_response(
                 StatusCode::OK,
@@ -143,7 +143,7 @@ impl RelayState {
                 SessionAffinity::Random(0),
             )
             .await?;
-        let (mut ids, prices) = (BTreeSet::new(), self.store.cached_prices());
+        let (mut ids, prices) = (BTreeSet::new(), self.store.prices.cached());
         for member in selector.pool().members.iter().filter(|member| member.account.enabled) {
             let models = prices.models().map(|(id, _)| id);
             for id in models.filter(|id| is_visible(caller, from_ref(member), id)) {
@@ -213,7 +213,7 @@ impl RelayState {
         format: ModelListFormat,
     ) -> Response<RelayBody> {
         let enabled = members.iter().filter(|member| member.account.enabled);
-        let prices = self.store.cached_prices();
+        let prices = self.store.prices.cached();
         let mut found: BTreeMap<String, Value> = BTreeMap::new();
         let has_no_list =
             |member: &&PoolMember| rules(member.account.provider).model_list_form.is_none();
@@ -290,7 +290,7 @@ impl RelayState {
         members: &[PoolMember],
         format: ModelListFormat,
     ) -> Response<RelayBody> {
-        let prices = self.store.cached_prices();
+        let prices = self.store.prices.cached();
         let priced_models = prices.models().map(|(id, _)| id);
         let priced_models = priced_models.filter(|id| is_visible(caller, members, id));
         let list =

@@ -32,11 +32,13 @@ impl RelayState {
         });
         let effective_limits = self
             .store
+            .limit_settings
             .effective_limits(key)
             .await
             .map_err(|error| RelayError::store_unavailable(&error))?;
         if effective_limits.has_limits() {
-            let counters = self.store.read_counters(&effective_limits.scopes(), true).await;
+            let counters =
+                self.store.counters.read_counters(&effective_limits.scopes(), true).await;
             let counters = counters.map_err(|error| RelayError::store_unavailable(&error))?;
             let mut scopes = Vec::new();
             for ((scope, limits), counters) in effective_limits.scoped_limits().zip(&counters) {

@@ -45,8 +45,8 @@ pub(crate) struct ResponseSource {
 }
 
 impl ResponseSource {
-    /// Reads `body`. It can be silent for `idle_timeout`, lasts until `deadline` at most, and ends early
-    /// when `abort` is cancelled.
+    /// Reads `body`. It can be silent for `idle_timeout`, lasts until `deadline` at most, and ends
+    /// early when `abort` is cancelled.
     pub(crate) fn new(
         body: upstream::UpstreamBody,
         idle_timeout: Duration,
@@ -107,6 +107,7 @@ impl ResponseSource {
     /// Ends the answer when the silence that is permitted now is over, even if chunks come.
     pub(crate) fn limit_deadline_to_silence(&mut self) {
         self.deadline = self.deadline.min(self.last_chunk_at + self.idle_timeout);
+        self.reset_idle_timer();
     }
 
     fn reset_idle_timer(&mut self) {
@@ -254,6 +255,32 @@ mod tests {
             }
         }
         assert_eq!(said, [("chunk", 0), ("silence", 15), ("silence", 30), ("late", 40)]);
+    }
+
+    /// The silence that is permitted at first is that before the first byte.
+    #[tokio::test(start_paused = true)]
+    async fn idle_timeout_can_change_after_a_chunk() {
+        let mut source = ResponseSource { idle_timeout: Duration::from_secs(5), ..source(1) };
+        source.deadline = Instant::now() + Duration::from_secs(1000);
+        let started = Instant::now();
+        assert_eq!(source.next().await.name(), "chunk");
+        source.set_idle_timeout(Duration::from_secs(40));
+        assert_eq!(source.next().await.name(), "late");
+        assert_eq!(started.elapsed().as_secs(), 40);
+        assert!(!source.is_past_deadline());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn chunks_do_not_prolong_a_limited_deadline() {
+        let mut source = ResponseSource { idle_timeout: Duration::from_secs(5), ..source(1) };
+        source.deadline = Instant::now() + Duration::from_secs(1000);
+        source.limit_deadline_to_silence();
+        let started = Instant::now();
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert_eq!(source.next().await.name(), "chunk");
+        assert_eq!(source.next().await.name(), "late");
+        assert_eq!(started.elapsed().as_secs(), 5);
+        assert!(source.is_past_deadline());
     }
 
     impl SourceEvent {

@@ -186,8 +186,8 @@ impl RelayState {
             model_call.trace.end_with_status(pending_usage.status);
             return;
         }
-        let prices = self.in_time(PRICES_TIME_IN_STOP, self.store.prices()).await;
-        let prices = prices.unwrap_or_else(|| self.store.cached_prices());
+        let prices = self.in_time(PRICES_TIME_IN_STOP, self.store.prices.load()).await;
+        let prices = prices.unwrap_or_else(|| self.store.prices.cached());
         let record = self.build_usage_record(pending_usage, request_end, &prices).within_bounds();
         self.observer.record_usage(model_call.protocol.as_str(), &record);
         model_call.trace.end_with_usage(&record);
@@ -217,7 +217,7 @@ impl RelayState {
     async fn keep_unsent(&self, record: &UsageRecord, error: &str) {
         tracing::error!(request_id = %record.id, "cannot send a usage record, it is kept in the \
              store until refresh sends it: {error}");
-        let stored = Box::pin(self.in_store_time(self.store.put_pending(record))).await;
+        let stored = Box::pin(self.in_store_time(self.store.pending.put(record))).await;
         let Err(error) = stored else {
             self.unsent.pending.fetch_add(1, Ordering::Relaxed);
             return;
@@ -245,7 +245,7 @@ impl RelayState {
             "the upstream reported more usage than this request could cause; the request is billed \
              with the highest possible usage"
         );
-        let alert_write = self.store.note_capped(record);
+        let alert_write = self.store.alerts.note_capped(record);
         if tokio::time::timeout(ALERT_TIMEOUT, alert_write).await.is_err() {
             tracing::warn!(account_id = %record.account_id, "the store is slow, so an alert about \
                  this account can be missing");

@@ -12,7 +12,7 @@ use baton_domain::money::PicoUsd;
 use baton_domain::record::UsageRecord;
 use baton_domain::reservation::Settlement;
 use baton_domain::scope::LimitScope;
-use baton_store::{ACTIONS_MAX, CommitError, Store, StoreError};
+use baton_store::{ACTIONS_MAX, CommitError, StatsStores, StoreError};
 use jiff::Timestamp;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -31,12 +31,12 @@ pub struct BatchOutcome {
 }
 
 /// Stores the batch and returns the messages that must be delivered again.
-pub async fn handle(store: &Store, event: SqsEvent) -> SqsBatchResponse {
+pub async fn handle(store: &StatsStores, event: SqsEvent) -> SqsBatchResponse {
     store_event(store, event).await.response
 }
 
 /// Stores the batch and returns the complete result.
-pub async fn store_event(store: &Store, event: SqsEvent) -> BatchOutcome {
+pub async fn store_event(store: &StatsStores, event: SqsEvent) -> BatchOutcome {
     let mut response = SqsBatchResponse::default();
     let (mut messages, mut records) = (Vec::new(), Vec::new());
     for message in event.records {
@@ -58,7 +58,7 @@ pub async fn store_event(store: &Store, event: SqsEvent) -> BatchOutcome {
     // Includes records that an earlier delivery stored, because a crash can have come before this
     // step.
     let settled: BTreeSet<LimitScope> = stored().flat_map(Settlement::settled_scopes).collect();
-    store.touch_limits(settled.iter()).await;
+    store.alerts.touch_limits(settled.iter()).await;
     for (message, _) in messages.into_iter().filter(|(_, record)| failed.contains(record)) {
         response.add_failure(message);
     }
@@ -73,7 +73,7 @@ struct StoredBatch {
 }
 
 /// Stores as many records as possible.
-async fn store_records(store: &Store, records: &[UsageRecord]) -> StoredBatch {
+async fn store_records(store: &StatsStores, records: &[UsageRecord]) -> StoredBatch {
     let mut result = StoredBatch::default();
     for transaction in transaction_plan::transactions(records, ACTIONS_MAX) {
         let batch = transaction.records.clone();
@@ -101,14 +101,14 @@ async fn store_records(store: &Store, records: &[UsageRecord]) -> StoredBatch {
 
 /// Stores when each account was last used, with one update per account. The time is only for
 /// display, so a failure is logged and ignored.
-async fn note_used(store: &Store, records: impl Iterator<Item = &UsageRecord>) {
+async fn note_used(store: &StatsStores, records: impl Iterator<Item = &UsageRecord>) {
     let mut latest: HashMap<&AccountId, Timestamp> = HashMap::new();
     for record in records {
         let at = latest.entry(&record.account_id).or_insert(record.started_at);
         *at = record.started_at.max(*at);
     }
     for (account, at) in latest {
-        if let Err(error) = store.note_used(account, at).await {
+        if let Err(error) = store.usage.note_used(account, at).await {
             tracing::warn!(account_id = %account, "cannot store when the account was last used: {error}");
         }
     }
@@ -124,13 +124,13 @@ fn mark_failed(failed: &mut HashSet<RequestId>, records: &[&UsageRecord], error:
 /// Commits one transaction. Records that are already stored are removed from it, and conflicts are
 /// tried again. Returns the cost of the records that this call stored.
 async fn commit(
-    store: &Store,
+    store: &StatsStores,
     mut transaction: UsageTransaction<'_>,
 ) -> Result<PicoUsd, CommitError> {
     let mut attempts = 0;
     while !transaction.records.is_empty() {
         let UsageTransaction { records, sums, settlements } = &transaction;
-        match store.commit(records, sums, settlements).await {
+        match store.usage.commit(records, sums, settlements).await {
             Ok(()) => return Ok(records.iter().map(|record| record.cost_usd).sum()),
             Err(CommitError::AlreadyStored(indices)) => {
                 settle_late(store, records, &indices).await?;
@@ -159,13 +159,13 @@ async fn commit(
 /// (`BATON_LIMITS_FAIL_…=open`), while the reservation had been stored. Only the records of expired
 /// reservations are handled here; others were settled when they were stored.
 async fn settle_late(
-    store: &Store,
+    store: &StatsStores,
     records: &[&UsageRecord],
     stored: &[usize],
 ) -> Result<(), StoreError> {
     let late = stored.iter().filter_map(|index| records.get(*index));
     for record in late.filter(|record| record.is_given_up()) {
-        store.settle_given_up(record).await?;
+        store.usage.settle_given_up(record).await?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use baton_runtime::random::RandomSource;
 use baton_domain::metric::LogMetric;
 use baton_runtime::settings::Settings;
 use baton_runtime::telemetry;
-use baton_store::Store;
+use baton_store::{StatsStores, StoreConnection};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 
 #[tokio::main(flavor = "current_thread")]
@@ -18,7 +18,8 @@ async fn main() -> Result<(), Error> {
     telemetry::init(settings.telemetry.log_format, &settings.telemetry.log);
     settings.require_resources()?;
     let aws = AwsClients::from_env(&settings).await;
-    let store = Store::new(&aws, &settings, Clock::system(), RandomSource::system());
+    let connection = StoreConnection::new(&aws, &settings, Clock::system(), RandomSource::system());
+    let store = StatsStores::new(&connection);
     let metrics = LogMetrics::from_settings(&settings);
     run(service_fn(|event: LambdaEvent<SqsEvent>| async {
         let outcome = baton_stats::store_event(&store, event.payload).await;

@@ -3,7 +3,7 @@
 //!
 //! Each provider has a module with one constant of type [`ProviderRules`]. [`rules`] is the only
 //! place that chooses among them, so a new provider is a new module and a new row there. The other
-//! modules hold what works the same at every provider and asks the rules for the rest.
+//! modules hold what works the same at every provider and ask the rules for the rest.
 
 pub mod address;
 mod anthropic;

@@ -1,19 +1,19 @@
-//! Alerts as items: changed limits, alerts already sent, deliveries that wait, and the alert
-//! settings. `domain::alert` decides what is worth an alert.
+//! Alerts as items: changed limits, alerts already sent, and deliveries that wait. `domain::alert`
+//! decides what is worth an alert.
 
-use super::config_edit::ConfigEdit;
-use super::item::{Entity, StoreItem, StoredEntity, inconsistent, key_of, text};
-use super::item_names::{self, ALERT, BLOCKED, BODY, MARK, OUTBOX, PK, SETTING, SK, TOLD};
-use super::{Store, StoreError};
+use crate::StoreError;
+use crate::config_editor::ConfigEdit;
+use crate::connection::Table;
+use crate::item::{StoreItem, inconsistent, key_of, text};
+use crate::item_names::{self, ALERT, BLOCKED, BODY, MARK, OUTBOX, PK, SK, TOLD, TOUCHED};
+use crate::permissions::{Action, Permission, READ, store_handle};
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
-use baton_domain::alert::{Alert, AlertChannel, AlertPreferences, ReportedState};
+use aws_sdk_dynamodb::types::AttributeValue;
+use baton_domain::alert::{Alert, AlertChannel, ReportedState};
 use baton_domain::id::AccountId;
 use baton_domain::money::PicoUsd;
 use baton_domain::record::UsageRecord;
 use baton_domain::scope::LimitScope;
-use baton_domain::secret::Secret;
-use baton_runtime::vault::VaultError;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
@@ -24,45 +24,6 @@ const LOOK_MAX: usize = 500;
 /// How long a sent alert is remembered, so that it is not sent again. It is longer than the longest
 /// period.
 const REMEMBERED_SECONDS: i64 = 70 * 24 * 3600;
-
-/// The place that the webhook's address and signing key are encrypted for.
-const PLACE: &str = "config/setting#alerts/secret";
-
-impl Entity for AlertPreferences {
-    type Id = &'static str;
-    const KIND: &'static str = SETTING;
-    fn id(&self) -> &&'static str {
-        &"alerts"
-    }
-}
-
-/// The alert settings with their secrets.
-#[derive(Clone)]
-pub struct AlertSettings {
-    /// The part that can be shown.
-    pub preferences: StoredEntity<AlertPreferences>,
-    /// The webhook's address, if there is one. It is a secret because it is often the only key to a
-    /// chat room.
-    pub url: Option<Secret>,
-    /// The secret that deliveries are signed with.
-    pub signing_secret: Secret,
-}
-
-impl AlertSettings {
-    /// The channels that alerts go to.
-    pub fn channels(&self) -> Vec<AlertChannel> {
-        let webhook = self.url.as_ref().map(|_| AlertChannel::Webhook);
-        let topic = self.preferences.value.sns_topic_arn.as_ref().map(|_| AlertChannel::Sns);
-        webhook.into_iter().chain(topic).collect()
-    }
-}
-
-/// The secret part of the settings, in the form that is encrypted.
-#[derive(Deserialize)]
-struct AlertSecrets {
-    url: Option<Secret>,
-    signing_secret: Secret,
-}
 
 /// The delivery of an alert through one channel.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -117,7 +78,12 @@ impl ChangedLimit {
     }
 }
 
-impl Store {
+store_handle! {
+    /// Marks what the next alert check has to look at.
+    AlertMarker, Permission::on_state(&[Action::UpdateItem], &[TOUCHED])
+}
+
+impl AlertMarker {
     /// Marks limits as changed, so that the next check looks at them. A failure is only logged,
     /// because the next change marks the limit again.
     pub async fn touch_limits(&self, scopes: impl Iterator<Item = impl std::fmt::Display>) {
@@ -133,17 +99,17 @@ impl Store {
     /// each amount of the limit, regardless of the number of requests.
     pub async fn note_blocked(&self, scope: &LimitScope, window: &str, limit: PicoUsd) {
         let key = format!("{scope}#{window}#{limit}");
-        if self.blocked.get(&key).is_some() {
+        if self.connection.blocked.get(&key).is_some() {
             return;
         }
-        self.blocked.insert(key.clone(), ());
+        self.connection.blocked.insert(key.clone(), ());
         let update = self
             .touch(scope)
             .update_expression("SET #mark = :mark ADD #blocked :window")
             .expression_attribute_names("#blocked", BLOCKED)
             .expression_attribute_values(":window", AttributeValue::Ss(vec![window.to_owned()]));
         if let Err(error) = update.send().await {
-            self.blocked.remove(&key);
+            self.connection.blocked.remove(&key);
             tracing::warn!(%scope, "an alert can be missing: {}", StoreError::from(error));
         }
     }
@@ -152,10 +118,10 @@ impl Store {
     /// once for each account and day.
     pub async fn note_capped(&self, record: &UsageRecord) {
         let key = item_names::capped(&record.account_id, record.started_at);
-        if self.blocked.get(&key).is_some() {
+        if self.connection.blocked.get(&key).is_some() {
             return;
         }
-        self.blocked.insert(key.clone(), ());
+        self.connection.blocked.insert(key.clone(), ());
         let update = self
             .touch(&key)
             .update_expression("SET #mark = :mark ADD #blocked :request")
@@ -165,25 +131,35 @@ impl Store {
                 AttributeValue::Ss(vec![record.id.to_string()]),
             );
         if let Err(error) = update.send().await {
-            self.blocked.remove(&key);
+            self.connection.blocked.remove(&key);
             let account_id = &record.account_id;
             tracing::warn!(%account_id, "an alert can be missing: {}", StoreError::from(error));
         }
     }
 
     fn touch(&self, scope: &impl std::fmt::Display) -> UpdateItemFluentBuilder {
-        self.db
-            .update_item()
-            .table_name(&self.resources.state_table)
-            .set_key(Some(key_of((item_names::TOUCHED.to_owned(), scope.to_string()))))
+        self.connection
+            .update_request(Table::State, (item_names::TOUCHED.to_owned(), scope.to_string()))
             .expression_attribute_names("#mark", MARK)
-            .expression_attribute_values(":mark", AttributeValue::S(self.random.bits().to_string()))
+            .expression_attribute_values(
+                ":mark",
+                AttributeValue::S(self.connection.random.bits().to_string()),
+            )
     }
+}
 
+store_handle! {
+    /// What an alert check works with: the marks, and the last alert about each account.
+    AlertStore,
+    Permission::on_state(READ, &[TOUCHED, TOLD]),
+    Permission::on_state(&[Action::PutItem, Action::DeleteItem], &[TOUCHED, TOLD])
+}
+
+impl AlertStore {
     /// Some of the limits that have changed since the last check. They are ordered by their marks,
     /// which are random, so that every limit gets its turn even if there are many.
     pub async fn touched_limits(&self) -> Result<Vec<ChangedLimit>, StoreError> {
-        let items = self.state_items(item_names::TOUCHED).await?;
+        let items = self.connection.partition(Table::State, TOUCHED).await?;
         let read = |item: &StoreItem| {
             let blocked = match item.get(BLOCKED) {
                 Some(AttributeValue::Ss(windows)) => windows.iter().cloned().collect(),
@@ -201,9 +177,10 @@ impl Store {
     /// Removes the mark of a limit that was checked, unless the limit has changed again.
     pub async fn remove_touched(&self, touched: &ChangedLimit) -> Result<(), StoreError> {
         let removed = self
+            .connection
             .db
             .delete_item()
-            .table_name(&self.resources.state_table)
+            .table_name(self.connection.table(Table::State))
             .set_key(Some(key_of((item_names::TOUCHED.to_owned(), touched.scope.clone()))))
             .condition_expression("#mark = :mark")
             .expression_attribute_names("#mark", MARK)
@@ -216,11 +193,36 @@ impl Store {
         }
     }
 
+    /// The last alert about each account, by account id.
+    pub async fn last_alerts(&self) -> Result<HashMap<String, LastAlert>, StoreError> {
+        let items = self.connection.partition(Table::State, TOLD).await?;
+        items.iter().map(|item| Ok((text(item, SK)?, read_body(item)?))).collect()
+    }
+
+    /// Stores the last alert about an account.
+    pub async fn put_last_alert(
+        &self,
+        id: &AccountId,
+        last_alert: LastAlert,
+    ) -> Result<(), StoreError> {
+        let item = body_item((TOLD, &id.to_string()), &last_alert)?;
+        self.connection.put_item(Table::State, item).await
+    }
+}
+
+store_handle! {
+    /// Alerts that wait for their delivery, and the memory of those that were sent.
+    AlertOutbox,
+    Permission::on_state(READ, &[OUTBOX]),
+    Permission::on_state(&[Action::PutItem, Action::DeleteItem], &["alert#*", OUTBOX])
+}
+
+impl AlertOutbox {
     /// Queues an alert for delivery, unless it was queued before. Returns whether it is new.
     pub async fn put_alert(&self, alert: &Alert, to: &[AlertChannel]) -> Result<bool, StoreError> {
         let mut edit = ConfigEdit::default();
         self.add_alert(&mut edit, alert, to)?;
-        match self.apply(edit).await {
+        match edit.apply(&self.connection).await {
             Ok(()) => Ok(true),
             Err(StoreError::Conflict) => Ok(false),
             Err(error) => Err(error),
@@ -234,118 +236,35 @@ impl Store {
         alert: &Alert,
         to: &[AlertChannel],
     ) -> Result<(), StoreError> {
-        let now = self.clock.now().as_second();
+        let now = self.connection.clock.now().as_second();
         let mut guard = key_of((format!("{ALERT}#{}", alert.id), ALERT.to_owned()));
         let ttl = (now + REMEMBERED_SECONDS).to_string();
         guard.insert(item_names::TTL.to_owned(), AttributeValue::N(ttl));
-        edit.actions.push(self.put_state(guard));
+        edit.actions.push(self.connection.put_new(Table::State, guard).into());
         for channel in to {
             let (alert, channel) = (alert.clone(), *channel);
             let delivery =
                 AlertDelivery { alert, channel, tries: 0, next_at: now, last_error: None };
-            edit.actions.push(self.put_state(delivery_item(&delivery)?));
+            let item = delivery_item(&delivery)?;
+            edit.actions.push(self.connection.put_new(Table::State, item).into());
         }
         Ok(())
     }
 
-    fn put_state(&self, item: StoreItem) -> TransactWriteItem {
-        let put = Put::builder()
-            .table_name(&self.resources.state_table)
-            .set_item(Some(item))
-            .condition_expression("attribute_not_exists(#pk)")
-            .expression_attribute_names("#pk", PK);
-        TransactWriteItem::builder().set_put(put.build().ok()).build()
-    }
-
     /// The deliveries that wait.
     pub async fn deliveries(&self) -> Result<Vec<AlertDelivery>, StoreError> {
-        self.state_items(OUTBOX).await?.iter().map(read_body).collect()
+        self.connection.partition(Table::State, OUTBOX).await?.iter().map(read_body).collect()
     }
 
     /// Stores when a delivery is tried again.
     pub async fn put_delivery(&self, delivery: &AlertDelivery) -> Result<(), StoreError> {
-        self.db
-            .put_item()
-            .table_name(&self.resources.state_table)
-            .set_item(Some(delivery_item(delivery)?))
-            .send()
-            .await?;
-        Ok(())
+        let item = delivery_item(delivery)?;
+        self.connection.put_item(Table::State, item).await
     }
 
     /// Deletes a delivery that has succeeded or was given up.
     pub async fn remove_delivery(&self, delivery: &AlertDelivery) -> Result<(), StoreError> {
-        self.db
-            .delete_item()
-            .table_name(&self.resources.state_table)
-            .set_key(Some(key_of((OUTBOX.to_owned(), delivery.name()))))
-            .send()
-            .await?;
-        Ok(())
-    }
-
-    /// The last alert about each account, by account id.
-    pub async fn last_alerts(&self) -> Result<HashMap<String, LastAlert>, StoreError> {
-        let items = self.state_items(TOLD).await?;
-        items.iter().map(|item| Ok((text(item, SK)?, read_body(item)?))).collect()
-    }
-
-    /// Stores the last alert about an account.
-    pub async fn put_last_alert(
-        &self,
-        id: &AccountId,
-        last_alert: LastAlert,
-    ) -> Result<(), StoreError> {
-        self.db
-            .put_item()
-            .table_name(&self.resources.state_table)
-            .set_item(Some(body_item((TOLD, &id.to_string()), &last_alert)?))
-            .send()
-            .await?;
-        Ok(())
-    }
-
-    /// The alert settings, if the operator has set any.
-    pub async fn alert_settings(&self) -> Result<Option<AlertSettings>, StoreError> {
-        let Some(mut shown) = self.read::<AlertPreferences>(&"alerts").await? else {
-            return Ok(None);
-        };
-        let opened = self.open_at(&shown.secret.take().ok_or(VaultError)?, PLACE).await?;
-        let AlertSecrets { url, signing_secret } =
-            serde_json::from_str(opened.expose()).map_err(|_| VaultError)?;
-        Ok(Some(AlertSettings { preferences: shown, url, signing_secret }))
-    }
-
-    /// Adds the alert settings to `edit`.
-    pub async fn save_alert_settings(
-        &self,
-        edit: &mut ConfigEdit,
-        settings: &AlertSettings,
-    ) -> Result<(), StoreError> {
-        let secrets = Secret::new(
-            serde_json::json!({
-                "url": settings.url.as_ref().map(Secret::expose),
-                "signing_secret": settings.signing_secret.expose(),
-            })
-            .to_string(),
-        );
-        let secret = Some(self.seal_at(&secrets, PLACE, true).await?);
-        self.save(edit, &StoredEntity { secret, ..settings.preferences.clone() })
-    }
-
-    /// The items of a partition of the state table.
-    async fn state_items(&self, pk: &str) -> Result<Vec<StoreItem>, StoreError> {
-        let items = self
-            .db
-            .query()
-            .table_name(&self.resources.state_table)
-            .key_condition_expression("#pk = :pk")
-            .expression_attribute_names("#pk", PK)
-            .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
-            .into_paginator()
-            .items()
-            .send();
-        items.collect::<Result<Vec<_>, _>>().await.map_err(Into::into)
+        self.connection.delete_item(Table::State, (OUTBOX.to_owned(), delivery.name())).await
     }
 }
 
@@ -363,4 +282,55 @@ fn body_item((pk, sk): (&str, &str), value: &impl Serialize) -> Result<StoreItem
 fn read_body<T: DeserializeOwned>(item: &StoreItem) -> Result<T, StoreError> {
     let (pk, sk) = (text(item, PK)?, text(item, SK)?);
     serde_json::from_str(&text(item, BODY)?).map_err(|error| inconsistent(&pk, &sk, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TestTables, account, at, open_handle};
+    use baton_domain::alert::AlertEvent;
+
+    #[tokio::test]
+    async fn changed_limit_is_seen_until_it_is_checked_without_another_change() {
+        let tables = TestTables::open().await;
+        let (marker, alerts) =
+            (open_handle!(tables, AlertMarker), open_handle!(tables, AlertStore));
+        let scope = LimitScope::Organization;
+        marker.touch_limits([&scope].into_iter()).await;
+        let seen = alerts.touched_limits().await.expect("read");
+        marker.note_blocked(&scope, "d#2026-11-22", PicoUsd::default()).await;
+        alerts.remove_touched(&seen[0]).await.expect("kept, because it has changed again");
+        let seen = alerts.touched_limits().await.expect("read");
+        assert_eq!(seen[0].scope, scope.to_string());
+        assert!(seen[0].blocked.contains("d#2026-11-22"));
+        alerts.remove_touched(&seen[0]).await.expect("removed");
+        assert!(alerts.touched_limits().await.expect("read").is_empty());
+    }
+
+    #[tokio::test]
+    async fn last_alert_of_an_account_is_remembered() {
+        let tables = TestTables::open().await;
+        let alerts = open_handle!(tables, AlertStore);
+        let last_alert = LastAlert { state: ReportedState::default(), count: 3 };
+        alerts.put_last_alert(&account().id, last_alert).await.expect("stored");
+        let all = alerts.last_alerts().await.expect("read");
+        assert_eq!(all[&account().id.to_string()].count, 3);
+    }
+
+    #[tokio::test]
+    async fn alert_is_queued_once_for_each_channel() {
+        let tables = TestTables::open().await;
+        let outbox = open_handle!(tables, AlertOutbox);
+        let alert = Alert { id: "a".to_owned(), at: at(), event: AlertEvent::Test };
+        let channels = [AlertChannel::Webhook, AlertChannel::Sns];
+        assert!(outbox.put_alert(&alert, &channels).await.expect("stored"));
+        assert!(!outbox.put_alert(&alert, &channels).await.expect("a second time"));
+        let mut waiting = outbox.deliveries().await.expect("read");
+        assert_eq!(waiting.len(), 2);
+        waiting[0].tries = 1;
+        outbox.put_delivery(&waiting[0]).await.expect("stored");
+        outbox.remove_delivery(&waiting[1]).await.expect("removed");
+        let left = outbox.deliveries().await.expect("read");
+        assert_eq!((left.len(), left[0].tries), (1, 1));
+    }
 }

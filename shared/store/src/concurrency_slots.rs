@@ -3,9 +3,11 @@
 //! dies, its slot expires with the request's deadline. A request that finds all slots taken removes
 //! the expired ones.
 
-use super::item::{StoreItem, key_of};
-use super::item_names::{self, OPEN, TTL};
-use super::{Store, StoreError};
+use crate::StoreError;
+use crate::connection::Table;
+use crate::item::StoreItem;
+use crate::item_names::{self, OPEN, TTL};
+use crate::permissions::{Action, Permission, store_handle};
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
@@ -22,7 +24,12 @@ const CLEARED_MAX: usize = 100;
 /// How long an unused item is kept after its last slot has expired.
 const KEPT_SECONDS: i64 = 24 * 3600;
 
-impl Store {
+store_handle! {
+    /// The concurrency slots of accounts.
+    ConcurrencySlots, Permission::on_state(&[Action::UpdateItem], &["seats#*"])
+}
+
+impl ConcurrencySlots {
     /// Takes one of the account's `most` slots for a request that ends by `expires` (Unix time in
     /// seconds). Returns whether a slot was free. The count is exact across all instances.
     pub async fn acquire_slot(
@@ -43,7 +50,7 @@ impl Store {
             if open.contains_key(id.as_str()) {
                 return Ok(true);
             }
-            let stale = expired_slots(open, self.clock.now().as_second());
+            let stale = expired_slots(open, self.connection.clock.now().as_second());
             if stale.is_empty() {
                 return Ok(false);
             }
@@ -113,10 +120,8 @@ impl Store {
     }
 
     fn slots_update(&self, account: &AccountId) -> UpdateItemFluentBuilder {
-        self.db
-            .update_item()
-            .table_name(&self.resources.state_table)
-            .set_key(Some(key_of(item_names::seats(account))))
+        self.connection
+            .update_request(Table::State, item_names::seats(account))
             .expression_attribute_names("#open", OPEN)
     }
 }
@@ -138,5 +143,28 @@ fn ignore_conflict(done: Result<(), StoreError>) -> Result<(), StoreError> {
     match done {
         Err(StoreError::Conflict) => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TestTables, account, open_handle};
+    use jiff::SignedDuration;
+
+    #[tokio::test]
+    async fn slot_is_free_after_its_request_or_its_deadline() {
+        let tables = TestTables::open().await;
+        let [slots, other] = [(); 2].map(|()| open_handle!(tables, ConcurrencySlots));
+        let [first, second] = [1, 2].map(RequestId::from_bits);
+        let (id, expires) = (account().id, tables.clock.now().as_second() + 60);
+        assert!(slots.acquire_slot(&id, 1, (&first, expires)).await.expect("asked"));
+        assert!(slots.acquire_slot(&id, 1, (&first, expires)).await.expect("repeated"));
+        assert!(!other.acquire_slot(&id, 1, (&second, expires)).await.expect("asked"));
+        slots.release_slot(&id, &first).await.expect("released");
+        slots.release_slot(&id, &first).await.expect("released before");
+        assert!(other.acquire_slot(&id, 1, (&second, expires)).await.expect("asked"));
+        tables.clock.advance(SignedDuration::from_secs(61));
+        assert!(slots.acquire_slot(&id, 1, (&first, expires + 60)).await.expect("asked"));
     }
 }

@@ -2,7 +2,7 @@
 //! credential that was given for one destination is not sent to another, even if somebody changes
 //! the account's item.
 
-use super::tokens::AccountToken;
+use crate::tokens::AccountToken;
 use baton_domain::account::Account;
 use baton_domain::url_origin::origin;
 

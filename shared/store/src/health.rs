@@ -2,16 +2,23 @@
 //! memory. It is written only when it changes, on the condition that no other process has written
 //! it in the meantime.
 
-use super::item::{StoreItem, inconsistent, key_of, number, text};
-use super::item_names::{self, PK, SK, UPDATED_AT, VERSION};
-use super::state::BATCH_MAX;
-use super::{Store, StoreError};
+use crate::StoreError;
+use crate::config_reader::ConfigReader;
+use crate::connection::Table;
+use crate::item::{StoreItem, inconsistent, key_of, number, text};
+use crate::item_names::{self, PK, SK, UPDATED_AT, VERSION};
+use crate::permissions::{Action, LIST_CONFIG, Permission, store_handle};
 use aws_sdk_dynamodb::types::AttributeValue;
+use baton_domain::account::Account;
 use baton_domain::health::{AccountHealth, probing};
 use baton_domain::id::AccountId;
+use baton_domain::metric::{AccountState, AccountStateCounts};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How many accounts one page of a count has.
+const PAGE: i32 = 100;
 
 /// The most tries while other processes write the same item. After them, the health that was read
 /// last stays in memory.
@@ -19,7 +26,7 @@ const TRIES_MAX: u32 = 5;
 
 /// The health that this process knows. Clones share it.
 #[derive(Clone, Default)]
-pub(super) struct HealthCache {
+pub(crate) struct HealthCache {
     entries: Arc<Mutex<HealthEntries>>,
     /// Allows one write at a time, so that this process does not conflict with itself.
     writing: Arc<tokio::sync::Mutex<()>>,
@@ -68,6 +75,11 @@ impl HealthCache {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Forgets an account that no longer exists.
+    pub(crate) fn remove(&self, id: &AccountId) {
+        self.lock().remove(id);
+    }
+
     fn get(&self, id: &AccountId) -> KnownHealth {
         self.lock().get(id)
     }
@@ -110,11 +122,18 @@ impl HealthCache {
     }
 }
 
-impl Store {
-    /// The health of the account, as far as this process knows. No I/O: [`Store::pool`] reads the
-    /// health of a group's accounts.
-    pub fn health(&self, id: &AccountId) -> Arc<AccountHealth> {
-        self.health.get(id).health
+store_handle! {
+    /// The health of accounts.
+    HealthStore,
+    Permission::on_state(&[Action::GetItem, Action::BatchGetItem, Action::PutItem], &["health#*"]),
+    LIST_CONFIG
+}
+
+impl HealthStore {
+    /// The health of the account, as far as this process knows. No I/O:
+    /// [`AccountPools::get`](crate::AccountPools::get) reads the health of a group's accounts.
+    pub fn get(&self, id: &AccountId) -> Arc<AccountHealth> {
+        self.connection.health.get(id).health
     }
 
     /// Whether any of these accounts was unavailable within `span` before `now`.
@@ -124,7 +143,7 @@ impl Store {
         span: SignedDuration,
         now: Timestamp,
     ) -> bool {
-        let entries = self.health.lock();
+        let entries = self.connection.health.lock();
         let was_unavailable = |id: &&AccountId| {
             entries
                 .known_health
@@ -155,39 +174,39 @@ impl Store {
     }
 
     /// Applies `change` in this process only. Returns whether it changed anything; if so,
-    /// [`Store::write_health`] has to follow.
+    /// [`Self::write_health`] has to follow.
     pub fn change_health_in_memory(
         &self,
         id: &AccountId,
         change: impl Fn(&AccountHealth) -> Option<AccountHealth>,
     ) -> bool {
-        self.health.change(id, change)
+        self.connection.health.change(id, change)
     }
 
     /// Writes the change that was made in this process. If another process has written in the
     /// meantime, `change` is applied to what that process wrote.
     ///
     /// # Errors
-    /// The same as [`Store::change_health`].
+    /// The same as [`Self::change_health`].
     pub async fn write_health(
         &self,
         id: &AccountId,
         change: impl Fn(&AccountHealth) -> Option<AccountHealth>,
     ) -> Result<(), StoreError> {
-        let _one = self.health.writing.lock().await;
+        let _one = self.connection.health.writing.lock().await;
         for _ in 0..TRIES_MAX {
-            let known_health = self.health.get(id);
+            let known_health = self.connection.health.get(id);
             if !known_health.is_ahead {
                 return Ok(());
             }
             match self.put_health(id, &known_health).await {
-                Ok(version) => self.health.written(id, &known_health.health, version),
+                Ok(version) => self.connection.health.written(id, &known_health.health, version),
                 Err(StoreError::Conflict) => {
-                    self.health.set(id, self.read_health_now(id).await?);
-                    self.health.change(id, &change);
+                    self.connection.health.set(id, self.read_health_now(id).await?);
+                    self.connection.health.change(id, &change);
                 }
                 Err(error) => {
-                    self.health.written(id, &known_health.health, known_health.version);
+                    self.connection.health.written(id, &known_health.health, known_health.version);
                     return Err(error);
                 }
             }
@@ -198,19 +217,19 @@ impl Store {
     /// Claims the one test request of an account whose circuit is half-open. Returns whether the
     /// caller has got it.
     pub async fn claim_probe(&self, id: &AccountId) -> Result<bool, StoreError> {
-        let _one = self.health.writing.lock().await;
-        let known_health = self.health.get(id);
-        let Some(claimed) = probing(&known_health.health, self.clock.now()) else {
+        let _one = self.connection.health.writing.lock().await;
+        let known_health = self.connection.health.get(id);
+        let Some(claimed) = probing(&known_health.health, self.connection.clock.now()) else {
             return Ok(false);
         };
         let claimed = KnownHealth { health: Arc::new(claimed), ..known_health };
         match self.put_health(id, &claimed).await {
             Ok(version) => {
-                self.health.set(id, KnownHealth { version, ..claimed });
+                self.connection.health.set(id, KnownHealth { version, ..claimed });
                 Ok(true)
             }
             Err(StoreError::Conflict) => {
-                self.health.set(id, self.read_health_now(id).await?);
+                self.connection.health.set(id, self.read_health_now(id).await?);
                 Ok(false)
             }
             Err(error) => Err(error),
@@ -219,30 +238,40 @@ impl Store {
 
     /// Reads the health of these accounts into this process's memory.
     pub async fn read_health(&self, ids: &[AccountId]) -> Result<(), StoreError> {
-        for batch in ids.chunks(BATCH_MAX) {
-            let keys = batch.iter().map(|id| key_of(item_names::health(id))).collect();
-            let mut by_id = HashMap::new();
-            for item in self.batch_get_state(keys, false).await? {
-                by_id.insert(text(&item, PK)?, parse_item(item)?);
-            }
-            for id in batch {
-                let (pk, _) = item_names::health(id);
-                self.health.merge_read(id, by_id.remove(&pk).unwrap_or_default());
-            }
+        let places = ids.iter().map(|id| (Table::State, item_names::health(id))).collect();
+        let mut by_id = HashMap::new();
+        for (_, item) in self.connection.batch_get(places, false).await? {
+            by_id.insert(text(&item, PK)?, item);
+        }
+        for id in ids {
+            self.connection.health.merge_item(id, by_id.remove(&item_names::health(id).0))?;
         }
         Ok(())
     }
 
+    /// Counts all accounts by their state. Each hundred accounts cost one Query and one batch read.
+    pub async fn count_account_states(&self) -> Result<AccountStateCounts, StoreError> {
+        let (mut counts, mut cursor) = (AccountStateCounts::default(), None);
+        loop {
+            let page = ConfigReader::new(&self.connection)
+                .list::<Account>(PAGE, cursor.as_deref())
+                .await?;
+            let ids: Vec<AccountId> = page.data.iter().map(|item| item.value.id.clone()).collect();
+            self.read_health(&ids).await?;
+            let now = self.connection.clock.now();
+            let state =
+                |account: &Account| AccountState::from_health(account, &self.get(&account.id), now);
+            counts.extend(page.data.iter().map(|stored| state(&stored.value)));
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                return Ok(counts);
+            }
+        }
+    }
+
     async fn read_health_now(&self, id: &AccountId) -> Result<KnownHealth, StoreError> {
-        let response = self
-            .db
-            .get_item()
-            .table_name(&self.resources.state_table)
-            .set_key(Some(key_of(item_names::health(id))))
-            .consistent_read(true)
-            .send()
-            .await?;
-        Ok(response.item.map(parse_item).transpose()?.unwrap_or_default())
+        let item = self.connection.get_item(Table::State, item_names::health(id), true).await?;
+        Ok(item.map(parse_item).transpose()?.unwrap_or_default())
     }
 
     /// Writes the health, on the condition that the stored version is the known one. Returns the
@@ -259,9 +288,9 @@ impl Store {
         let number = |number: u64| AttributeValue::N(number.to_string());
         let version = known_health.version + 1;
         item.insert(VERSION.to_owned(), number(version));
-        let now = item_names::sortable_time(self.clock.now());
+        let now = item_names::sortable_time(self.connection.clock.now());
         item.insert(UPDATED_AT.to_owned(), AttributeValue::S(now));
-        let put = self.db.put_item().table_name(&self.resources.state_table).set_item(Some(item));
+        let put = self.connection.put_request(Table::State, item);
         let put = if known_health.version == 0 {
             put.condition_expression("attribute_not_exists(#k)")
                 .expression_attribute_names("#k", PK)
@@ -273,23 +302,11 @@ impl Store {
         put.send().await?;
         Ok(version)
     }
-
-    /// Deletes the health of an account that no longer exists.
-    pub async fn remove_health(&self, id: &AccountId) -> Result<(), StoreError> {
-        self.health.lock().remove(id);
-        self.db
-            .delete_item()
-            .table_name(&self.resources.state_table)
-            .set_key(Some(key_of(item_names::health(id))))
-            .send()
-            .await?;
-        Ok(())
-    }
 }
 
 impl HealthCache {
     /// Takes over the item of an account, or that there is none.
-    pub(super) fn merge_item(
+    pub(crate) fn merge_item(
         &self,
         id: &AccountId,
         item: Option<StoreItem>,
@@ -303,4 +320,34 @@ fn parse_item(item: StoreItem) -> Result<KnownHealth, StoreError> {
     let (pk, sk, version) = (text(&item, PK)?, text(&item, SK)?, number(&item, VERSION)?);
     let health = serde_dynamo::from_item(item).map_err(|error| inconsistent(&pk, &sk, &error))?;
     Ok(KnownHealth { health: Arc::new(health), version, is_ahead: false })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TestTables, account, open_handle};
+    use baton_domain::cooldown_reason::CooldownReason;
+    use baton_domain::health::after_refusal;
+    use baton_domain::key::Limits;
+
+    #[tokio::test]
+    async fn change_is_applied_to_what_another_process_has_written() {
+        let tables = TestTables::open().await;
+        tables.furnish(Limits::default()).await;
+        let [here, there] = [(); 2].map(|()| open_handle!(tables, HealthStore));
+        let (id, now) = (account().id, tables.clock.now());
+        let refuse = |health: &AccountHealth| {
+            after_refusal(health, CooldownReason::CredentialRefused, None, now)
+        };
+        let end_token =
+            |health: &AccountHealth| after_refusal(health, CooldownReason::TokenEnded, None, now);
+        here.change_health(&id, refuse).await.expect("written");
+        there.change_health(&id, end_token).await.expect("read after a conflict");
+        here.read_health(std::slice::from_ref(&id)).await.expect("read");
+        assert_eq!(*here.get(&id), *there.get(&id));
+        assert!(there.was_any_unavailable([&id].into_iter(), SignedDuration::from_mins(1), now));
+        let counts = here.count_account_states().await.expect("counted");
+        assert_eq!(counts.count(AccountState::AuthFailed), 1);
+        assert!(!here.claim_probe(&id).await.expect("asked"), "its circuit is not half-open");
+    }
 }

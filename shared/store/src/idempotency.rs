@@ -2,12 +2,14 @@
 //! in the transaction that makes the change. The admin function decides whether a request is a
 //! repetition.
 
-use super::config_edit::{ConfigEdit, put};
-use super::item::{StoreItem, key_of, number};
-use super::item_names::{self, EXPIRES, FINGERPRINT, PK, SECRET, STATUS, TTL};
-use super::{Store, StoreError};
+use crate::StoreError;
+use crate::config_editor::ConfigEdit;
+use crate::connection::Table;
+use crate::item::{StoreItem, key_of, number};
+use crate::item_names::{self, EXPIRES, FINGERPRINT, PK, SECRET, STATUS, TTL};
+use crate::permissions::{Action, KEEP_DATA_KEY, MAKE_VAULT, OPEN_VAULT, Permission, store_handle};
 use aws_sdk_dynamodb::primitives::Blob;
-use aws_sdk_dynamodb::types::{AttributeValue, Put};
+use aws_sdk_dynamodb::types::AttributeValue;
 use baton_domain::secret::Secret;
 
 /// How long an answer is kept, in seconds.
@@ -23,22 +25,24 @@ pub struct StoredResponse {
     pub body: Secret,
 }
 
-impl Store {
+store_handle! {
+    /// Stored answers to requests with an idempotency key.
+    ResponseStore,
+    Permission::on_state(&[Action::GetItem, Action::PutItem], &["replay#*"]),
+    KEEP_DATA_KEY,
+    OPEN_VAULT,
+    MAKE_VAULT
+}
+
+impl ResponseStore {
     /// The answer stored under `name`, if there is one that is at most a day old.
     pub async fn stored_response(&self, name: &str) -> Result<Option<StoredResponse>, StoreError> {
-        let response = self
-            .db
-            .get_item()
-            .table_name(&self.resources.state_table)
-            .set_key(Some(key_of(item_names::replay(name))))
-            .consistent_read(true)
-            .send()
-            .await?;
-        let Some(item) = response.item else { return Ok(None) };
-        if number::<i64>(&item, EXPIRES)? <= self.clock.now().as_second() {
+        let item = self.connection.get_item(Table::State, item_names::replay(name), true).await?;
+        let Some(item) = item else { return Ok(None) };
+        if number::<i64>(&item, EXPIRES)? <= self.connection.clock.now().as_second() {
             return Ok(None);
         }
-        let vault = self.vault.get_or_try_init(|| self.load_vault(true)).await?;
+        let vault = self.connection.make_vault().await?;
         let body = vault.open(&bytes(&item, SECRET), &place(name))?;
         let fingerprint = bytes(&item, FINGERPRINT);
         Ok(Some(StoredResponse { fingerprint, status: number(&item, STATUS)?, body }))
@@ -52,15 +56,15 @@ impl Store {
         name: &str,
         response: &StoredResponse,
     ) -> Result<(), StoreError> {
-        let vault = self.vault.get_or_try_init(|| self.load_vault(true)).await?;
+        let vault = self.connection.make_vault().await?;
         let sealed = vault.seal(&response.body, &place(name))?;
-        let now = self.clock.now().as_second();
+        let now = self.connection.clock.now().as_second();
         let number = |value: i64| AttributeValue::N(value.to_string());
         let blob = |bytes: &[u8]| AttributeValue::B(Blob::new(bytes));
         let expires = now.saturating_add(KEPT_SECONDS);
-        let row = Put::builder()
-            .table_name(&self.resources.state_table)
-            .set_item(Some(key_of(item_names::replay(name))))
+        let row = self
+            .connection
+            .put(Table::State, key_of(item_names::replay(name)))
             .item(FINGERPRINT, blob(&response.fingerprint))
             .item(STATUS, number(response.status.into()))
             .item(SECRET, blob(&sealed))
@@ -70,7 +74,7 @@ impl Store {
             .expression_attribute_names("#pk", PK)
             .expression_attribute_names("#expires", EXPIRES)
             .expression_attribute_values(":now", number(now));
-        edit.actions.push(put(row));
+        edit.actions.push(row.into());
         Ok(())
     }
 }
@@ -85,4 +89,30 @@ fn bytes(item: &StoreItem, name: &str) -> Vec<u8> {
 /// The place that an answer is encrypted for: its table, item and attribute.
 fn place(name: &str) -> String {
     format!("state/replay#{name}/{SECRET}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TestTables, open_handle, secret};
+    use jiff::SignedDuration;
+
+    #[tokio::test]
+    async fn first_answer_is_kept_for_a_day() {
+        let tables = TestTables::open().await;
+        let responses = open_handle!(tables, ResponseStore);
+        // The transaction is part of a change of the configuration. This one has only the answer.
+        for is_first in [true, false] {
+            let body = secret(&format!("{is_first}"));
+            let answer = StoredResponse { fingerprint: vec![1], status: 201, body };
+            let mut edit = ConfigEdit::default();
+            responses.store_response(&mut edit, "a", &answer).await.expect("an item");
+            let applied = edit.apply(&responses.connection).await;
+            assert_eq!(applied.is_ok(), is_first, "{applied:?}");
+        }
+        let stored = responses.stored_response("a").await.expect("read").expect("there");
+        assert_eq!((stored.status, stored.body.expose()), (201, "true"));
+        tables.clock.advance(SignedDuration::from_hours(25));
+        assert!(responses.stored_response("a").await.expect("read").is_none());
+    }
 }

@@ -1,8 +1,8 @@
 //! Entities of the config table as items: a body that serde writes, and the attributes that all
 //! items have.
 
-use super::StoreError;
-use super::item_names::{self, CREATED_AT, ItemKey, KIND, PK, SECRET, SK, UPDATED_AT, VERSION};
+use crate::StoreError;
+use crate::item_names::{self, CREATED_AT, ItemKey, KIND, PK, SECRET, SK, UPDATED_AT, VERSION};
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use baton_domain::account::Account;
@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 
-pub(super) type StoreItem = HashMap<String, AttributeValue>;
+pub(crate) type StoreItem = HashMap<String, AttributeValue>;
 
 /// A kind of resource that operators manage.
 pub trait Entity: Serialize + DeserializeOwned + Clone + Send + Sync {
@@ -72,20 +72,20 @@ pub struct StoredEntity<T> {
     pub version: u64,
 }
 
-pub(super) fn key_of((pk, sk): ItemKey) -> StoreItem {
+pub(crate) fn key_of((pk, sk): ItemKey) -> StoreItem {
     HashMap::from([(PK.to_owned(), AttributeValue::S(pk)), (SK.to_owned(), AttributeValue::S(sk))])
 }
 
 impl<T: Entity> StoredEntity<T> {
     /// The item at the entity's own place, listed in the index by kind.
-    pub(super) fn to_item(&self) -> Result<StoreItem, StoreError> {
+    pub(crate) fn to_item(&self) -> Result<StoreItem, StoreError> {
         let mut item = self.to_copy(T::place(self.value.id()))?;
         item.insert(KIND.to_owned(), AttributeValue::S(T::KIND.to_owned()));
         Ok(item)
     }
 
     /// A copy of the item at another place, without the index attribute, so that lists omit it.
-    pub(super) fn to_copy(&self, (pk, sk): ItemKey) -> Result<StoreItem, StoreError> {
+    pub(crate) fn to_copy(&self, (pk, sk): ItemKey) -> Result<StoreItem, StoreError> {
         let mut item: StoreItem =
             serde_dynamo::to_item(&self.value).map_err(|error| inconsistent(&pk, &sk, &error))?;
         item.extend(key_of((pk, sk)));
@@ -99,7 +99,7 @@ impl<T: Entity> StoredEntity<T> {
         Ok(item)
     }
 
-    pub(super) fn from_item(mut item: StoreItem) -> Result<Self, StoreError> {
+    pub(crate) fn from_item(mut item: StoreItem) -> Result<Self, StoreError> {
         let (pk, sk) = (text(&item, PK)?, text(&item, SK)?);
         let time = |name| {
             text(&item, name)?.parse().map_err(|error: jiff::Error| inconsistent(&pk, &sk, &error))
@@ -116,7 +116,7 @@ impl<T: Entity> StoredEntity<T> {
     }
 }
 
-pub(super) fn inconsistent(pk: &str, sk: &str, description: &dyn std::fmt::Display) -> StoreError {
+pub(crate) fn inconsistent(pk: &str, sk: &str, description: &dyn std::fmt::Display) -> StoreError {
     StoreError::Inconsistent {
         pk: pk.to_owned(),
         sk: sk.to_owned(),
@@ -125,7 +125,7 @@ pub(super) fn inconsistent(pk: &str, sk: &str, description: &dyn std::fmt::Displ
 }
 
 /// Reads a text attribute.
-pub(super) fn text(item: &StoreItem, name: &str) -> Result<String, StoreError> {
+pub(crate) fn text(item: &StoreItem, name: &str) -> Result<String, StoreError> {
     match item.get(name) {
         Some(AttributeValue::S(text)) => Ok(text.clone()),
         _ => Err(missing(item, name)),
@@ -133,7 +133,7 @@ pub(super) fn text(item: &StoreItem, name: &str) -> Result<String, StoreError> {
 }
 
 /// Reads an attribute that holds a whole number.
-pub(super) fn number<N: std::str::FromStr>(item: &StoreItem, name: &str) -> Result<N, StoreError> {
+pub(crate) fn number<N: std::str::FromStr>(item: &StoreItem, name: &str) -> Result<N, StoreError> {
     match item.get(name) {
         Some(AttributeValue::N(digits)) => digits.parse().map_err(|_| missing(item, name)),
         _ => Err(missing(item, name)),

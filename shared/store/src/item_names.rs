@@ -51,118 +51,120 @@ use baton_domain::scope::LimitScope;
 use baton_domain::spend_limit::SpendLimitId;
 use jiff::Timestamp;
 
-pub(super) const PK: &str = "pk";
-pub(super) const SK: &str = "sk";
-pub(super) const KIND: &str = "kind";
-pub(super) const CREATED_AT: &str = "created_at";
-pub(super) const UPDATED_AT: &str = "updated_at";
-pub(super) const VERSION: &str = "version";
-pub(super) const SECRET: &str = "secret";
-pub(super) const TTL: &str = "ttl";
-pub(super) const DAY: &str = "day";
-pub(super) const ACCOUNT_DAY: &str = "account_day";
-pub(super) const OWNER: &str = "owner";
-pub(super) const EXPIRES: &str = "expires";
-pub(super) const BODY: &str = "body";
-pub(super) const OPEN: &str = "open";
-pub(super) const DUE: &str = "due";
-pub(super) const DUE_AT: &str = "due_at";
-pub(super) const UNDER_WAY: &str = "under_way";
-pub(super) const HELD: &str = "held";
-pub(super) const GROUP_ID: &str = "group_id";
-pub(super) const ID: &str = "id";
-pub(super) const TO: &str = "to";
-pub(super) const AT: &str = "at";
+pub(crate) const PK: &str = "pk";
+pub(crate) const SK: &str = "sk";
+pub(crate) const KIND: &str = "kind";
+pub(crate) const CREATED_AT: &str = "created_at";
+pub(crate) const UPDATED_AT: &str = "updated_at";
+pub(crate) const VERSION: &str = "version";
+pub(crate) const SECRET: &str = "secret";
+pub(crate) const TTL: &str = "ttl";
+pub(crate) const DAY: &str = "day";
+pub(crate) const ACCOUNT_DAY: &str = "account_day";
+pub(crate) const OWNER: &str = "owner";
+pub(crate) const EXPIRES: &str = "expires";
+pub(crate) const BODY: &str = "body";
+pub(crate) const OPEN: &str = "open";
+pub(crate) const DUE: &str = "due";
+pub(crate) const DUE_AT: &str = "due_at";
+pub(crate) const UNDER_WAY: &str = "under_way";
+pub(crate) const HELD: &str = "held";
+pub(crate) const GROUP_ID: &str = "group_id";
+pub(crate) const ID: &str = "id";
+pub(crate) const TO: &str = "to";
+pub(crate) const AT: &str = "at";
 
-pub(super) const BY_KIND: &str = "by_kind";
-pub(super) const BY_DAY: &str = "by_day";
-pub(super) const BY_ACCOUNT: &str = "by_account";
-pub(super) const BY_DUE: &str = "by_due";
+pub(crate) const BY_KIND: &str = "by_kind";
+pub(crate) const BY_DAY: &str = "by_day";
+pub(crate) const BY_ACCOUNT: &str = "by_account";
+pub(crate) const BY_DUE: &str = "by_due";
 
-pub(super) const SETTING: &str = "setting";
+pub(crate) const SETTING: &str = "setting";
 const NAME: &str = "name";
-pub(super) const DATA_KEY: &str = "setting#data_key";
-pub(super) const PEPPER: &str = "setting#pepper";
-pub(super) const SESSION_SECRET: &str = "setting#session_secret";
-pub(super) const ADMIN_TOKEN: &str = "setting#admin_token";
-pub(super) const PENDING: &str = "pending";
-pub(super) const TOKEN: &str = "token";
+pub(crate) const DATA_KEY: &str = "setting#data_key";
+pub(crate) const PEPPER: &str = "setting#pepper";
+pub(crate) const SESSION_SECRET: &str = "setting#session_secret";
+pub(crate) const ADMIN_TOKEN: &str = "setting#admin_token";
+pub(crate) const PENDING: &str = "pending";
+pub(crate) const TOKEN: &str = "token";
 /// Tokens have their own partitions, so that an IAM policy can allow access to tokens only.
-pub(super) const TOKEN_PREFIX: &str = "token#";
-pub(super) const SIGN_IN: &str = "sign_in";
-pub(super) const SESSION: &str = "session";
-pub(super) const RENEW: &str = "renew";
-pub(super) const LEASE: &str = "lease";
-pub(super) const HEALTH: &str = "health";
-pub(super) const REPLAY: &str = "replay";
-pub(super) const FINGERPRINT: &str = "fingerprint";
-pub(super) const STATUS: &str = "status";
-pub(super) const USED: &str = "used";
-pub(super) const USED_PREFIX: &str = "used#";
-pub(super) const LIMIT: &str = "limit";
-pub(super) const TOUCHED: &str = "touched";
-pub(super) const CAPPED: &str = "capped#";
+pub(crate) const TOKEN_PREFIX: &str = "token#";
+pub(crate) const SIGN_IN: &str = "sign_in";
+pub(crate) const SESSION: &str = "session";
+pub(crate) const RENEW: &str = "renew";
+pub(crate) const LEASE: &str = "lease";
+pub(crate) const HEALTH: &str = "health";
+pub(crate) const REPLAY: &str = "replay";
+pub(crate) const FINGERPRINT: &str = "fingerprint";
+pub(crate) const STATUS: &str = "status";
+pub(crate) const USED: &str = "used";
+pub(crate) const USED_PREFIX: &str = "used#";
+pub(crate) const LIMIT: &str = "limit";
+pub(crate) const TOUCHED: &str = "touched";
+pub(crate) const CAPPED: &str = "capped#";
 
-/// The sort key among the changed limits that stands for an account which claimed more usage than a
-/// request permitted on this day.
-pub(super) fn capped(account: &AccountId, at: Timestamp) -> String {
+/// An account that claimed more usage than a request permitted, on this day. It is an entry among
+/// the changed limits, under this sort key.
+pub(crate) fn capped(account: &AccountId, at: Timestamp) -> String {
     format!("{CAPPED}{account}#{}", day(at))
 }
 
 /// The proof that the holder of the session secret wrote a session.
-pub(super) const PROVEN: &str = "proven";
-pub(super) const MARK: &str = "mark";
-pub(super) const BLOCKED: &str = "blocked";
-pub(super) const ALERT: &str = "alert";
-pub(super) const OUTBOX: &str = "outbox";
-pub(super) const TOLD: &str = "told";
-pub(super) const RERATE: &str = "rerate";
-pub(super) const LIMIT_PREFIX: &str = "limit#";
+pub(crate) const PROVEN: &str = "proven";
+pub(crate) const MARK: &str = "mark";
+pub(crate) const BLOCKED: &str = "blocked";
+pub(crate) const ALERT: &str = "alert";
+pub(crate) const OUTBOX: &str = "outbox";
+pub(crate) const TOLD: &str = "told";
+pub(crate) const RERATE: &str = "rerate";
+pub(crate) const LIMIT_PREFIX: &str = "limit#";
+/// The attribute of an entity that holds its limits.
+pub(crate) const LIMITS_OF: &str = "limits";
 /// The settings of the organization that limit requests.
-pub(super) const LIMITS: &str = "setting#limits";
-pub(super) const MESSAGE: &str = "spend_limit_message";
-pub(super) const SPEND_LIMIT_PREFIX: &str = "spend_limit#";
-pub(super) const MEMBER_KEY_PREFIX: &str = "key#";
+pub(crate) const LIMITS: &str = "setting#limits";
+pub(crate) const MESSAGE: &str = "spend_limit_message";
+pub(crate) const SPEND_LIMIT_PREFIX: &str = "spend_limit#";
+pub(crate) const MEMBER_KEY_PREFIX: &str = "key#";
 
 /// The place of an item: partition key, sort key.
-pub(super) type ItemKey = (String, String);
+pub(crate) type ItemKey = (String, String);
 
 /// A time as text that sorts by time: UTC with milliseconds.
-pub(super) fn sortable_time(at: Timestamp) -> String {
+pub(crate) fn sortable_time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }
 
 /// The UTC day of a time, `2026-11-22`.
-pub(super) fn day(at: Timestamp) -> String {
+pub(crate) fn day(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d").to_string()
 }
 
-pub(super) fn lease(name: &str) -> ItemKey {
+pub(crate) fn lease(name: &str) -> ItemKey {
     (format!("lease#{name}"), LEASE.to_owned())
 }
 
 /// The stored answer to a POST with an idempotency key.
-pub(super) fn replay(name: &str) -> ItemKey {
+pub(crate) fn replay(name: &str) -> ItemKey {
     (format!("replay#{name}"), REPLAY.to_owned())
 }
 
 /// The partition of the changes of a month (`2026-11`).
-pub(super) fn audit_partition(month: &str) -> String {
+pub(crate) fn audit_partition(month: &str) -> String {
     format!("audit#{month}")
 }
 
-pub(super) fn health(account: &AccountId) -> ItemKey {
+pub(crate) fn health(account: &AccountId) -> ItemKey {
     (format!("health#{account}"), HEALTH.to_owned())
 }
 
 /// The limit counters of a scope.
-pub(super) fn limit(scope: &LimitScope) -> ItemKey {
+pub(crate) fn limit(scope: &LimitScope) -> ItemKey {
     (format!("{LIMIT_PREFIX}{scope}"), LIMIT.to_owned())
 }
 
 /// The partition that holds all settings that limit a scope's requests. A key's limits are in its
 /// own item.
-pub(super) fn scope_partition(scope: &LimitScope) -> String {
+pub(crate) fn scope_partition(scope: &LimitScope) -> String {
     match scope {
         LimitScope::Key(id) => format!("key#{id}"),
         LimitScope::User(id) => format!("user#{id}"),
@@ -172,121 +174,121 @@ pub(super) fn scope_partition(scope: &LimitScope) -> String {
 }
 
 /// The copy of a spend limit among the settings of its scope.
-pub(super) fn cap(id: &SpendLimitId) -> ItemKey {
+pub(crate) fn cap(id: &SpendLimitId) -> ItemKey {
     let period = id.period().as_str();
     (scope_partition(id.scope()), format!("{SPEND_LIMIT_PREFIX}{period}"))
 }
 
 /// The item that records which group a user's key belongs to.
-pub(super) fn member_key(user: &UserId, key: &KeyId) -> ItemKey {
+pub(crate) fn member_key(user: &UserId, key: &KeyId) -> ItemKey {
     (format!("user#{user}"), format!("{MEMBER_KEY_PREFIX}{key}"))
 }
 
 /// The short-lived token of an account.
-pub(super) fn token(account: &AccountId) -> ItemKey {
+pub(crate) fn token(account: &AccountId) -> ItemKey {
     (format!("{TOKEN_PREFIX}{account}"), TOKEN.to_owned())
 }
 
 /// The holder of a name that is unique inside its kind.
-pub(super) fn unique_name(kind: &str, name: &str) -> ItemKey {
+pub(crate) fn unique_name(kind: &str, name: &str) -> ItemKey {
     (format!("name#{kind}#{name}"), NAME.to_owned())
 }
 
 /// The mark that all names of a kind have been recorded.
-pub(super) fn names_noted(kind: &str) -> ItemKey {
+pub(crate) fn names_noted(kind: &str) -> ItemKey {
     (format!("names#{kind}"), NAME.to_owned())
 }
 
 /// An unfinished sign-in of a browser.
-pub(super) fn sign_in(state: &str) -> ItemKey {
+pub(crate) fn sign_in(state: &str) -> ItemKey {
     (format!("sign_in#{state}"), SIGN_IN.to_owned())
 }
 
 /// A console session; `hash` is the hash of the value that the browser holds.
-pub(super) fn session(hash: &[u8]) -> ItemKey {
+pub(crate) fn session(hash: &[u8]) -> ItemKey {
     let hex = hash.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
     (format!("session#{hex}"), SESSION.to_owned())
 }
 
 /// The request for a new token of the account.
-pub(super) fn renew(account: &AccountId) -> ItemKey {
+pub(crate) fn renew(account: &AccountId) -> ItemKey {
     (RENEW.to_owned(), account.to_string())
 }
 
 /// The session pin of a session in the group.
-pub(super) fn moved(pin_key: &SessionPinKey) -> ItemKey {
+pub(crate) fn moved(pin_key: &SessionPinKey) -> ItemKey {
     let SessionPinKey { group, session, model } = pin_key;
     (format!("moved#{group}#{session:016x}"), format!("moved#{model}"))
 }
 
 /// The concurrency slots of the account.
-pub(super) fn seats(account: &AccountId) -> ItemKey {
+pub(crate) fn seats(account: &AccountId) -> ItemKey {
     (format!("seats#{account}"), "seats".to_owned())
 }
 
 /// When the account was last used.
-pub(super) fn used(account: &AccountId) -> ItemKey {
+pub(crate) fn used(account: &AccountId) -> ItemKey {
     (format!("{USED_PREFIX}{account}"), USED.to_owned())
 }
 
 /// The copy of an account among its group's items.
-pub(super) fn member(group: &GroupId, account: &AccountId) -> ItemKey {
+pub(crate) fn member(group: &GroupId, account: &AccountId) -> ItemKey {
     (format!("group#{group}"), format!("account#{account}"))
 }
 
-pub(super) fn group_partition(group: &GroupId) -> String {
+pub(crate) fn group_partition(group: &GroupId) -> String {
     format!("group#{group}")
 }
 
-pub(super) fn event(record: &UsageRecord) -> ItemKey {
+pub(crate) fn event(record: &UsageRecord) -> ItemKey {
     let at = sortable_time(record.started_at);
     (event_partition(&record.key_id, &at[..10]), format!("{at}#{}", record.id))
 }
 
-pub(super) fn event_partition(key: &KeyId, day: &str) -> String {
+pub(crate) fn event_partition(key: &KeyId, day: &str) -> String {
     format!("event#{}#{day}", key.bare())
 }
 
 /// The key whose events a partition holds.
-pub(super) fn event_key(partition: &str) -> Option<KeyId> {
+pub(crate) fn event_key(partition: &str) -> Option<KeyId> {
     let bare = partition.strip_prefix("event#")?.split('#').next()?;
     format!("{}{bare}", KeyId::PREFIX).parse().ok()
 }
 
-pub(super) fn account_day(account: &AccountId, day: &str) -> String {
+pub(crate) fn account_day(account: &AccountId, day: &str) -> String {
     format!("{}#{day}", account.bare())
 }
 
-pub(super) fn total_partition(shard: u64) -> String {
+pub(crate) fn total_partition(shard: u64) -> String {
     format!("rollup#total#{shard}")
 }
 
 /// The partition with the keys and models of a day. It has many items, but none of them is written
 /// often: a key's events come from one shard, and a model's events are spread over shards.
-pub(super) fn day_partition(day: &str) -> String {
+pub(crate) fn day_partition(day: &str) -> String {
     format!("rollup#day#{day}")
 }
 
-pub(super) const TOTAL_DAY_PREFIX: &str = "day#";
-pub(super) const KEY_PART: &str = "key#";
-pub(super) const MODEL_PART: &str = "model#";
+pub(crate) const TOTAL_DAY_PREFIX: &str = "day#";
+pub(crate) const KEY_PART: &str = "key#";
+pub(crate) const MODEL_PART: &str = "model#";
 
-pub(super) fn cube_partition(day: &str, shard: u64) -> String {
+pub(crate) fn cube_partition(day: &str, shard: u64) -> String {
     format!("rollup#cube#{day}#{shard}")
 }
 
 /// The attributes of an event that hold its cost and price version.
-pub(super) const COST: &str = "c";
-pub(super) const PRICE_VERSION: &str = "pv";
+pub(crate) const COST: &str = "c";
+pub(crate) const PRICE_VERSION: &str = "pv";
 
 /// One shard of the total of a day.
-pub(super) fn total_day(shard: u64, day: &str) -> ItemKey {
+pub(crate) fn total_day(shard: u64, day: &str) -> ItemKey {
     (total_partition(shard), format!("{TOTAL_DAY_PREFIX}{day}"))
 }
 
 /// The place of a rollup's item. The model comes last because only the model can contain any
 /// character.
-pub(super) fn rollup(rollup: &Rollup) -> ItemKey {
+pub(crate) fn rollup(rollup: &Rollup) -> ItemKey {
     match rollup {
         Rollup::TotalHour { shard, hour } => {
             (total_partition(*shard), format!("hour#{}", hour.as_str()))

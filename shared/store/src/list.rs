@@ -1,96 +1,42 @@
-//! Lists of the config table: all entities of a kind, oldest first, in pages, filtered while they
-//! are read.
+//! Pages of lists, and the cursors between them.
 
-use super::config_edit::{ListPage, read_cursor, write_cursor};
-use super::item::{Entity, StoreItem, StoredEntity, text};
-use super::item_names::{BY_KIND, CREATED_AT, KIND, PK, SK};
-use super::{Store, StoreError};
+use crate::StoreError;
+use crate::item::StoreItem;
 use aws_sdk_dynamodb::types::AttributeValue;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use std::collections::BTreeMap;
 
-/// The most queries for one page. If a filter finds too little within them, the page is short and
-/// has a cursor.
-const QUERIES_MAX: u32 = 10;
-
-impl Store {
-    /// One page of a kind, oldest first.
-    ///
-    /// # Errors
-    /// [`StoreError::BadCursor`] if `cursor` is not from an earlier page of this kind.
-    pub async fn list<T: Entity>(
-        &self,
-        limit: i32,
-        cursor: Option<&str>,
-    ) -> Result<ListPage<StoredEntity<T>>, StoreError> {
-        let start = cursor.map(read_list_cursor::<T>).transpose()?;
-        let (items, next) = self.query_kind::<T>(Some(limit), start).await?;
-        let data = items.into_iter().map(StoredEntity::from_item).collect::<Result<_, _>>()?;
-        Ok(ListPage { data, next_cursor: next.as_ref().map(write_cursor) })
-    }
-
-    /// One page of the entities that the filter accepts. One query reads up to 1 MB, which is
-    /// several thousand entities.
-    ///
-    /// # Errors
-    /// The same as [`Self::list`].
-    pub async fn list_where<T: Entity>(
-        &self,
-        limit: usize,
-        cursor: Option<&str>,
-        wants: &(dyn Fn(&T) -> bool + Sync),
-    ) -> Result<ListPage<StoredEntity<T>>, StoreError> {
-        let mut start = cursor.map(read_list_cursor::<T>).transpose()?;
-        let mut data = Vec::new();
-        for _ in 0..QUERIES_MAX {
-            let (items, next) = self.query_kind::<T>(None, start).await?;
-            for item in items {
-                let start_key = list_key(&item);
-                let stored = StoredEntity::<T>::from_item(item)?;
-                if !wants(&stored.value) {
-                    continue;
-                }
-                data.push(stored);
-                if data.len() >= limit {
-                    return Ok(ListPage { data, next_cursor: Some(write_cursor(&start_key)) });
-                }
-            }
-            start = next;
-            if start.is_none() {
-                break;
-            }
-        }
-        Ok(ListPage { data, next_cursor: start.as_ref().map(write_cursor) })
-    }
-
-    async fn query_kind<T: Entity>(
-        &self,
-        limit: Option<i32>,
-        start: Option<StoreItem>,
-    ) -> Result<(Vec<StoreItem>, Option<StoreItem>), StoreError> {
-        let response = self
-            .db
-            .query()
-            .table_name(&self.resources.config_table)
-            .index_name(BY_KIND)
-            .key_condition_expression("#kind = :kind")
-            .expression_attribute_names("#kind", KIND)
-            .expression_attribute_values(":kind", AttributeValue::S(T::KIND.to_owned()))
-            .set_exclusive_start_key(start)
-            .set_limit(limit)
-            .send()
-            .await?;
-        Ok((response.items.unwrap_or_default(), response.last_evaluated_key))
-    }
+/// One page of a list.
+pub struct ListPage<T> {
+    /// The entries of the page.
+    pub data: Vec<T>,
+    /// The cursor of the next page, if there is one.
+    pub next_cursor: Option<String>,
 }
 
-const LIST_KEY: [&str; 4] = [PK, SK, KIND, CREATED_AT];
-
-/// The key after which the next page starts, if a page ends with this item.
-fn list_key(item: &StoreItem) -> StoreItem {
-    let keys = item.iter().filter(|(name, _)| LIST_KEY.contains(&name.as_str()));
-    keys.map(|(name, value)| (name.clone(), value.clone())).collect()
+/// Encodes the last key of a page as the cursor: JSON in base64. Clients must treat it as opaque;
+/// it is checked when it comes back.
+pub(crate) fn write_cursor(key: &StoreItem) -> String {
+    let texts: BTreeMap<&str, &str> = key
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str(), value.as_s().ok()?.as_str())))
+        .collect();
+    BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_string(&texts).unwrap_or_default())
 }
 
-fn read_list_cursor<T: Entity>(cursor: &str) -> Result<StoreItem, StoreError> {
-    let key = read_cursor(cursor, &LIST_KEY)?;
-    if text(&key, KIND)? == T::KIND { Ok(key) } else { Err(StoreError::BadCursor) }
+/// Decodes a cursor and checks that it has exactly these key attributes. DynamoDB would reject the
+/// cursor of another list with an error that looks like a failure of the database.
+///
+/// # Errors
+/// [`StoreError::BadCursor`] if the cursor is malformed or has other attributes.
+pub(crate) fn read_cursor(cursor: &str, attributes: &[&str]) -> Result<StoreItem, StoreError> {
+    let json = BASE64_URL_SAFE_NO_PAD.decode(cursor).map_err(|_| StoreError::BadCursor)?;
+    let texts: BTreeMap<String, String> =
+        serde_json::from_slice(&json).map_err(|_| StoreError::BadCursor)?;
+    let is_whole = attributes.iter().all(|name| texts.contains_key(*name));
+    if !is_whole || texts.len() != attributes.len() {
+        return Err(StoreError::BadCursor);
+    }
+    Ok(texts.into_iter().map(|(name, text)| (name, AttributeValue::S(text))).collect())
 }

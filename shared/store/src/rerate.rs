@@ -1,12 +1,14 @@
 //! Re-rating of stored events: writes new costs to the events and their rollups in one transaction,
 //! and keeps the progress of a period. `domain::rerate` decides which events change.
 
-use super::item::{StoreItem, inconsistent, key_of};
-use super::item_names::{self, COST, PRICE_VERSION, RERATE, TTL};
-use super::transaction::CancelledTransaction;
-use super::usage_commit::ACTIONS_MAX;
-use super::{Store, StoreError};
-use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
+use crate::StoreError;
+use crate::connection::Table;
+use crate::item::{StoreItem, inconsistent, key_of};
+use crate::item_names::{self, COST, PRICE_VERSION, RERATE, TTL};
+use crate::permissions::{Action, Permission, store_handle};
+use crate::rollups::add_to;
+use crate::transaction::{ACTIONS_MAX, CancelledTransaction, TransactionAction};
+use aws_sdk_dynamodb::types::AttributeValue;
 use baton_domain::money::PicoUsd;
 use baton_domain::rerate::{CostRevision, RevisionBatch, batches};
 use jiff::Timestamp;
@@ -59,7 +61,14 @@ impl RerateResult {
     }
 }
 
-impl Store {
+store_handle! {
+    /// Re-rates events, and keeps the progress.
+    RerateStore,
+    Permission::on_usage(&[Action::UpdateItem], &["event#*", "rollup#*"]),
+    Permission::on_state(&[Action::GetItem, Action::PutItem, Action::DeleteItem], &[RERATE])
+}
+
+impl RerateStore {
     /// Writes the new cost of each event and the differences to its rollups, in transactions. An
     /// event is skipped if its cost or price version has changed since it was read. So no revision
     /// is applied twice, even if several processes re-rate the same period.
@@ -80,17 +89,16 @@ impl Store {
             match self.commit_revisions(&batch).await {
                 Ok(()) => return Ok(RerateResult::from_batch(&batch)),
                 Err(CancelledTransaction::Conditions(indices)) => batch = batch.without(&indices),
-                Err(CancelledTransaction::Busy) if attempts < TRIES_MAX => {
-                    self.back_off(attempts).await;
+                Err(CancelledTransaction::Contended | CancelledTransaction::Throttled(_))
+                    if attempts < TRIES_MAX =>
+                {
+                    self.connection.back_off(attempts).await;
                     attempts += 1;
                 }
-                Err(CancelledTransaction::Busy | CancelledTransaction::Full) => {
+                Err(CancelledTransaction::Throttled(_) | CancelledTransaction::Full) => {
                     return Err(StoreError::Conflict);
                 }
-                Err(CancelledTransaction::Refused(reason)) => {
-                    return Err(StoreError::Database(reason));
-                }
-                Err(CancelledTransaction::Failed(error)) => return Err(error),
+                Err(failed) => return Err(failed.into()),
             }
         }
         Ok(RerateResult::default())
@@ -99,21 +107,19 @@ impl Store {
     /// Writes a batch in one transaction. Only the events have conditions, and they come first, so
     /// the positions of failed conditions are positions of events.
     async fn commit_revisions(&self, batch: &RevisionBatch) -> Result<(), CancelledTransaction> {
-        let mut actions: Vec<TransactWriteItem> =
+        let mut actions: Vec<TransactionAction> =
             batch.revisions.iter().map(|revision| self.revise_event(revision)).collect();
         // Differences can cancel each other out, and DynamoDB rejects an update that adds nothing.
         let sums = batch.sums.iter().filter(|(_, sums)| sums.cost != PicoUsd::ZERO);
-        actions.extend(sums.map(|(rollup, sums)| self.add_to(rollup, sums)));
-        let result = self.db.transact_write_items().set_transact_items(Some(actions)).send().await;
-        result.map(drop).map_err(CancelledTransaction::from)
+        actions.extend(sums.map(|(rollup, sums)| add_to(&self.connection, rollup, sums)));
+        self.connection.transact(actions).await
     }
 
-    fn revise_event(&self, revision: &CostRevision) -> TransactWriteItem {
+    fn revise_event(&self, revision: &CostRevision) -> TransactionAction {
         let CostRevision { record, cost } = revision;
         let text = |value: &dyn ToString| AttributeValue::S(value.to_string());
-        let update = Update::builder()
-            .table_name(&self.resources.usage_table)
-            .set_key(Some(key_of(item_names::event(record))))
+        self.connection
+            .update(Table::Usage, item_names::event(record))
             .condition_expression("#cost = :old_cost AND #version = :old_version")
             .update_expression("SET #cost = :cost, #version = :version")
             .expression_attribute_names("#cost", COST)
@@ -121,35 +127,30 @@ impl Store {
             .expression_attribute_values(":old_cost", text(&record.cost_usd))
             .expression_attribute_values(":old_version", text(&record.price_version))
             .expression_attribute_values(":cost", text(&cost.amount))
-            .expression_attribute_values(":version", text(&cost.version));
-        TransactWriteItem::builder().set_update(update.build().ok()).build()
+            .expression_attribute_values(":version", text(&cost.version))
+            .into()
     }
 
     /// The progress of the re-rating with this name, if one has begun.
-    pub async fn rerate(&self, name: &str) -> Result<Option<RerateProgress>, StoreError> {
-        let response = self
-            .db
-            .get_item()
-            .table_name(&self.resources.state_table)
-            .set_key(Some(progress_key(name)))
-            .consistent_read(true)
-            .send()
-            .await?;
+    pub async fn read_progress(&self, name: &str) -> Result<Option<RerateProgress>, StoreError> {
+        let item = self.connection.get_item(Table::State, progress_key(name), true).await?;
         let read = |item| {
             serde_dynamo::from_item(item).map_err(|error| inconsistent(RERATE, name, &error))
         };
-        response.item.map(read).transpose()
+        item.map(read).transpose()
     }
 
     /// Stores the progress.
-    pub async fn put_rerate(&self, name: &str, rerate: &RerateProgress) -> Result<(), StoreError> {
+    pub async fn put_progress(
+        &self,
+        name: &str,
+        rerate: &RerateProgress,
+    ) -> Result<(), StoreError> {
         let item: StoreItem =
             serde_dynamo::to_item(rerate).map_err(|error| inconsistent(RERATE, name, &error))?;
-        let expires = self.clock.now().as_second() + KEPT_SECONDS;
-        self.db
-            .put_item()
-            .table_name(&self.resources.state_table)
-            .set_item(Some(progress_key(name).into_iter().chain(item).collect()))
+        let expires = self.connection.clock.now().as_second() + KEPT_SECONDS;
+        self.connection
+            .put_request(Table::State, key_of(progress_key(name)).into_iter().chain(item).collect())
             .item(TTL, AttributeValue::N(expires.to_string()))
             .send()
             .await?;
@@ -157,17 +158,47 @@ impl Store {
     }
 
     /// Deletes the progress of a re-rating that is complete.
-    pub async fn remove_rerate(&self, name: &str) -> Result<(), StoreError> {
-        self.db
-            .delete_item()
-            .table_name(&self.resources.state_table)
-            .set_key(Some(progress_key(name)))
-            .send()
-            .await?;
-        Ok(())
+    pub async fn remove_progress(&self, name: &str) -> Result<(), StoreError> {
+        self.connection.delete_item(Table::State, progress_key(name)).await
     }
 }
 
-fn progress_key(name: &str) -> StoreItem {
-    key_of((RERATE.to_owned(), name.to_owned()))
+fn progress_key(name: &str) -> item_names::ItemKey {
+    (RERATE.to_owned(), name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TestTables, open_handle, record};
+    use crate::usage_writer::tests::commit;
+    use crate::{RollupPeriod, RollupReader};
+    use baton_domain::price::UsageCost;
+
+    #[tokio::test]
+    async fn revision_changes_an_event_and_its_rollups_once() {
+        let tables = TestTables::open().await;
+        commit(&tables, &record(1)).await.expect("stored");
+        let rerates = open_handle!(tables, RerateStore);
+        let cost =
+            UsageCost { amount: PicoUsd::new(7), version: "new".to_owned(), is_priced: true };
+        let revision = CostRevision { record: record(1), cost };
+        let revise = async || rerates.revise_events(vec![revision.clone()]).await.expect("revised");
+        assert_eq!(revise().await.changed, 1);
+        assert_eq!(revise().await.changed, 0);
+        let rollups = open_handle!(tables, RollupReader);
+        let days = rollups.totals(RollupPeriod::Day, "2026-11-22", "2026-11-22").await;
+        assert_eq!(days.expect("read")[0].1.cost, PicoUsd::new(7));
+    }
+
+    #[tokio::test]
+    async fn progress_is_kept_until_it_is_removed() {
+        let tables = TestTables::open().await;
+        let rerates = open_handle!(tables, RerateStore);
+        let progress = RerateProgress { examined: 3, ..RerateProgress::default() };
+        rerates.put_progress("a", &progress).await.expect("stored");
+        assert_eq!(rerates.read_progress("a").await.expect("read"), Some(progress));
+        rerates.remove_progress("a").await.expect("removed");
+        assert_eq!(rerates.read_progress("a").await.expect("read"), None);
+    }
 }

@@ -1,13 +1,26 @@
 //! Rollups as items: adding to them, and reading them by period.
 
-use super::item::{StoreItem, text};
-use super::item_names::{self, PK, SK};
-use super::{Store, StoreError, item::inconsistent};
+use crate::StoreError;
+use crate::connection::{StoreConnection, Table};
+use crate::item::{StoreItem, inconsistent, text};
+use crate::item_names::{self, KEY_PART, MODEL_PART, PK, SK};
+use crate::permissions::{Action, Permission, store_handle};
+use crate::transaction::TransactionAction;
 use aws_sdk_dynamodb::types::AttributeValue;
+use baton_domain::id::KeyId;
 use baton_domain::money::PicoUsd;
-use baton_domain::rollup::{RollupCell, SHARDS, UsageSums, UtcHour};
+use baton_domain::rollup::{Rollup, RollupCell, SHARDS, UsageSums, UtcHour};
 use baton_domain::usage::TokenCounts;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+
+/// The key or model that a day's sum is for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DaySumKey {
+    /// All requests of a key.
+    Key(KeyId),
+    /// All requests for a model.
+    Model(String),
+}
 
 /// The length of time that a total covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,20 +61,24 @@ fn numbers(sums: &UsageSums) -> [String; 12] {
     ]
 }
 
-/// The update expression that adds `sums` to an item, with its names and values. Zeros are omitted.
-pub(super) fn addition(
+/// The action of a transaction that adds `sums` to a rollup. Zeros are omitted.
+pub(crate) fn add_to(
+    connection: &StoreConnection,
+    rollup: &Rollup,
     sums: &UsageSums,
-) -> (String, HashMap<String, String>, HashMap<String, AttributeValue>) {
-    let (mut clauses, mut names, mut values) = (Vec::new(), HashMap::new(), HashMap::new());
+) -> TransactionAction {
+    let (mut clauses, mut update) =
+        (Vec::new(), connection.update(Table::Usage, item_names::rollup(rollup)));
     for (field, digits) in FIELDS.iter().zip(numbers(sums)).filter(|(_, digits)| digits != "0") {
         clauses.push(format!("#{field} :{field}"));
-        names.insert(format!("#{field}"), (*field).to_owned());
-        values.insert(format!(":{field}"), AttributeValue::N(digits));
+        update = update
+            .expression_attribute_names(format!("#{field}"), *field)
+            .expression_attribute_values(format!(":{field}"), AttributeValue::N(digits));
     }
-    (format!("ADD {}", clauses.join(", ")), names, values)
+    update.update_expression(format!("ADD {}", clauses.join(", "))).into()
 }
 
-pub(super) fn read_sums(item: &StoreItem) -> Result<UsageSums, StoreError> {
+pub(crate) fn read_sums(item: &StoreItem) -> Result<UsageSums, StoreError> {
     let digits = |field: &str| match item.get(field) {
         Some(AttributeValue::N(digits)) => Ok(digits.as_str()),
         None => Ok("0"),
@@ -86,7 +103,7 @@ pub(super) fn read_sums(item: &StoreItem) -> Result<UsageSums, StoreError> {
     })
 }
 
-pub(super) fn invalid_sums(item: &StoreItem, detail: &str) -> StoreError {
+pub(crate) fn invalid_sums(item: &StoreItem, detail: &str) -> StoreError {
     let part = |name| text(item, name).unwrap_or_default();
     inconsistent(
         &part(PK),
@@ -95,7 +112,12 @@ pub(super) fn invalid_sums(item: &StoreItem, detail: &str) -> StoreError {
     )
 }
 
-impl Store {
+store_handle! {
+    /// Reads rollups.
+    RollupReader, Permission::on_usage(&[Action::Query], &["rollup#*"])
+}
+
+impl RollupReader {
     /// All totals between two hours or days, both inclusive (`2026-11-22T21` or `2026-11-22`), in
     /// no particular order. Each period appears once for each shard.
     pub async fn totals(
@@ -128,16 +150,30 @@ impl Store {
         Ok(items)
     }
 
-    pub(super) async fn range(
+    /// The sums of each key and each model on a day. One Query returns several thousand sums.
+    pub async fn read_day_sums(
+        &self,
+        day: &str,
+    ) -> Result<BTreeMap<DaySumKey, UsageSums>, StoreError> {
+        let mut parts = BTreeMap::<DaySumKey, UsageSums>::new();
+        let partition = item_names::day_partition(day);
+        for item in self.range(partition, KEY_PART.to_owned(), format!("{MODEL_PART}~")).await? {
+            let part =
+                parse_day_sum_key(&text(&item, SK)?).ok_or_else(|| invalid_sums(&item, SK))?;
+            parts.entry(part).or_default().add_sums(&read_sums(&item)?);
+        }
+        Ok(parts)
+    }
+
+    async fn range(
         &self,
         pk: String,
         low: String,
         high: String,
     ) -> Result<Vec<StoreItem>, StoreError> {
         let items = self
-            .db
-            .query()
-            .table_name(&self.resources.usage_table)
+            .connection
+            .query(Table::Usage)
             .key_condition_expression("#pk = :pk AND #sk BETWEEN :low AND :high")
             .expression_attribute_names("#pk", PK)
             .expression_attribute_names("#sk", SK)
@@ -165,4 +201,13 @@ fn parse_cell(sk: &str) -> Option<RollupCell> {
         account: format!("acc_{}", parts.next()?).parse().ok()?,
         model: parts.next()?.to_owned(),
     })
+}
+
+/// Parses the sort key that `item_names::rollup` builds.
+fn parse_day_sum_key(sk: &str) -> Option<DaySumKey> {
+    if let Some(bare) = sk.strip_prefix(KEY_PART) {
+        return format!("key_{bare}").parse().ok().map(DaySumKey::Key);
+    }
+    let (_, model) = sk.strip_prefix(MODEL_PART)?.split_once('#')?;
+    Some(DaySumKey::Model(model.to_owned()))
 }

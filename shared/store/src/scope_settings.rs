@@ -2,24 +2,28 @@
 //! the organization. The settings of a scope are in one partition, which one Query reads, and are
 //! cached as long as the key. `domain::effective_limits` combines them.
 
-use super::config_edit::{ConfigEdit, put};
-use super::item::{Entity as _, StoreItem, StoredEntity, inconsistent, key_of, text};
-use super::item_names::{self, BODY, GROUP_ID, LIMITS, MESSAGE, PK, SETTING, SK};
-use super::{Store, StoreError};
+use crate::StoreError;
+use crate::connection::Table;
+use crate::item::{Entity as _, StoreItem, StoredEntity, inconsistent, text};
+use crate::item_names::{self, BODY, GROUP_ID, LIMITS_OF, MESSAGE, PK, SK};
+use crate::permissions::{READ_CONFIG, store_handle};
 use aws_sdk_dynamodb::types::AttributeValue;
 use baton_domain::effective_limits::{EffectiveLimits, LimitSources, ScopeSettings};
 use baton_domain::id::{GroupId, UserId};
-use baton_domain::key::{Key, Limits, User};
+use baton_domain::key::{Key, User};
 use baton_domain::scope::LimitScope;
 use baton_domain::spend_limit::SpendLimit;
 use std::sync::Arc;
 
 /// The attribute that says whether a user is enabled.
 const ENABLED: &str = "enabled";
-/// The attribute of an entity that holds its limits.
-const LIMITS_OF: &str = "limits";
 
-impl Store {
+store_handle! {
+    /// Reads the settings that limit requests.
+    LimitSettingsReader, READ_CONFIG
+}
+
+impl LimitSettingsReader {
     /// The settings of a scope, from the cache while the entry is fresh. (A key's own limits are in
     /// the key.)
     pub async fn scope_settings(
@@ -30,7 +34,7 @@ impl Store {
             let (store, scope) = (self.clone(), scope.clone());
             async move { store.read_scope_settings(&scope).await.map(Arc::new) }
         };
-        self.settings.get(scope, read).await
+        self.connection.settings.get(scope, read).await
     }
 
     /// All limits that apply to requests of `key`.
@@ -80,9 +84,8 @@ impl Store {
     ) -> Result<ScopeSettings, StoreError> {
         // Sort keys before `group` belong to the accounts of a group.
         let mut pages = self
-            .db
-            .query()
-            .table_name(&self.resources.config_table)
+            .connection
+            .query(Table::Config)
             .key_condition_expression("#pk = :pk AND #sk >= :from")
             .expression_attribute_names("#pk", PK)
             .expression_attribute_names("#sk", SK)
@@ -99,71 +102,6 @@ impl Store {
             add_settings_item(&mut settings, item)?;
         }
         Ok(settings)
-    }
-
-    /// Sets the limits of the organization.
-    pub fn save_organization_limits(
-        &self,
-        edit: &mut ConfigEdit,
-        limits: &Limits,
-    ) -> Result<(), StoreError> {
-        let partition_key = (LIMITS.to_owned(), SETTING.to_owned());
-        let value = serde_dynamo::to_attribute_value(limits)
-            .map_err(|error| inconsistent(LIMITS, SETTING, &error))?;
-        let mut item = key_of(partition_key);
-        item.insert(LIMITS_OF.to_owned(), value);
-        edit.actions.push(put(self.config_put(item)));
-        edit.scopes.push(LimitScope::Organization);
-        Ok(())
-    }
-
-    /// Sets the message that clients get when a spend limit is reached; `None` removes it.
-    pub fn save_spend_message(&self, edit: &mut ConfigEdit, message: Option<&str>) {
-        let partition_key = (LIMITS.to_owned(), MESSAGE.to_owned());
-        edit.actions.push(match message {
-            Some(message) => {
-                let mut item = key_of(partition_key);
-                item.insert(BODY.to_owned(), AttributeValue::S(message.to_owned()));
-                put(self.config_put(item))
-            }
-            None => self.delete(partition_key, None),
-        });
-        edit.scopes.push(LimitScope::Organization);
-    }
-
-    /// Adds or replaces a spend limit: its own item and the copy among its scope's settings.
-    pub fn save_spend_limit(
-        &self,
-        edit: &mut ConfigEdit,
-        limit: &StoredEntity<SpendLimit>,
-    ) -> Result<(), StoreError> {
-        let copy = limit.to_copy(item_names::cap(&limit.value.id))?;
-        edit.actions.push(put(self.config_put(copy)));
-        edit.scopes.push(limit.value.id.scope().clone());
-        self.save(edit, limit)
-    }
-
-    /// Deletes a spend limit, on the condition that it has not changed since it was read.
-    pub fn remove_spend_limit(&self, edit: &mut ConfigEdit, limit: &StoredEntity<SpendLimit>) {
-        edit.actions.push(self.delete(item_names::cap(&limit.value.id), None));
-        edit.scopes.push(limit.value.id.scope().clone());
-        self.remove(edit, limit);
-    }
-
-    /// Records among the user's settings which group the key belongs to.
-    pub(super) fn add_member_key(&self, edit: &mut ConfigEdit, key: &Key) {
-        let Some(user) = &key.user_id else { return };
-        let mut item = key_of(item_names::member_key(user, &key.id));
-        item.insert(GROUP_ID.to_owned(), AttributeValue::S(key.group_id.to_string()));
-        edit.actions.push(put(self.config_put(item)));
-        edit.scopes.push(LimitScope::User(user.clone()));
-    }
-
-    /// Removes the key from its user's settings, before it goes to another user or is deleted.
-    pub fn remove_member_key(&self, edit: &mut ConfigEdit, key: &Key) {
-        let Some(user) = &key.user_id else { return };
-        edit.actions.push(self.delete(item_names::member_key(user, &key.id), None));
-        edit.scopes.push(LimitScope::User(user.clone()));
     }
 }
 

@@ -2,9 +2,11 @@
 //! to. The caller decides when to write and read them: written only on such a move, read only while
 //! it can matter.
 
-use super::item::{StoreItem, key_of, number, text};
-use super::item_names::{self, EXPIRES, TO, TTL};
-use super::{Store, StoreError};
+use crate::StoreError;
+use crate::connection::Table;
+use crate::item::{StoreItem, key_of, number, text};
+use crate::item_names::{self, EXPIRES, TO, TTL};
+use crate::permissions::{Action, Permission, store_handle};
 use aws_sdk_dynamodb::types::AttributeValue;
 use baton_domain::account_selection::{SESSION_PIN_LIFETIME, SessionPinKey};
 use jiff::Timestamp;
@@ -12,12 +14,17 @@ use std::sync::Arc;
 
 /// The cache domain that a session went to, and until when it stays there.
 #[derive(Clone)]
-pub(super) struct SessionPin {
+pub(crate) struct SessionPin {
     to: Arc<str>,
     expires: i64,
 }
 
-impl Store {
+store_handle! {
+    /// Session pins.
+    SessionPins, Permission::on_state(&[Action::GetItem, Action::PutItem], &["moved#*"])
+}
+
+impl SessionPins {
     /// The cache domain that the session is pinned to, from the cache while the entry is fresh.
     pub async fn find_session_pin(
         &self,
@@ -27,8 +34,8 @@ impl Store {
             let (store, pin_key) = (self.clone(), pin_key.clone());
             async move { store.read_session_pin(&pin_key).await }
         };
-        let found = self.session_pins.get(pin_key, read).await?;
-        let now = self.clock.now().as_second();
+        let found = self.connection.session_pins.get(pin_key, read).await?;
+        let now = self.connection.clock.now().as_second();
         Ok(found.filter(|found| found.expires > now).map(|found| found.to))
     }
 
@@ -39,22 +46,21 @@ impl Store {
         to: &str,
     ) -> Result<(), StoreError> {
         let expires = self
+            .connection
             .clock
             .now()
             .saturating_add(SESSION_PIN_LIFETIME)
             .unwrap_or(Timestamp::MAX)
             .as_second();
         let number = || AttributeValue::N(expires.to_string());
-        self.db
-            .put_item()
-            .table_name(&self.resources.state_table)
-            .set_item(Some(key_of(item_names::moved(pin_key))))
+        self.connection
+            .put_request(Table::State, key_of(item_names::moved(pin_key)))
             .item(TO, AttributeValue::S(to.to_owned()))
             .item(EXPIRES, number())
             .item(TTL, number())
             .send()
             .await?;
-        self.session_pins.forget(pin_key);
+        self.connection.session_pins.forget(pin_key);
         Ok(())
     }
 
@@ -62,17 +68,32 @@ impl Store {
         &self,
         pin_key: &SessionPinKey,
     ) -> Result<Option<SessionPin>, StoreError> {
-        let response = self
-            .db
-            .get_item()
-            .table_name(&self.resources.state_table)
-            .set_key(Some(key_of(item_names::moved(pin_key))))
-            .send()
-            .await?;
+        let item =
+            self.connection.get_item(Table::State, item_names::moved(pin_key), false).await?;
         let read = |item: StoreItem| {
             let to = text(&item, TO)?.into();
             Ok(SessionPin { to, expires: number(&item, EXPIRES)? })
         };
-        response.item.map(read).transpose()
+        item.map(read).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TestTables, group, open_handle};
+    use jiff::SignedDuration;
+
+    #[tokio::test]
+    async fn pin_is_found_until_it_expires() {
+        let tables = TestTables::open().await;
+        let pins = open_handle!(tables, SessionPins);
+        let pin_key = SessionPinKey { group: group().id, session: 3, model: "m".to_owned() };
+        assert_eq!(pins.find_session_pin(&pin_key).await.expect("read"), None);
+        pins.put_session_pin(&pin_key, "elsewhere").await.expect("stored");
+        let found = pins.find_session_pin(&pin_key).await.expect("read");
+        assert_eq!(found.as_deref(), Some("elsewhere"));
+        tables.clock.advance(SESSION_PIN_LIFETIME + SignedDuration::from_secs(1));
+        assert_eq!(pins.find_session_pin(&pin_key).await.expect("read"), None);
     }
 }

@@ -1,18 +1,26 @@
 //! Console sessions, stored under a hash of the value that the browser holds. A session is read
 //! together with everything that decides whether it is still valid: its user, its key, the settings
 //! and the hash of the admin token.
+//!
+//! A sign-in that takes several requests keeps its state here as well, encrypted.
 
-use super::config_edit::{ConfigEdit, put};
-use super::item::{StoreItem, StoredEntity, key_of, number, text};
-use super::item_names::{
+use crate::StoreError;
+use crate::config_editor::ConfigEdit;
+use crate::connection::Table;
+use crate::item::{Entity as _, StoreItem, StoredEntity, key_of, number, text};
+use crate::item_names::{
     self, ADMIN_TOKEN, AT, CREATED_AT, PK, PROVEN, SECRET, SETTING, TTL, VERSION,
 };
-use super::{Entity, Store, StoreError};
+use crate::permissions::{
+    ANY, Action, KEEP_DATA_KEY, MAKE_VAULT, OPEN_VAULT, Permission, Resource, store_handle,
+};
 use aws_sdk_dynamodb::primitives::Blob;
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, KeysAndAttributes, Put, TransactWriteItem};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use baton_domain::console_session::{ConsoleSession, SessionSubject};
 use baton_domain::key::{Key, User};
 use baton_domain::runtime_settings::RuntimeSettings;
+use baton_domain::secret::Secret;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
 
 /// A session and the current state of everything that it depends on.
@@ -46,35 +54,39 @@ pub struct SessionRow<'a> {
     pub proven: &'a [u8],
 }
 
-impl Store {
+store_handle! {
+    /// Console sessions and unfinished sign-ins.
+    SessionStore,
+    Permission::on(Resource::ConfigTable, &[Action::BatchGetItem], ANY),
+    Permission::on_state(
+        &[Action::BatchGetItem, Action::PutItem, Action::UpdateItem, Action::DeleteItem],
+        &["session#*", "sign_in#*"]
+    ),
+    KEEP_DATA_KEY,
+    OPEN_VAULT,
+    MAKE_VAULT
+}
+
+impl SessionStore {
     /// The session of `who` under this `hash`, valid or not, with everything that it depends on,
     /// read in one call.
-    pub async fn session(
+    pub async fn read_session(
         &self,
         hash: &[u8],
         subject: &SessionSubject,
     ) -> Result<Option<SessionContext>, StoreError> {
-        let mut config = vec![RuntimeSettings::place(&"runtime")];
-        config.extend(subject.user().map(User::place));
-        config.extend(subject.key().map(Key::place));
+        let config = |place| (Table::Config, place);
+        let mut places = vec![config(RuntimeSettings::place(&"runtime"))];
+        places.extend(subject.user().map(User::place).map(config));
+        places.extend(subject.key().map(Key::place).map(config));
         if *subject == SessionSubject::Token {
-            config.push((ADMIN_TOKEN.to_owned(), SETTING.to_owned()));
+            places.push(config((ADMIN_TOKEN.to_owned(), SETTING.to_owned())));
         }
-        let (config_table, state_table) =
-            (&self.resources.config_table, &self.resources.state_table);
+        places.push((Table::State, item_names::session(hash)));
+        // Consistently, because a revoked item must not be seen any more.
         let mut by_id = HashMap::<String, StoreItem>::new();
-        let state = vec![item_names::session(hash)];
-        let wanted =
-            [(config_table, consistent_reads(config)), (state_table, consistent_reads(state))];
-        let mut request_items: HashMap<String, KeysAndAttributes> =
-            wanted.into_iter().filter_map(|(table, keys)| Some((table.clone(), keys?))).collect();
-        while !request_items.is_empty() {
-            let response =
-                self.db.batch_get_item().set_request_items(Some(request_items)).send().await?;
-            for item in response.responses.into_iter().flatten().flat_map(|(_, items)| items) {
-                by_id.insert(text(&item, PK)?, item);
-            }
-            request_items = response.unprocessed_keys.unwrap_or_default();
+        for (_, item) in self.connection.batch_get(places, true).await? {
+            by_id.insert(text(&item, PK)?, item);
         }
         let Some(item) = by_id.remove(&item_names::session(hash).0) else { return Ok(None) };
         let mut take = |(pk, _): item_names::ItemKey| by_id.remove(&pk);
@@ -99,26 +111,22 @@ impl Store {
     /// Adds a new session to `edit`.
     pub fn begin_session(&self, edit: &mut ConfigEdit, row: &SessionRow<'_>) {
         let SessionRow { hash, session, proof, proven } = row;
-        let row = Put::builder()
-            .table_name(&self.resources.state_table)
-            .set_item(Some(key_of(item_names::session(hash))))
+        let row = self
+            .connection
+            .put_new(Table::State, key_of(item_names::session(hash)))
             .item(CREATED_AT, AttributeValue::S(item_names::sortable_time(session.started_at)))
             .item(AT, seconds(session.used_at))
             .item(VERSION, AttributeValue::N(session.session_generation.to_string()))
             .item(SECRET, AttributeValue::B(Blob::new(*proof)))
             .item(PROVEN, AttributeValue::B(Blob::new(*proven)))
-            .item(TTL, seconds(session.ends_at()))
-            .condition_expression("attribute_not_exists(#pk)")
-            .expression_attribute_names("#pk", PK);
-        edit.actions.push(put(row));
+            .item(TTL, seconds(session.ends_at()));
+        edit.actions.push(row.into());
     }
 
     /// Adds the deletion of the session under `hash` to `edit`.
     pub fn end_session(&self, edit: &mut ConfigEdit, hash: &[u8]) {
-        let delete = Delete::builder()
-            .table_name(&self.resources.state_table)
-            .set_key(Some(key_of(item_names::session(hash))));
-        edit.actions.push(TransactWriteItem::builder().set_delete(delete.build().ok()).build());
+        let delete = self.connection.delete(Table::State, item_names::session(hash));
+        edit.actions.push(delete.into());
     }
 
     /// Stores when the session was last used, with a new proof; the secret's hash stays as it is.
@@ -127,10 +135,8 @@ impl Store {
     /// [`StoreError::Conflict`] if the session has ended in the meantime.
     pub async fn use_session(&self, row: &SessionRow<'_>) -> Result<(), StoreError> {
         let SessionRow { hash, session, proven, .. } = row;
-        self.db
-            .update_item()
-            .table_name(&self.resources.state_table)
-            .set_key(Some(key_of(item_names::session(hash))))
+        self.connection
+            .update_request(Table::State, item_names::session(hash))
             .update_expression("SET #at = :at, #ttl = :ttl, #proven = :proven")
             .condition_expression("attribute_exists(#pk)")
             .expression_attribute_names("#pk", PK)
@@ -144,15 +150,68 @@ impl Store {
             .await?;
         Ok(())
     }
+
+    /// Stores the state of an unfinished sign-in for the given number of minutes. Returns when it
+    /// expires.
+    pub async fn put_sign_in(
+        &self,
+        state: &str,
+        text: &Secret,
+        minutes: i64,
+    ) -> Result<Timestamp, StoreError> {
+        let key = item_names::sign_in(state);
+        let sealed = self.connection.seal_at(text, &key.0).await?;
+        let until = self.connection.clock.now().saturating_add(SignedDuration::from_mins(minutes));
+        let until = until.unwrap_or(Timestamp::MAX);
+        self.connection
+            .put_request(Table::State, key_of(key))
+            .item(SECRET, AttributeValue::B(Blob::new(sealed)))
+            .item(item_names::TTL, AttributeValue::N(until.as_second().to_string()))
+            .send()
+            .await?;
+        Ok(until)
+    }
+
+    /// Takes the state of a sign-in and deletes it, so that it can be used only once. `None` if it
+    /// does not exist or has expired.
+    pub async fn take_sign_in(&self, state: &str) -> Result<Option<Secret>, StoreError> {
+        let key = item_names::sign_in(state);
+        let response = self
+            .connection
+            .db
+            .delete_item()
+            .table_name(self.connection.table(Table::State))
+            .set_key(Some(key_of(key.clone())))
+            .return_values(ReturnValue::AllOld)
+            .send()
+            .await?;
+        let Some(item) = response.attributes else { return Ok(None) };
+        let Some(AttributeValue::B(sealed)) = item.get(SECRET) else { return Ok(None) };
+        if number::<i64>(&item, item_names::TTL)? <= self.connection.clock.now().as_second() {
+            return Ok(None);
+        }
+        self.connection.open_at(sealed.as_ref(), &key.0).await.map(Some)
+    }
+
+    /// Records a sign-in as used, for the given number of minutes.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if it was used before.
+    pub async fn use_sign_in(&self, name: &str, minutes: i64) -> Result<(), StoreError> {
+        let until = self.connection.clock.now().saturating_add(SignedDuration::from_mins(minutes));
+        let until = until.unwrap_or(Timestamp::MAX).as_second().to_string();
+        self.connection
+            .put_request(Table::State, key_of(item_names::sign_in(name)))
+            .item(item_names::TTL, AttributeValue::N(until))
+            .condition_expression("attribute_not_exists(#pk)")
+            .expression_attribute_names("#pk", PK)
+            .send()
+            .await?;
+        Ok(())
+    }
 }
 
-/// Items to read consistently, because a revoked item must not be seen any more.
-fn consistent_reads(keys: Vec<item_names::ItemKey>) -> Option<KeysAndAttributes> {
-    let keys: Vec<StoreItem> = keys.into_iter().map(key_of).collect();
-    KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build().ok()
-}
-
-fn seconds(at: jiff::Timestamp) -> AttributeValue {
+fn seconds(at: Timestamp) -> AttributeValue {
     AttributeValue::N(at.as_second().to_string())
 }
 
@@ -165,8 +224,56 @@ fn bytes(item: &StoreItem, name: &str) -> Option<Vec<u8>> {
 
 fn parse_session(item: &StoreItem) -> Result<ConsoleSession, StoreError> {
     let is_invalid_char =
-        |error: jiff::Error| super::item::inconsistent("session", CREATED_AT, &error);
-    let used_at = jiff::Timestamp::from_second(number(item, AT)?).map_err(is_invalid_char)?;
+        |error: jiff::Error| crate::item::inconsistent("session", CREATED_AT, &error);
+    let used_at = Timestamp::from_second(number(item, AT)?).map_err(is_invalid_char)?;
     let started_at = text(item, CREATED_AT)?.parse().map_err(is_invalid_char)?;
     Ok(ConsoleSession { started_at, used_at, session_generation: number(item, VERSION)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TestTables, key, open_handle, secret};
+    use baton_domain::id::UserId;
+    use baton_domain::key::Limits;
+
+    #[tokio::test]
+    async fn session_is_read_with_its_key_until_it_ends() {
+        let tables = TestTables::open().await;
+        tables.furnish(Limits::default()).await;
+        let sessions = open_handle!(tables, SessionStore);
+        let session = ConsoleSession::new(tables.clock.now(), 0);
+        let row = SessionRow { hash: b"h", session: &session, proof: b"p", proven: b"q" };
+        let mut edit = ConfigEdit::default();
+        sessions.begin_session(&mut edit, &row);
+        edit.apply(&sessions.connection).await.expect("begun");
+        let id = key(Limits::default()).id;
+        let subject = SessionSubject::Key { key: id, user: UserId::from_bits(1) };
+        let read = sessions.read_session(b"h", &subject).await.expect("read").expect("there");
+        assert_eq!((read.proof, read.proven), (b"p".to_vec(), b"q".to_vec()));
+        assert!(read.key.is_some() && read.user.is_none());
+        sessions.use_session(&row).await.expect("used");
+        let mut edit = ConfigEdit::default();
+        sessions.end_session(&mut edit, b"h");
+        edit.apply(&sessions.connection).await.expect("ended");
+        assert!(matches!(sessions.use_session(&row).await, Err(StoreError::Conflict)));
+        assert!(sessions.read_session(b"h", &subject).await.expect("read").is_none());
+    }
+
+    #[tokio::test]
+    async fn sign_in_is_taken_once_and_before_it_expires() {
+        let tables = TestTables::open().await;
+        let sessions = open_handle!(tables, SessionStore);
+        let text = secret("state");
+        for name in ["a", "b"] {
+            sessions.put_sign_in(name, &text, 10).await.expect("stored");
+        }
+        let taken = sessions.take_sign_in("a").await.expect("taken").expect("there");
+        assert_eq!(taken.expose(), "state");
+        assert!(sessions.take_sign_in("a").await.expect("asked").is_none());
+        tables.clock.advance(SignedDuration::from_mins(11));
+        assert!(sessions.take_sign_in("b").await.expect("asked").is_none());
+        sessions.use_sign_in("c", 10).await.expect("used");
+        assert!(matches!(sessions.use_sign_in("c", 10).await, Err(StoreError::Conflict)));
+    }
 }

@@ -5,7 +5,10 @@
 //! lease, records an attempt before the grant is sent, and writes the result. The callers decide
 //! when a token is due.
 
-use crate::{AccountToken, Store, StoreError, StoredEntity, token_binding};
+use crate::{
+    AccountToken, CredentialReader, HealthStore, LeaseStore, StoreError, StoredEntity, TokenStore,
+    token_binding,
+};
 use baton_domain::account::Account;
 use baton_domain::cooldown_reason::CooldownReason;
 use baton_domain::health::{AccountHealth, HealthState, after_refusal};
@@ -42,18 +45,20 @@ pub enum RenewalOutcome {
 /// If the store fails. A token that was issued but could not be stored is lost, and the next
 /// attempt reports that.
 pub async fn renew(
-    store: &Store,
+    store: &TokenStore,
     endpoint: &TokenEndpoint,
     id: &AccountId,
     trigger: RenewalTrigger,
 ) -> Result<RenewalOutcome, StoreError> {
-    let (lease, owner) = (format!("token#{id}"), format!("{:032x}", store.random_source().bits()));
-    if !store.lease(&lease, &owner, LEASE).await? {
+    let (lease, owner) =
+        (format!("token#{id}"), format!("{:032x}", store.connection.random.bits()));
+    let leases = LeaseStore::new(&store.connection);
+    if !leases.acquire(&lease, &owner, LEASE).await? {
         return Ok(RenewalOutcome::LeaseHeld);
     }
     // This is read after the lease is taken, because another process could hold it until then.
     let outcome = async {
-        match (store.token(id).await?, store.read::<Account>(id).await?) {
+        match (store.read(id).await?, store.connection.read::<Account>(id).await?) {
             (Some(token), Some(account)) => {
                 attempt(store, endpoint, (token, account), trigger).await
             }
@@ -61,18 +66,18 @@ pub async fn renew(
         }
     };
     let outcome = outcome.await;
-    store.release_lease(&lease, &owner).await?;
+    leases.release(&lease, &owner).await?;
     outcome
 }
 
 /// One attempt, by the process that holds the lease.
 async fn attempt(
-    store: &Store,
+    store: &TokenStore,
     endpoint: &TokenEndpoint,
     (token, account): (AccountToken, StoredEntity<Account>),
     trigger: RenewalTrigger,
 ) -> Result<RenewalOutcome, StoreError> {
-    let (now, id) = (store.clock().now(), token.account.clone());
+    let (now, id) = (store.connection.clock.now(), token.account.clone());
     if !token.is_for(&account.value) {
         let why = "the token was set for another provider, address, proxy or token endpoint; set \
              the credential again";
@@ -96,12 +101,12 @@ async fn attempt(
         store.put_renewed_token(&pending_token, &account.value).await?;
         pending_token
     };
-    let proxy = store.open_proxy(&account.value).await?;
+    let proxy = CredentialReader::new(&store.connection).open_proxy(&account.value).await?;
     let issued = match endpoint.with_proxy(proxy.as_ref()) {
         Ok(endpoint) => endpoint.request_token(&token.exchange, &token.secrets).await,
         Err(error) => Err(TokenRequestError::from_call_error(&error)),
     };
-    let now = store.clock().now();
+    let now = store.connection.clock.now();
     match issued {
         Ok(issued) => {
             let mut next = renewed_token(&token, issued, store);
@@ -109,7 +114,7 @@ async fn attempt(
             let token_version = next.token_status.issue();
             store_token(store, &token, next, &account.value).await?;
             tracing::info!(account_id = %id, "renewed a token");
-            clear_auth_failure(store, &id, token_version).await?;
+            clear_auth_failure(&HealthStore::new(&store.connection), &id, token_version).await?;
             Ok(RenewalOutcome::Renewed)
         }
         Err(error) => {
@@ -125,8 +130,12 @@ async fn attempt(
 }
 
 /// The token with the issued values. A refresh token that was not replaced stays valid.
-pub fn renewed_token(token: &AccountToken, issued: IssuedToken, store: &Store) -> AccountToken {
-    let (random, now) = (store.random_source().byte(), store.clock().now());
+pub fn renewed_token(
+    token: &AccountToken,
+    issued: IssuedToken,
+    store: &TokenStore,
+) -> AccountToken {
+    let (random, now) = (store.connection.random.byte(), store.connection.clock.now());
     let mut next = token.with_status(TokenStatus::after_success(issued.lifetime, random, now));
     next.secrets.access_token = Some(issued.access_token);
     next.secrets.refresh_token = issued.refresh_token.or(next.secrets.refresh_token);
@@ -136,7 +145,7 @@ pub fn renewed_token(token: &AccountToken, issued: IssuedToken, store: &Store) -
 /// Stores an issued token with several tries, because it is the only copy. If another process has
 /// declared the token lost in the meantime, this overrides that.
 async fn store_token(
-    store: &Store,
+    store: &TokenStore,
     used: &AccountToken,
     mut next: AccountToken,
     account: &Account,
@@ -150,7 +159,7 @@ async fn store_token(
         match store.put_renewed_token(&next, account).await {
             Ok(()) => return Ok(()),
             Err(error) if attempts == KEEP_TRIES => return Err(error),
-            Err(StoreError::Conflict) => match store.token(&next.account).await {
+            Err(StoreError::Conflict) => match store.read(&next.account).await {
                 Ok(Some(stored_token)) if secret(&stored_token) == secret(used) => {
                     next.version = stored_token.version + 1;
                 }
@@ -169,11 +178,11 @@ async fn store_token(
 
 /// Reports that a token is not renewed any more. The account becomes `auth_failed` once the token
 /// no longer serves.
-async fn end(store: &Store, token: &AccountToken) -> Result<RenewalOutcome, StoreError> {
+async fn end(store: &TokenStore, token: &AccountToken) -> Result<RenewalOutcome, StoreError> {
     let reason = token.token_status.ended.clone().unwrap_or_default();
     tracing::error!(account_id = %token.account, alert = "auth_failed", "{reason}");
-    if token.token_status.failure_reason(store.clock().now()).is_some() {
-        mark_auth_failed(store, &token.account, &reason).await?;
+    if token.token_status.failure_reason(store.connection.clock.now()).is_some() {
+        mark_auth_failed(&HealthStore::new(&store.connection), &token.account, &reason).await?;
     }
     Ok(RenewalOutcome::Failed(reason))
 }
@@ -181,29 +190,29 @@ async fn end(store: &Store, token: &AccountToken) -> Result<RenewalOutcome, Stor
 /// Marks the account as `auth_failed`, because its token is not renewed any more, with the reason
 /// as text.
 pub async fn mark_auth_failed(
-    store: &Store,
+    health_store: &HealthStore,
     id: &AccountId,
     reason: &str,
 ) -> Result<(), StoreError> {
-    store.read_health(std::slice::from_ref(id)).await?;
-    let (now, reason) = (store.clock().now(), reason.to_owned());
+    health_store.read_health(std::slice::from_ref(id)).await?;
+    let (now, reason) = (health_store.connection.clock.now(), reason.to_owned());
     let change = |health: &AccountHealth| {
         after_refusal(health, CooldownReason::TokenEnded, Some(&reason), now)
     };
-    store.change_health(id, change).await
+    health_store.change_health(id, change).await
 }
 
 /// Clears refusals of earlier tokens after a new token was stored.
 async fn clear_auth_failure(
-    store: &Store,
+    health_store: &HealthStore,
     id: &AccountId,
     token_version: u64,
 ) -> Result<(), StoreError> {
-    store.read_health(std::slice::from_ref(id)).await?;
-    let now = store.clock().now();
+    health_store.read_health(std::slice::from_ref(id)).await?;
+    let now = health_store.connection.clock.now();
     let change = |health: &AccountHealth| match health.state {
         HealthState::AuthFailed { .. } => Some(health.reset(now)),
         _ => health.with_token(token_version),
     };
-    store.change_health(id, change).await
+    health_store.change_health(id, change).await
 }

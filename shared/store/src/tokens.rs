@@ -1,19 +1,22 @@
-//! Short-lived tokens of accounts, and requests to renew them. A token is a separate item from its
-//! account: operators create it, refresh renews it, and the relay only reads it.
+//! Short-lived tokens of accounts. A token is a separate item from its account: operators create it,
+//! refresh renews it, and the relay only reads it.
 
-use super::config_edit::put;
-use super::item::{StoreItem, inconsistent, key_of, number, text};
-use super::item_names::{self, BODY, CREATED_AT, KIND, PK, RENEW, SECRET, SK, TOKEN, VERSION};
-use super::{ConfigEdit, Store, StoreError};
+use crate::StoreError;
+use crate::connection::{StoreConnection, Table};
+use crate::item::{StoreItem, inconsistent, key_of, number, text};
+use crate::item_names::{self, BODY, CREATED_AT, KIND, PK, SECRET, TOKEN, VERSION};
+use crate::permissions::{
+    Action, LIST_CONFIG, OPEN_VAULT, Permission, READ_CONFIG, Resource, store_handle,
+};
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::primitives::Blob;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use baton_domain::account::Account;
 use baton_domain::id::AccountId;
 use baton_domain::secret::Secret;
 use baton_domain::upstream_token::{TokenExchange, TokenGrant, TokenSecrets, TokenStatus};
-use baton_runtime::vault::VaultError;
-use jiff::{SignedDuration, Timestamp};
+use baton_runtime::vault::{Vault, VaultError};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -50,45 +53,28 @@ struct TokenBody {
     standing: TokenStatus,
 }
 
-impl Store {
-    /// The account's token, read from the database now; `None` if it has none.
-    pub async fn token(&self, id: &AccountId) -> Result<Option<AccountToken>, StoreError> {
-        let response = self
-            .db
-            .get_item()
-            .table_name(&self.resources.config_table)
-            .set_key(Some(key_of(item_names::token(id))))
-            .consistent_read(true)
-            .send()
-            .await?;
-        match response.item {
-            Some(item) => self.open_token(&item).await.map(Some),
-            None => Ok(None),
-        }
-    }
+store_handle! {
+    /// The tokens of accounts, and what renewing them takes.
+    TokenStore,
+    READ_CONFIG,
+    LIST_CONFIG,
+    OPEN_VAULT,
+    Permission::on(Resource::ConfigTable, &[Action::UpdateItem], &["token#*"]),
+    Permission::on_state(&[Action::UpdateItem, Action::DeleteItem], &["lease#*"]),
+    Permission::on_state(&[Action::GetItem, Action::BatchGetItem, Action::PutItem], &["health#*"])
+}
 
-    /// The tokens of these accounts. Accounts without a token are left out.
-    pub(super) async fn read_tokens(
-        &self,
-        ids: &[AccountId],
-    ) -> Result<HashMap<AccountId, AccountToken>, StoreError> {
-        let mut by_id = HashMap::new();
-        for ids in ids.chunks(super::state::BATCH_MAX) {
-            let places = ids.iter().map(|id| key_of(item_names::token(id))).collect();
-            for item in self.batch_get(&self.resources.config_table, places, false).await? {
-                let token = self.open_token(&item).await?;
-                by_id.insert(token.account.clone(), token);
-            }
-        }
-        Ok(by_id)
+impl TokenStore {
+    /// The account's token, read from the database now; `None` if it has none.
+    pub async fn read(&self, id: &AccountId) -> Result<Option<AccountToken>, StoreError> {
+        read_token(&self.connection, id).await
     }
 
     /// All tokens.
-    pub async fn tokens(&self) -> Result<Vec<ListedToken>, StoreError> {
+    pub async fn list(&self) -> Result<Vec<ListedToken>, StoreError> {
         let items = self
-            .db
-            .query()
-            .table_name(&self.resources.config_table)
+            .connection
+            .query(Table::Config)
             .index_name(item_names::BY_KIND)
             .key_condition_expression("#kind = :kind")
             .expression_attribute_names("#kind", KIND)
@@ -106,29 +92,6 @@ impl Store {
         items.iter().map(read).collect()
     }
 
-    /// Adds a token for the account to `edit`. It replaces the account's existing token.
-    pub async fn add_token(
-        &self,
-        edit: &mut ConfigEdit,
-        token: &AccountToken,
-    ) -> Result<(), StoreError> {
-        let (body, secret) = self.seal_token(token, true).await?;
-        let mut item = key_of(item_names::token(&token.account));
-        item.insert(KIND.to_owned(), AttributeValue::S(TOKEN.to_owned()));
-        let now = AttributeValue::S(item_names::sortable_time(self.clock.now()));
-        item.insert(CREATED_AT.to_owned(), now);
-        item.insert(VERSION.to_owned(), AttributeValue::N(token.version.to_string()));
-        item.insert(BODY.to_owned(), body);
-        item.insert(SECRET.to_owned(), secret);
-        edit.actions.push(put(self.config_put(item)));
-        Ok(())
-    }
-
-    /// Deletes the account's token, if it has one.
-    pub fn remove_token(&self, edit: &mut ConfigEdit, id: &AccountId) {
-        edit.actions.push(self.delete(item_names::token(id), None));
-    }
-
     /// Writes the next version of `token`, and drops the account's groups from the cache so that
     /// they are read again.
     ///
@@ -139,13 +102,11 @@ impl Store {
         token: &AccountToken,
         account: &Account,
     ) -> Result<(), StoreError> {
-        let (body, secret) = self.seal_token(token, false).await?;
+        let (body, secret) = token.seal(self.connection.open_vault().await?)?;
         let version = |version: u64| AttributeValue::N(version.to_string());
         let written = self
-            .db
-            .update_item()
-            .table_name(&self.resources.config_table)
-            .set_key(Some(key_of(item_names::token(&token.account))))
+            .connection
+            .update_request(Table::Config, item_names::token(&token.account))
             .update_expression("SET #body = :body, #secret = :secret, #version = :version")
             .condition_expression("#version = :before")
             .expression_attribute_names("#body", BODY)
@@ -170,158 +131,83 @@ impl Store {
                 return Err(error.into());
             }
         }
-        account.groups.iter().for_each(|group| self.pools.forget(group));
+        account.groups.iter().for_each(|group| self.connection.pools.forget(group));
         Ok(())
-    }
-
-    /// Stores the state of an unfinished sign-in for the given number of minutes. Returns when it
-    /// expires.
-    pub async fn put_sign_in(
-        &self,
-        state: &str,
-        text: &Secret,
-        minutes: i64,
-    ) -> Result<Timestamp, StoreError> {
-        let key = item_names::sign_in(state);
-        let sealed = self.seal_at(text, &key.0, true).await?;
-        let until = self.clock.now().saturating_add(SignedDuration::from_mins(minutes));
-        let until = until.unwrap_or(Timestamp::MAX);
-        self.db
-            .put_item()
-            .table_name(&self.resources.state_table)
-            .set_item(Some(key_of(key)))
-            .item(SECRET, AttributeValue::B(Blob::new(sealed)))
-            .item(item_names::TTL, AttributeValue::N(until.as_second().to_string()))
-            .send()
-            .await?;
-        Ok(until)
-    }
-
-    /// Takes the state of a sign-in and deletes it, so that it can be used only once. `None` if it
-    /// does not exist or has expired.
-    pub async fn take_sign_in(&self, state: &str) -> Result<Option<Secret>, StoreError> {
-        let key = item_names::sign_in(state);
-        let response = self
-            .db
-            .delete_item()
-            .table_name(&self.resources.state_table)
-            .set_key(Some(key_of(key.clone())))
-            .return_values(ReturnValue::AllOld)
-            .send()
-            .await?;
-        let Some(item) = response.attributes else { return Ok(None) };
-        let Some(AttributeValue::B(sealed)) = item.get(SECRET) else { return Ok(None) };
-        if number::<i64>(&item, item_names::TTL)? <= self.clock.now().as_second() {
-            return Ok(None);
-        }
-        self.open_at(sealed.as_ref(), &key.0).await.map(Some)
-    }
-
-    /// Records a sign-in as used, for the given number of minutes.
-    ///
-    /// # Errors
-    /// [`StoreError::Conflict`] if it was used before.
-    pub async fn use_sign_in(&self, name: &str, minutes: i64) -> Result<(), StoreError> {
-        let until = self.clock.now().saturating_add(SignedDuration::from_mins(minutes));
-        let until = until.unwrap_or(Timestamp::MAX).as_second().to_string();
-        self.db
-            .put_item()
-            .table_name(&self.resources.state_table)
-            .set_item(Some(key_of(item_names::sign_in(name))))
-            .item(item_names::TTL, AttributeValue::N(until))
-            .condition_expression("attribute_not_exists(#pk)")
-            .expression_attribute_names("#pk", PK)
-            .send()
-            .await?;
-        Ok(())
-    }
-
-    /// Requests a new token of the account from refresh. Each process does this once for each
-    /// version of the token.
-    pub async fn request_renewal(&self, id: &AccountId, version: u64) -> Result<(), StoreError> {
-        if self.renewal_requests.get(id).is_some_and(|requested| requested >= version) {
-            return Ok(());
-        }
-        self.renewal_requests.insert(id.clone(), version);
-        self.db
-            .put_item()
-            .table_name(&self.resources.state_table)
-            .set_item(Some(key_of(item_names::renew(id))))
-            .item(VERSION, AttributeValue::N(version.to_string()))
-            .send()
-            .await?;
-        self.renewal_requested.notify_one();
-        Ok(())
-    }
-
-    /// Waits until something in this process has requested a new token.
-    pub async fn wait_for_renewal_request(&self) {
-        self.renewal_requested.notified().await;
-    }
-
-    /// The accounts for which a new token was requested, each with the version that does not work.
-    pub async fn requested_renewals(&self) -> Result<HashMap<AccountId, u64>, StoreError> {
-        let response = self
-            .db
-            .query()
-            .table_name(&self.resources.state_table)
-            .key_condition_expression("#pk = :pk")
-            .expression_attribute_names("#pk", PK)
-            .expression_attribute_values(":pk", AttributeValue::S(RENEW.to_owned()))
-            .send()
-            .await?;
-        let read = |item: &StoreItem| {
-            let id = text(item, SK)?;
-            let id = id.parse().map_err(|error| inconsistent(RENEW, &id, &error))?;
-            Ok((id, number(item, VERSION)?))
-        };
-        response.items().iter().map(read).collect()
-    }
-
-    /// Deletes the request for a new token after it has been handled.
-    pub async fn forget_renewal(&self, id: &AccountId) -> Result<(), StoreError> {
-        self.db
-            .delete_item()
-            .table_name(&self.resources.state_table)
-            .set_key(Some(key_of(item_names::renew(id))))
-            .send()
-            .await?;
-        Ok(())
-    }
-
-    async fn seal_token(
-        &self,
-        token: &AccountToken,
-        may_create: bool,
-    ) -> Result<(AttributeValue, AttributeValue), StoreError> {
-        let (pk, sk) = item_names::token(&token.account);
-        let body =
-            TokenBody { exchange: token.exchange.clone(), standing: token.token_status.clone() };
-        let body = serde_json::to_string(&body).map_err(|error| inconsistent(&pk, &sk, &error))?;
-        let (text, key) = (token.secrets.to_text(), place(&token.account));
-        let sealed = self.seal_at(&text, &key, may_create).await?;
-        Ok((AttributeValue::S(body), AttributeValue::B(Blob::new(sealed))))
-    }
-
-    async fn open_token(&self, item: &StoreItem) -> Result<AccountToken, StoreError> {
-        let (account, body) = parse_item(item)?;
-        let Some(AttributeValue::B(sealed)) = item.get(SECRET) else {
-            return Err(VaultError.into());
-        };
-        let opened_secret = self.open_at(sealed.as_ref(), &place(&account)).await?;
-        let secrets = serde_json::from_str(opened_secret.expose()).map_err(|_| VaultError)?;
-        let version = number(item, VERSION)?;
-        Ok(AccountToken {
-            account,
-            exchange: body.exchange,
-            token_status: body.standing,
-            secrets,
-            version,
-        })
     }
 }
 
+/// The account's token, read from the database now; `None` if it has none.
+pub(crate) async fn read_token(
+    connection: &StoreConnection,
+    id: &AccountId,
+) -> Result<Option<AccountToken>, StoreError> {
+    match connection.get_item(Table::Config, item_names::token(id), true).await? {
+        Some(item) => open_token(connection, &item).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The tokens of these accounts. Accounts without a token are left out.
+pub(crate) async fn read_tokens(
+    connection: &StoreConnection,
+    ids: &[AccountId],
+) -> Result<HashMap<AccountId, AccountToken>, StoreError> {
+    let places = ids.iter().map(|id| (Table::Config, item_names::token(id))).collect();
+    let mut by_id = HashMap::new();
+    for (_, item) in connection.batch_get(places, false).await? {
+        let token = open_token(connection, &item).await?;
+        by_id.insert(token.account.clone(), token);
+    }
+    Ok(by_id)
+}
+
+async fn open_token(
+    connection: &StoreConnection,
+    item: &StoreItem,
+) -> Result<AccountToken, StoreError> {
+    let (account, body) = parse_item(item)?;
+    let Some(AttributeValue::B(sealed)) = item.get(SECRET) else {
+        return Err(VaultError.into());
+    };
+    let opened_secret = connection.open_at(sealed.as_ref(), &place(&account)).await?;
+    let secrets = serde_json::from_str(opened_secret.expose()).map_err(|_| VaultError)?;
+    let version = number(item, VERSION)?;
+    Ok(AccountToken {
+        account,
+        exchange: body.exchange,
+        token_status: body.standing,
+        secrets,
+        version,
+    })
+}
+
 impl AccountToken {
+    /// The item of the token.
+    pub(crate) async fn to_item(
+        &self,
+        connection: &StoreConnection,
+    ) -> Result<StoreItem, StoreError> {
+        let (body, secret) = self.seal(connection.make_vault().await?)?;
+        let mut item = key_of(item_names::token(&self.account));
+        item.insert(KIND.to_owned(), AttributeValue::S(TOKEN.to_owned()));
+        let now = AttributeValue::S(item_names::sortable_time(connection.clock.now()));
+        item.insert(CREATED_AT.to_owned(), now);
+        item.insert(VERSION.to_owned(), AttributeValue::N(self.version.to_string()));
+        item.insert(BODY.to_owned(), body);
+        item.insert(SECRET.to_owned(), secret);
+        Ok(item)
+    }
+
+    /// The attributes of the item that hold how to renew the token, and its secrets.
+    fn seal(&self, vault: &Vault) -> Result<(AttributeValue, AttributeValue), StoreError> {
+        let (pk, sk) = item_names::token(&self.account);
+        let body =
+            TokenBody { exchange: self.exchange.clone(), standing: self.token_status.clone() };
+        let body = serde_json::to_string(&body).map_err(|error| inconsistent(&pk, &sk, &error))?;
+        let sealed = vault.seal(&self.secrets.to_text(), &place(&self.account))?;
+        Ok((AttributeValue::S(body), AttributeValue::B(Blob::new(sealed))))
+    }
+
     /// The next version of the token, with the status `standing`.
     #[must_use]
     pub fn with_status(&self, token_status: TokenStatus) -> Self {
@@ -346,4 +232,39 @@ fn parse_item(item: &StoreItem) -> Result<(AccountId, TokenBody), StoreError> {
     let account = id.parse().map_err(|error| is_invalid_char(&error))?;
     let body = serde_json::from_str(&text(item, BODY)?).map_err(|error| is_invalid_char(&error))?;
     Ok((account, body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TestTables, account, open_handle, secret};
+    use crate::{ConfigEdit, ConfigEditor, StoreError};
+    use baton_domain::upstream_token::ClientAuth;
+
+    #[tokio::test]
+    async fn renewed_token_replaces_only_the_version_before_it() {
+        let tables = TestTables::open().await;
+        let (editor, tokens) =
+            (open_handle!(tables, ConfigEditor), open_handle!(tables, TokenStore));
+        let grant = TokenGrant::RefreshToken { client_id: "baton".to_owned(), scope: None };
+        let token_url = "https://auth.example.com".to_owned();
+        let refresh_token = Some(secret("rt"));
+        let token = AccountToken {
+            account: account().id,
+            exchange: TokenExchange { token_url, grant, client_auth: ClientAuth::default() },
+            token_status: TokenStatus::default(),
+            secrets: TokenSecrets { refresh_token, ..TokenSecrets::default() },
+            version: 1,
+        };
+        let mut edit = ConfigEdit::default();
+        editor.add_token(&mut edit, &token).await.expect("an item");
+        editor.apply(edit).await.expect("saved");
+        let next = token.with_status(TokenStatus::default());
+        tokens.put_renewed_token(&next, &account()).await.expect("written");
+        let stale = tokens.put_renewed_token(&next, &account()).await;
+        assert!(matches!(stale, Err(StoreError::Conflict)));
+        let read = tokens.read(&account().id).await.expect("read").expect("there");
+        assert_eq!((read.version, tokens.list().await.expect("read").len()), (2, 1));
+        assert_eq!(read.secrets.refresh_token.expect("a secret").expose(), "rt");
+    }
 }

@@ -1,23 +1,25 @@
 //! Usage records as items (events), and lists of them, newest first.
 
-use super::config_edit::{ListPage, read_cursor, write_cursor};
-use super::item::{StoreItem, inconsistent, key_of, text};
-use super::item_names::{self, ACCOUNT_DAY, BY_ACCOUNT, BY_DAY, DAY, PK, SK, TTL};
-use super::{Store, StoreError};
+use crate::StoreError;
+use crate::connection::Table;
+use crate::item::{StoreItem, inconsistent, key_of, text};
+use crate::item_names::{self, ACCOUNT_DAY, AT, BY_ACCOUNT, BY_DAY, DAY, PK, SK, TTL};
+use crate::list::{ListPage, read_cursor, write_cursor};
+use crate::permissions::{ANY, Action, Permission, Resource, store_handle};
 use aws_sdk_dynamodb::types::AttributeValue;
 use baton_domain::id::{AccountId, GroupId, KeyId, RequestId, UserId, is_base62};
 use baton_domain::money::PicoUsd;
 use baton_domain::record::{RequestOutcome, TriedAccount, UsageRecord};
-use baton_domain::scope::LimitScope;
 use baton_domain::usage::{TokenCounts, UsageIteration};
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 /// A usage record as an item. Its fields have short names because every event repeats them. Fields
 /// that the item's key contains, and zeros, are omitted. (Items of an earlier version have them.)
 #[derive(Serialize, Deserialize)]
-pub(super) struct EventRow {
+pub(crate) struct EventRow {
     v: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     u: Option<UserId>,
@@ -75,7 +77,7 @@ pub(super) struct EventRow {
 
 impl EventRow {
     /// Builds the item of `record`, which expires after `days` days.
-    pub(super) fn item(record: &UsageRecord, days: u32) -> Result<StoreItem, StoreError> {
+    pub(crate) fn item(record: &UsageRecord, days: u32) -> Result<StoreItem, StoreError> {
         let (pk, sk) = item_names::event(record);
         let mut item: StoreItem = serde_dynamo::to_item(Self::from(record))
             .map_err(|error| inconsistent(&pk, &sk, &error))?;
@@ -279,7 +281,15 @@ impl EventFilter {
     }
 }
 
-impl Store {
+store_handle! {
+    /// Reads events, and when accounts were last used.
+    UsageReader,
+    Permission::on_usage(&[Action::Query], &["event#*"]),
+    Permission::on(Resource::UsageIndexes, &[Action::Query], ANY),
+    Permission::on_usage(&[Action::BatchGetItem], &["used#*"])
+}
+
+impl UsageReader {
     /// One page of events, newest first.
     ///
     /// # Errors
@@ -418,9 +428,8 @@ impl Store {
             key
         });
         let response = self
-            .db
-            .query()
-            .table_name(&self.resources.usage_table)
+            .connection
+            .query(Table::Usage)
             .set_index_name(index.map(str::to_owned))
             .key_condition_expression("#p = :p AND #sk BETWEEN :from AND :to")
             .expression_attribute_names("#p", name)
@@ -439,31 +448,20 @@ impl Store {
         Ok((response.items.unwrap_or_default(), response.last_evaluated_key.is_none()))
     }
 
-    /// The ids of the keys that belong to the user now.
-    pub async fn key_ids_of(&self, user: &UserId) -> Result<Vec<KeyId>, StoreError> {
-        let pages = self
-            .db
-            .query()
-            .table_name(&self.resources.config_table)
-            .key_condition_expression("#pk = :pk AND begins_with(#sk, :key)")
-            .expression_attribute_names("#pk", PK)
-            .expression_attribute_names("#sk", SK)
-            .expression_attribute_values(
-                ":pk",
-                AttributeValue::S(item_names::scope_partition(&LimitScope::User(user.clone()))),
-            )
-            .expression_attribute_values(
-                ":key",
-                AttributeValue::S(item_names::MEMBER_KEY_PREFIX.to_owned()),
-            )
-            .into_paginator()
-            .items()
-            .send();
-        let items: Vec<StoreItem> = pages.collect::<Result<_, _>>().await?;
-        let read = |item: &StoreItem| {
-            text(item, SK).ok()?.strip_prefix(item_names::MEMBER_KEY_PREFIX)?.parse().ok()
+    /// When these accounts were last used. Accounts that were never used are left out.
+    pub async fn last_used(
+        &self,
+        accounts: &[AccountId],
+    ) -> Result<HashMap<AccountId, Timestamp>, StoreError> {
+        let places = accounts.iter().map(|id| (Table::Usage, item_names::used(id))).collect();
+        let read = |(_, item): (Table, StoreItem)| {
+            let (pk, at) = (text(&item, PK)?, text(&item, AT)?);
+            let bad = |error: &dyn std::fmt::Display| inconsistent(&pk, item_names::USED, error);
+            let id = pk.strip_prefix(item_names::USED_PREFIX).unwrap_or_default();
+            let id = id.parse().map_err(|error| bad(&error))?;
+            Ok((id, at.parse().map_err(|error: jiff::Error| bad(&error))?))
         };
-        Ok(items.iter().filter_map(read).collect())
+        self.connection.batch_get(places, false).await?.into_iter().map(read).collect()
     }
 }
 
@@ -520,7 +518,7 @@ fn attributes(item: &StoreItem, names: &[&str]) -> StoreItem {
         .collect()
 }
 
-pub(super) fn read_event(item: StoreItem) -> Result<UsageRecord, StoreError> {
+pub(crate) fn read_event(item: StoreItem) -> Result<UsageRecord, StoreError> {
     let (pk, sk) = (text(&item, PK)?, text(&item, SK)?);
     let is_invalid_char = |item_name: &dyn std::fmt::Display| inconsistent(&pk, &sk, item_name);
     let (at, id) = sk.split_once('#').ok_or_else(|| is_invalid_char(&"no id in its key"))?;

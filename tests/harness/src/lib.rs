@@ -30,6 +30,7 @@ pub mod repeatable_aws;
 pub mod secrets_manager;
 pub mod signing_in;
 pub mod simulation;
+pub mod stores;
 pub mod system;
 pub mod table_rights;
 pub mod token_endpoint;

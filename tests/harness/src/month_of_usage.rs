@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use baton_domain::record::UsageRecord;
 use baton_domain::rollup::{Rollup, UsageSums, rollups_of};
-use baton_store::Store;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+
+use crate::stores::AllStores;
 
 /// The keys and accounts of the records.
 #[derive(Clone)]
@@ -18,7 +19,7 @@ pub struct MonthIds {
 }
 
 /// Stores records with their sums, in the same way as stats.
-pub async fn count(store: &Store, records: &[UsageRecord]) {
+pub async fn count(store: &AllStores, records: &[UsageRecord]) {
     // At most six actions for each record: the record and five sums.
     for some in records.chunks(16) {
         let mut sums = HashMap::<Rollup, UsageSums>::new();
@@ -28,7 +29,7 @@ pub async fn count(store: &Store, records: &[UsageRecord]) {
             }
         }
         let some: Vec<&UsageRecord> = some.iter().collect();
-        store.commit(&some, &sums, &BTreeMap::new()).await.expect("stored");
+        store.stats.usage.commit(&some, &sums, &BTreeMap::new()).await.expect("stored");
     }
 }
 

@@ -57,7 +57,8 @@ async fn alert_test_reports_failed_delivery() {
     assert_eq!(set.code, Some(0), "{}", set.stderr);
     let (store, notifier) = (in_process.store.clone(), in_process.notifier());
     let sending = tokio::spawn(async move {
-        while send_alerts(&store, &notifier, "test").await.is_ok_and(|run| run.failed == 0) {
+        while send_alerts(&store.refresh, &notifier, "test").await.is_ok_and(|run| run.failed == 0)
+        {
             tokio::task::yield_now().await;
         }
     });

@@ -230,7 +230,7 @@ async fn usage_commands_filter_by_key() {
     let events = json_of(&mut system, "usage events --key a");
     assert_eq!(events["data"].as_array().map(Vec::len), Some(3), "{events}");
     let two = run(&mut system, "usage events --limit 2");
-    assert!(two.stderr.contains("more than 2"), "{}", two.stderr);
+    assert!(two.stderr.contains("more rows than the 2"), "{}", two.stderr);
     assert_eq!(two.stdout.matches("claude-opus").count(), 2, "{}", two.stdout);
     let sums = json_of(&mut system, "usage --by day --model no-such-model");
     assert_eq!(sums["data"], json!([]), "`usage` without a subcommand accepts filters");

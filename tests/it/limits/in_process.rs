@@ -44,7 +44,7 @@ async fn blocking_limit_is_noted_once() {
     }
     // Each request tries to reserve. Only the first one also notes that the limit blocks.
     assert_eq!(writes, [2, 1, 1]);
-    let touched = inside.store.touched_limits().await.expect("read");
+    let touched = inside.store.refresh.alerts.touched_limits().await.expect("read");
     let noted: Vec<_> = touched.iter().map(|one| (&one.scope, &one.blocked)).collect();
     assert_eq!(noted, [(&key.to_string(), &["d#2026-11-22".to_owned()].into())]);
 }
@@ -79,7 +79,7 @@ async fn conflict_is_retried_and_lost_answer_reserves_once() {
     let admit = async |bits| {
         let id = RequestId::from_bits(bits);
         let bounds = EffectiveLimits::from_own_limits(key.clone(), daily("100"));
-        inside.store.admit(&bounds, &id, &reservation(now, 5)).await
+        inside.store.relay.limits.admit(&bounds, &id, &reservation(now, 5)).await
     };
     assert!(matches!(admit(1).await, Ok(Admission::Admitted(_))));
     inside.fail(2, InjectedFault::conflict());
@@ -103,12 +103,17 @@ async fn forty_concurrent_requests_respect_the_limit_in_few_writes() {
             let (store, bounds) = (&stores[number % instances], &bounds);
             async move {
                 let id = RequestId::from_bits(number as u128);
-                store.admit(bounds, &id, &reservation(at, 10)).await.expect("the store is up")
+                store
+                    .relay
+                    .limits
+                    .admit(bounds, &id, &reservation(at, 10))
+                    .await
+                    .expect("the store is up")
             }
         });
         let admitted = futures_util::future::join_all(asking).await;
         let admitted = admitted.iter().filter(|one| matches!(one, Admission::Admitted(_))).count();
-        let counted = inside.store.read_key_counters(&key).await.expect("counted");
+        let counted = inside.store.admin.counters.read_key_counters(&key).await.expect("counted");
         assert_eq!(
             (counted.open_reservations.len(), counted.requests_in_minute(at)),
             (admitted, admitted as i128)
@@ -143,7 +148,7 @@ async fn full_limit_item_makes_requests_retry_later() {
     let together = Reservation { shared_limits: vec![LimitScope::Organization], ..wanted.clone() };
     let admit = async |bounds: &EffectiveLimits, bits: u128, wanted: &Reservation| {
         let id = RequestId::from_bits(bits);
-        inside.store.admit(bounds, &id, wanted).await.expect("the store is up")
+        inside.store.relay.limits.admit(bounds, &id, wanted).await.expect("the store is up")
     };
     let mut admitted = 0;
     let full = Admission::Blocked(LimitScope::Key(key.clone()), BlockReason::Backlog);
@@ -163,7 +168,13 @@ async fn full_limit_item_makes_requests_retry_later() {
     let (status, error) = inside.ask(&secret).await;
     let kind = error["error"]["type"].as_str().unwrap_or_default();
     assert_eq!((status, kind, &error["has_wait"]), (429, "rate_limit_error", &true.into()));
-    inside.store.release(&key, &RequestId::from_bits(0), &wanted).await.expect("released");
+    inside
+        .store
+        .relay
+        .limits
+        .release(&key, &RequestId::from_bits(0), &wanted)
+        .await
+        .expect("released");
     assert!(matches!(admit(&own, admitted, &wanted).await, Admission::Admitted(_)));
 }
 
@@ -175,11 +186,17 @@ async fn admission_of_a_disconnected_client_is_released() {
         (EffectiveLimits::from_own_limits(key.clone(), daily("100")), inside.store.clock().now());
     let (id, wanted) = (RequestId::from_bits(1), reservation(at, 10));
     {
-        let mut asking = std::pin::pin!(inside.store.admit(&bounds, &id, &wanted));
+        let mut asking = std::pin::pin!(inside.store.relay.limits.admit(&bounds, &id, &wanted));
         assert!(futures_util::poll!(&mut asking).is_pending());
     }
     let (next, wanted) = (RequestId::from_bits(2), reservation(at, 10));
-    inside.store.admit(&bounds, &next, &wanted).await.expect("the second request admitted");
+    inside
+        .store
+        .relay
+        .limits
+        .admit(&bounds, &next, &wanted)
+        .await
+        .expect("the second request admitted");
     assert_eq!(inside.spent(&key).await.1, PicoUsd::new(10), "only the second");
 }
 
@@ -192,9 +209,10 @@ async fn expired_reservation_is_settled_once_despite_late_record() {
     let id = RequestId::at(at, store.random_source().bits());
     let wanted = reservation(at, 1000);
     let bounds = EffectiveLimits::from_own_limits(key.clone(), daily("100"));
-    store.admit(&bounds, &id, &wanted).await.expect("admitted");
-    let swept =
-        async || baton_refresh::collect_usage(store, queue, "test").await.expect("a tick").swept;
+    store.relay.limits.admit(&bounds, &id, &wanted).await.expect("admitted");
+    let swept = async || {
+        baton_refresh::collect_usage(&store.refresh, queue, "test").await.expect("a tick").swept
+    };
     assert_eq!(swept().await, 0, "the reservation has not expired");
     store.clock().advance(SignedDuration::from_secs(61));
     assert_eq!(swept().await, 1);
@@ -218,7 +236,7 @@ async fn expired_reservation_is_settled_once_despite_late_record() {
         outcome: None,
         keys: None,
     };
-    let events = store.events(&filter, 10, None).await.expect("events").data;
+    let events = store.admin.usage.events(&filter, 10, None).await.expect("events").data;
     assert_eq!((events.len(), events[0].estimated), (1, true));
     store.clock().advance(SignedDuration::from_secs(700));
     assert_eq!(swept().await, 0, "nothing is left");
@@ -234,7 +252,7 @@ async fn unknown_reservation_is_settled_at_actual_cost() {
         let id = RequestId::at(at, store.random_source().bits());
         let wanted = reservation(at, 1000);
         let bounds = EffectiveLimits::from_own_limits(key.clone(), daily("100"));
-        store.admit(&bounds, &id, &wanted).await.expect("admitted");
+        store.relay.limits.admit(&bounds, &id, &wanted).await.expect("admitted");
         // The answer to the reservation was lost and the request continued without it. Its record
         // has no reservation.
         let mut unaware = wanted.given_up(id, key.clone(), "t");
@@ -245,10 +263,10 @@ async fn unknown_reservation_is_settled_at_actual_cost() {
         }
         store.clock().advance(SignedDuration::from_secs(61));
         for _ in 0..2 {
-            baton_refresh::collect_usage(store, queue, "test").await.expect("a tick");
+            baton_refresh::collect_usage(&store.refresh, queue, "test").await.expect("a tick");
             inside.run_stats().await;
             assert_eq!(inside.spent(&key).await, (PicoUsd::new(400), PicoUsd::ZERO));
-            let counted = store.read_key_counters(&key).await.expect("counted");
+            let counted = store.admin.counters.read_key_counters(&key).await.expect("counted");
             assert!(
                 counted.open_reservations.is_empty(),
                 "a reservation is open; one batch: {come_together}"
@@ -277,7 +295,10 @@ async fn record_without_limit_item_is_stored() {
         outcome: None,
         keys: None,
     };
-    assert_eq!(inside.store.events(&filter, 10, None).await.expect("events").data.len(), 1);
+    assert_eq!(
+        inside.store.admin.usage.events(&filter, 10, None).await.expect("events").data.len(),
+        1
+    );
     assert_eq!(inside.spent(&key).await, (PicoUsd::ZERO, PicoUsd::ZERO), "nothing was reserved");
 }
 
@@ -290,12 +311,12 @@ async fn limit_item_stays_small() {
     for number in 0..100 {
         let at = inside.store.clock().now();
         let (id, wanted) = (RequestId::from_bits(number), reservation(at, 5));
-        let admitted = inside.store.admit(&bounds, &id, &wanted).await;
+        let admitted = inside.store.relay.limits.admit(&bounds, &id, &wanted).await;
         assert!(matches!(admitted, Ok(Admission::Admitted(_))), "{number}: {admitted:?}");
-        inside.store.release(&key, &id, &wanted).await.expect("released");
+        inside.store.relay.limits.release(&key, &id, &wanted).await.expect("released");
         inside.store.clock().advance(SignedDuration::from_mins(1));
     }
-    let counted = inside.store.read_key_counters(&key).await.expect("counted");
+    let counted = inside.store.admin.counters.read_key_counters(&key).await.expect("counted");
     assert!(counted.windows.len() < 30, "{:?}", counted.windows.keys());
     assert!(counted.open_reservations.is_empty());
 }

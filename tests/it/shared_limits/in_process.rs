@@ -6,8 +6,9 @@ use baton_domain::key::Limits;
 use baton_domain::money::PicoUsd;
 use baton_domain::reservation::Reservation;
 use baton_domain::scope::LimitScope;
-use baton_store::{Admission, EventFilter, Store};
+use baton_store::{Admission, EventFilter};
 use baton_test_harness::injected_faults::InjectedFault;
+use baton_test_harness::stores::AllStores;
 use baton_test_harness::system::{InProcessSystem, TestSystem, broken, daily, reservation};
 use jiff::{SignedDuration, Timestamp};
 
@@ -34,9 +35,14 @@ fn reservation_in(at: Timestamp, pico: i128, scopes: &[LimitScope]) -> Reservati
     Reservation { shared_limits: scopes.to_vec(), ..reservation(at, pico) }
 }
 
-async fn admits(store: &Store, bounds: &EffectiveLimits, bits: u128, wanted: &Reservation) -> bool {
+async fn admits(
+    store: &AllStores,
+    bounds: &EffectiveLimits,
+    bits: u128,
+    wanted: &Reservation,
+) -> bool {
     let id = RequestId::from_bits(bits);
-    match store.admit(bounds, &id, wanted).await {
+    match store.relay.limits.admit(bounds, &id, wanted).await {
         Ok(Admission::Admitted(_)) => true,
         Ok(Admission::Blocked(..)) => false,
         Err(error) => panic!("{error}"),
@@ -132,10 +138,11 @@ async fn expired_reservation_is_settled_once_in_every_scope() {
     let id = RequestId::at(at, store.random_source().bits());
     let wanted = reservation_in(at, 1000, &pools);
     let bounds = bounds(&key, &pools, &daily("100"));
-    let admitted = store.admit(&bounds, &id, &wanted).await;
+    let admitted = store.relay.limits.admit(&bounds, &id, &wanted).await;
     assert!(matches!(admitted, Ok(Admission::Admitted(_))), "{admitted:?}");
     store.clock().advance(SignedDuration::from_secs(61));
-    let done = baton_refresh::collect_usage(store, &inside.queue, "test").await.expect("a tick");
+    let done =
+        baton_refresh::collect_usage(&store.refresh, &inside.queue, "test").await.expect("a tick");
     assert_eq!(done.swept, 1);
     inside.run_stats().await;
     let mut late = wanted.given_up(id, key.clone(), "t");
@@ -145,7 +152,7 @@ async fn expired_reservation_is_settled_once_in_every_scope() {
     for scope in pools.into_iter().chain([LimitScope::Key(key)]) {
         let counted = inside.spent_of(scope.clone()).await;
         assert_eq!(counted, (PicoUsd::new(1000), PicoUsd::ZERO), "{scope}: settled once");
-        let item = store.read_counters(&[scope], true).await.expect("counted");
+        let item = store.admin.counters.read_counters(&[scope], true).await.expect("counted");
         assert_eq!(item[0].open_requests(), 0);
     }
 }
@@ -157,7 +164,7 @@ async fn missing_limit_item_does_not_block_settlement() {
     let id = RequestId::at(at, 7);
     let wanted = reservation_in(at, 1000, &SCOPES);
     let bounds = bounds(&key, &SCOPES, &daily("100"));
-    inside.store.admit(&bounds, &id, &wanted).await.expect("admitted");
+    inside.store.relay.limits.admit(&bounds, &id, &wanted).await.expect("admitted");
     let mut record = wanted.given_up(id, key.clone(), "t");
     record.cost_usd = PicoUsd::new(400);
     record.reserved_pools.push(group());
@@ -177,7 +184,10 @@ async fn missing_limit_item_does_not_block_settlement() {
         outcome: None,
         keys: None,
     };
-    assert_eq!(inside.store.events(&filter, 10, None).await.expect("events").data.len(), 1);
+    assert_eq!(
+        inside.store.admin.usage.events(&filter, 10, None).await.expect("events").data.len(),
+        1
+    );
 }
 
 #[tokio::test]
@@ -189,11 +199,13 @@ async fn shared_limit_item_stays_small() {
         let at = inside.store.clock().now();
         let (id, wanted) = (RequestId::from_bits(number), reservation_in(at, 5, &SCOPES));
         assert!(admits(&inside.store, &bounds, number, &wanted).await, "{number}");
-        inside.store.read_counters_after(&bounds, at).await.expect("counted");
-        inside.store.release(&bounds.key, &id, &wanted).await.expect("released");
+        inside.store.relay.limits.read_counters_after(&bounds, at).await.expect("counted");
+        inside.store.relay.limits.release(&bounds.key, &id, &wanted).await.expect("released");
         inside.store.clock().advance(SignedDuration::from_mins(1));
     }
-    for counted in inside.store.read_counters(&bounds.scopes(), true).await.expect("counted") {
+    for counted in
+        inside.store.admin.counters.read_counters(&bounds.scopes(), true).await.expect("counted")
+    {
         assert!(counted.windows.len() < 30, "{:?}", counted.windows.keys());
         assert_eq!(counted.open_requests(), 0);
     }
@@ -215,7 +227,8 @@ async fn low_estimates_overrun_by_the_stated_amount() {
         }
     }
     assert_eq!(records.len(), 10);
-    let stated = inside.store.read_key_counters(&key).await.expect("counted").beyond();
+    let stated =
+        inside.store.admin.counters.read_key_counters(&key).await.expect("counted").beyond();
     for record in &records {
         inside.queue.send(record).await.expect("sent");
     }

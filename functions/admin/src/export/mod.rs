@@ -18,7 +18,7 @@ use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use baton_api::usage::{EventQuery, ExportFormat, ExportQuery};
 use baton_domain::record::UsageRecord;
-use baton_store::{EventFilter, Store, StoreError};
+use baton_store::{AdminStores, EventFilter, StoreError};
 use bytes::Bytes;
 use futures_util::Stream;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
@@ -100,7 +100,7 @@ enum ExportError {
 
 /// The file as a stream of bytes.
 fn file(
-    store: Store,
+    store: AdminStores,
     filter: EventFilter,
     format: ExportFormat,
 ) -> impl Stream<Item = Result<Bytes, ExportError>> {
@@ -110,7 +110,7 @@ fn file(
         yield writer.head()?.into();
         let (mut records, mut cursor) = (Vec::new(), None);
         loop {
-            let page = store.events(&filter, PAGE, cursor.as_deref()).await.inspect_err(|error| {
+            let page = store.usage.events(&filter, PAGE, cursor.as_deref()).await.inspect_err(|error| {
                 tracing::error!("an export was cut off: {error}");
             })?;
             records.extend(page.data);

@@ -236,7 +236,7 @@ impl AdminState {
         if self.login_methods.callback.count_failure(from, (browser_token, &mark), now) {
             return Err(SignInNotice::TooMany.into());
         }
-        match self.store.use_sign_in(&pending_sign_in.use_mark(), MINUTES).await {
+        match self.store.sessions.use_sign_in(&pending_sign_in.use_mark(), MINUTES).await {
             Ok(()) => {}
             Err(StoreError::Conflict) => return Err(SignInNotice::Late.into()),
             Err(error) => return Err(ApiError::from(error).into()),

@@ -188,7 +188,7 @@ impl AdminState {
                 }
                 let role = policy.role(claims, Some(user.role));
                 if user.enabled && (user.role != role || user.identity.is_none()) {
-                    let mut after = self.store.next_version(&before);
+                    let mut after = self.store.editor.next_version(&before);
                     after.value.session_round += u64::from(user.role != role);
                     (after.value.role, after.value.identity) = (role, Some(identity));
                     self.put_user(&mut edit, Some(&before), &after)?;
@@ -204,6 +204,7 @@ impl AdminState {
                 // unique.
                 if self
                     .store
+                    .names
                     .holder_of_name::<User>(&user.name)
                     .await
                     .map_err(ApiError::from)?
@@ -211,7 +212,7 @@ impl AdminState {
                 {
                     user.name.clone_from(&email);
                 }
-                let user = self.store.new_stored(user, None);
+                let user = self.store.editor.new_stored(user, None);
                 self.claim_name(&mut edit, None, &user.value).await?;
                 self.put_user(&mut edit, None, &user)?;
                 user.value
@@ -241,7 +242,7 @@ impl AdminState {
             |user: &User| user.email.as_ref().is_some_and(|one| one.eq_ignore_ascii_case(email));
         let (mut found, mut cursor) = (Vec::new(), None);
         loop {
-            let page = self.store.list_where::<User>(2, cursor.as_deref(), &is_it).await?;
+            let page = self.store.config.list_where::<User>(2, cursor.as_deref(), &is_it).await?;
             found.extend(page.data);
             cursor = page.next_cursor;
             if found.len() > 1 || cursor.is_none() {
@@ -279,7 +280,7 @@ impl AdminState {
         before: Option<&StoredEntity<User>>,
         after: &StoredEntity<User>,
     ) -> ApiResult<()> {
-        self.store.save_user(edit, after)?;
+        self.store.editor.save_user(edit, after)?;
         let (id, new_value) = (&after.value.id, User::view(self, after));
         let note = match before {
             Some(before) => AuditNote::updated(id, &User::view(self, before), &new_value),

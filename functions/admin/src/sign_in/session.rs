@@ -116,9 +116,9 @@ async fn sign_out(
         (&Value::Null, &Value::Null),
     );
     let ended = async {
-        state.store.end_session(&mut edit, &state.session_key().await?.place(cookie));
+        state.store.sessions.end_session(&mut edit, &state.session_key().await?.place(cookie));
         state.add_audit_row(&admin_request, &mut edit, note)?;
-        state.store.apply(edit).await.map_err(ApiError::from)
+        state.store.editor.apply(edit).await.map_err(ApiError::from)
     };
     match ended.await {
         Ok(()) => redirect(
@@ -138,7 +138,7 @@ impl AdminState {
         };
         let key = self.session_key().await?;
         let hash = key.place(cookie);
-        let Some(session_context) = self.store.session(&hash, &subject).await? else {
+        let Some(session_context) = self.store.sessions.read_session(&hash, &subject).await? else {
             return Ok(None);
         };
         if !key.is_session_proven(&hash, &session_context) {
@@ -156,7 +156,7 @@ impl AdminState {
                 &*key.session_proof(&hash, &used, &session_context.proof),
             );
             let row = SessionRow { hash: &hash, session: &used, proof, proven };
-            match self.store.use_session(&row).await {
+            match self.store.sessions.use_session(&row).await {
                 Ok(()) => {}
                 Err(StoreError::Conflict) => return Ok(None),
                 // The session may end too early, but it does not have to end now.
@@ -231,9 +231,9 @@ impl AdminState {
         let hash = key.place(&cookie);
         let (proof, proven) = (&*proof, &*key.session_proof(&hash, &session, &proof));
         let row = SessionRow { hash: &hash, session: &session, proof, proven };
-        self.store.begin_session(&mut edit, &row);
+        self.store.sessions.begin_session(&mut edit, &row);
         if let Some(old) = origin.cookie(CookieKind::Session, headers) {
-            self.store.end_session(&mut edit, &key.place(old));
+            self.store.sessions.end_session(&mut edit, &key.place(old));
         }
         let actor = match subject.user() {
             // The audit trail stores only the id, so any role will do.
@@ -247,7 +247,7 @@ impl AdminState {
             (&Value::Null, &message),
         );
         self.add_audit_row(&admin_request, &mut edit, note)?;
-        self.store.apply(edit).await?;
+        self.store.editor.apply(edit).await?;
         Ok(redirect(next, origin.set(CookieKind::Session, &cookie, Some(SESSION_LIFETIME))))
     }
 }

@@ -82,7 +82,7 @@ impl AdminState {
             return Ok(SessionKey(Pepper::new(set.clone())));
         }
         let stored_response = self.seal.stored_response.get_or_try_init(async || {
-            Ok::<_, ApiError>(LiveSecret::from(&self.store.session_secret().await?))
+            Ok::<_, ApiError>(LiveSecret::from(&self.store.secrets.session_secret().await?))
         });
         Ok(SessionKey(Pepper::new(stored_response.await?.clone())))
     }

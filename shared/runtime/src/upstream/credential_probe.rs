@@ -38,6 +38,7 @@ const RANDOM_ANSWER_LIFE: Duration = Duration::from_mins(10);
 const RANDOM_ANSWERS_MAX: usize = 64;
 const INCONCLUSIVE: &str = "the upstream refuses free calls without saying that the credential is \
      wrong; the credential can be restricted";
+
 /// The current knowledge about a credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CredentialStatus {

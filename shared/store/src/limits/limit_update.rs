@@ -2,9 +2,11 @@
 //! them.
 
 use crate::StoreError;
-use crate::item::{inconsistent, key_of};
+use crate::connection::{StoreConnection, Table};
+use crate::item::inconsistent;
 use crate::item_names::{self, DUE, DUE_AT, HELD, OPEN, UNDER_WAY};
-use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
+use crate::transaction::TransactionAction;
+use aws_sdk_dynamodb::types::AttributeValue;
 use baton_domain::id::RequestId;
 use baton_domain::key::Limits;
 use baton_domain::limit::{LimitPeriod, minute};
@@ -23,15 +25,18 @@ pub(super) struct LimitUpdate {
 
 impl LimitUpdate {
     /// The update as an action of a transaction.
-    pub(super) fn into_action(self, table: &str, scope: &LimitScope) -> TransactWriteItem {
-        let update = Update::builder()
-            .table_name(table)
-            .set_key(Some(key_of(item_names::limit(scope))))
+    pub(super) fn into_action(
+        self,
+        connection: &StoreConnection,
+        scope: &LimitScope,
+    ) -> TransactionAction {
+        connection
+            .update(Table::State, item_names::limit(scope))
             .condition_expression(self.condition)
             .update_expression(self.update)
             .set_expression_attribute_names(Some(self.names))
-            .set_expression_attribute_values(Some(self.values));
-        TransactWriteItem::builder().set_update(update.build().ok()).build()
+            .set_expression_attribute_values(Some(self.values))
+            .into()
     }
 }
 

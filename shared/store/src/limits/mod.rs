@@ -15,30 +15,37 @@ mod admission_queue;
 mod limit_update;
 mod read;
 mod shared_admission;
+mod sweep;
 
-use super::item::{StoreItem, key_of};
-use super::item_names::{self, OPEN, TTL};
-use super::transaction::is_item_too_large;
-use super::{Store, StoreError};
-pub(super) use admission_queue::AdmissionQueues;
+use crate::StoreError;
+use crate::connection::{StoreConnection, Table};
+use crate::item::StoreItem;
+use crate::item_names::{self, OPEN, TTL};
+use crate::permissions::{Action, Permission, store_handle};
+use crate::transaction::{TransactionAction, is_item_too_large};
+pub(crate) use admission_queue::AdmissionQueues;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata as _;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::types::{
-    AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
-};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use baton_domain::effective_limits::EffectiveLimits;
 use baton_domain::id::{KeyId, RequestId};
+use baton_domain::limit::is_long_ended;
 use baton_domain::reservation::{BlockReason, LimitCounters, Reservation, Settlement};
 use baton_domain::scope::LimitScope;
+use jiff::Timestamp;
 use limit_update::{LimitUpdate, number};
+pub use read::LimitReader;
 use read::parse_counters;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+pub use sweep::LimitSweeper;
 
 /// The most tries for an item that other writers keep changing. After them admission fails.
 const TRIES_MAX: u32 = 8;
+
+/// How many ended windows an item can hold before they are removed.
+const BYGONE_MAX: usize = 16;
 
 /// How long the item of a deleted scope is kept, so that open requests can settle in it.
 const RETIRED_SECONDS: i64 = 7 * 24 * 3600;
@@ -64,7 +71,12 @@ enum UpdateRefusal {
     Failed(StoreError),
 }
 
-impl Store {
+store_handle! {
+    /// Admission of requests: reserves what they can cost in the items of their limits.
+    LimitStore, Permission::on_state(&[Action::BatchGetItem, Action::UpdateItem], &["limit#*"])
+}
+
+impl LimitStore {
     /// Reserves `wanted.estimate` for request `id`, unless a limit blocks it.
     ///
     /// The first request of a key creates its item. If DynamoDB has executed an earlier try whose
@@ -76,16 +88,56 @@ impl Store {
         reservation: &Reservation,
     ) -> Result<Admission, StoreError> {
         if effective_limits.exceeds_every_window(reservation.estimate) {
-            let counters = self.read_counters(&effective_limits.scopes(), true).await?;
+            let counters = self.reader().read_counters(&effective_limits.scopes(), true).await?;
             let key = || (LimitScope::Key(effective_limits.key.clone()), BlockReason::Concurrency);
             let blocked = effective_limits.blocked(&counters, reservation.estimate, reservation.at);
             let (scope, reason) = blocked.unwrap_or_else(key);
             Ok(Admission::Blocked(scope, reason))
         } else if effective_limits.shared_limits.is_empty() {
-            self.admit_queued(effective_limits, id, reservation).await
+            admission_queue::admit_queued(self, effective_limits, id, reservation).await
         } else {
-            self.admit_together(effective_limits, id, reservation).await
+            shared_admission::admit_together(self, effective_limits, id, reservation).await
         }
+    }
+
+    /// Releases the reservation of a request that was never sent to an upstream.
+    pub async fn release(
+        &self,
+        key: &KeyId,
+        id: &RequestId,
+        reservation: &Reservation,
+    ) -> Result<(), StoreError> {
+        if !reservation.shared_limits.is_empty() {
+            return shared_admission::release_together(self, key, id, reservation).await;
+        }
+        let key = LimitScope::Key(key.clone());
+        for attempt in 0..TRIES_MAX {
+            match self.reserve(&key, limit_update::release_in_key(id, reservation)).await {
+                // A failed condition means that the reservation is closed already.
+                Ok(_) | Err(UpdateRefusal::Condition(_)) => return Ok(()),
+                Err(UpdateRefusal::Busy | UpdateRefusal::Full) => {
+                    self.connection.back_off(attempt).await;
+                }
+                Err(UpdateRefusal::Failed(error)) => return Err(error),
+            }
+        }
+        Err(StoreError::Conflict)
+    }
+
+    /// Reads the counters of all scopes of a request that was admitted to shared limits, eventually
+    /// consistent. The request does not wait for this read. It also removes ended windows from an
+    /// item that has collected many of them.
+    pub async fn read_counters_after(
+        &self,
+        effective_limits: &EffectiveLimits,
+        at: Timestamp,
+    ) -> Result<Vec<LimitCounters>, StoreError> {
+        let scopes = effective_limits.scopes();
+        let counters = self.reader().read_counters(&scopes, false).await?;
+        for (scope, counters) in scopes.iter().zip(&counters) {
+            self.forget_windows(scope, counters.windows.keys(), at).await;
+        }
+        Ok(counters)
     }
 
     async fn admit_alone(
@@ -109,7 +161,7 @@ impl Store {
             };
             match refused {
                 UpdateRefusal::Failed(error) => return Err(error),
-                UpdateRefusal::Busy => self.back_off(attempt).await,
+                UpdateRefusal::Busy => self.connection.back_off(attempt).await,
                 UpdateRefusal::Full => return Ok(Admission::Blocked(key, BlockReason::Backlog)),
                 UpdateRefusal::Condition(item) if !item.contains_key(OPEN) => {
                     self.make_limit_item(&key).await?;
@@ -166,40 +218,9 @@ impl Store {
         self.change_if(scope, change).await
     }
 
-    /// Releases the reservation of a request that was never sent to an upstream.
-    pub async fn release(
-        &self,
-        key: &KeyId,
-        id: &RequestId,
-        reservation: &Reservation,
-    ) -> Result<(), StoreError> {
-        if !reservation.shared_limits.is_empty() {
-            return self.release_together(key, id, reservation).await;
-        }
-        let key = LimitScope::Key(key.clone());
-        for attempt in 0..TRIES_MAX {
-            match self.reserve(&key, limit_update::release_in_key(id, reservation)).await {
-                // A failed condition means that the reservation is closed already.
-                Ok(_) | Err(UpdateRefusal::Condition(_)) => return Ok(()),
-                Err(UpdateRefusal::Busy | UpdateRefusal::Full) => self.back_off(attempt).await,
-                Err(UpdateRefusal::Failed(error)) => return Err(error),
-            }
-        }
-        Err(StoreError::Conflict)
-    }
-
-    /// The action of a transaction that settles reservations in the item of `scope`.
-    pub(super) fn settle_action(
-        &self,
-        scope: &LimitScope,
-        settlement: &Settlement,
-    ) -> TransactWriteItem {
-        limit_update::settle(scope, settlement).into_action(&self.resources.state_table, scope)
-    }
-
-    /// Lets the item of a deleted scope expire after its open requests must have ended.
-    pub async fn retire_limit(&self, scope: &LimitScope) -> Result<(), StoreError> {
-        let until = self.clock.now().as_second() + RETIRED_SECONDS;
+    /// Lets the item of a deleted scope expire.
+    pub(crate) async fn retire_limit(&self, scope: &LimitScope) -> Result<(), StoreError> {
+        let until = self.connection.clock.now().as_second() + RETIRED_SECONDS;
         let change = LimitUpdate {
             condition: "attribute_exists(#pk)".to_owned(),
             update: "SET #ttl = :until".to_owned(),
@@ -229,15 +250,106 @@ impl Store {
     }
 
     fn limit_update(&self, scope: &LimitScope) -> UpdateItemFluentBuilder {
-        self.db
-            .update_item()
-            .table_name(&self.resources.state_table)
-            .set_key(Some(key_of(item_names::limit(scope))))
+        self.connection.update_request(Table::State, item_names::limit(scope))
     }
 
-    pub(crate) async fn back_off(&self, tries: u32) {
-        let step = 5 * 2_u64.pow(tries.min(5));
-        let chance = step * u64::from(self.random.byte()) / 255;
-        tokio::time::sleep(Duration::from_millis(step + chance)).await;
+    fn reader(&self) -> LimitReader {
+        LimitReader::new(&self.connection)
+    }
+
+    /// Removes ended windows once the item has collected many of them, to keep it small. If that
+    /// fails, the next request tries again.
+    pub(super) async fn forget_ended_windows(
+        &self,
+        scope: &LimitScope,
+        item: &StoreItem,
+        at: Timestamp,
+    ) {
+        self.forget_windows(scope, item.keys(), at).await;
+    }
+
+    async fn forget_windows(
+        &self,
+        scope: &LimitScope,
+        windows: impl Iterator<Item = &String>,
+        at: Timestamp,
+    ) {
+        let expired_windows: Vec<&String> =
+            windows.filter(|name| is_long_ended(name, at)).collect();
+        if expired_windows.len() < BYGONE_MAX {
+            return;
+        }
+        let mut update = self.limit_update(scope);
+        for (index, name) in expired_windows.iter().take(100).enumerate() {
+            update = update.expression_attribute_names(format!("#b{index}"), *name);
+        }
+        let all: Vec<String> =
+            (0..expired_windows.len().min(100)).map(|at| format!("#b{at}")).collect();
+        let removal = format!("REMOVE {}", all.join(", "));
+        if let Err(error) = update.update_expression(removal).send().await {
+            tracing::debug!(
+                %scope, "cannot remove past limit windows: {}", StoreError::from(error)
+            );
+        }
+    }
+}
+
+/// The action of a transaction that settles reservations in the item of `scope`.
+pub(crate) fn settle_action(
+    connection: &StoreConnection,
+    scope: &LimitScope,
+    settlement: &Settlement,
+) -> TransactionAction {
+    limit_update::settle(scope, settlement).into_action(connection, scope)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TestTables, at, key, open_handle, reservation};
+
+    fn dollars(amount: &str) -> baton_domain::key::Limits {
+        let usd_total = Some(amount.parse().expect("an amount"));
+        baton_domain::key::Limits { usd_total, ..baton_domain::key::Limits::default() }
+    }
+
+    #[tokio::test]
+    async fn request_is_admitted_while_the_limit_of_its_key_holds() {
+        let tables = TestTables::open().await;
+        let (limits, counters) =
+            (open_handle!(tables, LimitStore), open_handle!(tables, LimitReader));
+        let key = key(dollars("1.5")).id;
+        let effective = EffectiveLimits::from_own_limits(key.clone(), dollars("1.5"));
+        let [first, second] = [1, 2].map(RequestId::from_bits);
+        let admitted = limits.admit(&effective, &first, &reservation()).await.expect("asked");
+        assert!(matches!(admitted, Admission::Admitted(Some(_))), "{admitted:?}");
+        let blocked = limits.admit(&effective, &second, &reservation()).await.expect("asked");
+        assert!(matches!(blocked, Admission::Blocked(LimitScope::Key(_), _)), "{blocked:?}");
+        let counted = counters.read_key_counters(&key).await.expect("read");
+        assert!(counted.open_reservations.contains_key(&first));
+        limits.release(&key, &first, &reservation()).await.expect("released");
+        let admitted = limits.admit(&effective, &second, &reservation()).await.expect("asked");
+        assert!(matches!(admitted, Admission::Admitted(_)), "{admitted:?}");
+    }
+
+    #[tokio::test]
+    async fn request_counts_against_all_shared_limits_or_none() {
+        let tables = TestTables::open().await;
+        let limits = open_handle!(tables, LimitStore);
+        let (key, organization) = (key(dollars("9")).id, LimitScope::Organization);
+        let mut effective = EffectiveLimits::from_own_limits(key.clone(), dollars("9"));
+        effective.shared_limits = vec![(organization.clone(), dollars("1.5"))];
+        let wanted = Reservation { shared_limits: vec![organization.clone()], ..reservation() };
+        let [first, second] = [1, 2].map(RequestId::from_bits);
+        let admitted = limits.admit(&effective, &first, &wanted).await.expect("asked");
+        assert_eq!(admitted, Admission::Admitted(None));
+        let blocked = limits.admit(&effective, &second, &wanted).await.expect("asked");
+        assert!(matches!(&blocked, Admission::Blocked(scope, _) if *scope == organization));
+        let counted = limits.read_counters_after(&effective, at()).await.expect("read");
+        assert_eq!(counted[0].open_reservations.len(), 1);
+        assert_eq!(counted[1].shared_totals.requests, 1);
+        limits.release(&key, &first, &wanted).await.expect("released");
+        let counted = limits.read_counters_after(&effective, at()).await.expect("read");
+        assert_eq!(counted[1].shared_totals.requests, 0);
     }
 }

@@ -70,7 +70,7 @@ impl BackgroundFunctions {
                     event.records.iter().filter_map(|one| one.message_id.clone()).collect();
                 let mut mixed = SqsEvent::default();
                 mixed.records = locked(&bag).mix(event.records);
-                let handled = baton_stats::handle(&store, mixed);
+                let handled = baton_stats::handle(&store.stats, mixed);
                 let mut answer = SqsBatchResponse::default();
                 match Box::pin(at_most(polls, handled)).await {
                     Some(handled_batch) => {
@@ -88,7 +88,9 @@ impl BackgroundFunctions {
     pub(crate) async fn tick(&self, polls: Option<u32>) {
         let InProcessSystem { store, queue, .. } = self.process(200, &self.world.rights.refresh);
         // Its result does not matter, because the next call tries again.
-        drop(at_most(polls, baton_refresh::collect_usage(&store, &queue, "caretaker")).await);
+        drop(
+            at_most(polls, baton_refresh::collect_usage(&store.refresh, &queue, "caretaker")).await,
+        );
     }
 
     /// Whether the instance that wrote a record had died before: a dead process writes no log.
@@ -131,9 +133,11 @@ impl BackgroundFunctions {
 
     async fn is_over(&self) -> bool {
         let store = self.process(301, &self.world.rights.refresh).store;
-        let mut open = store.pending().await.expect("the store is up").len();
+        let mut open = store.refresh.pending.list().await.expect("the store is up").len();
         for key in &self.world.keys {
             open += store
+                .admin
+                .counters
                 .read_key_counters(&key.id)
                 .await
                 .expect("the store is up")

@@ -113,21 +113,27 @@ async fn account(world: &SimulatedWorld) -> RunFacts {
         outcome: None,
         keys: None,
     };
-    let events = store.events(&filter, 1000, None).await.expect("the store is up").data;
+    let events = store.admin.usage.events(&filter, 1000, None).await.expect("the store is up").data;
     let day = |at: jiff::Timestamp| at.strftime("%Y-%m-%d").to_string();
     let hour = |at: jiff::Timestamp| at.strftime("%Y-%m-%dT%H").to_string();
-    let hours = store.totals(RollupPeriod::Hour, &hour(from), &hour(to)).await.expect("hours");
-    let days = store.totals(RollupPeriod::Day, &day(from), &day(to)).await.expect("days");
+    let hours = store
+        .admin
+        .rollups
+        .totals(RollupPeriod::Hour, &hour(from), &hour(to))
+        .await
+        .expect("hours");
+    let days =
+        store.admin.rollups.totals(RollupPeriod::Day, &day(from), &day(to)).await.expect("days");
     let mut cells = Vec::new();
     for (day, _) in &days {
         if !cells.iter().any(|(seen, _)| seen == day) {
-            cells.push((day.clone(), store.cells(day).await.expect("cells")));
+            cells.push((day.clone(), store.admin.rollups.cells(day).await.expect("cells")));
         }
     }
     let client_requests = locked(&world.client_requests).clone();
     let mut limits = Vec::new();
     for key in &world.keys {
-        let counted = store.read_key_counters(&key.id).await.expect("counted");
+        let counted = store.admin.counters.read_key_counters(&key.id).await.expect("counted");
         limits.push(LimitedKey { key: key.id.clone(), limits: key.limits.clone(), counted });
     }
     RunFacts {
@@ -138,7 +144,7 @@ async fn account(world: &SimulatedWorld) -> RunFacts {
         limits,
         client_requests,
         calls: world.ledger.calls(),
-        pending: store.pending().await.expect("pending").len(),
+        pending: store.refresh.pending.list().await.expect("pending").len(),
         dead: letters.count().await.expect("a count"),
         is_calm: world.plan.is_calm,
     }

@@ -120,15 +120,16 @@ const VARIABLES: [(&str, &str); 5] = [
 async fn create_resources(system: &InProcessSystem) -> Vec<SimKey> {
     let (store, group) = (&system.store, GroupId::from_bits(1));
     let mut edit = ConfigEdit::default();
-    let stored = store.new_stored(stored_group(group.clone()), None);
-    store.save_group(&mut edit, &stored).expect("an item");
+    let stored = store.admin.editor.new_stored(stored_group(group.clone()), None);
+    store.admin.editor.save_group(&mut edit, &stored).expect("an item");
     for number in 1..=2 {
         let id = AccountId::from_bits(number);
         let account = stored_account(id, "https://upstream.invalid", group.clone());
         let credential = Secret::new(format!("sk-{number}"));
-        let sealed = store.seal_credential(&account, &credential).await.expect("sealed");
-        let stored = store.new_stored(account, Some(sealed));
-        store.save_account(&mut edit, &stored, &[]).expect("an item");
+        let sealed =
+            store.admin.editor.seal_credential(&account, &credential).await.expect("sealed");
+        let stored = store.admin.editor.new_stored(account, Some(sealed));
+        store.admin.editor.save_account(&mut edit, &stored, &[]).expect("an item");
     }
     let usd = |text: &str| Some(text.parse().expect("an amount"));
     let all = [
@@ -144,6 +145,6 @@ async fn create_resources(system: &InProcessSystem) -> Vec<SimKey> {
         let whole = system.add_key(&mut edit, key, &new_secret([number as u128, 7]));
         keys.push(SimKey { id, limits, whole });
     }
-    store.apply(edit).await.expect("saved");
+    store.admin.editor.apply(edit).await.expect("saved");
     keys
 }

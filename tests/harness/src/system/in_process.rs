@@ -26,7 +26,7 @@ use baton_runtime::settings::Settings;
 use baton_runtime::upstream::UpstreamClient;
 use baton_runtime::usage_queue::UsageQueue;
 use baton_runtime::vault::Pepper;
-use baton_store::{Admission, ConfigEdit, Store};
+use baton_store::{Admission, ConfigEdit};
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -39,6 +39,7 @@ use super::{
 };
 use crate::injected_faults::{InjectedFault, WithFaults as _};
 use crate::repeatable_aws;
+use crate::stores::AllStores;
 
 const PEPPER: &str = "pepper-of-a-test-0123456789abcdef";
 
@@ -124,8 +125,8 @@ pub struct InProcessSystem {
     pub settings: Settings,
     /// The clock.
     pub clock: Clock,
-    /// The store.
-    pub store: Store,
+    /// The stores of all functions.
+    pub store: AllStores,
     /// The usage queue.
     pub queue: UsageQueue,
     /// The secret for hashing keys and signing records.
@@ -155,7 +156,7 @@ impl InProcessSystem {
         calls: StoreCalls,
     ) -> Self {
         let aws = AwsClients::new(&local.sdk_config());
-        let store = Store::new(&aws, &settings, clock.clone(), RandomSource::seeded(seed));
+        let store = AllStores::new(&aws, &settings, clock.clone(), RandomSource::seeded(seed));
         let queue = UsageQueue::new(&aws, &settings.resources.usage_queue_url);
         let (pepper, admin_api) = (Secret::new(PEPPER.to_owned()), OnceLock::new());
         Self { local, settings, clock, store, queue, pepper, calls, admin_api }
@@ -188,19 +189,19 @@ impl InProcessSystem {
     /// A relay over these stores.
     pub fn relay(&self) -> Relay {
         let relay =
-            Relay::new(&self.settings, &self.pepper, self.store.clone(), self.queue.clone());
+            Relay::new(&self.settings, &self.pepper, self.store.relay.clone(), self.queue.clone());
         relay.expect("a relay")
     }
 
     /// A relay over these stores that reaches the upstreams in another way.
     pub fn relay_through(&self, upstream: UpstreamClient) -> Relay {
-        let stores = (self.store.clone(), self.queue.clone());
+        let stores = (self.store.relay.clone(), self.queue.clone());
         Relay::with_upstream(upstream, &self.settings, &self.pepper, stores)
     }
 
     /// The admin API and the console.
     pub fn admin_router(&self) -> Router {
-        let (store, aws) = (self.store.clone(), self.aws());
+        let (store, aws) = (self.store.admin.clone(), self.aws());
         baton_admin::router(&self.settings, &self.pepper, store, &aws).expect("a router")
     }
 
@@ -235,7 +236,7 @@ impl InProcessSystem {
 
     /// Creates what the first start creates. Returns the first key.
     pub async fn first_start(&self) -> Secret {
-        let store = self.store.clone();
+        let store = self.store.admin.clone();
         let made = baton_admin::first_start(&self.settings, &self.pepper, store);
         Box::pin(made).await.expect("a first start").key.expect("the first key")
     }
@@ -244,7 +245,7 @@ impl InProcessSystem {
     pub async fn run_stats(&self) {
         let stop = CancellationToken::new();
         stop.cancel();
-        let store = self.store.clone();
+        let store = self.store.stats.clone();
         let handler = move |event| {
             let store = store.clone();
             async move { baton_stats::handle(&store, event).await }
@@ -279,7 +280,7 @@ impl InProcessSystem {
         let key = Key { user_id, ..stored_key(id.clone(), GroupId::from_bits(1), limits) };
         let mut edit = ConfigEdit::default();
         let whole = self.add_key(&mut edit, key, &new_secret([1, 2]));
-        self.store.apply(edit).await.expect("saved");
+        self.store.admin.editor.apply(edit).await.expect("saved");
         (id, whole)
     }
 
@@ -287,8 +288,8 @@ impl InProcessSystem {
     pub fn add_key(&self, edit: &mut ConfigEdit, key: Key, secret: &Secret) -> Secret {
         let whole = compose(&key.id, secret);
         let hash = Pepper::new(&self.pepper).hash(secret.expose());
-        let stored = self.store.new_stored(key, Some(hash));
-        self.store.save_key(edit, &stored).expect("an item");
+        let stored = self.store.admin.editor.new_stored(key, Some(hash));
+        self.store.admin.editor.save_key(edit, &stored).expect("an item");
         whole
     }
 
@@ -299,18 +300,26 @@ impl InProcessSystem {
         match scope {
             LimitScope::User(id) => {
                 let user = User { limits, ..stored_user(id.clone()) };
-                store.save_user(&mut edit, &store.new_stored(user, None)).expect("an item");
+                store
+                    .admin
+                    .editor
+                    .save_user(&mut edit, &store.admin.editor.new_stored(user, None))
+                    .expect("an item");
             }
             LimitScope::Group(id) => {
                 let group = Group { limits, ..stored_group(id.clone()) };
-                store.save_group(&mut edit, &store.new_stored(group, None)).expect("an item");
+                store
+                    .admin
+                    .editor
+                    .save_group(&mut edit, &store.admin.editor.new_stored(group, None))
+                    .expect("an item");
             }
             LimitScope::Organization => {
-                store.save_organization_limits(&mut edit, &limits).expect("an item");
+                store.admin.editor.save_organization_limits(&mut edit, &limits).expect("an item");
             }
             LimitScope::Key(_) => panic!("a key has its limits from the beginning"),
         }
-        store.apply(edit).await.expect("saved");
+        store.admin.editor.apply(edit).await.expect("saved");
     }
 
     /// Sends a request through a new relay. Returns the status, and the body with `has_wait`.
@@ -334,7 +343,8 @@ impl InProcessSystem {
         let wanted = reservation(self.store.clock().now(), most.pico());
         let bounds = EffectiveLimits::from_own_limits(key.clone(), limits.clone());
         let id = RequestId::from_bits(77);
-        let admission = self.store.admit(&bounds, &id, &wanted).await.expect("a store");
+        let admission =
+            self.store.relay.limits.admit(&bounds, &id, &wanted).await.expect("a store");
         assert!(matches!(admission, Admission::Admitted(_)), "{admission:?}");
         let mut record = wanted.given_up(id, key.clone(), "t");
         record.cost_usd = most;
@@ -349,7 +359,8 @@ impl InProcessSystem {
 
     /// The same for any scope.
     pub async fn spent_of(&self, scope: LimitScope) -> (PicoUsd, PicoUsd) {
-        let counted = self.store.read_counters(&[scope], true).await.expect("counted");
+        let counted =
+            self.store.admin.counters.read_counters(&[scope], true).await.expect("counted");
         let counted = counted.first().expect("one");
         let now = self.store.clock().now();
         (counted.spent(LimitPeriod::Total, now), counted.reserved(LimitPeriod::Total, now))
@@ -403,7 +414,7 @@ impl InProcessSystem {
             };
             let messages: Vec<Value> = batch.iter().map(message).collect();
             let event = serde_json::from_value(json!({ "Records": messages })).expect("a batch");
-            let answer = baton_stats::handle(&self.store, event).await;
+            let answer = baton_stats::handle(&self.store.stats, event).await;
             assert!(answer.batch_item_failures.is_empty(), "not stored: {answer:?}");
         }
     }

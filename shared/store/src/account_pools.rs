@@ -1,17 +1,19 @@
-//! The relay's reads of the config table: a key, and a group with its accounts. Both are cached.
-//! The health of the accounts is read together with the group.
+//! Groups with the accounts that their keys can use, as the relay holds them: with decrypted
+//! credentials, and with the health of the accounts, which is read together with the group.
 
-use super::item::{Entity, StoreItem, StoredEntity, key_of, text};
-use super::item_names::{self, PK, SK};
-use super::{Store, StoreError};
-use aws_sdk_dynamodb::types::AttributeValue;
+use crate::config_reader::ConfigReader;
+use crate::credentials::CredentialReader;
+use crate::health::HealthStore;
+use crate::item::{Entity as _, StoredEntity, text};
+use crate::item_names::SK;
+use crate::permissions::{Action, OPEN_VAULT, Permission, READ_CONFIG, store_handle};
+use crate::{StoreError, tokens};
 use baton_domain::account::Account;
 use baton_domain::account_selection::{AccountCandidates, HashedAccount};
-use baton_domain::id::{AccountId, GroupId, KeyId};
-use baton_domain::key::{Group, Key};
+use baton_domain::id::{AccountId, GroupId};
+use baton_domain::key::Group;
 use baton_domain::secret::Secret;
 use baton_domain::upstream_token::TokenStatus;
-use baton_runtime::vault::VaultError;
 use std::sync::Arc;
 
 /// A group with the accounts that its keys can use.
@@ -68,53 +70,34 @@ pub struct TokenState {
     pub version: u64,
 }
 
-impl Store {
-    /// The key with this id, from the cache while the entry is fresh; `None` if it does not exist.
-    pub async fn key(&self, id: &KeyId) -> Result<Option<Arc<StoredEntity<Key>>>, StoreError> {
-        let read = || {
-            let (store, id) = (self.clone(), id.clone());
-            async move { Ok(store.read::<Key>(&id).await?.map(Arc::new)) }
-        };
-        self.keys.get(id, read).await
-    }
+store_handle! {
+    /// Groups with their accounts.
+    AccountPools,
+    READ_CONFIG,
+    OPEN_VAULT,
+    Permission::on_state(&[Action::BatchGetItem], &["health#*"])
+}
 
-    /// Whether the cache holds the key with this id. Such a key is served without waiting for the
-    /// database, also during an outage of the database.
-    pub fn is_key_cached(&self, id: &KeyId) -> bool {
-        self.keys.get_for_outage(id).is_some_and(|entry| entry.is_some())
-    }
-
+impl AccountPools {
     /// The group with its accounts, from the cache while the entry is fresh; `None` if it does not
     /// exist.
-    pub async fn pool(&self, id: &GroupId) -> Result<Option<Arc<AccountPool>>, StoreError> {
+    pub async fn get(&self, id: &GroupId) -> Result<Option<Arc<AccountPool>>, StoreError> {
         let read = || {
             let (store, id) = (self.clone(), id.clone());
             async move { Ok(store.read_pool(&id).await?.map(Arc::new)) }
         };
-        self.pools.get(id, read).await
+        self.connection.pools.get(id, read).await
     }
 
     /// The group with its accounts, read from the database now.
-    pub async fn reload_pool(&self, id: &GroupId) -> Result<Option<Arc<AccountPool>>, StoreError> {
-        self.pools.forget(id);
-        self.pool(id).await
-    }
-
-    /// The entity with this id, read from the database; `None` if it does not exist.
-    pub async fn read<T: Entity>(&self, id: &T::Id) -> Result<Option<StoredEntity<T>>, StoreError> {
-        let response = self
-            .db
-            .get_item()
-            .table_name(&self.resources.config_table)
-            .set_key(Some(key_of(T::place(id))))
-            .send()
-            .await?;
-        response.item.map(StoredEntity::from_item).transpose()
+    pub async fn reload(&self, id: &GroupId) -> Result<Option<Arc<AccountPool>>, StoreError> {
+        self.connection.pools.forget(id);
+        self.get(id).await
     }
 
     async fn read_pool(&self, id: &GroupId) -> Result<Option<AccountPool>, StoreError> {
         let (mut group, mut members) = (None, Vec::new());
-        for item in self.group_items(id).await? {
+        for item in ConfigReader::new(&self.connection).group_items(id).await? {
             let sk = text(&item, SK)?;
             if sk.starts_with("account#") {
                 members.push(self.member_or_disabled(StoredEntity::from_item(item)?).await?);
@@ -124,7 +107,7 @@ impl Store {
         }
         Box::pin(self.add_tokens(&mut members)).await?;
         let ids: Vec<AccountId> = members.iter().map(|member| member.account.id.clone()).collect();
-        if let Err(error) = self.read_health(&ids).await {
+        if let Err(error) = HealthStore::new(&self.connection).read_health(&ids).await {
             tracing::warn!(group_id = %id, "cannot read the health of the accounts of a group: \
                  {error}");
         }
@@ -155,28 +138,15 @@ impl Store {
 
     async fn member(&self, stored: StoredEntity<Account>) -> Result<PoolMember, StoreError> {
         let account = stored.value;
+        let credentials = CredentialReader::new(&self.connection);
         let credential = if account.credential.is_renewed() {
             Secret::new(String::new())
         } else {
             let sealed = stored.secret.unwrap_or_default();
-            self.open_credential(&account, &sealed).await?
+            credentials.open_credential(&account, &sealed).await?
         };
-        let proxy = self.open_proxy(&account).await?;
+        let proxy = credentials.open_proxy(&account).await?;
         Ok(PoolMember { account, credential, token: None, proxy })
-    }
-
-    /// An account's credential, read now: the static credential, or the access token received last.
-    ///
-    /// # Errors
-    /// [`StoreError::Sealed`] if the credential cannot be decrypted or there is no token.
-    pub async fn credential(&self, stored: &StoredEntity<Account>) -> Result<Secret, StoreError> {
-        let account = &stored.value;
-        if account.credential.is_renewed() {
-            let token = self.token(&account.id).await?.filter(|token| token.is_for(account));
-            return token.and_then(|token| token.secrets.access_token).ok_or(VaultError.into());
-        }
-        let sealed = stored.secret.as_deref().unwrap_or_default();
-        self.open_credential(account, sealed).await
     }
 
     /// Adds the stored tokens to those members that use one.
@@ -186,7 +156,7 @@ impl Store {
         if ids.is_empty() {
             return Ok(());
         }
-        let mut tokens = self.read_tokens(&ids).await?;
+        let mut tokens = tokens::read_tokens(&self.connection, &ids).await?;
         for member in members {
             let token = tokens.remove(&member.account.id);
             let Some(token) = token.filter(|token| token.is_for(&member.account)) else { continue };
@@ -196,27 +166,36 @@ impl Store {
         }
         Ok(())
     }
+}
 
-    /// The ids of a group's accounts.
-    pub async fn account_ids(&self, id: &GroupId) -> Result<Vec<AccountId>, StoreError> {
-        let items = self.group_items(id).await?;
-        let ids = items
-            .iter()
-            .filter_map(|item| text(item, SK).ok()?.strip_prefix("account#")?.parse().ok());
-        Ok(ids.collect())
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TestTables, open_handle, secret};
+    use crate::{ConfigEdit, ConfigEditor};
+    use baton_domain::key::Limits;
 
-    async fn group_items(&self, id: &GroupId) -> Result<Vec<StoreItem>, StoreError> {
-        let pages = self
-            .db
-            .query()
-            .table_name(&self.resources.config_table)
-            .key_condition_expression("#pk = :pk")
-            .expression_attribute_names("#pk", PK)
-            .expression_attribute_values(":pk", AttributeValue::S(item_names::group_partition(id)))
-            .into_paginator()
-            .items()
-            .send();
-        pages.collect::<Result<Vec<_>, _>>().await.map_err(Into::into)
+    #[tokio::test]
+    async fn pool_has_accounts_with_credentials_and_disables_what_it_cannot_decrypt() {
+        let tables = TestTables::open().await;
+        let (_, group, account) = tables.furnish(Limits::default()).await;
+        let pools = open_handle!(tables, AccountPools);
+        let pool = pools.get(&group.id).await.expect("read").expect("there");
+        assert_eq!(pool.members.len(), 1);
+        assert!(pool.members[0].account.enabled);
+        assert_eq!(pool.members[0].credential.expose(), "sk-upstream");
+        assert!(pools.get(&GroupId::from_bits(9)).await.expect("read").is_none());
+
+        let editor = open_handle!(tables, ConfigEditor);
+        let sealed = editor.seal_credential(&account, &secret("sk")).await;
+        let elsewhere = Account { base_url: "https://evil.example".to_owned(), ..account };
+        let mut stored = editor.new_stored(elsewhere, Some(sealed.expect("sealed")));
+        stored.version = 2;
+        let mut edit = ConfigEdit::default();
+        editor.save_account(&mut edit, &stored, &[]).expect("an item");
+        editor.apply(edit).await.expect("saved");
+        let pool = pools.reload(&group.id).await.expect("read").expect("there");
+        assert!(!pool.members[0].account.enabled);
+        assert_eq!(pool.members[0].credential.expose(), "");
     }
 }
