@@ -11,7 +11,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{Uri, header};
-use baton_protocol::translate::{ClientApi, ProtocolPair, TranslationOptions, UpstreamProtocol};
+use baton_protocol::translate::{
+    ClientProtocol, ProtocolPair, TranslationOptions, UpstreamProtocol,
+};
 use baton_test_harness::fixtures;
 use baton_test_harness::program::Program;
 use serde_json::{Value, json};
@@ -42,7 +44,7 @@ const CONSTRUCTED: [&str; 3] = ["interleaved", "sequential", "reasoning"];
 type ServedBodies = BTreeMap<String, Vec<u8>>;
 
 /// The stream in the protocol of `client`.
-fn translated(client: ClientApi, upstream: UpstreamProtocol, source: &[u8]) -> Vec<u8> {
+fn translated(client: ClientProtocol, upstream: UpstreamProtocol, source: &[u8]) -> Vec<u8> {
     let body = json!({"model":"asked","max_tokens":9,"messages":[],"input":"hi","stream":true,
         "stream_options":{"include_usage":true}});
     let Some(translation) = ProtocolPair::between(client, upstream) else { return source.to_vec() };
@@ -70,7 +72,11 @@ fn constructed(name: &str) -> Vec<u8> {
 fn all_streams() -> ServedBodies {
     let mut served = ServedBodies::new();
     let mut add = |name: &str, upstream: UpstreamProtocol, source: &[u8]| {
-        let clients = [ClientApi::Messages, ClientApi::Chat, ClientApi::Responses];
+        let clients = [
+            ClientProtocol::AnthropicMessages,
+            ClientProtocol::OpenaiChat,
+            ClientProtocol::OpenaiResponses,
+        ];
         for (client, protocol) in clients.into_iter().zip(["messages", "chat", "responses"]) {
             served.insert(format!("{name}.{protocol}"), translated(client, upstream, source));
         }

@@ -175,16 +175,27 @@ fn dependencies() -> BTreeMap<String, Vec<String>> {
 
 #[test]
 fn dependencies_follow_the_layers() {
-    let shared = ["baton-domain", "baton-protocol", "baton-api", "baton-runtime", "baton-store"];
+    let shared = [
+        "baton-domain",
+        "baton-protocol",
+        "baton-providers",
+        "baton-api",
+        "baton-runtime",
+        "baton-store",
+    ];
     let functions = ["baton-relay", "baton-stats", "baton-refresh", "baton-admin"];
     let is_allowed = |from: &str, to: &str| match from {
         "baton-domain" => false,
-        "baton-protocol" | "baton-api" | "baton-runtime" => to == "baton-domain",
+        "baton-protocol" | "baton-api" => to == "baton-domain",
+        "baton-providers" => ["baton-domain", "baton-protocol"].contains(&to),
+        "baton-runtime" => ["baton-domain", "baton-providers"].contains(&to),
         "baton-store" => ["baton-domain", "baton-runtime"].contains(&to),
         "baton-local" => shared.contains(&to) || functions.contains(&to),
         "baton" => to != "baton-test-harness",
         "baton-test-harness" | "baton-tests" | "baton-bench" => true,
-        "baton-console" => ["baton-domain", "baton-api", "baton-runtime"].contains(&to),
+        "baton-console" => {
+            ["baton-domain", "baton-providers", "baton-api", "baton-runtime"].contains(&to)
+        }
         "baton-admin" if to == "baton-console" => true,
         _ if functions.contains(&from) => shared.contains(&to),
         _ => false,

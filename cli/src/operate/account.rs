@@ -8,7 +8,9 @@ use crate::CliError;
 use crate::environment::ShellEnvironment;
 use crate::output::{print_line, remark, text};
 use baton_api::accounts::{AccountResource, AccountTest};
+use baton_domain::account::Provider;
 use baton_domain::printable::escape_for_terminal;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::io::IsTerminal as _;
@@ -89,9 +91,9 @@ pub struct AccountFields {
     /// The upstream's base URL [default of a new account: the provider's own]
     #[arg(long)]
     base_url: Option<String>,
-    /// The kind of upstream: anthropic, openai_compatible or bedrock
-    #[arg(long)]
-    provider: Option<String>,
+    /// The kind of upstream
+    #[arg(long, value_parser = provider_parser())]
+    provider: Option<Provider>,
     /// The header in which Baton sends the API key: x-api-key or authorization
     #[arg(long, value_name = "HEADER")]
     key_header: Option<String>,
@@ -158,8 +160,7 @@ pub(crate) async fn run_account_command(
     match command {
         AccountCommand::Add { name, api_key, credential, fields } => {
             let is_other = credential.is_some() || fields.region.is_some();
-            let environment =
-                || anthropic_key(fields.provider.as_deref(), &ShellEnvironment::from_process());
+            let environment = || anthropic_key(fields.provider, &ShellEnvironment::from_process());
             let api_key = api_key.filter(|_| !is_other);
             let api_key = api_key.or_else(|| environment().filter(|_| !is_other));
             let credential_args = CredentialArgs { api_key, credential };
@@ -197,9 +198,15 @@ pub(crate) async fn run_account_command(
     }
 }
 
+/// Parses the name of a provider.
+fn provider_parser() -> impl TypedValueParser<Value = Provider> {
+    let names = PossibleValuesParser::new(Provider::ALL.map(Provider::as_str));
+    names.try_map(|name| serde_json::from_value::<Provider>(name.into()))
+}
+
 /// The environment's key for Anthropic's API. It is not sent to any other vendor.
-fn anthropic_key(provider: Option<&str>, environment: &ShellEnvironment) -> Option<String> {
-    let is_anthropic = provider.is_none_or(|provider| provider == "anthropic");
+fn anthropic_key(provider: Option<Provider>, environment: &ShellEnvironment) -> Option<String> {
+    let is_anthropic = provider.is_none_or(|provider| provider == Provider::Anthropic);
     let key = environment.client_api_key.as_ref().filter(|_| is_anthropic);
     key.map(|key| key.expose().to_owned())
 }
@@ -229,7 +236,7 @@ async fn account_body(
         };
     let body = JsonBody::default()
         .set("name", name)
-        .set("provider", fields.provider)
+        .set("provider", fields.provider.map(Provider::as_str))
         .set("base_url", fields.base_url)
         .set("credential", credential)
         .set("groups", context.ids(GROUP, &fields.group).await?)

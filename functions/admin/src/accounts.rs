@@ -15,6 +15,7 @@ use baton_api::new::New;
 use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::id::AccountId;
 use baton_domain::url_origin::origin;
+use baton_providers::rules;
 use baton_runtime::upstream::{ProxyUrl, check_base_url};
 use baton_store::{AccountToken, ConfigEdit, StoredEntity, credential_binding};
 use jiff::Timestamp;
@@ -225,19 +226,20 @@ impl AdminState {
     ) -> ApiResult<ResourceDraft<Account>> {
         let has_own_address =
             matches!(credential, Some(CredentialInput::Submitted(NewCredential::Aws(_))));
+        let provider = change.provider.unwrap_or(Provider::Anthropic);
+        let provider_rules = rules(provider);
         if change.base_url.is_none()
-            && change.provider == Some(Provider::Bedrock)
+            && provider_rules.default_base_url.is_none()
             && !has_own_address
         {
-            return Err(ApiError::bad(
-                "`base_url` is missing; for Bedrock it is https://bedrock-runtime.REGION.amazonaws.com",
-            ));
+            let (label, form) = (provider_rules.label, provider_rules.base_url_form);
+            return Err(ApiError::bad(format!("`base_url` is missing; for {label} it is {form}")));
         }
         let blank = Account {
             id: AccountId::from_bits(self.store.random_source().bits()),
             name: String::new(),
-            provider: Provider::Anthropic,
-            base_url: default_base(change.provider).to_owned(),
+            provider,
+            base_url: provider_rules.default_base_url.unwrap_or_default().to_owned(),
             credential: kind,
             groups: self.groups_or_default(change.groups.clone().unwrap_or_default()).await?,
             priority: 100,
@@ -309,7 +311,8 @@ impl AdminState {
             Some(credential) => self.seal(stored, credential).await?,
             None => None,
         };
-        check_credential_kind(&stored.value)?;
+        let Account { provider, credential, .. } = stored.value;
+        (rules(provider).check_credential)(credential).map_err(ApiError::bad)?;
         Ok(AccountEdit { token, has_credential, is_another_upstream })
     }
 
@@ -338,19 +341,6 @@ impl AdminState {
     }
 }
 
-/// Refuses kinds of credentials that the provider does not take.
-fn check_credential_kind(account: &Account) -> ApiResult<()> {
-    match (account.provider, account.credential) {
-        (Provider::Bedrock, CredentialKind::ApiKey) => Err(ApiError::bad(
-            "`credential.header`: Bedrock takes API keys only in the header `authorization`",
-        )),
-        (Provider::Anthropic | Provider::OpenaiCompatible, CredentialKind::Aws) => {
-            Err(ApiError::bad("`credential.type`: `aws` needs the provider `bedrock`"))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Refuses a change that would send the stored credential to another place, because a person who
 /// can change an account must not be able to read its credential that way.
 fn check_same_upstream(before: &Account, after: &Account) -> ApiResult<()> {
@@ -373,12 +363,4 @@ fn check_same_upstream(before: &Account, after: &Account) -> ApiResult<()> {
 fn check_named(change: &AccountChange) -> ApiResult<()> {
     let missing = || ApiError::bad("`name` is missing");
     change.name.as_ref().map(drop).ok_or_else(missing)
-}
-
-/// The default base URL of a provider.
-fn default_base(provider: Option<Provider>) -> &'static str {
-    match provider {
-        Some(Provider::OpenaiCompatible) => "https://api.openai.com",
-        None | Some(Provider::Anthropic | Provider::Bedrock) => "https://api.anthropic.com",
-    }
 }

@@ -6,12 +6,14 @@ use baton_api::credentials::{
     ApiKeyCredential, AwsCredential, CredentialHeader, NewCredential, OauthCredential,
     WorkloadIdentityCredential,
 };
-use baton_domain::account::{Account, CredentialKind, Provider};
+use baton_domain::account::{Account, CredentialKind};
 use baton_domain::secret::Secret;
 use baton_domain::upstream_token::{
     AssertionSource, ClientAuth, TokenExchange, TokenGrant, TokenSecrets, TokenStatus,
 };
-use baton_runtime::upstream::{AwsAccess, check_url, trim_base_url};
+use baton_providers::address::trim_base_url;
+use baton_providers::{regional_base_url, rules};
+use baton_runtime::upstream::{AwsAccess, check_url};
 use baton_store::{AccountToken, StoredEntity, token_binding};
 
 /// The default audience of identity tokens from AWS: Anthropic's API, as in its workload identity
@@ -30,9 +32,7 @@ impl CredentialInput {
     /// The address of the upstream, if the credential determines it.
     pub(crate) fn own_address(&self) -> Option<String> {
         match self {
-            Self::Submitted(NewCredential::Aws(role)) => {
-                Some(aws_access(role.clone()).bedrock_url())
-            }
+            Self::Submitted(NewCredential::Aws(role)) => Some(regional_base_url(&role.region)),
             Self::Submitted(_) | Self::Issued(_) => None,
         }
     }
@@ -101,13 +101,10 @@ impl AdminState {
                 "`credential.value`: expected a key of printable ASCII characters without spaces",
             ));
         }
-        let header = header.unwrap_or(match stored.value.provider {
-            Provider::Anthropic => CredentialHeader::XApiKey,
-            Provider::OpenaiCompatible | Provider::Bedrock => CredentialHeader::Authorization,
-        });
         stored.value.credential = match header {
-            CredentialHeader::XApiKey => CredentialKind::ApiKey,
-            CredentialHeader::Authorization => CredentialKind::Bearer,
+            Some(CredentialHeader::XApiKey) => CredentialKind::ApiKey,
+            Some(CredentialHeader::Authorization) => CredentialKind::Bearer,
+            None => rules(stored.value.provider).api_key_kind,
         };
         stored.secret = Some(self.store.editor.seal_credential(&stored.value, value).await?);
         Ok(())

@@ -6,6 +6,8 @@ use crate::page_blocks::PageBlock;
 use crate::page_request::PageRequest;
 use crate::resource_pages::{self, RejectedInput, ResourcePages as _};
 use baton_api::accounts::AccountResource;
+use baton_domain::account::Provider;
+use baton_providers::rules;
 use serde_json::{Value, json};
 
 /// The fields of an account other than its credential.
@@ -83,13 +85,9 @@ pub(crate) fn account_fields(groups: &NameLookup) -> Vec<FieldSpec> {
 }
 
 fn provider_choices() -> Vec<(String, String)> {
-    [
-        ("anthropic", "Anthropic"),
-        ("openai_compatible", "OpenAI-compatible"),
-        ("bedrock", "Amazon Bedrock"),
-    ]
-    .map(|(value, name)| (value.to_owned(), name.to_owned()))
-    .to_vec()
+    let choice =
+        |provider: Provider| (provider.as_str().to_owned(), rules(provider).label.to_owned());
+    Provider::ALL.map(choice).to_vec()
 }
 
 /// A kind of credential.

@@ -1,40 +1,43 @@
 //! Account selection for one request: calls the pure rules with the accounts of the key's group and
-//! their health.
+//! their health, and takes what the account needs: a concurrency slot, a valid token, a session pin.
 
 use crate::RelayState;
 use crate::authenticate::AuthenticatedKey;
 use crate::client_response::RelayError;
-use crate::pending_usage::ConcurrencySlot;
-use crate::pending_usage::{Metering, ModelCall};
+use crate::model_call::{Metering, ModelCall, SessionAffinity};
+use baton_domain::account::Account;
 use baton_domain::account_selection::{
-    IneligibleReason, SelectionCriteria, SelectionResult, SessionPinKey, choose_account,
-    first_choice, ready_at,
+    IneligibleReason, SESSION_PIN_LIFETIME, SelectionCriteria, SelectionResult, SessionPinKey,
+    choose_account, domain, first_choice, ready_at,
 };
 use baton_domain::health::{AccountAvailability, AccountHealth};
-use baton_domain::id::AccountId;
+use baton_domain::id::{AccountId, RequestId};
 use baton_domain::model::map;
 use baton_domain::protocol::UpstreamOperation;
 use baton_store::{AccountPool, PoolMember, RelayStores};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long a request waits for an account to become ready if there is no other.
-const WAIT_MAX: Duration = Duration::from_secs(2);
+const ACCOUNT_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// How often a waiting request checks for the new token.
+const TOKEN_POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The accounts of a request's group, and what selection needs to know of the request.
 pub(crate) struct AccountSelector {
     pool: Arc<AccountPool>,
     operation: UpstreamOperation,
     model: String,
-    pub(crate) session: SessionAffinity,
+    session: SessionAffinity,
     /// The cache domain that the session has moved to, from its session pin.
-    pub(crate) pinned_domain: Option<Arc<str>>,
+    pinned_domain: Option<Arc<str>>,
     tried: Vec<AccountId>,
     at_capacity: Vec<AccountId>,
     /// Accounts without a valid token.
-    pub(crate) without_token: Vec<AccountId>,
+    without_token: Vec<AccountId>,
     /// Accounts that refused their token for this request, with the number of that token. The
     /// request waits for a new token of each account once.
     pub(crate) refused_tokens: Vec<(AccountId, u64)>,
@@ -45,32 +48,14 @@ pub(crate) struct AccountSelector {
     max_utilization: Option<u32>,
 }
 
-/// The number that ties a request to an account: the same for all requests of one conversation.
-#[derive(Clone, Copy)]
-pub(crate) enum SessionAffinity {
-    /// The conversation is known, and more of its requests can follow.
-    Stable(u64),
-    /// No conversation is known. The number is random.
-    Random(u64),
-}
-
-impl SessionAffinity {
-    pub(crate) fn new(seed: Option<u64>, random: u64) -> Self {
-        seed.map_or(Self::Random(random), Self::Stable)
-    }
-
-    /// Returns the number if more requests can follow with it.
-    pub(crate) fn stable_number(self) -> Option<u64> {
-        match self {
-            Self::Stable(number) => Some(number),
-            Self::Random(_) => None,
-        }
-    }
-
-    fn number(self) -> u64 {
-        let (Self::Stable(number) | Self::Random(number)) = self;
-        number
-    }
+/// The concurrency slot that a call has at its account.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ConcurrencySlot {
+    /// The account does not limit its concurrency, or the call is free. There is nothing to
+    /// release.
+    NotNeeded,
+    /// A slot was taken and has to be released.
+    Taken,
 }
 
 /// The selected account: its index in [`AccountSelector::pool`], and a concurrency slot.
@@ -181,11 +166,10 @@ impl RelayState {
             return Some(ConcurrencySlot::NotNeeded);
         }
         let account = &selector.pool.members[index].account;
-        let slot = self.acquire_slot(account, &model_call.id, deadline).await;
-        if slot == ConcurrencySlot::Full {
+        let Some(slot) = self.acquire_slot(account, &model_call.id, deadline).await else {
             selector.at_capacity.push(account.id.clone());
             return None;
-        }
+        };
         if self.claim_probe_if_needed(selector, index, self.store.clock().now()).await {
             return Some(slot);
         }
@@ -213,6 +197,160 @@ impl RelayState {
                  without a claim: {error}");
             true
         })
+    }
+}
+
+impl RelayState {
+    /// Takes a slot of the account, which expires after `deadline` and the reservation margin.
+    /// Returns `None` if no slot is free. If the store is down, the request continues without a slot.
+    async fn acquire_slot(
+        &self,
+        account: &Account,
+        request: &RequestId,
+        deadline: Instant,
+    ) -> Option<ConcurrencySlot> {
+        let Some(max) = account.max_concurrency else { return Some(ConcurrencySlot::NotNeeded) };
+        let remaining =
+            deadline.saturating_duration_since(Instant::now()) + self.limits.reservation_margin;
+        let remaining = SignedDuration::try_from(remaining).unwrap_or(SignedDuration::MAX);
+        let expires = self.store.clock().now().saturating_add(remaining).unwrap_or(Timestamp::MAX);
+        let slot_request = (request, expires.as_second());
+        // Boxed, so that the future of a request without a slot stays small.
+        match Box::pin(self.store.slots.acquire_slot(&account.id, max, slot_request)).await {
+            Ok(true) => Some(ConcurrencySlot::Taken),
+            Ok(false) => None,
+            Err(error) => {
+                tracing::warn!(account_id = %account.id, "cannot count the concurrent requests of \
+                     an account, it is used without the count: {error}");
+                Some(ConcurrencySlot::NotNeeded)
+            }
+        }
+    }
+
+    /// Releases a slot that was taken.
+    pub(crate) async fn release_account_slot(&self, account: &AccountId, request: &RequestId) {
+        let release = Box::pin(self.store.slots.release_slot(account, request));
+        if let Err(error) = self.in_store_time(release).await {
+            tracing::warn!(account_id = %account, "cannot release a concurrency slot, it stays \
+                 until it expires: {error}");
+        }
+    }
+}
+
+/// Session pins: the cache domain of sessions that could not stay with their first choice.
+///
+/// A pin is stored only if a session left its cache domain because the domain was unavailable. Pins
+/// are read only while that was recent, so normal traffic neither reads nor writes them. A move
+/// inside a cache domain costs nothing, and a session that left a full account, or one near its
+/// limit, returns to it as soon as possible.
+impl RelayState {
+    /// Loads the session's pin into the selector, if its first choice was recently unavailable.
+    async fn load_session_pin(&self, selector: &mut AccountSelector) {
+        let Some((session, _)) = self.find_pinnable_session(selector) else { return };
+        match Box::pin(self.store.session_pins.find_session_pin(&selector.session_pin_key(session)))
+            .await
+        {
+            Ok(to) => selector.pinned_domain = to,
+            Err(error) => tracing::warn!("cannot read the pin of a session: {error}"),
+        }
+    }
+
+    /// Stores a pin if the session has just moved to the account at index `at`. The write does not
+    /// delay the answer.
+    pub(crate) fn store_session_pin(&self, selector: &AccountSelector, index: usize) {
+        let Some((session, first_choice)) = self.find_pinnable_session(selector) else { return };
+        let to = domain(&selector.pool().members[index].account);
+        let from = selector.pinned_domain.as_deref().unwrap_or(first_choice);
+        if from == to || !self.was_domain_unavailable(selector, from) {
+            return;
+        }
+        let (store, pin_key, to) =
+            (self.store.clone(), selector.session_pin_key(session), to.to_owned());
+        self.background_tasks.spawn(async move {
+            if let Err(error) = store.session_pins.put_session_pin(&pin_key, &to).await {
+                tracing::warn!("cannot store the pin of a session: {error}");
+            }
+        });
+    }
+
+    /// Returns the session and the cache domain of its first choice, if that domain was unavailable
+    /// so recently that the session might have moved.
+    fn find_pinnable_session<'a>(&self, selector: &'a AccountSelector) -> Option<(u64, &'a str)> {
+        let session = selector.session.stable_number()?;
+        // The usual case is checked first, before anything is computed.
+        if !self.was_any_account_unavailable(
+            selector.pool().members.iter().map(|member| &member.account),
+        ) {
+            return None;
+        }
+        let first_choice = domain(&selector.pool().members[selector.first_choice()?].account);
+        self.was_domain_unavailable(selector, first_choice).then_some((session, first_choice))
+    }
+
+    /// Returns whether an account of the cache domain was recently unavailable.
+    fn was_domain_unavailable(&self, selector: &AccountSelector, name: &str) -> bool {
+        let accounts = selector.pool().members.iter().map(|member| &member.account);
+        self.was_any_account_unavailable(accounts.filter(|account| domain(account) == name))
+    }
+
+    /// Returns whether one of the accounts was recently unavailable.
+    fn was_any_account_unavailable<'a>(&self, accounts: impl Iterator<Item = &'a Account>) -> bool {
+        let ids = accounts.map(|account| &account.id);
+        self.store.health.was_any_unavailable(ids, SESSION_PIN_LIFETIME, self.store.clock().now())
+    }
+}
+
+/// Accounts whose token has expired or was refused. The relay asks refresh for a new token and uses
+/// another account. It waits for the new token only if no account is left. It never renews tokens
+/// itself.
+impl RelayState {
+    /// Returns the accounts without a valid token and asks refresh for new tokens. Each process
+    /// asks once for each token.
+    fn accounts_without_token(&self, pool: &AccountPool) -> Vec<AccountId> {
+        let now = self.store.clock().now();
+        let is_expired = |member: &&PoolMember| {
+            !member.token.as_ref().is_some_and(|token| token.token_status.is_usable(now))
+        };
+        let expired = pool.renewed.iter().map(|&index| &pool.members[index]).filter(is_expired);
+        expired
+            .inspect(|member| self.request_renewal(member))
+            .map(|one| one.account.id.clone())
+            .collect()
+    }
+
+    /// Asks refresh for a new token, without delaying the request.
+    pub(crate) fn request_renewal(&self, member: &PoolMember) {
+        let Some(token) = &member.token else { return };
+        let (store, id, version) = (self.store.clone(), member.account.id.clone(), token.version);
+        self.background_tasks.spawn(async move {
+            if let Err(error) = store.renewals.request_renewal(&id, version).await {
+                tracing::warn!(account_id = %id, "cannot request a new token: {error}");
+            }
+        });
+    }
+
+    /// Waits for a limited time until an account whose token had expired or was refused has a new
+    /// one. Returns whether there is now an account that could not be selected before.
+    async fn wait_for_token(&self, selector: &mut AccountSelector, deadline: Instant) -> bool {
+        let deadline = deadline.min(Instant::now() + self.timers.token);
+        let waiting_accounts: Vec<AccountId> =
+            selector.without_token.iter().filter(|id| selector.is_untried(id)).cloned().collect();
+        while !(waiting_accounts.is_empty() && selector.refused_tokens.is_empty())
+            && Instant::now() + TOKEN_POLL_INTERVAL < deadline
+        {
+            tokio::time::sleep(TOKEN_POLL_INTERVAL).await;
+            let Ok(Some(pool)) = Box::pin(self.store.pools.reload(&selector.pool().group.id)).await
+            else {
+                continue;
+            };
+            let expired = self.accounts_without_token(&pool);
+            let has_recovered = waiting_accounts.iter().any(|id| !expired.contains(id));
+            selector.replace_pool(pool, expired);
+            if selector.allow_renewed_accounts() || has_recovered {
+                return true;
+            }
+        }
+        false
     }
 }
 
@@ -256,7 +394,7 @@ impl AccountSelector {
 
     /// Lets accounts be tried again if their refused token was replaced. Returns whether there are
     /// any.
-    pub(crate) fn allow_renewed_accounts(&mut self) -> bool {
+    fn allow_renewed_accounts(&mut self) -> bool {
         let members = &self.pool.members;
         let is_renewed = |id: &AccountId, token_version: u64| {
             let member = members.iter().find(|member| member.account.id == *id);
@@ -274,7 +412,7 @@ impl AccountSelector {
     }
 
     /// Returns the account that would be selected if all were healthy.
-    pub(crate) fn first_choice(&self) -> Option<usize> {
+    fn first_choice(&self) -> Option<usize> {
         first_choice(&self.pool.candidates(), &self.selection_criteria())
     }
 
@@ -294,7 +432,7 @@ impl AccountSelector {
     }
 
     /// The key of a session pin. It includes the model, because prompt caches are per model.
-    pub(crate) fn session_pin_key(&self, session: u64) -> SessionPinKey {
+    fn session_pin_key(&self, session: u64) -> SessionPinKey {
         let (group, model) = (self.pool.group.id.clone(), self.model.clone());
         SessionPinKey { group, session, model }
     }
@@ -319,12 +457,12 @@ impl AccountSelector {
     }
 
     /// Returns whether the account has not been tried yet.
-    pub(crate) fn is_untried(&self, id: &AccountId) -> bool {
+    fn is_untried(&self, id: &AccountId) -> bool {
         !self.tried.contains(id)
     }
 
     /// Replaces the accounts by their reloaded state.
-    pub(crate) fn replace_pool(&mut self, pool: Arc<AccountPool>, without_token: Vec<AccountId>) {
+    fn replace_pool(&mut self, pool: Arc<AccountPool>, without_token: Vec<AccountId>) {
         (self.pool, self.without_token) = (pool, without_token);
     }
 
@@ -343,7 +481,7 @@ impl NoEligibleAccount {
     /// Returns the time until the first account is ready, if it is short enough to wait.
     fn short_wait(&self, now: Timestamp) -> Option<Duration> {
         let remaining = Duration::try_from(ready_at(&self.0)?.duration_since(now)).ok()?;
-        (remaining < WAIT_MAX).then_some(remaining)
+        (remaining < ACCOUNT_WAIT_MAX).then_some(remaining)
     }
 }
 

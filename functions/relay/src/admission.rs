@@ -29,7 +29,7 @@ use tokio::time::Instant;
 
 /// How long an answer waits for the counters that its limit headers show. They have been read since
 /// before the upstream was called.
-const TELL_PATIENCE: Duration = Duration::from_millis(100);
+const COUNTERS_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// A request's reservation and the limits that it counts against.
 pub(crate) struct RequestReservation {
@@ -182,7 +182,7 @@ impl RelayState {
         let Some(limit) = limits.and_then(|(_, limits)| limits.money(period)) else { return };
         let window = period.window(at).name;
         let alert_write = Box::pin(self.store.alerts.note_blocked(scope, &window, limit));
-        if tokio::time::timeout(TELL_PATIENCE, alert_write).await.is_err() {
+        if tokio::time::timeout(COUNTERS_TIMEOUT, alert_write).await.is_err() {
             tracing::warn!(
                 %scope, "the store is slow, so an alert about this limit can be missing"
             );
@@ -274,7 +274,7 @@ impl RequestReservation {
                 self.effective_limits.tightest(std::slice::from_ref(&*counters), at)
             }
             AdmissionCounters::Pending(counter_read) => {
-                match tokio::time::timeout(TELL_PATIENCE, counter_read).await {
+                match tokio::time::timeout(COUNTERS_TIMEOUT, counter_read).await {
                     Ok(Ok(Ok(counters))) => self.effective_limits.tightest(&counters, at),
                     _ => None,
                 }

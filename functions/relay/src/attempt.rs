@@ -3,17 +3,16 @@
 
 use crate::attempt_error::AttemptError;
 use crate::credential_mask::mask_credential;
-use crate::forward::OutboundCall;
-use crate::request_conversion::{ConversionPlan, UpstreamRequest};
+use crate::model_call::OutboundCall;
+use crate::request_conversion::UpstreamRequest;
 use crate::response_buffer::BufferedResponse;
 use crate::response_source::ResponseSource;
 use crate::{RelayState, RequestContext};
-use baton_domain::account::{CredentialKind, Provider};
-use baton_protocol::headers::{add_beta, to_upstream};
-use baton_runtime::upstream::{AwsAccess, OAUTH_BETA, credential_header};
+use baton_domain::account::CredentialKind;
+use baton_providers::conversion::ConversionPlan;
+use baton_runtime::upstream::AwsAccess;
 use baton_store::PoolMember;
 use http::Method;
-use http::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, InvalidHeaderValue};
 use tokio::time::Instant;
 
 impl RelayState {
@@ -49,7 +48,7 @@ impl RelayState {
         deadline: Instant,
     ) -> Result<BufferedResponse, AttemptError> {
         let first_byte = (Instant::now() + self.timers.first_byte).min(deadline);
-        let outgoing = plan.convert_request(self, request, member, call, model).await?;
+        let outgoing = self.convert_request(request, member, (plan, call, model)).await?;
         let UpstreamRequest { address, mut headers, body, response_plan } = outgoing;
         let exchange = async {
             if member.account.credential == CredentialKind::Aws {
@@ -73,42 +72,5 @@ impl RelayState {
         let buffer =
             self.buffer_response(request, (response_plan, &call.model_call), (head, source));
         Box::pin(buffer).await
-    }
-}
-
-/// Builds the headers for the upstream: the client's headers without those that belong to its
-/// connection or its relay key, plus the account's credential.
-///
-/// # Errors
-/// The credential is not a valid header value.
-pub(crate) fn build_upstream_headers(
-    request: &RequestContext,
-    member: &PoolMember,
-    stream: bool,
-) -> Result<HeaderMap, InvalidHeaderValue> {
-    let mut headers = to_upstream(&request.head.headers);
-    // Streams are not compressed. For other answers gzip is the only encoding that the meter can
-    // read.
-    let encoding = if !stream && request.accepts_gzip() { "gzip" } else { "identity" };
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(encoding));
-    if member.account.provider == Provider::OpenaiCompatible {
-        remove_headers_by_prefix(&mut headers, "anthropic-");
-    } else {
-        remove_headers_by_prefix(&mut headers, "openai-");
-    }
-    if let Some((name, value)) = credential_header(member.account.credential, &member.credential)? {
-        headers.insert(name, value);
-    }
-    if member.account.credential.is_renewed() && member.account.provider == Provider::Anthropic {
-        add_beta(&mut headers, OAUTH_BETA);
-    }
-    Ok(headers)
-}
-
-/// Removes headers that only another vendor's upstreams understand.
-fn remove_headers_by_prefix(headers: &mut HeaderMap, prefix: &str) {
-    let names = headers.keys().filter(|name| name.as_str().starts_with(prefix));
-    for name in names.cloned().collect::<Vec<_>>() {
-        headers.remove(name);
     }
 }

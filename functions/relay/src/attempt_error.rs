@@ -15,6 +15,7 @@ use baton_protocol::answer_form::BadAnswerForm;
 use baton_protocol::meter::{self, MeterReading, UsageMeter};
 use baton_protocol::model_path::ModelIdError;
 use baton_protocol::rate_limit_headers::read_announced_limit;
+use baton_providers::conversion::ConversionError;
 use baton_runtime::upstream::{SigningError, UpstreamCallError};
 use bytes::Bytes;
 use http::Response;
@@ -102,6 +103,18 @@ impl AttemptError {
 impl From<UndecodableResponse> for AttemptError {
     fn from(UndecodableResponse(reason): UndecodableResponse) -> Self {
         Self::Unreachable(reason.to_owned())
+    }
+}
+
+impl From<MemoryLimitReached> for AttemptError {
+    fn from(full: MemoryLimitReached) -> Self {
+        Self::Crowded(full)
+    }
+}
+
+impl From<ConversionError> for AttemptError {
+    fn from(ConversionError(reason): ConversionError) -> Self {
+        Self::Untranslatable(reason)
     }
 }
 

@@ -2,7 +2,7 @@
 //! `response_conversion` chooses the transform.
 
 use crate::body_workers::LONG_BYTES;
-use crate::request_conversion::BedrockFraming;
+use baton_domain::protocol::Framing;
 use baton_protocol::bedrock::{FrameError, FramesToSse, PING, SseToFrames};
 use baton_protocol::error::{ApiFamily, ErrorBody, encode_error_event};
 use baton_protocol::meter::UsageMeter;
@@ -41,9 +41,13 @@ pub(crate) struct TranslatedEvents {
 }
 
 impl TranslatedEvents {
-    pub(crate) fn new(stream: translate::StreamTranslator, framing: BedrockFraming) -> Self {
-        let deframer = (framing == BedrockFraming::IntoBedrock).then(FramesToSse::default);
-        let frame = (framing == BedrockFraming::OutOfBedrock).then(SseToFrames::default);
+    /// Translates events with `stream`. The framings are those of the client and of the upstream.
+    pub(crate) fn new(
+        stream: translate::StreamTranslator,
+        (client_framing, upstream_framing): (Framing, Framing),
+    ) -> Self {
+        let deframer = (upstream_framing == Framing::AwsEventStream).then(FramesToSse::default);
+        let frame = (client_framing == Framing::AwsEventStream).then(SseToFrames::default);
         Self { deframer, stream, frame }
     }
 
@@ -210,9 +214,9 @@ impl BodyTransform {
         matches!(self, Self::MeteredFrames(frames) if frames.is_mid_frame())
     }
 
-    /// Returns whether the client has received the end of the stream. `was_told` says whether the
+    /// Returns whether the client has received the end of the stream. `has_ended` says whether the
     /// upstream sent it.
-    pub(crate) fn has_told_end(&self, has_ended: bool) -> bool {
+    pub(crate) fn client_has_end(&self, has_ended: bool) -> bool {
         match self {
             Self::TranslateEvents(events) => events.stream.is_over(),
             _ => has_ended,

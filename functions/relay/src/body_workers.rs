@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_with_many_jobs_does_not_delay_others() {
+    async fn many_jobs_of_one_key_do_not_delay_others() {
         let workers = Arc::new(BodyWorkers::with_cores(1));
         let (begun, seen) = mpsc::channel();
         let mut running = Vec::new();
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_ends_its_job_and_no_other() {
+    async fn panic_ends_only_its_job() {
         let workers = Arc::new(BodyWorkers::with_cores(1));
         let count = Arc::new(AtomicUsize::new(0));
         for _ in 0..3 {

@@ -3,7 +3,6 @@
 
 use crate::RequestContext;
 use crate::body::RelayBody;
-use crate::unserved_request::WAIT_SECONDS_MAX;
 use baton_domain::money::PicoUsd;
 use baton_domain::reservation::{BlockReason, format_dollars};
 use baton_domain::scope::LimitScope;
@@ -25,6 +24,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const BATON_REQUEST_ID: HeaderName = HeaderName::from_static("x-baton-request-id");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// The longest wait for which clients retry. A longer one is reported as final, with the time.
+pub(crate) const WAIT_SECONDS_MAX: u64 = 60;
 
 /// Returns whether a retry of the same request fails in the same way. That is true for client
 /// errors, except for those that pass with time.

@@ -8,7 +8,6 @@ use crate::authenticate::AuthenticatedKey;
 use crate::body_facts::BodyFacts;
 use crate::body_workers::{READING, TRANSLATING};
 use crate::client_response::RelayError;
-use crate::request_conversion::{ConversionPlan, CostVariant};
 use crate::{RelayState, RequestContext};
 use baton_domain::cost_factors::{CostFactors, UnboundedField};
 use baton_domain::key::ReservationEstimate;
@@ -20,6 +19,7 @@ use baton_domain::reduction::ReducedCosts;
 use baton_domain::reservation::BlockReason;
 use baton_protocol::bedrock::unpriced_header;
 use baton_protocol::cost_scan::{CostScanError, read_cost_factors};
+use baton_providers::conversion::{ConversionPlan, CostVariant};
 use baton_store::PoolMember;
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -112,27 +112,28 @@ impl RelayState {
         let operation = UpstreamOperation::Answer(request.protocol);
         let is_candidate = |member: &&PoolMember| {
             let account = &member.account;
-            let is_supported_provider =
-                baton_domain::protocol::provider_serves(account.provider, operation);
-            account.enabled && is_supported_provider && account.serves_model(aliased_model)
+            account.enabled
+                && account.provider.serves(operation)
+                && account.serves_model(aliased_model)
         };
         let members = pool.iter().flat_map(|pool| &pool.members).filter(is_candidate);
         for member in members {
-            let speech = ConversionPlan::for_account(request, facts.stream, &member.account);
-            if speech == ConversionPlan::BedrockPassThrough {
+            let plan = ConversionPlan::new(request.protocol, facts.stream, &member.account);
+            if plan.is_bedrock_pass_through() {
                 unpriced = unpriced.or_else(|| unpriced_header(&request.head.headers));
             }
-            let variant = speech.cost_variant(request, member, aliased_model);
+            let variant = plan.cost_variant(&member.account, aliased_model);
             if seen.contains(&variant) {
                 continue;
             }
-            match variant.translation(request, &member.account, body, facts) {
+            let client_body = (body, model, facts.stream);
+            match variant.translation(request.identity(), client_body) {
                 // The account receives the body unchanged.
                 None => add(client_factors, &[&variant.model, aliased_model], false),
                 Some(translate) => {
-                    let body_protocol = variant.body_protocol;
+                    let protocol = variant.upstream_protocol;
                     let read = move || {
-                        translate().map(|translated| read_cost_factors(&translated, body_protocol))
+                        translate().map(|translated| read_cost_factors(&translated, protocol))
                     };
                     // An account whose protocol cannot express the request is not called.
                     let size = (body.len(), TRANSLATING);
@@ -158,9 +159,9 @@ impl RelayState {
         caller: &AuthenticatedKey,
         body: &Bytes,
     ) -> Result<CostFactors, RelayError> {
-        let (reads, body) = (ConversionPlan::body_protocol(request.protocol), body.clone());
+        let (protocol, body) = (request.protocol.body_protocol(), body.clone());
         let size = (body.len(), READING);
-        let read = move || read_cost_factors(&body, reads);
+        let read = move || read_cost_factors(&body, protocol);
         self.workers.run(&caller.key().id, size, read).await?.map_err(unreadable_body_error)
     }
 }

@@ -6,13 +6,14 @@ use crate::body::{ClientPresence, RelayBody};
 use crate::body_facts::BodyFacts;
 use crate::body_workers::READING;
 use crate::client_response::RelayError;
-use crate::forward::{ForwardFailure, OutboundCall};
+use crate::forward::ForwardFailure;
 use crate::free_calls::FreeCallPermit;
-use crate::pending_usage::Metering;
+use crate::model_call::{Metering, OutboundCall};
 use crate::request_body::BufferedBody;
-use crate::{PlatformDeadline, RelayState, RequestContext};
+use crate::{RelayState, RequestContext};
 use bytes::Bytes;
 use http::Response;
+use jiff::{SignedDuration, Timestamp};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,33 @@ const DEADLINE_MARGIN: Duration = Duration::from_secs(5);
 
 /// How long admission may still take after running answers were ended in a shutdown.
 const ADMISSION_TIME_IN_STOP: Duration = Duration::from_millis(1500);
+
+/// The longest time that a Lambda function can run (AWS Lambda Developer Guide, "Lambda quotas",
+/// November 2026).
+const LAMBDA_TIME_MAX: SignedDuration = SignedDuration::from_mins(15);
+
+/// How far the platform's clock can be ahead of this process's clock.
+const CLOCK_MARGIN: SignedDuration = SignedDuration::from_mins(1);
+
+/// The time at which the platform ends this request. The server that knows it (the Lambda runtime)
+/// puts it into the request's extensions. The relay ends the request five seconds earlier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlatformDeadline(pub Timestamp);
+
+impl PlatformDeadline {
+    /// Reads the deadline that the Lambda runtime reports (`unix_millis`), in Unix milliseconds.
+    ///
+    /// Returns `None` if the value cannot be a deadline: the time has passed, or it is later than
+    /// any function can run. Emulators of the platform send such values; cargo-lambda 1.9 always
+    /// sends 600,000, a time in January 1970. A request without a deadline gets the relay's own
+    /// time limit.
+    pub fn from_unix_millis(unix_millis: u64, now: Timestamp) -> Option<Self> {
+        let deadline = Timestamp::from_millisecond(i64::try_from(unix_millis).ok()?).ok()?;
+        let remaining = deadline.duration_since(now);
+        let is_possible = remaining.is_positive() && remaining <= LAMBDA_TIME_MAX + CLOCK_MARGIN;
+        is_possible.then_some(Self(deadline))
+    }
+}
 
 impl RelayState {
     /// Reads the body and passes it to a task that outlives the client's connection.
@@ -156,8 +184,8 @@ mod tests {
     use http::Request;
     use http_body_util::Full;
 
-    fn size<Asked, Answering>(_: impl FnOnce(Asked) -> Answering) -> usize {
-        size_of::<Answering>()
+    fn future_size<Arguments, Future>(_: impl FnOnce(Arguments) -> Future) -> usize {
+        size_of::<Future>()
     }
 
     /// A store call adds 5 to 7 KB to a future, even if it is never made. Store calls that few
@@ -165,15 +193,48 @@ mod tests {
     #[test]
     #[ignore = "it fixes the size of futures, which a compiler or a dependency may change"]
     fn waiting_request_uses_little_memory() {
-        type Work = (Arc<RelayState>, Arc<RequestContext>, AuthenticatedKey, BufferedBody);
-        let serve = |(context, requested, caller, body): Work| async move {
+        type Arguments = (Arc<RelayState>, Arc<RequestContext>, AuthenticatedKey, BufferedBody);
+        let serve = |(context, requested, caller, body): Arguments| async move {
             let client = (ClientPresence::new(&context.shutdown.cancel_responses), Duration::ZERO);
             context.run_model_call(&requested, caller, (body, Metering::Metered), client).await
         };
-        assert!(size(serve) < 8 * 1024, "{} bytes", size(serve));
+        assert!(future_size(serve) < 8 * 1024, "{} bytes", future_size(serve));
         let handle = |(relay, request): (Relay, Request<Full<Bytes>>)| async move {
             relay.handle(request).await
         };
-        assert!(size(handle) < 3 * 1024, "{} bytes", size(handle));
+        assert!(future_size(handle) < 3 * 1024, "{} bytes", future_size(handle));
+    }
+
+    #[test]
+    fn implausible_deadlines_are_ignored() {
+        let now: Timestamp = "2026-11-28T12:00:00Z".parse().unwrap();
+        let millis = u64::try_from(now.as_millisecond()).unwrap();
+        for (millis_reported, is_accepted, reason) in [
+            (millis + 1, true, "it ends at once"),
+            (millis + 3_000, true, "Lambda's default of three seconds"),
+            (millis + 900_000, true, "the longest that a function may have"),
+            (millis + 960_000, true, "the same by a clock that is a minute ahead"),
+            (0, false, "none was told"),
+            (600_000, false, "cargo-lambda's constant"),
+            (millis, false, "now"),
+            (millis - 1, false, "just passed"),
+            (millis - 86_400_000, false, "yesterday"),
+            (millis + 960_001, false, "longer than a function may run"),
+            (millis + 86_400_000, false, "tomorrow"),
+            (millis * 1_000, false, "microseconds"),
+            (millis / 1_000, false, "seconds"),
+            (253_402_207_200_000, false, "the last time that there is"),
+            (253_402_300_800_000, false, "the year 10000"),
+            (u64::MAX, false, "no time"),
+            (u64::MAX / 2, false, "no time that fits"),
+        ] {
+            let deadline = PlatformDeadline::from_unix_millis(millis_reported, now);
+            assert_eq!(deadline.is_some(), is_accepted, "{millis_reported}: {reason}");
+            let at = deadline.map(|PlatformDeadline(at)| at.as_millisecond());
+            assert!(
+                at.is_none_or(|at| u64::try_from(at) == Ok(millis_reported)),
+                "{millis_reported}: {reason}"
+            );
+        }
     }
 }

@@ -1,41 +1,37 @@
 //! Failover: sends a call to one account after another until one answers.
 //!
 //! A request tries at most three accounts, each once, or once more after its token was renewed.
-//! [`crate::attempt`] makes one attempt, `baton_domain::verdict` decides what a failure means, and
-//! the loop here acts on that verdict. [`crate::health_updates`] stores the effect on the account
-//! while the next attempt runs.
+//! [`crate::attempt`] makes one attempt, `baton_providers::classification` decides what a failure
+//! means, and the loop here acts on that verdict. [`crate::account_health`] stores the effect on the
+//! account while the next attempt runs.
 //!
 //! After two accounts have refused a request with 401 or 403, no third one is tried, because the
 //! request itself can be the cause. Only the first refusal can affect an account's health without a
 //! credential probe.
 
+use crate::account_health::{PendingCheck, PendingHealthUpdate};
 use crate::account_selection::{
-    AccountSelector, NoEligibleAccount, SelectedAccount, SessionAffinity,
+    AccountSelector, ConcurrencySlot, NoEligibleAccount, SelectedAccount,
 };
 use crate::attempt_error::AttemptError;
-use crate::authenticate::AuthenticatedKey;
 use crate::body::RelayBody;
-use crate::body_facts::{BodyFacts, header_text};
 use crate::client_response::RelayError;
-use crate::credential_checks::PendingCheck;
-use crate::health_updates::PendingHealthUpdate;
-use crate::pending_usage::{ConcurrencySlot, Metering, ModelCall, PendingUsage};
-use crate::request_conversion::ConversionPlan;
+use crate::model_call::{Metering, ModelCall, OutboundCall};
 use crate::response_buffer::BufferedResponse;
-use crate::settle::RequestEnd;
+use crate::settle::{PendingUsage, RequestEnd};
 use crate::unserved_request::{UnservedRequest, seconds_until};
 use crate::{RelayState, RequestContext};
 use baton_domain::account_selection::IneligibleReason;
 use baton_domain::cooldown_reason::CooldownReason;
 use baton_domain::record::{RequestOutcome, TriedAccount};
-use baton_domain::verdict::{AccountEffect, RequestFacts, RetryDecision, Verdict, classify};
-use baton_protocol::envelope::replace_model;
+use baton_domain::verdict::{AccountEffect, RequestFacts, RetryDecision, Verdict};
+use baton_providers::classification::classify;
+use baton_providers::conversion::ConversionPlan;
 use baton_runtime::upstream::CredentialStatus;
 use baton_store::PoolMember;
-use bytes::Bytes;
 use http::Response;
-use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// The most accounts that one request tries.
@@ -43,22 +39,13 @@ const ACCOUNTS_MAX: usize = 3;
 /// The most accounts that can refuse one request with 401 or 403 before it fails.
 const REFUSALS_MAX: usize = 2;
 
-/// A model call with its body, ready for any account.
-#[derive(Clone)]
-pub(crate) struct OutboundCall {
-    pub(crate) model_call: Arc<ModelCall>,
-    pub(crate) body: Bytes,
-    model_span: Range<usize>,
-    session: SessionAffinity,
-}
-
 /// A successful answer of an upstream, buffered up to its first event.
 pub(crate) struct UpstreamResponse {
     pub(crate) pending_usage: PendingUsage,
     pub(crate) buffered: BufferedResponse,
 }
 
-/// The call got no successful answer. `receipt` is set if an upstream was called.
+/// The call got no successful answer. `pending_usage` is set if an upstream was called.
 pub(crate) struct ForwardFailure {
     pub(crate) pending_usage: Option<PendingUsage>,
     /// How the last attempt ended.
@@ -70,43 +57,6 @@ impl From<RelayError> for ForwardFailure {
     fn from(refusal: RelayError) -> Self {
         let request_end = RequestEnd::without_answer(RequestOutcome::UpstreamError);
         Self { pending_usage: None, request_end, response: Err(refusal) }
-    }
-}
-
-impl OutboundCall {
-    pub(crate) fn new(
-        request: &RequestContext,
-        caller: AuthenticatedKey,
-        facts: BodyFacts,
-        body: Bytes,
-        (metering, random): (Metering, u64),
-    ) -> Self {
-        let BodyFacts { model, model_span, stream, is_fast, session_id, session_seed } = facts;
-        let model_call = ModelCall {
-            id: request.id.clone(),
-            at: request.at,
-            metering,
-            protocol: request.protocol,
-            trace: request.trace.clone(),
-            caller,
-            model,
-            stream,
-            is_fast,
-            body_bytes: body.len() as u64,
-            session_id,
-            agent_id: header_text(&request.head.headers, "x-claude-code-agent-id"),
-        };
-        let session = SessionAffinity::new(session_seed, random);
-        Self { model_call: Arc::new(model_call), body, model_span, session }
-    }
-
-    /// Returns the body for an account that knows the model as `model`. Only the model name is
-    /// replaced; all other bytes stay the same.
-    pub(crate) fn body_for(&self, model: &str) -> Bytes {
-        if model == self.model_call.model {
-            return self.body.clone();
-        }
-        replace_model(&self.body, self.model_span.clone(), model)
     }
 }
 
@@ -148,8 +98,8 @@ impl RelayState {
             }
             let pool = selector.pool().clone();
             let member = &pool.members[index];
-            let plan = ConversionPlan::for_account(request, model_call.stream, &member.account);
-            let upstream_model = plan.upstream_model(member, selector.model());
+            let plan = ConversionPlan::new(request.protocol, model_call.stream, &member.account);
+            let upstream_model = plan.upstream_model(&member.account, selector.model());
             let mut pending_usage =
                 history.new_pending_usage(model_call, member, &selector, (upstream_model, slot));
             let model = &pending_usage.upstream_model;
@@ -331,7 +281,9 @@ impl RelayState {
         let mut is_accepted = was_checked;
         if matches!(verdict.account, AccountEffect::Suspect { .. }) {
             for credential_check in history.credential_checks {
-                is_accepted &= credential_check.wait_for_status(Instant::now() + PATIENCE).await
+                is_accepted &= credential_check
+                    .wait_for_status(Instant::now() + CREDENTIAL_CHECK_TIMEOUT)
+                    .await
                     == CredentialStatus::Accepted;
             }
         }
@@ -370,7 +322,7 @@ impl RelayState {
 }
 
 /// How long an answer waits for the result of a credential probe.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+const CREDENTIAL_CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The attempts of a request so far.
 #[derive(Default)]

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How long a call can wait in the queue.
-const PATIENCE: Duration = Duration::from_secs(5);
+const SLOT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The most calls of a key in the queue. Claude Code sends about 26 token counts at once.
 const WAITING_MAX: usize = 64;
@@ -61,7 +61,7 @@ impl FreeCallLimiter {
         }
         let queued =
             QueuePosition::new(&waiting_count).ok_or_else(|| RelayError::too_many_free_calls(1))?;
-        let waiter = tokio::time::timeout(PATIENCE, slots.acquire_owned()).await;
+        let waiter = tokio::time::timeout(SLOT_TIMEOUT, slots.acquire_owned()).await;
         drop(queued);
         match waiter {
             Ok(Ok(waiter)) => Ok(FreeCallPermit(waiter)),

@@ -8,6 +8,7 @@
 //! The crate `baton-protocol` knows the formats of requests and answers, `baton-domain` holds the
 //! rules, and `baton-runtime` does all I/O.
 
+mod account_health;
 mod account_selection;
 mod admission;
 mod attempt;
@@ -19,41 +20,35 @@ mod body_transform;
 mod body_workers;
 mod chunk_list;
 mod client_response;
-mod concurrency_slots;
 mod cost_bound;
-mod credential_checks;
 mod credential_mask;
 mod exchange;
 mod forward;
 mod free_calls;
-mod health_updates;
 mod limit_wait;
 mod memory_budget;
 mod metered_body;
+mod model_call;
 mod model_lists;
 mod models;
 mod own_usage;
-mod pending_usage;
-mod platform_deadline;
 mod request_body;
 mod request_conversion;
 mod response_buffer;
 mod response_conversion;
 mod response_source;
 mod response_stream;
-mod session_pins;
 mod settle;
-mod shutdown;
-mod token_wait;
 mod unknown_keys;
 mod unserved_request;
 
 use authenticate::PendingKeyLookups;
 pub use body::{RelayBody, ResponseAborted};
 pub use chunk_list::ChunkList;
-pub use platform_deadline::PlatformDeadline;
+pub use exchange::PlatformDeadline;
 pub use settle::UnsentRecords;
 
+use account_health::CredentialChecks;
 use authenticate::AuthenticatedKey;
 use baton_domain::id::RequestId;
 use baton_domain::metric::REFUSED;
@@ -76,7 +71,6 @@ use baton_store::RelayStores;
 use body_workers::BodyWorkers;
 use bytes::Bytes;
 use client_response::RelayError;
-use credential_checks::CredentialChecks;
 use free_calls::{FreeCallLimiter, FreeCallPermit};
 use futures_util::FutureExt as _;
 use http::header::ACCEPT_ENCODING;
@@ -85,17 +79,17 @@ use http::{Request, Response};
 use jiff::Timestamp;
 use limit_wait::LimitWaiters;
 use memory_budget::{MemoryBudget, MemoryLimits};
+use model_call::Metering;
 use model_lists::ModelListCache;
-use pending_usage::Metering;
 use settle::UnsentCounts;
-use shutdown::ShutdownSignal;
 use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 use unknown_keys::UnknownKeyLimiter;
@@ -141,6 +135,15 @@ struct RelayState {
     /// has left.
     background_tasks: TaskTracker,
     unsent: UnsentCounts,
+}
+
+/// The two steps of a shutdown.
+#[derive(Default)]
+struct ShutdownSignal {
+    /// First step: new requests are refused, and running ones continue.
+    is_draining: AtomicBool,
+    /// Second step: running requests are ended and recorded.
+    cancel_responses: CancellationToken,
 }
 
 /// The request context: what is known when the head of a request has arrived.
@@ -264,12 +267,8 @@ impl Relay {
             Err(error) => (Err(error), String::new()),
         };
         let api_family = ApiFamily::from_path(head.uri.path());
-        let protocol = match &route {
-            Ok(RelayRoute::ChatCompletions) => ClientProtocol::OpenaiChat,
-            Ok(RelayRoute::Responses) => ClientProtocol::OpenaiResponses,
-            Ok(RelayRoute::Bedrock(..)) => ClientProtocol::BedrockInvokeModel,
-            _ => ClientProtocol::AnthropicMessages,
-        };
+        let protocol = route.as_ref().map(RelayRoute::client_protocol);
+        let protocol = protocol.unwrap_or(ClientProtocol::AnthropicMessages);
         let bedrock = match &route {
             Ok(RelayRoute::Bedrock(model, action)) => Some((model.clone(), *action)),
             _ => None,
@@ -286,16 +285,16 @@ impl Relay {
         };
         // Every log line of this request carries its id, including the line of a panic.
         let span = tracing::error_span!("request", request_id = %id);
-        let asked =
+        let context =
             Arc::new(RequestContext { id, at, api_family, protocol, head, path, bedrock, trace });
         let response =
-            self.0.answer_request(&asked, route.map_err(RelayError::from), body).instrument(span);
+            self.0.answer_request(&context, route.map_err(RelayError::from), body).instrument(span);
         // A panic ends only this request. State that it left incomplete belongs to this request
         // alone.
         let response = AssertUnwindSafe(response).catch_unwind().await;
         match response.unwrap_or_else(|_| Err(RelayError::internal_error())) {
             Ok(response) => response,
-            Err(refusal) => self.0.refuse_request(&asked, refusal),
+            Err(refusal) => self.0.refuse_request(&context, refusal),
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 /// The least number of bytes by which a permit grows.
 const STEP: usize = 16 * 1024;
 /// How long a request waits for others to release bytes.
-const PATIENCE: Duration = Duration::from_secs(5);
+const MEMORY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most requests of one key that wait at the same time.
 const WAITING_PER_KEY: usize = 64;
 
@@ -110,7 +110,7 @@ impl MemoryBudget {
         Ok(MemoryPermit { request_memory: self.clone(), key: key.clone(), bytes, is_metered })
     }
 
-    /// Takes what a request of `key` needs, and waits up to [`PATIENCE`] for others to release
+    /// Takes what a request of `key` needs, and waits up to [`MEMORY_TIMEOUT`] for others to release
     /// bytes.
     ///
     /// # Errors
@@ -120,7 +120,7 @@ impl MemoryBudget {
         key: &KeyId,
         memory_request: MemoryRequest,
     ) -> Result<MemoryPermit, MemoryLimitReached> {
-        self.acquire_bytes_within(key, memory_request, PATIENCE).await
+        self.acquire_bytes_within(key, memory_request, MEMORY_TIMEOUT).await
     }
 
     /// Takes what a request of `key` needs, and waits up to `patience` for others to release bytes.
@@ -266,7 +266,7 @@ impl MemoryPermit {
 
 /// The memory of one stream: the bytes that the relay holds of it and those that its client has not
 /// taken yet. The first [`FREE_BYTES`] are not counted, because nearly all events are shorter.
-pub(crate) struct StreamRoom {
+pub(crate) struct StreamMemory {
     request_memory: MemoryBudget,
     key: KeyId,
     permit: Option<MemoryPermit>,
@@ -275,7 +275,7 @@ pub(crate) struct StreamRoom {
 /// The bytes that a stream can hold without a permit.
 pub(crate) const FREE_BYTES: usize = 64 * 1024;
 
-impl StreamRoom {
+impl StreamMemory {
     /// Creates the budget of one stream of `key`. `allowance` covers what it already holds.
     pub(crate) fn new(budget: &MemoryBudget, key: &KeyId, permit: Option<MemoryPermit>) -> Self {
         Self { request_memory: budget.clone(), key: key.clone(), permit }
@@ -392,13 +392,13 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_draws_beyond_what_is_free_and_gives_back() {
+    fn stream_takes_shared_memory_and_releases_it() {
         let request_memory =
             MemoryBudget::new(MemoryLimits { total: 4 * MB, per_key: 2 * MB, min: 0 });
         let one = key(1);
         let taken = || request_memory.lock_state().total;
         let mut rooms: Vec<_> =
-            (0..3).map(|_| StreamRoom::new(&request_memory, &one, None)).collect();
+            (0..3).map(|_| StreamMemory::new(&request_memory, &one, None)).collect();
         for room in &mut rooms {
             assert_eq!(room.hold(FREE_BYTES), Ok(()));
         }

@@ -20,7 +20,7 @@ impl UndecodableResponse {
     const COMPRESSION: Self = Self("the upstream's compressed answer is damaged");
     pub(crate) const TOO_MUCH: Self =
         Self("the upstream's compressed answer is too large after decompression");
-    const DIALECT: Self = Self("the upstream's answer does not follow its API");
+    const PROTOCOL: Self = Self("the upstream's answer does not follow its API");
     const FRAMES: Self = Self("the upstream's event stream is damaged");
     pub(crate) const STOPPING: Self = Self("the relay is shutting down");
 }
@@ -50,7 +50,8 @@ impl ContentCoding {
     }
 }
 
-/// Returns whether an answer with these headers has the media type `kind`. Media types are case-insensitive (RFC 9110, section 8.3.1).
+/// Returns whether an answer with these headers has the media type `kind`. Media types are
+/// case-insensitive (RFC 9110, section 8.3.1).
 pub(crate) fn has_media_type(headers: &HeaderMap, kind: &str) -> bool {
     let value = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     value
@@ -209,7 +210,7 @@ impl MeteredBody {
     pub(crate) fn observe_end(&mut self) -> Result<Bytes, UndecodableResponse> {
         let last = self.observe_compression_end()?;
         let closing_bytes =
-            self.transform.finish_transform().map_err(|_| UndecodableResponse::DIALECT)?;
+            self.transform.finish_transform().map_err(|_| UndecodableResponse::PROTOCOL)?;
         Ok(if self.passes_unchanged() {
             Bytes::new()
         } else {
@@ -333,9 +334,9 @@ impl MeteredBody {
 mod tests {
     use super::*;
     use crate::body_transform::TranslatedEvents;
-    use crate::request_conversion::BedrockFraming;
+    use baton_domain::protocol::Framing;
     use baton_protocol::translate::{
-        ClientApi, ProtocolPair, TranslationOptions, UpstreamProtocol,
+        ClientProtocol, ProtocolPair, TranslationOptions, UpstreamProtocol,
     };
     use baton_runtime::upstream::UpstreamBody;
     use bytes::BytesMut;
@@ -347,12 +348,16 @@ mod tests {
 
     /// A body of an answer of Chat Completions that is translated into the Messages API.
     fn translated(is_stream: bool) -> MeteredBody {
-        let pair = ProtocolPair::between(ClientApi::Messages, UpstreamProtocol::Chat).unwrap();
+        let pair = ProtocolPair::between(ClientProtocol::AnthropicMessages, UpstreamProtocol::Chat)
+            .unwrap();
         let request = br#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"a"}]}"#;
         let options = TranslationOptions::new("m", "req_1");
         let context = pair.translate_request(request, &options).unwrap().context;
         let (kind, transform) = if is_stream {
-            let events = TranslatedEvents::new(context.stream_translator(), BedrockFraming::Plain);
+            let events = TranslatedEvents::new(
+                context.stream_translator(),
+                (Framing::ServerSentEvents, Framing::ServerSentEvents),
+            );
             ("text/event-stream", BodyTransform::TranslateEvents(Box::new(events)))
         } else {
             let whole = BodyTransform::TranslateWhole(Box::new(context), BytesMut::new());

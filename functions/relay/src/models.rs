@@ -7,20 +7,22 @@
 //! list of one account is passed on. Otherwise the lists are merged in the form of the client's
 //! API.
 
-use crate::account_selection::SessionAffinity;
 use crate::authenticate::AuthenticatedKey;
 use crate::body::RelayBody;
 use crate::client_response::{self, RelayError};
 use crate::credential_mask::remove_headers_with_credential;
+use crate::model_call::SessionAffinity;
 use crate::unserved_request::UnservedRequest;
-use crate::{RelayState, RequestContext, attempt};
-use baton_domain::account::Provider;
+use crate::{RelayState, RequestContext};
+use baton_domain::account::Account;
 use baton_domain::model::{allows, map};
 use baton_domain::protocol::UpstreamOperation;
 use baton_protocol::answer_form::check_whole_answer;
 use baton_protocol::error::ApiFamily;
 use baton_protocol::model_path::filter_models_query;
 use baton_protocol::route::with_query;
+use baton_providers::headers::build_request_headers;
+use baton_providers::rules;
 use baton_runtime::upstream::UpstreamAddress;
 use baton_store::PoolMember;
 use bytes::Bytes;
@@ -35,7 +37,7 @@ use std::slice::from_ref;
 use std::time::Duration;
 
 /// Less than 3 s, after which Claude Code gives up.
-const PATIENCE: Duration = Duration::from_millis(2500);
+const LIST_TIMEOUT: Duration = Duration::from_millis(2500);
 const LIST_BYTES_MAX: usize = 4 << 20;
 /// The most accounts that are called for one list.
 const LISTS_MAX: usize = 8;
@@ -60,7 +62,7 @@ impl RelayState {
             .await?;
         let format = ModelListFormat::from_request(request);
         let members = &selector.pool().members;
-        let is_other = |member: &PoolMember| member.account.provider != format.vendor();
+        let is_other = |member: &PoolMember| !format.is_form_of(&member.account);
         if members.iter().any(|member| member.account.enabled && is_other(member)) {
             return Ok(self.merge_model_lists(request, caller, members, format).await);
         }
@@ -106,7 +108,7 @@ impl RelayState {
         let (member, format) =
             (&selector.pool().members[index], ModelListFormat::from_request(request));
         if let Some((head, body)) = self.fetch_model_list(request, member).await {
-            if member.account.provider != format.vendor() {
+            if !format.is_form_of(&member.account) {
                 return Ok(client_response::json_response(
                     StatusCode::OK,
                     format.model_entry(id).to_string(),
@@ -169,9 +171,7 @@ impl RelayState {
         request: &RequestContext,
         member: &PoolMember,
     ) -> Option<(Parts, Bytes)> {
-        if member.account.provider == Provider::Bedrock {
-            return None;
-        }
+        rules(member.account.provider).model_list_form?;
         let query = filter_models_query(request.head.uri.query().unwrap_or_default());
         let address =
             UpstreamAddress::new(&member.account.base_url, &with_query(&request.path, &query));
@@ -179,7 +179,9 @@ impl RelayState {
         if let Some(cached) = self.model_lists.get(id, &url) {
             return Some(cached);
         }
-        let headers = attempt::build_upstream_headers(request, member, true).ok()?;
+        let (account, client_headers) = (&member.account, &request.head.headers);
+        let headers =
+            build_request_headers(account, &member.credential, client_headers, "identity").ok()?;
         let call = async {
             let upstream = self.upstream.with_proxy(member.proxy.as_ref()).ok()?;
             let response =
@@ -196,7 +198,7 @@ impl RelayState {
             let is_answer = is_list || check_whole_answer(kind, &body, false).is_ok();
             (head.status.is_success() && is_answer).then_some((head, body))
         };
-        let (head, body) = tokio::time::timeout(PATIENCE, call).await.ok().flatten()?;
+        let (head, body) = tokio::time::timeout(LIST_TIMEOUT, call).await.ok().flatten()?;
         self.model_lists.put(id, &url, (&head, &body));
         Some((head, body))
     }
@@ -213,8 +215,9 @@ impl RelayState {
         let enabled = members.iter().filter(|member| member.account.enabled);
         let prices = self.store.prices.cached();
         let mut found: BTreeMap<String, Value> = BTreeMap::new();
-        for member in enabled.clone().filter(|member| member.account.provider == Provider::Bedrock)
-        {
+        let has_no_list =
+            |member: &&PoolMember| rules(member.account.provider).model_list_form.is_none();
+        for member in enabled.clone().filter(has_no_list) {
             let priced_models = prices.models().map(|(id, _)| id);
             for id in priced_models.filter(|id| is_visible(caller, from_ref(member), id)) {
                 found.insert(id.to_owned(), format.model_entry(id));
@@ -227,7 +230,7 @@ impl RelayState {
             Some((member, models))
         });
         for (member, models) in join_all(lists).await.into_iter().flatten() {
-            let is_own = member.account.provider == format.vendor();
+            let is_own = format.is_form_of(&member.account);
             for model in models {
                 let Some(id) = model["id"].as_str().map(str::to_owned) else { continue };
                 if !is_visible(caller, from_ref(member), &id) {
@@ -322,11 +325,9 @@ impl ModelListFormat {
         Self(if is_openai { ApiFamily::OpenAi } else { ApiFamily::Anthropic })
     }
 
-    fn vendor(self) -> Provider {
-        match self.0 {
-            ApiFamily::Anthropic => Provider::Anthropic,
-            ApiFamily::OpenAi => Provider::OpenaiCompatible,
-        }
+    /// Returns whether the account's upstream sends lists in this form.
+    fn is_form_of(self, account: &Account) -> bool {
+        rules(account.provider).model_list_form == Some(self.0)
     }
 
     fn model_entry(self, id: &str) -> Value {

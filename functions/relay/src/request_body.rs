@@ -3,7 +3,7 @@
 use crate::authenticate::AuthenticatedKey;
 use crate::client_response::RelayError;
 use crate::memory_budget::{MemoryLimitReached, MemoryPermit, MemoryRequest};
-use crate::pending_usage::Metering;
+use crate::model_call::Metering;
 use crate::{RelayState, RequestContext};
 use baton_runtime::settings::InputBounds;
 use bytes::{Bytes, BytesMut};

@@ -5,7 +5,7 @@ use crate::attempt_error::{AnswerCut, AttemptError};
 use crate::body_workers::BodyWorkers;
 use crate::memory_budget::{MemoryLimitReached, MemoryPermit, MemoryRequest};
 use crate::metered_body::{ContentCoding, MeteredBody, UndecodableResponse};
-use crate::pending_usage::ModelCall;
+use crate::model_call::ModelCall;
 use crate::response_conversion::{DeclaredForm, ResponsePlan, whole_error};
 use crate::response_source::{ResponseSource, SourceEvent};
 use crate::{RelayState, RequestContext};
@@ -263,10 +263,10 @@ fn misconfigured(status: StatusCode) -> Option<&'static str> {
 
 /// How long a stream that has begun, but without any output of the model, is buffered in case an
 /// error follows.
-const EMPTY_PATIENCE: Duration = Duration::from_secs(1);
+const EMPTY_START_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Waits for the next event of the source. If the answer `has_only_begun`, it fails after
-/// [`EMPTY_PATIENCE`], counted from the first call in that state.
+/// [`EMPTY_START_TIMEOUT`], counted from the first call in that state.
 async fn next_event(
     empty_deadline: &mut Option<Instant>,
     has_only_begun: bool,
@@ -275,7 +275,7 @@ async fn next_event(
     if !has_only_begun {
         return Ok(source.next().await);
     }
-    let end = *empty_deadline.get_or_insert_with(|| Instant::now() + EMPTY_PATIENCE);
+    let end = *empty_deadline.get_or_insert_with(|| Instant::now() + EMPTY_START_TIMEOUT);
     timeout_at(end, source.next()).await
 }
 

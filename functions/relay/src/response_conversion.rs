@@ -5,15 +5,15 @@ use crate::attempt_error::AttemptError;
 use crate::body_transform::{BodyTransform, TranslatedEvents};
 use crate::memory_budget::MemoryPermit;
 use crate::metered_body::{ContentCoding, MeteredBody, SSE, has_media_type};
-use crate::pending_usage::Metering;
-use crate::request_conversion::{BedrockFraming, ConversionPlan};
+use crate::model_call::Metering;
+use baton_domain::protocol::Framing;
 use baton_domain::verdict::ErrorFields;
 use baton_protocol::answer_form::{BadAnswerForm, check_whole_answer, may_be_json};
 use baton_protocol::bedrock::{
     EVENT_STREAM, FramesToSse, SseToFrames, count_result_from_bedrock, count_result_to_bedrock,
     to_messages_error,
 };
-use baton_protocol::translate;
+use baton_providers::conversion::{ConversionPlan, ResponseHint};
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http::header::{
@@ -39,59 +39,36 @@ pub(crate) struct ResponsePlan {
     pub(crate) hint: ResponseHint,
 }
 
-/// What only the request's body shows.
-pub(crate) enum ResponseHint {
-    /// Nothing special.
-    Nothing,
-    /// The client did not ask for the usage that the upstream will report, so it is removed.
-    HideUsage,
-    /// How to translate the answer for the client.
-    Translation(Box<translate::ResponseContext>),
-}
-
 impl ResponsePlan {
     /// Chooses the body transform for a successful answer with this head. Changes the head into the
     /// client's.
     pub(crate) fn into_body_transform(self, head: &mut Parts) -> BodyTransform {
         let is = |kind: &str| has_media_type(&head.headers, kind);
-        let (transform, content_type) = match (self.hint, self.plan) {
-            (ResponseHint::Translation(context), ConversionPlan::Translated(_, framing)) => {
-                let (sent, given) = match framing {
-                    BedrockFraming::Plain => (SSE, EVENTS),
-                    BedrockFraming::IntoBedrock => (EVENT_STREAM, EVENTS),
-                    BedrockFraming::OutOfBedrock => (SSE, FRAMES),
+        let ConversionPlan { client_framing, upstream_framing, .. } = self.plan;
+        let framings = (client_framing, upstream_framing);
+        let (transform, content_type) = match self.hint {
+            ResponseHint::Translation(context) => {
+                let sent = match upstream_framing {
+                    Framing::ServerSentEvents => SSE,
+                    Framing::AwsEventStream => EVENT_STREAM,
+                };
+                let given = match client_framing {
+                    Framing::ServerSentEvents => EVENTS,
+                    Framing::AwsEventStream => FRAMES,
                 };
                 if is(sent) {
-                    (
-                        BodyTransform::TranslateEvents(Box::new(TranslatedEvents::new(
-                            context.stream_translator(),
-                            framing,
-                        ))),
-                        Some(given),
-                    )
+                    let events = TranslatedEvents::new(context.stream_translator(), framings);
+                    (BodyTransform::TranslateEvents(Box::new(events)), Some(given))
                 } else {
                     (BodyTransform::TranslateWhole(context, BytesMut::new()), Some(JSON))
                 }
             }
-            (ResponseHint::HideUsage, _) if is(SSE) => {
+            ResponseHint::HideUsage if is(SSE) => {
                 (BodyTransform::RemoveUsage(Box::default()), None)
             }
-            (_, ConversionPlan::IntoBedrock) if is(EVENT_STREAM) => {
-                (BodyTransform::IntoEvents(FramesToSse::default()), Some(EVENTS))
+            ResponseHint::Nothing | ResponseHint::HideUsage => {
+                choose_framing_transform(framings, is, self.metering)
             }
-            (_, ConversionPlan::OutOfBedrock) if is(SSE) => {
-                (BodyTransform::IntoFrames(SseToFrames::default()), Some(FRAMES))
-            }
-            (_, ConversionPlan::BedrockPassThrough) if is(EVENT_STREAM) => {
-                (BodyTransform::MeteredFrames(FramesToSse::default()), None)
-            }
-            (_, ConversionPlan::IntoBedrock) if self.metering == Metering::Free => {
-                (BodyTransform::TokenCount(count_result_from_bedrock, BytesMut::new()), None)
-            }
-            (_, ConversionPlan::OutOfBedrock) if self.metering == Metering::Free => {
-                (BodyTransform::TokenCount(count_result_to_bedrock, BytesMut::new()), None)
-            }
-            _ => (BodyTransform::PassThrough, None),
         };
         if let Some(content_type) = content_type {
             head.headers.insert(CONTENT_TYPE, content_type);
@@ -99,7 +76,7 @@ impl ResponsePlan {
         if transform.changes_bytes() {
             head.headers.remove(CONTENT_LENGTH);
         }
-        self.plan.copy_request_id(&mut head.headers);
+        copy_request_id(self.plan, &mut head.headers);
         transform
     }
 
@@ -111,15 +88,11 @@ impl ResponsePlan {
         body: Bytes,
         permit: Option<MemoryPermit>,
     ) -> AttemptError {
-        self.plan.copy_request_id(&mut head.headers);
+        copy_request_id(self.plan, &mut head.headers);
         let error_name = head.headers.get(AMZN_ERROR).and_then(|value| value.to_str().ok());
-        let error = match self.plan {
-            ConversionPlan::IntoBedrock
-            | ConversionPlan::BedrockPassThrough
-            | ConversionPlan::Translated(_, BedrockFraming::IntoBedrock) => {
-                to_messages_error(head.status.as_u16(), error_name, &body)
-            }
-            _ => None,
+        let error = match self.plan.upstream_framing {
+            Framing::AwsEventStream => to_messages_error(head.status.as_u16(), error_name, &body),
+            Framing::ServerSentEvents => None,
         };
         let original = (head.clone(), body.clone());
         let (head, body) = match error {
@@ -135,14 +108,43 @@ impl ResponsePlan {
                 let body = context.translate_error(head.status.as_u16(), &body).into();
                 Some((with_json_content_type(head.clone()), body))
             }
-            _ if self.plan == ConversionPlan::BedrockPassThrough => Some(original),
-            _ => None,
+            ResponseHint::Nothing | ResponseHint::HideUsage => {
+                self.plan.is_bedrock_pass_through().then_some(original)
+            }
         };
         AttemptError::ErrorResponse {
             head: Box::new(head),
             body,
             client_response: client_response.map(Box::new),
             permit,
+        }
+    }
+}
+
+/// Chooses the transform of an answer that is not translated, by the framings of client and
+/// upstream. Also returns the content type for the client if it differs.
+fn choose_framing_transform(
+    framings: (Framing, Framing),
+    has_content_type: impl Fn(&str) -> bool,
+    metering: Metering,
+) -> (BodyTransform, Option<HeaderValue>) {
+    use Framing::{AwsEventStream, ServerSentEvents};
+    let is_free = metering == Metering::Free;
+    let convert_count = |convert| (BodyTransform::TokenCount(convert, BytesMut::new()), None);
+    match framings {
+        (ServerSentEvents, AwsEventStream) if has_content_type(EVENT_STREAM) => {
+            (BodyTransform::IntoEvents(FramesToSse::default()), Some(EVENTS))
+        }
+        (ServerSentEvents, AwsEventStream) if is_free => convert_count(count_result_from_bedrock),
+        (AwsEventStream, ServerSentEvents) if has_content_type(SSE) => {
+            (BodyTransform::IntoFrames(SseToFrames::default()), Some(FRAMES))
+        }
+        (AwsEventStream, ServerSentEvents) if is_free => convert_count(count_result_to_bedrock),
+        (AwsEventStream, AwsEventStream) if has_content_type(EVENT_STREAM) => {
+            (BodyTransform::MeteredFrames(FramesToSse::default()), None)
+        }
+        (ServerSentEvents | AwsEventStream, ServerSentEvents | AwsEventStream) => {
+            (BodyTransform::PassThrough, None)
         }
     }
 }
@@ -206,18 +208,15 @@ fn with_json_content_type(mut head: Parts) -> Parts {
     head
 }
 
-impl ConversionPlan {
-    /// Copies the upstream's request id to the header names that the client knows.
-    fn copy_request_id(self, headers: &mut HeaderMap) {
-        if matches!(self, Self::PassThrough | Self::PassThroughWithUsage | Self::BedrockPassThrough)
-        {
-            return;
-        }
-        let Some(id) = REQUEST_IDS.iter().find_map(|name| headers.get(name)).cloned() else {
-            return;
-        };
-        for name in REQUEST_IDS {
-            headers.entry(name).or_insert_with(|| id.clone());
-        }
+/// Copies the upstream's request id to the header names that the client knows.
+fn copy_request_id(plan: ConversionPlan, headers: &mut HeaderMap) {
+    if plan.is_pass_through() {
+        return;
+    }
+    let Some(id) = REQUEST_IDS.iter().find_map(|name| headers.get(name)).cloned() else {
+        return;
+    };
+    for name in REQUEST_IDS {
+        headers.entry(name).or_insert_with(|| id.clone());
     }
 }

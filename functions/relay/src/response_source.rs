@@ -28,7 +28,7 @@ pub(crate) enum SourceEvent {
 }
 
 /// The time between two keep-alives. Clients and proxies give up only after longer silences.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// The body of an upstream's answer with its timers.
 pub(crate) struct ResponseSource {
@@ -45,8 +45,8 @@ pub(crate) struct ResponseSource {
 }
 
 impl ResponseSource {
-    /// Reads `body`. It can be silent for `idle`, lasts until `deadline` at most, and ends early
-    /// when `cut` is cancelled.
+    /// Reads `body`. It can be silent for `idle_timeout`, lasts until `deadline` at most, and ends
+    /// early when `abort` is cancelled.
     pub(crate) fn new(
         body: upstream::UpstreamBody,
         idle_timeout: Duration,
@@ -69,7 +69,7 @@ impl ResponseSource {
 
     /// Turns keep-alives on if `is_silent` says that the client would otherwise get none.
     pub(crate) fn with_keep_alives(self, is_silent: bool) -> Self {
-        let keep_alive_timer = is_silent.then(|| Box::pin(sleep(SIGN_OF_LIFE)));
+        let keep_alive_timer = is_silent.then(|| Box::pin(sleep(KEEP_ALIVE_INTERVAL)));
         Self { keep_alive_timer, ..self }
     }
 
@@ -145,7 +145,7 @@ impl ResponseSource {
 
     fn reset_silence_timer(&mut self) {
         if let Some(keep_alive_timer) = &mut self.keep_alive_timer {
-            keep_alive_timer.as_mut().reset(Instant::now() + SIGN_OF_LIFE);
+            keep_alive_timer.as_mut().reset(Instant::now() + KEEP_ALIVE_INTERVAL);
         }
     }
 

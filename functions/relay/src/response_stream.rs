@@ -7,12 +7,11 @@ use crate::body::{ClientPresence, RelayBody, ResponseAborted};
 use crate::body_workers::BodyWorkers;
 use crate::chunk_list::ChunkList;
 use crate::forward::UpstreamResponse;
-use crate::memory_budget::StreamRoom;
+use crate::memory_budget::StreamMemory;
 use crate::metered_body::{MeteredBody, UndecodableResponse};
-use crate::pending_usage::PendingUsage;
 use crate::response_buffer::{BufferedResponse, CROWDED};
 use crate::response_source::{ResponseSource, SourceEvent};
-use crate::settle::RequestEnd;
+use crate::settle::{PendingUsage, RequestEnd};
 use crate::{RelayState, RequestContext, client_response};
 use async_stream::stream;
 use baton_domain::id::KeyId;
@@ -54,12 +53,12 @@ impl RelayState {
         let BufferedResponse { chunks, body, metered_body, permit, .. } = buffered;
         let (whole_permit, stream_permit) =
             if is_stream { (None, Some(permit)) } else { (Some(permit), None) };
-        let memory = StreamRoom::new(
+        let memory = StreamMemory::new(
             &self.response_memory,
             &pending_usage.model_call.caller.key().id,
             stream_permit,
         );
-        let outgoing = OnItsWay { pending_usage, chunks, body, metered_body, memory };
+        let outgoing = OutgoingResponse { pending_usage, chunks, body, metered_body, memory };
         // Boxed, because the future is large.
         let chunks = Arc::clone(self);
         let chunks = chunks.relay_chunks(outgoing, request.api_family, client.clone(), deadline);
@@ -83,12 +82,13 @@ impl RelayState {
     /// have been counted.
     fn relay_chunks(
         self: Arc<Self>,
-        outgoing: OnItsWay,
+        outgoing: OutgoingResponse,
         api_family: ApiFamily,
         client: ClientPresence,
         deadline: Instant,
     ) -> impl Stream<Item = Result<ChunkList, ResponseAborted>> + Send {
-        let OnItsWay { pending_usage, mut chunks, body, mut metered_body, mut memory } = outgoing;
+        let OutgoingResponse { pending_usage, mut chunks, body, mut metered_body, mut memory } =
+            outgoing;
         let abort = client.abort.clone();
         let mut source = ResponseSource::new(body, self.timers.idle, deadline, abort)
             .with_keep_alives(metered_body.keep_alive_bytes().is_some());
@@ -97,7 +97,7 @@ impl RelayState {
         stream! {
             let _open = open_stream;
             let is_stream = metered_body.is_stream();
-            let mut end_event = make_room(&mut memory, &mut metered_body, &mut chunks);
+            let mut end_event = update_memory(&mut memory, &mut metered_body, &mut chunks);
             if let Some(first) = ChunkList::take_from(&mut chunks) {
                 yield Ok(first);
             }
@@ -132,7 +132,7 @@ impl RelayState {
             yield Ok(closing_bytes.into());
             let mid_event = metered_body.is_mid_event();
             let (reading, mut transform) = metered_body.finish(pending_usage.model_call.body_bytes);
-            let has_ended = is_stream && !has_gap && transform.has_told_end(reading.has_reported_end);
+            let has_ended = is_stream && !has_gap && transform.client_has_end(reading.has_reported_end);
             let end_error = error_at_end(&end_event, has_ended, is_stream);
             if let Some(error) = end_error.as_ref().filter(|_| can_append_event) {
                 let id = pending_usage.model_call.id.as_str();
@@ -150,13 +150,13 @@ impl RelayState {
 }
 
 /// A successful answer that is being passed on.
-struct OnItsWay {
+struct OutgoingResponse {
     pending_usage: PendingUsage,
     /// The bytes that the client gets next.
     chunks: Vec<Bytes>,
     body: upstream::UpstreamBody,
     metered_body: MeteredBody,
-    memory: StreamRoom,
+    memory: StreamMemory,
 }
 
 /// The most bytes at a time that pass to the client without memory from the budget.
@@ -165,8 +165,8 @@ const PASSED_BYTES_MAX: usize = 1 << 20;
 /// Sets the memory of the stream to what it holds. If no memory is left, an event that need not be
 /// read passes unread, and any other stream ends. If more than [`PASSED_BYTES_MAX`] bytes wait for
 /// the client, they are dropped and the stream ends too.
-fn make_room(
-    memory: &mut StreamRoom,
+fn update_memory(
+    memory: &mut StreamMemory,
     metered_body: &mut MeteredBody,
     chunks: &mut Vec<Bytes>,
 ) -> Option<SourceEvent> {
@@ -192,7 +192,7 @@ async fn read_chunks(
     (source, workers): (&mut ResponseSource, (&BodyWorkers, &KeyId)),
     metered_body: &mut MeteredBody,
     chunks: &mut Vec<Bytes>,
-    memory: &mut StreamRoom,
+    memory: &mut StreamMemory,
 ) -> Option<SourceEvent> {
     let (mut next, mut bytes) = (source.next().await, 0);
     loop {
@@ -228,7 +228,7 @@ async fn read_chunks(
             }
             Err(UndecodableResponse(reason)) => return Some(SourceEvent::ConnectionLost(reason)),
         }
-        if let Some(end_event) = make_room(memory, metered_body, chunks) {
+        if let Some(end_event) = update_memory(memory, metered_body, chunks) {
             return Some(end_event);
         }
         if chunks.len() == BURST_MAX || bytes >= BURST_BYTES_MAX {
@@ -314,10 +314,10 @@ mod tests {
     use super::*;
     use crate::body_transform::{BodyTransform, TranslatedEvents};
     use crate::memory_budget::{MemoryBudget, MemoryLimits};
-    use crate::request_conversion::BedrockFraming;
     use baton_domain::id::KeyId;
+    use baton_domain::protocol::Framing;
     use baton_protocol::translate::{
-        ClientApi, ProtocolPair, TranslationOptions, UpstreamProtocol,
+        ClientProtocol, ProtocolPair, TranslationOptions, UpstreamProtocol,
     };
     use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
     use http_body::Frame;
@@ -326,14 +326,14 @@ mod tests {
     use std::time::Duration;
     use tokio_util::sync::CancellationToken;
 
-    fn room() -> StreamRoom {
+    fn new_memory() -> StreamMemory {
         let request_memory =
             MemoryBudget::new(MemoryLimits { total: 1 << 20, per_key: 1 << 20, min: 0 });
-        StreamRoom::new(&request_memory, &KeyId::from_bits(1), None)
+        StreamMemory::new(&request_memory, &KeyId::from_bits(1), None)
     }
 
     /// Returns what a client gets from a silent upstream, and the seconds until that ends.
-    async fn heard(transform: BodyTransform) -> (Vec<Bytes>, u64) {
+    async fn read_silent_upstream(transform: BodyTransform) -> (Vec<Bytes>, u64) {
         let started = Instant::now();
         let frames = futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>();
         let body = upstream::UpstreamBody::wrap(StreamBody::new(frames));
@@ -342,7 +342,7 @@ mod tests {
         let mut metered_body = MeteredBody::new(&HeaderMap::from_iter([kind]), false, transform);
         let mut source = ResponseSource::new(body, idle_timeout, started + idle_timeout, abort)
             .with_keep_alives(metered_body.keep_alive_bytes().is_some());
-        let (mut chunks, mut memory) = (Vec::new(), room());
+        let (mut chunks, mut memory) = (Vec::new(), new_memory());
         let (workers, key) = (BodyWorkers::with_cores(1), KeyId::from_bits(1));
         while read_chunks(
             (&mut source, (&workers, &key)),
@@ -359,7 +359,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_translated_streams_get_keep_alives() {
         let translation =
-            ProtocolPair::between(ClientApi::Messages, UpstreamProtocol::Chat).unwrap();
+            ProtocolPair::between(ClientProtocol::AnthropicMessages, UpstreamProtocol::Chat)
+                .unwrap();
         let body = br#"{"model":"m","max_tokens":9,"messages":[]}"#;
         let context = translation
             .translate_request(body, &TranslationOptions::new("m", "req_1"))
@@ -368,10 +369,10 @@ mod tests {
         let comment = Bytes::from_static(b": keep-alive\n\n");
         let transform = BodyTransform::TranslateEvents(Box::new(TranslatedEvents::new(
             context.stream_translator(),
-            BedrockFraming::Plain,
+            (Framing::ServerSentEvents, Framing::ServerSentEvents),
         )));
-        assert_eq!(heard(transform).await, (vec![comment.clone(), comment], 40));
-        assert_eq!(heard(BodyTransform::PassThrough).await, (Vec::new(), 40));
+        assert_eq!(read_silent_upstream(transform).await, (vec![comment.clone(), comment], 40));
+        assert_eq!(read_silent_upstream(BodyTransform::PassThrough).await, (Vec::new(), 40));
     }
 
     const EVENT: &[u8] = b"event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\
@@ -391,7 +392,7 @@ mod tests {
             let mut source = ResponseSource::new(body, idle_timeout, end, CancellationToken::new());
             let (mut metered_body, mut chunks) =
                 (MeteredBody::new(&headers, false, BodyTransform::PassThrough), Vec::new());
-            let (mut forwarded, mut memory) = (0, room());
+            let (mut forwarded, mut memory) = (0, new_memory());
             let mut end_event = None;
             let (workers, key) = (BodyWorkers::with_cores(1), KeyId::from_bits(1));
             while end_event.is_none() {
@@ -424,7 +425,7 @@ mod tests {
             ResponseSource::new(body, Duration::from_secs(10), end, CancellationToken::new());
         let (mut metered_body, mut sizes) =
             (MeteredBody::new(&HeaderMap::new(), false, BodyTransform::PassThrough), Vec::new());
-        let (mut end_event, mut memory) = (None, room());
+        let (mut end_event, mut memory) = (None, new_memory());
         let (workers, key) = (BodyWorkers::with_cores(1), KeyId::from_bits(1));
         while end_event.is_none() {
             let mut chunks = Vec::new();
@@ -442,13 +443,13 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_forwarded_without_a_copy() {
+    fn event_is_forwarded_without_copy() {
         allocations(10_100);
     }
 
     #[test]
     #[ignore = "it fixes a number of allocations, which a dependency may change"]
-    fn an_event_is_forwarded_without_an_allocation() {
+    fn event_is_forwarded_without_allocation() {
         assert_eq!(allocations(10_100), allocations(100));
     }
 }

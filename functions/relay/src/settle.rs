@@ -2,12 +2,15 @@
 //! delivers the record without loss. Stats uses the record to settle the reservation.
 
 use crate::RelayState;
-use crate::pending_usage::{Metering, PendingUsage};
+use crate::account_selection::ConcurrencySlot;
+use crate::model_call::{Metering, ModelCall};
+use baton_domain::id::AccountId;
 use baton_domain::price::PriceTable;
-use baton_domain::record::{RequestOutcome, UsageRecord, VERSION};
+use baton_domain::record::{RequestOutcome, TriedAccount, UsageRecord, VERSION};
 use baton_domain::usage::{MODEL_CHARS_MAX, clean_text};
 use baton_protocol::meter::MeterReading;
 use baton_runtime::signed_record;
+use jiff::Timestamp;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +26,24 @@ const STORE_TIME_IN_STOP: Duration = Duration::from_millis(1500);
 const PRICES_TIME_IN_STOP: Duration = Duration::from_millis(500);
 
 /// How long a record waits until an alert is stored.
-const NOTE_PATIENCE: Duration = Duration::from_millis(100);
+const ALERT_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// What becomes the usage record of a request that was sent to an upstream.
+#[derive(Clone)]
+pub(crate) struct PendingUsage {
+    pub(crate) model_call: Arc<ModelCall>,
+    pub(crate) account: AccountId,
+    pub(crate) provider: &'static str,
+    pub(crate) upstream_model: String,
+    pub(crate) attempts: u32,
+    /// The accounts that were tried and failed before.
+    pub(crate) failed_attempts: Vec<TriedAccount>,
+    /// The slot at the account.
+    pub(crate) slot: ConcurrencySlot,
+    /// The status that the client gets.
+    pub(crate) status: u16,
+    pub(crate) first_byte_at: Option<Timestamp>,
+}
 
 /// How a request ended, and what the usage meter read.
 pub(crate) struct RequestEnd {
@@ -58,16 +78,16 @@ pub(crate) struct UnsentCounts {
 }
 
 /// Counts a record that is being made or sent, until it is dropped.
-struct UnderWay<'a>(&'a AtomicU64);
+struct InFlightCount<'a>(&'a AtomicU64);
 
-impl<'a> UnderWay<'a> {
+impl<'a> InFlightCount<'a> {
     fn begin(count: &'a AtomicU64) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count)
     }
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for InFlightCount<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -137,9 +157,16 @@ impl RelayState {
         result.map_err(|error| error.to_string())
     }
 
+    /// Releases the slot of a pending usage, if it has one.
+    pub(crate) async fn release_slot(&self, pending_usage: &PendingUsage) {
+        if pending_usage.slot == ConcurrencySlot::Taken {
+            self.release_account_slot(&pending_usage.account, &pending_usage.model_call.id).await;
+        }
+    }
+
     /// Ends a request: releases its concurrency slot and sends its usage record.
     async fn finish_request(&self, pending_usage: &PendingUsage, request_end: &RequestEnd) {
-        let _in_flight = UnderWay::begin(&self.unsent.in_flight);
+        let _in_flight = InFlightCount::begin(&self.unsent.in_flight);
         tokio::join!(
             self.release_slot(pending_usage),
             self.send_usage_record(pending_usage, request_end)
@@ -219,7 +246,7 @@ impl RelayState {
              with the highest possible usage"
         );
         let alert_write = self.store.alerts.note_capped(record);
-        if tokio::time::timeout(NOTE_PATIENCE, alert_write).await.is_err() {
+        if tokio::time::timeout(ALERT_TIMEOUT, alert_write).await.is_err() {
             tracing::warn!(account_id = %record.account_id, "the store is slow, so an alert about \
                  this account can be missing");
         }
@@ -261,7 +288,7 @@ impl RelayState {
         {
             cost.amount = max_cost;
         }
-        let millis = |until: jiff::Timestamp| {
+        let millis = |until: Timestamp| {
             u64::try_from(until.duration_since(model_call.at).as_millis()).unwrap_or_default()
         };
         UsageRecord {

@@ -3,7 +3,7 @@
 //! log has the reasons.
 
 use crate::account_selection::NoEligibleAccount;
-use crate::client_response::RelayError;
+use crate::client_response::{RelayError, WAIT_SECONDS_MAX};
 use baton_domain::account_selection::{IneligibleReason, ready_at};
 use baton_domain::cooldown_reason::CooldownReason;
 use baton_domain::protocol::UpstreamOperation;
@@ -11,8 +11,6 @@ use baton_protocol::error::ApiFamily;
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 
-/// The longest wait for which clients retry. A longer one is reported as final, with the time.
-pub(crate) const WAIT_SECONDS_MAX: u64 = 60;
 /// The time after which a renewed token should be there.
 const RENEWAL: SignedDuration = SignedDuration::from_secs(5);
 
@@ -162,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_token_is_not_called_busy() {
+    fn missing_token_is_not_reported_as_busy() {
         let words = |reasons: Vec<IneligibleReason>| {
             let reasons =
                 reasons.into_iter().map(|reason| (AccountId::from_bits(1), reason)).collect();

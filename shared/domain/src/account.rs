@@ -3,6 +3,7 @@
 
 use crate::id::{AccountId, GroupId};
 use crate::model::{ModelPattern, allows, map};
+use crate::protocol::UpstreamOperation;
 use serde::{Deserialize, Serialize};
 
 /// The settings of an upstream account. They do not include the credential, which `runtime::vault`
@@ -54,28 +55,17 @@ impl AsRef<Self> for Account {
 }
 
 impl Account {
-    /// Whether the account serves a request for `model`. Bedrock does not know the model names of
-    /// the Messages API: they must be mapped, or the request must use Bedrock's own name.
+    /// Whether the account serves a request for `model`. A name that the provider does not know must
+    /// be mapped.
     pub fn serves_model(&self, model: &str) -> bool {
-        let is_named = self.provider != Provider::Bedrock
-            || model.contains("anthropic.")
-            || model.starts_with("arn:")
-            || map(&self.model_map, model).is_some();
-        is_named && allows(&self.models, model)
+        let is_known =
+            self.provider.knows_model_name(model) || map(&self.model_map, model).is_some();
+        is_known && allows(&self.models, model)
     }
 
     /// The upstream's name for `model`, as the client requested it.
     pub fn upstream_model<'a>(&'a self, model: &'a str) -> &'a str {
         map(&self.model_map, model).unwrap_or(model)
-    }
-
-    /// Whether the account is called through `InvokeModel`. For newer models Bedrock also offers
-    /// the Messages API itself, under `/anthropic` (Bedrock user guide, "Inference using Anthropic
-    /// Messages API", 2026-10). In that case only the signature is Amazon's.
-    pub fn uses_invoke_model(&self) -> bool {
-        let base = self.base_url.trim_end_matches('/');
-        let base = base.strip_suffix("/v1").unwrap_or(base);
-        self.provider == Provider::Bedrock && !base.ends_with("/anthropic")
     }
 }
 
@@ -93,12 +83,45 @@ pub enum Provider {
 }
 
 impl Provider {
+    /// All kinds, in the order in which operators see them.
+    pub const ALL: [Self; 3] = [Self::Anthropic, Self::OpenaiCompatible, Self::Bedrock];
+
     /// The name in the API and in usage records.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Anthropic => "anthropic",
             Self::OpenaiCompatible => "openai_compatible",
             Self::Bedrock => "bedrock",
+        }
+    }
+
+    /// Whether upstreams of this kind can serve the operation, directly or by translation. This and
+    /// [`Self::knows_model_name`] are what account selection needs to know about a provider; the
+    /// crate `baton-providers` knows the rest.
+    pub fn serves(self, operation: UpstreamOperation) -> bool {
+        match operation {
+            UpstreamOperation::Answer(_) | UpstreamOperation::Models => true,
+            UpstreamOperation::Count => match self {
+                Self::Anthropic | Self::Bedrock => true,
+                Self::OpenaiCompatible => false,
+            },
+        }
+    }
+
+    /// Whether `model` is, or can be, a name of this kind of upstream. Bedrock does not know the
+    /// names of the Messages API.
+    pub fn knows_model_name(self, model: &str) -> bool {
+        match self {
+            Self::Anthropic | Self::OpenaiCompatible => true,
+            Self::Bedrock => model.contains("anthropic.") || model.starts_with("arn:"),
+        }
+    }
+
+    /// Whether every name can be one of this kind of upstream.
+    pub(crate) fn knows_any_model_name(self) -> bool {
+        match self {
+            Self::Anthropic | Self::OpenaiCompatible => true,
+            Self::Bedrock => false,
         }
     }
 }
@@ -125,5 +148,31 @@ impl CredentialKind {
     /// Whether it is a token that expires and is renewed.
     pub fn is_renewed(self) -> bool {
         matches!(self, Self::Oauth2 | Self::WorkloadIdentity)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::ClientProtocol;
+
+    #[test]
+    fn every_provider_is_listed() {
+        // The message of serde lists all variants.
+        let message = serde_json::from_str::<Provider>("\"?\"").unwrap_err().to_string();
+        let names: Vec<_> = message.split('`').skip(3).step_by(2).collect();
+        assert_eq!(Provider::ALL.map(Provider::as_str).to_vec(), names, "{message}");
+    }
+
+    #[test]
+    fn only_openai_compatible_upstreams_cannot_count_tokens() {
+        use ClientProtocol::{AnthropicMessages, BedrockInvokeModel, OpenaiChat, OpenaiResponses};
+        let answers = [AnthropicMessages, OpenaiChat, OpenaiResponses, BedrockInvokeModel];
+        let answers = answers.map(UpstreamOperation::Answer);
+        for operation in answers.into_iter().chain([UpstreamOperation::Models]) {
+            assert!(Provider::ALL.iter().all(|one| one.serves(operation)), "{operation:?}");
+        }
+        let counts = Provider::ALL.map(|provider| provider.serves(UpstreamOperation::Count));
+        assert_eq!(counts, [true, false, true]);
     }
 }

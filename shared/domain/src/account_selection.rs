@@ -11,7 +11,7 @@ use crate::account::{Account, Provider};
 use crate::cooldown_reason::CooldownReason;
 use crate::health::{AccountAvailability, AccountHealth};
 use crate::id::{AccountId, GroupId};
-use crate::protocol::{UpstreamOperation, provider_serves};
+use crate::protocol::UpstreamOperation;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -65,7 +65,7 @@ impl HashedAccount {
             priority: account.priority,
             weight: if account.enabled { account.weight } else { 0 },
             provider: account.provider,
-            accepts_any_model: account.models.is_empty() && account.provider != Provider::Bedrock,
+            accepts_any_model: account.models.is_empty() && account.provider.knows_any_model_name(),
             shares_cache_domain: account.cache_domain.is_some(),
         }
     }
@@ -265,7 +265,7 @@ impl<A: AsRef<Account>> AccountCandidates<'_, A> {
         if candidate.weight == 0 {
             return Some(IneligibleReason::Disabled);
         }
-        if !provider_serves(candidate.provider, criteria.operation) {
+        if !candidate.provider.serves(criteria.operation) {
             return Some(IneligibleReason::Protocol);
         }
         let serves =

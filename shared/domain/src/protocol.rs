@@ -1,6 +1,4 @@
-//! The protocols of clients, and the providers that can serve them.
-
-use crate::account::Provider;
+//! The protocols of clients and upstreams, and the operations that clients ask of upstreams.
 
 /// The protocol that a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -13,6 +11,27 @@ pub enum ClientProtocol {
     OpenaiResponses,
     /// Bedrock `InvokeModel`: Anthropic Messages in another format.
     BedrockInvokeModel,
+}
+
+/// The protocol that an upstream speaks. Bedrock speaks Messages, in its own framing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UpstreamProtocol {
+    /// Anthropic Messages.
+    Messages,
+    /// OpenAI Chat Completions, as many vendors implement it.
+    Chat,
+    /// OpenAI Responses.
+    Responses,
+}
+
+/// How requests and events travel. The framing of `InvokeModel` also has another address and other
+/// places for model, version and betas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Framing {
+    /// The body as the protocol defines it, and server-sent events.
+    ServerSentEvents,
+    /// Bedrock's `InvokeModel`, with events as frames of the AWS event stream.
+    AwsEventStream,
 }
 
 /// The kind of a request to an upstream.
@@ -36,35 +55,23 @@ impl ClientProtocol {
             Self::BedrockInvokeModel => "bedrock_invoke_model",
         }
     }
-}
 
-/// Whether an upstream of this provider can serve the request, directly or by translation.
-pub fn provider_serves(provider: Provider, operation: UpstreamOperation) -> bool {
-    !matches!((provider, operation), (Provider::OpenaiCompatible, UpstreamOperation::Count))
-}
+    /// The framing of the client's requests and answers.
+    pub fn framing(self) -> Framing {
+        match self {
+            Self::AnthropicMessages | Self::OpenaiChat | Self::OpenaiResponses => {
+                Framing::ServerSentEvents
+            }
+            Self::BedrockInvokeModel => Framing::AwsEventStream,
+        }
+    }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_provider_serves_its_operations() {
-        use ClientProtocol::{AnthropicMessages, BedrockInvokeModel, OpenaiChat, OpenaiResponses};
-        let providers = [Provider::Anthropic, Provider::OpenaiCompatible, Provider::Bedrock];
-        let table = [
-            (UpstreamOperation::Answer(AnthropicMessages), [true, true, true]),
-            (UpstreamOperation::Answer(OpenaiChat), [true, true, true]),
-            (UpstreamOperation::Answer(OpenaiResponses), [true, true, true]),
-            (UpstreamOperation::Answer(BedrockInvokeModel), [true, true, true]),
-            (UpstreamOperation::Count, [true, false, true]),
-            (UpstreamOperation::Models, [true, true, true]),
-        ];
-        for (want, expect) in table {
-            assert_eq!(
-                providers.map(|provider| provider_serves(provider, want)),
-                expect,
-                "{want:?}"
-            );
+    /// The protocol of an upstream that reads the client's body without a translation.
+    pub fn body_protocol(self) -> UpstreamProtocol {
+        match self {
+            Self::AnthropicMessages | Self::BedrockInvokeModel => UpstreamProtocol::Messages,
+            Self::OpenaiChat => UpstreamProtocol::Chat,
+            Self::OpenaiResponses => UpstreamProtocol::Responses,
         }
     }
 }

@@ -64,7 +64,9 @@ impl Reduction {
                 let field = match protocol {
                     ClientProtocol::OpenaiChat => "max_completion_tokens",
                     ClientProtocol::OpenaiResponses => "max_output_tokens",
-                    _ => "max_tokens",
+                    ClientProtocol::AnthropicMessages | ClientProtocol::BedrockInvokeModel => {
+                        "max_tokens"
+                    }
                 };
                 format!("a smaller `{field}`")
             }

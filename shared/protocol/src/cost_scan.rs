@@ -20,6 +20,7 @@ pub use strict_json::SETTING_VALUES_MAX;
 
 use crate::json::{DEPTH_MAX, is_json_within};
 use baton_domain::cost_factors::{CostFactors, OUTPUT_TOKENS_MAX, UnboundedField};
+use baton_domain::protocol::UpstreamProtocol;
 use content_scan::ContentScanner;
 use known::{FieldKind, has_call_price};
 use named_models::{ModelSearch, NamedModels};
@@ -33,25 +34,12 @@ use std::fmt;
 use strict_json::StrictJsonError;
 use tool_scan::ToolScanner;
 
-/// The protocol of the upstream that receives the body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum BodyProtocol {
-    /// Anthropic Messages, also in Bedrock's form.
-    Messages,
-    /// OpenAI Chat Completions.
-    Chat,
-    /// OpenAI Responses.
-    Responses,
-}
-
-impl BodyProtocol {
-    /// The highest number of prompt tokens for one image. Anthropic: 4,784 (vision page, 2026-11).
-    /// OpenAI: 48,169 on `gpt-4o-mini`, 2,833 + 8 × 5,667 (images and vision page, 2026-11).
-    fn image_tokens(self) -> u64 {
-        match self {
-            Self::Messages => 5_000,
-            Self::Chat | Self::Responses => 50_000,
-        }
+/// The highest number of prompt tokens for one image. Anthropic: 4,784 (vision page, 2026-11).
+/// OpenAI: 48,169 on `gpt-4o-mini`, 2,833 + 8 × 5,667 (images and vision page, 2026-11).
+fn image_tokens(body_protocol: UpstreamProtocol) -> u64 {
+    match body_protocol {
+        UpstreamProtocol::Messages => 5_000,
+        UpstreamProtocol::Chat | UpstreamProtocol::Responses => 50_000,
     }
 }
 
@@ -114,7 +102,7 @@ pub enum CostScanError {
 /// read differently.
 pub fn read_cost_factors(
     body: &[u8],
-    body_protocol: BodyProtocol,
+    body_protocol: UpstreamProtocol,
 ) -> Result<CostFactors, CostScanError> {
     let mut parser = serde_json::Deserializer::from_slice(body);
     let scan = CostScan::new(body_protocol, body.len() as u64);
@@ -145,7 +133,7 @@ fn shown(name: &str) -> String {
 
 /// The findings of a scan so far.
 struct CostScan {
-    body_protocol: BodyProtocol,
+    body_protocol: UpstreamProtocol,
     cost_factors: CostFactors,
     /// Number of images. The cost of an image does not depend on its bytes.
     images: u64,
@@ -199,12 +187,12 @@ impl OutputBound {
 }
 
 impl CostScan {
-    fn new(body_protocol: BodyProtocol, bytes: u64) -> Self {
+    fn new(body_protocol: UpstreamProtocol, bytes: u64) -> Self {
         let cost_factors = CostFactors {
             prompt_bytes: bytes,
             choices: 1,
             iterations: 1,
-            caches_for_an_hour: body_protocol != BodyProtocol::Messages,
+            caches_for_an_hour: body_protocol != UpstreamProtocol::Messages,
             ..CostFactors::default()
         };
         Self {
@@ -281,8 +269,8 @@ impl CostScan {
         cost_factors.models = self.models.names;
         cost_factors.output_tokens = match self.body_protocol {
             // A vendor that speaks OpenAI's protocol reads one of the two.
-            BodyProtocol::Chat => self.max_tokens.larger_of(self.max_completion_tokens),
-            BodyProtocol::Messages | BodyProtocol::Responses => self.max_tokens.tokens(),
+            UpstreamProtocol::Chat => self.max_tokens.larger_of(self.max_completion_tokens),
+            UpstreamProtocol::Messages | UpstreamProtocol::Responses => self.max_tokens.tokens(),
         };
         if let Some(tokens) = cost_factors.output_tokens.as_mut() {
             *tokens = self.fallback_tokens.max(*tokens);
@@ -290,7 +278,7 @@ impl CostScan {
         // Anthropic counts a thinking budget as part of the bound, except for a larger one, which
         // interleaved thinking allows. No source says the same of vendors that copied the field.
         let budget = self.thinking_tokens.saturating_add(self.thinking_budget.unwrap_or_default());
-        if self.body_protocol != BodyProtocol::Messages && budget > 0 {
+        if self.body_protocol != UpstreamProtocol::Messages && budget > 0 {
             let own = cost_factors.output_tokens.unwrap_or(OUTPUT_TOKENS_MAX);
             cost_factors.output_tokens = Some(own.saturating_add(budget));
         } else if let Some(tokens) = cost_factors.output_tokens.as_mut()
@@ -306,7 +294,7 @@ impl CostScan {
             cost_factors.iterations = cost_factors.iterations.saturating_mul(2);
             cost_factors.has_unbounded_pass = true;
         }
-        let images = self.images.saturating_mul(self.body_protocol.image_tokens());
+        let images = self.images.saturating_mul(image_tokens(self.body_protocol));
         cost_factors.prompt_tokens = cost_factors.prompt_tokens.saturating_add(images);
         cost_factors
     }

@@ -2,6 +2,7 @@
 
 use crate::bedrock::BedrockAction;
 use crate::model_path::{ModelIdError, check_id, decode_id, encode_segment};
+use baton_domain::protocol::ClientProtocol;
 use http::Method;
 use std::borrow::Cow;
 
@@ -31,6 +32,22 @@ pub enum RelayRoute {
 }
 
 impl RelayRoute {
+    /// The protocol of the clients that use the route. Routes of all clients count as Anthropic's.
+    pub fn client_protocol(&self) -> ClientProtocol {
+        match self {
+            Self::ChatCompletions => ClientProtocol::OpenaiChat,
+            Self::Responses => ClientProtocol::OpenaiResponses,
+            Self::Bedrock(..) => ClientProtocol::BedrockInvokeModel,
+            Self::Messages
+            | Self::CountTokens
+            | Self::Models
+            | Self::Model(_)
+            | Self::Usage
+            | Self::InferenceProfiles
+            | Self::Alive => ClientProtocol::AnthropicMessages,
+        }
+    }
+
     /// The path at the upstream, without aliases and without a query.
     ///
     /// # Errors

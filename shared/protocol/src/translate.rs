@@ -4,11 +4,11 @@
 //! # Usage
 //!
 //! ```
-//! # use baton_protocol::translate::{ClientApi, ProtocolPair, TranslationOptions, UpstreamProtocol};
+//! # use baton_protocol::translate::{ClientProtocol, ProtocolPair, TranslationOptions, UpstreamProtocol};
 //! # let body = br#"{"model":"claude-opus-5-5","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#;
 //! # let (chunk, from_upstream) = (&b"data: [DONE]\n\n"[..], &b"{}"[..]);
 //! // `None` means that both sides speak the same protocol, and bytes pass unchanged.
-//! let (client, upstream) = (ClientApi::Messages, UpstreamProtocol::Chat);
+//! let (client, upstream) = (ClientProtocol::AnthropicMessages, UpstreamProtocol::Chat);
 //! let pair = ProtocolPair::between(client, upstream).expect("they differ");
 //! let options = TranslationOptions {
 //!     created: 1_795_000_000,
@@ -61,6 +61,7 @@ mod neutral_response;
 mod responses;
 mod stream_translator;
 
+pub use baton_domain::protocol::{ClientProtocol, UpstreamProtocol};
 pub use stream_translator::StreamTranslator;
 
 use crate::json::{CONTAINERS_MAX, JsonError};
@@ -70,41 +71,17 @@ use neutral_request::ToolAliases;
 use neutral_response::NeutralResponse;
 use thiserror::Error;
 
-/// The protocol that a client speaks.
+/// A client protocol and a different upstream protocol. Nothing is translated into Responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ClientApi {
-    /// Anthropic Messages.
-    Messages,
-    /// OpenAI Chat Completions.
-    Chat,
-    /// OpenAI Responses.
-    Responses,
-}
-
-/// The protocol that an upstream speaks, among those that can be translated to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum UpstreamProtocol {
-    /// Anthropic Messages.
-    Messages,
-    /// OpenAI Chat Completions, as many vendors implement it.
-    Chat,
-}
-
-impl UpstreamProtocol {
-    /// The longest name of a tool, in bytes (references of both APIs, 2026-11).
-    fn tool_name_max(self) -> usize {
-        match self {
-            Self::Messages => 128,
-            Self::Chat => 64,
-        }
-    }
-}
-
-/// A client protocol and a different upstream protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ProtocolPair {
-    client: ClientApi,
-    upstream: UpstreamProtocol,
+pub enum ProtocolPair {
+    /// From Anthropic Messages to Chat Completions.
+    MessagesToChat,
+    /// From Chat Completions to Anthropic Messages.
+    ChatToMessages,
+    /// From Responses to Anthropic Messages.
+    ResponsesToMessages,
+    /// From Responses to Chat Completions.
+    ResponsesToChat,
 }
 
 /// The field that bounds the answer's length.
@@ -238,14 +215,37 @@ pub struct ResponseContext {
 }
 
 impl ProtocolPair {
-    /// The pair of two protocols, or `None` if they are the same.
-    pub fn between(client: ClientApi, upstream: UpstreamProtocol) -> Option<Self> {
-        let same = matches!(
-            (client, upstream),
-            (ClientApi::Messages, UpstreamProtocol::Messages)
-                | (ClientApi::Chat, UpstreamProtocol::Chat)
-        );
-        (!same).then_some(Self { client, upstream })
+    /// The pair of two protocols, or `None` if the upstream reads the client's body as it is. A
+    /// client that speaks Bedrock speaks Messages.
+    pub fn between(client: ClientProtocol, upstream: UpstreamProtocol) -> Option<Self> {
+        use UpstreamProtocol::{Chat, Messages, Responses};
+        match (client.body_protocol(), upstream) {
+            (Messages, Chat) => Some(Self::MessagesToChat),
+            (Chat, Messages) => Some(Self::ChatToMessages),
+            (Responses, Messages) => Some(Self::ResponsesToMessages),
+            (Responses, Chat) => Some(Self::ResponsesToChat),
+            // No provider calls Responses for clients of the other two.
+            (Messages, Messages | Responses)
+            | (Chat, Chat | Responses)
+            | (Responses, Responses) => None,
+        }
+    }
+
+    /// The longest name of a tool at the upstream, in bytes (references of both APIs, 2026-11).
+    fn tool_name_max(self) -> usize {
+        match self {
+            Self::ChatToMessages | Self::ResponsesToMessages => 128,
+            Self::MessagesToChat | Self::ResponsesToChat => 64,
+        }
+    }
+
+    /// The client's protocol, for errors.
+    fn client(self) -> ClientProtocol {
+        match self {
+            Self::MessagesToChat => ClientProtocol::AnthropicMessages,
+            Self::ChatToMessages => ClientProtocol::OpenaiChat,
+            Self::ResponsesToMessages | Self::ResponsesToChat => ClientProtocol::OpenaiResponses,
+        }
     }
 
     /// Translates a request for the upstream.
@@ -266,22 +266,24 @@ impl ProtocolPair {
             })?;
         let object =
             ObjectReader::from_value(document.root()).ok_or(TranslationError::NotAnObject)?;
-        let mut request = match self.client {
-            ClientApi::Messages => messages::read_request::read_request(object),
-            ClientApi::Chat => chat::read_request::read_request(object),
-            ClientApi::Responses => responses::read_request::read_request(object),
+        let mut request = match self {
+            Self::MessagesToChat => messages::read_request::read_request(object),
+            Self::ChatToMessages => chat::read_request::read_request(object),
+            Self::ResponsesToMessages | Self::ResponsesToChat => {
+                responses::read_request::read_request(object)
+            }
         }?;
         if let (Some(requested), Some(max)) = (request.max_tokens, options.output_tokens_max) {
             request.max_tokens = Some(requested.min(max));
         }
         request.body_bytes = body.len();
         request.check_stops()?;
-        request.shorten_names(self.upstream.tool_name_max());
-        let (body, path) = match self.upstream {
-            UpstreamProtocol::Messages => {
+        request.shorten_names(self.tool_name_max());
+        let (body, path) = match self {
+            Self::ChatToMessages | Self::ResponsesToMessages => {
                 (messages::write_request::write_request(&mut request, options), "/v1/messages")
             }
-            UpstreamProtocol::Chat => {
+            Self::MessagesToChat | Self::ResponsesToChat => {
                 (chat::write_request::write_request(&mut request, options), "/v1/chat/completions")
             }
         };
@@ -309,21 +311,23 @@ impl ResponseContext {
         let text = std::str::from_utf8(body).map_err(|_| InvalidResponse)?;
         let mut response = NeutralResponse::default();
         let mut take = |step: neutral_response::ResponseStep<'_>| response.apply_step(&step);
-        let is_answer = match self.translation.upstream {
-            UpstreamProtocol::Messages => {
+        let is_answer = match self.translation {
+            ProtocolPair::ChatToMessages | ProtocolPair::ResponsesToMessages => {
                 messages::read_response::MessagesReader::read_message(text, &mut take)
             }
-            UpstreamProtocol::Chat => {
+            ProtocolPair::MessagesToChat | ProtocolPair::ResponsesToChat => {
                 chat::read_response::ChatReader::read_completion(text, &mut take)
             }
         };
         if !is_answer {
             return Err(InvalidResponse);
         }
-        Ok(match self.translation.client {
-            ClientApi::Messages => messages::write_response::write_message(self, &response),
-            ClientApi::Chat => chat::write_response::write_completion(self, &response),
-            ClientApi::Responses => {
+        Ok(match self.translation {
+            ProtocolPair::MessagesToChat => {
+                messages::write_response::write_message(self, &response)
+            }
+            ProtocolPair::ChatToMessages => chat::write_response::write_completion(self, &response),
+            ProtocolPair::ResponsesToMessages | ProtocolPair::ResponsesToChat => {
                 responses::write_response::write_whole_response(self, &response)
             }
         })
@@ -333,13 +337,10 @@ impl ResponseContext {
     /// knows. The client gets the upstream's status. OpenAI's protocols share their error format,
     /// so an error passes unchanged between them.
     pub fn translate_error(&self, status: u16, body: &[u8]) -> Vec<u8> {
-        let ProtocolPair { client, upstream } = self.translation;
-        if (client, upstream) == (ClientApi::Responses, UpstreamProtocol::Chat)
-            && error::is_openai_error(body)
-        {
+        if self.translation == ProtocolPair::ResponsesToChat && error::is_openai_error(body) {
             return body.to_vec();
         }
-        NeutralError::from_body(Some(status), body).to_body(client, &self.id)
+        NeutralError::from_body(Some(status), body).to_body(self.translation.client(), &self.id)
     }
 
     /// A translator for the answer's event stream.

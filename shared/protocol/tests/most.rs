@@ -5,8 +5,9 @@
 
 use baton_domain::money::PicoUsd;
 use baton_domain::price::PriceTable;
+use baton_domain::protocol::UpstreamProtocol;
 use baton_domain::usage::{BilledUsage, TokenCounts, UsageIteration};
-use baton_protocol::cost_scan::{BodyProtocol, read_cost_factors};
+use baton_protocol::cost_scan::read_cost_factors;
 use jiff::Timestamp;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -156,7 +157,7 @@ fn bound(body: &Value, name: &str) -> Option<u64> {
 /// The most prompt tokens, and whether the upstream reads as much as the model supports. `None` if
 /// the prompt has no list price.
 fn prompt(
-    body_protocol: BodyProtocol,
+    body_protocol: UpstreamProtocol,
     body: &Value,
     parts: &[Value],
     length: u64,
@@ -165,7 +166,9 @@ fn prompt(
     for part in parts {
         match part["type"].as_str().unwrap() {
             "input_audio" => return None,
-            "image" | "image_url" | "input_image" if body_protocol == BodyProtocol::Messages => {
+            "image" | "image_url" | "input_image"
+                if body_protocol == UpstreamProtocol::Messages =>
+            {
                 tokens += 4_784;
             }
             "image" | "image_url" | "input_image" => tokens += 48_169,
@@ -175,31 +178,31 @@ fn prompt(
     }
     let stored = ["previous_response_id", "conversation", "prompt"];
     let is_stored = match body_protocol {
-        BodyProtocol::Messages => body["thread"]["type"] == "continue",
-        BodyProtocol::Chat => false,
-        BodyProtocol::Responses => stored.iter().any(|name| !body[*name].is_null()),
+        UpstreamProtocol::Messages => body["thread"]["type"] == "continue",
+        UpstreamProtocol::Chat => false,
+        UpstreamProtocol::Responses => stored.iter().any(|name| !body[*name].is_null()),
     };
     Some((tokens, is_whole || is_stored))
 }
 
 /// The most tokens of one answer.
-fn answer(body_protocol: BodyProtocol, body: &Value) -> u64 {
+fn answer(body_protocol: UpstreamProtocol, body: &Value) -> u64 {
     let bound = |name| bound(body, name);
     let own = match body_protocol {
-        BodyProtocol::Messages => bound("max_tokens"),
-        BodyProtocol::Chat => match (bound("max_tokens"), bound("max_completion_tokens")) {
+        UpstreamProtocol::Messages => bound("max_tokens"),
+        UpstreamProtocol::Chat => match (bound("max_tokens"), bound("max_completion_tokens")) {
             (Some(one), Some(other)) => Some(one.max(other)),
             (Some(one), None) if body["max_completion_tokens"].is_null() => Some(one),
             (None, Some(one)) if body["max_tokens"].is_null() => Some(one),
             _ => None,
         },
-        BodyProtocol::Responses => bound("max_output_tokens"),
+        UpstreamProtocol::Responses => bound("max_output_tokens"),
     };
     let own = own.unwrap_or(OUTPUT_MAX);
     let budget = body["thinking"]["budget_tokens"].as_u64().unwrap_or_default();
     match body_protocol {
-        BodyProtocol::Messages if budget >= own => own + budget,
-        BodyProtocol::Chat => {
+        UpstreamProtocol::Messages if budget >= own => own + budget,
+        UpstreamProtocol::Chat => {
             let choices = bound("n").unwrap_or(1) * bound("best_of").unwrap_or(1);
             let predicted = body["prediction"]["content"].as_str().map_or(0, str::len);
             let thinking = [
@@ -210,28 +213,28 @@ fn answer(body_protocol: BodyProtocol, body: &Value) -> u64 {
             let thinking: u64 = thinking.iter().filter_map(|tokens| tokens.as_u64()).sum();
             (own + thinking) * choices + predicted as u64
         }
-        BodyProtocol::Responses => {
+        UpstreamProtocol::Responses => {
             own + body["reasoning"]["max_tokens"].as_u64().unwrap_or_default()
         }
-        BodyProtocol::Messages => own,
+        UpstreamProtocol::Messages => own,
     }
 }
 
 /// Whether a field of the request other than its tools has no list price.
-fn has_no_price(body_protocol: BodyProtocol, body: &Value) -> bool {
+fn has_no_price(body_protocol: UpstreamProtocol, body: &Value) -> bool {
     let is_there = |name: &str| !body[name].is_null();
     let has_audio = body["modalities"].as_array().is_some_and(|kinds| kinds.len() > 1);
     let is_on = |name: &str| !body[name].is_null() && body[name] != false;
     body["service_tier"] == "priority"
         || is_there("x_new")
         || match body_protocol {
-            BodyProtocol::Messages => is_there("container") || is_there("mcp_servers"),
-            BodyProtocol::Chat => {
+            UpstreamProtocol::Messages => is_there("container") || is_there("mcp_servers"),
+            UpstreamProtocol::Chat => {
                 has_audio
                     || is_there("web_search_options")
                     || is_on("enable_thinking") && !is_there("thinking_budget")
             }
-            BodyProtocol::Responses => {
+            UpstreamProtocol::Responses => {
                 is_there("multi_agent") || body["reasoning"]["mode"] == "pro"
             }
         }
@@ -242,22 +245,22 @@ type Pass<'a> = (Option<&'a str>, bool);
 
 /// The passes that tools cause: the model, and whether it reads a full context window. `None` if
 /// they have no bound.
-fn tool_passes(body_protocol: BodyProtocol, body: &Value) -> Option<(Vec<Pass<'_>>, u64)> {
+fn tool_passes(body_protocol: UpstreamProtocol, body: &Value) -> Option<(Vec<Pass<'_>>, u64)> {
     let (mut passes, mut searches) = (Vec::new(), 0);
     for tool in body["tools"].as_array().into_iter().flatten() {
         match (body_protocol, tool["type"].as_str().unwrap_or("custom")) {
             (_, "custom") if !tool["google_search"].is_null() => return None,
             (_, "custom" | "function")
-            | (BodyProtocol::Messages, "bash_20250124")
-            | (BodyProtocol::Responses, "tool_search") => {}
-            (BodyProtocol::Messages, "web_search_20250305") => {
+            | (UpstreamProtocol::Messages, "bash_20250124")
+            | (UpstreamProtocol::Responses, "tool_search") => {}
+            (UpstreamProtocol::Messages, "web_search_20250305") => {
                 searches = tool["max_uses"].as_u64()?;
                 passes.extend((0..searches).map(|_| (None, true)));
             }
-            (BodyProtocol::Messages, "web_fetch_20260309") => {
+            (UpstreamProtocol::Messages, "web_fetch_20260309") => {
                 passes.extend((0..10).map(|_| (None, true)));
             }
-            (BodyProtocol::Messages, "advisor_20260301") => {
+            (UpstreamProtocol::Messages, "advisor_20260301") => {
                 passes.extend((0..10).map(|_| (tool["model"].as_str(), false)));
                 passes.extend((0..10).map(|_| (None, false)));
             }
@@ -270,7 +273,7 @@ fn tool_passes(body_protocol: BodyProtocol, body: &Value) -> Option<(Vec<Pass<'_
 /// The most usage that the request permits by each vendor's documentation, computed independently
 /// of the code under test. `None` if the request does not bound it, or if it has no list price.
 fn most(
-    body_protocol: BodyProtocol,
+    body_protocol: UpstreamProtocol,
     body: &Value,
     parts: &[Value],
     length: u64,
@@ -289,7 +292,8 @@ fn most(
     let edits = &body["context_management"];
     let edits = edits["edits"].as_array().or(edits.as_array());
     let compacts = |edit: &Value| edit["type"].as_str().unwrap().starts_with("compact");
-    let is_compaction = body_protocol == BodyProtocol::Messages && !body["compaction"].is_null();
+    let is_compaction =
+        body_protocol == UpstreamProtocol::Messages && !body["compaction"].is_null();
     if is_compaction || edits.into_iter().flatten().any(compacts) {
         passes.push((None, OUTPUT_MAX, is_whole));
     }
@@ -307,7 +311,8 @@ fn most(
         ..BilledUsage::default()
     };
     let everything = format!("{body}{parts:?}");
-    let caches_for_an_hour = body_protocol == BodyProtocol::Messages && everything.contains("1h");
+    let caches_for_an_hour =
+        body_protocol == UpstreamProtocol::Messages && everything.contains("1h");
     for (model, output, reads_all) in passes {
         let window =
             PriceTable::builtin().context_tokens(model.or(body["model"].as_str()).unwrap());
@@ -328,23 +333,23 @@ fn most(
 }
 
 /// An ordinary request of each protocol's clients: Claude Code, the SDKs, Codex.
-fn ordinary(body_protocol: BodyProtocol, model: &str, tokens: u64) -> Value {
+fn ordinary(body_protocol: UpstreamProtocol, model: &str, tokens: u64) -> Value {
     let arguments = json!([{"role": "user", "content": "hi"}]);
     match body_protocol {
-        BodyProtocol::Messages => json!({
+        UpstreamProtocol::Messages => json!({
             "model": model, "max_tokens": tokens, "stream": true, "messages": arguments,
             "metadata": {"user_id": "u", "model": "m"}, "tool_choice": {"type": "auto"},
             "thinking": {"type": "adaptive"}, "output_config": {"effort": "high"},
             "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
             "service_tier": "auto", "temperature": 1, "safeguards": {}, "thread": {"type": "create"},
         }),
-        BodyProtocol::Chat => json!({
+        UpstreamProtocol::Chat => json!({
             "model": model, "max_completion_tokens": tokens, "stream": true, "messages": arguments,
             "stream_options": {"include_usage": true}, "n": 1, "reasoning_effort": "high",
             "parallel_tool_calls": true, "store": false, "user": "u", "seed": 1, "top_p": 1,
             "response_format": {"type": "json_object"}, "service_tier": "auto",
         }),
-        BodyProtocol::Responses => json!({
+        UpstreamProtocol::Responses => json!({
             "model": model, "max_output_tokens": tokens, "stream": true, "input": arguments,
             "reasoning": {"effort": "high", "summary": "auto"}, "parallel_tool_calls": true,
             "store": false, "include": ["reasoning.encrypted_content"], "client_metadata": {"a": "b"},
@@ -364,10 +369,10 @@ proptest! {
     #[test]
     fn no_cost_exceeds_its_reservation(
         (mut body, parts) in request(),
-        reads in select(vec![BodyProtocol::Messages, BodyProtocol::Chat, BodyProtocol::Responses]),
+        reads in select(vec![UpstreamProtocol::Messages, UpstreamProtocol::Chat, UpstreamProtocol::Responses]),
     ) {
         let messages = json!([{"role": "user", "content": parts}]);
-        let name = if reads == BodyProtocol::Responses { "input" } else { "messages" };
+        let name = if reads == UpstreamProtocol::Responses { "input" } else { "messages" };
         body[name] = messages;
         let text = body.to_string();
         let demand = read_cost_factors(text.as_bytes(), reads).unwrap();
@@ -387,7 +392,7 @@ proptest! {
     #[test]
     fn ordinary_request_is_bounded(
         model in select(MODELS.to_vec()),
-        reads in select(vec![BodyProtocol::Messages, BodyProtocol::Chat, BodyProtocol::Responses]),
+        reads in select(vec![UpstreamProtocol::Messages, UpstreamProtocol::Chat, UpstreamProtocol::Responses]),
         tokens in 1_u64..100_000,
     ) {
         let body = ordinary(reads, model, tokens);
@@ -409,9 +414,9 @@ fn recorded_requests_are_bounded() {
         let target = request["target"].as_str().unwrap();
         let route = target.split('?').next().unwrap();
         let reads = match route.rsplit('/').next().unwrap() {
-            "messages" => BodyProtocol::Messages,
-            "completions" => BodyProtocol::Chat,
-            "responses" if request["body"].is_object() => BodyProtocol::Responses,
+            "messages" => UpstreamProtocol::Messages,
+            "completions" => UpstreamProtocol::Chat,
+            "responses" if request["body"].is_object() => UpstreamProtocol::Responses,
             _ => continue,
         };
         count += 1;

@@ -2,7 +2,9 @@
 #![expect(clippy::cast_precision_loss, reason = "for show")]
 #![expect(clippy::too_many_lines, reason = "a table")]
 
-use baton_protocol::translate::{ClientApi, ProtocolPair, TranslationOptions, UpstreamProtocol};
+use baton_protocol::translate::{
+    ClientProtocol, ProtocolPair, TranslationOptions, UpstreamProtocol,
+};
 
 /// The memory of a translation as a multiple of the body's length. The relay counts with it
 /// (`body_workers.rs`).
@@ -14,7 +16,7 @@ fn memory_of_a_translation_is_bounded() {
     let of = |piece: &str| vec![piece; bytes / (piece.len() + 1)].join(",");
     for (client, upstream, bodies) in [
         (
-            ClientApi::Messages,
+            ClientProtocol::AnthropicMessages,
             UpstreamProtocol::Chat,
             vec![
                 format!(
@@ -106,7 +108,7 @@ fn memory_of_a_translation_is_bounded() {
             ],
         ),
         (
-            ClientApi::Chat,
+            ClientProtocol::OpenaiChat,
             UpstreamProtocol::Messages,
             vec![
                 format!(
@@ -159,8 +161,8 @@ fn memory_of_a_translation_is_bounded() {
                 ),
             ],
         ),
-        (ClientApi::Responses, UpstreamProtocol::Messages, responses(bytes, &of)),
-        (ClientApi::Responses, UpstreamProtocol::Chat, responses(bytes, &of)),
+        (ClientProtocol::OpenaiResponses, UpstreamProtocol::Messages, responses(bytes, &of)),
+        (ClientProtocol::OpenaiResponses, UpstreamProtocol::Chat, responses(bytes, &of)),
     ] {
         let pair = ProtocolPair::between(client, upstream).unwrap();
         for body in bodies {
@@ -180,8 +182,10 @@ fn memory_of_a_translation_is_bounded() {
 
 #[test]
 fn stop_sequences_are_bounded() {
-    let messages = ProtocolPair::between(ClientApi::Messages, UpstreamProtocol::Chat).unwrap();
-    let chat = ProtocolPair::between(ClientApi::Chat, UpstreamProtocol::Messages).unwrap();
+    let messages =
+        ProtocolPair::between(ClientProtocol::AnthropicMessages, UpstreamProtocol::Chat).unwrap();
+    let chat =
+        ProtocolPair::between(ClientProtocol::OpenaiChat, UpstreamProtocol::Messages).unwrap();
     for (pair, field) in [(messages, "stop_sequences"), (chat, "stop")] {
         for (count, is_accepted) in [(1_024, true), (1_025, false)] {
             let stops = vec!["\"a\""; count].join(",");

@@ -10,7 +10,7 @@ use baton_protocol::model_path::{decode_id, filter_models_query};
 use baton_protocol::route::{RelayRoute, resolve_route};
 use baton_protocol::sse::SseDecoder;
 use baton_protocol::translate::{
-    ClientApi, ProtocolPair, ResponseContext, TranslationOptions, UpstreamProtocol,
+    ClientProtocol, ProtocolPair, ResponseContext, TranslationOptions, UpstreamProtocol,
 };
 use baton_protocol::usage_chunk::ask_for_usage;
 use bytes::Bytes;
@@ -113,7 +113,11 @@ pub(crate) fn envelope(input: &[u8]) {
 
 /// Every pair of dialects that differ, with a request that asks for nothing special.
 fn pairs() -> Vec<(ProtocolPair, ResponseContext)> {
-    let clients = [ClientApi::Messages, ClientApi::Chat, ClientApi::Responses];
+    let clients = [
+        ClientProtocol::AnthropicMessages,
+        ClientProtocol::OpenaiChat,
+        ClientProtocol::OpenaiResponses,
+    ];
     let pairs = clients.into_iter().flat_map(|client| {
         let upstreams = [UpstreamProtocol::Messages, UpstreamProtocol::Chat];
         upstreams.into_iter().filter_map(move |upstream| ProtocolPair::between(client, upstream))

@@ -1,7 +1,6 @@
 //! The fields of an upstream's error, whatever its format. They are read once, for the rules of all
 //! vendors.
 
-use crate::account::Provider;
 use jiff::SignedDuration;
 use serde_json::Value;
 
@@ -60,46 +59,31 @@ impl ErrorFields {
         }
     }
 
-    /// Whether the error has the form that vendors of this kind document: an object `error` with a
-    /// message and a type (Anthropic, "Errors", 2026-11), or with a message and a type, a code or a
-    /// status (OpenAI, OpenRouter and Google, 2026-11). Pages, texts and other JSON are from a
-    /// server in front of the vendor.
-    pub(super) fn has_form_of(&self, provider: Provider) -> bool {
-        let is_named = match provider {
-            // Exceptions of Bedrock have been converted to Anthropic's format before.
-            Provider::Anthropic | Provider::Bedrock => self.kind.is_some(),
-            Provider::OpenaiCompatible => {
-                self.kind.is_some() || self.code.is_some() || self.status.is_some()
-            }
-        };
-        self.is_enveloped && is_named && !self.message.is_empty()
-    }
-
     /// Whether one of the error's names is among these.
-    pub(super) fn has_name_in(&self, names: &[&str]) -> bool {
+    pub fn has_name_in(&self, names: &[&str]) -> bool {
         let own = [&self.code, &self.kind, &self.status, &self.reason];
         own.into_iter().flatten().any(|own| names.iter().any(|name| own.eq_ignore_ascii_case(name)))
     }
 
     /// Whether the message begins with this text.
-    pub(super) fn message_starts_with(&self, prefix: &str) -> bool {
+    pub fn message_starts_with(&self, prefix: &str) -> bool {
         self.message.starts_with(prefix)
     }
 
     /// Whether the error has a name. A code that only repeats the status does not count.
-    pub(super) fn has_name(&self) -> bool {
+    pub fn has_name(&self) -> bool {
         let own = [&self.code, &self.kind, &self.status, &self.reason];
         own.into_iter().flatten().any(|name| name.parse::<u16>().is_err())
     }
 
     /// Whether the error contains nothing: it is a page or empty.
-    pub(super) fn is_silent(&self) -> bool {
+    pub fn is_silent(&self) -> bool {
         let names = [&self.code, &self.kind, &self.status, &self.reason];
         self.message.is_empty() && names.iter().all(|name| name.is_none())
     }
 
     /// Whether the error's names blame the credential itself and not the requested operation.
-    pub(super) fn blames_credential(&self) -> bool {
+    pub fn blames_credential(&self) -> bool {
         self.has_name_in(&["authentication_error", "invalid_api_key", "UNAUTHENTICATED"])
     }
 

@@ -6,7 +6,7 @@ use super::known::{CONTENT_FIELDS, Item, is_block};
 use super::named_models::ModelSearch;
 use super::nested::NestedField;
 use super::tool_scan::ToolScanner;
-use super::{BodyProtocol, CostScan, FieldName, shown};
+use super::{CostScan, FieldName, UpstreamProtocol, shown};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -217,7 +217,7 @@ impl<'de> Visitor<'de> for ContentScanner<'_> {
         if text.is_empty() {
             return Ok(ContentPresence::Empty.into());
         }
-        let names_file = self.scan.body_protocol == BodyProtocol::Chat
+        let names_file = self.scan.body_protocol == UpstreamProtocol::Chat
             && memchr::memmem::find(text.as_bytes(), b"fileid://").is_some();
         Ok(ContentFinding { names_file, ..NOTHING })
     }
@@ -280,13 +280,13 @@ impl ContentScanner<'_> {
                 block
                     .note_content(name, ContentPresence::new(map.next_value::<&RawValue>()?.get()));
             }
-            "text" if self.scan.body_protocol == BodyProtocol::Chat => {
+            "text" if self.scan.body_protocol == UpstreamProtocol::Chat => {
                 let found =
                     map.next_value_seed(self.nested_content(name, PathSegment::Field(name)))?;
                 block.names_file |= found.names_file;
             }
             // A later turn's setting.
-            "reasoning" if self.scan.body_protocol == BodyProtocol::Responses => {
+            "reasoning" if self.scan.body_protocol == UpstreamProtocol::Responses => {
                 let raw = map.next_value::<&RawValue>()?.get();
                 block.note_content(name, ContentPresence::new(raw));
                 let value = self.scan.parse_value(name, raw);
@@ -378,11 +378,11 @@ impl ContentScanner<'_> {
         }
         let unknown = match (kind, self.key) {
             ("item_reference", _) => return,
-            (_, _) if is_top && body_protocol == BodyProtocol::Responses => {
+            (_, _) if is_top && body_protocol == UpstreamProtocol::Responses => {
                 return self.judge_item(kind, block);
             }
             ("", _) if is_top && block.role.is_none() => "without a role",
-            ("", "content") if body_protocol != BodyProtocol::Responses => "without a type",
+            ("", "content") if body_protocol != UpstreamProtocol::Responses => "without a type",
             ("", "tool") => "without a type",
             ("", _) => return,
             (_, "tool") if TOOL_CHANGES.contains(&kind) => return,

@@ -2,7 +2,7 @@
 
 use super::known::has_call_price;
 use super::named_models::{ModelSearch, add_nested};
-use super::{BodyProtocol, CostScan, CostScanError, OutputBound, parse_count, shown};
+use super::{CostScan, CostScanError, OutputBound, UpstreamProtocol, parse_count, shown};
 use serde::de::DeserializeSeed;
 use serde_json::Value;
 
@@ -36,11 +36,11 @@ pub(super) fn read_field(scan: &mut CostScan, name: &str, raw: &str) {
         (_, "cache_control") => scan.read_cache_control(&value),
         (_, "fallbacks") => read_fallbacks(scan, &value),
         (_, "context_management") => read_context_management(scan, &value),
-        (BodyProtocol::Messages | BodyProtocol::Chat, "max_tokens")
-        | (BodyProtocol::Responses, "max_output_tokens") => {
+        (UpstreamProtocol::Messages | UpstreamProtocol::Chat, "max_tokens")
+        | (UpstreamProtocol::Responses, "max_output_tokens") => {
             scan.max_tokens = read_bound(&value);
         }
-        (BodyProtocol::Chat, "max_completion_tokens") => {
+        (UpstreamProtocol::Chat, "max_completion_tokens") => {
             scan.max_completion_tokens = read_bound(&value);
         }
         (_, "thinking") => read_thinking(scan, &value),
@@ -50,20 +50,20 @@ pub(super) fn read_field(scan: &mut CostScan, name: &str, raw: &str) {
         },
         (_, "enable_thinking") => scan.enables_thinking = value != false,
         (_, "reasoning") => read_reasoning(scan, &value),
-        (BodyProtocol::Chat, "n" | "best_of")
-        | (BodyProtocol::Messages, "num_generations" | "numResults") => {
+        (UpstreamProtocol::Chat, "n" | "best_of")
+        | (UpstreamProtocol::Messages, "num_generations" | "numResults") => {
             read_choices(scan, name, &value);
         }
-        (BodyProtocol::Responses, "previous_response_id" | "conversation" | "prompt") => {
+        (UpstreamProtocol::Responses, "previous_response_id" | "conversation" | "prompt") => {
             scan.note_external_content(name, STORED);
         }
-        (BodyProtocol::Messages, "thread") => {
+        (UpstreamProtocol::Messages, "thread") => {
             // `create` only stores this conversation so that a later request can continue it.
             if value["type"] != "create" {
                 scan.note_external_content(name, STORED);
             }
         }
-        (BodyProtocol::Messages, "compaction") => scan.compacts = true,
+        (UpstreamProtocol::Messages, "compaction") => scan.compacts = true,
         (_, "mcp_servers" | "plugins") if value.as_array().is_some_and(Vec::is_empty) => {}
         (_, "enable_search") if value == false => {}
         (_, "modalities") => {

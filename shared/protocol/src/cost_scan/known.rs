@@ -7,7 +7,7 @@
 //! `InvokeModel`; recorded requests of Claude Code 2.1.330 (`safeguards`) and Codex 0.169.0
 //! (`client_metadata`).
 
-use super::BodyProtocol;
+use super::UpstreamProtocol;
 use crate::envelope::is_confusable;
 
 /// How a top-level field is read.
@@ -32,13 +32,13 @@ pub(super) enum FieldKind {
 }
 
 impl FieldKind {
-    pub(super) fn from_name(body_protocol: BodyProtocol, name: &str) -> Self {
+    pub(super) fn from_name(body_protocol: UpstreamProtocol, name: &str) -> Self {
         let (prompt, settings, harmless): (&[&str], &[&str], &[&str]) = match body_protocol {
-            BodyProtocol::Messages => {
+            UpstreamProtocol::Messages => {
                 (&["messages", "system"], &MESSAGES_SETTINGS, &MESSAGES_HARMLESS)
             }
-            BodyProtocol::Chat => (&["messages"], &CHAT_SETTINGS, &CHAT_HARMLESS),
-            BodyProtocol::Responses => {
+            UpstreamProtocol::Chat => (&["messages"], &CHAT_SETTINGS, &CHAT_HARMLESS),
+            UpstreamProtocol::Responses => {
                 (&["input", "instructions"], &RESPONSES_SETTINGS, &RESPONSES_HARMLESS)
             }
         };
@@ -52,7 +52,7 @@ impl FieldKind {
             Self::FreeForm
         } else if HARMLESS.contains(&name) || harmless.contains(&name) {
             Self::Harmless
-        } else if body_protocol == BodyProtocol::Chat && name == "models" {
+        } else if body_protocol == UpstreamProtocol::Chat && name == "models" {
             Self::Models
         } else if ALIKE.contains(&name) {
             Self::Unknown
@@ -337,13 +337,13 @@ impl Item {
 }
 
 /// Whether an API documents this kind of block for the content of messages and results.
-pub(super) fn is_block(body_protocol: BodyProtocol, kind: &str) -> bool {
+pub(super) fn is_block(body_protocol: UpstreamProtocol, kind: &str) -> bool {
     let is_result =
         || ["_result", "_result_error", "_output"].iter().any(|end| kind.ends_with(end));
     match body_protocol {
-        BodyProtocol::Messages => MESSAGES_BLOCKS.contains(&kind) || is_result(),
-        BodyProtocol::Chat => CHAT_BLOCKS.contains(&kind),
-        BodyProtocol::Responses => RESPONSES_BLOCKS.contains(&kind),
+        UpstreamProtocol::Messages => MESSAGES_BLOCKS.contains(&kind) || is_result(),
+        UpstreamProtocol::Chat => CHAT_BLOCKS.contains(&kind),
+        UpstreamProtocol::Responses => RESPONSES_BLOCKS.contains(&kind),
     }
 }
 

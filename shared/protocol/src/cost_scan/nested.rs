@@ -11,7 +11,7 @@
 //! Moonshot's `partial`, Cohere's `tool_plan`, Gemini's `extra_content`, LiteLLM's
 //! `thinking_blocks`, and the helpers of OpenAI's SDK (`parsed`).
 
-use super::BodyProtocol;
+use super::UpstreamProtocol;
 
 /// How a field inside the prompt is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,16 +29,16 @@ pub(super) enum NestedField {
 }
 
 impl NestedField {
-    pub(super) fn from_name(reads: BodyProtocol, name: &str) -> Self {
+    pub(super) fn from_name(reads: UpstreamProtocol, name: &str) -> Self {
         let (content, plain): (&[&str], &[&str]) = match reads {
-            BodyProtocol::Messages => (&MESSAGES, &MESSAGES_PLAIN),
-            BodyProtocol::Chat => (&CHAT, &CHAT_PLAIN),
-            BodyProtocol::Responses => (&RESPONSES, &RESPONSES_PLAIN),
+            UpstreamProtocol::Messages => (&MESSAGES, &MESSAGES_PLAIN),
+            UpstreamProtocol::Chat => (&CHAT, &CHAT_PLAIN),
+            UpstreamProtocol::Responses => (&RESPONSES, &RESPONSES_PLAIN),
         };
         let free_form: &[&str] = match reads {
-            BodyProtocol::Messages => &MESSAGES_FREE_FORM,
-            BodyProtocol::Chat => &[],
-            BodyProtocol::Responses => &RESPONSES_FREE_FORM,
+            UpstreamProtocol::Messages => &MESSAGES_FREE_FORM,
+            UpstreamProtocol::Chat => &[],
+            UpstreamProtocol::Responses => &RESPONSES_FREE_FORM,
         };
         if FREE_FORM.contains(&name) || free_form.contains(&name) {
             Self::FreeForm

@@ -2,10 +2,10 @@
 
 mod nested_fields;
 
-use super::BodyProtocol::{Chat, Messages, Responses};
+use super::UpstreamProtocol::{Chat, Messages, Responses};
 use super::*;
 
-fn demand(body_protocol: BodyProtocol, fields: &str) -> CostFactors {
+fn demand(body_protocol: UpstreamProtocol, fields: &str) -> CostFactors {
     let body = format!("{{\"model\":\"m\"{}{fields}}}", if fields.is_empty() { "" } else { "," });
     read_cost_factors(body.as_bytes(), body_protocol).unwrap()
 }
@@ -129,7 +129,7 @@ fn tiers_without_a_price_are_unbounded() {
     }
 }
 
-fn unbounded(body_protocol: BodyProtocol, fields: &str, expect: &str) {
+fn unbounded(body_protocol: UpstreamProtocol, fields: &str, expect: &str) {
     let found = demand(body_protocol, fields).unbounded.map(|why| why.field).unwrap_or_default();
     assert_eq!(found, expect, "{body_protocol:?} {fields}");
 }
@@ -533,12 +533,12 @@ fn content_outside_the_body_is_unbounded() {
 
 #[test]
 fn images_are_counted_individually() {
-    let check = |body_protocol: BodyProtocol, part: &str, images: u64, data: u64| {
+    let check = |body_protocol: UpstreamProtocol, part: &str, images: u64, data: u64| {
         let top = if body_protocol == Responses { "input" } else { "messages" };
         let fields = format!(r#""{top}":[{{"role":"user","content":[{part}]}}]"#);
         let cost_factors = demand(body_protocol, &fields);
         let bytes = (fields.len() + r#"{"model":"m",}"#.len()) as u64;
-        assert_eq!(cost_factors.prompt_tokens, images * body_protocol.image_tokens(), "{part}");
+        assert_eq!(cost_factors.prompt_tokens, images * image_tokens(body_protocol), "{part}");
         assert_eq!(cost_factors.prompt_bytes, bytes - data, "{part}");
         assert_eq!(cost_factors.reads_beyond_body, None, "{part}");
     };

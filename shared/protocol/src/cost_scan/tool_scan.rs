@@ -3,7 +3,7 @@
 use super::field_scan::{UNKNOWN, find_nested_models};
 use super::known::is_tool_field;
 use super::named_models::{ModelSearch, NamedModels};
-use super::{BodyProtocol, CostScan, FieldName, shown};
+use super::{CostScan, FieldName, UpstreamProtocol, shown};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
@@ -49,12 +49,12 @@ impl<'f> ToolScanner<'f> {
         let field = format!("tools ({})", shown(kind));
         let starts = |names: &[&str]| names.iter().any(|name| kind.starts_with(name));
         let is_local = match self.scan.body_protocol {
-            BodyProtocol::Messages => {
+            UpstreamProtocol::Messages => {
                 matches!(kind, "custom" | "function")
                     || starts(&["bash_", "text_editor_", "computer_", "memory_", "browser_"])
             }
-            BodyProtocol::Chat => matches!(kind, "function" | "custom"),
-            BodyProtocol::Responses => {
+            UpstreamProtocol::Chat => matches!(kind, "function" | "custom"),
+            UpstreamProtocol::Responses => {
                 let is_hosted = |place: &Value| place["type"] != "local" && !place.is_null();
                 match kind {
                     "tool_search" => tool.execution.as_ref().is_some_and(|by| by == "client"),
@@ -82,14 +82,14 @@ impl<'f> ToolScanner<'f> {
             return self.judge_fields(tool);
         }
         match self.scan.body_protocol {
-            BodyProtocol::Messages if kind.starts_with("advisor_") => {
+            UpstreamProtocol::Messages if kind.starts_with("advisor_") => {
                 // At most one call in each round, or fewer if `max_uses` says so.
                 let rounds = super::SERVER_TOOL_PASSES - 1;
                 let uses = tool.max_uses.as_ref().and_then(Value::as_u64).unwrap_or(rounds);
                 self.scan.advices = self.scan.advices.saturating_add(uses.min(rounds));
                 self.scan.cost_factors.has_unbounded_pass = true;
             }
-            BodyProtocol::Messages if kind.starts_with("web_search_") => {
+            UpstreamProtocol::Messages if kind.starts_with("web_search_") => {
                 match tool.max_uses.as_ref().and_then(Value::as_u64) {
                     Some(uses) if uses > 0 => {
                         let searches = &mut self.scan.cost_factors.searches;
@@ -102,11 +102,11 @@ impl<'f> ToolScanner<'f> {
                 }
                 self.scan.note_external_content(field, LEAVE_OUT);
             }
-            BodyProtocol::Messages if kind.starts_with("web_fetch_") => {
+            UpstreamProtocol::Messages if kind.starts_with("web_fetch_") => {
                 self.scan.note_external_content(field, LEAVE_OUT);
             }
-            BodyProtocol::Messages if kind.starts_with("tool_search_tool_") => {}
-            BodyProtocol::Responses if kind == "tool_search" => {}
+            UpstreamProtocol::Messages if kind.starts_with("tool_search_tool_") => {}
+            UpstreamProtocol::Responses if kind == "tool_search" => {}
             _ => return self.scan.note_unbounded_field(field, LEAVE_OUT),
         }
         self.scan.runs_tools = true;

@@ -1,10 +1,10 @@
 //! Translates an upstream's error for the client: the text stays, and the type becomes one that the
 //! client knows.
 
-use super::ClientApi;
 use super::json_reader::{ObjectReader, parse_document};
 use super::json_writer::{write_event, write_object};
 use crate::meter::UpstreamFailure;
+use baton_domain::protocol::ClientProtocol;
 
 /// Kinds of errors, by Anthropic's types (platform.claude.com, "Errors", 2026-11). The second word
 /// is the code that OpenAI sends for a similar error. Its clients decide by the code whether to
@@ -85,15 +85,15 @@ impl NeutralError {
     }
 
     /// The error as a body for `client`.
-    pub(super) fn to_body(&self, client: ClientApi, request_id: &str) -> Vec<u8> {
+    pub(super) fn to_body(&self, client: ClientProtocol, request_id: &str) -> Vec<u8> {
         let mut out = Vec::new();
         write_object(&mut out, |body| self.write_fields(body, client, request_id));
         out
     }
 
     /// The error as an event. Responses clients get a failed response instead.
-    pub(super) fn write_event(&self, client: ClientApi, request_id: &str, out: &mut Vec<u8>) {
-        if client == ClientApi::Messages {
+    pub(super) fn write_event(&self, client: ClientProtocol, request_id: &str, out: &mut Vec<u8>) {
+        if client == ClientProtocol::AnthropicMessages {
             out.extend_from_slice(b"event: error\n");
         }
         write_event(out, "", |body| self.write_fields(body, client, request_id));
@@ -102,10 +102,10 @@ impl NeutralError {
     fn write_fields(
         &self,
         body: &mut super::json_writer::ObjectWriter<'_>,
-        client: ClientApi,
+        client: ClientProtocol,
         request_id: &str,
     ) {
-        if client == ClientApi::Messages {
+        if client == ClientProtocol::AnthropicMessages {
             body.text("type", "error");
             body.object("error", |error| {
                 error.text("type", self.kind);

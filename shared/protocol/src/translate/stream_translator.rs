@@ -2,7 +2,7 @@
 
 use super::error::NeutralError;
 use super::neutral_response::{PartStart, ReadProgress, ResponseStep};
-use super::{ClientApi, ResponseContext, UpstreamProtocol, chat, messages, responses};
+use super::{ProtocolPair, ResponseContext, chat, messages, responses};
 use crate::json::is_json;
 use crate::sse::{SseDecoder, SseEvent};
 
@@ -105,20 +105,22 @@ impl StreamWriter {
 
 impl StreamTranslator {
     pub(super) fn new(context: ResponseContext) -> Self {
-        let reader = match context.translation.upstream {
-            UpstreamProtocol::Messages => {
+        let reader = match context.translation {
+            ProtocolPair::ChatToMessages | ProtocolPair::ResponsesToMessages => {
                 StreamReader::Messages(messages::read_response::MessagesReader::default())
             }
-            UpstreamProtocol::Chat => {
+            ProtocolPair::MessagesToChat | ProtocolPair::ResponsesToChat => {
                 StreamReader::Chat(chat::read_response::ChatReader::default())
             }
         };
-        let writer = match context.translation.client {
-            ClientApi::Messages => {
+        let writer = match context.translation {
+            ProtocolPair::MessagesToChat => {
                 StreamWriter::Messages(messages::write_response::MessagesWriter::default())
             }
-            ClientApi::Chat => StreamWriter::Chat(chat::write_response::ChatWriter::default()),
-            ClientApi::Responses => {
+            ProtocolPair::ChatToMessages => {
+                StreamWriter::Chat(chat::write_response::ChatWriter::default())
+            }
+            ProtocolPair::ResponsesToMessages | ProtocolPair::ResponsesToChat => {
                 StreamWriter::Responses(responses::write_events::ResponsesWriter::default())
             }
         };
@@ -252,7 +254,7 @@ impl TranslatorState {
         match &mut self.writer {
             StreamWriter::Responses(writer) => writer.write_failure(&self.context, error, out),
             StreamWriter::Messages(_) | StreamWriter::Chat(_) => {
-                error.write_event(self.context.translation.client, &self.context.id, out);
+                error.write_event(self.context.translation.client(), &self.context.id, out);
             }
         }
         self.is_over = true;
@@ -262,9 +264,9 @@ impl TranslatorState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::translate::{ProtocolPair, TranslationOptions};
+    use crate::translate::{ClientProtocol, TranslationOptions, UpstreamProtocol};
 
-    fn stream(client: ClientApi, upstream: UpstreamProtocol, body: &[u8]) -> StreamTranslator {
+    fn stream(client: ClientProtocol, upstream: UpstreamProtocol, body: &[u8]) -> StreamTranslator {
         let translation = ProtocolPair::between(client, upstream).unwrap();
         translation
             .translate_request(body, &TranslationOptions::new("m", "req_1"))
@@ -312,7 +314,7 @@ mod tests {
         let text = [start.clone(), open(r#"{"type":"text","text":""}"#)].into_iter();
         let endless = text.chain(std::iter::repeat_n(delta, 200));
         let (said, read) = translate_until_end(
-            stream(ClientApi::Responses, UpstreamProtocol::Messages, RESPONSES),
+            stream(ClientProtocol::OpenaiResponses, UpstreamProtocol::Messages, RESPONSES),
             endless,
         );
         assert!(said.contains("response.failed"), "{}", &said[..200]);
@@ -322,7 +324,7 @@ mod tests {
         let part = [open(r#"{"type":"text","text":""}"#), close].concat();
         let parts = std::iter::once(start).chain(std::iter::repeat_n(part, 100_000));
         let (said, _) = translate_until_end(
-            stream(ClientApi::Responses, UpstreamProtocol::Messages, RESPONSES),
+            stream(ClientProtocol::OpenaiResponses, UpstreamProtocol::Messages, RESPONSES),
             parts,
         );
         assert!(said.contains("response.failed"));
@@ -332,8 +334,12 @@ mod tests {
                 r#"{{"id":"c","choices":[{{"index":0,"delta":{{"tool_calls":[{{"index":{index},"id":"call_{index}","function":{{"name":"f","arguments":"{{ {long}"}}}}]}}}}]}}"#
             ))
         };
-        for client in [ClientApi::Messages, ClientApi::Responses] {
-            let body = if matches!(client, ClientApi::Messages) { MESSAGES } else { RESPONSES };
+        for client in [ClientProtocol::AnthropicMessages, ClientProtocol::OpenaiResponses] {
+            let body = if matches!(client, ClientProtocol::AnthropicMessages) {
+                MESSAGES
+            } else {
+                RESPONSES
+            };
             let one = std::iter::repeat_n(call(0), 200);
             let (_, read) = translate_until_end(stream(client, UpstreamProtocol::Chat, body), one);
             assert!(read < 6_000_000, "one call: {read}");
@@ -353,7 +359,7 @@ mod tests {
             ))
         };
         let body = br#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#;
-        let mut stream = stream(ClientApi::Messages, UpstreamProtocol::Chat, body);
+        let mut stream = stream(ClientProtocol::AnthropicMessages, UpstreamProtocol::Chat, body);
         let mut out = Vec::new();
         for _ in 0..200 {
             out.clear();

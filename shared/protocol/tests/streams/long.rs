@@ -4,7 +4,7 @@
 use baton_protocol::bedrock::{FramesToSse, SseToFrames};
 use baton_protocol::meter::UsageMeter;
 use baton_protocol::translate::{
-    ClientApi, ProtocolPair, ResponseContext, StreamTranslator, TranslationOptions,
+    ClientProtocol, ProtocolPair, ResponseContext, StreamTranslator, TranslationOptions,
     UpstreamProtocol,
 };
 
@@ -26,7 +26,9 @@ pub(crate) struct Pair {
 impl Pair {
     /// Pass-through first, then all conversions.
     pub(crate) fn all() -> Vec<Self> {
-        use ClientApi::{Chat, Messages, Responses};
+        use ClientProtocol::{
+            AnthropicMessages as Messages, OpenaiChat as Chat, OpenaiResponses as Responses,
+        };
         let pair = |name, client, upstream| Self::new(name, client, upstream);
         vec![
             pair("Messages as they are", Messages, UpstreamProtocol::Messages),
@@ -48,10 +50,12 @@ impl Pair {
         ]
     }
 
-    fn new(name: &'static str, client: ClientApi, upstream: UpstreamProtocol) -> Self {
+    fn new(name: &'static str, client: ClientProtocol, upstream: UpstreamProtocol) -> Self {
         let body = match client {
-            ClientApi::Responses => r#"{"model":"m","input":"hi","stream":true}"#,
-            ClientApi::Messages | ClientApi::Chat => {
+            ClientProtocol::OpenaiResponses => r#"{"model":"m","input":"hi","stream":true}"#,
+            ClientProtocol::AnthropicMessages
+            | ClientProtocol::OpenaiChat
+            | ClientProtocol::BedrockInvokeModel => {
                 r#"{"model":"m","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"hi"}]}"#
             }
         };
@@ -90,6 +94,7 @@ impl Pair {
                     r#"{{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{{"index":0,"delta":{{"content":"{WORD}"}},"finish_reason":null}}]}}"#
                 )),
             ),
+            UpstreamProtocol::Responses => unreachable!("no translation reads Responses"),
         };
         if !self.deframes {
             return (begin, delta);

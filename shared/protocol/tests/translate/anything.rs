@@ -1,7 +1,9 @@
 //! Checks that arbitrary JSON and arbitrary bytes cause no panic, and that the output is JSON.
 
 use crate::exchange::{Exchange, all, plain, streamed};
-use baton_protocol::translate::{ClientApi, ProtocolPair, TranslationOptions, UpstreamProtocol};
+use baton_protocol::translate::{
+    ClientProtocol, ProtocolPair, TranslationOptions, UpstreamProtocol,
+};
 use proptest::prelude::*;
 use serde_json::Value;
 use std::sync::LazyLock;
@@ -97,7 +99,11 @@ fn size(value: &Value) -> usize {
 }
 
 fn pairs() -> impl Iterator<Item = ProtocolPair> {
-    let clients = [ClientApi::Messages, ClientApi::Chat, ClientApi::Responses];
+    let clients = [
+        ClientProtocol::AnthropicMessages,
+        ClientProtocol::OpenaiChat,
+        ClientProtocol::OpenaiResponses,
+    ];
     let both = |client| {
         [UpstreamProtocol::Messages, UpstreamProtocol::Chat]
             .map(|speaks| ProtocolPair::between(client, speaks))

@@ -1,8 +1,8 @@
 //! The exchanges under `tests/fixtures/translate`, and their translation.
 
 use baton_protocol::translate::{
-    ClientApi, MaxTokensField, ProtocolPair, ResponseContext, TranslatedRequest, TranslationError,
-    TranslationOptions, UpstreamProtocol,
+    ClientProtocol, MaxTokensField, ProtocolPair, ResponseContext, TranslatedRequest,
+    TranslationError, TranslationOptions, UpstreamProtocol,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -117,9 +117,9 @@ impl Exchange {
 
     pub(crate) fn request(&self) -> Result<TranslatedRequest, TranslationError> {
         let client = match self.client.as_str() {
-            "messages" => ClientApi::Messages,
-            "chat" => ClientApi::Chat,
-            "responses" => ClientApi::Responses,
+            "messages" => ClientProtocol::AnthropicMessages,
+            "chat" => ClientProtocol::OpenaiChat,
+            "responses" => ClientProtocol::OpenaiResponses,
             other => panic!("{other}"),
         };
         let speaks = if self.upstream == "chat" {

@@ -2,13 +2,13 @@
 //! refused before it costs memory or time.
 
 use baton_protocol::translate::{
-    ClientApi, ProtocolPair, TranslationError, TranslationOptions, UpstreamProtocol,
+    ClientProtocol, ProtocolPair, TranslationError, TranslationOptions, UpstreamProtocol,
 };
 
 /// A request whose `{}` is where `open` and `close` are repeated around `inner`.
 struct Construct {
     name: &'static str,
-    client: ClientApi,
+    client: ClientProtocol,
     choices: (&'static str, &'static str),
     open: &'static str,
     close: &'static str,
@@ -20,7 +20,7 @@ const USER: (&str, &str) =
 
 const fn block(name: &'static str, open: &'static str, close: &'static str) -> Construct {
     let inner = r#"{"type":"text","text":"x"}"#;
-    Construct { name, client: ClientApi::Messages, choices: USER, open, close, inner }
+    Construct { name, client: ClientProtocol::AnthropicMessages, choices: USER, open, close, inner }
 }
 
 /// Constructs that a reader follows recursively.
@@ -40,7 +40,7 @@ const FOLLOWED: [Construct; 6] = [
     },
     Construct {
         name: "namespace",
-        client: ClientApi::Responses,
+        client: ClientProtocol::OpenaiResponses,
         choices: (r#"{"model":"m","input":"x","tools":["#, "]}"),
         open: r#"{"type":"namespace","name":"n","tools":["#,
         close: "]}",
@@ -52,11 +52,18 @@ const CHAT: &str = r#"{"model":"m","messages":[{"role":"user","content":"#;
 const RESPONSES: &str = r#"{"model":"m","input":[{"role":"user","content":"#;
 
 /// Constructs that pass unchanged or are not followed.
-const OTHER: [(&str, ClientApi, &str, &str, &str, &str); 9] = [
-    ("content in chat", ClientApi::Chat, CHAT, r#"[{"type":"text","content":"#, "}]", "}]}"),
+const OTHER: [(&str, ClientProtocol, &str, &str, &str, &str); 9] = [
+    (
+        "content in chat",
+        ClientProtocol::OpenaiChat,
+        CHAT,
+        r#"[{"type":"text","content":"#,
+        "}]",
+        "}]}",
+    ),
     (
         "content in Responses",
-        ClientApi::Responses,
+        ClientProtocol::OpenaiResponses,
         RESPONSES,
         r#"[{"type":"x","content":"#,
         "}]",
@@ -64,17 +71,17 @@ const OTHER: [(&str, ClientApi, &str, &str, &str, &str); 9] = [
     ),
     (
         "output in Responses",
-        ClientApi::Responses,
+        ClientProtocol::OpenaiResponses,
         r#"{"model":"m","input":[{"type":"function_call_output","output":"#,
         r#"[{"output":"#,
         "}]",
         "}]}",
     ),
-    ("input items", ClientApi::Responses, r#"{"model":"m","input":"#, "[", "]", "}"),
-    ("messages", ClientApi::Chat, r#"{"model":"m","messages":"#, "[", "]", "}"),
+    ("input items", ClientProtocol::OpenaiResponses, r#"{"model":"m","input":"#, "[", "]", "}"),
+    ("messages", ClientProtocol::OpenaiChat, r#"{"model":"m","messages":"#, "[", "]", "}"),
     (
         "schema",
-        ClientApi::Messages,
+        ClientProtocol::AnthropicMessages,
         r#"{"model":"m","messages":[],"tools":[{"name":"f","input_schema":"#,
         r#"{"a":"#,
         "}",
@@ -82,16 +89,23 @@ const OTHER: [(&str, ClientApi, &str, &str, &str, &str); 9] = [
     ),
     (
         "parameters",
-        ClientApi::Chat,
+        ClientProtocol::OpenaiChat,
         r#"{"model":"m","messages":[],"tools":[{"type":"function","function":{"name":"f","parameters":"#,
         r#"{"a":"#,
         "}",
         "}}]}",
     ),
-    ("an unknown field", ClientApi::Responses, r#"{"model":"m","input":"x","y":"#, "[", "]", "}"),
+    (
+        "an unknown field",
+        ClientProtocol::OpenaiResponses,
+        r#"{"model":"m","input":"x","y":"#,
+        "[",
+        "]",
+        "}",
+    ),
     (
         "metadata",
-        ClientApi::Chat,
+        ClientProtocol::OpenaiChat,
         r#"{"model":"m","messages":[],"metadata":"#,
         r#"{"a":"#,
         "}",
@@ -99,8 +113,8 @@ const OTHER: [(&str, ClientApi, &str, &str, &str, &str); 9] = [
     ),
 ];
 
-fn request(client: ClientApi, body: &str) -> Result<Vec<u8>, TranslationError> {
-    let upstream = if client == ClientApi::Messages {
+fn request(client: ClientProtocol, body: &str) -> Result<Vec<u8>, TranslationError> {
+    let upstream = if client == ClientProtocol::AnthropicMessages {
         UpstreamProtocol::Chat
     } else {
         UpstreamProtocol::Messages
@@ -144,7 +158,10 @@ fn json_nesting_is_bounded() {
     }
     let many =
         format!(r#"{{"model":"m","max_tokens":1,"messages":[],"x":[{}0]}}"#, "[],".repeat(600_000));
-    assert_eq!(request(ClientApi::Messages, &many), Err(TranslationError::ManyContainers));
+    assert_eq!(
+        request(ClientProtocol::AnthropicMessages, &many),
+        Err(TranslationError::ManyContainers)
+    );
     let text = TranslationError::TooDeep.to_string();
     assert!(text.contains("At most 64"), "{text}");
     let text = TranslationError::NestedContent.to_string();
@@ -161,7 +178,7 @@ fn deep_arguments_are_kept_as_text() {
         .to_string()
     };
     for depth in [10, 64, 65, 100_000] {
-        let sent = request(ClientApi::Chat, &body(&deep(depth))).unwrap();
+        let sent = request(ClientProtocol::OpenaiChat, &body(&deep(depth))).unwrap();
         let sent: serde_json::Value = serde_json::from_slice(&sent).unwrap();
         let input = &sent["messages"][0]["content"][0]["input"];
         assert_eq!(input.get("arguments").is_some(), depth > 64, "{depth}");
@@ -170,8 +187,8 @@ fn deep_arguments_are_kept_as_text() {
 
 #[test]
 fn answer_nesting_is_bounded() {
-    let requested = |client: ClientApi| {
-        let upstream = if client == ClientApi::Messages {
+    let requested = |client: ClientProtocol| {
+        let upstream = if client == ClientProtocol::AnthropicMessages {
             UpstreamProtocol::Chat
         } else {
             UpstreamProtocol::Messages
@@ -184,7 +201,11 @@ fn answer_nesting_is_bounded() {
     };
     let deep = "[".repeat(100_000) + &"]".repeat(100_000);
     let whole = format!(r#"{{"type":"message","choices":[],"content":{deep},"error":{deep}}}"#);
-    for client in [ClientApi::Messages, ClientApi::Chat, ClientApi::Responses] {
+    for client in [
+        ClientProtocol::AnthropicMessages,
+        ClientProtocol::OpenaiChat,
+        ClientProtocol::OpenaiResponses,
+    ] {
         let context = requested(client);
         assert!(context.translate_response(whole.as_bytes()).is_err());
         assert!(!context.translate_error(500, whole.as_bytes()).is_empty());
@@ -197,7 +218,8 @@ fn answer_nesting_is_bounded() {
 
 #[test]
 fn endless_upstream_repetition_is_bounded() {
-    let pair = ProtocolPair::between(ClientApi::Messages, UpstreamProtocol::Chat).unwrap();
+    let pair =
+        ProtocolPair::between(ClientProtocol::AnthropicMessages, UpstreamProtocol::Chat).unwrap();
     let ask = br#"{"model":"m","messages":[]}"#;
     let context =
         pair.translate_request(ask, &TranslationOptions::new("m", "req_1")).unwrap().context;

@@ -2,7 +2,7 @@
 //! of one conversation become the same.
 
 use baton_protocol::translate::{
-    ClientApi, ProtocolPair, TranslatedRequest, TranslationOptions, UpstreamProtocol,
+    ClientProtocol, ProtocolPair, TranslatedRequest, TranslationOptions, UpstreamProtocol,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -206,7 +206,11 @@ impl Wish {
     }
 }
 
-fn translate(client: ClientApi, upstream: UpstreamProtocol, body: &Value) -> TranslatedRequest {
+fn translate(
+    client: ClientProtocol,
+    upstream: UpstreamProtocol,
+    body: &Value,
+) -> TranslatedRequest {
     let options = TranslationOptions {
         caches_prompts: false,
         ..TranslationOptions::new("claude-opus-5-5", "req_1")
@@ -279,9 +283,9 @@ proptest! {
     #[test]
     fn round_trip_keeps_the_meaning(wish in wish()) {
         let chat = wish.chat();
-        let there = translate(ClientApi::Chat, UpstreamProtocol::Messages, &chat);
+        let there = translate(ClientProtocol::OpenaiChat, UpstreamProtocol::Messages, &chat);
         prop_assert_eq!(&there.dropped, &Vec::<String>::new());
-        let back = translate(ClientApi::Messages, UpstreamProtocol::Chat, &json_of(&there));
+        let back = translate(ClientProtocol::AnthropicMessages, UpstreamProtocol::Chat, &json_of(&there));
         let known = ["thinking"];
         let lost: Vec<&String> = back.dropped.iter().filter(|it| !known.contains(&it.as_str())).collect();
         prop_assert_eq!(lost, Vec::<&String>::new());
@@ -292,20 +296,20 @@ proptest! {
     #[test]
     fn responses_and_chat_requests_translate_alike(wish in wish()) {
         let responses = wish.responses();
-        let by_chat = translate(ClientApi::Chat, UpstreamProtocol::Messages, &wish.chat());
-        let by_responses = translate(ClientApi::Responses, UpstreamProtocol::Messages, &responses);
+        let by_chat = translate(ClientProtocol::OpenaiChat, UpstreamProtocol::Messages, &wish.chat());
+        let by_responses = translate(ClientProtocol::OpenaiResponses, UpstreamProtocol::Messages, &responses);
         prop_assert_eq!(json_of(&by_responses), json_of(&by_chat));
-        let to_chat = translate(ClientApi::Responses, UpstreamProtocol::Chat, &responses);
+        let to_chat = translate(ClientProtocol::OpenaiResponses, UpstreamProtocol::Chat, &responses);
         prop_assert_eq!(normal(json_of(&to_chat)), normal(wish.chat()));
     }
 
     /// A second round of translation changes nothing.
     #[test]
     fn second_translation_changes_nothing(wish in wish()) {
-        let there = translate(ClientApi::Chat, UpstreamProtocol::Messages, &wish.chat());
-        let back = translate(ClientApi::Messages, UpstreamProtocol::Chat, &json_of(&there));
-        let again = translate(ClientApi::Chat, UpstreamProtocol::Messages, &json_of(&back));
-        let twice = translate(ClientApi::Messages, UpstreamProtocol::Chat, &json_of(&again));
+        let there = translate(ClientProtocol::OpenaiChat, UpstreamProtocol::Messages, &wish.chat());
+        let back = translate(ClientProtocol::AnthropicMessages, UpstreamProtocol::Chat, &json_of(&there));
+        let again = translate(ClientProtocol::OpenaiChat, UpstreamProtocol::Messages, &json_of(&back));
+        let twice = translate(ClientProtocol::AnthropicMessages, UpstreamProtocol::Chat, &json_of(&again));
         prop_assert_eq!(json_of(&twice), json_of(&back));
     }
 }

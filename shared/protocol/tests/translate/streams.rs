@@ -5,7 +5,7 @@ use crate::assemble;
 use crate::exchange::{all, streamed};
 use baton_protocol::meter::{AnswerEnd, MeterReading, UsageMeter};
 use baton_protocol::translate::{
-    ClientApi, ProtocolPair, ResponseContext, TranslationOptions, UpstreamProtocol,
+    ClientProtocol, ProtocolPair, ResponseContext, TranslationOptions, UpstreamProtocol,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -182,14 +182,18 @@ impl Said {
     }
 }
 
-fn asked(client: ClientApi, upstream: UpstreamProtocol) -> ResponseContext {
+fn asked(client: ClientProtocol, upstream: UpstreamProtocol) -> ResponseContext {
     let body = match client {
-        ClientApi::Messages => json!({"model":"asked","max_tokens":9,"messages":[],"stream":true}),
-        ClientApi::Chat => {
+        ClientProtocol::AnthropicMessages | ClientProtocol::BedrockInvokeModel => {
+            json!({"model":"asked","max_tokens":9,"messages":[],"stream":true})
+        }
+        ClientProtocol::OpenaiChat => {
             json!({"model":"asked","messages":[],"stream":true,"stream_options":{"include_usage":true}})
         }
-        ClientApi::Responses => json!({"model":"asked","input":"hi","stream":true,"tools":[
-            {"type":"custom","name":"tool_1"}]}),
+        ClientProtocol::OpenaiResponses => {
+            json!({"model":"asked","input":"hi","stream":true,"tools":[
+            {"type":"custom","name":"tool_1"}]})
+        }
     };
     let translation = ProtocolPair::between(client, upstream).unwrap();
     let options =
@@ -197,15 +201,17 @@ fn asked(client: ClientApi, upstream: UpstreamProtocol) -> ResponseContext {
     translation.translate_request(body.to_string().as_bytes(), &options).unwrap().context
 }
 
-fn assembled(client: ClientApi, stream: &str) -> Value {
+fn assembled(client: ClientProtocol, stream: &str) -> Value {
     match client {
-        ClientApi::Messages => assemble::message(stream),
-        ClientApi::Chat => assemble::completion(stream),
-        ClientApi::Responses => assemble::response(stream),
+        ClientProtocol::AnthropicMessages | ClientProtocol::BedrockInvokeModel => {
+            assemble::message(stream)
+        }
+        ClientProtocol::OpenaiChat => assemble::completion(stream),
+        ClientProtocol::OpenaiResponses => assemble::response(stream),
     }
 }
 
-fn check(client: ClientApi, upstream: UpstreamProtocol, stream: &str, whole: &Value) {
+fn check(client: ClientProtocol, upstream: UpstreamProtocol, stream: &str, whole: &Value) {
     let context = asked(client, upstream);
     let (translated, told) = streamed(&context, &[stream.as_bytes()]);
     assert!(told, "{stream}");
@@ -241,7 +247,7 @@ proptest! {
         cuts in prop::collection::vec(0_usize..6, 0..3),
     ) {
         let (stream, whole) = (said.message_events(&cuts), said.message());
-        for client in [ClientApi::Chat, ClientApi::Responses] {
+        for client in [ClientProtocol::OpenaiChat, ClientProtocol::OpenaiResponses] {
             check(client, UpstreamProtocol::Messages, &stream, &whole);
         }
     }
@@ -253,7 +259,7 @@ proptest! {
         order in prop::collection::vec(0_usize..7, 1..9),
     ) {
         let (stream, whole) = (said.completion_chunks(&cuts, &order), said.completion());
-        for client in [ClientApi::Messages, ClientApi::Responses] {
+        for client in [ClientProtocol::AnthropicMessages, ClientProtocol::OpenaiResponses] {
             check(client, UpstreamProtocol::Chat, &stream, &whole);
         }
     }
@@ -283,7 +289,7 @@ proptest! {
         for (upstream, source, end) in sources {
             let cut = &source.as_bytes()[..at.index(source.len())];
             let has_ended = String::from_utf8_lossy(cut).contains(end);
-            for client in [ClientApi::Messages, ClientApi::Chat, ClientApi::Responses] {
+            for client in [ClientProtocol::AnthropicMessages, ClientProtocol::OpenaiChat, ClientProtocol::OpenaiResponses] {
                 if has_ended || ProtocolPair::between(client, upstream).is_none() { continue }
                 let (stream, told) = streamed(&asked(client, upstream), &[cut]);
                 prop_assert!(!told, "{stream}");
@@ -338,8 +344,8 @@ fn relay_error_is_sent_once_in_the_client_format() {
     };
     let message = r#"event: error
 data: {"type":"error","error":{"type":"timeout_error","message":"It was silent."},"request_id":"req_1"}"#;
-    check(ClientApi::Messages, UpstreamProtocol::Chat, message);
+    check(ClientProtocol::AnthropicMessages, UpstreamProtocol::Chat, message);
     let chunk = r#"data: {"error":{"message":"It was silent.","type":"timeout_error","#;
-    check(ClientApi::Chat, UpstreamProtocol::Messages, chunk);
-    check(ClientApi::Responses, UpstreamProtocol::Chat, "event: response.failed\n");
+    check(ClientProtocol::OpenaiChat, UpstreamProtocol::Messages, chunk);
+    check(ClientProtocol::OpenaiResponses, UpstreamProtocol::Chat, "event: response.failed\n");
 }

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn two_readers_of_a_url_see_the_same_host() {
+    fn url_with_ambiguous_host_is_refused() {
         for url in [
             r"https://host.example:1\@other.example",
             r"https:\\host.example",

@@ -9,45 +9,35 @@
 //! it names the credential, or if a random credential gets the same one.
 
 use super::signer::{AwsAccess, RequestSigner};
-use super::{
-    ANSWER_BYTES_MAX, OAUTH_BETA, UpstreamAddress, UpstreamClient, credential_header, error_message,
-};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-use baton_domain::account::{Account, CredentialKind, Provider};
+use super::{ANSWER_BYTES_MAX, UpstreamAddress, UpstreamClient, error_message};
+use baton_domain::account::{Account, CredentialKind};
 use baton_domain::cooldown_reason::CooldownReason;
 use baton_domain::health::{AccountHealth, KnownProbe, ProbeCall, after, after_refusal};
-use baton_domain::model::foundation_id;
 use baton_domain::secret::Secret;
 use baton_domain::verdict::{
     AccountEffect, AnnouncedLimit, CallFailure, ErrorFields, RequestFacts, UpstreamError, Verdict,
-    classify, confirm_suspicion,
 };
-use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use baton_providers::classification::{classify, confirm_suspicion};
+use baton_providers::headers::add_credential;
+use baton_providers::probe::{Probe, ProbeRequest};
+use baton_providers::{ProviderRules, rules};
+use http::StatusCode;
 use http_body_util::{BodyExt as _, Limited};
 use jiff::Timestamp;
 use quick_cache::sync::Cache;
-use serde_json::json;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// The timeout for all calls of one probe.
-const PATIENCE: Duration = Duration::from_secs(20);
-const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the answer to a random credential is reused.
-const MADE_UP_LIFE: Duration = Duration::from_mins(10);
+const RANDOM_ANSWER_LIFE: Duration = Duration::from_mins(10);
 /// The number of such answers that are cached.
-const MADE_UP_MAX: usize = 64;
+const RANDOM_ANSWERS_MAX: usize = 64;
 const INCONCLUSIVE: &str = "the upstream refuses free calls without saying that the credential is \
      wrong; the credential can be restricted";
-/// Models that every account of the vendor can use.
-const MODEL: &str = "claude-haiku-4-5";
-const BEDROCK_MODEL: &str = "anthropic.claude-haiku-4-5-20251001-v1:0";
 
 /// The current knowledge about a credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,19 +103,21 @@ struct ProbeResponse {
 
 /// Answers to random credentials, which are requested only once in a while. Clones share them.
 #[derive(Clone)]
-pub(super) struct MadeUpAnswers(Arc<Cache<MadeUpCall, (Instant, ProbeResponse)>>);
+pub(super) struct RandomCredentialAnswers(
+    Arc<Cache<RandomCredentialCall, (Instant, ProbeResponse)>>,
+);
 
 /// The upstream's address, the proxy, and the call.
-type MadeUpCall = (String, Option<String>, ProbeCall);
+type RandomCredentialCall = (String, Option<String>, ProbeCall);
 
-impl MadeUpAnswers {
+impl RandomCredentialAnswers {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Cache::new(MADE_UP_MAX)))
+        Self(Arc::new(Cache::new(RANDOM_ANSWERS_MAX)))
     }
 }
 
 /// The evidence of one answer about the credential.
-enum Shown {
+enum ProbeEvidence {
     /// The answer settles the result.
     Settled(ProbeOutcome),
     /// A refusal that does not name the credential.
@@ -140,43 +132,39 @@ impl CredentialProbe<'_> {
     pub async fn probe_credential(&self, health: &AccountHealth, now: Timestamp) -> ProbeOutcome {
         let outcome = self.probe_in_order(health, now);
         let timeout_error =
-            |_| ProbeOutcome::unknown(None, format!("no answer in {} s", PATIENCE.as_secs()));
-        tokio::time::timeout(PATIENCE, outcome).await.unwrap_or_else(timeout_error)
+            |_| ProbeOutcome::unknown(None, format!("no answer in {} s", PROBE_TIMEOUT.as_secs()));
+        tokio::time::timeout(PROBE_TIMEOUT, outcome).await.unwrap_or_else(timeout_error)
     }
 
     async fn probe_in_order(&self, health: &AccountHealth, now: Timestamp) -> ProbeOutcome {
-        let calls: &[ProbeCall] = match self.account.provider {
-            Provider::Anthropic => &[ProbeCall::ListModels, ProbeCall::CountTokens],
-            Provider::OpenaiCompatible => &[ProbeCall::ListModels, ProbeCall::EmptyChat],
-            Provider::Bedrock => &[ProbeCall::CountTokens],
-        };
+        let ProviderRules { probes, probes_prove_credential, .. } = rules(self.account.provider);
         let base_url = &self.account.base_url;
         let known_probe =
             health.proof.as_ref().filter(|known_probe| known_probe.base_url == *base_url);
         let proven_by = known_probe.and_then(|known_probe| known_probe.call);
-        let is_first = |call: &&ProbeCall| proven_by == Some(**call);
+        let is_first = |probe: &&Probe| proven_by == Some(probe.call);
         let in_turn =
-            calls.iter().filter(is_first).chain(calls.iter().filter(|call| !is_first(call)));
+            probes.iter().filter(is_first).chain(probes.iter().filter(|probe| !is_first(probe)));
         let mut last: Option<ProbeResponse> = None;
         let mut inconclusive: Vec<(CooldownReason, ProbeResponse, bool)> = Vec::new();
-        for call in in_turn {
-            let response = match self.send_call(*call, self.credential).await {
+        for probe in in_turn {
+            let response = match self.send_call(probe, self.credential).await {
                 Ok(response) => response,
                 Err(why) => return ProbeOutcome::unknown(None, why),
             };
-            match self.shown(&response, now) {
-                Shown::Settled(outcome) => {
+            match self.read_evidence(&response, now) {
+                ProbeEvidence::Settled(outcome) => {
                     return ProbeOutcome { known_probe: known_probe.cloned(), ..outcome };
                 }
-                Shown::Unclear(reason) => {
-                    let random_response = self.ask_made_up(*call).await;
+                ProbeEvidence::Unclear(reason) => {
+                    let random_response = self.try_random_credential(probe).await;
                     let is_alike = random_response.is_some_and(|other| other.is_alike(&response));
                     inconclusive.push((reason, response, is_alike));
                     continue;
                 }
-                Shown::Passed => {}
+                ProbeEvidence::Passed => {}
             }
-            if proven_by == Some(*call) || self.account.provider == Provider::Bedrock {
+            if proven_by == Some(probe.call) || *probes_prove_credential {
                 return ProbeOutcome::from_answer(
                     CredentialStatus::Accepted,
                     response,
@@ -184,8 +172,8 @@ impl CredentialProbe<'_> {
                 );
             }
             let is_open = known_probe.is_none() || proven_by.is_some();
-            if is_open && self.is_random_credential_refused(*call, now).await {
-                let known_probe = KnownProbe { base_url: base_url.clone(), call: Some(*call) };
+            if is_open && self.is_random_credential_refused(probe, now).await {
+                let known_probe = KnownProbe { base_url: base_url.clone(), call: Some(probe.call) };
                 return ProbeOutcome::from_answer(
                     CredentialStatus::Accepted,
                     response,
@@ -216,11 +204,11 @@ impl CredentialProbe<'_> {
 
     /// Judges one answer: the credential is refused, the account has no money, or the upstream
     /// cannot answer at the moment.
-    fn shown(&self, response: &ProbeResponse, now: Timestamp) -> Shown {
+    fn read_evidence(&self, response: &ProbeResponse, now: Timestamp) -> ProbeEvidence {
         let ProbeResponse { status, message, .. } = response;
         let outcome = |proof, effect| {
             let (status, message) = (Some(*status), message.clone());
-            Shown::Settled(ProbeOutcome {
+            ProbeEvidence::Settled(ProbeOutcome {
                 credential_status: proof,
                 status,
                 message,
@@ -229,7 +217,7 @@ impl CredentialProbe<'_> {
             })
         };
         let Some(Verdict { account, names_credential, .. }) = self.verdict(response, now) else {
-            return Shown::Passed;
+            return ProbeEvidence::Passed;
         };
         let reason = match &account {
             AccountEffect::Suspect { reason } => Some(*reason),
@@ -242,12 +230,12 @@ impl CredentialProbe<'_> {
             (Some(reason), _) if names_credential => {
                 outcome(CredentialStatus::Refused(reason), None)
             }
-            (Some(reason), _) => Shown::Unclear(reason),
+            (Some(reason), _) => ProbeEvidence::Unclear(reason),
             (None, effect @ AccountEffect::Cooldown { reason, .. }) if reason.needs_operator() => {
                 outcome(CredentialStatus::Accepted, Some(effect))
             }
             _ if is_failing(*status) => outcome(CredentialStatus::Unknown, None),
-            _ => Shown::Passed,
+            _ => ProbeEvidence::Passed,
         }
     }
 
@@ -269,57 +257,43 @@ impl CredentialProbe<'_> {
         Some(classify(&CallFailure::Status(error), &facts, now, 0))
     }
 
-    async fn is_random_credential_refused(&self, call: ProbeCall, now: Timestamp) -> bool {
-        let response = self.ask_made_up(call).await;
-        response.is_some_and(|response| match self.shown(&response, now) {
-            Shown::Settled(outcome) => {
+    async fn is_random_credential_refused(&self, probe: &Probe, now: Timestamp) -> bool {
+        let response = self.try_random_credential(probe).await;
+        response.is_some_and(|response| match self.read_evidence(&response, now) {
+            ProbeEvidence::Settled(outcome) => {
                 matches!(outcome.credential_status, CredentialStatus::Refused(_))
             }
-            Shown::Unclear(_) => true,
-            Shown::Passed => false,
+            ProbeEvidence::Unclear(_) => true,
+            ProbeEvidence::Passed => false,
         })
     }
 
     /// The answer to a random credential, cached for a while. There is none for an AWS role.
-    async fn ask_made_up(&self, call: ProbeCall) -> Option<ProbeResponse> {
+    async fn try_random_credential(&self, probe: &Probe) -> Option<ProbeResponse> {
         let Account { base_url, proxy_url, credential, .. } = self.account;
         if *credential == CredentialKind::Aws {
             return None;
         }
-        let MadeUpAnswers(answers) = &self.upstream.random_credential_responses;
-        let key = (base_url.clone(), proxy_url.clone(), call);
+        let RandomCredentialAnswers(answers) = &self.upstream.random_credential_responses;
+        let key = (base_url.clone(), proxy_url.clone(), probe.call);
         if let Some((at, response)) = answers.get(&key)
-            && at.elapsed() < MADE_UP_LIFE
+            && at.elapsed() < RANDOM_ANSWER_LIFE
         {
             return Some(response);
         }
         let random_credential = random_credential(self.credential.expose(), self.bits);
-        let response = self.send_call(call, &random_credential).await.ok()?;
+        let response = self.send_call(probe, &random_credential).await.ok()?;
         if !is_failing(response.status) {
             answers.insert(key, (Instant::now(), response.clone()));
         }
         Some(response)
     }
 
-    async fn send_call(
-        &self,
-        call: ProbeCall,
-        credential: &Secret,
-    ) -> Result<ProbeResponse, String> {
+    async fn send_call(&self, probe: &Probe, credential: &Secret) -> Result<ProbeResponse, String> {
         let account = self.account;
-        let mut headers = HeaderMap::from_iter([(VERSION, HeaderValue::from_static("2023-06-01"))]);
-        let own = credential_header(account.credential, credential);
-        headers.extend(own.map_err(|_| {
-            "the credential has characters that a header cannot contain".to_owned()
-        })?);
-        if account.credential.is_renewed() {
-            let beta = HeaderName::from_static("anthropic-beta");
-            headers.insert(beta, HeaderValue::from_static(OAUTH_BETA));
-        }
-        let (method, path, body) = probe_request(account, call);
-        if method == Method::POST {
-            headers.insert(CONTENT_TYPE, JSON);
-        }
+        let ProbeRequest { method, path, mut headers, body } = (probe.request)(account);
+        add_credential(account, credential, &mut headers)
+            .map_err(|_| "the credential has characters that a header cannot contain".to_owned())?;
         let address = UpstreamAddress::new(&account.base_url, &path);
         if account.credential == CredentialKind::Aws {
             let access = AwsAccess::from_secret(credential).map_err(|error| error.to_string())?;
@@ -440,43 +414,6 @@ impl ProbeResponse {
     }
 }
 
-/// The request of a free call. Everybody gets a refusal for an empty chat completion, but most
-/// upstreams check the credential first.
-fn probe_request(account: &Account, call: ProbeCall) -> (Method, String, Bytes) {
-    let mut mapped = account.model_map.iter().map(|(_, id)| id.as_str());
-    let messages = json!([{"role": "user", "content": "hi"}]);
-    match call {
-        ProbeCall::ListModels => (Method::GET, "/v1/models?limit=1".to_owned(), Bytes::new()),
-        ProbeCall::EmptyChat => {
-            (Method::POST, "/v1/chat/completions".to_owned(), Bytes::from_static(b"{}"))
-        }
-        ProbeCall::CountTokens if account.uses_invoke_model() => {
-            let own = mapped.map(foundation_id).find(|id| id.starts_with("anthropic."));
-            let model = own.unwrap_or(BEDROCK_MODEL);
-            // Bedrock user guide, "CountTokens", 2026-10.
-            let inner = json!({
-                "anthropic_version": "bedrock-2023-05-31", "max_tokens": 1, "messages": messages,
-            });
-            let inner = BASE64_STANDARD.encode(inner.to_string());
-            let body = json!({"input": {"invokeModel": {"body": inner}}});
-            let model = model.replace(':', "%3A");
-            (Method::POST, format!("/model/{model}/count-tokens"), body.to_string().into())
-        }
-        ProbeCall::CountTokens => {
-            let own = match account.provider {
-                Provider::Bedrock => {
-                    mapped.map(foundation_id).find(|id| id.starts_with("anthropic."))
-                }
-                _ => mapped.next(),
-            };
-            let fallback =
-                if account.provider == Provider::Bedrock { BEDROCK_MODEL } else { MODEL };
-            let body = json!({"model": own.unwrap_or(fallback), "messages": messages});
-            (Method::POST, "/v1/messages/count_tokens".to_owned(), body.to_string().into())
-        }
-    }
-}
-
 /// A random credential of the same shape. It keeps the beginning, which often names the kind of
 /// credential, and replaces every letter and digit after it.
 fn random_credential(credential: &str, mut bits: u128) -> Secret {
@@ -516,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_alike_but_for_ids() {
+    fn answers_that_differ_in_ids_are_alike() {
         let alike = [
             (r#"{"detail":"Unauthorized"}"#, r#"{"detail":"Unauthorized"}"#),
             (
@@ -548,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_that_names_nothing_counts_where_everybody_gets_it() {
+    fn unclear_refusal_counts_if_random_credentials_get_it_too() {
         use CooldownReason::{CredentialRefused, Forbidden};
         let given = |rows: &[(CooldownReason, bool)], passed: bool| {
             let rows = rows.iter().map(|(reason, alike)| (*reason, answer(403, ""), *alike));
@@ -566,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn a_made_up_credential_has_the_shape_of_a_real_one() {
+    fn random_credential_has_the_shape_of_the_real_one() {
         for real in
             ["sk-ant-api03-AbC123_xyz-Q9", "sk-proj-abcdefgh12345678", "0123456789abcdef", ""]
         {

@@ -16,14 +16,13 @@ pub use signer::{AwsAccess, RequestSigner, SigningError};
 use crate::settings::RelayTimeouts;
 use address::FilteringResolver;
 use aws_lc_rs::digest::{SHA256, digest};
-use baton_domain::account::CredentialKind;
 use baton_domain::secret::{Secret, without_secrets};
 use baton_domain::verdict::ErrorFields;
+use baton_providers::address::trim_base_url;
 use bytes::Bytes;
-use credential_probe::MadeUpAnswers;
-use http::header::{AUTHORIZATION, InvalidHeaderValue};
+use credential_probe::RandomCredentialAnswers;
 use http::uri::InvalidUri;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, Method};
 use quick_cache::sync::Cache;
 use std::error::Error as _;
 use std::future::Future;
@@ -32,10 +31,6 @@ use std::sync::Arc;
 
 /// The body of an upstream's answer, chunk by chunk.
 pub type UpstreamBody = reqwest::Body;
-
-/// The beta header value that the Messages API requires with OAuth bearer tokens. Observed on
-/// 2026-11-22: upstreams refuse such tokens without it.
-pub const OAUTH_BETA: &str = "oauth-2025-04-20";
 
 /// The largest answer to a free call, in bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
@@ -50,7 +45,7 @@ const ADDRESSES_MAX: usize = 1024;
 pub struct UpstreamClient {
     line: CallTransport,
     allow_private: bool,
-    random_credential_responses: MadeUpAnswers,
+    random_credential_responses: RandomCredentialAnswers,
 }
 
 /// Where calls go.
@@ -164,7 +159,7 @@ impl UpstreamClient {
         Ok(Self {
             line: CallTransport::Network(network),
             allow_private,
-            random_credential_responses: MadeUpAnswers::new(),
+            random_credential_responses: RandomCredentialAnswers::new(),
         })
     }
 
@@ -174,7 +169,7 @@ impl UpstreamClient {
         Self {
             line: CallTransport::InProcess(transport),
             allow_private: false,
-            random_credential_responses: MadeUpAnswers::new(),
+            random_credential_responses: RandomCredentialAnswers::new(),
         }
     }
 
@@ -285,28 +280,6 @@ pub fn check_base_url(url: &str, allow_private: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// The header that carries an account's credential; `None` for an AWS role, which signs requests.
-///
-/// # Errors
-/// If the credential contains characters that a header cannot have.
-pub fn credential_header(
-    kind: CredentialKind,
-    secret: &Secret,
-) -> Result<Option<(HeaderName, HeaderValue)>, InvalidHeaderValue> {
-    let secret = secret.expose();
-    let (name, mut value) = match kind {
-        CredentialKind::ApiKey => {
-            (HeaderName::from_static("x-api-key"), HeaderValue::from_str(secret)?)
-        }
-        CredentialKind::Bearer | CredentialKind::Oauth2 | CredentialKind::WorkloadIdentity => {
-            (AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {secret}"))?)
-        }
-        CredentialKind::Aws => return Ok(None),
-    };
-    value.set_sensitive(true);
-    Ok(Some((name, value)))
-}
-
 /// The most characters of an upstream's error message that are kept for operators.
 const WORDS_MAX: usize = 500;
 
@@ -320,13 +293,6 @@ fn error_message(body: &[u8], credential: &Secret) -> String {
     let text: String = text.chars().take(2 * WORDS_MAX).collect();
     let text = without_secrets(&text, &[credential.expose()]);
     text.chars().take(WORDS_MAX).collect()
-}
-
-/// The part of a base URL that paths like `/v1/messages` are appended to. Operators can end a base
-/// URL with a slash or with the version that the path begins with.
-pub fn trim_base_url(base_url: &str) -> &str {
-    let base = base_url.trim_end_matches('/');
-    base.strip_suffix("/v1").unwrap_or(base)
 }
 
 /// The error and its causes, in one line.
@@ -345,7 +311,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_upstream_s_words_do_not_repeat_the_credential() {
+    fn error_message_does_not_repeat_the_credential() {
         let secret = Secret::new("sk-upstream-SECRET-0123456789".to_owned());
         for body in [
             r#"{"error":{"message":"bad key sk-upstream-SECRET-0123456789"}}"#.to_owned(),
@@ -360,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_keeps_the_path_that_was_meant() {
+    fn address_with_another_path_is_refused() {
         let kept = |base: &str, path: &str| {
             let address = UpstreamAddress::new(base, path);
             address.verify_path(reqwest::Url::parse(address.as_str()).unwrap()).is_ok()

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_proxy_is_shown_without_its_password() {
+    fn proxy_is_shown_without_its_password() {
         for (text, shown) in [
             ("http://proxy.example:3128", "http://proxy.example:3128"),
             ("http://me:s3cret@1.1.1.1:3128/", "http://me:***@1.1.1.1:3128"),

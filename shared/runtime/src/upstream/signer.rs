@@ -14,6 +14,7 @@ use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, si
 use aws_sigv4::sign::v4::SigningParams;
 use aws_smithy_runtime_api::client::identity::Identity;
 use baton_domain::secret::Secret;
+use baton_providers::SIGNING_SERVICE;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -25,8 +26,6 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{Mutex, OnceCell};
 use tokio::task::spawn_blocking;
 
-/// The service name in signatures for Bedrock.
-const SERVICE: &str = "bedrock";
 /// Credentials are replaced this long before they expire, because a request can wait that long at
 /// the upstream.
 const SPARE: Duration = Duration::from_mins(5);
@@ -64,11 +63,6 @@ impl AwsAccess {
     /// [`SigningError::NoAccess`] if the credential is of another kind.
     pub fn from_secret(secret: &Secret) -> Result<Self, SigningError> {
         serde_json::from_str(secret.expose()).map_err(|_| SigningError::NoAccess)
-    }
-
-    /// The address of Bedrock in this region.
-    pub fn bedrock_url(&self) -> String {
-        format!("https://bedrock-runtime.{}.amazonaws.com", self.region)
     }
 }
 
@@ -143,7 +137,7 @@ impl RequestSigner {
         let params = SigningParams::builder()
             .identity(&identity)
             .region(&access.region)
-            .name(SERVICE)
+            .name(SIGNING_SERVICE)
             .time(now)
             .settings(SigningSettings::default())
             .build()

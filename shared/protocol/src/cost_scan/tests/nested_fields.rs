@@ -2,12 +2,12 @@
 
 use super::*;
 
-fn demand(reads: BodyProtocol, fields: &str) -> CostFactors {
+fn demand(reads: UpstreamProtocol, fields: &str) -> CostFactors {
     let body = format!("{{\"model\":\"m\",{fields}}}");
     read_cost_factors(body.as_bytes(), reads).unwrap()
 }
 
-fn unbounded(reads: BodyProtocol, fields: &str, expect: &str) {
+fn unbounded(reads: UpstreamProtocol, fields: &str, expect: &str) {
     let found = demand(reads, fields).unbounded.map(|why| why.field).unwrap_or_default();
     assert_eq!(found, expect, "{reads:?} {fields}");
 }
@@ -238,7 +238,7 @@ fn models_priced_per_call_are_unbounded() {
     }
 }
 
-fn named_models(reads: BodyProtocol, fields: &str, expect: &[&str]) {
+fn named_models(reads: UpstreamProtocol, fields: &str, expect: &[&str]) {
     assert_eq!(demand(reads, fields).models, expect, "{reads:?} {fields}");
 }
 

@@ -260,13 +260,13 @@ fn read_content(delta: &mut ObjectReader<'_>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use crate::translate::{
-        ClientApi, ProtocolPair, ResponseContext, TranslationOptions, UpstreamProtocol,
+        ClientProtocol, ProtocolPair, ResponseContext, TranslationOptions, UpstreamProtocol,
     };
     use serde_json::{Value, json};
 
-    fn context(client: ClientApi) -> ResponseContext {
+    fn context(client: ClientProtocol) -> ResponseContext {
         let body: &[u8] = match client {
-            ClientApi::Responses => br#"{"model":"m","input":"hi"}"#,
+            ClientProtocol::OpenaiResponses => br#"{"model":"m","input":"hi"}"#,
             _ => br#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#,
         };
         let pair = ProtocolPair::between(client, UpstreamProtocol::Chat).unwrap();
@@ -318,7 +318,7 @@ mod tests {
                 let answer = json!({"id": "c", "object": "chat.completion", "choices": [{"index": 0,
                     "message": {"role": "assistant", "content": null, "tool_calls": calls},
                     "finish_reason": "tool_calls"}]});
-                for client in [ClientApi::Messages, ClientApi::Responses] {
+                for client in [ClientProtocol::AnthropicMessages, ClientProtocol::OpenaiResponses] {
                     let body = answer.to_string();
                     let out = context(client).translate_response(body.as_bytes()).unwrap();
                     let got = calls_in(&serde_json::from_slice(&out).unwrap());
@@ -330,7 +330,7 @@ mod tests {
 
     #[test]
     fn tool_calls_of_a_stream_are_separated_by_index() {
-        for client in [ClientApi::Messages, ClientApi::Responses] {
+        for client in [ClientProtocol::AnthropicMessages, ClientProtocol::OpenaiResponses] {
             let mut stream = context(client).stream_translator();
             let mut out = Vec::new();
             for (index, number) in [(0, 0), (1, 1)] {

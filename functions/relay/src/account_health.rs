@@ -1,30 +1,37 @@
-//! Checks of credentials that an upstream seems to refuse. The request itself can be the cause, so
-//! an account is marked only after a credential probe (a free call without any of the client's
-//! data) has failed too.
+//! Stores what a request shows about its account, and checks credentials that an upstream seems to
+//! refuse.
+//!
+//! A write does not delay the request and happens only if the health changes. A refusal can be the
+//! fault of the request itself, so an account is marked only after a credential probe (a free call
+//! without any of the client's data) has failed too.
 
 use crate::RelayState;
-use crate::health_updates::PendingHealthUpdate;
 use baton_domain::cooldown_reason::CooldownReason;
-use baton_domain::health::{AccountHealth, after};
+use baton_domain::health::{AccountHealth, after, after_success};
 use baton_domain::id::AccountId;
 use baton_domain::verdict::AccountEffect;
+use baton_protocol::rate_limit_headers::read_utilization;
 use baton_runtime::upstream::{
     CredentialProbe, CredentialStatus, ProbeOutcome, RequestSigner, UpstreamClient,
 };
 use baton_store::{PoolMember, RelayStores};
+use http::HeaderMap;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// How long the result of a check is used, so that further refused requests do not cause a probe
 /// each.
 const CHECK_LIFE: Duration = Duration::from_secs(30);
 /// How long an answer waits for a check.
-const PATIENCE: Duration = Duration::from_secs(5);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 /// If another token was refused within this time, the token is not the cause.
 const RENEWAL_LIFE: Duration = Duration::from_mins(1);
+/// How long an answer waits for a write that is still running.
+const HEALTH_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The recent checks of this process. Clones share them.
 #[derive(Clone, Default)]
@@ -45,7 +52,7 @@ pub(crate) struct PendingCheck(CheckOutcome);
 impl PendingCheck {
     /// Waits for the result of the check. Returns `Unknown` if it takes too long.
     pub(crate) async fn wait_for_status(mut self, deadline: Instant) -> CredentialStatus {
-        let deadline = deadline.min(Instant::now() + PATIENCE);
+        let deadline = deadline.min(Instant::now() + CHECK_TIMEOUT);
         let known = self.0.wait_for(Option::is_some);
         let known = tokio::time::timeout_at(deadline, known).await;
         known
@@ -113,7 +120,7 @@ impl RelayState {
         credential_check: PendingCheck,
     ) -> PendingHealthUpdate {
         let (store, id) = (self.store.clone(), member.account.id.clone());
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + CHECK_TIMEOUT;
         PendingHealthUpdate(Some(self.background_tasks.spawn(async move {
             if credential_check.wait_for_status(deadline).await != CredentialStatus::Unproven {
                 return;
@@ -154,5 +161,67 @@ impl CredentialCheck {
                  {error}");
         }
         outcome.credential_status
+    }
+}
+
+/// A change of an account's health that is being written to the store.
+pub(crate) struct PendingHealthUpdate(Option<JoinHandle<()>>);
+
+impl PendingHealthUpdate {
+    /// Nothing has to be written.
+    pub(crate) fn no_change() -> Self {
+        Self(None)
+    }
+
+    /// Waits until the change is stored, but at most [`HEALTH_WRITE_TIMEOUT`]. Without the wait,
+    /// Lambda could freeze the process after the answer and delay the write.
+    pub(crate) async fn wait_until_stored(self) {
+        if let Some(writing) = self.0 {
+            let _either_way = tokio::time::timeout(HEALTH_WRITE_TIMEOUT, writing).await;
+        }
+    }
+}
+
+impl RelayState {
+    /// Stores the effect of a failure on the account.
+    pub(crate) fn note_failure(
+        &self,
+        account: &AccountId,
+        effect: AccountEffect,
+    ) -> PendingHealthUpdate {
+        let now = self.store.clock().now();
+        self.note_health_change(account, move |health| after(health, &effect, now))
+    }
+
+    /// Stores a successful answer for `model` and the utilization from its headers.
+    pub(crate) fn note_success(
+        &self,
+        account: &AccountId,
+        model: &str,
+        headers: &HeaderMap,
+    ) -> PendingHealthUpdate {
+        let (now, utilization) = (self.store.clock().now(), read_utilization(headers));
+        let model = model.to_owned();
+        self.note_health_change(account, move |health| {
+            after_success(health, &model, utilization, now)
+        })
+    }
+
+    /// Applies `change` in memory, and writes it to the store if it changes anything.
+    pub(crate) fn note_health_change(
+        &self,
+        account: &AccountId,
+        change: impl Fn(&AccountHealth) -> Option<AccountHealth> + Send + Sync + 'static,
+    ) -> PendingHealthUpdate {
+        if !self.store.health.change_health_in_memory(account, &change) {
+            return PendingHealthUpdate::no_change();
+        }
+        let (store, account) = (self.store.clone(), account.clone());
+        PendingHealthUpdate(Some(self.background_tasks.spawn(async move {
+            if let Err(error) = store.health.write_health(&account, change).await {
+                tracing::warn!(account_id = %account, "cannot store the health of an account: \
+                     {error}");
+            }
+        })))
     }
 }

@@ -5,6 +5,8 @@ mod cooldowns;
 
 use super::*;
 use Provider::{Anthropic, Bedrock, OpenaiCompatible};
+use baton_domain::account::CredentialKind;
+use baton_domain::verdict::AnnouncedLimit;
 
 fn now() -> Timestamp {
     "2026-11-22T21:00:00Z".parse().unwrap()

@@ -1,0 +1,114 @@
+//! The model call: what routing, conversion and the usage record need to know about a request.
+
+use crate::RequestContext;
+use crate::authenticate::AuthenticatedKey;
+use crate::body_facts::{BodyFacts, header_text};
+use baton_domain::id::RequestId;
+use baton_domain::protocol::{ClientProtocol, UpstreamOperation};
+use baton_runtime::observe::RequestTrace;
+use bytes::Bytes;
+use jiff::Timestamp;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Whether a request is billed. Token counts are free at the upstream, so they are not recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Metering {
+    /// The request gets a usage record.
+    Metered,
+    /// The request gets no usage record.
+    Free,
+}
+
+/// The model call, reduced to the fields that routing and the usage record need.
+pub(crate) struct ModelCall {
+    pub(crate) id: RequestId,
+    pub(crate) at: Timestamp,
+    pub(crate) metering: Metering,
+    pub(crate) protocol: ClientProtocol,
+    pub(crate) trace: RequestTrace,
+    pub(crate) caller: AuthenticatedKey,
+    pub(crate) model: String,
+    pub(crate) stream: bool,
+    /// Whether the client asks for fast speed.
+    pub(crate) is_fast: bool,
+    pub(crate) body_bytes: u64,
+    pub(crate) session_id: Option<String>,
+    pub(crate) agent_id: Option<String>,
+}
+
+impl ModelCall {
+    /// Returns the operation that the request asks of an upstream.
+    pub(crate) fn operation(&self) -> UpstreamOperation {
+        match self.metering {
+            Metering::Metered => UpstreamOperation::Answer(self.protocol),
+            Metering::Free => UpstreamOperation::Count,
+        }
+    }
+}
+
+/// The number that ties a request to an account: the same for all requests of one conversation.
+#[derive(Clone, Copy)]
+pub(crate) enum SessionAffinity {
+    /// The conversation is known, and more of its requests can follow.
+    Stable(u64),
+    /// No conversation is known. The number is random.
+    Random(u64),
+}
+
+impl SessionAffinity {
+    pub(crate) fn new(seed: Option<u64>, random: u64) -> Self {
+        seed.map_or(Self::Random(random), Self::Stable)
+    }
+
+    /// Returns the number if more requests can follow with it.
+    pub(crate) fn stable_number(self) -> Option<u64> {
+        match self {
+            Self::Stable(number) => Some(number),
+            Self::Random(_) => None,
+        }
+    }
+
+    /// Returns the number.
+    pub(crate) fn number(self) -> u64 {
+        let (Self::Stable(number) | Self::Random(number)) = self;
+        number
+    }
+}
+
+/// A model call with its body, ready for any account.
+#[derive(Clone)]
+pub(crate) struct OutboundCall {
+    pub(crate) model_call: Arc<ModelCall>,
+    pub(crate) body: Bytes,
+    pub(crate) model_span: Range<usize>,
+    pub(crate) session: SessionAffinity,
+}
+
+impl OutboundCall {
+    pub(crate) fn new(
+        request: &RequestContext,
+        caller: AuthenticatedKey,
+        facts: BodyFacts,
+        body: Bytes,
+        (metering, random): (Metering, u64),
+    ) -> Self {
+        let BodyFacts { model, model_span, stream, is_fast, session_id, session_seed } = facts;
+        let model_call = ModelCall {
+            id: request.id.clone(),
+            at: request.at,
+            metering,
+            protocol: request.protocol,
+            trace: request.trace.clone(),
+            caller,
+            model,
+            stream,
+            is_fast,
+            body_bytes: body.len() as u64,
+            session_id,
+            agent_id: header_text(&request.head.headers, "x-claude-code-agent-id"),
+        };
+        let session = SessionAffinity::new(session_seed, random);
+        Self { model_call: Arc::new(model_call), body, model_span, session }
+    }
+}

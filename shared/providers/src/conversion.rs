@@ -1,0 +1,506 @@
+//! Conversion between the client and the account: what has to change, and the request in the form
+//! for the account.
+//!
+//! There are two kinds of difference, and both can occur together: the protocol itself, which is
+//! translated, and the framing of Bedrock's `InvokeModel` (another address, other places for fields,
+//! event-stream frames instead of server-sent events). If neither differs, bytes pass unchanged.
+
+use crate::rules;
+use baton_domain::account::Account;
+use baton_domain::model::{anthropic_id, foundation_id, map};
+use baton_domain::protocol::{ClientProtocol, Framing, UpstreamProtocol};
+use baton_protocol::bedrock::{
+    BedrockAction, BedrockBodyError, EVENT_STREAM, add_request_headers, build_path,
+    count_tokens_from_bedrock, count_tokens_to_bedrock, guardrail, invoke_model_to_messages,
+    messages_to_invoke_model,
+};
+use baton_protocol::envelope::replace_model;
+use baton_protocol::model_path::ModelIdError;
+use baton_protocol::translate::{
+    MaxTokensField, ProtocolPair, ResponseContext, TranslationError, TranslationOptions,
+};
+use baton_protocol::usage_chunk::ask_for_usage;
+use bytes::Bytes;
+use http::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
+use std::ops::Range;
+
+const BETA: HeaderName = HeaderName::from_static("anthropic-beta");
+const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+const VERSION_KNOWN: HeaderValue = HeaderValue::from_static("2023-06-01");
+const FRAMES: HeaderValue = HeaderValue::from_static(EVENT_STREAM);
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// What has to change between the client and the account. It is chosen for each attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConversionPlan {
+    /// The protocol that the account's upstream reads.
+    pub upstream_protocol: UpstreamProtocol,
+    /// The translation, if the client speaks another protocol.
+    pub translation: Option<ProtocolPair>,
+    /// The framing of the client.
+    pub client_framing: Framing,
+    /// The framing of the account's upstream.
+    pub upstream_framing: Framing,
+    /// Whether the upstream of a stream must be asked to report the usage.
+    pub asks_for_usage: bool,
+}
+
+impl ConversionPlan {
+    /// Chooses the plan from the client's protocol and the account.
+    pub fn new(client: ClientProtocol, is_stream: bool, account: &Account) -> Self {
+        let rules = rules(account.provider);
+        let upstream_protocol = (rules.upstream_protocol)(account, client);
+        let translation = ProtocolPair::between(client, upstream_protocol);
+        Self {
+            upstream_protocol,
+            translation,
+            client_framing: client.framing(),
+            upstream_framing: (rules.framing)(account),
+            asks_for_usage: is_stream
+                && translation.is_none()
+                && upstream_protocol == UpstreamProtocol::Chat,
+        }
+    }
+
+    /// Whether both sides speak the same protocol in the same framing.
+    pub fn is_pass_through(self) -> bool {
+        self.translation.is_none() && self.client_framing == self.upstream_framing
+    }
+
+    /// Whether both sides speak Bedrock's `InvokeModel`.
+    pub fn is_bedrock_pass_through(self) -> bool {
+        self.is_pass_through() && self.client_framing == Framing::AwsEventStream
+    }
+
+    /// Whether a client of Bedrock gets an account of another kind.
+    fn leaves_bedrock(self) -> bool {
+        self.client_framing == Framing::AwsEventStream
+            && self.upstream_framing == Framing::ServerSentEvents
+    }
+
+    /// Whether the upstream may compress the answer. Answers that are converted are not compressed,
+    /// because they would have to be decompressed.
+    pub fn allows_compression(self) -> bool {
+        self.translation.is_none() && self.upstream_framing == Framing::ServerSentEvents
+    }
+
+    /// Whether the body passes unchanged. `is_renamed` says that the upstream has another name for
+    /// the model.
+    pub fn keeps_body(self, is_renamed: bool) -> bool {
+        self.is_bedrock_pass_through()
+            || (self.is_pass_through() && !self.asks_for_usage && !is_renamed)
+    }
+
+    /// The upstream's name for the client's `model`.
+    pub fn upstream_model(self, account: &Account, model: &str) -> String {
+        let own = if self.leaves_bedrock() { anthropic_id(model) } else { model };
+        map(&account.model_map, model).unwrap_or(own).to_owned()
+    }
+
+    /// How the account would receive a request for `model`, as far as that decides its cost.
+    pub fn cost_variant(self, account: &Account, model: &str) -> CostVariant {
+        let model = self.upstream_model(account, model);
+        let fit = (rules(account.provider).fit_request)(account, &model);
+        let translation = self.translation.map(|pair| (pair, self.client_framing, fit));
+        CostVariant { translation, upstream_protocol: self.upstream_protocol, model }
+    }
+
+    /// Refuses a guardrail if the account cannot apply it. Without the guardrail, the client would
+    /// get an unchecked answer that it did not ask for.
+    ///
+    /// # Errors
+    /// The text is for the client.
+    pub fn check_guardrail(self, client_headers: &HeaderMap) -> Result<(), ConversionError> {
+        match guardrail(client_headers).filter(|_| self.leaves_bedrock()) {
+            Some(name) => Err(ConversionError(format!(
+                "{name}: the account that serves this model does not support guardrails. Send the \
+                 request without this header."
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Sets the headers that the account's form of the protocol needs. `betas` were in the body.
+    pub fn add_protocol_headers(
+        self,
+        client_headers: &HeaderMap,
+        is_stream: bool,
+        betas: Option<String>,
+        headers: &mut HeaderMap,
+    ) {
+        match (self.client_framing, self.upstream_framing) {
+            (Framing::AwsEventStream, Framing::AwsEventStream) => {
+                add_request_headers(headers, client_headers);
+            }
+            (Framing::ServerSentEvents, Framing::AwsEventStream) => {
+                headers.remove(BETA);
+                headers.remove(VERSION);
+                headers.insert(ACCEPT, if is_stream { FRAMES } else { JSON });
+            }
+            (Framing::ServerSentEvents | Framing::AwsEventStream, Framing::ServerSentEvents) => {
+                if self.is_pass_through() || self.upstream_protocol != UpstreamProtocol::Messages {
+                    return;
+                }
+                if let Some(betas) = betas.and_then(|betas| HeaderValue::try_from(betas).ok()) {
+                    headers.append(BETA, betas);
+                }
+                headers.entry(VERSION).or_insert(VERSION_KNOWN);
+            }
+        }
+    }
+}
+
+/// How the translation fits a request to the account and its model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestFit {
+    /// The field that bounds the answer of a chat upstream.
+    pub max_tokens: MaxTokensField,
+    /// Whether a Messages upstream is asked to cache the prompt.
+    pub caches_prompts: bool,
+}
+
+/// The values of the request that a translation writes.
+#[derive(Debug, Clone)]
+pub struct RequestIdentity {
+    /// The request's id.
+    pub id: String,
+    /// The current time in Unix seconds.
+    pub created: u64,
+}
+
+impl RequestIdentity {
+    fn translation_options<'a>(
+        &'a self,
+        model: &'a str,
+        fit: RequestFit,
+    ) -> TranslationOptions<'a> {
+        let RequestFit { max_tokens, caches_prompts } = fit;
+        TranslationOptions {
+            created: self.created,
+            max_tokens,
+            caches_prompts,
+            ..TranslationOptions::new(model, &self.id)
+        }
+    }
+}
+
+/// A client's request and the plan for it. It borrows nothing, so that another thread can convert
+/// it.
+#[derive(Debug, Clone)]
+pub struct RequestConversion {
+    /// The plan.
+    pub plan: ConversionPlan,
+    /// See [`ProviderRules::fit_request`](crate::ProviderRules).
+    pub fit: RequestFit,
+    /// The id and time of the request.
+    pub identity: RequestIdentity,
+    /// The client's body.
+    pub body: Bytes,
+    /// The client's name for the model, and its position in the body.
+    pub client_model: (String, Range<usize>),
+    /// The upstream's name for the model.
+    pub model: String,
+    /// Whether the client wants a stream.
+    pub is_stream: bool,
+    /// Whether the client asks for a token count.
+    pub is_token_count: bool,
+    /// The path and query of the client's request, as upstreams know them.
+    pub path: String,
+    /// The values of the client's `anthropic-beta` headers.
+    pub betas: Vec<String>,
+}
+
+/// A request in the form for the account.
+#[derive(Debug)]
+pub struct ConvertedRequest {
+    /// The path and query below the account's base URL.
+    pub path: String,
+    /// The body.
+    pub body: Bytes,
+    /// What the conversion of the answer needs to know about the body.
+    pub hint: ResponseHint,
+    /// Betas that the body contained and that have to be in a header.
+    pub betas: Option<String>,
+    /// The fields that the account's protocol does not support.
+    pub dropped: Vec<String>,
+}
+
+/// What only the request's body shows.
+#[derive(Debug)]
+pub enum ResponseHint {
+    /// Nothing special.
+    Nothing,
+    /// The client did not ask for the usage that the upstream will report, so it is removed.
+    HideUsage,
+    /// How to translate the answer for the client.
+    Translation(Box<ResponseContext>),
+}
+
+/// The account's protocol cannot express the request. The text is for the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConversionError(pub String);
+
+impl RequestConversion {
+    /// Converts the request. The time is linear in the length of the body.
+    ///
+    /// # Errors
+    /// [`ConversionError`]
+    pub fn convert(self) -> Result<ConvertedRequest, ConversionError> {
+        let (mut hint, mut betas, mut dropped) = (ResponseHint::Nothing, None, Vec::new());
+        let ConversionPlan { translation, client_framing, upstream_framing, .. } = self.plan;
+        let (path, body) = match (translation, client_framing, upstream_framing) {
+            (Some(pair), ..) => {
+                let options = self.identity.translation_options(&self.model, self.fit);
+                let own = (&self.body, self.client_model.0.as_str(), self.is_stream);
+                let translated =
+                    pair.translate_request(&unframe_body(client_framing, own)?, &options)?;
+                hint = ResponseHint::Translation(Box::new(translated.context));
+                dropped = translated.dropped;
+                match upstream_framing {
+                    Framing::AwsEventStream => self.build_bedrock_request(&translated.body)?,
+                    Framing::ServerSentEvents => {
+                        (translated.path.to_owned(), translated.body.into())
+                    }
+                }
+            }
+            (None, Framing::ServerSentEvents, Framing::ServerSentEvents) => {
+                let mut body = self.rename_model();
+                if self.plan.asks_for_usage
+                    && let Some(asking) = ask_for_usage(&body)
+                {
+                    (body, hint) = (asking, ResponseHint::HideUsage);
+                }
+                (self.path, body)
+            }
+            (None, Framing::ServerSentEvents, Framing::AwsEventStream) => {
+                self.build_bedrock_request(&self.body)?
+            }
+            (None, Framing::AwsEventStream, Framing::AwsEventStream) => {
+                (build_path(&self.model, self.bedrock_action())?, self.body)
+            }
+            (None, Framing::AwsEventStream, Framing::ServerSentEvents) => {
+                let model = self.model.as_str();
+                let (path, message) = if self.is_token_count {
+                    let counted = count_tokens_from_bedrock(&self.body, model)?;
+                    ("/v1/messages/count_tokens", counted)
+                } else {
+                    let message = invoke_model_to_messages(&self.body, model, self.is_stream)?;
+                    ("/v1/messages", message)
+                };
+                betas = message.betas;
+                (path.to_owned(), message.body)
+            }
+        };
+        Ok(ConvertedRequest { path, body, hint, betas, dropped })
+    }
+
+    /// The body with the upstream's name for the model. All other bytes stay the same.
+    fn rename_model(&self) -> Bytes {
+        let (client_model, span) = &self.client_model;
+        if self.model == *client_model {
+            return self.body.clone();
+        }
+        replace_model(&self.body, span.clone(), &self.model)
+    }
+
+    /// The path and body of a Messages API request in Bedrock's form.
+    fn build_bedrock_request(&self, body: &[u8]) -> Result<(String, Bytes), ConversionError> {
+        let (model, betas) = (self.model.as_str(), self.betas.iter().map(String::as_str));
+        let action = self.bedrock_action();
+        let (model, body) = match action {
+            BedrockAction::CountTokens => {
+                (foundation_id(model), count_tokens_to_bedrock(body, betas))
+            }
+            BedrockAction::Invoke | BedrockAction::Stream => {
+                (model, messages_to_invoke_model(body, betas))
+            }
+        };
+        Ok((build_path(model, action)?, body?))
+    }
+
+    fn bedrock_action(&self) -> BedrockAction {
+        match (self.is_token_count, self.is_stream) {
+            (true, _) => BedrockAction::CountTokens,
+            (false, true) => BedrockAction::Stream,
+            (false, false) => BedrockAction::Invoke,
+        }
+    }
+}
+
+/// The client's body as one of the Messages API, if it has Bedrock's form.
+fn unframe_body(
+    client_framing: Framing,
+    (body, model, is_stream): (&Bytes, &str, bool),
+) -> Result<Bytes, BedrockBodyError> {
+    Ok(match client_framing {
+        Framing::AwsEventStream => invoke_model_to_messages(body, model, is_stream)?.body,
+        Framing::ServerSentEvents => body.clone(),
+    })
+}
+
+/// How an account would receive a request, as far as that decides its cost. Accounts with equal
+/// variants receive the same body, except for addresses and ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CostVariant {
+    translation: Option<(ProtocolPair, Framing, RequestFit)>,
+    /// The protocol that the account's upstream reads.
+    pub upstream_protocol: UpstreamProtocol,
+    /// The upstream's name for the model.
+    pub model: String,
+}
+
+impl CostVariant {
+    /// Returns a function that translates the client's `body` for `client_model`, or `None` if the
+    /// account gets the body without a translation. The function borrows nothing, so that a long
+    /// body can be translated on another thread.
+    pub fn translation(
+        &self,
+        identity: RequestIdentity,
+        (body, client_model, is_stream): (&Bytes, &str, bool),
+    ) -> Option<impl FnOnce() -> Result<Vec<u8>, ConversionError> + Send + 'static> {
+        let (pair, client_framing, fit) = self.translation?;
+        let (body, client_model, model) =
+            (body.clone(), client_model.to_owned(), self.model.clone());
+        Some(move || {
+            let body = unframe_body(client_framing, (&body, &client_model, is_stream))?;
+            let options = identity.translation_options(&model, fit);
+            Ok(pair.translate_request(&body, &options)?.body)
+        })
+    }
+}
+
+impl From<BedrockBodyError> for ConversionError {
+    fn from(error: BedrockBodyError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<ModelIdError> for ConversionError {
+    fn from(error: ModelIdError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<TranslationError> for ConversionError {
+    fn from(error: TranslationError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use baton_domain::account::{CredentialKind, Provider};
+    use baton_domain::id::AccountId;
+
+    const CLIENTS: [ClientProtocol; 4] = [
+        ClientProtocol::AnthropicMessages,
+        ClientProtocol::OpenaiChat,
+        ClientProtocol::OpenaiResponses,
+        ClientProtocol::BedrockInvokeModel,
+    ];
+
+    fn account(provider: Provider, base_url: &str, speaks_responses: bool) -> Account {
+        Account {
+            id: AccountId::from_bits(1),
+            name: String::new(),
+            provider,
+            base_url: base_url.to_owned(),
+            credential: CredentialKind::Bearer,
+            groups: Vec::new(),
+            priority: 1,
+            weight: 1,
+            models: Vec::new(),
+            model_map: Vec::new(),
+            cache_domain: None,
+            max_concurrency: None,
+            proxy_url: None,
+            proxy_sealed: None,
+            speaks_responses,
+            enabled: true,
+        }
+    }
+
+    /// The plan in a few words: translation, framings, and whether usage is asked for.
+    fn plan_words(client: ClientProtocol, account: &Account) -> String {
+        let plan = ConversionPlan::new(client, true, account);
+        let translation = plan.translation.map_or_else(String::new, |pair| format!("{pair:?} "));
+        let form = |framing| match framing {
+            Framing::ServerSentEvents => "sse",
+            Framing::AwsEventStream => "aws",
+        };
+        let usage = if plan.asks_for_usage { " with usage" } else { "" };
+        let framings = format!("{} to {}", form(plan.client_framing), form(plan.upstream_framing));
+        format!("{translation}{framings}{usage}")
+    }
+
+    #[test]
+    fn plan_follows_from_client_and_account() {
+        let bedrock = "https://bedrock-runtime.us-east-1.amazonaws.com";
+        let rows = [
+            (
+                account(Provider::Anthropic, "https://a.example", false),
+                [
+                    "sse to sse",
+                    "ChatToMessages sse to sse",
+                    "ResponsesToMessages sse to sse",
+                    "aws to sse",
+                ],
+            ),
+            (
+                account(Provider::OpenaiCompatible, "https://a.example", false),
+                [
+                    "MessagesToChat sse to sse",
+                    "sse to sse with usage",
+                    "ResponsesToChat sse to sse",
+                    "MessagesToChat aws to sse",
+                ],
+            ),
+            (
+                account(Provider::OpenaiCompatible, "https://a.example", true),
+                [
+                    "MessagesToChat sse to sse",
+                    "sse to sse with usage",
+                    "sse to sse",
+                    "MessagesToChat aws to sse",
+                ],
+            ),
+            (
+                account(Provider::Bedrock, bedrock, false),
+                [
+                    "sse to aws",
+                    "ChatToMessages sse to aws",
+                    "ResponsesToMessages sse to aws",
+                    "aws to aws",
+                ],
+            ),
+            (
+                account(Provider::Bedrock, "https://a.example/anthropic/v1/", false),
+                [
+                    "sse to sse",
+                    "ChatToMessages sse to sse",
+                    "ResponsesToMessages sse to sse",
+                    "aws to sse",
+                ],
+            ),
+        ];
+        for (account, expected) in rows {
+            let words = CLIENTS.map(|client| plan_words(client, &account));
+            assert_eq!(words, expected.map(str::to_owned), "{:?}", account.provider);
+        }
+    }
+
+    #[test]
+    fn upstream_gets_the_clients_protocol_or_a_translation() {
+        for provider in Provider::ALL {
+            for (client, speaks_responses) in
+                CLIENTS.into_iter().flat_map(|client| [(client, false), (client, true)])
+            {
+                let account = account(provider, "https://a.example", speaks_responses);
+                let plan = ConversionPlan::new(client, false, &account);
+                let is_same = client.body_protocol() == plan.upstream_protocol;
+                assert_eq!(plan.translation.is_none(), is_same, "{provider:?} {client:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The headers of a request to an upstream.
+
+use crate::rules;
+use baton_domain::account::{Account, CredentialKind};
+use baton_domain::secret::Secret;
+use baton_protocol::headers::{add_beta, to_upstream};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, InvalidHeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// Builds the headers for the account's upstream: the client's headers without those that belong to
+/// its connection, its relay key or another vendor, plus the account's credential.
+///
+/// # Errors
+/// The credential contains characters that a header cannot have.
+pub fn build_request_headers(
+    account: &Account,
+    credential: &Secret,
+    client_headers: &HeaderMap,
+    accepted_encoding: &'static str,
+) -> Result<HeaderMap, InvalidHeaderValue> {
+    let mut headers = to_upstream(client_headers);
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(accepted_encoding));
+    remove_headers_by_prefix(&mut headers, rules(account.provider).foreign_header_prefix);
+    add_credential(account, credential, &mut headers)?;
+    Ok(headers)
+}
+
+/// Adds the account's credential and what it needs. An AWS role adds nothing: it signs requests.
+///
+/// # Errors
+/// As for [`build_request_headers`].
+pub fn add_credential(
+    account: &Account,
+    credential: &Secret,
+    headers: &mut HeaderMap,
+) -> Result<(), InvalidHeaderValue> {
+    let secret = credential.expose();
+    let (name, mut value) = match account.credential {
+        CredentialKind::ApiKey => {
+            (HeaderName::from_static("x-api-key"), HeaderValue::from_str(secret)?)
+        }
+        CredentialKind::Bearer | CredentialKind::Oauth2 | CredentialKind::WorkloadIdentity => {
+            (AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {secret}"))?)
+        }
+        CredentialKind::Aws => return Ok(()),
+    };
+    value.set_sensitive(true);
+    headers.insert(name, value);
+    if let Some(beta) = rules(account.provider).token_beta
+        && account.credential.is_renewed()
+    {
+        add_beta(headers, beta);
+    }
+    Ok(())
+}
+
+fn remove_headers_by_prefix(headers: &mut HeaderMap, prefix: &str) {
+    let names = headers.keys().filter(|name| name.as_str().starts_with(prefix));
+    for name in names.cloned().collect::<Vec<_>>() {
+        headers.remove(name);
+    }
+}

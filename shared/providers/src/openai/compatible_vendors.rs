@@ -1,0 +1,153 @@
+//! The errors of vendors and gateways whose APIs are compatible with OpenAI's. An account can point
+//! at a gateway that forwards the messages of other vendors, so their names are looked for too.
+
+use crate::classification::{ErrorMeaning, SeenError};
+use baton_domain::cooldown_reason::CooldownReason;
+
+/// Azure OpenAI, "error codes", 2026-11. A role that lacks an operation gets 401
+/// (Azure-Samples/azure-search-openai-demo #1870).
+pub(crate) fn azure(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
+    if matches!(upstream_error.status, 401 | 403)
+        && upstream_error.error.has_name_in(&["PermissionDenied"])
+    {
+        return Some(ErrorMeaning::NotPermitted);
+    }
+    upstream_error
+        .error
+        .has_name_in(&["DeploymentNotFound", "deployment_not_found", "OperationNotSupported"])
+        .then_some(ErrorMeaning::Unavailable)
+}
+
+/// Google's `ErrorInfo` reasons (googleapis `error_reason.proto`, 2026-11). A bad key gets 400. The
+/// error for a key that was found in public has no reason (continuedev/continue #11541,
+/// 2026-03-17).
+pub(crate) fn google(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
+    const REFUSED: [&str; 8] = [
+        "ACCESS_TOKEN_SCOPE_INSUFFICIENT",
+        "API_KEY_INVALID",
+        "API_KEY_SERVICE_BLOCKED",
+        "API_KEY_HTTP_REFERRER_BLOCKED",
+        "API_KEY_IP_ADDRESS_BLOCKED",
+        "ACCESS_TOKEN_EXPIRED",
+        "ACCESS_TOKEN_TYPE_UNSUPPORTED",
+        "CREDENTIALS_MISSING",
+    ];
+    const DISABLED: [&str; 4] =
+        ["CONSUMER_SUSPENDED", "CONSUMER_INVALID", "SERVICE_DISABLED", "BILLING_DISABLED"];
+    let error = upstream_error.error;
+    if error.has_name_in(&REFUSED) {
+        return Some(ErrorMeaning::Refused);
+    }
+    if error.has_name_in(&DISABLED) {
+        return Some(ErrorMeaning::AccountUnavailable(CooldownReason::OrganizationDisabled, None));
+    }
+    if upstream_error.status == 403 && error.has_name_in(&["PERMISSION_DENIED"]) {
+        if error.message_starts_with("Your API key was reported as leaked") {
+            return Some(ErrorMeaning::Refused);
+        }
+        if error.message_starts_with("Your project has been denied access") {
+            return Some(ErrorMeaning::AccountUnavailable(
+                CooldownReason::OrganizationDisabled,
+                None,
+            ));
+        }
+    }
+    if upstream_error.status == 400
+        && error.has_name_in(&["FAILED_PRECONDITION"])
+        && error.message_starts_with("User location is not supported for the API use")
+    {
+        return Some(ErrorMeaning::WrongPlace);
+    }
+    // "models/gemini-x is not found for API version v1main, or is not supported for …"
+    let is_missing = upstream_error.status == 404 && error.has_name_in(&["NOT_FOUND"]);
+    (is_missing && error.message_starts_with("models/")).then_some(ErrorMeaning::Unavailable)
+}
+
+/// OpenRouter, "Errors", 2026-11. A 402 can be about the size of one request (can1357/oh-my-pi
+/// #9569, QwenLM/qwen-code #73): "This request requires more credits, or fewer `max_tokens`". A key
+/// that has reached its limit gets 403 (gptme/gptme #1449, 2026-02-23).
+pub(crate) fn openrouter(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
+    let error = upstream_error.error;
+    let too_much =
+        ["This request requires more credits, or fewer max_tokens", "Prompt tokens limit exceeded"];
+    if upstream_error.status == 402
+        && too_much.iter().any(|phrase| error.message_starts_with(phrase))
+    {
+        return Some(ErrorMeaning::RequestTooLarge);
+    }
+    if matches!(upstream_error.status, 402 | 403 | 429)
+        && error.message_starts_with("Key limit exceeded")
+    {
+        return Some(ErrorMeaning::AccountUnavailable(CooldownReason::SpendCapReached, None));
+    }
+    let is_missing =
+        upstream_error.status == 404 && error.message_starts_with("No endpoints found");
+    (is_missing
+        || error.message_starts_with("No allowed providers are available for the selected model"))
+    .then_some(ErrorMeaning::Unavailable)
+}
+
+/// xAI has no code for exhausted money: 403 (warpdotdev/warp #14863, 2026-08-09;
+/// continuedev/continue #12670, 2026-06-16) and 429 (continuedev/continue #10373, 2026-02-09). A
+/// bad key gets 400 (continuedev/continue #11412, 2026-03-14).
+pub(crate) fn xai(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
+    let error = upstream_error.error;
+    if matches!(upstream_error.status, 400 | 401 | 403)
+        && error.message_starts_with("Incorrect API key provided")
+    {
+        return Some(ErrorMeaning::Refused);
+    }
+    let is_spent = error.message_starts_with("Your team ")
+        && error.message.contains(
+            " has either used all available credits or reached its monthly spending limit",
+        );
+    let is_new = error.message_starts_with("Your newly created team doesn't have any credits")
+        || error.message_starts_with("You have run out of credits");
+    (matches!(upstream_error.status, 402 | 403 | 429) && (is_spent || is_new))
+        .then_some(ErrorMeaning::AccountUnavailable(CooldownReason::CreditUsedUp, None))
+}
+
+/// Groq answers both cases with 400 (crewAIInc/crewAI #783; "Spend limits", 2026-11).
+pub(crate) fn groq(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
+    const MODEL: [&str; 3] = [
+        "model_permission_blocked_org",
+        "model_permission_blocked_project",
+        "model_decommissioned",
+    ];
+    let error = upstream_error.error;
+    if error.has_name_in(&["organization_restricted"]) {
+        return Some(ErrorMeaning::AccountUnavailable(CooldownReason::OrganizationDisabled, None));
+    }
+    if error.has_name_in(&["blocked_api_access"]) {
+        return Some(ErrorMeaning::AccountUnavailable(CooldownReason::SpendCapReached, None));
+    }
+    error.has_name_in(&MODEL).then_some(ErrorMeaning::Unavailable)
+}
+
+/// Alibaba Cloud Model Studio, "Error codes", 2026-11: an overdue payment gets 400.
+pub(crate) fn alibaba(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
+    let is_overdue = upstream_error.error.has_name_in(&["Arrearage"]);
+    is_overdue.then_some(ErrorMeaning::AccountUnavailable(CooldownReason::CreditUsedUp, None))
+}
+
+/// A proxy of LiteLLM (`ProxyErrorTypes`, 2026-11). The budget of the account's key, team or owner
+/// belongs to the account. The budget of an end user or a tag belongs to the request, which names
+/// it.
+pub(crate) fn litellm(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
+    const MODEL: [&str; 3] =
+        ["key_model_access_denied", "team_model_access_denied", "user_model_access_denied"];
+    const BUDGETS: [&str; 3] = [
+        "Budget has been exceeded! Current cost:",
+        "Budget has been exceeded! Team=",
+        "ExceededBudget: User=",
+    ];
+    let error = upstream_error.error;
+    let is_budget = error.has_name_in(&["budget_exceeded"]);
+    if is_budget && BUDGETS.iter().any(|phrase| error.message_starts_with(phrase)) {
+        return Some(ErrorMeaning::AccountUnavailable(CooldownReason::SpendCapReached, None));
+    }
+    if error.has_name_in(&["expired_key", "token_not_found_in_db"]) {
+        return Some(ErrorMeaning::Refused);
+    }
+    error.has_name_in(&MODEL).then_some(ErrorMeaning::Unavailable)
+}
