@@ -166,32 +166,44 @@ async fn crash_after<T>(polls: usize, future: impl Future<Output = T>) -> bool {
 #[tokio::test]
 async fn crash_at_any_await_never_reuses_refresh_token() {
     let (mut survived, mut reported) = (0, 0);
-    for polls in 0.. {
-        let system = RenewalSystem::started().await;
-        let (store, token_endpoint) = system.another(11);
-        let is_over = crash_after(
-            polls,
-            renew(&store.refresh.tokens, &token_endpoint, &system.id, RenewalTrigger::Schedule),
-        )
-        .await;
-        // The next runs first find the lease, and then what the crash has left.
-        system.tick_after(1).await;
-        system.tick_after(120).await;
-        assert!(system.endpoint.most_used() <= 1, "after {polls} polls");
-        match (system.access().await, system.refusal().await) {
-            (Some(_), None) => survived += 1,
-            (None, Some(reason)) => {
-                assert!(reason.contains("sign in again"), "{reason}");
-                reported += 1;
+    // How often the renewal waits, and so at which places it is dropped, depends on the machine's
+    // load. Some round drops it between the exchange and the store's answer.
+    for _ in 0..50 {
+        for polls in 0.. {
+            let (is_over, is_usable) = crash_once(polls).await;
+            survived += usize::from(is_usable);
+            reported += usize::from(!is_usable);
+            if is_over {
+                break;
             }
-            other => panic!("after {polls} polls: {other:?}"),
         }
-        if is_over {
-            break;
+        if survived >= 2 && reported >= 1 {
+            return;
         }
     }
-    // How often the renewal waits, and so the number of crashes, depends on the machine's load.
-    assert!(survived >= 2 && reported >= 1, "{survived} survived, {reported} reported");
+    panic!("{survived} survived, {reported} reported");
+}
+
+/// Drops a renewal after some polls. Returns whether it had ended before, and whether the account
+/// is usable after the next runs. Otherwise it asks for a new sign-in.
+async fn crash_once(polls: usize) -> (bool, bool) {
+    let system = RenewalSystem::started().await;
+    let (store, token_endpoint) = system.another(11);
+    let renewal =
+        renew(&store.refresh.tokens, &token_endpoint, &system.id, RenewalTrigger::Schedule);
+    let is_over = crash_after(polls, renewal).await;
+    // The next runs first find the lease, and then what the crash has left.
+    system.tick_after(1).await;
+    system.tick_after(120).await;
+    assert!(system.endpoint.most_used() <= 1, "after {polls} polls");
+    match (system.access().await, system.refusal().await) {
+        (Some(_), None) => (is_over, true),
+        (None, Some(reason)) => {
+            assert!(reason.contains("sign in again"), "{reason}");
+            (is_over, false)
+        }
+        other => panic!("after {polls} polls: {other:?}"),
+    }
 }
 
 #[tokio::test]
