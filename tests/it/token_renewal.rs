@@ -170,7 +170,7 @@ async fn crash_at_any_await_never_reuses_refresh_token() {
     // load. Some round drops it between the exchange and the store's answer.
     for _ in 0..50 {
         for polls in 0.. {
-            let (is_over, is_usable) = crash_once(polls).await;
+            let (is_over, is_usable) = Box::pin(crash_once(polls)).await;
             survived += usize::from(is_usable);
             reported += usize::from(!is_usable);
             if is_over {
