@@ -8,7 +8,7 @@ use baton_domain::id::{AccountId, GroupId};
 use baton_domain::secret::Secret;
 use baton_refresh::{OutboundClients, maintain_accounts};
 use baton_store::ConfigEdit;
-use baton_test_harness::system::InProcessSystem;
+use baton_test_harness::system::{InProcessSystem, stored_account};
 use baton_test_harness::upstream::FakeUpstream;
 use jiff::SignedDuration;
 
@@ -19,25 +19,14 @@ async fn refused_account(
 ) -> AccountId {
     let id = AccountId::from_bits(number);
     let account = Account {
-        id: id.clone(),
         name: format!("account {number}"),
         provider,
-        base_url: base_url.to_owned(),
         credential: match provider {
             Provider::Anthropic => CredentialKind::ApiKey,
             _ => CredentialKind::Bearer,
         },
-        groups: vec![GroupId::from_bits(1)],
         priority: 1,
-        weight: 1,
-        models: Vec::new(),
-        model_map: Vec::new(),
-        cache_domain: None,
-        max_concurrency: None,
-        proxy_url: None,
-        proxy_sealed: None,
-        speaks_responses: false,
-        enabled: true,
+        ..stored_account(id.clone(), base_url, GroupId::from_bits(1))
     };
     let store = &inside.store;
     let sealed =

@@ -8,9 +8,9 @@ use crate::formatting::{format_time, truncate_text};
 use crate::html_form::{FieldKind, FieldSpec, FormValues, HtmlForm, collect_new_values};
 use crate::name_lookup::NameLookup;
 use crate::page_blocks::{CellPart, PageBlock, PageLink, Severity};
-use crate::page_request::{PageRequest, PathId, redirect_to};
+use crate::page_request::{PageRequest, PathId};
 use crate::resource_pages::{
-    self, PageForm, PageOutcome, RejectedInput, ResourcePages as _, finish_action, page_path,
+    self, PageForm, PageOutcome, RejectedInput, ResourcePages as _, finish_action, redirect_to_page,
 };
 use axum::Router;
 use axum::body::Bytes;
@@ -189,7 +189,7 @@ async fn finish_sign_in(page_request: PageRequest, body: Bytes) -> ConsoleResult
         page_request.call(Method::POST, FINISH).body(json!({ "state": state, "code": code }));
     match requested.with_idempotency_key(values.get("once")).send().await {
         Ok(AccountResource { id, .. }) => {
-            redirect_to(&format!("{}?done=signed_in", page_path::<AccountResource>(id.as_str())))
+            redirect_to_page::<AccountResource>(id.as_str(), "signed_in")
         }
         Err(error) if error.is_form_error() => {
             let page = if account.is_empty() { "new" } else { account };

@@ -12,10 +12,10 @@ use crate::name_lookup::NameLookup;
 use crate::page_blocks::{
     CellPart, PageBlock, PageTable, Severity, TableCell, code, empty_cell, link, text,
 };
-use crate::page_request::{PageRequest, PathId, redirect_to};
+use crate::page_request::{PageRequest, PathId};
 use crate::resource_pages::{
     self, PageForm, PageOutcome, PageTexts, RejectedInput, ResourcePages, api_path, finish_action,
-    name_cell, page_path, show_outcome,
+    name_cell, page_path, redirect_to_page, show_outcome,
 };
 use axum::Router;
 use axum::body::Bytes;
@@ -130,7 +130,7 @@ impl ResourcePages for AccountResource {
     }
 
     fn show_created(_: &PageRequest, created: Self) -> ConsoleResult {
-        redirect_to(&format!("{}?done=created", page_path::<Self>(created.id.as_str())))
+        redirect_to_page::<Self>(created.id.as_str(), "created")
     }
 }
 

@@ -5,8 +5,8 @@ use crate::api_call::ConsoleResult;
 use crate::formatting::{enabled_cell, limits, time, truncate_text};
 use crate::html_form::{FieldKind, FieldSpec, FormValues};
 use crate::page_blocks::{PageBlock, PageLink, TableCell, code, link, optional_text_cell};
-use crate::page_request::{PageRequest, redirect_to};
-use crate::resource_pages::{self, LimitsPrefix, PageTexts, ResourcePages, page_path};
+use crate::page_request::PageRequest;
+use crate::resource_pages::{self, LimitsPrefix, PageTexts, ResourcePages, redirect_to_page};
 use axum::Router;
 use baton_api::accounts::AccountResource;
 use baton_api::groups::GroupResource;
@@ -102,6 +102,6 @@ impl ResourcePages for GroupResource {
     }
 
     fn show_created(_: &PageRequest, created: Self) -> ConsoleResult {
-        redirect_to(&format!("{}?done=created", page_path::<Self>(created.id.as_str())))
+        redirect_to_page::<Self>(created.id.as_str(), "created")
     }
 }

@@ -161,6 +161,11 @@ pub(crate) fn page_path<R: ResourcePages>(id: &str) -> String {
     format!("/console/{}/{id}", R::TEXTS.path)
 }
 
+/// Redirects to the page of a resource, which shows the message for `done`.
+pub(crate) fn redirect_to_page<R: ResourcePages>(id: &str, done: &str) -> ConsoleResult {
+    redirect_to(&format!("{}?done={done}", page_path::<R>(id)))
+}
+
 /// A cell with the name of a resource, which links to its page.
 pub(crate) fn name_cell<R: ResourcePages>(resource: &R) -> TableCell {
     let (id, name) = resource.id_and_name();
@@ -271,7 +276,7 @@ pub(crate) async fn finish_action<R: ResourcePages>(
     into_outcome: impl FnOnce(ConsoleApiError) -> PageOutcome,
 ) -> ConsoleResult {
     match result {
-        Ok(_) => redirect_to(&format!("{}?done={done}", page_path::<R>(id))),
+        Ok(_) => redirect_to_page::<R>(id, done),
         Err(error) if error.is_form_error() => {
             show_outcome::<R>(page_request, id, into_outcome(error.clone()), Some(&error)).await
         }

@@ -7,8 +7,8 @@ use crate::html_form::{FieldKind, FieldSpec, FormValues};
 use crate::page_blocks::{
     CellPart, PageBlock, PageLink, TableCell, code, link, optional_text_cell, text,
 };
-use crate::page_request::{PageRequest, redirect_to};
-use crate::resource_pages::{self, LimitsPrefix, PageTexts, ResourcePages, page_path};
+use crate::page_request::PageRequest;
+use crate::resource_pages::{self, LimitsPrefix, PageTexts, ResourcePages, redirect_to_page};
 use axum::Router;
 use baton_api::users::UserResource;
 use serde_json::{Value, json};
@@ -114,6 +114,6 @@ impl ResourcePages for UserResource {
     }
 
     fn show_created(_: &PageRequest, created: Self) -> ConsoleResult {
-        redirect_to(&format!("{}?done=created", page_path::<Self>(created.id.as_str())))
+        redirect_to_page::<Self>(created.id.as_str(), "created")
     }
 }

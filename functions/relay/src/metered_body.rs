@@ -22,7 +22,6 @@ impl UndecodableResponse {
         Self("the upstream's compressed answer is too large after decompression");
     const PROTOCOL: Self = Self("the upstream's answer does not follow its API");
     const FRAMES: Self = Self("the upstream's event stream is damaged");
-    pub(crate) const STOPPING: Self = Self("the relay is shutting down");
 }
 
 /// The media type of server-sent events.
@@ -58,6 +57,9 @@ pub(crate) fn has_media_type(headers: &HeaderMap, kind: &str) -> bool {
         .and_then(|value| value.get(..kind.len()))
         .is_some_and(|start| start.eq_ignore_ascii_case(kind.as_bytes()))
 }
+
+/// The source of an answer, and the threads for its long parts.
+pub(crate) type AnswerReader<'a> = (&'a mut ResponseSource, (&'a BodyWorkers, &'a KeyId));
 
 /// Reads an answer's bytes for the usage meter and transforms them for the client.
 pub(crate) struct MeteredBody {
@@ -256,6 +258,22 @@ impl MeteredBody {
         (size.0 >= LONG_BYTES).then_some(size)
     }
 
+    /// As [`Self::observe`], on another thread if the chunk completes an event that takes long to
+    /// translate.
+    ///
+    /// # Errors
+    /// As [`Self::run_on_workers`].
+    pub(crate) async fn observe_on_workers(
+        &mut self,
+        reader: AnswerReader<'_>,
+        chunk: Bytes,
+    ) -> Result<Result<Bytes, UndecodableResponse>, SourceEvent> {
+        let Some(size) = self.long_chunk(&chunk) else { return Ok(self.observe(chunk)) };
+        let observe = move |body: &mut Self| body.observe(chunk);
+        // Boxed, because the future is large and few chunks need it.
+        Box::pin(self.run_on_workers(reader, size, observe)).await
+    }
+
     /// Runs `work` on a long part of the answer on another thread. `source` bounds how long the
     /// work waits for its turn.
     ///
@@ -263,7 +281,7 @@ impl MeteredBody {
     /// Why the answer ends before the work.
     pub(crate) async fn run_on_workers<T: Send + 'static>(
         &mut self,
-        (source, (workers, key)): (&mut ResponseSource, (&BodyWorkers, &KeyId)),
+        (source, (workers, key)): AnswerReader<'_>,
         size: (usize, usize),
         work: impl FnOnce(&mut Self) -> T + Send + 'static,
     ) -> Result<T, SourceEvent> {

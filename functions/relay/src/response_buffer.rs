@@ -2,9 +2,8 @@
 //! error.
 
 use crate::attempt_error::{AnswerCut, AttemptError};
-use crate::body_workers::BodyWorkers;
 use crate::memory_budget::{MemoryLimitReached, MemoryPermit, MemoryRequest};
-use crate::metered_body::{ContentCoding, MeteredBody, UndecodableResponse};
+use crate::metered_body::{AnswerReader, ContentCoding, MeteredBody, UndecodableResponse};
 use crate::model_call::ModelCall;
 use crate::response_conversion::{DeclaredForm, ResponsePlan, whole_error};
 use crate::response_source::{ResponseSource, SourceEvent};
@@ -86,11 +85,10 @@ impl RelayState {
             };
             match next {
                 SourceEvent::Chunk(chunk) => {
-                    let length = chunk.len();
-                    let observed = observe(&mut metered_body, (&mut source, workers), chunk).await;
-                    let taken = observed.map(|chunk| chunks.push(chunk));
-                    if let Err(failure) = budget.count_data(length, taken, &metered_body) {
-                        break Some(failure);
+                    let reader = (&mut source, workers);
+                    match budget.take_chunk(&mut metered_body, reader, chunk).await {
+                        Ok(chunk) => chunks.push(chunk),
+                        Err(failure) => break Some(failure),
                     }
                     if !metered_body.is_stream() {
                         source.set_idle_timeout(self.timers.idle);
@@ -138,33 +136,18 @@ fn has_output(reading: &MeterReading) -> bool {
     reading.output_chars > 0 || is_reported
 }
 
-/// The source of an answer, and the threads for its long parts.
-type Reader<'a> = (&'a mut ResponseSource, (&'a BodyWorkers, &'a KeyId));
-
-/// Passes a chunk through the meter, on another thread if it completes a long event.
-async fn observe(
-    metered_body: &mut MeteredBody,
-    reader: Reader<'_>,
-    chunk: Bytes,
-) -> Result<Bytes, UndecodableResponse> {
-    let Some(size) = metered_body.long_chunk(&chunk) else { return metered_body.observe(chunk) };
-    let observe = move |body: &mut MeteredBody| body.observe(chunk);
-    let observed = Box::pin(metered_body.run_on_workers(reader, size, observe)).await;
-    observed.unwrap_or(Err(UndecodableResponse::STOPPING))
-}
-
 /// Checks a whole answer, reads its usage, and translates it if needed, before the client gets any
 /// of it. Returns the remaining bytes for the client.
 async fn finish_whole_answer(
     form: &DeclaredForm,
     metered_body: &mut MeteredBody,
-    reader: Reader<'_>,
+    (source, workers): AnswerReader<'_>,
 ) -> Result<Bytes, BufferFailure> {
     let Some(size) = metered_body.long_end() else { return read_whole_answer(form, metered_body) };
     let form = form.clone();
     let read = move |body: &mut MeteredBody| read_whole_answer(&form, body);
-    let read = Box::pin(metered_body.run_on_workers(reader, size, read)).await;
-    read.unwrap_or(Err(BufferFailure::Undecodable(UndecodableResponse::STOPPING)))
+    let read = Box::pin(metered_body.run_on_workers((&mut *source, workers), size, read)).await;
+    read.unwrap_or_else(|end| Err(BufferFailure::from_end(&end, source, metered_body)))
 }
 
 fn read_whole_answer(
@@ -221,9 +204,7 @@ impl BufferFailure {
             Self::TooLarge(reason) => {
                 AttemptError::ResponseTooLarge { reason, is_whole, reading: reading(metered_body) }
             }
-            Self::Stopping | Self::Undecodable(UndecodableResponse::STOPPING) => {
-                AttemptError::ShuttingDown { reading: reading(metered_body) }
-            }
+            Self::Stopping => AttemptError::ShuttingDown { reading: reading(metered_body) },
             Self::Undecodable(UndecodableResponse(reason)) if is_whole => {
                 AttemptError::UnusableAnswer { reason, reading: reading(metered_body) }
             }
@@ -312,20 +293,23 @@ impl BufferBudget {
         Ok(Self { bytes: 0, max, permit: permit? })
     }
 
-    /// Counts bytes of the answer that the meter has read.
-    fn count_data(
+    /// Passes a chunk through the meter and counts its bytes. Returns the bytes for the client.
+    async fn take_chunk(
         &mut self,
-        length: usize,
-        observed: Result<(), UndecodableResponse>,
-        metered_body: &MeteredBody,
-    ) -> Result<(), BufferFailure> {
-        match observed {
-            Ok(()) => self.add_bytes(length, metered_body).map_err(BufferFailure::TooLarge),
-            Err(UndecodableResponse::TOO_MUCH) => {
-                Err(BufferFailure::TooLarge(UndecodableResponse::TOO_MUCH.0))
-            }
-            Err(unreadable) => Err(BufferFailure::Undecodable(unreadable)),
-        }
+        metered_body: &mut MeteredBody,
+        (source, workers): AnswerReader<'_>,
+        chunk: Bytes,
+    ) -> Result<Bytes, BufferFailure> {
+        let length = chunk.len();
+        let observed = metered_body.observe_on_workers((&mut *source, workers), chunk).await;
+        let observed =
+            observed.map_err(|end| BufferFailure::from_end(&end, source, metered_body))?;
+        let plain = observed.map_err(|unreadable| match unreadable {
+            UndecodableResponse::TOO_MUCH => BufferFailure::TooLarge(unreadable.0),
+            unreadable => BufferFailure::Undecodable(unreadable),
+        })?;
+        self.add_bytes(length, metered_body).map_err(BufferFailure::TooLarge)?;
+        Ok(plain)
     }
 
     /// Counts more bytes. Fails with the reason when the answer is too long or no memory is left.

@@ -100,8 +100,10 @@ impl ResponseSource {
 
     /// Sets how long the upstream can be silent from now on.
     pub(crate) fn set_idle_timeout(&mut self, idle_timeout: Duration) {
-        self.idle_timeout = idle_timeout;
-        self.reset_idle_timer();
+        if self.idle_timeout != idle_timeout {
+            self.idle_timeout = idle_timeout;
+            self.reset_idle_timer();
+        }
     }
 
     /// Ends the answer when the silence that is permitted now is over, even if chunks come.

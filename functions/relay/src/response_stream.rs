@@ -4,17 +4,15 @@
 //! last byte and before the end of the body.
 
 use crate::body::{ClientPresence, RelayBody, ResponseAborted};
-use crate::body_workers::BodyWorkers;
 use crate::chunk_list::ChunkList;
 use crate::forward::UpstreamResponse;
 use crate::memory_budget::StreamMemory;
-use crate::metered_body::{MeteredBody, UndecodableResponse};
+use crate::metered_body::{AnswerReader, MeteredBody, UndecodableResponse};
 use crate::response_buffer::{BufferedResponse, CROWDED};
 use crate::response_source::{ResponseSource, SourceEvent};
 use crate::settle::{PendingUsage, RequestEnd};
 use crate::{RelayState, RequestContext, client_response};
 use async_stream::stream;
-use baton_domain::id::KeyId;
 use baton_domain::record::RequestOutcome;
 use baton_protocol::error::{ApiFamily, ErrorBody};
 use baton_protocol::meter::{AnswerEnd, MeterReading};
@@ -189,7 +187,7 @@ fn update_memory(
 /// Waits for the next chunk and adds it to `burst` together with those that are already there, in
 /// the form for the client. Returns why the answer ends, once that is known.
 async fn read_chunks(
-    (source, workers): (&mut ResponseSource, (&BodyWorkers, &KeyId)),
+    (source, workers): AnswerReader<'_>,
     metered_body: &mut MeteredBody,
     chunks: &mut Vec<Bytes>,
     memory: &mut StreamMemory,
@@ -210,23 +208,15 @@ async fn read_chunks(
                 return Some(next);
             }
         };
-        let observed = match metered_body.long_chunk(&chunk) {
-            None => metered_body.observe(chunk),
-            Some(size) => {
-                let observe = move |body: &mut MeteredBody| body.observe(chunk);
-                let reader = (&mut *source, workers);
-                match Box::pin(metered_body.run_on_workers(reader, size, observe)).await {
-                    Ok(observed) => observed,
-                    Err(end_event) => return Some(end_event),
-                }
-            }
-        };
-        match observed {
-            Ok(chunk) => {
+        match metered_body.observe_on_workers((&mut *source, workers), chunk).await {
+            Ok(Ok(chunk)) => {
                 bytes += chunk.len();
                 chunks.push(chunk);
             }
-            Err(UndecodableResponse(reason)) => return Some(SourceEvent::ConnectionLost(reason)),
+            Ok(Err(UndecodableResponse(reason))) => {
+                return Some(SourceEvent::ConnectionLost(reason));
+            }
+            Err(end_event) => return Some(end_event),
         }
         if let Some(end_event) = update_memory(memory, metered_body, chunks) {
             return Some(end_event);
@@ -240,7 +230,7 @@ async fn read_chunks(
 
 /// Decodes the rest of the answer. Returns it with the final reason for the end.
 async fn finish_decoding(
-    reader: (&mut ResponseSource, (&BodyWorkers, &KeyId)),
+    reader: AnswerReader<'_>,
     metered_body: &mut MeteredBody,
     end_event: SourceEvent,
 ) -> (Bytes, SourceEvent) {
@@ -313,6 +303,7 @@ fn decide_outcome(
 mod tests {
     use super::*;
     use crate::body_transform::{BodyTransform, TranslatedEvents};
+    use crate::body_workers::BodyWorkers;
     use crate::memory_budget::{MemoryBudget, MemoryLimits};
     use baton_domain::id::KeyId;
     use baton_domain::protocol::Framing;
