@@ -335,7 +335,7 @@ impl AdminState {
         account.cache_domain = change.cache_domain.apply_to(account.cache_domain.take());
         if change.max_concurrency == FieldChange::To(Some(0)) {
             return Err(ApiError::bad(
-                "`max_concurrency`: expected 1 or more; to switch the account off, use `enabled`",
+                "`max_concurrency`: expected 1 or more; to disable the account, set `enabled` to false",
             ));
         }
         account.max_concurrency = change.max_concurrency.apply_to(account.max_concurrency);

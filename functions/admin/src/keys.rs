@@ -62,7 +62,7 @@ impl Resource for Key {
     fn check_change(request: &AdminRequest, change: &KeyChange) -> ApiResult<()> {
         if request.actor.member().is_some() && !change.is_for_members() {
             return Err(ApiError::forbidden(
-                "members can rename their own keys and switch them off; ask an administrator for other changes",
+                "members can rename their own keys and disable them; ask an administrator for other changes",
             ));
         }
         Ok(())

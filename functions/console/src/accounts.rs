@@ -160,8 +160,8 @@ pub(crate) fn state_cell(account: &AccountResource) -> TableCell {
     let (severity, label) = state_label(account);
     let mut cell = vec![CellPart::Badge(severity, label.to_owned())];
     // The label says already that the credential is refused.
-    let said = CooldownReason::CredentialRefused.to_string();
-    let reason = account.status_reason.as_deref().filter(|reason| *reason != said);
+    let known = CooldownReason::CredentialRefused.to_string();
+    let reason = account.status_reason.as_deref().filter(|reason| *reason != known);
     cell.extend(reason.map(|reason| CellPart::Muted(truncate_text(reason, 120))));
     for (model, cooldown) in &account.cooling_models {
         let until = format_time(cooldown.until);
@@ -254,7 +254,9 @@ async fn replace_credential(
     let values = FormValues::parse(&body);
     let path = api_path::<AccountResource>(&id);
     let before: AccountResource = page_request.get(&*path).await?;
-    let mut body = collect_changes(&destination_fields(), &values, &json!(before));
+    let mut specs = destination_fields();
+    specs.retain(|spec| values.has(spec.path));
+    let mut body = collect_changes(&specs, &values, &json!(before));
     body["credential"] = read_credential(&values);
     let call = page_request.call(Method::PATCH, path).body(body);
     let replaced = call.version(values.get("version")).send::<IgnoredAny>().await;

@@ -40,8 +40,8 @@ impl ConsoleApiError {
     }
 
     /// The form's input is not valid, as this message says.
-    pub(crate) fn invalid_input(message: impl AsRef<str>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, message.as_ref())
+    pub(crate) fn invalid_input(message: String) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, message, request_id: String::new() }
     }
 
     /// Whether the error is one of the form's input, so that the form is shown again.

@@ -185,8 +185,8 @@ fn by_key(keys: &[KeyMeasures]) -> PageBlock {
 /// The number of accounts by state, and the accounts that need attention.
 fn health(all: &[AccountResource]) -> Vec<PageBlock> {
     let states: Vec<_> = all.iter().map(accounts::state_label).collect();
-    let badges = accounts::STATE_LABELS.iter().filter_map(|label| {
-        let same: Vec<_> = states.iter().filter(|(_, own)| own == label).collect();
+    let badges = accounts::STATE_LABELS.into_iter().filter_map(|label| {
+        let same: Vec<_> = states.iter().filter(|(_, own)| *own == label).collect();
         let (severity, _) = same.first()?;
         Some(badge(*severity, format!("{} {label}", same.len())))
     });

@@ -252,7 +252,7 @@ fn protocol_label(name: &str) -> &str {
         (ClientProtocol::BedrockInvokeModel, "Bedrock InvokeModel"),
     ];
     let known = labels.iter().find(|(protocol, _)| protocol.as_str() == name);
-    known.map_or(name, |(_, label)| label)
+    known.map_or(name, |(_, label)| *label)
 }
 
 fn cost(row: &UsageRecord) -> PageTable {
