@@ -1,7 +1,6 @@
 //! `/overview`: all data of the console's first page, in two round trips and four store calls for
 //! up to a hundred accounts. A request with a session needs one call more, and so do accounts with
-//! tokens that Baton renews. Details come from
-//! summaries.
+//! tokens that Baton renews. Details come from summaries.
 
 use crate::SharedAdminState;
 use crate::api_response::ApiResult;
