@@ -153,7 +153,7 @@ pub struct ServerArgs {
     #[arg(long, value_parser = parse_listen_address, help = addresses::BATON_ADMIN_LISTEN.flag_help("The address and port of the admin API and \
          the console"))]
     admin_listen: Option<SocketAddr>,
-    #[arg(long, help = storage::BATON_DATA_DIR.flag_help("The folder for the files of the local stores"))]
+    #[arg(long, help = storage::BATON_DATA_DIR.flag_help("The folder for the files of the local stores; `baton serve` has none"))]
     data_dir: Option<PathBuf>,
     #[arg(long, help = telemetry::BATON_LOG_FORMAT.flag_help("The format of log lines: text or json"))]
     log_format: Option<LogFormat>,

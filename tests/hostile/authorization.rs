@@ -4,7 +4,10 @@
 use crate::class::AttackClass;
 use baton_domain::id::KeyId;
 use baton_domain::relay_key::{compose, new_secret};
-use baton_test_harness::system::{OperatorClient, TestKey, TestSystem};
+use baton_runtime::clock::Clock;
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::system::{OperatorClient, SOON, TestKey, TestSystem};
+use jiff::SignedDuration;
 use serde_json::json;
 
 /// Credentials that give no access, with their names.
@@ -36,7 +39,13 @@ pub(crate) async fn run(class: AttackClass) {
     let disabled = system.key("disabled").with("user_id", people.ada.0.as_str());
     let disabled = disabled.with("enabled", false).create().await;
     let expired = system.key("expired").with("user_id", people.ada.0.as_str());
-    let expired = expired.with("expires_at", "2020-01-01T00:00:00Z").create().await;
+    let soon = Clock::system().now() + SignedDuration::from_secs(1);
+    let expired = expired.with("expires_at", soon.to_string()).create().await;
+    eventually("the key expires", SOON, async || {
+        let status = expired.ask("hi").await.status;
+        if status == 401 { Ok(()) } else { Err(status) }
+    })
+    .await;
     let (off, of_disabled) = person(&system, "Off", "admin").await;
     admin.patch(&format!("/users/{off}"), &json!({"enabled": false})).await.ok();
     let unknown = compose(&KeyId::from_bits(9), &new_secret([1, 2]));

@@ -160,6 +160,22 @@ async fn invalid_input_gets_400() {
     let refused = |answer: ClientResponse| answer.refused(400, "invalid_request_error");
     refused(admin.post("/keys", &json!({})).await);
     refused(admin.post("/keys", &json!({"name": "x", "limits": {"usd_daily": "much"}})).await);
+    for (field, value) in [
+        ("limits", json!({"usd_total": "99999999999999999999"})),
+        ("expires_at", json!("2020-01-01T00:00:00Z")),
+    ] {
+        let answer = refused(admin.post("/keys", &json!({"name": "x", field: value})).await);
+        assert!(answer.message().starts_with(&format!("`{field}")), "{}", answer.message());
+    }
+    refused(admin.post("/groups", &json!({"name": "x", "model_aliases": {"foo": ""}})).await);
+    for (query, message) in [
+        ("/audit?action=foo", "`action`: expected one of `create`, "),
+        ("/usage/events?outcome=odd", "`outcome`: expected one of `complete`, "),
+        ("/keys?limit=many", "`limit`: expected a whole number"),
+    ] {
+        let answer = refused(admin.get(query).await);
+        assert!(answer.message().starts_with(message), "{query}: {}", answer.message());
+    }
     refused(admin.post("/keys", &json!({"name": "x", "group_id": "grp_none"})).await);
     refused(admin.post("/accounts", &json!({"name": "x", "provider": "nobody"})).await);
     let account = json!({

@@ -162,6 +162,17 @@ async fn rejected_form_keeps_its_values_and_shows_the_reason() {
     assert_eq!(page.field("create-api_key", "base_url"), "nonsense");
     assert!(!page.html.contains("sk-secret"), "a secret is not sent back");
 
+    let fields = [("name", "team"), ("enabled", "true"), ("model_aliases", "foo")];
+    let page = console.post("/console/groups", &fields).await.well_formed();
+    assert_eq!(page.status, 400);
+    let sentence = "“Model aliases”: line 1 `foo` must be `requested = served`";
+    assert!(page.text().contains(sentence), "{}", page.text());
+    assert!(page.html.contains("foo</textarea>"), "the form lost its input: {}", page.html);
+    let fields = [("name", "team"), ("enabled", "true"), ("limits.usd_daily", "-1")];
+    let page = console.post("/console/groups", &fields).await.well_formed();
+    let sentence = "“Daily budget”: expected 0 or more, or leave it empty for no limit";
+    assert!(page.text().contains(sentence), "{}", page.text());
+
     let group = console.api("POST", "/groups", &json!({"name": "research"})).await;
     let here = format!("/console/groups/{}", group["id"].as_str().expect("an id"));
     let version = console.get(&here).await.field("edit", "version");
@@ -291,8 +302,13 @@ async fn request_page_shows_all_details() {
         next.split('"').next().expect("an address").replace("&#38;", "&").replace("&amp;", "&");
     let second = console.get(&next).await.ok();
     assert!(second.html.contains("First page"));
-    let bad = console.get("/console/requests?from=yesterday").await.well_formed();
-    assert_eq!(bad.status, 400);
+    for path in ["/console/requests", "/console/audit"] {
+        let query = "from=yesterday&to=2026-11-22";
+        let bad = console.get(&format!("{path}?{query}")).await.well_formed();
+        assert_eq!(bad.status, 400);
+        assert!(bad.text().contains("“From”: expected a time"), "{}", bad.text());
+        assert_eq!(bad.field("filter", "to"), "2026-11-22", "{path} lost the filter");
+    }
 }
 
 #[tokio::test]
@@ -325,6 +341,11 @@ async fn alerts_page_changes_settings() {
     let refused = console.post("/console/alerts", &odd).await;
     assert_eq!(refused.status, 400);
     assert_eq!(refused.field("edit", "percents"), "50, all", "the form lost its input");
+    let sentence = "“Thresholds”: expected at most 10 whole numbers from 1 to 100";
+    assert!(refused.text().contains(sentence), "{}", refused.text());
+    let high = [("form", "json"), ("percents", "50, 101"), ("version", &*version)];
+    let refused = console.post("/console/alerts", &high).await;
+    assert!(refused.text().contains(sentence), "{}", refused.text());
     let gone =
         [("form", "json"), ("percents", "50"), ("no_webhook", "true"), ("version", &version)];
     let gone = console.post("/console/alerts", &gone).await;
@@ -346,4 +367,85 @@ async fn root_redirects_and_theme_is_stored() {
     assert_eq!(away.location, "/console");
     let page = console.ask("GET", "/console/settings", ADMIN_TOKEN, "").await.ok();
     assert!(page.headers.contains_key("content-security-policy"));
+}
+
+#[tokio::test]
+async fn base_url_is_changed_together_with_the_credential() {
+    let console = ConsoleClient::open().await;
+    let body = json!({
+        "name": "main", "base_url": "http://127.0.0.1:9",
+        "credential": {"type": "api_key", "value": "sk-upstream"},
+    });
+    let account = console.api("POST", "/accounts", &body).await;
+    let here = format!("/console/accounts/{}", account["id"].as_str().expect("an id"));
+    let page = console.get(&here).await.ok();
+    assert!(page.text().contains("API key sent in x-api-key"), "{}", page.text());
+    let version = page.field("edit", "version");
+    let fields = [
+        ("name", "main"),
+        ("provider", "anthropic"),
+        ("base_url", "http://127.0.0.1:10"),
+        ("groups", "grp_default"),
+        ("enabled", "true"),
+        ("priority", "100"),
+        ("weight", "100"),
+        ("version", &*version),
+    ];
+    let refused = console.post(&here, &fields).await.well_formed();
+    assert_eq!(refused.status, 400);
+    for sentence in ["“Base URL” decides where", "use the form “Replace the credential” below"]
+    {
+        assert!(refused.text().contains(sentence), "{}", refused.text());
+    }
+    let page = console.get(&here).await.ok();
+    assert_eq!(page.field("replace-api_key", "base_url"), "http://127.0.0.1:9");
+    let version = page.field("replace-api_key", "version");
+    let fields = [
+        ("credential.type", "api_key"),
+        ("credential.value", "sk-other"),
+        ("credential.header", "x-api-key"),
+        ("provider", "anthropic"),
+        ("base_url", "http://127.0.0.1:10"),
+        ("proxy_url", ""),
+        ("version", &*version),
+    ];
+    let moved = console.post(&format!("{here}/credential"), &fields).await;
+    assert_eq!((moved.status, &*moved.location), (303, &*format!("{here}?done=saved")));
+    let view = console.api("GET", &here.replace("/console", ""), &json!({})).await;
+    assert_eq!(view["base_url"], "http://127.0.0.1:10");
+}
+
+#[tokio::test]
+async fn account_without_a_token_says_so() {
+    let console = ConsoleClient::open().await;
+    let credential = json!({
+        "type": "oauth2", "token_url": "http://127.0.0.1:9/token", "client_id": "baton",
+        "refresh_token": "rt",
+    });
+    let body = json!({"name": "main", "base_url": "http://127.0.0.1:9", "credential": credential});
+    let account = console.api("POST", "/accounts", &body).await;
+    let api = format!("/accounts/{}", account["id"].as_str().expect("an id"));
+    let view = console.api("GET", &api, &json!({})).await;
+    assert_eq!((&view["status"], &view["has_token"]), (&json!("ready"), &json!(false)));
+    for path in [format!("/console{api}"), "/console/accounts".into(), "/console".into()] {
+        let page = console.get(&path).await.ok();
+        assert!(page.text().contains("no token"), "{path}: {}", page.text());
+    }
+    let tested = console.post(&format!("/console{api}/test"), &[]).await.ok();
+    let advice = "The account has no token yet. Use “Renew token now”, or sign in again.";
+    assert!(tested.text().contains(advice), "{}", tested.text());
+}
+
+#[tokio::test]
+async fn second_user_with_the_same_email_is_refused() {
+    let console = ConsoleClient::open().await;
+    let ada = json!({"name": "ada", "email": "Ada@example.com"});
+    let ada = console.api("POST", "/users", &ada).await;
+    let fields = [("name", "bob"), ("email", "ada@example.com"), ("enabled", "true")];
+    let page = console.post("/console/users", &fields).await.well_formed();
+    assert_eq!(page.status, 409);
+    assert!(page.text().contains("“E-mail”: user ada already has this address"), "{}", page.text());
+    // A user can keep its own address.
+    let path = format!("/users/{}", ada["id"].as_str().expect("an id"));
+    console.api("PATCH", &path, &json!({"email": "ada@example.com"})).await;
 }

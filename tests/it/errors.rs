@@ -2,8 +2,11 @@
 
 use std::net::TcpListener;
 
+use baton_runtime::clock::Clock;
 use baton_test_harness::client_response::ClientResponse;
-use baton_test_harness::system::{MODEL, TestKey, TestSystem, message};
+use baton_test_harness::eventually::eventually;
+use baton_test_harness::system::{MODEL, SOON, TestKey, TestSystem, message};
+use jiff::SignedDuration;
 use serde_json::json;
 
 fn hi() -> String {
@@ -54,12 +57,17 @@ async fn disabled_and_expired_keys_have_different_messages() {
     let answer = disabled.ask("hi").await.refused(401, "authentication_error");
     assert_not_retried(&answer);
     assert!(answer.message().to_lowercase().contains("disabled"), "{}", answer.message());
+    assert_eq!(system.upstream.exchanges().len(), 0);
 
-    let expired = system.key("old").with("expires_at", "2020-01-01T00:00:00Z").create().await;
-    let answer = expired.ask("hi").await.refused(401, "authentication_error");
+    let soon = Clock::system().now() + SignedDuration::from_secs(1);
+    let expired = system.key("old").with("expires_at", soon.to_string()).create().await;
+    let answer = eventually("the key expires", SOON, async || {
+        let answer = expired.ask("hi").await;
+        if answer.status == 401 { Ok(answer) } else { Err(answer.status) }
+    });
+    let answer = answer.await.refused(401, "authentication_error");
     assert_not_retried(&answer);
     assert!(answer.message().to_lowercase().contains("expired"), "{}", answer.message());
-    assert_eq!(system.upstream.exchanges().len(), 0);
 }
 
 #[tokio::test]

@@ -201,7 +201,10 @@ async fn session_ends_with_its_basis() {
             "rotated" => {
                 admin.post(&format!("/keys/{id}/rotate"), &json!({})).await.ok();
             }
-            "expired" => key(&json!({"expires_at": "2026-11-22T21:00:00Z"}), &id).await,
+            "expired" => {
+                key(&json!({"expires_at": "2026-11-22T21:06:00Z"}), &id).await;
+                system.wait_minutes(1);
+            }
             "given away" => key(&json!({"user_id": bob}), &id).await,
             _ => {
                 admin.delete(&format!("/keys/{id}")).await.status(204);

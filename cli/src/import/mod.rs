@@ -13,6 +13,7 @@ use crate::CliError;
 use crate::operate::{AdminTargetArgs, CliContext};
 use crate::output::{OutputPrinter, print_line, remark, rows};
 use apply::{ImportOutcome, KeyOutput};
+use baton_runtime::clock::Clock;
 use clap::{Args, ValueEnum};
 use plan::{ImportPlan, SkippedItem};
 use serde_json::{Value, json};
@@ -79,6 +80,7 @@ pub(crate) async fn run_import(args: ImportArgs) -> Result<(), CliError> {
     let plan = plan.map_err(|why| {
         CliError::Failed(format!("{shown} is not an export of {}: {why}", args.source.name()))
     })?;
+    let plan = plan.without_expired_keys(Clock::system().now());
     let printer = args.admin_target.screen();
     if args.dry_run {
         report(printer, &planned(&plan), &plan.skipped);

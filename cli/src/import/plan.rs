@@ -4,6 +4,7 @@
 
 use baton_domain::money::PicoUsd;
 use baton_domain::secret::Secret;
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
@@ -109,6 +110,21 @@ impl ImportPlan {
         self
     }
 
+    /// The plan without keys that have expired, which Baton refuses.
+    pub(super) fn without_expired_keys(mut self, now: Timestamp) -> Self {
+        let is_expired = |key: &PlannedKey| {
+            let end = key.expires_at.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
+            end.is_some_and(|end| end <= now)
+        };
+        let (expired, kept): (Vec<PlannedKey>, Vec<PlannedKey>) =
+            std::mem::take(&mut self.keys).into_iter().partition(is_expired);
+        self.keys = kept;
+        for key in expired {
+            self.skip_item(format!("key {}", key.name), "the key has expired");
+        }
+        self
+    }
+
     /// An account's priority. Baton uses the smallest first.
     pub(super) fn priority(&self, account: &PlannedAccount) -> usize {
         let above =
@@ -165,6 +181,26 @@ mod tests {
         let mut names = ["a", " a ", "a (2)", "", "a"].map(str::to_owned);
         distinct(names.iter_mut());
         assert_eq!(names, ["a", "a (2)", "a (2) (2)", "unnamed", "a (3)"]);
+    }
+
+    #[test]
+    fn expired_keys_are_left_behind() {
+        let key = |name: &str, end: Option<&str>| PlannedKey {
+            name: name.to_owned(),
+            expires_at: end.map(str::to_owned),
+            ..PlannedKey::default()
+        };
+        let keys = vec![
+            key("endless", None),
+            key("old", Some("2026-01-01T00:00:00Z")),
+            key("new", Some("2027-01-01T00:00:00Z")),
+        ];
+        let now = "2026-11-22T00:00:00Z".parse().unwrap();
+        let plan = ImportPlan { keys, ..ImportPlan::default() }.without_expired_keys(now);
+        let names: Vec<&str> = plan.keys.iter().map(|key| key.name.as_str()).collect();
+        assert_eq!(names, ["endless", "new"]);
+        let [skipped] = plan.skipped.as_slice() else { panic!("{:?}", plan.skipped) };
+        assert_eq!(skipped.item, "key old");
     }
 
     #[test]

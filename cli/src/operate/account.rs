@@ -1,9 +1,10 @@
 //! `baton account`: upstream accounts.
 
 use super::admin_client::read_answer;
+use super::field_flags::FieldFlags;
 use super::json_body::JsonBody;
 use super::resource_names::{ACCOUNT, GROUP};
-use super::{CliContext, ConfirmationArg, read_stdin, read_stdin_line};
+use super::{CliContext, ConfirmationArg, parse_whole_number, read_stdin, read_stdin_line};
 use crate::CliError;
 use crate::environment::ShellEnvironment;
 use crate::output::{print_line, remark, text};
@@ -68,7 +69,7 @@ pub enum AccountCommand {
         #[command(flatten)]
         confirmation: ConfirmationArg,
     },
-    /// Test an account's credential with one free call to the upstream
+    /// Test an account's credential with free calls to the upstream
     Test {
         /// The account, by id or name
         account: String,
@@ -95,7 +96,7 @@ pub struct AccountFields {
     #[arg(long, value_parser = provider_parser())]
     provider: Option<Provider>,
     /// The header in which Baton sends the API key: x-api-key or authorization
-    #[arg(long, value_name = "HEADER")]
+    #[arg(long, value_name = "HEADER", value_parser = ["x-api-key", "authorization"])]
     key_header: Option<String>,
     /// The AWS region of a Bedrock account that uses an AWS role; without --role-arn it is Baton's
     /// own role
@@ -111,10 +112,10 @@ pub struct AccountFields {
     #[arg(long)]
     group: Vec<String>,
     /// The priority; accounts with smaller numbers are used first
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_negative_numbers = true, value_parser = parse_whole_number::<u32>)]
     priority: Option<u32>,
     /// The share of sessions among accounts with the same priority
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_negative_numbers = true, value_parser = parse_whole_number::<u32>)]
     weight: Option<u32>,
     /// A model that the account serves, `*` for any characters; can be repeated; `none` allows all
     /// models
@@ -141,6 +142,29 @@ pub struct AccountFields {
     enabled: Option<bool>,
 }
 
+/// The flags of the fields that this command sets.
+pub(crate) const FIELD_FLAGS: FieldFlags = &[
+    ("name", "--name"),
+    ("provider", "--provider"),
+    ("base_url", "--base-url"),
+    ("credential", "--credential"),
+    ("credential.value", "--api-key"),
+    ("credential.header", "--key-header"),
+    ("credential.region", "--region"),
+    ("credential.role_arn", "--role-arn"),
+    ("credential.external_id", "--external-id"),
+    ("groups", "--group"),
+    ("priority", "--priority"),
+    ("weight", "--weight"),
+    ("models", "--model"),
+    ("model_map", "--map"),
+    ("speaks_responses", "--speaks-responses"),
+    ("cache_domain", "--cache-domain"),
+    ("max_concurrency", "--max-concurrency"),
+    ("proxy_url", "--proxy-url"),
+    ("enabled", "--enabled"),
+];
+
 const COLUMNS: [(&str, &str); 9] = [
     ("id", "/id"),
     ("name", "/name"),
@@ -157,6 +181,7 @@ pub(crate) async fn run_account_command(
     context: &CliContext,
     command: AccountCommand,
 ) -> Result<(), CliError> {
+    let context = &context.with_flags(FIELD_FLAGS);
     match command {
         AccountCommand::Add { name, api_key, credential, fields } => {
             let is_other = credential.is_some() || fields.region.is_some();
@@ -283,9 +308,10 @@ fn read_credential(message: String) -> Result<Value, CliError> {
 async fn test(context: &CliContext, account: &str) -> Result<(), CliError> {
     let id = context.id(ACCOUNT, account).await?;
     let result = context.admin.post(&[ACCOUNT.route, &id, "test"], &json!({})).await?;
-    let AccountTest { ok, message, .. } = read_answer(&result)?;
+    let AccountTest { ok, message, duration_ms, .. } = read_answer(&result)?;
     let message = escape_for_terminal(&message);
-    context.printer.show(&result, || print_line(format!("account {account}: {message}")));
+    let time = if ok == Some(true) { format!(" ({duration_ms} ms)") } else { String::new() };
+    context.printer.show(&result, || print_line(format!("account {account}: {message}{time}")));
     match ok {
         Some(true) => Ok(()),
         // The line above gives the reason.

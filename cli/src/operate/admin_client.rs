@@ -1,6 +1,7 @@
 //! The only client of the admin API: requests, pages, and failures in one line that says what to
 //! do. The commands decide what to request and how to show the answer.
 
+use super::field_flags::{FieldFlags, in_flags};
 use crate::CliError;
 use crate::profile::target::{AdminTarget, check_address};
 use baton_api::list::ResourceList;
@@ -16,10 +17,13 @@ use std::io::Write;
 const PAGE_ROWS: usize = 1000;
 
 /// A client of one deployment's admin API, acting for the operator.
+#[derive(Clone)]
 pub(crate) struct AdminClient {
     base_url: Url,
     token: Secret,
     http: Client,
+    /// The flags of the command, for messages of the API.
+    flags: FieldFlags,
 }
 
 impl AdminClient {
@@ -32,7 +36,13 @@ impl AdminClient {
             base_url,
             token: target.token,
             http: http.build().map_err(CliError::from_cause)?,
+            flags: &[],
         })
+    }
+
+    /// Messages of the API name these flags in the place of fields.
+    pub(crate) fn with_flags(self, flags: FieldFlags) -> Self {
+        Self { flags, ..self }
     }
 
     pub(crate) async fn get(
@@ -228,9 +238,10 @@ impl AdminClient {
 
     fn refused(&self, status: StatusCode, response: &Value) -> CliError {
         let said = response["error"]["message"].as_str().unwrap_or("the answer has no reason");
+        let said = in_flags(said, self.flags);
         let base_url = self.base_url.as_str().trim_end_matches('/');
         if matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY) {
-            return CliError::Refused(said.to_owned());
+            return CliError::Refused(said);
         }
         CliError::Failed(match status {
             StatusCode::UNAUTHORIZED => {
@@ -259,7 +270,7 @@ impl AdminClient {
                 let id = response["request_id"].as_str().unwrap_or("unknown");
                 format!("{said} (status {status}, request {id})")
             }
-            _ => said.to_owned(),
+            _ => said,
         })
     }
 }

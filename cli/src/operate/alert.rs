@@ -1,6 +1,7 @@
 //! `baton alert`: where alerts about limits and accounts are sent, and whether they arrive.
 
 use super::admin_client::read_answer;
+use super::field_flags::FieldFlags;
 use super::json_body::{JsonBody, NONE};
 use super::{CliContext, read_stdin_line};
 use crate::CliError;
@@ -10,6 +11,15 @@ use baton_domain::printable::escape_for_terminal;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use std::time::{Duration, Instant};
+
+/// The flags of the fields that this command sets.
+pub(crate) const FIELD_FLAGS: FieldFlags = &[
+    ("url", "--webhook"),
+    ("form", "--form"),
+    ("thresholds", "--threshold"),
+    ("sns_topic_arn", "--sns-topic"),
+    ("signing_secret", "--signing-secret"),
+];
 
 const ROUTE: &str = "alerts";
 
@@ -67,6 +77,7 @@ pub(crate) async fn run_alert_command(
     context: &CliContext,
     command: AlertCommand,
 ) -> Result<(), CliError> {
+    let context = &context.with_flags(FIELD_FLAGS);
     match command {
         AlertCommand::Show => {
             let now = context.admin.get(&[ROUTE], &[]).await?;

@@ -80,6 +80,9 @@ pub(super) async fn export(context: &CliContext, args: ExportArgs) -> Result<(),
     };
     // The file has a temporary name until it is complete.
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        return Err(CliError::Failed(format!("the folder {} does not exist", folder.display())));
+    }
     let failed = |error| CliError::Failed(format!("{}: {error}", file.display()));
     let mut draft = tempfile::Builder::new()
         .prefix(".baton-export-")

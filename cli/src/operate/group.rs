@@ -1,5 +1,6 @@
 //! `baton group`: groups of accounts.
 
+use super::field_flags::FieldFlags;
 use super::json_body::JsonBody;
 use super::resource_names::GROUP;
 use super::{CliContext, ConfirmationArg};
@@ -62,6 +63,14 @@ pub struct GroupFields {
     enabled: Option<bool>,
 }
 
+/// The flags of the fields that this command sets.
+pub(crate) const FIELD_FLAGS: FieldFlags = &[
+    ("name", "--name"),
+    ("description", "--description"),
+    ("model_aliases", "--model-alias"),
+    ("enabled", "--enabled"),
+];
+
 const COLUMNS: [(&str, &str); 4] =
     [("id", "/id"), ("name", "/name"), ("description", "/description"), ("enabled", "/enabled")];
 
@@ -69,6 +78,7 @@ pub(crate) async fn run_group_command(
     context: &CliContext,
     command: GroupCommand,
 ) -> Result<(), CliError> {
+    let context = &context.with_flags(FIELD_FLAGS);
     match command {
         GroupCommand::Add { name, fields } => {
             context.add(GROUP, &group_body(Some(name), &fields)?).await

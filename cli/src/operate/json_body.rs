@@ -60,7 +60,8 @@ impl JsonBody {
     ) -> Result<Self, CliError> {
         let mut map = Map::new();
         for pair in values.iter().filter(|pair| *pair != NONE) {
-            let (requested, served) = pair.split_once('=').ok_or_else(|| {
+            let names = pair.split_once('=').filter(|(a, b)| !a.is_empty() && !b.is_empty());
+            let (requested, served) = names.ok_or_else(|| {
                 CliError::Usage(format!("{flag} must be ASKED=SERVED or `{NONE}`, not `{pair}`"))
             })?;
             map.insert(requested.to_owned(), json!(served));
@@ -99,5 +100,9 @@ mod tests {
         assert_eq!(body.into_value(), expected);
         let error = JsonBody::default().set_number("max_concurrency", Some("many".into())).err();
         assert!(error.unwrap().to_string().contains("--max-concurrency"));
+        for pair in ["odd", "=x", "x="] {
+            let body = JsonBody::default().set_pairs(("model_map", "--map"), &[pair.to_owned()]);
+            assert!(body.err().unwrap().to_string().contains("--map must be ASKED=SERVED"));
+        }
     }
 }

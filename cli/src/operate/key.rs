@@ -1,6 +1,7 @@
 //! `baton key`: keys for people and pipelines.
 
 use super::admin_client::read_answer;
+use super::field_flags::FieldFlags;
 use super::json_body::JsonBody;
 use super::resource_names::{GROUP, KEY, USER};
 use super::{CliContext, ConfirmationArg};
@@ -108,6 +109,22 @@ pub struct LimitFields {
     concurrency: Option<String>,
 }
 
+/// The flags of the fields that this command sets.
+pub(crate) const FIELD_FLAGS: FieldFlags = &[
+    ("name", "--name"),
+    ("group_id", "--group"),
+    ("user_id", "--user"),
+    ("models", "--model"),
+    ("expires_at", "--expires-at"),
+    ("enabled", "--enabled"),
+    ("limits.usd_daily", "--usd-daily"),
+    ("limits.usd_weekly", "--usd-weekly"),
+    ("limits.usd_monthly", "--usd-monthly"),
+    ("limits.usd_total", "--usd-total"),
+    ("limits.requests_per_minute", "--requests-per-minute"),
+    ("limits.concurrency", "--concurrency"),
+];
+
 const COLUMNS: [(&str, &str); 8] = [
     ("id", "/id"),
     ("name", "/name"),
@@ -123,6 +140,7 @@ pub(crate) async fn run_key_command(
     context: &CliContext,
     command: KeyCommand,
 ) -> Result<(), CliError> {
+    let context = &context.with_flags(FIELD_FLAGS);
     match command {
         KeyCommand::Create { name, fields, limits } => {
             let limits = limits.to_json()?;

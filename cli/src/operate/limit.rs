@@ -1,6 +1,7 @@
 //! `baton limit`: spend limits for each person, through the spend-limits API.
 
 use super::admin_client::read_answer;
+use super::field_flags::FieldFlags;
 use super::resource_names::{GROUP, USER};
 use super::{CliContext, ConfirmationArg};
 use crate::CliError;
@@ -8,6 +9,10 @@ use crate::output::{print_line, rows, table, text};
 use baton_api::spend_limits::{SpendLimitList, SpendLimitResource, SpendLimitScope, UsdCents};
 use clap::Subcommand;
 use serde_json::{Value, json};
+
+/// The flags of the fields that this command sets.
+pub(crate) const FIELD_FLAGS: FieldFlags =
+    &[("scope", "--for"), ("period", "--period"), ("amount", "--usd")];
 
 const PATH: [&str; 2] = ["organizations", "spend_limits"];
 
@@ -42,6 +47,7 @@ pub(crate) async fn run_limit_command(
     context: &CliContext,
     command: LimitCommand,
 ) -> Result<(), CliError> {
+    let context = &context.with_flags(FIELD_FLAGS);
     match command {
         LimitCommand::List => list_limits(context).await,
         LimitCommand::Set { whom: subject, period, usd } => {

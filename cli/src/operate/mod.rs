@@ -8,6 +8,7 @@ pub(crate) mod admin_client;
 pub mod alert;
 pub mod audit;
 pub mod export;
+mod field_flags;
 pub mod group;
 mod json_body;
 pub mod key;
@@ -30,9 +31,12 @@ use baton_domain::printable::escape_for_terminal;
 use baton_domain::secret::Secret;
 use baton_runtime::settings::command_line::{BATON_PROFILE, BATON_URL};
 use clap::Args;
+use field_flags::FieldFlags;
 use resource_names::{ACCOUNT, ResourceKind, ResourceName};
 use serde_json::Value;
 use std::io::{IsTerminal as _, Write as _};
+use std::num::{IntErrorKind, ParseIntError};
+use std::str::FromStr;
 
 /// The heading of these flags in the help of each command.
 const CONNECTION: &str = "Connection and output";
@@ -91,6 +95,11 @@ pub(crate) struct CliContext {
 }
 
 impl CliContext {
+    /// The same for a command with these flags, which messages of the API then name.
+    fn with_flags(&self, flags: FieldFlags) -> Self {
+        Self { admin: self.admin.clone().with_flags(flags), printer: self.printer }
+    }
+
     async fn list_resources(
         &self,
         kind: ResourceKind,
@@ -189,6 +198,14 @@ fn print_done(kind: ResourceKind, named: &ResourceName, message: &str) {
     print_line(format!("{} {id} ({name}) {message}", kind.noun));
 }
 
+/// Parses the value of a flag for a whole number.
+fn parse_whole_number<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, &'static str> {
+    text.parse().map_err(|error: ParseIntError| match error.kind() {
+        IntErrorKind::PosOverflow => "the number is too large",
+        _ => "expected a whole number, 0 or more",
+    })
+}
+
 /// Reads standard input to its end, without surrounding white space.
 pub(crate) fn read_stdin() -> Result<String, CliError> {
     let message = std::io::read_to_string(std::io::stdin()).map_err(CliError::from_cause)?;
@@ -200,4 +217,19 @@ pub(crate) fn read_stdin_line() -> Result<String, CliError> {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).map_err(CliError::from_cause)?;
     Ok(line.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_are_parsed_or_explained() {
+        assert_eq!(parse_whole_number("7"), Ok(7_u32));
+        for text in ["abc", "-1", "1.5", ""] {
+            let expected = Err("expected a whole number, 0 or more");
+            assert_eq!(parse_whole_number::<u32>(text), expected, "{text}");
+        }
+        assert_eq!(parse_whole_number::<u32>("99999999999"), Err("the number is too large"));
+    }
 }

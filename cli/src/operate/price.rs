@@ -2,6 +2,7 @@
 //! stored usage.
 
 use super::admin_client::read_answer;
+use super::field_flags::FieldFlags;
 use super::json_body::JsonBody;
 use super::{CliContext, ConfirmationArg};
 use crate::CliError;
@@ -65,6 +66,16 @@ pub struct RateFields {
     cache_write_1h: String,
 }
 
+/// The flags of the fields that this command sets.
+pub(crate) const FIELD_FLAGS: FieldFlags = &[
+    ("effective_from", "--from"),
+    ("standard.input", "--input"),
+    ("standard.output", "--output"),
+    ("standard.cache_read", "--cache-read"),
+    ("standard.cache_write_5m", "--cache-write-5m"),
+    ("standard.cache_write_1h", "--cache-write-1h"),
+];
+
 const COLUMNS: [(&str, &str); 8] = [
     ("model", "/model"),
     ("from", "/effective_from"),
@@ -80,6 +91,7 @@ pub(crate) async fn run_price_command(
     context: &CliContext,
     command: PriceCommand,
 ) -> Result<(), CliError> {
+    let context = &context.with_flags(FIELD_FLAGS);
     match command {
         PriceCommand::List => {
             context.printer.rows(&context.admin.all(&["prices"], &[]).await?, &COLUMNS);

@@ -1,11 +1,12 @@
 //! `baton usage`: summaries of usage, and single requests. Exports, re-rating and reconciliation
 //! have separate files.
 
-use super::CliContext;
 use super::export::{ExportArgs, export};
+use super::field_flags::FieldFlags;
 use super::reconcile::{ReconcileArgs, reconcile};
 use super::rerate::{RerateArgs, rerate};
 use super::resource_names::{ACCOUNT, GROUP, KEY, ResourceKind, USER};
+use super::{CliContext, parse_whole_number};
 use crate::CliError;
 use crate::output::remark;
 use clap::{Args, Subcommand};
@@ -90,9 +91,26 @@ pub struct EventsArgs {
     #[arg(long)]
     outcome: Option<String>,
     /// The most rows to list; 0 means all
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = parse_whole_number::<usize>)]
     limit: usize,
 }
+
+/// The flags of the fields that this command sets.
+pub(crate) const FIELD_FLAGS: FieldFlags = &[
+    ("from", "--from"),
+    ("to", "--to"),
+    ("by", "--by"),
+    ("key", "--key"),
+    ("key_id", "--key"),
+    ("user", "--user"),
+    ("group", "--group"),
+    ("account", "--account"),
+    ("account_id", "--account"),
+    ("model", "--model"),
+    ("outcome", "--outcome"),
+    ("format", "--format"),
+    ("limit", "--limit"),
+];
 
 const SUMS: [(&str, &str); 8] = [
     ("requests", "/requests"),
@@ -105,7 +123,8 @@ const SUMS: [(&str, &str); 8] = [
     ("cost USD", "/cost_usd"),
 ];
 
-const EVENT_COLUMNS: [(&str, &str); 10] = [
+const EVENT_COLUMNS: [(&str, &str); 11] = [
+    ("id", "/id"),
     ("started at", "/started_at"),
     ("key", "/key_id"),
     ("account", "/account_id"),
@@ -122,6 +141,7 @@ pub(crate) async fn run_usage_command(
     context: &CliContext,
     command: UsageCommand,
 ) -> Result<(), CliError> {
+    let context = &context.with_flags(FIELD_FLAGS);
     match command.subcommand.unwrap_or(UsageSubcommand::Summary(command.summary)) {
         UsageSubcommand::Summary(args) => summary(context, args).await,
         UsageSubcommand::Events(args) => events(context, args).await,

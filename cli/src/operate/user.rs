@@ -1,5 +1,6 @@
 //! `baton user`: the people and pipelines that keys belong to.
 
+use super::field_flags::FieldFlags;
 use super::json_body::JsonBody;
 use super::resource_names::USER;
 use super::{CliContext, ConfirmationArg};
@@ -60,6 +61,10 @@ pub struct UserFields {
     enabled: Option<bool>,
 }
 
+/// The flags of the fields that this command sets.
+pub(crate) const FIELD_FLAGS: FieldFlags =
+    &[("name", "--name"), ("email", "--email"), ("role", "--role"), ("enabled", "--enabled")];
+
 const COLUMNS: [(&str, &str); 5] = [
     ("id", "/id"),
     ("name", "/name"),
@@ -72,6 +77,7 @@ pub(crate) async fn run_user_command(
     context: &CliContext,
     command: UserCommand,
 ) -> Result<(), CliError> {
+    let context = &context.with_flags(FIELD_FLAGS);
     let body = |name: Option<String>, fields: UserFields| {
         let body = JsonBody::default().set("name", name).set_or_empty("email", fields.email);
         body.set("role", fields.role).set("enabled", fields.enabled).into_value()

@@ -6,24 +6,29 @@ use crate::admin_request::{AdminRequest, AuditNote};
 use crate::api_response::{ApiError, ApiResult, NoContent};
 use crate::credentials::CredentialInput;
 use crate::health::HealthView;
-use crate::query::{contains_ignoring_case, name};
+use crate::query::{contains_ignoring_case, model_pairs, name};
 use crate::resource::{Resource, ResourceDraft, meta};
-use baton_api::accounts::{AccountChange, AccountFilter, AccountResource};
+use baton_api::accounts::{AccountChange, AccountFilter, AccountResource, AccountStatus};
 use baton_api::credentials::NewCredential;
 use baton_api::fields::{FieldChange, ModelMap};
 use baton_api::new::New;
 use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::id::AccountId;
+use baton_domain::upstream_token::TokenStatus;
 use baton_domain::url_origin::origin;
 use baton_providers::rules;
 use baton_runtime::upstream::{ProxyUrl, check_base_url};
-use baton_store::{AccountToken, ConfigEdit, StoredEntity, credential_binding};
+use baton_store::{AccountToken, ConfigEdit, StoreError, StoredEntity, credential_binding};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// An account's item is copied into each of its groups in one transaction, which DynamoDB limits to
 /// 100 actions.
 const GROUPS_MAX: usize = 40;
+
+/// Why an account that has not got its first token is not tested or used yet.
+const NO_TOKEN_REASON: &str = "no token yet; Baton requests one";
 
 /// What a change of an account does besides the stored account.
 pub(crate) struct AccountEdit {
@@ -52,7 +57,7 @@ impl Resource for Account {
 
     /// The account with the health that this process has cached.
     fn view(state: &AdminState, stored: &StoredEntity<Self>) -> AccountResource {
-        state.account_view(stored, None)
+        state.account_view(stored, None, None)
     }
 
     /// The accounts with their health read from the store.
@@ -63,7 +68,11 @@ impl Resource for Account {
         let ids: Vec<AccountId> = stored.iter().map(|one| one.value.id.clone()).collect();
         state.store.health.read_health(&ids).await?;
         let used = state.store.usage.last_used(&ids).await?;
-        let view = |one| state.account_view(one, used.get(&one.value.id).copied());
+        let tokens = state.accounts_with_token(stored).await?;
+        let view = |one: &StoredEntity<Self>| {
+            let id = &one.value.id;
+            state.account_view(one, used.get(id).copied(), Some(&tokens))
+        };
         Ok(stored.iter().map(view).collect())
     }
 
@@ -143,14 +152,43 @@ impl Resource for Account {
 }
 
 impl AdminState {
-    fn account_view(
+    /// Of accounts whose credential is a token that Baton renews, the ones that have one. Other
+    /// accounts cost no call to the store.
+    pub(crate) async fn accounts_with_token(
+        &self,
+        stored: &[StoredEntity<Account>],
+    ) -> ApiResult<BTreeSet<AccountId>> {
+        let mut renewed = stored.iter().filter(|one| one.value.credential.is_renewed());
+        let Some(first) = renewed.next() else { return Ok(BTreeSet::new()) };
+        if renewed.next().is_none() {
+            // A read of one token is current, and the list can be a moment old.
+            let id = &first.value.id;
+            let status = match self.store.tokens.read(id).await {
+                // A token that cannot be decrypted is as good as none.
+                Err(StoreError::Sealed(_)) => None,
+                token => token?.map(|token| token.token_status),
+            };
+            return Ok(status.filter(has_token).map(|_| id.clone()).into_iter().collect());
+        }
+        let all = self.store.tokens.list().await?.into_iter();
+        Ok(all.filter(|one| has_token(&one.token_status)).map(|one| one.account).collect())
+    }
+
+    /// The account in an answer. Without `tokens`, nothing is known about its token.
+    pub(crate) fn account_view(
         &self,
         stored: &StoredEntity<Account>,
         last_used_at: Option<Timestamp>,
+        tokens: Option<&BTreeSet<AccountId>>,
     ) -> AccountResource {
         let account = stored.value.clone();
         let health = self.store.health.get(&account.id);
-        let shown = HealthView::new(&account, &health, self.store.clock().now());
+        let mut shown = HealthView::new(&account, &health, self.store.clock().now());
+        let tokens = tokens.filter(|_| account.credential.is_renewed());
+        let has_token = tokens.map(|tokens| tokens.contains(&account.id));
+        if shown.status == AccountStatus::Ready && has_token == Some(false) {
+            shown.reason.get_or_insert_with(|| NO_TOKEN_REASON.to_owned());
+        }
         AccountResource {
             id: account.id,
             name: account.name,
@@ -167,6 +205,7 @@ impl AdminState {
             speaks_responses: account.speaks_responses,
             enabled: account.enabled,
             credential_type: account.credential,
+            has_token,
             status: shown.status,
             status_reason: shown.reason,
             cooling_until: shown.until,
@@ -290,7 +329,7 @@ impl AdminState {
             account.groups = self.groups_or_default(groups).await?;
         }
         if let Some(map) = change.model_map {
-            account.model_map = map.into_pairs().map_err(ApiError::bad)?;
+            account.model_map = model_pairs("model_map", map)?;
         }
         account.priority = change.priority.unwrap_or(account.priority);
         account.weight = change.weight.unwrap_or(account.weight);
@@ -298,7 +337,7 @@ impl AdminState {
         account.cache_domain = change.cache_domain.apply_to(account.cache_domain.take());
         if change.max_concurrency == FieldChange::To(Some(0)) {
             return Err(ApiError::bad(
-                "`max_concurrency`: expected 1 or more; to switch the account off, use `enabled`",
+                "`max_concurrency`: expected 1 or more; to disable the account, set `enabled` to false",
             ));
         }
         account.max_concurrency = change.max_concurrency.apply_to(account.max_concurrency);
@@ -358,6 +397,11 @@ fn check_same_upstream(before: &Account, after: &Account) -> ApiResult<()> {
         "`{field}` decides where the account's credential is sent; to change it, send `credential` \
          again in the same request"
     )))
+}
+
+/// Whether a token was issued, even if it has expired since.
+fn has_token(status: &TokenStatus) -> bool {
+    status.expires_at.is_some()
 }
 
 fn check_named(change: &AccountChange) -> ApiResult<()> {

@@ -5,6 +5,7 @@ use crate::AdminState;
 use crate::api_response::{ApiError, ApiResult, TypedResponse};
 use crate::idempotency::IdempotentRequest;
 use axum::extract::FromRequestParts;
+use baton_api::audit::AuditAction;
 use baton_domain::actor::Actor;
 use baton_domain::id::UserId;
 use baton_store::{AuditChange, ConfigEdit, Entity, StoreError, StoredEntity};
@@ -85,7 +86,7 @@ impl<S: Send + Sync> FromRequestParts<S> for AdminRequest {
 
 /// The fields of an audit row other than the caller and the time. It never contains a secret.
 pub(crate) struct AuditNote {
-    action: &'static str,
+    action: AuditAction,
     target: String,
     before: Value,
     after: Value,
@@ -94,7 +95,7 @@ pub(crate) struct AuditNote {
 impl AuditNote {
     /// A resource was created.
     pub(crate) fn created(target: &impl ToString, after: &impl Serialize) -> Self {
-        Self::other_action("create", target, (&Value::Null, after))
+        Self::other_action(AuditAction::Create, target, (&Value::Null, after))
     }
 
     /// A resource was changed.
@@ -103,17 +104,17 @@ impl AuditNote {
         before: &impl Serialize,
         after: &impl Serialize,
     ) -> Self {
-        Self::other_action("update", target, (before, after))
+        Self::other_action(AuditAction::Update, target, (before, after))
     }
 
     /// A resource was deleted.
     pub(crate) fn deleted(target: &impl ToString, before: &impl Serialize) -> Self {
-        Self::other_action("delete", target, (before, &Value::Null))
+        Self::other_action(AuditAction::Delete, target, (before, &Value::Null))
     }
 
     /// Any other action.
     pub(crate) fn other_action(
-        action: &'static str,
+        action: AuditAction,
         target: &impl ToString,
         (before, after): (&impl Serialize, &impl Serialize),
     ) -> Self {
@@ -130,7 +131,7 @@ impl AdminState {
         note: AuditNote,
     ) -> ApiResult<()> {
         let AuditNote { action, target, before, after } = note;
-        let (actor, action) = (request.actor.name(), action.to_owned());
+        let (actor, action) = (request.actor.name(), action.as_str().to_owned());
         Ok(self.store.audit.add_row(edit, &AuditChange { actor, action, target, before, after })?)
     }
 

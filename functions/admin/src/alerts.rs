@@ -11,6 +11,7 @@ use baton_api::alerts::{
     AlertSettingsChange, AlertSettingsResource, AlertTest, ChangedAlertSettings,
     ShownAlertSettings, WaitingAlert,
 };
+use baton_api::audit::AuditAction;
 use baton_api::fields::FieldChange;
 use baton_domain::alert::{Alert, AlertEvent, AlertPreferences, THRESHOLDS};
 use baton_domain::relay_key::new_secret;
@@ -119,7 +120,7 @@ pub(crate) async fn send_test_alert(
                 .to_owned(),
     };
     let after = json!({ "id": answer.id });
-    let note = AuditNote::other_action("test", &TARGET, (&Value::Null, &after));
+    let note = AuditNote::other_action(AuditAction::Test, &TARGET, (&Value::Null, &after));
     state.commit_change(&request, edit, note, Accepted::new(&answer)?).await
 }
 

@@ -2,7 +2,7 @@
 
 use crate::admin_request::etag;
 use crate::idempotency::BODY_BYTES_MAX;
-use crate::{SharedAdminState, dead_letters};
+use crate::{AdminState, SharedAdminState, dead_letters};
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use std::fmt::Display;
 use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 const HTML: &[u8] = b"text/html";
 
@@ -220,14 +220,34 @@ impl IntoResponse for ApiResponse {
 
 /// Adds a request id to every answer: in a header and, for errors, in the body.
 pub(crate) async fn add_request_id(
-    state: SharedAdminState,
+    State(state): SharedAdminState,
     request: Request,
     next: Next,
 ) -> Response {
-    let State(state) = state;
-    let id = RequestId::at(state.store.clock().now(), state.store.random_source().bits());
-    // The span adds the request id to every log line of this request, including that of a panic.
+    let id = new_request_id(&state);
     let span = tracing::error_span!("request", request_id = %id);
+    run_with_id(id, span, request, next).await
+}
+
+/// The same for a call that a page of the console makes. Its span is inside the one of the page's
+/// request, so it has another name.
+pub(crate) async fn add_call_id(
+    State(state): SharedAdminState,
+    request: Request,
+    next: Next,
+) -> Response {
+    let id = new_request_id(&state);
+    let span = tracing::error_span!("admin_call", request_id = %id);
+    run_with_id(id, span, request, next).await
+}
+
+fn new_request_id(state: &AdminState) -> RequestId {
+    RequestId::at(state.store.clock().now(), state.store.random_source().bits())
+}
+
+/// Runs the request inside the span, which adds the id to every log line of the request, including
+/// that of a panic.
+async fn run_with_id(id: RequestId, span: Span, request: Request, next: Next) -> Response {
     let answer = AssertUnwindSafe(next.run(request).instrument(span)).catch_unwind().await;
     let mut response = answer.unwrap_or_else(|_| ApiError::internal_error_logged().into_response());
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
@@ -355,9 +375,21 @@ pub(crate) fn field_message(path: &str, error: &str) -> String {
     let quotes_value = reason.starts_with("invalid") || reason.starts_with("unknown variant");
     let reason = match reason.rsplit_once("expected ") {
         Some((_, expected)) if quotes_value => format!("expected {}", json_type(expected)),
-        _ => reason.to_owned(),
+        _ => text_value_reason(reason).to_owned(),
     };
     if path.is_empty() { reason } else { format!("`{path}`: {reason}") }
+}
+
+/// What a value in a query must be, by the error of Rust's parser of numbers or booleans. Other
+/// errors stay as they are.
+fn text_value_reason(error: &str) -> &str {
+    match error {
+        "invalid digit found in string"
+        | "cannot parse integer from empty string"
+        | "number too large to fit in target type" => "expected a whole number, 0 or more",
+        "provided string was not `true` or `false`" => "expected true or false",
+        _ => error,
+    }
 }
 
 /// The JSON name of a Rust type in an error of Serde.
@@ -376,11 +408,16 @@ fn json_type(name: &str) -> &str {
 /// its dot, or empty.
 ///
 /// # Errors
-/// 400 if an amount of money is negative.
+/// 400 if an amount of money is negative or too large.
 pub(crate) fn check_limits(parent: &str, limits: Limits) -> ApiResult<Limits> {
-    match limits.negative() {
+    if let Some(field) = limits.negative() {
+        return Err(ApiError::bad(format!(
+            "`{parent}{field}`: expected 0 or more, or null for no limit; 0 refuses every request"
+        )));
+    }
+    match limits.too_large() {
         Some(field) => Err(ApiError::bad(format!(
-            "`{parent}{field}`: expected 0 or more; 0 refuses every request, null is no limit"
+            "`{parent}{field}`: expected less than 1,000,000,000 US dollars, or null for no limit"
         ))),
         None => Ok(limits),
     }

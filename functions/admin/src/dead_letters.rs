@@ -10,6 +10,7 @@ use crate::api_response::{ApiError, ApiResult};
 use crate::request_parts::OptionalJsonBody;
 use axum::Json;
 use axum::extract::State;
+use baton_api::audit::AuditAction;
 use baton_api::usage::{
     DeadLetterList, DeadLetterResource, RedriveReport, RedriveRequest, RefusedRecord,
 };
@@ -49,7 +50,7 @@ pub(crate) async fn redrive(
     }
     let requested = json!({ "limit": wanted.limit, "records": wanted.records.len() });
     let mut edit = ConfigEdit::default();
-    let note = AuditNote::other_action("redrive", &"usage", (&Value::Null, &requested));
+    let note = AuditNote::other_action(AuditAction::Redrive, &"usage", (&Value::Null, &requested));
     state.add_audit_row(&request, &mut edit, note)?;
     state.store.editor.apply(edit).await?;
     let (records, refused) = state.verified(&wanted.records);

@@ -3,7 +3,7 @@
 use crate::AdminState;
 use crate::admin_request::{AdminRequest, AuditNote};
 use crate::api_response::{ApiError, ApiResult, NoContent};
-use crate::query::{change_limits, contains_ignoring_case, name};
+use crate::query::{change_limits, contains_ignoring_case, model_pairs, name};
 use crate::resource::{Resource, ResourceDraft, meta};
 use baton_api::fields::ModelMap;
 use baton_api::groups::{GroupChange, GroupFilter, GroupResource};
@@ -67,7 +67,7 @@ impl Resource for Group {
         group.enabled = change.enabled.unwrap_or(group.enabled);
         group.limits = change_limits(&group.limits, change.limits)?;
         if let Some(aliases) = change.model_aliases {
-            group.model_aliases = aliases.into_pairs().map_err(ApiError::bad)?;
+            group.model_aliases = model_pairs("model_aliases", aliases)?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use crate::{AdminState, SharedAdminState};
 use axum::Json;
 use axum::extract::State;
 use baton_api::accounts::{AccountResource, AccountStatus, AccountTest, ModelCooldown};
+use baton_api::audit::AuditAction;
 use baton_domain::account::Account;
 use baton_domain::cooldown_reason::CooldownReason;
 use baton_domain::health::{AccountAvailability, AccountHealth, Cooldown, HealthState};
@@ -94,7 +95,7 @@ pub(crate) async fn reset_account(
 ) -> ApiResult<TypedResponse<AccountResource>> {
     let stored = state.find::<Account>(&id).await?;
     let before = state.current_view(stored.clone()).await?;
-    let note = AuditNote::other_action("reset", &id, (&before, &Value::Null));
+    let note = AuditNote::other_action(AuditAction::Reset, &id, (&before, &Value::Null));
     state
         .commit_change(&request.without_replay(), ConfigEdit::default(), note, NoContent::new(&())?)
         .await?;
@@ -114,7 +115,7 @@ pub(crate) async fn refresh_account(
     }
     let (store, endpoint) = (&state.store, state.endpoint()?);
     let before = state.current_view(stored.clone()).await?;
-    let note = AuditNote::other_action("refresh", &id, (&before, &Value::Null));
+    let note = AuditNote::other_action(AuditAction::Refresh, &id, (&before, &Value::Null));
     state
         .commit_change(&request.without_replay(), ConfigEdit::default(), note, NoContent::new(&())?)
         .await?;
@@ -179,7 +180,7 @@ fn result_of(
             (Some(false), Some(message))
         }
         (CredentialStatus::Accepted, Some(_)) if !is_refusal => {
-            (Some(true), Some("it answers".to_owned()))
+            (Some(true), Some("the credential is accepted".to_owned()))
         }
         (CredentialStatus::Accepted | CredentialStatus::Unproven, Some(_)) => {
             let message = format!(
@@ -241,8 +242,8 @@ impl AdminState {
             let credential = match self.store.credentials.credential(stored).await {
                 Err(StoreError::Sealed(_)) if account.credential.is_renewed() => {
                     return Err(
-                        "the account has no token: sign in to it, or have it renewed with \
-                                POST /accounts/{id}/refresh"
+                        "the account has no token yet; renew it with POST /accounts/{id}/refresh \
+                         or `baton account refresh`, or sign in again"
                             .to_owned(),
                     );
                 }

@@ -7,6 +7,7 @@ use crate::request_parts::{JsonBody, ResourceId};
 use crate::resource::{Resource, ResourceDraft, meta};
 use crate::{AdminState, SharedAdminState};
 use axum::extract::State;
+use baton_api::audit::AuditAction;
 use baton_api::fields::{ExpiryTime, FieldChange};
 use baton_api::keys::{KeyChange, KeyFilter, KeyResource, KeyWithSecret};
 use baton_api::new::New;
@@ -61,7 +62,7 @@ impl Resource for Key {
     fn check_change(request: &AdminRequest, change: &KeyChange) -> ApiResult<()> {
         if request.actor.member().is_some() && !change.is_for_members() {
             return Err(ApiError::forbidden(
-                "members can rename their own keys and switch them off; ask an administrator for other changes",
+                "members can rename their own keys and disable them; ask an administrator for other changes",
             ));
         }
         Ok(())
@@ -122,6 +123,15 @@ impl Resource for Key {
         }
         key.user_id = change.user_id.apply_to(key.user_id.take());
         key.models = change.models.unwrap_or(std::mem::take(&mut key.models));
+        if let FieldChange::To(Some(ExpiryTime(end))) = &change.expires_at
+            && key.expires_at != Some(*end)
+            && *end <= state.store.clock().now()
+        {
+            return Err(ApiError::bad(
+                "`expires_at`: expected a time in the future, or null for never; to refuse the key \
+                 from now on, set `enabled` to false",
+            ));
+        }
         key.expires_at =
             change.expires_at.apply_to(key.expires_at.map(ExpiryTime)).map(|ExpiryTime(at)| at);
         key.enabled = change.enabled.unwrap_or(key.enabled);
@@ -189,7 +199,8 @@ pub(crate) async fn rotate_key(
     let mut edit = ConfigEdit::default();
     state.store.editor.save_key(&mut edit, &after)?;
     let key = Key::view(&state, &after);
-    let note = AuditNote::other_action("rotate", &id, (&Key::view(&state, &before), &key));
+    let note =
+        AuditNote::other_action(AuditAction::Rotate, &id, (&Key::view(&state, &before), &key));
     let answer = TypedResponse::new(&KeyWithSecret { key, secret })?;
     state.commit_change(&request, edit, note, answer).await
 }

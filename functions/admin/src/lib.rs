@@ -143,7 +143,7 @@ pub fn router(
     let api = Router::new().nest(routes::BASE, api.merge(open));
     let inside = api
         .clone()
-        .layer(from_fn_with_state(Arc::clone(&state), api_response::add_request_id))
+        .layer(from_fn_with_state(Arc::clone(&state), api_response::add_call_id))
         .with_state(Arc::clone(&state));
     let allowed = AllowedAddresses {
         ranges: settings.addresses.admin_allowed.clone(),

@@ -13,6 +13,7 @@ use axum::extract::State;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use baton_api::accounts::AccountResource;
+use baton_api::audit::AuditAction;
 use baton_api::oauth::{NewSignIn, SignIn, SignInCode};
 use baton_domain::account::Account;
 use baton_domain::id::AccountId;
@@ -133,7 +134,7 @@ pub(crate) async fn finish_sign_in(
         }
     };
     let view = Account::view(&admin_state, &stored);
-    let note = AuditNote::other_action("sign_in", &stored.value.id, (&before, &view));
+    let note = AuditNote::other_action(AuditAction::SignIn, &stored.value.id, (&before, &view));
     let response =
         admin_state.commit_change(&request, edit, note, TypedResponse::new(&view)?).await?;
     if response.is_repeated() {

@@ -1,10 +1,9 @@
 //! `/overview`: all data of the console's first page, in two round trips and four store calls for
-//! up to a hundred accounts. A request with a session needs one call more. Details come from
-//! summaries.
+//! up to a hundred accounts. A request with a session needs one call more, and so do accounts with
+//! tokens that Baton renews. Details come from summaries.
 
 use crate::SharedAdminState;
 use crate::api_response::ApiResult;
-use crate::resource::Resource as _;
 use crate::summary::measures;
 use axum::Json;
 use axum::extract::State;
@@ -46,6 +45,7 @@ pub(crate) async fn get_overview(State(state): SharedAdminState) -> ApiResult<Js
     let ids: Vec<AccountId> = accounts.data.iter().map(|one| one.value.id.clone()).collect();
     let named: Vec<KeyId> = keys.iter().map(|(id, _)| id.clone()).collect();
     let snapshot = state.store.overview.read(&days, &ids, &named).await?;
+    let tokens = state.accounts_with_token(&accounts.data).await?;
     let days = days.into_iter().map(|day| {
         let sums = snapshot.days.get(&day).copied().unwrap_or_default();
         DayMeasures { day, measures: measures(&sums) }
@@ -62,7 +62,11 @@ pub(crate) async fn get_overview(State(state): SharedAdminState) -> ApiResult<Js
         models: models.collect(),
         keys: keys.collect(),
         keys_active,
-        accounts: accounts.data.iter().map(|one| Account::view(&state, one)).collect(),
+        accounts: accounts
+            .data
+            .iter()
+            .map(|one| state.account_view(one, None, Some(&tokens)))
+            .collect(),
     }))
 }
 

@@ -4,10 +4,10 @@
 use crate::admin_request::{AdminRequest, AuditNote};
 use crate::api_response::{ApiError, ApiResult, Created, NoContent};
 use crate::query::{bound, contains_ignoring_case, page_cursor, page_limit};
-use crate::request_parts::{JsonBody, ResourceId};
+use crate::request_parts::{JsonBody, QueryParameters, ResourceId};
 use crate::{AdminState, SharedAdminState};
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use baton_api::list::{PageQuery, ResourceList};
 use baton_api::prices::{
     NewPrice, PriceFilter, PriceResource, PriceSelector, PriceSource, PricedModel,
@@ -39,8 +39,8 @@ fn own_price_view(stored: &StoredEntity<OwnPrice>) -> PriceResource {
 
 pub(crate) async fn list_prices(
     State(state): SharedAdminState,
-    Query(paging): Query<PageQuery>,
-    Query(filter): Query<PriceFilter>,
+    QueryParameters(paging): QueryParameters<PageQuery>,
+    QueryParameters(filter): QueryParameters<PriceFilter>,
 ) -> ApiResult<Json<ResourceList<PriceResource>>> {
     let (limit, text) = (usize::from(page_limit(&paging)?), filter.q.to_lowercase());
     let after = page_cursor(&paging).map(read_cursor).transpose()?;
@@ -103,7 +103,7 @@ pub(crate) async fn delete_price(
     State(state): SharedAdminState,
     request: AdminRequest,
     ResourceId(PricedModel(model)): ResourceId<PricedModel>,
-    Query(which): Query<PriceSelector>,
+    QueryParameters(which): QueryParameters<PriceSelector>,
 ) -> ApiResult<NoContent> {
     let parsed = self::model(model.clone());
     let no_such_model =

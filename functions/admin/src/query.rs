@@ -2,9 +2,10 @@
 
 use crate::AdminState;
 use crate::api_response::{ApiError, ApiResult, check_limits, field_message};
-use baton_api::fields::{InvalidLimits, LimitsChange};
+use baton_api::fields::{InvalidLimits, LimitsChange, ModelMap};
 use baton_api::list::PageQuery;
 use baton_domain::key::Limits;
+use baton_domain::model::ModelPattern;
 use baton_store::{ConfigEdit, Entity, ListPage, StoredEntity, UniquelyNamed};
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -114,6 +115,17 @@ pub(crate) fn change_limits(before: &Limits, change: LimitsChange) -> ApiResult<
     check_limits("limits.", change.apply_to(before).map_err(invalid)?)
 }
 
+/// Checks the pairs of the field `field`: what clients request, and the model that is served.
+///
+/// # Errors
+/// 400 that names the field.
+pub(crate) fn model_pairs(field: &str, map: ModelMap) -> ApiResult<Vec<(ModelPattern, String)>> {
+    if map.0.values().any(String::is_empty) {
+        return Err(ApiError::bad(format!("`{field}`: the name of a served model is empty")));
+    }
+    map.into_pairs().map_err(|error| ApiError::bad(format!("`{field}`: {error}")))
+}
+
 /// Whether `text` contains `part`, which is in lower case.
 pub(crate) fn contains_ignoring_case(text: &str, part: &str) -> bool {
     part.is_empty() || text.to_lowercase().contains(part)
@@ -126,4 +138,23 @@ pub(crate) fn name(text: &str) -> ApiResult<String> {
         return Err(ApiError::bad("`name`: expected 1 to 200 printable characters"));
     }
     Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn model_pairs_need_both_names() {
+        let check = |name: &str, served: &str| {
+            let map = ModelMap([(name.to_owned(), served.to_owned())].into());
+            model_pairs("model_map", map).map(drop).map_err(|error| error.to_string())
+        };
+        assert_eq!(check("a", "b"), Ok(()));
+        let empty = "`model_map`: the name of a served model is empty";
+        assert_eq!(check("a", ""), Err(empty.to_owned()));
+        assert!(
+            check("", "b").is_err_and(|error| error.starts_with("`model_map`: a model pattern"))
+        );
+    }
 }

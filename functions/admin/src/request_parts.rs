@@ -1,15 +1,16 @@
-//! The parts of a request that handlers take: the JSON body and the id in the path. The parts of a
-//! query are axum's `Query`.
+//! The parts of a request that handlers take: the JSON body, the id in the path and the parameters of
+//! the query.
 
 use crate::AdminState;
-use crate::api_response::{ApiError, ApiResult, body, id};
+use crate::api_response::{ApiError, ApiResult, body, field_message, id};
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use std::error::Error as _;
 use std::fmt::Display;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -56,6 +57,25 @@ impl<I: FromStr<Err: Display>> FromRequestParts<Arc<AdminState>> for ResourceId<
     }
 }
 
+/// The parameters of a query.
+pub(crate) struct QueryParameters<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequestParts<Arc<AdminState>> for QueryParameters<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<AdminState>) -> ApiResult<Self> {
+        match Query::try_from_uri(&parts.uri) {
+            Ok(Query(parameters)) => Ok(Self(parameters)),
+            Err(rejection) => {
+                // The cause names the parameter; axum's own text is about the query string.
+                let cause = rejection.source().map(ToString::to_string);
+                let cause = cause.unwrap_or_else(|| rejection.to_string());
+                Err(ApiError::bad(field_message("", &cause)))
+            }
+        }
+    }
+}
+
 /// The parameters of a query in which names can repeat, as `name[]=` or `name=`.
 pub(crate) struct RepeatedQuery<T>(pub(crate) T);
 
@@ -85,5 +105,38 @@ impl<T: DeserializeOwned + JsonSchema> FromRequestParts<Arc<AdminState>> for Rep
             }
         }
         body(Value::Object(fields).to_string().as_bytes()).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::extract::rejection::QueryRejection;
+    use baton_api::audit::AuditQuery;
+    use baton_api::keys::KeyFilter;
+    use baton_api::list::PageQuery;
+    use baton_api::prices::PriceSelector;
+    use baton_api::usage::EventQuery;
+
+    fn message<T: DeserializeOwned>(query: &str) -> String {
+        let uri = format!("http://localhost/?{query}").parse().unwrap();
+        let rejected: Result<Query<T>, QueryRejection> = Query::try_from_uri(&uri);
+        let rejection = rejected.err().unwrap();
+        field_message("", &rejection.source().unwrap().to_string())
+    }
+
+    #[test]
+    fn query_errors_name_the_parameter_and_what_is_expected() {
+        assert_eq!(
+            message::<PageQuery>("limit=many"),
+            "`limit`: expected a whole number, 0 or more"
+        );
+        assert_eq!(message::<PageQuery>("limit=-1"), "`limit`: expected a whole number, 0 or more");
+        let outcomes = message::<EventQuery>("outcome=odd");
+        assert!(outcomes.starts_with("`outcome`: expected one of `complete`, "), "{outcomes}");
+        let actions = message::<AuditQuery>("action=foo");
+        assert!(actions.starts_with("`action`: expected one of `create`, `update`, "), "{actions}");
+        assert_eq!(message::<KeyFilter>("enabled=perhaps"), "`enabled`: expected true or false");
+        assert_eq!(message::<PriceSelector>(""), "`effective_from` is missing");
     }
 }

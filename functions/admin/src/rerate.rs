@@ -8,6 +8,7 @@ use crate::usage::period;
 use crate::{AdminState, SharedAdminState};
 use axum::Json;
 use axum::extract::State;
+use baton_api::audit::AuditAction;
 use baton_api::prices::{RerateReport, RerateRequest};
 use baton_domain::own_price::OwnPrice;
 use baton_domain::price::PriceTable;
@@ -90,7 +91,7 @@ impl AdminState {
         self.add_audit_row(
             request,
             &mut edit,
-            AuditNote::other_action("rerate", &"usage", (before, after)),
+            AuditNote::other_action(AuditAction::Rerate, &"usage", (before, after)),
         )?;
         Ok(self.store.editor.apply(edit).await?)
     }

@@ -3,10 +3,10 @@
 
 use crate::admin_request::{AdminRequest, AuditNote};
 use crate::api_response::{ApiError, ApiResult, Created, NoContent, TypedResponse};
-use crate::request_parts::{JsonBody, ResourceId};
+use crate::request_parts::{JsonBody, QueryParameters, ResourceId};
 use crate::{AdminState, SharedAdminState};
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use baton_api::list::{PageQuery, ResourceList, ResourceMeta};
 use baton_api::new::{Creatable, New};
 use baton_domain::scope::LimitScope;
@@ -146,8 +146,8 @@ pub(crate) fn meta<T>(stored: &StoredEntity<T>) -> ResourceMeta {
 pub(crate) async fn list<T: Resource>(
     State(state): SharedAdminState,
     request: AdminRequest,
-    Query(paging): Query<PageQuery>,
-    Query(filter): Query<T::Filter>,
+    QueryParameters(paging): QueryParameters<PageQuery>,
+    QueryParameters(filter): QueryParameters<T::Filter>,
 ) -> ApiResult<Json<ResourceList<T::View>>> {
     let filter = T::restrict_filter(&request, filter)?;
     let wants = |one: &T| one.matches(&filter);

@@ -4,9 +4,10 @@
 use crate::SharedAdminState;
 use crate::admin_request::AdminRequest;
 use crate::api_response::{ApiError, TypedResponse};
-use crate::request_parts::{JsonBody, OptionalJsonBody, RepeatedQuery, ResourceId};
+use crate::request_parts::{
+    JsonBody, OptionalJsonBody, QueryParameters, RepeatedQuery, ResourceId,
+};
 use axum::Json;
-use axum::extract::Query;
 use baton_api::new::forbid_null;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
@@ -208,7 +209,7 @@ impl RouteInput for SharedAdminState {}
 
 impl RouteInput for AdminRequest {}
 
-impl<T: JsonSchema> RouteInput for Query<T> {
+impl<T: JsonSchema> RouteInput for QueryParameters<T> {
     fn add_query_names(names: &mut Vec<String>) {
         add_property_names::<T>(names);
     }

@@ -174,7 +174,7 @@ fn account_routes() -> Vec<ApiRoute> {
         ApiRoute::new(
             Post,
             "/accounts/{account_id}/test",
-            "Test an account with one free request",
+            "Test an account with free calls",
             health::test_account,
         ),
         ApiRoute::new(

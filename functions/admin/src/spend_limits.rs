@@ -5,10 +5,10 @@
 use crate::admin_request::{AdminRequest, AuditNote};
 use crate::api_response::{ApiError, ApiResult, TypedResponse};
 use crate::audit::audit_row_view;
-use crate::request_parts::{JsonBody, RepeatedQuery, ResourceId};
+use crate::request_parts::{JsonBody, QueryParameters, RepeatedQuery, ResourceId};
 use crate::{AdminState, SharedAdminState};
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use baton_api::spend_limits::{
     Currency, DeletedSpendLimit, NewSpendLimit, SpendLimitAuditList, SpendLimitAuditQuery,
     SpendLimitAuditRow, SpendLimitList, SpendLimitQuery, SpendLimitResource, SpendLimitScope,
@@ -122,7 +122,7 @@ pub(crate) async fn delete_spend_limit(
 
 pub(crate) async fn list_changes(
     State(state): SharedAdminState,
-    Query(query): Query<SpendLimitAuditQuery>,
+    QueryParameters(query): QueryParameters<SpendLimitAuditQuery>,
 ) -> ApiResult<Json<SpendLimitAuditList>> {
     let limit = page_size(query.limit)?;
     let mut rows = state.store.audit.newest_rows("spl_", limit + 1).await?;

@@ -4,9 +4,10 @@ use crate::SharedAdminState;
 use crate::admin_request::AdminRequest;
 use crate::api_response::{ApiError, ApiResult};
 use crate::query::{bound, page_cursor, page_limit};
+use crate::request_parts::QueryParameters;
 use crate::summary::{SummaryShape, SummaryTable};
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use baton_api::list::{PageQuery, ResourceList};
 use baton_api::usage::{EventQuery, SummaryQuery, UsageSummary};
 use baton_domain::id::{KeyId, UserId};
@@ -61,7 +62,7 @@ async fn member_keys(
 pub(crate) async fn get_summary(
     State(state): SharedAdminState,
     request: AdminRequest,
-    Query(mut query): Query<SummaryQuery>,
+    QueryParameters(mut query): QueryParameters<SummaryQuery>,
 ) -> ApiResult<Json<UsageSummary>> {
     query.user = request.restrict_to_member(query.user)?;
     let now = state.store.clock().now();
@@ -81,8 +82,8 @@ pub(crate) async fn get_summary(
 pub(crate) async fn list_events(
     State(state): SharedAdminState,
     request: AdminRequest,
-    Query(paging): Query<PageQuery>,
-    Query(query): Query<EventQuery>,
+    QueryParameters(paging): QueryParameters<PageQuery>,
+    QueryParameters(query): QueryParameters<EventQuery>,
 ) -> ApiResult<Json<ResourceList<UsageRecord>>> {
     let filter = event_filter(query, &request, &state.store).await?;
     let limit = usize::from(page_limit(&paging)?);

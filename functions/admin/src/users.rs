@@ -62,7 +62,7 @@ impl Resource for User {
     }
 
     async fn apply(
-        _: &AdminState,
+        state: &AdminState,
         stored: &mut StoredEntity<Self>,
         change: UserChange,
     ) -> ApiResult<()> {
@@ -71,7 +71,10 @@ impl Resource for User {
             user.name = name(&text)?;
         }
         if let FieldChange::To(email) = &change.email {
-            email.as_deref().map_or(Ok(()), check_email)?;
+            if let Some(email) = email.as_deref() {
+                check_email(email)?;
+                state.check_email_is_free(email, &user.id).await?;
+            }
             // A new address can belong to a different person at the identity provider.
             user.identity = None;
         }
@@ -122,6 +125,35 @@ fn check_email(text: &str) -> ApiResult<()> {
 }
 
 impl AdminState {
+    /// The users with this e-mail address, at most two. Letters beyond ASCII are compared exactly,
+    /// because different letters can have the same lower case.
+    pub(crate) async fn users_with_email(&self, email: &str) -> ApiResult<Vec<StoredEntity<User>>> {
+        let is_it =
+            |user: &User| user.email.as_ref().is_some_and(|one| one.eq_ignore_ascii_case(email));
+        let (mut found, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = self.store.config.list_where::<User>(2, cursor.as_deref(), &is_it).await?;
+            found.extend(page.data);
+            cursor = page.next_cursor;
+            if found.len() > 1 || cursor.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Refuses an e-mail address that another user has, because a sign-in with it would be refused:
+    /// it would not be clear whose it is.
+    async fn check_email_is_free(&self, email: &str, own: &UserId) -> ApiResult<()> {
+        let users = self.users_with_email(email).await?;
+        match users.into_iter().map(|stored| stored.value).find(|user| user.id != *own) {
+            Some(User { name, .. }) => Err(ApiError::conflict(format!(
+                "`email`: user {name} already has this address; choose another one, or remove it \
+                 there first"
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// Whether a key exists that `is_it` accepts.
     pub(crate) async fn has_key(&self, is_it: &(dyn Fn(&Key) -> bool + Sync)) -> ApiResult<bool> {
         let mut cursor = None;

@@ -14,13 +14,8 @@ use serde_json::{Value, json};
 pub(crate) fn account_fields(groups: &NameLookup) -> Vec<FieldSpec> {
     vec![
         FieldSpec::new("name", "Name", "", FieldKind::Text),
-        FieldSpec::new("provider", "Provider", "", FieldKind::Choice(provider_choices())),
-        FieldSpec::new(
-            "base_url",
-            "Base URL",
-            "Address of the upstream. Empty uses the provider's own.",
-            FieldKind::Text,
-        ),
+        provider_field(),
+        base_url_field("Address of the upstream. Empty uses the provider's own."),
         FieldSpec::new(
             "groups",
             "Groups",
@@ -29,8 +24,8 @@ pub(crate) fn account_fields(groups: &NameLookup) -> Vec<FieldSpec> {
         ),
         FieldSpec::new(
             "enabled",
-            "On",
-            "An account that is off gets no requests.",
+            "Enabled",
+            "A disabled account gets no requests.",
             FieldKind::Flag,
         ),
         FieldSpec::new(
@@ -75,13 +70,31 @@ pub(crate) fn account_fields(groups: &NameLookup) -> Vec<FieldSpec> {
             "The same name for all accounts that share a prompt cache, such as those of one workspace.",
             FieldKind::OptionalText,
         ),
-        FieldSpec::new(
-            "proxy_url",
-            "Proxy",
-            "A URL with http, https, socks5 or socks5h. All requests to this account use it.",
-            FieldKind::OptionalText,
-        ),
+        proxy_field(),
     ]
+}
+
+fn provider_field() -> FieldSpec {
+    FieldSpec::new("provider", "Provider", "", FieldKind::Choice(provider_choices()))
+}
+
+fn base_url_field(hint: &'static str) -> FieldSpec {
+    FieldSpec::new("base_url", "Base URL", hint, FieldKind::Text)
+}
+
+fn proxy_field() -> FieldSpec {
+    FieldSpec::new(
+        "proxy_url",
+        "Proxy",
+        "A URL with http, https, socks5 or socks5h. All requests to this account use it.",
+        FieldKind::OptionalText,
+    )
+}
+
+/// The fields that decide where a credential is sent. The API changes them only together with the
+/// credential, so the forms that replace it have them, too.
+pub(crate) fn destination_fields() -> Vec<FieldSpec> {
+    vec![provider_field(), base_url_field("Address of the upstream."), proxy_field()]
 }
 
 fn provider_choices() -> Vec<(String, String)> {
@@ -145,7 +158,7 @@ impl CredentialChoice {
                 ),
                 FieldSpec::new(
                     "credential.header",
-                    "Header",
+                    "Header for the API key",
                     "",
                     FieldKind::Choice(vec![
                         ("x-api-key".into(), "x-api-key".into()),
@@ -172,21 +185,36 @@ impl CredentialChoice {
                     "",
                     FieldKind::Text,
                 ),
-                FieldSpec::new("credential.organization_id", "Organization", "", FieldKind::Text),
+                FieldSpec::new(
+                    "credential.organization_id",
+                    "Organization",
+                    "Id of the organization at the provider.",
+                    FieldKind::Text,
+                ),
                 FieldSpec::new(
                     "credential.service_account_id",
                     "Service account",
                     "",
                     FieldKind::Text,
                 ),
-                FieldSpec::new("credential.workspace_id", "Workspace", "", FieldKind::OptionalText),
+                FieldSpec::new(
+                    "credential.workspace_id",
+                    "Workspace",
+                    "Id of the workspace at the provider. Empty sends none.",
+                    FieldKind::OptionalText,
+                ),
                 FieldSpec::new(
                     "credential.identity_token_file",
                     "Token file",
-                    "Empty gets the token from AWS STS.",
+                    "Name of a file with the identity token in the folder BATON_IDENTITY_TOKEN_DIR. Empty gets the token from AWS STS.",
                     FieldKind::OptionalText,
                 ),
-                FieldSpec::new("credential.audience", "Audience", "", FieldKind::OptionalText),
+                FieldSpec::new(
+                    "credential.audience",
+                    "Audience",
+                    "Audience of the token from AWS STS. Empty uses https://api.anthropic.com.",
+                    FieldKind::OptionalText,
+                ),
             ],
             Self::Aws => vec![
                 FieldSpec::new(
@@ -227,14 +255,16 @@ pub(crate) fn read_credential(values: &FormValues) -> Value {
 pub(crate) fn credential_form(
     kind: CredentialChoice,
     action: &str,
-    version: u64,
+    account: &AccountResource,
     rejected: Option<&RejectedInput>,
 ) -> HtmlForm {
+    let mut specs = kind.credential_fields();
+    specs.extend(destination_fields());
     HtmlForm::post(format!("replace-{}", kind.name()), action, "Replace")
         .hidden("credential.type", kind.name())
-        .hidden("version", version.to_string())
-        .fields(resource_pages::fields(&kind.credential_fields(), &Value::Null, rejected))
-        .error(resource_pages::rejection_text(&kind.credential_fields(), rejected))
+        .hidden("version", account.meta.version.to_string())
+        .fields(resource_pages::fields(&specs, &json!(account), rejected))
+        .error(resource_pages::rejection_text(&specs, rejected))
 }
 
 /// The forms of a new account, one for each kind of credential. The first form is open.

@@ -5,7 +5,9 @@ use crate::ConsoleState;
 use crate::account_form::{account_fields, new_account_forms};
 use crate::api_call::{ConsoleApiError, ConsoleResult};
 use crate::formatting::{format_time, truncate_text};
-use crate::html_form::{FieldKind, FieldSpec, FormValues, HtmlForm, collect_new_values};
+use crate::html_form::{
+    FieldKind, FieldSpec, FormValues, HtmlForm, check_values, collect_new_values,
+};
 use crate::name_lookup::NameLookup;
 use crate::page_blocks::{CellPart, PageBlock, PageLink, Severity};
 use crate::page_request::{PageRequest, PathId};
@@ -99,9 +101,15 @@ async fn start_new(page_request: PageRequest, body: Bytes) -> ConsoleResult {
     page_request.require_admin()?;
     let values = FormValues::parse(&body);
     let groups = NameLookup::load(&page_request, "groups").await?;
-    let mut body = collect_new_values(&sign_in_fields(), &values);
-    body["account"] = collect_new_values(&account_fields(&groups), &values);
-    match page_request.call(Method::POST, START).body(body).send().await {
+    let account_specs = account_fields(&groups);
+    let started: ConsoleResult<SignIn> = async {
+        check_values(&account_specs, &values).map_err(ConsoleApiError::invalid_input)?;
+        let mut body = collect_new_values(&sign_in_fields(), &values);
+        body["account"] = collect_new_values(&account_specs, &values);
+        page_request.call(Method::POST, START).body(body).send().await
+    }
+    .await;
+    match started {
         Ok(started) => Ok(show_sign_in_link(&page_request, &started, "")),
         Err(error) if error.is_form_error() => {
             let rejected = RejectedInput { values, error };

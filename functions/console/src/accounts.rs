@@ -2,12 +2,15 @@
 
 use crate::ConsoleState;
 use crate::account_form::{
-    CredentialChoice, account_fields, credential_form, new_account_forms, read_credential,
+    CredentialChoice, account_fields, credential_form, destination_fields, new_account_forms,
+    read_credential,
 };
 use crate::account_sign_in::{new_account_block, renew_account_block};
 use crate::api_call::ConsoleResult;
-use crate::formatting::{api_text, format_time, millis, time, truncate_text};
-use crate::html_form::{FieldKind, FieldSpec, FormValues, HtmlForm, collect_new_values};
+use crate::formatting::{format_time, millis, time, truncate_text};
+use crate::html_form::{
+    FieldKind, FieldSpec, FormValues, HtmlForm, collect_changes, collect_new_values,
+};
 use crate::name_lookup::NameLookup;
 use crate::page_blocks::{
     CellPart, PageBlock, PageTable, Severity, TableCell, code, empty_cell, link, text,
@@ -21,6 +24,8 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::routing::post;
 use baton_api::accounts::{AccountResource, AccountStatus, AccountTest};
+use baton_domain::account::CredentialKind;
+use baton_domain::cooldown_reason::CooldownReason;
 use http::Method;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
@@ -104,7 +109,7 @@ impl ResourcePages for AccountResource {
         let replace = |kind: CredentialChoice| {
             let rejected = outcome.input_of(PageForm::Credential);
             let rejected = rejected.filter(|rejected| kind.is_chosen_in(&rejected.values));
-            let form = credential_form(kind, &action, self.meta.version, rejected);
+            let form = credential_form(kind, &action, self, rejected);
             let title = format!("Replace the credential: {}", kind.title());
             PageBlock::Fold(format!("credential-{}", kind.name()), title, form)
         };
@@ -134,22 +139,29 @@ impl ResourcePages for AccountResource {
     }
 }
 
-/// The words for an account's status, and how good it is.
-pub(crate) fn status_label(status: AccountStatus) -> (Severity, &'static str) {
-    match status {
+/// The words for an account's state, and how good it is.
+pub(crate) fn state_label(account: &AccountResource) -> (Severity, &'static str) {
+    match account.status {
+        AccountStatus::Ready if account.has_token == Some(false) => (Severity::Warning, "no token"),
         AccountStatus::Ready => (Severity::Success, "ready"),
         AccountStatus::Unproven => (Severity::Warning, "unproven"),
         AccountStatus::Cooling => (Severity::Warning, "cooling"),
         AccountStatus::AuthFailed => (Severity::Error, "credential refused"),
-        AccountStatus::Disabled => (Severity::Neutral, "off"),
+        AccountStatus::Disabled => (Severity::Neutral, "disabled"),
     }
 }
 
+/// All words for states, best first.
+pub(crate) const STATE_LABELS: [&str; 6] =
+    ["ready", "no token", "unproven", "cooling", "credential refused", "disabled"];
+
 /// A cell with an account's state and its reason.
 pub(crate) fn state_cell(account: &AccountResource) -> TableCell {
-    let (severity, label) = status_label(account.status);
+    let (severity, label) = state_label(account);
     let mut cell = vec![CellPart::Badge(severity, label.to_owned())];
-    let reason = account.status_reason.as_deref();
+    // The label says already that the credential is refused.
+    let known = CooldownReason::CredentialRefused.to_string();
+    let reason = account.status_reason.as_deref().filter(|reason| *reason != known);
     cell.extend(reason.map(|reason| CellPart::Muted(truncate_text(reason, 120))));
     for (model, cooldown) in &account.cooling_models {
         let until = format_time(cooldown.until);
@@ -205,9 +217,9 @@ fn facts(account: &AccountResource, groups: &NameLookup) -> PageBlock {
         ("Utilization".to_owned(), utilization_cell(account)),
         ("Groups".to_owned(), groups_cell(account, groups)),
         ("Id".to_owned(), code(account.id.to_string())),
-        ("Provider".to_owned(), text(account.provider.as_str())),
+        ("Provider".to_owned(), text(baton_providers::rules(account.provider).label)),
         ("Upstream".to_owned(), code(truncate_text(&account.base_url, 300))),
-        ("Credential".to_owned(), text(api_text(&account.credential_type))),
+        ("Credential".to_owned(), credential_cell(account.credential_type)),
         ("Last used".to_owned(), time(account.last_used_at)),
         ("Changed".to_owned(), time(Some(account.meta.updated_at))),
     ];
@@ -219,14 +231,34 @@ fn facts(account: &AccountResource, groups: &NameLookup) -> PageBlock {
     PageBlock::Facts(facts)
 }
 
+/// A cell with the kind of a credential.
+fn credential_cell(kind: CredentialKind) -> TableCell {
+    let title = |choice: CredentialChoice| CellPart::Text(choice.title().to_owned());
+    let header = |name: &str| CellPart::Muted(format!("sent in {name}"));
+    match kind {
+        CredentialKind::ApiKey => vec![title(CredentialChoice::ApiKey), header("x-api-key")],
+        CredentialKind::Bearer => {
+            vec![title(CredentialChoice::ApiKey), header("authorization (bearer)")]
+        }
+        CredentialKind::Oauth2 => vec![title(CredentialChoice::Oauth2)],
+        CredentialKind::WorkloadIdentity => vec![title(CredentialChoice::WorkloadIdentity)],
+        CredentialKind::Aws => vec![title(CredentialChoice::Aws)],
+    }
+}
+
 async fn replace_credential(
     page_request: PageRequest,
     PathId(id): PathId,
     body: Bytes,
 ) -> ConsoleResult {
     let values = FormValues::parse(&body);
-    let body = json!({ "credential": read_credential(&values) });
-    let call = page_request.call(Method::PATCH, api_path::<AccountResource>(&id)).body(body);
+    let path = api_path::<AccountResource>(&id);
+    let before: AccountResource = page_request.get(&*path).await?;
+    let mut specs = destination_fields();
+    specs.retain(|spec| values.has(spec.path));
+    let mut body = collect_changes(&specs, &values, &json!(before));
+    body["credential"] = read_credential(&values);
+    let call = page_request.call(Method::PATCH, path).body(body);
     let replaced = call.version(values.get("version")).send::<IgnoredAny>().await;
     finish_action::<AccountResource>(&page_request, &id, replaced, "saved", |error| {
         PageOutcome::rejected(PageForm::Credential, RejectedInput { values, error })
@@ -237,20 +269,30 @@ async fn replace_credential(
 async fn test_account(page_request: PageRequest, PathId(id): PathId) -> ConsoleResult {
     let path = format!("{}/test", api_path::<AccountResource>(&id));
     let result: AccountTest = page_request.call(Method::POST, path).send().await?;
+    let account: AccountResource = page_request.get(api_path::<AccountResource>(&id)).await?;
+    let outcome = test_notice(&result, &account);
+    show_outcome::<AccountResource>(&page_request, &id, outcome, None).await
+}
+
+/// The result of a test in words.
+fn test_notice(result: &AccountTest, account: &AccountResource) -> PageOutcome {
     let message = truncate_text(&result.message, 300);
     let (severity, notice) = match (result.ok, result.upstream_status) {
         (Some(true), _) => {
             let elapsed = millis(result.duration_ms);
-            (Severity::Success, format!("The upstream answered in {elapsed}."))
+            (Severity::Success, format!("The credential is accepted ({elapsed})."))
         }
         (None, _) => (Severity::Warning, format!("Unproven: {message}")),
         (Some(false), Some(status)) => {
             (Severity::Error, format!("The upstream answered {status}: {message}"))
         }
+        (Some(false), None) if account.has_token == Some(false) => {
+            let advice = "The account has no token yet. Use “Renew token now”, or sign in again.";
+            (Severity::Error, advice.to_owned())
+        }
         (Some(false), None) => (Severity::Error, format!("The upstream did not answer: {message}")),
     };
-    let outcome = PageOutcome::notice(severity, notice);
-    show_outcome::<AccountResource>(&page_request, &id, outcome, None).await
+    PageOutcome::notice(severity, notice)
 }
 
 async fn run_account_action(

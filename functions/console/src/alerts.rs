@@ -22,6 +22,8 @@ const HERE: &str = "/console/alerts";
 const NO_WEBHOOK: &str = "no_webhook";
 /// The field with the thresholds as text.
 const PERCENTS: &str = "percents";
+const PERCENTS_EXPECTED: &str =
+    "expected at most 10 whole numbers from 1 to 100, such as 50, 80, 100";
 
 pub(crate) fn routes() -> Router<ConsoleState> {
     Router::new()
@@ -158,7 +160,12 @@ async fn save_alerts(page_request: PageRequest, bytes: Bytes) -> ConsoleResult {
         }
         Ok(_) => redirect_to(&format!("{HERE}?done=saved")),
         Err(error) if error.is_form_error() => {
-            let message = error.message.replace("`thresholds", &format!("`{PERCENTS}"));
+            // The API names the place of the wrong number, which the text of the form does not have.
+            let message = if error.message.starts_with("`thresholds") {
+                format!("`{PERCENTS}`: {PERCENTS_EXPECTED}")
+            } else {
+                error.message
+            };
             let rejected = RejectedInput { values, error: ConsoleApiError { message, ..error } };
             let blocks = alerts_page(&page_request, Some(&rejected)).await?;
             Ok(page_request.render_rejected_page("Alerts", blocks, &rejected.error))

@@ -39,6 +39,11 @@ impl ConsoleApiError {
         Self { status, message: message.to_owned(), request_id: String::new() }
     }
 
+    /// The form's input is not valid, as this message says.
+    pub(crate) fn invalid_input(message: String) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, message, request_id: String::new() }
+    }
+
     /// Whether the error is one of the form's input, so that the form is shown again.
     pub(crate) fn is_form_error(&self) -> bool {
         matches!(

@@ -3,14 +3,14 @@
 use crate::ConsoleState;
 use crate::api_call::ConsoleResult;
 use crate::formatting::{api_text, time, truncate_text};
-use crate::html_form::{FieldControl, FieldKind, FieldSpec, HtmlForm};
+use crate::html_form::{FieldControl, FieldKind, FieldSpec, HtmlForm, in_labels};
 use crate::name_lookup::NameLookup;
 use crate::page_blocks::{CellPart, PageBlock, PageTable, TableCell, code, text};
 use crate::page_request::PageRequest;
 use crate::resource_pages;
 use axum::Router;
 use axum::routing::get;
-use baton_api::audit::AuditRowResource;
+use baton_api::audit::{AuditAction, AuditRowResource};
 use baton_api::list::ResourceList;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -21,39 +21,56 @@ pub(crate) fn routes() -> Router<ConsoleState> {
     Router::new().route("/audit", get(list_audit_rows))
 }
 
-fn filter(page_request: &PageRequest, users: &NameLookup) -> PageBlock {
+fn filter_fields(users: &NameLookup) -> Vec<FieldSpec> {
     let mut actors = vec![
         (String::new(), "Everybody".to_owned()),
         ("admin_token".to_owned(), "the admin token".to_owned()),
         ("baton".to_owned(), "Baton itself".to_owned()),
     ];
     actors.extend(users.choices_only());
-    let actions = ["create", "update", "delete", "rotate", "reset", "refresh", "sign_in"];
-    let actions = actions.iter().map(|one| ((*one).to_owned(), one.replace('_', " ")));
+    let actions = AuditAction::ALL.iter().map(|action| {
+        let name = action.as_str();
+        (name.to_owned(), name.replace('_', " "))
+    });
     let actions = std::iter::once((String::new(), "All".to_owned())).chain(actions).collect();
-    let specs = [
+    vec![
         FieldSpec::new("from", "From", "", FieldKind::Text),
         FieldSpec::new("to", "To", "", FieldKind::Text),
         FieldSpec::new("actor", "Actor", "", FieldKind::Choice(actors)),
         FieldSpec::new("action", "Action", "", FieldKind::Choice(actions)),
         FieldSpec::new("target", "Target (id)", "", FieldKind::Text),
-    ];
+    ]
+}
+
+fn filter(page_request: &PageRequest, specs: &[FieldSpec], error: Option<String>) -> PageBlock {
     let mut fields: Vec<_> =
         specs.iter().map(|spec| spec.submitted_field(&page_request.query)).collect();
     for field in fields.iter_mut().filter(|field| matches!(field.name, "from" | "to")) {
         field.shape = FieldControl::Line("date", "text");
     }
-    PageBlock::Form(HtmlForm::get("filter", HERE, "Filter").fields(fields))
+    PageBlock::Form(HtmlForm::get("filter", HERE, "Filter").fields(fields).error(error))
 }
 
 async fn list_audit_rows(page_request: PageRequest) -> ConsoleResult {
     page_request.require_admin()?;
     let query = page_request.query.query(&["from", "to", "actor", "action", "target", "cursor"]);
-    let (list, users): (ResourceList<AuditRowResource>, _) = futures_util::try_join!(
-        page_request.get(format!("/api/v1/audit?limit=50&{query}")),
+    let (list, users) = futures_util::join!(
+        page_request
+            .get::<ResourceList<AuditRowResource>>(format!("/api/v1/audit?limit=50&{query}")),
         NameLookup::load(&page_request, "users"),
-    )?;
-    let mut blocks = vec![filter(&page_request, &users)];
+    );
+    let users = users?;
+    let specs = filter_fields(&users);
+    let list = match list {
+        Ok(list) => list,
+        Err(error) if error.is_form_error() => {
+            let text = in_labels(&error.sentence(), &specs);
+            let blocks = vec![filter(&page_request, &specs, Some(text))];
+            return Ok(page_request.render_rejected_page("Audit", blocks, &error));
+        }
+        Err(error) => return Err(error),
+    };
+    let mut blocks = vec![filter(&page_request, &specs, None)];
     if list.data.is_empty() {
         let message = "No changes found in this period (by default, the last 30 days).";
         blocks.push(PageBlock::Empty(message.into(), None));
@@ -112,8 +129,11 @@ fn changes(row: &AuditRowResource) -> CellPart {
         .filter(|name| !matches!(name.as_str(), "version" | "updated_at"))
         .map(|name| (truncate_text(name, 80), of(&before, name), of(&after, name)))
         .collect();
-    let count = different.len();
-    let summary = if count == 1 { "1 field".to_owned() } else { format!("{count} fields") };
+    let summary = match different.len() {
+        0 => return CellPart::Muted("no change".to_owned()),
+        1 => "1 field".to_owned(),
+        count => format!("{count} fields"),
+    };
     CellPart::Changes(summary, different)
 }
 
@@ -164,5 +184,16 @@ mod tests {
         let expected =
             expected.map(|(name, before, after)| (name.into(), before.into(), after.into()));
         assert_eq!(changes, expected);
+    }
+
+    #[test]
+    fn audit_row_without_changed_fields_says_so() {
+        let row = json!({
+            "id": "1", "at": "2026-11-22T21:00:00Z", "actor": "baton", "action": "update", "target": "t",
+            "before": {"name": "a", "version": 1}, "after": {"name": "a", "version": 2},
+        });
+        let row = serde_json::from_value(row).unwrap();
+        let CellPart::Muted(text) = changes(&row) else { panic!("a list of changes") };
+        assert_eq!(text, "no change");
     }
 }

@@ -61,7 +61,7 @@ pub(crate) fn snippets(relay: &str, key: &str) -> Vec<PageBlock> {
         ),
         code(
             "claude-code-settings",
-            "Claude Code, permanently: ~/.claude/settings.json",
+            "Claude Code, for all terminals: ~/.claude/settings.json",
             format!(
                 "{{\n  \"env\": {{\n    \"ANTHROPIC_BASE_URL\": \"{relay}\",\n    \
                  \"ANTHROPIC_AUTH_TOKEN\": \"{key}\"\n  }}\n}}"

@@ -125,9 +125,13 @@ pub(crate) fn format_time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-/// A cell that shows whether something is switched on.
+/// A cell that shows whether something is enabled.
 pub(crate) fn enabled_cell(is_enabled: bool) -> TableCell {
-    if is_enabled { badge(Severity::Success, "on") } else { badge(Severity::Warning, "off") }
+    if is_enabled {
+        badge(Severity::Success, "enabled")
+    } else {
+        badge(Severity::Warning, "disabled")
+    }
 }
 
 /// Formats limits as a short text.

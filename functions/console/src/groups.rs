@@ -50,8 +50,8 @@ impl ResourcePages for GroupResource {
             FieldSpec::new("description", "Description", "", FieldKind::Text),
             FieldSpec::new(
                 "enabled",
-                "On",
-                "Keys of a group that is off are refused.",
+                "Enabled",
+                "Keys of a disabled group are refused.",
                 FieldKind::Flag,
             ),
             FieldSpec::new(

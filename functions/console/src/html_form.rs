@@ -1,6 +1,7 @@
 //! Forms: their fields, the conversion of submitted values to JSON for the API, and redisplay of
 //! the submitted values if the API refuses them.
 
+use crate::formatting::truncate_text;
 use crate::page_blocks::Severity;
 use serde_json::{Map, Value, json};
 
@@ -223,10 +224,10 @@ impl FieldSpec {
             FieldKind::Lines => json!(lines().collect::<Vec<_>>()),
             FieldKind::Pairs => {
                 let pair = |line: &str| {
-                    let (name, value) = line.split_once('=').unwrap_or((line, ""));
-                    (name.trim().to_owned(), json!(value.trim()))
+                    let (name, value) = line.split_once('=')?;
+                    Some((name.trim().to_owned(), json!(value.trim())))
                 };
-                Value::Object(lines().map(pair).collect())
+                Value::Object(lines().filter_map(pair).collect())
             }
             _ if text.is_empty() => Value::Null,
             // Text that is not a number is sent as it is, so that the API reports it.
@@ -244,9 +245,49 @@ impl FieldSpec {
     }
 }
 
-/// Replaces the JSON paths in a message of the API by the labels of the form: "`limits.usd_daily`:
-/// expected …" becomes "“Daily budget”: expected …".
+/// Checks what the API cannot check, because the form and the JSON differ: the lines of pairs.
+///
+/// # Errors
+/// A message that names the label of the field and the line.
+pub(crate) fn check_values(specs: &[FieldSpec], values: &FormValues) -> Result<(), String> {
+    let pairs = specs.iter().filter(|spec| matches!(spec.kind, FieldKind::Pairs));
+    for spec in pairs {
+        for (index, line) in values.get(spec.path).lines().enumerate() {
+            check_pair(line.trim(), index + 1)
+                .map_err(|problem| format!("“{}”: {problem}", spec.label))?;
+        }
+    }
+    Ok(())
+}
+
+fn check_pair(line: &str, number: usize) -> Result<(), String> {
+    if line.is_empty() {
+        return Ok(());
+    }
+    // Backticks surround the quoted line in the message.
+    let shown = truncate_text(&line.replace('`', "'"), 80);
+    match line.split_once('=') {
+        None => Err(format!("line {number} `{shown}` must be `requested = served`")),
+        Some((name, _)) if name.trim().is_empty() => {
+            Err(format!("line {number} `{shown}`: the name before `=` is empty"))
+        }
+        Some((_, value)) if value.trim().is_empty() => {
+            Err(format!("line {number} `{shown}`: the name after `=` is empty"))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// What a caller of the API does to change where an account's credential is sent. In the console
+/// another form of the same page does it.
+const CREDENTIAL_AGAIN: &str = "send `credential` again in the same request";
+
+/// Puts a message of the API into the words of the form: "`limits.usd_daily`: expected …, or null"
+/// becomes "“Daily budget”: expected …, or leave it empty".
 pub(crate) fn in_labels(message: &str, specs: &[FieldSpec]) -> String {
+    let message = message
+        .replace(", or null", ", or leave it empty")
+        .replace(CREDENTIAL_AGAIN, "use the form “Replace the credential” below");
     let mut text = String::new();
     for (index, part) in message.split('`').enumerate() {
         let is_quoted = index % 2 == 1;
@@ -388,14 +429,38 @@ mod tests {
         let specs = [
             FieldSpec::new("limits.usd_daily", "Daily budget", "", FieldKind::Usd),
             FieldSpec::new("models", "Allowed models", "", FieldKind::Lines),
+            FieldSpec::new("proxy_url", "Proxy", "", FieldKind::OptionalText),
         ];
         for (message, expected) in [
+            (
+                "`proxy_url` is bound; to change it, send `credential` again in the same request",
+                "“Proxy” is bound; to change it, use the form “Replace the credential” below",
+            ),
             ("`limits.usd_daily`: expected a number", "“Daily budget”: expected a number"),
             ("`models[1]`: expected a pattern", "“Allowed models”: expected a pattern"),
             ("`limits` is missing; see `name`", "“Daily budget” is missing; see `name`"),
+            (
+                "`limits.usd_daily`: expected 0 or more, or null for no limit",
+                "“Daily budget”: expected 0 or more, or leave it empty for no limit",
+            ),
         ] {
             assert_eq!(in_labels(message, &specs), expected);
         }
+    }
+
+    #[test]
+    fn malformed_pairs_name_the_line() {
+        let specs = [FieldSpec::new("map", "Model mapping", "", FieldKind::Pairs)];
+        let check = |lines: &str| {
+            let values = FormValues(vec![("map".to_owned(), lines.to_owned())]);
+            check_values(&specs, &values)
+        };
+        let problem = |text: &str| Err(format!("“Model mapping”: {text}"));
+        assert_eq!(check("a = b\r\n\r\n c=d "), Ok(()));
+        assert_eq!(check(""), Ok(()));
+        assert_eq!(check("foo"), problem("line 1 `foo` must be `requested = served`"));
+        assert_eq!(check("a = b\n=x"), problem("line 2 `=x`: the name before `=` is empty"));
+        assert_eq!(check("a ="), problem("line 1 `a =`: the name after `=` is empty"));
     }
 
     #[test]

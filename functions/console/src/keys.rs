@@ -5,8 +5,8 @@ use crate::formatting::{enabled_cell, limits, time, truncate_text};
 use crate::html_form::{FieldKind, FieldSpec, FormValues, HtmlForm};
 use crate::name_lookup::NameLookup;
 use crate::page_blocks::{
-    CellPart, PageBlock, PageLink, PageTable, Severity, TableCell, code, link, optional_text_cell,
-    text,
+    CellPart, PageBlock, PageLink, PageTable, Severity, TableCell, badge, code, link,
+    optional_text_cell, text,
 };
 use crate::page_request::{PageRequest, PathId};
 use crate::resource_pages::{
@@ -18,8 +18,10 @@ use axum::body::Bytes;
 use axum::response::Response;
 use axum::routing::post;
 use baton_api::keys::{KeyResource, KeyWithSecret};
+use baton_domain::key::ReservationEstimate;
 use baton_domain::model::ModelPattern;
 use http::Method;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 pub(crate) fn routes() -> Router<ConsoleState> {
@@ -31,6 +33,8 @@ pub(crate) fn routes() -> Router<ConsoleState> {
 pub(crate) struct KeyFormChoices {
     groups: NameLookup,
     users: NameLookup,
+    /// The time of the request, for keys that have expired.
+    now: Timestamp,
 }
 
 impl ResourcePages for KeyResource {
@@ -62,14 +66,14 @@ impl ResourcePages for KeyResource {
             NameLookup::load(page_request, "groups"),
             NameLookup::load(page_request, "users")
         )?;
-        Ok(KeyFormChoices { groups, users })
+        Ok(KeyFormChoices { groups, users, now: page_request.console.clock.now() })
     }
 
-    /// Members can only rename a key and switch it off.
+    /// Members can only rename a key and disable it.
     fn fields(is_member: bool, choices: &KeyFormChoices) -> Vec<FieldSpec> {
         let name = FieldSpec::new("name", "Name", "", FieldKind::Text);
         let enabled =
-            FieldSpec::new("enabled", "On", "A key that is off is refused.", FieldKind::Flag);
+            FieldSpec::new("enabled", "Enabled", "A disabled key is refused.", FieldKind::Flag);
         if is_member {
             return vec![name, enabled];
         }
@@ -98,8 +102,8 @@ impl ResourcePages for KeyResource {
             ),
             FieldSpec::new(
                 "estimate",
-                "Reserved per request",
-                "What a request counts against limits before it runs.",
+                "Amount reserved for each request",
+                "The limits count this amount until the actual cost of the request is known.",
                 FieldKind::Choice(estimates),
             ),
         ];
@@ -125,7 +129,7 @@ impl ResourcePages for KeyResource {
 
     fn cells(&self, choices: &KeyFormChoices) -> Vec<TableCell> {
         vec![
-            enabled_cell(self.enabled),
+            state_cell(self, choices.now),
             choices.users.link(self.user_id.as_ref()),
             choices.groups.link(Some(&self.group_id)),
             optional_text_cell(Some(&limits(&self.limits))),
@@ -144,7 +148,7 @@ impl ResourcePages for KeyResource {
         let week = format!("/api/v1/usage/summary?key={id}&by=day&from={from}");
         let days = page_request.get_list(week).await?;
         let mut facts = vec![
-            ("State".to_owned(), enabled_cell(self.enabled)),
+            ("State".to_owned(), state_cell(self, choices.now)),
             ("Id".to_owned(), code(id.to_string())),
         ];
         if !page_request.is_member() {
@@ -154,7 +158,10 @@ impl ResourcePages for KeyResource {
         let requests = format!("/console/requests?key_id={id}");
         facts.extend([
             ("Limits".to_owned(), optional_text_cell(Some(&limits(&self.limits)))),
-            ("Possible overrun".to_owned(), text(self.overshoot.clone())),
+            (
+                "Most that the limit can be exceeded by".to_owned(),
+                text(overshoot_text(self.estimate)),
+            ),
             ("Models".to_owned(), models_cell(self, 2000)),
             ("Expires".to_owned(), time(self.expires_at)),
             ("Created".to_owned(), time(Some(self.meta.created_at))),
@@ -183,13 +190,13 @@ impl ResourcePages for KeyResource {
 }
 
 /// The table of a user's own keys.
-pub(crate) fn own_table(keys: &[KeyResource], caption: &str) -> PageTable {
+pub(crate) fn own_table(keys: &[KeyResource], caption: &str, now: Timestamp) -> PageTable {
     let mut table =
         PageTable::new("keys", caption, &["Name", "State", "Limits", "Models", "Expires"]);
     let row = |key: &KeyResource| {
         vec![
             name_cell(key),
-            enabled_cell(key.enabled),
+            state_cell(key, now),
             optional_text_cell(Some(&limits(&key.limits))),
             models_cell(key, 100),
             time(key.expires_at),
@@ -197,6 +204,24 @@ pub(crate) fn own_table(keys: &[KeyResource], caption: &str) -> PageTable {
     };
     table.rows = keys.iter().map(row).collect();
     table
+}
+
+/// A cell that shows whether the key is accepted at `now`.
+fn state_cell(key: &KeyResource, now: Timestamp) -> TableCell {
+    match key.expires_at {
+        Some(end) if key.enabled && end <= now => badge(Severity::Warning, "expired"),
+        _ => enabled_cell(key.enabled),
+    }
+}
+
+/// By how much requests of the key can exceed a money limit.
+fn overshoot_text(estimate: ReservationEstimate) -> &'static str {
+    match estimate {
+        ReservationEstimate::Most => "nothing",
+        ReservationEstimate::Expected => {
+            "the difference between the highest possible and the expected cost of all open requests"
+        }
+    }
 }
 
 fn models_cell(key: &KeyResource, chars_max: usize) -> TableCell {
@@ -231,5 +256,31 @@ async fn rotate(page_request: PageRequest, PathId(id): PathId, body: Bytes) -> C
                 .await
         }
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_past_its_expiry_is_shown_as_expired() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let label = |is_enabled: bool, expires_at: Option<i64>| {
+            let key = json!({
+                "id": "key_1", "name": "ci", "user_id": null, "group_id": "grp_1", "models": [],
+                "expires_at": expires_at.map(at), "enabled": is_enabled, "limits": {},
+                "estimate": "most", "overshoot": "none", "created_at": at(0), "updated_at": at(0),
+                "version": 1,
+            });
+            let key: KeyResource = serde_json::from_value(key).unwrap();
+            let cell = state_cell(&key, at(10));
+            let [CellPart::Badge(_, label)] = cell.as_slice() else { panic!("no badge") };
+            label.clone()
+        };
+        assert_eq!(label(true, None), "enabled");
+        assert_eq!(label(true, Some(11)), "enabled");
+        assert_eq!(label(true, Some(10)), "expired");
+        assert_eq!(label(false, Some(10)), "disabled");
     }
 }

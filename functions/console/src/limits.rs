@@ -167,7 +167,7 @@ fn cap_form(groups: &NameLookup, users: &NameLookup, rejected: Option<&RejectedI
         FieldSpec::new(
             "usd",
             "Amount per person",
-            "US dollars and whole cents. 0 blocks all requests. Empty means unlimited, even if a wider limit applies.",
+            "US dollars and whole cents. 0 blocks all requests. Empty means unlimited, even if a limit of the group or organization exists.",
             FieldKind::Usd,
         ),
     ];
@@ -181,7 +181,7 @@ fn spent_block(page_request: &PageRequest, list: &SpendSummaryList) -> PageBlock
     if list.data.is_empty() {
         return PageBlock::Text("Nobody has a spend limit.".into());
     }
-    let columns = ["Who", "Period", "#Spent", "#Limit", "Used", "Set for"];
+    let columns = ["Who", "Period", "#Spent", "#Limit", "Used", "Set by"];
     let mut table = PageTable::new("spent", "Spend in the current period", &columns);
     let row = |row: &SpendSummaryResource| {
         let (href, name) = match &row.actor {

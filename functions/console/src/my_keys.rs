@@ -40,9 +40,13 @@ async fn show_my_keys(page_request: PageRequest) -> ConsoleResult {
         let message = "You have no key yet. An administrator can create one for you.";
         blocks.push(PageBlock::Empty(message.into(), None));
     } else {
-        blocks.push(PageBlock::Table(own_table(&keys, "Your keys")));
+        blocks.push(PageBlock::Table(own_table(
+            &keys,
+            "Your keys",
+            page_request.console.clock.now(),
+        )));
         blocks.push(PageBlock::Text(
-            "Open a key to rename it, to switch it off or to rotate it.".into(),
+            "Open a key to rename it, to disable it or to rotate it.".into(),
         ));
     }
     Ok(page_request.render_page("My keys", blocks))

@@ -15,7 +15,8 @@ pub(crate) async fn show_overview(page_request: PageRequest) -> ConsoleResult {
         return crate::page_request::redirect_to("/console/mine");
     }
     let overview: Overview = page_request.get("/api/v1/overview").await?;
-    let mut blocks = Vec::new();
+    let at = formatting::format_time(overview.as_of);
+    let mut blocks = vec![PageBlock::Text(format!("As of {at} UTC. Days are UTC days."))];
     let Overview { days, accounts, .. } = &overview;
     if accounts.is_empty() {
         blocks.push(PageBlock::Empty(
@@ -43,8 +44,6 @@ pub(crate) async fn show_overview(page_request: PageRequest) -> ConsoleResult {
     blocks.push(by_key(&overview.keys));
     blocks.push(PageBlock::Heading("Account health".into()));
     blocks.extend(health(accounts));
-    let at = formatting::format_time(overview.as_of);
-    blocks.push(PageBlock::Text(format!("As of {at} UTC. Days are UTC days.")));
     Ok(page_request.render_live_page("Overview", blocks))
 }
 
@@ -185,20 +184,13 @@ fn by_key(keys: &[KeyMeasures]) -> PageBlock {
 
 /// The number of accounts by state, and the accounts that need attention.
 fn health(all: &[AccountResource]) -> Vec<PageBlock> {
-    let count = |status| all.iter().filter(|account| account.status == status).count();
-    let statuses = [
-        AccountStatus::Ready,
-        AccountStatus::Unproven,
-        AccountStatus::Cooling,
-        AccountStatus::AuthFailed,
-        AccountStatus::Disabled,
-    ];
-    let counted = statuses.map(|status| (status, count(status))).into_iter();
-    let badges = counted.filter(|(_, count)| *count > 0).flat_map(|(status, count)| {
-        let (severity, label) = accounts::status_label(status);
-        badge(severity, format!("{count} {label}"))
+    let states: Vec<_> = all.iter().map(accounts::state_label).collect();
+    let badges = accounts::STATE_LABELS.into_iter().filter_map(|label| {
+        let same: Vec<_> = states.iter().filter(|(_, own)| *own == label).collect();
+        let (severity, _) = same.first()?;
+        Some(badge(*severity, format!("{} {label}", same.len())))
     });
-    let mut blocks = vec![PageBlock::Row(badges.collect())];
+    let mut blocks = vec![PageBlock::Row(badges.flatten().collect())];
     let is_unhealthy = |account: &&AccountResource| match account.status {
         AccountStatus::Unproven | AccountStatus::Cooling | AccountStatus::AuthFailed => true,
         AccountStatus::Ready | AccountStatus::Disabled => false,

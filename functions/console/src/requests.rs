@@ -3,7 +3,7 @@
 use crate::ConsoleState;
 use crate::api_call::{ConsoleApiError, ConsoleResult};
 use crate::formatting::{count, format_time, millis, money, time, tokens, truncate_text};
-use crate::html_form::{FieldKind, FieldSpec, HtmlForm};
+use crate::html_form::{FieldControl, FieldKind, FieldSpec, HtmlForm, in_labels};
 use crate::name_lookup::NameLookup;
 use crate::page_blocks::{
     CellPart, PageBlock, PageLink, PageTable, Severity, TableCell, badge, code, empty_cell, link,
@@ -14,6 +14,7 @@ use crate::resource_pages;
 use axum::Router;
 use axum::routing::get;
 use baton_api::list::ResourceList;
+use baton_domain::protocol::ClientProtocol;
 use baton_domain::record::{RequestOutcome, TriedAccount, UsageRecord};
 use jiff::{SignedDuration, Timestamp};
 
@@ -44,7 +45,7 @@ impl RequestFilterChoices {
     }
 }
 
-fn filter(page_request: &PageRequest, choices: &RequestFilterChoices) -> PageBlock {
+fn filter_fields(page_request: &PageRequest, choices: &RequestFilterChoices) -> Vec<FieldSpec> {
     let outcomes = [
         ("", "All"),
         ("complete", "complete"),
@@ -71,11 +72,15 @@ fn filter(page_request: &PageRequest, choices: &RequestFilterChoices) -> PageBlo
     }
     specs.push(FieldSpec::new("model", "Model", "", FieldKind::Text));
     specs.push(FieldSpec::new("outcome", "Outcome", "", FieldKind::Choice(outcomes)));
-    let mut form = HtmlForm::get("filter", HERE, "Filter");
+    specs
+}
+
+fn filter(page_request: &PageRequest, specs: &[FieldSpec], error: Option<String>) -> PageBlock {
+    let mut form = HtmlForm::get("filter", HERE, "Filter").error(error);
     form.fields = specs.iter().map(|spec| spec.submitted_field(&page_request.query)).collect();
     for field in &mut form.fields {
         if matches!(field.name, "from" | "to") {
-            field.shape = crate::html_form::FieldControl::Line("date", "text");
+            field.shape = FieldControl::Line("date", "text");
             // Only the day of a time, because a date input shows nothing else.
             field.value = field.value.get(..10).unwrap_or_default().to_owned();
         }
@@ -86,12 +91,23 @@ fn filter(page_request: &PageRequest, choices: &RequestFilterChoices) -> PageBlo
 async fn list_requests(page_request: PageRequest) -> ConsoleResult {
     let mut query = page_request.query.query(&ASKED);
     query.push_str("&limit=50");
-    let (list, choices): (ResourceList<UsageRecord>, _) = futures_util::try_join!(
-        page_request.get(format!("{API}?{query}")),
+    let (list, choices) = futures_util::join!(
+        page_request.get::<ResourceList<UsageRecord>>(format!("{API}?{query}")),
         RequestFilterChoices::load(&page_request)
-    )?;
+    );
+    let choices = choices?;
     let title = if page_request.is_member() { "My requests" } else { "Requests" };
-    let mut blocks = vec![filter(&page_request, &choices)];
+    let specs = filter_fields(&page_request, &choices);
+    let list = match list {
+        Ok(list) => list,
+        Err(error) if error.is_form_error() => {
+            let text = in_labels(&error.sentence(), &specs);
+            let blocks = vec![filter(&page_request, &specs, Some(text))];
+            return Ok(page_request.render_rejected_page(title, blocks, &error));
+        }
+        Err(error) => return Err(error),
+    };
+    let mut blocks = vec![filter(&page_request, &specs, None)];
     if list.data.is_empty() {
         let next = PageLink::new("/console/connect", "Connect a client");
         let message = "No requests found in this period (by default, the last 30 days).";
@@ -217,7 +233,7 @@ fn facts(
         facts.push(("Accounts tried".into(), text(row.attempts.to_string())));
     }
     facts.extend([
-        ("Protocol".into(), text(row.protocol.clone())),
+        ("Protocol".into(), text(protocol_label(&row.protocol))),
         ("Streamed".into(), text(if row.stream { "yes" } else { "no" })),
         ("Service tier".into(), optional_text_cell(row.service_tier.as_deref())),
         ("Session".into(), optional(row.session_id.as_deref())),
@@ -225,6 +241,18 @@ fn facts(
         ("Id".into(), code(row.id.to_string())),
     ]);
     facts
+}
+
+/// The words for a client's protocol.
+fn protocol_label(name: &str) -> &str {
+    let labels = [
+        (ClientProtocol::AnthropicMessages, "Anthropic Messages"),
+        (ClientProtocol::OpenaiChat, "OpenAI Chat Completions"),
+        (ClientProtocol::OpenaiResponses, "OpenAI Responses"),
+        (ClientProtocol::BedrockInvokeModel, "Bedrock InvokeModel"),
+    ];
+    let known = labels.iter().find(|(protocol, _)| protocol.as_str() == name);
+    known.map_or(name, |(_, label)| *label)
 }
 
 fn cost(row: &UsageRecord) -> PageTable {

@@ -5,8 +5,8 @@ use crate::ConsoleState;
 use crate::api_call::{ConsoleApiError, ConsoleResult};
 use crate::formatting::truncate_text;
 use crate::html_form::{
-    FieldKind, FieldSpec, FormField, FormValues, HtmlForm, collect_changes, collect_new_values,
-    in_labels,
+    FieldKind, FieldSpec, FormField, FormValues, HtmlForm, check_values, collect_changes,
+    collect_new_values, in_labels,
 };
 use crate::page_blocks::{CellPart, PageBlock, PageLink, PageTable, Severity, TableCell, link};
 use crate::page_request::{PageRequest, PathId, redirect_to};
@@ -222,9 +222,15 @@ async fn create<R: ResourcePages>(page_request: PageRequest, body: Bytes) -> Con
     page_request.require_admin()?;
     let values = FormValues::parse(&body);
     let choices = R::load_choices(&page_request).await?;
-    let body = R::new_body(page_request.is_member(), &choices, &values);
-    let call = page_request.call(Method::POST, format!("/api/v1/{}", R::TEXTS.path)).body(body);
-    match call.with_idempotency_key(values.get("once")).send().await {
+    let specs = R::fields(page_request.is_member(), &choices);
+    let created: ConsoleResult<R::Created> = async {
+        check_values(&specs, &values).map_err(ConsoleApiError::invalid_input)?;
+        let body = R::new_body(page_request.is_member(), &choices, &values);
+        let call = page_request.call(Method::POST, format!("/api/v1/{}", R::TEXTS.path)).body(body);
+        call.with_idempotency_key(values.get("once")).send().await
+    }
+    .await;
+    match created {
         Ok(created) => R::show_created(&page_request, created),
         Err(error) if error.is_form_error() => {
             let rejected = RejectedInput { values, error };
@@ -381,6 +387,7 @@ pub(crate) async fn save_resource<T: Serialize + DeserializeOwned>(
     specs: &[FieldSpec],
     values: &FormValues,
 ) -> ConsoleResult<T> {
+    check_values(specs, values).map_err(ConsoleApiError::invalid_input)?;
     let before: T = page_request.get(path).await?;
     let body = collect_changes(specs, values, &json!(before));
     if body == json!({}) {
@@ -416,8 +423,8 @@ pub(crate) fn done(page_request: &PageRequest) -> Option<PageBlock> {
 fn filter_form(page_request: &PageRequest, action: &str, more: Vec<FieldSpec>) -> PageBlock {
     let state = vec![
         (String::new(), "All".to_owned()),
-        ("true".to_owned(), "On".to_owned()),
-        ("false".to_owned(), "Off".to_owned()),
+        ("true".to_owned(), "Enabled".to_owned()),
+        ("false".to_owned(), "Disabled".to_owned()),
     ];
     let mut specs = vec![FieldSpec::new("q", "Name contains", "", FieldKind::Text)];
     specs.extend(more);

@@ -36,10 +36,13 @@ async fn settings_page(
         &settings_fields(),
         rejected,
     )));
-    let changed = crate::formatting::time(settings.updated_at);
+    let changed = match settings.updated_at {
+        Some(at) => crate::formatting::time(Some(at)),
+        None => crate::page_blocks::text("never changed"),
+    };
     blocks.push(PageBlock::Facts(vec![("Changed".into(), changed)]));
     blocks.push(PageBlock::Text(
-        "Environment variables (BATON_…) set everything else where the process starts; see \"Settings\" in the documentation.".into(),
+        "Environment variables (BATON_…) set everything else when Baton starts; see \"Settings\" in the documentation.".into(),
     ));
     Ok(blocks)
 }

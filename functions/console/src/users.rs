@@ -59,8 +59,8 @@ impl ResourcePages for UserResource {
             FieldSpec::new("role", "Role", "", FieldKind::Choice(role_choices())),
             FieldSpec::new(
                 "enabled",
-                "On",
-                "A user that is off may not sign in, and its keys are refused.",
+                "Enabled",
+                "A disabled user cannot sign in, and its keys are refused.",
                 FieldKind::Flag,
             ),
         ];
@@ -107,7 +107,11 @@ impl ResourcePages for UserResource {
         if keys.is_empty() {
             blocks.push(PageBlock::Empty("This user has no key.".into(), Some(another)));
         } else {
-            blocks.push(PageBlock::Table(crate::keys::own_table(&keys, "Keys of this user")));
+            blocks.push(PageBlock::Table(crate::keys::own_table(
+                &keys,
+                "Keys of this user",
+                page_request.console.clock.now(),
+            )));
             blocks.push(PageBlock::Row(vec![CellPart::Link(another)]));
         }
         Ok(blocks)

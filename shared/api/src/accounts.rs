@@ -48,6 +48,9 @@ pub struct AccountResource {
     pub enabled: bool,
     /// Kind of the credential, which is never returned.
     pub credential_type: CredentialKind,
+    /// Whether Baton has a token for the account; null if its credential is not a token that Baton
+    /// renews.
+    pub has_token: Option<bool>,
     /// State of the account.
     pub status: AccountStatus,
     /// Why the account is not ready.

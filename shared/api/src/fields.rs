@@ -196,7 +196,7 @@ impl JsonSchema for ModelMap {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "object", "propertyNames": generator.subschema_for::<ModelPattern>(),
-            "additionalProperties": { "type": "string" },
+            "additionalProperties": { "type": "string", "minLength": 1 },
         })
     }
 }

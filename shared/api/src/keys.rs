@@ -91,7 +91,7 @@ impl Creatable for KeyChange {
 }
 
 impl KeyChange {
-    /// Whether a member can make this change to its own key: rename it or switch it off.
+    /// Whether a member can make this change to its own key: rename it or disable it.
     pub fn is_for_members(&self) -> bool {
         let Self { name: _, user_id, group_id, models, expires_at, enabled, limits, estimate } =
             self;

@@ -53,14 +53,16 @@ impl JsonSchema for UsdCents {
 /// Reads whole cents.
 ///
 /// # Errors
-/// If the text is not a number of 1 to 15 digits.
+/// If the text is not a number of 1 to 11 digits, which is less than a billion dollars.
 pub fn parse_whole_cents(text: &str) -> Result<PicoUsd, &'static str> {
     let is_number =
-        (1..=15).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+        (1..=11).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     let cents = is_number.then(|| text.parse::<i128>().ok()).flatten();
     cents
         .map(|cents| PicoUsd::new(cents * CENT))
-        .ok_or("expected whole cents as a string, such as \"50000\", or null for no limit")
+        .ok_or(
+            "expected whole cents as a string of at most 11 digits, such as \"50000\", or null for no limit",
+        )
 }
 
 /// Whom a spend limit applies to: one user, each person in a group, or each person in the
@@ -194,9 +196,9 @@ pub struct SpendLimitResource {
 pub struct NewSpendLimit {
     /// Whom it applies to.
     pub scope: SpendLimitScope,
-    /// Whole US cents; null means unlimited, even if a wider limit applies.
+    /// Whole US cents; null means unlimited, even if a limit of the group or organization exists.
     #[serde(default)]
-    #[schemars(regex(pattern = "^[0-9]{1,15}$"))]
+    #[schemars(regex(pattern = "^[0-9]{1,11}$"))]
     pub amount: Option<String>,
     /// The period; by default a month.
     #[serde(default)]
@@ -394,7 +396,8 @@ mod tests {
         check(-5, "0");
         assert_eq!(parse_whole_cents("50000"), Ok(PicoUsd::new(50_000 * CENT)));
         assert_eq!(parse_whole_cents("0"), Ok(PicoUsd::ZERO));
-        for bad in ["", "-1", "1.5", "1e3", " 1", "1000000000000000"] {
+        assert!(parse_whole_cents("99999999999").is_ok());
+        for bad in ["", "-1", "1.5", "1e3", " 1", "100000000000"] {
             assert!(parse_whole_cents(bad).is_err(), "{bad}");
         }
     }

@@ -128,16 +128,28 @@ impl Limits {
     /// that plainly. (Versions before 0.2 accepted negative limits, so stored ones must stay
     /// readable.)
     pub fn negative(&self) -> Option<&'static str> {
+        self.find_amount(|usd| usd < PicoUsd::ZERO)
+    }
+
+    /// The first money limit of [`LIMIT_USD_BOUND`] or more. Such an amount is a typing error.
+    /// (Versions before 0.2 accepted such limits, so stored ones must stay readable.)
+    pub fn too_large(&self) -> Option<&'static str> {
+        self.find_amount(|usd| usd >= LIMIT_USD_BOUND)
+    }
+
+    fn find_amount(&self, is_it: impl Fn(PicoUsd) -> bool) -> Option<&'static str> {
         let amounts = [
             ("usd_daily", self.usd_daily),
             ("usd_weekly", self.usd_weekly),
             ("usd_monthly", self.usd_monthly),
             ("usd_total", self.usd_total),
         ];
-        let is_negative = |amount: Option<PicoUsd>| amount.is_some_and(|usd| usd < PicoUsd::ZERO);
-        amounts.into_iter().find(|(_, amount)| is_negative(*amount)).map(|(name, _)| name)
+        amounts.into_iter().find(|(_, amount)| amount.is_some_and(&is_it)).map(|(name, _)| name)
     }
 }
+
+/// Every money limit that an operator sets is less than this: a billion dollars.
+pub const LIMIT_USD_BOUND: PicoUsd = PicoUsd::from_micros(1_000_000_000_000_000);
 
 /// A person or pipeline that keys belong to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -209,6 +221,16 @@ pub struct Group {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn money_limits_outside_of_the_bounds_are_named() {
+        let weekly =
+            |usd: &str| Limits { usd_weekly: Some(usd.parse().unwrap()), ..Limits::default() };
+        assert_eq!(weekly("-1").negative(), Some("usd_weekly"));
+        assert_eq!(weekly("0").negative(), None);
+        assert_eq!(weekly("999999999.999999999999").too_large(), None);
+        assert_eq!(weekly("1000000000").too_large(), Some("usd_weekly"));
+    }
 
     #[test]
     fn key_is_rejected_after_its_expiry() {

@@ -35,7 +35,7 @@ inline_text! {
     RequestId: { "type": "string", "pattern": "^req_[0-9A-Za-z]{1,64}$" },
     UserId: { "type": "string", "pattern": "^usr_[0-9A-Za-z]{1,64}$" },
     SpendLimitId: { "type": "string", "pattern": "^spl_[0-9A-Za-z]{1,64}$" },
-    PicoUsd: { "type": "string", "pattern": r"^[0-9]{1,12}(\.[0-9]{1,12})?$" },
+    PicoUsd: { "type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,12})?$" },
     Secret: { "type": "string" },
 }
 

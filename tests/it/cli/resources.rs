@@ -229,6 +229,9 @@ async fn usage_commands_filter_by_key() {
     assert_eq!(sums["data"].as_array().map(Vec::len), Some(1), "{sums}");
     let events = json_of(&mut system, "usage events --key a");
     assert_eq!(events["data"].as_array().map(Vec::len), Some(3), "{events}");
+    let id = events["data"][0]["id"].as_str().expect("an id");
+    let listed = run_ok(&mut system, "usage events --key a");
+    assert!(listed.contains(id), "{listed}");
     let two = run(&mut system, "usage events --limit 2");
     assert!(two.stderr.contains("more rows than the 2"), "{}", two.stderr);
     assert_eq!(two.stdout.matches("claude-opus").count(), 2, "{}", two.stdout);
@@ -260,4 +263,45 @@ async fn transport_errors_print_one_helpful_line() {
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert!(ended.stderr.contains("no admin token"), "{}", ended.stderr);
     assert!(ended.stderr.contains("baton profile add"), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn errors_name_flags() {
+    let mut system = TestSystem::open().await;
+    for (line, message) in [
+        ("key create --name x --usd-daily -1", "--usd-daily: expected 0 or more, or `none`"),
+        ("key create --name x --expires-at 2020-01-01T00:00:00Z", "--expires-at: expected a time"),
+        ("user add --name x --email nobody", "--email: expected an address"),
+        ("alert set --webhook nonsense", "--webhook: "),
+        ("alert set --threshold 101", "--threshold: expected at most 10"),
+        ("usage events --outcome odd", "--outcome: expected one of `complete`, "),
+        ("usage --by shoe", "--by"),
+        ("audit list --action foo", "--action: expected one of `create`, "),
+        ("account set main --base-url nonsense", "--base-url: "),
+        (
+            "account set main --base-url http://127.0.0.1:9",
+            "use --api-key or --credential in the same command",
+        ),
+        (
+            "price add m --output 1 --cache-read 1 --cache-write-5m 1 --cache-write-1h 1 --input x",
+            "--input: expected US dollars",
+        ),
+    ] {
+        assert_fails(&mut system, line, 1, &[message]);
+    }
+    assert_fails(
+        &mut system,
+        "usage export --out /no-such-folder/x.csv",
+        1,
+        &["the folder /no-such-folder does not exist"],
+    );
+    for (line, message) in [
+        ("account set main --weight abc", "expected a whole number"),
+        ("audit list --limit abc", "expected a whole number"),
+        ("account set main --api-key sk-b --key-header odd", "x-api-key, authorization"),
+    ] {
+        let ended = run(&mut system, line);
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        assert!(ended.stderr.contains(message), "{}", ended.stderr);
+    }
 }

@@ -208,7 +208,11 @@ async fn only_known_users_can_sign_in() {
     system.visitor().sign_in_at_provider().await.leads_to(refused);
     system.admin().patch(&format!("/users/{ada}"), &json!({"enabled": false})).await.ok();
     system.visitor().sign_in_at_provider().await.leads_to(refused);
-    system.user(json!({"name": "Ada 2", "email": "ada@example.com"})).await;
+    let admin = system.admin();
+    admin.patch(&format!("/users/{ada}"), &json!({"enabled": true})).await.ok();
+    let second = json!({"name": "Ada 2", "email": "ada@example.com"});
+    admin.post("/users", &second).await.refused(409, "conflict_error");
+    system.store_second_user("Ada 2", "ada@example.com").await;
     system.visitor().sign_in_at_provider().await.leads_to(refused);
 
     let (system, _) = with_ada(&provider, &[("OIDC_ALLOWED", "example.org")]).await;

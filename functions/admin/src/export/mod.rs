@@ -10,11 +10,12 @@ mod parquet_file;
 use crate::SharedAdminState;
 use crate::admin_request::AdminRequest;
 use crate::api_response::ApiResult;
+use crate::request_parts::QueryParameters;
 use crate::route_description::{OperationBuilder, RouteOutput};
 use crate::usage::event_filter;
 use async_stream::try_stream;
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use baton_api::usage::{EventQuery, ExportFormat, ExportQuery};
 use baton_domain::record::UsageRecord;
@@ -72,8 +73,8 @@ impl RouteOutput for ExportFile {
 pub(crate) async fn export(
     State(state): SharedAdminState,
     request: AdminRequest,
-    Query(ExportQuery { format }): Query<ExportQuery>,
-    Query(events): Query<EventQuery>,
+    QueryParameters(ExportQuery { format }): QueryParameters<ExportQuery>,
+    QueryParameters(events): QueryParameters<EventQuery>,
 ) -> ApiResult<ExportFile> {
     let filter = event_filter(events, &request, &state.store).await?;
     let FileFormat { media_type, extension, .. } = FileFormat::of_format(format);

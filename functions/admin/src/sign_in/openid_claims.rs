@@ -235,20 +235,10 @@ impl AdminState {
         Ok((edit, SessionBasis { subject: SessionSubject::User(user.id), round, proof, message }))
     }
 
-    /// Finds the user with this address. Letters beyond ASCII are compared exactly, because
-    /// different letters can have the same lower case.
+    /// Finds the user with this address. Several users can have it, because Baton 0.1.0 did not
+    /// refuse that, and two users can be created at the same time.
     async fn find_user(&self, email: &str) -> ApiResult<UserMatch> {
-        let is_it =
-            |user: &User| user.email.as_ref().is_some_and(|one| one.eq_ignore_ascii_case(email));
-        let (mut found, mut cursor) = (Vec::new(), None);
-        loop {
-            let page = self.store.config.list_where::<User>(2, cursor.as_deref(), &is_it).await?;
-            found.extend(page.data);
-            cursor = page.next_cursor;
-            if found.len() > 1 || cursor.is_none() {
-                break;
-            }
-        }
+        let mut found = self.users_with_email(email).await?;
         Ok(match (found.pop(), found.is_empty()) {
             (Some(user), true) => UserMatch::One(Box::new(user)),
             (Some(_), false) => UserMatch::Several,

@@ -16,6 +16,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::post;
+use baton_api::audit::AuditAction;
 use baton_console::{CONSOLE_PATH, ConsoleUser};
 use baton_domain::actor::Actor;
 use baton_domain::console_session::{ConsoleSession, SESSION_LIFETIME, SessionSubject};
@@ -111,7 +112,7 @@ async fn sign_out(
     let cookie = origin.cookie(CookieKind::Session, &headers).unwrap_or_default();
     let mut edit = ConfigEdit::default();
     let note = AuditNote::other_action(
-        "sign_out",
+        AuditAction::SignOut,
         &admin_request.actor.name(),
         (&Value::Null, &Value::Null),
     );
@@ -242,7 +243,7 @@ impl AdminState {
         };
         let admin_request = AdminRequest::new(actor, &HeaderMap::new());
         let note = AuditNote::other_action(
-            "sign_in",
+            AuditAction::SignIn,
             &admin_request.actor.name(),
             (&Value::Null, &message),
         );

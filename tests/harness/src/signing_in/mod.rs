@@ -7,8 +7,11 @@ mod test_browser;
 
 use std::net::SocketAddr;
 
+use baton_domain::id::UserId;
+use baton_domain::key::{Limits, Role, User};
 use baton_domain::secret::Secret;
 use baton_runtime::clock::Clock;
+use baton_store::ConfigEdit;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -88,6 +91,24 @@ impl SignInSystem {
     /// Creates a user and returns its id.
     pub async fn user(&self, fields: Value) -> String {
         self.admin().create("/users", &fields).await
+    }
+
+    /// Stores a user with an e-mail address that another user has, which Baton 0.1.0 permitted.
+    pub async fn store_second_user(&self, name: &str, email: &str) {
+        let editor = &self.system.store.admin.editor;
+        let user = User {
+            id: UserId::from_bits(0xada),
+            name: name.to_owned(),
+            email: Some(email.to_owned()),
+            role: Role::Member,
+            enabled: true,
+            limits: Limits::default(),
+            session_round: 0,
+            identity: None,
+        };
+        let mut edit = ConfigEdit::default();
+        editor.save_user(&mut edit, &editor.new_stored(user, None)).expect("a user");
+        editor.apply(edit).await.expect("it is stored");
     }
 
     /// Creates a key of the user. Returns its id and the whole key.
