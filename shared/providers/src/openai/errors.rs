@@ -1,0 +1,68 @@
+//! The errors that OpenAI's API names, and those of upstreams that imitate it.
+
+use crate::classification::{ErrorMeaning, SeenError};
+use baton_domain::cooldown_reason::CooldownReason;
+
+/// "Error codes", 2026-11; `billing_not_active` with 429: RamiAwar/dataline #175. An account's
+/// limit that one request exceeds ("Request too large for gpt-4o … on tokens per min"): the same
+/// page, `rate_limit_exceeded`. Others have adopted the codes (Moonshot, DeepSeek, vLLM). A
+/// restricted key gets 401 (continuedev/continue #10059, 2026-01-31), or 403 with the error as
+/// text. A location that is not served: songquanpeng/one-api #1692.
+pub(crate) fn error_meaning(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
+    const MONEY: [&str; 8] = [
+        "insufficient_quota",
+        "billing_hard_limit_reached",
+        "billing_limit_reached",
+        "insufficient_credits",
+        "insufficient_balance",
+        "exceeded_current_quota_error",
+        "quota_exceeded_error",
+        "billing_limit_user_error",
+    ];
+    const DISABLED: [&str; 3] =
+        ["billing_not_active", "access_terminated", "organization_disabled"];
+    const MODEL: [&str; 5] = [
+        "model_not_found",
+        "model_not_available",
+        "model_not_supported",
+        "unsupported_model",
+        "invalid_model",
+    ];
+    let error = upstream_error.error;
+    if error.has_name_in(&MONEY) {
+        return Some(ErrorMeaning::AccountUnavailable(CooldownReason::SpendCapReached, None));
+    }
+    if error.has_name_in(&DISABLED) {
+        return Some(ErrorMeaning::AccountUnavailable(CooldownReason::OrganizationDisabled, None));
+    }
+    let is_scope = error
+        .message_starts_with("You have insufficient permissions for this operation")
+        || error.message_starts_with("Missing scopes:");
+    if matches!(upstream_error.status, 401 | 403)
+        && (is_scope || error.has_name_in(&["missing_scope"]))
+    {
+        return Some(ErrorMeaning::NotPermitted);
+    }
+    if upstream_error.status == 403 && error.has_name_in(&["unsupported_country_region_territory"])
+    {
+        return Some(ErrorMeaning::WrongPlace);
+    }
+    if error.has_name_in(&["account_deactivated", "invalid_api_key"]) {
+        return Some(ErrorMeaning::Refused);
+    }
+    if upstream_error.status == 429 && error.message_starts_with("Request too large for ") {
+        return Some(ErrorMeaning::RequestTooLarge);
+    }
+    if error.has_name_in(&MODEL) {
+        return Some(ErrorMeaning::Unavailable);
+    }
+    // vLLM, Ollama and others have no code for it: "The model `x` does not exist."
+    let is_missing = upstream_error.status == 404 && !upstream_error.model.is_empty();
+    let names_model = || {
+        let after = error.message.split_once(upstream_error.model).map(|(_, after)| after);
+        after.is_some_and(|after| {
+            ["not found", "does not exist", "is not supported"].iter().any(|it| after.contains(it))
+        })
+    };
+    (is_missing && names_model()).then_some(ErrorMeaning::Unavailable)
+}
