@@ -63,6 +63,8 @@ mod responses;
 mod stream_translator;
 
 pub use baton_domain::protocol::{ClientProtocol, UpstreamProtocol};
+pub(crate) use continuation::STATE_PREFIX;
+pub(crate) use messages::sanitize_id;
 pub use stream_translator::StreamTranslator;
 
 use crate::json::{CONTAINERS_MAX, JsonError};

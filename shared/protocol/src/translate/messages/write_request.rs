@@ -269,7 +269,7 @@ fn write_input(block: &mut ObjectWriter<'_>, arguments: &str) {
 
 /// Replaces the characters of another vendor's id that this API does not accept
 /// (`^[a-zA-Z0-9_-]+$`).
-fn sanitize_id(id: &str) -> String {
+pub(crate) fn sanitize_id(id: &str) -> String {
     let letter = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     if id.is_empty() { "_".to_owned() } else { id.chars().map(letter).collect() }
 }
