@@ -14,6 +14,7 @@ use std::ops::Range;
 
 /// The fields that the relay reads from a request body.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Envelope<'a> {
     /// The requested model.
     pub model: Cow<'a, str>,

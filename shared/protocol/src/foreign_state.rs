@@ -9,6 +9,7 @@ use crate::json::{DEPTH_MAX, JsonDocument, JsonValue};
 use crate::translate::{STATE_PREFIX, sanitize_id};
 use baton_domain::protocol::UpstreamProtocol;
 use memchr::memmem;
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// The body without foreign state, or `None` if it has none.
@@ -79,7 +80,7 @@ fn field<'a>(object: JsonValue<'a>, name: &str) -> Option<JsonValue<'a>> {
 }
 
 fn text_of(object: JsonValue<'_>, name: &str) -> Option<String> {
-    field(object, name)?.text().map(|text| text.into_owned())
+    field(object, name)?.text().map(Cow::into_owned)
 }
 
 /// Whether some field of the name has a string that is suspect. Text inside of strings has escaped

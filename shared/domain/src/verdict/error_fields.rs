@@ -128,7 +128,7 @@ const IMPLIED: [(&[&str], u16); 14] = [
 /// The deepest nesting of an error's text.
 const TEXT_DEPTH_MAX: usize = 4;
 
-/// The text of a message: a string, a list of texts (FastAPI, pydantic), or an object (Mistral).
+/// The text of a message: a string, a list of texts (`FastAPI`, pydantic), or an object (Mistral).
 fn read_text(value: &Value, levels: usize) -> String {
     match value {
         Value::String(text) => text.clone(),

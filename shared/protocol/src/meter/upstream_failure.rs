@@ -80,7 +80,7 @@ pub(crate) const MESSAGE_FIELDS: [&str; 7] =
 /// The deepest nesting of an error's text.
 const TEXT_DEPTH_MAX: usize = 4;
 
-/// The text of an error's message: a string, a list of them, or an object. FastAPI and pydantic send
+/// The text of an error's message: a string, a list of them, or an object. `FastAPI` and pydantic send
 /// a list of objects with a place and a message, as do vLLM and Mistral (whose `message` is an
 /// object with such a `detail`; their servers, 2026-11).
 pub(crate) fn error_text(value: JsonValue<'_>) -> String {

@@ -226,7 +226,6 @@ fn is_same_maker(from: &str, to: &str) -> bool {
 
 /// The state that a model expects, as far as its name says.
 #[derive(Debug, Clone, Copy, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct ExpectedState {
     /// It accepts thinking of any maker as `reasoning_content`.
     takes_reasoning: bool,

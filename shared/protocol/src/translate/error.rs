@@ -51,7 +51,7 @@ const KNOWN_OVERFLOWS: [&str; 5] = [
 ];
 
 /// Further phrases of vendors for the same (documentation and error reports, 2026-11): Bedrock, xAI,
-/// vLLM and SGLang, Groq and Cerebras, Ollama and llama.cpp, LM Studio, Moonshot, Z.ai, Alibaba,
+/// `vLLM` and `SGLang`, Groq and Cerebras, Ollama and llama.cpp, `LM Studio`, Moonshot, Z.ai, Alibaba,
 /// Text Generation Inference, Cohere, GitHub.
 const OTHER_OVERFLOWS: [&str; 20] = [
     "input is too long",

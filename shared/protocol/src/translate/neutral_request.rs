@@ -13,6 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// The meaning of a request.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct NeutralRequest<'a> {
     /// The length of the body that was read. The body that is written has a similar length.
     pub(super) body_bytes: usize,

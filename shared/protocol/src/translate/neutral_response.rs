@@ -83,7 +83,7 @@ impl ResponsePart {
     fn append_text(&mut self, delta: &str) {
         match self {
             Self::Text(text) | Self::Refusal(text) | Self::Thinking { text, .. } => {
-                text.push_str(delta)
+                text.push_str(delta);
             }
             Self::Call(call) => call.arguments.push_str(delta),
             Self::Redacted(_) => {}

@@ -32,6 +32,7 @@ struct TranslatorState {
 
 /// The number of bytes that are kept.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct RetainedBytes {
     bytes: usize,
     /// The writer repeats the whole answer at its end.
@@ -74,8 +75,8 @@ impl RetainedBytes {
 
 #[derive(Debug)]
 enum StreamReader {
-    Messages(messages::read_response::MessagesReader),
-    Chat(chat::read_response::ChatReader),
+    Messages(Box<messages::read_response::MessagesReader>),
+    Chat(Box<chat::read_response::ChatReader>),
 }
 
 impl StreamReader {
@@ -121,11 +122,11 @@ impl StreamTranslator {
     pub(super) fn new(context: ResponseContext) -> Self {
         let reader = match context.translation {
             ProtocolPair::ChatToMessages | ProtocolPair::ResponsesToMessages => {
-                StreamReader::Messages(messages::read_response::MessagesReader::default())
+                StreamReader::Messages(Box::default())
             }
-            ProtocolPair::MessagesToChat | ProtocolPair::ResponsesToChat => {
-                StreamReader::Chat(chat::read_response::ChatReader::new(&context.upstream_model))
-            }
+            ProtocolPair::MessagesToChat | ProtocolPair::ResponsesToChat => StreamReader::Chat(
+                Box::new(chat::read_response::ChatReader::new(&context.upstream_model)),
+            ),
         };
         let writer = match context.translation {
             ProtocolPair::MessagesToChat => {

@@ -1,6 +1,7 @@
 //! Reads answers of Chat Completions, as chunks or whole.
 
 use super::part_sequence::{PartKey, PartSequence};
+use crate::json::JsonValue;
 use crate::meter::UsageTally;
 use crate::sse::SseEvent;
 use crate::translate::continuation::{PendingState, ReasoningField};
@@ -186,7 +187,7 @@ impl ChatReader {
             self.sequence.state.note_field(field);
             Some(text)
         });
-        let Some(details) = delta.take_value("reasoning_details").map(|value| value.raw()) else {
+        let Some(details) = delta.take_value("reasoning_details").map(JsonValue::raw) else {
             return text;
         };
         self.held_bytes += details.len();
@@ -204,7 +205,7 @@ impl ChatReader {
     ) {
         let index = fragment.take_number("index");
         let id = fragment.take_nonempty_text("id").unwrap_or_default();
-        let extra = fragment.take_value("extra_content").map(|value| value.raw());
+        let extra = fragment.take_value("extra_content").map(JsonValue::raw);
         let mut function = fragment.take_object("function").unwrap_or_default();
         let mut name = function.take_nonempty_text("name").unwrap_or_default();
         let arguments = function.take_value("arguments");

@@ -167,12 +167,10 @@ fn write_assistant(
         message.raw("reasoning_details", state.details.as_deref());
         if !calls.is_empty() {
             message.list("tool_calls", |items| {
-                for (index, call) in calls.iter().enumerate() {
-                    items.object(|fields| {
-                        write_call(fields, call);
-                        fields.raw("extra_content", state.extra_of_call(&call.id, index == 0));
-                    });
-                }
+                let mut write = |(index, call): (usize, &&ToolCall)| {
+                    items.object(|fields| write_call(fields, call, &state, index));
+                };
+                calls.iter().enumerate().for_each(&mut write);
             });
         }
     });
@@ -198,7 +196,8 @@ fn returned_state(turn: &ConversationTurn, options: &TranslationOptions<'_>) -> 
     ReturnedState::new(options.model, options.takes_reasoning, thinking)
 }
 
-fn write_call(fields: &mut ObjectWriter<'_>, call: &ToolCall) {
+/// Writes the call with this number in its turn.
+fn write_call(fields: &mut ObjectWriter<'_>, call: &ToolCall, state: &ReturnedState, index: usize) {
     fields.text("id", &call.id);
     fields.text("type", "function");
     fields.object("function", |function| {
@@ -206,6 +205,7 @@ fn write_call(fields: &mut ObjectWriter<'_>, call: &ToolCall) {
         let is_empty = call.arguments.trim().is_empty();
         function.text("arguments", if is_empty { "{}" } else { &call.arguments });
     });
+    fields.raw("extra_content", state.extra_of_call(&call.id, index == 0));
 }
 
 /// Writes the tools. A request without tools must not have a tool choice.
