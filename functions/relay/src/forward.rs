@@ -81,6 +81,9 @@ impl RelayState {
                 call.session,
             )
             .await?;
+        if let Some(id) = &model_call.state_id {
+            Box::pin(self.load_state_pin(&mut selector, id)).await;
+        }
         let mut history = AttemptHistory::default();
         while selector.accounts_tried() < ACCOUNTS_MAX && history.refusals < REFUSALS_MAX {
             let selected = self.next_account(&mut selector, model_call, deadline).await;

@@ -169,8 +169,18 @@ impl RelayState {
         let _in_flight = InFlightCount::begin(&self.unsent.in_flight);
         tokio::join!(
             self.release_slot(pending_usage),
-            self.send_usage_record(pending_usage, request_end)
+            self.send_usage_record(pending_usage, request_end),
+            self.keep_state(pending_usage, request_end)
         );
+    }
+
+    /// Stores which account keeps the answer. Few answers are kept.
+    async fn keep_state(&self, pending_usage: &PendingUsage, request_end: &RequestEnd) {
+        if let (true, Some(reading)) = (pending_usage.model_call.keeps_state, &request_end.reading)
+        {
+            let store = Box::pin(self.store_state_pin(pending_usage, reading));
+            self.in_time(STORE_TIME_IN_STOP, store).await;
+        }
     }
 
     /// Sends the usage record. It returns when the record is safe: in the queue, else among the

@@ -21,6 +21,10 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 /// How long a session that had to leave its first choice stays with the second one.
 pub const SESSION_PIN_LIFETIME: SignedDuration = SignedDuration::from_hours(1);
 
+/// How long an answer that an upstream keeps stays with its account (platform.openai.com,
+/// "Conversation state", response objects are saved for 30 days, 2026-11).
+pub const STATE_PIN_LIFETIME: SignedDuration = SignedDuration::from_hours(30 * 24);
+
 /// The key of a session pin: one session and one model.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SessionPinKey {
@@ -30,6 +34,14 @@ pub struct SessionPinKey {
     pub session: u64,
     /// The requested model.
     pub model: String,
+}
+
+impl SessionPinKey {
+    /// The key of an answer or a conversation that an upstream keeps, by its id.
+    pub fn of_state(group: &GroupId, id: &str) -> Self {
+        let session = xxh3_64(id.as_bytes());
+        Self { group: group.clone(), session, model: "state".to_owned() }
+    }
 }
 
 /// The accounts to select from.

@@ -19,6 +19,9 @@ const CHAT_OUTPUT: [&str; 4] =
 pub(super) struct MeterState {
     tally: UsageTally,
     model: Option<String>,
+    events: u64,
+    /// The answer's id.
+    answer_id: Option<String>,
     pub(super) end: AnswerEnd,
     pub(super) started: bool,
     has_reported_end: bool,
@@ -41,6 +44,7 @@ pub(super) struct MeterState {
 
 impl MeterState {
     pub(super) fn observe_event(&mut self, event: &SseEvent<'_>) {
+        self.events += 1;
         let kind = event.kind();
         match kind {
             EventKind::ContentDelta => {
@@ -220,6 +224,7 @@ impl MeterState {
         }
         self.stop_reason = object.stop_reason;
         self.take_final_message(NestedResponse {
+            id: object.id,
             model: object.model,
             usage: object.usage,
             status: None,
@@ -266,6 +271,7 @@ impl MeterState {
 
     fn take_message(&mut self, message: NestedResponse) {
         self.model = message.model.or(self.model.take());
+        self.answer_id = message.id.or(self.answer_id.take());
         if let Some(usage) = message.usage {
             self.tally.update_counts(usage);
         }
@@ -273,6 +279,7 @@ impl MeterState {
 
     fn take_final_message(&mut self, message: NestedResponse) {
         self.model = message.model.or(self.model.take());
+        self.answer_id = message.id.or(self.answer_id.take());
         if let Some(usage) = message.usage {
             self.take_usage(usage, true);
         }
@@ -296,6 +303,8 @@ impl MeterState {
         let Self {
             mut tally,
             model,
+            answer_id,
+            events,
             end,
             has_reported_end,
             started,
@@ -325,6 +334,8 @@ impl MeterState {
         MeterReading {
             usage,
             model,
+            answer_id,
+            events,
             end,
             has_reported_end,
             started,

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 /// An object of an upstream's answer.
 #[derive(Debug, Default)]
 pub(super) struct UpstreamObject {
+    pub(super) id: Option<String>,
     pub(super) kind: Option<String>,
     pub(super) model: Option<String>,
     pub(super) usage: Option<RawUsage>,
@@ -31,6 +32,7 @@ pub(super) struct UpstreamObject {
 /// A message or a response inside an event.
 #[derive(Debug)]
 pub(super) struct NestedResponse {
+    pub(super) id: Option<String>,
     pub(super) model: Option<String>,
     pub(super) usage: Option<RawUsage>,
     pub(super) status: Option<String>,
@@ -89,6 +91,7 @@ impl UpstreamObject {
     pub(super) fn parse(json: &[u8]) -> Option<Self> {
         let mut fields: RawFields<'_> = serde_json::from_slice(json).ok()?;
         Some(Self {
+            id: fields.value("id"),
             kind: fields.value("type"),
             model: fields.value("model"),
             usage: RawUsage::take(&mut fields),
@@ -110,6 +113,7 @@ impl UpstreamObject {
 impl NestedResponse {
     fn read(mut fields: RawFields<'_>) -> Self {
         Self {
+            id: fields.value("id"),
             model: fields.value("model"),
             usage: RawUsage::take(&mut fields),
             status: fields.value("status"),
