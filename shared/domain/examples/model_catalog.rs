@@ -16,6 +16,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         lines.entry(key).or_insert(line);
     }
     println!("# {version}");
-    lines.values().for_each(|line| println!("{line}"));
+    for line in lines.values() {
+        println!("{line}");
+    }
     Ok(())
 }

@@ -404,11 +404,25 @@ impl PriceTable {
         SoldPrices { table: self, vendor: None, region: None, account: None }
     }
 
-    /// The prices that `account` pays.
-    pub fn for_account<'a>(&'a self, account: &'a Account) -> SoldPrices<'a> {
-        let vendor = Vendor::of_account(account.provider, &account.base_url);
-        let region = vendor.and_then(|vendor| vendor.region_of(&account.base_url));
-        SoldPrices { table: self, vendor, region, account: Some(account.id.as_str()) }
+    /// The prices of a seller.
+    pub fn sold_by<'a>(&'a self, seller: &'a Seller) -> SoldPrices<'a> {
+        let Seller { vendor, region, account } = seller;
+        SoldPrices {
+            table: self,
+            vendor: *vendor,
+            region: region.as_deref(),
+            account: account.as_deref(),
+        }
+    }
+
+    /// The seller of an account's models. Accounts of one vendor without prices of their own have
+    /// the same seller.
+    pub fn seller_of(&self, account: &Account) -> Seller {
+        let begin = format!("{}/", account.id.as_str());
+        let next = self.models.range(begin.clone()..).next();
+        let has_own = next.is_some_and(|(name, _)| name.starts_with(&begin));
+        let seller = Seller::of_account(account);
+        Seller { account: seller.account.filter(|_| has_own), ..seller }
     }
 
     /// The prices that a stored record was subject to: its account, and the vendor that its price's
@@ -430,6 +444,11 @@ impl PriceTable {
     /// [`SoldPrices::cost`] for a vendor that is not known.
     pub fn cost(&self, usage: &BilledUsage, model: &str, at: Timestamp) -> UsageCost {
         self.usual().cost(usage, model, at)
+    }
+
+    /// The most tokens that the model reads in one pass, by the latest price.
+    pub fn context_tokens(&self, model: &str) -> Option<u64> {
+        self.usual().context_tokens(model, Timestamp::MAX)
     }
 
     /// [`SoldPrices::has_price_bound`] for a vendor that is not known.
@@ -462,6 +481,27 @@ impl PriceTable {
             us_geo: true,
             version: self.version.clone(),
             ..ModelPrice::default()
+        }
+    }
+}
+
+/// Who asks the price of a model: a vendor, in a region, for an account.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seller {
+    vendor: Option<Vendor>,
+    region: Option<String>,
+    account: Option<String>,
+}
+
+impl Seller {
+    /// The seller of an account's models.
+    pub fn of_account(account: &Account) -> Self {
+        let vendor = Vendor::of_account(account.provider, &account.base_url);
+        let region = vendor.and_then(|vendor| vendor.region_of(&account.base_url));
+        Self {
+            vendor,
+            region: region.map(str::to_owned),
+            account: Some(account.id.as_str().to_owned()),
         }
     }
 }
