@@ -125,11 +125,11 @@ impl RelayState {
                 unpriced = unpriced.or_else(|| unpriced_header(&request.head.headers));
             }
             let seller = prices.seller_of(&member.account);
-            let priced = (plan.cost_variant(&member.account, aliased_model), seller);
-            if seen.contains(&priced) {
+            let form = (plan.cost_variant(&member.account, aliased_model), seller);
+            if seen.contains(&form) {
                 continue;
             }
-            let (variant, sold) = (&priced.0, prices.sold_by(&priced.1));
+            let (variant, sold) = (&form.0, prices.sold_by(&form.1));
             let client_body = (body, model, facts.stream);
             match variant.translation(request.identity(), client_body) {
                 // The account receives the body unchanged.
@@ -152,7 +152,7 @@ impl RelayState {
                     }
                 }
             }
-            seen.push(priced);
+            seen.push(form);
         }
         Ok(unpriced)
     }

@@ -44,6 +44,7 @@ pub struct AccountCandidates<'a, A> {
 /// The fields of an account that the selection reads. The type is small because each request reads
 /// all of them, and a thousand complete accounts do not fit into the processor's caches.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct HashedAccount {
     /// Hashes of the cache domain's name and of the account's id.
     domain: u64,
@@ -290,9 +291,9 @@ impl<A: AsRef<Account>> AccountCandidates<'_, A> {
                     && candidate.names_models
                     && self.account(*index).names_model(criteria.model)
             };
-            let named: Vec<usize> = among.iter().copied().filter(names).collect();
-            if !named.is_empty() {
-                return draw_account(self.candidates, &named, criteria);
+            let preferred: Vec<usize> = among.iter().copied().filter(names).collect();
+            if !preferred.is_empty() {
+                return draw_account(self.candidates, &preferred, criteria);
             }
         }
         draw_account(self.candidates, among, criteria)

@@ -40,6 +40,7 @@ pub mod runtime_settings;
 mod schema;
 pub mod scope;
 pub mod secret;
+mod sold_price;
 pub mod spend_limit;
 pub mod spreadsheet;
 pub mod upstream_token;

@@ -185,6 +185,14 @@ pub fn entry(vendor: Vendor, region: Option<&str>, model: &str) -> Option<ModelP
     })
 }
 
+/// The vendor that makes the model, if its name says so.
+pub fn maker_of(model: &str) -> Option<Vendor> {
+    let lower = model.to_ascii_lowercase();
+    let name = base_id(lower.rsplit('/').next().unwrap_or(&lower));
+    let claude = || name.starts_with("claude-").then_some(Vendor::Anthropic);
+    Vendor::of_model(name).or_else(claude)
+}
+
 /// The entry of a model at the vendor that makes it, for hosts whose own prices are not known.
 pub fn makers_entry(model: &str) -> Option<ModelPrice> {
     let lower = model.to_ascii_lowercase();

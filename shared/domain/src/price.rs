@@ -6,9 +6,10 @@
 use crate::account::{Account, Provider};
 use crate::listed_price::listed_price;
 use crate::model::base_id;
-use crate::model_catalog::{self, Vendor};
+use crate::model_catalog::Vendor;
 use crate::money::PicoUsd;
 use crate::record::UsageRecord;
+pub use crate::sold_price::{Seller, SoldPrices};
 use crate::usage::{BilledUsage, TokenCounts};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -144,6 +145,9 @@ pub struct ModelPrice {
     /// The rates of tiers. A tier that is not listed costs a usual factor of the other rates.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tiers: Vec<TierPrice>,
+    /// What an account pays of the list price, in millionths. The rates then do not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multiplier: Option<u64>,
     /// Micro-dollars for a web search, if it is not the usual price.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub web_search: Option<u64>,
@@ -163,14 +167,14 @@ pub struct ModelPrice {
 
 /// The properties besides the model that decide the rates.
 #[derive(Debug, Clone, Copy, Default)]
-struct RateModifiers {
+pub(crate) struct RateModifiers {
     fast: bool,
     us: bool,
     tier: Option<ServiceTier>,
 }
 
 impl RateModifiers {
-    fn from_usage(usage: &BilledUsage) -> Self {
+    pub(crate) fn from_usage(usage: &BilledUsage) -> Self {
         let is = |field: &Option<String>, word| field.as_deref() == Some(word);
         Self {
             fast: is(&usage.speed, "fast"),
@@ -188,6 +192,38 @@ impl ModelPrice {
             self.above.filter(|long_prompt| prompt_tokens > long_prompt.prompt_tokens);
         let others = fast.into_iter().chain(long_prompt.map(|long_prompt| long_prompt.rates));
         others.fold(self.standard, TokenRates::higher_of)
+    }
+
+    /// This price times a number of millionths. A rate is rounded up.
+    pub(crate) fn multiply(self, factor: u64, version: &str) -> Self {
+        let times = |micros: u64| {
+            let product = u128::from(micros) * u128::from(factor);
+            u64::try_from(product.div_ceil(1_000_000)).unwrap_or(u64::MAX)
+        };
+        let rates = |rates: TokenRates| TokenRates {
+            input: times(rates.input),
+            output: times(rates.output),
+            cache_read: times(rates.cache_read),
+            cache_write_5m: times(rates.cache_write_5m),
+            cache_write_1h: times(rates.cache_write_1h),
+        };
+        let tier = |tier: TierPrice| TierPrice {
+            standard: rates(tier.standard),
+            above: tier.above.map(rates),
+            ..tier
+        };
+        // The version keeps the vendor, by which stored records find their price again.
+        let end = self.version.find('/').map_or("", |at| &self.version[at..]);
+        Self {
+            standard: rates(self.standard),
+            fast: self.fast.map(rates),
+            above: self.above.map(|above| LongPromptRates { rates: rates(above.rates), ..above }),
+            tiers: self.tiers.iter().copied().map(tier).collect(),
+            web_search: self.web_search.map(times),
+            per_request: self.per_request.map(times),
+            version: format!("{version}{end}"),
+            ..self
+        }
     }
 
     pub(crate) fn rates(&self, fast: bool, prompt_tokens: u64) -> &TokenRates {
@@ -241,7 +277,12 @@ impl ModelPrice {
     /// is exact: every built-in rate is a multiple of 20 micro-dollars, so each product is a
     /// multiple of 20 pico-dollars. With an operator's odd rate the sum is rounded up by less than
     /// a pico-dollar.
-    fn charge_pass(&self, tokens: &TokenCounts, modifiers: RateModifiers, model: &str) -> PicoUsd {
+    pub(crate) fn charge_pass(
+        &self,
+        tokens: &TokenCounts,
+        modifiers: RateModifiers,
+        model: &str,
+    ) -> PicoUsd {
         let (rates, tier) = self.tier_rates(modifiers, model, tokens.prompt_tokens());
         let geo = if modifiers.us && self.us_geo { (11, 10) } else { (1, 1) };
         rates.charge_tokens(tokens).scale(geo.0 * tier.0, geo.1 * tier.1)
@@ -268,14 +309,14 @@ const FAMILIES: [&str; 5] = ["opus", "sonnet", "haiku", "fable", "mythos"];
 pub struct PriceTable {
     version: String,
     /// Micro-dollars per search.
-    web_search: u64,
+    pub(crate) web_search: u64,
     /// The rates of a model of no known family.
     unknown: TokenRates,
     /// The prices of each model, by start date.
-    models: BTreeMap<String, Vec<ModelPrice>>,
+    pub(crate) models: BTreeMap<String, Vec<ModelPrice>>,
     aliases: BTreeMap<String, String>,
     /// The context windows in tokens of the models for which they are known.
-    contexts: BTreeMap<String, u64>,
+    pub(crate) contexts: BTreeMap<String, u64>,
     /// The names for which an operator has set a price.
     pub(crate) own: BTreeSet<String>,
 }
@@ -389,7 +430,7 @@ impl PriceTable {
         self.find_row(model).map(|(id, _)| id)
     }
 
-    fn find_row(&self, model: &str) -> Option<(&str, &[ModelPrice])> {
+    pub(crate) fn find_row(&self, model: &str) -> Option<(&str, &[ModelPrice])> {
         let base = base_id(model);
         let found = self
             .models
@@ -485,124 +526,13 @@ impl PriceTable {
     }
 }
 
-/// Who asks the price of a model: a vendor, in a region, for an account.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Seller {
-    vendor: Option<Vendor>,
-    region: Option<String>,
-    account: Option<String>,
-}
-
-impl Seller {
-    /// The seller of an account's models.
-    pub fn of_account(account: &Account) -> Self {
-        let vendor = Vendor::of_account(account.provider, &account.base_url);
-        let region = vendor.and_then(|vendor| vendor.region_of(&account.base_url));
-        Self {
-            vendor,
-            region: region.map(str::to_owned),
-            account: Some(account.id.as_str().to_owned()),
-        }
-    }
-}
-
-/// The prices of one vendor, or of one account.
-#[derive(Debug, Clone, Copy)]
-pub struct SoldPrices<'a> {
-    table: &'a PriceTable,
-    vendor: Option<Vendor>,
-    region: Option<&'a str>,
-    account: Option<&'a str>,
-}
-
-impl SoldPrices<'_> {
-    /// The price of `model` at a moment, if it is known. The first of these counts: an operator's
-    /// price for the account, for the vendor, and for the model; the vendor's entry in the catalog;
-    /// a built-in price; the entry of the vendor that makes the model.
-    pub fn price(&self, model: &str, at: Timestamp) -> Option<ModelPrice> {
-        let row = |name: &str| {
-            let (id, prices) = self.table.find_row(name)?;
-            let price = current(prices, at)?.clone();
-            let context_tokens = price.context_tokens.or(self.table.contexts.get(id).copied());
-            Some(ModelPrice { context_tokens, ..price })
-        };
-        let is_own = |name: &str| {
-            self.table.find_row(name).is_some_and(|(id, _)| self.table.own.contains(id))
-        };
-        let vendor = self.vendor.map(Vendor::as_str);
-        for seller in self.account.into_iter().chain(vendor) {
-            let qualified = [model, base_id(model)].map(|id| format!("{seller}/{id}"));
-            if let Some(prices) = qualified.iter().find_map(|name| self.table.models.get(name)) {
-                return current(prices, at).cloned();
-            }
-        }
-        if is_own(model) {
-            return row(model);
-        }
-        // The built-in prices of Claude models are newer than the catalog's, with earlier periods.
-        let in_catalog = self.vendor.filter(|vendor| *vendor != Vendor::Anthropic);
-        in_catalog
-            .and_then(|vendor| model_catalog::entry(vendor, self.region, model))
-            .or_else(|| row(model))
-            .or_else(|| model_catalog::makers_entry(model))
-    }
-
-    /// The cost of `usage`: each iteration at the price of its model, the rest at the price of
-    /// `model`, which served the request, plus web searches. The length of a prompt is that of a
-    /// single pass.
-    pub fn cost(&self, usage: &BilledUsage, model: &str, at: Timestamp) -> UsageCost {
-        let modifiers = RateModifiers::from_usage(usage);
-        let (price, mut is_priced) = self.price_or_guess(model, at);
-        let mut amount = self.fees(&price, usage.web_searches)
-            + price.charge_pass(&usage.outside_iterations(), modifiers, model);
-        for iteration in &usage.iterations {
-            let served_model = iteration.model.as_deref().unwrap_or(model);
-            let (price, is_known) = self.price_or_guess(served_model, at);
-            is_priced &= is_known;
-            amount += price.charge_pass(&iteration.tokens, modifiers, served_model);
-        }
-        UsageCost { amount, version: version_label(&price, is_priced), is_priced }
-    }
-
-    /// What a request with this number of web searches costs besides its tokens.
-    pub(crate) fn fees(&self, price: &ModelPrice, searches: u64) -> PicoUsd {
-        let search = price.web_search.unwrap_or(self.table.web_search);
-        let request = price.per_request.unwrap_or_default();
-        PicoUsd::from_micros(search.saturating_mul(searches).saturating_add(request))
-    }
-
-    /// The most tokens that the model reads in one pass, if that is known.
-    pub fn context_tokens(&self, model: &str, at: Timestamp) -> Option<u64> {
-        self.price(model, at).and_then(|price| price.context_tokens)
-    }
-
-    /// The model's price and `true`, or an estimate that is never free and `false`.
-    pub(crate) fn price_or_guess(&self, model: &str, at: Timestamp) -> (ModelPrice, bool) {
-        match self.price(model, at) {
-            Some(price) => (price, true),
-            None => (self.table.guess(model, at), false),
-        }
-    }
-
-    /// Whether no upstream can ask more for `model` than the table says: the model has a price, is a
-    /// public one with listed prices, or is a new one of a known family.
-    pub fn has_price_bound(&self, model: &str, at: Timestamp) -> bool {
-        // The name of an inference profile can contain any words.
-        let is_public = |model: &str| {
-            !model.starts_with("arn:")
-                && (listed_price(model).is_some() || family_of(model).is_some())
-        };
-        self.price(model, at).is_some() || is_public(model)
-    }
-}
-
 /// The family that a model's name contains.
-fn family_of(model: &str) -> Option<&'static str> {
+pub(crate) fn family_of(model: &str) -> Option<&'static str> {
     let lower = model.to_ascii_lowercase();
     FAMILIES.into_iter().find(|family| lower.contains(family))
 }
 
-fn current(prices: &[ModelPrice], at: Timestamp) -> Option<&ModelPrice> {
+pub(crate) fn current(prices: &[ModelPrice], at: Timestamp) -> Option<&ModelPrice> {
     prices.iter().rev().find(|price| price.from <= at).or(prices.first())
 }
 

@@ -1,5 +1,4 @@
 //! What an upstream bills, by the forms in which upstreams report it. Each row has its source.
-#![expect(clippy::unwrap_used, reason = "a test may")]
 
 use baton_domain::usage::BilledUsage;
 use baton_protocol::meter::{MeterReading, UsageMeter};

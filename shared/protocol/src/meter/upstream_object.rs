@@ -225,16 +225,16 @@ impl RawUsage {
     /// Takes the tokens that were read from the cache and written to it out of the prompt. Some
     /// upstreams count them beside the prompt; then the total has exactly that many tokens more.
     fn split_prompt(&mut self, read: Option<u64>, written: Option<u64>, total: Option<u64>) {
-        let cached = read.unwrap_or(0).saturating_add(written.unwrap_or(0));
-        let counted = [self.input_tokens, self.output_tokens, Some(cached)];
+        let cache_total = read.unwrap_or(0).saturating_add(written.unwrap_or(0));
+        let counted = [self.input_tokens, self.output_tokens, Some(cache_total)];
         let all = counted.into_iter().flatten().fold(0, u64::saturating_add);
         let with_thinking = all.saturating_add(self.thinking_tokens.unwrap_or(0));
-        let is_inside = cached == 0
+        let is_inside = cache_total == 0
             || self.cache_read_input_tokens.is_some()
             || self.cache_creation_input_tokens.is_some()
             || total.is_none_or(|total| total != all && total != with_thinking)
             // With as many cached as thinking tokens, the usual way of counting is assumed.
-            || (self.thinking_tokens == Some(cached) && total == Some(all));
+            || (self.thinking_tokens == Some(cache_total) && total == Some(all));
         if !is_inside {
             self.cache_read_input_tokens = read;
             self.cache_creation_input_tokens = written;
