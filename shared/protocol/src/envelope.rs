@@ -217,11 +217,11 @@ fn parse_metadata_session(raw: &str) -> Option<Cow<'_, str>> {
 /// of a thread.
 fn parse_id(raw: &str) -> Option<Cow<'_, str>> {
     #[derive(serde::Deserialize)]
-    struct Holder<'a> {
+    struct IdObject<'a> {
         #[serde(borrow, alias = "previous_message_id")]
         id: Option<Cow<'a, str>>,
     }
-    let inner = || serde_json::from_str::<Holder>(raw).ok()?.id;
+    let inner = || serde_json::from_str::<IdObject>(raw).ok()?.id;
     parse_text(raw).or_else(inner).filter(|id| !id.is_empty())
 }
 

@@ -34,7 +34,7 @@ pub fn remove_foreign_state(body: &[u8], upstream: UpstreamProtocol) -> Option<V
     } else {
         list.items()?.map(keep_item).collect()
     };
-    let is_changed = kept.iter().any(|element| !matches!(element, Kept::Same(_)));
+    let is_changed = kept.iter().any(|element| !matches!(element, KeptElement::Same(_)));
     if !is_changed {
         return None;
     }
@@ -43,17 +43,17 @@ pub fn remove_foreign_state(body: &[u8], upstream: UpstreamProtocol) -> Option<V
 }
 
 /// An element of a list.
-enum Kept<'a> {
+enum KeptElement<'a> {
     Same(&'a str),
     Changed(String),
     Removed,
 }
 
-fn join(kept: &[Kept<'_>]) -> String {
+fn join(kept: &[KeptElement<'_>]) -> String {
     let texts = kept.iter().filter_map(|element| match element {
-        Kept::Same(text) => Some(*text),
-        Kept::Changed(text) => Some(text.as_str()),
-        Kept::Removed => None,
+        KeptElement::Same(text) => Some(*text),
+        KeptElement::Changed(text) => Some(text.as_str()),
+        KeptElement::Removed => None,
     });
     format!("[{}]", texts.collect::<Vec<_>>().join(","))
 }
@@ -109,7 +109,7 @@ fn may_have_foreign_blocks(body: &[u8]) -> bool {
 
 /// Keeps what a signing upstream accepts of the messages. Also returns whether the last answer that
 /// called tools has lost its thinking.
-fn keep_messages(list: JsonValue<'_>) -> (Vec<Kept<'_>>, bool) {
+fn keep_messages(list: JsonValue<'_>) -> (Vec<KeptElement<'_>>, bool) {
     let mut has_lost_thinking = false;
     let mut kept = Vec::new();
     for message in list.items().into_iter().flatten() {
@@ -124,8 +124,8 @@ fn keep_messages(list: JsonValue<'_>) -> (Vec<Kept<'_>>, bool) {
 
 /// Keeps what a signing upstream accepts of a message. Also returns whether it has calls and lost
 /// its thinking.
-fn keep_message(message: JsonValue<'_>) -> (Kept<'_>, bool) {
-    let same = (Kept::Same(message.raw()), false);
+fn keep_message(message: JsonValue<'_>) -> (KeptElement<'_>, bool) {
+    let same = (KeptElement::Same(message.raw()), false);
     let Some(content) = field(message, "content") else { return same };
     let Some(blocks) = content.items() else { return same };
     let (mut kept, mut calls, mut is_thinking_lost) = (Vec::new(), false, false);
@@ -135,23 +135,26 @@ fn keep_message(message: JsonValue<'_>) -> (Kept<'_>, bool) {
         kept.push(match kind.as_str() {
             "thinking" if is_foreign_thinking(block) => {
                 is_thinking_lost = true;
-                Kept::Removed
+                KeptElement::Removed
             }
             "tool_use" => with_plain_id(block, "id"),
             "tool_result" => with_plain_id(block, "tool_use_id"),
-            _ => Kept::Same(block.raw()),
+            _ => KeptElement::Same(block.raw()),
         });
     }
-    if kept.iter().all(|block| matches!(block, Kept::Same(_))) {
+    if kept.iter().all(|block| matches!(block, KeptElement::Same(_))) {
         return same;
     }
-    if kept.iter().all(|block| matches!(block, Kept::Removed)) {
-        return (Kept::Removed, false);
+    if kept.iter().all(|block| matches!(block, KeptElement::Removed)) {
+        return (KeptElement::Removed, false);
     }
     let raw = message.raw();
     let edit = (find_span(raw.as_bytes(), content.raw()), join(&kept));
     let changed = apply(raw.as_bytes(), vec![edit]);
-    (Kept::Changed(String::from_utf8(changed).unwrap_or_default()), calls && is_thinking_lost)
+    (
+        KeptElement::Changed(String::from_utf8(changed).unwrap_or_default()),
+        calls && is_thinking_lost,
+    )
 }
 
 fn is_foreign_thinking(block: JsonValue<'_>) -> bool {
@@ -159,16 +162,16 @@ fn is_foreign_thinking(block: JsonValue<'_>) -> bool {
     signature.is_empty() || signature.starts_with(STATE_PREFIX)
 }
 
-fn with_plain_id<'a>(block: JsonValue<'a>, name: &str) -> Kept<'a> {
-    let Some(id) = field(block, name) else { return Kept::Same(block.raw()) };
-    let Some(text) = id.text() else { return Kept::Same(block.raw()) };
+fn with_plain_id<'a>(block: JsonValue<'a>, name: &str) -> KeptElement<'a> {
+    let Some(id) = field(block, name) else { return KeptElement::Same(block.raw()) };
+    let Some(text) = id.text() else { return KeptElement::Same(block.raw()) };
     let plain = sanitize_id(&text);
     if plain == *text {
-        return Kept::Same(block.raw());
+        return KeptElement::Same(block.raw());
     }
     let edit = (find_span(block.raw().as_bytes(), id.raw()), format!("\"{plain}\""));
     let changed = apply(block.raw().as_bytes(), vec![edit]);
-    Kept::Changed(String::from_utf8(changed).unwrap_or_default())
+    KeptElement::Changed(String::from_utf8(changed).unwrap_or_default())
 }
 
 /// Switches off thinking with a budget: models that have one refuse to go on after a call without
@@ -197,22 +200,26 @@ fn is_own_item_id(id: &str) -> bool {
     number.is_some_and(|number| !number.is_empty() && number.bytes().all(|it| it.is_ascii_digit()))
 }
 
-fn keep_item(item: JsonValue<'_>) -> Kept<'_> {
+fn keep_item(item: JsonValue<'_>) -> KeptElement<'_> {
     let has_own_id = text_of(item, "id").is_some_and(|id| is_own_item_id(&id));
     if text_of(item, "type").as_deref() == Some("reasoning") {
         let sealed = text_of(item, "encrypted_content").unwrap_or_default();
         let is_own = sealed.starts_with(STATE_PREFIX)
             || SEALED_THINKING.iter().any(|start| sealed.starts_with(start));
-        return if is_own || has_own_id { Kept::Removed } else { Kept::Same(item.raw()) };
+        return if is_own || has_own_id {
+            KeptElement::Removed
+        } else {
+            KeptElement::Same(item.raw())
+        };
     }
     if !has_own_id {
-        return Kept::Same(item.raw());
+        return KeptElement::Same(item.raw());
     }
     let fields = item.fields().into_iter().flatten().filter(|(name, _)| name != "id");
     let fields = fields.map(|(name, value)| {
         format!("{}:{}", serde_json::Value::from(name.into_owned()), value.raw())
     });
-    Kept::Changed(format!("{{{}}}", fields.collect::<Vec<_>>().join(",")))
+    KeptElement::Changed(format!("{{{}}}", fields.collect::<Vec<_>>().join(",")))
 }
 
 #[cfg(test)]

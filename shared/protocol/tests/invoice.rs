@@ -43,7 +43,7 @@ fn cached_and_thinking_tokens_are_inside_or_beside_by_the_total() {
         r#"{"prompt_tokens":1000,"completion_tokens":10,"total_tokens":1010,"prompt_tokens_details":{"cached_tokens":700,"cache_write_tokens":200}}"#,
         [100, 700, 200, 10],
     );
-    // Gateways that copy Anthropic's counts: beside the prompt.
+    // Gateways that copy Anthropic's counts: not part of the prompt.
     check(
         r#"{"prompt_tokens":500,"completion_tokens":300,"total_tokens":14100,"prompt_tokens_details":{"cached_tokens":13300}}"#,
         [500, 13_300, 0, 300],
@@ -52,7 +52,7 @@ fn cached_and_thinking_tokens_are_inside_or_beside_by_the_total() {
         r#"{"prompt_tokens":500,"completion_tokens":300,"total_tokens":1000,"prompt_tokens_details":{"cached_tokens":100,"cache_write_tokens":100}}"#,
         [500, 100, 100, 300],
     );
-    // xAI (docs.x.ai, 2026-11): reasoning beside the answer. OpenAI: inside.
+    // xAI (docs.x.ai, 2026-11): reasoning is not part of the answer. OpenAI: it is.
     check(
         r#"{"prompt_tokens":100,"completion_tokens":10,"total_tokens":310,"completion_tokens_details":{"reasoning_tokens":200}}"#,
         [100, 0, 0, 210],

@@ -104,15 +104,15 @@ fn read_model(scan: &mut CostScan, value: &Value) {
     }
 }
 
-/// Reads the tier. A dearer one has listed rates, or costs a usual factor of the others.
+/// Reads the tier. A more expensive one has listed rates, or costs a usual factor of the others.
 fn read_tier(scan: &mut CostScan, value: &Value) {
-    let dearer = match value.as_str().and_then(ServiceTier::from_word) {
+    let tier = match value.as_str().and_then(ServiceTier::from_word) {
         Some(tier @ (ServiceTier::Priority | ServiceTier::Ultrafast)) => tier,
         Some(ServiceTier::Flex | ServiceTier::Batch) | None => {
             return read_word(scan, "service_tier", value, &TIERS);
         }
     };
-    scan.cost_factors.tier = Some(dearer);
+    scan.cost_factors.tier = Some(tier);
 }
 
 /// Tiers that cost at most the list price. `auto` is the default of a request without the field.

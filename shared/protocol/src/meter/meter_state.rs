@@ -178,7 +178,7 @@ impl MeterState {
             self.mark_complete();
         }
         self.model = self.model.take().or(object.model);
-        self.tally.note_beside_usage(object.service_tier, None);
+        self.tally.note_outside_usage(object.service_tier, None);
         if let Some(usage) = object.usage {
             self.take_usage(usage, true);
         }
@@ -301,7 +301,7 @@ impl MeterState {
         if let Some(usage) = message.usage {
             self.take_usage(usage, true);
         }
-        self.tally.note_beside_usage(message.service_tier, message.web_searches);
+        self.tally.note_outside_usage(message.service_tier, message.web_searches);
     }
 
     fn mark_complete(&mut self) {

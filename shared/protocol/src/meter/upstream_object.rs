@@ -27,7 +27,7 @@ pub(super) struct UpstreamObject {
     pub(super) choices: Option<Vec<FinishChoice>>,
     /// From a response: `completed`, `incomplete`, `failed`.
     pub(super) status: Option<String>,
-    /// OpenAI's tier, which is beside the usage and not in it.
+    /// OpenAI's tier, which is a field of the answer and not of the usage.
     pub(super) service_tier: Option<String>,
     /// The billed searches in the `output` of a response.
     pub(super) web_searches: Option<u64>,
@@ -215,7 +215,7 @@ impl RawUsage {
             .fold(0, u64::saturating_add)
     }
 
-    /// Some upstreams count thinking beside the answer (xAI's `reasoning_tokens`, docs.x.ai,
+    /// Some upstreams do not count thinking as part of the answer (xAI's `reasoning_tokens`, docs.x.ai,
     /// "Reasoning", read 2026-11). The total tells: it has exactly that many tokens more.
     fn add_separate_thinking(&mut self, total: Option<u64>) {
         if let (Some(total), Some(output), Some(thinking)) =
@@ -227,7 +227,7 @@ impl RawUsage {
     }
 
     /// Takes the tokens that were read from the cache and written to it out of the prompt. Some
-    /// upstreams count them beside the prompt; then the total has exactly that many tokens more.
+    /// upstreams do not count them as part of the prompt; then the total has exactly that many tokens more.
     fn split_prompt(&mut self, read: Option<u64>, written: Option<u64>, total: Option<u64>) {
         let cache_total = read.unwrap_or(0).saturating_add(written.unwrap_or(0));
         let counted = [self.input_tokens, self.output_tokens, Some(cache_total)];

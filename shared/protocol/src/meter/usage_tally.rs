@@ -110,8 +110,8 @@ impl UsageTally {
         }
     }
 
-    /// Notes what an answer says beside its usage: OpenAI's tier, and the searches among its items.
-    pub(super) fn note_beside_usage(&mut self, tier: Option<String>, searches: Option<u64>) {
+    /// Notes what an answer reports outside its usage: OpenAI's tier, and the searches among its items.
+    pub(super) fn note_outside_usage(&mut self, tier: Option<String>, searches: Option<u64>) {
         set_latest_text(&mut self.service_tier, tier);
         set_latest(&mut self.web_searches, searches);
     }
