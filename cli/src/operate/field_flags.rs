@@ -1,11 +1,10 @@
 //! Messages of the admin API in the words of the command line: the flags of a command in the place of
 //! the fields of the API.
 
+use baton_api::error::{CREDENTIAL_AGAIN, rename_fields};
+
 /// The fields of the API that the flags of a command set, each with its flag.
 pub(crate) type FieldFlags = &'static [(&'static str, &'static str)];
-
-/// What a caller of the API does to change where an account's credential is sent.
-const CREDENTIAL_AGAIN: &str = "send `credential` again in the same request";
 
 /// Replaces the fields in a message of the API by flags: "`limits.usd_daily`: expected …, or null"
 /// becomes "--usd-daily: expected …, or `none`". Without flags the message stays as it is.
@@ -16,16 +15,7 @@ pub(super) fn in_flags(message: &str, flags: FieldFlags) -> String {
     let message = message
         .replace(", or null", ", or `none`")
         .replace(CREDENTIAL_AGAIN, "use --api-key or --credential in the same command");
-    let mut text = String::new();
-    for (index, part) in message.split('`').enumerate() {
-        let is_quoted = index % 2 == 1;
-        match find_flag(part, flags).filter(|_| is_quoted) {
-            Some(flag) => text.push_str(flag),
-            None if is_quoted => text.extend(["`", part, "`"]),
-            None => text.push_str(part),
-        }
-    }
-    text
+    rename_fields(&message, |path| find_flag(path, flags).map(str::to_owned))
 }
 
 /// The flag of the field at this path, or of the innermost field around it that has one.

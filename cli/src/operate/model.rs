@@ -83,7 +83,7 @@ fn read_prices(text: &str) -> Result<Vec<NewPrice>, serde_json::Error> {
         return Vec::<NewPrice>::deserialize(list);
     }
     let models = litellm_prices::read(text)?;
-    let new = |(vendor, model, price): (baton_domain::model_catalog::Vendor, String, _)| {
+    let new = |(vendor, model, price): (baton_domain::vendor::Vendor, String, _)| {
         NewPrice::from_price(format!("{}/{model}", vendor.as_str()), &price)
     };
     Ok(models.into_iter().map(new).collect())

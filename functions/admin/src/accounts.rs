@@ -10,6 +10,7 @@ use crate::query::{contains_ignoring_case, model_pairs, name};
 use crate::resource::{Resource, ResourceDraft, meta};
 use baton_api::accounts::{AccountChange, AccountFilter, AccountResource, AccountStatus};
 use baton_api::credentials::NewCredential;
+use baton_api::error::CREDENTIAL_AGAIN;
 use baton_api::fields::{FieldChange, ModelMap};
 use baton_api::new::New;
 use baton_domain::account::{Account, CredentialKind, Provider};
@@ -394,8 +395,7 @@ fn check_same_upstream(before: &Account, after: &Account) -> ApiResult<()> {
         "proxy_url"
     };
     Err(ApiError::bad(format!(
-        "`{field}` decides where the account's credential is sent; to change it, send `credential` \
-         again in the same request"
+        "`{field}` decides where the account's credential is sent; to change it, {CREDENTIAL_AGAIN}"
     )))
 }
 

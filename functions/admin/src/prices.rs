@@ -14,9 +14,10 @@ use baton_api::prices::{
 };
 use baton_domain::account::Account;
 use baton_domain::model::ModelPattern;
-use baton_domain::model_catalog::{self, Vendor};
+use baton_domain::model_catalog;
 use baton_domain::own_price::{OwnPrice, PriceId};
 use baton_domain::price::PriceTable;
+use baton_domain::vendor::Vendor;
 use baton_store::{ConfigEdit, StoreError, StoredEntity};
 use jiff::Timestamp;
 use std::collections::BTreeMap;

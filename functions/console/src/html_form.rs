@@ -3,6 +3,7 @@
 
 use crate::formatting::truncate_text;
 use crate::page_blocks::Severity;
+use baton_api::error::{CREDENTIAL_AGAIN, rename_fields};
 use serde_json::{Map, Value, json};
 
 /// A form.
@@ -278,26 +279,16 @@ fn check_pair(line: &str, number: usize) -> Result<(), String> {
     }
 }
 
-/// What a caller of the API does to change where an account's credential is sent. In the console
-/// another form of the same page does it.
-const CREDENTIAL_AGAIN: &str = "send `credential` again in the same request";
-
 /// Puts a message of the API into the words of the form: "`limits.usd_daily`: expected …, or null"
 /// becomes "“Daily budget”: expected …, or leave it empty".
 pub(crate) fn in_labels(message: &str, specs: &[FieldSpec]) -> String {
     let message = message
         .replace(", or null", ", or leave it empty")
         .replace(CREDENTIAL_AGAIN, "use the form “Replace the credential” below");
-    let mut text = String::new();
-    for (index, part) in message.split('`').enumerate() {
-        let is_quoted = index % 2 == 1;
-        match specs.iter().find(|spec| is_quoted && spec.is_at(part)) {
-            Some(spec) => text.extend(["“", spec.label, "”"]),
-            None if is_quoted => text.extend(["`", part, "`"]),
-            None => text.push_str(part),
-        }
-    }
-    text
+    rename_fields(&message, |path| {
+        let spec = specs.iter().find(|spec| spec.is_at(path))?;
+        Some(format!("“{}”", spec.label))
+    })
 }
 
 /// The submitted values as JSON for a POST. Empty ones are left out.

@@ -258,7 +258,7 @@ fn protocol_label(name: &str) -> &str {
 /// The cost, with a mark if the model has no price.
 fn cost_cell(row: &UsageRecord) -> TableCell {
     let mut cell = money(row.cost_usd);
-    if row.price_version.ends_with('?') {
+    if row.is_unpriced() {
         cell.push(CellPart::Muted("no price".into()));
     }
     cell
@@ -266,8 +266,7 @@ fn cost_cell(row: &UsageRecord) -> TableCell {
 
 /// The version of the price; an estimated one says so.
 fn price_version(row: &UsageRecord) -> String {
-    let is_guess = row.price_version.ends_with('?');
-    let mark = if is_guess { " (the model has no price: estimated)" } else { "" };
+    let mark = if row.is_unpriced() { " (the model has no price: estimated)" } else { "" };
     format!("{}{mark}", row.price_version)
 }
 

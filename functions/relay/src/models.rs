@@ -21,13 +21,13 @@ use baton_protocol::answer_form::check_whole_answer;
 use baton_protocol::error::ApiFamily;
 use baton_protocol::model_path::filter_models_query;
 use baton_protocol::route::with_query;
-use baton_providers::headers::build_request_headers;
+use baton_providers::headers::{add_messages_version, build_request_headers};
 use baton_providers::rules;
 use baton_runtime::upstream::UpstreamAddress;
 use baton_store::PoolMember;
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::response::Parts;
 use http::{Method, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
@@ -35,9 +35,6 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::slice::from_ref;
 use std::time::Duration;
-
-const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
-const VERSION_KNOWN: HeaderValue = HeaderValue::from_static("2023-06-01");
 
 /// Less than 3 s, after which Claude Code gives up.
 const LIST_TIMEOUT: Duration = Duration::from_millis(2500);
@@ -191,7 +188,7 @@ impl RelayState {
             build_request_headers(account, &member.credential, client_headers, "identity").ok()?;
         // An OpenAI client sends no version, without which Anthropic refuses the request.
         if rules(account.provider).model_list_form == Some(ApiFamily::Anthropic) {
-            headers.entry(VERSION).or_insert(VERSION_KNOWN);
+            add_messages_version(&mut headers);
         }
         let call = async {
             let upstream = self.upstream.with_proxy(member.proxy.as_ref()).ok()?;

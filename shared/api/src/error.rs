@@ -27,6 +27,24 @@ pub struct ErrorDetail {
     pub message: String,
 }
 
+/// What a caller does to change where an account's credential is sent.
+pub const CREDENTIAL_AGAIN: &str = "send `credential` again in the same request";
+
+/// Replaces the quoted paths of fields in a message by the caller's names for them. A path for which
+/// `find` has no name stays as it is.
+pub fn rename_fields(message: &str, find: impl Fn(&str) -> Option<String>) -> String {
+    let mut text = String::new();
+    for (index, part) in message.split('`').enumerate() {
+        let is_quoted = index % 2 == 1;
+        match find(part).filter(|_| is_quoted) {
+            Some(name) => text.push_str(&name),
+            None if is_quoted => text.extend(["`", part, "`"]),
+            None => text.push_str(part),
+        }
+    }
+    text
+}
+
 /// The kinds of errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(inline)]

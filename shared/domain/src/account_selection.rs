@@ -1,8 +1,8 @@
 //! Account selection: a pure function of the group's accounts and the request.
 //!
-//! Accounts with the smallest priority number come first, and of them those that name the model. Among them, weighted rendezvous hashing
-//! by session picks a cache domain, then an account in it. Every instance computes the same result
-//! without stored state. If an account becomes ineligible, only its own sessions move, to another
+//! Accounts with the smallest priority number come first, and of them those that name the model.
+//! Among them, weighted rendezvous hashing by session picks a cache domain, then an account in it.
+//! Every instance computes the same result without stored state. If an account becomes ineligible, only its own sessions move, to another
 //! account of the same domain if possible. Accounts near their limits come after all others.
 //! Accounts in a cooldown of estimated length come last: an estimate must not make the last account
 //! unavailable.
@@ -13,6 +13,7 @@ use crate::health::{AccountAvailability, AccountHealth};
 use crate::id::{AccountId, GroupId};
 use crate::model::{is_claude, map};
 use crate::protocol::UpstreamOperation;
+use crate::vendor::Vendor;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -85,7 +86,7 @@ impl HashedAccount {
             provider: account.provider,
             accepts_any_model: account.models.is_empty() && account.provider.knows_any_model_name(),
             names_models: account.names_models(),
-            is_claude_only: account.is_claude_only(),
+            is_claude_only: is_claude_only(account),
             shares_cache_domain: account.cache_domain.is_some(),
         }
     }
@@ -179,7 +180,7 @@ enum AccountTier {
     LastResort(Timestamp),
 }
 
-/// Selects one of `candidates` for `wish` at `now`. `health` returns the health of the candidate at
+/// Selects one of `candidates` by `criteria` at `now`. `health` returns the health of the candidate at
 /// an index.
 pub fn choose_account<A: AsRef<Account>, H: Deref<Target = AccountHealth>>(
     candidates: &AccountCandidates<'_, A>,
@@ -189,11 +190,10 @@ pub fn choose_account<A: AsRef<Account>, H: Deref<Target = AccountHealth>>(
 ) -> SelectionResult {
     // Usually the session's first choice is healthy, and the other accounts need not be checked:
     // removing others from the draw does not change a winner of the best tier.
-    let first = first_choice(candidates, criteria).filter(|_| criteria.pinned_domain.is_none());
-    let avoids_claude_only = candidates.avoids_claude_only(criteria);
-    if let Some(index) = first
-        && candidates.tier(index, &health(index), (criteria, avoids_claude_only), now)
-            == Ok(AccountTier::Ready)
+    let avoidance = (criteria, candidates.avoids_claude_only(criteria));
+    let first = first_choice_of(candidates, avoidance);
+    if let Some(index) = first.filter(|_| criteria.pinned_domain.is_none())
+        && candidates.tier(index, &health(index), avoidance, now) == Ok(AccountTier::Ready)
     {
         return SelectionResult::Chosen(index);
     }
@@ -208,9 +208,11 @@ fn choose_with_health<A: AsRef<Account>, H: Deref<Target = AccountHealth>>(
     now: Timestamp,
 ) -> SelectionResult {
     let places = 0..candidates.candidates.len();
-    let wish = (criteria, candidates.avoids_claude_only(criteria));
-    let verdicts: Vec<Result<AccountTier, IneligibleReason>> =
-        places.clone().map(|index| candidates.tier(index, &health(index), wish, now)).collect();
+    let avoidance = (criteria, candidates.avoids_claude_only(criteria));
+    let verdicts: Vec<Result<AccountTier, IneligibleReason>> = places
+        .clone()
+        .map(|index| candidates.tier(index, &health(index), avoidance, now))
+        .collect();
     let best = verdicts.iter().filter_map(|verdict| verdict.as_ref().ok()).min();
     let usable: Vec<usize> =
         places.clone().filter(|&index| verdicts[index].as_ref().ok() == best).collect();
@@ -233,11 +235,27 @@ pub fn first_choice<A: AsRef<Account>>(
     candidates: &AccountCandidates<'_, A>,
     criteria: &SelectionCriteria<'_>,
 ) -> Option<usize> {
-    let avoids_claude_only = candidates.avoids_claude_only(criteria);
+    first_choice_of(candidates, (criteria, candidates.avoids_claude_only(criteria)))
+}
+
+fn first_choice_of<A: AsRef<Account>>(
+    candidates: &AccountCandidates<'_, A>,
+    (criteria, avoids_claude_only): (&SelectionCriteria<'_>, bool),
+) -> Option<usize> {
     let serves =
         |index: &usize| candidates.settings_reason(*index, criteria, avoids_claude_only).is_none();
     let among: Vec<usize> = (0..candidates.candidates.len()).filter(serves).collect();
     candidates.draw_by_name(&among, criteria)
+}
+
+/// Whether the account probably has Claude models only: it speaks Anthropic's API, has no list of
+/// models, and its host is not that of another vendor.
+fn is_claude_only(account: &Account) -> bool {
+    let is_of_anthropic = || {
+        let vendor = Vendor::of_account(account.provider, &account.base_url);
+        vendor.is_none_or(|vendor| vendor == Vendor::Anthropic)
+    };
+    account.provider == Provider::Anthropic && account.models.is_empty() && is_of_anthropic()
 }
 
 /// Picks the smallest priority among `among`, then a cache domain, then an account in it.

@@ -3,7 +3,8 @@
 //! `protocol::cost_scan` derives the factors from the bytes of the request. The prices are in `price`.
 
 use crate::money::PicoUsd;
-use crate::price::{ModelPrice, PriceTable, ServiceTier, SoldPrices, TokenRates, UsageCost};
+use crate::price::{ModelPrice, PriceTable, ServiceTier, TokenRates, UsageCost};
+use crate::sold_price::SoldPrices;
 use crate::usage::clean_text;
 use jiff::Timestamp;
 

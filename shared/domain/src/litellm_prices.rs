@@ -1,8 +1,8 @@
 //! Prices in the format of LiteLLM's public `model_prices_and_context_window.json`.
 
-use crate::model_catalog::Vendor;
 use crate::money::PicoUsd;
 use crate::price::{LongPromptRates, ModelPrice, ServiceTier, TierPrice, TokenRates};
+use crate::vendor::Vendor;
 use serde_json::{Map, Value};
 
 /// Thresholds of long prompts, in thousands of tokens, as the format names them.

@@ -241,13 +241,18 @@ impl fmt::Display for ModelPattern {
     }
 }
 
+/// The families of Claude models, as they are named in ids.
+const FAMILIES: [&str; 5] = ["opus", "sonnet", "haiku", "fable", "mythos"];
+
+/// The family that a model's name contains. An unknown model costs the highest rates of its family.
+pub(crate) fn family_of(model: &str) -> Option<&'static str> {
+    let lower = model.to_ascii_lowercase();
+    FAMILIES.into_iter().find(|family| lower.contains(family))
+}
+
 /// Whether a name can be that of a Claude model, by the word or the family in it.
 pub fn is_claude(model: &str) -> bool {
-    let lower = model.to_ascii_lowercase();
-    lower.is_empty()
-        || ["claude", "opus", "sonnet", "haiku", "fable", "mythos"]
-            .iter()
-            .any(|word| lower.contains(word))
+    model.is_empty() || model.to_ascii_lowercase().contains("claude") || family_of(model).is_some()
 }
 
 /// Whether an allow list permits `model`; an empty list permits every model.

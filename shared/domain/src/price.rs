@@ -3,13 +3,9 @@
 //! The built-in prices are in `prices.json`; operators can override them. `protocol::meter` reads usage
 //! from the upstream's bytes, and the store keeps the operators' prices.
 
-use crate::account::{Account, Provider};
 use crate::listed_price::listed_price;
-use crate::model::base_id;
-use crate::model_catalog::Vendor;
+use crate::model::{base_id, family_of};
 use crate::money::PicoUsd;
-use crate::record::UsageRecord;
-pub use crate::sold_price::{Seller, SoldPrices};
 use crate::usage::{BilledUsage, TokenCounts};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -300,10 +296,6 @@ pub struct UsageCost {
     pub is_priced: bool,
 }
 
-/// Model families, as they are named in ids. An unknown model costs the highest rates of its
-/// family.
-const FAMILIES: [&str; 5] = ["opus", "sonnet", "haiku", "fable", "mythos"];
-
 /// All known prices.
 #[derive(Debug, Clone)]
 pub struct PriceTable {
@@ -440,63 +432,6 @@ impl PriceTable {
         Some((found.0, found.1))
     }
 
-    /// The prices of a model at a vendor whose own prices are not known.
-    pub fn usual(&self) -> SoldPrices<'_> {
-        SoldPrices { table: self, vendor: None, region: None, account: None }
-    }
-
-    /// The prices of a seller.
-    pub fn sold_by<'a>(&'a self, seller: &'a Seller) -> SoldPrices<'a> {
-        let Seller { vendor, region, account } = seller;
-        SoldPrices {
-            table: self,
-            vendor: *vendor,
-            region: region.as_deref(),
-            account: account.as_deref(),
-        }
-    }
-
-    /// The seller of an account's models. Accounts of one vendor without prices of their own have
-    /// the same seller.
-    pub fn seller_of(&self, account: &Account) -> Seller {
-        let begin = format!("{}/", account.id.as_str());
-        let next = self.models.range(begin.clone()..).next();
-        let has_own = next.is_some_and(|(name, _)| name.starts_with(&begin));
-        let seller = Seller::of_account(account);
-        Seller { account: seller.account.filter(|_| has_own), ..seller }
-    }
-
-    /// The prices that a stored record was subject to: its account, and the vendor that its price's
-    /// version names.
-    pub fn for_record<'a>(&'a self, record: &'a UsageRecord) -> SoldPrices<'a> {
-        let mut parts = record.price_version.trim_end_matches('?').rsplit('/');
-        let (name, region) = (parts.next(), parts.next().filter(|_| parts.next().is_some()));
-        let by_provider =
-            || (record.provider == Provider::Bedrock.as_str()).then_some(Vendor::Bedrock);
-        let vendor = name.and_then(Vendor::from_name).or_else(by_provider);
-        SoldPrices { table: self, vendor, region, account: Some(record.account_id.as_str()) }
-    }
-
-    /// [`SoldPrices::price`] for a vendor that is not known.
-    pub fn price(&self, model: &str, at: Timestamp) -> Option<ModelPrice> {
-        self.usual().price(model, at)
-    }
-
-    /// [`SoldPrices::cost`] for a vendor that is not known.
-    pub fn cost(&self, usage: &BilledUsage, model: &str, at: Timestamp) -> UsageCost {
-        self.usual().cost(usage, model, at)
-    }
-
-    /// The most tokens that the model reads in one pass, by the latest price.
-    pub fn context_tokens(&self, model: &str) -> Option<u64> {
-        self.usual().context_tokens(model, Timestamp::MAX)
-    }
-
-    /// [`SoldPrices::has_price_bound`] for a vendor that is not known.
-    pub fn has_price_bound(&self, model: &str, at: Timestamp) -> bool {
-        self.usual().has_price_bound(model, at)
-    }
-
     /// The highest rates, class by class, of the model's family and of the public lists; 5 and 25
     /// dollars for a model of neither.
     pub(crate) fn guess(&self, model: &str, at: Timestamp) -> ModelPrice {
@@ -524,12 +459,6 @@ impl PriceTable {
             ..ModelPrice::default()
         }
     }
-}
-
-/// The family that a model's name contains.
-pub(crate) fn family_of(model: &str) -> Option<&'static str> {
-    let lower = model.to_ascii_lowercase();
-    FAMILIES.into_iter().find(|family| lower.contains(family))
 }
 
 pub(crate) fn current(prices: &[ModelPrice], at: Timestamp) -> Option<&ModelPrice> {

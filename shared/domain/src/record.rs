@@ -160,6 +160,12 @@ impl UsageRecord {
         record.find_invalid_value().map_or(Ok(record), |field| Err(RecordError::Value(field)))
     }
 
+    /// Whether a model that served the request had no price, so that the cost is an estimate. See
+    /// [`UsageCost::version`](crate::price::UsageCost).
+    pub fn is_unpriced(&self) -> bool {
+        self.price_version.ends_with('?')
+    }
+
     /// Whether the record stands for a request that was never settled; see `reservation`.
     pub fn is_given_up(&self) -> bool {
         self.attempts == 0 && self.estimated && self.reserved_usd.is_some()

@@ -129,9 +129,8 @@ pub const OTHER_MODELS: &str = "other";
 /// The model under which a record is summed. Sums are kept forever, so a model without a price and
 /// without usage (mostly a typing error that the upstream refused) does not get a separate sum.
 pub fn rollup_model(record: &UsageRecord) -> &str {
-    let is_unknown = record.price_version.ends_with('?');
     let has_failed = record.status >= 400 && record.tokens == TokenCounts::default();
-    if is_unknown && has_failed { OTHER_MODELS } else { &record.model }
+    if record.is_unpriced() && has_failed { OTHER_MODELS } else { &record.model }
 }
 
 /// The summed values.

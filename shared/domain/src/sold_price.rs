@@ -1,15 +1,15 @@
 //! The price of a model as a seller asks it: which of several known prices counts, and the cost of
 //! usage by it.
 
-use crate::account::Account;
+use crate::account::{Account, Provider};
 use crate::listed_price::listed_price;
-use crate::model::base_id;
-use crate::model_catalog::{self, Vendor};
+use crate::model::{base_id, family_of};
+use crate::model_catalog;
 use crate::money::PicoUsd;
-use crate::price::{
-    ModelPrice, PriceTable, RateModifiers, UsageCost, current, family_of, version_label,
-};
+use crate::price::{ModelPrice, PriceTable, RateModifiers, UsageCost, current, version_label};
+use crate::record::UsageRecord;
 use crate::usage::BilledUsage;
+use crate::vendor::Vendor;
 use jiff::Timestamp;
 
 /// Who asks the price of a model: a vendor, in a region, for an account.
@@ -42,20 +42,86 @@ pub struct SoldPrices<'a> {
     pub(crate) account: Option<&'a str>,
 }
 
+impl PriceTable {
+    /// The prices of a model at a vendor whose own prices are not known.
+    pub fn usual(&self) -> SoldPrices<'_> {
+        SoldPrices { table: self, vendor: None, region: None, account: None }
+    }
+
+    /// The prices of a seller.
+    pub fn sold_by<'a>(&'a self, seller: &'a Seller) -> SoldPrices<'a> {
+        let Seller { vendor, region, account } = seller;
+        SoldPrices {
+            table: self,
+            vendor: *vendor,
+            region: region.as_deref(),
+            account: account.as_deref(),
+        }
+    }
+
+    /// The seller of an account's models. Accounts of one vendor for which the operator has set no
+    /// price have the same seller.
+    pub fn seller_of(&self, account: &Account) -> Seller {
+        let begin = format!("{}/", account.id.as_str());
+        let next = self.models.range(begin.clone()..).next();
+        let has_own = next.is_some_and(|(name, _)| name.starts_with(&begin));
+        let seller = Seller::of_account(account);
+        Seller { account: seller.account.filter(|_| has_own), ..seller }
+    }
+
+    /// The prices that a stored record was subject to: its account, and the vendor that its price's
+    /// version names.
+    pub fn for_record<'a>(&'a self, record: &'a UsageRecord) -> SoldPrices<'a> {
+        let mut parts = record.price_version.trim_end_matches('?').rsplit('/');
+        let (name, region) = (parts.next(), parts.next().filter(|_| parts.next().is_some()));
+        let by_provider =
+            || (record.provider == Provider::Bedrock.as_str()).then_some(Vendor::Bedrock);
+        let vendor = name.and_then(Vendor::from_name).or_else(by_provider);
+        SoldPrices { table: self, vendor, region, account: Some(record.account_id.as_str()) }
+    }
+
+    /// [`SoldPrices::price`] for a vendor that is not known.
+    pub fn price(&self, model: &str, at: Timestamp) -> Option<ModelPrice> {
+        self.usual().price(model, at)
+    }
+
+    /// [`SoldPrices::cost`] for a vendor that is not known.
+    pub fn cost(&self, usage: &BilledUsage, model: &str, at: Timestamp) -> UsageCost {
+        self.usual().cost(usage, model, at)
+    }
+
+    /// The most tokens that the model reads in one pass, by the latest price.
+    pub fn context_tokens(&self, model: &str) -> Option<u64> {
+        self.usual().context_tokens(model, Timestamp::MAX)
+    }
+
+    /// [`SoldPrices::has_price_bound`] for a vendor that is not known.
+    pub fn has_price_bound(&self, model: &str, at: Timestamp) -> bool {
+        self.usual().has_price_bound(model, at)
+    }
+}
+
 impl SoldPrices<'_> {
     /// The price of `model` at a moment, if it is known. The first of these counts: an operator's
     /// price for the account, for the vendor, and for the model; the vendor's entry in the catalog;
     /// a built-in price; the entry of the vendor that makes the model.
     pub fn price(&self, model: &str, at: Timestamp) -> Option<ModelPrice> {
-        let row = |name: &str| {
-            let (id, prices) = self.table.find_row(name)?;
-            let price = current(prices, at)?.clone();
-            let context_tokens = price.context_tokens.or(self.table.contexts.get(id).copied());
-            Some(ModelPrice { context_tokens, ..price })
-        };
-        let is_own = |name: &str| {
-            self.table.find_row(name).is_some_and(|(id, _)| self.table.own.contains(id))
-        };
+        if let Some(price) = self.own_price(model, at) {
+            return Some(price);
+        }
+        // The built-in prices of Claude models are newer than the catalog's, with earlier periods.
+        let in_catalog = self.vendor.filter(|vendor| *vendor != Vendor::Anthropic);
+        in_catalog
+            .and_then(|vendor| model_catalog::entry(vendor, self.region, model))
+            .or_else(|| self.listed(model, at))
+            .or_else(|| model_catalog::makers_entry(model))
+    }
+
+    /// The operator's price for the account, for the vendor, or for the model.
+    fn own_price(&self, model: &str, at: Timestamp) -> Option<ModelPrice> {
+        if self.table.own.is_empty() {
+            return None;
+        }
         let of_seller = |seller: &str| {
             let qualified = [model, base_id(model), "all"].map(|id| format!("{seller}/{id}"));
             let prices = qualified.iter().find_map(|name| self.table.models.get(name))?;
@@ -70,15 +136,16 @@ impl SoldPrices<'_> {
         if let Some(price) = self.vendor.or_else(maker).map(Vendor::as_str).and_then(of_seller) {
             return Some(price.clone());
         }
-        if is_own(model) {
-            return row(model);
-        }
-        // The built-in prices of Claude models are newer than the catalog's, with earlier periods.
-        let in_catalog = self.vendor.filter(|vendor| *vendor != Vendor::Anthropic);
-        in_catalog
-            .and_then(|vendor| model_catalog::entry(vendor, self.region, model))
-            .or_else(|| row(model))
-            .or_else(|| model_catalog::makers_entry(model))
+        let (id, _) = self.table.find_row(model)?;
+        if self.table.own.contains(id) { self.listed(model, at) } else { None }
+    }
+
+    /// The table's price of the model, whoever sells it.
+    fn listed(&self, model: &str, at: Timestamp) -> Option<ModelPrice> {
+        let (id, prices) = self.table.find_row(model)?;
+        let price = current(prices, at)?.clone();
+        let context_tokens = price.context_tokens.or(self.table.contexts.get(id).copied());
+        Some(ModelPrice { context_tokens, ..price })
     }
 
     /// The cost of `usage`: each iteration at the price of its model, the rest at the price of
@@ -133,7 +200,6 @@ impl SoldPrices<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::Provider;
     use crate::own_price::{OwnPrice, PriceId};
     use crate::price::TokenRates;
 
@@ -169,10 +235,5 @@ mod tests {
         check(openai, "acc_3", "gpt-5.5", (4, "own-4"));
         check(None, "acc_3", "gpt-5.2", (1_750_000, "litellm-1.110.2/openai"));
         check(Some(Vendor::Anthropic), "acc_2", "claude-opus-5-5", (3_400_000, "own-0"));
-    }
-
-    #[test]
-    fn vendor_follows_the_provider_where_no_host_is_needed() {
-        assert_eq!(Vendor::of_account(Provider::Bedrock, ""), Some(Vendor::Bedrock));
     }
 }

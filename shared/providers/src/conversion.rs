@@ -5,6 +5,7 @@
 //! translated, and the framing of Bedrock's `InvokeModel` (another address, other places for fields,
 //! event-stream frames instead of server-sent events). If neither differs, bytes pass unchanged.
 
+use crate::headers::{add_messages_version, remove_messages_version};
 use crate::rules;
 use baton_domain::account::Account;
 use baton_domain::model::{anthropic_id, foundation_id, map};
@@ -26,8 +27,6 @@ use http::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
 use std::ops::Range;
 
 const BETA: HeaderName = HeaderName::from_static("anthropic-beta");
-const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
-const VERSION_KNOWN: HeaderValue = HeaderValue::from_static("2023-06-01");
 const FRAMES: HeaderValue = HeaderValue::from_static(EVENT_STREAM);
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -135,7 +134,7 @@ impl ConversionPlan {
             }
             (Framing::ServerSentEvents, Framing::AwsEventStream) => {
                 headers.remove(BETA);
-                headers.remove(VERSION);
+                remove_messages_version(headers);
                 headers.insert(ACCEPT, if is_stream { FRAMES } else { JSON });
             }
             (Framing::ServerSentEvents | Framing::AwsEventStream, Framing::ServerSentEvents) => {
@@ -145,7 +144,7 @@ impl ConversionPlan {
                 if let Some(betas) = betas.and_then(|betas| HeaderValue::try_from(betas).ok()) {
                     headers.append(BETA, betas);
                 }
-                headers.entry(VERSION).or_insert(VERSION_KNOWN);
+                add_messages_version(headers);
             }
         }
     }

@@ -7,6 +7,21 @@ use baton_protocol::headers::{add_beta, to_upstream};
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, InvalidHeaderValue};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+/// The header without which Anthropic's API refuses a request, and the value that Baton sends if the
+/// client named no version.
+const MESSAGES_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+const MESSAGES_VERSION_KNOWN: HeaderValue = HeaderValue::from_static("2023-06-01");
+
+/// Adds the version that Anthropic's API requires, unless the client named one.
+pub fn add_messages_version(headers: &mut HeaderMap) {
+    headers.entry(MESSAGES_VERSION).or_insert(MESSAGES_VERSION_KNOWN);
+}
+
+/// Removes the version, which Bedrock takes from the body.
+pub(crate) fn remove_messages_version(headers: &mut HeaderMap) {
+    headers.remove(MESSAGES_VERSION);
+}
+
 /// Builds the headers for the account's upstream: the client's headers without those that belong to
 /// its connection, its relay key or another vendor, plus the account's credential.
 ///

@@ -1,10 +1,11 @@
 //! Free calls that show whether an upstream accepts a credential.
 
+use crate::headers::add_messages_version;
 use baton_domain::account::Account;
 use baton_domain::health::ProbeCall;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method};
 
 /// A free call of a provider.
 pub struct Probe {
@@ -40,8 +41,7 @@ impl ProbeRequest {
 
     /// Adds the version header that the Messages API requires.
     pub(crate) fn with_messages_version(mut self) -> Self {
-        let name = HeaderName::from_static("anthropic-version");
-        self.headers.insert(name, HeaderValue::from_static("2023-06-01"));
+        add_messages_version(&mut self.headers);
         self
     }
 }

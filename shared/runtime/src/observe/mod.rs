@@ -111,7 +111,7 @@ impl Observer {
             self.tokens.add(count, &[KeyValue::new("kind", kind), model.clone()]);
         }
         self.spend.add(usd(record.cost_usd), &[model]);
-        if record.price_version.ends_with('?') {
+        if record.is_unpriced() {
             self.unpriced.add(1, &[]);
         }
         if let Some(millis) = record.ttft_ms {
