@@ -16,6 +16,8 @@ const MESSAGES: &str = "/v1/messages";
 const RESPONSES: &str = "/v1/responses";
 const CLAUDE: &str = "claude-haiku-4-5";
 const GPT: &str = "gpt-5.5";
+/// A model with a price, whose context window is not known.
+const WINDOWLESS: &str = "model-without-a-window";
 
 /// The number of simultaneous requests.
 const AT_ONCE: usize = 6;
@@ -280,13 +282,6 @@ fn undocumented_fields() -> Vec<(&'static str, Value, &'static str)> {
             item(json!({"type": "tool_search_output", "execution": "client", "tools": web})),
             "tools (web_search)",
         ),
-        (RESPONSES, item(json!({"type": "reasoning", "id": "rs_1", "summary": []})), "reasoning"),
-        (RESPONSES, item(json!({"type": "image_generation_call", "id": "i"})), "image_generation"),
-        (RESPONSES, item(json!({"type": "web_search_call", "id": "ws_1"})), "web_search_call"),
-        (RESPONSES, item(json!({"type": "file_search_call", "id": "fs_1"})), "file_search_call"),
-        (RESPONSES, item(json!({"type": "code_interpreter_call", "id": "c"})), "code_interpreter"),
-        (RESPONSES, item(json!({"type": "compaction", "id": "cmp_1"})), "compaction"),
-        (RESPONSES, item(json!({"type": "message", "id": "msg_1"})), "message"),
         (RESPONSES, item(json!({"type": "new_in_2027"})), "new_in_2027"),
         (RESPONSES, json!({"reasoning": {"mode": "pro"}}), "reasoning.mode"),
         (MESSAGES, json!({"compaction_2027": {}}), "compaction_2027"),
@@ -357,14 +352,9 @@ fn undocumented_nested_fields() -> Vec<(&'static str, Value, &'static str)> {
             json!({"type": "reference", "reference_ids": [1]}),
             "messages[0].content[0].reference_ids",
         ),
-        (json!({"type": "document", "document": {"id": "f"}}), "messages"),
     ] {
         all.push((CHAT, json!({"messages": [{"role": "user", "content": [block]}]}), name));
     }
-    let stored = json!({"messages": [
-        {"role": "system", "content": "fileid://file-fe-abc"}, {"role": "user", "content": "hi"},
-    ]});
-    all.push((CHAT, stored, "fileid://"));
     let search = json!({"type": "web_search_20250305", "name": "web_search"});
     let added = json!({"type": "tool_addition", "tool": search});
     all.push((MESSAGES, json!({"messages": [{"role": "user", "content": [added]}]}), "messages"));
@@ -379,7 +369,6 @@ fn undocumented_nested_fields() -> Vec<(&'static str, Value, &'static str)> {
             json!({"type": "tool_search_output", "tools": [], "tool": {"type": "web_search"}}),
             "input[0].tool",
         ),
-        (json!({"type": "message", "id": "msg_1", "role": "assistant", "content": []}), "message"),
     ] {
         let input = json!({"input": [item, {"role": "user", "content": "hi"}]});
         all.push((RESPONSES, input, name));
@@ -387,23 +376,60 @@ fn undocumented_nested_fields() -> Vec<(&'static str, Value, &'static str)> {
     all
 }
 
+/// Fields that refer to what the upstream stores. Their cost has a bound if the model's context
+/// window is known.
+fn references_to_stored_content() -> Vec<(&'static str, Value, &'static str)> {
+    let item = |item: Value| json!({"input": [item, {"role": "user", "content": "hi"}]});
+    let document = json!({"type": "document", "document": {"id": "f"}});
+    let message = json!({"type": "message", "id": "msg_1", "role": "assistant", "content": []});
+    vec![
+        (RESPONSES, item(json!({"type": "reasoning", "id": "rs_1", "summary": []})), "reasoning"),
+        (RESPONSES, item(json!({"type": "image_generation_call", "id": "i"})), "image_generation"),
+        (RESPONSES, item(json!({"type": "web_search_call", "id": "ws_1"})), "web_search_call"),
+        (RESPONSES, item(json!({"type": "file_search_call", "id": "fs_1"})), "file_search_call"),
+        (RESPONSES, item(json!({"type": "code_interpreter_call", "id": "c"})), "code_interpreter"),
+        (RESPONSES, item(json!({"type": "compaction", "id": "cmp_1"})), "compaction"),
+        (RESPONSES, item(json!({"type": "message", "id": "msg_1"})), "message"),
+        (RESPONSES, item(message), "message"),
+        (CHAT, json!({"messages": [{"role": "user", "content": [document]}]}), "messages"),
+        (
+            CHAT,
+            json!({"messages": [
+                {"role": "system", "content": "fileid://file-fe-abc"},
+                {"role": "user", "content": "hi"},
+            ]}),
+            "fileid://",
+        ),
+    ]
+}
+
 /// Keys with a money limit cannot send fields without a cost bound, and the refusal names the
 /// field. Other keys can send them.
 pub(crate) async fn undocumented(class: AttackClass) {
     let kinds = AccountOfEachKind::start().await;
+    let rates = json!({"input": "5", "output": "30"});
+    let price = json!({"model": WINDOWLESS, "standard": rates});
+    kinds.system.admin().post("/prices", &price).await.status(201);
     for (path, kind) in [(MESSAGES, "anthropic"), (CHAT, "chat"), (RESPONSES, "responses")] {
         let model = if kind == "anthropic" { CLAUDE } else { GPT };
-        let plan = kinds.system.key(kind).group(kinds.group(kind));
-        let limited = plan.limit_usd_daily("100").create().await;
-        let open =
-            kinds.system.key(&format!("{kind} open")).group(kinds.group(kind)).create().await;
+        let key = |name: &str| kinds.system.key(name).group(kinds.group(kind));
+        let limited = key(kind).limit_usd_daily("100").create().await;
+        let small = key(&format!("{kind} small")).limit_usd_daily("0.50").create().await;
+        let open = key(&format!("{kind} open")).create().await;
         let bound = if path == RESPONSES { "max_output_tokens" } else { "max_tokens" };
-        let fields = undocumented_fields().into_iter().filter(|(of, ..)| *of == path);
-        for (number, (_, fields, name)) in fields.enumerate() {
-            let mark = format!("mark-{kind}-{number}-");
-            let mut request = body(path, model, &mark, &fields);
+        let new_request = |model: &str, mark: &str, fields: &Value| {
+            let mut request = body(path, model, mark, fields);
             request[bound] = json!(5);
             request["user"] = json!(mark);
+            request
+        };
+        let stored = references_to_stored_content().into_iter().filter(|(of, ..)| *of == path);
+        let unbounded = undocumented_fields().into_iter().filter(|(of, ..)| *of == path);
+        let refused = unbounded.map(|case| (model, case));
+        let refused = refused.chain(stored.clone().map(|case| (WINDOWLESS, case)));
+        for (number, (model, (_, fields, name))) in refused.enumerate() {
+            let mark = format!("mark-{kind}-{number}-");
+            let request = new_request(model, &mark, &fields);
             let answer = ask(&limited, path, &request).await;
             let is_named = answer.status == 400 && answer.text().contains(name);
             let is_held = is_named && kinds.upstream.asked_with(&mark).is_empty();
@@ -412,6 +438,20 @@ pub(crate) async fn undocumented(class: AttackClass) {
             });
             let answer = ask(&open, path, &request).await;
             class.check(&format!("{path} {fields}, no limit"), answer.status == 200, || {
+                format!("{} {:.200}", answer.status, answer.text())
+            });
+        }
+        // The whole window is reserved: about ten dollars.
+        for (number, (_, fields, _)) in stored.enumerate() {
+            let mark = format!("mark-{kind}-stored-{number}-");
+            let request = new_request(GPT, &mark, &fields);
+            let answer = ask(&small, path, &request).await;
+            let is_held = answer.status == 429 && kinds.upstream.asked_with(&mark).is_empty();
+            class.check(&format!("{path} {fields}, a small limit"), is_held, || {
+                format!("{} {:.200}", answer.status, answer.text())
+            });
+            let answer = ask(&limited, path, &request).await;
+            class.check(&format!("{path} {fields}, a large limit"), answer.status == 200, || {
                 format!("{} {:.200}", answer.status, answer.text())
             });
         }
