@@ -60,9 +60,12 @@ async function responses(baseURL) {
   const kind = (name) => output.filter((item) => item.type === name);
   const calls = kind("function_call");
   const reasons = { max_output_tokens: "length", content_filter: "content_filter" };
-  const ended = calls.length ? "tool_calls" : "stop";
+  const parts = kind("message").flatMap((item) => item.content);
+  // A refusal is a completed response.
+  const isRefused = parts.some((part) => part.type === "refusal");
+  const ended = isRefused ? "content_filter" : calls.length ? "tool_calls" : "stop";
   return {
-    text: joined(kind("message").flatMap((item) => item.content.map((part) => part.text))),
+    text: joined(parts.filter((part) => part.type === "output_text").map((part) => part.text)),
     thinking: joined(kind("reasoning").flatMap((item) => item.summary.map((part) => part.text))),
     calls: calls.map((call) => [call.call_id, call.name, JSON.parse(call.arguments)]),
     stop: status === "incomplete" ? reasons[incomplete_details.reason] : ended,

@@ -66,6 +66,9 @@ def responses(url):
     ended = "tool_calls" if calls else "stop"
     if response.status == "incomplete":
         ended = reasons[response.incomplete_details.reason]
+    # A refusal is a completed response.
+    if any(part.type == "refusal" for item in kinds("message") for part in item.content):
+        ended = "content_filter"
     return {
         "text": response.output_text,
         "thinking": "".join(part.text for item in kinds("reasoning") for part in item.summary),

@@ -45,8 +45,12 @@ type ServedBodies = BTreeMap<String, Vec<u8>>;
 
 /// The stream in the protocol of `client`.
 fn translated(client: ClientProtocol, upstream: UpstreamProtocol, source: &[u8]) -> Vec<u8> {
-    let body = json!({"model":"asked","max_tokens":9,"messages":[],"input":"hi","stream":true,
+    let mut body = json!({"model":"asked","max_tokens":9,"messages":[],"input":"hi","stream":true,
         "stream_options":{"include_usage":true}});
+    if client == ClientProtocol::AnthropicMessages {
+        // A client of this protocol gets thinking only if it asks for it.
+        body["thinking"] = json!({"type": "adaptive"});
+    }
     let Some(translation) = ProtocolPair::between(client, upstream) else { return source.to_vec() };
     let options = TranslationOptions::new("claude-opus-5-5", "req_1");
     let translated = translation.translate_request(body.to_string().as_bytes(), &options);
