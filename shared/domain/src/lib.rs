@@ -21,6 +21,7 @@ pub mod limit;
 mod listed_price;
 pub mod metric;
 pub mod model;
+pub mod model_capabilities;
 pub mod money;
 pub mod own_price;
 pub mod price;
