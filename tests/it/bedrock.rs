@@ -203,7 +203,7 @@ async fn failover_between_bedrock_and_anthropic() {
 #[tokio::test]
 async fn unmapped_model_uses_another_account() {
     let (system, key) = bedrock().await;
-    key.ask_model("claude-sonnet-4-5", "hi").await.refused(503, "api_error");
+    key.ask_model("claude-sonnet-4-5", "hi").await.refused(404, "not_found_error");
     let anthropic = FakeUpstream::start();
     system.account_with("anthropic", &anthropic.url(), json!({"priority": 200})).await;
     key.ask_model("claude-sonnet-4-5", "hi").await.ok();

@@ -266,6 +266,10 @@ impl TestClient {
             Self::Responses if event["type"] == "response.failed" => {
                 (&event["response"]["error"], "code")
             }
+            Self::Responses if event["type"] == "error" => {
+                assert!(event["sequence_number"].is_u64(), "{event}");
+                (&event, "code")
+            }
             Self::Chat | Self::Responses => {
                 assert!(event["error"].get("param").is_some(), "{event}");
                 (&event["error"], "type")

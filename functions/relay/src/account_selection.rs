@@ -5,6 +5,7 @@ use crate::RelayState;
 use crate::authenticate::AuthenticatedKey;
 use crate::client_response::RelayError;
 use crate::model_call::{Metering, ModelCall, SessionAffinity};
+use crate::settle::PendingUsage;
 use baton_domain::account::Account;
 use baton_domain::account_selection::{
     IneligibleReason, SESSION_PIN_LIFETIME, SelectionCriteria, SelectionResult, SessionPinKey,
@@ -14,6 +15,8 @@ use baton_domain::health::{AccountAvailability, AccountHealth};
 use baton_domain::id::{AccountId, RequestId};
 use baton_domain::model::map;
 use baton_domain::protocol::UpstreamOperation;
+use baton_protocol::meter::MeterReading;
+use baton_providers::conversion::ConversionPlan;
 use baton_store::{AccountPool, PoolMember, RelayStores};
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
@@ -34,6 +37,9 @@ pub(crate) struct AccountSelector {
     session: SessionAffinity,
     /// The cache domain that the session has moved to, from its session pin.
     pinned_domain: Option<Arc<str>>,
+    /// The only account that can serve the request, because it has the state that the request
+    /// refers to.
+    state_account: Option<AccountId>,
     tried: Vec<AccountId>,
     at_capacity: Vec<AccountId>,
     /// Accounts without a valid token.
@@ -96,6 +102,7 @@ impl RelayState {
                     model,
                     session,
                     pinned_domain: None,
+                    state_account: None,
                     tried: Vec::new(),
                     at_capacity: Vec::new(),
                     without_token,
@@ -255,6 +262,52 @@ impl RelayState {
         }
     }
 
+    /// Finds the account that has the answer or the conversation `id`, if this group knows it. Other
+    /// requests are not delayed.
+    pub(crate) async fn load_state_pin(&self, selector: &mut AccountSelector, id: &str) {
+        if selector.pool.members.len() < 2 {
+            return;
+        }
+        let pin_key = SessionPinKey::of_state(&selector.pool.group.id, id);
+        match self.store.session_pins.find_session_pin(&pin_key).await {
+            Ok(Some(account)) => {
+                let mut ids = selector.pool.members.iter().map(|member| &member.account.id);
+                selector.state_account = ids.find(|id| id.as_str() == &*account).cloned();
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!("cannot read which account has a state: {error}"),
+        }
+    }
+
+    /// Stores which account has the state of an answer: the answer itself and, if the request
+    /// belongs to one, the conversation.
+    pub(crate) async fn store_state_pin(
+        &self,
+        pending_usage: &PendingUsage,
+        reading: &MeterReading,
+    ) {
+        let ModelCall { keeps_state, caller, protocol, stream, state_id, .. } =
+            &*pending_usage.model_call;
+        let Some(answer_id) = reading.answer_id.as_deref().filter(|_| *keeps_state) else { return };
+        let group = &caller.key().group_id;
+        let Ok(Some(pool)) = self.store.pools.get(group).await else { return };
+        let is_account = |member: &&PoolMember| member.account.id == pending_usage.account;
+        let Some(member) = pool.members.iter().find(is_account) else { return };
+        // A translated answer is not kept, and one account has everything.
+        let plan = ConversionPlan::new(*protocol, *stream, &member.account);
+        if pool.members.len() < 2 || !plan.is_pass_through() {
+            return;
+        }
+        let conversation = state_id.as_deref().filter(|id| id.starts_with("conv"));
+        for id in [Some(answer_id), conversation].into_iter().flatten() {
+            let pin_key = SessionPinKey::of_state(group, id);
+            let pins = &self.store.session_pins;
+            if let Err(error) = pins.put_state_pin(&pin_key, &member.account.id).await {
+                tracing::warn!("cannot store which account has a state: {error}");
+            }
+        }
+    }
+
     /// Stores a pin if the session has just moved to the account at index `at`. The write does not
     /// delay the answer.
     pub(crate) fn store_session_pin(&self, selector: &AccountSelector, index: usize) {
@@ -365,12 +418,26 @@ impl AccountSelector {
         now: Timestamp,
     ) -> Result<usize, NoEligibleAccount> {
         let health = |index: usize| current_health(store, &self.pool.members[index]);
-        match choose_account(&self.pool.candidates(), health, &self.selection_criteria(), now) {
+        let others = self.accounts_without_state();
+        let tried = if others.is_empty() { &self.tried } else { &others };
+        let criteria = SelectionCriteria { tried, ..self.selection_criteria() };
+        match choose_account(&self.pool.candidates(), health, &criteria, now) {
             SelectionResult::Chosen(index) => Ok(index),
-            SelectionResult::NoneEligible(reasons) => {
+            SelectionResult::NoneEligible(mut reasons) => {
+                if let Some(account) = &self.state_account {
+                    reasons.retain(|(id, _)| id == account);
+                }
                 Err(NoEligibleAccount(self.merge_learned_reasons(reasons)))
             }
         }
+    }
+
+    /// Returns the accounts that must not be used: those that were tried, and those without the
+    /// state that the request refers to. It is empty if every account has it.
+    fn accounts_without_state(&self) -> Vec<AccountId> {
+        let Some(account) = &self.state_account else { return Vec::new() };
+        let ids = self.pool.members.iter().map(|member| &member.account.id);
+        ids.filter(|id| *id != account || self.tried.contains(id)).cloned().collect()
     }
 
     /// Replaces "already tried" by what this request has learned about the account.

@@ -2,6 +2,7 @@
 
 use crate::RequestContext;
 use crate::client_response::RelayError;
+use baton_domain::protocol::ClientProtocol;
 use baton_domain::relay_key::mask_keys;
 use baton_protocol::bedrock::BedrockAction;
 use baton_protocol::body_form::check_body_form;
@@ -9,6 +10,7 @@ use baton_protocol::conversation_hash::session_seed;
 use baton_protocol::envelope::Envelope;
 use baton_protocol::model_path::{ID_BYTES_MAX, is_forbidden_char};
 use http::HeaderMap;
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// What the relay reads from a request's body. It borrows nothing, so that a long body can be read
@@ -25,6 +27,10 @@ pub(crate) struct BodyFacts {
     pub(crate) session_id: Option<String>,
     /// The number by which sessions are spread over accounts.
     pub(crate) session_seed: Option<u64>,
+    /// The id of an earlier answer or of a conversation that only one account has.
+    pub(crate) state_id: Option<String>,
+    /// Whether the upstream keeps the answer, so that later requests can refer to it.
+    pub(crate) keeps_state: bool,
 }
 
 impl BodyFacts {
@@ -36,9 +42,23 @@ impl BodyFacts {
         let envelope = read_envelope(request, body)?;
         let session_id = session_id(&request.head.headers, &envelope);
         let session_seed = session_seed(session_id.as_deref(), &envelope.prefix);
-        let Envelope { model, model_span, stream, is_fast, .. } = envelope;
-        let model = model.into_owned();
-        Ok(Self { model, model_span, stream, is_fast, session_id, session_seed })
+        let keeps_state = match request.protocol {
+            ClientProtocol::OpenaiResponses => envelope.is_stored,
+            ClientProtocol::AnthropicMessages => envelope.is_thread,
+            ClientProtocol::OpenaiChat | ClientProtocol::BedrockInvokeModel => false,
+        };
+        let Envelope { model, model_span, stream, is_fast, state_id, .. } = envelope;
+        let (model, state_id) = (model.into_owned(), state_id.map(Cow::into_owned));
+        Ok(Self {
+            model,
+            model_span,
+            stream,
+            is_fast,
+            session_id,
+            session_seed,
+            state_id,
+            keeps_state,
+        })
     }
 }
 

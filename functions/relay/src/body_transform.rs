@@ -4,7 +4,7 @@
 use crate::body_workers::LONG_BYTES;
 use baton_domain::protocol::Framing;
 use baton_protocol::bedrock::{FrameError, FramesToSse, PING, SseToFrames};
-use baton_protocol::error::{ApiFamily, ErrorBody, encode_error_event};
+use baton_protocol::error::{ErrorBody, ErrorForm, encode_error_event};
 use baton_protocol::meter::UsageMeter;
 use baton_protocol::translate::{self, InvalidResponse};
 use baton_protocol::usage_chunk::UsageChunkFilter;
@@ -31,6 +31,8 @@ pub(crate) enum BodyTransform {
     TranslateEvents(Box<TranslatedEvents>),
     /// The answer is translated to another protocol when it is complete.
     TranslateWhole(Box<translate::ResponseContext>, BytesMut),
+    /// The same for a client that asked for a stream, which it gets in the framing that it reads.
+    TranslateIntoStream(Box<translate::ResponseContext>, Framing, BytesMut),
 }
 
 /// A translated event stream. The upstream or the client can use event-stream frames.
@@ -119,7 +121,7 @@ impl BodyTransform {
                 withheld.extend_from_slice(&chunk);
                 Ok(Bytes::new())
             }
-            Self::TranslateWhole(_, withheld) => {
+            Self::TranslateWhole(_, withheld) | Self::TranslateIntoStream(.., withheld) => {
                 meter.observe(&chunk);
                 withheld.extend_from_slice(&chunk);
                 Ok(Bytes::new())
@@ -148,10 +150,18 @@ impl BodyTransform {
             Self::TranslateWhole(context, withheld) if !withheld.is_empty() => {
                 context.translate_response(&withheld.split())?.into()
             }
+            Self::TranslateIntoStream(context, framing, withheld) if !withheld.is_empty() => {
+                let events = context.translate_response_to_events(&withheld.split())?;
+                match framing {
+                    Framing::ServerSentEvents => events.into(),
+                    Framing::AwsEventStream => SseToFrames::default().push(&events),
+                }
+            }
             Self::PassThrough
             | Self::IntoEvents(_)
             | Self::MeteredFrames(_)
-            | Self::TranslateWhole(..) => Bytes::new(),
+            | Self::TranslateWhole(..)
+            | Self::TranslateIntoStream(..) => Bytes::new(),
         })
     }
 
@@ -169,8 +179,12 @@ impl BodyTransform {
 
     /// Returns the length of a whole answer that waits for its translation.
     pub(crate) fn whole_bytes(&self) -> Option<usize> {
-        let Self::TranslateWhole(_, withheld) = self else { return None };
-        Some(withheld.len())
+        match self {
+            Self::TranslateWhole(_, withheld) | Self::TranslateIntoStream(.., withheld) => {
+                Some(withheld.len())
+            }
+            _ => None,
+        }
     }
 
     /// Returns how many bytes a stream holds here, without those of the meter.
@@ -184,7 +198,8 @@ impl BodyTransform {
             Self::PassThrough
             | Self::RemoveUsage(_)
             | Self::TokenCount(..)
-            | Self::TranslateWhole(..) => 0,
+            | Self::TranslateWhole(..)
+            | Self::TranslateIntoStream(..) => 0,
         }
     }
 
@@ -227,12 +242,12 @@ impl BodyTransform {
     /// bytes ended inside an event.
     pub(crate) fn write_error(
         &mut self,
-        api_family: ApiFamily,
+        error_form: ErrorForm,
         error: &ErrorBody,
         request_id: &str,
         is_mid_event: bool,
     ) -> Bytes {
-        let event = |is_mid_event| encode_error_event(api_family, error, request_id, is_mid_event);
+        let event = |is_mid_event| encode_error_event(error_form, error, request_id, is_mid_event);
         match self {
             Self::TranslateEvents(events) => {
                 events.write_events(|stream, event| stream.fail(error.kind, &error.message, event))
@@ -240,7 +255,10 @@ impl BodyTransform {
             Self::IntoFrames(_) | Self::MeteredFrames(_) => frame_event(&event(false)),
             Self::PassThrough => event(is_mid_event),
             Self::RemoveUsage(filter) => event(filter.is_mid_event()),
-            Self::IntoEvents(_) | Self::TokenCount(..) | Self::TranslateWhole(..) => event(false),
+            Self::IntoEvents(_)
+            | Self::TokenCount(..)
+            | Self::TranslateWhole(..)
+            | Self::TranslateIntoStream(..) => event(false),
         }
     }
 }

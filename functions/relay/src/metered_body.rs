@@ -82,7 +82,10 @@ impl MeteredBody {
         client_accepts_gzip: bool,
         transform: BodyTransform,
     ) -> Self {
-        let is_stream = has_media_type(headers, SSE) || has_media_type(headers, EVENT_STREAM);
+        // The client's stream can be made of one body of the upstream.
+        let is_one_body = matches!(transform, BodyTransform::TranslateIntoStream(..));
+        let is_stream =
+            !is_one_body && (has_media_type(headers, SSE) || has_media_type(headers, EVENT_STREAM));
         let coding = ContentCoding::from_headers(headers);
         let gzip = coding == ContentCoding::Gzip;
         let mut meter =
@@ -154,7 +157,8 @@ impl MeteredBody {
     pub(crate) fn whole_error(&self) -> Option<(Bytes, Option<&translate::ResponseContext>)> {
         let body = Bytes::copy_from_slice(self.meter.whole_error()?);
         let context = match &self.transform {
-            BodyTransform::TranslateWhole(context, _) => Some(&**context),
+            BodyTransform::TranslateWhole(context, _)
+            | BodyTransform::TranslateIntoStream(context, ..) => Some(&**context),
             _ => None,
         };
         Some((body, context))
@@ -316,7 +320,10 @@ impl MeteredBody {
 
     /// Returns whether the client gets nothing before the answer is complete.
     pub(crate) fn is_buffered(&self) -> bool {
-        matches!(self.transform, BodyTransform::TranslateWhole(..))
+        matches!(
+            self.transform,
+            BodyTransform::TranslateWhole(..) | BodyTransform::TranslateIntoStream(..)
+        )
     }
 
     /// Returns what the client gets while the upstream is silent.

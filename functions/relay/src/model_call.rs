@@ -35,6 +35,9 @@ pub(crate) struct ModelCall {
     pub(crate) body_bytes: u64,
     pub(crate) session_id: Option<String>,
     pub(crate) agent_id: Option<String>,
+    /// See [`BodyFacts`].
+    pub(crate) state_id: Option<String>,
+    pub(crate) keeps_state: bool,
 }
 
 impl ModelCall {
@@ -93,7 +96,8 @@ impl OutboundCall {
         body: Bytes,
         (metering, random): (Metering, u64),
     ) -> Self {
-        let BodyFacts { model, model_span, stream, is_fast, session_id, session_seed } = facts;
+        let BodyFacts { model, model_span, stream, is_fast, session_id, session_seed, .. } = facts;
+        let (state_id, keeps_state) = (facts.state_id, facts.keeps_state);
         let model_call = ModelCall {
             id: request.id.clone(),
             at: request.at,
@@ -107,6 +111,8 @@ impl OutboundCall {
             body_bytes: body.len() as u64,
             session_id,
             agent_id: header_text(&request.head.headers, "x-claude-code-agent-id"),
+            state_id,
+            keeps_state,
         };
         let session = SessionAffinity::new(session_seed, random);
         Self { model_call: Arc::new(model_call), body, model_span, session }

@@ -27,7 +27,7 @@ use baton_runtime::upstream::UpstreamAddress;
 use baton_store::PoolMember;
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::response::Parts;
 use http::{Method, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
@@ -35,6 +35,9 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::slice::from_ref;
 use std::time::Duration;
+
+const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+const VERSION_KNOWN: HeaderValue = HeaderValue::from_static("2023-06-01");
 
 /// Less than 3 s, after which Claude Code gives up.
 const LIST_TIMEOUT: Duration = Duration::from_millis(2500);
@@ -117,7 +120,11 @@ impl RelayState {
             let head = client_response::relayed_head(request, &head);
             return Ok(Response::from_parts(head, RelayBody::from_bytes(body)));
         }
-        let is_alias = selector.model() != id;
+        // A name that the operator gave to a model is not one that the upstream knows.
+        let account = &member.account;
+        let is_mapped = map(&account.model_map, id).is_some()
+            || (!account.models.is_empty() && account.serves_model(id));
+        let is_alias = selector.model() != id || is_mapped;
         let prices = self.store.prices.cached();
         if is_alias || prices.models().any(|(model, _)| model == id) {
             return Ok(client_response::json_response(
@@ -180,8 +187,12 @@ impl RelayState {
             return Some(cached);
         }
         let (account, client_headers) = (&member.account, &request.head.headers);
-        let headers =
+        let mut headers =
             build_request_headers(account, &member.credential, client_headers, "identity").ok()?;
+        // An OpenAI client sends no version, without which Anthropic refuses the request.
+        if rules(account.provider).model_list_form == Some(ApiFamily::Anthropic) {
+            headers.entry(VERSION).or_insert(VERSION_KNOWN);
+        }
         let call = async {
             let upstream = self.upstream.with_proxy(member.proxy.as_ref()).ok()?;
             let response =

@@ -61,7 +61,7 @@ impl RelayState {
             return Err(error_body.read_error(response_plan, (head, source)).await);
         }
         let form = DeclaredForm::new(&head, model_call.stream);
-        let transform = response_plan.into_body_transform(&mut head);
+        let transform = response_plan.into_body_transform(&mut head, model_call.stream);
         let mut metered_body = MeteredBody::new(&head.headers, request.accepts_gzip(), transform);
         let mut budget = BufferBudget::try_new(self, key, &metered_body)?;
         let (mut chunks, mut empty_deadline) = (Vec::new(), None);

@@ -42,7 +42,11 @@ pub(crate) struct ResponsePlan {
 impl ResponsePlan {
     /// Chooses the body transform for a successful answer with this head. Changes the head into the
     /// client's.
-    pub(crate) fn into_body_transform(self, head: &mut Parts) -> BodyTransform {
+    pub(crate) fn into_body_transform(
+        self,
+        head: &mut Parts,
+        asks_for_stream: bool,
+    ) -> BodyTransform {
         let is = |kind: &str| has_media_type(&head.headers, kind);
         let ConversionPlan { client_framing, upstream_framing, .. } = self.plan;
         let framings = (client_framing, upstream_framing);
@@ -59,6 +63,13 @@ impl ResponsePlan {
                 if is(sent) {
                     let events = TranslatedEvents::new(context.stream_translator(), framings);
                     (BodyTransform::TranslateEvents(Box::new(events)), Some(given))
+                } else if asks_for_stream {
+                    // Some upstreams ignore `stream` and answer with one body.
+                    let withheld = BytesMut::new();
+                    (
+                        BodyTransform::TranslateIntoStream(context, client_framing, withheld),
+                        Some(given),
+                    )
                 } else {
                     (BodyTransform::TranslateWhole(context, BytesMut::new()), Some(JSON))
                 }

@@ -13,8 +13,9 @@ use crate::response_source::{ResponseSource, SourceEvent};
 use crate::settle::{PendingUsage, RequestEnd};
 use crate::{RelayState, RequestContext, client_response};
 use async_stream::stream;
+use baton_domain::protocol::ClientProtocol;
 use baton_domain::record::RequestOutcome;
-use baton_protocol::error::{ApiFamily, ErrorBody};
+use baton_protocol::error::{ApiFamily, ErrorBody, ErrorForm};
 use baton_protocol::meter::{AnswerEnd, MeterReading};
 use baton_runtime::upstream;
 use bytes::Bytes;
@@ -134,7 +135,8 @@ impl RelayState {
             let end_error = error_at_end(&end_event, has_ended, is_stream);
             if let Some(error) = end_error.as_ref().filter(|_| can_append_event) {
                 let id = pending_usage.model_call.id.as_str();
-                yield Ok(transform.write_error(api_family, error, id, mid_event).into());
+                let form = error_form(pending_usage.model_call.protocol, api_family, reading.events);
+                yield Ok(transform.write_error(form, error, id, mid_event).into());
             }
             let outcome = decide_outcome(&end_event, &reading, end_error.is_some(), remaining);
             let request_end = RequestEnd { outcome, reading: Some(reading) };
@@ -144,6 +146,16 @@ impl RelayState {
                 yield Err(ResponseAborted);
             }
         }
+    }
+}
+
+/// Returns the form of the error that ends a stream after `events` events.
+fn error_form(protocol: ClientProtocol, api_family: ApiFamily, events: u64) -> ErrorForm {
+    match protocol {
+        ClientProtocol::OpenaiResponses => ErrorForm::Responses(events),
+        ClientProtocol::AnthropicMessages
+        | ClientProtocol::OpenaiChat
+        | ClientProtocol::BedrockInvokeModel => ErrorForm::Family(api_family),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::RelayState;
 use crate::account_selection::ConcurrencySlot;
 use crate::model_call::{Metering, ModelCall};
 use baton_domain::id::AccountId;
-use baton_domain::price::PriceTable;
+use baton_domain::price::{PriceTable, Seller};
 use baton_domain::record::{RequestOutcome, TriedAccount, UsageRecord, VERSION};
 use baton_domain::usage::{MODEL_CHARS_MAX, clean_text};
 use baton_protocol::meter::MeterReading;
@@ -34,6 +34,8 @@ pub(crate) struct PendingUsage {
     pub(crate) model_call: Arc<ModelCall>,
     pub(crate) account: AccountId,
     pub(crate) provider: &'static str,
+    /// Who asks the price.
+    pub(crate) seller: Seller,
     pub(crate) upstream_model: String,
     pub(crate) attempts: u32,
     /// The accounts that were tried and failed before.
@@ -169,8 +171,18 @@ impl RelayState {
         let _in_flight = InFlightCount::begin(&self.unsent.in_flight);
         tokio::join!(
             self.release_slot(pending_usage),
-            self.send_usage_record(pending_usage, request_end)
+            self.send_usage_record(pending_usage, request_end),
+            self.keep_state(pending_usage, request_end)
         );
+    }
+
+    /// Stores which account keeps the answer. Few answers are kept.
+    async fn keep_state(&self, pending_usage: &PendingUsage, request_end: &RequestEnd) {
+        if let (true, Some(reading)) = (pending_usage.model_call.keeps_state, &request_end.reading)
+        {
+            let store = Box::pin(self.store_state_pin(pending_usage, reading));
+            self.in_time(STORE_TIME_IN_STOP, store).await;
+        }
     }
 
     /// Sends the usage record. It returns when the record is safe: in the queue, else among the
@@ -259,6 +271,7 @@ impl RelayState {
         prices: &PriceTable,
     ) -> UsageRecord {
         let model_call = &pending_usage.model_call;
+        let prices = prices.sold_by(&pending_usage.seller);
         let key = model_call.caller.key();
         let reading = request_end.reading.as_ref();
         let usage =

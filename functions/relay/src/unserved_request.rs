@@ -98,6 +98,10 @@ impl NoEligibleAccount {
             return RelayError::new(StatusCode::NOT_IMPLEMENTED, "api_error", message)
                 .without_retry();
         }
+        let is_unknown = self.0.iter().any(|(_, why)| *why == IneligibleReason::Model);
+        if serves_no_account && is_unknown {
+            return RelayError::unknown_model(model);
+        }
         let spent = reasons().any(CooldownReason::is_about_money);
         let explanation = if spent {
             "the credit or the spend limit of the organization's upstream account is used up. Ask \
@@ -209,7 +213,7 @@ mod tests {
         check(&[refused()], "503 api_error final");
         check(&[cooling(7, CooldownReason::OrganizationDisabled)], "503 api_error final");
         check(&[cooling(7, CooldownReason::SpendCapReached)], "503 api_error final");
-        check(&[Model, Disabled], "503 api_error final");
+        check(&[Model, Disabled], "404 not_found_error final");
         check(&[Disabled], "503 api_error final");
         check(&[], "503 api_error final");
         let spent = [cooling(7, CooldownReason::SpendCapReached), refused()];

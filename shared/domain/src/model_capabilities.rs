@@ -11,6 +11,7 @@ use crate::model::base_id;
 
 /// The features that a model supports at an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct ModelCapabilities {
     /// The length of the context window in tokens.
     pub context_tokens: Option<u64>,
@@ -108,6 +109,7 @@ pub enum ContinuationState {
 
 /// The kinds of media that a model accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct MediaKinds {
     /// Images.
     pub images: bool,

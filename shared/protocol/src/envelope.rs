@@ -14,6 +14,7 @@ use std::ops::Range;
 
 /// The fields that the relay reads from a request body.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Envelope<'a> {
     /// The requested model.
     pub model: Cow<'a, str>,
@@ -29,6 +30,13 @@ pub struct Envelope<'a> {
     /// The session that the request names: Claude Code's `metadata.user_id`, which is JSON text
     /// with a `session_id` (any other text counts as a whole), else OpenAI's `prompt_cache_key`.
     pub session: Option<Cow<'a, str>>,
+    /// The id of an earlier answer or of a conversation whose state is with one account only: OpenAI's
+    /// `previous_response_id` and `conversation`, Anthropic's `thread.previous_message_id`.
+    pub state_id: Option<Cow<'a, str>>,
+    /// Whether OpenAI's Responses keep the answer for later requests: `store` is not `false`.
+    pub is_stored: bool,
+    /// Whether Anthropic keeps the answer for later requests, in a `thread`.
+    pub is_thread: bool,
     /// The content that identifies the conversation if the request names no session.
     pub prefix: ConversationPrefix<'a>,
 }
@@ -144,6 +152,7 @@ impl<'a> Envelope<'a> {
     }
 
     fn from_fields(fields: EnvelopeFields<'a>, model: Cow<'a, str>, stream: bool) -> Self {
+        let conversation = fields.get(EnvelopeField::Conversation).and_then(parse_id);
         let session = fields.get(EnvelopeField::Metadata).and_then(parse_metadata_session);
         Self {
             model,
@@ -155,7 +164,15 @@ impl<'a> Envelope<'a> {
                 .is_some_and(|speed| speed == "fast"),
             later: fields.later(),
             session: session
-                .or_else(|| fields.get(EnvelopeField::PromptCacheKey).and_then(parse_text)),
+                .or_else(|| fields.get(EnvelopeField::PromptCacheKey).and_then(parse_text))
+                .or_else(|| conversation.clone()),
+            state_id: fields
+                .get(EnvelopeField::PreviousResponseId)
+                .and_then(parse_text)
+                .or(conversation)
+                .or_else(|| fields.get(EnvelopeField::Thread).and_then(parse_id)),
+            is_stored: fields.get(EnvelopeField::Store) != Some("false"),
+            is_thread: fields.get(EnvelopeField::Thread).is_some_and(|raw| raw != "null"),
             prefix: ConversationPrefix {
                 tools: fields.get(EnvelopeField::Tools),
                 system: fields.get(EnvelopeField::System),
@@ -194,6 +211,18 @@ fn parse_metadata_session(raw: &str) -> Option<Cow<'_, str>> {
     let session =
         serde_json::from_str::<MetadataUserId>(&user_id).ok().and_then(|user| user.session_id);
     Some(session.map_or(user_id, Cow::Owned)).filter(|session| !session.is_empty())
+}
+
+/// An id that is a string, or the field of an object: `id` of a conversation, `previous_message_id`
+/// of a thread.
+fn parse_id(raw: &str) -> Option<Cow<'_, str>> {
+    #[derive(serde::Deserialize)]
+    struct Holder<'a> {
+        #[serde(borrow, alias = "previous_message_id")]
+        id: Option<Cow<'a, str>>,
+    }
+    let inner = || serde_json::from_str::<Holder>(raw).ok()?.id;
+    parse_text(raw).or_else(inner).filter(|id| !id.is_empty())
 }
 
 /// A JSON string, borrowed unless it has escapes.
@@ -235,6 +264,10 @@ enum EnvelopeField {
     BestOf,
     ServiceTier,
     Thinking,
+    PreviousResponseId,
+    Conversation,
+    Thread,
+    Store,
 }
 
 /// The type that the vendors document for a field, in addition to `null` (API references of
@@ -299,12 +332,16 @@ impl EnvelopeField {
             | Self::Input
             | Self::Messages
             | Self::Background
-            | Self::Deferred => JsonType::Any,
+            | Self::Deferred
+            | Self::PreviousResponseId
+            | Self::Conversation
+            | Self::Thread
+            | Self::Store => JsonType::Any,
         }
     }
 }
 
-const NAMES: [(&str, EnvelopeField); 20] = [
+const NAMES: [(&str, EnvelopeField); 24] = [
     ("model", EnvelopeField::Model),
     ("stream", EnvelopeField::Stream),
     ("max_tokens", EnvelopeField::MaxTokens),
@@ -325,6 +362,10 @@ const NAMES: [(&str, EnvelopeField); 20] = [
     ("best_of", EnvelopeField::BestOf),
     ("service_tier", EnvelopeField::ServiceTier),
     ("thinking", EnvelopeField::Thinking),
+    ("previous_response_id", EnvelopeField::PreviousResponseId),
+    ("conversation", EnvelopeField::Conversation),
+    ("thread", EnvelopeField::Thread),
+    ("store", EnvelopeField::Store),
 ];
 
 /// The raw values of the fields, in the order of [`NAMES`].

@@ -68,6 +68,30 @@ pub fn encode_error_body(api_family: ApiFamily, error: &ErrorBody, request_id: &
     body.to_string().into()
 }
 
+/// The form of an error event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorForm {
+    /// That of the client's API family.
+    Family(ApiFamily),
+    /// An `error` event of the Responses API with this sequence number (OpenAI, "Streaming events",
+    /// `error`, 2026-11).
+    Responses(u64),
+}
+
+impl ErrorForm {
+    fn encode(self, error: &ErrorBody, request_id: &str) -> Bytes {
+        match self {
+            Self::Family(api_family) => encode_error_body(api_family, error, request_id),
+            Self::Responses(number) => json!({
+                "type": "error", "code": error.kind, "message": error.message, "param": null,
+                "sequence_number": number,
+            })
+            .to_string()
+            .into(),
+        }
+    }
+}
+
 /// The error as the last event of a stream that has begun.
 ///
 /// If the upstream broke off inside an event (`mid_event`), that event has to be ended. For an
@@ -75,14 +99,15 @@ pub fn encode_error_body(api_family: ApiFamily, error: &ErrorBody, request_id: &
 /// SDKs show the data of an `error` that is not JSON as it is (fixture `error_plain_text`). A blank
 /// line instead would end half an event, which the client would treat as its own fault.
 pub fn encode_error_event(
-    api_family: ApiFamily,
+    form: ErrorForm,
     error: &ErrorBody,
     request_id: &str,
     mid_event: bool,
 ) -> Bytes {
-    let (end, name) = match api_family {
-        ApiFamily::Anthropic => ("\n", "event: error\n"),
-        ApiFamily::OpenAi => ("\n\n", ""),
+    let (end, name) = match form {
+        ErrorForm::Family(ApiFamily::Anthropic) => ("\n", "event: error\n"),
+        ErrorForm::Family(ApiFamily::OpenAi) => ("\n\n", ""),
+        ErrorForm::Responses(_) => ("\n\n", "event: error\n"),
     };
     let mut frame = Vec::with_capacity(256);
     if mid_event {
@@ -90,7 +115,7 @@ pub fn encode_error_event(
     }
     frame.extend_from_slice(name.as_bytes());
     frame.extend_from_slice(b"data: ");
-    frame.extend_from_slice(&encode_error_body(api_family, error, request_id));
+    frame.extend_from_slice(&form.encode(error, request_id));
     frame.extend_from_slice(b"\n\n");
     frame.into()
 }
@@ -124,7 +149,8 @@ mod tests {
     #[test]
     fn error_frame_is_readable_after_a_break_anywhere() {
         let stream = "event: message_start\ndata: {\"type\":\"message_start\"}\n\nevent: ping\ndata: {\"type\":\"ping\"}\n\n";
-        for dialect in [ApiFamily::Anthropic, ApiFamily::OpenAi] {
+        let families = [ApiFamily::Anthropic, ApiFamily::OpenAi].map(ErrorForm::Family);
+        for dialect in families.into_iter().chain([ErrorForm::Responses(7)]) {
             for end in 0..=stream.len() {
                 let mut meter = UsageMeter::for_stream();
                 meter.observe(&stream.as_bytes()[..end]);
@@ -137,6 +163,17 @@ mod tests {
                 assert!(message.contains("it said"), "{message}");
             }
         }
+    }
+
+    #[test]
+    fn error_event_of_a_response_has_the_form_of_the_api() {
+        let event = encode_error_event(ErrorForm::Responses(9), &error(), "req_1", false);
+        let text = std::str::from_utf8(&event).unwrap();
+        let data = text.strip_prefix("event: error\ndata: ").unwrap();
+        let data: serde_json::Value = serde_json::from_str(data).unwrap();
+        let expected = json!({"type": "error", "code": "api_error", "param": null,
+            "message": "it said \"no\"\nand left", "sequence_number": 9});
+        assert_eq!(data, expected);
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod conversation_hash;
 pub mod cost_scan;
 pub mod envelope;
 pub mod error;
+pub mod foreign_state;
 pub mod gzip;
 pub mod headers;
 pub mod json;

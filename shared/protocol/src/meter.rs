@@ -13,6 +13,7 @@ mod usage_tally;
 
 pub use raw_fields::REPORTED_COUNT_MAX;
 pub use upstream_failure::UpstreamFailure;
+pub(crate) use upstream_failure::{MESSAGE_FIELDS, error_text};
 pub(crate) use usage_tally::{ReportedUsage, UsageTally};
 
 use crate::sse::SseDecoder;
@@ -57,6 +58,8 @@ pub struct MeterReading {
     pub usage: BilledUsage,
     /// The model that the upstream reports.
     pub model: Option<String>,
+    /// The id of a message or a response.
+    pub answer_id: Option<String>,
     /// How the answer ended.
     pub end: AnswerEnd,
     /// Whether the client has received the end, too, in an event that its SDK understands.
@@ -72,6 +75,8 @@ pub struct MeterReading {
     pub stop_reason: Option<String>,
     /// The number of characters of text, thinking and tool input in the deltas.
     pub output_chars: u64,
+    /// The number of events of a stream.
+    pub events: u64,
     /// Whether the upstream reported a count that no answer can have. The count is not believed.
     pub is_absurd: bool,
 }

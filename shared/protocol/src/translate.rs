@@ -52,6 +52,7 @@
 //! would need one more pair of files.
 
 mod chat;
+mod continuation;
 mod error;
 mod json_reader;
 mod json_writer;
@@ -62,13 +63,15 @@ mod responses;
 mod stream_translator;
 
 pub use baton_domain::protocol::{ClientProtocol, UpstreamProtocol};
+pub(crate) use continuation::STATE_PREFIX;
+pub(crate) use messages::sanitize_id;
 pub use stream_translator::StreamTranslator;
 
 use crate::json::{CONTAINERS_MAX, JsonError};
 use error::NeutralError;
 use json_reader::ObjectReader;
 use neutral_request::ToolAliases;
-use neutral_response::NeutralResponse;
+use neutral_response::{NeutralResponse, REFUSED, ResponsePart};
 use thiserror::Error;
 
 /// A client protocol and a different upstream protocol. Nothing is translated into Responses.
@@ -205,9 +208,13 @@ pub struct InvalidResponse;
 pub struct ResponseContext {
     translation: ProtocolPair,
     model: String,
+    /// The model's name at the upstream.
+    upstream_model: String,
     id: String,
     created: u64,
     include_usage: bool,
+    /// Whether a Messages client has asked for thinking.
+    shows_thinking: bool,
     stops: Vec<String>,
     aliases: ToolAliases,
     /// Fields that a response repeats, as JSON.
@@ -291,9 +298,11 @@ impl ProtocolPair {
         let context = ResponseContext {
             translation: self,
             model: request.model,
+            upstream_model: options.model.to_owned(),
             id: options.id.to_owned(),
             created: options.created,
             include_usage: request.include_usage,
+            shows_thinking: request.shows_thinking,
             stops: request.stop_sequences,
             aliases: request.aliases,
             echo,
@@ -310,16 +319,7 @@ impl ResponseContext {
     pub fn translate_response(&self, body: &[u8]) -> Result<Vec<u8>, InvalidResponse> {
         let text = std::str::from_utf8(body).map_err(|_| InvalidResponse)?;
         let mut response = NeutralResponse::default();
-        let mut take = |step: neutral_response::ResponseStep<'_>| response.apply_step(&step);
-        let is_answer = match self.translation {
-            ProtocolPair::ChatToMessages | ProtocolPair::ResponsesToMessages => {
-                messages::read_response::MessagesReader::read_message(text, &mut take)
-            }
-            ProtocolPair::MessagesToChat | ProtocolPair::ResponsesToChat => {
-                chat::read_response::ChatReader::read_completion(text, &mut take)
-            }
-        };
-        if !is_answer {
+        if !self.read_whole(text, &mut |step| response.apply_step(&step)) {
             return Err(InvalidResponse);
         }
         Ok(match self.translation {
@@ -328,16 +328,50 @@ impl ResponseContext {
             }
             ProtocolPair::ChatToMessages => chat::write_response::write_completion(self, &response),
             ProtocolPair::ResponsesToMessages | ProtocolPair::ResponsesToChat => {
+                if response.lacks_refusal() {
+                    response.parts.push(ResponsePart::Refusal(REFUSED.to_owned()));
+                }
                 responses::write_response::write_whole_response(self, &response)
             }
         })
+    }
+
+    /// Translates a whole answer into the events of a stream. Some upstreams ignore `stream` and
+    /// answer with one body.
+    ///
+    /// # Errors
+    /// The body is not an answer in the upstream's protocol.
+    pub fn translate_response_to_events(&self, body: &[u8]) -> Result<Vec<u8>, InvalidResponse> {
+        let text = std::str::from_utf8(body).map_err(|_| InvalidResponse)?;
+        let mut out = Vec::new();
+        let is_answer =
+            self.stream_translator().translate_whole(|take| self.read_whole(text, take), &mut out);
+        is_answer.then_some(out).ok_or(InvalidResponse)
+    }
+
+    /// Reads a whole answer of the upstream. Returns whether it was one.
+    fn read_whole(
+        &self,
+        text: &str,
+        mut emit_step: &mut dyn FnMut(neutral_response::ResponseStep<'_>),
+    ) -> bool {
+        match self.translation {
+            ProtocolPair::ChatToMessages | ProtocolPair::ResponsesToMessages => {
+                messages::read_response::MessagesReader::read_message(text, &mut emit_step)
+            }
+            ProtocolPair::MessagesToChat | ProtocolPair::ResponsesToChat => {
+                let model = &self.upstream_model;
+                chat::read_response::ChatReader::read_completion(text, model, &mut emit_step)
+            }
+        }
     }
 
     /// Translates an error for the client. Its text stays, and its type becomes one that the client
     /// knows. The client gets the upstream's status. OpenAI's protocols share their error format,
     /// so an error passes unchanged between them.
     pub fn translate_error(&self, status: u16, body: &[u8]) -> Vec<u8> {
-        if self.translation == ProtocolPair::ResponsesToChat && error::is_openai_error(body) {
+        if self.translation == ProtocolPair::ResponsesToChat && error::is_openai_error(status, body)
+        {
             return body.to_vec();
         }
         NeutralError::from_body(Some(status), body).to_body(self.translation.client(), &self.id)

@@ -293,3 +293,27 @@ proptest! {
         prop_assert_eq!(replace_model(&changed, reread.model_span.clone(), &model), body.clone());
     }
 }
+
+/// Requests that refer to what one account keeps.
+#[test]
+fn state_that_a_request_refers_to_is_found() {
+    for (fields, state_id, is_stored, is_thread) in [
+        (r#""input":"a""#, None, true, false),
+        (r#""store":false,"previous_response_id":null"#, None, false, false),
+        (r#""previous_response_id":"resp_1""#, Some("resp_1"), true, false),
+        (r#""conversation":"conv_1","store":true"#, Some("conv_1"), true, false),
+        (r#""conversation":{"id":"conv_1"}"#, Some("conv_1"), true, false),
+        (r#""thread":{"type":"create"}"#, None, true, true),
+        (
+            r#""thread":{"type":"continue","previous_message_id":"msg_1"}"#,
+            Some("msg_1"),
+            true,
+            true,
+        ),
+    ] {
+        let body = format!(r#"{{"model":"m",{fields}}}"#);
+        let envelope = Envelope::parse(body.as_bytes()).unwrap();
+        assert_eq!(envelope.state_id.as_deref(), state_id, "{body}");
+        assert_eq!((envelope.is_stored, envelope.is_thread), (is_stored, is_thread), "{body}");
+    }
+}

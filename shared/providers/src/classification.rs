@@ -31,6 +31,8 @@ pub(crate) const DAY_SECONDS: i64 = 24 * 3600;
 pub(crate) enum ErrorMeaning {
     /// The request is too large for the account; a smaller request is not.
     RequestTooLarge,
+    /// The account does not have the state that the request refers to; another one can have it.
+    StateElsewhere,
     /// The model, or a feature of it, is not available to the account.
     Unavailable,
     /// The account as a whole cannot be used, in some cases until a known moment.
@@ -106,7 +108,9 @@ fn of_error(
     let recognized_error = SeenError { status, error, model: facts.model };
     let error_rules = rules(facts.provider).error_rules;
     let verdict = match error_rules.iter().find_map(|rule| rule(&recognized_error)) {
-        Some(ErrorMeaning::RequestTooLarge) => try_another_account(AccountEffect::Nothing),
+        Some(ErrorMeaning::RequestTooLarge | ErrorMeaning::StateElsewhere) => {
+            try_another_account(AccountEffect::Nothing)
+        }
         Some(ErrorMeaning::Unavailable) => try_another_account(unavailable(facts, now)),
         // Other accounts can permit the operation, even if several do not.
         Some(ErrorMeaning::NotPermitted) => {

@@ -14,7 +14,8 @@ use baton_protocol::bedrock::{
     count_tokens_from_bedrock, count_tokens_to_bedrock, guardrail, invoke_model_to_messages,
     messages_to_invoke_model,
 };
-use baton_protocol::envelope::replace_model;
+use baton_protocol::envelope::{Envelope, replace_model};
+use baton_protocol::foreign_state::remove_foreign_state;
 use baton_protocol::model_path::ModelIdError;
 use baton_protocol::translate::{
     MaxTokensField, ProtocolPair, ResponseContext, TranslationError, TranslationOptions,
@@ -245,9 +246,10 @@ impl RequestConversion {
     ///
     /// # Errors
     /// [`ConversionError`]
-    pub fn convert(self) -> Result<ConvertedRequest, ConversionError> {
+    pub fn convert(mut self) -> Result<ConvertedRequest, ConversionError> {
         let (mut hint, mut betas, mut dropped) = (ResponseHint::Nothing, None, Vec::new());
         let ConversionPlan { translation, client_framing, upstream_framing, .. } = self.plan;
+        self.remove_foreign_state();
         let (path, body) = match (translation, client_framing, upstream_framing) {
             (Some(pair), ..) => {
                 let options = self.identity.translation_options(&self.model, self.fit);
@@ -292,6 +294,23 @@ impl RequestConversion {
             }
         };
         Ok(ConvertedRequest { path, body, hint, betas, dropped })
+    }
+
+    /// Removes what the client got from another upstream by translation, if the body passes
+    /// untranslated.
+    fn remove_foreign_state(&mut self) {
+        if self.plan.translation.is_some() {
+            return;
+        }
+        if let Some(body) = remove_foreign_state(&self.body, self.plan.upstream_protocol) {
+            self.body = body.into();
+            let (_, span) = &mut self.client_model;
+            if span.start < span.end
+                && let Ok(envelope) = Envelope::parse(&self.body)
+            {
+                *span = envelope.model_span;
+            }
+        }
     }
 
     /// The body with the upstream's name for the model. All other bytes stay the same.

@@ -8,8 +8,9 @@ use crate::item::{StoreItem, key_of, number, text};
 use crate::item_names::{self, EXPIRES, TO, TTL};
 use crate::permissions::{Action, Permission, store_handle};
 use aws_sdk_dynamodb::types::AttributeValue;
-use baton_domain::account_selection::{SESSION_PIN_LIFETIME, SessionPinKey};
-use jiff::Timestamp;
+use baton_domain::account_selection::{SESSION_PIN_LIFETIME, STATE_PIN_LIFETIME, SessionPinKey};
+use baton_domain::id::AccountId;
+use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 
 /// The cache domain that a session went to, and until when it stays there.
@@ -45,11 +46,29 @@ impl SessionPins {
         pin_key: &SessionPinKey,
         to: &str,
     ) -> Result<(), StoreError> {
+        self.put_pin(pin_key, to, SESSION_PIN_LIFETIME).await
+    }
+
+    /// Pins an answer that an upstream keeps to the account `to`, for as long as OpenAI keeps it.
+    pub async fn put_state_pin(
+        &self,
+        pin_key: &SessionPinKey,
+        to: &AccountId,
+    ) -> Result<(), StoreError> {
+        self.put_pin(pin_key, to.as_str(), STATE_PIN_LIFETIME).await
+    }
+
+    async fn put_pin(
+        &self,
+        pin_key: &SessionPinKey,
+        to: &str,
+        lifetime: SignedDuration,
+    ) -> Result<(), StoreError> {
         let expires = self
             .connection
             .clock
             .now()
-            .saturating_add(SESSION_PIN_LIFETIME)
+            .saturating_add(lifetime)
             .unwrap_or(Timestamp::MAX)
             .as_second();
         let number = || AttributeValue::N(expires.to_string());
@@ -82,7 +101,6 @@ impl SessionPins {
 mod tests {
     use super::*;
     use crate::testing::{TestTables, group, open_handle};
-    use jiff::SignedDuration;
 
     #[tokio::test]
     async fn pin_is_found_until_it_expires() {
@@ -93,7 +111,11 @@ mod tests {
         pins.put_session_pin(&pin_key, "elsewhere").await.expect("stored");
         let found = pins.find_session_pin(&pin_key).await.expect("read");
         assert_eq!(found.as_deref(), Some("elsewhere"));
+        let state_key = SessionPinKey::of_state(&group().id, "resp_1");
+        pins.put_state_pin(&state_key, &AccountId::from_bits(7)).await.expect("stored");
         tables.clock.advance(SESSION_PIN_LIFETIME + SignedDuration::from_secs(1));
         assert_eq!(pins.find_session_pin(&pin_key).await.expect("read"), None);
+        let found = pins.find_session_pin(&state_key).await.expect("read");
+        assert_eq!(found.as_deref(), Some(AccountId::from_bits(7).as_str()));
     }
 }

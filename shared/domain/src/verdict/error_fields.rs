@@ -13,7 +13,7 @@ pub struct ErrorFields {
     pub code: Option<String>,
     /// `error.status` in Google's APIs (`RESOURCE_EXHAUSTED`).
     pub status: Option<String>,
-    /// `reason` in Google's `ErrorInfo`.
+    /// `reason` in Google's `ErrorInfo`, or `details.error_code` of Anthropic's errors.
     pub reason: Option<String>,
     /// `retryDelay` in Google's `RetryInfo`.
     pub retry_delay: Option<SignedDuration>,
@@ -45,16 +45,20 @@ impl ErrorFields {
             _ => document,
         };
         let is_enveloped = !std::ptr::eq(error, document);
-        let message = [&error["message"], &error["Message"], &error["detail"]];
+        let message = ["message", "Message", "detail", "msg", "errors"];
         let details = error["details"].as_array().map(Vec::as_slice).unwrap_or_default();
         let detail = |name: &str| details.iter().find_map(|detail| detail[name].as_str());
         Self {
             kind: scalar_text(&error["type"]),
             code: scalar_text(&error["code"]),
             status: scalar_text(&error["status"]),
-            reason: detail("reason").map(str::to_owned),
+            reason: detail("reason").or(error["details"]["error_code"].as_str()).map(str::to_owned),
             retry_delay: detail("retryDelay").and_then(parse_duration),
-            message: message.into_iter().find_map(Value::as_str).unwrap_or_default().to_owned(),
+            message: message
+                .into_iter()
+                .map(|name| read_text(&error[name], TEXT_DEPTH_MAX))
+                .find(|text| !text.is_empty())
+                .unwrap_or_default(),
             is_enveloped,
         }
     }
@@ -120,6 +124,27 @@ const IMPLIED: [(&[&str], u16); 14] = [
     (&["UNAVAILABLE", "service_unavailable", "ServiceUnavailableError"], 503),
     (&["invalid_request_error"], 400),
 ];
+
+/// The deepest nesting of an error's text.
+const TEXT_DEPTH_MAX: usize = 4;
+
+/// The text of a message: a string, a list of texts (`FastAPI`, pydantic), or an object (Mistral).
+fn read_text(value: &Value, levels: usize) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        _ if levels == 0 => String::new(),
+        Value::Array(items) => {
+            let texts = items.iter().take(8).map(|item| read_text(item, levels - 1));
+            texts.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ")
+        }
+        Value::Object(_) => {
+            let fields = ["message", "msg", "detail", "error"];
+            let texts = fields.iter().map(|name| read_text(&value[*name], levels - 1));
+            texts.into_iter().find(|text| !text.is_empty()).unwrap_or_default()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => String::new(),
+    }
+}
 
 fn scalar_text(value: &Value) -> Option<String> {
     match value {

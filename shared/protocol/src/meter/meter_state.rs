@@ -19,6 +19,9 @@ const CHAT_OUTPUT: [&str; 4] =
 pub(super) struct MeterState {
     tally: UsageTally,
     model: Option<String>,
+    events: u64,
+    /// The answer's id.
+    answer_id: Option<String>,
     pub(super) end: AnswerEnd,
     pub(super) started: bool,
     has_reported_end: bool,
@@ -36,11 +39,14 @@ pub(super) struct MeterState {
     /// The first text that came in place of an event. It is the error if nothing follows.
     first_text: Option<UpstreamFailure>,
     stop_reason: Option<String>,
+    /// Whether a block of content has arrived.
+    has_content: bool,
     pub(super) output_chars: u64,
 }
 
 impl MeterState {
     pub(super) fn observe_event(&mut self, event: &SseEvent<'_>) {
+        self.events += 1;
         let kind = event.kind();
         match kind {
             EventKind::ContentDelta => {
@@ -61,7 +67,11 @@ impl MeterState {
                 self.started = true;
             }
             EventKind::Unnamed => self.observe_chunk(event.data),
-            EventKind::Other => self.started |= event.name.starts_with(b"response.output"),
+            EventKind::Other => {
+                self.started |= event.name.starts_with(b"response.output");
+                self.has_content |= event.name.starts_with(b"content_block")
+                    || memmem::find(event.data, b"\"content_block\"").is_some();
+            }
             EventKind::Ping => {}
         }
         if self.first == AnswerStart::Nothing {
@@ -153,6 +163,7 @@ impl MeterState {
             Some("message_start") => return self.observe_start(data),
             Some("message_delta") => return self.observe_delta(data),
             Some("message_stop") => return self.mark_complete(),
+            Some("content_block_start") => self.has_content = true,
             _ => {}
         }
         self.started |= object.choices.is_some();
@@ -160,6 +171,7 @@ impl MeterState {
             self.mark_complete();
         }
         self.model = self.model.take().or(object.model);
+        self.tally.note_beside_usage(object.service_tier, None);
         if let Some(usage) = object.usage {
             self.take_usage(usage, true);
         }
@@ -219,10 +231,14 @@ impl MeterState {
             self.output_chars = text_deltas::chars_in_utf8(body);
         }
         self.stop_reason = object.stop_reason;
+        self.has_content |= object.has_content;
         self.take_final_message(NestedResponse {
+            id: object.id,
             model: object.model,
             usage: object.usage,
             status: None,
+            service_tier: object.service_tier,
+            web_searches: object.web_searches,
         });
         self.mark_complete();
     }
@@ -266,6 +282,7 @@ impl MeterState {
 
     fn take_message(&mut self, message: NestedResponse) {
         self.model = message.model.or(self.model.take());
+        self.answer_id = message.id.or(self.answer_id.take());
         if let Some(usage) = message.usage {
             self.tally.update_counts(usage);
         }
@@ -273,9 +290,11 @@ impl MeterState {
 
     fn take_final_message(&mut self, message: NestedResponse) {
         self.model = message.model.or(self.model.take());
+        self.answer_id = message.id.or(self.answer_id.take());
         if let Some(usage) = message.usage {
             self.take_usage(usage, true);
         }
+        self.tally.note_beside_usage(message.service_tier, message.web_searches);
     }
 
     fn mark_complete(&mut self) {
@@ -296,12 +315,15 @@ impl MeterState {
         let Self {
             mut tally,
             model,
+            answer_id,
+            events,
             end,
             has_reported_end,
             started,
             settled,
             first,
             is_unread,
+            has_content,
             ..
         } = self;
         let (stop_reason, output_chars) = (self.stop_reason, self.output_chars);
@@ -321,15 +343,24 @@ impl MeterState {
         let lacks_usage = lacks_output || lacks_input || (was_billed && faults.is_absurd);
         let hides_usage = is_unread || (lacks_usage && end == AnswerEnd::Complete);
         let estimated = lacks_usage || faults.is_odd || faults.is_absurd;
-        let usage = BilledUsage { estimated, ..tally.into_usage() };
+        let usage = tally.into_usage();
+        // A refusal before any output is free (platform.claude.com, release note of 2026-06-02).
+        let is_free = stop_reason.as_deref() == Some("refusal")
+            && !has_content
+            && output_chars == 0
+            && end == AnswerEnd::Complete;
+        let usage = if is_free { usage.without_refused_passes() } else { usage };
+        let usage = BilledUsage { estimated: estimated && !is_free, ..usage };
         MeterReading {
             usage,
             model,
+            answer_id,
+            events,
             end,
             has_reported_end,
             started,
             first,
-            hides_usage,
+            hides_usage: hides_usage && !is_free,
             stop_reason,
             output_chars,
             is_absurd: faults.is_absurd,

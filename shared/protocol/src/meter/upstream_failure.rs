@@ -59,11 +59,10 @@ impl UpstreamFailure {
             return Some(Self {
                 kind: read_text(error, "type").or_else(|| read_text(error, "code")),
                 code: read_code(error),
-                message: read_text(error, "message").unwrap_or_default(),
+                message: read_message(error).unwrap_or_default(),
             });
         }
-        let message =
-            ["message", "Message", "detail"].iter().find_map(|name| read_text(body, name))?;
+        let message = read_message(body)?;
         // The type of an error event is `error`.
         let kind = read_text(body, "type").filter(|kind| kind != "error");
         Some(Self {
@@ -72,6 +71,50 @@ impl UpstreamFailure {
             message,
         })
     }
+}
+
+/// The fields in which vendors send the text of an error.
+pub(crate) const MESSAGE_FIELDS: [&str; 7] =
+    ["message", "Message", "detail", "msg", "error_message", "errors", "description"];
+
+/// The deepest nesting of an error's text.
+const TEXT_DEPTH_MAX: usize = 4;
+
+/// The text of an error's message: a string, a list of them, or an object. `FastAPI` and pydantic send
+/// a list of objects with a place and a message, as do vLLM and Mistral (whose `message` is an
+/// object with such a `detail`; their servers, 2026-11).
+pub(crate) fn error_text(value: JsonValue<'_>) -> String {
+    text_within(value, TEXT_DEPTH_MAX)
+}
+
+fn text_within(value: JsonValue<'_>, levels: usize) -> String {
+    if let Some(text) = value.text() {
+        return text.into_owned();
+    }
+    if levels == 0 {
+        return String::new();
+    }
+    if let Some(items) = value.items() {
+        let texts = items.take(8).map(|item| text_within(item, levels - 1));
+        return texts.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
+    }
+    let fields = MESSAGE_FIELDS.iter().chain(&["error", "reason", "title"]);
+    let texts = fields.filter_map(|name| get_field(value, name));
+    let text = texts.map(|inner| text_within(inner, levels - 1)).find(|text| !text.is_empty());
+    let place = get_field(value, "loc").and_then(JsonValue::items).into_iter().flatten();
+    let place: Vec<String> = place
+        .map(|step| step.text().map_or_else(|| step.raw().to_owned(), Cow::into_owned))
+        .collect();
+    match (text, place.is_empty()) {
+        (Some(text), false) => format!("{}: {text}", place.join(".")),
+        (text, _) => text.unwrap_or_default(),
+    }
+}
+
+fn read_message(object: JsonValue<'_>) -> Option<String> {
+    let fields = MESSAGE_FIELDS.iter().filter_map(|name| get_field(object, name));
+    let text = fields.map(error_text).find(|text| !text.is_empty());
+    text.map(|text| shorten_text(&text))
 }
 
 /// Whether a whole answer is an error, regardless of its status: it contains an error and no model

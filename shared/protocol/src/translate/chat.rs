@@ -7,3 +7,5 @@ pub(super) mod read_request;
 pub(super) mod read_response;
 pub(super) mod write_request;
 pub(super) mod write_response;
+
+pub(super) use part_sequence::is_cut_object;

@@ -3,8 +3,10 @@
 
 use super::json_reader::{ObjectReader, parse_document};
 use super::json_writer::{write_event, write_object};
-use crate::meter::UpstreamFailure;
+use crate::json::JsonValue;
+use crate::meter::{MESSAGE_FIELDS, UpstreamFailure, error_text};
 use baton_domain::protocol::ClientProtocol;
+use std::borrow::Cow;
 
 /// Kinds of errors, by Anthropic's types (platform.claude.com, "Errors", 2026-11). The second word
 /// is the code that OpenAI sends for a similar error. Its clients decide by the code whether to
@@ -34,15 +36,53 @@ const OTHER_WORDS: [(&str, &str); 8] = [
     ("internal_error", "api_error"),
 ];
 
-/// Phrases by which several upstreams say that the prompt is too long.
-const TOO_LONG: [&str; 4] =
-    ["prompt is too long", "exceed context limit", "maximum context length", "context window"];
+/// Names that vendors have for a prompt that is too long (OpenAI, llama.cpp, GitHub, 2026-11).
+const OVERFLOW_NAMES: [&str; 3] =
+    ["context_length_exceeded", "exceed_context_size_error", "model_max_prompt_tokens_exceeded"];
+
+/// Phrases by which Claude Code knows that the prompt is too long, and shortens it (tried with
+/// 2.1.330, 2026-11).
+const KNOWN_OVERFLOWS: [&str; 5] = [
+    "prompt is too long",
+    "exceed context limit",
+    "maximum context length",
+    "context window",
+    "exceeds the maximum number of tokens",
+];
+
+/// Further phrases of vendors for the same (documentation and error reports, 2026-11): Bedrock, xAI,
+/// `vLLM` and `SGLang`, Groq and Cerebras, Ollama and llama.cpp, `LM Studio`, Moonshot, Z.ai, Alibaba,
+/// Text Generation Inference, Cohere, GitHub.
+const OTHER_OVERFLOWS: [&str; 20] = [
+    "input is too long",
+    "input tokens exceed",
+    "maximum prompt length",
+    "maximum model length",
+    "maximum input length",
+    "model's context length",
+    "reduce the length of the messages",
+    "reduce the length of either one",
+    "exceeds the context length",
+    "exceeded the context length",
+    "greater than the context length",
+    "available context size",
+    "context size has been exceeded",
+    "exceeded model token limit",
+    "prompt exceeds max length",
+    "range of input length should be",
+    "`inputs` tokens + `max_new_tokens` must be",
+    "too many tokens: ",
+    "prompt token count of",
+    "context length exceeded",
+];
 
 /// An error, independent of a protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct NeutralError {
     /// One of [`KINDS`].
     kind: &'static str,
+    /// Whether the prompt is too long for the model.
+    is_overflow: bool,
     pub(super) message: String,
 }
 
@@ -54,8 +94,7 @@ impl NeutralError {
     pub(super) fn from_body(status: Option<u16>, body: &[u8]) -> Self {
         let mut names = Vec::new();
         let document = parse_document(body).ok();
-        let object =
-            document.as_ref().and_then(|document| ObjectReader::from_value(document.root()));
+        let object = document.as_ref().and_then(|document| first_object(document.root()));
         let message = object.and_then(|object| read_error_object(object, &mut names));
         let by_status = status.and_then(|status| {
             let known = KINDS.iter().find(|(_, _, statuses)| statuses.contains(&status));
@@ -64,20 +103,22 @@ impl NeutralError {
         let by_word = names.iter().find_map(|word| known_kind(word));
         let kind = by_status.or(by_word).unwrap_or("api_error");
         let message = message.unwrap_or_else(|| readable_text(body));
-        Self { kind, message }
+        let is_overflow = ["invalid_request_error", "request_too_large"].contains(&kind)
+            && (names.iter().any(|name| OVERFLOW_NAMES.contains(&name.as_str()))
+                || says_any(&message, &KNOWN_OVERFLOWS)
+                || says_any(&message, &OTHER_OVERFLOWS));
+        Self { kind, is_overflow, message }
     }
 
     /// An error of the relay itself.
     pub(super) fn new(kind: &str, message: &str) -> Self {
         let kind = known_kind(kind).unwrap_or("api_error");
-        Self { kind, message: message.to_owned() }
+        Self { kind, is_overflow: false, message: message.to_owned() }
     }
 
     /// OpenAI's code for the error.
     pub(super) fn openai_code(&self) -> &'static str {
-        if self.kind == "invalid_request_error"
-            && TOO_LONG.iter().any(|it| self.message.contains(it))
-        {
+        if self.is_overflow {
             return "context_length_exceeded";
         }
         let known = KINDS.iter().find(|(kind, ..)| *kind == self.kind);
@@ -99,6 +140,15 @@ impl NeutralError {
         write_event(out, "", |body| self.write_fields(body, client, request_id));
     }
 
+    /// The message for a client of Anthropic. If it says in unknown words that the prompt is too
+    /// long, Anthropic's own words come first.
+    fn anthropic_message(&self) -> Cow<'_, str> {
+        if self.is_overflow && !says_any(&self.message, &KNOWN_OVERFLOWS) {
+            return format!("prompt is too long: {}", self.message).into();
+        }
+        self.message.as_str().into()
+    }
+
     fn write_fields(
         &self,
         body: &mut super::json_writer::ObjectWriter<'_>,
@@ -109,7 +159,7 @@ impl NeutralError {
             body.text("type", "error");
             body.object("error", |error| {
                 error.text("type", self.kind);
-                error.text("message", &self.message);
+                error.text("message", &self.anthropic_message());
             });
             body.text("request_id", request_id);
         } else {
@@ -123,11 +173,28 @@ impl NeutralError {
     }
 }
 
-/// Whether a body is an error in the form of OpenAI's protocols.
-pub(super) fn is_openai_error(body: &[u8]) -> bool {
+/// Whether a body is an error in the form of OpenAI's protocols that their clients understand as it
+/// is.
+pub(super) fn is_openai_error(status: u16, body: &[u8]) -> bool {
     let Ok(document) = parse_document(body) else { return false };
-    ObjectReader::from_value(document.root())
-        .is_some_and(|mut body| body.take_object("error").is_some())
+    let error =
+        ObjectReader::from_value(document.root()).and_then(|mut body| body.take_object("error"));
+    let Some(mut error) = error else { return false };
+    let has_code = error.take_text("code").is_some_and(|code| code == "context_length_exceeded");
+    error.take_text("message").is_some()
+        && (has_code || !NeutralError::from_body(Some(status), body).is_overflow)
+}
+
+/// The object, or the first one of a list: Google's OpenAI-compatible endpoint sends each error in a
+/// list (2026-11).
+fn first_object(root: JsonValue<'_>) -> Option<ObjectReader<'_>> {
+    let first = root.items().and_then(|mut items| items.next()).unwrap_or(root);
+    ObjectReader::from_value(first)
+}
+
+fn says_any(message: &str, phrases: &[&str]) -> bool {
+    let message = message.to_ascii_lowercase();
+    phrases.iter().any(|phrase| message.contains(phrase))
 }
 
 /// The message of an error object. Its code and type are added to `words`, the code first.
@@ -136,11 +203,17 @@ fn read_error_object(mut object: ObjectReader<'_>, names: &mut Vec<String>) -> O
     if let Some(plain) = object.take_text("error") {
         return Some(plain);
     }
-    let inner = object.take_object("error").or_else(|| response.take_object("error"));
+    // OpenRouter reports some failures inside of the choice ("Errors", 2026-11).
+    let mut choice = object.take_objects("choices").next().unwrap_or_default();
+    let inner = object
+        .take_object("error")
+        .or_else(|| response.take_object("error"))
+        .or_else(|| choice.take_object("error"));
     // Without an error object, the message can be at the top level (vLLM, FastAPI).
     let mut error = inner.unwrap_or(object);
-    names.extend(["code", "type"].iter().filter_map(|name| error.take_text(name)));
-    ["message", "detail", "Message"].iter().find_map(|name| error.take_nonempty_text(name))
+    names.extend(["code", "type", "status"].iter().filter_map(|name| error.take_text(name)));
+    let fields = MESSAGE_FIELDS.iter().filter_map(|name| error.take_value(name));
+    fields.map(error_text).find(|text| !text.is_empty())
 }
 
 fn known_kind(word: &str) -> Option<&'static str> {

@@ -6,3 +6,5 @@ pub(super) mod read_request;
 pub(super) mod read_response;
 pub(super) mod write_request;
 pub(super) mod write_response;
+
+pub(crate) use write_request::sanitize_id;

@@ -7,11 +7,13 @@
 use super::TranslationError;
 use super::json_reader::{DroppedFields, ObjectReader, is_object, parse_document};
 use super::json_writer::object_to_string;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The meaning of a request.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct NeutralRequest<'a> {
     /// The length of the body that was read. The body that is written has a similar length.
     pub(super) body_bytes: usize,
@@ -30,6 +32,8 @@ pub(super) struct NeutralRequest<'a> {
     pub(super) include_usage: bool,
     /// How much to think, from `none` to `max`: words that both protocols share.
     pub(super) effort: Option<String>,
+    /// Whether the client of the Messages API asks for thinking.
+    pub(super) shows_thinking: bool,
     /// Whether a summary of the thinking is requested.
     pub(super) summary: bool,
     pub(super) format: Option<OutputFormat<'a>>,
@@ -92,9 +96,16 @@ pub(super) struct ToolCall {
 }
 
 impl ToolCall {
-    /// The arguments if they are an object. If the model broke off, the result is the empty object.
-    pub(super) fn arguments_object(&self) -> &str {
-        if is_object(&self.arguments) { &self.arguments } else { "{}" }
+    /// The arguments as an object. Others are wrapped, so that nothing that the model wrote is lost
+    /// (platform.claude.com, "Fine-grained tool streaming", invalid JSON, 2026-11).
+    pub(super) fn arguments_object(&self) -> Cow<'_, str> {
+        if is_object(&self.arguments) {
+            self.arguments.as_str().into()
+        } else if self.arguments.trim().is_empty() {
+            "{}".into()
+        } else {
+            object_to_string(|object| object.text("INVALID_JSON", &self.arguments)).into()
+        }
     }
 }
 

@@ -30,9 +30,14 @@ pub(super) enum ResponseStep<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PartStart {
     Text,
+    /// The words by which a model refuses, where the upstream marks them.
+    Refusal,
     Thinking,
     Redacted(String),
-    Call { id: String, name: String },
+    Call {
+        id: String,
+        name: String,
+    },
 }
 
 /// Why a model stopped.
@@ -54,6 +59,7 @@ pub(super) enum StopReason {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ResponsePart {
     Text(String),
+    Refusal(String),
     Thinking { text: String, signature: Option<String> },
     Redacted(String),
     Call(ToolCall),
@@ -63,6 +69,7 @@ impl From<PartStart> for ResponsePart {
     fn from(part_start: PartStart) -> Self {
         match part_start {
             PartStart::Text => Self::Text(String::new()),
+            PartStart::Refusal => Self::Refusal(String::new()),
             PartStart::Thinking => Self::Thinking { text: String::new(), signature: None },
             PartStart::Redacted(data) => Self::Redacted(data),
             PartStart::Call { id, name } => {
@@ -75,12 +82,17 @@ impl From<PartStart> for ResponsePart {
 impl ResponsePart {
     fn append_text(&mut self, delta: &str) {
         match self {
-            Self::Text(text) | Self::Thinking { text, .. } => text.push_str(delta),
+            Self::Text(text) | Self::Refusal(text) | Self::Thinking { text, .. } => {
+                text.push_str(delta);
+            }
             Self::Call(call) => call.arguments.push_str(delta),
             Self::Redacted(_) => {}
         }
     }
 }
+
+/// The words of a refusal for which the upstream has none.
+pub(super) const REFUSED: &str = "The model declined to answer this request.";
 
 /// An answer as far as its steps have arrived.
 #[derive(Debug, Default)]
@@ -92,6 +104,12 @@ pub(super) struct NeutralResponse {
 }
 
 impl NeutralResponse {
+    /// Whether the model refused without words that are marked as such.
+    pub(super) fn lacks_refusal(&self) -> bool {
+        let is_refusal = |part: &ResponsePart| matches!(part, ResponsePart::Refusal(_));
+        self.stop_reason == StopReason::Refusal && !self.parts.iter().any(is_refusal)
+    }
+
     /// Adds a step.
     pub(super) fn apply_step(&mut self, step: &ResponseStep<'_>) {
         match step {

@@ -32,27 +32,42 @@ struct TranslatorState {
 
 /// The number of bytes that are kept.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct RetainedBytes {
     bytes: usize,
     /// The writer repeats the whole answer at its end.
     keeps_text: bool,
+    /// The writer holds thinking that the client did not ask for.
+    keeps_thinking: bool,
     is_call: bool,
+    is_thinking: bool,
 }
 
 impl RetainedBytes {
+    /// Whether the writer holds the open part.
+    fn holds(&self) -> bool {
+        self.keeps_thinking && self.is_thinking
+    }
+
     fn add_step(&mut self, step: &ResponseStep<'_>) {
         self.bytes += match step {
             ResponseStep::Open(part_start) => {
                 self.is_call = matches!(part_start, PartStart::Call { .. });
+                self.is_thinking = *part_start == PartStart::Thinking;
                 PART_BYTES
                     + match part_start {
                         PartStart::Redacted(data) if self.keeps_text => data.len(),
                         PartStart::Call { id, name } => id.len() + name.len(),
-                        PartStart::Text | PartStart::Thinking | PartStart::Redacted(_) => 0,
+                        PartStart::Text
+                        | PartStart::Refusal
+                        | PartStart::Thinking
+                        | PartStart::Redacted(_) => 0,
                     }
             }
-            ResponseStep::Delta(text) if self.keeps_text || self.is_call => text.len(),
-            ResponseStep::Signature(text) if self.keeps_text => text.len(),
+            ResponseStep::Delta(text) if self.keeps_text || self.is_call || self.holds() => {
+                text.len()
+            }
+            ResponseStep::Signature(text) if self.keeps_text || self.holds() => text.len(),
             _ => 0,
         };
     }
@@ -60,8 +75,8 @@ impl RetainedBytes {
 
 #[derive(Debug)]
 enum StreamReader {
-    Messages(messages::read_response::MessagesReader),
-    Chat(chat::read_response::ChatReader),
+    Messages(Box<messages::read_response::MessagesReader>),
+    Chat(Box<chat::read_response::ChatReader>),
 }
 
 impl StreamReader {
@@ -107,11 +122,11 @@ impl StreamTranslator {
     pub(super) fn new(context: ResponseContext) -> Self {
         let reader = match context.translation {
             ProtocolPair::ChatToMessages | ProtocolPair::ResponsesToMessages => {
-                StreamReader::Messages(messages::read_response::MessagesReader::default())
+                StreamReader::Messages(Box::default())
             }
-            ProtocolPair::MessagesToChat | ProtocolPair::ResponsesToChat => {
-                StreamReader::Chat(chat::read_response::ChatReader::default())
-            }
+            ProtocolPair::MessagesToChat | ProtocolPair::ResponsesToChat => StreamReader::Chat(
+                Box::new(chat::read_response::ChatReader::new(&context.upstream_model)),
+            ),
         };
         let writer = match context.translation {
             ProtocolPair::MessagesToChat => {
@@ -125,7 +140,14 @@ impl StreamTranslator {
             }
         };
         let keeps_text = matches!(writer, StreamWriter::Responses(_));
-        let retained = RetainedBytes { bytes: 0, keeps_text, is_call: false };
+        let keeps_thinking = matches!(writer, StreamWriter::Messages(_)) && !context.shows_thinking;
+        let retained = RetainedBytes {
+            bytes: 0,
+            keeps_text,
+            keeps_thinking,
+            is_call: false,
+            is_thinking: false,
+        };
         let translator = TranslatorState {
             context,
             reader,
@@ -169,6 +191,21 @@ impl StreamTranslator {
         });
         self.translator.finish_unterminated(out);
         self.translator.is_over
+    }
+
+    /// Writes all events of an answer that came as a whole. `read` produces its steps and returns
+    /// whether it was an answer.
+    pub(super) fn translate_whole(
+        &mut self,
+        read: impl FnOnce(&mut dyn FnMut(ResponseStep<'_>)) -> bool,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let TranslatorState { context, writer, .. } = &mut self.translator;
+        let is_answer = read(&mut |step| writer.write_step(context, &step, out));
+        if is_answer {
+            writer.write_end(context, out);
+        }
+        is_answer
     }
 
     /// Ends the stream with an error of the relay: `kind` is a documented error type, `message` a

@@ -174,6 +174,7 @@ pub(crate) fn response(stream: &str) -> Value {
 /// The text that an item's deltas must add up to.
 fn said(item: &Value) -> String {
     let text = match item["type"].as_str().unwrap() {
+        "message" if item["content"][0]["type"] == "refusal" => &item["content"][0]["refusal"],
         "message" => &item["content"][0]["text"],
         "reasoning" => &item["summary"][0]["text"],
         "function_call" => &item["arguments"],

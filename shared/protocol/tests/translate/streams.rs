@@ -349,3 +349,20 @@ data: {"type":"error","error":{"type":"timeout_error","message":"It was silent."
     check(ClientProtocol::OpenaiChat, UpstreamProtocol::Messages, chunk);
     check(ClientProtocol::OpenaiResponses, UpstreamProtocol::Chat, "event: response.failed\n");
 }
+
+/// Some upstreams ignore `stream`. The client gets the events of a stream all the same.
+#[test]
+fn whole_answer_becomes_a_stream() {
+    let completion = json!({"id":"chat_1","choices":[{"index":0,"finish_reason":"tool_calls",
+        "message":{"role":"assistant","content":"hi","tool_calls":[{"id":"call_1","type":"function",
+            "function":{"name":"f","arguments":"{\"a\":1}"}}]}}],"usage":{"prompt_tokens":3}});
+    for client in [ClientProtocol::AnthropicMessages, ClientProtocol::OpenaiResponses] {
+        let context = asked(client, UpstreamProtocol::Chat);
+        let body = completion.to_string();
+        let stream = context.translate_response_to_events(body.as_bytes()).unwrap();
+        let whole = context.translate_response(body.as_bytes()).unwrap();
+        let whole: Value = serde_json::from_slice(&whole).unwrap();
+        assert_eq!(assembled(client, &String::from_utf8(stream).unwrap()), whole);
+        assert!(context.translate_response_to_events(b"{\"error\":{}}").is_err());
+    }
+}

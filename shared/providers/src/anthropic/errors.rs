@@ -14,6 +14,10 @@ use jiff::tz::TimeZone;
 /// account.
 pub(crate) fn error_meaning(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
     let error = upstream_error.error;
+    // Another account can have the thread (anthropic-sdk-python 2.14.0, 2026-11).
+    if error.has_name_in(&["thread_not_found"]) {
+        return Some(ErrorMeaning::StateElsewhere);
+    }
     if error.has_name_in(&["billing_error"]) {
         return Some(ErrorMeaning::AccountUnavailable(CooldownReason::SpendCapReached, None));
     }

@@ -53,6 +53,12 @@ pub(crate) fn error_meaning(upstream_error: &SeenError<'_>) -> Option<ErrorMeani
     if upstream_error.status == 429 && error.message_starts_with("Request too large for ") {
         return Some(ErrorMeaning::RequestTooLarge);
     }
+    // The state that the request names can be with another account ("Conversation state").
+    if matches!(upstream_error.status, 400 | 404)
+        && error.has_name_in(&["previous_response_not_found", "conversation_not_found"])
+    {
+        return Some(ErrorMeaning::StateElsewhere);
+    }
     if error.has_name_in(&MODEL) {
         return Some(ErrorMeaning::Unavailable);
     }

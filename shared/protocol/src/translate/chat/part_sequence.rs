@@ -4,13 +4,16 @@
 //! them. Here, only one part is open at a time: deltas of a later part wait until the earlier part
 //! is known to be whole. A call is whole when its arguments are an object.
 
+use crate::translate::continuation::PendingState;
 use crate::translate::neutral_response::{PartStart, ResponseStep};
-use std::collections::VecDeque;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
 
 /// The part that a delta belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PartKey {
     Text,
+    Refusal,
     Thinking,
     /// A call, numbered in the order of first appearance.
     Call(usize),
@@ -67,6 +70,39 @@ impl ObjectExtent {
         }
     }
 
+    /// The text with raw control characters in strings escaped, as local models sometimes write
+    /// them. JSON forbids them, and a client could not read the arguments.
+    fn escape_text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if !text.bytes().any(|byte| byte < 0x20) {
+            return Cow::Borrowed(text);
+        }
+        let (mut in_string, mut after_backslash) = (self.in_string, self.after_backslash);
+        let mut escaped = String::with_capacity(text.len() + 16);
+        for letter in text.chars() {
+            if in_string && letter.is_ascii_control() && letter != '\u{7f}' {
+                let code = match letter {
+                    '\n' => "n".to_owned(),
+                    '\r' => "r".to_owned(),
+                    '\t' => "t".to_owned(),
+                    other => format!("u{:04x}", u32::from(other)),
+                };
+                // A backslash before the character has begun the escape already.
+                escaped.push_str(if after_backslash { "" } else { "\\" });
+                escaped.push_str(&code);
+                after_backslash = false;
+                continue;
+            }
+            if in_string {
+                in_string = after_backslash || letter != '"';
+                after_backslash = letter == '\\' && !after_backslash;
+            } else {
+                in_string = letter == '"';
+            }
+            escaped.push(letter);
+        }
+        Cow::Owned(escaped)
+    }
+
     fn is_whole_object(&self) -> bool {
         self.is_over && !self.is_other
     }
@@ -84,6 +120,10 @@ struct WaitingPart {
 pub(super) struct PartSequence {
     open_part: Option<OpenPart>,
     waiting_parts: VecDeque<WaitingPart>,
+    /// The state that comes with thinking.
+    pub(super) state: PendingState,
+    /// The sealed states of calls that have not opened yet.
+    call_states: BTreeMap<usize, String>,
 }
 
 impl OpenPart {
@@ -94,6 +134,17 @@ impl OpenPart {
 }
 
 impl PartSequence {
+    pub(super) fn new(state: PendingState) -> Self {
+        Self { state, ..Self::default() }
+    }
+
+    /// Adds the upstream's state of a call.
+    pub(super) fn add_call_state(&mut self, call: usize, id: &str, extra: &str) {
+        if let Some(signature) = self.state.call_signature(id, extra) {
+            self.call_states.insert(call, signature);
+        }
+    }
+
     /// Adds a delta of the part `key`, which begins with `opening` if it is new.
     pub(super) fn push_delta(
         &mut self,
@@ -108,7 +159,7 @@ impl PartSequence {
         let is_last = |part: &WaitingPart| part.key == key;
         let waiting_part = match key {
             PartKey::Call(_) => self.waiting_parts.iter_mut().find(|part| is_last(part)),
-            PartKey::Text | PartKey::Thinking => {
+            PartKey::Text | PartKey::Refusal | PartKey::Thinking => {
                 self.waiting_parts.back_mut().filter(|waiting| is_last(waiting))
             }
         };
@@ -123,6 +174,16 @@ impl PartSequence {
             }
         }
         self.open_next_parts(false, emit_step);
+    }
+
+    /// Whether the arguments of a call are a whole object, so that no more of it can follow.
+    pub(super) fn is_whole_call(&self, call: usize) -> bool {
+        let key = PartKey::Call(call);
+        if let Some(open_part) = self.open_part.as_ref().filter(|open_part| open_part.key == key) {
+            return open_part.arguments.is_whole_object();
+        }
+        let waiting = self.waiting_parts.iter().find(|part| part.key == key);
+        waiting.is_none_or(|part| ObjectExtent::from_text(&part.buffered_text).is_whole_object())
     }
 
     /// The bytes of `text` that would be held if it came next: all, if a call is open that is
@@ -143,12 +204,23 @@ impl PartSequence {
     pub(super) fn finish(&mut self, emit_step: &mut impl FnMut(ResponseStep<'_>)) {
         self.open_next_parts(true, emit_step);
         self.close_open_part(emit_step);
+        let details = self.state.has_details().then(|| self.state.thinking_signature()).flatten();
+        for signature in
+            details.into_iter().chain(std::mem::take(&mut self.call_states).into_values())
+        {
+            emit_state(&signature, emit_step);
+        }
     }
 
     fn append_delta(&mut self, delta: &str, emit_step: &mut impl FnMut(ResponseStep<'_>)) {
         let Some(open_part) = &mut self.open_part else { return };
-        open_part.arguments.add_text(delta);
-        if !delta.is_empty() {
+        if let PartKey::Call(_) = open_part.key {
+            let escaped = open_part.arguments.escape_text(delta);
+            open_part.arguments.add_text(&escaped);
+            if !escaped.is_empty() {
+                emit_step(ResponseStep::Delta(&escaped));
+            }
+        } else if !delta.is_empty() {
             emit_step(ResponseStep::Delta(delta));
         }
         if !self.waiting_parts.is_empty() {
@@ -166,12 +238,14 @@ impl PartSequence {
             if let Some(WaitingPart { key, part_start, buffered_text }) =
                 self.waiting_parts.pop_front()
             {
-                emit_step(ResponseStep::Open(part_start));
-                if !buffered_text.is_empty() {
-                    emit_step(ResponseStep::Delta(&buffered_text));
+                if let PartKey::Call(call) = key
+                    && let Some(signature) = self.call_states.remove(&call)
+                {
+                    emit_state(&signature, emit_step);
                 }
-                self.open_part =
-                    Some(OpenPart { key, arguments: ObjectExtent::from_text(&buffered_text) });
+                emit_step(ResponseStep::Open(part_start));
+                self.open_part = Some(OpenPart { key, arguments: ObjectExtent::default() });
+                self.append_delta(&buffered_text, emit_step);
             }
         }
     }
@@ -182,9 +256,27 @@ impl PartSequence {
             if matches!(open_part.key, PartKey::Call(_)) && !open_part.arguments.has_started {
                 emit_step(ResponseStep::Delta("{}"));
             }
+            if open_part.key == PartKey::Thinking
+                && let Some(signature) = self.state.thinking_signature()
+            {
+                emit_step(ResponseStep::Signature(&signature));
+            }
             emit_step(ResponseStep::Close);
         }
     }
+}
+
+/// Whether a call's arguments begin an object that does not end, because the answer was cut.
+pub(in crate::translate) fn is_cut_object(arguments: &str) -> bool {
+    let extent = ObjectExtent::from_text(arguments);
+    extent.has_started && !extent.is_over && !extent.is_other
+}
+
+/// Emits thinking without text, which carries a state.
+fn emit_state(signature: &str, emit_step: &mut impl FnMut(ResponseStep<'_>)) {
+    emit_step(ResponseStep::Open(PartStart::Thinking));
+    emit_step(ResponseStep::Signature(signature));
+    emit_step(ResponseStep::Close);
 }
 
 #[cfg(test)]

@@ -141,7 +141,10 @@ fn read_call(mut call: ObjectReader<'_>, dropped: &mut DroppedFields) -> Option<
         ToolCall { id, name: custom.take_text("name")?, arguments }
     } else {
         let mut function = call.take_object("function")?;
-        let arguments = function.take_text("arguments").unwrap_or_default();
+        let arguments = function.take_value("arguments");
+        // Some clients send the arguments as an object.
+        let arguments = arguments.map(|raw| to_text(raw).unwrap_or_else(|| raw.raw().to_owned()));
+        let arguments = arguments.unwrap_or_default();
         ToolCall { id, name: function.take_text("name")?, arguments }
     };
     call.take_text("type");

@@ -1,8 +1,10 @@
 //! Reads answers of Chat Completions, as chunks or whole.
 
 use super::part_sequence::{PartKey, PartSequence};
+use crate::json::JsonValue;
 use crate::meter::UsageTally;
 use crate::sse::SseEvent;
+use crate::translate::continuation::{PendingState, ReasoningField};
 use crate::translate::json_reader::{ObjectReader, parse_document, to_items, to_text};
 use crate::translate::neutral_response::{PartStart, ReadProgress, ResponseStep, StopReason};
 
@@ -42,6 +44,11 @@ struct PendingToolCall {
 }
 
 impl ChatReader {
+    /// A reader of an answer of the upstream's model `model`.
+    pub(in crate::translate) fn new(model: &str) -> Self {
+        Self { sequence: PartSequence::new(PendingState::new(model)), ..Self::default() }
+    }
+
     /// Reads a chunk.
     pub(in crate::translate) fn read_event(
         &mut self,
@@ -88,11 +95,12 @@ impl ChatReader {
     /// Reads a completion that is not streamed. Returns whether it was one.
     pub(in crate::translate) fn read_completion(
         body: &str,
+        model: &str,
         emit_step: &mut impl FnMut(ResponseStep<'_>),
     ) -> bool {
         let Ok(document) = parse_document(body.as_bytes()) else { return false };
         let Some(completion) = ObjectReader::from_value(document.root()) else { return false };
-        let mut reader = Self { is_whole: true, ..Self::default() };
+        let mut reader = Self { is_whole: true, ..Self::new(model) };
         let is_answer =
             completion.has_field("choices") && reader.read_chunk(completion, "message", emit_step);
         if is_answer {
@@ -149,10 +157,7 @@ impl ChatReader {
         mut delta: ObjectReader<'_>,
         emit_step: &mut impl FnMut(ResponseStep<'_>),
     ) -> bool {
-        let reasoning = delta
-            .take_nonempty_text("reasoning_content")
-            .or_else(|| delta.take_nonempty_text("reasoning"));
-        if let Some(text) = reasoning {
+        if let Some(text) = self.read_reasoning(&mut delta) {
             self.held_bytes += self.sequence.bytes_to_hold(&text);
             self.sequence.push_delta(PartKey::Thinking, || PartStart::Thinking, &text, emit_step);
         }
@@ -162,7 +167,8 @@ impl ChatReader {
         }
         if let Some(text) = delta.take_nonempty_text("refusal") {
             self.is_refused = true;
-            self.sequence.push_delta(PartKey::Text, || PartStart::Text, &text, emit_step);
+            self.held_bytes += self.sequence.bytes_to_hold(&text);
+            self.sequence.push_delta(PartKey::Refusal, || PartStart::Refusal, &text, emit_step);
         }
         for call in delta.take_objects("tool_calls") {
             self.read_call(call, emit_step);
@@ -171,6 +177,22 @@ impl ChatReader {
             }
         }
         true
+    }
+
+    /// Reads the text of thinking, and the state that comes with it.
+    fn read_reasoning(&mut self, delta: &mut ObjectReader<'_>) -> Option<String> {
+        let fields = [ReasoningField::ReasoningContent, ReasoningField::Reasoning];
+        let text = fields.into_iter().find_map(|field| {
+            let text = delta.take_nonempty_text(field.as_str())?;
+            self.sequence.state.note_field(field);
+            Some(text)
+        });
+        let Some(details) = delta.take_value("reasoning_details").map(JsonValue::raw) else {
+            return text;
+        };
+        self.held_bytes += details.len();
+        self.sequence.state.add_details(details);
+        text.or_else(|| Some(PendingState::detail_text(details)).filter(|text| !text.is_empty()))
     }
 
     /// Reads a fragment of a call. Some vendors leave out the index, repeat the id, or give several
@@ -183,8 +205,9 @@ impl ChatReader {
     ) {
         let index = fragment.take_number("index");
         let id = fragment.take_nonempty_text("id").unwrap_or_default();
+        let extra = fragment.take_value("extra_content").map(JsonValue::raw);
         let mut function = fragment.take_object("function").unwrap_or_default();
-        let name = function.take_nonempty_text("name").unwrap_or_default();
+        let mut name = function.take_nonempty_text("name").unwrap_or_default();
         let arguments = function.take_value("arguments");
         let arguments = arguments
             .map(|raw| to_text(raw).unwrap_or_else(|| raw.raw().to_owned()))
@@ -194,7 +217,20 @@ impl ChatReader {
             let is_same = !id.is_empty() && call.id == id;
             call.index == index && !is_other && (index.is_some() || name.is_empty() || is_same)
         });
-        let known = known.filter(|_| !self.is_whole);
+        let known = known.filter(|&known| {
+            let is_named_anew = !name.is_empty() && self.calls[known].name != name;
+            // A whole object cannot go on. Google's layer gives every call the index 0, some
+            // bridges without an id (NousResearch/hermes-agent #62940, su-kaka/gcli2api #406).
+            let goes_on = is_named_anew || !arguments.trim().is_empty();
+            let is_next = id.is_empty()
+                && goes_on
+                && !self.calls[known].name.is_empty()
+                && self.sequence.is_whole_call(known);
+            if is_next && name.is_empty() {
+                name.clone_from(&self.calls[known].name);
+            }
+            !self.is_whole && !is_next
+        });
         let position = known.unwrap_or(self.calls.len());
         self.held_bytes += arguments.len();
         if known.is_none() {
@@ -203,6 +239,10 @@ impl ChatReader {
             self.calls.push(PendingToolCall { index, id, unique_id, ..PendingToolCall::default() });
         }
         let Some(call) = self.calls.get_mut(position) else { return };
+        if let Some(extra) = extra {
+            self.held_bytes += extra.len();
+            self.sequence.add_call_state(position, &call.unique_id, extra);
+        }
         if call.name.is_empty() {
             call.name = name;
         }

@@ -1,5 +1,6 @@
 //! Writes Chat Completions requests.
 
+use crate::translate::continuation::ReturnedState;
 use crate::translate::json_reader::DroppedFields;
 use crate::translate::json_writer::{ArrayWriter, ObjectWriter, write_object};
 use crate::translate::neutral_request::{
@@ -151,13 +152,7 @@ fn write_assistant(
         .iter()
         .filter_map(|part| if let TurnPart::Call(call) = part { Some(call) } else { None })
         .collect();
-    let reasoning: String = turn
-        .parts
-        .iter()
-        .filter_map(|part| {
-            if let TurnPart::Thinking { text, .. } = part { Some(text.as_str()) } else { None }
-        })
-        .collect();
+    let state = returned_state(turn, options);
     let text = join_texts(&turn.parts);
     messages.object(|message| {
         message.text("role", "assistant");
@@ -166,21 +161,22 @@ fn write_assistant(
         } else {
             message.text("content", &text);
         }
-        if !reasoning.is_empty() {
-            if options.takes_reasoning {
-                message.text("reasoning_content", &reasoning);
-            } else {
-                dropped.add_path("messages[].content[](thinking)");
-            }
+        if let Some((field, text)) = &state.reasoning {
+            message.text(field.as_str(), text);
         }
+        message.raw("reasoning_details", state.details.as_deref());
         if !calls.is_empty() {
             message.list("tool_calls", |items| {
-                for call in &calls {
-                    items.object(|fields| write_call(fields, call));
-                }
+                let mut write = |(index, call): (usize, &&ToolCall)| {
+                    items.object(|fields| write_call(fields, call, &state, index));
+                };
+                calls.iter().enumerate().for_each(&mut write);
             });
         }
     });
+    if state.is_foreign_dropped {
+        dropped.add_path("messages[].content[](thinking)");
+    }
     let is_silent = |part: &TurnPart| matches!(part, TurnPart::Redacted(_));
     if turn.parts.iter().any(is_silent) {
         dropped.add_path("messages[].content[](redacted_thinking)");
@@ -191,7 +187,17 @@ fn write_assistant(
     }
 }
 
-fn write_call(fields: &mut ObjectWriter<'_>, call: &ToolCall) {
+/// The state of the upstream's model in a turn.
+fn returned_state(turn: &ConversationTurn, options: &TranslationOptions<'_>) -> ReturnedState {
+    let thinking = turn.parts.iter().filter_map(|part| match part {
+        TurnPart::Thinking { text, signature } => Some((text.as_str(), signature.as_deref())),
+        _ => None,
+    });
+    ReturnedState::new(options.model, options.takes_reasoning, thinking)
+}
+
+/// Writes the call with this number in its turn.
+fn write_call(fields: &mut ObjectWriter<'_>, call: &ToolCall, state: &ReturnedState, index: usize) {
     fields.text("id", &call.id);
     fields.text("type", "function");
     fields.object("function", |function| {
@@ -199,6 +205,7 @@ fn write_call(fields: &mut ObjectWriter<'_>, call: &ToolCall) {
         let is_empty = call.arguments.trim().is_empty();
         function.text("arguments", if is_empty { "{}" } else { &call.arguments });
     });
+    fields.raw("extra_content", state.extra_of_call(&call.id, index == 0));
 }
 
 /// Writes the tools. A request without tools must not have a tool choice.

@@ -52,6 +52,9 @@ impl ChatWriter {
                 Some(PartStart::Text) => {
                     self.write_delta(context, out, |delta| delta.text("content", text));
                 }
+                Some(PartStart::Refusal) => {
+                    self.write_delta(context, out, |delta| delta.text("refusal", text));
+                }
                 Some(PartStart::Thinking) => {
                     self.write_delta(context, out, |delta| delta.text("reasoning_content", text));
                 }
@@ -178,18 +181,20 @@ fn write_message(
     response: &NeutralResponse,
 ) {
     let (mut text, mut reasoning, mut calls) = (String::new(), String::new(), Vec::new());
+    let mut refusal: Option<String> = None;
     for part in &response.parts {
         match part {
             ResponsePart::Text(part) => text.push_str(part),
+            ResponsePart::Refusal(part) => refusal.get_or_insert_default().push_str(part),
             ResponsePart::Thinking { text: part, .. } => reasoning.push_str(part),
             ResponsePart::Call(call) => calls.push(call),
             ResponsePart::Redacted(_) => {}
         }
     }
     message.text("role", "assistant");
-    let is_silent = text.is_empty() && !calls.is_empty();
+    let is_silent = text.is_empty() && (!calls.is_empty() || refusal.is_some());
     message.text_or_null("content", (!is_silent).then_some(&text));
-    message.null("refusal");
+    message.text_or_null("refusal", refusal.as_deref());
     if !reasoning.is_empty() {
         message.text("reasoning_content", &reasoning);
     }

@@ -231,6 +231,7 @@ fn read_thinking<'a>(body: &mut ObjectReader<'a>, request: &mut NeutralRequest<'
     let Some(mut thinking) = body.take_object("thinking") else { return };
     let budget = thinking.take_number("budget_tokens");
     let is_off = thinking.take_text("type").as_deref() == Some("disabled");
+    request.shows_thinking = !is_off;
     request.summary = thinking.take_text("display").as_deref() == Some("summarized");
     if request.effort.is_none() {
         request.effort = match budget {

@@ -2,6 +2,7 @@
 
 use super::model_capabilities::{self, ModelCapabilities, ThinkingMode};
 use crate::translate::TranslationOptions;
+use crate::translate::continuation::is_own_state;
 use crate::translate::json_reader::is_object;
 use crate::translate::json_writer::{ArrayWriter, ObjectWriter, write_object};
 use crate::translate::neutral_request::{
@@ -123,7 +124,7 @@ fn calls_without_thinking(turns: &[ConversationTurn]) -> bool {
     last.is_some_and(|turn| {
         let calls = turn.parts.iter().any(|part| matches!(part, TurnPart::Call(_)));
         let signed = turn.parts.first().is_some_and(|part| {
-            matches!(part, TurnPart::Thinking { signature: Some(_), .. } | TurnPart::Redacted(_))
+            matches!(part, TurnPart::Thinking { .. } | TurnPart::Redacted(_)) && is_accepted(part)
         });
         calls && !signed
     })
@@ -159,7 +160,9 @@ fn write_system(body: &mut ObjectWriter<'_>, turns: &[ConversationTurn], late: &
 fn is_accepted(part: &TurnPart) -> bool {
     match part {
         TurnPart::Text(text) => !text.trim().is_empty(),
-        TurnPart::Thinking { signature, .. } => signature.is_some(),
+        TurnPart::Thinking { signature, .. } => {
+            signature.as_deref().is_some_and(|signature| !is_own_state(signature))
+        }
         _ => true,
     }
 }
@@ -167,7 +170,7 @@ fn is_accepted(part: &TurnPart) -> bool {
 /// Drops thinking that this API did not sign, since the API refuses it.
 fn drop_unsigned_thinking(request: &mut NeutralRequest<'_>) {
     let mut parts = request.turns.iter().flat_map(|turn| &turn.parts);
-    if parts.any(|part| matches!(part, TurnPart::Thinking { signature: None, .. })) {
+    if parts.any(|part| matches!(part, TurnPart::Thinking { .. }) && !is_accepted(part)) {
         request.dropped.add_path("reasoning(unsigned)");
     }
 }
@@ -266,7 +269,7 @@ fn write_input(block: &mut ObjectWriter<'_>, arguments: &str) {
 
 /// Replaces the characters of another vendor's id that this API does not accept
 /// (`^[a-zA-Z0-9_-]+$`).
-fn sanitize_id(id: &str) -> String {
+pub(crate) fn sanitize_id(id: &str) -> String {
     let letter = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     if id.is_empty() { "_".to_owned() } else { id.chars().map(letter).collect() }
 }

@@ -16,10 +16,42 @@ pub(in crate::translate) struct MessagesWriter {
     is_call: bool,
     stop_reason: StopReason,
     usage: ReportedUsage,
+    held: HeldThinking,
 }
 
 impl MessagesWriter {
     pub(in crate::translate) fn write_step(
+        &mut self,
+        context: &ResponseContext,
+        step: &ResponseStep<'_>,
+        out: &mut Vec<u8>,
+    ) {
+        if !context.shows_thinking {
+            if self.held.hold(step) {
+                return;
+            }
+            if matches!(step, ResponseStep::Open(PartStart::Call { .. })) {
+                self.write_held(context, out);
+            }
+        }
+        self.write_shown(context, step, out);
+    }
+
+    /// Writes the thinking that was held. The client has to return it together with the calls.
+    fn write_held(&mut self, context: &ResponseContext, out: &mut Vec<u8>) {
+        for (text, signature) in std::mem::take(&mut self.held.parts) {
+            self.write_shown(context, &ResponseStep::Open(PartStart::Thinking), out);
+            if !text.is_empty() {
+                self.write_shown(context, &ResponseStep::Delta(&text), out);
+            }
+            if !signature.is_empty() {
+                self.write_shown(context, &ResponseStep::Signature(&signature), out);
+            }
+            self.write_shown(context, &ResponseStep::Close, out);
+        }
+    }
+
+    fn write_shown(
         &mut self,
         context: &ResponseContext,
         step: &ResponseStep<'_>,
@@ -78,13 +110,80 @@ impl MessagesWriter {
     }
 
     /// Ends the stream normally.
-    pub(in crate::translate) fn write_end(&self, context: &ResponseContext, out: &mut Vec<u8>) {
+    pub(in crate::translate) fn write_end(&mut self, context: &ResponseContext, out: &mut Vec<u8>) {
+        if self.held.has_called {
+            self.write_held(context, out);
+        }
         write_event(out, "message_delta", |data| {
             data.object("delta", |delta| write_stop(delta, context, &self.stop_reason));
             write_usage(data, &self.usage);
         });
         write_event(out, "message_stop", |_| {});
     }
+}
+
+/// Thinking that the client did not ask for. Many clients read the first block as the answer, so
+/// such thinking is left out, unless calls follow: some upstreams want it back together with the
+/// results, and it then stands directly before the calls.
+#[derive(Debug, Default)]
+struct HeldThinking {
+    /// The text and the signature of each part.
+    parts: Vec<(String, String)>,
+    is_open: bool,
+    has_called: bool,
+}
+
+impl HeldThinking {
+    /// Returns whether the step is held.
+    fn hold(&mut self, step: &ResponseStep<'_>) -> bool {
+        match step {
+            ResponseStep::Open(part_start) => {
+                self.is_open = *part_start == PartStart::Thinking;
+                self.has_called |= matches!(part_start, PartStart::Call { .. });
+                if self.is_open {
+                    self.parts.push(Default::default());
+                }
+                self.is_open
+            }
+            ResponseStep::Delta(more) | ResponseStep::Signature(more) if self.is_open => {
+                if let Some((text, signature)) = self.parts.last_mut() {
+                    let is_text = matches!(step, ResponseStep::Delta(_));
+                    if is_text { text } else { signature }.push_str(more);
+                }
+                true
+            }
+            ResponseStep::Close => std::mem::take(&mut self.is_open),
+            _ => false,
+        }
+    }
+}
+
+/// The parts of a whole answer in the order in which a stream would have them.
+fn shown_parts<'a>(
+    context: &ResponseContext,
+    response: &'a NeutralResponse,
+) -> Vec<&'a ResponsePart> {
+    if context.shows_thinking {
+        return response.parts.iter().collect();
+    }
+    let (mut shown, mut held, mut has_called) = (Vec::new(), Vec::new(), false);
+    for part in &response.parts {
+        match part {
+            ResponsePart::Thinking { .. } => held.push(part),
+            ResponsePart::Call(_) => {
+                shown.append(&mut held);
+                shown.push(part);
+                has_called = true;
+            }
+            ResponsePart::Text(_) | ResponsePart::Refusal(_) | ResponsePart::Redacted(_) => {
+                shown.push(part);
+            }
+        }
+    }
+    if has_called {
+        shown.append(&mut held);
+    }
+    shown
 }
 
 /// Writes the whole answer.
@@ -96,10 +195,9 @@ pub(in crate::translate) fn write_message(
     write_object(&mut out, |message| {
         write_head(message, context, response.id.as_deref());
         message.list("content", |blocks| {
-            response
-                .parts
-                .iter()
-                .for_each(|part| blocks.object(|fields| write_block(fields, context, part)));
+            for part in shown_parts(context, response) {
+                blocks.object(|fields| write_block(fields, context, part));
+            }
         });
         write_stop(message, context, &response.stop_reason);
         write_usage(message, &response.usage);
@@ -116,7 +214,7 @@ fn write_head(message: &mut ObjectWriter<'_>, context: &ResponseContext, id: Opt
 
 fn write_block(fields: &mut ObjectWriter<'_>, context: &ResponseContext, part: &ResponsePart) {
     match part {
-        ResponsePart::Text(text) => {
+        ResponsePart::Text(text) | ResponsePart::Refusal(text) => {
             fields.text("type", "text");
             fields.text("text", text);
         }
@@ -133,7 +231,7 @@ fn write_block(fields: &mut ObjectWriter<'_>, context: &ResponseContext, part: &
             fields.text("type", "tool_use");
             fields.text("id", &call.id);
             fields.text("name", context.tool_name(&call.name));
-            fields.json("input", call.arguments_object());
+            fields.json("input", &call.arguments_object());
         }
     }
 }

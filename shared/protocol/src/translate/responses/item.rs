@@ -1,6 +1,8 @@
 //! The items of a response.
 
 use crate::translate::ResponseContext;
+use crate::translate::chat::is_cut_object;
+use crate::translate::continuation::is_own_state;
 use crate::translate::json_writer::{ObjectWriter, object_to_string};
 use crate::translate::neutral_request::{ToolCall, freeform_input};
 use crate::translate::neutral_response::ResponsePart;
@@ -13,7 +15,7 @@ pub(super) fn item_id(
     context: &ResponseContext,
 ) -> String {
     let kind = match part {
-        ResponsePart::Text(_) => "msg",
+        ResponsePart::Text(_) | ResponsePart::Refusal(_) => "msg",
         ResponsePart::Thinking { .. } | ResponsePart::Redacted(_) => "rs",
         ResponsePart::Call(call) if context.is_freeform(&call.name) => "ctc",
         ResponsePart::Call(_) => "fc",
@@ -32,13 +34,15 @@ pub(super) fn write_item(
     fields.text("id", id);
     let status = if is_complete { "completed" } else { "in_progress" };
     match response_part {
-        ResponsePart::Text(text) => {
+        ResponsePart::Text(text) | ResponsePart::Refusal(text) => {
+            let is_refusal = matches!(response_part, ResponsePart::Refusal(_));
+            let write = if is_refusal { write_refusal_part } else { write_text_part };
             fields.text("type", "message");
             fields.text("status", status);
             fields.text("role", "assistant");
             fields.list("content", |content| {
                 if is_complete {
-                    content.object(|part| write_text_part(part, text));
+                    content.object(|part| write(part, text));
                 }
             });
         }
@@ -69,8 +73,12 @@ pub(super) fn write_item(
 }
 
 /// Encodes the upstream's thinking block so that the next request can return it unchanged, because
-/// nothing is stored here. The client treats it as opaque, like OpenAI's encrypted content.
+/// nothing is stored here. The client treats it as opaque, like OpenAI's encrypted content. The state of a
+/// chat upstream is complete in itself.
 fn seal_thinking(text: &str, signature: &str) -> String {
+    if is_own_state(signature) {
+        return signature.to_owned();
+    }
     object_to_string(|block| {
         block.text("type", "thinking");
         block.text("thinking", text);
@@ -87,7 +95,13 @@ fn write_call(
     let alias = context.aliases.get(&call.name);
     let freeform = alias.is_some_and(|alias| alias.freeform);
     fields.text("type", if freeform { "custom_tool_call" } else { "function_call" });
-    fields.text("status", if is_complete { "completed" } else { "in_progress" });
+    // The answer can end inside the arguments. Clients must not run such a call.
+    let status = match is_complete {
+        false => "in_progress",
+        true if is_cut_object(&call.arguments) => "incomplete",
+        true => "completed",
+    };
+    fields.text("status", status);
     fields.text("call_id", &call.id);
     fields.text("name", alias.map_or(&call.name, |alias| &alias.name));
     if let Some(namespace) = alias.and_then(|alias| alias.namespace.as_deref()) {
@@ -106,6 +120,11 @@ pub(super) fn write_text_part(part: &mut ObjectWriter<'_>, text: &str) {
     part.text("text", text);
     part.list("annotations", |_| {});
     part.list("logprobs", |_| {});
+}
+
+pub(super) fn write_refusal_part(part: &mut ObjectWriter<'_>, text: &str) {
+    part.text("type", "refusal");
+    part.text("refusal", text);
 }
 
 pub(super) fn write_summary_part(part: &mut ObjectWriter<'_>, text: &str) {

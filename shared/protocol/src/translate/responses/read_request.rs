@@ -5,6 +5,7 @@
 
 use crate::json::JsonValue;
 use crate::translate::TranslationError;
+use crate::translate::continuation::is_own_state;
 use crate::translate::json_reader::{
     DroppedFields, NESTED_CONTENT_MAX, ObjectReader, parse_document, to_items, to_text,
 };
@@ -197,6 +198,9 @@ fn read_item<'a>(
 /// upstream's own block with the signature. Otherwise only its summary is usable.
 fn read_reasoning(item: &mut ObjectReader<'_>) -> Option<TurnPart> {
     let sealed = item.take_text("encrypted_content").unwrap_or_default();
+    if is_own_state(&sealed) {
+        return Some(TurnPart::Thinking { text: read_summary(item), signature: Some(sealed) });
+    }
     let document = parse_document(sealed.as_bytes()).ok();
     if let Some(mut block) =
         document.as_ref().and_then(|document| ObjectReader::from_value(document.root()))
@@ -210,9 +214,15 @@ fn read_reasoning(item: &mut ObjectReader<'_>) -> Option<TurnPart> {
             _ => None,
         };
     }
+    let text = read_summary(item);
+    (!text.is_empty()).then_some(TurnPart::Thinking { text, signature: None })
+}
+
+/// The text of a reasoning item, as far as the client has it.
+fn read_summary(item: &mut ObjectReader<'_>) -> String {
     let texts = item.take_objects("content").chain(item.take_objects("summary"));
     let text: Vec<String> = texts.filter_map(|mut part| part.take_nonempty_text("text")).collect();
-    (!text.is_empty()).then(|| TurnPart::Thinking { text: text.join("\n\n"), signature: None })
+    text.join("\n\n")
 }
 
 /// Reads content, which is a string or a list of parts.

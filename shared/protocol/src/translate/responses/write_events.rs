@@ -6,7 +6,9 @@ use crate::translate::ResponseContext;
 use crate::translate::error::NeutralError;
 use crate::translate::json_writer::{ObjectWriter, write_event};
 use crate::translate::neutral_request::freeform_input;
-use crate::translate::neutral_response::{NeutralResponse, ResponsePart, ResponseStep};
+use crate::translate::neutral_response::{
+    NeutralResponse, PartStart, REFUSED, ResponsePart, ResponseStep,
+};
 
 /// Writes a stream. It keeps the answer, since the last event repeats it.
 #[derive(Debug, Default)]
@@ -41,6 +43,12 @@ impl ResponsesWriter {
 
     /// Ends the stream normally.
     pub(in crate::translate) fn write_end(&mut self, context: &ResponseContext, out: &mut Vec<u8>) {
+        if self.response.lacks_refusal() {
+            let open = ResponseStep::Open(PartStart::Refusal);
+            for step in [open, ResponseStep::Delta(REFUSED), ResponseStep::Close] {
+                self.write_step(context, &step, out);
+            }
+        }
         let name = match incomplete_reason(&self.response.stop_reason) {
             Some(_) => "response.incomplete",
             None => "response.completed",
@@ -135,7 +143,9 @@ impl ResponsesWriter {
             data.text("item_id", &id);
             data.number("output_index", index as u64);
             match part {
-                ResponsePart::Text(_) => data.number("content_index", 0),
+                ResponsePart::Text(_) | ResponsePart::Refusal(_) => {
+                    data.number("content_index", 0);
+                }
                 ResponsePart::Thinking { .. } => data.number("summary_index", 0),
                 ResponsePart::Redacted(_) | ResponsePart::Call(_) => {}
             }
@@ -145,11 +155,14 @@ impl ResponsesWriter {
 
     fn write_open(&mut self, context: &ResponseContext, out: &mut Vec<u8>) {
         self.write_item_event(context, out, "response.output_item.added", false);
-        if let Some(ResponsePart::Text(_)) = self.response.parts.last() {
-            self.write_part_event(context, out, "response.content_part.added", |data, _| {
-                data.object("part", |part| item::write_text_part(part, ""));
-            });
-        }
+        let write_empty = match self.response.parts.last() {
+            Some(ResponsePart::Text(_)) => item::write_text_part,
+            Some(ResponsePart::Refusal(_)) => item::write_refusal_part,
+            _ => return,
+        };
+        self.write_part_event(context, out, "response.content_part.added", |data, _| {
+            data.object("part", |part| write_empty(part, ""));
+        });
     }
 
     fn write_delta(
@@ -161,6 +174,7 @@ impl ResponsesWriter {
     ) {
         let name = match self.response.parts.last() {
             Some(ResponsePart::Text(_)) => "response.output_text.delta",
+            Some(ResponsePart::Refusal(_)) => "response.refusal.delta",
             Some(ResponsePart::Thinking { .. }) => "response.reasoning_summary_text.delta",
             Some(ResponsePart::Call(call)) if !context.is_freeform(&call.name) => {
                 "response.function_call_arguments.delta"
@@ -190,6 +204,7 @@ impl ResponsesWriter {
     fn write_close(&mut self, context: &ResponseContext, out: &mut Vec<u8>) {
         match self.response.parts.last() {
             Some(ResponsePart::Text(_)) => self.close_text(context, out),
+            Some(ResponsePart::Refusal(_)) => self.close_refusal(context, out),
             Some(ResponsePart::Thinking { text, .. }) if !text.is_empty() => {
                 self.close_summary(context, out);
             }
@@ -227,6 +242,19 @@ impl ResponsesWriter {
         self.write_part_event(context, out, "response.content_part.done", |data, piece| {
             if let ResponsePart::Text(text) = piece {
                 data.object("part", |part| item::write_text_part(part, text));
+            }
+        });
+    }
+
+    fn close_refusal(&mut self, context: &ResponseContext, out: &mut Vec<u8>) {
+        self.write_part_event(context, out, "response.refusal.done", |data, piece| {
+            if let ResponsePart::Refusal(text) = piece {
+                data.text("refusal", text);
+            }
+        });
+        self.write_part_event(context, out, "response.content_part.done", |data, piece| {
+            if let ResponsePart::Refusal(text) = piece {
+                data.object("part", |part| item::write_refusal_part(part, text));
             }
         });
     }

@@ -39,8 +39,13 @@ pub(super) fn response_id<'a>(
 pub(super) fn incomplete_reason(stop_reason: &StopReason) -> Option<&'static str> {
     match stop_reason {
         StopReason::MaxTokens | StopReason::Window => Some("max_output_tokens"),
-        StopReason::Refusal => Some("content_filter"),
-        StopReason::End | StopReason::ToolUse | StopReason::Sequence(_) | StopReason::Pause => None,
+        // A refusal is a complete response (OpenAI, "Structured outputs", refusals, 2026-11). Codex
+        // takes an incomplete one for a broken stream and asks again.
+        StopReason::Refusal
+        | StopReason::End
+        | StopReason::ToolUse
+        | StopReason::Sequence(_)
+        | StopReason::Pause => None,
     }
 }
 

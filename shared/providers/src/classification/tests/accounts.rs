@@ -274,10 +274,26 @@ fn missing_route_is_tried_at_another_account() {
             r#"{"error":{"code":501,"message":"This server does not support embeddings.","type":"not_supported_error"}}"#,
             nothing,
         ),
-        // An error that names what is missing is about the request.
+        // Another account can have the state that the request names.
         (
             404,
             r#"{"error":{"message":"Previous response with id 'resp_1' not found.","type":"invalid_request_error","param":"previous_response_id","code":"previous_response_not_found"}}"#,
+            nothing,
+        ),
+        (
+            400,
+            r#"{"error":{"message":"Previous response with id 'resp_1' not found.","type":"invalid_request_error","param":"previous_response_id","code":"previous_response_not_found"}}"#,
+            nothing,
+        ),
+        (
+            404,
+            r#"{"type":"error","error":{"type":"not_found_error","message":"no such thread","details":{"error_code":"thread_not_found"}}}"#,
+            nothing,
+        ),
+        // An error that names what else is missing is about the request.
+        (
+            404,
+            r#"{"error":{"message":"No such file","type":"invalid_request_error","code":"file_not_found"}}"#,
             "pass on, nothing",
         ),
         (
@@ -323,5 +339,23 @@ fn error_with_status_200_uses_the_named_status() {
     ];
     for (body, status) in rows {
         assert_eq!(ErrorFields::from_body(body.as_bytes()).implied_status(), status, "{body}");
+    }
+}
+
+/// `FastAPI` and pydantic send a list of objects, Mistral an object with such a list, Google a list.
+#[test]
+fn message_of_every_form_is_read() {
+    for (body, expect) in [
+        (r#"{"detail":[{"loc":["body","n"],"msg":"must be 1","type":"x"}]}"#, "must be 1"),
+        (r#"{"object":"error","message":{"detail":[{"msg":"a"},{"msg":"b"}]}}"#, "a; b"),
+        (r#"{"error":{"message":{"message":"inner"}}}"#, "inner"),
+        (
+            r#"[{"error":{"code":400,"message":"in a list","status":"INVALID_ARGUMENT"}}]"#,
+            "in a list",
+        ),
+        (r#"{"errors":[{"message":"Cloudflare's"}]}"#, "Cloudflare's"),
+        (r#"{"message":{"a":1}}"#, ""),
+    ] {
+        assert_eq!(ErrorFields::from_body(body.as_bytes()).message, expect, "{body}");
     }
 }

@@ -1,0 +1,299 @@
+//! Removes from a request what only another upstream can read, before it passes untranslated.
+//!
+//! A client returns what it got: thinking and reasoning items that were translated for it, with a
+//! state or an id of Baton's own, and ids of calls in another vendor's letters. After a failover
+//! the next upstream refuses them ("Invalid `signature` in `thinking` block", "Item … not found").
+//! A request without them keeps all of its bytes.
+
+use crate::json::{DEPTH_MAX, JsonDocument, JsonValue};
+use crate::translate::{STATE_PREFIX, sanitize_id};
+use baton_domain::protocol::UpstreamProtocol;
+use memchr::memmem;
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// The body without foreign state, or `None` if it has none.
+pub fn remove_foreign_state(body: &[u8], upstream: UpstreamProtocol) -> Option<Vec<u8>> {
+    let (is_suspect, name): (bool, _) = match upstream {
+        UpstreamProtocol::Messages => (may_have_foreign_blocks(body), "messages"),
+        UpstreamProtocol::Responses => (may_have_foreign_items(body), "input"),
+        UpstreamProtocol::Chat => return None,
+    };
+    if !is_suspect {
+        return None;
+    }
+    let document = JsonDocument::parse(body, DEPTH_MAX).ok()?;
+    let list = field(document.root(), name)?;
+    let mut edits = Vec::new();
+    let kept = if upstream == UpstreamProtocol::Messages {
+        let (kept, has_lost_thinking) = keep_messages(list);
+        if has_lost_thinking {
+            edits.extend(disabled_thinking(document.root(), body));
+        }
+        kept
+    } else {
+        list.items()?.map(keep_item).collect()
+    };
+    let is_changed = kept.iter().any(|element| !matches!(element, Kept::Same(_)));
+    if !is_changed {
+        return None;
+    }
+    edits.push((find_span(body, list.raw()), join(&kept)));
+    Some(apply(body, edits))
+}
+
+/// An element of a list.
+enum Kept<'a> {
+    Same(&'a str),
+    Changed(String),
+    Removed,
+}
+
+fn join(kept: &[Kept<'_>]) -> String {
+    let texts = kept.iter().filter_map(|element| match element {
+        Kept::Same(text) => Some(*text),
+        Kept::Changed(text) => Some(text.as_str()),
+        Kept::Removed => None,
+    });
+    format!("[{}]", texts.collect::<Vec<_>>().join(","))
+}
+
+fn apply(body: &[u8], mut edits: Vec<(Range<usize>, String)>) -> Vec<u8> {
+    edits.sort_by_key(|(span, _)| span.start);
+    let (mut changed, mut end) = (Vec::with_capacity(body.len()), 0);
+    for (span, text) in edits {
+        changed.extend_from_slice(body.get(end..span.start).unwrap_or_default());
+        changed.extend_from_slice(text.as_bytes());
+        end = span.end;
+    }
+    changed.extend_from_slice(body.get(end..).unwrap_or_default());
+    changed
+}
+
+fn find_span(whole: &[u8], part: &str) -> Range<usize> {
+    let start = part.as_ptr().addr() - whole.as_ptr().addr();
+    start..start + part.len()
+}
+
+fn field<'a>(object: JsonValue<'a>, name: &str) -> Option<JsonValue<'a>> {
+    object.fields()?.filter(|(known, _)| known == name).last().map(|(_, value)| value)
+}
+
+fn text_of(object: JsonValue<'_>, name: &str) -> Option<String> {
+    field(object, name)?.text().map(Cow::into_owned)
+}
+
+/// Whether some field of the name has a string that is suspect. Text inside of strings has escaped
+/// quotation marks and does not match.
+fn any_text(body: &[u8], name: &str, is_suspect: impl Fn(&[u8]) -> bool) -> bool {
+    let quoted = format!("\"{name}\"");
+    memmem::find_iter(body, quoted.as_bytes()).any(|at| {
+        let rest = body.get(at + quoted.len()..).unwrap_or_default().trim_ascii_start();
+        let value = rest.strip_prefix(b":").map(<[u8]>::trim_ascii_start);
+        let text = value.and_then(|value| value.strip_prefix(b"\""));
+        text.is_some_and(|text| {
+            let end = memchr::memchr(b'"', text).unwrap_or(text.len());
+            is_suspect(&text[..end])
+        })
+    })
+}
+
+fn may_have_foreign_blocks(body: &[u8]) -> bool {
+    let is_foreign_id = |id: &[u8]| {
+        !id.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    any_text(body, "signature", |text| text.is_empty() || text.starts_with(STATE_PREFIX.as_bytes()))
+        || any_text(body, "id", is_foreign_id)
+        || any_text(body, "tool_use_id", is_foreign_id)
+}
+
+/// Keeps what a signing upstream accepts of the messages. Also returns whether the last answer that
+/// called tools has lost its thinking.
+fn keep_messages(list: JsonValue<'_>) -> (Vec<Kept<'_>>, bool) {
+    let mut has_lost_thinking = false;
+    let mut kept = Vec::new();
+    for message in list.items().into_iter().flatten() {
+        let (element, is_unsigned_call) = keep_message(message);
+        if text_of(message, "role").as_deref() == Some("assistant") {
+            has_lost_thinking = is_unsigned_call;
+        }
+        kept.push(element);
+    }
+    (kept, has_lost_thinking)
+}
+
+/// Keeps what a signing upstream accepts of a message. Also returns whether it has calls and lost
+/// its thinking.
+fn keep_message(message: JsonValue<'_>) -> (Kept<'_>, bool) {
+    let same = (Kept::Same(message.raw()), false);
+    let Some(content) = field(message, "content") else { return same };
+    let Some(blocks) = content.items() else { return same };
+    let (mut kept, mut calls, mut is_thinking_lost) = (Vec::new(), false, false);
+    for block in blocks {
+        let kind = text_of(block, "type").unwrap_or_default();
+        calls |= kind == "tool_use";
+        kept.push(match kind.as_str() {
+            "thinking" if is_foreign_thinking(block) => {
+                is_thinking_lost = true;
+                Kept::Removed
+            }
+            "tool_use" => with_plain_id(block, "id"),
+            "tool_result" => with_plain_id(block, "tool_use_id"),
+            _ => Kept::Same(block.raw()),
+        });
+    }
+    if kept.iter().all(|block| matches!(block, Kept::Same(_))) {
+        return same;
+    }
+    if kept.iter().all(|block| matches!(block, Kept::Removed)) {
+        return (Kept::Removed, false);
+    }
+    let raw = message.raw();
+    let edit = (find_span(raw.as_bytes(), content.raw()), join(&kept));
+    let changed = apply(raw.as_bytes(), vec![edit]);
+    (Kept::Changed(String::from_utf8(changed).unwrap_or_default()), calls && is_thinking_lost)
+}
+
+fn is_foreign_thinking(block: JsonValue<'_>) -> bool {
+    let signature = text_of(block, "signature").unwrap_or_default();
+    signature.is_empty() || signature.starts_with(STATE_PREFIX)
+}
+
+fn with_plain_id<'a>(block: JsonValue<'a>, name: &str) -> Kept<'a> {
+    let Some(id) = field(block, name) else { return Kept::Same(block.raw()) };
+    let Some(text) = id.text() else { return Kept::Same(block.raw()) };
+    let plain = sanitize_id(&text);
+    if plain == *text {
+        return Kept::Same(block.raw());
+    }
+    let edit = (find_span(block.raw().as_bytes(), id.raw()), format!("\"{plain}\""));
+    let changed = apply(block.raw().as_bytes(), vec![edit]);
+    Kept::Changed(String::from_utf8(changed).unwrap_or_default())
+}
+
+/// Switches off thinking with a budget: models that have one refuse to go on after a call without
+/// its thinking ("Expected `thinking`, but found `tool_use`").
+fn disabled_thinking(root: JsonValue<'_>, body: &[u8]) -> Option<(Range<usize>, String)> {
+    let thinking = field(root, "thinking")?;
+    let is_enabled = text_of(thinking, "type").as_deref() == Some("enabled");
+    is_enabled.then(|| (find_span(body, thinking.raw()), r#"{"type":"disabled"}"#.to_owned()))
+}
+
+/// How reasoning begins that was translated from the Messages API.
+const SEALED_THINKING: [&str; 2] = [r#"{"type":"thinking""#, r#"{"type":"redacted_thinking""#];
+
+fn may_have_foreign_items(body: &[u8]) -> bool {
+    any_text(body, "encrypted_content", |text| {
+        text.starts_with(STATE_PREFIX.as_bytes()) || text.starts_with(b"{")
+    }) || any_text(body, "id", |id| std::str::from_utf8(id).is_ok_and(is_own_item_id))
+}
+
+/// Whether an id is one that the translation makes: the id of the answer between the kind of the
+/// item and its number. OpenAI's ids have no second underscore.
+fn is_own_item_id(id: &str) -> bool {
+    let kinds = ["msg_", "rs_", "fc_", "ctc_"];
+    let rest = kinds.iter().find_map(|kind| id.strip_prefix(kind));
+    let number = rest.and_then(|rest| rest.rsplit_once('_')).map(|(_, number)| number);
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|it| it.is_ascii_digit()))
+}
+
+fn keep_item(item: JsonValue<'_>) -> Kept<'_> {
+    let has_own_id = text_of(item, "id").is_some_and(|id| is_own_item_id(&id));
+    if text_of(item, "type").as_deref() == Some("reasoning") {
+        let sealed = text_of(item, "encrypted_content").unwrap_or_default();
+        let is_own = sealed.starts_with(STATE_PREFIX)
+            || SEALED_THINKING.iter().any(|start| sealed.starts_with(start));
+        return if is_own || has_own_id { Kept::Removed } else { Kept::Same(item.raw()) };
+    }
+    if !has_own_id {
+        return Kept::Same(item.raw());
+    }
+    let fields = item.fields().into_iter().flatten().filter(|(name, _)| name != "id");
+    let fields = fields.map(|(name, value)| {
+        format!("{}:{}", serde_json::Value::from(name.into_owned()), value.raw())
+    });
+    Kept::Changed(format!("{{{}}}", fields.collect::<Vec<_>>().join(",")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn cleaned(body: &Value, upstream: UpstreamProtocol) -> Option<Value> {
+        let changed = remove_foreign_state(body.to_string().as_bytes(), upstream)?;
+        Some(serde_json::from_slice(&changed).unwrap())
+    }
+
+    fn conversation(signature: &str, id: &str) -> Value {
+        json!({"model": "m", "thinking": {"type": "enabled", "budget_tokens": 1024}, "messages": [
+            {"role": "user", "content": "list"},
+            {"role": "assistant", "content": [
+                {"type": "thinking", "thinking": "hm", "signature": signature},
+                {"type": "tool_use", "id": id, "name": "Bash", "input": {"id": "a b", "signature": ""}},
+            ]},
+            {"role": "user", "content": [
+                {"type": "tool_result", "tool_use_id": id, "content": "{\"signature\":\"\"}"},
+            ]},
+        ]})
+    }
+
+    #[test]
+    fn thinking_of_another_upstream_is_left_out() {
+        for signature in ["", "baton1_e30"] {
+            let body = conversation(signature, "functions.Bash:0");
+            let cleaned = cleaned(&body, UpstreamProtocol::Messages).unwrap();
+            let blocks = &cleaned["messages"][1]["content"];
+            assert_eq!(blocks.as_array().unwrap().len(), 1);
+            assert_eq!(blocks[0]["id"], "functions_Bash_0");
+            assert_eq!(blocks[0]["input"], body["messages"][1]["content"][1]["input"]);
+            assert_eq!(cleaned["messages"][2]["content"][0]["tool_use_id"], "functions_Bash_0");
+            assert_eq!(cleaned["thinking"], json!({"type": "disabled"}));
+        }
+    }
+
+    #[test]
+    fn signed_thinking_keeps_all_bytes() {
+        let body = conversation("c2lnbmVk", "toolu_01");
+        assert_eq!(cleaned(&body, UpstreamProtocol::Messages), None);
+        assert_eq!(cleaned(&body, UpstreamProtocol::Responses), None);
+        assert_eq!(cleaned(&conversation("", "a.b"), UpstreamProtocol::Chat), None);
+        for broken in ["", "{", "[]", "{\"messages\":7,\"id\":\"a b\"}"] {
+            for upstream in [UpstreamProtocol::Messages, UpstreamProtocol::Responses] {
+                assert_eq!(remove_foreign_state(broken.as_bytes(), upstream), None, "{broken}");
+            }
+        }
+    }
+
+    #[test]
+    fn message_of_foreign_thinking_alone_is_left_out() {
+        let body = json!({"messages": [
+            {"role": "user", "content": "a"},
+            {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": ""}]},
+            {"role": "user", "content": "b"},
+        ]});
+        let cleaned = cleaned(&body, UpstreamProtocol::Messages).unwrap();
+        assert_eq!(cleaned["messages"].as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn items_that_were_made_here_lose_their_ids_and_reasoning() {
+        let own = |sealed: Value| json!({"type": "reasoning", "id": "rs_x", "summary": [], "encrypted_content": sealed});
+        let body = json!({"input": [
+            {"role": "user", "content": "a"},
+            own("baton1_e30".into()),
+            own(r#"{"type":"thinking","thinking":"a","signature":"b"}"#.into()),
+            {"type": "reasoning", "id": "rs_chatcmpl-1_0", "summary": [], "encrypted_content": null},
+            {"type": "function_call", "id": "fc_chatcmpl-1_1", "call_id": "c", "name": "f", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c", "output": "{\"id\":\"msg_a_0\"}"},
+            {"type": "reasoning", "id": "rs_68a1", "summary": [], "encrypted_content": "gAAAA"},
+            {"type": "message", "id": "msg_68a2", "role": "assistant", "content": []},
+        ]});
+        let cleaned = cleaned(&body, UpstreamProtocol::Responses).unwrap();
+        let mut call = body["input"][4].clone();
+        call.as_object_mut().unwrap().remove("id");
+        let rest =
+            [&body["input"][0], &call, &body["input"][5], &body["input"][6], &body["input"][7]];
+        assert_eq!(cleaned["input"], json!(rest));
+    }
+}

@@ -1,0 +1,334 @@
+//! State of a model that only its own upstream can read, in a form that every client returns.
+//!
+//! Some upstreams refuse the next turn of a tool loop unless they get back what came with the last
+//! one: `reasoning_content` (api-docs.deepseek.com, "Thinking mode"; Kimi and GLM, 2026-11),
+//! `reasoning_details` (openrouter.ai, "Preserving reasoning", 2026-11), or thought signatures
+//! (ai.google.dev, "Thought signatures", 2026-11). Nothing is stored here, so the client carries
+//! the state: as the signature of a thinking block, or as the encrypted content of a reasoning item.
+//! The state names the model that made it. Only that model gets it back, and no other upstream ever
+//! sees it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// How a state begins. No vendor's signature or encrypted content begins like this.
+pub(crate) const STATE_PREFIX: &str = "baton1_";
+
+/// The placeholder that Google documents for calls that another model made (ai.google.dev, "Thought
+/// signatures", questions and answers, 2026-11).
+const FOREIGN_CALL: &str = r#"{"google":{"thought_signature":"skip_thought_signature_validator"}}"#;
+
+/// The state of a part of an answer.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct ContinuationState {
+    /// The model that made it, by its name at the upstream.
+    model: String,
+    /// The field in which the upstream sent the text of the thinking.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    field: Option<ReasoningField>,
+    /// OpenRouter's `reasoning_details`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    details: Vec<Value>,
+    /// The id of a call, and its `extra_content`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    call: Option<(String, Value)>,
+}
+
+/// The names that upstreams have for the text of thinking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ReasoningField {
+    ReasoningContent,
+    Reasoning,
+}
+
+impl ReasoningField {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::ReasoningContent => "reasoning_content",
+            Self::Reasoning => "reasoning",
+        }
+    }
+}
+
+/// Whether a signature or encrypted content is a state that was written here.
+pub(super) fn is_own_state(signature: &str) -> bool {
+    signature.starts_with(STATE_PREFIX)
+}
+
+impl ContinuationState {
+    /// The state in the form for clients.
+    fn seal(&self) -> String {
+        let json = serde_json::to_vec(self).unwrap_or_default();
+        format!("{STATE_PREFIX}{}", URL_SAFE_NO_PAD.encode(json))
+    }
+
+    fn open(signature: &str) -> Option<Self> {
+        let sealed = signature.strip_prefix(STATE_PREFIX)?;
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(sealed).ok()?).ok()
+    }
+}
+
+/// The state of an answer while it arrives.
+#[derive(Debug, Default)]
+pub(super) struct PendingState {
+    model: String,
+    field: Option<ReasoningField>,
+    details: Vec<Value>,
+}
+
+impl PendingState {
+    pub(super) fn new(model: &str) -> Self {
+        Self { model: model.to_owned(), ..Self::default() }
+    }
+
+    /// Notes the field that has the text of the thinking.
+    pub(super) fn note_field(&mut self, field: ReasoningField) {
+        self.field = Some(field);
+    }
+
+    /// Adds entries of `reasoning_details`. A stream sends the text of one entry in pieces.
+    pub(super) fn add_details(&mut self, json: &str) {
+        let added: Vec<Value> = serde_json::from_str(json).unwrap_or_default();
+        for detail in added {
+            match self.details.last_mut() {
+                Some(last) if continues(last, &detail) => append_detail(last, detail),
+                _ => self.details.push(detail),
+            }
+        }
+    }
+
+    /// The text in an entry of `reasoning_details`, for upstreams that send it nowhere else.
+    pub(super) fn detail_text(json: &str) -> String {
+        let added: Vec<Value> = serde_json::from_str(json).unwrap_or_default();
+        let text = |detail: &Value| {
+            let text = detail["text"].as_str().or(detail["summary"].as_str());
+            text.map(str::to_owned)
+        };
+        added.iter().filter_map(text).collect()
+    }
+
+    pub(super) fn has_details(&self) -> bool {
+        !self.details.is_empty()
+    }
+
+    /// The signature of a thinking part that ends now.
+    pub(super) fn thinking_signature(&mut self) -> Option<String> {
+        let details = std::mem::take(&mut self.details);
+        if self.field.is_none() && details.is_empty() {
+            return None;
+        }
+        let model = self.model.clone();
+        Some(ContinuationState { model, field: self.field, details, call: None }.seal())
+    }
+
+    /// The signature that carries the `extra_content` of a call.
+    pub(super) fn call_signature(&self, id: &str, extra: &str) -> Option<String> {
+        let extra: Value = serde_json::from_str(extra).ok()?;
+        let call = Some((id.to_owned(), extra));
+        let model = self.model.clone();
+        Some(ContinuationState { model, call, ..ContinuationState::default() }.seal())
+    }
+}
+
+/// Whether an entry goes on with the text of the last one.
+fn continues(last: &Value, next: &Value) -> bool {
+    let is_text = |detail: &Value| detail["text"].is_string() || detail["summary"].is_string();
+    let is_signed = last["signature"].is_string();
+    is_text(last)
+        && !is_signed
+        && (is_text(next) || next["signature"].is_string())
+        && last["type"] == next["type"]
+        && last["index"] == next["index"]
+}
+
+fn append_detail(last: &mut Value, next: Value) {
+    let (Value::Object(last), Value::Object(next)) = (last, next) else { return };
+    for (name, value) in next {
+        match (last.get_mut(&name), value) {
+            (Some(Value::String(text)), Value::String(more))
+                if matches!(name.as_str(), "text" | "summary") =>
+            {
+                text.push_str(&more);
+            }
+            (_, Value::Null) => {}
+            (_, value) => {
+                last.insert(name, value);
+            }
+        }
+    }
+}
+
+/// What a chat upstream gets back for one turn of the assistant.
+#[derive(Debug, Default)]
+pub(super) struct ReturnedState {
+    /// The text of the thinking and its field.
+    pub(super) reasoning: Option<(ReasoningField, String)>,
+    /// `reasoning_details`, as JSON.
+    pub(super) details: Option<String>,
+    /// `extra_content` by the id of the call, as JSON.
+    calls: Vec<(String, String)>,
+    needs_signature: bool,
+    /// Whether thinking was left out, because another upstream made it.
+    pub(super) is_foreign_dropped: bool,
+}
+
+impl ReturnedState {
+    /// The state for `model` in a turn with these texts and signatures of thinking.
+    /// `takes_reasoning` says that the upstream accepts thinking of any maker.
+    pub(super) fn new<'a>(
+        model: &str,
+        takes_reasoning: bool,
+        thinking: impl Iterator<Item = (&'a str, Option<&'a str>)>,
+    ) -> Self {
+        let form = ExpectedState::of_model(model);
+        let takes_reasoning = takes_reasoning || form.takes_reasoning;
+        let mut returned =
+            Self { needs_signature: form.needs_signatures, ..ReturnedState::default() };
+        let (mut text, mut field, mut details) = (String::new(), None, Vec::new());
+        for (part, signature) in thinking {
+            let state = signature.and_then(ContinuationState::open);
+            match state.filter(|state| is_same_maker(&state.model, model)) {
+                Some(state) => {
+                    if state.field.is_some() || takes_reasoning {
+                        text.push_str(part);
+                        field = field.or(state.field);
+                    }
+                    details.extend(state.details);
+                    returned.calls.extend(state.call.map(|(id, extra)| (id, extra.to_string())));
+                }
+                None if takes_reasoning => text.push_str(part),
+                None => returned.is_foreign_dropped = true,
+            }
+        }
+        let field = field.or(takes_reasoning.then_some(ReasoningField::ReasoningContent));
+        let is_said = !text.is_empty() || form.needs_reasoning;
+        returned.reasoning = field.filter(|_| is_said).map(|field| (field, text));
+        returned.details = (!details.is_empty()).then(|| Value::from(details).to_string());
+        returned
+    }
+
+    /// The `extra_content` of a call. `is_first` says that it is the first one of its turn, which is
+    /// the one that Gemini signs.
+    pub(super) fn extra_of_call(&self, id: &str, is_first: bool) -> Option<&str> {
+        let known = self.calls.iter().find(|(known, _)| known == id);
+        let placeholder = || (self.needs_signature && is_first).then_some(FOREIGN_CALL);
+        known.map(|(_, extra)| extra.as_str()).or_else(placeholder)
+    }
+}
+
+/// Whether the model `to` can read what `from` made.
+fn is_same_maker(from: &str, to: &str) -> bool {
+    from == to || (gemini_generation(from).is_some() && gemini_generation(to).is_some())
+}
+
+/// The state that a model expects, as far as its name says.
+#[derive(Debug, Clone, Copy, Default)]
+struct ExpectedState {
+    /// It accepts thinking of any maker as `reasoning_content`.
+    takes_reasoning: bool,
+    /// It refuses an assistant's message without `reasoning_content`. An empty one is accepted
+    /// (anomalyco/opencode `provider/transform.ts`, 2026-11).
+    needs_reasoning: bool,
+    /// It refuses calls without a thought signature.
+    needs_signatures: bool,
+}
+
+impl ExpectedState {
+    fn of_model(model: &str) -> Self {
+        let model = model.to_ascii_lowercase();
+        let has = |part: &str| model.contains(part);
+        // Distilled models have another vendor's base and its template.
+        let needs_reasoning =
+            (has("deepseek") && !has("distill")) || (has("kimi") && !has("instruct"));
+        Self {
+            takes_reasoning: needs_reasoning || has("glm-") || has("minimax-m") || has("mimo-"),
+            needs_reasoning,
+            needs_signatures: gemini_generation(&model).is_some_and(|number| number >= 3),
+        }
+    }
+}
+
+/// The generation of a Gemini model.
+fn gemini_generation(model: &str) -> Option<u32> {
+    let (_, rest) = model.split_once("gemini-")?;
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    Some(rest[..digits].parse().unwrap_or(3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn returned(model: &str, thinking: &[(&str, Option<&str>)]) -> ReturnedState {
+        ReturnedState::new(model, false, thinking.iter().copied())
+    }
+
+    #[test]
+    fn state_returns_to_the_model_that_made_it_and_to_no_other() {
+        let mut pending = PendingState::new("m-1");
+        pending.note_field(ReasoningField::ReasoningContent);
+        let signature = pending.thinking_signature().unwrap();
+        assert!(is_own_state(&signature));
+        let same = returned("m-1", &[("hm", Some(&signature))]);
+        assert_eq!(same.reasoning, Some((ReasoningField::ReasoningContent, "hm".to_owned())));
+        let other = returned("m-2", &[("hm", Some(&signature))]);
+        assert!(other.reasoning.is_none() && other.is_foreign_dropped);
+        for broken in ["", "c2ln", "baton1_", "baton1_!", "baton1_e30"] {
+            assert!(returned("m-1", &[("hm", Some(broken))]).reasoning.is_none(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn models_that_need_reasoning_get_it_from_every_maker() {
+        let text = |state: ReturnedState| state.reasoning.map(|(_, text)| text);
+        for model in ["deepseek-v4-pro", "kimi-k2-thinking", "moonshotai/Kimi-K3"] {
+            assert_eq!(
+                text(returned(model, &[("hm", Some(""))])).as_deref(),
+                Some("hm"),
+                "{model}"
+            );
+            assert_eq!(text(returned(model, &[])).as_deref(), Some(""), "{model}");
+        }
+        assert_eq!(text(returned("glm-5", &[("hm", None)])).as_deref(), Some("hm"));
+        for model in ["glm-5", "mistral-large", "gpt-5.5", "deepseek-r1-distill-llama-70b"] {
+            assert_eq!(text(returned(model, &[])), None, "{model}");
+        }
+        assert_eq!(text(returned("mistral-large", &[("hm", None)])), None);
+    }
+
+    #[test]
+    fn thought_signatures_return_with_their_call() {
+        let pending = PendingState::new("gemini-3-pro");
+        let extra = r#"{"google":{"thought_signature":"U0lH"}}"#;
+        let signature = pending.call_signature("call_1", extra).unwrap();
+        let state = returned("google/gemini-3.5-flash", &[("", Some(&signature))]);
+        assert_eq!(state.extra_of_call("call_1", true), Some(extra));
+        assert_eq!(state.extra_of_call("call_2", false), None);
+        assert_eq!(state.extra_of_call("call_2", true), Some(FOREIGN_CALL));
+        assert_eq!(returned("gemini-2.5-pro", &[]).extra_of_call("c", true), None);
+        assert_eq!(
+            returned("gpt-5.5", &[("", Some(&signature))]).extra_of_call("call_1", true),
+            None
+        );
+    }
+
+    #[test]
+    fn pieces_of_details_are_joined() {
+        let mut pending = PendingState::new("m");
+        pending.add_details(r#"[{"type":"reasoning.text","text":"a","index":0}]"#);
+        pending.add_details(r#"[{"type":"reasoning.text","text":"b","index":0,"format":"f"}]"#);
+        pending.add_details(r#"[{"type":"reasoning.text","signature":"s","index":0}]"#);
+        pending.add_details(r#"[{"type":"reasoning.encrypted","data":"x","index":0}]"#);
+        let signature = pending.thinking_signature().unwrap();
+        let details = returned("m", &[("ab", Some(&signature))]).details.unwrap();
+        let details: Value = serde_json::from_str(&details).unwrap();
+        let expected = serde_json::json!([
+            {"type": "reasoning.text", "text": "ab", "index": 0, "format": "f", "signature": "s"},
+            {"type": "reasoning.encrypted", "data": "x", "index": 0},
+        ]);
+        assert_eq!(details, expected);
+    }
+}
