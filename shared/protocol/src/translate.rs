@@ -47,9 +47,9 @@
 //!
 //! Each protocol has a module with one file for each direction: `read_request`, `write_request`,
 //! `read_response` and `write_response`. Between them stand a neutral request ([`neutral_request`])
-//! and a neutral answer ([`neutral_response`]). Two readers and three writers therefore make four
-//! pairs, and streams and whole bodies are put together by the same steps. A Responses upstream
-//! would need one more pair of files.
+//! and a neutral answer ([`neutral_response`]). Three readers and three writers therefore make six
+//! pairs, and streams and whole bodies are put together by the same steps. Responses' streams have
+//! files of their own (`read_events`, `write_events`), because they say much more than deltas.
 
 mod chat;
 mod continuation;
@@ -74,7 +74,7 @@ use neutral_request::ToolAliases;
 use neutral_response::{NeutralResponse, REFUSED, ResponsePart};
 use thiserror::Error;
 
-/// A client protocol and a different upstream protocol. Nothing is translated into Responses.
+/// A client protocol and a different upstream protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ProtocolPair {
     /// From Anthropic Messages to Chat Completions.
@@ -85,6 +85,10 @@ pub enum ProtocolPair {
     ResponsesToMessages,
     /// From Responses to Chat Completions.
     ResponsesToChat,
+    /// From Anthropic Messages to Responses.
+    MessagesToResponses,
+    /// From Chat Completions to Responses.
+    ChatToResponses,
 }
 
 /// The field that bounds the answer's length.
@@ -231,27 +235,35 @@ impl ProtocolPair {
             (Chat, Messages) => Some(Self::ChatToMessages),
             (Responses, Messages) => Some(Self::ResponsesToMessages),
             (Responses, Chat) => Some(Self::ResponsesToChat),
-            // No provider calls Responses for clients of the other two.
-            (Messages, Messages | Responses)
-            | (Chat, Chat | Responses)
-            | (Responses, Responses) => None,
+            (Messages, Responses) => Some(Self::MessagesToResponses),
+            (Chat, Responses) => Some(Self::ChatToResponses),
+            (Messages, Messages) | (Chat, Chat) | (Responses, Responses) => None,
         }
     }
 
     /// The longest name of a tool at the upstream, in bytes (references of both APIs, 2026-11).
     fn tool_name_max(self) -> usize {
-        match self {
-            Self::ChatToMessages | Self::ResponsesToMessages => 128,
-            Self::MessagesToChat | Self::ResponsesToChat => 64,
+        match self.upstream() {
+            UpstreamProtocol::Messages => 128,
+            UpstreamProtocol::Chat | UpstreamProtocol::Responses => 64,
         }
     }
 
-    /// The client's protocol, for errors.
+    /// The protocol of the client's bodies.
     fn client(self) -> ClientProtocol {
         match self {
-            Self::MessagesToChat => ClientProtocol::AnthropicMessages,
-            Self::ChatToMessages => ClientProtocol::OpenaiChat,
+            Self::MessagesToChat | Self::MessagesToResponses => ClientProtocol::AnthropicMessages,
+            Self::ChatToMessages | Self::ChatToResponses => ClientProtocol::OpenaiChat,
             Self::ResponsesToMessages | Self::ResponsesToChat => ClientProtocol::OpenaiResponses,
+        }
+    }
+
+    /// The upstream's protocol.
+    fn upstream(self) -> UpstreamProtocol {
+        match self {
+            Self::ChatToMessages | Self::ResponsesToMessages => UpstreamProtocol::Messages,
+            Self::MessagesToChat | Self::ResponsesToChat => UpstreamProtocol::Chat,
+            Self::MessagesToResponses | Self::ChatToResponses => UpstreamProtocol::Responses,
         }
     }
 
@@ -273,12 +285,10 @@ impl ProtocolPair {
             })?;
         let object =
             ObjectReader::from_value(document.root()).ok_or(TranslationError::NotAnObject)?;
-        let mut request = match self {
-            Self::MessagesToChat => messages::read_request::read_request(object),
-            Self::ChatToMessages => chat::read_request::read_request(object),
-            Self::ResponsesToMessages | Self::ResponsesToChat => {
-                responses::read_request::read_request(object)
-            }
+        let mut request = match self.client().body_protocol() {
+            UpstreamProtocol::Messages => messages::read_request::read_request(object),
+            UpstreamProtocol::Chat => chat::read_request::read_request(object),
+            UpstreamProtocol::Responses => responses::read_request::read_request(object),
         }?;
         if let (Some(requested), Some(max)) = (request.max_tokens, options.output_tokens_max) {
             request.max_tokens = Some(requested.min(max));
@@ -286,12 +296,15 @@ impl ProtocolPair {
         request.body_bytes = body.len();
         request.check_stops()?;
         request.shorten_names(self.tool_name_max());
-        let (body, path) = match self {
-            Self::ChatToMessages | Self::ResponsesToMessages => {
+        let (body, path) = match self.upstream() {
+            UpstreamProtocol::Messages => {
                 (messages::write_request::write_request(&mut request, options), "/v1/messages")
             }
-            Self::MessagesToChat | Self::ResponsesToChat => {
+            UpstreamProtocol::Chat => {
                 (chat::write_request::write_request(&mut request, options), "/v1/chat/completions")
+            }
+            UpstreamProtocol::Responses => {
+                (responses::write_request::write_request(&mut request, options), "/v1/responses")
             }
         };
         let echo = request.echo.iter().map(|(name, raw)| (*name, (*raw).to_owned())).collect();
@@ -322,12 +335,10 @@ impl ResponseContext {
         if !self.read_whole(text, &mut |step| response.apply_step(&step)) {
             return Err(InvalidResponse);
         }
-        Ok(match self.translation {
-            ProtocolPair::MessagesToChat => {
-                messages::write_response::write_message(self, &response)
-            }
-            ProtocolPair::ChatToMessages => chat::write_response::write_completion(self, &response),
-            ProtocolPair::ResponsesToMessages | ProtocolPair::ResponsesToChat => {
+        Ok(match self.translation.client().body_protocol() {
+            UpstreamProtocol::Messages => messages::write_response::write_message(self, &response),
+            UpstreamProtocol::Chat => chat::write_response::write_completion(self, &response),
+            UpstreamProtocol::Responses => {
                 if response.lacks_refusal() {
                     response.parts.push(ResponsePart::Refusal(REFUSED.to_owned()));
                 }
@@ -355,13 +366,16 @@ impl ResponseContext {
         text: &str,
         mut emit_step: &mut dyn FnMut(neutral_response::ResponseStep<'_>),
     ) -> bool {
-        match self.translation {
-            ProtocolPair::ChatToMessages | ProtocolPair::ResponsesToMessages => {
+        let model = &self.upstream_model;
+        match self.translation.upstream() {
+            UpstreamProtocol::Messages => {
                 messages::read_response::MessagesReader::read_message(text, &mut emit_step)
             }
-            ProtocolPair::MessagesToChat | ProtocolPair::ResponsesToChat => {
-                let model = &self.upstream_model;
+            UpstreamProtocol::Chat => {
                 chat::read_response::ChatReader::read_completion(text, model, &mut emit_step)
+            }
+            UpstreamProtocol::Responses => {
+                responses::read_response::read_response(text, model, &mut emit_step)
             }
         }
     }
@@ -370,8 +384,14 @@ impl ResponseContext {
     /// knows. The client gets the upstream's status. OpenAI's protocols share their error format,
     /// so an error passes unchanged between them.
     pub fn translate_error(&self, status: u16, body: &[u8]) -> Vec<u8> {
-        if self.translation == ProtocolPair::ResponsesToChat && error::is_openai_error(status, body)
-        {
+        let is_shared_form = match self.translation {
+            ProtocolPair::ResponsesToChat | ProtocolPair::ChatToResponses => true,
+            ProtocolPair::MessagesToChat
+            | ProtocolPair::ChatToMessages
+            | ProtocolPair::ResponsesToMessages
+            | ProtocolPair::MessagesToResponses => false,
+        };
+        if is_shared_form && error::is_openai_error(status, body) {
             return body.to_vec();
         }
         NeutralError::from_body(Some(status), body).to_body(self.translation.client(), &self.id)

@@ -122,17 +122,23 @@ impl Exchange {
             "responses" => ClientProtocol::OpenaiResponses,
             other => panic!("{other}"),
         };
-        let speaks = if self.upstream == "chat" {
-            UpstreamProtocol::Chat
-        } else {
-            UpstreamProtocol::Messages
+        let speaks = match self.upstream.as_str() {
+            "chat" => UpstreamProtocol::Chat,
+            "messages" => UpstreamProtocol::Messages,
+            "responses" => UpstreamProtocol::Responses,
+            other => panic!("{other}"),
         };
         let translation = ProtocolPair::between(client, speaks).unwrap();
         translation.translate_request(self.request_body().as_bytes(), &self.options())
     }
 
-    fn is_from_messages(&self) -> bool {
-        self.upstream == "messages"
+    pub(crate) fn is_to_responses(&self) -> bool {
+        self.upstream == "responses"
+    }
+
+    /// Whether the upstream's events have names.
+    fn has_named_events(&self) -> bool {
+        self.upstream != "chat"
     }
 
     /// The bytes of the upstream's stream.
@@ -145,7 +151,7 @@ impl Exchange {
             let data = plain(data);
             let data = if data.starts_with('{') { compact(&data) } else { data };
             let kind = serde_json::from_str::<serde_json::Value>(&data).unwrap_or_default();
-            if let (true, Some(kind)) = (self.is_from_messages(), kind["type"].as_str()) {
+            if let (true, Some(kind)) = (self.has_named_events(), kind["type"].as_str()) {
                 writeln!(bytes, "event: {kind}").unwrap();
             }
             write!(bytes, "data: {data}\n\n").unwrap();

@@ -303,6 +303,31 @@ proptest! {
         prop_assert_eq!(normal(json_of(&to_chat)), normal(wish.chat()));
     }
 
+    /// A request through Responses has the same meaning as before.
+    #[test]
+    fn round_trip_through_responses_keeps_the_meaning(mut wish in wish()) {
+        // The smallest maximum of the API, and the greatest effort of its older models.
+        wish.max_tokens = wish.max_tokens.max(16);
+        wish.effort = wish.effort.map(|index| index.min(3));
+        let chat = wish.chat();
+        let there = translate(ClientProtocol::OpenaiChat, UpstreamProtocol::Responses, &chat);
+        prop_assert_eq!(&there.dropped, &Vec::<String>::new());
+        let back = translate(ClientProtocol::OpenaiResponses, UpstreamProtocol::Chat, &json_of(&there));
+        prop_assert_eq!(&back.dropped, &Vec::<String>::new());
+        prop_assert_eq!(normal(json_of(&back)), normal(chat.clone()));
+        let messages = translate(ClientProtocol::OpenaiChat, UpstreamProtocol::Messages, &chat);
+        let by_messages =
+            translate(ClientProtocol::AnthropicMessages, UpstreamProtocol::Responses, &json_of(&messages));
+        let back =
+            translate(ClientProtocol::OpenaiResponses, UpstreamProtocol::Chat, &json_of(&by_messages));
+        let mut back = normal(json_of(&back));
+        // The Messages API has neither a name nor strictness for a schema.
+        if wish.schema {
+            back["response_format"] = normal(chat.clone())["response_format"].take();
+        }
+        prop_assert_eq!(back, normal(chat));
+    }
+
     /// A second round of translation changes nothing.
     #[test]
     fn second_translation_changes_nothing(wish in wish()) {

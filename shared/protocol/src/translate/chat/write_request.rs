@@ -5,7 +5,7 @@ use crate::translate::json_reader::DroppedFields;
 use crate::translate::json_writer::{ArrayWriter, ObjectWriter, write_object};
 use crate::translate::neutral_request::{
     ConversationTurn, MediaSource, NeutralRequest, OutputFormat, ToolCall, ToolChoice,
-    ToolDefinition, TurnPart, TurnRole,
+    ToolDefinition, TurnPart, TurnRole, join_texts,
 };
 use crate::translate::{MaxTokensField, TranslationOptions};
 
@@ -36,22 +36,6 @@ pub(in crate::translate) fn write_request(
     });
     request.dropped = dropped;
     out
-}
-
-/// Joins the texts among the parts. Adjacent texts are joined directly, others become paragraphs.
-fn join_texts<'p>(parts: impl IntoIterator<Item = &'p TurnPart>) -> String {
-    let mut joined = String::new();
-    let mut is_apart = false;
-    for part in parts {
-        if let TurnPart::Text(text) = part {
-            if is_apart && !joined.is_empty() {
-                joined.push_str("\n\n");
-            }
-            joined.push_str(text);
-        }
-        is_apart = !matches!(part, TurnPart::Text(_));
-    }
-    joined
 }
 
 /// Writes one string with a paragraph for each block, since not every vendor accepts a list here.
