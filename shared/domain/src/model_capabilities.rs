@@ -46,8 +46,10 @@ pub struct ModelCapabilities {
     /// The state that must come back with the conversation.
     pub continuation: ContinuationState,
     /// Whether OpenAI's fields for its own platform are accepted: `metadata`, `prompt_cache_key`,
-    /// `safety_identifier`, `service_tier`, `store`, `user` and `verbosity`.
+    /// `safety_identifier`, `service_tier`, `store` and `user`.
     pub platform_fields: bool,
+    /// Whether `verbosity` is accepted.
+    pub verbosity: bool,
 }
 
 /// Which sampling parameters a model accepts.
@@ -264,6 +266,7 @@ impl ModelCapabilities {
         thinking: ThinkingMode::Budget,
         continuation: ContinuationState::None,
         platform_fields: true,
+        verbosity: true,
     };
 
     /// The capabilities of `model` at an upstream. `host` is the host of the account's base URL,

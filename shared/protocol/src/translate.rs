@@ -40,8 +40,7 @@
 //! * **Headers** are not handled here. A translated body is JSON or `text/event-stream` and always
 //!   identity-encoded. The client's `anthropic-*` headers mean nothing to a chat upstream.
 //! * **Bedrock** speaks Messages: use `UpstreamProtocol::Messages`. The [`crate::bedrock`] module
-//!   moves the model, and `TranslationOptions::caches_prompts` is off where top-level cache control
-//!   is not known.
+//!   moves the model, and `TranslationOptions::prompt_caching` says where the cache control stands.
 //!
 //! # Implementation
 //!
@@ -54,6 +53,7 @@
 mod chat;
 mod continuation;
 mod error;
+mod fit;
 mod json_reader;
 mod json_writer;
 mod messages;
@@ -68,10 +68,13 @@ pub(crate) use messages::sanitize_id;
 pub use stream_translator::StreamTranslator;
 
 use crate::json::{CONTAINERS_MAX, JsonError};
+use baton_domain::account::Provider;
+use baton_domain::model_capabilities::ModelCapabilities;
 use error::NeutralError;
 use json_reader::ObjectReader;
 use neutral_request::ToolAliases;
 use neutral_response::{NeutralResponse, REFUSED, ResponsePart};
+use std::borrow::Cow;
 use thiserror::Error;
 
 /// A client protocol and a different upstream protocol.
@@ -91,14 +94,17 @@ pub enum ProtocolPair {
     ChatToResponses,
 }
 
-/// The field that bounds the answer's length.
+/// How a Messages upstream is asked to cache the prompt, which OpenAI's upstreams do by default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum MaxTokensField {
-    /// `max_tokens`, which most vendors know.
+pub enum PromptCaching {
+    /// With a top-level `cache_control` (platform.claude.com, "Prompt caching", automatic caching,
+    /// 2026-11).
     #[default]
-    Plain,
-    /// `max_completion_tokens`, which OpenAI's reasoning models require.
-    Completion,
+    Automatic,
+    /// With `cache_control` on blocks, for upstreams without a top-level one.
+    Blocks,
+    /// Not at all.
+    Off,
 }
 
 /// The values of a request that come from the account and the current time.
@@ -110,35 +116,46 @@ pub struct TranslationOptions<'a> {
     pub id: &'a str,
     /// The current time in Unix seconds, for OpenAI's answers.
     pub created: u64,
-    /// The field that bounds the answer of a chat upstream.
-    pub max_tokens: MaxTokensField,
-    /// The highest number of output tokens that the model accepts. A client's larger value is cut
-    /// to it.
-    pub output_tokens_max: Option<u64>,
-    /// Whether a chat upstream's model accepts `reasoning_effort`.
-    pub takes_effort: bool,
+    /// What the model accepts. Without it, the model's name decides.
+    pub capabilities: Option<ModelCapabilities>,
+    /// The bound of an answer whose client set none, where the API requires one. Without it, it is
+    /// the most that the model gives.
+    pub output_tokens_default: Option<u64>,
     /// Whether a chat upstream accepts earlier thinking, as `reasoning_content`.
     pub takes_reasoning: bool,
-    /// Whether a Messages upstream is asked to cache the prompt, which OpenAI's upstreams do by
-    /// default. The request then has a top-level `cache_control` (platform.claude.com, "Prompt
-    /// caching", automatic caching, 2026-11).
-    pub caches_prompts: bool,
+    /// How a Messages upstream is asked to cache the prompt.
+    pub prompt_caching: PromptCaching,
 }
 
 impl<'a> TranslationOptions<'a> {
-    /// Options for most upstreams: they receive effort but no earlier thinking, and cache prompts.
+    /// Options for most upstreams: the model's name says what it accepts, and prompts are cached.
     pub fn new(model: &'a str, id: &'a str) -> Self {
         Self {
             model,
             id,
             created: 0,
-            max_tokens: MaxTokensField::Plain,
-            output_tokens_max: None,
-            takes_effort: true,
+            capabilities: None,
+            output_tokens_default: None,
             takes_reasoning: false,
-            caches_prompts: true,
+            prompt_caching: PromptCaching::Automatic,
         }
     }
+
+    /// What the model accepts at an upstream with this protocol.
+    fn capabilities(&self, upstream: UpstreamProtocol) -> ModelCapabilities {
+        let provider = match upstream {
+            UpstreamProtocol::Messages => Provider::Anthropic,
+            UpstreamProtocol::Chat | UpstreamProtocol::Responses => Provider::OpenaiCompatible,
+        };
+        self.capabilities.unwrap_or_else(|| ModelCapabilities::of(provider, self.model, ""))
+    }
+}
+
+/// The options of a writer.
+#[derive(Debug)]
+struct WriteOptions<'a> {
+    translation: &'a TranslationOptions<'a>,
+    capabilities: &'a ModelCapabilities,
 }
 
 /// A request in the upstream's protocol.
@@ -190,15 +207,15 @@ pub enum TranslationError {
     #[error("{name}: {advice}")]
     Field {
         /// The field.
-        name: &'static str,
+        name: Cow<'static, str>,
         /// The advice for the client.
         advice: &'static str,
     },
 }
 
 impl TranslationError {
-    fn field(name: &'static str, advice: &'static str) -> Self {
-        Self::Field { name, advice }
+    fn field(name: impl Into<Cow<'static, str>>, advice: &'static str) -> Self {
+        Self::Field { name: name.into(), advice }
     }
 }
 
@@ -290,30 +307,30 @@ impl ProtocolPair {
             UpstreamProtocol::Chat => chat::read_request::read_request(object),
             UpstreamProtocol::Responses => responses::read_request::read_request(object),
         }?;
-        if let (Some(requested), Some(max)) = (request.max_tokens, options.output_tokens_max) {
-            request.max_tokens = Some(requested.min(max));
-        }
         request.body_bytes = body.len();
         request.check_stops()?;
+        let capabilities = options.capabilities(self.upstream());
+        fit::fit_request(&mut request, &capabilities, self.upstream())?;
         request.shorten_names(self.tool_name_max());
+        let options = WriteOptions { translation: options, capabilities: &capabilities };
         let (body, path) = match self.upstream() {
             UpstreamProtocol::Messages => {
-                (messages::write_request::write_request(&mut request, options), "/v1/messages")
+                (messages::write_request::write_request(&mut request, &options), "/v1/messages")
             }
             UpstreamProtocol::Chat => {
-                (chat::write_request::write_request(&mut request, options), "/v1/chat/completions")
+                (chat::write_request::write_request(&mut request, &options), "/v1/chat/completions")
             }
             UpstreamProtocol::Responses => {
-                (responses::write_request::write_request(&mut request, options), "/v1/responses")
+                (responses::write_request::write_request(&mut request, &options), "/v1/responses")
             }
         };
         let echo = request.echo.iter().map(|(name, raw)| (*name, (*raw).to_owned())).collect();
         let context = ResponseContext {
             translation: self,
             model: request.model,
-            upstream_model: options.model.to_owned(),
-            id: options.id.to_owned(),
-            created: options.created,
+            upstream_model: options.translation.model.to_owned(),
+            id: options.translation.id.to_owned(),
+            created: options.translation.created,
             include_usage: request.include_usage,
             shows_thinking: request.shows_thinking,
             stops: request.stop_sequences,

@@ -131,6 +131,7 @@ fn openai(name: &str) -> Option<ModelCapabilities> {
         efforts: EffortLevels::EMPTY,
         system_messages: SystemMessages::Anywhere,
         media: MediaKinds::IMAGES_AND_PDF,
+        verbosity: false,
         ..UNKNOWN
     };
     let limits = |context, output| (Some(context), Some(output));
@@ -160,9 +161,9 @@ fn openai(name: &str) -> Option<ModelCapabilities> {
         return Some(ModelCapabilities {
             context_tokens,
             output_tokens_max,
-            media,
             structured_outputs,
             strict_tools,
+            media,
             ..plain
         });
     }
@@ -219,6 +220,7 @@ fn gpt_5(name: &str, plain: ModelCapabilities) -> ModelCapabilities {
         names_completion_tokens: true,
         stop_sequences: false,
         logprobs: false,
+        verbosity: true,
         ..plain
     };
     if name.contains("chat") {

@@ -163,7 +163,7 @@ pub(super) struct ToolDefinition<'a> {
     pub(super) name: String,
     pub(super) description: Option<String>,
     /// JSON text.
-    pub(super) schema: Option<&'a str>,
+    pub(super) schema: Option<Cow<'a, str>>,
     pub(super) strict: Option<bool>,
 }
 
@@ -180,7 +180,7 @@ impl ToolDefinition<'_> {
             text.push_str("\n\nThe input follows this grammar:\n");
             text.push_str(grammar);
         }
-        Self { name, description: Some(text), schema: Some(FREEFORM_SCHEMA), strict: None }
+        Self { name, description: Some(text), schema: Some(FREEFORM_SCHEMA.into()), strict: None }
     }
 }
 
@@ -228,7 +228,7 @@ pub(super) enum OutputFormat<'a> {
     Json(&'static str),
     Schema {
         name: Option<String>,
-        schema: &'a str,
+        schema: Cow<'a, str>,
         strict: Option<bool>,
     },
 }

@@ -1,8 +1,10 @@
 //! The exchanges under `tests/fixtures/translate`, and their translation.
 
+use baton_domain::account::Provider;
+use baton_domain::model_capabilities::{EffortLevels, ModelCapabilities};
 use baton_protocol::translate::{
-    ClientProtocol, MaxTokensField, ProtocolPair, ResponseContext, TranslatedRequest,
-    TranslationError, TranslationOptions, UpstreamProtocol,
+    ClientProtocol, ProtocolPair, ResponseContext, TranslatedRequest, TranslationError,
+    TranslationOptions, UpstreamProtocol,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -91,11 +93,20 @@ impl Exchange {
             created: 1_795_000_000,
             ..TranslationOptions::new(model, "req_1")
         };
+        let provider = match self.upstream.as_str() {
+            "messages" => Provider::Anthropic,
+            _ => Provider::OpenaiCompatible,
+        };
+        let mut capabilities = ModelCapabilities::of(provider, model, "");
         if self.options.max_tokens.as_deref() == Some("completion") {
-            options.max_tokens = MaxTokensField::Completion;
+            capabilities.names_completion_tokens = true;
         }
-        options.output_tokens_max = self.options.output_tokens_max;
-        options.takes_effort = self.options.takes_effort.unwrap_or(options.takes_effort);
+        let max = self.options.output_tokens_max;
+        capabilities.output_tokens_max = max.or(capabilities.output_tokens_max);
+        if self.options.takes_effort == Some(false) {
+            capabilities.efforts = EffortLevels::EMPTY;
+        }
+        options.capabilities = Some(capabilities);
         options.takes_reasoning = self.options.takes_reasoning.unwrap_or(options.takes_reasoning);
         options
     }

@@ -180,7 +180,7 @@ fn read_tool<'a>(mut tool: ObjectReader<'a>, request: &mut NeutralRequest<'a>) {
         request.tools.push(ToolDefinition {
             name,
             description,
-            schema: inner.take_value("parameters").map(JsonValue::raw),
+            schema: inner.take_value("parameters").map(|raw| raw.raw().into()),
             strict: inner.take_bool("strict"),
         });
     }
@@ -218,7 +218,7 @@ fn read_format<'a>(body: &mut ObjectReader<'a>, request: &mut NeutralRequest<'a>
     request.format = match format.take_text("type").as_deref() {
         Some("json_object") => Some(OutputFormat::Json("response_format")),
         Some("json_schema") => format.take_object("json_schema").and_then(|mut inner| {
-            let schema = inner.take_value("schema")?.raw();
+            let schema = inner.take_value("schema")?.raw().into();
             Some(OutputFormat::Schema {
                 name: inner.take_text("name"),
                 schema,

@@ -4,7 +4,7 @@
 //! reasoning comes back as items of it (developers.openai.com, "Reasoning models", encrypted
 //! reasoning items, 2026-11).
 
-use crate::translate::TranslationOptions;
+use crate::translate::WriteOptions;
 use crate::translate::continuation::ReasoningItem;
 use crate::translate::json_reader::DroppedFields;
 use crate::translate::json_writer::{ArrayWriter, ObjectWriter, write_object};
@@ -12,6 +12,7 @@ use crate::translate::neutral_request::{
     ConversationTurn, MediaSource, NeutralRequest, OutputFormat, ToolChoice, ToolDefinition,
     TurnPart, TurnRole, join_texts, shorten_name,
 };
+use baton_domain::model_capabilities::EffortLevels;
 use std::borrow::Cow;
 
 /// The smallest `max_output_tokens` ("integer below minimum value. Expected a value >= 16":
@@ -26,23 +27,23 @@ const CALL_ID_MAX: usize = 64;
 /// `request.dropped`.
 pub(in crate::translate) fn write_request(
     request: &mut NeutralRequest<'_>,
-    options: &TranslationOptions<'_>,
+    options: &WriteOptions<'_>,
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(request.output_capacity());
     let mut dropped = std::mem::take(&mut request.dropped);
     write_object(&mut out, |body| {
-        body.text("model", options.model);
+        body.text("model", options.translation.model);
         let (instructions, turns) = split_instructions(&request.turns);
         if !instructions.is_empty() {
             body.text("instructions", &instructions.join("\n\n"));
         }
         body.list("input", |items| {
             for turn in turns {
-                write_turn(items, turn, options.model, &mut dropped);
+                write_turn(items, turn, options.translation.model, &mut dropped);
             }
         });
         write_tools(body, request);
-        write_reasoning(body, request, options, &mut dropped);
+        write_reasoning(body, request, options);
         write_settings(body, request, &mut dropped);
     });
     request.dropped = dropped;
@@ -286,7 +287,10 @@ fn write_tool(fields: &mut ObjectWriter<'_>, tool: &ToolDefinition<'_>) {
     if let Some(description) = &tool.description {
         fields.text("description", description);
     }
-    fields.json("parameters", tool.schema.unwrap_or(r#"{"type":"object","properties":{}}"#));
+    fields.json(
+        "parameters",
+        tool.schema.as_deref().unwrap_or(r#"{"type":"object","properties":{}}"#),
+    );
     fields.flag("strict", tool.strict == Some(true));
 }
 
@@ -296,13 +300,11 @@ fn write_tool(fields: &mut ObjectWriter<'_>, tool: &ToolDefinition<'_>) {
 fn write_reasoning(
     body: &mut ObjectWriter<'_>,
     request: &NeutralRequest<'_>,
-    options: &TranslationOptions<'_>,
-    dropped: &mut DroppedFields,
+    options: &WriteOptions<'_>,
 ) {
-    let effort = request.effort.as_deref().filter(|_| options.takes_effort).map(accepted_effort);
-    if request.effort.is_some() && effort.is_none() {
-        dropped.add_path("reasoning_effort");
-    }
+    let is_known = options.capabilities.efforts != EffortLevels::ALL;
+    let fit = |effort| if is_known { effort } else { accepted_effort(effort) };
+    let effort = request.effort.as_deref().map(fit);
     if effort.is_some() || request.summary {
         body.object("reasoning", |reasoning| {
             if let Some(effort) = effort {
@@ -317,7 +319,7 @@ fn write_reasoning(
     body.flag("store", false);
 }
 
-/// The effort in a word that every model accepts that has to be called through this API:
+/// The effort of an unknown model, in a word that every model accepts that has to be called through this API:
 /// `minimal` ended with gpt-5 (anomalyco/opencode #4451, 2025-11), and gpt-5.4 ends at `xhigh`
 /// (RayBytes/ChatMock #101, 2026-03).
 fn accepted_effort(effort: &str) -> &str {
@@ -336,16 +338,8 @@ fn write_settings(
     if let Some(tokens) = request.max_tokens {
         body.number("max_output_tokens", tokens.max(OUTPUT_TOKENS_MIN));
     }
-    // The models that are called through this API accept sampling parameters only while they do not
-    // think (developers.openai.com, "GPT-5.4 parameter compatibility", by tmc/langchaingo #1497).
-    let samples = request.effort.as_deref() == Some("none");
-    for (name, value) in [("temperature", request.temperature), ("top_p", request.top_p)] {
-        if samples {
-            body.raw(name, value);
-        } else if value.is_some() {
-            dropped.add_path(name);
-        }
-    }
+    body.raw("temperature", request.temperature);
+    body.raw("top_p", request.top_p);
     // The API has no stop sequences.
     if !request.stop_sequences.is_empty() {
         dropped.add_path("stop");
