@@ -56,6 +56,7 @@ mod error;
 mod fit;
 mod json_reader;
 mod json_writer;
+mod media;
 mod messages;
 mod neutral_request;
 mod neutral_response;
@@ -203,6 +204,13 @@ pub enum TranslationError {
         json_reader::NESTED_CONTENT_MAX
     )]
     NestedContent,
+    /// The upstream keeps no message threads. Anthropic's SDKs then send the whole conversation
+    /// (anthropic-sdk-python 2.14.0, `lib/tools/_beta_runner.py`).
+    #[error(
+        "thread: the upstream of this model keeps no message threads. Send the whole conversation \
+         in `messages`, without this field."
+    )]
+    Thread,
     /// The upstream does not support the field, and without it the answer would be different.
     #[error("{name}: {advice}")]
     Field {
@@ -307,6 +315,11 @@ impl ProtocolPair {
             UpstreamProtocol::Chat => chat::read_request::read_request(object),
             UpstreamProtocol::Responses => responses::read_request::read_request(object),
         }?;
+        request.refuse_missing_tools();
+        if let Some(refusal) = request.dropped.take_refusal() {
+            return Err(refusal);
+        }
+        request.drop_missing_choice();
         request.body_bytes = body.len();
         request.check_stops()?;
         let capabilities = options.capabilities(self.upstream());

@@ -6,6 +6,7 @@
 
 mod conversation;
 mod format;
+mod media;
 pub(super) mod schema;
 mod settings;
 
@@ -23,6 +24,7 @@ pub(super) fn fit_request(
     capabilities: &ModelCapabilities,
     upstream: UpstreamProtocol,
 ) -> Result<(), TranslationError> {
+    media::fit_media(request, upstream)?;
     conversation::fit_conversation(request, capabilities, upstream)?;
     format::fit_format(request, capabilities, upstream);
     settings::fit_settings(request, capabilities, upstream);

@@ -101,7 +101,10 @@ fn write_part(content: &mut ArrayWriter<'_>, part: &TurnPart, dropped: &mut Drop
             fields.text("type", "image_url");
             fields.object("image_url", |image| image.text("url", &source.to_url()));
         }),
-        TurnPart::Document { title, source: source @ MediaSource::Data { .. } } => {
+        TurnPart::Document {
+            title,
+            source: source @ (MediaSource::Data { .. } | MediaSource::Text(_)),
+        } => {
             content.object(|fields| {
                 fields.text("type", "file");
                 fields.object("file", |file| {
@@ -226,7 +229,7 @@ fn write_function(function: &mut ObjectWriter<'_>, tool: &ToolDefinition<'_>) {
     if let Some(description) = &tool.description {
         function.text("description", description);
     }
-    function.json("parameters", tool.schema.as_deref().unwrap_or(r#"{"type":"object"}"#));
+    function.json("parameters", tool.schema.unwrap_or(r#"{"type":"object"}"#));
     if tool.strict == Some(true) {
         function.flag("strict", true);
     }
@@ -253,7 +256,7 @@ fn write_settings(
     }
     match &request.format {
         None => {}
-        Some(OutputFormat::Json(_)) => {
+        Some(OutputFormat::Json) => {
             body.object("response_format", |format| format.text("type", "json_object"));
         }
         Some(OutputFormat::Schema { name, schema, strict }) => {

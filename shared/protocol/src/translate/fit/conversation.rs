@@ -98,8 +98,13 @@ fn has_meaning(turn: &ConversationTurn) -> bool {
 /// calls (Moonshot: Toloka/tolokaforge#1286), and the Messages API refuses every empty turn. Turns
 /// of one role that become adjacent are joined.
 fn drop_empty_turns(request: &mut NeutralRequest<'_>, is_messages: bool) {
-    let is_kept = |turn: &ConversationTurn| {
-        has_meaning(turn) || (turn.role != TurnRole::Assistant && !is_messages)
+    let is_thinking =
+        |part: &TurnPart| matches!(part, TurnPart::Thinking { .. } | TurnPart::Redacted(_));
+    let is_kept = |turn: &ConversationTurn| match turn.role {
+        _ if has_meaning(turn) => true,
+        // Its writer knows which thinking the upstream accepts.
+        TurnRole::Assistant => is_messages && turn.parts.iter().any(is_thinking),
+        TurnRole::User | TurnRole::System => !is_messages,
     };
     if request.turns.iter().all(is_kept) {
         return;
@@ -107,6 +112,8 @@ fn drop_empty_turns(request: &mut NeutralRequest<'_>, is_messages: bool) {
     for turn in std::mem::take(&mut request.turns) {
         if is_kept(&turn) {
             request.add_parts(turn.role, turn.parts);
+        } else if turn.parts.iter().any(is_thinking) {
+            request.dropped.add_path("messages[].content[](thinking)");
         }
     }
 }

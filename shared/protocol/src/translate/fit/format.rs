@@ -18,24 +18,24 @@ pub(super) fn fit_format(
     upstream: UpstreamProtocol,
 ) {
     let is_messages = upstream == UpstreamProtocol::Messages;
-    for tool in &mut request.tools {
+    for (index, tool) in request.tools.iter_mut().enumerate() {
         if tool.strict != Some(true) {
             continue;
         }
-        let adapted = match &tool.schema {
+        let adapted = match tool.schema {
             Some(schema) if is_messages => schema::to_anthropic(schema),
             _ => None,
         };
         if !capabilities.strict_tools || (is_messages && adapted.is_none()) {
             tool.strict = None;
         } else if let Some(adapted) = adapted {
-            tool.schema = Some(adapted.into());
+            request.adapted_schemas.insert(index, adapted);
         }
     }
     match request.format.take() {
         None => {}
-        Some(OutputFormat::Json(_)) if is_messages => tell(request, ONLY_JSON.to_owned()),
-        Some(format @ OutputFormat::Json(_)) => request.format = Some(format),
+        Some(OutputFormat::Json) if is_messages => tell(request, ONLY_JSON.to_owned()),
+        Some(format @ OutputFormat::Json) => request.format = Some(format),
         Some(OutputFormat::Schema { name, schema, strict }) => {
             let adapted = if is_messages { schema::to_anthropic(&schema) } else { None };
             if capabilities.structured_outputs && (!is_messages || adapted.is_some()) {
@@ -43,7 +43,7 @@ pub(super) fn fit_format(
                 request.format = Some(OutputFormat::Schema { name, schema, strict });
             } else {
                 tell(request, format!("{ONLY_JSON} It must follow this JSON schema:\n{schema}"));
-                request.format = (!is_messages).then_some(OutputFormat::Json("response_format"));
+                request.format = (!is_messages).then_some(OutputFormat::Json);
             }
         }
     }

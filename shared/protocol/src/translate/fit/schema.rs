@@ -107,12 +107,14 @@ fn write_schema(out: &mut ObjectWriter<'_>, fields: &Fields<'_>) {
         .map(|(name, value)| format!("{name}: {}", value.raw()))
         .collect();
     let mut description =
-        find(fields, "description").and_then(|text| text.text()).unwrap_or_default().into_owned();
+        find(fields, "description").and_then(JsonValue::text).unwrap_or_default().into_owned();
     if !told.is_empty() {
         if !description.is_empty() {
             description.push_str("\n\n");
         }
-        description.push_str(&format!("{{{}}}", told.join(", ")));
+        description.push('{');
+        description.push_str(&told.join(", "));
+        description.push('}');
     }
     let mut is_described = description.is_empty();
     for (name, value) in fields {
@@ -202,7 +204,7 @@ fn collect_references(value: JsonValue<'_>, found: &mut BTreeSet<String>) {
 pub(in crate::translate) fn is_strict_at_openai(schema: &str) -> bool {
     let Ok(document) = parse_document(schema.as_bytes()) else { return false };
     let Some(fields) = fields_of(document.root()) else { return false };
-    let is_object = find(&fields, "type").and_then(|kind| kind.text()).as_deref() == Some("object");
+    let is_object = find(&fields, "type").and_then(JsonValue::text).as_deref() == Some("object");
     is_object && find(&fields, "anyOf").is_none() && is_strict(&fields)
 }
 
@@ -212,7 +214,7 @@ fn is_strict(fields: &Fields<'_>) -> bool {
             .and_then(to_items)
             .into_iter()
             .flatten()
-            .filter_map(|name| name.text())
+            .filter_map(JsonValue::text)
             .collect();
         let names = find(fields, "properties").and_then(fields_of).unwrap_or_default();
         let closed = find(fields, "additionalProperties");

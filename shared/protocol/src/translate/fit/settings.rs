@@ -110,7 +110,10 @@ impl NeutralRequest<'_> {
     /// both and means nothing.
     pub(in crate::translate) fn fit_sampling(&mut self, sampling: Sampling) {
         let is_one = |digits: Option<&str>| {
-            digits.is_some_and(|digits| digits.parse::<f64>().is_ok_and(|number| number == 1.0))
+            digits.is_some_and(|digits| {
+                let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+                whole == "1" && fraction.bytes().all(|digit| digit == b'0')
+            })
         };
         let keeps = match sampling {
             Sampling::All => return,

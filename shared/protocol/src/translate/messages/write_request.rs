@@ -32,23 +32,59 @@ pub(in crate::translate) fn write_request(
         body.text("model", options.model);
         body.number("max_tokens", plan.max_tokens);
         if options.prompt_caching == PromptCaching::Automatic {
-            body.object("cache_control", |cache| cache.text("type", "ephemeral"));
+            write_cache_control(body);
         }
-        write_system(body, &request.turns, &late);
+        let marks = CacheMarks::new(request, options.prompt_caching, capabilities);
+        write_system(body, &request.turns, &late, marks.system);
         body.list("messages", |messages| {
-            for (turn, is_late) in request.turns.iter().zip(&late) {
+            for (index, (turn, is_late)) in request.turns.iter().zip(&late).enumerate() {
                 if *is_late || turn.role != TurnRole::System {
-                    write_turn(messages, turn);
+                    write_turn(messages, turn, marks.turns.contains(&Some(index)));
                 }
             }
         });
-        write_tools(body, request);
+        write_tools(body, request, marks.tools);
         write_settings(body, request, &plan);
     });
     for (name, _) in &request.shared {
         request.dropped.add_path(*name);
     }
     out
+}
+
+/// The blocks that end a part of the prompt to be cached, for upstreams without a top-level
+/// `cache_control`: the system's texts or else the tools, which stay the same, and the last two
+/// turns of the user, of which the earlier one is where the last request was cached. The API takes
+/// four marks (platform.claude.com, "Prompt caching", cache breakpoints, 2026-11).
+#[derive(Default)]
+struct CacheMarks {
+    system: bool,
+    tools: bool,
+    turns: [Option<usize>; 2],
+}
+
+impl CacheMarks {
+    fn new(
+        request: &NeutralRequest<'_>,
+        prompt_caching: PromptCaching,
+        capabilities: &ModelCapabilities,
+    ) -> Self {
+        // Models without thinking are older than caching on Bedrock (Bedrock user guide, "Prompt
+        // caching", supported models, 2026-11).
+        let is_old = capabilities.thinking == ThinkingMode::None;
+        if prompt_caching != PromptCaching::Blocks || is_old {
+            return Self::default();
+        }
+        let is_user = |(_, turn): &(usize, &ConversationTurn)| turn.role == TurnRole::User;
+        let turns = request.turns.iter().enumerate().filter(is_user);
+        let mut latest = turns.rev().map(|(index, _)| index);
+        let system = request.turns.iter().any(|turn| turn.role == TurnRole::System);
+        Self { system, tools: !system, turns: [latest.next(), latest.next()] }
+    }
+}
+
+fn write_cache_control(fields: &mut ObjectWriter<'_>) {
+    fields.object("cache_control", |cache| cache.text("type", "ephemeral"));
 }
 
 /// The parameters that depend on the model's capabilities.
@@ -147,13 +183,18 @@ fn late_systems(turns: &[ConversationTurn], capabilities: &ModelCapabilities) ->
     (0..turns.len()).map(late).collect()
 }
 
-fn write_system(body: &mut ObjectWriter<'_>, turns: &[ConversationTurn], late: &[bool]) {
+fn write_system(
+    body: &mut ObjectWriter<'_>,
+    turns: &[ConversationTurn],
+    late: &[bool],
+    is_marked: bool,
+) {
     let tops =
         turns.iter().zip(late).filter(|(turn, late)| turn.role == TurnRole::System && !**late);
     let parts: Vec<&TurnPart> =
         tops.flat_map(|(turn, _)| &turn.parts).filter(|part| is_accepted(part)).collect();
     if !parts.is_empty() {
-        body.list("system", |blocks| parts.iter().for_each(|part| write_part(blocks, part)));
+        body.list("system", |blocks| write_parts(blocks, &parts, is_marked));
     }
 }
 
@@ -176,7 +217,7 @@ fn drop_unsigned_thinking(request: &mut NeutralRequest<'_>) {
     }
 }
 
-fn write_turn(messages: &mut ArrayWriter<'_>, turn: &ConversationTurn) {
+fn write_turn(messages: &mut ArrayWriter<'_>, turn: &ConversationTurn, is_marked: bool) {
     let mut parts: Vec<&TurnPart> = turn.parts.iter().filter(|part| is_accepted(part)).collect();
     // Results answer the calls before them, so they come first.
     parts.sort_by_key(|part| !matches!(part, TurnPart::Result { .. }));
@@ -190,12 +231,24 @@ fn write_turn(messages: &mut ArrayWriter<'_>, turn: &ConversationTurn) {
             TurnRole::Assistant => "assistant",
         };
         message.text("role", role);
-        message.list("content", |blocks| parts.iter().for_each(|part| write_part(blocks, part)));
+        message.list("content", |blocks| write_parts(blocks, &parts, is_marked));
     });
 }
 
-fn write_part(blocks: &mut ArrayWriter<'_>, part: &TurnPart) {
-    blocks.object(|block| match part {
+/// Writes the parts. `is_marked` says that the prompt is cached up to the last one.
+fn write_parts(blocks: &mut ArrayWriter<'_>, parts: &[&TurnPart], is_marked: bool) {
+    for (index, part) in parts.iter().enumerate() {
+        blocks.object(|block| {
+            write_part(block, part);
+            if is_marked && index + 1 == parts.len() {
+                write_cache_control(block);
+            }
+        });
+    }
+}
+
+fn write_part(block: &mut ObjectWriter<'_>, part: &TurnPart) {
+    match part {
         TurnPart::Text(text) => {
             block.text("type", "text");
             block.text("text", text);
@@ -229,17 +282,13 @@ fn write_part(blocks: &mut ArrayWriter<'_>, part: &TurnPart) {
         TurnPart::Result { id, parts, is_error } => {
             block.text("type", "tool_result");
             block.text("tool_use_id", &sanitize_id(id));
-            block.list("content", |blocks| {
-                parts
-                    .iter()
-                    .filter(|part| is_accepted(part))
-                    .for_each(|part| write_part(blocks, part));
-            });
+            let parts: Vec<&TurnPart> = parts.iter().filter(|part| is_accepted(part)).collect();
+            block.list("content", |blocks| write_parts(blocks, &parts, false));
             if *is_error {
                 block.flag("is_error", true);
             }
         }
-    });
+    }
 }
 
 fn write_source(block: &mut ObjectWriter<'_>, source: &MediaSource) {
@@ -252,6 +301,11 @@ fn write_source(block: &mut ObjectWriter<'_>, source: &MediaSource) {
         MediaSource::Url(url) => {
             fields.text("type", "url");
             fields.text("url", url);
+        }
+        MediaSource::Text(text) => {
+            fields.text("type", "text");
+            fields.text("media_type", "text/plain");
+            fields.text("data", text);
         }
     });
 }
@@ -275,10 +329,14 @@ pub(crate) fn sanitize_id(id: &str) -> String {
     if id.is_empty() { "_".to_owned() } else { id.chars().map(letter).collect() }
 }
 
-fn write_tools(body: &mut ObjectWriter<'_>, request: &NeutralRequest<'_>) {
+fn write_tools(body: &mut ObjectWriter<'_>, request: &NeutralRequest<'_>, is_marked: bool) {
     if !request.tools.is_empty() {
         body.list("tools", |tools| {
-            request.tools.iter().for_each(|tool| tools.object(|fields| write_tool(fields, tool)));
+            for (index, tool) in request.tools.iter().enumerate() {
+                let adapted = request.adapted_schemas.get(&index).map(String::as_str);
+                let is_marked = is_marked && index + 1 == request.tools.len();
+                tools.object(|fields| write_tool(fields, tool, adapted, is_marked));
+            }
         });
     }
     let choice =
@@ -300,14 +358,23 @@ fn write_tools(body: &mut ObjectWriter<'_>, request: &NeutralRequest<'_>) {
     });
 }
 
-fn write_tool(fields: &mut ObjectWriter<'_>, tool: &ToolDefinition<'_>) {
+fn write_tool(
+    fields: &mut ObjectWriter<'_>,
+    tool: &ToolDefinition<'_>,
+    adapted_schema: Option<&str>,
+    is_marked: bool,
+) {
     fields.text("name", &tool.name);
     if let Some(description) = &tool.description {
         fields.text("description", description);
     }
-    fields.json("input_schema", tool.schema.as_deref().unwrap_or(r#"{"type":"object"}"#));
+    let schema = adapted_schema.or(tool.schema).unwrap_or(r#"{"type":"object"}"#);
+    fields.json("input_schema", schema);
     if tool.strict == Some(true) {
         fields.flag("strict", true);
+    }
+    if is_marked {
+        write_cache_control(fields);
     }
 }
 

@@ -160,7 +160,7 @@ fn write_part(content: &mut ArrayWriter<'_>, part: &TurnPart, dropped: &mut Drop
         TurnPart::Document { title, source } => content.object(|fields| {
             fields.text("type", "input_file");
             match source {
-                MediaSource::Data { .. } => {
+                MediaSource::Data { .. } | MediaSource::Text(_) => {
                     fields.text("filename", title.as_deref().unwrap_or("document.pdf"));
                     fields.text("file_data", &source.to_url());
                 }
@@ -287,10 +287,7 @@ fn write_tool(fields: &mut ObjectWriter<'_>, tool: &ToolDefinition<'_>) {
     if let Some(description) = &tool.description {
         fields.text("description", description);
     }
-    fields.json(
-        "parameters",
-        tool.schema.as_deref().unwrap_or(r#"{"type":"object","properties":{}}"#),
-    );
+    fields.json("parameters", tool.schema.unwrap_or(r#"{"type":"object","properties":{}}"#));
     fields.flag("strict", tool.strict == Some(true));
 }
 
@@ -364,7 +361,7 @@ fn write_text_settings(body: &mut ObjectWriter<'_>, request: &NeutralRequest<'_>
     body.object("text", |text| {
         match &request.format {
             None => {}
-            Some(OutputFormat::Json(_)) => {
+            Some(OutputFormat::Json) => {
                 text.object("format", |format| format.text("type", "json_object"));
             }
             Some(OutputFormat::Schema { name, schema, strict }) => {
