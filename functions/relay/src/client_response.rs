@@ -52,7 +52,7 @@ pub(crate) struct RelayError {
 
 impl RelayError {
     pub(crate) fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
-        let error = ErrorBody { kind, message: message.into() };
+        let error = ErrorBody { kind, message: message.into(), error_code: None };
         Self {
             status,
             error,
@@ -62,6 +62,12 @@ impl RelayError {
             limit: Vec::new(),
             is_settled: false,
         }
+    }
+
+    /// Adds the code by which Anthropic's SDKs find another way.
+    pub(crate) fn with_error_code(mut self, error_code: Option<&'static str>) -> Self {
+        self.error.error_code = error_code;
+        self
     }
 
     /// Marks the error as final: a retry does not help.
@@ -501,15 +507,32 @@ impl From<EnvelopeError> for RelayError {
     }
 }
 
+/// The answer for a path without a route.
+const NO_ROUTE: &str = "There is no such route. Check the base URL of your client: Anthropic's clients need one \
+     without a path, for POST /v1/messages, and OpenAI's one that ends with /v1, for POST \
+     /v1/chat/completions and POST /v1/responses. The models are at GET /v1/models. Embeddings, \
+     images, audio, files and batches are not served.";
+
+/// The answer for a path of Google's Gemini API.
+const NO_GEMINI: &str = "Google's Gemini API is not served. Use a client of Anthropic's API, with a base URL without a \
+     path, or of OpenAI's, with one that ends with /v1.";
+
+impl RelayError {
+    /// The error of a path whose route has none.
+    pub(crate) fn from_route(error: RouteError, path: &str) -> Self {
+        let is_gemini = path.contains("/v1beta/")
+            || [":generateContent", ":streamGenerateContent"].iter().any(|it| path.contains(it));
+        if error == RouteError::Unknown && is_gemini {
+            return Self::new(StatusCode::NOT_FOUND, "not_found_error", NO_GEMINI);
+        }
+        error.into()
+    }
+}
+
 impl From<RouteError> for RelayError {
     fn from(error: RouteError) -> Self {
         match error {
-            RouteError::Unknown => Self::new(
-                StatusCode::NOT_FOUND,
-                "not_found_error",
-                "There is no such route. Messages are at POST /v1/messages. Check the base URL of \
-                 your client, which has no path for Anthropic's clients.",
-            ),
+            RouteError::Unknown => Self::new(StatusCode::NOT_FOUND, "not_found_error", NO_ROUTE),
             RouteError::Method { allow } => {
                 let message = format!("This route accepts only {allow}.");
                 let refusal =

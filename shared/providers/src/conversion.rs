@@ -114,7 +114,7 @@ impl ConversionPlan {
     /// The text is for the client.
     pub fn check_guardrail(self, client_headers: &HeaderMap) -> Result<(), ConversionError> {
         match guardrail(client_headers).filter(|_| self.leaves_bedrock()) {
-            Some(name) => Err(ConversionError(format!(
+            Some(name) => Err(ConversionError::new(format!(
                 "{name}: the account that serves this model does not support guardrails. Send the \
                  request without this header."
             ))),
@@ -257,7 +257,23 @@ pub enum ResponseHint {
 
 /// The account's protocol cannot express the request. The text is for the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConversionError(pub String);
+pub struct ConversionError {
+    /// What is wrong and what to do.
+    pub message: String,
+    /// `error.details.error_code`, if the client knows one for it.
+    pub error_code: Option<&'static str>,
+}
+
+/// The code at which Anthropic's SDKs go on without message threads (anthropic-sdk-python 2.14.0,
+/// `lib/tools/_beta_runner.py`, 2026-11).
+const NO_THREADS: &str = "thread_unsupported_request";
+
+impl ConversionError {
+    /// An error without a code.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), error_code: None }
+    }
+}
 
 impl RequestConversion {
     /// Converts the request. The time is linear in the length of the body.
@@ -408,19 +424,24 @@ impl CostVariant {
 
 impl From<BedrockBodyError> for ConversionError {
     fn from(error: BedrockBodyError) -> Self {
-        Self(error.to_string())
+        let error_code = match error {
+            BedrockBodyError::Thread => Some(NO_THREADS),
+            BedrockBodyError::NotAnObject | BedrockBodyError::NothingToCount => None,
+        };
+        Self { message: error.to_string(), error_code }
     }
 }
 
 impl From<ModelIdError> for ConversionError {
     fn from(error: ModelIdError) -> Self {
-        Self(error.to_string())
+        Self::new(error.to_string())
     }
 }
 
 impl From<TranslationError> for ConversionError {
     fn from(error: TranslationError) -> Self {
-        Self(error.to_string())
+        let error_code = (error == TranslationError::Thread).then_some(NO_THREADS);
+        Self { message: error.to_string(), error_code }
     }
 }
 
@@ -525,6 +546,38 @@ mod tests {
             let words = CLIENTS.map(|client| plan_words(client, &account));
             assert_eq!(words, expected.map(str::to_owned), "{:?}", account.provider);
         }
+    }
+
+    #[test]
+    fn fit_follows_from_the_account_and_the_model() {
+        let bedrock = "https://bedrock-runtime.us-east-1.amazonaws.com";
+        let fit = |provider, url: &str, model: &str| {
+            (rules(provider).fit_request)(&account(provider, url, false), model)
+        };
+        let openai = |url| fit(Provider::OpenaiCompatible, url, "made-up").capabilities;
+        assert!(openai("https://api.openai.com/v1").names_completion_tokens);
+        assert!(!openai("https://api.openai.com.example/v1").names_completion_tokens);
+        let invoked = fit(Provider::Bedrock, bedrock, "anthropic.claude-opus-5-5");
+        assert_eq!(invoked.prompt_caching, PromptCaching::Blocks);
+        assert_eq!(invoked.output_tokens_default, Some(32_000));
+        let old = fit(Provider::Bedrock, bedrock, "anthropic.claude-3-haiku-20240307-v1:0");
+        assert_eq!(old.output_tokens_default, Some(4_096));
+        let messages = fit(Provider::Anthropic, "https://api.anthropic.com", "claude-opus-5-5");
+        assert_eq!(messages.prompt_caching, PromptCaching::Automatic);
+        assert_eq!(messages.output_tokens_default, None);
+    }
+
+    #[test]
+    fn thread_is_refused_with_the_code_that_clients_know() {
+        let errors = [
+            ConversionError::from(TranslationError::Thread),
+            ConversionError::from(BedrockBodyError::Thread),
+        ];
+        for error in errors {
+            assert_eq!(error.error_code, Some(NO_THREADS));
+            assert!(error.message.starts_with("thread: "), "{}", error.message);
+        }
+        assert_eq!(ConversionError::from(TranslationError::NoModel).error_code, None);
     }
 
     #[test]
