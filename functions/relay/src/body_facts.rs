@@ -66,8 +66,7 @@ fn read_envelope<'a>(
     request: &'a RequestContext,
     body: &'a [u8],
 ) -> Result<Envelope<'a>, RelayError> {
-    check_body_form(&request.head.headers)
-        .map_err(|error| RelayError::bad_request(&error.to_string()))?;
+    check_body_form(&request.head.headers)?;
     let envelope = match &request.bedrock {
         None => Envelope::parse(body)?,
         Some((model, action)) => {

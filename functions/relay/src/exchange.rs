@@ -100,6 +100,7 @@ impl RelayState {
         (client, time): (ClientPresence, Duration),
     ) -> Result<Response<RelayBody>, RelayError> {
         let deadline = Instant::now() + time;
+        let held = self.decode_body(request, &caller, held).await?;
         let body = held.bytes.clone();
         let facts = self.read_body_facts(request, &caller, body.clone()).await?;
         caller.check_model_allowed(&facts.model)?;
