@@ -7,7 +7,7 @@ use baton_test_harness::system::{OperatorClient, TestKey, TestSystem};
 use serde_json::{Value, json};
 
 /// Every route with the role that it needs. A route that is missing here fails the test.
-const MATRIX: [(&str, &str); 61] = [
+const MATRIX: [(&str, &str); 63] = [
     ("GET /groups", "admin"),
     ("POST /groups", "admin"),
     ("GET /groups/{group_id}", "admin"),
@@ -44,6 +44,8 @@ const MATRIX: [(&str, &str); 61] = [
     ("GET /organizations/spend_limits/audit", "admin"),
     ("GET /organizations/spend_limits/{spend_limit_id}", "admin"),
     ("DELETE /organizations/spend_limits/{spend_limit_id}", "admin"),
+    ("GET /models", "admin"),
+    ("GET /models/{model}", "admin"),
     ("GET /prices", "admin"),
     ("POST /prices", "admin"),
     ("GET /prices/{model}", "admin"),

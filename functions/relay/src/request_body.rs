@@ -23,15 +23,10 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// How long the rest of a refused request's body is read at most.
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// A request body together with its share of the memory budget.
-pub(crate) struct BufferedBody {
-    pub(crate) bytes: Bytes,
-    permit: MemoryPermit,
-}
-
 impl RelayState {
     /// Reads the whole body, within the time limit and at the minimum rate for bodies. The memory
-    /// is taken from the key's budget before the bytes are read.
+    /// is taken from the key's budget before the bytes are read, and released with the last of them. A
+    /// compressed body is decoded.
     ///
     /// # Errors
     /// The body is too large, too slow, or broke off; or the key or the process holds too many
@@ -41,7 +36,7 @@ impl RelayState {
         request: &RequestContext,
         (caller, metering): (&AuthenticatedKey, Metering),
         body: Pin<&mut B>,
-    ) -> Result<BufferedBody, RelayError>
+    ) -> Result<Bytes, RelayError>
     where
         B: Body<Data = Bytes>,
         B::Error: std::fmt::Display + Send,
@@ -61,7 +56,8 @@ impl RelayState {
             // broken connection instead of the error.
             self.discard_body(body, self.bounds.body_bytes.saturating_mul(2)).await;
         }
-        read
+        let (bytes, permit) = self.decode_body(request, caller, read?).await?;
+        Ok(permit.attach(bytes))
     }
 
     async fn read_body_within_bounds<B>(
@@ -69,7 +65,7 @@ impl RelayState {
         announced: usize,
         (caller, metering): (&AuthenticatedKey, Metering),
         body: Pin<&mut B>,
-    ) -> Result<BufferedBody, RelayError>
+    ) -> Result<(Bytes, MemoryPermit), RelayError>
     where
         B: Body<Data = Bytes>,
         B::Error: std::fmt::Display + Send,
@@ -87,26 +83,23 @@ impl RelayState {
         let pace = BodyPacing::new(&self.bounds);
         let bytes =
             collect_body(body, announced, self.bounds.body_bytes, (pace, &mut permit)).await?;
-        Ok(BufferedBody { bytes, permit })
+        Ok((bytes, permit))
     }
 
     /// Decodes a compressed body, on another thread: a short one can become long. Its plain text is
     /// bounded like a plain body, and its memory is taken from the key's budget while it grows.
-    ///
-    /// # Errors
-    /// The body is damaged or becomes too large, or the key or the process holds too many bytes.
-    pub(crate) async fn decode_body(
+    async fn decode_body(
         &self,
         request: &RequestContext,
         caller: &AuthenticatedKey,
-        body: BufferedBody,
-    ) -> Result<BufferedBody, RelayError> {
+        (body, permit): (Bytes, MemoryPermit),
+    ) -> Result<(Bytes, MemoryPermit), RelayError> {
         // The form of the body, with an unknown coding, is refused where it is read.
         let Ok(Some(coding)) = RequestCoding::from_headers(&request.head.headers) else {
-            return Ok(body);
+            return Ok((body, permit));
         };
-        let (size, bytes_max) = (body.bytes.len().max(LONG_BYTES), self.bounds.body_bytes);
-        let work = move || decode_within_bounds(coding, body, bytes_max);
+        let (size, bytes_max) = (body.len().max(LONG_BYTES), self.bounds.body_bytes);
+        let work = move || decode_within_bounds(coding, (body, permit), bytes_max);
         Box::pin(self.workers.run(&caller.key().id, (size, COPYING), work)).await?
     }
 
@@ -230,10 +223,9 @@ where
 /// both, beside the compressed body and the decoder.
 fn decode_within_bounds(
     coding: RequestCoding,
-    body: BufferedBody,
+    (bytes, mut permit): (Bytes, MemoryPermit),
     bytes_max: usize,
-) -> Result<BufferedBody, RelayError> {
-    let BufferedBody { bytes, mut permit } = body;
+) -> Result<(Bytes, MemoryPermit), RelayError> {
     let compressed_bytes = bytes.len();
     let held_bytes = |plain: usize| compressed_bytes + coding.decoder_bytes(plain);
     permit.grow_to(held_bytes(PIECE_BYTES))?;
@@ -242,7 +234,8 @@ fn decode_within_bounds(
     loop {
         let count = decoder.read_piece(&mut piece)?;
         let Some(read) = piece.get(..count).filter(|read| !read.is_empty()) else {
-            return Ok(BufferedBody { bytes: plain.into(), permit });
+            permit.shrink(plain.capacity());
+            return Ok((plain.into(), permit));
         };
         let length = plain.len() + count;
         if length > bytes_max {
@@ -361,15 +354,15 @@ mod tests {
     #[test]
     fn compressed_body_is_decoded_within_the_bounds() {
         let decode = |plain: &[u8], bytes_max, permitted| {
-            let body = BufferedBody { bytes: gzip(plain).into(), permit: allowance(permitted) };
+            let body = (gzip(plain).into(), allowance(permitted));
             let decoded = decode_within_bounds(RequestCoding::Gzip, body, bytes_max);
-            decoded.map(|body| body.bytes).map_err(|error| error.summary())
+            decoded.map(|(body, _)| body).map_err(|error| error.summary())
         };
         let json: Vec<u8> = (0..60_000).flat_map(|n: u32| format!("{n},").into_bytes()).collect();
         assert_eq!(decode(&json, 1 << 20, 1 << 22).unwrap(), json);
         assert_eq!(decode(&json, 1 << 18, 1 << 22).unwrap_err(), "413 request_too_large final");
         assert!(decode(&json, 1 << 20, 1 << 18).unwrap_err().starts_with("429"));
-        let damaged = BufferedBody { bytes: "{}".into(), permit: allowance(1 << 22) };
+        let damaged = ("{}".into(), allowance(1 << 22));
         let refused = decode_within_bounds(RequestCoding::Zstd, damaged, 1 << 20);
         assert_eq!(refused.err().unwrap().summary(), "400 invalid_request_error final");
     }

@@ -31,6 +31,8 @@ pub(super) struct MeterState {
     nearly_settled: bool,
     /// Whether the usage is final.
     settled: bool,
+    /// The length of the output when the last usage came.
+    chars_at_usage: u64,
     pub(super) first: AnswerStart,
     /// Whether any event has arrived, even an empty one.
     pub(super) has_started: bool,
@@ -74,6 +76,10 @@ impl MeterState {
             }
             EventKind::Ping => {}
         }
+        // Usage that more output follows is not the final one.
+        if self.output_chars > self.chars_at_usage {
+            (self.nearly_settled, self.settled) = (false, false);
+        }
         if self.first == AnswerStart::Nothing {
             self.first = match &self.end {
                 AnswerEnd::Error(failure) => AnswerStart::Error(failure.clone()),
@@ -108,6 +114,7 @@ impl MeterState {
         let output = usage.output_tokens;
         self.nearly_settled = output.is_some_and(|count| count > 0 || self.output_chars == 0);
         self.settled |= is_last && self.nearly_settled;
+        self.chars_at_usage = self.output_chars;
         self.tally.update_counts(usage);
     }
 
