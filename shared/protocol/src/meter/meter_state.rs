@@ -39,6 +39,8 @@ pub(super) struct MeterState {
     /// The first text that came in place of an event. It is the error if nothing follows.
     first_text: Option<UpstreamFailure>,
     stop_reason: Option<String>,
+    /// Whether a block of content has arrived.
+    has_content: bool,
     pub(super) output_chars: u64,
 }
 
@@ -65,7 +67,11 @@ impl MeterState {
                 self.started = true;
             }
             EventKind::Unnamed => self.observe_chunk(event.data),
-            EventKind::Other => self.started |= event.name.starts_with(b"response.output"),
+            EventKind::Other => {
+                self.started |= event.name.starts_with(b"response.output");
+                self.has_content |= event.name.starts_with(b"content_block")
+                    || memmem::find(event.data, b"\"content_block\"").is_some();
+            }
             EventKind::Ping => {}
         }
         if self.first == AnswerStart::Nothing {
@@ -157,6 +163,7 @@ impl MeterState {
             Some("message_start") => return self.observe_start(data),
             Some("message_delta") => return self.observe_delta(data),
             Some("message_stop") => return self.mark_complete(),
+            Some("content_block_start") => self.has_content = true,
             _ => {}
         }
         self.started |= object.choices.is_some();
@@ -164,6 +171,7 @@ impl MeterState {
             self.mark_complete();
         }
         self.model = self.model.take().or(object.model);
+        self.tally.note_beside_usage(object.service_tier, None);
         if let Some(usage) = object.usage {
             self.take_usage(usage, true);
         }
@@ -223,11 +231,14 @@ impl MeterState {
             self.output_chars = text_deltas::chars_in_utf8(body);
         }
         self.stop_reason = object.stop_reason;
+        self.has_content |= object.has_content;
         self.take_final_message(NestedResponse {
             id: object.id,
             model: object.model,
             usage: object.usage,
             status: None,
+            service_tier: object.service_tier,
+            web_searches: object.web_searches,
         });
         self.mark_complete();
     }
@@ -283,6 +294,7 @@ impl MeterState {
         if let Some(usage) = message.usage {
             self.take_usage(usage, true);
         }
+        self.tally.note_beside_usage(message.service_tier, message.web_searches);
     }
 
     fn mark_complete(&mut self) {
@@ -311,6 +323,7 @@ impl MeterState {
             settled,
             first,
             is_unread,
+            has_content,
             ..
         } = self;
         let (stop_reason, output_chars) = (self.stop_reason, self.output_chars);
@@ -330,7 +343,14 @@ impl MeterState {
         let lacks_usage = lacks_output || lacks_input || (was_billed && faults.is_absurd);
         let hides_usage = is_unread || (lacks_usage && end == AnswerEnd::Complete);
         let estimated = lacks_usage || faults.is_odd || faults.is_absurd;
-        let usage = BilledUsage { estimated, ..tally.into_usage() };
+        let usage = tally.into_usage();
+        // A refusal before any output is free (platform.claude.com, release note of 2026-06-02).
+        let is_free = stop_reason.as_deref() == Some("refusal")
+            && !has_content
+            && output_chars == 0
+            && end == AnswerEnd::Complete;
+        let usage = if is_free { usage.without_refused_passes() } else { usage };
+        let usage = BilledUsage { estimated: estimated && !is_free, ..usage };
         MeterReading {
             usage,
             model,
@@ -340,7 +360,7 @@ impl MeterState {
             has_reported_end,
             started,
             first,
-            hides_usage,
+            hides_usage: hides_usage && !is_free,
             stop_reason,
             output_chars,
             is_absurd: faults.is_absurd,
