@@ -12,7 +12,6 @@ use baton_domain::health::ProbeCall;
 use baton_domain::protocol::{ClientProtocol, Framing, UpstreamProtocol};
 use baton_domain::verdict::{CooldownScope, ErrorFields};
 use baton_protocol::error::ApiFamily;
-use baton_protocol::translate::MaxTokensField;
 use serde_json::json;
 
 pub(crate) const RULES: ProviderRules = ProviderRules {
@@ -26,7 +25,7 @@ pub(crate) const RULES: ProviderRules = ProviderRules {
     foreign_header_prefix: "openai-",
     upstream_protocol: speak_messages,
     framing: use_server_sent_events,
-    fit_request,
+    fit_request: RequestFit::of,
     error_rules: &[
         errors::error_meaning,
         openai::errors::error_meaning,
@@ -63,10 +62,6 @@ pub(crate) fn speak_messages(_: &Account, _: ClientProtocol) -> UpstreamProtocol
 
 pub(crate) fn use_server_sent_events(_: &Account) -> Framing {
     Framing::ServerSentEvents
-}
-
-fn fit_request(_: &Account, _: &str) -> RequestFit {
-    RequestFit { max_tokens: MaxTokensField::Plain, caches_prompts: true }
 }
 
 /// Whether the error has a type ("Errors", 2026-11).

@@ -8,6 +8,7 @@
 use crate::rules;
 use baton_domain::account::Account;
 use baton_domain::model::{anthropic_id, foundation_id, map};
+use baton_domain::model_capabilities::ModelCapabilities;
 use baton_domain::protocol::{ClientProtocol, Framing, UpstreamProtocol};
 use baton_protocol::bedrock::{
     BedrockAction, BedrockBodyError, EVENT_STREAM, add_request_headers, build_path,
@@ -18,7 +19,7 @@ use baton_protocol::envelope::{Envelope, replace_model};
 use baton_protocol::foreign_state::remove_foreign_state;
 use baton_protocol::model_path::ModelIdError;
 use baton_protocol::translate::{
-    MaxTokensField, ProtocolPair, ResponseContext, TranslationError, TranslationOptions,
+    PromptCaching, ProtocolPair, ResponseContext, TranslationError, TranslationOptions,
 };
 use baton_protocol::usage_chunk::ask_for_usage;
 use bytes::Bytes;
@@ -154,10 +155,26 @@ impl ConversionPlan {
 /// How the translation fits a request to the account and its model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestFit {
-    /// The field that bounds the answer of a chat upstream.
-    pub max_tokens: MaxTokensField,
-    /// Whether a Messages upstream is asked to cache the prompt.
-    pub caches_prompts: bool,
+    /// What the model accepts.
+    pub capabilities: ModelCapabilities,
+    /// The bound of an answer whose client set none, where the API requires one and the model's
+    /// maximum would be a disadvantage.
+    pub output_tokens_default: Option<u64>,
+    /// How a Messages upstream is asked to cache the prompt.
+    pub prompt_caching: PromptCaching,
+}
+
+impl RequestFit {
+    /// The fit for the account's model, whose name says what it accepts.
+    pub(crate) fn of(account: &Account, model: &str) -> Self {
+        let (_, address) = account.base_url.split_once("://").unwrap_or_default();
+        let host = address.split('/').next().unwrap_or_default();
+        Self {
+            capabilities: ModelCapabilities::of(account.provider, model, host),
+            output_tokens_default: None,
+            prompt_caching: PromptCaching::Automatic,
+        }
+    }
 }
 
 /// The values of the request that a translation writes.
@@ -175,11 +192,12 @@ impl RequestIdentity {
         model: &'a str,
         fit: RequestFit,
     ) -> TranslationOptions<'a> {
-        let RequestFit { max_tokens, caches_prompts } = fit;
+        let RequestFit { capabilities, output_tokens_default, prompt_caching } = fit;
         TranslationOptions {
             created: self.created,
-            max_tokens,
-            caches_prompts,
+            capabilities: Some(capabilities),
+            output_tokens_default,
+            prompt_caching,
             ..TranslationOptions::new(model, &self.id)
         }
     }

@@ -10,11 +10,9 @@ use crate::conversion::RequestFit;
 use crate::probe::{Probe, ProbeRequest};
 use baton_domain::account::{Account, CredentialKind};
 use baton_domain::health::ProbeCall;
-use baton_domain::model::base_id;
 use baton_domain::protocol::{ClientProtocol, UpstreamProtocol};
 use baton_domain::verdict::{CooldownScope, ErrorFields};
 use baton_protocol::error::ApiFamily;
-use baton_protocol::translate::MaxTokensField;
 
 pub(crate) const RULES: ProviderRules = ProviderRules {
     label: "OpenAI-compatible",
@@ -26,7 +24,7 @@ pub(crate) const RULES: ProviderRules = ProviderRules {
     foreign_header_prefix: "anthropic-",
     upstream_protocol,
     framing: anthropic::use_server_sent_events,
-    fit_request,
+    fit_request: RequestFit::of,
     error_rules: &[
         errors::error_meaning,
         compatible_vendors::azure,
@@ -58,17 +56,6 @@ fn upstream_protocol(account: &Account, client: ClientProtocol) -> UpstreamProto
         | ClientProtocol::OpenaiResponses
         | ClientProtocol::BedrockInvokeModel => UpstreamProtocol::Chat,
     }
-}
-
-/// OpenAI's reasoning models refuse `max_tokens` (platform.openai.com, "Reasoning models", 2026-11),
-/// and many other vendors support nothing else.
-fn fit_request(account: &Account, model: &str) -> RequestFit {
-    let name = base_id(model);
-    let reasons = ["gpt-5", "gpt-6", "o1", "o3", "o4"].iter().any(|start| name.starts_with(start));
-    let is_openai = account.base_url.contains("//api.openai.com");
-    let max_tokens =
-        if reasons || is_openai { MaxTokensField::Completion } else { MaxTokensField::Plain };
-    RequestFit { max_tokens, caches_prompts: true }
 }
 
 /// Whether the error has a type, a code or a status (OpenAI, OpenRouter and Google, 2026-11).

@@ -86,6 +86,22 @@ pub(super) enum TurnPart {
     },
 }
 
+/// Joins the texts among the parts. Adjacent texts are joined directly, others become paragraphs.
+pub(super) fn join_texts<'p>(parts: impl IntoIterator<Item = &'p TurnPart>) -> String {
+    let mut joined = String::new();
+    let mut is_apart = false;
+    for part in parts {
+        if let TurnPart::Text(text) = part {
+            if is_apart && !joined.is_empty() {
+                joined.push_str("\n\n");
+            }
+            joined.push_str(text);
+        }
+        is_apart = !matches!(part, TurnPart::Text(_));
+    }
+    joined
+}
+
 /// A call of a tool.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ToolCall {
@@ -147,7 +163,7 @@ pub(super) struct ToolDefinition<'a> {
     pub(super) name: String,
     pub(super) description: Option<String>,
     /// JSON text.
-    pub(super) schema: Option<&'a str>,
+    pub(super) schema: Option<Cow<'a, str>>,
     pub(super) strict: Option<bool>,
 }
 
@@ -164,7 +180,7 @@ impl ToolDefinition<'_> {
             text.push_str("\n\nThe input follows this grammar:\n");
             text.push_str(grammar);
         }
-        Self { name, description: Some(text), schema: Some(FREEFORM_SCHEMA), strict: None }
+        Self { name, description: Some(text), schema: Some(FREEFORM_SCHEMA.into()), strict: None }
     }
 }
 
@@ -212,7 +228,7 @@ pub(super) enum OutputFormat<'a> {
     Json(&'static str),
     Schema {
         name: Option<String>,
-        schema: &'a str,
+        schema: Cow<'a, str>,
         strict: Option<bool>,
     },
 }
@@ -295,7 +311,7 @@ impl NeutralRequest<'_> {
 }
 
 /// The beginning of a name, followed by a hash of the whole name.
-fn shorten_name(name: &str, max: usize) -> String {
+pub(super) fn shorten_name(name: &str, max: usize) -> String {
     let hash = format!("_{:016x}", xxh3_64(name.as_bytes()));
     let kept = name.floor_char_boundary(max.saturating_sub(hash.len()));
     format!("{}{hash}", &name[..kept])

@@ -8,6 +8,10 @@ use crate::translate::neutral_request::{
     ToolDefinition, TurnPart, TurnRole, freeform_arguments,
 };
 
+/// Fields that mean the same in Responses (openai-python 3.54.0, `types`, 2026-11).
+const SHARED: [&str; 5] =
+    ["metadata", "prompt_cache_key", "prompt_cache_retention", "service_tier", "verbosity"];
+
 /// Reads the meaning of the request.
 pub(in crate::translate) fn read_request(
     mut body: ObjectReader<'_>,
@@ -39,6 +43,9 @@ pub(in crate::translate) fn read_request(
             .or_else(|| body.take_nonempty_text("user")),
         ..NeutralRequest::default()
     };
+    for name in SHARED {
+        request.shared.extend(body.take_value(name).map(|value| (name, value.raw())));
+    }
     if let Some(mut options) = body.take_object("stream_options") {
         request.include_usage = options.take_bool("include_usage").unwrap_or(false);
         request.dropped.add_remaining("stream_options", &options);
@@ -173,7 +180,7 @@ fn read_tool<'a>(mut tool: ObjectReader<'a>, request: &mut NeutralRequest<'a>) {
         request.tools.push(ToolDefinition {
             name,
             description,
-            schema: inner.take_value("parameters").map(JsonValue::raw),
+            schema: inner.take_value("parameters").map(|raw| raw.raw().into()),
             strict: inner.take_bool("strict"),
         });
     }
@@ -211,7 +218,7 @@ fn read_format<'a>(body: &mut ObjectReader<'a>, request: &mut NeutralRequest<'a>
     request.format = match format.take_text("type").as_deref() {
         Some("json_object") => Some(OutputFormat::Json("response_format")),
         Some("json_schema") => format.take_object("json_schema").and_then(|mut inner| {
-            let schema = inner.take_value("schema")?.raw();
+            let schema = inner.take_value("schema")?.raw().into();
             Some(OutputFormat::Schema {
                 name: inner.take_text("name"),
                 schema,

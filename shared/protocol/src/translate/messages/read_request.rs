@@ -192,7 +192,7 @@ fn read_tool<'a>(mut tool: ObjectReader<'a>, request: &mut NeutralRequest<'a>) {
     match (name, kind.as_deref()) {
         (Some(name), None | Some("custom")) => request.tools.push(ToolDefinition {
             name,
-            schema: schema.map(JsonValue::raw),
+            schema: schema.map(|raw| raw.raw().into()),
             description: tool.take_text("description"),
             strict: tool.take_bool("strict"),
         }),
@@ -223,7 +223,7 @@ fn read_thinking<'a>(body: &mut ObjectReader<'a>, request: &mut NeutralRequest<'
     if let Some(mut config) = body.take_object("output_config") {
         request.effort = config.take_text("effort");
         request.format = config.take_object("format").and_then(|mut format| {
-            let schema = format.take_value("schema")?.raw();
+            let schema = format.take_value("schema")?.raw().into();
             Some(OutputFormat::Schema { name: None, schema, strict: None })
         });
         request.dropped.add_remaining("output_config", &config);

@@ -1,13 +1,16 @@
 //! Writes Messages requests.
 
-use super::model_capabilities::{self, ModelCapabilities, ThinkingMode};
-use crate::translate::TranslationOptions;
+use crate::translate::PromptCaching;
+use crate::translate::WriteOptions;
 use crate::translate::continuation::is_own_state;
 use crate::translate::json_reader::is_object;
 use crate::translate::json_writer::{ArrayWriter, ObjectWriter, write_object};
 use crate::translate::neutral_request::{
     ConversationTurn, MediaSource, NeutralRequest, OutputFormat, ToolChoice, ToolDefinition,
     TurnPart, TurnRole,
+};
+use baton_domain::model_capabilities::{
+    EffortLevel, ModelCapabilities, Sampling, SystemMessages, ThinkingMode,
 };
 
 /// The smallest thinking budget (thinking page, 2026-11).
@@ -17,17 +20,18 @@ const BUDGET_MIN: u64 = 1_024;
 /// `ask.dropped`.
 pub(in crate::translate) fn write_request(
     request: &mut NeutralRequest<'_>,
-    options: &TranslationOptions<'_>,
+    options: &WriteOptions<'_>,
 ) -> Vec<u8> {
-    let capabilities = model_capabilities::model_capabilities(options.model);
+    let WriteOptions { translation: options, capabilities } = *options;
     let late = late_systems(&request.turns, capabilities);
-    let plan = ModelParameters::new(request, capabilities).limited_to(options.output_tokens_max);
+    let plan = ModelParameters::new(request, capabilities, options.output_tokens_default)
+        .limited_to(capabilities.output_tokens_max);
     drop_unsigned_thinking(request);
     let mut out = Vec::with_capacity(request.output_capacity());
     write_object(&mut out, |body| {
         body.text("model", options.model);
         body.number("max_tokens", plan.max_tokens);
-        if options.caches_prompts {
+        if options.prompt_caching == PromptCaching::Automatic {
             body.object("cache_control", |cache| cache.text("type", "ephemeral"));
         }
         write_system(body, &request.turns, &late);
@@ -51,36 +55,33 @@ pub(in crate::translate) fn write_request(
 struct ModelParameters {
     max_tokens: u64,
     budget: Option<u64>,
-    effort: Option<&'static str>,
+    effort: Option<EffortLevel>,
     adaptive: bool,
-    samples: bool,
 }
 
 impl ModelParameters {
-    fn new(request: &mut NeutralRequest<'_>, capabilities: ModelCapabilities) -> Self {
-        let mut max_tokens = request.max_tokens.unwrap_or(capabilities.max_tokens);
+    fn new(
+        request: &mut NeutralRequest<'_>,
+        capabilities: &ModelCapabilities,
+        output_tokens_default: Option<u64>,
+    ) -> Self {
+        let default = output_tokens_default.unwrap_or_else(|| capabilities.default_max_tokens());
+        let mut max_tokens = request.max_tokens.unwrap_or(default);
         let is_forced = matches!(request.choice, Some(ToolChoice::Any | ToolChoice::Named(_)));
-        let effort = match request.effort.as_deref() {
-            None => None,
-            Some("none" | "minimal" | "low") => Some("low"),
-            Some("medium") => Some("medium"),
-            Some("xhigh") => Some("xhigh"),
-            Some("max") => Some("max"),
-            Some(_) => Some("high"),
-        };
-        let is_thinking = effort.is_some() && request.effort.as_deref() != Some("none");
-        let mut plan =
-            Self { max_tokens, budget: None, effort: None, adaptive: false, samples: true };
+        let level = |text| EffortLevel::parse(text).unwrap_or(EffortLevel::High);
+        let effort = request.effort.as_deref().map(level);
+        let is_thinking = effort.is_some_and(|level| level != EffortLevel::None);
+        let mut plan = Self { max_tokens, budget: None, effort: None, adaptive: false };
         match capabilities.thinking {
             ThinkingMode::Adaptive => {
-                plan.effort = effort;
+                plan.effort = effort.and_then(|level| capabilities.efforts.nearest(level));
                 // A forced tool and thinking exclude each other.
                 plan.adaptive = is_thinking && !is_forced;
             }
             ThinkingMode::Budget if !is_forced && !calls_without_thinking(&request.turns) => {
                 plan.budget = effort.filter(|_| is_thinking).map(thinking_budget);
             }
-            ThinkingMode::Budget | ThinkingMode::No => {}
+            ThinkingMode::Budget | ThinkingMode::None => {}
         }
         if is_thinking && plan.effort.is_none() && plan.budget.is_none() {
             request.dropped.add_path("reasoning_effort");
@@ -93,10 +94,10 @@ impl ModelParameters {
                 max_tokens.max(budget.saturating_mul(2))
             };
         }
-        plan.samples = capabilities.samples && !plan.adaptive && plan.budget.is_none();
-        let sampling = [("temperature", request.temperature), ("top_p", request.top_p)];
-        for (name, _) in sampling.iter().filter(|(_, value)| value.is_some() && !plan.samples) {
-            request.dropped.add_path(*name);
+        if plan.adaptive || plan.budget.is_some() {
+            request.fit_sampling(Sampling::None);
+        } else {
+            request.fit_sampling(capabilities.sampling);
         }
         Self { max_tokens, ..plan }
     }
@@ -109,11 +110,11 @@ impl ModelParameters {
     }
 }
 
-fn thinking_budget(effort: &str) -> u64 {
+fn thinking_budget(effort: EffortLevel) -> u64 {
     match effort {
-        "low" => BUDGET_MIN * 2,
-        "medium" => BUDGET_MIN * 8,
-        _ => BUDGET_MIN * 16,
+        EffortLevel::None | EffortLevel::Minimal | EffortLevel::Low => BUDGET_MIN * 2,
+        EffortLevel::Medium => BUDGET_MIN * 8,
+        EffortLevel::High | EffortLevel::Xhigh | EffortLevel::Max => BUDGET_MIN * 16,
     }
 }
 
@@ -133,12 +134,12 @@ fn calls_without_thinking(turns: &[ConversationTurn]) -> bool {
 /// Selects the system turns that can stay in place: if the model supports them, those after a
 /// user's turn and before an answer. The others move to the top, as in Anthropic's own OpenAI
 /// layer.
-fn late_systems(turns: &[ConversationTurn], capabilities: ModelCapabilities) -> Vec<bool> {
+fn late_systems(turns: &[ConversationTurn], capabilities: &ModelCapabilities) -> Vec<bool> {
     let role = |at: Option<usize>| at.and_then(|index| turns.get(index)).map(|turn| turn.role);
     let late = |index: usize| {
         let follows = role(index.checked_sub(1)) == Some(TurnRole::User);
         let precedes = matches!(role(Some(index + 1)), None | Some(TurnRole::Assistant));
-        capabilities.system_turns
+        capabilities.system_messages != SystemMessages::First
             && role(Some(index)) == Some(TurnRole::System)
             && follows
             && precedes
@@ -304,7 +305,7 @@ fn write_tool(fields: &mut ObjectWriter<'_>, tool: &ToolDefinition<'_>) {
     if let Some(description) = &tool.description {
         fields.text("description", description);
     }
-    fields.json("input_schema", tool.schema.unwrap_or(r#"{"type":"object"}"#));
+    fields.json("input_schema", tool.schema.as_deref().unwrap_or(r#"{"type":"object"}"#));
     if tool.strict == Some(true) {
         fields.flag("strict", true);
     }
@@ -315,10 +316,8 @@ fn write_settings(
     request: &mut NeutralRequest<'_>,
     plan: &ModelParameters,
 ) {
-    if plan.samples {
-        write_temperature(body, request);
-        body.raw("top_p", request.top_p);
-    }
+    write_temperature(body, request);
+    body.raw("top_p", request.top_p);
     // The API refuses stop sequences that consist of white space.
     let stops: Vec<&String> = request
         .stop_sequences
@@ -348,14 +347,10 @@ fn write_settings(
             }
         });
     }
-    if let Some(OutputFormat::Json(path)) = request.format {
-        request.dropped.add_path(path);
-        request.format = None;
-    }
     if plan.effort.is_some() || request.format.is_some() {
         body.object("output_config", |config| {
             if let Some(effort) = plan.effort {
-                config.text("effort", effort);
+                config.text("effort", effort.as_str());
             }
             if let Some(OutputFormat::Schema { schema, .. }) = &request.format {
                 config.object("format", |format| {

@@ -114,7 +114,7 @@ fn read_settings<'a>(
         request.format = format.and_then(|mut format| match format.take_text("type").as_deref() {
             Some("json_object") => Some(OutputFormat::Json("text.format")),
             Some("json_schema") => {
-                let schema = format.take_value("schema")?.raw();
+                let schema = format.take_value("schema")?.raw().into();
                 let strict = format.take_bool("strict");
                 Some(OutputFormat::Schema { name: format.take_text("name"), schema, strict })
             }
@@ -294,7 +294,7 @@ fn read_tool<'a>(
             tool.take_object("format").and_then(|mut format| format.take_text("definition"));
         request.tools.push(ToolDefinition::from_freeform(full, description, grammar.as_deref()));
     } else {
-        let schema = tool.take_value("parameters").map(JsonValue::raw);
+        let schema = tool.take_value("parameters").map(|raw| raw.raw().into());
         request.tools.push(ToolDefinition {
             name: full,
             description,
