@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 /// The most output tokens (the models' page, 2026-11: 384K).
 const OUTPUT_TOKENS_MAX: u64 = 393_216;
 
+/// The beginning of the ids of the twin's calls.
+pub(crate) const CALL_ID: &str = "call_00_Twin";
+
 /// Judges a request as DeepSeek does.
 pub(crate) fn judge(request: &VendorRequest) -> Result<AcceptedRequest, VendorError> {
     let route = request.route().trim_start_matches("/beta").trim_start_matches("/v1");
@@ -99,8 +102,14 @@ fn check_messages(messages: &[Value], thinks: bool) -> Result<(), String> {
         if role == "assistant" && message["content"].is_null() && calls(message).is_empty() {
             return Err("Invalid assistant message: content or tool_calls must be set".to_owned());
         }
-        // "Thinking mode", "Tool calls": in all later turns (RooCodeInc/Roo-Code #12195).
-        let lacks = message["reasoning_content"].as_str().is_none_or(str::is_empty);
+        // "Thinking mode", "Tool calls": in all later turns (RooCodeInc/Roo-Code #12195). An empty text
+        // passes (earendil-works/pi #7702, 2026-08-06), but not for a call before which the model has
+        // thought (SillyTavern/SillyTavern #5545, 2026-04-28).
+        let is_own = |call: &Value| call["id"].as_str().is_some_and(|id| id.starts_with(CALL_ID));
+        let lacks = match message["reasoning_content"].as_str() {
+            None => true,
+            Some(text) => text.is_empty() && calls(message).iter().any(is_own),
+        };
         if thinks && !calls(message).is_empty() && lacks {
             return Err(
                 "The `reasoning_content` in the thinking mode must be passed back to the API."

@@ -49,6 +49,7 @@ pub(crate) fn judge(request: &VendorRequest) -> Result<AcceptedRequest, VendorEr
     check_fields(request)?;
     check_order(messages(request))?;
     check_ids(messages(request))?;
+    check_stream_options(request)?;
     let is_thinking = model.starts_with("magistral-") || request.body["reasoning_effort"] == "high";
     let mut accepted = accept(request, model, is_thinking);
     // Thinking is a part of the content here, which no relay needs back.
@@ -57,12 +58,17 @@ pub(crate) fn judge(request: &VendorRequest) -> Result<AcceptedRequest, VendorEr
     Ok(accepted)
 }
 
-fn check_fields(request: &VendorRequest) -> Result<(), VendorError> {
+/// This check is the last one, so that streams are tested for everything else, too.
+fn check_stream_options(request: &VendorRequest) -> Result<(), VendorError> {
     if let Some(options) = request.field("stream_options")
         && let Some(name) = unknown_field(options, &["stream_tool_calls"])
     {
         return Err(forbidden(&json!(["body", "stream_options", name]), &options[name]));
     }
+    Ok(())
+}
+
+fn check_fields(request: &VendorRequest) -> Result<(), VendorError> {
     let known = [FIELDS.as_slice(), &OPTIONS, &["stream_options"]].concat();
     if let Some(name) = unknown_field(&request.body, &known) {
         return Err(forbidden(&json!(["body", name]), &request.body[name]));

@@ -136,7 +136,7 @@ fn plan_call(vendor: Vendor, tool: &OfferedTool, text: &str, number: u64) -> Pla
         Vendor::Anthropic | Vendor::Bedrock => format!("toolu_01Twin{number:016}"),
         Vendor::Openai => format!("call_Twin{number:020}"),
         Vendor::Gemini => format!("function-call-{number:019}"),
-        Vendor::DeepSeek => format!("call_00_Twin{number:016}"),
+        Vendor::DeepSeek => format!("{}{number:016}", crate::deepseek::CALL_ID),
         Vendor::Mistral => format!("Twin{number:05}"),
         Vendor::Qwen => format!("chatcmpl-tool-{number:032x}"),
     };

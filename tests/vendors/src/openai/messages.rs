@@ -1,5 +1,7 @@
 //! The messages of Chat Completions (`ChatCompletionRequestMessage` in openai/openai-openapi f85dbe2,
-//! 2026-08-21).
+//! 2026-08-21). Fields that it does not have are refused as an unknown parameter:
+//! `messages[2].tool_calls[0].index` (questions about `FastGPT`, 2025), `reasoning` and
+//! `cache_control` (reports of 2026-08).
 
 use super::{Complaint, check_image_url, check_name};
 use crate::chat_shape::{PairFault, calls, check_pairs, parts, role, unknown_field};
@@ -148,6 +150,7 @@ fn check_call(call: &Value, at: &str) -> Result<(), Complaint> {
     if let Some(name) = unknown_field(call, &["id", "type", kind]) {
         return Err(Complaint::unknown(&format!("{at}.{name}")));
     }
+    // vllm-project/vllm, "any way to config the prefix of chatcmpl-tool?", 2025: at most 40 letters.
     let id = call["id"].as_str().unwrap_or_default();
     if id.len() > 40 {
         return Err(Complaint::too_long(&format!("{at}.id"), 40, id.len()));
