@@ -50,6 +50,15 @@ pub struct ModelCapabilities {
     pub platform_fields: bool,
     /// Whether `verbosity` is accepted.
     pub verbosity: bool,
+    /// Whether a Chat stream can be asked for its usage. A vendor that refuses the question tells
+    /// the usage anyway.
+    pub stream_options: bool,
+    /// The ids of calls that Chat Completions accepts.
+    pub call_ids: CallIds,
+    /// Whether a user's message can follow a tool's.
+    pub user_after_tool: bool,
+    /// Whether `thinking` switches thinking off on Chat Completions, as a forced tool requires.
+    pub thinking_switch: bool,
 }
 
 /// Which sampling parameters a model accepts.
@@ -72,6 +81,17 @@ pub enum ToolsOnChat {
     WithEffort,
     /// Tools are accepted only if the effort is `none`.
     WithEffortNone,
+}
+
+/// The ids of calls that Chat Completions accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallIds {
+    /// Any text.
+    Any,
+    /// At most 40 bytes.
+    Short,
+    /// Nine letters and digits.
+    Nine,
 }
 
 /// Where system messages can stand in a conversation.
@@ -267,6 +287,10 @@ impl ModelCapabilities {
         continuation: ContinuationState::None,
         platform_fields: true,
         verbosity: true,
+        stream_options: true,
+        call_ids: CallIds::Any,
+        user_after_tool: true,
+        thinking_switch: false,
     };
 
     /// The capabilities of `model` at an upstream. `host` is the host of the account's base URL,

@@ -302,6 +302,7 @@ impl RequestConversion {
             (None, Framing::ServerSentEvents, Framing::ServerSentEvents) => {
                 let mut body = self.rename_model();
                 if self.plan.asks_for_usage
+                    && self.fit.capabilities.stream_options
                     && let Some(asking) = ask_for_usage(&body)
                 {
                     (body, hint) = (asking, ResponseHint::HideUsage);

@@ -9,8 +9,8 @@
 
 use super::EffortLevel::{High, Low, Max, Medium, Minimal, None as NoEffort, Xhigh};
 use super::{
-    ContinuationState, EffortLevels, MediaKinds, ModelCapabilities, Sampling, SystemMessages,
-    ThinkingMode, ToolsOnChat,
+    CallIds, ContinuationState, EffortLevels, MediaKinds, ModelCapabilities, Sampling,
+    SystemMessages, ThinkingMode, ToolsOnChat,
 };
 
 const UNKNOWN: ModelCapabilities = ModelCapabilities::UNKNOWN;
@@ -132,6 +132,7 @@ fn openai(name: &str) -> Option<ModelCapabilities> {
         system_messages: SystemMessages::Anywhere,
         media: MediaKinds::IMAGES_AND_PDF,
         verbosity: false,
+        call_ids: CallIds::Short,
         ..UNKNOWN
     };
     let limits = |context, output| (Some(context), Some(output));
@@ -299,11 +300,15 @@ fn deepseek(name: &str) -> Option<ModelCapabilities> {
         media: if rest.contains("vision") { MediaKinds::IMAGES } else { MediaKinds::TEXT },
         structured_outputs: false,
         continuation: ContinuationState::ReasoningContent,
+        thinking_switch: !is_chat,
         ..UNKNOWN
     })
 }
 
-/// Mistral's models. Their API refuses fields that it does not know.
+/// Mistral's models. Their API refuses fields that it does not know, `stream_options.include_usage`
+/// among them (openai/openai-agents-python#442), ids of calls that are not nine letters and digits
+/// (nearai/ironclaw#1241), a user's message after a tool's, and an assistant's at the end
+/// (docs.mistral.ai, "Chat completion endpoints", 2026-11).
 fn mistral(name: &str) -> Option<ModelCapabilities> {
     let starts = |words: &[&str]| words.iter().any(|word| name.starts_with(word));
     if !starts(&["mistral-", "magistral", "codestral", "devstral", "ministral", "pixtral"]) {
@@ -314,7 +319,11 @@ fn mistral(name: &str) -> Option<ModelCapabilities> {
     Some(ModelCapabilities {
         efforts: if reasons { EffortLevels::of(&[NoEffort, High]) } else { EffortLevels::EMPTY },
         logprobs: false,
+        prefill: false,
         platform_fields: false,
+        stream_options: false,
+        call_ids: CallIds::Nine,
+        user_after_tool: false,
         ..UNKNOWN
     })
 }

@@ -24,7 +24,7 @@ pub(super) fn fit_request(
     capabilities: &ModelCapabilities,
     upstream: UpstreamProtocol,
 ) -> Result<(), TranslationError> {
-    media::fit_media(request, upstream)?;
+    media::fit_media(request, capabilities.media, upstream)?;
     conversation::fit_conversation(request, capabilities, upstream)?;
     format::fit_format(request, capabilities, upstream);
     settings::fit_settings(request, capabilities, upstream);

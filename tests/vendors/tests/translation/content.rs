@@ -37,9 +37,12 @@ pub(crate) fn check_kept(client: &Value, vendor: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// A text as a document can become text.
+/// A text as a document or a file can become text.
 fn is_attachment(part: &Value) -> bool {
-    let is_text = ["text", "content"].iter().any(|kind| part["source"]["type"] == *kind);
+    let is_text_file = |data: &Value| data.as_str().is_some_and(|it| it.starts_with("data:text/"));
+    let is_text = ["text", "content"].iter().any(|kind| part["source"]["type"] == *kind)
+        || is_text_file(&part["file_data"])
+        || is_text_file(&part["file"]["file_data"]);
     !is_text && ATTACHMENTS.iter().any(|kind| part["type"] == *kind)
 }
 

@@ -83,81 +83,17 @@ fn without_values(words: &str) -> String {
     out.chars().take(160).collect()
 }
 
-/// Baton adds `stream_options` to every Chat stream, and Mistral refuses it: it needs an exception for
-/// Mistral's host.
-const MISTRAL_STREAMS: Gap = (
-    Some(Vendor::Mistral),
-    r#""loc":["body","stream_options","include_usage"]"#,
-    "leave stream_options out for Mistral, which tells the usage anyway",
-);
-const MISTRAL_IDS: Gap = (
-    Some(Vendor::Mistral),
-    "Tool call id was ",
-    "write ids of nine letters and digits for Mistral, the same for a call and its result",
-);
-const MISTRAL_USER: Gap = (
-    Some(Vendor::Mistral),
-    "Unexpected role 'user' after role 'tool'",
-    "put the user's words into the result, or an assistant's message between, for Mistral",
-);
 const BEDROCK_SERVER_TOOLS: Gap = (
     Some(Vendor::Bedrock),
     "Input tag 'web_search_#'",
     "drop a server tool beside others for Bedrock, or refuse it in words if it is the only one",
 );
 
-const CLIENT_TOOLS: Gap = (
-    None,
-    "a tool was dropped",
-    "write Anthropic's client-run tools (`bash_…`, `text_editor_…`) as functions, or refuse them",
-);
-const OUTPUT_FORMAT: Gap = (
-    None,
-    "the form of the answer was dropped",
-    "read the older `output_format`, also for Bedrock",
-);
-
 /// Faults with recorded requests.
-pub(crate) const RECORDED: &[Gap] = &[
-    // Audio, and files by id: refused in words, because the answer is another without them.
-    (
-        Some(Vendor::Anthropic),
-        "an attachment was dropped",
-        "refuse attachments without a translation",
-    ),
-    (
-        Some(Vendor::Bedrock),
-        "an attachment was dropped",
-        "refuse attachments without a translation",
-    ),
-    CLIENT_TOOLS,
-    OUTPUT_FORMAT,
-    // A file of `text/plain` must become a text document.
-    (
-        Some(Vendor::Anthropic),
-        "Input should be 'application/pdf'",
-        "translate media types of files",
-    ),
-    (Some(Vendor::Bedrock), "Input should be 'application/pdf'", "translate media types of files"),
-    // An `image_url` that holds a PDF must become a document.
-    (Some(Vendor::Anthropic), "Input should be 'image/jpeg'", "translate media types of images"),
-    (Some(Vendor::Bedrock), "Input should be 'image/jpeg'", "translate media types of images"),
-    // A strict tool with an optional property is right for Anthropic.
-    (
-        Some(Vendor::Openai),
-        "Invalid schema for function 't'",
-        "strict only if the schema allows it",
-    ),
-    BEDROCK_SERVER_TOOLS,
-    MISTRAL_IDS,
-    MISTRAL_USER,
-    MISTRAL_STREAMS,
-];
+pub(crate) const RECORDED: &[Gap] = &[BEDROCK_SERVER_TOOLS];
 
 /// Faults with generated requests.
 pub(crate) const GENERATED: &[Gap] = &[
-    CLIENT_TOOLS,
-    OUTPUT_FORMAT,
     BEDROCK_SERVER_TOOLS,
     // Messages clients of Bedrock: the body passes with what only Anthropic's own API has.
     (
@@ -170,47 +106,25 @@ pub(crate) const GENERATED: &[Gap] = &[
         "image.source: Input tag 'url'",
         "refuse an image's URL in words for Bedrock",
     ),
-    (
-        Some(Vendor::Openai),
-        "Invalid schema for function 'Bash'",
-        "strict only if the schema allows it",
-    ),
-    // Text models: what they cannot read is refused in words before it is paid.
-    (Some(Vendor::DeepSeek), "unknown variant `file`", "refuse files for text models"),
-    (Some(Vendor::DeepSeek), "unknown variant `image_url`", "refuse images for text models"),
+    // The name does not say whether a server with this model reads images.
     (Some(Vendor::Qwen), "At most # file(s)", "refuse files for text models"),
     (Some(Vendor::Qwen), "At most # image(s)", "refuse images for text models"),
-    // A forced choice has to turn thinking off, as it does for Claude.
-    (
-        Some(Vendor::DeepSeek),
-        "does not support this tool_choice",
-        "turn thinking off for a forced choice",
-    ),
-    // A conversation that ends with the assistant's message needs `prefix`, or a user's message.
-    (
-        Some(Vendor::Mistral),
-        "for serving but got assistant",
-        "fit the end of the conversation to Mistral",
-    ),
-    MISTRAL_IDS,
-    MISTRAL_USER,
-    MISTRAL_STREAMS,
 ];
 
 /// Faults of conversations with one account.
-pub(crate) const LOOPS: &[Gap] = &[MISTRAL_STREAMS];
+pub(crate) const LOOPS: &[Gap] = &[];
 
 /// Faults of conversations that go on with an account of another vendor. Most concern Chat clients,
 /// whose requests pass untranslated with what the other vendor said.
 pub(crate) const FAILOVER: &[Gap] = &[
-    // The ids of vLLM have 46 letters, and OpenAI's Chat Completions takes 40.
-    (Some(Vendor::Openai), "tool_calls[#].id': string too long", "shorten ids of calls for OpenAI"),
     // Foreign state in the messages of Chat clients.
     (Some(Vendor::Openai), "Unknown parameter: 'messages[#].reasoning", "remove foreign reasoning"),
     (Some(Vendor::Openai), "tool_calls[#].extra_content", "remove foreign thought signatures"),
     (Some(Vendor::Mistral), r#""assistant","reasoning"#, "remove foreign reasoning"),
     (Some(Vendor::Mistral), r#""assistant","refusal""#, "write no `refusal: null` of Baton's own"),
     (Some(Vendor::Mistral), r#""extra_content""#, "remove foreign thought signatures"),
+    // Ids of calls of other vendors, in the messages of Chat clients.
+    (Some(Vendor::Mistral), "Tool call id was ", "write ids of nine letters and digits"),
     // State that the vendor demands, and that calls of another vendor do not have.
     (
         Some(Vendor::Gemini),
@@ -222,6 +136,4 @@ pub(crate) const FAILOVER: &[Gap] = &[
         "`reasoning_content` in the thinking mode",
         "add an empty reasoning_content",
     ),
-    MISTRAL_IDS,
-    MISTRAL_STREAMS,
 ];

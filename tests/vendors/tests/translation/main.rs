@@ -63,7 +63,7 @@ fn judge_one(request: &ClientRequest, target: Target, faults: &mut Faults) {
 fn names_a_field(words: &str) -> bool {
     let first = words.split(':').next().unwrap_or_default();
     let is_path =
-        first.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.[]-".contains(&byte));
+        first.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.[]()/-".contains(&byte));
     (is_path && first.len() < words.len()) || words.contains('`')
 }
 

@@ -160,7 +160,7 @@ fn convert(request: &ClientRequest, target: Target) -> Result<Sent, String> {
         path: route(request.client).to_owned(),
         betas: request.betas(),
     };
-    let converted = conversion.convert().map_err(|error| error.0)?;
+    let converted = conversion.convert().map_err(|error| error.message)?;
     let mut headers = HeaderMap::new();
     if account.provider != Provider::OpenaiCompatible {
         for (name, value) in &request.headers {

@@ -278,8 +278,13 @@ fn write_settings(
     for (name, value) in &request.shared {
         body.raw(name, Some(value));
     }
+    if request.thinking_off {
+        body.object("thinking", |thinking| thinking.text("type", "disabled"));
+    }
     if request.stream {
         body.flag("stream", true);
-        body.object("stream_options", |stream| stream.flag("include_usage", true));
+        if options.capabilities.stream_options {
+            body.object("stream_options", |stream| stream.flag("include_usage", true));
+        }
     }
 }

@@ -5,10 +5,17 @@
 
 use crate::translate::TranslationError;
 use crate::translate::neutral_request::{
-    ConversationTurn, NeutralRequest, ToolChoice, ToolDefinition, TurnPart, TurnRole,
+    ConversationTurn, NeutralRequest, ToolChoice, ToolDefinition, TurnPart, TurnRole, shorten_name,
 };
-use baton_domain::model_capabilities::{ModelCapabilities, SystemMessages};
+use baton_domain::model_capabilities::{CallIds, ModelCapabilities, SystemMessages};
 use baton_domain::protocol::UpstreamProtocol;
+
+/// What an assistant says between a tool's result and a user's image.
+const READY: &str = "Show me the result.";
+
+/// The longest id of a call at OpenAI ("string too long. Expected a string with maximum length 40",
+/// `messages[].tool_calls[].id`; openai/openai-agents-js#361, 2026-11).
+const SHORT_ID_MAX: usize = 40;
 
 /// What a user says after an assistant's last message to a model that does not continue it.
 const CONTINUE: &str = "Continue.";
@@ -42,6 +49,12 @@ pub(super) fn fit_conversation(
         && request.turns.last().is_some_and(|turn| turn.role == TurnRole::Assistant)
     {
         request.add_parts(TurnRole::User, vec![TurnPart::Text(CONTINUE.to_owned())]);
+    }
+    if upstream == UpstreamProtocol::Chat {
+        fit_call_ids(request, capabilities.call_ids);
+        if !capabilities.user_after_tool {
+            put_texts_into_results(&mut request.turns);
+        }
     }
     if is_messages {
         trim_prefill(&mut request.turns);
@@ -123,6 +136,71 @@ fn drop_empty_turns(request: &mut NeutralRequest<'_>, is_messages: bool) {
 fn say_systems_as_user(request: &mut NeutralRequest<'_>) {
     for turn in std::mem::take(&mut request.turns) {
         request.add_parts(TurnRole::User, turn.parts);
+    }
+}
+
+/// Fits the ids of calls and of their results, which stay equal. An id that fits stays, because the
+/// upstream can have made it.
+fn fit_call_ids(request: &mut NeutralRequest<'_>, call_ids: CallIds) {
+    let fit = |id: &mut String| match call_ids {
+        CallIds::Short if id.len() > SHORT_ID_MAX => *id = shorten_name(id, SHORT_ID_MAX),
+        CallIds::Nine if id.len() != 9 || !id.bytes().all(|b| b.is_ascii_alphanumeric()) => {
+            // The last digits of a hash, after its underscore.
+            let hashed = shorten_name(id, 0);
+            hashed[hashed.len() - 9..].clone_into(id);
+        }
+        CallIds::Any | CallIds::Short | CallIds::Nine => {}
+    };
+    for part in request.turns.iter_mut().flat_map(|turn| &mut turn.parts) {
+        match part {
+            TurnPart::Call(call) => fit(&mut call.id),
+            TurnPart::Result { id, .. } => fit(id),
+            TurnPart::Text(_)
+            | TurnPart::Image(_)
+            | TurnPart::Document { .. }
+            | TurnPart::Thinking { .. }
+            | TurnPart::Redacted(_) => {}
+        }
+    }
+}
+
+/// Puts what a user says beside results into the last of them, where no user's message can follow
+/// a tool's. What is not text follows a word of the assistant.
+fn put_texts_into_results(turns: &mut Vec<ConversationTurn>) {
+    let mut index = 0;
+    while let Some(turn) = turns.get_mut(index) {
+        index += 1;
+        let is_result = |part: &TurnPart| matches!(part, TurnPart::Result { .. });
+        if !turn.parts.iter().any(is_result) {
+            continue;
+        }
+        let (mut results, said): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut turn.parts).into_iter().partition(is_result);
+        let mut shown = Vec::new();
+        for result in &mut results {
+            if let TurnPart::Result { parts, .. } = result {
+                let is_text = |part: &mut TurnPart| !matches!(part, TurnPart::Text(_));
+                shown.extend(parts.extract_if(.., is_text));
+            }
+        }
+        let (texts, others): (Vec<_>, Vec<_>) =
+            said.into_iter().partition(|part| matches!(part, TurnPart::Text(_)));
+        shown.extend(others);
+        if let Some(TurnPart::Result { parts, .. }) = results.last_mut() {
+            for text in texts {
+                if !parts.is_empty() {
+                    parts.push(TurnPart::Text("\n\n".to_owned()));
+                }
+                parts.push(text);
+            }
+        }
+        turn.parts = results;
+        if !shown.is_empty() {
+            let ready = vec![TurnPart::Text(READY.to_owned())];
+            turns.insert(index, ConversationTurn { role: TurnRole::Assistant, parts: ready });
+            turns.insert(index + 1, ConversationTurn { role: TurnRole::User, parts: shown });
+            index += 2;
+        }
     }
 }
 

@@ -3,7 +3,11 @@
 use crate::translate::TranslationError;
 use crate::translate::media::{IMAGE_TYPES, PDF};
 use crate::translate::neutral_request::{MediaSource, NeutralRequest, TurnPart};
+use baton_domain::model_capabilities::MediaKinds;
 use baton_domain::protocol::UpstreamProtocol;
+
+const READS_NO_MEDIA: &str =
+    "this model does not read such content. Use a model that does, or send its text.";
 
 /// Fits the media of a conversation.
 ///
@@ -11,15 +15,24 @@ use baton_domain::protocol::UpstreamProtocol;
 /// A file has a type that the API does not know. An answer without the file would be untrue.
 pub(super) fn fit_media(
     request: &mut NeutralRequest<'_>,
+    media: MediaKinds,
     upstream: UpstreamProtocol,
 ) -> Result<(), TranslationError> {
     let mut parts = request.turns.iter_mut().flat_map(|turn| &mut turn.parts);
-    parts.try_for_each(|part| fit_part(part, upstream))
+    parts.try_for_each(|part| fit_part(part, media, upstream))
 }
 
-fn fit_part(part: &mut TurnPart, upstream: UpstreamProtocol) -> Result<(), TranslationError> {
+fn fit_part(
+    part: &mut TurnPart,
+    media: MediaKinds,
+    upstream: UpstreamProtocol,
+) -> Result<(), TranslationError> {
     let is_messages = upstream == UpstreamProtocol::Messages;
     match part {
+        TurnPart::Image(_) if !media.images => Err(unsupported("image", READS_NO_MEDIA)),
+        TurnPart::Document { source: MediaSource::Data { .. }, .. } if !media.pdf => {
+            Err(unsupported("document", READS_NO_MEDIA))
+        }
         TurnPart::Image(MediaSource::Data { media_type, .. })
             if is_messages && !IMAGE_TYPES.contains(&media_type.as_str()) =>
         {
@@ -39,7 +52,7 @@ fn fit_part(part: &mut TurnPart, upstream: UpstreamProtocol) -> Result<(), Trans
             Ok(())
         }
         TurnPart::Result { parts, .. } => {
-            parts.iter_mut().try_for_each(|part| fit_part(part, upstream))
+            parts.iter_mut().try_for_each(|part| fit_part(part, media, upstream))
         }
         TurnPart::Text(_)
         | TurnPart::Image(_)

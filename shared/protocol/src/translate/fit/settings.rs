@@ -1,6 +1,6 @@
 //! Fits sampling, effort, bounds and OpenAI's own fields to the model.
 
-use crate::translate::neutral_request::NeutralRequest;
+use crate::translate::neutral_request::{NeutralRequest, ToolChoice};
 use baton_domain::model_capabilities::{
     EffortLevel, EffortLevels, ModelCapabilities, Sampling, ToolsOnChat,
 };
@@ -25,6 +25,9 @@ pub(super) fn fit_settings(
             return;
         }
         UpstreamProtocol::Chat => {
+            if capabilities.thinking_switch {
+                switch_thinking(request);
+            }
             fit_effort(request, capabilities);
             fit_tools_on_chat(request, capabilities.tools_on_chat);
             // The field needs `store` ("The 'metadata' parameter is only allowed when 'store' is
@@ -81,6 +84,17 @@ fn fit_tools_on_chat(request: &mut NeutralRequest<'_>, tools_on_chat: ToolsOnCha
         request.dropped.add_path("reasoning_effort(with tools)");
     }
     request.effort = Some(none.to_owned());
+}
+
+/// Switches thinking off where the client does, and for a forced tool, which excludes thinking
+/// (api-docs.deepseek.com, "Thinking mode", tool calls, 2026-11).
+fn switch_thinking(request: &mut NeutralRequest<'_>) {
+    let is_forced = matches!(request.choice, Some(ToolChoice::Any | ToolChoice::Named(_)));
+    let is_off = request.effort.as_deref() == Some(EffortLevel::None.as_str());
+    request.thinking_off = is_forced || is_off;
+    if request.thinking_off {
+        request.effort = None;
+    }
 }
 
 fn drop_shared(request: &mut NeutralRequest<'_>, is_dropped: impl Fn(&str) -> bool) {
