@@ -118,7 +118,7 @@ impl RelayState {
         };
         let members = pool.iter().flat_map(|pool| &pool.members).filter(is_candidate);
         for member in members {
-            let plan = ConversionPlan::new(request.protocol, facts.stream, &member.account);
+            let plan = ConversionPlan::new(facts.shape, &member.account, aliased_model);
             if plan.is_bedrock_pass_through() {
                 unpriced = unpriced.or_else(|| unpriced_header(&request.head.headers));
             }
@@ -126,7 +126,7 @@ impl RelayState {
             if seen.contains(&variant) {
                 continue;
             }
-            let client_body = (body, model, facts.stream);
+            let client_body = (body, model, facts.shape.is_stream);
             match variant.translation(request.identity(), client_body) {
                 // The account receives the body unchanged.
                 None => add(client_factors, &[&variant.model, aliased_model], false),

@@ -14,7 +14,7 @@ use baton_protocol::bedrock::{
     count_tokens_from_bedrock, count_tokens_to_bedrock, guardrail, invoke_model_to_messages,
     messages_to_invoke_model,
 };
-use baton_protocol::envelope::{Envelope, replace_model};
+use baton_protocol::envelope::{Envelope, StatedEffort, replace_model};
 use baton_protocol::foreign_state::remove_foreign_state;
 use baton_protocol::model_path::ModelIdError;
 use baton_protocol::translate::{
@@ -46,18 +46,34 @@ pub struct ConversionPlan {
     pub asks_for_usage: bool,
 }
 
+/// What the choice of a plan needs to know about a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestShape {
+    /// The protocol that the client speaks.
+    pub client: ClientProtocol,
+    /// Whether the client wants a stream.
+    pub is_stream: bool,
+    /// Whether the request has tools.
+    pub has_tools: bool,
+    /// What a Chat request says about its effort.
+    pub effort: StatedEffort,
+}
+
 impl ConversionPlan {
-    /// Chooses the plan from the client's protocol and the account.
-    pub fn new(client: ClientProtocol, is_stream: bool, account: &Account) -> Self {
+    /// Chooses the plan for a request to `model`, the client's name for it, at the account.
+    pub fn new(shape: RequestShape, account: &Account, model: &str) -> Self {
         let rules = rules(account.provider);
-        let upstream_protocol = (rules.upstream_protocol)(account, client);
-        let translation = ProtocolPair::between(client, upstream_protocol);
+        let client_framing = shape.client.framing();
+        let upstream_framing = (rules.framing)(account);
+        let model = upstream_name(account, model, leaves_bedrock(client_framing, upstream_framing));
+        let upstream_protocol = (rules.upstream_protocol)(account, shape, model);
+        let translation = ProtocolPair::between(shape.client, upstream_protocol);
         Self {
             upstream_protocol,
             translation,
-            client_framing: client.framing(),
-            upstream_framing: (rules.framing)(account),
-            asks_for_usage: is_stream
+            client_framing,
+            upstream_framing,
+            asks_for_usage: shape.is_stream
                 && translation.is_none()
                 && upstream_protocol == UpstreamProtocol::Chat,
         }
@@ -75,8 +91,7 @@ impl ConversionPlan {
 
     /// Whether a client of Bedrock gets an account of another kind.
     fn leaves_bedrock(self) -> bool {
-        self.client_framing == Framing::AwsEventStream
-            && self.upstream_framing == Framing::ServerSentEvents
+        leaves_bedrock(self.client_framing, self.upstream_framing)
     }
 
     /// Whether the upstream may compress the answer. Answers that are converted are not compressed,
@@ -94,8 +109,7 @@ impl ConversionPlan {
 
     /// The upstream's name for the client's `model`.
     pub fn upstream_model(self, account: &Account, model: &str) -> String {
-        let own = if self.leaves_bedrock() { anthropic_id(model) } else { model };
-        map(&account.model_map, model).unwrap_or(own).to_owned()
+        upstream_name(account, model, self.leaves_bedrock()).to_owned()
     }
 
     /// How the account would receive a request for `model`, as far as that decides its cost.
@@ -149,6 +163,16 @@ impl ConversionPlan {
             }
         }
     }
+}
+
+fn leaves_bedrock(client_framing: Framing, upstream_framing: Framing) -> bool {
+    client_framing == Framing::AwsEventStream && upstream_framing == Framing::ServerSentEvents
+}
+
+/// The upstream's name for a model.
+fn upstream_name<'a>(account: &'a Account, model: &'a str, leaves_bedrock: bool) -> &'a str {
+    let own = if leaves_bedrock { anthropic_id(model) } else { model };
+    map(&account.model_map, model).unwrap_or(own)
 }
 
 /// How the translation fits a request to the account and its model.
@@ -411,6 +435,8 @@ mod tests {
     use super::*;
     use baton_domain::account::{CredentialKind, Provider};
     use baton_domain::id::AccountId;
+    use baton_domain::model::ModelPattern;
+    use baton_protocol::cost_scan::read_cost_factors;
 
     const CLIENTS: [ClientProtocol; 4] = [
         ClientProtocol::AnthropicMessages,
@@ -440,9 +466,13 @@ mod tests {
         }
     }
 
+    fn shape(client: ClientProtocol, is_stream: bool) -> RequestShape {
+        RequestShape { client, is_stream, has_tools: true, effort: StatedEffort::On }
+    }
+
     /// The plan in a few words: translation, framings, and whether usage is asked for.
     fn plan_words(client: ClientProtocol, account: &Account) -> String {
-        let plan = ConversionPlan::new(client, true, account);
+        let plan = ConversionPlan::new(shape(client, true), account, "claude-opus-5-5");
         let translation = plan.translation.map_or_else(String::new, |pair| format!("{pair:?} "));
         let form = |framing| match framing {
             Framing::ServerSentEvents => "sse",
@@ -510,13 +540,58 @@ mod tests {
     }
 
     #[test]
+    fn models_that_chat_refuses_are_called_through_responses() {
+        let chat_only = account(Provider::OpenaiCompatible, "https://a.example", false);
+        let speaking = account(Provider::OpenaiCompatible, "https://a.example", true);
+        let mapped = Account {
+            model_map: vec![(ModelPattern::new("claude-*").unwrap(), "gpt-5.5".to_owned())],
+            ..speaking.clone()
+        };
+        let pairs = |account: &Account, model: &str| {
+            CLIENTS.map(|client| {
+                let plan = ConversionPlan::new(shape(client, true), account, model);
+                plan.translation.map_or_else(String::new, |pair| format!("{pair:?}"))
+            })
+        };
+        let responses = ["MessagesToResponses", "ChatToResponses", "", "MessagesToResponses"];
+        let chat = ["MessagesToChat", "", "ResponsesToChat", "MessagesToChat"];
+        assert_eq!(pairs(&speaking, "gpt-5.5"), responses);
+        assert_eq!(pairs(&speaking, "o3-pro"), responses);
+        assert_eq!(pairs(&mapped, "claude-opus-5-5"), responses);
+        assert_eq!(pairs(&mapped, "us.anthropic.claude-opus-5-5-v1:0"), responses);
+        assert_eq!(pairs(&speaking, "gpt-4o"), ["MessagesToChat", "", "", "MessagesToChat"]);
+        assert_eq!(pairs(&chat_only, "gpt-5.5"), chat);
+        let without_effort =
+            RequestShape { effort: StatedEffort::Unset, ..shape(ClientProtocol::OpenaiChat, true) };
+        assert!(ConversionPlan::new(without_effort, &speaking, "gpt-5.5").is_pass_through());
+    }
+
+    /// The bound of the answer is in the field that the cost scan of the upstream's protocol reads.
+    #[test]
+    fn cost_variant_has_the_bound_of_the_upstreams_protocol() {
+        let account = account(Provider::OpenaiCompatible, "https://a.example", true);
+        let body = Bytes::from_static(
+            br#"{"model":"gpt-5.5","max_tokens":900,"messages":[{"role":"user","content":"hi"}]}"#,
+        );
+        for client in [ClientProtocol::AnthropicMessages, ClientProtocol::OpenaiChat] {
+            let plan = ConversionPlan::new(shape(client, false), &account, "gpt-5.5");
+            let variant = plan.cost_variant(&account, "gpt-5.5");
+            let identity = RequestIdentity { id: String::new(), created: 1 };
+            let translate = variant.translation(identity, (&body, "gpt-5.5", false)).unwrap();
+            assert_eq!(variant.upstream_protocol, UpstreamProtocol::Responses);
+            let factors = read_cost_factors(&translate().unwrap(), variant.upstream_protocol);
+            assert_eq!(factors.unwrap().output_tokens, Some(900), "{client:?}");
+        }
+    }
+
+    #[test]
     fn upstream_gets_the_clients_protocol_or_a_translation() {
         for provider in Provider::ALL {
             for (client, speaks_responses) in
                 CLIENTS.into_iter().flat_map(|client| [(client, false), (client, true)])
             {
                 let account = account(provider, "https://a.example", speaks_responses);
-                let plan = ConversionPlan::new(client, false, &account);
+                let plan = ConversionPlan::new(shape(client, false), &account, "gpt-5.5");
                 let is_same = client.body_protocol() == plan.upstream_protocol;
                 assert_eq!(plan.translation.is_none(), is_same, "{provider:?} {client:?}");
             }
