@@ -12,6 +12,7 @@ use crate::operate::audit::AuditCommand;
 use crate::operate::group::GroupCommand;
 use crate::operate::key::KeyCommand;
 use crate::operate::limit::LimitCommand;
+use crate::operate::model::ModelCommand;
 use crate::operate::price::PriceCommand;
 use crate::operate::usage::UsageCommand;
 use crate::operate::user::UserCommand;
@@ -105,6 +106,13 @@ pub enum CliCommand {
         admin_target: AdminTargetArgs,
         #[command(flatten)]
         command: UsageCommand,
+    },
+    /// Show the catalog of models, and import prices
+    Model {
+        #[command(flatten)]
+        admin_target: AdminTargetArgs,
+        #[command(subcommand)]
+        command: ModelCommand,
     },
     /// Manage the prices of models
     Price {

@@ -99,6 +99,9 @@ pub async fn run_command(args: Args) -> Result<(), CliError> {
         CliCommand::User { admin_target, command } => {
             operate::user::run_user_command(&admin_target.into_context()?, command).await
         }
+        CliCommand::Model { admin_target, command } => {
+            operate::model::run_model_command(&admin_target.into_context()?, command).await
+        }
         CliCommand::Price { admin_target, command } => {
             operate::price::run_price_command(&admin_target.into_context()?, command).await
         }

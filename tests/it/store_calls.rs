@@ -53,7 +53,7 @@ impl WatchedRelay {
         let standard =
             TokenRates { input: 1, output: 1, cache_read: 1, cache_write_5m: 1, cache_write_1h: 1 };
         let version = "own".to_owned();
-        let price = ModelPrice { from, standard, fast: None, above: None, us_geo: false, version };
+        let price = ModelPrice { from, standard, version, ..ModelPrice::default() };
         let id = PriceId { model: model.to_owned(), from };
         let mut edit = ConfigEdit::default();
         let stored = store.admin.editor.new_stored(OwnPrice { id, price }, None);

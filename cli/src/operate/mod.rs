@@ -13,6 +13,7 @@ pub mod group;
 mod json_body;
 pub mod key;
 pub mod limit;
+pub mod model;
 pub mod price;
 pub mod reconcile;
 pub(crate) mod redrive;

@@ -23,9 +23,17 @@ pub enum PriceCommand {
         model: String,
     },
     /// Set a model's price from a date on, in US dollars per million tokens
+    #[command(visible_alias = "set")]
     Add {
-        /// The model's id
+        /// The model's id; `openai/gpt-5.2` means this vendor only, and `all` with --multiplier every
+        /// model
         model: String,
+        /// Only this account pays the price
+        #[arg(long)]
+        account: Option<String>,
+        /// What the account pays of the list price, such as 0.85, instead of rates
+        #[arg(long, requires = "account", conflicts_with_all = ["input", "output", "cache_read", "cache_write_5m", "cache_write_1h"])]
+        multiplier: Option<String>,
         /// When the price starts, such as 2026-12-01 or 2026-12-01T12:00:00Z [default: now]
         #[arg(long)]
         from: Option<String>,
@@ -50,24 +58,28 @@ pub enum PriceCommand {
 #[derive(Args)]
 pub struct RateFields {
     /// Price of prompt tokens without cache, such as 2.50
-    #[arg(long, allow_negative_numbers = true)]
-    input: String,
+    #[arg(long, allow_negative_numbers = true, required_unless_present = "multiplier")]
+    input: Option<String>,
     /// Price of output tokens
+    #[arg(long, allow_negative_numbers = true, required_unless_present = "multiplier")]
+    output: Option<String>,
+    /// Price of prompt tokens read from the cache [default: as --input]
     #[arg(long, allow_negative_numbers = true)]
-    output: String,
-    /// Price of prompt tokens read from the cache
+    cache_read: Option<String>,
+    /// Price of prompt tokens written to the cache for five minutes, or for the vendor's shortest
+    /// time [default: as --input]
     #[arg(long, allow_negative_numbers = true)]
-    cache_read: String,
-    /// Price of prompt tokens written to the cache for five minutes
+    cache_write_5m: Option<String>,
+    /// Price of prompt tokens written to the cache for an hour, or for the vendor's longest time
+    /// [default: as --cache-write-5m]
     #[arg(long, allow_negative_numbers = true)]
-    cache_write_5m: String,
-    /// Price of prompt tokens written to the cache for an hour
-    #[arg(long, allow_negative_numbers = true)]
-    cache_write_1h: String,
+    cache_write_1h: Option<String>,
 }
 
 /// The flags of the fields that this command sets.
 pub(crate) const FIELD_FLAGS: FieldFlags = &[
+    ("account_id", "--account"),
+    ("multiplier", "--multiplier"),
     ("effective_from", "--from"),
     ("standard.input", "--input"),
     ("standard.output", "--output"),
@@ -76,7 +88,7 @@ pub(crate) const FIELD_FLAGS: FieldFlags = &[
     ("standard.cache_write_1h", "--cache-write-1h"),
 ];
 
-const COLUMNS: [(&str, &str); 8] = [
+pub(super) const COLUMNS: [(&str, &str); 8] = [
     ("model", "/model"),
     ("from", "/effective_from"),
     ("source", "/source"),
@@ -99,17 +111,20 @@ pub(crate) async fn run_price_command(
         PriceCommand::Show { model } => {
             context.printer.rows(&context.admin.get(&["prices", &model], &[]).await?, &COLUMNS);
         }
-        PriceCommand::Add { model, from, rates } => {
+        PriceCommand::Add { model, account, multiplier, from, rates } => {
+            let has_rates = multiplier.is_none();
             let standard = JsonBody::default()
-                .set("input", Some(rates.input))
-                .set("output", Some(rates.output))
-                .set("cache_read", Some(rates.cache_read))
-                .set("cache_write_5m", Some(rates.cache_write_5m))
-                .set("cache_write_1h", Some(rates.cache_write_1h));
+                .set("input", rates.input)
+                .set("output", rates.output)
+                .set("cache_read", rates.cache_read)
+                .set("cache_write_5m", rates.cache_write_5m)
+                .set("cache_write_1h", rates.cache_write_1h);
             let body = JsonBody::default()
                 .set("model", Some(model.clone()))
                 .set("effective_from", from)
-                .set("standard", Some(standard.into_value()));
+                .set("account_id", account)
+                .set("multiplier", multiplier)
+                .set("standard", has_rates.then(|| standard.into_value()));
             let created = context.admin.post(&["prices"], &body.into_value()).await?;
             context.printer.show(&created, || print_line(format!("{model} has a new price")));
         }

@@ -11,30 +11,18 @@ use axum::extract::State;
 use baton_api::list::{PageQuery, ResourceList};
 use baton_api::prices::{
     NewPrice, PriceFilter, PriceResource, PriceSelector, PriceSource, PricedModel,
-    UsdLongPromptRates, UsdRates,
 };
+use baton_domain::account::Account;
 use baton_domain::model::ModelPattern;
+use baton_domain::model_catalog::{self, Vendor};
 use baton_domain::own_price::{OwnPrice, PriceId};
-use baton_domain::price::{LongPromptRates, ModelPrice, PriceTable, TokenRates};
+use baton_domain::price::PriceTable;
 use baton_store::{ConfigEdit, StoreError, StoredEntity};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
-fn price_view(model: &str, price: &ModelPrice, source: PriceSource) -> PriceResource {
-    PriceResource {
-        model: model.to_owned(),
-        effective_from: price.from,
-        source,
-        standard: price.standard.into(),
-        fast: price.fast.map(UsdRates::from),
-        above: price.above.map(UsdLongPromptRates::from),
-        us_geo: price.us_geo,
-        price_version: price.version.clone(),
-    }
-}
-
 fn own_price_view(stored: &StoredEntity<OwnPrice>) -> PriceResource {
-    price_view(&stored.value.id.model, &stored.value.price, PriceSource::Own)
+    PriceResource::from_price(&stored.value.id.model, &stored.value.price, PriceSource::Own)
 }
 
 pub(crate) async fn list_prices(
@@ -74,29 +62,72 @@ pub(crate) async fn create_price(
     request: AdminRequest,
     JsonBody(new): JsonBody<NewPrice>,
 ) -> ApiResult<Created<PriceResource>> {
-    let id =
-        PriceId { model: model(new.model)?, from: state.start(new.effective_from.as_deref())? };
+    let mut name = model(new.model.clone())?;
+    if let Some(account) = &new.account_id {
+        if state.store.config.read::<Account>(account).await?.is_none() {
+            return Err(ApiError::bad("`account_id`: no account has this id"));
+        }
+        name = format!("{}/{name}", account.as_str());
+    }
+    let id = PriceId { model: name, from: state.start(new.effective_from.as_deref())? };
     if state.store.config.read::<OwnPrice>(&id).await?.is_some() {
         let PriceId { model, from } = id;
         let message = format!("{model} already has a price from {from}; delete that price first");
         return Err(ApiError::conflict(message));
     }
     let now = state.store.clock().now();
-    let price = ModelPrice {
-        from: id.from,
-        standard: new.standard.into(),
-        fast: new.fast.map(TokenRates::from),
-        above: new.above.map(LongPromptRates::from),
-        us_geo: new.us_geo,
-        // The time of creation distinguishes prices that were set one after another for the same
-        // day.
-        version: format!("own-{now:.3}"),
-    };
+    // The time of creation distinguishes prices that were set one after another for the same day.
+    let price = new.price(id.from, format!("own-{now:.3}")).ok_or_else(|| {
+        ApiError::bad("`standard`: expected rates, or a `multiplier` for an `account_id`")
+    })?;
     let stored = state.store.editor.new_stored(OwnPrice { id, price }, None);
     let (mut edit, view) = (ConfigEdit::default(), own_price_view(&stored));
     state.store.editor.save_price(&mut edit, &stored)?;
     let note = AuditNote::created(&stored.value.id, &view);
     state.commit_change(&request, edit, note, Created::new(&view)?).await
+}
+
+/// The models of the catalog, by vendor and name, with their list prices.
+pub(crate) async fn list_models(
+    QueryParameters(paging): QueryParameters<PageQuery>,
+    QueryParameters(filter): QueryParameters<PriceFilter>,
+) -> ApiResult<Json<ResourceList<PriceResource>>> {
+    let (limit, text) = (usize::from(page_limit(&paging)?), filter.q.to_lowercase());
+    let after = page_cursor(&paging).unwrap_or_default().to_owned();
+    let rows = model_rows().filter(|row| row.model > after);
+    let mut rows = rows.filter(|row| contains_ignoring_case(&row.model, &text)).peekable();
+    let data: Vec<_> = rows.by_ref().take(limit).collect();
+    let next_cursor = data.last().filter(|_| rows.peek().is_some()).map(|row| row.model.clone());
+    Ok(Json(ResourceList { data, next_cursor }))
+}
+
+/// The entries of a model, at every vendor if the name has none.
+pub(crate) async fn get_model(
+    ResourceId(PricedModel(model)): ResourceId<PricedModel>,
+) -> ApiResult<Json<ResourceList<PriceResource>>> {
+    let is_named = |row: &PriceResource| {
+        let rest = row.model.split_once('/').map_or("", |(_, rest)| rest);
+        row.model.eq_ignore_ascii_case(&model) || rest.eq_ignore_ascii_case(&model)
+    };
+    let data: Vec<_> = model_rows().filter(is_named).collect();
+    if data.is_empty() {
+        return Err(ApiError::not_found(format!("a model {}", shorten_text(&model))));
+    }
+    Ok(Json(ResourceList { data, next_cursor: None }))
+}
+
+fn model_rows() -> impl Iterator<Item = PriceResource> {
+    let now = Timestamp::MAX;
+    model_catalog::entries().map(move |(vendor, model, price)| {
+        let name = format!("{}/{model}", vendor.as_str());
+        // The built-in prices of Claude models are newer than the catalog's.
+        let price = if vendor == Vendor::Anthropic {
+            PriceTable::builtin().price(model, now).unwrap_or(price)
+        } else {
+            price
+        };
+        PriceResource::from_price(&name, &price, PriceSource::Catalog)
+    })
 }
 
 pub(crate) async fn delete_price(
@@ -159,7 +190,7 @@ impl AdminState {
         let mut rows = BTreeMap::new();
         for (model, prices) in PriceTable::builtin().models().filter(|(model, _)| wants(model)) {
             for price in prices {
-                let view = price_view(model, price, PriceSource::Builtin);
+                let view = PriceResource::from_price(model, price, PriceSource::Builtin);
                 rows.insert((model.to_owned(), price.from), view);
             }
         }

@@ -297,6 +297,8 @@ fn limit_routes() -> Vec<ApiRoute> {
 /// Prices, alerts and settings.
 fn setting_routes() -> Vec<ApiRoute> {
     vec![
+        ApiRoute::new(Get, "/models", "List the catalog of models", prices::list_models),
+        ApiRoute::new(Get, "/models/{model}", "List the entries of a model", prices::get_model),
         ApiRoute::new(Get, "/prices", "List built-in and own prices", prices::list_prices),
         ApiRoute::new(Post, "/prices", "Set a price from a date", prices::create_price),
         ApiRoute::new(Get, "/prices/{model}", "List the prices of a model", prices::get_price),

@@ -85,7 +85,7 @@ const fn entry(href: &'static str, text: &'static str) -> NavigationItem {
     NavigationItem { href, text, member_text: "", for_members: false, starts_section: false }
 }
 
-static NAVIGATION: [NavigationItem; 14] = [
+static NAVIGATION: [NavigationItem; 15] = [
     entry("/console", "Overview"),
     NavigationItem {
         member_text: "My requests",
@@ -97,6 +97,7 @@ static NAVIGATION: [NavigationItem; 14] = [
     entry("/console/keys", "Keys"),
     entry("/console/users", "Users"),
     NavigationItem { starts_section: true, ..entry("/console/limits", "Spend limits") },
+    entry("/console/models", "Models"),
     entry("/console/prices", "Prices"),
     entry("/console/alerts", "Alerts"),
     NavigationItem { starts_section: true, ..entry("/console/audit", "Audit") },

@@ -24,6 +24,7 @@ const HERE: &str = "/console/prices";
 pub(crate) fn routes() -> Router<ConsoleState> {
     Router::new()
         .route("/prices", get(list_prices).post(create_price))
+        .route("/models", get(list_models))
         .route("/prices/new", get(show_new_price))
         .route("/prices/delete", post(delete_price))
 }
@@ -34,7 +35,12 @@ fn price_fields() -> Vec<FieldSpec> {
         FieldSpec::new("effective_from", "From (UTC)", "Empty means now.", FieldKind::DateTime),
         FieldSpec::new("standard.input", "Input", "US dollars per million tokens.", FieldKind::Usd),
         FieldSpec::new("standard.output", "Output", "", FieldKind::Usd),
-        FieldSpec::new("standard.cache_read", "Cache read", "", FieldKind::Usd),
+        FieldSpec::new(
+            "standard.cache_read",
+            "Cache read",
+            "Empty means as much as other input.",
+            FieldKind::Usd,
+        ),
         FieldSpec::new("standard.cache_write_5m", "Cache write, 5 minutes", "", FieldKind::Usd),
         FieldSpec::new("standard.cache_write_1h", "Cache write, 1 hour", "", FieldKind::Usd),
         FieldSpec::new(
@@ -46,7 +52,7 @@ fn price_fields() -> Vec<FieldSpec> {
         FieldSpec::new(
             "fast.input",
             "Fast mode: input",
-            "Fill in all five fast mode prices, or none.",
+            "Fill in at least input and output, or none.",
             FieldKind::Usd,
         ),
         FieldSpec::new("fast.output", "Fast mode: output", "", FieldKind::Usd),
@@ -61,7 +67,7 @@ fn price_fields() -> Vec<FieldSpec> {
         FieldSpec::new(
             "above.prompt_tokens",
             "Long prompts: longer than (tokens)",
-            "Fill in this and all five prices below, or none.",
+            "Fill in this and at least input and output below, or none.",
             FieldKind::Count,
         ),
         FieldSpec::new("above.rates.input", "Long prompts: input", "", FieldKind::Usd),
@@ -123,6 +129,54 @@ async fn list_prices(page_request: PageRequest) -> ConsoleResult {
     Ok(page_request.render_page("Prices", blocks))
 }
 
+/// The catalog: each vendor's list prices, from which a new price can start.
+async fn list_models(page_request: PageRequest) -> ConsoleResult {
+    page_request.require_admin()?;
+    let query = page_request.query.query(&["q", "cursor"]);
+    let list: ResourceList<PriceResource> =
+        page_request.get(format!("/api/v1/models?{query}")).await?;
+    let field = FieldSpec::new("q", "Vendor or model contains", "", FieldKind::Text)
+        .submitted_field(&page_request.query);
+    let mut blocks = vec![
+        PageBlock::Form(HtmlForm::get("filter", "/console/models", "Filter").fields(vec![field])),
+        PageBlock::Text(
+            "List prices in US dollars per million tokens. Prices that you set come first.".into(),
+        ),
+    ];
+    if list.data.is_empty() {
+        blocks.push(PageBlock::Empty("No models found.".into(), None));
+        return Ok(page_request.render_page("Models", blocks));
+    }
+    let columns =
+        ["Model", "#Input", "#Output", "#Cache read", "#Context", "#Longest answer", "Tiers"];
+    let mut table = PageTable::new("models", "List prices by vendor and model", &columns);
+    table.rows = list.data.iter().map(model_row).collect();
+    (table.next, table.first) =
+        resource_pages::page_links(&page_request, list.next_cursor.as_deref());
+    blocks.push(PageBlock::Table(table));
+    Ok(page_request.render_page("Models", blocks))
+}
+
+fn model_row(price: &PriceResource) -> Vec<TableCell> {
+    let rate = |rate: UsdPerMillion| {
+        let exact = api_text(&rate);
+        number(format_exact_usd(&exact), exact)
+    };
+    let count = |count: Option<u64>| {
+        count.map(|count| number(group_digits(count), count.to_string())).unwrap_or_default()
+    };
+    let tiers: Vec<String> = price.tiers.iter().map(|tier| api_text(&tier.tier)).collect();
+    vec![
+        vec![CellPart::Muted(truncate_text(&price.model, 80))],
+        rate(price.standard.input),
+        rate(price.standard.output),
+        rate(price.standard.cache_read),
+        count(price.context_tokens),
+        count(price.output_tokens),
+        vec![CellPart::Muted(tiers.join(", "))],
+    ]
+}
+
 fn price_row(price: &PriceResource) -> Vec<TableCell> {
     let rate = |of: fn(&UsdRates) -> UsdPerMillion| {
         let exact = api_text(&of(&price.standard));
@@ -137,8 +191,10 @@ fn price_row(price: &PriceResource) -> Vec<TableCell> {
     };
     let (model, from) = (price.model.clone(), price.effective_from.to_string());
     let is_own = price.source == PriceSource::Own;
-    let source =
-        if is_own { badge(Severity::Success, "own") } else { badge(Severity::Neutral, "built in") };
+    let source = match price.source {
+        PriceSource::Own => badge(Severity::Success, "own"),
+        PriceSource::Builtin | PriceSource::Catalog => badge(Severity::Neutral, "built in"),
+    };
     let remove = || {
         HtmlForm::post(format!("delete-{model}-{from}"), format!("{HERE}/delete"), "Delete")
             .hidden("model", model.clone())

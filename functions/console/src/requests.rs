@@ -148,7 +148,7 @@ fn request_row(
         tokens(row.tokens.input),
         tokens(row.tokens.output),
         tokens(row.tokens.cache_read),
-        money(row.cost_usd),
+        cost_cell(row),
         number(millis(row.ttft_ms.unwrap_or_default()), ""),
         number(millis(row.duration_ms), ""),
     ]);
@@ -255,6 +255,22 @@ fn protocol_label(name: &str) -> &str {
     known.map_or(name, |(_, label)| *label)
 }
 
+/// The cost, with a mark if the model has no price.
+fn cost_cell(row: &UsageRecord) -> TableCell {
+    let mut cell = money(row.cost_usd);
+    if row.price_version.ends_with('?') {
+        cell.push(CellPart::Muted("no price".into()));
+    }
+    cell
+}
+
+/// The version of the price; an estimated one says so.
+fn price_version(row: &UsageRecord) -> String {
+    let is_guess = row.price_version.ends_with('?');
+    let mark = if is_guess { " (the model has no price: estimated)" } else { "" };
+    format!("{}{mark}", row.price_version)
+}
+
 fn cost(row: &UsageRecord) -> PageTable {
     let mut table = PageTable::new("cost", "Recorded usage", &["Item", "#Amount"]);
     let sums = &row.tokens;
@@ -265,7 +281,7 @@ fn cost(row: &UsageRecord) -> PageTable {
         vec![text("Tokens written to the cache for 5 minutes"), count(sums.cache_write_5m)],
         vec![text("Tokens written to the cache for an hour"), count(sums.cache_write_1h)],
         vec![text("Web searches"), count(row.web_searches)],
-        vec![text("Price version"), text(row.price_version.clone())],
+        vec![text("Price version"), text(price_version(row))],
         vec![text("Cost in US dollars, exact"), number(row.cost_usd.to_string(), "")],
     ];
     table

@@ -13,7 +13,7 @@ use baton_domain::cost_factors::{CostFactors, UnboundedField};
 use baton_domain::key::ReservationEstimate;
 use baton_domain::model::map;
 use baton_domain::money::PicoUsd;
-use baton_domain::price::PriceTable;
+use baton_domain::price::{PriceTable, Seller, SoldPrices};
 use baton_domain::protocol::UpstreamOperation;
 use baton_domain::reduction::ReducedCosts;
 use baton_domain::reservation::BlockReason;
@@ -50,17 +50,18 @@ impl RelayState {
         (body, client_factors): (&Bytes, &CostFactors),
     ) -> Result<CostBound, RelayError> {
         let prices = self.store.prices.load().await;
-        let pricing =
-            PricingContext { prices: &prices, estimate: caller.key().estimate, at: request.at };
+        let pricing = PricingContext { estimate: caller.key().estimate, at: request.at };
         let mut bound = CostBound::default();
-        let add = |cost_factors: &CostFactors, models: &[&str], is_own| {
-            pricing.add_cost(&mut bound, cost_factors, pricing.priced_models(models, is_own));
+        let add = |sold: SoldPrices<'_>, cost_factors: &CostFactors, models: &[&str], is_own| {
+            let models = pricing.priced_models(sold, models, is_own);
+            pricing.add_cost(sold, &mut bound, cost_factors, models);
             if is_own {
                 bound.unbounded = None;
             }
         };
-        let unpriced =
-            self.each_demand(request, caller, facts, (body, client_factors), add).await?;
+        let unpriced = self
+            .each_demand(&prices, request, (caller, facts), (body, client_factors), add)
+            .await?;
         bound.unbounded = bound.unbounded.or(unpriced);
         Ok(bound)
     }
@@ -77,17 +78,18 @@ impl RelayState {
     ) -> Option<String> {
         let amounts = blocked.needed_and_room()?;
         let prices = self.store.prices.load().await;
-        let pricing =
-            PricingContext { prices: &prices, estimate: caller.key().estimate, at: request.at };
+        let pricing = PricingContext { estimate: caller.key().estimate, at: request.at };
         let mut costs = ReducedCosts::default();
-        let add = |demand: &CostFactors, models: &[&str], is_own| {
-            let models = pricing.priced_models(models, is_own);
+        let add = |sold: SoldPrices<'_>, demand: &CostFactors, models: &[&str], is_own| {
+            let models = pricing.priced_models(sold, models, is_own);
             costs.add(demand, |cost_factors| {
-                let each = models.iter().map(|model| pricing.estimate(cost_factors, model));
+                let each = models.iter().map(|model| pricing.estimate(sold, cost_factors, model));
                 each.max().unwrap_or_default()
             });
         };
-        self.each_demand(request, caller, facts, (body, client_factors), add).await.ok()?;
+        self.each_demand(&prices, request, (caller, facts), (body, client_factors), add)
+            .await
+            .ok()?;
         costs.advice(amounts, request.protocol, client_factors)
     }
 
@@ -96,18 +98,18 @@ impl RelayState {
     /// model that was requested. Returns a header that has no price if an account would receive one.
     async fn each_demand(
         &self,
+        prices: &PriceTable,
         request: &RequestContext,
-        caller: &AuthenticatedKey,
-        facts: &BodyFacts,
+        (caller, facts): (&AuthenticatedKey, &BodyFacts),
         (body, client_factors): (&Bytes, &CostFactors),
-        mut add: impl FnMut(&CostFactors, &[&str], bool) + Send,
+        mut add: impl FnMut(SoldPrices<'_>, &CostFactors, &[&str], bool) + Send,
     ) -> Result<Option<UnboundedField>, RelayError> {
         let pool = self.store.pools.get(&caller.key().group_id).await.ok().flatten();
         let model = facts.model.as_str();
         let alias = pool.as_ref().and_then(|pool| map(&pool.group.model_aliases, model));
         let aliased_model = alias.unwrap_or(model);
-        add(client_factors, &[model, aliased_model], true);
-        let mut seen: Vec<CostVariant> = Vec::new();
+        add(prices.usual(), client_factors, &[model, aliased_model], true);
+        let mut seen: Vec<(CostVariant, Seller)> = Vec::new();
         let mut unpriced = None;
         let operation = UpstreamOperation::Answer(request.protocol);
         let is_candidate = |member: &&PoolMember| {
@@ -122,14 +124,16 @@ impl RelayState {
             if plan.is_bedrock_pass_through() {
                 unpriced = unpriced.or_else(|| unpriced_header(&request.head.headers));
             }
-            let variant = plan.cost_variant(&member.account, aliased_model);
-            if seen.contains(&variant) {
+            let seller = prices.seller_of(&member.account);
+            let form = (plan.cost_variant(&member.account, aliased_model), seller);
+            if seen.contains(&form) {
                 continue;
             }
+            let (variant, sold) = (&form.0, prices.sold_by(&form.1));
             let client_body = (body, model, facts.shape.is_stream);
             match variant.translation(request.identity(), client_body) {
                 // The account receives the body unchanged.
-                None => add(client_factors, &[&variant.model, aliased_model], false),
+                None => add(sold, client_factors, &[&variant.model, aliased_model], false),
                 Some(translate) => {
                     let protocol = variant.upstream_protocol;
                     let read = move || {
@@ -140,6 +144,7 @@ impl RelayState {
                     let read = self.workers.run(&caller.key().id, size, read);
                     if let Ok(demand) = Box::pin(read).await? {
                         add(
+                            sold,
                             &demand.map_err(unreadable_body_error)?,
                             &[&variant.model, aliased_model],
                             false,
@@ -147,7 +152,7 @@ impl RelayState {
                     }
                 }
             }
-            seen.push(variant);
+            seen.push(form);
         }
         Ok(unpriced)
     }
@@ -171,40 +176,49 @@ fn unreadable_body_error(error: CostScanError) -> RelayError {
     RelayError::bad_request(&error.to_string())
 }
 
-struct PricingContext<'a> {
-    prices: &'a PriceTable,
+#[derive(Clone, Copy)]
+struct PricingContext {
     estimate: ReservationEstimate,
     at: Timestamp,
 }
 
-impl PricingContext<'_> {
+impl PricingContext {
     /// Returns the amount to reserve for these cost factors.
-    fn estimate(&self, cost_factors: &CostFactors, model: &str) -> PicoUsd {
+    fn estimate(self, sold: SoldPrices<'_>, cost_factors: &CostFactors, model: &str) -> PicoUsd {
         match self.estimate {
-            ReservationEstimate::Most => {
-                self.prices.highest_cost(cost_factors, model, self.at).amount
-            }
-            ReservationEstimate::Expected => self.prices.expected(cost_factors, model, self.at),
+            ReservationEstimate::Most => sold.highest_cost(cost_factors, model, self.at).amount,
+            ReservationEstimate::Expected => sold.expected(cost_factors, model, self.at),
         }
     }
 
     /// Chooses the models that set the price: both the requested one and the one it stands for. Of
     /// an account's own name for a model (an inference profile, a deployment) and the model that it
     /// was requested as, the first one whose price has a bound counts, as in the usage record.
-    fn priced_models<'m>(&self, models: &'m [&'m str], is_own: bool) -> &'m [&'m str] {
-        let is_bounded = |model: &&str| self.prices.has_price_bound(model, self.at);
+    fn priced_models<'m>(
+        self,
+        sold: SoldPrices<'_>,
+        models: &'m [&'m str],
+        is_own: bool,
+    ) -> &'m [&'m str] {
+        let is_bounded = |model: &&str| sold.has_price_bound(model, self.at);
         let at = models.iter().position(is_bounded).unwrap_or_default();
         if is_own { models } else { models.get(at..=at).unwrap_or(models) }
     }
 
     /// Raises the bound to the cost of these factors for each of the models.
-    fn add_cost(&self, bound: &mut CostBound, cost_factors: &CostFactors, models: &[&str]) {
+    fn add_cost(
+        self,
+        sold: SoldPrices<'_>,
+        bound: &mut CostBound,
+        cost_factors: &CostFactors,
+        models: &[&str],
+    ) {
         for model in models {
-            let max_cost = self.prices.highest_cost(cost_factors, model, self.at).amount;
-            let estimate = self.estimate(cost_factors, model);
+            let max_cost = sold.highest_cost(cost_factors, model, self.at).amount;
+            let estimate = self.estimate(sold, cost_factors, model);
             bound.max_cost = bound.max_cost.max(max_cost);
             bound.estimate = bound.estimate.max(estimate);
-            let unbounded = || self.prices.unbounded(cost_factors, model, self.at);
+            let unbounded = || sold.unbounded(cost_factors, model, self.at);
             bound.unbounded = bound.unbounded.take().or_else(unbounded);
         }
     }

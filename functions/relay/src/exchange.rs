@@ -9,7 +9,6 @@ use crate::client_response::RelayError;
 use crate::forward::ForwardFailure;
 use crate::free_calls::FreeCallPermit;
 use crate::model_call::{Metering, OutboundCall};
-use crate::request_body::BufferedBody;
 use crate::{RelayState, RequestContext};
 use bytes::Bytes;
 use http::Response;
@@ -96,11 +95,10 @@ impl RelayState {
         self: &Arc<Self>,
         request: &Arc<RequestContext>,
         mut caller: AuthenticatedKey,
-        (held, metering): (BufferedBody, Metering),
+        (body, metering): (Bytes, Metering),
         (client, time): (ClientPresence, Duration),
     ) -> Result<Response<RelayBody>, RelayError> {
         let deadline = Instant::now() + time;
-        let body = held.bytes.clone();
         let facts = self.read_body_facts(request, &caller, body.clone()).await?;
         caller.check_model_allowed(&facts.model)?;
         let sized = (&facts, &body);
@@ -121,8 +119,6 @@ impl RelayState {
         let random = u64::try_from(self.store.random_source().bits() >> 64).unwrap_or_default();
         let call = OutboundCall::new(request, caller, facts, body, (metering, random));
         let forwarded = self.forward_call(request, call, deadline).await;
-        // The body is not needed again. Its memory is freed for other requests.
-        drop(held);
         match forwarded {
             Ok(response) => {
                 let mut response =
@@ -193,7 +189,7 @@ mod tests {
     #[test]
     #[ignore = "it fixes the size of futures, which a compiler or a dependency may change"]
     fn waiting_request_uses_little_memory() {
-        type Arguments = (Arc<RelayState>, Arc<RequestContext>, AuthenticatedKey, BufferedBody);
+        type Arguments = (Arc<RelayState>, Arc<RequestContext>, AuthenticatedKey, Bytes);
         let serve = |(context, requested, caller, body): Arguments| async move {
             let client = (ClientPresence::new(&context.shutdown.cancel_responses), Duration::ZERO);
             context.run_model_call(&requested, caller, (body, Metering::Metered), client).await

@@ -23,6 +23,7 @@ use crate::unserved_request::{UnservedRequest, seconds_until};
 use crate::{RelayState, RequestContext};
 use baton_domain::account_selection::IneligibleReason;
 use baton_domain::cooldown_reason::CooldownReason;
+use baton_domain::price::Seller;
 use baton_domain::record::{RequestOutcome, TriedAccount};
 use baton_domain::verdict::{AccountEffect, RequestFacts, RetryDecision, Verdict};
 use baton_providers::classification::classify;
@@ -353,6 +354,7 @@ impl AttemptHistory {
             model_call: Arc::clone(model_call),
             account: member.account.id.clone(),
             provider: member.account.provider.as_str(),
+            seller: Seller::of_account(&member.account),
             upstream_model,
             attempts: u32::try_from(selector.attempt_count()).unwrap_or(u32::MAX),
             failed_attempts: self.failed_attempts.clone(),

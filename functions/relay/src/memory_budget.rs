@@ -5,6 +5,7 @@
 //! that a few keys with large bodies do not block the others.
 
 use baton_domain::id::KeyId;
+use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -78,6 +79,27 @@ pub(crate) struct MemoryPermit {
     key: KeyId,
     bytes: usize,
     is_metered: bool,
+}
+
+impl MemoryPermit {
+    /// Returns the bytes in a form that keeps the permit until the last part of them is dropped.
+    /// The HTTP client drops a body when it is sent, which can be long after the upstream has begun
+    /// to answer.
+    pub(crate) fn attach(self, bytes: Bytes) -> Bytes {
+        Bytes::from_owner(CountedBytes { bytes, _permit: self })
+    }
+}
+
+/// Bytes with their share of the memory budget.
+struct CountedBytes {
+    bytes: Bytes,
+    _permit: MemoryPermit,
+}
+
+impl AsRef<[u8]> for CountedBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl MemoryBudget {
@@ -332,6 +354,18 @@ mod tests {
 
     fn key(number: u8) -> KeyId {
         KeyId::from_bits(number.into())
+    }
+
+    #[test]
+    fn attached_bytes_count_until_their_last_part_is_dropped() {
+        let (request_memory, one) = (held(), key(1));
+        let permit = request_memory.try_acquire_bytes(&one, bytes(MB)).unwrap();
+        let body = permit.attach(Bytes::from_static(b"body"));
+        let part = body.slice(1..2);
+        drop(body);
+        assert_eq!(request_memory.lock_state().total, MB);
+        drop(part);
+        assert_eq!(request_memory.lock_state().total, 0);
     }
 
     #[test]

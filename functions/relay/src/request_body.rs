@@ -18,15 +18,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 /// How long the rest of a refused request's body is read at most.
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// A request body together with its share of the memory budget.
-pub(crate) struct BufferedBody {
-    pub(crate) bytes: Bytes,
-    _permit: MemoryPermit,
-}
-
 impl RelayState {
     /// Reads the whole body, within the time limit and at the minimum rate for bodies. The memory
-    /// is taken from the key's budget before the bytes are read.
+    /// is taken from the key's budget before the bytes are read, and released with the last of them.
     ///
     /// # Errors
     /// The body is too large, too slow, or broke off; or the key or the process holds too many
@@ -36,7 +30,7 @@ impl RelayState {
         request: &RequestContext,
         (caller, metering): (&AuthenticatedKey, Metering),
         body: Pin<&mut B>,
-    ) -> Result<BufferedBody, RelayError>
+    ) -> Result<Bytes, RelayError>
     where
         B: Body<Data = Bytes>,
         B::Error: std::fmt::Display + Send,
@@ -64,7 +58,7 @@ impl RelayState {
         announced: usize,
         (caller, metering): (&AuthenticatedKey, Metering),
         body: Pin<&mut B>,
-    ) -> Result<BufferedBody, RelayError>
+    ) -> Result<Bytes, RelayError>
     where
         B: Body<Data = Bytes>,
         B::Error: std::fmt::Display + Send,
@@ -82,7 +76,7 @@ impl RelayState {
         let pace = BodyPacing::new(&self.bounds);
         let bytes =
             collect_body(body, announced, self.bounds.body_bytes, (pace, &mut permit)).await?;
-        Ok(BufferedBody { bytes, _permit: permit })
+        Ok(permit.attach(bytes))
     }
 
     /// Reads up to `bytes_max` bytes of a refused request's body and discards them, for a limited

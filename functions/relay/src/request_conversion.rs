@@ -5,7 +5,7 @@
 
 use crate::attempt_error::AttemptError;
 use crate::body_workers::{COPYING, LONG_BYTES, READING, TRANSLATING};
-use crate::memory_budget::{MemoryPermit, MemoryRequest};
+use crate::memory_budget::MemoryRequest;
 use crate::model_call::{Metering, OutboundCall};
 use crate::response_conversion::ResponsePlan;
 use crate::{RelayState, RequestContext};
@@ -107,22 +107,9 @@ impl RelayState {
             self.workers.run_in_turn(turn, size, work).await.map_err(stopping)??;
         if let Some(mut permit) = permit {
             permit.grow_to(converted.body.len().min(most))?;
-            converted.body =
-                Bytes::from_owner(CountedBody { body: converted.body, _permit: permit });
+            converted.body = permit.attach(converted.body);
         }
         Ok(converted)
-    }
-}
-
-/// A converted body with its share of the memory budget. The HTTP client drops it when it is sent.
-struct CountedBody {
-    body: Bytes,
-    _permit: MemoryPermit,
-}
-
-impl AsRef<[u8]> for CountedBody {
-    fn as_ref(&self) -> &[u8] {
-        &self.body
     }
 }
 

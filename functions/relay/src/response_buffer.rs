@@ -237,6 +237,7 @@ fn misconfigured(status: StatusCode) -> Option<&'static str> {
         _ if status.is_redirection() => {
             Some("it answered with a redirect, which Baton does not follow")
         }
+        _ if status.is_informational() => Some("it answered with an interim status only"),
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => Some("the proxy requires authentication"),
         _ => None,
     }

@@ -5,7 +5,7 @@ use crate::RelayState;
 use crate::account_selection::ConcurrencySlot;
 use crate::model_call::{Metering, ModelCall};
 use baton_domain::id::AccountId;
-use baton_domain::price::PriceTable;
+use baton_domain::price::{PriceTable, Seller};
 use baton_domain::record::{RequestOutcome, TriedAccount, UsageRecord, VERSION};
 use baton_domain::usage::{MODEL_CHARS_MAX, clean_text};
 use baton_protocol::meter::MeterReading;
@@ -34,6 +34,8 @@ pub(crate) struct PendingUsage {
     pub(crate) model_call: Arc<ModelCall>,
     pub(crate) account: AccountId,
     pub(crate) provider: &'static str,
+    /// Who asks the price.
+    pub(crate) seller: Seller,
     pub(crate) upstream_model: String,
     pub(crate) attempts: u32,
     /// The accounts that were tried and failed before.
@@ -269,6 +271,7 @@ impl RelayState {
         prices: &PriceTable,
     ) -> UsageRecord {
         let model_call = &pending_usage.model_call;
+        let prices = prices.sold_by(&pending_usage.seller);
         let key = model_call.caller.key();
         let reading = request_end.reading.as_ref();
         let usage =

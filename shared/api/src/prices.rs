@@ -1,8 +1,9 @@
 //! Built-in prices and own prices of the operator: `/prices`.
 
 use crate::fields::{ModelId, Moment};
+use baton_domain::id::AccountId;
 use baton_domain::money::PicoUsd;
-use baton_domain::price::{LongPromptRates, TokenRates};
+use baton_domain::price::{LongPromptRates, ModelPrice, ServiceTier, TierPrice, TokenRates};
 use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -92,6 +93,102 @@ impl From<UsdRates> for TokenRates {
     }
 }
 
+/// Rates of a new price. Only the classes that the vendor has need a rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewRates {
+    /// Prompt tokens that were neither read from nor written to a cache.
+    pub input: UsdPerMillion,
+    /// Tokens of the answer.
+    pub output: UsdPerMillion,
+    /// Prompt tokens read from the cache; by default as much as `input`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_read: Option<UsdPerMillion>,
+    /// Prompt tokens written to the cache for the vendor's shortest time; by default as much as
+    /// `input`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_write_5m: Option<UsdPerMillion>,
+    /// Prompt tokens written to the cache for the vendor's longest time; by default as much as
+    /// `cache_write_5m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_write_1h: Option<UsdPerMillion>,
+}
+
+impl From<NewRates> for TokenRates {
+    fn from(new: NewRates) -> Self {
+        let cache_write_5m = new.cache_write_5m.unwrap_or(new.input);
+        Self {
+            input: new.input.0,
+            output: new.output.0,
+            cache_read: new.cache_read.unwrap_or(new.input).0,
+            cache_write_5m: cache_write_5m.0,
+            cache_write_1h: new.cache_write_1h.unwrap_or(cache_write_5m).0,
+        }
+    }
+}
+
+impl From<TokenRates> for NewRates {
+    fn from(rates: TokenRates) -> Self {
+        Self {
+            input: UsdPerMillion(rates.input),
+            output: UsdPerMillion(rates.output),
+            cache_read: Some(UsdPerMillion(rates.cache_read)),
+            cache_write_5m: Some(UsdPerMillion(rates.cache_write_5m)),
+            cache_write_1h: Some(UsdPerMillion(rates.cache_write_1h)),
+        }
+    }
+}
+
+/// Rates of long prompts of a new price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewLongPromptRates {
+    /// Prompts with more tokens than this cost `rates`.
+    pub prompt_tokens: u64,
+    /// The rates.
+    pub rates: NewRates,
+}
+
+impl From<NewLongPromptRates> for LongPromptRates {
+    fn from(new: NewLongPromptRates) -> Self {
+        Self { prompt_tokens: new.prompt_tokens, rates: new.rates.into() }
+    }
+}
+
+impl From<LongPromptRates> for NewLongPromptRates {
+    fn from(above: LongPromptRates) -> Self {
+        Self { prompt_tokens: above.prompt_tokens, rates: above.rates.into() }
+    }
+}
+
+/// The rates of a service tier. A tier without rates costs twice (priority) or half (flex, batch)
+/// as much as the usual one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewTierRates {
+    /// The tier.
+    pub tier: ServiceTier,
+    /// Its rates.
+    pub standard: NewRates,
+    /// Its rates of long prompts, if they differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub above: Option<NewRates>,
+}
+
+impl From<NewTierRates> for TierPrice {
+    fn from(new: NewTierRates) -> Self {
+        let above = new.above.map(TokenRates::from);
+        Self { tier: new.tier, standard: new.standard.into(), above }
+    }
+}
+
+impl From<TierPrice> for NewTierRates {
+    fn from(price: TierPrice) -> Self {
+        let above = price.above.map(NewRates::from);
+        Self { tier: price.tier, standard: price.standard.into(), above }
+    }
+}
+
 /// Rates of long prompts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -133,8 +230,40 @@ pub struct PriceResource {
     pub above: Option<UsdLongPromptRates>,
     /// Whether inference that stays in the US costs more.
     pub us_geo: bool,
+    /// The rates of service tiers.
+    #[serde(default)]
+    pub tiers: Vec<NewTierRates>,
+    /// What an account pays of the list price; the rates are then zero.
+    #[serde(default)]
+    pub multiplier: Option<UsdPerMillion>,
+    /// The most tokens that the model reads in one pass, if known.
+    #[serde(default)]
+    pub context_tokens: Option<u64>,
+    /// The most tokens that the model writes in one pass, if known.
+    #[serde(default)]
+    pub output_tokens: Option<u64>,
     /// Version that usage records name.
     pub price_version: String,
+}
+
+impl PriceResource {
+    /// The view of a price.
+    pub fn from_price(model: &str, price: &ModelPrice, source: PriceSource) -> Self {
+        Self {
+            model: model.to_owned(),
+            effective_from: price.from,
+            source,
+            standard: price.standard.into(),
+            fast: price.fast.map(UsdRates::from),
+            above: price.above.map(UsdLongPromptRates::from),
+            us_geo: price.us_geo,
+            tiers: price.tiers.iter().copied().map(NewTierRates::from).collect(),
+            multiplier: price.multiplier.map(UsdPerMillion),
+            context_tokens: price.context_tokens,
+            output_tokens: price.output_tokens,
+            price_version: price.version.clone(),
+        }
+    }
 }
 
 /// Whose price it is.
@@ -145,30 +274,96 @@ pub enum PriceSource {
     Builtin,
     /// An operator has set it.
     Own,
+    /// The catalog of the vendors' list prices.
+    Catalog,
 }
 
-/// A new price.
+/// A new price: rates, or for an account a multiplier of the list price.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewPrice {
-    /// Id of the model.
+    /// Id of the model. `openai/gpt-5.2` is the price of one vendor only. `all` with a multiplier
+    /// means every model.
     #[schemars(with = "ModelId")]
     pub model: String,
+    /// The account that pays this price; by default all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_id: Option<AccountId>,
+    /// What the account pays of the list price, such as 0.85.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<UsdPerMillion>")]
+    pub multiplier: Option<UsdPerMillion>,
     /// From when the price applies; by default from now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Moment>")]
     pub effective_from: Option<String>,
     /// The usual rates.
-    pub standard: UsdRates,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standard: Option<NewRates>,
     /// The rates of `speed: fast`, if the model has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fast: Option<UsdRates>,
+    pub fast: Option<NewRates>,
     /// The rates of long prompts, if they differ.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub above: Option<UsdLongPromptRates>,
+    pub above: Option<NewLongPromptRates>,
     /// Whether inference that stays in the US costs more.
     #[serde(default)]
     pub us_geo: bool,
+    /// The rates of service tiers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tiers: Vec<NewTierRates>,
+    /// US dollars for a thousand web searches, if it is not the usual price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub web_search: Option<UsdPerMillion>,
+    /// The most tokens that the model reads in one pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_tokens: Option<u64>,
+    /// The most tokens that the model writes in one pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u64>,
+}
+
+impl NewPrice {
+    /// A new price of a model with these rates.
+    pub fn from_price(model: String, price: &ModelPrice) -> Self {
+        Self {
+            model,
+            account_id: None,
+            multiplier: None,
+            effective_from: None,
+            standard: Some(price.standard.into()),
+            fast: price.fast.map(NewRates::from),
+            above: price.above.map(NewLongPromptRates::from),
+            us_geo: price.us_geo,
+            tiers: price.tiers.iter().copied().map(NewTierRates::from).collect(),
+            web_search: price.web_search.map(|micros| UsdPerMillion(micros.saturating_mul(1_000))),
+            context_tokens: price.context_tokens,
+            output_tokens: price.output_tokens,
+        }
+    }
+
+    /// The price. `None` if it has neither rates nor a multiplier, or both.
+    pub fn price(&self, from: Timestamp, version: String) -> Option<ModelPrice> {
+        let standard = match (self.standard, self.multiplier) {
+            (Some(rates), None) => rates.into(),
+            (None, Some(_)) if self.account_id.is_some() => TokenRates::default(),
+            _ => return None,
+        };
+        Some(ModelPrice {
+            from,
+            standard,
+            fast: self.fast.map(TokenRates::from),
+            above: self.above.map(LongPromptRates::from),
+            us_geo: self.us_geo,
+            tiers: self.tiers.iter().copied().map(TierPrice::from).collect(),
+            multiplier: self.multiplier.map(|factor| factor.0),
+            web_search: self.web_search.map(|usd| usd.0.div_ceil(1_000)),
+            per_request: None,
+            context_tokens: self.context_tokens,
+            output_tokens: self.output_tokens,
+            version,
+        })
+    }
 }
 
 /// The id of a model in a path.

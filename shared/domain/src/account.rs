@@ -3,6 +3,7 @@
 
 use crate::id::{AccountId, GroupId};
 use crate::model::{ModelPattern, allows, map};
+use crate::model_catalog::Vendor;
 use crate::protocol::UpstreamOperation;
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +62,31 @@ impl Account {
         let is_known =
             self.provider.knows_model_name(model) || map(&self.model_map, model).is_some();
         is_known && allows(&self.models, model)
+    }
+
+    /// Whether the list or the map names single models, and not only patterns.
+    pub fn names_models(&self) -> bool {
+        let mapped = self.model_map.iter().map(|(pattern, _)| pattern);
+        self.models.iter().chain(mapped).any(ModelPattern::is_literal)
+    }
+
+    /// Whether the list or the map names this model.
+    pub fn names_model(&self, model: &str) -> bool {
+        let mapped = self.model_map.iter().map(|(pattern, _)| pattern);
+        self.models
+            .iter()
+            .chain(mapped)
+            .any(|pattern| pattern.is_literal() && pattern.covers(model))
+    }
+
+    /// Whether the account probably has Claude models only: it speaks Anthropic's API, has no list
+    /// of models, and its host is not that of another vendor.
+    pub fn is_claude_only(&self) -> bool {
+        let is_of_anthropic = || {
+            let vendor = Vendor::of_account(self.provider, &self.base_url);
+            vendor.is_none_or(|vendor| vendor == Vendor::Anthropic)
+        };
+        self.provider == Provider::Anthropic && self.models.is_empty() && is_of_anthropic()
     }
 
     /// The upstream's name for `model`, as the client requested it.

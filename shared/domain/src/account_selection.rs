@@ -1,6 +1,6 @@
 //! Account selection: a pure function of the group's accounts and the request.
 //!
-//! Accounts with the smallest priority number come first. Among them, weighted rendezvous hashing
+//! Accounts with the smallest priority number come first, and of them those that name the model. Among them, weighted rendezvous hashing
 //! by session picks a cache domain, then an account in it. Every instance computes the same result
 //! without stored state. If an account becomes ineligible, only its own sessions move, to another
 //! account of the same domain if possible. Accounts near their limits come after all others.
@@ -11,6 +11,7 @@ use crate::account::{Account, Provider};
 use crate::cooldown_reason::CooldownReason;
 use crate::health::{AccountAvailability, AccountHealth};
 use crate::id::{AccountId, GroupId};
+use crate::model::{is_claude, map};
 use crate::protocol::UpstreamOperation;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
@@ -55,6 +56,7 @@ pub struct AccountCandidates<'a, A> {
 /// The fields of an account that the selection reads. The type is small because each request reads
 /// all of them, and a thousand complete accounts do not fit into the processor's caches.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct HashedAccount {
     /// Hashes of the cache domain's name and of the account's id.
     domain: u64,
@@ -64,6 +66,10 @@ pub struct HashedAccount {
     weight: u32,
     provider: Provider,
     accepts_any_model: bool,
+    /// Whether its list or its map names single models.
+    names_models: bool,
+    /// Whether it probably has Claude models only: it has no list, and speaks Anthropic's API.
+    is_claude_only: bool,
     /// Whether the account declares a cache domain, which other accounts can share.
     shares_cache_domain: bool,
 }
@@ -78,6 +84,8 @@ impl HashedAccount {
             weight: if account.enabled { account.weight } else { 0 },
             provider: account.provider,
             accepts_any_model: account.models.is_empty() && account.provider.knows_any_model_name(),
+            names_models: account.names_models(),
+            is_claude_only: account.is_claude_only(),
             shares_cache_domain: account.cache_domain.is_some(),
         }
     }
@@ -182,8 +190,10 @@ pub fn choose_account<A: AsRef<Account>, H: Deref<Target = AccountHealth>>(
     // Usually the session's first choice is healthy, and the other accounts need not be checked:
     // removing others from the draw does not change a winner of the best tier.
     let first = first_choice(candidates, criteria).filter(|_| criteria.pinned_domain.is_none());
+    let avoids_claude_only = candidates.avoids_claude_only(criteria);
     if let Some(index) = first
-        && candidates.tier(index, &health(index), criteria, now) == Ok(AccountTier::Ready)
+        && candidates.tier(index, &health(index), (criteria, avoids_claude_only), now)
+            == Ok(AccountTier::Ready)
     {
         return SelectionResult::Chosen(index);
     }
@@ -198,8 +208,9 @@ fn choose_with_health<A: AsRef<Account>, H: Deref<Target = AccountHealth>>(
     now: Timestamp,
 ) -> SelectionResult {
     let places = 0..candidates.candidates.len();
+    let wish = (criteria, candidates.avoids_claude_only(criteria));
     let verdicts: Vec<Result<AccountTier, IneligibleReason>> =
-        places.clone().map(|index| candidates.tier(index, &health(index), criteria, now)).collect();
+        places.clone().map(|index| candidates.tier(index, &health(index), wish, now)).collect();
     let best = verdicts.iter().filter_map(|verdict| verdict.as_ref().ok()).min();
     let usable: Vec<usize> =
         places.clone().filter(|&index| verdicts[index].as_ref().ok() == best).collect();
@@ -212,7 +223,8 @@ fn choose_with_health<A: AsRef<Account>, H: Deref<Target = AccountHealth>>(
         |index: &usize| criteria.pinned_domain == Some(domain(candidates.account(*index)));
     let at_first_choice: Vec<usize> = usable.iter().copied().filter(is_there).collect();
     let among = if at_first_choice.is_empty() { usable } else { at_first_choice };
-    draw_account(candidates.candidates, &among, criteria)
+    candidates
+        .draw_by_name(&among, criteria)
         .map_or(SelectionResult::NoneEligible(Vec::new()), SelectionResult::Chosen)
 }
 
@@ -221,9 +233,11 @@ pub fn first_choice<A: AsRef<Account>>(
     candidates: &AccountCandidates<'_, A>,
     criteria: &SelectionCriteria<'_>,
 ) -> Option<usize> {
-    let serves = |index: &usize| candidates.settings_reason(*index, criteria).is_none();
+    let avoids_claude_only = candidates.avoids_claude_only(criteria);
+    let serves =
+        |index: &usize| candidates.settings_reason(*index, criteria, avoids_claude_only).is_none();
     let among: Vec<usize> = (0..candidates.candidates.len()).filter(serves).collect();
-    draw_account(candidates.candidates, &among, criteria)
+    candidates.draw_by_name(&among, criteria)
 }
 
 /// Picks the smallest priority among `among`, then a cache domain, then an account in it.
@@ -267,11 +281,42 @@ impl<A: AsRef<Account>> AccountCandidates<'_, A> {
         self.accounts[index].as_ref()
     }
 
+    /// Whether accounts that probably have Claude models only are left out: the model is none, and
+    /// another account can serve it.
+    fn avoids_claude_only(&self, criteria: &SelectionCriteria<'_>) -> bool {
+        let serves = |(index, candidate): (usize, &HashedAccount)| {
+            !candidate.is_claude_only && self.settings_reason(index, criteria, false).is_none()
+        };
+        !is_claude(criteria.model)
+            && self.candidates.iter().any(|candidate| candidate.is_claude_only)
+            && self.candidates.iter().enumerate().any(serves)
+    }
+
+    /// Draws from `among`. Of the accounts with the smallest priority, those that name the model
+    /// come first.
+    fn draw_by_name(&self, among: &[usize], criteria: &SelectionCriteria<'_>) -> Option<usize> {
+        if among.iter().any(|index| self.candidates[*index].names_models) {
+            let priority = among.iter().map(|index| self.candidates[*index].priority).min();
+            let names = |index: &usize| {
+                let candidate = &self.candidates[*index];
+                Some(candidate.priority) == priority
+                    && candidate.names_models
+                    && self.account(*index).names_model(criteria.model)
+            };
+            let preferred: Vec<usize> = among.iter().copied().filter(names).collect();
+            if !preferred.is_empty() {
+                return draw_account(self.candidates, &preferred, criteria);
+            }
+        }
+        draw_account(self.candidates, among, criteria)
+    }
+
     /// Why the settings of the account at an index rule it out, whatever its health.
     fn settings_reason(
         &self,
         index: usize,
         criteria: &SelectionCriteria<'_>,
+        avoids_claude_only: bool,
     ) -> Option<IneligibleReason> {
         let candidate = &self.candidates[index];
         if candidate.weight == 0 {
@@ -279,6 +324,12 @@ impl<A: AsRef<Account>> AccountCandidates<'_, A> {
         }
         if !candidate.provider.serves(criteria.operation) {
             return Some(IneligibleReason::Protocol);
+        }
+        if avoids_claude_only
+            && candidate.is_claude_only
+            && map(&self.account(index).model_map, criteria.model).is_none()
+        {
+            return Some(IneligibleReason::Model);
         }
         let serves =
             candidate.accepts_any_model || self.account(index).serves_model(criteria.model);
@@ -289,10 +340,10 @@ impl<A: AsRef<Account>> AccountCandidates<'_, A> {
         &self,
         index: usize,
         health: &AccountHealth,
-        criteria: &SelectionCriteria<'_>,
+        (criteria, avoids_claude_only): (&SelectionCriteria<'_>, bool),
         now: Timestamp,
     ) -> Result<AccountTier, IneligibleReason> {
-        if let Some(why) = self.settings_reason(index, criteria) {
+        if let Some(why) = self.settings_reason(index, criteria, avoids_claude_only) {
             return Err(why);
         }
         let id = &self.account(index).id;

@@ -3,7 +3,7 @@
 //! `protocol::cost_scan` derives the factors from the bytes of the request. The prices are in `price`.
 
 use crate::money::PicoUsd;
-use crate::price::{ModelPrice, PriceTable, TokenRates, UsageCost};
+use crate::price::{ModelPrice, PriceTable, ServiceTier, SoldPrices, TokenRates, UsageCost};
 use crate::usage::clean_text;
 use jiff::Timestamp;
 
@@ -46,6 +46,8 @@ pub struct CostFactors {
     pub searches: u64,
     /// Whether the request asks for `speed: fast`.
     pub is_fast: bool,
+    /// The tier that the request asks for, if it can cost more than the usual one.
+    pub tier: Option<ServiceTier>,
     /// Whether the prompt can be written to the cache for an hour.
     pub caches_for_an_hour: bool,
     /// Other models that the body names: fallbacks and advisors.
@@ -89,7 +91,8 @@ impl CostFactors {
     }
 
     /// The highest cost of all passes at a model's price, without searches.
-    fn cost_max(&self, price: &ModelPrice, context: Option<u64>) -> PicoUsd {
+    fn cost_max(&self, price: &ModelPrice, model: &str) -> PicoUsd {
+        let context = price.context_tokens;
         let (iterations, output) = (self.iterations.max(1), self.output());
         let mut prompt = self.prompt_tokens_max();
         if self.reads_beyond_body.is_some() {
@@ -99,13 +102,19 @@ impl CostFactors {
         // its context window.
         prompt = prompt.saturating_add(output.saturating_mul(iterations - 1));
         prompt = prompt.min(context.unwrap_or(u64::MAX));
-        let rates = price.highest_rates(self.is_fast, prompt);
+        let mut rates = price.highest_rates(self.is_fast, prompt);
+        let mut factor = (1, 1);
+        if let Some(tier) = self.tier {
+            let of_tier = price.highest_tier_rates(tier, model, prompt);
+            rates = rates.higher_of(of_tier.0);
+            factor = of_tier.1;
+        }
         let answers = output.saturating_mul(self.choices.max(1));
         let pass = PicoUsd::from_tokens(self.input_rate(&rates), prompt)
             + PicoUsd::from_tokens(rates.output, answers.saturating_add(self.predicted_tokens));
         let passes = i128::from(iterations);
         let geo = if price.us_geo { (11, 10) } else { (1, 1) };
-        PicoUsd::new(pass.pico().saturating_mul(passes)).scale(geo.0, geo.1)
+        PicoUsd::new(pass.pico().saturating_mul(passes)).scale(geo.0 * factor.0, geo.1 * factor.1)
     }
 
     /// The highest rate of a prompt token.
@@ -120,7 +129,7 @@ impl CostFactors {
     }
 }
 
-impl PriceTable {
+impl SoldPrices<'_> {
     /// The highest cost of a request for `model`, which is reserved before the request is sent.
     /// Each pass counts at the highest rate of the models, tiers and cache classes that the request
     /// can use, plus a tenth where the model can run under `inference_geo: us` (a workspace can
@@ -133,10 +142,10 @@ impl PriceTable {
         at: Timestamp,
     ) -> UsageCost {
         let amounts = cost_factors.all_models(model).map(|model| {
-            cost_factors.cost_max(&self.price_or_guess(model, at).0, self.context_tokens(model))
+            let price = self.price_or_guess(model, at).0;
+            cost_factors.cost_max(&price, model) + self.fees(&price, cost_factors.searches)
         });
-        let searches = self.web_searches(cost_factors.searches);
-        let amount = amounts.max().unwrap_or_default() + searches;
+        let amount = amounts.max().unwrap_or_default();
         let (price, is_priced) = self.price_or_guess(model, at);
         UsageCost { amount, version: crate::price::version_label(&price, is_priced), is_priced }
     }
@@ -169,7 +178,7 @@ impl PriceTable {
             cost_factors.all_models(model).any(|model| !is_known(model))
         };
         if cost_factors.reads_beyond_body.is_some()
-            && is_missing(&|model| self.context_tokens(model).is_some())
+            && is_missing(&|model| self.context_tokens(model, at).is_some())
         {
             return cost_factors.reads_beyond_body.clone();
         }
@@ -187,6 +196,28 @@ impl PriceTable {
             advice: "Baton has no price for this model. An administrator can set one with \
                      `baton price add`.",
         })
+    }
+}
+
+impl PriceTable {
+    /// [`SoldPrices::highest_cost`] for a vendor that is not known.
+    pub fn highest_cost(&self, factors: &CostFactors, model: &str, at: Timestamp) -> UsageCost {
+        self.usual().highest_cost(factors, model, at)
+    }
+
+    /// [`SoldPrices::expected`] for a vendor that is not known.
+    pub fn expected(&self, factors: &CostFactors, model: &str, at: Timestamp) -> PicoUsd {
+        self.usual().expected(factors, model, at)
+    }
+
+    /// [`SoldPrices::unbounded`] for a vendor that is not known.
+    pub fn unbounded(
+        &self,
+        factors: &CostFactors,
+        model: &str,
+        at: Timestamp,
+    ) -> Option<UnboundedField> {
+        self.usual().unbounded(factors, model, at)
     }
 }
 
@@ -246,11 +277,11 @@ mod tests {
         assert_eq!(estimate(&long, "claude-haiku-5-5"), "0.070812500000");
     }
 
-    /// 49,000 bytes and 2,000 tokens of preambles at the highest listed rates, plus a tenth.
+    /// 48,000 bytes and 2,000 tokens of preambles at its maker's rates.
     #[test]
-    fn unpriced_model_is_reserved_at_highest_listed_price() {
-        assert_eq!(estimate(&demand(), "o1-pro"), "8.910000000000");
-        assert_eq!(estimate(&demand(), "openai/o1-pro-2025-03-19"), "8.910000000000");
+    fn model_of_the_catalog_is_reserved_at_its_makers_price() {
+        assert_eq!(estimate(&demand(), "o1-pro"), "8.100000000000");
+        assert_eq!(estimate(&demand(), "openai/o1-pro-2025-03-19"), "8.100000000000");
         let cost = |model: &str| {
             let usage = crate::usage::BilledUsage {
                 tokens: crate::usage::TokenCounts { input: 1_000_000, ..Default::default() },
@@ -275,9 +306,10 @@ mod tests {
             |field: &str| Some(UnboundedField { field: field.into(), advice: "leave it out" });
         assert_eq!(field(&demand(), "gpt-5.5"), "");
         let stored = CostFactors { reads_beyond_body: named("conversation"), ..demand() };
-        assert_eq!(field(&stored, "gpt-5.5"), "conversation");
+        assert_eq!(field(&stored, "my-own-model"), "conversation");
+        assert_eq!(field(&stored, "gpt-5.5"), "");
         assert_eq!(field(&stored, "claude-opus-5-5"), "");
-        let other = CostFactors { models: vec!["gpt-5.5".into()], ..stored };
+        let other = CostFactors { models: vec!["my-own-model".into()], ..stored };
         assert_eq!(field(&other, "claude-opus-5-5"), "conversation");
         let fast = CostFactors { is_fast: true, ..demand() };
         assert_eq!(field(&fast, "claude-opus-5-5"), "");

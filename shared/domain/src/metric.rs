@@ -138,6 +138,11 @@ pub const TOKENS: MetricName = new_metric("baton.tokens", "Tokens as billed.");
 /// By model.
 pub const SPEND_USD: MetricName =
     new_metric("baton.spend.usd", "List price of the usage, in US dollars.");
+/// Without labels: any client can name a model.
+pub const UNPRICED: MetricName = new_metric(
+    "baton.usage.unpriced",
+    "Requests whose cost is an estimate: their model has no price.",
+);
 /// In seconds.
 pub const TTFT: MetricName =
     new_metric("baton.ttft", "Seconds from a request's acceptance to the answer's first byte.");

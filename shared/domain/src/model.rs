@@ -241,6 +241,15 @@ impl fmt::Display for ModelPattern {
     }
 }
 
+/// Whether a name can be that of a Claude model, by the word or the family in it.
+pub fn is_claude(model: &str) -> bool {
+    let lower = model.to_ascii_lowercase();
+    lower.is_empty()
+        || ["claude", "opus", "sonnet", "haiku", "fable", "mythos"]
+            .iter()
+            .any(|word| lower.contains(word))
+}
+
 /// Whether an allow list permits `model`; an empty list permits every model.
 pub fn allows(patterns: &[ModelPattern], model: &str) -> bool {
     patterns.is_empty() || patterns.iter().any(|pattern| pattern.covers(model))

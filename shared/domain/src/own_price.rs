@@ -42,6 +42,7 @@ impl PriceTable {
         }
         for OwnPrice { id, price } in own {
             table.set(&id.model, price.clone());
+            table.own.insert(id.model.clone());
         }
         table
     }
@@ -62,7 +63,7 @@ mod tests {
             TokenRates { input, output: 0, cache_read: 0, cache_write_5m: 0, cache_write_1h: 0 };
         let from = at(from);
         let version = format!("own-{input}");
-        let price = ModelPrice { from, standard, fast: None, above: None, us_geo: false, version };
+        let price = ModelPrice { from, standard, version, ..ModelPrice::default() };
         OwnPrice { id: PriceId { model: model.to_owned(), from }, price }
     }
 

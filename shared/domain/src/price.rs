@@ -3,18 +3,22 @@
 //! The built-in prices are in `prices.json`; operators can override them. `protocol::meter` reads usage
 //! from the upstream's bytes, and the store keeps the operators' prices.
 
+use crate::account::{Account, Provider};
 use crate::listed_price::listed_price;
 use crate::model::base_id;
+use crate::model_catalog::Vendor;
 use crate::money::PicoUsd;
+use crate::record::UsageRecord;
+pub use crate::sold_price::{Seller, SoldPrices};
 use crate::usage::{BilledUsage, TokenCounts};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 /// Micro-dollars per million tokens, by class. A rate times a number of tokens is exactly an amount
 /// of pico-dollars.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenRates {
     /// Prompt tokens that were neither read from nor written to a cache.
@@ -23,9 +27,11 @@ pub struct TokenRates {
     pub output: u64,
     /// Prompt tokens read from the cache.
     pub cache_read: u64,
-    /// Prompt tokens written to the cache for five minutes.
+    /// Prompt tokens written to the cache for five minutes, or for the shortest time that the vendor
+    /// has (thirty minutes at OpenAI).
     pub cache_write_5m: u64,
-    /// Prompt tokens written to the cache for an hour.
+    /// Prompt tokens written to the cache for an hour, or for the longest time that the vendor has
+    /// (twelve hours at OpenAI).
     pub cache_write_1h: u64,
 }
 
@@ -66,8 +72,61 @@ pub struct LongPromptRates {
     pub rates: TokenRates,
 }
 
+/// A class of service with own prices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceTier {
+    /// Slower.
+    Flex,
+    /// Faster.
+    Priority,
+    /// Still faster.
+    Ultrafast,
+    /// Within a day.
+    Batch,
+}
+
+impl ServiceTier {
+    /// The tier that an upstream reports; `None` for the usual one.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Some(match word {
+            "flex" => Self::Flex,
+            "priority" | "fast" => Self::Priority,
+            "ultrafast" => Self::Ultrafast,
+            "batch" => Self::Batch,
+            _ => return None,
+        })
+    }
+
+    /// The factor of the usual rates, where a price does not list the tier: OpenAI's usual one
+    /// (developers.openai.com, "Pricing", 2026-11). Anthropic's priority tier is paid in advance,
+    /// so its use is recorded at the usual rates.
+    fn usual_factor(self, model: &str) -> (u32, u32) {
+        match self {
+            Self::Flex | Self::Batch => (1, 2),
+            Self::Priority | Self::Ultrafast if model.contains("claude") => (1, 1),
+            Self::Priority => (2, 1),
+            Self::Ultrafast => (4, 1),
+        }
+    }
+}
+
+/// The rates of a tier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TierPrice {
+    /// The tier.
+    pub tier: ServiceTier,
+    /// Its rates.
+    pub standard: TokenRates,
+    /// Its rates of long prompts, if they differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub above: Option<TokenRates>,
+}
+
 /// The price of one model from a start date on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelPrice {
     /// The start date; the earliest price also applies before it.
@@ -83,6 +142,24 @@ pub struct ModelPrice {
     /// Whether `inference_geo: us` costs a tenth more: models 4.6 and later.
     #[serde(default)]
     pub us_geo: bool,
+    /// The rates of tiers. A tier that is not listed costs a usual factor of the other rates.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tiers: Vec<TierPrice>,
+    /// What an account pays of the list price, in millionths. The rates then do not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multiplier: Option<u64>,
+    /// Micro-dollars for a web search, if it is not the usual price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub web_search: Option<u64>,
+    /// Micro-dollars for a request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_request: Option<u64>,
+    /// The most tokens that the model reads in one pass, if known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_tokens: Option<u64>,
+    /// The most tokens that the model writes in one pass, if known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u64>,
     /// The version of the price table, which is stored in every record priced by it.
     #[serde(default)]
     pub version: String,
@@ -90,19 +167,19 @@ pub struct ModelPrice {
 
 /// The properties besides the model that decide the rates.
 #[derive(Debug, Clone, Copy, Default)]
-struct RateModifiers {
+pub(crate) struct RateModifiers {
     fast: bool,
     us: bool,
-    batch: bool,
+    tier: Option<ServiceTier>,
 }
 
 impl RateModifiers {
-    fn from_usage(usage: &BilledUsage) -> Self {
+    pub(crate) fn from_usage(usage: &BilledUsage) -> Self {
         let is = |field: &Option<String>, word| field.as_deref() == Some(word);
         Self {
             fast: is(&usage.speed, "fast"),
             us: is(&usage.inference_geo, "us"),
-            batch: is(&usage.service_tier, "batch"),
+            tier: usage.service_tier.as_deref().and_then(ServiceTier::from_word),
         }
     }
 }
@@ -117,6 +194,38 @@ impl ModelPrice {
         others.fold(self.standard, TokenRates::higher_of)
     }
 
+    /// This price times a number of millionths. A rate is rounded up.
+    pub(crate) fn multiply(self, factor: u64, version: &str) -> Self {
+        let times = |micros: u64| {
+            let product = u128::from(micros) * u128::from(factor);
+            u64::try_from(product.div_ceil(1_000_000)).unwrap_or(u64::MAX)
+        };
+        let rates = |rates: TokenRates| TokenRates {
+            input: times(rates.input),
+            output: times(rates.output),
+            cache_read: times(rates.cache_read),
+            cache_write_5m: times(rates.cache_write_5m),
+            cache_write_1h: times(rates.cache_write_1h),
+        };
+        let tier = |tier: TierPrice| TierPrice {
+            standard: rates(tier.standard),
+            above: tier.above.map(rates),
+            ..tier
+        };
+        // The version keeps the vendor, by which stored records find their price again.
+        let end = self.version.find('/').map_or("", |at| &self.version[at..]);
+        Self {
+            standard: rates(self.standard),
+            fast: self.fast.map(rates),
+            above: self.above.map(|above| LongPromptRates { rates: rates(above.rates), ..above }),
+            tiers: self.tiers.iter().copied().map(tier).collect(),
+            web_search: self.web_search.map(times),
+            per_request: self.per_request.map(times),
+            version: format!("{version}{end}"),
+            ..self
+        }
+    }
+
     pub(crate) fn rates(&self, fast: bool, prompt_tokens: u64) -> &TokenRates {
         if let (true, Some(rates)) = (fast, &self.fast) {
             return rates;
@@ -127,14 +236,56 @@ impl ModelPrice {
         }
     }
 
+    /// The highest rates of a tier, or the factor of the usual ones.
+    pub(crate) fn highest_tier_rates(
+        &self,
+        tier: ServiceTier,
+        model: &str,
+        prompt_tokens: u64,
+    ) -> (TokenRates, (u32, u32)) {
+        let usual = self.highest_rates(false, prompt_tokens);
+        match self.tiers.iter().find(|one| one.tier == tier) {
+            Some(listed) => {
+                let rates = usual.higher_of(listed.standard);
+                (listed.above.map_or(rates, |above| rates.higher_of(above)), (1, 1))
+            }
+            None => (usual, tier.usual_factor(model)),
+        }
+    }
+
+    /// The rates of a tier with the factor that they still need.
+    fn tier_rates(
+        &self,
+        modifiers: RateModifiers,
+        model: &str,
+        prompt_tokens: u64,
+    ) -> (TokenRates, (u32, u32)) {
+        let usual = *self.rates(modifiers.fast, prompt_tokens);
+        let Some(tier) = modifiers.tier else { return (usual, (1, 1)) };
+        let Some(listed) = self.tiers.iter().find(|one| one.tier == tier) else {
+            return (usual, tier.usual_factor(model));
+        };
+        let Some(above) = self.above.filter(|above| prompt_tokens > above.prompt_tokens) else {
+            return (listed.standard, (1, 1));
+        };
+        // Without listed rates for long prompts, no rate is below the usual one of a long prompt.
+        let rates = listed.above.unwrap_or_else(|| listed.standard.higher_of(above.rates));
+        (rates, (1, 1))
+    }
+
     /// The cost of one sampling pass. The factors 11/10 and 1/2 are applied to the sum, once. That
     /// is exact: every built-in rate is a multiple of 20 micro-dollars, so each product is a
     /// multiple of 20 pico-dollars. With an operator's odd rate the sum is rounded up by less than
     /// a pico-dollar.
-    fn charge_pass(&self, tokens: &TokenCounts, modifiers: RateModifiers) -> PicoUsd {
-        let list = self.rates(modifiers.fast, tokens.prompt_tokens()).charge_tokens(tokens);
-        let (times, per) = if modifiers.us && self.us_geo { (11, 10) } else { (1, 1) };
-        list.scale(times, if modifiers.batch { per * 2 } else { per })
+    pub(crate) fn charge_pass(
+        &self,
+        tokens: &TokenCounts,
+        modifiers: RateModifiers,
+        model: &str,
+    ) -> PicoUsd {
+        let (rates, tier) = self.tier_rates(modifiers, model, tokens.prompt_tokens());
+        let geo = if modifiers.us && self.us_geo { (11, 10) } else { (1, 1) };
+        rates.charge_tokens(tokens).scale(geo.0 * tier.0, geo.1 * tier.1)
     }
 }
 
@@ -158,14 +309,16 @@ const FAMILIES: [&str; 5] = ["opus", "sonnet", "haiku", "fable", "mythos"];
 pub struct PriceTable {
     version: String,
     /// Micro-dollars per search.
-    web_search: u64,
+    pub(crate) web_search: u64,
     /// The rates of a model of no known family.
     unknown: TokenRates,
     /// The prices of each model, by start date.
-    models: BTreeMap<String, Vec<ModelPrice>>,
+    pub(crate) models: BTreeMap<String, Vec<ModelPrice>>,
     aliases: BTreeMap<String, String>,
     /// The context windows in tokens of the models for which they are known.
-    contexts: BTreeMap<String, u64>,
+    pub(crate) contexts: BTreeMap<String, u64>,
+    /// The names for which an operator has set a price.
+    pub(crate) own: BTreeSet<String>,
 }
 
 /// 5 and 25 dollars with the usual cache ratios.
@@ -186,6 +339,7 @@ static BUILTIN: LazyLock<PriceTable> = LazyLock::new(|| {
         models: BTreeMap::new(),
         aliases: BTreeMap::new(),
         contexts: BTreeMap::new(),
+        own: BTreeSet::new(),
     })
 });
 
@@ -228,8 +382,8 @@ impl PriceTable {
     pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
         let PriceFile { version, web_search, unknown, models, .. } = serde_json::from_str(text)?;
         let (rows, models, aliases) = (models, BTreeMap::new(), BTreeMap::new());
-        let contexts = BTreeMap::new();
-        let mut table = Self { version, web_search, unknown, models, aliases, contexts };
+        let (contexts, own) = (BTreeMap::new(), BTreeSet::new());
+        let mut table = Self { version, web_search, unknown, models, aliases, contexts, own };
         for (model, row) in rows {
             table.contexts.extend(row.context_tokens.map(|tokens| (model.clone(), tokens)));
             table.aliases.extend(row.aliases.into_iter().map(|alias| (alias, model.clone())));
@@ -267,12 +421,6 @@ impl PriceTable {
         self.models.iter().map(|(model, prices)| (model.as_str(), prices.as_slice()))
     }
 
-    /// The price of `model` at a moment, if the table has one: by the id as given, else by its base
-    /// ([`base_id`]), else by the model that the base is an alias of.
-    pub fn price(&self, model: &str, at: Timestamp) -> Option<&ModelPrice> {
-        current(self.prices_of(model)?, at)
-    }
-
     fn prices_of(&self, model: &str) -> Option<&[ModelPrice]> {
         self.find_row(model).map(|(_, prices)| prices)
     }
@@ -282,7 +430,7 @@ impl PriceTable {
         self.find_row(model).map(|(id, _)| id)
     }
 
-    fn find_row(&self, model: &str) -> Option<(&str, &[ModelPrice])> {
+    pub(crate) fn find_row(&self, model: &str) -> Option<(&str, &[ModelPrice])> {
         let base = base_id(model);
         let found = self
             .models
@@ -292,55 +440,66 @@ impl PriceTable {
         Some((found.0, found.1))
     }
 
-    /// The cost of `usage`: each iteration at the price of its model, the rest at the price of
-    /// `model`, which served the request, plus web searches. The length of a prompt is that of a
-    /// single pass.
+    /// The prices of a model at a vendor whose own prices are not known.
+    pub fn usual(&self) -> SoldPrices<'_> {
+        SoldPrices { table: self, vendor: None, region: None, account: None }
+    }
+
+    /// The prices of a seller.
+    pub fn sold_by<'a>(&'a self, seller: &'a Seller) -> SoldPrices<'a> {
+        let Seller { vendor, region, account } = seller;
+        SoldPrices {
+            table: self,
+            vendor: *vendor,
+            region: region.as_deref(),
+            account: account.as_deref(),
+        }
+    }
+
+    /// The seller of an account's models. Accounts of one vendor without prices of their own have
+    /// the same seller.
+    pub fn seller_of(&self, account: &Account) -> Seller {
+        let begin = format!("{}/", account.id.as_str());
+        let next = self.models.range(begin.clone()..).next();
+        let has_own = next.is_some_and(|(name, _)| name.starts_with(&begin));
+        let seller = Seller::of_account(account);
+        Seller { account: seller.account.filter(|_| has_own), ..seller }
+    }
+
+    /// The prices that a stored record was subject to: its account, and the vendor that its price's
+    /// version names.
+    pub fn for_record<'a>(&'a self, record: &'a UsageRecord) -> SoldPrices<'a> {
+        let mut parts = record.price_version.trim_end_matches('?').rsplit('/');
+        let (name, region) = (parts.next(), parts.next().filter(|_| parts.next().is_some()));
+        let by_provider =
+            || (record.provider == Provider::Bedrock.as_str()).then_some(Vendor::Bedrock);
+        let vendor = name.and_then(Vendor::from_name).or_else(by_provider);
+        SoldPrices { table: self, vendor, region, account: Some(record.account_id.as_str()) }
+    }
+
+    /// [`SoldPrices::price`] for a vendor that is not known.
+    pub fn price(&self, model: &str, at: Timestamp) -> Option<ModelPrice> {
+        self.usual().price(model, at)
+    }
+
+    /// [`SoldPrices::cost`] for a vendor that is not known.
     pub fn cost(&self, usage: &BilledUsage, model: &str, at: Timestamp) -> UsageCost {
-        let modifiers = RateModifiers::from_usage(usage);
-        let (price, mut is_priced) = self.price_or_guess(model, at);
-        let searches = self.web_searches(usage.web_searches);
-        let mut amount = searches + price.charge_pass(&usage.outside_iterations(), modifiers);
-        for iteration in &usage.iterations {
-            let served_model = iteration.model.as_deref().unwrap_or(model);
-            let (price, is_known) = self.price_or_guess(served_model, at);
-            is_priced &= is_known;
-            amount += price.charge_pass(&iteration.tokens, modifiers);
-        }
-        UsageCost { amount, version: version_label(&price, is_priced), is_priced }
+        self.usual().cost(usage, model, at)
     }
 
-    /// The cost of this number of web searches.
-    pub(crate) fn web_searches(&self, count: u64) -> PicoUsd {
-        PicoUsd::from_micros(self.web_search.saturating_mul(count))
-    }
-
-    /// The most tokens that the model reads and writes in one pass, if that is known.
+    /// The most tokens that the model reads in one pass, by the latest price.
     pub fn context_tokens(&self, model: &str) -> Option<u64> {
-        self.known(model).and_then(|id| self.contexts.get(id)).copied()
+        self.usual().context_tokens(model, Timestamp::MAX)
     }
 
-    /// The model's price and `true`, or an estimate that is never free and `false`.
-    pub(crate) fn price_or_guess(&self, model: &str, at: Timestamp) -> (ModelPrice, bool) {
-        match self.price(model, at) {
-            Some(price) => (price.clone(), true),
-            None => (self.guess(model, at), false),
-        }
-    }
-
-    /// Whether no upstream can ask more for `model` than the table says: the model has a price, is a
-    /// public one with listed prices, or is a new one of a known family.
+    /// [`SoldPrices::has_price_bound`] for a vendor that is not known.
     pub fn has_price_bound(&self, model: &str, at: Timestamp) -> bool {
-        // The name of an inference profile can contain any words.
-        let is_public = |model: &str| {
-            !model.starts_with("arn:")
-                && (listed_price(model).is_some() || family_of(model).is_some())
-        };
-        self.price(model, at).is_some() || is_public(model)
+        self.usual().has_price_bound(model, at)
     }
 
     /// The highest rates, class by class, of the model's family and of the public lists; 5 and 25
     /// dollars for a model of neither.
-    fn guess(&self, model: &str, at: Timestamp) -> ModelPrice {
+    pub(crate) fn guess(&self, model: &str, at: Timestamp) -> ModelPrice {
         let family = family_of(model);
         let same_family = self
             .models
@@ -362,17 +521,18 @@ impl PriceTable {
             above: listed.and_then(|listed| listed.above),
             us_geo: true,
             version: self.version.clone(),
+            ..ModelPrice::default()
         }
     }
 }
 
 /// The family that a model's name contains.
-fn family_of(model: &str) -> Option<&'static str> {
+pub(crate) fn family_of(model: &str) -> Option<&'static str> {
     let lower = model.to_ascii_lowercase();
     FAMILIES.into_iter().find(|family| lower.contains(family))
 }
 
-fn current(prices: &[ModelPrice], at: Timestamp) -> Option<&ModelPrice> {
+pub(crate) fn current(prices: &[ModelPrice], at: Timestamp) -> Option<&ModelPrice> {
     prices.iter().rev().find(|price| price.from <= at).or(prices.first())
 }
 

@@ -30,7 +30,11 @@ impl CostRevision {
         if !has_usage || record.is_capped || record.is_settled_at_reservation() {
             return None;
         }
-        let cost = table.cost(&record.usage(), &record.upstream_model, record.started_at);
+        let cost = table.for_record(&record).cost(
+            &record.usage(),
+            &record.upstream_model,
+            record.started_at,
+        );
         (cost.amount != record.cost_usd).then_some(Self { record, cost })
     }
 
@@ -178,10 +182,8 @@ mod tests {
         let price = ModelPrice {
             from: Timestamp::from_second(1_799_000_000).unwrap(),
             standard: rates,
-            fast: None,
-            above: None,
-            us_geo: false,
             version: format!("at-{micros}"),
+            ..ModelPrice::default()
         };
         table.set(MODEL, price);
         table

@@ -142,20 +142,42 @@ impl BilledUsage {
     /// Combines the upstream's top-level `totals` with its `iterations`.
     ///
     /// * Without iterations: the totals.
+    /// * A pass that declined before any output is free if a fallback follows (platform.claude.com,
+    ///   release note of 2026-06-02). It stays in the list, without tokens.
     /// * Compaction and advisor passes are not in the totals, so they are added.
     /// * The totals of the other passes can be their sum (compaction), or only those of the last
     ///   pass (a fallback reports the tokens of the model that finished). Therefore the sum of the
     ///   passes counts, plus the part of the totals that exceeds it in each class.
     pub fn from_iterations(totals: TokenCounts, iterations: Vec<UsageIteration>) -> Self {
         let (mut inside, mut tokens) = (TokenCounts::default(), TokenCounts::default());
-        for iteration in &iterations {
-            tokens.add_counts(&iteration.tokens);
+        let mut iterations = iterations;
+        let is_taken_over = iterations.iter().any(|pass| pass.kind.starts_with("fallback"));
+        for iteration in &mut iterations {
             if !iteration.outside_totals() {
                 inside.add_counts(&iteration.tokens);
             }
+            // A model that declines before any output costs nothing if another one takes over.
+            if is_taken_over && iteration.kind == "message" && iteration.tokens.output == 0 {
+                iteration.tokens = TokenCounts::default();
+            }
+            tokens.add_counts(&iteration.tokens);
         }
         tokens.add_counts(&totals.minus(&inside));
         Self { tokens, iterations, ..Self::default() }
+    }
+
+    /// The usage of an answer that the model refused before any output: only the passes of other
+    /// kinds, such as a compaction, are billed.
+    #[must_use]
+    pub fn without_refused_passes(mut self) -> Self {
+        self.tokens = TokenCounts::default();
+        for iteration in &mut self.iterations {
+            if !iteration.outside_totals() {
+                iteration.tokens = TokenCounts::default();
+            }
+            self.tokens.add_counts(&iteration.tokens);
+        }
+        self
     }
 
     /// The billed tokens that belong to no iteration.

@@ -233,11 +233,52 @@ fn unknown_model_is_never_free() {
     check("claude-haiku-9", ["1", "5", "0.1", "1.25", "2"]);
     check("claude-fable-9", ["10", "50", "1", "12.5", "20"]);
     check("own-model", ["5", "25", "0.5", "6.25", "10"]);
-    check("gpt-4o-mini", ["5", "25", "0.5", "6.25", "10"]);
-    check("openai/o1-pro-2025-03-19", ["150", "600", "150", "150", "150"]);
-    // The rates of prompts of more than 272,000 tokens.
-    check("gpt-5.5", ["11", "33", "1.1", "11", "11"]);
+    check("llama3:8b", ["5", "25", "0.5", "6.25", "10"]);
     check("", ["5", "25", "0.5", "6.25", "10"]);
+}
+
+/// Costs of tiers, long prompts and searches, from the vendors' pages. Each row: model, tier, tokens
+/// (input, cache read, cache write, output), searches, dollars.
+#[test]
+fn cost_of_tiers_and_long_prompts_is_that_of_the_vendors_page() {
+    let rows: [(&str, &str, [u64; 4], u64, &str); 9] = [
+        // developers.openai.com, "Pricing", standard, priority, flex and batch, 2026-11.
+        ("gpt-5.2", "default", [1_000, 0, 0, 100], 0, "0.00315"),
+        ("gpt-5.2", "priority", [1_000, 0, 0, 100], 0, "0.0063"),
+        ("gpt-5.2", "flex", [1_000, 0, 0, 100], 0, "0.001575"),
+        ("gpt-5.2", "batch", [1_000, 0, 0, 100], 0, "0.001575"),
+        // The priority tier of GPT-5.5 costs 2.5 times as much.
+        ("gpt-5.5", "priority", [1_000, 1_000, 0, 100], 0, "0.02125"),
+        // Prompts of more than 272,000 tokens, and cache writes from GPT-5.6 on.
+        ("gpt-5.6", "default", [272_000, 0, 0, 0], 0, "1.088"),
+        ("gpt-5.6", "default", [271_000, 1_000, 1_000, 100], 0, "2.1818"),
+        // "Web search": 10 dollars for a thousand calls.
+        ("gpt-5.2", "default", [1_000, 0, 0, 100], 2, "0.02315"),
+        // ai.google.dev, "Gemini API pricing", prompts above 200,000 tokens, 2026-11.
+        ("gemini-2.5-pro", "", [200_001, 0, 0, 10], 0, "0.5001525"),
+    ];
+    for (model, tier, [input, cache_read, cache_write_5m, output], web_searches, expect) in rows {
+        let tokens =
+            TokenCounts { input, output, cache_read, cache_write_5m, ..TokenCounts::default() };
+        let usage =
+            BilledUsage { service_tier: Some(tier.to_owned()), web_searches, ..usage(tokens) };
+        let cost = PriceTable::builtin().cost(&usage, model, now());
+        assert_eq!((cost.amount, cost.is_priced), (usd(expect), true), "{model} {tier}");
+    }
+}
+
+/// A price without tiers: twice and half, as at `OpenAI`; Claude's priority tier is paid in advance.
+#[test]
+fn tiers_that_a_price_does_not_list_have_the_usual_factor() {
+    let mut table = PriceTable::builtin().clone();
+    let rate = 2 * MILLION;
+    let standard = TokenRates { input: rate, output: rate, ..TokenRates::default() };
+    table.set("gpt-lab", ModelPrice { standard, ..ModelPrice::default() });
+    for (tier, expect) in [("priority", "4"), ("fast", "4"), ("flex", "1"), ("default", "2")] {
+        let tokens = TokenCounts { input: MILLION, ..TokenCounts::default() };
+        let usage = BilledUsage { service_tier: Some(tier.to_owned()), ..usage(tokens) };
+        assert_eq!(table.cost(&usage, "gpt-lab", now()).amount, usd(expect), "{tier}");
+    }
 }
 
 #[test]
@@ -277,10 +318,8 @@ fn own_price_overrides_the_built_in_price() {
     let price = ModelPrice {
         from: "2026-11-01T00:00:00Z".parse().unwrap(),
         standard,
-        fast: None,
-        above: None,
-        us_geo: false,
         version: "ours-1".into(),
+        ..ModelPrice::default()
     };
     for model in ["claude-opus-5-5", "house-model"] {
         table.set(model, price.clone());

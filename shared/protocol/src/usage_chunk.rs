@@ -139,19 +139,21 @@ fn is_complete_chunk(event: &[u8]) -> bool {
     any_data_line(event, |data| data == b"[DONE]" || is_json(data))
 }
 
-/// Whether an event is a chunk with usage and without a choice.
+/// Whether an event is a chunk with usage, without a choice and without an error.
 fn is_usage_chunk(event: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct ChatChunk {
         choices: Vec<IgnoredAny>,
         usage: Option<IgnoredAny>,
+        error: Option<IgnoredAny>,
     }
     if memchr::memmem::find(event, b"\"usage\"").is_none() {
         return false;
     }
     any_data_line(event, |data| {
-        serde_json::from_slice::<ChatChunk>(data)
-            .is_ok_and(|chunk| chunk.choices.is_empty() && chunk.usage.is_some())
+        serde_json::from_slice::<ChatChunk>(data).is_ok_and(|chunk| {
+            chunk.choices.is_empty() && chunk.usage.is_some() && chunk.error.is_none()
+        })
     })
 }
 
@@ -264,5 +266,7 @@ mod tests {
         }
         let value: Value = json!({"choices": [], "usage": null});
         assert!(!is_usage_chunk(format!("data: {value}\n\n").as_bytes()));
+        let error = json!({"choices": [], "error": {"code": 502}, "usage": {"prompt_tokens": 1}});
+        assert!(!is_usage_chunk(format!("data: {error}\n\n").as_bytes()));
     }
 }

@@ -225,8 +225,7 @@ fn has_no_price(body_protocol: UpstreamProtocol, body: &Value) -> bool {
     let is_there = |name: &str| !body[name].is_null();
     let has_audio = body["modalities"].as_array().is_some_and(|kinds| kinds.len() > 1);
     let is_on = |name: &str| !body[name].is_null() && body[name] != false;
-    body["service_tier"] == "priority"
-        || is_there("x_new")
+    is_there("x_new")
         || match body_protocol {
             UpstreamProtocol::Messages => is_there("container") || is_there("mcp_servers"),
             UpstreamProtocol::Chat => {
@@ -307,6 +306,7 @@ fn most(
     let mut usage = BilledUsage {
         speed: is("speed", "fast").or_else(|| is_fast.then(|| "fast".to_owned())),
         inference_geo: is("inference_geo", "us"),
+        service_tier: is("service_tier", "priority"),
         web_searches: searches,
         ..BilledUsage::default()
     };

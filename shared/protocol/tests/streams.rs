@@ -207,6 +207,39 @@ fn missing_usage_is_estimated() {
 }
 
 #[test]
+fn usage_before_more_output_is_not_final() {
+    let text = format!(
+        "data: {{\"choices\":[{{\"delta\":{{\"content\":\"{}\"}}}}]}}\n\n",
+        "x".repeat(4_000)
+    );
+    let usage = |output: u32| {
+        let counts = format!("{{\"prompt_tokens\":10,\"completion_tokens\":{output}}}");
+        format!("data: {{\"choices\":[],\"usage\":{counts}}}\n\n")
+    };
+    let delta = "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{},\
+                 \"usage\":{\"output_tokens\":1}}\n\n";
+    let block = format!(
+        "event: content_block_delta\ndata: {{\"type\":\"content_block_delta\",\
+         \"delta\":{{\"type\":\"text_delta\",\"text\":\"{}\"}}}}\n\n",
+        "x".repeat(4_000)
+    );
+    let stop = "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+    let done = "data: [DONE]\n\n";
+    let (early, late) = (usage(1), usage(900));
+    for (events, output, is_hidden) in [
+        (vec![early.as_str(), &text, done], 1_000, true),
+        (vec![&early, &text, &late, done], 900, false),
+        (vec![&text, &late, done], 900, false),
+        (vec![delta, &block, stop], 1_000, true),
+    ] {
+        let reading = read(events.iter().map(|event| event.as_bytes()));
+        assert_eq!(reading.usage.tokens.output, output, "{events:.80?}");
+        assert_eq!(reading.hides_usage, is_hidden, "{events:.80?}");
+        assert_eq!(reading.usage.estimated, is_hidden, "{events:.80?}");
+    }
+}
+
+#[test]
 fn unreadable_events_never_hide_usage() {
     let nan = "data: {\"choices\":[{\"logprobs\":NaN,\"delta\":{\"content\":\"abcd\"}}]}\n\n";
     let usage =

@@ -30,6 +30,8 @@ fn as_message(stream: &str) -> Value {
         let Ok(event) = serde_json::from_str::<Value>(line) else { continue };
         if event["type"] == "message_start" {
             message = event["message"].clone();
+        } else if event["type"] == "content_block_start" {
+            message["content"].as_array_mut().unwrap().push(event["content_block"].clone());
         } else if event["type"] == "message_delta" {
             message["stop_reason"] = event["delta"]["stop_reason"].clone();
             for (field, value) in event["usage"].as_object().unwrap() {

@@ -111,7 +111,7 @@ mod tests {
         let standard =
             TokenRates { input: 1, output: 1, cache_read: 1, cache_write_5m: 1, cache_write_1h: 1 };
         let version = "own".to_owned();
-        let price = ModelPrice { from, standard, fast: None, above: None, us_geo: false, version };
+        let price = ModelPrice { from, standard, version, ..ModelPrice::default() };
         let id = PriceId { model: "own-model".to_owned(), from };
         let stored = editor.new_stored(OwnPrice { id, price }, None);
         let mut edit = ConfigEdit::default();

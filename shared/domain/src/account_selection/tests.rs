@@ -104,6 +104,48 @@ fn smallest_priority_is_used_first() {
 }
 
 #[test]
+fn account_that_names_the_model_comes_first() {
+    let (any, mut named, mut other) =
+        (account(1, 9, None), account(2, 1, None), account(3, 1, None));
+    named.models = vec!["claude-opus-5-5".parse().unwrap(), "claude-*".parse().unwrap()];
+    other.models = vec!["claude-*".parse().unwrap()];
+    let all = [any, named, other];
+    for session in 0..50 {
+        assert_eq!(pick(&all, session, &[]), Some(AccountId::from_bits(2)));
+        let next = pick(&all, session, &[AccountId::from_bits(2)]);
+        assert!(next.is_some_and(|id| id != AccountId::from_bits(2)));
+    }
+}
+
+#[test]
+fn anthropic_account_without_a_list_serves_claude_models() {
+    let pick_for = |accounts: &[&Account], model: &str| {
+        let group = GroupId::from_bits(1);
+        let health = AccountHealth::default();
+        let criteria = SelectionCriteria { model, ..wish(&group, 7) };
+        match among(accounts, |all| {
+            choose_account(all, |_| &health, &criteria, Timestamp::UNIX_EPOCH)
+        }) {
+            SelectionResult::Chosen(index) => Some(index),
+            SelectionResult::NoneEligible(_) => None,
+        }
+    };
+    let (claude, mut openai) = (account(1, 9, None), account(2, 1, None));
+    openai.provider = Provider::OpenaiCompatible;
+    openai.priority = claude.priority + 1;
+    assert_eq!(pick_for(&[&claude, &openai], "gpt-5.2"), Some(1));
+    assert_eq!(pick_for(&[&claude, &openai], "claude-opus-5-5"), Some(0));
+    // Without another account, the upstream decides.
+    assert_eq!(pick_for(&[&claude], "gpt-5.2"), Some(0));
+    let mut mapped = claude.clone();
+    mapped.model_map = vec![("gpt-*".parse().unwrap(), "claude-opus-5-5".to_owned())];
+    assert_eq!(pick_for(&[&mapped, &openai], "gpt-5.2"), Some(0));
+    let mut host = claude;
+    host.base_url = "https://api.deepseek.com/anthropic".to_owned();
+    assert_eq!(pick_for(&[&host, &openai], "deepseek-chat"), Some(0));
+}
+
+#[test]
 fn no_eligible_account_reports_reasons() {
     let mut off = account(1, 1, None);
     off.enabled = false;

@@ -3,6 +3,7 @@
 use super::known::has_call_price;
 use super::named_models::{ModelSearch, add_nested};
 use super::{CostScan, CostScanError, OutputBound, UpstreamProtocol, parse_count, shown};
+use baton_domain::price::ServiceTier;
 use serde::de::DeserializeSeed;
 use serde_json::Value;
 
@@ -29,7 +30,7 @@ pub(super) fn read_field(scan: &mut CostScan, name: &str, raw: &str) {
     }
     match (scan.body_protocol, name) {
         (_, "model") => read_model(scan, &value),
-        (_, "service_tier") => read_word(scan, name, &value, &TIERS),
+        (_, "service_tier") => read_tier(scan, &value),
         (_, "speed") if value == "fast" => scan.cost_factors.is_fast = true,
         (_, "speed") => read_word(scan, name, &value, &["standard"]),
         (_, "inference_geo") => read_word(scan, name, &value, &["global", "us"]),
@@ -101,6 +102,17 @@ fn read_model(scan: &mut CostScan, value: &Value) {
             "Baton does not know the price of a call of this model. Use another model.",
         );
     }
+}
+
+/// Reads the tier. A dearer one has listed rates, or costs a usual factor of the others.
+fn read_tier(scan: &mut CostScan, value: &Value) {
+    let dearer = match value.as_str().and_then(ServiceTier::from_word) {
+        Some(tier @ (ServiceTier::Priority | ServiceTier::Ultrafast)) => tier,
+        Some(ServiceTier::Flex | ServiceTier::Batch) | None => {
+            return read_word(scan, "service_tier", value, &TIERS);
+        }
+    };
+    scan.cost_factors.tier = Some(dearer);
 }
 
 /// Tiers that cost at most the list price. `auto` is the default of a request without the field.

@@ -120,8 +120,13 @@ fn every_named_model_is_collected() {
 fn tiers_without_a_price_are_unbounded() {
     let check = unbounded;
     for reads in [Messages, Chat, Responses] {
-        for tier in ["priority", "fast", "scale", "Priority", ""] {
+        for tier in ["scale", "Priority", ""] {
             check(reads, &format!(r#""service_tier":"{tier}""#), "service_tier");
+        }
+        for tier in ["priority", "fast", "ultrafast"] {
+            let fields = format!(r#""service_tier":"{tier}""#);
+            check(reads, &fields, "");
+            assert!(demand(reads, &fields).tier.is_some(), "{tier}");
         }
         for tier in ["\"auto\"", "\"default\"", "\"flex\"", "\"standard_only\"", "null"] {
             check(reads, &format!(r#""service_tier":{tier}"#), "");

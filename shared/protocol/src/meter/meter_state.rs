@@ -31,6 +31,8 @@ pub(super) struct MeterState {
     nearly_settled: bool,
     /// Whether the usage is final.
     settled: bool,
+    /// The length of the output when the last usage came.
+    chars_at_usage: u64,
     pub(super) first: AnswerStart,
     /// Whether any event has arrived, even an empty one.
     pub(super) has_started: bool,
@@ -39,6 +41,8 @@ pub(super) struct MeterState {
     /// The first text that came in place of an event. It is the error if nothing follows.
     first_text: Option<UpstreamFailure>,
     stop_reason: Option<String>,
+    /// Whether a block of content has arrived.
+    has_content: bool,
     pub(super) output_chars: u64,
 }
 
@@ -65,8 +69,16 @@ impl MeterState {
                 self.started = true;
             }
             EventKind::Unnamed => self.observe_chunk(event.data),
-            EventKind::Other => self.started |= event.name.starts_with(b"response.output"),
+            EventKind::Other => {
+                self.started |= event.name.starts_with(b"response.output");
+                self.has_content |= event.name.starts_with(b"content_block")
+                    || memmem::find(event.data, b"\"content_block\"").is_some();
+            }
             EventKind::Ping => {}
+        }
+        // Usage that more output follows is not the final one.
+        if self.output_chars > self.chars_at_usage {
+            (self.nearly_settled, self.settled) = (false, false);
         }
         if self.first == AnswerStart::Nothing {
             self.first = match &self.end {
@@ -102,6 +114,7 @@ impl MeterState {
         let output = usage.output_tokens;
         self.nearly_settled = output.is_some_and(|count| count > 0 || self.output_chars == 0);
         self.settled |= is_last && self.nearly_settled;
+        self.chars_at_usage = self.output_chars;
         self.tally.update_counts(usage);
     }
 
@@ -157,6 +170,7 @@ impl MeterState {
             Some("message_start") => return self.observe_start(data),
             Some("message_delta") => return self.observe_delta(data),
             Some("message_stop") => return self.mark_complete(),
+            Some("content_block_start") => self.has_content = true,
             _ => {}
         }
         self.started |= object.choices.is_some();
@@ -164,6 +178,7 @@ impl MeterState {
             self.mark_complete();
         }
         self.model = self.model.take().or(object.model);
+        self.tally.note_beside_usage(object.service_tier, None);
         if let Some(usage) = object.usage {
             self.take_usage(usage, true);
         }
@@ -223,11 +238,14 @@ impl MeterState {
             self.output_chars = text_deltas::chars_in_utf8(body);
         }
         self.stop_reason = object.stop_reason;
+        self.has_content |= object.has_content;
         self.take_final_message(NestedResponse {
             id: object.id,
             model: object.model,
             usage: object.usage,
             status: None,
+            service_tier: object.service_tier,
+            web_searches: object.web_searches,
         });
         self.mark_complete();
     }
@@ -283,6 +301,7 @@ impl MeterState {
         if let Some(usage) = message.usage {
             self.take_usage(usage, true);
         }
+        self.tally.note_beside_usage(message.service_tier, message.web_searches);
     }
 
     fn mark_complete(&mut self) {
@@ -311,6 +330,7 @@ impl MeterState {
             settled,
             first,
             is_unread,
+            has_content,
             ..
         } = self;
         let (stop_reason, output_chars) = (self.stop_reason, self.output_chars);
@@ -330,7 +350,14 @@ impl MeterState {
         let lacks_usage = lacks_output || lacks_input || (was_billed && faults.is_absurd);
         let hides_usage = is_unread || (lacks_usage && end == AnswerEnd::Complete);
         let estimated = lacks_usage || faults.is_odd || faults.is_absurd;
-        let usage = BilledUsage { estimated, ..tally.into_usage() };
+        let usage = tally.into_usage();
+        // A refusal before any output is free (platform.claude.com, release note of 2026-06-02).
+        let is_free = stop_reason.as_deref() == Some("refusal")
+            && !has_content
+            && output_chars == 0
+            && end == AnswerEnd::Complete;
+        let usage = if is_free { usage.without_refused_passes() } else { usage };
+        let usage = BilledUsage { estimated: estimated && !is_free, ..usage };
         MeterReading {
             usage,
             model,
@@ -340,7 +367,7 @@ impl MeterState {
             has_reported_end,
             started,
             first,
-            hides_usage,
+            hides_usage: hides_usage && !is_free,
             stop_reason,
             output_chars,
             is_absurd: faults.is_absurd,

@@ -41,7 +41,8 @@ pub(super) struct RawFields<'a> {
 }
 
 /// All names that metering reads, in any object.
-const NAMES: [&str; 32] = [
+const NAMES: [&str; 36] = [
+    "action",
     "cache_creation",
     "cache_creation_input_tokens",
     "cache_read_input_tokens",
@@ -50,6 +51,7 @@ const NAMES: [&str; 32] = [
     "choices",
     "completion_tokens",
     "completion_tokens_details",
+    "content",
     "delta",
     "ephemeral_1h_input_tokens",
     "ephemeral_5m_input_tokens",
@@ -59,6 +61,7 @@ const NAMES: [&str; 32] = [
     "iterations",
     "message",
     "model",
+    "output",
     "output_tokens",
     "output_tokens_details",
     "prompt_tokens",
@@ -71,6 +74,7 @@ const NAMES: [&str; 32] = [
     "status",
     "stop_reason",
     "thinking_tokens",
+    "total_tokens",
     "type",
     "usage",
     "web_search_requests",
@@ -116,6 +120,11 @@ impl<'a> RawFields<'a> {
             ParsedCount::Absurd => self.faults.is_absurd = true,
         }
         None
+    }
+
+    /// The field as it was written.
+    pub(super) fn raw(&self, name: &str) -> Option<&'a str> {
+        self.values.get(name).copied()
     }
 
     /// Whether the object has the field twice, with different values.

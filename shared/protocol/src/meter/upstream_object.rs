@@ -27,6 +27,12 @@ pub(super) struct UpstreamObject {
     pub(super) choices: Option<Vec<FinishChoice>>,
     /// From a response: `completed`, `incomplete`, `failed`.
     pub(super) status: Option<String>,
+    /// OpenAI's tier, which is beside the usage and not in it.
+    pub(super) service_tier: Option<String>,
+    /// The billed searches in the `output` of a response.
+    pub(super) web_searches: Option<u64>,
+    /// Whether `content` has a block.
+    pub(super) has_content: bool,
 }
 
 /// A message or a response inside an event.
@@ -36,6 +42,8 @@ pub(super) struct NestedResponse {
     pub(super) model: Option<String>,
     pub(super) usage: Option<RawUsage>,
     pub(super) status: Option<String>,
+    pub(super) service_tier: Option<String>,
+    pub(super) web_searches: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -101,6 +109,11 @@ impl UpstreamObject {
             stop_reason: fields.value("stop_reason"),
             choices: fields.value("choices"),
             status: fields.value("status"),
+            service_tier: fields.value("service_tier"),
+            web_searches: web_searches(&fields),
+            has_content: fields.raw("content").is_some_and(|raw| {
+                raw != "null" && raw.bytes().any(|byte| !b"[] \t\r\n".contains(&byte))
+            }),
         })
     }
 
@@ -117,8 +130,24 @@ impl NestedResponse {
             model: fields.value("model"),
             usage: RawUsage::take(&mut fields),
             status: fields.value("status"),
+            service_tier: fields.value("service_tier"),
+            web_searches: web_searches(&fields),
         }
     }
+}
+
+/// The billed web searches among the items of a response. Each call that searches has a price;
+/// opening a page and finding text in it have none (developers.openai.com, "Web search", actions of
+/// `web_search_call`, read 2026-11). An item without an action is a search.
+fn web_searches(fields: &RawFields<'_>) -> Option<u64> {
+    let raw = fields.raw("output").filter(|raw| raw.contains("web_search_call"))?;
+    let items: Vec<RawFields<'_>> = serde_json::from_str(raw).ok()?;
+    let is_search = |item: &RawFields<'_>| {
+        let action = item.object("action").and_then(|action| action.value::<String>("type"));
+        item.value::<String>("type").as_deref() == Some("web_search_call")
+            && action.is_none_or(|action| action == "search")
+    };
+    u64::try_from(items.iter().filter(|item| is_search(item)).count()).ok()
 }
 
 impl RawUsage {
@@ -152,6 +181,7 @@ impl RawUsage {
             speed: fields.value("speed"),
             ..Self::default()
         };
+        let total = fields.count("total_tokens");
         if let Some(mut tools) = fields.part("server_tool_use") {
             usage.web_search_requests = tools.count("web_search_requests");
             fields.faults.add(tools.faults);
@@ -169,15 +199,51 @@ impl RawUsage {
         let prompts = ["prompt_tokens_details", "input_tokens_details"];
         if let Some(mut details) = prompts.iter().find_map(|name| fields.part(name)) {
             let parts = (details.count("cached_tokens"), details.count("cache_write_tokens"));
-            usage.split_prompt(parts.0, parts.1);
+            usage.split_prompt(parts.0, parts.1, total);
             fields.faults.add(details.faults);
         }
+        usage.add_separate_thinking(total);
         usage.faults = fields.faults;
         usage
     }
 
-    /// Takes the tokens that were read from the cache and written to it out of the prompt.
-    fn split_prompt(&mut self, read: Option<u64>, written: Option<u64>) {
+    /// The tokens of the prompt, whatever their class.
+    fn prompt_tokens(&self) -> u64 {
+        [self.input_tokens, self.cache_read_input_tokens, self.cache_creation_input_tokens]
+            .into_iter()
+            .flatten()
+            .fold(0, u64::saturating_add)
+    }
+
+    /// Some upstreams count thinking beside the answer (xAI's `reasoning_tokens`, docs.x.ai,
+    /// "Reasoning", read 2026-11). The total tells: it has exactly that many tokens more.
+    fn add_separate_thinking(&mut self, total: Option<u64>) {
+        if let (Some(total), Some(output), Some(thinking)) =
+            (total, self.output_tokens, self.thinking_tokens.filter(|count| *count > 0))
+            && total == self.prompt_tokens().saturating_add(output).saturating_add(thinking)
+        {
+            self.output_tokens = Some(output.saturating_add(thinking));
+        }
+    }
+
+    /// Takes the tokens that were read from the cache and written to it out of the prompt. Some
+    /// upstreams count them beside the prompt; then the total has exactly that many tokens more.
+    fn split_prompt(&mut self, read: Option<u64>, written: Option<u64>, total: Option<u64>) {
+        let cache_total = read.unwrap_or(0).saturating_add(written.unwrap_or(0));
+        let counted = [self.input_tokens, self.output_tokens, Some(cache_total)];
+        let all = counted.into_iter().flatten().fold(0, u64::saturating_add);
+        let with_thinking = all.saturating_add(self.thinking_tokens.unwrap_or(0));
+        let is_inside = cache_total == 0
+            || self.cache_read_input_tokens.is_some()
+            || self.cache_creation_input_tokens.is_some()
+            || total.is_none_or(|total| total != all && total != with_thinking)
+            // With as many cached as thinking tokens, the usual way of counting is assumed.
+            || (self.thinking_tokens == Some(cache_total) && total == Some(all));
+        if !is_inside {
+            self.cache_read_input_tokens = read;
+            self.cache_creation_input_tokens = written;
+            return;
+        }
         let caches = [
             (&mut self.cache_read_input_tokens, read),
             (&mut self.cache_creation_input_tokens, written),

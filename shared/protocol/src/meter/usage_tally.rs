@@ -110,6 +110,12 @@ impl UsageTally {
         }
     }
 
+    /// Notes what an answer says beside its usage: OpenAI's tier, and the searches among its items.
+    pub(super) fn note_beside_usage(&mut self, tier: Option<String>, searches: Option<u64>) {
+        set_latest_text(&mut self.service_tier, tier);
+        set_latest(&mut self.web_searches, searches);
+    }
+
     /// Adds a `usage` object of any protocol. Anything else is ignored.
     pub(crate) fn read_usage(&mut self, json: &str) {
         if let Some(usage) = RawUsage::parse(json) {

@@ -54,6 +54,7 @@ pub struct Observer {
     accounts: Gauge<u64>,
     pending: Gauge<u64>,
     queued: Gauge<u64>,
+    unpriced: Counter<u64>,
     dead_letters: Gauge<u64>,
 }
 
@@ -77,6 +78,7 @@ impl Observer {
             requests: count(metric::REQUESTS),
             tokens: count(metric::TOKENS),
             spend: meter.f64_counter(spend.name).with_description(spend.help).build(),
+            unpriced: count(metric::UNPRICED),
             ttft: seconds(metric::TTFT),
             duration: seconds(metric::DURATION),
             attempts: count(metric::ATTEMPTS),
@@ -109,6 +111,9 @@ impl Observer {
             self.tokens.add(count, &[KeyValue::new("kind", kind), model.clone()]);
         }
         self.spend.add(usd(record.cost_usd), &[model]);
+        if record.price_version.ends_with('?') {
+            self.unpriced.add(1, &[]);
+        }
         if let Some(millis) = record.ttft_ms {
             self.ttft.record(seconds(millis), &[]);
         }
