@@ -4,12 +4,12 @@ pub(crate) mod errors;
 
 use crate::ProviderRules;
 use crate::classification::{DAY_SECONDS, MONEY_SECONDS_MAX};
-use crate::conversion::RequestFit;
+use crate::conversion::{RequestFit, RequestShape};
 use crate::openai;
 use crate::probe::{Probe, ProbeRequest};
 use baton_domain::account::{Account, CredentialKind};
 use baton_domain::health::ProbeCall;
-use baton_domain::protocol::{ClientProtocol, Framing, UpstreamProtocol};
+use baton_domain::protocol::{Framing, UpstreamProtocol};
 use baton_domain::verdict::{CooldownScope, ErrorFields};
 use baton_protocol::error::ApiFamily;
 use serde_json::json;
@@ -23,6 +23,7 @@ pub(crate) const RULES: ProviderRules = ProviderRules {
     // Upstreams refuse OAuth bearer tokens without it (observed on 2026-11-22).
     token_beta: Some("oauth-2025-04-20"),
     foreign_header_prefix: "openai-",
+    has_responses: has_no_responses,
     upstream_protocol: speak_messages,
     framing: use_server_sent_events,
     fit_request: RequestFit::of,
@@ -56,7 +57,11 @@ pub(crate) fn refuse_aws_role(kind: CredentialKind) -> Result<(), &'static str> 
     }
 }
 
-pub(crate) fn speak_messages(_: &Account, _: ClientProtocol) -> UpstreamProtocol {
+pub(crate) fn has_no_responses(_: &str) -> bool {
+    false
+}
+
+pub(crate) fn speak_messages(_: &Account, _: RequestShape, _: &str) -> UpstreamProtocol {
     UpstreamProtocol::Messages
 }
 

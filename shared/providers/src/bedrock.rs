@@ -24,6 +24,7 @@ pub(crate) const RULES: ProviderRules = ProviderRules {
     check_credential,
     token_beta: None,
     foreign_header_prefix: "openai-",
+    has_responses: anthropic::has_no_responses,
     upstream_protocol: anthropic::speak_messages,
     framing,
     fit_request,

@@ -15,7 +15,7 @@ use baton_protocol::bedrock::{
     count_tokens_from_bedrock, count_tokens_to_bedrock, guardrail, invoke_model_to_messages,
     messages_to_invoke_model,
 };
-use baton_protocol::envelope::{Envelope, replace_model};
+use baton_protocol::envelope::{Envelope, StatedEffort, replace_model};
 use baton_protocol::foreign_state::remove_foreign_state;
 use baton_protocol::model_path::ModelIdError;
 use baton_protocol::translate::{
@@ -47,18 +47,34 @@ pub struct ConversionPlan {
     pub asks_for_usage: bool,
 }
 
+/// What the choice of a plan needs to know about a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestShape {
+    /// The protocol that the client speaks.
+    pub client: ClientProtocol,
+    /// Whether the client wants a stream.
+    pub is_stream: bool,
+    /// Whether the request has tools.
+    pub has_tools: bool,
+    /// What a Chat request says about its effort.
+    pub effort: StatedEffort,
+}
+
 impl ConversionPlan {
-    /// Chooses the plan from the client's protocol and the account.
-    pub fn new(client: ClientProtocol, is_stream: bool, account: &Account) -> Self {
+    /// Chooses the plan for a request to `model`, the client's name for it, at the account.
+    pub fn new(shape: RequestShape, account: &Account, model: &str) -> Self {
         let rules = rules(account.provider);
-        let upstream_protocol = (rules.upstream_protocol)(account, client);
-        let translation = ProtocolPair::between(client, upstream_protocol);
+        let client_framing = shape.client.framing();
+        let upstream_framing = (rules.framing)(account);
+        let model = upstream_name(account, model, leaves_bedrock(client_framing, upstream_framing));
+        let upstream_protocol = (rules.upstream_protocol)(account, shape, model);
+        let translation = ProtocolPair::between(shape.client, upstream_protocol);
         Self {
             upstream_protocol,
             translation,
-            client_framing: client.framing(),
-            upstream_framing: (rules.framing)(account),
-            asks_for_usage: is_stream
+            client_framing,
+            upstream_framing,
+            asks_for_usage: shape.is_stream
                 && translation.is_none()
                 && upstream_protocol == UpstreamProtocol::Chat,
         }
@@ -76,8 +92,7 @@ impl ConversionPlan {
 
     /// Whether a client of Bedrock gets an account of another kind.
     fn leaves_bedrock(self) -> bool {
-        self.client_framing == Framing::AwsEventStream
-            && self.upstream_framing == Framing::ServerSentEvents
+        leaves_bedrock(self.client_framing, self.upstream_framing)
     }
 
     /// Whether the upstream may compress the answer. Answers that are converted are not compressed,
@@ -95,8 +110,7 @@ impl ConversionPlan {
 
     /// The upstream's name for the client's `model`.
     pub fn upstream_model(self, account: &Account, model: &str) -> String {
-        let own = if self.leaves_bedrock() { anthropic_id(model) } else { model };
-        map(&account.model_map, model).unwrap_or(own).to_owned()
+        upstream_name(account, model, self.leaves_bedrock()).to_owned()
     }
 
     /// How the account would receive a request for `model`, as far as that decides its cost.
@@ -150,6 +164,16 @@ impl ConversionPlan {
             }
         }
     }
+}
+
+fn leaves_bedrock(client_framing: Framing, upstream_framing: Framing) -> bool {
+    client_framing == Framing::AwsEventStream && upstream_framing == Framing::ServerSentEvents
+}
+
+/// The upstream's name for a model.
+fn upstream_name<'a>(account: &'a Account, model: &'a str, leaves_bedrock: bool) -> &'a str {
+    let own = if leaves_bedrock { anthropic_id(model) } else { model };
+    map(&account.model_map, model).unwrap_or(own)
 }
 
 /// How the translation fits a request to the account and its model.
@@ -447,151 +471,4 @@ impl From<TranslationError> for ConversionError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use baton_domain::account::{CredentialKind, Provider};
-    use baton_domain::id::AccountId;
-
-    const CLIENTS: [ClientProtocol; 4] = [
-        ClientProtocol::AnthropicMessages,
-        ClientProtocol::OpenaiChat,
-        ClientProtocol::OpenaiResponses,
-        ClientProtocol::BedrockInvokeModel,
-    ];
-
-    fn account(provider: Provider, base_url: &str, speaks_responses: bool) -> Account {
-        Account {
-            id: AccountId::from_bits(1),
-            name: String::new(),
-            provider,
-            base_url: base_url.to_owned(),
-            credential: CredentialKind::Bearer,
-            groups: Vec::new(),
-            priority: 1,
-            weight: 1,
-            models: Vec::new(),
-            model_map: Vec::new(),
-            cache_domain: None,
-            max_concurrency: None,
-            proxy_url: None,
-            proxy_sealed: None,
-            speaks_responses,
-            enabled: true,
-        }
-    }
-
-    /// The plan in a few words: translation, framings, and whether usage is asked for.
-    fn plan_words(client: ClientProtocol, account: &Account) -> String {
-        let plan = ConversionPlan::new(client, true, account);
-        let translation = plan.translation.map_or_else(String::new, |pair| format!("{pair:?} "));
-        let form = |framing| match framing {
-            Framing::ServerSentEvents => "sse",
-            Framing::AwsEventStream => "aws",
-        };
-        let usage = if plan.asks_for_usage { " with usage" } else { "" };
-        let framings = format!("{} to {}", form(plan.client_framing), form(plan.upstream_framing));
-        format!("{translation}{framings}{usage}")
-    }
-
-    #[test]
-    fn plan_follows_from_client_and_account() {
-        let bedrock = "https://bedrock-runtime.us-east-1.amazonaws.com";
-        let rows = [
-            (
-                account(Provider::Anthropic, "https://a.example", false),
-                [
-                    "sse to sse",
-                    "ChatToMessages sse to sse",
-                    "ResponsesToMessages sse to sse",
-                    "aws to sse",
-                ],
-            ),
-            (
-                account(Provider::OpenaiCompatible, "https://a.example", false),
-                [
-                    "MessagesToChat sse to sse",
-                    "sse to sse with usage",
-                    "ResponsesToChat sse to sse",
-                    "MessagesToChat aws to sse",
-                ],
-            ),
-            (
-                account(Provider::OpenaiCompatible, "https://a.example", true),
-                [
-                    "MessagesToChat sse to sse",
-                    "sse to sse with usage",
-                    "sse to sse",
-                    "MessagesToChat aws to sse",
-                ],
-            ),
-            (
-                account(Provider::Bedrock, bedrock, false),
-                [
-                    "sse to aws",
-                    "ChatToMessages sse to aws",
-                    "ResponsesToMessages sse to aws",
-                    "aws to aws",
-                ],
-            ),
-            (
-                account(Provider::Bedrock, "https://a.example/anthropic/v1/", false),
-                [
-                    "sse to sse",
-                    "ChatToMessages sse to sse",
-                    "ResponsesToMessages sse to sse",
-                    "aws to sse",
-                ],
-            ),
-        ];
-        for (account, expected) in rows {
-            let words = CLIENTS.map(|client| plan_words(client, &account));
-            assert_eq!(words, expected.map(str::to_owned), "{:?}", account.provider);
-        }
-    }
-
-    #[test]
-    fn fit_follows_from_the_account_and_the_model() {
-        let bedrock = "https://bedrock-runtime.us-east-1.amazonaws.com";
-        let fit = |provider, url: &str, model: &str| {
-            (rules(provider).fit_request)(&account(provider, url, false), model)
-        };
-        let openai = |url| fit(Provider::OpenaiCompatible, url, "made-up").capabilities;
-        assert!(openai("https://api.openai.com/v1").names_completion_tokens);
-        assert!(!openai("https://api.openai.com.example/v1").names_completion_tokens);
-        let invoked = fit(Provider::Bedrock, bedrock, "anthropic.claude-opus-5-5");
-        assert_eq!(invoked.prompt_caching, PromptCaching::Blocks);
-        assert_eq!(invoked.output_tokens_default, Some(32_000));
-        let old = fit(Provider::Bedrock, bedrock, "anthropic.claude-3-haiku-20240307-v1:0");
-        assert_eq!(old.output_tokens_default, Some(4_096));
-        let messages = fit(Provider::Anthropic, "https://api.anthropic.com", "claude-opus-5-5");
-        assert_eq!(messages.prompt_caching, PromptCaching::Automatic);
-        assert_eq!(messages.output_tokens_default, None);
-    }
-
-    #[test]
-    fn thread_is_refused_with_the_code_that_clients_know() {
-        let errors = [
-            ConversionError::from(TranslationError::Thread),
-            ConversionError::from(BedrockBodyError::Thread),
-        ];
-        for error in errors {
-            assert_eq!(error.error_code, Some(NO_THREADS));
-            assert!(error.message.starts_with("thread: "), "{}", error.message);
-        }
-        assert_eq!(ConversionError::from(TranslationError::NoModel).error_code, None);
-    }
-
-    #[test]
-    fn upstream_gets_the_clients_protocol_or_a_translation() {
-        for provider in Provider::ALL {
-            for (client, speaks_responses) in
-                CLIENTS.into_iter().flat_map(|client| [(client, false), (client, true)])
-            {
-                let account = account(provider, "https://a.example", speaks_responses);
-                let plan = ConversionPlan::new(client, false, &account);
-                let is_same = client.body_protocol() == plan.upstream_protocol;
-                assert_eq!(plan.translation.is_none(), is_same, "{provider:?} {client:?}");
-            }
-        }
-    }
-}
+mod tests;

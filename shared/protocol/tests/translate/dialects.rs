@@ -1,5 +1,5 @@
 //! Requests that are legal in the client's protocol, and what the upstream's model accepts of them.
-//! The inputs are under `tests/fixtures/dialects/fitted`.
+//! The inputs are under `tests/fixtures/fitted`.
 
 use baton_protocol::translate::{
     ClientProtocol, PromptCaching, ProtocolPair, TranslationOptions, UpstreamProtocol,
@@ -76,7 +76,7 @@ fn faults(name: &str, dialect: &Dialect) -> Vec<String> {
 
 #[test]
 fn each_request_is_fitted_or_refused() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/dialects/fitted");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/fitted");
     let (mut seen, mut found) = (0, Vec::new());
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

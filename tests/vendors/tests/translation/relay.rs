@@ -5,9 +5,9 @@ use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::id::AccountId;
 use baton_domain::protocol::{ClientProtocol, Framing};
 use baton_protocol::bedrock::FramesToSse;
-use baton_protocol::envelope::Envelope;
+use baton_protocol::envelope::{Envelope, StatedEffort};
 use baton_providers::conversion::{
-    ConversionPlan, RequestConversion, RequestIdentity, ResponseHint,
+    ConversionPlan, RequestConversion, RequestIdentity, RequestShape, ResponseHint,
 };
 use baton_providers::rules;
 use baton_test_vendors::{TwinState, Vendor, VendorError, VendorRequest};
@@ -133,10 +133,27 @@ fn route(client: ClientProtocol) -> &'static str {
     }
 }
 
+/// The plan for the shape of the request, which the relay reads from its envelope.
+fn plan_for(request: &ClientRequest, account: &Account) -> ConversionPlan {
+    let effort = match request.body["reasoning_effort"].as_str() {
+        _ if request.client != ClientProtocol::OpenaiChat => StatedEffort::Unset,
+        None => StatedEffort::Unset,
+        Some("none") => StatedEffort::Off,
+        Some(_) => StatedEffort::On,
+    };
+    let shape = RequestShape {
+        client: request.client,
+        is_stream: request.is_stream(),
+        has_tools: request.body["tools"].as_array().is_some_and(|tools| !tools.is_empty()),
+        effort,
+    };
+    ConversionPlan::new(shape, account, request.model())
+}
+
 fn convert(request: &ClientRequest, target: Target) -> Result<Sent, String> {
     let account = target.account();
     let is_stream = request.is_stream();
-    let plan = ConversionPlan::new(request.client, is_stream, &account);
+    let plan = plan_for(request, &account);
     let body = Bytes::from(request.body.to_string());
     let client_model = match request.client {
         ClientProtocol::BedrockInvokeModel => (request.model().to_owned(), 0..0),
@@ -200,7 +217,7 @@ fn convert_answer(sent: &Sent, bytes: &[u8], is_stream: bool) -> Vec<u8> {
 /// Whether the vendor refuses the request even if the client sends it itself, where no translation
 /// lies between. The model is the account's, and the form is the client's.
 pub(crate) fn is_own_fault(request: &ClientRequest, target: Target, state: &TwinState) -> bool {
-    let plan = ConversionPlan::new(request.client, request.is_stream(), &target.account());
+    let plan = plan_for(request, &target.account());
     if plan.translation.is_some() {
         return false;
     }
