@@ -275,6 +275,8 @@ impl AdminState {
             let (label, form) = (provider_rules.label, provider_rules.base_url_form);
             return Err(ApiError::bad(format!("`base_url` is missing; for {label} it is {form}")));
         }
+        let base_url = change.base_url.as_deref().or(provider_rules.default_base_url);
+        let has_responses = base_url.is_some_and(provider_rules.has_responses);
         let blank = Account {
             id: AccountId::from_bits(self.store.random_source().bits()),
             name: String::new(),
@@ -290,7 +292,7 @@ impl AdminState {
             max_concurrency: None,
             proxy_url: None,
             proxy_sealed: None,
-            speaks_responses: false,
+            speaks_responses: has_responses,
             enabled: true,
         };
         let mut stored = self.store.editor.new_stored(blank, None);

@@ -286,7 +286,7 @@ impl RelayState {
         pending_usage: &PendingUsage,
         reading: &MeterReading,
     ) {
-        let ModelCall { keeps_state, caller, protocol, stream, state_id, .. } =
+        let ModelCall { keeps_state, caller, shape, model, state_id, .. } =
             &*pending_usage.model_call;
         let Some(answer_id) = reading.answer_id.as_deref().filter(|_| *keeps_state) else { return };
         let group = &caller.key().group_id;
@@ -294,7 +294,7 @@ impl RelayState {
         let is_account = |member: &&PoolMember| member.account.id == pending_usage.account;
         let Some(member) = pool.members.iter().find(is_account) else { return };
         // A translated answer is not kept, and one account has everything.
-        let plan = ConversionPlan::new(*protocol, *stream, &member.account);
+        let plan = ConversionPlan::new(*shape, &member.account, model);
         if pool.members.len() < 2 || !plan.is_pass_through() {
             return;
         }

@@ -98,7 +98,7 @@ impl RelayState {
             at: request.at,
             expires: request.at.as_second().saturating_add_unsigned(seconds),
             model: facts.model.clone(),
-            stream: facts.stream,
+            stream: facts.shape.is_stream,
             group: key.group_id.clone(),
             user: key.user_id.clone(),
             shared_limits: effective_limits.shared_scopes(),

@@ -60,7 +60,7 @@ pub(crate) enum AttemptError {
     /// The account's settings make a call impossible.
     Misconfigured(String),
     /// The upstream's protocol cannot express the request.
-    Untranslatable(String),
+    Untranslatable(ConversionError),
     /// There is no memory for the body in the upstream's form.
     Crowded(MemoryLimitReached),
     /// The answer has more bytes than the relay buffers. `reading` is what the meter read so far.
@@ -113,8 +113,8 @@ impl From<MemoryLimitReached> for AttemptError {
 }
 
 impl From<ConversionError> for AttemptError {
-    fn from(ConversionError(reason): ConversionError) -> Self {
-        Self::Untranslatable(reason)
+    fn from(error: ConversionError) -> Self {
+        Self::Untranslatable(error)
     }
 }
 
@@ -128,9 +128,7 @@ impl From<UpstreamCallError> for AttemptError {
     fn from(error: UpstreamCallError) -> Self {
         match error {
             UpstreamCallError::BadUrl(reason) => Self::Misconfigured(reason),
-            UpstreamCallError::OtherPath => {
-                Self::Untranslatable(ModelIdError::OtherPath.to_string())
-            }
+            UpstreamCallError::OtherPath => Self::Untranslatable(ModelIdError::OtherPath.into()),
             UpstreamCallError::ConnectTimeout => Self::Timeout,
             UpstreamCallError::NotConnected(reason) | UpstreamCallError::Unreachable(reason) => {
                 Self::Unreachable(reason)
@@ -226,7 +224,9 @@ impl AttemptError {
             Self::Unreachable(_) => Err(RelayError::upstream_unreachable()),
             Self::Misconfigured(_) => Err(RelayError::account_misconfigured()),
             Self::Timeout => Err(RelayError::upstream_timeout()),
-            Self::Untranslatable(reason) => Err(RelayError::bad_request(&reason)),
+            Self::Untranslatable(error) => {
+                Err(RelayError::bad_request(&error.message).with_error_code(error.error_code))
+            }
             Self::Crowded(full) => Err(full.into()),
             Self::ResponseTooLarge { reason, .. } => Err(RelayError::answer_too_large(reason)),
             Self::ShuttingDown { .. } => Err(RelayError::shutting_down()),
@@ -299,7 +299,7 @@ impl fmt::Display for AttemptError {
             Self::BrokenAnswer { cut, .. } => cut.fmt(f),
             Self::Unreachable(reason) => write!(f, "unreachable: {reason}"),
             Self::Timeout => f.write_str("no answer in time"),
-            Self::Untranslatable(reason) => write!(f, "not called: {reason}"),
+            Self::Untranslatable(error) => write!(f, "not called: {}", error.message),
             Self::Crowded(_) => f.write_str("not called: no memory is left for its body"),
             Self::ResponseTooLarge { reason, .. } => write!(f, "cut off: {reason}"),
             Self::ShuttingDown { .. } => f.write_str("ended because the relay is shutting down"),

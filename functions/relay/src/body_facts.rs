@@ -9,6 +9,7 @@ use baton_protocol::body_form::check_body_form;
 use baton_protocol::conversation_hash::session_seed;
 use baton_protocol::envelope::Envelope;
 use baton_protocol::model_path::{ID_BYTES_MAX, is_forbidden_char};
+use baton_providers::conversion::RequestShape;
 use http::HeaderMap;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -21,7 +22,8 @@ pub(crate) struct BodyFacts {
     pub(crate) model: String,
     /// The position of the model in the body.
     pub(crate) model_span: Range<usize>,
-    pub(crate) stream: bool,
+    /// What the choice of a conversion plan needs to know.
+    pub(crate) shape: RequestShape,
     pub(crate) is_fast: bool,
     /// The client's id of the conversation.
     pub(crate) session_id: Option<String>,
@@ -47,12 +49,18 @@ impl BodyFacts {
             ClientProtocol::AnthropicMessages => envelope.is_thread,
             ClientProtocol::OpenaiChat | ClientProtocol::BedrockInvokeModel => false,
         };
-        let Envelope { model, model_span, stream, is_fast, state_id, .. } = envelope;
+        let shape = RequestShape {
+            client: request.protocol,
+            is_stream: envelope.stream,
+            has_tools: envelope.has_tools(),
+            effort: envelope.effort,
+        };
+        let Envelope { model, model_span, is_fast, state_id, .. } = envelope;
         let (model, state_id) = (model.into_owned(), state_id.map(Cow::into_owned));
         Ok(Self {
             model,
             model_span,
-            stream,
+            shape,
             is_fast,
             session_id,
             session_seed,
@@ -66,8 +74,7 @@ fn read_envelope<'a>(
     request: &'a RequestContext,
     body: &'a [u8],
 ) -> Result<Envelope<'a>, RelayError> {
-    check_body_form(&request.head.headers)
-        .map_err(|error| RelayError::bad_request(&error.to_string()))?;
+    check_body_form(&request.head.headers)?;
     let envelope = match &request.bedrock {
         None => Envelope::parse(body)?,
         Some((model, action)) => {

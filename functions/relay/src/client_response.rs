@@ -10,7 +10,6 @@ use baton_protocol::answer_form::BadAnswerForm;
 use baton_protocol::envelope::EnvelopeError;
 use baton_protocol::error::{ErrorBody, encode_error_body};
 use baton_protocol::headers::to_client;
-use baton_protocol::route::RouteError;
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
@@ -19,6 +18,8 @@ use http::response::Parts;
 use http::{Response, StatusCode};
 use jiff::Timestamp;
 use std::fmt::{self, Write as _};
+
+mod form_refusal;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const BATON_REQUEST_ID: HeaderName = HeaderName::from_static("x-baton-request-id");
@@ -44,24 +45,30 @@ pub(crate) struct RelayError {
     /// Sends `x-should-retry: false`, because clients would otherwise retry for minutes.
     final_: bool,
     allow: Option<&'static str>,
-    /// Headers from which Claude Code reads a spent limit.
-    limit: Vec<(&'static str, String)>,
+    /// Headers of this kind of error, such as those from which Claude Code reads a spent limit.
+    headers: Vec<(&'static str, String)>,
     /// The request reached an upstream, so its usage record says how it ended.
     pub(crate) is_settled: bool,
 }
 
 impl RelayError {
     pub(crate) fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
-        let error = ErrorBody { kind, message: message.into() };
+        let error = ErrorBody { kind, message: message.into(), error_code: None };
         Self {
             status,
             error,
             retry_after_seconds: None,
             final_: is_final(status),
             allow: None,
-            limit: Vec::new(),
+            headers: Vec::new(),
             is_settled: false,
         }
+    }
+
+    /// Adds the code by which Anthropic's SDKs find another way.
+    pub(crate) fn with_error_code(mut self, error_code: Option<&'static str>) -> Self {
+        self.error.error_code = error_code;
+        self
     }
 
     /// Marks the error as final: a retry does not help.
@@ -399,14 +406,14 @@ impl RelayError {
                 message.push_str(" · ");
                 message.push_str(&operator_message.map_or_else(ask_operator, str::to_owned));
                 let refusal = Self::new(status, "billing_error", message);
-                let limit = spent_limit_headers(period, *resets_at);
-                Self { retry_after_seconds: seconds(resets_at), final_: true, limit, ..refusal }
+                let headers = spent_limit_headers(period, *resets_at);
+                Self { retry_after_seconds: seconds(resets_at), final_: true, headers, ..refusal }
             }
             BlockReason::TooLarge { period, amounts } => {
                 let ask_operator =
                     || format!("ask your operator to raise the limit of your {whose}");
                 let advice = advice.map_or_else(ask_operator, str::to_owned);
-                let (message, limit) = if amounts.limit <= PicoUsd::ZERO {
+                let (message, headers) = if amounts.limit <= PicoUsd::ZERO {
                     let operator_message = operator_message.map_or(advice, str::to_owned);
                     (
                         format!("{reason} · {operator_message}"),
@@ -420,7 +427,7 @@ impl RelayError {
                     )
                 };
                 let refusal = Self::new(status, "billing_error", message);
-                Self { final_: true, limit, ..refusal }
+                Self { final_: true, headers, ..refusal }
             }
             BlockReason::Reserved { .. } => {
                 let advice = advice.map(|advice| format!("; {advice}, too"));
@@ -440,8 +447,8 @@ impl RelayError {
         let message = "spend limit unavailable. Baton cannot read how much is spent. Try again in \
              a moment, or tell your operator.";
         let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, "billing_error", message);
-        let limit = vec![(DISABLED_REASON, "fetch_error".to_owned())];
-        Self { final_: true, limit, ..refusal }
+        let headers = vec![(DISABLED_REASON, "fetch_error".to_owned())];
+        Self { final_: true, headers, ..refusal }
     }
 
     /// The key has made too many free calls.
@@ -479,7 +486,7 @@ impl RelayError {
         if let Some(seconds) = self.retry_after_seconds {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        for (name, value) in self.limit {
+        for (name, value) in self.headers {
             insert_header(headers, HeaderName::from_static(name), &value);
         }
         if let Some(allow) = self.allow {
@@ -498,31 +505,6 @@ impl fmt::Display for RelayError {
 impl From<EnvelopeError> for RelayError {
     fn from(error: EnvelopeError) -> Self {
         Self::bad_request(&error.to_string())
-    }
-}
-
-impl From<RouteError> for RelayError {
-    fn from(error: RouteError) -> Self {
-        match error {
-            RouteError::Unknown => Self::new(
-                StatusCode::NOT_FOUND,
-                "not_found_error",
-                "There is no such route. Messages are at POST /v1/messages. Check the base URL of \
-                 your client, which has no path for Anthropic's clients.",
-            ),
-            RouteError::Method { allow } => {
-                let message = format!("This route accepts only {allow}.");
-                let refusal =
-                    Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", message);
-                Self { allow: Some(allow), ..refusal }
-            }
-            RouteError::BadId(why) => Self::bad_request(&why.to_string()),
-            RouteError::UpgradeRequired => Self::new(
-                StatusCode::UPGRADE_REQUIRED,
-                "invalid_request_error",
-                "WebSockets are not supported. Use POST /v1/responses.",
-            ),
-        }
     }
 }
 

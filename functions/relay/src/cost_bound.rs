@@ -121,7 +121,7 @@ impl RelayState {
         };
         let members = pool.iter().flat_map(|pool| &pool.members).filter(is_candidate);
         for member in members {
-            let plan = ConversionPlan::new(request.protocol, facts.stream, &member.account);
+            let plan = ConversionPlan::new(facts.shape, &member.account, aliased_model);
             if plan.is_bedrock_pass_through() {
                 unpriced = unpriced.or_else(|| unpriced_header(&request.head.headers));
             }
@@ -131,7 +131,7 @@ impl RelayState {
                 continue;
             }
             let (variant, sold) = (&form.0, prices.sold_by(&form.1));
-            let client_body = (body, model, facts.stream);
+            let client_body = (body, model, facts.shape.is_stream);
             match variant.translation(request.identity(), client_body) {
                 // The account receives the body unchanged.
                 None => add(sold, client_factors, &[&variant.model, aliased_model], false),

@@ -102,7 +102,7 @@ impl RelayState {
             }
             let pool = selector.pool().clone();
             let member = &pool.members[index];
-            let plan = ConversionPlan::new(request.protocol, model_call.stream, &member.account);
+            let plan = ConversionPlan::new(model_call.shape, &member.account, selector.model());
             let upstream_model = plan.upstream_model(&member.account, selector.model());
             let mut pending_usage =
                 history.new_pending_usage(model_call, member, &selector, (upstream_model, slot));

@@ -22,6 +22,7 @@ mod chunk_list;
 mod client_response;
 mod cost_bound;
 mod credential_mask;
+mod cross_origin;
 mod exchange;
 mod forward;
 mod free_calls;
@@ -266,6 +267,12 @@ impl Relay {
             Ok((route, path)) => (Ok(route), path),
             Err(error) => (Err(error), String::new()),
         };
+        if let Err(RouteError::Method { allow }) = &route
+            && let Some(response) = cross_origin::answer_preflight(&head, allow)
+        {
+            return response;
+        }
+        let is_cross_origin = cross_origin::is_cross_origin(&head.headers);
         let api_family = ApiFamily::from_path(head.uri.path());
         let protocol = route.as_ref().map(RelayRoute::client_protocol);
         let protocol = protocol.unwrap_or(ClientProtocol::AnthropicMessages);
@@ -287,15 +294,18 @@ impl Relay {
         let span = tracing::error_span!("request", request_id = %id);
         let context =
             Arc::new(RequestContext { id, at, api_family, protocol, head, path, bedrock, trace });
-        let response =
-            self.0.answer_request(&context, route.map_err(RelayError::from), body).instrument(span);
+        let route = route.map_err(|error| RelayError::from_route(error, context.head.uri.path()));
+        let response = self.0.answer_request(&context, route, body).instrument(span);
         // A panic ends only this request. State that it left incomplete belongs to this request
         // alone.
         let response = AssertUnwindSafe(response).catch_unwind().await;
-        match response.unwrap_or_else(|_| Err(RelayError::internal_error())) {
-            Ok(response) => response,
-            Err(refusal) => self.0.refuse_request(&context, refusal),
+        let response = response.unwrap_or_else(|_| Err(RelayError::internal_error()));
+        let mut response =
+            response.unwrap_or_else(|refusal| self.0.refuse_request(&context, refusal));
+        if is_cross_origin {
+            cross_origin::permit_reading(response.headers_mut());
         }
+        response
     }
 
     /// Refuses new requests from now on. Requests that are already running continue.

@@ -271,7 +271,7 @@ impl MemoryPermit {
     }
 
     /// Releases the bytes beyond `bytes`, if they are at least four steps.
-    fn shrink(&mut self, bytes: usize) {
+    pub(crate) fn shrink(&mut self, bytes: usize) {
         let Some(less) = self.bytes.checked_sub(bytes).filter(|less| *less >= 4 * STEP) else {
             return;
         };

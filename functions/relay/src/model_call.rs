@@ -5,6 +5,7 @@ use crate::authenticate::AuthenticatedKey;
 use crate::body_facts::{BodyFacts, header_text};
 use baton_domain::id::RequestId;
 use baton_domain::protocol::{ClientProtocol, UpstreamOperation};
+use baton_providers::conversion::RequestShape;
 use baton_runtime::observe::RequestTrace;
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -26,6 +27,7 @@ pub(crate) struct ModelCall {
     pub(crate) at: Timestamp,
     pub(crate) metering: Metering,
     pub(crate) protocol: ClientProtocol,
+    pub(crate) shape: RequestShape,
     pub(crate) trace: RequestTrace,
     pub(crate) caller: AuthenticatedKey,
     pub(crate) model: String,
@@ -96,17 +98,18 @@ impl OutboundCall {
         body: Bytes,
         (metering, random): (Metering, u64),
     ) -> Self {
-        let BodyFacts { model, model_span, stream, is_fast, session_id, session_seed, .. } = facts;
+        let BodyFacts { model, model_span, shape, is_fast, session_id, session_seed, .. } = facts;
         let (state_id, keeps_state) = (facts.state_id, facts.keeps_state);
         let model_call = ModelCall {
             id: request.id.clone(),
             at: request.at,
             metering,
             protocol: request.protocol,
+            shape,
             trace: request.trace.clone(),
             caller,
             model,
-            stream,
+            stream: shape.is_stream,
             is_fast,
             body_bytes: body.len() as u64,
             session_id,

@@ -278,6 +278,7 @@ fn error_at_end(end_event: &SourceEvent, has_ended: bool, is_stream: bool) -> Op
             kind: "overloaded_error",
             message: "The relay shut down before the answer was complete. Send the request again."
                 .into(),
+            error_code: None,
         }),
         SourceEvent::TimedOut => Some(ErrorBody::timeout_error(
             "The upstream sent nothing for too long, or the time limit of the request has passed. \

@@ -144,7 +144,7 @@ pub struct AccountChange {
         pattern = r"^(http|https|socks5|socks5h)://([a-z0-9]{1,20}:[a-z0-9]{1,20}@)?[a-z][a-z0-9]{0,20}(\.[a-z][a-z0-9]{0,20}){1,3}:[1-9][0-9]{0,3}$"
     ))]
     pub proxy_url: FieldChange<String>,
-    /// Whether an OpenAI-compatible upstream supports `/v1/responses`.
+    /// Whether an OpenAI-compatible upstream supports `/v1/responses`; by default only OpenAI's own does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub speaks_responses: Option<bool>,
     /// Whether the account gets requests.

@@ -22,6 +22,7 @@ mod listed_price;
 pub mod litellm_prices;
 pub mod metric;
 pub mod model;
+pub mod model_capabilities;
 pub mod model_catalog;
 pub mod money;
 pub mod own_price;

@@ -1,16 +1,17 @@
 //! Checks the headers that describe a request body's format. [`crate::envelope`] reads the body
 //! itself.
 
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use crate::request_coding::RequestCoding;
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 
 /// The headers ask to read the body in another way than the relay does. The texts are for the
 /// client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadBodyForm {
-    /// The body is compressed.
+    /// The body has a coding that is not decoded.
     #[error(
-        "content-encoding: compressed request bodies are not supported. Send the body uncompressed."
+        "content-encoding: this coding is not supported. Send the body as gzip, zstd or plain."
     )]
     Coding,
     /// The body has another charset than UTF-8. An upstream that decodes it would read other JSON.
@@ -18,19 +19,13 @@ pub enum BadBodyForm {
     Charset,
 }
 
-/// Checks that the headers describe the body as JSON in UTF-8 without a content encoding, since
-/// that is the form in which it is sent upstream.
+/// Checks that the headers describe the body as JSON in UTF-8, since that is the form in which it is
+/// sent upstream, and that its coding is one that is decoded.
 ///
 /// # Errors
 /// [`BadBodyForm`]
 pub fn check_body_form(headers: &HeaderMap) -> Result<(), BadBodyForm> {
-    let is_plain = |value: &HeaderValue| {
-        let coding = value.as_bytes().trim_ascii();
-        coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
-    };
-    if !headers.get_all(CONTENT_ENCODING).iter().all(is_plain) {
-        return Err(BadBodyForm::Coding);
-    }
+    RequestCoding::from_headers(headers).map_err(|_| BadBodyForm::Coding)?;
     let is_utf8 = |value: &HeaderValue| {
         let text = value.as_bytes().to_ascii_lowercase();
         let Some(index) = memchr::memmem::find(&text, b"charset") else { return true };
@@ -90,10 +85,10 @@ mod tests {
         ] {
             check("content-type", bad, Err(BadBodyForm::Charset));
         }
-        for good in ["identity", "Identity", ""] {
+        for good in ["identity", "Identity", "", "gzip", "zstd"] {
             check("content-encoding", good, Ok(()));
         }
-        for bad in ["gzip", "br", "zstd", "deflate", "identity, gzip", "base64", "x"] {
+        for bad in ["br", "deflate", "identity, gzip", "base64", "x"] {
             check("content-encoding", bad, Err(BadBodyForm::Coding));
         }
         let two = [("content-type", "application/json"), ("content-type", "a/b; charset=utf-7")];

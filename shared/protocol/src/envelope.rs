@@ -37,6 +37,8 @@ pub struct Envelope<'a> {
     pub is_stored: bool,
     /// Whether Anthropic keeps the answer for later requests, in a `thread`.
     pub is_thread: bool,
+    /// What a Chat request says about `reasoning_effort`.
+    pub effort: StatedEffort,
     /// The content that identifies the conversation if the request names no session.
     pub prefix: ConversationPrefix<'a>,
 }
@@ -123,7 +125,35 @@ fn printable_name(name: &str) -> String {
     name.chars().take(60).flat_map(char::escape_debug).collect()
 }
 
+/// What a request says about the effort of its thinking.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum StatedEffort {
+    /// Nothing: the model's default counts.
+    #[default]
+    Unset,
+    /// No thinking.
+    Off,
+    /// Some effort.
+    On,
+}
+
+impl StatedEffort {
+    fn from_raw(raw: Option<&str>) -> Self {
+        match raw {
+            None | Some("null") => Self::Unset,
+            Some("\"none\"") => Self::Off,
+            Some(_) => Self::On,
+        }
+    }
+}
+
 impl<'a> Envelope<'a> {
+    /// Whether the request has tools.
+    pub fn has_tools(&self) -> bool {
+        // A list with an element that is an object.
+        self.prefix.tools.is_some_and(|tools| tools.contains('{'))
+    }
+
     /// Reads a request body.
     ///
     /// # Errors
@@ -173,6 +203,7 @@ impl<'a> Envelope<'a> {
                 .or_else(|| fields.get(EnvelopeField::Thread).and_then(parse_id)),
             is_stored: fields.get(EnvelopeField::Store) != Some("false"),
             is_thread: fields.get(EnvelopeField::Thread).is_some_and(|raw| raw != "null"),
+            effort: StatedEffort::from_raw(fields.get(EnvelopeField::ReasoningEffort)),
             prefix: ConversationPrefix {
                 tools: fields.get(EnvelopeField::Tools),
                 system: fields.get(EnvelopeField::System),
@@ -268,6 +299,7 @@ enum EnvelopeField {
     Conversation,
     Thread,
     Store,
+    ReasoningEffort,
 }
 
 /// The type that the vendors document for a field, in addition to `null` (API references of
@@ -336,12 +368,13 @@ impl EnvelopeField {
             | Self::PreviousResponseId
             | Self::Conversation
             | Self::Thread
-            | Self::Store => JsonType::Any,
+            | Self::Store
+            | Self::ReasoningEffort => JsonType::Any,
         }
     }
 }
 
-const NAMES: [(&str, EnvelopeField); 24] = [
+const NAMES: [(&str, EnvelopeField); 25] = [
     ("model", EnvelopeField::Model),
     ("stream", EnvelopeField::Stream),
     ("max_tokens", EnvelopeField::MaxTokens),
@@ -366,6 +399,7 @@ const NAMES: [(&str, EnvelopeField); 24] = [
     ("conversation", EnvelopeField::Conversation),
     ("thread", EnvelopeField::Thread),
     ("store", EnvelopeField::Store),
+    ("reasoning_effort", EnvelopeField::ReasoningEffort),
 ];
 
 /// The raw values of the fields, in the order of [`NAMES`].

@@ -23,13 +23,31 @@ impl ApiFamily {
         let under = |root: &str| {
             plain.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        if under("/v1/chat/completions") || under("/v1/responses") {
-            Self::OpenAi
-        } else {
-            Self::Anthropic
-        }
+        if OPENAI_ROOTS.into_iter().any(under) { Self::OpenAi } else { Self::Anthropic }
     }
 }
+
+/// The routes that only OpenAI's clients or Google's use, whether they are served or not. Google's
+/// clients read the same fields of an error (developers.openai.com, "API reference"; ai.google.dev,
+/// "Troubleshooting", 2026-11).
+const OPENAI_ROOTS: [&str; 16] = [
+    "/v1/assistants",
+    "/v1/audio",
+    "/v1/batches",
+    "/v1/chat",
+    "/v1/completions",
+    "/v1/conversations",
+    "/v1/embeddings",
+    "/v1/fine_tuning",
+    "/v1/images",
+    "/v1/moderations",
+    "/v1/realtime",
+    "/v1/responses",
+    "/v1/threads",
+    "/v1/vector_stores",
+    "/v1/videos",
+    "/v1beta",
+];
 
 /// An error of the relay.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,30 +56,37 @@ pub struct ErrorBody {
     pub kind: &'static str,
     /// Whole sentences that say what to do next. Never contains a secret.
     pub message: String,
+    /// `error.details.error_code` for Anthropic's clients, by which their SDKs find another way.
+    pub error_code: Option<&'static str>,
 }
 
 impl ErrorBody {
     /// An `api_error`.
     pub fn api_error(message: impl Into<String>) -> Self {
-        Self { kind: "api_error", message: message.into() }
+        Self { kind: "api_error", message: message.into(), error_code: None }
     }
 
     /// A `timeout_error`.
     pub fn timeout_error(message: impl Into<String>) -> Self {
-        Self { kind: "timeout_error", message: message.into() }
+        Self { kind: "timeout_error", message: message.into(), error_code: None }
     }
 }
 
 /// The error as a response body.
 pub fn encode_error_body(api_family: ApiFamily, error: &ErrorBody, request_id: &str) -> Bytes {
-    let ErrorBody { kind, message } = error;
-    let body = match api_family {
-        ApiFamily::Anthropic => json!({
+    let ErrorBody { kind, message, error_code } = error;
+    let body = match (api_family, error_code) {
+        (ApiFamily::Anthropic, None) => json!({
             "type": "error",
             "error": {"type": kind, "message": message},
             "request_id": request_id,
         }),
-        ApiFamily::OpenAi => json!({
+        (ApiFamily::Anthropic, Some(code)) => json!({
+            "type": "error",
+            "error": {"type": kind, "message": message, "details": {"error_code": code}},
+            "request_id": request_id,
+        }),
+        (ApiFamily::OpenAi, _) => json!({
             "error": {"message": message, "type": kind, "param": null, "code": kind},
         }),
     };
@@ -127,6 +152,25 @@ mod tests {
 
     fn error() -> ErrorBody {
         ErrorBody::api_error("it said \"no\"\nand left")
+    }
+
+    #[test]
+    fn anthropic_clients_get_the_code_of_an_error() {
+        let error = ErrorBody { error_code: Some("a_code"), ..error() };
+        let body = encode_error_body(ApiFamily::Anthropic, &error, "req_1");
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["error"]["details"]["error_code"], "a_code");
+    }
+
+    #[test]
+    fn unserved_routes_of_openai_clients_get_their_form() {
+        for path in ["/v1/embeddings", "/chat/completions", "/v1/audio/speech", "/v1beta/models/x"]
+        {
+            assert_eq!(ApiFamily::from_path(path), ApiFamily::OpenAi, "{path}");
+        }
+        for path in ["/v1/messages", "/v1/models", "/v1/files", "/v1/audios", "/x"] {
+            assert_eq!(ApiFamily::from_path(path), ApiFamily::Anthropic, "{path}");
+        }
     }
 
     #[test]

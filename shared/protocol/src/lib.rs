@@ -17,6 +17,7 @@ pub mod json;
 pub mod meter;
 pub mod model_path;
 pub mod rate_limit_headers;
+pub mod request_coding;
 pub mod route;
 pub mod sse;
 pub mod translate;

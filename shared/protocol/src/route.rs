@@ -124,7 +124,8 @@ pub fn resolve_route(method: &Method, path: &str) -> Result<RelayRoute, RouteErr
     if allowed { Ok(route) } else { Err(RouteError::Method { allow }) }
 }
 
-/// The path without aliases, empty segments and a doubled `/v1`.
+/// The path without aliases, empty segments and a doubled `/v1`. A client of OpenAI's API whose base
+/// URL lacks `/v1` gets it added, as other gateways do.
 pub(crate) fn normalize_path(path: &str) -> String {
     let mut segments = path.split('/').filter(|segment| !segment.is_empty()).peekable();
     let _ = segments.next_if(|first| ["claude-code", "anthropic"].contains(first));
@@ -136,7 +137,11 @@ pub(crate) fn normalize_path(path: &str) -> String {
             plain.push_str(segment);
         }
     }
-    if plain.is_empty() {
+    let lacks_version = ["/chat/completions", "/responses", "/models"].contains(&plain.as_str())
+        || plain.starts_with("/models/");
+    if lacks_version {
+        plain.insert_str(0, "/v1");
+    } else if plain.is_empty() {
         plain.push('/');
     }
     plain
@@ -207,6 +212,21 @@ mod tests {
                 &Err(RouteError::BadId(ModelIdError::Segments)),
             );
         }
+    }
+
+    #[test]
+    fn openai_routes_resolve_without_a_version() {
+        for base in ["", "/anthropic", "/"] {
+            let check = |method, path: &str, route| {
+                check(method, &format!("{base}{path}"), &Ok(route));
+            };
+            check("POST", "/chat/completions", RelayRoute::ChatCompletions);
+            check("POST", "/responses/", RelayRoute::Responses);
+            check("GET", "/models", RelayRoute::Models);
+            check("GET", "/models/gpt-5.5", RelayRoute::Model("gpt-5.5".into()));
+        }
+        check("GET", "/models/../x", &Err(RouteError::BadId(ModelIdError::Segments)));
+        check("POST", "/responses/resp_1", &Err(RouteError::Unknown));
     }
 
     #[test]

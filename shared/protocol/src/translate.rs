@@ -40,22 +40,23 @@
 //! * **Headers** are not handled here. A translated body is JSON or `text/event-stream` and always
 //!   identity-encoded. The client's `anthropic-*` headers mean nothing to a chat upstream.
 //! * **Bedrock** speaks Messages: use `UpstreamProtocol::Messages`. The [`crate::bedrock`] module
-//!   moves the model, and `TranslationOptions::caches_prompts` is off where top-level cache control
-//!   is not known.
+//!   moves the model, and `TranslationOptions::prompt_caching` says where the cache control stands.
 //!
 //! # Implementation
 //!
 //! Each protocol has a module with one file for each direction: `read_request`, `write_request`,
 //! `read_response` and `write_response`. Between them stand a neutral request ([`neutral_request`])
-//! and a neutral answer ([`neutral_response`]). Two readers and three writers therefore make four
-//! pairs, and streams and whole bodies are put together by the same steps. A Responses upstream
-//! would need one more pair of files.
+//! and a neutral answer ([`neutral_response`]). Three readers and three writers therefore make six
+//! pairs, and streams and whole bodies are put together by the same steps. Responses' streams have
+//! files of their own (`read_events`, `write_events`), because they say much more than deltas.
 
 mod chat;
 mod continuation;
 mod error;
+mod fit;
 mod json_reader;
 mod json_writer;
+mod media;
 mod messages;
 mod neutral_request;
 mod neutral_response;
@@ -68,13 +69,16 @@ pub(crate) use messages::sanitize_id;
 pub use stream_translator::StreamTranslator;
 
 use crate::json::{CONTAINERS_MAX, JsonError};
+use baton_domain::account::Provider;
+use baton_domain::model_capabilities::ModelCapabilities;
 use error::NeutralError;
 use json_reader::ObjectReader;
 use neutral_request::ToolAliases;
 use neutral_response::{NeutralResponse, REFUSED, ResponsePart};
+use std::borrow::Cow;
 use thiserror::Error;
 
-/// A client protocol and a different upstream protocol. Nothing is translated into Responses.
+/// A client protocol and a different upstream protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ProtocolPair {
     /// From Anthropic Messages to Chat Completions.
@@ -85,16 +89,23 @@ pub enum ProtocolPair {
     ResponsesToMessages,
     /// From Responses to Chat Completions.
     ResponsesToChat,
+    /// From Anthropic Messages to Responses.
+    MessagesToResponses,
+    /// From Chat Completions to Responses.
+    ChatToResponses,
 }
 
-/// The field that bounds the answer's length.
+/// How a Messages upstream is asked to cache the prompt, which OpenAI's upstreams do by default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum MaxTokensField {
-    /// `max_tokens`, which most vendors know.
+pub enum PromptCaching {
+    /// With a top-level `cache_control` (platform.claude.com, "Prompt caching", automatic caching,
+    /// 2026-11).
     #[default]
-    Plain,
-    /// `max_completion_tokens`, which OpenAI's reasoning models require.
-    Completion,
+    Automatic,
+    /// With `cache_control` on blocks, for upstreams without a top-level one.
+    Blocks,
+    /// Not at all.
+    Off,
 }
 
 /// The values of a request that come from the account and the current time.
@@ -106,35 +117,46 @@ pub struct TranslationOptions<'a> {
     pub id: &'a str,
     /// The current time in Unix seconds, for OpenAI's answers.
     pub created: u64,
-    /// The field that bounds the answer of a chat upstream.
-    pub max_tokens: MaxTokensField,
-    /// The highest number of output tokens that the model accepts. A client's larger value is cut
-    /// to it.
-    pub output_tokens_max: Option<u64>,
-    /// Whether a chat upstream's model accepts `reasoning_effort`.
-    pub takes_effort: bool,
+    /// What the model accepts. Without it, the model's name decides.
+    pub capabilities: Option<ModelCapabilities>,
+    /// The bound of an answer whose client set none, where the API requires one. Without it, it is
+    /// the most that the model gives.
+    pub output_tokens_default: Option<u64>,
     /// Whether a chat upstream accepts earlier thinking, as `reasoning_content`.
     pub takes_reasoning: bool,
-    /// Whether a Messages upstream is asked to cache the prompt, which OpenAI's upstreams do by
-    /// default. The request then has a top-level `cache_control` (platform.claude.com, "Prompt
-    /// caching", automatic caching, 2026-11).
-    pub caches_prompts: bool,
+    /// How a Messages upstream is asked to cache the prompt.
+    pub prompt_caching: PromptCaching,
 }
 
 impl<'a> TranslationOptions<'a> {
-    /// Options for most upstreams: they receive effort but no earlier thinking, and cache prompts.
+    /// Options for most upstreams: the model's name says what it accepts, and prompts are cached.
     pub fn new(model: &'a str, id: &'a str) -> Self {
         Self {
             model,
             id,
             created: 0,
-            max_tokens: MaxTokensField::Plain,
-            output_tokens_max: None,
-            takes_effort: true,
+            capabilities: None,
+            output_tokens_default: None,
             takes_reasoning: false,
-            caches_prompts: true,
+            prompt_caching: PromptCaching::Automatic,
         }
     }
+
+    /// What the model accepts at an upstream with this protocol.
+    fn capabilities(&self, upstream: UpstreamProtocol) -> ModelCapabilities {
+        let provider = match upstream {
+            UpstreamProtocol::Messages => Provider::Anthropic,
+            UpstreamProtocol::Chat | UpstreamProtocol::Responses => Provider::OpenaiCompatible,
+        };
+        self.capabilities.unwrap_or_else(|| ModelCapabilities::of(provider, self.model, ""))
+    }
+}
+
+/// The options of a writer.
+#[derive(Debug)]
+struct WriteOptions<'a> {
+    translation: &'a TranslationOptions<'a>,
+    capabilities: &'a ModelCapabilities,
 }
 
 /// A request in the upstream's protocol.
@@ -182,19 +204,26 @@ pub enum TranslationError {
         json_reader::NESTED_CONTENT_MAX
     )]
     NestedContent,
+    /// The upstream keeps no message threads. Anthropic's SDKs then send the whole conversation
+    /// (anthropic-sdk-python 2.14.0, `lib/tools/_beta_runner.py`).
+    #[error(
+        "thread: the upstream of this model keeps no message threads. Send the whole conversation \
+         in `messages`, without this field."
+    )]
+    Thread,
     /// The upstream does not support the field, and without it the answer would be different.
     #[error("{name}: {advice}")]
     Field {
         /// The field.
-        name: &'static str,
+        name: Cow<'static, str>,
         /// The advice for the client.
         advice: &'static str,
     },
 }
 
 impl TranslationError {
-    fn field(name: &'static str, advice: &'static str) -> Self {
-        Self::Field { name, advice }
+    fn field(name: impl Into<Cow<'static, str>>, advice: &'static str) -> Self {
+        Self::Field { name: name.into(), advice }
     }
 }
 
@@ -231,27 +260,35 @@ impl ProtocolPair {
             (Chat, Messages) => Some(Self::ChatToMessages),
             (Responses, Messages) => Some(Self::ResponsesToMessages),
             (Responses, Chat) => Some(Self::ResponsesToChat),
-            // No provider calls Responses for clients of the other two.
-            (Messages, Messages | Responses)
-            | (Chat, Chat | Responses)
-            | (Responses, Responses) => None,
+            (Messages, Responses) => Some(Self::MessagesToResponses),
+            (Chat, Responses) => Some(Self::ChatToResponses),
+            (Messages, Messages) | (Chat, Chat) | (Responses, Responses) => None,
         }
     }
 
     /// The longest name of a tool at the upstream, in bytes (references of both APIs, 2026-11).
     fn tool_name_max(self) -> usize {
-        match self {
-            Self::ChatToMessages | Self::ResponsesToMessages => 128,
-            Self::MessagesToChat | Self::ResponsesToChat => 64,
+        match self.upstream() {
+            UpstreamProtocol::Messages => 128,
+            UpstreamProtocol::Chat | UpstreamProtocol::Responses => 64,
         }
     }
 
-    /// The client's protocol, for errors.
+    /// The protocol of the client's bodies.
     fn client(self) -> ClientProtocol {
         match self {
-            Self::MessagesToChat => ClientProtocol::AnthropicMessages,
-            Self::ChatToMessages => ClientProtocol::OpenaiChat,
+            Self::MessagesToChat | Self::MessagesToResponses => ClientProtocol::AnthropicMessages,
+            Self::ChatToMessages | Self::ChatToResponses => ClientProtocol::OpenaiChat,
             Self::ResponsesToMessages | Self::ResponsesToChat => ClientProtocol::OpenaiResponses,
+        }
+    }
+
+    /// The upstream's protocol.
+    fn upstream(self) -> UpstreamProtocol {
+        match self {
+            Self::ChatToMessages | Self::ResponsesToMessages => UpstreamProtocol::Messages,
+            Self::MessagesToChat | Self::ResponsesToChat => UpstreamProtocol::Chat,
+            Self::MessagesToResponses | Self::ChatToResponses => UpstreamProtocol::Responses,
         }
     }
 
@@ -273,34 +310,40 @@ impl ProtocolPair {
             })?;
         let object =
             ObjectReader::from_value(document.root()).ok_or(TranslationError::NotAnObject)?;
-        let mut request = match self {
-            Self::MessagesToChat => messages::read_request::read_request(object),
-            Self::ChatToMessages => chat::read_request::read_request(object),
-            Self::ResponsesToMessages | Self::ResponsesToChat => {
-                responses::read_request::read_request(object)
-            }
+        let mut request = match self.client().body_protocol() {
+            UpstreamProtocol::Messages => messages::read_request::read_request(object),
+            UpstreamProtocol::Chat => chat::read_request::read_request(object),
+            UpstreamProtocol::Responses => responses::read_request::read_request(object),
         }?;
-        if let (Some(requested), Some(max)) = (request.max_tokens, options.output_tokens_max) {
-            request.max_tokens = Some(requested.min(max));
+        request.refuse_missing_tools();
+        if let Some(refusal) = request.dropped.take_refusal() {
+            return Err(refusal);
         }
+        request.drop_missing_choice();
         request.body_bytes = body.len();
         request.check_stops()?;
+        let capabilities = options.capabilities(self.upstream());
+        fit::fit_request(&mut request, &capabilities, self.upstream())?;
         request.shorten_names(self.tool_name_max());
-        let (body, path) = match self {
-            Self::ChatToMessages | Self::ResponsesToMessages => {
-                (messages::write_request::write_request(&mut request, options), "/v1/messages")
+        let options = WriteOptions { translation: options, capabilities: &capabilities };
+        let (body, path) = match self.upstream() {
+            UpstreamProtocol::Messages => {
+                (messages::write_request::write_request(&mut request, &options), "/v1/messages")
             }
-            Self::MessagesToChat | Self::ResponsesToChat => {
-                (chat::write_request::write_request(&mut request, options), "/v1/chat/completions")
+            UpstreamProtocol::Chat => {
+                (chat::write_request::write_request(&mut request, &options), "/v1/chat/completions")
+            }
+            UpstreamProtocol::Responses => {
+                (responses::write_request::write_request(&mut request, &options), "/v1/responses")
             }
         };
         let echo = request.echo.iter().map(|(name, raw)| (*name, (*raw).to_owned())).collect();
         let context = ResponseContext {
             translation: self,
             model: request.model,
-            upstream_model: options.model.to_owned(),
-            id: options.id.to_owned(),
-            created: options.created,
+            upstream_model: options.translation.model.to_owned(),
+            id: options.translation.id.to_owned(),
+            created: options.translation.created,
             include_usage: request.include_usage,
             shows_thinking: request.shows_thinking,
             stops: request.stop_sequences,
@@ -322,12 +365,10 @@ impl ResponseContext {
         if !self.read_whole(text, &mut |step| response.apply_step(&step)) {
             return Err(InvalidResponse);
         }
-        Ok(match self.translation {
-            ProtocolPair::MessagesToChat => {
-                messages::write_response::write_message(self, &response)
-            }
-            ProtocolPair::ChatToMessages => chat::write_response::write_completion(self, &response),
-            ProtocolPair::ResponsesToMessages | ProtocolPair::ResponsesToChat => {
+        Ok(match self.translation.client().body_protocol() {
+            UpstreamProtocol::Messages => messages::write_response::write_message(self, &response),
+            UpstreamProtocol::Chat => chat::write_response::write_completion(self, &response),
+            UpstreamProtocol::Responses => {
                 if response.lacks_refusal() {
                     response.parts.push(ResponsePart::Refusal(REFUSED.to_owned()));
                 }
@@ -355,13 +396,16 @@ impl ResponseContext {
         text: &str,
         mut emit_step: &mut dyn FnMut(neutral_response::ResponseStep<'_>),
     ) -> bool {
-        match self.translation {
-            ProtocolPair::ChatToMessages | ProtocolPair::ResponsesToMessages => {
+        let model = &self.upstream_model;
+        match self.translation.upstream() {
+            UpstreamProtocol::Messages => {
                 messages::read_response::MessagesReader::read_message(text, &mut emit_step)
             }
-            ProtocolPair::MessagesToChat | ProtocolPair::ResponsesToChat => {
-                let model = &self.upstream_model;
+            UpstreamProtocol::Chat => {
                 chat::read_response::ChatReader::read_completion(text, model, &mut emit_step)
+            }
+            UpstreamProtocol::Responses => {
+                responses::read_response::read_response(text, model, &mut emit_step)
             }
         }
     }
@@ -370,8 +414,14 @@ impl ResponseContext {
     /// knows. The client gets the upstream's status. OpenAI's protocols share their error format,
     /// so an error passes unchanged between them.
     pub fn translate_error(&self, status: u16, body: &[u8]) -> Vec<u8> {
-        if self.translation == ProtocolPair::ResponsesToChat && error::is_openai_error(status, body)
-        {
+        let is_shared_form = match self.translation {
+            ProtocolPair::ResponsesToChat | ProtocolPair::ChatToResponses => true,
+            ProtocolPair::MessagesToChat
+            | ProtocolPair::ChatToMessages
+            | ProtocolPair::ResponsesToMessages
+            | ProtocolPair::MessagesToResponses => false,
+        };
+        if is_shared_form && error::is_openai_error(status, body) {
             return body.to_vec();
         }
         NeutralError::from_body(Some(status), body).to_body(self.translation.client(), &self.id)

@@ -1,6 +1,6 @@
 //! Request bodies of real clients, and bodies that clients should not send.
 
-use baton_protocol::envelope::{Envelope, EnvelopeError, replace_model};
+use baton_protocol::envelope::{Envelope, EnvelopeError, StatedEffort, replace_model};
 use baton_protocol::json::{DEPTH_MAX, FIELDS_MAX};
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -315,5 +315,19 @@ fn state_that_a_request_refers_to_is_found() {
         let envelope = Envelope::parse(body.as_bytes()).unwrap();
         assert_eq!(envelope.state_id.as_deref(), state_id, "{body}");
         assert_eq!((envelope.is_stored, envelope.is_thread), (is_stored, is_thread), "{body}");
+    }
+}
+
+#[test]
+fn tools_and_effort_are_read() {
+    for (fields, has_tools, effort) in [
+        ("", false, StatedEffort::Unset),
+        (r#","tools":[],"reasoning_effort":null"#, false, StatedEffort::Unset),
+        (r#","tools":null,"reasoning_effort":"none""#, false, StatedEffort::Off),
+        (r#","tools":[ {"type":"function"}],"reasoning_effort":"low""#, true, StatedEffort::On),
+    ] {
+        let body = format!(r#"{{"model":"m","messages":[]{fields}}}"#);
+        let envelope = Envelope::parse(body.as_bytes()).unwrap();
+        assert_eq!((envelope.has_tools(), envelope.effort), (has_tools, effort), "{fields}");
     }
 }

@@ -14,10 +14,10 @@ const MOST: u64 = 12;
 fn memory_of_a_translation_is_bounded() {
     let bytes = 1_000_000;
     let of = |piece: &str| vec![piece; bytes / (piece.len() + 1)].join(",");
-    for (client, upstream, bodies) in [
+    for (client, upstreams, bodies) in [
         (
             ClientProtocol::AnthropicMessages,
-            UpstreamProtocol::Chat,
+            vec![UpstreamProtocol::Chat, UpstreamProtocol::Responses],
             vec![
                 format!(
                     r#"{{"model":"m","max_tokens":5,"messages":[{{"role":"user","content":[{}]}}]}}"#,
@@ -109,7 +109,7 @@ fn memory_of_a_translation_is_bounded() {
         ),
         (
             ClientProtocol::OpenaiChat,
-            UpstreamProtocol::Messages,
+            vec![UpstreamProtocol::Messages, UpstreamProtocol::Responses],
             vec![
                 format!(
                     r#"{{"model":"m","messages":[{{"role":"user","content":[{}]}}]}}"#,
@@ -161,11 +161,16 @@ fn memory_of_a_translation_is_bounded() {
                 ),
             ],
         ),
-        (ClientProtocol::OpenaiResponses, UpstreamProtocol::Messages, responses(bytes, &of)),
-        (ClientProtocol::OpenaiResponses, UpstreamProtocol::Chat, responses(bytes, &of)),
+        (
+            ClientProtocol::OpenaiResponses,
+            vec![UpstreamProtocol::Messages, UpstreamProtocol::Chat],
+            responses(bytes, &of),
+        ),
     ] {
-        let pair = ProtocolPair::between(client, upstream).unwrap();
-        for body in bodies {
+        let each =
+            upstreams.iter().flat_map(|upstream| bodies.iter().map(move |it| (*upstream, it)));
+        for (upstream, body) in each {
+            let pair = ProtocolPair::between(client, upstream).unwrap();
             let options = TranslationOptions::new("m", "req_1");
             let memory = allocation_counter::measure(|| {
                 drop(pair.translate_request(body.as_bytes(), &options));

@@ -4,15 +4,14 @@ pub(crate) mod errors;
 
 use crate::ProviderRules;
 use crate::classification::{DAY_SECONDS, MONEY_SECONDS_MAX};
-use crate::conversion::RequestFit;
+use crate::conversion::{RequestFit, RequestShape};
 use crate::openai;
 use crate::probe::{Probe, ProbeRequest};
 use baton_domain::account::{Account, CredentialKind};
 use baton_domain::health::ProbeCall;
-use baton_domain::protocol::{ClientProtocol, Framing, UpstreamProtocol};
+use baton_domain::protocol::{Framing, UpstreamProtocol};
 use baton_domain::verdict::{CooldownScope, ErrorFields};
 use baton_protocol::error::ApiFamily;
-use baton_protocol::translate::MaxTokensField;
 use serde_json::json;
 
 pub(crate) const RULES: ProviderRules = ProviderRules {
@@ -24,9 +23,10 @@ pub(crate) const RULES: ProviderRules = ProviderRules {
     // Upstreams refuse OAuth bearer tokens without it (observed on 2026-11-22).
     token_beta: Some("oauth-2025-04-20"),
     foreign_header_prefix: "openai-",
+    has_responses: has_no_responses,
     upstream_protocol: speak_messages,
     framing: use_server_sent_events,
-    fit_request,
+    fit_request: RequestFit::of,
     error_rules: &[
         errors::error_meaning,
         openai::errors::error_meaning,
@@ -57,16 +57,16 @@ pub(crate) fn refuse_aws_role(kind: CredentialKind) -> Result<(), &'static str> 
     }
 }
 
-pub(crate) fn speak_messages(_: &Account, _: ClientProtocol) -> UpstreamProtocol {
+pub(crate) fn has_no_responses(_: &str) -> bool {
+    false
+}
+
+pub(crate) fn speak_messages(_: &Account, _: RequestShape, _: &str) -> UpstreamProtocol {
     UpstreamProtocol::Messages
 }
 
 pub(crate) fn use_server_sent_events(_: &Account) -> Framing {
     Framing::ServerSentEvents
-}
-
-fn fit_request(_: &Account, _: &str) -> RequestFit {
-    RequestFit { max_tokens: MaxTokensField::Plain, caches_prompts: true }
 }
 
 /// Whether the error has a type ("Errors", 2026-11).

@@ -13,7 +13,7 @@ use baton_domain::health::ProbeCall;
 use baton_domain::model::foundation_id;
 use baton_domain::protocol::Framing;
 use baton_domain::verdict::CooldownScope;
-use baton_protocol::translate::MaxTokensField;
+use baton_protocol::translate::PromptCaching;
 use serde_json::json;
 
 pub(crate) const RULES: ProviderRules = ProviderRules {
@@ -24,6 +24,7 @@ pub(crate) const RULES: ProviderRules = ProviderRules {
     check_credential,
     token_beta: None,
     foreign_header_prefix: "openai-",
+    has_responses: anthropic::has_no_responses,
     upstream_protocol: anthropic::speak_messages,
     framing,
     fit_request,
@@ -75,10 +76,20 @@ fn framing(account: &Account) -> Framing {
     }
 }
 
+/// The bound of an answer whose client set none. Bedrock takes the whole bound from the account's
+/// quota of tokens a minute when the request begins (Bedrock user guide, "How tokens are counted",
+/// 2026-11), so the model's maximum would throttle other requests.
+const OUTPUT_TOKENS_DEFAULT: u64 = 32_000;
+
 /// `InvokeModel` has no top-level cache control.
-fn fit_request(account: &Account, _: &str) -> RequestFit {
-    let caches_prompts = framing(account) == Framing::ServerSentEvents;
-    RequestFit { max_tokens: MaxTokensField::Plain, caches_prompts }
+fn fit_request(account: &Account, model: &str) -> RequestFit {
+    let fit = RequestFit::of(account, model);
+    let default = fit.capabilities.default_max_tokens().min(OUTPUT_TOKENS_DEFAULT);
+    let prompt_caching = match framing(account) {
+        Framing::ServerSentEvents => PromptCaching::Automatic,
+        Framing::AwsEventStream => PromptCaching::Blocks,
+    };
+    RequestFit { output_tokens_default: Some(default), prompt_caching, ..fit }
 }
 
 fn rate_reset_seconds_max(_: &CooldownScope) -> i64 {

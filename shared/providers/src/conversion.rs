@@ -9,17 +9,18 @@ use crate::headers::{add_messages_version, remove_messages_version};
 use crate::rules;
 use baton_domain::account::Account;
 use baton_domain::model::{anthropic_id, foundation_id, map};
+use baton_domain::model_capabilities::ModelCapabilities;
 use baton_domain::protocol::{ClientProtocol, Framing, UpstreamProtocol};
 use baton_protocol::bedrock::{
     BedrockAction, BedrockBodyError, EVENT_STREAM, add_request_headers, build_path,
     count_tokens_from_bedrock, count_tokens_to_bedrock, guardrail, invoke_model_to_messages,
     messages_to_invoke_model,
 };
-use baton_protocol::envelope::{Envelope, replace_model};
+use baton_protocol::envelope::{Envelope, StatedEffort, replace_model};
 use baton_protocol::foreign_state::remove_foreign_state;
 use baton_protocol::model_path::ModelIdError;
 use baton_protocol::translate::{
-    MaxTokensField, ProtocolPair, ResponseContext, TranslationError, TranslationOptions,
+    PromptCaching, ProtocolPair, ResponseContext, TranslationError, TranslationOptions,
 };
 use baton_protocol::usage_chunk::ask_for_usage;
 use bytes::Bytes;
@@ -45,18 +46,34 @@ pub struct ConversionPlan {
     pub asks_for_usage: bool,
 }
 
+/// What the choice of a plan needs to know about a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestShape {
+    /// The protocol that the client speaks.
+    pub client: ClientProtocol,
+    /// Whether the client wants a stream.
+    pub is_stream: bool,
+    /// Whether the request has tools.
+    pub has_tools: bool,
+    /// What a Chat request says about its effort.
+    pub effort: StatedEffort,
+}
+
 impl ConversionPlan {
-    /// Chooses the plan from the client's protocol and the account.
-    pub fn new(client: ClientProtocol, is_stream: bool, account: &Account) -> Self {
+    /// Chooses the plan for a request to `model`, the client's name for it, at the account.
+    pub fn new(shape: RequestShape, account: &Account, model: &str) -> Self {
         let rules = rules(account.provider);
-        let upstream_protocol = (rules.upstream_protocol)(account, client);
-        let translation = ProtocolPair::between(client, upstream_protocol);
+        let client_framing = shape.client.framing();
+        let upstream_framing = (rules.framing)(account);
+        let model = upstream_name(account, model, leaves_bedrock(client_framing, upstream_framing));
+        let upstream_protocol = (rules.upstream_protocol)(account, shape, model);
+        let translation = ProtocolPair::between(shape.client, upstream_protocol);
         Self {
             upstream_protocol,
             translation,
-            client_framing: client.framing(),
-            upstream_framing: (rules.framing)(account),
-            asks_for_usage: is_stream
+            client_framing,
+            upstream_framing,
+            asks_for_usage: shape.is_stream
                 && translation.is_none()
                 && upstream_protocol == UpstreamProtocol::Chat,
         }
@@ -74,8 +91,7 @@ impl ConversionPlan {
 
     /// Whether a client of Bedrock gets an account of another kind.
     fn leaves_bedrock(self) -> bool {
-        self.client_framing == Framing::AwsEventStream
-            && self.upstream_framing == Framing::ServerSentEvents
+        leaves_bedrock(self.client_framing, self.upstream_framing)
     }
 
     /// Whether the upstream may compress the answer. Answers that are converted are not compressed,
@@ -93,8 +109,7 @@ impl ConversionPlan {
 
     /// The upstream's name for the client's `model`.
     pub fn upstream_model(self, account: &Account, model: &str) -> String {
-        let own = if self.leaves_bedrock() { anthropic_id(model) } else { model };
-        map(&account.model_map, model).unwrap_or(own).to_owned()
+        upstream_name(account, model, self.leaves_bedrock()).to_owned()
     }
 
     /// How the account would receive a request for `model`, as far as that decides its cost.
@@ -112,7 +127,7 @@ impl ConversionPlan {
     /// The text is for the client.
     pub fn check_guardrail(self, client_headers: &HeaderMap) -> Result<(), ConversionError> {
         match guardrail(client_headers).filter(|_| self.leaves_bedrock()) {
-            Some(name) => Err(ConversionError(format!(
+            Some(name) => Err(ConversionError::new(format!(
                 "{name}: the account that serves this model does not support guardrails. Send the \
                  request without this header."
             ))),
@@ -150,13 +165,39 @@ impl ConversionPlan {
     }
 }
 
+fn leaves_bedrock(client_framing: Framing, upstream_framing: Framing) -> bool {
+    client_framing == Framing::AwsEventStream && upstream_framing == Framing::ServerSentEvents
+}
+
+/// The upstream's name for a model.
+fn upstream_name<'a>(account: &'a Account, model: &'a str, leaves_bedrock: bool) -> &'a str {
+    let own = if leaves_bedrock { anthropic_id(model) } else { model };
+    map(&account.model_map, model).unwrap_or(own)
+}
+
 /// How the translation fits a request to the account and its model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestFit {
-    /// The field that bounds the answer of a chat upstream.
-    pub max_tokens: MaxTokensField,
-    /// Whether a Messages upstream is asked to cache the prompt.
-    pub caches_prompts: bool,
+    /// What the model accepts.
+    pub capabilities: ModelCapabilities,
+    /// The bound of an answer whose client set none, where the API requires one and the model's
+    /// maximum would be a disadvantage.
+    pub output_tokens_default: Option<u64>,
+    /// How a Messages upstream is asked to cache the prompt.
+    pub prompt_caching: PromptCaching,
+}
+
+impl RequestFit {
+    /// The fit for the account's model, whose name says what it accepts.
+    pub(crate) fn of(account: &Account, model: &str) -> Self {
+        let (_, address) = account.base_url.split_once("://").unwrap_or_default();
+        let host = address.split('/').next().unwrap_or_default();
+        Self {
+            capabilities: ModelCapabilities::of(account.provider, model, host),
+            output_tokens_default: None,
+            prompt_caching: PromptCaching::Automatic,
+        }
+    }
 }
 
 /// The values of the request that a translation writes.
@@ -174,11 +215,12 @@ impl RequestIdentity {
         model: &'a str,
         fit: RequestFit,
     ) -> TranslationOptions<'a> {
-        let RequestFit { max_tokens, caches_prompts } = fit;
+        let RequestFit { capabilities, output_tokens_default, prompt_caching } = fit;
         TranslationOptions {
             created: self.created,
-            max_tokens,
-            caches_prompts,
+            capabilities: Some(capabilities),
+            output_tokens_default,
+            prompt_caching,
             ..TranslationOptions::new(model, &self.id)
         }
     }
@@ -238,7 +280,23 @@ pub enum ResponseHint {
 
 /// The account's protocol cannot express the request. The text is for the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConversionError(pub String);
+pub struct ConversionError {
+    /// What is wrong and what to do.
+    pub message: String,
+    /// `error.details.error_code`, if the client knows one for it.
+    pub error_code: Option<&'static str>,
+}
+
+/// The code at which Anthropic's SDKs go on without message threads (anthropic-sdk-python 2.14.0,
+/// `lib/tools/_beta_runner.py`, 2026-11).
+const NO_THREADS: &str = "thread_unsupported_request";
+
+impl ConversionError {
+    /// An error without a code.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), error_code: None }
+    }
+}
 
 impl RequestConversion {
     /// Converts the request. The time is linear in the length of the body.
@@ -267,6 +325,7 @@ impl RequestConversion {
             (None, Framing::ServerSentEvents, Framing::ServerSentEvents) => {
                 let mut body = self.rename_model();
                 if self.plan.asks_for_usage
+                    && self.fit.capabilities.stream_options
                     && let Some(asking) = ask_for_usage(&body)
                 {
                     (body, hint) = (asking, ResponseHint::HideUsage);
@@ -389,136 +448,26 @@ impl CostVariant {
 
 impl From<BedrockBodyError> for ConversionError {
     fn from(error: BedrockBodyError) -> Self {
-        Self(error.to_string())
+        let error_code = match error {
+            BedrockBodyError::Thread => Some(NO_THREADS),
+            BedrockBodyError::NotAnObject | BedrockBodyError::NothingToCount => None,
+        };
+        Self { message: error.to_string(), error_code }
     }
 }
 
 impl From<ModelIdError> for ConversionError {
     fn from(error: ModelIdError) -> Self {
-        Self(error.to_string())
+        Self::new(error.to_string())
     }
 }
 
 impl From<TranslationError> for ConversionError {
     fn from(error: TranslationError) -> Self {
-        Self(error.to_string())
+        let error_code = (error == TranslationError::Thread).then_some(NO_THREADS);
+        Self { message: error.to_string(), error_code }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use baton_domain::account::{CredentialKind, Provider};
-    use baton_domain::id::AccountId;
-
-    const CLIENTS: [ClientProtocol; 4] = [
-        ClientProtocol::AnthropicMessages,
-        ClientProtocol::OpenaiChat,
-        ClientProtocol::OpenaiResponses,
-        ClientProtocol::BedrockInvokeModel,
-    ];
-
-    fn account(provider: Provider, base_url: &str, speaks_responses: bool) -> Account {
-        Account {
-            id: AccountId::from_bits(1),
-            name: String::new(),
-            provider,
-            base_url: base_url.to_owned(),
-            credential: CredentialKind::Bearer,
-            groups: Vec::new(),
-            priority: 1,
-            weight: 1,
-            models: Vec::new(),
-            model_map: Vec::new(),
-            cache_domain: None,
-            max_concurrency: None,
-            proxy_url: None,
-            proxy_sealed: None,
-            speaks_responses,
-            enabled: true,
-        }
-    }
-
-    /// The plan in a few words: translation, framings, and whether usage is asked for.
-    fn plan_words(client: ClientProtocol, account: &Account) -> String {
-        let plan = ConversionPlan::new(client, true, account);
-        let translation = plan.translation.map_or_else(String::new, |pair| format!("{pair:?} "));
-        let form = |framing| match framing {
-            Framing::ServerSentEvents => "sse",
-            Framing::AwsEventStream => "aws",
-        };
-        let usage = if plan.asks_for_usage { " with usage" } else { "" };
-        let framings = format!("{} to {}", form(plan.client_framing), form(plan.upstream_framing));
-        format!("{translation}{framings}{usage}")
-    }
-
-    #[test]
-    fn plan_follows_from_client_and_account() {
-        let bedrock = "https://bedrock-runtime.us-east-1.amazonaws.com";
-        let rows = [
-            (
-                account(Provider::Anthropic, "https://a.example", false),
-                [
-                    "sse to sse",
-                    "ChatToMessages sse to sse",
-                    "ResponsesToMessages sse to sse",
-                    "aws to sse",
-                ],
-            ),
-            (
-                account(Provider::OpenaiCompatible, "https://a.example", false),
-                [
-                    "MessagesToChat sse to sse",
-                    "sse to sse with usage",
-                    "ResponsesToChat sse to sse",
-                    "MessagesToChat aws to sse",
-                ],
-            ),
-            (
-                account(Provider::OpenaiCompatible, "https://a.example", true),
-                [
-                    "MessagesToChat sse to sse",
-                    "sse to sse with usage",
-                    "sse to sse",
-                    "MessagesToChat aws to sse",
-                ],
-            ),
-            (
-                account(Provider::Bedrock, bedrock, false),
-                [
-                    "sse to aws",
-                    "ChatToMessages sse to aws",
-                    "ResponsesToMessages sse to aws",
-                    "aws to aws",
-                ],
-            ),
-            (
-                account(Provider::Bedrock, "https://a.example/anthropic/v1/", false),
-                [
-                    "sse to sse",
-                    "ChatToMessages sse to sse",
-                    "ResponsesToMessages sse to sse",
-                    "aws to sse",
-                ],
-            ),
-        ];
-        for (account, expected) in rows {
-            let words = CLIENTS.map(|client| plan_words(client, &account));
-            assert_eq!(words, expected.map(str::to_owned), "{:?}", account.provider);
-        }
-    }
-
-    #[test]
-    fn upstream_gets_the_clients_protocol_or_a_translation() {
-        for provider in Provider::ALL {
-            for (client, speaks_responses) in
-                CLIENTS.into_iter().flat_map(|client| [(client, false), (client, true)])
-            {
-                let account = account(provider, "https://a.example", speaks_responses);
-                let plan = ConversionPlan::new(client, false, &account);
-                let is_same = client.body_protocol() == plan.upstream_protocol;
-                assert_eq!(plan.translation.is_none(), is_same, "{provider:?} {client:?}");
-            }
-        }
-    }
-}
+mod tests;

@@ -17,11 +17,11 @@ pub mod probe;
 pub use bedrock::{SIGNING_SERVICE, regional_base_url};
 
 use baton_domain::account::{Account, CredentialKind, Provider};
-use baton_domain::protocol::{ClientProtocol, Framing, UpstreamProtocol};
+use baton_domain::protocol::{Framing, UpstreamProtocol};
 use baton_domain::verdict::{CooldownScope, ErrorFields};
 use baton_protocol::error::ApiFamily;
 use classification::ErrorRule;
-use conversion::RequestFit;
+use conversion::{RequestFit, RequestShape};
 use probe::Probe;
 
 /// The rules of the provider.
@@ -51,8 +51,11 @@ pub struct ProviderRules {
     /// The prefix of the client's headers that only upstreams of other vendors understand.
     pub(crate) foreign_header_prefix: &'static str,
 
-    /// The protocol in which the account is called for a client's request.
-    pub(crate) upstream_protocol: fn(&Account, ClientProtocol) -> UpstreamProtocol,
+    /// Whether the upstream at this base URL is known to have the Responses API, so that a new account
+    /// speaks it unless told otherwise.
+    pub has_responses: fn(&str) -> bool,
+    /// The protocol in which the account is called for a client's request to the upstream's model.
+    pub(crate) upstream_protocol: fn(&Account, RequestShape, &str) -> UpstreamProtocol,
     /// The framing of the account's requests and answers.
     pub(crate) framing: fn(&Account) -> Framing,
     /// How a translated request is fitted to the account and its model.

@@ -2,19 +2,19 @@
 
 pub(crate) mod compatible_vendors;
 pub(crate) mod errors;
+mod responses_models;
 
 use crate::ProviderRules;
 use crate::anthropic;
 use crate::classification::{DAY_SECONDS, MONEY_SECONDS_MAX};
-use crate::conversion::RequestFit;
+use crate::conversion::{RequestFit, RequestShape};
 use crate::probe::{Probe, ProbeRequest};
 use baton_domain::account::{Account, CredentialKind};
 use baton_domain::health::ProbeCall;
-use baton_domain::model::base_id;
 use baton_domain::protocol::{ClientProtocol, UpstreamProtocol};
 use baton_domain::verdict::{CooldownScope, ErrorFields};
 use baton_protocol::error::ApiFamily;
-use baton_protocol::translate::MaxTokensField;
+use responses_models::ChatSupport;
 
 pub(crate) const RULES: ProviderRules = ProviderRules {
     label: "OpenAI-compatible",
@@ -24,9 +24,10 @@ pub(crate) const RULES: ProviderRules = ProviderRules {
     check_credential: anthropic::refuse_aws_role,
     token_beta: None,
     foreign_header_prefix: "anthropic-",
+    has_responses: is_openai,
     upstream_protocol,
     framing: anthropic::use_server_sent_events,
-    fit_request,
+    fit_request: RequestFit::of,
     error_rules: &[
         errors::error_meaning,
         compatible_vendors::azure,
@@ -49,26 +50,28 @@ pub(crate) const RULES: ProviderRules = ProviderRules {
     model_list_form: Some(ApiFamily::OpenAi),
 };
 
-/// Responses if the client speaks it and the account has it, else Chat Completions.
-fn upstream_protocol(account: &Account, client: ClientProtocol) -> UpstreamProtocol {
-    match client {
-        ClientProtocol::OpenaiResponses if account.speaks_responses => UpstreamProtocol::Responses,
-        ClientProtocol::AnthropicMessages
-        | ClientProtocol::OpenaiChat
-        | ClientProtocol::OpenaiResponses
-        | ClientProtocol::BedrockInvokeModel => UpstreamProtocol::Chat,
-    }
+/// Responses if the account has it and the client speaks it or the model needs it, else Chat
+/// Completions. Requests of Chat clients are translated only if Chat would refuse them, so that all
+/// others pass as they are.
+fn upstream_protocol(account: &Account, shape: RequestShape, model: &str) -> UpstreamProtocol {
+    let support = ChatSupport::of_model(model);
+    let uses_responses = account.speaks_responses
+        && match shape.client {
+            ClientProtocol::OpenaiResponses => true,
+            ClientProtocol::OpenaiChat => !support.accepts(shape),
+            ClientProtocol::AnthropicMessages | ClientProtocol::BedrockInvokeModel => {
+                support != ChatSupport::Full
+            }
+        };
+    if uses_responses { UpstreamProtocol::Responses } else { UpstreamProtocol::Chat }
 }
 
-/// OpenAI's reasoning models refuse `max_tokens` (platform.openai.com, "Reasoning models", 2026-11),
-/// and many other vendors support nothing else.
-fn fit_request(account: &Account, model: &str) -> RequestFit {
-    let name = base_id(model);
-    let reasons = ["gpt-5", "gpt-6", "o1", "o3", "o4"].iter().any(|start| name.starts_with(start));
-    let is_openai = account.base_url.contains("//api.openai.com");
-    let max_tokens =
-        if reasons || is_openai { MaxTokensField::Completion } else { MaxTokensField::Plain };
-    RequestFit { max_tokens, caches_prompts: true }
+/// Whether the base URL is OpenAI's own, at once or in a region (`eu.api.openai.com`; OpenAI, "Your
+/// data", data residency, 2026-11).
+fn is_openai(base_url: &str) -> bool {
+    let (_, rest) = base_url.split_once("://").unwrap_or_default();
+    let host = rest.split(['/', ':', '?', '#']).next().unwrap_or_default();
+    host.strip_suffix("api.openai.com").is_some_and(|area| area.is_empty() || area.ends_with('.'))
 }
 
 /// Whether the error has a type, a code or a status (OpenAI, OpenRouter and Google, 2026-11).

@@ -3,11 +3,12 @@
 
 use super::betas::sort_betas;
 use super::raw_object::RawObject;
+use crate::translate::TranslationError;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 
 /// Bedrock's version field of the Messages format.
@@ -19,6 +20,9 @@ pub enum BedrockBodyError {
     /// The body is not JSON, or not an object.
     #[error("The request body must be a JSON object.")]
     NotAnObject,
+    /// Bedrock keeps no message threads, as [`TranslationError::Thread`].
+    #[error("{}", TranslationError::Thread)]
+    Thread,
     /// A `CountTokens` body without the request to be counted.
     #[error("input.invokeModel.body: must be the base64 text of an InvokeModel body")]
     NothingToCount,
@@ -29,12 +33,15 @@ pub enum BedrockBodyError {
 /// and their fields.
 ///
 /// # Errors
-/// [`BedrockBodyError::NotAnObject`]
+/// The body is not an object, or asks for a message thread.
 pub fn messages_to_invoke_model<'a>(
     body: &[u8],
     betas: impl Iterator<Item = &'a str>,
 ) -> Result<Bytes, BedrockBodyError> {
     let object = parse_object(body)?;
+    if object.get("thread").is_some_and(|raw| raw != b"null") {
+        return Err(BedrockBodyError::Thread);
+    }
     Ok(build_invoke_body(&object, betas, "").into())
 }
 
@@ -72,10 +79,30 @@ fn build_invoke_body<'a>(
         before.push_str(&json!(sorted.supported).to_string());
     }
     before.push_str(more);
+    let config = rename_output_format(object);
+    if let Some(config) = &config {
+        before.push_str(",\"output_config\":");
+        before.push_str(config);
+    }
     object.rewrite_fields(&before, |name| {
-        matches!(name, "model" | "stream" | "anthropic_version" | "anthropic_beta")
+        matches!(name, "model" | "stream" | "anthropic_version" | "anthropic_beta" | "thread")
             || sorted.fields.contains(&name)
+            || (config.is_some() && matches!(name, "output_config" | "output_format"))
     })
+}
+
+/// The `output_config` with the form of the answer that the request has in `output_format`, its name
+/// in the beta, which Bedrock does not know (Bedrock user guide, "Structured outputs", 2026-11).
+fn rename_output_format(object: &RawObject<'_>) -> Option<String> {
+    let format: Value = serde_json::from_slice(object.get("output_format")?).ok()?;
+    let config = object.get("output_config");
+    let config = config.and_then(|raw| serde_json::from_slice::<Map<String, Value>>(raw).ok());
+    let mut config = config.unwrap_or_default();
+    if format.is_null() || config.contains_key("format") {
+        return None;
+    }
+    config.insert("format".to_owned(), format);
+    Some(Value::Object(config).to_string())
 }
 
 /// A request of the Messages API.
@@ -173,6 +200,16 @@ mod tests {
             r#"{"model":"m","speed":"fast","mcp_servers":[],"system":"s","anthropic_beta":["effort-2025-11-24"]}"#,
             &["context-1m-2025-08-07,fast-mode-2026-02-01", "mcp-client-2025-11-20"],
             r#"{"anthropic_version":"bedrock-2023-05-31","anthropic_beta":["context-1m-2025-08-07","effort-2025-11-24"],"system":"s"}"#,
+        );
+        check(
+            r#"{"output_config":{"effort":"low"},"output_format":{"type":"json_schema","schema":{}},"max_tokens":1}"#,
+            &["structured-outputs-2025-11-13"],
+            r#"{"anthropic_version":"bedrock-2023-05-31","output_config":{"effort":"low","format":{"schema":{},"type":"json_schema"}},"max_tokens":1}"#,
+        );
+        let threaded = br#"{"thread":{"type":"create"}}"#;
+        assert_eq!(
+            messages_to_invoke_model(threaded, [].into_iter()),
+            Err(BedrockBodyError::Thread)
         );
         // A field that the client sent without its beta stays, so that Bedrock reports the client's
         // mistake.

@@ -34,6 +34,30 @@ pub(super) struct ContinuationState {
     /// The id of a call, and its `extra_content`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     call: Option<(String, Value)>,
+    /// A reasoning item of a Responses upstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    item: Option<ReasoningItem>,
+}
+
+/// What identifies a reasoning item of the Responses API (developers.openai.com, "Reasoning models",
+/// encrypted reasoning items, 2026-11).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ReasoningItem {
+    pub(super) id: String,
+    pub(super) encrypted_content: String,
+}
+
+impl ReasoningItem {
+    /// The signature that carries the item of `model`.
+    pub(super) fn seal(self, model: &str) -> String {
+        let state = ContinuationState { model: model.to_owned(), ..ContinuationState::default() };
+        ContinuationState { item: Some(self), ..state }.seal()
+    }
+
+    /// The item in a signature, if `model` made it.
+    pub(super) fn open(signature: &str, model: &str) -> Option<Self> {
+        ContinuationState::open(signature).filter(|state| state.model == model)?.item
+    }
 }
 
 /// The names that upstreams have for the text of thinking.
@@ -121,7 +145,7 @@ impl PendingState {
             return None;
         }
         let model = self.model.clone();
-        Some(ContinuationState { model, field: self.field, details, call: None }.seal())
+        Some(ContinuationState { model, field: self.field, details, call: None, item: None }.seal())
     }
 
     /// The signature that carries the `extra_content` of a call.
@@ -279,6 +303,16 @@ mod tests {
         for broken in ["", "c2ln", "baton1_", "baton1_!", "baton1_e30"] {
             assert!(returned("m-1", &[("hm", Some(broken))]).reasoning.is_none(), "{broken}");
         }
+    }
+
+    #[test]
+    fn reasoning_item_returns_to_its_model_only() {
+        let item = ReasoningItem { id: "rs_1".to_owned(), encrypted_content: "gAAA".to_owned() };
+        let signature = item.clone().seal("gpt-5.5");
+        assert_eq!(ReasoningItem::open(&signature, "gpt-5.5"), Some(item));
+        assert_eq!(ReasoningItem::open(&signature, "gpt-5.6"), None);
+        assert_eq!(ReasoningItem::open("c2ln", "gpt-5.5"), None);
+        assert!(returned("gpt-5.5", &[("hm", Some(&signature))]).reasoning.is_none());
     }
 
     #[test]

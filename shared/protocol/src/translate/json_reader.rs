@@ -5,6 +5,7 @@
 //! unchanged (schemas, tool input) keep their bytes, because a model writes properties in the order
 //! of the schema. This module does not know what fields mean.
 
+use super::TranslationError;
 use crate::json::{ArrayItems, FIELDS_MAX, JsonDocument, JsonError, JsonValue, is_json_within};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -155,13 +156,32 @@ pub(super) fn is_object(json: &str) -> bool {
 /// Fields of a request that the upstream does not support, as paths like `tools[].cache_control`.
 /// Each path occurs once, without indices and without values.
 #[derive(Debug, Default)]
-pub(super) struct DroppedFields(BTreeSet<String>);
+pub(super) struct DroppedFields {
+    paths: BTreeSet<String>,
+    refusal: Option<TranslationError>,
+}
 
 impl DroppedFields {
     pub(super) fn add_path(&mut self, path: impl Into<String>) {
-        if self.0.len() < DROPPED_MAX {
-            self.0.insert(path.into());
+        if self.paths.len() < DROPPED_MAX {
+            self.paths.insert(path.into());
         }
+    }
+
+    /// Notes a field without which the answer would be another. The request is then refused; only
+    /// the first such field is reported.
+    pub(super) fn refuse(&mut self, path: impl Into<String>, advice: &'static str) {
+        self.refusal.get_or_insert_with(|| TranslationError::field(path.into(), advice));
+    }
+
+    /// The reason why the request is refused, if there is one.
+    pub(super) fn take_refusal(&mut self) -> Option<TranslationError> {
+        self.refusal.take()
+    }
+
+    /// Whether something with this beginning was dropped.
+    pub(super) fn find(&self, start: &str) -> Option<&String> {
+        self.paths.iter().find(|path| path.starts_with(start))
     }
 
     /// Adds the fields that were not taken from `object`, which is at `path`.
@@ -175,7 +195,7 @@ impl DroppedFields {
     }
 
     pub(super) fn into_paths(self) -> Vec<String> {
-        self.0.into_iter().collect()
+        self.paths.into_iter().collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reads and writes Anthropic's Messages API (anthropic-python 2.12.0,
 //! `types/message_create_params.py`, `Message` and `RawMessageStreamEvent`, read 2026-11-23).
 
-mod model_capabilities;
+mod client_tools;
 pub(super) mod read_request;
 pub(super) mod read_response;
 pub(super) mod write_request;

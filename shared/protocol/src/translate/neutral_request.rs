@@ -7,6 +7,8 @@
 use super::TranslationError;
 use super::json_reader::{DroppedFields, ObjectReader, is_object, parse_document};
 use super::json_writer::object_to_string;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use xxhash_rust::xxh3::xxh3_64;
@@ -21,6 +23,8 @@ pub(super) struct NeutralRequest<'a> {
     /// Adjacent turns have different roles, except system turns.
     pub(super) turns: Vec<ConversationTurn>,
     pub(super) tools: Vec<ToolDefinition<'a>>,
+    /// Schemas that were changed for the model, by the positions of their tools.
+    pub(super) adapted_schemas: BTreeMap<usize, String>,
     pub(super) choice: Option<ToolChoice>,
     /// Whether the model can call several tools at once. `None` means the upstream's default.
     pub(super) parallel: Option<bool>,
@@ -32,6 +36,8 @@ pub(super) struct NeutralRequest<'a> {
     pub(super) include_usage: bool,
     /// How much to think, from `none` to `max`: words that both protocols share.
     pub(super) effort: Option<String>,
+    /// Whether thinking is switched off where a field says so.
+    pub(super) thinking_off: bool,
     /// Whether the client of the Messages API asks for thinking.
     pub(super) shows_thinking: bool,
     /// Whether a summary of the thinking is requested.
@@ -86,6 +92,22 @@ pub(super) enum TurnPart {
     },
 }
 
+/// Joins the texts among the parts. Adjacent texts are joined directly, others become paragraphs.
+pub(super) fn join_texts<'p>(parts: impl IntoIterator<Item = &'p TurnPart>) -> String {
+    let mut joined = String::new();
+    let mut is_apart = false;
+    for part in parts {
+        if let TurnPart::Text(text) = part {
+            if is_apart && !joined.is_empty() {
+                joined.push_str("\n\n");
+            }
+            joined.push_str(text);
+        }
+        is_apart = !matches!(part, TurnPart::Text(_));
+    }
+    joined
+}
+
 /// A call of a tool.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ToolCall {
@@ -118,25 +140,19 @@ pub(super) enum MediaSource {
         data: String,
     },
     Url(String),
+    /// Plain text.
+    Text(String),
 }
 
 impl MediaSource {
-    /// A source from a URL, which can contain the data itself (RFC 2397).
-    pub(super) fn from_url(url: String) -> Self {
-        let data = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
-        match data {
-            Some((media_type, data)) => {
-                Self::Data { media_type: media_type.to_owned(), data: data.to_owned() }
-            }
-            None => Self::Url(url),
-        }
-    }
-
     /// The source as a URL.
     pub(super) fn to_url(&self) -> String {
         match self {
             Self::Data { media_type, data } => format!("data:{media_type};base64,{data}"),
             Self::Url(url) => url.clone(),
+            Self::Text(text) => {
+                format!("data:text/plain;base64,{}", BASE64_STANDARD.encode(text))
+            }
         }
     }
 }
@@ -208,14 +224,25 @@ pub(super) enum ToolChoice {
 /// The format of the answer.
 #[derive(Debug)]
 pub(super) enum OutputFormat<'a> {
-    /// Any JSON. The text is the field that requested it.
-    Json(&'static str),
+    /// Any JSON.
+    Json,
     Schema {
         name: Option<String>,
-        schema: &'a str,
+        schema: Cow<'a, str>,
         strict: Option<bool>,
     },
 }
+
+/// The advice for a file that only another upstream has.
+pub(super) const FILE_IS_ELSEWHERE: &str =
+    "the upstream of this model does not have this file. Send the file's content in the request.";
+
+/// The advice for content that the upstream's API has no form for.
+pub(super) const NO_SUCH_CONTENT: &str = "the upstream of this model has nothing like it. Send the request without it, or use a model \
+     that supports it.";
+
+const ONLY_SERVER_TOOL: &str = "the upstream of this model cannot run this tool, and the request has no other one for the \
+     answer. Use a model whose upstream runs it, or declare a function.";
 
 /// The highest number of stop sequences, to bound memory. OpenAI accepts four (OpenAI API reference,
 /// "Create chat completion", `stop`, 2026-11); Anthropic documents no bound.
@@ -278,6 +305,20 @@ impl NeutralRequest<'_> {
         }
     }
 
+    /// Refuses a request whose only tools, or whose chosen tool, are of a kind that its own upstream
+    /// runs, such as a search: the answer would be made up. Beside other tools, such a tool is left
+    /// out, because clients offer it with every request.
+    pub(super) fn refuse_missing_tools(&mut self) {
+        let is_missing = match &self.choice {
+            Some(ToolChoice::Named(name)) => self.tools.iter().all(|tool| tool.name != *name),
+            Some(ToolChoice::None) => false,
+            Some(ToolChoice::Auto | ToolChoice::Any) | None => self.tools.is_empty(),
+        };
+        if is_missing && let Some(path) = self.dropped.find("tools[](").cloned() {
+            self.dropped.refuse(path, ONLY_SERVER_TOOL);
+        }
+    }
+
     /// Removes a tool choice whose tool is missing. That tool was of a kind that the upstream runs.
     pub(super) fn drop_missing_choice(&mut self) {
         let is_there = match &self.choice {
@@ -295,7 +336,7 @@ impl NeutralRequest<'_> {
 }
 
 /// The beginning of a name, followed by a hash of the whole name.
-fn shorten_name(name: &str, max: usize) -> String {
+pub(super) fn shorten_name(name: &str, max: usize) -> String {
     let hash = format!("_{:016x}", xxh3_64(name.as_bytes()));
     let kept = name.floor_char_boundary(max.saturating_sub(hash.len()));
     format!("{}{hash}", &name[..kept])

@@ -2,7 +2,7 @@
 
 use super::error::NeutralError;
 use super::neutral_response::{PartStart, ReadProgress, ResponseStep};
-use super::{ProtocolPair, ResponseContext, chat, messages, responses};
+use super::{ResponseContext, UpstreamProtocol, chat, messages, responses};
 use crate::json::is_json;
 use crate::sse::{SseDecoder, SseEvent};
 
@@ -77,6 +77,7 @@ impl RetainedBytes {
 enum StreamReader {
     Messages(Box<messages::read_response::MessagesReader>),
     Chat(Box<chat::read_response::ChatReader>),
+    Responses(Box<responses::read_events::ResponsesReader>),
 }
 
 impl StreamReader {
@@ -84,6 +85,7 @@ impl StreamReader {
         match self {
             Self::Messages(_) => 0,
             Self::Chat(reader) => reader.held_bytes(),
+            Self::Responses(reader) => reader.held_bytes(),
         }
     }
 }
@@ -120,22 +122,24 @@ impl StreamWriter {
 
 impl StreamTranslator {
     pub(super) fn new(context: ResponseContext) -> Self {
-        let reader = match context.translation {
-            ProtocolPair::ChatToMessages | ProtocolPair::ResponsesToMessages => {
-                StreamReader::Messages(Box::default())
+        let model = &context.upstream_model;
+        let reader = match context.translation.upstream() {
+            UpstreamProtocol::Messages => StreamReader::Messages(Box::default()),
+            UpstreamProtocol::Chat => {
+                StreamReader::Chat(Box::new(chat::read_response::ChatReader::new(model)))
             }
-            ProtocolPair::MessagesToChat | ProtocolPair::ResponsesToChat => StreamReader::Chat(
-                Box::new(chat::read_response::ChatReader::new(&context.upstream_model)),
-            ),
+            UpstreamProtocol::Responses => StreamReader::Responses(Box::new(
+                responses::read_events::ResponsesReader::new(model),
+            )),
         };
-        let writer = match context.translation {
-            ProtocolPair::MessagesToChat => {
+        let writer = match context.translation.client().body_protocol() {
+            UpstreamProtocol::Messages => {
                 StreamWriter::Messages(messages::write_response::MessagesWriter::default())
             }
-            ProtocolPair::ChatToMessages => {
+            UpstreamProtocol::Chat => {
                 StreamWriter::Chat(chat::write_response::ChatWriter::default())
             }
-            ProtocolPair::ResponsesToMessages | ProtocolPair::ResponsesToChat => {
+            UpstreamProtocol::Responses => {
                 StreamWriter::Responses(responses::write_events::ResponsesWriter::default())
             }
         };
@@ -247,6 +251,7 @@ impl TranslatorState {
         let progress = match reader {
             StreamReader::Messages(reader) => reader.read_event(event, &mut write_field),
             StreamReader::Chat(reader) => reader.read_event(event, &mut write_field),
+            StreamReader::Responses(reader) => reader.read_event(event, &mut write_field),
         };
         if self.retained.bytes.max(self.reader.held_bytes()) > KEPT_BYTES_MAX {
             let message =
@@ -301,7 +306,7 @@ impl TranslatorState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::translate::{ClientProtocol, TranslationOptions, UpstreamProtocol};
+    use crate::translate::{ClientProtocol, ProtocolPair, TranslationOptions};
 
     fn stream(client: ClientProtocol, upstream: UpstreamProtocol, body: &[u8]) -> StreamTranslator {
         let translation = ProtocolPair::between(client, upstream).unwrap();

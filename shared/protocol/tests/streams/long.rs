@@ -37,6 +37,8 @@ impl Pair {
             pair("Chat from Messages", Chat, UpstreamProtocol::Messages),
             pair("Responses from Messages", Responses, UpstreamProtocol::Messages),
             pair("Responses from Chat", Responses, UpstreamProtocol::Chat),
+            pair("Messages from Responses", Messages, UpstreamProtocol::Responses),
+            pair("Chat from Responses", Chat, UpstreamProtocol::Responses),
             Self {
                 deframes: true,
                 ..pair("Messages from Bedrock", Messages, UpstreamProtocol::Messages)
@@ -94,7 +96,19 @@ impl Pair {
                     r#"{{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{{"index":0,"delta":{{"content":"{WORD}"}},"finish_reason":null}}]}}"#
                 )),
             ),
-            UpstreamProtocol::Responses => unreachable!("no translation reads Responses"),
+            UpstreamProtocol::Responses => (
+                vec![
+                    sse(
+                        r#"{"type":"response.created","sequence_number":0,"response":{"id":"resp_1","object":"response","status":"in_progress","model":"m","output":[]}}"#,
+                    ),
+                    sse(
+                        r#"{"type":"response.output_item.added","sequence_number":1,"output_index":0,"item":{"id":"msg_1","type":"message","status":"in_progress","role":"assistant","content":[]}}"#,
+                    ),
+                ],
+                sse(&format!(
+                    r#"{{"type":"response.output_text.delta","sequence_number":2,"item_id":"msg_1","output_index":0,"content_index":0,"delta":"{WORD}","logprobs":[],"obfuscation":"abcdefgh"}}"#
+                )),
+            ),
         };
         if !self.deframes {
             return (begin, delta);

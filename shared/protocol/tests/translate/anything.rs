@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 static EXCHANGES: LazyLock<Vec<Exchange>> = LazyLock::new(all);
 
 /// Words with a meaning in one of the protocols.
-const WORDS: [&str; 36] = [
+const WORDS: [&str; 48] = [
     "model",
     "messages",
     "input",
@@ -48,6 +48,18 @@ const WORDS: [&str; 36] = [
     "item",
     "stream",
     "system",
+    "output",
+    "output_index",
+    "output_text",
+    "function_call",
+    "reasoning",
+    "summary",
+    "encrypted_content",
+    "response",
+    "response.output_item.added",
+    "response.output_item.done",
+    "response.output_text.delta",
+    "response.completed",
 ];
 
 fn word() -> impl Strategy<Value = String> {
@@ -105,7 +117,7 @@ fn pairs() -> impl Iterator<Item = ProtocolPair> {
         ClientProtocol::OpenaiResponses,
     ];
     let both = |client| {
-        [UpstreamProtocol::Messages, UpstreamProtocol::Chat]
+        [UpstreamProtocol::Messages, UpstreamProtocol::Chat, UpstreamProtocol::Responses]
             .map(|speaks| ProtocolPair::between(client, speaks))
     };
     clients.into_iter().flat_map(both).flatten()

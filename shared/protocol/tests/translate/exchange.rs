@@ -1,8 +1,10 @@
 //! The exchanges under `tests/fixtures/translate`, and their translation.
 
+use baton_domain::account::Provider;
+use baton_domain::model_capabilities::{EffortLevels, ModelCapabilities};
 use baton_protocol::translate::{
-    ClientProtocol, MaxTokensField, ProtocolPair, ResponseContext, TranslatedRequest,
-    TranslationError, TranslationOptions, UpstreamProtocol,
+    ClientProtocol, ProtocolPair, ResponseContext, TranslatedRequest, TranslationError,
+    TranslationOptions, UpstreamProtocol,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -91,11 +93,20 @@ impl Exchange {
             created: 1_795_000_000,
             ..TranslationOptions::new(model, "req_1")
         };
+        let provider = match self.upstream.as_str() {
+            "messages" => Provider::Anthropic,
+            _ => Provider::OpenaiCompatible,
+        };
+        let mut capabilities = ModelCapabilities::of(provider, model, "");
         if self.options.max_tokens.as_deref() == Some("completion") {
-            options.max_tokens = MaxTokensField::Completion;
+            capabilities.names_completion_tokens = true;
         }
-        options.output_tokens_max = self.options.output_tokens_max;
-        options.takes_effort = self.options.takes_effort.unwrap_or(options.takes_effort);
+        let max = self.options.output_tokens_max;
+        capabilities.output_tokens_max = max.or(capabilities.output_tokens_max);
+        if self.options.takes_effort == Some(false) {
+            capabilities.efforts = EffortLevels::EMPTY;
+        }
+        options.capabilities = Some(capabilities);
         options.takes_reasoning = self.options.takes_reasoning.unwrap_or(options.takes_reasoning);
         options
     }
@@ -122,17 +133,23 @@ impl Exchange {
             "responses" => ClientProtocol::OpenaiResponses,
             other => panic!("{other}"),
         };
-        let speaks = if self.upstream == "chat" {
-            UpstreamProtocol::Chat
-        } else {
-            UpstreamProtocol::Messages
+        let speaks = match self.upstream.as_str() {
+            "chat" => UpstreamProtocol::Chat,
+            "messages" => UpstreamProtocol::Messages,
+            "responses" => UpstreamProtocol::Responses,
+            other => panic!("{other}"),
         };
         let translation = ProtocolPair::between(client, speaks).unwrap();
         translation.translate_request(self.request_body().as_bytes(), &self.options())
     }
 
-    fn is_from_messages(&self) -> bool {
-        self.upstream == "messages"
+    pub(crate) fn is_to_responses(&self) -> bool {
+        self.upstream == "responses"
+    }
+
+    /// Whether the upstream's events have names.
+    fn has_named_events(&self) -> bool {
+        self.upstream != "chat"
     }
 
     /// The bytes of the upstream's stream.
@@ -145,7 +162,7 @@ impl Exchange {
             let data = plain(data);
             let data = if data.starts_with('{') { compact(&data) } else { data };
             let kind = serde_json::from_str::<serde_json::Value>(&data).unwrap_or_default();
-            if let (true, Some(kind)) = (self.is_from_messages(), kind["type"].as_str()) {
+            if let (true, Some(kind)) = (self.has_named_events(), kind["type"].as_str()) {
                 writeln!(bytes, "event: {kind}").unwrap();
             }
             write!(bytes, "data: {data}\n\n").unwrap();

@@ -5,6 +5,7 @@
 mod anything;
 mod assemble;
 mod corpus;
+mod dialects;
 mod exchange;
 mod nesting;
 mod requests;

@@ -2,7 +2,8 @@
 //! of one conversation become the same.
 
 use baton_protocol::translate::{
-    ClientProtocol, ProtocolPair, TranslatedRequest, TranslationOptions, UpstreamProtocol,
+    ClientProtocol, PromptCaching, ProtocolPair, TranslatedRequest, TranslationOptions,
+    UpstreamProtocol,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -49,16 +50,15 @@ fn wish() -> impl Strategy<Value = Wish> {
     let settings = (0..3_usize, 0..5_usize, prop::option::of(any::<bool>()), 1..99_999_u64);
     let more = (prop::option::of(0..EFFORTS.len()), any::<bool>(), any::<bool>());
     (prop::option::of(TEXT), prop::collection::vec(said, 1..6), settings, more).prop_map(
-        |(system, said, (tools, choice, parallel, max_tokens), (effort, stream, schema))| Wish {
-            system,
-            texts: said,
-            tools,
-            choice,
-            parallel,
-            max_tokens,
-            effort,
-            stream,
-            schema,
+        |(system, said, (tools, choice, parallel, max_tokens), (effort, stream, schema))| {
+            // Every model answers a conversation that a user begins and ends, and that declares its
+            // tools.
+            let user = || Said::User { texts: vec!["u".to_owned()], image: false };
+            let texts: Vec<Said> = [user()].into_iter().chain(said).chain([user()]).collect();
+            let calls =
+                |said: &Said| matches!(said, Said::Assistant { calls, .. } if !calls.is_empty());
+            let tools = if texts.iter().any(calls) { tools.max(1) } else { tools };
+            Wish { system, texts, tools, choice, parallel, max_tokens, effort, stream, schema }
         },
     )
 }
@@ -66,7 +66,8 @@ fn wish() -> impl Strategy<Value = Wish> {
 const IMAGE: &str = "data:image/png;base64,aGk=";
 
 fn schema() -> Value {
-    json!({"type":"object","properties":{"z":{"type":"string"}},"additionalProperties":false})
+    json!({"type":"object","properties":{"z":{"type":"string"}},"required":["z"],
+        "additionalProperties":false})
 }
 
 fn name(index: usize) -> String {
@@ -211,9 +212,11 @@ fn translate(
     upstream: UpstreamProtocol,
     body: &Value,
 ) -> TranslatedRequest {
+    // Nothing is known of the other upstreams' model, so it gets everything.
+    let model = if upstream == UpstreamProtocol::Messages { "claude-opus-5-5" } else { "made-up" };
     let options = TranslationOptions {
-        caches_prompts: false,
-        ..TranslationOptions::new("claude-opus-5-5", "req_1")
+        prompt_caching: PromptCaching::Off,
+        ..TranslationOptions::new(model, "req_1")
     };
     let translation = ProtocolPair::between(client, upstream).unwrap();
     translation.translate_request(body.to_string().as_bytes(), &options).unwrap()
@@ -301,6 +304,31 @@ proptest! {
         prop_assert_eq!(json_of(&by_responses), json_of(&by_chat));
         let to_chat = translate(ClientProtocol::OpenaiResponses, UpstreamProtocol::Chat, &responses);
         prop_assert_eq!(normal(json_of(&to_chat)), normal(wish.chat()));
+    }
+
+    /// A request through Responses has the same meaning as before.
+    #[test]
+    fn round_trip_through_responses_keeps_the_meaning(mut wish in wish()) {
+        // The smallest maximum of the API, and the greatest effort of its older models.
+        wish.max_tokens = wish.max_tokens.max(16);
+        wish.effort = wish.effort.map(|index| index.min(3));
+        let chat = wish.chat();
+        let there = translate(ClientProtocol::OpenaiChat, UpstreamProtocol::Responses, &chat);
+        prop_assert_eq!(&there.dropped, &Vec::<String>::new());
+        let back = translate(ClientProtocol::OpenaiResponses, UpstreamProtocol::Chat, &json_of(&there));
+        prop_assert_eq!(&back.dropped, &Vec::<String>::new());
+        prop_assert_eq!(normal(json_of(&back)), normal(chat.clone()));
+        let messages = translate(ClientProtocol::OpenaiChat, UpstreamProtocol::Messages, &chat);
+        let by_messages =
+            translate(ClientProtocol::AnthropicMessages, UpstreamProtocol::Responses, &json_of(&messages));
+        let back =
+            translate(ClientProtocol::OpenaiResponses, UpstreamProtocol::Chat, &json_of(&by_messages));
+        let mut back = normal(json_of(&back));
+        // The Messages API has neither a name nor strictness for a schema.
+        if wish.schema {
+            back["response_format"] = normal(chat.clone())["response_format"].take();
+        }
+        prop_assert_eq!(back, normal(chat));
     }
 
     /// A second round of translation changes nothing.

@@ -182,6 +182,77 @@ impl Said {
     }
 }
 
+/// A Responses upstream's answer.
+impl Said {
+    fn items(&self) -> Vec<Value> {
+        let mut items = Vec::new();
+        items.extend(self.thinking.iter().map(|it| {
+            json!({"id":"rs_1","type":"reasoning","encrypted_content":"c2ln",
+                "summary":[{"type":"summary_text","text":it}]})
+        }));
+        items.extend(self.text.iter().map(|it| {
+            json!({"id":"msg_1","type":"message","status":"completed","role":"assistant",
+                "content":[{"type":"output_text","text":it,"annotations":[]}]})
+        }));
+        for (index, input) in self.calls.iter().enumerate() {
+            let (id, name) = tool(index);
+            items.push(json!({"id":format!("fc_{index}"),"type":"function_call","call_id":id,
+                "name":name,"arguments":input.to_string(),"status":"completed"}));
+        }
+        items
+    }
+
+    fn response(&self) -> Value {
+        let reason = match self.stop().1 {
+            "length" => Some("max_output_tokens"),
+            "content_filter" => Some("content_filter"),
+            _ => None,
+        };
+        json!({"id":"resp_1","object":"response","model":"m","error":null,
+            "status":if reason.is_some() {"incomplete"} else {"completed"},
+            "incomplete_details":reason.map(|reason| json!({"reason":reason})),
+            "output":self.items(),
+            "usage":{"input_tokens":11,"input_tokens_details":{"cached_tokens":4},"output_tokens":9}})
+    }
+
+    /// The response as events. `has_done` says whether items are ended.
+    fn response_events(&self, cuts: &[usize], has_done: bool) -> String {
+        let response = self.response();
+        let begun = json!({"id":"resp_1","status":"in_progress","output":[]});
+        let mut events = vec![json!({"type":"response.created","response":begun})];
+        for (index, item) in self.items().iter().enumerate() {
+            let (kind, field) = match item["type"].as_str().unwrap() {
+                "reasoning" => ("reasoning_summary_text", "summary"),
+                "message" => ("output_text", "content"),
+                _ => ("function_call_arguments", "arguments"),
+            };
+            let text = item[field][0]["text"].as_str().or(item[field].as_str()).unwrap();
+            let mut begun = item.clone();
+            begun[field] = if item[field].is_array() { json!([]) } else { "".into() };
+            events.push(
+                json!({"type":"response.output_item.added","output_index":index,"item":begun}),
+            );
+            let deltas = fragments(text, cuts).into_iter().map(|text| {
+                json!({"type":format!("response.{kind}.delta"),"output_index":index,
+                    "content_index":0,"summary_index":0,"delta":text})
+            });
+            events.extend(deltas);
+            let is_cut = index + 1 == response["output"].as_array().unwrap().len() && !has_done;
+            if !is_cut || item["type"] == "reasoning" {
+                events.push(
+                    json!({"type":"response.output_item.done","output_index":index,"item":item}),
+                );
+            }
+        }
+        let end = format!("response.{}", response["status"].as_str().unwrap());
+        events.push(json!({"type":end,"response":response}));
+        let lines = events
+            .iter()
+            .map(|event| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap()));
+        lines.collect()
+    }
+}
+
 fn asked(client: ClientProtocol, upstream: UpstreamProtocol) -> ResponseContext {
     let body = match client {
         ClientProtocol::AnthropicMessages | ClientProtocol::BedrockInvokeModel => {
@@ -265,6 +336,18 @@ proptest! {
     }
 
     #[test]
+    fn response_stream_equals_whole_response(
+        said in said(),
+        cuts in prop::collection::vec(0_usize..6, 0..3),
+        has_done: bool,
+    ) {
+        let (stream, whole) = (said.response_events(&cuts, has_done), said.response());
+        for client in [ClientProtocol::AnthropicMessages, ClientProtocol::OpenaiChat] {
+            check(client, UpstreamProtocol::Responses, &stream, &whole);
+        }
+    }
+
+    #[test]
     fn chunk_boundaries_do_not_matter(sizes in prop::collection::vec(1_usize..40, 1..20)) {
         for Source { name, context, bytes, expect } in STREAMS.iter() {
             let (mut chunks, mut rest) = (Vec::new(), bytes.as_slice());
@@ -285,6 +368,7 @@ proptest! {
         let sources = [
             (UpstreamProtocol::Messages, said.message_events(&[3]), "\"message_stop\"}"),
             (UpstreamProtocol::Chat, chunks, "\"finish_reason\":\""),
+            (UpstreamProtocol::Responses, said.response_events(&[3], true), "\"usage\":"),
         ];
         for (upstream, source, end) in sources {
             let cut = &source.as_bytes()[..at.index(source.len())];

@@ -4,9 +4,13 @@ use crate::json::JsonValue;
 use crate::translate::TranslationError;
 use crate::translate::json_reader::{DroppedFields, ObjectReader, to_items, to_text};
 use crate::translate::neutral_request::{
-    MediaSource, NeutralRequest, OutputFormat, STOPS_MAX, ToolAlias, ToolCall, ToolChoice,
-    ToolDefinition, TurnPart, TurnRole, freeform_arguments,
+    FILE_IS_ELSEWHERE, MediaSource, NO_SUCH_CONTENT, NeutralRequest, OutputFormat, STOPS_MAX,
+    ToolAlias, ToolCall, ToolChoice, ToolDefinition, TurnPart, TurnRole, freeform_arguments,
 };
+
+/// Fields that mean the same in Responses (openai-python 3.54.0, `types`, 2026-11).
+const SHARED: [&str; 5] =
+    ["metadata", "prompt_cache_key", "prompt_cache_retention", "service_tier", "verbosity"];
 
 /// Reads the meaning of the request.
 pub(in crate::translate) fn read_request(
@@ -39,6 +43,9 @@ pub(in crate::translate) fn read_request(
             .or_else(|| body.take_nonempty_text("user")),
         ..NeutralRequest::default()
     };
+    for name in SHARED {
+        request.shared.extend(body.take_value(name).map(|value| (name, value.raw())));
+    }
     if let Some(mut options) = body.take_object("stream_options") {
         request.include_usage = options.take_bool("include_usage").unwrap_or(false);
         request.dropped.add_remaining("stream_options", &options);
@@ -65,9 +72,25 @@ pub(in crate::translate) fn read_request(
         read_choice(choice, &mut request);
     }
     read_format(&mut body, &mut request);
-    request.drop_missing_choice();
+    refuse_other_answers(&mut body, &mut request);
     request.dropped.add_remaining("", &body);
     Ok(request)
+}
+
+/// Refuses fields that ask for an answer of another form.
+fn refuse_other_answers(body: &mut ObjectReader<'_>, request: &mut NeutralRequest<'_>) {
+    let mut modalities = body.take_items("modalities").filter_map(to_text);
+    if let Some(modality) = modalities.find(|modality| modality != "text") {
+        request.dropped.refuse(format!("modalities[]({modality})"), NO_SUCH_CONTENT);
+    }
+    for name in ["audio", "web_search_options"] {
+        if body.take_value(name).is_some() {
+            request.dropped.refuse(name, NO_SUCH_CONTENT);
+        }
+    }
+    if body.take_bool("logprobs") == Some(true) {
+        request.dropped.refuse("logprobs", NO_SUCH_CONTENT);
+    }
 }
 
 fn read_message(mut message: ObjectReader<'_>, request: &mut NeutralRequest<'_>) {
@@ -115,23 +138,32 @@ fn read_part(mut part: ObjectReader<'_>, dropped: &mut DroppedFields) -> Option<
     let read = match kind.as_str() {
         "text" => part.take_text("text").map(TurnPart::Text),
         "refusal" => part.take_text("refusal").map(TurnPart::Text),
-        "image_url" => part.take_object("image_url").and_then(|mut image| {
-            let url = image.take_text("url")?;
-            dropped.add_remaining("messages[].content[].image_url", &image);
-            Some(TurnPart::Image(MediaSource::from_url(url)))
-        }),
+        "image_url" => read_image_url(&mut part, dropped)
+            .map(|url| TurnPart::from_media(None, MediaSource::parse(url), true)),
         "file" => part.take_object("file").and_then(|mut file| {
-            let source = MediaSource::from_url(file.take_text("file_data")?);
-            Some(TurnPart::Document { title: file.take_nonempty_text("filename"), source })
+            let source = MediaSource::parse(file.take_text("file_data")?);
+            Some(TurnPart::from_media(file.take_nonempty_text("filename"), source, false))
         }),
         _ => None,
     };
-    if read.is_some() {
-        dropped.add_remaining(path, &part);
-    } else {
-        dropped.add_path(format!("{path}({kind})"));
+    match kind.as_str() {
+        _ if read.is_some() => dropped.add_remaining(path, &part),
+        "text" | "refusal" => dropped.add_path(format!("{path}({kind})")),
+        "file" => dropped.refuse(format!("{path}({kind})"), FILE_IS_ELSEWHERE),
+        _ => dropped.refuse(format!("{path}({kind})"), NO_SUCH_CONTENT),
     }
     read
+}
+
+/// Reads the address of an image, which some clients send without the object around it.
+fn read_image_url(part: &mut ObjectReader<'_>, dropped: &mut DroppedFields) -> Option<String> {
+    if let Some(url) = part.take_text("image_url") {
+        return Some(url);
+    }
+    let mut image = part.take_object("image_url")?;
+    let url = image.take_text("url")?;
+    dropped.add_remaining("messages[].content[].image_url", &image);
+    Some(url)
 }
 
 fn read_call(mut call: ObjectReader<'_>, dropped: &mut DroppedFields) -> Option<TurnPart> {
@@ -156,6 +188,9 @@ fn read_call(mut call: ObjectReader<'_>, dropped: &mut DroppedFields) -> Option<
 fn read_tool<'a>(mut tool: ObjectReader<'a>, request: &mut NeutralRequest<'a>) {
     let kind = tool.take_text("type").unwrap_or_default();
     let inner = tool.take_object(if kind == "custom" { "custom" } else { "function" });
+    // The form of the Responses API, without the object around the function.
+    let is_flat = matches!(kind.as_str(), "function" | "custom" | "");
+    let inner = inner.or_else(|| is_flat.then(|| std::mem::take(&mut tool)));
     let Some((mut inner, name)) =
         inner.and_then(|mut inner| inner.take_text("name").map(|name| (inner, name)))
     else {
@@ -163,9 +198,10 @@ fn read_tool<'a>(mut tool: ObjectReader<'a>, request: &mut NeutralRequest<'a>) {
     };
     let description = inner.take_text("description");
     if kind == "custom" {
-        let grammar =
-            inner.take_object("format").and_then(|mut format| format.take_object("grammar"));
-        let grammar = grammar.and_then(|mut grammar| grammar.take_text("definition"));
+        let grammar = inner.take_object("format").and_then(|mut format| {
+            let held = format.take_object("grammar");
+            held.unwrap_or(format).take_text("definition")
+        });
         let alias = ToolAlias { freeform: true, name: name.clone(), namespace: None };
         request.aliases.insert(name.clone(), alias);
         request.tools.push(ToolDefinition::from_freeform(name, description, grammar.as_deref()));
@@ -209,9 +245,9 @@ fn read_choice(value: JsonValue<'_>, request: &mut NeutralRequest<'_>) {
 fn read_format<'a>(body: &mut ObjectReader<'a>, request: &mut NeutralRequest<'a>) {
     let Some(mut format) = body.take_object("response_format") else { return };
     request.format = match format.take_text("type").as_deref() {
-        Some("json_object") => Some(OutputFormat::Json("response_format")),
+        Some("json_object") => Some(OutputFormat::Json),
         Some("json_schema") => format.take_object("json_schema").and_then(|mut inner| {
-            let schema = inner.take_value("schema")?.raw();
+            let schema = inner.take_value("schema")?.raw().into();
             Some(OutputFormat::Schema {
                 name: inner.take_text("name"),
                 schema,

@@ -1,13 +1,13 @@
 //! Writes Chat Completions requests.
 
+use crate::translate::WriteOptions;
 use crate::translate::continuation::ReturnedState;
 use crate::translate::json_reader::DroppedFields;
 use crate::translate::json_writer::{ArrayWriter, ObjectWriter, write_object};
 use crate::translate::neutral_request::{
     ConversationTurn, MediaSource, NeutralRequest, OutputFormat, ToolCall, ToolChoice,
-    ToolDefinition, TurnPart, TurnRole,
+    ToolDefinition, TurnPart, TurnRole, join_texts,
 };
-use crate::translate::{MaxTokensField, TranslationOptions};
 
 /// The text of a tool message that would otherwise be empty, which several vendors refuse.
 const SEE_IMAGE: &str = "The result follows as an image.";
@@ -16,12 +16,12 @@ const SEE_IMAGE: &str = "The result follows as an image.";
 /// `ask.dropped`.
 pub(in crate::translate) fn write_request(
     request: &mut NeutralRequest<'_>,
-    options: &TranslationOptions<'_>,
+    options: &WriteOptions<'_>,
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(request.output_capacity());
     let mut dropped = std::mem::take(&mut request.dropped);
     write_object(&mut out, |body| {
-        body.text("model", options.model);
+        body.text("model", options.translation.model);
         body.list("messages", |messages| {
             for turn in &request.turns {
                 match turn.role {
@@ -32,26 +32,10 @@ pub(in crate::translate) fn write_request(
             }
         });
         write_tools(body, request);
-        write_settings(body, request, options, &mut dropped);
+        write_settings(body, request, options);
     });
     request.dropped = dropped;
     out
-}
-
-/// Joins the texts among the parts. Adjacent texts are joined directly, others become paragraphs.
-fn join_texts<'p>(parts: impl IntoIterator<Item = &'p TurnPart>) -> String {
-    let mut joined = String::new();
-    let mut is_apart = false;
-    for part in parts {
-        if let TurnPart::Text(text) = part {
-            if is_apart && !joined.is_empty() {
-                joined.push_str("\n\n");
-            }
-            joined.push_str(text);
-        }
-        is_apart = !matches!(part, TurnPart::Text(_));
-    }
-    joined
 }
 
 /// Writes one string with a paragraph for each block, since not every vendor accepts a list here.
@@ -117,7 +101,10 @@ fn write_part(content: &mut ArrayWriter<'_>, part: &TurnPart, dropped: &mut Drop
             fields.text("type", "image_url");
             fields.object("image_url", |image| image.text("url", &source.to_url()));
         }),
-        TurnPart::Document { title, source: source @ MediaSource::Data { .. } } => {
+        TurnPart::Document {
+            title,
+            source: source @ (MediaSource::Data { .. } | MediaSource::Text(_)),
+        } => {
             content.object(|fields| {
                 fields.text("type", "file");
                 fields.object("file", |file| {
@@ -144,7 +131,7 @@ fn write_part(content: &mut ArrayWriter<'_>, part: &TurnPart, dropped: &mut Drop
 fn write_assistant(
     messages: &mut ArrayWriter<'_>,
     turn: &ConversationTurn,
-    options: &TranslationOptions<'_>,
+    options: &WriteOptions<'_>,
     dropped: &mut DroppedFields,
 ) {
     let calls: Vec<&ToolCall> = turn
@@ -188,12 +175,13 @@ fn write_assistant(
 }
 
 /// The state of the upstream's model in a turn.
-fn returned_state(turn: &ConversationTurn, options: &TranslationOptions<'_>) -> ReturnedState {
+fn returned_state(turn: &ConversationTurn, options: &WriteOptions<'_>) -> ReturnedState {
     let thinking = turn.parts.iter().filter_map(|part| match part {
         TurnPart::Thinking { text, signature } => Some((text.as_str(), signature.as_deref())),
         _ => None,
     });
-    ReturnedState::new(options.model, options.takes_reasoning, thinking)
+    let WriteOptions { translation, .. } = options;
+    ReturnedState::new(translation.model, translation.takes_reasoning, thinking)
 }
 
 /// Writes the call with this number in its turn.
@@ -250,15 +238,11 @@ fn write_function(function: &mut ObjectWriter<'_>, tool: &ToolDefinition<'_>) {
 fn write_settings(
     body: &mut ObjectWriter<'_>,
     request: &NeutralRequest<'_>,
-    options: &TranslationOptions<'_>,
-    dropped: &mut DroppedFields,
+    options: &WriteOptions<'_>,
 ) {
     if let Some(tokens) = request.max_tokens {
-        let name = match options.max_tokens {
-            MaxTokensField::Plain => "max_tokens",
-            MaxTokensField::Completion => "max_completion_tokens",
-        };
-        body.number(name, tokens);
+        let is_renamed = options.capabilities.names_completion_tokens;
+        body.number(if is_renamed { "max_completion_tokens" } else { "max_tokens" }, tokens);
     }
     body.raw("temperature", request.temperature);
     body.raw("top_p", request.top_p);
@@ -267,14 +251,12 @@ fn write_settings(
             request.stop_sequences.iter().for_each(|stop_sequence| stops.text(stop_sequence));
         });
     }
-    match request.effort.as_deref() {
-        Some(effort) if options.takes_effort => body.text("reasoning_effort", effort),
-        Some(_) => dropped.add_path("reasoning_effort"),
-        None => {}
+    if let Some(effort) = &request.effort {
+        body.text("reasoning_effort", effort);
     }
     match &request.format {
         None => {}
-        Some(OutputFormat::Json(_)) => {
+        Some(OutputFormat::Json) => {
             body.object("response_format", |format| format.text("type", "json_object"));
         }
         Some(OutputFormat::Schema { name, schema, strict }) => {
@@ -283,7 +265,9 @@ fn write_settings(
                 format.object("json_schema", |inner| {
                     inner.text("name", name.as_deref().unwrap_or("answer"));
                     inner.json("schema", schema);
-                    inner.flag("strict", strict.unwrap_or(true));
+                    if let Some(strict) = strict {
+                        inner.flag("strict", *strict);
+                    }
                 });
             });
         }
@@ -294,8 +278,13 @@ fn write_settings(
     for (name, value) in &request.shared {
         body.raw(name, Some(value));
     }
+    if request.thinking_off {
+        body.object("thinking", |thinking| thinking.text("type", "disabled"));
+    }
     if request.stream {
         body.flag("stream", true);
-        body.object("stream_options", |stream| stream.flag("include_usage", true));
+        if options.capabilities.stream_options {
+            body.object("stream_options", |stream| stream.flag("include_usage", true));
+        }
     }
 }

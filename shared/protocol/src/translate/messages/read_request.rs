@@ -1,13 +1,15 @@
 //! Reads Messages requests.
 
+use super::client_tools::{client_tool, is_computer};
 use crate::json::JsonValue;
 use crate::translate::TranslationError;
+use crate::translate::fit::schema::is_strict_at_openai;
 use crate::translate::json_reader::{
     DroppedFields, NESTED_CONTENT_MAX, ObjectReader, to_items, to_text,
 };
 use crate::translate::neutral_request::{
-    MediaSource, NeutralRequest, OutputFormat, STOPS_MAX, ToolCall, ToolChoice, ToolDefinition,
-    TurnPart, TurnRole,
+    FILE_IS_ELSEWHERE, MediaSource, NO_SUCH_CONTENT, NeutralRequest, OutputFormat, STOPS_MAX,
+    ToolCall, ToolChoice, ToolDefinition, TurnPart, TurnRole,
 };
 
 /// The start of Claude Code's first system block, which only Anthropic uses and which differs from
@@ -18,6 +20,9 @@ const BILLING_HEADER: &str = "x-anthropic-billing-header:";
 pub(in crate::translate) fn read_request(
     mut body: ObjectReader<'_>,
 ) -> Result<NeutralRequest<'_>, TranslationError> {
+    if body.take_value("thread").is_some() {
+        return Err(TranslationError::Thread);
+    }
     let mut request = NeutralRequest {
         model: body.take_text("model").ok_or(TranslationError::NoModel)?,
         max_tokens: body.take_number("max_tokens"),
@@ -59,8 +64,10 @@ pub(in crate::translate) fn read_request(
         read_tool(tool, &mut request);
     }
     read_choice(&mut body, &mut request);
+    if body.take_items("mcp_servers").next().is_some() {
+        request.dropped.add_path("tools[](mcp_servers)");
+    }
     read_thinking(&mut body, &mut request);
-    request.drop_missing_choice();
     request.dropped.add_remaining("", &body);
     Ok(request)
 }
@@ -109,7 +116,7 @@ fn read_block(
     };
     let part = match kind.as_str() {
         "text" => block.take_text("text").map(TurnPart::Text),
-        "image" => read_source(&mut block).map(TurnPart::Image),
+        "image" => read_source(&mut block).map(|source| TurnPart::from_media(None, source, true)),
         "thinking" => Some(TurnPart::Thinking {
             text: block.take_text("thinking").unwrap_or_default(),
             signature: block.take_nonempty_text("signature"),
@@ -131,15 +138,36 @@ fn read_block(
             dropped.add_remaining(path, &block);
             return Ok(());
         }
+        // The summary of everything before it.
+        "compaction" => block.take_text("content").map(TurnPart::Text),
+        // A tool that a search has found. Its definition is among the request's tools.
+        "tool_reference" => block
+            .take_text("tool_name")
+            .map(|name| TurnPart::Text(format!("The tool `{name}` is available."))),
         _ => None,
     };
     if part.is_some() {
         dropped.add_remaining(path, &block);
     } else {
-        dropped.add_path(format!("{path}({kind})"));
+        leave_out(&kind, path, dropped);
     }
     parts.extend(part);
     Ok(())
+}
+
+/// Leaves out a block that was not read. What the upstream's own tools said in an earlier answer is
+/// only history. Without any other block, the answer would be another.
+fn leave_out(kind: &str, path: &str, dropped: &mut DroppedFields) {
+    let path = format!("{path}({kind})");
+    let is_of_server_tool = matches!(kind, "server_tool_use" | "mcp_tool_use" | "fallback")
+        || kind.ends_with("_tool_result");
+    match kind {
+        "image" | "document" | "container_upload" => dropped.refuse(path, FILE_IS_ELSEWHERE),
+        // A compaction that has failed, and thinking without its data, say nothing.
+        "compaction" | "redacted_thinking" | "text" => dropped.add_path(path),
+        _ if is_of_server_tool => dropped.add_path(path),
+        _ => dropped.refuse(path, NO_SUCH_CONTENT),
+    }
 }
 
 /// Reads the source of an image or a PDF. A file id means nothing to another upstream.
@@ -161,7 +189,7 @@ fn read_document(
 ) -> Result<(), TranslationError> {
     let title = block.take_nonempty_text("title");
     let mut source = block.take_object("source").unwrap_or_default();
-    let document = |source| TurnPart::Document { title, source };
+    let document = |source| TurnPart::from_media(title, source, false);
     let read = match source.take_text("type").as_deref() {
         Some("text") => source.take_text("data").map(|data| vec![TurnPart::Text(data)]),
         Some("content") => match source.take_value("content") {
@@ -178,13 +206,14 @@ fn read_document(
     if read.is_some() {
         dropped.add_remaining(path, &block);
     } else {
-        dropped.add_path(format!("{path}(document)"));
+        dropped.refuse(format!("{path}(document)"), FILE_IS_ELSEWHERE);
     }
     parts.extend(read.unwrap_or_default());
     Ok(())
 }
 
-/// Reads a tool. Tools that the upstream itself runs have a dated type and no schema.
+/// Reads a tool. Tools that Anthropic defines have a dated type and no schema. The client runs some
+/// of them, the upstream the others.
 fn read_tool<'a>(mut tool: ObjectReader<'a>, request: &mut NeutralRequest<'a>) {
     let kind = tool.take_text("type");
     let schema = tool.take_value("input_schema");
@@ -194,10 +223,26 @@ fn read_tool<'a>(mut tool: ObjectReader<'a>, request: &mut NeutralRequest<'a>) {
             name,
             schema: schema.map(JsonValue::raw),
             description: tool.take_text("description"),
-            strict: tool.take_bool("strict"),
+            // OpenAI refuses optional properties in strict mode.
+            strict: tool.take_bool("strict").filter(|strict| {
+                !strict || schema.is_some_and(|schema| is_strict_at_openai(schema.raw()))
+            }),
         }),
-        (_, kind) => {
-            request.dropped.add_path(format!("tools[]({})", kind.unwrap_or_default()));
+        (name, kind) => {
+            let kind = kind.unwrap_or_default();
+            let known = client_tool(kind);
+            if let (Some(name), Some(known)) = (name, known) {
+                request.tools.push(ToolDefinition {
+                    name,
+                    description: Some(known.description.to_owned()),
+                    schema: Some(known.schema),
+                    strict: None,
+                });
+            } else if is_computer(kind) {
+                request.dropped.refuse(format!("tools[]({kind})"), NO_SUCH_CONTENT);
+            } else {
+                request.dropped.add_path(format!("tools[]({kind})"));
+            }
             return;
         }
     }
@@ -217,16 +262,26 @@ fn read_choice(body: &mut ObjectReader<'_>, request: &mut NeutralRequest<'_>) {
     request.dropped.add_remaining("tool_choice", &choice);
 }
 
+/// Reads the form of the answer. The API guarantees it, and OpenAI does the same in strict mode,
+/// where that accepts the schema.
+fn read_format(mut format: ObjectReader<'_>) -> Option<OutputFormat<'_>> {
+    let schema = format.take_value("schema")?.raw();
+    let strict = is_strict_at_openai(schema).then_some(true);
+    Some(OutputFormat::Schema { name: None, schema: schema.into(), strict })
+}
+
 /// Reads how much to think. Effort says it best, and a budget alone is about equivalent. Adaptive
 /// thinking leaves it to the upstream.
 fn read_thinking<'a>(body: &mut ObjectReader<'a>, request: &mut NeutralRequest<'a>) {
     if let Some(mut config) = body.take_object("output_config") {
         request.effort = config.take_text("effort");
-        request.format = config.take_object("format").and_then(|mut format| {
-            let schema = format.take_value("schema")?.raw();
-            Some(OutputFormat::Schema { name: None, schema, strict: None })
-        });
+        request.format = config.take_object("format").and_then(read_format);
         request.dropped.add_remaining("output_config", &config);
+    }
+    // The name that structured outputs had in their beta (platform.claude.com, "Structured
+    // outputs", 2025-11).
+    if let Some(format) = body.take_object("output_format") {
+        request.format = request.format.take().or_else(|| read_format(format));
     }
     let Some(mut thinking) = body.take_object("thinking") else { return };
     let budget = thinking.take_number("budget_tokens");

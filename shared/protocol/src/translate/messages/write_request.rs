@@ -1,13 +1,16 @@
 //! Writes Messages requests.
 
-use super::model_capabilities::{self, ModelCapabilities, ThinkingMode};
-use crate::translate::TranslationOptions;
+use crate::translate::PromptCaching;
+use crate::translate::WriteOptions;
 use crate::translate::continuation::is_own_state;
 use crate::translate::json_reader::is_object;
 use crate::translate::json_writer::{ArrayWriter, ObjectWriter, write_object};
 use crate::translate::neutral_request::{
     ConversationTurn, MediaSource, NeutralRequest, OutputFormat, ToolChoice, ToolDefinition,
     TurnPart, TurnRole,
+};
+use baton_domain::model_capabilities::{
+    EffortLevel, ModelCapabilities, Sampling, SystemMessages, ThinkingMode,
 };
 
 /// The smallest thinking budget (thinking page, 2026-11).
@@ -17,28 +20,30 @@ const BUDGET_MIN: u64 = 1_024;
 /// `ask.dropped`.
 pub(in crate::translate) fn write_request(
     request: &mut NeutralRequest<'_>,
-    options: &TranslationOptions<'_>,
+    options: &WriteOptions<'_>,
 ) -> Vec<u8> {
-    let capabilities = model_capabilities::model_capabilities(options.model);
+    let WriteOptions { translation: options, capabilities } = *options;
     let late = late_systems(&request.turns, capabilities);
-    let plan = ModelParameters::new(request, capabilities).limited_to(options.output_tokens_max);
+    let plan = ModelParameters::new(request, capabilities, options.output_tokens_default)
+        .limited_to(capabilities.output_tokens_max);
     drop_unsigned_thinking(request);
     let mut out = Vec::with_capacity(request.output_capacity());
     write_object(&mut out, |body| {
         body.text("model", options.model);
         body.number("max_tokens", plan.max_tokens);
-        if options.caches_prompts {
-            body.object("cache_control", |cache| cache.text("type", "ephemeral"));
+        if options.prompt_caching == PromptCaching::Automatic {
+            write_cache_control(body);
         }
-        write_system(body, &request.turns, &late);
+        let marks = CacheMarks::new(request, options.prompt_caching, capabilities);
+        write_system(body, &request.turns, &late, marks.system);
         body.list("messages", |messages| {
-            for (turn, is_late) in request.turns.iter().zip(&late) {
+            for (index, (turn, is_late)) in request.turns.iter().zip(&late).enumerate() {
                 if *is_late || turn.role != TurnRole::System {
-                    write_turn(messages, turn);
+                    write_turn(messages, turn, marks.turns.contains(&Some(index)));
                 }
             }
         });
-        write_tools(body, request);
+        write_tools(body, request, marks.tools);
         write_settings(body, request, &plan);
     });
     for (name, _) in &request.shared {
@@ -47,40 +52,72 @@ pub(in crate::translate) fn write_request(
     out
 }
 
+/// The blocks that end a part of the prompt to be cached, for upstreams without a top-level
+/// `cache_control`: the system's texts or else the tools, which stay the same, and the last two
+/// turns of the user, of which the earlier one is where the last request was cached. The API takes
+/// four marks (platform.claude.com, "Prompt caching", cache breakpoints, 2026-11).
+#[derive(Default)]
+struct CacheMarks {
+    system: bool,
+    tools: bool,
+    turns: [Option<usize>; 2],
+}
+
+impl CacheMarks {
+    fn new(
+        request: &NeutralRequest<'_>,
+        prompt_caching: PromptCaching,
+        capabilities: &ModelCapabilities,
+    ) -> Self {
+        // Models without thinking are older than caching on Bedrock (Bedrock user guide, "Prompt
+        // caching", supported models, 2026-11).
+        let is_old = capabilities.thinking == ThinkingMode::None;
+        if prompt_caching != PromptCaching::Blocks || is_old {
+            return Self::default();
+        }
+        let is_user = |(_, turn): &(usize, &ConversationTurn)| turn.role == TurnRole::User;
+        let turns = request.turns.iter().enumerate().filter(is_user);
+        let mut latest = turns.rev().map(|(index, _)| index);
+        let system = request.turns.iter().any(|turn| turn.role == TurnRole::System);
+        Self { system, tools: !system, turns: [latest.next(), latest.next()] }
+    }
+}
+
+fn write_cache_control(fields: &mut ObjectWriter<'_>) {
+    fields.object("cache_control", |cache| cache.text("type", "ephemeral"));
+}
+
 /// The parameters that depend on the model's capabilities.
 struct ModelParameters {
     max_tokens: u64,
     budget: Option<u64>,
-    effort: Option<&'static str>,
+    effort: Option<EffortLevel>,
     adaptive: bool,
-    samples: bool,
 }
 
 impl ModelParameters {
-    fn new(request: &mut NeutralRequest<'_>, capabilities: ModelCapabilities) -> Self {
-        let mut max_tokens = request.max_tokens.unwrap_or(capabilities.max_tokens);
+    fn new(
+        request: &mut NeutralRequest<'_>,
+        capabilities: &ModelCapabilities,
+        output_tokens_default: Option<u64>,
+    ) -> Self {
+        let default = output_tokens_default.unwrap_or_else(|| capabilities.default_max_tokens());
+        let mut max_tokens = request.max_tokens.unwrap_or(default);
         let is_forced = matches!(request.choice, Some(ToolChoice::Any | ToolChoice::Named(_)));
-        let effort = match request.effort.as_deref() {
-            None => None,
-            Some("none" | "minimal" | "low") => Some("low"),
-            Some("medium") => Some("medium"),
-            Some("xhigh") => Some("xhigh"),
-            Some("max") => Some("max"),
-            Some(_) => Some("high"),
-        };
-        let is_thinking = effort.is_some() && request.effort.as_deref() != Some("none");
-        let mut plan =
-            Self { max_tokens, budget: None, effort: None, adaptive: false, samples: true };
+        let level = |text| EffortLevel::parse(text).unwrap_or(EffortLevel::High);
+        let effort = request.effort.as_deref().map(level);
+        let is_thinking = effort.is_some_and(|level| level != EffortLevel::None);
+        let mut plan = Self { max_tokens, budget: None, effort: None, adaptive: false };
         match capabilities.thinking {
             ThinkingMode::Adaptive => {
-                plan.effort = effort;
+                plan.effort = effort.and_then(|level| capabilities.efforts.nearest(level));
                 // A forced tool and thinking exclude each other.
                 plan.adaptive = is_thinking && !is_forced;
             }
             ThinkingMode::Budget if !is_forced && !calls_without_thinking(&request.turns) => {
                 plan.budget = effort.filter(|_| is_thinking).map(thinking_budget);
             }
-            ThinkingMode::Budget | ThinkingMode::No => {}
+            ThinkingMode::Budget | ThinkingMode::None => {}
         }
         if is_thinking && plan.effort.is_none() && plan.budget.is_none() {
             request.dropped.add_path("reasoning_effort");
@@ -93,10 +130,10 @@ impl ModelParameters {
                 max_tokens.max(budget.saturating_mul(2))
             };
         }
-        plan.samples = capabilities.samples && !plan.adaptive && plan.budget.is_none();
-        let sampling = [("temperature", request.temperature), ("top_p", request.top_p)];
-        for (name, _) in sampling.iter().filter(|(_, value)| value.is_some() && !plan.samples) {
-            request.dropped.add_path(*name);
+        if plan.adaptive || plan.budget.is_some() {
+            request.fit_sampling(Sampling::None);
+        } else {
+            request.fit_sampling(capabilities.sampling);
         }
         Self { max_tokens, ..plan }
     }
@@ -109,11 +146,11 @@ impl ModelParameters {
     }
 }
 
-fn thinking_budget(effort: &str) -> u64 {
+fn thinking_budget(effort: EffortLevel) -> u64 {
     match effort {
-        "low" => BUDGET_MIN * 2,
-        "medium" => BUDGET_MIN * 8,
-        _ => BUDGET_MIN * 16,
+        EffortLevel::None | EffortLevel::Minimal | EffortLevel::Low => BUDGET_MIN * 2,
+        EffortLevel::Medium => BUDGET_MIN * 8,
+        EffortLevel::High | EffortLevel::Xhigh | EffortLevel::Max => BUDGET_MIN * 16,
     }
 }
 
@@ -133,12 +170,12 @@ fn calls_without_thinking(turns: &[ConversationTurn]) -> bool {
 /// Selects the system turns that can stay in place: if the model supports them, those after a
 /// user's turn and before an answer. The others move to the top, as in Anthropic's own OpenAI
 /// layer.
-fn late_systems(turns: &[ConversationTurn], capabilities: ModelCapabilities) -> Vec<bool> {
+fn late_systems(turns: &[ConversationTurn], capabilities: &ModelCapabilities) -> Vec<bool> {
     let role = |at: Option<usize>| at.and_then(|index| turns.get(index)).map(|turn| turn.role);
     let late = |index: usize| {
         let follows = role(index.checked_sub(1)) == Some(TurnRole::User);
         let precedes = matches!(role(Some(index + 1)), None | Some(TurnRole::Assistant));
-        capabilities.system_turns
+        capabilities.system_messages != SystemMessages::First
             && role(Some(index)) == Some(TurnRole::System)
             && follows
             && precedes
@@ -146,13 +183,18 @@ fn late_systems(turns: &[ConversationTurn], capabilities: ModelCapabilities) -> 
     (0..turns.len()).map(late).collect()
 }
 
-fn write_system(body: &mut ObjectWriter<'_>, turns: &[ConversationTurn], late: &[bool]) {
+fn write_system(
+    body: &mut ObjectWriter<'_>,
+    turns: &[ConversationTurn],
+    late: &[bool],
+    is_marked: bool,
+) {
     let tops =
         turns.iter().zip(late).filter(|(turn, late)| turn.role == TurnRole::System && !**late);
     let parts: Vec<&TurnPart> =
         tops.flat_map(|(turn, _)| &turn.parts).filter(|part| is_accepted(part)).collect();
     if !parts.is_empty() {
-        body.list("system", |blocks| parts.iter().for_each(|part| write_part(blocks, part)));
+        body.list("system", |blocks| write_parts(blocks, &parts, is_marked));
     }
 }
 
@@ -175,7 +217,7 @@ fn drop_unsigned_thinking(request: &mut NeutralRequest<'_>) {
     }
 }
 
-fn write_turn(messages: &mut ArrayWriter<'_>, turn: &ConversationTurn) {
+fn write_turn(messages: &mut ArrayWriter<'_>, turn: &ConversationTurn, is_marked: bool) {
     let mut parts: Vec<&TurnPart> = turn.parts.iter().filter(|part| is_accepted(part)).collect();
     // Results answer the calls before them, so they come first.
     parts.sort_by_key(|part| !matches!(part, TurnPart::Result { .. }));
@@ -189,12 +231,24 @@ fn write_turn(messages: &mut ArrayWriter<'_>, turn: &ConversationTurn) {
             TurnRole::Assistant => "assistant",
         };
         message.text("role", role);
-        message.list("content", |blocks| parts.iter().for_each(|part| write_part(blocks, part)));
+        message.list("content", |blocks| write_parts(blocks, &parts, is_marked));
     });
 }
 
-fn write_part(blocks: &mut ArrayWriter<'_>, part: &TurnPart) {
-    blocks.object(|block| match part {
+/// Writes the parts. `is_marked` says that the prompt is cached up to the last one.
+fn write_parts(blocks: &mut ArrayWriter<'_>, parts: &[&TurnPart], is_marked: bool) {
+    for (index, part) in parts.iter().enumerate() {
+        blocks.object(|block| {
+            write_part(block, part);
+            if is_marked && index + 1 == parts.len() {
+                write_cache_control(block);
+            }
+        });
+    }
+}
+
+fn write_part(block: &mut ObjectWriter<'_>, part: &TurnPart) {
+    match part {
         TurnPart::Text(text) => {
             block.text("type", "text");
             block.text("text", text);
@@ -228,17 +282,13 @@ fn write_part(blocks: &mut ArrayWriter<'_>, part: &TurnPart) {
         TurnPart::Result { id, parts, is_error } => {
             block.text("type", "tool_result");
             block.text("tool_use_id", &sanitize_id(id));
-            block.list("content", |blocks| {
-                parts
-                    .iter()
-                    .filter(|part| is_accepted(part))
-                    .for_each(|part| write_part(blocks, part));
-            });
+            let parts: Vec<&TurnPart> = parts.iter().filter(|part| is_accepted(part)).collect();
+            block.list("content", |blocks| write_parts(blocks, &parts, false));
             if *is_error {
                 block.flag("is_error", true);
             }
         }
-    });
+    }
 }
 
 fn write_source(block: &mut ObjectWriter<'_>, source: &MediaSource) {
@@ -251,6 +301,11 @@ fn write_source(block: &mut ObjectWriter<'_>, source: &MediaSource) {
         MediaSource::Url(url) => {
             fields.text("type", "url");
             fields.text("url", url);
+        }
+        MediaSource::Text(text) => {
+            fields.text("type", "text");
+            fields.text("media_type", "text/plain");
+            fields.text("data", text);
         }
     });
 }
@@ -274,10 +329,14 @@ pub(crate) fn sanitize_id(id: &str) -> String {
     if id.is_empty() { "_".to_owned() } else { id.chars().map(letter).collect() }
 }
 
-fn write_tools(body: &mut ObjectWriter<'_>, request: &NeutralRequest<'_>) {
+fn write_tools(body: &mut ObjectWriter<'_>, request: &NeutralRequest<'_>, is_marked: bool) {
     if !request.tools.is_empty() {
         body.list("tools", |tools| {
-            request.tools.iter().for_each(|tool| tools.object(|fields| write_tool(fields, tool)));
+            for (index, tool) in request.tools.iter().enumerate() {
+                let adapted = request.adapted_schemas.get(&index).map(String::as_str);
+                let is_marked = is_marked && index + 1 == request.tools.len();
+                tools.object(|fields| write_tool(fields, tool, adapted, is_marked));
+            }
         });
     }
     let choice =
@@ -299,14 +358,23 @@ fn write_tools(body: &mut ObjectWriter<'_>, request: &NeutralRequest<'_>) {
     });
 }
 
-fn write_tool(fields: &mut ObjectWriter<'_>, tool: &ToolDefinition<'_>) {
+fn write_tool(
+    fields: &mut ObjectWriter<'_>,
+    tool: &ToolDefinition<'_>,
+    adapted_schema: Option<&str>,
+    is_marked: bool,
+) {
     fields.text("name", &tool.name);
     if let Some(description) = &tool.description {
         fields.text("description", description);
     }
-    fields.json("input_schema", tool.schema.unwrap_or(r#"{"type":"object"}"#));
+    let schema = adapted_schema.or(tool.schema).unwrap_or(r#"{"type":"object"}"#);
+    fields.json("input_schema", schema);
     if tool.strict == Some(true) {
         fields.flag("strict", true);
+    }
+    if is_marked {
+        write_cache_control(fields);
     }
 }
 
@@ -315,10 +383,8 @@ fn write_settings(
     request: &mut NeutralRequest<'_>,
     plan: &ModelParameters,
 ) {
-    if plan.samples {
-        write_temperature(body, request);
-        body.raw("top_p", request.top_p);
-    }
+    write_temperature(body, request);
+    body.raw("top_p", request.top_p);
     // The API refuses stop sequences that consist of white space.
     let stops: Vec<&String> = request
         .stop_sequences
@@ -348,14 +414,10 @@ fn write_settings(
             }
         });
     }
-    if let Some(OutputFormat::Json(path)) = request.format {
-        request.dropped.add_path(path);
-        request.format = None;
-    }
     if plan.effort.is_some() || request.format.is_some() {
         body.object("output_config", |config| {
             if let Some(effort) = plan.effort {
-                config.text("effort", effort);
+                config.text("effort", effort.as_str());
             }
             if let Some(OutputFormat::Schema { schema, .. }) = &request.format {
                 config.object("format", |format| {

@@ -10,8 +10,8 @@ use crate::translate::json_reader::{
     DroppedFields, NESTED_CONTENT_MAX, ObjectReader, parse_document, to_items, to_text,
 };
 use crate::translate::neutral_request::{
-    MediaSource, NeutralRequest, OutputFormat, ToolAlias, ToolCall, ToolChoice, ToolDefinition,
-    TurnPart, TurnRole, freeform_arguments,
+    FILE_IS_ELSEWHERE, MediaSource, NO_SUCH_CONTENT, NeutralRequest, OutputFormat, ToolAlias,
+    ToolCall, ToolChoice, ToolDefinition, TurnPart, TurnRole, freeform_arguments,
 };
 
 /// Fields that would need a store, with what to do without one.
@@ -31,6 +31,9 @@ const STORED: [(&str, &str); 4] = [
          this field.",
     ),
 ];
+
+const CLIENT_TOOL: &str =
+    "models of other vendors do not know this tool. Declare it as a function or as a custom tool.";
 
 /// Fields that mean the same in Chat Completions.
 const SHARED: [&str; 7] = [
@@ -89,7 +92,6 @@ pub(in crate::translate) fn read_request(
         request.echo.push(("tool_choice", choice.raw()));
         read_choice(choice, &mut request);
     }
-    request.drop_missing_choice();
     request.dropped.add_remaining("", &body);
     Ok(request)
 }
@@ -112,9 +114,9 @@ fn read_settings<'a>(
             .extend(settings.take_value("verbosity").map(|value| ("verbosity", value.raw())));
         let format = settings.take_object("format");
         request.format = format.and_then(|mut format| match format.take_text("type").as_deref() {
-            Some("json_object") => Some(OutputFormat::Json("text.format")),
+            Some("json_object") => Some(OutputFormat::Json),
             Some("json_schema") => {
-                let schema = format.take_value("schema")?.raw();
+                let schema = format.take_value("schema")?.raw().into();
                 let strict = format.take_bool("strict");
                 Some(OutputFormat::Schema { name: format.take_text("name"), schema, strict })
             }
@@ -128,7 +130,12 @@ fn read_settings<'a>(
     // Reasoning can always be continued and is never stored, whether the client asks for it or not.
     let includes = body.take_items("include").filter_map(to_text);
     for include in includes.filter(|name| name != "reasoning.encrypted_content") {
-        dropped.add_path(format!("include[]({include})"));
+        let path = format!("include[]({include})");
+        if include == "message.output_text.logprobs" {
+            dropped.refuse(path, NO_SUCH_CONTENT);
+        } else {
+            dropped.add_path(path);
+        }
     }
     if body.take_bool("store") == Some(true) {
         dropped.add_path("store");
@@ -189,9 +196,31 @@ fn read_item<'a>(
                 "items are not stored for this model. Send the item itself.",
             ));
         }
-        _ => request.dropped.add_path(format!("input[]({kind})")),
+        _ => leave_out(&kind, request),
     }
     Ok(())
+}
+
+/// Leaves out an item that was not read. What the upstream's own tools did in an earlier answer is
+/// only history. Without any other item, the answer would be another.
+fn leave_out(kind: &str, request: &mut NeutralRequest<'_>) {
+    const OF_SERVER_TOOLS: [&str; 9] = [
+        "code_interpreter_call",
+        "file_search_call",
+        "image_generation_call",
+        "mcp_approval_request",
+        "mcp_approval_response",
+        "mcp_call",
+        "mcp_list_tools",
+        "tool_search_call",
+        "web_search_call",
+    ];
+    let path = format!("input[]({kind})");
+    if OF_SERVER_TOOLS.contains(&kind) || kind == "tool_search_output" {
+        request.dropped.add_path(path);
+    } else {
+        request.dropped.refuse(path, NO_SUCH_CONTENT);
+    }
 }
 
 /// Reads the reasoning of an earlier answer. If Baton wrote it, its encrypted content is the
@@ -239,18 +268,22 @@ fn read_part(mut part: ObjectReader<'_>, dropped: &mut DroppedFields) -> Option<
     let read = match kind.as_str() {
         "input_text" | "output_text" | "text" => part.take_text("text").map(TurnPart::Text),
         "refusal" => part.take_text("refusal").map(TurnPart::Text),
-        "input_image" => {
-            part.take_text("image_url").map(|url| TurnPart::Image(MediaSource::from_url(url)))
-        }
+        "input_image" => part
+            .take_text("image_url")
+            .map(|url| TurnPart::from_media(None, MediaSource::parse(url), true)),
         "input_file" => {
             let url = part.take_text("file_data").or_else(|| part.take_text("file_url"));
             let title = part.take_nonempty_text("filename");
-            url.map(|url| TurnPart::Document { title, source: MediaSource::from_url(url) })
+            url.map(|url| TurnPart::from_media(title, MediaSource::parse(url), false))
         }
         _ => None,
     };
-    if read.is_none() {
-        dropped.add_path(format!("input[].content[]({kind})"));
+    let path = || format!("input[].content[]({kind})");
+    match kind.as_str() {
+        _ if read.is_some() => {}
+        "input_text" | "output_text" | "text" | "refusal" => dropped.add_path(path()),
+        "input_image" | "input_file" => dropped.refuse(path(), FILE_IS_ELSEWHERE),
+        _ => dropped.refuse(path(), NO_SUCH_CONTENT),
     }
     read
 }
@@ -275,7 +308,15 @@ fn read_tool<'a>(
         .take_text("name")
         .filter(|_| ["function", "custom", "namespace"].contains(&kind.as_str()))
     else {
-        request.dropped.add_path(format!("tools[]({kind})"));
+        let path = format!("tools[]({kind})");
+        // The client runs these tools, and expects calls in forms of their own.
+        let is_of_client = matches!(kind.as_str(), "shell" | "local_shell" | "apply_patch")
+            || kind.starts_with("computer");
+        if is_of_client {
+            request.dropped.refuse(path, CLIENT_TOOL);
+        } else {
+            request.dropped.add_path(path);
+        }
         return Ok(());
     };
     if kind == "namespace" {

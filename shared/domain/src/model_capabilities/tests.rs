@@ -1,0 +1,138 @@
+//! Tests of the capabilities of models.
+
+use super::*;
+use proptest::prelude::*;
+
+fn at_anthropic(model: &str) -> ModelCapabilities {
+    ModelCapabilities::of(Provider::Anthropic, model, "api.anthropic.com")
+}
+
+fn at_openai(model: &str) -> ModelCapabilities {
+    ModelCapabilities::of(Provider::OpenaiCompatible, model, "api.openai.com")
+}
+
+fn words(levels: EffortLevels) -> String {
+    levels.levels().map(EffortLevel::as_str).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn claude_capabilities_follow_from_the_generation() {
+    use Sampling::{All, None as Never, OneOf};
+    use ThinkingMode::{Adaptive, Budget, None as No};
+    let check = |model, thinking, sampling, system_turns, output, efforts: &str| {
+        let model_capabilities = at_anthropic(model);
+        assert_eq!(model_capabilities.thinking, thinking, "{model}");
+        assert_eq!(model_capabilities.sampling, sampling, "{model}");
+        let turns = model_capabilities.system_messages == SystemMessages::AfterUser;
+        assert_eq!(turns, system_turns, "{model}");
+        assert_eq!(model_capabilities.output_tokens_max, Some(output), "{model}");
+        assert_eq!(words(model_capabilities.efforts), efforts, "{model}");
+    };
+    let (four_six, newest) = ("low medium high max", "low medium high xhigh max");
+    check("claude-3-haiku-20240307", No, All, false, 4_096, "");
+    check("claude-3-5-sonnet-20241022", No, All, false, 8_192, "");
+    check("claude-3-7-sonnet-latest", Budget, All, false, 64_000, "");
+    check("claude-sonnet-4-20250514", Budget, All, false, 64_000, "");
+    check("claude-opus-4-1-20250805", Budget, OneOf, false, 32_000, "");
+    check("claude-sonnet-4-5-20250929", Budget, OneOf, false, 64_000, "");
+    check("us.anthropic.claude-opus-4-6-v1:0", Adaptive, OneOf, false, 128_000, four_six);
+    check("anthropic/claude-opus-4.7", Adaptive, Never, false, 128_000, newest);
+    check("claude-opus-4-8", Adaptive, Never, true, 128_000, newest);
+    check("claude-sonnet-5", Adaptive, Never, false, 128_000, newest);
+    check("claude-sonnet-5-5", Adaptive, Never, true, 128_000, newest);
+    check("claude-haiku-5-5", Adaptive, Never, true, 128_000, newest);
+    check("claude-opus-5-5[1m]", Adaptive, Never, true, 128_000, newest);
+    check("claude-mythos-preview", Adaptive, Never, true, 128_000, newest);
+    let other = at_anthropic("glm-5");
+    assert_eq!((other.thinking, other.sampling), (Budget, All));
+    assert_eq!(other.default_max_tokens(), 8_192);
+}
+
+#[test]
+fn openai_capabilities_follow_from_the_family() {
+    use Sampling::{All, None as Never, WithoutReasoning};
+    use ToolsOnChat::{WithEffort, WithEffortNone};
+    let check = |model, sampling, stops, efforts: &str, tools_on_chat, output| {
+        let capabilities = at_openai(model);
+        assert_eq!(capabilities.sampling, sampling, "{model}");
+        assert_eq!(capabilities.stop_sequences, stops, "{model}");
+        assert_eq!(words(capabilities.efforts), efforts, "{model}");
+        assert_eq!(capabilities.tools_on_chat, tools_on_chat, "{model}");
+        assert_eq!(capabilities.output_tokens_max, Some(output), "{model}");
+    };
+    check("gpt-4o", All, true, "", WithEffort, 16_384);
+    check("gpt-4o-2024-08-06", All, true, "", WithEffort, 16_384);
+    check("gpt-4.1-mini", All, true, "", WithEffort, 32_768);
+    check("gpt-4.5-preview", All, true, "", WithEffort, 16_384);
+    check("o1", Never, true, "low medium high", WithEffort, 100_000);
+    check("o3-mini", Never, true, "low medium high", WithEffort, 100_000);
+    check("o3", Never, false, "low medium high", WithEffort, 100_000);
+    check("gpt-5", Never, false, "minimal low medium high", WithEffort, 128_000);
+    check("gpt-5-mini-2025-08-07", Never, false, "minimal low medium high", WithEffort, 128_000);
+    check("gpt-5-pro", Never, false, "high", WithEffort, 272_000);
+    check("gpt-5-chat-latest", All, false, "", WithEffort, 16_384);
+    check("gpt-5.1", WithoutReasoning, false, "none low medium high", WithEffort, 128_000);
+    check("gpt-5.1-codex-max", Never, false, "low medium high xhigh", WithEffort, 128_000);
+    let newer = "none low medium high xhigh";
+    check("gpt-5.2", WithoutReasoning, false, newer, WithEffort, 128_000);
+    check("gpt-5.4", WithoutReasoning, false, newer, WithEffortNone, 128_000);
+    check("openai/gpt-5.5-2026-04-23", WithoutReasoning, false, newer, WithEffortNone, 128_000);
+    let newest = "none low medium high xhigh max";
+    check("gpt-5.6-sol", WithoutReasoning, false, newest, WithEffortNone, 128_000);
+}
+
+#[test]
+fn other_vendors_and_hosts_have_their_own_rules() {
+    let at = |model, host| ModelCapabilities::of(Provider::OpenaiCompatible, model, host);
+    assert_eq!(at("made-up", "127.0.0.1:8000"), ModelCapabilities::UNKNOWN);
+    let reasoning = ContinuationState::ReasoningContent;
+    assert_eq!(at("deepseek-chat", "api.deepseek.com").continuation, reasoning);
+    assert_eq!(at("moonshotai/Kimi-K2-Thinking", "localhost").continuation, reasoning);
+    let gemini = at("gemini-3.1-pro-preview", "generativelanguage.googleapis.com");
+    assert_eq!(gemini.continuation, ContinuationState::ThoughtSignatures);
+    assert!(!gemini.platform_fields);
+    let routed = at("anthropic/claude-sonnet-4.6", "openrouter.ai");
+    assert_eq!(routed.continuation, ContinuationState::ReasoningDetails);
+    assert_eq!((routed.sampling, routed.efforts), (Sampling::OneOf, EffortLevels::ALL));
+    assert_eq!(words(at("deepseek-v4-pro", "api.deepseek.com").efforts), "high max");
+    assert_eq!(words(at("grok-4", "api.x.ai").efforts), "");
+    assert_eq!(words(at("grok-4.5", "api.x.ai").efforts), "low medium high");
+    assert_eq!(at("qwen3.8-27b", "localhost").system_messages, SystemMessages::First);
+    assert_eq!(at("gpt-5.5", "localhost").system_messages, SystemMessages::Anywhere);
+    assert!(at("made-up", "api.openai.com").names_completion_tokens);
+    assert!(!at("made-up", "notopenai.com").names_completion_tokens);
+}
+
+#[test]
+fn nearest_level_of_effort_is_chosen() {
+    let check = |model: &str, requested: &str, expect: Option<&str>| {
+        let nearest = at_openai(model).efforts.nearest(EffortLevel::parse(requested).unwrap());
+        assert_eq!(nearest.map(EffortLevel::as_str), expect, "{model} {requested}");
+    };
+    check("gpt-4o", "high", None);
+    check("gpt-5", "none", Some("minimal"));
+    check("gpt-5", "max", Some("high"));
+    check("gpt-5.5", "max", Some("xhigh"));
+    check("gpt-5.5", "minimal", Some("low"));
+    check("o3", "minimal", Some("low"));
+    check("gpt-5-pro", "low", Some("high"));
+    check("deepseek-v4-flash", "xhigh", Some("max"));
+    check("deepseek-v4-flash", "low", Some("high"));
+}
+
+proptest! {
+    #[test]
+    fn every_name_has_capabilities(model in "\\PC{0,40}", host in "\\PC{0,20}") {
+        for provider in [Provider::Anthropic, Provider::Bedrock, Provider::OpenaiCompatible] {
+            ModelCapabilities::of(provider, &model, &host);
+        }
+    }
+
+    #[test]
+    fn nearest_level_belongs_to_the_set(bits in 0_u8..=0x7f, at in 0_usize..7) {
+        let set = EffortLevels(bits);
+        let nearest = set.nearest(EffortLevel::ALL[at]);
+        prop_assert_eq!(nearest.is_none(), set.is_empty());
+        prop_assert!(nearest.is_none_or(|level| set.contains(level)));
+    }
+}

@@ -1,0 +1,291 @@
+//! Reads the events of a streamed response (developers.openai.com, "Streaming events", 2026-11).
+//!
+//! Items come one after the other. If a server interleaves them, the first one is told as it comes,
+//! and the others when they end, since the event that ends an item has all of it.
+
+use super::read_response::{OutputReader, call_arguments, close_thinking};
+use crate::sse::SseEvent;
+use crate::translate::json_reader::{ObjectReader, parse_document};
+use crate::translate::neutral_response::{PartStart, ReadProgress, ResponseStep};
+
+/// Reads one stream.
+#[derive(Debug, Default)]
+pub(in crate::translate) struct ResponsesReader {
+    output: OutputReader,
+    is_started: bool,
+    open_item: Option<OpenItem>,
+    /// Items that ended while another one was open, as JSON.
+    waiting_items: Vec<String>,
+    held_bytes: usize,
+}
+
+/// The item that is told as it comes.
+#[derive(Debug)]
+struct OpenItem {
+    index: u64,
+    kind: ItemKind,
+    /// The open part, and its number in the item. A call has one part.
+    open_part: Option<(DeltaKind, u64)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ItemKind {
+    Message,
+    Reasoning,
+    Call,
+}
+
+/// What a delta continues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DeltaKind {
+    Text,
+    Refusal,
+    /// The summary of the reasoning.
+    Summary,
+    /// The reasoning itself, which only open models tell.
+    ReasoningText,
+    Arguments,
+}
+
+impl DeltaKind {
+    fn from_event(kind: &str) -> Option<Self> {
+        Some(match kind {
+            "response.output_text.delta" => Self::Text,
+            "response.refusal.delta" => Self::Refusal,
+            "response.reasoning_summary_text.delta" => Self::Summary,
+            "response.reasoning_text.delta" => Self::ReasoningText,
+            "response.function_call_arguments.delta" => Self::Arguments,
+            _ => return None,
+        })
+    }
+
+    fn item_kind(self) -> ItemKind {
+        match self {
+            Self::Text | Self::Refusal => ItemKind::Message,
+            Self::Summary | Self::ReasoningText => ItemKind::Reasoning,
+            Self::Arguments => ItemKind::Call,
+        }
+    }
+
+    /// The field with the number of the part in its item.
+    fn number_field(self) -> &'static str {
+        match self {
+            Self::Summary => "summary_index",
+            Self::Text | Self::Refusal | Self::ReasoningText | Self::Arguments => "content_index",
+        }
+    }
+}
+
+impl ResponsesReader {
+    /// A reader of an answer of the upstream's model `model`.
+    pub(in crate::translate) fn new(model: &str) -> Self {
+        Self { output: OutputReader::new(model), ..Self::default() }
+    }
+
+    /// The bytes of items that wait for their turn.
+    pub(in crate::translate) fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    /// Reads an event. Events of the upstream's own tools, and those that repeat what deltas said,
+    /// are skipped.
+    pub(in crate::translate) fn read_event(
+        &mut self,
+        event: &SseEvent<'_>,
+        emit_step: &mut impl FnMut(ResponseStep<'_>),
+    ) -> ReadProgress {
+        let data = event.data.trim_ascii();
+        // Gateways send texts to keep a connection open, and some `[DONE]` after the last event.
+        if !data.starts_with(b"{") && !data.starts_with(b"[{") {
+            return ReadProgress::Open;
+        }
+        let document = parse_document(data).ok();
+        let fields =
+            document.as_ref().and_then(|document| ObjectReader::from_value(document.root()));
+        let failed = || ReadProgress::Failed(event.data.to_vec());
+        let Some(mut fields) = fields else { return failed() };
+        let kind = fields
+            .take_text("type")
+            .unwrap_or_else(|| String::from_utf8_lossy(event.name).into_owned());
+        if let Some(delta) = DeltaKind::from_event(&kind) {
+            self.start(None, emit_step);
+            self.read_delta(delta, &mut fields, emit_step);
+            return ReadProgress::Open;
+        }
+        let mut response = fields.take_object("response");
+        match kind.as_str() {
+            "error" | "response.failed" | "response.cancelled" => return failed(),
+            "response.completed" | "response.incomplete" => {
+                let mut response = response.unwrap_or_default();
+                self.start(response.take_id(), emit_step);
+                self.finish(&mut response, emit_step);
+                return ReadProgress::Done;
+            }
+            "response.output_item.added" => {
+                self.start(None, emit_step);
+                self.open_item(&mut fields, emit_step);
+            }
+            "response.output_item.done" => {
+                self.start(None, emit_step);
+                self.close_item(&mut fields, emit_step);
+            }
+            "keepalive" | "ping" => emit_step(ResponseStep::Ping),
+            _ if fields.take_value("error").is_some() => return failed(),
+            _ => {
+                if let Some(response) = &mut response {
+                    self.start(response.take_id(), emit_step);
+                }
+            }
+        }
+        ReadProgress::Open
+    }
+
+    fn start(&mut self, id: Option<String>, emit_step: &mut impl FnMut(ResponseStep<'_>)) {
+        if !std::mem::replace(&mut self.is_started, true) {
+            emit_step(ResponseStep::Start { id });
+        }
+    }
+
+    /// Opens an item if no other is open. A call begins at once. Other items begin with their first
+    /// text, because reasoning often has none.
+    fn open_item(
+        &mut self,
+        fields: &mut ObjectReader<'_>,
+        emit_step: &mut impl FnMut(ResponseStep<'_>),
+    ) {
+        if self.open_item.is_some() {
+            return;
+        }
+        let index = fields.take_number("output_index").unwrap_or_default();
+        let Some(mut item) = fields.take_object("item") else { return };
+        let kind = match item.take_text("type").as_deref() {
+            Some("message") => ItemKind::Message,
+            Some("reasoning") => ItemKind::Reasoning,
+            Some("function_call") if self.output.open_call(&mut item, emit_step) => ItemKind::Call,
+            _ => return,
+        };
+        self.open_item = Some(OpenItem { index, kind, open_part: None });
+    }
+
+    /// Reads a delta of the open item.
+    fn read_delta(
+        &mut self,
+        delta: DeltaKind,
+        fields: &mut ObjectReader<'_>,
+        emit_step: &mut impl FnMut(ResponseStep<'_>),
+    ) {
+        let index = fields.take_number("output_index").unwrap_or_default();
+        let number = fields.take_number(delta.number_field()).unwrap_or_default();
+        let Some(text) = fields.take_nonempty_text("delta") else { return };
+        let Some(item) = &mut self.open_item else { return };
+        if item.index != index || item.kind != delta.item_kind() {
+            return;
+        }
+        if item.open_part != Some((delta, number)) {
+            match (delta, item.open_part) {
+                (DeltaKind::Text | DeltaKind::Refusal, open_part) => {
+                    if open_part.is_some() {
+                        emit_step(ResponseStep::Close);
+                    }
+                    self.output.is_refused |= delta == DeltaKind::Refusal;
+                    let is_text = delta == DeltaKind::Text;
+                    let start = if is_text { PartStart::Text } else { PartStart::Refusal };
+                    self.output.open_part(start, emit_step);
+                }
+                (DeltaKind::Summary | DeltaKind::ReasoningText, None) => {
+                    self.output.open_part(PartStart::Thinking, emit_step);
+                }
+                (DeltaKind::Summary | DeltaKind::ReasoningText, Some((first, _))) => {
+                    // The item's other text says the same in other words.
+                    if first != delta {
+                        return;
+                    }
+                    emit_step(ResponseStep::Delta("\n\n"));
+                }
+                (DeltaKind::Arguments, _) => {}
+            }
+            item.open_part = Some((delta, number));
+        }
+        emit_step(ResponseStep::Delta(&text));
+    }
+
+    /// Ends the item of the event. Another one than the open item waits for it.
+    fn close_item(
+        &mut self,
+        fields: &mut ObjectReader<'_>,
+        emit_step: &mut impl FnMut(ResponseStep<'_>),
+    ) {
+        let index = fields.take_number("output_index").unwrap_or_default();
+        let Some(value) = fields.take_value("item") else { return };
+        match self.open_item.take_if(|open_item| open_item.index == index) {
+            Some(open_item) => {
+                let item = ObjectReader::from_value(value).unwrap_or_default();
+                self.end_item(&open_item, item, emit_step);
+            }
+            None if self.open_item.is_some() => {
+                self.held_bytes += value.raw().len();
+                self.waiting_items.push(value.raw().to_owned());
+            }
+            None => {
+                if let Some(item) = ObjectReader::from_value(value) {
+                    self.output.read_item(item, emit_step);
+                }
+            }
+        }
+        if self.open_item.is_none() {
+            self.read_waiting_items(emit_step);
+        }
+    }
+
+    /// Ends the item that was open. `item` is all of it, or empty if the answer was cut.
+    fn end_item(
+        &mut self,
+        open_item: &OpenItem,
+        mut item: ObjectReader<'_>,
+        emit_step: &mut impl FnMut(ResponseStep<'_>),
+    ) {
+        match (open_item.kind, open_item.open_part) {
+            (ItemKind::Call, open_part) => {
+                if open_part.is_none() {
+                    emit_step(ResponseStep::Delta(&call_arguments(&mut item)));
+                }
+                emit_step(ResponseStep::Close);
+            }
+            // The server sent no deltas.
+            (ItemKind::Message | ItemKind::Reasoning, None) => {
+                self.output.read_item(item, emit_step);
+            }
+            (ItemKind::Message, Some(_)) => emit_step(ResponseStep::Close),
+            (ItemKind::Reasoning, Some(_)) => {
+                close_thinking(self.output.signature(&mut item), emit_step);
+            }
+        }
+    }
+
+    fn read_waiting_items(&mut self, emit_step: &mut impl FnMut(ResponseStep<'_>)) {
+        for json in std::mem::take(&mut self.waiting_items) {
+            let document = parse_document(json.as_bytes()).ok();
+            let item =
+                document.as_ref().and_then(|document| ObjectReader::from_value(document.root()));
+            if let Some(item) = item {
+                self.output.read_item(item, emit_step);
+            }
+        }
+    }
+
+    /// Ends the answer. A server that sent no items has them in its last event.
+    fn finish(
+        &mut self,
+        response: &mut ObjectReader<'_>,
+        emit_step: &mut impl FnMut(ResponseStep<'_>),
+    ) {
+        if let Some(open_item) = self.open_item.take() {
+            self.end_item(&open_item, ObjectReader::default(), emit_step);
+        }
+        self.read_waiting_items(emit_step);
+        if !self.output.has_parts {
+            self.output.read_items(response, emit_step);
+        }
+        self.output.finish(response, emit_step);
+    }
+}

@@ -1,0 +1,199 @@
+//! Tests of the conversion.
+
+use super::*;
+use baton_domain::account::{CredentialKind, Provider};
+use baton_domain::id::AccountId;
+use baton_domain::model::ModelPattern;
+use baton_protocol::cost_scan::read_cost_factors;
+
+const CLIENTS: [ClientProtocol; 4] = [
+    ClientProtocol::AnthropicMessages,
+    ClientProtocol::OpenaiChat,
+    ClientProtocol::OpenaiResponses,
+    ClientProtocol::BedrockInvokeModel,
+];
+
+fn account(provider: Provider, base_url: &str, speaks_responses: bool) -> Account {
+    Account {
+        id: AccountId::from_bits(1),
+        name: String::new(),
+        provider,
+        base_url: base_url.to_owned(),
+        credential: CredentialKind::Bearer,
+        groups: Vec::new(),
+        priority: 1,
+        weight: 1,
+        models: Vec::new(),
+        model_map: Vec::new(),
+        cache_domain: None,
+        max_concurrency: None,
+        proxy_url: None,
+        proxy_sealed: None,
+        speaks_responses,
+        enabled: true,
+    }
+}
+
+fn shape(client: ClientProtocol, is_stream: bool) -> RequestShape {
+    RequestShape { client, is_stream, has_tools: true, effort: StatedEffort::On }
+}
+
+/// The plan in a few words: translation, framings, and whether usage is asked for.
+fn plan_words(client: ClientProtocol, account: &Account) -> String {
+    let plan = ConversionPlan::new(shape(client, true), account, "claude-opus-5-5");
+    let translation = plan.translation.map_or_else(String::new, |pair| format!("{pair:?} "));
+    let form = |framing| match framing {
+        Framing::ServerSentEvents => "sse",
+        Framing::AwsEventStream => "aws",
+    };
+    let usage = if plan.asks_for_usage { " with usage" } else { "" };
+    let framings = format!("{} to {}", form(plan.client_framing), form(plan.upstream_framing));
+    format!("{translation}{framings}{usage}")
+}
+
+#[test]
+fn plan_follows_from_client_and_account() {
+    let bedrock = "https://bedrock-runtime.us-east-1.amazonaws.com";
+    let rows = [
+        (
+            account(Provider::Anthropic, "https://a.example", false),
+            [
+                "sse to sse",
+                "ChatToMessages sse to sse",
+                "ResponsesToMessages sse to sse",
+                "aws to sse",
+            ],
+        ),
+        (
+            account(Provider::OpenaiCompatible, "https://a.example", false),
+            [
+                "MessagesToChat sse to sse",
+                "sse to sse with usage",
+                "ResponsesToChat sse to sse",
+                "MessagesToChat aws to sse",
+            ],
+        ),
+        (
+            account(Provider::OpenaiCompatible, "https://a.example", true),
+            [
+                "MessagesToChat sse to sse",
+                "sse to sse with usage",
+                "sse to sse",
+                "MessagesToChat aws to sse",
+            ],
+        ),
+        (
+            account(Provider::Bedrock, bedrock, false),
+            [
+                "sse to aws",
+                "ChatToMessages sse to aws",
+                "ResponsesToMessages sse to aws",
+                "aws to aws",
+            ],
+        ),
+        (
+            account(Provider::Bedrock, "https://a.example/anthropic/v1/", false),
+            [
+                "sse to sse",
+                "ChatToMessages sse to sse",
+                "ResponsesToMessages sse to sse",
+                "aws to sse",
+            ],
+        ),
+    ];
+    for (account, expected) in rows {
+        let words = CLIENTS.map(|client| plan_words(client, &account));
+        assert_eq!(words, expected.map(str::to_owned), "{:?}", account.provider);
+    }
+}
+
+#[test]
+fn fit_follows_from_the_account_and_the_model() {
+    let bedrock = "https://bedrock-runtime.us-east-1.amazonaws.com";
+    let fit = |provider, url: &str, model: &str| {
+        (rules(provider).fit_request)(&account(provider, url, false), model)
+    };
+    let openai = |url| fit(Provider::OpenaiCompatible, url, "made-up").capabilities;
+    assert!(openai("https://api.openai.com/v1").names_completion_tokens);
+    assert!(!openai("https://api.openai.com.example/v1").names_completion_tokens);
+    let invoked = fit(Provider::Bedrock, bedrock, "anthropic.claude-opus-5-5");
+    assert_eq!(invoked.prompt_caching, PromptCaching::Blocks);
+    assert_eq!(invoked.output_tokens_default, Some(32_000));
+    let old = fit(Provider::Bedrock, bedrock, "anthropic.claude-3-haiku-20240307-v1:0");
+    assert_eq!(old.output_tokens_default, Some(4_096));
+    let messages = fit(Provider::Anthropic, "https://api.anthropic.com", "claude-opus-5-5");
+    assert_eq!(messages.prompt_caching, PromptCaching::Automatic);
+    assert_eq!(messages.output_tokens_default, None);
+}
+
+#[test]
+fn thread_is_refused_with_the_code_that_clients_know() {
+    let errors = [
+        ConversionError::from(TranslationError::Thread),
+        ConversionError::from(BedrockBodyError::Thread),
+    ];
+    for error in errors {
+        assert_eq!(error.error_code, Some(NO_THREADS));
+        assert!(error.message.starts_with("thread: "), "{}", error.message);
+    }
+    assert_eq!(ConversionError::from(TranslationError::NoModel).error_code, None);
+}
+
+#[test]
+fn models_that_chat_refuses_are_called_through_responses() {
+    let chat_only = account(Provider::OpenaiCompatible, "https://a.example", false);
+    let speaking = account(Provider::OpenaiCompatible, "https://a.example", true);
+    let mapped = Account {
+        model_map: vec![(ModelPattern::new("claude-*").unwrap(), "gpt-5.5".to_owned())],
+        ..speaking.clone()
+    };
+    let pairs = |account: &Account, model: &str| {
+        CLIENTS.map(|client| {
+            let plan = ConversionPlan::new(shape(client, true), account, model);
+            plan.translation.map_or_else(String::new, |pair| format!("{pair:?}"))
+        })
+    };
+    let responses = ["MessagesToResponses", "ChatToResponses", "", "MessagesToResponses"];
+    let chat = ["MessagesToChat", "", "ResponsesToChat", "MessagesToChat"];
+    assert_eq!(pairs(&speaking, "gpt-5.5"), responses);
+    assert_eq!(pairs(&speaking, "o3-pro"), responses);
+    assert_eq!(pairs(&mapped, "claude-opus-5-5"), responses);
+    assert_eq!(pairs(&mapped, "us.anthropic.claude-opus-5-5-v1:0"), responses);
+    assert_eq!(pairs(&speaking, "gpt-4o"), ["MessagesToChat", "", "", "MessagesToChat"]);
+    assert_eq!(pairs(&chat_only, "gpt-5.5"), chat);
+    let without_effort =
+        RequestShape { effort: StatedEffort::Unset, ..shape(ClientProtocol::OpenaiChat, true) };
+    assert!(ConversionPlan::new(without_effort, &speaking, "gpt-5.5").is_pass_through());
+}
+
+/// The bound of the answer is in the field that the cost scan of the upstream's protocol reads.
+#[test]
+fn cost_variant_has_the_bound_of_the_upstreams_protocol() {
+    let account = account(Provider::OpenaiCompatible, "https://a.example", true);
+    let body = Bytes::from_static(
+        br#"{"model":"gpt-5.5","max_tokens":900,"messages":[{"role":"user","content":"hi"}]}"#,
+    );
+    for client in [ClientProtocol::AnthropicMessages, ClientProtocol::OpenaiChat] {
+        let plan = ConversionPlan::new(shape(client, false), &account, "gpt-5.5");
+        let variant = plan.cost_variant(&account, "gpt-5.5");
+        let identity = RequestIdentity { id: String::new(), created: 1 };
+        let translate = variant.translation(identity, (&body, "gpt-5.5", false)).unwrap();
+        assert_eq!(variant.upstream_protocol, UpstreamProtocol::Responses);
+        let factors = read_cost_factors(&translate().unwrap(), variant.upstream_protocol);
+        assert_eq!(factors.unwrap().output_tokens, Some(900), "{client:?}");
+    }
+}
+
+#[test]
+fn upstream_gets_the_clients_protocol_or_a_translation() {
+    for provider in Provider::ALL {
+        for (client, speaks_responses) in
+            CLIENTS.into_iter().flat_map(|client| [(client, false), (client, true)])
+        {
+            let account = account(provider, "https://a.example", speaks_responses);
+            let plan = ConversionPlan::new(shape(client, false), &account, "gpt-5.5");
+            let is_same = client.body_protocol() == plan.upstream_protocol;
+            assert_eq!(plan.translation.is_none(), is_same, "{provider:?} {client:?}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What does not work yet: for each row the vendor's words (or the beginning of them), and what is
+//! missing in Baton. A fault without a row fails the test, and a row without a fault, too.
+
+use crate::client::ClientRequest;
+use crate::relay::Target;
+use baton_test_vendors::Vendor;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// A fault that is known: the vendor or any, a part of the words, and what is missing.
+pub(crate) type Gap = (Option<Vendor>, &'static str, &'static str);
+
+/// The most requests that Baton may refuse, in percent.
+const REFUSED_PERCENT_MAX: usize = 5;
+
+/// The faults that were found, each with its shortest request.
+#[derive(Default)]
+pub(crate) struct Faults {
+    found: BTreeMap<(Vendor, String), (String, usize)>,
+    /// Requests that were answered.
+    answered: usize,
+    /// Baton's own refusals, by their words.
+    refusals: BTreeMap<String, usize>,
+}
+
+impl Faults {
+    pub(crate) fn add(&mut self, request: &ClientRequest, target: Target, words: &str) {
+        let example = format!("{:?} to {}: {}", request.client, target.model, request.body);
+        let entry = self.found.entry((target.vendor, without_values(words)));
+        let (shortest, count) = entry.or_insert_with(|| (example.clone(), 0));
+        *count += 1;
+        if example.len() < shortest.len() {
+            *shortest = example;
+        }
+    }
+
+    pub(crate) fn count_answer(&mut self) {
+        self.answered += 1;
+    }
+
+    pub(crate) fn count_refusal(&mut self, words: &str) {
+        *self.refusals.entry(without_values(words)).or_default() += 1;
+    }
+
+    /// Checks that refusals are rare. A relay that refuses everything has no faults.
+    pub(crate) fn check_refusals(&self) {
+        let refused: usize = self.refusals.values().sum();
+        let share = refused * 100 / (refused + self.answered).max(1);
+        assert!(share <= REFUSED_PERCENT_MAX, "{share} % refused: {:#?}", self.refusals);
+    }
+
+    /// Compares the faults with the known gaps.
+    pub(crate) fn compare(&self, gaps: &[Gap]) {
+        let mut report = String::new();
+        let is_row = |gap: &Gap, vendor: Vendor, words: &str| {
+            gap.0.is_none_or(|known| known == vendor) && words.contains(gap.1)
+        };
+        for ((vendor, words), (example, count)) in &self.found {
+            if !gaps.iter().any(|gap| is_row(gap, *vendor, words)) {
+                let example: String = example.chars().take(1_500).collect();
+                writeln!(report, "\nNEW {vendor:?} ({count}): {words}\n    {example}").unwrap();
+            }
+        }
+        for gap in gaps {
+            if !self.found.keys().any(|(vendor, words)| is_row(gap, *vendor, words)) {
+                writeln!(report, "\nMENDED {:?}: {} ({})", gap.0, gap.1, gap.2).unwrap();
+            }
+        }
+        assert!(report.is_empty(), "{report}");
+    }
+}
+
+/// The words without numbers, so that the same fault in two places is one.
+fn without_values(words: &str) -> String {
+    let mut out = String::new();
+    for letter in words.chars() {
+        match letter {
+            '0'..='9' if out.ends_with('#') => {}
+            '0'..='9' => out.push('#'),
+            letter => out.push(letter),
+        }
+    }
+    out.chars().take(160).collect()
+}
+
+const BEDROCK_SERVER_TOOLS: Gap = (
+    Some(Vendor::Bedrock),
+    "Input tag 'web_search_#'",
+    "drop a server tool beside others for Bedrock, or refuse it in words if it is the only one",
+);
+
+/// Faults with recorded requests.
+pub(crate) const RECORDED: &[Gap] = &[BEDROCK_SERVER_TOOLS];
+
+/// Faults with generated requests.
+pub(crate) const GENERATED: &[Gap] = &[
+    BEDROCK_SERVER_TOOLS,
+    // Messages clients of Bedrock: the body passes with what only Anthropic's own API has.
+    (
+        Some(Vendor::Bedrock),
+        "cache_control: Extra inputs",
+        "move a top-level cache_control to a block",
+    ),
+    (
+        Some(Vendor::Bedrock),
+        "image.source: Input tag 'url'",
+        "refuse an image's URL in words for Bedrock",
+    ),
+    // The name does not say whether a server with this model reads images.
+    (Some(Vendor::Qwen), "At most # file(s)", "refuse files for text models"),
+    (Some(Vendor::Qwen), "At most # image(s)", "refuse images for text models"),
+];
+
+/// Faults of conversations with one account.
+pub(crate) const LOOPS: &[Gap] = &[];
+
+/// Faults of conversations that go on with an account of another vendor. Most concern Chat clients,
+/// whose requests pass untranslated with what the other vendor said.
+pub(crate) const FAILOVER: &[Gap] = &[
+    // Foreign state in the messages of Chat clients.
+    (Some(Vendor::Openai), "Unknown parameter: 'messages[#].reasoning", "remove foreign reasoning"),
+    (Some(Vendor::Openai), "tool_calls[#].extra_content", "remove foreign thought signatures"),
+    (Some(Vendor::Mistral), r#""assistant","reasoning"#, "remove foreign reasoning"),
+    (Some(Vendor::Mistral), r#""assistant","refusal""#, "write no `refusal: null` of Baton's own"),
+    (Some(Vendor::Mistral), r#""extra_content""#, "remove foreign thought signatures"),
+    // Ids of calls of other vendors, in the messages of Chat clients.
+    (Some(Vendor::Mistral), "Tool call id was ", "write ids of nine letters and digits"),
+    // State that the vendor demands, and that calls of another vendor do not have.
+    (
+        Some(Vendor::Gemini),
+        "missing a thought_signature",
+        "add Google's placeholder for Chat clients, too",
+    ),
+    (
+        Some(Vendor::DeepSeek),
+        "`reasoning_content` in the thinking mode",
+        "add an empty reasoning_content",
+    ),
+];
