@@ -4,7 +4,7 @@ use crate::AdminState;
 use crate::admin_request::{AdminRequest, AuditNote};
 use crate::api_response::{ApiError, ApiResult, NoContent};
 use crate::query::{change_limits, contains_ignoring_case, model_pairs, name};
-use crate::resource::{Resource, ResourceDraft, meta};
+use crate::resource::{NewResource, Resource, meta};
 use baton_api::fields::ModelMap;
 use baton_api::groups::{GroupChange, GroupFilter, GroupResource};
 use baton_domain::id::GroupId;
@@ -18,13 +18,13 @@ const DESCRIPTION_CHARACTERS_MAX: usize = 2000;
 const DEFAULT: &str = "default";
 
 impl Resource for Group {
-    type View = GroupResource;
+    type Shown = GroupResource;
     type Change = GroupChange;
     type Filter = GroupFilter;
     type Extra = ();
-    type Once = ();
+    type ShownOnce = ();
 
-    fn view(_: &AdminState, stored: &StoredEntity<Self>) -> GroupResource {
+    fn to_resource(_: &AdminState, stored: &StoredEntity<Self>) -> GroupResource {
         let group = stored.value.clone();
         GroupResource {
             id: group.id,
@@ -42,14 +42,14 @@ impl Resource for Group {
             && contains_ignoring_case(&self.name, &filter.q.to_lowercase())
     }
 
-    async fn draft(state: &AdminState, change: GroupChange) -> ApiResult<ResourceDraft<Self>> {
+    async fn build_new(state: &AdminState, change: GroupChange) -> ApiResult<NewResource<Self>> {
         if change.name.is_none() {
             return Err(ApiError::bad("`name` is missing"));
         }
         let id = GroupId::from_bits(state.store.random_source().bits());
         let mut stored = state.store.editor.new_stored(blank_group(id), None);
         Self::apply(state, &mut stored, change).await?;
-        Ok(ResourceDraft { stored, extra: (), once: () })
+        Ok(NewResource { stored, extra: (), shown_once: () })
     }
 
     async fn apply(
@@ -162,7 +162,7 @@ impl AdminState {
             };
             let stored = self.store.editor.new_stored(group, None);
             let edit = self.edit_for_new(&stored, &()).await?;
-            let note = AuditNote::created(&id, &Group::view(self, &stored));
+            let note = AuditNote::created(&id, &Group::to_resource(self, &stored));
             let request = AdminRequest::from_baton();
             self.commit_change(&request, edit, note, NoContent::new(&())?).await?;
         }

@@ -94,13 +94,13 @@ pub(crate) async fn reset_account(
     ResourceId(id): ResourceId<AccountId>,
 ) -> ApiResult<TypedResponse<AccountResource>> {
     let stored = state.find::<Account>(&id).await?;
-    let before = state.current_view(stored.clone()).await?;
+    let before = state.load_resource(stored.clone()).await?;
     let note = AuditNote::other_action(AuditAction::Reset, &id, (&before, &Value::Null));
     state
         .commit_change(&request.without_replay(), ConfigEdit::default(), note, NoContent::new(&())?)
         .await?;
     state.reset_health(&stored.value.id).await?;
-    TypedResponse::new(&state.current_view(stored).await?)
+    TypedResponse::new(&state.load_resource(stored).await?)
 }
 
 /// `POST /accounts/{id}/refresh`: renews the account's token now.
@@ -114,13 +114,13 @@ pub(crate) async fn refresh_account(
         return Err(ApiError::bad("the account has a static key, which is not renewed"));
     }
     let (store, endpoint) = (&state.store, state.endpoint()?);
-    let before = state.current_view(stored.clone()).await?;
+    let before = state.load_resource(stored.clone()).await?;
     let note = AuditNote::other_action(AuditAction::Refresh, &id, (&before, &Value::Null));
     state
         .commit_change(&request.without_replay(), ConfigEdit::default(), note, NoContent::new(&())?)
         .await?;
     match renew(&store.tokens, endpoint, &stored.value.id, RenewalTrigger::Operator).await? {
-        RenewalOutcome::Renewed => TypedResponse::new(&state.current_view(stored).await?),
+        RenewalOutcome::Renewed => TypedResponse::new(&state.load_resource(stored).await?),
         RenewalOutcome::Failed(error) => {
             Err(ApiError::bad(format!("the token endpoint issued no token: {error}")))
         }

@@ -24,7 +24,7 @@ pub(crate) trait Resource:
     UniquelyNamed<Id: FromStr<Err: Display> + JsonSchema> + 'static
 {
     /// The resource in answers and in the audit trail.
-    type View: Serialize + JsonSchema + Send;
+    type Shown: Serialize + JsonSchema + Send;
     /// The fields that a request can set.
     type Change: Creatable + DeserializeOwned + Send;
     /// The filters of the list.
@@ -32,18 +32,18 @@ pub(crate) trait Resource:
     /// What is stored together with the resource, such as a new token.
     type Extra: Send + Sync;
     /// What is returned once, when the resource is created.
-    type Once: Send;
+    type ShownOnce: Send;
 
     /// The resource in answers, from what this process knows.
-    fn view(state: &AdminState, stored: &StoredEntity<Self>) -> Self::View;
+    fn to_resource(state: &AdminState, stored: &StoredEntity<Self>) -> Self::Shown;
 
     /// The resources in answers, after reading what belongs to them.
-    fn current_views(
+    fn load_resources(
         state: &AdminState,
         stored: &[StoredEntity<Self>],
-    ) -> impl Future<Output = ApiResult<Vec<Self::View>>> + Send {
-        let views = stored.iter().map(|one| Self::view(state, one)).collect();
-        async { Ok(views) }
+    ) -> impl Future<Output = ApiResult<Vec<Self::Shown>>> + Send {
+        let resources = stored.iter().map(|one| Self::to_resource(state, one)).collect();
+        async { Ok(resources) }
     }
 
     /// Restricts a filter to what the caller can see.
@@ -70,10 +70,10 @@ pub(crate) trait Resource:
     }
 
     /// A new resource with the fields of `change`, and defaults for the others.
-    fn draft(
+    fn build_new(
         state: &AdminState,
         change: Self::Change,
-    ) -> impl Future<Output = ApiResult<ResourceDraft<Self>>> + Send;
+    ) -> impl Future<Output = ApiResult<NewResource<Self>>> + Send;
 
     /// Checks the fields and applies them to `stored`.
     fn apply(
@@ -94,12 +94,12 @@ pub(crate) trait Resource:
     ) -> impl Future<Output = ApiResult<()>> + Send;
 
     /// What the audit trail shows after a change.
-    fn audited(
-        view: Value,
+    fn audit_fields(
+        fields: Value,
         _before: &StoredEntity<Self>,
         _after: (&StoredEntity<Self>, &Self::Extra),
     ) -> Value {
-        view
+        fields
     }
 
     /// What has to follow a stored change.
@@ -131,10 +131,10 @@ pub(crate) trait Resource:
 }
 
 /// A new resource that is not stored yet.
-pub(crate) struct ResourceDraft<T: Resource> {
+pub(crate) struct NewResource<T: Resource> {
     pub(crate) stored: StoredEntity<T>,
     pub(crate) extra: T::Extra,
-    pub(crate) once: T::Once,
+    pub(crate) shown_once: T::ShownOnce,
 }
 
 /// The times and the version of a stored resource.
@@ -148,30 +148,30 @@ pub(crate) async fn list<T: Resource>(
     request: AdminRequest,
     QueryParameters(paging): QueryParameters<PageQuery>,
     QueryParameters(filter): QueryParameters<T::Filter>,
-) -> ApiResult<Json<ResourceList<T::View>>> {
+) -> ApiResult<Json<ResourceList<T::Shown>>> {
     let filter = T::restrict_filter(&request, filter)?;
     let wants = |one: &T| one.matches(&filter);
     let is_filtered = filter != T::Filter::default();
     let page = state.list_page::<T>(&paging, is_filtered, &wants).await?;
-    let data = T::current_views(&state, &page.data).await?;
+    let data = T::load_resources(&state, &page.data).await?;
     Ok(Json(ResourceList { data, next_cursor: page.next_cursor }))
 }
 
-pub(crate) async fn create<T: Resource<Once = ()>>(
+pub(crate) async fn create<T: Resource<ShownOnce = ()>>(
     State(state): SharedAdminState,
     request: AdminRequest,
     JsonBody(New(change)): JsonBody<New<T::Change>>,
-) -> ApiResult<Created<T::View>> {
-    state.create_resource::<T, _>(&request, change, |view, ()| view).await
+) -> ApiResult<Created<T::Shown>> {
+    state.create_resource::<T, _>(&request, change, |resource, ()| resource).await
 }
 
 pub(crate) async fn read<T: Resource>(
     State(state): SharedAdminState,
     request: AdminRequest,
     ResourceId(id): ResourceId<T::Id>,
-) -> ApiResult<TypedResponse<T::View>> {
+) -> ApiResult<TypedResponse<T::Shown>> {
     let stored = state.find_visible::<T>(&request, &id).await?;
-    TypedResponse::new(&state.current_view(stored).await?)
+    TypedResponse::new(&state.load_resource(stored).await?)
 }
 
 pub(crate) async fn update<T: Resource>(
@@ -179,7 +179,7 @@ pub(crate) async fn update<T: Resource>(
     request: AdminRequest,
     ResourceId(id): ResourceId<T::Id>,
     JsonBody(change): JsonBody<T::Change>,
-) -> ApiResult<TypedResponse<T::View>> {
+) -> ApiResult<TypedResponse<T::Shown>> {
     T::check_change(&request, &change)?;
     let before = state.find_visible::<T>(&request, &id).await?;
     before.value.check_target(&request)?;
@@ -189,11 +189,11 @@ pub(crate) async fn update<T: Resource>(
     let mut edit = ConfigEdit::default();
     state.claim_name(&mut edit, Some(&before.value), &after.value).await?;
     T::save(&state, &mut edit, Some(&before), (&after, &extra)).await?;
-    let audited = T::audited(json!(T::view(&state, &after)), &before, (&after, &extra));
-    let note = AuditNote::updated(after.value.id(), &T::view(&state, &before), &audited);
+    let audited = T::audit_fields(json!(T::to_resource(&state, &after)), &before, (&after, &extra));
+    let note = AuditNote::updated(after.value.id(), &T::to_resource(&state, &before), &audited);
     state.commit_change(&request, edit, note, NoContent::new(&())?).await?;
     T::after_change(&state, &after, &extra).await?;
-    TypedResponse::new(&state.current_view(after).await?)
+    TypedResponse::new(&state.load_resource(after).await?)
 }
 
 pub(crate) async fn delete<T: Resource>(
@@ -211,7 +211,7 @@ pub(crate) async fn delete<T: Resource>(
     if let Some(scope) = &scope {
         state.remove_spend_limits_of(&request, &mut edit, scope).await?;
     }
-    let note = AuditNote::deleted(stored.value.id(), &T::view(&state, &stored));
+    let note = AuditNote::deleted(stored.value.id(), &T::to_resource(&state, &stored));
     let answer = state.commit_change(&request, edit, note, NoContent::new(&())?).await?;
     if let Some(scope) = &scope {
         state.store.cleanup.retire_limit(scope).await?;
@@ -236,12 +236,15 @@ impl AdminState {
     }
 
     /// The resource in an answer, after reading what belongs to it.
-    pub(crate) async fn current_view<T: Resource>(
+    pub(crate) async fn load_resource<T: Resource>(
         &self,
         stored: StoredEntity<T>,
-    ) -> ApiResult<T::View> {
-        let views = T::current_views(self, &[stored]).await?;
-        views.into_iter().next().ok_or_else(|| ApiError::internal_error("a resource has no view"))
+    ) -> ApiResult<T::Shown> {
+        let resources = T::load_resources(self, &[stored]).await?;
+        resources
+            .into_iter()
+            .next()
+            .ok_or_else(|| ApiError::internal_error("the resource was not loaded"))
     }
 
     /// Creates a resource. The answer is made by `into_body` from the resource and from what is
@@ -250,13 +253,13 @@ impl AdminState {
         &self,
         request: &AdminRequest,
         change: T::Change,
-        into_body: impl FnOnce(T::View, T::Once) -> C,
+        into_body: impl FnOnce(T::Shown, T::ShownOnce) -> C,
     ) -> ApiResult<Created<C>> {
-        let ResourceDraft { stored, extra, once } = T::draft(self, change).await?;
+        let NewResource { stored, extra, shown_once } = T::build_new(self, change).await?;
         let edit = self.edit_for_new(&stored, &extra).await?;
-        let view = T::view(self, &stored);
-        let note = AuditNote::created(stored.value.id(), &view);
-        let response = Created::new(&into_body(view, once))?;
+        let resource = T::to_resource(self, &stored);
+        let note = AuditNote::created(stored.value.id(), &resource);
+        let response = Created::new(&into_body(resource, shown_once))?;
         self.commit_change(request, edit, note, response).await
     }
 

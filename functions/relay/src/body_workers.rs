@@ -37,13 +37,13 @@ pub(crate) const TRANSLATING: usize = 12;
 /// The threads for long bodies.
 pub(crate) struct BodyWorkers {
     /// For bodies shorter than [`LONGEST_BYTES`].
-    middle: Lane,
+    middle: SizeClass,
     /// For the others.
-    longest: Lane,
+    longest: SizeClass,
 }
 
 /// The jobs that wait for each other.
-struct Lane {
+struct SizeClass {
     /// Permits of one KiB each.
     memory: Arc<Semaphore>,
     memory_kib: u32,
@@ -54,10 +54,10 @@ struct Lane {
 }
 
 /// The turn of a key's request. Dropping it lets the next request of the key continue.
-pub(crate) struct KeyTurn(Option<OwnedSemaphorePermit>);
+pub(crate) struct KeyPermit(Option<OwnedSemaphorePermit>);
 
 /// The turn and the memory of one job. The work of a short body needs none.
-pub(crate) struct JobPlace(Option<(OwnedSemaphorePermit, KeyTurn)>);
+pub(crate) struct JobPermit(Option<(OwnedSemaphorePermit, KeyPermit)>);
 
 impl BodyWorkers {
     /// Creates workers for this machine. A key can use half of the cores of each lane.
@@ -70,12 +70,12 @@ impl BodyWorkers {
     pub(crate) fn with_cores(cores: usize) -> Self {
         let middle = (cores / 4).max(1);
         Self {
-            middle: Lane::new(middle, MIDDLE_KIB),
-            longest: Lane::new(cores.saturating_sub(middle).max(1), LONGEST_KIB),
+            middle: SizeClass::new(middle, MIDDLE_KIB),
+            longest: SizeClass::new(cores.saturating_sub(middle).max(1), LONGEST_KIB),
         }
     }
 
-    fn lane(&self, bytes: usize) -> &Lane {
+    fn size_class(&self, bytes: usize) -> &SizeClass {
         if bytes < LONGEST_BYTES { &self.middle } else { &self.longest }
     }
 
@@ -103,29 +103,29 @@ impl BodyWorkers {
     ///
     /// # Errors
     /// None in practice, because the queues are never closed.
-    pub(crate) async fn acquire_turn(
+    pub(crate) async fn acquire_key_permit(
         &self,
         key: &KeyId,
         bytes: usize,
-    ) -> Result<KeyTurn, RelayError> {
+    ) -> Result<KeyPermit, RelayError> {
         if bytes < LONG_BYTES {
-            return Ok(KeyTurn(None));
+            return Ok(KeyPermit(None));
         }
-        let turn = self.lane(bytes).queue_of_key(key).acquire_owned().await;
-        turn.map(|turn| KeyTurn(Some(turn))).map_err(|_| RelayError::internal_error())
+        let turn = self.size_class(bytes).queue_of_key(key).acquire_owned().await;
+        turn.map(|turn| KeyPermit(Some(turn))).map_err(|_| RelayError::internal_error())
     }
 
     /// As [`Self::run`], for a request that has its turn.
     ///
     /// # Errors
     /// The process is stopping.
-    pub(crate) async fn run_in_turn<T: Send + 'static>(
+    pub(crate) async fn run_with_permit<T: Send + 'static>(
         &self,
-        turn: KeyTurn,
+        turn: KeyPermit,
         size: (usize, usize),
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, RelayError> {
-        self.acquire_place_in_turn(turn, size).await?.run(work).await
+        self.acquire_job_permit(turn, size).await?.run(work).await
     }
 
     /// Waits for the turn and the memory of a job (see [`Self::run`]). The caller can stop waiting.
@@ -136,28 +136,28 @@ impl BodyWorkers {
         &self,
         key: &KeyId,
         (bytes, copies): (usize, usize),
-    ) -> Result<JobPlace, RelayError> {
-        let turn = self.acquire_turn(key, bytes).await?;
-        self.acquire_place_in_turn(turn, (bytes, copies)).await
+    ) -> Result<JobPermit, RelayError> {
+        let turn = self.acquire_key_permit(key, bytes).await?;
+        self.acquire_job_permit(turn, (bytes, copies)).await
     }
 
-    async fn acquire_place_in_turn(
+    async fn acquire_job_permit(
         &self,
-        turn: KeyTurn,
+        turn: KeyPermit,
         (bytes, copies): (usize, usize),
-    ) -> Result<JobPlace, RelayError> {
+    ) -> Result<JobPermit, RelayError> {
         if turn.0.is_none() {
-            return Ok(JobPlace(None));
+            return Ok(JobPermit(None));
         }
-        let lane = self.lane(bytes);
+        let size_class = self.size_class(bytes);
         let kib = u32::try_from(bytes.saturating_mul(copies) / 1024).unwrap_or(u32::MAX);
-        let kib = kib.clamp(lane.job_kib_min, lane.memory_kib);
-        let memory = Arc::clone(&lane.memory).acquire_many_owned(kib).await;
-        Ok(JobPlace(Some((memory.map_err(|_| RelayError::internal_error())?, turn))))
+        let kib = kib.clamp(size_class.job_kib_min, size_class.memory_kib);
+        let memory = Arc::clone(&size_class.memory).acquire_many_owned(kib).await;
+        Ok(JobPermit(Some((memory.map_err(|_| RelayError::internal_error())?, turn))))
     }
 }
 
-impl JobPlace {
+impl JobPermit {
     /// Runs `work`, on another thread if the body is long.
     ///
     /// # Errors
@@ -181,7 +181,7 @@ impl JobPlace {
     }
 }
 
-impl Lane {
+impl SizeClass {
     fn new(cores: usize, memory_kib: u32) -> Self {
         let job_kib_min = memory_kib / u32::try_from(cores).unwrap_or(u32::MAX).max(1);
         Self {

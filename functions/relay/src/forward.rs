@@ -403,7 +403,7 @@ fn ineligible_reason(effect: &AccountEffect) -> Option<IneligibleReason> {
         }
         AccountEffect::Suspect { reason } => Some(IneligibleReason::AuthFailed(*reason)),
         AccountEffect::NotPermitted => Some(IneligibleReason::Protocol),
-        AccountEffect::Nothing | AccountEffect::Strike { .. } => None,
+        AccountEffect::Nothing | AccountEffect::CountFailure { .. } => None,
     }
 }
 

@@ -21,9 +21,9 @@ const WAITING_PER_KEY: usize = 64;
 
 /// The memory budget. Clones share it.
 #[derive(Clone)]
-pub(crate) struct MemoryBudget(Arc<BudgetInner>);
+pub(crate) struct MemoryBudget(Arc<SharedMemoryBudget>);
 
-struct BudgetInner {
+struct SharedMemoryBudget {
     limits: MemoryLimits,
     state: Mutex<BudgetState>,
     released: Notify,
@@ -105,7 +105,7 @@ impl AsRef<[u8]> for CountedBytes {
 impl MemoryBudget {
     pub(crate) fn new(limits: MemoryLimits) -> Self {
         let state = Mutex::new(BudgetState::default());
-        Self(Arc::new(BudgetInner { limits, state, released: Notify::new() }))
+        Self(Arc::new(SharedMemoryBudget { limits, state, released: Notify::new() }))
     }
 
     /// Takes what a request of `key` needs, without waiting.

@@ -95,7 +95,7 @@ impl RelayState {
         let needed =
             MemoryRequest { bytes: size.0.min(most), is_metered: false, concurrency: None };
         let stopping = |_| AttemptError::Unreachable("the relay is shutting down".to_owned());
-        let turn = self.workers.acquire_turn(key, size.0).await.map_err(stopping)?;
+        let permit = self.workers.acquire_key_permit(key, size.0).await.map_err(stopping)?;
         let permit = if is_counted {
             let timeout = CONVERSION_MEMORY_TIMEOUT;
             Some(self.converted.acquire_bytes_within(key, needed, timeout).await?)
@@ -104,7 +104,7 @@ impl RelayState {
         };
         let work = move || conversion.convert();
         let mut converted =
-            self.workers.run_in_turn(turn, size, work).await.map_err(stopping)??;
+            self.workers.run_with_permit(permit, size, work).await.map_err(stopping)??;
         if let Some(mut permit) = permit {
             permit.grow_to(converted.body.len().min(most))?;
             converted.body = permit.attach(converted.body);
@@ -122,7 +122,7 @@ fn new_conversion(
     let path = if plan.is_pass_through() { request.path_and_query() } else { String::new() };
     RequestConversion {
         plan,
-        fit: (rules(member.account.provider).fit_request)(&member.account, model),
+        target: (rules(member.account.provider).target_capabilities)(&member.account, model),
         identity: request.identity(),
         body: call.body.clone(),
         client_model: (call.model_call.model.clone(), call.model_span.clone()),

@@ -164,7 +164,7 @@ async fn settle_late(
     stored: &[usize],
 ) -> Result<(), StoreError> {
     let late = stored.iter().filter_map(|index| records.get(*index));
-    for record in late.filter(|record| record.is_given_up()) {
+    for record in late.filter(|record| record.is_unsettled_request()) {
         store.usage.settle_given_up(record).await?;
     }
     Ok(())

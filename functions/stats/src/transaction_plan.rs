@@ -61,8 +61,9 @@ pub(crate) fn transactions(
     actions_max: usize,
 ) -> Vec<UsageTransaction<'_>> {
     let mut seen = HashSet::new();
-    let distinct = records.iter().filter(|record| seen.insert((&record.id, record.is_given_up())));
-    let (given_up, real_records) = distinct.partition(|record| record.is_given_up());
+    let distinct =
+        records.iter().filter(|record| seen.insert((&record.id, record.is_unsettled_request())));
+    let (given_up, real_records) = distinct.partition(|record| record.is_unsettled_request());
     let mut plan = split_records(real_records, actions_max);
     plan.append(&mut split_records(given_up, actions_max));
     plan

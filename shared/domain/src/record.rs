@@ -167,7 +167,7 @@ impl UsageRecord {
     }
 
     /// Whether the record stands for a request that was never settled; see `reservation`.
-    pub fn is_given_up(&self) -> bool {
+    pub fn is_unsettled_request(&self) -> bool {
         self.attempts == 0 && self.estimated && self.reserved_usd.is_some()
     }
 

@@ -65,7 +65,7 @@ impl RevisionBatch {
 
     /// The batch without the revisions at these positions.
     #[must_use]
-    pub fn without(self, positions: &[usize]) -> Self {
+    pub fn remove_positions(self, positions: &[usize]) -> Self {
         let rest = self.revisions.into_iter().enumerate();
         Self::from_revisions(
             rest.filter(|(index, _)| !positions.contains(index))
@@ -259,7 +259,7 @@ mod tests {
             prop_assert_eq!(all.iter().map(RevisionBatch::difference).sum::<PicoUsd>(), whole);
             for batch in all {
                 prop_assert!(batch.revisions.len() + batch.sums.len() <= actions_max);
-                let rest = batch.without(&[dropped]);
+                let rest = batch.remove_positions(&[dropped]);
                 let summed: PicoUsd = rest.sums.values().map(|sums| sums.cost).sum();
                 prop_assert_eq!(summed.pico(), rest.difference().pico() * 5, "each of five rollups");
             }

@@ -151,7 +151,7 @@ pub enum AccountEffect {
     /// operation.
     NotPermitted,
     /// A failure of the kind that opens the circuit after three in a minute.
-    Strike {
+    CountFailure {
         /// The reason.
         reason: CooldownReason,
     },
@@ -174,7 +174,7 @@ impl fmt::Display for AccountEffect {
                 return f.write_str("the account's credential does not permit the operation");
             }
             Self::Suspect { reason } => return write!(f, "a credential check decides: {reason}"),
-            Self::Strike { reason } => {
+            Self::CountFailure { reason } => {
                 return write!(f, "counted as a failure of the account: {reason}");
             }
             Self::Cooldown { scope, until, reason, .. } => (scope, until, reason),

@@ -21,7 +21,7 @@ use baton_domain::protocol::{Framing, UpstreamProtocol};
 use baton_domain::verdict::{CooldownScope, ErrorFields};
 use baton_protocol::error::ApiFamily;
 use classification::ErrorRule;
-use conversion::{RequestFit, RequestShape};
+use conversion::{RequestShape, TargetCapabilities};
 use probe::Probe;
 
 /// The rules of the provider.
@@ -59,7 +59,7 @@ pub struct ProviderRules {
     /// The framing of the account's requests and answers.
     pub(crate) framing: fn(&Account) -> Framing,
     /// How a translated request is fitted to the account and its model.
-    pub fit_request: fn(&Account, &str) -> RequestFit,
+    pub target_capabilities: fn(&Account, &str) -> TargetCapabilities,
 
     /// The errors that the provider names, in the order in which they are looked for.
     pub(crate) error_rules: &'static [ErrorRule],

@@ -130,7 +130,7 @@ impl StoreConnection {
         &self,
         id: &T::Id,
     ) -> Result<Option<StoredEntity<T>>, StoreError> {
-        let item = self.get_item(Table::Config, T::place(id), false).await?;
+        let item = self.get_item(Table::Config, T::item_key(id), false).await?;
         item.map(StoredEntity::from_item).transpose()
     }
 

@@ -43,7 +43,7 @@ impl ResponseStore {
             return Ok(None);
         }
         let vault = self.connection.make_vault().await?;
-        let body = vault.open(&bytes(&item, SECRET), &place(name))?;
+        let body = vault.open(&bytes(&item, SECRET), &secret_context(name))?;
         let fingerprint = bytes(&item, FINGERPRINT);
         Ok(Some(StoredResponse { fingerprint, status: number(&item, STATUS)?, body }))
     }
@@ -57,7 +57,7 @@ impl ResponseStore {
         response: &StoredResponse,
     ) -> Result<(), StoreError> {
         let vault = self.connection.make_vault().await?;
-        let sealed = vault.seal(&response.body, &place(name))?;
+        let sealed = vault.seal(&response.body, &secret_context(name))?;
         let now = self.connection.clock.now().as_second();
         let number = |value: i64| AttributeValue::N(value.to_string());
         let blob = |bytes: &[u8]| AttributeValue::B(Blob::new(bytes));
@@ -87,7 +87,7 @@ fn bytes(item: &StoreItem, name: &str) -> Vec<u8> {
 }
 
 /// The place that an answer is encrypted for: its table, item and attribute.
-fn place(name: &str) -> String {
+fn secret_context(name: &str) -> String {
     format!("state/replay#{name}/{SECRET}")
 }
 

@@ -26,7 +26,7 @@ pub trait Entity: Serialize + DeserializeOwned + Clone + Send + Sync {
     /// The id of this entity.
     fn id(&self) -> &Self::Id;
     /// The partition key and sort key of the entity with this id.
-    fn place(id: &Self::Id) -> (String, String) {
+    fn item_key(id: &Self::Id) -> (String, String) {
         (format!("{}#{id}", Self::KIND), Self::KIND.to_owned())
     }
 }
@@ -79,7 +79,7 @@ pub(crate) fn key_of((pk, sk): ItemKey) -> StoreItem {
 impl<T: Entity> StoredEntity<T> {
     /// The item at the entity's own place, listed in the index by kind.
     pub(crate) fn to_item(&self) -> Result<StoreItem, StoreError> {
-        let mut item = self.to_copy(T::place(self.value.id()))?;
+        let mut item = self.to_copy(T::item_key(self.value.id()))?;
         item.insert(KIND.to_owned(), AttributeValue::S(T::KIND.to_owned()));
         Ok(item)
     }
