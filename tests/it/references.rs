@@ -14,8 +14,9 @@ use baton_test_harness::system::TestSystem;
 use crate::repository_shape::{files, none, read, root};
 
 const RENEW: &str = "BATON_WRITE_DOCS=1 cargo test -p baton-tests --test it references";
-/// Names that are not settings: variables of tests, scripts and client examples, and constants.
-const NO_SETTINGS: [&str; 8] = [
+/// Names that are not settings: variables of tests, scripts and client examples, constants, and
+/// former names of settings.
+const NO_SETTINGS: [&str; 9] = [
     "BATON_CI_CACHE",
     "BATON_KEY",
     "BATON_REQUEST_ID",
@@ -23,6 +24,7 @@ const NO_SETTINGS: [&str; 8] = [
     "BATON_SEEDS",
     "BATON_TEST_BINARY",
     "BATON_TEST_CHILD_DIR",
+    "BATON_UTILISATION_MAX",
     "BATON_WRITE_DOCS",
 ];
 

@@ -17,6 +17,9 @@ const DESCRIPTION_CHARACTERS_MAX: usize = 2000;
 /// The name of the group that Baton creates itself.
 const DEFAULT: &str = "default";
 
+/// How many accounts the error names that a group with accounts gets when it is to be deleted.
+const ACCOUNTS_SHOWN: usize = 5;
+
 impl Resource for Group {
     type Shown = GroupResource;
     type Change = GroupChange;
@@ -82,18 +85,15 @@ impl Resource for Group {
     }
 
     async fn check_removal(&self, state: &AdminState) -> ApiResult<()> {
-        match state.store.config.account_ids(&self.id).await?.len() {
-            0 => {}
-            1 => {
-                return Err(ApiError::conflict(
-                    "the group still has 1 account; first remove it from the group",
-                ));
-            }
-            count => {
-                return Err(ApiError::conflict(format!(
-                    "the group still has {count} accounts; first remove them from the group"
-                )));
-            }
+        let accounts = state.store.config.account_ids(&self.id).await?;
+        if !accounts.is_empty() {
+            let shown = accounts.iter().take(ACCOUNTS_SHOWN).map(ToString::to_string);
+            return Err(ApiError::conflict(format!(
+                "the group still has accounts ({} in total, such as {}); first assign them to other \
+                 groups, or delete them",
+                accounts.len(),
+                shown.collect::<Vec<_>>().join(", ")
+            )));
         }
         if state.has_key(&|key| key.group_id == self.id).await? {
             return Err(ApiError::conflict(

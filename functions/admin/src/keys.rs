@@ -128,8 +128,8 @@ impl Resource for Key {
             && *end <= state.store.clock().now()
         {
             return Err(ApiError::bad(
-                "`expires_at`: expected a time in the future, or null for never; to refuse the key \
-                 from now on, set `enabled` to false",
+                "`expires_at`: expected a time in the future, or null; to refuse the key from now on, \
+                 disable it",
             ));
         }
         key.expires_at =

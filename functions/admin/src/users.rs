@@ -114,8 +114,17 @@ impl Resource for User {
     }
 }
 
+/// Refuses addresses with which nobody could sign in: see
+/// [`verified_email`](baton_domain::identity::IdTokenClaims::verified_email).
 fn check_email(text: &str) -> ApiResult<()> {
-    let is_invalid_char = |c: char| c.is_whitespace() || c.is_control();
+    if !text.is_ascii() {
+        return Err(ApiError::bad(
+            "`email`: expected letters, digits and signs of ASCII only, because a sign-in with \
+             other letters, such as ü, is refused; use the form that the identity provider sends \
+             (a domain such as xn--mller-kva.example), or null",
+        ));
+    }
+    let is_invalid_char = |c: char| !c.is_ascii_graphic();
     let parts = text.rsplit_once('@');
     let is_whole = parts.is_some_and(|(left, right)| !left.is_empty() && !right.is_empty());
     if !is_whole || text.len() > EMAIL_BYTES_MAX || text.contains(is_invalid_char) {

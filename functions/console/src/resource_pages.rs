@@ -459,8 +459,13 @@ pub(crate) fn limit_specs(prefix: LimitsPrefix) -> Vec<FieldSpec> {
         FieldSpec::new(weekly, "Weekly budget", "US dollars, from Monday (UTC).", FieldKind::Usd),
         FieldSpec::new(monthly, "Monthly budget", "US dollars.", FieldKind::Usd),
         FieldSpec::new(total, "Total budget", "US dollars, never reset.", FieldKind::Usd),
-        FieldSpec::new(rate, "Requests per minute", "", FieldKind::Count),
-        FieldSpec::new(concurrency, "Concurrent requests", "", FieldKind::Count),
+        FieldSpec::new(rate, "Requests per minute", "0 refuses every request.", FieldKind::Count),
+        FieldSpec::new(
+            concurrency,
+            "Concurrent requests",
+            "0 refuses every request.",
+            FieldKind::Count,
+        ),
     ]
 }
 

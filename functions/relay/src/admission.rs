@@ -232,8 +232,7 @@ impl RelayState {
         let RequestReservation { effective_limits, id, reservation, .. } = request_reservation;
         let release = self.store.limits.release(&effective_limits.key, id, reservation);
         if let Err(error) = Box::pin(self.in_store_time(release)).await {
-            tracing::error!(request_id = %id, "cannot release a reservation, it stays until it \
-                 expires: {error}");
+            tracing::error!("cannot release a reservation, it stays until it expires: {error}");
         }
         self.limit_waiters.wake_waiters(&effective_limits.key);
     }

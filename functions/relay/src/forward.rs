@@ -223,7 +223,7 @@ impl RelayState {
         }
         history.refusals += usize::from(verdict.is_refusal && !verdict.needs_token_renewal);
         tracing::warn!(
-            request_id = %pending_usage.model_call.id, account_id = %id, model = %pending_usage.upstream_model,
+            account_id = %id, model = %pending_usage.upstream_model,
             "attempt failed: {error}; {}; {}", verdict.request, verdict.account
         );
         let health_update = match pending_usage.model_call.metering {

@@ -66,7 +66,7 @@ impl RelayState {
             Box::pin(self.convert_body(key, conversion)).await?;
         if !dropped.is_empty() {
             let dropped = dropped.join(", ");
-            tracing::debug!(request_id = %request.id, dropped, "translated the request for {path}");
+            tracing::debug!(dropped, "translated the request for {path}");
         }
         plan.add_protocol_headers(client_headers, is_stream, betas, &mut headers);
         let response_plan = ResponsePlan { plan, metering: call.model_call.metering, hint };

@@ -20,7 +20,7 @@ pub struct KeyResource {
     pub id: KeyId,
     /// Name for people, unique among keys.
     pub name: String,
-    /// User that the key belongs to; null is nobody.
+    /// User that the key belongs to; null if it belongs to no user.
     pub user_id: Option<UserId>,
     /// Group whose accounts the key uses.
     pub group_id: GroupId,
@@ -61,7 +61,7 @@ pub struct KeyChange {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Name>")]
     pub name: Option<String>,
-    /// User that the key belongs to; null is nobody.
+    /// User that the key belongs to; null if it belongs to no user.
     #[serde(skip_serializing_if = "FieldChange::is_keep")]
     pub user_id: FieldChange<UserId>,
     /// Group whose accounts the key uses.

@@ -128,7 +128,7 @@ const fn new_metric(name: &'static str, help: &'static str) -> MetricName {
     MetricName { name, help }
 }
 
-/// By `dialect` (the client's protocol), `status` and `outcome`.
+/// By `protocol` (the client's), `status` and `outcome`.
 pub const REQUESTS: MetricName = new_metric(
     "baton.requests",
     "Finished requests, by the client's protocol, status and outcome.",

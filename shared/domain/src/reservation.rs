@@ -149,6 +149,11 @@ pub enum BlockReason {
     },
     /// Too many requests at the same time.
     Concurrency,
+    /// A limit on requests is 0, which admits no request at any time.
+    NoRequests {
+        /// What the limit counts, such as `requests per minute`.
+        unit: &'static str,
+    },
     /// The key has too many requests that are open or not settled yet. Its item cannot hold another
     /// reservation.
     Backlog,
@@ -170,6 +175,7 @@ impl BlockReason {
     /// first, then the money limit with the latest reset, then the rate.
     fn severity(&self) -> (u8, bool, Option<Timestamp>, Option<LimitPeriod>) {
         match *self {
+            Self::NoRequests { .. } => (5, false, None, None),
             Self::TooLarge { period, .. } => (4, false, None, Some(period)),
             // A month can end before the week that contains its last day.
             Self::Spent { period, resets_at, .. } => {
@@ -220,7 +226,7 @@ impl BlockReason {
             | Self::Reserved { amounts, .. } => {
                 (amounts.remaining > PicoUsd::ZERO).then_some((amounts.needed, amounts.remaining))
             }
-            Self::Rate { .. } | Self::Concurrency | Self::Backlog => None,
+            Self::Rate { .. } | Self::Concurrency | Self::NoRequests { .. } | Self::Backlog => None,
         }
     }
 }
@@ -255,6 +261,7 @@ impl fmt::Display for BlockReason {
             }
             Self::Rate { .. } => f.write_str("Too many requests in this minute"),
             Self::Concurrency => f.write_str("Too many requests at the same time"),
+            Self::NoRequests { unit } => write!(f, "No request is allowed: 0 {unit} is the limit"),
             Self::Backlog => f.write_str("Too many requests that are not settled yet"),
         }
     }
@@ -319,9 +326,15 @@ impl LimitCounters {
         });
         let requests = self.requests_in_minute(at);
         let is_over = limits.requests_per_minute.is_some_and(|max| requests >= i128::from(max));
-        let rate = is_over.then(|| BlockReason::Rate { resets_at: minute(at).resets_at });
+        let rate = is_over.then(|| match limits.requests_per_minute {
+            Some(0) => BlockReason::NoRequests { unit: "requests per minute" },
+            _ => BlockReason::Rate { resets_at: minute(at).resets_at },
+        });
         let over = |max: u32| self.open_requests() >= u64::from(max);
-        let concurrency = limits.concurrency.is_some_and(over).then_some(BlockReason::Concurrency);
+        let concurrency = limits.concurrency.filter(|max| over(*max)).map(|max| match max {
+            0 => BlockReason::NoRequests { unit: "requests at the same time" },
+            _ => BlockReason::Concurrency,
+        });
         money.chain(rate).chain(concurrency).max_by_key(BlockReason::severity)
     }
 

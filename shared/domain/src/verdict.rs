@@ -161,7 +161,7 @@ impl fmt::Display for RetryDecision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ReturnToClient => "the error goes to the client",
-            Self::TryAnother => "another account is tried",
+            Self::TryAnother => "another account is tried if there is one",
         })
     }
 }

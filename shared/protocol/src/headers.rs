@@ -286,6 +286,12 @@ pub fn find_credentials(headers: &HeaderMap) -> impl Iterator<Item = &str> {
         })
 }
 
+/// Whether there is an `authorization` header, but none with the scheme `Bearer`.
+pub fn lacks_bearer_scheme(headers: &HeaderMap) -> bool {
+    let values = || headers.get_all(AUTHORIZATION).iter().filter_map(|value| value.to_str().ok());
+    values().next().is_some() && !values().any(|value| bearer_token(value.trim()).is_some())
+}
+
 /// The token after `Bearer`, in any case (RFC 6750; RFC 9110, §11.1).
 fn bearer_token(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(|c: char| c.is_ascii_whitespace())?;

@@ -217,6 +217,17 @@ mod tests {
     }
 
     #[test]
+    fn former_name_of_a_setting_is_read() {
+        let most = |variables: &[(&str, &str)]| {
+            let settings = read(variables).unwrap_or_else(|bad| panic!("{bad}"));
+            settings.upstreams.max_utilization
+        };
+        let (former, new) = (("BATON_UTILISATION_MAX", "80"), ("BATON_UTILIZATION_MAX", "70"));
+        assert_eq!(most(&[former]), Some(80));
+        assert_eq!(most(&[former, new]), Some(70));
+    }
+
+    #[test]
     fn short_admin_token_is_refused() {
         let consumes = |token: &str| read(&[("BATON_ADMIN_TOKEN", token)]).is_ok();
         for token in ["a", "admin", "0123456789abcde"] {
@@ -266,7 +277,7 @@ mod tests {
             ("BATON_LISTEN", "localhost", "must be an IP address and a port"),
             ("BATON_LOG_FORMAT", "xml", "must be `text` or `json`"),
             ("BATON_LIMITS_FAIL_MONEY", "maybe", "must be `open` or `closed`"),
-            ("BATON_UTILISATION_MAX", "95%", "must be a percentage without `%`, or `off`"),
+            ("BATON_UTILIZATION_MAX", "95%", "must be a percentage without `%`, or `off`"),
             ("BATON_ALLOW_PRIVATE_UPSTREAMS", "maybe", "must be 1 or 0"),
             ("BATON_TRUSTED_PROXIES", "10.0.0.0/99", "must be a list"),
         ] {

@@ -135,7 +135,9 @@ fn rate_and_concurrency_block_after_money() {
     check(Some(3), Some(2), Some(rate));
     check(Some(3), Some(1), Some(rate));
     check(Some(4), Some(1), Some(BlockReason::Concurrency));
-    check(None, Some(0), Some(BlockReason::Concurrency));
+    let none = |unit| Some(BlockReason::NoRequests { unit });
+    check(None, Some(0), none("requests at the same time"));
+    check(Some(0), None, none("requests per minute"));
 }
 
 #[test]

@@ -96,7 +96,7 @@ impl Observer {
         self.requests.add(
             1,
             &[
-                KeyValue::new("dialect", protocol),
+                KeyValue::new("protocol", protocol),
                 KeyValue::new("status", i64::from(status)),
                 KeyValue::new("outcome", outcome),
             ],
