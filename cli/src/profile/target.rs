@@ -1,4 +1,5 @@
-//! Selects the deployment that a command uses: flags come first, then variables, then the file. Pure.
+//! Selects the deployment that a command uses: flags come first, then variables, then the file.
+//! Pure.
 
 use super::profile_file::ProfileFile;
 use crate::CliError;

@@ -187,8 +187,8 @@ fn advice_after_failure(health: &HealthView) -> String {
     }
 }
 
-/// Whether a test shows that the account can be used (nothing where it shows neither), and the words for
-/// it where they are not the upstream's own.
+/// Whether a test shows that the account can be used (nothing where it shows neither), and the
+/// words for it where they are not the upstream's own.
 fn result_of(
     proof: CredentialStatus,
     has_effect: bool,

@@ -1,5 +1,6 @@
-//! One implementation of a resource: list, create, read, change and remove, with filters, versions,
-//! idempotency, unique names and the audit trail. The file of each kind says what is special about it.
+//! The operations of the API on resources (keys, groups, users, accounts): list, create, read,
+//! change and delete. They are implemented once here, with filters, versions, idempotency, unique
+//! names and the audit trail. The module of each kind implements [`Resource`] with the differences.
 
 use crate::admin_request::{AdminRequest, AuditNote};
 use crate::api_response::{ApiError, ApiResult, Created, NoContent, TypedResponse};
@@ -19,25 +20,26 @@ use std::fmt::Display;
 use std::future::Future;
 use std::str::FromStr;
 
-/// A kind of resource.
+/// A kind of resource, and the steps in which its operations differ from those of other kinds.
 pub(crate) trait Resource:
     UniquelyNamed<Id: FromStr<Err: Display> + JsonSchema> + 'static
 {
-    /// The resource in answers and in the audit trail.
+    /// The type of the resource in answers and in the audit trail.
     type Shown: Serialize + JsonSchema + Send;
-    /// The fields that a request can set.
+    /// The type of the fields that a request can set.
     type Change: Creatable + DeserializeOwned + Send;
-    /// The filters of the list.
+    /// The query parameters that filter the list.
     type Filter: Default + PartialEq + DeserializeOwned + JsonSchema + Send + Sync;
-    /// What is stored together with the resource, such as a new token.
+    /// Values that are stored in other items together with the resource, such as a new token.
     type Extra: Send + Sync;
-    /// What is returned once, when the resource is created.
+    /// A value that only the answer to the creation contains, such as the secret of a key.
     type ShownOnce: Send;
 
-    /// The resource in answers, from what this process knows.
+    /// Converts the stored resource for an answer, without I/O. Values that other items hold come
+    /// from the caches of this process.
     fn to_resource(state: &AdminState, stored: &StoredEntity<Self>) -> Self::Shown;
 
-    /// The resources in answers, after reading what belongs to them.
+    /// Converts stored resources for an answer, and reads the values that other items hold.
     fn load_resources(
         state: &AdminState,
         stored: &[StoredEntity<Self>],
@@ -46,30 +48,31 @@ pub(crate) trait Resource:
         async { Ok(resources) }
     }
 
-    /// Restricts a filter to what the caller can see.
+    /// Returns the filter, restricted to the resources that the caller can see.
     fn restrict_filter(_request: &AdminRequest, filter: Self::Filter) -> ApiResult<Self::Filter> {
         Ok(filter)
     }
 
-    /// Whether the filter includes this one.
+    /// Whether the filter includes this resource.
     fn matches(&self, filter: &Self::Filter) -> bool;
 
-    /// Whether the caller can see this one.
+    /// Whether the caller can see this resource.
     fn is_visible(&self, _request: &AdminRequest) -> bool {
         true
     }
 
-    /// Refuses changes that the caller cannot make to any resource of this kind.
+    /// Refuses fields that the caller cannot change at any resource of this kind.
     fn check_change(_request: &AdminRequest, _change: &Self::Change) -> ApiResult<()> {
         Ok(())
     }
 
-    /// Refuses changes of this one by the caller.
+    /// Refuses every change if the caller cannot change this resource.
     fn check_target(&self, _request: &AdminRequest) -> ApiResult<()> {
         Ok(())
     }
 
-    /// A new resource with the fields of `change`, and defaults for the others.
+    /// Creates a resource with the fields of `change` and defaults for the others. Nothing is
+    /// stored.
     fn build_new(
         state: &AdminState,
         change: Self::Change,
@@ -82,10 +85,11 @@ pub(crate) trait Resource:
         change: Self::Change,
     ) -> impl Future<Output = ApiResult<Self::Extra>> + Send;
 
-    /// Adds the resource to `edit`, in place of `before` if that is given.
+    /// Adds the writes for `after` to `edit`. `before` is the stored version that they replace;
+    /// `None` for a new resource.
     ///
     /// # Errors
-    /// Also if the step from `before` to `after` is not allowed.
+    /// The change from `before` to `after` is not allowed, or a value cannot be encrypted.
     fn save(
         state: &AdminState,
         edit: &mut ConfigEdit,
@@ -93,7 +97,8 @@ pub(crate) trait Resource:
         after: (&StoredEntity<Self>, &Self::Extra),
     ) -> impl Future<Output = ApiResult<()>> + Send;
 
-    /// What the audit trail shows after a change.
+    /// Returns the fields that the audit trail shows after a change. A kind can add some, such as
+    /// whether the credential was replaced.
     fn audit_fields(
         fields: Value,
         _before: &StoredEntity<Self>,
@@ -102,7 +107,7 @@ pub(crate) trait Resource:
         fields
     }
 
-    /// What has to follow a stored change.
+    /// Runs after a change was stored.
     fn after_change(
         _state: &AdminState,
         _stored: &StoredEntity<Self>,
@@ -111,20 +116,20 @@ pub(crate) trait Resource:
         async { Ok(()) }
     }
 
-    /// Refuses to remove a resource that others still need.
+    /// Refuses the deletion if other resources still need this one.
     fn check_removal(&self, _state: &AdminState) -> impl Future<Output = ApiResult<()>> + Send {
         async { Ok(()) }
     }
 
-    /// Adds the removal to `edit`.
+    /// Adds the deletion to `edit`.
     fn remove(state: &AdminState, edit: &mut ConfigEdit, stored: &StoredEntity<Self>);
 
-    /// The scope whose limits end with the resource.
+    /// The scope whose limits are deleted with the resource; `None` if it has no limits.
     fn limit_scope(&self) -> Option<LimitScope> {
         None
     }
 
-    /// What has to follow a removal.
+    /// Runs after the deletion was stored.
     fn after_removal(&self, _state: &AdminState) -> impl Future<Output = ApiResult<()>> + Send {
         async { Ok(()) }
     }
@@ -235,7 +240,7 @@ impl AdminState {
         }
     }
 
-    /// The resource in an answer, after reading what belongs to it.
+    /// Converts one stored resource for an answer, and reads the values that other items hold.
     pub(crate) async fn load_resource<T: Resource>(
         &self,
         stored: StoredEntity<T>,
@@ -247,8 +252,8 @@ impl AdminState {
             .ok_or_else(|| ApiError::internal_error("the resource was not loaded"))
     }
 
-    /// Creates a resource. The answer is made by `into_body` from the resource and from what is
-    /// returned only once.
+    /// Creates a resource and stores it. `into_body` makes the answer from the resource and the
+    /// value that is shown only once.
     pub(crate) async fn create_resource<T: Resource, C: Serialize>(
         &self,
         request: &AdminRequest,
@@ -263,7 +268,7 @@ impl AdminState {
         self.commit_change(request, edit, note, response).await
     }
 
-    /// The edit that stores a new resource.
+    /// Returns the edit that stores a new resource and reserves its name.
     pub(crate) async fn edit_for_new<T: Resource>(
         &self,
         stored: &StoredEntity<T>,

@@ -171,7 +171,8 @@ async fn save_alerts(page_request: PageRequest, bytes: Bytes) -> ConsoleResult {
         }
         Ok(_) => redirect_to(&format!("{HERE}?done=saved")),
         Err(error) if error.is_form_error() => {
-            // The API names the place of the wrong number, which the text of the form does not have.
+            // The API names the place of the wrong number, which the text of the form does not
+            // have.
             let message = if error.message.starts_with("`thresholds") {
                 format!("`{PERCENTS}`: {PERCENTS_EXPECTED}")
             } else {

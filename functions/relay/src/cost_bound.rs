@@ -96,7 +96,8 @@ impl RelayState {
 
     /// Calls `add` with the client's own cost factors, then with those of each different form in
     /// which accounts would receive the request, each with the model that it would receive and the
-    /// model that was requested. Returns a header that has no price if an account would receive one.
+    /// model that was requested. Returns a header that has no price if an account would receive
+    /// one.
     async fn each_demand(
         &self,
         prices: &PriceTable,

@@ -2,8 +2,8 @@
 //!
 //! A request tries at most three accounts, each once, or once more after its token was renewed.
 //! [`crate::attempt`] makes one attempt, `baton_providers::classification` decides what a failure
-//! means, and the loop here acts on that verdict. [`crate::account_health`] stores the effect on the
-//! account while the next attempt runs.
+//! means, and the loop here acts on that verdict. [`crate::account_health`] stores the effect on
+//! the account while the next attempt runs.
 //!
 //! After two accounts have refused a request with 401 or 403, no third one is tried, because the
 //! request itself can be the cause. Only the first refusal can affect an account's health without a

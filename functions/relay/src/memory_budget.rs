@@ -132,8 +132,8 @@ impl MemoryBudget {
         Ok(MemoryPermit { request_memory: self.clone(), key: key.clone(), bytes, is_metered })
     }
 
-    /// Takes what a request of `key` needs, and waits up to [`MEMORY_TIMEOUT`] for others to release
-    /// bytes.
+    /// Takes what a request of `key` needs, and waits up to [`MEMORY_TIMEOUT`] for others to
+    /// release bytes.
     ///
     /// # Errors
     /// A limit is still reached, or too many requests of the key wait.

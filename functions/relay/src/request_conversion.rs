@@ -1,7 +1,7 @@
 //! Request conversion: makes the request for an account, in the form that its upstream reads.
 //!
-//! `baton_providers::conversion` chooses the plan and converts. Here, a long body gets its turn and
-//! its memory. `response_conversion` follows the same plan for the answer.
+//! `baton_providers::conversion` chooses the plan and converts. Here, a long body waits for its
+//! permit and its memory. `response_conversion` follows the same plan for the answer.
 
 use crate::attempt_error::AttemptError;
 use crate::body_workers::{COPYING, LONG_BYTES, READING, TRANSLATING};
@@ -50,8 +50,8 @@ impl RelayState {
     ) -> Result<UpstreamRequest, AttemptError> {
         let (account, client_headers) = (&member.account, &request.head.headers);
         let is_stream = call.model_call.stream;
-        // Streams are not compressed. For other answers gzip is the only encoding that the meter can
-        // read.
+        // Streams are not compressed. For other answers gzip is the only encoding that the meter
+        // can read.
         let encodes = plan.allows_compression() && !is_stream && request.accepts_gzip();
         let encoding = if encodes { "gzip" } else { "identity" };
         let headers = build_request_headers(account, &member.credential, client_headers, encoding);

@@ -10,13 +10,13 @@ use crate::protocol::ClientProtocol;
 pub enum Reduction {
     /// Answers of one token.
     ShorterAnswer,
-    /// A prompt without text.
+    /// The prompt without its text.
     ShorterPrompt,
     /// No images, no files and no tools of the vendor.
     TextOnly,
     /// One answer per request.
     OneChoice,
-    /// No content that is not in the body: no search, no stored history.
+    /// Only content that is in the body: no search, no stored history.
     BodyContentOnly,
     /// The default speed.
     DefaultSpeed,

@@ -48,8 +48,8 @@ pub struct AccountHealth {
     /// The free call for which this upstream refuses an invented credential, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<KnownProbe>,
-    /// The times of the latest failures of the kind that opens the circuit. Stored as `strikes`, the
-    /// name that 0.1.0 used.
+    /// The times of the latest failures of the kind that opens the circuit. Stored as `strikes`,
+    /// the name that 0.1.0 used.
     #[serde(default, rename = "strikes")]
     pub recent_failures: Vec<Timestamp>,
     /// How much of the upstream's limits is used. Stored under the name that 0.1.0 used.

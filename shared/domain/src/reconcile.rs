@@ -31,7 +31,7 @@ impl UsageEntry {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UsageStatement(BTreeMap<(String, String), UsageEntry>);
 
-/// The figures that a report contains; others are not compared.
+/// Which figures a report contains. Others are not compared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ReportedFigures {
     /// Tokens by class, and web searches.

@@ -166,7 +166,8 @@ impl UsageRecord {
         self.price_version.ends_with('?')
     }
 
-    /// Whether the record stands for a request that was never settled; see `reservation`.
+    /// Whether refresh made this record because no usage record settled the request before its
+    /// deadline; see [`Reservation::given_up`](crate::reservation::Reservation::given_up).
     pub fn is_unsettled_request(&self) -> bool {
         self.attempts == 0 && self.estimated && self.reserved_usd.is_some()
     }

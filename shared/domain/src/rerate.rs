@@ -63,7 +63,7 @@ impl RevisionBatch {
         batch
     }
 
-    /// The batch without the revisions at these positions.
+    /// Returns the batch without the revisions at these positions.
     #[must_use]
     pub fn remove_positions(self, positions: &[usize]) -> Self {
         let rest = self.revisions.into_iter().enumerate();

@@ -1,6 +1,6 @@
-//! How an upstream call failed, and the verdict about it: what the failure means for the request and
-//! for the account. A failure can have no effect on the account, affect the account with one model,
-//! or affect the whole account.
+//! How an upstream call failed, and the verdict about it: what the failure means for the request
+//! and for the account. A failure can have no effect on the account, affect the account with one
+//! model, or affect the whole account.
 //!
 //! The crate `baton-providers` reaches the [`Verdict`], and the relay acts on it.
 
@@ -150,7 +150,7 @@ pub enum AccountEffect {
     /// The failure does not count against the account, but its credential does not permit this
     /// operation.
     NotPermitted,
-    /// A failure of the kind that opens the circuit after three in a minute.
+    /// The failure is counted. Three of them within a minute open the circuit.
     CountFailure {
         /// The reason.
         reason: CooldownReason,

@@ -30,8 +30,9 @@ pub struct Envelope<'a> {
     /// The session that the request names: Claude Code's `metadata.user_id`, which is JSON text
     /// with a `session_id` (any other text counts as a whole), else OpenAI's `prompt_cache_key`.
     pub session: Option<Cow<'a, str>>,
-    /// The id of an earlier answer or of a conversation whose state is with one account only: OpenAI's
-    /// `previous_response_id` and `conversation`, Anthropic's `thread.previous_message_id`.
+    /// The id of an earlier answer or of a conversation whose state is with one account only:
+    /// OpenAI's `previous_response_id` and `conversation`, Anthropic's
+    /// `thread.previous_message_id`.
     pub state_id: Option<Cow<'a, str>>,
     /// Whether OpenAI's Responses keep the answer for later requests: `store` is not `false`.
     pub is_stored: bool,

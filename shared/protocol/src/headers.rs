@@ -27,8 +27,8 @@ const HOP_BY_HOP: [&str; 9] = [
 
 /// Headers about the client's way to the relay (addresses, cookies), and headers that the relay
 /// sets itself. These include the format of the body, since the upstream must read the body as the
-/// relay has read it. `prefer` can ask for an answer that comes later (RFC 7240), and `range` and the
-/// conditions for a part or none of it (RFC 9110), without its usage.
+/// relay has read it. `prefer` can ask for an answer that comes later (RFC 7240), and `range` and
+/// the conditions for a part or none of it (RFC 9110), without its usage.
 const NOT_UPSTREAM: [&str; 21] = [
     "accept-encoding",
     "client-ip",

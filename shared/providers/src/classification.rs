@@ -43,11 +43,11 @@ pub(crate) enum ErrorMeaning {
     NotPermitted,
     /// The upstream blocks the account or its address.
     Blocked,
-    /// The upstream does not serve the location from which the account is used.
+    /// The upstream does not serve the country or region from which the account is used.
     UnsupportedLocation,
 }
 
-/// An error answer in the form that the rules use.
+/// The facts about an error answer that the rules of providers use.
 pub(crate) struct ErrorFacts<'a> {
     pub(crate) status: u16,
     pub(crate) error: &'a ErrorFields,
@@ -267,8 +267,8 @@ fn has_form_of(error: &ErrorFields, provider: Provider) -> bool {
     error.is_enveloped && (rules(provider).names_error)(error) && !error.message.is_empty()
 }
 
-/// A 402 without a code. If it is a page, a server in front of the vendor has sent it. If it is JSON
-/// in a form that is not the vendor's, its headers do not count.
+/// A 402 without a code. If it is a page, a server in front of the vendor has sent it. If it is
+/// JSON in a form that is not the vendor's, its headers do not count.
 fn unpaid(answer: &UpstreamError<'_>, facts: &RequestFacts<'_>, now: Timestamp) -> AccountEffect {
     let reason = CooldownReason::SpendCapReached;
     let cool = |until, is_guess| cool_until(CooldownScope::Account, until, reason, is_guess);

@@ -2,8 +2,9 @@
 //! for the account.
 //!
 //! There are two kinds of difference, and both can occur together: the protocol itself, which is
-//! translated, and the framing of Bedrock's `InvokeModel` (another address, other places for fields,
-//! event-stream frames instead of server-sent events). If neither differs, bytes pass unchanged.
+//! translated, and the framing of Bedrock's `InvokeModel` (another address, other places for
+//! fields, event-stream frames instead of server-sent events). If neither differs, bytes pass
+//! unchanged.
 
 use crate::headers::{add_messages_version, remove_messages_version};
 use crate::rules;
@@ -175,7 +176,7 @@ fn upstream_name<'a>(account: &'a Account, model: &'a str, leaves_bedrock: bool)
     map(&account.model_map, model).unwrap_or(own)
 }
 
-/// How the translation fits a request to the account and its model.
+/// What the account and its model accept. The translation writes the request for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TargetCapabilities {
     /// What the model accepts.
@@ -188,7 +189,7 @@ pub struct TargetCapabilities {
 }
 
 impl TargetCapabilities {
-    /// The fit for the account's model, whose name says what it accepts.
+    /// The capabilities of the account's model, which its name determines.
     pub(crate) fn of(account: &Account, model: &str) -> Self {
         let (_, address) = account.base_url.split_once("://").unwrap_or_default();
         let host = address.split('/').next().unwrap_or_default();

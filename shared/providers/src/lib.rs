@@ -51,8 +51,8 @@ pub struct ProviderRules {
     /// The prefix of the client's headers that only upstreams of other vendors understand.
     pub(crate) foreign_header_prefix: &'static str,
 
-    /// Whether the upstream at this base URL is known to have the Responses API, so that a new account
-    /// speaks it unless told otherwise.
+    /// Whether the upstream at this base URL is known to have the Responses API, so that a new
+    /// account speaks it unless told otherwise.
     pub has_responses: fn(&str) -> bool,
     /// The protocol in which the account is called for a client's request to the upstream's model.
     pub(crate) upstream_protocol: fn(&Account, RequestShape, &str) -> UpstreamProtocol,

@@ -86,7 +86,8 @@ fn bytes(item: &StoreItem, name: &str) -> Vec<u8> {
     }
 }
 
-/// The place that an answer is encrypted for: its table, item and attribute.
+/// The encryption context of a stored answer: its table, item and attribute. A value that is copied
+/// to another item cannot be decrypted.
 fn secret_context(name: &str) -> String {
     format!("state/replay#{name}/{SECRET}")
 }

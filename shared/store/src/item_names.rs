@@ -126,7 +126,7 @@ pub(crate) const MESSAGE: &str = "spend_limit_message";
 pub(crate) const SPEND_LIMIT_PREFIX: &str = "spend_limit#";
 pub(crate) const MEMBER_KEY_PREFIX: &str = "key#";
 
-/// The place of an item: partition key, sort key.
+/// The key of an item: its partition key and its sort key.
 pub(crate) type ItemKey = (String, String);
 
 /// A time as text that sorts by time: UTC with milliseconds.

@@ -1,5 +1,5 @@
-//! The data of the overview, in as few calls as possible: batches over all tables with the totals of
-//! days, the health of accounts and some keys.
+//! The data of the overview, in as few calls as possible: batches over all tables with the totals
+//! of days, the health of accounts and some keys.
 
 use crate::StoreError;
 use crate::connection::Table;

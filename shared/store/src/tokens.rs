@@ -1,5 +1,5 @@
-//! Short-lived tokens of accounts. A token is a separate item from its account: operators create it,
-//! refresh renews it, and the relay only reads it.
+//! Short-lived tokens of accounts. A token is a separate item from its account: operators create
+//! it, refresh renews it, and the relay only reads it.
 
 use crate::StoreError;
 use crate::connection::{StoreConnection, Table};
@@ -220,7 +220,8 @@ impl AccountToken {
     }
 }
 
-/// The place that a token's secrets are encrypted for.
+/// The encryption context of a token's secrets: the table, item and attribute in which they are
+/// stored.
 fn secret_context(account: &AccountId) -> String {
     format!("config/{}{account}/{SECRET}", item_names::TOKEN_PREFIX)
 }

@@ -15,10 +15,13 @@ use baton_store::SessionContext;
 use std::fmt::Write as _;
 use tokio::sync::OnceCell;
 
-/// The source of the secret: the setting, or else the store, which creates it at first use.
+/// The source of the session secret: the setting if it is set, otherwise the store. The store
+/// creates the secret when it is first needed.
 #[derive(Default)]
 pub(crate) struct SessionSeal {
+    /// The secret of the setting.
     set: Option<LiveSecret>,
+    /// The secret of the store, after it was read.
     stored_secret: OnceCell<LiveSecret>,
 }
 

@@ -342,7 +342,8 @@ fn error_with_status_200_uses_the_named_status() {
     }
 }
 
-/// `FastAPI` and pydantic send a list of objects, Mistral an object with such a list, Google a list.
+/// `FastAPI` and pydantic send a list of objects, Mistral an object with such a list, Google a
+/// list.
 #[test]
 fn message_of_every_form_is_read() {
     for (body, expect) in [
