@@ -10,6 +10,7 @@ use std::path::Path;
 
 use baton_runtime::settings::all_settings;
 use baton_test_harness::system::TestSystem;
+use yaml_serde::Value as Yaml;
 
 use crate::repository_shape::{files, none, read, root};
 
@@ -118,4 +119,29 @@ fn template_sets_the_marked_settings() {
         keys.map(|(key, _)| key).filter(|key| key.starts_with("BATON_")).collect();
     let marked = all_settings().filter(|setting| setting.is_set_by_template);
     assert_eq!(set, marked.map(|setting| setting.name).collect());
+}
+
+/// The table of the page has a row with the default for each parameter of the template, and no
+/// others.
+#[test]
+fn aws_page_lists_every_parameter() {
+    let page = read(Path::new("docs/operate/aws-stack.md"));
+    let section = page.split("\n## Parameters\n").nth(1).expect("the section");
+    let section = section.split("\n## ").next().unwrap_or(section);
+    let row = |line: &str| {
+        let (name, rest) = line.strip_prefix("| `")?.split_once("` | ")?;
+        Some((name.to_owned(), rest.split(" | ").next()?.to_owned()))
+    };
+    let listed: BTreeSet<(String, String)> = section.lines().filter_map(row).collect();
+    let template: Yaml =
+        yaml_serde::from_str(&read(Path::new("template.yaml"))).expect("the template");
+    let parameters = template["Parameters"].as_mapping().expect("parameters");
+    let defined = parameters.iter().map(|(name, parameter)| {
+        let default = &parameter["Default"];
+        let number = || default.as_i64().map(|number| number.to_string());
+        let default = default.as_str().map(str::to_owned).or_else(number).unwrap_or_default();
+        let default = if default.is_empty() { "empty".to_owned() } else { format!("`{default}`") };
+        (name.as_str().unwrap_or_default().to_owned(), default)
+    });
+    assert_eq!(listed, defined.collect());
 }

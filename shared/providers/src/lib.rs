@@ -58,7 +58,7 @@ pub struct ProviderRules {
     pub(crate) upstream_protocol: fn(&Account, RequestShape, &str) -> UpstreamProtocol,
     /// The framing of the account's requests and answers.
     pub(crate) framing: fn(&Account) -> Framing,
-    /// How a translated request is fitted to the account and its model.
+    /// What the account and this model accept. A translated request is written for it.
     pub target_capabilities: fn(&Account, &str) -> TargetCapabilities,
 
     /// The errors that the provider names, in the order in which they are looked for.
