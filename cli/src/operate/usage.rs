@@ -236,8 +236,8 @@ fn sort_by_cost(response: &mut Value) {
     }
 }
 
-/// Replaces the ids in the rows of a summary by names. The id of a deleted resource stays, and so do
-/// all ids of a kind that the caller cannot list.
+/// Replaces the ids in the rows of a summary by names. The id of a deleted resource stays, and so
+/// do all ids of a kind that the caller cannot list.
 async fn replace_ids_by_names(context: &CliContext, mut response: Value) -> Value {
     for kind in [KEY, USER, GROUP, ACCOUNT] {
         if !rows(&response).iter().any(|row| row["group"][kind.noun].is_string()) {
