@@ -45,7 +45,7 @@ impl HealthView {
                 ),
                 None => (AccountStatus::Ready, None, None),
             },
-            AccountAvailability::HalfOpen => match health.doubt() {
+            AccountAvailability::HalfOpen => match health.refusal_in_doubt() {
                 Some(reason) => {
                     let message = format!("{reason}; the next request shows whether it still does");
                     (AccountStatus::Unproven, Some(message), None)

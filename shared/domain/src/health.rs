@@ -221,7 +221,7 @@ impl AccountHealth {
 
     /// The reason of the last refusal, if only the next request shows whether the upstream still
     /// refuses the account. In this state a free call proves nothing, and no cooldown is left.
-    pub fn doubt(&self) -> Option<CooldownReason> {
+    pub fn refusal_in_doubt(&self) -> Option<CooldownReason> {
         match &self.state {
             HealthState::Open { reason, .. } if reason.needs_operator() => Some(*reason),
             _ => None,

@@ -65,7 +65,7 @@ impl AccountState {
     pub fn from_health(account: &Account, health: &AccountHealth, now: Timestamp) -> Self {
         match health.overall(now) {
             _ if !account.enabled => Self::Disabled,
-            AccountAvailability::HalfOpen if health.doubt().is_some() => Self::Unproven,
+            AccountAvailability::HalfOpen if health.refusal_in_doubt().is_some() => Self::Unproven,
             AccountAvailability::Ready | AccountAvailability::HalfOpen => Self::Ready,
             AccountAvailability::Cooling { .. } => Self::Cooling,
             AccountAvailability::AuthFailed { .. } => Self::AuthFailed,

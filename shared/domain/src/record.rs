@@ -167,8 +167,8 @@ impl UsageRecord {
     }
 
     /// Whether refresh made this record because no usage record settled the request before its
-    /// deadline; see [`Reservation::given_up`](crate::reservation::Reservation::given_up).
-    pub fn is_unsettled_request(&self) -> bool {
+    /// deadline; see [`Reservation::to_expired_record`](crate::reservation::Reservation::to_expired_record).
+    pub fn is_expired_reservation(&self) -> bool {
         self.attempts == 0 && self.estimated && self.reserved_usd.is_some()
     }
 

@@ -202,11 +202,11 @@ mod tests {
 
     #[test]
     fn records_without_usage_keep_their_cost() {
-        let mut given_up = record(0, 1);
-        given_up.tokens = TokenCounts::default();
-        assert_eq!(CostRevision::from_record(given_up.clone(), &table(1000)), None);
-        given_up.web_searches = 1;
-        assert!(CostRevision::from_record(given_up, &table(1000)).is_some());
+        let mut expired = record(0, 1);
+        expired.tokens = TokenCounts::default();
+        assert_eq!(CostRevision::from_record(expired.clone(), &table(1000)), None);
+        expired.web_searches = 1;
+        assert!(CostRevision::from_record(expired, &table(1000)).is_some());
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub struct Reservation {
 impl Reservation {
     /// The record of a request that was never settled: the reserved amount counts as its cost. It
     /// is not known which account served it, so the account's id consists of zeros.
-    pub fn given_up(&self, id: RequestId, key: KeyId, price_version: &str) -> UsageRecord {
+    pub fn to_expired_record(&self, id: RequestId, key: KeyId, price_version: &str) -> UsageRecord {
         let duration = self.expires.saturating_mul(1000).saturating_sub(self.at.as_millisecond());
         UsageRecord {
             v: VERSION,
@@ -277,7 +277,7 @@ pub fn format_dollars(amount: PicoUsd) -> String {
 
 impl LimitCounters {
     /// The amount spent and reserved in a window.
-    pub fn committed(&self, window: &LimitWindow) -> PicoUsd {
+    pub fn committed_amount(&self, window: &LimitWindow) -> PicoUsd {
         PicoUsd::new(self.windows.get(&window.name).copied().unwrap_or_default())
     }
 
@@ -288,17 +288,17 @@ impl LimitCounters {
         let window = period.window(at);
         let inside = self.open_reservations.values().filter(|one| period.window(one.at) == window);
         let each: PicoUsd = inside.map(|one| one.estimate).sum();
-        each + self.shared_totals.estimates.min(self.committed(&window))
+        each + self.shared_totals.estimates.min(self.committed_amount(&window))
     }
 
     /// The settled spend in the window of `period` that contains `at`.
     pub fn spent(&self, period: LimitPeriod, at: Timestamp) -> PicoUsd {
-        self.committed(&period.window(at)) - self.reserved(period, at)
+        self.committed_amount(&period.window(at)) - self.reserved(period, at)
     }
 
     /// How much the running requests of a key can cost beyond their reservations. The key's limits
     /// can be exceeded by at most this amount.
-    pub fn beyond(&self) -> PicoUsd {
+    pub fn unreserved_cost(&self) -> PicoUsd {
         self.open_reservations.values().map(|one| one.unreserved).sum()
     }
 
@@ -321,7 +321,7 @@ impl LimitCounters {
         at: Timestamp,
     ) -> Option<BlockReason> {
         let money = limits.money_limits().filter_map(|(period, limit)| {
-            let counts = (self.spent(period, at), self.committed(&period.window(at)));
+            let counts = (self.spent(period, at), self.committed_amount(&period.window(at)));
             BlockReason::from_money_limit((period, limit), counts, estimate, at)
         });
         let requests = self.requests_in_minute(at);
@@ -376,7 +376,7 @@ impl EffectiveLimits {
     }
 
     /// The money limit with the largest spent share, among all scopes.
-    pub fn tightest(&self, counters: &[LimitCounters], at: Timestamp) -> Option<LimitSpend> {
+    pub fn tightest_limit(&self, counters: &[LimitCounters], at: Timestamp) -> Option<LimitSpend> {
         let each = self.scoped_limits().zip(counters);
         let spends = each.flat_map(|((_, limits), counters)| counters.spends(limits, at));
         spends.max_by(|one, other| {

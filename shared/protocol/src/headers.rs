@@ -211,11 +211,11 @@ pub fn names_owner(name: &str) -> bool {
 /// that contain a relay key, headers that select another organization, path, method, model or tier,
 /// and those of the client's connection. Nothing is added.
 pub fn to_upstream(headers: &HeaderMap) -> HeaderMap {
-    filter_headers(headers, |name, value| steers(name) || contains_key(value.as_bytes()))
+    filter_headers(headers, |name, value| controls_server(name) || contains_key(value.as_bytes()))
 }
 
 /// Whether a request header of this name, in lower case, is not sent upstream.
-fn steers(name: &str) -> bool {
+fn controls_server(name: &str) -> bool {
     // Servers that pass headers on as variables (CGI, WSGI) do not distinguish `-` from `_`.
     let hyphened = if name.contains('_') { Cow::from(name.replace('_', "-")) } else { name.into() };
     let name = hyphened.as_ref();

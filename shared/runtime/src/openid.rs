@@ -161,7 +161,7 @@ impl OpenIdClient {
         if let Some(secret) = &self.secret {
             secret.refresh().await.map_err(|error| OpenIdError(error.to_string()))?;
         }
-        let (headers, form_body) = self.redemption(cached_provider, grant)?;
+        let (headers, form_body) = self.redemption_request(cached_provider, grant)?;
         self.send_request(
             Method::POST,
             &cached_provider.provider.token_endpoint,
@@ -171,7 +171,7 @@ impl OpenIdClient {
         .await
     }
 
-    fn redemption(
+    fn redemption_request(
         &self,
         cached_provider: &CachedProvider,
         grant: &CodeGrant<'_>,

@@ -67,7 +67,7 @@ pub struct StoreConnection {
     /// Kinds of entities whose names have been recorded as items (see [`crate::unique_names`]).
     pub(crate) noted_names: quick_cache::sync::Cache<String, ()>,
     /// For each key, the requests of this process that wait to be written together.
-    pub(crate) lines: AdmissionQueues,
+    pub(crate) admission_queues: AdmissionQueues,
     pub(crate) renewal_requested: Notify,
 }
 
@@ -101,7 +101,7 @@ impl StoreConnection {
             renewal_requests: quick_cache::sync::Cache::new(1_000),
             noted_names: quick_cache::sync::Cache::new(16),
             blocked: quick_cache::sync::Cache::new(1_000),
-            lines: AdmissionQueues::default(),
+            admission_queues: AdmissionQueues::default(),
             renewal_requested: Notify::new(),
         })
     }

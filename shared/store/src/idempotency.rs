@@ -37,7 +37,8 @@ store_handle! {
 impl ResponseStore {
     /// The answer stored under `name`, if there is one that is at most a day old.
     pub async fn stored_response(&self, name: &str) -> Result<Option<StoredResponse>, StoreError> {
-        let item = self.connection.get_item(Table::State, item_names::replay(name), true).await?;
+        let item =
+            self.connection.get_item(Table::State, item_names::stored_response(name), true).await?;
         let Some(item) = item else { return Ok(None) };
         if number::<i64>(&item, EXPIRES)? <= self.connection.clock.now().as_second() {
             return Ok(None);
@@ -64,7 +65,7 @@ impl ResponseStore {
         let expires = now.saturating_add(KEPT_SECONDS);
         let row = self
             .connection
-            .put(Table::State, key_of(item_names::replay(name)))
+            .put(Table::State, key_of(item_names::stored_response(name)))
             .item(FINGERPRINT, blob(&response.fingerprint))
             .item(STATUS, number(response.status.into()))
             .item(SECRET, blob(&sealed))

@@ -118,11 +118,11 @@ fn refused_credential_is_suspected_until_a_success() {
     let refusal = AccountEffect::CountFailure { reason: CooldownReason::CredentialRefused };
     let health = run(&[(0, refusal.clone()), (0, refusal.clone()), (0, refusal)]);
     assert_eq!(health.overall(at(31)), AccountAvailability::HalfOpen);
-    assert_eq!(health.doubt(), Some(CooldownReason::CredentialRefused));
+    assert_eq!(health.refusal_in_doubt(), Some(CooldownReason::CredentialRefused));
     let failing = run(&[(0, failure()), (0, failure()), (0, failure())]);
-    assert_eq!(failing.doubt(), None, "its own failures say nothing of the credential");
+    assert_eq!(failing.refusal_in_doubt(), None, "its own failures say nothing of the credential");
     let good = after_success(&health, OPUS, UpstreamUtilization::default(), at(32)).unwrap();
-    assert_eq!(good.doubt(), None);
+    assert_eq!(good.refusal_in_doubt(), None);
 }
 
 #[test]

@@ -151,7 +151,9 @@ fn tightest_limit_has_the_largest_used_share() {
     let limits = Limits { usd_daily: some(100), usd_monthly: some(100), ..Limits::default() };
     let tightest = |limits| {
         let effective_limits = EffectiveLimits::from_own_limits(KeyId::from_bits(1), limits);
-        effective_limits.tightest(std::slice::from_ref(&counters), now).map(|spend| spend.period)
+        effective_limits
+            .tightest_limit(std::slice::from_ref(&counters), now)
+            .map(|spend| spend.period)
     };
     assert_eq!(tightest(limits.clone()), Some(LimitPeriod::Monthly));
     assert_eq!(tightest(Limits { usd_daily: some(60), ..limits }), Some(LimitPeriod::Daily));
@@ -171,7 +173,7 @@ proptest! {
         let (mut counted, mut costs) = (LimitCounters::default(), BTreeMap::<String, i128>::new());
         let settle = |counted: &mut LimitCounters, id: &RequestId, cost: i128, costs: &mut BTreeMap<String, i128>| {
             let Some(open) = counted.open_reservations.remove(id) else { return };
-            let mut record = open.given_up(id.clone(), KeyId::from_bits(1), "t");
+            let mut record = open.to_expired_record(id.clone(), KeyId::from_bits(1), "t");
             record.cost_usd = PicoUsd::new(cost.min(open.estimate.pico()));
             *costs.entry(LimitPeriod::Weekly.window(open.at).name).or_default() += record.cost_usd.pico();
             let mut settlement = Settlement::default();
@@ -189,7 +191,7 @@ proptest! {
                 }
                 counted.open_reservations.insert(id.clone(), reservation(PicoUsd::new(*estimate), now));
             }
-            prop_assert!(counted.committed(&LimitPeriod::Weekly.window(now)).pico() <= limit);
+            prop_assert!(counted.committed_amount(&LimitPeriod::Weekly.window(now)).pico() <= limit);
             if *settles_now {
                 settle(&mut counted, &id, *cost, &mut costs);
             }
@@ -221,12 +223,12 @@ proptest! {
                 let beyond = PicoUsd::new(*beyond);
                 let open = Reservation { unreserved: beyond, ..reservation(PicoUsd::new(*estimate), now) };
                 counted.open_reservations.insert(RequestId::from_bits(number as u128), open);
-                bound = limit + counted.beyond().pico();
+                bound = limit + counted.unreserved_cost().pico();
             }
             if *settles && let Some((_, done)) = counted.open_reservations.pop_first() {
                 *counted.windows.entry(window.name.clone()).or_default() += done.unreserved.pico();
             }
-            prop_assert!(counted.committed(&window).pico() + counted.beyond().pico() <= bound);
+            prop_assert!(counted.committed_amount(&window).pico() + counted.unreserved_cost().pico() <= bound);
         }
     }
 }
@@ -260,7 +262,7 @@ fn scope_with_the_latest_reset_is_reported() {
     check("4", "4", Some(("key", "Too many requests at the same time")));
     let tightest = |key, organization| {
         let counters = [spent(usd(key).pico()), spent(usd(organization).pico())];
-        effective_limits.tightest(&counters, now).map(|spend| spend.period)
+        effective_limits.tightest_limit(&counters, now).map(|spend| spend.period)
     };
     assert_eq!(tightest("4", "3"), Some(LimitPeriod::Daily));
     assert_eq!(tightest("3", "4"), Some(LimitPeriod::Monthly));

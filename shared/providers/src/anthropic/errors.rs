@@ -30,7 +30,7 @@ pub(crate) fn error_meaning(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMean
             "You have reached your specified workspace API usage limits",
         ];
         if limits.iter().any(|phrase| error.message_starts_with(phrase)) {
-            let until = regained(&error.message);
+            let until = parse_regained_access(&error.message);
             return Some(ErrorMeaning::AccountUnavailable(CooldownReason::SpendCapReached, until));
         }
         if error.message_starts_with("This organization has been disabled") {
@@ -64,7 +64,7 @@ pub(crate) fn error_meaning(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMean
 }
 
 /// "You will regain access on 2026-12-01 at 00:00 UTC."
-fn regained(message: &str) -> Option<Timestamp> {
+fn parse_regained_access(message: &str) -> Option<Timestamp> {
     let (_, rest) = message.split_once("You will regain access on ")?;
     let day = DateTime::strptime("%Y-%m-%d at %H:%M", rest.get(..19)?).ok()?;
     day.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
