@@ -239,13 +239,14 @@ fn scope_with_the_latest_reset_is_reported() {
     let organization =
         (LimitScope::Organization, Limits { usd_monthly: Some(usd("5")), ..Limits::default() });
     let own_limits =
-        Limits { usd_daily: Some(usd("5")), concurrency: Some(0), ..Limits::default() };
+        Limits { usd_daily: Some(usd("5")), concurrency: Some(1), ..Limits::default() };
     let effective_limits = EffectiveLimits {
         shared_limits: vec![organization],
         ..EffectiveLimits::from_own_limits(KeyId::from_bits(1), own_limits)
     };
     let spent = |pico: i128| LimitCounters {
         windows: LimitPeriod::ALL.map(|period| (period.window(now).name, pico)).into(),
+        shared_totals: OpenRequestTotals { requests: 1, ..OpenRequestTotals::default() },
         ..LimitCounters::default()
     };
     let check = |key, organization, expect: Option<(&str, &str)>| {
