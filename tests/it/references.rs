@@ -145,3 +145,17 @@ fn aws_page_lists_every_parameter() {
     });
     assert_eq!(listed, defined.collect());
 }
+
+/// The page of the other stacks names each of their parameters.
+#[test]
+fn page_of_other_stacks_names_every_parameter() {
+    let page = read(Path::new("docs/operate/aws-forms.md"));
+    let missing = ["infra/fargate.yaml", "infra/managed-instances.yaml"].map(|path| {
+        let template: Yaml = yaml_serde::from_str(&read(Path::new(path))).expect("the template");
+        let parameters = template["Parameters"].as_mapping().expect("parameters");
+        let names = parameters.iter().filter_map(|(name, _)| name.as_str().map(str::to_owned));
+        let names = names.filter(|name| !page.contains(&format!("`{name}`")));
+        names.map(|name| format!("{path}: {name}")).collect::<Vec<_>>()
+    });
+    none("parameters that docs/operate/aws-forms.md does not explain", missing.concat());
+}
