@@ -7,7 +7,7 @@ use crate::protocol::ClientProtocol;
 
 /// A change of a request that can make it cheaper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reduction {
+pub enum CostReduction {
     /// Answers of one token.
     ShorterAnswer,
     /// The prompt without its text.
@@ -24,7 +24,7 @@ pub enum Reduction {
     ShorterCache,
 }
 
-impl Reduction {
+impl CostReduction {
     /// All reductions, starting with the ones that are easiest for clients.
     pub const ALL: [Self; 7] = [
         Self::ShorterAnswer,
