@@ -174,7 +174,7 @@ async fn client(caller: LimitedCaller, is_over: Arc<AtomicBool>, done: Arc<Atomi
             store.relay.limits.admit(&bounds, &id, &wanted).await.expect("the store is up");
         record(&mut times, begun);
         assert!(matches!(admitted, Admission::Admitted(_)), "far below its limits");
-        let mut usage = wanted.given_up(id, bounds.key.clone(), "bench");
+        let mut usage = wanted.to_expired_record(id, bounds.key.clone(), "bench");
         (usage.estimated, usage.cost_usd) = (false, PicoUsd::from_micros(500));
         queue.send(&usage).await.expect("the queue is up");
         done.fetch_add(1, Ordering::Relaxed);

@@ -209,7 +209,10 @@ async fn account_test_updates_status() {
         {
             upstream.only_takes(&takes);
             let tested = system.admin().post(&format!("/accounts/{id}/test"), &json!({})).await;
-            assert_eq!(tested.ok().json()["ok"], is_ok, "{name}");
+            let tested = tested.ok().json();
+            assert_eq!(tested["ok"], is_ok, "{name}");
+            let has_advice = tested["message"].to_string().contains("replace the credential");
+            assert_eq!(has_advice, !is_ok, "{tested}");
             let account = system.admin().get(&format!("/accounts/{id}")).await.ok().json();
             assert_eq!(account["status"], status, "{name}: {account}");
         }

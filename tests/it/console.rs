@@ -162,6 +162,10 @@ async fn rejected_form_keeps_its_values_and_shows_the_reason() {
     assert_eq!(page.field("create-api_key", "base_url"), "nonsense");
     assert!(!page.html.contains("sk-secret"), "a secret is not sent back");
 
+    // The first missing field of the form is named first.
+    let page = console.post("/console/accounts", &[("name", ""), ("enabled", "true")]).await;
+    assert!(page.well_formed().text().contains("“Name” is missing"));
+
     let fields = [("name", "team"), ("enabled", "true"), ("model_aliases", "foo")];
     let page = console.post("/console/groups", &fields).await.well_formed();
     assert_eq!(page.status, 400);
@@ -346,6 +350,9 @@ async fn alerts_page_changes_settings() {
     let high = [("form", "json"), ("percents", "50, 101"), ("version", &*version)];
     let refused = console.post("/console/alerts", &high).await;
     assert!(refused.text().contains(sentence), "{}", refused.text());
+    let both = [("url", url), ("form", "json"), ("no_webhook", "true"), ("version", &*version)];
+    let refused = console.post("/console/alerts", &both).await;
+    assert!(refused.text().contains("exclude each other"), "{}", refused.text());
     let gone =
         [("form", "json"), ("percents", "50"), ("no_webhook", "true"), ("version", &version)];
     let gone = console.post("/console/alerts", &gone).await;

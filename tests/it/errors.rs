@@ -50,6 +50,29 @@ async fn invalid_key_gets_401_without_retry() {
     assert_eq!(system.upstream.exchanges().len(), 0, "a request went upstream");
 }
 
+/// The message says which kind of credential came, and which one is expected.
+#[tokio::test]
+async fn wrong_kind_of_credential_is_named() {
+    let system = TestSystem::open().await;
+    for (credential, expect) in [
+        ("bta_0123456789", "it is an admin token"),
+        ("bt_0123456789", "it is cut short or mistyped"),
+        ("sk-ant-api03-something", "it is a credential of Anthropic"),
+        ("sk-proj-something", "it is an API key of another vendor"),
+        ("Bearer bt_0123456789", "the word `Bearer` belongs only into"),
+        ("something", "A key begins with bt_"),
+    ] {
+        let answer = with_credential(&system, credential).await;
+        let answer = answer.refused(401, "authentication_error");
+        assert!(answer.message().contains(expect), "{credential}: {}", answer.message());
+    }
+    let key = system.key("ci").create().await;
+    let request = system.request("POST", "/v1/messages").header("authorization", &key.secret);
+    let answer = ClientResponse::to(request.body(hi())).await;
+    let answer = answer.refused(401, "authentication_error");
+    assert!(answer.message().contains("has no Bearer token"), "{}", answer.message());
+}
+
 #[tokio::test]
 async fn disabled_and_expired_keys_have_different_messages() {
     let system = TestSystem::open().await;

@@ -380,7 +380,7 @@ async fn log_names_failed_accounts_with_reason() {
     .await;
     let line: Value = serde_json::from_str(&line).expect("JSON");
     assert_eq!(line["account_id"], pair.ids[1].as_str(), "{line}");
-    assert_eq!(line["left"], format!("{} answered 529", pair.ids[0]), "{line}");
+    assert_eq!(line["failed_attempts"], format!("{} answered 529", pair.ids[0]), "{line}");
 }
 
 #[tokio::test]

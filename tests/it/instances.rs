@@ -263,15 +263,15 @@ async fn failures_of_several_instances_add_up() {
     let (here, there) = (stack.instance(), stack.instance());
     assert_eq!((here.ask().await, there.ask().await), (200, 200));
     stack.first.always("status:500");
-    let strikes =
-        |instance: &Instance| instance.store.admin.health.get(&stack.ids[0]).strikes.len();
+    let recent_failures =
+        |instance: &Instance| instance.store.admin.health.get(&stack.ids[0]).recent_failures.len();
     assert_eq!(here.ask().await, 200);
     here.has_written(1).await;
     // It does not know of the other failure. Its write is refused, and it adds its failure to what
     // it then reads.
     assert_eq!(there.ask().await, 200);
     eventually("the second adds up", SOON, async || {
-        if strikes(&there) == 2 { Ok(()) } else { Err(strikes(&there)) }
+        if recent_failures(&there) == 2 { Ok(()) } else { Err(recent_failures(&there)) }
     })
     .await;
     there.relay.drain().await;

@@ -78,7 +78,7 @@ fn value(samples: &[Sample], name: &str, labels: &[(&str, &str)]) -> f64 {
 }
 
 fn requests(samples: &[Sample], status: &str, outcome: &str) -> f64 {
-    let labels = [("dialect", "anthropic_messages"), ("status", status), ("outcome", outcome)];
+    let labels = [("protocol", "anthropic_messages"), ("status", status), ("outcome", outcome)];
     value(samples, "baton_requests_total", &labels)
 }
 

@@ -52,7 +52,7 @@ ForAllValues:StringEquals sts:IdentityTokenAudience !Ref WorkloadIdentityAudienc
 const CLIENT: &str = "if OidcHasSecret: ";
 const TOPIC: &str = "if HasAlertTopic: ";
 const BEDROCK: &str = "if BedrockAllowed: ";
-const BEDROCK_ROLE: &str = "if BedrockRoleNamed: ";
+const BEDROCK_ROLE: &str = "if HasBedrockRole: ";
 
 /// Function, allowed actions, their resources, and the condition.
 const TABLE: &[(&str, &str, &str, &str)] = &[

@@ -10,12 +10,14 @@ use std::path::Path;
 
 use baton_runtime::settings::all_settings;
 use baton_test_harness::system::TestSystem;
+use yaml_serde::Value as Yaml;
 
 use crate::repository_shape::{files, none, read, root};
 
 const RENEW: &str = "BATON_WRITE_DOCS=1 cargo test -p baton-tests --test it references";
-/// Names that are not settings: variables of tests, scripts and client examples, and constants.
-const NO_SETTINGS: [&str; 8] = [
+/// Names that are not settings: variables of tests, scripts and client examples, constants, and
+/// former names of settings.
+const NO_SETTINGS: [&str; 9] = [
     "BATON_CI_CACHE",
     "BATON_KEY",
     "BATON_REQUEST_ID",
@@ -23,6 +25,7 @@ const NO_SETTINGS: [&str; 8] = [
     "BATON_SEEDS",
     "BATON_TEST_BINARY",
     "BATON_TEST_CHILD_DIR",
+    "BATON_UTILISATION_MAX",
     "BATON_WRITE_DOCS",
 ];
 
@@ -116,4 +119,43 @@ fn template_sets_the_marked_settings() {
         keys.map(|(key, _)| key).filter(|key| key.starts_with("BATON_")).collect();
     let marked = all_settings().filter(|setting| setting.is_set_by_template);
     assert_eq!(set, marked.map(|setting| setting.name).collect());
+}
+
+/// The table of the page has a row with the default for each parameter of the template, and no
+/// others.
+#[test]
+fn aws_page_lists_every_parameter() {
+    let page = read(Path::new("docs/operate/aws-stack.md"));
+    let section = page.split("\n## Parameters\n").nth(1).expect("the section");
+    let section = section.split("\n## ").next().unwrap_or(section);
+    let row = |line: &str| {
+        let (name, rest) = line.strip_prefix("| `")?.split_once("` | ")?;
+        Some((name.to_owned(), rest.split(" | ").next()?.to_owned()))
+    };
+    let listed: BTreeSet<(String, String)> = section.lines().filter_map(row).collect();
+    let template: Yaml =
+        yaml_serde::from_str(&read(Path::new("template.yaml"))).expect("the template");
+    let parameters = template["Parameters"].as_mapping().expect("parameters");
+    let defined = parameters.iter().map(|(name, parameter)| {
+        let default = &parameter["Default"];
+        let number = || default.as_i64().map(|number| number.to_string());
+        let default = default.as_str().map(str::to_owned).or_else(number).unwrap_or_default();
+        let default = if default.is_empty() { "empty".to_owned() } else { format!("`{default}`") };
+        (name.as_str().unwrap_or_default().to_owned(), default)
+    });
+    assert_eq!(listed, defined.collect());
+}
+
+/// The page of the other stacks names each of their parameters.
+#[test]
+fn page_of_other_stacks_names_every_parameter() {
+    let page = read(Path::new("docs/operate/aws-forms.md"));
+    let missing = ["infra/fargate.yaml", "infra/managed-instances.yaml"].map(|path| {
+        let template: Yaml = yaml_serde::from_str(&read(Path::new(path))).expect("the template");
+        let parameters = template["Parameters"].as_mapping().expect("parameters");
+        let names = parameters.iter().filter_map(|(name, _)| name.as_str().map(str::to_owned));
+        let names = names.filter(|name| !page.contains(&format!("`{name}`")));
+        names.map(|name| format!("{path}: {name}")).collect::<Vec<_>>()
+    });
+    none("parameters that docs/operate/aws-forms.md does not explain", missing.concat());
 }

@@ -231,7 +231,7 @@ async fn transaction_conflicts_are_retried() {
 }
 
 #[tokio::test]
-async fn given_up_requests_keep_the_reserved_cost() {
+async fn expired_reservations_keep_their_cost() {
     let in_process = InProcessSystem::open().await;
     let mut record = in_process.record(&KeyId::from_bits(1));
     (record.tokens, record.cost_usd) = (TokenCounts::default(), PicoUsd::new(777));

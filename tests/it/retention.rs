@@ -30,7 +30,7 @@ async fn expired_events_leave_totals_unchanged() {
             shared_limits: Vec::new(),
         };
         let (id, key) = (RequestId::from_bits(number.unsigned_abs()), KeyId::from_bits(1));
-        let mut record = reservation.given_up(id, key, "t");
+        let mut record = reservation.to_expired_record(id, key, "t");
         record.reserved_usd = None;
         queue.send(&record).await.expect("sent");
     }

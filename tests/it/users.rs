@@ -24,6 +24,8 @@ async fn users_have_full_life_cycle() {
         json!({}),
         json!({"name": ""}),
         json!({"name": "x", "email": "nobody"}),
+        json!({"name": "x", "email": "ü@x.example"}),
+        json!({"name": "x", "email": "a@ü.example"}),
         json!({"name": "x", "role": "king"}),
         json!({"name": "x", "shoe": 46}),
     ] {

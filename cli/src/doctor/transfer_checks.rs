@@ -9,11 +9,11 @@ use reqwest::{Client, StatusCode, Url};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-const MEGABYTE: usize = 1024 * 1024;
-/// Sizes in megabytes: the defaults of proxies, Lambda's limit, the upstream's limit.
-const PROBED_MEGABYTES: [usize; 5] = [1, 5, 6, 16, 32];
+const MEBIBYTE: usize = 1024 * 1024;
+/// Sizes in MiB: the defaults of proxies, Lambda's limit, the upstream's limit.
+const PROBED_MEBIBYTES: [usize; 5] = [1, 5, 6, 16, 32];
 /// The size that a session of Claude Code can reach.
-const REQUIRED_MEGABYTES: usize = 5;
+const REQUIRED_MEBIBYTES: usize = 5;
 /// If all pieces of an answer arrive within this time, something held the answer back: an upstream
 /// needs longer from its first event to its last.
 const BUFFERED_SPAN_MAX: Duration = Duration::from_millis(10);
@@ -23,8 +23,8 @@ const BUFFERED_SPAN_MAX: Duration = Duration::from_millis(10);
 pub(super) async fn check_body_size(http: &Client, base_url: &Url, key: &Secret) -> CheckResult {
     const CHECK: &str = "body size";
     let mut accepted_bytes = 0;
-    for size in PROBED_MEGABYTES {
-        let mut body = vec![b' '; size * MEGABYTE - 1];
+    for size in PROBED_MEBIBYTES {
+        let mut body = vec![b' '; size * MEBIBYTE - 1];
         body.push(b'x');
         let response = http
             .post(join_route(base_url, "/v1/messages"))
@@ -54,7 +54,7 @@ pub(super) async fn check_body_size(http: &Client, base_url: &Url, key: &Secret)
         };
         return body_size_result(CHECK, (accepted_bytes, size), &refusal);
     }
-    CheckResult::ok(CHECK, format!("bodies of {accepted_bytes} MB pass"))
+    CheckResult::ok(CHECK, format!("bodies of {accepted_bytes} MiB pass"))
 }
 
 fn body_size_result(
@@ -63,13 +63,13 @@ fn body_size_result(
     reason: &str,
 ) -> CheckResult {
     let what = format!(
-        "bodies of {accepted_bytes} MB pass, bodies of {rejected_bytes} MB do not: {reason}"
+        "bodies of {accepted_bytes} MiB pass, bodies of {rejected_bytes} MiB do not: {reason}"
     );
-    if accepted_bytes < REQUIRED_MEGABYTES {
+    if accepted_bytes < REQUIRED_MEBIBYTES {
         let advice = "raise the limit of the proxy in front (nginx: client_max_body_size 32m)";
         return CheckResult::fail(check, what, advice);
     }
-    let advice = "long sessions are refused. Lambda accepts 6 MB and `baton serve` 32 MB; a \
+    let advice = "long sessions are refused. Lambda accepts 6 MB and `baton serve` 32 MiB; a \
          smaller limit comes from a proxy or from BATON_BODY_BYTES_MAX";
     CheckResult::warn(check, what, advice)
 }

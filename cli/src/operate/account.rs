@@ -315,7 +315,10 @@ async fn test(context: &CliContext, account: &str) -> Result<(), CliError> {
     match ok {
         Some(true) => Ok(()),
         // The line above gives the reason.
-        Some(false) => Err(CliError::Failed(format!("the test of account {account} failed"))),
+        Some(false) => Err(CliError::Failed(format!(
+            "the test of account {account} failed; `baton account set {account} --api-key -` \
+             replaces its credential, and `baton account reset {account}` ends its cooldown"
+        ))),
         None => Err(CliError::Failed(format!(
             "the test could not show whether the credential of account {account} is valid"
         ))),

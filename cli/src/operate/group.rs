@@ -38,7 +38,7 @@ pub enum GroupCommand {
         #[command(flatten)]
         fields: GroupFields,
     },
-    /// Remove a group that has no accounts
+    /// Remove a group; its accounts and keys must be in other groups before
     Remove {
         /// The group, by id or name
         group: String,

@@ -89,7 +89,8 @@ pub struct KeyFields {
 /// The limits of a key; `none` removes a limit.
 #[derive(Args)]
 pub struct LimitFields {
-    /// Daily budget in US dollars (UTC day), such as 12.50; `none` removes it
+    /// Daily budget in US dollars (UTC day), such as 12.50; 0 refuses every request, `none` removes
+    /// the budget
     #[arg(long, allow_negative_numbers = true)]
     usd_daily: Option<String>,
     /// Weekly budget in US dollars (UTC week from Monday); `none` removes it
@@ -101,10 +102,10 @@ pub struct LimitFields {
     /// Total budget in US dollars, for all time; `none` removes it
     #[arg(long, allow_negative_numbers = true)]
     usd_total: Option<String>,
-    /// The most requests per minute; `none` removes the limit
+    /// The most requests per minute; 0 refuses every request, `none` removes the limit
     #[arg(long, allow_negative_numbers = true)]
     requests_per_minute: Option<String>,
-    /// The most requests at the same time; `none` removes the limit
+    /// The most requests at the same time; 0 refuses every request, `none` removes the limit
     #[arg(long, allow_negative_numbers = true)]
     concurrency: Option<String>,
 }

@@ -21,7 +21,8 @@ const PATH: [&str; 2] = ["organizations", "spend_limits"];
 pub enum LimitCommand {
     /// List spend limits
     List,
-    /// Set a spend limit for each person, or replace it
+    /// Set a spend limit for each person, or replace it; a budget that people share is a limit of
+    /// their user, group or organization instead (see "Budgets and limits" in the documentation)
     Set {
         /// A user, a group (each person in it) by id or name, or `organization` (everybody)
         #[arg(long = "for", value_name = "SCOPE")]
@@ -29,7 +30,8 @@ pub enum LimitCommand {
         /// The period: daily, weekly or monthly (UTC)
         #[arg(long, default_value = "monthly")]
         period: String,
-        /// US dollars, such as 12.50; `unlimited` lifts the limits of the group or the organization
+        /// US dollars that each person can spend in the period, such as 12.50; 0 refuses every
+        /// request; `unlimited` lifts the limits of the group or the organization
         #[arg(long, allow_negative_numbers = true)]
         usd: String,
     },

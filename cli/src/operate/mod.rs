@@ -70,9 +70,9 @@ impl AdminTargetArgs {
         let ShellEnvironment { url, admin_token: token, profile, .. } = environment;
         let variables = TargetSource { url, token, profile };
         // A person who gives the address and the token directly does not need a home folder.
-        let book = profile_file::path()
+        let profiles = profile_file::path()
             .map_or_else(|_| Ok(ProfileFile::default()), |path| ProfileFile::read(&path))?;
-        resolve_target(source, variables, &book)
+        resolve_target(source, variables, &profiles)
     }
 
     /// How results are shown.

@@ -39,7 +39,7 @@ pub(super) struct ResourceName {
 
 impl CliContext {
     /// The ids and names of all resources of a kind.
-    async fn names(&self, kind: ResourceKind) -> Result<Vec<ResourceName>, CliError> {
+    pub(super) async fn names(&self, kind: ResourceKind) -> Result<Vec<ResourceName>, CliError> {
         let list: ResourceList<ResourceName> =
             read_answer(&self.admin.all(&[kind.route], &[]).await?)?;
         Ok(list.data)

@@ -8,9 +8,12 @@ use super::rerate::{RerateArgs, rerate};
 use super::resource_names::{ACCOUNT, GROUP, KEY, ResourceKind, USER};
 use super::{CliContext, parse_whole_number};
 use crate::CliError;
-use crate::output::remark;
-use clap::{Args, Subcommand};
-use serde_json::json;
+use crate::output::{remark, rows};
+use baton_domain::money::PicoUsd;
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+use std::cmp::Reverse;
+use std::collections::HashMap;
 
 /// The arguments of `baton usage`. Without a command it shows a summary.
 #[derive(Args)]
@@ -66,6 +69,18 @@ pub struct SummaryArgs {
     /// Only requests for this model
     #[arg(long)]
     model: Option<String>,
+    /// The order of the rows
+    #[arg(long, value_enum, default_value_t = SummaryOrder::Columns)]
+    sort: SummaryOrder,
+}
+
+/// The order of the rows of a summary.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SummaryOrder {
+    /// By the columns of --by
+    Columns,
+    /// The highest cost first
+    Cost,
 }
 
 /// The arguments of `baton usage events`.
@@ -193,7 +208,14 @@ async fn summary(context: &CliContext, args: SummaryArgs) -> Result<(), CliError
         .await?
         .and_id(context, ("account", ACCOUNT), args.account)
         .await?;
-    let response = context.admin.get(&["usage", "summary"], &query.pairs()).await?;
+    let mut response = context.admin.get(&["usage", "summary"], &query.pairs()).await?;
+    if args.sort == SummaryOrder::Cost {
+        sort_by_cost(&mut response);
+    }
+    // Scripts get the ids, which do not change.
+    if !context.printer.json {
+        response = replace_ids_by_names(context, response).await;
+    }
     let groups = args.by.split(',').map(str::trim).filter(|name| !name.is_empty());
     let sort_columns: Vec<(&str, String)> =
         groups.map(|name| (name, format!("/group/{name}"))).collect();
@@ -201,6 +223,37 @@ async fn summary(context: &CliContext, args: SummaryArgs) -> Result<(), CliError
         sort_columns.iter().map(|(name, pointer)| (*name, pointer.as_str())).chain(SUMS).collect();
     context.printer.rows(&response, &columns);
     Ok(())
+}
+
+/// Puts the row with the highest cost first.
+fn sort_by_cost(response: &mut Value) {
+    let cost = |row: &Value| {
+        let text = row["cost_usd"].as_str().unwrap_or_default();
+        text.parse::<PicoUsd>().unwrap_or(PicoUsd::ZERO)
+    };
+    if let Some(rows) = response["data"].as_array_mut() {
+        rows.sort_by_cached_key(|row| Reverse(cost(row)));
+    }
+}
+
+/// Replaces the ids in the rows of a summary by names. The id of a deleted resource stays, and so
+/// do all ids of a kind that the caller cannot list.
+async fn replace_ids_by_names(context: &CliContext, mut response: Value) -> Value {
+    for kind in [KEY, USER, GROUP, ACCOUNT] {
+        if !rows(&response).iter().any(|row| row["group"][kind.noun].is_string()) {
+            continue;
+        }
+        let Ok(names) = context.names(kind).await else { continue };
+        let names: HashMap<String, String> =
+            names.into_iter().map(|one| (one.id, one.name)).collect();
+        for row in response["data"].as_array_mut().into_iter().flatten() {
+            let id = row["group"][kind.noun].as_str().unwrap_or_default();
+            if let Some(name) = names.get(id) {
+                row["group"][kind.noun] = json!(name);
+            }
+        }
+    }
+    response
 }
 
 async fn events(context: &CliContext, args: EventsArgs) -> Result<(), CliError> {
@@ -220,4 +273,19 @@ async fn events(context: &CliContext, args: EventsArgs) -> Result<(), CliError> 
         remark(format!("there are more rows than the {max} that --limit allows"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn most_expensive_row_is_first() {
+        let row = |user: &str, cost: &str| json!({ "group": { "user": user }, "cost_usd": cost });
+        let mut response = json!({ "data": [row("a", "0.5"), row("b", "10"), row("c", "9.25")] });
+        sort_by_cost(&mut response);
+        let users: Vec<&str> =
+            rows(&response).iter().filter_map(|row| row["group"]["user"].as_str()).collect();
+        assert_eq!(users, ["b", "c", "a"]);
+    }
 }

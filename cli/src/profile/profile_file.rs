@@ -112,7 +112,7 @@ impl ProfileFile {
 mod tests {
     use super::*;
 
-    fn book() -> ProfileFile {
+    fn profile_file() -> ProfileFile {
         let profile = |url: &str, token: Option<&str>| Profile {
             url: url.into(),
             token: token.map(|token| Secret::new(token.into())),
@@ -129,11 +129,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("baton/config.toml");
         assert!(ProfileFile::read(&path).ok().unwrap().profiles.is_empty());
-        book().write(&path).ok().unwrap();
+        profile_file().write(&path).ok().unwrap();
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let read = ProfileFile::read(&path).ok().unwrap();
-        assert_eq!(read.to_toml(), book().to_toml());
+        assert_eq!(read.to_toml(), profile_file().to_toml());
         assert_eq!(read.find("a \"prod\"").ok().unwrap().url, "https://a");
         assert_eq!(read.find("other").err().map(|fail| fail.code()), Some(2));
     }
@@ -142,7 +142,7 @@ mod tests {
     fn insecure_or_invalid_file_is_refused_without_showing_its_token() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.toml");
-        book().write(&path).ok().unwrap();
+        profile_file().write(&path).ok().unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
         let message = ProfileFile::read(&path).err().unwrap().to_string();
         assert!(message.contains("chmod 600"), "{message}");

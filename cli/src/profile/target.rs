@@ -1,4 +1,5 @@
-//! Selects the deployment that a command uses: flags come first, then variables, then the file. Pure.
+//! Selects the deployment that a command uses: flags come first, then variables, then the file.
+//! Pure.
 
 use super::profile_file::ProfileFile;
 use crate::CliError;
@@ -78,7 +79,7 @@ mod tests {
     use super::super::profile_file::Profile;
     use super::*;
 
-    fn book(current: Option<&str>) -> ProfileFile {
+    fn profile_file(current: Option<&str>) -> ProfileFile {
         let profile = |url: &str, token: Option<&str>| Profile {
             url: url.into(),
             token: token.map(|token| Secret::new(token.into())),
@@ -106,7 +107,7 @@ mod tests {
                      variables: TargetSource,
                      current: Option<&str>,
                      expected: (&str, &str)| {
-            let target = resolve_target(source, variables, &book(current)).ok().unwrap();
+            let target = resolve_target(source, variables, &profile_file(current)).ok().unwrap();
             assert_eq!((target.url.as_str(), target.token.expose()), expected);
         };
         let none = TargetSource::default;
@@ -138,7 +139,7 @@ mod tests {
     #[test]
     fn token_of_a_profile_is_sent_only_to_its_address() {
         let token = |source: TargetSource, variables: TargetSource| {
-            resolve_target(source, variables, &book(Some("a")))
+            resolve_target(source, variables, &profile_file(Some("a")))
                 .ok()
                 .unwrap()
                 .token
@@ -153,10 +154,13 @@ mod tests {
 
     #[test]
     fn missing_profile_is_a_usage_error() {
-        let error =
-            resolve_target(target_source("", "", "x"), TargetSource::default(), &book(None))
-                .err()
-                .unwrap();
+        let error = resolve_target(
+            target_source("", "", "x"),
+            TargetSource::default(),
+            &profile_file(None),
+        )
+        .err()
+        .unwrap();
         assert_eq!(error.code(), 2);
         assert!(error.to_string().contains("a, b, bare"), "{error}");
     }

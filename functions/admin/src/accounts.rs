@@ -7,7 +7,7 @@ use crate::api_response::{ApiError, ApiResult, NoContent};
 use crate::credentials::CredentialInput;
 use crate::health::HealthView;
 use crate::query::{contains_ignoring_case, model_pairs, name};
-use crate::resource::{Resource, ResourceDraft, meta};
+use crate::resource::{NewResource, Resource, meta};
 use baton_api::accounts::{AccountChange, AccountFilter, AccountResource, AccountStatus};
 use baton_api::credentials::NewCredential;
 use baton_api::error::CREDENTIAL_AGAIN;
@@ -50,19 +50,19 @@ impl AccountEdit {
 }
 
 impl Resource for Account {
-    type View = AccountResource;
+    type Shown = AccountResource;
     type Change = AccountChange;
     type Filter = AccountFilter;
     type Extra = AccountEdit;
-    type Once = ();
+    type ShownOnce = ();
 
     /// The account with the health that this process has cached.
-    fn view(state: &AdminState, stored: &StoredEntity<Self>) -> AccountResource {
-        state.account_view(stored, None, None)
+    fn to_resource(state: &AdminState, stored: &StoredEntity<Self>) -> AccountResource {
+        state.account_resource(stored, None, None)
     }
 
     /// The accounts with their health read from the store.
-    async fn current_views(
+    async fn load_resources(
         state: &AdminState,
         stored: &[StoredEntity<Self>],
     ) -> ApiResult<Vec<AccountResource>> {
@@ -72,7 +72,7 @@ impl Resource for Account {
         let tokens = state.accounts_with_token(stored).await?;
         let view = |one: &StoredEntity<Self>| {
             let id = &one.value.id;
-            state.account_view(one, used.get(id).copied(), Some(&tokens))
+            state.account_resource(one, used.get(id).copied(), Some(&tokens))
         };
         Ok(stored.iter().map(view).collect())
     }
@@ -83,10 +83,10 @@ impl Resource for Account {
             && contains_ignoring_case(&self.name, &filter.q.to_lowercase())
     }
 
-    async fn draft(
+    async fn build_new(
         state: &AdminState,
         mut change: AccountChange,
-    ) -> ApiResult<ResourceDraft<Self>> {
+    ) -> ApiResult<NewResource<Self>> {
         let credential = change.credential.take().map(CredentialInput::Submitted);
         state.new_account(change, credential).await
     }
@@ -121,14 +121,14 @@ impl Resource for Account {
         Ok(())
     }
 
-    fn audited(
-        mut view: Value,
+    fn audit_fields(
+        mut fields: Value,
         before: &StoredEntity<Self>,
         (after, extra): (&StoredEntity<Self>, &AccountEdit),
     ) -> Value {
-        view["credential_changed"] = json!(extra.has_credential);
-        view["proxy_changed"] = json!(after.value.proxy_sealed != before.value.proxy_sealed);
-        view
+        fields["credential_changed"] = json!(extra.has_credential);
+        fields["proxy_changed"] = json!(after.value.proxy_sealed != before.value.proxy_sealed);
+        fields
     }
 
     async fn after_change(
@@ -176,7 +176,7 @@ impl AdminState {
     }
 
     /// The account in an answer. Without `tokens`, nothing is known about its token.
-    pub(crate) fn account_view(
+    pub(crate) fn account_resource(
         &self,
         stored: &StoredEntity<Account>,
         last_used_at: Option<Timestamp>,
@@ -223,9 +223,10 @@ impl AdminState {
         &self,
         New(change): New<AccountChange>,
     ) -> ApiResult<()> {
-        let ResourceDraft { stored, extra, once: () } = Account::draft(self, change).await?;
+        let NewResource { stored, extra, shown_once: () } =
+            Account::build_new(self, change).await?;
         let edit = self.edit_for_new(&stored, &extra).await?;
-        let note = AuditNote::created(&stored.value.id, &Account::view(self, &stored));
+        let note = AuditNote::created(&stored.value.id, &Account::to_resource(self, &stored));
         let request = AdminRequest::from_baton();
         self.commit_change(&request, edit, note, NoContent::new(&())?).await.map(drop)
     }
@@ -235,7 +236,7 @@ impl AdminState {
         &self,
         change: AccountChange,
         credential: Option<CredentialInput>,
-    ) -> ApiResult<ResourceDraft<Account>> {
+    ) -> ApiResult<NewResource<Account>> {
         check_named(&change)?;
         if credential.is_none() {
             return Err(ApiError::bad(
@@ -243,7 +244,7 @@ impl AdminState {
             ));
         }
         // Boxed, because the future holds all fields more than once.
-        Box::pin(self.draft_account(change, credential, CredentialKind::ApiKey)).await
+        Box::pin(self.build_account(change, credential, CredentialKind::ApiKey)).await
     }
 
     /// Checks the fields of an account that will get its credential by a sign-in.
@@ -254,16 +255,16 @@ impl AdminState {
             ));
         }
         check_named(&change)?;
-        self.draft_account(change, None, CredentialKind::Oauth2).await.map(drop)
+        self.build_account(change, None, CredentialKind::Oauth2).await.map(drop)
     }
 
     /// Builds a new account. `kind` is the kind of its credential if none is given.
-    async fn draft_account(
+    async fn build_account(
         &self,
         change: AccountChange,
         credential: Option<CredentialInput>,
         kind: CredentialKind,
-    ) -> ApiResult<ResourceDraft<Account>> {
+    ) -> ApiResult<NewResource<Account>> {
         let has_own_address =
             matches!(credential, Some(CredentialInput::Submitted(NewCredential::Aws(_))));
         let provider = change.provider.unwrap_or(Provider::Anthropic);
@@ -298,7 +299,7 @@ impl AdminState {
         let mut stored = self.store.editor.new_stored(blank, None);
         let change = AccountChange { groups: None, ..change };
         let extra = self.apply_account_change(&mut stored, change, credential).await?;
-        Ok(ResourceDraft { stored, extra, once: () })
+        Ok(NewResource { stored, extra, shown_once: () })
     }
 
     /// Checks the fields and applies them to `stored`, with the credential if one is given.

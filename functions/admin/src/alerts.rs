@@ -31,7 +31,7 @@ const THRESHOLDS_MAX: usize = 10;
 pub(crate) async fn get_alert_settings(
     State(state): SharedAdminState,
 ) -> ApiResult<TypedResponse<AlertSettingsResource>> {
-    let shown = alert_settings_view(state.store.alert_settings.read().await?.as_ref());
+    let shown = alert_settings_resource(state.store.alert_settings.read().await?.as_ref());
     let waiting = state.pending_deliveries().await?;
     TypedResponse::new(&AlertSettingsResource { shown, waiting })
 }
@@ -42,7 +42,7 @@ pub(crate) async fn set_alert_settings(
     JsonBody(input): JsonBody<AlertSettingsChange>,
 ) -> ApiResult<TypedResponse<ChangedAlertSettings>> {
     let before = state.store.alert_settings.read().await?;
-    let old = alert_settings_view(before.as_ref());
+    let old = alert_settings_resource(before.as_ref());
     let (shown, old_url, old_secret) = match before {
         Some(before) => {
             request.check_version(&before.preferences)?;
@@ -84,7 +84,7 @@ pub(crate) async fn set_alert_settings(
         AlertSettings { preferences: StoredEntity { value, ..shown }, url, signing_secret };
     let mut edit = ConfigEdit::default();
     state.store.editor.save_alert_settings(&mut edit, &settings).await?;
-    let shown = alert_settings_view(Some(&settings));
+    let shown = alert_settings_resource(Some(&settings));
     let note = AuditNote::updated(&TARGET, &old, &shown);
     let waiting = state.pending_deliveries().await?;
     let after = ChangedAlertSettings {
@@ -141,7 +141,7 @@ impl AdminState {
 
 /// The settings for answers. Only the host of the webhook's address is returned, because the rest
 /// often contains a key.
-fn alert_settings_view(settings: Option<&AlertSettings>) -> ShownAlertSettings {
+fn alert_settings_resource(settings: Option<&AlertSettings>) -> ShownAlertSettings {
     let host = |url: &Secret| url.expose().parse::<http::Uri>().ok()?.host().map(str::to_owned);
     let url = settings.and_then(|settings| settings.url.as_ref());
     let shown = settings.map(|settings| settings.preferences.value.clone()).unwrap_or_default();

@@ -23,11 +23,11 @@ pub(crate) async fn list_audit_rows(
     let filter = AuditFilter { from, to, actor, target, action };
     let limit = usize::from(page_limit(&paging)?);
     let page = state.store.audit.list_rows(&filter, limit, page_cursor(&paging)).await?;
-    let data = page.data.into_iter().map(audit_row_view).collect();
+    let data = page.data.into_iter().map(audit_row_resource).collect();
     Ok(Json(ResourceList { data, next_cursor: page.next_cursor }))
 }
 
-pub(crate) fn audit_row_view(AuditRow { id, at, change }: AuditRow) -> AuditRowResource {
+pub(crate) fn audit_row_resource(AuditRow { id, at, change }: AuditRow) -> AuditRowResource {
     let AuditChange { actor, action, target, before, after } = change;
     AuditRowResource { id, at, actor, action, target, before, after }
 }

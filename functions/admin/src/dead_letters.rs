@@ -32,7 +32,7 @@ pub(crate) async fn list_dead_letters(
 ) -> ApiResult<Json<DeadLetterList>> {
     let dead_letters = state.dead_letters()?;
     let (count, some) = (dead_letters.count().await?, dead_letters.peek().await?);
-    Ok(Json(DeadLetterList { count, data: some.iter().map(dead_letter_view).collect() }))
+    Ok(Json(DeadLetterList { count, data: some.iter().map(dead_letter_resource).collect() }))
 }
 
 /// Sends dead letters, or records from a log, to the usage queue. It can be repeated at any time,
@@ -85,7 +85,7 @@ impl crate::AdminState {
 }
 
 /// The fields of a message that are safe to show: well-formed ids, and why it was not stored.
-fn dead_letter_view(letter: &DeadLetter) -> DeadLetterResource {
+fn dead_letter_resource(letter: &DeadLetter) -> DeadLetterResource {
     let reason = UsageRecord::parse(&letter.body).err();
     let fields: Value = serde_json::from_str(&letter.body).unwrap_or_default();
     let text = |name: &str| fields[name].as_str().unwrap_or_default();

@@ -4,7 +4,7 @@ use crate::AdminState;
 use crate::admin_request::{AdminRequest, AuditNote};
 use crate::api_response::{ApiError, ApiResult, NoContent};
 use crate::query::{change_limits, contains_ignoring_case, model_pairs, name};
-use crate::resource::{Resource, ResourceDraft, meta};
+use crate::resource::{NewResource, Resource, meta};
 use baton_api::fields::ModelMap;
 use baton_api::groups::{GroupChange, GroupFilter, GroupResource};
 use baton_domain::id::GroupId;
@@ -17,14 +17,17 @@ const DESCRIPTION_CHARACTERS_MAX: usize = 2000;
 /// The name of the group that Baton creates itself.
 const DEFAULT: &str = "default";
 
+/// How many accounts the error names that a group with accounts gets when it is to be deleted.
+const ACCOUNTS_SHOWN: usize = 5;
+
 impl Resource for Group {
-    type View = GroupResource;
+    type Shown = GroupResource;
     type Change = GroupChange;
     type Filter = GroupFilter;
     type Extra = ();
-    type Once = ();
+    type ShownOnce = ();
 
-    fn view(_: &AdminState, stored: &StoredEntity<Self>) -> GroupResource {
+    fn to_resource(_: &AdminState, stored: &StoredEntity<Self>) -> GroupResource {
         let group = stored.value.clone();
         GroupResource {
             id: group.id,
@@ -42,14 +45,14 @@ impl Resource for Group {
             && contains_ignoring_case(&self.name, &filter.q.to_lowercase())
     }
 
-    async fn draft(state: &AdminState, change: GroupChange) -> ApiResult<ResourceDraft<Self>> {
+    async fn build_new(state: &AdminState, change: GroupChange) -> ApiResult<NewResource<Self>> {
         if change.name.is_none() {
             return Err(ApiError::bad("`name` is missing"));
         }
         let id = GroupId::from_bits(state.store.random_source().bits());
         let mut stored = state.store.editor.new_stored(blank_group(id), None);
         Self::apply(state, &mut stored, change).await?;
-        Ok(ResourceDraft { stored, extra: (), once: () })
+        Ok(NewResource { stored, extra: (), shown_once: () })
     }
 
     async fn apply(
@@ -82,18 +85,15 @@ impl Resource for Group {
     }
 
     async fn check_removal(&self, state: &AdminState) -> ApiResult<()> {
-        match state.store.config.account_ids(&self.id).await?.len() {
-            0 => {}
-            1 => {
-                return Err(ApiError::conflict(
-                    "the group still has 1 account; first remove it from the group",
-                ));
-            }
-            count => {
-                return Err(ApiError::conflict(format!(
-                    "the group still has {count} accounts; first remove them from the group"
-                )));
-            }
+        let accounts = state.store.config.account_ids(&self.id).await?;
+        if !accounts.is_empty() {
+            let shown = accounts.iter().take(ACCOUNTS_SHOWN).map(ToString::to_string);
+            return Err(ApiError::conflict(format!(
+                "the group still has accounts ({} in total, such as {}); first assign them to other \
+                 groups, or delete them",
+                accounts.len(),
+                shown.collect::<Vec<_>>().join(", ")
+            )));
         }
         if state.has_key(&|key| key.group_id == self.id).await? {
             return Err(ApiError::conflict(
@@ -162,7 +162,7 @@ impl AdminState {
             };
             let stored = self.store.editor.new_stored(group, None);
             let edit = self.edit_for_new(&stored, &()).await?;
-            let note = AuditNote::created(&id, &Group::view(self, &stored));
+            let note = AuditNote::created(&id, &Group::to_resource(self, &stored));
             let request = AdminRequest::from_baton();
             self.commit_change(&request, edit, note, NoContent::new(&())?).await?;
         }

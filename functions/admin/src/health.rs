@@ -45,7 +45,7 @@ impl HealthView {
                 ),
                 None => (AccountStatus::Ready, None, None),
             },
-            AccountAvailability::HalfOpen => match health.doubt() {
+            AccountAvailability::HalfOpen => match health.refusal_in_doubt() {
                 Some(reason) => {
                     let message = format!("{reason}; the next request shows whether it still does");
                     (AccountStatus::Unproven, Some(message), None)
@@ -94,13 +94,13 @@ pub(crate) async fn reset_account(
     ResourceId(id): ResourceId<AccountId>,
 ) -> ApiResult<TypedResponse<AccountResource>> {
     let stored = state.find::<Account>(&id).await?;
-    let before = state.current_view(stored.clone()).await?;
+    let before = state.load_resource(stored.clone()).await?;
     let note = AuditNote::other_action(AuditAction::Reset, &id, (&before, &Value::Null));
     state
         .commit_change(&request.without_replay(), ConfigEdit::default(), note, NoContent::new(&())?)
         .await?;
     state.reset_health(&stored.value.id).await?;
-    TypedResponse::new(&state.current_view(stored).await?)
+    TypedResponse::new(&state.load_resource(stored).await?)
 }
 
 /// `POST /accounts/{id}/refresh`: renews the account's token now.
@@ -114,13 +114,13 @@ pub(crate) async fn refresh_account(
         return Err(ApiError::bad("the account has a static key, which is not renewed"));
     }
     let (store, endpoint) = (&state.store, state.endpoint()?);
-    let before = state.current_view(stored.clone()).await?;
+    let before = state.load_resource(stored.clone()).await?;
     let note = AuditNote::other_action(AuditAction::Refresh, &id, (&before, &Value::Null));
     state
         .commit_change(&request.without_replay(), ConfigEdit::default(), note, NoContent::new(&())?)
         .await?;
     match renew(&store.tokens, endpoint, &stored.value.id, RenewalTrigger::Operator).await? {
-        RenewalOutcome::Renewed => TypedResponse::new(&state.current_view(stored).await?),
+        RenewalOutcome::Renewed => TypedResponse::new(&state.load_resource(stored).await?),
         RenewalOutcome::Failed(error) => {
             Err(ApiError::bad(format!("the token endpoint issued no token: {error}")))
         }
@@ -140,7 +140,10 @@ pub(crate) async fn test_account(
     let stored = state.find::<Account>(&id).await?;
     let sign_in = state.store.clock().now();
     state.store.health.read_health(std::slice::from_ref(&id)).await?;
-    let outcome = state.probe_credential(&stored).await;
+    let (outcome, was_asked) = match state.probe_credential(&stored).await {
+        Ok(outcome) => (outcome, true),
+        Err(reason) => (ProbeOutcome::not_asked(reason), false),
+    };
     let now = state.store.clock().now();
     state
         .store
@@ -149,7 +152,11 @@ pub(crate) async fn test_account(
         .await?;
     let (is_ok, message) =
         result_of(outcome.credential_status, outcome.effect.is_some(), outcome.status);
-    let message = message.unwrap_or(outcome.message);
+    let mut message = message.unwrap_or(outcome.message);
+    if was_asked && is_ok == Some(false) {
+        let health = state.store.health.get(&id);
+        message.push_str(&advice_after_failure(&HealthView::new(&stored.value, &health, now)));
+    }
     let millis = now.duration_since(sign_in).as_millis();
     Ok(Json(AccountTest {
         id,
@@ -160,8 +167,28 @@ pub(crate) async fn test_account(
     }))
 }
 
-/// Whether a test shows that the account can be used (nothing where it shows neither), and the words for
-/// it where they are not the upstream's own.
+/// What a failed test means for the use of the account, and what to do.
+fn advice_after_failure(health: &HealthView) -> String {
+    match (health.status, health.until) {
+        (AccountStatus::AuthFailed, _) => {
+            "; the account is not used until its credential is accepted: replace the credential, or \
+             correct its rights at the upstream and reset the account"
+                .to_owned()
+        }
+        (AccountStatus::Cooling, Some(until)) => format!(
+            "; the account is in a cooldown until {}: correct the cause at the upstream, then reset \
+             the account",
+            until.strftime("%Y-%m-%d %H:%M:%S UTC")
+        ),
+        (AccountStatus::Disabled, _) => "; the account is disabled".to_owned(),
+        _ => "; requests still use the account: check its address, its proxy and the upstream, then \
+              test it again"
+            .to_owned(),
+    }
+}
+
+/// Whether a test shows that the account can be used (nothing where it shows neither), and the
+/// words for it where they are not the upstream's own.
 fn result_of(
     proof: CredentialStatus,
     has_effect: bool,
@@ -235,32 +262,35 @@ impl AdminState {
     }
 
     /// Checks with free calls whether the account's upstream accepts the credential.
-    async fn probe_credential(&self, stored: &StoredEntity<Account>) -> ProbeOutcome {
+    ///
+    /// # Errors
+    /// The reason why no call could be made, with what to do.
+    async fn probe_credential(
+        &self,
+        stored: &StoredEntity<Account>,
+    ) -> Result<ProbeOutcome, String> {
         let account = &stored.value;
-        let requested = async {
-            let message = |error: StoreError| error.to_string();
-            let credential = match self.store.credentials.credential(stored).await {
-                Err(StoreError::Sealed(_)) if account.credential.is_renewed() => {
-                    return Err(
-                        "the account has no token yet; renew it with POST /accounts/{id}/refresh \
-                         or `baton account refresh`, or sign in again"
-                            .to_owned(),
-                    );
-                }
-                credential => credential.map_err(message)?,
-            };
-            let proxy = self.store.credentials.open_proxy(account).await.map_err(message)?;
-            let upstream = UpstreamClient::new(&self.timers, self.allow_private_upstreams)
-                .and_then(|upstream| upstream.with_proxy(proxy.as_ref()))
-                .map_err(|error| error.to_string())?;
-            let (signer, bits) =
-                (RequestSigner::new(self.store.clock().clone()), self.store.random_source().bits());
-            let (upstream, signer, credential) = (&upstream, &signer, &credential);
-            let subject = CredentialProbe { upstream, signer, account, credential, bits };
-            let health = self.store.health.get(&account.id);
-            Ok(subject.probe_credential(&health, self.store.clock().now()).await)
+        let message = |error: StoreError| error.to_string();
+        let credential = match self.store.credentials.credential(stored).await {
+            Err(StoreError::Sealed(_)) if account.credential.is_renewed() => {
+                return Err(
+                    "the account has no token yet; renew it with POST /accounts/{id}/refresh or \
+                     `baton account refresh`, or sign in again"
+                        .to_owned(),
+                );
+            }
+            credential => credential.map_err(message)?,
         };
-        requested.await.unwrap_or_else(ProbeOutcome::not_asked)
+        let proxy = self.store.credentials.open_proxy(account).await.map_err(message)?;
+        let upstream = UpstreamClient::new(&self.timers, self.allow_private_upstreams)
+            .and_then(|upstream| upstream.with_proxy(proxy.as_ref()))
+            .map_err(|error| error.to_string())?;
+        let (signer, bits) =
+            (RequestSigner::new(self.store.clock().clone()), self.store.random_source().bits());
+        let (upstream, signer, credential) = (&upstream, &signer, &credential);
+        let subject = CredentialProbe { upstream, signer, account, credential, bits };
+        let health = self.store.health.get(&account.id);
+        Ok(subject.probe_credential(&health, self.store.clock().now()).await)
     }
 }
 

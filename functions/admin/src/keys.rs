@@ -4,7 +4,7 @@ use crate::admin_request::{AdminRequest, AuditNote};
 use crate::api_response::{ApiError, ApiResult, Created, NoContent, TypedResponse};
 use crate::query::{change_limits, contains_ignoring_case, name};
 use crate::request_parts::{JsonBody, ResourceId};
-use crate::resource::{Resource, ResourceDraft, meta};
+use crate::resource::{NewResource, Resource, meta};
 use crate::{AdminState, SharedAdminState};
 use axum::extract::State;
 use baton_api::audit::AuditAction;
@@ -19,14 +19,14 @@ use baton_domain::secret::Secret;
 use baton_store::{ConfigEdit, StoredEntity};
 
 impl Resource for Key {
-    type View = KeyResource;
+    type Shown = KeyResource;
     type Change = KeyChange;
     type Filter = KeyFilter;
     type Extra = ();
     /// The full text of a new key.
-    type Once = Secret;
+    type ShownOnce = Secret;
 
-    fn view(_: &AdminState, stored: &StoredEntity<Self>) -> KeyResource {
+    fn to_resource(_: &AdminState, stored: &StoredEntity<Self>) -> KeyResource {
         let key = stored.value.clone();
         KeyResource {
             id: key.id,
@@ -80,7 +80,7 @@ impl Resource for Key {
         }
     }
 
-    async fn draft(state: &AdminState, change: KeyChange) -> ApiResult<ResourceDraft<Self>> {
+    async fn build_new(state: &AdminState, change: KeyChange) -> ApiResult<NewResource<Self>> {
         if change.name.is_none() {
             return Err(ApiError::bad("`name` is missing"));
         }
@@ -100,7 +100,7 @@ impl Resource for Key {
         Self::apply(state, &mut stored, KeyChange { group_id: None, ..change }).await?;
         let (secret, hash) = state.new_secret(&stored.value.id);
         stored.secret = Some(hash);
-        Ok(ResourceDraft { stored, extra: (), once: secret })
+        Ok(NewResource { stored, extra: (), shown_once: secret })
     }
 
     async fn apply(
@@ -128,8 +128,8 @@ impl Resource for Key {
             && *end <= state.store.clock().now()
         {
             return Err(ApiError::bad(
-                "`expires_at`: expected a time in the future, or null for never; to refuse the key \
-                 from now on, set `enabled` to false",
+                "`expires_at`: expected a time in the future, or null; to refuse the key from now on, \
+                 disable it",
             ));
         }
         key.expires_at =
@@ -198,9 +198,12 @@ pub(crate) async fn rotate_key(
     after.secret = Some(hash);
     let mut edit = ConfigEdit::default();
     state.store.editor.save_key(&mut edit, &after)?;
-    let key = Key::view(&state, &after);
-    let note =
-        AuditNote::other_action(AuditAction::Rotate, &id, (&Key::view(&state, &before), &key));
+    let key = Key::to_resource(&state, &after);
+    let note = AuditNote::other_action(
+        AuditAction::Rotate,
+        &id,
+        (&Key::to_resource(&state, &before), &key),
+    );
     let answer = TypedResponse::new(&KeyWithSecret { key, secret })?;
     state.commit_change(&request, edit, note, answer).await
 }
@@ -209,9 +212,10 @@ impl AdminState {
     /// Creates a key for Baton itself and returns its full text.
     pub(crate) async fn create_first_key(&self, name: &str) -> ApiResult<Secret> {
         let New(change) = New::<KeyChange>::with_name(name);
-        let ResourceDraft { stored, extra: (), once: secret } = Key::draft(self, change).await?;
+        let NewResource { stored, extra: (), shown_once: secret } =
+            Key::build_new(self, change).await?;
         let edit = self.edit_for_new(&stored, &()).await?;
-        let note = AuditNote::created(&stored.value.id, &Key::view(self, &stored));
+        let note = AuditNote::created(&stored.value.id, &Key::to_resource(self, &stored));
         let request = AdminRequest::from_baton();
         self.commit_change(&request, edit, note, NoContent::new(&())?).await?;
         Ok(secret)

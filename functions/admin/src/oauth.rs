@@ -113,7 +113,7 @@ pub(crate) async fn finish_sign_in(
     let credential = CredentialInput::Issued(Box::new((sign_in.exchange, secrets, token_status)));
     let (stored, edit, before) = match (sign_in.account_id, sign_in.account) {
         (Some(id), _) => {
-            let before = admin_state.named(&id).await?;
+            let before = admin_state.find_account(&id).await?;
             if sign_in.bound_to.is_some_and(|bound| bound != credential_binding(&before.value)) {
                 return Err(ApiError::bad(
                     "the account's provider, base URL or proxy has changed since the sign-in began; \
@@ -124,7 +124,7 @@ pub(crate) async fn finish_sign_in(
             let token = admin_state.seal(&mut stored, credential).await?;
             let (mut edit, extra) = (ConfigEdit::default(), AccountEdit::with_token(token));
             Account::save(&admin_state, &mut edit, Some(&before), (&stored, &extra)).await?;
-            (stored, edit, Some(Account::view(&admin_state, &before)))
+            (stored, edit, Some(Account::to_resource(&admin_state, &before)))
         }
         (None, fields) => {
             let fields = fields.as_deref().map_or("{}", RawValue::get);
@@ -133,16 +133,16 @@ pub(crate) async fn finish_sign_in(
             (draft.stored, edit, None)
         }
     };
-    let view = Account::view(&admin_state, &stored);
-    let note = AuditNote::other_action(AuditAction::SignIn, &stored.value.id, (&before, &view));
+    let resource = Account::to_resource(&admin_state, &stored);
+    let note = AuditNote::other_action(AuditAction::SignIn, &stored.value.id, (&before, &resource));
     let response =
-        admin_state.commit_change(&request, edit, note, TypedResponse::new(&view)?).await?;
+        admin_state.commit_change(&request, edit, note, TypedResponse::new(&resource)?).await?;
     if response.is_repeated() {
         return Ok(response);
     }
     // The stored health belongs to the previous credential.
     admin_state.reset_health(&stored.value.id).await?;
-    TypedResponse::new(&admin_state.current_view(stored).await?)
+    TypedResponse::new(&admin_state.load_resource(stored).await?)
 }
 
 /// The page to open in a browser (RFC 6749 §4.1.1, RFC 7636 §4.3).
@@ -168,7 +168,7 @@ impl AdminState {
                 .map_err(|error| ApiError::bad(format!("`{name}`: {error}")))?;
         }
         match (&start.account_id, &start.account) {
-            (Some(id), None) => self.named(id).await.map(drop),
+            (Some(id), None) => self.find_account(id).await.map(drop),
             (None, Some(fields)) => self.check_account(body(fields.get().as_bytes())?).await,
             _ => Err(ApiError::bad("send either `account_id` or the fields of a new `account`")),
         }
@@ -177,13 +177,13 @@ impl AdminState {
     /// The current provider, address and proxy of the account that is to be signed in.
     async fn current_binding(&self, id: Option<&AccountId>) -> ApiResult<Option<String>> {
         match id {
-            Some(id) => Ok(Some(credential_binding(&self.named(id).await?.value))),
+            Some(id) => Ok(Some(credential_binding(&self.find_account(id).await?.value))),
             None => Ok(None),
         }
     }
 
     /// Returns the account that a body names.
-    async fn named(&self, id: &AccountId) -> ApiResult<StoredEntity<Account>> {
+    async fn find_account(&self, id: &AccountId) -> ApiResult<StoredEntity<Account>> {
         let found = self.store.config.read::<Account>(id).await?;
         found.ok_or_else(|| ApiError::bad(format!("account {id} does not exist")))
     }

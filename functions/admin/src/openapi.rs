@@ -2,7 +2,7 @@
 //! types of their handlers. `tests/clients/schemathesis.rs` compares the document with real answers.
 
 use crate::api_response::ApiResult;
-use crate::route_description::{ApiSchemas, OperationBuilder, SuccessAnswer, tidied};
+use crate::route_description::{ApiSchemas, OperationBuilder, SuccessAnswer, simplified_schema};
 use crate::routes::RouteAccess;
 use crate::routes::{ApiRoute, BASE, ROUTES, RouteMethod};
 use axum::Json;
@@ -54,7 +54,7 @@ impl OpenApiDocument {
 
     fn into_json(self) -> Map<String, Value> {
         let (schemas, _) = self.schemas.into_components();
-        let document = tidied(json!({
+        let document = simplified_schema(json!({
             "openapi": "3.1.0",
             "info": {
                 "title": "Baton admin API", "version": env!("CARGO_PKG_VERSION"),

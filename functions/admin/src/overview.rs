@@ -65,7 +65,7 @@ pub(crate) async fn get_overview(State(state): SharedAdminState) -> ApiResult<Js
         accounts: accounts
             .data
             .iter()
-            .map(|one| state.account_view(one, None, Some(&tokens)))
+            .map(|one| state.account_resource(one, None, Some(&tokens)))
             .collect(),
     }))
 }

@@ -22,7 +22,7 @@ use baton_store::{ConfigEdit, StoreError, StoredEntity};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
-fn own_price_view(stored: &StoredEntity<OwnPrice>) -> PriceResource {
+fn own_price_resource(stored: &StoredEntity<OwnPrice>) -> PriceResource {
     PriceResource::from_price(&stored.value.id.model, &stored.value.price, PriceSource::Own)
 }
 
@@ -82,7 +82,7 @@ pub(crate) async fn create_price(
         ApiError::bad("`standard`: expected rates, or a `multiplier` for an `account_id`")
     })?;
     let stored = state.store.editor.new_stored(OwnPrice { id, price }, None);
-    let (mut edit, view) = (ConfigEdit::default(), own_price_view(&stored));
+    let (mut edit, view) = (ConfigEdit::default(), own_price_resource(&stored));
     state.store.editor.save_price(&mut edit, &stored)?;
     let note = AuditNote::created(&stored.value.id, &view);
     state.commit_change(&request, edit, note, Created::new(&view)?).await
@@ -150,7 +150,7 @@ pub(crate) async fn delete_price(
     request.check_version(&stored)?;
     let mut edit = ConfigEdit::default();
     state.store.editor.remove_price(&mut edit, &stored);
-    let note = AuditNote::deleted(&stored.value.id, &own_price_view(&stored));
+    let note = AuditNote::deleted(&stored.value.id, &own_price_resource(&stored));
     state.commit_change(&request, edit, note, NoContent::new(&())?).await
 }
 
@@ -198,7 +198,7 @@ impl AdminState {
         for stored in self.store.prices.own_prices().await? {
             let PriceId { model, from } = stored.value.id.clone();
             if wants(&model) {
-                rows.insert((model, from), own_price_view(&stored));
+                rows.insert((model, from), own_price_resource(&stored));
             }
         }
         Ok(rows)

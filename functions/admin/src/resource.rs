@@ -1,5 +1,6 @@
-//! One implementation of a resource: list, create, read, change and remove, with filters, versions,
-//! idempotency, unique names and the audit trail. The file of each kind says what is special about it.
+//! The operations of the API on resources (keys, groups, users, accounts): list, create, read,
+//! change and delete. They are implemented once here, with filters, versions, idempotency, unique
+//! names and the audit trail. The module of each kind implements [`Resource`] with the differences.
 
 use crate::admin_request::{AdminRequest, AuditNote};
 use crate::api_response::{ApiError, ApiResult, Created, NoContent, TypedResponse};
@@ -19,61 +20,63 @@ use std::fmt::Display;
 use std::future::Future;
 use std::str::FromStr;
 
-/// A kind of resource.
+/// A kind of resource, and the steps in which its operations differ from those of other kinds.
 pub(crate) trait Resource:
     UniquelyNamed<Id: FromStr<Err: Display> + JsonSchema> + 'static
 {
-    /// The resource in answers and in the audit trail.
-    type View: Serialize + JsonSchema + Send;
-    /// The fields that a request can set.
+    /// The type of the resource in answers and in the audit trail.
+    type Shown: Serialize + JsonSchema + Send;
+    /// The type of the fields that a request can set.
     type Change: Creatable + DeserializeOwned + Send;
-    /// The filters of the list.
+    /// The query parameters that filter the list.
     type Filter: Default + PartialEq + DeserializeOwned + JsonSchema + Send + Sync;
-    /// What is stored together with the resource, such as a new token.
+    /// Values that are stored in other items together with the resource, such as a new token.
     type Extra: Send + Sync;
-    /// What is returned once, when the resource is created.
-    type Once: Send;
+    /// A value that only the answer to the creation contains, such as the secret of a key.
+    type ShownOnce: Send;
 
-    /// The resource in answers, from what this process knows.
-    fn view(state: &AdminState, stored: &StoredEntity<Self>) -> Self::View;
+    /// Converts the stored resource for an answer, without I/O. Values that other items hold come
+    /// from the caches of this process.
+    fn to_resource(state: &AdminState, stored: &StoredEntity<Self>) -> Self::Shown;
 
-    /// The resources in answers, after reading what belongs to them.
-    fn current_views(
+    /// Converts stored resources for an answer, and reads the values that other items hold.
+    fn load_resources(
         state: &AdminState,
         stored: &[StoredEntity<Self>],
-    ) -> impl Future<Output = ApiResult<Vec<Self::View>>> + Send {
-        let views = stored.iter().map(|one| Self::view(state, one)).collect();
-        async { Ok(views) }
+    ) -> impl Future<Output = ApiResult<Vec<Self::Shown>>> + Send {
+        let resources = stored.iter().map(|one| Self::to_resource(state, one)).collect();
+        async { Ok(resources) }
     }
 
-    /// Restricts a filter to what the caller can see.
+    /// Returns the filter, restricted to the resources that the caller can see.
     fn restrict_filter(_request: &AdminRequest, filter: Self::Filter) -> ApiResult<Self::Filter> {
         Ok(filter)
     }
 
-    /// Whether the filter includes this one.
+    /// Whether the filter includes this resource.
     fn matches(&self, filter: &Self::Filter) -> bool;
 
-    /// Whether the caller can see this one.
+    /// Whether the caller can see this resource.
     fn is_visible(&self, _request: &AdminRequest) -> bool {
         true
     }
 
-    /// Refuses changes that the caller cannot make to any resource of this kind.
+    /// Refuses fields that the caller cannot change at any resource of this kind.
     fn check_change(_request: &AdminRequest, _change: &Self::Change) -> ApiResult<()> {
         Ok(())
     }
 
-    /// Refuses changes of this one by the caller.
+    /// Refuses every change if the caller cannot change this resource.
     fn check_target(&self, _request: &AdminRequest) -> ApiResult<()> {
         Ok(())
     }
 
-    /// A new resource with the fields of `change`, and defaults for the others.
-    fn draft(
+    /// Creates a resource with the fields of `change` and defaults for the others. Nothing is
+    /// stored.
+    fn build_new(
         state: &AdminState,
         change: Self::Change,
-    ) -> impl Future<Output = ApiResult<ResourceDraft<Self>>> + Send;
+    ) -> impl Future<Output = ApiResult<NewResource<Self>>> + Send;
 
     /// Checks the fields and applies them to `stored`.
     fn apply(
@@ -82,10 +85,11 @@ pub(crate) trait Resource:
         change: Self::Change,
     ) -> impl Future<Output = ApiResult<Self::Extra>> + Send;
 
-    /// Adds the resource to `edit`, in place of `before` if that is given.
+    /// Adds the writes for `after` to `edit`. `before` is the stored version that they replace;
+    /// `None` for a new resource.
     ///
     /// # Errors
-    /// Also if the step from `before` to `after` is not allowed.
+    /// The change from `before` to `after` is not allowed, or a value cannot be encrypted.
     fn save(
         state: &AdminState,
         edit: &mut ConfigEdit,
@@ -93,16 +97,17 @@ pub(crate) trait Resource:
         after: (&StoredEntity<Self>, &Self::Extra),
     ) -> impl Future<Output = ApiResult<()>> + Send;
 
-    /// What the audit trail shows after a change.
-    fn audited(
-        view: Value,
+    /// Returns the fields that the audit trail shows after a change. A kind can add some, such as
+    /// whether the credential was replaced.
+    fn audit_fields(
+        fields: Value,
         _before: &StoredEntity<Self>,
         _after: (&StoredEntity<Self>, &Self::Extra),
     ) -> Value {
-        view
+        fields
     }
 
-    /// What has to follow a stored change.
+    /// Runs after a change was stored.
     fn after_change(
         _state: &AdminState,
         _stored: &StoredEntity<Self>,
@@ -111,30 +116,30 @@ pub(crate) trait Resource:
         async { Ok(()) }
     }
 
-    /// Refuses to remove a resource that others still need.
+    /// Refuses the deletion if other resources still need this one.
     fn check_removal(&self, _state: &AdminState) -> impl Future<Output = ApiResult<()>> + Send {
         async { Ok(()) }
     }
 
-    /// Adds the removal to `edit`.
+    /// Adds the deletion to `edit`.
     fn remove(state: &AdminState, edit: &mut ConfigEdit, stored: &StoredEntity<Self>);
 
-    /// The scope whose limits end with the resource.
+    /// The scope whose limits are deleted with the resource; `None` if it has no limits.
     fn limit_scope(&self) -> Option<LimitScope> {
         None
     }
 
-    /// What has to follow a removal.
+    /// Runs after the deletion was stored.
     fn after_removal(&self, _state: &AdminState) -> impl Future<Output = ApiResult<()>> + Send {
         async { Ok(()) }
     }
 }
 
 /// A new resource that is not stored yet.
-pub(crate) struct ResourceDraft<T: Resource> {
+pub(crate) struct NewResource<T: Resource> {
     pub(crate) stored: StoredEntity<T>,
     pub(crate) extra: T::Extra,
-    pub(crate) once: T::Once,
+    pub(crate) shown_once: T::ShownOnce,
 }
 
 /// The times and the version of a stored resource.
@@ -148,30 +153,30 @@ pub(crate) async fn list<T: Resource>(
     request: AdminRequest,
     QueryParameters(paging): QueryParameters<PageQuery>,
     QueryParameters(filter): QueryParameters<T::Filter>,
-) -> ApiResult<Json<ResourceList<T::View>>> {
+) -> ApiResult<Json<ResourceList<T::Shown>>> {
     let filter = T::restrict_filter(&request, filter)?;
     let wants = |one: &T| one.matches(&filter);
     let is_filtered = filter != T::Filter::default();
     let page = state.list_page::<T>(&paging, is_filtered, &wants).await?;
-    let data = T::current_views(&state, &page.data).await?;
+    let data = T::load_resources(&state, &page.data).await?;
     Ok(Json(ResourceList { data, next_cursor: page.next_cursor }))
 }
 
-pub(crate) async fn create<T: Resource<Once = ()>>(
+pub(crate) async fn create<T: Resource<ShownOnce = ()>>(
     State(state): SharedAdminState,
     request: AdminRequest,
     JsonBody(New(change)): JsonBody<New<T::Change>>,
-) -> ApiResult<Created<T::View>> {
-    state.create_resource::<T, _>(&request, change, |view, ()| view).await
+) -> ApiResult<Created<T::Shown>> {
+    state.create_resource::<T, _>(&request, change, |resource, ()| resource).await
 }
 
 pub(crate) async fn read<T: Resource>(
     State(state): SharedAdminState,
     request: AdminRequest,
     ResourceId(id): ResourceId<T::Id>,
-) -> ApiResult<TypedResponse<T::View>> {
+) -> ApiResult<TypedResponse<T::Shown>> {
     let stored = state.find_visible::<T>(&request, &id).await?;
-    TypedResponse::new(&state.current_view(stored).await?)
+    TypedResponse::new(&state.load_resource(stored).await?)
 }
 
 pub(crate) async fn update<T: Resource>(
@@ -179,7 +184,7 @@ pub(crate) async fn update<T: Resource>(
     request: AdminRequest,
     ResourceId(id): ResourceId<T::Id>,
     JsonBody(change): JsonBody<T::Change>,
-) -> ApiResult<TypedResponse<T::View>> {
+) -> ApiResult<TypedResponse<T::Shown>> {
     T::check_change(&request, &change)?;
     let before = state.find_visible::<T>(&request, &id).await?;
     before.value.check_target(&request)?;
@@ -189,11 +194,11 @@ pub(crate) async fn update<T: Resource>(
     let mut edit = ConfigEdit::default();
     state.claim_name(&mut edit, Some(&before.value), &after.value).await?;
     T::save(&state, &mut edit, Some(&before), (&after, &extra)).await?;
-    let audited = T::audited(json!(T::view(&state, &after)), &before, (&after, &extra));
-    let note = AuditNote::updated(after.value.id(), &T::view(&state, &before), &audited);
+    let audited = T::audit_fields(json!(T::to_resource(&state, &after)), &before, (&after, &extra));
+    let note = AuditNote::updated(after.value.id(), &T::to_resource(&state, &before), &audited);
     state.commit_change(&request, edit, note, NoContent::new(&())?).await?;
     T::after_change(&state, &after, &extra).await?;
-    TypedResponse::new(&state.current_view(after).await?)
+    TypedResponse::new(&state.load_resource(after).await?)
 }
 
 pub(crate) async fn delete<T: Resource>(
@@ -211,7 +216,7 @@ pub(crate) async fn delete<T: Resource>(
     if let Some(scope) = &scope {
         state.remove_spend_limits_of(&request, &mut edit, scope).await?;
     }
-    let note = AuditNote::deleted(stored.value.id(), &T::view(&state, &stored));
+    let note = AuditNote::deleted(stored.value.id(), &T::to_resource(&state, &stored));
     let answer = state.commit_change(&request, edit, note, NoContent::new(&())?).await?;
     if let Some(scope) = &scope {
         state.store.cleanup.retire_limit(scope).await?;
@@ -235,32 +240,35 @@ impl AdminState {
         }
     }
 
-    /// The resource in an answer, after reading what belongs to it.
-    pub(crate) async fn current_view<T: Resource>(
+    /// Converts one stored resource for an answer, and reads the values that other items hold.
+    pub(crate) async fn load_resource<T: Resource>(
         &self,
         stored: StoredEntity<T>,
-    ) -> ApiResult<T::View> {
-        let views = T::current_views(self, &[stored]).await?;
-        views.into_iter().next().ok_or_else(|| ApiError::internal_error("a resource has no view"))
+    ) -> ApiResult<T::Shown> {
+        let resources = T::load_resources(self, &[stored]).await?;
+        resources
+            .into_iter()
+            .next()
+            .ok_or_else(|| ApiError::internal_error("the resource was not loaded"))
     }
 
-    /// Creates a resource. The answer is made by `into_body` from the resource and from what is
-    /// returned only once.
+    /// Creates a resource and stores it. `into_body` makes the answer from the resource and the
+    /// value that is shown only once.
     pub(crate) async fn create_resource<T: Resource, C: Serialize>(
         &self,
         request: &AdminRequest,
         change: T::Change,
-        into_body: impl FnOnce(T::View, T::Once) -> C,
+        into_body: impl FnOnce(T::Shown, T::ShownOnce) -> C,
     ) -> ApiResult<Created<C>> {
-        let ResourceDraft { stored, extra, once } = T::draft(self, change).await?;
+        let NewResource { stored, extra, shown_once } = T::build_new(self, change).await?;
         let edit = self.edit_for_new(&stored, &extra).await?;
-        let view = T::view(self, &stored);
-        let note = AuditNote::created(stored.value.id(), &view);
-        let response = Created::new(&into_body(view, once))?;
+        let resource = T::to_resource(self, &stored);
+        let note = AuditNote::created(stored.value.id(), &resource);
+        let response = Created::new(&into_body(resource, shown_once))?;
         self.commit_change(request, edit, note, response).await
     }
 
-    /// The edit that stores a new resource.
+    /// Returns the edit that stores a new resource and reserves its name.
     pub(crate) async fn edit_for_new<T: Resource>(
         &self,
         stored: &StoredEntity<T>,

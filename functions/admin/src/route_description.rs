@@ -43,7 +43,9 @@ impl ApiSchemas {
         let mut components = self.requests.take_definitions(true);
         let mut ambiguous = Vec::new();
         for (name, schema) in self.answers.take_definitions(true) {
-            let is_other = |known: &Value| tidied(known.clone()) != tidied(schema.clone());
+            let is_other = |known: &Value| {
+                simplified_schema(known.clone()) != simplified_schema(schema.clone())
+            };
             if components.get(&name).is_some_and(is_other) {
                 ambiguous.push(name.clone());
             }
@@ -124,7 +126,7 @@ impl<'a> OperationBuilder<'a> {
                 definition["required"] = json!(true);
             }
             definition["schema"] = schema;
-            let definition = tidied(definition);
+            let definition = simplified_schema(definition);
             let component = name.trim_end_matches("[]").to_owned();
             self.parameters.push(RouteParameter { component, definition });
             self.has_query = true;
@@ -273,12 +275,12 @@ fn add_property_names<T: JsonSchema>(names: &mut Vec<String>) {
 
 /// A schema as the description has it: without the formats of Rust's numbers, empty defaults and the
 /// line breaks of comments.
-pub(crate) fn tidied(mut schema: Value) -> Value {
-    tidy(&mut schema);
+pub(crate) fn simplified_schema(mut schema: Value) -> Value {
+    simplify(&mut schema);
     schema
 }
 
-fn tidy(value: &mut Value) {
+fn simplify(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             if let Some(Value::String(text)) = fields.get_mut("description") {

@@ -11,7 +11,7 @@ use baton_store::{ConfigEdit, StoredEntity};
 
 const TARGET: &str = "settings";
 
-fn settings_view(stored: &StoredEntity<RuntimeSettings>) -> SettingsResource {
+fn settings_resource(stored: &StoredEntity<RuntimeSettings>) -> SettingsResource {
     SettingsResource {
         member_access: stored.value.member_access,
         updated_at: (stored.version > 0).then_some(stored.updated_at),
@@ -22,7 +22,7 @@ fn settings_view(stored: &StoredEntity<RuntimeSettings>) -> SettingsResource {
 pub(crate) async fn get_settings(
     State(state): SharedAdminState,
 ) -> ApiResult<TypedResponse<SettingsResource>> {
-    TypedResponse::new(&settings_view(&state.load_settings().await?))
+    TypedResponse::new(&settings_resource(&state.load_settings().await?))
 }
 
 pub(crate) async fn update_settings(
@@ -34,9 +34,9 @@ pub(crate) async fn update_settings(
     request.check_version(&before)?;
     let mut stored = state.store.editor.next_version(&before);
     stored.value.member_access = member_access.unwrap_or(stored.value.member_access);
-    let (mut edit, after) = (ConfigEdit::default(), settings_view(&stored));
+    let (mut edit, after) = (ConfigEdit::default(), settings_resource(&stored));
     state.store.editor.save(&mut edit, &stored)?;
-    let note = AuditNote::updated(&TARGET, &settings_view(&before), &after);
+    let note = AuditNote::updated(&TARGET, &settings_resource(&before), &after);
     state.commit_change(&request, edit, note, TypedResponse::new(&after)?).await
 }
 

@@ -4,7 +4,7 @@
 
 use crate::admin_request::{AdminRequest, AuditNote};
 use crate::api_response::{ApiError, ApiResult, TypedResponse};
-use crate::audit::audit_row_view;
+use crate::audit::audit_row_resource;
 use crate::request_parts::{JsonBody, QueryParameters, RepeatedQuery, ResourceId};
 use crate::{AdminState, SharedAdminState};
 use axum::Json;
@@ -23,7 +23,7 @@ use baton_store::{ConfigEdit, StoredEntity};
 /// the conflict.
 const TRIES_MAX: u32 = 3;
 
-fn spend_limit_view(stored: &StoredEntity<SpendLimit>) -> ApiResult<SpendLimitResource> {
+fn spend_limit_resource(stored: &StoredEntity<SpendLimit>) -> ApiResult<SpendLimitResource> {
     let SpendLimit { id, cap } = &stored.value;
     let scope = SpendLimitScope::from_limit_scope(id.scope());
     let period = SpendPeriod::from_limit_period(id.period());
@@ -55,7 +55,7 @@ pub(crate) async fn list_spend_limits(
 ) -> ApiResult<Json<SpendLimitList>> {
     let limit = page_size(query.limit)?;
     let all = state.all::<SpendLimit>().await?;
-    let mut all = all.iter().map(spend_limit_view).collect::<ApiResult<Vec<_>>>()?;
+    let mut all = all.iter().map(spend_limit_resource).collect::<ApiResult<Vec<_>>>()?;
     let kinds = &query.scope_type;
     all.retain(|row| kinds.is_empty() || kinds.contains(&row.scope.kind()));
     let place = |id: &str| {
@@ -103,7 +103,7 @@ pub(crate) async fn get_spend_limit(
     State(state): SharedAdminState,
     ResourceId(id): ResourceId<SpendLimitId>,
 ) -> ApiResult<Json<SpendLimitResource>> {
-    spend_limit_view(&state.find_spend_limit(&id).await?).map(Json)
+    spend_limit_resource(&state.find_spend_limit(&id).await?).map(Json)
 }
 
 pub(crate) async fn delete_spend_limit(
@@ -115,7 +115,7 @@ pub(crate) async fn delete_spend_limit(
     request.check_version(&stored)?;
     let mut edit = ConfigEdit::default();
     state.store.editor.remove_spend_limit(&mut edit, &stored);
-    let note = AuditNote::deleted(&id, &spend_limit_view(&stored)?);
+    let note = AuditNote::deleted(&id, &spend_limit_resource(&stored)?);
     let answer = TypedResponse::new(&DeletedSpendLimit { id })?;
     state.commit_change(&request, edit, note, answer).await
 }
@@ -128,7 +128,7 @@ pub(crate) async fn list_changes(
     let mut rows = state.store.audit.newest_rows("spl_", limit + 1).await?;
     let has_more = rows.len() > limit;
     rows.truncate(limit);
-    let view = |row| SpendLimitAuditRow { row: audit_row_view(row) };
+    let view = |row| SpendLimitAuditRow { row: audit_row_resource(row) };
     Ok(Json(SpendLimitAuditList { data: rows.into_iter().map(view).collect(), has_more }))
 }
 
@@ -169,9 +169,9 @@ impl AdminState {
         };
         let mut edit = ConfigEdit::default();
         self.store.editor.save_spend_limit(&mut edit, &stored)?;
-        let (target, after) = (&stored.value.id, spend_limit_view(&stored)?);
+        let (target, after) = (&stored.value.id, spend_limit_resource(&stored)?);
         let note = match &before {
-            Some(before) => AuditNote::updated(target, &spend_limit_view(before)?, &after),
+            Some(before) => AuditNote::updated(target, &spend_limit_resource(before)?, &after),
             None => AuditNote::created(target, &after),
         };
         self.commit_change(request, edit, note, TypedResponse::new(&after)?).await
@@ -188,7 +188,7 @@ impl AdminState {
             let Ok(id) = SpendLimitId::new(scope.clone(), period) else { continue };
             if let Some(stored) = self.store.config.read::<SpendLimit>(&id).await? {
                 self.store.editor.remove_spend_limit(edit, &stored);
-                let note = AuditNote::deleted(&stored.value.id, &spend_limit_view(&stored)?);
+                let note = AuditNote::deleted(&stored.value.id, &spend_limit_resource(&stored)?);
                 self.add_audit_row(request, edit, note)?;
             }
         }

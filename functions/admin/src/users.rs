@@ -3,7 +3,7 @@
 use crate::AdminState;
 use crate::api_response::{ApiError, ApiResult};
 use crate::query::{change_limits, contains_ignoring_case, name};
-use crate::resource::{Resource, ResourceDraft, meta};
+use crate::resource::{NewResource, Resource, meta};
 use baton_api::fields::FieldChange;
 use baton_api::users::{UserChange, UserFilter, UserResource};
 use baton_domain::id::UserId;
@@ -15,13 +15,13 @@ use baton_store::{ConfigEdit, StoredEntity};
 const EMAIL_BYTES_MAX: usize = 254;
 
 impl Resource for User {
-    type View = UserResource;
+    type Shown = UserResource;
     type Change = UserChange;
     type Filter = UserFilter;
     type Extra = ();
-    type Once = ();
+    type ShownOnce = ();
 
-    fn view(_: &AdminState, stored: &StoredEntity<Self>) -> UserResource {
+    fn to_resource(_: &AdminState, stored: &StoredEntity<Self>) -> UserResource {
         let user = stored.value.clone();
         UserResource {
             id: user.id,
@@ -42,7 +42,7 @@ impl Resource for User {
                 || contains_ignoring_case(self.email.as_deref().unwrap_or_default(), &text))
     }
 
-    async fn draft(state: &AdminState, change: UserChange) -> ApiResult<ResourceDraft<Self>> {
+    async fn build_new(state: &AdminState, change: UserChange) -> ApiResult<NewResource<Self>> {
         if change.name.is_none() {
             return Err(ApiError::bad("`name` is missing"));
         }
@@ -58,7 +58,7 @@ impl Resource for User {
         };
         let mut stored = state.store.editor.new_stored(user, None);
         Self::apply(state, &mut stored, change).await?;
-        Ok(ResourceDraft { stored, extra: (), once: () })
+        Ok(NewResource { stored, extra: (), shown_once: () })
     }
 
     async fn apply(
@@ -114,8 +114,17 @@ impl Resource for User {
     }
 }
 
+/// Refuses addresses with which nobody could sign in: see
+/// [`verified_email`](baton_domain::identity::IdTokenClaims::verified_email).
 fn check_email(text: &str) -> ApiResult<()> {
-    let is_invalid_char = |c: char| c.is_whitespace() || c.is_control();
+    if !text.is_ascii() {
+        return Err(ApiError::bad(
+            "`email`: expected letters, digits and signs of ASCII only, because a sign-in with \
+             other letters, such as ü, is refused; use the form that the identity provider sends \
+             (a domain such as xn--mller-kva.example), or null",
+        ));
+    }
+    let is_invalid_char = |c: char| !c.is_ascii_graphic();
     let parts = text.rsplit_once('@');
     let is_whole = parts.is_some_and(|(left, right)| !left.is_empty() && !right.is_empty());
     if !is_whole || text.len() > EMAIL_BYTES_MAX || text.contains(is_invalid_char) {

@@ -276,7 +276,7 @@ async fn test_account(page_request: PageRequest, PathId(id): PathId) -> ConsoleR
 
 /// The result of a test in words.
 fn test_notice(result: &AccountTest, account: &AccountResource) -> PageOutcome {
-    let message = truncate_text(&result.message, 300);
+    let message = truncate_text(&result.message, 600);
     let (severity, notice) = match (result.ok, result.upstream_status) {
         (Some(true), _) => {
             let elapsed = millis(result.duration_ms);

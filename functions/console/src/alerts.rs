@@ -22,6 +22,8 @@ const HERE: &str = "/console/alerts";
 const NO_WEBHOOK: &str = "no_webhook";
 /// The field with the thresholds as text.
 const PERCENTS: &str = "percents";
+const ADDRESS_AND_REMOVAL: &str =
+    "`url`: a new address and “Remove the webhook” exclude each other; use one of them";
 const PERCENTS_EXPECTED: &str =
     "expected at most 10 whole numbers from 1 to 100, such as 50, 80, 100";
 
@@ -38,26 +40,29 @@ fn alert_fields() -> Vec<FieldSpec> {
         FieldSpec::new(
             "url",
             "Webhook address",
-            "Stored encrypted; only the host is shown. Empty keeps the current address.",
+            "An https address. It is stored encrypted, and only its host is shown. Empty keeps the \
+             current address.",
             FieldKind::Secret,
         ),
         FieldSpec::new(
             NO_WEBHOOK,
             "Remove the webhook",
-            "Deletes the stored address.",
+            "Deletes the stored address. Leave “Webhook address” empty.",
             FieldKind::Flag,
         ),
         FieldSpec::new("form", "Message format", "", FieldKind::Choice(forms)),
         FieldSpec::new(
             "signing_secret",
             "Signing secret",
-            "16 characters or more. Empty keeps the current secret, or creates one and shows it once.",
+            "Your receiver checks with it that Baton has sent a message. 16 characters or more. Empty \
+             keeps the current secret; if there is none, one is created and shown once.",
             FieldKind::Secret,
         ),
         FieldSpec::new(
             PERCENTS,
             "Thresholds",
-            "Percentages of a limit, separated by commas.",
+            "An alert is sent when this percentage of a money limit is spent. Whole numbers from 1 \
+             to 100, separated by commas. Empty means no such alerts.",
             FieldKind::Text,
         ),
         FieldSpec::new(
@@ -146,9 +151,15 @@ async fn show_alerts(page_request: PageRequest) -> ConsoleResult {
 
 async fn save_alerts(page_request: PageRequest, bytes: Bytes) -> ConsoleResult {
     let values = FormValues::parse(&bytes);
-    let api_call =
-        page_request.call(Method::PUT, API).body(body(&values)).version(values.get("version"));
-    match api_call.send().await {
+    let saved: ConsoleResult<ChangedAlertSettings> = async {
+        if values.has(NO_WEBHOOK) && !values.get("url").trim().is_empty() {
+            return Err(ConsoleApiError::invalid_input(ADDRESS_AND_REMOVAL.to_owned()));
+        }
+        let api_call = page_request.call(Method::PUT, API).body(body(&values));
+        api_call.version(values.get("version")).send().await
+    }
+    .await;
+    match saved {
         Ok(ChangedAlertSettings { signing_secret: Some(secret), .. }) => {
             let label = "Signing secret of alerts.".to_owned();
             let shown = PageBlock::Secret("secret".into(), label, secret.expose().to_owned());
@@ -160,7 +171,8 @@ async fn save_alerts(page_request: PageRequest, bytes: Bytes) -> ConsoleResult {
         }
         Ok(_) => redirect_to(&format!("{HERE}?done=saved")),
         Err(error) if error.is_form_error() => {
-            // The API names the place of the wrong number, which the text of the form does not have.
+            // The API names the place of the wrong number, which the text of the form does not
+            // have.
             let message = if error.message.starts_with("`thresholds") {
                 format!("`{PERCENTS}`: {PERCENTS_EXPECTED}")
             } else {

@@ -4,14 +4,19 @@ use crate::ConsoleState;
 use crate::api_call::ConsoleResult;
 use crate::formatting::{api_text, time, truncate_text};
 use crate::html_form::{FieldControl, FieldKind, FieldSpec, HtmlForm, in_labels};
+use crate::keys::KeyFormChoices;
 use crate::name_lookup::NameLookup;
 use crate::page_blocks::{CellPart, PageBlock, PageTable, TableCell, code, text};
 use crate::page_request::PageRequest;
-use crate::resource_pages;
+use crate::resource_pages::{self, ResourcePages as _};
 use axum::Router;
 use axum::routing::get;
+use baton_api::accounts::AccountResource;
 use baton_api::audit::{AuditAction, AuditRowResource};
+use baton_api::groups::GroupResource;
+use baton_api::keys::KeyResource;
 use baton_api::list::ResourceList;
+use baton_api::users::UserResource;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -86,7 +91,7 @@ async fn list_audit_rows(page_request: PageRequest) -> ConsoleResult {
             vec![
                 time(row.at.parse().ok()),
                 text(actor.replace("admin_token", "admin token")),
-                text(row.action.clone()),
+                text(row.action.replace('_', " ")),
                 target(row),
                 vec![changes(row)],
             ]
@@ -115,7 +120,24 @@ fn target(row: &AuditRowResource) -> TableCell {
     }
 }
 
+/// The form fields of the kind of resource that `target` is the id of.
+fn form_fields(target: &str) -> Vec<FieldSpec> {
+    match target.split_once('_') {
+        Some(("key", _)) => KeyResource::fields(false, &KeyFormChoices::default()),
+        Some(("acc", _)) => AccountResource::fields(false, &NameLookup::default()),
+        Some(("grp", _)) => GroupResource::fields(false, &()),
+        Some(("usr", _)) => UserResource::fields(false, &()),
+        _ => Vec::new(),
+    }
+}
+
+/// A cell with the fields that differ. Fields that a form has are shown by their labels.
 fn changes(row: &AuditRowResource) -> CellPart {
+    let specs = form_fields(&row.target);
+    let label = |path: &str| {
+        let spec = specs.iter().find(|spec| spec.path == path);
+        spec.map_or_else(|| truncate_text(path, 80), |spec| spec.label.to_owned())
+    };
     let (before, after) = (flatten_view(&row.before), flatten_view(&row.after));
     let mut names: Vec<&String> = before.keys().chain(after.keys()).collect();
     names.sort();
@@ -127,7 +149,7 @@ fn changes(row: &AuditRowResource) -> CellPart {
         .into_iter()
         .filter(|name| before.get(*name) != after.get(*name))
         .filter(|name| !matches!(name.as_str(), "version" | "updated_at"))
-        .map(|name| (truncate_text(name, 80), of(&before, name), of(&after, name)))
+        .map(|name| (label(name), of(&before, name), of(&after, name)))
         .collect();
     let summary = match different.len() {
         0 => return CellPart::Muted("no change".to_owned()),
@@ -195,5 +217,18 @@ mod tests {
         let row = serde_json::from_value(row).unwrap();
         let CellPart::Muted(text) = changes(&row) else { panic!("a list of changes") };
         assert_eq!(text, "no change");
+    }
+
+    #[test]
+    fn changed_fields_have_the_labels_of_the_form() {
+        let row = json!({
+            "id": "1", "at": "2026-11-22T21:00:00Z", "actor": "baton", "action": "update",
+            "target": "key_1", "before": {"limits": {"usd_daily": null}, "other": "a"},
+            "after": {"limits": {"usd_daily": "1"}, "other": "b"},
+        });
+        let row = serde_json::from_value(row).unwrap();
+        let CellPart::Changes(_, changes) = changes(&row) else { panic!("changes") };
+        let labels: Vec<&str> = changes.iter().map(|(label, ..)| label.as_str()).collect();
+        assert_eq!(labels, ["Daily budget", "other"]);
     }
 }

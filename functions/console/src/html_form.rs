@@ -246,11 +246,17 @@ impl FieldSpec {
     }
 }
 
-/// Checks what the API cannot check, because the form and the JSON differ: the lines of pairs.
+/// Checks what the API cannot check, because the form and the JSON differ: the lines of pairs. It
+/// also checks the name, which is the first field of each form: the API reports a field inside
+/// another one, such as a credential, before a missing name.
 ///
 /// # Errors
 /// A message that names the label of the field and the line.
 pub(crate) fn check_values(specs: &[FieldSpec], values: &FormValues) -> Result<(), String> {
+    let name = specs.iter().find(|spec| spec.path == "name");
+    if let Some(spec) = name.filter(|spec| values.get(spec.path).trim().is_empty()) {
+        return Err(format!("“{}” is missing", spec.label));
+    }
     let pairs = specs.iter().filter(|spec| matches!(spec.kind, FieldKind::Pairs));
     for spec in pairs {
         for (index, line) in values.get(spec.path).lines().enumerate() {

@@ -78,8 +78,8 @@ impl ResourcePages for KeyResource {
             return vec![name, enabled];
         }
         let estimates = vec![
-            ("most".to_owned(), "the highest possible cost: limits are never exceeded".to_owned()),
-            ("expected".to_owned(), "the expected cost: limits can be exceeded".to_owned()),
+            ("most".to_owned(), "the highest possible cost: budgets are never exceeded".to_owned()),
+            ("expected".to_owned(), "the expected cost: budgets can be exceeded".to_owned()),
         ];
         let groups = FieldKind::Choice(choices.groups.choices("Default group"));
         let users = FieldKind::Choice(choices.users.choices("Nobody"));
@@ -91,7 +91,7 @@ impl ResourcePages for KeyResource {
             FieldSpec::new(
                 "expires_at",
                 "Expires (UTC)",
-                "Empty means never.",
+                "A time in the future. Empty means that the key does not expire.",
                 FieldKind::DateTime,
             ),
             FieldSpec::new(
@@ -103,7 +103,7 @@ impl ResourcePages for KeyResource {
             FieldSpec::new(
                 "estimate",
                 "Amount reserved for each request",
-                "The limits count this amount until the actual cost of the request is known.",
+                "The budgets count this amount until the actual cost of the request is known.",
                 FieldKind::Choice(estimates),
             ),
         ];
@@ -158,10 +158,7 @@ impl ResourcePages for KeyResource {
         let requests = format!("/console/requests?key_id={id}");
         facts.extend([
             ("Limits".to_owned(), optional_text_cell(Some(&limits(&self.limits)))),
-            (
-                "Most that the limit can be exceeded by".to_owned(),
-                text(overshoot_text(self.estimate)),
-            ),
+            ("Possible excess over the budgets".to_owned(), text(overshoot_text(self.estimate))),
             ("Models".to_owned(), models_cell(self, 2000)),
             ("Expires".to_owned(), time(self.expires_at)),
             ("Created".to_owned(), time(Some(self.meta.created_at))),
@@ -217,9 +214,9 @@ fn state_cell(key: &KeyResource, now: Timestamp) -> TableCell {
 /// By how much requests of the key can exceed a money limit.
 fn overshoot_text(estimate: ReservationEstimate) -> &'static str {
     match estimate {
-        ReservationEstimate::Most => "nothing",
+        ReservationEstimate::Most => "none: the highest possible cost is reserved",
         ReservationEstimate::Expected => {
-            "the difference between the highest possible and the expected cost of all open requests"
+            "for each open request, its highest possible cost minus its expected cost"
         }
     }
 }

@@ -1,5 +1,6 @@
-//! The pages of resources: one implementation of list, creation, details, change and removal. The file
-//! of each kind says what is special about it: its texts, its fields, its columns and its details.
+//! The pages of resources: one implementation of list, creation, details, change and removal. The
+//! file of each kind says what is special about it: its texts, its fields, its columns and its
+//! details.
 
 use crate::ConsoleState;
 use crate::api_call::{ConsoleApiError, ConsoleResult};
@@ -272,8 +273,8 @@ async fn delete<R: ResourcePages>(
     redirect_to(&format!("/console/{}?done=deleted", R::TEXTS.path))
 }
 
-/// Ends an action on a resource: redirects to its page with the message `done`, or shows the page with
-/// the error of the API.
+/// Ends an action on a resource: redirects to its page with the message `done`, or shows the page
+/// with the error of the API.
 pub(crate) async fn finish_action<R: ResourcePages>(
     page_request: &PageRequest,
     id: &str,
@@ -459,8 +460,13 @@ pub(crate) fn limit_specs(prefix: LimitsPrefix) -> Vec<FieldSpec> {
         FieldSpec::new(weekly, "Weekly budget", "US dollars, from Monday (UTC).", FieldKind::Usd),
         FieldSpec::new(monthly, "Monthly budget", "US dollars.", FieldKind::Usd),
         FieldSpec::new(total, "Total budget", "US dollars, never reset.", FieldKind::Usd),
-        FieldSpec::new(rate, "Requests per minute", "", FieldKind::Count),
-        FieldSpec::new(concurrency, "Concurrent requests", "", FieldKind::Count),
+        FieldSpec::new(rate, "Requests per minute", "0 refuses every request.", FieldKind::Count),
+        FieldSpec::new(
+            concurrency,
+            "Concurrent requests",
+            "0 refuses every request.",
+            FieldKind::Count,
+        ),
     ]
 }
 

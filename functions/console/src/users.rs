@@ -55,7 +55,12 @@ impl ResourcePages for UserResource {
     fn fields(_: bool, (): &()) -> Vec<FieldSpec> {
         let mut specs = vec![
             FieldSpec::new("name", "Name", "", FieldKind::Text),
-            FieldSpec::new("email", "E-mail", "", FieldKind::OptionalText),
+            FieldSpec::new(
+                "email",
+                "E-mail",
+                "The address at the identity provider, for the sign-in. ASCII characters only.",
+                FieldKind::OptionalText,
+            ),
             FieldSpec::new("role", "Role", "", FieldKind::Choice(role_choices())),
             FieldSpec::new(
                 "enabled",

@@ -26,7 +26,7 @@ pub(crate) async fn sweep(store: &RefreshStores, queue: &UsageQueue) -> Result<u
                 // The price that the estimate was computed with.
                 let price =
                     prices.cost(&BilledUsage::default(), &reservation.model, reservation.at);
-                let record = reservation.given_up(id.clone(), key.clone(), &price.version);
+                let record = reservation.to_expired_record(id.clone(), key.clone(), &price.version);
                 if let Err(error) = queue.send(&record).await {
                     tracing::warn!(request_id = %id, "cannot settle an expired reservation, it stays open: {error}");
                     return Ok(swept);

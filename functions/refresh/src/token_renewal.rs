@@ -26,7 +26,7 @@ pub async fn renew_due_tokens(
 ) -> Result<usize, StoreError> {
     let (renewal_requests, start_deadline) =
         (store.renewals.requested_renewals().await?, Instant::now() + START_TIMEOUT);
-    let due = due(store, &renewal_requests).await?;
+    let due = accounts_due(store, &renewal_requests).await?;
     let renewals = due.into_iter().map(|(account, reason)| async move {
         if Instant::now() > start_deadline {
             return false;
@@ -45,7 +45,7 @@ pub async fn renew_due_tokens(
 }
 
 /// The accounts whose token must be renewed now. Tokens that need no attempt are handled here.
-async fn due(
+async fn accounts_due(
     store: &RefreshStores,
     renewal_requests: &HashMap<AccountId, u64>,
 ) -> Result<Vec<(AccountId, RenewalTrigger)>, StoreError> {

@@ -126,8 +126,8 @@ impl RelayState {
                 return;
             }
             let now = store.clock().now();
-            let strike = AccountEffect::Strike { reason: CooldownReason::CredentialRefused };
-            let change = |health: &AccountHealth| after(health, &strike, now);
+            let effect = AccountEffect::CountFailure { reason: CooldownReason::CredentialRefused };
+            let change = |health: &AccountHealth| after(health, &effect, now);
             if let Err(error) = store.health.change_health(&id, change).await {
                 tracing::warn!(account_id = %id, "cannot store the health of an account: {error}");
             }

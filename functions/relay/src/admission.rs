@@ -142,7 +142,7 @@ impl RelayState {
             if !matches!(admission, Admission::Blocked(_, BlockReason::Reserved { .. })) {
                 return Ok(admission);
             }
-            waiter = waiter.or_else(|| self.limit_waiters.acquire_place(&effective_limits.key));
+            waiter = waiter.or_else(|| self.limit_waiters.acquire_slot(&effective_limits.key));
             let Some(waiter) = &mut waiter else { return Ok(admission) };
             loop {
                 if !waiter.wait_for_change(deadline, self.store.random_source().byte()).await {
@@ -232,8 +232,7 @@ impl RelayState {
         let RequestReservation { effective_limits, id, reservation, .. } = request_reservation;
         let release = self.store.limits.release(&effective_limits.key, id, reservation);
         if let Err(error) = Box::pin(self.in_store_time(release)).await {
-            tracing::error!(request_id = %id, "cannot release a reservation, it stays until it \
-                 expires: {error}");
+            tracing::error!("cannot release a reservation, it stays until it expires: {error}");
         }
         self.limit_waiters.wake_waiters(&effective_limits.key);
     }
@@ -271,11 +270,11 @@ impl RequestReservation {
         let at = self.reservation.at;
         let tightest = match self.counters {
             AdmissionCounters::Ready(counters) => {
-                self.effective_limits.tightest(std::slice::from_ref(&*counters), at)
+                self.effective_limits.tightest_limit(std::slice::from_ref(&*counters), at)
             }
             AdmissionCounters::Pending(counter_read) => {
                 match tokio::time::timeout(COUNTERS_TIMEOUT, counter_read).await {
-                    Ok(Ok(Ok(counters))) => self.effective_limits.tightest(&counters, at),
+                    Ok(Ok(Ok(counters))) => self.effective_limits.tightest_limit(&counters, at),
                     _ => None,
                 }
             }

@@ -9,7 +9,7 @@ use baton_domain::model::allows;
 use baton_domain::money::PicoUsd;
 use baton_domain::relay_key::{RelayKey, contains_key};
 use baton_domain::scope::LimitScope;
-use baton_protocol::headers::find_credentials;
+use baton_protocol::headers::{find_credentials, lacks_bearer_scheme};
 use baton_store::StoredEntity;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -62,12 +62,19 @@ impl RelayState {
         if let Err(error) = self.pepper.refresh().await {
             return Err(RelayError::store_unavailable(&error));
         }
-        let mut best_failure = (CredentialStage::Presented, RelayError::no_key());
+        let headers = &request.head.headers;
+        let no_credential = if lacks_bearer_scheme(headers) {
+            RelayError::no_bearer_token()
+        } else {
+            RelayError::no_key()
+        };
+        let mut best_failure = (CredentialStage::Presented, no_credential);
         let mut tried = Vec::new();
-        for candidate in find_credentials(&request.head.headers) {
+        for candidate in find_credentials(headers) {
             let Ok(parsed_key) = RelayKey::parse(candidate) else {
                 if best_failure.0 <= CredentialStage::Presented {
-                    best_failure = (CredentialStage::Presented, RelayError::malformed_key());
+                    best_failure =
+                        (CredentialStage::Presented, RelayError::malformed_key(candidate));
                 }
                 continue;
             };

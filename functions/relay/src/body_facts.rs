@@ -86,7 +86,7 @@ fn read_envelope<'a>(
             "`model` is too long for the name of a model. Use the exact name of a model.",
         ));
     }
-    if let Some(field) = envelope.later {
+    if let Some(field) = envelope.deferred_field {
         return Err(RelayError::bad_request(&format!(
             "{field}: Baton does not support answers that are fetched later. Send the request \
              without this field."

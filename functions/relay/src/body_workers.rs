@@ -1,10 +1,10 @@
 //! Runs work on long bodies on separate threads, so that it does not delay other requests.
 //!
-//! There are two lanes, so that middle-sized bodies do not wait for the longest ones. The jobs of a
-//! lane share a bound of memory, and no more jobs run than the lane has cores. Jobs wait in the
-//! order in which they came. Each key has only a few jobs in the queue of a lane and its other jobs
-//! wait outside of it, so a key with many long bodies cannot delay the jobs of other keys by more
-//! than these few.
+//! A job is the work on one body. Bodies are in two size classes, so that the shorter ones do not
+//! wait for the longest ones. The jobs of a class share a bound of memory, and the class runs at
+//! most as many jobs as it has cores. Jobs wait in the order in which they came. Each key can have
+//! only a few jobs in the queue of a class; its other jobs wait outside of the queue. A key with
+//! many long bodies therefore delays the jobs of other keys by these few jobs at most.
 
 use crate::client_response::RelayError;
 use baton_domain::id::KeyId;
@@ -18,11 +18,11 @@ use tracing::Span;
 /// requests.
 pub(crate) const LONG_BYTES: usize = 256 * 1024;
 
-/// From this size on, a job uses the lane of the longest bodies.
+/// From this size on, a body is in the class of the longest bodies.
 const LONGEST_BYTES: usize = 3 * 512 * 1024;
 
-/// The memory in KiB that all jobs of a lane together can use. A job that needs more waits until it
-/// is the only one of its lane.
+/// The memory in KiB that all jobs of a size class together can use. A job that needs more waits
+/// until it is the only one of its class.
 const MIDDLE_KIB: u32 = 8 * 1024;
 const LONGEST_KIB: u32 = 24 * 1024;
 
@@ -31,51 +31,56 @@ pub(crate) const READING: usize = 0;
 /// The memory of a job that copies its body.
 pub(crate) const COPYING: usize = 1;
 /// The memory of a job that translates its body: the parsed request and its text in the other
-/// protocol. Bodies of many small parts need the most (`baton-protocol`, `tests/request_memory.rs`).
+/// protocol. Bodies of many small parts need the most (`baton-protocol`,
+/// `tests/request_memory.rs`).
 pub(crate) const TRANSLATING: usize = 12;
 
 /// The threads for long bodies.
 pub(crate) struct BodyWorkers {
-    /// For bodies shorter than [`LONGEST_BYTES`].
-    middle: Lane,
-    /// For the others.
-    longest: Lane,
+    /// The class of bodies from [`LONG_BYTES`] to below [`LONGEST_BYTES`].
+    middle: SizeClass,
+    /// The class of bodies from [`LONGEST_BYTES`] on.
+    longest: SizeClass,
 }
 
-/// The jobs that wait for each other.
-struct Lane {
-    /// Permits of one KiB each.
+/// Bodies of similar length, whose jobs share memory and cores.
+struct SizeClass {
+    /// The free memory. Each permit is one KiB.
     memory: Arc<Semaphore>,
     memory_kib: u32,
-    /// The least that a job takes, so that only as many jobs run as the lane has cores.
+    /// The least memory that a job takes. It is so large that at most as many jobs run as the class
+    /// has cores.
     job_kib_min: u32,
+    /// How many jobs of one key can be in the queue for memory.
     jobs_per_key: usize,
+    /// For each key with jobs, the permits to enter the queue.
     queues: Mutex<HashMap<KeyId, Weak<Semaphore>>>,
 }
 
-/// The turn of a key's request. Dropping it lets the next request of the key continue.
-pub(crate) struct KeyTurn(Option<OwnedSemaphorePermit>);
+/// The permit of a request to enter the queue. Dropping it lets the next request of the same key
+/// continue. A short body needs none and has `None`.
+pub(crate) struct KeyPermit(Option<OwnedSemaphorePermit>);
 
-/// The turn and the memory of one job. The work of a short body needs none.
-pub(crate) struct JobPlace(Option<(OwnedSemaphorePermit, KeyTurn)>);
+/// The memory of one job, with the permit of its key. A short body needs none and has `None`.
+pub(crate) struct JobPermit(Option<(OwnedSemaphorePermit, KeyPermit)>);
 
 impl BodyWorkers {
-    /// Creates workers for this machine. A key can use half of the cores of each lane.
+    /// Creates workers for this machine. A key can use half of the cores of each size class.
     pub(crate) fn new() -> Self {
         Self::with_cores(std::thread::available_parallelism().map_or(1, usize::from))
     }
 
-    /// Gives a quarter of the cores to the middle lane. Each lane has at least one, so that
-    /// neither waits for the other.
+    /// Creates workers that use `cores` cores: a quarter for the middle class, the rest for the
+    /// longest bodies. Each class has at least one core, so that neither waits for the other.
     pub(crate) fn with_cores(cores: usize) -> Self {
         let middle = (cores / 4).max(1);
         Self {
-            middle: Lane::new(middle, MIDDLE_KIB),
-            longest: Lane::new(cores.saturating_sub(middle).max(1), LONGEST_KIB),
+            middle: SizeClass::new(middle, MIDDLE_KIB),
+            longest: SizeClass::new(cores.saturating_sub(middle).max(1), LONGEST_KIB),
         }
     }
 
-    fn lane(&self, bytes: usize) -> &Lane {
+    fn size_class(&self, bytes: usize) -> &SizeClass {
         if bytes < LONGEST_BYTES { &self.middle } else { &self.longest }
     }
 
@@ -98,37 +103,38 @@ impl BodyWorkers {
         Box::pin(run).await
     }
 
-    /// Waits for the turn of the key, which a request needs before it takes memory for the result
-    /// of its work. A short body needs no turn.
+    /// Waits until the key can have another job in the queue. A request does this before it takes
+    /// memory for the result of its work. A short body does not wait.
     ///
     /// # Errors
     /// None in practice, because the queues are never closed.
-    pub(crate) async fn acquire_turn(
+    pub(crate) async fn acquire_key_permit(
         &self,
         key: &KeyId,
         bytes: usize,
-    ) -> Result<KeyTurn, RelayError> {
+    ) -> Result<KeyPermit, RelayError> {
         if bytes < LONG_BYTES {
-            return Ok(KeyTurn(None));
+            return Ok(KeyPermit(None));
         }
-        let turn = self.lane(bytes).queue_of_key(key).acquire_owned().await;
-        turn.map(|turn| KeyTurn(Some(turn))).map_err(|_| RelayError::internal_error())
+        let permit = self.size_class(bytes).queue_of_key(key).acquire_owned().await;
+        permit.map(|permit| KeyPermit(Some(permit))).map_err(|_| RelayError::internal_error())
     }
 
-    /// As [`Self::run`], for a request that has its turn.
+    /// Does the same as [`Self::run`] for a request that has the permit of its key.
     ///
     /// # Errors
     /// The process is stopping.
-    pub(crate) async fn run_in_turn<T: Send + 'static>(
+    pub(crate) async fn run_with_permit<T: Send + 'static>(
         &self,
-        turn: KeyTurn,
+        permit: KeyPermit,
         size: (usize, usize),
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, RelayError> {
-        self.acquire_place_in_turn(turn, size).await?.run(work).await
+        self.acquire_job_permit(permit, size).await?.run(work).await
     }
 
-    /// Waits for the turn and the memory of a job (see [`Self::run`]). The caller can stop waiting.
+    /// Waits for the permit of the key and then for the memory of a job (see [`Self::run`]). The
+    /// caller can stop waiting by dropping the future.
     ///
     /// # Errors
     /// None in practice, because the queues are never closed.
@@ -136,28 +142,28 @@ impl BodyWorkers {
         &self,
         key: &KeyId,
         (bytes, copies): (usize, usize),
-    ) -> Result<JobPlace, RelayError> {
-        let turn = self.acquire_turn(key, bytes).await?;
-        self.acquire_place_in_turn(turn, (bytes, copies)).await
+    ) -> Result<JobPermit, RelayError> {
+        let permit = self.acquire_key_permit(key, bytes).await?;
+        self.acquire_job_permit(permit, (bytes, copies)).await
     }
 
-    async fn acquire_place_in_turn(
+    async fn acquire_job_permit(
         &self,
-        turn: KeyTurn,
+        permit: KeyPermit,
         (bytes, copies): (usize, usize),
-    ) -> Result<JobPlace, RelayError> {
-        if turn.0.is_none() {
-            return Ok(JobPlace(None));
+    ) -> Result<JobPermit, RelayError> {
+        if permit.0.is_none() {
+            return Ok(JobPermit(None));
         }
-        let lane = self.lane(bytes);
+        let size_class = self.size_class(bytes);
         let kib = u32::try_from(bytes.saturating_mul(copies) / 1024).unwrap_or(u32::MAX);
-        let kib = kib.clamp(lane.job_kib_min, lane.memory_kib);
-        let memory = Arc::clone(&lane.memory).acquire_many_owned(kib).await;
-        Ok(JobPlace(Some((memory.map_err(|_| RelayError::internal_error())?, turn))))
+        let kib = kib.clamp(size_class.job_kib_min, size_class.memory_kib);
+        let memory = Arc::clone(&size_class.memory).acquire_many_owned(kib).await;
+        Ok(JobPermit(Some((memory.map_err(|_| RelayError::internal_error())?, permit))))
     }
 }
 
-impl JobPlace {
+impl JobPermit {
     /// Runs `work`, on another thread if the body is long.
     ///
     /// # Errors
@@ -181,7 +187,7 @@ impl JobPlace {
     }
 }
 
-impl Lane {
+impl SizeClass {
     fn new(cores: usize, memory_kib: u32) -> Self {
         let job_kib_min = memory_kib / u32::try_from(cores).unwrap_or(u32::MAX).max(1);
         Self {
@@ -289,7 +295,7 @@ mod tests {
             let workers = Arc::new(BodyWorkers::with_cores(cores));
             let (begun, seen) = mpsc::channel();
             let mut running = Vec::new();
-            // The first takes the whole memory of its lane, and the others wait for it.
+            // The first takes the whole memory of its size class, and the others wait for it.
             for (name, key_number) in [(0, 1), (1, 2), (2, 2), (3, 3)] {
                 let bytes = LONGEST_KIB as usize * 1024;
                 running.push(start(&workers, key_number, (name, bytes), &begun));

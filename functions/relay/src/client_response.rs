@@ -19,6 +19,7 @@ use http::{Response, StatusCode};
 use jiff::Timestamp;
 use std::fmt::{self, Write as _};
 
+mod authentication_refusal;
 mod form_refusal;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
@@ -101,52 +102,12 @@ impl RelayError {
         Self { is_settled: true, ..self }
     }
 
-    fn authentication_error(message: &str) -> Self {
-        let refusal = Self::new(StatusCode::UNAUTHORIZED, "authentication_error", message);
-        Self { final_: true, ..refusal }
-    }
-
     fn api_error(status: StatusCode, message: impl Into<String>) -> Self {
         Self::new(status, "api_error", message)
     }
 
     fn bad_gateway(message: impl Into<String>) -> Self {
         Self::api_error(StatusCode::BAD_GATEWAY, message)
-    }
-
-    pub(crate) fn no_key() -> Self {
-        Self::authentication_error(
-            "The request has no key. Send your Baton key in the header `x-api-key`, or in \
-             `Authorization` as a Bearer token.",
-        )
-    }
-
-    pub(crate) fn malformed_key() -> Self {
-        Self::authentication_error(
-            "This is not a valid Baton key. A key begins with bt_ and has 54 characters. Copy the \
-             whole key, or ask your operator for a new one.",
-        )
-    }
-
-    pub(crate) fn unknown_key() -> Self {
-        Self::authentication_error(
-            "This key is unknown. It could have been rotated or deleted. Ask your operator for a \
-             new key.",
-        )
-    }
-
-    pub(crate) fn disabled_key() -> Self {
-        Self::authentication_error("This key is disabled. Ask your operator to enable it.")
-    }
-
-    pub(crate) fn disabled_user() -> Self {
-        Self::authentication_error(
-            "The user that this key belongs to is disabled. Ask your operator to enable the user.",
-        )
-    }
-
-    pub(crate) fn expired_key() -> Self {
-        Self::authentication_error("This key has expired. Ask your operator for a new one.")
     }
 
     pub(crate) fn model_not_allowed(model: &str) -> Self {
@@ -216,7 +177,17 @@ impl RelayError {
         )
     }
 
+    /// A limit on requests is 0. Waiting does not help.
+    fn no_requests(reason: &str) -> Self {
+        let message = format!("{reason}. Ask your operator to raise this limit.");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message).without_retry()
+    }
+
     pub(crate) fn too_many_at_once(max: u32) -> Self {
+        if max == 0 {
+            let unit = "requests at the same time";
+            return Self::no_requests(&format!("{} of your key", BlockReason::NoRequests { unit }));
+        }
         let requests = if max == 1 { "request" } else { "requests" };
         Self::retry_soon(
             StatusCode::TOO_MANY_REQUESTS,
@@ -438,6 +409,9 @@ impl RelayError {
             }
             BlockReason::Rate { resets_at } => retry_page("in the next minute", seconds(resets_at)),
             BlockReason::Concurrency => retry_page("when one of them is complete", Some(1)),
+            BlockReason::NoRequests { .. } => {
+                Self::no_requests(&format!("{reason} of your {whose}"))
+            }
             BlockReason::Backlog => retry_page("in a moment", Some(1)),
         }
     }

@@ -10,12 +10,12 @@ use crate::body_workers::{READING, TRANSLATING};
 use crate::client_response::RelayError;
 use crate::{RelayState, RequestContext};
 use baton_domain::cost_factors::{CostFactors, UnboundedField};
+use baton_domain::cost_reduction::ReducedCosts;
 use baton_domain::key::ReservationEstimate;
 use baton_domain::model::map;
 use baton_domain::money::PicoUsd;
 use baton_domain::price::PriceTable;
 use baton_domain::protocol::UpstreamOperation;
-use baton_domain::reduction::ReducedCosts;
 use baton_domain::reservation::BlockReason;
 use baton_domain::sold_price::{Seller, SoldPrices};
 use baton_protocol::bedrock::unpriced_header;
@@ -96,7 +96,8 @@ impl RelayState {
 
     /// Calls `add` with the client's own cost factors, then with those of each different form in
     /// which accounts would receive the request, each with the model that it would receive and the
-    /// model that was requested. Returns a header that has no price if an account would receive one.
+    /// model that was requested. Returns a header that has no price if an account would receive
+    /// one.
     async fn each_demand(
         &self,
         prices: &PriceTable,

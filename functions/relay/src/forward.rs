@@ -2,8 +2,8 @@
 //!
 //! A request tries at most three accounts, each once, or once more after its token was renewed.
 //! [`crate::attempt`] makes one attempt, `baton_providers::classification` decides what a failure
-//! means, and the loop here acts on that verdict. [`crate::account_health`] stores the effect on the
-//! account while the next attempt runs.
+//! means, and the loop here acts on that verdict. [`crate::account_health`] stores the effect on
+//! the account while the next attempt runs.
 //!
 //! After two accounts have refused a request with 401 or 403, no third one is tried, because the
 //! request itself can be the cause. Only the first refusal can affect an account's health without a
@@ -223,7 +223,7 @@ impl RelayState {
         }
         history.refusals += usize::from(verdict.is_refusal && !verdict.needs_token_renewal);
         tracing::warn!(
-            request_id = %pending_usage.model_call.id, account_id = %id, model = %pending_usage.upstream_model,
+            account_id = %id, model = %pending_usage.upstream_model,
             "attempt failed: {error}; {}; {}", verdict.request, verdict.account
         );
         let health_update = match pending_usage.model_call.metering {
@@ -403,7 +403,7 @@ fn ineligible_reason(effect: &AccountEffect) -> Option<IneligibleReason> {
         }
         AccountEffect::Suspect { reason } => Some(IneligibleReason::AuthFailed(*reason)),
         AccountEffect::NotPermitted => Some(IneligibleReason::Protocol),
-        AccountEffect::Nothing | AccountEffect::Strike { .. } => None,
+        AccountEffect::Nothing | AccountEffect::CountFailure { .. } => None,
     }
 }
 

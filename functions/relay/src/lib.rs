@@ -295,13 +295,13 @@ impl Relay {
         let context =
             Arc::new(RequestContext { id, at, api_family, protocol, head, path, bedrock, trace });
         let route = route.map_err(|error| RelayError::from_route(error, context.head.uri.path()));
-        let response = self.0.answer_request(&context, route, body).instrument(span);
+        let response = self.0.answer_request(&context, route, body).instrument(span.clone());
         // A panic ends only this request. State that it left incomplete belongs to this request
         // alone.
         let response = AssertUnwindSafe(response).catch_unwind().await;
         let response = response.unwrap_or_else(|_| Err(RelayError::internal_error()));
-        let mut response =
-            response.unwrap_or_else(|refusal| self.0.refuse_request(&context, refusal));
+        let mut response = response
+            .unwrap_or_else(|refusal| span.in_scope(|| self.0.refuse_request(&context, refusal)));
         if is_cross_origin {
             cross_origin::permit_reading(response.headers_mut());
         }
@@ -338,7 +338,7 @@ impl RelayState {
         let status = refusal.status().as_u16();
         let reason = refusal.to_string();
         let reason = escape_text(&reason, REFUSAL_CHARACTERS_MAX);
-        tracing::info!(request_id = %request.id, status, "{reason}");
+        tracing::info!(status, "{reason}");
         if !refusal.is_settled {
             self.observer.record_request_end(request.protocol.as_str(), status, REFUSED);
             request.trace.end_with_status(status);

@@ -43,7 +43,7 @@ impl LimitWaiters {
     }
 
     /// Takes a place, if the key has one left.
-    pub(crate) fn acquire_place(&self, key: &KeyId) -> Option<WaitSlot> {
+    pub(crate) fn acquire_slot(&self, key: &KeyId) -> Option<WaitSlot> {
         let mut all = self.lock_waiters();
         let waiters = all.entry(key.clone()).or_default();
         if waiters.count >= WAITING_MAX {
@@ -108,7 +108,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn rechecks_are_few_and_end_at_the_deadline() {
         for chance in [0, 128, 255] {
-            let mut place = LimitWaiters::default().acquire_place(&key()).expect("a place");
+            let mut place = LimitWaiters::default().acquire_slot(&key()).expect("a place");
             let start = Instant::now();
             let (deadline, mut looks) = (start + Duration::from_secs(5), Vec::new());
             while place.wait_for_change(deadline, chance).await {
@@ -126,7 +126,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn finished_request_wakes_waiting_requests_of_its_key() {
         let waiters = LimitWaiters::default();
-        let mut place = waiters.acquire_place(&key()).expect("a place");
+        let mut place = waiters.acquire_slot(&key()).expect("a place");
         let start = Instant::now();
         let waking = async {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -142,12 +142,12 @@ mod tests {
     fn waiting_places_per_key_are_bounded() {
         let waiters = LimitWaiters::default();
         let mut places: Vec<WaitSlot> =
-            (0..WAITING_MAX).filter_map(|_| waiters.acquire_place(&key())).collect();
+            (0..WAITING_MAX).filter_map(|_| waiters.acquire_slot(&key())).collect();
         assert_eq!(places.len(), WAITING_MAX);
-        assert!(waiters.acquire_place(&key()).is_none());
-        assert!(waiters.acquire_place(&KeyId::from_bits(2)).is_some(), "another key has its own");
+        assert!(waiters.acquire_slot(&key()).is_none());
+        assert!(waiters.acquire_slot(&KeyId::from_bits(2)).is_some(), "another key has its own");
         places.pop();
-        assert!(waiters.acquire_place(&key()).is_some());
+        assert!(waiters.acquire_slot(&key()).is_some());
         drop(places);
         assert!(waiters.lock_waiters().is_empty());
     }

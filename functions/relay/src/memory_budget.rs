@@ -21,9 +21,9 @@ const WAITING_PER_KEY: usize = 64;
 
 /// The memory budget. Clones share it.
 #[derive(Clone)]
-pub(crate) struct MemoryBudget(Arc<BudgetInner>);
+pub(crate) struct MemoryBudget(Arc<SharedMemoryBudget>);
 
-struct BudgetInner {
+struct SharedMemoryBudget {
     limits: MemoryLimits,
     state: Mutex<BudgetState>,
     released: Notify,
@@ -105,7 +105,7 @@ impl AsRef<[u8]> for CountedBytes {
 impl MemoryBudget {
     pub(crate) fn new(limits: MemoryLimits) -> Self {
         let state = Mutex::new(BudgetState::default());
-        Self(Arc::new(BudgetInner { limits, state, released: Notify::new() }))
+        Self(Arc::new(SharedMemoryBudget { limits, state, released: Notify::new() }))
     }
 
     /// Takes what a request of `key` needs, without waiting.
@@ -132,8 +132,8 @@ impl MemoryBudget {
         Ok(MemoryPermit { request_memory: self.clone(), key: key.clone(), bytes, is_metered })
     }
 
-    /// Takes what a request of `key` needs, and waits up to [`MEMORY_TIMEOUT`] for others to release
-    /// bytes.
+    /// Takes what a request of `key` needs, and waits up to [`MEMORY_TIMEOUT`] for others to
+    /// release bytes.
     ///
     /// # Errors
     /// A limit is still reached, or too many requests of the key wait.

@@ -72,7 +72,7 @@ fn scope_usage_json(
         ("spend".to_owned(), json!(spend)),
         ("requests_this_minute".to_owned(), json!(counters.requests_in_minute(at))),
         ("open_requests".to_owned(), json!(counters.open_requests())),
-        ("overshoot_usd_max".to_owned(), json!(counters.beyond())),
+        ("overshoot_usd_max".to_owned(), json!(counters.unreserved_cost())),
     ])
 }
 
@@ -84,7 +84,7 @@ fn spend_json(
 ) -> Value {
     let (spent, limit) = (counters.spent(period, at), limits.money(period));
     let window = period.window(at);
-    let committed = counters.committed(&window);
+    let committed = counters.committed_amount(&window);
     json!({
         "period": period.as_str(),
         "limit_usd": limit,

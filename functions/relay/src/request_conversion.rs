@@ -1,7 +1,7 @@
 //! Request conversion: makes the request for an account, in the form that its upstream reads.
 //!
-//! `baton_providers::conversion` chooses the plan and converts. Here, a long body gets its turn and
-//! its memory. `response_conversion` follows the same plan for the answer.
+//! `baton_providers::conversion` chooses the plan and converts. Here, a long body waits for its
+//! permit and its memory. `response_conversion` follows the same plan for the answer.
 
 use crate::attempt_error::AttemptError;
 use crate::body_workers::{COPYING, LONG_BYTES, READING, TRANSLATING};
@@ -50,8 +50,8 @@ impl RelayState {
     ) -> Result<UpstreamRequest, AttemptError> {
         let (account, client_headers) = (&member.account, &request.head.headers);
         let is_stream = call.model_call.stream;
-        // Streams are not compressed. For other answers gzip is the only encoding that the meter can
-        // read.
+        // Streams are not compressed. For other answers gzip is the only encoding that the meter
+        // can read.
         let encodes = plan.allows_compression() && !is_stream && request.accepts_gzip();
         let encoding = if encodes { "gzip" } else { "identity" };
         let headers = build_request_headers(account, &member.credential, client_headers, encoding);
@@ -66,7 +66,7 @@ impl RelayState {
             Box::pin(self.convert_body(key, conversion)).await?;
         if !dropped.is_empty() {
             let dropped = dropped.join(", ");
-            tracing::debug!(request_id = %request.id, dropped, "translated the request for {path}");
+            tracing::debug!(dropped, "translated the request for {path}");
         }
         plan.add_protocol_headers(client_headers, is_stream, betas, &mut headers);
         let response_plan = ResponsePlan { plan, metering: call.model_call.metering, hint };
@@ -95,7 +95,7 @@ impl RelayState {
         let needed =
             MemoryRequest { bytes: size.0.min(most), is_metered: false, concurrency: None };
         let stopping = |_| AttemptError::Unreachable("the relay is shutting down".to_owned());
-        let turn = self.workers.acquire_turn(key, size.0).await.map_err(stopping)?;
+        let permit = self.workers.acquire_key_permit(key, size.0).await.map_err(stopping)?;
         let permit = if is_counted {
             let timeout = CONVERSION_MEMORY_TIMEOUT;
             Some(self.converted.acquire_bytes_within(key, needed, timeout).await?)
@@ -104,7 +104,7 @@ impl RelayState {
         };
         let work = move || conversion.convert();
         let mut converted =
-            self.workers.run_in_turn(turn, size, work).await.map_err(stopping)??;
+            self.workers.run_with_permit(permit, size, work).await.map_err(stopping)??;
         if let Some(mut permit) = permit {
             permit.grow_to(converted.body.len().min(most))?;
             converted.body = permit.attach(converted.body);
@@ -122,7 +122,7 @@ fn new_conversion(
     let path = if plan.is_pass_through() { request.path_and_query() } else { String::new() };
     RequestConversion {
         plan,
-        fit: (rules(member.account.provider).fit_request)(&member.account, model),
+        target: (rules(member.account.provider).target_capabilities)(&member.account, model),
         identity: request.identity(),
         body: call.body.clone(),
         client_model: (call.model_call.model.clone(), call.model_span.clone()),

@@ -209,11 +209,11 @@ impl RelayState {
         }
         let failed_attempts: Vec<String> = record.tried.iter().map(ToString::to_string).collect();
         tracing::info!(
-            request_id = %record.id, key_id = %record.key_id, account_id = %record.account_id,
+            key_id = %record.key_id, account_id = %record.account_id,
             model = %record.upstream_model, status = record.status, outcome = record.outcome.as_str(),
             input = record.tokens.input, output = record.tokens.output, cost_usd = %record.cost_usd,
             ttft_ms = record.ttft_ms, duration_ms = record.duration_ms, attempts = record.attempts,
-            left = failed_attempts.join(", "),
+            failed_attempts = failed_attempts.join(", "),
             "served"
         );
         let result = self.in_time(QUEUE_TIME_IN_STOP, self.queue.send(&record)).await;
@@ -228,8 +228,9 @@ impl RelayState {
 
     /// Keeps a record that the queue did not accept, in the store or, if that fails, in the log.
     async fn keep_unsent(&self, record: &UsageRecord, error: &str) {
-        tracing::error!(request_id = %record.id, "cannot send a usage record, it is kept in the \
-             store until refresh sends it: {error}");
+        tracing::error!(
+            "cannot send a usage record, it is kept in the store until refresh sends it: {error}"
+        );
         let stored = Box::pin(self.in_store_time(self.store.pending.put(record))).await;
         let Err(error) = stored else {
             self.unsent.pending.fetch_add(1, Ordering::Relaxed);
@@ -238,13 +239,12 @@ impl RelayState {
         match signed_record::sign(&self.pepper, record) {
             Ok(signed) => {
                 tracing::error!(
-                    request_id = %record.id, usage_record = %signed,
+                    usage_record = %signed,
                     "cannot store a usage record, this line contains it and `baton redrive --file` \
                      sends it: {error}"
                 );
             }
-            Err(fault) => tracing::error!(request_id = %record.id, "a usage record is lost: \
-                 {fault}"),
+            Err(fault) => tracing::error!("a usage record is lost: {fault}"),
         }
         self.unsent.logged.fetch_add(1, Ordering::Relaxed);
     }
@@ -253,7 +253,7 @@ impl RelayState {
     /// permitted.
     async fn alert_capped_usage(&self, record: &UsageRecord) {
         tracing::error!(
-            request_id = %record.id, account_id = %record.account_id, model = %record.upstream_model,
+            account_id = %record.account_id, model = %record.upstream_model,
             input = record.tokens.input, output = record.tokens.output, cost_usd = %record.cost_usd,
             "the upstream reported more usage than this request could cause; the request is billed \
              with the highest possible usage"

@@ -164,8 +164,8 @@ async fn settle_late(
     stored: &[usize],
 ) -> Result<(), StoreError> {
     let late = stored.iter().filter_map(|index| records.get(*index));
-    for record in late.filter(|record| record.is_given_up()) {
-        store.usage.settle_given_up(record).await?;
+    for record in late.filter(|record| record.is_expired_reservation()) {
+        store.usage.settle_expired_reservation(record).await?;
     }
     Ok(())
 }

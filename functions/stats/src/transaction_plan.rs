@@ -61,10 +61,11 @@ pub(crate) fn transactions(
     actions_max: usize,
 ) -> Vec<UsageTransaction<'_>> {
     let mut seen = HashSet::new();
-    let distinct = records.iter().filter(|record| seen.insert((&record.id, record.is_given_up())));
-    let (given_up, real_records) = distinct.partition(|record| record.is_given_up());
+    let distinct =
+        records.iter().filter(|record| seen.insert((&record.id, record.is_expired_reservation())));
+    let (expired, real_records) = distinct.partition(|record| record.is_expired_reservation());
     let mut plan = split_records(real_records, actions_max);
-    plan.append(&mut split_records(given_up, actions_max));
+    plan.append(&mut split_records(expired, actions_max));
     plan
 }
 
@@ -130,12 +131,12 @@ mod tests {
 
     #[test]
     fn actual_record_is_stored_before_its_estimate() {
-        let given_up = UsageRecord { attempts: 0, estimated: true, ..record(2, 2, 0) };
+        let expired = UsageRecord { attempts: 0, estimated: true, ..record(2, 2, 0) };
         let unreserved = UsageRecord { reserved_usd: None, ..record(2, 2, 0) };
-        let records = [given_up.clone(), record(4, 2, 0), unreserved.clone(), given_up.clone()];
+        let records = [expired.clone(), record(4, 2, 0), unreserved.clone(), expired.clone()];
         let plan = transactions(&records, 100);
         let planned: Vec<_> = plan.into_iter().map(|part| part.records).collect();
-        assert_eq!(planned, [vec![&record(4, 2, 0), &unreserved], vec![&given_up]]);
+        assert_eq!(planned, [vec![&record(4, 2, 0), &unreserved], vec![&expired]]);
     }
 
     proptest! {

@@ -89,11 +89,11 @@ pub enum AccountStatus {
 /// The cooldown of a model or a model family.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelCooldown {
-    /// When it ends.
+    /// End of the cooldown.
     pub until: Timestamp,
     /// Why the model is not used.
     pub reason: String,
-    /// Whether the upstream did not announce the end.
+    /// Whether Baton has estimated the end, because the upstream did not announce it.
     pub is_guess: bool,
 }
 
@@ -144,7 +144,8 @@ pub struct AccountChange {
         pattern = r"^(http|https|socks5|socks5h)://([a-z0-9]{1,20}:[a-z0-9]{1,20}@)?[a-z][a-z0-9]{0,20}(\.[a-z][a-z0-9]{0,20}){1,3}:[1-9][0-9]{0,3}$"
     ))]
     pub proxy_url: FieldChange<String>,
-    /// Whether an OpenAI-compatible upstream supports `/v1/responses`; by default only OpenAI's own does.
+    /// Whether an OpenAI-compatible upstream supports `/v1/responses`; by default only OpenAI's own
+    /// does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub speaks_responses: Option<bool>,
     /// Whether the account gets requests.
@@ -173,13 +174,13 @@ impl New<AccountChange> {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct AccountFilter {
-    /// Only those of this group.
+    /// Only resources of this group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group_id: Option<GroupId>,
-    /// Only those that are enabled (true) or disabled (false).
+    /// Only enabled resources (true) or disabled ones (false).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
-    /// Only those whose name contains this text, in any case.
+    /// Only resources whose name contains this text; upper and lower case are equal.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub q: String,
 }

@@ -28,7 +28,7 @@ pub struct ShownAlertSettings {
     /// Percentages of a money limit at which an alert is sent.
     #[schemars(length(max = 10), inner(range(min = 1, max = 100)))]
     pub thresholds: Vec<u32>,
-    /// SNS topic; null is none.
+    /// ARN of the SNS topic; null if alerts are not sent to SNS.
     pub sns_topic_arn: Option<String>,
     /// Version for `If-Match`; each change adds one.
     pub version: u64,
@@ -56,7 +56,7 @@ pub struct ChangedAlertSettings {
 pub struct WaitingAlert {
     /// Id of the alert.
     pub id: String,
-    /// Where it is sent.
+    /// The channel by which the alert is sent.
     pub channel: AlertChannel,
     /// The alert.
     pub text: String,
@@ -91,7 +91,7 @@ pub struct AlertSettingsChange {
     #[serde(skip_serializing_if = "FieldChange::is_keep")]
     #[schemars(length(max = 10), inner(range(min = 1, max = 100)))]
     pub thresholds: FieldChange<Vec<u32>>,
-    /// SNS topic; null removes it.
+    /// ARN of the SNS topic; null removes it.
     #[serde(skip_serializing_if = "FieldChange::is_keep")]
     #[schemars(regex(pattern = "^arn:aws:sns:[a-z0-9-]{1,32}:[0-9]{12}:[A-Za-z0-9_-]{1,80}$"))]
     pub sns_topic_arn: FieldChange<String>,
@@ -112,7 +112,7 @@ fn exposed_change<S: serde::Serializer>(
 pub struct AlertTest {
     /// Id of the test alert.
     pub id: String,
-    /// Where it is sent.
+    /// The channels by which the alert is sent.
     pub channels: Vec<AlertChannel>,
     /// The next step, as a sentence for people.
     pub message: String,

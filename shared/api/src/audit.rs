@@ -73,14 +73,14 @@ impl AuditAction {
 pub struct AuditRowResource {
     /// Id of the change.
     pub id: String,
-    /// When it was made.
+    /// Time of the change.
     #[schemars(extend("format" = "date-time"))]
     pub at: String,
     /// `admin_token`, `baton` or the id of a user.
     pub actor: String,
     /// The action.
     pub action: String,
-    /// Id of what was changed.
+    /// Id of the changed resource.
     pub target: String,
     /// Fields before the change.
     pub before: Value,

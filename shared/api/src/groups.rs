@@ -61,10 +61,10 @@ impl Creatable for GroupChange {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct GroupFilter {
-    /// Only those that are enabled (true) or disabled (false).
+    /// Only enabled resources (true) or disabled ones (false).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
-    /// Only those whose name contains this text, in any case.
+    /// Only resources whose name contains this text; upper and lower case are equal.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub q: String,
 }

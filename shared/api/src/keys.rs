@@ -20,13 +20,13 @@ pub struct KeyResource {
     pub id: KeyId,
     /// Name for people, unique among keys.
     pub name: String,
-    /// User that the key belongs to; null is nobody.
+    /// User that the key belongs to; null if it belongs to no user.
     pub user_id: Option<UserId>,
     /// Group whose accounts the key uses.
     pub group_id: GroupId,
     /// Allowed models; empty allows all.
     pub models: Vec<ModelPattern>,
-    /// From when the key is refused; null is never.
+    /// Time from which on the key is refused; null if it does not expire.
     pub expires_at: Option<Timestamp>,
     /// Whether the key is accepted.
     pub enabled: bool,
@@ -61,7 +61,7 @@ pub struct KeyChange {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Name>")]
     pub name: Option<String>,
-    /// User that the key belongs to; null is nobody.
+    /// User that the key belongs to; null if it belongs to no user.
     #[serde(skip_serializing_if = "FieldChange::is_keep")]
     pub user_id: FieldChange<UserId>,
     /// Group whose accounts the key uses.
@@ -70,7 +70,7 @@ pub struct KeyChange {
     /// Allowed models; empty allows all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub models: Option<Vec<ModelPattern>>,
-    /// From when the key is refused; null is never.
+    /// Time from which on the key is refused; null if it does not expire.
     #[serde(skip_serializing_if = "FieldChange::is_keep")]
     #[schemars(with = "Option<Timestamp>")]
     pub expires_at: FieldChange<ExpiryTime>,
@@ -116,16 +116,16 @@ impl New<KeyChange> {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct KeyFilter {
-    /// Only those of this group.
+    /// Only resources of this group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group_id: Option<GroupId>,
-    /// Only those of this user.
+    /// Only keys, or requests, of this user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_id: Option<UserId>,
-    /// Only those that are enabled (true) or disabled (false).
+    /// Only enabled resources (true) or disabled ones (false).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
-    /// Only those whose name contains this text, in any case.
+    /// Only resources whose name contains this text; upper and lower case are equal.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub q: String,
 }

@@ -220,7 +220,7 @@ pub struct PriceResource {
     pub model: String,
     /// From when the price applies.
     pub effective_from: Timestamp,
-    /// Whose price it is.
+    /// The origin of the price.
     pub source: PriceSource,
     /// The usual rates.
     pub standard: UsdRates,
@@ -266,7 +266,7 @@ impl PriceResource {
     }
 }
 
-/// Whose price it is.
+/// The origin of the price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PriceSource {
@@ -399,7 +399,7 @@ impl JsonSchema for PricedModel {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PriceFilter {
-    /// Only those whose name contains this text, in any case.
+    /// Only resources whose name contains this text; upper and lower case are equal.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub q: String,
 }
@@ -412,8 +412,8 @@ pub struct PriceSelector {
     pub effective_from: String,
 }
 
-/// A recalculation of past costs. A call examines at most `limit` requests of the period. Repeat the
-/// same call until `done` is true.
+/// A recalculation of past costs. A call examines at most `limit` requests of the period. Repeat
+/// the same call until `done` is true.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Rerate")]
@@ -452,6 +452,6 @@ pub struct RerateReport {
     /// Sum of the changes in US dollars.
     #[schemars(regex(pattern = r"^-?[0-9]{1,30}(\.[0-9]{1,12})?$"))]
     pub difference_usd: PicoUsd,
-    /// Everything from this time on is done.
+    /// The requests since this time have been examined; null if the whole period is done.
     pub next: Option<Timestamp>,
 }

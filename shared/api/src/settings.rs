@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct SettingsResource {
     /// Whether members can use the admin API and the console.
     pub member_access: bool,
-    /// When they were last changed; null is never.
+    /// Time of the last change; null if there was none.
     pub updated_at: Option<Timestamp>,
     /// Version for `If-Match`; each change adds one.
     pub version: u64,

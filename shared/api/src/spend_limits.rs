@@ -175,7 +175,7 @@ pub enum Currency {
 pub struct SpendLimitResource {
     /// Id of the limit, made of scope and period.
     pub id: SpendLimitId,
-    /// Whom it applies to.
+    /// The people to whom the limit applies.
     pub scope: SpendLimitScope,
     /// US cents, exact; null means unlimited.
     pub amount: Option<UsdCents>,
@@ -183,7 +183,7 @@ pub struct SpendLimitResource {
     pub currency: Currency,
     /// The period after which the spend starts again at zero.
     pub period: SpendPeriod,
-    /// Always true.
+    /// Always true; a spend limit cannot be switched off, only deleted.
     pub is_enabled: bool,
     /// When it was created.
     pub created_at: Timestamp,
@@ -194,7 +194,7 @@ pub struct SpendLimitResource {
 /// A spend limit to set.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct NewSpendLimit {
-    /// Whom it applies to.
+    /// The people to whom the limit applies.
     pub scope: SpendLimitScope,
     /// Whole US cents; null means unlimited, even if a limit of the group or organization exists.
     #[serde(default)]
@@ -291,7 +291,7 @@ pub struct SpendSummaryQuery {
     /// Only these people.
     #[serde(rename = "user_ids[]")]
     pub user_ids: Vec<String>,
-    /// Only those whose name contains this text, in any case.
+    /// Only resources whose name contains this text; upper and lower case are equal.
     pub q: String,
 }
 

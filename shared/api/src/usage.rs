@@ -65,7 +65,8 @@ pub struct SummaryQuery {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Moment>")]
     pub to: Option<String>,
-    /// Columns to group by, separated by commas: hour, day, month, key, user, group, account, model.
+    /// Columns to group by, separated by commas: hour, day, month, key, user, group, account,
+    /// model.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(
         pattern = "^((hour|day|month|key|user|group|account|model)(,(hour|day|month|key|user|group|account|model)){0,7})?$"
@@ -101,13 +102,13 @@ pub struct EventQuery {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Moment>")]
     pub to: Option<String>,
-    /// Only those of this key.
+    /// Only requests with this key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_id: Option<KeyId>,
-    /// Only those of this user.
+    /// Only keys, or requests, of this user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_id: Option<UserId>,
-    /// Only those that this account answered.
+    /// Only requests that this account answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account_id: Option<AccountId>,
     /// Only requests for this model (its exact id).
@@ -146,7 +147,7 @@ pub struct ExportQuery {
 pub struct DeadLetterList {
     /// Number of messages in the queue, approximate.
     pub count: u64,
-    /// Some of the messages.
+    /// The first messages of the queue; they stay there.
     pub data: Vec<DeadLetterResource>,
 }
 

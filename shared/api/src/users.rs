@@ -16,7 +16,8 @@ pub struct UserResource {
     pub id: UserId,
     /// Name for people, unique among users.
     pub name: String,
-    /// E-mail address; matches sign-ins by an identity provider.
+    /// E-mail address at the identity provider, by which a sign-in is matched; ASCII characters
+    /// only.
     pub email: Option<String>,
     /// The rights of the user.
     pub role: Role,
@@ -37,7 +38,8 @@ pub struct UserChange {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Name>")]
     pub name: Option<String>,
-    /// E-mail address; matches sign-ins by an identity provider.
+    /// E-mail address at the identity provider, by which a sign-in is matched; ASCII characters
+    /// only.
     #[serde(skip_serializing_if = "FieldChange::is_keep")]
     #[schemars(length(max = 254), regex(pattern = "^[!-?A-~]+@[!-?A-~]+$"))]
     pub email: FieldChange<String>,
@@ -61,13 +63,13 @@ impl Creatable for UserChange {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct UserFilter {
-    /// Only those with this role.
+    /// Only users with this role.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
-    /// Only those that are enabled (true) or disabled (false).
+    /// Only enabled resources (true) or disabled ones (false).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
-    /// Only those whose name contains this text, in any case.
+    /// Only resources whose name contains this text; upper and lower case are equal.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub q: String,
 }

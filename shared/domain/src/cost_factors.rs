@@ -73,8 +73,8 @@ impl std::fmt::Display for UnboundedField {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{}: this key has a money limit, and Baton cannot compute in advance what this can cost \
-             at most. {}",
+            "{}: a spend limit applies to this key, and Baton cannot compute in advance what this can \
+             cost at most. {}",
             self.field, self.advice
         )
     }

@@ -67,7 +67,7 @@ impl LimitSources {
     pub fn with_caps(&self, principal: &LimitScope, mut limits: Limits) -> Limits {
         for period in PERIODS {
             if let Some(cap) = self.find_cap(principal, period).and_then(|(_, cap)| cap.amount()) {
-                limits.tighten(period, cap);
+                limits.tighten_limit(period, cap);
             }
         }
         limits

@@ -9,9 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// This number of failures within [`STRIKE_WINDOW`] opens the circuit.
-const STRIKES_MAX: usize = 3;
-const STRIKE_WINDOW: SignedDuration = SignedDuration::from_secs(60);
+/// This number of failures within [`FAILURE_WINDOW`] opens the circuit.
+const FAILURES_MAX: usize = 3;
+const FAILURE_WINDOW: SignedDuration = SignedDuration::from_secs(60);
 /// How long the circuit is open at first; each failed probe doubles the time.
 const OPEN_SECONDS_MIN: u32 = 30;
 const OPEN_SECONDS_MAX: u32 = 300;
@@ -48,9 +48,10 @@ pub struct AccountHealth {
     /// The free call for which this upstream refuses an invented credential, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<KnownProbe>,
-    /// The latest failures of the kind that opens the circuit.
-    #[serde(default)]
-    pub strikes: Vec<Timestamp>,
+    /// The times of the latest failures of the kind that opens the circuit. Stored as `strikes`,
+    /// the name that 0.1.0 used.
+    #[serde(default, rename = "strikes")]
+    pub recent_failures: Vec<Timestamp>,
     /// How much of the upstream's limits is used. Stored under the name that 0.1.0 used.
     #[serde(default, rename = "utilisation")]
     pub utilization: UpstreamUtilization,
@@ -220,7 +221,7 @@ impl AccountHealth {
 
     /// The reason of the last refusal, if only the next request shows whether the upstream still
     /// refuses the account. In this state a free call proves nothing, and no cooldown is left.
-    pub fn doubt(&self) -> Option<CooldownReason> {
+    pub fn refusal_in_doubt(&self) -> Option<CooldownReason> {
         match &self.state {
             HealthState::Open { reason, .. } if reason.needs_operator() => Some(*reason),
             _ => None,
@@ -362,7 +363,7 @@ pub fn after(
             }
             (after?, until)
         }
-        AccountEffect::Strike { reason } => {
+        AccountEffect::CountFailure { reason } => {
             let after = after_server_error(health, *reason, now)?;
             let HealthState::Open { until, .. } = after.state else { return Some(after) };
             (after, until)
@@ -505,11 +506,12 @@ fn after_server_error(
             return None;
         }
         _ => {
-            let recent = |at: &Timestamp| now.duration_since(*at) < STRIKE_WINDOW;
-            let mut strikes: Vec<_> = health.strikes.iter().copied().filter(recent).collect();
-            strikes.push(now);
-            if strikes.len() < STRIKES_MAX {
-                return Some(AccountHealth { strikes, ..health.with(HealthState::Ready) });
+            let recent = |at: &Timestamp| now.duration_since(*at) < FAILURE_WINDOW;
+            let mut recent_failures: Vec<_> =
+                health.recent_failures.iter().copied().filter(recent).collect();
+            recent_failures.push(now);
+            if recent_failures.len() < FAILURES_MAX {
+                return Some(AccountHealth { recent_failures, ..health.with(HealthState::Ready) });
             }
             OPEN_SECONDS_MIN
         }
@@ -517,7 +519,7 @@ fn after_server_error(
     let until = now.saturating_add(SignedDuration::from_secs(seconds.into()));
     let until = until.unwrap_or(Timestamp::MAX);
     let open = HealthState::Open { until, seconds, reason, probe_until: None };
-    Some(AccountHealth { strikes: Vec::new(), ..health.with(open) })
+    Some(AccountHealth { recent_failures: Vec::new(), ..health.with(open) })
 }
 
 /// The health after a successful answer for `model` with this `utilization`.
@@ -528,7 +530,7 @@ pub fn after_success(
     now: Timestamp,
 ) -> Option<AccountHealth> {
     let mut after = health.clone();
-    after.strikes.clear();
+    after.recent_failures.clear();
     match &health.state {
         HealthState::Open { until, .. } if *until <= now => after.state = HealthState::Ready,
         // Only a successful answer shows that the operator has solved the problem.

@@ -74,30 +74,36 @@ impl Key {
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Budget per UTC day in US dollars; null means unlimited.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named::usd_daily")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "limit_field::usd_daily")]
     pub usd_daily: Option<PicoUsd>,
     /// Budget per UTC week, from Monday, in US dollars; null means unlimited.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named::usd_weekly")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "limit_field::usd_weekly")]
     pub usd_weekly: Option<PicoUsd>,
     /// Budget per UTC month in US dollars; null means unlimited.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named::usd_monthly")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "limit_field::usd_monthly"
+    )]
     pub usd_monthly: Option<PicoUsd>,
     /// Total budget in US dollars, never reset; null means unlimited.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named::usd_total")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "limit_field::usd_total")]
     pub usd_total: Option<PicoUsd>,
     /// Requests per UTC minute; null means unlimited.
     #[serde(
         skip_serializing_if = "Option::is_none",
-        deserialize_with = "named::requests_per_minute"
+        deserialize_with = "limit_field::requests_per_minute"
     )]
     pub requests_per_minute: Option<u32>,
     /// Requests at the same time; null means unlimited.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "named::concurrency")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "limit_field::concurrency"
+    )]
     pub concurrency: Option<u32>,
 }
 
 /// Deserializers of the limits' fields, which put the field's name into the error.
-mod named {
+mod limit_field {
     use crate::money::PicoUsd;
     use serde::de::{Deserialize as _, Deserializer, Error as _};
 

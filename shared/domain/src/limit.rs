@@ -124,7 +124,7 @@ impl Limits {
     }
 
     /// Lowers the limit of a period to `amount`, unless it is lower already.
-    pub fn tighten(&mut self, period: LimitPeriod, amount: PicoUsd) {
+    pub fn tighten_limit(&mut self, period: LimitPeriod, amount: PicoUsd) {
         let limit = match period {
             LimitPeriod::Daily => &mut self.usd_daily,
             LimitPeriod::Weekly => &mut self.usd_weekly,

@@ -65,7 +65,7 @@ impl AccountState {
     pub fn from_health(account: &Account, health: &AccountHealth, now: Timestamp) -> Self {
         match health.overall(now) {
             _ if !account.enabled => Self::Disabled,
-            AccountAvailability::HalfOpen if health.doubt().is_some() => Self::Unproven,
+            AccountAvailability::HalfOpen if health.refusal_in_doubt().is_some() => Self::Unproven,
             AccountAvailability::Ready | AccountAvailability::HalfOpen => Self::Ready,
             AccountAvailability::Cooling { .. } => Self::Cooling,
             AccountAvailability::AuthFailed { .. } => Self::AuthFailed,
@@ -128,7 +128,7 @@ const fn new_metric(name: &'static str, help: &'static str) -> MetricName {
     MetricName { name, help }
 }
 
-/// By `dialect` (the client's protocol), `status` and `outcome`.
+/// By `protocol` (the client's), `status` and `outcome`.
 pub const REQUESTS: MetricName = new_metric(
     "baton.requests",
     "Finished requests, by the client's protocol, status and outcome.",

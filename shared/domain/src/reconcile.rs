@@ -31,9 +31,9 @@ impl UsageEntry {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UsageStatement(BTreeMap<(String, String), UsageEntry>);
 
-/// The figures that a report contains; others are not compared.
+/// Which figures a report contains. Others are not compared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct StatedFigures {
+pub struct ReportedFigures {
     /// Tokens by class, and web searches.
     pub tokens: bool,
     /// Money.
@@ -115,8 +115,8 @@ impl UsageFigure {
         }
     }
 
-    fn is_stated(self, stated: StatedFigures) -> bool {
-        if self == Self::Cost { stated.cost } else { stated.tokens }
+    fn is_reported(self, reported: ReportedFigures) -> bool {
+        if self == Self::Cost { reported.cost } else { reported.tokens }
     }
 }
 
@@ -187,7 +187,7 @@ impl UsageStatement {
 pub fn compare(
     ours: &UsageStatement,
     theirs: &UsageStatement,
-    stated: StatedFigures,
+    reported: ReportedFigures,
     tolerance: Tolerance,
 ) -> Vec<Difference> {
     let folded;
@@ -204,7 +204,7 @@ pub fn compare(
     let mut differences = Vec::new();
     for key in keys {
         let (mine, other) = (entry(ours, key), entry(theirs, key));
-        for figure in UsageFigure::ALL.into_iter().filter(|figure| figure.is_stated(stated)) {
+        for figure in UsageFigure::ALL.into_iter().filter(|figure| figure.is_reported(reported)) {
             let (ours, theirs) = (figure.value_in(&mine), figure.value_in(&other));
             if !tolerance.admits_difference(ours, theirs) {
                 let (day, model) = key.clone();
@@ -231,7 +231,7 @@ mod tests {
         UsageEntry { tokens, web_searches: 0, cost: PicoUsd::new(pico) }
     }
 
-    fn book(rows: &[(&str, &str, UsageEntry)]) -> UsageStatement {
+    fn statement(rows: &[(&str, &str, UsageEntry)]) -> UsageStatement {
         let mut statement = UsageStatement::default();
         for (day, model, entry) in rows {
             statement.add_entry(day, model, entry);
@@ -239,7 +239,7 @@ mod tests {
         statement
     }
 
-    const ALL: StatedFigures = StatedFigures { tokens: true, cost: true };
+    const ALL: ReportedFigures = ReportedFigures { tokens: true, cost: true };
 
     #[test]
     fn model_ids_are_normalized() {
@@ -257,19 +257,19 @@ mod tests {
     #[test]
     fn differing_figures_are_reported() {
         let exact = Tolerance::default();
-        let ours = book(&[
+        let ours = statement(&[
             ("2026-11-21", "claude-opus-5-5", entry(100, 10, 7)),
             ("2026-11-22", "claude-opus-5-5", entry(100, 10, 7)),
             ("2026-11-22", "claude-haiku-5-5", entry(1, 1, 1)),
         ]);
         assert_eq!(compare(&ours, &ours, ALL, exact), []);
-        let theirs = book(&[
+        let theirs = statement(&[
             ("2026-11-21", "Claude Opus 5.5", entry(60, 10, 5)),
             ("2026-11-21", "claude-opus-5-5", entry(40, 0, 2)),
             ("2026-11-22", "claude-opus-5-5", entry(100, 11, 7)),
         ]);
-        let told = |stated| {
-            let all = compare(&ours, &theirs, stated, exact);
+        let told = |reported| {
+            let all = compare(&ours, &theirs, reported, exact);
             let words = |difference: Difference| {
                 let (day, figure) = (&difference.day[8..], difference.figure.as_str());
                 format!(
@@ -284,9 +284,9 @@ mod tests {
             "22 claude-haiku-5-5 output 1 0",
             "22 claude-opus-5-5 output 10 11",
         ];
-        assert_eq!(told(StatedFigures { tokens: true, cost: false }), tokens);
+        assert_eq!(told(ReportedFigures { tokens: true, cost: false }), tokens);
         assert_eq!(
-            told(StatedFigures { tokens: false, cost: true }),
+            told(ReportedFigures { tokens: false, cost: true }),
             ["22 claude-haiku-5-5 cost_usd 1 0"]
         );
     }
@@ -294,10 +294,10 @@ mod tests {
     #[test]
     fn reports_without_models_are_compared_by_day() {
         let ours =
-            book(&[("2026-11-22", "a", entry(1, 0, 3)), ("2026-11-22", "b", entry(1, 0, 4))]);
-        let theirs = book(&[("2026-11-22", "", entry(0, 0, 7))]);
-        let stated = StatedFigures { tokens: false, cost: true };
-        assert_eq!(compare(&ours, &theirs, stated, Tolerance::default()), []);
+            statement(&[("2026-11-22", "a", entry(1, 0, 3)), ("2026-11-22", "b", entry(1, 0, 4))]);
+        let theirs = statement(&[("2026-11-22", "", entry(0, 0, 7))]);
+        let reported = ReportedFigures { tokens: false, cost: true };
+        assert_eq!(compare(&ours, &theirs, reported, Tolerance::default()), []);
     }
 
     #[test]

@@ -166,8 +166,9 @@ impl UsageRecord {
         self.price_version.ends_with('?')
     }
 
-    /// Whether the record stands for a request that was never settled; see `reservation`.
-    pub fn is_given_up(&self) -> bool {
+    /// Whether refresh made this record because no usage record settled the request before its
+    /// deadline; see [`Reservation::to_expired_record`](crate::reservation::Reservation::to_expired_record).
+    pub fn is_expired_reservation(&self) -> bool {
         self.attempts == 0 && self.estimated && self.reserved_usd.is_some()
     }
 

@@ -63,9 +63,9 @@ impl RevisionBatch {
         batch
     }
 
-    /// The batch without the revisions at these positions.
+    /// Returns the batch without the revisions at these positions.
     #[must_use]
-    pub fn without(self, positions: &[usize]) -> Self {
+    pub fn remove_positions(self, positions: &[usize]) -> Self {
         let rest = self.revisions.into_iter().enumerate();
         Self::from_revisions(
             rest.filter(|(index, _)| !positions.contains(index))
@@ -202,11 +202,11 @@ mod tests {
 
     #[test]
     fn records_without_usage_keep_their_cost() {
-        let mut given_up = record(0, 1);
-        given_up.tokens = TokenCounts::default();
-        assert_eq!(CostRevision::from_record(given_up.clone(), &table(1000)), None);
-        given_up.web_searches = 1;
-        assert!(CostRevision::from_record(given_up, &table(1000)).is_some());
+        let mut expired = record(0, 1);
+        expired.tokens = TokenCounts::default();
+        assert_eq!(CostRevision::from_record(expired.clone(), &table(1000)), None);
+        expired.web_searches = 1;
+        assert!(CostRevision::from_record(expired, &table(1000)).is_some());
     }
 
     #[test]
@@ -259,7 +259,7 @@ mod tests {
             prop_assert_eq!(all.iter().map(RevisionBatch::difference).sum::<PicoUsd>(), whole);
             for batch in all {
                 prop_assert!(batch.revisions.len() + batch.sums.len() <= actions_max);
-                let rest = batch.without(&[dropped]);
+                let rest = batch.remove_positions(&[dropped]);
                 let summed: PicoUsd = rest.sums.values().map(|sums| sums.cost).sum();
                 prop_assert_eq!(summed.pico(), rest.difference().pico() * 5, "each of five rollups");
             }

@@ -52,7 +52,7 @@ pub struct Reservation {
 impl Reservation {
     /// The record of a request that was never settled: the reserved amount counts as its cost. It
     /// is not known which account served it, so the account's id consists of zeros.
-    pub fn given_up(&self, id: RequestId, key: KeyId, price_version: &str) -> UsageRecord {
+    pub fn to_expired_record(&self, id: RequestId, key: KeyId, price_version: &str) -> UsageRecord {
         let duration = self.expires.saturating_mul(1000).saturating_sub(self.at.as_millisecond());
         UsageRecord {
             v: VERSION,
@@ -149,6 +149,11 @@ pub enum BlockReason {
     },
     /// Too many requests at the same time.
     Concurrency,
+    /// A limit on requests is 0, which admits no request at any time.
+    NoRequests {
+        /// What the limit counts, such as `requests per minute`.
+        unit: &'static str,
+    },
     /// The key has too many requests that are open or not settled yet. Its item cannot hold another
     /// reservation.
     Backlog,
@@ -170,6 +175,7 @@ impl BlockReason {
     /// first, then the money limit with the latest reset, then the rate.
     fn severity(&self) -> (u8, bool, Option<Timestamp>, Option<LimitPeriod>) {
         match *self {
+            Self::NoRequests { .. } => (5, false, None, None),
             Self::TooLarge { period, .. } => (4, false, None, Some(period)),
             // A month can end before the week that contains its last day.
             Self::Spent { period, resets_at, .. } => {
@@ -220,7 +226,7 @@ impl BlockReason {
             | Self::Reserved { amounts, .. } => {
                 (amounts.remaining > PicoUsd::ZERO).then_some((amounts.needed, amounts.remaining))
             }
-            Self::Rate { .. } | Self::Concurrency | Self::Backlog => None,
+            Self::Rate { .. } | Self::Concurrency | Self::NoRequests { .. } | Self::Backlog => None,
         }
     }
 }
@@ -255,6 +261,7 @@ impl fmt::Display for BlockReason {
             }
             Self::Rate { .. } => f.write_str("Too many requests in this minute"),
             Self::Concurrency => f.write_str("Too many requests at the same time"),
+            Self::NoRequests { unit } => write!(f, "No request is allowed: 0 {unit} is the limit"),
             Self::Backlog => f.write_str("Too many requests that are not settled yet"),
         }
     }
@@ -270,7 +277,7 @@ pub fn format_dollars(amount: PicoUsd) -> String {
 
 impl LimitCounters {
     /// The amount spent and reserved in a window.
-    pub fn committed(&self, window: &LimitWindow) -> PicoUsd {
+    pub fn committed_amount(&self, window: &LimitWindow) -> PicoUsd {
         PicoUsd::new(self.windows.get(&window.name).copied().unwrap_or_default())
     }
 
@@ -281,17 +288,17 @@ impl LimitCounters {
         let window = period.window(at);
         let inside = self.open_reservations.values().filter(|one| period.window(one.at) == window);
         let each: PicoUsd = inside.map(|one| one.estimate).sum();
-        each + self.shared_totals.estimates.min(self.committed(&window))
+        each + self.shared_totals.estimates.min(self.committed_amount(&window))
     }
 
     /// The settled spend in the window of `period` that contains `at`.
     pub fn spent(&self, period: LimitPeriod, at: Timestamp) -> PicoUsd {
-        self.committed(&period.window(at)) - self.reserved(period, at)
+        self.committed_amount(&period.window(at)) - self.reserved(period, at)
     }
 
     /// How much the running requests of a key can cost beyond their reservations. The key's limits
     /// can be exceeded by at most this amount.
-    pub fn beyond(&self) -> PicoUsd {
+    pub fn unreserved_cost(&self) -> PicoUsd {
         self.open_reservations.values().map(|one| one.unreserved).sum()
     }
 
@@ -314,14 +321,20 @@ impl LimitCounters {
         at: Timestamp,
     ) -> Option<BlockReason> {
         let money = limits.money_limits().filter_map(|(period, limit)| {
-            let counts = (self.spent(period, at), self.committed(&period.window(at)));
+            let counts = (self.spent(period, at), self.committed_amount(&period.window(at)));
             BlockReason::from_money_limit((period, limit), counts, estimate, at)
         });
         let requests = self.requests_in_minute(at);
         let is_over = limits.requests_per_minute.is_some_and(|max| requests >= i128::from(max));
-        let rate = is_over.then(|| BlockReason::Rate { resets_at: minute(at).resets_at });
+        let rate = is_over.then(|| match limits.requests_per_minute {
+            Some(0) => BlockReason::NoRequests { unit: "requests per minute" },
+            _ => BlockReason::Rate { resets_at: minute(at).resets_at },
+        });
         let over = |max: u32| self.open_requests() >= u64::from(max);
-        let concurrency = limits.concurrency.is_some_and(over).then_some(BlockReason::Concurrency);
+        let concurrency = limits.concurrency.filter(|max| over(*max)).map(|max| match max {
+            0 => BlockReason::NoRequests { unit: "requests at the same time" },
+            _ => BlockReason::Concurrency,
+        });
         money.chain(rate).chain(concurrency).max_by_key(BlockReason::severity)
     }
 
@@ -363,7 +376,7 @@ impl EffectiveLimits {
     }
 
     /// The money limit with the largest spent share, among all scopes.
-    pub fn tightest(&self, counters: &[LimitCounters], at: Timestamp) -> Option<LimitSpend> {
+    pub fn tightest_limit(&self, counters: &[LimitCounters], at: Timestamp) -> Option<LimitSpend> {
         let each = self.scoped_limits().zip(counters);
         let spends = each.flat_map(|((_, limits), counters)| counters.spends(limits, at));
         spends.max_by(|one, other| {

@@ -248,7 +248,7 @@ impl TokenStatus {
     /// The state after a process ended between sending a single-use grant and storing the answer.
     /// The grant is not sent again.
     #[must_use]
-    pub fn lost(&self) -> Self {
+    pub fn with_lost_answer(&self) -> Self {
         let reason = "the answer to a renewal was lost because the process that requested it ended; \
                       sign in again";
         Self { ended: Some(reason.to_owned()), ..self.clone() }

@@ -1,6 +1,6 @@
-//! How an upstream call failed, and the verdict about it: what the failure means for the request and
-//! for the account. A failure can have no effect on the account, affect the account with one model,
-//! or affect the whole account.
+//! How an upstream call failed, and the verdict about it: what the failure means for the request
+//! and for the account. A failure can have no effect on the account, affect the account with one
+//! model, or affect the whole account.
 //!
 //! The crate `baton-providers` reaches the [`Verdict`], and the relay acts on it.
 
@@ -150,8 +150,8 @@ pub enum AccountEffect {
     /// The failure does not count against the account, but its credential does not permit this
     /// operation.
     NotPermitted,
-    /// A failure of the kind that opens the circuit after three in a minute.
-    Strike {
+    /// The failure is counted. Three of them within a minute open the circuit.
+    CountFailure {
         /// The reason.
         reason: CooldownReason,
     },
@@ -161,7 +161,7 @@ impl fmt::Display for RetryDecision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ReturnToClient => "the error goes to the client",
-            Self::TryAnother => "another account is tried",
+            Self::TryAnother => "another account is tried if there is one",
         })
     }
 }
@@ -174,7 +174,7 @@ impl fmt::Display for AccountEffect {
                 return f.write_str("the account's credential does not permit the operation");
             }
             Self::Suspect { reason } => return write!(f, "a credential check decides: {reason}"),
-            Self::Strike { reason } => {
+            Self::CountFailure { reason } => {
                 return write!(f, "counted as a failure of the account: {reason}");
             }
             Self::Cooldown { scope, until, reason, .. } => (scope, until, reason),

@@ -26,12 +26,13 @@ pub struct Envelope<'a> {
     pub is_fast: bool,
     /// The field that asks for an answer after the response to this request: `background` of
     /// OpenAI's Responses, `deferred` of xAI (docs.x.ai, "Deferred Chat Completions", 2026-11).
-    pub later: Option<&'static str>,
+    pub deferred_field: Option<&'static str>,
     /// The session that the request names: Claude Code's `metadata.user_id`, which is JSON text
     /// with a `session_id` (any other text counts as a whole), else OpenAI's `prompt_cache_key`.
     pub session: Option<Cow<'a, str>>,
-    /// The id of an earlier answer or of a conversation whose state is with one account only: OpenAI's
-    /// `previous_response_id` and `conversation`, Anthropic's `thread.previous_message_id`.
+    /// The id of an earlier answer or of a conversation whose state is with one account only:
+    /// OpenAI's `previous_response_id` and `conversation`, Anthropic's
+    /// `thread.previous_message_id`.
     pub state_id: Option<Cow<'a, str>>,
     /// Whether OpenAI's Responses keep the answer for later requests: `store` is not `false`.
     pub is_stored: bool,
@@ -192,7 +193,7 @@ impl<'a> Envelope<'a> {
                 .get(EnvelopeField::Speed)
                 .and_then(parse_text)
                 .is_some_and(|speed| speed == "fast"),
-            later: fields.later(),
+            deferred_field: fields.deferred_field(),
             session: session
                 .or_else(|| fields.get(EnvelopeField::PromptCacheKey).and_then(parse_text))
                 .or_else(|| conversation.clone()),
@@ -414,7 +415,7 @@ impl<'a> EnvelopeFields<'a> {
         self.raw[field as usize]
     }
 
-    fn later(&self) -> Option<&'static str> {
+    fn deferred_field(&self) -> Option<&'static str> {
         let asks = |field| self.get(field).is_some_and(|value| !matches!(value, "false" | "null"));
         let fields =
             [("background", EnvelopeField::Background), ("deferred", EnvelopeField::Deferred)];

@@ -27,8 +27,8 @@ const HOP_BY_HOP: [&str; 9] = [
 
 /// Headers about the client's way to the relay (addresses, cookies), and headers that the relay
 /// sets itself. These include the format of the body, since the upstream must read the body as the
-/// relay has read it. `prefer` can ask for an answer that comes later (RFC 7240), and `range` and the
-/// conditions for a part or none of it (RFC 9110), without its usage.
+/// relay has read it. `prefer` can ask for an answer that comes later (RFC 7240), and `range` and
+/// the conditions for a part or none of it (RFC 9110), without its usage.
 const NOT_UPSTREAM: [&str; 21] = [
     "accept-encoding",
     "client-ip",
@@ -211,11 +211,11 @@ pub fn names_owner(name: &str) -> bool {
 /// that contain a relay key, headers that select another organization, path, method, model or tier,
 /// and those of the client's connection. Nothing is added.
 pub fn to_upstream(headers: &HeaderMap) -> HeaderMap {
-    filter_headers(headers, |name, value| steers(name) || contains_key(value.as_bytes()))
+    filter_headers(headers, |name, value| controls_server(name) || contains_key(value.as_bytes()))
 }
 
 /// Whether a request header of this name, in lower case, is not sent upstream.
-fn steers(name: &str) -> bool {
+fn controls_server(name: &str) -> bool {
     // Servers that pass headers on as variables (CGI, WSGI) do not distinguish `-` from `_`.
     let hyphened = if name.contains('_') { Cow::from(name.replace('_', "-")) } else { name.into() };
     let name = hyphened.as_ref();
@@ -284,6 +284,12 @@ pub fn find_credentials(headers: &HeaderMap) -> impl Iterator<Item = &str> {
             let text = if name == AUTHORIZATION.as_str() { bearer_token(text)? } else { text };
             (!text.is_empty()).then_some(text)
         })
+}
+
+/// Whether there is an `authorization` header, but none with the scheme `Bearer`.
+pub fn lacks_bearer_scheme(headers: &HeaderMap) -> bool {
+    let values = || headers.get_all(AUTHORIZATION).iter().filter_map(|value| value.to_str().ok());
+    values().next().is_some() && !values().any(|value| bearer_token(value.trim()).is_some())
 }
 
 /// The token after `Bearer`, in any case (RFC 6750; RFC 9110, §11.1).

@@ -46,7 +46,8 @@ fn recorded_requests_are_parsed() {
 fn envelope_fields_are_read() {
     let check = |body: &str, expect: (&str, bool, bool, Option<&str>)| {
         let read = read(body).unwrap();
-        let ours = (&*read.model, read.stream, read.later.is_some(), read.session.as_deref());
+        let ours =
+            (&*read.model, read.stream, read.deferred_field.is_some(), read.session.as_deref());
         assert_eq!(ours, expect, "{body}");
     };
     check(r#"{"model":"m"}"#, ("m", false, false, None));

@@ -4,7 +4,7 @@ pub(crate) mod errors;
 
 use crate::ProviderRules;
 use crate::classification::{DAY_SECONDS, MONEY_SECONDS_MAX};
-use crate::conversion::{RequestFit, RequestShape};
+use crate::conversion::{RequestShape, TargetCapabilities};
 use crate::openai;
 use crate::probe::{Probe, ProbeRequest};
 use baton_domain::account::{Account, CredentialKind};
@@ -26,7 +26,7 @@ pub(crate) const RULES: ProviderRules = ProviderRules {
     has_responses: has_no_responses,
     upstream_protocol: speak_messages,
     framing: use_server_sent_events,
-    fit_request: RequestFit::of,
+    target_capabilities: TargetCapabilities::of,
     error_rules: &[
         errors::error_meaning,
         openai::errors::error_meaning,

@@ -3,8 +3,8 @@
 use crate::ProviderRules;
 use crate::address::trim_base_url;
 use crate::anthropic;
-use crate::classification::{ErrorMeaning, INTERMEDIARY_SECONDS_MAX, SeenError};
-use crate::conversion::RequestFit;
+use crate::classification::{ErrorFacts, ErrorMeaning, INTERMEDIARY_SECONDS_MAX};
+use crate::conversion::TargetCapabilities;
 use crate::probe::{Probe, ProbeRequest};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -27,7 +27,7 @@ pub(crate) const RULES: ProviderRules = ProviderRules {
     has_responses: anthropic::has_no_responses,
     upstream_protocol: anthropic::speak_messages,
     framing,
-    fit_request,
+    target_capabilities,
     error_rules: &[error_meaning, anthropic::errors::error_meaning],
     // Exceptions have been converted to Anthropic's format before.
     names_error: anthropic::names_error,
@@ -82,14 +82,14 @@ fn framing(account: &Account) -> Framing {
 const OUTPUT_TOKENS_DEFAULT: u64 = 32_000;
 
 /// `InvokeModel` has no top-level cache control.
-fn fit_request(account: &Account, model: &str) -> RequestFit {
-    let fit = RequestFit::of(account, model);
-    let default = fit.capabilities.default_max_tokens().min(OUTPUT_TOKENS_DEFAULT);
+fn target_capabilities(account: &Account, model: &str) -> TargetCapabilities {
+    let target = TargetCapabilities::of(account, model);
+    let default = target.capabilities.default_max_tokens().min(OUTPUT_TOKENS_DEFAULT);
     let prompt_caching = match framing(account) {
         Framing::ServerSentEvents => PromptCaching::Automatic,
         Framing::AwsEventStream => PromptCaching::Blocks,
     };
-    RequestFit { output_tokens_default: Some(default), prompt_caching, ..fit }
+    TargetCapabilities { output_tokens_default: Some(default), prompt_caching, ..target }
 }
 
 fn rate_reset_seconds_max(_: &CooldownScope) -> i64 {
@@ -116,7 +116,7 @@ fn count_tokens(account: &Account) -> ProbeRequest {
 
 /// Amazon Bedrock API reference, `InvokeModel`, 2026-11. Exceptions have been converted to
 /// Anthropic's format before. A model that a region does not have gets a `ValidationException`.
-pub(crate) fn error_meaning(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
+pub(crate) fn error_meaning(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMeaning> {
     const REFUSED: [&str; 5] = [
         "UnrecognizedClientException",
         "ExpiredTokenException",

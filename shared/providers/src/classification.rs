@@ -43,12 +43,12 @@ pub(crate) enum ErrorMeaning {
     NotPermitted,
     /// The upstream blocks the account or its address.
     Blocked,
-    /// The upstream does not serve the location from which the account is used.
-    WrongPlace,
+    /// The upstream does not serve the country or region from which the account is used.
+    UnsupportedLocation,
 }
 
-/// An error answer in the form that the rules use.
-pub(crate) struct SeenError<'a> {
+/// The facts about an error answer that the rules of providers use.
+pub(crate) struct ErrorFacts<'a> {
     pub(crate) status: u16,
     pub(crate) error: &'a ErrorFields,
     /// The requested model.
@@ -59,7 +59,7 @@ pub(crate) struct SeenError<'a> {
 ///
 /// Codes and types come first. A message is compared only if the vendor gives nothing else. The
 /// comparison uses its whole beginning, and the comment names where the message was seen.
-pub(crate) type ErrorRule = fn(&SeenError<'_>) -> Option<ErrorMeaning>;
+pub(crate) type ErrorRule = fn(&ErrorFacts<'_>) -> Option<ErrorMeaning>;
 
 /// Decides what `failure` at `now` means. `jitter` is a random number in 0..=255 that spreads the
 /// return of overloaded accounts over time.
@@ -74,7 +74,7 @@ pub fn classify(
         CallFailure::FirstEvent(error) => {
             let verdict = of_error(error, facts, now, jitter);
             match verdict.account {
-                AccountEffect::Strike { .. } => strike(CooldownReason::StreamError),
+                AccountEffect::CountFailure { .. } => count_failure(CooldownReason::StreamError),
                 _ => verdict,
             }
         }
@@ -83,17 +83,17 @@ pub fn classify(
         }
         CallFailure::UnusableAnswer => return_to_client(AccountEffect::Nothing),
         CallFailure::BrokenAnswer => {
-            return_to_client(AccountEffect::Strike { reason: CooldownReason::Unreachable })
+            return_to_client(AccountEffect::CountFailure { reason: CooldownReason::Unreachable })
         }
-        CallFailure::Unreachable => strike(CooldownReason::Unreachable),
-        CallFailure::Timeout => strike(CooldownReason::TimedOut),
+        CallFailure::Unreachable => count_failure(CooldownReason::Unreachable),
+        CallFailure::Timeout => count_failure(CooldownReason::TimedOut),
     }
 }
 
 /// The effect of a confirmed suspicion: a free call with the credential has failed with this
 /// status.
 pub fn confirm_suspicion(reason: CooldownReason, now: Timestamp) -> Option<AccountEffect> {
-    let rest = |scope| cool_until(scope, later(now, FORBIDDEN_SECONDS), reason, false);
+    let rest = |scope| cool_until(scope, seconds_after(now, FORBIDDEN_SECONDS), reason, false);
     (reason == CooldownReason::Forbidden).then(|| rest(CooldownScope::Account))
 }
 
@@ -105,7 +105,7 @@ fn of_error(
 ) -> Verdict {
     let UpstreamError { status, error, .. } = *upstream_error;
     let is_refusal = matches!(status, 401 | 403);
-    let recognized_error = SeenError { status, error, model: facts.model };
+    let recognized_error = ErrorFacts { status, error, model: facts.model };
     let error_rules = rules(facts.provider).error_rules;
     let verdict = match error_rules.iter().find_map(|rule| rule(&recognized_error)) {
         Some(ErrorMeaning::RequestTooLarge | ErrorMeaning::StateElsewhere) => {
@@ -120,13 +120,13 @@ fn of_error(
             try_another_privately(account_unavailable(upstream_error, facts, (reason, until), now))
         }
         Some(ErrorMeaning::Refused) => {
-            named(credential_refused(facts, CooldownReason::CredentialRefused, now))
+            with_named_credential(credential_refused(facts, CooldownReason::CredentialRefused, now))
         }
         Some(ErrorMeaning::Blocked) => {
-            named(credential_refused(facts, CooldownReason::Forbidden, now))
+            with_named_credential(credential_refused(facts, CooldownReason::Forbidden, now))
         }
-        Some(ErrorMeaning::WrongPlace) => {
-            let until = later(now, FORBIDDEN_SECONDS);
+        Some(ErrorMeaning::UnsupportedLocation) => {
+            let until = seconds_after(now, FORBIDDEN_SECONDS);
             try_another_privately(cool_until(
                 CooldownScope::Account,
                 until,
@@ -170,19 +170,19 @@ fn of_status(
         429 => try_another_account(rate_limited(upstream_error, facts, now)),
         // A page in place of an error comes from a proxy whose backend is down. An error without a
         // name can come from a router, and another account can have the route.
-        404 | 405 | 410 | 501 if error.is_silent() => strike(CooldownReason::ServerError),
+        404 | 405 | 410 | 501 if error.is_silent() => count_failure(CooldownReason::ServerError),
         404 | 405 if !error.has_name() => try_another_account(AccountEffect::Nothing),
         501 => try_another_account(AccountEffect::Nothing),
         410 => try_another_account(unavailable(facts, now)),
         // The account's own proxy asks for credentials.
-        407 => strike(CooldownReason::Unreachable),
-        408 => strike(CooldownReason::TimedOut),
+        407 => count_failure(CooldownReason::Unreachable),
+        408 => count_failure(CooldownReason::TimedOut),
         // The request went to the wrong server, came too early, or was abandoned by an
         // intermediary. This side never abandons one.
-        421 | 425 | 499 => strike(CooldownReason::ServerError),
+        421 | 425 | 499 => count_failure(CooldownReason::ServerError),
         // Cloudflare sends 520 to 527 and 530 if the origin does not answer; a load balancer sends
         // 561.
-        500..=599 => strike(CooldownReason::ServerError),
+        500..=599 => count_failure(CooldownReason::ServerError),
         _ => Verdict {
             request: RetryDecision::ReturnToClient,
             ..try_another_account(AccountEffect::Nothing)
@@ -207,11 +207,11 @@ fn return_to_client(account: AccountEffect) -> Verdict {
     Verdict { request: RetryDecision::ReturnToClient, ..try_another_account(account) }
 }
 
-fn strike(reason: CooldownReason) -> Verdict {
-    try_another_account(AccountEffect::Strike { reason })
+fn count_failure(reason: CooldownReason) -> Verdict {
+    try_another_account(AccountEffect::CountFailure { reason })
 }
 
-fn named(verdict: Verdict) -> Verdict {
+fn with_named_credential(verdict: Verdict) -> Verdict {
     Verdict { names_credential: true, ..verdict }
 }
 
@@ -223,7 +223,7 @@ fn credential_refused(facts: &RequestFacts<'_>, reason: CooldownReason, now: Tim
     if !facts.credential.is_renewed() {
         return try_another_privately(AccountEffect::Suspect { reason });
     }
-    let until = later(now, RENEWAL_SECONDS);
+    let until = seconds_after(now, RENEWAL_SECONDS);
     let account = AccountEffect::Cooldown {
         scope: CooldownScope::Account,
         until,
@@ -243,7 +243,7 @@ fn unavailable(facts: &RequestFacts<'_>, now: Timestamp) -> AccountEffect {
     } else {
         CooldownScope::Model(facts.model.to_owned())
     };
-    cool_until(scope, later(now, FORBIDDEN_SECONDS), CooldownReason::ModelUnavailable, true)
+    cool_until(scope, seconds_after(now, FORBIDDEN_SECONDS), CooldownReason::ModelUnavailable, true)
 }
 
 fn account_unavailable(
@@ -256,7 +256,7 @@ fn account_unavailable(
     let announced = until_reset(error, error.announced.reset, now);
     let announced = announced.map(|until| limit_cooldown(now, until, seconds_max));
     let announced_end = announced_end.filter(|until| *until > now);
-    let until = announced_end.or(announced).unwrap_or_else(|| later(now, MONEY_SECONDS));
+    let until = announced_end.or(announced).unwrap_or_else(|| seconds_after(now, MONEY_SECONDS));
     let until = limit_cooldown(now, until, MONEY_SECONDS_MAX);
     cool_until(CooldownScope::Account, until, reason, false)
 }
@@ -267,8 +267,8 @@ fn has_form_of(error: &ErrorFields, provider: Provider) -> bool {
     error.is_enveloped && (rules(provider).names_error)(error) && !error.message.is_empty()
 }
 
-/// A 402 without a code. If it is a page, a server in front of the vendor has sent it. If it is JSON
-/// in a form that is not the vendor's, its headers do not count.
+/// A 402 without a code. If it is a page, a server in front of the vendor has sent it. If it is
+/// JSON in a form that is not the vendor's, its headers do not count.
 fn unpaid(answer: &UpstreamError<'_>, facts: &RequestFacts<'_>, now: Timestamp) -> AccountEffect {
     let reason = CooldownReason::SpendCapReached;
     let cool = |until, is_guess| cool_until(CooldownScope::Account, until, reason, is_guess);
@@ -277,7 +277,7 @@ fn unpaid(answer: &UpstreamError<'_>, facts: &RequestFacts<'_>, now: Timestamp) 
     } else if answer.error.is_silent() {
         cool(intermediary_cooldown_end(answer, now), true)
     } else {
-        cool(later(now, MONEY_SECONDS), false)
+        cool(seconds_after(now, MONEY_SECONDS), false)
     }
 }
 
@@ -301,7 +301,7 @@ fn rate_limited(
     let reset = if is_fast { announced.fast_reset } else { announced.reset };
     let until = until_reset(error, reset, now);
     let is_guess = until.is_none();
-    let until = until.unwrap_or_else(|| later(now, RATE_SECONDS));
+    let until = until.unwrap_or_else(|| seconds_after(now, RATE_SECONDS));
     let until = limit_cooldown(now, until, seconds_max);
     cool_until(scope, until, CooldownReason::RateLimited, is_guess)
 }
@@ -325,7 +325,7 @@ fn limited_by_intermediary(
 }
 
 fn intermediary_cooldown_end(answer: &UpstreamError<'_>, now: Timestamp) -> Timestamp {
-    let until = until_reset(answer, None, now).unwrap_or_else(|| later(now, RATE_SECONDS));
+    let until = until_reset(answer, None, now).unwrap_or_else(|| seconds_after(now, RATE_SECONDS));
     limit_cooldown(now, until, INTERMEDIARY_SECONDS_MAX)
 }
 
@@ -361,12 +361,12 @@ fn cool_until(
     AccountEffect::Cooldown { scope, until, reason, is_guess, token_version: None, doubles: false }
 }
 
-fn later(now: Timestamp, seconds: i64) -> Timestamp {
+fn seconds_after(now: Timestamp, seconds: i64) -> Timestamp {
     now.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
 }
 
 fn limit_cooldown(now: Timestamp, until: Timestamp, seconds_max: i64) -> Timestamp {
-    until.clamp(now, later(now, seconds_max))
+    until.clamp(now, seconds_after(now, seconds_max))
 }
 
 #[cfg(test)]

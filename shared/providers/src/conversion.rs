@@ -2,8 +2,9 @@
 //! for the account.
 //!
 //! There are two kinds of difference, and both can occur together: the protocol itself, which is
-//! translated, and the framing of Bedrock's `InvokeModel` (another address, other places for fields,
-//! event-stream frames instead of server-sent events). If neither differs, bytes pass unchanged.
+//! translated, and the framing of Bedrock's `InvokeModel` (another address, other places for
+//! fields, event-stream frames instead of server-sent events). If neither differs, bytes pass
+//! unchanged.
 
 use crate::headers::{add_messages_version, remove_messages_version};
 use crate::rules;
@@ -115,8 +116,8 @@ impl ConversionPlan {
     /// How the account would receive a request for `model`, as far as that decides its cost.
     pub fn cost_variant(self, account: &Account, model: &str) -> CostVariant {
         let model = self.upstream_model(account, model);
-        let fit = (rules(account.provider).fit_request)(account, &model);
-        let translation = self.translation.map(|pair| (pair, self.client_framing, fit));
+        let target = (rules(account.provider).target_capabilities)(account, &model);
+        let translation = self.translation.map(|pair| (pair, self.client_framing, target));
         CostVariant { translation, upstream_protocol: self.upstream_protocol, model }
     }
 
@@ -175,9 +176,9 @@ fn upstream_name<'a>(account: &'a Account, model: &'a str, leaves_bedrock: bool)
     map(&account.model_map, model).unwrap_or(own)
 }
 
-/// How the translation fits a request to the account and its model.
+/// What the account and its model accept. The translation writes the request for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RequestFit {
+pub struct TargetCapabilities {
     /// What the model accepts.
     pub capabilities: ModelCapabilities,
     /// The bound of an answer whose client set none, where the API requires one and the model's
@@ -187,8 +188,8 @@ pub struct RequestFit {
     pub prompt_caching: PromptCaching,
 }
 
-impl RequestFit {
-    /// The fit for the account's model, whose name says what it accepts.
+impl TargetCapabilities {
+    /// The capabilities of the account's model, which its name determines.
     pub(crate) fn of(account: &Account, model: &str) -> Self {
         let (_, address) = account.base_url.split_once("://").unwrap_or_default();
         let host = address.split('/').next().unwrap_or_default();
@@ -213,9 +214,9 @@ impl RequestIdentity {
     fn translation_options<'a>(
         &'a self,
         model: &'a str,
-        fit: RequestFit,
+        target: TargetCapabilities,
     ) -> TranslationOptions<'a> {
-        let RequestFit { capabilities, output_tokens_default, prompt_caching } = fit;
+        let TargetCapabilities { capabilities, output_tokens_default, prompt_caching } = target;
         TranslationOptions {
             created: self.created,
             capabilities: Some(capabilities),
@@ -232,8 +233,8 @@ impl RequestIdentity {
 pub struct RequestConversion {
     /// The plan.
     pub plan: ConversionPlan,
-    /// See [`ProviderRules::fit_request`](crate::ProviderRules).
-    pub fit: RequestFit,
+    /// See [`ProviderRules::target_capabilities`](crate::ProviderRules).
+    pub target: TargetCapabilities,
     /// The id and time of the request.
     pub identity: RequestIdentity,
     /// The client's body.
@@ -309,7 +310,7 @@ impl RequestConversion {
         self.remove_foreign_state();
         let (path, body) = match (translation, client_framing, upstream_framing) {
             (Some(pair), ..) => {
-                let options = self.identity.translation_options(&self.model, self.fit);
+                let options = self.identity.translation_options(&self.model, self.target);
                 let own = (&self.body, self.client_model.0.as_str(), self.is_stream);
                 let translated =
                     pair.translate_request(&unframe_body(client_framing, own)?, &options)?;
@@ -325,7 +326,7 @@ impl RequestConversion {
             (None, Framing::ServerSentEvents, Framing::ServerSentEvents) => {
                 let mut body = self.rename_model();
                 if self.plan.asks_for_usage
-                    && self.fit.capabilities.stream_options
+                    && self.target.capabilities.stream_options
                     && let Some(asking) = ask_for_usage(&body)
                 {
                     (body, hint) = (asking, ResponseHint::HideUsage);
@@ -419,7 +420,7 @@ fn unframe_body(
 /// variants receive the same body, except for addresses and ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CostVariant {
-    translation: Option<(ProtocolPair, Framing, RequestFit)>,
+    translation: Option<(ProtocolPair, Framing, TargetCapabilities)>,
     /// The protocol that the account's upstream reads.
     pub upstream_protocol: UpstreamProtocol,
     /// The upstream's name for the model.
@@ -435,12 +436,12 @@ impl CostVariant {
         identity: RequestIdentity,
         (body, client_model, is_stream): (&Bytes, &str, bool),
     ) -> Option<impl FnOnce() -> Result<Vec<u8>, ConversionError> + Send + 'static> {
-        let (pair, client_framing, fit) = self.translation?;
+        let (pair, client_framing, target) = self.translation?;
         let (body, client_model, model) =
             (body.clone(), client_model.to_owned(), self.model.clone());
         Some(move || {
             let body = unframe_body(client_framing, (&body, &client_model, is_stream))?;
-            let options = identity.translation_options(&model, fit);
+            let options = identity.translation_options(&model, target);
             Ok(pair.translate_request(&body, &options)?.body)
         })
     }

@@ -21,7 +21,7 @@ use baton_domain::protocol::{Framing, UpstreamProtocol};
 use baton_domain::verdict::{CooldownScope, ErrorFields};
 use baton_protocol::error::ApiFamily;
 use classification::ErrorRule;
-use conversion::{RequestFit, RequestShape};
+use conversion::{RequestShape, TargetCapabilities};
 use probe::Probe;
 
 /// The rules of the provider.
@@ -51,15 +51,15 @@ pub struct ProviderRules {
     /// The prefix of the client's headers that only upstreams of other vendors understand.
     pub(crate) foreign_header_prefix: &'static str,
 
-    /// Whether the upstream at this base URL is known to have the Responses API, so that a new account
-    /// speaks it unless told otherwise.
+    /// Whether the upstream at this base URL is known to have the Responses API, so that a new
+    /// account speaks it unless told otherwise.
     pub has_responses: fn(&str) -> bool,
     /// The protocol in which the account is called for a client's request to the upstream's model.
     pub(crate) upstream_protocol: fn(&Account, RequestShape, &str) -> UpstreamProtocol,
     /// The framing of the account's requests and answers.
     pub(crate) framing: fn(&Account) -> Framing,
-    /// How a translated request is fitted to the account and its model.
-    pub fit_request: fn(&Account, &str) -> RequestFit,
+    /// What the account and this model accept. A translated request is written for it.
+    pub target_capabilities: fn(&Account, &str) -> TargetCapabilities,
 
     /// The errors that the provider names, in the order in which they are looked for.
     pub(crate) error_rules: &'static [ErrorRule],

@@ -7,7 +7,7 @@ mod responses_models;
 use crate::ProviderRules;
 use crate::anthropic;
 use crate::classification::{DAY_SECONDS, MONEY_SECONDS_MAX};
-use crate::conversion::{RequestFit, RequestShape};
+use crate::conversion::{RequestShape, TargetCapabilities};
 use crate::probe::{Probe, ProbeRequest};
 use baton_domain::account::{Account, CredentialKind};
 use baton_domain::health::ProbeCall;
@@ -27,7 +27,7 @@ pub(crate) const RULES: ProviderRules = ProviderRules {
     has_responses: is_openai,
     upstream_protocol,
     framing: anthropic::use_server_sent_events,
-    fit_request: RequestFit::of,
+    target_capabilities: TargetCapabilities::of,
     error_rules: &[
         errors::error_meaning,
         compatible_vendors::azure,

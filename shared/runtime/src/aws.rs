@@ -1,7 +1,7 @@
-//! The AWS clients, created from one configuration.
+//! The AWS clients of a process. All of them use one configuration.
 //!
-//! On AWS the configuration comes from the environment. On one machine it comes from `infra/local`,
-//! and only the endpoint differs.
+//! On AWS the SDK reads the configuration from the environment. With `baton up` the crate in
+//! `infra/local` provides it: the clients are the same, but their calls go to the local stores.
 
 pub use aws_config::SdkConfig;
 
@@ -12,19 +12,19 @@ use aws_config::{ConfigLoader, Region};
 use aws_credential_types::Credentials;
 use std::time::Duration;
 
-/// The timeout of one try of a call. The calls made here take milliseconds, except a wait of 20 s
-/// for messages.
+/// The timeout of one try of a call. All calls take milliseconds, except for the call that waits up
+/// to 20 s for messages of the queue.
 const TRY_TIMEOUT: Duration = Duration::from_secs(29);
 
 /// Clients for the AWS services that Baton uses. Clones are cheap.
 #[derive(Clone)]
 pub struct AwsClients {
-    /// For the tables.
+    /// The client for the tables.
     pub dynamodb: aws_sdk_dynamodb::Client,
     pub(crate) sqs: aws_sdk_sqs::Client,
-    /// For the data key of the vault.
+    /// The client for the KMS key that encrypts the data key.
     pub kms: aws_sdk_kms::Client,
-    /// For clients that only few functions create, so that the others do not hold them.
+    /// The configuration, from which a function creates the clients that only few functions need.
     pub(crate) config: SdkConfig,
 }
 
@@ -39,8 +39,8 @@ impl AwsClients {
         }
     }
 
-    /// Clients for the environment's region, credentials and endpoints, or for the local stores of
-    /// the settings. Credentials are fetched at the first call, not here.
+    /// Creates clients with the region, credentials and endpoints of the environment, or for the
+    /// local stores if the settings name them. Credentials are fetched at the first call, not here.
     pub async fn from_env(settings: &Settings) -> Self {
         let loader = loader();
         let loader = match &settings.storage.local_stores {
@@ -58,7 +58,7 @@ fn local(loader: ConfigLoader, url: &str) -> ConfigLoader {
     loader.endpoint_url(url).region(Region::new("us-east-1")).credentials_provider(credentials)
 }
 
-/// The environment's configuration.
+/// Loads the SDK's configuration from the environment.
 #[cfg(feature = "outbound")]
 pub(crate) async fn load_sdk_config() -> SdkConfig {
     loader().load().await
@@ -70,8 +70,8 @@ fn loader() -> ConfigLoader {
             aws_smithy_http_client::tls::rustls_provider::CryptoMode::AwsLc,
         ))
         .build_https();
-    // Stalled-stream protection checks the clock all the time. Nothing is streamed here, and one
-    // timer limits a try as well.
+    // Stalled-stream protection reads the clock for each part of a body. No body is streamed here,
+    // and the timeout of a try also ends a stalled call.
     aws_config::defaults(aws_config::BehaviorVersion::latest())
         .http_client(http)
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())

@@ -1,5 +1,7 @@
-//! The only module that calls an OpenID provider: it reads the provider's metadata and signing keys
-//! and exchanges a code for an id token. The admin function decides whether to trust the token.
+//! The client for the OpenID provider at which people sign in to the console. It reads the
+//! provider's metadata and signing keys, and exchanges an authorization code for an id token. It
+//! does not verify the token; the admin function does
+//! (`functions/admin/src/sign_in/openid_claims.rs`).
 
 use crate::live_secret::LiveSecret;
 use crate::settings::OpenIdSettings;
@@ -20,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 
-/// The timeout of one call, short because a person waits.
+/// The timeout of one call. It is short because a person waits for the page.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 1 << 18;
 /// How long the provider's metadata and keys are cached.
@@ -30,16 +32,16 @@ const KEY_RELOAD_INTERVAL: SignedDuration = SignedDuration::from_secs(10);
 
 /// A client for one OpenID provider.
 pub struct OpenIdClient {
-    /// The provider, and this deployment's client there.
+    /// The provider's address and the client id of this deployment.
     pub settings: OpenIdSettings,
-    /// The client secret; a public client has none.
+    /// The client secret; `None` for a public client.
     secret: Option<LiveSecret>,
     upstream: UpstreamClient,
     allow_private: bool,
     cached_provider: Mutex<Option<Arc<CachedProvider>>>,
 }
 
-/// The provider's metadata and keys, as read last.
+/// The provider's metadata and signing keys, with the time at which they were read.
 pub struct CachedProvider {
     /// The provider's metadata.
     pub provider: ProviderMetadata,
@@ -86,7 +88,7 @@ pub struct CodeGrant<'a> {
     pub redirect_uri: &'a str,
 }
 
-/// A call to the provider failed. The message is for the log and contains no secrets.
+/// A call to the provider failed. The message is written to the log and contains no secrets.
 #[derive(Debug, thiserror::Error)]
 #[error("the identity provider: {0}")]
 pub struct OpenIdError(String);
@@ -101,12 +103,14 @@ impl OpenIdClient {
         Self { settings, secret, upstream, allow_private, cached_provider: Mutex::default() }
     }
 
-    /// The provider's metadata and keys, from the cache if that is valid at `now`.
+    /// Returns the provider's metadata and keys: from the cache if they are fresh at `now`,
+    /// otherwise from the provider.
     pub async fn load_provider(&self, now: Timestamp) -> Result<Arc<CachedProvider>, OpenIdError> {
         self.load_provider_for(METADATA_LIFETIME, now).await
     }
 
-    /// The same, read again because a token was signed with an unknown key.
+    /// Reads the provider's metadata and keys again, because a token was signed with an unknown
+    /// key. Values that are only a few seconds old come from the cache.
     pub async fn reload_provider(
         &self,
         now: Timestamp,
@@ -148,7 +152,7 @@ impl OpenIdClient {
         Ok(CachedProvider { provider, keys, at: now })
     }
 
-    /// Exchanges a code for tokens.
+    /// Exchanges an authorization code for tokens.
     pub async fn redeem(
         &self,
         cached_provider: &CachedProvider,
@@ -157,7 +161,7 @@ impl OpenIdClient {
         if let Some(secret) = &self.secret {
             secret.refresh().await.map_err(|error| OpenIdError(error.to_string()))?;
         }
-        let (headers, form_body) = self.redemption(cached_provider, grant)?;
+        let (headers, form_body) = self.redemption_request(cached_provider, grant)?;
         self.send_request(
             Method::POST,
             &cached_provider.provider.token_endpoint,
@@ -167,7 +171,7 @@ impl OpenIdClient {
         .await
     }
 
-    fn redemption(
+    fn redemption_request(
         &self,
         cached_provider: &CachedProvider,
         grant: &CodeGrant<'_>,
@@ -192,8 +196,9 @@ impl OpenIdClient {
         Ok((headers, form.finish()))
     }
 
-    /// The provider's claims about the person in addition to the id token, for providers that keep
-    /// id tokens small (OpenID Connect Core 1.0, §5.3).
+    /// Reads more claims about the person from the userinfo endpoint, because some providers keep
+    /// the id token small (OpenID Connect Core 1.0, §5.3). Returns no claims if there is no such
+    /// endpoint.
     pub async fn fetch_userinfo(
         &self,
         cached_provider: &CachedProvider,
@@ -234,14 +239,16 @@ impl OpenIdClient {
 }
 
 impl ProviderMetadata {
-    /// Whether the client secret goes into a header, which is also the default.
+    /// Whether the provider accepts the client secret in the header `authorization`. It does if its
+    /// metadata does not name the methods (OpenID Connect Discovery 1.0, §3).
     fn takes_basic(&self) -> bool {
         let methods = self.token_endpoint_auth_methods_supported.as_ref();
         methods.is_none_or(|all| all.iter().any(|one| one == "client_secret_basic"))
     }
 }
 
-/// RFC 6749 §2.3.1: both parts are form-encoded first.
+/// The header `authorization` with client id and secret. Both are form-encoded first (RFC 6749
+/// §2.3.1).
 fn basic(client_id: &str, secret: &Secret) -> Result<HeaderValue, OpenIdError> {
     let part = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
     let both = format!("{}:{}", part(client_id), part(secret.expose()));

@@ -1,8 +1,9 @@
-//! The only module that reads the environment. It reads it once and reports all bad variables
-//! together.
+//! The settings: environment variables, read once at the start. No other module reads the
+//! environment. One error reports all bad variables together.
 //!
-//! Each section has one module. Its structure names each setting once: the field, its variable,
-//! default, values and documentation. `docs/reference/settings.md` is generated from the same text.
+//! Each section of settings is a structure in a separate module. The macro `section!` declares a
+//! setting once, with its field, variable, default, values and documentation.
+//! `docs/reference/settings.md` is generated from these declarations.
 
 pub mod addresses;
 pub mod bounds;
@@ -51,22 +52,22 @@ pub fn all_settings() -> impl Iterator<Item = &'static Setting> {
 /// Everything that the environment configures.
 #[derive(Clone)]
 pub struct Settings {
-    /// Where Baton listens and is found.
+    /// The addresses on which Baton listens, and those under which others reach it.
     pub addresses: AddressSettings,
-    /// How long data is kept, and the local stores. `local_stores` is empty if the environment
-    /// names tables or an endpoint.
+    /// How long data is kept, and where the local stores are. `local_stores` is `None` if the
+    /// environment names tables or an endpoint.
     pub storage: StorageSettings,
-    /// The deployed resources; on one machine, the local stack fills them in.
+    /// The names of the AWS resources. With `baton up` the local stack sets them.
     pub resources: ResourceNames,
-    /// Tokens and keys of Baton itself.
+    /// Baton's own secrets, such as the admin token.
     pub secrets: SecretSettings,
-    /// Accounts and which upstreams they can have.
+    /// The first account, and the addresses that upstreams can have.
     pub upstreams: UpstreamSettings,
     /// How long the relay waits for upstreams.
     pub timers: RelayTimeouts,
     /// Limits of keys, users, groups and the organization.
     pub limits: LimitSettings,
-    /// How much of each input is accepted, and for how long.
+    /// The largest size of each input, and how long Baton waits for it.
     pub bounds: InputBounds,
     /// The identity provider for sign-in, if there is one.
     pub openid: Option<OpenIdSettings>,
@@ -82,14 +83,15 @@ pub struct SettingsError(String);
 impl Settings {
     /// Reads the process's environment.
     pub fn from_env() -> Result<Self, SettingsError> {
-        #[expect(clippy::disallowed_methods, reason = "this is the door")]
+        #[expect(clippy::disallowed_methods, reason = "the only place that reads the environment")]
         Self::from_lookup(|name| std::env::var(name).ok())
     }
 
     /// Reads variables with `lookup`. An empty variable counts as absent.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let source = &mut SettingsSource { lookup: &lookup, complaints: String::new() };
-        // Every section is read before the first bad one ends the reading.
+        // All sections are read before the first error is returned, so that it names all bad
+        // variables.
         let addresses = AddressSettings::from_source(source);
         let storage = StorageSettings::from_source(source);
         let resources = ResourceNames::from_source(source);
@@ -217,6 +219,17 @@ mod tests {
     }
 
     #[test]
+    fn former_name_of_a_setting_is_read() {
+        let most = |variables: &[(&str, &str)]| {
+            let settings = read(variables).unwrap_or_else(|bad| panic!("{bad}"));
+            settings.upstreams.max_utilization
+        };
+        let (former, new) = (("BATON_UTILISATION_MAX", "80"), ("BATON_UTILIZATION_MAX", "70"));
+        assert_eq!(most(&[former]), Some(80));
+        assert_eq!(most(&[former, new]), Some(70));
+    }
+
+    #[test]
     fn short_admin_token_is_refused() {
         let consumes = |token: &str| read(&[("BATON_ADMIN_TOKEN", token)]).is_ok();
         for token in ["a", "admin", "0123456789abcde"] {
@@ -266,7 +279,7 @@ mod tests {
             ("BATON_LISTEN", "localhost", "must be an IP address and a port"),
             ("BATON_LOG_FORMAT", "xml", "must be `text` or `json`"),
             ("BATON_LIMITS_FAIL_MONEY", "maybe", "must be `open` or `closed`"),
-            ("BATON_UTILISATION_MAX", "95%", "must be a percentage without `%`, or `off`"),
+            ("BATON_UTILIZATION_MAX", "95%", "must be a percentage without `%`, or `off`"),
             ("BATON_ALLOW_PRIVATE_UPSTREAMS", "maybe", "must be 1 or 0"),
             ("BATON_TRUSTED_PROXIES", "10.0.0.0/99", "must be a list"),
         ] {

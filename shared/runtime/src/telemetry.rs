@@ -59,8 +59,13 @@ pub fn init(format: LogFormat, filter: &str) {
 
 /// Whether a line can be written, regardless of the configured filter. Libraries log whole requests
 /// and answers at their lower levels: prompts, credentials, and the data key in KMS's answer.
+///
+/// OpenTelemetry's libraries log at `info` at each start that they were set up, also if nothing is
+/// exported. Their warnings and errors are written.
 fn is_allowed_line(line: &Metadata<'_>) -> bool {
-    *line.level() <= Level::INFO || line.target().starts_with("baton")
+    let is_opentelemetry = line.target().starts_with("opentelemetry");
+    let most_verbose = if is_opentelemetry { Level::WARN } else { Level::INFO };
+    *line.level() <= most_verbose || line.target().starts_with("baton")
 }
 
 /// Writes a field of a text line. Outside of quotes, only the fields of a line contain `=`.

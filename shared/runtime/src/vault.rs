@@ -33,12 +33,12 @@ pub struct Vault {
 
 impl Vault {
     /// Creates a vault with `data_key`, 32 bytes.
-    pub fn new(data_key: &[u8], dice: RandomSource) -> Result<Self, VaultError> {
+    pub fn new(data_key: &[u8], random: RandomSource) -> Result<Self, VaultError> {
         let key = UnboundKey::new(&AES_256_GCM, data_key).map_err(|_| VaultError)?;
-        Ok(Self { key: LessSafeKey::new(key), random: dice })
+        Ok(Self { key: LessSafeKey::new(key), random })
     }
 
-    /// Encrypts `secret` for its `place`.
+    /// Encrypts `secret` for the place `binding` (table, item and attribute) in which it is stored.
     pub fn seal(&self, secret: &Secret, binding: &str) -> Result<Vec<u8>, VaultError> {
         let mut nonce = [0; NONCE_BYTES];
         self.random.fill(&mut nonce);
@@ -50,7 +50,7 @@ impl Vault {
         Ok([&[VERSION][..], &nonce, &text].concat())
     }
 
-    /// Encrypts `secret` for its `place` and for one use, given by `bound`.
+    /// Encrypts `secret` for the place `binding` and for one use, given by `bound`.
     pub fn seal_bound(
         &self,
         secret: &Secret,

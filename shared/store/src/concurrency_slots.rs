@@ -121,7 +121,7 @@ impl ConcurrencySlots {
 
     fn slots_update(&self, account: &AccountId) -> UpdateItemFluentBuilder {
         self.connection
-            .update_request(Table::State, item_names::seats(account))
+            .update_request(Table::State, item_names::concurrency_slots(account))
             .expression_attribute_names("#open", OPEN)
     }
 }

@@ -160,7 +160,7 @@ impl ConfigEditor {
         let version = AttributeValue::N(stored.version.to_string());
         let delete = self
             .connection
-            .delete(Table::Config, T::place(stored.value.id()))
+            .delete(Table::Config, T::item_key(stored.value.id()))
             .condition_expression("#version = :version")
             .expression_attribute_names("#version", VERSION)
             .expression_attribute_values(":version", version);

@@ -1,6 +1,7 @@
-//! The connection to the three tables, with everything that the handles of one process share: the
-//! clients, the clock, the random source, the vault and the caches. Only this module sends requests
-//! that are not special to one subject.
+//! The connection to the three tables. It holds what all handles of one process share: the AWS
+//! clients, the clock, the random source, the vault and the caches. It has the general requests,
+//! such as reading one item. Requests for one subject, such as limits, are in the module of that
+//! subject.
 
 use crate::account_pools::AccountPool;
 use crate::health::HealthCache;
@@ -31,10 +32,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, OnceCell};
 
-/// The most items in one call of `BatchGetItem`.
+/// The most items that one call of `BatchGetItem` can read (DynamoDB's limit).
 const BATCH_MAX: usize = 100;
 
-/// A table.
+/// One of the three tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Table {
     Config,
@@ -42,9 +43,9 @@ pub(crate) enum Table {
     Usage,
 }
 
-/// A connection to the tables. It offers nothing by itself: the stores of a function
-/// ([`crate::RelayStores`] and the others) are made from it. All of them that are made from one
-/// connection share its caches.
+/// A connection to the tables, from which the handles of a function are created
+/// ([`crate::RelayStores`] and the others). Handles of the same connection share its caches. Other
+/// crates cannot read or write through the connection itself.
 pub struct StoreConnection {
     pub(crate) db: aws_sdk_dynamodb::Client,
     pub(crate) kms: aws_sdk_kms::Client,
@@ -65,8 +66,8 @@ pub struct StoreConnection {
     pub(crate) blocked: quick_cache::sync::Cache<String, ()>,
     /// Kinds of entities whose names have been recorded as items (see [`crate::unique_names`]).
     pub(crate) noted_names: quick_cache::sync::Cache<String, ()>,
-    /// Requests of this process that wait for admission.
-    pub(crate) lines: AdmissionQueues,
+    /// For each key, the requests of this process that wait to be written together.
+    pub(crate) admission_queues: AdmissionQueues,
     pub(crate) renewal_requested: Notify,
 }
 
@@ -100,7 +101,7 @@ impl StoreConnection {
             renewal_requests: quick_cache::sync::Cache::new(1_000),
             noted_names: quick_cache::sync::Cache::new(16),
             blocked: quick_cache::sync::Cache::new(1_000),
-            lines: AdmissionQueues::default(),
+            admission_queues: AdmissionQueues::default(),
             renewal_requested: Notify::new(),
         })
     }
@@ -114,7 +115,7 @@ impl StoreConnection {
         }
     }
 
-    /// The item at this place; `None` if there is none.
+    /// Reads the item with this key. Returns `None` if it does not exist.
     pub(crate) async fn get_item(
         &self,
         table: Table,
@@ -125,17 +126,18 @@ impl StoreConnection {
         Ok(get.consistent_read(is_consistent).send().await?.item)
     }
 
-    /// The entity with this id, read from the database; `None` if it does not exist.
+    /// Reads the entity with this id from the table, not from the cache. Returns `None` if it does
+    /// not exist.
     pub(crate) async fn read<T: Entity>(
         &self,
         id: &T::Id,
     ) -> Result<Option<StoredEntity<T>>, StoreError> {
-        let item = self.get_item(Table::Config, T::place(id), false).await?;
+        let item = self.get_item(Table::Config, T::item_key(id), false).await?;
         item.map(StoredEntity::from_item).transpose()
     }
 
-    /// The items at these places of any tables, each with its table. Items that do not exist are
-    /// left out; the order is not defined.
+    /// Reads items of any tables by their keys, and returns each with its table, in any order.
+    /// Items that do not exist are left out.
     pub(crate) async fn batch_get(
         &self,
         places: Vec<(Table, ItemKey)>,
@@ -145,7 +147,7 @@ impl StoreConnection {
         Ok(try_join_all(batches).await?.concat())
     }
 
-    /// One call of `BatchGetItem`, and one for each rest that DynamoDB leaves unprocessed.
+    /// Calls `BatchGetItem`, and calls it again for keys that DynamoDB reports as unprocessed.
     async fn get_batch(
         &self,
         places: &[(Table, ItemKey)],
@@ -174,7 +176,7 @@ impl StoreConnection {
         Ok(found)
     }
 
-    /// All items of a partition.
+    /// Reads all items with this partition key.
     pub(crate) async fn partition(
         &self,
         table: Table,
@@ -191,17 +193,17 @@ impl StoreConnection {
         items.collect::<Result<Vec<_>, _>>().await.map_err(Into::into)
     }
 
-    /// A query of a table, to be completed and sent.
+    /// Returns a query of the table that the caller completes and sends.
     pub(crate) fn query(&self, table: Table) -> QueryFluentBuilder {
         self.db.query().table_name(self.table(table))
     }
 
-    /// A request that writes an item, to be completed and sent.
+    /// Returns a request that writes an item; the caller completes and sends it.
     pub(crate) fn put_request(&self, table: Table, item: StoreItem) -> PutItemFluentBuilder {
         self.db.put_item().table_name(self.table(table)).set_item(Some(item))
     }
 
-    /// A request that changes an item, to be completed and sent.
+    /// Returns a request that changes an item; the caller completes and sends it.
     pub(crate) fn update_request(&self, table: Table, key: ItemKey) -> UpdateItemFluentBuilder {
         self.db.update_item().table_name(self.table(table)).set_key(Some(key_of(key)))
     }
@@ -219,29 +221,30 @@ impl StoreConnection {
         Ok(())
     }
 
-    /// The action of a transaction that writes an item.
+    /// Returns the action of a transaction that writes an item.
     pub(crate) fn put(&self, table: Table, item: StoreItem) -> PutBuilder {
         Put::builder().table_name(self.table(table)).set_item(Some(item))
     }
 
-    /// The action of a transaction that writes an item where there is none.
+    /// Returns the action of a transaction that writes an item only if none with its key exists.
     pub(crate) fn put_new(&self, table: Table, item: StoreItem) -> PutBuilder {
         let put = self.put(table, item).condition_expression("attribute_not_exists(#pk)");
         put.expression_attribute_names("#pk", PK)
     }
 
-    /// The action of a transaction that changes an item.
+    /// Returns the action of a transaction that changes an item.
     pub(crate) fn update(&self, table: Table, key: ItemKey) -> UpdateBuilder {
         Update::builder().table_name(self.table(table)).set_key(Some(key_of(key)))
     }
 
-    /// The action of a transaction that deletes an item.
+    /// Returns the action of a transaction that deletes an item.
     pub(crate) fn delete(&self, table: Table, key: ItemKey) -> DeleteBuilder {
         Delete::builder().table_name(self.table(table)).set_key(Some(key_of(key)))
     }
 
-    /// Waits before another try of a write that met other writers: about 5 ms, doubling to 160 ms,
-    /// plus a random part of the same length.
+    /// Waits before a write is tried again that failed because others wrote the same item. The wait
+    /// is 5 ms and doubles with each try up to 160 ms; a random part of up to the same length is
+    /// added.
     pub(crate) async fn back_off(&self, tries: u32) {
         let step = 5 * 2_u64.pow(tries.min(5));
         let chance = step * u64::from(self.random.byte()) / 255;

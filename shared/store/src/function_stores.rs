@@ -1,5 +1,5 @@
-//! The stores of each function: the handles for what its role may do, and no others. `template.yaml`
-//! grants the same permissions.
+//! The store handles of each function. A function has exactly the handles for its tasks, and the
+//! IAM policy of the function in `template.yaml` grants exactly the permissions of these handles.
 
 use crate::permissions::Permission;
 use crate::{
@@ -14,7 +14,8 @@ use baton_runtime::clock::Clock;
 use baton_runtime::random::RandomSource;
 use std::sync::Arc;
 
-/// Declares the stores of a function.
+/// Declares a structure with the handles of one function: a constructor, the clock and the random
+/// source of its connection, and the permissions of all its handles.
 macro_rules! function_stores {
     ($(#[$doc:meta])* $name:ident { $($field:ident: $handle:ident,)+ }) => {
         $(#[$doc])*
@@ -25,7 +26,7 @@ macro_rules! function_stores {
         }
 
         impl $name {
-            /// Makes the handles. No I/O.
+            /// Creates the handles. They share `connection`. No I/O.
             pub fn new(connection: &Arc<StoreConnection>) -> Self {
                 Self {
                     connection: Arc::clone(connection),
@@ -33,17 +34,17 @@ macro_rules! function_stores {
                 }
             }
 
-            /// The clock that sets the times in items.
+            /// Returns the clock from which the times in stored items come.
             pub fn clock(&self) -> &Clock {
                 &self.connection.clock
             }
 
-            /// The random source that new ids come from.
+            /// Returns the random source from which new ids come.
             pub fn random_source(&self) -> &RandomSource {
                 &self.connection.random
             }
 
-            /// What the handles may do.
+            /// Returns the permissions that the handles need.
             pub fn permissions() -> Vec<Permission> {
                 [$($handle::PERMISSIONS),+].concat()
             }
@@ -52,8 +53,8 @@ macro_rules! function_stores {
 }
 
 function_stores! {
-    /// What the relay may do: read the configuration, admit requests, change health, and hand work
-    /// to refresh.
+    /// The handles of the relay. It reads the configuration, admits requests, changes the health of
+    /// accounts, and leaves work for refresh in the store.
     RelayStores {
         config: ConfigReader,
         pools: AccountPools,
@@ -72,7 +73,7 @@ function_stores! {
 }
 
 function_stores! {
-    /// What stats may do: store usage and settle reservations.
+    /// The handles of stats. It stores usage and settles reservations.
     StatsStores {
         usage: UsageWriter,
         alerts: AlertMarker,
@@ -80,7 +81,8 @@ function_stores! {
 }
 
 function_stores! {
-    /// What refresh may do: renew tokens, sweep reservations, send pending events again, and alert.
+    /// The handles of refresh. It renews tokens, settles expired reservations, sends pending events
+    /// again, and sends alerts.
     RefreshStores {
         config: ConfigReader,
         prices: PriceReader,
@@ -100,8 +102,8 @@ function_stores! {
 }
 
 function_stores! {
-    /// What the admin function may do: change the configuration, read everything, write the audit
-    /// trail, and reset state.
+    /// The handles of the admin function. It changes the configuration, reads everything, writes
+    /// the audit trail, and resets state.
     AdminStores {
         config: ConfigReader,
         editor: ConfigEditor,

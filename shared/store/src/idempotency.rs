@@ -37,13 +37,14 @@ store_handle! {
 impl ResponseStore {
     /// The answer stored under `name`, if there is one that is at most a day old.
     pub async fn stored_response(&self, name: &str) -> Result<Option<StoredResponse>, StoreError> {
-        let item = self.connection.get_item(Table::State, item_names::replay(name), true).await?;
+        let item =
+            self.connection.get_item(Table::State, item_names::stored_response(name), true).await?;
         let Some(item) = item else { return Ok(None) };
         if number::<i64>(&item, EXPIRES)? <= self.connection.clock.now().as_second() {
             return Ok(None);
         }
         let vault = self.connection.make_vault().await?;
-        let body = vault.open(&bytes(&item, SECRET), &place(name))?;
+        let body = vault.open(&bytes(&item, SECRET), &secret_context(name))?;
         let fingerprint = bytes(&item, FINGERPRINT);
         Ok(Some(StoredResponse { fingerprint, status: number(&item, STATUS)?, body }))
     }
@@ -57,14 +58,14 @@ impl ResponseStore {
         response: &StoredResponse,
     ) -> Result<(), StoreError> {
         let vault = self.connection.make_vault().await?;
-        let sealed = vault.seal(&response.body, &place(name))?;
+        let sealed = vault.seal(&response.body, &secret_context(name))?;
         let now = self.connection.clock.now().as_second();
         let number = |value: i64| AttributeValue::N(value.to_string());
         let blob = |bytes: &[u8]| AttributeValue::B(Blob::new(bytes));
         let expires = now.saturating_add(KEPT_SECONDS);
         let row = self
             .connection
-            .put(Table::State, key_of(item_names::replay(name)))
+            .put(Table::State, key_of(item_names::stored_response(name)))
             .item(FINGERPRINT, blob(&response.fingerprint))
             .item(STATUS, number(response.status.into()))
             .item(SECRET, blob(&sealed))
@@ -86,8 +87,9 @@ fn bytes(item: &StoreItem, name: &str) -> Vec<u8> {
     }
 }
 
-/// The place that an answer is encrypted for: its table, item and attribute.
-fn place(name: &str) -> String {
+/// The encryption context of a stored answer: its table, item and attribute. A value that is copied
+/// to another item cannot be decrypted.
+fn secret_context(name: &str) -> String {
     format!("state/replay#{name}/{SECRET}")
 }
 

@@ -25,8 +25,8 @@ pub trait Entity: Serialize + DeserializeOwned + Clone + Send + Sync {
     const KIND: &'static str;
     /// The id of this entity.
     fn id(&self) -> &Self::Id;
-    /// The partition key and sort key of the entity with this id.
-    fn place(id: &Self::Id) -> (String, String) {
+    /// The partition key and the sort key of the item of the entity with this id.
+    fn item_key(id: &Self::Id) -> (String, String) {
         (format!("{}#{id}", Self::KIND), Self::KIND.to_owned())
     }
 }
@@ -77,14 +77,15 @@ pub(crate) fn key_of((pk, sk): ItemKey) -> StoreItem {
 }
 
 impl<T: Entity> StoredEntity<T> {
-    /// The item at the entity's own place, listed in the index by kind.
+    /// The item of the entity under its own key, with the attribute that lists it in the index by
+    /// kind.
     pub(crate) fn to_item(&self) -> Result<StoreItem, StoreError> {
-        let mut item = self.to_copy(T::place(self.value.id()))?;
+        let mut item = self.to_copy(T::item_key(self.value.id()))?;
         item.insert(KIND.to_owned(), AttributeValue::S(T::KIND.to_owned()));
         Ok(item)
     }
 
-    /// A copy of the item at another place, without the index attribute, so that lists omit it.
+    /// A copy of the item under another key, without the index attribute, so that lists omit it.
     pub(crate) fn to_copy(&self, (pk, sk): ItemKey) -> Result<StoreItem, StoreError> {
         let mut item: StoreItem =
             serde_dynamo::to_item(&self.value).map_err(|error| inconsistent(&pk, &sk, &error))?;

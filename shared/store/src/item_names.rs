@@ -126,7 +126,7 @@ pub(crate) const MESSAGE: &str = "spend_limit_message";
 pub(crate) const SPEND_LIMIT_PREFIX: &str = "spend_limit#";
 pub(crate) const MEMBER_KEY_PREFIX: &str = "key#";
 
-/// The place of an item: partition key, sort key.
+/// The key of an item: its partition key and its sort key.
 pub(crate) type ItemKey = (String, String);
 
 /// A time as text that sorts by time: UTC with milliseconds.
@@ -144,7 +144,7 @@ pub(crate) fn lease(name: &str) -> ItemKey {
 }
 
 /// The stored answer to a POST with an idempotency key.
-pub(crate) fn replay(name: &str) -> ItemKey {
+pub(crate) fn stored_response(name: &str) -> ItemKey {
     (format!("replay#{name}"), REPLAY.to_owned())
 }
 
@@ -216,18 +216,18 @@ pub(crate) fn renew(account: &AccountId) -> ItemKey {
 }
 
 /// The session pin of a session in the group.
-pub(crate) fn moved(pin_key: &SessionPinKey) -> ItemKey {
+pub(crate) fn session_pin(pin_key: &SessionPinKey) -> ItemKey {
     let SessionPinKey { group, session, model } = pin_key;
     (format!("moved#{group}#{session:016x}"), format!("moved#{model}"))
 }
 
 /// The concurrency slots of the account.
-pub(crate) fn seats(account: &AccountId) -> ItemKey {
+pub(crate) fn concurrency_slots(account: &AccountId) -> ItemKey {
     (format!("seats#{account}"), "seats".to_owned())
 }
 
 /// When the account was last used.
-pub(crate) fn used(account: &AccountId) -> ItemKey {
+pub(crate) fn last_use(account: &AccountId) -> ItemKey {
     (format!("{USED_PREFIX}{account}"), USED.to_owned())
 }
 

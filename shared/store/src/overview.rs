@@ -1,5 +1,5 @@
-//! The data of the overview, in as few calls as possible: batches over all tables with the totals of
-//! days, the health of accounts and some keys.
+//! The data of the overview, in as few calls as possible: batches over all tables with the totals
+//! of days, the health of accounts and some keys.
 
 use crate::StoreError;
 use crate::connection::Table;
@@ -44,7 +44,7 @@ impl OverviewReader {
             places.extend(shards.map(|shard| (Table::Usage, item_names::total_day(shard, day))));
         }
         places.extend(accounts.iter().map(|id| (Table::State, item_names::health(id))));
-        places.extend(keys.iter().map(|id| (Table::Config, Key::place(id))));
+        places.extend(keys.iter().map(|id| (Table::Config, Key::item_key(id))));
         let mut snapshot = OverviewSnapshot::default();
         let mut health = HashMap::new();
         for (table, item) in self.connection.batch_get(places, false).await? {

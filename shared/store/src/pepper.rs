@@ -1,26 +1,28 @@
-//! The pepper for hashing the secrets of relay keys.
+//! Loads the pepper, the deployment's secret for hashing the secrets of relay keys.
+//!
+//! A setting can name the pepper. Otherwise the store has it.
 
 use crate::{CredentialReader, SecretStore, StoreError};
 use baton_runtime::aws::AwsClients;
 use baton_runtime::live_secret::{LiveSecret, UnreadableSecret};
 use baton_runtime::settings::Settings;
 
-/// Why the pepper is not known.
+/// The pepper could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum PepperError {
-    /// Secrets Manager failed.
+    /// The secret that the setting names could not be read from AWS Secrets Manager.
     #[error(transparent)]
     Unreadable(#[from] UnreadableSecret),
-    /// The store failed, which keeps the pepper if none is configured.
+    /// No setting names the pepper, and the store could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Reads the pepper: the configured one, or else the one in the store, which is created if there is
-/// none.
+/// Loads the pepper of the setting. Without a setting it loads the pepper of the store, and creates
+/// one there if the store has none.
 ///
 /// # Errors
-/// If it cannot be read.
+/// Secrets Manager or the store failed.
 pub async fn load_pepper(
     aws: &AwsClients,
     settings: &Settings,
@@ -32,10 +34,11 @@ pub async fn load_pepper(
     }
 }
 
-/// The same for the relay, which may not create the pepper.
+/// Loads the pepper as [`load_pepper`] does, but never creates one. The relay uses this function,
+/// because its role cannot write secrets.
 ///
 /// # Errors
-/// If it cannot be read or does not exist.
+/// Secrets Manager or the store failed, or the store has no pepper.
 pub async fn load_existing_pepper(
     aws: &AwsClients,
     settings: &Settings,

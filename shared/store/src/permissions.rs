@@ -1,6 +1,6 @@
-//! What each handle may do with the tables and the data key: the actions, and the partition keys
-//! that they are limited to. `template.yaml` grants each function the permissions of its handles; a
-//! test compares both.
+//! The permissions that each store handle needs: actions on the tables and on the data key, and the
+//! partition keys to which they are limited. `template.yaml` grants each function the permissions
+//! of its handles. A test compares the template with this module.
 
 use crate::item_names::DATA_KEY;
 
@@ -19,20 +19,20 @@ pub enum Action {
     UpdateItem,
     /// Deletes an item.
     DeleteItem,
-    /// Decrypts the wrapped data key.
+    /// Decrypts the encrypted data key.
     Decrypt,
-    /// Makes the data key.
+    /// Creates the data key.
     GenerateDataKey,
 }
 
-/// Something in `template.yaml` that a permission is about.
+/// A resource of `template.yaml` to which a permission applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Resource {
     /// The table of entities, settings and tokens.
     ConfigTable,
     /// The indexes of that table.
     ConfigIndexes,
-    /// The table of limits, health, sessions and work to hand over.
+    /// The table of limits, health, sessions, and work that one function leaves for another.
     StateTable,
     /// The indexes of that table.
     StateIndexes,
@@ -40,18 +40,19 @@ pub enum Resource {
     UsageTable,
     /// The indexes of that table.
     UsageIndexes,
-    /// The KMS key that wraps the data key.
+    /// The KMS key that encrypts the data key.
     DataKey,
 }
 
-/// A permission of a handle.
+/// A permission of a handle: actions on the items of one resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Permission {
-    /// The resource.
+    /// The resource that the actions apply to.
     pub resource: Resource,
-    /// The actions.
+    /// The permitted actions.
     pub actions: &'static [Action],
-    /// Patterns of the partition keys, as in the IAM condition `dynamodb:LeadingKeys`.
+    /// Patterns of the permitted partition keys, with `*` for any characters, as in the IAM
+    /// condition `dynamodb:LeadingKeys`.
     pub partitions: &'static [&'static str],
 }
 
@@ -63,13 +64,13 @@ pub(crate) const READ_CONFIG: Permission = Permission::on(Resource::ConfigTable,
 /// Lists entities of the config table by kind.
 pub(crate) const LIST_CONFIG: Permission =
     Permission::on(Resource::ConfigIndexes, &[Action::Query], ANY);
-/// Opens the vault.
+/// Decrypts the data key, which the vault needs to decrypt and encrypt secrets.
 pub(crate) const OPEN_VAULT: Permission =
     Permission::on(Resource::DataKey, &[Action::Decrypt], ANY);
-/// Reads the wrapped data key and stores it once.
+/// Reads the encrypted data key, and stores it when it is created.
 pub(crate) const KEEP_DATA_KEY: Permission =
     Permission::on(Resource::ConfigTable, &[Action::GetItem, Action::PutItem], &[DATA_KEY]);
-/// Makes the data key of the vault if there is none.
+/// Creates the data key of the vault if there is none.
 pub(crate) const MAKE_VAULT: Permission =
     Permission::on(Resource::DataKey, &[Action::GenerateDataKey], ANY);
 
@@ -97,7 +98,8 @@ impl Permission {
     }
 }
 
-/// Declares a handle with its permissions. Clones share one connection.
+/// Declares a handle: a structure with a connection, its constructor, and the permissions that its
+/// functions need. Clones share the connection.
 macro_rules! store_handle {
     ($(#[$doc:meta])* $name:ident, $($permission:expr),+ $(,)?) => {
         $(#[$doc])*
@@ -107,7 +109,7 @@ macro_rules! store_handle {
         }
 
         impl $name {
-            /// What this handle may do.
+            /// The permissions that the functions of this handle need.
             pub(crate) const PERMISSIONS: &[crate::permissions::Permission] = &[$($permission),+];
 
             pub(crate) fn new(

@@ -37,7 +37,7 @@ impl Entity for OwnPrice {
         &self.id
     }
 
-    fn place(id: &PriceId) -> (String, String) {
+    fn item_key(id: &PriceId) -> (String, String) {
         (format!("price#{}", id.model), item_names::sortable_time(id.from))
     }
 }

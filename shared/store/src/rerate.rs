@@ -88,7 +88,9 @@ impl RerateStore {
         while !batch.revisions.is_empty() {
             match self.commit_revisions(&batch).await {
                 Ok(()) => return Ok(RerateResult::from_batch(&batch)),
-                Err(CancelledTransaction::Conditions(indices)) => batch = batch.without(&indices),
+                Err(CancelledTransaction::Conditions(indices)) => {
+                    batch = batch.remove_positions(&indices)
+                }
                 Err(CancelledTransaction::Contended | CancelledTransaction::Throttled(_))
                     if attempts < TRIES_MAX =>
                 {

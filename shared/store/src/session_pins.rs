@@ -73,7 +73,7 @@ impl SessionPins {
             .as_second();
         let number = || AttributeValue::N(expires.to_string());
         self.connection
-            .put_request(Table::State, key_of(item_names::moved(pin_key)))
+            .put_request(Table::State, key_of(item_names::session_pin(pin_key)))
             .item(TO, AttributeValue::S(to.to_owned()))
             .item(EXPIRES, number())
             .item(TTL, number())
@@ -88,7 +88,7 @@ impl SessionPins {
         pin_key: &SessionPinKey,
     ) -> Result<Option<SessionPin>, StoreError> {
         let item =
-            self.connection.get_item(Table::State, item_names::moved(pin_key), false).await?;
+            self.connection.get_item(Table::State, item_names::session_pin(pin_key), false).await?;
         let read = |item: StoreItem| {
             let to = text(&item, TO)?.into();
             Ok(SessionPin { to, expires: number(&item, EXPIRES)? })

@@ -76,7 +76,7 @@ impl SessionStore {
         subject: &SessionSubject,
     ) -> Result<Option<SessionContext>, StoreError> {
         let config = |place| (Table::Config, place);
-        let mut places = vec![config(RuntimeSettings::place(&"runtime"))];
+        let mut places = vec![config(RuntimeSettings::item_key(&"runtime"))];
         places.extend(subject.user().map(User::place).map(config));
         places.extend(subject.key().map(Key::place).map(config));
         if *subject == SessionSubject::Token {
@@ -90,11 +90,11 @@ impl SessionStore {
         }
         let Some(item) = by_id.remove(&item_names::session(hash).0) else { return Ok(None) };
         let mut take = |(pk, _): item_names::ItemKey| by_id.remove(&pk);
-        let user = subject.user().and_then(|id| take(User::place(id)));
+        let user = subject.user().and_then(|id| take(User::item_key(id)));
         let user =
             user.map(StoredEntity::<User>::from_item).transpose()?.map(|stored| stored.value);
-        let key = subject.key().and_then(|id| take(Key::place(id)));
-        let runtime = take(RuntimeSettings::place(&"runtime"));
+        let key = subject.key().and_then(|id| take(Key::item_key(id)));
+        let runtime = take(RuntimeSettings::item_key(&"runtime"));
         let runtime = runtime.map(StoredEntity::<RuntimeSettings>::from_item).transpose()?;
         let admin_token = take((ADMIN_TOKEN.to_owned(), String::new()));
         Ok(Some(SessionContext {

@@ -275,7 +275,7 @@ pub(crate) fn reservation() -> Reservation {
 /// The record of a request that cost one dollar.
 pub(crate) fn record(bits: u128) -> UsageRecord {
     let mut record =
-        reservation().given_up(RequestId::from_bits(bits), key(Limits::default()).id, "v");
+        reservation().to_expired_record(RequestId::from_bits(bits), key(Limits::default()).id, "v");
     record.account_id = account().id;
     record.reserved_usd = None;
     record

@@ -84,7 +84,7 @@ async fn attempt(
         return Ok(RenewalOutcome::Failed(why.to_owned()));
     }
     if token.token_status.begun_at.is_some() && token.token_status.ended.is_none() {
-        let lost = token.with_status(token.token_status.lost());
+        let lost = token.with_status(token.token_status.with_lost_answer());
         store.put_renewed_token(&lost, &account.value).await?;
         return end(store, &lost).await;
     }

@@ -1,5 +1,5 @@
-//! Short-lived tokens of accounts. A token is a separate item from its account: operators create it,
-//! refresh renews it, and the relay only reads it.
+//! Short-lived tokens of accounts. A token is a separate item from its account: operators create
+//! it, refresh renews it, and the relay only reads it.
 
 use crate::StoreError;
 use crate::connection::{StoreConnection, Table};
@@ -169,7 +169,7 @@ async fn open_token(
     let Some(AttributeValue::B(sealed)) = item.get(SECRET) else {
         return Err(VaultError.into());
     };
-    let opened_secret = connection.open_at(sealed.as_ref(), &place(&account)).await?;
+    let opened_secret = connection.open_at(sealed.as_ref(), &secret_context(&account)).await?;
     let secrets = serde_json::from_str(opened_secret.expose()).map_err(|_| VaultError)?;
     let version = number(item, VERSION)?;
     Ok(AccountToken {
@@ -204,7 +204,7 @@ impl AccountToken {
         let body =
             TokenBody { exchange: self.exchange.clone(), standing: self.token_status.clone() };
         let body = serde_json::to_string(&body).map_err(|error| inconsistent(&pk, &sk, &error))?;
-        let sealed = vault.seal(&self.secrets.to_text(), &place(&self.account))?;
+        let sealed = vault.seal(&self.secrets.to_text(), &secret_context(&self.account))?;
         Ok((AttributeValue::S(body), AttributeValue::B(Blob::new(sealed))))
     }
 
@@ -220,8 +220,9 @@ impl AccountToken {
     }
 }
 
-/// The place that a token's secrets are encrypted for.
-fn place(account: &AccountId) -> String {
+/// The encryption context of a token's secrets: the table, item and attribute in which they are
+/// stored.
+fn secret_context(account: &AccountId) -> String {
     format!("config/{}{account}/{SECRET}", item_names::TOKEN_PREFIX)
 }
 

@@ -453,7 +453,7 @@ impl UsageReader {
         &self,
         accounts: &[AccountId],
     ) -> Result<HashMap<AccountId, Timestamp>, StoreError> {
-        let places = accounts.iter().map(|id| (Table::Usage, item_names::used(id))).collect();
+        let places = accounts.iter().map(|id| (Table::Usage, item_names::last_use(id))).collect();
         let read = |(_, item): (Table, StoreItem)| {
             let (pk, at) = (text(&item, PK)?, text(&item, AT)?);
             let bad = |error: &dyn std::fmt::Display| inconsistent(&pk, item_names::USED, error);

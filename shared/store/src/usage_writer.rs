@@ -95,34 +95,36 @@ impl UsageWriter {
         }
     }
 
-    /// Settles the reservation of `given_up` at the cost of the record that is stored in its place,
+    /// Settles the reservation of `expired` at the cost of the record that is stored in its place,
     /// if the reservation is still open. The part of the reservation above that cost is released.
-    pub async fn settle_given_up(&self, given_up: &UsageRecord) -> Result<(), StoreError> {
-        let item =
-            self.connection.get_item(Table::Usage, item_names::event(given_up), true).await?;
-        let (Some(item), Some(reserved)) = (item, given_up.reserved_usd) else {
+    pub async fn settle_expired_reservation(
+        &self,
+        expired: &UsageRecord,
+    ) -> Result<(), StoreError> {
+        let item = self.connection.get_item(Table::Usage, item_names::event(expired), true).await?;
+        let (Some(item), Some(reserved)) = (item, expired.reserved_usd) else {
             return Ok(());
         };
         let stored = read_event(item)?;
         let beyond = Reservation {
             estimate: reserved - stored.cost_usd,
             unreserved: PicoUsd::default(),
-            at: given_up.started_at,
+            at: expired.started_at,
             expires: 0,
-            model: given_up.model.clone(),
-            stream: given_up.stream,
-            group: given_up.group_id.clone(),
-            user: given_up.user_id.clone(),
-            shared_limits: given_up.reserved_pools.clone(),
+            model: expired.model.clone(),
+            stream: expired.stream,
+            group: expired.group_id.clone(),
+            user: expired.user_id.clone(),
+            shared_limits: expired.reserved_pools.clone(),
         };
-        LimitStore::new(&self.connection).release(&given_up.key_id, &given_up.id, &beyond).await
+        LimitStore::new(&self.connection).release(&expired.key_id, &expired.id, &beyond).await
     }
 
     /// Records that the account was used at `at`, unless a later time is stored.
     pub async fn note_used(&self, account: &AccountId, at: Timestamp) -> Result<(), StoreError> {
         let noted = self
             .connection
-            .update_request(Table::Usage, item_names::used(account))
+            .update_request(Table::Usage, item_names::last_use(account))
             .update_expression("SET #at = :at")
             .condition_expression("attribute_not_exists(#at) OR #at < :at")
             .expression_attribute_names("#at", AT)
@@ -206,7 +208,7 @@ pub(crate) mod tests {
         assert!(open().await.is_empty());
         limits.admit(&effective, &settled.id, &reservation()).await.expect("admitted");
         let writer = open_handle!(tables, UsageWriter);
-        writer.settle_given_up(&settled).await.expect("settled");
+        writer.settle_expired_reservation(&settled).await.expect("settled");
         assert!(open().await.is_empty());
     }
 

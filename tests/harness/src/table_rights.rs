@@ -83,13 +83,13 @@ fn grant(statement: &Yaml) -> Option<PolicyGrant> {
     let actions = texts(statement.get("Action")?);
     let actions = actions.iter().filter_map(|action| action.strip_prefix("dynamodb:"));
     let actions: Vec<String> = actions.map(str::to_owned).collect();
-    let places = texts(statement.get("Resource")?).iter().map(|text| place(text)).collect();
+    let places = texts(statement.get("Resource")?).iter().map(|text| resource_name(text)).collect();
     (!actions.is_empty()).then_some(PolicyGrant { actions, places, leading })
 }
 
 /// Turns `StateTable.Arn` and `${StateTable.Arn}/index/*` into `StateTable` and
 /// `StateTable/index/*`.
-fn place(written: &str) -> String {
+fn resource_name(written: &str) -> String {
     written.replace("${", "").replace('}', "").replacen(".Arn", "", 1)
 }
 

@@ -74,7 +74,7 @@ async fn correct_deployment_passes_all_checks() {
 async fn correct_proxy_passes() {
     let (code, report) = behind(ProxyFault::None).await;
     assert_eq!(code, Some(0), "{report:#}");
-    assert_eq!(check(&report, "body size").1, "bodies of 32 MB pass");
+    assert_eq!(check(&report, "body size").1, "bodies of 32 MiB pass");
 }
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn body_limit_of_proxy_is_measured() {
     let (code, report) = behind(ProxyFault::Ceiling(1 << 20)).await;
     let (state, what, advice) = check(&report, "body size");
     assert_eq!((code, state), (Some(1), "fail"), "{report:#}");
-    assert!(what.starts_with("bodies of 1 MB pass, bodies of 5 MB do not"), "{what}");
+    assert!(what.starts_with("bodies of 1 MiB pass, bodies of 5 MiB do not"), "{what}");
     assert!(advice.contains("client_max_body_size"), "{advice}");
     let (code, report) = behind(ProxyFault::Ceiling(6_000_000)).await;
     assert_eq!((code, check(&report, "body size").0), (Some(0), "warn"), "{report:#}");
@@ -116,7 +116,7 @@ async fn body_limit_of_baton_is_measured() {
     let (_, report) = report(&mut system, &["--relay", &relay, "--key", &key.secret]);
     let (state, what, advice) = check(&report, "body size");
     assert_eq!(state, "warn", "{report:#}");
-    assert!(what.starts_with("bodies of 6 MB pass, bodies of 16 MB do not"), "{what}");
+    assert!(what.starts_with("bodies of 6 MiB pass, bodies of 16 MiB do not"), "{what}");
     assert!(advice.contains("BATON_BODY_BYTES_MAX"), "{advice}");
 }
 

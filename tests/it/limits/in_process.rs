@@ -220,7 +220,7 @@ async fn expired_reservation_is_settled_once_despite_late_record() {
     inside.run_stats().await;
     assert_eq!(inside.spent(&key).await, (PicoUsd::new(1000), PicoUsd::ZERO));
 
-    let mut late = wanted.given_up(id, key.clone(), "t");
+    let mut late = wanted.to_expired_record(id, key.clone(), "t");
     late.cost_usd = PicoUsd::new(400);
     queue.send(&late).await.expect("sent");
     inside.run_stats().await;
@@ -255,7 +255,7 @@ async fn unknown_reservation_is_settled_at_actual_cost() {
         store.relay.limits.admit(&bounds, &id, &wanted).await.expect("admitted");
         // The answer to the reservation was lost and the request continued without it. Its record
         // has no reservation.
-        let mut unaware = wanted.given_up(id, key.clone(), "t");
+        let mut unaware = wanted.to_expired_record(id, key.clone(), "t");
         (unaware.cost_usd, unaware.reserved_usd) = (PicoUsd::new(400), None);
         queue.send(&unaware).await.expect("sent");
         if !come_together {
@@ -282,7 +282,7 @@ async fn record_without_limit_item_is_stored() {
     let (key, _) = inside.key(daily("100")).await;
     let at = inside.store.clock().now();
     let id = RequestId::at(at, inside.store.random_source().bits());
-    let record = reservation(at, 1000).given_up(id, key.clone(), "t");
+    let record = reservation(at, 1000).to_expired_record(id, key.clone(), "t");
     inside.queue.send(&record).await.expect("sent");
     inside.run_stats().await;
     let filter = EventFilter {

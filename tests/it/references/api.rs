@@ -243,21 +243,21 @@ fn fields_of(schema: &Value) -> Vec<Field> {
 /// The bounds of a value that a caller can exceed.
 fn bounds(schema: &Value) -> String {
     let mut bounds_text = String::new();
-    for (name, words) in [
-        ("minLength", "characters at least"),
-        ("maxLength", "characters at most"),
-        ("minItems", "items at least"),
-        ("maxItems", "items at most"),
-        ("minimum", "at least"),
-        ("maximum", "at most"),
+    for (name, words, unit) in [
+        ("minLength", "at least", "character"),
+        ("maxLength", "at most", "character"),
+        ("minItems", "at least", "item"),
+        ("maxItems", "at most", "item"),
+        ("minimum", "at least", ""),
+        ("maximum", "at most", ""),
     ] {
         // The bounds of every integer type are left out.
         let bound = schema.get(name).filter(|bound| **bound != 0 && **bound != u32::MAX);
         if let Some(bound) = bound {
-            let words = if words.starts_with("at") {
-                format!("{words} {bound}")
-            } else {
-                format!("{bound} {words}")
+            let words = match unit {
+                "" => format!("{words} {bound}"),
+                unit if *bound == 1 => format!("{words} 1 {unit}"),
+                unit => format!("{words} {bound} {unit}s"),
             };
             let _ = write!(bounds_text, "; {words}");
         }

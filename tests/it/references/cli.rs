@@ -63,8 +63,8 @@ fn is_shown(argument: &Arg) -> bool {
 
 fn row(argument: &Arg) -> String {
     let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
-    let (help, mut default) = without(&help, "default");
-    let (mut help, mut variable) = without(&help, "env");
+    let (help, mut default) = split_mark(&help, "default");
+    let (mut help, mut variable) = split_mark(&help, "env");
     if let Some(name) = argument.get_env() {
         variable = name.to_string_lossy().into_owned();
     }
@@ -109,7 +109,7 @@ fn spelled(argument: &Arg) -> String {
 }
 
 /// A help text without its `[mark: …]`, and the content of that mark.
-fn without(help: &str, mark: &str) -> (String, String) {
+fn split_mark(help: &str, mark: &str) -> (String, String) {
     let found = help.split_once(&format!(" [{mark}: ")).and_then(|(before, rest)| {
         let (inside, after) = rest.split_once(']')?;
         Some((format!("{before}{after}"), inside.to_owned()))

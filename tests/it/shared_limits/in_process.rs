@@ -145,7 +145,7 @@ async fn expired_reservation_is_settled_once_in_every_scope() {
         baton_refresh::collect_usage(&store.refresh, &inside.queue, "test").await.expect("a tick");
     assert_eq!(done.swept, 1);
     inside.run_stats().await;
-    let mut late = wanted.given_up(id, key.clone(), "t");
+    let mut late = wanted.to_expired_record(id, key.clone(), "t");
     late.cost_usd = PicoUsd::new(400);
     inside.queue.send(&late).await.expect("sent");
     inside.run_stats().await;
@@ -165,7 +165,7 @@ async fn missing_limit_item_does_not_block_settlement() {
     let wanted = reservation_in(at, 1000, &SCOPES);
     let bounds = bounds(&key, &SCOPES, &daily("100"));
     inside.store.relay.limits.admit(&bounds, &id, &wanted).await.expect("admitted");
-    let mut record = wanted.given_up(id, key.clone(), "t");
+    let mut record = wanted.to_expired_record(id, key.clone(), "t");
     record.cost_usd = PicoUsd::new(400);
     record.reserved_pools.push(group());
     inside.queue.send(&record).await.expect("sent");
@@ -221,14 +221,20 @@ async fn low_estimates_overrun_by_the_stated_amount() {
     let mut records = Vec::new();
     for bits in 0..20 {
         if admits(&inside.store, &bounds, bits, &wanted).await {
-            let mut record = wanted.given_up(RequestId::from_bits(bits), key.clone(), "t");
+            let mut record = wanted.to_expired_record(RequestId::from_bits(bits), key.clone(), "t");
             record.cost_usd = PicoUsd::new(50);
             records.push(record);
         }
     }
     assert_eq!(records.len(), 10);
-    let stated =
-        inside.store.admin.counters.read_key_counters(&key).await.expect("counted").beyond();
+    let stated = inside
+        .store
+        .admin
+        .counters
+        .read_key_counters(&key)
+        .await
+        .expect("counted")
+        .unreserved_cost();
     for record in &records {
         inside.queue.send(record).await.expect("sent");
     }

@@ -64,7 +64,7 @@ pub(super) async fn reconcile(context: &CliContext, args: ReconcileArgs) -> Resu
     let mut ledger = LedgerReader::for_provider(&args.provider);
     context.admin.download(&["usage", "export"], &query.pairs(), &mut ledger).await?;
     let ours = ledger.into_statement()?;
-    let differences = compare(&ours, &report.statement, report.stated, tolerance);
+    let differences = compare(&ours, &report.statement, report.reported, tolerance);
     let rows: Vec<Value> = differences.iter().map(row).collect();
     let response = json!({ "data": rows });
     if differences.is_empty() {

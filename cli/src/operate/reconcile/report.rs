@@ -5,7 +5,7 @@
 
 use crate::CliError;
 use baton_domain::money::{ParseMoneyError, PicoUsd};
-use baton_domain::reconcile::{StatedFigures, UsageEntry, UsageStatement};
+use baton_domain::reconcile::{ReportedFigures, UsageEntry, UsageStatement};
 use baton_domain::usage::TokenCounts;
 use csv::StringRecord;
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 #[derive(Default)]
 pub(super) struct ProviderReport {
     pub(super) statement: UsageStatement,
-    pub(super) stated: StatedFigures,
+    pub(super) reported: ReportedFigures,
 }
 
 /// An answer of the Usage API or of the Cost API.
@@ -67,10 +67,10 @@ impl ProviderReport {
         for file in files {
             let failed = |reason: String| CliError::Failed(format!("{}: {reason}", file.display()));
             let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
-            let before = report.stated;
-            report.stated = StatedFigures::default();
+            let before = report.reported;
+            report.reported = ReportedFigures::default();
             report.add(&text, file).map_err(failed)?;
-            if before != StatedFigures::default() && before != report.stated {
+            if before != ReportedFigures::default() && before != report.reported {
                 return Err(failed("it is not of the same kind as the files before".to_owned()));
             }
         }
@@ -89,7 +89,7 @@ impl ProviderReport {
         if !is_cost && !names.contains(&"usage_input_tokens_no_cache") {
             return Err("it is neither a token nor a cost file of the Anthropic Console".to_owned());
         }
-        self.stated = StatedFigures { tokens: !is_cost, cost: is_cost };
+        self.reported = ReportedFigures { tokens: !is_cost, cost: is_cost };
         for (number, row) in (2..).zip(reader.records()) {
             let row = row.map_err(|error| error.to_string())?;
             let cells = CsvRow { names: &names, row: &row };
@@ -113,8 +113,8 @@ impl ProviderReport {
         for bucket in &response.data {
             for row in &bucket.results {
                 let is_cost = row.amount.is_some();
-                self.stated.tokens |= !is_cost;
-                self.stated.cost |= is_cost;
+                self.reported.tokens |= !is_cost;
+                self.reported.cost |= is_cost;
                 let model = row.model.as_deref().unwrap_or_default();
                 self.statement.add_entry(day(&bucket.starting_at)?, model, &row.entry()?);
             }

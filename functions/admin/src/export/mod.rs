@@ -26,18 +26,18 @@ use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use parquet::errors::ParquetError;
 use parquet_file::ParquetFile;
 
-/// Records that are read at a time.
+/// The number of records that one call reads from the store.
 const PAGE: usize = 1000;
 
-/// Records in a row group: large enough to compress repeated texts, small enough for 128 MB of
-/// memory.
+/// The number of records in a row group of a Parquet file. A larger group compresses repeated texts
+/// better; this size still fits into the 128 MB of memory that the admin function has by default.
 const ROW_GROUP: usize = 10_000;
 
-/// What the formats differ in.
+/// The properties of an export format.
 struct FileFormat {
     media_type: &'static str,
     extension: &'static str,
-    /// The number of records that are written at once.
+    /// The number of records that are collected before they are written.
     batch: usize,
 }
 

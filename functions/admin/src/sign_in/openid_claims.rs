@@ -271,9 +271,9 @@ impl AdminState {
         after: &StoredEntity<User>,
     ) -> ApiResult<()> {
         self.store.editor.save_user(edit, after)?;
-        let (id, new_value) = (&after.value.id, User::view(self, after));
+        let (id, new_value) = (&after.value.id, User::to_resource(self, after));
         let note = match before {
-            Some(before) => AuditNote::updated(id, &User::view(self, before), &new_value),
+            Some(before) => AuditNote::updated(id, &User::to_resource(self, before), &new_value),
             None => AuditNote::created(id, &new_value),
         };
         self.add_audit_row(&AdminRequest::from_baton(), edit, note)

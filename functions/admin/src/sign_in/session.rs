@@ -117,7 +117,10 @@ async fn sign_out(
         (&Value::Null, &Value::Null),
     );
     let ended = async {
-        state.store.sessions.end_session(&mut edit, &state.session_key().await?.place(cookie));
+        state
+            .store
+            .sessions
+            .end_session(&mut edit, &state.session_key().await?.storage_key(cookie));
         state.add_audit_row(&admin_request, &mut edit, note)?;
         state.store.editor.apply(edit).await.map_err(ApiError::from)
     };
@@ -138,7 +141,7 @@ impl AdminState {
             return Ok(None);
         };
         let key = self.session_key().await?;
-        let hash = key.place(cookie);
+        let hash = key.storage_key(cookie);
         let Some(session_context) = self.store.sessions.read_session(&hash, &subject).await? else {
             return Ok(None);
         };
@@ -229,12 +232,12 @@ impl AdminState {
         let cookie = format!("{}.{}", subject.to_text(), self.random());
         let session = ConsoleSession::new(self.store.clock().now(), round);
         let key = self.session_key().await?;
-        let hash = key.place(&cookie);
+        let hash = key.storage_key(&cookie);
         let (proof, proven) = (&*proof, &*key.session_proof(&hash, &session, &proof));
         let row = SessionRow { hash: &hash, session: &session, proof, proven };
         self.store.sessions.begin_session(&mut edit, &row);
         if let Some(old) = origin.cookie(CookieKind::Session, headers) {
-            self.store.sessions.end_session(&mut edit, &key.place(old));
+            self.store.sessions.end_session(&mut edit, &key.storage_key(old));
         }
         let actor = match subject.user() {
             // The audit trail stores only the id, so any role will do.

@@ -15,18 +15,21 @@ use baton_store::SessionContext;
 use std::fmt::Write as _;
 use tokio::sync::OnceCell;
 
-/// The source of the secret: the setting, or else the store, which creates it at first use.
+/// The source of the session secret: the setting if it is set, otherwise the store. The store
+/// creates the secret when it is first needed.
 #[derive(Default)]
 pub(crate) struct SessionSeal {
+    /// The secret of the setting.
     set: Option<LiveSecret>,
-    stored_response: OnceCell<LiveSecret>,
+    /// The secret of the store, after it was read.
+    stored_secret: OnceCell<LiveSecret>,
 }
 
 impl SessionSeal {
     /// Reads the settings. No I/O.
     pub(crate) fn new(aws: &AwsClients, settings: &Settings) -> Self {
         let set = LiveSecret::from_setting(aws, settings, &settings.session_setting());
-        Self { set, stored_response: OnceCell::new() }
+        Self { set, stored_secret: OnceCell::new() }
     }
 }
 
@@ -36,7 +39,7 @@ pub(crate) struct SessionKey(Pepper);
 impl SessionKey {
     /// The storage key of a session. Without the secret nobody can find the session of a cookie or
     /// create the cookie of a session.
-    pub(crate) fn place(&self, cookie: &str) -> Vec<u8> {
+    pub(crate) fn storage_key(&self, cookie: &str) -> Vec<u8> {
         self.0.hash(&format!("session\n{cookie}"))
     }
 
@@ -48,28 +51,32 @@ impl SessionKey {
     /// The proof of a session, over all fields that decide how long it lives.
     pub(crate) fn session_proof(
         &self,
-        place: &[u8],
+        storage_key: &[u8],
         session: &ConsoleSession,
         proof: &[u8],
     ) -> Vec<u8> {
-        self.0.hash(&session_text(place, session, proof))
+        self.0.hash(&session_text(storage_key, session, proof))
     }
 
     /// Whether the console wrote the session in this form.
-    pub(crate) fn is_session_proven(&self, place: &[u8], session_context: &SessionContext) -> bool {
+    pub(crate) fn is_session_proven(
+        &self,
+        storage_key: &[u8],
+        session_context: &SessionContext,
+    ) -> bool {
         self.0.verify_secret(
-            &session_text(place, &session_context.session, &session_context.proof),
+            &session_text(storage_key, &session_context.session, &session_context.proof),
             &session_context.proven,
         )
     }
 }
 
 /// A session as text, with times rounded as they are stored.
-fn session_text(place: &[u8], session: &ConsoleSession, proof: &[u8]) -> String {
+fn session_text(storage_key: &[u8], session: &ConsoleSession, proof: &[u8]) -> String {
     let ConsoleSession { started_at, used_at, session_generation: round } = session;
     let (started, used) = (started_at.as_millisecond(), used_at.as_second());
     let mut text = format!("session row\n{started}\n{used}\n{round}\n");
-    for byte in place.iter().chain(b"\n").chain(proof) {
+    for byte in storage_key.iter().chain(b"\n").chain(proof) {
         let _infallible = write!(text, "{byte:02x}");
     }
     text
@@ -81,10 +88,10 @@ impl AdminState {
         if let Some(set) = &self.seal.set {
             return Ok(SessionKey(Pepper::new(set.clone())));
         }
-        let stored_response = self.seal.stored_response.get_or_try_init(async || {
+        let stored_secret = self.seal.stored_secret.get_or_try_init(async || {
             Ok::<_, ApiError>(LiveSecret::from(&self.store.secrets.session_secret().await?))
         });
-        Ok(SessionKey(Pepper::new(stored_response.await?.clone())))
+        Ok(SessionKey(Pepper::new(stored_secret.await?.clone())))
     }
 
     /// Reads secrets again that are due for a refresh.
@@ -123,15 +130,15 @@ mod tests {
     fn session_proof_covers_every_field() {
         let started_at = "2026-11-28T12:00:00.123456789Z".parse().unwrap();
         let session = ConsoleSession::new(started_at, 3);
-        let (place, proof) = (vec![1; 32], vec![2; 32]);
-        let proven = key("secret").session_proof(&place, &session, &proof);
+        let (storage_key, proof) = (vec![1; 32], vec![2; 32]);
+        let proven = key("secret").session_proof(&storage_key, &session, &proof);
         // The session as the store returns it, in milliseconds and seconds.
         let read = ConsoleSession {
             started_at: "2026-11-28T12:00:00.123Z".parse().unwrap(),
             used_at: "2026-11-28T12:00:00Z".parse().unwrap(),
             ..session
         };
-        assert_eq!(key("secret").session_proof(&place, &read, &proof), proven);
+        assert_eq!(key("secret").session_proof(&storage_key, &read, &proof), proven);
         let later = |session: &ConsoleSession| ConsoleSession {
             started_at: session.started_at + jiff::SignedDuration::from_millis(1),
             ..*session
@@ -141,16 +148,16 @@ mod tests {
             ..session
         };
         for (what, other) in [
-            ("another secret", key("other").session_proof(&place, &session, &proof)),
-            ("another place", key("secret").session_proof(&[3; 32], &session, &proof)),
-            ("another proof", key("secret").session_proof(&place, &session, &[3; 32])),
-            ("a longer proof", key("secret").session_proof(&place, &session, &[2; 33])),
-            ("begun later", key("secret").session_proof(&place, &later(&session), &proof)),
-            ("used later", key("secret").session_proof(&place, &used, &proof)),
+            ("another secret", key("other").session_proof(&storage_key, &session, &proof)),
+            ("another storage key", key("secret").session_proof(&[3; 32], &session, &proof)),
+            ("another proof", key("secret").session_proof(&storage_key, &session, &[3; 32])),
+            ("a longer proof", key("secret").session_proof(&storage_key, &session, &[2; 33])),
+            ("begun later", key("secret").session_proof(&storage_key, &later(&session), &proof)),
+            ("used later", key("secret").session_proof(&storage_key, &used, &proof)),
             (
                 "another round",
                 key("secret").session_proof(
-                    &place,
+                    &storage_key,
                     &ConsoleSession { session_generation: 4, ..session },
                     &proof,
                 ),

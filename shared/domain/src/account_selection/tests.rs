@@ -29,7 +29,7 @@ fn account(bits: u128, weight: u32, domain: Option<&str>) -> Account {
     }
 }
 
-fn wish(group: &GroupId, session: u64) -> SelectionCriteria<'_> {
+fn criteria(group: &GroupId, session: u64) -> SelectionCriteria<'_> {
     SelectionCriteria {
         group,
         operation: UpstreamOperation::Answer(ClientProtocol::AnthropicMessages),
@@ -55,7 +55,7 @@ fn pick(accounts: &[Account], session: u64, tried: &[AccountId]) -> Option<Accou
     let health = AccountHealth::default();
     let candidates: Vec<_> = accounts.iter().collect();
     let group = GroupId::from_bits(1);
-    let criteria = SelectionCriteria { tried, ..wish(&group, session) };
+    let criteria = SelectionCriteria { tried, ..criteria(&group, session) };
     match among(&candidates, |all| {
         choose_account(all, |_| &health, &criteria, Timestamp::UNIX_EPOCH)
     }) {
@@ -122,7 +122,7 @@ fn anthropic_account_without_a_list_serves_claude_models() {
     let pick_for = |accounts: &[&Account], model: &str| {
         let group = GroupId::from_bits(1);
         let health = AccountHealth::default();
-        let criteria = SelectionCriteria { model, ..wish(&group, 7) };
+        let criteria = SelectionCriteria { model, ..criteria(&group, 7) };
         match among(accounts, |all| {
             choose_account(all, |_| &health, &criteria, Timestamp::UNIX_EPOCH)
         }) {
@@ -163,7 +163,7 @@ fn no_eligible_account_reports_reasons() {
     let candidates = [&off, &other, &third, &fourth];
     let health = |index: usize| [&ready, &ready, &cooling, &refused][index];
     let group = GroupId::from_bits(1);
-    let criteria = wish(&group, 0);
+    let criteria = criteria(&group, 0);
     let choice =
         among(&candidates, |all| choose_account(all, health, &criteria, Timestamp::UNIX_EPOCH));
     let SelectionResult::NoneEligible(reasons) = choice else {
@@ -225,11 +225,11 @@ proptest! {
         let gone = &accounts[gone.index(accounts.len())].id;
         let group = GroupId::from_bits(1);
         for session in sessions {
-            let wish = wish(&group, session);
+            let criteria = criteria(&group, session);
             let chosen = |order: &[Account], is_out: bool| {
                 let health = |at: usize| if is_out && order[at].id == *gone { &out } else { &ready };
                 let candidates: Vec<_> = order.iter().collect();
-                match among(&candidates, |all| choose_account(all, health, &wish, now)) {
+                match among(&candidates, |all| choose_account(all, health, &criteria, now)) {
                     SelectionResult::Chosen(at) => Some(order[at].id.clone()),
                     SelectionResult::NoneEligible(_) => None,
                 }
@@ -366,7 +366,7 @@ proptest! {
     #[test]
     fn best_tier_wins_regardless_of_priority((numbers, pool) in pools(), session: u64) {
         let group = GroupId::from_bits(1);
-        let chosen = pool.choose(&wish(&group, session));
+        let chosen = pool.choose(&criteria(&group, session));
         let best = numbers.iter().filter_map(|number| rank(*number)).min();
         prop_assert_eq!(chosen.and_then(|at| rank(numbers[at])), best);
         let priority = |at: usize| pool.0[at].0.priority;
@@ -379,23 +379,23 @@ proptest! {
         (numbers, pool) in pools(), session: u64,
     ) {
         let group = GroupId::from_bits(1);
-        let (wish, now) = (wish(&group, session), Timestamp::UNIX_EPOCH);
+        let (criteria, now) = (criteria(&group, session), Timestamp::UNIX_EPOCH);
         let (accounts, looked) = (pool.accounts(), Cell::new(0));
         let health = |at| {
             looked.set(looked.get() + 1);
             pool.health(at)
         };
-        let quick = among(&accounts, |all| choose_account(all, health, &wish, now));
-        let first = among(&accounts, |all| first_choice(all, &wish));
+        let quick = among(&accounts, |all| choose_account(all, health, &criteria, now));
+        let first = among(&accounts, |all| first_choice(all, &criteria));
         let is_well = first.is_some_and(|at| rank(numbers[at]) == Some(0));
         prop_assert_eq!(looked.get() == 1, is_well, "nobody else is looked at");
-        prop_assert_eq!(quick, among(&accounts, |all| choose_with_health(all, health, &wish, now)));
+        prop_assert_eq!(quick, among(&accounts, |all| choose_with_health(all, health, &criteria, now)));
     }
 
     #[test]
     fn guessed_cooldowns_never_block_the_last_account((numbers, pool) in pools(), session: u64) {
         let group = GroupId::from_bits(1);
-        let chosen = pool.choose(&wish(&group, session));
+        let chosen = pool.choose(&criteria(&group, session));
         prop_assert_eq!(chosen.is_none(), numbers.iter().all(|number| *number == 4));
     }
 
@@ -405,8 +405,8 @@ proptest! {
     ) {
         let group = GroupId::from_bits(1);
         let to = domain(&pool.0[to.index(pool.0.len())].0).to_owned();
-        let plain = pool.choose(&wish(&group, session));
-        let chosen = pool.choose(&SelectionCriteria { pinned_domain: Some(&to), ..wish(&group, session) });
+        let plain = pool.choose(&criteria(&group, session));
+        let chosen = pool.choose(&SelectionCriteria { pinned_domain: Some(&to), ..criteria(&group, session) });
         let best = numbers.iter().filter_map(|number| rank(*number)).min();
         let is_good = |at: usize| domain(&pool.0[at].0) == to && rank(numbers[at]) == best;
         if best.is_some() && (0..numbers.len()).any(is_good) {
@@ -420,17 +420,17 @@ proptest! {
     fn first_choice_is_selected_when_all_accounts_are_healthy((_, pool) in pools(), session: u64) {
         let group = GroupId::from_bits(1);
         let well = TestAccounts(pool.0.iter().map(|(account, _)| (account.clone(), used(0))).collect());
-        let home = among(&pool.accounts(), |all| first_choice(all, &wish(&group, session)));
-        prop_assert_eq!(home, well.choose(&wish(&group, session)));
+        let home = among(&pool.accounts(), |all| first_choice(all, &criteria(&group, session)));
+        prop_assert_eq!(home, well.choose(&criteria(&group, session)));
     }
 
     #[test]
     fn account_at_capacity_is_skipped_like_a_tried_one((_, pool) in pools(), session: u64) {
         let group = GroupId::from_bits(1);
-        let Some(first) = pool.choose(&wish(&group, session)) else { return Ok(()) };
+        let Some(first) = pool.choose(&criteria(&group, session)) else { return Ok(()) };
         let full = [pool.0[first].0.id.clone()];
-        let without = pool.choose(&SelectionCriteria { tried: &full, ..wish(&group, session) });
-        let next = pool.choose(&SelectionCriteria { at_capacity: &full, ..wish(&group, session) });
+        let without = pool.choose(&SelectionCriteria { tried: &full, ..criteria(&group, session) });
+        let next = pool.choose(&SelectionCriteria { at_capacity: &full, ..criteria(&group, session) });
         prop_assert_eq!(next, without);
         prop_assert_ne!(next, Some(first));
     }
@@ -441,17 +441,17 @@ fn utilization_threshold_can_be_disabled() {
     let pool = TestAccounts(vec![(account(1, 1, None), used(100)), (account(2, 1, None), used(0))]);
     let group = GroupId::from_bits(1);
     let session = (0..1000).find(|session| {
-        pool.choose(&SelectionCriteria { max_utilization: None, ..wish(&group, *session) })
+        pool.choose(&SelectionCriteria { max_utilization: None, ..criteria(&group, *session) })
             == Some(0)
     });
-    assert_eq!(pool.choose(&wish(&group, session.unwrap())), Some(1));
+    assert_eq!(pool.choose(&criteria(&group, session.unwrap())), Some(1));
 }
 
 #[test]
 fn account_at_capacity_reports_its_reason() {
     let pool = TestAccounts(vec![(account(1, 1, None), used(0))]);
     let (group, full) = (GroupId::from_bits(1), [AccountId::from_bits(1)]);
-    let criteria = SelectionCriteria { at_capacity: &full, ..wish(&group, 0) };
+    let criteria = SelectionCriteria { at_capacity: &full, ..criteria(&group, 0) };
     let (health, now) = (|index| pool.health(index), Timestamp::UNIX_EPOCH);
     let choice = among(&pool.accounts(), |all| choose_account(all, health, &criteria, now));
     assert_eq!(
@@ -474,7 +474,7 @@ fn guessed_cooldown_that_ends_first_is_tried() {
     ]);
     let group = GroupId::from_bits(1);
     for session in 0..100 {
-        assert_eq!(pool.choose(&wish(&group, session)), Some(1));
+        assert_eq!(pool.choose(&criteria(&group, session)), Some(1));
     }
 }
 
@@ -487,9 +487,9 @@ fn model_cooldown_uses_the_upstream_model_name() {
     mapped.model_map = vec![("claude-opus-*".parse().unwrap(), "opus-upstream".to_owned())];
     let pool = TestAccounts(vec![(mapped, AccountHealth { models, ..AccountHealth::default() })]);
     let group = GroupId::from_bits(1);
-    assert_eq!(pool.choose(&wish(&group, 1)), None);
+    assert_eq!(pool.choose(&criteria(&group, 1)), None);
     assert_eq!(
-        pool.choose(&SelectionCriteria { model: "claude-haiku-5-5", ..wish(&group, 1) }),
+        pool.choose(&SelectionCriteria { model: "claude-haiku-5-5", ..criteria(&group, 1) }),
         Some(0)
     );
 }

@@ -26,8 +26,8 @@ fn cool(seconds: i64) -> AccountEffect {
     resting(CooldownScope::Account, seconds, CooldownReason::RateLimited, false)
 }
 
-fn strike() -> AccountEffect {
-    AccountEffect::Strike { reason: CooldownReason::ServerError }
+fn failure() -> AccountEffect {
+    AccountEffect::CountFailure { reason: CooldownReason::ServerError }
 }
 
 /// An account whose credential was refused at second 0.
@@ -75,7 +75,7 @@ fn later_end_of_two_cooldowns_wins() {
 fn known_failure_changes_nothing() {
     let cooling = run(&[(0, cool(30))]);
     assert_eq!(after(&cooling, &cool(30), at(1)), None);
-    assert_eq!(after(&cooling, &strike(), at(1)), None, "of requests that were under way");
+    assert_eq!(after(&cooling, &failure(), at(1)), None, "of requests that were under way");
     assert_eq!(after(&cooling, &AccountEffect::Nothing, at(1)), None);
     assert_eq!(
         after_success(&cooling, OPUS, UpstreamUtilization::default(), at(1)),
@@ -86,7 +86,7 @@ fn known_failure_changes_nothing() {
         after_success(&AccountHealth::default(), OPUS, UpstreamUtilization::default(), at(1)),
         None
     );
-    for effect in [cool(30), strike()] {
+    for effect in [cool(30), failure()] {
         assert_eq!(after(&condemned(), &effect, at(1)), None, "{effect:?}");
     }
     assert_eq!(after_refusal(&condemned(), CooldownReason::TokenEnded, None, at(1)), None);
@@ -96,18 +96,18 @@ fn known_failure_changes_nothing() {
 
 #[test]
 fn three_strikes_in_a_minute_open_the_circuit() {
-    let strikes =
-        |seconds: &[i64]| run(&seconds.iter().map(|&s| (s, strike())).collect::<Vec<_>>());
-    assert_eq!(out_until(&strikes(&[0, 10]), 10), None);
-    assert_eq!(out_until(&strikes(&[0, 10, 20]), 20), Some(50));
-    assert_eq!(out_until(&strikes(&[0, 10, 61]), 61), None, "the first has gone by");
-    assert_eq!(out_until(&strikes(&[0, 10, 61, 62]), 62), Some(92));
-    assert_eq!(out_until(&strikes(&[0, 10, 20, 21]), 22), Some(50), "open is open");
+    let failures =
+        |seconds: &[i64]| run(&seconds.iter().map(|&s| (s, failure())).collect::<Vec<_>>());
+    assert_eq!(out_until(&failures(&[0, 10]), 10), None);
+    assert_eq!(out_until(&failures(&[0, 10, 20]), 20), Some(50));
+    assert_eq!(out_until(&failures(&[0, 10, 61]), 61), None, "the first has gone by");
+    assert_eq!(out_until(&failures(&[0, 10, 61, 62]), 62), Some(92));
+    assert_eq!(out_until(&failures(&[0, 10, 20, 21]), 22), Some(50), "open is open");
 }
 
 #[test]
 fn success_clears_the_strikes() {
-    let two = run(&[(0, strike()), (1, strike())]);
+    let two = run(&[(0, failure()), (1, failure())]);
     let clear = after_success(&two, OPUS, UpstreamUtilization::default(), at(2)).unwrap();
     assert_eq!(clear, AccountHealth::default());
     assert_eq!(after_success(&clear, OPUS, UpstreamUtilization::default(), at(3)), None);
@@ -115,19 +115,19 @@ fn success_clears_the_strikes() {
 
 #[test]
 fn refused_credential_is_suspected_until_a_success() {
-    let refusal = AccountEffect::Strike { reason: CooldownReason::CredentialRefused };
+    let refusal = AccountEffect::CountFailure { reason: CooldownReason::CredentialRefused };
     let health = run(&[(0, refusal.clone()), (0, refusal.clone()), (0, refusal)]);
     assert_eq!(health.overall(at(31)), AccountAvailability::HalfOpen);
-    assert_eq!(health.doubt(), Some(CooldownReason::CredentialRefused));
-    let failing = run(&[(0, strike()), (0, strike()), (0, strike())]);
-    assert_eq!(failing.doubt(), None, "its own failures say nothing of the credential");
+    assert_eq!(health.refusal_in_doubt(), Some(CooldownReason::CredentialRefused));
+    let failing = run(&[(0, failure()), (0, failure()), (0, failure())]);
+    assert_eq!(failing.refusal_in_doubt(), None, "its own failures say nothing of the credential");
     let good = after_success(&health, OPUS, UpstreamUtilization::default(), at(32)).unwrap();
-    assert_eq!(good.doubt(), None);
+    assert_eq!(good.refusal_in_doubt(), None);
 }
 
 #[test]
 fn failed_probe_doubles_the_open_time() {
-    let mut health = run(&[(0, strike()), (0, strike()), (0, strike())]);
+    let mut health = run(&[(0, failure()), (0, failure()), (0, failure())]);
     assert_eq!(probing(&health, at(29)), None);
     let mut end = 30;
     for seconds in [60, 120, 240, 300, 300] {
@@ -139,7 +139,7 @@ fn failed_probe_doubles_the_open_time() {
             AccountAvailability::HalfOpen,
             "the prober is gone"
         );
-        health = after(&claimed, &strike(), at(end + 1)).unwrap();
+        health = after(&claimed, &failure(), at(end + 1)).unwrap();
         assert_eq!(out_until(&health, end + 1), Some(end + 1 + seconds));
         end += 1 + seconds;
     }
@@ -271,7 +271,7 @@ fn upstream_reset_time_replaces_a_guess() {
     assert!(is_guess(&[(0, guess(30))]));
     assert!(!is_guess(&[(0, guess(30)), (1, cool(10))]), "sooner, but certain");
     assert!(!is_guess(&[(0, cool(10)), (1, guess(30))]), "a request that was under way");
-    assert!(is_guess(&[(0, strike()), (0, strike()), (0, strike())]));
+    assert!(is_guess(&[(0, failure()), (0, failure()), (0, failure())]));
 }
 
 #[test]
@@ -284,8 +284,11 @@ fn last_outage_is_remembered_after_its_end() {
     assert!(was(&[(0, cool(600))], 10));
     assert!(was(&[(0, cool(600))], 600 + 3599));
     assert!(!was(&[(0, cool(600))], 600 + 3600));
-    assert!(!was(&[(0, strike()), (0, strike())], 1), "a strike is not out yet");
-    assert!(was(&[(0, strike()), (0, strike()), (0, strike())], 30 + 3599));
+    assert!(
+        !was(&[(0, failure()), (0, failure())], 1),
+        "a counted failure does not take the account out"
+    );
+    assert!(was(&[(0, failure()), (0, failure()), (0, failure())], 30 + 3599));
     let refused = condemned();
     assert!(refused.was_unavailable_within(hour, at(99_999)), "it still is");
     let back = refused.reset(at(99_999));
@@ -302,11 +305,11 @@ fn utilization_is_that_of_the_fullest_current_window() {
 
 #[test]
 fn health_survives_a_round_trip() {
-    let strikes = [(0, strike()), (0, strike()), (0, strike())];
+    let failures = [(0, failure()), (0, failure()), (0, failure())];
     let model = resting(CooldownScope::Model("a".into()), 30, CooldownReason::RateLimited, true);
     let fast = resting(CooldownScope::Fast, 30, CooldownReason::RateLimited, true);
     let (model, fast) = ([(0, model)], [(0, fast)]);
-    let steps = [&[][..], &[(0, cool(30))], &strikes, &model, &fast];
+    let steps = [&[][..], &[(0, cool(30))], &failures, &model, &fast];
     for health in steps.map(run).into_iter().chain([condemned()]) {
         let text = serde_json::to_string(&health).unwrap();
         assert_eq!(serde_json::from_str::<AccountHealth>(&text).unwrap(), health, "{text}");

@@ -135,7 +135,9 @@ fn rate_and_concurrency_block_after_money() {
     check(Some(3), Some(2), Some(rate));
     check(Some(3), Some(1), Some(rate));
     check(Some(4), Some(1), Some(BlockReason::Concurrency));
-    check(None, Some(0), Some(BlockReason::Concurrency));
+    let none = |unit| Some(BlockReason::NoRequests { unit });
+    check(None, Some(0), none("requests at the same time"));
+    check(Some(0), None, none("requests per minute"));
 }
 
 #[test]
@@ -149,7 +151,9 @@ fn tightest_limit_has_the_largest_used_share() {
     let limits = Limits { usd_daily: some(100), usd_monthly: some(100), ..Limits::default() };
     let tightest = |limits| {
         let effective_limits = EffectiveLimits::from_own_limits(KeyId::from_bits(1), limits);
-        effective_limits.tightest(std::slice::from_ref(&counters), now).map(|spend| spend.period)
+        effective_limits
+            .tightest_limit(std::slice::from_ref(&counters), now)
+            .map(|spend| spend.period)
     };
     assert_eq!(tightest(limits.clone()), Some(LimitPeriod::Monthly));
     assert_eq!(tightest(Limits { usd_daily: some(60), ..limits }), Some(LimitPeriod::Daily));
@@ -169,7 +173,7 @@ proptest! {
         let (mut counted, mut costs) = (LimitCounters::default(), BTreeMap::<String, i128>::new());
         let settle = |counted: &mut LimitCounters, id: &RequestId, cost: i128, costs: &mut BTreeMap<String, i128>| {
             let Some(open) = counted.open_reservations.remove(id) else { return };
-            let mut record = open.given_up(id.clone(), KeyId::from_bits(1), "t");
+            let mut record = open.to_expired_record(id.clone(), KeyId::from_bits(1), "t");
             record.cost_usd = PicoUsd::new(cost.min(open.estimate.pico()));
             *costs.entry(LimitPeriod::Weekly.window(open.at).name).or_default() += record.cost_usd.pico();
             let mut settlement = Settlement::default();
@@ -187,7 +191,7 @@ proptest! {
                 }
                 counted.open_reservations.insert(id.clone(), reservation(PicoUsd::new(*estimate), now));
             }
-            prop_assert!(counted.committed(&LimitPeriod::Weekly.window(now)).pico() <= limit);
+            prop_assert!(counted.committed_amount(&LimitPeriod::Weekly.window(now)).pico() <= limit);
             if *settles_now {
                 settle(&mut counted, &id, *cost, &mut costs);
             }
@@ -219,12 +223,12 @@ proptest! {
                 let beyond = PicoUsd::new(*beyond);
                 let open = Reservation { unreserved: beyond, ..reservation(PicoUsd::new(*estimate), now) };
                 counted.open_reservations.insert(RequestId::from_bits(number as u128), open);
-                bound = limit + counted.beyond().pico();
+                bound = limit + counted.unreserved_cost().pico();
             }
             if *settles && let Some((_, done)) = counted.open_reservations.pop_first() {
                 *counted.windows.entry(window.name.clone()).or_default() += done.unreserved.pico();
             }
-            prop_assert!(counted.committed(&window).pico() + counted.beyond().pico() <= bound);
+            prop_assert!(counted.committed_amount(&window).pico() + counted.unreserved_cost().pico() <= bound);
         }
     }
 }
@@ -235,13 +239,14 @@ fn scope_with_the_latest_reset_is_reported() {
     let organization =
         (LimitScope::Organization, Limits { usd_monthly: Some(usd("5")), ..Limits::default() });
     let own_limits =
-        Limits { usd_daily: Some(usd("5")), concurrency: Some(0), ..Limits::default() };
+        Limits { usd_daily: Some(usd("5")), concurrency: Some(1), ..Limits::default() };
     let effective_limits = EffectiveLimits {
         shared_limits: vec![organization],
         ..EffectiveLimits::from_own_limits(KeyId::from_bits(1), own_limits)
     };
     let spent = |pico: i128| LimitCounters {
         windows: LimitPeriod::ALL.map(|period| (period.window(now).name, pico)).into(),
+        shared_totals: OpenRequestTotals { requests: 1, ..OpenRequestTotals::default() },
         ..LimitCounters::default()
     };
     let check = |key, organization, expect: Option<(&str, &str)>| {
@@ -258,7 +263,7 @@ fn scope_with_the_latest_reset_is_reported() {
     check("4", "4", Some(("key", "Too many requests at the same time")));
     let tightest = |key, organization| {
         let counters = [spent(usd(key).pico()), spent(usd(organization).pico())];
-        effective_limits.tightest(&counters, now).map(|spend| spend.period)
+        effective_limits.tightest_limit(&counters, now).map(|spend| spend.period)
     };
     assert_eq!(tightest("4", "3"), Some(LimitPeriod::Daily));
     assert_eq!(tightest("3", "4"), Some(LimitPeriod::Monthly));

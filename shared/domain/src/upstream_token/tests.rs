@@ -64,7 +64,7 @@ proptest! {
     fn single_use_grant_is_not_sent_twice(before in any_standing(), now in 0..10_000_i64) {
         let begun = before.begin_attempt(&rotating(), at(now)).unwrap();
         prop_assert_eq!(begun.begin_attempt(&rotating(), at(now + 1)), None);
-        let lost = begun.lost();
+        let lost = begun.with_lost_answer();
         prop_assert!(!lost.is_due(&rotating(), RenewalTrigger::Requested, at(now + 100_000)));
         prop_assert_eq!(lost.failure_reason(at(20_000)).is_some(), true);
         prop_assert_eq!(lost.failure_reason(at(now)).is_some(), !before.is_usable(at(now)));

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 /// A part of a conversation that each protocol can express.
 #[derive(Debug, Clone)]
-enum Said {
+enum GeneratedTurn {
     User {
         texts: Vec<String>,
         image: bool,
@@ -24,9 +24,9 @@ enum Said {
 
 /// A request that each protocol can express.
 #[derive(Debug, Clone)]
-struct Wish {
+struct GeneratedRequest {
     system: Option<String>,
-    texts: Vec<Said>,
+    texts: Vec<GeneratedTurn>,
     tools: usize,
     choice: usize,
     parallel: Option<bool>,
@@ -39,26 +39,26 @@ struct Wish {
 const TEXT: &str = "[a-zé\"\\\\{}]{1,8}";
 const EFFORTS: [&str; 5] = ["low", "medium", "high", "xhigh", "max"];
 
-fn wish() -> impl Strategy<Value = Wish> {
+fn generated_request() -> impl Strategy<Value = GeneratedRequest> {
     let arguments = prop::collection::btree_map("[a-z]{1,3}", TEXT, 0..3).prop_map(|it| json!(it));
-    let said = prop_oneof![
+    let turn = prop_oneof![
         (prop::collection::vec(TEXT, 1..3), any::<bool>())
-            .prop_map(|(texts, image)| Said::User { texts, image }),
+            .prop_map(|(texts, image)| GeneratedTurn::User { texts, image }),
         (prop::option::of(TEXT), prop::collection::vec((arguments, TEXT), 0..3))
-            .prop_map(|(text, calls)| Said::Assistant { text, calls }),
+            .prop_map(|(text, calls)| GeneratedTurn::Assistant { text, calls }),
     ];
     let settings = (0..3_usize, 0..5_usize, prop::option::of(any::<bool>()), 1..99_999_u64);
     let more = (prop::option::of(0..EFFORTS.len()), any::<bool>(), any::<bool>());
-    (prop::option::of(TEXT), prop::collection::vec(said, 1..6), settings, more).prop_map(
-        |(system, said, (tools, choice, parallel, max_tokens), (effort, stream, schema))| {
+    (prop::option::of(TEXT), prop::collection::vec(turn, 1..6), settings, more).prop_map(
+        |(system, turn, (tools, choice, parallel, max_tokens), (effort, stream, schema))| {
             // Every model answers a conversation that a user begins and ends, and that declares its
             // tools.
-            let user = || Said::User { texts: vec!["u".to_owned()], image: false };
-            let texts: Vec<Said> = [user()].into_iter().chain(said).chain([user()]).collect();
+            let user = || GeneratedTurn::User { texts: vec!["u".to_owned()], image: false };
+            let texts: Vec<GeneratedTurn> = [user()].into_iter().chain(turn).chain([user()]).collect();
             let calls =
-                |said: &Said| matches!(said, Said::Assistant { calls, .. } if !calls.is_empty());
+                |turn: &GeneratedTurn| matches!(turn, GeneratedTurn::Assistant { calls, .. } if !calls.is_empty());
             let tools = if texts.iter().any(calls) { tools.max(1) } else { tools };
-            Wish { system, texts, tools, choice, parallel, max_tokens, effort, stream, schema }
+            GeneratedRequest { system, texts, tools, choice, parallel, max_tokens, effort, stream, schema }
         },
     )
 }
@@ -74,7 +74,7 @@ fn name(index: usize) -> String {
     format!("tool_{index}")
 }
 
-impl Wish {
+impl GeneratedRequest {
     /// The choice of a tool: a word of Messages and one of OpenAI's, or a tool's name.
     fn choice(&self) -> Option<Result<(&'static str, &'static str), String>> {
         let words = [("auto", "auto"), ("any", "required"), ("none", "none")];
@@ -89,9 +89,9 @@ impl Wish {
         let mut messages = Vec::new();
         messages.extend(self.system.iter().map(|text| json!({"role":"system","content":text})));
         let mut id = 0;
-        for said in &self.texts {
-            match said {
-                Said::User { texts, image } => {
+        for turn in &self.texts {
+            match turn {
+                GeneratedTurn::User { texts, image } => {
                     let mut parts: Vec<Value> =
                         texts.iter().map(|text| json!({"type":"text","text":text})).collect();
                     if *image {
@@ -99,7 +99,7 @@ impl Wish {
                     }
                     messages.push(json!({"role":"user","content":parts}));
                 }
-                Said::Assistant { text, calls } => {
+                GeneratedTurn::Assistant { text, calls } => {
                     let mut message = json!({"role":"assistant","content":text});
                     let mut results = Vec::new();
                     for (index, (arguments, result)) in calls.iter().enumerate() {
@@ -141,9 +141,9 @@ impl Wish {
     fn responses(&self) -> Value {
         let mut input = Vec::new();
         let mut id = 0;
-        for said in &self.texts {
-            match said {
-                Said::User { texts, image } => {
+        for turn in &self.texts {
+            match turn {
+                GeneratedTurn::User { texts, image } => {
                     let mut parts: Vec<Value> =
                         texts.iter().map(|text| json!({"type":"input_text","text":text})).collect();
                     if *image {
@@ -151,7 +151,7 @@ impl Wish {
                     }
                     input.push(json!({"type":"message","role":"user","content":parts}));
                 }
-                Said::Assistant { text, calls } => {
+                GeneratedTurn::Assistant { text, calls } => {
                     let parts = text.iter().map(|text| json!({"type":"output_text","text":text}));
                     let parts: Vec<Value> = parts.collect();
                     input.push(json!({"role":"assistant","content":parts}));
@@ -284,8 +284,8 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn round_trip_keeps_the_meaning(wish in wish()) {
-        let chat = wish.chat();
+    fn round_trip_keeps_the_meaning(request in generated_request()) {
+        let chat = request.chat();
         let there = translate(ClientProtocol::OpenaiChat, UpstreamProtocol::Messages, &chat);
         prop_assert_eq!(&there.dropped, &Vec::<String>::new());
         let back = translate(ClientProtocol::AnthropicMessages, UpstreamProtocol::Chat, &json_of(&there));
@@ -297,22 +297,22 @@ proptest! {
 
     /// A request in Responses has the same meaning as in Chat Completions.
     #[test]
-    fn responses_and_chat_requests_translate_alike(wish in wish()) {
-        let responses = wish.responses();
-        let by_chat = translate(ClientProtocol::OpenaiChat, UpstreamProtocol::Messages, &wish.chat());
+    fn responses_and_chat_requests_translate_alike(request in generated_request()) {
+        let responses = request.responses();
+        let by_chat = translate(ClientProtocol::OpenaiChat, UpstreamProtocol::Messages, &request.chat());
         let by_responses = translate(ClientProtocol::OpenaiResponses, UpstreamProtocol::Messages, &responses);
         prop_assert_eq!(json_of(&by_responses), json_of(&by_chat));
         let to_chat = translate(ClientProtocol::OpenaiResponses, UpstreamProtocol::Chat, &responses);
-        prop_assert_eq!(normal(json_of(&to_chat)), normal(wish.chat()));
+        prop_assert_eq!(normal(json_of(&to_chat)), normal(request.chat()));
     }
 
     /// A request through Responses has the same meaning as before.
     #[test]
-    fn round_trip_through_responses_keeps_the_meaning(mut wish in wish()) {
+    fn round_trip_through_responses_keeps_the_meaning(mut request in generated_request()) {
         // The smallest maximum of the API, and the greatest effort of its older models.
-        wish.max_tokens = wish.max_tokens.max(16);
-        wish.effort = wish.effort.map(|index| index.min(3));
-        let chat = wish.chat();
+        request.max_tokens = request.max_tokens.max(16);
+        request.effort = request.effort.map(|index| index.min(3));
+        let chat = request.chat();
         let there = translate(ClientProtocol::OpenaiChat, UpstreamProtocol::Responses, &chat);
         prop_assert_eq!(&there.dropped, &Vec::<String>::new());
         let back = translate(ClientProtocol::OpenaiResponses, UpstreamProtocol::Chat, &json_of(&there));
@@ -325,7 +325,7 @@ proptest! {
             translate(ClientProtocol::OpenaiResponses, UpstreamProtocol::Chat, &json_of(&by_messages));
         let mut back = normal(json_of(&back));
         // The Messages API has neither a name nor strictness for a schema.
-        if wish.schema {
+        if request.schema {
             back["response_format"] = normal(chat.clone())["response_format"].take();
         }
         prop_assert_eq!(back, normal(chat));
@@ -333,8 +333,8 @@ proptest! {
 
     /// A second round of translation changes nothing.
     #[test]
-    fn second_translation_changes_nothing(wish in wish()) {
-        let there = translate(ClientProtocol::OpenaiChat, UpstreamProtocol::Messages, &wish.chat());
+    fn second_translation_changes_nothing(request in generated_request()) {
+        let there = translate(ClientProtocol::OpenaiChat, UpstreamProtocol::Messages, &request.chat());
         let back = translate(ClientProtocol::AnthropicMessages, UpstreamProtocol::Chat, &json_of(&there));
         let again = translate(ClientProtocol::OpenaiChat, UpstreamProtocol::Messages, &json_of(&back));
         let twice = translate(ClientProtocol::AnthropicMessages, UpstreamProtocol::Chat, &json_of(&again));

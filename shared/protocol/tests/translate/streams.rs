@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 
 /// An answer, independent of a protocol.
 #[derive(Debug, Clone)]
-struct Said {
+struct GeneratedAnswer {
     thinking: Option<String>,
     text: Option<String>,
     calls: Vec<Value>,
@@ -24,12 +24,12 @@ struct Said {
 const STOPS: [(&str, &str); 3] =
     [("end_turn", "stop"), ("max_tokens", "length"), ("refusal", "content_filter")];
 
-fn said() -> impl Strategy<Value = Said> {
+fn answer() -> impl Strategy<Value = GeneratedAnswer> {
     let text = || prop::option::of("[a-zé\"\\\\\n {}]{1,12}");
     let call = prop::collection::btree_map("[a-z]{1,4}", "[a-zé\"\\\\}{ ]{0,8}", 0..3);
     let call = call.prop_map(|arguments| json!(arguments));
     (text(), text(), prop::collection::vec(call, 0..4), 0..STOPS.len())
-        .prop_map(|(thinking, text, calls, stop)| Said { thinking, text, calls, stop })
+        .prop_map(|(thinking, text, calls, stop)| GeneratedAnswer { thinking, text, calls, stop })
 }
 
 /// Cuts a text into non-empty fragments at positions that `cuts` selects.
@@ -49,7 +49,7 @@ fn tool(index: usize) -> (String, String) {
     (format!("call_{index}"), format!("tool_{}", index % 2))
 }
 
-impl Said {
+impl GeneratedAnswer {
     fn stop(&self) -> (&'static str, &'static str) {
         match (self.calls.is_empty(), STOPS[self.stop]) {
             (false, ("end_turn", _)) => ("tool_use", "tool_calls"),
@@ -183,7 +183,7 @@ impl Said {
 }
 
 /// A Responses upstream's answer.
-impl Said {
+impl GeneratedAnswer {
     fn items(&self) -> Vec<Value> {
         let mut items = Vec::new();
         items.extend(self.thinking.iter().map(|it| {
@@ -314,10 +314,10 @@ proptest! {
 
     #[test]
     fn message_stream_equals_whole_message(
-        said in said(),
+        answer in answer(),
         cuts in prop::collection::vec(0_usize..6, 0..3),
     ) {
-        let (stream, whole) = (said.message_events(&cuts), said.message());
+        let (stream, whole) = (answer.message_events(&cuts), answer.message());
         for client in [ClientProtocol::OpenaiChat, ClientProtocol::OpenaiResponses] {
             check(client, UpstreamProtocol::Messages, &stream, &whole);
         }
@@ -325,11 +325,11 @@ proptest! {
 
     #[test]
     fn chat_stream_equals_whole_completion(
-        said in said(),
+        answer in answer(),
         cuts in prop::collection::vec(0_usize..6, 0..3),
         order in prop::collection::vec(0_usize..7, 1..9),
     ) {
-        let (stream, whole) = (said.completion_chunks(&cuts, &order), said.completion());
+        let (stream, whole) = (answer.completion_chunks(&cuts, &order), answer.completion());
         for client in [ClientProtocol::AnthropicMessages, ClientProtocol::OpenaiResponses] {
             check(client, UpstreamProtocol::Chat, &stream, &whole);
         }
@@ -337,11 +337,11 @@ proptest! {
 
     #[test]
     fn response_stream_equals_whole_response(
-        said in said(),
+        answer in answer(),
         cuts in prop::collection::vec(0_usize..6, 0..3),
         has_done: bool,
     ) {
-        let (stream, whole) = (said.response_events(&cuts, has_done), said.response());
+        let (stream, whole) = (answer.response_events(&cuts, has_done), answer.response());
         for client in [ClientProtocol::AnthropicMessages, ClientProtocol::OpenaiChat] {
             check(client, UpstreamProtocol::Responses, &stream, &whole);
         }
@@ -363,12 +363,12 @@ proptest! {
 
     /// A stream that is cut before its end never ends normally for the client.
     #[test]
-    fn broken_stream_never_ends_cleanly(said in said(), at: prop::sample::Index) {
-        let chunks = said.completion_chunks(&[3], &[1]);
+    fn broken_stream_never_ends_cleanly(answer in answer(), at: prop::sample::Index) {
+        let chunks = answer.completion_chunks(&[3], &[1]);
         let sources = [
-            (UpstreamProtocol::Messages, said.message_events(&[3]), "\"message_stop\"}"),
+            (UpstreamProtocol::Messages, answer.message_events(&[3]), "\"message_stop\"}"),
             (UpstreamProtocol::Chat, chunks, "\"finish_reason\":\""),
-            (UpstreamProtocol::Responses, said.response_events(&[3], true), "\"usage\":"),
+            (UpstreamProtocol::Responses, answer.response_events(&[3], true), "\"usage\":"),
         ];
         for (upstream, source, end) in sources {
             let cut = &source.as_bytes()[..at.index(source.len())];

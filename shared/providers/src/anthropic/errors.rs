@@ -1,6 +1,6 @@
 //! The errors that Anthropic's API names, and those of upstreams that imitate it.
 
-use crate::classification::{ErrorMeaning, SeenError};
+use crate::classification::{ErrorFacts, ErrorMeaning};
 use baton_domain::cooldown_reason::CooldownReason;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 /// texts with 403 were reported too: a revoked token (#9635), OAuth that the organization does not
 /// allow (#6752), a token's scopes (can1357/oh-my-pi #38, 2026-02-12), and a blocked address or
 /// account.
-pub(crate) fn error_meaning(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
+pub(crate) fn error_meaning(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMeaning> {
     let error = upstream_error.error;
     // Another account can have the thread (anthropic-sdk-python 2.14.0, 2026-11).
     if error.has_name_in(&["thread_not_found"]) {
@@ -30,7 +30,7 @@ pub(crate) fn error_meaning(upstream_error: &SeenError<'_>) -> Option<ErrorMeani
             "You have reached your specified workspace API usage limits",
         ];
         if limits.iter().any(|phrase| error.message_starts_with(phrase)) {
-            let until = regained(&error.message);
+            let until = parse_regained_access(&error.message);
             return Some(ErrorMeaning::AccountUnavailable(CooldownReason::SpendCapReached, until));
         }
         if error.message_starts_with("This organization has been disabled") {
@@ -64,7 +64,7 @@ pub(crate) fn error_meaning(upstream_error: &SeenError<'_>) -> Option<ErrorMeani
 }
 
 /// "You will regain access on 2026-12-01 at 00:00 UTC."
-fn regained(message: &str) -> Option<Timestamp> {
+fn parse_regained_access(message: &str) -> Option<Timestamp> {
     let (_, rest) = message.split_once("You will regain access on ")?;
     let day = DateTime::strptime("%Y-%m-%d at %H:%M", rest.get(..19)?).ok()?;
     day.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())

@@ -62,7 +62,7 @@ fn short(verdict: &Verdict) -> String {
             format!("{scope} {seconds} {reason:?}{guess}")
         }
         AccountEffect::Suspect { reason } => format!("suspect {reason:?}"),
-        AccountEffect::Strike { reason } => format!("strike {reason:?}"),
+        AccountEffect::CountFailure { reason } => format!("failure {reason:?}"),
         AccountEffect::NotPermitted => "not permitted".to_owned(),
     };
     format!("{request}, {account}")
@@ -458,7 +458,7 @@ fn overload_is_short_and_server_errors_are_strikes() {
     for status in [500, 502, 503, 504, 520, 522, 524] {
         for body in ["", "<html>502 Bad Gateway</html>", "Internal Server Error"] {
             let verdict = of(OpenaiCompatible, status, body);
-            assert_eq!(short(&verdict), "try another, strike ServerError", "{status} {body}");
+            assert_eq!(short(&verdict), "try another, failure ServerError", "{status} {body}");
         }
     }
     for (failure, reason) in [
@@ -466,7 +466,7 @@ fn overload_is_short_and_server_errors_are_strikes() {
         (CallFailure::Timeout, CooldownReason::TimedOut),
     ] {
         let verdict = classify(&failure, &facts(Bedrock), now(), 0);
-        assert_eq!(verdict.account, AccountEffect::Strike { reason });
+        assert_eq!(verdict.account, AccountEffect::CountFailure { reason });
     }
     for failure in [CallFailure::NotAsked, CallFailure::InvalidAnswer] {
         let told = classify(&failure, &facts(Bedrock), now(), 0);
@@ -475,7 +475,7 @@ fn overload_is_short_and_server_errors_are_strikes() {
     // The upstream can bill these answers, so no second call is made for the same request.
     for (failure, expect) in [
         (CallFailure::UnusableAnswer, "pass on, nothing"),
-        (CallFailure::BrokenAnswer, "pass on, strike Unreachable"),
+        (CallFailure::BrokenAnswer, "pass on, failure Unreachable"),
     ] {
         let verdict = classify(&failure, &facts(Bedrock), now(), 0);
         assert_eq!(short(&verdict), expect);
@@ -498,7 +498,7 @@ fn error_event_at_stream_start_counts_like_its_status() {
         (
             Anthropic,
             r#"{"type":"error","error":{"type":"api_error","message":"m"}}"#,
-            "try another, strike StreamError",
+            "try another, failure StreamError",
         ),
         (
             Anthropic,
@@ -513,7 +513,7 @@ fn error_event_at_stream_start_counts_like_its_status() {
         (
             OpenaiCompatible,
             r#"{"error":{"code":"server_error","message":"m"}}"#,
-            "try another, strike StreamError",
+            "try another, failure StreamError",
         ),
         (
             OpenaiCompatible,
@@ -528,9 +528,9 @@ fn error_event_at_stream_start_counts_like_its_status() {
         (
             OpenaiCompatible,
             r#"{"error":{"code":502,"message":"Provider disconnected"}}"#,
-            "try another, strike StreamError",
+            "try another, failure StreamError",
         ),
-        (OpenaiCompatible, r#"{"error":{"message":"odd"}}"#, "try another, strike StreamError"),
+        (OpenaiCompatible, r#"{"error":{"message":"odd"}}"#, "try another, failure StreamError"),
         (
             OpenaiCompatible,
             r#"{"error":{"message":"odd","code":"context_length_exceeded"}}"#,

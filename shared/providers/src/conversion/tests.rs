@@ -110,18 +110,18 @@ fn plan_follows_from_client_and_account() {
 #[test]
 fn fit_follows_from_the_account_and_the_model() {
     let bedrock = "https://bedrock-runtime.us-east-1.amazonaws.com";
-    let fit = |provider, url: &str, model: &str| {
-        (rules(provider).fit_request)(&account(provider, url, false), model)
+    let target = |provider, url: &str, model: &str| {
+        (rules(provider).target_capabilities)(&account(provider, url, false), model)
     };
-    let openai = |url| fit(Provider::OpenaiCompatible, url, "made-up").capabilities;
+    let openai = |url| target(Provider::OpenaiCompatible, url, "made-up").capabilities;
     assert!(openai("https://api.openai.com/v1").names_completion_tokens);
     assert!(!openai("https://api.openai.com.example/v1").names_completion_tokens);
-    let invoked = fit(Provider::Bedrock, bedrock, "anthropic.claude-opus-5-5");
+    let invoked = target(Provider::Bedrock, bedrock, "anthropic.claude-opus-5-5");
     assert_eq!(invoked.prompt_caching, PromptCaching::Blocks);
     assert_eq!(invoked.output_tokens_default, Some(32_000));
-    let old = fit(Provider::Bedrock, bedrock, "anthropic.claude-3-haiku-20240307-v1:0");
+    let old = target(Provider::Bedrock, bedrock, "anthropic.claude-3-haiku-20240307-v1:0");
     assert_eq!(old.output_tokens_default, Some(4_096));
-    let messages = fit(Provider::Anthropic, "https://api.anthropic.com", "claude-opus-5-5");
+    let messages = target(Provider::Anthropic, "https://api.anthropic.com", "claude-opus-5-5");
     assert_eq!(messages.prompt_caching, PromptCaching::Automatic);
     assert_eq!(messages.output_tokens_default, None);
 }

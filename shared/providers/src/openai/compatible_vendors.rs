@@ -1,12 +1,12 @@
 //! The errors of vendors and gateways whose APIs are compatible with OpenAI's. An account can point
 //! at a gateway that forwards the messages of other vendors, so their names are looked for too.
 
-use crate::classification::{ErrorMeaning, SeenError};
+use crate::classification::{ErrorFacts, ErrorMeaning};
 use baton_domain::cooldown_reason::CooldownReason;
 
 /// Azure OpenAI, "error codes", 2026-11. A role that lacks an operation gets 401
 /// (Azure-Samples/azure-search-openai-demo #1870).
-pub(crate) fn azure(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
+pub(crate) fn azure(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMeaning> {
     if matches!(upstream_error.status, 401 | 403)
         && upstream_error.error.has_name_in(&["PermissionDenied"])
     {
@@ -21,7 +21,7 @@ pub(crate) fn azure(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
 /// Google's `ErrorInfo` reasons (googleapis `error_reason.proto`, 2026-11). A bad key gets 400. The
 /// error for a key that was found in public has no reason (continuedev/continue #11541,
 /// 2026-03-17).
-pub(crate) fn google(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
+pub(crate) fn google(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMeaning> {
     const REFUSED: [&str; 8] = [
         "ACCESS_TOKEN_SCOPE_INSUFFICIENT",
         "API_KEY_INVALID",
@@ -56,7 +56,7 @@ pub(crate) fn google(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
         && error.has_name_in(&["FAILED_PRECONDITION"])
         && error.message_starts_with("User location is not supported for the API use")
     {
-        return Some(ErrorMeaning::WrongPlace);
+        return Some(ErrorMeaning::UnsupportedLocation);
     }
     // "models/gemini-x is not found for API version v1main, or is not supported for …"
     let is_missing = upstream_error.status == 404 && error.has_name_in(&["NOT_FOUND"]);
@@ -66,7 +66,7 @@ pub(crate) fn google(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
 /// OpenRouter, "Errors", 2026-11. A 402 can be about the size of one request (can1357/oh-my-pi
 /// #9569, QwenLM/qwen-code #73): "This request requires more credits, or fewer `max_tokens`". A key
 /// that has reached its limit gets 403 (gptme/gptme #1449, 2026-02-23).
-pub(crate) fn openrouter(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
+pub(crate) fn openrouter(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMeaning> {
     let error = upstream_error.error;
     let too_much =
         ["This request requires more credits, or fewer max_tokens", "Prompt tokens limit exceeded"];
@@ -90,7 +90,7 @@ pub(crate) fn openrouter(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning>
 /// xAI has no code for exhausted money: 403 (warpdotdev/warp #14863, 2026-08-09;
 /// continuedev/continue #12670, 2026-06-16) and 429 (continuedev/continue #10373, 2026-02-09). A
 /// bad key gets 400 (continuedev/continue #11412, 2026-03-14).
-pub(crate) fn xai(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
+pub(crate) fn xai(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMeaning> {
     let error = upstream_error.error;
     if matches!(upstream_error.status, 400 | 401 | 403)
         && error.message_starts_with("Incorrect API key provided")
@@ -108,7 +108,7 @@ pub(crate) fn xai(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
 }
 
 /// Groq answers both cases with 400 (crewAIInc/crewAI #783; "Spend limits", 2026-11).
-pub(crate) fn groq(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
+pub(crate) fn groq(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMeaning> {
     const MODEL: [&str; 3] = [
         "model_permission_blocked_org",
         "model_permission_blocked_project",
@@ -125,7 +125,7 @@ pub(crate) fn groq(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
 }
 
 /// Alibaba Cloud Model Studio, "Error codes", 2026-11: an overdue payment gets 400.
-pub(crate) fn alibaba(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
+pub(crate) fn alibaba(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMeaning> {
     let is_overdue = upstream_error.error.has_name_in(&["Arrearage"]);
     is_overdue.then_some(ErrorMeaning::AccountUnavailable(CooldownReason::CreditUsedUp, None))
 }
@@ -133,7 +133,7 @@ pub(crate) fn alibaba(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
 /// A proxy of LiteLLM (`ProxyErrorTypes`, 2026-11). The budget of the account's key, team or owner
 /// belongs to the account. The budget of an end user or a tag belongs to the request, which names
 /// it.
-pub(crate) fn litellm(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
+pub(crate) fn litellm(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMeaning> {
     const MODEL: [&str; 3] =
         ["key_model_access_denied", "team_model_access_denied", "user_model_access_denied"];
     const BUDGETS: [&str; 3] = [

@@ -1,6 +1,6 @@
 //! The errors that OpenAI's API names, and those of upstreams that imitate it.
 
-use crate::classification::{ErrorMeaning, SeenError};
+use crate::classification::{ErrorFacts, ErrorMeaning};
 use baton_domain::cooldown_reason::CooldownReason;
 
 /// "Error codes", 2026-11; `billing_not_active` with 429: RamiAwar/dataline #175. An account's
@@ -8,7 +8,7 @@ use baton_domain::cooldown_reason::CooldownReason;
 /// page, `rate_limit_exceeded`. Others have adopted the codes (Moonshot, DeepSeek, vLLM). A
 /// restricted key gets 401 (continuedev/continue #10059, 2026-01-31), or 403 with the error as
 /// text. A location that is not served: songquanpeng/one-api #1692.
-pub(crate) fn error_meaning(upstream_error: &SeenError<'_>) -> Option<ErrorMeaning> {
+pub(crate) fn error_meaning(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMeaning> {
     const MONEY: [&str; 8] = [
         "insufficient_quota",
         "billing_hard_limit_reached",
@@ -45,7 +45,7 @@ pub(crate) fn error_meaning(upstream_error: &SeenError<'_>) -> Option<ErrorMeani
     }
     if upstream_error.status == 403 && error.has_name_in(&["unsupported_country_region_territory"])
     {
-        return Some(ErrorMeaning::WrongPlace);
+        return Some(ErrorMeaning::UnsupportedLocation);
     }
     if error.has_name_in(&["account_deactivated", "invalid_api_key"]) {
         return Some(ErrorMeaning::Refused);

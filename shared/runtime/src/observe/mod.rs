@@ -1,8 +1,8 @@
 //! Metrics and spans of requests, in addition to the log.
 //!
-//! They are OpenTelemetry's own instruments and spans. The module `exporters` installs what collects
-//! them, at start; without it, as in the Lambda functions, they do nothing. Names are defined in
-//! `domain::metric`. Neither prompts nor secrets are reported here.
+//! They are OpenTelemetry's own instruments and spans. The module `exporters` installs what
+//! collects them, at start; without it, as in the Lambda functions, they do nothing. Names are
+//! defined in `domain::metric`. Neither prompts nor secrets are reported here.
 
 #[cfg(feature = "export")]
 mod collector_client;
@@ -96,7 +96,7 @@ impl Observer {
         self.requests.add(
             1,
             &[
-                KeyValue::new("dialect", protocol),
+                KeyValue::new("protocol", protocol),
                 KeyValue::new("status", i64::from(status)),
                 KeyValue::new("outcome", outcome),
             ],

@@ -1,11 +1,11 @@
-//! Where Baton listens and is found.
+//! The addresses on which Baton listens, and those under which clients and browsers reach it.
 
 use super::section::section;
 use crate::client_address::AddressRanges;
 use std::net::SocketAddr;
 
 section! {
-    /// Where Baton listens and is found.
+    /// The addresses on which Baton listens, and those under which clients and browsers reach it.
     #[derive(Clone)]
     AddressSettings("Addresses") {
         /// The relay listens here.

@@ -1,4 +1,4 @@
-//! Bounds of inputs: how much is accepted, and how long it is waited for.
+//! Bounds of inputs: the largest size of each input, and how long Baton waits for it.
 //!
 //! `docs/reference/bounds.md` has a row for each of them.
 

@@ -14,6 +14,8 @@ use std::time::Duration;
 pub struct Setting {
     /// The variable.
     pub name: &'static str,
+    /// The variable's name in an earlier version, which is still read. Empty if there is none.
+    pub former_name: &'static str,
     /// The value if the variable is absent or empty, as one would write it. Empty if there is none.
     pub default: &'static str,
     /// What applies if there is no default value, in words. Empty if nothing does.
@@ -32,6 +34,7 @@ impl Setting {
     pub(super) const fn new(name: &'static str, values: &'static str) -> Self {
         Self {
             name,
+            former_name: "",
             default: "",
             unless_set: "",
             values,
@@ -39,6 +42,10 @@ impl Setting {
             is_read_by_program: false,
             documentation: "",
         }
+    }
+
+    pub(super) const fn formerly(self, former_name: &'static str) -> Self {
+        Self { former_name, ..self }
     }
 
     pub(super) const fn or(self, default: &'static str) -> Self {
@@ -181,7 +188,9 @@ impl SettingsSource<'_> {
         setting: &Setting,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<T> {
-        let text = (self.lookup)(setting.name).filter(|text| !text.is_empty());
+        let value_of = |name: &str| (self.lookup)(name).filter(|text| !text.is_empty());
+        let former_name = Some(setting.former_name).filter(|name| !name.is_empty());
+        let text = value_of(setting.name).or_else(|| former_name.and_then(value_of));
         match parse(text.as_deref().unwrap_or(setting.default)) {
             Ok(value) => Some(value),
             Err(complaint) => {

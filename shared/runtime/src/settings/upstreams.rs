@@ -17,8 +17,10 @@ section! {
         /// credentials remain refused.
         allow_private: bool = BATON_ALLOW_PRIVATE_UPSTREAMS("`1` or `0`").or("0");
         /// Baton uses an account above this share of its 5-hour or 7-day limit only if no other
-        /// account can serve the request.
-        max_utilization: Option<u32> = BATON_UTILISATION_MAX("percent, or `off`").or("95")
+        /// account can serve the request. Until 0.3.0 Baton also reads `BATON_UTILISATION_MAX`.
+        max_utilization: Option<u32> = BATON_UTILIZATION_MAX("percent, or `off`")
+            .formerly("BATON_UTILISATION_MAX")
+            .or("95")
             by parse_percentage;
     }
 }

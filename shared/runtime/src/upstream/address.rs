@@ -76,8 +76,9 @@ pub(super) fn check_given(url: &str, allow_private: bool) -> Result<Url, String>
 /// Parses `url` and refuses addresses that must not be called.
 pub(super) fn check(url: &str, allow_private: bool) -> Result<Url, String> {
     // The URL can be a secret, so errors do not repeat it.
-    let url = Url::parse(url)
-        .map_err(|error| format!("expected a URL such as https://api.anthropic.com ({error})"))?;
+    let url = Url::parse(url).map_err(|error| {
+        format!("expected a whole URL such as https://example.com/path ({error})")
+    })?;
     let host = url.host_str().ok_or("the URL has no host")?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err("the URL must not hold a user or password".to_owned());

@@ -188,7 +188,7 @@ impl CredentialProbe<'_> {
         if !inconclusive.is_empty() {
             return ProbeOutcome {
                 known_probe: known_probe.cloned(),
-                ..concluded(inconclusive, last)
+                ..combine_refusals(inconclusive, last)
             };
         }
         let known_probe = KnownProbe { base_url: base_url.clone(), call: None };
@@ -364,7 +364,7 @@ impl ProbeOutcome {
 /// Combines refusals that do not name the credential; each comes with whether a random credential
 /// got the same answer. `passed` is an answer to another call that proves nothing either. A gateway
 /// can forbid one call to everybody, so a "forbidden" counts only if every call got it.
-fn concluded(
+fn combine_refusals(
     inconclusive: Vec<(CooldownReason, ProbeResponse, bool)>,
     success: Option<ProbeResponse>,
 ) -> ProbeOutcome {
@@ -489,7 +489,7 @@ mod tests {
         use CooldownReason::{CredentialRefused, Forbidden};
         let given = |rows: &[(CooldownReason, bool)], passed: bool| {
             let rows = rows.iter().map(|(reason, alike)| (*reason, answer(403, ""), *alike));
-            concluded(rows.collect(), passed.then(|| answer(200, "{}"))).credential_status
+            combine_refusals(rows.collect(), passed.then(|| answer(200, "{}"))).credential_status
         };
         let check = |rows: &[(CooldownReason, bool)], passed, expect| {
             assert_eq!(given(rows, passed), expect, "{rows:?} {passed}");

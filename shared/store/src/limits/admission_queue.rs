@@ -50,7 +50,7 @@ pub(super) async fn admit_queued(
     let (effective_limits, id, reservation) =
         (effective_limits.clone(), id.clone(), reservation.clone());
     let key = effective_limits.key.clone();
-    if let Some(first) = limits.connection.lines.join(AdmissionWaiter {
+    if let Some(first) = limits.connection.admission_queues.join(AdmissionWaiter {
         effective_limits,
         id,
         reservation,
@@ -70,7 +70,7 @@ async fn serve_queue(limits: LimitStore, key: KeyId, first: AdmissionWaiter) {
     let mut group = vec![first];
     while !group.is_empty() {
         admit_group(&limits, &key, group).await;
-        group = limits.connection.lines.next(&key);
+        group = limits.connection.admission_queues.next(&key);
     }
 }
 

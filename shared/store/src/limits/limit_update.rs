@@ -73,7 +73,7 @@ pub(super) fn reserve_in_key<'a>(
         conditions.push("size(#open) < :concurrency".to_owned());
         values.insert(":concurrency".to_owned(), number(exclusive_bound(max, count)));
     }
-    values.extend([(":due".to_owned(), due()), (":expires".to_owned(), number(expires))]);
+    values.extend([(":due".to_owned(), due_value()), (":expires".to_owned(), number(expires))]);
     let added = "#w0 :e, #w1 :e, #w2 :e, #w3 :e, #minute :count";
     let update = format!("SET {} ADD {added}", assignments.join(", "));
     Ok(LimitUpdate { condition: conditions.join(" AND "), update, names, values })
@@ -209,7 +209,7 @@ fn refund_value(estimate: PicoUsd) -> (String, AttributeValue) {
     (":e".to_owned(), pico(PicoUsd::ZERO - estimate))
 }
 
-pub(super) fn due() -> AttributeValue {
+pub(super) fn due_value() -> AttributeValue {
     AttributeValue::S(item_names::LIMIT.to_owned())
 }
 

@@ -1,7 +1,7 @@
 //! Reservations that are due: the query for them, and when a key is looked at again.
 
 use super::LimitStore;
-use super::limit_update::{due, number};
+use super::limit_update::{due_value, number};
 use crate::StoreError;
 use crate::connection::Table;
 use crate::item::{StoreItem, inconsistent, text};
@@ -31,7 +31,7 @@ impl LimitSweeper {
             .key_condition_expression("#due = :due AND #due_at <= :now")
             .expression_attribute_names("#due", DUE)
             .expression_attribute_names("#due_at", DUE_AT)
-            .expression_attribute_values(":due", due())
+            .expression_attribute_values(":due", due_value())
             .expression_attribute_values(":now", number(second))
             .limit(DUE_MAX)
             .send()

@@ -43,7 +43,7 @@ impl TestSystemBuilder {
 
     /// Sets a variable of the environment.
     pub fn env(mut self, name: &str, value: &str) -> Self {
-        self = self.without(name);
+        self = self.without_variable(name);
         self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
@@ -55,10 +55,10 @@ impl TestSystemBuilder {
 
     /// Lets Baton create its admin token.
     pub fn without_admin_token(self) -> Self {
-        self.without("BATON_ADMIN_TOKEN")
+        self.without_variable("BATON_ADMIN_TOKEN")
     }
 
-    fn without(mut self, name: &str) -> Self {
+    fn without_variable(mut self, name: &str) -> Self {
         self.variables.retain(|(known, _)| known != name);
         self
     }

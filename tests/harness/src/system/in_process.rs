@@ -346,7 +346,7 @@ impl InProcessSystem {
         let admission =
             self.store.relay.limits.admit(&bounds, &id, &wanted).await.expect("a store");
         assert!(matches!(admission, Admission::Admitted(_)), "{admission:?}");
-        let mut record = wanted.given_up(id, key.clone(), "t");
+        let mut record = wanted.to_expired_record(id, key.clone(), "t");
         record.cost_usd = most;
         self.queue.send(&record).await.expect("sent");
         self.run_stats().await;

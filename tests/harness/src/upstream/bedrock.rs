@@ -81,7 +81,7 @@ fn act(shared: &Shared, request: &RecordedRequest, serial: u64) -> Result<Reply,
             let inner = inner.map_err(|error| error.to_string())?;
             let body: Value = serde_json::from_slice(&inner).map_err(|error| error.to_string())?;
             check_body(&body)?;
-            shared.book(|ledger| ledger.count_tokens += 1);
+            shared.update_ledger(|ledger| ledger.count_tokens += 1);
             Ok(Reply::json(200, &json!({"inputTokens": ServedTokens::of_body(&inner).input})))
         }
         "count-tokens" => Err("The provided model doesn't support counting tokens.".to_owned()),
@@ -89,7 +89,7 @@ fn act(shared: &Shared, request: &RecordedRequest, serial: u64) -> Result<Reply,
             let mut body = request.json();
             let name = baton_domain::model::anthropic_id(&model);
             check_body(&body)
-                .inspect_err(|_| shared.book(|ledger| ledger.row(name).errors += 1))?;
+                .inspect_err(|_| shared.update_ledger(|ledger| ledger.row(name).errors += 1))?;
             body["model"] = name.into();
             body["stream"] = (action != "invoke").into();
             let converted = RecordedRequest { body: body.to_string().into(), ..request.clone() };

@@ -54,7 +54,7 @@ pub(super) fn answer(shared: &Shared, request: &RecordedRequest, serial: u64) ->
             message(shared, request, serial)
         }
         ("POST", "/v1/messages/count_tokens") => {
-            shared.book(|ledger| ledger.count_tokens += 1);
+            shared.update_ledger(|ledger| ledger.count_tokens += 1);
             let tokens = ServedTokens::of_body(&request.body).input;
             Reply::json(200, &json!({"input_tokens": tokens}))
         }
@@ -157,7 +157,7 @@ pub(super) fn message(shared: &Shared, request: &RecordedRequest, serial: u64) -
         reply = reply.with(name, value);
     }
     if reply.status != 200 {
-        shared.book(|ledger| ledger.row(model).errors += 1);
+        shared.update_ledger(|ledger| ledger.row(model).errors += 1);
     }
     if scenario.gzip_always || (scenario.gzip && accepts_gzip(request)) {
         reply = gzipped(reply);

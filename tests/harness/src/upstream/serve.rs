@@ -64,7 +64,7 @@ impl Shared {
         lock(&self.ledger).clone()
     }
 
-    pub(super) fn book(&self, entry: impl FnOnce(&mut UsageLedger)) {
+    pub(super) fn update_ledger(&self, entry: impl FnOnce(&mut UsageLedger)) {
         entry(&mut lock(&self.ledger));
     }
 
@@ -112,7 +112,7 @@ impl Shared {
 
     fn begin(&self, request: RecordedRequest, reply: &Reply) -> Option<usize> {
         if let Some(bill) = &reply.bill {
-            self.book(|ledger| ledger.row(&bill.model).begun += 1);
+            self.update_ledger(|ledger| ledger.row(&bill.model).begun += 1);
         }
         if !self.record {
             return None;
@@ -136,7 +136,7 @@ impl Shared {
 
     fn end(&self, exchange: Option<usize>, ending: RecordedEnd, bill: Option<LedgerEntry>) {
         if let (RecordedEnd::Complete, Some(bill)) = (ending, bill) {
-            self.book(|ledger| {
+            self.update_ledger(|ledger| {
                 let row = ledger.row(&bill.model);
                 row.complete += 1;
                 row.usage.add(bill.usage);

@@ -167,7 +167,7 @@ fn convert(request: &ClientRequest, target: Target) -> Result<Sent, String> {
     let model = plan.upstream_model(&account, &client_model.0);
     let conversion = RequestConversion {
         plan,
-        fit: (rules(account.provider).fit_request)(&account, &model),
+        target: (rules(account.provider).target_capabilities)(&account, &model),
         identity: RequestIdentity { id: "req_1".to_owned(), created: 1_795_000_000 },
         body,
         client_model,

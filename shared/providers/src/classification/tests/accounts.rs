@@ -227,7 +227,7 @@ fn proxy_failures_are_server_errors() {
         "error code: 1033",
         "upstream connect error or disconnect/reset before headers. reset reason: connection failure",
     ];
-    let server = "try another, strike ServerError";
+    let server = "try another, failure ServerError";
     for provider in ALL {
         for body in PAGES {
             for status in
@@ -240,9 +240,9 @@ fn proxy_failures_are_server_errors() {
                 );
             }
             let late = short(&of(provider, 408, body));
-            assert_eq!(late, "try another, strike TimedOut", "{provider:?} {body}");
+            assert_eq!(late, "try another, failure TimedOut", "{provider:?} {body}");
             let proxy = short(&of(provider, 407, body));
-            assert_eq!(proxy, "try another, strike Unreachable", "{provider:?} {body}");
+            assert_eq!(proxy, "try another, failure Unreachable", "{provider:?} {body}");
             assert_eq!(short(&of(provider, 405, body)), server, "{provider:?} {body}");
             if provider != Bedrock {
                 assert_eq!(short(&of(provider, 404, body)), server, "{provider:?} {body}");
@@ -255,7 +255,7 @@ fn proxy_failures_are_server_errors() {
         r#"{"message":"Model has timed out in processing the request. Try your request again."}"#,
     ];
     for body in late {
-        assert_eq!(short(&of(OpenaiCompatible, 408, body)), "try another, strike TimedOut");
+        assert_eq!(short(&of(OpenaiCompatible, 408, body)), "try another, failure TimedOut");
     }
 }
 
@@ -342,7 +342,8 @@ fn error_with_status_200_uses_the_named_status() {
     }
 }
 
-/// `FastAPI` and pydantic send a list of objects, Mistral an object with such a list, Google a list.
+/// `FastAPI` and pydantic send a list of objects, Mistral an object with such a list, Google a
+/// list.
 #[test]
 fn message_of_every_form_is_read() {
     for (body, expect) in [

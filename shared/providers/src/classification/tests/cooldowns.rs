@@ -20,7 +20,7 @@ fn wait(seconds: i64) -> AnnouncedLimit {
 }
 
 fn reset(seconds: i64) -> AnnouncedLimit {
-    AnnouncedLimit { reset: Some(later(now(), seconds)), ..plain() }
+    AnnouncedLimit { reset: Some(seconds_after(now(), seconds)), ..plain() }
 }
 
 fn check(
@@ -81,10 +81,10 @@ fn intermediary_cooldowns_are_short() {
     // Code and message without a type are not Anthropic's form.
     check(Anthropic, (429, OPENROUTER), &wait(DAY), "model 60 RateLimited guess");
     for (status, expect) in [
-        (503, "strike ServerError"),
-        (500, "strike ServerError"),
+        (503, "failure ServerError"),
+        (500, "failure ServerError"),
         (529, "account 5 Overloaded guess"),
-        (408, "strike TimedOut"),
+        (408, "failure TimedOut"),
     ] {
         for body in ["", "<html></html>"] {
             check(Anthropic, (status, body), &wait(DAY), expect);

@@ -7,32 +7,32 @@ use crate::protocol::ClientProtocol;
 
 /// A change of a request that can make it cheaper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reduction {
+pub enum CostReduction {
     /// Answers of one token.
     ShorterAnswer,
-    /// A prompt without text.
+    /// The prompt without its text.
     ShorterPrompt,
     /// No images, no files and no tools of the vendor.
-    NothingBesideText,
+    TextOnly,
     /// One answer per request.
     OneChoice,
-    /// No content that is not in the body: no search, no stored history.
-    NothingBeyondBody,
+    /// Only content that is in the body: no search, no stored history.
+    BodyContentOnly,
     /// The default speed.
-    UsualSpeed,
+    DefaultSpeed,
     /// A prompt cache with a lifetime of five minutes.
     ShorterCache,
 }
 
-impl Reduction {
+impl CostReduction {
     /// All reductions, starting with the ones that are easiest for clients.
     pub const ALL: [Self; 7] = [
         Self::ShorterAnswer,
         Self::ShorterPrompt,
-        Self::NothingBeyondBody,
-        Self::NothingBesideText,
+        Self::BodyContentOnly,
+        Self::TextOnly,
         Self::OneChoice,
-        Self::UsualSpeed,
+        Self::DefaultSpeed,
         Self::ShorterCache,
     ];
 
@@ -42,23 +42,23 @@ impl Reduction {
         match self {
             Self::ShorterAnswer => CostFactors { output_tokens: Some(1), ..cost_factors },
             Self::ShorterPrompt => CostFactors { prompt_bytes: 0, ..cost_factors },
-            Self::NothingBesideText => CostFactors { prompt_tokens: 0, ..cost_factors },
+            Self::TextOnly => CostFactors { prompt_tokens: 0, ..cost_factors },
             Self::OneChoice => CostFactors { choices: 1, ..cost_factors },
-            Self::NothingBeyondBody if cost_factors.reads_beyond_body.is_some() => {
+            Self::BodyContentOnly if cost_factors.reads_beyond_body.is_some() => {
                 // Fallbacks and compaction also cause passes, and these stay.
                 let is_alone = cost_factors.models.is_empty() && !cost_factors.has_unbounded_pass;
                 let iterations = if is_alone { 1 } else { cost_factors.iterations };
                 CostFactors { reads_beyond_body: None, searches: 0, iterations, ..cost_factors }
             }
-            Self::NothingBeyondBody => cost_factors,
-            Self::UsualSpeed => CostFactors { is_fast: false, ..cost_factors },
+            Self::BodyContentOnly => cost_factors,
+            Self::DefaultSpeed => CostFactors { is_fast: false, ..cost_factors },
             Self::ShorterCache => CostFactors { caches_for_an_hour: false, ..cost_factors },
         }
     }
 
     /// The reduction in the field names of `protocol`, for a client whose original cost factors are
     /// `own`.
-    fn words(self, protocol: ClientProtocol, own: &CostFactors) -> String {
+    fn describe(self, protocol: ClientProtocol, own: &CostFactors) -> String {
         match self {
             Self::ShorterAnswer => {
                 let field = match protocol {
@@ -71,9 +71,9 @@ impl Reduction {
                 format!("a smaller `{field}`")
             }
             Self::ShorterPrompt => "a shorter prompt".to_owned(),
-            Self::NothingBesideText => "fewer images, files and built-in tools".to_owned(),
+            Self::TextOnly => "fewer images, files and built-in tools".to_owned(),
             Self::OneChoice => "a smaller `n`".to_owned(),
-            Self::NothingBeyondBody => match &own.reads_beyond_body {
+            Self::BodyContentOnly => match &own.reads_beyond_body {
                 Some(field) => {
                     format!(
                         "leaving out `{}` and everything else that makes the upstream read \
@@ -84,7 +84,7 @@ impl Reduction {
                 None => "leaving out everything that makes the upstream read more than the body"
                     .to_owned(),
             },
-            Self::UsualSpeed => "leaving out `speed`".to_owned(),
+            Self::DefaultSpeed => "leaving out `speed`".to_owned(),
             Self::ShorterCache => "a cache `ttl` of `5m`".to_owned(),
         }
     }
@@ -93,8 +93,8 @@ impl Reduction {
 /// The highest cost of a request after each single reduction, and after all of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ReducedCosts {
-    /// In the order of [`Reduction::ALL`].
-    pub alone: [PicoUsd; Reduction::ALL.len()],
+    /// In the order of [`CostReduction::ALL`].
+    pub alone: [PicoUsd; CostReduction::ALL.len()],
     /// After all reductions.
     pub combined: PicoUsd,
 }
@@ -103,10 +103,10 @@ impl ReducedCosts {
     /// Adds cost factors that the request can have, priced by `cost`. The most expensive ones
     /// count.
     pub fn add(&mut self, cost_factors: &CostFactors, cost: impl Fn(&CostFactors) -> PicoUsd) {
-        for (most, reduction) in self.alone.iter_mut().zip(Reduction::ALL) {
+        for (most, reduction) in self.alone.iter_mut().zip(CostReduction::ALL) {
             *most = (*most).max(cost(&reduction.apply(cost_factors)));
         }
-        let all = Reduction::ALL
+        let all = CostReduction::ALL
             .iter()
             .fold(cost_factors.clone(), |cost_factors, one| one.apply(&cost_factors));
         self.combined = self.combined.max(cost(&all));
@@ -121,9 +121,9 @@ impl ReducedCosts {
         own: &CostFactors,
     ) -> Option<String> {
         let which = |holds: &dyn Fn(PicoUsd) -> bool| -> Vec<String> {
-            let each = self.alone.iter().zip(Reduction::ALL);
+            let each = self.alone.iter().zip(CostReduction::ALL);
             let good = each.filter(|(cost, _)| holds(**cost));
-            good.map(|(_, reduction)| reduction.words(protocol, own)).collect()
+            good.map(|(_, reduction)| reduction.describe(protocol, own)).collect()
         };
         let sufficient = which(&|cost| cost <= available);
         if !sufficient.is_empty() {
