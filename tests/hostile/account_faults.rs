@@ -191,7 +191,7 @@ pub(crate) async fn restricted(class: AttackClass) {
                 let name = format!("{poison_name}, list {list_name}, stranger {stranger_name}");
                 let answer = ask(&victim, CHAT, &chat("hi", false)).await;
                 let is_served = answer.status == 200;
-                class.check(&format!("{name}: served"), is_served, || answer.text().to_string());
+                class.check(&format!("{name}: served"), is_served, || answer.text());
                 let account = system.admin().get(&format!("/accounts/{account}")).await.json();
                 let is_well = account["status"] == "ready";
                 class.check(&format!("{name}: ready"), is_well, || account.to_string());
@@ -348,7 +348,7 @@ pub(crate) async fn elsewhere(class: AttackClass) {
         for path in [CHAT, "/v1/messages"] {
             for stream in [false, true] {
                 let answer = ask(&key, path, &chat("poison", stream)).await;
-                let text = answer.text().to_string();
+                let text = answer.text();
                 let is_served = answer.status == 200 && text.contains("good");
                 let name = format!("{name} {path} stream={stream}");
                 class.check(&name, is_served, || format!("{} {text}", answer.status));

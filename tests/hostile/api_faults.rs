@@ -286,7 +286,7 @@ async fn cursors(system: &TestSystem, tries: &Tries) {
         let page = tries.admin.get(&format!("/usage/events?limit=1&cursor={cursor}")).await;
         let page = page.json();
         seen += page["data"].as_array().map_or(0, Vec::len);
-        cursor = page["next_cursor"].as_str().unwrap_or_default().to_owned();
+        page["next_cursor"].as_str().unwrap_or_default().clone_into(&mut cursor);
     }
     tries.class.check("pages of one event", seen == 3, || seen.to_string());
 }

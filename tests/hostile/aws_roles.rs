@@ -116,7 +116,8 @@ impl ForgingRole {
             ("a session whose round is changed", ("version", json!({"N": "7"}))),
             ("a session with another proof", ("secret", json!({"B": "AAAA"}))),
         ] {
-            let (cookie, mut item) = self.item(&forged(what, root, SESSIONS, Some(SESSIONS)), what);
+            let (cookie, mut item) =
+                Self::item(&forged(what, root, SESSIONS, Some(SESSIONS)), what);
             item[change.0] = change.1;
             self.put(&item).await;
             let status = self.console(&cookie).await;
@@ -126,12 +127,12 @@ impl ForgingRole {
 
     /// The console's status for a request with this forged session.
     async fn status(&self, forged: &ForgedSession) -> u16 {
-        let (cookie, item) = self.item(forged, &format!("{}{}", forged.what, forged.who));
+        let (cookie, item) = Self::item(forged, &format!("{}{}", forged.what, forged.who));
         self.put(&item).await;
         self.console(&cookie).await
     }
 
-    fn item(&self, forged: &ForgedSession, seed: &str) -> (String, Value) {
+    fn item(forged: &ForgedSession, seed: &str) -> (String, Value) {
         // The forger can choose the random part.
         let random: String = seed
             .bytes()

@@ -102,7 +102,7 @@ pub(crate) async fn run(class: AttackClass) {
     );
     held.extend(send(relay, request.as_bytes()).await.ok());
     // All requests except the one without an end reach the upstream soon.
-    eventually("the upstream has all requests", Duration::from_secs(60), async || {
+    eventually("the upstream has all requests", Duration::from_mins(1), async || {
         let asked = ASKED.load(Ordering::Relaxed) - before;
         if asked == 80 { Ok(()) } else { Err(asked) }
     })

@@ -17,7 +17,7 @@ pub(crate) async fn cardinality(class: AttackClass) {
         let answer = key.ask_model(&format!("nobody-{number}"), "hi").await;
         class.check("a model that there is not", answer.status == 404, || answer.text());
     }
-    let events = system.events_within(Duration::from_secs(60), &key, NAMES).await;
+    let events = system.events_within(Duration::from_mins(1), &key, NAMES).await;
     class.check("records", events.len() == NAMES, || events.len().to_string());
     for by in ["model", "day,model", "key,model", "hour,model"] {
         let rows = system.summary(&format!("by={by}")).await;

@@ -9,6 +9,11 @@
     clippy::expect_used,
     reason = "a program that prints a table, and stops where it cannot do its work"
 )]
+#![expect(
+    clippy::too_many_lines,
+    clippy::excessive_nesting,
+    reason = "a class is a list of inputs, tried on each path in each form"
+)]
 
 mod account_faults;
 mod accounts;

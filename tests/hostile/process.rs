@@ -74,6 +74,5 @@ pub(crate) async fn open_for_counts() -> TestSystem {
     let launch = TestSystem::builder()
         .env("BATON_FREE_CALLS_PER_MINUTE", "1000000")
         .env("BATON_FREE_CALLS_CONCURRENCY", "1000");
-    let system = launch.with_account("main").start().await;
-    system
+    launch.with_account("main").start().await
 }

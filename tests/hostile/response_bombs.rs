@@ -137,7 +137,7 @@ pub(crate) async fn ask(key: &TestKey, path: &str, body: Value) -> Option<Client
         .header("content-type", "application/json")
         .header("accept-encoding", "gzip")
         .body(body.to_string());
-    tokio::time::timeout(Duration::from_secs(60), async {
+    tokio::time::timeout(Duration::from_mins(1), async {
         let mut response = request.send().await.ok()?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         // Only the end is kept.

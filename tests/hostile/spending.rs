@@ -259,8 +259,7 @@ pub(crate) async fn named_models(class: AttackClass) {
                 // Data, in contrast to a setting, can contain any name.
                 let bound = if path == RESPONSES { "max_output_tokens" } else { "max_tokens" };
                 let data = json!({bound: 5, "metadata": {"model": opus}, "user": opus});
-                let plain = body(path, CLAUDE, opus, &data);
-                let answer = ask(&key, path, &plain).await;
+                let answer = ask(&key, path, &body(path, CLAUDE, opus, &data)).await;
                 class.check(&format!("{kind} {path}, its own model"), answer.status == 200, || {
                     format!("{} {:.200}", answer.status, answer.text())
                 });
