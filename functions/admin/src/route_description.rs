@@ -306,9 +306,9 @@ fn simplify(value: &mut Value) {
             if fields.get("default").is_some_and(is_empty) {
                 fields.remove("default");
             }
-            fields.values_mut().for_each(tidy);
+            fields.values_mut().for_each(simplify);
         }
-        Value::Array(list) => list.iter_mut().for_each(tidy),
+        Value::Array(list) => list.iter_mut().for_each(simplify),
         _ => {}
     }
 }

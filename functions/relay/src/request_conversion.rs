@@ -95,8 +95,8 @@ impl RelayState {
         let needed =
             MemoryRequest { bytes: size.0.min(most), is_metered: false, concurrency: None };
         let stopping = |_| AttemptError::Unreachable("the relay is shutting down".to_owned());
-        let permit = self.workers.acquire_key_permit(key, size.0).await.map_err(stopping)?;
-        let permit = if is_counted {
+        let key_permit = self.workers.acquire_key_permit(key, size.0).await.map_err(stopping)?;
+        let memory = if is_counted {
             let timeout = CONVERSION_MEMORY_TIMEOUT;
             Some(self.converted.acquire_bytes_within(key, needed, timeout).await?)
         } else {
@@ -104,10 +104,10 @@ impl RelayState {
         };
         let work = move || conversion.convert();
         let mut converted =
-            self.workers.run_with_permit(permit, size, work).await.map_err(stopping)??;
-        if let Some(mut permit) = permit {
-            permit.grow_to(converted.body.len().min(most))?;
-            converted.body = permit.attach(converted.body);
+            self.workers.run_with_permit(key_permit, size, work).await.map_err(stopping)??;
+        if let Some(mut memory) = memory {
+            memory.grow_to(converted.body.len().min(most))?;
+            converted.body = memory.attach(converted.body);
         }
         Ok(converted)
     }

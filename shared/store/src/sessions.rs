@@ -77,8 +77,8 @@ impl SessionStore {
     ) -> Result<Option<SessionContext>, StoreError> {
         let config = |place| (Table::Config, place);
         let mut places = vec![config(RuntimeSettings::item_key(&"runtime"))];
-        places.extend(subject.user().map(User::place).map(config));
-        places.extend(subject.key().map(Key::place).map(config));
+        places.extend(subject.user().map(User::item_key).map(config));
+        places.extend(subject.key().map(Key::item_key).map(config));
         if *subject == SessionSubject::Token {
             places.push(config((ADMIN_TOKEN.to_owned(), SETTING.to_owned())));
         }
