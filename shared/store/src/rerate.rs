@@ -89,7 +89,7 @@ impl RerateStore {
             match self.commit_revisions(&batch).await {
                 Ok(()) => return Ok(RerateResult::from_batch(&batch)),
                 Err(CancelledTransaction::Conditions(indices)) => {
-                    batch = batch.remove_positions(&indices)
+                    batch = batch.remove_positions(&indices);
                 }
                 Err(CancelledTransaction::Contended | CancelledTransaction::Throttled(_))
                     if attempts < TRIES_MAX =>
