@@ -126,9 +126,10 @@ impl Script {
     }
 }
 
+/// A request for a model that Messages clients reach through Chat Completions, too.
 fn chat(text: &str, stream: bool) -> Value {
     json!({
-        "model": "gpt-5.5", "max_tokens": 5000, "stream": stream,
+        "model": "gpt-4.1", "max_tokens": 5000, "stream": stream,
         "messages": [{"role": "user", "content": text}],
     })
 }

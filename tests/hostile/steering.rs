@@ -109,20 +109,21 @@ async fn check(
 /// The upstream must receive the body in the form that Baton has read.
 async fn forms(class: &AttackClass, system: &TestSystem, key: &TestKey) {
     let before = system.upstream.exchanges().len();
-    for (name, value) in [
-        ("content-type", "application/json; charset=utf-7"),
-        ("content-type", "application/json; charset=\"UTF-16\""),
-        ("content-type", "application/json;charset=utf-32"),
-        ("content-type", "application/json; Charset = iso-2022-kr"),
-        ("content-encoding", "gzip"),
-        ("content-encoding", "br"),
-        ("content-encoding", "zstd"),
-        ("content-encoding", "identity, deflate"),
-        ("content-encoding", "bogus"),
+    // The body is none of these. Codings that Baton reads fail on its bytes, others at once.
+    for (name, value, status) in [
+        ("content-type", "application/json; charset=utf-7", 400),
+        ("content-type", "application/json; charset=\"UTF-16\"", 400),
+        ("content-type", "application/json;charset=utf-32", 400),
+        ("content-type", "application/json; Charset = iso-2022-kr", 400),
+        ("content-encoding", "gzip", 400),
+        ("content-encoding", "br", 415),
+        ("content-encoding", "zstd", 400),
+        ("content-encoding", "identity, deflate", 415),
+        ("content-encoding", "bogus", 415),
     ] {
         let request = key.request("POST", "/v1/messages").header(name, value);
         let answer = ClientResponse::to(request.body(body())).await;
-        let is_named = answer.status == 400 && answer.text().contains(name);
+        let is_named = answer.status == status && answer.text().contains(name);
         class.check(&format!("{name}: {value}"), is_named, || answer.text());
     }
     let asked = system.upstream.exchanges().len() - before;
