@@ -78,10 +78,19 @@ fn tool_call(input: &str) -> String {
 
 /// A key whose first account is at `raw` and whose second one answers well.
 async fn pair(system: &TestSystem, raw: &RawUpstream) -> (TestKey, FakeUpstream, String) {
+    pair_with(system, raw, json!({})).await
+}
+
+/// The same with these fields of the first account.
+async fn pair_with(
+    system: &TestSystem,
+    raw: &RawUpstream,
+    mut fields: Value,
+) -> (TestKey, FakeUpstream, String) {
     let second = FakeUpstream::start();
     let group = system.group("pair").await;
-    let first = json!({"groups": [group], "priority": 1});
-    let first = system.account_with("first", &raw.url, first).await;
+    (fields["groups"], fields["priority"]) = (json!([group]), json!(1));
+    let first = system.account_with("first", &raw.url, fields).await;
     let fields = json!({"groups": [group], "priority": 2});
     system.account_with("second", &second.url(), fields).await;
     (system.key("ci").group(&group).create().await, second, first)
@@ -228,6 +237,75 @@ async fn stream_with_odd_json_passes_and_is_counted_once() {
         let recorded = system.events_of(&key, 1).await;
         assert_eq!(recorded[0]["outcome"], "complete", "{first}: {recorded:?}");
         assert_eq!(recorded[0]["tokens"]["output"], 4000, "{first}: {recorded:?}");
+    }
+}
+
+/// An upstream that answers with success and this body.
+fn success(content_type: &str, body: &str) -> RawUpstream {
+    let head = format!("HTTP/1.1 200 X\r\ncontent-type: {content_type}\r\n\r\n");
+    RawUpstream::start([head.as_bytes(), body.as_bytes()].concat())
+}
+
+const SSE: &str = "text/event-stream";
+const JSON: &str = "application/json";
+
+/// The fields of an account of each protocol, with the path of a client that speaks it.
+fn protocols() -> [(&'static str, Value); 3] {
+    [
+        ("/v1/messages", json!({})),
+        ("/v1/chat/completions", json!({"provider": "openai_compatible"})),
+        ("/v1/responses", json!({"provider": "openai_compatible", "speaks_responses": true})),
+    ]
+}
+
+async fn ask(key: &TestKey, path: &str, is_stream: bool) -> ClientResponse {
+    let mut body = json!({"model": MODEL, "stream": is_stream});
+    match path {
+        "/v1/responses" => body["input"] = json!("hi"),
+        _ => body["messages"] = json!([{"role": "user", "content": "hi"}]),
+    }
+    if path == "/v1/messages" {
+        body["max_tokens"] = json!(64);
+    }
+    ClientResponse::to(key.request("POST", path).body(body.to_string())).await
+}
+
+/// A vendor bills the usage that it reports with an error, so the request is not bought again.
+#[tokio::test]
+async fn error_with_usage_is_counted_once() {
+    let error = r#""error":{"type":"api_error","code":"server_error","message":"died"}"#;
+    let usage = r#""usage":{"input_tokens":2000,"output_tokens":1000}"#;
+    let openai = r#""usage":{"prompt_tokens":2000,"completion_tokens":1000}"#;
+    let failed =
+        format!(r#"{{"object":"response","status":"failed",{error},"output":[],{usage}}}"#);
+    let [messages, chat, responses] = protocols();
+    for ((path, fields), content_type, body) in [
+        (&messages, JSON, format!(r#"{{"type":"error",{error},{usage}}}"#)),
+        (&messages, SSE, format!("event: error\ndata: {{\"type\":\"error\",{error},{usage}}}\n\n")),
+        (&chat, JSON, format!("{{{error},{openai}}}")),
+        (&chat, SSE, format!("data: {{{error},{openai}}}\n\n")),
+        (&responses, JSON, failed.clone()),
+        (
+            &responses,
+            SSE,
+            format!(
+                "event: response.failed\ndata: {{\"type\":\"response.failed\",\"response\":{failed}}}\n\n"
+            ),
+        ),
+    ] {
+        let system = TestSystem::empty().await;
+        let raw = success(content_type, &body);
+        let (key, second, _) = pair_with(&system, &raw, fields.clone()).await;
+        let response = ask(&key, path, content_type == SSE).await;
+        assert!(response.text().contains("died"), "{body}: {}", response.text());
+        assert_eq!(response.status, if content_type == SSE { 200 } else { 500 }, "{body}");
+        assert_eq!(raw.calls.load(Ordering::SeqCst), 1, "{body}");
+        assert_eq!(second.exchanges().len(), 0, "{body}: a second call is billed");
+        let events = system.events_of(&key, 1).await;
+        assert_eq!(events[0]["outcome"], "upstream_error", "{body}: {events:?}");
+        let tokens = &events[0]["tokens"];
+        assert_eq!((&tokens["input"], &tokens["output"]), (&json!(2000), &json!(1000)), "{body}");
+        assert_eq!(events[0]["estimated"], false, "{body}: {events:?}");
     }
 }
 

@@ -9,10 +9,9 @@ use crate::response_conversion::{DeclaredForm, ResponsePlan, whole_error};
 use crate::response_source::{ResponseSource, SourceEvent};
 use crate::{RelayState, RequestContext};
 use baton_domain::id::KeyId;
-use baton_domain::usage::TokenCounts;
 use baton_protocol::answer_form::BadAnswerForm;
 use baton_protocol::gzip::GzipDecoder;
-use baton_protocol::meter::{AnswerStart, MeterReading};
+use baton_protocol::meter::AnswerStart;
 use baton_runtime::upstream;
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
@@ -113,7 +112,8 @@ impl RelayState {
             if let (BufferFailure::WholeError, Some(error)) =
                 (&failure, whole_error(&head, &metered_body))
             {
-                return Err(error.with_permit(budget.permit));
+                let (reading, _) = metered_body.finish(model_call.body_bytes);
+                return Err(error.with_reading(reading).with_permit(budget.permit));
             }
             // Freed before the reading is made, because that needs memory too.
             drop(chunks);
@@ -128,12 +128,6 @@ impl RelayState {
         let memory_request = MemoryRequest { bytes: 0, is_metered: false, concurrency: None };
         self.response_memory.try_acquire_bytes(key, memory_request)
     }
-}
-
-/// Returns whether a model's output or a usage report came with the error of a stream.
-fn has_output(reading: &MeterReading) -> bool {
-    let is_reported = !reading.usage.estimated && reading.usage.tokens != TokenCounts::default();
-    reading.output_chars > 0 || is_reported
 }
 
 /// Checks a whole answer, reads its usage, and translates it if needed, before the client gets any
@@ -402,7 +396,7 @@ impl ErrorBuffer {
             head: Box::new(head),
             body,
             failure: Box::new(failure),
-            reading: Box::new(Some(reading).filter(has_output)),
+            reading: Box::new(Some(reading).filter(|reading| reading.has_billed_part)),
             permit,
         }
     }

@@ -127,6 +127,7 @@ impl ResponsePlan {
             head: Box::new(head),
             body,
             client_response: client_response.map(Box::new),
+            reading: Box::default(),
             permit,
         }
     }
@@ -210,7 +211,8 @@ pub(crate) fn whole_error(head: &Parts, metered_body: &MeteredBody) -> Option<At
         let body = context.translate_error(status, &body).into();
         Box::new((with_json_content_type(head.clone()), body))
     });
-    Some(AttemptError::ErrorResponse { head: Box::new(head), body, client_response, permit: None })
+    let (head, reading) = (Box::new(head), Box::default());
+    Some(AttemptError::ErrorResponse { head, body, client_response, reading, permit: None })
 }
 
 fn with_json_content_type(mut head: Parts) -> Parts {

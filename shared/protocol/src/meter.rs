@@ -66,6 +66,9 @@ pub struct MeterReading {
     pub has_reported_end: bool,
     /// Whether the model began to answer. The upstream then bills, whatever happens after that.
     pub started: bool,
+    /// Whether the upstream sent output of a model or reported usage that it bills, whatever else
+    /// it sent. Another attempt would be billed a second time.
+    pub has_billed_part: bool,
     /// The first event of the answer.
     pub first: AnswerStart,
     /// Whether the upstream reported the end without a final usage, or the whole answer cannot be
@@ -234,5 +237,7 @@ impl UsageMeter {
     }
 }
 
+#[cfg(test)]
+mod billed_errors;
 #[cfg(test)]
 mod usage_faults;

@@ -60,7 +60,7 @@ impl MeterState {
             EventKind::MessageDelta => self.observe_delta(event.data),
             EventKind::MessageStop => self.mark_complete(),
             EventKind::Error => {
-                self.record_failure(UpstreamFailure::from_body(event.data));
+                self.observe_error(event.data, UpstreamFailure::from_body(event.data));
                 self.has_reported_end = true;
             }
             EventKind::ResponseEnd => self.observe_response_end(event.data),
@@ -124,7 +124,7 @@ impl MeterState {
             return;
         };
         let failed = response.status.as_deref() == Some("failed");
-        self.started |= !failed || response.usage.is_some();
+        self.started |= !failed || response.usage.as_ref().is_some_and(RawUsage::has_counts);
         self.take_final_message(response);
         if failed {
             self.record_failure(UpstreamFailure::from_body(data));
@@ -132,6 +132,21 @@ impl MeterState {
         } else {
             self.mark_complete();
         }
+    }
+
+    /// Reads an event that reports an error. The upstream bills the usage that comes with it.
+    fn observe_error(&mut self, data: &[u8], failure: UpstreamFailure) {
+        if let Some(object) = UpstreamObject::parse_error(data) {
+            self.model = object.model.or(self.model.take());
+            self.tally.note_outside_usage(object.service_tier, object.web_searches);
+            let nested = [object.error, object.message, object.response].into_iter().flatten();
+            let usages = nested.filter_map(|nested| nested.usage).chain(object.usage);
+            for usage in usages.filter(RawUsage::has_counts) {
+                self.started = true;
+                self.take_usage(usage, true);
+            }
+        }
+        self.record_failure(failure);
     }
 
     /// Reads an event without a name: a chat chunk, OpenAI's end mark, or an error object.
@@ -143,6 +158,7 @@ impl MeterState {
             return self.observe_text(data);
         }
         let has = |key: &str| has_value(data, key);
+        let chars = text_deltas::chars_in_strings(data, &CHAT_OUTPUT);
         // Before model output has arrived, an object that is not a chunk can be an error.
         let may_start_with_error = self.first == AnswerStart::Nothing && !has("\"choices\"");
         if has("\"error\"") || may_start_with_error {
@@ -152,10 +168,14 @@ impl MeterState {
                 || (has("\"error\"") && !has("\"choices\"") && !is_json(data)).then_some(data);
             if let Some(failure) = failure.or_else(|| broken().map(UpstreamFailure::from_body)) {
                 self.has_reported_end |= !self.is_anthropic;
-                return self.record_failure(failure);
+                if has("\"choices\"") && chars > 0 {
+                    self.started = true;
+                    self.output_chars += chars;
+                }
+                return self.observe_error(data, failure);
             }
         }
-        self.output_chars += text_deltas::chars_in_strings(data, &CHAT_OUTPUT);
+        self.output_chars += chars;
         let has_reported_end = has("\"usage\"") || has("\"finish_reason\"") || has("\"type\"");
         if self.started && self.model.is_some() && !has_reported_end {
             return;
@@ -207,7 +227,7 @@ impl MeterState {
         }
         let error = UpstreamFailure::from_object(data);
         match error.or_else(|| data.starts_with(b"<").then(|| UpstreamFailure::from_body(data))) {
-            Some(failure) => self.record_failure(failure),
+            Some(failure) => self.observe_error(data, failure),
             None if self.first_text.is_none() => {
                 self.first_text = Some(UpstreamFailure::from_body(data));
             }
@@ -232,9 +252,12 @@ impl MeterState {
         let is_message = object.kind.as_deref() == Some("message");
         let is_answer = is_message || object.choices.is_some() || object.status.is_some();
         let is_error = matches!(self.end, AnswerEnd::Error(_));
-        self.started = object.usage.is_some() || (is_answer && !is_error);
-        let told = object.usage.as_ref().and_then(|usage| usage.output_tokens).unwrap_or(0);
-        if self.started && told == 0 && (object.usage.is_none() || text_deltas::has_any(body)) {
+        let of_error = object.error.and_then(|error| error.usage);
+        let usage = object.usage.or(of_error.filter(|_| is_error));
+        self.started = usage.as_ref().is_some_and(|usage| !is_error || usage.has_counts())
+            || (is_answer && !is_error);
+        let told = usage.as_ref().and_then(|usage| usage.output_tokens).unwrap_or(0);
+        if self.started && told == 0 && (usage.is_none() || text_deltas::has_any(body)) {
             self.output_chars = text_deltas::chars_in_utf8(body);
         }
         self.stop_reason = object.stop_reason;
@@ -242,7 +265,7 @@ impl MeterState {
         self.take_final_message(NestedResponse {
             id: object.id,
             model: object.model,
-            usage: object.usage,
+            usage,
             status: None,
             service_tier: object.service_tier,
             web_searches: object.web_searches,
@@ -259,7 +282,7 @@ impl MeterState {
             self.started = !body.is_empty();
             self.output_chars = text_deltas::chars_in_utf8(body);
         } else {
-            self.record_failure(UpstreamFailure::from_body(body));
+            self.observe_error(body, UpstreamFailure::from_body(body));
         }
     }
 
@@ -271,7 +294,7 @@ impl MeterState {
         if self.first == AnswerStart::Nothing && !rest.is_empty() && !looks_like_stream(rest) {
             let failure = UpstreamFailure::from_body(rest);
             self.first = AnswerStart::Error(failure.clone());
-            return self.record_failure(failure);
+            return self.observe_error(rest, failure);
         }
         decoder.finish(|event| {
             let is_whole = is_json(event.data);
@@ -334,6 +357,7 @@ impl MeterState {
             ..
         } = self;
         let (stop_reason, output_chars) = (self.stop_reason, self.output_chars);
+        let has_billed_part = output_chars > 0 || tally.has_counts();
         // A stream that stopped before its first event is possibly billed.
         let was_billed = started || end == AnswerEnd::Truncated;
         let lacks_output = was_billed && !settled;
@@ -366,6 +390,7 @@ impl MeterState {
             end,
             has_reported_end,
             started,
+            has_billed_part,
             first,
             hides_usage: hides_usage && !is_free,
             stop_reason,

@@ -20,6 +20,8 @@ pub(super) struct UpstreamObject {
     pub(super) message: Option<NestedResponse>,
     /// From the Responses API's events.
     pub(super) response: Option<NestedResponse>,
+    /// From an object that reports an error.
+    pub(super) error: Option<NestedResponse>,
     /// From `message_delta`.
     pub(super) delta: Option<StopDelta>,
     pub(super) stop_reason: Option<String>,
@@ -105,6 +107,7 @@ impl UpstreamObject {
             usage: RawUsage::take(&mut fields),
             message: fields.object("message").map(NestedResponse::read),
             response: fields.object("response").map(NestedResponse::read),
+            error: fields.object("error").map(NestedResponse::read),
             delta: fields.value("delta"),
             stop_reason: fields.value("stop_reason"),
             choices: fields.value("choices"),
@@ -114,6 +117,15 @@ impl UpstreamObject {
             has_content: fields.raw("content").is_some_and(|raw| {
                 raw != "null" && raw.bytes().any(|byte| !b"[] \t\r\n".contains(&byte))
             }),
+        })
+    }
+
+    /// Reads an object, or the first one of a list. Google's OpenAI-compatible endpoint sends each
+    /// error in a list (2026-11).
+    pub(super) fn parse_error(json: &[u8]) -> Option<Self> {
+        Self::parse(json).or_else(|| {
+            let items: Vec<&RawValue> = serde_json::from_slice(json).ok()?;
+            Self::parse(items.first()?.get().as_bytes())
         })
     }
 
@@ -205,6 +217,12 @@ impl RawUsage {
         usage.add_separate_thinking(total);
         usage.faults = fields.faults;
         usage
+    }
+
+    /// Whether any count is above 0, so that the upstream bills something.
+    pub(super) fn has_counts(&self) -> bool {
+        let counts = [Some(self.prompt_tokens()), self.output_tokens, self.web_search_requests];
+        counts.into_iter().flatten().any(|count| count > 0) || self.faults.is_absurd
     }
 
     /// The tokens of the prompt, whatever their class.
