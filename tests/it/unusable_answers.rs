@@ -309,6 +309,36 @@ async fn error_with_usage_is_counted_once() {
     }
 }
 
+/// A stream with two choices that breaks off before the second one has ended is not complete.
+#[tokio::test]
+async fn stream_that_lacks_a_choice_is_not_complete() {
+    let chunk = |index: u8, text: &str, reason: Value| {
+        let choice = json!({"index": index, "delta": {"content": text}, "finish_reason": reason});
+        format!("data: {}\n\n", json!({"model": MODEL, "choices": [choice]}))
+    };
+    let first = chunk(0, "one", json!("stop"));
+    let half = format!("{first}{}", chunk(1, "half of the sec", json!(null)));
+    let whole = format!("{half}{}", chunk(1, "ond", json!("stop")));
+    let [_, (path, fields), _] = protocols();
+    for (body, outcome) in
+        [(first, "upstream_error"), (half, "upstream_error"), (whole, "complete")]
+    {
+        let system = TestSystem::empty().await;
+        let raw = success(SSE, &body);
+        let (key, ..) = pair_with(&system, &raw, fields.clone()).await;
+        let request = json!({
+            "model": MODEL, "stream": true, "n": 2,
+            "messages": [{"role": "user", "content": "hi"}]
+        });
+        let request = key.request("POST", path).body(request.to_string());
+        let response = ClientResponse::to(request).await;
+        let has_error = response.text().contains("ended before the message was complete");
+        assert_eq!(has_error, outcome == "upstream_error", "{body}: {}", response.text());
+        let events = system.events_of(&key, 1).await;
+        assert_eq!(events[0]["outcome"], outcome, "{body}: {events:?}");
+    }
+}
+
 /// The upstream's length is not that of the body that the client gets.
 #[tokio::test]
 async fn errors_with_false_length_reach_the_client() {

@@ -104,6 +104,11 @@ impl MeteredBody {
         }
     }
 
+    /// Sets the number of choices that a Chat request asked for.
+    pub(crate) fn expect_choices(&mut self, choices: u32) {
+        self.meter.expect_choices(choices);
+    }
+
     /// Returns the number of bytes so far, after decompression.
     pub(crate) fn plain_bytes(&self) -> usize {
         self.plain_bytes

@@ -62,6 +62,7 @@ impl RelayState {
         let form = DeclaredForm::new(&head, model_call.stream);
         let transform = response_plan.into_body_transform(&mut head, model_call.stream);
         let mut metered_body = MeteredBody::new(&head.headers, request.accepts_gzip(), transform);
+        metered_body.expect_choices(model_call.choices);
         let mut budget = BufferBudget::try_new(self, key, &metered_body)?;
         let (mut chunks, mut empty_deadline) = (Vec::new(), None);
         if metered_body.is_stream() {

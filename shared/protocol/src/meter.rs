@@ -4,6 +4,7 @@
 //! finds the events and parses only the few that contain usage or an error. `domain::price`
 //! computes the cost. [`crate::gzip`] decodes the bytes before the meter, where needed.
 
+mod choice_progress;
 mod meter_state;
 mod raw_fields;
 mod text_deltas;
@@ -122,6 +123,12 @@ impl UsageMeter {
     fn new(mode: MeterMode) -> Self {
         let state = MeterState::default();
         Self { mode, state }
+    }
+
+    /// Sets the number of choices that a Chat request asked for. The stream is not complete before
+    /// all of them have finished.
+    pub fn expect_choices(&mut self, choices: u32) {
+        self.state.choices.set_requested(choices);
     }
 
     /// Reads the next bytes, without a content encoding.

@@ -1,7 +1,8 @@
 //! The state of one answer, event by event.
 
+use super::choice_progress::{ChoiceProgress, has_later_index};
 use super::upstream_failure::is_empty_chunk;
-use super::upstream_object::{NestedResponse, RawUsage, UpstreamObject};
+use super::upstream_object::{FinishChoice, NestedResponse, RawUsage, UpstreamObject};
 use super::usage_tally::UsageTally;
 use super::{AnswerEnd, AnswerStart, MeterReading, UpstreamFailure, text_deltas};
 use crate::json::is_json;
@@ -41,6 +42,9 @@ pub(super) struct MeterState {
     /// The first text that came in place of an event. It is the error if nothing follows.
     first_text: Option<UpstreamFailure>,
     stop_reason: Option<String>,
+    pub(super) choices: ChoiceProgress,
+    /// Whether OpenAI's end mark has arrived.
+    is_done: bool,
     /// Whether a block of content has arrived.
     has_content: bool,
     pub(super) output_chars: u64,
@@ -177,7 +181,7 @@ impl MeterState {
         }
         self.output_chars += chars;
         let has_reported_end = has("\"usage\"") || has("\"finish_reason\"") || has("\"type\"");
-        if self.started && self.model.is_some() && !has_reported_end {
+        if self.started && self.model.is_some() && !has_reported_end && !has_later_index(data) {
             return;
         }
         let Some(object) = UpstreamObject::parse(data) else {
@@ -194,13 +198,24 @@ impl MeterState {
             _ => {}
         }
         self.started |= object.choices.is_some();
-        if object.is_finished() {
-            self.mark_complete();
-        }
+        self.observe_choices(object.choices.as_deref().unwrap_or_default());
         self.model = self.model.take().or(object.model);
         self.tally.note_outside_usage(object.service_tier, None);
         if let Some(usage) = object.usage {
             self.take_usage(usage, true);
+        }
+    }
+
+    /// Notes which choices have finished. A choice that begins late reopens the answer.
+    fn observe_choices(&mut self, choices: &[FinishChoice]) {
+        if choices.is_empty() {
+            return;
+        }
+        self.choices.note_chunk(choices);
+        if self.choices.is_complete() {
+            self.mark_complete();
+        } else if self.end == AnswerEnd::Complete && !self.is_done {
+            (self.end, self.has_reported_end) = (AnswerEnd::Truncated, false);
         }
     }
 
@@ -214,7 +229,10 @@ impl MeterState {
         };
         match failure {
             Some(failure) => self.record_failure(failure),
-            None => self.mark_complete(),
+            None => {
+                self.is_done = true;
+                self.mark_complete();
+            }
         }
     }
 

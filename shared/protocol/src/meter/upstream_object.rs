@@ -57,7 +57,16 @@ pub(super) struct StopDelta {
 #[derive(Debug, Deserialize)]
 pub(super) struct FinishChoice {
     #[serde(default, deserialize_with = "soft")]
-    pub(super) finish_reason: Option<String>,
+    pub(super) index: Option<u64>,
+    #[serde(default, deserialize_with = "soft")]
+    finish_reason: Option<String>,
+}
+
+impl FinishChoice {
+    /// Whether the choice has ended. Some servers send an empty reason until then.
+    pub(super) fn has_finished(&self) -> bool {
+        self.finish_reason.as_ref().is_some_and(|reason| !reason.is_empty())
+    }
 }
 
 /// `usage`, with Anthropic's names. OpenAI's counts are converted.
@@ -127,11 +136,6 @@ impl UpstreamObject {
             let items: Vec<&RawValue> = serde_json::from_slice(json).ok()?;
             Self::parse(items.first()?.get().as_bytes())
         })
-    }
-
-    /// Whether a chat completion or chunk has a finish reason.
-    pub(super) fn is_finished(&self) -> bool {
-        self.choices.iter().flatten().any(|choice| choice.finish_reason.is_some())
     }
 }
 
