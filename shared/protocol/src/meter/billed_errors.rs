@@ -101,14 +101,14 @@ fn usage_of_a_whole_error_is_billed() {
     let error = r#""error":{"type":"api_error","code":"server_error","message":"m"}"#;
     for body in [
         format!(r#"{{"type":"error",{error},{ANTHROPIC}}}"#),
-        format!(r#"{{{error},{OPENAI}}}"#),
+        format!("{{{error},{OPENAI}}}"),
         format!(r#"{{"error":{{"message":"m",{OPENAI}}}}}"#),
         format!(r#"{{"choices":[],{error},{OPENAI}}}"#),
         format!(
             r#"{{"choices":[{{"index":0,{error},"message":{{"content":""}},"finish_reason":"error"}}],{OPENAI}}}"#
         ),
         format!(r#"{{"object":"response","status":"failed",{error},"output":[],{ANTHROPIC}}}"#),
-        format!(r#"[{{{error},{OPENAI}}}]"#),
+        format!("[{{{error},{OPENAI}}}]"),
     ] {
         let reading = whole(&body);
         let tokens = reading.usage.tokens;

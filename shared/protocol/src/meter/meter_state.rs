@@ -10,10 +10,6 @@ use crate::sse::{EventKind, SseDecoder, SseEvent};
 use baton_domain::usage::BilledUsage;
 use memchr::memmem;
 
-/// The keys of a chat chunk whose texts are output.
-const CHAT_OUTPUT: [&str; 4] =
-    ["\"content\"", "\"arguments\"", "\"reasoning_content\"", "\"reasoning\""];
-
 /// The state of the reading.
 #[derive(Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
@@ -48,6 +44,13 @@ pub(super) struct MeterState {
     /// Whether a block of content has arrived.
     has_content: bool,
     pub(super) output_chars: u64,
+    /// The length of the texts in the finished items of a response.
+    chars_in_items: u64,
+}
+
+/// The characters of an event that was too long to be held.
+fn dropped_chars(event: &SseEvent<'_>) -> u64 {
+    u64::try_from(event.dropped).unwrap_or(0)
 }
 
 impl MeterState {
@@ -57,7 +60,7 @@ impl MeterState {
         match kind {
             EventKind::ContentDelta => {
                 self.output_chars += text_deltas::chars_in_content_delta(event.data);
-                self.output_chars += u64::try_from(event.dropped).unwrap_or(0);
+                self.output_chars += dropped_chars(event);
                 self.started = true;
             }
             EventKind::MessageStart => self.observe_start(event.data),
@@ -69,15 +72,15 @@ impl MeterState {
             }
             EventKind::ResponseEnd => self.observe_response_end(event.data),
             EventKind::ResponseDelta => {
-                self.output_chars += text_deltas::chars_in_strings(event.data, &["\"delta\""]);
+                self.output_chars += text_deltas::chars_in_output(event.data);
+                self.output_chars += dropped_chars(event);
                 self.started = true;
             }
-            EventKind::Unnamed => self.observe_chunk(event.data),
-            EventKind::Other => {
-                self.started |= event.name.starts_with(b"response.output");
-                self.has_content |= event.name.starts_with(b"content_block")
-                    || memmem::find(event.data, b"\"content_block\"").is_some();
+            EventKind::Unnamed => {
+                self.output_chars += dropped_chars(event);
+                self.observe_chunk(event.data);
             }
+            EventKind::Other => self.observe_other(event),
             EventKind::Ping => {}
         }
         // Usage that more output follows is not the final one.
@@ -92,6 +95,21 @@ impl MeterState {
             };
         }
         self.has_started = true;
+    }
+
+    /// Reads an event that begins or ends a part of the answer.
+    fn observe_other(&mut self, event: &SseEvent<'_>) {
+        let kind = event.kind_name();
+        self.started |= kind.starts_with(b"response.output");
+        let is_block = memmem::find(event.data, b"\"content_block\"").is_some();
+        self.has_content |= kind.starts_with(b"content_block") || is_block;
+        if is_block {
+            self.output_chars += text_deltas::chars_in_output(event.data);
+        } else if kind == b"response.output_item.done" {
+            // The item repeats the texts of its deltas. Some items have none.
+            self.chars_in_items += text_deltas::chars_in_output(event.data);
+            self.output_chars = self.output_chars.max(self.chars_in_items);
+        }
     }
 
     fn observe_start(&mut self, data: &[u8]) {
@@ -129,6 +147,10 @@ impl MeterState {
         };
         let failed = response.status.as_deref() == Some("failed");
         self.started |= !failed || response.usage.as_ref().is_some_and(RawUsage::has_counts);
+        let told = response.usage.as_ref().and_then(|usage| usage.output_tokens);
+        if told.unwrap_or(0) == 0 {
+            self.output_chars = self.output_chars.max(text_deltas::chars_in_output(data));
+        }
         self.take_final_message(response);
         if failed {
             self.record_failure(UpstreamFailure::from_body(data));
@@ -162,7 +184,7 @@ impl MeterState {
             return self.observe_text(data);
         }
         let has = |key: &str| has_value(data, key);
-        let chars = text_deltas::chars_in_strings(data, &CHAT_OUTPUT);
+        let chars = text_deltas::chars_in_output(data);
         // Before model output has arrived, an object that is not a chunk can be an error.
         let may_start_with_error = self.first == AnswerStart::Nothing && !has("\"choices\"");
         if has("\"error\"") || may_start_with_error {
@@ -172,10 +194,8 @@ impl MeterState {
                 || (has("\"error\"") && !has("\"choices\"") && !is_json(data)).then_some(data);
             if let Some(failure) = failure.or_else(|| broken().map(UpstreamFailure::from_body)) {
                 self.has_reported_end |= !self.is_anthropic;
-                if has("\"choices\"") && chars > 0 {
-                    self.started = true;
-                    self.output_chars += chars;
-                }
+                self.started |= chars > 0;
+                self.output_chars += chars;
                 return self.observe_error(data, failure);
             }
         }
@@ -227,13 +247,11 @@ impl MeterState {
         } else {
             Some(UpstreamFailure { message: message(), ..UpstreamFailure::default() })
         };
-        match failure {
-            Some(failure) => self.record_failure(failure),
-            None => {
-                self.is_done = true;
-                self.mark_complete();
-            }
+        if let Some(failure) = failure {
+            return self.record_failure(failure);
         }
+        self.is_done = true;
+        self.mark_complete();
     }
 
     /// Reads data that is not an object: a list of errors, a page, or a text. Gateways send such
@@ -275,8 +293,12 @@ impl MeterState {
         self.started = usage.as_ref().is_some_and(|usage| !is_error || usage.has_counts())
             || (is_answer && !is_error);
         let told = usage.as_ref().and_then(|usage| usage.output_tokens).unwrap_or(0);
-        if self.started && told == 0 && (usage.is_none() || text_deltas::has_any(body)) {
-            self.output_chars = text_deltas::chars_in_utf8(body);
+        if self.started && told == 0 {
+            self.output_chars = match text_deltas::chars_in_output(body) {
+                // Nothing is known about the output, so all of the answer counts.
+                0 if usage.is_none() => text_deltas::chars_in_utf8(body),
+                chars => chars,
+            };
         }
         self.stop_reason = object.stop_reason;
         self.has_content |= object.has_content;
