@@ -11,7 +11,7 @@ use baton_domain::metric::cause;
 use baton_domain::printable::escape_text;
 use baton_domain::record::RequestOutcome;
 use baton_domain::verdict::{self, ErrorFields};
-use baton_protocol::answer_form::BadAnswerForm;
+use baton_protocol::answer_form::{BadAnswerForm, quote_start};
 use baton_protocol::meter::{self, MeterReading, UsageMeter};
 use baton_protocol::model_path::ModelIdError;
 use baton_protocol::rate_limit_headers::read_announced_limit;
@@ -42,6 +42,9 @@ pub(crate) enum AttemptError {
         head: Box<Parts>,
         body: Bytes,
         failure: Box<meter::UpstreamFailure>,
+        /// Whether the client can read it as an event of its API. If not, it is a page, a text, or
+        /// an object outside of an event.
+        is_event: bool,
         /// As for `ErrorResponse`.
         reading: Box<Option<MeterReading>>,
         /// As for `ErrorResponse`.
@@ -223,11 +226,15 @@ impl AttemptError {
                 let (head, body) = *client_response;
                 Ok(relay_error_response(request, &head, (body, permit), wait))
             }
+            Self::FirstEvent { failure, is_event: false, .. } => {
+                let text = quote_start(&failure.message);
+                Err(RelayError::invalid_answer(&BadAnswerForm::NoEvents(text)))
+            }
             Self::ErrorResponse { head, body, permit, .. }
             | Self::FirstEvent { head, body, permit, .. } => {
                 Ok(relay_error_response(request, &head, (body, permit), wait))
             }
-            Self::InvalidAnswer(reason) => Err(RelayError::invalid_answer(reason)),
+            Self::InvalidAnswer(reason) => Err(RelayError::invalid_answer(&reason)),
             Self::UnusableAnswer { reason, .. } => Err(RelayError::unusable_answer(reason)),
             Self::BrokenAnswer { cut: AnswerCut::ConnectionLost, .. } => {
                 Err(RelayError::broken_answer())
@@ -300,6 +307,10 @@ impl fmt::Display for AttemptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ErrorResponse { head, .. } => write!(f, "answered {}", head.status.as_u16()),
+            Self::FirstEvent { failure, is_event: false, .. } => {
+                let text = escape_text(&failure.message, KIND_CHARACTERS_MAX);
+                write!(f, "status 200, but no events of its API: {text}")
+            }
             Self::FirstEvent { failure, .. } => {
                 let kind = failure.kind.as_deref().unwrap_or("an error");
                 write!(f, "the stream began with {}", escape_text(kind, KIND_CHARACTERS_MAX))

@@ -72,6 +72,9 @@ pub struct MeterReading {
     pub has_billed_part: bool,
     /// The first event of the answer.
     pub first: AnswerStart,
+    /// Whether the upstream sent something else than events of an API: a page, a text, or an object
+    /// in another form. `first` is an error then.
+    pub is_foreign: bool,
     /// Whether the upstream reported the end without a final usage, or the whole answer cannot be
     /// read.
     pub hides_usage: bool,
@@ -102,11 +105,10 @@ enum MeterMode {
     Read,
 }
 
-/// Whether an event of this name contains model output or accompanies it.
+/// Whether an event of this name contains model output or accompanies it. `response.failed` can be
+/// the first event, and it is an error.
 fn may_hold_content(name: &[u8]) -> bool {
-    ["message_", "content_block_", "response."]
-        .iter()
-        .any(|begin| name.starts_with(begin.as_bytes()))
+    upstream_failure::is_api_event(name) && name != b"response.failed"
 }
 
 impl UsageMeter {
@@ -219,6 +221,11 @@ impl UsageMeter {
     /// Whether the bytes so far end inside an event of a stream.
     pub fn is_mid_event(&self) -> bool {
         matches!(&self.mode, MeterMode::Stream(decoder) if decoder.is_mid_event())
+    }
+
+    /// Whether the upstream has reported an error.
+    pub fn has_error(&self) -> bool {
+        matches!(self.state.end, AnswerEnd::Error(_))
     }
 
     /// Whether the upstream has reported its end. Later bytes contain nothing new.

@@ -1,10 +1,11 @@
 //! The state of one answer, event by event.
 
 use super::choice_progress::{ChoiceProgress, has_later_index};
-use super::upstream_failure::is_empty_chunk;
+use super::upstream_failure::{has_envelope, is_api_event, is_empty_chunk};
 use super::upstream_object::{FinishChoice, NestedResponse, RawUsage, UpstreamObject};
 use super::usage_tally::UsageTally;
 use super::{AnswerEnd, AnswerStart, MeterReading, UpstreamFailure, text_deltas};
+use crate::answer_form::begins_with_event;
 use crate::json::is_json;
 use crate::sse::{EventKind, SseDecoder, SseEvent};
 use baton_domain::usage::BilledUsage;
@@ -35,8 +36,11 @@ pub(super) struct MeterState {
     pub(super) has_started: bool,
     /// Whether a whole answer could not be read although a model perhaps wrote it.
     pub(super) is_unread: bool,
-    /// The first text that came in place of an event. It is the error if nothing follows.
-    first_text: Option<UpstreamFailure>,
+    /// The first text, or object in another form, that came in place of an event. It is the error
+    /// if nothing follows.
+    first_foreign: Option<UpstreamFailure>,
+    /// Whether the bytes are not events of an API.
+    is_foreign: bool,
     stop_reason: Option<String>,
     pub(super) choices: ChoiceProgress,
     /// Whether OpenAI's end mark has arrived.
@@ -200,6 +204,9 @@ impl MeterState {
             }
         }
         self.output_chars += chars;
+        if self.first == AnswerStart::Nothing && !has_envelope(data) {
+            self.note_foreign(data);
+        }
         let has_reported_end = has("\"usage\"") || has("\"finish_reason\"") || has("\"type\"");
         if self.started && self.model.is_some() && !has_reported_end && !has_later_index(data) {
             return;
@@ -243,12 +250,12 @@ impl MeterState {
     fn observe_done(&mut self) {
         let message = || "the stream was done before it began".to_owned();
         let failure = if self.has_started {
-            self.first_text.take().filter(|_| self.first == AnswerStart::Nothing)
+            self.first_foreign.take().filter(|_| self.first == AnswerStart::Nothing)
         } else {
             Some(UpstreamFailure { message: message(), ..UpstreamFailure::default() })
         };
         if let Some(failure) = failure {
-            return self.record_failure(failure);
+            return self.record_foreign(failure);
         }
         self.is_done = true;
         self.mark_complete();
@@ -261,13 +268,19 @@ impl MeterState {
         if self.first != AnswerStart::Nothing || data == b"null" {
             return;
         }
-        let error = UpstreamFailure::from_object(data);
-        match error.or_else(|| data.starts_with(b"<").then(|| UpstreamFailure::from_body(data))) {
-            Some(failure) => self.observe_error(data, failure),
-            None if self.first_text.is_none() => {
-                self.first_text = Some(UpstreamFailure::from_body(data));
-            }
-            None => {}
+        if let Some(failure) = UpstreamFailure::from_object(data) {
+            self.observe_error(data, failure);
+        } else if data.starts_with(b"<") {
+            self.record_foreign(UpstreamFailure::from_body(data));
+        } else {
+            self.note_foreign(data);
+        }
+    }
+
+    /// Keeps the first data that is not an event of an API.
+    fn note_foreign(&mut self, data: &[u8]) {
+        if self.first_foreign.is_none() {
+            self.first_foreign = Some(UpstreamFailure::from_body(data));
         }
     }
 
@@ -313,9 +326,14 @@ impl MeterState {
         self.mark_complete();
     }
 
-    /// Reads a body that is not a JSON object. If it begins like one, it was cut short and is
+    /// Reads a body that is not a JSON object. It can be events without their content type. If it begins like one, it was cut short and is
     /// billed. Otherwise no model wrote it.
     fn observe_unparsable_body(&mut self, body: &[u8]) {
+        if begins_with_event(body) {
+            let mut decoder = SseDecoder::new();
+            decoder.push(body, |event| self.observe_event(&event));
+            return self.finish_stream(decoder);
+        }
         let is_page = body.trim_ascii_start().starts_with(b"<");
         self.is_unread |= !is_page && memchr::memchr(b'{', body).is_some();
         if body.is_empty() || body.trim_ascii_start().starts_with(b"{") {
@@ -334,6 +352,7 @@ impl MeterState {
         if self.first == AnswerStart::Nothing && !rest.is_empty() && !looks_like_stream(rest) {
             let failure = UpstreamFailure::from_body(rest);
             self.first = AnswerStart::Error(failure.clone());
+            self.is_foreign = true;
             return self.observe_error(rest, failure);
         }
         decoder.finish(|event| {
@@ -343,10 +362,10 @@ impl MeterState {
             }
         });
         if self.first == AnswerStart::Nothing
-            && let Some(failure) = self.first_text.take()
+            && let Some(failure) = self.first_foreign.take()
         {
             self.first = AnswerStart::Error(failure.clone());
-            self.record_failure(failure);
+            self.record_foreign(failure);
         }
     }
 
@@ -373,6 +392,12 @@ impl MeterState {
         if self.end == AnswerEnd::Truncated {
             self.end = AnswerEnd::Complete;
         }
+    }
+
+    /// Records data that is not an event of an API as the error of the upstream.
+    fn record_foreign(&mut self, failure: UpstreamFailure) {
+        self.is_foreign |= !matches!(self.end, AnswerEnd::Error(_));
+        self.record_failure(failure);
     }
 
     fn record_failure(&mut self, failure: UpstreamFailure) {
@@ -432,6 +457,7 @@ impl MeterState {
             started,
             has_billed_part,
             first,
+            is_foreign: self.is_foreign,
             hides_usage: hides_usage && !is_free,
             stop_reason,
             output_chars,
@@ -445,9 +471,14 @@ fn is_empty(event: &SseEvent<'_>, kind: EventKind) -> bool {
     let has_data = !event.data.trim_ascii().is_empty() || event.dropped > 0;
     match kind {
         EventKind::Ping => true,
-        EventKind::Other => !has_data,
+        EventKind::Other => {
+            let is_known = is_api_event(event.kind_name()) || event.dropped > 0;
+            !has_data || !(is_known || has_envelope(event.data))
+        }
         EventKind::Unnamed => {
-            event.dropped == 0 && (!has_data || is_text(event.data) || is_empty_chunk(event.data))
+            let data = event.data;
+            let is_nothing = || is_text(data) || is_empty_chunk(data) || !has_envelope(data);
+            event.dropped == 0 && (!has_data || is_nothing())
         }
         _ => false,
     }

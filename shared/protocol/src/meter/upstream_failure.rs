@@ -153,6 +153,27 @@ pub(super) fn is_empty_chunk(data: &[u8]) -> bool {
     get_field(chunk, "usage").is_none() && choices.into_iter().all(is_empty)
 }
 
+/// Whether the name or type of an event is one of the vendors' APIs.
+pub(super) fn is_api_event(name: &[u8]) -> bool {
+    ["message_", "content_block_", "response."]
+        .iter()
+        .any(|begin| name.starts_with(begin.as_bytes()))
+}
+
+/// Whether data of an event has the form of one of the vendors' APIs. JSON that cannot be read has
+/// it if it has one of the names.
+pub(super) fn has_envelope(data: &[u8]) -> bool {
+    let Ok(document) = JsonDocument::parse(data, DEPTH_MAX) else {
+        let names = ["\"choices\"", "\"usage\"", "\"delta\"", "\"type\""];
+        return names.iter().any(|name| memmem::find(data, name.as_bytes()).is_some());
+    };
+    let object = document.root();
+    let kind = || get_field(object, "type").and_then(JsonValue::text);
+    get_field(object, "choices").is_some()
+        || get_field(object, "usage").is_some()
+        || kind().is_some_and(|kind| is_api_event(kind.as_bytes()))
+}
+
 /// Whether a choice contains text, calls or other model output.
 fn has_content(choice: JsonValue<'_>) -> bool {
     let parts = ["delta", "message"].iter().filter_map(|name| get_field(choice, name));
