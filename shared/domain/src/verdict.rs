@@ -6,7 +6,7 @@
 
 mod error_fields;
 
-pub use error_fields::ErrorFields;
+pub use error_fields::{ErrorFields, MESSAGE_FIELDS, error_text};
 
 use crate::account::{CredentialKind, Provider};
 use crate::cooldown_reason::CooldownReason;

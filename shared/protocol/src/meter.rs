@@ -14,7 +14,7 @@ mod usage_tally;
 
 pub use raw_fields::REPORTED_COUNT_MAX;
 pub use upstream_failure::UpstreamFailure;
-pub(crate) use upstream_failure::{MESSAGE_FIELDS, error_text};
+pub(crate) use upstream_failure::error_text;
 pub(crate) use usage_tally::{ReportedUsage, UsageTally};
 
 use crate::sse::SseDecoder;
