@@ -326,8 +326,8 @@ impl MeterState {
         self.mark_complete();
     }
 
-    /// Reads a body that is not a JSON object. It can be events without their content type. If it begins like one, it was cut short and is
-    /// billed. Otherwise no model wrote it.
+    /// Reads a body that is not a JSON object: events without their content type, an object that
+    /// was cut short and is billed, or text that no model wrote.
     fn observe_unparsable_body(&mut self, body: &[u8]) {
         if begins_with_event(body) {
             let mut decoder = SseDecoder::new();
