@@ -33,6 +33,15 @@ impl RawUpstream {
     }
 
     fn start_with(answer: Vec<u8>, sending: Sending) -> Self {
+        Self::start_sending(vec![answer], sending)
+    }
+
+    /// An upstream that waits a moment between these pieces of its answer.
+    fn start_in_pieces(pieces: Vec<Vec<u8>>) -> Self {
+        Self::start_sending(pieces, Sending::AtOnce)
+    }
+
+    fn start_sending(pieces: Vec<Vec<u8>>, sending: Sending) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let calls = Arc::new(AtomicUsize::new(0));
@@ -50,7 +59,12 @@ impl RawUpstream {
                 if request.starts_with(b"POST") {
                     counter.fetch_add(1, Ordering::SeqCst);
                 }
-                let _client_left = stream.write_all(&answer);
+                for (index, piece) in pieces.iter().enumerate() {
+                    if index > 0 {
+                        std::thread::sleep(std::time::Duration::from_millis(50));
+                    }
+                    let _client_left = stream.write_all(piece);
+                }
                 if sending != Sending::ThenHang {
                     let _client_left = stream.shutdown(std::net::Shutdown::Write);
                 }
@@ -78,10 +92,19 @@ fn tool_call(input: &str) -> String {
 
 /// A key whose first account is at `raw` and whose second one answers well.
 async fn pair(system: &TestSystem, raw: &RawUpstream) -> (TestKey, FakeUpstream, String) {
+    pair_with(system, raw, json!({})).await
+}
+
+/// The same with these fields of the first account.
+async fn pair_with(
+    system: &TestSystem,
+    raw: &RawUpstream,
+    mut fields: Value,
+) -> (TestKey, FakeUpstream, String) {
     let second = FakeUpstream::start();
     let group = system.group("pair").await;
-    let first = json!({"groups": [group], "priority": 1});
-    let first = system.account_with("first", &raw.url, first).await;
+    (fields["groups"], fields["priority"]) = (json!([group]), json!(1));
+    let first = system.account_with("first", &raw.url, fields).await;
     let fields = json!({"groups": [group], "priority": 2});
     system.account_with("second", &second.url(), fields).await;
     (system.key("ci").group(&group).create().await, second, first)
@@ -229,6 +252,217 @@ async fn stream_with_odd_json_passes_and_is_counted_once() {
         assert_eq!(recorded[0]["outcome"], "complete", "{first}: {recorded:?}");
         assert_eq!(recorded[0]["tokens"]["output"], 4000, "{first}: {recorded:?}");
     }
+}
+
+/// An upstream that answers with success and this body.
+fn success(content_type: &str, body: &str) -> RawUpstream {
+    let head = format!("HTTP/1.1 200 X\r\ncontent-type: {content_type}\r\n\r\n");
+    RawUpstream::start([head.as_bytes(), body.as_bytes()].concat())
+}
+
+const SSE: &str = "text/event-stream";
+const JSON: &str = "application/json";
+
+/// The fields of an account of each protocol, with the path of a client that speaks it.
+fn protocols() -> [(&'static str, Value); 3] {
+    [
+        ("/v1/messages", json!({})),
+        ("/v1/chat/completions", json!({"provider": "openai_compatible"})),
+        ("/v1/responses", json!({"provider": "openai_compatible", "speaks_responses": true})),
+    ]
+}
+
+async fn ask(key: &TestKey, path: &str, is_stream: bool) -> ClientResponse {
+    let mut body = json!({"model": MODEL, "stream": is_stream});
+    match path {
+        "/v1/responses" => body["input"] = json!("hi"),
+        _ => body["messages"] = json!([{"role": "user", "content": "hi"}]),
+    }
+    if path == "/v1/messages" {
+        body["max_tokens"] = json!(64);
+    }
+    ClientResponse::to(key.request("POST", path).body(body.to_string())).await
+}
+
+/// A vendor bills the usage that it reports with an error, so the request is not bought again.
+#[tokio::test]
+async fn error_with_usage_is_counted_once() {
+    let error = r#""error":{"type":"api_error","code":"server_error","message":"died"}"#;
+    let usage = r#""usage":{"input_tokens":2000,"output_tokens":1000}"#;
+    let openai = r#""usage":{"prompt_tokens":2000,"completion_tokens":1000}"#;
+    let failed =
+        format!(r#"{{"object":"response","status":"failed",{error},"output":[],{usage}}}"#);
+    let [messages, chat, responses] = protocols();
+    for ((path, fields), content_type, body) in [
+        (&messages, JSON, format!(r#"{{"type":"error",{error},{usage}}}"#)),
+        (&messages, SSE, format!("event: error\ndata: {{\"type\":\"error\",{error},{usage}}}\n\n")),
+        (&chat, JSON, format!("{{{error},{openai}}}")),
+        (&chat, SSE, format!("data: {{{error},{openai}}}\n\n")),
+        (&responses, JSON, failed.clone()),
+        (
+            &responses,
+            SSE,
+            format!(
+                "event: response.failed\ndata: {{\"type\":\"response.failed\",\"response\":{failed}}}\n\n"
+            ),
+        ),
+    ] {
+        let system = TestSystem::empty().await;
+        let raw = success(content_type, &body);
+        let (key, second, _) = pair_with(&system, &raw, fields.clone()).await;
+        let response = ask(&key, path, content_type == SSE).await;
+        assert!(response.text().contains("died"), "{body}: {}", response.text());
+        assert_eq!(response.status, if content_type == SSE { 200 } else { 500 }, "{body}");
+        assert_eq!(raw.calls.load(Ordering::SeqCst), 1, "{body}");
+        assert_eq!(second.exchanges().len(), 0, "{body}: a second call is billed");
+        let events = system.events_of(&key, 1).await;
+        assert_eq!(events[0]["outcome"], "upstream_error", "{body}: {events:?}");
+        let tokens = &events[0]["tokens"];
+        assert_eq!((&tokens["input"], &tokens["output"]), (&json!(2000), &json!(1000)), "{body}");
+        assert_eq!(events[0]["estimated"], false, "{body}: {events:?}");
+    }
+}
+
+/// A stream with two choices that breaks off before the second one has ended is not complete.
+#[tokio::test]
+async fn stream_that_lacks_a_choice_is_not_complete() {
+    let chunk = |index: u8, text: &str, reason: Value| {
+        let choice = json!({"index": index, "delta": {"content": text}, "finish_reason": reason});
+        format!("data: {}\n\n", json!({"model": MODEL, "choices": [choice]}))
+    };
+    let first = chunk(0, "one", json!("stop"));
+    let half = format!("{first}{}", chunk(1, "half of the sec", json!(null)));
+    let whole = format!("{half}{}", chunk(1, "ond", json!("stop")));
+    let [_, (path, fields), _] = protocols();
+    for (body, outcome) in
+        [(first, "upstream_error"), (half, "upstream_error"), (whole, "complete")]
+    {
+        let system = TestSystem::empty().await;
+        let raw = success(SSE, &body);
+        let (key, ..) = pair_with(&system, &raw, fields.clone()).await;
+        let request = json!({
+            "model": MODEL, "stream": true, "n": 2,
+            "messages": [{"role": "user", "content": "hi"}]
+        });
+        let request = key.request("POST", path).body(request.to_string());
+        let response = ClientResponse::to(request).await;
+        let has_error = response.text().contains("ended before the message was complete");
+        assert_eq!(has_error, outcome == "upstream_error", "{body}: {}", response.text());
+        let events = system.events_of(&key, 1).await;
+        assert_eq!(events[0]["outcome"], outcome, "{body}: {events:?}");
+    }
+}
+
+/// Success with something else than an answer of the API is a failure of the upstream: another
+/// account answers, or the client gets an error that says what came.
+#[tokio::test]
+async fn other_forms_than_an_answer_are_failures() {
+    const HTML: &str = "text/html";
+    let page = "<html><body>Sign in</body></html>";
+    let status = r#"{"status":"ok"}"#;
+    let rows = [
+        (HTML, true, page, "`text/html` instead of events"),
+        (HTML, false, page, "`text/html` instead of JSON"),
+        ("text/plain", false, page, "it is a page"),
+        (SSE, true, page, "Sign in"),
+        (SSE, true, "gateway is warming up", "gateway is warming up"),
+        (SSE, true, "data: hello\n\n", "instead of events of its API came: \"hello\""),
+        (SSE, true, "data: {}\n\ndata: [DONE]\n\n", "instead of events of its API"),
+        (SSE, true, "data: [DONE]\n\n", "instead of events of its API"),
+        (SSE, true, status, "instead of events of its API"),
+        (JSON, true, status, "none of the fields of an answer"),
+        (JSON, false, status, "none of the fields of an answer"),
+        ("text/plain", false, status, "none of the fields of an answer"),
+    ];
+    for ((content_type, is_stream, body, words), (path, fields)) in
+        rows.into_iter().zip(protocols().into_iter().cycle())
+    {
+        let system = TestSystem::empty().await;
+        let raw = success(content_type, body);
+        let lone = success(content_type, body);
+        let (key, second, _) = pair_with(&system, &raw, fields.clone()).await;
+        let response = ask(&key, path, is_stream).await;
+        assert_eq!(response.status, 200, "{path} {body}: {}", response.text());
+        assert_eq!(second.exchanges().len(), 1, "{path} {body}");
+        let group = system.group("lone").await;
+        let mut fields = fields;
+        fields["groups"] = json!([group]);
+        system.account_with("lone", &lone.url, fields).await;
+        let key = system.key("lone").group(&group).create().await;
+        let response = ask(&key, path, is_stream).await;
+        assert_eq!(response.status, 502, "{path} {body}: {}", response.text());
+        let message = response.json()["error"]["message"].to_string().replace("\\\"", "\"");
+        assert!(message.contains(words), "{path} {content_type} {body}: {message}");
+        let events = system.events_of(&key, 1).await;
+        assert_eq!(events[0]["outcome"], "upstream_error", "{body}: {events:?}");
+        assert_eq!(events[0]["cost_usd"], "0.000000000000", "{body}: {events:?}");
+    }
+}
+
+/// The name of the event arrives alone, and the error after it. Another account answers.
+#[tokio::test]
+async fn failed_response_in_pieces_fails_over() {
+    let system = TestSystem::empty().await;
+    let failed = r#"{"type":"response.failed","response":{"status":"failed","error":{"code":"server_error","message":"m"}}}"#;
+    let head = "HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\n\r\n";
+    let pieces = [head, "event: respon", "se.failed\n", "data: ", failed, "\n\n"];
+    let pieces = pieces.map(|piece| piece.as_bytes().to_vec()).to_vec();
+    let raw = RawUpstream::start_in_pieces(pieces);
+    let [.., (path, fields)] = protocols();
+    let (key, second, _) = pair_with(&system, &raw, fields).await;
+    let response = ask(&key, path, true).await;
+    assert_eq!(response.status, 200, "{}", response.text());
+    assert!(response.text().contains("response.completed"), "{}", response.text());
+    assert_eq!(second.exchanges().len(), 1);
+}
+
+/// An event that cannot be translated makes the answer unusable. The usage that follows counts.
+#[tokio::test]
+async fn stream_that_cannot_be_translated_is_counted_once() {
+    let chunks = [
+        r#"data: {"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":"stop"}]}"#,
+        r#"data: {"choices":[],"usage":{"prompt_tokens":2000,"completion_tokens":1000}}"#,
+        "data: [DONE]",
+    ];
+    let system = TestSystem::empty().await;
+    let raw = success(SSE, &format!("data: {{\"a\":NaN}}\n\n{}\n\n", chunks.join("\n\n")));
+    let [_, (_, fields), _] = protocols();
+    let (key, second, _) = pair_with(&system, &raw, fields).await;
+    let response = ask(&key, "/v1/messages", true).await;
+    assert_eq!(response.status, 502, "{}", response.text());
+    assert!(response.text().contains("does not follow its API"), "{}", response.text());
+    assert_eq!(raw.calls.load(Ordering::SeqCst), 1);
+    assert_eq!(second.exchanges().len(), 0, "a second call is billed");
+    let events = system.events_of(&key, 1).await;
+    assert_eq!(events[0]["outcome"], "upstream_error", "{events:?}");
+    assert_eq!(events[0]["tokens"]["output"], 1000, "{events:?}");
+}
+
+/// The relay reads a whole answer to its end although its client has left, and counts its usage.
+#[tokio::test]
+async fn whole_answer_without_its_client_is_counted() {
+    let whole = tool_call("{}");
+    let head = answer(200, whole.len(), "");
+    let parts = whole.as_bytes().chunks(whole.len().div_ceil(20)).map(<[u8]>::to_vec);
+    let raw = RawUpstream::start_in_pieces(std::iter::once(head).chain(parts).collect());
+    let system = TestSystem::empty().await;
+    let key = system.private_key(&raw.url).await;
+    let asking = tokio::spawn({
+        let key = key.clone();
+        async move { key.ask_whole("hi").await }
+    });
+    eventually("the upstream is called", SOON, async || {
+        let calls = raw.calls.load(Ordering::SeqCst);
+        if calls == 1 { Ok(()) } else { Err(calls) }
+    })
+    .await;
+    asking.abort();
+    assert!(asking.await.is_err(), "the client got an answer");
+    let events = system.events_of(&key, 1).await;
+    let tokens = &events[0]["tokens"];
+    assert_eq!((&tokens["input"], &tokens["output"]), (&json!(2000), &json!(1000)), "{events:?}");
+    assert_eq!(events[0]["estimated"], false, "{events:?}");
+    assert_eq!(raw.calls.load(Ordering::SeqCst), 1);
 }
 
 /// The upstream's length is not that of the body that the client gets.

@@ -11,7 +11,7 @@ use baton_domain::metric::cause;
 use baton_domain::printable::escape_text;
 use baton_domain::record::RequestOutcome;
 use baton_domain::verdict::{self, ErrorFields};
-use baton_protocol::answer_form::BadAnswerForm;
+use baton_protocol::answer_form::{BadAnswerForm, quote_start};
 use baton_protocol::meter::{self, MeterReading, UsageMeter};
 use baton_protocol::model_path::ModelIdError;
 use baton_protocol::rate_limit_headers::read_announced_limit;
@@ -32,6 +32,8 @@ pub(crate) enum AttemptError {
         body: Bytes,
         /// The answer that the client gets, if it differs from what accounts are judged by.
         client_response: Option<Box<(Parts, Bytes)>>,
+        /// What the meter read, if usage or output came with the error.
+        reading: Box<Option<MeterReading>>,
         /// The memory that the body takes until the client has it.
         permit: Option<MemoryPermit>,
     },
@@ -40,7 +42,10 @@ pub(crate) enum AttemptError {
         head: Box<Parts>,
         body: Bytes,
         failure: Box<meter::UpstreamFailure>,
-        /// What the meter read, if a model's output came with the error.
+        /// Whether the client can read it as an event of its API. If not, it is a page, a text, or
+        /// an object outside of an event.
+        is_event: bool,
+        /// As for `ErrorResponse`.
         reading: Box<Option<MeterReading>>,
         /// As for `ErrorResponse`.
         permit: Option<MemoryPermit>,
@@ -141,22 +146,31 @@ impl From<UpstreamCallError> for AttemptError {
 const KIND_CHARACTERS_MAX: usize = 100;
 
 impl AttemptError {
+    /// Adds what the meter read of an error, if the upstream bills it.
+    pub(crate) fn with_reading(mut self, read: MeterReading) -> Self {
+        if let Self::ErrorResponse { reading, .. } = &mut self {
+            **reading = Some(read).filter(|read| read.has_billed_part);
+        }
+        self
+    }
+
     /// Reads the upstream's error for the verdict.
     pub(crate) fn read_upstream_error(&self, now: Timestamp) -> OwnedUpstreamError {
-        let (status, head, error) = match self {
-            Self::ErrorResponse { head, body, .. } => {
-                (head.status.as_u16(), head, ErrorFields::from_body(body))
+        let (status, head, error, reading) = match self {
+            Self::ErrorResponse { head, body, reading, .. } => {
+                (head.status.as_u16(), head, ErrorFields::from_body(body), reading)
             }
-            Self::FirstEvent { head, failure, .. } => {
+            Self::FirstEvent { head, failure, reading, .. } => {
                 let meter::UpstreamFailure { kind, code, message } = (**failure).clone();
                 let is_enveloped = kind.is_some() || code.is_some();
                 let error =
                     ErrorFields { kind, code, message, is_enveloped, ..ErrorFields::default() };
-                (error.implied_status(), head, error)
+                (error.implied_status(), head, error, reading)
             }
             _ => return OwnedUpstreamError::default(),
         };
-        OwnedUpstreamError { status, announced: read_announced_limit(&head.headers, now), error }
+        let announced = read_announced_limit(&head.headers, now);
+        OwnedUpstreamError { status, announced, error, is_billed: reading.is_some() }
     }
 
     /// Returns the failure in the form that the verdict takes.
@@ -164,8 +178,9 @@ impl AttemptError {
         &self,
         upstream_error: &'a OwnedUpstreamError,
     ) -> verdict::CallFailure<'a> {
-        let OwnedUpstreamError { status, announced, error } = upstream_error;
-        let upstream_error = verdict::UpstreamError { status: *status, announced, error };
+        let OwnedUpstreamError { status, announced, error, is_billed } = upstream_error;
+        let (status, is_billed) = (*status, *is_billed);
+        let upstream_error = verdict::UpstreamError { status, announced, error, is_billed };
         match self {
             Self::ErrorResponse { .. } => verdict::CallFailure::Status(upstream_error),
             Self::FirstEvent { .. } => verdict::CallFailure::FirstEvent(upstream_error),
@@ -211,11 +226,15 @@ impl AttemptError {
                 let (head, body) = *client_response;
                 Ok(relay_error_response(request, &head, (body, permit), wait))
             }
+            Self::FirstEvent { failure, is_event: false, .. } => {
+                let text = quote_start(&failure.message);
+                Err(RelayError::invalid_answer(&BadAnswerForm::NoEvents(text)))
+            }
             Self::ErrorResponse { head, body, permit, .. }
             | Self::FirstEvent { head, body, permit, .. } => {
                 Ok(relay_error_response(request, &head, (body, permit), wait))
             }
-            Self::InvalidAnswer(reason) => Err(RelayError::invalid_answer(reason)),
+            Self::InvalidAnswer(reason) => Err(RelayError::invalid_answer(&reason)),
             Self::UnusableAnswer { reason, .. } => Err(RelayError::unusable_answer(reason)),
             Self::BrokenAnswer { cut: AnswerCut::ConnectionLost, .. } => {
                 Err(RelayError::broken_answer())
@@ -248,6 +267,7 @@ impl AttemptError {
             }
             Self::ResponseTooLarge { reading, .. }
             | Self::UnusableAnswer { reading, .. }
+            | Self::ErrorResponse { reading, .. }
             | Self::FirstEvent { reading, .. }
             | Self::BrokenAnswer { reading, .. } => {
                 RequestEnd { outcome: RequestOutcome::UpstreamError, reading: reading.take() }
@@ -280,12 +300,17 @@ pub(crate) struct OwnedUpstreamError {
     status: u16,
     announced: verdict::AnnouncedLimit,
     pub(crate) error: ErrorFields,
+    is_billed: bool,
 }
 
 impl fmt::Display for AttemptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ErrorResponse { head, .. } => write!(f, "answered {}", head.status.as_u16()),
+            Self::FirstEvent { failure, is_event: false, .. } => {
+                let text = escape_text(&failure.message, KIND_CHARACTERS_MAX);
+                write!(f, "status 200, but no events of its API: {text}")
+            }
             Self::FirstEvent { failure, .. } => {
                 let kind = failure.kind.as_deref().unwrap_or("an error");
                 write!(f, "the stream began with {}", escape_text(kind, KIND_CHARACTERS_MAX))

@@ -25,6 +25,8 @@ pub(crate) struct BodyFacts {
     /// What the choice of a conversion plan needs to know.
     pub(crate) shape: RequestShape,
     pub(crate) is_fast: bool,
+    /// The number of answers that the request asks for.
+    pub(crate) choices: u32,
     /// The client's id of the conversation.
     pub(crate) session_id: Option<String>,
     /// The number by which sessions are spread over accounts.
@@ -55,13 +57,14 @@ impl BodyFacts {
             has_tools: envelope.has_tools(),
             effort: envelope.effort,
         };
-        let Envelope { model, model_span, is_fast, state_id, .. } = envelope;
+        let Envelope { model, model_span, is_fast, state_id, choices, .. } = envelope;
         let (model, state_id) = (model.into_owned(), state_id.map(Cow::into_owned));
         Ok(Self {
             model,
             model_span,
             shape,
             is_fast,
+            choices,
             session_id,
             session_seed,
             state_id,

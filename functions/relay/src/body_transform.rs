@@ -238,6 +238,11 @@ impl BodyTransform {
         }
     }
 
+    /// Returns whether an event of the upstream ended the client's translated stream with an error.
+    pub(crate) fn has_failed(&self) -> bool {
+        matches!(self, Self::TranslateEvents(events) if events.stream.has_failed())
+    }
+
     /// Returns an error event that ends the stream. `is_mid_event` says whether the upstream's
     /// bytes ended inside an event.
     pub(crate) fn write_error(

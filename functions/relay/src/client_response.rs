@@ -275,7 +275,7 @@ impl RelayError {
     }
 
     /// The upstream's success is a page of a proxy, nothing, or a part of an answer.
-    pub(crate) fn invalid_answer(why: BadAnswerForm) -> Self {
+    pub(crate) fn invalid_answer(why: &BadAnswerForm) -> Self {
         Self::bad_gateway(format!(
             "The upstream's answer is not one of its API: {why}. A proxy may have answered in \
              its place. Try again in a moment."

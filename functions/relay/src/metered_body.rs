@@ -20,7 +20,7 @@ impl UndecodableResponse {
     const COMPRESSION: Self = Self("the upstream's compressed answer is damaged");
     pub(crate) const TOO_MUCH: Self =
         Self("the upstream's compressed answer is too large after decompression");
-    const PROTOCOL: Self = Self("the upstream's answer does not follow its API");
+    pub(crate) const PROTOCOL: Self = Self("the upstream's answer does not follow its API");
     const FRAMES: Self = Self("the upstream's event stream is damaged");
 }
 
@@ -104,6 +104,11 @@ impl MeteredBody {
         }
     }
 
+    /// Sets the number of choices that a Chat request asked for.
+    pub(crate) fn expect_choices(&mut self, choices: u32) {
+        self.meter.expect_choices(choices);
+    }
+
     /// Returns the number of bytes so far, after decompression.
     pub(crate) fn plain_bytes(&self) -> usize {
         self.plain_bytes
@@ -176,6 +181,12 @@ impl MeteredBody {
     /// Returns whether bytes of a whole answer have arrived, other than white space.
     pub(crate) fn has_answer_bytes(&self) -> bool {
         self.whole_body().is_none_or(|body| !body.trim_ascii_start().is_empty())
+    }
+
+    /// Returns whether an event that is not an error could not be translated. The client's stream
+    /// has ended with an error then.
+    pub(crate) fn has_untranslatable_event(&self) -> bool {
+        self.transform.has_failed() && !self.meter.has_error()
     }
 
     /// Returns what the first event was, if it has arrived.

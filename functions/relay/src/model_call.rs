@@ -34,6 +34,8 @@ pub(crate) struct ModelCall {
     pub(crate) stream: bool,
     /// Whether the client asks for fast speed.
     pub(crate) is_fast: bool,
+    /// The number of answers that the request asks for.
+    pub(crate) choices: u32,
     pub(crate) body_bytes: u64,
     pub(crate) session_id: Option<String>,
     pub(crate) agent_id: Option<String>,
@@ -100,6 +102,7 @@ impl OutboundCall {
     ) -> Self {
         let BodyFacts { model, model_span, shape, is_fast, session_id, session_seed, .. } = facts;
         let (state_id, keeps_state) = (facts.state_id, facts.keeps_state);
+        let choices = facts.choices;
         let model_call = ModelCall {
             id: request.id.clone(),
             at: request.at,
@@ -111,6 +114,7 @@ impl OutboundCall {
             model,
             stream: shape.is_stream,
             is_fast,
+            choices,
             body_bytes: body.len() as u64,
             session_id,
             agent_id: header_text(&request.head.headers, "x-claude-code-agent-id"),

@@ -9,10 +9,9 @@ use crate::response_conversion::{DeclaredForm, ResponsePlan, whole_error};
 use crate::response_source::{ResponseSource, SourceEvent};
 use crate::{RelayState, RequestContext};
 use baton_domain::id::KeyId;
-use baton_domain::usage::TokenCounts;
 use baton_protocol::answer_form::BadAnswerForm;
 use baton_protocol::gzip::GzipDecoder;
-use baton_protocol::meter::{AnswerStart, MeterReading};
+use baton_protocol::meter::AnswerStart;
 use baton_runtime::upstream;
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
@@ -60,9 +59,10 @@ impl RelayState {
             let error_body = ErrorBuffer::new(self.response_permit(key).ok());
             return Err(error_body.read_error(response_plan, (head, source)).await);
         }
-        let form = DeclaredForm::new(&head, model_call.stream);
+        let form = DeclaredForm::new(&head, (model_call.stream, response_plan.answer_protocol()));
         let transform = response_plan.into_body_transform(&mut head, model_call.stream);
         let mut metered_body = MeteredBody::new(&head.headers, request.accepts_gzip(), transform);
+        metered_body.expect_choices(model_call.choices);
         let mut budget = BufferBudget::try_new(self, key, &metered_body)?;
         let (mut chunks, mut empty_deadline) = (Vec::new(), None);
         if metered_body.is_stream() {
@@ -70,6 +70,11 @@ impl RelayState {
             source.limit_deadline_to_silence();
         }
         let failure = loop {
+            if metered_body.has_untranslatable_event() {
+                // The usage can still follow.
+                ErrorBuffer::new(None).read(&mut source, Some(&mut metered_body)).await;
+                break Some(BufferFailure::Untranslatable);
+            }
             if metered_body.has_good_start() {
                 break None;
             }
@@ -110,14 +115,10 @@ impl RelayState {
             }
         };
         if let Some(failure) = failure {
-            if let (BufferFailure::WholeError, Some(error)) =
-                (&failure, whole_error(&head, &metered_body))
-            {
-                return Err(error.with_permit(budget.permit));
-            }
             // Freed before the reading is made, because that needs memory too.
             drop(chunks);
-            return Err(failure.into_attempt_error(metered_body, model_call.body_bytes));
+            let permit = budget.permit;
+            return Err(failure.into_error(&head, (metered_body, permit), model_call.body_bytes));
         }
         let (body, permit) = (source.into_body(), budget.permit);
         Ok(BufferedResponse { head, chunks, body, metered_body, permit })
@@ -128,12 +129,6 @@ impl RelayState {
         let memory_request = MemoryRequest { bytes: 0, is_metered: false, concurrency: None };
         self.response_memory.try_acquire_bytes(key, memory_request)
     }
-}
-
-/// Returns whether a model's output or a usage report came with the error of a stream.
-fn has_output(reading: &MeterReading) -> bool {
-    let is_reported = !reading.usage.estimated && reading.usage.tokens != TokenCounts::default();
-    reading.output_chars > 0 || is_reported
 }
 
 /// Checks a whole answer, reads its usage, and translates it if needed, before the client gets any
@@ -172,6 +167,8 @@ enum BufferFailure {
     /// The answer ended too early. The second part says whether bytes of it had arrived.
     Cut(AnswerCut, bool),
     BadForm(BadAnswerForm),
+    /// An event of the stream cannot be translated.
+    Untranslatable,
     /// The whole answer is an error.
     WholeError,
     Stopping,
@@ -192,6 +189,20 @@ impl BufferFailure {
         Self::Cut(cut, metered_body.has_answer_bytes())
     }
 
+    /// Makes the failure of the attempt, with the error that the whole answer is.
+    fn into_error(
+        self,
+        head: &Parts,
+        (metered_body, permit): (MeteredBody, MemoryPermit),
+        body_bytes: u64,
+    ) -> AttemptError {
+        if let (Self::WholeError, Some(error)) = (&self, whole_error(head, &metered_body)) {
+            let (reading, _) = metered_body.finish(body_bytes);
+            return error.with_reading(reading).with_permit(permit);
+        }
+        self.into_attempt_error(metered_body, body_bytes)
+    }
+
     /// Makes the failure of the attempt. If bytes of a whole answer have arrived, a model has
     /// written it and the upstream can bill it, so the meter's reading counts.
     fn into_attempt_error(self, metered_body: MeteredBody, body_bytes: u64) -> AttemptError {
@@ -206,6 +217,10 @@ impl BufferFailure {
             }
             Self::Stopping => AttemptError::ShuttingDown { reading: reading(metered_body) },
             Self::Undecodable(UndecodableResponse(reason)) if is_whole => {
+                AttemptError::UnusableAnswer { reason, reading: reading(metered_body) }
+            }
+            Self::Untranslatable => {
+                let UndecodableResponse(reason) = UndecodableResponse::PROTOCOL;
                 AttemptError::UnusableAnswer { reason, reading: reading(metered_body) }
             }
             Self::Undecodable(unreadable) => unreadable.into(),
@@ -402,7 +417,8 @@ impl ErrorBuffer {
             head: Box::new(head),
             body,
             failure: Box::new(failure),
-            reading: Box::new(Some(reading).filter(has_output)),
+            is_event: !reading.is_foreign,
+            reading: Box::new(Some(reading).filter(|reading| reading.has_billed_part)),
             permit,
         }
     }

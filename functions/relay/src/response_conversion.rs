@@ -6,9 +6,11 @@ use crate::body_transform::{BodyTransform, TranslatedEvents};
 use crate::memory_budget::MemoryPermit;
 use crate::metered_body::{ContentCoding, MeteredBody, SSE, has_media_type};
 use crate::model_call::Metering;
-use baton_domain::protocol::Framing;
+use baton_domain::protocol::{Framing, UpstreamProtocol};
 use baton_domain::verdict::ErrorFields;
-use baton_protocol::answer_form::{BadAnswerForm, check_whole_answer, may_be_json};
+use baton_protocol::answer_form::{
+    BadAnswerForm, check_answer_fields, check_content_type, check_whole_answer,
+};
 use baton_protocol::bedrock::{
     EVENT_STREAM, FramesToSse, SseToFrames, count_result_from_bedrock, count_result_to_bedrock,
     to_messages_error,
@@ -40,6 +42,11 @@ pub(crate) struct ResponsePlan {
 }
 
 impl ResponsePlan {
+    /// Returns the protocol of the upstream's answer. A token count has a form of its own.
+    pub(crate) fn answer_protocol(&self) -> Option<UpstreamProtocol> {
+        (self.metering == Metering::Metered).then_some(self.plan.upstream_protocol)
+    }
+
     /// Chooses the body transform for a successful answer with this head. Changes the head into the
     /// client's.
     pub(crate) fn into_body_transform(
@@ -127,6 +134,7 @@ impl ResponsePlan {
             head: Box::new(head),
             body,
             client_response: client_response.map(Box::new),
+            reading: Box::default(),
             permit,
         }
     }
@@ -167,14 +175,20 @@ pub(crate) struct DeclaredForm {
     /// Whether the body has an encoding that the relay cannot read.
     is_unreadable: bool,
     asks_for_stream: bool,
+    protocol: Option<UpstreamProtocol>,
 }
 
 impl DeclaredForm {
-    pub(crate) fn new(head: &Parts, asks_for_stream: bool) -> Self {
+    /// `protocol` is that of an answer of a model.
+    pub(crate) fn new(
+        head: &Parts,
+        (asks_for_stream, protocol): (bool, Option<UpstreamProtocol>),
+    ) -> Self {
         Self {
             content_type: head.headers.get(CONTENT_TYPE).cloned(),
             is_unreadable: ContentCoding::from_headers(&head.headers) == ContentCoding::Unreadable,
             asks_for_stream,
+            protocol,
         }
     }
 
@@ -187,10 +201,12 @@ impl DeclaredForm {
         match watch.whole_body() {
             // A body that cannot be read is passed on, unless the header says that it is a page.
             Some(body) if self.is_unreadable && !body.is_empty() => {
-                let may_be_answer = content_type.is_none_or(may_be_json);
-                may_be_answer.then_some(()).ok_or(BadAnswerForm::ContentType)
+                check_content_type(content_type, self.asks_for_stream)
             }
-            Some(body) => check_whole_answer(content_type, body, self.asks_for_stream),
+            Some(body) => {
+                check_whole_answer(content_type, body, self.asks_for_stream)?;
+                self.protocol.map_or(Ok(()), |protocol| check_answer_fields(body, protocol))
+            }
             None => Ok(()),
         }
     }
@@ -210,7 +226,8 @@ pub(crate) fn whole_error(head: &Parts, metered_body: &MeteredBody) -> Option<At
         let body = context.translate_error(status, &body).into();
         Box::new((with_json_content_type(head.clone()), body))
     });
-    Some(AttemptError::ErrorResponse { head: Box::new(head), body, client_response, permit: None })
+    let (head, reading) = (Box::new(head), Box::default());
+    Some(AttemptError::ErrorResponse { head, body, client_response, reading, permit: None })
 }
 
 fn with_json_content_type(mut head: Parts) -> Parts {

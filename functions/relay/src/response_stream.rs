@@ -138,7 +138,8 @@ impl RelayState {
                 let form = error_form(pending_usage.model_call.protocol, api_family, reading.events);
                 yield Ok(transform.write_error(form, error, id, mid_event).into());
             }
-            let outcome = decide_outcome(&end_event, &reading, end_error.is_some(), remaining);
+            let is_faulty = end_error.is_some() || transform.has_failed();
+            let outcome = decide_outcome(&end_event, &reading, is_faulty, remaining);
             let request_end = RequestEnd { outcome, reading: Some(reading) };
             // Boxed, so that a waiting stream does not hold memory for its end.
             Box::pin(self.settle_before_end(pending_usage, request_end)).await;

@@ -234,8 +234,12 @@ mod tests {
     fn each_failure_has_one_label() {
         let check = |status: u16, word: &str| {
             let (announced, error) = <_>::default();
-            let response =
-                crate::verdict::UpstreamError { status, announced: &announced, error: &error };
+            let response = crate::verdict::UpstreamError {
+                status,
+                announced: &announced,
+                error: &error,
+                is_billed: false,
+            };
             assert_eq!(cause(&CallFailure::Status(response)), word, "{status}");
         };
         check(400, "client_error");

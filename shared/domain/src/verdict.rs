@@ -6,7 +6,7 @@
 
 mod error_fields;
 
-pub use error_fields::ErrorFields;
+pub use error_fields::{ErrorFields, MESSAGE_FIELDS, error_text};
 
 use crate::account::{CredentialKind, Provider};
 use crate::cooldown_reason::CooldownReason;
@@ -45,6 +45,9 @@ pub struct UpstreamError<'a> {
     pub announced: &'a AnnouncedLimit,
     /// The fields of the body.
     pub error: &'a ErrorFields,
+    /// Whether the upstream bills something with its error: it reported usage or sent output of a
+    /// model. Another call would be billed once more.
+    pub is_billed: bool,
 }
 
 /// The limit that the headers of an answer announce.

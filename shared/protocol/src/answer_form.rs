@@ -2,9 +2,12 @@
 //! answers with success too, but with a page or with nothing.
 
 use crate::json::is_json_object;
+use crate::meter::{AnswerStart, UsageMeter};
+use baton_domain::protocol::UpstreamProtocol;
+use memchr::memmem;
 
 /// Why the answer is not one of the vendor's API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadAnswerForm {
     /// The body is empty.
     #[error("it is empty")]
@@ -14,11 +17,22 @@ pub enum BadAnswerForm {
     Page,
     /// Neither the content type nor the body is JSON, or the content type is one of pages, images or
     /// the like.
-    #[error("its content type is not JSON")]
-    ContentType,
+    #[error("the upstream answered with success and `{given}` instead of {expected}")]
+    ContentType {
+        /// The media type, or `no content type`.
+        given: String,
+        /// The form that the request asks for.
+        expected: &'static str,
+    },
     /// The body is not one JSON object, although the content type says so.
     #[error("it is not a JSON object")]
     NotAnObject,
+    /// The body is an object without any of the fields of an answer.
+    #[error("the upstream answered with success and JSON that has none of the fields of an answer")]
+    NoFields,
+    /// The body of a stream is a page or a text, or its events are not those of the vendor's API.
+    #[error("the upstream answered with success, but instead of events of its API came: {0}")]
+    NoEvents(String),
 }
 
 /// Checks a whole answer of a route whose documented answer is a JSON object. `content_type` is the
@@ -32,23 +46,82 @@ pub fn check_whole_answer(
     body: &[u8],
     asks_for_stream: bool,
 ) -> Result<(), BadAnswerForm> {
-    match body.trim_ascii_start().first() {
-        None => return Err(BadAnswerForm::Empty),
-        Some(b'<') => return Err(BadAnswerForm::Page),
-        Some(_) => {}
+    let first = body.trim_ascii_start().first().ok_or(BadAnswerForm::Empty)?;
+    check_content_type(content_type, asks_for_stream)?;
+    if *first == b'<' {
+        return Err(BadAnswerForm::Page);
     }
     let is_answer = is_json_object(body) || (asks_for_stream && begins_with_event(body));
     match content_type {
-        Some(kind) if !may_be_json(kind) => Err(BadAnswerForm::ContentType),
         _ if is_answer => Ok(()),
-        Some(kind) if !media_type(kind).ends_with(b"json") => Err(BadAnswerForm::ContentType),
+        Some(kind) if !media_type(kind).ends_with(b"json") => {
+            Err(wrong_type(kind, asks_for_stream))
+        }
         _ => Err(BadAnswerForm::NotAnObject),
     }
 }
 
+/// Checks that an answer with this content type can be JSON, or events of a stream.
+///
+/// # Errors
+/// [`BadAnswerForm::ContentType`]
+pub fn check_content_type(
+    content_type: Option<&[u8]>,
+    asks_for_stream: bool,
+) -> Result<(), BadAnswerForm> {
+    match content_type.filter(|kind| !may_be_json(kind)) {
+        Some(kind) => Err(wrong_type(kind, asks_for_stream)),
+        None => Ok(()),
+    }
+}
+
+fn wrong_type(content_type: &[u8], asks_for_stream: bool) -> BadAnswerForm {
+    let expected = if asks_for_stream { "events" } else { "JSON" };
+    BadAnswerForm::ContentType { given: printable_media_type(content_type), expected }
+}
+
+/// Checks that a whole answer, which has passed [`check_whole_answer`], has a field of an answer of
+/// this protocol, or usage. Events without a content type need an event of an API.
+///
+/// # Errors
+/// [`BadAnswerForm`]
+pub fn check_answer_fields(body: &[u8], protocol: UpstreamProtocol) -> Result<(), BadAnswerForm> {
+    if begins_with_event(body) {
+        let mut meter = UsageMeter::for_stream();
+        meter.observe(body);
+        let is_answer = *meter.first_event() == AnswerStart::Event;
+        let is_billed = is_answer || meter.finish(0).has_billed_part;
+        let text = String::from_utf8_lossy(body);
+        return is_billed.then_some(()).ok_or_else(|| BadAnswerForm::NoEvents(quote_start(&text)));
+    }
+    let field = match protocol {
+        UpstreamProtocol::Messages => "\"content\"",
+        UpstreamProtocol::Chat => "\"choices\"",
+        UpstreamProtocol::Responses => "\"output\"",
+    };
+    let has = |name: &str| memmem::find(body, name.as_bytes()).is_some();
+    (has(field) || has("\"usage\"")).then_some(()).ok_or(BadAnswerForm::NoFields)
+}
+
+/// The most characters of an upstream's text that an error quotes.
+const QUOTED_CHARACTERS_MAX: usize = 100;
+
+/// The beginning of an upstream's text, for an error.
+pub fn quote_start(text: &str) -> String {
+    let start = text.chars().take(QUOTED_CHARACTERS_MAX);
+    let quoted: String = start.flat_map(char::escape_debug).collect();
+    format!("\"{quoted}\"")
+}
+
+fn printable_media_type(content_type: &[u8]) -> String {
+    let kind = media_type(content_type);
+    let printable = kind.iter().filter(|byte| byte.is_ascii_graphic());
+    printable.take(60).map(|byte| char::from(*byte)).collect()
+}
+
 /// Whether an answer with this content type can be JSON. Some servers send JSON, or events, as plain
 /// text or as bytes; the body decides then.
-pub fn may_be_json(content_type: &[u8]) -> bool {
+fn may_be_json(content_type: &[u8]) -> bool {
     let kind = media_type(content_type);
     kind.is_empty()
         || kind.ends_with(b"json")
@@ -63,7 +136,7 @@ fn media_type(content_type: &[u8]) -> Vec<u8> {
 }
 
 /// Whether the text begins with a line of an event stream.
-fn begins_with_event(body: &[u8]) -> bool {
+pub(crate) fn begins_with_event(body: &[u8]) -> bool {
     let body = body.trim_ascii_start();
     [b":".as_slice(), b"data:", b"event:", b"id:", b"retry:"]
         .iter()
@@ -73,7 +146,11 @@ fn begins_with_event(body: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use BadAnswerForm::{ContentType, Empty, NotAnObject, Page};
+    use BadAnswerForm::{Empty, NotAnObject, Page};
+
+    fn wrong_type_error(given: &str, expected: &'static str) -> BadAnswerForm {
+        BadAnswerForm::ContentType { given: given.to_owned(), expected }
+    }
 
     #[test]
     fn web_pages_and_non_json_answers_are_refused() {
@@ -100,7 +177,8 @@ mod tests {
             check(kind, "<html><body>Sign in</body></html>", Err(Page));
             check(kind, "\n<!doctype html>", Err(Page));
             let is_json = kind.is_none_or(|kind| kind.to_ascii_lowercase().contains("json"));
-            let other = if is_json { NotAnObject } else { ContentType };
+            let given = kind.unwrap_or_default();
+            let other = if is_json { NotAnObject } else { wrong_type_error(given, "JSON") };
             for body in [
                 "[]",
                 "[{}]",
@@ -113,12 +191,13 @@ mod tests {
                 "OK",
                 "data: {}\n\n",
             ] {
-                check(kind, body, Err(other));
+                check(kind, body, Err(other.clone()));
             }
         }
         for kind in ["text/html", "text/html; charset=utf-8", "application/xml", "image/png"] {
-            check(Some(kind), "{}", Err(ContentType));
-            check(Some(kind), "<html>", Err(Page));
+            let given = kind.split(';').next().unwrap();
+            check(Some(kind), "{}", Err(wrong_type_error(given, "JSON")));
+            check(Some(kind), "<html>", Err(wrong_type_error(given, "JSON")));
             check(Some(kind), "", Err(Empty));
         }
     }
@@ -131,10 +210,62 @@ mod tests {
         for body in ["data: {}\n\n", ": ping\n\n", "event: message_start\ndata: {}\n\n", "{}"] {
             assert_eq!(check(None, body), Ok(()), "{body}");
             assert_eq!(check(Some("text/plain"), body), Ok(()), "{body}");
-            assert_eq!(check(Some("text/html"), body), Err(ContentType), "{body}");
+            let error = wrong_type_error("text/html", "events");
+            assert_eq!(check(Some("text/html"), body), Err(error), "{body}");
         }
         assert_eq!(check(None, "<html>"), Err(Page));
         assert_eq!(check(None, "no"), Err(NotAnObject));
         assert_eq!(check(None, ""), Err(Empty));
+    }
+
+    #[test]
+    fn answers_have_a_field_of_their_protocol() {
+        use UpstreamProtocol::{Chat, Messages, Responses};
+        let check = |protocol, body: &str, is_answer: bool| {
+            let seen = check_answer_fields(body.as_bytes(), protocol).is_ok();
+            assert_eq!(seen, is_answer, "{protocol:?} {body}");
+        };
+        for (protocol, answer) in [
+            (Messages, r#"{"type":"message","content":[]}"#),
+            (Chat, r#"{"choices":[]}"#),
+            (Responses, r#"{"object":"response","output":[]}"#),
+        ] {
+            check(protocol, answer, true);
+            check(protocol, r#"{"usage":{"input_tokens":1}}"#, true);
+            for body in [
+                "{}",
+                r#"{"status":"ok"}"#,
+                r#"{"message":"Sign in"}"#,
+                r#"{"data":[],"object":"list"}"#,
+                r#"{"login":"\"choices\" \"content\" \"output\" \"usage\""}"#,
+            ] {
+                check(protocol, body, false);
+            }
+            check(protocol, "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n", true);
+            check(protocol, "event: message_start\ndata: {}\n\n", true);
+            check(
+                protocol,
+                "data: {\"error\":{\"code\":5}, \"usage\":{\"prompt_tokens\":9}}\n\n",
+                true,
+            );
+            for body in
+                ["data: hello\n\n", "data: {}\n\n", ": ping\n\n", "data: {\"error\":\"m\"}\n\n"]
+            {
+                check(protocol, body, false);
+            }
+        }
+        check(Chat, r#"{"type":"message","content":[]}"#, false);
+        check(Messages, r#"{"choices":[]}"#, false);
+    }
+
+    #[test]
+    fn errors_name_the_form_that_came() {
+        let error = check_whole_answer(Some(b"text/html; charset=utf-8"), b"{}", true).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the upstream answered with success and `text/html` instead of events"
+        );
+        let error = BadAnswerForm::NoEvents(quote_start("<a>\n\u{1b}"));
+        assert!(error.to_string().ends_with(r#"came: "<a>\n\u{1b}""#), "{error}");
     }
 }

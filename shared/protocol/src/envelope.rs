@@ -40,6 +40,8 @@ pub struct Envelope<'a> {
     pub is_thread: bool,
     /// What a Chat request says about `reasoning_effort`.
     pub effort: StatedEffort,
+    /// The number of answers that a Chat request asks for: `n`, at least 1.
+    pub choices: u32,
     /// The content that identifies the conversation if the request names no session.
     pub prefix: ConversationPrefix<'a>,
 }
@@ -205,6 +207,7 @@ impl<'a> Envelope<'a> {
             is_stored: fields.get(EnvelopeField::Store) != Some("false"),
             is_thread: fields.get(EnvelopeField::Thread).is_some_and(|raw| raw != "null"),
             effort: StatedEffort::from_raw(fields.get(EnvelopeField::ReasoningEffort)),
+            choices: parse_choices(fields.get(EnvelopeField::N)),
             prefix: ConversationPrefix {
                 tools: fields.get(EnvelopeField::Tools),
                 system: fields.get(EnvelopeField::System),
@@ -255,6 +258,14 @@ fn parse_id(raw: &str) -> Option<Cow<'_, str>> {
     }
     let inner = || serde_json::from_str::<IdObject>(raw).ok()?.id;
     parse_text(raw).or_else(inner).filter(|id| !id.is_empty())
+}
+
+/// The value of `n`. Servers can read `2.0` as 2.
+fn parse_choices(raw: Option<&str>) -> u32 {
+    let number = raw.and_then(|raw| raw.parse::<f64>().ok()).unwrap_or(1.0);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates")]
+    let choices = number as u32;
+    choices.max(1)
 }
 
 /// A JSON string, borrowed unless it has escapes.

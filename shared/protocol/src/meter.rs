@@ -4,6 +4,7 @@
 //! finds the events and parses only the few that contain usage or an error. `domain::price`
 //! computes the cost. [`crate::gzip`] decodes the bytes before the meter, where needed.
 
+mod choice_progress;
 mod meter_state;
 mod raw_fields;
 mod text_deltas;
@@ -13,7 +14,7 @@ mod usage_tally;
 
 pub use raw_fields::REPORTED_COUNT_MAX;
 pub use upstream_failure::UpstreamFailure;
-pub(crate) use upstream_failure::{MESSAGE_FIELDS, error_text};
+pub(crate) use upstream_failure::error_text;
 pub(crate) use usage_tally::{ReportedUsage, UsageTally};
 
 use crate::sse::SseDecoder;
@@ -66,8 +67,14 @@ pub struct MeterReading {
     pub has_reported_end: bool,
     /// Whether the model began to answer. The upstream then bills, whatever happens after that.
     pub started: bool,
+    /// Whether the upstream sent output of a model or reported usage that it bills, whatever else
+    /// it sent. Another attempt would be billed a second time.
+    pub has_billed_part: bool,
     /// The first event of the answer.
     pub first: AnswerStart,
+    /// Whether the upstream sent something else than events of an API: a page, a text, or an object
+    /// in another form. `first` is an error then.
+    pub is_foreign: bool,
     /// Whether the upstream reported the end without a final usage, or the whole answer cannot be
     /// read.
     pub hides_usage: bool,
@@ -98,11 +105,10 @@ enum MeterMode {
     Read,
 }
 
-/// Whether an event of this name contains model output or accompanies it.
+/// Whether an event of this name contains model output or accompanies it. `response.failed` can be
+/// the first event, and it is an error.
 fn may_hold_content(name: &[u8]) -> bool {
-    ["message_", "content_block_", "response."]
-        .iter()
-        .any(|begin| name.starts_with(begin.as_bytes()))
+    upstream_failure::is_api_event(name) && name != b"response.failed"
 }
 
 impl UsageMeter {
@@ -119,6 +125,12 @@ impl UsageMeter {
     fn new(mode: MeterMode) -> Self {
         let state = MeterState::default();
         Self { mode, state }
+    }
+
+    /// Sets the number of choices that a Chat request asked for. The stream is not complete before
+    /// all of them have finished.
+    pub fn expect_choices(&mut self, choices: u32) {
+        self.state.choices.set_requested(choices);
     }
 
     /// Reads the next bytes, without a content encoding.
@@ -211,6 +223,11 @@ impl UsageMeter {
         matches!(&self.mode, MeterMode::Stream(decoder) if decoder.is_mid_event())
     }
 
+    /// Whether the upstream has reported an error.
+    pub fn has_error(&self) -> bool {
+        matches!(self.state.end, AnswerEnd::Error(_))
+    }
+
     /// Whether the upstream has reported its end. Later bytes contain nothing new.
     pub fn is_complete(&self) -> bool {
         self.state.end == AnswerEnd::Complete
@@ -234,5 +251,7 @@ impl UsageMeter {
     }
 }
 
+#[cfg(test)]
+mod billed_errors;
 #[cfg(test)]
 mod usage_faults;

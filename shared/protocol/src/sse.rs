@@ -78,11 +78,17 @@ impl SseEvent<'_> {
     /// The kind by the event's name. Without a name, or with the standard's default `message`, the
     /// kind by the `type` at the beginning of the data.
     pub fn kind(&self) -> EventKind {
-        match self.name {
-            b"" | b"message" => {
-                leading_type(self.data).map_or(EventKind::Unnamed, EventKind::from_name)
-            }
+        match self.kind_name() {
+            b"" => EventKind::Unnamed,
             name => EventKind::from_name(name),
+        }
+    }
+
+    /// The name that determines the kind, or nothing.
+    pub(crate) fn kind_name(&self) -> &[u8] {
+        match self.name {
+            b"" | b"message" => leading_type(self.data).unwrap_or_default(),
+            name => name,
         }
     }
 }

@@ -124,7 +124,10 @@ fn check_text(name: &str, expect: &Value, reading: &MeterReading) {
     assert!(reading.output_chars >= told as u64, "{name}: {}", reading.output_chars);
     if let (Some(_), true) = (expect["text"].as_str(), expect["tools"].is_null()) {
         let extra = match name {
-            "server_tool_web_search" => r#"{"query":"example"}"#.len(),
+            // The model generates the name of a call and its input.
+            "server_tool_web_search" => r#"web_search{"query":"example"}"#.len(),
+            // Only its encrypted form shows the thinking.
+            "thinking_omitted" => "b3BhcXVl".len(),
             "compaction_iterations" => "Summary.".len(),
             _ => 0,
         };
@@ -202,7 +205,7 @@ fn missing_usage_is_estimated() {
     check("empty", 1_000, 0, true);
     // OpenAI reports usage only if the request asks for it.
     check("openai_chat", 7, 7, false);
-    check("openai_chat_tools", 1_000, 2, true);
+    check("openai_chat_tools", 1_000, 3, true);
     check("openai_responses_failed", 0, 0, false);
 }
 
@@ -348,6 +351,71 @@ fn body_that_is_not_a_stream_is_an_error() {
     check("upstream exploded", None, "upstream exploded");
     let error = r#"{"type":"error","error":{"type":"api_error","message":"no"}}"#;
     check(error, Some("api_error"), "no");
+}
+
+#[test]
+fn other_forms_than_events_are_recognized() {
+    let check = |body: &str, is_foreign: bool| {
+        let reading = read([body.as_bytes()]);
+        assert_eq!(reading.is_foreign, is_foreign, "{body}: {reading:?}");
+        let is_error = matches!(reading.first, AnswerStart::Error(_));
+        assert_eq!(is_error, is_foreign, "{body}: {reading:?}");
+        assert!(!is_foreign || !reading.has_billed_part, "{body}: {reading:?}");
+    };
+    for body in [
+        "<html><body>login</body></html>",
+        "upstream exploded",
+        "{\"status\":\"ok\"}",
+        "{\"error\":{\"message\":\"without an event\"}}",
+        "data: hello\n\n",
+        "data: 42\n\n",
+        "data: <html>\n\n",
+        "data: {}\n\n",
+        "data: {\"status\":\"ok\"}\n\n",
+        "data: {\"a\":NaN}\n\n",
+        "data: hello\n\ndata: [DONE]\n\n",
+        "data: {}\n\ndata: [DONE]\n\n",
+        "data: [DONE]\n\n",
+        "event: ping\ndata: {}\n\ndata: {}\n\n",
+    ] {
+        check(body, true);
+    }
+    let text = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";
+    for first in
+        ["", "data: hello\n\n", "data: {}\n\n", "data: {\"a\":NaN}\n\n", "event: x\ndata: y\n\n"]
+    {
+        check(&format!("{first}{text}"), false);
+        check(&format!("{first}event: message_start\ndata: {{}}\n\n"), false);
+        check(&format!("{first}data: {{\"x\":1,\"type\":\"message_start\"}}\n\n"), false);
+        check(&format!("{first}event: response.created\ndata: {{}}\n\n"), false);
+        check(&format!("{first}event: other\n{text}"), false);
+        check(&format!("{first}data: {{\"usage\":{{\"prompt_tokens\":1}}}}\n\n"), false);
+    }
+}
+
+/// A name that has arrived alone does not end the wait for an error.
+#[test]
+fn name_of_a_failed_response_is_no_good_start() {
+    for (name, is_good) in [
+        ("response.failed", false),
+        ("error", false),
+        ("response.created", true),
+        ("response.completed", true),
+        ("message_start", true),
+    ] {
+        let mut meter = UsageMeter::for_stream();
+        meter.observe(format!("event: {name}\n").as_bytes());
+        assert_eq!(meter.has_good_start(), is_good, "{name}");
+    }
+    let mut meter = UsageMeter::for_stream();
+    for piece in ["event: respon", "se.failed\n", "data: {\"type\":\"response.failed\",\"resp"] {
+        meter.observe(piece.as_bytes());
+        assert!(!meter.has_good_start(), "{piece}");
+    }
+    meter.observe(
+        b"onse\":{\"status\":\"failed\",\"error\":{\"code\":\"c\",\"message\":\"m\"}}}\n\n",
+    );
+    assert!(matches!(meter.first_event(), AnswerStart::Error(_)), "{:?}", meter.first_event());
 }
 
 #[test]

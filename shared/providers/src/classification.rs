@@ -70,13 +70,16 @@ pub fn classify(
     jitter: u8,
 ) -> Verdict {
     match failure {
-        CallFailure::Status(error) => of_error(error, facts, now, jitter),
+        CallFailure::Status(error) => {
+            keep_billed_answer(error, of_error(error, facts, now, jitter))
+        }
         CallFailure::FirstEvent(error) => {
             let verdict = of_error(error, facts, now, jitter);
-            match verdict.account {
+            let verdict = match verdict.account {
                 AccountEffect::CountFailure { .. } => count_failure(CooldownReason::StreamError),
                 _ => verdict,
-            }
+            };
+            keep_billed_answer(error, verdict)
         }
         CallFailure::NotAsked | CallFailure::InvalidAnswer => {
             try_another_account(AccountEffect::Nothing)
@@ -95,6 +98,14 @@ pub fn classify(
 pub fn confirm_suspicion(reason: CooldownReason, now: Timestamp) -> Option<AccountEffect> {
     let rest = |scope| cool_until(scope, seconds_after(now, FORBIDDEN_SECONDS), reason, false);
     (reason == CooldownReason::Forbidden).then(|| rest(CooldownScope::Account))
+}
+
+/// Ends the request where the upstream bills the failed call, so that it is not bought again.
+fn keep_billed_answer(error: &UpstreamError<'_>, verdict: Verdict) -> Verdict {
+    if error.is_billed {
+        return Verdict { request: RetryDecision::ReturnToClient, ..verdict };
+    }
+    verdict
 }
 
 fn of_error(

@@ -102,7 +102,7 @@ async fn account_and_group_commands_accept_names() {
     run_ok(&mut system, "group add --name alias --model-alias a=b");
     assert_eq!(json_of(&mut system, "group show alias")["model_aliases"], json!({"a": "b"}));
 
-    assert_fails(&mut system, "group remove night --yes", 1, &["from the group"]);
+    assert_fails(&mut system, "group remove night --yes", 1, &["assign them to other groups"]);
     run_ok(&mut system, "account remove main --yes");
     run_ok(&mut system, "group set night --name day");
     run_ok(&mut system, "group remove day --yes");

@@ -45,7 +45,6 @@ impl ErrorFields {
             _ => document,
         };
         let is_enveloped = !std::ptr::eq(error, document);
-        let message = ["message", "Message", "detail", "msg", "errors"];
         let details = error["details"].as_array().map(Vec::as_slice).unwrap_or_default();
         let detail = |name: &str| details.iter().find_map(|detail| detail[name].as_str());
         Self {
@@ -54,9 +53,9 @@ impl ErrorFields {
             status: scalar_text(&error["status"]),
             reason: detail("reason").or(error["details"]["error_code"].as_str()).map(str::to_owned),
             retry_delay: detail("retryDelay").and_then(parse_duration),
-            message: message
-                .into_iter()
-                .map(|name| read_text(&error[name], TEXT_DEPTH_MAX))
+            message: MESSAGE_FIELDS
+                .iter()
+                .map(|name| error_text(&error[*name]))
                 .find(|text| !text.is_empty())
                 .unwrap_or_default(),
             is_enveloped,
@@ -128,19 +127,37 @@ const IMPLIED: [(&[&str], u16); 14] = [
 /// The deepest nesting of an error's text.
 const TEXT_DEPTH_MAX: usize = 4;
 
-/// The text of a message: a string, a list of texts (`FastAPI`, pydantic), or an object (Mistral).
-fn read_text(value: &Value, levels: usize) -> String {
+/// The fields in which vendors send the text of an error.
+pub const MESSAGE_FIELDS: [&str; 7] =
+    ["message", "Message", "detail", "msg", "error_message", "errors", "description"];
+
+/// The text of an error's message: a string, a list of them, or an object. `FastAPI` and pydantic send
+/// a list of objects with a place and a message, as do vLLM and Mistral (whose `message` is an
+/// object with such a `detail`; their servers, 2026-11).
+pub fn error_text(value: &Value) -> String {
+    text_within(value, TEXT_DEPTH_MAX)
+}
+
+fn text_within(value: &Value, levels: usize) -> String {
     match value {
         Value::String(text) => text.clone(),
         _ if levels == 0 => String::new(),
         Value::Array(items) => {
-            let texts = items.iter().take(8).map(|item| read_text(item, levels - 1));
+            let texts = items.iter().take(8).map(|item| text_within(item, levels - 1));
             texts.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ")
         }
         Value::Object(_) => {
-            let fields = ["message", "msg", "detail", "error"];
-            let texts = fields.iter().map(|name| read_text(&value[*name], levels - 1));
-            texts.into_iter().find(|text| !text.is_empty()).unwrap_or_default()
+            let fields = MESSAGE_FIELDS.iter().chain(&["error", "reason", "title"]);
+            let mut texts = fields.map(|name| text_within(&value[*name], levels - 1));
+            let text = texts.find(|text| !text.is_empty());
+            let place = value["loc"].as_array().into_iter().flatten();
+            let place: Vec<String> = place
+                .map(|step| step.as_str().map_or_else(|| step.to_string(), str::to_owned))
+                .collect();
+            match (text, place.is_empty()) {
+                (Some(text), false) => format!("{}: {text}", place.join(".")),
+                (text, _) => text.unwrap_or_default(),
+            }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => String::new(),
     }

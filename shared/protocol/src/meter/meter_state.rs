@@ -1,17 +1,15 @@
 //! The state of one answer, event by event.
 
-use super::upstream_failure::is_empty_chunk;
-use super::upstream_object::{NestedResponse, RawUsage, UpstreamObject};
+use super::choice_progress::{ChoiceProgress, has_later_index};
+use super::upstream_failure::{has_envelope, is_api_event, is_empty_chunk};
+use super::upstream_object::{FinishChoice, NestedResponse, RawUsage, UpstreamObject};
 use super::usage_tally::UsageTally;
 use super::{AnswerEnd, AnswerStart, MeterReading, UpstreamFailure, text_deltas};
+use crate::answer_form::begins_with_event;
 use crate::json::is_json;
 use crate::sse::{EventKind, SseDecoder, SseEvent};
 use baton_domain::usage::BilledUsage;
 use memchr::memmem;
-
-/// The keys of a chat chunk whose texts are output.
-const CHAT_OUTPUT: [&str; 4] =
-    ["\"content\"", "\"arguments\"", "\"reasoning_content\"", "\"reasoning\""];
 
 /// The state of the reading.
 #[derive(Debug, Default)]
@@ -38,12 +36,25 @@ pub(super) struct MeterState {
     pub(super) has_started: bool,
     /// Whether a whole answer could not be read although a model perhaps wrote it.
     pub(super) is_unread: bool,
-    /// The first text that came in place of an event. It is the error if nothing follows.
-    first_text: Option<UpstreamFailure>,
+    /// The first text, or object in another form, that came in place of an event. It is the error
+    /// if nothing follows.
+    first_foreign: Option<UpstreamFailure>,
+    /// Whether the bytes are not events of an API.
+    is_foreign: bool,
     stop_reason: Option<String>,
+    pub(super) choices: ChoiceProgress,
+    /// Whether OpenAI's end mark has arrived.
+    is_done: bool,
     /// Whether a block of content has arrived.
     has_content: bool,
     pub(super) output_chars: u64,
+    /// The length of the texts in the finished items of a response.
+    chars_in_items: u64,
+}
+
+/// The characters of an event that was too long to be held.
+fn dropped_chars(event: &SseEvent<'_>) -> u64 {
+    u64::try_from(event.dropped).unwrap_or(0)
 }
 
 impl MeterState {
@@ -53,27 +64,27 @@ impl MeterState {
         match kind {
             EventKind::ContentDelta => {
                 self.output_chars += text_deltas::chars_in_content_delta(event.data);
-                self.output_chars += u64::try_from(event.dropped).unwrap_or(0);
+                self.output_chars += dropped_chars(event);
                 self.started = true;
             }
             EventKind::MessageStart => self.observe_start(event.data),
             EventKind::MessageDelta => self.observe_delta(event.data),
             EventKind::MessageStop => self.mark_complete(),
             EventKind::Error => {
-                self.record_failure(UpstreamFailure::from_body(event.data));
+                self.observe_error(event.data, UpstreamFailure::from_body(event.data));
                 self.has_reported_end = true;
             }
             EventKind::ResponseEnd => self.observe_response_end(event.data),
             EventKind::ResponseDelta => {
-                self.output_chars += text_deltas::chars_in_strings(event.data, &["\"delta\""]);
+                self.output_chars += text_deltas::chars_in_output(event.data);
+                self.output_chars += dropped_chars(event);
                 self.started = true;
             }
-            EventKind::Unnamed => self.observe_chunk(event.data),
-            EventKind::Other => {
-                self.started |= event.name.starts_with(b"response.output");
-                self.has_content |= event.name.starts_with(b"content_block")
-                    || memmem::find(event.data, b"\"content_block\"").is_some();
+            EventKind::Unnamed => {
+                self.output_chars += dropped_chars(event);
+                self.observe_chunk(event.data);
             }
+            EventKind::Other => self.observe_other(event),
             EventKind::Ping => {}
         }
         // Usage that more output follows is not the final one.
@@ -88,6 +99,21 @@ impl MeterState {
             };
         }
         self.has_started = true;
+    }
+
+    /// Reads an event that begins or ends a part of the answer.
+    fn observe_other(&mut self, event: &SseEvent<'_>) {
+        let kind = event.kind_name();
+        self.started |= kind.starts_with(b"response.output");
+        let is_block = memmem::find(event.data, b"\"content_block\"").is_some();
+        self.has_content |= kind.starts_with(b"content_block") || is_block;
+        if is_block {
+            self.output_chars += text_deltas::chars_in_output(event.data);
+        } else if kind == b"response.output_item.done" {
+            // The item repeats the texts of its deltas. Some items have none.
+            self.chars_in_items += text_deltas::chars_in_output(event.data);
+            self.output_chars = self.output_chars.max(self.chars_in_items);
+        }
     }
 
     fn observe_start(&mut self, data: &[u8]) {
@@ -124,7 +150,11 @@ impl MeterState {
             return;
         };
         let failed = response.status.as_deref() == Some("failed");
-        self.started |= !failed || response.usage.is_some();
+        self.started |= !failed || response.usage.as_ref().is_some_and(RawUsage::has_counts);
+        let told = response.usage.as_ref().and_then(|usage| usage.output_tokens);
+        if told.unwrap_or(0) == 0 {
+            self.output_chars = self.output_chars.max(text_deltas::chars_in_output(data));
+        }
         self.take_final_message(response);
         if failed {
             self.record_failure(UpstreamFailure::from_body(data));
@@ -132,6 +162,21 @@ impl MeterState {
         } else {
             self.mark_complete();
         }
+    }
+
+    /// Reads an event that reports an error. The upstream bills the usage that comes with it.
+    fn observe_error(&mut self, data: &[u8], failure: UpstreamFailure) {
+        if let Some(object) = UpstreamObject::parse_error(data) {
+            self.model = object.model.or(self.model.take());
+            self.tally.note_outside_usage(object.service_tier, object.web_searches);
+            let nested = [object.error, object.message, object.response].into_iter().flatten();
+            let usages = nested.filter_map(|nested| nested.usage).chain(object.usage);
+            for usage in usages.filter(RawUsage::has_counts) {
+                self.started = true;
+                self.take_usage(usage, true);
+            }
+        }
+        self.record_failure(failure);
     }
 
     /// Reads an event without a name: a chat chunk, OpenAI's end mark, or an error object.
@@ -143,6 +188,7 @@ impl MeterState {
             return self.observe_text(data);
         }
         let has = |key: &str| has_value(data, key);
+        let chars = text_deltas::chars_in_output(data);
         // Before model output has arrived, an object that is not a chunk can be an error.
         let may_start_with_error = self.first == AnswerStart::Nothing && !has("\"choices\"");
         if has("\"error\"") || may_start_with_error {
@@ -152,12 +198,17 @@ impl MeterState {
                 || (has("\"error\"") && !has("\"choices\"") && !is_json(data)).then_some(data);
             if let Some(failure) = failure.or_else(|| broken().map(UpstreamFailure::from_body)) {
                 self.has_reported_end |= !self.is_anthropic;
-                return self.record_failure(failure);
+                self.started |= chars > 0;
+                self.output_chars += chars;
+                return self.observe_error(data, failure);
             }
         }
-        self.output_chars += text_deltas::chars_in_strings(data, &CHAT_OUTPUT);
+        self.output_chars += chars;
+        if self.first == AnswerStart::Nothing && !has_envelope(data) {
+            self.note_foreign(data);
+        }
         let has_reported_end = has("\"usage\"") || has("\"finish_reason\"") || has("\"type\"");
-        if self.started && self.model.is_some() && !has_reported_end {
+        if self.started && self.model.is_some() && !has_reported_end && !has_later_index(data) {
             return;
         }
         let Some(object) = UpstreamObject::parse(data) else {
@@ -174,9 +225,7 @@ impl MeterState {
             _ => {}
         }
         self.started |= object.choices.is_some();
-        if object.is_finished() {
-            self.mark_complete();
-        }
+        self.observe_choices(object.choices.as_deref().unwrap_or_default());
         self.model = self.model.take().or(object.model);
         self.tally.note_outside_usage(object.service_tier, None);
         if let Some(usage) = object.usage {
@@ -184,18 +233,32 @@ impl MeterState {
         }
     }
 
+    /// Notes which choices have finished. A choice that begins late reopens the answer.
+    fn observe_choices(&mut self, choices: &[FinishChoice]) {
+        if choices.is_empty() {
+            return;
+        }
+        self.choices.note_chunk(choices);
+        if self.choices.is_complete() {
+            self.mark_complete();
+        } else if self.end == AnswerEnd::Complete && !self.is_done {
+            (self.end, self.has_reported_end) = (AnswerEnd::Truncated, false);
+        }
+    }
+
     /// Reads OpenAI's end mark.
     fn observe_done(&mut self) {
         let message = || "the stream was done before it began".to_owned();
         let failure = if self.has_started {
-            self.first_text.take().filter(|_| self.first == AnswerStart::Nothing)
+            self.first_foreign.take().filter(|_| self.first == AnswerStart::Nothing)
         } else {
             Some(UpstreamFailure { message: message(), ..UpstreamFailure::default() })
         };
-        match failure {
-            Some(failure) => self.record_failure(failure),
-            None => self.mark_complete(),
+        if let Some(failure) = failure {
+            return self.record_foreign(failure);
         }
+        self.is_done = true;
+        self.mark_complete();
     }
 
     /// Reads data that is not an object: a list of errors, a page, or a text. Gateways send such
@@ -205,13 +268,19 @@ impl MeterState {
         if self.first != AnswerStart::Nothing || data == b"null" {
             return;
         }
-        let error = UpstreamFailure::from_object(data);
-        match error.or_else(|| data.starts_with(b"<").then(|| UpstreamFailure::from_body(data))) {
-            Some(failure) => self.record_failure(failure),
-            None if self.first_text.is_none() => {
-                self.first_text = Some(UpstreamFailure::from_body(data));
-            }
-            None => {}
+        if let Some(failure) = UpstreamFailure::from_object(data) {
+            self.observe_error(data, failure);
+        } else if data.starts_with(b"<") {
+            self.record_foreign(UpstreamFailure::from_body(data));
+        } else {
+            self.note_foreign(data);
+        }
+    }
+
+    /// Keeps the first data that is not an event of an API.
+    fn note_foreign(&mut self, data: &[u8]) {
+        if self.first_foreign.is_none() {
+            self.first_foreign = Some(UpstreamFailure::from_body(data));
         }
     }
 
@@ -232,17 +301,24 @@ impl MeterState {
         let is_message = object.kind.as_deref() == Some("message");
         let is_answer = is_message || object.choices.is_some() || object.status.is_some();
         let is_error = matches!(self.end, AnswerEnd::Error(_));
-        self.started = object.usage.is_some() || (is_answer && !is_error);
-        let told = object.usage.as_ref().and_then(|usage| usage.output_tokens).unwrap_or(0);
-        if self.started && told == 0 && (object.usage.is_none() || text_deltas::has_any(body)) {
-            self.output_chars = text_deltas::chars_in_utf8(body);
+        let of_error = object.error.and_then(|error| error.usage);
+        let usage = object.usage.or(of_error.filter(|_| is_error));
+        self.started = usage.as_ref().is_some_and(|usage| !is_error || usage.has_counts())
+            || (is_answer && !is_error);
+        let told = usage.as_ref().and_then(|usage| usage.output_tokens).unwrap_or(0);
+        if self.started && told == 0 {
+            self.output_chars = match text_deltas::chars_in_output(body) {
+                // Nothing is known about the output, so all of the answer counts.
+                0 if usage.is_none() => text_deltas::chars_in_utf8(body),
+                chars => chars,
+            };
         }
         self.stop_reason = object.stop_reason;
         self.has_content |= object.has_content;
         self.take_final_message(NestedResponse {
             id: object.id,
             model: object.model,
-            usage: object.usage,
+            usage,
             status: None,
             service_tier: object.service_tier,
             web_searches: object.web_searches,
@@ -250,16 +326,21 @@ impl MeterState {
         self.mark_complete();
     }
 
-    /// Reads a body that is not a JSON object. If it begins like one, it was cut short and is
-    /// billed. Otherwise no model wrote it.
+    /// Reads a body that is not a JSON object: events without their content type, an object that
+    /// was cut short and is billed, or text that no model wrote.
     fn observe_unparsable_body(&mut self, body: &[u8]) {
+        if begins_with_event(body) {
+            let mut decoder = SseDecoder::new();
+            decoder.push(body, |event| self.observe_event(&event));
+            return self.finish_stream(decoder);
+        }
         let is_page = body.trim_ascii_start().starts_with(b"<");
         self.is_unread |= !is_page && memchr::memchr(b'{', body).is_some();
         if body.is_empty() || body.trim_ascii_start().starts_with(b"{") {
             self.started = !body.is_empty();
             self.output_chars = text_deltas::chars_in_utf8(body);
         } else {
-            self.record_failure(UpstreamFailure::from_body(body));
+            self.observe_error(body, UpstreamFailure::from_body(body));
         }
     }
 
@@ -271,7 +352,8 @@ impl MeterState {
         if self.first == AnswerStart::Nothing && !rest.is_empty() && !looks_like_stream(rest) {
             let failure = UpstreamFailure::from_body(rest);
             self.first = AnswerStart::Error(failure.clone());
-            return self.record_failure(failure);
+            self.is_foreign = true;
+            return self.observe_error(rest, failure);
         }
         decoder.finish(|event| {
             let is_whole = is_json(event.data);
@@ -280,10 +362,10 @@ impl MeterState {
             }
         });
         if self.first == AnswerStart::Nothing
-            && let Some(failure) = self.first_text.take()
+            && let Some(failure) = self.first_foreign.take()
         {
             self.first = AnswerStart::Error(failure.clone());
-            self.record_failure(failure);
+            self.record_foreign(failure);
         }
     }
 
@@ -312,6 +394,12 @@ impl MeterState {
         }
     }
 
+    /// Records data that is not an event of an API as the error of the upstream.
+    fn record_foreign(&mut self, failure: UpstreamFailure) {
+        self.is_foreign |= !matches!(self.end, AnswerEnd::Error(_));
+        self.record_failure(failure);
+    }
+
     fn record_failure(&mut self, failure: UpstreamFailure) {
         if !matches!(self.end, AnswerEnd::Error(_)) {
             self.end = AnswerEnd::Error(failure);
@@ -334,6 +422,7 @@ impl MeterState {
             ..
         } = self;
         let (stop_reason, output_chars) = (self.stop_reason, self.output_chars);
+        let has_billed_part = output_chars > 0 || tally.has_counts();
         // A stream that stopped before its first event is possibly billed.
         let was_billed = started || end == AnswerEnd::Truncated;
         let lacks_output = was_billed && !settled;
@@ -366,7 +455,9 @@ impl MeterState {
             end,
             has_reported_end,
             started,
+            has_billed_part,
             first,
+            is_foreign: self.is_foreign,
             hides_usage: hides_usage && !is_free,
             stop_reason,
             output_chars,
@@ -380,9 +471,14 @@ fn is_empty(event: &SseEvent<'_>, kind: EventKind) -> bool {
     let has_data = !event.data.trim_ascii().is_empty() || event.dropped > 0;
     match kind {
         EventKind::Ping => true,
-        EventKind::Other => !has_data,
+        EventKind::Other => {
+            let is_known = is_api_event(event.kind_name()) || event.dropped > 0;
+            !has_data || !(is_known || has_envelope(event.data))
+        }
         EventKind::Unnamed => {
-            event.dropped == 0 && (!has_data || is_text(event.data) || is_empty_chunk(event.data))
+            let data = event.data;
+            let is_nothing = || is_text(data) || is_empty_chunk(data) || !has_envelope(data);
+            event.dropped == 0 && (!has_data || is_nothing())
         }
         _ => false,
     }

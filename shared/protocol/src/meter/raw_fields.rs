@@ -41,7 +41,7 @@ pub(super) struct RawFields<'a> {
 }
 
 /// All names that metering reads, in any object.
-const NAMES: [&str; 36] = [
+const NAMES: [&str; 37] = [
     "action",
     "cache_creation",
     "cache_creation_input_tokens",
@@ -53,6 +53,7 @@ const NAMES: [&str; 36] = [
     "completion_tokens_details",
     "content",
     "delta",
+    "error",
     "ephemeral_1h_input_tokens",
     "ephemeral_5m_input_tokens",
     "inference_geo",

@@ -1,9 +1,20 @@
-//! Counts the text in an answer's deltas without parsing them, to estimate an answer whose final
-//! usage never arrived.
+//! Counts the text that a model generated, to estimate an answer whose final usage never arrived.
+//!
+//! The rule names what does not count, so that a field that a vendor adds counts without a change
+//! here. All strings count inside the parts that hold a model's output: `delta` and `content_block`
+//! of Anthropic's events, `content` of its messages, `delta`, `message` and `text` of a chat choice,
+//! `delta`, `item` and `output` of OpenAI's Responses. The vendors do not bill the rest as output
+//! (API references of Anthropic, OpenAI, OpenRouter and Amazon Bedrock, read 2026-11):
+//!
+//! * names, ids, kinds and states;
+//! * signatures and encrypted copies of thinking, because they repeat it. The `data` of redacted
+//!   thinking counts, because nothing else shows that thinking;
+//! * cited passages and annotations, log probabilities, and padding;
+//! * results of tools that ran at the vendor, which are part of the prompt;
+//! * images and sound. Their transcript counts.
 
-use memchr::{memchr2, memmem};
-use serde::Deserialize;
-use std::borrow::Cow;
+use crate::json::DEPTH_MAX;
+use memchr::memchr2;
 
 /// The approximate number of characters in a token (Claude apps gateway page, 2026-08-22).
 const CHARS_PER_TOKEN: u64 = 4;
@@ -16,35 +27,13 @@ pub(super) fn estimate_tokens(chars: u64) -> u64 {
 /// Characters in a `content_block_delta`: its text, thinking or partial JSON. A signature does not
 /// count.
 pub(super) fn chars_in_content_delta(data: &[u8]) -> u64 {
-    chars_in_usual_delta(data).unwrap_or_else(|| chars_in_any_delta(data).unwrap_or(0))
+    chars_in_usual_delta(data).unwrap_or_else(|| chars_in_output(data))
 }
 
-/// Characters in the first string of the form `"key":"…"`, for each of `keys`.
-pub(super) fn chars_in_strings(data: &[u8], keys: &[&str]) -> u64 {
-    keys.iter()
-        .filter_map(|key| {
-            let index = memmem::find(data, key.as_bytes())? + key.len();
-            chars_in_string(data[index..].trim_ascii_start().strip_prefix(b":")?)
-        })
-        .sum()
-}
-
-/// Whether a whole answer contains model text: a non-empty string with one of the usual keys.
-pub(super) fn has_any(body: &[u8]) -> bool {
-    const KEYS: [&str; 6] = [
-        "\"content\"",
-        "\"text\"",
-        "\"thinking\"",
-        "\"arguments\"",
-        "\"reasoning_content\"",
-        "\"reasoning\"",
-    ];
-    KEYS.iter().any(|key| {
-        memmem::find_iter(body, key.as_bytes()).any(|index| {
-            let value = body[index + key.len()..].trim_ascii_start().strip_prefix(b":");
-            value.and_then(chars_in_string).is_some_and(|chars| chars > 0)
-        })
-    })
+/// Characters that a model generated in an event or a whole answer. The time is linear in the
+/// length. Text that is cut or is not valid JSON counts as far as it can be read.
+pub(super) fn chars_in_output(json: &[u8]) -> u64 {
+    OutputScan { rest: json }.count_value(Part::Envelope, DEPTH_MAX)
 }
 
 /// Counts in a delta with the usual order of keys, without a search:
@@ -55,50 +44,231 @@ fn chars_in_usual_delta(data: &[u8]) -> Option<u64> {
     let kind = after_index[digits..].strip_prefix(b",\"delta\":{\"type\":\"")?;
     let tail = kind[memchr::memchr(b'"', kind)?..].strip_prefix(b"\",\"")?;
     let key_end = memchr::memchr(b'"', tail)?;
-    match &tail[..key_end] {
-        b"text" | b"thinking" | b"partial_json" | b"content" => {
-            Some(chars_in_string(tail[key_end + 1..].strip_prefix(b":")?).unwrap_or(0))
+    let counts = match &tail[..key_end] {
+        b"text" | b"thinking" | b"partial_json" | b"content" => true,
+        b"signature" => false,
+        _ => return None,
+    };
+    let (chars, rest) = count_string(tail[key_end + 1..].strip_prefix(b":\"")?);
+    // More fields need the full scan.
+    rest.starts_with(b"}}").then_some(if counts { chars } else { 0 })
+}
+
+/// What a value belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// An event or an answer, whose fields can hold output.
+    Envelope,
+    /// A choice of a chat completion.
+    Choice,
+    /// Output of a model.
+    Output,
+    /// The input of a call. A model generated all of it, whatever the names are.
+    Input,
+    /// Sound with a transcript.
+    Audio,
+    /// Nothing that a model generated.
+    Other,
+}
+
+impl Part {
+    /// What the field `name` of this part is.
+    fn field(self, name: &[u8]) -> Self {
+        match self {
+            Self::Envelope => match name {
+                b"choices" => Self::Choice,
+                b"response" => Self::Envelope,
+                b"delta" | b"content_block" | b"content" | b"item" | b"output" => Self::Output,
+                _ => Self::Other,
+            },
+            Self::Choice => match name {
+                b"delta" | b"message" | b"text" => Self::Output,
+                _ => Self::Other,
+            },
+            Self::Output => match name {
+                b"input" | b"arguments" => Self::Input,
+                b"audio" => Self::Audio,
+                _ if is_not_output(name) => Self::Other,
+                _ => Self::Output,
+            },
+            Self::Audio if name == b"transcript" => Self::Output,
+            Self::Audio | Self::Other | Self::Input => Self::Other,
         }
-        b"signature" | b"citation" => Some(0),
-        _ => None,
     }
 }
 
-fn chars_in_any_delta(data: &[u8]) -> Option<u64> {
-    #[derive(Deserialize)]
-    struct DeltaEvent<'a> {
-        #[serde(borrow)]
-        delta: TextDelta<'a>,
-    }
-    #[derive(Deserialize)]
-    struct TextDelta<'a> {
-        #[serde(borrow, default)]
-        text: Cow<'a, str>,
-        #[serde(borrow, default)]
-        thinking: Cow<'a, str>,
-        #[serde(borrow, default)]
-        partial_json: Cow<'a, str>,
-    }
-    let TextDelta { text, thinking, partial_json } =
-        serde_json::from_slice::<DeltaEvent>(data).ok()?.delta;
-    Some([text, thinking, partial_json].iter().map(|part| chars_in_utf8(part.as_bytes())).sum())
+/// Whether a field inside of output is not billed as output.
+fn is_not_output(name: &[u8]) -> bool {
+    let is_id = name == b"id" || name.ends_with(b"_id") || name.ends_with(b"Id");
+    let is_encrypted = name == b"signature" || name.starts_with(b"encrypted_");
+    let is_result = matches!(
+        name,
+        b"output" | b"outputs" | b"result" | b"results" | b"sources" | b"tools" | b"error"
+    );
+    let is_cited = matches!(
+        name,
+        b"annotations" | b"citation" | b"citations" | b"cited_text" | b"logprobs" | b"obfuscation"
+    );
+    let is_image = matches!(name, b"image_url" | b"images" | b"b64_json");
+    let is_state = matches!(
+        name,
+        b"type"
+            | b"role"
+            | b"object"
+            | b"model"
+            | b"status"
+            | b"phase"
+            | b"format"
+            | b"finish_reason"
+            | b"stop_reason"
+            | b"stop_sequence"
+            | b"server_label"
+            | b"expires_at"
+            | b"caller"
+            | b"cache_control"
+            | b"usage"
+            // LiteLLM repeats fields here.
+            | b"provider_specific_fields"
+    );
+    is_id || is_encrypted || is_result || is_cited || is_image || is_state
 }
 
-/// Characters in the JSON string at the start of `data`. An escape counts as one character. An
-/// unfinished string counts as far as it has arrived.
-fn chars_in_string(data: &[u8]) -> Option<u64> {
-    let mut rest = data.trim_ascii_start().strip_prefix(b"\"")?;
-    let mut chars = 0;
+/// Whether an object of this `type` holds nothing that a model generated: results of tools that ran
+/// at the vendor, their list, and sound.
+fn is_not_output_type(kind: &[u8]) -> bool {
+    kind == b"mcp_list_tools"
+        || [b"_result".as_slice(), b"_output", b"audio.delta"].iter().any(|end| kind.ends_with(end))
+}
+
+/// A walk over JSON text that counts characters of output.
+struct OutputScan<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> OutputScan<'a> {
+    /// Reads a value. Returns the characters of output in it.
+    fn count_value(&mut self, part: Part, levels: usize) -> u64 {
+        let first = self.peek();
+        let start = self.rest;
+        let chars = match first {
+            Some(b'"') => {
+                let chars = self.take_string();
+                return if matches!(part, Part::Output | Part::Input) { chars } else { 0 };
+            }
+            Some(b'{' | b'[') if levels == 0 => {
+                self.rest = &[];
+                return if part == Part::Other { 0 } else { chars_in_utf8(start) };
+            }
+            Some(b'{') => self.count_object(part, levels - 1),
+            Some(b'[') => self.count_list(part, levels - 1),
+            _ => {
+                let is_end = |byte: &u8| b",]}: \t\r\n\"".contains(byte);
+                let end = self.rest.iter().position(is_end).unwrap_or(self.rest.len());
+                self.rest = &self.rest[end..];
+                0
+            }
+        };
+        let is_container = matches!(start.first(), Some(b'{' | b'['));
+        if part == Part::Input && is_container {
+            // The first event of a call has an empty input.
+            let input = &start[..start.len() - self.rest.len()];
+            return if input.len() > 2 { chars_in_utf8(input) } else { 0 };
+        }
+        chars
+    }
+
+    fn count_object(&mut self, part: Part, levels: usize) -> u64 {
+        self.rest = &self.rest[1..];
+        // Vendors and gateways repeat the same thinking under several names.
+        let (mut chars, mut thinking, mut is_result) = (0, 0, false);
+        while let Some(byte) = self.peek() {
+            if byte != b'"' {
+                self.rest = &self.rest[1..];
+                if byte == b'}' {
+                    break;
+                }
+                continue;
+            }
+            let name = self.take_raw_string();
+            if self.peek() != Some(b':') {
+                continue;
+            }
+            self.rest = &self.rest[1..];
+            if name == b"type" && part != Part::Input && self.peek() == Some(b'"') {
+                is_result |= is_not_output_type(self.take_raw_string());
+                continue;
+            }
+            let counted = self.count_value(part.field(name), levels);
+            if name.starts_with(b"reasoning") || name.starts_with(b"thinking") {
+                thinking = counted.max(thinking);
+            } else {
+                chars += counted;
+            }
+        }
+        if is_result { 0 } else { chars + thinking }
+    }
+
+    fn count_list(&mut self, part: Part, levels: usize) -> u64 {
+        self.rest = &self.rest[1..];
+        let mut chars = 0;
+        while let Some(byte) = self.peek() {
+            if !b",]}:".contains(&byte) {
+                chars += self.count_value(part, levels);
+                continue;
+            }
+            self.rest = &self.rest[1..];
+            if byte == b']' {
+                break;
+            }
+        }
+        chars
+    }
+
+    /// The next byte that is not white space.
+    fn peek(&mut self) -> Option<u8> {
+        self.rest = self.rest.trim_ascii_start();
+        self.rest.first().copied()
+    }
+
+    /// Reads the string that begins here. Returns its characters.
+    fn take_string(&mut self) -> u64 {
+        let (chars, rest) = count_string(&self.rest[1..]);
+        self.rest = rest.get(1..).unwrap_or_default();
+        chars
+    }
+
+    /// Reads the string that begins here, without its quotes and with its escapes.
+    fn take_raw_string(&mut self) -> &'a [u8] {
+        let start = &self.rest[1..];
+        let mut end = 0;
+        while let Some(offset) = memchr2(b'"', b'\\', &start[end..]) {
+            end += offset;
+            if start[end] == b'"' {
+                break;
+            }
+            end = (end + 2).min(start.len());
+        }
+        let is_whole = start.get(end) == Some(&b'"');
+        let text = if is_whole { &start[..end] } else { start };
+        self.rest = start.get(text.len() + 1..).unwrap_or_default();
+        text
+    }
+}
+
+/// Characters of a JSON string up to its quote, and the rest from the quote on. An escape counts as
+/// one character. An unfinished string counts as far as it has arrived.
+fn count_string(text: &[u8]) -> (u64, &[u8]) {
+    let (mut rest, mut chars) = (text, 0);
     while let Some(index) = memchr2(b'"', b'\\', rest) {
         chars += chars_in_utf8(&rest[..index]);
         if rest[index] == b'"' {
-            return Some(chars);
+            return (chars, &rest[index..]);
         }
         chars += 1;
         let length = if rest.get(index + 1) == Some(&b'u') { 6 } else { 2 };
         rest = rest.get(index + length..).unwrap_or_default();
     }
-    Some(chars + chars_in_utf8(rest))
+    (chars + chars_in_utf8(rest), &[])
 }
 
 /// Characters in UTF-8 that can be cut: all bytes except continuation bytes.
@@ -113,6 +283,8 @@ pub(super) fn chars_in_utf8(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
 
     #[test]
     fn content_deltas_are_counted_in_characters() {
@@ -127,35 +299,215 @@ mod tests {
         check(r#"{"type":"thinking_delta","thinking":"hm"}"#, 2);
         check(r#"{"type":"input_json_delta","partial_json":"{\"a\":"}"#, 5);
         check(r#"{"type":"signature_delta","signature":"abcdef"}"#, 0);
+        check(r#"{"type":"citations_delta","citation":{"cited_text":"abc","title":"t"}}"#, 0);
         check(r#"{"text":"Hello","type":"text_delta"}"#, 5);
         check(r#"{"type" : "text_delta", "text" : "a\u00e9"}"#, 2);
+        check(r#"{"type":"text_delta","text":"Hello","more":"text"}"#, 9);
         check(r#"{"type":"future_delta","z":1}"#, 0);
+        check(r#"{"type":"future_delta","future":"text"}"#, 4);
         check(r#"{"type":"text_delta","text":"cut"#, 4);
         check("null", 0);
     }
 
-    #[test]
-    fn strings_of_the_given_keys_are_counted() {
-        let keys = ["\"content\"", "\"arguments\""];
-        let check = |data: &str, chars| assert_eq!(chars_in_strings(data.as_bytes(), &keys), chars);
-        check(r#"{"delta":{"content":"Hé"}}"#, 2);
-        check(r#"{"delta":{"content": "Hé", "x":{"arguments":"{}"}}}"#, 4);
-        check(r#"{"delta":{"content":null}}"#, 0);
-        check(r#"{"text":"\"content\": \"no\""}"#, 0);
-        check(r#""content""#, 0);
+    /// Fields in which the vendors send generated text have this one in the tables below.
+    const TEXT: &str = "ten words.";
+
+    fn assert_counted(rows: &[Value]) {
+        for row in rows {
+            assert_eq!(chars_in_output(row.to_string().as_bytes()), 10, "{row}");
+        }
     }
 
     #[test]
-    fn whole_answers_with_text_are_recognized() {
-        let check = |body: &str, expect| assert_eq!(has_any(body.as_bytes()), expect, "{body}");
-        check(r#"{"content":[{"type":"text","text":"Hi"}]}"#, true);
-        check(r#"{"choices":[{"message":{"role":"assistant","content":"Hi"}}]}"#, true);
+    fn every_generated_text_of_chat_is_counted() {
+        let text = TEXT;
+        let choice = |key: &str, part: Value| json!({"choices": [{"index": 0, key: part}]});
+        let mut rows = Vec::new();
+        for key in ["delta", "message"] {
+            for part in [
+                json!({"content": text}),
+                json!({"content": [{"type": "text", "text": text}]}),
+                json!({"content": null, "refusal": text}),
+                json!({"reasoning_content": text}),
+                json!({"reasoning": text}),
+                json!({"reasoning": text, "reasoning_content": text}),
+                json!({"reasoning_details": [{"type": "reasoning.text", "text": text, "id": "x"}]}),
+                json!({"reasoning": text, "reasoning_details": [{"text": text, "signature": "s"}]}),
+                json!({"reasoning_content": text, "thinking_blocks": [{"thinking": text}]}),
+                json!({"function_call": {"arguments": text}}),
+                json!({"tool_calls": [{"index": 0, "id": "call_1", "type": "function",
+                    "function": {"arguments": text}}]}),
+                json!({"tool_calls": [{"id": "call_1", "type": "custom", "custom": {"input": text}}]}),
+                json!({"audio": {"id": "a", "data": "UklGRg==", "transcript": text}}),
+                json!({"role": "assistant", "content": text, "annotations": [{"title": "t"}]}),
+                json!({"future": {"field": [text]}}),
+            ] {
+                rows.push(choice(key, part));
+            }
+        }
+        rows.push(json!({"choices": [{"index": 0, "text": text, "logprobs": {"tokens": ["a"]}}]}));
+        assert_counted(&rows);
+    }
+
+    /// The Messages API, and the Converse API of Bedrock.
+    #[test]
+    fn every_generated_text_of_messages_is_counted() {
+        let (text, mut rows) = (TEXT, Vec::new());
+        for delta in [
+            json!({"type": "text_delta", "text": text}),
+            json!({"type": "thinking_delta", "thinking": text}),
+            json!({"type": "input_json_delta", "partial_json": text}),
+            json!({"type": "compaction_delta", "content": text}),
+            json!({"text": text}),
+            json!({"toolUse": {"input": text}}),
+            json!({"reasoningContent": {"text": text}}),
+        ] {
+            rows.push(json!({"type": "content_block_delta", "index": 0, "delta": delta}));
+        }
+        for block in [
+            json!({"type": "text", "text": text}),
+            json!({"type": "thinking", "thinking": text, "signature": "abc"}),
+            json!({"type": "redacted_thinking", "data": text}),
+            json!({"type": "tool_use", "id": "toolu_1", "input": text}),
+            json!({"type": "text", "text": text, "citations": [{"cited_text": "c"}]}),
+        ] {
+            rows.push(json!({"type": "content_block_start", "index": 0, "content_block": block}));
+            rows.push(json!({"type": "message", "role": "assistant", "content": [block]}));
+            rows.push(json!({"output": {"message": {"role": "assistant", "content": [block]}}}));
+        }
+        assert_counted(&rows);
+    }
+
+    #[test]
+    fn every_generated_text_of_responses_is_counted() {
+        let (text, mut rows) = (TEXT, Vec::new());
+        for name in [
+            "output_text",
+            "refusal",
+            "function_call_arguments",
+            "custom_tool_call_input",
+            "mcp_call_arguments",
+            "code_interpreter_call_code",
+            "reasoning_text",
+            "reasoning_summary_text",
+            "audio.transcript",
+        ] {
+            rows.push(json!({
+                "type": format!("response.{name}.delta"), "item_id": "msg_1", "delta": text,
+                "logprobs": [{"token": "a"}], "obfuscation": "padding"
+            }));
+        }
+        for item in [
+            json!({"type": "message", "content": [{"type": "output_text", "text": text}]}),
+            json!({"type": "message", "content": [{"type": "refusal", "refusal": text}]}),
+            json!({"type": "reasoning", "summary": [{"type": "summary_text", "text": text}]}),
+            json!({"type": "reasoning", "encrypted_content": "e", "content": [{"text": text}]}),
+            json!({"type": "function_call", "call_id": "c", "arguments": text, "status": "done"}),
+            json!({"type": "custom_tool_call", "call_id": "c", "input": text}),
+            json!({"type": "mcp_call", "arguments": text, "output": "from the server"}),
+            json!({"type": "code_interpreter_call", "code": text, "outputs": [{"logs": "l"}]}),
+            json!({"type": "web_search_call", "action": {"type": "search", "query": text}}),
+            json!({"type": "apply_patch_call", "operation": {"type": "x", "diff": text}}),
+        ] {
+            rows.push(json!({"type": "response.output_item.done", "item": item}));
+            rows.push(json!({"object": "response", "output": [item], "instructions": "no"}));
+            rows.push(json!({"type": "response.completed", "response": {"output": [item]}}));
+        }
+        assert_counted(&rows);
+    }
+
+    #[test]
+    fn text_that_no_model_generated_is_not_counted() {
+        for row in [
+            json!({"error": {"message": "no"}}),
+            json!({"message": "no", "detail": "no", "text": "no"}),
+            json!({"type": "message_start", "message": {"id": "msg_1", "content": []}}),
+            json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}}),
+            json!({"choices": [{"index": 0, "delta": {"role": "assistant"}, "finish_reason": "stop"}]}),
+            json!({"choices": [], "usage": {"a": "b"}, "system_fingerprint": "fp", "provider": "p"}),
+            json!({"type": "content_block_start", "content_block": {
+                "type": "web_search_tool_result", "content": [{"title": "t", "page_age": "a"}]}}),
+            json!({"content_block": {"content": {"stdout": "s"}, "type": "code_execution_tool_result"}}),
+            json!({"type": "response.audio.delta", "delta": "UklGRg=="}),
+            json!({"type": "response.output_audio.delta", "delta": "UklGRg=="}),
+            json!({"item": {"type": "mcp_list_tools", "tools": [{"name": "n"}], "x": "y"}}),
+            json!({"item": {"type": "image_generation_call", "result": "iVBORw0KGgo="}}),
+            json!({"choices": [{"delta": {"images": [{"image_url": {"url": "data:x"}}]}}]}),
+        ] {
+            assert_eq!(chars_in_output(row.to_string().as_bytes()), 0, "{row}");
+        }
+    }
+
+    #[test]
+    fn all_texts_of_a_chunk_are_counted() {
+        let check =
+            |data: &str, chars| assert_eq!(chars_in_output(data.as_bytes()), chars, "{data}");
+        check(r#"{"choices":[{"delta":{"content":"Hé"}},{"delta":{"content":"Hi!"}}]}"#, 5);
         check(
-            r#"{"choices":[{"message":{"content":null,"tool_calls":[{"function":{"arguments":"{}"}}]}}]}"#,
-            true,
+            r#"{"choices":[{"delta":{"tool_calls":[{"function":{"arguments":"{}"}},{"function":{"arguments":"[1]"}}]}}]}"#,
+            5,
         );
-        check(r#"{"content":[{"type":"text","text":""}]}"#, false);
-        check(r#"{"content":[],"usage":{"output_tokens":0}}"#, false);
+        check(r#"{"choices":[{"delta":{"content": "Hé", "x":{"arguments":"{}"}}}]}"#, 4);
+        // The input of a call counts as it is written, whatever its names are.
+        check(r#"{"content":[{"type":"tool_use","input":{"id":"x","output":[1,2]}}]}"#, 25);
+        check(r#"{"content_block":{"type":"tool_use","input":{}}}"#, 0);
+        check(r#"{"content_block":{"type":"tool_use","input": null}}"#, 0);
+        // Text that was cut or is not JSON.
+        check(r#"{"choices":[{"logprobs":-Infinity,"delta":{"content":"word"},"x":NaN}]}"#, 4);
+        check(r#"{"choices":[{"delta":{"content":"half of"#, 7);
+        check(r#"{"choices":[{"delta":{"content":"a"},}],,"delta":"b"}"#, 2);
+        check(r#"{"delta" "x"}"#, 0);
+        check(r#"{"a":"\"delta\": \"no\""}"#, 0);
+        check(r#"{"choices":[}]}"#, 0);
+        check(r#"{"delta""#, 0);
+        check(r#"{"delta":"\"#, 1);
+        for noise in ["", "{", "[", "\"", "{\"", "{\"delta\":", "}", "]", ":", ",", "{\"a\\"] {
+            check(noise, 0);
+        }
+    }
+
+    #[test]
+    fn deep_text_counts_as_a_whole() {
+        let deep = format!(r#"{{"delta":{}"text"#, "[".repeat(100_000));
+        assert!(chars_in_output(deep.as_bytes()) > 99_000);
+        let other = format!(r#"{{"other":{}"text"#, "[".repeat(100_000));
+        assert_eq!(chars_in_output(other.as_bytes()), 0);
+    }
+
+    proptest! {
+        /// No generated text is lost at any place of the output, and each cut counts at most as
+        /// much as the whole.
+        #[test]
+        fn strings_in_output_are_counted_at_any_place(
+            texts in prop::collection::vec("[a-zé\\\\\"\n]{0,8}", 1..6),
+            nested in any::<bool>(),
+            cut in 0..200_usize,
+        ) {
+            let parts: Vec<Value> = texts
+                .iter()
+                .map(|text| if nested { json!({"part": {"text": text}}) } else { json!(text) })
+                .collect();
+            let chars: usize = texts.iter().map(|text| text.chars().count()).sum();
+            let chars = u64::try_from(chars).unwrap();
+            for event in [
+                json!({"choices": [{"delta": {"content": parts}}]}),
+                json!({"type": "x", "delta": {"any": parts}}),
+                json!({"content": parts}),
+                json!({"response": {"output": parts}}),
+            ] {
+                let event = event.to_string();
+                prop_assert_eq!(chars_in_output(event.as_bytes()), chars, "{}", event);
+                let part = &event.as_bytes()[..cut.min(event.len())];
+                prop_assert!(chars_in_output(part) <= chars + 1, "{}", event);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_scanned(bytes in prop::collection::vec(
+            prop::sample::select(b"{}[]:,\"\\ adelta1".to_vec()), 0..200,
+        )) {
+            chars_in_output(&bytes);
+        }
     }
 
     #[test]

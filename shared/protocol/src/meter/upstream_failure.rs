@@ -4,6 +4,7 @@
 //! the relay's own errors.
 
 use crate::json::{DEPTH_MAX, JsonDocument, JsonValue};
+use baton_domain::verdict::{self, MESSAGE_FIELDS};
 use memchr::memmem;
 use std::borrow::Cow;
 
@@ -73,42 +74,17 @@ impl UpstreamFailure {
     }
 }
 
-/// The fields in which vendors send the text of an error.
-pub(crate) const MESSAGE_FIELDS: [&str; 7] =
-    ["message", "Message", "detail", "msg", "error_message", "errors", "description"];
-
-/// The deepest nesting of an error's text.
-const TEXT_DEPTH_MAX: usize = 4;
-
-/// The text of an error's message: a string, a list of them, or an object. `FastAPI` and pydantic send
-/// a list of objects with a place and a message, as do vLLM and Mistral (whose `message` is an
-/// object with such a `detail`; their servers, 2026-11).
+/// The text of an error's message, in any of its forms.
 pub(crate) fn error_text(value: JsonValue<'_>) -> String {
-    text_within(value, TEXT_DEPTH_MAX)
-}
-
-fn text_within(value: JsonValue<'_>, levels: usize) -> String {
-    if let Some(text) = value.text() {
-        return text.into_owned();
-    }
-    if levels == 0 {
-        return String::new();
-    }
-    if let Some(items) = value.items() {
-        let texts = items.take(8).map(|item| text_within(item, levels - 1));
-        return texts.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
-    }
-    let fields = MESSAGE_FIELDS.iter().chain(&["error", "reason", "title"]);
-    let texts = fields.filter_map(|name| get_field(value, name));
-    let text = texts.map(|inner| text_within(inner, levels - 1)).find(|text| !text.is_empty());
-    let place = get_field(value, "loc").and_then(JsonValue::items).into_iter().flatten();
-    let place: Vec<String> = place
-        .map(|step| step.text().map_or_else(|| step.raw().to_owned(), Cow::into_owned))
-        .collect();
-    match (text, place.is_empty()) {
-        (Some(text), false) => format!("{}: {text}", place.join(".")),
-        (text, _) => text.unwrap_or_default(),
-    }
+    // Most messages are strings. Their escapes are read leniently.
+    value.text().map_or_else(
+        || {
+            serde_json::from_str(value.raw())
+                .map(|value| verdict::error_text(&value))
+                .unwrap_or_default()
+        },
+        Cow::into_owned,
+    )
 }
 
 fn read_message(object: JsonValue<'_>) -> Option<String> {
@@ -151,6 +127,27 @@ pub(super) fn is_empty_chunk(data: &[u8]) -> bool {
     };
     let is_empty = |choice| get_field(choice, "finish_reason").is_none() && !has_content(choice);
     get_field(chunk, "usage").is_none() && choices.into_iter().all(is_empty)
+}
+
+/// Whether the name or type of an event is one of the vendors' APIs.
+pub(super) fn is_api_event(name: &[u8]) -> bool {
+    ["message_", "content_block_", "response."]
+        .iter()
+        .any(|begin| name.starts_with(begin.as_bytes()))
+}
+
+/// Whether data of an event has the form of one of the vendors' APIs. JSON that cannot be read has
+/// it if it has one of the names.
+pub(super) fn has_envelope(data: &[u8]) -> bool {
+    let Ok(document) = JsonDocument::parse(data, DEPTH_MAX) else {
+        let names = ["\"choices\"", "\"usage\"", "\"delta\"", "\"type\""];
+        return names.iter().any(|name| memmem::find(data, name.as_bytes()).is_some());
+    };
+    let object = document.root();
+    let kind = || get_field(object, "type").and_then(JsonValue::text);
+    get_field(object, "choices").is_some()
+        || get_field(object, "usage").is_some()
+        || kind().is_some_and(|kind| is_api_event(kind.as_bytes()))
 }
 
 /// Whether a choice contains text, calls or other model output.

@@ -20,6 +20,8 @@ pub(super) struct UpstreamObject {
     pub(super) message: Option<NestedResponse>,
     /// From the Responses API's events.
     pub(super) response: Option<NestedResponse>,
+    /// From an object that reports an error.
+    pub(super) error: Option<NestedResponse>,
     /// From `message_delta`.
     pub(super) delta: Option<StopDelta>,
     pub(super) stop_reason: Option<String>,
@@ -55,7 +57,16 @@ pub(super) struct StopDelta {
 #[derive(Debug, Deserialize)]
 pub(super) struct FinishChoice {
     #[serde(default, deserialize_with = "soft")]
-    pub(super) finish_reason: Option<String>,
+    pub(super) index: Option<u64>,
+    #[serde(default, deserialize_with = "soft")]
+    finish_reason: Option<String>,
+}
+
+impl FinishChoice {
+    /// Whether the choice has ended. Some servers send an empty reason until then.
+    pub(super) fn has_finished(&self) -> bool {
+        self.finish_reason.as_ref().is_some_and(|reason| !reason.is_empty())
+    }
 }
 
 /// `usage`, with Anthropic's names. OpenAI's counts are converted.
@@ -105,6 +116,7 @@ impl UpstreamObject {
             usage: RawUsage::take(&mut fields),
             message: fields.object("message").map(NestedResponse::read),
             response: fields.object("response").map(NestedResponse::read),
+            error: fields.object("error").map(NestedResponse::read),
             delta: fields.value("delta"),
             stop_reason: fields.value("stop_reason"),
             choices: fields.value("choices"),
@@ -117,9 +129,13 @@ impl UpstreamObject {
         })
     }
 
-    /// Whether a chat completion or chunk has a finish reason.
-    pub(super) fn is_finished(&self) -> bool {
-        self.choices.iter().flatten().any(|choice| choice.finish_reason.is_some())
+    /// Reads an object, or the first one of a list. Google's OpenAI-compatible endpoint sends each
+    /// error in a list (2026-11).
+    pub(super) fn parse_error(json: &[u8]) -> Option<Self> {
+        Self::parse(json).or_else(|| {
+            let items: Vec<&RawValue> = serde_json::from_slice(json).ok()?;
+            Self::parse(items.first()?.get().as_bytes())
+        })
     }
 }
 
@@ -205,6 +221,12 @@ impl RawUsage {
         usage.add_separate_thinking(total);
         usage.faults = fields.faults;
         usage
+    }
+
+    /// Whether any count is above 0, so that the upstream bills something.
+    pub(super) fn has_counts(&self) -> bool {
+        let counts = [Some(self.prompt_tokens()), self.output_tokens, self.web_search_requests];
+        counts.into_iter().flatten().any(|count| count > 0) || self.faults.is_absurd
     }
 
     /// The tokens of the prompt, whatever their class.

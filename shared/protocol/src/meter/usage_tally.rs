@@ -110,6 +110,13 @@ impl UsageTally {
         }
     }
 
+    /// Whether the upstream reported anything that it bills.
+    pub(super) fn has_counts(&self) -> bool {
+        let write = [self.cache_write.total, self.cache_write.hour];
+        let counts = [self.input, self.output, self.cache_read, self.web_searches];
+        counts.into_iter().chain(write).flatten().any(|count| count > 0) || self.faults.is_absurd
+    }
+
     /// Notes what an answer reports outside its usage: OpenAI's tier, and the searches among its items.
     pub(super) fn note_outside_usage(&mut self, tier: Option<String>, searches: Option<u64>) {
         set_latest_text(&mut self.service_tier, tier);

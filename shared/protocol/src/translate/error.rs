@@ -4,8 +4,9 @@
 use super::json_reader::{ObjectReader, parse_document};
 use super::json_writer::{write_event, write_object};
 use crate::json::JsonValue;
-use crate::meter::{MESSAGE_FIELDS, UpstreamFailure, error_text};
+use crate::meter::{UpstreamFailure, error_text};
 use baton_domain::protocol::ClientProtocol;
+use baton_domain::verdict::MESSAGE_FIELDS;
 use std::borrow::Cow;
 
 /// Kinds of errors, by Anthropic's types (platform.claude.com, "Errors", 2026-11). The second word

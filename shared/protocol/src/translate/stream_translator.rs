@@ -26,6 +26,9 @@ struct TranslatorState {
     reader: StreamReader,
     writer: StreamWriter,
     is_over: bool,
+    /// Whether an error ended the client's stream: one of the upstream, or an event that cannot be
+    /// translated.
+    has_failed: bool,
     has_started: bool,
     retained: RetainedBytes,
 }
@@ -157,6 +160,7 @@ impl StreamTranslator {
             reader,
             writer,
             is_over: false,
+            has_failed: false,
             has_started: false,
             retained,
         };
@@ -179,6 +183,11 @@ impl StreamTranslator {
     /// Whether the client has received the end of its answer, either a normal one or an error.
     pub fn is_over(&self) -> bool {
         self.translator.is_over
+    }
+
+    /// Whether an event of the upstream ended the client's stream with an error.
+    pub fn has_failed(&self) -> bool {
+        self.translator.has_failed
     }
 
     /// Must be called when the upstream's bytes have ended. Returns whether the client has received
@@ -216,7 +225,7 @@ impl StreamTranslator {
     /// whole sentence. Does nothing if the stream is over.
     pub fn fail(&mut self, kind: &str, message: &str, out: &mut Vec<u8>) {
         if !self.translator.is_over {
-            self.translator.finish_with_error(&NeutralError::new(kind, message), out);
+            self.translator.write_failure(&NeutralError::new(kind, message), out);
         }
     }
 }
@@ -293,6 +302,11 @@ impl TranslatorState {
     }
 
     fn finish_with_error(&mut self, error: &NeutralError, out: &mut Vec<u8>) {
+        self.has_failed = true;
+        self.write_failure(error, out);
+    }
+
+    fn write_failure(&mut self, error: &NeutralError, out: &mut Vec<u8>) {
         match &mut self.writer {
             StreamWriter::Responses(writer) => writer.write_failure(&self.context, error, out),
             StreamWriter::Messages(_) | StreamWriter::Chat(_) => {

@@ -31,7 +31,7 @@ fn judged(
     body: &str,
 ) -> Verdict {
     let error = ErrorFields::from_body(body.as_bytes());
-    let answer = UpstreamError { status, announced, error: &error };
+    let answer = UpstreamError { status, announced, error: &error, is_billed: false };
     classify(&CallFailure::Status(answer), facts, now(), 0)
 }
 
@@ -541,9 +541,17 @@ fn error_event_at_stream_start_counts_like_its_status() {
     for (provider, body, expect) in rows {
         let error = ErrorFields::from_body(body.as_bytes());
         let status = error.implied_status();
-        let answer = UpstreamError { status, announced: &announced, error: &error };
+        let answer =
+            UpstreamError { status, announced: &announced, error: &error, is_billed: false };
         let verdict = classify(&CallFailure::FirstEvent(answer), &facts(provider), now(), 255);
         assert_eq!(short(&verdict), expect, "{body}");
+        let billed = UpstreamError { is_billed: true, ..answer };
+        for failure in [CallFailure::FirstEvent(billed), CallFailure::Status(billed)] {
+            let verdict = classify(&failure, &facts(provider), now(), 255);
+            assert_eq!(verdict.request, RetryDecision::ReturnToClient, "{body}");
+        }
+        let effect = classify(&CallFailure::FirstEvent(billed), &facts(provider), now(), 255);
+        assert_eq!(effect.account, verdict.account, "{body}");
     }
 }
 

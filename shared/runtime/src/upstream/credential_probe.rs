@@ -253,7 +253,12 @@ impl CredentialProbe<'_> {
             is_fast: false,
         };
         let status = response.status.as_u16();
-        let error = UpstreamError { status, announced: &announced, error: &response.error };
+        let error = UpstreamError {
+            status,
+            announced: &announced,
+            error: &response.error,
+            is_billed: false,
+        };
         Some(classify(&CallFailure::Status(error), &facts, now, 0))
     }
 

@@ -347,7 +347,7 @@ fn error_with_status_200_uses_the_named_status() {
 #[test]
 fn message_of_every_form_is_read() {
     for (body, expect) in [
-        (r#"{"detail":[{"loc":["body","n"],"msg":"must be 1","type":"x"}]}"#, "must be 1"),
+        (r#"{"detail":[{"loc":["body","n"],"msg":"must be 1","type":"x"}]}"#, "body.n: must be 1"),
         (r#"{"object":"error","message":{"detail":[{"msg":"a"},{"msg":"b"}]}}"#, "a; b"),
         (r#"{"error":{"message":{"message":"inner"}}}"#, "inner"),
         (
