@@ -122,9 +122,17 @@ impl ResponseSource {
         Instant::now() >= self.deadline
     }
 
-    /// Returns the rest of the body.
-    pub(crate) fn into_body(self) -> upstream::UpstreamBody {
-        self.body
+    /// Sets the limits for the rest of the answer, as [`Self::new`] does.
+    pub(crate) fn set_limits(
+        &mut self,
+        idle_timeout: Duration,
+        deadline: Instant,
+        abort: CancellationToken,
+    ) {
+        (self.idle_timeout, self.deadline) = (idle_timeout, deadline);
+        self.aborted = Box::pin(abort.cancelled_owned());
+        self.last_chunk_at = Instant::now();
+        self.reset_idle_timer();
     }
 
     /// Waits for `work` on the last chunk, until the deadline or until the answer is cut. The time
