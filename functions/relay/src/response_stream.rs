@@ -101,6 +101,9 @@ impl RelayState {
             }
             let mut remaining = client.has_left.load(Ordering::SeqCst);
             let end_event = loop {
+                if end_event.is_none() && is_stream {
+                    end_event = reserve_memory(&mut source, &mut metered_body, &mut memory).await;
+                }
                 if end_event.is_none() {
                     let reader = (&mut source, (&self.workers, &key));
                     end_event = read_chunks(reader, &mut metered_body, &mut chunks, &mut memory).await;
@@ -195,6 +198,27 @@ fn update_memory(
         return None;
     }
     Some(SourceEvent::ConnectionLost(CROWDED))
+}
+
+/// Reserves memory for the next chunk of a stream, so that streams whose clients do not read cannot
+/// fill the memory with buffers. Returns why the answer ends if none becomes free.
+async fn reserve_memory(
+    source: &mut ResponseSource,
+    metered_body: &mut MeteredBody,
+    memory: &mut StreamMemory,
+) -> Option<SourceEvent> {
+    let bytes = source.read_ahead_bytes();
+    if memory.try_reserve(bytes, metered_body.held_bytes()).is_ok() {
+        return None;
+    }
+    metered_body.pass_event_unread();
+    // Boxed, because the future is large and few streams wait.
+    let reserved = Box::pin(memory.reserve(bytes, metered_body.held_bytes()));
+    match source.wait_for(reserved).await {
+        Ok(Ok(())) => None,
+        Ok(Err(_)) => Some(SourceEvent::ConnectionLost(CROWDED)),
+        Err(end_event) => Some(end_event),
+    }
 }
 
 /// Reads on and adds to `chunks` what has arrived by now, in the form for the client. Waits for the
