@@ -40,6 +40,7 @@ mod recursion;
 mod response_bombs;
 mod slow_clients;
 mod spending;
+mod stalled_streams;
 mod steering;
 mod unfinished_bodies;
 mod write_only_credentials;
@@ -100,6 +101,8 @@ const CLASSES: &[(&str, ClassRunner)] = &[
     ("sign-ins by OpenID", |class| Box::pin(openid_sign_ins::run(class))),
     ("slow clients", |class| Box::pin(slow_clients::run(class))),
     ("store reads without a credential", |class| Box::pin(wrong_keys::run(class))),
+    ("streams of tiny events", |class| Box::pin(stalled_streams::tiny_events(class))),
+    ("streams that nobody reads", |class| Box::pin(stalled_streams::unread(class))),
     ("usage hidden by an upstream", |class| Box::pin(account_faults::hidden_usage(class))),
     ("write-only credentials and identity files", |class| {
         Box::pin(write_only_credentials::run(class))

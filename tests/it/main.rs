@@ -64,6 +64,7 @@ mod timers;
 mod token_renewal;
 mod transparency;
 mod unusable_answers;
+mod unusable_streams;
 mod upstream;
 mod upstream_sign_in;
 mod usage;

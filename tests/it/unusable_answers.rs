@@ -13,8 +13,8 @@ use baton_test_harness::upstream::FakeUpstream;
 use serde_json::{Value, json};
 
 /// An upstream that sends these bytes for each request and closes the connection.
-struct RawUpstream {
-    url: String,
+pub(crate) struct RawUpstream {
+    pub(crate) url: String,
     calls: Arc<AtomicUsize>,
 }
 
@@ -28,8 +28,13 @@ enum Sending {
 }
 
 impl RawUpstream {
-    fn start(answer: Vec<u8>) -> Self {
+    pub(crate) fn start(answer: Vec<u8>) -> Self {
         Self::start_with(answer, Sending::AtOnce)
+    }
+
+    /// The number of calls so far.
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
     }
 
     fn start_with(answer: Vec<u8>, sending: Sending) -> Self {

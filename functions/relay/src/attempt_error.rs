@@ -95,16 +95,6 @@ impl fmt::Display for AnswerCut {
     }
 }
 
-impl AttemptError {
-    /// Keeps `permit` with the body of an error, until the client has it.
-    pub(crate) fn with_permit(mut self, memory: MemoryPermit) -> Self {
-        if let Self::ErrorResponse { permit, .. } = &mut self {
-            *permit = Some(memory);
-        }
-        self
-    }
-}
-
 impl From<UndecodableResponse> for AttemptError {
     fn from(UndecodableResponse(reason): UndecodableResponse) -> Self {
         Self::Unreachable(reason.to_owned())

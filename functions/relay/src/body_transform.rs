@@ -1,7 +1,7 @@
 //! Changes an answer's bytes for the client, and passes the upstream's events to the usage meter.
 //! `response_conversion` chooses the transform.
 
-use crate::body_workers::LONG_BYTES;
+use crate::body_workers::{COPYING, LONG_BYTES, TRANSLATING};
 use baton_domain::protocol::Framing;
 use baton_protocol::bedrock::{FrameError, FramesToSse, PING, SseToFrames};
 use baton_protocol::error::{ErrorBody, ErrorForm, encode_error_event};
@@ -29,10 +29,10 @@ pub(crate) enum BodyTransform {
     RemoveUsage(Box<UsageChunkFilter>),
     /// Events are translated to another protocol.
     TranslateEvents(Box<TranslatedEvents>),
-    /// The answer is translated to another protocol when it is complete.
-    TranslateWhole(Box<translate::ResponseContext>, BytesMut),
+    /// The answer is translated to another protocol when it is complete. The meter collects it.
+    TranslateWhole(Box<translate::ResponseContext>),
     /// The same for a client that asked for a stream, which it gets in the framing that it reads.
-    TranslateIntoStream(Box<translate::ResponseContext>, Framing, BytesMut),
+    TranslateIntoStream(Box<translate::ResponseContext>, Framing),
 }
 
 /// A translated event stream. The upstream or the client can use event-stream frames.
@@ -121,20 +121,23 @@ impl BodyTransform {
                 withheld.extend_from_slice(&chunk);
                 Ok(Bytes::new())
             }
-            Self::TranslateWhole(_, withheld) | Self::TranslateIntoStream(.., withheld) => {
+            Self::TranslateWhole(_) | Self::TranslateIntoStream(..) => {
                 meter.observe(&chunk);
-                withheld.extend_from_slice(&chunk);
                 Ok(Bytes::new())
             }
         }
     }
 
-    /// Takes the end of the answer and returns the remaining bytes for the client. A second call
-    /// returns nothing.
+    /// Takes the end of the answer and returns the remaining bytes for the client. `meter` has
+    /// collected a whole answer. A second call returns nothing.
     ///
     /// # Errors
     /// The complete answer cannot be translated.
-    pub(crate) fn finish_transform(&mut self) -> Result<Bytes, InvalidResponse> {
+    pub(crate) fn finish_transform(
+        &mut self,
+        meter: &UsageMeter,
+    ) -> Result<Bytes, InvalidResponse> {
+        let whole = || meter.whole_body().filter(|body| !body.is_empty());
         Ok(match self {
             Self::TokenCount(recompute_length, withheld) => {
                 let buffered = withheld.split().freeze();
@@ -147,42 +150,62 @@ impl BodyTransform {
             Self::TranslateEvents(events) => events.write_events(|stream, events| {
                 stream.finish(events);
             }),
-            Self::TranslateWhole(context, withheld) if !withheld.is_empty() => {
-                context.translate_response(&withheld.split())?.into()
-            }
-            Self::TranslateIntoStream(context, framing, withheld) if !withheld.is_empty() => {
-                let events = context.translate_response_to_events(&withheld.split())?;
-                match framing {
-                    Framing::ServerSentEvents => events.into(),
-                    Framing::AwsEventStream => SseToFrames::default().push(&events),
+            Self::TranslateWhole(context) => match whole() {
+                Some(body) => context.translate_response(body)?.into(),
+                None => Bytes::new(),
+            },
+            Self::TranslateIntoStream(context, framing) => match (whole(), framing) {
+                (Some(body), Framing::ServerSentEvents) => {
+                    context.translate_response_to_events(body)?.into()
                 }
-            }
-            Self::PassThrough
-            | Self::IntoEvents(_)
-            | Self::MeteredFrames(_)
-            | Self::TranslateWhole(..)
-            | Self::TranslateIntoStream(..) => Bytes::new(),
+                (Some(body), Framing::AwsEventStream) => {
+                    SseToFrames::default().push(&context.translate_response_to_events(body)?)
+                }
+                (None, _) => Bytes::new(),
+            },
+            Self::PassThrough | Self::IntoEvents(_) | Self::MeteredFrames(_) => Bytes::new(),
         })
     }
 
-    /// Returns how many bytes of unfinished frames an event stream holds here, if its events are
-    /// translated.
-    pub(crate) fn translated_frame_bytes(&self) -> Option<usize> {
-        let Self::TranslateEvents(events) = self else { return None };
-        Some(events.deframer.as_ref().map_or(0, FramesToSse::held_bytes))
+    /// Returns how many bytes of unfinished frames an event stream holds here, and how much memory
+    /// the work on its events needs (see `body_workers`). Returns `None` if that work is short.
+    pub(crate) fn event_work(&self) -> Option<(usize, usize)> {
+        match self {
+            Self::TranslateEvents(events) => {
+                Some((events.deframer.as_ref().map_or(0, FramesToSse::held_bytes), TRANSLATING))
+            }
+            Self::IntoEvents(frames) | Self::MeteredFrames(frames) => {
+                Some((frames.held_bytes(), COPYING))
+            }
+            Self::IntoFrames(_) => Some((0, COPYING)),
+            _ => None,
+        }
     }
 
     /// Returns whether the upstream sends frames that the relay opens.
     pub(crate) fn has_frames(&self) -> bool {
-        matches!(self, Self::TranslateEvents(events) if events.deframer.is_some())
+        match self {
+            Self::TranslateEvents(events) => events.deframer.is_some(),
+            Self::IntoEvents(_) | Self::MeteredFrames(_) => true,
+            _ => false,
+        }
     }
 
-    /// Returns the length of a whole answer that waits for its translation.
-    pub(crate) fn whole_bytes(&self) -> Option<usize> {
+    /// Returns whether the upstream's frames are damaged, so that nothing more can be read.
+    pub(crate) fn has_failed(&self) -> bool {
         match self {
-            Self::TranslateWhole(_, withheld) | Self::TranslateIntoStream(.., withheld) => {
-                Some(withheld.len())
+            Self::TranslateEvents(events) => {
+                events.deframer.as_ref().is_some_and(FramesToSse::has_failed)
             }
+            Self::IntoEvents(frames) | Self::MeteredFrames(frames) => frames.has_failed(),
+            _ => false,
+        }
+    }
+
+    /// Returns the context of the translation of a whole answer.
+    pub(crate) fn whole_translation(&self) -> Option<&translate::ResponseContext> {
+        match self {
+            Self::TranslateWhole(context) | Self::TranslateIntoStream(context, _) => Some(context),
             _ => None,
         }
     }
@@ -239,7 +262,7 @@ impl BodyTransform {
     }
 
     /// Returns whether an event of the upstream ended the client's translated stream with an error.
-    pub(crate) fn has_failed(&self) -> bool {
+    pub(crate) fn has_untranslatable_event(&self) -> bool {
         matches!(self, Self::TranslateEvents(events) if events.stream.has_failed())
     }
 

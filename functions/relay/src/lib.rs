@@ -20,6 +20,7 @@ mod body_transform;
 mod body_workers;
 mod chunk_list;
 mod client_response;
+mod content_coding;
 mod cost_bound;
 mod credential_mask;
 mod cross_origin;

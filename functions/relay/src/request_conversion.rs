@@ -81,20 +81,16 @@ impl RelayState {
         key: &KeyId,
         conversion: RequestConversion,
     ) -> Result<ConvertedRequest, AttemptError> {
-        // The memory for the conversion, as a multiple of the body's length.
-        let copies = if conversion.plan.translation.is_some() {
-            TRANSLATING
-        } else if conversion.plan.keeps_body(conversion.model != conversion.client_model.0) {
-            READING
-        } else {
-            COPYING
-        };
-        let size = (conversion.body.len(), copies);
+        let bytes = conversion.body.len();
+        let stopping = |_| AttemptError::Unreachable("the relay is shutting down".to_owned());
+        let scan = move || (conversion_memory(&conversion), conversion);
+        let (copies, conversion) =
+            self.workers.run(key, (bytes, READING), scan).await.map_err(stopping)?;
+        let size = (bytes, copies);
         let is_counted = size.0 >= LONG_BYTES && copies != READING;
         let most = self.converted.bytes_max();
         let needed =
             MemoryRequest { bytes: size.0.min(most), is_metered: false, concurrency: None };
-        let stopping = |_| AttemptError::Unreachable("the relay is shutting down".to_owned());
         let key_permit = self.workers.acquire_key_permit(key, size.0).await.map_err(stopping)?;
         let memory = if is_counted {
             let timeout = CONVERSION_MEMORY_TIMEOUT;
@@ -110,6 +106,20 @@ impl RelayState {
             converted.body = memory.attach(converted.body);
         }
         Ok(converted)
+    }
+}
+
+/// Returns the memory for a conversion, as a multiple of the body's length. This takes time in
+/// proportion to that length.
+fn conversion_memory(conversion: &RequestConversion) -> usize {
+    let plan = conversion.plan;
+    if plan.translation.is_some() || conversion.may_have_foreign_state() {
+        // The body is parsed.
+        TRANSLATING
+    } else if plan.keeps_body(conversion.model != conversion.client_model.0) {
+        READING
+    } else {
+        COPYING
     }
 }
 
@@ -140,6 +150,78 @@ impl RequestContext {
         RequestIdentity {
             id: self.id.as_str().to_owned(),
             created: u64::try_from(self.at.as_second()).unwrap_or_default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use baton_domain::account::{Account, CredentialKind, Provider};
+    use baton_domain::id::AccountId;
+    use baton_domain::protocol::{Framing, UpstreamProtocol};
+    use baton_protocol::translate::{ClientProtocol, ProtocolPair};
+
+    fn account() -> Account {
+        Account {
+            id: AccountId::from_bits(1),
+            name: String::new(),
+            provider: Provider::Anthropic,
+            base_url: "https://a.example".to_owned(),
+            credential: CredentialKind::Bearer,
+            groups: Vec::new(),
+            priority: 1,
+            weight: 1,
+            models: Vec::new(),
+            model_map: Vec::new(),
+            cache_domain: None,
+            max_concurrency: None,
+            proxy_url: None,
+            proxy_sealed: None,
+            speaks_responses: false,
+            enabled: true,
+        }
+    }
+
+    /// A body that is parsed to remove what another upstream wrote counts as a translated one.
+    #[test]
+    fn bodies_that_are_parsed_need_the_memory_of_a_translation() {
+        let plain = r#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#;
+        let foreign = r#"{"model":"m","messages":[{"role":"assistant","content":[{"type":"thinking","thinking":"a","signature":""}]}]}"#;
+        let foreign_id = r#"{"model":"m","messages":[{"role":"user","content":[{"type":"tool_result","tool_use_id":"a.b:c"}]}]}"#;
+        let pair = ProtocolPair::between(ClientProtocol::AnthropicMessages, UpstreamProtocol::Chat);
+        for (body, translation, model, expected) in [
+            (plain, None, "m", READING),
+            (plain, None, "other", COPYING),
+            (plain, pair, "m", TRANSLATING),
+            (foreign, None, "m", TRANSLATING),
+            (foreign, None, "other", TRANSLATING),
+            (foreign_id, None, "m", TRANSLATING),
+        ] {
+            let upstream_protocol = match translation {
+                Some(_) => UpstreamProtocol::Chat,
+                None => UpstreamProtocol::Messages,
+            };
+            let framing = Framing::ServerSentEvents;
+            let conversion = RequestConversion {
+                plan: ConversionPlan {
+                    upstream_protocol,
+                    translation,
+                    client_framing: framing,
+                    upstream_framing: framing,
+                    asks_for_usage: false,
+                },
+                target: (rules(Provider::Anthropic).target_capabilities)(&account(), model),
+                identity: RequestIdentity { id: "req_1".to_owned(), created: 0 },
+                body: Bytes::from_static(body.as_bytes()),
+                client_model: ("m".to_owned(), 0..0),
+                model: model.to_owned(),
+                is_stream: false,
+                is_token_count: false,
+                path: String::new(),
+                betas: Vec::new(),
+            };
+            assert_eq!(conversion_memory(&conversion), expected, "{body} for {model}");
         }
     }
 }

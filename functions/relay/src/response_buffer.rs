@@ -2,8 +2,10 @@
 //! error.
 
 use crate::attempt_error::{AnswerCut, AttemptError};
+use crate::body_workers::BodyWorkers;
+use crate::content_coding::ContentCoding;
 use crate::memory_budget::{MemoryLimitReached, MemoryPermit, MemoryRequest};
-use crate::metered_body::{AnswerReader, ContentCoding, MeteredBody, UndecodableResponse};
+use crate::metered_body::{AnswerReader, MeteredBody, UndecodableResponse};
 use crate::model_call::ModelCall;
 use crate::response_conversion::{DeclaredForm, ResponsePlan, whole_error};
 use crate::response_source::{ResponseSource, SourceEvent};
@@ -11,11 +13,10 @@ use crate::{RelayState, RequestContext};
 use baton_domain::id::KeyId;
 use baton_protocol::answer_form::BadAnswerForm;
 use baton_protocol::gzip::GzipDecoder;
-use baton_protocol::meter::AnswerStart;
-use baton_runtime::upstream;
+use baton_protocol::meter::{AnswerStart, MeterReading};
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use http::header::{CONTENT_ENCODING, HeaderMap};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
 use http::response::Parts;
 use std::time::Duration;
 use tokio::time::error::Elapsed;
@@ -34,7 +35,8 @@ pub(crate) struct BufferedResponse {
     pub(crate) head: Parts,
     /// The bytes read so far, in the form that the client gets.
     pub(crate) chunks: Vec<Bytes>,
-    pub(crate) body: upstream::UpstreamBody,
+    /// The rest of the answer.
+    pub(crate) source: ResponseSource,
     /// The meter, which has seen the buffered bytes.
     pub(crate) metered_body: MeteredBody,
     /// Memory for the buffered bytes.
@@ -63,65 +65,29 @@ impl RelayState {
         let transform = response_plan.into_body_transform(&mut head, model_call.stream);
         let mut metered_body = MeteredBody::new(&head.headers, request.accepts_gzip(), transform);
         metered_body.expect_choices(model_call.choices);
-        let mut budget = BufferBudget::try_new(self, key, &metered_body)?;
-        let (mut chunks, mut empty_deadline) = (Vec::new(), None);
-        if metered_body.is_stream() {
+        if metered_body.writes_bytes() {
+            head.headers.remove(CONTENT_ENCODING);
+            head.headers.remove(CONTENT_LENGTH);
+        }
+        let budget = BufferBudget::try_new(self, key, &metered_body)?;
+        let buffer = ResponseBuffer { chunks: Vec::new(), metered_body, budget };
+        if !buffer.metered_body.is_stream() {
+            let timer = self.timers.idle;
+            return buffer
+                .buffer_whole((&form, model_call), (head, source), (timer, workers))
+                .await;
+        }
+        if !buffer.metered_body.is_unread() {
             // Pings do not prolong the wait for the first event.
             source.limit_deadline_to_silence();
+            return buffer.buffer_start(model_call, (head, source), workers).await;
         }
-        let failure = loop {
-            if metered_body.has_untranslatable_event() {
-                // The usage can still follow.
-                ErrorBuffer::new(None).read(&mut source, Some(&mut metered_body)).await;
-                break Some(BufferFailure::Untranslatable);
-            }
-            if metered_body.has_good_start() {
-                break None;
-            }
-            if matches!(metered_body.first_event(), AnswerStart::Error(_)) {
-                let mut error_body = ErrorBuffer::from_chunks(&chunks, budget.permit);
-                error_body.read(&mut source, Some(&mut metered_body)).await;
-                return Err(error_body.into_first_event(head, metered_body, model_call));
-            }
-            let is_empty = metered_body.has_only_begun();
-            let Ok(next) = next_event(&mut empty_deadline, is_empty, &mut source).await else {
-                // The client does not wait longer for an error that might follow.
-                break None;
-            };
-            match next {
-                SourceEvent::Chunk(chunk) => {
-                    let reader = (&mut source, workers);
-                    match budget.take_chunk(&mut metered_body, reader, chunk).await {
-                        Ok(chunk) => chunks.push(chunk),
-                        Err(failure) => break Some(failure),
-                    }
-                    if !metered_body.is_stream() {
-                        source.set_idle_timeout(self.timers.idle);
-                    }
-                }
-                SourceEvent::End if metered_body.is_stream() => {
-                    let error_body = ErrorBuffer::from_chunks(&chunks, budget.permit);
-                    return Err(error_body.into_first_event(head, metered_body, model_call));
-                }
-                SourceEvent::End => {
-                    let end = finish_whole_answer(&form, &mut metered_body, (&mut source, workers));
-                    match end.await {
-                        Ok(rest) => chunks.push(rest),
-                        Err(failure) => break Some(failure),
-                    }
-                    break None;
-                }
-                end => break Some(BufferFailure::from_end(&end, &source, &metered_body)),
-            }
-        };
-        if let Some(failure) = failure {
-            // Freed before the reading is made, because that needs memory too.
-            drop(chunks);
-            let permit = budget.permit;
-            return Err(failure.into_error(&head, (metered_body, permit), model_call.body_bytes));
+        if buffer.metered_body.writes_bytes() {
+            let failure = BufferFailure::Undecodable(UndecodableResponse::CODING);
+            return Err(failure.into_attempt_error(buffer.metered_body, model_call.body_bytes));
         }
-        let (body, permit) = (source.into_body(), budget.permit);
-        Ok(BufferedResponse { head, chunks, body, metered_body, permit })
+        // No event can be found in the bytes, so nothing is gained by waiting.
+        Ok(buffer.into_response(head, source))
     }
 
     /// Takes the least memory of the budget for answers.
@@ -131,13 +97,153 @@ impl RelayState {
     }
 }
 
-/// Checks a whole answer, reads its usage, and translates it if needed, before the client gets any
-/// of it. Returns the remaining bytes for the client.
+/// The bytes of a successful answer before the client gets any of it.
+struct ResponseBuffer {
+    /// In the form that the client gets.
+    chunks: Vec<Bytes>,
+    metered_body: MeteredBody,
+    budget: BufferBudget,
+}
+
+impl ResponseBuffer {
+    /// Reads a stream until it is clear that it does not begin with an error.
+    async fn buffer_start(
+        mut self,
+        model_call: &ModelCall,
+        (head, mut source): (Parts, ResponseSource),
+        workers: (&BodyWorkers, &KeyId),
+    ) -> Result<BufferedResponse, AttemptError> {
+        let mut empty_deadline = None;
+        let failure = loop {
+            if self.metered_body.has_untranslatable_event() {
+                // The usage can still follow.
+                let mut rest = ErrorBuffer::new(None);
+                rest.read_rest((&mut source, workers), &mut self.metered_body).await;
+                break BufferFailure::Untranslatable;
+            }
+            if self.metered_body.has_good_start() {
+                return Ok(self.into_response(head, source));
+            }
+            if matches!(self.metered_body.first_event(), AnswerStart::Error(_)) {
+                let mut error_body = ErrorBuffer::from_chunks(&self.chunks, self.budget.permit);
+                let reader = (&mut source, workers);
+                error_body.read_rest(reader, &mut self.metered_body).await;
+                return Err(error_body.into_first_event(head, self.metered_body, model_call));
+            }
+            if self.metered_body.has_pending() {
+                match self.read_step((&mut source, workers)).await {
+                    Ok(()) => continue,
+                    Err(failure) => break failure,
+                }
+            }
+            let is_empty = self.metered_body.has_only_begun();
+            let Ok(next) = next_event(&mut empty_deadline, is_empty, &mut source).await else {
+                // The client does not wait longer for an error that might follow.
+                return Ok(self.into_response(head, source));
+            };
+            match next {
+                SourceEvent::Chunk(chunk) => self.add_chunk(chunk),
+                SourceEvent::End => {
+                    let error_body = ErrorBuffer::from_chunks(&self.chunks, self.budget.permit);
+                    return Err(error_body.into_first_event(head, self.metered_body, model_call));
+                }
+                end => break BufferFailure::from_end(&end, &source, &self.metered_body),
+            }
+        };
+        Err(failure.into_attempt_error(self.metered_body, model_call.body_bytes))
+    }
+
+    /// Reads a whole answer, which can be silent for `idle_timeout` after its first byte. Checks it,
+    /// reads its usage, and translates it if needed, before the client gets any of it.
+    async fn buffer_whole(
+        mut self,
+        (form, model_call): (&DeclaredForm, &ModelCall),
+        (head, mut source): (Parts, ResponseSource),
+        (idle_timeout, workers): (Duration, (&BodyWorkers, &KeyId)),
+    ) -> Result<BufferedResponse, AttemptError> {
+        let end = loop {
+            if self.metered_body.has_pending() {
+                match self.read_step((&mut source, workers)).await {
+                    Ok(()) => continue,
+                    Err(failure) => break Err(failure),
+                }
+            }
+            match source.next().await {
+                SourceEvent::Chunk(chunk) => {
+                    self.add_chunk(chunk);
+                    source.set_idle_timeout(idle_timeout);
+                }
+                SourceEvent::End => {
+                    let reader = (&mut source, workers);
+                    break finish_whole_answer(form, &mut self.metered_body, reader).await;
+                }
+                end => break Err(BufferFailure::from_end(&end, &source, &self.metered_body)),
+            }
+        };
+        match end {
+            Ok(WholeAnswer::Valid(rest)) => {
+                self.chunks.push(rest);
+                Ok(self.into_response(head, source))
+            }
+            Ok(WholeAnswer::Error(body)) => {
+                let context = self.metered_body.whole_translation();
+                let error = whole_error(head, body, context, self.budget.permit);
+                Err(error.with_reading(self.metered_body.finish(model_call.body_bytes).0))
+            }
+            Err(failure) => {
+                // Freed before the reading is made, because that needs memory too.
+                drop(self.chunks);
+                Err(failure.into_attempt_error(self.metered_body, model_call.body_bytes))
+            }
+        }
+    }
+
+    fn add_chunk(&mut self, chunk: Bytes) {
+        self.budget.received_bytes += chunk.len();
+        self.metered_body.add_chunk(chunk);
+    }
+
+    /// Passes the next bytes through the meter and counts them.
+    async fn read_step(
+        &mut self,
+        (source, workers): AnswerReader<'_>,
+    ) -> Result<(), BufferFailure> {
+        let read = self.metered_body.read_step((&mut *source, workers)).await;
+        let read = read.map_err(|end| BufferFailure::from_end(&end, source, &self.metered_body))?;
+        let chunk = read.map_err(|fault| match fault {
+            UndecodableResponse::TOO_MUCH => BufferFailure::TooLarge(fault.0),
+            fault => BufferFailure::Undecodable(fault),
+        })?;
+        self.budget.chunk_bytes += chunk.len();
+        self.chunks.push(chunk);
+        self.budget.update(&self.metered_body).map_err(BufferFailure::TooLarge)
+    }
+
+    fn into_response(self, head: Parts, source: ResponseSource) -> BufferedResponse {
+        let Self { chunks, metered_body, budget } = self;
+        BufferedResponse { head, chunks, source, metered_body, permit: budget.permit }
+    }
+}
+
+/// Returns whether the upstream can bill what has been read.
+fn has_output(reading: &MeterReading) -> bool {
+    reading.has_billed_part || reading.hides_usage
+}
+
+/// A whole answer that has been read.
+enum WholeAnswer {
+    /// An answer of the vendor's API, with the remaining bytes for the client.
+    Valid(Bytes),
+    /// An error in spite of the status. The body has no coding.
+    Error(Bytes),
+}
+
+/// Checks a whole answer, reads its usage, and translates it if needed.
 async fn finish_whole_answer(
     form: &DeclaredForm,
     metered_body: &mut MeteredBody,
     (source, workers): AnswerReader<'_>,
-) -> Result<Bytes, BufferFailure> {
+) -> Result<WholeAnswer, BufferFailure> {
     let Some(size) = metered_body.long_end() else { return read_whole_answer(form, metered_body) };
     let form = form.clone();
     let read = move |body: &mut MeteredBody| read_whole_answer(&form, body);
@@ -148,16 +254,23 @@ async fn finish_whole_answer(
 fn read_whole_answer(
     form: &DeclaredForm,
     metered_body: &mut MeteredBody,
-) -> Result<Bytes, BufferFailure> {
+) -> Result<WholeAnswer, BufferFailure> {
     let last = metered_body.observe_compression_end().map_err(BufferFailure::Undecodable)?;
-    if metered_body.whole_error().is_some() {
-        return Err(BufferFailure::WholeError);
+    if let Some(body) = metered_body.whole_error() {
+        return Ok(WholeAnswer::Error(body));
     }
     form.check_whole_answer(metered_body).map_err(BufferFailure::BadForm)?;
+    if metered_body.is_unread() && metered_body.writes_bytes() {
+        return Err(BufferFailure::Undecodable(UndecodableResponse::CODING));
+    }
     // The translation can fail, so it has to be done before the client gets anything.
     let rest = metered_body.observe_end().map_err(BufferFailure::Undecodable)?;
-    metered_body.read_whole_body();
-    Ok(if last.is_empty() { rest } else { [last, rest].concat().into() })
+    let whole = metered_body.read_whole_body();
+    let parts: Vec<_> = [last, rest, whole].into_iter().filter(|part| !part.is_empty()).collect();
+    Ok(WholeAnswer::Valid(match <[Bytes; 1]>::try_from(parts) {
+        Ok([only]) => only,
+        Err(parts) => parts.concat().into(),
+    }))
 }
 
 /// Why an answer with a success status could not be buffered.
@@ -169,8 +282,6 @@ enum BufferFailure {
     BadForm(BadAnswerForm),
     /// An event of the stream cannot be translated.
     Untranslatable,
-    /// The whole answer is an error.
-    WholeError,
     Stopping,
 }
 
@@ -189,54 +300,37 @@ impl BufferFailure {
         Self::Cut(cut, metered_body.has_answer_bytes())
     }
 
-    /// Makes the failure of the attempt, with the error that the whole answer is.
-    fn into_error(
-        self,
-        head: &Parts,
-        (metered_body, permit): (MeteredBody, MemoryPermit),
-        body_bytes: u64,
-    ) -> AttemptError {
-        if let (Self::WholeError, Some(error)) = (&self, whole_error(head, &metered_body)) {
-            let (reading, _) = metered_body.finish(body_bytes);
-            return error.with_reading(reading).with_permit(permit);
-        }
-        self.into_attempt_error(metered_body, body_bytes)
-    }
-
-    /// Makes the failure of the attempt. If bytes of a whole answer have arrived, a model has
-    /// written it and the upstream can bill it, so the meter's reading counts.
+    /// Makes the failure of the attempt. If output of a model has arrived, or bytes of a whole
+    /// answer, the upstream can bill it, so the meter's reading counts and no other account is
+    /// asked.
     fn into_attempt_error(self, metered_body: MeteredBody, body_bytes: u64) -> AttemptError {
         let is_whole = !metered_body.is_stream();
-        let has_object = |metered_body: &MeteredBody| {
-            metered_body.whole_body().is_some_and(|body| body.contains(&b'{'))
-        };
-        let reading = |metered_body: MeteredBody| Box::new(Some(metered_body.finish(body_bytes).0));
+        let has_object = metered_body.whole_body().is_some_and(|body| body.contains(&b'{'));
+        let reading = metered_body.finish(body_bytes).0;
+        let is_billed = is_whole || has_output(&reading);
+        let reading = Box::new(Some(reading));
         match self {
-            Self::TooLarge(reason) => {
-                AttemptError::ResponseTooLarge { reason, is_whole, reading: reading(metered_body) }
-            }
-            Self::Stopping => AttemptError::ShuttingDown { reading: reading(metered_body) },
-            Self::Undecodable(UndecodableResponse(reason)) if is_whole => {
-                AttemptError::UnusableAnswer { reason, reading: reading(metered_body) }
+            Self::TooLarge(reason) => AttemptError::ResponseTooLarge { reason, is_whole, reading },
+            Self::Stopping => AttemptError::ShuttingDown { reading },
+            Self::Undecodable(UndecodableResponse(reason)) if is_billed => {
+                AttemptError::UnusableAnswer { reason, reading }
             }
             Self::Untranslatable => {
                 let UndecodableResponse(reason) = UndecodableResponse::PROTOCOL;
-                AttemptError::UnusableAnswer { reason, reading: reading(metered_body) }
+                AttemptError::UnusableAnswer { reason, reading }
             }
             Self::Undecodable(unreadable) => unreadable.into(),
-            Self::Cut(cut, true) if is_whole => {
-                AttemptError::BrokenAnswer { cut, reading: reading(metered_body) }
+            Self::Cut(cut, has_bytes) if is_billed && has_bytes => {
+                AttemptError::BrokenAnswer { cut, reading }
             }
             Self::Cut(AnswerCut::ConnectionLost, _) => {
                 AttemptError::Unreachable("the connection broke during the answer".to_owned())
             }
             Self::Cut(AnswerCut::Silent | AnswerCut::DeadlinePassed, _) => AttemptError::Timeout,
-            Self::BadForm(BadAnswerForm::NotAnObject) if has_object(&metered_body) => {
-                AttemptError::UnusableAnswer { reason: DAMAGED, reading: reading(metered_body) }
+            Self::BadForm(BadAnswerForm::NotAnObject) if has_object => {
+                AttemptError::UnusableAnswer { reason: DAMAGED, reading }
             }
             Self::BadForm(reason) => AttemptError::InvalidAnswer(reason),
-            // Read as an error before.
-            Self::WholeError => AttemptError::InvalidAnswer(BadAnswerForm::NotAnObject),
         }
     }
 }
@@ -283,8 +377,12 @@ const TRANSLATED_BYTES_MAX: usize = 8 << 20;
 /// The memory for one answer that is buffered before the client gets any of it.
 struct BufferBudget {
     /// The bytes as received, before decompression.
-    bytes: usize,
+    received_bytes: usize,
+    /// The bytes that wait for the client.
+    chunk_bytes: usize,
     max: usize,
+    /// The most that the permit can have.
+    bytes_max: usize,
     permit: MemoryPermit,
 }
 
@@ -306,33 +404,14 @@ impl BufferBudget {
             is_whole: true,
             reading: Box::new(None),
         });
-        Ok(Self { bytes: 0, max, permit: permit? })
+        let bytes_max = state.response_memory.bytes_max();
+        Ok(Self { received_bytes: 0, chunk_bytes: 0, max, bytes_max, permit: permit? })
     }
 
-    /// Passes a chunk through the meter and counts its bytes. Returns the bytes for the client.
-    async fn take_chunk(
-        &mut self,
-        metered_body: &mut MeteredBody,
-        (source, workers): AnswerReader<'_>,
-        chunk: Bytes,
-    ) -> Result<Bytes, BufferFailure> {
-        let length = chunk.len();
-        let observed = metered_body.observe_on_workers((&mut *source, workers), chunk).await;
-        let observed =
-            observed.map_err(|end| BufferFailure::from_end(&end, source, metered_body))?;
-        let plain = observed.map_err(|unreadable| match unreadable {
-            UndecodableResponse::TOO_MUCH => BufferFailure::TooLarge(unreadable.0),
-            unreadable => BufferFailure::Undecodable(unreadable),
-        })?;
-        self.add_bytes(length, metered_body).map_err(BufferFailure::TooLarge)?;
-        Ok(plain)
-    }
-
-    /// Counts more bytes. Fails with the reason when the answer is too long or no memory is left.
-    fn add_bytes(&mut self, bytes: usize, metered_body: &MeteredBody) -> Result<(), &'static str> {
-        self.bytes += bytes;
-        let held_bytes = self.bytes.max(metered_body.plain_bytes());
-        if held_bytes > self.max {
+    /// Counts what has been read. Fails with the reason when the answer is too long or no memory is
+    /// left.
+    fn update(&mut self, metered_body: &MeteredBody) -> Result<(), &'static str> {
+        if self.received_bytes.max(metered_body.plain_bytes()) > self.max {
             return Err(if metered_body.is_stream() {
                 "the upstream sent too many bytes before the first event"
             } else {
@@ -340,6 +419,8 @@ impl BufferBudget {
                  true"
             });
         }
+        // An answer that is as long as permitted can be the only one of its key.
+        let held_bytes = (self.chunk_bytes + metered_body.held_bytes()).min(self.bytes_max);
         self.permit.grow_to(held_bytes).map_err(|_| CROWDED)
     }
 }
@@ -378,25 +459,36 @@ impl ErrorBuffer {
         is_counted && room == data.len()
     }
 
-    /// Reads the rest of the body, for [`ERROR_BODY_TIME_MAX`] at most: the status and the headers
-    /// decide even if the body hangs. `metered_body` brings it into the client's form.
-    async fn read(
-        &mut self,
-        source: &mut ResponseSource,
-        mut metered_body: Option<&mut MeteredBody>,
-    ) {
+    /// Reads the body, for [`ERROR_BODY_TIME_MAX`] at most: the status and the headers decide even
+    /// if the body hangs.
+    async fn read(&mut self, source: &mut ResponseSource) {
         let end = Instant::now() + ERROR_BODY_TIME_MAX;
         while let Ok(SourceEvent::Chunk(data)) = timeout_at(end, source.next()).await {
-            let data = match &mut metered_body {
-                Some(metered_body) => metered_body.observe(data),
-                None => Ok(data),
-            };
-            let Ok(data) = data else { break };
             if !self.add(&data) {
                 break;
             }
         }
-        if let Some(Ok(tail)) = metered_body.map(MeteredBody::observe_end) {
+    }
+
+    /// As [`Self::read`], for the rest of a stream. `metered_body` brings it into the client's form.
+    async fn read_rest(
+        &mut self,
+        (source, workers): AnswerReader<'_>,
+        metered_body: &mut MeteredBody,
+    ) {
+        let end = Instant::now() + ERROR_BODY_TIME_MAX;
+        'body: loop {
+            while metered_body.has_pending() && Instant::now() < end {
+                let read = metered_body.read_step((&mut *source, workers)).await;
+                let Ok(Ok(data)) = read else { break 'body };
+                if !self.add(&data) {
+                    break 'body;
+                }
+            }
+            let Ok(SourceEvent::Chunk(data)) = timeout_at(end, source.next()).await else { break };
+            metered_body.add_chunk(data);
+        }
+        if let Ok(tail) = metered_body.observe_end() {
             self.add(&tail);
         }
     }
@@ -409,8 +501,16 @@ impl ErrorBuffer {
         model_call: &ModelCall,
     ) -> AttemptError {
         let (reading, _) = metered_body.finish(model_call.body_bytes);
-        let AnswerStart::Error(failure) = reading.first.clone() else {
-            return AttemptError::Unreachable(NO_EVENT.to_owned());
+        let failure = match reading.first.clone() {
+            AnswerStart::Error(failure) => failure,
+            // The stream ended inside its first event.
+            AnswerStart::Nothing | AnswerStart::Event if has_output(&reading) => {
+                let (cut, reading) = (AnswerCut::ConnectionLost, Box::new(Some(reading)));
+                return AttemptError::BrokenAnswer { cut, reading };
+            }
+            AnswerStart::Nothing | AnswerStart::Event => {
+                return AttemptError::Unreachable(NO_EVENT.to_owned());
+            }
         };
         let (body, permit) = self.finish();
         AttemptError::FirstEvent {
@@ -429,7 +529,7 @@ impl ErrorBuffer {
         response_plan: ResponsePlan,
         (mut head, mut source): (Parts, ResponseSource),
     ) -> AttemptError {
-        self.read(&mut source, None).await;
+        self.read(&mut source).await;
         let (body, permit) = self.decompress(&mut head.headers);
         response_plan.into_attempt_error(head, body, permit)
     }
@@ -441,8 +541,9 @@ impl ErrorBuffer {
         }
         headers.remove(CONTENT_ENCODING);
         let (mut gunzip, mut plain) = (GzipDecoder::new(), Self::new(self.permit));
-        for chunk in self.buffer.chunks(4 * 1024) {
-            match gunzip.push(chunk) {
+        let mut compressed = self.buffer.freeze();
+        while !compressed.is_empty() {
+            match gunzip.decode_step(&mut compressed) {
                 Ok(more) if plain.add(&more) => {}
                 Ok(_) | Err(_) => break,
             }

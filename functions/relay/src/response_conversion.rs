@@ -3,8 +3,9 @@
 
 use crate::attempt_error::AttemptError;
 use crate::body_transform::{BodyTransform, TranslatedEvents};
+use crate::content_coding::ContentCoding;
 use crate::memory_budget::MemoryPermit;
-use crate::metered_body::{ContentCoding, MeteredBody, SSE, has_media_type};
+use crate::metered_body::{MeteredBody, SSE, has_media_type};
 use crate::model_call::Metering;
 use baton_domain::protocol::{Framing, UpstreamProtocol};
 use baton_domain::verdict::ErrorFields;
@@ -15,6 +16,7 @@ use baton_protocol::bedrock::{
     EVENT_STREAM, FramesToSse, SseToFrames, count_result_from_bedrock, count_result_to_bedrock,
     to_messages_error,
 };
+use baton_protocol::translate::ResponseContext;
 use baton_providers::conversion::{ConversionPlan, ResponseHint};
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
@@ -72,13 +74,9 @@ impl ResponsePlan {
                     (BodyTransform::TranslateEvents(Box::new(events)), Some(given))
                 } else if asks_for_stream {
                     // Some upstreams ignore `stream` and answer with one body.
-                    let withheld = BytesMut::new();
-                    (
-                        BodyTransform::TranslateIntoStream(context, client_framing, withheld),
-                        Some(given),
-                    )
+                    (BodyTransform::TranslateIntoStream(context, client_framing), Some(given))
                 } else {
-                    (BodyTransform::TranslateWhole(context, BytesMut::new()), Some(JSON))
+                    (BodyTransform::TranslateWhole(context), Some(JSON))
                 }
             }
             ResponseHint::HideUsage if is(SSE) => {
@@ -90,9 +88,6 @@ impl ResponsePlan {
         };
         if let Some(content_type) = content_type {
             head.headers.insert(CONTENT_TYPE, content_type);
-        }
-        if transform.changes_bytes() {
-            head.headers.remove(CONTENT_LENGTH);
         }
         copy_request_id(self.plan, &mut head.headers);
         transform
@@ -212,22 +207,29 @@ impl DeclaredForm {
     }
 }
 
-/// Returns the failure if a whole answer with status 200 is an error. Its status becomes the one
-/// that the error implies.
-pub(crate) fn whole_error(head: &Parts, metered_body: &MeteredBody) -> Option<AttemptError> {
-    let (body, context) = metered_body.whole_error()?;
+/// Makes the failure of a whole answer with status 200 that is an error. Its status becomes the one
+/// that the error implies. `body` has no coding.
+pub(crate) fn whole_error(
+    mut head: Parts,
+    body: Bytes,
+    context: Option<&ResponseContext>,
+    permit: MemoryPermit,
+) -> AttemptError {
     let status = ErrorFields::from_body(&body).implied_status();
-    let mut head = head.clone();
     head.status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
     head.headers.remove(CONTENT_LENGTH);
-    // The body was already decompressed by the meter.
     head.headers.remove(CONTENT_ENCODING);
     let client_response = context.map(|context| {
         let body = context.translate_error(status, &body).into();
         Box::new((with_json_content_type(head.clone()), body))
     });
-    let (head, reading) = (Box::new(head), Box::default());
-    Some(AttemptError::ErrorResponse { head, body, client_response, reading, permit: None })
+    AttemptError::ErrorResponse {
+        head: Box::new(head),
+        body,
+        client_response,
+        reading: Box::default(),
+        permit: Some(permit),
+    }
 }
 
 fn with_json_content_type(mut head: Parts) -> Parts {

@@ -6,6 +6,7 @@
 use baton_runtime::upstream;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use http::Version;
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 use std::pin::Pin;
@@ -33,6 +34,7 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// The body of an upstream's answer with its timers.
 pub(crate) struct ResponseSource {
     body: upstream::UpstreamBody,
+    read_buffer: ReadBufferEstimate,
     idle_timeout: Duration,
     deadline: Instant,
     /// Fires when the answer might be late. Only then is it compared with the time of the last
@@ -58,6 +60,7 @@ impl ResponseSource {
         let aborted = Box::pin(abort.cancelled_owned());
         Self {
             body,
+            read_buffer: ReadBufferEstimate::new(HTTP1_BUFFER_BYTES_MAX),
             idle_timeout,
             deadline,
             idle_timer,
@@ -73,6 +76,21 @@ impl ResponseSource {
         Self { keep_alive_timer, ..self }
     }
 
+    /// Expects the buffers of a connection of this HTTP version.
+    pub(crate) fn with_version(self, version: Version) -> Self {
+        let bytes_max = match version {
+            Version::HTTP_2 => upstream::HTTP2_STREAM_BYTES as usize,
+            _ => HTTP1_BUFFER_BYTES_MAX,
+        };
+        Self { read_buffer: ReadBufferEstimate::new(bytes_max), ..self }
+    }
+
+    /// Returns the bytes that the HTTP library can hold when it has read the next chunk, beyond
+    /// those of an idle connection.
+    pub(crate) fn read_ahead_bytes(&self) -> usize {
+        self.read_buffer.bytes()
+    }
+
     /// Waits for the next event.
     pub(crate) async fn next(&mut self) -> SourceEvent {
         loop {
@@ -81,7 +99,7 @@ impl ResponseSource {
                 frame = self.body.frame() => {
                     self.last_chunk_at = Instant::now();
                     self.reset_silence_timer();
-                    return SourceEvent::from_frame(frame);
+                    return self.read_frame(frame);
                 }
                 () = &mut self.idle_timer => {}
                 () = &mut self.aborted => return SourceEvent::Aborted,
@@ -122,9 +140,17 @@ impl ResponseSource {
         Instant::now() >= self.deadline
     }
 
-    /// Returns the rest of the body.
-    pub(crate) fn into_body(self) -> upstream::UpstreamBody {
-        self.body
+    /// Sets the limits for the rest of the answer, as [`Self::new`] does.
+    pub(crate) fn set_limits(
+        &mut self,
+        idle_timeout: Duration,
+        deadline: Instant,
+        abort: CancellationToken,
+    ) {
+        (self.idle_timeout, self.deadline) = (idle_timeout, deadline);
+        self.aborted = Box::pin(abort.cancelled_owned());
+        self.last_chunk_at = Instant::now();
+        self.reset_idle_timer();
     }
 
     /// Waits for `work` on the last chunk, until the deadline or until the answer is cut. The time
@@ -158,7 +184,65 @@ impl ResponseSource {
     /// sent in one write instead of one write per event.
     pub(crate) async fn try_next(&mut self) -> Option<SourceEvent> {
         yield_to_other_tasks().await;
-        self.body.frame().now_or_never().map(SourceEvent::from_frame)
+        let Some(frame) = self.body.frame().now_or_never() else {
+            self.read_buffer.end_read();
+            return None;
+        };
+        Some(self.read_frame(frame))
+    }
+
+    fn read_frame<E>(&mut self, frame: Option<Result<Frame<Bytes>, E>>) -> SourceEvent {
+        let event = SourceEvent::from_frame(frame);
+        if let SourceEvent::Chunk(chunk) = &event {
+            self.read_buffer.add_chunk(chunk.len());
+        }
+        event
+    }
+}
+
+/// The largest buffer with which hyper reads an HTTP/1 connection (hyper 1.12,
+/// `DEFAULT_MAX_BUFFER_SIZE`). reqwest has no setting for it.
+const HTTP1_BUFFER_BYTES_MAX: usize = 8192 + 4096 * 100;
+
+/// The buffer with which hyper begins to read a connection.
+const FIRST_BUFFER_BYTES: usize = 8192;
+
+/// Estimates the size of the buffer with which hyper reads a connection. hyper doubles it when a
+/// read fills it, and halves it after two short reads.
+struct ReadBufferEstimate {
+    bytes: usize,
+    bytes_max: usize,
+    /// The bytes that arrived without a wait, which are at least those of one read.
+    read_bytes: usize,
+    was_short: bool,
+}
+
+impl ReadBufferEstimate {
+    fn new(bytes_max: usize) -> Self {
+        Self { bytes: FIRST_BUFFER_BYTES, bytes_max, read_bytes: 0, was_short: false }
+    }
+
+    fn add_chunk(&mut self, bytes: usize) {
+        self.read_bytes = self.read_bytes.saturating_add(bytes);
+        while self.read_bytes >= self.bytes && self.bytes < self.bytes_max {
+            self.bytes = (self.bytes * 2).min(self.bytes_max);
+            self.was_short = false;
+        }
+    }
+
+    fn end_read(&mut self) {
+        let is_short = self.read_bytes < self.bytes / 2;
+        if is_short && self.was_short {
+            self.bytes = (self.bytes / 2).max(FIRST_BUFFER_BYTES);
+        }
+        self.was_short = is_short && !self.was_short;
+        self.read_bytes = 0;
+    }
+
+    /// Returns the bytes beyond those of an idle connection: a chunk that has been handed over
+    /// keeps its buffer, and the next one needs another.
+    fn bytes(&self) -> usize {
+        2 * (self.bytes - FIRST_BUFFER_BYTES)
     }
 }
 
@@ -240,6 +324,28 @@ mod tests {
     async fn chunks_that_arrive_together_are_returned_together() {
         assert_eq!(burst(&mut source(100)).await, 100);
         assert_eq!(burst(&mut source(1)).await, 1);
+    }
+
+    #[test]
+    fn read_buffer_grows_with_full_reads_and_shrinks_with_short_ones() {
+        let mut buffer = ReadBufferEstimate::new(HTTP1_BUFFER_BYTES_MAX);
+        for _ in 0..1000 {
+            buffer.add_chunk(1000);
+            buffer.end_read();
+        }
+        assert_eq!(buffer.bytes(), 0, "short events need the first buffer only");
+        let mut total = 0;
+        while buffer.bytes < HTTP1_BUFFER_BYTES_MAX {
+            buffer.add_chunk(60);
+            total += 60;
+        }
+        assert!((200_000..600_000).contains(&total), "{total}");
+        assert_eq!(buffer.bytes(), 2 * 4096 * 100);
+        for _ in 0..12 {
+            buffer.add_chunk(1000);
+            buffer.end_read();
+        }
+        assert!(buffer.bytes() < HTTP1_BUFFER_BYTES_MAX / 8, "{}", buffer.bytes());
     }
 
     #[tokio::test(start_paused = true)]

@@ -17,11 +17,10 @@ use baton_domain::protocol::ClientProtocol;
 use baton_domain::record::RequestOutcome;
 use baton_protocol::error::{ApiFamily, ErrorBody, ErrorForm};
 use baton_protocol::meter::{AnswerEnd, MeterReading};
-use baton_runtime::upstream;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use http::Response;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http::header::CONTENT_LENGTH;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::time::Instant;
@@ -43,13 +42,9 @@ impl RelayState {
         deadline: Instant,
     ) -> Response<RelayBody> {
         let mut head = client_response::relayed_head(request, &response.buffered.head);
-        if response.buffered.metered_body.decodes_for_client() {
-            head.headers.remove(CONTENT_ENCODING);
-            head.headers.remove(CONTENT_LENGTH);
-        }
         let is_stream = response.buffered.metered_body.is_stream();
         let UpstreamResponse { pending_usage, buffered } = response;
-        let BufferedResponse { chunks, body, metered_body, permit, .. } = buffered;
+        let BufferedResponse { chunks, source, metered_body, permit, .. } = buffered;
         let (whole_permit, stream_permit) =
             if is_stream { (None, Some(permit)) } else { (Some(permit), None) };
         let memory = StreamMemory::new(
@@ -57,7 +52,7 @@ impl RelayState {
             &pending_usage.model_call.caller.key().id,
             stream_permit,
         );
-        let outgoing = OutgoingResponse { pending_usage, chunks, body, metered_body, memory };
+        let outgoing = OutgoingResponse { pending_usage, chunks, source, metered_body, memory };
         // Boxed, because the future is large.
         let chunks = Arc::clone(self);
         let chunks = chunks.relay_chunks(outgoing, request.api_family, client.clone(), deadline);
@@ -86,11 +81,15 @@ impl RelayState {
         client: ClientPresence,
         deadline: Instant,
     ) -> impl Stream<Item = Result<ChunkList, ResponseAborted>> + Send {
-        let OutgoingResponse { pending_usage, mut chunks, body, mut metered_body, mut memory } =
-            outgoing;
-        let abort = client.abort.clone();
-        let mut source = ResponseSource::new(body, self.timers.idle, deadline, abort)
-            .with_keep_alives(metered_body.keep_alive_bytes().is_some());
+        let OutgoingResponse {
+            pending_usage,
+            mut chunks,
+            mut source,
+            mut metered_body,
+            mut memory,
+        } = outgoing;
+        source.set_limits(self.timers.idle, deadline, client.abort.clone());
+        let mut source = source.with_keep_alives(metered_body.keep_alive_bytes().is_some());
         let open_stream = self.observer.open_stream();
         let key = pending_usage.model_call.caller.key().id.clone();
         stream! {
@@ -102,6 +101,9 @@ impl RelayState {
             }
             let mut remaining = client.has_left.load(Ordering::SeqCst);
             let end_event = loop {
+                if end_event.is_none() && is_stream {
+                    end_event = reserve_memory(&mut source, &mut metered_body, &mut memory).await;
+                }
                 if end_event.is_none() {
                     let reader = (&mut source, (&self.workers, &key));
                     end_event = read_chunks(reader, &mut metered_body, &mut chunks, &mut memory).await;
@@ -126,19 +128,20 @@ impl RelayState {
                 end_event => end_event,
             };
             let (can_append_event, has_gap) = (metered_body.can_append_event(), metered_body.has_gap());
+            let reports_end = is_stream && !metered_body.is_unread();
             let reader = (&mut source, (&self.workers, &key));
             let (closing_bytes, end_event) = finish_decoding(reader, &mut metered_body, end_event).await;
             yield Ok(closing_bytes.into());
             let mid_event = metered_body.is_mid_event();
             let (reading, mut transform) = metered_body.finish(pending_usage.model_call.body_bytes);
             let has_ended = is_stream && !has_gap && transform.client_has_end(reading.has_reported_end);
-            let end_error = error_at_end(&end_event, has_ended, is_stream);
+            let end_error = error_at_end(&end_event, has_ended, reports_end);
             if let Some(error) = end_error.as_ref().filter(|_| can_append_event) {
                 let id = pending_usage.model_call.id.as_str();
                 let form = error_form(pending_usage.model_call.protocol, api_family, reading.events);
                 yield Ok(transform.write_error(form, error, id, mid_event).into());
             }
-            let is_faulty = end_error.is_some() || transform.has_failed();
+            let is_faulty = end_error.is_some() || transform.has_untranslatable_event();
             let outcome = decide_outcome(&end_event, &reading, is_faulty, remaining);
             let request_end = RequestEnd { outcome, reading: Some(reading) };
             // Boxed, so that a waiting stream does not hold memory for its end.
@@ -165,7 +168,8 @@ struct OutgoingResponse {
     pending_usage: PendingUsage,
     /// The bytes that the client gets next.
     chunks: Vec<Bytes>,
-    body: upstream::UpstreamBody,
+    /// The rest of the answer.
+    source: ResponseSource,
     metered_body: MeteredBody,
     memory: StreamMemory,
 }
@@ -197,47 +201,72 @@ fn update_memory(
     Some(SourceEvent::ConnectionLost(CROWDED))
 }
 
-/// Waits for the next chunk and adds it to `burst` together with those that are already there, in
-/// the form for the client. Returns why the answer ends, once that is known.
+/// Reserves memory for the next chunk of a stream, so that streams whose clients do not read cannot
+/// fill the memory with buffers. Returns why the answer ends if none becomes free.
+async fn reserve_memory(
+    source: &mut ResponseSource,
+    metered_body: &mut MeteredBody,
+    memory: &mut StreamMemory,
+) -> Option<SourceEvent> {
+    let bytes = source.read_ahead_bytes();
+    if memory.try_reserve(bytes, metered_body.held_bytes()).is_ok() {
+        return None;
+    }
+    metered_body.pass_event_unread();
+    // Boxed, because the future is large and few streams wait.
+    let reserved = Box::pin(memory.reserve(bytes, metered_body.held_bytes()));
+    match source.wait_for(reserved).await {
+        Ok(Ok(())) => None,
+        Ok(Err(_)) => Some(SourceEvent::ConnectionLost(CROWDED)),
+        Err(end_event) => Some(end_event),
+    }
+}
+
+/// Reads on and adds to `chunks` what has arrived by now, in the form for the client. Waits for the
+/// next chunk if none is left. Returns why the answer ends, once that is known.
 async fn read_chunks(
     (source, workers): AnswerReader<'_>,
     metered_body: &mut MeteredBody,
     chunks: &mut Vec<Bytes>,
     memory: &mut StreamMemory,
 ) -> Option<SourceEvent> {
-    let (mut next, mut bytes) = (source.next().await, 0);
+    let mut bytes = 0;
+    let mut next = if metered_body.has_pending() { None } else { Some(source.next().await) };
     loop {
-        let chunk = match next {
-            SourceEvent::Chunk(chunk) => chunk,
-            SourceEvent::KeepAliveDue => {
+        match next {
+            None => {}
+            Some(SourceEvent::Chunk(chunk)) => metered_body.add_chunk(chunk),
+            Some(SourceEvent::KeepAliveDue) => {
                 chunks.extend(metered_body.keep_alive_bytes());
                 return None;
             }
-            SourceEvent::End
-            | SourceEvent::ConnectionLost(_)
-            | SourceEvent::TimedOut
-            | SourceEvent::Aborted
-            | SourceEvent::ShuttingDown => {
-                return Some(next);
-            }
-        };
-        match metered_body.observe_on_workers((&mut *source, workers), chunk).await {
-            Ok(Ok(chunk)) => {
-                bytes += chunk.len();
-                chunks.push(chunk);
-            }
-            Ok(Err(UndecodableResponse(reason))) => {
-                return Some(SourceEvent::ConnectionLost(reason));
-            }
-            Err(end_event) => return Some(end_event),
+            Some(
+                SourceEvent::End
+                | SourceEvent::ConnectionLost(_)
+                | SourceEvent::TimedOut
+                | SourceEvent::Aborted
+                | SourceEvent::ShuttingDown,
+            ) => return next,
         }
-        if let Some(end_event) = update_memory(memory, metered_body, chunks) {
-            return Some(end_event);
+        while metered_body.has_pending() {
+            match metered_body.read_step((&mut *source, workers)).await {
+                Ok(Ok(chunk)) => {
+                    bytes += chunk.len();
+                    chunks.push(chunk);
+                }
+                Ok(Err(UndecodableResponse(reason))) => {
+                    return Some(SourceEvent::ConnectionLost(reason));
+                }
+                Err(end_event) => return Some(end_event),
+            }
+            if let Some(end_event) = update_memory(memory, metered_body, chunks) {
+                return Some(end_event);
+            }
+            if chunks.len() == BURST_MAX || bytes >= BURST_BYTES_MAX {
+                return None;
+            }
         }
-        if chunks.len() == BURST_MAX || bytes >= BURST_BYTES_MAX {
-            return None;
-        }
-        next = source.try_next().await?;
+        next = Some(source.try_next().await?);
     }
 }
 
@@ -270,8 +299,8 @@ async fn finish_decoding(
 }
 
 /// Returns the error that the client gets at the end of the answer, unless it has already received
-/// an end.
-fn error_at_end(end_event: &SourceEvent, has_ended: bool, is_stream: bool) -> Option<ErrorBody> {
+/// an end. `reports_end` says whether an event must have reported the end.
+fn error_at_end(end_event: &SourceEvent, has_ended: bool, reports_end: bool) -> Option<ErrorBody> {
     match end_event {
         _ if has_ended => None,
         SourceEvent::ConnectionLost(reason) => Some(ErrorBody::api_error(*reason)),
@@ -285,7 +314,7 @@ fn error_at_end(end_event: &SourceEvent, has_ended: bool, is_stream: bool) -> Op
             "The upstream sent nothing for too long, or the time limit of the request has passed. \
              Send the request again.",
         )),
-        SourceEvent::End if is_stream => Some(ErrorBody::api_error(
+        SourceEvent::End if reports_end => Some(ErrorBody::api_error(
             "The upstream's stream ended before the message was complete. Send the request again.",
         )),
         SourceEvent::End
@@ -319,11 +348,13 @@ mod tests {
     use crate::body_transform::{BodyTransform, TranslatedEvents};
     use crate::body_workers::BodyWorkers;
     use crate::memory_budget::{MemoryBudget, MemoryLimits};
+    use crate::metered_body::SSE;
     use baton_domain::id::KeyId;
     use baton_domain::protocol::Framing;
     use baton_protocol::translate::{
         ClientProtocol, ProtocolPair, TranslationOptions, UpstreamProtocol,
     };
+    use baton_runtime::upstream;
     use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
     use http_body::Frame;
     use http_body_util::StreamBody;
@@ -428,8 +459,9 @@ mod tests {
         let end = Instant::now() + Duration::from_secs(10);
         let mut source =
             ResponseSource::new(body, Duration::from_secs(10), end, CancellationToken::new());
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(SSE))]);
         let (mut metered_body, mut sizes) =
-            (MeteredBody::new(&HeaderMap::new(), false, BodyTransform::PassThrough), Vec::new());
+            (MeteredBody::new(&headers, false, BodyTransform::PassThrough), Vec::new());
         let (mut end_event, mut memory) = (None, new_memory());
         let (workers, key) = (BodyWorkers::with_cores(1), KeyId::from_bits(1));
         while end_event.is_none() {

@@ -12,14 +12,24 @@ use memchr::memmem;
 use std::borrow::Cow;
 use std::ops::Range;
 
+/// Whether the body may have foreign state, so that [`remove_foreign_state`] parses it. This is one
+/// scan of the body without a copy.
+pub fn may_have_foreign_state(body: &[u8], upstream: UpstreamProtocol) -> bool {
+    match upstream {
+        UpstreamProtocol::Messages => may_have_foreign_blocks(body),
+        UpstreamProtocol::Responses => may_have_foreign_items(body),
+        UpstreamProtocol::Chat => false,
+    }
+}
+
 /// The body without foreign state, or `None` if it has none.
 pub fn remove_foreign_state(body: &[u8], upstream: UpstreamProtocol) -> Option<Vec<u8>> {
-    let (is_suspect, name): (bool, _) = match upstream {
-        UpstreamProtocol::Messages => (may_have_foreign_blocks(body), "messages"),
-        UpstreamProtocol::Responses => (may_have_foreign_items(body), "input"),
+    let name = match upstream {
+        UpstreamProtocol::Messages => "messages",
+        UpstreamProtocol::Responses => "input",
         UpstreamProtocol::Chat => return None,
     };
-    if !is_suspect {
+    if !may_have_foreign_state(body, upstream) {
         return None;
     }
     let document = JsonDocument::parse(body, DEPTH_MAX).ok()?;

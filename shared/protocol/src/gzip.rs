@@ -2,12 +2,22 @@
 //!
 //! The relay never asks upstreams for other encodings.
 
-use bytes::Bytes;
-use flate2::write::MultiGzDecoder;
+use bytes::{Buf as _, Bytes};
+use flate2::write::GzDecoder;
 use std::io::Write as _;
 
-/// The most bytes that one push can decode to. More is an attack or an accident.
-const STEP_OUTPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The plain bytes after which a step ends. The caller gives other tasks a turn between two steps.
+pub const STEP_PLAIN_BYTES: usize = 16 * 1024;
+
+/// The compressed bytes after which a step ends. Members without content cost work too.
+const STEP_INPUT_BYTES: usize = 16 * 1024;
+
+/// The compressed bytes that are decoded at once. They bound by how much a step exceeds
+/// [`STEP_PLAIN_BYTES`]: Deflate expands at most about a thousandfold (RFC 1951).
+const PIECE_BYTES: usize = 16;
+
+/// The most bytes that one chunk of the upstream can decode to. More is an attack or an accident.
+const CHUNK_PLAIN_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// The most bytes that a whole body can decode to, in any number of members...
 const WHOLE_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -20,9 +30,8 @@ const RATIO_MAX: u64 = 64;
 /// compression makes a body that long.
 const EXCESS_BYTES_MAX: u64 = 256 * 1024;
 
-/// The bytes that are decoded at once, so that the bound above is noticed in time. Deflate expands
-/// at most about a thousandfold (RFC 1951).
-const STEP_BYTES: usize = 4 * 1024;
+/// The first bytes of a member (RFC 1952, section 2.3.1).
+const MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// The bytes are not gzip, or decode to too much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -39,13 +48,29 @@ pub enum GzipError {
     TooMuch,
 }
 
-/// Decodes one gzip body of one or more members.
+/// Decodes one gzip body of one or more members. Bytes after the last member that do not begin
+/// another one are ignored, as `gzip` does.
 #[derive(Debug)]
 pub struct GzipDecoder {
-    decoder: MultiGzDecoder<Vec<u8>>,
-    is_empty: bool,
+    decoder: GzDecoder<Vec<u8>>,
+    position: GzipPosition,
+    /// Why nothing more is decoded. What was decoded before is returned first.
+    fault: Option<GzipError>,
     input_bytes: u64,
     output_bytes: u64,
+    /// The length of the output before the current chunk.
+    output_before_chunk: u64,
+}
+
+/// Where the next byte of a body is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum GzipPosition {
+    Start,
+    InMember,
+    /// After a complete member and this number of bytes of [`MAGIC`].
+    AfterMember(usize),
+    /// After the last member.
+    Trailer,
 }
 
 impl Default for GzipDecoder {
@@ -58,36 +83,102 @@ impl GzipDecoder {
     /// A decoder at the start of a body.
     pub fn new() -> Self {
         Self {
-            decoder: MultiGzDecoder::new(Vec::new()),
-            is_empty: true,
+            decoder: GzDecoder::new(Vec::new()),
+            position: GzipPosition::Start,
+            fault: None,
             input_bytes: 0,
             output_bytes: 0,
+            output_before_chunk: 0,
         }
     }
 
-    /// Takes the next bytes and returns all plain text that they complete.
+    /// Decodes bytes from the front of `input`, a chunk of the upstream, until none are left or
+    /// enough plain text has been decoded for one step. Returns the plain text, which is at most
+    /// about four times [`STEP_PLAIN_BYTES`] long.
     ///
     /// # Errors
-    /// The bytes are damaged or decode to too much. The decoder returns nothing more after that.
-    pub fn push(&mut self, chunk: &[u8]) -> Result<Bytes, GzipError> {
-        self.is_empty &= chunk.is_empty();
-        for step in chunk.chunks(STEP_BYTES) {
-            self.decoder.write_all(step).map_err(|_| GzipError::Damaged)?;
-            self.input_bytes += step.len() as u64;
-            let plain = self.decoder.get_ref().len();
-            let integer_part = self.output_bytes + plain as u64;
-            let whole_max = WHOLE_BYTES_MAX.max(self.input_bytes.saturating_mul(RATIO_MAX));
-            // Members without content cost work, too.
-            let is_suspicious_ratio =
-                self.input_bytes > EXCESS_BYTES_MAX + integer_part.saturating_mul(2);
-            if plain > STEP_OUTPUT_BYTES_MAX || integer_part > whole_max || is_suspicious_ratio {
-                return Err(GzipError::TooMuch);
+    /// The bytes are damaged or decode to too much. What was decoded before is returned by an
+    /// earlier call, after which [`Self::has_failed`] is true.
+    pub fn decode_step(&mut self, input: &mut Bytes) -> Result<Bytes, GzipError> {
+        let mut room = STEP_INPUT_BYTES;
+        while self.fault.is_none()
+            && !input.is_empty()
+            && room > 0
+            && self.decoder.get_ref().len() < STEP_PLAIN_BYTES
+        {
+            let piece = &input[..input.len().min(PIECE_BYTES)];
+            match self.decode_piece(piece) {
+                Ok(count) => {
+                    input.advance(count);
+                    room = room.saturating_sub(count.max(1));
+                }
+                Err(fault) => self.fault = Some(fault),
             }
         }
-        self.decoder.flush().map_err(|_| GzipError::Damaged)?;
+        let flushed = self.decoder.flush();
         let plain = std::mem::take(self.decoder.get_mut());
         self.output_bytes += plain.len() as u64;
-        Ok(plain.into())
+        if self.fault.is_none() {
+            self.fault = match flushed {
+                Err(_) => Some(GzipError::Damaged),
+                Ok(()) => self.check_size().err(),
+            };
+        }
+        if input.is_empty() {
+            self.output_before_chunk = self.output_bytes;
+        }
+        match self.fault {
+            Some(fault) if plain.is_empty() => Err(fault),
+            _ => Ok(plain.into()),
+        }
+    }
+
+    /// Whether nothing more can be decoded.
+    pub fn has_failed(&self) -> bool {
+        self.fault.is_some()
+    }
+
+    /// Takes a short piece and returns how many of its bytes have been decoded.
+    fn decode_piece(&mut self, piece: &[u8]) -> Result<usize, GzipError> {
+        let piece = match (self.position, piece) {
+            (GzipPosition::Trailer, _) => return Ok(piece.len()),
+            (GzipPosition::AfterMember(index), [first, ..]) => {
+                if MAGIC.get(index) != Some(first) {
+                    self.position = GzipPosition::Trailer;
+                    return Ok(piece.len());
+                }
+                let is_member = index + 1 == MAGIC.len();
+                self.position = if is_member {
+                    GzipPosition::InMember
+                } else {
+                    GzipPosition::AfterMember(index + 1)
+                };
+                &piece[..1]
+            }
+            (GzipPosition::Start | GzipPosition::InMember | GzipPosition::AfterMember(_), _) => {
+                self.position = GzipPosition::InMember;
+                piece
+            }
+        };
+        let count = self.decoder.write(piece).map_err(|_| GzipError::Damaged)?;
+        if count == 0 {
+            // The member is complete, because the decoder takes no more bytes.
+            self.decoder.try_finish().map_err(|_| GzipError::Damaged)?;
+            self.decoder = GzDecoder::new(std::mem::take(self.decoder.get_mut()));
+            self.position = GzipPosition::AfterMember(0);
+        }
+        self.input_bytes += count as u64;
+        self.check_size()?;
+        Ok(count)
+    }
+
+    fn check_size(&self) -> Result<(), GzipError> {
+        let plain = self.output_bytes + self.decoder.get_ref().len() as u64;
+        let whole_max = WHOLE_BYTES_MAX.max(self.input_bytes.saturating_mul(RATIO_MAX));
+        // Members without content cost work, too.
+        let is_sparse = self.input_bytes > EXCESS_BYTES_MAX + plain.saturating_mul(2);
+        let is_bomb = plain > whole_max || plain - self.output_before_chunk > CHUNK_PLAIN_BYTES_MAX;
+        if is_bomb || is_sparse { Err(GzipError::TooMuch) } else { Ok(()) }
     }
 
     /// Ends the body and returns the rest. An empty body is valid.
@@ -95,11 +186,16 @@ impl GzipDecoder {
     /// # Errors
     /// The last member is not whole, or its checksum is wrong.
     pub fn finish(mut self) -> Result<Bytes, GzipError> {
-        if self.is_empty {
-            return Ok(Bytes::new());
+        match (self.fault, self.position) {
+            (Some(fault), _) => Err(fault),
+            (None, GzipPosition::InMember) => {
+                self.decoder.try_finish().map_err(|_| GzipError::Truncated)?;
+                Ok(std::mem::take(self.decoder.get_mut()).into())
+            }
+            (None, GzipPosition::Start | GzipPosition::AfterMember(_) | GzipPosition::Trailer) => {
+                Ok(Bytes::new())
+            }
         }
-        self.decoder.try_finish().map_err(|_| GzipError::Truncated)?;
-        Ok(std::mem::take(self.decoder.get_mut()).into())
     }
 }
 
@@ -120,10 +216,25 @@ mod tests {
         let mut decoder = GzipDecoder::new();
         let mut plain = Vec::new();
         for chunk in chunks {
-            plain.extend_from_slice(&decoder.push(chunk)?);
+            decode(&mut decoder, chunk, &mut plain)?;
         }
         plain.extend_from_slice(&decoder.finish()?);
         Ok(plain)
+    }
+
+    /// Decodes `chunk` in steps, none of which is long.
+    fn decode(
+        decoder: &mut GzipDecoder,
+        chunk: &[u8],
+        plain: &mut Vec<u8>,
+    ) -> Result<(), GzipError> {
+        let mut input = Bytes::copy_from_slice(chunk);
+        while !input.is_empty() || decoder.has_failed() {
+            let step = decoder.decode_step(&mut input)?;
+            assert!(step.len() <= 4 * STEP_PLAIN_BYTES, "{}", step.len());
+            plain.extend_from_slice(&step);
+        }
+        Ok(())
     }
 
     #[test]
@@ -145,8 +256,9 @@ mod tests {
         for event in ["event: a\n\n", "event: b\n\n"] {
             encoder.write_all(event.as_bytes()).unwrap();
             encoder.flush().unwrap();
-            let chunk = std::mem::take(encoder.get_mut());
-            assert_eq!(decoder.push(&chunk).unwrap(), event);
+            let mut chunk = Bytes::from(std::mem::take(encoder.get_mut()));
+            assert_eq!(decoder.decode_step(&mut chunk).unwrap(), event);
+            assert!(chunk.is_empty());
         }
     }
 
@@ -161,14 +273,48 @@ mod tests {
         let last = wrong.len() - 5;
         wrong[last] ^= 1;
         assert!(gunzip([wrong.as_slice()]).is_err());
-        let mut trailed = body;
-        trailed.extend_from_slice(b"junk after the last member");
-        assert!(gunzip([trailed.as_slice()]).is_err());
+        let mut second = body.clone();
+        second.extend_from_slice(&MAGIC);
+        second.extend_from_slice(b"a damaged member");
+        assert_eq!(gunzip([second.as_slice()]), Err(GzipError::Damaged));
+    }
+
+    /// `gzip` ignores such bytes, too.
+    #[test]
+    fn bytes_after_the_last_member_are_ignored() {
+        for members in [1, 2] {
+            let body = gzip(b"event: ping\n\n").repeat(members);
+            let plain = b"event: ping\n\n".repeat(members);
+            for rest in [b"junk".as_slice(), b"\0\0\0\0", b"\x1f", b"\x1fjunk", &[7; 5000]] {
+                let whole = [&body, rest].concat();
+                for size in [1, 3, whole.len()] {
+                    let decoded = gunzip(whole.chunks(size));
+                    assert_eq!(decoded, Ok(plain.clone()), "{rest:?} by {size}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn text_before_the_damage_is_returned_first() {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        let (start, rest) = ("data: {\"a\":1}\n\n".repeat(9), [0xff; 200]);
+        encoder.write_all(start.as_bytes()).unwrap();
+        encoder.flush().unwrap();
+        let damaged = [encoder.get_ref(), rest.as_slice()].concat();
+        for size in [1, 50, damaged.len()] {
+            let (mut decoder, mut plain) = (GzipDecoder::new(), Vec::new());
+            let mut ends =
+                damaged.chunks(size).map(|chunk| decode(&mut decoder, chunk, &mut plain));
+            assert_eq!(ends.find(Result::is_err), Some(Err(GzipError::Damaged)), "by {size}");
+            assert!(plain.starts_with(start.as_bytes()), "by {size}");
+            assert!(decoder.has_failed());
+        }
     }
 
     #[test]
     fn decompression_bomb_is_refused() {
-        let bomb = gzip(&vec![0; STEP_OUTPUT_BYTES_MAX + 10_000_000]);
+        let bomb = gzip(&vec![0; 20_000_000]);
         assert_eq!(gunzip([bomb.as_slice()]), Err(GzipError::TooMuch));
     }
 
@@ -177,19 +323,11 @@ mod tests {
         let member = gzip(&vec![0; 4_000_000]);
         let members = std::iter::repeat_n(member.as_slice(), 1000);
         let mut decoder = GzipDecoder::new();
-        let mut plain = 0;
-        let mut ended = Ok(());
-        for member in members {
-            match decoder.push(member) {
-                Ok(bytes) => plain += bytes.len(),
-                Err(error) => {
-                    ended = Err(error);
-                    break;
-                }
-            }
-        }
-        assert_eq!(ended, Err(GzipError::TooMuch));
-        assert!(plain <= 64 * 1024 * 1024, "{plain}");
+        let mut plain = Vec::new();
+        let mut ends = members.map(|member| decode(&mut decoder, member, &mut plain));
+        assert_eq!(ends.find(Result::is_err), Some(Err(GzipError::TooMuch)));
+        drop(ends);
+        assert!(plain.len() <= 65 * 1024 * 1024, "{}", plain.len());
     }
 
     #[test]
@@ -206,7 +344,7 @@ mod tests {
         let mut decoder = GzipDecoder::new();
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         let mut number = 1_u64;
-        for _ in 0..20 {
+        for _ in 0..14 {
             let mut plain = Vec::new();
             while plain.len() < 5_000_000 {
                 number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -215,7 +353,7 @@ mod tests {
             }
             encoder.write_all(&plain).unwrap();
             for chunk in std::mem::take(encoder.get_mut()).chunks(16 * 1024) {
-                decoder.push(chunk).unwrap();
+                decode(&mut decoder, chunk, &mut Vec::new()).unwrap();
             }
         }
     }

@@ -103,6 +103,8 @@ enum MeterMode {
     TooLong,
     /// A whole answer that has been read.
     Read,
+    /// A stream that the meter cannot read.
+    UnreadStream,
 }
 
 /// Whether an event of this name contains model output or accompanies it. `response.failed` can be
@@ -122,6 +124,13 @@ impl UsageMeter {
         Self::new(MeterMode::Whole(Vec::new()))
     }
 
+    /// A meter for a stream whose form it cannot read. Each byte counts as a character of output.
+    pub fn for_unread_stream() -> Self {
+        let mut meter = Self::new(MeterMode::UnreadStream);
+        meter.mark_unreadable();
+        meter
+    }
+
     fn new(mode: MeterMode) -> Self {
         let state = MeterState::default();
         Self { mode, state }
@@ -135,19 +144,14 @@ impl UsageMeter {
 
     /// Reads the next bytes, without a content encoding.
     pub fn observe(&mut self, chunk: &[u8]) {
+        drop(self.take_overlong_body(chunk.len()));
         match &mut self.mode {
             MeterMode::Stream(decoder) => {
                 decoder.push(chunk, |event| self.state.observe_event(&event));
             }
-            MeterMode::Whole(body) if body.len() + chunk.len() <= WHOLE_BYTES_MAX => {
-                body.extend_from_slice(chunk);
-            }
-            MeterMode::Whole(body) => {
-                self.state.output_chars =
-                    text_deltas::chars_in_utf8(body) + text_deltas::chars_in_utf8(chunk);
-                self.mode = MeterMode::TooLong;
-            }
+            MeterMode::Whole(body) => body.extend_from_slice(chunk),
             MeterMode::TooLong => self.state.output_chars += text_deltas::chars_in_utf8(chunk),
+            MeterMode::UnreadStream => self.state.observe_unread(chunk),
             MeterMode::Read => {}
         }
     }
@@ -173,7 +177,10 @@ impl UsageMeter {
     pub fn held_bytes(&self) -> usize {
         match &self.mode {
             MeterMode::Stream(decoder) => decoder.held_bytes(),
-            MeterMode::Whole(_) | MeterMode::TooLong | MeterMode::Read => 0,
+            MeterMode::Whole(_)
+            | MeterMode::TooLong
+            | MeterMode::Read
+            | MeterMode::UnreadStream => 0,
         }
     }
 
@@ -200,7 +207,10 @@ impl UsageMeter {
     pub fn whole_body(&self) -> Option<&[u8]> {
         match &self.mode {
             MeterMode::Whole(body) => Some(body),
-            MeterMode::Stream(_) | MeterMode::TooLong | MeterMode::Read => None,
+            MeterMode::Stream(_)
+            | MeterMode::TooLong
+            | MeterMode::Read
+            | MeterMode::UnreadStream => None,
         }
     }
 
@@ -210,12 +220,30 @@ impl UsageMeter {
     }
 
     /// Reads a whole answer that has arrived completely, which takes time in proportion to its
-    /// length. [`Self::finish`] does it otherwise.
-    pub fn read_whole_body(&mut self) {
+    /// length, and returns it. [`Self::finish`] does it otherwise.
+    pub fn read_whole_body(&mut self) -> Vec<u8> {
         match std::mem::replace(&mut self.mode, MeterMode::Read) {
-            MeterMode::Whole(body) => self.state.observe_body(&body),
+            MeterMode::Whole(body) => {
+                self.state.observe_body(&body);
+                return body;
+            }
             mode => self.mode = mode,
         }
+        Vec::new()
+    }
+
+    /// Returns the whole answer so far and stops collecting it, if it is too long after the next
+    /// `next_bytes`.
+    pub fn take_overlong_body(&mut self, next_bytes: usize) -> Option<Vec<u8>> {
+        let body = match &mut self.mode {
+            MeterMode::Whole(body) if body.len() + next_bytes > WHOLE_BYTES_MAX => {
+                std::mem::take(body)
+            }
+            _ => return None,
+        };
+        self.state.output_chars = text_deltas::chars_in_utf8(&body);
+        self.mode = MeterMode::TooLong;
+        Some(body)
     }
 
     /// Whether the bytes so far end inside an event of a stream.
@@ -245,7 +273,7 @@ impl UsageMeter {
         match self.mode {
             MeterMode::Stream(decoder) => state.finish_stream(decoder),
             MeterMode::TooLong => state.started = true,
-            MeterMode::Whole(_) | MeterMode::Read => {}
+            MeterMode::Whole(_) | MeterMode::Read | MeterMode::UnreadStream => {}
         }
         state.into_reading(request_bytes)
     }

@@ -242,9 +242,10 @@ impl SseDecoder {
         self.fields.emit_event(&self.buffer, self.dropped, &mut on_event);
     }
 
-    /// The bytes of the unfinished event. Its line ends depend on how the stream was cut.
+    /// The bytes of the unfinished event, unless some were dropped. Its line ends depend on how the
+    /// stream was cut.
     pub fn unfinished_bytes(&self) -> &[u8] {
-        &self.buffer
+        if self.dropped > 0 { &[] } else { &self.buffer }
     }
 
     /// The name of the unfinished event, once its line is whole.

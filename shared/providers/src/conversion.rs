@@ -18,7 +18,7 @@ use baton_protocol::bedrock::{
     messages_to_invoke_model,
 };
 use baton_protocol::envelope::{Envelope, StatedEffort, replace_model};
-use baton_protocol::foreign_state::remove_foreign_state;
+use baton_protocol::foreign_state::{may_have_foreign_state, remove_foreign_state};
 use baton_protocol::model_path::ModelIdError;
 use baton_protocol::translate::{
     PromptCaching, ProtocolPair, ResponseContext, TranslationError, TranslationOptions,
@@ -353,6 +353,14 @@ impl RequestConversion {
             }
         };
         Ok(ConvertedRequest { path, body, hint, betas, dropped })
+    }
+
+    /// Whether the body passes untranslated and may have what the client got from another upstream
+    /// by translation. Then [`Self::convert`] parses the body, and copies it without that. This
+    /// takes time in proportion to the length of the body.
+    pub fn may_have_foreign_state(&self) -> bool {
+        self.plan.translation.is_none()
+            && may_have_foreign_state(&self.body, self.plan.upstream_protocol)
     }
 
     /// Removes what the client got from another upstream by translation, if the body passes

@@ -18,16 +18,23 @@ pub const PING: &[u8] = b"event: ping\ndata: {\"type\":\"ping\"}\n\n";
 
 /// Converts frames into whole events.
 #[derive(Debug, Default)]
-pub struct FramesToSse(frame::FrameDecoder);
+pub struct FramesToSse {
+    frames: frame::FrameDecoder,
+    is_damaged: bool,
+}
 
 impl FramesToSse {
     /// Takes the next bytes and returns the events that they complete.
     ///
     /// # Errors
-    /// [`FrameError`]. Nothing that follows can be read.
+    /// [`FrameError`]. Nothing that follows can be read. Events before the damage are returned by
+    /// an earlier call, after which [`Self::has_failed`] is true.
     pub fn push(&mut self, chunk: &[u8]) -> Result<Bytes, FrameError> {
+        if self.is_damaged {
+            return Err(FrameError);
+        }
         let mut events = Vec::with_capacity(chunk.len());
-        self.0.push(chunk, |frame| match frame {
+        let result = self.frames.push(chunk, |frame| match frame {
             Frame::Event(json) => write_event(&json, &mut events),
             Frame::Exception(name, closing_bytes) => {
                 match to_messages_error(0, Some(&name), &closing_bytes) {
@@ -36,18 +43,27 @@ impl FramesToSse {
                 }
             }
             Frame::Other => {}
-        })?;
-        Ok(events.into())
+        });
+        self.is_damaged = result.is_err();
+        match result {
+            Err(damage) if events.is_empty() => Err(damage),
+            _ => Ok(events.into()),
+        }
+    }
+
+    /// Whether a frame is damaged, so that nothing more can be read.
+    pub fn has_failed(&self) -> bool {
+        self.is_damaged
     }
 
     /// The bytes of memory that the unfinished frame takes.
     pub fn held_bytes(&self) -> usize {
-        self.0.held_bytes()
+        self.frames.held_bytes()
     }
 
     /// Whether the bytes so far end inside a frame.
     pub fn is_mid_frame(&self) -> bool {
-        self.0.is_mid_frame()
+        self.is_damaged || self.frames.is_mid_frame()
     }
 }
 
@@ -147,6 +163,25 @@ mod tests {
             }
             assert_eq!(String::from_utf8(again).unwrap(), events);
             assert!(!back.is_mid_frame());
+        }
+    }
+
+    #[test]
+    fn events_before_a_damaged_frame_are_returned_first() {
+        let good = frame::encode_event_frame(br#"{"type":"ping"}"#);
+        let mut bad = good.clone();
+        bad[20] ^= 1;
+        let stream = [good.as_slice(), &bad, &good].concat();
+        let expected = "event: ping\ndata: {\"type\":\"ping\"}\n\n";
+        for size in [1, 30, stream.len()] {
+            let (mut frames, mut events) = (FramesToSse::default(), Vec::new());
+            let result = stream.chunks(size).chain([b"".as_slice()]).try_for_each(|chunk| {
+                events.extend_from_slice(&frames.push(chunk)?);
+                Ok(())
+            });
+            assert_eq!(result, Err(FrameError), "by {size}");
+            assert_eq!(String::from_utf8_lossy(&events), expected, "by {size}");
+            assert!(frames.has_failed() && frames.is_mid_frame());
         }
     }
 

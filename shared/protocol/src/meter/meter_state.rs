@@ -64,7 +64,6 @@ impl MeterState {
         match kind {
             EventKind::ContentDelta => {
                 self.output_chars += text_deltas::chars_in_content_delta(event.data);
-                self.output_chars += dropped_chars(event);
                 self.started = true;
             }
             EventKind::MessageStart => self.observe_start(event.data),
@@ -77,15 +76,17 @@ impl MeterState {
             EventKind::ResponseEnd => self.observe_response_end(event.data),
             EventKind::ResponseDelta => {
                 self.output_chars += text_deltas::chars_in_output(event.data);
-                self.output_chars += dropped_chars(event);
                 self.started = true;
             }
-            EventKind::Unnamed => {
-                self.output_chars += dropped_chars(event);
-                self.observe_chunk(event.data);
-            }
+            EventKind::Unnamed => self.observe_chunk(event.data),
             EventKind::Other => self.observe_other(event),
             EventKind::Ping => {}
+        }
+        let holds_output =
+            matches!(kind, EventKind::ContentDelta | EventKind::ResponseDelta | EventKind::Unnamed);
+        if holds_output && event.dropped > 0 {
+            self.output_chars += dropped_chars(event);
+            self.started = true;
         }
         // Usage that more output follows is not the final one.
         if self.output_chars > self.chars_at_usage {
@@ -284,9 +285,19 @@ impl MeterState {
         }
     }
 
+    /// Reads bytes of an answer in a form that is not known. They can be a model's output.
+    pub(super) fn observe_unread(&mut self, bytes: &[u8]) {
+        self.started |= !bytes.is_empty();
+        self.output_chars += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    }
+
     /// Reads a whole body: a message, a completion, a response or an error. Any other object (a
     /// token count, a list of models) is complete and costs nothing.
     pub(super) fn observe_body(&mut self, body: &[u8]) {
+        if self.is_unread {
+            self.observe_unread(body);
+            return self.mark_complete();
+        }
         let Some(object) = UpstreamObject::parse(body) else {
             return self.observe_unparsable_body(body);
         };
@@ -359,13 +370,31 @@ impl MeterState {
             let is_whole = is_json(event.data);
             if is_whole || event.data == b"[DONE]" {
                 self.observe_event(&event);
+            } else {
+                self.observe_half_event(&event);
             }
         });
         if self.first == AnswerStart::Nothing
+            && self.output_chars == 0
             && let Some(failure) = self.first_foreign.take()
         {
             self.first = AnswerStart::Error(failure.clone());
             self.record_foreign(failure);
+        }
+    }
+
+    /// Counts the output in an event that was cut. The upstream can bill it.
+    fn observe_half_event(&mut self, event: &SseEvent<'_>) {
+        if !matches!(
+            event.kind(),
+            EventKind::ContentDelta | EventKind::ResponseDelta | EventKind::Unnamed
+        ) {
+            return;
+        }
+        let chars = text_deltas::chars_in_output(event.data) + dropped_chars(event);
+        if chars > 0 {
+            self.output_chars += chars;
+            (self.started, self.nearly_settled, self.settled) = (true, false, false);
         }
     }
 
@@ -504,4 +533,82 @@ fn looks_like_stream(bytes: &[u8]) -> bool {
         let field = field.as_bytes();
         bytes.starts_with(field) || field.starts_with(bytes)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::UsageMeter;
+
+    /// The upstream can bill what it has sent of an event before the connection broke.
+    #[test]
+    fn output_in_half_an_event_is_estimated() {
+        let text = "word".repeat(25);
+        for (start, chars) in [
+            (r#"data: {"choices":[{"index":0,"delta":{"content":"TEXT"#, 100),
+            (
+                r#"data: {"choices":[{"index":0,"delta":{"role":"assistant","content":"TEXT"}}]"#,
+                100,
+            ),
+            (
+                r#"data: {"choices":[{"index":0,"delta":{"tool_calls":[{"function":{"arguments":"TEXT"#,
+                100,
+            ),
+            (r#"data: {"choices":[{"index":0,"delta":{"reasoning":"TEXT"#, 100),
+            (
+                "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"TEXT",
+                100,
+            ),
+            ("event: content_block_delta\ndata: {\"delta\":{\"text\":\"TEXT", 100),
+            (
+                r#"data: {"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"TEXT"#,
+                100,
+            ),
+            (
+                "event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"delta\":\"TEXT",
+                100,
+            ),
+            ("event: ping\ndata: {\"type\":\"ping\",\"text\":\"TEXT", 0),
+            (r#"data: {"error":{"message":"TEXT"#, 0),
+        ] {
+            let mut meter = UsageMeter::for_stream();
+            meter.observe(start.replace("TEXT", &text).as_bytes());
+            let reading = meter.finish(4_000);
+            assert_eq!(reading.output_chars, chars, "{start}");
+            assert_eq!(reading.usage.tokens.output, chars / 4, "{start}");
+            assert_eq!(reading.started, chars > 0, "{start}");
+            assert!(reading.usage.estimated, "{start}");
+        }
+    }
+
+    #[test]
+    fn dropped_events_count_as_output_in_every_protocol() {
+        for start in [
+            r#"data: {"choices":[{"index":0,"delta":{"content":""#,
+            "event: content_block_delta\ndata: {\"delta\":{\"text\":\"",
+            "event: response.output_text.delta\ndata: {\"delta\":\"",
+        ] {
+            for end in ["", "\"}\n\n"] {
+                let mut meter = UsageMeter::for_stream();
+                meter.observe(format!("{start}{}", "a".repeat(1000)).as_bytes());
+                meter.drop_event();
+                meter.observe(format!("{}{end}", "a".repeat(1000)).as_bytes());
+                let reading = meter.finish(4_000);
+                assert!(reading.output_chars >= 2000, "{start}: {}", reading.output_chars);
+                assert!(reading.started && reading.usage.estimated, "{start}");
+            }
+        }
+    }
+
+    #[test]
+    fn unread_streams_hide_their_usage() {
+        for bytes in [[0x1b; 400].as_slice(), b"data: {\"error\":{}}\n\n", b""] {
+            let mut meter = UsageMeter::for_unread_stream();
+            meter.observe(bytes);
+            assert!(!meter.has_good_start() && !meter.is_mid_event());
+            let reading = meter.finish(4_000);
+            assert!(reading.hides_usage && reading.usage.estimated, "{bytes:?}");
+            assert_eq!(reading.usage.tokens.input, 1_000, "{bytes:?}");
+            assert_eq!(reading.usage.tokens.output, (bytes.len() as u64).div_ceil(4), "{bytes:?}");
+        }
+    }
 }

@@ -35,6 +35,12 @@ pub type UpstreamBody = reqwest::Body;
 /// The largest answer to a free call, in bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
+/// The bytes of one HTTP/2 answer that an upstream can send before they are read.
+pub const HTTP2_STREAM_BYTES: u32 = 128 * 1024;
+/// The same for all answers of a connection. It is enough for 256 answers, so that answers that
+/// nobody reads do not stop the others.
+const HTTP2_CONNECTION_BYTES: u32 = 256 * HTTP2_STREAM_BYTES;
+
 /// The number of proxies whose clients are kept with their connections.
 const PROXIES_MAX: usize = 256;
 /// The number of checked addresses that are cached, because parsing one costs more than a lookup.
@@ -252,6 +258,8 @@ fn client(
         .referer(false)
         .connect_timeout(timers.connect)
         .tcp_nodelay(true)
+        .http2_initial_stream_window_size(HTTP2_STREAM_BYTES)
+        .http2_initial_connection_window_size(HTTP2_CONNECTION_BYTES)
         .pool_max_idle_per_host(1024);
     builder = builder.dns_resolver(Arc::new(FilteringResolver { allow_private }));
     if let Some(proxy) = proxy {
