@@ -2,7 +2,7 @@
 //! what is recorded, and that no second call is billed.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -64,12 +64,7 @@ impl RawUpstream {
                 if request.starts_with(b"POST") {
                     counter.fetch_add(1, Ordering::SeqCst);
                 }
-                for (index, piece) in pieces.iter().enumerate() {
-                    if index > 0 {
-                        std::thread::sleep(std::time::Duration::from_millis(50));
-                    }
-                    let _client_left = stream.write_all(piece);
-                }
+                send_pieces(&mut stream, &pieces);
                 if sending != Sending::ThenHang {
                     let _client_left = stream.shutdown(std::net::Shutdown::Write);
                 }
@@ -77,6 +72,16 @@ impl RawUpstream {
             }
         });
         Self { url, calls }
+    }
+}
+
+/// Sends the pieces with a moment between them, so that they are read one by one.
+fn send_pieces(stream: &mut TcpStream, pieces: &[Vec<u8>]) {
+    for (index, piece) in pieces.iter().enumerate() {
+        if index > 0 {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        let _client_left = stream.write_all(piece);
     }
 }
 

@@ -99,7 +99,7 @@ impl BodyWorkers {
             return Ok(work());
         }
         // Boxed, because the future is large and few requests need it.
-        let run = async { self.acquire_place(key, (bytes, copies)).await?.run(work).await };
+        let run = async { self.acquire_permits(key, (bytes, copies)).await?.run(work).await };
         Box::pin(run).await
     }
 
@@ -138,7 +138,7 @@ impl BodyWorkers {
     ///
     /// # Errors
     /// None in practice, because the queues are never closed.
-    pub(crate) async fn acquire_place(
+    pub(crate) async fn acquire_permits(
         &self,
         key: &KeyId,
         (bytes, copies): (usize, usize),
@@ -358,7 +358,7 @@ mod tests {
             });
             assert!(request.await.is_err_and(|error| error.is_panic()));
         }
-        assert_eq!(count.load(Ordering::SeqCst), 3, "each released its place");
+        assert_eq!(count.load(Ordering::SeqCst), 3, "each released its permit");
     }
 
     /// The runtime has a single thread. If the work ran there, nobody would let it end.

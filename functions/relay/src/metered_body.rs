@@ -370,8 +370,8 @@ impl MeteredBody {
         size: (usize, usize),
         work: impl FnOnce(&mut Self) -> T + Send + 'static,
     ) -> Result<T, SourceEvent> {
-        let place = source.wait_for(workers.acquire_place(key, size)).await?;
-        let place = place.map_err(|_| SourceEvent::Aborted)?;
+        let permits = source.wait_for(workers.acquire_permits(key, size)).await?;
+        let permits = permits.map_err(|_| SourceEvent::Aborted)?;
         let empty = Self {
             meter: UsageMeter::for_whole_body(),
             pending: Bytes::new(),
@@ -385,7 +385,7 @@ impl MeteredBody {
             (body, result)
         };
         // The work cannot be cancelled. Without its result, the process is ending.
-        let (body, result) = place.run(work).await.map_err(|_| SourceEvent::Aborted)?;
+        let (body, result) = permits.run(work).await.map_err(|_| SourceEvent::Aborted)?;
         *self = body;
         Ok(result)
     }

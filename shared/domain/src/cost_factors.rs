@@ -2,15 +2,18 @@
 //!
 //! `protocol::cost_scan` derives the factors from the bytes of the request. The prices are in `price`.
 
+use crate::account::Provider;
+use crate::model_capabilities::ModelCapabilities;
+use crate::model_catalog;
 use crate::money::PicoUsd;
 use crate::price::{ModelPrice, PriceTable, ServiceTier, TokenRates, UsageCost};
 use crate::sold_price::SoldPrices;
 use crate::usage::clean_text;
 use jiff::Timestamp;
 
-/// The longest answer of any model (128,000 tokens: the models' pages of 2026-11-22). It is
-/// reserved for a request without a limit on its output that its upstream reads.
-pub const OUTPUT_TOKENS_MAX: u64 = 128_000;
+/// The length of an answer that each model can write, in tokens. That of most models is shorter
+/// (the models' pages of 2026-11-22).
+const LONGEST_ANSWER_MIN: u64 = 128_000;
 
 /// The most prompt tokens that an upstream adds itself: the preamble of tools and of formats.
 const HIDDEN_TOKENS: u64 = 2_000;
@@ -37,6 +40,8 @@ pub struct CostFactors {
     pub output_tokens: Option<u64>,
     /// Whether a further pass can answer with the model's maximum in spite of `output_tokens`.
     pub has_unbounded_pass: bool,
+    /// Tokens of thinking in addition to the model's longest answer, if `output_tokens` is `None`.
+    pub thinking_tokens: u64,
     /// Output tokens that are billed in addition to the answers: a prediction that was not used.
     pub predicted_tokens: u64,
     /// The number of answers, at least one.
@@ -81,9 +86,10 @@ impl std::fmt::Display for UnboundedField {
 }
 
 impl CostFactors {
-    fn output(&self) -> u64 {
-        let own = self.output_tokens.unwrap_or(OUTPUT_TOKENS_MAX);
-        if self.has_unbounded_pass { own.max(OUTPUT_TOKENS_MAX) } else { own }
+    /// The most output tokens of one pass of a model whose longest answer has `longest` tokens.
+    fn output(&self, longest: u64) -> u64 {
+        let own = self.output_tokens.unwrap_or(longest.saturating_add(self.thinking_tokens));
+        if self.has_unbounded_pass { own.max(longest) } else { own }
     }
 
     /// The most prompt tokens that the body can contain.
@@ -94,7 +100,8 @@ impl CostFactors {
     /// The highest cost of all passes at a model's price, without searches.
     fn cost_max(&self, price: &ModelPrice, model: &str) -> PicoUsd {
         let context = price.context_tokens;
-        let (iterations, output) = (self.iterations.max(1), self.output());
+        let output = self.output(longest_answer(price, model));
+        let iterations = self.iterations.max(1);
         let mut prompt = self.prompt_tokens_max();
         if self.reads_beyond_body.is_some() {
             prompt = prompt.max(context.unwrap_or_default());
@@ -130,6 +137,15 @@ impl CostFactors {
     }
 }
 
+/// The longest answer of a model in tokens: the highest number that its price, the catalog or its
+/// name tells. A model without such a number can fill its context window.
+fn longest_answer(price: &ModelPrice, model: &str) -> u64 {
+    let in_catalog = || model_catalog::makers_entry(model)?.output_tokens;
+    let by_name = ModelCapabilities::of(Provider::OpenaiCompatible, model, "").output_tokens_max;
+    let known = [price.output_tokens, in_catalog(), by_name].into_iter().flatten().max();
+    known.or(price.context_tokens).unwrap_or_default().max(LONGEST_ANSWER_MIN)
+}
+
 impl SoldPrices<'_> {
     /// The highest cost of a request for `model`, which is reserved before the request is sent.
     /// Each pass counts at the highest rate of the models, tiers and cache classes that the request
@@ -158,8 +174,10 @@ impl SoldPrices<'_> {
         let (price, _) = self.price_or_guess(model, at);
         let prompt = cost_factors.prompt_bytes.div_ceil(BYTES_PER_TOKEN_EXPECTED);
         let rates = price.rates(cost_factors.is_fast, prompt);
-        let output =
-            cost_factors.output().min(OUTPUT_TOKENS_EXPECTED).saturating_mul(cost_factors.choices);
+        let output = cost_factors
+            .output(longest_answer(&price, model))
+            .min(OUTPUT_TOKENS_EXPECTED)
+            .saturating_mul(cost_factors.choices);
         let likely = PicoUsd::from_tokens(rates.cache_write_5m.max(rates.input), prompt)
             + PicoUsd::from_tokens(rates.output, output);
         likely.min(self.highest_cost(cost_factors, model, at).amount)
@@ -242,6 +260,34 @@ mod tests {
 
     fn estimate(cost_factors: &CostFactors, model: &str) -> String {
         PriceTable::builtin().highest_cost(cost_factors, model, at()).amount.to_string()
+    }
+
+    /// The highest numbers of the catalog and of the models' names (2026-11).
+    #[test]
+    fn longest_answer_is_the_highest_number_that_is_known() {
+        let longest = |model: &str| {
+            let price = PriceTable::builtin().usual().price_or_guess(model, at()).0;
+            longest_answer(&price, model)
+        };
+        assert_eq!(longest("claude-opus-5-5"), 128_000);
+        assert_eq!(longest("gpt-5-pro"), 272_000);
+        assert_eq!(longest("deepseek-v4-pro"), 393_216);
+        assert!(longest("grok-4.7") >= 500_000);
+        assert_eq!(longest("a-model-of-somebody"), 128_000);
+        let own = ModelPrice { context_tokens: Some(1_000_000), ..ModelPrice::default() };
+        assert_eq!(longest_answer(&own, "a-model-of-somebody"), 1_000_000);
+        let own = ModelPrice { output_tokens: Some(200_000), ..own };
+        assert_eq!(longest_answer(&own, "a-model-of-somebody"), 200_000);
+        // An operator's price does not say how much the model writes.
+        assert_eq!(longest_answer(&ModelPrice::default(), "gpt-5-pro"), 272_000);
+    }
+
+    #[test]
+    fn thinking_comes_on_top_of_the_longest_answer() {
+        let factors = CostFactors { thinking_tokens: 1_000, ..demand() };
+        assert_eq!(factors.output(128_000), 1_000, "it is part of the request's own bound");
+        let factors = CostFactors { output_tokens: None, ..factors };
+        assert_eq!(factors.output(128_000), 129_000);
     }
 
     #[test]

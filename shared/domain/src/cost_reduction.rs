@@ -40,7 +40,9 @@ impl CostReduction {
     pub fn apply(self, cost_factors: &CostFactors) -> CostFactors {
         let cost_factors = cost_factors.clone();
         match self {
-            Self::ShorterAnswer => CostFactors { output_tokens: Some(1), ..cost_factors },
+            Self::ShorterAnswer => {
+                CostFactors { output_tokens: Some(1), thinking_tokens: 0, ..cost_factors }
+            }
             Self::ShorterPrompt => CostFactors { prompt_bytes: 0, ..cost_factors },
             Self::TextOnly => CostFactors { prompt_tokens: 0, ..cost_factors },
             Self::OneChoice => CostFactors { choices: 1, ..cost_factors },

@@ -19,7 +19,7 @@ pub use named_models::{MODEL_BYTES_MAX, NAMED_MODELS_MAX};
 pub use strict_json::SETTING_VALUES_MAX;
 
 use crate::json::{DEPTH_MAX, is_json_within};
-use baton_domain::cost_factors::{CostFactors, OUTPUT_TOKENS_MAX, UnboundedField};
+use baton_domain::cost_factors::{CostFactors, UnboundedField};
 use baton_domain::protocol::UpstreamProtocol;
 use content_scan::ContentScanner;
 use known::{FieldKind, has_call_price};
@@ -279,8 +279,10 @@ impl CostScan {
         // interleaved thinking allows. No source says the same of vendors that copied the field.
         let budget = self.thinking_tokens.saturating_add(self.thinking_budget.unwrap_or_default());
         if self.body_protocol != UpstreamProtocol::Messages && budget > 0 {
-            let own = cost_factors.output_tokens.unwrap_or(OUTPUT_TOKENS_MAX);
-            cost_factors.output_tokens = Some(own.saturating_add(budget));
+            match cost_factors.output_tokens.as_mut() {
+                Some(tokens) => *tokens = tokens.saturating_add(budget),
+                None => cost_factors.thinking_tokens = budget,
+            }
         } else if let Some(tokens) = cost_factors.output_tokens.as_mut()
             && budget >= *tokens
         {

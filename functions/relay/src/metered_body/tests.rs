@@ -63,11 +63,11 @@ fn event(text_bytes: usize) -> Bytes {
 async fn occupy(workers: &BodyWorkers) -> mpsc::Sender<()> {
     let (release, wait) = mpsc::channel::<()>();
     let key = KeyId::from_bits(2);
-    let place = workers.acquire_place(&key, (LONG_BYTES, TRANSLATING)).await;
-    let Ok(place) = place else { panic!("the lane is free") };
+    let permits = workers.acquire_permits(&key, (LONG_BYTES, TRANSLATING)).await;
+    let Ok(permits) = permits else { panic!("the class is free") };
     tokio::spawn(async move {
         let wait = move || wait.recv();
-        let done = place.run(wait).await;
+        let done = permits.run(wait).await;
         assert!(matches!(done, Ok(Ok(()))));
     });
     release

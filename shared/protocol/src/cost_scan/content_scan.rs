@@ -30,11 +30,11 @@ pub(super) struct ContentScanner<'f> {
     top: &'f str,
     /// The key of the value.
     key: &'f str,
-    place: ValuePath<'f>,
+    path: ValuePath<'f>,
     is_list: bool,
 }
 
-/// The place of a value in the body, for errors: `messages[3].content[1]`.
+/// The path of a value in the body, for errors: `messages[3].content[1]`.
 #[derive(Clone, Copy)]
 struct ValuePath<'p> {
     parent: Option<&'p ValuePath<'p>>,
@@ -108,13 +108,13 @@ impl<'f> ContentScanner<'f> {
     /// The scanner for a top-level field. `is_list` means that its items can be references to
     /// stored items.
     pub(super) fn for_field(scan: &'f mut CostScan, top: &'f str, is_list: bool) -> Self {
-        let place = ValuePath { parent: None, step: PathSegment::Field(top) };
-        Self { scan, top, key: top, place, is_list }
+        let path = ValuePath { parent: None, step: PathSegment::Field(top) };
+        Self { scan, top, key: top, path, is_list }
     }
 
     fn nested_content<'i>(&'i mut self, key: &'i str, step: PathSegment<'i>) -> ContentScanner<'i> {
-        let place = ValuePath { parent: Some(&self.place), step };
-        ContentScanner { scan: self.scan, top: self.top, key, place, is_list: self.is_list }
+        let path = ValuePath { parent: Some(&self.path), step };
+        ContentScanner { scan: self.scan, top: self.top, key, path, is_list: self.is_list }
     }
 
     /// Reads an image's address, or its data as a URL (RFC 2397). Data of another type than an
@@ -257,9 +257,10 @@ impl ContentScanner<'_> {
     ) -> Result<(), A::Error> {
         match name {
             "type" | "media_type" => {
-                let place = if name == "type" { &mut block.kind } else { &mut block.media_type };
+                let word_field =
+                    if name == "type" { &mut block.kind } else { &mut block.media_type };
                 if let Some(word) = map.next_value::<OptionalText<'de>>()?.0
-                    && place.replace(word).is_some()
+                    && word_field.replace(word).is_some()
                 {
                     self.scan.note_duplicate(name);
                 }
@@ -353,9 +354,9 @@ impl ContentScanner<'_> {
             NestedField::Unknown => {
                 let found = map.next_value_seed(ModelSearch::new(&mut self.scan.models, name))?;
                 if !found.is_null && self.scan.cost_factors.unbounded.is_none() {
-                    let place =
-                        ValuePath { parent: Some(&self.place), step: PathSegment::Field(name) };
-                    let field = place.to_string();
+                    let path =
+                        ValuePath { parent: Some(&self.path), step: PathSegment::Field(name) };
+                    let field = path.to_string();
                     self.scan.note_unbounded_field(field, UNKNOWN);
                 }
             }
