@@ -31,7 +31,7 @@ pub(crate) struct OutputPrinter {
 }
 
 impl OutputPrinter {
-    /// Prints `value` as JSON, or calls `for_people`.
+    /// Prints `value` as JSON, or calls `human_output`.
     pub(crate) fn show(self, value: &Value, human_output: impl FnOnce()) {
         if self.json { print_line(format!("{value:#}")) } else { human_output() }
     }

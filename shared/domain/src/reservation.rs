@@ -360,8 +360,8 @@ pub struct LimitSpend {
 }
 
 impl EffectiveLimits {
-    /// The limit that blocks a request of this estimate, with its scope. `counted` has the counters
-    /// of each scope, in the order of [`EffectiveLimits::scoped_limits`].
+    /// The limit that blocks a request of this estimate, with its scope. `counters` has the
+    /// counters of each scope, in the order of [`EffectiveLimits::scoped_limits`].
     pub fn blocked(
         &self,
         counters: &[LimitCounters],

@@ -86,7 +86,7 @@ const WORD_CHARS_MAX: usize = 64;
 /// The longest stored model name.
 pub const MODEL_CHARS_MAX: usize = 200;
 
-/// The first `most` characters of an upstream's text, without terminal control characters.
+/// The first `max` characters of an upstream's text, without terminal control characters.
 pub fn clean_text(text: &str, max: usize) -> String {
     text.chars().filter(|char| !char.is_control()).take(max).collect()
 }

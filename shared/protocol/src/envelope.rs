@@ -278,7 +278,7 @@ fn parse_text(raw: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The position of `part`, a slice of `whole`.
+/// The position of `part`, a slice of `input`.
 fn find_span(input: &[u8], part: &str) -> Range<usize> {
     let start = part.as_ptr().addr() - input.as_ptr().addr();
     start..start + part.len()
@@ -483,7 +483,7 @@ fn check_stream_options(raw: &str) -> Result<(), EnvelopeError> {
     Ok(())
 }
 
-/// Whether some server can take `name` for the field `known`. Go's parser and others compare names
+/// Whether some server can take `name` for the field `known_name`. Go's parser and others compare names
 /// without regard to case (also of the two letters beyond ASCII that fold to `k` and `s`), and some
 /// accept `maxTokens` for `max_tokens` (encoding/json and protobuf's JSON mapping, 2026-11).
 pub(crate) fn is_confusable(known_name: &str, name: &str) -> bool {

@@ -59,7 +59,7 @@ impl DeadLetters {
         Ok(messages.into_iter().map(DeadLetter::from_message).collect())
     }
 
-    /// Sends up to `most` messages back to the queue that they came from. Returns the number sent.
+    /// Sends up to `max` messages back to the queue that they came from. Returns the number sent.
     ///
     /// Each message is deleted here after the queue has accepted it. A crash in between sends it
     /// twice, which is harmless because storing a record is idempotent.

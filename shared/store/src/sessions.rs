@@ -68,7 +68,7 @@ store_handle! {
 }
 
 impl SessionStore {
-    /// The session of `who` under this `hash`, valid or not, with everything that it depends on,
+    /// The session of `subject` under this `hash`, valid or not, with everything that it depends on,
     /// read in one call.
     pub async fn read_session(
         &self,
