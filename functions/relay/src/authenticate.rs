@@ -5,7 +5,7 @@ use crate::unknown_keys::TooManyUnknownKeys;
 use crate::{RelayState, RequestContext};
 use baton_domain::id::KeyId;
 use baton_domain::key::{Key, KeyRejection};
-use baton_domain::model::allows;
+use baton_domain::model::is_model_allowed;
 use baton_domain::money::PicoUsd;
 use baton_domain::relay_key::{RelayKey, contains_key};
 use baton_domain::scope::LimitScope;
@@ -25,7 +25,7 @@ pub(crate) struct AuthenticatedKey {
     pub(crate) permitted_usd: Option<PicoUsd>,
     /// Whether a money limit applies to the request.
     pub(crate) has_money_limit: bool,
-    pub(crate) reserved_pools: Vec<LimitScope>,
+    pub(crate) reserved_shared_limits: Vec<LimitScope>,
 }
 
 impl AuthenticatedKey {
@@ -39,7 +39,7 @@ impl AuthenticatedKey {
         if contains_key(model.as_bytes()) {
             return Err(RelayError::key_for_model());
         }
-        if allows(&self.key().models, model) {
+        if is_model_allowed(&self.key().models, model) {
             Ok(())
         } else {
             Err(RelayError::model_not_allowed(model))
@@ -128,7 +128,7 @@ impl RelayState {
                 reserved_usd: None,
                 permitted_usd: None,
                 has_money_limit: false,
-                reserved_pools: Vec::new(),
+                reserved_shared_limits: Vec::new(),
             }),
             Err(KeyRejection::Disabled) => {
                 Err((CredentialStage::Known, RelayError::disabled_key()))

@@ -101,12 +101,12 @@ impl RelayState {
         let deadline = Instant::now() + time;
         let facts = self.read_body_facts(request, &caller, body.clone()).await?;
         caller.check_model_allowed(&facts.model)?;
-        let sized = (&facts, &body);
+        let body_with_facts = (&facts, &body);
         let reserved = match metering {
             Metering::Metered => tokio::select! {
                 biased;
-                admission = self.admit_request(request, &caller, sized, time) => admission?,
-                () = self.ended_for(ADMISSION_TIME_IN_STOP) => return Err(RelayError::shutting_down()),
+                admission = self.admit_request(request, &caller, body_with_facts, time) => admission?,
+                () = self.wait_after_stop(ADMISSION_TIME_IN_STOP) => return Err(RelayError::shutting_down()),
             },
             Metering::Free => None,
         };
@@ -114,7 +114,7 @@ impl RelayState {
         if let Some(RequestReservation { reservation, .. }) = &reserved {
             caller.reserved_usd = Some(reservation.estimate);
             caller.permitted_usd = Some(reservation.estimate + reservation.unreserved);
-            caller.reserved_pools.clone_from(&reservation.shared_limits);
+            caller.reserved_shared_limits.clone_from(&reservation.shared_limits);
         }
         let random = u64::try_from(self.store.random_source().bits() >> 64).unwrap_or_default();
         let call = OutboundCall::new(request, caller, facts, body, (metering, random));

@@ -86,7 +86,7 @@ impl Reservation {
             iterations: Vec::new(),
             is_capped: false,
             reserved_usd: Some(self.estimate),
-            reserved_pools: self.shared_limits.clone(),
+            reserved_shared_limits: self.shared_limits.clone(),
         }
     }
 }
@@ -401,7 +401,7 @@ impl Settlement {
     /// The items in which `record` settles a reservation; none if nothing was reserved.
     pub fn settled_scopes(record: &UsageRecord) -> impl Iterator<Item = LimitScope> {
         let own = record.reserved_usd.map(|_| LimitScope::Key(record.key_id.clone()));
-        let shared = own.is_some().then(|| record.reserved_pools.iter().cloned());
+        let shared = own.is_some().then(|| record.reserved_shared_limits.iter().cloned());
         own.into_iter().chain(shared.into_iter().flatten())
     }
 

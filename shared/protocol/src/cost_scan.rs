@@ -330,8 +330,8 @@ impl CostScan {
     ) -> Result<(), A::Error> {
         match FieldKind::from_name(self.body_protocol, name) {
             FieldKind::Prompt => {
-                let is_list = matches!(name, "messages" | "input");
-                map.next_value_seed(ContentScanner::for_field(self, name, is_list))?;
+                let allows_references = matches!(name, "messages" | "input");
+                map.next_value_seed(ContentScanner::for_field(self, name, allows_references))?;
             }
             FieldKind::Tools => map.next_value_seed(ToolScanner::new(self))?,
             FieldKind::FreeForm => drop(map.next_value::<IgnoredAny>()?),

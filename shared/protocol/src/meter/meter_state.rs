@@ -465,9 +465,9 @@ impl MeterState {
             tally.input = Some(text_deltas::estimate_tokens(request_bytes));
         }
         let faults = tally.faults;
-        let lacks_usage = lacks_output || lacks_input || (was_billed && faults.is_absurd);
+        let lacks_usage = lacks_output || lacks_input || (was_billed && faults.has_excessive_count);
         let hides_usage = is_unread || (lacks_usage && end == AnswerEnd::Complete);
-        let estimated = lacks_usage || faults.is_odd || faults.is_absurd;
+        let estimated = lacks_usage || faults.has_unreadable_count || faults.has_excessive_count;
         let usage = tally.into_usage();
         // A refusal before any output is free (platform.claude.com, release note of 2026-06-02).
         let is_free = stop_reason.as_deref() == Some("refusal")
@@ -490,7 +490,7 @@ impl MeterState {
             hides_usage: hides_usage && !is_free,
             stop_reason,
             output_chars,
-            is_absurd: faults.is_absurd,
+            has_excessive_count: faults.has_excessive_count,
         }
     }
 }
