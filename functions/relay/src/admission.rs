@@ -121,7 +121,9 @@ impl RelayState {
                     Box::pin(self.advice(request, caller, facts, (body, &own), &reason)).await;
                 let operator_message = self.operator_message().await;
                 let texts = (operator_message.as_deref(), advice.as_deref());
-                Err(RelayError::blocked_by_limit(&scope, &reason, request.at, texts))
+                let owner =
+                    Box::pin(self.find_limit_owner(&effective_limits, scope, &reason)).await;
+                Err(RelayError::blocked_by_limit(&owner, &reason, request.at, texts))
             }
             Err(error) => self.apply_outage_policy(&effective_limits, &error).map(|()| None),
         }

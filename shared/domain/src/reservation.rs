@@ -217,6 +217,16 @@ impl BlockReason {
 }
 
 impl BlockReason {
+    /// The period of the money limit; `None` if the reason is not money.
+    pub fn period(&self) -> Option<LimitPeriod> {
+        match *self {
+            Self::Spent { period, .. }
+            | Self::TooLarge { period, .. }
+            | Self::Reserved { period, .. } => Some(period),
+            Self::Rate { .. } | Self::Concurrency | Self::NoRequests { .. } | Self::Backlog => None,
+        }
+    }
+
     /// The most that the request can cost, and the amount that it has to fit into. `None` if the
     /// reason is not money, or if no cost would fit.
     pub fn needed_and_room(&self) -> Option<(PicoUsd, PicoUsd)> {
