@@ -116,7 +116,7 @@ impl RelayError {
             "permission_error",
             format!(
                 "This key is not allowed to use the model `{model}`. GET /v1/models lists the \
-                 models that it can use."
+                 models that it can use. Ask your operator to allow others."
             ),
         )
     }

@@ -49,6 +49,9 @@ pub struct Envelope<'a> {
 /// Why a body cannot be relayed. The texts are for the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
+    /// The body is empty.
+    #[error("The request has no body. Send a JSON object.")]
+    NoBody,
     /// The body is not JSON, or has something after the JSON.
     #[error("The request body is not valid JSON. The error is at line {line}, column {column}.")]
     NotJson {
@@ -435,6 +438,9 @@ impl<'a> EnvelopeFields<'a> {
 }
 
 fn read_fields(body: &[u8]) -> Result<EnvelopeFields<'_>, EnvelopeError> {
+    if body.trim_ascii().is_empty() {
+        return Err(EnvelopeError::NoBody);
+    }
     let mut fields = EnvelopeFields::default();
     let read = json::for_each_field(body, |name, span| {
         let Some((known, field)) = NAMES.iter().find(|(known, _)| is_confusable(known, name))
