@@ -94,7 +94,7 @@ impl RelayState {
     async fn run_model_call(
         self: &Arc<Self>,
         request: &Arc<RequestContext>,
-        mut caller: AuthenticatedKey,
+        caller: AuthenticatedKey,
         (body, metering): (Bytes, Metering),
         (client, time): (ClientPresence, Duration),
     ) -> Result<Response<RelayBody>, RelayError> {
@@ -110,14 +110,11 @@ impl RelayState {
             },
             Metering::Free => None,
         };
-        caller.has_money_limit = reserved.as_ref().is_some_and(RequestReservation::has_money);
-        if let Some(RequestReservation { reservation, .. }) = &reserved {
-            caller.reserved_usd = Some(reservation.estimate);
-            caller.permitted_usd = Some(reservation.estimate + reservation.unreserved);
-            caller.reserved_shared_limits.clone_from(&reservation.shared_limits);
-        }
+        let reserved_cost =
+            reserved.as_ref().map(RequestReservation::reserved_cost).unwrap_or_default();
         let random = u64::try_from(self.store.random_source().bits() >> 64).unwrap_or_default();
-        let call = OutboundCall::new(request, caller, facts, body, (metering, random));
+        let call =
+            OutboundCall::new(request, caller, facts, body, (metering, random), reserved_cost);
         let forwarded = self.forward_call(request, call, deadline).await;
         match forwarded {
             Ok(response) => {
