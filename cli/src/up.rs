@@ -216,7 +216,8 @@ impl ShutdownRecords {
 }
 
 impl ServiceListeners {
-    /// Serves until `shutdown`, then for the time of a graceful stop, and then ends what is still open.
+    /// Serves until `shutdown`, then for the time of a graceful stop, and then ends what is still
+    /// open.
     pub(crate) async fn serve(
         self,
         settings: &Settings,

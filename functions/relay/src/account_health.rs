@@ -65,8 +65,9 @@ impl PendingCheck {
 }
 
 impl CredentialChecks {
-    /// Returns whether to request a new token in place of `token_version`. If another token was refused
-    /// shortly before, the requests or the account are the cause, and a new token would not help.
+    /// Returns whether to request a new token in place of `token_version`. If another token was
+    /// refused shortly before, the requests or the account are the cause, and a new token would not
+    /// help.
     pub(crate) fn should_renew_token(&self, account: &AccountId, token_version: u64) -> bool {
         let mut checks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();

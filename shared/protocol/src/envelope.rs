@@ -489,9 +489,10 @@ fn check_stream_options(raw: &str) -> Result<(), EnvelopeError> {
     Ok(())
 }
 
-/// Whether some server can take `name` for the field `known_name`. Go's parser and others compare names
-/// without regard to case (also of the two letters beyond ASCII that fold to `k` and `s`), and some
-/// accept `maxTokens` for `max_tokens` (encoding/json and protobuf's JSON mapping, 2026-11).
+/// Whether some server can take `name` for the field `known_name`. Go's parser and others compare
+/// names without regard to case (also of the two letters beyond ASCII that fold to `k` and `s`),
+/// and some accept `maxTokens` for `max_tokens` (encoding/json and protobuf's JSON mapping,
+/// 2026-11).
 pub(crate) fn is_confusable(known_name: &str, name: &str) -> bool {
     if known_name == name {
         return true;

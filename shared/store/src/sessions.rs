@@ -68,8 +68,8 @@ store_handle! {
 }
 
 impl SessionStore {
-    /// The session of `subject` under this `hash`, valid or not, with everything that it depends on,
-    /// read in one call.
+    /// The session of `subject` under this `hash`, valid or not, with everything that it depends
+    /// on, read in one call.
     pub async fn read_session(
         &self,
         hash: &[u8],

@@ -107,8 +107,8 @@ const PLAIN_CONTENT: ContentFinding =
 const REFERENCE: ContentFinding = ContentFinding { is_reference: true, ..PLAIN_CONTENT };
 
 impl<'f> ContentScanner<'f> {
-    /// The scanner for a top-level field. `allows_references` means that its items can be references
-    /// to stored items.
+    /// The scanner for a top-level field. `allows_references` means that its items can be
+    /// references to stored items.
     pub(super) fn for_field(scan: &'f mut CostScan, top: &'f str, allows_references: bool) -> Self {
         let path = ValuePath { parent: None, step: PathSegment::Field(top) };
         Self { scan, top, key: top, path, allows_references }
