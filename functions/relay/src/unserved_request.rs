@@ -102,7 +102,8 @@ impl NoEligibleAccount {
         if serves_no_account && is_unknown {
             return RelayError::unknown_model(model);
         }
-        let are_disabled = self.0.iter().all(|(_, why)| *why == IneligibleReason::Disabled);
+        let are_disabled =
+            !self.0.is_empty() && self.0.iter().all(|(_, why)| *why == IneligibleReason::Disabled);
         let spent = reasons().any(CooldownReason::is_about_money);
         let explanation = if spent {
             "the credit or the spend limit of the organization's upstream account is used up. Ask \

@@ -67,9 +67,8 @@ impl Transport for UpstreamLink {
             }
             let number = request.headers().get("x-claude-code-session-id");
             let number = number.and_then(|value| value.to_str().ok()?.strip_prefix("sim-"));
-            let planned =
-                number.and_then(|digits| digits.parse().ok()).expect("a numbered request");
-            self.serve(ask).await
+            let number = number.and_then(|digits| digits.parse().ok()).expect("a numbered request");
+            self.serve(number).await
         })
     }
 }
