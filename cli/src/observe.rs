@@ -19,7 +19,7 @@ pub(crate) fn install_telemetry(settings: &Settings) -> Result<TelemetryExporter
     install(&settings.telemetry).map_err(|error| CliError::Usage(error.to_string()))
 }
 
-/// Reads the gauges until `stop`, if there is a collector. A request for `/metrics` reads them
+/// Reads the gauges until `shutdown`, if there is a collector. A request for `/metrics` reads them
 /// itself.
 pub(crate) fn observe_gauges(
     settings: &Settings,

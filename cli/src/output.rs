@@ -8,6 +8,9 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use serde_json::Value;
 use std::io::Write as _;
 
+/// A field that the API repeats under its former name, for programs. Removed with the API's field.
+const FORMER_FIELD: &str = "utilisation";
+
 /// Prints a line on standard output.
 pub(crate) fn print_line(line: impl std::fmt::Display) {
     let _closed = writeln!(std::io::stdout().lock(), "{line}");
@@ -31,7 +34,7 @@ pub(crate) struct OutputPrinter {
 }
 
 impl OutputPrinter {
-    /// Prints `value` as JSON, or calls `for_people`.
+    /// Prints `value` as JSON, or calls `human_output`.
     pub(crate) fn show(self, value: &Value, human_output: impl FnOnce()) {
         if self.json { print_line(format!("{value:#}")) } else { human_output() }
     }
@@ -51,7 +54,8 @@ impl OutputPrinter {
     pub(crate) fn fields(self, object: &Value) {
         self.show(object, || {
             let mut table = table(["field", "value"].into_iter());
-            for (name, value) in object.as_object().into_iter().flatten() {
+            let fields = object.as_object().into_iter().flatten();
+            for (name, value) in fields.filter(|(name, _)| *name != FORMER_FIELD) {
                 table.add_row([name.clone(), text(value)]);
             }
             print_line(table);

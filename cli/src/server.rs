@@ -50,7 +50,7 @@ pub(crate) struct ShutdownTokens {
     pub(crate) cancelled: CancellationToken,
 }
 
-/// Binds the address. An error names the setting (`knob`) with which to choose another one.
+/// Binds the address. An error names `setting`, with which to choose another one.
 pub(crate) async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener, CliError> {
     TcpListener::bind(address).await.map_err(|error| {
         CliError::Failed(match error.kind() {

@@ -145,7 +145,7 @@ pub(crate) struct ServiceListeners {
 }
 
 impl PreparedSystem {
-    /// Serves until `stop`, then ends the parts in the order in which they feed each other.
+    /// Serves until `shutdown`, then ends the parts in the order in which they feed each other.
     pub async fn serve_until(self, shutdown: CancellationToken) -> UnfinishedWork {
         let gauges = AdminStores::new(&self.connection).gauges;
         observe::observe_gauges(&self.settings, &self.aws, gauges, shutdown.clone());
@@ -216,7 +216,8 @@ impl ShutdownRecords {
 }
 
 impl ServiceListeners {
-    /// Serves until `stop`, then for the time of a graceful stop, and then ends what is still open.
+    /// Serves until `shutdown`, then for the time of a graceful stop, and then ends what is still
+    /// open.
     pub(crate) async fn serve(
         self,
         settings: &Settings,

@@ -2,8 +2,8 @@
 //!
 //! Clients admit, record and begin anew, all with one key, while one stats consumer settles. Told
 //! are how long admission takes, requests a second, and the calls of the state table a request, for
-//! stores in memory and on a file, and for pools beside the key. The embedded store never refuses a
-//! transaction as AWS does: conflicts are not in here.
+//! stores in memory and on a file, and for shared limits beside the key. The embedded store never
+//! refuses a transaction as AWS does: conflicts are not in here.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,7 +28,7 @@ use crate::times::{Times, histogram, quantile, record};
 
 const LENGTH: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How many pools bind the key beside its own limits, and how many clients ask at once.
+/// How many shared limits bind the key beside its own limits, and how many clients ask at once.
 const CASES: [(usize, u32); 5] = [(0, 1), (0, 64), (0, 256), (2, 1), (3, 1)];
 
 /// Measures all of it and prints a line each.
@@ -37,10 +37,10 @@ pub(crate) async fn measure() {
     println!("one limited key, {} s each; load average {}", LENGTH.as_secs(), load.trim());
     let disk = tempfile::TempDir::with_prefix("baton-bench-").expect("a folder");
     for (place, folder) in [("in memory", None), ("on a file", Some(disk.path()))] {
-        for (pools, at_once) in CASES {
-            let folder = folder.map(|folder| folder.join(format!("{pools}-{at_once}")));
-            let told = one(folder.as_deref(), pools, at_once).await;
-            println!("{place}, {} items, {at_once:>3} at once: {told}", pools + 1);
+        for (shared_limits, at_once) in CASES {
+            let folder = folder.map(|folder| folder.join(format!("{shared_limits}-{at_once}")));
+            let told = one(folder.as_deref(), shared_limits, at_once).await;
+            println!("{place}, {} items, {at_once:>3} at once: {told}", shared_limits + 1);
         }
     }
 }
@@ -53,7 +53,7 @@ struct LimitedCaller {
     bounds: Arc<EffectiveLimits>,
 }
 
-async fn one(folder: Option<&Path>, pools: usize, at_once: u32) -> String {
+async fn one(folder: Option<&Path>, shared_limits: usize, at_once: u32) -> String {
     let calls = Arc::<Mutex<BTreeMap<String, u64>>>::default();
     let notes = Arc::clone(&calls);
     let builder = TestSystem::builder();
@@ -67,7 +67,7 @@ async fn one(folder: Option<&Path>, pools: usize, at_once: u32) -> String {
         None
     });
     let system = builder.start().await;
-    let caller = caller(&system, pools);
+    let caller = caller(&system, shared_limits);
     let stop = CancellationToken::new();
     let settling = tokio::spawn({
         let (local, store, stop) = (system.local.clone(), caller.store.clone(), stop.clone());
@@ -126,7 +126,7 @@ fn told(done: u64, seconds: f64, open: usize, calls: &BTreeMap<String, u64>) -> 
     format!("{rate:.0} requests/s, {open} open on average; a request: {}", calls.join(", "))
 }
 
-fn caller(system: &InProcessSystem, pools: usize) -> LimitedCaller {
+fn caller(system: &InProcessSystem, shared_limits: usize) -> LimitedCaller {
     let limits = Limits {
         usd_daily: Some(PicoUsd::from_micros(1_000_000_000_000)),
         requests_per_minute: Some(1_000_000_000),
@@ -143,8 +143,8 @@ fn caller(system: &InProcessSystem, pools: usize) -> LimitedCaller {
         bounds: Arc::new(EffectiveLimits {
             shared_limits: scopes
                 .into_iter()
-                .take(pools)
-                .map(|pool| (pool, limits.clone()))
+                .take(shared_limits)
+                .map(|scope| (scope, limits.clone()))
                 .collect(),
             ..EffectiveLimits::from_own_limits(KeyId::from_bits(1), limits.clone())
         }),

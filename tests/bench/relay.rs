@@ -37,7 +37,7 @@ impl BenchedBaton {
         let nobody = BenchKeys { free: String::new(), limited: String::new() };
         let mut baton = Self { stores, threads, keys: nobody };
         let (plan, admin) = baton.plan(baton_binary())?;
-        baton.keys = furnished(plan, admin, upstream).await?;
+        baton.keys = create_account_and_keys(plan, admin, upstream).await?;
         Ok(baton)
     }
 
@@ -89,7 +89,7 @@ pub(crate) async fn whole(
     let data = TempDir::with_prefix_in("baton-bench-data-", memory());
     let data = data.map_err(|e| format!("a folder: {e}"))?;
     let (plan, admin) = whole_plan(data.path(), threads, "")?;
-    let keys = furnished(plan, admin, upstream).await?;
+    let keys = create_account_and_keys(plan, admin, upstream).await?;
     let (plan, _) = whole_plan(data.path(), threads, &keys.free)?;
     Ok(RequestPath::open(plan, body).await?.with_limited(headers(&keys.limited), data))
 }
@@ -112,7 +112,7 @@ fn whole_plan(data: &Path, threads: u32, key: &str) -> Result<(ProgramPlan, Sock
 }
 
 /// Starts a Baton, puts an account and keys into it, and ends it.
-async fn furnished(
+async fn create_account_and_keys(
     plan: ProgramPlan,
     admin: SocketAddr,
     upstream: SocketAddr,

@@ -29,7 +29,7 @@ async fn main() {
     let admin =
         FunctionProcess::spawn_at(&binaries.path("admin"), "admin", &cloud.variables()).await;
     admin.ready().await;
-    let key = cloud.furnish(&admin).await;
+    let key = cloud.create_account_and_key(&admin).await;
     println!("| function | binary | zip | exec to first poll | resident at work |");
     println!("| --- | --- | --- | --- | --- |");
     for name in FUNCTIONS {

@@ -265,8 +265,8 @@ pub(crate) async fn free_calls(class: AttackClass) {
 /// An upstream that claims more than a request permitted.
 pub(crate) async fn lies(class: AttackClass) {
     let (system, _upstream) = start(&[]).await;
-    let pool = json!({"usd_monthly": "1000"});
-    system.admin().send("PUT", "/limits/organization", &pool).await.ok();
+    let limits = json!({"usd_monthly": "1000"});
+    system.admin().send("PUT", "/limits/organization", &limits).await.ok();
     let (liar, other) = (system.key("liar").create().await, system.key("other").create().await);
     let claims = [
         json!({"input_tokens": 1, "output_tokens": 50_000_000_000_u64}),

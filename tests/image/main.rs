@@ -30,7 +30,7 @@ async fn image_resolves_names_serves_and_drains() {
     let folder = root.path().to_owned();
     let cloud = LambdaDeployment::open().await;
     let upstream = cloud.upstream.url().replace("127.0.0.1", NAME);
-    let key = cloud.furnish_at(&cloud.function("admin").await, &upstream).await;
+    let key = cloud.create_key_with_account_at(&cloud.function("admin").await, &upstream).await;
 
     assert_eq!(file.words("CMD "), ["serve"], "`ServeProcess` adds these words");
     let serve = command_in(&folder, &file.words("ENTRYPOINT "));

@@ -108,7 +108,7 @@ async fn spend_within(in_process: &InProcessSystem, bounds: &EffectiveLimits, us
     let mut record = in_process.record(&bounds.key);
     record.cost_usd = usd.parse().expect("an amount");
     record.reserved_usd = Some(record.cost_usd);
-    record.reserved_pools = bounds.shared_scopes();
+    record.reserved_shared_limits = bounds.shared_scopes();
     let mut wanted = reservation(at, record.cost_usd.pico());
     wanted.shared_limits = bounds.shared_scopes();
     let admitted =

@@ -315,7 +315,7 @@ async fn lambda_outputs_contain_no_secret() {
     let cloud = LambdaDeployment::open().await;
     let with_trace_log = |name| cloud.function_with(name, "BATON_LOG", "trace");
     let admin = with_trace_log("admin").await;
-    let key = cloud.furnish(&admin).await;
+    let key = cloud.create_account_and_key(&admin).await;
     let relay = with_trace_log("relay").await;
     for scenario in ["text", "cut:2", "error:overloaded", "error:authentication"] {
         cloud.upstream.next(scenario);

@@ -74,7 +74,7 @@ async fn messages_are_stored_or_dead_lettered_and_can_be_redriven() {
     system.process().terminate();
     system.process().ended();
 
-    let stores = StoresProcess::over(&data).await;
+    let stores = StoresProcess::open_data_folder(&data).await;
     send(&stores, USAGE, "not a record, but sk-ant-secret").await;
     send(&stores, USAGE, &unstorable(&record).to_string()).await;
     exhaust_receives(&stores).await;
@@ -106,7 +106,7 @@ async fn messages_are_stored_or_dead_lettered_and_can_be_redriven() {
 
     system.process().terminate();
     system.process().ended();
-    let stores = StoresProcess::over(&data).await;
+    let stores = StoresProcess::open_data_folder(&data).await;
     let (waiting, dead) = (count(&stores, USAGE).await, count(&stores, DEAD).await);
     assert_eq!(waiting + dead, 2, "of seven messages five are stored and two are kept");
 }

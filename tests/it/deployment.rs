@@ -23,7 +23,7 @@ fn sample(name: &str) -> Value {
 async fn sample_events_are_accepted_by_the_functions() {
     let cloud = LambdaDeployment::open().await;
     let admin = cloud.function("admin").await;
-    let key = cloud.furnish(&admin).await;
+    let key = cloud.create_account_and_key(&admin).await;
 
     let mut request = sample("request");
     request["headers"]["x-api-key"] = key.into();
@@ -74,7 +74,7 @@ fn container_file_has_command_and_health_check() {
 #[tokio::test]
 async fn serve_drains_on_sigterm() {
     let cloud = LambdaDeployment::open().await;
-    let key = cloud.furnish(&cloud.function("admin").await).await;
+    let key = cloud.create_account_and_key(&cloud.function("admin").await).await;
     let mut server = ServeProcess::start(&cloud.variables()).await;
     let key = server.key(&key);
     let fixture = fixtures::stream("text").expect("the fixture");

@@ -108,7 +108,7 @@ async fn template_metrics_are_written_by_their_function() {
     assert_eq!(named_in_template(), known.into(), "the template names other metrics");
     let cloud = LambdaDeployment::open().await;
     let admin = cloud.function("admin").await;
-    let key = cloud.furnish(&admin).await;
+    let key = cloud.create_account_and_key(&admin).await;
     let relay = cloud.function("relay").await;
     LambdaDeployment::ask(&relay, &key, "hi", WITHOUT_HURRY).await.finish().await.ok();
     // Refresh checks refused accounts every five minutes and would make this account ready again.

@@ -24,7 +24,7 @@ async fn records(cloud: &LambdaDeployment) -> Vec<Value> {
 #[tokio::test]
 async fn stream_chunks_arrive_one_by_one() {
     let cloud = LambdaDeployment::open().await;
-    let key = cloud.furnish(&cloud.function("admin").await).await;
+    let key = cloud.create_account_and_key(&cloud.function("admin").await).await;
     let relay = cloud.function("relay").await;
     let stream = fixtures::stream("text").expect("the fixture");
     let size = stream.body.len().div_ceil(6);
@@ -47,7 +47,7 @@ async fn stream_chunks_arrive_one_by_one() {
 #[tokio::test]
 async fn stream_ends_after_record_is_queued() {
     let cloud = LambdaDeployment::open().await;
-    let key = cloud.furnish(&cloud.function("admin").await).await;
+    let key = cloud.create_account_and_key(&cloud.function("admin").await).await;
     let queue = HeldQueue::before(&cloud.stores).await;
     let mut relay = cloud.function_with("relay", "AWS_ENDPOINT_URL_SQS", &queue.url()).await;
     let mut live = LambdaDeployment::ask(&relay, &key, "hi", WITHOUT_HURRY).await;
@@ -68,7 +68,7 @@ async fn stream_ends_after_record_is_queued() {
 #[tokio::test]
 async fn function_answers_requests_in_turn() {
     let cloud = LambdaDeployment::open().await;
-    let key = cloud.furnish(&cloud.function("admin").await).await;
+    let key = cloud.create_account_and_key(&cloud.function("admin").await).await;
     let relay = cloud.function("relay").await;
     for _ in 0..3 {
         let answer =
@@ -87,7 +87,7 @@ async fn function_answers_requests_in_turn() {
 #[tokio::test]
 async fn function_streams_concurrently_on_managed_instances() {
     let cloud = LambdaDeployment::open().await;
-    let key = cloud.furnish(&cloud.function("admin").await).await;
+    let key = cloud.create_account_and_key(&cloud.function("admin").await).await;
     let relay = cloud.function_with("relay", "AWS_LAMBDA_MAX_CONCURRENCY", "3").await;
     let stream = fixtures::stream("text").expect("the fixture");
     let gate = cloud.upstream.gate("three");
@@ -111,7 +111,7 @@ async fn function_streams_concurrently_on_managed_instances() {
 async fn batch_is_stored_once_and_malformed_message_is_returned() {
     let cloud = LambdaDeployment::open().await;
     let admin = cloud.function("admin").await;
-    let key = cloud.furnish(&admin).await;
+    let key = cloud.create_account_and_key(&admin).await;
     let relay = cloud.function("relay").await;
     LambdaDeployment::ask(&relay, &key, "hi", WITHOUT_HURRY).await.finish().await.ok();
     let stats = cloud.function("stats").await;
@@ -137,7 +137,7 @@ async fn batch_is_stored_once_and_malformed_message_is_returned() {
 #[tokio::test]
 async fn refresh_resends_pending_events() {
     let cloud = LambdaDeployment::open().await;
-    let key = cloud.furnish(&cloud.function("admin").await).await;
+    let key = cloud.create_account_and_key(&cloud.function("admin").await).await;
     let nowhere = format!("{}-gone", cloud.stores.variable("BATON_USAGE_QUEUE_URL"));
     let relay = cloud.function_with("relay", "BATON_USAGE_QUEUE_URL", &nowhere).await;
     LambdaDeployment::ask(&relay, &key, "hi", WITHOUT_HURRY).await.finish().await.ok();
@@ -155,7 +155,7 @@ async fn refresh_resends_pending_events() {
 #[tokio::test]
 async fn stream_ends_before_lambda_deadline() {
     let cloud = LambdaDeployment::open().await;
-    let key = cloud.furnish(&cloud.function("admin").await).await;
+    let key = cloud.create_account_and_key(&cloud.function("admin").await).await;
     let relay = cloud.function("relay").await;
     let (left, begun) = (Duration::from_secs(6), Instant::now());
     let live = LambdaDeployment::ask(&relay, &key, "[[hang:4]]", left).await;
@@ -174,7 +174,7 @@ async fn stream_ends_before_lambda_deadline() {
 #[tokio::test]
 async fn unreportable_break_aborts_only_its_own_answer() {
     let cloud = LambdaDeployment::open().await;
-    let key = cloud.furnish(&cloud.function("admin").await).await;
+    let key = cloud.create_account_and_key(&cloud.function("admin").await).await;
     let relay = cloud.function("relay").await;
     // The relay cannot add an event to a stream that the client decompresses.
     cloud.upstream.next("cut:4;gzip!");
@@ -196,7 +196,7 @@ async fn unreportable_break_aborts_only_its_own_answer() {
 async fn broken_stream_does_not_end_others() {
     const WHOLE: usize = 4;
     let cloud = LambdaDeployment::open().await;
-    let key = cloud.furnish(&cloud.function("admin").await).await;
+    let key = cloud.create_account_and_key(&cloud.function("admin").await).await;
     let relay = cloud.function_with("relay", "AWS_LAMBDA_MAX_CONCURRENCY", "8").await;
     let stream = fixtures::stream("text").expect("the fixture");
     let gates: [_; WHOLE] = std::array::from_fn(|at| cloud.upstream.gate(&format!("other{at}")));
@@ -234,7 +234,7 @@ async fn broken_stream_does_not_end_others() {
 #[tokio::test]
 async fn impossible_deadline_is_ignored() {
     let cloud = LambdaDeployment::open().await;
-    let key = cloud.furnish(&cloud.function("admin").await).await;
+    let key = cloud.create_account_and_key(&cloud.function("admin").await).await;
     let relay = cloud.function("relay").await;
     for deadline in ["600000", "0", "1", "4102444800000", "18446744073709551615"] {
         relay.set_deadline(deadline);

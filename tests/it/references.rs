@@ -1,12 +1,13 @@
 //! The generated references `docs/reference/settings.md`, `cli.md` and `api.md`. The tests compare
-//! each page with the code. With `BATON_WRITE_DOCS=1` they write the pages instead.
+//! each page with the code. With `BATON_WRITE_DOCS=1` they write the pages instead. Other tests
+//! compare what documents name with what exists.
 
 mod api;
 mod cli;
 mod settings;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use baton_runtime::settings::all_settings;
 use baton_test_harness::system::TestSystem;
@@ -28,6 +29,9 @@ const NO_SETTINGS: [&str; 9] = [
     "BATON_UTILISATION_MAX",
     "BATON_WRITE_DOCS",
 ];
+
+/// The example of a file that does not exist (`docs/develop/adding-a-provider.md`).
+const EXAMPLE_FILE: &str = "shared/providers/src/acme.rs";
 
 /// Compares a reference with `wanted`, or writes it.
 #[track_caller]
@@ -109,6 +113,30 @@ fn every_named_variable_is_in_the_settings_table() {
         names.map(|name| format!("{}: {name}", path.display())).collect::<Vec<_>>()
     });
     none("settings are in shared/runtime/src/settings", unknown);
+}
+
+/// The words in backticks of a text that look like paths of this repository.
+fn repository_paths(text: &str) -> impl Iterator<Item = &str> {
+    let folders = ["shared/", "functions/", "infra/", "cli/", "tests/", "docs/", ".ci/"];
+    let is_of_path = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+    let words = text.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
+    words.filter(move |word| {
+        folders.iter().any(|folder| word.starts_with(folder)) && word.chars().all(is_of_path)
+    })
+}
+
+#[test]
+fn named_files_exist() {
+    let is_document = |path: &PathBuf| {
+        path.extension().is_some_and(|ending| ending == "md") && !path.starts_with("tests")
+    };
+    let missing = files().into_iter().filter(is_document).flat_map(|document| {
+        let text = read(&document);
+        let paths = repository_paths(&text).filter(|path| !root().join(path).exists());
+        let paths = paths.filter(|path| *path != EXAMPLE_FILE);
+        paths.map(|path| format!("{}: {path}", document.display())).collect::<Vec<_>>()
+    });
+    none("a document names a file that does not exist", missing);
 }
 
 #[test]

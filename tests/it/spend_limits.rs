@@ -126,6 +126,8 @@ async fn nearest_cap_applies_to_each_person() {
     for key in [&one, &two, &free] {
         let text = key.ask("hi").await.blocked("billing_error").message();
         assert!(text.starts_with("spend limit reached · the weekly limit of 0.00 USD"), "{text}");
+        let owner = "raise the spend limit for each person in the organization";
+        assert!(text.ends_with(owner), "{text}");
     }
     let group = json!({ "type": "rbac_group", "rbac_group_id": "grp_default" });
     let of_group = set(&system, group, Some("100"), "weekly").await;
@@ -185,7 +187,8 @@ async fn most_restrictive_group_cap_applies_to_all_keys() {
     set(&system, group, Some("0"), "daily").await;
     wide.ask("hi").await.ok();
     let other = system.key("tight").group(&tight).with("user_id", user_id.as_str()).create().await;
-    wide.ask("hi").await.blocked("billing_error");
+    let text = wide.ask("hi").await.blocked("billing_error").message();
+    assert!(text.ends_with("raise the spend limit for each person in group tight"), "{text}");
     let without_user = json!({ "user_id": null });
     system.admin().patch(&format!("/keys/{}", other.id), &without_user).await.ok();
     wide.ask("hi").await.ok();

@@ -25,7 +25,7 @@ fn signal(cloud: &LambdaDeployment, name: &str) {
 /// Stops `baton serve` with open streams after the stores have received this signal.
 async fn stop_after(signal_name: &str) {
     let cloud = LambdaDeployment::open().await;
-    let secret = cloud.furnish(&cloud.function("admin").await).await;
+    let secret = cloud.create_account_and_key(&cloud.function("admin").await).await;
     let mut variables = cloud.variables();
     variables.push(("BATON_STOP_SECONDS".to_owned(), STOP_SECONDS.to_string()));
     let mut server = ServeProcess::start(&variables).await;

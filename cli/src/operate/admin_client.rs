@@ -244,6 +244,13 @@ impl AdminClient {
             return CliError::Refused(said);
         }
         CliError::Failed(match status {
+            StatusCode::UNAUTHORIZED if self.token.expose().starts_with("bt_") => {
+                format!(
+                    "{base_url} does not accept this token: this is a relay key (bt_…); set the \
+                     admin token (bta_…) of that deployment with BATON_ADMIN_TOKEN, --token or a \
+                     profile"
+                )
+            }
             StatusCode::UNAUTHORIZED => {
                 format!(
                     "{base_url} does not accept the admin token; set the token of that deployment with \

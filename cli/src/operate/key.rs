@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 #[derive(Subcommand)]
 pub enum KeyCommand {
     /// Create a key and show its secret, which is shown only once
+    #[command(visible_alias = "add")]
     Create {
         /// The name
         #[arg(long)]

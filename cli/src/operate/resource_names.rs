@@ -121,6 +121,7 @@ fn find(kind: ResourceKind, name_or_id: &str, list: &[ResourceName]) -> Result<S
     }
 }
 
+/// Finds a scope of a limit by its name. The third scope is `organization`, which has no name.
 fn find_either(
     kinds: [ResourceKind; 2],
     name_or_id: &str,
@@ -136,7 +137,8 @@ fn find_either(
             first.noun, second.noun
         ))),
         (false, false) => Err(CliError::Failed(format!(
-            "no {} and no {} has the name {name_or_id}; `baton {} list` and `baton {} list` show all",
+            "no {} and no {} has the name {name_or_id}; `baton {} list` and `baton {} list` show \
+             all; for everybody write `organization`",
             first.noun, second.noun, first.noun, second.noun
         ))),
     }
@@ -174,5 +176,6 @@ mod tests {
         assert_eq!(found("ci"), Ok((1, "grp_1".to_owned())));
         assert!(found("both").is_err_and(|said| said.contains("use the id")));
         assert!(found("nobody").is_err_and(|said| said.contains("baton user list")));
+        assert!(found("organisation").is_err_and(|said| said.ends_with("write `organization`")));
     }
 }

@@ -100,6 +100,24 @@ pub(crate) fn snippets(relay: &str, key: &str) -> Vec<PageBlock> {
             ),
         ),
         code(
+            "codex",
+            "Codex: ~/.codex/config.toml (model: one that GET /v1/models lists)",
+            format!(
+                "model = \"claude-sonnet-5-5\"\nmodel_provider = \"baton\"\nweb_search = \
+                 \"disabled\"\n\n[model_providers.baton]\nname = \"Baton\"\nbase_url = \
+                 \"{relay}/v1\"\nenv_key = \"BATON_KEY\"\nwire_api = \"responses\""
+            ),
+        ),
+        code("codex-key", "Codex, the key in a shell", format!("export BATON_KEY={key}\ncodex")),
+        code(
+            "bedrock",
+            "Claude Code in its Bedrock mode, in a shell",
+            format!(
+                "export CLAUDE_CODE_USE_BEDROCK=1 CLAUDE_CODE_SKIP_BEDROCK_AUTH=1\nexport \
+                 ANTHROPIC_BEDROCK_BASE_URL={relay} ANTHROPIC_AUTH_TOKEN={key}\nclaude"
+            ),
+        ),
+        code(
             "ci",
             "CI (GitHub Actions; keep the key in the secret BATON_KEY)",
             format!(
@@ -113,4 +131,29 @@ pub(crate) fn snippets(relay: &str, key: &str) -> Vec<PageBlock> {
             format!("curl {relay}/v1/usage -H \"authorization: Bearer {key}\""),
         ),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_those_of_the_guide() {
+        let guide = include_str!("../../../docs/guide/clients.md");
+        let shown: String = snippets("https://baton.example.com", "bt_…")
+            .into_iter()
+            .map(|block| if let PageBlock::Code(_, _, text) = block { text } else { String::new() })
+            .collect::<Vec<_>>()
+            .join("\n");
+        for heading in ["## Codex", "## Clients of Amazon Bedrock"] {
+            let (_, section) = guide.split_once(heading).expect("the section");
+            let section = section.split("\n## ").next().unwrap_or_default();
+            let lines = section.split("\n```").skip(1).step_by(2).flat_map(|block| {
+                block.lines().skip(1).filter(|line| !line.is_empty()).collect::<Vec<_>>()
+            });
+            for line in lines {
+                assert!(shown.lines().any(|one| one == line), "{line:?} is not in\n{shown}");
+            }
+        }
+    }
 }

@@ -83,7 +83,7 @@ async fn limits_page(
         if let RejectedForm::SharedLimit(rejected) = rejected_form { Some(rejected) } else { None }
     });
     let specs = resource_pages::limit_specs(LimitsPrefix::None);
-    let form = HtmlForm::post("pool", format!("{HERE}/organization"), "Save")
+    let form = HtmlForm::post("shared_limit", format!("{HERE}/organization"), "Save")
         .fields(resource_pages::fields(&specs, &json!(limits), rejected))
         .error(resource_pages::rejection_text(&specs, rejected));
     blocks.push(PageBlock::Form(form.main()));

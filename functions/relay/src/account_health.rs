@@ -22,6 +22,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 /// How long the result of a check is used, so that further refused requests do not cause a probe
 /// each.
@@ -64,8 +65,9 @@ impl PendingCheck {
 }
 
 impl CredentialChecks {
-    /// Returns whether to request a new token in place of `issue`. If another token was refused
-    /// shortly before, the requests or the account are the cause, and a new token would not help.
+    /// Returns whether to request a new token in place of `token_version`. If another token was
+    /// refused shortly before, the requests or the account are the cause, and a new token would not
+    /// help.
     pub(crate) fn should_renew_token(&self, account: &AccountId, token_version: u64) -> bool {
         let mut checks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
@@ -104,10 +106,12 @@ impl RelayState {
             account: member.account.clone(),
             credential: member.credential.clone(),
         };
-        self.background_tasks.spawn(async move {
+        let probe = async move {
             let credential_status = check.run_probe().await;
             sender.send_replace(Some(credential_status));
-        });
+        };
+        // In the span of the request, so that the log line of the check has the request's id.
+        self.background_tasks.spawn(probe.in_current_span());
         PendingCheck(outcome)
     }
 

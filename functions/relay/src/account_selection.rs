@@ -308,7 +308,7 @@ impl RelayState {
         }
     }
 
-    /// Stores a pin if the session has just moved to the account at index `at`. The write does not
+    /// Stores a pin if the session has just moved to the account at `index`. The write does not
     /// delay the answer.
     pub(crate) fn store_session_pin(&self, selector: &AccountSelector, index: usize) {
         let Some((session, first_choice)) = self.find_pinnable_session(selector) else { return };

@@ -9,6 +9,7 @@ use crate::authenticate::AuthenticatedKey;
 use crate::body_facts::BodyFacts;
 use crate::client_response::RelayError;
 use crate::cost_bound::CostBound;
+use crate::model_call::ReservedCost;
 use crate::{RelayState, RequestContext};
 use baton_domain::effective_limits::EffectiveLimits;
 use baton_domain::id::RequestId;
@@ -35,14 +36,20 @@ const COUNTERS_TIMEOUT: Duration = Duration::from_millis(100);
 pub(crate) struct RequestReservation {
     effective_limits: EffectiveLimits,
     id: RequestId,
-    pub(crate) reservation: Reservation,
+    reservation: Reservation,
     counters: AdmissionCounters,
 }
 
 impl RequestReservation {
-    /// Returns whether any of the limits is a money limit.
-    pub(crate) fn has_money(&self) -> bool {
-        self.effective_limits.has_money()
+    /// Returns the facts that settle the request later.
+    pub(crate) fn reserved_cost(&self) -> ReservedCost {
+        let Reservation { estimate, unreserved, shared_limits, .. } = &self.reservation;
+        ReservedCost {
+            reserved_usd: Some(*estimate),
+            permitted_usd: Some(*estimate + *unreserved),
+            has_money_limit: self.effective_limits.has_money(),
+            shared_limits: shared_limits.clone(),
+        }
     }
 }
 
@@ -121,7 +128,9 @@ impl RelayState {
                     Box::pin(self.advice(request, caller, facts, (body, &own), &reason)).await;
                 let operator_message = self.operator_message().await;
                 let texts = (operator_message.as_deref(), advice.as_deref());
-                Err(RelayError::blocked_by_limit(&scope, &reason, request.at, texts))
+                let owner =
+                    Box::pin(self.find_limit_owner(&effective_limits, scope, &reason)).await;
+                Err(RelayError::blocked_by_limit(&owner, &reason, request.at, texts))
             }
             Err(error) => self.apply_outage_policy(&effective_limits, &error).map(|()| None),
         }

@@ -5,8 +5,7 @@ use crate::unknown_keys::TooManyUnknownKeys;
 use crate::{RelayState, RequestContext};
 use baton_domain::id::KeyId;
 use baton_domain::key::{Key, KeyRejection};
-use baton_domain::model::allows;
-use baton_domain::money::PicoUsd;
+use baton_domain::model::is_model_allowed;
 use baton_domain::relay_key::{RelayKey, contains_key};
 use baton_domain::scope::LimitScope;
 use baton_protocol::headers::{find_credentials, lacks_bearer_scheme};
@@ -15,17 +14,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The key of the current request, with what was reserved for the request against its limits.
+/// The key of the current request.
 #[derive(Clone)]
 pub(crate) struct AuthenticatedKey {
     stored: Arc<StoredEntity<Key>>,
-    pub(crate) reserved_usd: Option<PicoUsd>,
-    /// The highest cost that the request can have, if it was computed. An answer that claims more
-    /// is settled at this amount.
-    pub(crate) permitted_usd: Option<PicoUsd>,
-    /// Whether a money limit applies to the request.
-    pub(crate) has_money_limit: bool,
-    pub(crate) reserved_pools: Vec<LimitScope>,
 }
 
 impl AuthenticatedKey {
@@ -39,7 +31,7 @@ impl AuthenticatedKey {
         if contains_key(model.as_bytes()) {
             return Err(RelayError::key_for_model());
         }
-        if allows(&self.key().models, model) {
+        if is_model_allowed(&self.key().models, model) {
             Ok(())
         } else {
             Err(RelayError::model_not_allowed(model))
@@ -123,13 +115,7 @@ impl RelayState {
             }
         }
         match stored.value.usable(request.at) {
-            Ok(()) => Ok(AuthenticatedKey {
-                stored,
-                reserved_usd: None,
-                permitted_usd: None,
-                has_money_limit: false,
-                reserved_pools: Vec::new(),
-            }),
+            Ok(()) => Ok(AuthenticatedKey { stored }),
             Err(KeyRejection::Disabled) => {
                 Err((CredentialStage::Known, RelayError::disabled_key()))
             }

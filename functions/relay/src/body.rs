@@ -55,7 +55,7 @@ pub(crate) struct ClientPresence {
 pub(crate) struct DepartureGuard(Option<ClientPresence>);
 
 impl ClientPresence {
-    /// Creates the state of a connected client. The answer is cut when `stop` is cancelled.
+    /// Creates the state of a connected client. The answer is cut when `shutdown` is cancelled.
     pub(crate) fn new(shutdown: &CancellationToken) -> Self {
         Self { has_left: Arc::default(), abort: shutdown.child_token() }
     }
@@ -111,7 +111,7 @@ impl RelayBody {
     }
 
     /// Creates a body from complete chunks. Its last item can be the error that aborts the
-    /// connection. `allowance` is the memory that the chunks hold.
+    /// connection. `permit` is the memory that the chunks hold.
     pub(crate) fn from_chunks(
         mut chunks: Vec<Result<ChunkList, ResponseAborted>>,
         permit: Option<MemoryPermit>,

@@ -12,7 +12,7 @@ pub struct ChunkList {
 }
 
 impl ChunkList {
-    /// Takes all `pieces`, or returns `None` if they are empty. A single piece causes no
+    /// Takes all `chunks`, or returns `None` if they are empty. A single chunk causes no
     /// allocation.
     pub(crate) fn take_from(chunks: &mut Vec<Bytes>) -> Option<Self> {
         chunks.retain(|chunk| !chunk.is_empty());

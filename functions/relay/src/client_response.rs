@@ -3,9 +3,9 @@
 
 use crate::RequestContext;
 use crate::body::RelayBody;
+use crate::limit_owner::LimitOwner;
 use baton_domain::money::PicoUsd;
 use baton_domain::reservation::{BlockReason, format_dollars};
-use baton_domain::scope::LimitScope;
 use baton_protocol::answer_form::BadAnswerForm;
 use baton_protocol::envelope::EnvelopeError;
 use baton_protocol::error::{ErrorBody, encode_error_body};
@@ -116,7 +116,7 @@ impl RelayError {
             "permission_error",
             format!(
                 "This key is not allowed to use the model `{model}`. GET /v1/models lists the \
-                 models that it can use."
+                 models that it can use. Ask your operator to allow others."
             ),
         )
     }
@@ -344,19 +344,18 @@ impl RelayError {
     /// A limit blocks the request. The texts are the operator's message for a spent limit, and
     /// advice on how to change the request so that it fits.
     pub(crate) fn blocked_by_limit(
-        scope: &LimitScope,
+        owner: &LimitOwner,
         reason: &BlockReason,
         now: Timestamp,
         (operator_message, advice): (Option<&str>, Option<&str>),
     ) -> Self {
-        let whose = scope.kind();
         let seconds = |until: &Option<Timestamp>| {
             let millis = until.as_ref()?.as_millisecond() - now.as_millisecond();
             u64::try_from(millis).ok().map(|millis| millis.div_ceil(1000).max(1))
         };
         let status = StatusCode::TOO_MANY_REQUESTS;
         let retry_page = |when: &str, retry_after_seconds| {
-            let message = format!("{reason} for your {whose}. Try again {when}.");
+            let message = format!("{reason} for {owner}. Try again {when}.");
             Self { retry_after_seconds, ..Self::new(status, "rate_limit_error", message) }
         };
         match reason {
@@ -373,7 +372,7 @@ impl RelayError {
                 }
                 let period = period.as_str();
                 let ask_operator =
-                    || format!("ask your operator to raise the {period} limit of your {whose}");
+                    || format!("ask your operator to raise the {}", owner.name_limit(period));
                 message.push_str(" · ");
                 message.push_str(&operator_message.map_or_else(ask_operator, str::to_owned));
                 let refusal = Self::new(status, "billing_error", message);
@@ -382,7 +381,7 @@ impl RelayError {
             }
             BlockReason::TooLarge { period, amounts } => {
                 let ask_operator =
-                    || format!("ask your operator to raise the limit of your {whose}");
+                    || format!("ask your operator to raise the {}", owner.name_limit(""));
                 let advice = advice.map_or_else(ask_operator, str::to_owned);
                 let (message, headers) = if amounts.limit <= PicoUsd::ZERO {
                     let operator_message = operator_message.map_or(advice, str::to_owned);
@@ -392,10 +391,7 @@ impl RelayError {
                     )
                 } else {
                     let remaining = format_dollars(amounts.remaining);
-                    (
-                        format!("{reason} for your {whose}. {remaining} are left; {advice}."),
-                        Vec::new(),
-                    )
+                    (format!("{reason} for {owner}. {remaining} are left; {advice}."), Vec::new())
                 };
                 let refusal = Self::new(status, "billing_error", message);
                 Self { final_: true, headers, ..refusal }
@@ -409,9 +405,7 @@ impl RelayError {
             }
             BlockReason::Rate { resets_at } => retry_page("in the next minute", seconds(resets_at)),
             BlockReason::Concurrency => retry_page("when one of them is complete", Some(1)),
-            BlockReason::NoRequests { .. } => {
-                Self::no_requests(&format!("{reason} of your {whose}"))
-            }
+            BlockReason::NoRequests { .. } => Self::no_requests(&format!("{reason} of {owner}")),
             BlockReason::Backlog => retry_page("in a moment", Some(1)),
         }
     }

@@ -10,17 +10,17 @@ use http::header::{HeaderMap, HeaderValue};
 /// Removes the account's credential from the headers of an answer and from errors, because upstreams
 /// can repeat what they received.
 pub(crate) fn mask_credential(
-    tried: &mut Result<BufferedResponse, AttemptError>,
+    attempt_result: &mut Result<BufferedResponse, AttemptError>,
     credential: &[u8],
 ) {
-    match tried {
-        Ok(held) => remove_headers_with_credential(&mut held.head.headers, credential),
-        Err(AttemptError::ErrorResponse { head, body, client_response: clients, .. }) => {
+    match attempt_result {
+        Ok(buffered) => remove_headers_with_credential(&mut buffered.head.headers, credential),
+        Err(AttemptError::ErrorResponse { head, body, client_response, .. }) => {
             remove_headers_with_credential(&mut head.headers, credential);
             mask_bytes(body, credential);
-            if let Some(clients) = clients {
-                remove_headers_with_credential(&mut clients.0.headers, credential);
-                mask_bytes(&mut clients.1, credential);
+            if let Some((head, body)) = client_response.as_deref_mut() {
+                remove_headers_with_credential(&mut head.headers, credential);
+                mask_bytes(body, credential);
             }
         }
         Err(AttemptError::FirstEvent { head, body, failure, .. }) => {

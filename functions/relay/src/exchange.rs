@@ -94,30 +94,27 @@ impl RelayState {
     async fn run_model_call(
         self: &Arc<Self>,
         request: &Arc<RequestContext>,
-        mut caller: AuthenticatedKey,
+        caller: AuthenticatedKey,
         (body, metering): (Bytes, Metering),
         (client, time): (ClientPresence, Duration),
     ) -> Result<Response<RelayBody>, RelayError> {
         let deadline = Instant::now() + time;
         let facts = self.read_body_facts(request, &caller, body.clone()).await?;
         caller.check_model_allowed(&facts.model)?;
-        let sized = (&facts, &body);
+        let body_with_facts = (&facts, &body);
         let reserved = match metering {
             Metering::Metered => tokio::select! {
                 biased;
-                admission = self.admit_request(request, &caller, sized, time) => admission?,
-                () = self.ended_for(ADMISSION_TIME_IN_STOP) => return Err(RelayError::shutting_down()),
+                admission = self.admit_request(request, &caller, body_with_facts, time) => admission?,
+                () = self.wait_after_stop(ADMISSION_TIME_IN_STOP) => return Err(RelayError::shutting_down()),
             },
             Metering::Free => None,
         };
-        caller.has_money_limit = reserved.as_ref().is_some_and(RequestReservation::has_money);
-        if let Some(RequestReservation { reservation, .. }) = &reserved {
-            caller.reserved_usd = Some(reservation.estimate);
-            caller.permitted_usd = Some(reservation.estimate + reservation.unreserved);
-            caller.reserved_pools.clone_from(&reservation.shared_limits);
-        }
+        let reserved_cost =
+            reserved.as_ref().map(RequestReservation::reserved_cost).unwrap_or_default();
         let random = u64::try_from(self.store.random_source().bits() >> 64).unwrap_or_default();
-        let call = OutboundCall::new(request, caller, facts, body, (metering, random));
+        let call =
+            OutboundCall::new(request, caller, facts, body, (metering, random), reserved_cost);
         let forwarded = self.forward_call(request, call, deadline).await;
         match forwarded {
             Ok(response) => {

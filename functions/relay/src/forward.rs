@@ -215,10 +215,10 @@ impl RelayState {
             now,
             self.store.random_source().byte(),
         );
-        let is_first = history.refusals == 0;
+        let is_first_refusal = history.refusals == 0;
         let is_stale = verdict.needs_token_renewal
             && !self.checks.should_renew_token(id, token_version.unwrap_or_default());
-        if is_stale || (verdict.is_refusal && !is_first) {
+        if is_stale || (verdict.is_refusal && !is_first_refusal) {
             limit_to_suspicion(&mut verdict);
         }
         history.refusals += usize::from(verdict.is_refusal && !verdict.needs_token_renewal);
@@ -227,7 +227,7 @@ impl RelayState {
             "attempt failed: {error}; {}; {}", verdict.request, verdict.account
         );
         let health_update = match pending_usage.model_call.metering {
-            Metering::Metered => self.apply_verdict(member, history, &verdict, is_first),
+            Metering::Metered => self.apply_verdict(member, history, &verdict, is_first_refusal),
             Metering::Free => PendingHealthUpdate::no_change(),
         };
         if verdict.needs_token_renewal {
@@ -257,13 +257,13 @@ impl RelayState {
         member: &PoolMember,
         history: &mut AttemptHistory,
         verdict: &Verdict,
-        is_first: bool,
+        is_first_refusal: bool,
     ) -> PendingHealthUpdate {
         let AccountEffect::Suspect { reason } = verdict.account else {
             return self.note_failure(&member.account.id, verdict.account.clone());
         };
         history.credential_checks.push(self.check_credential(member));
-        if is_first && reason == CooldownReason::CredentialRefused {
+        if is_first_refusal && reason == CooldownReason::CredentialRefused {
             self.note_unproven(member, self.check_credential(member))
         } else {
             PendingHealthUpdate::no_change()

@@ -27,6 +27,7 @@ mod cross_origin;
 mod exchange;
 mod forward;
 mod free_calls;
+mod limit_owner;
 mod limit_wait;
 mod memory_budget;
 mod metered_body;

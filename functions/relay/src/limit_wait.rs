@@ -79,8 +79,8 @@ impl Drop for WaitSlot {
 
 impl WaitSlot {
     /// Waits until a request of the key ends in this process, or for a pause that grows each time.
-    /// Returns whether to read the counters again: `false` after `until`. `chance` spreads requests
-    /// that arrived together.
+    /// Returns whether to read the counters again: `false` after `deadline`. `random` spreads
+    /// requests that arrived together.
     pub(crate) async fn wait_for_change(&mut self, deadline: Instant, random: u8) -> bool {
         let now = Instant::now();
         if now >= deadline {

@@ -4,7 +4,9 @@ use crate::RequestContext;
 use crate::authenticate::AuthenticatedKey;
 use crate::body_facts::{BodyFacts, header_text};
 use baton_domain::id::RequestId;
+use baton_domain::money::PicoUsd;
 use baton_domain::protocol::{ClientProtocol, UpstreamOperation};
+use baton_domain::scope::LimitScope;
 use baton_providers::conversion::RequestShape;
 use baton_runtime::observe::RequestTrace;
 use bytes::Bytes;
@@ -21,6 +23,20 @@ pub(crate) enum Metering {
     Free,
 }
 
+/// What was reserved for a request against its limits. The default is nothing.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ReservedCost {
+    /// The reserved amount.
+    pub(crate) reserved_usd: Option<PicoUsd>,
+    /// The highest cost that the request can have, if it was computed. An answer that claims more
+    /// is settled at this amount.
+    pub(crate) permitted_usd: Option<PicoUsd>,
+    /// Whether a money limit applies to the request.
+    pub(crate) has_money_limit: bool,
+    /// The shared limits that count the reservation, besides the key's own.
+    pub(crate) shared_limits: Vec<LimitScope>,
+}
+
 /// The model call, reduced to the fields that routing and the usage record need.
 pub(crate) struct ModelCall {
     pub(crate) id: RequestId,
@@ -30,6 +46,7 @@ pub(crate) struct ModelCall {
     pub(crate) shape: RequestShape,
     pub(crate) trace: RequestTrace,
     pub(crate) caller: AuthenticatedKey,
+    pub(crate) reserved_cost: ReservedCost,
     pub(crate) model: String,
     pub(crate) stream: bool,
     /// Whether the client asks for fast speed.
@@ -99,6 +116,7 @@ impl OutboundCall {
         facts: BodyFacts,
         body: Bytes,
         (metering, random): (Metering, u64),
+        reserved_cost: ReservedCost,
     ) -> Self {
         let BodyFacts { model, model_span, shape, is_fast, session_id, session_seed, .. } = facts;
         let (state_id, keeps_state) = (facts.state_id, facts.keeps_state);
@@ -111,6 +129,7 @@ impl OutboundCall {
             shape,
             trace: request.trace.clone(),
             caller,
+            reserved_cost,
             model,
             stream: shape.is_stream,
             is_fast,

@@ -15,7 +15,7 @@ use crate::model_call::SessionAffinity;
 use crate::unserved_request::UnservedRequest;
 use crate::{RelayState, RequestContext};
 use baton_domain::account::Account;
-use baton_domain::model::{allows, map};
+use baton_domain::model::{is_model_allowed, map};
 use baton_domain::protocol::UpstreamOperation;
 use baton_protocol::answer_form::check_whole_answer;
 use baton_protocol::error::ApiFamily;
@@ -312,7 +312,7 @@ impl RelayState {
 fn is_visible(caller: &AuthenticatedKey, members: &[PoolMember], id: &str) -> bool {
     let is_served =
         members.is_empty() || members.iter().any(|member| member.account.serves_model(id));
-    is_served && allows(&caller.key().models, id)
+    is_served && is_model_allowed(&caller.key().models, id)
 }
 
 fn first_and_last_id(data: &[Value]) -> (Value, Value) {

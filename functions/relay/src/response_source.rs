@@ -70,9 +70,9 @@ impl ResponseSource {
         }
     }
 
-    /// Turns keep-alives on if `is_silent` says that the client would otherwise get none.
-    pub(crate) fn with_keep_alives(self, is_silent: bool) -> Self {
-        let keep_alive_timer = is_silent.then(|| Box::pin(sleep(KEEP_ALIVE_INTERVAL)));
+    /// Turns keep-alives on if `needs_keep_alives` says that the client would otherwise get none.
+    pub(crate) fn with_keep_alives(self, needs_keep_alives: bool) -> Self {
+        let keep_alive_timer = needs_keep_alives.then(|| Box::pin(sleep(KEEP_ALIVE_INTERVAL)));
         Self { keep_alive_timer, ..self }
     }
 
@@ -98,13 +98,13 @@ impl ResponseSource {
                 biased;
                 frame = self.body.frame() => {
                     self.last_chunk_at = Instant::now();
-                    self.reset_silence_timer();
+                    self.reset_keep_alive_timer();
                     return self.read_frame(frame);
                 }
                 () = &mut self.idle_timer => {}
                 () = &mut self.aborted => return SourceEvent::Aborted,
                 () = wait_until_elapsed(&mut self.keep_alive_timer) => {
-                    self.reset_silence_timer();
+                    self.reset_keep_alive_timer();
                     return SourceEvent::KeepAliveDue;
                 }
             }
@@ -171,7 +171,7 @@ impl ResponseSource {
         done.map_err(|_| SourceEvent::TimedOut)
     }
 
-    fn reset_silence_timer(&mut self) {
+    fn reset_keep_alive_timer(&mut self) {
         if let Some(keep_alive_timer) = &mut self.keep_alive_timer {
             keep_alive_timer.as_mut().reset(Instant::now() + KEEP_ALIVE_INTERVAL);
         }

@@ -136,13 +136,13 @@ impl RelayState {
         tokio::select! {
             biased;
             result = call => Some(result),
-            () = self.ended_for(time_in_stop) => None,
+            () = self.wait_after_stop(time_in_stop) => None,
             () = tokio::time::sleep(CALL_TIME_MAX) => None,
         }
     }
 
     /// Returns `time` after the running answers were ended in a shutdown.
-    pub(crate) async fn ended_for(&self, time: Duration) {
+    pub(crate) async fn wait_after_stop(&self, time: Duration) {
         self.shutdown.cancel_responses.cancelled().await;
         tokio::time::sleep(time).await;
     }
@@ -290,13 +290,13 @@ impl RelayState {
         let mut cost = prices.cost(&usage, known, model_call.at);
         // An upstream that reports more than the request permitted is not believed. Otherwise one
         // wrong report could use up the shared limits of many users.
-        let permitted_cost = model_call.caller.permitted_usd;
+        let permitted_cost = model_call.reserved_cost.permitted_usd;
         let is_over = permitted_cost.is_some_and(|most| cost.amount > most);
         // If the upstream hides its usage, the highest cost counts, so that hiding is never
         // cheaper.
         let hides_usage = reading.is_some_and(|reading| reading.hides_usage);
-        let is_unknown = hides_usage && model_call.caller.has_money_limit;
-        let is_capped = is_over || reading.is_some_and(|reading| reading.is_absurd);
+        let is_unknown = hides_usage && model_call.reserved_cost.has_money_limit;
+        let is_capped = is_over || reading.is_some_and(|reading| reading.has_excessive_count);
         if (is_over || is_unknown)
             && let Some(max_cost) = permitted_cost
         {
@@ -336,8 +336,8 @@ impl RelayState {
             agent_id: model_call.agent_id.clone(),
             iterations: usage.iterations,
             is_capped,
-            reserved_usd: model_call.caller.reserved_usd,
-            reserved_pools: model_call.caller.reserved_pools.clone(),
+            reserved_usd: model_call.reserved_cost.reserved_usd,
+            reserved_shared_limits: model_call.reserved_cost.shared_limits.clone(),
         }
     }
 }

@@ -102,13 +102,18 @@ impl NoEligibleAccount {
         if serves_no_account && is_unknown {
             return RelayError::unknown_model(model);
         }
+        let are_disabled =
+            !self.0.is_empty() && self.0.iter().all(|(_, why)| *why == IneligibleReason::Disabled);
         let spent = reasons().any(CooldownReason::is_about_money);
         let explanation = if spent {
             "the credit or the spend limit of the organization's upstream account is used up. Ask \
              your operator."
+        } else if let [(_, IneligibleReason::Disabled)] = self.0.as_slice() {
+            "the account is disabled. Ask your operator."
+        } else if are_disabled {
+            "all accounts in the group of this key are disabled. Ask your operator."
         } else if serves_no_account {
-            "no account in the group of this key offers it. GET /v1/models lists the models that \
-             this key can use."
+            "no account in the group of this key offers it. Ask your operator."
         } else if reasons().any(|reason| reason == CooldownReason::OrganizationDisabled) {
             "the upstream has disabled the organization. Ask your operator."
         } else {
@@ -181,6 +186,22 @@ mod tests {
             busy.contains("all accounts have reached their number of concurrent requests"),
             "{busy}"
         );
+    }
+
+    #[test]
+    fn disabled_accounts_are_named() {
+        let message = |reasons: Vec<IneligibleReason>| {
+            let reasons =
+                reasons.into_iter().map(|reason| (AccountId::from_bits(1), reason)).collect();
+            let operation = UpstreamOperation::Answer(ClientProtocol::AnthropicMessages);
+            let unserved =
+                UnservedRequest { model: "m", operation, api_family: ApiFamily::Anthropic };
+            NoEligibleAccount(reasons).to_relay_error(&unserved, now()).to_string()
+        };
+        let one = message(vec![IneligibleReason::Disabled]);
+        assert!(one.ends_with("the account is disabled. Ask your operator."), "{one}");
+        let two = message(vec![IneligibleReason::Disabled, IneligibleReason::Disabled]);
+        assert!(two.contains("all accounts in the group of this key are disabled"), "{two}");
     }
 
     #[test]

@@ -122,7 +122,7 @@ mod tests {
             iterations: Vec::new(),
             is_capped: false,
             reserved_usd: key.is_multiple_of(2).then(|| PicoUsd::new(300)),
-            reserved_pools: vec![
+            reserved_shared_limits: vec![
                 LimitScope::Organization,
                 LimitScope::Group(GroupId::from_bits(1)),
             ],

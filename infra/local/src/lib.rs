@@ -52,7 +52,7 @@ pub struct LocalAws {
 }
 
 impl LocalAws {
-    /// Opens or creates everything in `definitions`, under `dir` or in memory.
+    /// Opens or creates all tables, queues and keys of the local stack, under `dir` or in memory.
     ///
     /// # Errors
     /// The data cannot be opened, for example because another process has the directory open. The

@@ -2,7 +2,7 @@
 //! account is in [`crate::health`].
 
 use crate::id::{AccountId, GroupId};
-use crate::model::{ModelPattern, allows, map};
+use crate::model::{ModelPattern, is_model_allowed, map};
 use crate::protocol::UpstreamOperation;
 use serde::{Deserialize, Serialize};
 
@@ -60,7 +60,7 @@ impl Account {
     pub fn serves_model(&self, model: &str) -> bool {
         let is_known =
             self.provider.knows_model_name(model) || map(&self.model_map, model).is_some();
-        is_known && allows(&self.models, model)
+        is_known && is_model_allowed(&self.models, model)
     }
 
     /// Whether the list or the map names single models, and not only patterns.

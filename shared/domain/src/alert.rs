@@ -308,8 +308,8 @@ pub fn limit_alerts(
     alerts.into_values().collect()
 }
 
-/// The alert for an account, if its state differs from `told`, the state in its last alert. Short
-/// cooldowns and circuits that wait for their probe do not cause an alert.
+/// The alert for an account, if its state differs from `reported`, the state in its last alert.
+/// Short cooldowns and circuits that wait for their probe do not cause an alert.
 pub fn account_news(
     reported: ReportedState,
     health: &AccountHealth,

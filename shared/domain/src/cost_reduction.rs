@@ -114,7 +114,7 @@ impl ReducedCosts {
         self.combined = self.combined.max(cost(&all));
     }
 
-    /// The reductions by which a request that costs `needed` fits into `room`, as one clause;
+    /// The reductions by which a request that costs `needed` fits into `available`, as one clause;
     /// `None` if no reduction is enough.
     pub fn advice(
         &self,

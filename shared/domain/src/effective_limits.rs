@@ -37,6 +37,19 @@ pub struct EffectiveLimits {
     pub own_limits: Limits,
     /// The shared limits that the key counts against. Scopes without limits are left out.
     pub shared_limits: Vec<(LimitScope, Limits)>,
+    /// The spend limits of a group or the organization that are part of these limits.
+    pub spend_limits: Vec<AppliedSpendLimit>,
+}
+
+/// A spend limit that has lowered or set a limit of a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppliedSpendLimit {
+    /// The person: the scope that the limit counts against.
+    pub person: LimitScope,
+    /// The period of the limit.
+    pub period: LimitPeriod,
+    /// The group or the organization that has the spend limit.
+    pub set_by: LimitScope,
 }
 
 /// The settings from which the limits of a key are derived.
@@ -87,7 +100,7 @@ pub fn cap_scope(key: &Key) -> LimitScope {
 impl EffectiveLimits {
     /// The limits of a key without any shared limits.
     pub fn from_own_limits(key: KeyId, own_limits: Limits) -> Self {
-        Self { key, own_limits, shared_limits: Vec::new() }
+        Self { key, own_limits, shared_limits: Vec::new(), spend_limits: Vec::new() }
     }
 
     /// All limits of `key`.
@@ -95,7 +108,16 @@ impl EffectiveLimits {
         let principal = cap_scope(key);
         let (mut own_limits, mut user) = (key.limits.clone(), sources.user_limits());
         let rate_limits = if key.user_id.is_some() { &mut user } else { &mut own_limits };
-        *rate_limits = sources.with_caps(&principal, std::mem::take(rate_limits));
+        let limits_before = std::mem::take(rate_limits);
+        *rate_limits = sources.with_caps(&principal, limits_before.clone());
+        let is_lowered = |period| rate_limits.money(period) != limits_before.money(period);
+        let applied =
+            PERIODS.into_iter().filter(|period| is_lowered(*period)).filter_map(|period| {
+                let (set_by, _) = sources.find_cap(&principal, period)?;
+                let person = principal.clone();
+                (set_by != person).then_some(AppliedSpendLimit { person, period, set_by })
+            });
+        let spend_limits = applied.collect();
         let group = LimitScope::Group(key.group_id.clone());
         let shared = sources.groups.iter().find(|(scope, _)| *scope == group);
         let all = [
@@ -105,7 +127,18 @@ impl EffectiveLimits {
         ];
         let shared_limits =
             all.into_iter().flatten().filter(|(_, limits)| limits.has_any()).collect();
-        Self { key: key.id.clone(), own_limits, shared_limits }
+        Self { key: key.id.clone(), own_limits, shared_limits, spend_limits }
+    }
+
+    /// The group or the organization whose spend limit is the money limit of `scope` in this
+    /// period; `None` if the limit is the scope's own.
+    pub fn spend_limit_owner(
+        &self,
+        scope: &LimitScope,
+        period: LimitPeriod,
+    ) -> Option<&LimitScope> {
+        let mut all = self.spend_limits.iter();
+        all.find(|one| one.person == *scope && one.period == period).map(|one| &one.set_by)
     }
 
     /// Whether there is any limit.
@@ -224,6 +257,12 @@ mod tests {
                 key.limits = set;
             }
             let bounds = EffectiveLimits::from_sources(&key, &sources);
+            let person = id.clone().map_or(LimitScope::Key(key.id.clone()), LimitScope::User);
+            let is_lowered = limit.is_none_or(|limit| cap < limit);
+            let organization = LimitScope::Organization;
+            let owner = is_lowered.then_some(&organization);
+            prop_assert_eq!(bounds.spend_limit_owner(&person, LimitPeriod::Daily), owner);
+            prop_assert_eq!(bounds.spend_limit_owner(&person, LimitPeriod::Weekly), None);
             let expect = daily(limit.map_or(cap, |limit| limit.min(cap)));
             let shared_limits = id.map(|id| (LimitScope::User(id), expect.clone()));
             let own = if shared_limits.is_none() { expect } else { Limits::default() };

@@ -256,7 +256,7 @@ pub fn is_claude(model: &str) -> bool {
 }
 
 /// Whether an allow list permits `model`; an empty list permits every model.
-pub fn allows(patterns: &[ModelPattern], model: &str) -> bool {
+pub fn is_model_allowed(patterns: &[ModelPattern], model: &str) -> bool {
     patterns.is_empty() || patterns.iter().any(|pattern| pattern.covers(model))
 }
 
@@ -433,15 +433,18 @@ mod tests {
             "claude-haiku-4-5-latest-opus",
         ];
         for model in decorations {
-            assert!(!allows(&[pattern("claude-haiku-4-5")], model), "{model:?}");
+            assert!(!is_model_allowed(&[pattern("claude-haiku-4-5")], model), "{model:?}");
             let table = [(pattern("claude-haiku-4-5"), "x".to_owned())];
             assert_eq!(map(&table, model), None, "{model:?}");
             for bedrock in [anthropic_id(model), foundation_id(model)] {
-                assert!(!allows(&[pattern("claude-haiku-4-5")], bedrock), "{model:?}: {bedrock}");
+                assert!(
+                    !is_model_allowed(&[pattern("claude-haiku-4-5")], bedrock),
+                    "{model:?}: {bedrock}"
+                );
             }
         }
         for model in decorations.iter().filter(|model| model.contains('/')) {
-            assert!(!allows(&[pattern("claude-haiku-*")], model), "{model:?}");
+            assert!(!is_model_allowed(&[pattern("claude-haiku-*")], model), "{model:?}");
         }
         for model in [
             "claude-haiku-4-5",
@@ -453,7 +456,7 @@ mod tests {
             "claude-haiku-4-5@20251001",
             "claude-haiku-4-5[1m]",
         ] {
-            assert!(allows(&[pattern("claude-haiku-4-5")], model), "{model}");
+            assert!(is_model_allowed(&[pattern("claude-haiku-4-5")], model), "{model}");
         }
     }
 
@@ -483,10 +486,13 @@ mod tests {
 
     #[test]
     fn allow_list_admits_covered_models() {
-        assert!(allows(&[], "anything"));
+        assert!(is_model_allowed(&[], "anything"));
         let list = [pattern("claude-haiku-*"), pattern("claude-opus-5-5")];
-        assert!(allows(&list, "claude-haiku-4-5") && allows(&list, "claude-opus-5-5-20261001"));
-        assert!(!allows(&list, "claude-opus-5"));
+        assert!(
+            is_model_allowed(&list, "claude-haiku-4-5")
+                && is_model_allowed(&list, "claude-opus-5-5-20261001")
+        );
+        assert!(!is_model_allowed(&list, "claude-opus-5"));
     }
 
     #[test]

@@ -89,10 +89,10 @@ pub struct UsageRecord {
     #[cfg_attr(feature = "schema", schemars(skip))]
     pub reserved_usd: Option<PicoUsd>,
     /// The shared limits that have a reservation in addition to the key's item. Also only in the
-    /// message.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// message, where the field has its name of Baton 0.1.0.
+    #[serde(default, rename = "reserved_pools", skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(skip))]
-    pub reserved_pools: Vec<LimitScope>,
+    pub reserved_shared_limits: Vec<LimitScope>,
 }
 
 /// An account that was tried without success.

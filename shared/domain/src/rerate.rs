@@ -166,7 +166,7 @@ mod tests {
             iterations: Vec::new(),
             is_capped: false,
             reserved_usd: None,
-            reserved_pools: Vec::new(),
+            reserved_shared_limits: Vec::new(),
         }
     }
 

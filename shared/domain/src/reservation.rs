@@ -86,7 +86,7 @@ impl Reservation {
             iterations: Vec::new(),
             is_capped: false,
             reserved_usd: Some(self.estimate),
-            reserved_pools: self.shared_limits.clone(),
+            reserved_shared_limits: self.shared_limits.clone(),
         }
     }
 }
@@ -217,6 +217,16 @@ impl BlockReason {
 }
 
 impl BlockReason {
+    /// The period of the money limit; `None` if the reason is not money.
+    pub fn period(&self) -> Option<LimitPeriod> {
+        match *self {
+            Self::Spent { period, .. }
+            | Self::TooLarge { period, .. }
+            | Self::Reserved { period, .. } => Some(period),
+            Self::Rate { .. } | Self::Concurrency | Self::NoRequests { .. } | Self::Backlog => None,
+        }
+    }
+
     /// The most that the request can cost, and the amount that it has to fit into. `None` if the
     /// reason is not money, or if no cost would fit.
     pub fn needed_and_room(&self) -> Option<(PicoUsd, PicoUsd)> {
@@ -360,8 +370,8 @@ pub struct LimitSpend {
 }
 
 impl EffectiveLimits {
-    /// The limit that blocks a request of this estimate, with its scope. `counted` has the counters
-    /// of each scope, in the order of [`EffectiveLimits::scoped_limits`].
+    /// The limit that blocks a request of this estimate, with its scope. `counters` has the
+    /// counters of each scope, in the order of [`EffectiveLimits::scoped_limits`].
     pub fn blocked(
         &self,
         counters: &[LimitCounters],
@@ -401,7 +411,7 @@ impl Settlement {
     /// The items in which `record` settles a reservation; none if nothing was reserved.
     pub fn settled_scopes(record: &UsageRecord) -> impl Iterator<Item = LimitScope> {
         let own = record.reserved_usd.map(|_| LimitScope::Key(record.key_id.clone()));
-        let shared = own.is_some().then(|| record.reserved_pools.iter().cloned());
+        let shared = own.is_some().then(|| record.reserved_shared_limits.iter().cloned());
         own.into_iter().chain(shared.into_iter().flatten())
     }
 

@@ -210,8 +210,8 @@ impl TokenStatus {
         Some(Self { begun_at: grant.is_single_use().then_some(now), ..self.clone() })
     }
 
-    /// The state after a token with the lifetime `life` was received. It is due for renewal at 75 %
-    /// of its life, or up to 5 % earlier (by `die`, 0..=255), so that accounts that were added at
+    /// The state after a token with this `lifetime` was received. It is due for renewal at 75 % of
+    /// its life, or up to 5 % earlier (by `random`, 0..=255), so that accounts that were added at
     /// the same time are not renewed at the same time.
     #[must_use]
     pub fn after_success(lifetime: Option<SignedDuration>, random: u8, now: Timestamp) -> Self {

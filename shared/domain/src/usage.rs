@@ -86,7 +86,7 @@ const WORD_CHARS_MAX: usize = 64;
 /// The longest stored model name.
 pub const MODEL_CHARS_MAX: usize = 200;
 
-/// The first `most` characters of an upstream's text, without terminal control characters.
+/// The first `max` characters of an upstream's text, without terminal control characters.
 pub fn clean_text(text: &str, max: usize) -> String {
     text.chars().filter(|char| !char.is_control()).take(max).collect()
 }
@@ -119,9 +119,9 @@ impl BilledUsage {
     /// added to an equal one; the tokens of those without an equal one stay in the totals.
     #[must_use]
     pub fn fit_to_record(mut self) -> Self {
-        let phrase = [&mut self.service_tier, &mut self.inference_geo, &mut self.speed];
-        for word in phrase.into_iter().flatten() {
-            *word = clean_text(word, WORD_CHARS_MAX);
+        let texts = [&mut self.service_tier, &mut self.inference_geo, &mut self.speed];
+        for text in texts.into_iter().flatten() {
+            *text = clean_text(text, WORD_CHARS_MAX);
         }
         for iteration in &mut self.iterations {
             iteration.kind = clean_text(&iteration.kind, WORD_CHARS_MAX);

@@ -66,7 +66,7 @@ pub enum CostScanError {
         /// Counted from 1, in bytes.
         column: usize,
     },
-    /// Like `Value`, for a value inside a setting.
+    /// Like `OddValue`, for a value inside a setting.
     #[error(
         "{0}: the field contains a value that JSON parsers read differently. It is a number beyond \
          the range of a double, or half of a surrogate pair. Correct the value."
@@ -94,7 +94,7 @@ pub enum CostScanError {
     ManyModels,
 }
 
-/// Reads a body as an upstream with the protocol `reads` does.
+/// Reads a body as an upstream with the protocol `body_protocol` does.
 ///
 /// # Errors
 /// The body is not a JSON object, is nested more than [`DEPTH_MAX`] levels deep, has a field twice or in
@@ -332,8 +332,8 @@ impl CostScan {
     ) -> Result<(), A::Error> {
         match FieldKind::from_name(self.body_protocol, name) {
             FieldKind::Prompt => {
-                let is_list = matches!(name, "messages" | "input");
-                map.next_value_seed(ContentScanner::for_field(self, name, is_list))?;
+                let allows_references = matches!(name, "messages" | "input");
+                map.next_value_seed(ContentScanner::for_field(self, name, allows_references))?;
             }
             FieldKind::Tools => map.next_value_seed(ToolScanner::new(self))?,
             FieldKind::FreeForm => drop(map.next_value::<IgnoredAny>()?),

@@ -49,6 +49,9 @@ pub struct Envelope<'a> {
 /// Why a body cannot be relayed. The texts are for the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
+    /// The body is empty.
+    #[error("The request has no body. Send a JSON object.")]
+    NoBody,
     /// The body is not JSON, or has something after the JSON.
     #[error("The request body is not valid JSON. The error is at line {line}, column {column}.")]
     NotJson {
@@ -278,7 +281,7 @@ fn parse_text(raw: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The position of `part`, a slice of `whole`.
+/// The position of `part`, a slice of `input`.
 fn find_span(input: &[u8], part: &str) -> Range<usize> {
     let start = part.as_ptr().addr() - input.as_ptr().addr();
     start..start + part.len()
@@ -435,6 +438,9 @@ impl<'a> EnvelopeFields<'a> {
 }
 
 fn read_fields(body: &[u8]) -> Result<EnvelopeFields<'_>, EnvelopeError> {
+    if body.trim_ascii().is_empty() {
+        return Err(EnvelopeError::NoBody);
+    }
     let mut fields = EnvelopeFields::default();
     let read = json::for_each_field(body, |name, span| {
         let Some((known, field)) = NAMES.iter().find(|(known, _)| is_confusable(known, name))
@@ -483,9 +489,10 @@ fn check_stream_options(raw: &str) -> Result<(), EnvelopeError> {
     Ok(())
 }
 
-/// Whether some server can take `name` for the field `known`. Go's parser and others compare names
-/// without regard to case (also of the two letters beyond ASCII that fold to `k` and `s`), and some
-/// accept `maxTokens` for `max_tokens` (encoding/json and protobuf's JSON mapping, 2026-11).
+/// Whether some server can take `name` for the field `known_name`. Go's parser and others compare
+/// names without regard to case (also of the two letters beyond ASCII that fold to `k` and `s`),
+/// and some accept `maxTokens` for `max_tokens` (encoding/json and protobuf's JSON mapping,
+/// 2026-11).
 pub(crate) fn is_confusable(known_name: &str, name: &str) -> bool {
     if known_name == name {
         return true;

@@ -85,7 +85,7 @@ pub struct MeterReading {
     /// The number of events of a stream.
     pub events: u64,
     /// Whether the upstream reported a count that no answer can have. The count is not believed.
-    pub is_absurd: bool,
+    pub has_excessive_count: bool,
 }
 
 /// Reads one answer.

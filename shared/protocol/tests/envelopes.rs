@@ -147,9 +147,10 @@ fn invalid_bodies_are_refused() {
     for body in ["[]", "1", "\"model\"", "null"] {
         check(body, EnvelopeError::NotAnObject);
     }
+    for body in ["", " ", "\r\n"] {
+        check(body, EnvelopeError::NoBody);
+    }
     let broken = [
-        "",
-        " ",
         "{",
         "{\"model\":\"m\"",
         "{\"model\":\"m\"}x",

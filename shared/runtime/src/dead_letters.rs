@@ -59,7 +59,7 @@ impl DeadLetters {
         Ok(messages.into_iter().map(DeadLetter::from_message).collect())
     }
 
-    /// Sends up to `most` messages back to the queue that they came from. Returns the number sent.
+    /// Sends up to `max` messages back to the queue that they came from. Returns the number sent.
     ///
     /// Each message is deleted here after the queue has accepted it. A crash in between sends it
     /// twice, which is harmless because storing a record is idempotent.
@@ -106,11 +106,12 @@ impl DeadLetters {
 
 impl DeadLetter {
     fn from_message(message: Message) -> Self {
-        let result = message.attributes.as_ref();
-        let result = result.and_then(|all| all.get(&MessageSystemAttributeName::SentTimestamp));
+        let attributes = message.attributes.as_ref();
+        let sent_at =
+            attributes.and_then(|all| all.get(&MessageSystemAttributeName::SentTimestamp));
         Self {
             message_id: message.message_id.unwrap_or_default(),
-            sent_at: result
+            sent_at: sent_at
                 .and_then(|millis| Timestamp::from_millisecond(millis.parse().ok()?).ok()),
             body: message.body.unwrap_or_default(),
         }

@@ -62,7 +62,7 @@ impl Vault {
         Ok(sealed)
     }
 
-    /// Decrypts a value that was encrypted for the same `place` and use. Values from Baton 0.1.0
+    /// Decrypts a value that was encrypted for the same `binding` and use. Values from Baton 0.1.0
     /// are bound to their place only.
     pub fn open_bound(
         &self,
@@ -76,7 +76,7 @@ impl Vault {
         }
     }
 
-    /// Decrypts a value that was encrypted for the same `place`.
+    /// Decrypts a value that was encrypted for the same `binding`.
     pub fn open(&self, sealed: &[u8], binding: &str) -> Result<Secret, VaultError> {
         self.open_body(sealed.strip_prefix(&[VERSION]).ok_or(VaultError)?, binding)
     }

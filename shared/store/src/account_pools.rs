@@ -178,7 +178,7 @@ mod tests {
     #[tokio::test]
     async fn pool_has_accounts_with_credentials_and_disables_what_it_cannot_decrypt() {
         let tables = TestTables::open().await;
-        let (_, group, account) = tables.furnish(Limits::default()).await;
+        let (_, group, account) = tables.store_key_group_and_account(Limits::default()).await;
         let pools = open_handle!(tables, AccountPools);
         let pool = pools.get(&group.id).await.expect("read").expect("there");
         assert_eq!(pool.members.len(), 1);

@@ -5,7 +5,7 @@ use crate::StoreError;
 use crate::config_editor::ConfigEdit;
 use crate::connection::Table;
 use crate::item::{StoreItem, inconsistent, key_of, text};
-use crate::item_names::{self, ALERT, BLOCKED, BODY, MARK, OUTBOX, PK, SK, TOLD, TOUCHED};
+use crate::item_names::{self, ALERT, BLOCKED, BODY, LAST_ALERT, MARK, OUTBOX, PK, SK, TOUCHED};
 use crate::permissions::{Action, Permission, READ, store_handle};
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -99,17 +99,17 @@ impl AlertMarker {
     /// each amount of the limit, regardless of the number of requests.
     pub async fn note_blocked(&self, scope: &LimitScope, window: &str, limit: PicoUsd) {
         let key = format!("{scope}#{window}#{limit}");
-        if self.connection.blocked.get(&key).is_some() {
+        if self.connection.already_marked.get(&key).is_some() {
             return;
         }
-        self.connection.blocked.insert(key.clone(), ());
+        self.connection.already_marked.insert(key.clone(), ());
         let update = self
             .touch(scope)
             .update_expression("SET #mark = :mark ADD #blocked :window")
             .expression_attribute_names("#blocked", BLOCKED)
             .expression_attribute_values(":window", AttributeValue::Ss(vec![window.to_owned()]));
         if let Err(error) = update.send().await {
-            self.connection.blocked.remove(&key);
+            self.connection.already_marked.remove(&key);
             tracing::warn!(%scope, "an alert can be missing: {}", StoreError::from(error));
         }
     }
@@ -118,10 +118,10 @@ impl AlertMarker {
     /// once for each account and day.
     pub async fn note_capped(&self, record: &UsageRecord) {
         let key = item_names::capped(&record.account_id, record.started_at);
-        if self.connection.blocked.get(&key).is_some() {
+        if self.connection.already_marked.get(&key).is_some() {
             return;
         }
-        self.connection.blocked.insert(key.clone(), ());
+        self.connection.already_marked.insert(key.clone(), ());
         let update = self
             .touch(&key)
             .update_expression("SET #mark = :mark ADD #blocked :request")
@@ -131,7 +131,7 @@ impl AlertMarker {
                 AttributeValue::Ss(vec![record.id.to_string()]),
             );
         if let Err(error) = update.send().await {
-            self.connection.blocked.remove(&key);
+            self.connection.already_marked.remove(&key);
             let account_id = &record.account_id;
             tracing::warn!(%account_id, "an alert can be missing: {}", StoreError::from(error));
         }
@@ -151,8 +151,8 @@ impl AlertMarker {
 store_handle! {
     /// What an alert check works with: the marks, and the last alert about each account.
     AlertStore,
-    Permission::on_state(READ, &[TOUCHED, TOLD]),
-    Permission::on_state(&[Action::PutItem, Action::DeleteItem], &[TOUCHED, TOLD])
+    Permission::on_state(READ, &[TOUCHED, LAST_ALERT]),
+    Permission::on_state(&[Action::PutItem, Action::DeleteItem], &[TOUCHED, LAST_ALERT])
 }
 
 impl AlertStore {
@@ -195,7 +195,7 @@ impl AlertStore {
 
     /// The last alert about each account, by account id.
     pub async fn last_alerts(&self) -> Result<HashMap<String, LastAlert>, StoreError> {
-        let items = self.connection.partition(Table::State, TOLD).await?;
+        let items = self.connection.partition(Table::State, LAST_ALERT).await?;
         items.iter().map(|item| Ok((text(item, SK)?, read_body(item)?))).collect()
     }
 
@@ -205,7 +205,7 @@ impl AlertStore {
         id: &AccountId,
         last_alert: LastAlert,
     ) -> Result<(), StoreError> {
-        let item = body_item((TOLD, &id.to_string()), &last_alert)?;
+        let item = body_item((LAST_ALERT, &id.to_string()), &last_alert)?;
         self.connection.put_item(Table::State, item).await
     }
 }

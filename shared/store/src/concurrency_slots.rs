@@ -30,7 +30,7 @@ store_handle! {
 }
 
 impl ConcurrencySlots {
-    /// Takes one of the account's `most` slots for a request that ends by `expires` (Unix time in
+    /// Takes one of the account's `max` slots for a request that ends by `expires` (Unix time in
     /// seconds). Returns whether a slot was free. The count is exact across all instances.
     pub async fn acquire_slot(
         &self,

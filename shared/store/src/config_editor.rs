@@ -339,7 +339,7 @@ mod tests {
     #[tokio::test]
     async fn change_of_an_older_version_conflicts_and_changes_nothing() {
         let tables = TestTables::open().await;
-        let (key, ..) = tables.furnish(Limits::default()).await;
+        let (key, ..) = tables.store_key_group_and_account(Limits::default()).await;
         let (editor, config) =
             (open_handle!(tables, ConfigEditor), open_handle!(tables, ConfigReader));
         let before = config.read::<Key>(&key.id).await.expect("read").expect("there");

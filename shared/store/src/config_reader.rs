@@ -196,7 +196,7 @@ mod tests {
     #[tokio::test]
     async fn key_is_cached_and_accounts_of_a_group_are_found() {
         let tables = TestTables::open().await;
-        let (key, group, _) = tables.furnish(Limits::default()).await;
+        let (key, group, _) = tables.store_key_group_and_account(Limits::default()).await;
         let config = open_handle!(tables, ConfigReader);
         assert!(!config.is_key_cached(&key.id));
         assert!(config.key(&key.id).await.expect("read").is_some());

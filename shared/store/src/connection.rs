@@ -63,7 +63,7 @@ pub struct StoreConnection {
     /// For each account, the token version for which this process has already requested a renewal.
     pub(crate) renewal_requests: quick_cache::sync::Cache<AccountId, u64>,
     /// Limit windows that this process has already recorded as spent.
-    pub(crate) blocked: quick_cache::sync::Cache<String, ()>,
+    pub(crate) already_marked: quick_cache::sync::Cache<String, ()>,
     /// Kinds of entities whose names have been recorded as items (see [`crate::unique_names`]).
     pub(crate) noted_names: quick_cache::sync::Cache<String, ()>,
     /// For each key, the requests of this process that wait to be written together.
@@ -100,7 +100,7 @@ impl StoreConnection {
             health: HealthCache::default(),
             renewal_requests: quick_cache::sync::Cache::new(1_000),
             noted_names: quick_cache::sync::Cache::new(16),
-            blocked: quick_cache::sync::Cache::new(1_000),
+            already_marked: quick_cache::sync::Cache::new(1_000),
             admission_queues: AdmissionQueues::default(),
             renewal_requested: Notify::new(),
         })

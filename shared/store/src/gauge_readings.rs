@@ -62,7 +62,7 @@ mod tests {
     #[tokio::test]
     async fn gauges_count_accounts_and_pending_events() {
         let tables = TestTables::open().await;
-        tables.furnish(Limits::default()).await;
+        tables.store_key_group_and_account(Limits::default()).await;
         open_handle!(tables, PendingEventWriter).put(&record(1)).await.expect("stored");
         let readings = open_handle!(tables, GaugeReader).read_gauges(&tables.queue(), None).await;
         let accounts = readings.accounts.expect("counted");

@@ -333,7 +333,7 @@ mod tests {
     #[tokio::test]
     async fn change_is_applied_to_what_another_process_has_written() {
         let tables = TestTables::open().await;
-        tables.furnish(Limits::default()).await;
+        tables.store_key_group_and_account(Limits::default()).await;
         let [here, there] = [(); 2].map(|()| open_handle!(tables, HealthStore));
         let (id, now) = (account().id, tables.clock.now());
         let refuse = |health: &AccountHealth| {

@@ -49,7 +49,7 @@ impl ResponseStore {
         Ok(Some(StoredResponse { fingerprint, status: number(&item, STATUS)?, body }))
     }
 
-    /// Stores `answer` under `name` in the same transaction, which fails with
+    /// Stores `response` under `name` in the same transaction, which fails with
     /// [`StoreError::Conflict`] if another request has stored one under this name.
     pub async fn store_response(
         &self,

@@ -115,7 +115,7 @@ pub(crate) const MARK: &str = "mark";
 pub(crate) const BLOCKED: &str = "blocked";
 pub(crate) const ALERT: &str = "alert";
 pub(crate) const OUTBOX: &str = "outbox";
-pub(crate) const TOLD: &str = "told";
+pub(crate) const LAST_ALERT: &str = "told";
 pub(crate) const RERATE: &str = "rerate";
 pub(crate) const LIMIT_PREFIX: &str = "limit#";
 /// The attribute of an entity that holds its limits.

@@ -78,7 +78,7 @@ mod tests {
     #[tokio::test]
     async fn overview_has_days_health_and_keys() {
         let tables = TestTables::open().await;
-        tables.furnish(Limits::default()).await;
+        tables.store_key_group_and_account(Limits::default()).await;
         commit(&tables, &record(1)).await.expect("stored");
         let (days, id) = (["2026-11-22".to_owned()], key(Limits::default()).id);
         let overview = open_handle!(tables, OverviewReader);

@@ -68,8 +68,8 @@ store_handle! {
 }
 
 impl SessionStore {
-    /// The session of `who` under this `hash`, valid or not, with everything that it depends on,
-    /// read in one call.
+    /// The session of `subject` under this `hash`, valid or not, with everything that it depends
+    /// on, read in one call.
     pub async fn read_session(
         &self,
         hash: &[u8],
@@ -240,7 +240,7 @@ mod tests {
     #[tokio::test]
     async fn session_is_read_with_its_key_until_it_ends() {
         let tables = TestTables::open().await;
-        tables.furnish(Limits::default()).await;
+        tables.store_key_group_and_account(Limits::default()).await;
         let sessions = open_handle!(tables, SessionStore);
         let session = ConsoleSession::new(tables.clock.now(), 0);
         let row = SessionRow { hash: b"h", session: &session, proof: b"p", proven: b"q" };

@@ -73,7 +73,10 @@ impl TestTables {
     }
 
     /// Stores a key with these limits, its group, and an account of the group.
-    pub(crate) async fn furnish(&self, limits: Limits) -> (Key, Group, Account) {
+    pub(crate) async fn store_key_group_and_account(
+        &self,
+        limits: Limits,
+    ) -> (Key, Group, Account) {
         let editor = open_handle!(self, ConfigEditor);
         let (key, group, account) = (key(limits), group(), account());
         let credential = secret("sk-upstream");

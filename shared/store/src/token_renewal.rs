@@ -39,7 +39,7 @@ pub enum RenewalOutcome {
     Failed(String),
 }
 
-/// Renews one account's token, if the trigger `why` requires an attempt now.
+/// Renews one account's token, if `trigger` requires an attempt now.
 ///
 /// # Errors
 /// If the store fails. A token that was issued but could not be stored is lost, and the next

@@ -208,7 +208,7 @@ impl AccountToken {
         Ok((AttributeValue::S(body), AttributeValue::B(Blob::new(sealed))))
     }
 
-    /// The next version of the token, with the status `standing`.
+    /// The next version of the token, with the status `token_status`.
     #[must_use]
     pub fn with_status(&self, token_status: TokenStatus) -> Self {
         Self { token_status, version: self.version + 1, ..self.clone() }

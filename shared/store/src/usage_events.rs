@@ -130,7 +130,7 @@ impl EventRow {
             iterations: self.it,
             is_capped: self.cp,
             reserved_usd: self.rs,
-            reserved_pools: Vec::new(),
+            reserved_shared_limits: Vec::new(),
         }
     }
 }

@@ -115,7 +115,7 @@ impl UsageWriter {
             stream: expired.stream,
             group: expired.group_id.clone(),
             user: expired.user_id.clone(),
-            shared_limits: expired.reserved_pools.clone(),
+            shared_limits: expired.reserved_shared_limits.clone(),
         };
         LimitStore::new(&self.connection).release(&expired.key_id, &expired.id, &beyond).await
     }

@@ -20,7 +20,7 @@ pub struct AllStores {
 }
 
 impl AllStores {
-    /// Opens the tables that `resources` in `settings` names. No I/O.
+    /// Opens the tables that `settings` names. No I/O.
     pub fn new(aws: &AwsClients, settings: &Settings, clock: Clock, random: RandomSource) -> Self {
         let connection = StoreConnection::new(aws, settings, clock, random);
         Self {

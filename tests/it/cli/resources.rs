@@ -248,6 +248,8 @@ async fn transport_errors_print_one_helpful_line() {
         1,
         &["does not accept the admin token", "BATON_ADMIN_TOKEN"],
     );
+    let no_admin = "key list --token bt_0123456789ab";
+    assert_fails(&mut system, no_admin, 1, &["this is a relay key", "BATON_ADMIN_TOKEN"]);
     assert_fails(
         &mut system,
         "key list --url http://127.0.0.1:1",

@@ -17,7 +17,7 @@ const MOVES: [(AccountKind, AccountKind); 4] = [
 ];
 
 /// Sends requests to a failing account of the first kind and expects the answer of the second one.
-/// `troubles` returns the failures of the first account, each with whether the client requests a
+/// `failures` returns the failures of the first account, each with whether the client requests a
 /// stream.
 async fn assert_failover(failures: impl Fn(AccountKind) -> Vec<(&'static str, bool)>) {
     let system = TestSystem::empty().await;

@@ -35,6 +35,10 @@ fn section(page: &mut String, command: &mut Command, path: &str, known: &BTreeSe
         "#".repeat(depth + 1),
         cell(about.trim_end_matches('.'))
     );
+    let above = path.rsplit_once(' ').map_or(path, |(above, _)| above);
+    for alias in command.get_visible_aliases() {
+        let _ = write!(page, "\nAlias: `{above} {alias}`.\n");
+    }
     let _ = write!(page, "\n```text\n{usage}\n```\n");
     let arguments: Vec<&Arg> =
         command.get_arguments().filter(|argument| is_shown(argument)).collect();
@@ -45,7 +49,6 @@ fn section(page: &mut String, command: &mut Command, path: &str, known: &BTreeSe
         page.extend(own.iter().map(|argument| row(argument)));
     }
     if own.len() < arguments.len() {
-        let above = path.rsplit_once(' ').map_or(path, |(above, _)| above);
         let _ = write!(page, "\nThe options of `{above}` hold as well.\n");
     }
     let global = own.iter().filter(|argument| argument.is_global_set());

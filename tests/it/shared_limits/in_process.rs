@@ -118,13 +118,13 @@ async fn store_failure_follows_settings_in_each_scope() {
 #[tokio::test]
 async fn lost_answer_reserves_once_in_every_scope() {
     let inside = InProcessSystem::open().await;
-    let (key, pools) = (KeyId::from_bits(1), [user(), group(), LimitScope::Organization]);
-    let bounds = bounds(&key, &pools, &daily("100"));
-    let wanted = reservation_in(inside.store.clock().now(), 5, &pools);
+    let (key, scopes) = (KeyId::from_bits(1), [user(), group(), LimitScope::Organization]);
+    let bounds = bounds(&key, &scopes, &daily("100"));
+    let wanted = reservation_in(inside.store.clock().now(), 5, &scopes);
     assert!(admits(&inside.store, &bounds, 1, &wanted).await);
     inside.fail(1, InjectedFault::connection_lost().after());
     assert!(admits(&inside.store, &bounds, 2, &wanted).await);
-    for scope in pools {
+    for scope in scopes {
         assert_eq!(inside.spent_of(scope).await.1, PicoUsd::new(10), "once");
     }
     assert_eq!(inside.spent(&key).await.1, PicoUsd::new(10));
@@ -133,11 +133,11 @@ async fn lost_answer_reserves_once_in_every_scope() {
 #[tokio::test]
 async fn expired_reservation_is_settled_once_in_every_scope() {
     let inside = InProcessSystem::open().await;
-    let (key, pools) = (KeyId::from_bits(1), [user(), group(), LimitScope::Organization]);
+    let (key, scopes) = (KeyId::from_bits(1), [user(), group(), LimitScope::Organization]);
     let (store, at) = (&inside.store, inside.store.clock().now());
     let id = RequestId::at(at, store.random_source().bits());
-    let wanted = reservation_in(at, 1000, &pools);
-    let bounds = bounds(&key, &pools, &daily("100"));
+    let wanted = reservation_in(at, 1000, &scopes);
+    let bounds = bounds(&key, &scopes, &daily("100"));
     let admitted = store.relay.limits.admit(&bounds, &id, &wanted).await;
     assert!(matches!(admitted, Ok(Admission::Admitted(_))), "{admitted:?}");
     store.clock().advance(SignedDuration::from_secs(61));
@@ -149,7 +149,7 @@ async fn expired_reservation_is_settled_once_in_every_scope() {
     late.cost_usd = PicoUsd::new(400);
     inside.queue.send(&late).await.expect("sent");
     inside.run_stats().await;
-    for scope in pools.into_iter().chain([LimitScope::Key(key)]) {
+    for scope in scopes.into_iter().chain([LimitScope::Key(key)]) {
         let counted = inside.spent_of(scope.clone()).await;
         assert_eq!(counted, (PicoUsd::new(1000), PicoUsd::ZERO), "{scope}: settled once");
         let item = store.admin.counters.read_counters(&[scope], true).await.expect("counted");
@@ -167,7 +167,7 @@ async fn missing_limit_item_does_not_block_settlement() {
     inside.store.relay.limits.admit(&bounds, &id, &wanted).await.expect("admitted");
     let mut record = wanted.to_expired_record(id, key.clone(), "t");
     record.cost_usd = PicoUsd::new(400);
-    record.reserved_pools.push(group());
+    record.reserved_shared_limits.push(group());
     inside.queue.send(&record).await.expect("sent");
     inside.run_stats().await;
     let expect = (PicoUsd::new(400), PicoUsd::ZERO);

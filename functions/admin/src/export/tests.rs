@@ -41,7 +41,7 @@ fn record(number: u64, model: &str) -> UsageRecord {
         iterations: Vec::new(),
         is_capped: false,
         reserved_usd: None,
-        reserved_pools: Vec::new(),
+        reserved_shared_limits: Vec::new(),
     }
 }
 

@@ -23,7 +23,7 @@ const APPROVAL: &str =
 const TOOL_CHANGES: [&str; 4] =
     ["mcp_tool_reference", "mcp_toolset_reference", "tool_definition", "tool_reference"];
 
-/// A value of the prompt, with the name of its field or of the object key that holds it.
+/// Scans one value of the prompt, and what is inside it, for what decides the cost.
 pub(super) struct ContentScanner<'f> {
     scan: &'f mut CostScan,
     /// The top-level field that contains the value.
@@ -31,7 +31,8 @@ pub(super) struct ContentScanner<'f> {
     /// The key of the value.
     key: &'f str,
     path: ValuePath<'f>,
-    is_list: bool,
+    /// Whether the items of the top-level field can be references to stored items.
+    allows_references: bool,
 }
 
 /// The path of a value in the body, for errors: `messages[3].content[1]`.
@@ -100,21 +101,28 @@ impl From<ContentPresence> for ContentFinding {
     }
 }
 
-const NOTHING: ContentFinding =
+/// Content that the body contains itself.
+const PLAIN_CONTENT: ContentFinding =
     ContentFinding { is_reference: false, presence: ContentPresence::Filled, names_file: false };
-const REFERENCE: ContentFinding = ContentFinding { is_reference: true, ..NOTHING };
+const REFERENCE: ContentFinding = ContentFinding { is_reference: true, ..PLAIN_CONTENT };
 
 impl<'f> ContentScanner<'f> {
-    /// The scanner for a top-level field. `is_list` means that its items can be references to
-    /// stored items.
-    pub(super) fn for_field(scan: &'f mut CostScan, top: &'f str, is_list: bool) -> Self {
+    /// The scanner for a top-level field. `allows_references` means that its items can be
+    /// references to stored items.
+    pub(super) fn for_field(scan: &'f mut CostScan, top: &'f str, allows_references: bool) -> Self {
         let path = ValuePath { parent: None, step: PathSegment::Field(top) };
-        Self { scan, top, key: top, path, is_list }
+        Self { scan, top, key: top, path, allows_references }
     }
 
     fn nested_content<'i>(&'i mut self, key: &'i str, step: PathSegment<'i>) -> ContentScanner<'i> {
         let path = ValuePath { parent: Some(&self.path), step };
-        ContentScanner { scan: self.scan, top: self.top, key, path, is_list: self.is_list }
+        ContentScanner {
+            scan: self.scan,
+            top: self.top,
+            key,
+            path,
+            allows_references: self.allows_references,
+        }
     }
 
     /// Reads an image's address, or its data as a URL (RFC 2397). Data of another type than an
@@ -127,7 +135,7 @@ impl<'f> ContentScanner<'f> {
             Some(_) => self.note_document(),
             None => self.scan.note_image(0),
         }
-        NOTHING
+        PLAIN_CONTENT
     }
 
     fn is_file(&self, kind: &str) -> bool {
@@ -195,19 +203,19 @@ impl<'de> Visitor<'de> for ContentScanner<'_> {
     }
 
     fn visit_bool<E: Error>(self, _: bool) -> Result<ContentFinding, E> {
-        Ok(NOTHING)
+        Ok(PLAIN_CONTENT)
     }
 
     fn visit_i64<E: Error>(self, _: i64) -> Result<ContentFinding, E> {
-        Ok(NOTHING)
+        Ok(PLAIN_CONTENT)
     }
 
     fn visit_u64<E: Error>(self, _: u64) -> Result<ContentFinding, E> {
-        Ok(NOTHING)
+        Ok(PLAIN_CONTENT)
     }
 
     fn visit_f64<E: Error>(self, _: f64) -> Result<ContentFinding, E> {
-        Ok(NOTHING)
+        Ok(PLAIN_CONTENT)
     }
 
     fn visit_str<E: Error>(mut self, text: &str) -> Result<ContentFinding, E> {
@@ -219,7 +227,7 @@ impl<'de> Visitor<'de> for ContentScanner<'_> {
         }
         let names_file = self.scan.body_protocol == UpstreamProtocol::Chat
             && memchr::memmem::find(text.as_bytes(), b"fileid://").is_some();
-        Ok(ContentFinding { names_file, ..NOTHING })
+        Ok(ContentFinding { names_file, ..PLAIN_CONTENT })
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<ContentFinding, A::Error> {
@@ -242,9 +250,9 @@ impl<'de> Visitor<'de> for ContentScanner<'_> {
             self.read_field(&name, &mut block, &mut map)?;
             presence = ContentPresence::Filled;
         }
-        self.judge_kind(&block);
+        self.note_undocumented_kind(&block);
         let names_file = block.names_file;
-        Ok(ContentFinding { presence, names_file, ..self.assess_block(&block) })
+        Ok(ContentFinding { presence, names_file, ..self.note_block_cost(&block) })
     }
 }
 
@@ -366,10 +374,10 @@ impl ContentScanner<'_> {
 
     /// Notes items and blocks that no API documents, and items whose content the upstream has
     /// stored.
-    fn judge_kind(&mut self, block: &ContentBlock<'_>) {
+    fn note_undocumented_kind(&mut self, block: &ContentBlock<'_>) {
         let kind = block.kind.as_deref().unwrap_or_default();
         let (body_protocol, top) = (self.scan.body_protocol, self.top);
-        let is_top = self.is_list && self.key == top;
+        let is_top = self.allows_references && self.key == top;
         let role = block.role.as_deref();
         let is_instruction = !matches!(role, Some("user" | "assistant" | "tool" | "function"));
         if is_top && block.names_file && is_instruction {
@@ -380,7 +388,7 @@ impl ContentScanner<'_> {
         let unknown = match (kind, self.key) {
             ("item_reference", _) => return,
             (_, _) if is_top && body_protocol == UpstreamProtocol::Responses => {
-                return self.judge_item(kind, block);
+                return self.note_undocumented_item(kind, block);
             }
             ("", _) if is_top && block.role.is_none() => "without a role",
             ("", "content") if body_protocol != UpstreamProtocol::Responses => "without a type",
@@ -398,7 +406,7 @@ impl ContentScanner<'_> {
 
     /// Notes an item of the Responses API that is undocumented or that the upstream reads by its
     /// id.
-    fn judge_item(&mut self, kind: &str, block: &ContentBlock<'_>) {
+    fn note_undocumented_item(&mut self, kind: &str, block: &ContentBlock<'_>) {
         let top = self.top;
         if kind == "mcp_approval_response" {
             return self.scan.note_unbounded_field(format!("{top}[] ({kind})"), APPROVAL);
@@ -419,8 +427,8 @@ impl ContentScanner<'_> {
         }
     }
 
-    /// Determines what an object means for the cost, after all its fields were read.
-    fn assess_block(&mut self, block: &ContentBlock<'_>) -> ContentFinding {
+    /// Notes what an object means for the cost, after all its fields were read.
+    fn note_block_cost(&mut self, block: &ContentBlock<'_>) -> ContentFinding {
         let kind = block.kind.as_deref().unwrap_or_default();
         let is_image = matches!(
             kind,
@@ -431,11 +439,11 @@ impl ContentScanner<'_> {
                 if block.media_type.as_deref().is_some_and(|kind| kind.starts_with("image/")) =>
             {
                 self.scan.note_image(block.data_bytes);
-                return NOTHING;
+                return PLAIN_CONTENT;
             }
             "base64" => {
                 self.note_document();
-                return NOTHING;
+                return PLAIN_CONTENT;
             }
             "item_reference" => {
                 self.scan
@@ -454,23 +462,27 @@ impl ContentScanner<'_> {
             && (is_image || kind == "reference" || self.is_file(kind));
         let refers = block.has_url || block.has_file || block.has_reference || is_stored;
         match (refers, is_image) {
-            (false, _) => NOTHING,
+            (false, _) => PLAIN_CONTENT,
             (true, true) => {
                 self.scan.note_image(0);
-                NOTHING
+                PLAIN_CONTENT
             }
             // The pages that a search has found. The model has received their text before.
-            (true, false) if self.key == "sources" && !block.has_file => NOTHING,
+            (true, false) if self.key == "sources" && !block.has_file => PLAIN_CONTENT,
             // The text that a file search has found is in the same object.
-            (true, false) if self.key == "results" && kind.is_empty() && !block.has_url => NOTHING,
+            (true, false) if self.key == "results" && kind.is_empty() && !block.has_url => {
+                PLAIN_CONTENT
+            }
             // In Anthropic's API, the block around a source says what kind of content it is.
             (true, false) if matches!(kind, "url" | "file") || self.key == "file" => REFERENCE,
             // A search result that the model has received before: its text is in the same block.
-            (true, false) if block.has_url && !block.has_file && !self.is_file(kind) => NOTHING,
+            (true, false) if block.has_url && !block.has_file && !self.is_file(kind) => {
+                PLAIN_CONTENT
+            }
             (true, false) if is_stored && self.key == "source" => REFERENCE,
             (true, false) => {
                 self.note_document();
-                NOTHING
+                PLAIN_CONTENT
             }
         }
     }

@@ -19,15 +19,15 @@ pub const REPORTED_COUNT_MAX: u64 = 100_000_000;
 pub(super) struct UsageFaults {
     /// A count is not a whole number of at least 0, or a field is given twice with different
     /// values.
-    pub(super) is_odd: bool,
+    pub(super) has_unreadable_count: bool,
     /// A count exceeds [`REPORTED_COUNT_MAX`].
-    pub(super) is_absurd: bool,
+    pub(super) has_excessive_count: bool,
 }
 
 impl UsageFaults {
     pub(super) fn add(&mut self, other: Self) {
-        self.is_odd |= other.is_odd;
-        self.is_absurd |= other.is_absurd;
+        self.has_unreadable_count |= other.has_unreadable_count;
+        self.has_excessive_count |= other.has_excessive_count;
     }
 }
 
@@ -93,20 +93,20 @@ impl<'a> RawFields<'a> {
     }
 
     /// The field as a part of the usage. Only an object and `null` are plain.
-    pub(super) fn part(&mut self, name: &str) -> Option<Self> {
+    pub(super) fn read_usage_part(&mut self, name: &str) -> Option<Self> {
         self.note_twice(name);
         let raw = self.values.get(name).filter(|raw| **raw != "null")?;
         let part = serde_json::from_str(raw).ok();
-        self.faults.is_odd |= part.is_none();
+        self.faults.has_unreadable_count |= part.is_none();
         part
     }
 
     /// The field as a list of objects. Only such a list and `null` are plain.
-    pub(super) fn objects(&mut self, name: &str) -> Option<Vec<Self>> {
+    pub(super) fn read_usage_list(&mut self, name: &str) -> Option<Vec<Self>> {
         self.note_twice(name);
         let raw = self.values.get(name).filter(|raw| **raw != "null")?;
         let list = serde_json::from_str(raw).ok();
-        self.faults.is_odd |= list.is_none();
+        self.faults.has_unreadable_count |= list.is_none();
         list
     }
 
@@ -117,8 +117,8 @@ impl<'a> RawFields<'a> {
         let raw = self.values.get(name).filter(|raw| **raw != "null")?;
         match parse_count(raw) {
             ParsedCount::Plain(count) => return Some(count),
-            ParsedCount::Odd => self.faults.is_odd = true,
-            ParsedCount::Absurd => self.faults.is_absurd = true,
+            ParsedCount::Odd => self.faults.has_unreadable_count = true,
+            ParsedCount::Absurd => self.faults.has_excessive_count = true,
         }
         None
     }
@@ -134,7 +134,7 @@ impl<'a> RawFields<'a> {
     }
 
     fn note_twice(&mut self, name: &str) {
-        self.faults.is_odd |= self.is_given_twice(name);
+        self.faults.has_unreadable_count |= self.is_given_twice(name);
     }
 }
 
@@ -236,9 +236,9 @@ mod tests {
         let read = |json| serde_json::from_str::<RawFields<'_>>(json).unwrap();
         let mut fields = read(r#"{"input_tokens":1,"input_tokens":2,"x":3,"x":4}"#);
         assert_eq!(fields.count("input_tokens"), Some(2));
-        assert!(fields.faults.is_odd);
+        assert!(fields.faults.has_unreadable_count);
         let mut fields = read(r#"{"input_tokens":2,"input_tokens":2}"#);
         assert_eq!(fields.count("input_tokens"), Some(2));
-        assert!(!fields.faults.is_odd);
+        assert!(!fields.faults.has_unreadable_count);
     }
 }

@@ -50,15 +50,15 @@ pub(super) struct NestedResponse {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct StopDelta {
-    #[serde(default, deserialize_with = "soft")]
+    #[serde(default, deserialize_with = "deserialize_or_none")]
     pub(super) stop_reason: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
 pub(super) struct FinishChoice {
-    #[serde(default, deserialize_with = "soft")]
+    #[serde(default, deserialize_with = "deserialize_or_none")]
     pub(super) index: Option<u64>,
-    #[serde(default, deserialize_with = "soft")]
+    #[serde(default, deserialize_with = "deserialize_or_none")]
     finish_reason: Option<String>,
 }
 
@@ -176,7 +176,7 @@ impl RawUsage {
     /// one that counts.
     fn take(fields: &mut RawFields<'_>) -> Option<Self> {
         let mut usage = fields.object("usage").map(Self::read)?;
-        usage.faults.is_odd |= fields.is_given_twice("usage");
+        usage.faults.has_unreadable_count |= fields.is_given_twice("usage");
         Some(usage)
     }
 
@@ -198,22 +198,22 @@ impl RawUsage {
             ..Self::default()
         };
         let total = fields.count("total_tokens");
-        if let Some(mut tools) = fields.part("server_tool_use") {
+        if let Some(mut tools) = fields.read_usage_part("server_tool_use") {
             usage.web_search_requests = tools.count("web_search_requests");
             fields.faults.add(tools.faults);
         }
-        usage.iterations = fields.objects("iterations").map(|passes| {
+        usage.iterations = fields.read_usage_list("iterations").map(|passes| {
             passes.into_iter().map(|pass| RawIteration::read(pass, &mut fields.faults)).collect()
         });
         let outputs = ["completion_tokens_details", "output_tokens_details"];
-        if let Some(mut details) = outputs.iter().find_map(|name| fields.part(name)) {
+        if let Some(mut details) = outputs.iter().find_map(|name| fields.read_usage_part(name)) {
             // `thinking_tokens` is Anthropic's name, `reasoning_tokens` OpenAI's.
             usage.thinking_tokens =
                 details.count("thinking_tokens").or(details.count("reasoning_tokens"));
             fields.faults.add(details.faults);
         }
         let prompts = ["prompt_tokens_details", "input_tokens_details"];
-        if let Some(mut details) = prompts.iter().find_map(|name| fields.part(name)) {
+        if let Some(mut details) = prompts.iter().find_map(|name| fields.read_usage_part(name)) {
             let parts = (details.count("cached_tokens"), details.count("cache_write_tokens"));
             usage.split_prompt(parts.0, parts.1, total);
             fields.faults.add(details.faults);
@@ -226,7 +226,7 @@ impl RawUsage {
     /// Whether any count is above 0, so that the upstream bills something.
     pub(super) fn has_counts(&self) -> bool {
         let counts = [Some(self.prompt_tokens()), self.output_tokens, self.web_search_requests];
-        counts.into_iter().flatten().any(|count| count > 0) || self.faults.is_absurd
+        counts.into_iter().flatten().any(|count| count > 0) || self.faults.has_excessive_count
     }
 
     /// The tokens of the prompt, whatever their class.
@@ -283,7 +283,7 @@ impl RawUsage {
 
 impl CacheCreation {
     fn take(fields: &mut RawFields<'_>) -> Option<Self> {
-        let mut split = fields.part("cache_creation")?;
+        let mut split = fields.read_usage_part("cache_creation")?;
         let read = Self {
             ephemeral_5m_input_tokens: split.count("ephemeral_5m_input_tokens"),
             ephemeral_1h_input_tokens: split.count("ephemeral_1h_input_tokens"),
@@ -310,7 +310,7 @@ impl RawIteration {
 }
 
 /// A value of the expected type, or `None`.
-fn soft<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+fn deserialize_or_none<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de>,

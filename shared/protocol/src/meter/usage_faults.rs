@@ -121,12 +121,12 @@ fn impossible_count_is_replaced_by_an_estimate() {
             let rest = r#""input_tokens":10,"output_tokens":7"#;
             let usage = format!(r#""usage":{{{rest},"{class}":{count}}}"#);
             let reading = whole(&message(&usage));
-            assert!(reading.is_absurd && reading.usage.estimated, "{usage}");
+            assert!(reading.has_excessive_count && reading.usage.estimated, "{usage}");
             assert!(reading.usage.tokens.total() < 10_000, "{usage}: {reading:?}");
         }
     }
     let reading = whole(&message(r#""usage":{"input_tokens":100000000,"output_tokens":7}"#));
-    assert!(!reading.is_absurd && !reading.usage.estimated, "{reading:?}");
+    assert!(!reading.has_excessive_count && !reading.usage.estimated, "{reading:?}");
 }
 
 #[test]
@@ -206,6 +206,38 @@ fn any_json() -> impl Strategy<Value = String> {
             }),
         ]
     })
+}
+
+#[test]
+fn dropped_events_count_as_output_in_every_protocol() {
+    for start in [
+        r#"data: {"choices":[{"index":0,"delta":{"content":""#,
+        "event: content_block_delta\ndata: {\"delta\":{\"text\":\"",
+        "event: response.output_text.delta\ndata: {\"delta\":\"",
+    ] {
+        for end in ["", "\"}\n\n"] {
+            let mut meter = UsageMeter::for_stream();
+            meter.observe(format!("{start}{}", "a".repeat(1000)).as_bytes());
+            meter.drop_event();
+            meter.observe(format!("{}{end}", "a".repeat(1000)).as_bytes());
+            let reading = meter.finish(4_000);
+            assert!(reading.output_chars >= 2000, "{start}: {}", reading.output_chars);
+            assert!(reading.started && reading.usage.estimated, "{start}");
+        }
+    }
+}
+
+#[test]
+fn unread_streams_hide_their_usage() {
+    for bytes in [[0x1b; 400].as_slice(), b"data: {\"error\":{}}\n\n", b""] {
+        let mut meter = UsageMeter::for_unread_stream();
+        meter.observe(bytes);
+        assert!(!meter.has_good_start() && !meter.is_mid_event());
+        let reading = meter.finish(4_000);
+        assert!(reading.hides_usage && reading.usage.estimated, "{bytes:?}");
+        assert_eq!(reading.usage.tokens.input, 1_000, "{bytes:?}");
+        assert_eq!(reading.usage.tokens.output, (bytes.len() as u64).div_ceil(4), "{bytes:?}");
+    }
 }
 
 proptest! {

@@ -114,7 +114,8 @@ impl UsageTally {
     pub(super) fn has_counts(&self) -> bool {
         let write = [self.cache_write.total, self.cache_write.hour];
         let counts = [self.input, self.output, self.cache_read, self.web_searches];
-        counts.into_iter().chain(write).flatten().any(|count| count > 0) || self.faults.is_absurd
+        counts.into_iter().chain(write).flatten().any(|count| count > 0)
+            || self.faults.has_excessive_count
     }
 
     /// Notes what an answer reports outside its usage: OpenAI's tier, and the searches among its items.

@@ -367,8 +367,8 @@ impl ProbeOutcome {
 }
 
 /// Combines refusals that do not name the credential; each comes with whether a random credential
-/// got the same answer. `passed` is an answer to another call that proves nothing either. A gateway
-/// can forbid one call to everybody, so a "forbidden" counts only if every call got it.
+/// got the same answer. `success` is an answer to another call that proves nothing either. A
+/// gateway can forbid one call to everybody, so a "forbidden" counts only if every call got it.
 fn combine_refusals(
     inconclusive: Vec<(CooldownReason, ProbeResponse, bool)>,
     success: Option<ProbeResponse>,

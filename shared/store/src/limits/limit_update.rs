@@ -80,13 +80,13 @@ pub(super) fn reserve_in_key<'a>(
 }
 
 /// Counts a request against a shared limit.
-pub(super) fn reserve_in_pool(limits: &Limits, reservation: &Reservation) -> LimitUpdate {
+pub(super) fn reserve_in_shared_limit(limits: &Limits, reservation: &Reservation) -> LimitUpdate {
     let (mut conditions, mut values) = limit_conditions(limits, reservation.estimate, 1);
     if let Some(max) = limits.concurrency {
         conditions.push(below("#under_way", ":concurrency"));
         values.extend([(":concurrency".to_owned(), number(max)), zero()]);
     }
-    let mut names = pool_names(reservation);
+    let mut names = shared_limit_names(reservation);
     names.extend(to_name_pairs([("#minute", &minute(reservation.at).name)]));
     let update = "ADD #w0 :e, #w1 :e, #w2 :e, #w3 :e, #held :e, #under_way :count, #minute :count";
     // There is at least one condition: the item of a scope without limits is not updated.
@@ -104,11 +104,11 @@ pub(super) fn release_in_key(id: &RequestId, reservation: &Reservation) -> Limit
 }
 
 /// Releases a reservation in the item of a shared limit.
-pub(super) fn release_in_pool(reservation: &Reservation) -> LimitUpdate {
+pub(super) fn release_in_shared_limit(reservation: &Reservation) -> LimitUpdate {
     LimitUpdate {
         condition: "attribute_exists(#under_way)".to_owned(),
         update: "ADD #w0 :e, #w1 :e, #w2 :e, #w3 :e, #held :e, #under_way :less".to_owned(),
-        names: pool_names(reservation),
+        names: shared_limit_names(reservation),
         values: HashMap::from([
             refund_value(reservation.estimate),
             (":less".to_owned(), number(-1)),
@@ -191,7 +191,7 @@ fn open_names(id: &RequestId, reservation: &Reservation) -> HashMap<String, Stri
     names
 }
 
-fn pool_names(reservation: &Reservation) -> HashMap<String, String> {
+fn shared_limit_names(reservation: &Reservation) -> HashMap<String, String> {
     let mut names = window_names(reservation);
     names.extend(to_name_pairs([("#under_way", UNDER_WAY), ("#held", HELD)]));
     names

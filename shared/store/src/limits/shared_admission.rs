@@ -4,7 +4,9 @@
 //! DynamoDB rejects a transaction that conflicts with another on the same item. A busy shared limit
 //! is therefore tried a bounded number of times, with an exponential wait with jitter.
 
-use super::limit_update::{release_in_key, release_in_pool, reserve_in_key, reserve_in_pool};
+use super::limit_update::{
+    release_in_key, release_in_shared_limit, reserve_in_key, reserve_in_shared_limit,
+};
 use super::{Admission, LimitStore};
 use crate::StoreError;
 use crate::transaction::{CancelledTransaction, TransactionAction};
@@ -71,9 +73,9 @@ fn reservation_actions(
         reserve_in_key(&effective_limits.own_limits, std::iter::once((id, reservation)))?;
     let mut actions =
         vec![key_update.into_action(connection, &LimitScope::Key(effective_limits.key.clone()))];
-    let pools = effective_limits.shared_limits.iter();
-    actions.extend(pools.map(|(scope, limits)| {
-        reserve_in_pool(limits, reservation).into_action(connection, scope)
+    let shared_limits = effective_limits.shared_limits.iter();
+    actions.extend(shared_limits.map(|(scope, limits)| {
+        reserve_in_shared_limit(limits, reservation).into_action(connection, scope)
     }));
     Ok(actions)
 }
@@ -88,9 +90,11 @@ pub(super) async fn release_together(
     for attempt in 0..TRIES_MAX {
         let key_update = release_in_key(id, reservation);
         let mut actions = vec![key_update.into_action(connection, &LimitScope::Key(key.clone()))];
-        let pools = reservation.shared_limits.iter();
-        actions
-            .extend(pools.map(|scope| release_in_pool(reservation).into_action(connection, scope)));
+        let shared_limits = reservation.shared_limits.iter();
+        actions.extend(
+            shared_limits
+                .map(|scope| release_in_shared_limit(reservation).into_action(connection, scope)),
+        );
         match connection.transact(actions).await {
             // A failed condition means that the reservation is closed already.
             Ok(()) | Err(CancelledTransaction::Conditions(_)) => return Ok(()),

@@ -73,12 +73,16 @@ impl LambdaDeployment {
     }
 
     /// Creates an account at the upstream and a key. Returns the secret of the key.
-    pub async fn furnish(&self, admin: &FunctionProcess) -> String {
-        self.furnish_at(admin, &self.upstream.url()).await
+    pub async fn create_account_and_key(&self, admin: &FunctionProcess) -> String {
+        self.create_key_with_account_at(admin, &self.upstream.url()).await
     }
 
     /// The same with an account at this base URL.
-    pub async fn furnish_at(&self, admin: &FunctionProcess, base_url: &str) -> String {
+    pub async fn create_key_with_account_at(
+        &self,
+        admin: &FunctionProcess,
+        base_url: &str,
+    ) -> String {
         let account = account_body("main", base_url);
         Self::operate(admin, "POST", "/accounts", &account).await.status(201);
         let key = Self::operate(admin, "POST", "/keys", &json!({"name": "ci"})).await.status(201);

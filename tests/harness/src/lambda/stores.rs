@@ -34,7 +34,7 @@ impl StoresProcess {
     }
 
     /// Opens the stores that a `baton up` has left in this data folder.
-    pub async fn over(data: &Path) -> Self {
+    pub async fn open_data_folder(data: &Path) -> Self {
         Self::open(&std::env::temp_dir(), Some(data)).await
     }
 

@@ -21,16 +21,16 @@ const FOR_EVER: Duration = Duration::from_secs(1000);
 
 /// Does what the plan has for request `number`.
 pub(crate) async fn ask(world: &SimulatedWorld, number: usize) {
-    let ask = &world.plan.asks[number];
-    let key = &world.keys[ask.key];
-    let instance = world.instance(ask.slot);
-    let body = body(ask);
+    let planned = &world.plan.requests[number];
+    let key = &world.keys[planned.key];
+    let instance = world.instance(planned.slot);
+    let body = body(planned);
     let mut client_request = ClientRequest {
         number,
         key: key.id.clone(),
         at: world.system.clock.now(),
         body_bytes: body.len() as u64,
-        max_tokens: ask.max_tokens,
+        max_tokens: planned.max_tokens,
         died: None,
         heard_whole: false,
     };
@@ -42,7 +42,7 @@ pub(crate) async fn ask(world: &SimulatedWorld, number: usize) {
     client_request.heard_whole = tokio::select! {
         biased;
         () = instance.life.ended() => false,
-        whole = talk(&instance.relay, request, ask) => whole,
+        whole = talk(&instance.relay, request, planned) => whole,
     };
     // The instance can also die later, while the rest of the answer is read without the client.
     locked(&world.client_requests).push(client_request);
@@ -64,20 +64,20 @@ async fn watch(world: &SimulatedWorld, number: usize, life: &InstanceLife) {
 async fn talk(
     relay: &baton_relay::Relay,
     request: Request<Full<Bytes>>,
-    ask: &PlannedRequest,
+    planned: &PlannedRequest,
 ) -> bool {
-    let begin = match ask.patience {
+    let begin = match planned.patience {
         ClientPatience::For(time) => time,
         _ => FOR_EVER,
     };
     let Ok(answer) = timeout(begin, relay.handle(request)).await else { return false };
     let is_good = answer.status().is_success();
-    let bytes = match ask.patience {
+    let bytes = match planned.patience {
         ClientPatience::Bytes(bytes) => bytes,
         _ => usize::MAX,
     };
     let heard = read(answer.into_body(), bytes).await;
-    is_good && heard.is_some_and(|text| !ask.stream || text.contains("\"message_stop\""))
+    is_good && heard.is_some_and(|text| !planned.stream || text.contains("\"message_stop\""))
 }
 
 /// The whole body; `None` if it broke or the client left.
@@ -93,9 +93,9 @@ async fn read(body: RelayBody, bytes: usize) -> Option<String> {
     Some(String::from_utf8_lossy(&heard).into_owned())
 }
 
-fn body(ask: &PlannedRequest) -> Bytes {
+fn body(planned: &PlannedRequest) -> Bytes {
     let body = json!({
-        "model": MODEL, "max_tokens": ask.max_tokens, "stream": ask.stream,
+        "model": MODEL, "max_tokens": planned.max_tokens, "stream": planned.stream,
         "messages": [{ "role": "user", "content": "simulated" }],
     });
     Bytes::from(body.to_string())

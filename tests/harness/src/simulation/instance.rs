@@ -21,7 +21,7 @@ impl RelayInstance {
     pub(crate) fn new(world: &SimulatedWorld, life: InstanceLife, number: u64) -> Self {
         let upstream = UpstreamLink {
             ledger: world.ledger.clone(),
-            asks: Arc::clone(&world.plan.asks),
+            requests: Arc::clone(&world.plan.requests),
             life: life.clone(),
         };
         let process = process(world, world.seed ^ number << 32, &life, &world.rights.relay);

@@ -15,11 +15,11 @@ const MINUTES: u64 = 5;
 #[derive(Debug)]
 pub(crate) struct RunPlan {
     pub(crate) begins: Timestamp,
-    pub(crate) asks: Arc<Vec<PlannedRequest>>,
-    pub(crate) deeds: Vec<(Duration, PlannedEvent)>,
-    pub(crate) spells: Vec<OutageWindow>,
+    pub(crate) requests: Arc<Vec<PlannedRequest>>,
+    pub(crate) events: Vec<(Duration, PlannedEvent)>,
+    pub(crate) outages: Vec<OutageWindow>,
     /// After how many calls and chunks each following instance dies; the last ones do not die.
-    pub(crate) deaths: Vec<u32>,
+    pub(crate) crash_points: Vec<u32>,
     /// Whether nothing goes wrong that would excuse a wrong number.
     pub(crate) is_calm: bool,
 }
@@ -34,7 +34,7 @@ pub(crate) struct PlannedRequest {
     pub(crate) max_tokens: u64,
     pub(crate) patience: ClientPatience,
     /// The behavior of its upstreams, in order of the calls.
-    pub(crate) acts: Vec<UpstreamBehavior>,
+    pub(crate) upstream_behaviors: Vec<UpstreamBehavior>,
     pub(crate) served: ServedUsage,
 }
 
@@ -117,15 +117,16 @@ impl RunPlan {
         let rng = &mut StdRng::seed_from_u64(seed);
         let is_calm = rng.random_ratio(1, 8);
         let count = rng.random_range(3..14_u32);
-        let asks =
+        let requests =
             (0..count).map(|number| PlannedRequest::draw(rng, is_calm, number.into())).collect();
-        let deaths = if is_calm || rng.random_bool(0.4) { 0 } else { rng.random_range(1..4_u32) };
+        let crash_count =
+            if is_calm || rng.random_bool(0.4) { 0 } else { rng.random_range(1..4_u32) };
         Self {
             begins: begin(rng),
-            asks: Arc::new(asks),
-            deeds: deeds(rng, is_calm),
-            spells: if is_calm { Vec::new() } else { spells(rng) },
-            deaths: (0..deaths).map(|_| rng.random_range(3..80)).collect(),
+            requests: Arc::new(requests),
+            events: events(rng, is_calm),
+            outages: if is_calm { Vec::new() } else { outages(rng) },
+            crash_points: (0..crash_count).map(|_| rng.random_range(3..80)).collect(),
             is_calm,
         }
     }
@@ -145,32 +146,32 @@ fn moment(rng: &mut StdRng) -> Duration {
     Duration::from_millis(rng.random_range(0..MINUTES * 60_000))
 }
 
-fn deeds(rng: &mut StdRng, is_calm: bool) -> Vec<(Duration, PlannedEvent)> {
-    let mut deeds = Vec::new();
+fn events(rng: &mut StdRng, is_calm: bool) -> Vec<(Duration, PlannedEvent)> {
+    let mut events = Vec::new();
     let polls =
         |rng: &mut StdRng| (!is_calm && rng.random_ratio(1, 4)).then(|| rng.random_range(1..40));
     for _ in 0..rng.random_range(2..7_u32) {
         let consumer = rng.random_range(0..3);
         let polls = polls(rng);
-        deeds.push((moment(rng), PlannedEvent::Consume { consumer, polls }));
+        events.push((moment(rng), PlannedEvent::Consume { consumer, polls }));
     }
     // Since the consumers are this slow, refresh would correctly give up on requests.
     let ticks = if is_calm { 0 } else { rng.random_range(1..4_u32) };
     for _ in 0..ticks {
         let polls = polls(rng);
-        deeds.push((moment(rng), PlannedEvent::Tick { polls }));
+        events.push((moment(rng), PlannedEvent::Tick { polls }));
     }
     if !is_calm && rng.random_ratio(1, 3) {
         let seconds = [61, 300, 3600, 86_400][rng.random_range(0..4)];
-        deeds.push((moment(rng), PlannedEvent::Jump(seconds)));
+        events.push((moment(rng), PlannedEvent::Jump(seconds)));
     }
     if !is_calm && rng.random_ratio(1, 4) {
-        deeds.push((moment(rng), PlannedEvent::Kill(rng.random_range(0..2))));
+        events.push((moment(rng), PlannedEvent::Kill(rng.random_range(0..2))));
     }
-    deeds
+    events
 }
 
-fn spells(rng: &mut StdRng) -> Vec<OutageWindow> {
+fn outages(rng: &mut StdRng) -> Vec<OutageWindow> {
     const KINDS: [OutageKind; 7] = [
         OutageKind::Throttled,
         OutageKind::Internal,
@@ -205,7 +206,7 @@ impl PlannedRequest {
             stream: rng.random_bool(0.75),
             max_tokens,
             patience,
-            acts: (0..3).map(|_| UpstreamBehavior::draw(rng, is_calm)).collect(),
+            upstream_behaviors: (0..3).map(|_| UpstreamBehavior::draw(rng, is_calm)).collect(),
             served: ServedUsage {
                 input: rng.random_range(1..400),
                 cache_read: rng.random_range(0..300),

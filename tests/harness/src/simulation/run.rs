@@ -68,18 +68,18 @@ pub fn account_of(seed: u64) -> RunFacts {
 async fn run_plan(world: &Arc<SimulatedWorld>, books: &Arc<BackgroundFunctions>) {
     let begin = Instant::now();
     let mut all = JoinSet::new();
-    for number in 0..world.plan.asks.len() {
+    for number in 0..world.plan.requests.len() {
         let world = Arc::clone(world);
         all.spawn(async move {
-            sleep_until(begin + world.plan.asks[number].at).await;
+            sleep_until(begin + world.plan.requests[number].at).await;
             client::ask(&world, number).await;
         });
     }
-    for &(at, deed) in &world.plan.deeds {
+    for &(at, event) in &world.plan.events {
         let (world, books) = (Arc::clone(world), Arc::clone(books));
         all.spawn(async move {
             sleep_until(begin + at).await;
-            match deed {
+            match event {
                 PlannedEvent::Consume { consumer, polls } => books.consume(consumer, polls).await,
                 PlannedEvent::Tick { polls } => books.tick(polls).await,
                 PlannedEvent::Jump(seconds) => {

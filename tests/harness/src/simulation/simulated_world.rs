@@ -30,7 +30,7 @@ pub(crate) struct SimulatedWorld {
     pub(crate) weather: StoreConditions,
     pub(crate) rights: &'static FunctionRights,
     pub(crate) client_requests: Mutex<Vec<ClientRequest>>,
-    deaths: Mutex<VecDeque<u32>>,
+    crash_points: Mutex<VecDeque<u32>>,
     slots: Mutex<Vec<Option<Arc<RelayInstance>>>>,
     /// The number of instances so far.
     started: Mutex<u64>,
@@ -71,9 +71,9 @@ impl SimulatedWorld {
         let keys = create_resources(&system).await;
         Self {
             seed,
-            weather: StoreConditions::new(plan.spells.clone(), seed),
+            weather: StoreConditions::new(plan.outages.clone(), seed),
             rights: &RIGHTS,
-            deaths: Mutex::new(plan.deaths.iter().copied().collect()),
+            crash_points: Mutex::new(plan.crash_points.iter().copied().collect()),
             plan,
             system,
             keys,
@@ -91,7 +91,7 @@ impl SimulatedWorld {
         if let Some(instance) = living {
             return Arc::clone(instance);
         }
-        let steps = locked(&self.deaths).pop_front();
+        let steps = locked(&self.crash_points).pop_front();
         let mut started = locked(&self.started);
         *started += 1;
         let instance = Arc::new(RelayInstance::new(self, InstanceLife::of(steps), *started));
@@ -101,7 +101,7 @@ impl SimulatedWorld {
 
     /// From now on no instance dies, except those whose remaining steps are already fixed.
     pub(crate) fn let_live(&self) {
-        locked(&self.deaths).clear();
+        locked(&self.crash_points).clear();
     }
 }
 

@@ -1,4 +1,4 @@
-//! The connection to the stores: always slow, and faulty in the spells of the plan.
+//! The connection to the stores: always slow, and faulty in the outages of the plan.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,20 +17,20 @@ use crate::injected_faults::InjectedFault;
 pub(crate) struct StoreConditions(Arc<Mutex<Inner>>);
 
 struct Inner {
-    spells: Vec<OutageWindow>,
+    outages: Vec<OutageWindow>,
     since: Instant,
     rng: StdRng,
 }
 
 impl StoreConditions {
-    pub(crate) fn new(spells: Vec<OutageWindow>, seed: u64) -> Self {
+    pub(crate) fn new(outages: Vec<OutageWindow>, seed: u64) -> Self {
         let rng = StdRng::seed_from_u64(seed ^ 0x5eed);
-        Self(Arc::new(Mutex::new(Inner { spells, since: Instant::now(), rng })))
+        Self(Arc::new(Mutex::new(Inner { outages, since: Instant::now(), rng })))
     }
 
     /// Ends all faults.
     pub(crate) fn clear(&self) {
-        self.inner().spells.clear();
+        self.inner().outages.clear();
     }
 
     /// The fault of one call by a caller with this life.
@@ -46,10 +46,10 @@ impl StoreConditions {
             return if inner.rng.random_bool(0.5) { silence.after() } else { silence };
         }
         let now = inner.since.elapsed();
-        let here = |spell: &&OutageWindow| spell.time.contains(&now);
-        let spell = inner.spells.iter().find(here).cloned();
-        let bad = spell.filter(|spell| inner.rng.random_range(0..100) < spell.share);
-        if let Some(fault) = bad.and_then(|spell| fault(spell.kind, target, body)) {
+        let here = |outage: &&OutageWindow| outage.time.contains(&now);
+        let outage = inner.outages.iter().find(here).cloned();
+        let bad = outage.filter(|outage| inner.rng.random_range(0..100) < outage.share);
+        if let Some(fault) = bad.and_then(|outage| fault(outage.kind, target, body)) {
             return fault;
         }
         let mut way = || Duration::from_millis(inner.rng.random_range(0..8));

@@ -51,7 +51,7 @@ impl CallLedger {
 /// The connection of an instance to the upstream. It ends with the instance.
 pub(crate) struct UpstreamLink {
     pub(crate) ledger: CallLedger,
-    pub(crate) asks: Arc<Vec<PlannedRequest>>,
+    pub(crate) requests: Arc<Vec<PlannedRequest>>,
     pub(crate) life: InstanceLife,
 }
 
@@ -67,25 +67,26 @@ impl Transport for UpstreamLink {
             }
             let number = request.headers().get("x-claude-code-session-id");
             let number = number.and_then(|value| value.to_str().ok()?.strip_prefix("sim-"));
-            let ask = number.and_then(|digits| digits.parse().ok()).expect("a numbered request");
-            self.serve(ask).await
+            let number = number.and_then(|digits| digits.parse().ok()).expect("a numbered request");
+            self.serve(number).await
         })
     }
 }
 
 impl UpstreamLink {
     async fn serve(&self, number: usize) -> Result<Response<UpstreamBody>, UpstreamCallError> {
-        let ask = &self.asks[number];
+        let planned = &self.requests[number];
         let (call, attempt) = self.ledger.begin(number);
-        let act = ask.acts[attempt.min(ask.acts.len() - 1)];
-        sleep(ask.served.pace).await;
-        match act {
+        let behavior =
+            planned.upstream_behaviors[attempt.min(planned.upstream_behaviors.len() - 1)];
+        sleep(planned.served.pace).await;
+        match behavior {
             UpstreamBehavior::Refuse => {
                 return Err(UpstreamCallError::Unreachable("refused".to_owned()));
             }
             UpstreamBehavior::Hang => return std::future::pending().await,
             UpstreamBehavior::Status(status) => return Ok(error(status)),
-            UpstreamBehavior::ErrorFirst if ask.stream => {
+            UpstreamBehavior::ErrorFirst if planned.stream => {
                 let text = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\
                             \"overloaded_error\",\"message\":\"Overloaded\"}}\n\n";
                 return Ok(answer("text/event-stream", UpstreamBody::from(text)));
@@ -94,20 +95,20 @@ impl UpstreamLink {
             UpstreamBehavior::Whole | UpstreamBehavior::CutAt(_) | UpstreamBehavior::StallAt(_) => {
             }
         }
-        let (kind, text) = if ask.stream {
-            ("text/event-stream", events(number, ask.served))
+        let (kind, text) = if planned.stream {
+            ("text/event-stream", events(number, planned.served))
         } else {
-            ("application/json", message(number, ask.served).to_string())
+            ("application/json", message(number, planned.served).to_string())
         };
         let place = |thousandth| text.len() * thousandth / 1000;
-        let (upto, end) = match act {
+        let (upto, end) = match behavior {
             UpstreamBehavior::CutAt(thousandth) => (place(thousandth), BodyEnd::Cut),
             UpstreamBehavior::StallAt(thousandth) => (place(thousandth), BodyEnd::Stall),
-            _ => (text.len(), BodyEnd::Whole(self.ledger.clone(), call, tokens(ask.served))),
+            _ => (text.len(), BodyEnd::Whole(self.ledger.clone(), call, tokens(planned.served))),
         };
         let bytes = Bytes::from(text).slice(..upto);
         let pour =
-            BodyStream { bytes, end: Some(end), served: ask.served, life: self.life.clone() };
+            BodyStream { bytes, end: Some(end), served: planned.served, life: self.life.clone() };
         Ok(answer(kind, UpstreamBody::wrap_stream(poured(pour).fuse())))
     }
 }

@@ -401,7 +401,7 @@ impl InProcessSystem {
             iterations: Vec::new(),
             is_capped: false,
             reserved_usd: None,
-            reserved_pools: Vec::new(),
+            reserved_shared_limits: Vec::new(),
         }
     }
 
