@@ -1,48 +1,65 @@
 //! Removes from a request what only another upstream can read, before it passes untranslated.
 //!
 //! A client returns what it got: thinking and reasoning items that were translated for it, with a
-//! state or an id of Baton's own, and ids of calls in another vendor's letters. After a failover
-//! the next upstream refuses them ("Invalid `signature` in `thinking` block", "Item … not found").
-//! A request without them keeps all of its bytes.
+//! state or an id of Baton's own, ids of calls in another vendor's letters, and what a vendor adds
+//! to its answers. After a failover the next upstream refuses them ("Invalid `signature` in
+//! `thinking` block", "Item … not found", "Unknown parameter: 'messages[2].reasoning'"). A request
+//! without them keeps all of its bytes.
+
+mod chat_history;
 
 use crate::json::{DEPTH_MAX, JsonDocument, JsonValue};
 use crate::translate::{STATE_PREFIX, sanitize_id};
+use baton_domain::model_capabilities::ModelCapabilities;
 use baton_domain::protocol::UpstreamProtocol;
+use chat_history::ChatHistory;
 use memchr::memmem;
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// Whether the body may have foreign state, so that [`remove_foreign_state`] parses it. This is one
-/// scan of the body without a copy.
-pub fn may_have_foreign_state(body: &[u8], upstream: UpstreamProtocol) -> bool {
+/// Whether the body may have foreign state, so that [`remove_foreign_state`] parses it. These are
+/// scans of the body without a copy. `capabilities` are those of the model that gets the request.
+pub fn may_have_foreign_state(
+    body: &[u8],
+    upstream: UpstreamProtocol,
+    capabilities: &ModelCapabilities,
+) -> bool {
     match upstream {
         UpstreamProtocol::Messages => may_have_foreign_blocks(body),
         UpstreamProtocol::Responses => may_have_foreign_items(body),
-        UpstreamProtocol::Chat => false,
+        UpstreamProtocol::Chat => chat_history::may_need_change(body, capabilities),
     }
 }
 
 /// The body without foreign state, or `None` if it has none.
-pub fn remove_foreign_state(body: &[u8], upstream: UpstreamProtocol) -> Option<Vec<u8>> {
-    let name = match upstream {
-        UpstreamProtocol::Messages => "messages",
-        UpstreamProtocol::Responses => "input",
-        UpstreamProtocol::Chat => return None,
-    };
-    if !may_have_foreign_state(body, upstream) {
+pub fn remove_foreign_state(
+    body: &[u8],
+    upstream: UpstreamProtocol,
+    capabilities: &ModelCapabilities,
+) -> Option<Vec<u8>> {
+    if !may_have_foreign_state(body, upstream, capabilities) {
         return None;
     }
     let document = JsonDocument::parse(body, DEPTH_MAX).ok()?;
-    let list = field(document.root(), name)?;
+    let root = document.root();
+    let list = match upstream {
+        UpstreamProtocol::Messages | UpstreamProtocol::Chat => field(root, "messages")?,
+        UpstreamProtocol::Responses => field(root, "input")?,
+    };
     let mut edits = Vec::new();
-    let kept = if upstream == UpstreamProtocol::Messages {
-        let (kept, has_lost_thinking) = keep_messages(list);
-        if has_lost_thinking {
-            edits.extend(disabled_thinking(document.root(), body));
+    let kept: Vec<KeptElement<'_>> = match upstream {
+        UpstreamProtocol::Messages => {
+            let (kept, has_lost_thinking) = keep_messages(list);
+            if has_lost_thinking {
+                edits.extend(disabled_thinking(root, body));
+            }
+            kept
         }
-        kept
-    } else {
-        list.items()?.map(keep_item).collect()
+        UpstreamProtocol::Responses => list.items()?.map(keep_item).collect(),
+        UpstreamProtocol::Chat => {
+            let history = ChatHistory::new(root, capabilities);
+            list.items()?.map(|message| history.keep_message(message)).collect()
+        }
     };
     let is_changed = kept.iter().any(|element| !matches!(element, KeptElement::Same(_)));
     if !is_changed {
@@ -173,14 +190,21 @@ fn is_foreign_thinking(block: JsonValue<'_>) -> bool {
 }
 
 fn with_plain_id<'a>(block: JsonValue<'a>, name: &str) -> KeptElement<'a> {
-    let Some(id) = field(block, name) else { return KeptElement::Same(block.raw()) };
-    let Some(text) = id.text() else { return KeptElement::Same(block.raw()) };
-    let plain = sanitize_id(&text);
-    if plain == *text {
-        return KeptElement::Same(block.raw());
-    }
-    let edit = (find_span(block.raw().as_bytes(), id.raw()), format!("\"{plain}\""));
-    let changed = apply(block.raw().as_bytes(), vec![edit]);
+    with_id(block, name, |id| Some(sanitize_id(id)).filter(|plain| plain != id))
+}
+
+/// The object with another id in the field, if `fit` gives one.
+fn with_id<'a>(
+    object: JsonValue<'a>,
+    name: &str,
+    fit: impl Fn(&str) -> Option<String>,
+) -> KeptElement<'a> {
+    let raw = object.raw();
+    let id = field(object, name).and_then(|id| Some((id, fit(&id.text()?)?)));
+    let Some((id, fitting)) = id else { return KeptElement::Same(raw) };
+    let fitting = serde_json::Value::from(fitting).to_string();
+    let edit = (find_span(raw.as_bytes(), id.raw()), fitting);
+    let changed = apply(raw.as_bytes(), vec![edit]);
     KeptElement::Changed(String::from_utf8(changed).unwrap_or_default())
 }
 
@@ -238,7 +262,11 @@ mod tests {
     use serde_json::{Value, json};
 
     fn cleaned(body: &Value, upstream: UpstreamProtocol) -> Option<Value> {
-        let changed = remove_foreign_state(body.to_string().as_bytes(), upstream)?;
+        let changed = remove_foreign_state(
+            body.to_string().as_bytes(),
+            upstream,
+            &ModelCapabilities::UNKNOWN,
+        )?;
         Some(serde_json::from_slice(&changed).unwrap())
     }
 
@@ -277,7 +305,9 @@ mod tests {
         assert_eq!(cleaned(&conversation("", "a.b"), UpstreamProtocol::Chat), None);
         for broken in ["", "{", "[]", "{\"messages\":7,\"id\":\"a b\"}"] {
             for upstream in [UpstreamProtocol::Messages, UpstreamProtocol::Responses] {
-                assert_eq!(remove_foreign_state(broken.as_bytes(), upstream), None, "{broken}");
+                let unknown = &ModelCapabilities::UNKNOWN;
+                let found = remove_foreign_state(broken.as_bytes(), upstream, unknown);
+                assert_eq!(found, None, "{broken}");
             }
         }
     }

@@ -64,7 +64,8 @@ mod responses;
 mod stream_translator;
 
 pub use baton_domain::protocol::{ClientProtocol, UpstreamProtocol};
-pub(crate) use continuation::STATE_PREFIX;
+pub(crate) use continuation::{FOREIGN_CALL, STATE_PREFIX};
+pub(crate) use fit::fit_call_id;
 pub(crate) use messages::sanitize_id;
 pub use stream_translator::StreamTranslator;
 

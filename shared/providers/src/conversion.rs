@@ -355,21 +355,26 @@ impl RequestConversion {
         Ok(ConvertedRequest { path, body, hint, betas, dropped })
     }
 
-    /// Whether the body passes untranslated and may have what the client got from another upstream
-    /// by translation. Then [`Self::convert`] parses the body, and copies it without that. This
+    /// Whether the body passes untranslated and may have what the client got from another upstream. Then [`Self::convert`] parses the body, and copies it without that. This
     /// takes time in proportion to the length of the body.
     pub fn may_have_foreign_state(&self) -> bool {
         self.plan.translation.is_none()
-            && may_have_foreign_state(&self.body, self.plan.upstream_protocol)
+            && may_have_foreign_state(
+                &self.body,
+                self.plan.upstream_protocol,
+                &self.target.capabilities,
+            )
     }
 
-    /// Removes what the client got from another upstream by translation, if the body passes
+    /// Removes what the client got from another upstream and this one refuses, if the body passes
     /// untranslated.
     fn remove_foreign_state(&mut self) {
         if self.plan.translation.is_some() {
             return;
         }
-        if let Some(body) = remove_foreign_state(&self.body, self.plan.upstream_protocol) {
+        let capabilities = &self.target.capabilities;
+        let protocol = self.plan.upstream_protocol;
+        if let Some(body) = remove_foreign_state(&self.body, protocol, capabilities) {
             self.body = body.into();
             let (_, span) = &mut self.client_model;
             if span.start < span.end

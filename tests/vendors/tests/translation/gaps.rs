@@ -114,26 +114,5 @@ pub(crate) const GENERATED: &[Gap] = &[
 /// Faults of conversations with one account.
 pub(crate) const LOOPS: &[Gap] = &[];
 
-/// Faults of conversations that go on with an account of another vendor. Most concern Chat clients,
-/// whose requests pass untranslated with what the other vendor said.
-pub(crate) const FAILOVER: &[Gap] = &[
-    // Foreign state in the messages of Chat clients.
-    (Some(Vendor::Openai), "Unknown parameter: 'messages[#].reasoning", "remove foreign reasoning"),
-    (Some(Vendor::Openai), "tool_calls[#].extra_content", "remove foreign thought signatures"),
-    (Some(Vendor::Mistral), r#""assistant","reasoning"#, "remove foreign reasoning"),
-    (Some(Vendor::Mistral), r#""assistant","refusal""#, "write no `refusal: null` of Baton's own"),
-    (Some(Vendor::Mistral), r#""extra_content""#, "remove foreign thought signatures"),
-    // Ids of calls of other vendors, in the messages of Chat clients.
-    (Some(Vendor::Mistral), "Tool call id was ", "write ids of nine letters and digits"),
-    // State that the vendor demands, and that calls of another vendor do not have.
-    (
-        Some(Vendor::Gemini),
-        "missing a thought_signature",
-        "add Google's placeholder for Chat clients, too",
-    ),
-    (
-        Some(Vendor::DeepSeek),
-        "`reasoning_content` in the thinking mode",
-        "add an empty reasoning_content",
-    ),
-];
+/// Faults of conversations that go on with an account of another vendor.
+pub(crate) const FAILOVER: &[Gap] = &[];
