@@ -14,7 +14,6 @@ use baton_domain::model_capabilities::ModelCapabilities;
 use baton_domain::protocol::UpstreamProtocol;
 use chat_history::ChatHistory;
 use memchr::memmem;
-use std::borrow::Cow;
 use std::ops::Range;
 
 /// Whether the body may have foreign state, so that [`remove_foreign_state`] parses it. These are
@@ -43,8 +42,8 @@ pub fn remove_foreign_state(
     let document = JsonDocument::parse(body, DEPTH_MAX).ok()?;
     let root = document.root();
     let list = match upstream {
-        UpstreamProtocol::Messages | UpstreamProtocol::Chat => field(root, "messages")?,
-        UpstreamProtocol::Responses => field(root, "input")?,
+        UpstreamProtocol::Messages | UpstreamProtocol::Chat => root.field("messages")?,
+        UpstreamProtocol::Responses => root.field("input")?,
     };
     let mut edits = Vec::new();
     let kept: Vec<KeptElement<'_>> = match upstream {
@@ -102,14 +101,6 @@ fn find_span(whole: &[u8], part: &str) -> Range<usize> {
     start..start + part.len()
 }
 
-fn field<'a>(object: JsonValue<'a>, name: &str) -> Option<JsonValue<'a>> {
-    object.fields()?.filter(|(known, _)| known == name).last().map(|(_, value)| value)
-}
-
-fn text_of(object: JsonValue<'_>, name: &str) -> Option<String> {
-    field(object, name)?.text().map(Cow::into_owned)
-}
-
 /// Whether some field of the name has a string that is suspect. Text inside of strings has escaped
 /// quotation marks and does not match.
 fn any_text(body: &[u8], name: &str, is_suspect: impl Fn(&[u8]) -> bool) -> bool {
@@ -141,7 +132,7 @@ fn keep_messages(list: JsonValue<'_>) -> (Vec<KeptElement<'_>>, bool) {
     let mut kept = Vec::new();
     for message in list.items().into_iter().flatten() {
         let (element, is_unsigned_call) = keep_message(message);
-        if text_of(message, "role").as_deref() == Some("assistant") {
+        if message.field_text("role").as_deref() == Some("assistant") {
             has_lost_thinking = is_unsigned_call;
         }
         kept.push(element);
@@ -153,13 +144,13 @@ fn keep_messages(list: JsonValue<'_>) -> (Vec<KeptElement<'_>>, bool) {
 /// its thinking.
 fn keep_message(message: JsonValue<'_>) -> (KeptElement<'_>, bool) {
     let same = (KeptElement::Same(message.raw()), false);
-    let Some(content) = field(message, "content") else { return same };
+    let Some(content) = message.field("content") else { return same };
     let Some(blocks) = content.items() else { return same };
     let (mut kept, mut calls, mut is_thinking_lost) = (Vec::new(), false, false);
     for block in blocks {
-        let kind = text_of(block, "type").unwrap_or_default();
+        let kind = block.field_text("type").unwrap_or_default();
         calls |= kind == "tool_use";
-        kept.push(match kind.as_str() {
+        kept.push(match kind.as_ref() {
             "thinking" if is_foreign_thinking(block) => {
                 is_thinking_lost = true;
                 KeptElement::Removed
@@ -185,7 +176,7 @@ fn keep_message(message: JsonValue<'_>) -> (KeptElement<'_>, bool) {
 }
 
 fn is_foreign_thinking(block: JsonValue<'_>) -> bool {
-    let signature = text_of(block, "signature").unwrap_or_default();
+    let signature = block.field_text("signature").unwrap_or_default();
     signature.is_empty() || signature.starts_with(STATE_PREFIX)
 }
 
@@ -200,7 +191,7 @@ fn with_id<'a>(
     fit: impl Fn(&str) -> Option<String>,
 ) -> KeptElement<'a> {
     let raw = object.raw();
-    let id = field(object, name).and_then(|id| Some((id, fit(&id.text()?)?)));
+    let id = object.field(name).and_then(|id| Some((id, fit(&id.text()?)?)));
     let Some((id, fitting)) = id else { return KeptElement::Same(raw) };
     let fitting = serde_json::Value::from(fitting).to_string();
     let edit = (find_span(raw.as_bytes(), id.raw()), fitting);
@@ -211,8 +202,8 @@ fn with_id<'a>(
 /// Switches off thinking with a budget: models that have one refuse to go on after a call without
 /// its thinking ("Expected `thinking`, but found `tool_use`").
 fn disabled_thinking(root: JsonValue<'_>, body: &[u8]) -> Option<(Range<usize>, String)> {
-    let thinking = field(root, "thinking")?;
-    let is_enabled = text_of(thinking, "type").as_deref() == Some("enabled");
+    let thinking = root.field("thinking")?;
+    let is_enabled = thinking.field_text("type").as_deref() == Some("enabled");
     is_enabled.then(|| (find_span(body, thinking.raw()), r#"{"type":"disabled"}"#.to_owned()))
 }
 
@@ -235,9 +226,9 @@ fn is_own_item_id(id: &str) -> bool {
 }
 
 fn keep_item(item: JsonValue<'_>) -> KeptElement<'_> {
-    let has_own_id = text_of(item, "id").is_some_and(|id| is_own_item_id(&id));
-    if text_of(item, "type").as_deref() == Some("reasoning") {
-        let sealed = text_of(item, "encrypted_content").unwrap_or_default();
+    let has_own_id = item.field_text("id").is_some_and(|id| is_own_item_id(&id));
+    if item.field_text("type").as_deref() == Some("reasoning") {
+        let sealed = item.field_text("encrypted_content").unwrap_or_default();
         let is_own = sealed.starts_with(STATE_PREFIX)
             || SEALED_THINKING.iter().any(|start| sealed.starts_with(start));
         return if is_own || has_own_id {

@@ -264,7 +264,7 @@ pub struct ConvertedRequest {
     pub hint: ResponseHint,
     /// Betas that the body contained and that have to be in a header.
     pub betas: Option<String>,
-    /// The fields that the account's protocol does not support.
+    /// The fields and tools that the account's protocol does not support.
     pub dropped: Vec<String>,
 }
 
@@ -317,7 +317,9 @@ impl RequestConversion {
                 hint = ResponseHint::Translation(Box::new(translated.context));
                 dropped = translated.dropped;
                 match upstream_framing {
-                    Framing::AwsEventStream => self.build_bedrock_request(&translated.body)?,
+                    Framing::AwsEventStream => {
+                        self.build_bedrock_request(&translated.body, &mut dropped)?
+                    }
                     Framing::ServerSentEvents => {
                         (translated.path.to_owned(), translated.body.into())
                     }
@@ -334,7 +336,7 @@ impl RequestConversion {
                 (self.path, body)
             }
             (None, Framing::ServerSentEvents, Framing::AwsEventStream) => {
-                self.build_bedrock_request(&self.body)?
+                self.build_bedrock_request(&self.body, &mut dropped)?
             }
             (None, Framing::AwsEventStream, Framing::AwsEventStream) => {
                 (build_path(&self.model, self.bedrock_action())?, self.body)
@@ -395,18 +397,24 @@ impl RequestConversion {
     }
 
     /// The path and body of a Messages API request in Bedrock's form.
-    fn build_bedrock_request(&self, body: &[u8]) -> Result<(String, Bytes), ConversionError> {
+    fn build_bedrock_request(
+        &self,
+        body: &[u8],
+        dropped: &mut Vec<String>,
+    ) -> Result<(String, Bytes), ConversionError> {
         let (model, betas) = (self.model.as_str(), self.betas.iter().map(String::as_str));
         let action = self.bedrock_action();
         let (model, body) = match action {
             BedrockAction::CountTokens => {
-                (foundation_id(model), count_tokens_to_bedrock(body, betas))
+                (foundation_id(model), count_tokens_to_bedrock(body, betas)?)
             }
             BedrockAction::Invoke | BedrockAction::Stream => {
-                (model, messages_to_invoke_model(body, betas))
+                let made = messages_to_invoke_model(body, betas)?;
+                dropped.extend(made.dropped);
+                (model, made.body)
             }
         };
-        Ok((build_path(model, action)?, body?))
+        Ok((build_path(model, action)?, body))
     }
 
     fn bedrock_action(&self) -> BedrockAction {
@@ -464,6 +472,7 @@ impl From<BedrockBodyError> for ConversionError {
     fn from(error: BedrockBodyError) -> Self {
         let error_code = match error {
             BedrockBodyError::Thread => Some(NO_THREADS),
+            BedrockBodyError::Translation(error) => return error.into(),
             BedrockBodyError::NotAnObject | BedrockBodyError::NothingToCount => None,
         };
         Self { message: error.to_string(), error_code }

@@ -76,6 +76,8 @@ pub(super) fn at_host(capabilities: ModelCapabilities, host: &str) -> ModelCapab
             names_completion_tokens: false,
             answer_fields: AnswerFields::All,
             thinking_parts: true,
+            // It reads a PDF for any model (openrouter.ai, "PDF inputs", 2026-11).
+            media: MediaKinds { pdf: true, ..capabilities.media },
             ..capabilities
         };
     }
@@ -398,7 +400,29 @@ fn open_weights(name: &str) -> Option<ModelCapabilities> {
         let continuation = ContinuationState::ReasoningContent;
         return Some(ModelCapabilities { continuation, ..UNKNOWN });
     }
-    ["kimi", "glm", "qwen"].iter().any(|start| name.starts_with(start)).then_some(UNKNOWN)
+    if let Some(rest) = name.strip_prefix("qwen") {
+        return Some(ModelCapabilities { media: qwen_media(rest), ..UNKNOWN });
+    }
+    if name.starts_with("qwq") || name.starts_with("gpt-oss") {
+        return Some(ModelCapabilities { media: MediaKinds::TEXT, ..UNKNOWN });
+    }
+    ["kimi", "glm"].iter().any(|start| name.starts_with(start)).then_some(UNKNOWN)
+}
+
+/// What a Qwen model reads. The open models read texts only up to version 3, except those with a word
+/// for it in their names, and images from 3.5 on (huggingface.co/Qwen; docs.nvidia.com, "Qwen3.8
+/// 27B": "native vision-language model", 2026-11). No server of them reads a file ("Unknown part type:
+/// file", langchain-ai/openwiki#63). A name without a version can be any model.
+fn qwen_media(rest: &str) -> MediaKinds {
+    let has = |words: &[&str]| words.iter().any(|word| rest.contains(word));
+    let is_text = has(&["coder", "math"])
+        || rest.starts_with(|first: char| first.is_ascii_digit())
+            && parse_dotted_version(rest) < (3, 5)
+            && !has(&["vl", "omni", "audio", "vision"]);
+    if is_text {
+        return MediaKinds::TEXT;
+    }
+    MediaKinds { pdf: false, ..MediaKinds::ALL }
 }
 
 /// The version in `-opus-4-7`, `-3-5-sonnet-20241022`, `-sonnet-4-20250514`: the first one or two

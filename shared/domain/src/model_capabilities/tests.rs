@@ -130,6 +130,30 @@ fn fields_of_answers_follow_from_the_host_or_the_plain_name() {
 }
 
 #[test]
+fn media_of_open_models_follow_from_a_name_that_says_so() {
+    for (model, host, images, pdf) in [
+        ("qwen3-32b", "localhost", false, false),
+        ("Qwen/Qwen2.5-72B-Instruct", "localhost", false, false),
+        ("qwen3-next-80b-a3b-instruct", "localhost", false, false),
+        ("qwen3-coder-480b-a35b-instruct", "localhost", false, false),
+        ("qwen3-coder-plus", "dashscope.aliyuncs.com", false, false),
+        ("qwq-32b", "localhost", false, false),
+        ("openai/gpt-oss-120b", "api.groq.com", false, false),
+        ("qwen2.5-vl-7b-instruct", "localhost", true, false),
+        ("qwen3-vl-plus", "localhost", true, false),
+        ("qwen3-omni-30b-a3b", "localhost", true, false),
+        ("qwen3.5-27b", "localhost", true, false),
+        ("qwen3.8-27b", "localhost", true, false),
+        ("qwen-plus", "localhost", true, false),
+        ("qwen/qwen3-32b", "openrouter.ai", false, true),
+        ("made-up", "localhost", true, true),
+    ] {
+        let media = ModelCapabilities::of(Provider::OpenaiCompatible, model, host).media;
+        assert_eq!((media.images, media.pdf), (images, pdf), "{model} {host}");
+    }
+}
+
+#[test]
 fn nearest_level_of_effort_is_chosen() {
     let check = |model: &str, requested: &str, expect: Option<&str>| {
         let nearest = at_openai(model).efforts.nearest(EffortLevel::parse(requested).unwrap());

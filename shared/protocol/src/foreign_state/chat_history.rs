@@ -4,7 +4,7 @@
 //! do not know, an id in another vendor's letters, or a call without a state of their own. An
 //! upstream that is not known to refuse something gets all bytes as they are.
 
-use super::{KeptElement, any_text, field, join, text_of, with_id};
+use super::{KeptElement, any_text, join, with_id};
 use crate::json::JsonValue;
 use crate::translate::{FOREIGN_CALL, STATE_PREFIX, fit_call_id};
 use baton_domain::model_capabilities::{
@@ -140,7 +140,7 @@ pub(super) struct ChatHistory<'c> {
 impl<'c> ChatHistory<'c> {
     /// The rules for a request with these settings.
     pub(super) fn new(root: JsonValue<'_>, capabilities: &'c ModelCapabilities) -> Self {
-        let thinking = field(root, "thinking").and_then(|thinking| text_of(thinking, "type"));
+        let thinking = root.field("thinking").and_then(|thinking| thinking.field_text("type"));
         let needs_reasoning = capabilities.continuation == ContinuationState::ReasoningContent
             && thinking.as_deref() != Some("disabled");
         Self { capabilities, needs_reasoning }
@@ -148,7 +148,7 @@ impl<'c> ChatHistory<'c> {
 
     /// Keeps what the upstream accepts of a message.
     pub(super) fn keep_message<'a>(&self, message: JsonValue<'a>) -> KeptElement<'a> {
-        match text_of(message, "role").as_deref() {
+        match message.field_text("role").as_deref() {
             Some("assistant") => self.keep_answer(message),
             Some("tool") => with_id(message, "tool_call_id", |id| self.fit_id(id)),
             _ => KeptElement::Same(message.raw()),
@@ -182,7 +182,7 @@ impl<'c> ChatHistory<'c> {
             kept.add("content", refusal.raw());
         }
         if self.lacks_reasoning(message) {
-            let told = field(message, "reasoning").filter(|told| told.text().is_some());
+            let told = message.field("reasoning").filter(|told| told.text().is_some());
             kept.add("reasoning_content", told.map_or("\"\"", JsonValue::raw));
         }
         kept.into_element(message)
@@ -190,16 +190,16 @@ impl<'c> ChatHistory<'c> {
 
     /// A refusal, if it is all that the message says and the upstream does not know its field.
     fn refusal_as_content<'a>(&self, message: JsonValue<'a>) -> Option<JsonValue<'a>> {
-        let is_silent = field(message, "content").is_none_or(is_empty);
-        let refusal = field(message, "refusal").filter(|refusal| refusal.text().is_some())?;
+        let is_silent = message.field("content").is_none_or(is_empty);
+        let refusal = message.field("refusal").filter(|refusal| refusal.text().is_some())?;
         (is_silent && self.refuses("refusal", refusal)).then_some(refusal)
     }
 
     /// Whether the message has calls, and not the thinking before them that the upstream wants.
     fn lacks_reasoning(&self, message: JsonValue<'_>) -> bool {
         self.needs_reasoning
-            && field(message, "tool_calls").is_some_and(|calls| !is_empty(calls))
-            && text_of(message, "reasoning_content").is_none()
+            && message.field("tool_calls").is_some_and(|calls| !is_empty(calls))
+            && message.field_text("reasoning_content").is_none()
     }
 
     /// Whether the upstream refuses this field of an answer.
@@ -232,7 +232,7 @@ impl<'c> ChatHistory<'c> {
     /// The content without the parts of thinking that the upstream does not know.
     fn keep_content<'a>(&self, message: JsonValue<'a>, content: JsonValue<'a>) -> KeptElement<'a> {
         let Some(parts) = content.items() else { return KeptElement::Same(content.raw()) };
-        let is_kept = |part: &JsonValue<'_>| match text_of(*part, "type").as_deref() {
+        let is_kept = |part: &JsonValue<'_>| match part.field_text("type").as_deref() {
             Some("thinking" | "redacted_thinking") => {
                 self.capabilities.thinking_parts && !is_sealed(*part)
             }
@@ -245,7 +245,7 @@ impl<'c> ChatHistory<'c> {
         }
         let kept: Vec<KeptElement<'_>> =
             parts.filter(is_kept).map(|part| KeptElement::Same(part.raw())).collect();
-        let has_calls = field(message, "tool_calls").is_some_and(|calls| !is_empty(calls));
+        let has_calls = message.field("tool_calls").is_some_and(|calls| !is_empty(calls));
         KeptElement::Changed(match (kept.is_empty(), has_calls) {
             (false, _) => join(&kept),
             (true, true) => "null".to_owned(),
@@ -319,8 +319,8 @@ fn keep_function(function: JsonValue<'_>) -> KeptElement<'_> {
 
 /// Whether a call has a thought signature that Baton did not write.
 fn is_signed(call: JsonValue<'_>) -> bool {
-    let google = field(call, "extra_content").and_then(|extra| field(extra, "google"));
-    let signature = google.and_then(|google| text_of(google, "thought_signature"));
+    let google = call.field("extra_content").and_then(|extra| extra.field("google"));
+    let signature = google.and_then(|google| google.field_text("thought_signature"));
     signature.is_some_and(|it| !it.is_empty() && !it.starts_with(STATE_PREFIX))
 }
 

@@ -83,33 +83,11 @@ fn without_values(words: &str) -> String {
     out.chars().take(160).collect()
 }
 
-const BEDROCK_SERVER_TOOLS: Gap = (
-    Some(Vendor::Bedrock),
-    "Input tag 'web_search_#'",
-    "drop a server tool beside others for Bedrock, or refuse it in words if it is the only one",
-);
-
 /// Faults with recorded requests.
-pub(crate) const RECORDED: &[Gap] = &[BEDROCK_SERVER_TOOLS];
+pub(crate) const RECORDED: &[Gap] = &[];
 
 /// Faults with generated requests.
-pub(crate) const GENERATED: &[Gap] = &[
-    BEDROCK_SERVER_TOOLS,
-    // Messages clients of Bedrock: the body passes with what only Anthropic's own API has.
-    (
-        Some(Vendor::Bedrock),
-        "cache_control: Extra inputs",
-        "move a top-level cache_control to a block",
-    ),
-    (
-        Some(Vendor::Bedrock),
-        "image.source: Input tag 'url'",
-        "refuse an image's URL in words for Bedrock",
-    ),
-    // The name does not say whether a server with this model reads images.
-    (Some(Vendor::Qwen), "At most # file(s)", "refuse files for text models"),
-    (Some(Vendor::Qwen), "At most # image(s)", "refuse images for text models"),
-];
+pub(crate) const GENERATED: &[Gap] = &[];
 
 /// Faults of conversations with one account.
 pub(crate) const LOOPS: &[Gap] = &[];

@@ -35,7 +35,7 @@ const fn with_responses(model: &'static str, talks: bool) -> Target {
 }
 
 /// The accounts.
-pub(crate) const TARGETS: [Target; 18] = [
+pub(crate) const TARGETS: [Target; 19] = [
     target(Vendor::Anthropic, "claude-3-5-sonnet-20241022", false),
     target(Vendor::Anthropic, "claude-sonnet-4-5", true),
     target(Vendor::Anthropic, "claude-opus-4-6", false),
@@ -54,6 +54,7 @@ pub(crate) const TARGETS: [Target; 18] = [
     target(Vendor::Mistral, "mistral-large-latest", true),
     target(Vendor::Mistral, "devstral-medium-latest", false),
     target(Vendor::Qwen, "qwen3.8-27b", true),
+    target(Vendor::Qwen, "qwen3-coder-30b", false),
 ];
 
 impl Target {
