@@ -8,7 +8,7 @@
 
 use crate::headers::{add_messages_version, remove_messages_version};
 use crate::rules;
-use baton_domain::account::Account;
+use baton_domain::account::{Account, Provider};
 use baton_domain::model::{anthropic_id, foundation_id, map};
 use baton_domain::model_capabilities::ModelCapabilities;
 use baton_domain::protocol::{ClientProtocol, Framing, UpstreamProtocol};
@@ -119,6 +119,12 @@ impl ConversionPlan {
         let target = (rules(account.provider).target_capabilities)(account, &model);
         let translation = self.translation.map(|pair| (pair, self.client_framing, target));
         CostVariant { translation, upstream_protocol: self.upstream_protocol, model }
+    }
+
+    /// The form in which the account would receive a request for `model`.
+    pub fn request_form(self, account: &Account, model: &str) -> RequestForm {
+        let variant = self.cost_variant(account, model);
+        RequestForm { plan: self, provider: account.provider, variant }
     }
 
     /// Refuses a guardrail if the account cannot apply it. Without the guardrail, the client would
@@ -446,6 +452,15 @@ pub struct CostVariant {
     pub upstream_protocol: UpstreamProtocol,
     /// The upstream's name for the model.
     pub model: String,
+}
+
+/// The form in which an account would receive a request. If a request cannot be converted to it, it
+/// cannot be for any account with an equal one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestForm {
+    plan: ConversionPlan,
+    provider: Provider,
+    variant: CostVariant,
 }
 
 impl CostVariant {

@@ -1,7 +1,7 @@
 //! Tests of the conversion.
 
 use super::*;
-use baton_domain::account::{CredentialKind, Provider};
+use baton_domain::account::CredentialKind;
 use baton_domain::id::AccountId;
 use baton_domain::model::ModelPattern;
 use baton_protocol::cost_scan::read_cost_factors;
@@ -182,6 +182,31 @@ fn cost_variant_has_the_bound_of_the_upstreams_protocol() {
         let factors = read_cost_factors(&translate().unwrap(), variant.upstream_protocol);
         assert_eq!(factors.unwrap().output_tokens, Some(900), "{client:?}");
     }
+}
+
+/// What one account cannot express, accounts of another form may.
+#[test]
+fn accounts_that_read_the_same_form_are_known() {
+    let bedrock = "https://bedrock-runtime.us-east-1.amazonaws.com";
+    let accounts = [
+        account(Provider::OpenaiCompatible, "https://a.example", false),
+        account(Provider::OpenaiCompatible, "https://b.example", false),
+        account(Provider::OpenaiCompatible, "https://api.openai.com", false),
+        account(Provider::OpenaiCompatible, "https://api.openai.com", true),
+        account(Provider::Anthropic, "https://api.anthropic.com", false),
+        account(Provider::Bedrock, bedrock, false),
+    ];
+    let forms = |client| {
+        let model = "gpt-5.5";
+        let form = |account: &Account| {
+            ConversionPlan::new(shape(client, false), account, model).request_form(account, model)
+        };
+        let forms: Vec<RequestForm> = accounts.iter().map(form).collect();
+        let first = |form: &RequestForm| forms.iter().position(|other| other == form).unwrap();
+        forms.iter().map(first).collect::<Vec<_>>()
+    };
+    assert_eq!(forms(ClientProtocol::AnthropicMessages), [0, 0, 0, 3, 4, 5]);
+    assert_eq!(forms(ClientProtocol::OpenaiResponses), [0, 0, 0, 3, 4, 5]);
 }
 
 #[test]
