@@ -65,6 +65,16 @@ pub struct ModelCapabilities {
     pub thinking_parts: bool,
 }
 
+/// The limits of a model that an operator has imported or set with its price, as far as they are
+/// told. They know more than a name does, of a model with a name of its own for example.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OwnLimits {
+    /// The length of the context window in tokens.
+    pub context_tokens: Option<u64>,
+    /// The highest number of output tokens.
+    pub output_tokens: Option<u64>,
+}
+
 /// Which sampling parameters a model accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sampling {
@@ -348,6 +358,18 @@ impl ModelCapabilities {
                 };
                 families::at_host(capabilities, host)
             }
+        }
+    }
+
+    /// These capabilities with an operator's limits in place of those of the name.
+    #[must_use]
+    pub fn with_limits(self, limits: OwnLimits) -> Self {
+        // A list that tells one number for both means the context.
+        let output = limits.output_tokens.filter(|output| limits.context_tokens != Some(*output));
+        Self {
+            context_tokens: limits.context_tokens.or(self.context_tokens),
+            output_tokens_max: output.or(self.output_tokens_max),
+            ..self
         }
     }
 

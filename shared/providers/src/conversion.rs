@@ -10,7 +10,7 @@ use crate::headers::{add_messages_version, remove_messages_version};
 use crate::rules;
 use baton_domain::account::{Account, Provider};
 use baton_domain::model::{anthropic_id, foundation_id, map};
-use baton_domain::model_capabilities::ModelCapabilities;
+use baton_domain::model_capabilities::{ModelCapabilities, OwnLimits};
 use baton_domain::protocol::{ClientProtocol, Framing, UpstreamProtocol};
 use baton_protocol::bedrock::{
     BedrockAction, BedrockBodyError, EVENT_STREAM, add_request_headers, build_path,
@@ -114,16 +114,24 @@ impl ConversionPlan {
     }
 
     /// How the account would receive a request for `model`, as far as that decides its cost.
-    pub fn cost_variant(self, account: &Account, model: &str) -> CostVariant {
+    /// `own_limits` returns the limits that the operator has set for the upstream's model.
+    pub fn cost_variant(
+        self,
+        account: &Account,
+        model: &str,
+        own_limits: impl FnOnce(&str) -> OwnLimits,
+    ) -> CostVariant {
         let model = self.upstream_model(account, model);
-        let target = (rules(account.provider).target_capabilities)(account, &model);
+        let limits = own_limits(&model);
+        let target = (rules(account.provider).target_capabilities)(account, &model, limits);
         let translation = self.translation.map(|pair| (pair, self.client_framing, target));
         CostVariant { translation, upstream_protocol: self.upstream_protocol, model }
     }
 
     /// The form in which the account would receive a request for `model`.
     pub fn request_form(self, account: &Account, model: &str) -> RequestForm {
-        let variant = self.cost_variant(account, model);
+        // Limits change the bound of an answer, not what can be expressed.
+        let variant = self.cost_variant(account, model, |_| OwnLimits::default());
         RequestForm { plan: self, provider: account.provider, variant }
     }
 
@@ -195,12 +203,12 @@ pub struct TargetCapabilities {
 }
 
 impl TargetCapabilities {
-    /// The capabilities of the account's model, which its name determines.
-    pub(crate) fn of(account: &Account, model: &str) -> Self {
+    /// The capabilities of the account's model, which its name determines, with an operator's limits.
+    pub(crate) fn of(account: &Account, model: &str, limits: OwnLimits) -> Self {
         let (_, address) = account.base_url.split_once("://").unwrap_or_default();
         let host = address.split('/').next().unwrap_or_default();
         Self {
-            capabilities: ModelCapabilities::of(account.provider, model, host),
+            capabilities: ModelCapabilities::of(account.provider, model, host).with_limits(limits),
             output_tokens_default: None,
             prompt_caching: PromptCaching::Automatic,
         }

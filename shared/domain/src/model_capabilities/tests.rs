@@ -154,6 +154,20 @@ fn media_of_open_models_follow_from_a_name_that_says_so() {
 }
 
 #[test]
+fn limits_of_an_operator_override_those_of_the_name() {
+    let limits = |context_tokens, output_tokens| OwnLimits { context_tokens, output_tokens };
+    let known = at_openai("gpt-4o");
+    assert_eq!(known.with_limits(OwnLimits::default()), known);
+    let own = known.with_limits(limits(Some(64_000), Some(2_000)));
+    assert_eq!((own.context_tokens, own.output_tokens_max), (Some(64_000), Some(2_000)));
+    assert_eq!(own.default_max_tokens(), 2_000);
+    let context = known.with_limits(limits(Some(64_000), Some(64_000)));
+    assert_eq!(context.output_tokens_max, known.output_tokens_max, "one number for both");
+    let unknown = ModelCapabilities::UNKNOWN.with_limits(limits(None, Some(4_000)));
+    assert_eq!(unknown.default_max_tokens(), 4_000);
+}
+
+#[test]
 fn nearest_level_of_effort_is_chosen() {
     let check = |model: &str, requested: &str, expect: Option<&str>| {
         let nearest = at_openai(model).efforts.nearest(EffortLevel::parse(requested).unwrap());

@@ -3,6 +3,7 @@
 use crate::client::ClientRequest;
 use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::id::AccountId;
+use baton_domain::model_capabilities::OwnLimits;
 use baton_domain::protocol::{ClientProtocol, Framing};
 use baton_protocol::bedrock::FramesToSse;
 use baton_protocol::envelope::{Envelope, StatedEffort};
@@ -168,7 +169,11 @@ fn convert(request: &ClientRequest, target: Target) -> Result<Sent, String> {
     let model = plan.upstream_model(&account, &client_model.0);
     let conversion = RequestConversion {
         plan,
-        target: (rules(account.provider).target_capabilities)(&account, &model),
+        target: (rules(account.provider).target_capabilities)(
+            &account,
+            &model,
+            OwnLimits::default(),
+        ),
         identity: RequestIdentity { id: "req_1".to_owned(), created: 1_795_000_000 },
         body,
         client_model,
