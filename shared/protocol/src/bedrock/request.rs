@@ -103,8 +103,7 @@ fn build_invoke_body<'a>(
     }
     for (name, value) in &fitted.fields {
         if let Some(value) = value {
-            before.push_str(&format!(",\"{name}\":"));
-            before.push_str(value);
+            before.extend([",\"", name, "\":", value.as_str()]);
         }
     }
     let is_fitted = |name: &str| fitted.fields.iter().any(|(fitted, _)| *fitted == name);
