@@ -16,7 +16,7 @@ use baton_domain::id::{AccountId, RequestId};
 use baton_domain::model::map;
 use baton_domain::protocol::UpstreamOperation;
 use baton_protocol::meter::MeterReading;
-use baton_providers::conversion::ConversionPlan;
+use baton_providers::conversion::{ConversionPlan, RequestShape};
 use baton_store::{AccountPool, PoolMember, RelayStores};
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
@@ -41,6 +41,8 @@ pub(crate) struct AccountSelector {
     /// refers to.
     state_account: Option<AccountId>,
     tried: Vec<AccountId>,
+    /// How many of the tried accounts were not called, because they read no form of the request.
+    unasked: usize,
     at_capacity: Vec<AccountId>,
     /// Accounts without a valid token.
     without_token: Vec<AccountId>,
@@ -104,6 +106,7 @@ impl RelayState {
                     pinned_domain: None,
                     state_account: None,
                     tried: Vec::new(),
+                    unasked: 0,
                     at_capacity: Vec::new(),
                     without_token,
                     refused_tokens: Vec::new(),
@@ -459,6 +462,29 @@ impl AccountSelector {
         self.reasons_learned.push((id.clone(), reason));
     }
 
+    /// Excludes the account at `index` and all that would receive the request in the same form,
+    /// which cannot express it. They do not count as tried, so that an account of another form is
+    /// found in a mixed group.
+    pub(crate) fn exclude_form(&mut self, index: usize, shape: RequestShape) {
+        let pool = Arc::clone(&self.pool);
+        let form = |account: &Account| {
+            ConversionPlan::new(shape, account, &self.model).request_form(account, &self.model)
+        };
+        let refused = form(&pool.members[index].account);
+        let is_same = |member: &&PoolMember| form(&member.account) == refused;
+        let same: Vec<AccountId> =
+            pool.members.iter().filter(is_same).map(|member| member.account.id.clone()).collect();
+        // The account itself was selected, so it is among the tried ones.
+        self.unasked += 1;
+        for id in same {
+            self.mark_ineligible(&id, IneligibleReason::Protocol);
+            if self.is_untried(&id) {
+                self.unasked += 1;
+                self.tried.push(id);
+            }
+        }
+    }
+
     /// Lets accounts be tried again if their refused token was replaced. Returns whether there are
     /// any.
     fn allow_renewed_accounts(&mut self) -> bool {
@@ -538,9 +564,9 @@ impl AccountSelector {
         self.attempts
     }
 
-    /// The number of accounts that were tried and must not be tried again.
+    /// The number of accounts that were called and must not be called again.
     pub(crate) fn accounts_tried(&self) -> usize {
-        self.tried.len()
+        self.tried.len().saturating_sub(self.unasked)
     }
 }
 

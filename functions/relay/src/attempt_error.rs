@@ -195,6 +195,11 @@ impl AttemptError {
         matches!(self, Self::Untranslatable(_) | Self::Crowded(_))
     }
 
+    /// Returns whether the request cannot be converted for the account.
+    pub(crate) fn is_untranslatable(&self) -> bool {
+        matches!(self, Self::Untranslatable(_))
+    }
+
     /// Returns the cause in one word, for metrics.
     pub(crate) fn cause_label(&self) -> &'static str {
         cause(&self.to_call_failure(&self.read_upstream_error(Timestamp::UNIX_EPOCH)))

@@ -127,7 +127,9 @@ impl RelayState {
                 unpriced = unpriced.or_else(|| unpriced_header(&request.head.headers));
             }
             let seller = prices.seller_of(&member.account);
-            let form = (plan.cost_variant(&member.account, aliased_model), seller);
+            let own_limits = |model: &str| prices.sold_by(&seller).own_limits(model, request.at);
+            let variant = plan.cost_variant(&member.account, aliased_model, own_limits);
+            let form = (variant, seller);
             if seen.contains(&form) {
                 continue;
             }

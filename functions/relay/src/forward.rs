@@ -96,9 +96,12 @@ impl RelayState {
                         .await);
                 }
             };
-            if let Some(failed_attempt) = history.last.take() {
-                self.observer.record_failover(failed_attempt.error.cause_label());
-                self.release_slot(&failed_attempt.pending_usage).await;
+            if let Some(cause) = history.failover_cause.take() {
+                self.observer.record_failover(cause);
+            }
+            if let Some(FailedAttempt { pending_usage, .. }) = &mut history.last {
+                self.release_slot(pending_usage).await;
+                pending_usage.slot = ConcurrencySlot::NotNeeded;
             }
             let pool = selector.pool().clone();
             let member = &pool.members[index];
@@ -118,8 +121,9 @@ impl RelayState {
                     if error.is_before_call() {
                         self.release_slot(&pending_usage).await;
                         pending_usage.slot = ConcurrencySlot::NotNeeded;
-                    } else {
-                        history.has_called_upstream = true;
+                    }
+                    if error.is_untranslatable() {
+                        selector.exclude_form(index, model_call.shape);
                     }
                     let failed_attempt = self.judge_attempt_error(
                         member,
@@ -128,7 +132,7 @@ impl RelayState {
                         (pending_usage, error),
                     );
                     let is_over = failed_attempt.verdict.request == RetryDecision::ReturnToClient;
-                    history.last = Some(failed_attempt);
+                    history.note(failed_attempt);
                     if is_over || Instant::now() >= deadline {
                         break;
                     }
@@ -161,7 +165,14 @@ impl RelayState {
         mut history: AttemptHistory,
         none_eligible: Option<NoEligibleAccount>,
     ) -> ForwardFailure {
+        let now = self.store.clock().now();
         match (history.last.take(), none_eligible) {
+            // An account that will be ready may read the request that this one could not.
+            (Some(FailedAttempt { error, .. }), Some(none_eligible))
+                if error.is_untranslatable() && none_eligible.ready_at(now).is_some() =>
+            {
+                none_eligible.to_relay_error(&unserved_request(request, selector), now).into()
+            }
             // Boxed, so that the future of a successful request stays small.
             (Some(failed_attempt), none_eligible) => {
                 Box::pin(self.answer_failed_attempt(
@@ -173,7 +184,6 @@ impl RelayState {
                 .await
             }
             (None, Some(none_eligible)) => {
-                let now = self.store.clock().now();
                 none_eligible.to_relay_error(&unserved_request(request, selector), now).into()
             }
             (None, None) => RelayError::shutting_down().into(),
@@ -332,7 +342,10 @@ const CREDENTIAL_CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Default)]
 struct AttemptHistory {
     failed_attempts: Vec<TriedAccount>,
+    /// The attempt that the client is told about if there is no other.
     last: Option<FailedAttempt>,
+    /// Why the next account is tried.
+    failover_cause: Option<&'static str>,
     /// Whether any account was called. If not, the request leaves no record.
     has_called_upstream: bool,
     /// How many accounts refused the request with 401 or 403.
@@ -342,6 +355,16 @@ struct AttemptHistory {
 }
 
 impl AttemptHistory {
+    /// Notes a failed attempt.
+    fn note(&mut self, attempt: FailedAttempt) {
+        let is_before_call = attempt.error.is_before_call();
+        self.failover_cause = Some(attempt.error.cause_label());
+        if is_told(is_before_call, self.has_called_upstream) {
+            self.last = Some(attempt);
+        }
+        self.has_called_upstream |= !is_before_call;
+    }
+
     /// Starts the pending usage of the next attempt.
     fn new_pending_usage(
         &self,
@@ -371,6 +394,12 @@ struct FailedAttempt {
     error: AttemptError,
     health_update: PendingHealthUpdate,
     verdict: Verdict,
+}
+
+/// Whether the client is told this failure and not the one before. An account that was not called,
+/// because it cannot read the request, says nothing about one that can and failed.
+fn is_told(is_before_call: bool, has_called_upstream: bool) -> bool {
+    !(is_before_call && has_called_upstream)
 }
 
 /// Limits a verdict to suspicions and to cooldowns that need an operator. The cause can be the
@@ -422,5 +451,18 @@ fn unserved_request<'a>(
         model: selector.model(),
         operation: selector.operation(),
         api_family: request.api_family,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failure_of_a_call_is_told_rather_than_a_call_that_was_not_made() {
+        assert!(is_told(false, false), "the first call");
+        assert!(is_told(false, true), "a later call");
+        assert!(is_told(true, false), "no account can read the request");
+        assert!(!is_told(true, true), "another account can, and failed");
     }
 }

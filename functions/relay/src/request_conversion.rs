@@ -9,7 +9,9 @@ use crate::memory_budget::MemoryRequest;
 use crate::model_call::{Metering, OutboundCall};
 use crate::response_conversion::ResponsePlan;
 use crate::{RelayState, RequestContext};
+use baton_domain::account::Account;
 use baton_domain::id::KeyId;
+use baton_domain::model_capabilities::OwnLimits;
 use baton_providers::conversion::{
     ConversionPlan, ConvertedRequest, RequestConversion, RequestIdentity,
 };
@@ -60,7 +62,8 @@ impl RelayState {
         // The relay has read the body as JSON, whatever content type the client gave.
         headers.insert(CONTENT_TYPE, JSON);
         plan.check_guardrail(client_headers)?;
-        let conversion = new_conversion(request, member, (plan, call, model));
+        let limits = self.own_limits(request, account, model);
+        let conversion = new_conversion(request, member, (plan, call, model), limits);
         let key = &call.model_call.caller.key().id;
         let ConvertedRequest { path, body, hint, betas, dropped } =
             Box::pin(self.convert_body(key, conversion)).await?;
@@ -72,6 +75,13 @@ impl RelayState {
         let response_plan = ResponsePlan { plan, metering: call.model_call.metering, hint };
         let address = UpstreamAddress::new(&account.base_url, &path);
         Ok(UpstreamRequest { address, headers, body, response_plan })
+    }
+
+    /// Returns the limits that the operator has set for the account's model, as the reservation knew
+    /// them.
+    fn own_limits(&self, request: &RequestContext, account: &Account, model: &str) -> OwnLimits {
+        let prices = self.store.prices.cached();
+        prices.sold_by(&prices.seller_of(account)).own_limits(model, request.at)
     }
 
     /// Converts the body of a call. A long one is converted on another thread. Its converted form
@@ -127,12 +137,17 @@ fn new_conversion(
     request: &RequestContext,
     member: &PoolMember,
     (plan, call, model): (ConversionPlan, &OutboundCall, &str),
+    limits: OwnLimits,
 ) -> RequestConversion {
     let betas = request.head.headers.get_all("anthropic-beta").iter();
     let path = if plan.is_pass_through() { request.path_and_query() } else { String::new() };
     RequestConversion {
         plan,
-        target: (rules(member.account.provider).target_capabilities)(&member.account, model),
+        target: (rules(member.account.provider).target_capabilities)(
+            &member.account,
+            model,
+            limits,
+        ),
         identity: request.identity(),
         body: call.body.clone(),
         client_model: (call.model_call.model.clone(), call.model_span.clone()),
@@ -157,7 +172,7 @@ impl RequestContext {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use baton_domain::account::{Account, CredentialKind, Provider};
+    use baton_domain::account::{CredentialKind, Provider};
     use baton_domain::id::AccountId;
     use baton_domain::protocol::{Framing, UpstreamProtocol};
     use baton_protocol::translate::{ClientProtocol, ProtocolPair};
@@ -211,7 +226,11 @@ mod tests {
                     upstream_framing: framing,
                     asks_for_usage: false,
                 },
-                target: (rules(Provider::Anthropic).target_capabilities)(&account(), model),
+                target: (rules(Provider::Anthropic).target_capabilities)(
+                    &account(),
+                    model,
+                    OwnLimits::default(),
+                ),
                 identity: RequestIdentity { id: "req_1".to_owned(), created: 0 },
                 body: Bytes::from_static(body.as_bytes()),
                 client_model: ("m".to_owned(), 0..0),

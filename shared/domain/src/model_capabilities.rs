@@ -59,6 +59,20 @@ pub struct ModelCapabilities {
     pub user_after_tool: bool,
     /// Whether `thinking` switches thinking off on Chat Completions, as a forced tool requires.
     pub thinking_switch: bool,
+    /// Which fields of answers Chat Completions accepts in a conversation's history.
+    pub answer_fields: AnswerFields,
+    /// Whether an assistant's content on Chat Completions can have parts of thinking.
+    pub thinking_parts: bool,
+}
+
+/// The limits of a model that an operator has imported or set with its price, as far as they are
+/// told. They know more than a name does, of a model with a name of its own for example.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OwnLimits {
+    /// The length of the context window in tokens.
+    pub context_tokens: Option<u64>,
+    /// The highest number of output tokens.
+    pub output_tokens: Option<u64>,
 }
 
 /// Which sampling parameters a model accepts.
@@ -94,6 +108,20 @@ pub enum CallIds {
     Nine,
 }
 
+/// Which fields of answers Chat Completions accepts in a conversation's history. A client returns
+/// an answer as it got it, possibly to an account of another vendor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnswerFields {
+    /// Those of every vendor. The upstream ignores what it does not know, or it is unknown.
+    All,
+    /// Those of OpenAI. Others are an "Unknown parameter".
+    Openai,
+    /// `reasoning`, beside the content and the calls.
+    Reasoning,
+    /// The content and the calls.
+    Content,
+}
+
 /// Where system messages can stand in a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SystemMessages {
@@ -121,7 +149,8 @@ pub enum ThinkingMode {
 pub enum ContinuationState {
     /// None.
     None,
-    /// `reasoning_content` beside a message's content.
+    /// `reasoning_content` beside the calls of a message. An empty one is accepted for the calls of
+    /// other models.
     ReasoningContent,
     /// `extra_content.google.thought_signature` in each call.
     ThoughtSignatures,
@@ -291,6 +320,8 @@ impl ModelCapabilities {
         call_ids: CallIds::Any,
         user_after_tool: true,
         thinking_switch: false,
+        answer_fields: AnswerFields::All,
+        thinking_parts: true,
     };
 
     /// The capabilities of `model` at an upstream. `host` is the host of the account's base URL,
@@ -316,11 +347,29 @@ impl ModelCapabilities {
                         system_messages: SystemMessages::First,
                         ..capabilities
                     },
+                    // A name with a path is a router's, which has a form of its own for answers.
+                    Some(families::Family::Other(capabilities)) if model.contains('/') => Self {
+                        answer_fields: AnswerFields::All,
+                        thinking_parts: true,
+                        ..capabilities
+                    },
                     Some(families::Family::Other(capabilities)) => capabilities,
                     None => Self::UNKNOWN,
                 };
                 families::at_host(capabilities, host)
             }
+        }
+    }
+
+    /// These capabilities with an operator's limits in place of those of the name.
+    #[must_use]
+    pub fn with_limits(self, limits: OwnLimits) -> Self {
+        // A list that tells one number for both means the context.
+        let output = limits.output_tokens.filter(|output| limits.context_tokens != Some(*output));
+        Self {
+            context_tokens: limits.context_tokens.or(self.context_tokens),
+            output_tokens_max: output.or(self.output_tokens_max),
+            ..self
         }
     }
 

@@ -99,6 +99,32 @@ mod tests {
     }
 
     #[test]
+    fn limits_are_those_of_the_nearest_own_price() {
+        let with_limits = |model: &str, context: u64| {
+            let mut own = own(model, "2026-03-01", 5);
+            own.price.context_tokens = Some(context);
+            own.price.output_tokens = Some(context / 2);
+            own
+        };
+        let builtin = PriceTable::from_json(FILE).unwrap();
+        let limits = |table: &PriceTable, model: &str| {
+            let limits = table.usual().own_limits(model, at("2026-04-01"));
+            (limits.context_tokens, limits.output_tokens)
+        };
+        assert_eq!(limits(&builtin, "m-1"), (None, None));
+        let table = builtin.with_own(&[
+            with_limits("m-1", 1_000),
+            with_limits("gpt-x", 2_000),
+            with_limits("openai/gpt-x", 4_000),
+            own("m-2", "2026-03-01", 5),
+        ]);
+        assert_eq!(limits(&table, "m-1"), (Some(1_000), Some(500)));
+        assert_eq!(limits(&table, "gpt-x"), (Some(4_000), Some(2_000)));
+        assert_eq!(limits(&table, "m-2"), (None, None));
+        assert_eq!(limits(&table, "m-3"), (None, None));
+    }
+
+    #[test]
     fn alias_keeps_its_price_until_its_own_price_begins() {
         let table = PriceTable::from_json(FILE).unwrap();
         let table = table

@@ -4,6 +4,7 @@
 use crate::account::{Account, Provider};
 use crate::listed_price::listed_price;
 use crate::model::{base_id, family_of};
+use crate::model_capabilities::OwnLimits;
 use crate::model_catalog;
 use crate::money::PicoUsd;
 use crate::price::{ModelPrice, PriceTable, RateModifiers, UsageCost, current, version_label};
@@ -122,22 +123,49 @@ impl SoldPrices<'_> {
         if self.table.own.is_empty() {
             return None;
         }
-        let of_seller = |seller: &str| {
-            let qualified = [model, base_id(model), "all"].map(|id| format!("{seller}/{id}"));
-            let prices = qualified.iter().find_map(|name| self.table.models.get(name))?;
-            current(prices, at).filter(|price| price.multiplier.is_none() || price.from <= at)
-        };
+        let of_seller = |seller: &str| self.own_row(seller, model, at);
         if let Some(price) = self.account.and_then(of_seller) {
             let Some(factor) = price.multiplier else { return Some(price.clone()) };
             let list = SoldPrices { account: None, ..*self }.price(model, at)?;
             return Some(list.multiply(factor, &price.version));
         }
-        let maker = || model_catalog::maker_of(model).filter(|_| self.vendor.is_none());
-        if let Some(price) = self.vendor.or_else(maker).map(Vendor::as_str).and_then(of_seller) {
+        if let Some(price) = self.vendor_or_maker(model).and_then(of_seller) {
             return Some(price.clone());
         }
         let (id, _) = self.table.find_row(model)?;
         if self.table.own.contains(id) { self.listed(model, at) } else { None }
+    }
+
+    /// The operator's price of an account or a vendor for the model.
+    fn own_row(&self, seller: &str, model: &str, at: Timestamp) -> Option<&ModelPrice> {
+        let qualified = [model, base_id(model), "all"].map(|id| format!("{seller}/{id}"));
+        let prices = qualified.iter().find_map(|name| self.table.models.get(name))?;
+        current(prices, at).filter(|price| price.multiplier.is_none() || price.from <= at)
+    }
+
+    fn vendor_or_maker(&self, model: &str) -> Option<&'static str> {
+        let maker = || model_catalog::maker_of(model);
+        self.vendor.or_else(maker).map(Vendor::as_str)
+    }
+
+    /// The limits that an operator has set with a price of the model: for the account, for the
+    /// vendor, or for the model. A multiple of a list says nothing about limits.
+    pub fn own_limits(&self, model: &str, at: Timestamp) -> OwnLimits {
+        if self.table.own.is_empty() {
+            return OwnLimits::default();
+        }
+        let row = self.table.find_row(model).filter(|(id, _)| self.table.own.contains(*id));
+        let sellers = [self.account, self.vendor_or_maker(model)];
+        let of_sellers =
+            sellers.into_iter().flatten().filter_map(|seller| self.own_row(seller, model, at));
+        let limits = of_sellers
+            .chain(row.and_then(|(_, prices)| current(prices, at)))
+            .filter(|price| price.multiplier.is_none())
+            .map(|price| OwnLimits {
+                context_tokens: price.context_tokens,
+                output_tokens: price.output_tokens,
+            });
+        limits.into_iter().find(|limits| *limits != OwnLimits::default()).unwrap_or_default()
     }
 
     /// The table's price of the model, whoever sells it.

@@ -1,48 +1,64 @@
 //! Removes from a request what only another upstream can read, before it passes untranslated.
 //!
 //! A client returns what it got: thinking and reasoning items that were translated for it, with a
-//! state or an id of Baton's own, and ids of calls in another vendor's letters. After a failover
-//! the next upstream refuses them ("Invalid `signature` in `thinking` block", "Item … not found").
-//! A request without them keeps all of its bytes.
+//! state or an id of Baton's own, ids of calls in another vendor's letters, and what a vendor adds
+//! to its answers. After a failover the next upstream refuses them ("Invalid `signature` in
+//! `thinking` block", "Item … not found", "Unknown parameter: 'messages[2].reasoning'"). A request
+//! without them keeps all of its bytes.
+
+mod chat_history;
 
 use crate::json::{DEPTH_MAX, JsonDocument, JsonValue};
 use crate::translate::{STATE_PREFIX, sanitize_id};
+use baton_domain::model_capabilities::ModelCapabilities;
 use baton_domain::protocol::UpstreamProtocol;
+use chat_history::ChatHistory;
 use memchr::memmem;
-use std::borrow::Cow;
 use std::ops::Range;
 
-/// Whether the body may have foreign state, so that [`remove_foreign_state`] parses it. This is one
-/// scan of the body without a copy.
-pub fn may_have_foreign_state(body: &[u8], upstream: UpstreamProtocol) -> bool {
+/// Whether the body may have foreign state, so that [`remove_foreign_state`] parses it. These are
+/// scans of the body without a copy. `capabilities` are those of the model that gets the request.
+pub fn may_have_foreign_state(
+    body: &[u8],
+    upstream: UpstreamProtocol,
+    capabilities: &ModelCapabilities,
+) -> bool {
     match upstream {
         UpstreamProtocol::Messages => may_have_foreign_blocks(body),
         UpstreamProtocol::Responses => may_have_foreign_items(body),
-        UpstreamProtocol::Chat => false,
+        UpstreamProtocol::Chat => chat_history::may_need_change(body, capabilities),
     }
 }
 
 /// The body without foreign state, or `None` if it has none.
-pub fn remove_foreign_state(body: &[u8], upstream: UpstreamProtocol) -> Option<Vec<u8>> {
-    let name = match upstream {
-        UpstreamProtocol::Messages => "messages",
-        UpstreamProtocol::Responses => "input",
-        UpstreamProtocol::Chat => return None,
-    };
-    if !may_have_foreign_state(body, upstream) {
+pub fn remove_foreign_state(
+    body: &[u8],
+    upstream: UpstreamProtocol,
+    capabilities: &ModelCapabilities,
+) -> Option<Vec<u8>> {
+    if !may_have_foreign_state(body, upstream, capabilities) {
         return None;
     }
     let document = JsonDocument::parse(body, DEPTH_MAX).ok()?;
-    let list = field(document.root(), name)?;
+    let root = document.root();
+    let list = match upstream {
+        UpstreamProtocol::Messages | UpstreamProtocol::Chat => root.field("messages")?,
+        UpstreamProtocol::Responses => root.field("input")?,
+    };
     let mut edits = Vec::new();
-    let kept = if upstream == UpstreamProtocol::Messages {
-        let (kept, has_lost_thinking) = keep_messages(list);
-        if has_lost_thinking {
-            edits.extend(disabled_thinking(document.root(), body));
+    let kept: Vec<KeptElement<'_>> = match upstream {
+        UpstreamProtocol::Messages => {
+            let (kept, has_lost_thinking) = keep_messages(list);
+            if has_lost_thinking {
+                edits.extend(disabled_thinking(root, body));
+            }
+            kept
         }
-        kept
-    } else {
-        list.items()?.map(keep_item).collect()
+        UpstreamProtocol::Responses => list.items()?.map(keep_item).collect(),
+        UpstreamProtocol::Chat => {
+            let history = ChatHistory::new(root, capabilities);
+            list.items()?.map(|message| history.keep_message(message)).collect()
+        }
     };
     let is_changed = kept.iter().any(|element| !matches!(element, KeptElement::Same(_)));
     if !is_changed {
@@ -85,14 +101,6 @@ fn find_span(whole: &[u8], part: &str) -> Range<usize> {
     start..start + part.len()
 }
 
-fn field<'a>(object: JsonValue<'a>, name: &str) -> Option<JsonValue<'a>> {
-    object.fields()?.filter(|(known, _)| known == name).last().map(|(_, value)| value)
-}
-
-fn text_of(object: JsonValue<'_>, name: &str) -> Option<String> {
-    field(object, name)?.text().map(Cow::into_owned)
-}
-
 /// Whether some field of the name has a string that is suspect. Text inside of strings has escaped
 /// quotation marks and does not match.
 fn any_text(body: &[u8], name: &str, is_suspect: impl Fn(&[u8]) -> bool) -> bool {
@@ -124,7 +132,7 @@ fn keep_messages(list: JsonValue<'_>) -> (Vec<KeptElement<'_>>, bool) {
     let mut kept = Vec::new();
     for message in list.items().into_iter().flatten() {
         let (element, is_unsigned_call) = keep_message(message);
-        if text_of(message, "role").as_deref() == Some("assistant") {
+        if message.field_text("role").as_deref() == Some("assistant") {
             has_lost_thinking = is_unsigned_call;
         }
         kept.push(element);
@@ -136,13 +144,13 @@ fn keep_messages(list: JsonValue<'_>) -> (Vec<KeptElement<'_>>, bool) {
 /// its thinking.
 fn keep_message(message: JsonValue<'_>) -> (KeptElement<'_>, bool) {
     let same = (KeptElement::Same(message.raw()), false);
-    let Some(content) = field(message, "content") else { return same };
+    let Some(content) = message.field("content") else { return same };
     let Some(blocks) = content.items() else { return same };
     let (mut kept, mut calls, mut is_thinking_lost) = (Vec::new(), false, false);
     for block in blocks {
-        let kind = text_of(block, "type").unwrap_or_default();
+        let kind = block.field_text("type").unwrap_or_default();
         calls |= kind == "tool_use";
-        kept.push(match kind.as_str() {
+        kept.push(match kind.as_ref() {
             "thinking" if is_foreign_thinking(block) => {
                 is_thinking_lost = true;
                 KeptElement::Removed
@@ -168,27 +176,34 @@ fn keep_message(message: JsonValue<'_>) -> (KeptElement<'_>, bool) {
 }
 
 fn is_foreign_thinking(block: JsonValue<'_>) -> bool {
-    let signature = text_of(block, "signature").unwrap_or_default();
+    let signature = block.field_text("signature").unwrap_or_default();
     signature.is_empty() || signature.starts_with(STATE_PREFIX)
 }
 
 fn with_plain_id<'a>(block: JsonValue<'a>, name: &str) -> KeptElement<'a> {
-    let Some(id) = field(block, name) else { return KeptElement::Same(block.raw()) };
-    let Some(text) = id.text() else { return KeptElement::Same(block.raw()) };
-    let plain = sanitize_id(&text);
-    if plain == *text {
-        return KeptElement::Same(block.raw());
-    }
-    let edit = (find_span(block.raw().as_bytes(), id.raw()), format!("\"{plain}\""));
-    let changed = apply(block.raw().as_bytes(), vec![edit]);
+    with_id(block, name, |id| Some(sanitize_id(id)).filter(|plain| plain != id))
+}
+
+/// The object with another id in the field, if `fit` gives one.
+fn with_id<'a>(
+    object: JsonValue<'a>,
+    name: &str,
+    fit: impl Fn(&str) -> Option<String>,
+) -> KeptElement<'a> {
+    let raw = object.raw();
+    let id = object.field(name).and_then(|id| Some((id, fit(&id.text()?)?)));
+    let Some((id, fitting)) = id else { return KeptElement::Same(raw) };
+    let fitting = serde_json::Value::from(fitting).to_string();
+    let edit = (find_span(raw.as_bytes(), id.raw()), fitting);
+    let changed = apply(raw.as_bytes(), vec![edit]);
     KeptElement::Changed(String::from_utf8(changed).unwrap_or_default())
 }
 
 /// Switches off thinking with a budget: models that have one refuse to go on after a call without
 /// its thinking ("Expected `thinking`, but found `tool_use`").
 fn disabled_thinking(root: JsonValue<'_>, body: &[u8]) -> Option<(Range<usize>, String)> {
-    let thinking = field(root, "thinking")?;
-    let is_enabled = text_of(thinking, "type").as_deref() == Some("enabled");
+    let thinking = root.field("thinking")?;
+    let is_enabled = thinking.field_text("type").as_deref() == Some("enabled");
     is_enabled.then(|| (find_span(body, thinking.raw()), r#"{"type":"disabled"}"#.to_owned()))
 }
 
@@ -211,9 +226,9 @@ fn is_own_item_id(id: &str) -> bool {
 }
 
 fn keep_item(item: JsonValue<'_>) -> KeptElement<'_> {
-    let has_own_id = text_of(item, "id").is_some_and(|id| is_own_item_id(&id));
-    if text_of(item, "type").as_deref() == Some("reasoning") {
-        let sealed = text_of(item, "encrypted_content").unwrap_or_default();
+    let has_own_id = item.field_text("id").is_some_and(|id| is_own_item_id(&id));
+    if item.field_text("type").as_deref() == Some("reasoning") {
+        let sealed = item.field_text("encrypted_content").unwrap_or_default();
         let is_own = sealed.starts_with(STATE_PREFIX)
             || SEALED_THINKING.iter().any(|start| sealed.starts_with(start));
         return if is_own || has_own_id {
@@ -238,7 +253,11 @@ mod tests {
     use serde_json::{Value, json};
 
     fn cleaned(body: &Value, upstream: UpstreamProtocol) -> Option<Value> {
-        let changed = remove_foreign_state(body.to_string().as_bytes(), upstream)?;
+        let changed = remove_foreign_state(
+            body.to_string().as_bytes(),
+            upstream,
+            &ModelCapabilities::UNKNOWN,
+        )?;
         Some(serde_json::from_slice(&changed).unwrap())
     }
 
@@ -277,7 +296,9 @@ mod tests {
         assert_eq!(cleaned(&conversation("", "a.b"), UpstreamProtocol::Chat), None);
         for broken in ["", "{", "[]", "{\"messages\":7,\"id\":\"a b\"}"] {
             for upstream in [UpstreamProtocol::Messages, UpstreamProtocol::Responses] {
-                assert_eq!(remove_foreign_state(broken.as_bytes(), upstream), None, "{broken}");
+                let unknown = &ModelCapabilities::UNKNOWN;
+                let found = remove_foreign_state(broken.as_bytes(), upstream, unknown);
+                assert_eq!(found, None, "{broken}");
             }
         }
     }

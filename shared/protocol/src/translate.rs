@@ -64,8 +64,10 @@ mod responses;
 mod stream_translator;
 
 pub use baton_domain::protocol::{ClientProtocol, UpstreamProtocol};
-pub(crate) use continuation::STATE_PREFIX;
+pub(crate) use continuation::{FOREIGN_CALL, STATE_PREFIX};
+pub(crate) use fit::fit_call_id;
 pub(crate) use messages::sanitize_id;
+pub(crate) use neutral_request::ONLY_SERVER_TOOL;
 pub use stream_translator::StreamTranslator;
 
 use crate::json::{CONTAINERS_MAX, JsonError};
@@ -222,7 +224,7 @@ pub enum TranslationError {
 }
 
 impl TranslationError {
-    fn field(name: impl Into<Cow<'static, str>>, advice: &'static str) -> Self {
+    pub(crate) fn field(name: impl Into<Cow<'static, str>>, advice: &'static str) -> Self {
         Self::Field { name: name.into(), advice }
     }
 }

@@ -8,9 +8,9 @@
 
 use crate::headers::{add_messages_version, remove_messages_version};
 use crate::rules;
-use baton_domain::account::Account;
+use baton_domain::account::{Account, Provider};
 use baton_domain::model::{anthropic_id, foundation_id, map};
-use baton_domain::model_capabilities::ModelCapabilities;
+use baton_domain::model_capabilities::{ModelCapabilities, OwnLimits};
 use baton_domain::protocol::{ClientProtocol, Framing, UpstreamProtocol};
 use baton_protocol::bedrock::{
     BedrockAction, BedrockBodyError, EVENT_STREAM, add_request_headers, build_path,
@@ -114,11 +114,25 @@ impl ConversionPlan {
     }
 
     /// How the account would receive a request for `model`, as far as that decides its cost.
-    pub fn cost_variant(self, account: &Account, model: &str) -> CostVariant {
+    /// `own_limits` returns the limits that the operator has set for the upstream's model.
+    pub fn cost_variant(
+        self,
+        account: &Account,
+        model: &str,
+        own_limits: impl FnOnce(&str) -> OwnLimits,
+    ) -> CostVariant {
         let model = self.upstream_model(account, model);
-        let target = (rules(account.provider).target_capabilities)(account, &model);
+        let limits = own_limits(&model);
+        let target = (rules(account.provider).target_capabilities)(account, &model, limits);
         let translation = self.translation.map(|pair| (pair, self.client_framing, target));
         CostVariant { translation, upstream_protocol: self.upstream_protocol, model }
+    }
+
+    /// The form in which the account would receive a request for `model`.
+    pub fn request_form(self, account: &Account, model: &str) -> RequestForm {
+        // Limits change the bound of an answer, not what can be expressed.
+        let variant = self.cost_variant(account, model, |_| OwnLimits::default());
+        RequestForm { plan: self, provider: account.provider, variant }
     }
 
     /// Refuses a guardrail if the account cannot apply it. Without the guardrail, the client would
@@ -189,12 +203,12 @@ pub struct TargetCapabilities {
 }
 
 impl TargetCapabilities {
-    /// The capabilities of the account's model, which its name determines.
-    pub(crate) fn of(account: &Account, model: &str) -> Self {
+    /// The capabilities of the account's model, which its name determines, with an operator's limits.
+    pub(crate) fn of(account: &Account, model: &str, limits: OwnLimits) -> Self {
         let (_, address) = account.base_url.split_once("://").unwrap_or_default();
         let host = address.split('/').next().unwrap_or_default();
         Self {
-            capabilities: ModelCapabilities::of(account.provider, model, host),
+            capabilities: ModelCapabilities::of(account.provider, model, host).with_limits(limits),
             output_tokens_default: None,
             prompt_caching: PromptCaching::Automatic,
         }
@@ -264,7 +278,7 @@ pub struct ConvertedRequest {
     pub hint: ResponseHint,
     /// Betas that the body contained and that have to be in a header.
     pub betas: Option<String>,
-    /// The fields that the account's protocol does not support.
+    /// The fields and tools that the account's protocol does not support.
     pub dropped: Vec<String>,
 }
 
@@ -317,7 +331,9 @@ impl RequestConversion {
                 hint = ResponseHint::Translation(Box::new(translated.context));
                 dropped = translated.dropped;
                 match upstream_framing {
-                    Framing::AwsEventStream => self.build_bedrock_request(&translated.body)?,
+                    Framing::AwsEventStream => {
+                        self.build_bedrock_request(&translated.body, &mut dropped)?
+                    }
                     Framing::ServerSentEvents => {
                         (translated.path.to_owned(), translated.body.into())
                     }
@@ -334,7 +350,7 @@ impl RequestConversion {
                 (self.path, body)
             }
             (None, Framing::ServerSentEvents, Framing::AwsEventStream) => {
-                self.build_bedrock_request(&self.body)?
+                self.build_bedrock_request(&self.body, &mut dropped)?
             }
             (None, Framing::AwsEventStream, Framing::AwsEventStream) => {
                 (build_path(&self.model, self.bedrock_action())?, self.body)
@@ -355,21 +371,26 @@ impl RequestConversion {
         Ok(ConvertedRequest { path, body, hint, betas, dropped })
     }
 
-    /// Whether the body passes untranslated and may have what the client got from another upstream
-    /// by translation. Then [`Self::convert`] parses the body, and copies it without that. This
+    /// Whether the body passes untranslated and may have what the client got from another upstream. Then [`Self::convert`] parses the body, and copies it without that. This
     /// takes time in proportion to the length of the body.
     pub fn may_have_foreign_state(&self) -> bool {
         self.plan.translation.is_none()
-            && may_have_foreign_state(&self.body, self.plan.upstream_protocol)
+            && may_have_foreign_state(
+                &self.body,
+                self.plan.upstream_protocol,
+                &self.target.capabilities,
+            )
     }
 
-    /// Removes what the client got from another upstream by translation, if the body passes
+    /// Removes what the client got from another upstream and this one refuses, if the body passes
     /// untranslated.
     fn remove_foreign_state(&mut self) {
         if self.plan.translation.is_some() {
             return;
         }
-        if let Some(body) = remove_foreign_state(&self.body, self.plan.upstream_protocol) {
+        let capabilities = &self.target.capabilities;
+        let protocol = self.plan.upstream_protocol;
+        if let Some(body) = remove_foreign_state(&self.body, protocol, capabilities) {
             self.body = body.into();
             let (_, span) = &mut self.client_model;
             if span.start < span.end
@@ -390,18 +411,24 @@ impl RequestConversion {
     }
 
     /// The path and body of a Messages API request in Bedrock's form.
-    fn build_bedrock_request(&self, body: &[u8]) -> Result<(String, Bytes), ConversionError> {
+    fn build_bedrock_request(
+        &self,
+        body: &[u8],
+        dropped: &mut Vec<String>,
+    ) -> Result<(String, Bytes), ConversionError> {
         let (model, betas) = (self.model.as_str(), self.betas.iter().map(String::as_str));
         let action = self.bedrock_action();
         let (model, body) = match action {
             BedrockAction::CountTokens => {
-                (foundation_id(model), count_tokens_to_bedrock(body, betas))
+                (foundation_id(model), count_tokens_to_bedrock(body, betas)?)
             }
             BedrockAction::Invoke | BedrockAction::Stream => {
-                (model, messages_to_invoke_model(body, betas))
+                let made = messages_to_invoke_model(body, betas)?;
+                dropped.extend(made.dropped);
+                (model, made.body)
             }
         };
-        Ok((build_path(model, action)?, body?))
+        Ok((build_path(model, action)?, body))
     }
 
     fn bedrock_action(&self) -> BedrockAction {
@@ -435,6 +462,15 @@ pub struct CostVariant {
     pub model: String,
 }
 
+/// The form in which an account would receive a request. If a request cannot be converted to it, it
+/// cannot be for any account with an equal one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestForm {
+    plan: ConversionPlan,
+    provider: Provider,
+    variant: CostVariant,
+}
+
 impl CostVariant {
     /// Returns a function that translates the client's `body` for `client_model`, or `None` if the
     /// account gets the body without a translation. The function borrows nothing, so that a long
@@ -459,6 +495,7 @@ impl From<BedrockBodyError> for ConversionError {
     fn from(error: BedrockBodyError) -> Self {
         let error_code = match error {
             BedrockBodyError::Thread => Some(NO_THREADS),
+            BedrockBodyError::Translation(error) => return error.into(),
             BedrockBodyError::NotAnObject | BedrockBodyError::NothingToCount => None,
         };
         Self { message: error.to_string(), error_code }

@@ -17,6 +17,7 @@ pub mod probe;
 pub use bedrock::{SIGNING_SERVICE, regional_base_url};
 
 use baton_domain::account::{Account, CredentialKind, Provider};
+use baton_domain::model_capabilities::OwnLimits;
 use baton_domain::protocol::{Framing, UpstreamProtocol};
 use baton_domain::verdict::{CooldownScope, ErrorFields};
 use baton_protocol::error::ApiFamily;
@@ -58,8 +59,9 @@ pub struct ProviderRules {
     pub(crate) upstream_protocol: fn(&Account, RequestShape, &str) -> UpstreamProtocol,
     /// The framing of the account's requests and answers.
     pub(crate) framing: fn(&Account) -> Framing,
-    /// What the account and this model accept. A translated request is written for it.
-    pub target_capabilities: fn(&Account, &str) -> TargetCapabilities,
+    /// What the account and this model accept, of which an operator may have set the limits. A
+    /// translated request is written for it.
+    pub target_capabilities: fn(&Account, &str, OwnLimits) -> TargetCapabilities,
 
     /// The errors that the provider names, in the order in which they are looked for.
     pub(crate) error_rules: &'static [ErrorRule],

@@ -177,12 +177,15 @@ pub(crate) fn passed_on(input: &[u8]) {
         assert_eq!(ask_for_usage(&asking), None, "it asks now");
     }
     let changed = [
-        bedrock::messages_to_invoke_model(input, ["a,b"].into_iter()).map(Vec::from),
+        bedrock::messages_to_invoke_model(input, ["a,b"].into_iter())
+            .map(|made| made.body.to_vec()),
         bedrock::count_tokens_to_bedrock(input, [].into_iter()).map(Vec::from),
         bedrock::invoke_model_to_messages(input, "m", true).map(|message| message.body.to_vec()),
     ];
     for body in changed {
-        assert!(Envelope::parse_with_model(&body.unwrap_or_default(), "m", true).is_ok());
+        // Bedrock cannot answer every request.
+        let Ok(body) = body else { continue };
+        assert!(Envelope::parse_with_model(&body, "m", true).is_ok());
     }
     let _ = bedrock::count_tokens_from_bedrock(input, "m");
 }

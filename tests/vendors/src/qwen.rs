@@ -56,12 +56,22 @@ fn check(request: &VendorRequest) -> Result<(), String> {
     if request.body["stream"] != true && request.field("stream_options").is_some() {
         return Err("Stream options can only be defined when `stream=True`.".to_owned());
     }
-    check_template(messages)
+    check_template(
+        messages,
+        reads_images(&request.text("model").unwrap_or_default().to_lowercase()),
+    )
+}
+
+/// Whether the model has an encoder of images: from version 3.5 on, or by its name
+/// (huggingface.co/Qwen; docs.nvidia.com, "Qwen3.8 27B", 2026-11).
+fn reads_images(model: &str) -> bool {
+    let is_new = ["qwen3.5", "qwen3.6", "qwen3.7", "qwen3.8"].iter().any(|it| model.contains(it));
+    (is_new && !model.contains("coder")) || model.contains("vl") || model.contains("omni")
 }
 
 /// What the template raises (vllm-project/vllm #41114, ollama/ollama #17774, can1357/oh-my-pi #958,
 /// 2026).
-fn check_template(messages: &[Value]) -> Result<(), String> {
+fn check_template(messages: &[Value], reads_images: bool) -> Result<(), String> {
     for (index, message) in messages.iter().enumerate() {
         match role(message) {
             "system" if index > 0 => {
@@ -70,10 +80,8 @@ fn check_template(messages: &[Value]) -> Result<(), String> {
             "system" | "user" | "assistant" | "tool" => {}
             _ => return Err("Unexpected message role.".to_owned()),
         }
-        // A text model: vLLM has no multimodal processor for it.
-        if let Some(part) = parts(message).iter().find(|part| part["type"] != "text") {
-            let kind = part["type"].as_str().unwrap_or_default().trim_end_matches("_url");
-            return Err(format!("At most 0 {kind}(s) may be provided in one prompt."));
+        for part in parts(message) {
+            check_part(part["type"].as_str().unwrap_or_default(), reads_images)?;
         }
         // vLLM reads the arguments of earlier calls for the template.
         for call in calls(message) {
@@ -90,6 +98,21 @@ fn check_template(messages: &[Value]) -> Result<(), String> {
         return Ok(());
     }
     Err("No user query found in messages.".to_owned())
+}
+
+/// vLLM has no multimodal processor for a text model, and no form of a file for any
+/// (langchain-ai/openwiki #63, 2026-07-03).
+fn check_part(kind: &str, reads_images: bool) -> Result<(), String> {
+    match kind {
+        "text" => Ok(()),
+        "image_url" if reads_images => Ok(()),
+        "image_url" | "audio_url" | "video_url" => {
+            let kind = kind.trim_end_matches("_url");
+            Err(format!("At most 0 {kind}(s) may be provided in one prompt."))
+        }
+        "input_audio" => Err("At most 0 audio(s) may be provided in one prompt.".to_owned()),
+        _ => Err(format!("Unknown part type: {kind}")),
+    }
 }
 
 fn error(status: u16, kind: &str, message: &str) -> VendorError {

@@ -355,6 +355,9 @@ fn compatible_vendors_refuse_what_only_openai_takes() {
         {"role": "system", "content": "a"}, {"role": "user", "content": "b"},
         {"role": "system", "content": "c"},
     ]);
+    let file = json!([{"role": "user", "content": [
+        {"type": "text", "text": "a"}, {"type": "file", "file": {"filename": "a.pdf"}},
+    ]}]);
     let image = json!([{"role": "user", "content": [
         {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
     ]}]);
@@ -402,7 +405,9 @@ fn compatible_vendors_refuse_what_only_openai_takes() {
             (json!({"store": true}), ""),
             (json!({"messages": systems}), "System message must be at the beginning."),
             (json!({"messages": only_system}), "No user query found in messages."),
-            (json!({"messages": image}), "At most 0 image(s)"),
+            (json!({"messages": image}), ""),
+            (json!({"model": "qwen3-coder-30b", "messages": image}), "At most 0 image(s)"),
+            (json!({"messages": file}), "Unknown part type: file"),
             (json!({"max_tokens": 300_000}), "is too large: 300000"),
         ],
     );

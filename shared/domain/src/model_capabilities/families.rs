@@ -6,11 +6,17 @@
 //! the guides "Reasoning models" and "Using GPT-5.2", the model pages, openai/openai-openapi#541.
 //! Google: "OpenAI compatibility". `DeepSeek`: "Thinking mode". Mistral: "Reasoning". xAI:
 //! "Reasoning". Limits of tokens: LiteLLM's public list 1.110.2.
+//!
+//! Fields of answers that come back in a conversation's history, read 2026-11-29. OpenAI:
+//! "Unknown parameter: 'messages[2].reasoning'". Mistral: charmbracelet/crush#1590 ("Extra inputs
+//! are not permitted"). Groq: janhq/jan#8136 ("property '`reasoning_content`' is unsupported").
+//! Cerebras: QwenLM/qwen-code#11045 and proxysoul/Empryo#209 (only `reasoning` is accepted). Google
+//! ignores them in messages (QwenLM/qwen-code#3304), as `DeepSeek` does.
 
 use super::EffortLevel::{High, Low, Max, Medium, Minimal, None as NoEffort, Xhigh};
 use super::{
-    CallIds, ContinuationState, EffortLevels, MediaKinds, ModelCapabilities, Sampling,
-    SystemMessages, ThinkingMode, ToolsOnChat,
+    AnswerFields, CallIds, ContinuationState, EffortLevels, MediaKinds, ModelCapabilities,
+    Sampling, SystemMessages, ThinkingMode, ToolsOnChat,
 };
 
 const UNKNOWN: ModelCapabilities = ModelCapabilities::UNKNOWN;
@@ -48,11 +54,18 @@ pub(super) fn at_host(capabilities: ModelCapabilities, host: &str) -> ModelCapab
         return ModelCapabilities {
             names_completion_tokens: true,
             system_messages: SystemMessages::Anywhere,
+            answer_fields: AnswerFields::Openai,
+            thinking_parts: false,
             ..capabilities
         };
     }
     if is_at("openai.azure.com") {
-        return ModelCapabilities { system_messages: SystemMessages::Anywhere, ..capabilities };
+        return ModelCapabilities {
+            system_messages: SystemMessages::Anywhere,
+            answer_fields: AnswerFields::Openai,
+            thinking_parts: false,
+            ..capabilities
+        };
     }
     if is_at("openrouter.ai") {
         let continuation = ContinuationState::ReasoningDetails;
@@ -61,11 +74,33 @@ pub(super) fn at_host(capabilities: ModelCapabilities, host: &str) -> ModelCapab
             efforts: EffortLevels::ALL,
             tools_on_chat: ToolsOnChat::WithEffort,
             names_completion_tokens: false,
+            answer_fields: AnswerFields::All,
+            thinking_parts: true,
+            // It reads a PDF for any model (openrouter.ai, "PDF inputs", 2026-11).
+            media: MediaKinds { pdf: true, ..capabilities.media },
             ..capabilities
         };
     }
-    if is_at("googleapis.com") || is_at("mistral.ai") {
-        return ModelCapabilities { platform_fields: false, ..capabilities };
+    if is_at("groq.com") || is_at("cerebras.ai") {
+        let answer_fields = AnswerFields::Reasoning;
+        return ModelCapabilities { answer_fields, thinking_parts: false, ..capabilities };
+    }
+    if is_at("googleapis.com") {
+        return ModelCapabilities {
+            platform_fields: false,
+            answer_fields: AnswerFields::All,
+            thinking_parts: false,
+            ..capabilities
+        };
+    }
+    if is_at("mistral.ai") {
+        return ModelCapabilities {
+            platform_fields: false,
+            answer_fields: AnswerFields::Content,
+            call_ids: CallIds::Nine,
+            thinking_parts: true,
+            ..capabilities
+        };
     }
     capabilities
 }
@@ -133,6 +168,8 @@ fn openai(name: &str) -> Option<ModelCapabilities> {
         media: MediaKinds::IMAGES_AND_PDF,
         verbosity: false,
         call_ids: CallIds::Short,
+        answer_fields: AnswerFields::Openai,
+        thinking_parts: false,
         ..UNKNOWN
     };
     let limits = |context, output| (Some(context), Some(output));
@@ -278,6 +315,7 @@ fn google(name: &str) -> Option<ModelCapabilities> {
             ContinuationState::None
         },
         platform_fields: false,
+        thinking_parts: false,
         ..UNKNOWN
     })
 }
@@ -299,8 +337,13 @@ fn deepseek(name: &str) -> Option<ModelCapabilities> {
         efforts: if is_new { EffortLevels::of(&[High, Max]) } else { EffortLevels::EMPTY },
         media: if rest.contains("vision") { MediaKinds::IMAGES } else { MediaKinds::TEXT },
         structured_outputs: false,
-        continuation: ContinuationState::ReasoningContent,
+        continuation: if is_new || rest.starts_with("reasoner") {
+            ContinuationState::ReasoningContent
+        } else {
+            ContinuationState::None
+        },
         thinking_switch: !is_chat,
+        thinking_parts: false,
         ..UNKNOWN
     })
 }
@@ -323,6 +366,7 @@ fn mistral(name: &str) -> Option<ModelCapabilities> {
         platform_fields: false,
         stream_options: false,
         call_ids: CallIds::Nine,
+        answer_fields: AnswerFields::Content,
         user_after_tool: false,
         ..UNKNOWN
     })
@@ -351,11 +395,34 @@ fn xai(name: &str) -> Option<ModelCapabilities> {
 
 /// Families whose weights are open, so that any server can have them.
 fn open_weights(name: &str) -> Option<ModelCapabilities> {
-    if name.starts_with("kimi") || name.starts_with("glm") {
+    // Kimi refuses calls without it ("thinking is enabled but `reasoning_content` is missing").
+    if name.starts_with("kimi") && !name.contains("instruct") {
         let continuation = ContinuationState::ReasoningContent;
         return Some(ModelCapabilities { continuation, ..UNKNOWN });
     }
-    name.starts_with("qwen").then_some(UNKNOWN)
+    if let Some(rest) = name.strip_prefix("qwen") {
+        return Some(ModelCapabilities { media: qwen_media(rest), ..UNKNOWN });
+    }
+    if name.starts_with("qwq") || name.starts_with("gpt-oss") {
+        return Some(ModelCapabilities { media: MediaKinds::TEXT, ..UNKNOWN });
+    }
+    ["kimi", "glm"].iter().any(|start| name.starts_with(start)).then_some(UNKNOWN)
+}
+
+/// What a Qwen model reads. The open models read texts only up to version 3, except those with a word
+/// for it in their names, and images from 3.5 on (huggingface.co/Qwen; docs.nvidia.com, "Qwen3.8
+/// 27B": "native vision-language model", 2026-11). No server of them reads a file ("Unknown part type:
+/// file", langchain-ai/openwiki#63). A name without a version can be any model.
+fn qwen_media(rest: &str) -> MediaKinds {
+    let has = |words: &[&str]| words.iter().any(|word| rest.contains(word));
+    let is_text = has(&["coder", "math"])
+        || rest.starts_with(|first: char| first.is_ascii_digit())
+            && parse_dotted_version(rest) < (3, 5)
+            && !has(&["vl", "omni", "audio", "vision"]);
+    if is_text {
+        return MediaKinds::TEXT;
+    }
+    MediaKinds { pdf: false, ..MediaKinds::ALL }
 }
 
 /// The version in `-opus-4-7`, `-3-5-sonnet-20241022`, `-sonnet-4-20250514`: the first one or two

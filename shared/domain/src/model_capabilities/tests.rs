@@ -86,7 +86,8 @@ fn other_vendors_and_hosts_have_their_own_rules() {
     let at = |model, host| ModelCapabilities::of(Provider::OpenaiCompatible, model, host);
     assert_eq!(at("made-up", "127.0.0.1:8000"), ModelCapabilities::UNKNOWN);
     let reasoning = ContinuationState::ReasoningContent;
-    assert_eq!(at("deepseek-chat", "api.deepseek.com").continuation, reasoning);
+    assert_eq!(at("deepseek-v4-pro", "api.deepseek.com").continuation, reasoning);
+    assert_eq!(at("deepseek-chat", "api.deepseek.com").continuation, ContinuationState::None);
     assert_eq!(at("moonshotai/Kimi-K2-Thinking", "localhost").continuation, reasoning);
     let gemini = at("gemini-3.1-pro-preview", "generativelanguage.googleapis.com");
     assert_eq!(gemini.continuation, ContinuationState::ThoughtSignatures);
@@ -101,6 +102,69 @@ fn other_vendors_and_hosts_have_their_own_rules() {
     assert_eq!(at("gpt-5.5", "localhost").system_messages, SystemMessages::Anywhere);
     assert!(at("made-up", "api.openai.com").names_completion_tokens);
     assert!(!at("made-up", "notopenai.com").names_completion_tokens);
+}
+
+#[test]
+fn fields_of_answers_follow_from_the_host_or_the_plain_name() {
+    use AnswerFields::{All, Content, Openai, Reasoning};
+    for (model, host, fields, has_thinking_parts) in [
+        ("made-up", "127.0.0.1:8000", All, true),
+        ("made-up", "api.openai.com", Openai, false),
+        ("gpt-5.5", "gateway.example", Openai, false),
+        ("openai/gpt-5.5", "gateway.example", All, true),
+        ("openai/gpt-5.5", "openrouter.ai", All, true),
+        ("my-deployment", "my.openai.azure.com", Openai, false),
+        ("made-up", "api.mistral.ai", Content, true),
+        ("mistral-large-latest", "localhost", Content, true),
+        ("mistralai/mistral-large", "openrouter.ai", All, true),
+        ("openai/gpt-oss-120b", "api.groq.com", Reasoning, false),
+        ("qwen-3.8-27b", "api.cerebras.ai", Reasoning, false),
+        ("gemini-3-pro", "generativelanguage.googleapis.com", All, false),
+        ("deepseek-v4-pro", "api.deepseek.com", All, false),
+        ("qwen3.8-27b", "localhost", All, true),
+    ] {
+        let capabilities = ModelCapabilities::of(Provider::OpenaiCompatible, model, host);
+        let found = (capabilities.answer_fields, capabilities.thinking_parts);
+        assert_eq!(found, (fields, has_thinking_parts), "{model} {host}");
+    }
+}
+
+#[test]
+fn media_of_open_models_follow_from_a_name_that_says_so() {
+    for (model, host, images, pdf) in [
+        ("qwen3-32b", "localhost", false, false),
+        ("Qwen/Qwen2.5-72B-Instruct", "localhost", false, false),
+        ("qwen3-next-80b-a3b-instruct", "localhost", false, false),
+        ("qwen3-coder-480b-a35b-instruct", "localhost", false, false),
+        ("qwen3-coder-plus", "dashscope.aliyuncs.com", false, false),
+        ("qwq-32b", "localhost", false, false),
+        ("openai/gpt-oss-120b", "api.groq.com", false, false),
+        ("qwen2.5-vl-7b-instruct", "localhost", true, false),
+        ("qwen3-vl-plus", "localhost", true, false),
+        ("qwen3-omni-30b-a3b", "localhost", true, false),
+        ("qwen3.5-27b", "localhost", true, false),
+        ("qwen3.8-27b", "localhost", true, false),
+        ("qwen-plus", "localhost", true, false),
+        ("qwen/qwen3-32b", "openrouter.ai", false, true),
+        ("made-up", "localhost", true, true),
+    ] {
+        let media = ModelCapabilities::of(Provider::OpenaiCompatible, model, host).media;
+        assert_eq!((media.images, media.pdf), (images, pdf), "{model} {host}");
+    }
+}
+
+#[test]
+fn limits_of_an_operator_override_those_of_the_name() {
+    let limits = |context_tokens, output_tokens| OwnLimits { context_tokens, output_tokens };
+    let known = at_openai("gpt-4o");
+    assert_eq!(known.with_limits(OwnLimits::default()), known);
+    let own = known.with_limits(limits(Some(64_000), Some(2_000)));
+    assert_eq!((own.context_tokens, own.output_tokens_max), (Some(64_000), Some(2_000)));
+    assert_eq!(own.default_max_tokens(), 2_000);
+    let context = known.with_limits(limits(Some(64_000), Some(64_000)));
+    assert_eq!(context.output_tokens_max, known.output_tokens_max, "one number for both");
+    let unknown = ModelCapabilities::UNKNOWN.with_limits(limits(None, Some(4_000)));
+    assert_eq!(unknown.default_max_tokens(), 4_000);
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod betas;
 mod error;
 mod frame;
 mod headers;
+mod missing_features;
 mod raw_object;
 mod request;
 mod stream;
@@ -18,8 +19,8 @@ pub use error::{MessagesError, to_messages_error};
 pub use frame::FrameError;
 pub use headers::{add_request_headers, guardrail, unpriced_header};
 pub use request::{
-    BedrockBodyError, MessagesRequest, count_tokens_from_bedrock, count_tokens_to_bedrock,
-    invoke_model_to_messages, messages_to_invoke_model,
+    BedrockBodyError, InvokeModelRequest, MessagesRequest, count_tokens_from_bedrock,
+    count_tokens_to_bedrock, invoke_model_to_messages, messages_to_invoke_model,
 };
 pub use stream::{
     FramesToSse, PING, SseToFrames, count_result_from_bedrock, count_result_to_bedrock,

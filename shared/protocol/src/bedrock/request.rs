@@ -2,6 +2,7 @@
 //! the remaining fields do not change.
 
 use super::betas::sort_betas;
+use super::missing_features::FittedFields;
 use super::raw_object::RawObject;
 use crate::translate::TranslationError;
 use base64::Engine as _;
@@ -15,7 +16,7 @@ use std::borrow::Cow;
 const VERSION: &str = r#""anthropic_version":"bedrock-2023-05-31""#;
 
 /// Why a body does not fit the route. The text is for the client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BedrockBodyError {
     /// The body is not JSON, or not an object.
     #[error("The request body must be a JSON object.")]
@@ -23,9 +24,21 @@ pub enum BedrockBodyError {
     /// Bedrock keeps no message threads, as [`TranslationError::Thread`].
     #[error("{}", TranslationError::Thread)]
     Thread,
+    /// Bedrock cannot answer the request as it is meant.
+    #[error("{0}")]
+    Translation(TranslationError),
     /// A `CountTokens` body without the request to be counted.
     #[error("input.invokeModel.body: must be the base64 text of an InvokeModel body")]
     NothingToCount,
+}
+
+/// A request for `InvokeModel`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct InvokeModelRequest {
+    /// The body.
+    pub body: Bytes,
+    /// What Bedrock does not have and was left out.
+    pub dropped: Vec<String>,
 }
 
 /// Converts a Messages request's body for `InvokeModel`. `betas` are the values of its
@@ -33,22 +46,24 @@ pub enum BedrockBodyError {
 /// and their fields.
 ///
 /// # Errors
-/// The body is not an object, or asks for a message thread.
+/// The body is not an object, or asks for what Bedrock does not have.
 pub fn messages_to_invoke_model<'a>(
     body: &[u8],
     betas: impl Iterator<Item = &'a str>,
-) -> Result<Bytes, BedrockBodyError> {
+) -> Result<InvokeModelRequest, BedrockBodyError> {
     let object = parse_object(body)?;
     if object.get("thread").is_some_and(|raw| raw != b"null") {
         return Err(BedrockBodyError::Thread);
     }
-    Ok(build_invoke_body(&object, betas, "").into())
+    let fitted = FittedFields::new(&object, false).map_err(BedrockBodyError::Translation)?;
+    let body = build_invoke_body(&object, betas, &fitted, "").into();
+    Ok(InvokeModelRequest { body, dropped: fitted.dropped })
 }
 
 /// Converts a `count_tokens` request's body for `CountTokens`.
 ///
 /// # Errors
-/// [`BedrockBodyError::NotAnObject`]
+/// The body is not an object, or has what Bedrock does not have.
 pub fn count_tokens_to_bedrock<'a>(
     body: &[u8],
     betas: impl Iterator<Item = &'a str>,
@@ -60,7 +75,8 @@ pub fn count_tokens_to_bedrock<'a>(
     let bound = object.get("thinking").and_then(thinking).unwrap_or_default().saturating_add(1);
     let bound = format!(",\"max_tokens\":{bound}");
     let has_bound = object.get("max_tokens").is_some();
-    let inner = build_invoke_body(&object, betas, if has_bound { "" } else { &bound });
+    let fitted = FittedFields::new(&object, true).map_err(BedrockBodyError::Translation)?;
+    let inner = build_invoke_body(&object, betas, &fitted, if has_bound { "" } else { &bound });
     let inner = BASE64_STANDARD.encode(inner);
     Ok(json!({"input": {"invokeModel": {"body": inner}}}).to_string().into())
 }
@@ -68,6 +84,7 @@ pub fn count_tokens_to_bedrock<'a>(
 fn build_invoke_body<'a>(
     object: &RawObject<'_>,
     betas: impl Iterator<Item = &'a str>,
+    fitted: &FittedFields,
     more: &str,
 ) -> Vec<u8> {
     let own = parse_string_list(object.get("anthropic_beta"));
@@ -84,9 +101,16 @@ fn build_invoke_body<'a>(
         before.push_str(",\"output_config\":");
         before.push_str(config);
     }
+    for (name, value) in &fitted.fields {
+        if let Some(value) = value {
+            before.extend([",\"", name, "\":", value.as_str()]);
+        }
+    }
+    let is_fitted = |name: &str| fitted.fields.iter().any(|(fitted, _)| *fitted == name);
     object.rewrite_fields(&before, |name| {
         matches!(name, "model" | "stream" | "anthropic_version" | "anthropic_beta" | "thread")
             || sorted.fields.contains(&name)
+            || is_fitted(name)
             || (config.is_some() && matches!(name, "output_config" | "output_format"))
     })
 }
@@ -189,7 +213,7 @@ mod tests {
     fn messages_request_becomes_invoke_model() {
         let check = |body: &str, betas: &[&str], expect: &str| {
             let made = messages_to_invoke_model(body.as_bytes(), betas.iter().copied()).unwrap();
-            assert_eq!(text(&made), expect);
+            assert_eq!(text(&made.body), expect);
         };
         check(
             r#"{"model":"m", "max_tokens": 1,"stream":true,"messages":[{"role":"user"}]}"#,
@@ -235,9 +259,22 @@ mod tests {
             if !expect["messages"].is_array() {
                 continue;
             }
-            seen += 1;
+            let is_server_tool = |tool: &Value| {
+                tool["type"].as_str().is_some_and(|kind| kind.starts_with("web_search_"))
+            };
             let body = serde_json::to_vec_pretty(&expect).unwrap();
-            let made = messages_to_invoke_model(&body, [].into_iter()).unwrap();
+            let made = messages_to_invoke_model(&body, [].into_iter());
+            if let Some(tools) = expect.get_mut("tools").and_then(Value::as_array_mut)
+                && tools.iter().any(is_server_tool)
+            {
+                tools.retain(|tool| !is_server_tool(tool));
+                if tools.is_empty() {
+                    assert!(matches!(made, Err(BedrockBodyError::Translation(_))));
+                    continue;
+                }
+            }
+            seen += 1;
+            let made = made.unwrap().body;
             let fields = expect.as_object_mut().unwrap();
             fields.retain(|name, _| !["model", "stream", "service_tier"].contains(&name.as_str()));
             fields.insert("anthropic_version".into(), "bedrock-2023-05-31".into());

@@ -105,6 +105,16 @@ impl<'a> JsonValue<'a> {
     pub(crate) fn fields(self) -> Option<ObjectFields<'a>> {
         self.text.starts_with(b"{").then(|| ObjectFields(ContainerWalk::new(self)))
     }
+
+    /// The value of a field of an object. Of equal names, the last one counts.
+    pub(crate) fn field(self, name: &str) -> Option<JsonValue<'a>> {
+        self.fields()?.filter(|(known, _)| known == name).last().map(|(_, value)| value)
+    }
+
+    /// The text of a field whose value is a string.
+    pub(crate) fn field_text(self, name: &str) -> Option<Cow<'a, str>> {
+        self.field(name)?.text()
+    }
 }
 
 /// A walk over the values of one container. It steps over nested values.

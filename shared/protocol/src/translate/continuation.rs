@@ -18,7 +18,8 @@ pub(crate) const STATE_PREFIX: &str = "baton1_";
 
 /// The placeholder that Google documents for calls that another model made (ai.google.dev, "Thought
 /// signatures", questions and answers, 2026-11).
-const FOREIGN_CALL: &str = r#"{"google":{"thought_signature":"skip_thought_signature_validator"}}"#;
+pub(crate) const FOREIGN_CALL: &str =
+    r#"{"google":{"thought_signature":"skip_thought_signature_validator"}}"#;
 
 /// The state of a part of an answer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

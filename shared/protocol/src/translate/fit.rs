@@ -10,6 +10,8 @@ mod media;
 pub(super) mod schema;
 mod settings;
 
+pub(crate) use conversation::fit_call_id;
+
 use super::TranslationError;
 use super::neutral_request::NeutralRequest;
 use baton_domain::model_capabilities::ModelCapabilities;

@@ -241,7 +241,8 @@ pub(super) const FILE_IS_ELSEWHERE: &str =
 pub(super) const NO_SUCH_CONTENT: &str = "the upstream of this model has nothing like it. Send the request without it, or use a model \
      that supports it.";
 
-const ONLY_SERVER_TOOL: &str = "the upstream of this model cannot run this tool, and the request has no other one for the \
+/// The advice for a tool that only another upstream runs.
+pub(crate) const ONLY_SERVER_TOOL: &str = "the upstream of this model cannot run this tool, and the request has no other one for the \
      answer. Use a model whose upstream runs it, or declare a function.";
 
 /// The highest number of stop sequences, to bound memory. OpenAI accepts four (OpenAI API reference,

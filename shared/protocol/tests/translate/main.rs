@@ -6,6 +6,7 @@ mod anything;
 mod assemble;
 mod corpus;
 mod dialects;
+mod empty_answers;
 mod exchange;
 mod nesting;
 mod requests;

@@ -1,7 +1,7 @@
 //! Tests of the conversion.
 
 use super::*;
-use baton_domain::account::{CredentialKind, Provider};
+use baton_domain::account::CredentialKind;
 use baton_domain::id::AccountId;
 use baton_domain::model::ModelPattern;
 use baton_protocol::cost_scan::read_cost_factors;
@@ -111,7 +111,8 @@ fn plan_follows_from_client_and_account() {
 fn fit_follows_from_the_account_and_the_model() {
     let bedrock = "https://bedrock-runtime.us-east-1.amazonaws.com";
     let target = |provider, url: &str, model: &str| {
-        (rules(provider).target_capabilities)(&account(provider, url, false), model)
+        let limits = OwnLimits::default();
+        (rules(provider).target_capabilities)(&account(provider, url, false), model, limits)
     };
     let openai = |url| target(Provider::OpenaiCompatible, url, "made-up").capabilities;
     assert!(openai("https://api.openai.com/v1").names_completion_tokens);
@@ -124,6 +125,11 @@ fn fit_follows_from_the_account_and_the_model() {
     let messages = target(Provider::Anthropic, "https://api.anthropic.com", "claude-opus-5-5");
     assert_eq!(messages.prompt_caching, PromptCaching::Automatic);
     assert_eq!(messages.output_tokens_default, None);
+    let own = OwnLimits { context_tokens: Some(50_000), output_tokens: Some(9_000) };
+    let account = account(Provider::Bedrock, bedrock, false);
+    let limited = (rules(Provider::Bedrock).target_capabilities)(&account, "my-profile", own);
+    assert_eq!(limited.output_tokens_default, Some(9_000));
+    assert_eq!(limited.capabilities.context_tokens, Some(50_000));
 }
 
 #[test]
@@ -175,13 +181,38 @@ fn cost_variant_has_the_bound_of_the_upstreams_protocol() {
     );
     for client in [ClientProtocol::AnthropicMessages, ClientProtocol::OpenaiChat] {
         let plan = ConversionPlan::new(shape(client, false), &account, "gpt-5.5");
-        let variant = plan.cost_variant(&account, "gpt-5.5");
+        let variant = plan.cost_variant(&account, "gpt-5.5", |_| OwnLimits::default());
         let identity = RequestIdentity { id: String::new(), created: 1 };
         let translate = variant.translation(identity, (&body, "gpt-5.5", false)).unwrap();
         assert_eq!(variant.upstream_protocol, UpstreamProtocol::Responses);
         let factors = read_cost_factors(&translate().unwrap(), variant.upstream_protocol);
         assert_eq!(factors.unwrap().output_tokens, Some(900), "{client:?}");
     }
+}
+
+/// What one account cannot express, accounts of another form may.
+#[test]
+fn accounts_that_read_the_same_form_are_known() {
+    let bedrock = "https://bedrock-runtime.us-east-1.amazonaws.com";
+    let accounts = [
+        account(Provider::OpenaiCompatible, "https://a.example", false),
+        account(Provider::OpenaiCompatible, "https://b.example", false),
+        account(Provider::OpenaiCompatible, "https://api.openai.com", false),
+        account(Provider::OpenaiCompatible, "https://api.openai.com", true),
+        account(Provider::Anthropic, "https://api.anthropic.com", false),
+        account(Provider::Bedrock, bedrock, false),
+    ];
+    let forms = |client| {
+        let model = "gpt-5.5";
+        let form = |account: &Account| {
+            ConversionPlan::new(shape(client, false), account, model).request_form(account, model)
+        };
+        let forms: Vec<RequestForm> = accounts.iter().map(form).collect();
+        let first = |form: &RequestForm| forms.iter().position(|other| other == form).unwrap();
+        forms.iter().map(first).collect::<Vec<_>>()
+    };
+    assert_eq!(forms(ClientProtocol::AnthropicMessages), [0, 0, 0, 3, 4, 5]);
+    assert_eq!(forms(ClientProtocol::OpenaiResponses), [0, 0, 0, 3, 4, 5]);
 }
 
 #[test]

@@ -83,57 +83,14 @@ fn without_values(words: &str) -> String {
     out.chars().take(160).collect()
 }
 
-const BEDROCK_SERVER_TOOLS: Gap = (
-    Some(Vendor::Bedrock),
-    "Input tag 'web_search_#'",
-    "drop a server tool beside others for Bedrock, or refuse it in words if it is the only one",
-);
-
 /// Faults with recorded requests.
-pub(crate) const RECORDED: &[Gap] = &[BEDROCK_SERVER_TOOLS];
+pub(crate) const RECORDED: &[Gap] = &[];
 
 /// Faults with generated requests.
-pub(crate) const GENERATED: &[Gap] = &[
-    BEDROCK_SERVER_TOOLS,
-    // Messages clients of Bedrock: the body passes with what only Anthropic's own API has.
-    (
-        Some(Vendor::Bedrock),
-        "cache_control: Extra inputs",
-        "move a top-level cache_control to a block",
-    ),
-    (
-        Some(Vendor::Bedrock),
-        "image.source: Input tag 'url'",
-        "refuse an image's URL in words for Bedrock",
-    ),
-    // The name does not say whether a server with this model reads images.
-    (Some(Vendor::Qwen), "At most # file(s)", "refuse files for text models"),
-    (Some(Vendor::Qwen), "At most # image(s)", "refuse images for text models"),
-];
+pub(crate) const GENERATED: &[Gap] = &[];
 
 /// Faults of conversations with one account.
 pub(crate) const LOOPS: &[Gap] = &[];
 
-/// Faults of conversations that go on with an account of another vendor. Most concern Chat clients,
-/// whose requests pass untranslated with what the other vendor said.
-pub(crate) const FAILOVER: &[Gap] = &[
-    // Foreign state in the messages of Chat clients.
-    (Some(Vendor::Openai), "Unknown parameter: 'messages[#].reasoning", "remove foreign reasoning"),
-    (Some(Vendor::Openai), "tool_calls[#].extra_content", "remove foreign thought signatures"),
-    (Some(Vendor::Mistral), r#""assistant","reasoning"#, "remove foreign reasoning"),
-    (Some(Vendor::Mistral), r#""assistant","refusal""#, "write no `refusal: null` of Baton's own"),
-    (Some(Vendor::Mistral), r#""extra_content""#, "remove foreign thought signatures"),
-    // Ids of calls of other vendors, in the messages of Chat clients.
-    (Some(Vendor::Mistral), "Tool call id was ", "write ids of nine letters and digits"),
-    // State that the vendor demands, and that calls of another vendor do not have.
-    (
-        Some(Vendor::Gemini),
-        "missing a thought_signature",
-        "add Google's placeholder for Chat clients, too",
-    ),
-    (
-        Some(Vendor::DeepSeek),
-        "`reasoning_content` in the thinking mode",
-        "add an empty reasoning_content",
-    ),
-];
+/// Faults of conversations that go on with an account of another vendor.
+pub(crate) const FAILOVER: &[Gap] = &[];

@@ -3,6 +3,7 @@
 use crate::client::ClientRequest;
 use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::id::AccountId;
+use baton_domain::model_capabilities::OwnLimits;
 use baton_domain::protocol::{ClientProtocol, Framing};
 use baton_protocol::bedrock::FramesToSse;
 use baton_protocol::envelope::{Envelope, StatedEffort};
@@ -35,7 +36,7 @@ const fn with_responses(model: &'static str, talks: bool) -> Target {
 }
 
 /// The accounts.
-pub(crate) const TARGETS: [Target; 18] = [
+pub(crate) const TARGETS: [Target; 19] = [
     target(Vendor::Anthropic, "claude-3-5-sonnet-20241022", false),
     target(Vendor::Anthropic, "claude-sonnet-4-5", true),
     target(Vendor::Anthropic, "claude-opus-4-6", false),
@@ -54,6 +55,7 @@ pub(crate) const TARGETS: [Target; 18] = [
     target(Vendor::Mistral, "mistral-large-latest", true),
     target(Vendor::Mistral, "devstral-medium-latest", false),
     target(Vendor::Qwen, "qwen3.8-27b", true),
+    target(Vendor::Qwen, "qwen3-coder-30b", false),
 ];
 
 impl Target {
@@ -167,7 +169,11 @@ fn convert(request: &ClientRequest, target: Target) -> Result<Sent, String> {
     let model = plan.upstream_model(&account, &client_model.0);
     let conversion = RequestConversion {
         plan,
-        target: (rules(account.provider).target_capabilities)(&account, &model),
+        target: (rules(account.provider).target_capabilities)(
+            &account,
+            &model,
+            OwnLimits::default(),
+        ),
         identity: RequestIdentity { id: "req_1".to_owned(), created: 1_795_000_000 },
         body,
         client_model,

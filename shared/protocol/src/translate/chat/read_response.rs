@@ -13,6 +13,7 @@ const CALLS_MAX: usize = 256;
 
 /// Reads one answer. A whole message has the fields of a delta, so it is read as one.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(in crate::translate) struct ChatReader {
     tally: UsageTally,
     sequence: PartSequence,
@@ -24,6 +25,9 @@ pub(in crate::translate) struct ChatReader {
     is_whole: bool,
     is_started: bool,
     is_refused: bool,
+    /// Whether a choice has come.
+    has_choice: bool,
+    has_usage: bool,
     /// The finish reason, and the stop sequence that some vendors report with it.
     finish: Option<(String, Option<String>)>,
 }
@@ -80,12 +84,14 @@ impl ChatReader {
     }
 
     /// Ends a stream that stopped without `[DONE]`. Returns whether the answer was finished
-    /// nevertheless, as with some vendors (fixture `openai_chat_no_done`).
+    /// nevertheless, as with some vendors (fixture `openai_chat_no_done`). The usage of an answer
+    /// without any choice is its last chunk, too.
     pub(in crate::translate) fn finish_unterminated(
         &mut self,
         emit_step: &mut impl FnMut(ResponseStep<'_>),
     ) -> bool {
-        let finished = self.finish.is_some();
+        let is_empty = !self.has_choice && self.has_usage;
+        let finished = self.finish.is_some() || is_empty;
         if finished {
             self.finish_answer(emit_step);
         }
@@ -127,12 +133,14 @@ impl ChatReader {
         }
         if let Some(usage) = chunk.take_value("usage") {
             self.tally.read_usage(usage.raw());
+            self.has_usage = true;
         }
         let mut choices = chunk.take_objects("choices");
         let first = choices.find_map(|mut choice| {
             (choice.take_number("index").unwrap_or(0) == 0).then_some(choice)
         });
         let Some(mut choice) = first else { return true };
+        self.has_choice = true;
         if let Some(delta) = choice.take_object(part)
             && !self.read_delta(delta, emit_step)
         {

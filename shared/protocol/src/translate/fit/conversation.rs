@@ -142,14 +142,10 @@ fn say_systems_as_user(request: &mut NeutralRequest<'_>) {
 /// Fits the ids of calls and of their results, which stay equal. An id that fits stays, because the
 /// upstream can have made it.
 fn fit_call_ids(request: &mut NeutralRequest<'_>, call_ids: CallIds) {
-    let fit = |id: &mut String| match call_ids {
-        CallIds::Short if id.len() > SHORT_ID_MAX => *id = shorten_name(id, SHORT_ID_MAX),
-        CallIds::Nine if id.len() != 9 || !id.bytes().all(|b| b.is_ascii_alphanumeric()) => {
-            // The last digits of a hash, after its underscore.
-            let hashed = shorten_name(id, 0);
-            hashed[hashed.len() - 9..].clone_into(id);
+    let fit = |id: &mut String| {
+        if let Some(fitting) = fit_call_id(id, call_ids) {
+            *id = fitting;
         }
-        CallIds::Any | CallIds::Short | CallIds::Nine => {}
     };
     for part in request.turns.iter_mut().flat_map(|turn| &mut turn.parts) {
         match part {
@@ -161,6 +157,19 @@ fn fit_call_ids(request: &mut NeutralRequest<'_>, call_ids: CallIds) {
             | TurnPart::Thinking { .. }
             | TurnPart::Redacted(_) => {}
         }
+    }
+}
+
+/// The id that stands for this one where the model does not accept it. Equal ids stay equal.
+pub(crate) fn fit_call_id(id: &str, call_ids: CallIds) -> Option<String> {
+    match call_ids {
+        CallIds::Short if id.len() > SHORT_ID_MAX => Some(shorten_name(id, SHORT_ID_MAX)),
+        CallIds::Nine if id.len() != 9 || !id.bytes().all(|b| b.is_ascii_alphanumeric()) => {
+            // The last digits of a hash, after its underscore.
+            let hashed = shorten_name(id, 0);
+            Some(hashed[hashed.len() - 9..].to_owned())
+        }
+        CallIds::Any | CallIds::Short | CallIds::Nine => None,
     }
 }
 

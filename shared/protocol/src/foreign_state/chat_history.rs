@@ -1,0 +1,379 @@
+//! Fits the history of a Chat client to the account that goes on with it.
+//!
+//! A client returns an answer with all that its vendor added. Some vendors refuse a field that they
+//! do not know, an id in another vendor's letters, or a call without a state of their own. An
+//! upstream that is not known to refuse something gets all bytes as they are.
+
+use super::{KeptElement, any_text, join, with_id};
+use crate::json::JsonValue;
+use crate::translate::{FOREIGN_CALL, STATE_PREFIX, fit_call_id};
+use baton_domain::model_capabilities::{
+    AnswerFields, CallIds, ContinuationState, ModelCapabilities,
+};
+use memchr::memmem;
+
+/// Fields in which vendors tell their thinking and their own data.
+const VENDOR_FIELDS: [&str; 2] = ["provider_specific_fields", "thinking_blocks"];
+/// Fields of OpenAI's answers, which stand in those of many other vendors with `null`.
+const OPENAI_FIELDS: [&str; 4] = ["refusal", "annotations", "audio", "function_call"];
+/// Fields of a call that only its vendor reads.
+const CALL_FIELDS: [&str; 2] = ["extra_content", "provider_specific_fields"];
+
+/// Whether the history may need a change. It looks for names only, so it can be wrong about a body
+/// that needs none.
+pub(super) fn may_need_change(body: &[u8], capabilities: &ModelCapabilities) -> bool {
+    // A conversation that begins has no answer.
+    has(body, "\"assistant\"")
+        && (has(body, &sealed_start())
+            || may_have_refused_fields(body, capabilities.answer_fields)
+            || (!capabilities.thinking_parts && has_thinking_part(body))
+            || may_have_refused_ids(body, capabilities.call_ids)
+            || may_lack_state(body, capabilities.continuation))
+}
+
+fn has(body: &[u8], text: &str) -> bool {
+    memmem::find(body, text.as_bytes()).is_some()
+}
+
+/// How a string begins that is a state of Baton's own.
+fn sealed_start() -> String {
+    format!("\"{STATE_PREFIX}")
+}
+
+/// What follows each occurrence of a text, without white space.
+fn after<'a>(body: &'a [u8], text: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    memmem::find_iter(body, text.as_bytes())
+        .map(|at| body.get(at + text.len()..).unwrap_or_default().trim_ascii_start())
+}
+
+/// The beginnings of the values of all fields of this name.
+fn values<'a>(body: &'a [u8], quoted_name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    let rests = after(body, quoted_name).filter_map(|rest| rest.strip_prefix(b":"));
+    rests.map(<[u8]>::trim_ascii_start)
+}
+
+fn may_have_refused_fields(body: &[u8], fields: AnswerFields) -> bool {
+    let any = |names: &[&str]| names.iter().any(|name| has(body, &format!("\"{name}\"")));
+    let is_refused_reasoning = |rest: &[u8]| {
+        let end = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+        let is_name = rest.get(end) == Some(&b'"');
+        let is_accepted = match &rest[..end] {
+            b"_effort" => true,
+            b"" => fields == AnswerFields::Reasoning,
+            _ => false,
+        };
+        is_name && !is_accepted
+    };
+    let has_vendor_field = || {
+        after(body, "\"reasoning").any(is_refused_reasoning)
+            || any(&VENDOR_FIELDS)
+            || has(body, "\"extra_content\"")
+    };
+    let is_empty = |value: &[u8]| {
+        value.starts_with(b"null")
+            || value
+                .strip_prefix(b"[")
+                .is_some_and(|rest| rest.trim_ascii_start().starts_with(b"]"))
+    };
+    match fields {
+        AnswerFields::All => false,
+        AnswerFields::Openai => {
+            has_vendor_field()
+                || values(body, "\"index\"").any(is_digit)
+                || values(body, "\"tool_calls\"").any(is_empty)
+        }
+        AnswerFields::Reasoning | AnswerFields::Content => {
+            has_vendor_field() || any(&OPENAI_FIELDS)
+        }
+    }
+}
+
+fn is_digit(value: &[u8]) -> bool {
+    value.first().is_some_and(u8::is_ascii_digit)
+}
+
+/// Whether a value is `"thinking"`. As a name it is a setting of the request.
+fn has_thinking_part(body: &[u8]) -> bool {
+    after(body, "\"thinking\"").any(|rest| !rest.starts_with(b":"))
+}
+
+fn may_have_refused_ids(body: &[u8], call_ids: CallIds) -> bool {
+    let is_refused =
+        |id: &[u8]| std::str::from_utf8(id).is_ok_and(|id| fit_call_id(id, call_ids).is_some());
+    match call_ids {
+        CallIds::Any => false,
+        CallIds::Short | CallIds::Nine => {
+            any_text(body, "id", is_refused) || any_text(body, "tool_call_id", is_refused)
+        }
+    }
+}
+
+fn may_lack_state(body: &[u8], continuation: ContinuationState) -> bool {
+    const CALLS: &str = "\"tool_calls\"";
+    let count = |text: &str| memmem::find_iter(body, text.as_bytes()).count();
+    match continuation {
+        ContinuationState::None | ContinuationState::ReasoningDetails => false,
+        // A message has the field at most once.
+        ContinuationState::ReasoningContent => {
+            let told = values(body, "\"reasoning_content\"").filter(|it| it.starts_with(b"\""));
+            has(body, CALLS) && told.count() < count("\"assistant\"")
+        }
+        // The signature stands in the calls, before those of the next message.
+        ContinuationState::ThoughtSignatures => {
+            let starts: Vec<usize> = memmem::find_iter(body, CALLS.as_bytes()).collect();
+            let ends = starts.iter().skip(1).copied().chain([body.len()]);
+            starts.iter().zip(ends).any(|(start, end)| {
+                let calls = body.get(*start..end).unwrap_or_default();
+                !has(calls, "\"thought_signature\"")
+            })
+        }
+    }
+}
+
+/// What the upstream accepts of a conversation.
+pub(super) struct ChatHistory<'c> {
+    capabilities: &'c ModelCapabilities,
+    /// Whether calls without `reasoning_content` are refused.
+    needs_reasoning: bool,
+}
+
+impl<'c> ChatHistory<'c> {
+    /// The rules for a request with these settings.
+    pub(super) fn new(root: JsonValue<'_>, capabilities: &'c ModelCapabilities) -> Self {
+        let thinking = root.field("thinking").and_then(|thinking| thinking.field_text("type"));
+        let needs_reasoning = capabilities.continuation == ContinuationState::ReasoningContent
+            && thinking.as_deref() != Some("disabled");
+        Self { capabilities, needs_reasoning }
+    }
+
+    /// Keeps what the upstream accepts of a message.
+    pub(super) fn keep_message<'a>(&self, message: JsonValue<'a>) -> KeptElement<'a> {
+        match message.field_text("role").as_deref() {
+            Some("assistant") => self.keep_answer(message),
+            Some("tool") => with_id(message, "tool_call_id", |id| self.fit_id(id)),
+            _ => KeptElement::Same(message.raw()),
+        }
+    }
+
+    fn fit_id(&self, id: &str) -> Option<String> {
+        fit_call_id(id, self.capabilities.call_ids)
+    }
+
+    fn keep_answer<'a>(&self, message: JsonValue<'a>) -> KeptElement<'a> {
+        let refusal = self.refusal_as_content(message);
+        let (mut kept, mut has_content) = (KeptFields::default(), false);
+        for (name, value) in message.fields().into_iter().flatten() {
+            let element = match name.as_ref() {
+                "role" => KeptElement::Same(value.raw()),
+                "content" => {
+                    has_content = true;
+                    match refusal {
+                        Some(refusal) => KeptElement::Changed(refusal.raw().to_owned()),
+                        None => self.keep_content(message, value),
+                    }
+                }
+                "tool_calls" => self.keep_calls(value),
+                "reasoning_content" if self.lacks_reasoning(message) => KeptElement::Removed,
+                name => self.keep_field(name, value),
+            };
+            kept.push(&name, &element);
+        }
+        if let Some(refusal) = refusal.filter(|_| !has_content) {
+            kept.add("content", refusal.raw());
+        }
+        if self.lacks_reasoning(message) {
+            let told = message.field("reasoning").filter(|told| told.text().is_some());
+            kept.add("reasoning_content", told.map_or("\"\"", JsonValue::raw));
+        }
+        kept.into_element(message)
+    }
+
+    /// A refusal, if it is all that the message says and the upstream does not know its field.
+    fn refusal_as_content<'a>(&self, message: JsonValue<'a>) -> Option<JsonValue<'a>> {
+        let is_silent = message.field("content").is_none_or(is_empty);
+        let refusal = message.field("refusal").filter(|refusal| refusal.text().is_some())?;
+        (is_silent && self.refuses("refusal", refusal)).then_some(refusal)
+    }
+
+    /// Whether the message has calls, and not the thinking before them that the upstream wants.
+    fn lacks_reasoning(&self, message: JsonValue<'_>) -> bool {
+        self.needs_reasoning
+            && message.field("tool_calls").is_some_and(|calls| !is_empty(calls))
+            && message.field_text("reasoning_content").is_none()
+    }
+
+    /// Whether the upstream refuses this field of an answer.
+    fn refuses(&self, name: &str, value: JsonValue<'_>) -> bool {
+        let fields = self.capabilities.answer_fields;
+        let refuses_openai = match fields {
+            AnswerFields::All | AnswerFields::Openai => false,
+            AnswerFields::Reasoning | AnswerFields::Content => true,
+        };
+        match name {
+            "reasoning" => matches!(fields, AnswerFields::Openai | AnswerFields::Content),
+            "refusal" | "annotations" => refuses_openai,
+            // Else they say something that must not be lost in silence.
+            "audio" | "function_call" => refuses_openai && value.is_null(),
+            name if name.starts_with("reasoning_") || VENDOR_FIELDS.contains(&name) => {
+                fields != AnswerFields::All
+            }
+            _ => false,
+        }
+    }
+
+    fn keep_field<'a>(&self, name: &str, value: JsonValue<'a>) -> KeptElement<'a> {
+        if is_sealed(value) || self.refuses(name, value) {
+            KeptElement::Removed
+        } else {
+            KeptElement::Same(value.raw())
+        }
+    }
+
+    /// The content without the parts of thinking that the upstream does not know.
+    fn keep_content<'a>(&self, message: JsonValue<'a>, content: JsonValue<'a>) -> KeptElement<'a> {
+        let Some(parts) = content.items() else { return KeptElement::Same(content.raw()) };
+        let is_kept = |part: &JsonValue<'_>| match part.field_text("type").as_deref() {
+            Some("thinking" | "redacted_thinking") => {
+                self.capabilities.thinking_parts && !is_sealed(*part)
+            }
+            // Mistral's citations ("Citations and references", 2026-11).
+            Some("reference") => self.capabilities.thinking_parts,
+            _ => true,
+        };
+        if parts.clone().all(|part| is_kept(&part)) {
+            return KeptElement::Same(content.raw());
+        }
+        let kept: Vec<KeptElement<'_>> =
+            parts.filter(is_kept).map(|part| KeptElement::Same(part.raw())).collect();
+        let has_calls = message.field("tool_calls").is_some_and(|calls| !is_empty(calls));
+        KeptElement::Changed(match (kept.is_empty(), has_calls) {
+            (false, _) => join(&kept),
+            (true, true) => "null".to_owned(),
+            (true, false) => "\"\"".to_owned(),
+        })
+    }
+
+    /// The calls as the upstream accepts them. OpenAI refuses the empty list that other vendors
+    /// write ("Invalid 'messages[1].`tool_calls`': empty array", vllm-project/vllm, 2026-11).
+    fn keep_calls<'a>(&self, calls: JsonValue<'a>) -> KeptElement<'a> {
+        let is_openai = self.capabilities.answer_fields == AnswerFields::Openai;
+        if is_empty(calls) && is_openai {
+            return KeptElement::Removed;
+        }
+        let Some(items) = calls.items() else { return KeptElement::Same(calls.raw()) };
+        let kept: Vec<KeptElement<'_>> =
+            items.enumerate().map(|(index, call)| self.keep_call(call, index == 0)).collect();
+        if kept.iter().all(|call| matches!(call, KeptElement::Same(_))) {
+            return KeptElement::Same(calls.raw());
+        }
+        KeptElement::Changed(join(&kept))
+    }
+
+    /// A call as the upstream accepts it. Gemini signs the first one of a turn and refuses it
+    /// without a signature, or with one that it did not make.
+    fn keep_call<'a>(&self, call: JsonValue<'a>, is_first: bool) -> KeptElement<'a> {
+        let fields = self.capabilities.answer_fields;
+        let needs_signature =
+            self.capabilities.continuation == ContinuationState::ThoughtSignatures && is_first;
+        let is_unsigned = needs_signature && !is_signed(call);
+        let mut kept = KeptFields::default();
+        for (name, value) in call.fields().into_iter().flatten() {
+            let element = match name.as_ref() {
+                "id" => value.text().and_then(|id| self.fit_id(&id)).map_or_else(
+                    || KeptElement::Same(value.raw()),
+                    |id| KeptElement::Changed(serde_json::Value::from(id).to_string()),
+                ),
+                "extra_content" if is_unsigned => KeptElement::Removed,
+                name if CALL_FIELDS.contains(&name) => {
+                    if fields != AnswerFields::All || is_sealed(value) {
+                        KeptElement::Removed
+                    } else {
+                        KeptElement::Same(value.raw())
+                    }
+                }
+                // Its place in a stream ("Unknown parameter: 'messages[2].tool_calls[0].index'").
+                "index" if fields == AnswerFields::Openai => KeptElement::Removed,
+                "function" if fields != AnswerFields::All => keep_function(value),
+                _ => KeptElement::Same(value.raw()),
+            };
+            kept.push(&name, &element);
+        }
+        if is_unsigned {
+            kept.add("extra_content", FOREIGN_CALL);
+        }
+        kept.into_element(call)
+    }
+}
+
+/// A function's call without the data of a router.
+fn keep_function(function: JsonValue<'_>) -> KeptElement<'_> {
+    let mut kept = KeptFields::default();
+    for (name, value) in function.fields().into_iter().flatten() {
+        let is_foreign = CALL_FIELDS.contains(&name.as_ref());
+        let element =
+            if is_foreign { KeptElement::Removed } else { KeptElement::Same(value.raw()) };
+        kept.push(&name, &element);
+    }
+    kept.into_element(function)
+}
+
+/// Whether a call has a thought signature that Baton did not write.
+fn is_signed(call: JsonValue<'_>) -> bool {
+    let google = call.field("extra_content").and_then(|extra| extra.field("google"));
+    let signature = google.and_then(|google| google.field_text("thought_signature"));
+    signature.is_some_and(|it| !it.is_empty() && !it.starts_with(STATE_PREFIX))
+}
+
+/// Whether some string in the value is a state of Baton's own.
+fn is_sealed(value: JsonValue<'_>) -> bool {
+    has(value.raw().as_bytes(), &sealed_start())
+}
+
+/// Whether a value says nothing.
+fn is_empty(value: JsonValue<'_>) -> bool {
+    value.is_null()
+        || value.text().is_some_and(|text| text.is_empty())
+        || value.items().is_some_and(|mut items| items.next().is_none())
+}
+
+/// The fields of an object that is written again if one of them changes.
+#[derive(Default)]
+struct KeptFields {
+    text: String,
+    is_changed: bool,
+}
+
+impl KeptFields {
+    fn push(&mut self, name: &str, element: &KeptElement<'_>) {
+        match element {
+            KeptElement::Same(raw) => self.write(name, raw),
+            KeptElement::Changed(text) => self.add(name, text),
+            KeptElement::Removed => self.is_changed = true,
+        }
+    }
+
+    fn add(&mut self, name: &str, value: &str) {
+        self.is_changed = true;
+        self.write(name, value);
+    }
+
+    fn write(&mut self, name: &str, value: &str) {
+        if !self.text.is_empty() {
+            self.text.push(',');
+        }
+        self.text.push_str(&serde_json::Value::from(name).to_string());
+        self.text.push(':');
+        self.text.push_str(value);
+    }
+
+    fn into_element(self, object: JsonValue<'_>) -> KeptElement<'_> {
+        if self.is_changed {
+            KeptElement::Changed(format!("{{{}}}", self.text))
+        } else {
+            KeptElement::Same(object.raw())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
