@@ -36,6 +36,7 @@ mod models;
 mod own_usage;
 mod request_body;
 mod request_conversion;
+mod request_decoding;
 mod response_buffer;
 mod response_conversion;
 mod response_source;
