@@ -162,7 +162,7 @@ mod tests {
         }
         // Skippable frames, so that the ratio is permitted.
         frame.extend_from_slice(&[0x50, 0x2a, 0x4d, 0x18, 0, 0, 4, 0]);
-        frame.extend_from_slice(&[0; 4 << 16]);
+        frame.resize(frame.len() + (4 << 16), 0);
         frame.into()
     }
 

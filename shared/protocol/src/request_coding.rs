@@ -148,20 +148,18 @@ impl RequestDecoder {
             Source::Gzip(decoder) => {
                 let count = decoder.read(piece).map_err(|_| RequestCodingError::Damaged)?;
                 if count == 0 {
-                    self.end_gzip_member()?;
+                    self.end_gzip_member();
                 }
                 count
             }
-            Source::Zstd(frames) => match frames.read_piece(piece)? {
-                Some(count) => {
-                    self.members = frames.frame_count();
-                    count
-                }
-                None => {
+            Source::Zstd(frames) => {
+                let count = frames.read_piece(piece)?;
+                self.members = frames.frame_count();
+                if count.is_none() {
                     self.source = Source::End;
-                    0
                 }
-            },
+                count.unwrap_or_default()
+            }
             Source::End => return Ok(DecodedPiece::End),
         };
         self.plain_bytes = self.plain_bytes.saturating_add(count);
@@ -175,16 +173,15 @@ impl RequestDecoder {
     }
 
     /// Goes to the next member of a gzip body (RFC 1952, section 2.2).
-    fn end_gzip_member(&mut self) -> Result<(), RequestCodingError> {
+    fn end_gzip_member(&mut self) {
         let Source::Gzip(decoder) = std::mem::replace(&mut self.source, Source::End) else {
-            return Ok(());
+            return;
         };
         let rest = decoder.into_inner().into_inner();
         if !rest.is_empty() {
             self.members += 1;
             self.source = Source::Gzip(Box::new(GzDecoder::new(rest.reader())));
         }
-        Ok(())
     }
 }
 
