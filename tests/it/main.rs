@@ -19,6 +19,7 @@ mod concurrency_and_utilization;
 mod concurrency_slots;
 mod console;
 mod cost_model;
+mod cross_origin;
 mod data_of_0_1_0;
 mod dead_letters;
 mod deployment;

@@ -210,19 +210,18 @@ impl BodyTransform {
         }
     }
 
-    /// Returns how many bytes a stream holds here, without those of the meter.
+    /// Returns how many bytes an answer holds here, without those of the meter.
     pub(crate) fn held_bytes(&self) -> usize {
         match self {
             Self::IntoEvents(frames) | Self::MeteredFrames(frames) => frames.held_bytes(),
             Self::IntoFrames(events) => events.held_bytes(),
             Self::TranslateEvents(events) => events.held_bytes(),
+            Self::TranslateWhole(context) | Self::TranslateIntoStream(context, _) => {
+                context.held_bytes()
+            }
             // The memory of whole answers is counted where they are buffered. A usage chunk is
             // short.
-            Self::PassThrough
-            | Self::RemoveUsage(_)
-            | Self::TokenCount(..)
-            | Self::TranslateWhole(..)
-            | Self::TranslateIntoStream(..) => 0,
+            Self::PassThrough | Self::RemoveUsage(_) | Self::TokenCount(..) => 0,
         }
     }
 

@@ -37,6 +37,7 @@ mod models;
 mod own_usage;
 mod request_body;
 mod request_conversion;
+mod request_decoding;
 mod response_buffer;
 mod response_conversion;
 mod response_source;
@@ -66,7 +67,9 @@ use baton_runtime::client_address::AddressRanges;
 use baton_runtime::live_secret::LiveSecret;
 use baton_runtime::observe::{Observer, RequestTrace};
 use baton_runtime::peer_connection::PeerConnection;
-use baton_runtime::settings::{InputBounds, LimitSettings, RelayTimeouts, Settings};
+use baton_runtime::settings::{
+    AllowedOrigins, InputBounds, LimitSettings, RelayTimeouts, Settings,
+};
 use baton_runtime::upstream::{RequestSigner, UpstreamCallError, UpstreamClient};
 use baton_runtime::usage_queue::UsageQueue;
 use baton_runtime::vault::Pepper;
@@ -74,6 +77,7 @@ use baton_store::RelayStores;
 use body_workers::BodyWorkers;
 use bytes::Bytes;
 use client_response::RelayError;
+use cross_origin::CrossOriginPermission;
 use free_calls::{FreeCallLimiter, FreeCallPermit};
 use futures_util::FutureExt as _;
 use http::header::ACCEPT_ENCODING;
@@ -122,6 +126,7 @@ struct RelayState {
     model_lists: ModelListCache,
     bounds: InputBounds,
     trusted_proxies: AddressRanges,
+    cors_origins: AllowedOrigins,
     /// Memory for request bodies.
     request_memory: MemoryBudget,
     /// Memory for answers, or parts of them, that are buffered before the client gets any of it.
@@ -243,6 +248,7 @@ impl Relay {
             pending_key_lookups: PendingKeyLookups::default(),
             shutdown: ShutdownSignal::default(),
             trusted_proxies: settings.addresses.trusted_proxies.clone(),
+            cors_origins: settings.addresses.cors_origins.clone(),
             bounds,
             observer: Observer::installed(),
             background_tasks: TaskTracker::new(),
@@ -269,12 +275,12 @@ impl Relay {
             Ok((route, path)) => (Ok(route), path),
             Err(error) => (Err(error), String::new()),
         };
+        let permission = CrossOriginPermission::new(&self.0.cors_origins, &head.headers);
         if let Err(RouteError::Method { allow }) = &route
-            && let Some(response) = cross_origin::answer_preflight(&head, allow)
+            && let Some(response) = permission.answer_preflight(&head, allow)
         {
             return response;
         }
-        let is_cross_origin = cross_origin::is_cross_origin(&head.headers);
         let api_family = ApiFamily::from_path(head.uri.path());
         let protocol = route.as_ref().map(RelayRoute::client_protocol);
         let protocol = protocol.unwrap_or(ClientProtocol::AnthropicMessages);
@@ -304,9 +310,7 @@ impl Relay {
         let response = response.unwrap_or_else(|_| Err(RelayError::internal_error()));
         let mut response = response
             .unwrap_or_else(|refusal| span.in_scope(|| self.0.refuse_request(&context, refusal)));
-        if is_cross_origin {
-            cross_origin::permit_reading(response.headers_mut());
-        }
+        permission.permit_reading(response.headers_mut());
         response
     }
 

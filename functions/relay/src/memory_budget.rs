@@ -179,6 +179,23 @@ impl MemoryBudget {
         }
     }
 
+    /// Takes what is kept of a request until its answer is over. A short rest counts with the
+    /// answer only.
+    ///
+    /// # Errors
+    /// A limit is still reached after [`MEMORY_TIMEOUT`], or too many requests of the key wait.
+    pub(crate) async fn acquire_kept_bytes(
+        &self,
+        key: &KeyId,
+        bytes: usize,
+    ) -> Result<Option<MemoryPermit>, MemoryLimitReached> {
+        if bytes < STEP {
+            return Ok(None);
+        }
+        let memory_request = MemoryRequest { bytes, is_metered: false, concurrency: None };
+        Box::pin(self.acquire_bytes(key, memory_request)).await.map(Some)
+    }
+
     /// Returns the most bytes that one request can take.
     pub(crate) fn bytes_max(&self) -> usize {
         self.0.limits.per_key.min(self.0.limits.total)
@@ -260,7 +277,8 @@ impl MemoryPermit {
             return Ok(());
         };
         // Grows in steps, so that small chunks do not take the lock each time.
-        let more = more.max(STEP);
+        let rest = self.request_memory.bytes_max().saturating_sub(self.bytes);
+        let more = more.max(STEP.min(rest));
         self.request_memory.lock_state().take_bytes(
             self.request_memory.0.limits,
             &self.key,
@@ -268,6 +286,12 @@ impl MemoryPermit {
         )?;
         self.bytes += more;
         Ok(())
+    }
+
+    /// Does the same, up to the most that one request can take. A request that is as long as
+    /// permitted can then be the only one of its key.
+    pub(crate) fn grow_up_to(&mut self, bytes: usize) -> Result<(), MemoryLimitReached> {
+        self.grow_to(bytes.min(self.request_memory.bytes_max()))
     }
 
     /// Releases the bytes beyond `bytes`.
@@ -501,6 +525,21 @@ mod tests {
         assert_eq!(taken(), MB / 4 + MB / 2);
         drop(rooms);
         assert_eq!(taken(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_kept_of_requests_is_counted() {
+        let budget = MemoryBudget::new(MemoryLimits { total: 8 * MB, per_key: 4 * MB, min: 0 });
+        let key = KeyId::from_bits(1);
+        assert!(budget.acquire_kept_bytes(&key, STEP - 1).await.unwrap().is_none());
+        let mut kept = budget.acquire_kept_bytes(&key, 3 * MB).await.unwrap().unwrap();
+        let more = budget.acquire_kept_bytes(&key, 3 * MB).await;
+        assert_eq!(more.err(), Some(MemoryLimitReached::Key(4 * MB)));
+        kept.grow_up_to(4 * MB - 1).unwrap();
+        kept.grow_up_to(9 * MB).unwrap();
+        assert_eq!(kept.bytes, 4 * MB);
+        drop(kept);
+        assert!(budget.acquire_kept_bytes(&key, 3 * MB).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

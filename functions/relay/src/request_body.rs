@@ -1,12 +1,12 @@
 //! Reads the request body as received, within the bounds of time and memory.
 
 use crate::authenticate::AuthenticatedKey;
-use crate::body_workers::{COPYING, LONG_BYTES};
 use crate::client_response::RelayError;
 use crate::memory_budget::{MemoryLimitReached, MemoryPermit, MemoryRequest};
 use crate::model_call::Metering;
+use crate::request_decoding::BodyDecoding;
 use crate::{RelayState, RequestContext};
-use baton_protocol::request_coding::{RequestCoding, RequestDecoder};
+use baton_protocol::request_coding::RequestCoding;
 use baton_runtime::settings::InputBounds;
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
@@ -16,9 +16,6 @@ use http_body_util::BodyExt as _;
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
-
-/// The plain text that is decoded at once.
-const PIECE_BYTES: usize = 64 * 1024;
 
 /// How long the rest of a refused request's body is read at most.
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(30);
@@ -86,8 +83,8 @@ impl RelayState {
         Ok((bytes, permit))
     }
 
-    /// Decodes a compressed body, on another thread: a short one can become long. Its plain text is
-    /// bounded like a plain body, and its memory is taken from the key's budget while it grows.
+    /// Decodes a compressed body. A short one can become long: its plain text is bounded like a plain
+    /// body, and its memory is taken from the key's budget while it grows.
     async fn decode_body(
         &self,
         request: &RequestContext,
@@ -98,9 +95,8 @@ impl RelayState {
         let Ok(Some(coding)) = RequestCoding::from_headers(&request.head.headers) else {
             return Ok((body, permit));
         };
-        let (size, bytes_max) = (body.len().max(LONG_BYTES), self.bounds.body_bytes);
-        let work = move || decode_within_bounds(coding, (body, permit), bytes_max);
-        Box::pin(self.workers.run(&caller.key().id, (size, COPYING), work)).await?
+        let decoding = BodyDecoding::new(coding, (body, permit), self.bounds.body_bytes);
+        Box::pin(decoding.finish(&self.workers, &caller.key().id)).await
     }
 
     /// Reads up to `bytes_max` bytes of a refused request's body and discards them, for a limited
@@ -219,38 +215,6 @@ where
     Ok(buffer.freeze())
 }
 
-/// Decodes a body into one buffer. While the buffer is copied to a larger one, the permit covers
-/// both, beside the compressed body and the decoder.
-fn decode_within_bounds(
-    coding: RequestCoding,
-    (bytes, mut permit): (Bytes, MemoryPermit),
-    bytes_max: usize,
-) -> Result<(Bytes, MemoryPermit), RelayError> {
-    let compressed_bytes = bytes.len();
-    let held_bytes = |plain: usize| compressed_bytes + coding.decoder_bytes(plain);
-    permit.grow_to(held_bytes(PIECE_BYTES))?;
-    let mut decoder = RequestDecoder::new(coding, bytes)?;
-    let (mut plain, mut piece) = (Vec::new(), vec![0; PIECE_BYTES]);
-    loop {
-        let count = decoder.read_piece(&mut piece)?;
-        let Some(read) = piece.get(..count).filter(|read| !read.is_empty()) else {
-            permit.shrink(plain.capacity());
-            return Ok((plain.into(), permit));
-        };
-        let length = plain.len() + count;
-        if length > bytes_max {
-            return Err(RelayError::too_large(bytes_max));
-        }
-        if length > plain.capacity() {
-            let more = plain.capacity().max(count).min(bytes_max);
-            let capacity = plain.capacity() + more;
-            permit.grow_to(held_bytes(capacity) + plain.len() + capacity)?;
-            plain.reserve_exact(more);
-        }
-        plain.extend_from_slice(read);
-    }
-}
-
 fn announced_length(request: &RequestContext) -> Option<usize> {
     request.head.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
@@ -342,29 +306,6 @@ mod tests {
             assert_eq!(waited, seconds, "{bytes} bytes every {every} s: {response}");
             assert!(response.contains(said), "{response}");
         }
-    }
-
-    fn gzip(plain: &[u8]) -> Vec<u8> {
-        use std::io::Write as _;
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(plain).unwrap();
-        encoder.finish().unwrap()
-    }
-
-    #[test]
-    fn compressed_body_is_decoded_within_the_bounds() {
-        let decode = |plain: &[u8], bytes_max, permitted| {
-            let body = (gzip(plain).into(), allowance(permitted));
-            let decoded = decode_within_bounds(RequestCoding::Gzip, body, bytes_max);
-            decoded.map(|(body, _)| body).map_err(|error| error.summary())
-        };
-        let json: Vec<u8> = (0..60_000).flat_map(|n: u32| format!("{n},").into_bytes()).collect();
-        assert_eq!(decode(&json, 1 << 20, 1 << 22).unwrap(), json);
-        assert_eq!(decode(&json, 1 << 18, 1 << 22).unwrap_err(), "413 request_too_large final");
-        assert!(decode(&json, 1 << 20, 1 << 18).unwrap_err().starts_with("429"));
-        let damaged = ("{}".into(), allowance(1 << 22));
-        let refused = decode_within_bounds(RequestCoding::Zstd, damaged, 1 << 20);
-        assert_eq!(refused.err().unwrap().summary(), "400 invalid_request_error final");
     }
 
     #[tokio::test]

@@ -72,7 +72,8 @@ impl RelayState {
             tracing::debug!(dropped, "translated the request for {path}");
         }
         plan.add_protocol_headers(client_headers, is_stream, betas, &mut headers);
-        let response_plan = ResponsePlan { plan, metering: call.model_call.metering, hint };
+        let permit = self.response_memory.acquire_kept_bytes(key, hint.held_bytes()).await?;
+        let response_plan = ResponsePlan { plan, metering: call.model_call.metering, hint, permit };
         let address = UpstreamAddress::new(&account.base_url, &path);
         Ok(UpstreamRequest { address, headers, body, response_plan })
     }

@@ -49,7 +49,7 @@ impl RelayState {
     pub(crate) async fn buffer_response(
         &self,
         request: &RequestContext,
-        (response_plan, model_call): (ResponsePlan, &ModelCall),
+        (mut response_plan, model_call): (ResponsePlan, &ModelCall),
         (mut head, mut source): (Parts, ResponseSource),
     ) -> Result<BufferedResponse, AttemptError> {
         let key = &model_call.caller.key().id;
@@ -57,8 +57,9 @@ impl RelayState {
         if let Some(reason) = misconfigured(head.status) {
             return Err(AttemptError::Misconfigured(reason.to_owned()));
         }
+        let permit = response_plan.permit.take().map_or_else(|| self.response_permit(key), Ok);
         if !head.status.is_success() {
-            let error_body = ErrorBuffer::new(self.response_permit(key).ok());
+            let error_body = ErrorBuffer::new(permit.ok());
             return Err(error_body.read_error(response_plan, (head, source)).await);
         }
         let form = DeclaredForm::new(&head, (model_call.stream, response_plan.answer_protocol()));
@@ -69,7 +70,7 @@ impl RelayState {
             head.headers.remove(CONTENT_ENCODING);
             head.headers.remove(CONTENT_LENGTH);
         }
-        let budget = BufferBudget::try_new(self, key, &metered_body)?;
+        let budget = BufferBudget::try_new(self, permit, &metered_body)?;
         let buffer = ResponseBuffer { chunks: Vec::new(), metered_body, budget };
         if !buffer.metered_body.is_stream() {
             let timer = self.timers.idle;
@@ -389,7 +390,7 @@ struct BufferBudget {
 impl BufferBudget {
     fn try_new(
         state: &RelayState,
-        key: &KeyId,
+        permit: Result<MemoryPermit, MemoryLimitReached>,
         metered_body: &MeteredBody,
     ) -> Result<Self, AttemptError> {
         let bounds = &state.bounds;
@@ -398,7 +399,6 @@ impl BufferBudget {
             (false, true) => bounds.answer_bytes.min(TRANSLATED_BYTES_MAX),
             (false, false) => bounds.answer_bytes,
         };
-        let permit = state.response_permit(key);
         let permit = permit.map_err(|_| AttemptError::ResponseTooLarge {
             reason: CROWDED,
             is_whole: true,

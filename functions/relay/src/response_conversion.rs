@@ -41,6 +41,8 @@ pub(crate) struct ResponsePlan {
     pub(crate) plan: ConversionPlan,
     pub(crate) metering: Metering,
     pub(crate) hint: ResponseHint,
+    /// Memory for a hint that keeps much of the request.
+    pub(crate) permit: Option<MemoryPermit>,
 }
 
 impl ResponsePlan {

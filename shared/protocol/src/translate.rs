@@ -52,6 +52,7 @@
 
 mod chat;
 mod continuation;
+mod echo;
 mod error;
 mod fit;
 mod json_reader;
@@ -250,6 +251,8 @@ pub struct ResponseContext {
     aliases: ToolAliases,
     /// Fields that a response repeats, as JSON.
     echo: Vec<(&'static str, String)>,
+    /// The bytes of memory of all of these.
+    held_bytes: usize,
 }
 
 impl ProtocolPair {
@@ -324,6 +327,7 @@ impl ProtocolPair {
         request.drop_missing_choice();
         request.body_bytes = body.len();
         request.check_stops()?;
+        echo::check_echo(&request.echo)?;
         let capabilities = options.capabilities(self.upstream());
         fit::fit_request(&mut request, &capabilities, self.upstream())?;
         request.shorten_names(self.tool_name_max());
@@ -340,7 +344,7 @@ impl ProtocolPair {
             }
         };
         let echo = request.echo.iter().map(|(name, raw)| (*name, (*raw).to_owned())).collect();
-        let context = ResponseContext {
+        let mut context = ResponseContext {
             translation: self,
             model: request.model,
             upstream_model: options.translation.model.to_owned(),
@@ -351,7 +355,9 @@ impl ProtocolPair {
             stops: request.stop_sequences,
             aliases: request.aliases,
             echo,
+            held_bytes: 0,
         };
+        context.held_bytes = context.count_bytes();
         Ok(TranslatedRequest { body, path, dropped: request.dropped.into_paths(), context })
     }
 }
@@ -432,6 +438,23 @@ impl ResponseContext {
     /// A translator for the answer's event stream.
     pub fn stream_translator(&self) -> StreamTranslator {
         StreamTranslator::new(self.clone())
+    }
+
+    /// The bytes of memory that the context keeps of its request.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    fn count_bytes(&self) -> usize {
+        let fixed = self.model.len() + self.upstream_model.len() + self.id.len();
+        let stops = self.stops.iter().map(|stop| stop.len() + size_of::<String>());
+        let aliases = self.aliases.iter().map(|(tool, alias)| {
+            let names =
+                tool.len() + alias.name.len() + alias.namespace.as_ref().map_or(0, String::len);
+            names + size_of::<(String, neutral_request::ToolAlias)>()
+        });
+        let echo = self.echo.iter().map(|(_, json)| json.len() + size_of::<(&str, String)>());
+        fixed + stops.chain(aliases).chain(echo).sum::<usize>()
     }
 
     /// The name that the client gave a tool.

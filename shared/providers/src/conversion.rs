@@ -293,6 +293,16 @@ pub enum ResponseHint {
     Translation(Box<ResponseContext>),
 }
 
+impl ResponseHint {
+    /// The bytes of memory that it keeps of the request.
+    pub fn held_bytes(&self) -> usize {
+        match self {
+            Self::Nothing | Self::HideUsage => 0,
+            Self::Translation(context) => context.held_bytes(),
+        }
+    }
+}
+
 /// The account's protocol cannot express the request. The text is for the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConversionError {

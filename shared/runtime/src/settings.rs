@@ -16,7 +16,7 @@ pub mod storage;
 pub mod telemetry;
 pub mod upstreams;
 
-pub use addresses::AddressSettings;
+pub use addresses::{AddressSettings, AllowedOrigins};
 pub use bounds::InputBounds;
 pub use limits::{LimitSettings, OutagePolicy};
 pub use openid::OpenIdSettings;
@@ -282,6 +282,7 @@ mod tests {
             ("BATON_UTILIZATION_MAX", "95%", "must be a percentage without `%`, or `off`"),
             ("BATON_ALLOW_PRIVATE_UPSTREAMS", "maybe", "must be 1 or 0"),
             ("BATON_TRUSTED_PROXIES", "10.0.0.0/99", "must be a list"),
+            ("BATON_CORS_ORIGINS", "app.example.com", "must be `*` or a list of origins"),
         ] {
             let bad = read(&[(name, value)]).err().map(|bad| bad.to_string()).unwrap_or_default();
             assert!(bad.contains(&format!("{name} {error_json}")), "{name}={value}: {bad}");

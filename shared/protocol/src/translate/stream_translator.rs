@@ -174,9 +174,10 @@ impl StreamTranslator {
     }
 
     /// The bytes of memory that are kept: the unfinished event, texts that the last event repeats,
-    /// and arguments of calls.
+    /// arguments of calls, and what the translation needs of the request.
     pub fn held_bytes(&self) -> usize {
         self.decoder.held_bytes()
+            + self.translator.context.held_bytes()
             + self.translator.retained.bytes.max(self.translator.reader.held_bytes())
     }
 

@@ -4,6 +4,15 @@ use super::section::section;
 use crate::client_address::AddressRanges;
 use std::net::SocketAddr;
 
+/// The origins whose pages can call the relay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AllowedOrigins {
+    /// Every origin.
+    Any,
+    /// These origins, in lower case. Without any, no page of another origin can call the relay.
+    Listed(Vec<String>),
+}
+
 section! {
     /// The addresses on which Baton listens, and those under which clients and browsers reach it.
     #[derive(Clone)]
@@ -36,6 +45,12 @@ section! {
             BATON_CONSOLE_ORIGIN("origin, such as `https://admin.example.com`")
                 .unless_set("what the request's headers say")
                 by parse_console_origin;
+        /// Pages of these origins can call the relay from a browser (CORS); each call still needs a
+        /// key.
+        cors_origins: AllowedOrigins =
+            BATON_CORS_ORIGINS("origins, such as `https://app.example.com,http://localhost:3000`, or `*`")
+                .unless_set("none")
+                by parse_cors_origins;
     }
 }
 
@@ -65,10 +80,51 @@ fn parse_console_origin(text: &str) -> Result<Option<String>, String> {
     if text.is_empty() {
         return Ok(None);
     }
-    let origin = text.trim_end_matches('/').to_ascii_lowercase();
-    let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
-    if host.is_none_or(|host| host.is_empty() || host.contains(['/', '?', '#', '@', ' '])) {
-        return Err("must be an origin such as https://admin.example.com".to_owned());
-    }
+    let origin = parse_origin(text).ok_or("must be an origin such as https://admin.example.com")?;
     Ok(Some(origin))
+}
+
+/// The origins whose pages can call the relay.
+fn parse_cors_origins(text: &str) -> Result<AllowedOrigins, String> {
+    if text.trim() == "*" {
+        return Ok(AllowedOrigins::Any);
+    }
+    let all = text.split(',').map(str::trim).filter(|one| !one.is_empty());
+    let origins = all.map(parse_origin).collect::<Option<_>>();
+    let complaint = "must be `*` or a list of origins such as https://app.example.com";
+    Ok(AllowedOrigins::Listed(origins.ok_or(complaint)?))
+}
+
+/// An origin as browsers send it, without a path.
+fn parse_origin(text: &str) -> Option<String> {
+    let origin = text.trim_end_matches('/').to_ascii_lowercase();
+    let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"))?;
+    let is_host = !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ', '*']);
+    is_host.then_some(origin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_listed() {
+        let check = |text: &str, expect: Option<&[&str]>| {
+            let listed = |origins: &[&str]| {
+                AllowedOrigins::Listed(origins.iter().map(|&origin| origin.to_owned()).collect())
+            };
+            assert_eq!(parse_cors_origins(text).ok(), expect.map(listed), "{text}");
+        };
+        check("", Some(&[]));
+        check(
+            "https://App.example.com/, http://localhost:3000",
+            Some(&["https://app.example.com", "http://localhost:3000"]),
+        );
+        for wrong in
+            ["app.example.com", "null", "https://*.example.com", "https://a.example/x", "*,*"]
+        {
+            check(wrong, None);
+        }
+        assert_eq!(parse_cors_origins("*"), Ok(AllowedOrigins::Any));
+    }
 }
