@@ -184,6 +184,7 @@ fn write_assistant(
     dropped: &mut DroppedFields,
 ) {
     let mut text = String::new();
+    let last_said = parts.iter().rposition(is_said);
     for (index, part) in parts.iter().enumerate() {
         if let TurnPart::Text(piece) = part {
             text.push_str(piece);
@@ -196,8 +197,7 @@ fn write_assistant(
                 let item = signature.as_deref().and_then(|it| ReasoningItem::open(it, model));
                 // The API refuses reasoning "without its required following item"
                 // (openai/openai-node #1567, 2025-07).
-                let later = parts.get(index + 1..).unwrap_or_default();
-                match item.filter(|_| later.iter().any(is_said)) {
+                match item.filter(|_| last_said > Some(index)) {
                     Some(item) => items.object(|fields| write_reasoning_item(fields, &item, text)),
                     None => dropped.add_path("messages[].content[](thinking)"),
                 }
