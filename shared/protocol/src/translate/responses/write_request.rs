@@ -7,7 +7,7 @@
 use crate::translate::WriteOptions;
 use crate::translate::continuation::ReasoningItem;
 use crate::translate::json_reader::DroppedFields;
-use crate::translate::json_writer::{ArrayWriter, ObjectWriter, write_object};
+use crate::translate::json_writer::{ArrayWriter, ObjectWriter, write_object_within};
 use crate::translate::neutral_request::{
     ConversationTurn, MediaSource, NeutralRequest, OutputFormat, ToolChoice, ToolDefinition,
     TurnPart, TurnRole, join_texts, shorten_name,
@@ -31,7 +31,7 @@ pub(in crate::translate) fn write_request(
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(request.output_capacity());
     let mut dropped = std::mem::take(&mut request.dropped);
-    write_object(&mut out, |body| {
+    write_object_within(&mut out, request.output_bytes_max(), |body| {
         body.text("model", options.translation.model);
         let (instructions, turns) = split_instructions(&request.turns);
         if !instructions.is_empty() {
