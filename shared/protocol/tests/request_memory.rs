@@ -260,6 +260,9 @@ fn repeated_values_are_bounded() {
     }
 }
 
+/// Writes a tool with this name.
+type ToolForm<'f> = &'f dyn Fn(&str) -> String;
+
 #[test]
 fn names_of_tools_are_bounded() {
     use ClientProtocol::{AnthropicMessages, OpenaiChat, OpenaiResponses};
@@ -276,7 +279,7 @@ fn names_of_tools_are_bounded() {
             r#"{{"model":"m","max_tokens":5,"messages":[{{"role":"user","content":"a"}}],"tools":[{tool}]}}"#
         )
     };
-    let forms: [(&[ClientProtocol], &dyn Fn(&str) -> String); 7] = [
+    let forms: [(&[ClientProtocol], ToolForm<'_>); 7] = [
         (&[AnthropicMessages], &|name| format!(r#"{{"name":"{name}","input_schema":{{}}}}"#)),
         (&[AnthropicMessages], &|name| format!(r#"{{"type":"bash_20250124","name":"{name}"}}"#)),
         (&[OpenaiChat], &|name| format!(r#"{{"type":"function","function":{{"name":"{name}"}}}}"#)),
