@@ -200,6 +200,12 @@ pub enum TranslationError {
          are accepted."
     )]
     ManyContainers,
+    /// The upstream's form of the request is too long.
+    #[error(
+        "The request becomes too long in the API of this model, because it has very many short \
+         tools or blocks. Send fewer of them in one request."
+    )]
+    TooLong,
     /// Content blocks or tools are nested too deeply.
     #[error(
         "Content blocks or tools are nested too deeply for this model. At most {} levels are \
@@ -343,6 +349,9 @@ impl ProtocolPair {
                 (responses::write_request::write_request(&mut request, &options), "/v1/responses")
             }
         };
+        if body.len() > request.output_bytes_max() {
+            return Err(TranslationError::TooLong);
+        }
         let echo = request.echo.iter().map(|(name, raw)| (*name, (*raw).to_owned())).collect();
         let mut context = ResponseContext {
             translation: self,

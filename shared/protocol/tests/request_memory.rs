@@ -2,6 +2,8 @@
 #![expect(clippy::cast_precision_loss, reason = "for show")]
 #![expect(clippy::too_many_lines, reason = "a table")]
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use baton_protocol::translate::{
     ClientProtocol, ProtocolPair, TranslationOptions, UpstreamProtocol,
 };
@@ -181,6 +183,139 @@ fn memory_of_a_translation_is_bounded() {
             let most = most * body.len() as u64 + 64 * 1024;
             println!("{:5.2} {start}", memory.bytes_max as f64 / body.len() as f64);
             assert!(memory.bytes_max <= most, "{client:?}, {upstream:?}: {memory:?} {start}");
+        }
+    }
+}
+
+/// No value of a request is copied once for each entry of another list, and what an entry becomes is
+/// not much longer than the entry.
+#[test]
+fn repeated_values_are_bounded() {
+    let list = |count: usize, piece: &str| vec![piece; count].join(",");
+    let namespace = |bytes: usize, count: usize, tool: &str| {
+        let (name, tools) = ("A".repeat(bytes), list(count, tool));
+        format!(
+            r#"{{"model":"m","input":"a","tools":[{{"type":"namespace","name":"{name}","tools":[{tools}]}}]}}"#
+        )
+    };
+    let messages = |content: &str, tools: &str| {
+        format!(
+            r#"{{"model":"m","max_tokens":5,"messages":[{{"role":"assistant","content":[{content}]}}],"tools":[{tools}]}}"#
+        )
+    };
+    let thinking = |json: &str| {
+        let state = URL_SAFE_NO_PAD.encode(json);
+        format!(r#"{{"type":"thinking","thinking":"a","signature":"baton1_{state}"}}"#)
+    };
+    let details = |pieces: &str| thinking(&format!(r#"{{"model":"m","details":[{pieces}]}}"#));
+    let signed = thinking(&format!(r#"{{"model":"m","call":["a","{}"]}}"#, "x".repeat(100_000)));
+    let calls = list(1_000, r#"{"type":"tool_use","id":"a","name":"n","input":{}}"#);
+    let item = |pieces: &str| {
+        format!(
+            r#"{{"model":"m","input":[{{"type":"reasoning","encrypted_content":"baton1_{}"}}]}}"#,
+            URL_SAFE_NO_PAD.encode(format!(r#"{{"model":"m","details":[{pieces}]}}"#))
+        )
+    };
+    let editors = list(20_000, r#"{"type":"text_editor_20250728","name":"a"}"#);
+    let (messages_client, responses_client) =
+        (ClientProtocol::AnthropicMessages, ClientProtocol::OpenaiResponses);
+    let function = r#"{"type":"function","name":"t"}"#;
+    for (name, client, body) in [
+        ("namespace", responses_client, namespace(100_000, 1_000, function)),
+        ("short namespace", responses_client, namespace(256, 30_000, function)),
+        (
+            "custom namespace",
+            responses_client,
+            namespace(256, 30_000, r#"{"type":"custom","name":"t"}"#),
+        ),
+        ("client tools", messages_client, messages("", &editors)),
+        ("nodes", messages_client, messages(&details(&list(300_000, r#"{"":0}"#)), "")),
+        ("numbers", messages_client, messages(&details(&list(700_000, "0")), "")),
+        (
+            "long nodes",
+            messages_client,
+            messages(&details(&list(100_000, r#"{"":[0,0,0,0]}"#)), ""),
+        ),
+        ("item", responses_client, item(&list(300_000, r#"{"":0}"#))),
+        ("signed calls", messages_client, messages(&format!("{signed},{calls}"), "")),
+    ] {
+        for upstream in
+            [UpstreamProtocol::Chat, UpstreamProtocol::Responses, UpstreamProtocol::Messages]
+        {
+            let Some(pair) = ProtocolPair::between(client, upstream) else { continue };
+            let options = TranslationOptions::new("m", "req_1");
+            let (mut bytes, mut error) = (0, None);
+            let memory = allocation_counter::measure(|| {
+                match pair.translate_request(body.as_bytes(), &options) {
+                    Ok(made) => bytes = made.body.len(),
+                    Err(refusal) => error = Some(refusal),
+                }
+            });
+            let growth = memory.bytes_max as f64 / body.len() as f64;
+            println!("{growth:6.2} {name}, {upstream:?}: {} B, {error:?}", body.len());
+            let most = MOST * body.len() as u64 + 64 * 1024;
+            assert!(memory.bytes_max <= most, "{name}, {upstream:?}: {memory:?}");
+            assert!(bytes <= 4 * body.len() + 256 * 1024, "{name}, {upstream:?}: {bytes}");
+        }
+    }
+}
+
+/// Writes a tool with this name.
+type ToolForm<'f> = &'f dyn Fn(&str) -> String;
+
+#[test]
+fn names_of_tools_are_bounded() {
+    use ClientProtocol::{AnthropicMessages, OpenaiChat, OpenaiResponses};
+    let pairs = [
+        (AnthropicMessages, UpstreamProtocol::Chat),
+        (AnthropicMessages, UpstreamProtocol::Responses),
+        (OpenaiChat, UpstreamProtocol::Messages),
+        (OpenaiChat, UpstreamProtocol::Responses),
+        (OpenaiResponses, UpstreamProtocol::Messages),
+        (OpenaiResponses, UpstreamProtocol::Chat),
+    ];
+    let wrap = |tool: &str| {
+        format!(
+            r#"{{"model":"m","max_tokens":5,"messages":[{{"role":"user","content":"a"}}],"tools":[{tool}]}}"#
+        )
+    };
+    let forms: [(&[ClientProtocol], ToolForm<'_>); 7] = [
+        (&[AnthropicMessages], &|name| format!(r#"{{"name":"{name}","input_schema":{{}}}}"#)),
+        (&[AnthropicMessages], &|name| format!(r#"{{"type":"bash_20250124","name":"{name}"}}"#)),
+        (&[OpenaiChat], &|name| format!(r#"{{"type":"function","function":{{"name":"{name}"}}}}"#)),
+        (&[OpenaiChat], &|name| format!(r#"{{"type":"custom","custom":{{"name":"{name}"}}}}"#)),
+        (&[OpenaiResponses, OpenaiChat], &|name| {
+            format!(r#"{{"type":"function","name":"{name}"}}"#)
+        }),
+        (&[OpenaiResponses], &|name| format!(r#"{{"type":"custom","name":"{name}"}}"#)),
+        (&[OpenaiResponses], &|name| {
+            format!(
+                r#"{{"type":"namespace","name":"{name}","tools":[{{"type":"function","name":"a"}}]}}"#
+            )
+        }),
+    ];
+    for (client, upstream) in pairs {
+        let pair = ProtocolPair::between(client, upstream).unwrap();
+        for (index, (_, tool)) in
+            forms.iter().enumerate().filter(|(_, (clients, _))| clients.contains(&client))
+        {
+            for (bytes, is_accepted) in [(256, true), (257, false)] {
+                let body = wrap(&tool(&"n".repeat(bytes))).replace(
+                    "messages",
+                    match client {
+                        OpenaiResponses => "input",
+                        _ => "messages",
+                    },
+                );
+                let made = pair
+                    .translate_request(body.as_bytes(), &TranslationOptions::new("m", "req_1"))
+                    .map(|_| ())
+                    .map_err(|error| error.to_string());
+                assert_eq!(made.is_ok(), is_accepted, "{client:?} {index} {bytes}: {made:?}");
+                if let Err(text) = made {
+                    assert!(text.starts_with("tools[]") && text.contains("256 bytes"), "{text}");
+                }
+            }
         }
     }
 }

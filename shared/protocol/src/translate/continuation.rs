@@ -8,41 +8,50 @@
 //! The state names the model that made it. Only that model gets it back, and no other upstream ever
 //! sees it.
 
+use super::json_reader::{ObjectReader, parse_document, to_items, to_text};
+use crate::json::JsonValue;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
+use std::borrow::Cow;
+use std::collections::HashMap;
 
 /// How a state begins. No vendor's signature or encrypted content begins like this.
 pub(crate) const STATE_PREFIX: &str = "baton1_";
+
+/// The longest state that is read. A state has the thinking of one answer and what the upstream
+/// encrypted of it: a model that thinks with 128,000 tokens writes about 700 KB in this form. A
+/// longer state counts as another model's.
+pub(super) const STATE_BYTES_MAX: usize = 1024 * 1024;
 
 /// The placeholder that Google documents for calls that another model made (ai.google.dev, "Thought
 /// signatures", questions and answers, 2026-11).
 pub(crate) const FOREIGN_CALL: &str =
     r#"{"google":{"thought_signature":"skip_thought_signature_validator"}}"#;
 
-/// The state of a part of an answer.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct ContinuationState {
+/// The state of a part of an answer, as it is written for the client.
+#[derive(Debug, Default, Serialize)]
+struct ContinuationState {
     /// The model that made it, by its name at the upstream.
     model: String,
     /// The field in which the upstream sent the text of the thinking.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<ReasoningField>,
     /// OpenRouter's `reasoning_details`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     details: Vec<Value>,
     /// The id of a call, and its `extra_content`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     call: Option<(String, Value)>,
     /// A reasoning item of a Responses upstream.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     item: Option<ReasoningItem>,
 }
 
 /// What identifies a reasoning item of the Responses API (developers.openai.com, "Reasoning models",
 /// encrypted reasoning items, 2026-11).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct ReasoningItem {
     pub(super) id: String,
     pub(super) encrypted_content: String,
@@ -57,12 +66,12 @@ impl ReasoningItem {
 
     /// The item in a signature, if `model` made it.
     pub(super) fn open(signature: &str, model: &str) -> Option<Self> {
-        ContinuationState::open(signature).filter(|state| state.model == model)?.item
+        ReadState::open(signature, |maker| maker == model)?.item
     }
 }
 
 /// The names that upstreams have for the text of thinking.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum ReasoningField {
     ReasoningContent,
@@ -75,6 +84,10 @@ impl ReasoningField {
             Self::ReasoningContent => "reasoning_content",
             Self::Reasoning => "reasoning",
         }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        [Self::ReasoningContent, Self::Reasoning].into_iter().find(|field| field.as_str() == name)
     }
 }
 
@@ -89,10 +102,45 @@ impl ContinuationState {
         let json = serde_json::to_vec(self).unwrap_or_default();
         format!("{STATE_PREFIX}{}", URL_SAFE_NO_PAD.encode(json))
     }
+}
 
-    fn open(signature: &str) -> Option<Self> {
+/// A state that a client has sent back. Clients can change it, so its JSON is checked and stays
+/// text.
+#[derive(Debug, Default)]
+struct ReadState {
+    field: Option<ReasoningField>,
+    /// The entries of `reasoning_details`, without the brackets around them.
+    details: String,
+    call: Option<(String, String)>,
+    item: Option<ReasoningItem>,
+}
+
+impl ReadState {
+    /// The state in a signature, if it is one whose maker `is_wanted`.
+    fn open(signature: &str, is_wanted: impl FnOnce(&str) -> bool) -> Option<Self> {
         let sealed = signature.strip_prefix(STATE_PREFIX)?;
-        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(sealed).ok()?).ok()
+        if sealed.len() > STATE_BYTES_MAX {
+            return None;
+        }
+        let json = URL_SAFE_NO_PAD.decode(sealed).ok()?;
+        std::str::from_utf8(&json).ok()?;
+        let document = parse_document(&json).ok()?;
+        let mut state = ObjectReader::from_value(document.root())?;
+        if !is_wanted(&state.take_text("model")?) {
+            return None;
+        }
+        let field = state.take_text("field").as_deref().and_then(ReasoningField::parse);
+        let details = state.take_value("details").map(JsonValue::raw).unwrap_or_default();
+        let details = details.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+        let call = state
+            .take_value("call")
+            .and_then(to_items)
+            .and_then(|mut call| Some((to_text(call.next()?)?, call.next()?.raw().to_owned())));
+        let item = state.take_object("item").and_then(|mut item| {
+            let id = item.take_text("id")?;
+            Some(ReasoningItem { id, encrypted_content: item.take_text("encrypted_content")? })
+        });
+        Some(Self { field, details: details.unwrap_or_default().trim().to_owned(), call, item })
     }
 }
 
@@ -194,7 +242,7 @@ pub(super) struct ReturnedState {
     /// `reasoning_details`, as JSON.
     pub(super) details: Option<String>,
     /// `extra_content` by the id of the call, as JSON.
-    calls: Vec<(String, String)>,
+    calls: HashMap<String, String>,
     needs_signature: bool,
     /// Whether thinking was left out, because another upstream made it.
     pub(super) is_foreign_dropped: bool,
@@ -212,17 +260,22 @@ impl ReturnedState {
         let takes_reasoning = takes_reasoning || form.takes_reasoning;
         let mut returned =
             Self { needs_signature: form.needs_signatures, ..ReturnedState::default() };
-        let (mut text, mut field, mut details) = (String::new(), None, Vec::new());
+        let (mut text, mut field, mut details) = (String::new(), None, String::new());
+        let is_wanted = |maker: &str| is_same_maker(maker, model);
         for (part, signature) in thinking {
-            let state = signature.and_then(ContinuationState::open);
-            match state.filter(|state| is_same_maker(&state.model, model)) {
+            match signature.and_then(|signature| ReadState::open(signature, is_wanted)) {
                 Some(state) => {
                     if state.field.is_some() || takes_reasoning {
                         text.push_str(part);
                         field = field.or(state.field);
                     }
-                    details.extend(state.details);
-                    returned.calls.extend(state.call.map(|(id, extra)| (id, extra.to_string())));
+                    if !details.is_empty() && !state.details.is_empty() {
+                        details.push(',');
+                    }
+                    details.push_str(&state.details);
+                    if let Some((id, extra)) = state.call {
+                        returned.calls.entry(id).or_insert(extra);
+                    }
                 }
                 None if takes_reasoning => text.push_str(part),
                 None => returned.is_foreign_dropped = true,
@@ -231,16 +284,19 @@ impl ReturnedState {
         let field = field.or(takes_reasoning.then_some(ReasoningField::ReasoningContent));
         let is_said = !text.is_empty() || form.needs_reasoning;
         returned.reasoning = field.filter(|_| is_said).map(|field| (field, text));
-        returned.details = (!details.is_empty()).then(|| Value::from(details).to_string());
+        returned.details = (!details.is_empty()).then(|| format!("[{details}]"));
         returned
     }
 
-    /// The `extra_content` of a call. `is_first` says that it is the first one of its turn, which is
-    /// the one that Gemini signs.
-    pub(super) fn extra_of_call(&self, id: &str, is_first: bool) -> Option<&str> {
-        let known = self.calls.iter().find(|(known, _)| known == id);
-        let placeholder = || (self.needs_signature && is_first).then_some(FOREIGN_CALL);
-        known.map(|(_, extra)| extra.as_str()).or_else(placeholder)
+    /// Takes the `extra_content` of a call, which only one call gets. `is_first` says that the call
+    /// is the first one of its turn, which is the one that Gemini signs.
+    pub(super) fn take_extra_of_call(
+        &mut self,
+        id: &str,
+        is_first: bool,
+    ) -> Option<Cow<'static, str>> {
+        let placeholder = || (self.needs_signature && is_first).then_some(FOREIGN_CALL.into());
+        self.calls.remove(id).map(Cow::Owned).or_else(placeholder)
     }
 }
 
@@ -317,6 +373,26 @@ mod tests {
     }
 
     #[test]
+    fn state_beyond_a_bound_counts_as_foreign() {
+        let open = |json: &str| {
+            let signature = format!("{STATE_PREFIX}{}", URL_SAFE_NO_PAD.encode(json));
+            let state = returned("m", &[("", Some(&signature))]);
+            (state.details, state.is_foreign_dropped)
+        };
+        let of = |details: &str| open(&format!(r#"{{"model":"m","details":[{details}]}}"#));
+        assert_eq!(of(r#"{"a":1}"#), (Some(r#"[{"a":1}]"#.to_owned()), false));
+        let foreign = (None, true);
+        let sealed_max = STATE_BYTES_MAX - STATE_PREFIX.len();
+        assert!(of(&format!("\"{}\"", "x".repeat(sealed_max / 4 * 3 - 64))).0.is_some());
+        assert_eq!(of(&format!("\"{}\"", "x".repeat(STATE_BYTES_MAX / 4 * 3))), foreign);
+        assert_eq!(of(&format!("{}{}", "[".repeat(63), "]".repeat(63))), foreign);
+        assert_eq!(of(&vec!["[]"; 200_001].join(",")), foreign);
+        assert_eq!(of("{"), foreign);
+        assert_eq!(open(r#"{"model":"other","details":[{"a":1}]}"#), foreign);
+        assert_eq!(open(r#"{"model":"m","details":7,"call":7,"item":7,"field":7}"#), (None, false));
+    }
+
+    #[test]
     fn models_that_need_reasoning_get_it_from_every_maker() {
         let text = |state: ReturnedState| state.reasoning.map(|(_, text)| text);
         for model in ["deepseek-v4-pro", "kimi-k2-thinking", "moonshotai/Kimi-K3"] {
@@ -339,15 +415,14 @@ mod tests {
         let pending = PendingState::new("gemini-3-pro");
         let extra = r#"{"google":{"thought_signature":"U0lH"}}"#;
         let signature = pending.call_signature("call_1", extra).unwrap();
-        let state = returned("google/gemini-3.5-flash", &[("", Some(&signature))]);
-        assert_eq!(state.extra_of_call("call_1", true), Some(extra));
-        assert_eq!(state.extra_of_call("call_2", false), None);
-        assert_eq!(state.extra_of_call("call_2", true), Some(FOREIGN_CALL));
-        assert_eq!(returned("gemini-2.5-pro", &[]).extra_of_call("c", true), None);
-        assert_eq!(
-            returned("gpt-5.5", &[("", Some(&signature))]).extra_of_call("call_1", true),
-            None
-        );
+        let mut state = returned("google/gemini-3.5-flash", &[("", Some(&signature))]);
+        assert_eq!(state.take_extra_of_call("call_1", true).as_deref(), Some(extra));
+        assert_eq!(state.take_extra_of_call("call_1", false), None, "one call gets it");
+        assert_eq!(state.take_extra_of_call("call_2", false), None);
+        assert_eq!(state.take_extra_of_call("call_2", true).as_deref(), Some(FOREIGN_CALL));
+        assert_eq!(returned("gemini-2.5-pro", &[]).take_extra_of_call("c", true), None);
+        let mut other = returned("gpt-5.5", &[("", Some(&signature))]);
+        assert_eq!(other.take_extra_of_call("call_1", true), None);
     }
 
     #[test]

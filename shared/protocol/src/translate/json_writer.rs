@@ -2,8 +2,18 @@
 
 /// Appends an object with the fields that `fill` writes.
 pub(super) fn write_object(out: &mut Vec<u8>, write: impl FnOnce(&mut ObjectWriter<'_>)) {
+    write_object_within(out, usize::MAX, write);
+}
+
+/// Appends an object, and stops to write soon after `out` has become longer than `bytes_max`. The
+/// object is then not complete.
+pub(super) fn write_object_within(
+    out: &mut Vec<u8>,
+    bytes_max: usize,
+    write: impl FnOnce(&mut ObjectWriter<'_>),
+) {
     out.push(b'{');
-    write(&mut ObjectWriter { out, is_first: true });
+    write(&mut ObjectWriter { out, bytes_max, is_first: true });
     out.push(b'}');
 }
 
@@ -44,21 +54,29 @@ fn write_string(out: &mut Vec<u8>, text: &str) {
 #[derive(Debug)]
 pub(super) struct ObjectWriter<'o> {
     out: &'o mut Vec<u8>,
+    /// The length beyond which nothing is written.
+    bytes_max: usize,
     is_first: bool,
 }
 
 impl ObjectWriter<'_> {
-    fn write_key(&mut self, name: &str) -> &mut Vec<u8> {
+    /// Writes the name of a field, or nothing if the text is too long already.
+    fn write_key(&mut self, name: &str) -> Option<&mut Vec<u8>> {
+        if self.out.len() > self.bytes_max {
+            return None;
+        }
         if !std::mem::take(&mut self.is_first) {
             self.out.push(b',');
         }
         write_string(self.out, name);
         self.out.push(b':');
-        self.out
+        Some(self.out)
     }
 
     pub(super) fn text(&mut self, name: &str, text: &str) {
-        write_string(self.write_key(name), text);
+        if let Some(out) = self.write_key(name) {
+            write_string(out, text);
+        }
     }
 
     pub(super) fn text_or_null(&mut self, name: &str, text: Option<&str>) {
@@ -82,7 +100,9 @@ impl ObjectWriter<'_> {
 
     /// Writes a value that is already JSON. `json` must be exactly one value.
     pub(super) fn json(&mut self, name: &str, json: &str) {
-        self.write_key(name).extend_from_slice(json.as_bytes());
+        if let Some(out) = self.write_key(name) {
+            out.extend_from_slice(json.as_bytes());
+        }
     }
 
     pub(super) fn raw(&mut self, name: &str, raw: Option<&str>) {
@@ -92,14 +112,19 @@ impl ObjectWriter<'_> {
     }
 
     pub(super) fn object(&mut self, name: &str, write: impl FnOnce(&mut ObjectWriter<'_>)) {
-        write_object(self.write_key(name), write);
+        let bytes_max = self.bytes_max;
+        if let Some(out) = self.write_key(name) {
+            write_object_within(out, bytes_max, write);
+        }
     }
 
     pub(super) fn list(&mut self, name: &str, write: impl FnOnce(&mut ArrayWriter<'_>)) {
-        let out = self.write_key(name);
-        out.push(b'[');
-        write(&mut ArrayWriter { out, is_first: true });
-        out.push(b']');
+        let bytes_max = self.bytes_max;
+        if let Some(out) = self.write_key(name) {
+            out.push(b'[');
+            write(&mut ArrayWriter { out, bytes_max, is_first: true });
+            out.push(b']');
+        }
     }
 }
 
@@ -107,29 +132,59 @@ impl ObjectWriter<'_> {
 #[derive(Debug)]
 pub(super) struct ArrayWriter<'o> {
     out: &'o mut Vec<u8>,
+    bytes_max: usize,
     is_first: bool,
 }
 
 impl ArrayWriter<'_> {
-    fn start_item(&mut self) -> &mut Vec<u8> {
+    /// Begins an item, or nothing if the text is too long already.
+    fn start_item(&mut self) -> Option<&mut Vec<u8>> {
+        if self.out.len() > self.bytes_max {
+            return None;
+        }
         if !std::mem::take(&mut self.is_first) {
             self.out.push(b',');
         }
-        self.out
+        Some(self.out)
     }
 
     pub(super) fn text(&mut self, text: &str) {
-        write_string(self.start_item(), text);
+        if let Some(out) = self.start_item() {
+            write_string(out, text);
+        }
     }
 
     pub(super) fn object(&mut self, write: impl FnOnce(&mut ObjectWriter<'_>)) {
-        write_object(self.start_item(), write);
+        let bytes_max = self.bytes_max;
+        if let Some(out) = self.start_item() {
+            write_object_within(out, bytes_max, write);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_written_beyond_a_length() {
+        let long = "x".repeat(100);
+        let write_entry = |list: &mut ArrayWriter<'_>| {
+            list.text(&long);
+            list.object(|item| {
+                item.text("t", &long);
+                item.object("o", |inner| inner.json("j", "1"));
+            });
+        };
+        for count in [0, 1, 10_000] {
+            let mut out = Vec::new();
+            write_object_within(&mut out, 1_000, |object| {
+                object.list("l", |list| (0..count).for_each(|_| write_entry(list)));
+            });
+            assert_eq!(out.len() > 1_000, count == 10_000);
+            assert!(out.len() < 1_200, "{}", out.len());
+        }
+    }
 
     #[test]
     fn events_are_framed_as_sse() {

@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The meaning of a request.
@@ -51,6 +52,8 @@ pub(super) struct NeutralRequest<'a> {
     pub(super) aliases: ToolAliases,
     /// Fields that a response must repeat.
     pub(super) echo: Vec<(&'static str, &'a str)>,
+    /// The bytes of namespaces' names that became part of tools' names.
+    pub(super) namespace_bytes: usize,
     /// Fields that have no place here.
     pub(super) dropped: DroppedFields,
 }
@@ -161,7 +164,7 @@ impl MediaSource {
 #[derive(Debug)]
 pub(super) struct ToolDefinition<'a> {
     pub(super) name: String,
-    pub(super) description: Option<String>,
+    pub(super) description: Option<Cow<'a, str>>,
     /// JSON text.
     pub(super) schema: Option<&'a str>,
     pub(super) strict: Option<bool>,
@@ -180,7 +183,7 @@ impl ToolDefinition<'_> {
             text.push_str("\n\nThe input follows this grammar:\n");
             text.push_str(grammar);
         }
-        Self { name, description: Some(text), schema: Some(FREEFORM_SCHEMA), strict: None }
+        Self { name, description: Some(text.into()), schema: Some(FREEFORM_SCHEMA), strict: None }
     }
 }
 
@@ -207,7 +210,7 @@ pub(super) struct ToolAlias {
     pub(super) freeform: bool,
     /// The client's name of the tool, and its namespace.
     pub(super) name: String,
-    pub(super) namespace: Option<String>,
+    pub(super) namespace: Option<Arc<str>>,
 }
 
 /// Tools by the name that the model sees.
@@ -249,6 +252,20 @@ pub(crate) const ONLY_SERVER_TOOL: &str = "the upstream of this model cannot run
 /// "Create chat completion", `stop`, 2026-11); Anthropic documents no bound.
 pub(super) const STOPS_MAX: usize = 1_024;
 
+/// The longest name of a tool or of a namespace that a request declares. OpenAI accepts 64 bytes,
+/// Anthropic and the Model Context Protocol 128 (references of both APIs; MCP specification, "Tools",
+/// tool names, 2026-11).
+const NAME_BYTES_MAX: usize = 256;
+
+/// The highest number of bytes of namespaces' names, which are repeated in the name of each tool.
+const NAMESPACE_BYTES_MAX: usize = 1024 * 1024;
+
+/// The highest length of a written body, as a multiple of the body that was read.
+const OUTPUT_FACTOR_MAX: usize = 4;
+
+/// What a written body can have in addition, for short requests.
+const OUTPUT_EXTRA_BYTES: usize = 256 * 1024;
+
 impl NeutralRequest<'_> {
     /// Checks the number of stop sequences. Readers take one more than is accepted.
     pub(super) fn check_stops(&self) -> Result<(), TranslationError> {
@@ -257,6 +274,35 @@ impl NeutralRequest<'_> {
             return Err(TranslationError::field("stop_sequences or stop", advice));
         }
         Ok(())
+    }
+
+    /// The highest length of the body that is written. An upstream's form of a real request is at
+    /// most twice as long. Only many minimal tools become longer, because the upstream requires
+    /// fields that they do not have.
+    pub(super) fn output_bytes_max(&self) -> usize {
+        self.body_bytes.saturating_mul(OUTPUT_FACTOR_MAX).saturating_add(OUTPUT_EXTRA_BYTES)
+    }
+
+    /// Accepts the name of a tool or of a namespace that the request declares. A name that is too
+    /// long is refused.
+    pub(super) fn accept_name(&mut self, path: &'static str, name: String) -> Option<String> {
+        if name.len() > NAME_BYTES_MAX {
+            self.dropped.refuse(path, "a name can have at most 256 bytes");
+            return None;
+        }
+        Some(name)
+    }
+
+    /// Counts a namespace's name that becomes part of the name of one of its tools. Returns whether
+    /// the tool is accepted.
+    pub(super) fn accept_namespace_use(&mut self, namespace: &str) -> bool {
+        self.namespace_bytes += namespace.len();
+        let is_accepted = self.namespace_bytes <= NAMESPACE_BYTES_MAX;
+        if !is_accepted {
+            let advice = "the names of the namespaces of all tools can have at most 1 MiB in total";
+            self.dropped.refuse("tools[](namespace)", advice);
+        }
+        is_accepted
     }
 
     /// The capacity for the body that is written. Without it, a long body would be copied several

@@ -196,6 +196,7 @@ fn read_tool<'a>(mut tool: ObjectReader<'a>, request: &mut NeutralRequest<'a>) {
     else {
         return request.dropped.add_path(format!("tools[]({kind})"));
     };
+    let Some(name) = request.accept_name("tools[].function.name", name) else { return };
     let description = inner.take_text("description");
     if kind == "custom" {
         let grammar = inner.take_object("format").and_then(|mut format| {
@@ -208,7 +209,7 @@ fn read_tool<'a>(mut tool: ObjectReader<'a>, request: &mut NeutralRequest<'a>) {
     } else {
         request.tools.push(ToolDefinition {
             name,
-            description,
+            description: description.map(Into::into),
             schema: inner.take_value("parameters").map(JsonValue::raw),
             strict: inner.take_bool("strict"),
         });

@@ -3,7 +3,7 @@
 use crate::translate::WriteOptions;
 use crate::translate::continuation::ReturnedState;
 use crate::translate::json_reader::DroppedFields;
-use crate::translate::json_writer::{ArrayWriter, ObjectWriter, write_object};
+use crate::translate::json_writer::{ArrayWriter, ObjectWriter, write_object_within};
 use crate::translate::neutral_request::{
     ConversationTurn, MediaSource, NeutralRequest, OutputFormat, ToolCall, ToolChoice,
     ToolDefinition, TurnPart, TurnRole, join_texts,
@@ -20,7 +20,7 @@ pub(in crate::translate) fn write_request(
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(request.output_capacity());
     let mut dropped = std::mem::take(&mut request.dropped);
-    write_object(&mut out, |body| {
+    write_object_within(&mut out, request.output_bytes_max(), |body| {
         body.text("model", options.translation.model);
         body.list("messages", |messages| {
             for turn in &request.turns {
@@ -139,7 +139,7 @@ fn write_assistant(
         .iter()
         .filter_map(|part| if let TurnPart::Call(call) = part { Some(call) } else { None })
         .collect();
-    let state = returned_state(turn, options);
+    let mut state = returned_state(turn, options);
     let text = join_texts(&turn.parts);
     messages.object(|message| {
         message.text("role", "assistant");
@@ -155,7 +155,7 @@ fn write_assistant(
         if !calls.is_empty() {
             message.list("tool_calls", |items| {
                 let mut write = |(index, call): (usize, &&ToolCall)| {
-                    items.object(|fields| write_call(fields, call, &state, index));
+                    items.object(|fields| write_call(fields, call, &mut state, index));
                 };
                 calls.iter().enumerate().for_each(&mut write);
             });
@@ -185,7 +185,12 @@ fn returned_state(turn: &ConversationTurn, options: &WriteOptions<'_>) -> Return
 }
 
 /// Writes the call with this number in its turn.
-fn write_call(fields: &mut ObjectWriter<'_>, call: &ToolCall, state: &ReturnedState, index: usize) {
+fn write_call(
+    fields: &mut ObjectWriter<'_>,
+    call: &ToolCall,
+    state: &mut ReturnedState,
+    index: usize,
+) {
     fields.text("id", &call.id);
     fields.text("type", "function");
     fields.object("function", |function| {
@@ -193,7 +198,7 @@ fn write_call(fields: &mut ObjectWriter<'_>, call: &ToolCall, state: &ReturnedSt
         let is_empty = call.arguments.trim().is_empty();
         function.text("arguments", if is_empty { "{}" } else { &call.arguments });
     });
-    fields.raw("extra_content", state.extra_of_call(&call.id, index == 0));
+    fields.raw("extra_content", state.take_extra_of_call(&call.id, index == 0).as_deref());
 }
 
 /// Writes the tools. A request without tools must not have a tool choice.

@@ -9,6 +9,7 @@ use crate::translate::neutral_request::{
 };
 use baton_domain::model_capabilities::{CallIds, ModelCapabilities, SystemMessages};
 use baton_domain::protocol::UpstreamProtocol;
+use std::collections::HashSet;
 
 /// What an assistant says between a tool's result and a user's image.
 const READY: &str = "Show me the result.";
@@ -176,15 +177,13 @@ pub(crate) fn fit_call_id(id: &str, call_ids: CallIds) -> Option<String> {
 /// Puts what a user says beside results into the last of them, where no user's message can follow
 /// a tool's. What is not text follows a word of the assistant.
 fn put_texts_into_results(turns: &mut Vec<ConversationTurn>) {
-    let mut index = 0;
-    while let Some(turn) = turns.get_mut(index) {
-        index += 1;
+    for turn in std::mem::take(turns) {
         let is_result = |part: &TurnPart| matches!(part, TurnPart::Result { .. });
         if !turn.parts.iter().any(is_result) {
+            turns.push(turn);
             continue;
         }
-        let (mut results, said): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut turn.parts).into_iter().partition(is_result);
+        let (mut results, said): (Vec<_>, Vec<_>) = turn.parts.into_iter().partition(is_result);
         let mut shown = Vec::new();
         for result in &mut results {
             if let TurnPart::Result { parts, .. } = result {
@@ -203,12 +202,11 @@ fn put_texts_into_results(turns: &mut Vec<ConversationTurn>) {
                 parts.push(text);
             }
         }
-        turn.parts = results;
+        turns.push(ConversationTurn { role: turn.role, parts: results });
         if !shown.is_empty() {
             let ready = vec![TurnPart::Text(READY.to_owned())];
-            turns.insert(index, ConversationTurn { role: TurnRole::Assistant, parts: ready });
-            turns.insert(index + 1, ConversationTurn { role: TurnRole::User, parts: shown });
-            index += 2;
+            turns.push(ConversationTurn { role: TurnRole::Assistant, parts: ready });
+            turns.push(ConversationTurn { role: TurnRole::User, parts: shown });
         }
     }
 }
@@ -231,11 +229,14 @@ fn declare_called_tools(request: &mut NeutralRequest<'_>) {
     if !request.tools.is_empty() {
         return;
     }
+    let mut known = HashSet::new();
     let mut names: Vec<String> = Vec::new();
     let mut has_results = false;
     for part in request.turns.iter().flat_map(|turn| &turn.parts) {
         match part {
-            TurnPart::Call(call) if !names.contains(&call.name) => names.push(call.name.clone()),
+            TurnPart::Call(call) if known.insert(call.name.as_str()) => {
+                names.push(call.name.clone());
+            }
             TurnPart::Result { .. } => has_results = true,
             TurnPart::Call(_)
             | TurnPart::Text(_)

@@ -217,12 +217,18 @@ fn read_document(
 fn read_tool<'a>(mut tool: ObjectReader<'a>, request: &mut NeutralRequest<'a>) {
     let kind = tool.take_text("type");
     let schema = tool.take_value("input_schema");
-    let name = tool.take_text("name");
+    let name = match tool.take_text("name") {
+        Some(name) => match request.accept_name("tools[].name", name) {
+            Some(name) => Some(name),
+            None => return,
+        },
+        None => None,
+    };
     match (name, kind.as_deref()) {
         (Some(name), None | Some("custom")) => request.tools.push(ToolDefinition {
             name,
             schema: schema.map(JsonValue::raw),
-            description: tool.take_text("description"),
+            description: tool.take_text("description").map(Into::into),
             // OpenAI refuses optional properties in strict mode.
             strict: tool.take_bool("strict").filter(|strict| {
                 !strict || schema.is_some_and(|schema| is_strict_at_openai(schema.raw()))
@@ -234,7 +240,7 @@ fn read_tool<'a>(mut tool: ObjectReader<'a>, request: &mut NeutralRequest<'a>) {
             if let (Some(name), Some(known)) = (name, known) {
                 request.tools.push(ToolDefinition {
                     name,
-                    description: Some(known.description.to_owned()),
+                    description: Some(known.description.into()),
                     schema: Some(known.schema),
                     strict: None,
                 });

@@ -4,7 +4,7 @@ use crate::translate::PromptCaching;
 use crate::translate::WriteOptions;
 use crate::translate::continuation::is_own_state;
 use crate::translate::json_reader::is_object;
-use crate::translate::json_writer::{ArrayWriter, ObjectWriter, write_object};
+use crate::translate::json_writer::{ArrayWriter, ObjectWriter, write_object_within};
 use crate::translate::neutral_request::{
     ConversationTurn, MediaSource, NeutralRequest, OutputFormat, ToolChoice, ToolDefinition,
     TurnPart, TurnRole,
@@ -28,7 +28,7 @@ pub(in crate::translate) fn write_request(
         .limited_to(capabilities.output_tokens_max);
     drop_unsigned_thinking(request);
     let mut out = Vec::with_capacity(request.output_capacity());
-    write_object(&mut out, |body| {
+    write_object_within(&mut out, request.output_bytes_max(), |body| {
         body.text("model", options.model);
         body.number("max_tokens", plan.max_tokens);
         if options.prompt_caching == PromptCaching::Automatic {

@@ -13,6 +13,7 @@ use crate::translate::neutral_request::{
     FILE_IS_ELSEWHERE, MediaSource, NO_SUCH_CONTENT, NeutralRequest, OutputFormat, ToolAlias,
     ToolCall, ToolChoice, ToolDefinition, TurnPart, TurnRole, freeform_arguments,
 };
+use std::sync::Arc;
 
 /// Fields that would need a store, with what to do without one.
 const STORED: [(&str, &str); 4] = [
@@ -296,7 +297,7 @@ fn full_name(namespace: Option<&str>, name: &str) -> String {
 /// Reads a tool or a namespace of tools. `level` is the nesting depth of namespaces.
 fn read_tool<'a>(
     mut tool: ObjectReader<'a>,
-    namespace: Option<&str>,
+    namespace: Option<&Arc<str>>,
     request: &mut NeutralRequest<'a>,
     level: usize,
 ) -> Result<(), TranslationError> {
@@ -319,14 +320,19 @@ fn read_tool<'a>(
         }
         return Ok(());
     };
+    let Some(name) = request.accept_name("tools[].name", name) else { return Ok(()) };
     if kind == "namespace" {
+        let name = Arc::from(name);
         let mut tools = tool.take_objects("tools");
         return tools.try_for_each(|inner| read_tool(inner, Some(&name), request, level + 1));
     }
-    let full = full_name(namespace, &name);
+    if namespace.is_some_and(|namespace| !request.accept_namespace_use(namespace)) {
+        return Ok(());
+    }
+    let full = full_name(namespace.map(AsRef::as_ref), &name);
     let freeform = kind == "custom";
     if freeform || namespace.is_some() {
-        let alias = ToolAlias { freeform, name, namespace: namespace.map(str::to_owned) };
+        let alias = ToolAlias { freeform, name, namespace: namespace.cloned() };
         request.aliases.insert(full.clone(), alias);
     }
     let description = tool.take_text("description");
@@ -338,7 +344,7 @@ fn read_tool<'a>(
         let schema = tool.take_value("parameters").map(JsonValue::raw);
         request.tools.push(ToolDefinition {
             name: full,
-            description,
+            description: description.map(Into::into),
             schema,
             strict: tool.take_bool("strict"),
         });

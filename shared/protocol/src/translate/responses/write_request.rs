@@ -7,7 +7,7 @@
 use crate::translate::WriteOptions;
 use crate::translate::continuation::ReasoningItem;
 use crate::translate::json_reader::DroppedFields;
-use crate::translate::json_writer::{ArrayWriter, ObjectWriter, write_object};
+use crate::translate::json_writer::{ArrayWriter, ObjectWriter, write_object_within};
 use crate::translate::neutral_request::{
     ConversationTurn, MediaSource, NeutralRequest, OutputFormat, ToolChoice, ToolDefinition,
     TurnPart, TurnRole, join_texts, shorten_name,
@@ -31,7 +31,7 @@ pub(in crate::translate) fn write_request(
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(request.output_capacity());
     let mut dropped = std::mem::take(&mut request.dropped);
-    write_object(&mut out, |body| {
+    write_object_within(&mut out, request.output_bytes_max(), |body| {
         body.text("model", options.translation.model);
         let (instructions, turns) = split_instructions(&request.turns);
         if !instructions.is_empty() {
@@ -184,6 +184,7 @@ fn write_assistant(
     dropped: &mut DroppedFields,
 ) {
     let mut text = String::new();
+    let last_said = parts.iter().rposition(is_said);
     for (index, part) in parts.iter().enumerate() {
         if let TurnPart::Text(piece) = part {
             text.push_str(piece);
@@ -196,8 +197,7 @@ fn write_assistant(
                 let item = signature.as_deref().and_then(|it| ReasoningItem::open(it, model));
                 // The API refuses reasoning "without its required following item"
                 // (openai/openai-node #1567, 2025-07).
-                let later = parts.get(index + 1..).unwrap_or_default();
-                match item.filter(|_| later.iter().any(is_said)) {
+                match item.filter(|_| last_said > Some(index)) {
                     Some(item) => items.object(|fields| write_reasoning_item(fields, &item, text)),
                     None => dropped.add_path("messages[].content[](thinking)"),
                 }
