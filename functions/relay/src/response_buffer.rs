@@ -128,8 +128,12 @@ impl ResponseBuffer {
             if matches!(self.metered_body.first_event(), AnswerStart::Error(_)) {
                 let mut error_body = ErrorBuffer::from_chunks(&self.chunks, self.budget.permit);
                 let reader = (&mut source, workers);
-                error_body.read_rest(reader, &mut self.metered_body).await;
-                return Err(error_body.into_first_event(head, self.metered_body, model_call));
+                let is_whole = error_body.read_rest(reader, &mut self.metered_body).await;
+                return Err(if is_whole {
+                    error_body.into_first_event(head, self.metered_body, model_call)
+                } else {
+                    error_body.into_cut_event(head, self.metered_body, model_call)
+                });
             }
             if self.metered_body.has_pending() {
                 match self.read_step((&mut source, workers)).await {
@@ -229,6 +233,11 @@ impl ResponseBuffer {
 /// Returns whether the upstream can bill what has been read.
 fn has_output(reading: &MeterReading) -> bool {
     reading.has_billed_part || reading.hides_usage
+}
+
+/// Returns whether output of a model has arrived.
+fn has_text(reading: Option<&MeterReading>) -> bool {
+    reading.is_some_and(|reading| reading.output_chars > 0)
 }
 
 /// A whole answer that has been read.
@@ -471,25 +480,43 @@ impl ErrorBuffer {
     }
 
     /// As [`Self::read`], for the rest of a stream. `metered_body` brings it into the client's form.
+    /// Returns whether all of it was read.
     async fn read_rest(
         &mut self,
         (source, workers): AnswerReader<'_>,
         metered_body: &mut MeteredBody,
-    ) {
+    ) -> bool {
         let end = Instant::now() + ERROR_BODY_TIME_MAX;
-        'body: loop {
+        let is_whole = 'body: loop {
             while metered_body.has_pending() && Instant::now() < end {
                 let read = metered_body.read_step((&mut *source, workers)).await;
-                let Ok(Ok(data)) = read else { break 'body };
+                let Ok(Ok(data)) = read else { break 'body false };
                 if !self.add(&data) {
-                    break 'body;
+                    break 'body false;
                 }
             }
-            let Ok(SourceEvent::Chunk(data)) = timeout_at(end, source.next()).await else { break };
-            metered_body.add_chunk(data);
-        }
-        if let Ok(tail) = metered_body.observe_end() {
-            self.add(&tail);
+            match timeout_at(end, source.next()).await {
+                Ok(SourceEvent::Chunk(data)) => metered_body.add_chunk(data),
+                next => break matches!(next, Ok(SourceEvent::End)),
+            }
+        };
+        let Ok(tail) = metered_body.observe_end() else { return false };
+        self.add(&tail) && is_whole
+    }
+
+    /// Makes the failure of a stream that began with an error and of which a part is missing. A
+    /// client that got output without its end would take it for the whole answer.
+    fn into_cut_event(
+        self,
+        head: Parts,
+        metered_body: MeteredBody,
+        model_call: &ModelCall,
+    ) -> AttemptError {
+        match self.into_first_event(head, metered_body, model_call) {
+            AttemptError::FirstEvent { reading, .. } if has_text((*reading).as_ref()) => {
+                AttemptError::BrokenAnswer { cut: AnswerCut::ConnectionLost, reading }
+            }
+            failure => failure,
         }
     }
 

@@ -1,10 +1,9 @@
 //! Checks that a whole answer with a success status is an answer of a vendor's API. A captive proxy
 //! answers with success too, but with a page or with nothing.
 
-use crate::json::is_json_object;
-use crate::meter::{AnswerStart, UsageMeter};
+use crate::json::{is_json_object, strip_byte_order_mark, to_strict_json};
+use crate::meter::{AnswerStart, UsageMeter, has_answer_field};
 use baton_domain::protocol::UpstreamProtocol;
-use memchr::memmem;
 
 /// Why the answer is not one of the vendor's API.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,7 +36,8 @@ pub enum BadAnswerForm {
 
 /// Checks a whole answer of a route whose documented answer is a JSON object. `content_type` is the
 /// value of the header, and `body` has no content encoding. If the request `asks_for_stream`,
-/// events without a content type count as an answer too.
+/// events without a content type count as an answer too. A byte order mark and numbers that are not
+/// finite are accepted, since most clients read them.
 ///
 /// # Errors
 /// [`BadAnswerForm`]
@@ -46,12 +46,14 @@ pub fn check_whole_answer(
     body: &[u8],
     asks_for_stream: bool,
 ) -> Result<(), BadAnswerForm> {
+    let body = strip_byte_order_mark(body);
     let first = body.trim_ascii_start().first().ok_or(BadAnswerForm::Empty)?;
     check_content_type(content_type, asks_for_stream)?;
     if *first == b'<' {
         return Err(BadAnswerForm::Page);
     }
-    let is_answer = is_json_object(body) || (asks_for_stream && begins_with_event(body));
+    let is_answer =
+        is_json_object(&to_strict_json(body)) || (asks_for_stream && begins_with_event(body));
     match content_type {
         _ if is_answer => Ok(()),
         Some(kind) if !media_type(kind).ends_with(b"json") => {
@@ -81,7 +83,7 @@ fn wrong_type(content_type: &[u8], asks_for_stream: bool) -> BadAnswerForm {
 }
 
 /// Checks that a whole answer, which has passed [`check_whole_answer`], has a field of an answer of
-/// this protocol, or usage. Events without a content type need an event of an API.
+/// this protocol, or usage, in its outermost object. Events without a content type need an event of an API.
 ///
 /// # Errors
 /// [`BadAnswerForm`]
@@ -94,13 +96,8 @@ pub fn check_answer_fields(body: &[u8], protocol: UpstreamProtocol) -> Result<()
         let text = String::from_utf8_lossy(body);
         return is_billed.then_some(()).ok_or_else(|| BadAnswerForm::NoEvents(quote_start(&text)));
     }
-    let field = match protocol {
-        UpstreamProtocol::Messages => "\"content\"",
-        UpstreamProtocol::Chat => "\"choices\"",
-        UpstreamProtocol::Responses => "\"output\"",
-    };
-    let has = |name: &str| memmem::find(body, name.as_bytes()).is_some();
-    (has(field) || has("\"usage\"")).then_some(()).ok_or(BadAnswerForm::NoFields)
+    let has_field = has_answer_field(&to_strict_json(body), protocol);
+    has_field.then_some(()).ok_or(BadAnswerForm::NoFields)
 }
 
 /// The most characters of an upstream's text that an error quotes.
@@ -137,7 +134,7 @@ fn media_type(content_type: &[u8]) -> Vec<u8> {
 
 /// Whether the text begins with a line of an event stream.
 pub(crate) fn begins_with_event(body: &[u8]) -> bool {
-    let body = body.trim_ascii_start();
+    let body = strip_byte_order_mark(body).trim_ascii_start();
     [b":".as_slice(), b"data:", b"event:", b"id:", b"retry:"]
         .iter()
         .any(|name| body.starts_with(name))
@@ -172,7 +169,11 @@ mod tests {
             check(kind, "{}", Ok(()));
             check(kind, " {\"a\":1}\n", Ok(()));
             check(kind, &deep, Ok(()));
+            check(kind, "\u{feff}{\"a\":1}", Ok(()));
+            check(kind, "{\"a\":[NaN,-Infinity]}", Ok(()));
             check(kind, "", Err(Empty));
+            check(kind, "\u{feff}", Err(Empty));
+            check(kind, "\u{feff}<html>", Err(Page));
             check(kind, " \r\n", Err(Empty));
             check(kind, "<html><body>Sign in</body></html>", Err(Page));
             check(kind, "\n<!doctype html>", Err(Page));
@@ -207,7 +208,13 @@ mod tests {
         let check = |kind: Option<&str>, body: &str| {
             check_whole_answer(kind.map(str::as_bytes), body.as_bytes(), true)
         };
-        for body in ["data: {}\n\n", ": ping\n\n", "event: message_start\ndata: {}\n\n", "{}"] {
+        for body in [
+            "data: {}\n\n",
+            "\u{feff}data: {}\n\n",
+            ": ping\n\n",
+            "event: message_start\ndata: {}\n\n",
+            "{}",
+        ] {
             assert_eq!(check(None, body), Ok(()), "{body}");
             assert_eq!(check(Some("text/plain"), body), Ok(()), "{body}");
             let error = wrong_type_error("text/html", "events");
@@ -238,6 +245,8 @@ mod tests {
                 r#"{"message":"Sign in"}"#,
                 r#"{"data":[],"object":"list"}"#,
                 r#"{"login":"\"choices\" \"content\" \"output\" \"usage\""}"#,
+                r#"{"data":{"choices":[],"content":[],"output":[],"usage":{"input_tokens":1}}}"#,
+                r#"{"choices":null,"content":null,"output":null,"usage":null}"#,
             ] {
                 check(protocol, body, false);
             }

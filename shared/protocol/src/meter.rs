@@ -14,18 +14,19 @@ mod usage_tally;
 
 pub use raw_fields::REPORTED_COUNT_MAX;
 pub use upstream_failure::UpstreamFailure;
-pub(crate) use upstream_failure::error_text;
+pub(crate) use upstream_failure::{error_text, is_void_error};
 pub(crate) use usage_tally::{ReportedUsage, UsageTally};
 
+use crate::json::strip_byte_order_mark;
 use crate::sse::SseDecoder;
+use baton_domain::protocol::UpstreamProtocol;
 use baton_domain::usage::BilledUsage;
+use memchr::memmem;
 use meter_state::MeterState;
+use upstream_object::UpstreamObject;
 
 /// The longest answer without a stream that is collected. The usage of a longer one is estimated.
 const WHOLE_BYTES_MAX: usize = 32 * 1024 * 1024;
-
-/// A longer answer is not an error.
-const ERROR_BYTES_MAX: usize = 1024 * 1024;
 
 /// How an answer ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -105,6 +106,21 @@ enum MeterMode {
     Read,
     /// A stream that the meter cannot read.
     UnreadStream,
+}
+
+/// Whether a whole answer has a field of an answer of this protocol, or usage, in its outermost
+/// object. The meter counts each such answer that is not an error. Of an object that it cannot read
+/// it estimates the usage, so there the name is enough.
+pub(crate) fn has_answer_field(body: &[u8], protocol: UpstreamProtocol) -> bool {
+    if let Some(object) = UpstreamObject::parse(body) {
+        return object.usage.is_some() || object.answer_fields.has(protocol);
+    }
+    let name = match protocol {
+        UpstreamProtocol::Messages => "\"content\"",
+        UpstreamProtocol::Chat => "\"choices\"",
+        UpstreamProtocol::Responses => "\"output\"",
+    };
+    [name, "\"usage\""].iter().any(|name| memmem::find(body, name.as_bytes()).is_some())
 }
 
 /// Whether an event of this name contains model output or accompanies it. `response.failed` can be
@@ -196,11 +212,12 @@ impl UsageMeter {
         self.state.has_started && self.state.first == AnswerStart::Nothing
     }
 
-    /// The whole answer that was collected, if it is an error regardless of its status.
+    /// The whole answer that was collected, without a byte order mark, if it is an error regardless
+    /// of its status.
     pub fn whole_error(&self) -> Option<&[u8]> {
         let MeterMode::Whole(body) = &self.mode else { return None };
-        let is_error = body.len() <= ERROR_BYTES_MAX && upstream_failure::is_error_answer(body);
-        is_error.then_some(body.as_slice())
+        let body = strip_byte_order_mark(body);
+        upstream_failure::is_error_answer(body).then_some(body)
     }
 
     /// The whole answer that was collected; `None` for a stream, or if it is too long.
@@ -281,5 +298,7 @@ impl UsageMeter {
 
 #[cfg(test)]
 mod billed_errors;
+#[cfg(test)]
+mod odd_forms;
 #[cfg(test)]
 mod usage_faults;

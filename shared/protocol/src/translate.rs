@@ -61,6 +61,8 @@ mod media;
 mod messages;
 mod neutral_request;
 mod neutral_response;
+#[cfg(test)]
+mod odd_answers;
 mod responses;
 mod stream_translator;
 
@@ -71,7 +73,8 @@ pub(crate) use messages::sanitize_id;
 pub(crate) use neutral_request::ONLY_SERVER_TOOL;
 pub use stream_translator::StreamTranslator;
 
-use crate::json::{CONTAINERS_MAX, JsonError};
+use crate::answer_form::begins_with_event;
+use crate::json::{CONTAINERS_MAX, JsonError, to_strict_json};
 use baton_domain::account::Provider;
 use baton_domain::model_capabilities::ModelCapabilities;
 use error::NeutralError;
@@ -377,7 +380,8 @@ impl ResponseContext {
     /// # Errors
     /// The body is not an answer in the upstream's protocol; it can be an error or HTML.
     pub fn translate_response(&self, body: &[u8]) -> Result<Vec<u8>, InvalidResponse> {
-        let text = std::str::from_utf8(body).map_err(|_| InvalidResponse)?;
+        let body = to_strict_json(body);
+        let text = std::str::from_utf8(&body).map_err(|_| InvalidResponse)?;
         let mut response = NeutralResponse::default();
         if !self.read_whole(text, &mut |step| response.apply_step(&step)) {
             return Err(InvalidResponse);
@@ -395,13 +399,20 @@ impl ResponseContext {
     }
 
     /// Translates a whole answer into the events of a stream. Some upstreams ignore `stream` and
-    /// answer with one body.
+    /// answer with one body, or send events without their content type.
     ///
     /// # Errors
     /// The body is not an answer in the upstream's protocol.
     pub fn translate_response_to_events(&self, body: &[u8]) -> Result<Vec<u8>, InvalidResponse> {
-        let text = std::str::from_utf8(body).map_err(|_| InvalidResponse)?;
         let mut out = Vec::new();
+        if begins_with_event(body) {
+            let mut stream = self.stream_translator();
+            stream.push(body.trim_ascii_start(), &mut out);
+            let is_answer = (stream.is_over() || stream.finish(&mut out)) && !stream.has_failed();
+            return is_answer.then_some(out).ok_or(InvalidResponse);
+        }
+        let body = to_strict_json(body);
+        let text = std::str::from_utf8(&body).map_err(|_| InvalidResponse)?;
         let is_answer =
             self.stream_translator().translate_whole(|take| self.read_whole(text, take), &mut out);
         is_answer.then_some(out).ok_or(InvalidResponse)

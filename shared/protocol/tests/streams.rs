@@ -312,7 +312,10 @@ fn first_event_is_recognized() {
         check(&[empty, proxy, dead], told(Some("T"), Some("500"), "m"));
         check(&[empty, "data: <html>502</html>\n\n"], told(None, None, "<html>502</html>"));
         check(&[empty, "data: {\"error\":\"m\"}\n\n"], told(None, None, "m"));
-        check(&[empty, "data: {\"detail\":\"m\"}\n\n"], told(None, None, "m"));
+        // So can an object that has only a message.
+        check(&[empty, "data: {\"detail\":\"m\"}\n\n"], AnswerStart::Nothing);
+        check(&[empty, "data: {\"detail\":\"m\"}\n\n", text], AnswerStart::Event);
+        check(&[empty, "data: {\"detail\":\"m\"}\n\n", done], told(None, None, "m"));
         check(
             &[empty, "data: [{\"error\":{\"code\":503,\"message\":\"m\"}}]\n\n"],
             told(None, Some("503"), "m"),

@@ -1,11 +1,12 @@
 //! The state of one answer, event by event.
 
+mod whole_body;
+
 use super::choice_progress::{ChoiceProgress, has_later_index};
-use super::upstream_failure::{has_envelope, is_api_event, is_empty_chunk};
+use super::upstream_failure::{has_envelope, is_api_event, is_empty_chunk, is_named_chunk};
 use super::upstream_object::{FinishChoice, NestedResponse, RawUsage, UpstreamObject};
 use super::usage_tally::UsageTally;
 use super::{AnswerEnd, AnswerStart, MeterReading, UpstreamFailure, text_deltas};
-use crate::answer_form::begins_with_event;
 use crate::json::is_json;
 use crate::sse::{EventKind, SseDecoder, SseEvent};
 use baton_domain::usage::BilledUsage;
@@ -34,11 +35,11 @@ pub(super) struct MeterState {
     pub(super) first: AnswerStart,
     /// Whether any event has arrived, even an empty one.
     pub(super) has_started: bool,
-    /// Whether a whole answer could not be read although a model perhaps wrote it.
+    /// Whether a whole answer, or its usage, could not be read although a model perhaps wrote it.
     pub(super) is_unread: bool,
     /// The first text, or object in another form, that came in place of an event. It is the error
     /// if nothing follows.
-    first_foreign: Option<UpstreamFailure>,
+    first_foreign: Option<ForeignData>,
     /// Whether the bytes are not events of an API.
     is_foreign: bool,
     stop_reason: Option<String>,
@@ -52,6 +53,29 @@ pub(super) struct MeterState {
     chars_in_items: u64,
 }
 
+/// Data in place of an event of an API.
+#[derive(Debug)]
+struct ForeignData {
+    failure: UpstreamFailure,
+    /// Whether the data is an object with a message, as some errors are.
+    has_message: bool,
+}
+
+/// The kind of an event. An event of OpenAI's Chat stays one if a server names it.
+fn read_kind(event: &SseEvent<'_>) -> EventKind {
+    match event.kind() {
+        EventKind::Other if is_unknown_chunk(event) => EventKind::Unnamed,
+        kind => kind,
+    }
+}
+
+/// Whether an event with an unknown name is a chunk, OpenAI's end mark or an error. An event that
+/// was too long to be held can be a chunk.
+fn is_unknown_chunk(event: &SseEvent<'_>) -> bool {
+    !is_api_event(event.kind_name())
+        && (event.dropped > 0 || event.data.trim_ascii() == b"[DONE]" || is_named_chunk(event.data))
+}
+
 /// The characters of an event that was too long to be held.
 fn dropped_chars(event: &SseEvent<'_>) -> u64 {
     u64::try_from(event.dropped).unwrap_or(0)
@@ -60,7 +84,7 @@ fn dropped_chars(event: &SseEvent<'_>) -> u64 {
 impl MeterState {
     pub(super) fn observe_event(&mut self, event: &SseEvent<'_>) {
         self.events += 1;
-        let kind = event.kind();
+        let kind = read_kind(event);
         match kind {
             EventKind::ContentDelta => {
                 self.output_chars += text_deltas::chars_in_content_delta(event.data);
@@ -193,7 +217,7 @@ impl MeterState {
         // Before model output has arrived, an object that is not a chunk can be an error.
         let may_start_with_error = self.first == AnswerStart::Nothing && !has("\"choices\"");
         if has("\"error\"") || may_start_with_error {
-            let failure = UpstreamFailure::from_object(data);
+            let failure = UpstreamFailure::from_reported(data);
             // JSON with `NaN` or broken JSON is not read, but can still be an error.
             let broken =
                 || (has("\"error\"") && !has("\"choices\"") && !is_json(data)).then_some(data);
@@ -225,7 +249,7 @@ impl MeterState {
             Some("content_block_start") => self.has_content = true,
             _ => {}
         }
-        self.started |= object.choices.is_some();
+        self.started |= object.answer_fields.choices;
         self.observe_choices(object.choices.as_deref().unwrap_or_default());
         self.model = self.model.take().or(object.model);
         self.tally.note_outside_usage(object.service_tier, None);
@@ -253,10 +277,11 @@ impl MeterState {
         let failure = if self.has_started {
             self.first_foreign.take().filter(|_| self.first == AnswerStart::Nothing)
         } else {
-            Some(UpstreamFailure { message: message(), ..UpstreamFailure::default() })
+            let failure = UpstreamFailure { message: message(), ..UpstreamFailure::default() };
+            Some(ForeignData { failure, has_message: false })
         };
-        if let Some(failure) = failure {
-            return self.record_foreign(failure);
+        if let Some(foreign) = failure {
+            return self.record_foreign(foreign);
         }
         self.is_done = true;
         self.mark_complete();
@@ -272,16 +297,21 @@ impl MeterState {
         if let Some(failure) = UpstreamFailure::from_object(data) {
             self.observe_error(data, failure);
         } else if data.starts_with(b"<") {
-            self.record_foreign(UpstreamFailure::from_body(data));
+            let failure = UpstreamFailure::from_body(data);
+            self.record_foreign(ForeignData { failure, has_message: false });
         } else {
             self.note_foreign(data);
         }
     }
 
-    /// Keeps the first data that is not an event of an API.
+    /// Keeps the first data that is not an event of an API. Servers send a message about a queue
+    /// in the form in which others send an error, so what follows decides.
     fn note_foreign(&mut self, data: &[u8]) {
         if self.first_foreign.is_none() {
-            self.first_foreign = Some(UpstreamFailure::from_body(data));
+            let failure = UpstreamFailure::from_object(data);
+            let has_message = failure.is_some();
+            let failure = failure.unwrap_or_else(|| UpstreamFailure::from_body(data));
+            self.first_foreign = Some(ForeignData { failure, has_message });
         }
     }
 
@@ -289,70 +319,6 @@ impl MeterState {
     pub(super) fn observe_unread(&mut self, bytes: &[u8]) {
         self.started |= !bytes.is_empty();
         self.output_chars += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-    }
-
-    /// Reads a whole body: a message, a completion, a response or an error. Any other object (a
-    /// token count, a list of models) is complete and costs nothing.
-    pub(super) fn observe_body(&mut self, body: &[u8]) {
-        if self.is_unread {
-            self.observe_unread(body);
-            return self.mark_complete();
-        }
-        let Some(object) = UpstreamObject::parse(body) else {
-            return self.observe_unparsable_body(body);
-        };
-        let failed = [&object.kind, &object.status]
-            .into_iter()
-            .any(|word| matches!(word.as_deref(), Some("error" | "failed")));
-        if (failed || object.usage.is_none())
-            && let Some(failure) = UpstreamFailure::from_object(body)
-        {
-            self.record_failure(failure);
-        }
-        let is_message = object.kind.as_deref() == Some("message");
-        let is_answer = is_message || object.choices.is_some() || object.status.is_some();
-        let is_error = matches!(self.end, AnswerEnd::Error(_));
-        let of_error = object.error.and_then(|error| error.usage);
-        let usage = object.usage.or(of_error.filter(|_| is_error));
-        self.started = usage.as_ref().is_some_and(|usage| !is_error || usage.has_counts())
-            || (is_answer && !is_error);
-        let told = usage.as_ref().and_then(|usage| usage.output_tokens).unwrap_or(0);
-        if self.started && told == 0 {
-            self.output_chars = match text_deltas::chars_in_output(body) {
-                // Nothing is known about the output, so all of the answer counts.
-                0 if usage.is_none() => text_deltas::chars_in_utf8(body),
-                chars => chars,
-            };
-        }
-        self.stop_reason = object.stop_reason;
-        self.has_content |= object.has_content;
-        self.take_final_message(NestedResponse {
-            id: object.id,
-            model: object.model,
-            usage,
-            status: None,
-            service_tier: object.service_tier,
-            web_searches: object.web_searches,
-        });
-        self.mark_complete();
-    }
-
-    /// Reads a body that is not a JSON object: events without their content type, an object that
-    /// was cut short and is billed, or text that no model wrote.
-    fn observe_unparsable_body(&mut self, body: &[u8]) {
-        if begins_with_event(body) {
-            let mut decoder = SseDecoder::new();
-            decoder.push(body, |event| self.observe_event(&event));
-            return self.finish_stream(decoder);
-        }
-        let is_page = body.trim_ascii_start().starts_with(b"<");
-        self.is_unread |= !is_page && memchr::memchr(b'{', body).is_some();
-        if body.is_empty() || body.trim_ascii_start().starts_with(b"{") {
-            self.started = !body.is_empty();
-            self.output_chars = text_deltas::chars_in_utf8(body);
-        } else {
-            self.observe_error(body, UpstreamFailure::from_body(body));
-        }
     }
 
     /// Ends a stream. An unfinished last event counts if its data is whole, as in Python's SDK
@@ -376,17 +342,17 @@ impl MeterState {
         });
         if self.first == AnswerStart::Nothing
             && self.output_chars == 0
-            && let Some(failure) = self.first_foreign.take()
+            && let Some(foreign) = self.first_foreign.take()
         {
-            self.first = AnswerStart::Error(failure.clone());
-            self.record_foreign(failure);
+            self.first = AnswerStart::Error(foreign.failure.clone());
+            self.record_foreign(foreign);
         }
     }
 
     /// Counts the output in an event that was cut. The upstream can bill it.
     fn observe_half_event(&mut self, event: &SseEvent<'_>) {
         if !matches!(
-            event.kind(),
+            read_kind(event),
             EventKind::ContentDelta | EventKind::ResponseDelta | EventKind::Unnamed
         ) {
             return;
@@ -424,9 +390,9 @@ impl MeterState {
     }
 
     /// Records data that is not an event of an API as the error of the upstream.
-    fn record_foreign(&mut self, failure: UpstreamFailure) {
-        self.is_foreign |= !matches!(self.end, AnswerEnd::Error(_));
-        self.record_failure(failure);
+    fn record_foreign(&mut self, foreign: ForeignData) {
+        self.is_foreign |= !foreign.has_message && !matches!(self.end, AnswerEnd::Error(_));
+        self.record_failure(foreign.failure);
     }
 
     fn record_failure(&mut self, failure: UpstreamFailure) {

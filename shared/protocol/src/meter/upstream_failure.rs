@@ -11,6 +11,9 @@ use std::borrow::Cow;
 /// The most bytes that are kept of a message.
 const MESSAGE_BYTES_MAX: usize = 1_000;
 
+/// A longer answer is not an error.
+const ERROR_BYTES_MAX: usize = 1024 * 1024;
+
 /// An error that the upstream reported.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UpstreamFailure {
@@ -44,14 +47,18 @@ impl UpstreamFailure {
     /// The error in a JSON object, if there is one.
     pub(super) fn from_object(json: &[u8]) -> Option<Self> {
         let document = JsonDocument::parse(json, DEPTH_MAX).ok()?;
-        // Google's OpenAI-compatible endpoint sends each error in a list (2026-11).
-        let root = document.root();
-        let body = root.items().and_then(|mut items| items.next()).unwrap_or(root);
-        body.fields()?;
-        let failed = get_field(body, "response").and_then(|response| get_field(response, "error"));
-        // OpenRouter reports some failures inside of the choice.
-        let of_choice = || get_field(first(get_field(body, "choices")?)?, "error");
-        let error = failed.or_else(|| get_field(body, "error")).or_else(of_choice);
+        Self::from_value(first_object(document.root())?)
+    }
+
+    /// The error in a JSON object that says that it is one. A message alone does not.
+    pub(super) fn from_reported(json: &[u8]) -> Option<Self> {
+        let document = JsonDocument::parse(json, DEPTH_MAX).ok()?;
+        let object = first_object(document.root())?;
+        reports_error(object).then(|| Self::from_value(object)).flatten()
+    }
+
+    fn from_value(body: JsonValue<'_>) -> Option<Self> {
+        let error = find_error(body);
         if let Some(message) = error.and_then(JsonValue::text) {
             let (kind, code) = (read_text(body, "error_type"), read_code(body));
             return Some(Self { kind, code, message: shorten_text(&message) });
@@ -87,6 +94,69 @@ pub(crate) fn error_text(value: JsonValue<'_>) -> String {
     )
 }
 
+/// The object, or the first one of a list. Google's OpenAI-compatible endpoint sends each error in a
+/// list (2026-11).
+fn first_object(root: JsonValue<'_>) -> Option<JsonValue<'_>> {
+    let object = root.items().and_then(|mut items| items.next()).unwrap_or(root);
+    object.fields().is_some().then_some(object)
+}
+
+/// The error in an object. Of an object with a field of an answer, an error that says nothing does
+/// not count.
+fn find_error(object: JsonValue<'_>) -> Option<JsonValue<'_>> {
+    let failed = || get_field(get_field(object, "response")?, "error");
+    // OpenRouter reports some failures inside of the choice.
+    let of_choice = || get_field(first(get_field(object, "choices")?)?, "error");
+    let is_answer = ["choices", "content", "output", "response", "usage"]
+        .iter()
+        .any(|name| get_field(object, name).is_some());
+    let is_error = |error: &JsonValue<'_>| !(is_answer && is_void_error(*error));
+    failed()
+        .filter(is_error)
+        .or_else(|| get_field(object, "error").filter(is_error))
+        .or_else(|| of_choice().filter(is_error))
+}
+
+/// Whether the value of an `error` field says nothing: `false`, 0, an empty value, or an object with
+/// such values only.
+pub(crate) fn is_void_error(error: JsonValue<'_>) -> bool {
+    let is_nothing = |value: JsonValue<'_>| {
+        matches!(value.raw().trim(), "false" | "0" | "\"0\"") || is_void(value)
+    };
+    let mut fields = error.fields().into_iter().flatten();
+    is_nothing(error) || (error.fields().is_some() && fields.all(|(_, value)| is_nothing(value)))
+}
+
+/// Whether an object says that it is an error: with a field that has `error` in its name, with a
+/// code other than 0 and those of success, or with a type, object or status of a failure.
+fn reports_error(object: JsonValue<'_>) -> bool {
+    let is_failure = |word: &str| {
+        let word = word.to_ascii_lowercase();
+        ["error", "fail", "exception"].iter().any(|name| word.contains(name))
+    };
+    let is_failed_code = |value: JsonValue<'_>, least: u64| {
+        let text = value.text().map_or_else(|| value.raw().trim().to_owned(), Cow::into_owned);
+        match text.parse::<u64>() {
+            Ok(code) => code >= least && !(200..300).contains(&code),
+            Err(_) => !["", "null", "ok", "success"].contains(&&*text.to_ascii_lowercase()),
+        }
+    };
+    let mut fields = object.fields().into_iter().flatten();
+    find_error(object).is_some()
+        || fields.any(|(name, value)| match &*name {
+            "error" => false,
+            "code" => is_failed_code(value, 1),
+            "status" | "statusCode" | "status_code" if value.text().is_none() => {
+                value.raw().trim().parse::<u64>().is_ok() && is_failed_code(value, 400)
+            }
+            "type" | "__type" | "object" | "status" => {
+                value.text().is_some_and(|word| is_failure(&word))
+            }
+            "success" | "ok" => value.raw().trim() == "false",
+            name => is_failure(name) && !is_void_error(value) && !value.is_null(),
+        })
+}
+
 fn read_message(object: JsonValue<'_>) -> Option<String> {
     let fields = MESSAGE_FIELDS.iter().filter_map(|name| get_field(object, name));
     let text = fields.map(error_text).find(|text| !text.is_empty());
@@ -96,22 +166,18 @@ fn read_message(object: JsonValue<'_>) -> Option<String> {
 /// Whether a whole answer is an error, regardless of its status: it contains an error and no model
 /// output.
 pub(super) fn is_error_answer(body: &[u8]) -> bool {
-    if memmem::find(body, b"\"error\"").is_none() {
+    if body.len() > ERROR_BYTES_MAX || memmem::find(body, b"\"error\"").is_none() {
         return false;
     }
     let Ok(document) = JsonDocument::parse(body, DEPTH_MAX) else { return false };
-    let root = document.root();
-    let object = root.items().and_then(|mut items| items.next()).unwrap_or(root);
-    if object.fields().is_none() {
-        return false;
-    }
-    let is_empty = |name| get_field(object, name).is_none_or(|list| first(list).is_none());
+    let Some(object) = first_object(document.root()) else { return false };
+    let is_empty = |name| get_field(object, name).is_none_or(is_void);
     let is_error = |name| read_text(object, name).as_deref() == Some("error");
     let tells = get_field(object, "error").is_some() || is_error("object") || is_error("type");
     let fails = |choice| get_field(choice, "error").is_some() && !has_content(choice);
     let mut choices = get_field(object, "choices").and_then(JsonValue::items).into_iter().flatten();
     let has_failed = match choices.next() {
-        None => tells,
+        None => tells && is_empty("choices"),
         Some(choice) => fails(choice) && choices.all(fails),
     };
     has_failed && is_empty("content") && is_empty("output")
@@ -148,6 +214,19 @@ pub(super) fn has_envelope(data: &[u8]) -> bool {
     get_field(object, "choices").is_some()
         || get_field(object, "usage").is_some()
         || kind().is_some_and(|kind| is_api_event(kind.as_bytes()))
+}
+
+/// Whether data of an event with an unknown name has the form of a chunk of Chat, or reports an
+/// error.
+pub(super) fn is_named_chunk(data: &[u8]) -> bool {
+    let has = |name: &str| memmem::find(data, name.as_bytes()).is_some();
+    if !["\"choices\"", "\"usage\"", "\"error\""].into_iter().any(has) {
+        return false;
+    }
+    // JSON that cannot be read can be a chunk with `NaN`, or half of one.
+    let Ok(document) = JsonDocument::parse(data, DEPTH_MAX) else { return true };
+    let given = |name: &&str| get_field(document.root(), name).is_some();
+    ["choices", "usage"].iter().any(given) || find_error(document.root()).is_some()
 }
 
 /// Whether a choice contains text, calls or other model output.
@@ -201,6 +280,10 @@ mod tests {
         };
         check(r#"{"error":{"message":"Provider returned error","code":429}}"#, true);
         check(r#"{"error":"model is loading"}"#, true);
+        check(r#"{"error":"m","choices":null}"#, true);
+        check(r#"{"error":"m","choices":"","content":"","output":{}}"#, true);
+        check(r#"{"error":"","choices":"text"}"#, false);
+        check(r#"{"error":"","content":"text"}"#, false);
         check(r#"{"object":"error","message":"m","type":"InternalServerError","code":500}"#, true);
         check(r#"{"type":"error","error":{"type":"overloaded_error","message":"m"}}"#, true);
         check(r#"[{"error":{"code":503,"message":"m"}}]"#, true);

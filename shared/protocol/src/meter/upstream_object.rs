@@ -6,6 +6,7 @@
 //! numbers are noted in [`UsageFaults`].
 
 use super::raw_fields::{RawFields, UsageFaults};
+use baton_domain::protocol::UpstreamProtocol;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -35,6 +36,41 @@ pub(super) struct UpstreamObject {
     pub(super) web_searches: Option<u64>,
     /// Whether `content` has a block.
     pub(super) has_content: bool,
+    pub(super) answer_fields: AnswerFields,
+}
+
+/// The fields of which each protocol documents one for its whole answers. `null` counts as absent,
+/// and any other value as an answer.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct AnswerFields {
+    /// Of Messages.
+    content: bool,
+    /// Of Chat.
+    pub(super) choices: bool,
+    /// Of Responses.
+    output: bool,
+}
+
+impl AnswerFields {
+    fn read(fields: &RawFields<'_>) -> Self {
+        let is_given = |name| fields.raw(name).is_some_and(|raw| raw != "null");
+        let (content, choices) = (is_given("content"), is_given("choices"));
+        Self { content, choices, output: is_given("output") }
+    }
+
+    /// Whether the answer has the field of any protocol.
+    pub(super) fn any(self) -> bool {
+        self.content || self.choices || self.output
+    }
+
+    /// Whether the answer has the field of this protocol.
+    pub(super) fn has(self, protocol: UpstreamProtocol) -> bool {
+        match protocol {
+            UpstreamProtocol::Messages => self.content,
+            UpstreamProtocol::Chat => self.choices,
+            UpstreamProtocol::Responses => self.output,
+        }
+    }
 }
 
 /// A message or a response inside an event.
@@ -119,7 +155,8 @@ impl UpstreamObject {
             error: fields.object("error").map(NestedResponse::read),
             delta: fields.value("delta"),
             stop_reason: fields.value("stop_reason"),
-            choices: fields.value("choices"),
+            choices: read_choices(&fields),
+            answer_fields: AnswerFields::read(&fields),
             status: fields.value("status"),
             service_tier: fields.value("service_tier"),
             web_searches: web_searches(&fields),
@@ -137,6 +174,13 @@ impl UpstreamObject {
             Self::parse(items.first()?.get().as_bytes())
         })
     }
+}
+
+/// The elements of `choices` that are objects.
+fn read_choices(fields: &RawFields<'_>) -> Option<Vec<FinishChoice>> {
+    let choices: Vec<&RawValue> = fields.value("choices")?;
+    let choices = choices.into_iter().filter_map(|raw| serde_json::from_str(raw.get()).ok());
+    Some(choices.collect())
 }
 
 impl NestedResponse {

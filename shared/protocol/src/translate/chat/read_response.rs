@@ -2,7 +2,7 @@
 
 use super::part_sequence::{PartKey, PartSequence};
 use crate::json::JsonValue;
-use crate::meter::UsageTally;
+use crate::meter::{UsageTally, is_void_error};
 use crate::sse::SseEvent;
 use crate::translate::continuation::{PendingState, ReasoningField};
 use crate::translate::json_reader::{ObjectReader, parse_document, to_items, to_text};
@@ -122,7 +122,8 @@ impl ChatReader {
         part: &str,
         emit_step: &mut impl FnMut(ResponseStep<'_>),
     ) -> bool {
-        if chunk.take_value("error").is_some() {
+        let is_answer = chunk.has_field("choices");
+        if chunk.take_value("error").is_some_and(|error| !(is_answer && is_void_error(error))) {
             return false;
         }
         if !std::mem::replace(&mut self.is_started, true) {

@@ -93,7 +93,9 @@ impl MessagesReader {
     ) -> bool {
         let Ok(document) = parse_document(body.as_bytes()) else { return false };
         let Some(mut message) = ObjectReader::from_value(document.root()) else { return false };
-        if message.take_text("type").as_deref() != Some("message") {
+        // Some servers omit the type.
+        let kind = message.take_text("type");
+        if !kind.map_or_else(|| message.has_field("content"), |kind| kind == "message") {
             return false;
         }
         let mut reader = Self::default();

@@ -1,6 +1,6 @@
 //! Reads whole answers of the Responses API, and the items that whole answers and streams share.
 
-use crate::meter::UsageTally;
+use crate::meter::{UsageTally, is_void_error};
 use crate::translate::continuation::ReasoningItem;
 use crate::translate::json_reader::{ObjectReader, parse_document};
 use crate::translate::neutral_response::{PartStart, ResponseStep, StopReason};
@@ -15,7 +15,7 @@ pub(in crate::translate) fn read_response(
     let Some(mut response) = ObjectReader::from_value(document.root()) else { return false };
     let status = response.take_text("status").unwrap_or_else(|| "completed".to_owned());
     let is_answer = response.has_field("output")
-        && response.take_value("error").is_none()
+        && response.take_value("error").is_none_or(is_void_error)
         && ["completed", "incomplete"].contains(&status.as_str());
     if is_answer {
         let mut output = OutputReader::new(model);

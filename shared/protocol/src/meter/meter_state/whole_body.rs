@@ -1,0 +1,81 @@
+//! Reads answers that are not streams.
+
+use super::MeterState;
+use crate::answer_form::begins_with_event;
+use crate::json::to_strict_json;
+use crate::meter::upstream_failure::{UpstreamFailure, is_error_answer};
+use crate::meter::upstream_object::{NestedResponse, UpstreamObject};
+use crate::meter::{AnswerEnd, text_deltas};
+use crate::sse::SseDecoder;
+
+impl MeterState {
+    /// Reads a whole body: a message, a completion, a response or an error. Any other object (a
+    /// token count, a list of models) is complete and costs nothing.
+    pub(in crate::meter) fn observe_body(&mut self, body: &[u8]) {
+        if self.is_unread {
+            self.observe_unread(body);
+            return self.mark_complete();
+        }
+        let strict = to_strict_json(body);
+        let body = strict.as_ref();
+        let Some(object) = UpstreamObject::parse(body) else {
+            return self.observe_unparsable_body(body);
+        };
+        let failed = [&object.kind, &object.status]
+            .into_iter()
+            .any(|word| matches!(word.as_deref(), Some("error" | "failed")));
+        let has_field = object.answer_fields.any();
+        // The client gets an answer with output whatever else the answer says.
+        let is_received = has_field && !is_error_answer(body);
+        if (failed || (object.usage.is_none() && !is_received))
+            && let Some(failure) = UpstreamFailure::from_object(body)
+        {
+            self.record_failure(failure);
+        }
+        let is_message = object.kind.as_deref() == Some("message");
+        let is_answer = is_message || has_field || object.status.is_some();
+        let is_error = matches!(self.end, AnswerEnd::Error(_));
+        let of_error = object.error.and_then(|error| error.usage);
+        let usage = object.usage.or(of_error.filter(|_| is_error));
+        self.started = usage.as_ref().is_some_and(|usage| !is_error || usage.has_counts())
+            || (is_answer && (!is_error || is_received));
+        self.is_unread |= self.started && is_error && usage.is_none();
+        let told = usage.as_ref().and_then(|usage| usage.output_tokens).unwrap_or(0);
+        if self.started && told == 0 {
+            self.output_chars = match text_deltas::chars_in_output(body) {
+                // Nothing is known about the output, so all of the answer counts.
+                0 if usage.is_none() => text_deltas::chars_in_utf8(body),
+                chars => chars,
+            };
+        }
+        self.stop_reason = object.stop_reason;
+        self.has_content |= object.has_content;
+        self.take_final_message(NestedResponse {
+            id: object.id,
+            model: object.model,
+            usage,
+            status: None,
+            service_tier: object.service_tier,
+            web_searches: object.web_searches,
+        });
+        self.mark_complete();
+    }
+
+    /// Reads a body that is not a JSON object: events without their content type, an object that
+    /// was cut short and is billed, or text that no model wrote.
+    fn observe_unparsable_body(&mut self, body: &[u8]) {
+        if begins_with_event(body) {
+            let mut decoder = SseDecoder::new();
+            decoder.push(body, |event| self.observe_event(&event));
+            return self.finish_stream(decoder);
+        }
+        let is_page = body.trim_ascii_start().starts_with(b"<");
+        self.is_unread |= !is_page && memchr::memchr(b'{', body).is_some();
+        if body.is_empty() || body.trim_ascii_start().starts_with(b"{") {
+            self.started = !body.is_empty();
+            self.output_chars = text_deltas::chars_in_utf8(body);
+        } else {
+            self.observe_error(body, UpstreamFailure::from_body(body));
+        }
+    }
+}
