@@ -137,7 +137,7 @@ async fn stream_in_an_unreadable_coding_passes_and_is_settled_at_the_reservation
         new("deflate", "Deflate"),
         new("several", "gzip, gzip"),
         new("several headers", "gzip\r\ncontent-encoding: br"),
-        new("unknown", "aws-chunked"),
+        new("dictionary", "dcb"),
         new("frames", "br").between("bedrock", INVOKE),
         Case::new("plain in truth", whole("hi")).coded("br"),
     ] {

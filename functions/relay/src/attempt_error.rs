@@ -69,8 +69,9 @@ pub(crate) enum AttemptError {
     /// There is no memory for the body in the upstream's form.
     Crowded(MemoryLimitReached),
     /// The answer has more bytes than the relay buffers. `reading` is what the meter read so far.
-    /// `is_whole` is false for a stream, of which no event was complete.
-    ResponseTooLarge { reason: &'static str, is_whole: bool, reading: Box<Option<MeterReading>> },
+    /// `is_final` is false for a stream without output that the upstream can bill: another account
+    /// is asked. It is true whenever the relay's own memory is full, which no account can help.
+    ResponseTooLarge { reason: &'static str, is_final: bool, reading: Box<Option<MeterReading>> },
     /// The process is stopping. `reading` is what the meter read so far.
     ShuttingDown { reading: Box<Option<MeterReading>> },
 }
@@ -179,7 +180,7 @@ impl AttemptError {
             Self::InvalidAnswer(_) => verdict::CallFailure::InvalidAnswer,
             Self::UnusableAnswer { .. }
             | Self::BrokenAnswer { cut: AnswerCut::DeadlinePassed, .. }
-            | Self::ResponseTooLarge { is_whole: true, .. }
+            | Self::ResponseTooLarge { is_final: true, .. }
             | Self::ShuttingDown { .. } => verdict::CallFailure::UnusableAnswer,
             Self::BrokenAnswer { .. } => verdict::CallFailure::BrokenAnswer,
             // These failures show nothing about the account, and another account would not do

@@ -12,10 +12,14 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+mod stream_memory;
+
+pub(crate) use stream_memory::{StreamMemory, retry_for_memory};
+
 /// The least number of bytes by which a permit grows.
 const STEP: usize = 16 * 1024;
 /// How long a request waits for others to release bytes.
-const MEMORY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const MEMORY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most requests of one key that wait at the same time.
 const WAITING_PER_KEY: usize = 64;
 
@@ -297,21 +301,21 @@ impl MemoryPermit {
     /// Releases the bytes beyond `bytes`.
     pub(crate) fn shrink(&mut self, bytes: usize) {
         // Only a larger permit can reach a limit.
-        let _shrunk = self.resize(bytes.min(self.bytes));
+        let limits = self.request_memory.0.limits;
+        let _shrunk = self.resize(bytes.min(self.bytes), limits);
     }
 
-    /// Changes the permit to `bytes`.
+    /// Changes the permit to `bytes` within `limits`.
     ///
     /// # Errors
     /// A limit is reached. The permit is unchanged then.
-    fn resize(&mut self, bytes: usize) -> Result<(), MemoryLimitReached> {
+    fn resize(&mut self, bytes: usize, limits: MemoryLimits) -> Result<(), MemoryLimitReached> {
         if bytes == self.bytes {
             return Ok(());
         }
-        let budget = Arc::clone(&self.request_memory.0);
         let mut state = self.request_memory.lock_state();
         if let Some(more) = bytes.checked_sub(self.bytes) {
-            state.take_bytes(budget.limits, &self.key, (self.bytes, more))?;
+            state.take_bytes(limits, &self.key, (self.bytes, more))?;
         } else {
             let less = self.bytes - bytes;
             state.total -= less;
@@ -324,80 +328,6 @@ impl MemoryPermit {
             self.request_memory.0.released.notify_waiters();
         }
         self.bytes = bytes;
-        Ok(())
-    }
-}
-
-/// The memory of one stream: the bytes that the relay holds of it, those that its client has not
-/// taken yet, and those that the HTTP library reads ahead.
-pub(crate) struct StreamMemory {
-    request_memory: MemoryBudget,
-    key: KeyId,
-    permit: Option<MemoryPermit>,
-    /// The bytes for what is read next.
-    reserved: usize,
-}
-
-/// The memory of streams is counted in pages of this size, so that it changes less often.
-const STREAM_PAGE: usize = 4 * 1024;
-
-/// The time between two attempts to reserve memory for a stream. Streams do not wait to be woken,
-/// because a key can have thousands of them.
-const RESERVE_INTERVAL: Duration = Duration::from_millis(50);
-
-impl StreamMemory {
-    /// Creates the budget of one stream of `key`. `permit` covers what it already holds.
-    pub(crate) fn new(budget: &MemoryBudget, key: &KeyId, permit: Option<MemoryPermit>) -> Self {
-        Self { request_memory: budget.clone(), key: key.clone(), permit, reserved: 0 }
-    }
-
-    /// Sets the number of bytes that the stream holds. What is reserved counts in any case.
-    ///
-    /// # Errors
-    /// A limit is reached.
-    pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), MemoryLimitReached> {
-        let bytes = bytes.max(self.reserved).next_multiple_of(STREAM_PAGE);
-        if bytes == 0 {
-            self.permit = None;
-            return Ok(());
-        }
-        if let Some(permit) = &mut self.permit {
-            return permit.resize(bytes);
-        }
-        let memory_request = MemoryRequest { bytes, is_metered: false, concurrency: None };
-        self.permit = Some(self.request_memory.try_acquire_bytes(&self.key, memory_request)?);
-        Ok(())
-    }
-
-    /// Reserves `bytes` for what is read next of a stream that holds `held_bytes`.
-    ///
-    /// # Errors
-    /// A limit is reached.
-    pub(crate) fn try_reserve(
-        &mut self,
-        bytes: usize,
-        held_bytes: usize,
-    ) -> Result<(), MemoryLimitReached> {
-        self.reserved = bytes;
-        self.hold(held_bytes)
-    }
-
-    /// As [`Self::try_reserve`], and waits up to [`MEMORY_TIMEOUT`] for others to release bytes.
-    ///
-    /// # Errors
-    /// A limit is still reached.
-    pub(crate) async fn reserve(
-        &mut self,
-        bytes: usize,
-        held_bytes: usize,
-    ) -> Result<(), MemoryLimitReached> {
-        let until = Instant::now() + MEMORY_TIMEOUT;
-        while let Err(limit_reached) = self.try_reserve(bytes, held_bytes) {
-            if Instant::now() >= until {
-                return Err(limit_reached);
-            }
-            tokio::time::sleep(RESERVE_INTERVAL).await;
-        }
         Ok(())
     }
 }
@@ -504,29 +434,6 @@ mod tests {
         assert!(request_memory.try_acquire_bytes(&one, metered).is_ok());
     }
 
-    #[test]
-    fn stream_takes_shared_memory_and_releases_it() {
-        let request_memory =
-            MemoryBudget::new(MemoryLimits { total: 4 * MB, per_key: 2 * MB, min: 0 });
-        let one = key(1);
-        let taken = || request_memory.lock_state().total;
-        let mut rooms: Vec<_> =
-            (0..3).map(|_| StreamMemory::new(&request_memory, &one, None)).collect();
-        assert_eq!(rooms[0].hold(1), Ok(()));
-        assert_eq!(taken(), STREAM_PAGE, "the first byte counts");
-        for bytes in (0..MB).step_by(10_000) {
-            assert_eq!(rooms[0].hold(bytes), Ok(()));
-            assert_eq!(rooms[1].hold(bytes), Ok(()));
-        }
-        assert_eq!(rooms[2].hold(MB / 2), Err(MemoryLimitReached::Key(2 * MB)));
-        assert_eq!(rooms[0].hold(MB / 4), Ok(()));
-        assert_eq!(rooms[2].hold(MB / 2), Ok(()));
-        assert_eq!(rooms[1].hold(0), Ok(()));
-        assert_eq!(taken(), MB / 4 + MB / 2);
-        drop(rooms);
-        assert_eq!(taken(), 0);
-    }
-
     #[tokio::test(start_paused = true)]
     async fn what_is_kept_of_requests_is_counted() {
         let budget = MemoryBudget::new(MemoryLimits { total: 8 * MB, per_key: 4 * MB, min: 0 });
@@ -540,26 +447,6 @@ mod tests {
         assert_eq!(kept.bytes, 4 * MB);
         drop(kept);
         assert!(budget.acquire_kept_bytes(&key, 3 * MB).await.is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn stream_waits_for_memory_before_it_reads_on() {
-        let request_memory =
-            MemoryBudget::new(MemoryLimits { total: 4 * MB, per_key: 2 * MB, min: 0 });
-        let one = key(1);
-        let (mut first, mut second) = (
-            StreamMemory::new(&request_memory, &one, None),
-            StreamMemory::new(&request_memory, &one, None),
-        );
-        assert_eq!(first.reserve(MB + MB / 2, 0).await, Ok(()));
-        assert_eq!(first.hold(10), Ok(()));
-        let started = Instant::now();
-        assert_eq!(second.reserve(MB, 10).await, Err(MemoryLimitReached::Key(2 * MB)));
-        assert!(started.elapsed() >= MEMORY_TIMEOUT);
-        let waiting = tokio::spawn(async move { second.reserve(MB, 10).await });
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        assert_eq!(first.reserve(0, 10).await, Ok(()), "it holds little and reads slowly");
-        assert_eq!(waiting.await.unwrap(), Ok(()));
     }
 
     #[test]

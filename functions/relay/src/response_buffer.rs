@@ -4,7 +4,7 @@
 use crate::attempt_error::{AnswerCut, AttemptError};
 use crate::body_workers::BodyWorkers;
 use crate::content_coding::ContentCoding;
-use crate::memory_budget::{MemoryLimitReached, MemoryPermit, MemoryRequest};
+use crate::memory_budget::{MemoryLimitReached, MemoryPermit, MemoryRequest, retry_for_memory};
 use crate::metered_body::{AnswerReader, MeteredBody, UndecodableResponse};
 use crate::model_call::ModelCall;
 use crate::response_conversion::{DeclaredForm, ResponsePlan, whole_error};
@@ -16,7 +16,7 @@ use baton_protocol::gzip::GzipDecoder;
 use baton_protocol::meter::{AnswerStart, MeterReading};
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::response::Parts;
 use std::time::Duration;
 use tokio::time::error::Elapsed;
@@ -27,6 +27,10 @@ const ERROR_BYTES_MAX: usize = 1 << 20;
 /// The part of an error's body that needs no memory of the budget. A longer body is cut to it when
 /// no memory is left.
 const ERROR_BYTES_UNCOUNTED: usize = 16 * 1024;
+/// The first bytes of gzip (RFC 1952, section 2.3.1).
+const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
+/// The body of an error that stays compressed. Clients of all APIs can read these fields.
+const COMPRESSED_ERROR: &[u8] = br#"{"type":"error","error":{"type":"api_error","message":"The upstream answered with an error in a `content-encoding` that Baton cannot read."}}"#;
 /// How long the body of an error is read. Vendors' errors have a few hundred bytes.
 const ERROR_BODY_TIME_MAX: Duration = Duration::from_secs(2);
 
@@ -57,7 +61,7 @@ impl RelayState {
         if let Some(reason) = misconfigured(head.status) {
             return Err(AttemptError::Misconfigured(reason.to_owned()));
         }
-        let permit = response_plan.permit.take().map_or_else(|| self.response_permit(key), Ok);
+        let mut permit = response_plan.permit.take().map_or_else(|| self.response_permit(key), Ok);
         if !head.status.is_success() {
             let error_body = ErrorBuffer::new(permit.ok());
             return Err(error_body.read_error(response_plan, (head, source)).await);
@@ -69,6 +73,11 @@ impl RelayState {
         if metered_body.writes_bytes() {
             head.headers.remove(CONTENT_ENCODING);
             head.headers.remove(CONTENT_LENGTH);
+        }
+        if permit.is_err() && metered_body.is_stream() {
+            // A stream waits for memory.
+            let waiting = Box::pin(retry_for_memory(|| self.response_permit(key)));
+            permit = source.wait_for(waiting).await.unwrap_or(permit);
         }
         let budget = BufferBudget::try_new(self, permit, &metered_body)?;
         let buffer = ResponseBuffer { chunks: Vec::new(), metered_body, budget };
@@ -221,7 +230,17 @@ impl ResponseBuffer {
         })?;
         self.budget.chunk_bytes += chunk.len();
         self.chunks.push(chunk);
-        self.budget.update(&self.metered_body).map_err(BufferFailure::TooLarge)
+        match self.budget.update(&self.metered_body) {
+            Err(CROWDED) if self.metered_body.is_stream() => {
+                let (budget, body) = (&mut self.budget, &self.metered_body);
+                let updated = Box::pin(retry_for_memory(|| budget.take_memory(body)));
+                let updated = source.wait_for(updated).await;
+                let updated = updated
+                    .map_err(|end| BufferFailure::from_end(&end, source, &self.metered_body))?;
+                updated.map_err(|_| BufferFailure::TooLarge(CROWDED))
+            }
+            updated => updated.map_err(BufferFailure::TooLarge),
+        }
     }
 
     fn into_response(self, head: Parts, source: ResponseSource) -> BufferedResponse {
@@ -320,7 +339,10 @@ impl BufferFailure {
         let is_billed = is_whole || has_output(&reading);
         let reading = Box::new(Some(reading));
         match self {
-            Self::TooLarge(reason) => AttemptError::ResponseTooLarge { reason, is_whole, reading },
+            Self::TooLarge(reason) => {
+                let is_final = is_billed || reason == CROWDED;
+                AttemptError::ResponseTooLarge { reason, is_final, reading }
+            }
             Self::Stopping => AttemptError::ShuttingDown { reading },
             Self::Undecodable(UndecodableResponse(reason)) if is_billed => {
                 AttemptError::UnusableAnswer { reason, reading }
@@ -410,7 +432,7 @@ impl BufferBudget {
         };
         let permit = permit.map_err(|_| AttemptError::ResponseTooLarge {
             reason: CROWDED,
-            is_whole: true,
+            is_final: true,
             reading: Box::new(None),
         });
         let bytes_max = state.response_memory.bytes_max();
@@ -428,9 +450,13 @@ impl BufferBudget {
                  true"
             });
         }
+        self.take_memory(metered_body).map_err(|_| CROWDED)
+    }
+
+    fn take_memory(&mut self, metered_body: &MeteredBody) -> Result<(), MemoryLimitReached> {
         // An answer that is as long as permitted can be the only one of its key.
         let held_bytes = (self.chunk_bytes + metered_body.held_bytes()).min(self.bytes_max);
-        self.permit.grow_to(held_bytes).map_err(|_| CROWDED)
+        self.permit.grow_to(held_bytes)
     }
 }
 
@@ -562,11 +588,25 @@ impl ErrorBuffer {
     }
 
     /// Decompresses the body, so that the verdict can read it and credentials in it can be masked.
+    /// An error of the relay replaces a body that stays compressed.
     fn decompress(self, headers: &mut HeaderMap) -> (Bytes, Option<MemoryPermit>) {
-        if ContentCoding::from_headers(headers) != ContentCoding::Gzip {
-            return self.finish();
-        }
+        let (body, permit) = match ContentCoding::from_headers(headers) {
+            ContentCoding::Identity => self.finish(),
+            ContentCoding::Gzip => self.gunzip(),
+            ContentCoding::Unreadable => (Bytes::from_static(GZIP_MAGIC), None),
+        };
+        let body = if body.starts_with(GZIP_MAGIC) {
+            headers.remove(CONTENT_LENGTH);
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            Bytes::from_static(COMPRESSED_ERROR)
+        } else {
+            body
+        };
         headers.remove(CONTENT_ENCODING);
+        (body, permit)
+    }
+
+    fn gunzip(self) -> (Bytes, Option<MemoryPermit>) {
         let (mut gunzip, mut plain) = (GzipDecoder::new(), Self::new(self.permit));
         let mut compressed = self.buffer.freeze();
         while !compressed.is_empty() {
@@ -582,3 +622,6 @@ impl ErrorBuffer {
         (self.buffer.freeze(), self.permit)
     }
 }
+
+#[cfg(test)]
+mod tests;

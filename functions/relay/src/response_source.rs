@@ -85,10 +85,16 @@ impl ResponseSource {
         Self { read_buffer: ReadBufferEstimate::new(bytes_max), ..self }
     }
 
-    /// Returns the bytes that the HTTP library can hold when it has read the next chunk, beyond
-    /// those of an idle connection.
+    /// Returns the bytes to reserve before the next chunk is read: those that the HTTP library can
+    /// hold beyond those of an idle connection. If nothing has been ready since the last chunk, the
+    /// library's buffer is empty.
     pub(crate) fn read_ahead_bytes(&self) -> usize {
-        self.read_buffer.bytes()
+        NEXT_CHUNK_BYTES + self.read_buffer.bytes()
+    }
+
+    /// Returns whether the HTTP library can hold more than the next chunk.
+    pub(crate) fn has_read_ahead(&self) -> bool {
+        self.read_buffer.bytes() > 0
     }
 
     /// Waits for the next event.
@@ -207,6 +213,10 @@ const HTTP1_BUFFER_BYTES_MAX: usize = 8192 + 4096 * 100;
 /// The buffer with which hyper begins to read a connection.
 const FIRST_BUFFER_BYTES: usize = 8192;
 
+/// The bytes that are reserved for the next chunk of an upstream that sends slowly. Events of that
+/// size are usual.
+const NEXT_CHUNK_BYTES: usize = 4096;
+
 /// Estimates the size of the buffer with which hyper reads a connection. hyper doubles it when a
 /// read fills it, and halves it after two short reads.
 struct ReadBufferEstimate {
@@ -240,9 +250,9 @@ impl ReadBufferEstimate {
     }
 
     /// Returns the bytes beyond those of an idle connection: a chunk that has been handed over
-    /// keeps its buffer, and the next one needs another.
+    /// keeps its buffer, and the next one needs another. Between two reads there are none.
     fn bytes(&self) -> usize {
-        2 * (self.bytes - FIRST_BUFFER_BYTES)
+        if self.read_bytes == 0 { 0 } else { 2 * (self.bytes - FIRST_BUFFER_BYTES) }
     }
 }
 
@@ -341,10 +351,15 @@ mod tests {
         }
         assert!((200_000..600_000).contains(&total), "{total}");
         assert_eq!(buffer.bytes(), 2 * 4096 * 100);
+        buffer.end_read();
+        assert_eq!(buffer.bytes(), 0, "nothing is held between two reads");
+        buffer.add_chunk(1000);
+        assert_eq!(buffer.bytes(), 2 * 4096 * 100, "the buffer is still large");
         for _ in 0..12 {
             buffer.add_chunk(1000);
             buffer.end_read();
         }
+        buffer.add_chunk(1000);
         assert!(buffer.bytes() < HTTP1_BUFFER_BYTES_MAX / 8, "{}", buffer.bytes());
     }
 

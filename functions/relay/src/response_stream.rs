@@ -6,7 +6,7 @@
 use crate::body::{ClientPresence, RelayBody, ResponseAborted};
 use crate::chunk_list::ChunkList;
 use crate::forward::UpstreamResponse;
-use crate::memory_budget::StreamMemory;
+use crate::memory_budget::{MEMORY_TIMEOUT, StreamMemory};
 use crate::metered_body::{AnswerReader, MeteredBody, UndecodableResponse};
 use crate::response_buffer::{BufferedResponse, CROWDED};
 use crate::response_source::{ResponseSource, SourceEvent};
@@ -23,7 +23,7 @@ use http::Response;
 use http::header::CONTENT_LENGTH;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// The most chunks that are sent together.
 const BURST_MAX: usize = 64;
@@ -95,7 +95,8 @@ impl RelayState {
         stream! {
             let _open = open_stream;
             let is_stream = metered_body.is_stream();
-            let mut end_event = update_memory(&mut memory, &mut metered_body, &mut chunks);
+            let bytes = source.read_ahead_bytes();
+            let mut end_event = update_memory((&mut memory, bytes), &mut metered_body, &mut chunks).err();
             if let Some(first) = ChunkList::take_from(&mut chunks) {
                 yield Ok(first);
             }
@@ -177,49 +178,85 @@ struct OutgoingResponse {
 /// The most bytes at a time that pass to the client without memory from the budget.
 const PASSED_BYTES_MAX: usize = 1 << 20;
 
-/// Sets the memory of the stream to what it holds. If no memory is left, an event that need not be
-/// read passes unread, and any other stream ends. If more than [`PASSED_BYTES_MAX`] bytes wait for
-/// the client, they are dropped and the stream ends too.
+/// The bytes from which the memory that a waiting stream holds can block others.
+const BLOCKING_BYTES: usize = 64 * 1024;
+
+/// Sets the memory of the stream to what it holds, with the bytes of `read_ahead`. Returns whether it
+/// can read on before the client has taken `chunks`.
+///
+/// # Errors
+/// More than [`PASSED_BYTES_MAX`] bytes wait for the client, and no memory is left. They are dropped
+/// and the stream ends.
 fn update_memory(
-    memory: &mut StreamMemory,
+    (memory, read_ahead): (&mut StreamMemory, usize),
     metered_body: &mut MeteredBody,
     chunks: &mut Vec<Bytes>,
-) -> Option<SourceEvent> {
+) -> Result<bool, SourceEvent> {
     if !metered_body.is_stream() {
-        return None;
+        return Ok(true);
     }
     let bytes = chunks.iter().map(Bytes::len).sum::<usize>();
-    if memory.hold(metered_body.held_bytes() + bytes).is_ok() {
-        return None;
+    let held_bytes = metered_body.held_bytes() + bytes;
+    if memory.try_reserve(read_ahead, held_bytes).is_ok() {
+        return Ok(true);
     }
-    if bytes > PASSED_BYTES_MAX {
+    if memory.hold(held_bytes).is_err() && bytes > PASSED_BYTES_MAX {
         chunks.clear();
         metered_body.note_gap();
-    } else if metered_body.pass_event_unread() {
-        return None;
+        return Err(SourceEvent::ConnectionLost(CROWDED));
     }
-    Some(SourceEvent::ConnectionLost(CROWDED))
+    Ok(false)
 }
 
 /// Reserves memory for the next chunk of a stream, so that streams whose clients do not read cannot
-/// fill the memory with buffers. Returns why the answer ends if none becomes free.
+/// fill the memory with buffers. If none is left, the stream waits. If none becomes free for
+/// [`MEMORY_TIMEOUT`], an event that need not be read passes unread. Returns why the answer ends if
+/// the memory that the stream holds already does not fit.
 async fn reserve_memory(
     source: &mut ResponseSource,
     metered_body: &mut MeteredBody,
     memory: &mut StreamMemory,
 ) -> Option<SourceEvent> {
-    let bytes = source.read_ahead_bytes();
-    if memory.try_reserve(bytes, metered_body.held_bytes()).is_ok() {
+    let (bytes, held_bytes) = (source.read_ahead_bytes(), metered_body.held_bytes());
+    if memory.try_reserve(bytes, held_bytes).is_ok() {
         return None;
     }
-    metered_body.pass_event_unread();
-    // Boxed, because the future is large and few streams wait.
-    let reserved = Box::pin(memory.reserve(bytes, metered_body.held_bytes()));
+    if memory.hold(held_bytes).is_ok() {
+        // Boxed, because the future is large and few streams wait.
+        let reserved = Box::pin(timeout(MEMORY_TIMEOUT, memory.reserve(bytes, held_bytes)));
+        match source.wait_for(reserved).await {
+            Ok(Ok(reserved)) => {
+                return reserved.err().map(|_| SourceEvent::ConnectionLost(CROWDED));
+            }
+            Ok(Err(_elapsed)) => {}
+            Err(end_event) => return Some(end_event),
+        }
+    }
+    // Streams that hold much could wait for one another, so an event is given up, or an estimate.
+    let passes_unread = metered_body.pass_event_unread();
+    let held_bytes = metered_body.held_bytes();
+    let bytes = if passes_unread || held_bytes < BLOCKING_BYTES { bytes } else { 0 };
+    let reserved = Box::pin(memory.reserve(bytes, held_bytes));
     match source.wait_for(reserved).await {
-        Ok(Ok(())) => None,
-        Ok(Err(_)) => Some(SourceEvent::ConnectionLost(CROWDED)),
+        Ok(reserved) => reserved.err().map(|_| SourceEvent::ConnectionLost(CROWDED)),
         Err(end_event) => Some(end_event),
     }
+}
+
+/// Waits for the next event. While the upstream is silent, only the next chunk is reserved.
+async fn next_event(
+    source: &mut ResponseSource,
+    metered_body: &MeteredBody,
+    memory: &mut StreamMemory,
+) -> SourceEvent {
+    if metered_body.is_stream() && source.has_read_ahead() {
+        if let Some(event) = source.try_next().await {
+            return event;
+        }
+        // A smaller reservation always fits.
+        let _smaller = memory.try_reserve(source.read_ahead_bytes(), metered_body.held_bytes());
+    }
+    source.next().await
 }
 
 /// Reads on and adds to `chunks` what has arrived by now, in the form for the client. Waits for the
@@ -231,7 +268,11 @@ async fn read_chunks(
     memory: &mut StreamMemory,
 ) -> Option<SourceEvent> {
     let mut bytes = 0;
-    let mut next = if metered_body.has_pending() { None } else { Some(source.next().await) };
+    let mut next = if metered_body.has_pending() {
+        None
+    } else {
+        Some(next_event(source, metered_body, memory).await)
+    };
     loop {
         match next {
             None => {}
@@ -259,15 +300,20 @@ async fn read_chunks(
                 }
                 Err(end_event) => return Some(end_event),
             }
-            if let Some(end_event) = update_memory(memory, metered_body, chunks) {
-                return Some(end_event);
-            }
-            if chunks.len() == BURST_MAX || bytes >= BURST_BYTES_MAX {
-                return None;
+            let read_ahead = source.read_ahead_bytes();
+            match update_memory((&mut *memory, read_ahead), metered_body, chunks) {
+                Ok(can_read_on) if can_read_on && !is_burst_full(chunks, bytes) => {}
+                Ok(_) => return None,
+                Err(end_event) => return Some(end_event),
             }
         }
         next = Some(source.try_next().await?);
     }
+}
+
+/// Returns whether `chunks` of `bytes` are sent without waiting for more.
+fn is_burst_full(chunks: &[Bytes], bytes: usize) -> bool {
+    chunks.len() == BURST_MAX || bytes >= BURST_BYTES_MAX
 }
 
 /// Decodes the rest of the answer. Returns it with the final reason for the end.
@@ -343,150 +389,4 @@ fn decide_outcome(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::body_transform::{BodyTransform, TranslatedEvents};
-    use crate::body_workers::BodyWorkers;
-    use crate::memory_budget::{MemoryBudget, MemoryLimits};
-    use crate::metered_body::SSE;
-    use baton_domain::id::KeyId;
-    use baton_domain::protocol::Framing;
-    use baton_protocol::translate::{
-        ClientProtocol, ProtocolPair, TranslationOptions, UpstreamProtocol,
-    };
-    use baton_runtime::upstream;
-    use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-    use http_body::Frame;
-    use http_body_util::StreamBody;
-    use std::convert::Infallible;
-    use std::time::Duration;
-    use tokio_util::sync::CancellationToken;
-
-    fn new_memory() -> StreamMemory {
-        let request_memory =
-            MemoryBudget::new(MemoryLimits { total: 1 << 20, per_key: 1 << 20, min: 0 });
-        StreamMemory::new(&request_memory, &KeyId::from_bits(1), None)
-    }
-
-    /// Returns what a client gets from a silent upstream, and the seconds until that ends.
-    async fn read_silent_upstream(transform: BodyTransform) -> (Vec<Bytes>, u64) {
-        let started = Instant::now();
-        let frames = futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>();
-        let body = upstream::UpstreamBody::wrap(StreamBody::new(frames));
-        let (idle_timeout, abort) = (Duration::from_secs(40), CancellationToken::new());
-        let kind = (CONTENT_TYPE, "text/event-stream".parse().unwrap());
-        let mut metered_body = MeteredBody::new(&HeaderMap::from_iter([kind]), false, transform);
-        let mut source = ResponseSource::new(body, idle_timeout, started + idle_timeout, abort)
-            .with_keep_alives(metered_body.keep_alive_bytes().is_some());
-        let (mut chunks, mut memory) = (Vec::new(), new_memory());
-        let (workers, key) = (BodyWorkers::with_cores(1), KeyId::from_bits(1));
-        while read_chunks(
-            (&mut source, (&workers, &key)),
-            &mut metered_body,
-            &mut chunks,
-            &mut memory,
-        )
-        .await
-        .is_none()
-        {}
-        (chunks, started.elapsed().as_secs())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn only_translated_streams_get_keep_alives() {
-        let translation =
-            ProtocolPair::between(ClientProtocol::AnthropicMessages, UpstreamProtocol::Chat)
-                .unwrap();
-        let body = br#"{"model":"m","max_tokens":9,"messages":[]}"#;
-        let context = translation
-            .translate_request(body, &TranslationOptions::new("m", "req_1"))
-            .unwrap()
-            .context;
-        let comment = Bytes::from_static(b": keep-alive\n\n");
-        let transform = BodyTransform::TranslateEvents(Box::new(TranslatedEvents::new(
-            context.stream_translator(),
-            (Framing::ServerSentEvents, Framing::ServerSentEvents),
-        )));
-        assert_eq!(read_silent_upstream(transform).await, (vec![comment.clone(), comment], 40));
-        assert_eq!(read_silent_upstream(BodyTransform::PassThrough).await, (Vec::new(), 40));
-    }
-
-    const EVENT: &[u8] = b"event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\
-        \"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"word\"}}\n\n";
-
-    /// Returns the number of allocations while `events` events are forwarded and metered.
-    fn allocations(events: usize) -> u64 {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-        let forward = async {
-            let piece = || Ok::<_, Infallible>(Frame::data(Bytes::from_static(EVENT)));
-            let pieces = futures_util::stream::iter((0..events).map(move |_| piece()));
-            let body = upstream::UpstreamBody::wrap(StreamBody::new(pieces));
-            let idle_timeout = Duration::from_secs(10);
-            let end = Instant::now() + idle_timeout;
-            let mut source = ResponseSource::new(body, idle_timeout, end, CancellationToken::new());
-            let (mut metered_body, mut chunks) =
-                (MeteredBody::new(&headers, false, BodyTransform::PassThrough), Vec::new());
-            let (mut forwarded, mut memory) = (0, new_memory());
-            let mut end_event = None;
-            let (workers, key) = (BodyWorkers::with_cores(1), KeyId::from_bits(1));
-            while end_event.is_none() {
-                end_event = read_chunks(
-                    (&mut source, (&workers, &key)),
-                    &mut metered_body,
-                    &mut chunks,
-                    &mut memory,
-                )
-                .await;
-                for chunk in chunks.drain(..) {
-                    assert_eq!(chunk.as_ptr(), EVENT.as_ptr(), "the same bytes, not a copy");
-                    forwarded += 1;
-                }
-            }
-            assert_eq!(forwarded, events);
-        };
-        allocation_counter::measure(|| runtime.block_on(forward)).count_total
-    }
-
-    #[tokio::test]
-    async fn chunk_list_is_forwarded_before_it_grows_large() {
-        const PIECE: &[u8] = &[b'x'; 10_000];
-        let piece = |_| Ok::<_, Infallible>(Frame::data(Bytes::from_static(PIECE)));
-        let body = upstream::UpstreamBody::wrap(StreamBody::new(futures_util::stream::iter(
-            (0..100).map(piece),
-        )));
-        let end = Instant::now() + Duration::from_secs(10);
-        let mut source =
-            ResponseSource::new(body, Duration::from_secs(10), end, CancellationToken::new());
-        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(SSE))]);
-        let (mut metered_body, mut sizes) =
-            (MeteredBody::new(&headers, false, BodyTransform::PassThrough), Vec::new());
-        let (mut end_event, mut memory) = (None, new_memory());
-        let (workers, key) = (BodyWorkers::with_cores(1), KeyId::from_bits(1));
-        while end_event.is_none() {
-            let mut chunks = Vec::new();
-            end_event = read_chunks(
-                (&mut source, (&workers, &key)),
-                &mut metered_body,
-                &mut chunks,
-                &mut memory,
-            )
-            .await;
-            sizes.push(chunks.iter().map(Bytes::len).sum::<usize>());
-        }
-        assert_eq!(sizes.iter().sum::<usize>(), 100 * PIECE.len());
-        assert_eq!(sizes.iter().max(), Some(&(7 * PIECE.len())), "{sizes:?}");
-    }
-
-    #[test]
-    fn event_is_forwarded_without_copy() {
-        allocations(10_100);
-    }
-
-    #[test]
-    #[ignore = "it fixes a number of allocations, which a dependency may change"]
-    fn event_is_forwarded_without_allocation() {
-        assert_eq!(allocations(10_100), allocations(100));
-    }
-}
+mod tests;

@@ -469,8 +469,9 @@ impl ResponseContext {
         let fixed = self.model.len() + self.upstream_model.len() + self.id.len();
         let stops = self.stops.iter().map(|stop| stop.len() + size_of::<String>());
         let aliases = self.aliases.iter().map(|(tool, alias)| {
-            let names =
-                tool.len() + alias.name.len() + alias.namespace.as_ref().map_or(0, String::len);
+            let names = tool.len()
+                + alias.name.len()
+                + alias.namespace.as_ref().map_or(0, |name| name.len());
             names + size_of::<(String, neutral_request::ToolAlias)>()
         });
         let echo = self.echo.iter().map(|(_, json)| json.len() + size_of::<(&str, String)>());
