@@ -217,3 +217,26 @@ fn event_is_forwarded_without_copy() {
 fn event_is_forwarded_without_allocation() {
     assert_eq!(allocations(10_100), allocations(100));
 }
+
+/// Each read of an answer that Baton cannot decode needs memory too.
+#[tokio::test(start_paused = true)]
+async fn unread_stream_waits_for_memory() {
+    let limits = MemoryLimits { total: 64 << 20, per_key: 32 << 20, min: 0 };
+    let (budget, key) = (MemoryBudget::new(limits), KeyId::from_bits(1));
+    let mut other = StreamMemory::new(&budget, &key, None);
+    assert_eq!(other.hold((24 << 20) - 4096), Ok(()));
+    let (mut source, _) = burst(160_000, true);
+    let headers = [(CONTENT_TYPE, SSE), (http::header::CONTENT_ENCODING, "br")];
+    let headers = headers.map(|(name, value)| (name, HeaderValue::from_static(value)));
+    let headers = HeaderMap::from_iter(headers);
+    let mut metered_body = MeteredBody::new(&headers, false, BodyTransform::PassThrough);
+    assert!(metered_body.is_unread());
+    let (mut memory, mut chunks) = (StreamMemory::new(&budget, &key, None), Vec::new());
+    assert!(reserve_memory(&mut source, &mut metered_body, &mut memory).await.is_none());
+    let workers = BodyWorkers::with_cores(1);
+    let reader = (&mut source, (&workers, &key));
+    assert!(read_chunks(reader, &mut metered_body, &mut chunks, &mut memory).await.is_none());
+    assert_eq!(chunks.iter().map(Bytes::len).sum::<usize>(), 16_000, "one chunk");
+    let more = reserve_memory(&mut source, &mut metered_body, &mut memory);
+    assert!(timeout(Duration::from_secs(100), more).await.is_err(), "it waits");
+}
