@@ -223,12 +223,16 @@ fn check(client: ClientProtocol, upstream: UpstreamProtocol, bodies: &[(&str, us
         let models = if name.starts_with("results") { &["m", "mistral-large"][..] } else { &["m"] };
         for model in models {
             let (short, long) = (body(*count), body(count * GROWTH));
-            // Every request has some work that does not depend on its length.
-            let before = time(pair, model, &short, 4).max(Duration::from_micros(500));
-            let after = time(pair, model, &long, 2);
             let label = format!("{client:?} to {upstream:?}, {model}, {name}");
-            println!("{:6.1} {label}", after.as_secs_f64() / before.as_secs_f64());
-            assert!(after < before * SLOWER_MAX, "{label}: {before:?}, then {after:?}");
+            // Other load can disturb one measurement, but not each.
+            let is_linear = (0..5).any(|_| {
+                // Every request has some work that does not depend on its length.
+                let before = time(pair, model, &short, 4).max(Duration::from_micros(500));
+                let after = time(pair, model, &long, 2);
+                println!("{:6.1} {label}", after.as_secs_f64() / before.as_secs_f64());
+                after < before * SLOWER_MAX
+            });
+            assert!(is_linear, "{label}");
         }
     }
 }
