@@ -50,10 +50,13 @@ async fn show_connect(page_request: PageRequest) -> ConsoleResult {
     Ok(page_request.render_page("Connect", blocks))
 }
 
+fn code(id: &str, label: &str, text: String) -> PageBlock {
+    PageBlock::Code(id.into(), label.into(), text)
+}
+
 /// Settings and code for each kind of client.
 pub(crate) fn snippets(relay: &str, key: &str) -> Vec<PageBlock> {
-    let code = |id: &str, label: &str, text: String| PageBlock::Code(id.into(), label.into(), text);
-    vec![
+    let mut blocks = vec![
         code(
             "claude-code",
             "Claude Code, in a shell",
@@ -99,6 +102,14 @@ pub(crate) fn snippets(relay: &str, key: &str) -> Vec<PageBlock> {
                  baseURL: \"{relay}/v1\",\n  apiKey: \"{key}\",\n}});"
             ),
         ),
+    ];
+    blocks.extend(other_snippets(relay, key));
+    blocks
+}
+
+/// Settings of Codex, of the Bedrock mode and of CI.
+fn other_snippets(relay: &str, key: &str) -> Vec<PageBlock> {
+    vec![
         code(
             "codex",
             "Codex: ~/.codex/config.toml (model: one that GET /v1/models lists)",

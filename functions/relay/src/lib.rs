@@ -24,6 +24,7 @@ mod content_coding;
 mod cost_bound;
 mod credential_mask;
 mod cross_origin;
+mod error_buffer;
 mod exchange;
 mod forward;
 mod free_calls;

@@ -1,15 +1,13 @@
-//! Tests of the response buffer: which failures end a request, and errors that stay compressed.
+//! Tests of the response buffer: which failures end a request.
 
 use super::*;
 use crate::body_transform::BodyTransform;
 use crate::metered_body::SSE;
 use baton_domain::verdict::CallFailure;
 use baton_runtime::upstream::UpstreamBody;
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use http_body_util::Empty;
 use jiff::Timestamp;
-use std::io::Write as _;
 use tokio_util::sync::CancellationToken;
 
 const OUTPUT: &str = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":\
@@ -47,38 +45,5 @@ async fn output_is_bought_once_and_full_memory_ends_the_request() {
         ("whole, memory", "application/json", "", CROWDED, false),
     ] {
         assert_eq!(tries_another(kind, body, reason).await, expected, "{name}");
-    }
-}
-
-fn gzip(plain: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(plain).unwrap();
-    encoder.finish().unwrap()
-}
-
-#[test]
-fn error_that_stays_compressed_is_replaced() {
-    let plain = br#"{"error":{"message":"the key sk-up-1 is wrong"}}"#;
-    let twice = gzip(&gzip(plain));
-    for (coding, body, is_kept) in [
-        ("identity", plain.to_vec(), true),
-        ("utf-8", plain.to_vec(), true),
-        ("gzip", gzip(plain), true),
-        ("gzip, gzip", twice.clone(), false),
-        ("gzip", twice.clone(), false),
-        ("none", twice, false),
-        ("deflate", plain.to_vec(), false),
-        ("gzip, deflate", vec![7; 99], false),
-        ("br", vec![7; 99], false),
-    ] {
-        let mut headers =
-            HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static(coding))]);
-        let mut error_body = ErrorBuffer::new(None);
-        assert!(error_body.add(&body));
-        let (body, _) = error_body.decompress(&mut headers);
-        let expected = if is_kept { plain.as_slice() } else { COMPRESSED_ERROR };
-        assert_eq!(body, expected, "{coding}");
-        assert!(serde_json::from_slice::<serde_json::Value>(&body).is_ok(), "{coding}");
-        assert!(!headers.contains_key(CONTENT_ENCODING), "{coding}");
     }
 }
