@@ -1,15 +1,15 @@
 //! Answers of upstreams that cannot be passed on, and errors that break off: what the client gets,
 //! what is recorded, and that no second call is billed.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::Read;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use baton_test_harness::client_response::ClientResponse;
 use baton_test_harness::eventually::eventually;
 use baton_test_harness::system::{MODEL, SOON, TestKey, TestSystem};
-use baton_test_harness::upstream::FakeUpstream;
+use baton_test_harness::upstream::{FakeUpstream, send_pieces};
 use serde_json::{Value, json};
 
 /// An upstream that sends these bytes for each request and closes the connection.
@@ -72,16 +72,6 @@ impl RawUpstream {
             }
         });
         Self { url, calls }
-    }
-}
-
-/// Sends the pieces with a moment between them, so that they are read one by one.
-fn send_pieces(stream: &mut TcpStream, pieces: &[Vec<u8>]) {
-    for (index, piece) in pieces.iter().enumerate() {
-        if index > 0 {
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-        let _client_left = stream.write_all(piece);
     }
 }
 
