@@ -8,7 +8,7 @@ mod document;
 mod lenient;
 
 pub(crate) use document::{ArrayItems, JsonDocument, JsonValue};
-pub(crate) use lenient::{strip_byte_order_mark, to_strict_json};
+pub(crate) use lenient::{BYTE_ORDER_MARK, strip_byte_order_mark, to_strict_json};
 
 use std::borrow::Cow;
 use std::ops::Range;

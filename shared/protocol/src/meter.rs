@@ -301,4 +301,6 @@ mod billed_errors;
 #[cfg(test)]
 mod odd_forms;
 #[cfg(test)]
+mod test_readings;
+#[cfg(test)]
 mod usage_faults;

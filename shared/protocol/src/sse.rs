@@ -4,6 +4,7 @@
 //! A decoder reports whole events and keeps the rest. [`crate::meter`] interprets the events. The
 //! relay forwards the bytes unchanged.
 
+use crate::json::BYTE_ORDER_MARK;
 use memchr::memchr2;
 use std::ops::Range;
 
@@ -17,8 +18,6 @@ pub const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
 const NAME_BYTES_MAX: usize = 256;
 /// A buffer that had to grow beyond this is freed when its event is over.
 pub(crate) const KEPT_BUFFER_BYTES: usize = 16 * 1024;
-
-const BOM: &[u8] = b"\xEF\xBB\xBF";
 
 /// One event. It borrows from the chunk that was pushed, or from the bytes that were held before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -280,7 +279,7 @@ impl SseDecoder {
             let end = at + offset;
             let (length, may_follow) = line_end(chunk, end);
             self.after_cr = may_follow;
-            let start = self.line_start(at - begin, chunk[begin..end].starts_with(BOM));
+            let start = self.line_start(at - begin, chunk[begin..end].starts_with(BYTE_ORDER_MARK));
             if start == end - begin {
                 self.fields.emit_event(&chunk[begin..], 0, on_event);
                 begin = end + length;
@@ -325,7 +324,7 @@ impl SseDecoder {
             return !std::mem::take(&mut self.line_dropped);
         }
         let end = self.buffer.len();
-        let start = self.line_start(self.line, self.buffer.starts_with(BOM));
+        let start = self.line_start(self.line, self.buffer.starts_with(BYTE_ORDER_MARK));
         if start < end {
             self.fields.take_line(&self.buffer, start..end);
         }
@@ -338,7 +337,7 @@ impl SseDecoder {
     /// order mark.
     fn line_start(&mut self, line: usize, has_mark: bool) -> usize {
         let is_first = !std::mem::replace(&mut self.has_started, true);
-        if is_first && has_mark { BOM.len() } else { line }
+        if is_first && has_mark { BYTE_ORDER_MARK.len() } else { line }
     }
 
     /// Holds more of the unfinished event, or drops it if it gets too long.

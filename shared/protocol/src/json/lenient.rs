@@ -4,11 +4,12 @@
 use memchr::{memchr2, memchr3, memmem};
 use std::borrow::Cow;
 
-const BOM: &[u8] = b"\xEF\xBB\xBF";
+/// The mark with which some encoders begin UTF-8.
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// The text without a byte order mark at its beginning.
 pub(crate) fn strip_byte_order_mark(text: &[u8]) -> &[u8] {
-    text.strip_prefix(BOM).unwrap_or(text)
+    text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
 }
 
 /// The text without a byte order mark, and with `null` for each number that is not finite. Only a

@@ -1,21 +1,7 @@
 //! Tables of errors that come with usage or output. The upstream bills both.
 
+use super::test_readings::{stream, whole};
 use super::*;
-
-/// The bytes of the request, so that an estimated prompt has 1,000 tokens.
-const REQUEST_BYTES: u64 = 4_000;
-
-fn stream(text: &str) -> MeterReading {
-    let mut meter = UsageMeter::for_stream();
-    meter.observe(text.as_bytes());
-    meter.finish(REQUEST_BYTES)
-}
-
-fn whole(text: &str) -> MeterReading {
-    let mut meter = UsageMeter::for_whole_body();
-    meter.observe(text.as_bytes());
-    meter.finish(REQUEST_BYTES)
-}
 
 const ANTHROPIC: &str = r#""usage":{"input_tokens":700,"output_tokens":90}"#;
 const OPENAI: &str = r#""usage":{"prompt_tokens":700,"completion_tokens":90}"#;

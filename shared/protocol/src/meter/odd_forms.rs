@@ -1,22 +1,9 @@
 //! Tables of answers in unusual forms: what the client receives is metered, and what is metered is
 //! not cut.
 
+use super::test_readings::{REQUEST_BYTES, stream, whole};
 use super::*;
 use crate::answer_form::{check_answer_fields, check_whole_answer};
-
-const REQUEST_BYTES: u64 = 4_000;
-
-fn stream(text: &str) -> MeterReading {
-    let mut meter = UsageMeter::for_stream();
-    meter.observe(text.as_bytes());
-    meter.finish(REQUEST_BYTES)
-}
-
-fn whole(text: &str) -> MeterReading {
-    let mut meter = UsageMeter::for_whole_body();
-    meter.observe(text.as_bytes());
-    meter.finish(REQUEST_BYTES)
-}
 
 /// Whether the client of this protocol receives a whole answer with success.
 fn is_received(text: &str, protocol: UpstreamProtocol) -> bool {

@@ -1,22 +1,8 @@
 //! Tables of usage that is missing or cannot be true, in streams and in whole answers.
 
+use super::test_readings::{stream, whole};
 use super::*;
 use proptest::prelude::*;
-
-/// The bytes of the request, so that the estimated prompt has 1,000 tokens.
-const REQUEST_BYTES: u64 = 4_000;
-
-fn stream(text: &str) -> MeterReading {
-    let mut meter = UsageMeter::for_stream();
-    meter.observe(text.as_bytes());
-    meter.finish(REQUEST_BYTES)
-}
-
-fn whole(text: &str) -> MeterReading {
-    let mut meter = UsageMeter::for_whole_body();
-    meter.observe(text.as_bytes());
-    meter.finish(REQUEST_BYTES)
-}
 
 /// An answer of 400 characters in Anthropic's stream.
 fn messages_stream(start: &str, delta: &str) -> String {
