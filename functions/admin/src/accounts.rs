@@ -278,23 +278,12 @@ impl AdminState {
         }
         let base_url = change.base_url.as_deref().or(provider_rules.default_base_url);
         let has_responses = base_url.is_some_and(provider_rules.has_responses);
+        let id = AccountId::from_bits(self.store.random_source().bits());
+        let base_url = provider_rules.default_base_url.unwrap_or_default();
         let blank = Account {
-            id: AccountId::from_bits(self.store.random_source().bits()),
-            name: String::new(),
-            provider,
-            base_url: provider_rules.default_base_url.unwrap_or_default().to_owned(),
-            credential: kind,
             groups: self.groups_or_default(change.groups.clone().unwrap_or_default()).await?,
-            priority: 100,
-            weight: 100,
-            models: Vec::new(),
-            model_map: Vec::new(),
-            cache_domain: None,
-            max_concurrency: None,
-            proxy_url: None,
-            proxy_sealed: None,
             speaks_responses: has_responses,
-            enabled: true,
+            ..Account::new(id, provider, base_url, kind)
         };
         let mut stored = self.store.editor.new_stored(blank, None);
         let change = AccountChange { groups: None, ..change };

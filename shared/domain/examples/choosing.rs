@@ -26,23 +26,12 @@ fn main() {
 }
 
 fn median(count: u128, to_a_domain: Option<u128>) -> String {
-    let account = |bits: u128| Account {
-        id: AccountId::from_bits(bits),
-        name: String::new(),
-        provider: Provider::Anthropic,
-        base_url: String::new(),
-        credential: CredentialKind::ApiKey,
-        groups: Vec::new(),
-        priority: 1,
-        weight: 1,
-        models: Vec::new(),
-        model_map: Vec::new(),
-        cache_domain: to_a_domain.map(|peers| format!("workspace-{}", bits / peers)),
-        max_concurrency: None,
-        proxy_url: None,
-        proxy_sealed: None,
-        enabled: true,
-        speaks_responses: false,
+    let account = |bits: u128| {
+        let id = AccountId::from_bits(bits);
+        Account {
+            cache_domain: to_a_domain.map(|peers| format!("workspace-{}", bits / peers)),
+            ..Account::new(id, Provider::Anthropic, "", CredentialKind::ApiKey)
+        }
     };
     let accounts: Vec<Account> = (0..count).map(account).collect();
     let (health, group) = (AccountHealth::default(), GroupId::default_group());

@@ -55,6 +55,33 @@ impl AsRef<Self> for Account {
 }
 
 impl Account {
+    /// An enabled account with the usual priority and weight. It has no name, groups or own models.
+    pub fn new(
+        id: AccountId,
+        provider: Provider,
+        base_url: &str,
+        credential: CredentialKind,
+    ) -> Self {
+        Self {
+            id,
+            name: String::new(),
+            provider,
+            base_url: base_url.to_owned(),
+            credential,
+            groups: Vec::new(),
+            priority: 100,
+            weight: 100,
+            models: Vec::new(),
+            model_map: Vec::new(),
+            cache_domain: None,
+            max_concurrency: None,
+            proxy_url: None,
+            proxy_sealed: None,
+            speaks_responses: false,
+            enabled: true,
+        }
+    }
+
     /// Whether the account serves a request for `model`. A name that the provider does not know must
     /// be mapped.
     pub fn serves_model(&self, model: &str) -> bool {

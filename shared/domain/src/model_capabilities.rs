@@ -66,7 +66,7 @@ pub struct ModelCapabilities {
 }
 
 /// The limits of a model that an operator has imported or set with its price, as far as they are
-/// told. They know more than a name does, of a model with a name of its own for example.
+/// known. They say more than a name does, of a model whose name the operator chose, for example.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OwnLimits {
     /// The length of the context window in tokens.
@@ -116,7 +116,7 @@ pub enum AnswerFields {
     All,
     /// Those of OpenAI. Others are an "Unknown parameter".
     Openai,
-    /// `reasoning`, beside the content and the calls.
+    /// `reasoning`, next to the content and the calls.
     Reasoning,
     /// The content and the calls.
     Content,
@@ -129,7 +129,7 @@ pub enum SystemMessages {
     Anywhere,
     /// Above the conversation, and after a user's message before an answer.
     AfterUser,
-    /// Only above the conversation, as its first message or in a field of its own.
+    /// Only above the conversation, as its first message or in a separate field.
     First,
 }
 
@@ -149,12 +149,12 @@ pub enum ThinkingMode {
 pub enum ContinuationState {
     /// None.
     None,
-    /// `reasoning_content` beside the calls of a message. An empty one is accepted for the calls of
+    /// `reasoning_content` next to the calls of a message. An empty one is accepted for the calls of
     /// other models.
     ReasoningContent,
     /// `extra_content.google.thought_signature` in each call.
     ThoughtSignatures,
-    /// `reasoning_details` beside a message's content.
+    /// `reasoning_details` next to a message's content.
     ReasoningDetails,
 }
 
@@ -168,7 +168,7 @@ pub struct MediaKinds {
     pub pdf: bool,
     /// Audio.
     pub audio: bool,
-    /// Documents of plain text, as a part of their own.
+    /// Documents of plain text, as a separate part.
     pub text_documents: bool,
 }
 
@@ -347,7 +347,7 @@ impl ModelCapabilities {
                         system_messages: SystemMessages::First,
                         ..capabilities
                     },
-                    // A name with a path is a router's, which has a form of its own for answers.
+                    // A name with a path is a router's, which has another form of answers.
                     Some(families::Family::Other(capabilities)) if model.contains('/') => Self {
                         answer_fields: AnswerFields::All,
                         thinking_parts: true,

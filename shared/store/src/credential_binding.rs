@@ -34,23 +34,10 @@ mod tests {
     use baton_domain::id::AccountId;
 
     fn account(provider: Provider, base_url: &str, proxy_url: Option<&str>) -> Account {
+        let id = AccountId::from_bits(1);
         Account {
-            id: AccountId::from_bits(1),
-            name: "main".into(),
-            provider,
-            base_url: base_url.into(),
-            credential: CredentialKind::ApiKey,
-            groups: Vec::new(),
-            priority: 1,
-            weight: 1,
-            models: Vec::new(),
-            model_map: Vec::new(),
-            cache_domain: None,
-            max_concurrency: None,
             proxy_url: proxy_url.map(str::to_owned),
-            proxy_sealed: None,
-            speaks_responses: false,
-            enabled: true,
+            ..Account::new(id, provider, base_url, CredentialKind::ApiKey)
         }
     }
 

@@ -240,23 +240,13 @@ pub(crate) fn group() -> Group {
 }
 
 pub(crate) fn account() -> Account {
+    let (id, base_url) = (AccountId::from_bits(1), "https://api.example.com");
     Account {
-        id: AccountId::from_bits(1),
         name: "main".to_owned(),
-        provider: Provider::Anthropic,
-        base_url: "https://api.example.com".to_owned(),
-        credential: CredentialKind::ApiKey,
         groups: vec![group().id],
         priority: 1,
         weight: 1,
-        models: Vec::new(),
-        model_map: Vec::new(),
-        cache_domain: None,
-        max_concurrency: None,
-        proxy_url: None,
-        proxy_sealed: None,
-        speaks_responses: false,
-        enabled: true,
+        ..Account::new(id, Provider::Anthropic, base_url, CredentialKind::ApiKey)
     }
 }
 

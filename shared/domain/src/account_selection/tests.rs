@@ -9,23 +9,12 @@ use proptest::prelude::*;
 use std::cell::Cell;
 
 fn account(bits: u128, weight: u32, domain: Option<&str>) -> Account {
+    let id = AccountId::from_bits(bits);
     Account {
-        id: AccountId::from_bits(bits),
-        name: String::new(),
-        provider: Provider::Anthropic,
-        base_url: String::new(),
-        credential: CredentialKind::ApiKey,
-        groups: Vec::new(),
         priority: 1,
         weight,
-        models: Vec::new(),
-        model_map: Vec::new(),
         cache_domain: domain.map(str::to_owned),
-        max_concurrency: None,
-        proxy_url: None,
-        proxy_sealed: None,
-        speaks_responses: false,
-        enabled: true,
+        ..Account::new(id, Provider::Anthropic, "", CredentialKind::ApiKey)
     }
 }
 

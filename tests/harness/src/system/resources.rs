@@ -43,22 +43,11 @@ pub fn stored_user(id: UserId) -> User {
 /// An enabled Anthropic account with a static key, in this group.
 pub fn stored_account(id: AccountId, base_url: &str, group: GroupId) -> Account {
     Account {
-        id,
         name: "one".to_owned(),
-        provider: Provider::Anthropic,
-        base_url: base_url.to_owned(),
-        credential: CredentialKind::ApiKey,
         groups: vec![group],
         priority: 0,
         weight: 1,
-        models: Vec::new(),
-        model_map: Vec::new(),
-        cache_domain: None,
-        max_concurrency: None,
-        proxy_url: None,
-        proxy_sealed: None,
-        speaks_responses: false,
-        enabled: true,
+        ..Account::new(id, Provider::Anthropic, base_url, CredentialKind::ApiKey)
     }
 }
 
