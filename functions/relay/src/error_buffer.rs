@@ -165,20 +165,18 @@ impl ErrorBuffer {
     /// Decompresses the body, so that the verdict can read it and credentials in it can be masked.
     /// An error of the relay replaces a body that stays compressed.
     fn decompress(self, headers: &mut HeaderMap) -> (Bytes, Option<MemoryPermit>) {
-        let (body, permit) = match ContentCoding::from_headers(headers) {
-            ContentCoding::Identity => self.finish(),
-            ContentCoding::Gzip => self.gunzip(),
-            ContentCoding::Unreadable => (Bytes::from_static(GZIP_MAGIC), None),
-        };
-        let body = if body.starts_with(GZIP_MAGIC) {
-            headers.remove(CONTENT_LENGTH);
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            Bytes::from_static(COMPRESSED_ERROR)
-        } else {
-            body
-        };
+        let coding = ContentCoding::from_headers(headers);
         headers.remove(CONTENT_ENCODING);
-        (body, permit)
+        let (body, permit) = match coding {
+            ContentCoding::Gzip => self.gunzip(),
+            ContentCoding::Identity | ContentCoding::Unreadable => self.finish(),
+        };
+        if coding != ContentCoding::Unreadable && !body.starts_with(GZIP_MAGIC) {
+            return (body, permit);
+        }
+        headers.remove(CONTENT_LENGTH);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        (Bytes::from_static(COMPRESSED_ERROR), None)
     }
 
     fn gunzip(self) -> (Bytes, Option<MemoryPermit>) {

@@ -342,7 +342,7 @@ const CREDENTIAL_CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Default)]
 struct AttemptHistory {
     failed_attempts: Vec<TriedAccount>,
-    /// The attempt that the client is told about if there is no other.
+    /// The attempt whose failure the client gets if no other attempt succeeds.
     last: Option<FailedAttempt>,
     /// Why the next account is tried.
     failover_cause: Option<&'static str>,
@@ -359,7 +359,7 @@ impl AttemptHistory {
     fn note(&mut self, attempt: FailedAttempt) {
         let is_before_call = attempt.error.is_before_call();
         self.failover_cause = Some(attempt.error.cause_label());
-        if is_told(is_before_call, self.has_called_upstream) {
+        if replaces_last(is_before_call, self.has_called_upstream) {
             self.last = Some(attempt);
         }
         self.has_called_upstream |= !is_before_call;
@@ -396,9 +396,9 @@ struct FailedAttempt {
     verdict: Verdict,
 }
 
-/// Whether the client is told this failure and not the one before. An account that was not called,
+/// Whether the client gets this failure and not the one before. An account that was not called,
 /// because it cannot read the request, says nothing about one that can and failed.
-fn is_told(is_before_call: bool, has_called_upstream: bool) -> bool {
+fn replaces_last(is_before_call: bool, has_called_upstream: bool) -> bool {
     !(is_before_call && has_called_upstream)
 }
 
@@ -459,10 +459,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failure_of_a_call_is_told_rather_than_a_call_that_was_not_made() {
-        assert!(is_told(false, false), "the first call");
-        assert!(is_told(false, true), "a later call");
-        assert!(is_told(true, false), "no account can read the request");
-        assert!(!is_told(true, true), "another account can, and failed");
+    fn failure_of_a_call_precedes_that_of_a_call_that_was_not_made() {
+        assert!(replaces_last(false, false), "the first call");
+        assert!(replaces_last(false, true), "a later call");
+        assert!(replaces_last(true, false), "no account can read the request");
+        assert!(!replaces_last(true, true), "another account can, and failed");
     }
 }

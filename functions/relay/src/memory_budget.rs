@@ -66,6 +66,13 @@ pub(crate) struct MemoryRequest {
     pub(crate) concurrency: Option<u32>,
 }
 
+impl MemoryRequest {
+    /// Bytes that the key's concurrency limit does not concern.
+    pub(crate) fn unmetered(bytes: usize) -> Self {
+        Self { bytes, is_metered: false, concurrency: None }
+    }
+}
+
 /// The limit that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MemoryLimitReached {
@@ -196,8 +203,7 @@ impl MemoryBudget {
         if bytes < STEP {
             return Ok(None);
         }
-        let memory_request = MemoryRequest { bytes, is_metered: false, concurrency: None };
-        Box::pin(self.acquire_bytes(key, memory_request)).await.map(Some)
+        Box::pin(self.acquire_bytes(key, MemoryRequest::unmetered(bytes))).await.map(Some)
     }
 
     /// Returns the most bytes that one request can take.

@@ -13,7 +13,7 @@ use baton_domain::account::Account;
 use baton_domain::id::KeyId;
 use baton_domain::model_capabilities::OwnLimits;
 use baton_providers::conversion::{
-    ConversionPlan, ConvertedRequest, RequestConversion, RequestIdentity,
+    ConversionPlan, ConvertedRequest, RequestConversion, RequestIdentity, ScannedConversion,
 };
 use baton_providers::headers::build_request_headers;
 use baton_providers::rules;
@@ -94,40 +94,34 @@ impl RelayState {
     ) -> Result<ConvertedRequest, AttemptError> {
         let bytes = conversion.body.len();
         let stopping = |_| AttemptError::Unreachable("the relay is shutting down".to_owned());
-        let scan = move || (conversion_memory(&conversion), conversion);
-        let (copies, conversion) =
-            self.workers.run(key, (bytes, READING), scan).await.map_err(stopping)?;
-        let size = (bytes, copies);
-        let is_counted = size.0 >= LONG_BYTES && copies != READING;
-        let most = self.converted.bytes_max();
-        let needed =
-            MemoryRequest { bytes: size.0.min(most), is_metered: false, concurrency: None };
-        let key_permit = self.workers.acquire_key_permit(key, size.0).await.map_err(stopping)?;
+        let scan = move || conversion.scan();
+        let conversion = self.workers.run(key, (bytes, READING), scan).await.map_err(stopping)?;
+        let copies = conversion_memory(&conversion);
+        let is_counted = bytes >= LONG_BYTES && copies != READING;
+        let needed = MemoryRequest::unmetered(bytes.min(self.converted.bytes_max()));
+        let key_permit = self.workers.acquire_key_permit(key, bytes).await.map_err(stopping)?;
         let memory = if is_counted {
             let timeout = CONVERSION_MEMORY_TIMEOUT;
             Some(self.converted.acquire_bytes_within(key, needed, timeout).await?)
         } else {
             None
         };
-        let work = move || conversion.convert();
+        let (size, work) = ((bytes, copies), move || conversion.convert());
         let mut converted =
             self.workers.run_with_permit(key_permit, size, work).await.map_err(stopping)??;
         if let Some(mut memory) = memory {
-            memory.grow_to(converted.body.len().min(most))?;
+            memory.grow_up_to(converted.body.len())?;
             converted.body = memory.attach(converted.body);
         }
         Ok(converted)
     }
 }
 
-/// Returns the memory for a conversion, as a multiple of the body's length. This takes time in
-/// proportion to that length.
-fn conversion_memory(conversion: &RequestConversion) -> usize {
-    let plan = conversion.plan;
-    if plan.translation.is_some() || conversion.may_have_foreign_state() {
-        // The body is parsed.
+/// Returns the memory for a conversion, as a multiple of the body's length.
+fn conversion_memory(conversion: &ScannedConversion) -> usize {
+    if conversion.parses_body() {
         TRANSLATING
-    } else if plan.keeps_body(conversion.model != conversion.client_model.0) {
+    } else if conversion.keeps_body() {
         READING
     } else {
         COPYING
@@ -179,24 +173,8 @@ mod tests {
     use baton_protocol::translate::{ClientProtocol, ProtocolPair};
 
     fn account() -> Account {
-        Account {
-            id: AccountId::from_bits(1),
-            name: String::new(),
-            provider: Provider::Anthropic,
-            base_url: "https://a.example".to_owned(),
-            credential: CredentialKind::Bearer,
-            groups: Vec::new(),
-            priority: 1,
-            weight: 1,
-            models: Vec::new(),
-            model_map: Vec::new(),
-            cache_domain: None,
-            max_concurrency: None,
-            proxy_url: None,
-            proxy_sealed: None,
-            speaks_responses: false,
-            enabled: true,
-        }
+        let id = AccountId::from_bits(1);
+        Account::new(id, Provider::Anthropic, "https://a.example", CredentialKind::Bearer)
     }
 
     /// A body that is parsed to remove what another upstream wrote counts as a translated one.
@@ -241,7 +219,7 @@ mod tests {
                 path: String::new(),
                 betas: Vec::new(),
             };
-            assert_eq!(conversion_memory(&conversion), expected, "{body} for {model}");
+            assert_eq!(conversion_memory(&conversion.scan()), expected, "{body} for {model}");
         }
     }
 }

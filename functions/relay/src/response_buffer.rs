@@ -88,8 +88,7 @@ impl RelayState {
 
     /// Takes the least memory of the budget for answers.
     fn response_permit(&self, key: &KeyId) -> Result<MemoryPermit, MemoryLimitReached> {
-        let memory_request = MemoryRequest { bytes: 0, is_metered: false, concurrency: None };
-        self.response_memory.try_acquire_bytes(key, memory_request)
+        self.response_memory.try_acquire_bytes(key, MemoryRequest::unmetered(0))
     }
 }
 
@@ -388,8 +387,6 @@ struct BufferBudget {
     /// The bytes that wait for the client.
     chunk_bytes: usize,
     max: usize,
-    /// The most that the permit can have.
-    bytes_max: usize,
     permit: MemoryPermit,
 }
 
@@ -410,8 +407,7 @@ impl BufferBudget {
             is_final: true,
             reading: Box::new(None),
         });
-        let bytes_max = state.response_memory.bytes_max();
-        Ok(Self { received_bytes: 0, chunk_bytes: 0, max, bytes_max, permit: permit? })
+        Ok(Self { received_bytes: 0, chunk_bytes: 0, max, permit: permit? })
     }
 
     /// Counts what has been read. Fails with the reason when the answer is too long or no memory is
@@ -429,9 +425,7 @@ impl BufferBudget {
     }
 
     fn take_memory(&mut self, metered_body: &MeteredBody) -> Result<(), MemoryLimitReached> {
-        // An answer that is as long as permitted can be the only one of its key.
-        let held_bytes = (self.chunk_bytes + metered_body.held_bytes()).min(self.bytes_max);
-        self.permit.grow_to(held_bytes)
+        self.permit.grow_up_to(self.chunk_bytes + metered_body.held_bytes())
     }
 }
 

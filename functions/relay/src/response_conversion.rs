@@ -46,7 +46,7 @@ pub(crate) struct ResponsePlan {
 }
 
 impl ResponsePlan {
-    /// Returns the protocol of the upstream's answer. A token count has a form of its own.
+    /// Returns the protocol of the upstream's answer. A token count has another form.
     pub(crate) fn answer_protocol(&self) -> Option<UpstreamProtocol> {
         (self.metering == Metering::Metered).then_some(self.plan.upstream_protocol)
     }

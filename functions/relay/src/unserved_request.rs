@@ -168,20 +168,19 @@ mod tests {
         refusal.summary()
     }
 
+    fn message_for(reasons: Vec<IneligibleReason>) -> String {
+        let reasons = reasons.into_iter().map(|reason| (AccountId::from_bits(1), reason)).collect();
+        let operation = UpstreamOperation::Answer(ClientProtocol::AnthropicMessages);
+        let unserved = UnservedRequest { model: "m", operation, api_family: ApiFamily::Anthropic };
+        NoEligibleAccount(reasons).to_relay_error(&unserved, now()).to_string()
+    }
+
     #[test]
     fn missing_token_is_not_reported_as_busy() {
-        let words = |reasons: Vec<IneligibleReason>| {
-            let reasons =
-                reasons.into_iter().map(|reason| (AccountId::from_bits(1), reason)).collect();
-            let operation = UpstreamOperation::Answer(ClientProtocol::AnthropicMessages);
-            let unserved =
-                UnservedRequest { model: "m", operation, api_family: ApiFamily::Anthropic };
-            NoEligibleAccount(reasons).to_relay_error(&unserved, now()).to_string()
-        };
         let refused = IneligibleReason::AuthFailed(CooldownReason::CredentialRefused);
-        let no_token = words(vec![IneligibleReason::TokenExpired, refused]);
+        let no_token = message_for(vec![IneligibleReason::TokenExpired, refused]);
         assert!(no_token.contains("no account has a valid token"), "{no_token}");
-        let busy = words(vec![IneligibleReason::TokenExpired, IneligibleReason::AtCapacity]);
+        let busy = message_for(vec![IneligibleReason::TokenExpired, IneligibleReason::AtCapacity]);
         assert!(
             busy.contains("all accounts have reached their number of concurrent requests"),
             "{busy}"
@@ -190,17 +189,9 @@ mod tests {
 
     #[test]
     fn disabled_accounts_are_named() {
-        let message = |reasons: Vec<IneligibleReason>| {
-            let reasons =
-                reasons.into_iter().map(|reason| (AccountId::from_bits(1), reason)).collect();
-            let operation = UpstreamOperation::Answer(ClientProtocol::AnthropicMessages);
-            let unserved =
-                UnservedRequest { model: "m", operation, api_family: ApiFamily::Anthropic };
-            NoEligibleAccount(reasons).to_relay_error(&unserved, now()).to_string()
-        };
-        let one = message(vec![IneligibleReason::Disabled]);
+        let one = message_for(vec![IneligibleReason::Disabled]);
         assert!(one.ends_with("the account is disabled. Ask your operator."), "{one}");
-        let two = message(vec![IneligibleReason::Disabled, IneligibleReason::Disabled]);
+        let two = message_for(vec![IneligibleReason::Disabled, IneligibleReason::Disabled]);
         assert!(two.contains("all accounts in the group of this key are disabled"), "{two}");
     }
 

@@ -323,15 +323,54 @@ impl ConversionError {
     }
 }
 
-impl RequestConversion {
+/// A request whose body was searched for what the client got from another upstream.
+#[derive(Debug, Clone)]
+pub struct ScannedConversion {
+    conversion: RequestConversion,
+    may_have_foreign_state: bool,
+}
+
+impl ScannedConversion {
+    /// Whether [`Self::convert`] parses the body and writes another one.
+    pub fn parses_body(&self) -> bool {
+        self.conversion.plan.translation.is_some() || self.may_have_foreign_state
+    }
+
+    /// Whether a body that is not parsed stays as it is, without a copy.
+    pub fn keeps_body(&self) -> bool {
+        let RequestConversion { plan, model, client_model, .. } = &self.conversion;
+        plan.keeps_body(*model != client_model.0)
+    }
+
     /// Converts the request. The time is linear in the length of the body.
     ///
     /// # Errors
     /// [`ConversionError`]
-    pub fn convert(mut self) -> Result<ConvertedRequest, ConversionError> {
+    pub fn convert(self) -> Result<ConvertedRequest, ConversionError> {
+        let mut conversion = self.conversion;
+        if self.may_have_foreign_state {
+            conversion.remove_foreign_state();
+        }
+        conversion.convert()
+    }
+}
+
+impl RequestConversion {
+    /// Looks for foreign state in a body that passes untranslated. The time is linear in the length
+    /// of the body.
+    pub fn scan(self) -> ScannedConversion {
+        let may_have_foreign_state = self.plan.translation.is_none()
+            && may_have_foreign_state(
+                &self.body,
+                self.plan.upstream_protocol,
+                &self.target.capabilities,
+            );
+        ScannedConversion { conversion: self, may_have_foreign_state }
+    }
+
+    fn convert(self) -> Result<ConvertedRequest, ConversionError> {
         let (mut hint, mut betas, mut dropped) = (ResponseHint::Nothing, None, Vec::new());
         let ConversionPlan { translation, client_framing, upstream_framing, .. } = self.plan;
-        self.remove_foreign_state();
         let (path, body) = match (translation, client_framing, upstream_framing) {
             (Some(pair), ..) => {
                 let options = self.identity.translation_options(&self.model, self.target);
@@ -381,23 +420,8 @@ impl RequestConversion {
         Ok(ConvertedRequest { path, body, hint, betas, dropped })
     }
 
-    /// Whether the body passes untranslated and may have what the client got from another upstream. Then [`Self::convert`] parses the body, and copies it without that. This
-    /// takes time in proportion to the length of the body.
-    pub fn may_have_foreign_state(&self) -> bool {
-        self.plan.translation.is_none()
-            && may_have_foreign_state(
-                &self.body,
-                self.plan.upstream_protocol,
-                &self.target.capabilities,
-            )
-    }
-
-    /// Removes what the client got from another upstream and this one refuses, if the body passes
-    /// untranslated.
+    /// Removes what the client got from another upstream and this one refuses.
     fn remove_foreign_state(&mut self) {
-        if self.plan.translation.is_some() {
-            return;
-        }
         let capabilities = &self.target.capabilities;
         let protocol = self.plan.upstream_protocol;
         if let Some(body) = remove_foreign_state(&self.body, protocol, capabilities) {

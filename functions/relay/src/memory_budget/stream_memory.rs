@@ -109,8 +109,8 @@ impl StreamMemory {
         if let Some(permit) = &mut self.permit {
             return permit.resize(bytes, limits);
         }
-        let memory_request = MemoryRequest { bytes: 0, is_metered: false, concurrency: None };
-        let mut permit = self.request_memory.try_acquire_bytes(&self.key, memory_request)?;
+        let none = MemoryRequest::unmetered(0);
+        let mut permit = self.request_memory.try_acquire_bytes(&self.key, none)?;
         permit.resize(bytes, limits)?;
         self.permit = Some(permit);
         Ok(())

@@ -14,24 +14,8 @@ const CLIENTS: [ClientProtocol; 4] = [
 ];
 
 fn account(provider: Provider, base_url: &str, speaks_responses: bool) -> Account {
-    Account {
-        id: AccountId::from_bits(1),
-        name: String::new(),
-        provider,
-        base_url: base_url.to_owned(),
-        credential: CredentialKind::Bearer,
-        groups: Vec::new(),
-        priority: 1,
-        weight: 1,
-        models: Vec::new(),
-        model_map: Vec::new(),
-        cache_domain: None,
-        max_concurrency: None,
-        proxy_url: None,
-        proxy_sealed: None,
-        speaks_responses,
-        enabled: true,
-    }
+    let id = AccountId::from_bits(1);
+    Account { speaks_responses, ..Account::new(id, provider, base_url, CredentialKind::Bearer) }
 }
 
 fn shape(client: ClientProtocol, is_stream: bool) -> RequestShape {

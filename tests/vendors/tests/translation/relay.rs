@@ -74,23 +74,11 @@ impl Target {
             Vendor::Mistral => (Provider::OpenaiCompatible, "https://api.mistral.ai"),
             Vendor::Qwen => (Provider::OpenaiCompatible, "http://localhost:8000"),
         };
+        let id = AccountId::from_bits(1);
         Account {
-            id: AccountId::from_bits(1),
-            name: String::new(),
-            provider,
-            base_url: base_url.to_owned(),
-            credential: CredentialKind::Bearer,
-            groups: Vec::new(),
-            priority: 1,
-            weight: 1,
-            models: Vec::new(),
             model_map: vec![("*".parse().unwrap(), self.model.to_owned())],
-            cache_domain: None,
-            max_concurrency: None,
-            proxy_url: None,
-            proxy_sealed: None,
             speaks_responses: self.speaks_responses,
-            enabled: true,
+            ..Account::new(id, provider, base_url, CredentialKind::Bearer)
         }
     }
 }
@@ -183,7 +171,7 @@ fn convert(request: &ClientRequest, target: Target) -> Result<Sent, String> {
         path: route(request.client).to_owned(),
         betas: request.betas(),
     };
-    let converted = conversion.convert().map_err(|error| error.message)?;
+    let converted = conversion.scan().convert().map_err(|error| error.message)?;
     let mut headers = HeaderMap::new();
     if account.provider != Provider::OpenaiCompatible {
         for (name, value) in &request.headers {
