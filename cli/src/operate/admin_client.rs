@@ -269,7 +269,9 @@ impl AdminClient {
                      of this program"
                 )
             }
-            StatusCode::NOT_FOUND => format!("{said}; use the `list` command to see what exists"),
+            StatusCode::NOT_FOUND => {
+                format!("{said}; the command `list` shows what exists, such as `baton price list`")
+            }
             StatusCode::PRECONDITION_FAILED => {
                 format!("{said}; check it with the `show` command, then try again")
             }

@@ -285,14 +285,16 @@ impl RelayError {
     /// The upstream's answer came, but cannot be passed on.
     pub(crate) fn unusable_answer(reason: &str) -> Self {
         Self::bad_gateway(format!(
-            "Baton could not read the upstream's answer: {reason}. It was counted."
+            "Baton could not read the upstream's answer: {reason}. The request is recorded and can \
+             have a cost."
         ))
     }
 
     /// The connection broke inside the upstream's answer.
     pub(crate) fn broken_answer() -> Self {
         Self::bad_gateway(
-            "The connection to the upstream broke during its answer, which was counted. Try again.",
+            "The connection to the upstream broke during its answer. The request is recorded and can \
+             have a cost. Try again.",
         )
     }
 
@@ -301,7 +303,8 @@ impl RelayError {
         Self::new(
             StatusCode::GATEWAY_TIMEOUT,
             "timeout_error",
-            "The upstream's answer was not complete in time, and it was counted. Try `stream` true.",
+            "The upstream's answer was not complete in time. The request is recorded and can have a \
+             cost. Set `stream` to `true`.",
         )
     }
 

@@ -212,8 +212,8 @@ impl SoldPrices<'_> {
             cost_factors.all_models(model).find(|model| !self.has_price_bound(model, at))?;
         Some(UnboundedField {
             field: format!("model `{}`", clean_text(unpriced, MODEL_SHOWN_CHARS)),
-            advice: "Baton has no price for this model. An administrator can set one with \
-                     `baton price add`.",
+            advice: "Baton has no price for this model. Ask your operator to set one \
+                     (`baton price add`).",
         })
     }
 }

@@ -241,7 +241,7 @@ pub(super) const FILE_IS_ELSEWHERE: &str =
     "the upstream of this model does not have this file. Send the file's content in the request.";
 
 /// The advice for content that the upstream's API has no form for.
-pub(super) const NO_SUCH_CONTENT: &str = "the upstream of this model has nothing like it. Send the request without it, or use a model \
+pub(super) const NO_SUCH_CONTENT: &str = "the upstream of this model does not support this. Send the request without it, or use a model \
      that supports it.";
 
 /// The advice for a tool that only another upstream runs.

@@ -11,7 +11,8 @@ section! {
         /// `closed` refuses requests with money limits while the store that counts them fails;
         /// `open` lets them through.
         money_on_outage: OutagePolicy = BATON_LIMITS_FAIL_MONEY("`open` or `closed`").or("closed");
-        /// The same for limits on requests per minute and on concurrency.
+        /// `closed` refuses requests with limits on requests per minute or concurrency while their
+        /// store fails; `open` lets them through.
         rates_on_outage: OutagePolicy = BATON_LIMITS_FAIL_RATES("`open` or `closed`").or("open");
         /// A request waits this long for money that other requests have reserved.
         wait: Duration = BATON_LIMIT_WAIT_SECONDS("seconds").or("5");

@@ -40,7 +40,7 @@ pub(super) fn fit_conversation(
     if is_messages && is_silent {
         return Err(TranslationError::field(
             "messages",
-            "nothing is said in this conversation. Send at least one text that is not empty.",
+            "the conversation has no content. Send at least one message that is not empty.",
         ));
     }
     if !goes_anywhere && request.turns.iter().all(|turn| turn.role == TurnRole::System) {
