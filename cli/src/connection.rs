@@ -2,7 +2,8 @@
 //!
 //! hyper speaks HTTP, and this module counts bytes and requests. A connection that sends much data
 //! without making requests (floods of control frames, of empty or tiny pieces) is closed
-//! immediately. [`crate::connections`] closes slow and idle connections.
+//! immediately. [`crate::connections`] closes slow and idle connections. An answer is given to hyper
+//! in pieces, so that hyper holds little of it while the client does not read.
 
 use baton_runtime::client_address::PeerAddress;
 use baton_runtime::peer_connection::PeerConnection;
@@ -16,7 +17,7 @@ use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -39,6 +40,9 @@ const ABANDONED_REQUESTS_MAX: u32 = 100;
 /// The longest head of a request. hyper's own bound is the size of a buffer, which one more read
 /// can exceed.
 pub(crate) const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// How much of an answer an HTTP/1 connection is given at once, and how much of it can be unsent
+/// when it is given more. hyper copies what it is given.
+const ANSWER_PIECE_BYTES: usize = 16 * 1024;
 
 /// The counters and the state of a connection.
 pub(crate) struct ClientConnection {
@@ -57,6 +61,11 @@ pub(crate) struct ClientConnection {
 struct ConnectionTraffic {
     read: AtomicU64,
     written: AtomicU64,
+    /// The bytes of answers that hyper was given since it last sent all that it had. Only HTTP/1
+    /// connections count them, because HTTP/2 has a bound in hyper.
+    unsent: AtomicUsize,
+    /// Whether an answer waits until nothing is unsent.
+    awaits_flush: AtomicBool,
     /// The bytes of request bodies among the bytes read.
     bodies: AtomicU64,
     requests: AtomicU32,
@@ -177,6 +186,15 @@ impl ClientConnection {
         Err(io::Error::other("the client sends data that does not become requests"))
     }
 
+    /// Notes that hyper sent all that it had: it flushes only then. The task that flushes a
+    /// connection polls its answer too, so waking it lets a waiting answer go on.
+    fn mark_flushed(&self, context: &Context<'_>) {
+        self.traffic.unsent.store(0, Ordering::Relaxed);
+        if self.traffic.awaits_flush.swap(false, Ordering::Relaxed) {
+            context.waker().wake_by_ref();
+        }
+    }
+
     fn begin_request(self: &Arc<Self>) -> Arc<OpenRequest> {
         let traffic = &self.traffic;
         traffic.requests.fetch_add(1, Ordering::Relaxed);
@@ -282,7 +300,9 @@ impl AsyncWrite for CountedStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+        let this = self.get_mut();
+        this.connection.mark_flushed(context);
+        Pin::new(&mut this.stream).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -365,6 +385,7 @@ where
     S: Service<Request<CountedRequestBody>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + 'static,
     S::Future: Send,
+    B: Body,
 {
     type Response = Response<CountedAnswer<B>>;
     type Error = Infallible;
@@ -393,18 +414,18 @@ where
             if open_request.is_late.load(Ordering::Relaxed) {
                 *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
             }
-            Ok(response.map(|body| CountedAnswer { body: Some(body), open_request }))
+            Ok(response.map(|body| CountedAnswer::new(Some(body), open_request)))
         })
     }
 }
 
 /// The answer to a head that is too large. An HTTP/1 connection is closed after it, because the
 /// body is not read.
-fn head_too_large<B>(
+fn head_too_large<B: Body>(
     open_request: Arc<OpenRequest>,
     version: Version,
 ) -> Response<CountedAnswer<B>> {
-    let mut response = Response::new(CountedAnswer { body: None, open_request });
+    let mut response = Response::new(CountedAnswer::new(None, open_request));
     *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
     if version <= Version::HTTP_11 {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -424,42 +445,90 @@ fn head_bytes(request: &Request<Incoming>) -> usize {
 }
 
 /// The body of an answer, which records whether its client reads.
-pub(crate) struct CountedAnswer<B> {
+pub(crate) struct CountedAnswer<B: Body> {
     body: Option<B>,
+    /// The part of the last frame that the connection was not given yet.
+    rest: Option<B::Data>,
     open_request: Arc<OpenRequest>,
 }
 
-impl<B: Body<Data: Buf> + Unpin> Body for CountedAnswer<B> {
-    type Data = B::Data;
+impl<B: Body> CountedAnswer<B> {
+    fn new(body: Option<B>, open_request: Arc<OpenRequest>) -> Self {
+        Self { body, rest: None, open_request }
+    }
+
+    fn rest_bytes(&self) -> usize {
+        self.rest.as_ref().map_or(0, Buf::remaining)
+    }
+}
+
+impl<B: Body<Data: Unpin> + Unpin> CountedAnswer<B> {
+    /// Whether the connection has to send what it was given before it gets more.
+    fn awaits_flush(&self) -> bool {
+        let connection = &self.open_request.connection;
+        let awaits_flush = connection.is_http1.load(Ordering::Relaxed)
+            && connection.traffic.unsent.load(Ordering::Relaxed) >= ANSWER_PIECE_BYTES;
+        if awaits_flush {
+            connection.traffic.awaits_flush.store(true, Ordering::Relaxed);
+        }
+        awaits_flush
+    }
+
+    /// The next piece of the answer: what is left of the last frame, or the next one.
+    fn poll_piece(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let mut data = match (self.rest.take(), &mut self.body) {
+            (Some(rest), _) => rest,
+            (None, Some(body)) => match std::task::ready!(Pin::new(body).poll_frame(context)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => data,
+                    Err(frame) => {
+                        return Poll::Ready(
+                            frame.into_trailers().ok().map(Frame::trailers).map(Ok),
+                        );
+                    }
+                },
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            },
+            (None, None) => return Poll::Ready(None),
+        };
+        let piece = data.copy_to_bytes(data.remaining().min(ANSWER_PIECE_BYTES));
+        self.rest = Some(data).filter(Buf::has_remaining);
+        self.open_request.connection.traffic.unsent.fetch_add(piece.len(), Ordering::Relaxed);
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+}
+
+impl<B: Body<Data: Unpin> + Unpin> Body for CountedAnswer<B> {
+    type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.get_mut();
+        if this.awaits_flush() {
+            return Poll::Pending;
+        }
+        this.open_request.handed_over_at.store(0, Ordering::Relaxed);
+        let frame = std::task::ready!(this.poll_piece(context));
         let open_request = &this.open_request;
-        open_request.handed_over_at.store(0, Ordering::Relaxed);
-        let frame = match &mut this.body {
-            Some(body) => std::task::ready!(Pin::new(body).poll_frame(context)),
-            None => None,
-        };
-        match &frame {
-            Some(Ok(_)) => {
-                open_request
-                    .handed_over_at
-                    .store(open_request.connection.millis_since_opened(), Ordering::Relaxed);
-                if this.body.as_ref().is_none_or(Body::is_end_stream) {
-                    open_request.is_finished.store(true, Ordering::Relaxed);
-                }
-            }
-            Some(Err(_)) | None => open_request.is_finished.store(true, Ordering::Relaxed),
+        if matches!(frame, Some(Ok(_))) {
+            let now = open_request.connection.millis_since_opened();
+            open_request.handed_over_at.store(now, Ordering::Relaxed);
+        }
+        if !matches!(frame, Some(Ok(_))) || this.is_end_stream() {
+            open_request.is_finished.store(true, Ordering::Relaxed);
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        let is_end = self.body.as_ref().is_none_or(Body::is_end_stream);
+        let is_end = self.rest.is_none() && self.body.as_ref().is_none_or(Body::is_end_stream);
         if is_end {
             self.open_request.is_finished.store(true, Ordering::Relaxed);
         }
@@ -467,7 +536,15 @@ impl<B: Body<Data: Buf> + Unpin> Body for CountedAnswer<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        let rest = self.rest_bytes() as u64;
+        let Some(body) = &self.body else { return SizeHint::with_exact(rest) };
+        let hint = body.size_hint();
+        let mut with_rest = SizeHint::new();
+        with_rest.set_lower(hint.lower().saturating_add(rest));
+        if let Some(upper) = hint.upper() {
+            with_rest.set_upper(upper.saturating_add(rest));
+        }
+        with_rest
     }
 }
 
@@ -481,3 +558,6 @@ impl ClientConnection {
         self.begin_request()
     }
 }
+
+#[cfg(test)]
+mod tests;

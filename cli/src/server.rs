@@ -78,7 +78,7 @@ pub(crate) async fn serve_connections<S, B>(
     S: Service<Request<CountedRequestBody>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + Sync + 'static,
     S::Future: Send,
-    B: http_body::Body<Data: Buf + Send, Error: Into<Box<dyn Error + Send + Sync>>>,
+    B: http_body::Body<Data: Buf + Send + Unpin, Error: Into<Box<dyn Error + Send + Sync>>>,
     B: Send + Unpin + 'static,
 {
     let graceful = GracefulShutdown::new();

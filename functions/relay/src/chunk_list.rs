@@ -64,10 +64,10 @@ impl Buf for ChunkList {
     }
 
     fn copy_to_bytes(&mut self, count: usize) -> Bytes {
-        if count == self.current.len() {
-            let joined = self.current.clone();
+        if count <= self.current.len() {
+            let part = self.current.slice(..count);
             self.advance(count);
-            return joined;
+            return part;
         }
         let mut buffer = BytesMut::with_capacity(count);
         bytes::BufMut::put(&mut buffer, self.take(count));
