@@ -366,7 +366,7 @@ where
     S: Clone + Send + 'static,
     S::Future: Send,
 {
-    type Response = Response<CountedAnswer<B>>;
+    type Response = Response<CountedResponseBody<B>>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
@@ -393,7 +393,7 @@ where
             if open_request.is_late.load(Ordering::Relaxed) {
                 *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
             }
-            Ok(response.map(|body| CountedAnswer { body: Some(body), open_request }))
+            Ok(response.map(|body| CountedResponseBody { body: Some(body), open_request }))
         })
     }
 }
@@ -403,8 +403,8 @@ where
 fn head_too_large<B>(
     open_request: Arc<OpenRequest>,
     version: Version,
-) -> Response<CountedAnswer<B>> {
-    let mut response = Response::new(CountedAnswer { body: None, open_request });
+) -> Response<CountedResponseBody<B>> {
+    let mut response = Response::new(CountedResponseBody { body: None, open_request });
     *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
     if version <= Version::HTTP_11 {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -424,12 +424,12 @@ fn head_bytes(request: &Request<Incoming>) -> usize {
 }
 
 /// The body of an answer, which records whether its client reads.
-pub(crate) struct CountedAnswer<B> {
+pub(crate) struct CountedResponseBody<B> {
     body: Option<B>,
     open_request: Arc<OpenRequest>,
 }
 
-impl<B: Body<Data: Buf> + Unpin> Body for CountedAnswer<B> {
+impl<B: Body<Data: Buf> + Unpin> Body for CountedResponseBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 

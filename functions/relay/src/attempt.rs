@@ -47,7 +47,7 @@ impl RelayState {
         (plan, call, model): (ConversionPlan, &OutboundCall, &str),
         deadline: Instant,
     ) -> Result<BufferedResponse, AttemptError> {
-        let first_byte = (Instant::now() + self.timers.first_byte).min(deadline);
+        let first_byte = (Instant::now() + self.timeouts.first_byte).min(deadline);
         let outgoing = self.convert_request(request, member, (plan, call, model)).await?;
         let UpstreamRequest { address, mut headers, body, response_plan } = outgoing;
         let exchange = async {

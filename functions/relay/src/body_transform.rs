@@ -1,7 +1,7 @@
 //! Changes an answer's bytes for the client, and passes the upstream's events to the usage meter.
 //! `response_conversion` chooses the transform.
 
-use crate::body_workers::{COPYING, LONG_BYTES, TRANSLATING};
+use crate::body_workers::{COPY_MEMORY_FACTOR, LONG_BYTES, TRANSLATION_MEMORY_FACTOR};
 use baton_domain::protocol::Framing;
 use baton_protocol::bedrock::{FrameError, FramesToSse, PING, SseToFrames};
 use baton_protocol::error::{ErrorBody, ErrorForm, encode_error_event};
@@ -11,7 +11,7 @@ use baton_protocol::usage_chunk::UsageChunkFilter;
 use bytes::{Bytes, BytesMut};
 
 /// A comment that clients of every protocol ignore.
-const COMMENT: &[u8] = b": keep-alive\n\n";
+const KEEP_ALIVE_COMMENT: &[u8] = b": keep-alive\n\n";
 
 /// What happens to an answer's bytes on their way to the client.
 pub(crate) enum BodyTransform {
@@ -171,13 +171,14 @@ impl BodyTransform {
     /// the work on its events needs (see `body_workers`). Returns `None` if that work is short.
     pub(crate) fn event_work(&self) -> Option<(usize, usize)> {
         match self {
-            Self::TranslateEvents(events) => {
-                Some((events.deframer.as_ref().map_or(0, FramesToSse::held_bytes), TRANSLATING))
-            }
+            Self::TranslateEvents(events) => Some((
+                events.deframer.as_ref().map_or(0, FramesToSse::held_bytes),
+                TRANSLATION_MEMORY_FACTOR,
+            )),
             Self::IntoEvents(frames) | Self::MeteredFrames(frames) => {
-                Some((frames.held_bytes(), COPYING))
+                Some((frames.held_bytes(), COPY_MEMORY_FACTOR))
             }
-            Self::IntoFrames(_) => Some((0, COPYING)),
+            Self::IntoFrames(_) => Some((0, COPY_MEMORY_FACTOR)),
             _ => None,
         }
     }
@@ -241,7 +242,7 @@ impl BodyTransform {
         match self {
             Self::IntoEvents(_) => Some(Bytes::from_static(PING)),
             Self::TranslateEvents(events) if events.frame.is_some() => Some(frame_event(PING)),
-            Self::TranslateEvents(_) => Some(Bytes::from_static(COMMENT)),
+            Self::TranslateEvents(_) => Some(Bytes::from_static(KEEP_ALIVE_COMMENT)),
             _ => None,
         }
     }

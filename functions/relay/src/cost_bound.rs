@@ -6,13 +6,13 @@
 
 use crate::authenticate::AuthenticatedKey;
 use crate::body_facts::BodyFacts;
-use crate::body_workers::{READING, TRANSLATING};
+use crate::body_workers::{READ_MEMORY_FACTOR, TRANSLATION_MEMORY_FACTOR};
 use crate::client_response::RelayError;
 use crate::{RelayState, RequestContext};
 use baton_domain::cost_factors::{CostFactors, UnboundedField};
 use baton_domain::cost_reduction::ReducedCosts;
 use baton_domain::key::ReservationEstimate;
-use baton_domain::model::map;
+use baton_domain::model::find_mapped_model;
 use baton_domain::money::PicoUsd;
 use baton_domain::price::PriceTable;
 use baton_domain::protocol::UpstreamOperation;
@@ -61,7 +61,7 @@ impl RelayState {
             }
         };
         let unpriced = self
-            .each_demand(&prices, request, (caller, facts), (body, client_factors), add)
+            .for_each_request_form(&prices, request, (caller, facts), (body, client_factors), add)
             .await?;
         bound.unbounded = bound.unbounded.or(unpriced);
         Ok(bound)
@@ -69,7 +69,7 @@ impl RelayState {
 
     /// Returns a change that would make the `blocked` request fit, if there is one. It reads the
     /// body again, but only for blocked requests.
-    pub(crate) async fn advice(
+    pub(crate) async fn find_cost_reduction(
         &self,
         request: &RequestContext,
         caller: &AuthenticatedKey,
@@ -81,14 +81,14 @@ impl RelayState {
         let prices = self.store.prices.load().await;
         let pricing = PricingContext { estimate: caller.key().estimate, at: request.at };
         let mut costs = ReducedCosts::default();
-        let add = |sold: SoldPrices<'_>, demand: &CostFactors, models: &[&str], is_own| {
+        let add = |sold: SoldPrices<'_>, cost_factors: &CostFactors, models: &[&str], is_own| {
             let models = pricing.priced_models(sold, models, is_own);
-            costs.add(demand, |cost_factors| {
-                let each = models.iter().map(|model| pricing.estimate(sold, cost_factors, model));
+            costs.add(cost_factors, |reduced| {
+                let each = models.iter().map(|model| pricing.estimate(sold, reduced, model));
                 each.max().unwrap_or_default()
             });
         };
-        self.each_demand(&prices, request, (caller, facts), (body, client_factors), add)
+        self.for_each_request_form(&prices, request, (caller, facts), (body, client_factors), add)
             .await
             .ok()?;
         costs.advice(amounts, request.protocol, client_factors)
@@ -98,7 +98,7 @@ impl RelayState {
     /// which accounts would receive the request, each with the model that it would receive and the
     /// model that was requested. Returns a header that has no price if an account would receive
     /// one.
-    async fn each_demand(
+    async fn for_each_request_form(
         &self,
         prices: &PriceTable,
         request: &RequestContext,
@@ -108,7 +108,8 @@ impl RelayState {
     ) -> Result<Option<UnboundedField>, RelayError> {
         let pool = self.store.pools.get(&caller.key().group_id).await.ok().flatten();
         let model = facts.model.as_str();
-        let alias = pool.as_ref().and_then(|pool| map(&pool.group.model_aliases, model));
+        let alias =
+            pool.as_ref().and_then(|pool| find_mapped_model(&pool.group.model_aliases, model));
         let aliased_model = alias.unwrap_or(model);
         add(prices.usual(), client_factors, &[model, aliased_model], true);
         let mut seen: Vec<(CostVariant, Seller)> = Vec::new();
@@ -144,12 +145,12 @@ impl RelayState {
                         translate().map(|translated| read_cost_factors(&translated, protocol))
                     };
                     // An account whose protocol cannot express the request is not called.
-                    let size = (body.len(), TRANSLATING);
-                    let read = self.workers.run(&caller.key().id, size, read);
-                    if let Ok(demand) = Box::pin(read).await? {
+                    let size = (body.len(), TRANSLATION_MEMORY_FACTOR);
+                    let read = self.body_workers.run(&caller.key().id, size, read);
+                    if let Ok(cost_factors) = Box::pin(read).await? {
                         add(
                             sold,
-                            &demand.map_err(unreadable_body_error)?,
+                            &cost_factors.map_err(unreadable_body_error)?,
                             &[&variant.model, aliased_model],
                             false,
                         );
@@ -169,9 +170,9 @@ impl RelayState {
         body: &Bytes,
     ) -> Result<CostFactors, RelayError> {
         let (protocol, body) = (request.protocol.body_protocol(), body.clone());
-        let size = (body.len(), READING);
+        let size = (body.len(), READ_MEMORY_FACTOR);
         let read = move || read_cost_factors(&body, protocol);
-        self.workers.run(&caller.key().id, size, read).await?.map_err(unreadable_body_error)
+        self.body_workers.run(&caller.key().id, size, read).await?.map_err(unreadable_body_error)
     }
 }
 

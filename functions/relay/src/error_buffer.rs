@@ -1,6 +1,6 @@
 //! The error buffer: reads the body of an error, and makes the failure of the attempt.
 
-use crate::attempt_error::{AnswerCut, AttemptError};
+use crate::attempt_error::{AttemptError, IncompleteCause};
 use crate::content_coding::ContentCoding;
 use crate::memory_budget::MemoryPermit;
 use crate::metered_body::{AnswerReader, MeteredBody};
@@ -30,12 +30,12 @@ const ERROR_BODY_TIME_MAX: Duration = Duration::from_secs(2);
 const NO_EVENT: &str = "the stream ended before its first event";
 
 /// Returns whether the upstream can bill what has been read.
-pub(crate) fn has_output(reading: &MeterReading) -> bool {
+pub(crate) fn is_billable(reading: &MeterReading) -> bool {
     reading.has_billed_part || reading.hides_usage
 }
 
 /// Returns whether output of a model has arrived.
-fn has_text(reading: Option<&MeterReading>) -> bool {
+fn has_output(reading: Option<&MeterReading>) -> bool {
     reading.is_some_and(|reading| reading.output_chars > 0)
 }
 
@@ -107,22 +107,22 @@ impl ErrorBuffer {
 
     /// Makes the failure of a stream that began with an error and of which a part is missing. A
     /// client that got output without its end would take it for the whole answer.
-    pub(crate) fn into_cut_event(
+    pub(crate) fn into_truncated_error(
         self,
         head: Parts,
         metered_body: MeteredBody,
         model_call: &ModelCall,
     ) -> AttemptError {
-        match self.into_first_event(head, metered_body, model_call) {
-            AttemptError::FirstEvent { reading, .. } if has_text((*reading).as_ref()) => {
-                AttemptError::BrokenAnswer { cut: AnswerCut::ConnectionLost, reading }
+        match self.into_first_event_error(head, metered_body, model_call) {
+            AttemptError::FirstEvent { reading, .. } if has_output((*reading).as_ref()) => {
+                AttemptError::IncompleteResponse { cause: IncompleteCause::ConnectionLost, reading }
             }
             failure => failure,
         }
     }
 
     /// Makes the failure of a stream that began with an error, or ended before its first event.
-    pub(crate) fn into_first_event(
+    pub(crate) fn into_first_event_error(
         self,
         head: Parts,
         metered_body: MeteredBody,
@@ -132,9 +132,9 @@ impl ErrorBuffer {
         let failure = match reading.first.clone() {
             AnswerStart::Error(failure) => failure,
             // The stream ended inside its first event.
-            AnswerStart::Nothing | AnswerStart::Event if has_output(&reading) => {
-                let (cut, reading) = (AnswerCut::ConnectionLost, Box::new(Some(reading)));
-                return AttemptError::BrokenAnswer { cut, reading };
+            AnswerStart::Nothing | AnswerStart::Event if is_billable(&reading) => {
+                let (cause, reading) = (IncompleteCause::ConnectionLost, Box::new(Some(reading)));
+                return AttemptError::IncompleteResponse { cause, reading };
             }
             AnswerStart::Nothing | AnswerStart::Event => {
                 return AttemptError::Unreachable(NO_EVENT.to_owned());

@@ -4,7 +4,7 @@ use crate::admission::RequestReservation;
 use crate::authenticate::AuthenticatedKey;
 use crate::body::{ClientPresence, RelayBody};
 use crate::body_facts::BodyFacts;
-use crate::body_workers::READING;
+use crate::body_workers::READ_MEMORY_FACTOR;
 use crate::client_response::RelayError;
 use crate::forward::ForwardFailure;
 use crate::free_calls::FreeCallPermit;
@@ -143,7 +143,7 @@ impl RelayState {
     ) -> Result<BodyFacts, RelayError> {
         let (request, length) = (Arc::clone(request), body.len());
         let read = move || BodyFacts::read(&request, &body);
-        self.workers.run(&caller.key().id, (length, READING), read).await?
+        self.body_workers.run(&caller.key().id, (length, READ_MEMORY_FACTOR), read).await?
     }
 
     /// Ends a call that got no successful answer. The call is recorded if it reached an upstream.
@@ -161,7 +161,7 @@ impl RelayState {
     /// Returns how long the request can take: the configured time, or less if the platform ends
     /// earlier.
     fn time_limit(&self, request: &RequestContext) -> Duration {
-        let configured = self.timers.overall;
+        let configured = self.timeouts.overall;
         let platform = request.head.extensions.get::<PlatformDeadline>().map(|deadline| {
             let remaining = deadline.0.duration_since(request.at);
             Duration::try_from(remaining).unwrap_or_default().saturating_sub(DEADLINE_MARGIN)

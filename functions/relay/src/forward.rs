@@ -227,7 +227,7 @@ impl RelayState {
         );
         let is_first_refusal = history.refusals == 0;
         let is_stale = verdict.needs_token_renewal
-            && !self.checks.should_renew_token(id, token_version.unwrap_or_default());
+            && !self.credential_checks.should_renew_token(id, token_version.unwrap_or_default());
         if is_stale || (verdict.is_refusal && !is_first_refusal) {
             limit_to_suspicion(&mut verdict);
         }
@@ -320,7 +320,7 @@ impl RelayState {
             let unserved = unserved_request(request, selector);
             Err(match none_eligible() {
                 Some(none_eligible) => none_eligible.to_relay_error(&unserved, now),
-                None => RelayError::accounts_busy(),
+                None => RelayError::attempts_exhausted(),
             })
         };
         pending_usage.status = match &response {

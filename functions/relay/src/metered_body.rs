@@ -2,7 +2,7 @@
 //! needed.
 
 use crate::body_transform::BodyTransform;
-use crate::body_workers::{BodyWorkers, LONG_BYTES, READING, TRANSLATING};
+use crate::body_workers::{BodyWorkers, LONG_BYTES, READ_MEMORY_FACTOR, TRANSLATION_MEMORY_FACTOR};
 use crate::content_coding::ContentCoding;
 use crate::response_source::{ResponseSource, SourceEvent};
 use baton_domain::id::KeyId;
@@ -339,21 +339,21 @@ impl MeteredBody {
     /// Returns the size of the job if `plain` can complete an event that takes long to translate or
     /// to frame. All other bytes are read at once.
     fn long_step(&self, plain: &[u8]) -> Option<(usize, usize)> {
-        let (in_frames, copies) = self.transform.event_work()?;
+        let (in_frames, memory_factor) = self.transform.event_work()?;
         let bytes = in_frames + self.meter.held_bytes() + plain.len();
         // An event ends with a line, and a long one usually has only a few.
         let may_complete = |byte: &u8| self.transform.has_frames() || matches!(byte, b'\n' | b'\r');
-        (bytes >= LONG_BYTES && plain.iter().any(may_complete)).then_some((bytes, copies))
+        (bytes >= LONG_BYTES && plain.iter().any(may_complete)).then_some((bytes, memory_factor))
     }
 
     /// Returns the size of the job if the end of the answer takes long to read or translate.
     pub(crate) fn long_end(&self) -> Option<(usize, usize)> {
         let size = match (self.is_buffered(), self.meter.whole_body()) {
-            (true, Some(body)) => (body.len(), TRANSLATING),
-            (false, Some(body)) => (body.len(), READING),
+            (true, Some(body)) => (body.len(), TRANSLATION_MEMORY_FACTOR),
+            (false, Some(body)) => (body.len(), READ_MEMORY_FACTOR),
             (_, None) => {
-                let (in_frames, copies) = self.transform.event_work()?;
-                (in_frames + self.meter.held_bytes(), copies)
+                let (in_frames, memory_factor) = self.transform.event_work()?;
+                (in_frames + self.meter.held_bytes(), memory_factor)
             }
         };
         (size.0 >= LONG_BYTES).then_some(size)

@@ -15,11 +15,11 @@ use crate::model_call::SessionAffinity;
 use crate::unserved_request::UnservedRequest;
 use crate::{RelayState, RequestContext};
 use baton_domain::account::Account;
-use baton_domain::model::{is_model_allowed, map};
+use baton_domain::model::{find_mapped_model, is_model_allowed};
 use baton_domain::protocol::UpstreamOperation;
-use baton_protocol::answer_form::check_whole_answer;
 use baton_protocol::error::ApiFamily;
 use baton_protocol::model_path::filter_models_query;
+use baton_protocol::response_form::check_whole_response;
 use baton_protocol::route::with_query;
 use baton_providers::headers::{add_messages_version, build_request_headers};
 use baton_providers::rules;
@@ -119,7 +119,7 @@ impl RelayState {
         }
         // A name that the operator gave to a model is not one that the upstream knows.
         let account = &member.account;
-        let is_mapped = map(&account.model_map, id).is_some()
+        let is_mapped = find_mapped_model(&account.model_map, id).is_some()
             || (!account.models.is_empty() && account.serves_model(id));
         let is_alias = selector.model() != id || is_mapped;
         let prices = self.store.prices.cached();
@@ -153,7 +153,11 @@ impl RelayState {
             for id in models.filter(|id| is_visible(caller, from_ref(member), id)) {
                 // For models of other vendors, the name at Bedrock is not known.
                 let own = || id.starts_with("claude-").then(|| format!("anthropic.{id}"));
-                ids.extend(map(&member.account.model_map, id).map(str::to_owned).or_else(own));
+                ids.extend(
+                    find_mapped_model(&member.account.model_map, id)
+                        .map(str::to_owned)
+                        .or_else(own),
+                );
             }
         }
         let profile = |id: &String| {
@@ -203,7 +207,7 @@ impl RelayState {
             // Some vendors answer with a bare array.
             let is_list = body.trim_ascii_start().starts_with(b"[");
             let kind = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-            let is_answer = is_list || check_whole_answer(kind, &body, false).is_ok();
+            let is_answer = is_list || check_whole_response(kind, &body, false).is_ok();
             (head.status.is_success() && is_answer).then_some((head, body))
         };
         let (head, body) = tokio::time::timeout(LIST_TIMEOUT, call).await.ok().flatten()?;

@@ -96,7 +96,7 @@ impl RelayState {
             return Ok((body, permit));
         };
         let decoding = BodyDecoding::new(coding, (body, permit), self.bounds.body_bytes);
-        Box::pin(decoding.finish(&self.workers, &caller.key().id)).await
+        Box::pin(decoding.finish(&self.body_workers, &caller.key().id)).await
     }
 
     /// Reads up to `bytes_max` bytes of a refused request's body and discards them, for a limited
@@ -267,13 +267,13 @@ mod tests {
     }
 
     fn allowance(bytes: usize) -> MemoryPermit {
-        let request_memory = MemoryBudget::new(MemoryLimits {
+        let budget = MemoryBudget::new(MemoryLimits {
             total: bytes.saturating_mul(4),
             per_key: bytes,
             min: 1,
         });
         let memory_request = MemoryRequest { bytes: 0, is_metered: true, concurrency: None };
-        request_memory.try_acquire_bytes(&KeyId::from_bits(1), memory_request).unwrap()
+        budget.try_acquire_bytes(&KeyId::from_bits(1), memory_request).unwrap()
     }
 
     /// Reads a body that brings `bytes` every `seconds`. Returns how long that took and the error.

@@ -1,6 +1,6 @@
 //! Decodes compressed request bodies within the bounds of time and memory.
 
-use crate::body_workers::{BodyWorkers, COPYING, LONG_BYTES};
+use crate::body_workers::{BodyWorkers, COPY_MEMORY_FACTOR, LONG_BYTES};
 use crate::client_response::RelayError;
 use crate::memory_budget::MemoryPermit;
 use baton_domain::id::KeyId;
@@ -65,7 +65,7 @@ impl BodyDecoding {
                 yield_now().await;
             }
         }
-        let size = (self.compressed_bytes.max(LONG_BYTES), COPYING);
+        let size = (self.compressed_bytes.max(LONG_BYTES), COPY_MEMORY_FACTOR);
         workers.run(key, size, move || self.finish_at_once()).await?
     }
 
@@ -201,7 +201,12 @@ mod tests {
                 begun.send(()).unwrap();
                 wait.recv().unwrap();
             };
-            assert!(other.run(&KeyId::from_bits(2), (LONG_BYTES, COPYING), work).await.is_ok());
+            assert!(
+                other
+                    .run(&KeyId::from_bits(2), (LONG_BYTES, COPY_MEMORY_FACTOR), work)
+                    .await
+                    .is_ok()
+            );
         });
         while has_begun.try_recv().is_err() {
             yield_now().await;

@@ -9,12 +9,12 @@ use crate::metered_body::{MeteredBody, SSE, has_media_type};
 use crate::model_call::Metering;
 use baton_domain::protocol::{Framing, UpstreamProtocol};
 use baton_domain::verdict::ErrorFields;
-use baton_protocol::answer_form::{
-    BadAnswerForm, check_answer_fields, check_content_type, check_whole_answer,
-};
 use baton_protocol::bedrock::{
     EVENT_STREAM, FramesToSse, SseToFrames, count_result_from_bedrock, count_result_to_bedrock,
     to_messages_error,
+};
+use baton_protocol::response_form::{
+    ResponseFormError, check_content_type, check_response_fields, check_whole_response,
 };
 use baton_protocol::translate::ResponseContext;
 use baton_providers::conversion::{ConversionPlan, ResponseHint};
@@ -192,8 +192,11 @@ impl DeclaredForm {
     /// Checks that a whole answer is one of the vendor's API and not a page or nothing.
     ///
     /// # Errors
-    /// [`BadAnswerForm`]
-    pub(crate) fn check_whole_answer(&self, watch: &MeteredBody) -> Result<(), BadAnswerForm> {
+    /// [`ResponseFormError`]
+    pub(crate) fn check_whole_response(
+        &self,
+        watch: &MeteredBody,
+    ) -> Result<(), ResponseFormError> {
         let content_type = self.content_type.as_ref().map(HeaderValue::as_bytes);
         match watch.whole_body() {
             // A body that cannot be read is passed on, unless the header says that it is a page.
@@ -201,8 +204,8 @@ impl DeclaredForm {
                 check_content_type(content_type, self.asks_for_stream)
             }
             Some(body) => {
-                check_whole_answer(content_type, body, self.asks_for_stream)?;
-                self.protocol.map_or(Ok(()), |protocol| check_answer_fields(body, protocol))
+                check_whole_response(content_type, body, self.asks_for_stream)?;
+                self.protocol.map_or(Ok(()), |protocol| check_response_fields(body, protocol))
             }
             None => Ok(()),
         }

@@ -11,7 +11,7 @@ use crate::account::{Account, Provider};
 use crate::cooldown_reason::CooldownReason;
 use crate::health::{AccountAvailability, AccountHealth};
 use crate::id::{AccountId, GroupId};
-use crate::model::{is_claude, map};
+use crate::model::{find_mapped_model, is_claude};
 use crate::protocol::UpstreamOperation;
 use crate::vendor::Vendor;
 use jiff::{SignedDuration, Timestamp};
@@ -345,7 +345,7 @@ impl<A: AsRef<Account>> AccountCandidates<'_, A> {
         }
         if avoids_claude_only
             && candidate.is_claude_only
-            && map(&self.account(index).model_map, criteria.model).is_none()
+            && find_mapped_model(&self.account(index).model_map, criteria.model).is_none()
         {
             return Some(IneligibleReason::Model);
         }
@@ -382,7 +382,7 @@ impl<A: AsRef<Account>> AccountCandidates<'_, A> {
                 return Err(IneligibleReason::AuthFailed(reason));
             }
             _ if criteria.without_token.contains(id) => return Err(IneligibleReason::TokenExpired),
-            AccountAvailability::Cooling { is_guess: true, until, .. } => {
+            AccountAvailability::Cooling { is_estimated: true, until, .. } => {
                 AccountTier::LastResort(until)
             }
             AccountAvailability::Cooling { until, reason, .. } => {

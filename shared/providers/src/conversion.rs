@@ -9,7 +9,7 @@
 use crate::headers::{add_messages_version, remove_messages_version};
 use crate::rules;
 use baton_domain::account::{Account, Provider};
-use baton_domain::model::{anthropic_id, foundation_id, map};
+use baton_domain::model::{anthropic_id, find_mapped_model, foundation_id};
 use baton_domain::model_capabilities::{ModelCapabilities, OwnLimits};
 use baton_domain::protocol::{ClientProtocol, Framing, UpstreamProtocol};
 use baton_protocol::bedrock::{
@@ -187,7 +187,7 @@ fn leaves_bedrock(client_framing: Framing, upstream_framing: Framing) -> bool {
 /// The upstream's name for a model.
 fn upstream_name<'a>(account: &'a Account, model: &'a str, leaves_bedrock: bool) -> &'a str {
     let own = if leaves_bedrock { anthropic_id(model) } else { model };
-    map(&account.model_map, model).unwrap_or(own)
+    find_mapped_model(&account.model_map, model).unwrap_or(own)
 }
 
 /// What the account and its model accept. The translation writes the request for it.
@@ -204,7 +204,7 @@ pub struct TargetCapabilities {
 
 impl TargetCapabilities {
     /// The capabilities of the account's model, which its name determines, with an operator's limits.
-    pub(crate) fn of(account: &Account, model: &str, limits: OwnLimits) -> Self {
+    pub(crate) fn from_account(account: &Account, model: &str, limits: OwnLimits) -> Self {
         let (_, address) = account.base_url.split_once("://").unwrap_or_default();
         let host = address.split('/').next().unwrap_or_default();
         Self {

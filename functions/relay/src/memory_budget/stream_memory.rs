@@ -13,7 +13,7 @@ use tokio::time::Instant;
 /// The memory of one stream: the bytes that the relay holds of it, those that its client has not
 /// taken yet, and those that the HTTP library reads ahead.
 pub(crate) struct StreamMemory {
-    request_memory: MemoryBudget,
+    budget: MemoryBudget,
     key: KeyId,
     permit: Option<MemoryPermit>,
     /// The bytes for what is read next.
@@ -53,7 +53,7 @@ impl MemoryLimits {
 impl StreamMemory {
     /// Creates the budget of one stream of `key`. `permit` covers what it already holds.
     pub(crate) fn new(budget: &MemoryBudget, key: &KeyId, permit: Option<MemoryPermit>) -> Self {
-        Self { request_memory: budget.clone(), key: key.clone(), permit, reserved: 0 }
+        Self { budget: budget.clone(), key: key.clone(), permit, reserved: 0 }
     }
 
     /// Sets the number of bytes that the stream holds. What is reserved counts in any case.
@@ -61,7 +61,7 @@ impl StreamMemory {
     /// # Errors
     /// A limit is reached.
     pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), MemoryLimitReached> {
-        self.resize(bytes.max(self.reserved), self.request_memory.0.limits)
+        self.resize(bytes.max(self.reserved), self.budget.0.limits)
     }
 
     /// Reserves `bytes` for what is read next of a stream that holds `held_bytes`.
@@ -73,7 +73,7 @@ impl StreamMemory {
         bytes: usize,
         held_bytes: usize,
     ) -> Result<(), MemoryLimitReached> {
-        let limits = self.request_memory.0.limits;
+        let limits = self.budget.0.limits;
         // An estimate that could never fit would make the stream wait forever.
         let bytes = bytes.min(limits.per_key / 4 / STREAM_PAGE * STREAM_PAGE);
         let limits = if bytes > held_bytes { limits.for_reservations() } else { limits };
@@ -110,7 +110,7 @@ impl StreamMemory {
             return permit.resize(bytes, limits);
         }
         let none = MemoryRequest::unmetered(0);
-        let mut permit = self.request_memory.try_acquire_bytes(&self.key, none)?;
+        let mut permit = self.budget.try_acquire_bytes(&self.key, none)?;
         permit.resize(bytes, limits)?;
         self.permit = Some(permit);
         Ok(())
@@ -129,12 +129,10 @@ mod tests {
 
     #[test]
     fn stream_takes_shared_memory_and_releases_it() {
-        let request_memory =
-            MemoryBudget::new(MemoryLimits { total: 4 * MB, per_key: 2 * MB, min: 0 });
+        let budget = MemoryBudget::new(MemoryLimits { total: 4 * MB, per_key: 2 * MB, min: 0 });
         let one = key(1);
-        let taken = || request_memory.lock_state().total;
-        let mut rooms: Vec<_> =
-            (0..3).map(|_| StreamMemory::new(&request_memory, &one, None)).collect();
+        let taken = || budget.lock_state().total;
+        let mut rooms: Vec<_> = (0..3).map(|_| StreamMemory::new(&budget, &one, None)).collect();
         assert_eq!(rooms[0].hold(1), Ok(()));
         assert_eq!(taken(), STREAM_PAGE, "the first byte counts");
         for bytes in (0..MB).step_by(10_000) {
@@ -152,10 +150,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn stream_waits_for_memory_before_it_reads_on() {
-        let request_memory =
-            MemoryBudget::new(MemoryLimits { total: 4 * MB, per_key: 2 * MB, min: 0 });
+        let budget = MemoryBudget::new(MemoryLimits { total: 4 * MB, per_key: 2 * MB, min: 0 });
         let one = key(1);
-        let new = || StreamMemory::new(&request_memory, &one, None);
+        let new = || StreamMemory::new(&budget, &one, None);
         let mut stalled: Vec<_> = (0..3).map(|_| new()).collect();
         for stream in &mut stalled {
             assert_eq!(stream.try_reserve(MB, 0), Ok(()), "a quarter of the key's limit");
@@ -180,8 +177,7 @@ mod tests {
     /// If waiting streams kept their share, none of them could go on.
     #[tokio::test(start_paused = true)]
     async fn streams_that_wait_for_more_do_not_block_one_another() {
-        let request_memory =
-            MemoryBudget::new(MemoryLimits { total: 64 * MB, per_key: 32 * MB, min: 0 });
+        let budget = MemoryBudget::new(MemoryLimits { total: 64 * MB, per_key: 32 * MB, min: 0 });
         let grow = |mut memory: StreamMemory| async move {
             for bytes in [100, 200, 400, 800] {
                 memory.reserve(bytes * 1024, 0).await?;
@@ -189,11 +185,11 @@ mod tests {
             }
             Ok(())
         };
-        let new = || StreamMemory::new(&request_memory, &key(1), None);
+        let new = || StreamMemory::new(&budget, &key(1), None);
         let streams = (0..200).map(|_| tokio::spawn(grow(new())));
         for stream in streams.collect::<Vec<_>>() {
             assert_eq!(stream.await.unwrap(), Ok::<(), MemoryLimitReached>(()));
         }
-        assert_eq!(request_memory.lock_state().total, 0);
+        assert_eq!(budget.lock_state().total, 0);
     }
 }

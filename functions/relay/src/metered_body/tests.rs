@@ -59,11 +59,11 @@ fn event(text_bytes: usize) -> Bytes {
     format!("data: {}\n\n", event.replace("TEXT", &text)).into()
 }
 
-/// Keeps the lane of middle-sized bodies busy until the returned sender is used.
+/// Keeps the class of long bodies busy until the returned sender is used.
 async fn occupy(workers: &BodyWorkers) -> mpsc::Sender<()> {
     let (release, wait) = mpsc::channel::<()>();
     let key = KeyId::from_bits(2);
-    let permits = workers.acquire_permits(&key, (LONG_BYTES, TRANSLATING)).await;
+    let permits = workers.acquire_permits(&key, (LONG_BYTES, TRANSLATION_MEMORY_FACTOR)).await;
     let Ok(permits) = permits else { panic!("the class is free") };
     tokio::spawn(async move {
         let wait = move || wait.recv();
@@ -148,7 +148,7 @@ async fn only_the_end_of_a_long_event_waits_for_the_workers() {
 fn answers_that_are_not_translated_are_observed_at_once() {
     for (kind, end) in [
         ("text/event-stream", None),
-        ("application/json", Some(READING)),
+        ("application/json", Some(READ_MEMORY_FACTOR)),
         ("Text/Event-Stream; charset=utf-8", None),
     ] {
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, kind.parse().unwrap())]);
@@ -168,7 +168,11 @@ fn answers_that_are_not_translated_are_observed_at_once() {
                 assert!(given.is_empty(), "the meter holds them");
             }
         }
-        assert_eq!(body.long_end(), end.map(|copies| (chunk.len(), copies)), "{kind}");
+        assert_eq!(
+            body.long_end(),
+            end.map(|memory_factor| (chunk.len(), memory_factor)),
+            "{kind}"
+        );
         if end.is_some() {
             assert_eq!(body.read_whole_body(), chunk);
         }

@@ -39,10 +39,10 @@ async fn output_is_bought_once_and_full_memory_ends_the_request() {
     for (name, kind, body, reason, expected) in [
         ("half an event", SSE, "data: {", "too long", true),
         ("output", SSE, OUTPUT, "too long", false),
-        ("output, memory", SSE, OUTPUT, CROWDED, false),
-        ("half an event, memory", SSE, "data: {", CROWDED, false),
+        ("output, memory", SSE, OUTPUT, RESPONSE_MEMORY_FULL, false),
+        ("half an event, memory", SSE, "data: {", RESPONSE_MEMORY_FULL, false),
         ("whole", "application/json", "{", "too long", false),
-        ("whole, memory", "application/json", "", CROWDED, false),
+        ("whole, memory", "application/json", "", RESPONSE_MEMORY_FULL, false),
     ] {
         assert_eq!(tries_another(kind, body, reason).await, expected, "{name}");
     }

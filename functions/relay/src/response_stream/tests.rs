@@ -19,9 +19,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 fn new_memory() -> StreamMemory {
-    let request_memory =
-        MemoryBudget::new(MemoryLimits { total: 1 << 20, per_key: 1 << 20, min: 0 });
-    StreamMemory::new(&request_memory, &KeyId::from_bits(1), None)
+    let budget = MemoryBudget::new(MemoryLimits { total: 1 << 20, per_key: 1 << 20, min: 0 });
+    StreamMemory::new(&budget, &KeyId::from_bits(1), None)
 }
 
 /// Returns what a client gets from a silent upstream, and the seconds until that ends.

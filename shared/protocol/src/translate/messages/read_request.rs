@@ -257,14 +257,15 @@ fn read_tool<'a>(mut tool: ObjectReader<'a>, request: &mut NeutralRequest<'a>) {
 
 fn read_choice(body: &mut ObjectReader<'_>, request: &mut NeutralRequest<'_>) {
     let Some(mut choice) = body.take_object("tool_choice") else { return };
-    request.choice = match choice.take_text("type").as_deref() {
+    request.tool_choice = match choice.take_text("type").as_deref() {
         Some("auto") => Some(ToolChoice::Auto),
         Some("any") => Some(ToolChoice::Any),
         Some("none") => Some(ToolChoice::None),
         Some("tool") => choice.take_text("name").map(ToolChoice::Named),
         _ => None,
     };
-    request.parallel = choice.take_bool("disable_parallel_tool_use").map(|disabled| !disabled);
+    request.parallel_tool_calls =
+        choice.take_bool("disable_parallel_tool_use").map(|disabled| !disabled);
     request.dropped.add_remaining("tool_choice", &choice);
 }
 
@@ -293,7 +294,7 @@ fn read_thinking<'a>(body: &mut ObjectReader<'a>, request: &mut NeutralRequest<'
     let budget = thinking.take_number("budget_tokens");
     let is_off = thinking.take_text("type").as_deref() == Some("disabled");
     request.shows_thinking = !is_off;
-    request.summary = thinking.take_text("display").as_deref() == Some("summarized");
+    request.wants_summary = thinking.take_text("display").as_deref() == Some("summarized");
     if request.effort.is_none() {
         request.effort = match budget {
             _ if is_off => Some("none"),
