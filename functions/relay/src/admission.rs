@@ -8,7 +8,7 @@
 use crate::authenticate::AuthenticatedKey;
 use crate::body_facts::BodyFacts;
 use crate::client_response::RelayError;
-use crate::cost_bound::CostBound;
+use crate::cost_bound::{CostBound, PricedRequest};
 use crate::model_call::ReservedCost;
 use crate::{RelayState, RequestContext};
 use baton_domain::effective_limits::EffectiveLimits;
@@ -70,7 +70,8 @@ impl RelayState {
         &self,
         request: &RequestContext,
         caller: &AuthenticatedKey,
-        (facts, body): (&BodyFacts, &Bytes),
+        facts: &BodyFacts,
+        body: &Bytes,
         time: Duration,
     ) -> Result<Option<RequestReservation>, RelayError> {
         let key = caller.key();
@@ -89,8 +90,10 @@ impl RelayState {
         if !effective_limits.has_limits() {
             return Ok(None);
         }
+        let priced_request =
+            PricedRequest { context: request, caller, facts, body, client_factors: &own };
         let CostBound { estimate, max_cost, unbounded } =
-            self.bound_request_cost(request, caller, facts, (body, &own)).await?;
+            self.bound_request_cost(&priced_request).await?;
         if let Some(field) = unbounded.filter(|_| effective_limits.has_money()) {
             return Err(RelayError::bad_request(&field.to_string()));
         }
@@ -124,19 +127,17 @@ impl RelayState {
             }
             Ok(Admission::Blocked(scope, reason)) => {
                 self.alert_spent_limit(&effective_limits, &scope, &reason, request.at).await;
-                let advice = Box::pin(self.find_cost_reduction(
-                    request,
-                    caller,
-                    facts,
-                    (body, &own),
-                    &reason,
-                ))
-                .await;
+                let advice = Box::pin(self.find_cost_reduction(&priced_request, &reason)).await;
                 let operator_message = self.operator_message().await;
-                let texts = (operator_message.as_deref(), advice.as_deref());
                 let owner =
                     Box::pin(self.find_limit_owner(&effective_limits, scope, &reason)).await;
-                Err(RelayError::blocked_by_limit(&owner, &reason, request.at, texts))
+                Err(RelayError::blocked_by_limit(
+                    &owner,
+                    &reason,
+                    request.at,
+                    operator_message.as_deref(),
+                    advice.as_deref(),
+                ))
             }
             Err(error) => self.apply_outage_policy(&effective_limits, &error).map(|()| None),
         }

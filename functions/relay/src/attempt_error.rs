@@ -220,7 +220,7 @@ impl AttemptError {
         match self {
             Self::ErrorResponse { client_response: Some(client_response), permit, .. } => {
                 let (head, body) = *client_response;
-                Ok(relay_error_response(request, &head, (body, permit), wait))
+                Ok(relay_error_response(request, &head, body, permit, wait))
             }
             Self::FirstEvent { failure, is_event: false, .. } => {
                 let text = quote_start(&failure.message);
@@ -228,7 +228,7 @@ impl AttemptError {
             }
             Self::ErrorResponse { head, body, permit, .. }
             | Self::FirstEvent { head, body, permit, .. } => {
-                Ok(relay_error_response(request, &head, (body, permit), wait))
+                Ok(relay_error_response(request, &head, body, permit, wait))
             }
             Self::InvalidResponse(reason) => Err(RelayError::invalid_response(&reason)),
             Self::UnusableResponse { reason, .. } => Err(RelayError::unusable_response(reason)),
@@ -277,7 +277,8 @@ impl AttemptError {
 fn relay_error_response(
     request: &RequestContext,
     head: &Parts,
-    (body, permit): (Bytes, Option<MemoryPermit>),
+    body: Bytes,
+    permit: Option<MemoryPermit>,
     wait: Option<u64>,
 ) -> Response<RelayBody> {
     let mut head = client_response::relayed_head(request, head);

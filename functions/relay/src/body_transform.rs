@@ -1,7 +1,7 @@
 //! Changes an answer's bytes for the client, and passes the upstream's events to the usage meter.
 //! `response_conversion` chooses the transform.
 
-use crate::body_workers::{COPY_MEMORY_FACTOR, LONG_BYTES, TRANSLATION_MEMORY_FACTOR};
+use crate::body_workers::{COPY_MEMORY_FACTOR, JobSize, LONG_BYTES, TRANSLATION_MEMORY_FACTOR};
 use baton_domain::protocol::Framing;
 use baton_protocol::bedrock::{FrameError, FramesToSse, PING, SseToFrames};
 use baton_protocol::error::{ErrorBody, ErrorForm, encode_error_event};
@@ -46,7 +46,8 @@ impl TranslatedEvents {
     /// Translates events with `stream`. The framings are those of the client and of the upstream.
     pub(crate) fn new(
         stream: translate::StreamTranslator,
-        (client_framing, upstream_framing): (Framing, Framing),
+        client_framing: Framing,
+        upstream_framing: Framing,
     ) -> Self {
         let deframer = (upstream_framing == Framing::AwsEventStream).then(FramesToSse::default);
         let frame = (client_framing == Framing::AwsEventStream).then(SseToFrames::default);
@@ -169,16 +170,16 @@ impl BodyTransform {
 
     /// Returns how many bytes of unfinished frames an event stream holds here, and how much memory
     /// the work on its events needs (see `body_workers`). Returns `None` if that work is short.
-    pub(crate) fn event_work(&self) -> Option<(usize, usize)> {
+    pub(crate) fn event_work(&self) -> Option<JobSize> {
         match self {
-            Self::TranslateEvents(events) => Some((
+            Self::TranslateEvents(events) => Some(JobSize::new(
                 events.deframer.as_ref().map_or(0, FramesToSse::held_bytes),
                 TRANSLATION_MEMORY_FACTOR,
             )),
             Self::IntoEvents(frames) | Self::MeteredFrames(frames) => {
-                Some((frames.held_bytes(), COPY_MEMORY_FACTOR))
+                Some(JobSize::new(frames.held_bytes(), COPY_MEMORY_FACTOR))
             }
-            Self::IntoFrames(_) => Some((0, COPY_MEMORY_FACTOR)),
+            Self::IntoFrames(_) => Some(JobSize::new(0, COPY_MEMORY_FACTOR)),
             _ => None,
         }
     }

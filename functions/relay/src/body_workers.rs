@@ -35,6 +35,21 @@ pub(crate) const COPY_MEMORY_FACTOR: usize = 1;
 /// `tests/request_memory.rs`).
 pub(crate) const TRANSLATION_MEMORY_FACTOR: usize = 12;
 
+/// The size of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct JobSize {
+    /// The length of the body.
+    pub(crate) bytes: usize,
+    /// The memory that the work needs, as a multiple of that length.
+    pub(crate) memory_factor: usize,
+}
+
+impl JobSize {
+    pub(crate) fn new(bytes: usize, memory_factor: usize) -> Self {
+        Self { bytes, memory_factor }
+    }
+}
+
 /// The threads for long bodies.
 pub(crate) struct BodyWorkers {
     /// The class of bodies from [`LONG_BYTES`] to below [`LONGEST_BYTES`].
@@ -84,23 +99,22 @@ impl BodyWorkers {
         if bytes < LONGEST_BYTES { &self.long } else { &self.longest }
     }
 
-    /// Runs `work` on a body of `bytes` length: at once for a short body, on another thread for a
-    /// long one. `memory_factor` is the memory that the work needs, as a multiple of that length.
+    /// Runs `work` on a body of this size: at once for a short body, on another thread for a long
+    /// one.
     ///
     /// # Errors
     /// The process is stopping.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         key: &KeyId,
-        (bytes, memory_factor): (usize, usize),
+        size: JobSize,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, RelayError> {
-        if bytes < LONG_BYTES {
+        if size.bytes < LONG_BYTES {
             return Ok(work());
         }
         // Boxed, because the future is large and few requests need it.
-        let run =
-            async { self.acquire_permits(key, (bytes, memory_factor)).await?.run(work).await };
+        let run = async { self.acquire_permits(key, size).await?.run(work).await };
         Box::pin(run).await
     }
 
@@ -128,7 +142,7 @@ impl BodyWorkers {
     pub(crate) async fn run_with_permit<T: Send + 'static>(
         &self,
         permit: KeyPermit,
-        size: (usize, usize),
+        size: JobSize,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, RelayError> {
         self.acquire_job_permit(permit, size).await?.run(work).await
@@ -142,20 +156,21 @@ impl BodyWorkers {
     pub(crate) async fn acquire_permits(
         &self,
         key: &KeyId,
-        (bytes, memory_factor): (usize, usize),
+        size: JobSize,
     ) -> Result<JobPermit, RelayError> {
-        let permit = self.acquire_key_permit(key, bytes).await?;
-        self.acquire_job_permit(permit, (bytes, memory_factor)).await
+        let permit = self.acquire_key_permit(key, size.bytes).await?;
+        self.acquire_job_permit(permit, size).await
     }
 
     async fn acquire_job_permit(
         &self,
         permit: KeyPermit,
-        (bytes, memory_factor): (usize, usize),
+        size: JobSize,
     ) -> Result<JobPermit, RelayError> {
         if permit.0.is_none() {
             return Ok(JobPermit(None));
         }
+        let JobSize { bytes, memory_factor } = size;
         let size_class = self.size_class(bytes);
         let kib = u32::try_from(bytes.saturating_mul(memory_factor) / 1024).unwrap_or(u32::MAX);
         let kib = kib.clamp(size_class.job_kib_min, size_class.memory_kib);
@@ -229,7 +244,8 @@ mod tests {
         let thread = || std::thread::current().id();
         let own = thread();
         for (bytes, is_own) in [(LONG_BYTES - 1, true), (LONG_BYTES, false)] {
-            let worker = workers.run(&key(1), (bytes, TRANSLATION_MEMORY_FACTOR), thread).await;
+            let worker =
+                workers.run(&key(1), JobSize::new(bytes, TRANSLATION_MEMORY_FACTOR), thread).await;
             let Ok(worker) = worker else { panic!("{bytes} bytes") };
             assert_eq!(worker == own, is_own, "{bytes} bytes");
         }
@@ -248,7 +264,7 @@ mod tests {
                 begun.send(name).unwrap();
                 wait.recv().unwrap();
             };
-            assert!(workers.run(&key(key_number), (bytes, 1), work).await.is_ok());
+            assert!(workers.run(&key(key_number), JobSize::new(bytes, 1), work).await.is_ok());
         });
         go
     }
@@ -282,7 +298,7 @@ mod tests {
             running[name].send(()).unwrap();
         }
         assert_eq!(order, [0, 5, 1, 2, 3, 4]);
-        let again = workers.run(&key(3), (LONG_BYTES, 0), || ()).await;
+        let again = workers.run(&key(3), JobSize::new(LONG_BYTES, 0), || ()).await;
         assert!(
             again.is_ok() && workers.long.queues.lock().unwrap().len() <= 2,
             "idle keys are removed"
@@ -355,7 +371,8 @@ mod tests {
                 panic!("the work of one request");
             };
             let request = tokio::spawn(async move {
-                let _: Result<(), _> = workers.run(&key(1), (LONG_BYTES, 0), work).await;
+                let _: Result<(), _> =
+                    workers.run(&key(1), JobSize::new(LONG_BYTES, 0), work).await;
             });
             assert!(request.await.is_err_and(|error| error.is_panic()));
         }

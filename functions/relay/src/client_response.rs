@@ -347,7 +347,8 @@ impl RelayError {
         owner: &LimitOwner,
         reason: &BlockReason,
         now: Timestamp,
-        (operator_message, advice): (Option<&str>, Option<&str>),
+        operator_message: Option<&str>,
+        advice: Option<&str>,
     ) -> Self {
         let seconds = |until: &Option<Timestamp>| {
             let millis = until.as_ref()?.as_millisecond() - now.as_millisecond();

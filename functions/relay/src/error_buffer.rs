@@ -3,7 +3,7 @@
 use crate::attempt_error::{AttemptError, IncompleteCause};
 use crate::content_coding::ContentCoding;
 use crate::memory_budget::MemoryPermit;
-use crate::metered_body::{AnswerReader, MeteredBody};
+use crate::metered_body::{MeteredBody, ResponseReader};
 use crate::model_call::ModelCall;
 use crate::response_conversion::ResponsePlan;
 use crate::response_source::{ResponseSource, SourceEvent};
@@ -84,19 +84,19 @@ impl ErrorBuffer {
     /// Returns whether all of it was read.
     pub(crate) async fn read_rest(
         &mut self,
-        (source, workers): AnswerReader<'_>,
+        reader: &mut ResponseReader<'_>,
         metered_body: &mut MeteredBody,
     ) -> bool {
         let end = Instant::now() + ERROR_BODY_TIME_MAX;
         let is_whole = 'body: loop {
             while metered_body.has_pending() && Instant::now() < end {
-                let read = metered_body.read_step((&mut *source, workers)).await;
+                let read = metered_body.read_step(reader).await;
                 let Ok(Ok(data)) = read else { break 'body false };
                 if !self.add(&data) {
                     break 'body false;
                 }
             }
-            match timeout_at(end, source.next()).await {
+            match timeout_at(end, reader.source.next()).await {
                 Ok(SourceEvent::Chunk(data)) => metered_body.add_chunk(data),
                 next => break matches!(next, Ok(SourceEvent::End)),
             }
@@ -155,7 +155,8 @@ impl ErrorBuffer {
     pub(crate) async fn read_error(
         mut self,
         response_plan: ResponsePlan,
-        (mut head, mut source): (Parts, ResponseSource),
+        mut head: Parts,
+        mut source: ResponseSource,
     ) -> AttemptError {
         self.read(&mut source).await;
         let (body, permit) = self.decompress(&mut head.headers);

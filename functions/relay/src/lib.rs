@@ -200,7 +200,7 @@ impl Relay {
         queue: UsageQueue,
     ) -> Result<Self, UpstreamCallError> {
         let upstream = UpstreamClient::new(&settings.timers, settings.upstreams.allow_private)?;
-        Ok(Self::with_upstream(upstream, settings, pepper, (store, queue)))
+        Ok(Self::with_upstream(upstream, settings, pepper, store, queue))
     }
 
     /// Creates a relay that calls `upstream`, over `store` and `queue`. Does no I/O.
@@ -208,7 +208,8 @@ impl Relay {
         upstream: UpstreamClient,
         settings: &Settings,
         pepper: impl Into<LiveSecret>,
-        (store, queue): (RelayStores, UsageQueue),
+        store: RelayStores,
+        queue: UsageQueue,
     ) -> Self {
         let signer = RequestSigner::new(store.clock().clone());
         let bounds = settings.bounds.clone();
@@ -393,13 +394,13 @@ impl RelayState {
         };
         match route {
             RelayRoute::CountTokens | RelayRoute::Bedrock(_, BedrockAction::CountTokens) => {
-                self.handle_model_call(request, caller, body, (Metering::Free, free_call)).await
+                self.handle_model_call(request, caller, body, Metering::Free, free_call).await
             }
             RelayRoute::Messages
             | RelayRoute::ChatCompletions
             | RelayRoute::Responses
             | RelayRoute::Bedrock(..) => {
-                self.handle_model_call(request, caller, body, (Metering::Metered, None)).await
+                self.handle_model_call(request, caller, body, Metering::Metered, None).await
             }
             // Boxed, so that the future of a model call stays small.
             RelayRoute::InferenceProfiles => {

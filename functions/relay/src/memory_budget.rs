@@ -135,7 +135,7 @@ impl MemoryBudget {
         if let Some(max) = concurrency.filter(|max| is_metered && metered >= *max) {
             return Err(MemoryLimitReached::Concurrency(max));
         }
-        state.take_bytes(self.0.limits, key, (0, bytes))?;
+        state.take_bytes(self.0.limits, key, 0, bytes)?;
         if let Some(key_memory) = state.by_key.get_mut(key) {
             key_memory.requests += 1;
             key_memory.metered += u32::from(is_metered);
@@ -217,13 +217,14 @@ impl MemoryBudget {
 }
 
 impl BudgetState {
-    /// Takes `bytes` for a permit that holds `own` bytes so far. A permit that is the only one can
+    /// Takes `bytes` for a permit that holds `held_bytes` so far. A permit that is the only one can
     /// take the last quarter too.
     fn take_bytes(
         &mut self,
         limits: MemoryLimits,
         key: &KeyId,
-        (own, bytes): (usize, usize),
+        held_bytes: usize,
+        bytes: usize,
     ) -> Result<(), MemoryLimitReached> {
         let key_memory = self.by_key.get(key).map_or(0, |key_memory| key_memory.bytes) + bytes;
         if key_memory > limits.per_key {
@@ -232,7 +233,7 @@ impl BudgetState {
         let total = self.total + bytes;
         let is_crowded = total > limits.total / 4 * 3;
         if total > limits.total
-            || (is_crowded && key_memory > limits.per_key / 8 && self.total > own)
+            || (is_crowded && key_memory > limits.per_key / 8 && self.total > held_bytes)
         {
             return Err(MemoryLimitReached::Process);
         }
@@ -289,7 +290,7 @@ impl MemoryPermit {
         // Grows in steps, so that small chunks do not take the lock each time.
         let rest = self.budget.bytes_max().saturating_sub(self.bytes);
         let more = more.max(STEP.min(rest));
-        self.budget.lock_state().take_bytes(self.budget.0.limits, &self.key, (self.bytes, more))?;
+        self.budget.lock_state().take_bytes(self.budget.0.limits, &self.key, self.bytes, more)?;
         self.bytes += more;
         Ok(())
     }
@@ -317,7 +318,7 @@ impl MemoryPermit {
         }
         let mut state = self.budget.lock_state();
         if let Some(more) = bytes.checked_sub(self.bytes) {
-            state.take_bytes(limits, &self.key, (self.bytes, more))?;
+            state.take_bytes(limits, &self.key, self.bytes, more)?;
         } else {
             let less = self.bytes - bytes;
             state.total -= less;

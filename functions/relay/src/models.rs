@@ -71,7 +71,7 @@ impl RelayState {
         };
         let member = &members[index];
         match self.fetch_model_list(request, member).await {
-            Some((head, body)) => Ok(self.filter_model_list(request, caller, member, (head, body))),
+            Some((head, body)) => Ok(self.filter_model_list(request, caller, member, &head, body)),
             None => Ok(self.list_priced_models(caller, from_ref(member), format)),
         }
     }
@@ -211,7 +211,7 @@ impl RelayState {
             (head.status.is_success() && is_answer).then_some((head, body))
         };
         let (head, body) = tokio::time::timeout(LIST_TIMEOUT, call).await.ok().flatten()?;
-        self.model_lists.put(id, &url, (&head, &body));
+        self.model_lists.put(id, &url, &head, &body);
         Some((head, body))
     }
 
@@ -269,10 +269,11 @@ impl RelayState {
         request: &RequestContext,
         caller: &AuthenticatedKey,
         member: &PoolMember,
-        (head, body): (Parts, Bytes),
+        head: &Parts,
+        body: Bytes,
     ) -> Response<RelayBody> {
         let (mut head, format) =
-            (client_response::relayed_head(request, &head), ModelListFormat::from_request(request));
+            (client_response::relayed_head(request, head), ModelListFormat::from_request(request));
         let unrestricted = caller.key().models.is_empty()
             && member.account.models.is_empty()
             && member.account.model_map.is_empty();

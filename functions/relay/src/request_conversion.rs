@@ -5,7 +5,7 @@
 
 use crate::attempt_error::AttemptError;
 use crate::body_workers::{
-    COPY_MEMORY_FACTOR, LONG_BYTES, READ_MEMORY_FACTOR, TRANSLATION_MEMORY_FACTOR,
+    COPY_MEMORY_FACTOR, JobSize, LONG_BYTES, READ_MEMORY_FACTOR, TRANSLATION_MEMORY_FACTOR,
 };
 use crate::memory_budget::MemoryRequest;
 use crate::model_call::{Metering, OutboundCall};
@@ -50,7 +50,9 @@ impl RelayState {
         &self,
         request: &RequestContext,
         member: &PoolMember,
-        (plan, call, model): (ConversionPlan, &OutboundCall, &str),
+        plan: ConversionPlan,
+        call: &OutboundCall,
+        model: &str,
     ) -> Result<UpstreamRequest, AttemptError> {
         let (account, client_headers) = (&member.account, &request.head.headers);
         let is_stream = call.model_call.stream;
@@ -65,7 +67,7 @@ impl RelayState {
         headers.insert(CONTENT_TYPE, JSON);
         plan.check_guardrail(client_headers)?;
         let limits = self.own_limits(request, account, model);
-        let conversion = new_conversion(request, member, (plan, call, model), limits);
+        let conversion = new_conversion(request, member, plan, call, model, limits);
         let key = &call.model_call.caller.key().id;
         let ConvertedRequest { path, body, hint, betas, dropped } =
             Box::pin(self.convert_body(key, conversion)).await?;
@@ -99,7 +101,7 @@ impl RelayState {
         let scan = move || conversion.scan();
         let conversion = self
             .body_workers
-            .run(key, (bytes, READ_MEMORY_FACTOR), scan)
+            .run(key, JobSize::new(bytes, READ_MEMORY_FACTOR), scan)
             .await
             .map_err(stopping)?;
         let memory_factor = conversion_memory_factor(&conversion);
@@ -113,7 +115,7 @@ impl RelayState {
         } else {
             None
         };
-        let (size, work) = ((bytes, memory_factor), move || conversion.convert());
+        let (size, work) = (JobSize::new(bytes, memory_factor), move || conversion.convert());
         let mut converted =
             self.body_workers.run_with_permit(key_permit, size, work).await.map_err(stopping)??;
         if let Some(mut memory) = memory {
@@ -138,7 +140,9 @@ fn conversion_memory_factor(conversion: &ScannedConversion) -> usize {
 fn new_conversion(
     request: &RequestContext,
     member: &PoolMember,
-    (plan, call, model): (ConversionPlan, &OutboundCall, &str),
+    plan: ConversionPlan,
+    call: &OutboundCall,
+    model: &str,
     limits: OwnLimits,
 ) -> RequestConversion {
     let betas = request.head.headers.get_all("anthropic-beta").iter();

@@ -4,7 +4,7 @@ use crate::attempt_error::{AttemptError, IncompleteCause};
 use crate::body_workers::BodyWorkers;
 use crate::error_buffer::{ErrorBuffer, is_billable};
 use crate::memory_budget::{MemoryLimitReached, MemoryPermit, MemoryRequest, retry_for_memory};
-use crate::metered_body::{AnswerReader, MeteredBody, UndecodableResponse};
+use crate::metered_body::{MeteredBody, ResponseReader, UndecodableResponse};
 use crate::model_call::ModelCall;
 use crate::response_conversion::{DeclaredForm, ResponsePlan, whole_error};
 use crate::response_source::{ResponseSource, SourceEvent};
@@ -39,20 +39,22 @@ impl RelayState {
     pub(crate) async fn buffer_response(
         &self,
         request: &RequestContext,
-        (mut response_plan, model_call): (ResponsePlan, &ModelCall),
-        (mut head, mut source): (Parts, ResponseSource),
+        mut response_plan: ResponsePlan,
+        model_call: &ModelCall,
+        mut head: Parts,
+        mut source: ResponseSource,
     ) -> Result<BufferedResponse, AttemptError> {
         let key = &model_call.caller.key().id;
-        let workers = (&self.body_workers, key);
+        let workers = &self.body_workers;
         if let Some(reason) = misconfigured(head.status) {
             return Err(AttemptError::Misconfigured(reason.to_owned()));
         }
         let mut permit = response_plan.permit.take().map_or_else(|| self.response_permit(key), Ok);
         if !head.status.is_success() {
             let error_body = ErrorBuffer::new(permit.ok());
-            return Err(error_body.read_error(response_plan, (head, source)).await);
+            return Err(error_body.read_error(response_plan, head, source).await);
         }
-        let form = DeclaredForm::new(&head, (model_call.stream, response_plan.answer_protocol()));
+        let form = DeclaredForm::new(&head, model_call.stream, response_plan.answer_protocol());
         let transform = response_plan.into_body_transform(&mut head, model_call.stream);
         let mut metered_body = MeteredBody::new(&head.headers, request.accepts_gzip(), transform);
         metered_body.expect_choices(model_call.choices);
@@ -68,15 +70,15 @@ impl RelayState {
         let budget = BufferBudget::try_new(self, permit, &metered_body)?;
         let buffer = ResponseBuffer { chunks: Vec::new(), metered_body, budget };
         if !buffer.metered_body.is_stream() {
-            let timer = self.timeouts.idle;
+            let idle_timeout = self.timeouts.idle;
             return buffer
-                .buffer_whole((&form, model_call), (head, source), (timer, workers))
+                .buffer_whole(&form, model_call, head, source, idle_timeout, workers)
                 .await;
         }
         if !buffer.metered_body.is_unread() {
             // Pings do not prolong the wait for the first event.
             source.limit_deadline_to_idle_timeout();
-            return buffer.buffer_start(model_call, (head, source), workers).await;
+            return buffer.buffer_start(model_call, head, source, workers).await;
         }
         if buffer.metered_body.writes_bytes() {
             let failure = BufferFailure::Undecodable(UndecodableResponse::CODING);
@@ -105,15 +107,18 @@ impl ResponseBuffer {
     async fn buffer_start(
         mut self,
         model_call: &ModelCall,
-        (head, mut source): (Parts, ResponseSource),
-        workers: (&BodyWorkers, &KeyId),
+        head: Parts,
+        mut source: ResponseSource,
+        workers: &BodyWorkers,
     ) -> Result<BufferedResponse, AttemptError> {
+        let key = &model_call.caller.key().id;
+        let mut reader = ResponseReader { source: &mut source, workers, key };
         let mut empty_deadline = None;
         let failure = loop {
             if self.metered_body.has_untranslatable_event() {
                 // The usage can still follow.
                 let mut rest = ErrorBuffer::new(None);
-                rest.read_rest((&mut source, workers), &mut self.metered_body).await;
+                rest.read_rest(&mut reader, &mut self.metered_body).await;
                 break BufferFailure::Untranslatable;
             }
             if self.metered_body.has_good_start() {
@@ -121,8 +126,7 @@ impl ResponseBuffer {
             }
             if matches!(self.metered_body.first_event(), AnswerStart::Error(_)) {
                 let mut error_body = ErrorBuffer::from_chunks(&self.chunks, self.budget.permit);
-                let reader = (&mut source, workers);
-                let is_whole = error_body.read_rest(reader, &mut self.metered_body).await;
+                let is_whole = error_body.read_rest(&mut reader, &mut self.metered_body).await;
                 return Err(if is_whole {
                     error_body.into_first_event_error(head, self.metered_body, model_call)
                 } else {
@@ -130,13 +134,13 @@ impl ResponseBuffer {
                 });
             }
             if self.metered_body.has_pending() {
-                match self.read_step((&mut source, workers)).await {
+                match self.read_step(&mut reader).await {
                     Ok(()) => continue,
                     Err(failure) => break failure,
                 }
             }
             let is_empty = self.metered_body.has_only_begun();
-            let Ok(next) = next_event(&mut empty_deadline, is_empty, &mut source).await else {
+            let Ok(next) = next_event(&mut empty_deadline, is_empty, reader.source).await else {
                 // The client does not wait longer for an error that might follow.
                 return Ok(self.into_response(head, source));
             };
@@ -150,7 +154,7 @@ impl ResponseBuffer {
                         model_call,
                     ));
                 }
-                end => break BufferFailure::from_end(&end, &source, &self.metered_body),
+                end => break BufferFailure::from_end(&end, reader.source, &self.metered_body),
             }
         };
         Err(failure.into_attempt_error(self.metered_body, model_call.body_bytes))
@@ -160,27 +164,31 @@ impl ResponseBuffer {
     /// reads its usage, and translates it if needed, before the client gets any of it.
     async fn buffer_whole(
         mut self,
-        (form, model_call): (&DeclaredForm, &ModelCall),
-        (head, mut source): (Parts, ResponseSource),
-        (idle_timeout, workers): (Duration, (&BodyWorkers, &KeyId)),
+        form: &DeclaredForm,
+        model_call: &ModelCall,
+        head: Parts,
+        mut source: ResponseSource,
+        idle_timeout: Duration,
+        workers: &BodyWorkers,
     ) -> Result<BufferedResponse, AttemptError> {
+        let key = &model_call.caller.key().id;
+        let mut reader = ResponseReader { source: &mut source, workers, key };
         let end = loop {
             if self.metered_body.has_pending() {
-                match self.read_step((&mut source, workers)).await {
+                match self.read_step(&mut reader).await {
                     Ok(()) => continue,
                     Err(failure) => break Err(failure),
                 }
             }
-            match source.next().await {
+            match reader.source.next().await {
                 SourceEvent::Chunk(chunk) => {
                     self.add_chunk(chunk);
-                    source.set_idle_timeout(idle_timeout);
+                    reader.source.set_idle_timeout(idle_timeout);
                 }
                 SourceEvent::End => {
-                    let reader = (&mut source, workers);
-                    break finish_whole_response(form, &mut self.metered_body, reader).await;
+                    break finish_whole_response(form, &mut self.metered_body, &mut reader).await;
                 }
-                end => break Err(BufferFailure::from_end(&end, &source, &self.metered_body)),
+                end => break Err(BufferFailure::from_end(&end, reader.source, &self.metered_body)),
             }
         };
         match end {
@@ -207,11 +215,9 @@ impl ResponseBuffer {
     }
 
     /// Passes the next bytes through the meter and counts them.
-    async fn read_step(
-        &mut self,
-        (source, workers): AnswerReader<'_>,
-    ) -> Result<(), BufferFailure> {
-        let read = self.metered_body.read_step((&mut *source, workers)).await;
+    async fn read_step(&mut self, reader: &mut ResponseReader<'_>) -> Result<(), BufferFailure> {
+        let read = self.metered_body.read_step(reader).await;
+        let source = &mut *reader.source;
         let read = read.map_err(|end| BufferFailure::from_end(&end, source, &self.metered_body))?;
         let chunk = read.map_err(|fault| match fault {
             UndecodableResponse::TOO_MUCH => BufferFailure::TooLarge(fault.0),
@@ -250,15 +256,15 @@ enum WholeResponse {
 async fn finish_whole_response(
     form: &DeclaredForm,
     metered_body: &mut MeteredBody,
-    (source, workers): AnswerReader<'_>,
+    reader: &mut ResponseReader<'_>,
 ) -> Result<WholeResponse, BufferFailure> {
     let Some(size) = metered_body.long_end() else {
         return read_whole_response(form, metered_body);
     };
     let form = form.clone();
     let read = move |body: &mut MeteredBody| read_whole_response(&form, body);
-    let read = Box::pin(metered_body.run_on_workers((&mut *source, workers), size, read)).await;
-    read.unwrap_or_else(|end| Err(BufferFailure::from_end(&end, source, metered_body)))
+    let read = Box::pin(metered_body.run_on_workers(reader, size, read)).await;
+    read.unwrap_or_else(|end| Err(BufferFailure::from_end(&end, reader.source, metered_body)))
 }
 
 fn read_whole_response(

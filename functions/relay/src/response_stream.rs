@@ -7,7 +7,7 @@ use crate::body::{ClientPresence, RelayBody, ResponseAborted};
 use crate::chunk_list::ChunkList;
 use crate::forward::UpstreamResponse;
 use crate::memory_budget::{MEMORY_TIMEOUT, StreamMemory};
-use crate::metered_body::{AnswerReader, MeteredBody, UndecodableResponse};
+use crate::metered_body::{MeteredBody, ResponseReader, UndecodableResponse};
 use crate::response_buffer::{BufferedResponse, RESPONSE_MEMORY_FULL};
 use crate::response_source::{ResponseSource, SourceEvent};
 use crate::settle::{PendingUsage, RequestEnd};
@@ -67,8 +67,8 @@ impl RelayState {
         // body has been settled.
         head.headers.remove(CONTENT_LENGTH);
         client_response::set_stream_headers(&mut head.headers);
-        let background_tasks = (self.background_tasks.clone(), self.timeouts.drain);
-        Response::from_parts(head, RelayBody::from_stream(chunks, client, background_tasks))
+        let (background_tasks, drain) = (self.background_tasks.clone(), self.timeouts.drain);
+        Response::from_parts(head, RelayBody::from_stream(chunks, client, background_tasks, drain))
     }
 
     /// Returns the chunks for the client, and settles before their end. An answer that is not a
@@ -96,7 +96,7 @@ impl RelayState {
             let _open = open_stream;
             let is_stream = metered_body.is_stream();
             let bytes = source.read_ahead_bytes();
-            let mut end_event = update_memory((&mut memory, bytes), &mut metered_body, &mut chunks).err();
+            let mut end_event = update_memory(&mut memory, bytes, &mut metered_body, &mut chunks).err();
             if let Some(first) = ChunkList::take_from(&mut chunks) {
                 yield Ok(first);
             }
@@ -106,7 +106,7 @@ impl RelayState {
                     end_event = reserve_memory(&mut source, &mut metered_body, &mut memory).await;
                 }
                 if end_event.is_none() {
-                    let reader = (&mut source, (&self.body_workers, &key));
+                    let reader = ResponseReader { source: &mut source, workers: &self.body_workers, key: &key };
                     end_event = read_chunks(reader, &mut metered_body, &mut chunks, &mut memory).await;
                 }
                 if let Some(next) = ChunkList::take_from(&mut chunks) {
@@ -130,7 +130,7 @@ impl RelayState {
             };
             let (can_append_event, has_gap) = (metered_body.can_append_event(), metered_body.has_gap());
             let reports_end = is_stream && !metered_body.is_unread();
-            let reader = (&mut source, (&self.body_workers, &key));
+            let reader = ResponseReader { source: &mut source, workers: &self.body_workers, key: &key };
             let (closing_bytes, end_event) = finish_decoding(reader, &mut metered_body, end_event).await;
             yield Ok(closing_bytes.into());
             let mid_event = metered_body.is_mid_event();
@@ -188,7 +188,8 @@ const BLOCKING_BYTES: usize = 64 * 1024;
 /// More than [`PASSED_BYTES_MAX`] bytes wait for the client, and no memory is left. They are dropped
 /// and the stream ends.
 fn update_memory(
-    (memory, read_ahead): (&mut StreamMemory, usize),
+    memory: &mut StreamMemory,
+    read_ahead: usize,
     metered_body: &mut MeteredBody,
     chunks: &mut Vec<Bytes>,
 ) -> Result<bool, SourceEvent> {
@@ -262,7 +263,7 @@ async fn next_event(
 /// Reads on and adds to `chunks` what has arrived by now, in the form for the client. Waits for the
 /// next chunk if none is left. Returns why the answer ends, once that is known.
 async fn read_chunks(
-    (source, workers): AnswerReader<'_>,
+    mut reader: ResponseReader<'_>,
     metered_body: &mut MeteredBody,
     chunks: &mut Vec<Bytes>,
     memory: &mut StreamMemory,
@@ -271,7 +272,7 @@ async fn read_chunks(
     let mut next = if metered_body.has_pending() {
         None
     } else {
-        Some(next_event(source, metered_body, memory).await)
+        Some(next_event(reader.source, metered_body, memory).await)
     };
     loop {
         match next {
@@ -290,7 +291,7 @@ async fn read_chunks(
             ) => return next,
         }
         while metered_body.has_pending() {
-            match metered_body.read_step((&mut *source, workers)).await {
+            match metered_body.read_step(&mut reader).await {
                 Ok(Ok(chunk)) => {
                     bytes += chunk.len();
                     chunks.push(chunk);
@@ -300,14 +301,14 @@ async fn read_chunks(
                 }
                 Err(end_event) => return Some(end_event),
             }
-            let read_ahead = source.read_ahead_bytes();
-            match update_memory((&mut *memory, read_ahead), metered_body, chunks) {
+            let read_ahead = reader.source.read_ahead_bytes();
+            match update_memory(memory, read_ahead, metered_body, chunks) {
                 Ok(can_read_on) if can_read_on && !is_write_full(chunks, bytes) => {}
                 Ok(_) => return None,
                 Err(end_event) => return Some(end_event),
             }
         }
-        next = Some(source.try_next().await?);
+        next = Some(reader.source.try_next().await?);
     }
 }
 
@@ -318,7 +319,7 @@ fn is_write_full(chunks: &[Bytes], bytes: usize) -> bool {
 
 /// Decodes the rest of the answer. Returns it with the final reason for the end.
 async fn finish_decoding(
-    reader: AnswerReader<'_>,
+    mut reader: ResponseReader<'_>,
     metered_body: &mut MeteredBody,
     end_event: SourceEvent,
 ) -> (Bytes, SourceEvent) {
@@ -329,7 +330,7 @@ async fn finish_decoding(
         Some(_) if is_cut => return (Bytes::new(), end_event),
         Some(size) => {
             let end = MeteredBody::observe_end;
-            match Box::pin(metered_body.run_on_workers(reader, size, end)).await {
+            match Box::pin(metered_body.run_on_workers(&mut reader, size, end)).await {
                 Ok(rest) => rest,
                 Err(end_event) => return (Bytes::new(), end_event),
             }

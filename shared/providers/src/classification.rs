@@ -128,7 +128,7 @@ fn classify_error(
             return try_another_privately(AccountEffect::NotPermitted);
         }
         Some(ErrorMeaning::AccountUnavailable(reason, until)) => {
-            try_another_privately(account_unavailable(upstream_error, facts, (reason, until), now))
+            try_another_privately(account_unavailable(upstream_error, facts, reason, until, now))
         }
         Some(ErrorMeaning::Refused) => {
             with_named_credential(credential_refused(facts, CooldownReason::CredentialRefused, now))
@@ -262,7 +262,8 @@ fn cool_model(facts: &RequestFacts<'_>, now: Timestamp) -> AccountEffect {
 fn account_unavailable(
     error: &UpstreamError<'_>,
     facts: &RequestFacts<'_>,
-    (reason, announced_end): (CooldownReason, Option<Timestamp>),
+    reason: CooldownReason,
+    announced_end: Option<Timestamp>,
     now: Timestamp,
 ) -> AccountEffect {
     let seconds_max = rules(facts.provider).spend_reset_seconds_max;
@@ -291,7 +292,7 @@ fn cool_unpaid_account(
     let cool =
         |until, is_estimated| cool_until(CooldownScope::Account, until, reason, is_estimated);
     if has_form_of(answer.error, facts.provider) {
-        account_unavailable(answer, facts, (reason, None), now)
+        account_unavailable(answer, facts, reason, None, now)
     } else if answer.error.is_silent() {
         cool(intermediary_cooldown_end(answer, now), true)
     } else {

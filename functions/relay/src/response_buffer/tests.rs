@@ -25,8 +25,9 @@ async fn tries_another(kind: &'static str, body: &'static str, reason: &'static 
         ResponseSource::new(upstream, Duration::from_secs(9), end, CancellationToken::new());
     let (workers, key) = (BodyWorkers::with_cores(1), KeyId::from_bits(1));
     metered_body.add_chunk(Bytes::from_static(body.as_bytes()));
+    let mut reader = ResponseReader { source: &mut source, workers: &workers, key: &key };
     while metered_body.has_pending() {
-        let read = metered_body.read_step((&mut source, (&workers, &key))).await;
+        let read = metered_body.read_step(&mut reader).await;
         assert!(matches!(read, Ok(Ok(_))), "it can be read");
     }
     let error = BufferFailure::TooLarge(reason).into_attempt_error(metered_body, 9);

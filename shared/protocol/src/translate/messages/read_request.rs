@@ -92,7 +92,7 @@ fn read_content(
     }
     let mut parts = Vec::new();
     for block in to_items(value).into_iter().flatten() {
-        read_block(block, path, (dropped, level), &mut parts)?;
+        read_block(block, path, dropped, level, &mut parts)?;
     }
     Ok(parts)
 }
@@ -100,7 +100,8 @@ fn read_content(
 fn read_block(
     value: JsonValue<'_>,
     path: &str,
-    (dropped, level): (&mut DroppedFields, usize),
+    dropped: &mut DroppedFields,
+    level: usize,
     parts: &mut Vec<TurnPart>,
 ) -> Result<(), TranslationError> {
     let Some(mut block) = ObjectReader::from_value(value) else {
@@ -132,7 +133,7 @@ fn read_block(
             is_error: block.take_bool("is_error").unwrap_or(false),
             parts: inner(&mut block, dropped)?,
         }),
-        "document" => return read_document(block, path, (dropped, level), parts),
+        "document" => return read_document(block, path, dropped, level, parts),
         "search_result" => {
             parts.extend(inner(&mut block, dropped)?);
             dropped.add_remaining(path, &block);
@@ -184,7 +185,8 @@ fn read_source(block: &mut ObjectReader<'_>) -> Option<MediaSource> {
 fn read_document(
     mut block: ObjectReader<'_>,
     path: &str,
-    (dropped, level): (&mut DroppedFields, usize),
+    dropped: &mut DroppedFields,
+    level: usize,
     parts: &mut Vec<TurnPart>,
 ) -> Result<(), TranslationError> {
     let title = block.take_nonempty_text("title");
