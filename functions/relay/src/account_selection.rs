@@ -41,7 +41,8 @@ pub(crate) struct AccountSelector {
     /// refers to.
     state_account: Option<AccountId>,
     tried: Vec<AccountId>,
-    /// How many of the tried accounts were not called, because they read no form of the request.
+    /// How many of the tried accounts were not called, because their protocol cannot express the
+    /// request.
     uncalled_count: usize,
     at_capacity: Vec<AccountId>,
     /// Accounts without a valid token.
@@ -463,9 +464,9 @@ impl AccountSelector {
         self.reasons_learned.push((id.clone(), reason));
     }
 
-    /// Excludes the account at `index` and all that would receive the request in the same form,
-    /// which cannot express it. They do not count as tried, so that an account of another form is
-    /// found in a mixed group.
+    /// The request cannot be converted for the account at `index`. Excludes it and every account that
+    /// needs the same conversion. They do not count as tried, so that accounts with another protocol
+    /// are still tried.
     pub(crate) fn exclude_form(&mut self, index: usize, shape: RequestShape) {
         let pool = Arc::clone(&self.pool);
         let form = |account: &Account| {

@@ -70,7 +70,8 @@ pub(crate) enum AttemptError {
     NoMemory(MemoryLimitReached),
     /// The answer has more bytes than the relay buffers. `reading` is what the meter read so far.
     /// `is_final` is false for a stream without output that the upstream can bill: another account
-    /// is asked. It is true whenever the relay's own memory is full, which no account can help.
+    /// is tried. It is true if the relay's own memory is full, because another account would not
+    /// change that.
     ResponseTooLarge { reason: &'static str, is_final: bool, reading: Box<Option<MeterReading>> },
     /// The process is stopping. `reading` is what the meter read so far.
     ShuttingDown { reading: Box<Option<MeterReading>> },

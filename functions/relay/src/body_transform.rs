@@ -31,7 +31,8 @@ pub(crate) enum BodyTransform {
     TranslateEvents(Box<TranslatedEvents>),
     /// The answer is translated to another protocol when it is complete. The meter collects it.
     TranslateWhole(Box<translate::ResponseContext>),
-    /// The same for a client that asked for a stream, which it gets in the framing that it reads.
+    /// As `TranslateWhole`, but the client asked for a stream: the translated answer is sent as
+    /// events in the client's framing.
     TranslateIntoStream(Box<translate::ResponseContext>, Framing),
 }
 
@@ -142,7 +143,7 @@ impl BodyTransform {
         Ok(match self {
             Self::TokenCount(recompute_length, withheld) => {
                 let buffered = withheld.split().freeze();
-                // A count is one number. A long answer is none, and passes unread.
+                // A token count is short. A long answer cannot be one, so it passes unchanged.
                 let is_short = buffered.len() < LONG_BYTES;
                 is_short.then(|| recompute_length(&buffered)).flatten().unwrap_or(buffered)
             }

@@ -190,8 +190,8 @@ impl MemoryBudget {
         }
     }
 
-    /// Takes what is kept of a request until its answer is over. A short rest counts with the
-    /// answer only.
+    /// Takes memory for the part of a request that is kept until its answer ends. Below [`STEP`]
+    /// bytes it returns `None`, because the answer's own permit covers so little.
     ///
     /// # Errors
     /// A limit is still reached after [`MEMORY_TIMEOUT`], or too many requests of the key wait.
@@ -295,8 +295,11 @@ impl MemoryPermit {
         Ok(())
     }
 
-    /// Does the same, up to the most that one request can take. A request that is as long as
-    /// permitted can then be the only one of its key.
+    /// As [`Self::grow_to`], but at most to [`MemoryBudget::bytes_max`], so that the largest permitted
+    /// request fits when it is the key's only one.
+    ///
+    /// # Errors
+    /// A limit is reached.
     pub(crate) fn grow_up_to(&mut self, bytes: usize) -> Result<(), MemoryLimitReached> {
         self.grow_to(bytes.min(self.budget.bytes_max()))
     }

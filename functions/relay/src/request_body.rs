@@ -95,7 +95,7 @@ impl RelayState {
         body: Bytes,
         permit: MemoryPermit,
     ) -> Result<(Bytes, MemoryPermit), RelayError> {
-        // The form of the body, with an unknown coding, is refused where it is read.
+        // An unknown coding is not an error here: `BodyFacts::read` refuses it.
         let Ok(Some(coding)) = RequestCoding::from_headers(&request.head.headers) else {
             return Ok((body, permit));
         };

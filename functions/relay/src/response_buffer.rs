@@ -35,7 +35,7 @@ pub(crate) struct BufferedResponse {
 
 impl RelayState {
     /// Reads the answer until it is clear that it is not an error, within the limits of buffering.
-    /// The first event of a stream must come within the silence that `source` permits at first.
+    /// The first event of a stream must arrive within the idle timeout that `source` has at the call.
     pub(crate) async fn buffer_response(
         &self,
         request: &RequestContext,

@@ -200,10 +200,10 @@ impl DeclaredForm {
     /// [`ResponseFormError`]
     pub(crate) fn check_whole_response(
         &self,
-        watch: &MeteredBody,
+        metered_body: &MeteredBody,
     ) -> Result<(), ResponseFormError> {
         let content_type = self.content_type.as_ref().map(HeaderValue::as_bytes);
-        match watch.whole_body() {
+        match metered_body.whole_body() {
             // A body that cannot be read is passed on, unless the header says that it is a page.
             Some(body) if self.is_unreadable && !body.is_empty() => {
                 check_content_type(content_type, self.asks_for_stream)

@@ -130,7 +130,7 @@ impl ResponseSource {
         }
     }
 
-    /// Ends the answer when the silence that is permitted now is over, even if chunks come.
+    /// Ends the answer when the current idle timeout has passed, even if chunks come.
     pub(crate) fn limit_deadline_to_idle_timeout(&mut self) {
         self.deadline = self.deadline.min(self.last_chunk_at + self.idle_timeout);
         self.reset_idle_timer();

@@ -233,7 +233,8 @@ async fn reserve_memory(
             Err(end_event) => return Some(end_event),
         }
     }
-    // Streams that hold much could wait for one another, so an event is given up, or an estimate.
+    // Streams that hold much could wait for one another, so the relay stops reading the event, or
+    // reserves nothing for the next chunk.
     let passes_unread = metered_body.pass_event_unread();
     let held_bytes = metered_body.held_bytes();
     let bytes = if passes_unread || held_bytes < BLOCKING_BYTES { bytes } else { 0 };

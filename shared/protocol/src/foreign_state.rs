@@ -101,7 +101,7 @@ fn find_span(whole: &[u8], part: &str) -> Range<usize> {
     start..start + part.len()
 }
 
-/// Whether some field of the name has a string that is suspect. Text inside of strings has escaped
+/// Whether a field of this name has a string that `is_suspect`. Text inside of strings has escaped
 /// quotation marks and does not match.
 fn has_field_text(body: &[u8], name: &str, is_suspect: impl Fn(&[u8]) -> bool) -> bool {
     let quoted = format!("\"{name}\"");

@@ -12,7 +12,7 @@ use baton_domain::model_capabilities::{
 };
 use memchr::memmem;
 
-/// Fields in which vendors tell their thinking and their own data.
+/// Fields in which vendors send thinking and data of their own.
 const VENDOR_FIELDS: [&str; 2] = ["provider_specific_fields", "thinking_blocks"];
 /// Fields of OpenAI's answers, which stand in those of many other vendors with `null`.
 const OPENAI_FIELDS: [&str; 4] = ["refusal", "annotations", "audio", "function_call"];

@@ -198,7 +198,7 @@ fn says_any(message: &str, phrases: &[&str]) -> bool {
     phrases.iter().any(|phrase| message.contains(phrase))
 }
 
-/// The message of an error object. Its code and type are added to `words`, the code first.
+/// The message of an error object. Its code and type are added to `names`, the code first.
 fn read_error_object(mut object: ObjectReader<'_>, names: &mut Vec<String>) -> Option<String> {
     let mut response = object.take_object("response").unwrap_or_default();
     if let Some(plain) = object.take_text("error") {

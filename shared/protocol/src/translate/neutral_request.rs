@@ -37,7 +37,7 @@ pub(super) struct NeutralRequest<'a> {
     pub(super) include_usage: bool,
     /// How much to think, from `none` to `max`: words that both protocols share.
     pub(super) effort: Option<String>,
-    /// Whether thinking is switched off where a field says so.
+    /// Whether the request must switch thinking off by the upstream's own field.
     pub(super) is_thinking_off: bool,
     /// Whether the client of the Messages API asks for thinking.
     pub(super) shows_thinking: bool,

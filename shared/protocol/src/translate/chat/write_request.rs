@@ -13,7 +13,7 @@ use crate::translate::neutral_request::{
 const SEE_IMAGE: &str = "The result follows as an image.";
 
 /// Writes the request for `options.model`. Fields that the upstream does not support are added to
-/// `ask.dropped`.
+/// `request.dropped`.
 pub(in crate::translate) fn write_request(
     request: &mut NeutralRequest<'_>,
     options: &WriteOptions<'_>,

@@ -132,8 +132,8 @@ fn drop_empty_turns(request: &mut NeutralRequest<'_>, is_messages: bool) {
     }
 }
 
-/// Says the system's texts as the user's. OpenAI answers a system message alone, which title makers
-/// and evaluations send; the Messages API and many chat templates need a user's message.
+/// Turns system messages into user messages. OpenAI answers a system message alone, which title
+/// makers and evaluations send; the Messages API and many chat templates need a user's message.
 fn convert_system_turns_to_user(request: &mut NeutralRequest<'_>) {
     for turn in std::mem::take(&mut request.turns) {
         request.add_parts(TurnRole::User, turn.parts);

@@ -7,11 +7,11 @@ use crate::translate::neutral_request::{
 use baton_domain::model_capabilities::ModelCapabilities;
 use baton_domain::protocol::UpstreamProtocol;
 
-/// What a model is told that cannot be bound to JSON.
+/// The instruction for a model that cannot be bound to JSON.
 const ONLY_JSON: &str =
     "Answer with one JSON object and nothing else: no other text and no Markdown code fence.";
 
-/// Fits the form. A model without structured outputs is told the form in words.
+/// Fits the form. A model without structured outputs gets the form as an instruction.
 pub(super) fn fit_format(
     request: &mut NeutralRequest<'_>,
     capabilities: &ModelCapabilities,
@@ -35,7 +35,7 @@ pub(super) fn fit_format(
     match request.format.take() {
         None => {}
         Some(OutputFormat::Json) if is_messages => {
-            add_system_instruction(request, ONLY_JSON.to_owned())
+            add_system_instruction(request, ONLY_JSON.to_owned());
         }
         Some(format @ OutputFormat::Json) => request.format = Some(format),
         Some(OutputFormat::Schema { name, schema, strict }) => {

@@ -118,7 +118,7 @@ fn is_of_objects(fields: &SchemaFields<'_>) -> bool {
 /// How a keyword is written for Anthropic.
 enum KeywordForm {
     Kept,
-    /// Its meaning is said in the description.
+    /// Its meaning is written into the description.
     MovedToDescription,
     Dropped,
     Schema,

@@ -17,7 +17,7 @@ use baton_domain::model_capabilities::{
 const BUDGET_MIN: u64 = 1_024;
 
 /// Writes the request for `options.model`. Fields that the upstream does not support are added to
-/// `ask.dropped`.
+/// `request.dropped`.
 pub(in crate::translate) fn write_request(
     request: &mut NeutralRequest<'_>,
     options: &WriteOptions<'_>,

@@ -23,7 +23,7 @@ pub(super) fn item_id(
     format!("{kind}_{response_id}_{index}")
 }
 
-/// Writes an item. If it is not `done`, its content is still empty.
+/// Writes an item. If not `is_complete`, its content is still empty.
 pub(super) fn write_item(
     fields: &mut ObjectWriter<'_>,
     context: &ResponseContext,

@@ -291,7 +291,7 @@ fn write_tool(fields: &mut ObjectWriter<'_>, tool: &ToolDefinition<'_>) {
     fields.flag("strict", tool.strict == Some(true));
 }
 
-/// Writes how much to think, and what is told of it. A summary is requested only for a client that
+/// Writes the effort, and whether a summary of the reasoning is requested: only for a client that
 /// asks for one, because OpenAI refuses it to organizations that are not verified
 /// (continuedev/continue #12031, 2026-04).
 fn write_reasoning(
