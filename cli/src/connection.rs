@@ -40,8 +40,8 @@ const ABANDONED_REQUESTS_MAX: u32 = 100;
 /// The longest head of a request. hyper's own bound is the size of a buffer, which one more read
 /// can exceed.
 pub(crate) const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// How much of an answer an HTTP/1 connection is given at once, and how much of it can be unsent
-/// when it is given more. hyper copies what it is given.
+/// How much of an answer an HTTP/1 connection can have unsent. hyper copies what it is given. An
+/// HTTP/2 connection gets it in pieces of this size.
 const ANSWER_PIECE_BYTES: usize = 16 * 1024;
 
 /// The counters and the state of a connection.
@@ -115,6 +115,10 @@ impl ClientConnection {
         self.traffic.open_requests.load(Ordering::Relaxed) == 0
     }
 
+    fn is_http1(&self) -> bool {
+        self.is_http1.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn set_http1(&self, is_http1: bool) {
         self.is_http1.store(is_http1, Ordering::Relaxed);
     }
@@ -147,7 +151,7 @@ impl ClientConnection {
             );
             let is_new = traffic.requests.load(Ordering::Relaxed) == 0;
             let keep = if is_new { times.head } else { times.keep_alive };
-            if self.is_http1.load(Ordering::Relaxed) && head > 0 && is_past(head, times.head) {
+            if self.is_http1() && head > 0 && is_past(head, times.head) {
                 return Some("the headers of a request did not arrive in time");
             }
             return is_past(idle, keep).then_some("it was idle for too long");
@@ -387,7 +391,7 @@ where
     S::Future: Send,
     B: Body,
 {
-    type Response = Response<CountedAnswer<B>>;
+    type Response = Response<CountedResponseBody<B>>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
@@ -414,7 +418,7 @@ where
             if open_request.is_late.load(Ordering::Relaxed) {
                 *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
             }
-            Ok(response.map(|body| CountedAnswer::new(Some(body), open_request)))
+            Ok(response.map(|body| CountedResponseBody::new(Some(body), open_request)))
         })
     }
 }
@@ -424,8 +428,8 @@ where
 fn head_too_large<B: Body>(
     open_request: Arc<OpenRequest>,
     version: Version,
-) -> Response<CountedAnswer<B>> {
-    let mut response = Response::new(CountedAnswer::new(None, open_request));
+) -> Response<CountedResponseBody<B>> {
+    let mut response = Response::new(CountedResponseBody::new(None, open_request));
     *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
     if version <= Version::HTTP_11 {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -445,14 +449,14 @@ fn head_bytes(request: &Request<Incoming>) -> usize {
 }
 
 /// The body of an answer, which records whether its client reads.
-pub(crate) struct CountedAnswer<B: Body> {
+pub(crate) struct CountedResponseBody<B: Body> {
     body: Option<B>,
     /// The part of the last frame that the connection was not given yet.
     rest: Option<B::Data>,
     open_request: Arc<OpenRequest>,
 }
 
-impl<B: Body> CountedAnswer<B> {
+impl<B: Body> CountedResponseBody<B> {
     fn new(body: Option<B>, open_request: Arc<OpenRequest>) -> Self {
         Self { body, rest: None, open_request }
     }
@@ -462,11 +466,11 @@ impl<B: Body> CountedAnswer<B> {
     }
 }
 
-impl<B: Body<Data: Unpin> + Unpin> CountedAnswer<B> {
+impl<B: Body<Data: Unpin> + Unpin> CountedResponseBody<B> {
     /// Whether the connection has to send what it was given before it gets more.
     fn awaits_flush(&self) -> bool {
         let connection = &self.open_request.connection;
-        let awaits_flush = connection.is_http1.load(Ordering::Relaxed)
+        let awaits_flush = connection.is_http1()
             && connection.traffic.unsent.load(Ordering::Relaxed) >= ANSWER_PIECE_BYTES;
         if awaits_flush {
             connection.traffic.awaits_flush.store(true, Ordering::Relaxed);
@@ -495,14 +499,23 @@ impl<B: Body<Data: Unpin> + Unpin> CountedAnswer<B> {
             },
             (None, None) => return Poll::Ready(None),
         };
-        let piece = data.copy_to_bytes(data.remaining().min(ANSWER_PIECE_BYTES));
+        let connection = &self.open_request.connection;
+        let unsent = connection.traffic.unsent.load(Ordering::Relaxed);
+        let room = if connection.is_http1() {
+            ANSWER_PIECE_BYTES.saturating_sub(unsent)
+        } else {
+            ANSWER_PIECE_BYTES
+        };
+        let piece = data.copy_to_bytes(data.remaining().min(room));
         self.rest = Some(data).filter(Buf::has_remaining);
-        self.open_request.connection.traffic.unsent.fetch_add(piece.len(), Ordering::Relaxed);
+        if connection.is_http1() {
+            connection.traffic.unsent.fetch_add(piece.len(), Ordering::Relaxed);
+        }
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 }
 
-impl<B: Body<Data: Unpin> + Unpin> Body for CountedAnswer<B> {
+impl<B: Body<Data: Unpin> + Unpin> Body for CountedResponseBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 

@@ -235,7 +235,7 @@ impl ServiceListeners {
                 pending_before.store(relay.unsent_records().pending, Ordering::Relaxed);
                 relay.begin_stop();
                 tokio::time::sleep(grace).await;
-                relay.end_answers();
+                relay.cancel_responses();
                 tokens.cancelled.cancel();
             })
         };

@@ -15,16 +15,19 @@ impl Wake for WakeCount {
     }
 }
 
-fn answer(bytes: usize, is_http1: bool) -> (Arc<ClientConnection>, CountedAnswer<AnswerBody>) {
+fn answer(
+    bytes: usize,
+    is_http1: bool,
+) -> (Arc<ClientConnection>, CountedResponseBody<AnswerBody>) {
     let connection = Arc::new(ClientConnection::new(1, Ipv4Addr::LOCALHOST.into()));
     connection.set_http1(is_http1);
     let body = AnswerBody::from(vec![b'x'; bytes]);
-    let answer = CountedAnswer::new(Some(body), connection.begin_for_test());
+    let answer = CountedResponseBody::new(Some(body), connection.begin_for_test());
     (connection, answer)
 }
 
 /// Polls the answer once. Returns the length of the piece, or 0 at the end.
-fn poll(answer: &mut CountedAnswer<AnswerBody>, context: &mut Context<'_>) -> Poll<usize> {
+fn poll(answer: &mut CountedResponseBody<AnswerBody>, context: &mut Context<'_>) -> Poll<usize> {
     let frame = Pin::new(answer).poll_frame(context);
     frame.map(|frame| frame.map_or(0, |frame| frame.unwrap().into_data().unwrap().len()))
 }

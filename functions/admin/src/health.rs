@@ -64,8 +64,8 @@ impl HealthView {
         let parts = health.families.iter().chain(&health.models);
         let parts = parts.map(|(name, cooldown)| (name.clone(), cooldown)).chain(fast);
         let models = parts.filter(|(_, cooldown)| cooldown.until > now).map(|(name, cooldown)| {
-            let Cooldown { until, reason, is_guess, .. } = cooldown;
-            let (until, is_guess) = (*until, *is_guess);
+            let Cooldown { until, reason, is_estimated, .. } = cooldown;
+            let (until, is_guess) = (*until, *is_estimated);
             (name, ModelCooldown { until, reason: reason.to_string(), is_guess })
         });
         Self { status, reason, until, models: models.collect() }

@@ -2,7 +2,7 @@
 //! types of their handlers. `tests/clients/schemathesis.rs` compares the document with real answers.
 
 use crate::api_response::ApiResult;
-use crate::route_description::{ApiSchemas, OperationBuilder, SuccessAnswer, simplified_schema};
+use crate::route_description::{ApiSchemas, OperationBuilder, SuccessResponse, simplified_schema};
 use crate::routes::RouteAccess;
 use crate::routes::{ApiRoute, BASE, ROUTES, RouteMethod};
 use axum::Json;
@@ -118,7 +118,9 @@ impl OpenApiDocument {
     }
 }
 
-fn success_response(SuccessAnswer { status, schema, media }: &SuccessAnswer) -> (String, Value) {
+fn success_response(
+    SuccessResponse { status, schema, media }: &SuccessResponse,
+) -> (String, Value) {
     let answer = match schema {
         Some(schema) => {
             let forms = media.iter().map(|form| ((*form).to_owned(), json!({ "schema": schema })));

@@ -62,7 +62,7 @@ pub(crate) struct RouteParameter {
 }
 
 /// The answer of a route that succeeds.
-pub(crate) struct SuccessAnswer {
+pub(crate) struct SuccessResponse {
     pub(crate) status: u16,
     /// The schema; `None` for an answer without a body.
     pub(crate) schema: Option<Value>,
@@ -77,7 +77,7 @@ pub(crate) struct OperationBuilder<'a> {
     pub(crate) parameters: Vec<RouteParameter>,
     pub(crate) has_query: bool,
     pub(crate) request_body: Option<Value>,
-    pub(crate) success: Option<SuccessAnswer>,
+    pub(crate) success: Option<SuccessResponse>,
 }
 
 impl<'a> OperationBuilder<'a> {
@@ -142,13 +142,13 @@ impl<'a> OperationBuilder<'a> {
     /// Sets the answer to a body of this type.
     fn set_success<T: JsonSchema>(&mut self, status: u16) {
         let schema = (status != 204).then(|| self.schemas.answer::<T>());
-        self.success = Some(SuccessAnswer { status, schema, media: JSON });
+        self.success = Some(SuccessResponse { status, schema, media: JSON });
     }
 
     /// Sets the answer to a file.
     pub(crate) fn set_file(&mut self, description: &str, media: &'static [&'static str]) {
         let schema = Some(json!({ "type": "string", "description": description }));
-        self.success = Some(SuccessAnswer { status: 200, schema, media });
+        self.success = Some(SuccessResponse { status: 200, schema, media });
     }
 }
 

@@ -26,11 +26,11 @@ use tracing::Instrument as _;
 
 /// How long the result of a check is used, so that further refused requests do not cause a probe
 /// each.
-const CHECK_LIFE: Duration = Duration::from_secs(30);
+const CHECK_RESULT_TTL: Duration = Duration::from_secs(30);
 /// How long an answer waits for a check.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 /// If another token was refused within this time, the token is not the cause.
-const RENEWAL_LIFE: Duration = Duration::from_mins(1);
+const RENEWAL_INTERVAL_MIN: Duration = Duration::from_mins(1);
 /// How long an answer waits for a write that is still running.
 const HEALTH_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -42,7 +42,7 @@ pub(crate) struct CredentialChecks(Arc<Mutex<CheckCache>>);
 struct CheckCache {
     by_account: HashMap<AccountId, (Instant, CheckOutcome)>,
     /// The token for which a renewal was last requested, and when.
-    renewed: HashMap<AccountId, (Instant, u64)>,
+    renewal_requests: HashMap<AccountId, (Instant, u64)>,
 }
 
 type CheckOutcome = watch::Receiver<Option<CredentialStatus>>;
@@ -71,12 +71,14 @@ impl CredentialChecks {
     pub(crate) fn should_renew_token(&self, account: &AccountId, token_version: u64) -> bool {
         let mut checks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        let last = checks.renewed.get(account);
-        if last.is_some_and(|(at, other)| *other != token_version && now - *at < RENEWAL_LIFE) {
+        let last = checks.renewal_requests.get(account);
+        if last
+            .is_some_and(|(at, other)| *other != token_version && now - *at < RENEWAL_INTERVAL_MIN)
+        {
             return false;
         }
         if last.is_none_or(|(_, other)| *other != token_version) {
-            checks.renewed.insert(account.clone(), (now, token_version));
+            checks.renewal_requests.insert(account.clone(), (now, token_version));
         }
         true
     }
@@ -86,10 +88,10 @@ impl RelayState {
     /// Starts a credential probe, or returns a recent one. Its result is stored in the account's
     /// health.
     pub(crate) fn check_credential(&self, member: &PoolMember) -> PendingCheck {
-        let mut checks = self.checks.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut checks = self.credential_checks.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (id, now) = (member.account.id.clone(), Instant::now());
         if let Some((started, outcome)) = checks.by_account.get(&id)
-            && now - *started < CHECK_LIFE
+            && now - *started < CHECK_RESULT_TTL
         {
             return PendingCheck(outcome.clone());
         }

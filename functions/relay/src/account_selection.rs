@@ -13,7 +13,7 @@ use baton_domain::account_selection::{
 };
 use baton_domain::health::{AccountAvailability, AccountHealth};
 use baton_domain::id::{AccountId, RequestId};
-use baton_domain::model::map;
+use baton_domain::model::find_mapped_model;
 use baton_domain::protocol::UpstreamOperation;
 use baton_protocol::meter::MeterReading;
 use baton_providers::conversion::{ConversionPlan, RequestShape};
@@ -41,8 +41,9 @@ pub(crate) struct AccountSelector {
     /// refers to.
     state_account: Option<AccountId>,
     tried: Vec<AccountId>,
-    /// How many of the tried accounts were not called, because they read no form of the request.
-    unasked: usize,
+    /// How many of the tried accounts were not called, because their protocol cannot express the
+    /// request.
+    uncalled_count: usize,
     at_capacity: Vec<AccountId>,
     /// Accounts without a valid token.
     without_token: Vec<AccountId>,
@@ -96,7 +97,8 @@ impl RelayState {
         match pool {
             Some(pool) if pool.members.is_empty() => Err(RelayError::no_account()),
             Some(pool) if pool.group.enabled => {
-                let model = map(&pool.group.model_aliases, model).unwrap_or(model).to_owned();
+                let model =
+                    find_mapped_model(&pool.group.model_aliases, model).unwrap_or(model).to_owned();
                 let without_token = self.accounts_without_token(&pool);
                 let mut selector = AccountSelector {
                     pool,
@@ -106,7 +108,7 @@ impl RelayState {
                     pinned_domain: None,
                     state_account: None,
                     tried: Vec::new(),
-                    unasked: 0,
+                    uncalled_count: 0,
                     at_capacity: Vec::new(),
                     without_token,
                     refused_tokens: Vec::new(),
@@ -220,8 +222,8 @@ impl RelayState {
         deadline: Instant,
     ) -> Option<ConcurrencySlot> {
         let Some(max) = account.max_concurrency else { return Some(ConcurrencySlot::NotNeeded) };
-        let remaining =
-            deadline.saturating_duration_since(Instant::now()) + self.limits.reservation_margin;
+        let remaining = deadline.saturating_duration_since(Instant::now())
+            + self.limit_settings.reservation_margin;
         let remaining = SignedDuration::try_from(remaining).unwrap_or(SignedDuration::MAX);
         let expires = self.store.clock().now().saturating_add(remaining).unwrap_or(Timestamp::MAX);
         let slot_request = (request, expires.as_second());
@@ -388,7 +390,7 @@ impl RelayState {
     /// Waits for a limited time until an account whose token had expired or was refused has a new
     /// one. Returns whether there is now an account that could not be selected before.
     async fn wait_for_token(&self, selector: &mut AccountSelector, deadline: Instant) -> bool {
-        let deadline = deadline.min(Instant::now() + self.timers.token);
+        let deadline = deadline.min(Instant::now() + self.timeouts.token);
         let waiting_accounts: Vec<AccountId> =
             selector.without_token.iter().filter(|id| selector.is_untried(id)).cloned().collect();
         while !(waiting_accounts.is_empty() && selector.refused_tokens.is_empty())
@@ -462,9 +464,9 @@ impl AccountSelector {
         self.reasons_learned.push((id.clone(), reason));
     }
 
-    /// Excludes the account at `index` and all that would receive the request in the same form,
-    /// which cannot express it. They do not count as tried, so that an account of another form is
-    /// found in a mixed group.
+    /// The request cannot be converted for the account at `index`. Excludes it and every account that
+    /// needs the same conversion. They do not count as tried, so that accounts with another protocol
+    /// are still tried.
     pub(crate) fn exclude_form(&mut self, index: usize, shape: RequestShape) {
         let pool = Arc::clone(&self.pool);
         let form = |account: &Account| {
@@ -475,11 +477,11 @@ impl AccountSelector {
         let same: Vec<AccountId> =
             pool.members.iter().filter(is_same).map(|member| member.account.id.clone()).collect();
         // The account itself was selected, so it is among the tried ones.
-        self.unasked += 1;
+        self.uncalled_count += 1;
         for id in same {
             self.mark_ineligible(&id, IneligibleReason::Protocol);
             if self.is_untried(&id) {
-                self.unasked += 1;
+                self.uncalled_count += 1;
                 self.tried.push(id);
             }
         }
@@ -566,7 +568,7 @@ impl AccountSelector {
 
     /// The number of accounts that were called and must not be called again.
     pub(crate) fn accounts_tried(&self) -> usize {
-        self.tried.len().saturating_sub(self.unasked)
+        self.tried.len().saturating_sub(self.uncalled_count)
     }
 }
 

@@ -8,7 +8,7 @@
 use crate::authenticate::AuthenticatedKey;
 use crate::body_facts::BodyFacts;
 use crate::client_response::RelayError;
-use crate::cost_bound::CostBound;
+use crate::cost_bound::{CostBound, PricedRequest};
 use crate::model_call::ReservedCost;
 use crate::{RelayState, RequestContext};
 use baton_domain::effective_limits::EffectiveLimits;
@@ -70,7 +70,8 @@ impl RelayState {
         &self,
         request: &RequestContext,
         caller: &AuthenticatedKey,
-        (facts, body): (&BodyFacts, &Bytes),
+        facts: &BodyFacts,
+        body: &Bytes,
         time: Duration,
     ) -> Result<Option<RequestReservation>, RelayError> {
         let key = caller.key();
@@ -89,16 +90,18 @@ impl RelayState {
         if !effective_limits.has_limits() {
             return Ok(None);
         }
+        let priced_request =
+            PricedRequest { context: request, caller, facts, body, client_factors: &own };
         let CostBound { estimate, max_cost, unbounded } =
-            self.bound_request_cost(request, caller, facts, (body, &own)).await?;
+            self.bound_request_cost(&priced_request).await?;
         if let Some(field) = unbounded.filter(|_| effective_limits.has_money()) {
             return Err(RelayError::bad_request(&field.to_string()));
         }
         if effective_limits.has_money() && max_cost > COST_MAX {
-            return Err(RelayError::bad_request(too_dear(request.protocol)));
+            return Err(RelayError::bad_request(max_reservation_message(request.protocol)));
         }
         let (estimate, max_cost) = (estimate.min(COST_MAX), max_cost.min(COST_MAX));
-        let seconds = (time + self.limits.reservation_margin).as_secs() + 1;
+        let seconds = (time + self.limit_settings.reservation_margin).as_secs() + 1;
         let reservation = Reservation {
             estimate,
             unreserved: max_cost - estimate,
@@ -124,13 +127,17 @@ impl RelayState {
             }
             Ok(Admission::Blocked(scope, reason)) => {
                 self.alert_spent_limit(&effective_limits, &scope, &reason, request.at).await;
-                let advice =
-                    Box::pin(self.advice(request, caller, facts, (body, &own), &reason)).await;
+                let advice = Box::pin(self.find_cost_reduction(&priced_request, &reason)).await;
                 let operator_message = self.operator_message().await;
-                let texts = (operator_message.as_deref(), advice.as_deref());
                 let owner =
                     Box::pin(self.find_limit_owner(&effective_limits, scope, &reason)).await;
-                Err(RelayError::blocked_by_limit(&owner, &reason, request.at, texts))
+                Err(RelayError::blocked_by_limit(
+                    &owner,
+                    &reason,
+                    request.at,
+                    operator_message.as_deref(),
+                    advice.as_deref(),
+                ))
             }
             Err(error) => self.apply_outage_policy(&effective_limits, &error).map(|()| None),
         }
@@ -144,7 +151,7 @@ impl RelayState {
         id: &RequestId,
         reservation: &Reservation,
     ) -> Result<Admission, StoreError> {
-        let deadline = Instant::now() + self.limits.wait;
+        let deadline = Instant::now() + self.limit_settings.wait;
         let mut waiter = None;
         loop {
             let admission = self.store.limits.admit(effective_limits, id, reservation).await?;
@@ -214,7 +221,7 @@ impl RelayState {
         settings
             .ok()
             .and_then(|settings| settings.message.clone())
-            .or(self.limits.spend_limit_message.clone())
+            .or(self.limit_settings.spend_limit_message.clone())
     }
 
     /// Decides about a limited request when the limits cannot be counted, as the settings say.
@@ -224,10 +231,12 @@ impl RelayState {
         error: &StoreError,
     ) -> Result<(), RelayError> {
         tracing::error!("cannot check the limits: {error}");
-        if effective_limits.has_money() && self.limits.money_on_outage == OutagePolicy::Closed {
+        if effective_limits.has_money()
+            && self.limit_settings.money_on_outage == OutagePolicy::Closed
+        {
             Err(RelayError::spend_unknown())
         } else if effective_limits.has_rates()
-            && self.limits.rates_on_outage == OutagePolicy::Closed
+            && self.limit_settings.rates_on_outage == OutagePolicy::Closed
         {
             Err(RelayError::rates_unknown())
         } else {
@@ -248,7 +257,7 @@ impl RelayState {
 }
 
 /// The error for a request that may cost more than can be reserved.
-fn too_dear(protocol: ClientProtocol) -> &'static str {
+fn max_reservation_message(protocol: ClientProtocol) -> &'static str {
     match protocol {
         ClientProtocol::AnthropicMessages | ClientProtocol::BedrockInvokeModel => {
             "max_tokens: this request could cost more than 1,000,000 USD, which is the most that \

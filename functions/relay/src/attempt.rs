@@ -24,13 +24,15 @@ impl RelayState {
         &self,
         request: &RequestContext,
         member: &PoolMember,
-        (plan, call, model): (ConversionPlan, &OutboundCall, &str),
+        plan: ConversionPlan,
+        call: &OutboundCall,
+        model: &str,
         deadline: Instant,
     ) -> Result<BufferedResponse, AttemptError> {
         let account = &member.account;
         let provider = account.provider.as_str();
         let span = request.trace.attempt(&account.id, provider, model);
-        let mut response = self.call_upstream(request, member, (plan, call, model), deadline).await;
+        let mut response = self.call_upstream(request, member, plan, call, model, deadline).await;
         if member.account.credential != CredentialKind::Aws {
             mask_credential(&mut response, member.credential.expose().as_bytes());
         }
@@ -44,11 +46,13 @@ impl RelayState {
         &self,
         request: &RequestContext,
         member: &PoolMember,
-        (plan, call, model): (ConversionPlan, &OutboundCall, &str),
+        plan: ConversionPlan,
+        call: &OutboundCall,
+        model: &str,
         deadline: Instant,
     ) -> Result<BufferedResponse, AttemptError> {
-        let first_byte = (Instant::now() + self.timers.first_byte).min(deadline);
-        let outgoing = self.convert_request(request, member, (plan, call, model)).await?;
+        let first_byte = (Instant::now() + self.timeouts.first_byte).min(deadline);
+        let outgoing = self.convert_request(request, member, plan, call, model).await?;
         let UpstreamRequest { address, mut headers, body, response_plan } = outgoing;
         let exchange = async {
             if member.account.credential == CredentialKind::Aws {
@@ -70,8 +74,7 @@ impl RelayState {
         let source = ResponseSource::new(body, until_first_byte, deadline, stop.clone())
             .with_version(head.version);
         // Boxed, because the future is large.
-        let buffer =
-            self.buffer_response(request, (response_plan, &call.model_call), (head, source));
+        let buffer = self.buffer_response(request, response_plan, &call.model_call, head, source);
         Box::pin(buffer).await
     }
 }

@@ -11,10 +11,10 @@ use baton_domain::metric::cause;
 use baton_domain::printable::escape_text;
 use baton_domain::record::RequestOutcome;
 use baton_domain::verdict::{self, ErrorFields};
-use baton_protocol::answer_form::{BadAnswerForm, quote_start};
 use baton_protocol::meter::{self, MeterReading, UsageMeter};
 use baton_protocol::model_path::ModelIdError;
 use baton_protocol::rate_limit_headers::read_announced_limit;
+use baton_protocol::response_form::{ResponseFormError, quote_start};
 use baton_providers::conversion::ConversionError;
 use baton_runtime::upstream::{SigningError, UpstreamCallError};
 use bytes::Bytes;
@@ -52,12 +52,12 @@ pub(crate) enum AttemptError {
     },
     /// The upstream answered with success, but with a page, with nothing, or with something else
     /// that a model does not write.
-    InvalidAnswer(BadAnswerForm),
+    InvalidResponse(ResponseFormError),
     /// The upstream answered with a model's answer that cannot be passed on. `reading` is what the
     /// meter read of it, because the upstream can bill it.
-    UnusableAnswer { reason: &'static str, reading: Box<Option<MeterReading>> },
-    /// A model's answer ended too early. `reading` is as for `UnusableAnswer`.
-    BrokenAnswer { cut: AnswerCut, reading: Box<Option<MeterReading>> },
+    UnusableResponse { reason: &'static str, reading: Box<Option<MeterReading>> },
+    /// A model's answer ended too early. `reading` is as for `UnusableResponse`.
+    IncompleteResponse { cause: IncompleteCause, reading: Box<Option<MeterReading>> },
     /// The connection failed, or broke before the first event.
     Unreachable(String),
     /// The upstream did not connect or send a first event in time.
@@ -67,10 +67,11 @@ pub(crate) enum AttemptError {
     /// The upstream's protocol cannot express the request.
     Untranslatable(ConversionError),
     /// There is no memory for the body in the upstream's form.
-    Crowded(MemoryLimitReached),
+    NoMemory(MemoryLimitReached),
     /// The answer has more bytes than the relay buffers. `reading` is what the meter read so far.
     /// `is_final` is false for a stream without output that the upstream can bill: another account
-    /// is asked. It is true whenever the relay's own memory is full, which no account can help.
+    /// is tried. It is true if the relay's own memory is full, because another account would not
+    /// change that.
     ResponseTooLarge { reason: &'static str, is_final: bool, reading: Box<Option<MeterReading>> },
     /// The process is stopping. `reading` is what the meter read so far.
     ShuttingDown { reading: Box<Option<MeterReading>> },
@@ -78,19 +79,19 @@ pub(crate) enum AttemptError {
 
 /// Why an answer ended too early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum AnswerCut {
+pub(crate) enum IncompleteCause {
     ConnectionLost,
     /// No byte came for too long.
-    Silent,
+    IdleTimeout,
     /// The time limit of the request has passed.
     DeadlinePassed,
 }
 
-impl fmt::Display for AnswerCut {
+impl fmt::Display for IncompleteCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ConnectionLost => "the connection broke during the answer",
-            Self::Silent => "the upstream sent nothing for too long during its answer",
+            Self::IdleTimeout => "the upstream sent nothing for too long during its answer",
             Self::DeadlinePassed => "the time limit of the request passed during the answer",
         })
     }
@@ -104,7 +105,7 @@ impl From<UndecodableResponse> for AttemptError {
 
 impl From<MemoryLimitReached> for AttemptError {
     fn from(full: MemoryLimitReached) -> Self {
-        Self::Crowded(full)
+        Self::NoMemory(full)
     }
 }
 
@@ -177,15 +178,15 @@ impl AttemptError {
             Self::FirstEvent { .. } => verdict::CallFailure::FirstEvent(upstream_error),
             Self::Unreachable(_) | Self::Misconfigured(_) => verdict::CallFailure::Unreachable,
             Self::Timeout => verdict::CallFailure::Timeout,
-            Self::InvalidAnswer(_) => verdict::CallFailure::InvalidAnswer,
-            Self::UnusableAnswer { .. }
-            | Self::BrokenAnswer { cut: AnswerCut::DeadlinePassed, .. }
+            Self::InvalidResponse(_) => verdict::CallFailure::InvalidResponse,
+            Self::UnusableResponse { .. }
+            | Self::IncompleteResponse { cause: IncompleteCause::DeadlinePassed, .. }
             | Self::ResponseTooLarge { is_final: true, .. }
-            | Self::ShuttingDown { .. } => verdict::CallFailure::UnusableAnswer,
-            Self::BrokenAnswer { .. } => verdict::CallFailure::BrokenAnswer,
+            | Self::ShuttingDown { .. } => verdict::CallFailure::UnusableResponse,
+            Self::IncompleteResponse { .. } => verdict::CallFailure::IncompleteResponse,
             // These failures show nothing about the account, and another account would not do
             // better.
-            Self::Untranslatable(_) | Self::Crowded(_) | Self::ResponseTooLarge { .. } => {
+            Self::Untranslatable(_) | Self::NoMemory(_) | Self::ResponseTooLarge { .. } => {
                 verdict::CallFailure::NotAsked
             }
         }
@@ -193,7 +194,7 @@ impl AttemptError {
 
     /// Returns whether no upstream was called.
     pub(crate) fn is_before_call(&self) -> bool {
-        matches!(self, Self::Untranslatable(_) | Self::Crowded(_))
+        matches!(self, Self::Untranslatable(_) | Self::NoMemory(_))
     }
 
     /// Returns whether the request cannot be converted for the account.
@@ -220,30 +221,30 @@ impl AttemptError {
         match self {
             Self::ErrorResponse { client_response: Some(client_response), permit, .. } => {
                 let (head, body) = *client_response;
-                Ok(relay_error_response(request, &head, (body, permit), wait))
+                Ok(relay_error_response(request, &head, body, permit, wait))
             }
             Self::FirstEvent { failure, is_event: false, .. } => {
                 let text = quote_start(&failure.message);
-                Err(RelayError::invalid_answer(&BadAnswerForm::NoEvents(text)))
+                Err(RelayError::invalid_response(&ResponseFormError::NoEvents(text)))
             }
             Self::ErrorResponse { head, body, permit, .. }
             | Self::FirstEvent { head, body, permit, .. } => {
-                Ok(relay_error_response(request, &head, (body, permit), wait))
+                Ok(relay_error_response(request, &head, body, permit, wait))
             }
-            Self::InvalidAnswer(reason) => Err(RelayError::invalid_answer(&reason)),
-            Self::UnusableAnswer { reason, .. } => Err(RelayError::unusable_answer(reason)),
-            Self::BrokenAnswer { cut: AnswerCut::ConnectionLost, .. } => {
-                Err(RelayError::broken_answer())
+            Self::InvalidResponse(reason) => Err(RelayError::invalid_response(&reason)),
+            Self::UnusableResponse { reason, .. } => Err(RelayError::unusable_response(reason)),
+            Self::IncompleteResponse { cause: IncompleteCause::ConnectionLost, .. } => {
+                Err(RelayError::incomplete_response())
             }
-            Self::BrokenAnswer { .. } => Err(RelayError::answer_timeout()),
+            Self::IncompleteResponse { .. } => Err(RelayError::response_timeout()),
             Self::Unreachable(_) => Err(RelayError::upstream_unreachable()),
             Self::Misconfigured(_) => Err(RelayError::account_misconfigured()),
             Self::Timeout => Err(RelayError::upstream_timeout()),
             Self::Untranslatable(error) => {
                 Err(RelayError::bad_request(&error.message).with_error_code(error.error_code))
             }
-            Self::Crowded(full) => Err(full.into()),
-            Self::ResponseTooLarge { reason, .. } => Err(RelayError::answer_too_large(reason)),
+            Self::NoMemory(full) => Err(full.into()),
+            Self::ResponseTooLarge { reason, .. } => Err(RelayError::response_too_large(reason)),
             Self::ShuttingDown { .. } => Err(RelayError::shutting_down()),
         }
     }
@@ -258,14 +259,14 @@ impl AttemptError {
                 let reading = reading.take().unwrap_or_else(unanswered);
                 RequestEnd { outcome: RequestOutcome::Stopped, reading: Some(reading) }
             }
-            Self::BrokenAnswer { cut: AnswerCut::DeadlinePassed, reading } => {
+            Self::IncompleteResponse { cause: IncompleteCause::DeadlinePassed, reading } => {
                 RequestEnd { outcome: RequestOutcome::Deadline, reading: reading.take() }
             }
             Self::ResponseTooLarge { reading, .. }
-            | Self::UnusableAnswer { reading, .. }
+            | Self::UnusableResponse { reading, .. }
             | Self::ErrorResponse { reading, .. }
             | Self::FirstEvent { reading, .. }
-            | Self::BrokenAnswer { reading, .. } => {
+            | Self::IncompleteResponse { reading, .. } => {
                 RequestEnd { outcome: RequestOutcome::UpstreamError, reading: reading.take() }
             }
             _ => RequestEnd::without_answer(RequestOutcome::UpstreamError),
@@ -277,7 +278,8 @@ impl AttemptError {
 fn relay_error_response(
     request: &RequestContext,
     head: &Parts,
-    (body, permit): (Bytes, Option<MemoryPermit>),
+    body: Bytes,
+    permit: Option<MemoryPermit>,
     wait: Option<u64>,
 ) -> Response<RelayBody> {
     let mut head = client_response::relayed_head(request, head);
@@ -311,17 +313,17 @@ impl fmt::Display for AttemptError {
                 let kind = failure.kind.as_deref().unwrap_or("an error");
                 write!(f, "the stream began with {}", escape_text(kind, KIND_CHARACTERS_MAX))
             }
-            Self::InvalidAnswer(reason) => {
+            Self::InvalidResponse(reason) => {
                 write!(f, "status 200 with an answer that is not one of its API: {reason}")
             }
-            Self::UnusableAnswer { reason, .. } => {
+            Self::UnusableResponse { reason, .. } => {
                 write!(f, "status 200 with an answer that cannot be passed on: {reason}")
             }
-            Self::BrokenAnswer { cut, .. } => cut.fmt(f),
+            Self::IncompleteResponse { cause, .. } => cause.fmt(f),
             Self::Unreachable(reason) => write!(f, "unreachable: {reason}"),
             Self::Timeout => f.write_str("no answer in time"),
             Self::Untranslatable(error) => write!(f, "not called: {}", error.message),
-            Self::Crowded(_) => f.write_str("not called: no memory is left for its body"),
+            Self::NoMemory(_) => f.write_str("not called: no memory is left for its body"),
             Self::ResponseTooLarge { reason, .. } => write!(f, "cut off: {reason}"),
             Self::ShuttingDown { .. } => f.write_str("ended because the relay is shutting down"),
             Self::Misconfigured(reason) => write!(f, "cannot be called: {reason}"),

@@ -134,7 +134,7 @@ impl RelayState {
         let store = |error| RelayError::store_unavailable(&error);
         // Counted separately, so that a flood of guessed keys does not block known keys.
         let waiting_count = if is_known {
-            &self.pending_key_lookups.known_lookups
+            &self.pending_key_lookups.known
         } else {
             &self.pending_key_lookups.unknown
         };
@@ -162,7 +162,7 @@ impl RelayState {
 /// Counts the requests that wait for the store to return their key.
 #[derive(Default)]
 pub(crate) struct PendingKeyLookups {
-    known_lookups: AtomicUsize,
+    known: AtomicUsize,
     unknown: AtomicUsize,
 }
 

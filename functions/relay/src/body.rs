@@ -125,7 +125,8 @@ impl RelayBody {
     pub(crate) fn from_stream(
         chunks: ChunkStream,
         client: ClientPresence,
-        (background_tasks, drain): (TaskTracker, Duration),
+        background_tasks: TaskTracker,
+        drain: Duration,
     ) -> Self {
         let span = Span::current();
         Self(BodyKind::Streaming(StreamingBody {

@@ -1,7 +1,7 @@
 //! Changes an answer's bytes for the client, and passes the upstream's events to the usage meter.
 //! `response_conversion` chooses the transform.
 
-use crate::body_workers::{COPYING, LONG_BYTES, TRANSLATING};
+use crate::body_workers::{COPY_MEMORY_FACTOR, JobSize, LONG_BYTES, TRANSLATION_MEMORY_FACTOR};
 use baton_domain::protocol::Framing;
 use baton_protocol::bedrock::{FrameError, FramesToSse, PING, SseToFrames};
 use baton_protocol::error::{ErrorBody, ErrorForm, encode_error_event};
@@ -11,7 +11,7 @@ use baton_protocol::usage_chunk::UsageChunkFilter;
 use bytes::{Bytes, BytesMut};
 
 /// A comment that clients of every protocol ignore.
-const COMMENT: &[u8] = b": keep-alive\n\n";
+const KEEP_ALIVE_COMMENT: &[u8] = b": keep-alive\n\n";
 
 /// What happens to an answer's bytes on their way to the client.
 pub(crate) enum BodyTransform {
@@ -31,7 +31,8 @@ pub(crate) enum BodyTransform {
     TranslateEvents(Box<TranslatedEvents>),
     /// The answer is translated to another protocol when it is complete. The meter collects it.
     TranslateWhole(Box<translate::ResponseContext>),
-    /// The same for a client that asked for a stream, which it gets in the framing that it reads.
+    /// As `TranslateWhole`, but the client asked for a stream: the translated answer is sent as
+    /// events in the client's framing.
     TranslateIntoStream(Box<translate::ResponseContext>, Framing),
 }
 
@@ -46,7 +47,8 @@ impl TranslatedEvents {
     /// Translates events with `stream`. The framings are those of the client and of the upstream.
     pub(crate) fn new(
         stream: translate::StreamTranslator,
-        (client_framing, upstream_framing): (Framing, Framing),
+        client_framing: Framing,
+        upstream_framing: Framing,
     ) -> Self {
         let deframer = (upstream_framing == Framing::AwsEventStream).then(FramesToSse::default);
         let frame = (client_framing == Framing::AwsEventStream).then(SseToFrames::default);
@@ -141,7 +143,7 @@ impl BodyTransform {
         Ok(match self {
             Self::TokenCount(recompute_length, withheld) => {
                 let buffered = withheld.split().freeze();
-                // A count is one number. A long answer is none, and passes unread.
+                // A token count is short. A long answer cannot be one, so it passes unchanged.
                 let is_short = buffered.len() < LONG_BYTES;
                 is_short.then(|| recompute_length(&buffered)).flatten().unwrap_or(buffered)
             }
@@ -169,15 +171,16 @@ impl BodyTransform {
 
     /// Returns how many bytes of unfinished frames an event stream holds here, and how much memory
     /// the work on its events needs (see `body_workers`). Returns `None` if that work is short.
-    pub(crate) fn event_work(&self) -> Option<(usize, usize)> {
+    pub(crate) fn event_work(&self) -> Option<JobSize> {
         match self {
-            Self::TranslateEvents(events) => {
-                Some((events.deframer.as_ref().map_or(0, FramesToSse::held_bytes), TRANSLATING))
-            }
+            Self::TranslateEvents(events) => Some(JobSize::new(
+                events.deframer.as_ref().map_or(0, FramesToSse::held_bytes),
+                TRANSLATION_MEMORY_FACTOR,
+            )),
             Self::IntoEvents(frames) | Self::MeteredFrames(frames) => {
-                Some((frames.held_bytes(), COPYING))
+                Some(JobSize::new(frames.held_bytes(), COPY_MEMORY_FACTOR))
             }
-            Self::IntoFrames(_) => Some((0, COPYING)),
+            Self::IntoFrames(_) => Some(JobSize::new(0, COPY_MEMORY_FACTOR)),
             _ => None,
         }
     }
@@ -241,7 +244,7 @@ impl BodyTransform {
         match self {
             Self::IntoEvents(_) => Some(Bytes::from_static(PING)),
             Self::TranslateEvents(events) if events.frame.is_some() => Some(frame_event(PING)),
-            Self::TranslateEvents(_) => Some(Bytes::from_static(COMMENT)),
+            Self::TranslateEvents(_) => Some(Bytes::from_static(KEEP_ALIVE_COMMENT)),
             _ => None,
         }
     }

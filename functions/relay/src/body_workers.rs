@@ -23,22 +23,37 @@ const LONGEST_BYTES: usize = 3 * 512 * 1024;
 
 /// The memory in KiB that all jobs of a size class together can use. A job that needs more waits
 /// until it is the only one of its class.
-const MIDDLE_KIB: u32 = 8 * 1024;
+const LONG_KIB: u32 = 8 * 1024;
 const LONGEST_KIB: u32 = 24 * 1024;
 
 /// The memory of a job that only keeps views of its body, as a multiple of the body's length.
-pub(crate) const READING: usize = 0;
+pub(crate) const READ_MEMORY_FACTOR: usize = 0;
 /// The memory of a job that copies its body.
-pub(crate) const COPYING: usize = 1;
+pub(crate) const COPY_MEMORY_FACTOR: usize = 1;
 /// The memory of a job that translates its body: the parsed request and its text in the other
 /// protocol. Bodies of many small parts need the most (`baton-protocol`,
 /// `tests/request_memory.rs`).
-pub(crate) const TRANSLATING: usize = 12;
+pub(crate) const TRANSLATION_MEMORY_FACTOR: usize = 12;
+
+/// The size of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct JobSize {
+    /// The length of the body.
+    pub(crate) bytes: usize,
+    /// The memory that the work needs, as a multiple of that length.
+    pub(crate) memory_factor: usize,
+}
+
+impl JobSize {
+    pub(crate) fn new(bytes: usize, memory_factor: usize) -> Self {
+        Self { bytes, memory_factor }
+    }
+}
 
 /// The threads for long bodies.
 pub(crate) struct BodyWorkers {
     /// The class of bodies from [`LONG_BYTES`] to below [`LONGEST_BYTES`].
-    middle: SizeClass,
+    long: SizeClass,
     /// The class of bodies from [`LONGEST_BYTES`] on.
     longest: SizeClass,
 }
@@ -70,36 +85,36 @@ impl BodyWorkers {
         Self::with_cores(std::thread::available_parallelism().map_or(1, usize::from))
     }
 
-    /// Creates workers that use `cores` cores: a quarter for the middle class, the rest for the
+    /// Creates workers that use `cores` cores: a quarter for the class of long bodies, the rest for the
     /// longest bodies. Each class has at least one core, so that neither waits for the other.
     pub(crate) fn with_cores(cores: usize) -> Self {
-        let middle = (cores / 4).max(1);
+        let long = (cores / 4).max(1);
         Self {
-            middle: SizeClass::new(middle, MIDDLE_KIB),
-            longest: SizeClass::new(cores.saturating_sub(middle).max(1), LONGEST_KIB),
+            long: SizeClass::new(long, LONG_KIB),
+            longest: SizeClass::new(cores.saturating_sub(long).max(1), LONGEST_KIB),
         }
     }
 
     fn size_class(&self, bytes: usize) -> &SizeClass {
-        if bytes < LONGEST_BYTES { &self.middle } else { &self.longest }
+        if bytes < LONGEST_BYTES { &self.long } else { &self.longest }
     }
 
-    /// Runs `work` on a body of `bytes` length: at once for a short body, on another thread for a
-    /// long one. `copies` is the memory that the work needs, as a multiple of that length.
+    /// Runs `work` on a body of this size: at once for a short body, on another thread for a long
+    /// one.
     ///
     /// # Errors
     /// The process is stopping.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         key: &KeyId,
-        (bytes, copies): (usize, usize),
+        size: JobSize,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, RelayError> {
-        if bytes < LONG_BYTES {
+        if size.bytes < LONG_BYTES {
             return Ok(work());
         }
         // Boxed, because the future is large and few requests need it.
-        let run = async { self.acquire_permits(key, (bytes, copies)).await?.run(work).await };
+        let run = async { self.acquire_permits(key, size).await?.run(work).await };
         Box::pin(run).await
     }
 
@@ -127,7 +142,7 @@ impl BodyWorkers {
     pub(crate) async fn run_with_permit<T: Send + 'static>(
         &self,
         permit: KeyPermit,
-        size: (usize, usize),
+        size: JobSize,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, RelayError> {
         self.acquire_job_permit(permit, size).await?.run(work).await
@@ -141,22 +156,23 @@ impl BodyWorkers {
     pub(crate) async fn acquire_permits(
         &self,
         key: &KeyId,
-        (bytes, copies): (usize, usize),
+        size: JobSize,
     ) -> Result<JobPermit, RelayError> {
-        let permit = self.acquire_key_permit(key, bytes).await?;
-        self.acquire_job_permit(permit, (bytes, copies)).await
+        let permit = self.acquire_key_permit(key, size.bytes).await?;
+        self.acquire_job_permit(permit, size).await
     }
 
     async fn acquire_job_permit(
         &self,
         permit: KeyPermit,
-        (bytes, copies): (usize, usize),
+        size: JobSize,
     ) -> Result<JobPermit, RelayError> {
         if permit.0.is_none() {
             return Ok(JobPermit(None));
         }
+        let JobSize { bytes, memory_factor } = size;
         let size_class = self.size_class(bytes);
-        let kib = u32::try_from(bytes.saturating_mul(copies) / 1024).unwrap_or(u32::MAX);
+        let kib = u32::try_from(bytes.saturating_mul(memory_factor) / 1024).unwrap_or(u32::MAX);
         let kib = kib.clamp(size_class.job_kib_min, size_class.memory_kib);
         let memory = Arc::clone(&size_class.memory).acquire_many_owned(kib).await;
         Ok(JobPermit(Some((memory.map_err(|_| RelayError::internal_error())?, permit))))
@@ -228,7 +244,8 @@ mod tests {
         let thread = || std::thread::current().id();
         let own = thread();
         for (bytes, is_own) in [(LONG_BYTES - 1, true), (LONG_BYTES, false)] {
-            let worker = workers.run(&key(1), (bytes, TRANSLATING), thread).await;
+            let worker =
+                workers.run(&key(1), JobSize::new(bytes, TRANSLATION_MEMORY_FACTOR), thread).await;
             let Ok(worker) = worker else { panic!("{bytes} bytes") };
             assert_eq!(worker == own, is_own, "{bytes} bytes");
         }
@@ -247,7 +264,7 @@ mod tests {
                 begun.send(name).unwrap();
                 wait.recv().unwrap();
             };
-            assert!(workers.run(&key(key_number), (bytes, 1), work).await.is_ok());
+            assert!(workers.run(&key(key_number), JobSize::new(bytes, 1), work).await.is_ok());
         });
         go
     }
@@ -281,15 +298,15 @@ mod tests {
             running[name].send(()).unwrap();
         }
         assert_eq!(order, [0, 5, 1, 2, 3, 4]);
-        let again = workers.run(&key(3), (LONG_BYTES, 0), || ()).await;
+        let again = workers.run(&key(3), JobSize::new(LONG_BYTES, 0), || ()).await;
         assert!(
-            again.is_ok() && workers.middle.queues.lock().unwrap().len() <= 2,
+            again.is_ok() && workers.long.queues.lock().unwrap().len() <= 2,
             "idle keys are removed"
         );
     }
 
     #[tokio::test]
-    async fn middle_sized_bodies_do_not_wait_for_the_longest() {
+    async fn long_bodies_do_not_wait_for_the_longest() {
         // On a machine with more cores, a key has more than one job in the queue.
         for (cores, order) in [(1, [0, 1, 3, 2]), (2, [0, 1, 3, 2]), (8, [0, 1, 2, 3])] {
             let workers = Arc::new(BodyWorkers::with_cores(cores));
@@ -354,7 +371,8 @@ mod tests {
                 panic!("the work of one request");
             };
             let request = tokio::spawn(async move {
-                let _: Result<(), _> = workers.run(&key(1), (LONG_BYTES, 0), work).await;
+                let _: Result<(), _> =
+                    workers.run(&key(1), JobSize::new(LONG_BYTES, 0), work).await;
             });
             assert!(request.await.is_err_and(|error| error.is_panic()));
         }

@@ -6,10 +6,10 @@ use crate::body::RelayBody;
 use crate::limit_owner::LimitOwner;
 use baton_domain::money::PicoUsd;
 use baton_domain::reservation::{BlockReason, format_dollars};
-use baton_protocol::answer_form::BadAnswerForm;
 use baton_protocol::envelope::EnvelopeError;
 use baton_protocol::error::{ErrorBody, encode_error_body};
 use baton_protocol::headers::to_client;
+use baton_protocol::response_form::ResponseFormError;
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
@@ -32,7 +32,7 @@ pub(crate) const WAIT_SECONDS_MAX: u64 = 60;
 
 /// Returns whether a retry of the same request fails in the same way. That is true for client
 /// errors, except for those that pass with time.
-fn is_final(status: StatusCode) -> bool {
+fn is_final_status(status: StatusCode) -> bool {
     let retryable = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
     status.is_client_error() && !retryable.contains(&status)
 }
@@ -44,12 +44,12 @@ pub(crate) struct RelayError {
     error: ErrorBody,
     retry_after_seconds: Option<u64>,
     /// Sends `x-should-retry: false`, because clients would otherwise retry for minutes.
-    final_: bool,
+    is_final: bool,
     allow: Option<&'static str>,
     /// Headers of this kind of error, such as those from which Claude Code reads a spent limit.
     headers: Vec<(&'static str, String)>,
     /// The request reached an upstream, so its usage record says how it ended.
-    pub(crate) is_settled: bool,
+    pub(crate) is_recorded: bool,
 }
 
 impl RelayError {
@@ -59,10 +59,10 @@ impl RelayError {
             status,
             error,
             retry_after_seconds: None,
-            final_: is_final(status),
+            is_final: is_final_status(status),
             allow: None,
             headers: Vec::new(),
-            is_settled: false,
+            is_recorded: false,
         }
     }
 
@@ -74,7 +74,7 @@ impl RelayError {
 
     /// Marks the error as final: a retry does not help.
     pub(crate) fn without_retry(self) -> Self {
-        Self { final_: true, ..self }
+        Self { is_final: true, ..self }
     }
 
     /// Adds the seconds after which a retry helps. For longer waits some clients ignore the header
@@ -90,7 +90,7 @@ impl RelayError {
     #[cfg(test)]
     pub(crate) fn summary(&self) -> String {
         let status = self.status.as_u16();
-        let end = match (self.final_, self.retry_after_seconds) {
+        let end = match (self.is_final, self.retry_after_seconds) {
             (true, _) => " final".to_owned(),
             (false, Some(seconds)) => format!(" after {seconds}"),
             (false, None) => String::new(),
@@ -99,7 +99,7 @@ impl RelayError {
     }
 
     pub(crate) fn mark_recorded(self) -> Self {
-        Self { is_settled: true, ..self }
+        Self { is_recorded: true, ..self }
     }
 
     fn api_error(status: StatusCode, message: impl Into<String>) -> Self {
@@ -137,7 +137,7 @@ impl RelayError {
             "The connection broke before the request body was \
              complete ({reason}). Send the request again."
         ));
-        Self { final_: false, ..refusal }
+        Self { is_final: false, ..refusal }
     }
 
     pub(crate) fn too_large(limit: usize) -> Self {
@@ -227,7 +227,7 @@ impl RelayError {
     }
 
     /// The upstream's answer has more bytes than the relay buffers.
-    pub(crate) fn answer_too_large(reason: &str) -> Self {
+    pub(crate) fn response_too_large(reason: &str) -> Self {
         Self::bad_gateway(format!("Baton could not read the upstream's answer: {reason}."))
     }
 
@@ -259,7 +259,7 @@ impl RelayError {
     }
 
     /// There are other accounts, but this request must not try more of them.
-    pub(crate) fn accounts_busy() -> Self {
+    pub(crate) fn attempts_exhausted() -> Self {
         let message = "None of the upstream accounts that were tried could serve the request. Try \
              again.";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded_error", message).with_retry_after(1)
@@ -275,7 +275,7 @@ impl RelayError {
     }
 
     /// The upstream's success is a page of a proxy, nothing, or a part of an answer.
-    pub(crate) fn invalid_answer(why: &BadAnswerForm) -> Self {
+    pub(crate) fn invalid_response(why: &ResponseFormError) -> Self {
         Self::bad_gateway(format!(
             "The upstream's answer is not one of its API: {why}. A proxy may have answered in \
              its place. Try again in a moment."
@@ -283,7 +283,7 @@ impl RelayError {
     }
 
     /// The upstream's answer came, but cannot be passed on.
-    pub(crate) fn unusable_answer(reason: &str) -> Self {
+    pub(crate) fn unusable_response(reason: &str) -> Self {
         Self::bad_gateway(format!(
             "Baton could not read the upstream's answer: {reason}. The request is recorded and can \
              have a cost."
@@ -291,7 +291,7 @@ impl RelayError {
     }
 
     /// The connection broke inside the upstream's answer.
-    pub(crate) fn broken_answer() -> Self {
+    pub(crate) fn incomplete_response() -> Self {
         Self::bad_gateway(
             "The connection to the upstream broke during its answer. The request is recorded and can \
              have a cost. Try again.",
@@ -299,7 +299,7 @@ impl RelayError {
     }
 
     /// The upstream's answer stopped or took too long before its end.
-    pub(crate) fn answer_timeout() -> Self {
+    pub(crate) fn response_timeout() -> Self {
         Self::new(
             StatusCode::GATEWAY_TIMEOUT,
             "timeout_error",
@@ -350,14 +350,15 @@ impl RelayError {
         owner: &LimitOwner,
         reason: &BlockReason,
         now: Timestamp,
-        (operator_message, advice): (Option<&str>, Option<&str>),
+        operator_message: Option<&str>,
+        advice: Option<&str>,
     ) -> Self {
         let seconds = |until: &Option<Timestamp>| {
             let millis = until.as_ref()?.as_millisecond() - now.as_millisecond();
             u64::try_from(millis).ok().map(|millis| millis.div_ceil(1000).max(1))
         };
         let status = StatusCode::TOO_MANY_REQUESTS;
-        let retry_page = |when: &str, retry_after_seconds| {
+        let retry_error = |when: &str, retry_after_seconds| {
             let message = format!("{reason} for {owner}. Try again {when}.");
             Self { retry_after_seconds, ..Self::new(status, "rate_limit_error", message) }
         };
@@ -380,7 +381,7 @@ impl RelayError {
                 message.push_str(&operator_message.map_or_else(ask_operator, str::to_owned));
                 let refusal = Self::new(status, "billing_error", message);
                 let headers = spent_limit_headers(period, *resets_at);
-                Self { retry_after_seconds: seconds(resets_at), final_: true, headers, ..refusal }
+                Self { retry_after_seconds: seconds(resets_at), is_final: true, headers, ..refusal }
             }
             BlockReason::TooLarge { period, amounts } => {
                 let ask_operator =
@@ -397,19 +398,21 @@ impl RelayError {
                     (format!("{reason} for {owner}. {remaining} are left; {advice}."), Vec::new())
                 };
                 let refusal = Self::new(status, "billing_error", message);
-                Self { final_: true, headers, ..refusal }
+                Self { is_final: true, headers, ..refusal }
             }
             BlockReason::Reserved { .. } => {
                 let advice = advice.map(|advice| format!("; {advice}, too"));
-                retry_page(
+                retry_error(
                     &format!("when they are complete{}", advice.unwrap_or_default()),
                     Some(2),
                 )
             }
-            BlockReason::Rate { resets_at } => retry_page("in the next minute", seconds(resets_at)),
-            BlockReason::Concurrency => retry_page("when one of them is complete", Some(1)),
+            BlockReason::Rate { resets_at } => {
+                retry_error("in the next minute", seconds(resets_at))
+            }
+            BlockReason::Concurrency => retry_error("when one of them is complete", Some(1)),
             BlockReason::NoRequests { .. } => Self::no_requests(&format!("{reason} of {owner}")),
-            BlockReason::Backlog => retry_page("in a moment", Some(1)),
+            BlockReason::Backlog => retry_error("in a moment", Some(1)),
         }
     }
 
@@ -419,7 +422,7 @@ impl RelayError {
              a moment, or tell your operator.";
         let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, "billing_error", message);
         let headers = vec![(DISABLED_REASON, "fetch_error".to_owned())];
-        Self { final_: true, headers, ..refusal }
+        Self { is_final: true, headers, ..refusal }
     }
 
     /// The key has made too many free calls.
@@ -451,7 +454,7 @@ impl RelayError {
         let headers = response.headers_mut();
         insert_header(headers, REQUEST_ID, id);
         insert_header(headers, BATON_REQUEST_ID, id);
-        if self.final_ {
+        if self.is_final {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }
         if let Some(seconds) = self.retry_after_seconds {

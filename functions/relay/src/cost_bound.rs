@@ -6,13 +6,13 @@
 
 use crate::authenticate::AuthenticatedKey;
 use crate::body_facts::BodyFacts;
-use crate::body_workers::{READING, TRANSLATING};
+use crate::body_workers::{JobSize, READ_MEMORY_FACTOR, TRANSLATION_MEMORY_FACTOR};
 use crate::client_response::RelayError;
 use crate::{RelayState, RequestContext};
 use baton_domain::cost_factors::{CostFactors, UnboundedField};
 use baton_domain::cost_reduction::ReducedCosts;
 use baton_domain::key::ReservationEstimate;
-use baton_domain::model::map;
+use baton_domain::model::find_mapped_model;
 use baton_domain::money::PicoUsd;
 use baton_domain::price::PriceTable;
 use baton_domain::protocol::UpstreamOperation;
@@ -36,6 +36,18 @@ pub(crate) struct CostBound {
     pub(crate) unbounded: Option<UnboundedField>,
 }
 
+/// A request whose cost is computed.
+#[derive(Clone, Copy)]
+pub(crate) struct PricedRequest<'a> {
+    pub(crate) context: &'a RequestContext,
+    pub(crate) caller: &'a AuthenticatedKey,
+    pub(crate) facts: &'a BodyFacts,
+    /// The body as the client sent it.
+    pub(crate) body: &'a Bytes,
+    /// The cost factors in that body.
+    pub(crate) client_factors: &'a CostFactors,
+}
+
 impl RelayState {
     /// Computes the cost bound over all accounts that can serve the request. An account can map the
     /// model to a more expensive one, or read other fields. If the accounts cannot be read, only
@@ -45,13 +57,10 @@ impl RelayState {
     /// A translated body cannot be read.
     pub(crate) async fn bound_request_cost(
         &self,
-        request: &RequestContext,
-        caller: &AuthenticatedKey,
-        facts: &BodyFacts,
-        (body, client_factors): (&Bytes, &CostFactors),
+        request: &PricedRequest<'_>,
     ) -> Result<CostBound, RelayError> {
         let prices = self.store.prices.load().await;
-        let pricing = PricingContext { estimate: caller.key().estimate, at: request.at };
+        let pricing = PricingContext::new(request);
         let mut bound = CostBound::default();
         let add = |sold: SoldPrices<'_>, cost_factors: &CostFactors, models: &[&str], is_own| {
             let models = pricing.priced_models(sold, models, is_own);
@@ -60,60 +69,53 @@ impl RelayState {
                 bound.unbounded = None;
             }
         };
-        let unpriced = self
-            .each_demand(&prices, request, (caller, facts), (body, client_factors), add)
-            .await?;
+        let unpriced = self.for_each_request_form(&prices, request, add).await?;
         bound.unbounded = bound.unbounded.or(unpriced);
         Ok(bound)
     }
 
     /// Returns a change that would make the `blocked` request fit, if there is one. It reads the
     /// body again, but only for blocked requests.
-    pub(crate) async fn advice(
+    pub(crate) async fn find_cost_reduction(
         &self,
-        request: &RequestContext,
-        caller: &AuthenticatedKey,
-        facts: &BodyFacts,
-        (body, client_factors): (&Bytes, &CostFactors),
+        request: &PricedRequest<'_>,
         blocked: &BlockReason,
     ) -> Option<String> {
-        let amounts = blocked.needed_and_room()?;
+        let (needed, available) = blocked.needed_and_room()?;
         let prices = self.store.prices.load().await;
-        let pricing = PricingContext { estimate: caller.key().estimate, at: request.at };
+        let pricing = PricingContext::new(request);
         let mut costs = ReducedCosts::default();
-        let add = |sold: SoldPrices<'_>, demand: &CostFactors, models: &[&str], is_own| {
+        let add = |sold: SoldPrices<'_>, cost_factors: &CostFactors, models: &[&str], is_own| {
             let models = pricing.priced_models(sold, models, is_own);
-            costs.add(demand, |cost_factors| {
-                let each = models.iter().map(|model| pricing.estimate(sold, cost_factors, model));
+            costs.add(cost_factors, |reduced| {
+                let each = models.iter().map(|model| pricing.estimate(sold, reduced, model));
                 each.max().unwrap_or_default()
             });
         };
-        self.each_demand(&prices, request, (caller, facts), (body, client_factors), add)
-            .await
-            .ok()?;
-        costs.advice(amounts, request.protocol, client_factors)
+        self.for_each_request_form(&prices, request, add).await.ok()?;
+        costs.advice(needed, available, request.context.protocol, request.client_factors)
     }
 
     /// Calls `add` with the client's own cost factors, then with those of each different form in
     /// which accounts would receive the request, each with the model that it would receive and the
     /// model that was requested. Returns a header that has no price if an account would receive
     /// one.
-    async fn each_demand(
+    async fn for_each_request_form(
         &self,
         prices: &PriceTable,
-        request: &RequestContext,
-        (caller, facts): (&AuthenticatedKey, &BodyFacts),
-        (body, client_factors): (&Bytes, &CostFactors),
+        request: &PricedRequest<'_>,
         mut add: impl FnMut(SoldPrices<'_>, &CostFactors, &[&str], bool) + Send,
     ) -> Result<Option<UnboundedField>, RelayError> {
+        let PricedRequest { context, caller, facts, body, client_factors } = *request;
         let pool = self.store.pools.get(&caller.key().group_id).await.ok().flatten();
         let model = facts.model.as_str();
-        let alias = pool.as_ref().and_then(|pool| map(&pool.group.model_aliases, model));
+        let alias =
+            pool.as_ref().and_then(|pool| find_mapped_model(&pool.group.model_aliases, model));
         let aliased_model = alias.unwrap_or(model);
         add(prices.usual(), client_factors, &[model, aliased_model], true);
         let mut seen: Vec<(CostVariant, Seller)> = Vec::new();
         let mut unpriced = None;
-        let operation = UpstreamOperation::Answer(request.protocol);
+        let operation = UpstreamOperation::Answer(context.protocol);
         let is_candidate = |member: &&PoolMember| {
             let account = &member.account;
             account.enabled
@@ -124,18 +126,18 @@ impl RelayState {
         for member in members {
             let plan = ConversionPlan::new(facts.shape, &member.account, aliased_model);
             if plan.is_bedrock_pass_through() {
-                unpriced = unpriced.or_else(|| unpriced_header(&request.head.headers));
+                unpriced = unpriced.or_else(|| unpriced_header(&context.head.headers));
             }
             let seller = prices.seller_of(&member.account);
-            let own_limits = |model: &str| prices.sold_by(&seller).own_limits(model, request.at);
+            let own_limits = |model: &str| prices.sold_by(&seller).own_limits(model, context.at);
             let variant = plan.cost_variant(&member.account, aliased_model, own_limits);
             let form = (variant, seller);
             if seen.contains(&form) {
                 continue;
             }
             let (variant, sold) = (&form.0, prices.sold_by(&form.1));
-            let client_body = (body, model, facts.shape.is_stream);
-            match variant.translation(request.identity(), client_body) {
+            let is_stream = facts.shape.is_stream;
+            match variant.translation(context.identity(), body, model, is_stream) {
                 // The account receives the body unchanged.
                 None => add(sold, client_factors, &[&variant.model, aliased_model], false),
                 Some(translate) => {
@@ -144,12 +146,12 @@ impl RelayState {
                         translate().map(|translated| read_cost_factors(&translated, protocol))
                     };
                     // An account whose protocol cannot express the request is not called.
-                    let size = (body.len(), TRANSLATING);
-                    let read = self.workers.run(&caller.key().id, size, read);
-                    if let Ok(demand) = Box::pin(read).await? {
+                    let size = JobSize::new(body.len(), TRANSLATION_MEMORY_FACTOR);
+                    let read = self.body_workers.run(&caller.key().id, size, read);
+                    if let Ok(cost_factors) = Box::pin(read).await? {
                         add(
                             sold,
-                            &demand.map_err(unreadable_body_error)?,
+                            &cost_factors.map_err(unreadable_body_error)?,
                             &[&variant.model, aliased_model],
                             false,
                         );
@@ -169,9 +171,9 @@ impl RelayState {
         body: &Bytes,
     ) -> Result<CostFactors, RelayError> {
         let (protocol, body) = (request.protocol.body_protocol(), body.clone());
-        let size = (body.len(), READING);
+        let size = JobSize::new(body.len(), READ_MEMORY_FACTOR);
         let read = move || read_cost_factors(&body, protocol);
-        self.workers.run(&caller.key().id, size, read).await?.map_err(unreadable_body_error)
+        self.body_workers.run(&caller.key().id, size, read).await?.map_err(unreadable_body_error)
     }
 }
 
@@ -187,6 +189,10 @@ struct PricingContext {
 }
 
 impl PricingContext {
+    fn new(request: &PricedRequest<'_>) -> Self {
+        Self { estimate: request.caller.key().estimate, at: request.context.at }
+    }
+
     /// Returns the amount to reserve for these cost factors.
     fn estimate(self, sold: SoldPrices<'_>, cost_factors: &CostFactors, model: &str) -> PicoUsd {
         match self.estimate {

@@ -1,9 +1,9 @@
 //! The error buffer: reads the body of an error, and makes the failure of the attempt.
 
-use crate::attempt_error::{AnswerCut, AttemptError};
+use crate::attempt_error::{AttemptError, IncompleteCause};
 use crate::content_coding::ContentCoding;
 use crate::memory_budget::MemoryPermit;
-use crate::metered_body::{AnswerReader, MeteredBody};
+use crate::metered_body::{MeteredBody, ResponseReader};
 use crate::model_call::ModelCall;
 use crate::response_conversion::ResponsePlan;
 use crate::response_source::{ResponseSource, SourceEvent};
@@ -30,12 +30,12 @@ const ERROR_BODY_TIME_MAX: Duration = Duration::from_secs(2);
 const NO_EVENT: &str = "the stream ended before its first event";
 
 /// Returns whether the upstream can bill what has been read.
-pub(crate) fn has_output(reading: &MeterReading) -> bool {
+pub(crate) fn is_billable(reading: &MeterReading) -> bool {
     reading.has_billed_part || reading.hides_usage
 }
 
 /// Returns whether output of a model has arrived.
-fn has_text(reading: Option<&MeterReading>) -> bool {
+fn has_output(reading: Option<&MeterReading>) -> bool {
     reading.is_some_and(|reading| reading.output_chars > 0)
 }
 
@@ -84,19 +84,19 @@ impl ErrorBuffer {
     /// Returns whether all of it was read.
     pub(crate) async fn read_rest(
         &mut self,
-        (source, workers): AnswerReader<'_>,
+        reader: &mut ResponseReader<'_>,
         metered_body: &mut MeteredBody,
     ) -> bool {
         let end = Instant::now() + ERROR_BODY_TIME_MAX;
         let is_whole = 'body: loop {
             while metered_body.has_pending() && Instant::now() < end {
-                let read = metered_body.read_step((&mut *source, workers)).await;
+                let read = metered_body.read_step(reader).await;
                 let Ok(Ok(data)) = read else { break 'body false };
                 if !self.add(&data) {
                     break 'body false;
                 }
             }
-            match timeout_at(end, source.next()).await {
+            match timeout_at(end, reader.source.next()).await {
                 Ok(SourceEvent::Chunk(data)) => metered_body.add_chunk(data),
                 next => break matches!(next, Ok(SourceEvent::End)),
             }
@@ -107,22 +107,22 @@ impl ErrorBuffer {
 
     /// Makes the failure of a stream that began with an error and of which a part is missing. A
     /// client that got output without its end would take it for the whole answer.
-    pub(crate) fn into_cut_event(
+    pub(crate) fn into_truncated_error(
         self,
         head: Parts,
         metered_body: MeteredBody,
         model_call: &ModelCall,
     ) -> AttemptError {
-        match self.into_first_event(head, metered_body, model_call) {
-            AttemptError::FirstEvent { reading, .. } if has_text((*reading).as_ref()) => {
-                AttemptError::BrokenAnswer { cut: AnswerCut::ConnectionLost, reading }
+        match self.into_first_event_error(head, metered_body, model_call) {
+            AttemptError::FirstEvent { reading, .. } if has_output((*reading).as_ref()) => {
+                AttemptError::IncompleteResponse { cause: IncompleteCause::ConnectionLost, reading }
             }
             failure => failure,
         }
     }
 
     /// Makes the failure of a stream that began with an error, or ended before its first event.
-    pub(crate) fn into_first_event(
+    pub(crate) fn into_first_event_error(
         self,
         head: Parts,
         metered_body: MeteredBody,
@@ -132,9 +132,9 @@ impl ErrorBuffer {
         let failure = match reading.first.clone() {
             AnswerStart::Error(failure) => failure,
             // The stream ended inside its first event.
-            AnswerStart::Nothing | AnswerStart::Event if has_output(&reading) => {
-                let (cut, reading) = (AnswerCut::ConnectionLost, Box::new(Some(reading)));
-                return AttemptError::BrokenAnswer { cut, reading };
+            AnswerStart::Nothing | AnswerStart::Event if is_billable(&reading) => {
+                let (cause, reading) = (IncompleteCause::ConnectionLost, Box::new(Some(reading)));
+                return AttemptError::IncompleteResponse { cause, reading };
             }
             AnswerStart::Nothing | AnswerStart::Event => {
                 return AttemptError::Unreachable(NO_EVENT.to_owned());
@@ -155,7 +155,8 @@ impl ErrorBuffer {
     pub(crate) async fn read_error(
         mut self,
         response_plan: ResponsePlan,
-        (mut head, mut source): (Parts, ResponseSource),
+        mut head: Parts,
+        mut source: ResponseSource,
     ) -> AttemptError {
         self.read(&mut source).await;
         let (body, permit) = self.decompress(&mut head.headers);

@@ -4,7 +4,7 @@ use crate::admission::RequestReservation;
 use crate::authenticate::AuthenticatedKey;
 use crate::body::{ClientPresence, RelayBody};
 use crate::body_facts::BodyFacts;
-use crate::body_workers::READING;
+use crate::body_workers::{JobSize, READ_MEMORY_FACTOR};
 use crate::client_response::RelayError;
 use crate::forward::ForwardFailure;
 use crate::free_calls::FreeCallPermit;
@@ -59,14 +59,15 @@ impl RelayState {
         request: &Arc<RequestContext>,
         caller: AuthenticatedKey,
         body: Pin<&mut B>,
-        (metering, free_call): (Metering, Option<FreeCallPermit>),
+        metering: Metering,
+        free_call: Option<FreeCallPermit>,
     ) -> Result<Response<RelayBody>, RelayError>
     where
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: std::fmt::Display + Send,
     {
         let time = self.time_limit(request);
-        let body = self.read_body(request, (&caller, metering), body).await?;
+        let body = self.read_body(request, &caller, metering, body).await?;
         // From here on, money can be reserved or spent, so a client that leaves must not stop the
         // accounting. When it leaves, this future is dropped but the task continues, and the answer
         // is drained like any other.
@@ -78,7 +79,7 @@ impl RelayState {
         let disconnect_guard = client.departure_guard();
         let model_call_task = async move {
             let response =
-                state.run_model_call(&request, caller, (body, metering), (client, time)).await;
+                state.run_model_call(&request, caller, body, metering, client, time).await;
             drop(free_call);
             response
         };
@@ -95,17 +96,18 @@ impl RelayState {
         self: &Arc<Self>,
         request: &Arc<RequestContext>,
         caller: AuthenticatedKey,
-        (body, metering): (Bytes, Metering),
-        (client, time): (ClientPresence, Duration),
+        body: Bytes,
+        metering: Metering,
+        client: ClientPresence,
+        time: Duration,
     ) -> Result<Response<RelayBody>, RelayError> {
         let deadline = Instant::now() + time;
         let facts = self.read_body_facts(request, &caller, body.clone()).await?;
         caller.check_model_allowed(&facts.model)?;
-        let body_with_facts = (&facts, &body);
         let reserved = match metering {
             Metering::Metered => tokio::select! {
                 biased;
-                admission = self.admit_request(request, &caller, body_with_facts, time) => admission?,
+                admission = self.admit_request(request, &caller, &facts, &body, time) => admission?,
                 () = self.wait_after_stop(ADMISSION_TIME_IN_STOP) => return Err(RelayError::shutting_down()),
             },
             Metering::Free => None,
@@ -113,8 +115,7 @@ impl RelayState {
         let reserved_cost =
             reserved.as_ref().map(RequestReservation::reserved_cost).unwrap_or_default();
         let random = u64::try_from(self.store.random_source().bits() >> 64).unwrap_or_default();
-        let call =
-            OutboundCall::new(request, caller, facts, body, (metering, random), reserved_cost);
+        let call = OutboundCall::new(request, caller, facts, body, metering, random, reserved_cost);
         let forwarded = self.forward_call(request, call, deadline).await;
         match forwarded {
             Ok(response) => {
@@ -143,7 +144,9 @@ impl RelayState {
     ) -> Result<BodyFacts, RelayError> {
         let (request, length) = (Arc::clone(request), body.len());
         let read = move || BodyFacts::read(&request, &body);
-        self.workers.run(&caller.key().id, (length, READING), read).await?
+        self.body_workers
+            .run(&caller.key().id, JobSize::new(length, READ_MEMORY_FACTOR), read)
+            .await?
     }
 
     /// Ends a call that got no successful answer. The call is recorded if it reached an upstream.
@@ -161,7 +164,7 @@ impl RelayState {
     /// Returns how long the request can take: the configured time, or less if the platform ends
     /// earlier.
     fn time_limit(&self, request: &RequestContext) -> Duration {
-        let configured = self.timers.overall;
+        let configured = self.timeouts.overall;
         let platform = request.head.extensions.get::<PlatformDeadline>().map(|deadline| {
             let remaining = deadline.0.duration_since(request.at);
             Duration::try_from(remaining).unwrap_or_default().saturating_sub(DEADLINE_MARGIN)
@@ -188,8 +191,9 @@ mod tests {
     fn waiting_request_uses_little_memory() {
         type Arguments = (Arc<RelayState>, Arc<RequestContext>, AuthenticatedKey, Bytes);
         let serve = |(context, requested, caller, body): Arguments| async move {
-            let client = (ClientPresence::new(&context.shutdown.cancel_responses), Duration::ZERO);
-            context.run_model_call(&requested, caller, (body, Metering::Metered), client).await
+            let client = ClientPresence::new(&context.shutdown.cancel_responses);
+            let (metering, time) = (Metering::Metered, Duration::ZERO);
+            context.run_model_call(&requested, caller, body, metering, client, time).await
         };
         assert!(future_size(serve) < 8 * 1024, "{} bytes", future_size(serve));
         let handle = |(relay, request): (Relay, Request<Full<Bytes>>)| async move {

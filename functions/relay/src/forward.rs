@@ -108,9 +108,9 @@ impl RelayState {
             let plan = ConversionPlan::new(model_call.shape, &member.account, selector.model());
             let upstream_model = plan.upstream_model(&member.account, selector.model());
             let mut pending_usage =
-                history.new_pending_usage(model_call, member, &selector, (upstream_model, slot));
+                history.new_pending_usage(model_call, member, &selector, upstream_model, slot);
             let model = &pending_usage.upstream_model;
-            match self.attempt_account(request, member, (plan, &call, model), deadline).await {
+            match self.attempt_account(request, member, plan, &call, model, deadline).await {
                 Ok(buffered) => {
                     pending_usage.status = buffered.head.status.as_u16();
                     pending_usage.first_byte_at = Some(self.store.clock().now());
@@ -129,7 +129,8 @@ impl RelayState {
                         member,
                         &mut selector,
                         &mut history,
-                        (pending_usage, error),
+                        pending_usage,
+                        error,
                     );
                     let is_over = failed_attempt.verdict.request == RetryDecision::ReturnToClient;
                     history.note(failed_attempt);
@@ -179,7 +180,8 @@ impl RelayState {
                     request,
                     selector,
                     history,
-                    (failed_attempt, none_eligible),
+                    failed_attempt,
+                    none_eligible,
                 ))
                 .await
             }
@@ -206,7 +208,8 @@ impl RelayState {
         member: &PoolMember,
         selector: &mut AccountSelector,
         history: &mut AttemptHistory,
-        (pending_usage, error): (PendingUsage, AttemptError),
+        pending_usage: PendingUsage,
+        error: AttemptError,
     ) -> FailedAttempt {
         let now = self.store.clock().now();
         let upstream_error = error.read_upstream_error(now);
@@ -227,7 +230,7 @@ impl RelayState {
         );
         let is_first_refusal = history.refusals == 0;
         let is_stale = verdict.needs_token_renewal
-            && !self.checks.should_renew_token(id, token_version.unwrap_or_default());
+            && !self.credential_checks.should_renew_token(id, token_version.unwrap_or_default());
         if is_stale || (verdict.is_refusal && !is_first_refusal) {
             limit_to_suspicion(&mut verdict);
         }
@@ -288,7 +291,8 @@ impl RelayState {
         request: &RequestContext,
         selector: &AccountSelector,
         history: AttemptHistory,
-        (failed_attempt, none_eligible): (FailedAttempt, Option<NoEligibleAccount>),
+        failed_attempt: FailedAttempt,
+        none_eligible: Option<NoEligibleAccount>,
     ) -> ForwardFailure {
         let FailedAttempt { mut pending_usage, mut error, health_update, verdict } = failed_attempt;
         let was_checked = !history.credential_checks.is_empty();
@@ -320,7 +324,7 @@ impl RelayState {
             let unserved = unserved_request(request, selector);
             Err(match none_eligible() {
                 Some(none_eligible) => none_eligible.to_relay_error(&unserved, now),
-                None => RelayError::accounts_busy(),
+                None => RelayError::attempts_exhausted(),
             })
         };
         pending_usage.status = match &response {
@@ -371,7 +375,8 @@ impl AttemptHistory {
         model_call: &Arc<ModelCall>,
         member: &PoolMember,
         selector: &AccountSelector,
-        (upstream_model, slot): (String, ConcurrencySlot),
+        upstream_model: String,
+        slot: ConcurrencySlot,
     ) -> PendingUsage {
         PendingUsage {
             model_call: Arc::clone(model_call),

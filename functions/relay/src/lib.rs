@@ -28,6 +28,7 @@ mod error_buffer;
 mod exchange;
 mod forward;
 mod free_calls;
+mod key_usage;
 mod limit_owner;
 mod limit_wait;
 mod memory_budget;
@@ -35,7 +36,6 @@ mod metered_body;
 mod model_call;
 mod model_lists;
 mod models;
-mod own_usage;
 mod request_body;
 mod request_conversion;
 mod request_decoding;
@@ -115,12 +115,12 @@ struct RelayState {
     queue: UsageQueue,
     upstream: UpstreamClient,
     signer: RequestSigner,
-    checks: CredentialChecks,
+    credential_checks: CredentialChecks,
     pepper: Pepper,
-    timers: RelayTimeouts,
+    timeouts: RelayTimeouts,
     max_utilization: Option<u32>,
     /// Its message for a spent limit is used when the organization's settings have none.
-    limits: LimitSettings,
+    limit_settings: LimitSettings,
     /// Requests that wait because others have reserved what is left of a money limit.
     limit_waiters: LimitWaiters,
     free_calls: FreeCallLimiter,
@@ -133,8 +133,8 @@ struct RelayState {
     /// Memory for answers, or parts of them, that are buffered before the client gets any of it.
     response_memory: MemoryBudget,
     /// Memory for bodies in another form than the client's, until they are sent.
-    converted: MemoryBudget,
-    workers: BodyWorkers,
+    conversion_memory: MemoryBudget,
+    body_workers: BodyWorkers,
     unknown_key_limiter: UnknownKeyLimiter,
     /// Requests that are waiting for the store to return their key.
     pending_key_lookups: PendingKeyLookups,
@@ -200,7 +200,7 @@ impl Relay {
         queue: UsageQueue,
     ) -> Result<Self, UpstreamCallError> {
         let upstream = UpstreamClient::new(&settings.timers, settings.upstreams.allow_private)?;
-        Ok(Self::with_upstream(upstream, settings, pepper, (store, queue)))
+        Ok(Self::with_upstream(upstream, settings, pepper, store, queue))
     }
 
     /// Creates a relay that calls `upstream`, over `store` and `queue`. Does no I/O.
@@ -208,7 +208,8 @@ impl Relay {
         upstream: UpstreamClient,
         settings: &Settings,
         pepper: impl Into<LiveSecret>,
-        (store, queue): (RelayStores, UsageQueue),
+        store: RelayStores,
+        queue: UsageQueue,
     ) -> Self {
         let signer = RequestSigner::new(store.clock().clone());
         let bounds = settings.bounds.clone();
@@ -217,11 +218,11 @@ impl Relay {
             queue,
             upstream,
             signer,
-            checks: CredentialChecks::default(),
+            credential_checks: CredentialChecks::default(),
             pepper: Pepper::new(pepper),
-            timers: settings.timers,
+            timeouts: settings.timers,
             max_utilization: settings.upstreams.max_utilization,
-            limits: settings.limits.clone(),
+            limit_settings: settings.limits.clone(),
             limit_waiters: LimitWaiters::default(),
             free_calls: FreeCallLimiter::new(
                 settings.limits.free_calls_per_minute,
@@ -239,12 +240,12 @@ impl Relay {
                 min: 0,
             }),
             // A quarter of the memory for bodies as they came.
-            converted: MemoryBudget::new(MemoryLimits {
+            conversion_memory: MemoryBudget::new(MemoryLimits {
                 total: bounds.held_bytes / 4,
                 per_key: bounds.held_bytes / 4,
                 min: 0,
             }),
-            workers: BodyWorkers::new(),
+            body_workers: BodyWorkers::new(),
             unknown_key_limiter: UnknownKeyLimiter::new(bounds.wrong_keys_per_minute),
             pending_key_lookups: PendingKeyLookups::default(),
             shutdown: ShutdownSignal::default(),
@@ -322,7 +323,7 @@ impl Relay {
 
     /// Ends all running requests: streams get an error event, and calls that no upstream has
     /// answered yet are given up. All of them are still recorded.
-    pub fn end_answers(&self) {
+    pub fn cancel_responses(&self) {
         self.begin_stop();
         self.0.shutdown.cancel_responses.cancel();
     }
@@ -346,7 +347,7 @@ impl RelayState {
         let reason = refusal.to_string();
         let reason = escape_text(&reason, REFUSAL_CHARACTERS_MAX);
         tracing::info!(status, "{reason}");
-        if !refusal.is_settled {
+        if !refusal.is_recorded {
             self.observer.record_request_end(request.protocol.as_str(), status, REFUSED);
             request.trace.end_with_status(status);
         }
@@ -393,13 +394,13 @@ impl RelayState {
         };
         match route {
             RelayRoute::CountTokens | RelayRoute::Bedrock(_, BedrockAction::CountTokens) => {
-                self.handle_model_call(request, caller, body, (Metering::Free, free_call)).await
+                self.handle_model_call(request, caller, body, Metering::Free, free_call).await
             }
             RelayRoute::Messages
             | RelayRoute::ChatCompletions
             | RelayRoute::Responses
             | RelayRoute::Bedrock(..) => {
-                self.handle_model_call(request, caller, body, (Metering::Metered, None)).await
+                self.handle_model_call(request, caller, body, Metering::Metered, None).await
             }
             // Boxed, so that the future of a model call stays small.
             RelayRoute::InferenceProfiles => {

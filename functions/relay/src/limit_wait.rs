@@ -26,14 +26,14 @@ pub(crate) struct LimitWaiters(Arc<Mutex<HashMap<KeyId, KeyWaiters>>>);
 #[derive(Default)]
 struct KeyWaiters {
     count: usize,
-    settled: Arc<Notify>,
+    request_ended: Arc<Notify>,
 }
 
 /// A place among the waiting requests of a key. Dropping it frees the place.
 pub(crate) struct WaitSlot {
     waiters: LimitWaiters,
     key: KeyId,
-    settled: Arc<Notify>,
+    request_ended: Arc<Notify>,
     pause: Duration,
 }
 
@@ -50,17 +50,17 @@ impl LimitWaiters {
             return None;
         }
         waiters.count += 1;
-        let settled = Arc::clone(&waiters.settled);
+        let request_ended = Arc::clone(&waiters.request_ended);
         drop(all);
         let (waiters, key) = (self.clone(), key.clone());
-        Some(WaitSlot { waiters, key, settled, pause: FIRST_PAUSE })
+        Some(WaitSlot { waiters, key, request_ended, pause: FIRST_PAUSE })
     }
 
     /// Wakes the waiting requests of a key when one of its requests has ended, because that
     /// reservation will be settled soon.
     pub(crate) fn wake_waiters(&self, key: &KeyId) {
         if let Some(waiters) = self.lock_waiters().get(key) {
-            waiters.settled.notify_waiters();
+            waiters.request_ended.notify_waiters();
         }
     }
 }
@@ -87,7 +87,7 @@ impl WaitSlot {
             return false;
         }
         let jitter = self.pause / 2 + self.pause.mul_f64(f64::from(random) / 255.0);
-        let notified = self.settled.notified();
+        let notified = self.request_ended.notified();
         self.pause = match tokio::time::timeout_at((now + jitter).min(deadline), notified).await {
             // The counters change a moment after the request ends, so the next pause is short.
             Ok(()) => FIRST_PAUSE,

@@ -49,7 +49,7 @@ async fn main() -> Result<(), Error> {
 async fn drain_on_sigterm(relay: Relay) {
     let Ok(mut requested) = signal(SignalKind::terminate()) else { return };
     requested.recv().await;
-    relay.end_answers();
+    relay.cancel_responses();
     let _late = tokio::time::timeout(Duration::from_millis(450), relay.drain()).await;
     std::process::exit(0);
 }

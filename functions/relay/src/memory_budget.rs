@@ -7,6 +7,7 @@
 use baton_domain::id::KeyId;
 use bytes::Bytes;
 use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -31,6 +32,8 @@ struct SharedMemoryBudget {
     limits: MemoryLimits,
     state: Mutex<BudgetState>,
     released: Notify,
+    /// The number of streams that can reserve memory.
+    streams: AtomicUsize,
 }
 
 /// The limits of a budget, in bytes.
@@ -86,7 +89,7 @@ pub(crate) enum MemoryLimitReached {
 
 /// Bytes that one request holds. Dropping the permit releases them.
 pub(crate) struct MemoryPermit {
-    request_memory: MemoryBudget,
+    budget: MemoryBudget,
     key: KeyId,
     bytes: usize,
     is_metered: bool,
@@ -116,7 +119,8 @@ impl AsRef<[u8]> for CountedBytes {
 impl MemoryBudget {
     pub(crate) fn new(limits: MemoryLimits) -> Self {
         let state = Mutex::new(BudgetState::default());
-        Self(Arc::new(SharedMemoryBudget { limits, state, released: Notify::new() }))
+        let (released, streams) = (Notify::new(), AtomicUsize::new(0));
+        Self(Arc::new(SharedMemoryBudget { limits, state, released, streams }))
     }
 
     /// Takes what a request of `key` needs, without waiting.
@@ -135,12 +139,12 @@ impl MemoryBudget {
         if let Some(max) = concurrency.filter(|max| is_metered && metered >= *max) {
             return Err(MemoryLimitReached::Concurrency(max));
         }
-        state.take_bytes(self.0.limits, key, (0, bytes))?;
+        state.take_bytes(self.0.limits, key, 0, bytes)?;
         if let Some(key_memory) = state.by_key.get_mut(key) {
             key_memory.requests += 1;
             key_memory.metered += u32::from(is_metered);
         }
-        Ok(MemoryPermit { request_memory: self.clone(), key: key.clone(), bytes, is_metered })
+        Ok(MemoryPermit { budget: self.clone(), key: key.clone(), bytes, is_metered })
     }
 
     /// Takes what a request of `key` needs, and waits up to [`MEMORY_TIMEOUT`] for others to
@@ -190,8 +194,8 @@ impl MemoryBudget {
         }
     }
 
-    /// Takes what is kept of a request until its answer is over. A short rest counts with the
-    /// answer only.
+    /// Takes memory for the part of a request that is kept until its answer ends. Below [`STEP`]
+    /// bytes it returns `None`, because the answer's own permit covers so little.
     ///
     /// # Errors
     /// A limit is still reached after [`MEMORY_TIMEOUT`], or too many requests of the key wait.
@@ -217,13 +221,14 @@ impl MemoryBudget {
 }
 
 impl BudgetState {
-    /// Takes `bytes` for a permit that holds `own` bytes so far. A permit that is the only one can
+    /// Takes `bytes` for a permit that holds `held_bytes` so far. A permit that is the only one can
     /// take the last quarter too.
     fn take_bytes(
         &mut self,
         limits: MemoryLimits,
         key: &KeyId,
-        (own, bytes): (usize, usize),
+        held_bytes: usize,
+        bytes: usize,
     ) -> Result<(), MemoryLimitReached> {
         let key_memory = self.by_key.get(key).map_or(0, |key_memory| key_memory.bytes) + bytes;
         if key_memory > limits.per_key {
@@ -232,7 +237,7 @@ impl BudgetState {
         let total = self.total + bytes;
         let is_crowded = total > limits.total / 4 * 3;
         if total > limits.total
-            || (is_crowded && key_memory > limits.per_key / 8 && self.total > own)
+            || (is_crowded && key_memory > limits.per_key / 8 && self.total > held_bytes)
         {
             return Err(MemoryLimitReached::Process);
         }
@@ -287,27 +292,26 @@ impl MemoryPermit {
             return Ok(());
         };
         // Grows in steps, so that small chunks do not take the lock each time.
-        let rest = self.request_memory.bytes_max().saturating_sub(self.bytes);
+        let rest = self.budget.bytes_max().saturating_sub(self.bytes);
         let more = more.max(STEP.min(rest));
-        self.request_memory.lock_state().take_bytes(
-            self.request_memory.0.limits,
-            &self.key,
-            (self.bytes, more),
-        )?;
+        self.budget.lock_state().take_bytes(self.budget.0.limits, &self.key, self.bytes, more)?;
         self.bytes += more;
         Ok(())
     }
 
-    /// Does the same, up to the most that one request can take. A request that is as long as
-    /// permitted can then be the only one of its key.
+    /// As [`Self::grow_to`], but at most to [`MemoryBudget::bytes_max`], so that the largest permitted
+    /// request fits when it is the key's only one.
+    ///
+    /// # Errors
+    /// A limit is reached.
     pub(crate) fn grow_up_to(&mut self, bytes: usize) -> Result<(), MemoryLimitReached> {
-        self.grow_to(bytes.min(self.request_memory.bytes_max()))
+        self.grow_to(bytes.min(self.budget.bytes_max()))
     }
 
     /// Releases the bytes beyond `bytes`.
     pub(crate) fn shrink(&mut self, bytes: usize) {
         // Only a larger permit can reach a limit.
-        let limits = self.request_memory.0.limits;
+        let limits = self.budget.0.limits;
         let _shrunk = self.resize(bytes.min(self.bytes), limits);
     }
 
@@ -319,9 +323,9 @@ impl MemoryPermit {
         if bytes == self.bytes {
             return Ok(());
         }
-        let mut state = self.request_memory.lock_state();
+        let mut state = self.budget.lock_state();
         if let Some(more) = bytes.checked_sub(self.bytes) {
-            state.take_bytes(limits, &self.key, (self.bytes, more))?;
+            state.take_bytes(limits, &self.key, self.bytes, more)?;
         } else {
             let less = self.bytes - bytes;
             state.total -= less;
@@ -331,7 +335,7 @@ impl MemoryPermit {
         }
         drop(state);
         if bytes < self.bytes {
-            self.request_memory.0.released.notify_waiters();
+            self.budget.0.released.notify_waiters();
         }
         self.bytes = bytes;
         Ok(())
@@ -340,7 +344,7 @@ impl MemoryPermit {
 
 impl Drop for MemoryPermit {
     fn drop(&mut self) {
-        let mut state = self.request_memory.lock_state();
+        let mut state = self.budget.lock_state();
         state.total -= self.bytes;
         if let Some(key_memory) = state.by_key.get_mut(&self.key) {
             key_memory.bytes -= self.bytes;
@@ -349,7 +353,7 @@ impl Drop for MemoryPermit {
         }
         state.remove_idle_key(&self.key);
         drop(state);
-        self.request_memory.0.released.notify_waiters();
+        self.budget.0.released.notify_waiters();
     }
 }
 
@@ -373,71 +377,70 @@ mod tests {
 
     #[test]
     fn attached_bytes_count_until_their_last_part_is_dropped() {
-        let (request_memory, one) = (held(), key(1));
-        let permit = request_memory.try_acquire_bytes(&one, bytes(MB)).unwrap();
+        let (budget, one) = (held(), key(1));
+        let permit = budget.try_acquire_bytes(&one, bytes(MB)).unwrap();
         let body = permit.attach(Bytes::from_static(b"body"));
         let part = body.slice(1..2);
         drop(body);
-        assert_eq!(request_memory.lock_state().total, MB);
+        assert_eq!(budget.lock_state().total, MB);
         drop(part);
-        assert_eq!(request_memory.lock_state().total, 0);
+        assert_eq!(budget.lock_state().total, 0);
     }
 
     #[test]
     fn bytes_are_limited_per_key_and_in_total() {
-        let (request_memory, one, two) = (held(), key(1), key(2));
-        let first: Vec<_> = (0..2)
-            .map(|_| request_memory.try_acquire_bytes(&one, bytes(32 * MB)).unwrap())
-            .collect();
+        let (budget, one, two) = (held(), key(1), key(2));
+        let first: Vec<_> =
+            (0..2).map(|_| budget.try_acquire_bytes(&one, bytes(32 * MB)).unwrap()).collect();
         assert_eq!(
-            request_memory.try_acquire_bytes(&one, bytes(1)).err(),
+            budget.try_acquire_bytes(&one, bytes(1)).err(),
             Some(MemoryLimitReached::Key(64 * MB))
         );
-        let second = request_memory.try_acquire_bytes(&two, bytes(32 * MB)).unwrap();
+        let second = budget.try_acquire_bytes(&two, bytes(32 * MB)).unwrap();
         assert_eq!(
-            request_memory.try_acquire_bytes(&two, bytes(32 * MB)).err(),
+            budget.try_acquire_bytes(&two, bytes(32 * MB)).err(),
             Some(MemoryLimitReached::Process),
             "the last quarter"
         );
         // Keys that hold little are still served.
         let small: Vec<_> = (3..7)
-            .map(|number| request_memory.try_acquire_bytes(&key(number), bytes(8 * MB)).unwrap())
+            .map(|number| budget.try_acquire_bytes(&key(number), bytes(8 * MB)).unwrap())
             .collect();
         assert_eq!(
-            request_memory.try_acquire_bytes(&key(8), bytes(1)).err(),
+            budget.try_acquire_bytes(&key(8), bytes(1)).err(),
             Some(MemoryLimitReached::Process)
         );
         drop((first, second, small));
-        let state = request_memory.lock_state();
+        let state = budget.lock_state();
         assert_eq!((state.total, state.by_key.len()), (0, 0), "everything is given back");
     }
 
     #[test]
     fn allowance_grows_with_a_body_of_unknown_length() {
-        let (request_memory, one) = (held(), key(1));
-        let mut permit = request_memory.try_acquire_bytes(&one, bytes(0)).unwrap();
+        let (budget, one) = (held(), key(1));
+        let mut permit = budget.try_acquire_bytes(&one, bytes(0)).unwrap();
         for bytes in (0..=60 * MB).step_by(100_000) {
             permit.grow_to(bytes).unwrap();
         }
         assert_eq!(permit.grow_to(70 * MB), Err(MemoryLimitReached::Key(64 * MB)));
-        assert!(request_memory.lock_state().total < 61 * MB);
+        assert!(budget.lock_state().total < 61 * MB);
         drop(permit);
-        assert_eq!(request_memory.lock_state().total, 0);
+        assert_eq!(budget.lock_state().total, 0);
     }
 
     #[test]
     fn concurrency_is_checked_before_bodies_are_read() {
-        let (request_memory, one) = (held(), key(1));
+        let (budget, one) = (held(), key(1));
         let metered = MemoryRequest { bytes: 1, is_metered: true, concurrency: Some(1) };
         let free = MemoryRequest { is_metered: false, ..metered };
-        let first = request_memory.try_acquire_bytes(&one, metered).unwrap();
+        let first = budget.try_acquire_bytes(&one, metered).unwrap();
         assert_eq!(
-            request_memory.try_acquire_bytes(&one, metered).err(),
+            budget.try_acquire_bytes(&one, metered).err(),
             Some(MemoryLimitReached::Concurrency(1))
         );
-        assert!(request_memory.try_acquire_bytes(&one, free).is_ok(), "free calls are not counted");
+        assert!(budget.try_acquire_bytes(&one, free).is_ok(), "free calls are not counted");
         drop(first);
-        assert!(request_memory.try_acquire_bytes(&one, metered).is_ok());
+        assert!(budget.try_acquire_bytes(&one, metered).is_ok());
     }
 
     #[tokio::test(start_paused = true)]
@@ -457,22 +460,21 @@ mod tests {
 
     #[test]
     fn first_body_fits_even_with_tiny_bounds() {
-        let request_memory =
-            MemoryBudget::new(MemoryLimits { total: 32 * MB, per_key: 32 * MB, min: 1 });
-        assert!(request_memory.try_acquire_bytes(&key(1), bytes(32 * MB)).is_ok());
-        let mut allowance = request_memory.try_acquire_bytes(&key(1), bytes(30 * MB)).unwrap();
+        let budget = MemoryBudget::new(MemoryLimits { total: 32 * MB, per_key: 32 * MB, min: 1 });
+        assert!(budget.try_acquire_bytes(&key(1), bytes(32 * MB)).is_ok());
+        let mut allowance = budget.try_acquire_bytes(&key(1), bytes(30 * MB)).unwrap();
         assert_eq!(allowance.grow_to(32 * MB), Ok(()), "it is still the only one");
     }
 
     #[tokio::test(start_paused = true)]
     async fn waiting_requests_get_released_bytes_and_are_bounded() {
-        let (request_memory, one) = (held(), key(1));
-        let first = request_memory.try_acquire_bytes(&one, bytes(64 * MB)).unwrap();
-        let waits = |request_memory: MemoryBudget| async move {
-            request_memory.acquire_bytes(&key(1), bytes(MB)).await.is_ok()
+        let (budget, one) = (held(), key(1));
+        let first = budget.try_acquire_bytes(&one, bytes(64 * MB)).unwrap();
+        let waits = |budget: MemoryBudget| async move {
+            budget.acquire_bytes(&key(1), bytes(MB)).await.is_ok()
         };
         let waiting: Vec<_> =
-            (0..=WAITING_PER_KEY).map(|_| tokio::spawn(waits(request_memory.clone()))).collect();
+            (0..=WAITING_PER_KEY).map(|_| tokio::spawn(waits(budget.clone()))).collect();
         tokio::time::sleep(Duration::from_secs(1)).await;
         drop(first);
         let mut served = 0;
@@ -480,9 +482,9 @@ mod tests {
             served += usize::from(one.await.unwrap());
         }
         assert_eq!(served, WAITING_PER_KEY, "one was too many to wait");
-        let _all = request_memory.try_acquire_bytes(&one, bytes(64 * MB)).unwrap();
+        let _all = budget.try_acquire_bytes(&one, bytes(64 * MB)).unwrap();
         assert_eq!(
-            request_memory.acquire_bytes(&one, bytes(MB)).await.err(),
+            budget.acquire_bytes(&one, bytes(MB)).await.err(),
             Some(MemoryLimitReached::Key(64 * MB)),
             "not for ever"
         );

@@ -2,7 +2,9 @@
 //! needed.
 
 use crate::body_transform::BodyTransform;
-use crate::body_workers::{BodyWorkers, LONG_BYTES, READING, TRANSLATING};
+use crate::body_workers::{
+    BodyWorkers, JobSize, LONG_BYTES, READ_MEMORY_FACTOR, TRANSLATION_MEMORY_FACTOR,
+};
 use crate::content_coding::ContentCoding;
 use crate::response_source::{ResponseSource, SourceEvent};
 use baton_domain::id::KeyId;
@@ -40,7 +42,12 @@ pub(crate) fn has_media_type(headers: &HeaderMap, kind: &str) -> bool {
 }
 
 /// The source of an answer, and the threads for its long parts.
-pub(crate) type AnswerReader<'a> = (&'a mut ResponseSource, (&'a BodyWorkers, &'a KeyId));
+pub(crate) struct ResponseReader<'a> {
+    pub(crate) source: &'a mut ResponseSource,
+    pub(crate) workers: &'a BodyWorkers,
+    /// The key of the request.
+    pub(crate) key: &'a KeyId,
+}
 
 /// Reads an answer's bytes for the usage meter and transforms them for the client.
 ///
@@ -241,7 +248,7 @@ impl MeteredBody {
     /// are damaged.
     pub(crate) async fn read_step(
         &mut self,
-        reader: AnswerReader<'_>,
+        reader: &mut ResponseReader<'_>,
     ) -> Result<Result<Bytes, UndecodableResponse>, SourceEvent> {
         let step = match self.decode_step() {
             Ok(step) => step,
@@ -338,39 +345,41 @@ impl MeteredBody {
 
     /// Returns the size of the job if `plain` can complete an event that takes long to translate or
     /// to frame. All other bytes are read at once.
-    fn long_step(&self, plain: &[u8]) -> Option<(usize, usize)> {
-        let (in_frames, copies) = self.transform.event_work()?;
+    fn long_step(&self, plain: &[u8]) -> Option<JobSize> {
+        let JobSize { bytes: in_frames, memory_factor } = self.transform.event_work()?;
         let bytes = in_frames + self.meter.held_bytes() + plain.len();
         // An event ends with a line, and a long one usually has only a few.
         let may_complete = |byte: &u8| self.transform.has_frames() || matches!(byte, b'\n' | b'\r');
-        (bytes >= LONG_BYTES && plain.iter().any(may_complete)).then_some((bytes, copies))
+        (bytes >= LONG_BYTES && plain.iter().any(may_complete))
+            .then(|| JobSize::new(bytes, memory_factor))
     }
 
     /// Returns the size of the job if the end of the answer takes long to read or translate.
-    pub(crate) fn long_end(&self) -> Option<(usize, usize)> {
+    pub(crate) fn long_end(&self) -> Option<JobSize> {
         let size = match (self.is_buffered(), self.meter.whole_body()) {
-            (true, Some(body)) => (body.len(), TRANSLATING),
-            (false, Some(body)) => (body.len(), READING),
+            (true, Some(body)) => JobSize::new(body.len(), TRANSLATION_MEMORY_FACTOR),
+            (false, Some(body)) => JobSize::new(body.len(), READ_MEMORY_FACTOR),
             (_, None) => {
-                let (in_frames, copies) = self.transform.event_work()?;
-                (in_frames + self.meter.held_bytes(), copies)
+                let JobSize { bytes: in_frames, memory_factor } = self.transform.event_work()?;
+                JobSize::new(in_frames + self.meter.held_bytes(), memory_factor)
             }
         };
-        (size.0 >= LONG_BYTES).then_some(size)
+        (size.bytes >= LONG_BYTES).then_some(size)
     }
 
-    /// Runs `work` on a long part of the answer on another thread. `source` bounds how long the
-    /// work waits for its turn.
+    /// Runs `work` on a long part of the answer on another thread. The source of `reader` bounds
+    /// how long the work waits for its turn.
     ///
     /// # Errors
     /// Why the answer ends before the work.
     pub(crate) async fn run_on_workers<T: Send + 'static>(
         &mut self,
-        (source, (workers, key)): AnswerReader<'_>,
-        size: (usize, usize),
+        reader: &mut ResponseReader<'_>,
+        size: JobSize,
         work: impl FnOnce(&mut Self) -> T + Send + 'static,
     ) -> Result<T, SourceEvent> {
-        let permits = source.wait_for(workers.acquire_permits(key, size)).await?;
+        let acquired = reader.workers.acquire_permits(reader.key, size);
+        let permits = reader.source.wait_for(acquired).await?;
         let permits = permits.map_err(|_| SourceEvent::Aborted)?;
         let empty = Self {
             meter: UsageMeter::for_whole_body(),

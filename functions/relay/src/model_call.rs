@@ -115,7 +115,8 @@ impl OutboundCall {
         caller: AuthenticatedKey,
         facts: BodyFacts,
         body: Bytes,
-        (metering, random): (Metering, u64),
+        metering: Metering,
+        random: u64,
         reserved_cost: ReservedCost,
     ) -> Self {
         let BodyFacts { model, model_span, shape, is_fast, session_id, session_seed, .. } = facts;

@@ -35,7 +35,7 @@ impl ModelListCache {
     }
 
     /// Stores a successful answer, unless it is very long.
-    pub(crate) fn put(&self, account: &AccountId, url: &str, (head, body): (&Parts, &Bytes)) {
+    pub(crate) fn put(&self, account: &AccountId, url: &str, head: &Parts, body: &Bytes) {
         if body.len() > BYTES_MAX / 4 {
             return;
         }
@@ -65,7 +65,7 @@ mod tests {
     async fn model_list_expires_after_some_minutes() {
         let (lists, account) = (ModelListCache::default(), AccountId::from_bits(1));
         let (head, body) = answer(3);
-        lists.put(&account, "/v1/models", (&head, &body));
+        lists.put(&account, "/v1/models", &head, &body);
         assert!(lists.get(&account, "/v1/models").is_some());
         assert!(lists.get(&account, "/v1/models?limit=1").is_none());
         assert!(lists.get(&AccountId::from_bits(2), "/v1/models").is_none());
@@ -78,11 +78,11 @@ mod tests {
         let (lists, account) = (ModelListCache::default(), AccountId::from_bits(1));
         let (head, body) = answer(1 << 20);
         for number in 0..50 {
-            lists.put(&account, &format!("/v1/models/{number}"), (&head, &body));
+            lists.put(&account, &format!("/v1/models/{number}"), &head, &body);
         }
         assert!(lists.0.lock().unwrap().len() <= 8);
         let (head, body) = answer(4 << 20);
-        lists.put(&account, "/large", (&head, &body));
+        lists.put(&account, "/large", &head, &body);
         assert!(lists.get(&account, "/large").is_none());
     }
 }

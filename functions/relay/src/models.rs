@@ -15,11 +15,11 @@ use crate::model_call::SessionAffinity;
 use crate::unserved_request::UnservedRequest;
 use crate::{RelayState, RequestContext};
 use baton_domain::account::Account;
-use baton_domain::model::{is_model_allowed, map};
+use baton_domain::model::{find_mapped_model, is_model_allowed};
 use baton_domain::protocol::UpstreamOperation;
-use baton_protocol::answer_form::check_whole_answer;
 use baton_protocol::error::ApiFamily;
 use baton_protocol::model_path::filter_models_query;
+use baton_protocol::response_form::check_whole_response;
 use baton_protocol::route::with_query;
 use baton_providers::headers::{add_messages_version, build_request_headers};
 use baton_providers::rules;
@@ -71,7 +71,7 @@ impl RelayState {
         };
         let member = &members[index];
         match self.fetch_model_list(request, member).await {
-            Some((head, body)) => Ok(self.filter_model_list(request, caller, member, (head, body))),
+            Some((head, body)) => Ok(self.filter_model_list(request, caller, member, &head, body)),
             None => Ok(self.list_priced_models(caller, from_ref(member), format)),
         }
     }
@@ -119,7 +119,7 @@ impl RelayState {
         }
         // A name that the operator gave to a model is not one that the upstream knows.
         let account = &member.account;
-        let is_mapped = map(&account.model_map, id).is_some()
+        let is_mapped = find_mapped_model(&account.model_map, id).is_some()
             || (!account.models.is_empty() && account.serves_model(id));
         let is_alias = selector.model() != id || is_mapped;
         let prices = self.store.prices.cached();
@@ -153,7 +153,11 @@ impl RelayState {
             for id in models.filter(|id| is_visible(caller, from_ref(member), id)) {
                 // For models of other vendors, the name at Bedrock is not known.
                 let own = || id.starts_with("claude-").then(|| format!("anthropic.{id}"));
-                ids.extend(map(&member.account.model_map, id).map(str::to_owned).or_else(own));
+                ids.extend(
+                    find_mapped_model(&member.account.model_map, id)
+                        .map(str::to_owned)
+                        .or_else(own),
+                );
             }
         }
         let profile = |id: &String| {
@@ -203,11 +207,11 @@ impl RelayState {
             // Some vendors answer with a bare array.
             let is_list = body.trim_ascii_start().starts_with(b"[");
             let kind = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-            let is_answer = is_list || check_whole_answer(kind, &body, false).is_ok();
+            let is_answer = is_list || check_whole_response(kind, &body, false).is_ok();
             (head.status.is_success() && is_answer).then_some((head, body))
         };
         let (head, body) = tokio::time::timeout(LIST_TIMEOUT, call).await.ok().flatten()?;
-        self.model_lists.put(id, &url, (&head, &body));
+        self.model_lists.put(id, &url, &head, &body);
         Some((head, body))
     }
 
@@ -265,10 +269,11 @@ impl RelayState {
         request: &RequestContext,
         caller: &AuthenticatedKey,
         member: &PoolMember,
-        (head, body): (Parts, Bytes),
+        head: &Parts,
+        body: Bytes,
     ) -> Response<RelayBody> {
         let (mut head, format) =
-            (client_response::relayed_head(request, &head), ModelListFormat::from_request(request));
+            (client_response::relayed_head(request, head), ModelListFormat::from_request(request));
         let unrestricted = caller.key().models.is_empty()
             && member.account.models.is_empty()
             && member.account.model_map.is_empty();

@@ -31,7 +31,8 @@ impl RelayState {
     pub(crate) async fn read_body<B>(
         &self,
         request: &RequestContext,
-        (caller, metering): (&AuthenticatedKey, Metering),
+        caller: &AuthenticatedKey,
+        metering: Metering,
         body: Pin<&mut B>,
     ) -> Result<Bytes, RelayError>
     where
@@ -42,7 +43,7 @@ impl RelayState {
         let announced = announced_length(request).unwrap_or_default();
         let read = tokio::select! {
             biased;
-            read = self.read_body_within_bounds(announced, (caller, metering), body.as_mut()) => read,
+            read = self.read_body_within_bounds(announced, caller, metering, body.as_mut()) => read,
             () = self.shutdown.cancel_responses.cancelled() => Err(RelayError::shutting_down()),
         };
         if let Err(refusal) = &read
@@ -53,14 +54,16 @@ impl RelayState {
             // broken connection instead of the error.
             self.discard_body(body, self.bounds.body_bytes.saturating_mul(2)).await;
         }
-        let (bytes, permit) = self.decode_body(request, caller, read?).await?;
+        let (bytes, permit) = read?;
+        let (bytes, permit) = self.decode_body(request, caller, bytes, permit).await?;
         Ok(permit.attach(bytes))
     }
 
     async fn read_body_within_bounds<B>(
         &self,
         announced: usize,
-        (caller, metering): (&AuthenticatedKey, Metering),
+        caller: &AuthenticatedKey,
+        metering: Metering,
         body: Pin<&mut B>,
     ) -> Result<(Bytes, MemoryPermit), RelayError>
     where
@@ -79,7 +82,7 @@ impl RelayState {
         let mut permit = self.request_memory.acquire_bytes(&key.id, memory_request).await?;
         let pace = BodyPacing::new(&self.bounds);
         let bytes =
-            collect_body(body, announced, self.bounds.body_bytes, (pace, &mut permit)).await?;
+            collect_body(body, announced, self.bounds.body_bytes, pace, &mut permit).await?;
         Ok((bytes, permit))
     }
 
@@ -89,14 +92,15 @@ impl RelayState {
         &self,
         request: &RequestContext,
         caller: &AuthenticatedKey,
-        (body, permit): (Bytes, MemoryPermit),
+        body: Bytes,
+        permit: MemoryPermit,
     ) -> Result<(Bytes, MemoryPermit), RelayError> {
-        // The form of the body, with an unknown coding, is refused where it is read.
+        // An unknown coding is not an error here: `BodyFacts::read` refuses it.
         let Ok(Some(coding)) = RequestCoding::from_headers(&request.head.headers) else {
             return Ok((body, permit));
         };
-        let decoding = BodyDecoding::new(coding, (body, permit), self.bounds.body_bytes);
-        Box::pin(decoding.finish(&self.workers, &caller.key().id)).await
+        let decoding = BodyDecoding::new(coding, body, permit, self.bounds.body_bytes);
+        Box::pin(decoding.finish(&self.body_workers, &caller.key().id)).await
     }
 
     /// Reads up to `bytes_max` bytes of a refused request's body and discards them, for a limited
@@ -190,7 +194,8 @@ async fn collect_body<B>(
     mut body: Pin<&mut B>,
     announced: usize,
     bytes_max: usize,
-    (mut pace, permit): (BodyPacing, &mut MemoryPermit),
+    mut pace: BodyPacing,
+    permit: &mut MemoryPermit,
 ) -> Result<Bytes, RelayError>
 where
     B: Body<Data = Bytes>,
@@ -267,13 +272,13 @@ mod tests {
     }
 
     fn allowance(bytes: usize) -> MemoryPermit {
-        let request_memory = MemoryBudget::new(MemoryLimits {
+        let budget = MemoryBudget::new(MemoryLimits {
             total: bytes.saturating_mul(4),
             per_key: bytes,
             min: 1,
         });
         let memory_request = MemoryRequest { bytes: 0, is_metered: true, concurrency: None };
-        request_memory.try_acquire_bytes(&KeyId::from_bits(1), memory_request).unwrap()
+        budget.try_acquire_bytes(&KeyId::from_bits(1), memory_request).unwrap()
     }
 
     /// Reads a body that brings `bytes` every `seconds`. Returns how long that took and the error.
@@ -289,7 +294,7 @@ mod tests {
         });
         let body = pin!(StreamBody::new(pieces));
         let mut permit = allowance(1 << 22);
-        let read = collect_body(body, 0, 1 << 19, (pace(), &mut permit)).await;
+        let read = collect_body(body, 0, 1 << 19, pace(), &mut permit).await;
         (started.elapsed().as_secs(), read.unwrap_err().to_string())
     }
 
@@ -313,7 +318,7 @@ mod tests {
         let piece = |_| Ok::<_, Infallible>(Frame::data(Bytes::from_static(PIECE)));
         let body = pin!(StreamBody::new(futures_util::stream::iter((0..PIECES).map(piece))));
         let mut permit = allowance(1 << 20);
-        let read = collect_body(body, 0, usize::MAX, (pace(), &mut permit)).await;
+        let read = collect_body(body, 0, usize::MAX, pace(), &mut permit).await;
         assert!(read.unwrap_err().to_string().contains("hold the 1048576 bytes"));
     }
 
@@ -326,8 +331,8 @@ mod tests {
         let info = allocation_counter::measure(|| {
             let piece = |_| Ok::<_, Infallible>(Frame::data(Bytes::from_static(PIECE)));
             let body = pin!(StreamBody::new(futures_util::stream::iter((0..PIECES).map(piece))));
-            let held = (pace(), &mut permit);
-            read = collect_body(body, announced, usize::MAX, held).now_or_never();
+            let collecting = collect_body(body, announced, usize::MAX, pace(), &mut permit);
+            read = collecting.now_or_never();
         });
         let Some(Ok(read)) = read else { panic!("a good body, at once") };
         assert_eq!(read.len(), PIECES * PIECE.len());

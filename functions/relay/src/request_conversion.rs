@@ -4,7 +4,9 @@
 //! permit and its memory. `response_conversion` follows the same plan for the answer.
 
 use crate::attempt_error::AttemptError;
-use crate::body_workers::{COPYING, LONG_BYTES, READING, TRANSLATING};
+use crate::body_workers::{
+    COPY_MEMORY_FACTOR, JobSize, LONG_BYTES, READ_MEMORY_FACTOR, TRANSLATION_MEMORY_FACTOR,
+};
 use crate::memory_budget::MemoryRequest;
 use crate::model_call::{Metering, OutboundCall};
 use crate::response_conversion::ResponsePlan;
@@ -48,7 +50,9 @@ impl RelayState {
         &self,
         request: &RequestContext,
         member: &PoolMember,
-        (plan, call, model): (ConversionPlan, &OutboundCall, &str),
+        plan: ConversionPlan,
+        call: &OutboundCall,
+        model: &str,
     ) -> Result<UpstreamRequest, AttemptError> {
         let (account, client_headers) = (&member.account, &request.head.headers);
         let is_stream = call.model_call.stream;
@@ -63,7 +67,7 @@ impl RelayState {
         headers.insert(CONTENT_TYPE, JSON);
         plan.check_guardrail(client_headers)?;
         let limits = self.own_limits(request, account, model);
-        let conversion = new_conversion(request, member, (plan, call, model), limits);
+        let conversion = new_conversion(request, member, plan, call, model, limits);
         let key = &call.model_call.caller.key().id;
         let ConvertedRequest { path, body, hint, betas, dropped } =
             Box::pin(self.convert_body(key, conversion)).await?;
@@ -95,20 +99,25 @@ impl RelayState {
         let bytes = conversion.body.len();
         let stopping = |_| AttemptError::Unreachable("the relay is shutting down".to_owned());
         let scan = move || conversion.scan();
-        let conversion = self.workers.run(key, (bytes, READING), scan).await.map_err(stopping)?;
-        let copies = conversion_memory(&conversion);
-        let is_counted = bytes >= LONG_BYTES && copies != READING;
-        let needed = MemoryRequest::unmetered(bytes.min(self.converted.bytes_max()));
-        let key_permit = self.workers.acquire_key_permit(key, bytes).await.map_err(stopping)?;
+        let conversion = self
+            .body_workers
+            .run(key, JobSize::new(bytes, READ_MEMORY_FACTOR), scan)
+            .await
+            .map_err(stopping)?;
+        let memory_factor = conversion_memory_factor(&conversion);
+        let is_counted = bytes >= LONG_BYTES && memory_factor != READ_MEMORY_FACTOR;
+        let needed = MemoryRequest::unmetered(bytes.min(self.conversion_memory.bytes_max()));
+        let key_permit =
+            self.body_workers.acquire_key_permit(key, bytes).await.map_err(stopping)?;
         let memory = if is_counted {
             let timeout = CONVERSION_MEMORY_TIMEOUT;
-            Some(self.converted.acquire_bytes_within(key, needed, timeout).await?)
+            Some(self.conversion_memory.acquire_bytes_within(key, needed, timeout).await?)
         } else {
             None
         };
-        let (size, work) = ((bytes, copies), move || conversion.convert());
+        let (size, work) = (JobSize::new(bytes, memory_factor), move || conversion.convert());
         let mut converted =
-            self.workers.run_with_permit(key_permit, size, work).await.map_err(stopping)??;
+            self.body_workers.run_with_permit(key_permit, size, work).await.map_err(stopping)??;
         if let Some(mut memory) = memory {
             memory.grow_up_to(converted.body.len())?;
             converted.body = memory.attach(converted.body);
@@ -118,20 +127,22 @@ impl RelayState {
 }
 
 /// Returns the memory for a conversion, as a multiple of the body's length.
-fn conversion_memory(conversion: &ScannedConversion) -> usize {
+fn conversion_memory_factor(conversion: &ScannedConversion) -> usize {
     if conversion.parses_body() {
-        TRANSLATING
+        TRANSLATION_MEMORY_FACTOR
     } else if conversion.keeps_body() {
-        READING
+        READ_MEMORY_FACTOR
     } else {
-        COPYING
+        COPY_MEMORY_FACTOR
     }
 }
 
 fn new_conversion(
     request: &RequestContext,
     member: &PoolMember,
-    (plan, call, model): (ConversionPlan, &OutboundCall, &str),
+    plan: ConversionPlan,
+    call: &OutboundCall,
+    model: &str,
     limits: OwnLimits,
 ) -> RequestConversion {
     let betas = request.head.headers.get_all("anthropic-beta").iter();
@@ -185,12 +196,12 @@ mod tests {
         let foreign_id = r#"{"model":"m","messages":[{"role":"user","content":[{"type":"tool_result","tool_use_id":"a.b:c"}]}]}"#;
         let pair = ProtocolPair::between(ClientProtocol::AnthropicMessages, UpstreamProtocol::Chat);
         for (body, translation, model, expected) in [
-            (plain, None, "m", READING),
-            (plain, None, "other", COPYING),
-            (plain, pair, "m", TRANSLATING),
-            (foreign, None, "m", TRANSLATING),
-            (foreign, None, "other", TRANSLATING),
-            (foreign_id, None, "m", TRANSLATING),
+            (plain, None, "m", READ_MEMORY_FACTOR),
+            (plain, None, "other", COPY_MEMORY_FACTOR),
+            (plain, pair, "m", TRANSLATION_MEMORY_FACTOR),
+            (foreign, None, "m", TRANSLATION_MEMORY_FACTOR),
+            (foreign, None, "other", TRANSLATION_MEMORY_FACTOR),
+            (foreign_id, None, "m", TRANSLATION_MEMORY_FACTOR),
         ] {
             let upstream_protocol = match translation {
                 Some(_) => UpstreamProtocol::Chat,
@@ -219,7 +230,11 @@ mod tests {
                 path: String::new(),
                 betas: Vec::new(),
             };
-            assert_eq!(conversion_memory(&conversion.scan()), expected, "{body} for {model}");
+            assert_eq!(
+                conversion_memory_factor(&conversion.scan()),
+                expected,
+                "{body} for {model}"
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Decodes compressed request bodies within the bounds of time and memory.
 
-use crate::body_workers::{BodyWorkers, COPYING, LONG_BYTES};
+use crate::body_workers::{BodyWorkers, COPY_MEMORY_FACTOR, JobSize, LONG_BYTES};
 use crate::client_response::RelayError;
 use crate::memory_budget::MemoryPermit;
 use baton_domain::id::KeyId;
@@ -31,7 +31,8 @@ impl BodyDecoding {
     /// `bytes_max`.
     pub(crate) fn new(
         coding: RequestCoding,
-        (body, permit): (Bytes, MemoryPermit),
+        body: Bytes,
+        permit: MemoryPermit,
         bytes_max: usize,
     ) -> Self {
         Self {
@@ -65,7 +66,7 @@ impl BodyDecoding {
                 yield_now().await;
             }
         }
-        let size = (self.compressed_bytes.max(LONG_BYTES), COPYING);
+        let size = JobSize::new(self.compressed_bytes.max(LONG_BYTES), COPY_MEMORY_FACTOR);
         workers.run(key, size, move || self.finish_at_once()).await?
     }
 
@@ -133,10 +134,11 @@ mod tests {
 
     fn decode(
         coding: RequestCoding,
-        (body, permitted): (Bytes, usize),
+        body: Bytes,
+        permitted: usize,
         bytes_max: usize,
     ) -> Result<Bytes, String> {
-        let decoding = BodyDecoding::new(coding, (body, allowance(permitted)), bytes_max);
+        let decoding = BodyDecoding::new(coding, body, allowance(permitted), bytes_max);
         let decoded = decoding.finish_at_once();
         decoded.map(|(plain, _)| plain).map_err(|error| error.summary())
     }
@@ -144,11 +146,11 @@ mod tests {
     #[test]
     fn compressed_body_is_decoded_within_the_bounds() {
         let json = json(60_000);
-        let gzip = |bytes_max| decode(RequestCoding::Gzip, (gzip(&json), 4 * MB), bytes_max);
+        let gzip = |bytes_max| decode(RequestCoding::Gzip, gzip(&json), 4 * MB, bytes_max);
         assert_eq!(gzip(MB).unwrap(), json);
         assert_eq!(gzip(json.len()).unwrap(), json);
         assert_eq!(gzip(json.len() - 1).unwrap_err(), "413 request_too_large final");
-        let damaged = decode(RequestCoding::Zstd, ("{}".into(), 4 * MB), MB);
+        let damaged = decode(RequestCoding::Zstd, "{}".into(), 4 * MB, MB);
         assert_eq!(damaged.unwrap_err(), "400 invalid_request_error final");
     }
 
@@ -170,9 +172,9 @@ mod tests {
     fn longest_body_of_the_largest_window_passes_alone() {
         let body = zstd_spaces(31 * 8);
         assert_eq!(ZSTD_WINDOW_BYTES_MAX, 8 * MB);
-        let decoded = decode(RequestCoding::Zstd, (body.clone(), 64 * MB), 32 * MB);
+        let decoded = decode(RequestCoding::Zstd, body.clone(), 64 * MB, 32 * MB);
         assert_eq!(decoded.unwrap().len(), 31 * MB);
-        let refused = decode(RequestCoding::Zstd, (body, 64 * MB), 30 * MB);
+        let refused = decode(RequestCoding::Zstd, body, 64 * MB, 30 * MB);
         assert_eq!(refused.unwrap_err(), "413 request_too_large final");
     }
 
@@ -185,8 +187,7 @@ mod tests {
             budget.try_acquire_bytes(&key, memory_request).unwrap()
         };
         let _other = acquire(7 * MB / 2);
-        let decoding =
-            BodyDecoding::new(RequestCoding::Gzip, (gzip(&json(60_000)), acquire(1)), MB);
+        let decoding = BodyDecoding::new(RequestCoding::Gzip, gzip(&json(60_000)), acquire(1), MB);
         let refused = decoding.finish_at_once().err().map(|error| error.summary());
         assert!(refused.unwrap().starts_with("429"), "the key holds too much");
     }
@@ -201,14 +202,19 @@ mod tests {
                 begun.send(()).unwrap();
                 wait.recv().unwrap();
             };
-            assert!(other.run(&KeyId::from_bits(2), (LONG_BYTES, COPYING), work).await.is_ok());
+            assert!(
+                other
+                    .run(&KeyId::from_bits(2), JobSize::new(LONG_BYTES, COPY_MEMORY_FACTOR), work)
+                    .await
+                    .is_ok()
+            );
         });
         while has_begun.try_recv().is_err() {
             yield_now().await;
         }
         let finish = async |plain: &[u8]| {
-            let body = (gzip(plain), allowance(8 * MB));
-            let decoding = BodyDecoding::new(RequestCoding::Gzip, body, 8 * MB);
+            let (body, permit) = (gzip(plain), allowance(8 * MB));
+            let decoding = BodyDecoding::new(RequestCoding::Gzip, body, permit, 8 * MB);
             decoding.finish(&workers, &KeyId::from_bits(1)).await.map(|(plain, _)| plain.len())
         };
         let short = json(20_000);

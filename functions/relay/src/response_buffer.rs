@@ -1,17 +1,17 @@
 //! The response buffer: reads an answer until it is clear that it is not an error.
 
-use crate::attempt_error::{AnswerCut, AttemptError};
+use crate::attempt_error::{AttemptError, IncompleteCause};
 use crate::body_workers::BodyWorkers;
-use crate::error_buffer::{ErrorBuffer, has_output};
+use crate::error_buffer::{ErrorBuffer, is_billable};
 use crate::memory_budget::{MemoryLimitReached, MemoryPermit, MemoryRequest, retry_for_memory};
-use crate::metered_body::{AnswerReader, MeteredBody, UndecodableResponse};
+use crate::metered_body::{MeteredBody, ResponseReader, UndecodableResponse};
 use crate::model_call::ModelCall;
 use crate::response_conversion::{DeclaredForm, ResponsePlan, whole_error};
 use crate::response_source::{ResponseSource, SourceEvent};
 use crate::{RelayState, RequestContext};
 use baton_domain::id::KeyId;
-use baton_protocol::answer_form::BadAnswerForm;
 use baton_protocol::meter::AnswerStart;
+use baton_protocol::response_form::ResponseFormError;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
@@ -35,24 +35,26 @@ pub(crate) struct BufferedResponse {
 
 impl RelayState {
     /// Reads the answer until it is clear that it is not an error, within the limits of buffering.
-    /// The first event of a stream must come within the silence that `source` permits at first.
+    /// The first event of a stream must arrive within the idle timeout that `source` has at the call.
     pub(crate) async fn buffer_response(
         &self,
         request: &RequestContext,
-        (mut response_plan, model_call): (ResponsePlan, &ModelCall),
-        (mut head, mut source): (Parts, ResponseSource),
+        mut response_plan: ResponsePlan,
+        model_call: &ModelCall,
+        mut head: Parts,
+        mut source: ResponseSource,
     ) -> Result<BufferedResponse, AttemptError> {
         let key = &model_call.caller.key().id;
-        let workers = (&self.workers, key);
+        let workers = &self.body_workers;
         if let Some(reason) = misconfigured(head.status) {
             return Err(AttemptError::Misconfigured(reason.to_owned()));
         }
         let mut permit = response_plan.permit.take().map_or_else(|| self.response_permit(key), Ok);
         if !head.status.is_success() {
             let error_body = ErrorBuffer::new(permit.ok());
-            return Err(error_body.read_error(response_plan, (head, source)).await);
+            return Err(error_body.read_error(response_plan, head, source).await);
         }
-        let form = DeclaredForm::new(&head, (model_call.stream, response_plan.answer_protocol()));
+        let form = DeclaredForm::new(&head, model_call.stream, response_plan.answer_protocol());
         let transform = response_plan.into_body_transform(&mut head, model_call.stream);
         let mut metered_body = MeteredBody::new(&head.headers, request.accepts_gzip(), transform);
         metered_body.expect_choices(model_call.choices);
@@ -68,15 +70,15 @@ impl RelayState {
         let budget = BufferBudget::try_new(self, permit, &metered_body)?;
         let buffer = ResponseBuffer { chunks: Vec::new(), metered_body, budget };
         if !buffer.metered_body.is_stream() {
-            let timer = self.timers.idle;
+            let idle_timeout = self.timeouts.idle;
             return buffer
-                .buffer_whole((&form, model_call), (head, source), (timer, workers))
+                .buffer_whole(&form, model_call, head, source, idle_timeout, workers)
                 .await;
         }
         if !buffer.metered_body.is_unread() {
             // Pings do not prolong the wait for the first event.
-            source.limit_deadline_to_silence();
-            return buffer.buffer_start(model_call, (head, source), workers).await;
+            source.limit_deadline_to_idle_timeout();
+            return buffer.buffer_start(model_call, head, source, workers).await;
         }
         if buffer.metered_body.writes_bytes() {
             let failure = BufferFailure::Undecodable(UndecodableResponse::CODING);
@@ -105,15 +107,18 @@ impl ResponseBuffer {
     async fn buffer_start(
         mut self,
         model_call: &ModelCall,
-        (head, mut source): (Parts, ResponseSource),
-        workers: (&BodyWorkers, &KeyId),
+        head: Parts,
+        mut source: ResponseSource,
+        workers: &BodyWorkers,
     ) -> Result<BufferedResponse, AttemptError> {
+        let key = &model_call.caller.key().id;
+        let mut reader = ResponseReader { source: &mut source, workers, key };
         let mut empty_deadline = None;
         let failure = loop {
             if self.metered_body.has_untranslatable_event() {
                 // The usage can still follow.
                 let mut rest = ErrorBuffer::new(None);
-                rest.read_rest((&mut source, workers), &mut self.metered_body).await;
+                rest.read_rest(&mut reader, &mut self.metered_body).await;
                 break BufferFailure::Untranslatable;
             }
             if self.metered_body.has_good_start() {
@@ -121,22 +126,21 @@ impl ResponseBuffer {
             }
             if matches!(self.metered_body.first_event(), AnswerStart::Error(_)) {
                 let mut error_body = ErrorBuffer::from_chunks(&self.chunks, self.budget.permit);
-                let reader = (&mut source, workers);
-                let is_whole = error_body.read_rest(reader, &mut self.metered_body).await;
+                let is_whole = error_body.read_rest(&mut reader, &mut self.metered_body).await;
                 return Err(if is_whole {
-                    error_body.into_first_event(head, self.metered_body, model_call)
+                    error_body.into_first_event_error(head, self.metered_body, model_call)
                 } else {
-                    error_body.into_cut_event(head, self.metered_body, model_call)
+                    error_body.into_truncated_error(head, self.metered_body, model_call)
                 });
             }
             if self.metered_body.has_pending() {
-                match self.read_step((&mut source, workers)).await {
+                match self.read_step(&mut reader).await {
                     Ok(()) => continue,
                     Err(failure) => break failure,
                 }
             }
             let is_empty = self.metered_body.has_only_begun();
-            let Ok(next) = next_event(&mut empty_deadline, is_empty, &mut source).await else {
+            let Ok(next) = next_event(&mut empty_deadline, is_empty, reader.source).await else {
                 // The client does not wait longer for an error that might follow.
                 return Ok(self.into_response(head, source));
             };
@@ -144,9 +148,13 @@ impl ResponseBuffer {
                 SourceEvent::Chunk(chunk) => self.add_chunk(chunk),
                 SourceEvent::End => {
                     let error_body = ErrorBuffer::from_chunks(&self.chunks, self.budget.permit);
-                    return Err(error_body.into_first_event(head, self.metered_body, model_call));
+                    return Err(error_body.into_first_event_error(
+                        head,
+                        self.metered_body,
+                        model_call,
+                    ));
                 }
-                end => break BufferFailure::from_end(&end, &source, &self.metered_body),
+                end => break BufferFailure::from_end(&end, reader.source, &self.metered_body),
             }
         };
         Err(failure.into_attempt_error(self.metered_body, model_call.body_bytes))
@@ -156,35 +164,39 @@ impl ResponseBuffer {
     /// reads its usage, and translates it if needed, before the client gets any of it.
     async fn buffer_whole(
         mut self,
-        (form, model_call): (&DeclaredForm, &ModelCall),
-        (head, mut source): (Parts, ResponseSource),
-        (idle_timeout, workers): (Duration, (&BodyWorkers, &KeyId)),
+        form: &DeclaredForm,
+        model_call: &ModelCall,
+        head: Parts,
+        mut source: ResponseSource,
+        idle_timeout: Duration,
+        workers: &BodyWorkers,
     ) -> Result<BufferedResponse, AttemptError> {
+        let key = &model_call.caller.key().id;
+        let mut reader = ResponseReader { source: &mut source, workers, key };
         let end = loop {
             if self.metered_body.has_pending() {
-                match self.read_step((&mut source, workers)).await {
+                match self.read_step(&mut reader).await {
                     Ok(()) => continue,
                     Err(failure) => break Err(failure),
                 }
             }
-            match source.next().await {
+            match reader.source.next().await {
                 SourceEvent::Chunk(chunk) => {
                     self.add_chunk(chunk);
-                    source.set_idle_timeout(idle_timeout);
+                    reader.source.set_idle_timeout(idle_timeout);
                 }
                 SourceEvent::End => {
-                    let reader = (&mut source, workers);
-                    break finish_whole_answer(form, &mut self.metered_body, reader).await;
+                    break finish_whole_response(form, &mut self.metered_body, &mut reader).await;
                 }
-                end => break Err(BufferFailure::from_end(&end, &source, &self.metered_body)),
+                end => break Err(BufferFailure::from_end(&end, reader.source, &self.metered_body)),
             }
         };
         match end {
-            Ok(WholeAnswer::Valid(rest)) => {
+            Ok(WholeResponse::Valid(rest)) => {
                 self.chunks.push(rest);
                 Ok(self.into_response(head, source))
             }
-            Ok(WholeAnswer::Error(body)) => {
+            Ok(WholeResponse::Error(body)) => {
                 let context = self.metered_body.whole_translation();
                 let error = whole_error(head, body, context, self.budget.permit);
                 Err(error.with_reading(self.metered_body.finish(model_call.body_bytes).0))
@@ -203,11 +215,9 @@ impl ResponseBuffer {
     }
 
     /// Passes the next bytes through the meter and counts them.
-    async fn read_step(
-        &mut self,
-        (source, workers): AnswerReader<'_>,
-    ) -> Result<(), BufferFailure> {
-        let read = self.metered_body.read_step((&mut *source, workers)).await;
+    async fn read_step(&mut self, reader: &mut ResponseReader<'_>) -> Result<(), BufferFailure> {
+        let read = self.metered_body.read_step(reader).await;
+        let source = &mut *reader.source;
         let read = read.map_err(|end| BufferFailure::from_end(&end, source, &self.metered_body))?;
         let chunk = read.map_err(|fault| match fault {
             UndecodableResponse::TOO_MUCH => BufferFailure::TooLarge(fault.0),
@@ -216,13 +226,13 @@ impl ResponseBuffer {
         self.budget.chunk_bytes += chunk.len();
         self.chunks.push(chunk);
         match self.budget.update(&self.metered_body) {
-            Err(CROWDED) if self.metered_body.is_stream() => {
+            Err(RESPONSE_MEMORY_FULL) if self.metered_body.is_stream() => {
                 let (budget, body) = (&mut self.budget, &self.metered_body);
                 let updated = Box::pin(retry_for_memory(|| budget.take_memory(body)));
                 let updated = source.wait_for(updated).await;
                 let updated = updated
                     .map_err(|end| BufferFailure::from_end(&end, source, &self.metered_body))?;
-                updated.map_err(|_| BufferFailure::TooLarge(CROWDED))
+                updated.map_err(|_| BufferFailure::TooLarge(RESPONSE_MEMORY_FULL))
             }
             updated => updated.map_err(BufferFailure::TooLarge),
         }
@@ -235,7 +245,7 @@ impl ResponseBuffer {
 }
 
 /// A whole answer that has been read.
-enum WholeAnswer {
+enum WholeResponse {
     /// An answer of the vendor's API, with the remaining bytes for the client.
     Valid(Bytes),
     /// An error in spite of the status. The body has no coding.
@@ -243,27 +253,29 @@ enum WholeAnswer {
 }
 
 /// Checks a whole answer, reads its usage, and translates it if needed.
-async fn finish_whole_answer(
+async fn finish_whole_response(
     form: &DeclaredForm,
     metered_body: &mut MeteredBody,
-    (source, workers): AnswerReader<'_>,
-) -> Result<WholeAnswer, BufferFailure> {
-    let Some(size) = metered_body.long_end() else { return read_whole_answer(form, metered_body) };
+    reader: &mut ResponseReader<'_>,
+) -> Result<WholeResponse, BufferFailure> {
+    let Some(size) = metered_body.long_end() else {
+        return read_whole_response(form, metered_body);
+    };
     let form = form.clone();
-    let read = move |body: &mut MeteredBody| read_whole_answer(&form, body);
-    let read = Box::pin(metered_body.run_on_workers((&mut *source, workers), size, read)).await;
-    read.unwrap_or_else(|end| Err(BufferFailure::from_end(&end, source, metered_body)))
+    let read = move |body: &mut MeteredBody| read_whole_response(&form, body);
+    let read = Box::pin(metered_body.run_on_workers(reader, size, read)).await;
+    read.unwrap_or_else(|end| Err(BufferFailure::from_end(&end, reader.source, metered_body)))
 }
 
-fn read_whole_answer(
+fn read_whole_response(
     form: &DeclaredForm,
     metered_body: &mut MeteredBody,
-) -> Result<WholeAnswer, BufferFailure> {
+) -> Result<WholeResponse, BufferFailure> {
     let last = metered_body.observe_compression_end().map_err(BufferFailure::Undecodable)?;
     if let Some(body) = metered_body.whole_error() {
-        return Ok(WholeAnswer::Error(body));
+        return Ok(WholeResponse::Error(body));
     }
-    form.check_whole_answer(metered_body).map_err(BufferFailure::BadForm)?;
+    form.check_whole_response(metered_body).map_err(BufferFailure::BadForm)?;
     if metered_body.is_unread() && metered_body.writes_bytes() {
         return Err(BufferFailure::Undecodable(UndecodableResponse::CODING));
     }
@@ -271,7 +283,7 @@ fn read_whole_answer(
     let rest = metered_body.observe_end().map_err(BufferFailure::Undecodable)?;
     let whole = metered_body.read_whole_body();
     let parts: Vec<_> = [last, rest, whole].into_iter().filter(|part| !part.is_empty()).collect();
-    Ok(WholeAnswer::Valid(match <[Bytes; 1]>::try_from(parts) {
+    Ok(WholeResponse::Valid(match <[Bytes; 1]>::try_from(parts) {
         Ok([only]) => only,
         Err(parts) => parts.concat().into(),
     }))
@@ -281,9 +293,12 @@ fn read_whole_answer(
 enum BufferFailure {
     TooLarge(&'static str),
     Undecodable(UndecodableResponse),
-    /// The answer ended too early. The second part says whether bytes of it had arrived.
-    Cut(AnswerCut, bool),
-    BadForm(BadAnswerForm),
+    /// The answer ended too early. `has_bytes` says whether bytes of it had arrived.
+    Incomplete {
+        cause: IncompleteCause,
+        has_bytes: bool,
+    },
+    BadForm(ResponseFormError),
     /// An event of the stream cannot be translated.
     Untranslatable,
     Stopping,
@@ -292,16 +307,16 @@ enum BufferFailure {
 impl BufferFailure {
     /// Returns why `end` came before the end of the answer.
     fn from_end(end: &SourceEvent, source: &ResponseSource, metered_body: &MeteredBody) -> Self {
-        let cut = match end {
-            SourceEvent::TimedOut if source.is_past_deadline() => AnswerCut::DeadlinePassed,
-            SourceEvent::TimedOut => AnswerCut::Silent,
+        let cause = match end {
+            SourceEvent::TimedOut if source.is_past_deadline() => IncompleteCause::DeadlinePassed,
+            SourceEvent::TimedOut => IncompleteCause::IdleTimeout,
             SourceEvent::Aborted | SourceEvent::ShuttingDown => return Self::Stopping,
             SourceEvent::ConnectionLost(_)
             | SourceEvent::Chunk(_)
             | SourceEvent::End
-            | SourceEvent::KeepAliveDue => AnswerCut::ConnectionLost,
+            | SourceEvent::KeepAliveDue => IncompleteCause::ConnectionLost,
         };
-        Self::Cut(cut, metered_body.has_answer_bytes())
+        Self::Incomplete { cause, has_bytes: metered_body.has_answer_bytes() }
     }
 
     /// Makes the failure of the attempt. If output of a model has arrived, or bytes of a whole
@@ -311,33 +326,36 @@ impl BufferFailure {
         let is_whole = !metered_body.is_stream();
         let has_object = metered_body.whole_body().is_some_and(|body| body.contains(&b'{'));
         let reading = metered_body.finish(body_bytes).0;
-        let is_billed = is_whole || has_output(&reading);
+        let is_billed = is_whole || is_billable(&reading);
         let reading = Box::new(Some(reading));
         match self {
             Self::TooLarge(reason) => {
-                let is_final = is_billed || reason == CROWDED;
+                let is_final = is_billed || reason == RESPONSE_MEMORY_FULL;
                 AttemptError::ResponseTooLarge { reason, is_final, reading }
             }
             Self::Stopping => AttemptError::ShuttingDown { reading },
             Self::Undecodable(UndecodableResponse(reason)) if is_billed => {
-                AttemptError::UnusableAnswer { reason, reading }
+                AttemptError::UnusableResponse { reason, reading }
             }
             Self::Untranslatable => {
                 let UndecodableResponse(reason) = UndecodableResponse::PROTOCOL;
-                AttemptError::UnusableAnswer { reason, reading }
+                AttemptError::UnusableResponse { reason, reading }
             }
             Self::Undecodable(unreadable) => unreadable.into(),
-            Self::Cut(cut, has_bytes) if is_billed && has_bytes => {
-                AttemptError::BrokenAnswer { cut, reading }
+            Self::Incomplete { cause, has_bytes: true } if is_billed => {
+                AttemptError::IncompleteResponse { cause, reading }
             }
-            Self::Cut(AnswerCut::ConnectionLost, _) => {
+            Self::Incomplete { cause: IncompleteCause::ConnectionLost, .. } => {
                 AttemptError::Unreachable("the connection broke during the answer".to_owned())
             }
-            Self::Cut(AnswerCut::Silent | AnswerCut::DeadlinePassed, _) => AttemptError::Timeout,
-            Self::BadForm(BadAnswerForm::NotAnObject) if has_object => {
-                AttemptError::UnusableAnswer { reason: DAMAGED, reading }
+            Self::Incomplete {
+                cause: IncompleteCause::IdleTimeout | IncompleteCause::DeadlinePassed,
+                ..
+            } => AttemptError::Timeout,
+            Self::BadForm(ResponseFormError::NotAnObject) if has_object => {
+                AttemptError::UnusableResponse { reason: DAMAGED, reading }
             }
-            Self::BadForm(reason) => AttemptError::InvalidAnswer(reason),
+            Self::BadForm(reason) => AttemptError::InvalidResponse(reason),
         }
     }
 }
@@ -403,7 +421,7 @@ impl BufferBudget {
             (false, false) => bounds.answer_bytes,
         };
         let permit = permit.map_err(|_| AttemptError::ResponseTooLarge {
-            reason: CROWDED,
+            reason: RESPONSE_MEMORY_FULL,
             is_final: true,
             reading: Box::new(None),
         });
@@ -421,7 +439,7 @@ impl BufferBudget {
                  true"
             });
         }
-        self.take_memory(metered_body).map_err(|_| CROWDED)
+        self.take_memory(metered_body).map_err(|_| RESPONSE_MEMORY_FULL)
     }
 
     fn take_memory(&mut self, metered_body: &MeteredBody) -> Result<(), MemoryLimitReached> {
@@ -430,7 +448,7 @@ impl BufferBudget {
 }
 
 /// The reason given when an answer ends because no memory is left for it.
-pub(crate) const CROWDED: &str =
+pub(crate) const RESPONSE_MEMORY_FULL: &str =
     "the memory of the relay for answers is full. Try again in a moment";
 
 #[cfg(test)]

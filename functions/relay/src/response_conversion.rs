@@ -9,12 +9,12 @@ use crate::metered_body::{MeteredBody, SSE, has_media_type};
 use crate::model_call::Metering;
 use baton_domain::protocol::{Framing, UpstreamProtocol};
 use baton_domain::verdict::ErrorFields;
-use baton_protocol::answer_form::{
-    BadAnswerForm, check_answer_fields, check_content_type, check_whole_answer,
-};
 use baton_protocol::bedrock::{
     EVENT_STREAM, FramesToSse, SseToFrames, count_result_from_bedrock, count_result_to_bedrock,
     to_messages_error,
+};
+use baton_protocol::response_form::{
+    ResponseFormError, check_content_type, check_response_fields, check_whole_response,
 };
 use baton_protocol::translate::ResponseContext;
 use baton_providers::conversion::{ConversionPlan, ResponseHint};
@@ -60,7 +60,6 @@ impl ResponsePlan {
     ) -> BodyTransform {
         let is = |kind: &str| has_media_type(&head.headers, kind);
         let ConversionPlan { client_framing, upstream_framing, .. } = self.plan;
-        let framings = (client_framing, upstream_framing);
         let (transform, content_type) = match self.hint {
             ResponseHint::Translation(context) => {
                 let sent = match upstream_framing {
@@ -72,7 +71,11 @@ impl ResponsePlan {
                     Framing::AwsEventStream => FRAMES,
                 };
                 if is(sent) {
-                    let events = TranslatedEvents::new(context.stream_translator(), framings);
+                    let events = TranslatedEvents::new(
+                        context.stream_translator(),
+                        client_framing,
+                        upstream_framing,
+                    );
                     (BodyTransform::TranslateEvents(Box::new(events)), Some(given))
                 } else if asks_for_stream {
                     // Some upstreams ignore `stream` and answer with one body.
@@ -85,7 +88,7 @@ impl ResponsePlan {
                 (BodyTransform::RemoveUsage(Box::default()), None)
             }
             ResponseHint::Nothing | ResponseHint::HideUsage => {
-                choose_framing_transform(framings, is, self.metering)
+                choose_framing_transform(client_framing, upstream_framing, is, self.metering)
             }
         };
         if let Some(content_type) = content_type {
@@ -140,14 +143,15 @@ impl ResponsePlan {
 /// Chooses the transform of an answer that is not translated, by the framings of client and
 /// upstream. Also returns the content type for the client if it differs.
 fn choose_framing_transform(
-    framings: (Framing, Framing),
+    client_framing: Framing,
+    upstream_framing: Framing,
     has_content_type: impl Fn(&str) -> bool,
     metering: Metering,
 ) -> (BodyTransform, Option<HeaderValue>) {
     use Framing::{AwsEventStream, ServerSentEvents};
     let is_free = metering == Metering::Free;
     let convert_count = |convert| (BodyTransform::TokenCount(convert, BytesMut::new()), None);
-    match framings {
+    match (client_framing, upstream_framing) {
         (ServerSentEvents, AwsEventStream) if has_content_type(EVENT_STREAM) => {
             (BodyTransform::IntoEvents(FramesToSse::default()), Some(EVENTS))
         }
@@ -179,7 +183,8 @@ impl DeclaredForm {
     /// `protocol` is that of an answer of a model.
     pub(crate) fn new(
         head: &Parts,
-        (asks_for_stream, protocol): (bool, Option<UpstreamProtocol>),
+        asks_for_stream: bool,
+        protocol: Option<UpstreamProtocol>,
     ) -> Self {
         Self {
             content_type: head.headers.get(CONTENT_TYPE).cloned(),
@@ -192,17 +197,20 @@ impl DeclaredForm {
     /// Checks that a whole answer is one of the vendor's API and not a page or nothing.
     ///
     /// # Errors
-    /// [`BadAnswerForm`]
-    pub(crate) fn check_whole_answer(&self, watch: &MeteredBody) -> Result<(), BadAnswerForm> {
+    /// [`ResponseFormError`]
+    pub(crate) fn check_whole_response(
+        &self,
+        metered_body: &MeteredBody,
+    ) -> Result<(), ResponseFormError> {
         let content_type = self.content_type.as_ref().map(HeaderValue::as_bytes);
-        match watch.whole_body() {
+        match metered_body.whole_body() {
             // A body that cannot be read is passed on, unless the header says that it is a page.
             Some(body) if self.is_unreadable && !body.is_empty() => {
                 check_content_type(content_type, self.asks_for_stream)
             }
             Some(body) => {
-                check_whole_answer(content_type, body, self.asks_for_stream)?;
-                self.protocol.map_or(Ok(()), |protocol| check_answer_fields(body, protocol))
+                check_whole_response(content_type, body, self.asks_for_stream)?;
+                self.protocol.map_or(Ok(()), |protocol| check_response_fields(body, protocol))
             }
             None => Ok(()),
         }

@@ -130,8 +130,8 @@ impl ResponseSource {
         }
     }
 
-    /// Ends the answer when the silence that is permitted now is over, even if chunks come.
-    pub(crate) fn limit_deadline_to_silence(&mut self) {
+    /// Ends the answer when the current idle timeout has passed, even if chunks come.
+    pub(crate) fn limit_deadline_to_idle_timeout(&mut self) {
         self.deadline = self.deadline.min(self.last_chunk_at + self.idle_timeout);
         self.reset_idle_timer();
     }
@@ -397,7 +397,7 @@ mod tests {
     async fn chunks_do_not_prolong_a_limited_deadline() {
         let mut source = ResponseSource { idle_timeout: Duration::from_secs(5), ..source(1) };
         source.deadline = Instant::now() + Duration::from_secs(1000);
-        source.limit_deadline_to_silence();
+        source.limit_deadline_to_idle_timeout();
         let started = Instant::now();
         tokio::time::advance(Duration::from_secs(3)).await;
         assert_eq!(source.next().await.name(), "chunk");

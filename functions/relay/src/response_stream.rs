@@ -7,8 +7,8 @@ use crate::body::{ClientPresence, RelayBody, ResponseAborted};
 use crate::chunk_list::ChunkList;
 use crate::forward::UpstreamResponse;
 use crate::memory_budget::{MEMORY_TIMEOUT, StreamMemory};
-use crate::metered_body::{AnswerReader, MeteredBody, UndecodableResponse};
-use crate::response_buffer::{BufferedResponse, CROWDED};
+use crate::metered_body::{MeteredBody, ResponseReader, UndecodableResponse};
+use crate::response_buffer::{BufferedResponse, RESPONSE_MEMORY_FULL};
 use crate::response_source::{ResponseSource, SourceEvent};
 use crate::settle::{PendingUsage, RequestEnd};
 use crate::{RelayState, RequestContext, client_response};
@@ -26,10 +26,10 @@ use std::sync::atomic::Ordering;
 use tokio::time::{Instant, timeout};
 
 /// The most chunks that are sent together.
-const BURST_MAX: usize = 64;
+const WRITE_CHUNKS_MAX: usize = 64;
 /// The bytes from which chunks are sent without waiting for more. A connection keeps a buffer as
 /// large as the largest write that it has made, so larger writes would cost memory.
-const BURST_BYTES_MAX: usize = 64 * 1024;
+const WRITE_BYTES_MAX: usize = 64 * 1024;
 
 impl RelayState {
     /// Builds the client's answer from a buffered one. An answer that is not a stream is read to
@@ -67,8 +67,8 @@ impl RelayState {
         // body has been settled.
         head.headers.remove(CONTENT_LENGTH);
         client_response::set_stream_headers(&mut head.headers);
-        let background_tasks = (self.background_tasks.clone(), self.timers.drain);
-        Response::from_parts(head, RelayBody::from_stream(chunks, client, background_tasks))
+        let (background_tasks, drain) = (self.background_tasks.clone(), self.timeouts.drain);
+        Response::from_parts(head, RelayBody::from_stream(chunks, client, background_tasks, drain))
     }
 
     /// Returns the chunks for the client, and settles before their end. An answer that is not a
@@ -88,7 +88,7 @@ impl RelayState {
             mut metered_body,
             mut memory,
         } = outgoing;
-        source.set_limits(self.timers.idle, deadline, client.abort.clone());
+        source.set_limits(self.timeouts.idle, deadline, client.abort.clone());
         let mut source = source.with_keep_alives(metered_body.keep_alive_bytes().is_some());
         let open_stream = self.observer.open_stream();
         let key = pending_usage.model_call.caller.key().id.clone();
@@ -96,7 +96,7 @@ impl RelayState {
             let _open = open_stream;
             let is_stream = metered_body.is_stream();
             let bytes = source.read_ahead_bytes();
-            let mut end_event = update_memory((&mut memory, bytes), &mut metered_body, &mut chunks).err();
+            let mut end_event = update_memory(&mut memory, bytes, &mut metered_body, &mut chunks).err();
             if let Some(first) = ChunkList::take_from(&mut chunks) {
                 yield Ok(first);
             }
@@ -106,7 +106,7 @@ impl RelayState {
                     end_event = reserve_memory(&mut source, &mut metered_body, &mut memory).await;
                 }
                 if end_event.is_none() {
-                    let reader = (&mut source, (&self.workers, &key));
+                    let reader = ResponseReader { source: &mut source, workers: &self.body_workers, key: &key };
                     end_event = read_chunks(reader, &mut metered_body, &mut chunks, &mut memory).await;
                 }
                 if let Some(next) = ChunkList::take_from(&mut chunks) {
@@ -130,7 +130,7 @@ impl RelayState {
             };
             let (can_append_event, has_gap) = (metered_body.can_append_event(), metered_body.has_gap());
             let reports_end = is_stream && !metered_body.is_unread();
-            let reader = (&mut source, (&self.workers, &key));
+            let reader = ResponseReader { source: &mut source, workers: &self.body_workers, key: &key };
             let (closing_bytes, end_event) = finish_decoding(reader, &mut metered_body, end_event).await;
             yield Ok(closing_bytes.into());
             let mid_event = metered_body.is_mid_event();
@@ -188,7 +188,8 @@ const BLOCKING_BYTES: usize = 64 * 1024;
 /// More than [`PASSED_BYTES_MAX`] bytes wait for the client, and no memory is left. They are dropped
 /// and the stream ends.
 fn update_memory(
-    (memory, read_ahead): (&mut StreamMemory, usize),
+    memory: &mut StreamMemory,
+    read_ahead: usize,
     metered_body: &mut MeteredBody,
     chunks: &mut Vec<Bytes>,
 ) -> Result<bool, SourceEvent> {
@@ -203,7 +204,7 @@ fn update_memory(
     if memory.hold(held_bytes).is_err() && bytes > PASSED_BYTES_MAX {
         chunks.clear();
         metered_body.note_gap();
-        return Err(SourceEvent::ConnectionLost(CROWDED));
+        return Err(SourceEvent::ConnectionLost(RESPONSE_MEMORY_FULL));
     }
     Ok(false)
 }
@@ -226,19 +227,20 @@ async fn reserve_memory(
         let reserved = Box::pin(timeout(MEMORY_TIMEOUT, memory.reserve(bytes, held_bytes)));
         match source.wait_for(reserved).await {
             Ok(Ok(reserved)) => {
-                return reserved.err().map(|_| SourceEvent::ConnectionLost(CROWDED));
+                return reserved.err().map(|_| SourceEvent::ConnectionLost(RESPONSE_MEMORY_FULL));
             }
             Ok(Err(_elapsed)) => {}
             Err(end_event) => return Some(end_event),
         }
     }
-    // Streams that hold much could wait for one another, so an event is given up, or an estimate.
+    // Streams that hold much could wait for one another, so the relay stops reading the event, or
+    // reserves nothing for the next chunk.
     let passes_unread = metered_body.pass_event_unread();
     let held_bytes = metered_body.held_bytes();
     let bytes = if passes_unread || held_bytes < BLOCKING_BYTES { bytes } else { 0 };
     let reserved = Box::pin(memory.reserve(bytes, held_bytes));
     match source.wait_for(reserved).await {
-        Ok(reserved) => reserved.err().map(|_| SourceEvent::ConnectionLost(CROWDED)),
+        Ok(reserved) => reserved.err().map(|_| SourceEvent::ConnectionLost(RESPONSE_MEMORY_FULL)),
         Err(end_event) => Some(end_event),
     }
 }
@@ -262,7 +264,7 @@ async fn next_event(
 /// Reads on and adds to `chunks` what has arrived by now, in the form for the client. Waits for the
 /// next chunk if none is left. Returns why the answer ends, once that is known.
 async fn read_chunks(
-    (source, workers): AnswerReader<'_>,
+    mut reader: ResponseReader<'_>,
     metered_body: &mut MeteredBody,
     chunks: &mut Vec<Bytes>,
     memory: &mut StreamMemory,
@@ -271,7 +273,7 @@ async fn read_chunks(
     let mut next = if metered_body.has_pending() {
         None
     } else {
-        Some(next_event(source, metered_body, memory).await)
+        Some(next_event(reader.source, metered_body, memory).await)
     };
     loop {
         match next {
@@ -290,7 +292,7 @@ async fn read_chunks(
             ) => return next,
         }
         while metered_body.has_pending() {
-            match metered_body.read_step((&mut *source, workers)).await {
+            match metered_body.read_step(&mut reader).await {
                 Ok(Ok(chunk)) => {
                     bytes += chunk.len();
                     chunks.push(chunk);
@@ -300,25 +302,25 @@ async fn read_chunks(
                 }
                 Err(end_event) => return Some(end_event),
             }
-            let read_ahead = source.read_ahead_bytes();
-            match update_memory((&mut *memory, read_ahead), metered_body, chunks) {
-                Ok(can_read_on) if can_read_on && !is_burst_full(chunks, bytes) => {}
+            let read_ahead = reader.source.read_ahead_bytes();
+            match update_memory(memory, read_ahead, metered_body, chunks) {
+                Ok(can_read_on) if can_read_on && !is_write_full(chunks, bytes) => {}
                 Ok(_) => return None,
                 Err(end_event) => return Some(end_event),
             }
         }
-        next = Some(source.try_next().await?);
+        next = Some(reader.source.try_next().await?);
     }
 }
 
 /// Returns whether `chunks` of `bytes` are sent without waiting for more.
-fn is_burst_full(chunks: &[Bytes], bytes: usize) -> bool {
-    chunks.len() == BURST_MAX || bytes >= BURST_BYTES_MAX
+fn is_write_full(chunks: &[Bytes], bytes: usize) -> bool {
+    chunks.len() == WRITE_CHUNKS_MAX || bytes >= WRITE_BYTES_MAX
 }
 
 /// Decodes the rest of the answer. Returns it with the final reason for the end.
 async fn finish_decoding(
-    reader: AnswerReader<'_>,
+    mut reader: ResponseReader<'_>,
     metered_body: &mut MeteredBody,
     end_event: SourceEvent,
 ) -> (Bytes, SourceEvent) {
@@ -329,7 +331,7 @@ async fn finish_decoding(
         Some(_) if is_cut => return (Bytes::new(), end_event),
         Some(size) => {
             let end = MeteredBody::observe_end;
-            match Box::pin(metered_body.run_on_workers(reader, size, end)).await {
+            match Box::pin(metered_body.run_on_workers(&mut reader, size, end)).await {
                 Ok(rest) => rest,
                 Err(end_event) => return (Bytes::new(), end_event),
             }

@@ -35,7 +35,7 @@ pub(crate) struct PendingUsage {
     pub(crate) model_call: Arc<ModelCall>,
     pub(crate) account: AccountId,
     pub(crate) provider: &'static str,
-    /// Who asks the price.
+    /// Whose prices apply.
     pub(crate) seller: Seller,
     pub(crate) upstream_model: String,
     pub(crate) attempts: u32,

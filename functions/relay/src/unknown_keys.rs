@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The time between two look-ups for an address that has sent too many unknown keys.
-const TURN: Duration = Duration::from_millis(50);
+const LOOKUP_INTERVAL: Duration = Duration::from_millis(50);
 /// The longest wait for a turn.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 /// The most addresses that are remembered. Beyond that, old ones are forgotten, or all if none is
@@ -23,15 +23,15 @@ const MINUTE: Duration = Duration::from_mins(1);
 /// Counts the unknown keys of each address.
 pub(crate) struct UnknownKeyLimiter {
     per_minute: u32,
-    failures: Mutex<HashMap<IpAddr, AddressFailures>>,
+    counts: Mutex<HashMap<IpAddr, UnknownKeyCount>>,
 }
 
 #[derive(Clone, Copy)]
-struct AddressFailures {
+struct UnknownKeyCount {
     /// Unknown keys since `since`.
-    failure_count: u32,
+    count: u32,
     since: Instant,
-    next_turn: Instant,
+    next_lookup: Instant,
 }
 
 /// Too many unknown keys of one address are already waiting.
@@ -40,7 +40,7 @@ pub(crate) struct TooManyUnknownKeys;
 
 impl UnknownKeyLimiter {
     pub(crate) fn new(per_minute: u32) -> Self {
-        Self { per_minute, failures: Mutex::new(HashMap::new()) }
+        Self { per_minute, counts: Mutex::new(HashMap::new()) }
     }
 
     /// Counts a key that is not in the cache as unknown until it proves valid. Returns how long to
@@ -53,36 +53,36 @@ impl UnknownKeyLimiter {
         address: IpAddr,
     ) -> Result<Duration, TooManyUnknownKeys> {
         let now = Instant::now();
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        if failures.len() >= ADDRESSES_MAX {
-            failures.retain(|_, failures| now.duration_since(failures.since) < MINUTE);
-            if failures.len() >= ADDRESSES_MAX {
-                failures.clear();
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.len() >= ADDRESSES_MAX {
+            counts.retain(|_, known| now.duration_since(known.since) < MINUTE);
+            if counts.len() >= ADDRESSES_MAX {
+                counts.clear();
             }
         }
-        let fresh = AddressFailures { failure_count: 0, since: now, next_turn: now };
-        let failures = failures.entry(holder(address)).or_insert(fresh);
-        if now.duration_since(failures.since) >= MINUTE {
-            *failures = fresh;
+        let fresh = UnknownKeyCount { count: 0, since: now, next_lookup: now };
+        let known = counts.entry(holder(address)).or_insert(fresh);
+        if now.duration_since(known.since) >= MINUTE {
+            *known = fresh;
         }
-        if failures.failure_count < self.per_minute {
-            failures.failure_count += 1;
+        if known.count < self.per_minute {
+            known.count += 1;
             return Ok(Duration::ZERO);
         }
-        let next_turn = failures.next_turn.max(now);
-        let wait = next_turn.duration_since(now);
+        let next_lookup = known.next_lookup.max(now);
+        let wait = next_lookup.duration_since(now);
         if wait > WAIT_MAX {
             return Err(TooManyUnknownKeys);
         }
-        failures.next_turn = next_turn + TURN;
+        known.next_lookup = next_lookup + LOOKUP_INTERVAL;
         Ok(wait)
     }
 
     /// Takes back the count of a key that proved valid.
     pub(crate) fn uncount_valid_key(&self, address: IpAddr) {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(failures) = failures.get_mut(&holder(address)) {
-            failures.failure_count = failures.failure_count.saturating_sub(1);
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = counts.get_mut(&holder(address)) {
+            known.count = known.count.saturating_sub(1);
         }
     }
 }
@@ -124,7 +124,7 @@ mod tests {
         for number in 0..200_000_u32 {
             keys.count_unknown_key(IpAddr::from(number.to_be_bytes())).unwrap();
         }
-        assert!(keys.failures.lock().unwrap().len() <= ADDRESSES_MAX);
+        assert!(keys.counts.lock().unwrap().len() <= ADDRESSES_MAX);
         for last in 1..=2 {
             keys.count_unknown_key(format!("2001:db8::{last}").parse().unwrap()).unwrap();
         }

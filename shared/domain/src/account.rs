@@ -2,7 +2,7 @@
 //! account is in [`crate::health`].
 
 use crate::id::{AccountId, GroupId};
-use crate::model::{ModelPattern, is_model_allowed, map};
+use crate::model::{ModelPattern, find_mapped_model, is_model_allowed};
 use crate::protocol::UpstreamOperation;
 use serde::{Deserialize, Serialize};
 
@@ -85,8 +85,8 @@ impl Account {
     /// Whether the account serves a request for `model`. A name that the provider does not know must
     /// be mapped.
     pub fn serves_model(&self, model: &str) -> bool {
-        let is_known =
-            self.provider.knows_model_name(model) || map(&self.model_map, model).is_some();
+        let is_known = self.provider.knows_model_name(model)
+            || find_mapped_model(&self.model_map, model).is_some();
         is_known && is_model_allowed(&self.models, model)
     }
 
@@ -107,7 +107,7 @@ impl Account {
 
     /// The upstream's name for `model`, as the client requested it.
     pub fn upstream_model<'a>(&'a self, model: &'a str) -> &'a str {
-        map(&self.model_map, model).unwrap_or(model)
+        find_mapped_model(&self.model_map, model).unwrap_or(model)
     }
 }
 

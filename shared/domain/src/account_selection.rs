@@ -11,7 +11,7 @@ use crate::account::{Account, Provider};
 use crate::cooldown_reason::CooldownReason;
 use crate::health::{AccountAvailability, AccountHealth};
 use crate::id::{AccountId, GroupId};
-use crate::model::{is_claude, map};
+use crate::model::{find_mapped_model, is_claude};
 use crate::protocol::UpstreamOperation;
 use crate::vendor::Vendor;
 use jiff::{SignedDuration, Timestamp};
@@ -190,10 +190,11 @@ pub fn choose_account<A: AsRef<Account>, H: Deref<Target = AccountHealth>>(
 ) -> SelectionResult {
     // Usually the session's first choice is healthy, and the other accounts need not be checked:
     // removing others from the draw does not change a winner of the best tier.
-    let avoidance = (criteria, candidates.avoids_claude_only(criteria));
-    let first = first_choice_of(candidates, avoidance);
+    let avoids_claude_only = candidates.avoids_claude_only(criteria);
+    let first = first_choice_of(candidates, criteria, avoids_claude_only);
     if let Some(index) = first.filter(|_| criteria.pinned_domain.is_none())
-        && candidates.tier(index, &health(index), avoidance, now) == Ok(AccountTier::Ready)
+        && candidates.tier(index, &health(index), criteria, avoids_claude_only, now)
+            == Ok(AccountTier::Ready)
     {
         return SelectionResult::Chosen(index);
     }
@@ -208,10 +209,10 @@ fn choose_with_health<A: AsRef<Account>, H: Deref<Target = AccountHealth>>(
     now: Timestamp,
 ) -> SelectionResult {
     let places = 0..candidates.candidates.len();
-    let avoidance = (criteria, candidates.avoids_claude_only(criteria));
+    let avoids_claude_only = candidates.avoids_claude_only(criteria);
     let verdicts: Vec<Result<AccountTier, IneligibleReason>> = places
         .clone()
-        .map(|index| candidates.tier(index, &health(index), avoidance, now))
+        .map(|index| candidates.tier(index, &health(index), criteria, avoids_claude_only, now))
         .collect();
     let best = verdicts.iter().filter_map(|verdict| verdict.as_ref().ok()).min();
     let usable: Vec<usize> =
@@ -235,12 +236,13 @@ pub fn first_choice<A: AsRef<Account>>(
     candidates: &AccountCandidates<'_, A>,
     criteria: &SelectionCriteria<'_>,
 ) -> Option<usize> {
-    first_choice_of(candidates, (criteria, candidates.avoids_claude_only(criteria)))
+    first_choice_of(candidates, criteria, candidates.avoids_claude_only(criteria))
 }
 
 fn first_choice_of<A: AsRef<Account>>(
     candidates: &AccountCandidates<'_, A>,
-    (criteria, avoids_claude_only): (&SelectionCriteria<'_>, bool),
+    criteria: &SelectionCriteria<'_>,
+    avoids_claude_only: bool,
 ) -> Option<usize> {
     let serves =
         |index: &usize| candidates.settings_reason(*index, criteria, avoids_claude_only).is_none();
@@ -345,7 +347,7 @@ impl<A: AsRef<Account>> AccountCandidates<'_, A> {
         }
         if avoids_claude_only
             && candidate.is_claude_only
-            && map(&self.account(index).model_map, criteria.model).is_none()
+            && find_mapped_model(&self.account(index).model_map, criteria.model).is_none()
         {
             return Some(IneligibleReason::Model);
         }
@@ -358,7 +360,8 @@ impl<A: AsRef<Account>> AccountCandidates<'_, A> {
         &self,
         index: usize,
         health: &AccountHealth,
-        (criteria, avoids_claude_only): (&SelectionCriteria<'_>, bool),
+        criteria: &SelectionCriteria<'_>,
+        avoids_claude_only: bool,
         now: Timestamp,
     ) -> Result<AccountTier, IneligibleReason> {
         if let Some(why) = self.settings_reason(index, criteria, avoids_claude_only) {
@@ -382,7 +385,7 @@ impl<A: AsRef<Account>> AccountCandidates<'_, A> {
                 return Err(IneligibleReason::AuthFailed(reason));
             }
             _ if criteria.without_token.contains(id) => return Err(IneligibleReason::TokenExpired),
-            AccountAvailability::Cooling { is_guess: true, until, .. } => {
+            AccountAvailability::Cooling { is_estimated: true, until, .. } => {
                 AccountTier::LastResort(until)
             }
             AccountAvailability::Cooling { until, reason, .. } => {

@@ -118,7 +118,8 @@ impl ReducedCosts {
     /// `None` if no reduction is enough.
     pub fn advice(
         &self,
-        (needed, available): (PicoUsd, PicoUsd),
+        needed: PicoUsd,
+        available: PicoUsd,
         protocol: ClientProtocol,
         own: &CostFactors,
     ) -> Option<String> {
@@ -154,8 +155,9 @@ mod tests {
         };
         let mut costs = ReducedCosts::default();
         costs.add(cost_factors, cost);
-        let amounts = (cost(cost_factors), PicoUsd::new(cents * CENT));
-        let advice = costs.advice(amounts, ClientProtocol::AnthropicMessages, cost_factors);
+        let (needed, available) = (cost(cost_factors), PicoUsd::new(cents * CENT));
+        let advice =
+            costs.advice(needed, available, ClientProtocol::AnthropicMessages, cost_factors);
         advice.unwrap_or_default()
     }
 

@@ -121,8 +121,8 @@ pub struct Cooldown {
     /// The reason.
     pub reason: CooldownReason,
     /// Whether the length is an estimate because the upstream has not named a time.
-    #[serde(default)]
-    pub is_guess: bool,
+    #[serde(default, rename = "is_guess")]
+    pub is_estimated: bool,
     /// The issue number of the refused token, see [`crate::upstream_token::TokenStatus::issue`]. A
     /// token with another number ends the cooldown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -166,7 +166,7 @@ pub enum AccountAvailability<'a> {
         /// The reason.
         reason: CooldownReason,
         /// Whether the time is an estimate: the account can be used earlier if no other is left.
-        is_guess: bool,
+        is_estimated: bool,
     },
     /// Not used at all.
     AuthFailed {
@@ -196,7 +196,7 @@ impl AccountHealth {
         // A time that the upstream named has priority over an estimate.
         let longest = cooldowns
             .filter(|rest| rest.until > now)
-            .max_by_key(|rest| (!rest.is_guess, rest.until));
+            .max_by_key(|rest| (!rest.is_estimated, rest.until));
         longest.map_or(AccountAvailability::Ready, Cooldown::to_availability)
     }
 
@@ -233,10 +233,10 @@ impl AccountHealth {
         match &self.state {
             HealthState::Cooling(cooldown) if cooldown.until > now => cooldown.to_availability(),
             HealthState::Open { until, reason, .. } if *until > now => {
-                AccountAvailability::Cooling { until: *until, reason: *reason, is_guess: true }
+                AccountAvailability::Cooling { until: *until, reason: *reason, is_estimated: true }
             }
             HealthState::Open { probe_until: Some(until), reason, .. } if *until > now => {
-                AccountAvailability::Cooling { until: *until, reason: *reason, is_guess: true }
+                AccountAvailability::Cooling { until: *until, reason: *reason, is_estimated: true }
             }
             HealthState::Open { .. } => AccountAvailability::HalfOpen,
             HealthState::AuthFailed { reason, detail, .. } => {
@@ -279,8 +279,8 @@ impl AccountHealth {
 
 impl Cooldown {
     /// A cooldown that does not depend on a token.
-    pub fn new(until: Timestamp, reason: CooldownReason, is_guess: bool) -> Self {
-        Self { until, reason, is_guess, token_issue: None, doubled_seconds: None }
+    pub fn new(until: Timestamp, reason: CooldownReason, is_estimated: bool) -> Self {
+        Self { until, reason, is_estimated, token_issue: None, doubled_seconds: None }
     }
 
     /// The cooldown after `last`, the one before it for the same model. If repetitions double the
@@ -309,7 +309,7 @@ impl Cooldown {
         AccountAvailability::Cooling {
             until: self.until,
             reason: self.reason,
-            is_guess: self.is_guess,
+            is_estimated: self.is_estimated,
         }
     }
 }
@@ -337,7 +337,7 @@ pub fn after(
             scope,
             until,
             reason,
-            is_guess,
+            is_estimated,
             token_version: token_issue,
             doubles,
         } => {
@@ -346,7 +346,7 @@ pub fn after(
             let rest = Cooldown {
                 until,
                 reason: *reason,
-                is_guess: *is_guess,
+                is_estimated: *is_estimated,
                 token_issue: token_version,
                 doubled_seconds: doubles.then_some(seconds),
             };
@@ -358,7 +358,7 @@ pub fn after(
             };
             // A client can invent a model name, and sessions must not avoid the account because of
             // that.
-            if matches!(scope, CooldownScope::Model(_)) && *is_guess {
+            if matches!(scope, CooldownScope::Model(_)) && *is_estimated {
                 return after;
             }
             (after?, until)
@@ -401,13 +401,13 @@ fn cool_account(
         // The probe failed for another reason than the one that opened the circuit.
         HealthState::Open { probe_until: Some(_), .. } => None,
         // A time that the upstream named has priority over an estimate.
-        HealthState::Cooling(Cooldown { is_guess: true, .. }) | HealthState::Open { .. }
-            if !cooldown.is_guess =>
+        HealthState::Cooling(Cooldown { is_estimated: true, .. }) | HealthState::Open { .. }
+            if !cooldown.is_estimated =>
         {
             None
         }
         HealthState::Cooling(current)
-            if current.until > now && !current.is_guess && cooldown.is_guess =>
+            if current.until > now && !current.is_estimated && cooldown.is_estimated =>
         {
             return None;
         }
@@ -452,9 +452,10 @@ fn cool_model(
     let rest = cooldown.doubled_after(health.models.get(model), now);
     let current = health.models.get(model).filter(|current| current.until > now);
     match current {
-        Some(current) if !current.is_guess && rest.is_guess => return None,
+        Some(current) if !current.is_estimated && rest.is_estimated => return None,
         Some(current)
-            if current.is_guess == rest.is_guess && !is_later(rest.until, current.until) =>
+            if current.is_estimated == rest.is_estimated
+                && !is_later(rest.until, current.until) =>
         {
             return None;
         }
@@ -541,7 +542,7 @@ pub fn after_success(
         }
         _ => {}
     }
-    if health.models.get(model).is_some_and(|cooldown| cooldown.is_guess) {
+    if health.models.get(model).is_some_and(|cooldown| cooldown.is_estimated) {
         after.models.remove(model);
     }
     if utilization.is_news_after(health.utilization) {

@@ -212,9 +212,9 @@ pub fn cause(failure: &CallFailure<'_>) -> &'static str {
             _ => "client_error",
         },
         CallFailure::FirstEvent(_) => "first_event",
-        CallFailure::Unreachable | CallFailure::BrokenAnswer => "unreachable",
+        CallFailure::Unreachable | CallFailure::IncompleteResponse => "unreachable",
         CallFailure::Timeout => "timeout",
-        CallFailure::InvalidAnswer | CallFailure::UnusableAnswer => "invalid_answer",
+        CallFailure::InvalidResponse | CallFailure::UnusableResponse => "invalid_answer",
         CallFailure::NotAsked => "not_asked",
     }
 }

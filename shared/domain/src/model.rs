@@ -263,7 +263,10 @@ pub fn is_model_allowed(patterns: &[ModelPattern], model: &str) -> bool {
 /// The upstream's name for `model`, if the map has an entry for it. An entry with exactly this id
 /// comes first, then other literal entries, then the longest matching pattern: a map is given as a
 /// JSON object, which has no order. The name is used as it stands.
-pub fn map<'a>(model_map: &'a [(ModelPattern, String)], model: &str) -> Option<&'a str> {
+pub fn find_mapped_model<'a>(
+    model_map: &'a [(ModelPattern, String)],
+    model: &str,
+) -> Option<&'a str> {
     let exact = |pattern: &ModelPattern| {
         pattern.is_literal() && pattern.as_str().eq_ignore_ascii_case(model)
     };
@@ -435,7 +438,7 @@ mod tests {
         for model in decorations {
             assert!(!is_model_allowed(&[pattern("claude-haiku-4-5")], model), "{model:?}");
             let table = [(pattern("claude-haiku-4-5"), "x".to_owned())];
-            assert_eq!(map(&table, model), None, "{model:?}");
+            assert_eq!(find_mapped_model(&table, model), None, "{model:?}");
             for bedrock in [anthropic_id(model), foundation_id(model)] {
                 assert!(
                     !is_model_allowed(&[pattern("claude-haiku-4-5")], bedrock),
@@ -502,7 +505,7 @@ mod tests {
             (pattern("claude-opus-*"), "opus".to_owned()),
             (pattern("claude-opus-5-5"), "exact".to_owned()),
         ];
-        let check = |model, target| assert_eq!(map(&table, model), target, "{model}");
+        let check = |model, target| assert_eq!(find_mapped_model(&table, model), target, "{model}");
         check("claude-opus-5-5", Some("exact"));
         check("CLAUDE-OPUS-5-5", Some("exact"));
         check("claude-opus-5-5-20261001", Some("exact"));

@@ -44,7 +44,7 @@ pub struct ModelCapabilities {
     /// How thinking is requested on the Messages API.
     pub thinking: ThinkingMode,
     /// The state that must come back with the conversation.
-    pub continuation: ContinuationState,
+    pub continuation: RequiredContinuation,
     /// Whether OpenAI's fields for its own platform are accepted: `metadata`, `prompt_cache_key`,
     /// `safety_identifier`, `service_tier`, `store` and `user`.
     pub platform_fields: bool,
@@ -60,7 +60,7 @@ pub struct ModelCapabilities {
     /// Whether `thinking` switches thinking off on Chat Completions, as a forced tool requires.
     pub thinking_switch: bool,
     /// Which fields of answers Chat Completions accepts in a conversation's history.
-    pub answer_fields: AnswerFields,
+    pub history_fields: AcceptedHistoryFields,
     /// Whether an assistant's content on Chat Completions can have parts of thinking.
     pub thinking_parts: bool,
 }
@@ -111,7 +111,7 @@ pub enum CallIds {
 /// Which fields of answers Chat Completions accepts in a conversation's history. A client returns
 /// an answer as it got it, possibly to an account of another vendor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AnswerFields {
+pub enum AcceptedHistoryFields {
     /// Those of every vendor. The upstream ignores what it does not know, or it is unknown.
     All,
     /// Those of OpenAI. Others are an "Unknown parameter".
@@ -146,7 +146,7 @@ pub enum ThinkingMode {
 
 /// The state of an answer that only the upstream reads, and that must come back with its turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ContinuationState {
+pub enum RequiredContinuation {
     /// None.
     None,
     /// `reasoning_content` next to the calls of a message. An empty one is accepted for the calls of
@@ -313,14 +313,14 @@ impl ModelCapabilities {
         strict_tools: true,
         media: MediaKinds::ALL,
         thinking: ThinkingMode::Budget,
-        continuation: ContinuationState::None,
+        continuation: RequiredContinuation::None,
         platform_fields: true,
         verbosity: true,
         stream_options: true,
         call_ids: CallIds::Any,
         user_after_tool: true,
         thinking_switch: false,
-        answer_fields: AnswerFields::All,
+        history_fields: AcceptedHistoryFields::All,
         thinking_parts: true,
     };
 
@@ -349,7 +349,7 @@ impl ModelCapabilities {
                     },
                     // A name with a path is a router's, which has another form of answers.
                     Some(families::Family::Other(capabilities)) if model.contains('/') => Self {
-                        answer_fields: AnswerFields::All,
+                        history_fields: AcceptedHistoryFields::All,
                         thinking_parts: true,
                         ..capabilities
                     },

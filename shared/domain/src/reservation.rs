@@ -190,8 +190,10 @@ impl BlockReason {
     /// The reason for which a money limit blocks a request of this amount; `None` if the request
     /// fits.
     fn from_money_limit(
-        (period, limit): (LimitPeriod, PicoUsd),
-        (spent, committed): (PicoUsd, PicoUsd),
+        period: LimitPeriod,
+        limit: PicoUsd,
+        spent: PicoUsd,
+        committed: PicoUsd,
         needed: PicoUsd,
         at: Timestamp,
     ) -> Option<Self> {
@@ -331,8 +333,9 @@ impl LimitCounters {
         at: Timestamp,
     ) -> Option<BlockReason> {
         let money = limits.money_limits().filter_map(|(period, limit)| {
-            let counts = (self.spent(period, at), self.committed_amount(&period.window(at)));
-            BlockReason::from_money_limit((period, limit), counts, estimate, at)
+            let (spent, committed) =
+                (self.spent(period, at), self.committed_amount(&period.window(at)));
+            BlockReason::from_money_limit(period, limit, spent, committed, estimate, at)
         });
         let requests = self.requests_in_minute(at);
         let is_over = limits.requests_per_minute.is_some_and(|max| requests >= i128::from(max));

@@ -13,7 +13,7 @@ use crate::usage::BilledUsage;
 use crate::vendor::Vendor;
 use jiff::Timestamp;
 
-/// Who asks the price of a model: a vendor, in a region, for an account.
+/// Whose prices apply to a model: those of a vendor, of one of its regions, or of an account.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seller {
     pub(crate) vendor: Option<Vendor>,

@@ -26,12 +26,12 @@ pub enum CallFailure<'a> {
     Timeout,
     /// The upstream answered with success, but not with an answer of its API: a page of a proxy, or
     /// nothing.
-    InvalidAnswer,
+    InvalidResponse,
     /// The upstream answered with success and a model's answer that cannot be passed on: it is too
     /// long, damaged, or cannot be translated. Another call would be billed once more.
-    UnusableAnswer,
+    UnusableResponse,
     /// The connection broke inside a model's answer, which the upstream can bill.
-    BrokenAnswer,
+    IncompleteResponse,
     /// The upstream was not called, because the request cannot be converted to its protocol.
     NotAsked,
 }
@@ -138,7 +138,7 @@ pub enum AccountEffect {
         /// The reason.
         reason: CooldownReason,
         /// Whether the time is an estimate, because the upstream has not named one.
-        is_guess: bool,
+        is_estimated: bool,
         /// A token with another issue number ends the cooldown.
         token_version: Option<u64>,
         /// Whether a repetition after the end of the cooldown doubles its length.

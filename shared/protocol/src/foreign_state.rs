@@ -46,7 +46,7 @@ pub fn remove_foreign_state(
         UpstreamProtocol::Responses => root.field("input")?,
     };
     let mut edits = Vec::new();
-    let kept: Vec<KeptElement<'_>> = match upstream {
+    let kept: Vec<FilteredElement<'_>> = match upstream {
         UpstreamProtocol::Messages => {
             let (kept, has_lost_thinking) = keep_messages(list);
             if has_lost_thinking {
@@ -60,31 +60,31 @@ pub fn remove_foreign_state(
             list.items()?.map(|message| history.keep_message(message)).collect()
         }
     };
-    let is_changed = kept.iter().any(|element| !matches!(element, KeptElement::Same(_)));
+    let is_changed = kept.iter().any(|element| !matches!(element, FilteredElement::Same(_)));
     if !is_changed {
         return None;
     }
-    edits.push((find_span(body, list.raw()), join(&kept)));
-    Some(apply(body, edits))
+    edits.push((find_span(body, list.raw()), join_list(&kept)));
+    Some(apply_edits(body, edits))
 }
 
 /// An element of a list.
-enum KeptElement<'a> {
+enum FilteredElement<'a> {
     Same(&'a str),
     Changed(String),
     Removed,
 }
 
-fn join(kept: &[KeptElement<'_>]) -> String {
+fn join_list(kept: &[FilteredElement<'_>]) -> String {
     let texts = kept.iter().filter_map(|element| match element {
-        KeptElement::Same(text) => Some(*text),
-        KeptElement::Changed(text) => Some(text.as_str()),
-        KeptElement::Removed => None,
+        FilteredElement::Same(text) => Some(*text),
+        FilteredElement::Changed(text) => Some(text.as_str()),
+        FilteredElement::Removed => None,
     });
     format!("[{}]", texts.collect::<Vec<_>>().join(","))
 }
 
-fn apply(body: &[u8], mut edits: Vec<(Range<usize>, String)>) -> Vec<u8> {
+fn apply_edits(body: &[u8], mut edits: Vec<(Range<usize>, String)>) -> Vec<u8> {
     edits.sort_by_key(|(span, _)| span.start);
     let (mut changed, mut end) = (Vec::with_capacity(body.len()), 0);
     for (span, text) in edits {
@@ -101,9 +101,9 @@ fn find_span(whole: &[u8], part: &str) -> Range<usize> {
     start..start + part.len()
 }
 
-/// Whether some field of the name has a string that is suspect. Text inside of strings has escaped
+/// Whether a field of this name has a string that `is_suspect`. Text inside of strings has escaped
 /// quotation marks and does not match.
-fn any_text(body: &[u8], name: &str, is_suspect: impl Fn(&[u8]) -> bool) -> bool {
+fn has_field_text(body: &[u8], name: &str, is_suspect: impl Fn(&[u8]) -> bool) -> bool {
     let quoted = format!("\"{name}\"");
     memmem::find_iter(body, quoted.as_bytes()).any(|at| {
         let rest = body.get(at + quoted.len()..).unwrap_or_default().trim_ascii_start();
@@ -120,14 +120,15 @@ fn may_have_foreign_blocks(body: &[u8]) -> bool {
     let is_foreign_id = |id: &[u8]| {
         !id.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
     };
-    any_text(body, "signature", |text| text.is_empty() || text.starts_with(STATE_PREFIX.as_bytes()))
-        || any_text(body, "id", is_foreign_id)
-        || any_text(body, "tool_use_id", is_foreign_id)
+    has_field_text(body, "signature", |text| {
+        text.is_empty() || text.starts_with(STATE_PREFIX.as_bytes())
+    }) || has_field_text(body, "id", is_foreign_id)
+        || has_field_text(body, "tool_use_id", is_foreign_id)
 }
 
 /// Keeps what a signing upstream accepts of the messages. Also returns whether the last answer that
 /// called tools has lost its thinking.
-fn keep_messages(list: JsonValue<'_>) -> (Vec<KeptElement<'_>>, bool) {
+fn keep_messages(list: JsonValue<'_>) -> (Vec<FilteredElement<'_>>, bool) {
     let mut has_lost_thinking = false;
     let mut kept = Vec::new();
     for message in list.items().into_iter().flatten() {
@@ -142,8 +143,8 @@ fn keep_messages(list: JsonValue<'_>) -> (Vec<KeptElement<'_>>, bool) {
 
 /// Keeps what a signing upstream accepts of a message. Also returns whether it has calls and lost
 /// its thinking.
-fn keep_message(message: JsonValue<'_>) -> (KeptElement<'_>, bool) {
-    let same = (KeptElement::Same(message.raw()), false);
+fn keep_message(message: JsonValue<'_>) -> (FilteredElement<'_>, bool) {
+    let same = (FilteredElement::Same(message.raw()), false);
     let Some(content) = message.field("content") else { return same };
     let Some(blocks) = content.items() else { return same };
     let (mut kept, mut calls, mut is_thinking_lost) = (Vec::new(), false, false);
@@ -153,24 +154,24 @@ fn keep_message(message: JsonValue<'_>) -> (KeptElement<'_>, bool) {
         kept.push(match kind.as_ref() {
             "thinking" if is_foreign_thinking(block) => {
                 is_thinking_lost = true;
-                KeptElement::Removed
+                FilteredElement::Removed
             }
-            "tool_use" => with_plain_id(block, "id"),
-            "tool_result" => with_plain_id(block, "tool_use_id"),
-            _ => KeptElement::Same(block.raw()),
+            "tool_use" => sanitize_id_field(block, "id"),
+            "tool_result" => sanitize_id_field(block, "tool_use_id"),
+            _ => FilteredElement::Same(block.raw()),
         });
     }
-    if kept.iter().all(|block| matches!(block, KeptElement::Same(_))) {
+    if kept.iter().all(|block| matches!(block, FilteredElement::Same(_))) {
         return same;
     }
-    if kept.iter().all(|block| matches!(block, KeptElement::Removed)) {
-        return (KeptElement::Removed, false);
+    if kept.iter().all(|block| matches!(block, FilteredElement::Removed)) {
+        return (FilteredElement::Removed, false);
     }
     let raw = message.raw();
-    let edit = (find_span(raw.as_bytes(), content.raw()), join(&kept));
-    let changed = apply(raw.as_bytes(), vec![edit]);
+    let edit = (find_span(raw.as_bytes(), content.raw()), join_list(&kept));
+    let changed = apply_edits(raw.as_bytes(), vec![edit]);
     (
-        KeptElement::Changed(String::from_utf8(changed).unwrap_or_default()),
+        FilteredElement::Changed(String::from_utf8(changed).unwrap_or_default()),
         calls && is_thinking_lost,
     )
 }
@@ -180,23 +181,23 @@ fn is_foreign_thinking(block: JsonValue<'_>) -> bool {
     signature.is_empty() || signature.starts_with(STATE_PREFIX)
 }
 
-fn with_plain_id<'a>(block: JsonValue<'a>, name: &str) -> KeptElement<'a> {
-    with_id(block, name, |id| Some(sanitize_id(id)).filter(|plain| plain != id))
+fn sanitize_id_field<'a>(block: JsonValue<'a>, name: &str) -> FilteredElement<'a> {
+    replace_id(block, name, |id| Some(sanitize_id(id)).filter(|plain| plain != id))
 }
 
 /// The object with another id in the field, if `fit` gives one.
-fn with_id<'a>(
+fn replace_id<'a>(
     object: JsonValue<'a>,
     name: &str,
     fit: impl Fn(&str) -> Option<String>,
-) -> KeptElement<'a> {
+) -> FilteredElement<'a> {
     let raw = object.raw();
     let id = object.field(name).and_then(|id| Some((id, fit(&id.text()?)?)));
-    let Some((id, fitting)) = id else { return KeptElement::Same(raw) };
+    let Some((id, fitting)) = id else { return FilteredElement::Same(raw) };
     let fitting = serde_json::Value::from(fitting).to_string();
     let edit = (find_span(raw.as_bytes(), id.raw()), fitting);
-    let changed = apply(raw.as_bytes(), vec![edit]);
-    KeptElement::Changed(String::from_utf8(changed).unwrap_or_default())
+    let changed = apply_edits(raw.as_bytes(), vec![edit]);
+    FilteredElement::Changed(String::from_utf8(changed).unwrap_or_default())
 }
 
 /// Switches off thinking with a budget: models that have one refuse to go on after a call without
@@ -211,40 +212,40 @@ fn disabled_thinking(root: JsonValue<'_>, body: &[u8]) -> Option<(Range<usize>, 
 const SEALED_THINKING: [&str; 2] = [r#"{"type":"thinking""#, r#"{"type":"redacted_thinking""#];
 
 fn may_have_foreign_items(body: &[u8]) -> bool {
-    any_text(body, "encrypted_content", |text| {
+    has_field_text(body, "encrypted_content", |text| {
         text.starts_with(STATE_PREFIX.as_bytes()) || text.starts_with(b"{")
-    }) || any_text(body, "id", |id| std::str::from_utf8(id).is_ok_and(is_own_item_id))
+    }) || has_field_text(body, "id", |id| std::str::from_utf8(id).is_ok_and(is_baton_item_id))
 }
 
 /// Whether an id is one that the translation makes: the id of the answer between the kind of the
 /// item and its number. OpenAI's ids have no second underscore.
-fn is_own_item_id(id: &str) -> bool {
+fn is_baton_item_id(id: &str) -> bool {
     let kinds = ["msg_", "rs_", "fc_", "ctc_"];
     let rest = kinds.iter().find_map(|kind| id.strip_prefix(kind));
     let number = rest.and_then(|rest| rest.rsplit_once('_')).map(|(_, number)| number);
     number.is_some_and(|number| !number.is_empty() && number.bytes().all(|it| it.is_ascii_digit()))
 }
 
-fn keep_item(item: JsonValue<'_>) -> KeptElement<'_> {
-    let has_own_id = item.field_text("id").is_some_and(|id| is_own_item_id(&id));
+fn keep_item(item: JsonValue<'_>) -> FilteredElement<'_> {
+    let has_baton_id = item.field_text("id").is_some_and(|id| is_baton_item_id(&id));
     if item.field_text("type").as_deref() == Some("reasoning") {
         let sealed = item.field_text("encrypted_content").unwrap_or_default();
-        let is_own = sealed.starts_with(STATE_PREFIX)
+        let is_baton_state = sealed.starts_with(STATE_PREFIX)
             || SEALED_THINKING.iter().any(|start| sealed.starts_with(start));
-        return if is_own || has_own_id {
-            KeptElement::Removed
+        return if is_baton_state || has_baton_id {
+            FilteredElement::Removed
         } else {
-            KeptElement::Same(item.raw())
+            FilteredElement::Same(item.raw())
         };
     }
-    if !has_own_id {
-        return KeptElement::Same(item.raw());
+    if !has_baton_id {
+        return FilteredElement::Same(item.raw());
     }
     let fields = item.fields().into_iter().flatten().filter(|(name, _)| name != "id");
     let fields = fields.map(|(name, value)| {
         format!("{}:{}", serde_json::Value::from(name.into_owned()), value.raw())
     });
-    KeptElement::Changed(format!("{{{}}}", fields.collect::<Vec<_>>().join(",")))
+    FilteredElement::Changed(format!("{{{}}}", fields.collect::<Vec<_>>().join(",")))
 }
 
 #[cfg(test)]

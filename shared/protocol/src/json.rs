@@ -370,7 +370,7 @@ impl JsonVisitor<'_> for NoopVisitor {}
 struct OpenNames<'a, F> {
     text: &'a [u8],
     seen_names: Vec<Cow<'a, str>>,
-    /// The index in `given` at which the names of each level begin.
+    /// The index in `seen_names` at which the names of each level begin.
     begins: [usize; CHECKED_LEVELS],
     on_field: F,
 }

@@ -3,7 +3,6 @@
 //! The crate reads as much of a request as a relay needs, meters answers while they pass, and
 //! writes the answers that the relay itself gives. It does no I/O, reads no clock and is not async.
 
-pub mod answer_form;
 pub mod bedrock;
 pub mod body_form;
 pub mod conversation_hash;
@@ -18,6 +17,7 @@ pub mod meter;
 pub mod model_path;
 pub mod rate_limit_headers;
 pub mod request_coding;
+pub mod response_form;
 pub mod route;
 pub mod sse;
 pub mod translate;

@@ -111,7 +111,7 @@ enum MeterMode {
 /// Whether a whole answer has a field of an answer of this protocol, or usage, in its outermost
 /// object. The meter counts each such answer that is not an error. Of an object that it cannot read
 /// it estimates the usage, so there the name is enough.
-pub(crate) fn has_answer_field(body: &[u8], protocol: UpstreamProtocol) -> bool {
+pub(crate) fn has_response_field(body: &[u8], protocol: UpstreamProtocol) -> bool {
     if let Some(object) = UpstreamObject::parse(body) {
         return object.usage.is_some() || object.answer_fields.has(protocol);
     }

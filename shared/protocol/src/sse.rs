@@ -111,7 +111,7 @@ pub struct SseDecoder {
     fields: EventFields,
     /// The start of the unfinished line in the event.
     line: usize,
-    /// The number of bytes that were dropped from the event. If there are any, `held` contains the
+    /// The number of bytes that were dropped from the event. If there are any, `buffer` contains the
     /// name.
     dropped: usize,
     /// Whether a byte of the unfinished line was dropped.
@@ -198,7 +198,7 @@ impl EventFields {
     }
 }
 
-/// The length of the line end at `at`, and whether its LF can still arrive.
+/// The length of the line end at `index`, and whether its LF can still arrive.
 fn line_end(chunk: &[u8], index: usize) -> (usize, bool) {
     match (chunk[index], chunk.get(index + 1)) {
         (b'\r', Some(b'\n')) => (2, false),

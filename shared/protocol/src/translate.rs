@@ -73,8 +73,8 @@ pub(crate) use messages::sanitize_id;
 pub(crate) use neutral_request::ONLY_SERVER_TOOL;
 pub use stream_translator::StreamTranslator;
 
-use crate::answer_form::begins_with_event;
 use crate::json::{CONTAINERS_MAX, JsonError, to_strict_json};
+use crate::response_form::begins_with_event;
 use baton_domain::account::Provider;
 use baton_domain::model_capabilities::ModelCapabilities;
 use error::NeutralError;

@@ -26,7 +26,7 @@ pub(crate) const RULES: ProviderRules = ProviderRules {
     has_responses: has_no_responses,
     upstream_protocol: speak_messages,
     framing: use_server_sent_events,
-    target_capabilities: TargetCapabilities::of,
+    target_capabilities: TargetCapabilities::from_account,
     error_rules: &[
         errors::error_meaning,
         openai::errors::error_meaning,

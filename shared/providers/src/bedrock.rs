@@ -84,7 +84,7 @@ const OUTPUT_TOKENS_DEFAULT: u64 = 32_000;
 
 /// `InvokeModel` has no top-level cache control.
 fn target_capabilities(account: &Account, model: &str, limits: OwnLimits) -> TargetCapabilities {
-    let target = TargetCapabilities::of(account, model, limits);
+    let target = TargetCapabilities::from_account(account, model, limits);
     let default = target.capabilities.default_max_tokens().min(OUTPUT_TOKENS_DEFAULT);
     let prompt_caching = match framing(account) {
         Framing::ServerSentEvents => PromptCaching::Automatic,

@@ -71,21 +71,21 @@ pub fn classify(
 ) -> Verdict {
     match failure {
         CallFailure::Status(error) => {
-            keep_billed_answer(error, of_error(error, facts, now, jitter))
+            keep_billed_answer(error, classify_error(error, facts, now, jitter))
         }
         CallFailure::FirstEvent(error) => {
-            let verdict = of_error(error, facts, now, jitter);
+            let verdict = classify_error(error, facts, now, jitter);
             let verdict = match verdict.account {
                 AccountEffect::CountFailure { .. } => count_failure(CooldownReason::StreamError),
                 _ => verdict,
             };
             keep_billed_answer(error, verdict)
         }
-        CallFailure::NotAsked | CallFailure::InvalidAnswer => {
+        CallFailure::NotAsked | CallFailure::InvalidResponse => {
             try_another_account(AccountEffect::Nothing)
         }
-        CallFailure::UnusableAnswer => return_to_client(AccountEffect::Nothing),
-        CallFailure::BrokenAnswer => {
+        CallFailure::UnusableResponse => return_to_client(AccountEffect::Nothing),
+        CallFailure::IncompleteResponse => {
             return_to_client(AccountEffect::CountFailure { reason: CooldownReason::Unreachable })
         }
         CallFailure::Unreachable => count_failure(CooldownReason::Unreachable),
@@ -108,7 +108,7 @@ fn keep_billed_answer(error: &UpstreamError<'_>, verdict: Verdict) -> Verdict {
     verdict
 }
 
-fn of_error(
+fn classify_error(
     upstream_error: &UpstreamError<'_>,
     facts: &RequestFacts<'_>,
     now: Timestamp,
@@ -122,13 +122,13 @@ fn of_error(
         Some(ErrorMeaning::RequestTooLarge | ErrorMeaning::StateElsewhere) => {
             try_another_account(AccountEffect::Nothing)
         }
-        Some(ErrorMeaning::Unavailable) => try_another_account(unavailable(facts, now)),
+        Some(ErrorMeaning::Unavailable) => try_another_account(cool_model(facts, now)),
         // Other accounts can permit the operation, even if several do not.
         Some(ErrorMeaning::NotPermitted) => {
             return try_another_privately(AccountEffect::NotPermitted);
         }
         Some(ErrorMeaning::AccountUnavailable(reason, until)) => {
-            try_another_privately(account_unavailable(upstream_error, facts, (reason, until), now))
+            try_another_privately(account_unavailable(upstream_error, facts, reason, until, now))
         }
         Some(ErrorMeaning::Refused) => {
             with_named_credential(credential_refused(facts, CooldownReason::CredentialRefused, now))
@@ -145,7 +145,7 @@ fn of_error(
                 true,
             ))
         }
-        None => of_status(upstream_error, facts, now, jitter),
+        None => classify_status(upstream_error, facts, now, jitter),
     };
     let names_credential = verdict.names_credential || error.blames_credential();
     Verdict { is_refusal, names_credential, ..verdict }
@@ -153,7 +153,7 @@ fn of_error(
 
 /// The verdict by the status alone, if no vendor has a name for the error.
 #[expect(clippy::match_same_arms, reason = "a table: each row has its own reason")]
-fn of_status(
+fn classify_status(
     upstream_error: &UpstreamError<'_>,
     facts: &RequestFacts<'_>,
     now: Timestamp,
@@ -168,23 +168,25 @@ fn of_status(
     let error = upstream_error.error;
     match upstream_error.status {
         401 => credential_refused(facts, CooldownReason::CredentialRefused, now),
-        402 => try_another_privately(unpaid(upstream_error, facts, now)),
+        402 => try_another_privately(cool_unpaid_account(upstream_error, facts, now)),
         403 if error.has_name_in(&["authentication_error", "UNAUTHENTICATED"]) => {
             credential_refused(facts, CooldownReason::CredentialRefused, now)
         }
-        403 if error.has_name() => try_another_account(unavailable(facts, now)),
+        403 if error.has_name() => try_another_account(cool_model(facts, now)),
         // A firewall or a proxy answered. The cause is either the text of the request or the
         // account's address.
         403 => try_another_account(AccountEffect::Suspect { reason: CooldownReason::Forbidden }),
-        529 => try_another_account(overloaded(now, jitter)),
-        429 | 500 | 503 if is_overloaded => try_another_account(overloaded(now, jitter)),
+        529 => try_another_account(cool_overloaded_account(now, jitter)),
+        429 | 500 | 503 if is_overloaded => {
+            try_another_account(cool_overloaded_account(now, jitter))
+        }
         429 => try_another_account(rate_limited(upstream_error, facts, now)),
         // A page in place of an error comes from a proxy whose backend is down. An error without a
         // name can come from a router, and another account can have the route.
         404 | 405 | 410 | 501 if error.is_silent() => count_failure(CooldownReason::ServerError),
         404 | 405 if !error.has_name() => try_another_account(AccountEffect::Nothing),
         501 => try_another_account(AccountEffect::Nothing),
-        410 => try_another_account(unavailable(facts, now)),
+        410 => try_another_account(cool_model(facts, now)),
         // The account's own proxy asks for credentials.
         407 => count_failure(CooldownReason::Unreachable),
         408 => count_failure(CooldownReason::TimedOut),
@@ -239,7 +241,7 @@ fn credential_refused(facts: &RequestFacts<'_>, reason: CooldownReason, now: Tim
         scope: CooldownScope::Account,
         until,
         reason: CooldownReason::TokenRefused,
-        is_guess: false,
+        is_estimated: false,
         token_version: facts.token_version,
         doubles: false,
     };
@@ -248,7 +250,7 @@ fn credential_refused(facts: &RequestFacts<'_>, reason: CooldownReason, now: Tim
 
 /// An estimated cooldown. Clients choose models and features, so the account is still used if no
 /// other is left.
-fn unavailable(facts: &RequestFacts<'_>, now: Timestamp) -> AccountEffect {
+fn cool_model(facts: &RequestFacts<'_>, now: Timestamp) -> AccountEffect {
     let scope = if facts.is_fast {
         CooldownScope::Fast
     } else {
@@ -260,7 +262,8 @@ fn unavailable(facts: &RequestFacts<'_>, now: Timestamp) -> AccountEffect {
 fn account_unavailable(
     error: &UpstreamError<'_>,
     facts: &RequestFacts<'_>,
-    (reason, announced_end): (CooldownReason, Option<Timestamp>),
+    reason: CooldownReason,
+    announced_end: Option<Timestamp>,
     now: Timestamp,
 ) -> AccountEffect {
     let seconds_max = rules(facts.provider).spend_reset_seconds_max;
@@ -280,11 +283,16 @@ fn has_form_of(error: &ErrorFields, provider: Provider) -> bool {
 
 /// A 402 without a code. If it is a page, a server in front of the vendor has sent it. If it is
 /// JSON in a form that is not the vendor's, its headers do not count.
-fn unpaid(answer: &UpstreamError<'_>, facts: &RequestFacts<'_>, now: Timestamp) -> AccountEffect {
+fn cool_unpaid_account(
+    answer: &UpstreamError<'_>,
+    facts: &RequestFacts<'_>,
+    now: Timestamp,
+) -> AccountEffect {
     let reason = CooldownReason::SpendCapReached;
-    let cool = |until, is_guess| cool_until(CooldownScope::Account, until, reason, is_guess);
+    let cool =
+        |until, is_estimated| cool_until(CooldownScope::Account, until, reason, is_estimated);
     if has_form_of(answer.error, facts.provider) {
-        account_unavailable(answer, facts, (reason, None), now)
+        account_unavailable(answer, facts, reason, None, now)
     } else if answer.error.is_silent() {
         cool(intermediary_cooldown_end(answer, now), true)
     } else {
@@ -311,10 +319,10 @@ fn rate_limited(
     let seconds_max = (rules(facts.provider).rate_reset_seconds_max)(&scope);
     let reset = if is_fast { announced.fast_reset } else { announced.reset };
     let until = until_reset(error, reset, now);
-    let is_guess = until.is_none();
+    let is_estimated = until.is_none();
     let until = until.unwrap_or_else(|| seconds_after(now, RATE_SECONDS));
     let until = limit_cooldown(now, until, seconds_max);
-    cool_until(scope, until, CooldownReason::RateLimited, is_guess)
+    cool_until(scope, until, CooldownReason::RateLimited, is_estimated)
 }
 
 /// A 429 in a form that is not the vendor's. The limit is not one of the account's own, so the
@@ -329,7 +337,7 @@ fn limited_by_intermediary(
         scope: CooldownScope::Model(facts.model.to_owned()),
         until: intermediary_cooldown_end(answer, now),
         reason: CooldownReason::RateLimited,
-        is_guess: true,
+        is_estimated: true,
         token_version: None,
         doubles: true,
     }
@@ -357,7 +365,7 @@ fn until_reset(
 
 /// The platform is overloaded, not the account, so the cooldown is 5 to 10 seconds, whatever the
 /// answer says.
-fn overloaded(now: Timestamp, jitter: u8) -> AccountEffect {
+fn cool_overloaded_account(now: Timestamp, jitter: u8) -> AccountEffect {
     let millis = 5_000 + i64::from(jitter) * 5_000 / 255;
     let until = now.saturating_add(SignedDuration::from_millis(millis)).unwrap_or(Timestamp::MAX);
     cool_until(CooldownScope::Account, until, CooldownReason::Overloaded, true)
@@ -367,9 +375,16 @@ fn cool_until(
     scope: CooldownScope,
     until: Timestamp,
     reason: CooldownReason,
-    is_guess: bool,
+    is_estimated: bool,
 ) -> AccountEffect {
-    AccountEffect::Cooldown { scope, until, reason, is_guess, token_version: None, doubles: false }
+    AccountEffect::Cooldown {
+        scope,
+        until,
+        reason,
+        is_estimated,
+        token_version: None,
+        doubles: false,
+    }
 }
 
 fn seconds_after(now: Timestamp, seconds: i64) -> Timestamp {

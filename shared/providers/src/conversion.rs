@@ -9,7 +9,7 @@
 use crate::headers::{add_messages_version, remove_messages_version};
 use crate::rules;
 use baton_domain::account::{Account, Provider};
-use baton_domain::model::{anthropic_id, foundation_id, map};
+use baton_domain::model::{anthropic_id, find_mapped_model, foundation_id};
 use baton_domain::model_capabilities::{ModelCapabilities, OwnLimits};
 use baton_domain::protocol::{ClientProtocol, Framing, UpstreamProtocol};
 use baton_protocol::bedrock::{
@@ -187,7 +187,7 @@ fn leaves_bedrock(client_framing: Framing, upstream_framing: Framing) -> bool {
 /// The upstream's name for a model.
 fn upstream_name<'a>(account: &'a Account, model: &'a str, leaves_bedrock: bool) -> &'a str {
     let own = if leaves_bedrock { anthropic_id(model) } else { model };
-    map(&account.model_map, model).unwrap_or(own)
+    find_mapped_model(&account.model_map, model).unwrap_or(own)
 }
 
 /// What the account and its model accept. The translation writes the request for it.
@@ -204,7 +204,7 @@ pub struct TargetCapabilities {
 
 impl TargetCapabilities {
     /// The capabilities of the account's model, which its name determines, with an operator's limits.
-    pub(crate) fn of(account: &Account, model: &str, limits: OwnLimits) -> Self {
+    pub(crate) fn from_account(account: &Account, model: &str, limits: OwnLimits) -> Self {
         let (_, address) = account.base_url.split_once("://").unwrap_or_default();
         let host = address.split('/').next().unwrap_or_default();
         Self {
@@ -374,9 +374,9 @@ impl RequestConversion {
         let (path, body) = match (translation, client_framing, upstream_framing) {
             (Some(pair), ..) => {
                 let options = self.identity.translation_options(&self.model, self.target);
-                let own = (&self.body, self.client_model.0.as_str(), self.is_stream);
-                let translated =
-                    pair.translate_request(&unframe_body(client_framing, own)?, &options)?;
+                let client_model = self.client_model.0.as_str();
+                let body = unframe_body(client_framing, &self.body, client_model, self.is_stream)?;
+                let translated = pair.translate_request(&body, &options)?;
                 hint = ResponseHint::Translation(Box::new(translated.context));
                 dropped = translated.dropped;
                 match upstream_framing {
@@ -477,7 +477,9 @@ impl RequestConversion {
 /// The client's body as one of the Messages API, if it has Bedrock's form.
 fn unframe_body(
     client_framing: Framing,
-    (body, model, is_stream): (&Bytes, &str, bool),
+    body: &Bytes,
+    model: &str,
+    is_stream: bool,
 ) -> Result<Bytes, BedrockBodyError> {
     Ok(match client_framing {
         Framing::AwsEventStream => invoke_model_to_messages(body, model, is_stream)?.body,
@@ -512,13 +514,15 @@ impl CostVariant {
     pub fn translation(
         &self,
         identity: RequestIdentity,
-        (body, client_model, is_stream): (&Bytes, &str, bool),
+        body: &Bytes,
+        client_model: &str,
+        is_stream: bool,
     ) -> Option<impl FnOnce() -> Result<Vec<u8>, ConversionError> + Send + 'static> {
         let (pair, client_framing, target) = self.translation?;
         let (body, client_model, model) =
             (body.clone(), client_model.to_owned(), self.model.clone());
         Some(move || {
-            let body = unframe_body(client_framing, (&body, &client_model, is_stream))?;
+            let body = unframe_body(client_framing, &body, &client_model, is_stream)?;
             let options = identity.translation_options(&model, target);
             Ok(pair.translate_request(&body, &options)?.body)
         })

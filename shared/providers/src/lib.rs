@@ -55,12 +55,13 @@ pub struct ProviderRules {
     /// Whether the upstream at this base URL is known to have the Responses API, so that a new
     /// account speaks it unless told otherwise.
     pub has_responses: fn(&str) -> bool,
-    /// The protocol in which the account is called for a client's request to the upstream's model.
+    /// The protocol in which Baton calls the account, from its settings, the shape of the client's
+    /// request and the model's name.
     pub(crate) upstream_protocol: fn(&Account, RequestShape, &str) -> UpstreamProtocol,
     /// The framing of the account's requests and answers.
     pub(crate) framing: fn(&Account) -> Framing,
-    /// What the account and this model accept, of which an operator may have set the limits. A
-    /// translated request is written for it.
+    /// Returns what the account and the model accept. An operator's limits override the model's. The
+    /// translation writes requests that stay within it.
     pub target_capabilities: fn(&Account, &str, OwnLimits) -> TargetCapabilities,
 
     /// The errors that the provider names, in the order in which they are looked for.

@@ -27,7 +27,7 @@ pub(crate) const RULES: ProviderRules = ProviderRules {
     has_responses: is_openai,
     upstream_protocol,
     framing: anthropic::use_server_sent_events,
-    target_capabilities: TargetCapabilities::of,
+    target_capabilities: TargetCapabilities::from_account,
     error_rules: &[
         errors::error_meaning,
         compatible_vendors::azure,
@@ -54,7 +54,7 @@ pub(crate) const RULES: ProviderRules = ProviderRules {
 /// Completions. Requests of Chat clients are translated only if Chat would refuse them, so that all
 /// others pass as they are.
 fn upstream_protocol(account: &Account, shape: RequestShape, model: &str) -> UpstreamProtocol {
-    let support = ChatSupport::of_model(model);
+    let support = ChatSupport::from_model(model);
     let uses_responses = account.speaks_responses
         && match shape.client {
             ClientProtocol::OpenaiResponses => true,

@@ -96,7 +96,8 @@ pub struct OpenIdError(String);
 impl OpenIdClient {
     /// Creates a client that follows the same address rules as calls to upstreams. No I/O.
     pub fn new(
-        (settings, secret): (OpenIdSettings, Option<LiveSecret>),
+        settings: OpenIdSettings,
+        secret: Option<LiveSecret>,
         upstream: UpstreamClient,
         allow_private: bool,
     ) -> Self {

@@ -109,7 +109,9 @@ impl TokenEndpoint {
                 let fields = [("refresh_token", token.expose())];
                 self.request_with_form(
                     exchange,
-                    ("refresh_token", client_id, scope),
+                    "refresh_token",
+                    client_id,
+                    scope.as_deref(),
                     &fields,
                     secrets,
                 )
@@ -118,7 +120,9 @@ impl TokenEndpoint {
             TokenGrant::ClientCredentials { client_id, scope } => {
                 self.request_with_form(
                     exchange,
-                    ("client_credentials", client_id, scope),
+                    "client_credentials",
+                    client_id,
+                    scope.as_deref(),
                     &[],
                     secrets,
                 )
@@ -143,14 +147,16 @@ impl TokenEndpoint {
             ("code_verifier", code.verifier.expose()),
             ("redirect_uri", code.redirect_uri.as_str()),
         ];
-        self.request_with_form(exchange, ("authorization_code", client_id, &None), &fields, secrets)
+        self.request_with_form(exchange, "authorization_code", client_id, None, &fields, secrets)
             .await
     }
 
     async fn request_with_form(
         &self,
         exchange: &TokenExchange,
-        (grant_type, client_id, scope): (&str, &str, &Option<String>),
+        grant_type: &str,
+        client_id: &str,
+        scope: Option<&str>,
         fields: &[(&str, &str)],
         secrets: &TokenSecrets,
     ) -> Result<IssuedToken, TokenRequestError> {
@@ -166,7 +172,7 @@ impl TokenEndpoint {
             }
         }
         all.extend_from_slice(fields);
-        all.extend(scope.iter().map(|it| ("scope", it.as_str())));
+        all.extend(scope.map(|scope| ("scope", scope)));
         let body = Serializer::new(String::new()).extend_pairs(all).finish();
         let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
         headers.insert(CONTENT_TYPE, kind);

@@ -62,7 +62,7 @@ impl LoginMethods {
         let allow = settings.upstreams.allow_private;
         let secret = LiveSecret::from_setting(aws, settings, &settings.openid_secret_setting());
         let openid = settings.openid.clone();
-        let openid = openid.map(|it| OpenIdClient::new((it, secret), upstream.clone(), allow));
+        let openid = openid.map(|it| OpenIdClient::new(it, secret, upstream.clone(), allow));
         Self {
             origin: settings.addresses.console_origin.clone(),
             openid,

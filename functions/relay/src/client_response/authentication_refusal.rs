@@ -6,7 +6,7 @@ use http::StatusCode;
 impl RelayError {
     fn authentication_error(message: &str) -> Self {
         let refusal = Self::new(StatusCode::UNAUTHORIZED, "authentication_error", message);
-        Self { final_: true, ..refusal }
+        Self { is_final: true, ..refusal }
     }
 
     pub(crate) fn no_key() -> Self {

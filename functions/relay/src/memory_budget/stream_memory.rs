@@ -7,13 +7,14 @@ use super::{
     MEMORY_TIMEOUT, MemoryBudget, MemoryLimitReached, MemoryLimits, MemoryPermit, MemoryRequest,
 };
 use baton_domain::id::KeyId;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// The memory of one stream: the bytes that the relay holds of it, those that its client has not
 /// taken yet, and those that the HTTP library reads ahead.
 pub(crate) struct StreamMemory {
-    request_memory: MemoryBudget,
+    budget: MemoryBudget,
     key: KeyId,
     permit: Option<MemoryPermit>,
     /// The bytes for what is read next.
@@ -43,17 +44,24 @@ pub(crate) async fn retry_for_memory<T>(
     }
 }
 
+/// What the connections of a stream take besides the counted bytes: its tasks, and the buffers of
+/// the HTTP library (measured with 1,000 and 2,000 streams).
+const STREAM_OVERHEAD_BYTES: usize = 32 * 1024;
+
 impl MemoryLimits {
-    /// Returns the limits for what streams might read. They leave room for bytes that are held.
-    fn for_reservations(self) -> Self {
-        Self { total: self.total / 4 * 3, per_key: self.per_key / 4 * 3, ..self }
+    /// Returns the limits for what this number of streams might read. They leave room for bytes that
+    /// are held and for the overhead of the streams.
+    fn for_reservations(self, streams: usize) -> Self {
+        let overhead = streams.saturating_mul(STREAM_OVERHEAD_BYTES).min(self.total / 2);
+        Self { total: self.total / 4 * 3 - overhead, per_key: self.per_key / 4 * 3, ..self }
     }
 }
 
 impl StreamMemory {
     /// Creates the budget of one stream of `key`. `permit` covers what it already holds.
     pub(crate) fn new(budget: &MemoryBudget, key: &KeyId, permit: Option<MemoryPermit>) -> Self {
-        Self { request_memory: budget.clone(), key: key.clone(), permit, reserved: 0 }
+        budget.0.streams.fetch_add(1, Ordering::Relaxed);
+        Self { budget: budget.clone(), key: key.clone(), permit, reserved: 0 }
     }
 
     /// Sets the number of bytes that the stream holds. What is reserved counts in any case.
@@ -61,7 +69,7 @@ impl StreamMemory {
     /// # Errors
     /// A limit is reached.
     pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), MemoryLimitReached> {
-        self.resize(bytes.max(self.reserved), self.request_memory.0.limits)
+        self.resize(bytes.max(self.reserved), self.budget.0.limits)
     }
 
     /// Reserves `bytes` for what is read next of a stream that holds `held_bytes`.
@@ -73,10 +81,11 @@ impl StreamMemory {
         bytes: usize,
         held_bytes: usize,
     ) -> Result<(), MemoryLimitReached> {
-        let limits = self.request_memory.0.limits;
+        let limits = self.budget.0.limits;
         // An estimate that could never fit would make the stream wait forever.
         let bytes = bytes.min(limits.per_key / 4 / STREAM_PAGE * STREAM_PAGE);
-        let limits = if bytes > held_bytes { limits.for_reservations() } else { limits };
+        let streams = self.budget.0.streams.load(Ordering::Relaxed);
+        let limits = if bytes > held_bytes { limits.for_reservations(streams) } else { limits };
         self.resize(bytes.max(held_bytes), limits)?;
         self.reserved = bytes;
         Ok(())
@@ -110,10 +119,16 @@ impl StreamMemory {
             return permit.resize(bytes, limits);
         }
         let none = MemoryRequest::unmetered(0);
-        let mut permit = self.request_memory.try_acquire_bytes(&self.key, none)?;
+        let mut permit = self.budget.try_acquire_bytes(&self.key, none)?;
         permit.resize(bytes, limits)?;
         self.permit = Some(permit);
         Ok(())
+    }
+}
+
+impl Drop for StreamMemory {
+    fn drop(&mut self) {
+        self.budget.0.streams.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -129,12 +144,10 @@ mod tests {
 
     #[test]
     fn stream_takes_shared_memory_and_releases_it() {
-        let request_memory =
-            MemoryBudget::new(MemoryLimits { total: 4 * MB, per_key: 2 * MB, min: 0 });
+        let budget = MemoryBudget::new(MemoryLimits { total: 4 * MB, per_key: 2 * MB, min: 0 });
         let one = key(1);
-        let taken = || request_memory.lock_state().total;
-        let mut rooms: Vec<_> =
-            (0..3).map(|_| StreamMemory::new(&request_memory, &one, None)).collect();
+        let taken = || budget.lock_state().total;
+        let mut rooms: Vec<_> = (0..3).map(|_| StreamMemory::new(&budget, &one, None)).collect();
         assert_eq!(rooms[0].hold(1), Ok(()));
         assert_eq!(taken(), STREAM_PAGE, "the first byte counts");
         for bytes in (0..MB).step_by(10_000) {
@@ -152,10 +165,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn stream_waits_for_memory_before_it_reads_on() {
-        let request_memory =
-            MemoryBudget::new(MemoryLimits { total: 4 * MB, per_key: 2 * MB, min: 0 });
+        let budget = MemoryBudget::new(MemoryLimits { total: 4 * MB, per_key: 2 * MB, min: 0 });
         let one = key(1);
-        let new = || StreamMemory::new(&request_memory, &one, None);
+        let new = || StreamMemory::new(&budget, &one, None);
         let mut stalled: Vec<_> = (0..3).map(|_| new()).collect();
         for stream in &mut stalled {
             assert_eq!(stream.try_reserve(MB, 0), Ok(()), "a quarter of the key's limit");
@@ -177,11 +189,33 @@ mod tests {
         assert_eq!(large.reserve(0, MB + 1).await, Err(MemoryLimitReached::Key(2 * MB)));
     }
 
+    /// Many streams share less, because each takes memory that is not counted. Some is left for any
+    /// number of them.
+    #[test]
+    fn streams_reserve_less_the_more_there_are() {
+        let limits = MemoryLimits { total: 128 * MB, per_key: 128 * MB, min: 0 };
+        let reserved = |streams: usize| {
+            let budget = MemoryBudget::new(limits);
+            let mut streams: Vec<_> =
+                (0..streams).map(|_| StreamMemory::new(&budget, &key(1), None)).collect();
+            for stream in &mut streams {
+                let _may_fail = stream.try_reserve(128 * 1024, 0);
+            }
+            let reserved = budget.lock_state().total;
+            drop(streams);
+            assert_eq!(budget.0.streams.load(Ordering::Relaxed), 0);
+            reserved
+        };
+        assert_eq!(reserved(100), 100 * 128 * 1024, "all fit");
+        assert_eq!(reserved(1_024), 64 * MB);
+        assert_eq!(reserved(2_048), 32 * MB);
+        assert_eq!(reserved(10_000), 32 * MB);
+    }
+
     /// If waiting streams kept their share, none of them could go on.
     #[tokio::test(start_paused = true)]
     async fn streams_that_wait_for_more_do_not_block_one_another() {
-        let request_memory =
-            MemoryBudget::new(MemoryLimits { total: 64 * MB, per_key: 32 * MB, min: 0 });
+        let budget = MemoryBudget::new(MemoryLimits { total: 64 * MB, per_key: 32 * MB, min: 0 });
         let grow = |mut memory: StreamMemory| async move {
             for bytes in [100, 200, 400, 800] {
                 memory.reserve(bytes * 1024, 0).await?;
@@ -189,11 +223,11 @@ mod tests {
             }
             Ok(())
         };
-        let new = || StreamMemory::new(&request_memory, &key(1), None);
+        let new = || StreamMemory::new(&budget, &key(1), None);
         let streams = (0..200).map(|_| tokio::spawn(grow(new())));
         for stream in streams.collect::<Vec<_>>() {
             assert_eq!(stream.await.unwrap(), Ok::<(), MemoryLimitReached>(()));
         }
-        assert_eq!(request_memory.lock_state().total, 0);
+        assert_eq!(budget.lock_state().total, 0);
     }
 }

@@ -37,7 +37,8 @@ fn translated(is_stream: bool) -> MeteredBody {
     let (kind, transform) = if is_stream {
         let events = TranslatedEvents::new(
             context.stream_translator(),
-            (Framing::ServerSentEvents, Framing::ServerSentEvents),
+            Framing::ServerSentEvents,
+            Framing::ServerSentEvents,
         );
         ("text/event-stream", BodyTransform::TranslateEvents(Box::new(events)))
     } else {
@@ -59,11 +60,12 @@ fn event(text_bytes: usize) -> Bytes {
     format!("data: {}\n\n", event.replace("TEXT", &text)).into()
 }
 
-/// Keeps the lane of middle-sized bodies busy until the returned sender is used.
+/// Keeps the class of long bodies busy until the returned sender is used.
 async fn occupy(workers: &BodyWorkers) -> mpsc::Sender<()> {
     let (release, wait) = mpsc::channel::<()>();
     let key = KeyId::from_bits(2);
-    let permits = workers.acquire_permits(&key, (LONG_BYTES, TRANSLATING)).await;
+    let permits =
+        workers.acquire_permits(&key, JobSize::new(LONG_BYTES, TRANSLATION_MEMORY_FACTOR)).await;
     let Ok(permits) = permits else { panic!("the class is free") };
     tokio::spawn(async move {
         let wait = move || wait.recv();
@@ -84,13 +86,15 @@ fn source() -> ResponseSource {
 /// for `release`.
 async fn run<T: Send + 'static>(
     body: &mut MeteredBody,
-    (workers, release): (&BodyWorkers, &mpsc::Sender<()>),
-    size: Option<(usize, usize)>,
+    workers: &BodyWorkers,
+    release: &mpsc::Sender<()>,
+    size: Option<JobSize>,
     work: impl FnOnce(&mut MeteredBody) -> T + Send + 'static,
 ) -> (T, bool) {
     let Some(size) = size else { return (work(body), false) };
     let (mut source, key) = (source(), KeyId::from_bits(1));
-    let mut job = Box::pin(body.run_on_workers((&mut source, (workers, &key)), size, work));
+    let mut reader = ResponseReader { source: &mut source, workers, key: &key };
+    let mut job = Box::pin(body.run_on_workers(&mut reader, size, work));
     assert!(job.as_mut().now_or_never().is_none(), "the lane is busy");
     release.send(()).unwrap();
     let Ok(result) = job.await else { panic!("the process does not stop") };
@@ -110,7 +114,7 @@ async fn only_long_answers_are_translated_on_the_workers() {
         assert!(expected.len() > text_bytes);
         let size = body.long_end();
         let end = MeteredBody::observe_end;
-        let (result, waited) = run(&mut body, (&workers, &release), size, end).await;
+        let (result, waited) = run(&mut body, &workers, &release, size, end).await;
         assert_eq!(waited, is_long, "{text_bytes} bytes");
         if !waited {
             release.send(()).unwrap();
@@ -135,7 +139,7 @@ async fn only_the_end_of_a_long_event_waits_for_the_workers() {
         expected.extend_from_slice(&same.observe(chunk.clone()).unwrap());
         let size = body.long_step(&chunk);
         let observe = move |body: &mut MeteredBody| body.observe(chunk);
-        let (result, waited) = run(&mut body, (&workers, &release), size, observe).await;
+        let (result, waited) = run(&mut body, &workers, &release, size, observe).await;
         waits += usize::from(waited);
         received.extend_from_slice(&result.unwrap());
     }
@@ -148,7 +152,7 @@ async fn only_the_end_of_a_long_event_waits_for_the_workers() {
 fn answers_that_are_not_translated_are_observed_at_once() {
     for (kind, end) in [
         ("text/event-stream", None),
-        ("application/json", Some(READING)),
+        ("application/json", Some(READ_MEMORY_FACTOR)),
         ("Text/Event-Stream; charset=utf-8", None),
     ] {
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, kind.parse().unwrap())]);
@@ -168,7 +172,11 @@ fn answers_that_are_not_translated_are_observed_at_once() {
                 assert!(given.is_empty(), "the meter holds them");
             }
         }
-        assert_eq!(body.long_end(), end.map(|copies| (chunk.len(), copies)), "{kind}");
+        assert_eq!(
+            body.long_end(),
+            end.map(|memory_factor| JobSize::new(chunk.len(), memory_factor)),
+            "{kind}"
+        );
         if end.is_some() {
             assert_eq!(body.read_whole_body(), chunk);
         }

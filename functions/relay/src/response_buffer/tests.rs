@@ -25,8 +25,9 @@ async fn tries_another(kind: &'static str, body: &'static str, reason: &'static 
         ResponseSource::new(upstream, Duration::from_secs(9), end, CancellationToken::new());
     let (workers, key) = (BodyWorkers::with_cores(1), KeyId::from_bits(1));
     metered_body.add_chunk(Bytes::from_static(body.as_bytes()));
+    let mut reader = ResponseReader { source: &mut source, workers: &workers, key: &key };
     while metered_body.has_pending() {
-        let read = metered_body.read_step((&mut source, (&workers, &key))).await;
+        let read = metered_body.read_step(&mut reader).await;
         assert!(matches!(read, Ok(Ok(_))), "it can be read");
     }
     let error = BufferFailure::TooLarge(reason).into_attempt_error(metered_body, 9);
@@ -39,10 +40,10 @@ async fn output_is_bought_once_and_full_memory_ends_the_request() {
     for (name, kind, body, reason, expected) in [
         ("half an event", SSE, "data: {", "too long", true),
         ("output", SSE, OUTPUT, "too long", false),
-        ("output, memory", SSE, OUTPUT, CROWDED, false),
-        ("half an event, memory", SSE, "data: {", CROWDED, false),
+        ("output, memory", SSE, OUTPUT, RESPONSE_MEMORY_FULL, false),
+        ("half an event, memory", SSE, "data: {", RESPONSE_MEMORY_FULL, false),
         ("whole", "application/json", "{", "too long", false),
-        ("whole, memory", "application/json", "", CROWDED, false),
+        ("whole, memory", "application/json", "", RESPONSE_MEMORY_FULL, false),
     ] {
         assert_eq!(tries_another(kind, body, reason).await, expected, "{name}");
     }

@@ -19,9 +19,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 fn new_memory() -> StreamMemory {
-    let request_memory =
-        MemoryBudget::new(MemoryLimits { total: 1 << 20, per_key: 1 << 20, min: 0 });
-    StreamMemory::new(&request_memory, &KeyId::from_bits(1), None)
+    let budget = MemoryBudget::new(MemoryLimits { total: 1 << 20, per_key: 1 << 20, min: 0 });
+    StreamMemory::new(&budget, &KeyId::from_bits(1), None)
 }
 
 /// Returns what a client gets from a silent upstream, and the seconds until that ends.
@@ -36,9 +35,14 @@ async fn read_silent_upstream(transform: BodyTransform) -> (Vec<Bytes>, u64) {
         .with_keep_alives(metered_body.keep_alive_bytes().is_some());
     let (mut chunks, mut memory) = (Vec::new(), new_memory());
     let (workers, key) = (BodyWorkers::with_cores(1), KeyId::from_bits(1));
-    while read_chunks((&mut source, (&workers, &key)), &mut metered_body, &mut chunks, &mut memory)
-        .await
-        .is_none()
+    while read_chunks(
+        ResponseReader { source: &mut source, workers: &workers, key: &key },
+        &mut metered_body,
+        &mut chunks,
+        &mut memory,
+    )
+    .await
+    .is_none()
     {}
     (chunks, started.elapsed().as_secs())
 }
@@ -55,7 +59,8 @@ async fn only_translated_streams_get_keep_alives() {
     let comment = Bytes::from_static(b": keep-alive\n\n");
     let transform = BodyTransform::TranslateEvents(Box::new(TranslatedEvents::new(
         context.stream_translator(),
-        (Framing::ServerSentEvents, Framing::ServerSentEvents),
+        Framing::ServerSentEvents,
+        Framing::ServerSentEvents,
     )));
     assert_eq!(read_silent_upstream(transform).await, (vec![comment.clone(), comment], 40));
     assert_eq!(read_silent_upstream(BodyTransform::PassThrough).await, (Vec::new(), 40));
@@ -83,7 +88,7 @@ fn allocations(events: usize) -> u64 {
         let (workers, key) = (BodyWorkers::with_cores(1), KeyId::from_bits(1));
         while end_event.is_none() {
             end_event = read_chunks(
-                (&mut source, (&workers, &key)),
+                ResponseReader { source: &mut source, workers: &workers, key: &key },
                 &mut metered_body,
                 &mut chunks,
                 &mut memory,
@@ -117,7 +122,7 @@ async fn chunk_list_is_forwarded_before_it_grows_large() {
     while end_event.is_none() {
         let mut chunks = Vec::new();
         end_event = read_chunks(
-            (&mut source, (&workers, &key)),
+            ResponseReader { source: &mut source, workers: &workers, key: &key },
             &mut metered_body,
             &mut chunks,
             &mut memory,
@@ -161,7 +166,7 @@ async fn read_all(
             return (bytes, Some(end_event));
         }
         let mut chunks = Vec::new();
-        let reader = (&mut source, (&workers, &key));
+        let reader = ResponseReader { source: &mut source, workers: &workers, key: &key };
         let read = read_chunks(reader, &mut metered_body, &mut chunks, memory);
         let Ok(end_event) = timeout(Duration::from_secs(100), read).await else {
             return (bytes, None);
@@ -234,7 +239,7 @@ async fn unread_stream_waits_for_memory() {
     let (mut memory, mut chunks) = (StreamMemory::new(&budget, &key, None), Vec::new());
     assert!(reserve_memory(&mut source, &mut metered_body, &mut memory).await.is_none());
     let workers = BodyWorkers::with_cores(1);
-    let reader = (&mut source, (&workers, &key));
+    let reader = ResponseReader { source: &mut source, workers: &workers, key: &key };
     assert!(read_chunks(reader, &mut metered_body, &mut chunks, &mut memory).await.is_none());
     assert_eq!(chunks.iter().map(Bytes::len).sum::<usize>(), 16_000, "one chunk");
     let more = reserve_memory(&mut source, &mut metered_body, &mut memory);

@@ -284,8 +284,8 @@ proptest! {
     }
 }
 
-fn resting(is_guess: bool) -> AccountHealth {
-    let cooldown = Cooldown::new(Timestamp::MAX, CooldownReason::RateLimited, is_guess);
+fn resting(is_estimated: bool) -> AccountHealth {
+    let cooldown = Cooldown::new(Timestamp::MAX, CooldownReason::RateLimited, is_estimated);
     AccountHealth { state: HealthState::Cooling(cooldown), ..AccountHealth::default() }
 }
 

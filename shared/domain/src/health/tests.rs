@@ -10,13 +10,13 @@ fn resting(
     scope: CooldownScope,
     seconds: i64,
     reason: CooldownReason,
-    is_guess: bool,
+    is_estimated: bool,
 ) -> AccountEffect {
     AccountEffect::Cooldown {
         scope,
         until: at(seconds),
         reason,
-        is_guess,
+        is_estimated,
         token_version: None,
         doubles: false,
     }
@@ -156,7 +156,7 @@ fn model_family_cools_alone() {
     let (until, reason) = (at(600), CooldownReason::RateLimited);
     let effect = resting(CooldownScope::Family("opus".to_owned()), 600, reason, false);
     let health = after(&AccountHealth::default(), &effect, at(0)).unwrap();
-    let cooling = AccountAvailability::Cooling { until, reason, is_guess: false };
+    let cooling = AccountAvailability::Cooling { until, reason, is_estimated: false };
     assert_eq!(health.availability(OPUS, false, at(1)), cooling);
     assert_eq!(health.availability("claude-haiku-5-5", false, at(1)), AccountAvailability::Ready);
     assert_eq!(health.availability(OPUS, false, at(600)), AccountAvailability::Ready);
@@ -222,7 +222,7 @@ fn newer_token_clears_cooldowns_of_the_older_one() {
         scope: CooldownScope::Account,
         until: at(60),
         reason: CooldownReason::TokenRefused,
-        is_guess: false,
+        is_estimated: false,
         token_version: Some(3),
         doubles: false,
     };
@@ -264,14 +264,14 @@ fn utilization_is_stored_after_a_change_of_five_points() {
 fn upstream_reset_time_replaces_a_guess() {
     let guess =
         |seconds| resting(CooldownScope::Account, seconds, CooldownReason::RateLimited, true);
-    let is_guess = |steps: &[(i64, AccountEffect)]| match run(steps).overall(at(5)) {
-        AccountAvailability::Cooling { is_guess, .. } => is_guess,
+    let is_estimated = |steps: &[(i64, AccountEffect)]| match run(steps).overall(at(5)) {
+        AccountAvailability::Cooling { is_estimated, .. } => is_estimated,
         other => panic!("{other:?}"),
     };
-    assert!(is_guess(&[(0, guess(30))]));
-    assert!(!is_guess(&[(0, guess(30)), (1, cool(10))]), "sooner, but certain");
-    assert!(!is_guess(&[(0, cool(10)), (1, guess(30))]), "a request that was under way");
-    assert!(is_guess(&[(0, failure()), (0, failure()), (0, failure())]));
+    assert!(is_estimated(&[(0, guess(30))]));
+    assert!(!is_estimated(&[(0, guess(30)), (1, cool(10))]), "sooner, but certain");
+    assert!(!is_estimated(&[(0, cool(10)), (1, guess(30))]), "a request that was under way");
+    assert!(is_estimated(&[(0, failure()), (0, failure()), (0, failure())]));
 }
 
 #[test]
@@ -333,7 +333,7 @@ fn health_stored_by_0_1_0_can_be_read() {
             r#"{{"is":"cooling","until":"{until}","reason":"{reason}","is_guess":false}}"#
         ))
     };
-    let rest = |reason| AccountAvailability::Cooling { until, reason, is_guess: false };
+    let rest = |reason| AccountAvailability::Cooling { until, reason, is_estimated: false };
     check(&cooling("rate limited (429)"), &rest(CooldownReason::RateLimited));
     check(&cooling("forbidden (403)"), &rest(CooldownReason::Forbidden));
     check(&cooling("something else"), &rest(CooldownReason::Unknown));
@@ -347,8 +347,11 @@ fn health_stored_by_0_1_0_can_be_read() {
     let open = format!(
         r#"{{"is":"open","until":"{until}","seconds":30,"reason":"server error","probe_until":null}}"#
     );
-    let availability =
-        AccountAvailability::Cooling { until, reason: CooldownReason::ServerError, is_guess: true };
+    let availability = AccountAvailability::Cooling {
+        until,
+        reason: CooldownReason::ServerError,
+        is_estimated: true,
+    };
     check(&state(&open), &availability);
     let family = format!(
         r#"{{"state":{{"is":"ready"}},"families":{{"opus":{{"until":"{until}","reason":"rate limited (429)","is_guess":false}}}}}}"#
@@ -362,7 +365,7 @@ fn repeated_limits_of_a_proxy_double_the_cooldown_of_the_model() {
         scope: CooldownScope::Model("m".into()),
         until: at(now + seconds),
         reason: CooldownReason::RateLimited,
-        is_guess: true,
+        is_estimated: true,
         token_version: None,
         doubles: true,
     };
@@ -382,7 +385,7 @@ fn repeated_limits_of_a_proxy_double_the_cooldown_of_the_model() {
         scope: CooldownScope::Model("other".into()),
         until: at(now + 30),
         reason: CooldownReason::RateLimited,
-        is_guess: false,
+        is_estimated: false,
         token_version: None,
         doubles: false,
     };

@@ -15,8 +15,8 @@
 
 use super::EffortLevel::{High, Low, Max, Medium, Minimal, None as NoEffort, Xhigh};
 use super::{
-    AnswerFields, CallIds, ContinuationState, EffortLevels, MediaKinds, ModelCapabilities,
-    Sampling, SystemMessages, ThinkingMode, ToolsOnChat,
+    AcceptedHistoryFields, CallIds, EffortLevels, MediaKinds, ModelCapabilities,
+    RequiredContinuation, Sampling, SystemMessages, ThinkingMode, ToolsOnChat,
 };
 
 const UNKNOWN: ModelCapabilities = ModelCapabilities::UNKNOWN;
@@ -54,7 +54,7 @@ pub(super) fn at_host(capabilities: ModelCapabilities, host: &str) -> ModelCapab
         return ModelCapabilities {
             names_completion_tokens: true,
             system_messages: SystemMessages::Anywhere,
-            answer_fields: AnswerFields::Openai,
+            history_fields: AcceptedHistoryFields::Openai,
             thinking_parts: false,
             ..capabilities
         };
@@ -62,19 +62,19 @@ pub(super) fn at_host(capabilities: ModelCapabilities, host: &str) -> ModelCapab
     if is_at("openai.azure.com") {
         return ModelCapabilities {
             system_messages: SystemMessages::Anywhere,
-            answer_fields: AnswerFields::Openai,
+            history_fields: AcceptedHistoryFields::Openai,
             thinking_parts: false,
             ..capabilities
         };
     }
     if is_at("openrouter.ai") {
-        let continuation = ContinuationState::ReasoningDetails;
+        let continuation = RequiredContinuation::ReasoningDetails;
         return ModelCapabilities {
             continuation,
             efforts: EffortLevels::ALL,
             tools_on_chat: ToolsOnChat::WithEffort,
             names_completion_tokens: false,
-            answer_fields: AnswerFields::All,
+            history_fields: AcceptedHistoryFields::All,
             thinking_parts: true,
             // It reads a PDF for any model (openrouter.ai, "PDF inputs", 2026-11).
             media: MediaKinds { pdf: true, ..capabilities.media },
@@ -82,13 +82,13 @@ pub(super) fn at_host(capabilities: ModelCapabilities, host: &str) -> ModelCapab
         };
     }
     if is_at("groq.com") || is_at("cerebras.ai") {
-        let answer_fields = AnswerFields::Reasoning;
-        return ModelCapabilities { answer_fields, thinking_parts: false, ..capabilities };
+        let history_fields = AcceptedHistoryFields::Reasoning;
+        return ModelCapabilities { history_fields, thinking_parts: false, ..capabilities };
     }
     if is_at("googleapis.com") {
         return ModelCapabilities {
             platform_fields: false,
-            answer_fields: AnswerFields::All,
+            history_fields: AcceptedHistoryFields::All,
             thinking_parts: false,
             ..capabilities
         };
@@ -96,7 +96,7 @@ pub(super) fn at_host(capabilities: ModelCapabilities, host: &str) -> ModelCapab
     if is_at("mistral.ai") {
         return ModelCapabilities {
             platform_fields: false,
-            answer_fields: AnswerFields::Content,
+            history_fields: AcceptedHistoryFields::Content,
             call_ids: CallIds::Nine,
             thinking_parts: true,
             ..capabilities
@@ -168,7 +168,7 @@ fn openai(name: &str) -> Option<ModelCapabilities> {
         media: MediaKinds::IMAGES_AND_PDF,
         verbosity: false,
         call_ids: CallIds::Short,
-        answer_fields: AnswerFields::Openai,
+        history_fields: AcceptedHistoryFields::Openai,
         thinking_parts: false,
         ..UNKNOWN
     };
@@ -310,9 +310,9 @@ fn google(name: &str) -> Option<ModelCapabilities> {
         parallel_calls: false,
         logprobs: false,
         continuation: if version >= (3, 0) {
-            ContinuationState::ThoughtSignatures
+            RequiredContinuation::ThoughtSignatures
         } else {
-            ContinuationState::None
+            RequiredContinuation::None
         },
         platform_fields: false,
         thinking_parts: false,
@@ -338,9 +338,9 @@ fn deepseek(name: &str) -> Option<ModelCapabilities> {
         media: if rest.contains("vision") { MediaKinds::IMAGES } else { MediaKinds::TEXT },
         structured_outputs: false,
         continuation: if is_new || rest.starts_with("reasoner") {
-            ContinuationState::ReasoningContent
+            RequiredContinuation::ReasoningContent
         } else {
-            ContinuationState::None
+            RequiredContinuation::None
         },
         thinking_switch: !is_chat,
         thinking_parts: false,
@@ -366,7 +366,7 @@ fn mistral(name: &str) -> Option<ModelCapabilities> {
         platform_fields: false,
         stream_options: false,
         call_ids: CallIds::Nine,
-        answer_fields: AnswerFields::Content,
+        history_fields: AcceptedHistoryFields::Content,
         user_after_tool: false,
         ..UNKNOWN
     })
@@ -397,7 +397,7 @@ fn xai(name: &str) -> Option<ModelCapabilities> {
 fn open_weights(name: &str) -> Option<ModelCapabilities> {
     // Kimi refuses calls without it ("thinking is enabled but `reasoning_content` is missing").
     if name.starts_with("kimi") && !name.contains("instruct") {
-        let continuation = ContinuationState::ReasoningContent;
+        let continuation = RequiredContinuation::ReasoningContent;
         return Some(ModelCapabilities { continuation, ..UNKNOWN });
     }
     if let Some(rest) = name.strip_prefix("qwen") {

@@ -85,15 +85,15 @@ fn openai_capabilities_follow_from_the_family() {
 fn other_vendors_and_hosts_have_their_own_rules() {
     let at = |model, host| ModelCapabilities::of(Provider::OpenaiCompatible, model, host);
     assert_eq!(at("made-up", "127.0.0.1:8000"), ModelCapabilities::UNKNOWN);
-    let reasoning = ContinuationState::ReasoningContent;
+    let reasoning = RequiredContinuation::ReasoningContent;
     assert_eq!(at("deepseek-v4-pro", "api.deepseek.com").continuation, reasoning);
-    assert_eq!(at("deepseek-chat", "api.deepseek.com").continuation, ContinuationState::None);
+    assert_eq!(at("deepseek-chat", "api.deepseek.com").continuation, RequiredContinuation::None);
     assert_eq!(at("moonshotai/Kimi-K2-Thinking", "localhost").continuation, reasoning);
     let gemini = at("gemini-3.1-pro-preview", "generativelanguage.googleapis.com");
-    assert_eq!(gemini.continuation, ContinuationState::ThoughtSignatures);
+    assert_eq!(gemini.continuation, RequiredContinuation::ThoughtSignatures);
     assert!(!gemini.platform_fields);
     let routed = at("anthropic/claude-sonnet-4.6", "openrouter.ai");
-    assert_eq!(routed.continuation, ContinuationState::ReasoningDetails);
+    assert_eq!(routed.continuation, RequiredContinuation::ReasoningDetails);
     assert_eq!((routed.sampling, routed.efforts), (Sampling::OneOf, EffortLevels::ALL));
     assert_eq!(words(at("deepseek-v4-pro", "api.deepseek.com").efforts), "high max");
     assert_eq!(words(at("grok-4", "api.x.ai").efforts), "");
@@ -106,7 +106,7 @@ fn other_vendors_and_hosts_have_their_own_rules() {
 
 #[test]
 fn fields_of_answers_follow_from_the_host_or_the_plain_name() {
-    use AnswerFields::{All, Content, Openai, Reasoning};
+    use AcceptedHistoryFields::{All, Content, Openai, Reasoning};
     for (model, host, fields, has_thinking_parts) in [
         ("made-up", "127.0.0.1:8000", All, true),
         ("made-up", "api.openai.com", Openai, false),
@@ -124,7 +124,7 @@ fn fields_of_answers_follow_from_the_host_or_the_plain_name() {
         ("qwen3.8-27b", "localhost", All, true),
     ] {
         let capabilities = ModelCapabilities::of(Provider::OpenaiCompatible, model, host);
-        let found = (capabilities.answer_fields, capabilities.thinking_parts);
+        let found = (capabilities.history_fields, capabilities.thinking_parts);
         assert_eq!(found, (fields, has_thinking_parts), "{model} {host}");
     }
 }

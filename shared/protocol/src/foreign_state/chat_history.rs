@@ -4,15 +4,15 @@
 //! do not know, an id in another vendor's letters, or a call without a state of their own. An
 //! upstream that is not known to refuse something gets all bytes as they are.
 
-use super::{KeptElement, any_text, join, with_id};
+use super::{FilteredElement, has_field_text, join_list, replace_id};
 use crate::json::JsonValue;
 use crate::translate::{FOREIGN_CALL, STATE_PREFIX, fit_call_id};
 use baton_domain::model_capabilities::{
-    AnswerFields, CallIds, ContinuationState, ModelCapabilities,
+    AcceptedHistoryFields, CallIds, ModelCapabilities, RequiredContinuation,
 };
 use memchr::memmem;
 
-/// Fields in which vendors tell their thinking and their own data.
+/// Fields in which vendors send thinking and data of their own.
 const VENDOR_FIELDS: [&str; 2] = ["provider_specific_fields", "thinking_blocks"];
 /// Fields of OpenAI's answers, which stand in those of many other vendors with `null`.
 const OPENAI_FIELDS: [&str; 4] = ["refusal", "annotations", "audio", "function_call"];
@@ -23,15 +23,15 @@ const CALL_FIELDS: [&str; 2] = ["extra_content", "provider_specific_fields"];
 /// that needs none.
 pub(super) fn may_need_change(body: &[u8], capabilities: &ModelCapabilities) -> bool {
     // A conversation that begins has no answer.
-    has(body, "\"assistant\"")
-        && (has(body, &sealed_start())
-            || may_have_refused_fields(body, capabilities.answer_fields)
+    contains_text(body, "\"assistant\"")
+        && (contains_text(body, &sealed_start())
+            || may_have_refused_fields(body, capabilities.history_fields)
             || (!capabilities.thinking_parts && has_thinking_part(body))
             || may_have_refused_ids(body, capabilities.call_ids)
             || may_lack_state(body, capabilities.continuation))
 }
 
-fn has(body: &[u8], text: &str) -> bool {
+fn contains_text(body: &[u8], text: &str) -> bool {
     memmem::find(body, text.as_bytes()).is_some()
 }
 
@@ -41,33 +41,33 @@ fn sealed_start() -> String {
 }
 
 /// What follows each occurrence of a text, without white space.
-fn after<'a>(body: &'a [u8], text: &'a str) -> impl Iterator<Item = &'a [u8]> {
+fn texts_after<'a>(body: &'a [u8], text: &'a str) -> impl Iterator<Item = &'a [u8]> {
     memmem::find_iter(body, text.as_bytes())
         .map(|at| body.get(at + text.len()..).unwrap_or_default().trim_ascii_start())
 }
 
 /// The beginnings of the values of all fields of this name.
-fn values<'a>(body: &'a [u8], quoted_name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-    let rests = after(body, quoted_name).filter_map(|rest| rest.strip_prefix(b":"));
+fn field_value_starts<'a>(body: &'a [u8], quoted_name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    let rests = texts_after(body, quoted_name).filter_map(|rest| rest.strip_prefix(b":"));
     rests.map(<[u8]>::trim_ascii_start)
 }
 
-fn may_have_refused_fields(body: &[u8], fields: AnswerFields) -> bool {
-    let any = |names: &[&str]| names.iter().any(|name| has(body, &format!("\"{name}\"")));
+fn may_have_refused_fields(body: &[u8], fields: AcceptedHistoryFields) -> bool {
+    let any = |names: &[&str]| names.iter().any(|name| contains_text(body, &format!("\"{name}\"")));
     let is_refused_reasoning = |rest: &[u8]| {
         let end = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
         let is_name = rest.get(end) == Some(&b'"');
         let is_accepted = match &rest[..end] {
             b"_effort" => true,
-            b"" => fields == AnswerFields::Reasoning,
+            b"" => fields == AcceptedHistoryFields::Reasoning,
             _ => false,
         };
         is_name && !is_accepted
     };
     let has_vendor_field = || {
-        after(body, "\"reasoning").any(is_refused_reasoning)
+        texts_after(body, "\"reasoning").any(is_refused_reasoning)
             || any(&VENDOR_FIELDS)
-            || has(body, "\"extra_content\"")
+            || contains_text(body, "\"extra_content\"")
     };
     let is_empty = |value: &[u8]| {
         value.starts_with(b"null")
@@ -76,13 +76,13 @@ fn may_have_refused_fields(body: &[u8], fields: AnswerFields) -> bool {
                 .is_some_and(|rest| rest.trim_ascii_start().starts_with(b"]"))
     };
     match fields {
-        AnswerFields::All => false,
-        AnswerFields::Openai => {
+        AcceptedHistoryFields::All => false,
+        AcceptedHistoryFields::Openai => {
             has_vendor_field()
-                || values(body, "\"index\"").any(is_digit)
-                || values(body, "\"tool_calls\"").any(is_empty)
+                || field_value_starts(body, "\"index\"").any(is_digit)
+                || field_value_starts(body, "\"tool_calls\"").any(is_empty)
         }
-        AnswerFields::Reasoning | AnswerFields::Content => {
+        AcceptedHistoryFields::Reasoning | AcceptedHistoryFields::Content => {
             has_vendor_field() || any(&OPENAI_FIELDS)
         }
     }
@@ -94,7 +94,7 @@ fn is_digit(value: &[u8]) -> bool {
 
 /// Whether a value is `"thinking"`. As a name it is a setting of the request.
 fn has_thinking_part(body: &[u8]) -> bool {
-    after(body, "\"thinking\"").any(|rest| !rest.starts_with(b":"))
+    texts_after(body, "\"thinking\"").any(|rest| !rest.starts_with(b":"))
 }
 
 fn may_have_refused_ids(body: &[u8], call_ids: CallIds) -> bool {
@@ -103,28 +103,30 @@ fn may_have_refused_ids(body: &[u8], call_ids: CallIds) -> bool {
     match call_ids {
         CallIds::Any => false,
         CallIds::Short | CallIds::Nine => {
-            any_text(body, "id", is_refused) || any_text(body, "tool_call_id", is_refused)
+            has_field_text(body, "id", is_refused)
+                || has_field_text(body, "tool_call_id", is_refused)
         }
     }
 }
 
-fn may_lack_state(body: &[u8], continuation: ContinuationState) -> bool {
+fn may_lack_state(body: &[u8], continuation: RequiredContinuation) -> bool {
     const CALLS: &str = "\"tool_calls\"";
     let count = |text: &str| memmem::find_iter(body, text.as_bytes()).count();
     match continuation {
-        ContinuationState::None | ContinuationState::ReasoningDetails => false,
+        RequiredContinuation::None | RequiredContinuation::ReasoningDetails => false,
         // A message has the field at most once.
-        ContinuationState::ReasoningContent => {
-            let told = values(body, "\"reasoning_content\"").filter(|it| it.starts_with(b"\""));
-            has(body, CALLS) && told.count() < count("\"assistant\"")
+        RequiredContinuation::ReasoningContent => {
+            let reported = field_value_starts(body, "\"reasoning_content\"")
+                .filter(|it| it.starts_with(b"\""));
+            contains_text(body, CALLS) && reported.count() < count("\"assistant\"")
         }
         // The signature stands in the calls, before those of the next message.
-        ContinuationState::ThoughtSignatures => {
+        RequiredContinuation::ThoughtSignatures => {
             let starts: Vec<usize> = memmem::find_iter(body, CALLS.as_bytes()).collect();
             let ends = starts.iter().skip(1).copied().chain([body.len()]);
             starts.iter().zip(ends).any(|(start, end)| {
                 let calls = body.get(*start..end).unwrap_or_default();
-                !has(calls, "\"thought_signature\"")
+                !contains_text(calls, "\"thought_signature\"")
             })
         }
     }
@@ -141,17 +143,17 @@ impl<'c> ChatHistory<'c> {
     /// The rules for a request with these settings.
     pub(super) fn new(root: JsonValue<'_>, capabilities: &'c ModelCapabilities) -> Self {
         let thinking = root.field("thinking").and_then(|thinking| thinking.field_text("type"));
-        let needs_reasoning = capabilities.continuation == ContinuationState::ReasoningContent
+        let needs_reasoning = capabilities.continuation == RequiredContinuation::ReasoningContent
             && thinking.as_deref() != Some("disabled");
         Self { capabilities, needs_reasoning }
     }
 
     /// Keeps what the upstream accepts of a message.
-    pub(super) fn keep_message<'a>(&self, message: JsonValue<'a>) -> KeptElement<'a> {
+    pub(super) fn keep_message<'a>(&self, message: JsonValue<'a>) -> FilteredElement<'a> {
         match message.field_text("role").as_deref() {
             Some("assistant") => self.keep_answer(message),
-            Some("tool") => with_id(message, "tool_call_id", |id| self.fit_id(id)),
-            _ => KeptElement::Same(message.raw()),
+            Some("tool") => replace_id(message, "tool_call_id", |id| self.fit_id(id)),
+            _ => FilteredElement::Same(message.raw()),
         }
     }
 
@@ -159,21 +161,21 @@ impl<'c> ChatHistory<'c> {
         fit_call_id(id, self.capabilities.call_ids)
     }
 
-    fn keep_answer<'a>(&self, message: JsonValue<'a>) -> KeptElement<'a> {
+    fn keep_answer<'a>(&self, message: JsonValue<'a>) -> FilteredElement<'a> {
         let refusal = self.refusal_as_content(message);
-        let (mut kept, mut has_content) = (KeptFields::default(), false);
+        let (mut kept, mut has_content) = (FilteredFields::default(), false);
         for (name, value) in message.fields().into_iter().flatten() {
             let element = match name.as_ref() {
-                "role" => KeptElement::Same(value.raw()),
+                "role" => FilteredElement::Same(value.raw()),
                 "content" => {
                     has_content = true;
                     match refusal {
-                        Some(refusal) => KeptElement::Changed(refusal.raw().to_owned()),
+                        Some(refusal) => FilteredElement::Changed(refusal.raw().to_owned()),
                         None => self.keep_content(message, value),
                     }
                 }
                 "tool_calls" => self.keep_calls(value),
-                "reasoning_content" if self.lacks_reasoning(message) => KeptElement::Removed,
+                "reasoning_content" if self.lacks_reasoning(message) => FilteredElement::Removed,
                 name => self.keep_field(name, value),
             };
             kept.push(&name, &element);
@@ -182,8 +184,8 @@ impl<'c> ChatHistory<'c> {
             kept.add("content", refusal.raw());
         }
         if self.lacks_reasoning(message) {
-            let told = message.field("reasoning").filter(|told| told.text().is_some());
-            kept.add("reasoning_content", told.map_or("\"\"", JsonValue::raw));
+            let reported = message.field("reasoning").filter(|reported| reported.text().is_some());
+            kept.add("reasoning_content", reported.map_or("\"\"", JsonValue::raw));
         }
         kept.into_element(message)
     }
@@ -204,34 +206,40 @@ impl<'c> ChatHistory<'c> {
 
     /// Whether the upstream refuses this field of an answer.
     fn refuses(&self, name: &str, value: JsonValue<'_>) -> bool {
-        let fields = self.capabilities.answer_fields;
+        let fields = self.capabilities.history_fields;
         let refuses_openai = match fields {
-            AnswerFields::All | AnswerFields::Openai => false,
-            AnswerFields::Reasoning | AnswerFields::Content => true,
+            AcceptedHistoryFields::All | AcceptedHistoryFields::Openai => false,
+            AcceptedHistoryFields::Reasoning | AcceptedHistoryFields::Content => true,
         };
         match name {
-            "reasoning" => matches!(fields, AnswerFields::Openai | AnswerFields::Content),
+            "reasoning" => {
+                matches!(fields, AcceptedHistoryFields::Openai | AcceptedHistoryFields::Content)
+            }
             "refusal" | "annotations" => refuses_openai,
             // Else they say something that must not be lost in silence.
             "audio" | "function_call" => refuses_openai && value.is_null(),
             name if name.starts_with("reasoning_") || VENDOR_FIELDS.contains(&name) => {
-                fields != AnswerFields::All
+                fields != AcceptedHistoryFields::All
             }
             _ => false,
         }
     }
 
-    fn keep_field<'a>(&self, name: &str, value: JsonValue<'a>) -> KeptElement<'a> {
+    fn keep_field<'a>(&self, name: &str, value: JsonValue<'a>) -> FilteredElement<'a> {
         if is_sealed(value) || self.refuses(name, value) {
-            KeptElement::Removed
+            FilteredElement::Removed
         } else {
-            KeptElement::Same(value.raw())
+            FilteredElement::Same(value.raw())
         }
     }
 
     /// The content without the parts of thinking that the upstream does not know.
-    fn keep_content<'a>(&self, message: JsonValue<'a>, content: JsonValue<'a>) -> KeptElement<'a> {
-        let Some(parts) = content.items() else { return KeptElement::Same(content.raw()) };
+    fn keep_content<'a>(
+        &self,
+        message: JsonValue<'a>,
+        content: JsonValue<'a>,
+    ) -> FilteredElement<'a> {
+        let Some(parts) = content.items() else { return FilteredElement::Same(content.raw()) };
         let is_kept = |part: &JsonValue<'_>| match part.field_text("type").as_deref() {
             Some("thinking" | "redacted_thinking") => {
                 self.capabilities.thinking_parts && !is_sealed(*part)
@@ -241,13 +249,13 @@ impl<'c> ChatHistory<'c> {
             _ => true,
         };
         if parts.clone().all(|part| is_kept(&part)) {
-            return KeptElement::Same(content.raw());
+            return FilteredElement::Same(content.raw());
         }
-        let kept: Vec<KeptElement<'_>> =
-            parts.filter(is_kept).map(|part| KeptElement::Same(part.raw())).collect();
+        let kept: Vec<FilteredElement<'_>> =
+            parts.filter(is_kept).map(|part| FilteredElement::Same(part.raw())).collect();
         let has_calls = message.field("tool_calls").is_some_and(|calls| !is_empty(calls));
-        KeptElement::Changed(match (kept.is_empty(), has_calls) {
-            (false, _) => join(&kept),
+        FilteredElement::Changed(match (kept.is_empty(), has_calls) {
+            (false, _) => join_list(&kept),
             (true, true) => "null".to_owned(),
             (true, false) => "\"\"".to_owned(),
         })
@@ -255,46 +263,46 @@ impl<'c> ChatHistory<'c> {
 
     /// The calls as the upstream accepts them. OpenAI refuses the empty list that other vendors
     /// write ("Invalid 'messages[1].`tool_calls`': empty array", vllm-project/vllm, 2026-11).
-    fn keep_calls<'a>(&self, calls: JsonValue<'a>) -> KeptElement<'a> {
-        let is_openai = self.capabilities.answer_fields == AnswerFields::Openai;
+    fn keep_calls<'a>(&self, calls: JsonValue<'a>) -> FilteredElement<'a> {
+        let is_openai = self.capabilities.history_fields == AcceptedHistoryFields::Openai;
         if is_empty(calls) && is_openai {
-            return KeptElement::Removed;
+            return FilteredElement::Removed;
         }
-        let Some(items) = calls.items() else { return KeptElement::Same(calls.raw()) };
-        let kept: Vec<KeptElement<'_>> =
+        let Some(items) = calls.items() else { return FilteredElement::Same(calls.raw()) };
+        let kept: Vec<FilteredElement<'_>> =
             items.enumerate().map(|(index, call)| self.keep_call(call, index == 0)).collect();
-        if kept.iter().all(|call| matches!(call, KeptElement::Same(_))) {
-            return KeptElement::Same(calls.raw());
+        if kept.iter().all(|call| matches!(call, FilteredElement::Same(_))) {
+            return FilteredElement::Same(calls.raw());
         }
-        KeptElement::Changed(join(&kept))
+        FilteredElement::Changed(join_list(&kept))
     }
 
     /// A call as the upstream accepts it. Gemini signs the first one of a turn and refuses it
     /// without a signature, or with one that it did not make.
-    fn keep_call<'a>(&self, call: JsonValue<'a>, is_first: bool) -> KeptElement<'a> {
-        let fields = self.capabilities.answer_fields;
+    fn keep_call<'a>(&self, call: JsonValue<'a>, is_first: bool) -> FilteredElement<'a> {
+        let fields = self.capabilities.history_fields;
         let needs_signature =
-            self.capabilities.continuation == ContinuationState::ThoughtSignatures && is_first;
+            self.capabilities.continuation == RequiredContinuation::ThoughtSignatures && is_first;
         let is_unsigned = needs_signature && !is_signed(call);
-        let mut kept = KeptFields::default();
+        let mut kept = FilteredFields::default();
         for (name, value) in call.fields().into_iter().flatten() {
             let element = match name.as_ref() {
                 "id" => value.text().and_then(|id| self.fit_id(&id)).map_or_else(
-                    || KeptElement::Same(value.raw()),
-                    |id| KeptElement::Changed(serde_json::Value::from(id).to_string()),
+                    || FilteredElement::Same(value.raw()),
+                    |id| FilteredElement::Changed(serde_json::Value::from(id).to_string()),
                 ),
-                "extra_content" if is_unsigned => KeptElement::Removed,
+                "extra_content" if is_unsigned => FilteredElement::Removed,
                 name if CALL_FIELDS.contains(&name) => {
-                    if fields != AnswerFields::All || is_sealed(value) {
-                        KeptElement::Removed
+                    if fields != AcceptedHistoryFields::All || is_sealed(value) {
+                        FilteredElement::Removed
                     } else {
-                        KeptElement::Same(value.raw())
+                        FilteredElement::Same(value.raw())
                     }
                 }
                 // Its place in a stream ("Unknown parameter: 'messages[2].tool_calls[0].index'").
-                "index" if fields == AnswerFields::Openai => KeptElement::Removed,
-                "function" if fields != AnswerFields::All => keep_function(value),
-                _ => KeptElement::Same(value.raw()),
+                "index" if fields == AcceptedHistoryFields::Openai => FilteredElement::Removed,
+                "function" if fields != AcceptedHistoryFields::All => keep_function(value),
+                _ => FilteredElement::Same(value.raw()),
             };
             kept.push(&name, &element);
         }
@@ -306,12 +314,12 @@ impl<'c> ChatHistory<'c> {
 }
 
 /// A function's call without the data of a router.
-fn keep_function(function: JsonValue<'_>) -> KeptElement<'_> {
-    let mut kept = KeptFields::default();
+fn keep_function(function: JsonValue<'_>) -> FilteredElement<'_> {
+    let mut kept = FilteredFields::default();
     for (name, value) in function.fields().into_iter().flatten() {
         let is_foreign = CALL_FIELDS.contains(&name.as_ref());
         let element =
-            if is_foreign { KeptElement::Removed } else { KeptElement::Same(value.raw()) };
+            if is_foreign { FilteredElement::Removed } else { FilteredElement::Same(value.raw()) };
         kept.push(&name, &element);
     }
     kept.into_element(function)
@@ -326,7 +334,7 @@ fn is_signed(call: JsonValue<'_>) -> bool {
 
 /// Whether some string in the value is a state of Baton's own.
 fn is_sealed(value: JsonValue<'_>) -> bool {
-    has(value.raw().as_bytes(), &sealed_start())
+    contains_text(value.raw().as_bytes(), &sealed_start())
 }
 
 /// Whether a value says nothing.
@@ -338,17 +346,17 @@ fn is_empty(value: JsonValue<'_>) -> bool {
 
 /// The fields of an object that is written again if one of them changes.
 #[derive(Default)]
-struct KeptFields {
+struct FilteredFields {
     text: String,
     is_changed: bool,
 }
 
-impl KeptFields {
-    fn push(&mut self, name: &str, element: &KeptElement<'_>) {
+impl FilteredFields {
+    fn push(&mut self, name: &str, element: &FilteredElement<'_>) {
         match element {
-            KeptElement::Same(raw) => self.write(name, raw),
-            KeptElement::Changed(text) => self.add(name, text),
-            KeptElement::Removed => self.is_changed = true,
+            FilteredElement::Same(raw) => self.write(name, raw),
+            FilteredElement::Changed(text) => self.add(name, text),
+            FilteredElement::Removed => self.is_changed = true,
         }
     }
 
@@ -366,11 +374,11 @@ impl KeptFields {
         self.text.push_str(value);
     }
 
-    fn into_element(self, object: JsonValue<'_>) -> KeptElement<'_> {
+    fn into_element(self, object: JsonValue<'_>) -> FilteredElement<'_> {
         if self.is_changed {
-            KeptElement::Changed(format!("{{{}}}", self.text))
+            FilteredElement::Changed(format!("{{{}}}", self.text))
         } else {
-            KeptElement::Same(object.raw())
+            FilteredElement::Same(object.raw())
         }
     }
 }

@@ -27,9 +27,9 @@ pub(super) struct MeterState {
     /// Whether the events are Anthropic's. Anthropic's SDKs ignore an error without a name.
     is_anthropic: bool,
     /// Whether the last usage is the final one if the end comes next.
-    nearly_settled: bool,
+    is_usage_final_at_end: bool,
     /// Whether the usage is final.
-    settled: bool,
+    is_usage_final: bool,
     /// The length of the output when the last usage came.
     chars_at_usage: u64,
     pub(super) first: AnswerStart,
@@ -114,7 +114,7 @@ impl MeterState {
         }
         // Usage that more output follows is not the final one.
         if self.output_chars > self.chars_at_usage {
-            (self.nearly_settled, self.settled) = (false, false);
+            (self.is_usage_final_at_end, self.is_usage_final) = (false, false);
         }
         if self.first == AnswerStart::Nothing {
             self.first = match &self.end {
@@ -163,8 +163,9 @@ impl MeterState {
     /// tokens after text has passed is never final.
     fn take_usage(&mut self, usage: RawUsage, is_last: bool) {
         let output = usage.output_tokens;
-        self.nearly_settled = output.is_some_and(|count| count > 0 || self.output_chars == 0);
-        self.settled |= is_last && self.nearly_settled;
+        self.is_usage_final_at_end =
+            output.is_some_and(|count| count > 0 || self.output_chars == 0);
+        self.is_usage_final |= is_last && self.is_usage_final_at_end;
         self.chars_at_usage = self.output_chars;
         self.tally.update_counts(usage);
     }
@@ -176,8 +177,8 @@ impl MeterState {
         };
         let failed = response.status.as_deref() == Some("failed");
         self.started |= !failed || response.usage.as_ref().is_some_and(RawUsage::has_counts);
-        let told = response.usage.as_ref().and_then(|usage| usage.output_tokens);
-        if told.unwrap_or(0) == 0 {
+        let reported = response.usage.as_ref().and_then(|usage| usage.output_tokens);
+        if reported.unwrap_or(0) == 0 {
             self.output_chars = self.output_chars.max(text_deltas::chars_in_output(data));
         }
         self.take_final_message(response);
@@ -360,7 +361,7 @@ impl MeterState {
         let chars = text_deltas::chars_in_output(event.data) + dropped_chars(event);
         if chars > 0 {
             self.output_chars += chars;
-            (self.started, self.nearly_settled, self.settled) = (true, false, false);
+            (self.started, self.is_usage_final_at_end, self.is_usage_final) = (true, false, false);
         }
     }
 
@@ -382,7 +383,7 @@ impl MeterState {
     }
 
     fn mark_complete(&mut self) {
-        self.settled |= self.nearly_settled;
+        self.is_usage_final |= self.is_usage_final_at_end;
         self.has_reported_end = true;
         if self.end == AnswerEnd::Truncated {
             self.end = AnswerEnd::Complete;
@@ -410,7 +411,7 @@ impl MeterState {
             end,
             has_reported_end,
             started,
-            settled,
+            is_usage_final,
             first,
             is_unread,
             has_content,
@@ -420,7 +421,7 @@ impl MeterState {
         let has_billed_part = output_chars > 0 || tally.has_counts();
         // A stream that stopped before its first event is possibly billed.
         let was_billed = started || end == AnswerEnd::Truncated;
-        let lacks_output = was_billed && !settled;
+        let lacks_output = was_billed && !is_usage_final;
         // Every API documents the length of the prompt as a field that is always present.
         let lacks_input = was_billed && tally.input.is_none();
         if lacks_output {

@@ -3,15 +3,15 @@
 
 use super::test_readings::{REQUEST_BYTES, stream, whole};
 use super::*;
-use crate::answer_form::{check_answer_fields, check_whole_answer};
+use crate::response_form::{check_response_fields, check_whole_response};
 
 /// Whether the client of this protocol receives a whole answer with success.
 fn is_received(text: &str, protocol: UpstreamProtocol) -> bool {
     let mut meter = UsageMeter::for_whole_body();
     meter.observe(text.as_bytes());
     meter.whole_error().is_none()
-        && check_whole_answer(None, text.as_bytes(), false).is_ok()
-        && check_answer_fields(text.as_bytes(), protocol).is_ok()
+        && check_whole_response(None, text.as_bytes(), false).is_ok()
+        && check_response_fields(text.as_bytes(), protocol).is_ok()
 }
 
 /// The answer field of each protocol.

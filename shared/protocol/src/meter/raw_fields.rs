@@ -92,7 +92,8 @@ impl<'a> RawFields<'a> {
         self.value(name)
     }
 
-    /// The field as a part of the usage. Only an object and `null` are plain.
+    /// The field as a part of the usage. Any other value than an object or `null` is noted as an
+    /// unreadable count.
     pub(super) fn read_usage_part(&mut self, name: &str) -> Option<Self> {
         self.note_twice(name);
         let raw = self.values.get(name).filter(|raw| **raw != "null")?;
@@ -101,7 +102,8 @@ impl<'a> RawFields<'a> {
         part
     }
 
-    /// The field as a list of objects. Only such a list and `null` are plain.
+    /// The field as a list of objects. Any other value than such a list or `null` is noted as an
+    /// unreadable count.
     pub(super) fn read_usage_list(&mut self, name: &str) -> Option<Vec<Self>> {
         self.note_twice(name);
         let raw = self.values.get(name).filter(|raw| **raw != "null")?;

@@ -1,7 +1,7 @@
 //! Reads an upstream's error in any of its forms.
 //!
-//! `domain` decides what the error means for the request and the account. [`crate::error`] writes
-//! the relay's own errors.
+//! `baton_providers::classification` decides what the error means for the request and the account.
+//! [`crate::error`] writes the relay's own errors.
 
 use crate::json::{DEPTH_MAX, JsonDocument, JsonValue};
 use baton_domain::verdict::{self, MESSAGE_FIELDS};

@@ -36,13 +36,13 @@ pub(super) struct UpstreamObject {
     pub(super) web_searches: Option<u64>,
     /// Whether `content` has a block.
     pub(super) has_content: bool,
-    pub(super) answer_fields: AnswerFields,
+    pub(super) answer_fields: PresentAnswerFields,
 }
 
 /// The fields of which each protocol documents one for its whole answers. `null` counts as absent,
 /// and any other value as an answer.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct AnswerFields {
+pub(super) struct PresentAnswerFields {
     /// Of Messages.
     content: bool,
     /// Of Chat.
@@ -51,7 +51,7 @@ pub(super) struct AnswerFields {
     output: bool,
 }
 
-impl AnswerFields {
+impl PresentAnswerFields {
     fn read(fields: &RawFields<'_>) -> Self {
         let is_given = |name| fields.raw(name).is_some_and(|raw| raw != "null");
         let (content, choices) = (is_given("content"), is_given("choices"));
@@ -156,7 +156,7 @@ impl UpstreamObject {
             delta: fields.value("delta"),
             stop_reason: fields.value("stop_reason"),
             choices: read_choices(&fields),
-            answer_fields: AnswerFields::read(&fields),
+            answer_fields: PresentAnswerFields::read(&fields),
             status: fields.value("status"),
             service_tier: fields.value("service_tier"),
             web_searches: web_searches(&fields),

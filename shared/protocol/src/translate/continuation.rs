@@ -32,7 +32,7 @@ pub(crate) const FOREIGN_CALL: &str =
 
 /// The state of a part of an answer, as it is written for the client.
 #[derive(Debug, Default, Serialize)]
-struct ContinuationState {
+struct SealedState {
     /// The model that made it, by its name at the upstream.
     model: String,
     /// The field in which the upstream sent the text of the thinking.
@@ -60,8 +60,8 @@ pub(super) struct ReasoningItem {
 impl ReasoningItem {
     /// The signature that carries the item of `model`.
     pub(super) fn seal(self, model: &str) -> String {
-        let state = ContinuationState { model: model.to_owned(), ..ContinuationState::default() };
-        ContinuationState { item: Some(self), ..state }.seal()
+        let state = SealedState { model: model.to_owned(), ..SealedState::default() };
+        SealedState { item: Some(self), ..state }.seal()
     }
 
     /// The item in a signature, if `model` made it.
@@ -92,11 +92,11 @@ impl ReasoningField {
 }
 
 /// Whether a signature or encrypted content is a state that was written here.
-pub(super) fn is_own_state(signature: &str) -> bool {
+pub(super) fn is_baton_state(signature: &str) -> bool {
     signature.starts_with(STATE_PREFIX)
 }
 
-impl ContinuationState {
+impl SealedState {
     /// The state in the form for clients.
     fn seal(&self) -> String {
         let json = serde_json::to_vec(self).unwrap_or_default();
@@ -194,7 +194,7 @@ impl PendingState {
             return None;
         }
         let model = self.model.clone();
-        Some(ContinuationState { model, field: self.field, details, call: None, item: None }.seal())
+        Some(SealedState { model, field: self.field, details, call: None, item: None }.seal())
     }
 
     /// The signature that carries the `extra_content` of a call.
@@ -202,7 +202,7 @@ impl PendingState {
         let extra: Value = serde_json::from_str(extra).ok()?;
         let call = Some((id.to_owned(), extra));
         let model = self.model.clone();
-        Some(ContinuationState { model, call, ..ContinuationState::default() }.seal())
+        Some(SealedState { model, call, ..SealedState::default() }.seal())
     }
 }
 
@@ -256,7 +256,7 @@ impl ReturnedState {
         takes_reasoning: bool,
         thinking: impl Iterator<Item = (&'a str, Option<&'a str>)>,
     ) -> Self {
-        let form = ExpectedState::of_model(model);
+        let form = ExpectedState::from_model(model);
         let takes_reasoning = takes_reasoning || form.takes_reasoning;
         let mut returned =
             Self { needs_signature: form.needs_signatures, ..ReturnedState::default() };
@@ -282,8 +282,8 @@ impl ReturnedState {
             }
         }
         let field = field.or(takes_reasoning.then_some(ReasoningField::ReasoningContent));
-        let is_said = !text.is_empty() || form.needs_reasoning;
-        returned.reasoning = field.filter(|_| is_said).map(|field| (field, text));
+        let is_sent = !text.is_empty() || form.needs_reasoning;
+        returned.reasoning = field.filter(|_| is_sent).map(|field| (field, text));
         returned.details = (!details.is_empty()).then(|| format!("[{details}]"));
         returned
     }
@@ -318,7 +318,7 @@ struct ExpectedState {
 }
 
 impl ExpectedState {
-    fn of_model(model: &str) -> Self {
+    fn from_model(model: &str) -> Self {
         let model = model.to_ascii_lowercase();
         let has = |part: &str| model.contains(part);
         // Distilled models have another vendor's base and its template.
@@ -352,7 +352,7 @@ mod tests {
         let mut pending = PendingState::new("m-1");
         pending.note_field(ReasoningField::ReasoningContent);
         let signature = pending.thinking_signature().unwrap();
-        assert!(is_own_state(&signature));
+        assert!(is_baton_state(&signature));
         let same = returned("m-1", &[("hm", Some(&signature))]);
         assert_eq!(same.reasoning, Some((ReasoningField::ReasoningContent, "hm".to_owned())));
         let other = returned("m-2", &[("hm", Some(&signature))]);

@@ -83,7 +83,7 @@ pub(super) struct NeutralError {
     /// One of [`KINDS`].
     kind: &'static str,
     /// Whether the prompt is too long for the model.
-    is_overflow: bool,
+    is_prompt_too_long: bool,
     pub(super) message: String,
 }
 
@@ -104,22 +104,22 @@ impl NeutralError {
         let by_word = names.iter().find_map(|word| known_kind(word));
         let kind = by_status.or(by_word).unwrap_or("api_error");
         let message = message.unwrap_or_else(|| readable_text(body));
-        let is_overflow = ["invalid_request_error", "request_too_large"].contains(&kind)
+        let is_prompt_too_long = ["invalid_request_error", "request_too_large"].contains(&kind)
             && (names.iter().any(|name| OVERFLOW_NAMES.contains(&name.as_str()))
                 || says_any(&message, &KNOWN_OVERFLOWS)
                 || says_any(&message, &OTHER_OVERFLOWS));
-        Self { kind, is_overflow, message }
+        Self { kind, is_prompt_too_long, message }
     }
 
     /// An error of the relay itself.
     pub(super) fn new(kind: &str, message: &str) -> Self {
         let kind = known_kind(kind).unwrap_or("api_error");
-        Self { kind, is_overflow: false, message: message.to_owned() }
+        Self { kind, is_prompt_too_long: false, message: message.to_owned() }
     }
 
     /// OpenAI's code for the error.
     pub(super) fn openai_code(&self) -> &'static str {
-        if self.is_overflow {
+        if self.is_prompt_too_long {
             return "context_length_exceeded";
         }
         let known = KINDS.iter().find(|(kind, ..)| *kind == self.kind);
@@ -144,7 +144,7 @@ impl NeutralError {
     /// The message for a client of Anthropic. If it says in unknown words that the prompt is too
     /// long, Anthropic's own words come first.
     fn anthropic_message(&self) -> Cow<'_, str> {
-        if self.is_overflow && !says_any(&self.message, &KNOWN_OVERFLOWS) {
+        if self.is_prompt_too_long && !says_any(&self.message, &KNOWN_OVERFLOWS) {
             return format!("prompt is too long: {}", self.message).into();
         }
         self.message.as_str().into()
@@ -183,7 +183,7 @@ pub(super) fn is_openai_error(status: u16, body: &[u8]) -> bool {
     let Some(mut error) = error else { return false };
     let has_code = error.take_text("code").is_some_and(|code| code == "context_length_exceeded");
     error.take_text("message").is_some()
-        && (has_code || !NeutralError::from_body(Some(status), body).is_overflow)
+        && (has_code || !NeutralError::from_body(Some(status), body).is_prompt_too_long)
 }
 
 /// The object, or the first one of a list: Google's OpenAI-compatible endpoint sends each error in a
@@ -198,7 +198,7 @@ fn says_any(message: &str, phrases: &[&str]) -> bool {
     phrases.iter().any(|phrase| message.contains(phrase))
 }
 
-/// The message of an error object. Its code and type are added to `words`, the code first.
+/// The message of an error object. Its code and type are added to `names`, the code first.
 fn read_error_object(mut object: ObjectReader<'_>, names: &mut Vec<String>) -> Option<String> {
     let mut response = object.take_object("response").unwrap_or_default();
     if let Some(plain) = object.take_text("error") {

@@ -1,6 +1,6 @@
 //! Writes JSON field by field in order, without building a tree.
 
-/// Appends an object with the fields that `fill` writes.
+/// Appends an object with the fields that `write` writes.
 pub(super) fn write_object(out: &mut Vec<u8>, write: impl FnOnce(&mut ObjectWriter<'_>)) {
     write_object_within(out, usize::MAX, write);
 }

@@ -26,9 +26,9 @@ pub(super) struct NeutralRequest<'a> {
     pub(super) tools: Vec<ToolDefinition<'a>>,
     /// Schemas that were changed for the model, by the positions of their tools.
     pub(super) adapted_schemas: BTreeMap<usize, String>,
-    pub(super) choice: Option<ToolChoice>,
+    pub(super) tool_choice: Option<ToolChoice>,
     /// Whether the model can call several tools at once. `None` means the upstream's default.
-    pub(super) parallel: Option<bool>,
+    pub(super) parallel_tool_calls: Option<bool>,
     pub(super) max_tokens: Option<u64>,
     pub(super) temperature: Option<&'a str>,
     pub(super) top_p: Option<&'a str>,
@@ -37,12 +37,12 @@ pub(super) struct NeutralRequest<'a> {
     pub(super) include_usage: bool,
     /// How much to think, from `none` to `max`: words that both protocols share.
     pub(super) effort: Option<String>,
-    /// Whether thinking is switched off where a field says so.
-    pub(super) thinking_off: bool,
+    /// Whether the request must switch thinking off by the upstream's own field.
+    pub(super) is_thinking_off: bool,
     /// Whether the client of the Messages API asks for thinking.
     pub(super) shows_thinking: bool,
     /// Whether a summary of the thinking is requested.
-    pub(super) summary: bool,
+    pub(super) wants_summary: bool,
     pub(super) format: Option<OutputFormat<'a>>,
     /// The end user, as clients report it to upstreams.
     pub(super) user: Option<String>,
@@ -342,7 +342,7 @@ impl NeutralRequest<'_> {
         let parts = self.turns.iter_mut().flat_map(|turn| &mut turn.parts);
         let calls = parts
             .filter_map(|part| if let TurnPart::Call(call) = part { Some(call) } else { None });
-        let chosen = self.choice.iter_mut();
+        let chosen = self.tool_choice.iter_mut();
         let chosen =
             chosen.filter_map(
                 |choice| if let ToolChoice::Named(name) = choice { Some(name) } else { None },
@@ -356,7 +356,7 @@ impl NeutralRequest<'_> {
     /// runs, such as a search: the answer would be made up. Beside other tools, such a tool is left
     /// out, because clients offer it with every request.
     pub(super) fn refuse_missing_tools(&mut self) {
-        let is_missing = match &self.choice {
+        let is_missing = match &self.tool_choice {
             Some(ToolChoice::Named(name)) => self.tools.iter().all(|tool| tool.name != *name),
             Some(ToolChoice::None) => false,
             Some(ToolChoice::Auto | ToolChoice::Any) | None => self.tools.is_empty(),
@@ -368,16 +368,16 @@ impl NeutralRequest<'_> {
 
     /// Removes a tool choice whose tool is missing. That tool was of a kind that the upstream runs.
     pub(super) fn drop_missing_choice(&mut self) {
-        let is_there = match &self.choice {
+        let is_there = match &self.tool_choice {
             Some(ToolChoice::Named(name)) => self.tools.iter().any(|tool| tool.name == *name),
             Some(_) => !self.tools.is_empty(),
             None => true,
         };
         if !is_there {
-            if matches!(self.choice, Some(ToolChoice::Named(_) | ToolChoice::Any)) {
+            if matches!(self.tool_choice, Some(ToolChoice::Named(_) | ToolChoice::Any)) {
                 self.dropped.add_path("tool_choice");
             }
-            self.choice = None;
+            self.tool_choice = None;
         }
     }
 }

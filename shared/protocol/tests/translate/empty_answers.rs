@@ -1,8 +1,8 @@
 //! Answers without any content: a model can end its turn at once, and a filter can remove all. The
 //! client gets a whole and empty answer with its usage, not an error.
 
-use baton_protocol::answer_form::check_whole_answer;
 use baton_protocol::meter::UsageMeter;
+use baton_protocol::response_form::check_whole_response;
 use baton_protocol::translate::{
     ClientProtocol, ProtocolPair, ResponseContext, TranslationOptions, UpstreamProtocol,
 };
@@ -101,7 +101,7 @@ fn answer_without_choices_is_empty_in_every_translation() {
     for client in CLIENTS {
         let Some(context) = context(client, UpstreamProtocol::Chat) else { continue };
         for whole in &wholes {
-            check_whole_answer(Some(b"application/json"), whole.as_bytes(), false).unwrap();
+            check_whole_response(Some(b"application/json"), whole.as_bytes(), false).unwrap();
             let answer = context.translate_response(whole.as_bytes());
             let answer = answer.unwrap_or_else(|_| panic!("{client:?}: {whole}"));
             check_whole(client, &serde_json::from_slice(&answer).unwrap());

@@ -47,7 +47,7 @@ fn short(verdict: &Verdict) -> String {
     };
     let account = match &verdict.account {
         AccountEffect::Nothing => "nothing".to_owned(),
-        AccountEffect::Cooldown { scope, until, reason, is_guess, .. } => {
+        AccountEffect::Cooldown { scope, until, reason, is_estimated, .. } => {
             let scope = match scope {
                 CooldownScope::Account => "account".to_owned(),
                 CooldownScope::Family(family) => format!("family {family}"),
@@ -58,7 +58,7 @@ fn short(verdict: &Verdict) -> String {
                 CooldownScope::Fast => "fast".to_owned(),
             };
             let seconds = until.duration_since(now()).as_secs();
-            let guess = if *is_guess { " guess" } else { "" };
+            let guess = if *is_estimated { " guess" } else { "" };
             format!("{scope} {seconds} {reason:?}{guess}")
         }
         AccountEffect::Suspect { reason } => format!("suspect {reason:?}"),
@@ -468,14 +468,14 @@ fn overload_is_short_and_server_errors_are_strikes() {
         let verdict = classify(&failure, &facts(Bedrock), now(), 0);
         assert_eq!(verdict.account, AccountEffect::CountFailure { reason });
     }
-    for failure in [CallFailure::NotAsked, CallFailure::InvalidAnswer] {
+    for failure in [CallFailure::NotAsked, CallFailure::InvalidResponse] {
         let told = classify(&failure, &facts(Bedrock), now(), 0);
         assert_eq!(short(&told), "try another, nothing");
     }
     // The upstream can bill these answers, so no second call is made for the same request.
     for (failure, expect) in [
-        (CallFailure::UnusableAnswer, "pass on, nothing"),
-        (CallFailure::BrokenAnswer, "pass on, failure Unreachable"),
+        (CallFailure::UnusableResponse, "pass on, nothing"),
+        (CallFailure::IncompleteResponse, "pass on, failure Unreachable"),
     ] {
         let verdict = classify(&failure, &facts(Bedrock), now(), 0);
         assert_eq!(short(&verdict), expect);

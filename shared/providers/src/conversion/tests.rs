@@ -167,7 +167,7 @@ fn cost_variant_has_the_bound_of_the_upstreams_protocol() {
         let plan = ConversionPlan::new(shape(client, false), &account, "gpt-5.5");
         let variant = plan.cost_variant(&account, "gpt-5.5", |_| OwnLimits::default());
         let identity = RequestIdentity { id: String::new(), created: 1 };
-        let translate = variant.translation(identity, (&body, "gpt-5.5", false)).unwrap();
+        let translate = variant.translation(identity, &body, "gpt-5.5", false).unwrap();
         assert_eq!(variant.upstream_protocol, UpstreamProtocol::Responses);
         let factors = read_cost_factors(&translate().unwrap(), variant.upstream_protocol);
         assert_eq!(factors.unwrap().output_tokens, Some(900), "{client:?}");

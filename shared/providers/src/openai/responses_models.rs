@@ -24,7 +24,7 @@ pub(super) enum ChatSupport {
 
 impl ChatSupport {
     /// The support of a model by its name. Unknown names are models of other vendors.
-    pub(super) fn of_model(model: &str) -> Self {
+    pub(super) fn from_model(model: &str) -> Self {
         let name = base_id(model);
         let name = name.rsplit('/').next().unwrap_or(name);
         let is_reasoning_family =
@@ -100,7 +100,7 @@ mod tests {
             ("codex-mini-latest", Nothing),
             ("computer-use-preview", Nothing),
         ] {
-            assert_eq!(ChatSupport::of_model(model), expected, "{model}");
+            assert_eq!(ChatSupport::from_model(model), expected, "{model}");
         }
     }
 

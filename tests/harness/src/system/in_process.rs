@@ -195,8 +195,8 @@ impl InProcessSystem {
 
     /// A relay over these stores that reaches the upstreams in another way.
     pub fn relay_through(&self, upstream: UpstreamClient) -> Relay {
-        let stores = (self.store.relay.clone(), self.queue.clone());
-        Relay::with_upstream(upstream, &self.settings, &self.pepper, stores)
+        let (store, queue) = (self.store.relay.clone(), self.queue.clone());
+        Relay::with_upstream(upstream, &self.settings, &self.pepper, store, queue)
     }
 
     /// The admin API and the console.

@@ -1,11 +1,11 @@
 //! Reads answers that are not streams.
 
 use super::MeterState;
-use crate::answer_form::begins_with_event;
 use crate::json::to_strict_json;
 use crate::meter::upstream_failure::{UpstreamFailure, is_error_answer};
 use crate::meter::upstream_object::{NestedResponse, UpstreamObject};
 use crate::meter::{AnswerEnd, text_deltas};
+use crate::response_form::begins_with_event;
 use crate::sse::SseDecoder;
 
 impl MeterState {
@@ -35,13 +35,13 @@ impl MeterState {
         let is_message = object.kind.as_deref() == Some("message");
         let is_answer = is_message || has_field || object.status.is_some();
         let is_error = matches!(self.end, AnswerEnd::Error(_));
-        let of_error = object.error.and_then(|error| error.usage);
-        let usage = object.usage.or(of_error.filter(|_| is_error));
+        let error_usage = object.error.and_then(|error| error.usage);
+        let usage = object.usage.or(error_usage.filter(|_| is_error));
         self.started = usage.as_ref().is_some_and(|usage| !is_error || usage.has_counts())
             || (is_answer && (!is_error || is_received));
         self.is_unread |= self.started && is_error && usage.is_none();
-        let told = usage.as_ref().and_then(|usage| usage.output_tokens).unwrap_or(0);
-        if self.started && told == 0 {
+        let reported = usage.as_ref().and_then(|usage| usage.output_tokens).unwrap_or(0);
+        if self.started && reported == 0 {
             self.output_chars = match text_deltas::chars_in_output(body) {
                 // Nothing is known about the output, so all of the answer counts.
                 0 if usage.is_none() => text_deltas::chars_in_utf8(body),

@@ -145,7 +145,7 @@ impl PartSequence {
         }
     }
 
-    /// Adds a delta of the part `key`, which begins with `opening` if it is new.
+    /// Adds a delta of the part `key`, which begins with `part_start` if it is new.
     pub(super) fn push_delta(
         &mut self,
         key: PartKey,
@@ -229,7 +229,7 @@ impl PartSequence {
     }
 
     /// Opens the waiting parts one after the other while the open part is whole, or all of them if
-    /// `must`.
+    /// `is_required`.
     fn open_next_parts(&mut self, is_required: bool, emit_step: &mut impl FnMut(ResponseStep<'_>)) {
         while !self.waiting_parts.is_empty()
             && (is_required || self.open_part.as_ref().is_none_or(OpenPart::is_whole))

@@ -35,7 +35,7 @@ pub(in crate::translate) fn read_request(
             .or_else(|| body.take_number("max_tokens")),
         temperature: body.take_digits("temperature"),
         top_p: body.take_digits("top_p"),
-        parallel: body.take_bool("parallel_tool_calls"),
+        parallel_tool_calls: body.take_bool("parallel_tool_calls"),
         stream: body.take_bool("stream").unwrap_or(false),
         effort: body.take_text("reasoning_effort"),
         user: body
@@ -218,7 +218,7 @@ fn read_tool<'a>(mut tool: ObjectReader<'a>, request: &mut NeutralRequest<'a>) {
 }
 
 fn read_choice(value: JsonValue<'_>, request: &mut NeutralRequest<'_>) {
-    request.choice = match to_text(value).as_deref() {
+    request.tool_choice = match to_text(value).as_deref() {
         Some("auto") => Some(ToolChoice::Auto),
         Some("none") => Some(ToolChoice::None),
         Some("required") => Some(ToolChoice::Any),
@@ -229,7 +229,7 @@ fn read_choice(value: JsonValue<'_>, request: &mut NeutralRequest<'_>) {
         |object: Option<ObjectReader<'_>>| object.and_then(|mut object| object.take_text("name"));
     if let Some(mut allowed) = choice.take_object("allowed_tools") {
         let is_required = allowed.take_text("mode").as_deref() == Some("required");
-        request.choice = Some(if is_required { ToolChoice::Any } else { ToolChoice::Auto });
+        request.tool_choice = Some(if is_required { ToolChoice::Any } else { ToolChoice::Auto });
         let tools = allowed.take_objects("tools");
         let names = tools
             .filter_map(|mut tool| {
@@ -239,7 +239,7 @@ fn read_choice(value: JsonValue<'_>, request: &mut NeutralRequest<'_>) {
         request.retain_tools(&names);
     } else {
         let named_tool = choice.take_object("function").or_else(|| choice.take_object("custom"));
-        request.choice = name(named_tool).map(ToolChoice::Named);
+        request.tool_choice = name(named_tool).map(ToolChoice::Named);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::translate::neutral_request::{
 const SEE_IMAGE: &str = "The result follows as an image.";
 
 /// Writes the request for `options.model`. Fields that the upstream does not support are added to
-/// `ask.dropped`.
+/// `request.dropped`.
 pub(in crate::translate) fn write_request(
     request: &mut NeutralRequest<'_>,
     options: &WriteOptions<'_>,
@@ -214,7 +214,7 @@ fn write_tools(body: &mut ObjectWriter<'_>, request: &NeutralRequest<'_>) {
             });
         }
     });
-    match &request.choice {
+    match &request.tool_choice {
         None => {}
         Some(ToolChoice::Auto) => body.text("tool_choice", "auto"),
         Some(ToolChoice::Any) => body.text("tool_choice", "required"),
@@ -224,7 +224,7 @@ fn write_tools(body: &mut ObjectWriter<'_>, request: &NeutralRequest<'_>) {
             choice.object("function", |function| function.text("name", name));
         }),
     }
-    if let Some(parallel) = request.parallel {
+    if let Some(parallel) = request.parallel_tool_calls {
         body.flag("parallel_tool_calls", parallel);
     }
 }
@@ -283,7 +283,7 @@ fn write_settings(
     for (name, value) in &request.shared {
         body.raw(name, Some(value));
     }
-    if request.thinking_off {
+    if request.is_thinking_off {
         body.object("thinking", |thinking| thinking.text("type", "disabled"));
     }
     if request.stream {

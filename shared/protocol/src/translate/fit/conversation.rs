@@ -35,7 +35,7 @@ pub(super) fn fit_conversation(
     if !goes_anywhere {
         place_systems(request, is_messages);
     }
-    let is_silent = !request.turns.is_empty() && !request.turns.iter().any(has_meaning);
+    let is_silent = !request.turns.is_empty() && !request.turns.iter().any(turn_has_content);
     drop_empty_turns(request, is_messages);
     if is_messages && is_silent {
         return Err(TranslationError::field(
@@ -44,7 +44,7 @@ pub(super) fn fit_conversation(
         ));
     }
     if !goes_anywhere && request.turns.iter().all(|turn| turn.role == TurnRole::System) {
-        say_systems_as_user(request);
+        convert_system_turns_to_user(request);
     }
     if !capabilities.prefill
         && request.turns.last().is_some_and(|turn| turn.role == TurnRole::Assistant)
@@ -93,7 +93,7 @@ fn place_systems(request: &mut NeutralRequest<'_>, is_messages: bool) {
 }
 
 /// Whether an API accepts the part as content of its own.
-fn is_meant(part: &TurnPart) -> bool {
+fn has_content(part: &TurnPart) -> bool {
     match part {
         TurnPart::Text(text) => !text.trim().is_empty(),
         TurnPart::Thinking { .. } | TurnPart::Redacted(_) => false,
@@ -104,8 +104,8 @@ fn is_meant(part: &TurnPart) -> bool {
     }
 }
 
-fn has_meaning(turn: &ConversationTurn) -> bool {
-    turn.parts.iter().any(is_meant)
+fn turn_has_content(turn: &ConversationTurn) -> bool {
+    turn.parts.iter().any(has_content)
 }
 
 /// Drops turns without content. Several vendors refuse an assistant's message with neither text nor
@@ -115,7 +115,7 @@ fn drop_empty_turns(request: &mut NeutralRequest<'_>, is_messages: bool) {
     let is_thinking =
         |part: &TurnPart| matches!(part, TurnPart::Thinking { .. } | TurnPart::Redacted(_));
     let is_kept = |turn: &ConversationTurn| match turn.role {
-        _ if has_meaning(turn) => true,
+        _ if turn_has_content(turn) => true,
         // Its writer knows which thinking the upstream accepts.
         TurnRole::Assistant => is_messages && turn.parts.iter().any(is_thinking),
         TurnRole::User | TurnRole::System => !is_messages,
@@ -132,9 +132,9 @@ fn drop_empty_turns(request: &mut NeutralRequest<'_>, is_messages: bool) {
     }
 }
 
-/// Says the system's texts as the user's. OpenAI answers a system message alone, which title makers
-/// and evaluations send; the Messages API and many chat templates need a user's message.
-fn say_systems_as_user(request: &mut NeutralRequest<'_>) {
+/// Turns system messages into user messages. OpenAI answers a system message alone, which title
+/// makers and evaluations send; the Messages API and many chat templates need a user's message.
+fn convert_system_turns_to_user(request: &mut NeutralRequest<'_>) {
     for turn in std::mem::take(&mut request.turns) {
         request.add_parts(TurnRole::User, turn.parts);
     }
@@ -250,7 +250,7 @@ fn declare_called_tools(request: &mut NeutralRequest<'_>) {
         names.push("tool".to_owned());
     }
     if !names.is_empty() {
-        request.choice = Some(ToolChoice::None);
+        request.tool_choice = Some(ToolChoice::None);
         let declare = |name| ToolDefinition { name, description: None, schema: None, strict: None };
         request.tools = names.into_iter().map(declare).collect();
     }

@@ -7,11 +7,11 @@ use crate::translate::neutral_request::{
 use baton_domain::model_capabilities::ModelCapabilities;
 use baton_domain::protocol::UpstreamProtocol;
 
-/// What a model is told that cannot be bound to JSON.
+/// The instruction for a model that cannot be bound to JSON.
 const ONLY_JSON: &str =
     "Answer with one JSON object and nothing else: no other text and no Markdown code fence.";
 
-/// Fits the form. A model without structured outputs is told the form in words.
+/// Fits the form. A model without structured outputs gets the form as an instruction.
 pub(super) fn fit_format(
     request: &mut NeutralRequest<'_>,
     capabilities: &ModelCapabilities,
@@ -34,7 +34,9 @@ pub(super) fn fit_format(
     }
     match request.format.take() {
         None => {}
-        Some(OutputFormat::Json) if is_messages => tell(request, ONLY_JSON.to_owned()),
+        Some(OutputFormat::Json) if is_messages => {
+            add_system_instruction(request, ONLY_JSON.to_owned());
+        }
         Some(format @ OutputFormat::Json) => request.format = Some(format),
         Some(OutputFormat::Schema { name, schema, strict }) => {
             let adapted = if is_messages { schema::to_anthropic(&schema) } else { None };
@@ -42,7 +44,10 @@ pub(super) fn fit_format(
                 let schema = adapted.map_or(schema, Into::into);
                 request.format = Some(OutputFormat::Schema { name, schema, strict });
             } else {
-                tell(request, format!("{ONLY_JSON} It must follow this JSON schema:\n{schema}"));
+                add_system_instruction(
+                    request,
+                    format!("{ONLY_JSON} It must follow this JSON schema:\n{schema}"),
+                );
                 request.format = (!is_messages).then_some(OutputFormat::Json);
             }
         }
@@ -50,7 +55,7 @@ pub(super) fn fit_format(
 }
 
 /// Adds a sentence to the system's texts above the conversation.
-fn tell(request: &mut NeutralRequest<'_>, text: String) {
+fn add_system_instruction(request: &mut NeutralRequest<'_>, text: String) {
     let part = TurnPart::Text(text);
     match request.turns.first_mut() {
         Some(first) if first.role == TurnRole::System => first.parts.push(part),

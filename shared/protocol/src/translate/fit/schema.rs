@@ -118,8 +118,8 @@ fn is_of_objects(fields: &SchemaFields<'_>) -> bool {
 /// How a keyword is written for Anthropic.
 enum KeywordForm {
     Kept,
-    /// Its meaning is said in the description.
-    Told,
+    /// Its meaning is written into the description.
+    MovedToDescription,
     Dropped,
     Schema,
     SchemaList(&'static str),
@@ -127,8 +127,8 @@ enum KeywordForm {
 }
 
 fn keyword_form(name: &str, value: JsonValue<'_>, fields: &SchemaFields<'_>) -> KeywordForm {
-    use KeywordForm::{Dropped, Kept, Schema, SchemaList, SchemaMap, Told};
-    let kept_if = |is_kept| if is_kept { Kept } else { Told };
+    use KeywordForm::{Dropped, Kept, MovedToDescription, Schema, SchemaList, SchemaMap};
+    let kept_if = |is_kept| if is_kept { Kept } else { MovedToDescription };
     let is_schema = value.fields().is_some();
     match name {
         "type" | "title" | "const" | "default" | "required" | "$ref" => Kept,
@@ -141,13 +141,13 @@ fn keyword_form(name: &str, value: JsonValue<'_>, fields: &SchemaFields<'_>) -> 
         "anyOf" => SchemaList("anyOf"),
         "allOf" => SchemaList("allOf"),
         "oneOf" if fields.find("anyOf").is_none() => SchemaList("anyOf"),
-        "additionalProperties" if is_schema => Told,
+        "additionalProperties" if is_schema => MovedToDescription,
         "additionalProperties" => Dropped,
         "format" => kept_if(value.text().is_some_and(|it| TEXT_FORMATS.contains(&it.as_ref()))),
         "pattern" => kept_if(value.text().is_some_and(|it| is_plain_pattern(&it))),
         "minItems" => kept_if(matches!(value.raw(), "0" | "1")),
         _ if REMARKS.contains(&name) => Dropped,
-        _ => Told,
+        _ => MovedToDescription,
     }
 }
 
@@ -164,22 +164,23 @@ fn write_schema(out: &mut ObjectWriter<'_>, fields: &SchemaFields<'_>) {
     if let Some(reference) = fields.find("$ref") {
         return out.json("$ref", reference.raw());
     }
-    let is_told = |(name, value): &(&str, JsonValue<'_>)| {
-        *name != "description" && matches!(keyword_form(name, *value, fields), KeywordForm::Told)
+    let is_moved = |(name, value): &(&str, JsonValue<'_>)| {
+        *name != "description"
+            && matches!(keyword_form(name, *value, fields), KeywordForm::MovedToDescription)
     };
-    let told: Vec<String> = fields
+    let moved: Vec<String> = fields
         .iter()
-        .filter(is_told)
+        .filter(is_moved)
         .map(|(name, value)| format!("{name}: {}", value.raw()))
         .collect();
     let mut description =
         fields.find("description").and_then(JsonValue::text).unwrap_or_default().into_owned();
-    if !told.is_empty() {
+    if !moved.is_empty() {
         if !description.is_empty() {
             description.push_str("\n\n");
         }
         description.push('{');
-        description.push_str(&told.join(", "));
+        description.push_str(&moved.join(", "));
         description.push('}');
     }
     let mut is_described = description.is_empty();
@@ -192,7 +193,7 @@ fn write_schema(out: &mut ObjectWriter<'_>, fields: &SchemaFields<'_>) {
         }
         match keyword_form(name, value, fields) {
             KeywordForm::Kept => out.json(name, value.raw()),
-            KeywordForm::Told | KeywordForm::Dropped => {}
+            KeywordForm::MovedToDescription | KeywordForm::Dropped => {}
             KeywordForm::Schema => out.object(name, |inner| write_value(inner, value)),
             KeywordForm::SchemaList(name) => out.list(name, |list| write_list(list, value)),
             KeywordForm::SchemaMap => out.object(name, |inner| write_map(inner, value)),
@@ -363,11 +364,11 @@ mod tests {
     #[test]
     fn bounds_move_to_the_description() {
         let name = json!({"type":"string","description":"A name.","maxLength":5,"minLength":1});
-        let told = "A name.\n\n{maxLength: 5, minLength: 1}";
+        let moved = "A name.\n\n{maxLength: 5, minLength: 1}";
         check(
             &json!({"type":"object","properties":{"name":name,"age":{"type":"integer","minimum":0}}}),
             &json!({"type":"object","additionalProperties":false,"properties":{
-                "name":{"type":"string","description":told},
+                "name":{"type":"string","description":moved},
                 "age":{"type":"integer","description":"{minimum: 0}"},
             }}),
         );
@@ -382,8 +383,8 @@ mod tests {
                 "description":"{additionalProperties: {\"type\":\"string\"}}"}),
         );
         let pattern = json!({"type":"string","pattern":"^(?=a)b$","format":"regex"});
-        let told = "{format: \"regex\", pattern: \"^(?=a)b$\"}";
-        check(&pattern, &json!({"type":"string","description":told}));
+        let moved = "{format: \"regex\", pattern: \"^(?=a)b$\"}";
+        check(&pattern, &json!({"type":"string","description":moved}));
     }
 
     #[test]

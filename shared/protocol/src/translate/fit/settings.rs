@@ -41,7 +41,7 @@ pub(super) fn fit_settings(
         request.dropped.add_path("stop");
         request.stop_sequences.clear();
     }
-    if !capabilities.parallel_calls && request.parallel.take().is_some() {
+    if !capabilities.parallel_calls && request.parallel_tool_calls.take().is_some() {
         request.dropped.add_path("parallel_tool_calls");
     }
     // The answer's probabilities are not translated, and Chat Completions refuses the field without
@@ -89,10 +89,10 @@ fn fit_tools_on_chat(request: &mut NeutralRequest<'_>, tools_on_chat: ToolsOnCha
 /// Switches thinking off where the client does, and for a forced tool, which excludes thinking
 /// (api-docs.deepseek.com, "Thinking mode", tool calls, 2026-11).
 fn switch_thinking(request: &mut NeutralRequest<'_>) {
-    let is_forced = matches!(request.choice, Some(ToolChoice::Any | ToolChoice::Named(_)));
+    let is_forced = matches!(request.tool_choice, Some(ToolChoice::Any | ToolChoice::Named(_)));
     let is_off = request.effort.as_deref() == Some(EffortLevel::None.as_str());
-    request.thinking_off = is_forced || is_off;
-    if request.thinking_off {
+    request.is_thinking_off = is_forced || is_off;
+    if request.is_thinking_off {
         request.effort = None;
     }
 }

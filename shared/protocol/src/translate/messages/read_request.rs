@@ -92,7 +92,7 @@ fn read_content(
     }
     let mut parts = Vec::new();
     for block in to_items(value).into_iter().flatten() {
-        read_block(block, path, (dropped, level), &mut parts)?;
+        read_block(block, path, dropped, level, &mut parts)?;
     }
     Ok(parts)
 }
@@ -100,7 +100,8 @@ fn read_content(
 fn read_block(
     value: JsonValue<'_>,
     path: &str,
-    (dropped, level): (&mut DroppedFields, usize),
+    dropped: &mut DroppedFields,
+    level: usize,
     parts: &mut Vec<TurnPart>,
 ) -> Result<(), TranslationError> {
     let Some(mut block) = ObjectReader::from_value(value) else {
@@ -132,7 +133,7 @@ fn read_block(
             is_error: block.take_bool("is_error").unwrap_or(false),
             parts: inner(&mut block, dropped)?,
         }),
-        "document" => return read_document(block, path, (dropped, level), parts),
+        "document" => return read_document(block, path, dropped, level, parts),
         "search_result" => {
             parts.extend(inner(&mut block, dropped)?);
             dropped.add_remaining(path, &block);
@@ -184,7 +185,8 @@ fn read_source(block: &mut ObjectReader<'_>) -> Option<MediaSource> {
 fn read_document(
     mut block: ObjectReader<'_>,
     path: &str,
-    (dropped, level): (&mut DroppedFields, usize),
+    dropped: &mut DroppedFields,
+    level: usize,
     parts: &mut Vec<TurnPart>,
 ) -> Result<(), TranslationError> {
     let title = block.take_nonempty_text("title");
@@ -257,14 +259,15 @@ fn read_tool<'a>(mut tool: ObjectReader<'a>, request: &mut NeutralRequest<'a>) {
 
 fn read_choice(body: &mut ObjectReader<'_>, request: &mut NeutralRequest<'_>) {
     let Some(mut choice) = body.take_object("tool_choice") else { return };
-    request.choice = match choice.take_text("type").as_deref() {
+    request.tool_choice = match choice.take_text("type").as_deref() {
         Some("auto") => Some(ToolChoice::Auto),
         Some("any") => Some(ToolChoice::Any),
         Some("none") => Some(ToolChoice::None),
         Some("tool") => choice.take_text("name").map(ToolChoice::Named),
         _ => None,
     };
-    request.parallel = choice.take_bool("disable_parallel_tool_use").map(|disabled| !disabled);
+    request.parallel_tool_calls =
+        choice.take_bool("disable_parallel_tool_use").map(|disabled| !disabled);
     request.dropped.add_remaining("tool_choice", &choice);
 }
 
@@ -293,7 +296,7 @@ fn read_thinking<'a>(body: &mut ObjectReader<'a>, request: &mut NeutralRequest<'
     let budget = thinking.take_number("budget_tokens");
     let is_off = thinking.take_text("type").as_deref() == Some("disabled");
     request.shows_thinking = !is_off;
-    request.summary = thinking.take_text("display").as_deref() == Some("summarized");
+    request.wants_summary = thinking.take_text("display").as_deref() == Some("summarized");
     if request.effort.is_none() {
         request.effort = match budget {
             _ if is_off => Some("none"),

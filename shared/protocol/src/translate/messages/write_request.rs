@@ -2,7 +2,7 @@
 
 use crate::translate::PromptCaching;
 use crate::translate::WriteOptions;
-use crate::translate::continuation::is_own_state;
+use crate::translate::continuation::is_baton_state;
 use crate::translate::json_reader::is_object;
 use crate::translate::json_writer::{ArrayWriter, ObjectWriter, write_object_within};
 use crate::translate::neutral_request::{
@@ -17,7 +17,7 @@ use baton_domain::model_capabilities::{
 const BUDGET_MIN: u64 = 1_024;
 
 /// Writes the request for `options.model`. Fields that the upstream does not support are added to
-/// `ask.dropped`.
+/// `request.dropped`.
 pub(in crate::translate) fn write_request(
     request: &mut NeutralRequest<'_>,
     options: &WriteOptions<'_>,
@@ -103,7 +103,7 @@ impl ModelParameters {
     ) -> Self {
         let default = output_tokens_default.unwrap_or_else(|| capabilities.default_max_tokens());
         let mut max_tokens = request.max_tokens.unwrap_or(default);
-        let is_forced = matches!(request.choice, Some(ToolChoice::Any | ToolChoice::Named(_)));
+        let is_forced = matches!(request.tool_choice, Some(ToolChoice::Any | ToolChoice::Named(_)));
         let level = |text| EffortLevel::parse(text).unwrap_or(EffortLevel::High);
         let effort = request.effort.as_deref().map(level);
         let is_thinking = effort.is_some_and(|level| level != EffortLevel::None);
@@ -203,7 +203,7 @@ fn is_accepted(part: &TurnPart) -> bool {
     match part {
         TurnPart::Text(text) => !text.trim().is_empty(),
         TurnPart::Thinking { signature, .. } => {
-            signature.as_deref().is_some_and(|signature| !is_own_state(signature))
+            signature.as_deref().is_some_and(|signature| !is_baton_state(signature))
         }
         _ => true,
     }
@@ -339,8 +339,10 @@ fn write_tools(body: &mut ObjectWriter<'_>, request: &NeutralRequest<'_>, is_mar
             }
         });
     }
-    let choice =
-        request.choice.clone().or((request.parallel == Some(false)).then_some(ToolChoice::Auto));
+    let choice = request
+        .tool_choice
+        .clone()
+        .or((request.parallel_tool_calls == Some(false)).then_some(ToolChoice::Auto));
     let Some(choice) = choice.filter(|_| !request.tools.is_empty()) else { return };
     body.object("tool_choice", |fields| {
         match &choice {
@@ -352,7 +354,7 @@ fn write_tools(body: &mut ObjectWriter<'_>, request: &NeutralRequest<'_>, is_mar
                 fields.text("name", name);
             }
         }
-        if let (Some(parallel), true) = (request.parallel, choice != ToolChoice::None) {
+        if let (Some(parallel), true) = (request.parallel_tool_calls, choice != ToolChoice::None) {
             fields.flag("disable_parallel_tool_use", !parallel);
         }
     });
@@ -409,7 +411,7 @@ fn write_settings(
     } else if plan.adaptive {
         body.object("thinking", |thinking| {
             thinking.text("type", "adaptive");
-            if request.summary {
+            if request.wants_summary {
                 thinking.text("display", "summarized");
             }
         });

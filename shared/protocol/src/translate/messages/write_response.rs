@@ -34,24 +34,24 @@ impl MessagesWriter {
                 self.write_held(context, out);
             }
         }
-        self.write_shown(context, step, out);
+        self.write_visible_step(context, step, out);
     }
 
     /// Writes the thinking that was held. The client has to return it together with the calls.
     fn write_held(&mut self, context: &ResponseContext, out: &mut Vec<u8>) {
         for (text, signature) in std::mem::take(&mut self.held.parts) {
-            self.write_shown(context, &ResponseStep::Open(PartStart::Thinking), out);
+            self.write_visible_step(context, &ResponseStep::Open(PartStart::Thinking), out);
             if !text.is_empty() {
-                self.write_shown(context, &ResponseStep::Delta(&text), out);
+                self.write_visible_step(context, &ResponseStep::Delta(&text), out);
             }
             if !signature.is_empty() {
-                self.write_shown(context, &ResponseStep::Signature(&signature), out);
+                self.write_visible_step(context, &ResponseStep::Signature(&signature), out);
             }
-            self.write_shown(context, &ResponseStep::Close, out);
+            self.write_visible_step(context, &ResponseStep::Close, out);
         }
     }
 
-    fn write_shown(
+    fn write_visible_step(
         &mut self,
         context: &ResponseContext,
         step: &ResponseStep<'_>,

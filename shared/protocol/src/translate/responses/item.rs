@@ -2,7 +2,7 @@
 
 use crate::translate::ResponseContext;
 use crate::translate::chat::is_cut_object;
-use crate::translate::continuation::is_own_state;
+use crate::translate::continuation::is_baton_state;
 use crate::translate::json_writer::{ObjectWriter, object_to_string};
 use crate::translate::neutral_request::{ToolCall, freeform_input};
 use crate::translate::neutral_response::ResponsePart;
@@ -23,7 +23,7 @@ pub(super) fn item_id(
     format!("{kind}_{response_id}_{index}")
 }
 
-/// Writes an item. If it is not `done`, its content is still empty.
+/// Writes an item. If not `is_complete`, its content is still empty.
 pub(super) fn write_item(
     fields: &mut ObjectWriter<'_>,
     context: &ResponseContext,
@@ -76,7 +76,7 @@ pub(super) fn write_item(
 /// nothing is stored here. The client treats it as opaque, like OpenAI's encrypted content. The state of a
 /// chat upstream is complete in itself.
 fn seal_thinking(text: &str, signature: &str) -> String {
-    if is_own_state(signature) {
+    if is_baton_state(signature) {
         return signature.to_owned();
     }
     object_to_string(|block| {

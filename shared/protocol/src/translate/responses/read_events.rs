@@ -1,7 +1,7 @@
 //! Reads the events of a streamed response (developers.openai.com, "Streaming events", 2026-11).
 //!
-//! Items come one after the other. If a server interleaves them, the first one is told as it comes,
-//! and the others when they end, since the event that ends an item has all of it.
+//! Items come one after the other. If a server interleaves them, the first one is passed on as it
+//! arrives, and the others when they end, since the event that ends an item has all of it.
 
 use super::read_response::{OutputReader, call_arguments, close_thinking};
 use crate::sse::SseEvent;
@@ -19,7 +19,7 @@ pub(in crate::translate) struct ResponsesReader {
     held_bytes: usize,
 }
 
-/// The item that is told as it comes.
+/// The item that is passed on as it arrives.
 #[derive(Debug)]
 struct OpenItem {
     index: u64,
@@ -42,7 +42,7 @@ enum DeltaKind {
     Refusal,
     /// The summary of the reasoning.
     Summary,
-    /// The reasoning itself, which only open models tell.
+    /// The reasoning itself, which only open-weight models send.
     ReasoningText,
     Arguments,
 }

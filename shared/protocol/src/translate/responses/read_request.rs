@@ -5,7 +5,7 @@
 
 use crate::json::JsonValue;
 use crate::translate::TranslationError;
-use crate::translate::continuation::is_own_state;
+use crate::translate::continuation::is_baton_state;
 use crate::translate::json_reader::{
     DroppedFields, NESTED_CONTENT_MAX, ObjectReader, parse_document, to_items, to_text,
 };
@@ -66,7 +66,7 @@ pub(in crate::translate) fn read_request(
         max_tokens: body.take_number("max_output_tokens"),
         temperature: body.take_digits("temperature"),
         top_p: body.take_digits("top_p"),
-        parallel: body.take_bool("parallel_tool_calls"),
+        parallel_tool_calls: body.take_bool("parallel_tool_calls"),
         stream: body.take_bool("stream").unwrap_or(false),
         include_usage: true,
         user: body.take_nonempty_text("user"),
@@ -106,7 +106,7 @@ fn read_settings<'a>(
         request.effort = reasoning.take_text("effort");
         let summary =
             reasoning.take_text("summary").or_else(|| reasoning.take_text("generate_summary"));
-        request.summary = summary.is_some();
+        request.wants_summary = summary.is_some();
         dropped.add_remaining("reasoning", &reasoning);
     }
     if let Some(mut settings) = body.take_object("text") {
@@ -228,7 +228,7 @@ fn leave_out(kind: &str, request: &mut NeutralRequest<'_>) {
 /// upstream's own block with the signature. Otherwise only its summary is usable.
 fn read_reasoning(item: &mut ObjectReader<'_>) -> Option<TurnPart> {
     let sealed = item.take_text("encrypted_content").unwrap_or_default();
-    if is_own_state(&sealed) {
+    if is_baton_state(&sealed) {
         return Some(TurnPart::Thinking { text: read_summary(item), signature: Some(sealed) });
     }
     let document = parse_document(sealed.as_bytes()).ok();
@@ -354,7 +354,7 @@ fn read_tool<'a>(
 }
 
 fn read_choice(value: JsonValue<'_>, request: &mut NeutralRequest<'_>) {
-    request.choice = match to_text(value).as_deref() {
+    request.tool_choice = match to_text(value).as_deref() {
         Some("auto") => Some(ToolChoice::Auto),
         Some("none") => Some(ToolChoice::None),
         Some("required") => Some(ToolChoice::Any),
@@ -363,11 +363,12 @@ fn read_choice(value: JsonValue<'_>, request: &mut NeutralRequest<'_>) {
     let Some(mut choice) = ObjectReader::from_value(value) else { return };
     match choice.take_text("type").as_deref() {
         Some("function" | "custom") => {
-            request.choice = choice.take_text("name").map(ToolChoice::Named);
+            request.tool_choice = choice.take_text("name").map(ToolChoice::Named);
         }
         Some("allowed_tools") => {
             let is_required = choice.take_text("mode").as_deref() == Some("required");
-            request.choice = Some(if is_required { ToolChoice::Any } else { ToolChoice::Auto });
+            request.tool_choice =
+                Some(if is_required { ToolChoice::Any } else { ToolChoice::Auto });
             let tools = choice.take_objects("tools");
             let names = tools.filter_map(|mut tool| tool.take_text("name")).collect();
             request.retain_tools(&names);

@@ -184,7 +184,7 @@ fn write_assistant(
     dropped: &mut DroppedFields,
 ) {
     let mut text = String::new();
-    let last_said = parts.iter().rposition(is_said);
+    let last_said = parts.iter().rposition(can_follow_reasoning);
     for (index, part) in parts.iter().enumerate() {
         if let TurnPart::Text(piece) = part {
             text.push_str(piece);
@@ -228,7 +228,7 @@ fn flush_text(items: &mut ArrayWriter<'_>, text: &mut String) {
 }
 
 /// Whether a part of an answer becomes an item that can follow reasoning.
-fn is_said(part: &TurnPart) -> bool {
+fn can_follow_reasoning(part: &TurnPart) -> bool {
     match part {
         TurnPart::Text(text) => !text.is_empty(),
         TurnPart::Call(_) => true,
@@ -264,7 +264,7 @@ fn write_tools(body: &mut ObjectWriter<'_>, request: &NeutralRequest<'_>) {
     body.list("tools", |tools| {
         request.tools.iter().for_each(|tool| tools.object(|fields| write_tool(fields, tool)));
     });
-    match &request.choice {
+    match &request.tool_choice {
         None => {}
         Some(ToolChoice::Auto) => body.text("tool_choice", "auto"),
         Some(ToolChoice::Any) => body.text("tool_choice", "required"),
@@ -274,7 +274,7 @@ fn write_tools(body: &mut ObjectWriter<'_>, request: &NeutralRequest<'_>) {
             choice.text("name", name);
         }),
     }
-    if let Some(parallel) = request.parallel {
+    if let Some(parallel) = request.parallel_tool_calls {
         body.flag("parallel_tool_calls", parallel);
     }
 }
@@ -291,7 +291,7 @@ fn write_tool(fields: &mut ObjectWriter<'_>, tool: &ToolDefinition<'_>) {
     fields.flag("strict", tool.strict == Some(true));
 }
 
-/// Writes how much to think, and what is told of it. A summary is requested only for a client that
+/// Writes the effort, and whether a summary of the reasoning is requested: only for a client that
 /// asks for one, because OpenAI refuses it to organizations that are not verified
 /// (continuedev/continue #12031, 2026-04).
 fn write_reasoning(
@@ -302,12 +302,12 @@ fn write_reasoning(
     let is_known = options.capabilities.efforts != EffortLevels::ALL;
     let fit = |effort| if is_known { effort } else { accepted_effort(effort) };
     let effort = request.effort.as_deref().map(fit);
-    if effort.is_some() || request.summary {
+    if effort.is_some() || request.wants_summary {
         body.object("reasoning", |reasoning| {
             if let Some(effort) = effort {
                 reasoning.text("effort", effort);
             }
-            if request.summary {
+            if request.wants_summary {
                 reasoning.text("summary", "auto");
             }
         });

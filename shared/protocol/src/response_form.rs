@@ -2,12 +2,12 @@
 //! answers with success too, but with a page or with nothing.
 
 use crate::json::{is_json_object, strip_byte_order_mark, to_strict_json};
-use crate::meter::{AnswerStart, UsageMeter, has_answer_field};
+use crate::meter::{AnswerStart, UsageMeter, has_response_field};
 use baton_domain::protocol::UpstreamProtocol;
 
 /// Why the answer is not one of the vendor's API.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadAnswerForm {
+pub enum ResponseFormError {
     /// The body is empty.
     #[error("it is empty")]
     Empty,
@@ -40,17 +40,17 @@ pub enum BadAnswerForm {
 /// finite are accepted, since most clients read them.
 ///
 /// # Errors
-/// [`BadAnswerForm`]
-pub fn check_whole_answer(
+/// [`ResponseFormError`]
+pub fn check_whole_response(
     content_type: Option<&[u8]>,
     body: &[u8],
     asks_for_stream: bool,
-) -> Result<(), BadAnswerForm> {
+) -> Result<(), ResponseFormError> {
     let body = strip_byte_order_mark(body);
-    let first = body.trim_ascii_start().first().ok_or(BadAnswerForm::Empty)?;
+    let first = body.trim_ascii_start().first().ok_or(ResponseFormError::Empty)?;
     check_content_type(content_type, asks_for_stream)?;
     if *first == b'<' {
-        return Err(BadAnswerForm::Page);
+        return Err(ResponseFormError::Page);
     }
     let is_answer =
         is_json_object(&to_strict_json(body)) || (asks_for_stream && begins_with_event(body));
@@ -59,45 +59,50 @@ pub fn check_whole_answer(
         Some(kind) if !media_type(kind).ends_with(b"json") => {
             Err(wrong_type(kind, asks_for_stream))
         }
-        _ => Err(BadAnswerForm::NotAnObject),
+        _ => Err(ResponseFormError::NotAnObject),
     }
 }
 
 /// Checks that an answer with this content type can be JSON, or events of a stream.
 ///
 /// # Errors
-/// [`BadAnswerForm::ContentType`]
+/// [`ResponseFormError::ContentType`]
 pub fn check_content_type(
     content_type: Option<&[u8]>,
     asks_for_stream: bool,
-) -> Result<(), BadAnswerForm> {
+) -> Result<(), ResponseFormError> {
     match content_type.filter(|kind| !may_be_json(kind)) {
         Some(kind) => Err(wrong_type(kind, asks_for_stream)),
         None => Ok(()),
     }
 }
 
-fn wrong_type(content_type: &[u8], asks_for_stream: bool) -> BadAnswerForm {
+fn wrong_type(content_type: &[u8], asks_for_stream: bool) -> ResponseFormError {
     let expected = if asks_for_stream { "events" } else { "JSON" };
-    BadAnswerForm::ContentType { given: printable_media_type(content_type), expected }
+    ResponseFormError::ContentType { given: printable_media_type(content_type), expected }
 }
 
-/// Checks that a whole answer, which has passed [`check_whole_answer`], has a field of an answer of
+/// Checks that a whole answer, which has passed [`check_whole_response`], has a field of an answer of
 /// this protocol, or usage, in its outermost object. Events without a content type need an event of an API.
 ///
 /// # Errors
-/// [`BadAnswerForm`]
-pub fn check_answer_fields(body: &[u8], protocol: UpstreamProtocol) -> Result<(), BadAnswerForm> {
+/// [`ResponseFormError`]
+pub fn check_response_fields(
+    body: &[u8],
+    protocol: UpstreamProtocol,
+) -> Result<(), ResponseFormError> {
     if begins_with_event(body) {
         let mut meter = UsageMeter::for_stream();
         meter.observe(body);
         let is_answer = *meter.first_event() == AnswerStart::Event;
         let is_billed = is_answer || meter.finish(0).has_billed_part;
         let text = String::from_utf8_lossy(body);
-        return is_billed.then_some(()).ok_or_else(|| BadAnswerForm::NoEvents(quote_start(&text)));
+        return is_billed
+            .then_some(())
+            .ok_or_else(|| ResponseFormError::NoEvents(quote_start(&text)));
     }
-    let has_field = has_answer_field(&to_strict_json(body), protocol);
-    has_field.then_some(()).ok_or(BadAnswerForm::NoFields)
+    let has_field = has_response_field(&to_strict_json(body), protocol);
+    has_field.then_some(()).ok_or(ResponseFormError::NoFields)
 }
 
 /// The most characters of an upstream's text that an error quotes.
@@ -143,16 +148,16 @@ pub(crate) fn begins_with_event(body: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use BadAnswerForm::{Empty, NotAnObject, Page};
+    use ResponseFormError::{Empty, NotAnObject, Page};
 
-    fn wrong_type_error(given: &str, expected: &'static str) -> BadAnswerForm {
-        BadAnswerForm::ContentType { given: given.to_owned(), expected }
+    fn wrong_type_error(given: &str, expected: &'static str) -> ResponseFormError {
+        ResponseFormError::ContentType { given: given.to_owned(), expected }
     }
 
     #[test]
     fn web_pages_and_non_json_answers_are_refused() {
-        let check = |kind: Option<&str>, body: &str, expect: Result<(), BadAnswerForm>| {
-            let seen = check_whole_answer(kind.map(str::as_bytes), body.as_bytes(), false);
+        let check = |kind: Option<&str>, body: &str, expect: Result<(), ResponseFormError>| {
+            let seen = check_whole_response(kind.map(str::as_bytes), body.as_bytes(), false);
             assert_eq!(seen, expect, "{kind:?} {body}");
         };
         let json = Some("application/json");
@@ -206,7 +211,7 @@ mod tests {
     #[test]
     fn event_stream_without_content_type_is_accepted() {
         let check = |kind: Option<&str>, body: &str| {
-            check_whole_answer(kind.map(str::as_bytes), body.as_bytes(), true)
+            check_whole_response(kind.map(str::as_bytes), body.as_bytes(), true)
         };
         for body in [
             "data: {}\n\n",
@@ -229,7 +234,7 @@ mod tests {
     fn answers_have_a_field_of_their_protocol() {
         use UpstreamProtocol::{Chat, Messages, Responses};
         let check = |protocol, body: &str, is_answer: bool| {
-            let seen = check_answer_fields(body.as_bytes(), protocol).is_ok();
+            let seen = check_response_fields(body.as_bytes(), protocol).is_ok();
             assert_eq!(seen, is_answer, "{protocol:?} {body}");
         };
         for (protocol, answer) in [
@@ -269,12 +274,13 @@ mod tests {
 
     #[test]
     fn errors_name_the_form_that_came() {
-        let error = check_whole_answer(Some(b"text/html; charset=utf-8"), b"{}", true).unwrap_err();
+        let error =
+            check_whole_response(Some(b"text/html; charset=utf-8"), b"{}", true).unwrap_err();
         assert_eq!(
             error.to_string(),
             "the upstream answered with success and `text/html` instead of events"
         );
-        let error = BadAnswerForm::NoEvents(quote_start("<a>\n\u{1b}"));
+        let error = ResponseFormError::NoEvents(quote_start("<a>\n\u{1b}"));
         assert!(error.to_string().ends_with(r#"came: "<a>\n\u{1b}""#), "{error}");
     }
 }
