@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -97,6 +98,8 @@ const KINDS: [(&str, Protocol, &str); 4] = [
 const CLIENTS: [&str; 4] = ["messages", "chat", "responses", "bedrock"];
 
 struct OddAnswers {
+    /// The number of the next request.
+    serial: AtomicUsize,
     class: AttackClass,
     system: TestSystem,
     upstream: OddUpstream,
@@ -159,7 +162,7 @@ impl OddAnswers {
     ) -> Option<Asked> {
         let form = if is_stream { "stream" } else { "whole" };
         let name = format!("{} to {client} from {}, {form}", odd.name, target.kind);
-        let case = format!("{}-{is_limited}", name.replace(['"', '\\'], ""));
+        let case = self.serial.fetch_add(1, Ordering::Relaxed).to_string();
         self.upstream.set(&case, answer);
         let key = if is_limited { &target.limited } else { &target.free };
         let (path, body) = call(client, target.model, &format!("case-{case}"), is_stream);
@@ -359,7 +362,7 @@ fn framed(odd: &Odd) -> Option<Vec<u8>> {
 pub(crate) async fn run(class: AttackClass) {
     let system = TestSystem::builder().env("BATON_LOG", "error").start().await;
     let upstream = OddUpstream::start().await;
-    let all = OddAnswers { class, system, upstream };
+    let all = OddAnswers { serial: AtomicUsize::default(), class, system, upstream };
     for (kind_at, (kind, protocol, model)) in KINDS.into_iter().enumerate() {
         let (streams, wholes) = (odd_streams(protocol), odd_wholes(protocol));
         for (client_at, client) in CLIENTS.into_iter().enumerate() {

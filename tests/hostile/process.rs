@@ -31,9 +31,6 @@ pub(crate) fn reset_peak(process: u32) -> u64 {
 /// The longest time for `GET /health`, in a debug build on a machine that runs other tests too.
 pub(crate) const HEALTH_MAX: Duration = Duration::from_secs(2);
 
-/// The longest time for it while very many streams run in this process and in Baton.
-pub(crate) const BUSY_HEALTH_MAX: Duration = Duration::from_secs(6);
-
 /// Asks `GET /health` until it is stopped.
 pub(crate) struct HealthWatch {
     is_over: Arc<AtomicBool>,

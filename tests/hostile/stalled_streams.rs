@@ -16,9 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::bad_upstream::{begin, delta, frame, request};
 use crate::class::AttackClass;
-use crate::process::{
-    BUSY_HEALTH_MAX, HEALTH_MAX, HealthWatch, RESIDENT_MB_MAX, address, memory_mb,
-};
+use crate::process::{HEALTH_MAX, HealthWatch, RESIDENT_MB_MAX, address, health, memory_mb};
 
 /// How long the upstream sends.
 const SENDING: Duration = Duration::from_secs(4);
@@ -229,12 +227,13 @@ pub(crate) async fn unread(class: AttackClass) {
         });
         tokio::time::sleep(SENDING / 2).await;
         let most = memory_mb(system.process_id(), "VmHWM");
-        let seen = watch.finish(BUSY_HEALTH_MAX).await;
+        let seen = watch.finish(HEALTH_MAX).await;
         println!("  {name}: {} unread streams, {most} MB at most, health {seen:?}", streams.len());
         class.check(&format!("{name}: memory"), most < RESIDENT_MB_MAX, || {
             format!("{most} MB resident")
         });
-        class.record(&format!("{name}: health"), seen.map(drop));
+        let said = health(relay).await;
+        class.check(&format!("{name}: health"), said == "200", || said.clone());
     }
 }
 
