@@ -150,7 +150,7 @@ fn right_forms(plain: &[u8]) -> Vec<Coded> {
     }
     // Windows from 1 KiB to 8 MiB, with each eighth between them.
     for window in 0..=0x68 {
-        if window % 8 == 0 || window > 0x60 || window < 8 {
+        if window % 8 == 0 || !(8..=0x60).contains(&window) {
             forms.push(coded(format!("window {window:#x}"), "zstd", raw(window, plain)));
         }
     }
@@ -213,7 +213,7 @@ fn wrong_forms(plain: &[u8]) -> Vec<Coded> {
         forms.push(coded(name, "zstd", body));
     }
     for window in 0x69..=0xff {
-        if window % 8 == 0 || window < 0x70 || window > 0xf8 {
+        if window % 8 == 0 || !(0x70..=0xf8).contains(&window) {
             forms.push(coded(format!("window {window:#x}"), "zstd", raw(window, plain)));
         }
     }

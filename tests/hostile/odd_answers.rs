@@ -28,11 +28,14 @@ const PERMITTED: u64 = 1_000;
 /// The number of simultaneous requests.
 const AT_ONCE: usize = 8;
 
+/// The answers by case, and how often each was sent.
+type Answers = HashMap<String, (Vec<u8>, usize)>;
+
 /// An upstream that answers by the word in the request that begins with `case-`.
 #[derive(Clone)]
 struct OddUpstream {
     address: SocketAddr,
-    answers: Arc<Mutex<HashMap<String, (Vec<u8>, usize)>>>,
+    answers: Arc<Mutex<Answers>>,
 }
 
 impl OddUpstream {
@@ -115,6 +118,7 @@ struct Target {
 }
 
 /// A request that was answered, until its record is checked.
+#[expect(clippy::struct_excessive_bools, reason = "independent observations")]
 struct Asked {
     name: String,
     id: String,
@@ -284,8 +288,8 @@ fn readable(response: &ClientResponse) -> String {
     let coding = response.header("content-encoding").unwrap_or_default().to_lowercase();
     if coding.contains("gzip") {
         let mut decoded = Vec::new();
-        let mut decoder = flate2::read::MultiGzDecoder::new(plain.as_slice());
-        if decoder.read_to_end(&mut decoded).is_ok() {
+        let mut reader = flate2::read::MultiGzDecoder::new(plain.as_slice());
+        if reader.read_to_end(&mut decoded).is_ok() {
             plain = decoded;
         }
     }

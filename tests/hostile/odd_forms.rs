@@ -23,6 +23,7 @@ pub(crate) enum Protocol {
 }
 
 /// An answer in an odd form.
+#[expect(clippy::struct_excessive_bools, reason = "independent properties")]
 #[derive(Clone)]
 pub(crate) struct Odd {
     pub(crate) name: String,
@@ -60,7 +61,8 @@ impl Odd {
         Self::new(name, body, SSE)
     }
 
-    pub(crate) fn whole(name: impl Into<String>, body: impl ToString) -> Self {
+    #[expect(clippy::needless_pass_by_value, reason = "texts and values")]
+    pub(crate) fn whole(name: impl Into<String>, body: impl std::fmt::Display) -> Self {
         Self::new(name, body.to_string(), JSON)
     }
 

@@ -125,7 +125,8 @@ fn unnamed_streams(protocol: Protocol) -> Vec<Odd> {
         odd.push(Odd::stream("empty usage", sse(protocol, &empty)).without_usage());
     } else {
         let mut hidden = all.clone();
-        let sorted = all.iter().map(|(_, data)| format!("data: {data}\n\n")).collect();
+        let sorted =
+            all.iter().map(|(_, data)| format!("data: {data}\n\n")).collect::<Vec<_>>().concat();
         odd.push(Odd::stream("fields in the order of the alphabet", sorted).framed());
         hidden[0].1["message"]["usage"] = json!({});
         hidden[5].1["usage"] = json!({});

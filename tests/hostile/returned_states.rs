@@ -40,7 +40,7 @@ fn seal(json: &str) -> String {
 type StatePlace =
     (&'static str, &'static str, &'static str, &'static str, fn(&str, &[String]) -> Value);
 
-fn turns(model: &str, content: Vec<Value>) -> Value {
+fn turns(model: &str, content: &[Value]) -> Value {
     json!({"model": model, "max_tokens": 9, "messages": [
         {"role": "user", "content": "hi"},
         {"role": "assistant", "content": content},
@@ -52,14 +52,14 @@ fn thinking(model: &str, states: &[String]) -> Value {
     let block = |state: &String| json!({"type": "thinking", "thinking": "a", "signature": state});
     let mut content: Vec<_> = states.iter().map(block).collect();
     content.push(json!({"type": "text", "text": "x"}));
-    turns(model, content)
+    turns(model, &content)
 }
 
 fn redacted(model: &str, states: &[String]) -> Value {
     let block = |state: &String| json!({"type": "redacted_thinking", "data": state});
     let mut content: Vec<_> = states.iter().map(block).collect();
     content.push(json!({"type": "text", "text": "x"}));
-    turns(model, content)
+    turns(model, &content)
 }
 
 fn signed_call(model: &str, states: &[String]) -> Value {

@@ -110,8 +110,8 @@ async fn send(mut stream: TcpStream, sending: Sending) -> std::io::Result<()> {
         stream.write_all(piece).await?;
         tokio::time::sleep(sending.pause).await;
     }
-    while sending.is_endless {
-        stream.write_all(sending.pieces.last().map_or(&[][..], Vec::as_slice)).await?;
+    while let Some(last) = sending.pieces.last().filter(|_| sending.is_endless) {
+        stream.write_all(last).await?;
         // Enough for all buffers, without much work here.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
@@ -193,7 +193,11 @@ fn unread_kinds() -> Vec<Unread> {
         kind("small events", "anthropic", MESSAGES, events(&small)),
         kind("large events for a Chat client", "anthropic", CHAT, events(&large)),
         kind("frames", "bedrock", MESSAGES, frames()),
-        kind("gzip", "anthropic", MESSAGES, gzip_flood(&small.repeat(20))),
+        // Each of these needs much work, since the system buffers gzip that contains very many events.
+        Unread {
+            count: (30, 4),
+            ..kind("gzip", "anthropic", MESSAGES, gzip_flood(&small.repeat(20)))
+        },
         Unread { count: (2_000, 10), ..kind("2,000 clients", "anthropic", MESSAGES, coded()) },
     ]
 }
@@ -214,7 +218,7 @@ pub(crate) async fn unread(class: AttackClass) {
             format!("{} of {count}", streams.len())
         });
         tokio::time::sleep(SENDING / 2).await;
-        let asking = (0..HONEST).map(|_| honest.ask("[[text;events=300]]"));
+        let asking = (0..HONEST).map(|_| honest.ask("[[text;events=50]]"));
         let complete = join_all(asking).await;
         let whole = |answer: &&_| is_complete(answer);
         let whole = complete.iter().filter(whole).count();
