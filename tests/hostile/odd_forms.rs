@@ -61,7 +61,6 @@ impl Odd {
         Self::new(name, body, SSE)
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "texts and values")]
     pub(crate) fn whole(name: impl Into<String>, body: impl std::fmt::Display) -> Self {
         Self::new(name, body.to_string(), JSON)
     }
