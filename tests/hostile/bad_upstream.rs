@@ -90,7 +90,7 @@ fn event(name: &str, data: &str) -> String {
     format!("event: {name}\ndata: {data}\n\n")
 }
 
-fn begin(model: &str) -> String {
+pub(crate) fn begin(model: &str) -> String {
     let data = format!(
         r#"{{"type":"message_start","message":{{"id":"msg_1","type":"message","role":"assistant","model":"{model}","content":[],"usage":{{"input_tokens":3,"output_tokens":1}}}}}}"#
     );
@@ -101,14 +101,14 @@ fn begin(model: &str) -> String {
         )
 }
 
-fn delta(text: &str) -> String {
+pub(crate) fn delta(text: &str) -> String {
     let data = format!(
         r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"text_delta","text":"{text}"}}}}"#
     );
     event("content_block_delta", &data)
 }
 
-fn end() -> String {
+pub(crate) fn end() -> String {
     event(
         "message_delta",
         r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":2}}"#,
@@ -121,14 +121,14 @@ fn whole(model: &str, usage: &str) -> String {
     )
 }
 
-fn gzip(plain: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(plain: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(plain).expect("compressed");
     encoder.finish().expect("compressed")
 }
 
 /// A Bedrock frame that contains an event.
-fn frame(json: &str) -> Vec<u8> {
+pub(crate) fn frame(json: &str) -> Vec<u8> {
     let payload = serde_json::json!({"bytes": BASE64_STANDARD.encode(json)}).to_string();
     let header = |name: &'static str, value: &'static str| {
         Header::new(name, HeaderValue::String(value.into()))

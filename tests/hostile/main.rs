@@ -22,7 +22,9 @@ mod api_faults;
 mod authorization;
 mod aws_roles;
 mod bad_upstream;
+mod bursting_streams;
 mod class;
+mod compressed_bodies;
 mod exhaustion;
 mod fields;
 mod graceful_stop;
@@ -33,15 +35,22 @@ mod limit_answers;
 mod lockout;
 mod log_forging;
 mod metadata_addresses;
+mod odd_answers;
+mod odd_forms;
+mod odd_streams;
+mod odd_wholes;
 mod openid_sign_ins;
 mod paths;
+mod plain_upstream;
 mod process;
 mod recursion;
 mod response_bombs;
+mod returned_states;
 mod slow_clients;
 mod spending;
 mod stalled_streams;
 mod steering;
+mod tool_definitions;
 mod unfinished_bodies;
 mod write_only_credentials;
 mod wrong_keys;
@@ -65,7 +74,9 @@ const CLASSES: &[(&str, ClassRunner)] = &[
     ("answers in the background", |class| Box::pin(spending::background(class))),
     ("authorization of the admin API", |class| Box::pin(authorization::run(class))),
     ("bodies without an end", |class| Box::pin(unfinished_bodies::run(class))),
+    ("bursting streams", |class| Box::pin(bursting_streams::run(class))),
     ("cardinality", |class| Box::pin(growth::cardinality(class))),
+    ("compressed request bodies", |class| Box::pin(compressed_bodies::run(class))),
     ("credentials in upstream answers", |class| Box::pin(accounts::run_echoes(class))),
     ("exhaustion by connections", |class| Box::pin(exhaustion::run(class))),
     ("failover hides an error", |class| Box::pin(account_faults::elsewhere(class))),
@@ -89,6 +100,8 @@ const CLASSES: &[(&str, ClassRunner)] = &[
     ("model names with prefixes", |class| Box::pin(fields::decorations(class))),
     ("models named in the body", |class| Box::pin(spending::named_models(class))),
     ("money limits overspent", |class| Box::pin(spending::overspending(class))),
+    ("names and schemas of tools", |class| Box::pin(tool_definitions::run(class))),
+    ("odd answers of upstreams", |class| Box::pin(odd_answers::run(class))),
     ("path tricks upstream", |class| Box::pin(paths::run(class))),
     ("quadratic work in requests", |class| Box::pin(recursion::quadratic(class))),
     ("recursion in requests", |class| Box::pin(recursion::requests(class))),
@@ -100,6 +113,7 @@ const CLASSES: &[(&str, ClassRunner)] = &[
     ("rights of AWS roles", |class| Box::pin(aws_roles::run(class))),
     ("sign-ins by OpenID", |class| Box::pin(openid_sign_ins::run(class))),
     ("slow clients", |class| Box::pin(slow_clients::run(class))),
+    ("states of earlier answers", |class| Box::pin(returned_states::run(class))),
     ("store reads without a credential", |class| Box::pin(wrong_keys::run(class))),
     ("streams of tiny events", |class| Box::pin(stalled_streams::tiny_events(class))),
     ("streams that nobody reads", |class| Box::pin(stalled_streams::unread(class))),

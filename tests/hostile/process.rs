@@ -2,7 +2,9 @@
 //! send.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use baton_test_harness::system::TestSystem;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -17,6 +19,52 @@ pub(crate) fn memory_mb(process: u32, name: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     let number = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
     number.unwrap_or(u64::MAX) / 1024
+}
+
+/// Lets `VmHWM` begin again at the present memory. Returns the present memory in MB.
+pub(crate) fn reset_peak(process: u32) -> u64 {
+    // Without the right to do so, the peak of the whole run counts.
+    let _reset = std::fs::write(format!("/proc/{process}/clear_refs"), "5");
+    memory_mb(process, "VmRSS")
+}
+
+/// The longest time for `GET /health`, in a debug build on a machine that runs other tests too.
+pub(crate) const HEALTH_MAX: Duration = Duration::from_secs(2);
+
+/// Asks `GET /health` until it is stopped.
+pub(crate) struct HealthWatch {
+    is_over: Arc<AtomicBool>,
+    asking: tokio::task::JoinHandle<(Duration, bool)>,
+}
+
+impl HealthWatch {
+    /// Starts to ask, with a pause after each answer.
+    pub(crate) fn start(relay: SocketAddr, pause: Duration) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&is_over);
+        let asking = tokio::spawn(async move {
+            let (mut longest, mut is_served) = (Duration::ZERO, true);
+            while !flag.load(Ordering::Relaxed) {
+                let began = Instant::now();
+                is_served &= health(relay).await == "200";
+                longest = longest.max(began.elapsed());
+                tokio::time::sleep(pause).await;
+            }
+            (longest, is_served)
+        });
+        Self { is_over, asking }
+    }
+
+    /// Stops. Returns the longest time for an answer, or an observation if one took longer than
+    /// `most` or was not an answer.
+    pub(crate) async fn finish(self, most: Duration) -> Result<Duration, String> {
+        self.is_over.store(true, Ordering::Relaxed);
+        match self.asking.await {
+            Ok((longest, true)) if longest < most => Ok(longest),
+            Ok((longest, is_served)) => Err(format!("{longest:?}, all answered: {is_served}")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
 }
 
 /// Opens a connection and sends `bytes`.

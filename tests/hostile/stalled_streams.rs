@@ -4,57 +4,59 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use baton_test_harness::system::{MODEL, TestKey, TestSystem, message};
-use flate2::Compression;
 use flate2::write::GzEncoder;
+use flate2::{Compress, Compression, FlushCompress};
+use futures_util::future::join_all;
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::bad_upstream::request;
+use crate::bad_upstream::{begin, delta, frame, request};
 use crate::class::AttackClass;
-use crate::process::{RESIDENT_MB_MAX, address, health, memory_mb};
+use crate::process::{HEALTH_MAX, HealthWatch, RESIDENT_MB_MAX, address, health, memory_mb};
 
-/// The streams that nobody reads.
-const STALLED: usize = 300;
-/// The keys that share them.
-const KEYS: usize = 4;
 /// How long the upstream sends.
-const SENDING: Duration = Duration::from_secs(10);
-/// The longest time for `GET /health`, in a debug build on a machine that runs other tests too.
-/// Decoding one piece takes far longer.
-const HEALTH_MAX: Duration = Duration::from_secs(2);
+const SENDING: Duration = Duration::from_secs(4);
+/// The pause between two questions to `GET /health`.
+const PAUSE: Duration = Duration::from_millis(15);
 /// The bytes of events that one piece of gzip contains.
 const BURST_BYTES: usize = 15_500_000;
+/// The streams that others read meanwhile.
+const HONEST: usize = 4;
 
-const SSE: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n";
+const SSE: &str = "content-type: text/event-stream\r\n";
+const FRAMES: &str = "content-type: application/vnd.amazon.eventstream\r\n";
+const MESSAGES: &str = "/v1/messages";
+const CHAT: &str = "/v1/chat/completions";
+const RESPONSES: &str = "/v1/responses";
+const INVOKE: &str = "/model/claude-haiku-4-5/invoke-with-response-stream";
 
-fn start_events() -> String {
-    format!(
-        "event: message_start\ndata: {{\"type\":\"message_start\",\"message\":{{\"id\":\"m\",\
-         \"type\":\"message\",\"role\":\"assistant\",\"model\":\"{MODEL}\",\"content\":[],\
-         \"usage\":{{\"input_tokens\":3,\"output_tokens\":1}}}}}}\n\n{DELTA}"
-    )
+/// What an upstream sends.
+#[derive(Clone)]
+struct Sending {
+    headers: String,
+    pieces: Arc<Vec<Vec<u8>>>,
+    /// The pause after each piece.
+    pause: Duration,
+    /// Whether the last piece is sent again and again.
+    is_endless: bool,
 }
 
-const DELTA: &str = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\
-                     \"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"a\"}}\n\n";
-
-/// What an upstream sends after the head of its answer.
-#[derive(Clone)]
-enum Sending {
-    /// Events without an end.
-    Flood,
-    /// Pieces of one gzip body, most of which contain very many events.
-    Gzip(Arc<Vec<Vec<u8>>>),
+impl Sending {
+    /// The first piece once, and the second one without an end.
+    fn endless(headers: &str, first: Vec<u8>, block: Vec<u8>) -> Self {
+        let pieces = Arc::new(vec![first, block]);
+        Self { headers: headers.to_owned(), pieces, pause: Duration::ZERO, is_endless: true }
+    }
 }
 
 /// The first events, and then three pieces of very many events.
 fn gzip_pieces() -> std::io::Result<Vec<Vec<u8>>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(start_events().as_bytes())?;
+    encoder.write_all(first_events().as_bytes())?;
     encoder.flush()?;
     let mut pieces = vec![std::mem::take(encoder.get_mut())];
     for _ in 0..3 {
@@ -63,6 +65,23 @@ fn gzip_pieces() -> std::io::Result<Vec<Vec<u8>>> {
         pieces.push(std::mem::take(encoder.get_mut()));
     }
     Ok(pieces)
+}
+
+fn first_events() -> String {
+    begin(MODEL) + &delta("a")
+}
+
+/// The first events in gzip, and a block of events that can follow itself.
+fn gzip_flood(block: &str) -> Sending {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(first_events().as_bytes()).expect("compressed");
+    encoder.flush().expect("compressed");
+    let first = std::mem::take(encoder.get_mut());
+    // A full flush makes the block independent of what precedes it.
+    let mut compress = Compress::new(Compression::fast(), false);
+    let mut bytes = Vec::with_capacity(block.len() + 1_024);
+    compress.compress_vec(block.as_bytes(), &mut bytes, FlushCompress::Full).expect("compressed");
+    Sending::endless(&format!("{SSE}content-encoding: gzip\r\n"), first, bytes)
 }
 
 async fn start_upstream(sending: Sending) -> SocketAddr {
@@ -74,7 +93,7 @@ async fn start_upstream(sending: Sending) -> SocketAddr {
             tokio::spawn(async move {
                 let sent = send(stream, sending);
                 // Baton can close the connection first.
-                let _sent = tokio::time::timeout(SENDING, sent).await;
+                let _sent = tokio::time::timeout(3 * SENDING, sent).await;
             });
         }
     });
@@ -85,33 +104,28 @@ async fn send(mut stream: TcpStream, sending: Sending) -> std::io::Result<()> {
     if request(&mut stream).await?.is_none() {
         return Ok(());
     }
-    match sending {
-        Sending::Flood => {
-            stream.write_all(format!("{SSE}\r\n{}", start_events()).as_bytes()).await?;
-            let events = DELTA.repeat(500);
-            loop {
-                stream.write_all(events.as_bytes()).await?;
-            }
-        }
-        Sending::Gzip(pieces) => {
-            stream.write_all(format!("{SSE}content-encoding: gzip\r\n\r\n").as_bytes()).await?;
-            for piece in pieces.iter() {
-                stream.write_all(piece).await?;
-                tokio::time::sleep(SENDING / 10).await;
-            }
-            tokio::time::sleep(SENDING).await;
-            Ok(())
-        }
+    let head = format!("HTTP/1.1 200 OK\r\n{}connection: close\r\n\r\n", sending.headers);
+    stream.write_all(head.as_bytes()).await?;
+    for piece in sending.pieces.iter() {
+        stream.write_all(piece).await?;
+        tokio::time::sleep(sending.pause).await;
     }
+    while let Some(last) = sending.pieces.last().filter(|_| sending.is_endless) {
+        stream.write_all(last).await?;
+        // Enough for all buffers, without much work here.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    tokio::time::sleep(SENDING).await;
+    Ok(())
 }
 
 /// Opens a stream of `key` that nobody reads.
 async fn open_unread(relay: SocketAddr, key: &TestKey, path: &str) -> std::io::Result<TcpStream> {
-    let body = if path == "/v1/messages" {
-        message(MODEL, "hi", true)
-    } else {
-        json!({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 5,
-            "messages": [{"role": "user", "content": "hi"}]})
+    let body = match path {
+        RESPONSES => json!({"model": MODEL, "input": "hi", "stream": true}),
+        INVOKE => json!({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 5,
+            "messages": [{"role": "user", "content": "hi"}]}),
+        _ => message(MODEL, "hi", true),
     };
     let body = body.to_string();
     let socket = tokio::net::TcpSocket::new_v4()?;
@@ -127,60 +141,131 @@ async fn open_unread(relay: SocketAddr, key: &TestKey, path: &str) -> std::io::R
     Ok(stream)
 }
 
-async fn start(sending: Sending) -> (TestSystem, Vec<TestKey>) {
+/// Starts Baton with an account of this kind at the upstream, and this number of keys for it.
+async fn start(provider: &str, sending: Sending, keys: usize) -> (TestSystem, Vec<TestKey>) {
     let system = TestSystem::builder().env("BATON_LOG", "error").start().await;
     let upstream = format!("http://{}", start_upstream(sending).await);
-    system.account_with("bad", &upstream, json!({})).await;
-    let mut keys = Vec::new();
-    for number in 0..KEYS {
-        keys.push(system.key(&format!("ci {number}")).create().await);
+    let bedrock = "anthropic.claude-haiku-4-5-20251001-v1:0";
+    let fields = match provider {
+        "bedrock" => json!({"provider": provider, "model_map": {MODEL: bedrock}}),
+        provider => json!({"provider": provider}),
+    };
+    system.account_with("bad", &upstream, fields).await;
+    let mut created = Vec::new();
+    for number in 0..keys {
+        created.push(system.key(&format!("ci {number}")).create().await);
     }
-    (system, keys)
+    (system, created)
 }
 
-/// Asks `GET /health` until `until`. Returns the longest time for an answer.
-async fn longest_health(relay: SocketAddr, until: Instant) -> (Duration, bool) {
-    let (mut longest, mut is_served) = (Duration::ZERO, true);
-    while Instant::now() < until {
-        let began = Instant::now();
-        is_served &= health(relay).await == "200";
-        longest = longest.max(began.elapsed());
-        tokio::time::sleep(Duration::from_millis(15)).await;
-    }
-    (longest, is_served)
+/// Streams that nobody reads.
+struct Unread {
+    name: &'static str,
+    provider: &'static str,
+    path: &'static str,
+    /// The number of streams, and of keys that share them.
+    count: (usize, usize),
+    sending: Sending,
 }
 
-/// The buffers of streams count toward the memory for answers.
+fn unread_kinds() -> Vec<Unread> {
+    let first = || first_events().into_bytes();
+    let small = delta("a").repeat(500);
+    let large = delta(&"x".repeat(64 * 1024));
+    let events = |block: &str| Sending::endless(SSE, first(), block.as_bytes().to_vec());
+    let coded = || {
+        let headers = format!("{SSE}content-encoding: br\r\n");
+        Sending::endless(&headers, vec![1; 100], vec![0x55; 65_536])
+    };
+    let frames = || {
+        let data = |text: &str| {
+            text.lines()
+                .filter_map(|line| line.strip_prefix("data: "))
+                .map(frame)
+                .collect::<Vec<_>>()
+                .concat()
+        };
+        Sending::endless(FRAMES, data(&first_events()), data(&delta(&"x".repeat(1_000))).repeat(50))
+    };
+    let kind =
+        |name, provider, path, sending| Unread { name, provider, path, count: (300, 4), sending };
+    vec![
+        kind("small events", "anthropic", MESSAGES, events(&small)),
+        kind("large events for a Chat client", "anthropic", CHAT, events(&large)),
+        kind("frames", "bedrock", MESSAGES, frames()),
+        // Each of these needs much work, since the system buffers gzip that contains very many events.
+        Unread {
+            count: (30, 4),
+            ..kind("gzip", "anthropic", MESSAGES, gzip_flood(&small.repeat(20)))
+        },
+        Unread { count: (2_000, 10), ..kind("2,000 clients", "anthropic", MESSAGES, coded()) },
+    ]
+}
+
+/// The buffers of streams count toward the memory for answers, and streams that somebody reads
+/// complete meanwhile.
 pub(crate) async fn unread(class: AttackClass) {
-    let (system, keys) = start(Sending::Flood).await;
-    let relay = address(&system.relay_url());
-    let mut streams = Vec::new();
-    for number in 0..STALLED {
-        streams.extend(open_unread(relay, &keys[number % KEYS], "/v1/messages").await.ok());
+    for Unread { name, provider, path, count: (count, key_count), sending } in unread_kinds() {
+        let (system, keys) = start(provider, sending, key_count).await;
+        let relay = address(&system.relay_url());
+        let honest = system.private_key(&system.upstream.url()).await;
+        let watch = HealthWatch::start(relay, PAUSE);
+        let mut streams = Vec::new();
+        for number in 0..count {
+            streams.extend(open_unread(relay, &keys[number % key_count], path).await.ok());
+        }
+        class.check(&format!("{name}: connections"), streams.len() == count, || {
+            format!("{} of {count}", streams.len())
+        });
+        tokio::time::sleep(SENDING / 2).await;
+        let asking = (0..HONEST).map(|_| honest.ask("[[text;events=50]]"));
+        let complete = join_all(asking).await;
+        let whole = |answer: &&_| is_complete(answer);
+        let whole = complete.iter().filter(whole).count();
+        class.check(&format!("{name}: others"), whole == HONEST, || {
+            let broken = complete.iter().find(|answer| !is_complete(answer));
+            let text = broken.map(baton_test_harness::client_response::ClientResponse::text);
+            let text = text.unwrap_or_default();
+            let from = text.len().saturating_sub(300);
+            format!("{whole} of {HONEST}, {}", text.get(from..).unwrap_or_default())
+        });
+        tokio::time::sleep(SENDING / 2).await;
+        let most = memory_mb(system.process_id(), "VmHWM");
+        let seen = watch.finish(HEALTH_MAX).await;
+        println!("  {name}: {} unread streams, {most} MB at most, health {seen:?}", streams.len());
+        class.check(&format!("{name}: memory"), most < RESIDENT_MB_MAX, || {
+            format!("{most} MB resident")
+        });
+        let said = health(relay).await;
+        class.check(&format!("{name}: health"), said == "200", || said.clone());
     }
-    let (longest, is_served) = longest_health(relay, Instant::now() + SENDING).await;
-    let most = memory_mb(system.process_id(), "VmHWM");
-    println!("  {} unread streams: {most} MB at most, health {longest:?}", streams.len());
-    class.check("unread streams: memory", most < RESIDENT_MB_MAX, || format!("{most} MB resident"));
-    class.check("unread streams: health", is_served, || "no answer".to_owned());
+}
+
+fn is_complete(answer: &baton_test_harness::client_response::ClientResponse) -> bool {
+    answer.status == 200 && !answer.torn && answer.text().contains("message_stop")
 }
 
 /// A chunk that decompresses to very many events is read in steps.
 pub(crate) async fn tiny_events(class: AttackClass) {
-    let pieces = Arc::new(gzip_pieces().expect("a buffer"));
-    for path in ["/v1/messages", "/model/claude-haiku-4-5/invoke-with-response-stream"] {
-        let (system, keys) = start(Sending::Gzip(Arc::clone(&pieces))).await;
+    let sending = Sending {
+        headers: format!("{SSE}content-encoding: gzip\r\n"),
+        pieces: Arc::new(gzip_pieces().expect("a buffer")),
+        pause: SENDING / 6,
+        is_endless: false,
+    };
+    for path in [MESSAGES, INVOKE, CHAT, RESPONSES] {
+        let (system, keys) = start("anthropic", sending.clone(), 4).await;
         let relay = address(&system.relay_url());
+        let watch = HealthWatch::start(relay, PAUSE);
         let mut streams = Vec::new();
         for key in &keys {
             streams.extend(open_unread(relay, key, path).await.ok());
         }
-        let (longest, is_served) = longest_health(relay, Instant::now() + SENDING).await;
+        tokio::time::sleep(SENDING).await;
         let most = memory_mb(system.process_id(), "VmHWM");
-        println!("  {path}: {most} MB at most, health {longest:?}");
-        class.check(&format!("{path}: health"), is_served && longest < HEALTH_MAX, || {
-            format!("{longest:?}")
-        });
+        let seen = watch.finish(HEALTH_MAX).await;
+        println!("  {path}: {most} MB at most, health {seen:?}");
+        class.record(&format!("{path}: health"), seen.map(drop));
         class.check(&format!("{path}: memory"), most < RESIDENT_MB_MAX, || {
             format!("{most} MB resident")
         });

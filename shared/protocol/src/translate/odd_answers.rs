@@ -54,6 +54,27 @@ fn errors_that_say_nothing_marks_and_infinite_numbers_are_no_obstacle() {
 }
 
 #[test]
+fn errors_in_events_that_say_nothing_are_no_obstacle() {
+    let context = context(ClientProtocol::AnthropicMessages, UpstreamProtocol::Responses);
+    for (error, is_answer) in [
+        ("null", true),
+        ("\"\"", true),
+        ("[]", true),
+        ("{}", true),
+        (r#"{"code":0,"message":""}"#, true),
+        (r#"{"code":5,"message":"no"}"#, false),
+    ] {
+        let created = r#""type":"response.created","response":{"status":"in_progress"}"#;
+        let completed = format!(r#""type":"response.completed","response":{{{RESPONSE}}}"#);
+        let body: String = [created, &completed]
+            .map(|fields| format!("data: {{{fields},\"error\":{error}}}\n\n"))
+            .concat();
+        let events = context.translate_response_to_events(body.as_bytes());
+        assert_eq!(events.is_ok(), is_answer, "{error}: {events:?}");
+    }
+}
+
+#[test]
 fn events_without_their_content_type_are_translated() {
     let context = context(ClientProtocol::AnthropicMessages, UpstreamProtocol::Chat);
     let chunk =

@@ -4,6 +4,7 @@
 //! arrives, and the others when they end, since the event that ends an item has all of it.
 
 use super::read_response::{OutputReader, call_arguments, close_thinking};
+use crate::meter::is_void_error;
 use crate::sse::SseEvent;
 use crate::translate::json_reader::{ObjectReader, parse_document};
 use crate::translate::neutral_response::{PartStart, ReadProgress, ResponseStep};
@@ -130,7 +131,9 @@ impl ResponsesReader {
                 self.close_item(&mut fields, emit_step);
             }
             "keepalive" | "ping" => emit_step(ResponseStep::Ping),
-            _ if fields.take_value("error").is_some() => return failed(),
+            _ if fields.take_value("error").is_some_and(|error| !is_void_error(error)) => {
+                return failed();
+            }
             _ => {
                 if let Some(response) = &mut response {
                     self.start(response.take_id(), emit_step);
