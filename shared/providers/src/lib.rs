@@ -17,7 +17,7 @@ pub mod probe;
 pub use bedrock::{SIGNING_SERVICE, regional_base_url};
 
 use baton_domain::account::{Account, CredentialKind, Provider};
-use baton_domain::model_capabilities::OwnLimits;
+use baton_domain::model_capabilities::{ChatSupport, OwnCapabilities};
 use baton_domain::protocol::{Framing, UpstreamProtocol};
 use baton_domain::verdict::{CooldownScope, ErrorFields};
 use baton_protocol::error::ApiFamily;
@@ -55,13 +55,14 @@ pub struct ProviderRules {
     /// Whether the upstream at this base URL is known to have the Responses API, so that a new
     /// account speaks it unless told otherwise.
     pub has_responses: fn(&str) -> bool,
-    /// The protocol in which the account is called for a client's request to the upstream's model.
-    pub(crate) upstream_protocol: fn(&Account, RequestShape, &str) -> UpstreamProtocol,
+    /// The protocol in which the account is called for a client's request, by what the upstream's
+    /// model accepts on Chat Completions.
+    pub(crate) upstream_protocol: fn(&Account, RequestShape, ChatSupport) -> UpstreamProtocol,
     /// The framing of the account's requests and answers.
     pub(crate) framing: fn(&Account) -> Framing,
-    /// What the account and this model accept, of which an operator may have set the limits. A
+    /// What the account and this model accept, of which an operator may have set a part. A
     /// translated request is written for it.
-    pub target_capabilities: fn(&Account, &str, OwnLimits) -> TargetCapabilities,
+    pub target_capabilities: fn(&Account, &str, OwnCapabilities) -> TargetCapabilities,
 
     /// The errors that the provider names, in the order in which they are looked for.
     pub(crate) error_rules: &'static [ErrorRule],
