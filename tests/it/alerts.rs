@@ -415,3 +415,20 @@ async fn alert_settings_are_validated_and_hide_secrets() {
         admin.send("PUT", "/alerts", &bad).await.refused(400, "invalid_request_error");
     }
 }
+
+#[tokio::test]
+async fn model_without_a_price_is_reported_once_a_day() {
+    let (in_process, receiver) = system_with_receiver("json").await;
+    let (key, _) = key(&in_process, "100").await;
+    for _ in 0..2 {
+        let mut record = in_process.record(&key);
+        record.upstream_model = "made-up".to_owned();
+        record.price_version = "v?".to_owned();
+        record.cost_usd = "0.5".parse().expect("an amount");
+        in_process.store_all(&[record]).await;
+        run_alerts(&in_process).await;
+    }
+    let texts = receiver.texts();
+    assert_eq!(texts.len(), 1, "{texts:?}");
+    assert!(texts[0].starts_with("the model made-up has no price"), "{texts:?}");
+}

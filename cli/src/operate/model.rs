@@ -1,7 +1,6 @@
 //! `baton model`: the catalog of models, and the import of prices from a file.
 
 use super::CliContext;
-use super::price::COLUMNS;
 use crate::CliError;
 use crate::output::print_line;
 use baton_api::prices::NewPrice;
@@ -41,6 +40,31 @@ pub enum ModelCommand {
     },
 }
 
+const LIST_COLUMNS: [(&str, &str); 8] = [
+    ("model", "/model"),
+    ("source", "/source"),
+    ("input", "/standard/input"),
+    ("output", "/standard/output"),
+    ("cache_read", "/standard/cache_read"),
+    ("cache_write_5m", "/standard/cache_write_5m"),
+    ("context", "/context_tokens"),
+    ("longest answer", "/output_tokens"),
+];
+
+const SHOW_COLUMNS: [(&str, &str); 11] = [
+    ("model", "/model"),
+    ("from", "/effective_from"),
+    ("source", "/source"),
+    ("input", "/standard/input"),
+    ("output", "/standard/output"),
+    ("cache_read", "/standard/cache_read"),
+    ("cache_write_5m", "/standard/cache_write_5m"),
+    ("multiplier", "/multiplier"),
+    ("context", "/context_tokens"),
+    ("longest answer", "/output_tokens"),
+    ("accepts", "/capabilities"),
+];
+
 pub(crate) async fn run_model_command(
     context: &CliContext,
     command: ModelCommand,
@@ -48,10 +72,11 @@ pub(crate) async fn run_model_command(
     match command {
         ModelCommand::List { filter } => {
             let all = context.admin.all(&["models"], &[("q", &filter)]).await?;
-            context.printer.rows(&all, &COLUMNS);
+            context.printer.rows(&all, &LIST_COLUMNS);
         }
         ModelCommand::Show { model } => {
-            context.printer.rows(&context.admin.get(&["models", &model], &[]).await?, &COLUMNS);
+            let entries = context.admin.get(&["models", &model], &[]).await?;
+            context.printer.rows(&entries, &SHOW_COLUMNS);
         }
         ModelCommand::Import { file, model, dry_run } => {
             let text = std::fs::read_to_string(&file)
@@ -109,6 +134,15 @@ mod tests {
             .remove(0)
             .price("2026-01-01T00:00:00Z".parse().unwrap(), String::new());
         assert_eq!(price.unwrap().standard.cache_read, 2_000_000);
+        let stated = litellm.replace(
+            "\"mode\"",
+            "\"supports_vision\": true, \"input_cost_per_request\": 0.005, \"mode\"",
+        );
+        // A price passes through the API's JSON.
+        let json = serde_json::to_value(read_prices(&stated).unwrap().remove(0)).unwrap();
+        let new: NewPrice = serde_json::from_value(json).unwrap();
+        let price = new.price("2026-01-01T00:00:00Z".parse().unwrap(), String::new()).unwrap();
+        assert_eq!((price.capabilities.images, price.per_request), (Some(true), Some(5_000)));
         assert!(read_prices("[1]").is_err());
     }
 }

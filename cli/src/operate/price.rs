@@ -88,7 +88,7 @@ pub(crate) const FIELD_FLAGS: FieldFlags = &[
     ("standard.cache_write_1h", "--cache-write-1h"),
 ];
 
-pub(super) const COLUMNS: [(&str, &str); 8] = [
+pub(super) const COLUMNS: [(&str, &str); 9] = [
     ("model", "/model"),
     ("from", "/effective_from"),
     ("source", "/source"),
@@ -97,6 +97,7 @@ pub(super) const COLUMNS: [(&str, &str); 8] = [
     ("cache_read", "/standard/cache_read"),
     ("cache_write_5m", "/standard/cache_write_5m"),
     ("cache_write_1h", "/standard/cache_write_1h"),
+    ("multiplier", "/multiplier"),
 ];
 
 pub(crate) async fn run_price_command(

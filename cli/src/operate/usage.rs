@@ -127,7 +127,7 @@ pub(crate) const FIELD_FLAGS: FieldFlags = &[
     ("limit", "--limit"),
 ];
 
-const SUMS: [(&str, &str); 8] = [
+const SUMS: [(&str, &str); 9] = [
     ("requests", "/requests"),
     ("errors", "/errors"),
     ("input", "/tokens/input"),
@@ -135,10 +135,11 @@ const SUMS: [(&str, &str); 8] = [
     ("cache read", "/tokens/cache_read"),
     ("cache write 5m", "/tokens/cache_write_5m"),
     ("cache write 1h", "/tokens/cache_write_1h"),
+    ("without a price", "/unpriced_requests"),
     ("cost USD", "/cost_usd"),
 ];
 
-const EVENT_COLUMNS: [(&str, &str); 11] = [
+const EVENT_COLUMNS: [(&str, &str); 12] = [
     ("id", "/id"),
     ("started at", "/started_at"),
     ("key", "/key_id"),
@@ -150,6 +151,7 @@ const EVENT_COLUMNS: [(&str, &str); 11] = [
     ("output", "/tokens/output"),
     ("ms", "/duration_ms"),
     ("cost USD", "/cost_usd"),
+    ("price", "/price"),
 ];
 
 pub(crate) async fn run_usage_command(
@@ -222,7 +224,31 @@ async fn summary(context: &CliContext, args: SummaryArgs) -> Result<(), CliError
     let columns: Vec<(&str, &str)> =
         sort_columns.iter().map(|(name, pointer)| (*name, pointer.as_str())).chain(SUMS).collect();
     context.printer.rows(&response, &columns);
+    let unpriced = rows(&response).iter().filter_map(|row| row["unpriced_requests"].as_u64());
+    remark_unpriced(unpriced.sum());
     Ok(())
+}
+
+/// Says how many requests have an estimated cost, if there are any.
+fn remark_unpriced(count: u64) {
+    if count > 0 {
+        remark(format!(
+            "{count} requests used a model without a price; their cost is an estimate. Set prices \
+             with `baton price set`, then run `baton usage rerate`"
+        ));
+    }
+}
+
+/// Marks requests whose model has no price. The version of such a price ends in `?`.
+fn mark_unpriced(rows: &mut [Value]) -> u64 {
+    let mut count = 0;
+    for row in rows {
+        let is_unpriced =
+            row["price_version"].as_str().is_some_and(|version| version.ends_with('?'));
+        row["price"] = json!(if is_unpriced { "none: estimated" } else { "known" });
+        count += u64::from(is_unpriced);
+    }
+    count
 }
 
 /// Puts the row with the highest cost first.
@@ -268,7 +294,13 @@ async fn events(context: &CliContext, args: EventsArgs) -> Result<(), CliError> 
         .await?;
     let max = if args.limit == 0 { usize::MAX } else { args.limit };
     let response = context.admin.get_pages(&["usage", "events"], &query.pairs(), max).await?;
-    context.printer.rows(&json!(response), &EVENT_COLUMNS);
+    let mut shown = json!(response);
+    if !context.printer.json
+        && let Some(rows) = shown["data"].as_array_mut()
+    {
+        remark_unpriced(mark_unpriced(rows));
+    }
+    context.printer.rows(&shown, &EVENT_COLUMNS);
     if response.next_cursor.is_some() {
         remark(format!("there are more rows than the {max} that --limit allows"));
     }
@@ -278,6 +310,14 @@ async fn events(context: &CliContext, args: EventsArgs) -> Result<(), CliError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_without_a_price_are_marked() {
+        let mut rows = [json!({ "price_version": "v?" }), json!({ "price_version": "v" })];
+        assert_eq!(mark_unpriced(&mut rows), 1);
+        assert_eq!(rows[0]["price"], "none: estimated");
+        assert_eq!(rows[1]["price"], "known");
+    }
 
     #[test]
     fn most_expensive_row_is_first() {

@@ -13,10 +13,11 @@ use baton_api::prices::{
     NewPrice, PriceFilter, PriceResource, PriceSelector, PriceSource, PricedModel,
 };
 use baton_domain::account::Account;
+use baton_domain::id::AccountId;
 use baton_domain::model::ModelPattern;
 use baton_domain::model_catalog;
 use baton_domain::own_price::{OwnPrice, PriceId};
-use baton_domain::price::PriceTable;
+use baton_domain::price::{ModelPrice, PriceTable};
 use baton_domain::vendor::Vendor;
 use baton_store::{ConfigEdit, StoreError, StoredEntity};
 use jiff::Timestamp;
@@ -88,42 +89,65 @@ pub(crate) async fn create_price(
     state.commit_change(&request, edit, note, Created::new(&view)?).await
 }
 
-/// The models of the catalog, by vendor and name, with their list prices.
+/// The models of the catalog and those for which a price was set, by vendor and name. A price that
+/// was set stands in place of the list price.
 pub(crate) async fn list_models(
+    State(state): SharedAdminState,
     QueryParameters(paging): QueryParameters<PageQuery>,
     QueryParameters(filter): QueryParameters<PriceFilter>,
 ) -> ApiResult<Json<ResourceList<PriceResource>>> {
     let (limit, text) = (usize::from(page_limit(&paging)?), filter.q.to_lowercase());
-    let after = page_cursor(&paging).unwrap_or_default().to_owned();
-    let rows = model_rows().filter(|row| row.model > after);
-    let mut rows = rows.filter(|row| contains_ignoring_case(&row.model, &text)).peekable();
+    let after = page_cursor(&paging).unwrap_or_default();
+    let is_wanted = |name: &str| name > after && contains_ignoring_case(name, &text);
+    let mut rows: BTreeMap<String, PriceResource> = BTreeMap::new();
+    for row in catalog_rows().filter(|row| is_wanted(&row.model)) {
+        rows.insert(row.model.clone(), row);
+    }
+    let now = state.store.clock().now();
+    for row in state.own_rows().await?.into_iter().filter(|row| is_wanted(&row.model)) {
+        // The rows of a model are in the order of their dates. Prices of an account are not listed.
+        let is_current = row.effective_from <= now || !rows.contains_key(&row.model);
+        if is_current && row.multiplier.is_none() && !is_of_account(&row.model) {
+            rows.insert(row.model.clone(), row);
+        }
+    }
+    let mut rows = rows.into_values();
     let data: Vec<_> = rows.by_ref().take(limit).collect();
-    let next_cursor = data.last().filter(|_| rows.peek().is_some()).map(|row| row.model.clone());
+    let next_cursor = data.last().filter(|_| rows.len() > 0).map(|row| row.model.clone());
     Ok(Json(ResourceList { data, next_cursor }))
 }
 
-/// The entries of a model, at every vendor if the name has none.
+/// The entries of a model, at every vendor if the name has none, after the prices that were set.
 pub(crate) async fn get_model(
+    State(state): SharedAdminState,
     ResourceId(PricedModel(model)): ResourceId<PricedModel>,
 ) -> ApiResult<Json<ResourceList<PriceResource>>> {
     let is_named = |row: &PriceResource| {
         let rest = row.model.split_once('/').map_or("", |(_, rest)| rest);
         row.model.eq_ignore_ascii_case(&model) || rest.eq_ignore_ascii_case(&model)
     };
-    let data: Vec<_> = model_rows().filter(is_named).collect();
+    let own = state.own_rows().await?;
+    let data: Vec<_> = own.into_iter().chain(catalog_rows()).filter(is_named).collect();
     if data.is_empty() {
         return Err(ApiError::not_found(format!("a model {}", shorten_text(&model))));
     }
     Ok(Json(ResourceList { data, next_cursor: None }))
 }
 
-fn model_rows() -> impl Iterator<Item = PriceResource> {
+/// Whether the price of this name is that of an account.
+fn is_of_account(name: &str) -> bool {
+    name.split_once('/').is_some_and(|(seller, _)| seller.parse::<AccountId>().is_ok())
+}
+
+fn catalog_rows() -> impl Iterator<Item = PriceResource> {
     let now = Timestamp::MAX;
     model_catalog::entries().map(move |(vendor, model, price)| {
         let name = format!("{}/{model}", vendor.as_str());
         // The built-in prices of Claude models are newer than the catalog's.
         let price = if vendor == Vendor::Anthropic {
-            PriceTable::builtin().price(model, now).unwrap_or(price)
+            let capabilities = price.capabilities;
+            let newer = PriceTable::builtin().price(model, now).unwrap_or(price);
+            ModelPrice { capabilities, ..newer }
         } else {
             price
         };
@@ -183,6 +207,16 @@ impl AdminState {
         Ok(Timestamp::from_second(at.as_second()).unwrap_or(at))
     }
 
+    /// The prices that were set, by model and date.
+    async fn own_rows(&self) -> ApiResult<Vec<PriceResource>> {
+        let own = self.store.prices.own_prices().await?;
+        let mut rows: Vec<PriceResource> = own.iter().map(own_price_resource).collect();
+        rows.sort_by(|one, other| {
+            (&one.model, one.effective_from).cmp(&(&other.model, other.effective_from))
+        });
+        Ok(rows)
+    }
+
     /// The prices of the wanted models, by model and date.
     async fn price_rows(
         &self,
@@ -195,11 +229,8 @@ impl AdminState {
                 rows.insert((model.to_owned(), price.from), view);
             }
         }
-        for stored in self.store.prices.own_prices().await? {
-            let PriceId { model, from } = stored.value.id.clone();
-            if wants(&model) {
-                rows.insert((model, from), own_price_resource(&stored));
-            }
+        for row in self.own_rows().await?.into_iter().filter(|row| wants(&row.model)) {
+            rows.insert((row.model.clone(), row.effective_from), row);
         }
         Ok(rows)
     }

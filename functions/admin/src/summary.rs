@@ -159,6 +159,7 @@ pub(crate) fn measures(sums: &UsageSums) -> UsageMeasures {
         tokens: sums.tokens,
         web_searches: sums.web_searches,
         cost_usd: sums.cost,
+        unpriced_requests: u64::try_from(sums.unpriced).unwrap_or_default(),
         cache_hit_rate: ratio(sums.tokens.cache_read, sums.tokens.prompt_tokens()),
         ttft_ms_avg: average(sums.ttft_ms, sums.ttft_count),
         duration_ms_avg: average(sums.duration_ms, sums.requests),

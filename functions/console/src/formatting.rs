@@ -1,6 +1,7 @@
 //! Formats numbers, money and times for people.
 
 use crate::page_blocks::{CellPart, Severity, TableCell, badge, empty_cell, number};
+use baton_api::usage::UsageMeasures;
 use baton_domain::key::Limits;
 use baton_domain::money::PicoUsd;
 use jiff::Timestamp;
@@ -112,6 +113,19 @@ pub(crate) fn money(amount: PicoUsd) -> TableCell {
     number(usd(amount), format!("{amount} USD"))
 }
 
+/// A cell with the cost of a sum, with a mark if a part of it is an estimate.
+pub(crate) fn summed_cost(sums: &UsageMeasures) -> TableCell {
+    let mut cell = money(sums.cost_usd);
+    cell.extend(unpriced_note(sums).map(CellPart::Muted));
+    cell
+}
+
+/// How many requests of a sum have no price, if there are any.
+pub(crate) fn unpriced_note(sums: &UsageMeasures) -> Option<String> {
+    let count = sums.unpriced_requests;
+    (count > 0).then(|| format!("{} without a price", group_digits(count)))
+}
+
 /// A cell with a time.
 pub(crate) fn time(at: Option<Timestamp>) -> TableCell {
     match at {
@@ -181,6 +195,21 @@ mod tests {
             assert_eq!(abbreviate_number(number), text);
         }
         assert_eq!(group_digits(1_234_567), "1,234,567");
+    }
+
+    #[test]
+    fn estimated_part_of_a_sum_is_marked() {
+        let sums = |unpriced: u64| -> UsageMeasures {
+            serde_json::from_value(json!({
+                "requests": 9, "errors": 0, "tokens": { "input": 1, "output": 1 },
+                "web_searches": 0, "cost_usd": "1", "unpriced_requests": unpriced,
+                "cache_hit_rate": 0.0, "ttft_ms_avg": 0, "duration_ms_avg": 0,
+            }))
+            .unwrap()
+        };
+        assert_eq!(unpriced_note(&sums(0)), None);
+        assert_eq!(unpriced_note(&sums(1_200)).as_deref(), Some("1,200 without a price"));
+        assert_eq!(summed_cost(&sums(0)).len() + 1, summed_cost(&sums(1)).len());
     }
 
     #[test]

@@ -131,6 +131,8 @@ pub(crate) enum FieldKind {
     Pairs,
     /// A checkbox.
     Flag,
+    /// Yes or no; empty becomes null.
+    YesOrNo,
     /// A time in UTC; empty becomes null.
     DateTime,
     /// One of these values; empty becomes null.
@@ -202,6 +204,11 @@ impl FieldSpec {
             FieldKind::DateTime => FieldControl::Line("datetime-local", "text"),
             FieldKind::Lines | FieldKind::Pairs => FieldControl::TextArea,
             FieldKind::Flag => FieldControl::Checkbox,
+            FieldKind::YesOrNo => FieldControl::Choice(vec![
+                (String::new(), "not stated".to_owned()),
+                ("true".to_owned(), "yes".to_owned()),
+                ("false".to_owned(), "no".to_owned()),
+            ]),
             FieldKind::Choice(choices) => FieldControl::Choice(choices.clone()),
             FieldKind::MultipleChoice(choices) => {
                 let is_chosen = |one: &str| value.lines().any(|line| line == one);
@@ -235,6 +242,7 @@ impl FieldSpec {
             FieldKind::Count | FieldKind::Number => {
                 text.parse::<u64>().map_or_else(|_| json!(text), |number| json!(number))
             }
+            FieldKind::YesOrNo => json!(text == "true"),
             FieldKind::DateTime if text.len() == 16 => json!(format!("{text}:00Z")),
             FieldKind::DateTime if text.len() == 19 => json!(format!("{text}Z")),
             FieldKind::OptionalText

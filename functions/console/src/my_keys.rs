@@ -3,7 +3,7 @@
 use crate::ConsoleState;
 use crate::api_call::ConsoleResult;
 use crate::chart;
-use crate::formatting::{count, millis, money, percent, tokens};
+use crate::formatting::{count, millis, percent, summed_cost, tokens};
 use crate::keys::own_table;
 use crate::page_blocks::{PageBlock, PageLink, PageTable, TableCell, number, text};
 use crate::page_request::PageRequest;
@@ -96,7 +96,7 @@ pub(crate) fn daily_usage_block(rows: &[UsageSummaryRow]) -> PageBlock {
         let sums = &row.measures;
         vec![
             text(day_of(row)),
-            money(sums.cost_usd),
+            summed_cost(sums),
             count(sums.requests),
             count(sums.errors),
             tokens(sums.tokens.total()),

@@ -34,6 +34,7 @@ pub(crate) async fn show_overview(page_request: PageRequest) -> ConsoleResult {
         blocks.push(PageBlock::Tiles(tiles(&today.measures, &before.measures)));
     }
     blocks.push(PageBlock::Heading("Spend in the last 30 days".into()));
+    blocks.extend(unpriced_block(days));
     blocks.push(PageBlock::Chart(daily_cost_svg(days)));
     blocks.push(PageBlock::FoldedTable("Exact numbers by day".into(), by_day(days)));
     blocks.push(PageBlock::Heading("Today by model".into()));
@@ -54,7 +55,7 @@ fn tiles(today: &UsageMeasures, before: &UsageMeasures) -> Vec<PageTile> {
             "spend",
             "Spend today",
             formatting::usd(today.cost_usd),
-            format!("{} USD", today.cost_usd),
+            spend_text(today),
             formatting::usd(before.cost_usd),
         ),
         tile(
@@ -89,6 +90,25 @@ fn tiles(today: &UsageMeasures, before: &UsageMeasures) -> Vec<PageTile> {
     ]
 }
 
+/// The exact amount, with a mark if a part of it is an estimate.
+fn spend_text(sums: &UsageMeasures) -> String {
+    let note = formatting::unpriced_note(sums).map(|note| format!("; {note}"));
+    format!("{} USD{}", sums.cost_usd, note.unwrap_or_default())
+}
+
+/// What to do about models without a price, if there are any in the last month.
+fn unpriced_block(days: &[DayMeasures]) -> Option<PageBlock> {
+    let count: u64 = days.iter().map(|day| day.measures.unpriced_requests).sum();
+    let text =
+        "requests of the last 30 days used a model without a price. Their cost is an estimate.";
+    (count > 0).then(|| {
+        PageBlock::Row(vec![
+            CellPart::Text(format!("{} {text}", formatting::group_digits(count))),
+            CellPart::Link(PageLink::new("/console/prices/new", "Set a price")),
+        ])
+    })
+}
+
 /// The share of failed requests in percent.
 #[expect(clippy::cast_precision_loss, reason = "a rate for people, to one place")]
 fn error_rate(sums: &UsageMeasures) -> String {
@@ -114,7 +134,7 @@ fn daily_cost_svg(days: &[DayMeasures]) -> String {
 
 fn usage_cells(sums: &UsageMeasures) -> Vec<TableCell> {
     vec![
-        formatting::money(sums.cost_usd),
+        formatting::summed_cost(sums),
         formatting::count(sums.requests),
         number(error_rate(sums), failed(sums)),
         formatting::tokens(sums.tokens.input),

@@ -14,6 +14,7 @@ use axum::body::Bytes;
 use axum::routing::{get, post};
 use baton_api::list::ResourceList;
 use baton_api::prices::{PriceResource, PriceSource, UsdPerMillion, UsdRates};
+use baton_domain::id::AccountId;
 use http::Method;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
@@ -29,10 +30,33 @@ pub(crate) fn routes() -> Router<ConsoleState> {
         .route("/prices/delete", post(delete_price))
 }
 
-fn price_fields() -> Vec<FieldSpec> {
+/// What the price is for.
+fn subject_fields() -> Vec<FieldSpec> {
     vec![
-        FieldSpec::new("model", "Model", "Model id, as clients send it.", FieldKind::Text),
+        FieldSpec::new(
+            "model",
+            "Model",
+            "Model id, as clients send it. With a multiplier, `all` means every model.",
+            FieldKind::Text,
+        ),
+        FieldSpec::new(
+            "account_id",
+            "Account",
+            "Id of the account that pays this price; empty means every account.",
+            FieldKind::OptionalText,
+        ),
+        FieldSpec::new(
+            "multiplier",
+            "Multiplier",
+            "What the account pays of the list price, such as 0.85, instead of rates.",
+            FieldKind::Usd,
+        ),
         FieldSpec::new("effective_from", "From (UTC)", "Empty means now.", FieldKind::DateTime),
+    ]
+}
+
+fn rate_fields() -> Vec<FieldSpec> {
+    vec![
         FieldSpec::new("standard.input", "Input", "US dollars per million tokens.", FieldKind::Usd),
         FieldSpec::new("standard.output", "Output", "", FieldKind::Usd),
         FieldSpec::new(
@@ -88,6 +112,80 @@ fn price_fields() -> Vec<FieldSpec> {
     ]
 }
 
+/// The fields of a price, and of what is known about its model.
+fn price_fields() -> Vec<FieldSpec> {
+    let others = [
+        FieldSpec::new("web_search", "Thousand web searches", "US dollars.", FieldKind::Usd),
+        FieldSpec::new("per_request", "Thousand requests", "US dollars.", FieldKind::Usd),
+        FieldSpec::new("context_tokens", "Context window", "Tokens.", FieldKind::Count),
+        FieldSpec::new("output_tokens", "Longest answer", "Tokens.", FieldKind::Count),
+    ];
+    let statements = STATEMENTS.map(|(path, label)| {
+        let hint = "Overrides what the name of the model says.";
+        FieldSpec::new(path, label, hint, FieldKind::YesOrNo)
+    });
+    let efforts = FieldSpec::new(
+        "capabilities.efforts",
+        "Levels of effort",
+        "One per line, such as low. Empty means those that the name of the model says.",
+        FieldKind::Lines,
+    );
+    let rates = subject_fields().into_iter().chain(rate_fields());
+    rates.chain(others).chain(statements).chain([efforts]).collect()
+}
+
+/// The fields of what is stated about a model.
+const STATEMENTS: [(&str, &str); 20] = [
+    ("capabilities.images", "Images in prompts"),
+    ("capabilities.pdf", "PDF documents in prompts"),
+    ("capabilities.audio", "Audio in prompts"),
+    ("capabilities.video", "Videos in prompts"),
+    ("capabilities.audio_output", "Audio in answers"),
+    ("capabilities.reasoning", "Reasoning"),
+    ("capabilities.adaptive_thinking", "Adaptive thinking"),
+    ("capabilities.sampling", "Temperature and top_p"),
+    ("capabilities.tools", "Tools"),
+    ("capabilities.tool_choice", "Tool choice"),
+    ("capabilities.forced_tools", "Forced tools"),
+    ("capabilities.parallel_calls", "Parallel tool calls"),
+    ("capabilities.structured_outputs", "Structured outputs"),
+    ("capabilities.prefill", "Prefill of answers"),
+    ("capabilities.system_messages", "System messages"),
+    ("capabilities.later_system_messages", "Later system messages"),
+    ("capabilities.prompt_caching", "Prompt caching"),
+    ("capabilities.chat_completions", "Chat Completions"),
+    ("capabilities.web_search", "Web search"),
+    ("capabilities.computer_use", "Computer use"),
+];
+
+/// What is stated about a model: what it accepts, and what not.
+fn capabilities_cell(price: &PriceResource) -> TableCell {
+    let view = json!(price.capabilities);
+    let labels = |answer: bool| -> Vec<String> {
+        let is_answer = |path: &str| {
+            let name = path.rsplit('.').next().unwrap_or_default();
+            view[name].as_bool() == Some(answer)
+        };
+        let stated = STATEMENTS.iter().filter(|(path, _)| is_answer(path));
+        stated.map(|(_, label)| (*label).to_owned()).collect()
+    };
+    let mut yes = labels(true);
+    let levels = view["efforts"].as_array().into_iter().flatten();
+    let levels: Vec<&str> = levels.filter_map(Value::as_str).collect();
+    if !levels.is_empty() {
+        yes.push(format!("effort {}", levels.join(", ")));
+    }
+    let no = labels(false);
+    let mut cell = Vec::new();
+    if !yes.is_empty() {
+        cell.push(CellPart::Text(yes.join(", ")));
+    }
+    if !no.is_empty() {
+        cell.push(CellPart::Muted(format!("not: {}", no.join(", "))));
+    }
+    cell
+}
+
 async fn list_prices(page_request: PageRequest) -> ConsoleResult {
     page_request.require_admin()?;
     let query = page_request.query.query(&["q", "cursor"]);
@@ -140,15 +238,24 @@ async fn list_models(page_request: PageRequest) -> ConsoleResult {
     let mut blocks = vec![
         PageBlock::Form(HtmlForm::get("filter", "/console/models", "Filter").fields(vec![field])),
         PageBlock::Text(
-            "List prices in US dollars per million tokens. Prices that you set come first.".into(),
+            "List prices in US dollars per million tokens. Prices and capabilities that you set or import stand in place of those of the list.".into(),
         ),
     ];
     if list.data.is_empty() {
         blocks.push(PageBlock::Empty("No models found.".into(), None));
         return Ok(page_request.render_page("Models", blocks));
     }
-    let columns =
-        ["Model", "#Input", "#Output", "#Cache read", "#Context", "#Longest answer", "Tiers"];
+    let columns = [
+        "Model",
+        "Source",
+        "#Input",
+        "#Output",
+        "#Cache read",
+        "#Context",
+        "#Longest answer",
+        "Tiers",
+        "Accepts",
+    ];
     let mut table = PageTable::new("models", "List prices by vendor and model", &columns);
     table.rows = list.data.iter().map(model_row).collect();
     (table.next, table.first) =
@@ -168,13 +275,22 @@ fn model_row(price: &PriceResource) -> Vec<TableCell> {
     let tiers: Vec<String> = price.tiers.iter().map(|tier| api_text(&tier.tier)).collect();
     vec![
         vec![CellPart::Muted(truncate_text(&price.model, 80))],
+        source_badge(price.source),
         rate(price.standard.input),
         rate(price.standard.output),
         rate(price.standard.cache_read),
         count(price.context_tokens),
         count(price.output_tokens),
         vec![CellPart::Muted(tiers.join(", "))],
+        capabilities_cell(price),
     ]
+}
+
+fn source_badge(source: PriceSource) -> TableCell {
+    match source {
+        PriceSource::Own => badge(Severity::Success, "own"),
+        PriceSource::Builtin | PriceSource::Catalog => badge(Severity::Neutral, "built in"),
+    }
 }
 
 fn price_row(price: &PriceResource) -> Vec<TableCell> {
@@ -191,10 +307,7 @@ fn price_row(price: &PriceResource) -> Vec<TableCell> {
     };
     let (model, from) = (price.model.clone(), price.effective_from.to_string());
     let is_own = price.source == PriceSource::Own;
-    let source = match price.source {
-        PriceSource::Own => badge(Severity::Success, "own"),
-        PriceSource::Builtin | PriceSource::Catalog => badge(Severity::Neutral, "built in"),
-    };
+    let source = source_badge(price.source);
     let remove = || {
         HtmlForm::post(format!("delete-{model}-{from}"), format!("{HERE}/delete"), "Delete")
             .hidden("model", model.clone())
@@ -209,6 +322,9 @@ fn price_row(price: &PriceResource) -> Vec<TableCell> {
     name.extend(
         long.map(|max| CellPart::Muted(format!("long above {} tokens", group_digits(max)))),
     );
+    name.extend(price.multiplier.map(|factor| {
+        CellPart::Muted(format!("{} of the list price", format_exact_usd(&api_text(&factor))))
+    }));
     vec![
         name,
         vec![CellPart::Time(from.clone(), from.get(..10).unwrap_or(&from).to_owned())],
@@ -241,6 +357,15 @@ async fn load_template_price(page_request: &PageRequest) -> ConsoleResult<Value>
     let found = prices.into_iter().rfind(|price| from.is_empty() || is_named(price));
     let mut start = json!(found.ok_or_else(ConsoleApiError::page_not_found)?);
     start["effective_from"] = Value::Null;
+    // The name of an account's price begins with the account.
+    if let Some((account, model)) = model.split_once('/')
+        && account.parse::<AccountId>().is_ok()
+    {
+        (start["account_id"], start["model"]) = (json!(account), json!(model));
+    }
+    if !start["multiplier"].is_null() {
+        start["standard"] = Value::Null;
+    }
     Ok(start)
 }
 
@@ -285,4 +410,38 @@ async fn delete_price(page_request: PageRequest, body: Bytes) -> ConsoleResult {
     let path = format!("{API}/{model}?{}", values.query(&["effective_from"]));
     page_request.call(Method::DELETE, path).send::<IgnoredAny>().await?;
     redirect_to(&format!("{HERE}?done=deleted"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use baton_domain::model_capabilities::StatedCapabilities;
+
+    #[test]
+    fn every_statement_has_a_field() {
+        // The message of serde lists all fields.
+        let unknown = serde_json::from_value::<StatedCapabilities>(json!({ "?": true }));
+        let message = unknown.unwrap_err().to_string();
+        let names: Vec<_> = message.split('`').skip(3).step_by(2).collect();
+        let fields = STATEMENTS.iter().map(|(path, _)| *path).chain(["capabilities.efforts"]);
+        let mut fields: Vec<_> = fields.filter_map(|path| path.rsplit('.').next()).collect();
+        let mut expected = names.clone();
+        fields.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(fields, expected, "{message}");
+    }
+
+    #[test]
+    fn form_keeps_what_is_stated() {
+        let view = json!({ "capabilities": { "images": false, "pdf": true, "efforts": ["low"] } });
+        let shown = price_fields().iter().map(|spec| spec.field(&view)).fold(
+            FormValues::default(),
+            |mut values, field| {
+                values.0.push((field.name.to_owned(), field.value));
+                values
+            },
+        );
+        let body = collect_new_values(&price_fields(), &shown);
+        assert_eq!(body["capabilities"], view["capabilities"], "{body}");
+    }
 }

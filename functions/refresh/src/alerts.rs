@@ -17,6 +17,10 @@ const LEASE: Duration = Duration::from_secs(50);
 /// The time for all deliveries of a tick. The rest is delivered in the next tick.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// The most alerts about models without a price in one run. Callers choose the names of models, and
+/// some upstreams serve any name.
+const UNPRICED_MAX: usize = 10;
+
 /// The wait after the first failure; each further failure doubles it.
 const BACKOFF_SECONDS: i64 = 30;
 const BACKOFF_SECONDS_MAX: i64 = 3600;
@@ -83,6 +87,13 @@ async fn check_limits(
                 },
             };
             noticed += usize::from(store.outbox.put_alert(&alert, &settings.channels()).await?);
+        } else if let Some(day) = touched.unpriced_day() {
+            for model in touched.blocked.iter().take(UNPRICED_MAX) {
+                let (model, day) = (model.clone(), day.to_owned());
+                let id = format!("unpriced#{day}#{model}");
+                let alert = Alert { id, at: now, event: AlertEvent::Unpriced { model, day } };
+                noticed += usize::from(store.outbox.put_alert(&alert, &settings.channels()).await?);
+            }
         } else if let Ok(scope) = touched.scope.parse::<LimitScope>()
             && let Some((name, limits)) = load_limits(store, &scope).await?
         {

@@ -16,7 +16,6 @@ use baton_domain::id::{AccountId, RequestId};
 use baton_domain::model::find_mapped_model;
 use baton_domain::protocol::UpstreamOperation;
 use baton_protocol::meter::MeterReading;
-use baton_providers::conversion::{ConversionPlan, RequestShape};
 use baton_store::{AccountPool, PoolMember, RelayStores};
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
@@ -291,15 +290,15 @@ impl RelayState {
         pending_usage: &PendingUsage,
         reading: &MeterReading,
     ) {
-        let ModelCall { keeps_state, caller, shape, model, state_id, .. } =
-            &*pending_usage.model_call;
+        let model_call = &*pending_usage.model_call;
+        let ModelCall { keeps_state, caller, model, state_id, .. } = model_call;
         let Some(answer_id) = reading.answer_id.as_deref().filter(|_| *keeps_state) else { return };
         let group = &caller.key().group_id;
         let Ok(Some(pool)) = self.store.pools.get(group).await else { return };
         let is_account = |member: &&PoolMember| member.account.id == pending_usage.account;
         let Some(member) = pool.members.iter().find(is_account) else { return };
         // A translated answer is not kept, and one account has everything.
-        let plan = ConversionPlan::new(*shape, &member.account, model);
+        let plan = self.conversion_plan(model_call, &member.account, model);
         if pool.members.len() < 2 || !plan.is_pass_through() {
             return;
         }
@@ -467,10 +466,16 @@ impl AccountSelector {
     /// The request cannot be converted for the account at `index`. Excludes it and every account that
     /// needs the same conversion. They do not count as tried, so that accounts with another protocol
     /// are still tried.
-    pub(crate) fn exclude_form(&mut self, index: usize, shape: RequestShape) {
+    pub(crate) fn exclude_form(
+        &mut self,
+        index: usize,
+        state: &RelayState,
+        model_call: &ModelCall,
+    ) {
         let pool = Arc::clone(&self.pool);
         let form = |account: &Account| {
-            ConversionPlan::new(shape, account, &self.model).request_form(account, &self.model)
+            let plan = state.conversion_plan(model_call, account, &self.model);
+            plan.request_form(account, &self.model)
         };
         let refused = form(&pool.members[index].account);
         let is_same = |member: &&PoolMember| form(&member.account) == refused;

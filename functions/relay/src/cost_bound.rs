@@ -50,8 +50,8 @@ pub(crate) struct PricedRequest<'a> {
 
 impl RelayState {
     /// Computes the cost bound over all accounts that can serve the request. An account can map the
-    /// model to a more expensive one, or read other fields. If the accounts cannot be read, only
-    /// the client's own request counts, because then no account gets it.
+    /// model to a more expensive one, or read other fields. The client's own request counts at the
+    /// prices of these accounts. If there are none, it counts at the usual price.
     ///
     /// # Errors
     /// A translated body cannot be read.
@@ -96,10 +96,10 @@ impl RelayState {
         costs.advice(needed, available, request.context.protocol, request.client_factors)
     }
 
-    /// Calls `add` with the client's own cost factors, then with those of each different form in
-    /// which accounts would receive the request, each with the model that it would receive and the
-    /// model that was requested. Returns a header that has no price if an account would receive
-    /// one.
+    /// Calls `add` with the client's own cost factors for each price list that applies, then with
+    /// those of each different form in which accounts would receive the request, each with the model
+    /// that it would receive and the model that was requested. Returns a header that has no price if
+    /// an account would receive one.
     async fn for_each_request_form(
         &self,
         prices: &PriceTable,
@@ -112,7 +112,6 @@ impl RelayState {
         let alias =
             pool.as_ref().and_then(|pool| find_mapped_model(&pool.group.model_aliases, model));
         let aliased_model = alias.unwrap_or(model);
-        add(prices.usual(), client_factors, &[model, aliased_model], true);
         let mut seen: Vec<(CostVariant, Seller)> = Vec::new();
         let mut unpriced = None;
         let operation = UpstreamOperation::Answer(context.protocol);
@@ -123,14 +122,17 @@ impl RelayState {
                 && account.serves_model(aliased_model)
         };
         let members = pool.iter().flat_map(|pool| &pool.members).filter(is_candidate);
+        for seller in distinct_sellers(prices, members.clone()) {
+            add(prices.sold_by(&seller), client_factors, &[model, aliased_model], true);
+        }
         for member in members {
-            let plan = ConversionPlan::new(facts.shape, &member.account, aliased_model);
+            let seller = prices.seller_of(&member.account);
+            let own = |model: &str| prices.sold_by(&seller).own_capabilities(model, context.at);
+            let plan = ConversionPlan::new(facts.shape, &member.account, aliased_model, own);
             if plan.is_bedrock_pass_through() {
                 unpriced = unpriced.or_else(|| unpriced_header(&context.head.headers));
             }
-            let seller = prices.seller_of(&member.account);
-            let own_limits = |model: &str| prices.sold_by(&seller).own_limits(model, context.at);
-            let variant = plan.cost_variant(&member.account, aliased_model, own_limits);
+            let variant = plan.cost_variant(&member.account, aliased_model);
             let form = (variant, seller);
             if seen.contains(&form) {
                 continue;
@@ -175,6 +177,24 @@ impl RelayState {
         let read = move || read_cost_factors(&body, protocol);
         self.body_workers.run(&caller.key().id, size, read).await?.map_err(unreadable_body_error)
     }
+}
+
+/// The sellers of the accounts, each once. Without an account, the one of usual prices.
+fn distinct_sellers<'a>(
+    prices: &PriceTable,
+    members: impl Iterator<Item = &'a PoolMember>,
+) -> Vec<Seller> {
+    let mut sellers = Vec::new();
+    for member in members {
+        let seller = prices.seller_of(&member.account);
+        if !sellers.contains(&seller) {
+            sellers.push(seller);
+        }
+    }
+    if sellers.is_empty() {
+        sellers.push(Seller::default());
+    }
+    sellers
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]

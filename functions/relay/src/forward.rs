@@ -27,7 +27,6 @@ use baton_domain::record::{RequestOutcome, TriedAccount};
 use baton_domain::sold_price::Seller;
 use baton_domain::verdict::{AccountEffect, RequestFacts, RetryDecision, Verdict};
 use baton_providers::classification::classify;
-use baton_providers::conversion::ConversionPlan;
 use baton_runtime::upstream::CredentialStatus;
 use baton_store::PoolMember;
 use http::Response;
@@ -105,7 +104,7 @@ impl RelayState {
             }
             let pool = selector.pool().clone();
             let member = &pool.members[index];
-            let plan = ConversionPlan::new(model_call.shape, &member.account, selector.model());
+            let plan = self.conversion_plan(model_call, &member.account, selector.model());
             let upstream_model = plan.upstream_model(&member.account, selector.model());
             let mut pending_usage =
                 history.new_pending_usage(model_call, member, &selector, upstream_model, slot);
@@ -123,7 +122,7 @@ impl RelayState {
                         pending_usage.slot = ConcurrencySlot::NotNeeded;
                     }
                     if error.is_untranslatable() {
-                        selector.exclude_form(index, model_call.shape);
+                        selector.exclude_form(index, self, model_call);
                     }
                     let failed_attempt = self.judge_attempt_error(
                         member,

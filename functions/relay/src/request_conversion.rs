@@ -8,17 +8,15 @@ use crate::body_workers::{
     COPY_MEMORY_FACTOR, JobSize, LONG_BYTES, READ_MEMORY_FACTOR, TRANSLATION_MEMORY_FACTOR,
 };
 use crate::memory_budget::MemoryRequest;
-use crate::model_call::{Metering, OutboundCall};
+use crate::model_call::{Metering, ModelCall, OutboundCall};
 use crate::response_conversion::ResponsePlan;
 use crate::{RelayState, RequestContext};
 use baton_domain::account::Account;
 use baton_domain::id::KeyId;
-use baton_domain::model_capabilities::OwnLimits;
 use baton_providers::conversion::{
     ConversionPlan, ConvertedRequest, RequestConversion, RequestIdentity, ScannedConversion,
 };
 use baton_providers::headers::build_request_headers;
-use baton_providers::rules;
 use baton_runtime::upstream::UpstreamAddress;
 use baton_store::PoolMember;
 use bytes::Bytes;
@@ -66,8 +64,7 @@ impl RelayState {
         // The relay has read the body as JSON, whatever content type the client gave.
         headers.insert(CONTENT_TYPE, JSON);
         plan.check_guardrail(client_headers)?;
-        let limits = self.own_limits(request, account, model);
-        let conversion = new_conversion(request, member, plan, call, model, limits);
+        let conversion = new_conversion(request, plan, call, model);
         let key = &call.model_call.caller.key().id;
         let ConvertedRequest { path, body, hint, betas, dropped } =
             Box::pin(self.convert_body(key, conversion)).await?;
@@ -82,11 +79,19 @@ impl RelayState {
         Ok(UpstreamRequest { address, headers, body, response_plan })
     }
 
-    /// Returns the limits that the operator has set for the account's model, as the reservation knew
-    /// them.
-    fn own_limits(&self, request: &RequestContext, account: &Account, model: &str) -> OwnLimits {
+    /// Chooses the plan for a request to `model` at the account, with what the operator has set for
+    /// the model.
+    pub(crate) fn conversion_plan(
+        &self,
+        model_call: &ModelCall,
+        account: &Account,
+        model: &str,
+    ) -> ConversionPlan {
+        let ModelCall { shape, at, .. } = *model_call;
         let prices = self.store.prices.cached();
-        prices.sold_by(&prices.seller_of(account)).own_limits(model, request.at)
+        let own_capabilities =
+            |model: &str| prices.sold_by(&prices.seller_of(account)).own_capabilities(model, at);
+        ConversionPlan::new(shape, account, model, own_capabilities)
     }
 
     /// Converts the body of a call. A long one is converted on another thread. Its converted form
@@ -139,21 +144,14 @@ fn conversion_memory_factor(conversion: &ScannedConversion) -> usize {
 
 fn new_conversion(
     request: &RequestContext,
-    member: &PoolMember,
     plan: ConversionPlan,
     call: &OutboundCall,
     model: &str,
-    limits: OwnLimits,
 ) -> RequestConversion {
     let betas = request.head.headers.get_all("anthropic-beta").iter();
     let path = if plan.is_pass_through() { request.path_and_query() } else { String::new() };
     RequestConversion {
         plan,
-        target: (rules(member.account.provider).target_capabilities)(
-            &member.account,
-            model,
-            limits,
-        ),
         identity: request.identity(),
         body: call.body.clone(),
         client_model: (call.model_call.model.clone(), call.model_span.clone()),
@@ -180,8 +178,10 @@ mod tests {
     use super::*;
     use baton_domain::account::{CredentialKind, Provider};
     use baton_domain::id::AccountId;
+    use baton_domain::model_capabilities::OwnCapabilities;
     use baton_domain::protocol::{Framing, UpstreamProtocol};
     use baton_protocol::translate::{ClientProtocol, ProtocolPair};
+    use baton_providers::rules;
 
     fn account() -> Account {
         let id = AccountId::from_bits(1);
@@ -215,12 +215,12 @@ mod tests {
                     client_framing: framing,
                     upstream_framing: framing,
                     asks_for_usage: false,
+                    target: (rules(Provider::Anthropic).target_capabilities)(
+                        &account(),
+                        model,
+                        OwnCapabilities::default(),
+                    ),
                 },
-                target: (rules(Provider::Anthropic).target_capabilities)(
-                    &account(),
-                    model,
-                    OwnLimits::default(),
-                ),
                 identity: RequestIdentity { id: "req_1".to_owned(), created: 0 },
                 body: Bytes::from_static(body.as_bytes()),
                 client_model: ("m".to_owned(), 0..0),

@@ -59,6 +59,7 @@ pub async fn store_event(store: &StatsStores, event: SqsEvent) -> BatchOutcome {
     // step.
     let settled: BTreeSet<LimitScope> = stored().flat_map(Settlement::settled_scopes).collect();
     store.alerts.touch_limits(settled.iter()).await;
+    store.alerts.note_unpriced(stored()).await;
     for (message, _) in messages.into_iter().filter(|(_, record)| failed.contains(record)) {
         response.add_failure(message);
     }

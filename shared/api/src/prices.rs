@@ -2,6 +2,7 @@
 
 use crate::fields::{ModelId, Moment};
 use baton_domain::id::AccountId;
+use baton_domain::model_capabilities::StatedCapabilities;
 use baton_domain::money::PicoUsd;
 use baton_domain::price::{LongPromptRates, ModelPrice, ServiceTier, TierPrice, TokenRates};
 use jiff::Timestamp;
@@ -19,6 +20,18 @@ const MICROS: u64 = 1_000_000;
 /// US dollars per million tokens, written with six decimal places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UsdPerMillion(u64);
+
+impl UsdPerMillion {
+    /// The price of a thousand, by the micro-dollars for one.
+    fn for_thousand(micros: u64) -> Self {
+        Self(micros.saturating_mul(1_000))
+    }
+
+    /// The micro-dollars for one, by the price of a thousand. They are rounded up.
+    fn micros_for_one(self) -> u64 {
+        self.0.div_ceil(1_000)
+    }
+}
 
 impl Serialize for UsdPerMillion {
     fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
@@ -236,12 +249,21 @@ pub struct PriceResource {
     /// What an account pays of the list price; the rates are then zero.
     #[serde(default)]
     pub multiplier: Option<UsdPerMillion>,
+    /// US dollars for a thousand web searches, if it is not the usual price.
+    #[serde(default)]
+    pub web_search: Option<UsdPerMillion>,
+    /// US dollars for a thousand requests, in addition to their tokens.
+    #[serde(default)]
+    pub per_request: Option<UsdPerMillion>,
     /// The most tokens that the model reads in one pass, if known.
     #[serde(default)]
     pub context_tokens: Option<u64>,
     /// The most tokens that the model writes in one pass, if known.
     #[serde(default)]
     pub output_tokens: Option<u64>,
+    /// What is stated about the model.
+    #[serde(default)]
+    pub capabilities: StatedCapabilities,
     /// Version that usage records name.
     pub price_version: String,
 }
@@ -259,8 +281,11 @@ impl PriceResource {
             us_geo: price.us_geo,
             tiers: price.tiers.iter().copied().map(NewTierRates::from).collect(),
             multiplier: price.multiplier.map(UsdPerMillion),
+            web_search: price.web_search.map(UsdPerMillion::for_thousand),
+            per_request: price.per_request.map(UsdPerMillion::for_thousand),
             context_tokens: price.context_tokens,
             output_tokens: price.output_tokens,
+            capabilities: price.capabilities,
             price_version: price.version.clone(),
         }
     }
@@ -321,6 +346,12 @@ pub struct NewPrice {
     /// The most tokens that the model writes in one pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<u64>,
+    /// US dollars for a thousand requests, in addition to their tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_request: Option<UsdPerMillion>,
+    /// What is known about the model. It overrides what Baton knows by the model's name.
+    #[serde(default, skip_serializing_if = "StatedCapabilities::is_empty")]
+    pub capabilities: StatedCapabilities,
 }
 
 impl NewPrice {
@@ -336,9 +367,11 @@ impl NewPrice {
             above: price.above.map(NewLongPromptRates::from),
             us_geo: price.us_geo,
             tiers: price.tiers.iter().copied().map(NewTierRates::from).collect(),
-            web_search: price.web_search.map(|micros| UsdPerMillion(micros.saturating_mul(1_000))),
+            web_search: price.web_search.map(UsdPerMillion::for_thousand),
             context_tokens: price.context_tokens,
             output_tokens: price.output_tokens,
+            per_request: price.per_request.map(UsdPerMillion::for_thousand),
+            capabilities: price.capabilities,
         }
     }
 
@@ -357,10 +390,11 @@ impl NewPrice {
             us_geo: self.us_geo,
             tiers: self.tiers.iter().copied().map(TierPrice::from).collect(),
             multiplier: self.multiplier.map(|factor| factor.0),
-            web_search: self.web_search.map(|usd| usd.0.div_ceil(1_000)),
-            per_request: None,
+            web_search: self.web_search.map(UsdPerMillion::micros_for_one),
+            per_request: self.per_request.map(UsdPerMillion::micros_for_one),
             context_tokens: self.context_tokens,
             output_tokens: self.output_tokens,
+            capabilities: self.capabilities,
             version,
         })
     }

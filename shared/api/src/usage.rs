@@ -24,6 +24,9 @@ pub struct UsageMeasures {
     pub web_searches: u64,
     /// Cost in US dollars, exact.
     pub cost_usd: PicoUsd,
+    /// Number of requests whose model has no price. Their part of the cost is an estimate.
+    #[serde(default)]
+    pub unpriced_requests: u64,
     /// Share of prompt tokens that were read from the cache.
     #[schemars(range(min = 0, max = 1))]
     pub cache_hit_rate: f64,

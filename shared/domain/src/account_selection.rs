@@ -12,6 +12,7 @@ use crate::cooldown_reason::CooldownReason;
 use crate::health::{AccountAvailability, AccountHealth};
 use crate::id::{AccountId, GroupId};
 use crate::model::{find_mapped_model, is_claude};
+use crate::model_catalog;
 use crate::protocol::UpstreamOperation;
 use crate::vendor::Vendor;
 use jiff::{SignedDuration, Timestamp};
@@ -57,7 +58,6 @@ pub struct AccountCandidates<'a, A> {
 /// The fields of an account that the selection reads. The type is small because each request reads
 /// all of them, and a thousand complete accounts do not fit into the processor's caches.
 #[derive(Debug, Clone, Copy)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct HashedAccount {
     /// Hashes of the cache domain's name and of the account's id.
     domain: u64,
@@ -69,8 +69,8 @@ pub struct HashedAccount {
     accepts_any_model: bool,
     /// Whether its list or its map names single models.
     names_models: bool,
-    /// Whether it probably has Claude models only: it has no list, and speaks Anthropic's API.
-    is_claude_only: bool,
+    /// The vendor that serves only models of its own, if the account has no list.
+    only_vendor: Option<Vendor>,
     /// Whether the account declares a cache domain, which other accounts can share.
     shares_cache_domain: bool,
 }
@@ -86,7 +86,7 @@ impl HashedAccount {
             provider: account.provider,
             accepts_any_model: account.models.is_empty() && account.provider.knows_any_model_name(),
             names_models: account.names_models(),
-            is_claude_only: is_claude_only(account),
+            only_vendor: only_vendor(account),
             shares_cache_domain: account.cache_domain.is_some(),
         }
     }
@@ -190,11 +190,10 @@ pub fn choose_account<A: AsRef<Account>, H: Deref<Target = AccountHealth>>(
 ) -> SelectionResult {
     // Usually the session's first choice is healthy, and the other accounts need not be checked:
     // removing others from the draw does not change a winner of the best tier.
-    let avoids_claude_only = candidates.avoids_claude_only(criteria);
-    let first = first_choice_of(candidates, criteria, avoids_claude_only);
+    let avoided = candidates.avoided_vendors(criteria);
+    let first = first_choice_of(candidates, criteria, &avoided);
     if let Some(index) = first.filter(|_| criteria.pinned_domain.is_none())
-        && candidates.tier(index, &health(index), criteria, avoids_claude_only, now)
-            == Ok(AccountTier::Ready)
+        && candidates.tier(index, &health(index), criteria, &avoided, now) == Ok(AccountTier::Ready)
     {
         return SelectionResult::Chosen(index);
     }
@@ -209,10 +208,10 @@ fn choose_with_health<A: AsRef<Account>, H: Deref<Target = AccountHealth>>(
     now: Timestamp,
 ) -> SelectionResult {
     let places = 0..candidates.candidates.len();
-    let avoids_claude_only = candidates.avoids_claude_only(criteria);
+    let avoided = candidates.avoided_vendors(criteria);
     let verdicts: Vec<Result<AccountTier, IneligibleReason>> = places
         .clone()
-        .map(|index| candidates.tier(index, &health(index), criteria, avoids_claude_only, now))
+        .map(|index| candidates.tier(index, &health(index), criteria, &avoided, now))
         .collect();
     let best = verdicts.iter().filter_map(|verdict| verdict.as_ref().ok()).min();
     let usable: Vec<usize> =
@@ -236,28 +235,46 @@ pub fn first_choice<A: AsRef<Account>>(
     candidates: &AccountCandidates<'_, A>,
     criteria: &SelectionCriteria<'_>,
 ) -> Option<usize> {
-    first_choice_of(candidates, criteria, candidates.avoids_claude_only(criteria))
+    first_choice_of(candidates, criteria, &candidates.avoided_vendors(criteria))
 }
 
 fn first_choice_of<A: AsRef<Account>>(
     candidates: &AccountCandidates<'_, A>,
     criteria: &SelectionCriteria<'_>,
-    avoids_claude_only: bool,
+    avoided: &[Vendor],
 ) -> Option<usize> {
-    let serves =
-        |index: &usize| candidates.settings_reason(*index, criteria, avoids_claude_only).is_none();
+    let serves = |index: &usize| candidates.settings_reason(*index, criteria, avoided).is_none();
     let among: Vec<usize> = (0..candidates.candidates.len()).filter(serves).collect();
     candidates.draw_by_name(&among, criteria)
 }
 
-/// Whether the account probably has Claude models only: it speaks Anthropic's API, has no list of
-/// models, and its host is not that of another vendor.
-fn is_claude_only(account: &Account) -> bool {
-    let is_of_anthropic = || {
-        let vendor = Vendor::of_account(account.provider, &account.base_url);
-        vendor.is_none_or(|vendor| vendor == Vendor::Anthropic)
-    };
-    account.provider == Provider::Anthropic && account.models.is_empty() && is_of_anthropic()
+/// The vendor of an account that serves only models of its own, as far as the settings say. An
+/// account that speaks Anthropic's API is Anthropic's unless its host is another vendor's, because
+/// some vendors serve their own models under the names of Claude models there.
+fn only_vendor(account: &Account) -> Option<Vendor> {
+    if !account.models.is_empty() {
+        return None;
+    }
+    let vendor = Vendor::of_account(account.provider, &account.base_url);
+    match account.provider {
+        Provider::Anthropic => {
+            vendor.is_none_or(|vendor| vendor == Vendor::Anthropic).then_some(Vendor::Anthropic)
+        }
+        Provider::OpenaiCompatible => vendor.filter(|vendor| vendor.sells_only_own_models()),
+        Provider::Bedrock => None,
+    }
+}
+
+/// Whether a vendor that serves only models of its own can have the model. A name that nobody
+/// knows can be a fine-tuned model's.
+fn can_have(vendor: Vendor, model: &str) -> bool {
+    match vendor {
+        Vendor::Anthropic => is_claude(model),
+        _ => {
+            model_catalog::maker_of(model).is_none_or(|maker| maker == vendor)
+                || model_catalog::entry(vendor, None, model).is_some()
+        }
+    }
 }
 
 /// Picks the smallest priority among `among`, then a cache domain, then an account in it.
@@ -301,15 +318,23 @@ impl<A: AsRef<Account>> AccountCandidates<'_, A> {
         self.accounts[index].as_ref()
     }
 
-    /// Whether accounts that probably have Claude models only are left out: the model is none, and
-    /// another account can serve it.
-    fn avoids_claude_only(&self, criteria: &SelectionCriteria<'_>) -> bool {
-        let serves = |(index, candidate): (usize, &HashedAccount)| {
-            !candidate.is_claude_only && self.settings_reason(index, criteria, false).is_none()
-        };
-        !is_claude(criteria.model)
-            && self.candidates.iter().any(|candidate| candidate.is_claude_only)
-            && self.candidates.iter().enumerate().any(serves)
+    /// The vendors whose accounts are left out, because they serve only models of their own, the
+    /// model is none of these, and another account can serve it.
+    fn avoided_vendors(&self, criteria: &SelectionCriteria<'_>) -> Vec<Vendor> {
+        let (mut known, mut avoided) = (Vec::new(), Vec::new());
+        for vendor in self.candidates.iter().filter_map(|candidate| candidate.only_vendor) {
+            if !known.contains(&vendor) {
+                known.push(vendor);
+                if !can_have(vendor, criteria.model) {
+                    avoided.push(vendor);
+                }
+            }
+        }
+        let serves = |index| self.settings_reason(index, criteria, &avoided).is_none();
+        if !avoided.is_empty() && !(0..self.candidates.len()).any(serves) {
+            avoided.clear();
+        }
+        avoided
     }
 
     /// Draws from `among`. Of the accounts with the smallest priority, those that name the model
@@ -336,7 +361,7 @@ impl<A: AsRef<Account>> AccountCandidates<'_, A> {
         &self,
         index: usize,
         criteria: &SelectionCriteria<'_>,
-        avoids_claude_only: bool,
+        avoided: &[Vendor],
     ) -> Option<IneligibleReason> {
         let candidate = &self.candidates[index];
         if candidate.weight == 0 {
@@ -345,8 +370,7 @@ impl<A: AsRef<Account>> AccountCandidates<'_, A> {
         if !candidate.provider.serves(criteria.operation) {
             return Some(IneligibleReason::Protocol);
         }
-        if avoids_claude_only
-            && candidate.is_claude_only
+        if candidate.only_vendor.is_some_and(|vendor| avoided.contains(&vendor))
             && find_mapped_model(&self.account(index).model_map, criteria.model).is_none()
         {
             return Some(IneligibleReason::Model);
@@ -361,10 +385,10 @@ impl<A: AsRef<Account>> AccountCandidates<'_, A> {
         index: usize,
         health: &AccountHealth,
         criteria: &SelectionCriteria<'_>,
-        avoids_claude_only: bool,
+        avoided: &[Vendor],
         now: Timestamp,
     ) -> Result<AccountTier, IneligibleReason> {
-        if let Some(why) = self.settings_reason(index, criteria, avoids_claude_only) {
+        if let Some(why) = self.settings_reason(index, criteria, avoided) {
             return Err(why);
         }
         let id = &self.account(index).id;

@@ -110,6 +110,13 @@ pub enum AlertEvent {
         /// A request for which this happened.
         request_id: String,
     },
+    /// A model without a price was used. The cost of its requests is an estimate.
+    Unpriced {
+        /// The model, as the upstream names it.
+        model: String,
+        /// The UTC day, `2026-11-22`.
+        day: String,
+    },
     /// An operator asked for a test message.
     Test,
 }
@@ -185,6 +192,10 @@ impl Alert {
             AlertEvent::UsageCapped { name, request_id, .. } => format!(
                 "account {name} reports more usage than its requests permit (first: {request_id}); \
                  these requests are charged with the most that they permit"
+            ),
+            AlertEvent::Unpriced { model, .. } => format!(
+                "the model {model} has no price; the cost of its requests is an estimate until a \
+                 price is set"
             ),
             AlertEvent::Test => "this is a test alert".to_owned(),
         }

@@ -5,9 +5,13 @@
 //! that its upstream might accept. The families of models are in `families`.
 
 mod families;
+mod stated;
+
+pub use stated::{OwnCapabilities, StatedCapabilities};
 
 use crate::account::Provider;
 use crate::model::base_id;
+use serde::{Deserialize, Serialize};
 
 /// The features that a model supports at an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +33,8 @@ pub struct ModelCapabilities {
     pub parallel_calls: bool,
     /// The accepted levels of effort. If it is empty, the model takes no effort.
     pub efforts: EffortLevels,
-    /// How tools and effort go together on Chat Completions.
-    pub tools_on_chat: ToolsOnChat,
+    /// Which requests Chat Completions accepts.
+    pub chat: ChatSupport,
     /// Where system messages can stand.
     pub system_messages: SystemMessages,
     /// Whether an assistant's message can be last, for the model to continue.
@@ -63,16 +67,8 @@ pub struct ModelCapabilities {
     pub history_fields: AcceptedHistoryFields,
     /// Whether an assistant's content on Chat Completions can have parts of thinking.
     pub thinking_parts: bool,
-}
-
-/// The limits of a model that an operator has imported or set with its price, as far as they are
-/// known. They say more than a name does, of a model whose name the operator chose, for example.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct OwnLimits {
-    /// The length of the context window in tokens.
-    pub context_tokens: Option<u64>,
-    /// The highest number of output tokens.
-    pub output_tokens: Option<u64>,
+    /// Whether the Messages API can be asked to cache the prompt.
+    pub prompt_caching: bool,
 }
 
 /// Which sampling parameters a model accepts.
@@ -88,13 +84,22 @@ pub enum Sampling {
     None,
 }
 
-/// How tools and effort go together on Chat Completions.
+/// Which requests a model accepts on Chat Completions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ToolsOnChat {
-    /// Tools are accepted with every effort.
-    WithEffort,
-    /// Tools are accepted only if the effort is `none`.
-    WithEffortNone,
+pub enum ChatSupport {
+    /// All.
+    Full,
+    /// Those without tools, or without a reasoning effort that the request states ("Function tools
+    /// with `reasoning_effort` are not supported for gpt-5.4 in /v1/chat/completions":
+    /// openai/openai-openapi#541, 2026-05). These models do not think unless asked to.
+    NoToolsWithEffort,
+    /// Those without tools, or that switch thinking off. These models think by default
+    /// (laurent22/joplin#16451 for gpt-5.6, Wei-Shaw/sub2api#6740 for gpt-6, 2026-09).
+    NoToolsWithThinking,
+    /// None ("This model is only supported in v1/responses and not in v1/chat/completions":
+    /// `HeyPuter/puter`#1303 for o3-pro, alvinunreal/tmuxai#82 for gpt-5-codex,
+    /// aaif-goose/goose#2564 for codex-mini, 2025).
+    Nothing,
 }
 
 /// The ids of calls that Chat Completions accepts.
@@ -182,7 +187,10 @@ impl MediaKinds {
 }
 
 /// How much a model thinks, in the words that all protocols share, from least to most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(inline))]
+#[serde(rename_all = "lowercase")]
 pub enum EffortLevel {
     /// The model does not think.
     None,
@@ -223,9 +231,22 @@ impl EffortLevel {
     }
 }
 
-/// A set of levels of effort.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A set of levels of effort, as JSON a list of their words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<EffortLevel>", into = "Vec<EffortLevel>")]
 pub struct EffortLevels(u8);
+
+impl From<Vec<EffortLevel>> for EffortLevels {
+    fn from(levels: Vec<EffortLevel>) -> Self {
+        Self::of(&levels)
+    }
+}
+
+impl From<EffortLevels> for Vec<EffortLevel> {
+    fn from(levels: EffortLevels) -> Self {
+        levels.levels().collect()
+    }
+}
 
 impl EffortLevels {
     /// No level.
@@ -306,7 +327,7 @@ impl ModelCapabilities {
         logprobs: true,
         parallel_calls: true,
         efforts: EffortLevels::ALL,
-        tools_on_chat: ToolsOnChat::WithEffort,
+        chat: ChatSupport::Full,
         system_messages: SystemMessages::First,
         prefill: true,
         structured_outputs: true,
@@ -322,6 +343,7 @@ impl ModelCapabilities {
         thinking_switch: false,
         history_fields: AcceptedHistoryFields::All,
         thinking_parts: true,
+        prompt_caching: true,
     };
 
     /// The capabilities of `model` at an upstream. `host` is the host of the account's base URL,
@@ -358,18 +380,6 @@ impl ModelCapabilities {
                 };
                 families::at_host(capabilities, host)
             }
-        }
-    }
-
-    /// These capabilities with an operator's limits in place of those of the name.
-    #[must_use]
-    pub fn with_limits(self, limits: OwnLimits) -> Self {
-        // A list that tells one number for both means the context.
-        let output = limits.output_tokens.filter(|output| limits.context_tokens != Some(*output));
-        Self {
-            context_tokens: limits.context_tokens.or(self.context_tokens),
-            output_tokens_max: output.or(self.output_tokens_max),
-            ..self
         }
     }
 

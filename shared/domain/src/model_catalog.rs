@@ -6,6 +6,7 @@
 //! of prices of LiteLLM ([`crate::litellm_prices`]).
 
 use crate::model::base_id;
+use crate::model_capabilities::StatedCapabilities;
 use crate::price::{LongPromptRates, ModelPrice, ServiceTier, TierPrice, TokenRates};
 use crate::vendor::Vendor;
 use std::fmt::Write as _;
@@ -116,7 +117,20 @@ pub fn write_line(vendor: Vendor, model: &str, price: &ModelPrice) -> String {
             add(letter, count.to_string());
         }
     }
+    if !price.capabilities.is_empty() {
+        let (yes, no, efforts) = price.capabilities.to_masks();
+        let efforts = efforts.map(|levels| format!(",{levels:x}")).unwrap_or_default();
+        add('k', format!("{yes:x},{no:x}{efforts}"));
+    }
     line
+}
+
+/// Reads bits in hexadecimal: what is accepted, what is not, and the levels of effort.
+fn parse_capabilities(text: &str) -> Option<StatedCapabilities> {
+    let mut numbers = text.split(',').map(|number| u32::from_str_radix(number, 16).ok());
+    let (yes, no) = (numbers.next()??, numbers.next()??);
+    let efforts = numbers.next().flatten().and_then(|levels| u8::try_from(levels).ok());
+    Some(StatedCapabilities::from_masks(yes, no, efforts))
 }
 
 fn parse_rates(text: &str) -> Option<TokenRates> {
@@ -148,6 +162,7 @@ fn parse_line(line: &str) -> Option<ModelPrice> {
         context_tokens: count('c'),
         output_tokens: count('o'),
         per_request: count('r'),
+        capabilities: field('k').and_then(parse_capabilities).unwrap_or_default(),
         version: version().to_owned(),
         ..ModelPrice::default()
     })
@@ -156,6 +171,7 @@ fn parse_line(line: &str) -> Option<ModelPrice> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model_capabilities::EffortLevel;
 
     #[test]
     fn lines_are_sorted_and_each_is_found() {
@@ -188,6 +204,21 @@ mod tests {
         let regional = entry(Vendor::Bedrock, Some("us-east-1"), "zai.glm-5").unwrap();
         assert_eq!(regional.version, "litellm-1.110.2/us-east-1/bedrock");
         assert_eq!(Vendor::Openai.region_of(url), None);
+    }
+
+    #[test]
+    fn entries_state_what_their_models_accept() {
+        let stated = |vendor, model| entry(vendor, None, model).unwrap().capabilities;
+        let claude = stated(Vendor::Anthropic, "claude-opus-4-8");
+        assert_eq!(
+            (claude.images, claude.prefill, claude.sampling),
+            (Some(true), Some(false), Some(false))
+        );
+        assert_eq!(stated(Vendor::Openai, "o3-pro").chat_completions, Some(false));
+        assert_eq!(stated(Vendor::Openai, "o3-mini").images, Some(false));
+        let efforts = stated(Vendor::Openai, "gpt-5.4").efforts.unwrap();
+        let words: Vec<&str> = efforts.levels().map(EffortLevel::as_str).collect();
+        assert_eq!(words, ["none", "low", "medium", "high", "xhigh"]);
     }
 
     #[test]

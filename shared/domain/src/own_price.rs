@@ -3,7 +3,7 @@
 //! From an operator's first price of a model on, the built-in prices of that model no longer count:
 //! an agreed price holds until another one is agreed.
 
-use crate::price::{ModelPrice, PriceTable};
+use crate::price::{ModelPrice, PriceTable, insert_price};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -42,7 +42,7 @@ impl PriceTable {
         }
         for OwnPrice { id, price } in own {
             table.set(&id.model, price.clone());
-            table.own.insert(id.model.clone());
+            insert_price(table.own.entry(id.model.clone()).or_default(), price.clone());
         }
         table
     }
@@ -108,7 +108,7 @@ mod tests {
         };
         let builtin = PriceTable::from_json(FILE).unwrap();
         let limits = |table: &PriceTable, model: &str| {
-            let limits = table.usual().own_limits(model, at("2026-04-01"));
+            let limits = table.usual().own_capabilities(model, at("2026-04-01"));
             (limits.context_tokens, limits.output_tokens)
         };
         assert_eq!(limits(&builtin, "m-1"), (None, None));

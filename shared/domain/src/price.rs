@@ -5,11 +5,12 @@
 
 use crate::listed_price::listed_price;
 use crate::model::{base_id, family_of};
+use crate::model_capabilities::StatedCapabilities;
 use crate::money::PicoUsd;
 use crate::usage::{BilledUsage, TokenCounts};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 /// Micro-dollars per million tokens, by class. A rate times a number of tokens is exactly an amount
@@ -156,6 +157,9 @@ pub struct ModelPrice {
     /// The most tokens that the model writes in one pass, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<u64>,
+    /// What is stated about the model.
+    #[serde(default, skip_serializing_if = "StatedCapabilities::is_empty")]
+    pub capabilities: StatedCapabilities,
     /// The version of the price table, which is stored in every record priced by it.
     #[serde(default)]
     pub version: String,
@@ -190,8 +194,9 @@ impl ModelPrice {
         others.fold(self.standard, TokenRates::higher_of)
     }
 
-    /// This price times a number of millionths. A rate is rounded up.
-    pub(crate) fn multiply(self, factor: u64, version: &str) -> Self {
+    /// This price times a number of millionths. A rate is rounded up. `web_search` is the usual
+    /// price of a web search.
+    pub(crate) fn multiply(self, factor: u64, web_search: u64, version: &str) -> Self {
         let times = |micros: u64| {
             let product = u128::from(micros) * u128::from(factor);
             u64::try_from(product.div_ceil(1_000_000)).unwrap_or(u64::MAX)
@@ -215,7 +220,7 @@ impl ModelPrice {
             fast: self.fast.map(rates),
             above: self.above.map(|above| LongPromptRates { rates: rates(above.rates), ..above }),
             tiers: self.tiers.iter().copied().map(tier).collect(),
-            web_search: self.web_search.map(times),
+            web_search: Some(times(self.web_search.unwrap_or(web_search))),
             per_request: self.per_request.map(times),
             version: format!("{version}{end}"),
             ..self
@@ -309,8 +314,8 @@ pub struct PriceTable {
     aliases: BTreeMap<String, String>,
     /// The context windows in tokens of the models for which they are known.
     pub(crate) contexts: BTreeMap<String, u64>,
-    /// The names for which an operator has set a price.
-    pub(crate) own: BTreeSet<String>,
+    /// The prices that an operator has set, by start date. `models` has them too.
+    pub(crate) own: BTreeMap<String, Vec<ModelPrice>>,
 }
 
 /// 5 and 25 dollars with the usual cache ratios.
@@ -331,7 +336,7 @@ static BUILTIN: LazyLock<PriceTable> = LazyLock::new(|| {
         models: BTreeMap::new(),
         aliases: BTreeMap::new(),
         contexts: BTreeMap::new(),
-        own: BTreeSet::new(),
+        own: BTreeMap::new(),
     })
 });
 
@@ -374,7 +379,7 @@ impl PriceTable {
     pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
         let PriceFile { version, web_search, unknown, models, .. } = serde_json::from_str(text)?;
         let (rows, models, aliases) = (models, BTreeMap::new(), BTreeMap::new());
-        let (contexts, own) = (BTreeMap::new(), BTreeSet::new());
+        let (contexts, own) = (BTreeMap::new(), BTreeMap::new());
         let mut table = Self { version, web_search, unknown, models, aliases, contexts, own };
         for (model, row) in rows {
             table.contexts.extend(row.context_tokens.map(|tokens| (model.clone(), tokens)));
@@ -394,10 +399,7 @@ impl PriceTable {
 
     /// Sets a model's price from `price.from` on. It replaces a price with the same start date.
     pub fn set(&mut self, model: &str, price: ModelPrice) {
-        let prices = self.models.entry(model.to_owned()).or_default();
-        prices.retain(|old| old.from != price.from);
-        let index = prices.partition_point(|old| old.from < price.from);
-        prices.insert(index, price);
+        insert_price(self.models.entry(model.to_owned()).or_default(), price);
     }
 
     /// Removes a model's prices that start at `at` or later. A name without prices first gets a
@@ -461,8 +463,21 @@ impl PriceTable {
     }
 }
 
+/// Inserts a price by its start date, in place of one with the same.
+pub(crate) fn insert_price(prices: &mut Vec<ModelPrice>, price: ModelPrice) {
+    prices.retain(|old| old.from != price.from);
+    let index = prices.partition_point(|old| old.from < price.from);
+    prices.insert(index, price);
+}
+
+/// The price that applies at a moment; before the first one, the first one.
 pub(crate) fn current(prices: &[ModelPrice], at: Timestamp) -> Option<&ModelPrice> {
-    prices.iter().rev().find(|price| price.from <= at).or(prices.first())
+    started(prices, at).or(prices.first())
+}
+
+/// The last price that has started at a moment.
+pub(crate) fn started(prices: &[ModelPrice], at: Timestamp) -> Option<&ModelPrice> {
+    prices.iter().rev().find(|price| price.from <= at)
 }
 
 pub(crate) fn version_label(price: &ModelPrice, is_priced: bool) -> String {

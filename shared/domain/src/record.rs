@@ -166,6 +166,12 @@ impl UsageRecord {
         self.price_version.ends_with('?')
     }
 
+    /// Whether the record has a cost that is an estimate, because a model had no price. An
+    /// unpriced request that an upstream refused costs nothing in any case.
+    pub fn has_estimated_price(&self) -> bool {
+        self.is_unpriced() && self.cost_usd > PicoUsd::ZERO
+    }
+
     /// Whether refresh made this record because no usage record settled the request before its
     /// deadline; see [`Reservation::to_expired_record`](crate::reservation::Reservation::to_expired_record).
     pub fn is_expired_reservation(&self) -> bool {
@@ -311,6 +317,19 @@ mod tests {
         assert_eq!(UsageRecord::parse(&serde_json::to_string(&record).unwrap()), Ok(record));
         let usual: UsageRecord = serde_json::from_value(good()).unwrap();
         assert_eq!(usual.clone().within_bounds(), usual);
+    }
+
+    #[test]
+    fn only_a_cost_without_a_price_is_estimated() {
+        let is_estimated = |version: &str, cost: i128| {
+            let mut record: UsageRecord = serde_json::from_value(good()).unwrap();
+            (record.price_version, record.cost_usd) = (version.to_owned(), PicoUsd::new(cost));
+            let sums = crate::rollup::UsageSums::from_record(&record);
+            assert_eq!(sums.unpriced, i64::from(record.has_estimated_price()));
+            record.has_estimated_price()
+        };
+        assert!(is_estimated("t?", 1));
+        assert!(!is_estimated("t?", 0) && !is_estimated("t", 1));
     }
 
     #[test]

@@ -35,12 +35,20 @@ impl CostRevision {
             &record.upstream_model,
             record.started_at,
         );
-        (cost.amount != record.cost_usd).then_some(Self { record, cost })
+        let revision = Self { record, cost };
+        let is_changed = revision.difference() != PicoUsd::ZERO || revision.unpriced_change() != 0;
+        is_changed.then_some(revision)
     }
 
     /// The change of the cost; negative if the cost falls.
     pub fn difference(&self) -> PicoUsd {
         self.cost.amount - self.record.cost_usd
+    }
+
+    /// The change of the number of records without a price.
+    fn unpriced_change(&self) -> i64 {
+        let is_unpriced = !self.cost.is_priced && self.cost.amount > PicoUsd::ZERO;
+        i64::from(is_unpriced) - i64::from(self.record.has_estimated_price())
     }
 }
 
@@ -80,7 +88,11 @@ impl RevisionBatch {
     }
 
     fn add_revision(&mut self, revision: CostRevision) {
-        let sums = UsageSums { cost: revision.difference(), ..UsageSums::default() };
+        let sums = UsageSums {
+            cost: revision.difference(),
+            unpriced: revision.unpriced_change(),
+            ..UsageSums::default()
+        };
         for rollup in rollups_of(&revision.record) {
             self.sums.entry(rollup).or_default().add_sums(&sums);
         }
@@ -198,6 +210,34 @@ mod tests {
         let mut done = record(0, 1);
         done.cost_usd = revision.cost.amount;
         assert_eq!(CostRevision::from_record(done, &table(1000)), None);
+    }
+
+    #[test]
+    fn new_price_ends_the_mark_of_an_estimate() {
+        let mut unpriced = record(0, 1);
+        (unpriced.model, unpriced.upstream_model) = ("made-up".into(), "made-up".into());
+        let table_with = |micros: u64| {
+            let mut table = table(micros);
+            let prices = table.models[MODEL].clone();
+            table.models.insert("made-up".into(), prices);
+            table
+        };
+        let guessed = PriceTable::builtin().cost(&unpriced.usage(), "made-up", unpriced.started_at);
+        (unpriced.cost_usd, unpriced.price_version) = (guessed.amount, guessed.version);
+        assert_eq!(CostRevision::from_record(unpriced.clone(), PriceTable::builtin()), None);
+        let change = |record: UsageRecord, table: &PriceTable| {
+            let revision = CostRevision::from_record(record, table)?;
+            let batch = RevisionBatch::from_revisions(vec![revision]);
+            batch.sums.into_values().next().map(|sums| sums.unpriced)
+        };
+        assert_eq!(change(unpriced.clone(), &table_with(1_000)), Some(-1));
+        let mut priced = unpriced.clone();
+        priced.price_version = "own".into();
+        assert_eq!(change(priced, PriceTable::builtin()), Some(1));
+        // The price can be what was estimated.
+        let cost = table_with(1_000).cost(&unpriced.usage(), "made-up", unpriced.started_at);
+        unpriced.cost_usd = cost.amount;
+        assert_eq!(change(unpriced, &table_with(1_000)), Some(-1));
     }
 
     #[test]

@@ -146,6 +146,9 @@ pub struct UsageSums {
     pub web_searches: u64,
     /// The list price.
     pub cost: PicoUsd,
+    /// Records whose cost is an estimate, because their model had no price. Negative in the change
+    /// by a new price.
+    pub unpriced: i64,
     /// Milliseconds to the first byte, summed over `ttft_count` records.
     pub ttft_ms: u64,
     /// The number of records that had a first byte.
@@ -163,6 +166,7 @@ impl UsageSums {
             tokens: record.tokens,
             web_searches: record.web_searches,
             cost: record.cost_usd,
+            unpriced: i64::from(record.has_estimated_price()),
             ttft_ms: record.ttft_ms.unwrap_or_default(),
             ttft_count: u64::from(record.ttft_ms.is_some()),
             duration_ms: record.duration_ms,
@@ -176,6 +180,7 @@ impl UsageSums {
         self.tokens.add_counts(&other.tokens);
         self.web_searches += other.web_searches;
         self.cost += other.cost;
+        self.unpriced += other.unpriced;
         self.ttft_ms += other.ttft_ms;
         self.ttft_count += other.ttft_count;
         self.duration_ms += other.duration_ms;

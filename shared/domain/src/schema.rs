@@ -3,6 +3,7 @@
 
 use crate::id::{AccountId, GroupId, KeyId, RequestId, UserId};
 use crate::model::ModelPattern;
+use crate::model_capabilities::{EffortLevel, EffortLevels};
 use crate::money::PicoUsd;
 use crate::secret::Secret;
 use crate::spend_limit::SpendLimitId;
@@ -49,5 +50,19 @@ impl JsonSchema for ModelPattern {
             "type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[!-~]+$",
             "description": "A model id; `*` stands for any run of characters.",
         })
+    }
+}
+
+impl JsonSchema for EffortLevels {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "EffortLevels".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Vec::<EffortLevel>::json_schema(generator)
     }
 }

@@ -4,10 +4,10 @@
 use crate::account::{Account, Provider};
 use crate::listed_price::listed_price;
 use crate::model::{base_id, family_of};
-use crate::model_capabilities::OwnLimits;
+use crate::model_capabilities::OwnCapabilities;
 use crate::model_catalog;
 use crate::money::PicoUsd;
-use crate::price::{ModelPrice, PriceTable, RateModifiers, UsageCost, current, version_label};
+use crate::price::{ModelPrice, PriceTable, RateModifiers, UsageCost, started, version_label};
 use crate::record::UsageRecord;
 use crate::usage::BilledUsage;
 use crate::vendor::Vendor;
@@ -64,7 +64,7 @@ impl PriceTable {
     /// price have the same seller.
     pub fn seller_of(&self, account: &Account) -> Seller {
         let begin = format!("{}/", account.id.as_str());
-        let next = self.models.range(begin.clone()..).next();
+        let next = self.own.range(begin.clone()..).next();
         let has_own = next.is_some_and(|(name, _)| name.starts_with(&begin));
         let seller = Seller::of_account(account);
         Seller { account: seller.account.filter(|_| has_own), ..seller }
@@ -105,7 +105,8 @@ impl PriceTable {
 impl SoldPrices<'_> {
     /// The price of `model` at a moment, if it is known. The first of these counts: an operator's
     /// price for the account, for the vendor, and for the model; the vendor's entry in the catalog;
-    /// a built-in price; the entry of the vendor that makes the model.
+    /// a built-in price; the entry of the vendor that makes the model; an operator's price that
+    /// starts later.
     pub fn price(&self, model: &str, at: Timestamp) -> Option<ModelPrice> {
         if let Some(price) = self.own_price(model, at) {
             return Some(price);
@@ -114,33 +115,38 @@ impl SoldPrices<'_> {
         let in_catalog = self.vendor.filter(|vendor| *vendor != Vendor::Anthropic);
         in_catalog
             .and_then(|vendor| model_catalog::entry(vendor, self.region, model))
-            .or_else(|| self.listed(model, at))
+            .or_else(|| self.built_in(model, at))
             .or_else(|| model_catalog::makers_entry(model))
+            .or_else(|| self.later_price(model))
     }
 
     /// The operator's price for the account, for the vendor, or for the model.
     fn own_price(&self, model: &str, at: Timestamp) -> Option<ModelPrice> {
-        if self.table.own.is_empty() {
-            return None;
-        }
-        let of_seller = |seller: &str| self.own_row(seller, model, at);
-        if let Some(price) = self.account.and_then(of_seller) {
-            let Some(factor) = price.multiplier else { return Some(price.clone()) };
-            let list = SoldPrices { account: None, ..*self }.price(model, at)?;
-            return Some(list.multiply(factor, &price.version));
-        }
-        if let Some(price) = self.vendor_or_maker(model).and_then(of_seller) {
-            return Some(price.clone());
-        }
-        let (id, _) = self.table.find_row(model)?;
-        if self.table.own.contains(id) { self.listed(model, at) } else { None }
+        let price = self.own_rows(model).find_map(|prices| started(prices, at))?;
+        let Some(factor) = price.multiplier else { return Some(price.clone()) };
+        let list = SoldPrices { account: None, ..*self }.price(model, at)?;
+        Some(list.multiply(factor, self.table.web_search, &price.version))
     }
 
-    /// The operator's price of an account or a vendor for the model.
-    fn own_row(&self, seller: &str, model: &str, at: Timestamp) -> Option<&ModelPrice> {
-        let qualified = [model, base_id(model), "all"].map(|id| format!("{seller}/{id}"));
-        let prices = qualified.iter().find_map(|name| self.table.models.get(name))?;
-        current(prices, at).filter(|price| price.multiplier.is_none() || price.from <= at)
+    /// The operator's first price of the model. It holds before its start, if there is no other.
+    fn later_price(&self, model: &str) -> Option<ModelPrice> {
+        let first = |prices: &[ModelPrice]| {
+            prices.first().filter(|price| price.multiplier.is_none()).cloned()
+        };
+        self.own_rows(model).find_map(first)
+    }
+
+    /// The operator's prices of the model, each list with the earliest first: those for the account,
+    /// for the vendor, and for the model.
+    fn own_rows(&self, model: &str) -> impl Iterator<Item = &[ModelPrice]> {
+        let has_own = !self.table.own.is_empty();
+        let sellers = has_own.then(|| [self.account, self.vendor_or_maker(model)]);
+        let of_seller =
+            move |seller: &str| [model, base_id(model), "all"].map(|id| format!("{seller}/{id}"));
+        let sold = sellers.into_iter().flatten().flatten().flat_map(of_seller);
+        let row = has_own.then(|| self.table.find_row(model)).flatten();
+        sold.chain(row.map(|(id, _)| id.to_owned()))
+            .filter_map(|name| self.table.own.get(&name).map(Vec::as_slice))
     }
 
     fn vendor_or_maker(&self, model: &str) -> Option<&'static str> {
@@ -148,30 +154,30 @@ impl SoldPrices<'_> {
         self.vendor.or_else(maker).map(Vendor::as_str)
     }
 
-    /// The limits that an operator has set with a price of the model: for the account, for the
-    /// vendor, or for the model. A multiple of a list says nothing about limits.
-    pub fn own_limits(&self, model: &str, at: Timestamp) -> OwnLimits {
-        if self.table.own.is_empty() {
-            return OwnLimits::default();
-        }
-        let row = self.table.find_row(model).filter(|(id, _)| self.table.own.contains(*id));
-        let sellers = [self.account, self.vendor_or_maker(model)];
-        let of_sellers =
-            sellers.into_iter().flatten().filter_map(|seller| self.own_row(seller, model, at));
-        let limits = of_sellers
-            .chain(row.and_then(|(_, prices)| current(prices, at)))
+    /// What an operator has set with a price of the model: for the account, for the vendor, or for
+    /// the model. A multiple of a list says nothing about the model.
+    pub fn own_capabilities(&self, model: &str, at: Timestamp) -> OwnCapabilities {
+        let known = self
+            .own_rows(model)
+            .filter_map(|prices| started(prices, at))
             .filter(|price| price.multiplier.is_none())
-            .map(|price| OwnLimits {
+            .map(|price| OwnCapabilities {
                 context_tokens: price.context_tokens,
                 output_tokens: price.output_tokens,
+                stated: price.capabilities,
             });
-        limits.into_iter().find(|limits| *limits != OwnLimits::default()).unwrap_or_default()
+        let mut known = known.filter(|own| *own != OwnCapabilities::default());
+        known.next().unwrap_or_default()
     }
 
-    /// The table's price of the model, whoever sells it.
-    fn listed(&self, model: &str, at: Timestamp) -> Option<ModelPrice> {
+    /// The built-in price of the model, whoever sells it.
+    fn built_in(&self, model: &str, at: Timestamp) -> Option<ModelPrice> {
         let (id, prices) = self.table.find_row(model)?;
-        let price = current(prices, at)?.clone();
+        let own = self.table.own.get(id).map(Vec::as_slice).unwrap_or_default();
+        let is_own = |price: &ModelPrice| own.iter().any(|own| own.from == price.from);
+        let mut prices = prices.iter().filter(|price| !is_own(price));
+        let started = prices.clone().rfind(|price| price.from <= at);
+        let price = started.or_else(|| prices.next())?.clone();
         let context_tokens = price.context_tokens.or(self.table.contexts.get(id).copied());
         Some(ModelPrice { context_tokens, ..price })
     }
@@ -263,5 +269,58 @@ mod tests {
         check(openai, "acc_3", "gpt-5.5", (4, "own-4"));
         check(None, "acc_3", "gpt-5.2", (1_750_000, "litellm-1.110.2/openai"));
         check(Some(Vendor::Anthropic), "acc_2", "claude-opus-5-5", (3_400_000, "own-0"));
+    }
+
+    #[test]
+    fn price_does_not_apply_before_its_start() {
+        let from = |day: &str, price: ModelPrice| ModelPrice {
+            from: format!("2026-{day}T00:00:00Z").parse().unwrap(),
+            ..price
+        };
+        let multiplier = |factor: u64, version: &str| ModelPrice {
+            multiplier: Some(factor),
+            version: version.to_owned(),
+            ..rate(0)
+        };
+        let table = PriceTable::builtin().with_own(&[
+            own("gpt-5.2", from("03-01", rate(1))),
+            own("azure/gpt-5.2", from("03-01", rate(2))),
+            own("acc_1/gpt-5.2", from("03-01", rate(3))),
+            own("acc_2/gpt-5.2", from("03-01", multiplier(500_000, "half"))),
+            own("acc_2/all", from("02-01", multiplier(800_000, "most"))),
+            own("new", from("03-01", rate(4))),
+            own("claude-opus-4-6", from("03-01", rate(5))),
+        ]);
+        let check = |vendor, account: &str, model: &str, [before, after]: [u64; 2]| {
+            let seller =
+                Seller { vendor: Some(vendor), region: None, account: Some(account.into()) };
+            let input = |day: &str| {
+                let at = format!("2026-{day}T00:00:00Z").parse().unwrap();
+                table.sold_by(&seller).price(model, at).unwrap().standard.input
+            };
+            assert_eq!([input("02-28"), input("03-02")], [before, after], "{account} {model}");
+        };
+        check(Vendor::Openai, "acc_9", "gpt-5.2", [1_750_000, 1]);
+        check(Vendor::Azure, "acc_9", "gpt-5.2", [1_750_000, 2]);
+        check(Vendor::Openai, "acc_1", "gpt-5.2", [1_750_000, 3]);
+        check(Vendor::Openai, "acc_2", "gpt-5.2", [1_400_000, 1]);
+        check(Vendor::Openai, "acc_2", "gpt-5.5", [4_000_000, 4_000_000]);
+        check(Vendor::Bedrock, "acc_9", "us.anthropic.claude-opus-4-6-v1", [5_500_000, 5]);
+        // Without another price, the first one is better than a guess.
+        check(Vendor::Openai, "acc_9", "new", [4, 4]);
+    }
+
+    #[test]
+    fn multiplier_applies_to_searches_and_requests() {
+        let multiplier = ModelPrice { multiplier: Some(500_000), ..rate(0) };
+        let list = ModelPrice { per_request: Some(40), ..rate(2_000_000) };
+        let table = PriceTable::builtin().with_own(&[own("acc_1/all", multiplier), own("m", list)]);
+        let cost = |account: &str| {
+            let seller = Seller { account: Some(account.to_owned()), ..Seller::default() };
+            let usage = BilledUsage { web_searches: 3, ..BilledUsage::default() };
+            table.sold_by(&seller).cost(&usage, "m", Timestamp::UNIX_EPOCH).amount
+        };
+        assert_eq!(cost("acc_2"), PicoUsd::from_micros(30_040));
+        assert_eq!(cost("acc_1"), PicoUsd::from_micros(15_020));
     }
 }

@@ -140,6 +140,30 @@ impl Vendor {
         host_of(base_url).split('.').find(is_region)
     }
 
+    /// Whether the vendor serves models of its own only, apart from those in the catalog. Others are
+    /// hosts of open models, or of models of several vendors.
+    pub(crate) fn sells_only_own_models(self) -> bool {
+        match self {
+            Self::Anthropic
+            | Self::Cohere
+            | Self::Deepseek
+            | Self::Google
+            | Self::Mistral
+            | Self::Moonshot
+            | Self::Openai
+            | Self::Xai
+            | Self::Zai => true,
+            Self::Azure
+            | Self::Bedrock
+            | Self::Cerebras
+            | Self::Dashscope
+            | Self::Fireworks
+            | Self::Groq
+            | Self::Perplexity
+            | Self::Together => false,
+        }
+    }
+
     /// The vendor that makes the model, by the beginnings of its models' names.
     pub(crate) fn of_model(name: &str) -> Option<Self> {
         let starts = |begins: &[&str]| begins.iter().any(|begin| name.starts_with(begin));

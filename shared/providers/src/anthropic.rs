@@ -9,6 +9,7 @@ use crate::openai;
 use crate::probe::{Probe, ProbeRequest};
 use baton_domain::account::{Account, CredentialKind};
 use baton_domain::health::ProbeCall;
+use baton_domain::model_capabilities::ChatSupport;
 use baton_domain::protocol::{Framing, UpstreamProtocol};
 use baton_domain::verdict::{CooldownScope, ErrorFields};
 use baton_protocol::error::ApiFamily;
@@ -61,7 +62,7 @@ pub(crate) fn has_no_responses(_: &str) -> bool {
     false
 }
 
-pub(crate) fn speak_messages(_: &Account, _: RequestShape, _: &str) -> UpstreamProtocol {
+pub(crate) fn speak_messages(_: &Account, _: RequestShape, _: ChatSupport) -> UpstreamProtocol {
     UpstreamProtocol::Messages
 }
 

@@ -11,7 +11,7 @@ use base64::prelude::BASE64_STANDARD;
 use baton_domain::account::{Account, CredentialKind};
 use baton_domain::health::ProbeCall;
 use baton_domain::model::foundation_id;
-use baton_domain::model_capabilities::OwnLimits;
+use baton_domain::model_capabilities::OwnCapabilities;
 use baton_domain::protocol::Framing;
 use baton_domain::verdict::CooldownScope;
 use baton_protocol::translate::PromptCaching;
@@ -83,12 +83,12 @@ fn framing(account: &Account) -> Framing {
 const OUTPUT_TOKENS_DEFAULT: u64 = 32_000;
 
 /// `InvokeModel` has no top-level cache control.
-fn target_capabilities(account: &Account, model: &str, limits: OwnLimits) -> TargetCapabilities {
-    let target = TargetCapabilities::from_account(account, model, limits);
+fn target_capabilities(account: &Account, model: &str, own: OwnCapabilities) -> TargetCapabilities {
+    let target = TargetCapabilities::from_account(account, model, own);
     let default = target.capabilities.default_max_tokens().min(OUTPUT_TOKENS_DEFAULT);
     let prompt_caching = match framing(account) {
-        Framing::ServerSentEvents => PromptCaching::Automatic,
-        Framing::AwsEventStream => PromptCaching::Blocks,
+        Framing::AwsEventStream if target.capabilities.prompt_caching => PromptCaching::Blocks,
+        Framing::ServerSentEvents | Framing::AwsEventStream => target.prompt_caching,
     };
     TargetCapabilities { output_tokens_default: Some(default), prompt_caching, ..target }
 }

@@ -10,7 +10,7 @@ use crate::headers::{add_messages_version, remove_messages_version};
 use crate::rules;
 use baton_domain::account::{Account, Provider};
 use baton_domain::model::{anthropic_id, find_mapped_model, foundation_id};
-use baton_domain::model_capabilities::{ModelCapabilities, OwnLimits};
+use baton_domain::model_capabilities::{ModelCapabilities, OwnCapabilities};
 use baton_domain::protocol::{ClientProtocol, Framing, UpstreamProtocol};
 use baton_protocol::bedrock::{
     BedrockAction, BedrockBodyError, EVENT_STREAM, add_request_headers, build_path,
@@ -45,6 +45,8 @@ pub struct ConversionPlan {
     pub upstream_framing: Framing,
     /// Whether the upstream of a stream must be asked to report the usage.
     pub asks_for_usage: bool,
+    /// What the account and the model accept.
+    pub target: TargetCapabilities,
 }
 
 /// What the choice of a plan needs to know about a request.
@@ -62,12 +64,20 @@ pub struct RequestShape {
 
 impl ConversionPlan {
     /// Chooses the plan for a request to `model`, the client's name for it, at the account.
-    pub fn new(shape: RequestShape, account: &Account, model: &str) -> Self {
+    /// `own_capabilities` returns what the operator has set for the upstream's model.
+    pub fn new(
+        shape: RequestShape,
+        account: &Account,
+        model: &str,
+        own_capabilities: impl FnOnce(&str) -> OwnCapabilities,
+    ) -> Self {
         let rules = rules(account.provider);
         let client_framing = shape.client.framing();
         let upstream_framing = (rules.framing)(account);
         let model = upstream_name(account, model, leaves_bedrock(client_framing, upstream_framing));
-        let upstream_protocol = (rules.upstream_protocol)(account, shape, model);
+        let target = (rules.target_capabilities)(account, model, own_capabilities(model));
+        let chat = target.capabilities.chat;
+        let upstream_protocol = (rules.upstream_protocol)(account, shape, chat);
         let translation = ProtocolPair::between(shape.client, upstream_protocol);
         Self {
             upstream_protocol,
@@ -77,6 +87,7 @@ impl ConversionPlan {
             asks_for_usage: shape.is_stream
                 && translation.is_none()
                 && upstream_protocol == UpstreamProtocol::Chat,
+            target,
         }
     }
 
@@ -114,25 +125,19 @@ impl ConversionPlan {
     }
 
     /// How the account would receive a request for `model`, as far as that decides its cost.
-    /// `own_limits` returns the limits that the operator has set for the upstream's model.
-    pub fn cost_variant(
-        self,
-        account: &Account,
-        model: &str,
-        own_limits: impl FnOnce(&str) -> OwnLimits,
-    ) -> CostVariant {
+    pub fn cost_variant(self, account: &Account, model: &str) -> CostVariant {
         let model = self.upstream_model(account, model);
-        let limits = own_limits(&model);
-        let target = (rules(account.provider).target_capabilities)(account, &model, limits);
-        let translation = self.translation.map(|pair| (pair, self.client_framing, target));
+        let translation = self.translation.map(|pair| (pair, self.client_framing, self.target));
         CostVariant { translation, upstream_protocol: self.upstream_protocol, model }
     }
 
     /// The form in which the account would receive a request for `model`.
     pub fn request_form(self, account: &Account, model: &str) -> RequestForm {
-        // Limits change the bound of an answer, not what can be expressed.
-        let variant = self.cost_variant(account, model, |_| OwnLimits::default());
-        RequestForm { plan: self, provider: account.provider, variant }
+        RequestForm {
+            plan: self,
+            provider: account.provider,
+            variant: self.cost_variant(account, model),
+        }
     }
 
     /// Refuses a guardrail if the account cannot apply it. Without the guardrail, the client would
@@ -203,15 +208,15 @@ pub struct TargetCapabilities {
 }
 
 impl TargetCapabilities {
-    /// The capabilities of the account's model, which its name determines, with an operator's limits.
-    pub(crate) fn from_account(account: &Account, model: &str, limits: OwnLimits) -> Self {
+    /// The capabilities of the account's model, which its name determines, with what an operator has
+    /// set for it.
+    pub(crate) fn from_account(account: &Account, model: &str, own: OwnCapabilities) -> Self {
         let (_, address) = account.base_url.split_once("://").unwrap_or_default();
         let host = address.split('/').next().unwrap_or_default();
-        Self {
-            capabilities: ModelCapabilities::of(account.provider, model, host).with_limits(limits),
-            output_tokens_default: None,
-            prompt_caching: PromptCaching::Automatic,
-        }
+        let capabilities = ModelCapabilities::of(account.provider, model, host).with_own(own);
+        let prompt_caching =
+            if capabilities.prompt_caching { PromptCaching::Automatic } else { PromptCaching::Off };
+        Self { capabilities, output_tokens_default: None, prompt_caching }
     }
 }
 
@@ -247,8 +252,6 @@ impl RequestIdentity {
 pub struct RequestConversion {
     /// The plan.
     pub plan: ConversionPlan,
-    /// See [`ProviderRules::target_capabilities`](crate::ProviderRules).
-    pub target: TargetCapabilities,
     /// The id and time of the request.
     pub identity: RequestIdentity,
     /// The client's body.
@@ -363,7 +366,7 @@ impl RequestConversion {
             && may_have_foreign_state(
                 &self.body,
                 self.plan.upstream_protocol,
-                &self.target.capabilities,
+                &self.plan.target.capabilities,
             );
         ScannedConversion { conversion: self, may_have_foreign_state }
     }
@@ -373,7 +376,7 @@ impl RequestConversion {
         let ConversionPlan { translation, client_framing, upstream_framing, .. } = self.plan;
         let (path, body) = match (translation, client_framing, upstream_framing) {
             (Some(pair), ..) => {
-                let options = self.identity.translation_options(&self.model, self.target);
+                let options = self.identity.translation_options(&self.model, self.plan.target);
                 let client_model = self.client_model.0.as_str();
                 let body = unframe_body(client_framing, &self.body, client_model, self.is_stream)?;
                 let translated = pair.translate_request(&body, &options)?;
@@ -391,7 +394,7 @@ impl RequestConversion {
             (None, Framing::ServerSentEvents, Framing::ServerSentEvents) => {
                 let mut body = self.rename_model();
                 if self.plan.asks_for_usage
-                    && self.target.capabilities.stream_options
+                    && self.plan.target.capabilities.stream_options
                     && let Some(asking) = ask_for_usage(&body)
                 {
                     (body, hint) = (asking, ResponseHint::HideUsage);
@@ -422,7 +425,7 @@ impl RequestConversion {
 
     /// Removes what the client got from another upstream and this one refuses.
     fn remove_foreign_state(&mut self) {
-        let capabilities = &self.target.capabilities;
+        let capabilities = &self.plan.target.capabilities;
         let protocol = self.plan.upstream_protocol;
         if let Some(body) = remove_foreign_state(&self.body, protocol, capabilities) {
             self.body = body.into();

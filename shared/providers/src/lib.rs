@@ -17,7 +17,7 @@ pub mod probe;
 pub use bedrock::{SIGNING_SERVICE, regional_base_url};
 
 use baton_domain::account::{Account, CredentialKind, Provider};
-use baton_domain::model_capabilities::OwnLimits;
+use baton_domain::model_capabilities::{ChatSupport, OwnCapabilities};
 use baton_domain::protocol::{Framing, UpstreamProtocol};
 use baton_domain::verdict::{CooldownScope, ErrorFields};
 use baton_protocol::error::ApiFamily;
@@ -56,13 +56,13 @@ pub struct ProviderRules {
     /// account speaks it unless told otherwise.
     pub has_responses: fn(&str) -> bool,
     /// The protocol in which Baton calls the account, from its settings, the shape of the client's
-    /// request and the model's name.
-    pub(crate) upstream_protocol: fn(&Account, RequestShape, &str) -> UpstreamProtocol,
+    /// request and what the upstream's model accepts on Chat Completions.
+    pub(crate) upstream_protocol: fn(&Account, RequestShape, ChatSupport) -> UpstreamProtocol,
     /// The framing of the account's requests and answers.
     pub(crate) framing: fn(&Account) -> Framing,
-    /// Returns what the account and the model accept. An operator's limits override the model's. The
-    /// translation writes requests that stay within it.
-    pub target_capabilities: fn(&Account, &str, OwnLimits) -> TargetCapabilities,
+    /// Returns what the account and the model accept. What an operator has set for the model
+    /// overrides its name. The translation writes requests that stay within it.
+    pub target_capabilities: fn(&Account, &str, OwnCapabilities) -> TargetCapabilities,
 
     /// The errors that the provider names, in the order in which they are looked for.
     pub(crate) error_rules: &'static [ErrorRule],

@@ -2,7 +2,6 @@
 
 pub(crate) mod compatible_vendors;
 pub(crate) mod errors;
-mod responses_models;
 
 use crate::ProviderRules;
 use crate::anthropic;
@@ -11,10 +10,11 @@ use crate::conversion::{RequestShape, TargetCapabilities};
 use crate::probe::{Probe, ProbeRequest};
 use baton_domain::account::{Account, CredentialKind};
 use baton_domain::health::ProbeCall;
+use baton_domain::model_capabilities::ChatSupport;
 use baton_domain::protocol::{ClientProtocol, UpstreamProtocol};
 use baton_domain::verdict::{CooldownScope, ErrorFields};
+use baton_protocol::envelope::StatedEffort;
 use baton_protocol::error::ApiFamily;
-use responses_models::ChatSupport;
 
 pub(crate) const RULES: ProviderRules = ProviderRules {
     label: "OpenAI-compatible",
@@ -53,17 +53,30 @@ pub(crate) const RULES: ProviderRules = ProviderRules {
 /// Responses if the account has it and the client speaks it or the model needs it, else Chat
 /// Completions. Requests of Chat clients are translated only if Chat would refuse them, so that all
 /// others pass as they are.
-fn upstream_protocol(account: &Account, shape: RequestShape, model: &str) -> UpstreamProtocol {
-    let support = ChatSupport::from_model(model);
+fn upstream_protocol(
+    account: &Account,
+    shape: RequestShape,
+    chat: ChatSupport,
+) -> UpstreamProtocol {
     let uses_responses = account.speaks_responses
         && match shape.client {
             ClientProtocol::OpenaiResponses => true,
-            ClientProtocol::OpenaiChat => !support.accepts(shape),
+            ClientProtocol::OpenaiChat => !is_accepted_on_chat(shape, chat),
             ClientProtocol::AnthropicMessages | ClientProtocol::BedrockInvokeModel => {
-                support != ChatSupport::Full
+                chat != ChatSupport::Full
             }
         };
     if uses_responses { UpstreamProtocol::Responses } else { UpstreamProtocol::Chat }
+}
+
+/// Whether Chat Completions accepts a request of this shape for a model with this support.
+fn is_accepted_on_chat(shape: RequestShape, chat: ChatSupport) -> bool {
+    match chat {
+        ChatSupport::Full => true,
+        ChatSupport::NoToolsWithEffort => !shape.has_tools || shape.effort != StatedEffort::On,
+        ChatSupport::NoToolsWithThinking => !shape.has_tools || shape.effort == StatedEffort::Off,
+        ChatSupport::Nothing => false,
+    }
 }
 
 /// Whether the base URL is OpenAI's own, at once or in a region (`eu.api.openai.com`; OpenAI, "Your
@@ -92,4 +105,49 @@ fn list_models(_: &Account) -> ProbeRequest {
 /// first.
 fn create_empty_chat(_: &Account) -> ProbeRequest {
     ProbeRequest::post("/v1/chat/completions", "{}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_openais_own_hosts_are_known_to_have_responses() {
+        for (base_url, expected) in [
+            ("https://api.openai.com", true),
+            ("https://api.openai.com/v1", true),
+            ("https://eu.api.openai.com:443/v1", true),
+            ("https://api.openai.com.example", false),
+            ("https://notapi.openai.com", false),
+            ("https://a.example/api.openai.com", false),
+            ("api.openai.com", false),
+            ("", false),
+        ] {
+            assert_eq!(is_openai(base_url), expected, "{base_url}");
+        }
+    }
+
+    #[test]
+    fn acceptance_follows_from_tools_and_effort() {
+        use StatedEffort::{Off, On, Unset};
+        let shape = |has_tools, effort| RequestShape {
+            client: ClientProtocol::OpenaiChat,
+            is_stream: false,
+            has_tools,
+            effort,
+        };
+        for (support, accepted) in [
+            (ChatSupport::Full, [true, true, true]),
+            (ChatSupport::NoToolsWithEffort, [true, true, false]),
+            (ChatSupport::NoToolsWithThinking, [false, true, false]),
+            (ChatSupport::Nothing, [false, false, false]),
+        ] {
+            let with_tools =
+                [Unset, Off, On].map(|effort| is_accepted_on_chat(shape(true, effort), support));
+            assert_eq!(with_tools, accepted, "{support:?}");
+            let without =
+                [Unset, Off, On].map(|effort| is_accepted_on_chat(shape(false, effort), support));
+            assert_eq!(without, [support != ChatSupport::Nothing; 3], "{support:?}");
+        }
+    }
 }

@@ -16,10 +16,13 @@ use baton_domain::record::UsageRecord;
 use baton_domain::scope::LimitScope;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The most changed limits that one check reads.
 const LOOK_MAX: usize = 500;
+
+/// The most models without a price of one batch of records that are noted.
+const UNPRICED_MAX: usize = 20;
 
 /// How long a sent alert is remembered, so that it is not sent again. It is longer than the longest
 /// period.
@@ -64,7 +67,8 @@ pub struct ChangedLimit {
     /// The id of the scope that the limit belongs to.
     pub scope: String,
     /// The windows in which a money limit has blocked a request. For an account (see
-    /// [`Self::capped_account`]): the requests for which it claimed too much usage.
+    /// [`Self::capped_account`]): the requests for which it claimed too much usage. For a day (see
+    /// [`Self::unpriced_day`]): the models.
     pub blocked: BTreeSet<String>,
     mark: String,
 }
@@ -75,6 +79,12 @@ impl ChangedLimit {
     pub fn capped_account(&self) -> Option<(AccountId, &str)> {
         let (account, day) = self.scope.strip_prefix(item_names::CAPPED)?.split_once('#')?;
         Some((account.parse().ok()?, day))
+    }
+
+    /// The day on which the models in [`Self::blocked`] were used without a price; `None` if this
+    /// entry is about something else.
+    pub fn unpriced_day(&self) -> Option<&str> {
+        self.scope.strip_prefix(item_names::UNPRICED)
     }
 }
 
@@ -134,6 +144,33 @@ impl AlertMarker {
             self.connection.already_marked.remove(&key);
             let account_id = &record.account_id;
             tracing::warn!(%account_id, "an alert can be missing: {}", StoreError::from(error));
+        }
+    }
+
+    /// Records that models without a price were used. This process writes each model once a day.
+    pub async fn note_unpriced<'a>(&self, records: impl Iterator<Item = &'a UsageRecord>) {
+        let mut models: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+        for record in records.filter(|record| record.has_estimated_price()) {
+            let day = format!("{}{}", item_names::UNPRICED, item_names::day(record.started_at));
+            let key = format!("{day}#{}", record.upstream_model);
+            if self.connection.already_marked.get(&key).is_none() {
+                self.connection.already_marked.insert(key, ());
+                models.entry(day).or_default().insert(&record.upstream_model);
+            }
+        }
+        for (day, models) in models {
+            let names = models.iter().take(UNPRICED_MAX).map(ToString::to_string).collect();
+            let update = self
+                .touch(&day)
+                .update_expression("SET #mark = :mark ADD #blocked :models")
+                .expression_attribute_names("#blocked", BLOCKED)
+                .expression_attribute_values(":models", AttributeValue::Ss(names));
+            if let Err(error) = update.send().await {
+                for model in models {
+                    self.connection.already_marked.remove(&format!("{day}#{model}"));
+                }
+                tracing::warn!("an alert can be missing: {}", StoreError::from(error));
+            }
         }
     }
 
@@ -287,7 +324,7 @@ fn read_body<T: DeserializeOwned>(item: &StoreItem) -> Result<T, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{TestTables, account, at, open_handle};
+    use crate::testing::{TestTables, account, at, open_handle, record};
     use baton_domain::alert::AlertEvent;
 
     #[tokio::test]
@@ -304,6 +341,23 @@ mod tests {
         assert_eq!(seen[0].scope, scope.to_string());
         assert!(seen[0].blocked.contains("d#2026-11-22"));
         alerts.remove_touched(&seen[0]).await.expect("removed");
+        assert!(alerts.touched_limits().await.expect("read").is_empty());
+    }
+
+    #[tokio::test]
+    async fn model_without_a_price_is_noted_once_a_day() {
+        let tables = TestTables::open().await;
+        let (marker, alerts) =
+            (open_handle!(tables, AlertMarker), open_handle!(tables, AlertStore));
+        let mut unpriced = record(1);
+        (unpriced.price_version, unpriced.cost_usd) = ("v?".to_owned(), PicoUsd::new(1));
+        let priced = record(2);
+        marker.note_unpriced([&unpriced, &priced, &unpriced].into_iter()).await;
+        let seen = alerts.touched_limits().await.expect("read");
+        assert_eq!((seen.len(), seen[0].unpriced_day()), (1, Some("2026-11-22")));
+        assert_eq!(seen[0].blocked, BTreeSet::from([unpriced.upstream_model.clone()]));
+        alerts.remove_touched(&seen[0]).await.expect("removed");
+        marker.note_unpriced([&unpriced].into_iter()).await;
         assert!(alerts.touched_limits().await.expect("read").is_empty());
     }
 

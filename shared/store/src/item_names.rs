@@ -109,6 +109,10 @@ pub(crate) fn capped(account: &AccountId, at: Timestamp) -> String {
     format!("{CAPPED}{account}#{}", day(at))
 }
 
+/// The models without a price that were used on a day are an entry among the changed limits, under
+/// a sort key with this beginning.
+pub(crate) const UNPRICED: &str = "unpriced#";
+
 /// The proof that the holder of the session secret wrote a session.
 pub(crate) const PROVEN: &str = "proven";
 pub(crate) const MARK: &str = "mark";

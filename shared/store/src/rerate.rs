@@ -11,6 +11,7 @@ use crate::transaction::{ACTIONS_MAX, CancelledTransaction, TransactionAction};
 use aws_sdk_dynamodb::types::AttributeValue;
 use baton_domain::money::PicoUsd;
 use baton_domain::rerate::{CostRevision, RevisionBatch, batches};
+use baton_domain::rollup::UsageSums;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -112,7 +113,7 @@ impl RerateStore {
         let mut actions: Vec<TransactionAction> =
             batch.revisions.iter().map(|revision| self.revise_event(revision)).collect();
         // Differences can cancel each other out, and DynamoDB rejects an update that adds nothing.
-        let sums = batch.sums.iter().filter(|(_, sums)| sums.cost != PicoUsd::ZERO);
+        let sums = batch.sums.iter().filter(|(_, sums)| **sums != UsageSums::default());
         actions.extend(sums.map(|(rollup, sums)| add_to(&self.connection, rollup, sums)));
         self.connection.transact(actions).await
     }

@@ -41,9 +41,10 @@ impl RollupPeriod {
 }
 
 /// Short attribute names, since every rollup item repeats them.
-const FIELDS: [&str; 12] = ["r", "e", "ti", "to", "tr", "t5", "t1", "w", "c", "fm", "fn", "d"];
+const FIELDS: [&str; 13] =
+    ["r", "e", "ti", "to", "tr", "t5", "t1", "w", "c", "fm", "fn", "d", "np"];
 
-fn numbers(sums: &UsageSums) -> [String; 12] {
+fn numbers(sums: &UsageSums) -> [String; 13] {
     let tokens = &sums.tokens;
     [
         sums.requests.to_string(),
@@ -58,6 +59,7 @@ fn numbers(sums: &UsageSums) -> [String; 12] {
         sums.ttft_ms.to_string(),
         sums.ttft_count.to_string(),
         sums.duration_ms.to_string(),
+        sums.unpriced.to_string(),
     ]
 }
 
@@ -100,6 +102,7 @@ pub(crate) fn read_sums(item: &StoreItem) -> Result<UsageSums, StoreError> {
         ttft_ms: count("fm")?,
         ttft_count: count("fn")?,
         duration_ms: count("d")?,
+        unpriced: digits("np")?.parse().map_err(|_| invalid_sums(item, "np"))?,
     })
 }
 

@@ -106,19 +106,60 @@ fn account_that_names_the_model_comes_first() {
     }
 }
 
+/// The account that is chosen for a model, by its place.
+fn pick_for(accounts: &[&Account], model: &str) -> Option<usize> {
+    let group = GroupId::from_bits(1);
+    let health = AccountHealth::default();
+    let criteria = SelectionCriteria { model, ..criteria(&group, 7) };
+    let choose = |all: &AccountCandidates<'_, &Account>| {
+        choose_account(all, |_| &health, &criteria, Timestamp::UNIX_EPOCH)
+    };
+    match among(accounts, choose) {
+        SelectionResult::Chosen(index) => Some(index),
+        SelectionResult::NoneEligible(_) => None,
+    }
+}
+
+/// A vendor serves what it makes and what the catalog says.
+#[test]
+fn account_at_a_vendor_serves_the_vendors_models() {
+    let (mut openai, other) = (account(1, 900, None), account(2, 1, None));
+    openai.provider = Provider::OpenaiCompatible;
+    openai.priority = other.priority - 1;
+    let at = |url: &str| Account { base_url: url.to_owned(), ..openai.clone() };
+    let any = Account { provider: Provider::OpenaiCompatible, ..other.clone() };
+    let check = |url: &str, model: &str, expected| {
+        assert_eq!(pick_for(&[&at(url), &any], model), Some(expected), "{url} {model}");
+    };
+    let openai = "https://api.openai.com/v1";
+    check(openai, "gpt-5.2", 0);
+    check(openai, "openai/gpt-5.2", 0);
+    check(openai, "ft:gpt-4.1:acme", 0);
+    check(openai, "my-model", 0);
+    for foreign in ["claude-opus-5-5", "gemini-3-pro", "deepseek-chat", "mistral-large-latest"] {
+        check(openai, foreign, 1);
+    }
+    check("https://api.deepseek.com", "gpt-5.2", 1);
+    check("https://generativelanguage.googleapis.com/v1beta/openai", "grok-4.3", 1);
+    // Hosts of other vendors' models, and what the catalog has at the vendor.
+    check("https://api.groq.com/openai", "qwen3-32b", 0);
+    check("https://x.openai.azure.com/openai/v1", "grok-4.3", 0);
+    check("https://us-central1-aiplatform.googleapis.com/v1", "claude-opus-4-6", 0);
+    // Without another account, the upstream decides; a map or a list says more than the host.
+    assert_eq!(pick_for(&[&at(openai)], "claude-opus-5-5"), Some(0));
+    let claude = other;
+    assert_eq!(pick_for(&[&at(openai), &claude], "claude-opus-5-5"), Some(1));
+    assert_eq!(pick_for(&[&at(openai), &claude], "gpt-5.2"), Some(0));
+    let mut mapped = at(openai);
+    mapped.model_map = vec![("claude-*".parse().unwrap(), "gpt-5.2".to_owned())];
+    assert_eq!(pick_for(&[&mapped, &any], "claude-opus-5-5"), Some(0));
+    let mut listed = at(openai);
+    listed.models = vec!["claude-*".parse().unwrap()];
+    assert_eq!(pick_for(&[&listed, &any], "claude-opus-5-5"), Some(0));
+}
+
 #[test]
 fn anthropic_account_without_a_list_serves_claude_models() {
-    let pick_for = |accounts: &[&Account], model: &str| {
-        let group = GroupId::from_bits(1);
-        let health = AccountHealth::default();
-        let criteria = SelectionCriteria { model, ..criteria(&group, 7) };
-        match among(accounts, |all| {
-            choose_account(all, |_| &health, &criteria, Timestamp::UNIX_EPOCH)
-        }) {
-            SelectionResult::Chosen(index) => Some(index),
-            SelectionResult::NoneEligible(_) => None,
-        }
-    };
     let (claude, mut openai) = (account(1, 9, None), account(2, 1, None));
     openai.provider = Provider::OpenaiCompatible;
     openai.priority = claude.priority + 1;

@@ -15,8 +15,8 @@
 
 use super::EffortLevel::{High, Low, Max, Medium, Minimal, None as NoEffort, Xhigh};
 use super::{
-    AcceptedHistoryFields, CallIds, EffortLevels, MediaKinds, ModelCapabilities,
-    RequiredContinuation, Sampling, SystemMessages, ThinkingMode, ToolsOnChat,
+    AcceptedHistoryFields, CallIds, ChatSupport, EffortLevels, MediaKinds, ModelCapabilities,
+    RequiredContinuation, Sampling, SystemMessages, ThinkingMode,
 };
 
 const UNKNOWN: ModelCapabilities = ModelCapabilities::UNKNOWN;
@@ -72,7 +72,8 @@ pub(super) fn at_host(capabilities: ModelCapabilities, host: &str) -> ModelCapab
         return ModelCapabilities {
             continuation,
             efforts: EffortLevels::ALL,
-            tools_on_chat: ToolsOnChat::WithEffort,
+            // It translates for OpenAI's models itself.
+            chat: ChatSupport::Full,
             names_completion_tokens: false,
             history_fields: AcceptedHistoryFields::All,
             thinking_parts: true,
@@ -160,8 +161,17 @@ fn claude(name: &str) -> ModelCapabilities {
     }
 }
 
+/// Whether a reasoning model of OpenAI is on Responses only; see [`ChatSupport::Nothing`].
+fn is_responses_only(name: &str) -> bool {
+    let mut parts = name.split('-');
+    name.contains("-deep-research") || parts.any(|part| matches!(part, "pro" | "codex"))
+}
+
 /// OpenAI's models. Their system messages can stand anywhere.
 fn openai(name: &str) -> Option<ModelCapabilities> {
+    if name.starts_with("codex-mini") || name.starts_with("computer-use-") {
+        return Some(ModelCapabilities { chat: ChatSupport::Nothing, ..UNKNOWN });
+    }
     let plain = ModelCapabilities {
         efforts: EffortLevels::EMPTY,
         system_messages: SystemMessages::Anywhere,
@@ -232,6 +242,7 @@ fn o_series(name: &str, plain: ModelCapabilities) -> ModelCapabilities {
         logprobs: false,
         // The setting is not supported with reasoning models (OpenAI, "Function calling").
         parallel_calls: false,
+        chat: if is_responses_only(name) { ChatSupport::Nothing } else { ChatSupport::Full },
         efforts: match name {
             _ if is_small => EffortLevels::EMPTY,
             _ if is_research => EffortLevels::of(&[Medium]),
@@ -286,10 +297,11 @@ fn gpt_5(name: &str, plain: ModelCapabilities) -> ModelCapabilities {
     ModelCapabilities {
         sampling: if thinks_always { Sampling::None } else { Sampling::WithoutReasoning },
         efforts,
-        tools_on_chat: if version >= (5, 4) && !thinks_always {
-            ToolsOnChat::WithEffortNone
-        } else {
-            ToolsOnChat::WithEffort
+        chat: match version {
+            _ if is_responses_only(name) => ChatSupport::Nothing,
+            (5, 4 | 5) => ChatSupport::NoToolsWithEffort,
+            (5, 6..) | (6.., _) => ChatSupport::NoToolsWithThinking,
+            _ => ChatSupport::Full,
         },
         ..base
     }

@@ -50,35 +50,35 @@ fn claude_capabilities_follow_from_the_generation() {
 
 #[test]
 fn openai_capabilities_follow_from_the_family() {
+    use ChatSupport::{Full, NoToolsWithEffort, NoToolsWithThinking, Nothing};
     use Sampling::{All, None as Never, WithoutReasoning};
-    use ToolsOnChat::{WithEffort, WithEffortNone};
-    let check = |model, sampling, stops, efforts: &str, tools_on_chat, output| {
+    let check = |model, sampling, stops, efforts: &str, chat, output| {
         let capabilities = at_openai(model);
         assert_eq!(capabilities.sampling, sampling, "{model}");
         assert_eq!(capabilities.stop_sequences, stops, "{model}");
         assert_eq!(words(capabilities.efforts), efforts, "{model}");
-        assert_eq!(capabilities.tools_on_chat, tools_on_chat, "{model}");
+        assert_eq!(capabilities.chat, chat, "{model}");
         assert_eq!(capabilities.output_tokens_max, Some(output), "{model}");
     };
-    check("gpt-4o", All, true, "", WithEffort, 16_384);
-    check("gpt-4o-2024-08-06", All, true, "", WithEffort, 16_384);
-    check("gpt-4.1-mini", All, true, "", WithEffort, 32_768);
-    check("gpt-4.5-preview", All, true, "", WithEffort, 16_384);
-    check("o1", Never, true, "low medium high", WithEffort, 100_000);
-    check("o3-mini", Never, true, "low medium high", WithEffort, 100_000);
-    check("o3", Never, false, "low medium high", WithEffort, 100_000);
-    check("gpt-5", Never, false, "minimal low medium high", WithEffort, 128_000);
-    check("gpt-5-mini-2025-08-07", Never, false, "minimal low medium high", WithEffort, 128_000);
-    check("gpt-5-pro", Never, false, "high", WithEffort, 272_000);
-    check("gpt-5-chat-latest", All, false, "", WithEffort, 16_384);
-    check("gpt-5.1", WithoutReasoning, false, "none low medium high", WithEffort, 128_000);
-    check("gpt-5.1-codex-max", Never, false, "low medium high xhigh", WithEffort, 128_000);
+    check("gpt-4o", All, true, "", Full, 16_384);
+    check("gpt-4o-2024-08-06", All, true, "", Full, 16_384);
+    check("gpt-4.1-mini", All, true, "", Full, 32_768);
+    check("gpt-4.5-preview", All, true, "", Full, 16_384);
+    check("o1", Never, true, "low medium high", Full, 100_000);
+    check("o3-mini", Never, true, "low medium high", Full, 100_000);
+    check("o3", Never, false, "low medium high", Full, 100_000);
+    check("gpt-5", Never, false, "minimal low medium high", Full, 128_000);
+    check("gpt-5-mini-2025-08-07", Never, false, "minimal low medium high", Full, 128_000);
+    check("gpt-5-pro", Never, false, "high", Nothing, 272_000);
+    check("gpt-5-chat-latest", All, false, "", Full, 16_384);
+    check("gpt-5.1", WithoutReasoning, false, "none low medium high", Full, 128_000);
+    check("gpt-5.1-codex-max", Never, false, "low medium high xhigh", Nothing, 128_000);
     let newer = "none low medium high xhigh";
-    check("gpt-5.2", WithoutReasoning, false, newer, WithEffort, 128_000);
-    check("gpt-5.4", WithoutReasoning, false, newer, WithEffortNone, 128_000);
-    check("openai/gpt-5.5-2026-04-23", WithoutReasoning, false, newer, WithEffortNone, 128_000);
+    check("gpt-5.2", WithoutReasoning, false, newer, Full, 128_000);
+    check("gpt-5.4", WithoutReasoning, false, newer, NoToolsWithEffort, 128_000);
+    check("openai/gpt-5.5-2026-04-23", WithoutReasoning, false, newer, NoToolsWithEffort, 128_000);
     let newest = "none low medium high xhigh max";
-    check("gpt-5.6-sol", WithoutReasoning, false, newest, WithEffortNone, 128_000);
+    check("gpt-5.6-sol", WithoutReasoning, false, newest, NoToolsWithThinking, 128_000);
 }
 
 #[test]
@@ -154,17 +154,42 @@ fn media_of_open_models_follow_from_a_name_that_says_so() {
 }
 
 #[test]
-fn limits_of_an_operator_override_those_of_the_name() {
-    let limits = |context_tokens, output_tokens| OwnLimits { context_tokens, output_tokens };
-    let known = at_openai("gpt-4o");
-    assert_eq!(known.with_limits(OwnLimits::default()), known);
-    let own = known.with_limits(limits(Some(64_000), Some(2_000)));
-    assert_eq!((own.context_tokens, own.output_tokens_max), (Some(64_000), Some(2_000)));
-    assert_eq!(own.default_max_tokens(), 2_000);
-    let context = known.with_limits(limits(Some(64_000), Some(64_000)));
-    assert_eq!(context.output_tokens_max, known.output_tokens_max, "one number for both");
-    let unknown = ModelCapabilities::UNKNOWN.with_limits(limits(None, Some(4_000)));
-    assert_eq!(unknown.default_max_tokens(), 4_000);
+fn chat_support_follows_from_the_name_and_the_host() {
+    use ChatSupport::{Full, NoToolsWithEffort, NoToolsWithThinking, Nothing};
+    let support = |model, host| ModelCapabilities::of(Provider::OpenaiCompatible, model, host).chat;
+    for (model, expected) in [
+        ("gpt-4o", Full),
+        ("gpt-4.1-mini", Full),
+        ("gpt-5", Full),
+        ("gpt-5-chat-latest", Full),
+        ("gpt-5.2-2025-12-11", Full),
+        ("gpt-oss-120b", Full),
+        ("o3", Full),
+        ("o4-mini", Full),
+        ("gemini-3-pro", Full),
+        ("claude-opus-5-5", Full),
+        ("qwen3-codex-pro", Full),
+        ("my-gpt-5.5", Full),
+        ("gpt-5.4", NoToolsWithEffort),
+        ("gpt-5.4-mini-2026-03-17", NoToolsWithEffort),
+        ("openai/gpt-5.5", NoToolsWithEffort),
+        ("gpt-5.6-terra", NoToolsWithThinking),
+        ("gpt-5.10", NoToolsWithThinking),
+        ("gpt-6-astra", NoToolsWithThinking),
+        ("gpt-5-codex", Nothing),
+        ("gpt-5.1-codex-max", Nothing),
+        ("gpt-5.3-codex", Nothing),
+        ("gpt-5.5-pro", Nothing),
+        ("gpt-5-pro-2025-10-06", Nothing),
+        ("o3-pro", Nothing),
+        ("o3-deep-research", Nothing),
+        ("codex-mini-latest", Nothing),
+        ("computer-use-preview", Nothing),
+    ] {
+        assert_eq!(support(model, "api.openai.com"), expected, "{model}");
+        assert_eq!(support(model, "a.example"), expected, "{model}");
+        assert_eq!(support(model, "openrouter.ai"), Full, "{model}");
+    }
 }
 
 #[test]

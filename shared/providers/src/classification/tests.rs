@@ -312,6 +312,26 @@ fn missing_model_or_feature_affects_only_that_model() {
         ),
         (
             OpenaiCompatible,
+            400,
+            r#"{"error":{"message":"Model Not Exist","type":"invalid_request_error","param":null,"code":"invalid_request_error"}}"#,
+        ),
+        (
+            OpenaiCompatible,
+            400,
+            r#"{"error":{"message":"claude-opus-5-5 is not a valid model ID","code":400},"user_id":"user_1"}"#,
+        ),
+        (
+            OpenaiCompatible,
+            404,
+            r#"{"error":{"message":"Model not found, inaccessible, and/or not deployed","param":"model","code":"NOT_FOUND","type":"error"}}"#,
+        ),
+        (
+            OpenaiCompatible,
+            400,
+            r#"{"error":{"message":"400: {'error': '/chat/completions: Invalid model name passed in model=claude-opus-5-5. Call `/v1/models` to view available models for your key.'}","type":"None","param":"None","code":"400"}}"#,
+        ),
+        (
+            OpenaiCompatible,
             403,
             r#"[{"error":{"code":403,"message":"The caller does not have permission","status":"PERMISSION_DENIED"}}]"#,
         ),

@@ -4,6 +4,7 @@ use super::*;
 use baton_domain::account::CredentialKind;
 use baton_domain::id::AccountId;
 use baton_domain::model::ModelPattern;
+use baton_domain::model_capabilities::StatedCapabilities;
 use baton_protocol::cost_scan::read_cost_factors;
 
 const CLIENTS: [ClientProtocol; 4] = [
@@ -22,9 +23,14 @@ fn shape(client: ClientProtocol, is_stream: bool) -> RequestShape {
     RequestShape { client, is_stream, has_tools: true, effort: StatedEffort::On }
 }
 
+/// The plan for a model of which the operator says nothing.
+fn plan_for(shape: RequestShape, account: &Account, model: &str) -> ConversionPlan {
+    ConversionPlan::new(shape, account, model, |_| OwnCapabilities::default())
+}
+
 /// The plan in a few words: translation, framings, and whether usage is asked for.
 fn plan_words(client: ClientProtocol, account: &Account) -> String {
-    let plan = ConversionPlan::new(shape(client, true), account, "claude-opus-5-5");
+    let plan = plan_for(shape(client, true), account, "claude-opus-5-5");
     let translation = plan.translation.map_or_else(String::new, |pair| format!("{pair:?} "));
     let form = |framing| match framing {
         Framing::ServerSentEvents => "sse",
@@ -95,7 +101,7 @@ fn plan_follows_from_client_and_account() {
 fn fit_follows_from_the_account_and_the_model() {
     let bedrock = "https://bedrock-runtime.us-east-1.amazonaws.com";
     let target = |provider, url: &str, model: &str| {
-        let limits = OwnLimits::default();
+        let limits = OwnCapabilities::default();
         (rules(provider).target_capabilities)(&account(provider, url, false), model, limits)
     };
     let openai = |url| target(Provider::OpenaiCompatible, url, "made-up").capabilities;
@@ -109,11 +115,50 @@ fn fit_follows_from_the_account_and_the_model() {
     let messages = target(Provider::Anthropic, "https://api.anthropic.com", "claude-opus-5-5");
     assert_eq!(messages.prompt_caching, PromptCaching::Automatic);
     assert_eq!(messages.output_tokens_default, None);
-    let own = OwnLimits { context_tokens: Some(50_000), output_tokens: Some(9_000) };
+    let own = OwnCapabilities {
+        context_tokens: Some(50_000),
+        output_tokens: Some(9_000),
+        ..OwnCapabilities::default()
+    };
     let account = account(Provider::Bedrock, bedrock, false);
     let limited = (rules(Provider::Bedrock).target_capabilities)(&account, "my-profile", own);
     assert_eq!(limited.output_tokens_default, Some(9_000));
     assert_eq!(limited.capabilities.context_tokens, Some(50_000));
+}
+
+/// An operator's statements decide about the protocol, the medium and the cache.
+#[test]
+fn own_capabilities_decide_about_the_plan() {
+    let stated = StatedCapabilities {
+        chat_completions: Some(false),
+        prompt_caching: Some(false),
+        images: Some(false),
+        ..StatedCapabilities::default()
+    };
+    let own = |name: &'static str| {
+        move |model: &str| {
+            assert_eq!(model, name);
+            OwnCapabilities { stated, ..OwnCapabilities::default() }
+        }
+    };
+    let mut speaking = account(Provider::OpenaiCompatible, "https://a.example", true);
+    let client = shape(ClientProtocol::OpenaiChat, false);
+    let plan = ConversionPlan::new(client, &speaking, "my-model", own("my-model"));
+    assert_eq!(plan.upstream_protocol, UpstreamProtocol::Responses);
+    assert!(!plan.target.capabilities.media.images);
+    let form = plan.request_form(&speaking, "my-model");
+    assert!(form != plan_for(client, &speaking, "my-model").request_form(&speaking, "my-model"));
+    speaking.model_map = vec![(ModelPattern::new("my-*").unwrap(), "served".to_owned())];
+    ConversionPlan::new(client, &speaking, "my-model", own("served"));
+    for (provider, url) in [
+        (Provider::Anthropic, "https://api.anthropic.com"),
+        (Provider::Bedrock, "https://bedrock-runtime.us-east-1.amazonaws.com"),
+    ] {
+        let account = account(provider, url, false);
+        let plan =
+            ConversionPlan::new(client, &account, "anthropic.claude-x", own("anthropic.claude-x"));
+        assert_eq!(plan.target.prompt_caching, PromptCaching::Off);
+    }
 }
 
 #[test]
@@ -139,7 +184,7 @@ fn models_that_chat_refuses_are_called_through_responses() {
     };
     let pairs = |account: &Account, model: &str| {
         CLIENTS.map(|client| {
-            let plan = ConversionPlan::new(shape(client, true), account, model);
+            let plan = plan_for(shape(client, true), account, model);
             plan.translation.map_or_else(String::new, |pair| format!("{pair:?}"))
         })
     };
@@ -153,7 +198,7 @@ fn models_that_chat_refuses_are_called_through_responses() {
     assert_eq!(pairs(&chat_only, "gpt-5.5"), chat);
     let without_effort =
         RequestShape { effort: StatedEffort::Unset, ..shape(ClientProtocol::OpenaiChat, true) };
-    assert!(ConversionPlan::new(without_effort, &speaking, "gpt-5.5").is_pass_through());
+    assert!(plan_for(without_effort, &speaking, "gpt-5.5").is_pass_through());
 }
 
 /// The bound of the answer is in the field that the cost scan of the upstream's protocol reads.
@@ -164,8 +209,8 @@ fn cost_variant_has_the_bound_of_the_upstreams_protocol() {
         br#"{"model":"gpt-5.5","max_tokens":900,"messages":[{"role":"user","content":"hi"}]}"#,
     );
     for client in [ClientProtocol::AnthropicMessages, ClientProtocol::OpenaiChat] {
-        let plan = ConversionPlan::new(shape(client, false), &account, "gpt-5.5");
-        let variant = plan.cost_variant(&account, "gpt-5.5", |_| OwnLimits::default());
+        let plan = plan_for(shape(client, false), &account, "gpt-5.5");
+        let variant = plan.cost_variant(&account, "gpt-5.5");
         let identity = RequestIdentity { id: String::new(), created: 1 };
         let translate = variant.translation(identity, &body, "gpt-5.5", false).unwrap();
         assert_eq!(variant.upstream_protocol, UpstreamProtocol::Responses);
@@ -189,7 +234,7 @@ fn accounts_that_read_the_same_form_are_known() {
     let forms = |client| {
         let model = "gpt-5.5";
         let form = |account: &Account| {
-            ConversionPlan::new(shape(client, false), account, model).request_form(account, model)
+            plan_for(shape(client, false), account, model).request_form(account, model)
         };
         let forms: Vec<RequestForm> = accounts.iter().map(form).collect();
         let first = |form: &RequestForm| forms.iter().position(|other| other == form).unwrap();
@@ -206,7 +251,7 @@ fn upstream_gets_the_clients_protocol_or_a_translation() {
             CLIENTS.into_iter().flat_map(|client| [(client, false), (client, true)])
         {
             let account = account(provider, "https://a.example", speaks_responses);
-            let plan = ConversionPlan::new(shape(client, false), &account, "gpt-5.5");
+            let plan = plan_for(shape(client, false), &account, "gpt-5.5");
             let is_same = client.body_protocol() == plan.upstream_protocol;
             assert_eq!(plan.translation.is_none(), is_same, "{provider:?} {client:?}");
         }

@@ -59,7 +59,7 @@ pub(crate) fn error_meaning(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMean
     {
         return Some(ErrorMeaning::StateElsewhere);
     }
-    if error.has_name_in(&MODEL) {
+    if error.has_name_in(&MODEL) || misses_model_by_message(upstream_error) {
         return Some(ErrorMeaning::Unavailable);
     }
     // vLLM, Ollama and others have no code for it: "The model `x` does not exist."
@@ -71,4 +71,24 @@ pub(crate) fn error_meaning(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMean
         })
     };
     (is_missing && names_model()).then_some(ErrorMeaning::Unavailable)
+}
+
+/// Whether the message of an error without a code of its own says that there is no such model:
+/// `DeepSeek` (deepwn/addi#13, 2026-03), `OpenRouter` (OpenRouterTeam/openrouter-examples#74,
+/// 2026-05), Fireworks (warpdotdev/warp#15107, 2026-08) and `LiteLLM`'s proxy
+/// (jrkropp/open-webui-developer-toolkit#675, 2025-08).
+fn misses_model_by_message(upstream_error: &ErrorFacts<'_>) -> bool {
+    let ErrorFacts { error, model, status, .. } = upstream_error;
+    let names_model = || {
+        let (id, name) = (
+            format!("{model} is not a valid model ID"),
+            format!("Invalid model name passed in model={model}"),
+        );
+        !model.is_empty() && (error.message == id || error.message.contains(&name))
+    };
+    match status {
+        400 => error.message == "Model Not Exist" || names_model(),
+        404 => error.message_starts_with("Model not found, inaccessible, and/or not deployed"),
+        _ => false,
+    }
 }

@@ -3,14 +3,13 @@
 use crate::client::ClientRequest;
 use baton_domain::account::{Account, CredentialKind, Provider};
 use baton_domain::id::AccountId;
-use baton_domain::model_capabilities::OwnLimits;
+use baton_domain::model_capabilities::OwnCapabilities;
 use baton_domain::protocol::{ClientProtocol, Framing};
 use baton_protocol::bedrock::FramesToSse;
 use baton_protocol::envelope::{Envelope, StatedEffort};
 use baton_providers::conversion::{
     ConversionPlan, RequestConversion, RequestIdentity, RequestShape, ResponseHint,
 };
-use baton_providers::rules;
 use baton_test_vendors::{TwinState, Vendor, VendorError, VendorRequest};
 use bytes::Bytes;
 use http::HeaderMap;
@@ -137,7 +136,7 @@ fn plan_for(request: &ClientRequest, account: &Account) -> ConversionPlan {
         has_tools: request.body["tools"].as_array().is_some_and(|tools| !tools.is_empty()),
         effort,
     };
-    ConversionPlan::new(shape, account, request.model())
+    ConversionPlan::new(shape, account, request.model(), |_| OwnCapabilities::default())
 }
 
 fn convert(request: &ClientRequest, target: Target) -> Result<Sent, String> {
@@ -157,11 +156,6 @@ fn convert(request: &ClientRequest, target: Target) -> Result<Sent, String> {
     let model = plan.upstream_model(&account, &client_model.0);
     let conversion = RequestConversion {
         plan,
-        target: (rules(account.provider).target_capabilities)(
-            &account,
-            &model,
-            OwnLimits::default(),
-        ),
         identity: RequestIdentity { id: "req_1".to_owned(), created: 1_795_000_000 },
         body,
         client_model,

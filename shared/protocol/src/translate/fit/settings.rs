@@ -2,7 +2,7 @@
 
 use crate::translate::neutral_request::{NeutralRequest, ToolChoice};
 use baton_domain::model_capabilities::{
-    EffortLevel, EffortLevels, ModelCapabilities, Sampling, ToolsOnChat,
+    ChatSupport, EffortLevel, EffortLevels, ModelCapabilities, Sampling,
 };
 use baton_domain::protocol::UpstreamProtocol;
 
@@ -29,7 +29,7 @@ pub(super) fn fit_settings(
                 switch_thinking(request);
             }
             fit_effort(request, capabilities);
-            fit_tools_on_chat(request, capabilities.tools_on_chat);
+            fit_tools_on_chat(request, capabilities.chat);
             // The field needs `store` ("The 'metadata' parameter is only allowed when 'store' is
             // enabled": looplj/axonhub#1380), and nothing is stored.
             drop_shared(request, |name| name == "metadata");
@@ -75,8 +75,12 @@ fn fit_effort(request: &mut NeutralRequest<'_>, capabilities: &ModelCapabilities
 /// OpenAI's newer models accept tools on Chat Completions only without reasoning. gpt-5.6 reasons
 /// by default, so `none` has to be written even if the client says nothing (BerriAI/litellm#34569,
 /// with the answers of OpenAI's API, 2026-07).
-fn fit_tools_on_chat(request: &mut NeutralRequest<'_>, tools_on_chat: ToolsOnChat) {
-    if tools_on_chat == ToolsOnChat::WithEffort || request.tools.is_empty() {
+fn fit_tools_on_chat(request: &mut NeutralRequest<'_>, chat: ChatSupport) {
+    match chat {
+        ChatSupport::NoToolsWithEffort | ChatSupport::NoToolsWithThinking => {}
+        ChatSupport::Full | ChatSupport::Nothing => return,
+    }
+    if request.tools.is_empty() {
         return;
     }
     let none = EffortLevel::None.as_str();
