@@ -6,7 +6,7 @@
 use crate::body::{ClientPresence, RelayBody, ResponseAborted};
 use crate::chunk_list::ChunkList;
 use crate::forward::UpstreamResponse;
-use crate::memory_budget::{MEMORY_TIMEOUT, StreamMemory};
+use crate::memory_budget::{MEMORY_TIMEOUT, StreamMemory, retry_for_memory};
 use crate::metered_body::{MeteredBody, ResponseReader, UndecodableResponse};
 use crate::response_buffer::{BufferedResponse, RESPONSE_MEMORY_FULL};
 use crate::response_source::{ResponseSource, SourceEvent};
@@ -96,7 +96,7 @@ impl RelayState {
             let _open = open_stream;
             let is_stream = metered_body.is_stream();
             let bytes = source.read_ahead_bytes();
-            let mut end_event = update_memory(&mut memory, bytes, &mut metered_body, &mut chunks).err();
+            let mut end_event = update_memory(&mut memory, bytes, &mut metered_body, &mut chunks).await.err();
             if let Some(first) = ChunkList::take_from(&mut chunks) {
                 yield Ok(first);
             }
@@ -185,9 +185,9 @@ const BLOCKING_BYTES: usize = 64 * 1024;
 /// can read on before the client has taken `chunks`.
 ///
 /// # Errors
-/// More than [`PASSED_BYTES_MAX`] bytes wait for the client, and no memory is left. They are dropped
-/// and the stream ends.
-fn update_memory(
+/// More than [`PASSED_BYTES_MAX`] bytes wait for the client, and no memory became free for
+/// [`MEMORY_TIMEOUT`]. They are dropped and the stream ends.
+async fn update_memory(
     memory: &mut StreamMemory,
     read_ahead: usize,
     metered_body: &mut MeteredBody,
@@ -201,7 +201,12 @@ fn update_memory(
     if memory.try_reserve(read_ahead, held_bytes).is_ok() {
         return Ok(true);
     }
-    if memory.hold(held_bytes).is_err() && bytes > PASSED_BYTES_MAX {
+    if memory.hold(held_bytes).is_ok() || bytes <= PASSED_BYTES_MAX {
+        return Ok(false);
+    }
+    // The last events of many translated answers repeat the whole text at the same time. The future
+    // is boxed, because few streams wait.
+    if Box::pin(retry_for_memory(|| memory.hold(held_bytes))).await.is_err() {
         chunks.clear();
         metered_body.note_gap();
         return Err(SourceEvent::ConnectionLost(RESPONSE_MEMORY_FULL));
@@ -303,7 +308,7 @@ async fn read_chunks(
                 Err(end_event) => return Some(end_event),
             }
             let read_ahead = reader.source.read_ahead_bytes();
-            match update_memory(memory, read_ahead, metered_body, chunks) {
+            match update_memory(memory, read_ahead, metered_body, chunks).await {
                 Ok(can_read_on) if can_read_on && !is_write_full(chunks, bytes) => {}
                 Ok(_) => return None,
                 Err(end_event) => return Some(end_event),

@@ -207,9 +207,9 @@ mod tests {
             reserved
         };
         assert_eq!(reserved(100), 100 * 128 * 1024, "all fit");
-        assert_eq!(reserved(1_024), 64 * MB);
-        assert_eq!(reserved(2_048), 32 * MB);
-        assert_eq!(reserved(10_000), 32 * MB);
+        assert_eq!(reserved(1_024), 48 * MB, "one key cannot take the last quarter");
+        assert_eq!(reserved(2_048), 24 * MB);
+        assert_eq!(reserved(10_000), 24 * MB);
     }
 
     /// If waiting streams kept their share, none of them could go on.

@@ -245,3 +245,26 @@ async fn unread_stream_waits_for_memory() {
     let more = reserve_memory(&mut source, &mut metered_body, &mut memory);
     assert!(timeout(Duration::from_secs(100), more).await.is_err(), "it waits");
 }
+
+/// The end of a translated answer can be several times as long as its text, and waits for memory.
+#[tokio::test(start_paused = true)]
+async fn long_end_waits_for_the_memory_of_others() {
+    const MB: usize = 1 << 20;
+    let limits = MemoryLimits { total: 8 * MB, per_key: 4 * MB, min: 0 };
+    for (free_after, is_complete) in [(Duration::from_secs(4), true), (2 * MEMORY_TIMEOUT, false)] {
+        let (budget, key) = (MemoryBudget::new(limits), KeyId::from_bits(1));
+        let mut other = StreamMemory::new(&budget, &key, None);
+        assert_eq!(other.hold(3 * MB), Ok(()));
+        let release = tokio::spawn(async move {
+            tokio::time::sleep(free_after).await;
+            drop(other);
+        });
+        let (_, mut metered_body) = burst(0, false);
+        let mut chunks = vec![Bytes::from(vec![b'x'; 2 * MB])];
+        let mut memory = StreamMemory::new(&budget, &key, None);
+        let updated = update_memory(&mut memory, 0, &mut metered_body, &mut chunks).await;
+        assert_eq!(updated.is_ok(), is_complete);
+        assert_eq!(chunks.is_empty(), !is_complete);
+        release.await.unwrap();
+    }
+}
