@@ -11,7 +11,8 @@
 //!   thinking counts, because nothing else shows that thinking;
 //! * cited passages and annotations, log probabilities, and padding;
 //! * results of tools that ran at the vendor, which are part of the prompt;
-//! * images and sound. Their transcript counts.
+//! * the bytes of images and sound. The transcript of sound counts, and an image counts as
+//!   [`IMAGE_TOKENS`] tokens.
 
 use crate::json::DEPTH_MAX;
 use memchr::memchr2;
@@ -24,16 +25,74 @@ pub(super) fn estimate_tokens(chars: u64) -> u64 {
     chars.div_ceil(CHARS_PER_TOKEN)
 }
 
-/// Characters in a `content_block_delta`: its text, thinking or partial JSON. A signature does not
-/// count.
-pub(super) fn chars_in_content_delta(data: &[u8]) -> u64 {
-    chars_in_usual_delta(data).unwrap_or_else(|| chars_in_output(data))
+/// The estimated number of tokens in a generated image. Google bills 1,290 for one of 1024 by 1024
+/// (ai.google.dev, "Pricing", Gemini 2.5 Flash Image, read 2026-11), and OpenAI from 272 to 4,160
+/// by quality and size ("Image generation", 2026-11).
+const IMAGE_TOKENS: u64 = 1_290;
+
+/// The output of a model in an event or in an answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct OutputCount {
+    /// The characters of text, thinking and tool input.
+    pub(super) chars: u64,
+    /// The number of images.
+    pub(super) images: u64,
+    /// Whether there is any output, of whatever kind. Sound has no characters of its own.
+    pub(super) has_output: bool,
 }
 
-/// Characters that a model generated in an event or a whole answer. The time is linear in the
-/// length. Text that is cut or is not valid JSON counts as far as it can be read.
-pub(super) fn chars_in_output(json: &[u8]) -> u64 {
-    OutputScan { rest: json }.count_value(Part::Envelope, DEPTH_MAX)
+impl OutputCount {
+    pub(super) fn from_chars(chars: u64) -> Self {
+        Self { chars, images: 0, has_output: chars > 0 }
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.chars += other.chars;
+        self.images += other.images;
+        self.has_output |= other.has_output;
+    }
+
+    /// The larger one of two counts of the same output.
+    pub(super) fn raise_to(&mut self, other: Self) {
+        self.chars = self.chars.max(other.chars);
+        self.images = self.images.max(other.images);
+        self.has_output |= other.has_output;
+    }
+
+    /// Whether this has something that an earlier count of the same output did not have.
+    pub(super) fn exceeds(&self, earlier: Self) -> bool {
+        self.chars > earlier.chars || self.images > earlier.images
+    }
+
+    /// The estimated number of tokens.
+    pub(super) fn estimate_tokens(&self) -> u64 {
+        estimate_tokens(self.chars).saturating_add(self.images.saturating_mul(IMAGE_TOKENS))
+    }
+}
+
+/// Counts the output in a `content_block_delta`: its text, thinking or partial JSON. A signature
+/// does not count.
+pub(super) fn count_content_delta(data: &[u8]) -> OutputCount {
+    chars_in_usual_delta(data).map_or_else(|| count_output(data), OutputCount::from_chars)
+}
+
+/// Counts what a model generated in an event or a whole answer. The time is linear in the length.
+/// Text that is cut or is not valid JSON counts as far as it can be read.
+pub(super) fn count_output(json: &[u8]) -> OutputCount {
+    count_part(json, Part::Envelope)
+}
+
+/// Whether the beginning of a chunk of Chat contains output of a model. The chunk then is not an
+/// error, however it goes on.
+pub(super) fn begins_with_output(chunk: &[u8]) -> bool {
+    count_part(chunk, Part::Chunk).has_output
+}
+
+fn count_part(json: &[u8], part: Part) -> OutputCount {
+    let mut scan = OutputScan { rest: json, images: 0, has_sound: false };
+    let chars = scan.count_value(part, DEPTH_MAX);
+    let has_output = chars > 0 || scan.images > 0 || scan.has_sound;
+    OutputCount { chars, images: scan.images, has_output }
 }
 
 /// Counts in a delta with the usual order of keys, without a search:
@@ -59,6 +118,8 @@ fn chars_in_usual_delta(data: &[u8]) -> Option<u64> {
 enum Part {
     /// An event or an answer, whose fields can hold output.
     Envelope,
+    /// A chunk of Chat, of which only the choices hold output.
+    Chunk,
     /// A choice of a chat completion.
     Choice,
     /// Output of a model.
@@ -67,6 +128,10 @@ enum Part {
     Input,
     /// Sound with a transcript.
     Audio,
+    /// The bytes of sound.
+    Sound,
+    /// One or several images.
+    Image,
     /// Nothing that a model generated.
     Other,
 }
@@ -81,6 +146,7 @@ impl Part {
                 b"delta" | b"content_block" | b"content" | b"item" | b"output" => Self::Output,
                 _ => Self::Other,
             },
+            Self::Chunk if name == b"choices" => Self::Choice,
             Self::Choice => match name {
                 b"delta" | b"message" | b"text" => Self::Output,
                 _ => Self::Other,
@@ -88,11 +154,18 @@ impl Part {
             Self::Output => match name {
                 b"input" | b"arguments" => Self::Input,
                 b"audio" => Self::Audio,
+                b"images" | b"image_url" | b"b64_json" => Self::Image,
                 _ if is_not_output(name) => Self::Other,
                 _ => Self::Output,
             },
             Self::Audio if name == b"transcript" => Self::Output,
-            Self::Audio | Self::Other | Self::Input => Self::Other,
+            Self::Audio if name == b"data" => Self::Sound,
+            Self::Image if matches!(name, b"image_url" | b"url" | b"b64_json" | b"data") => {
+                Self::Image
+            }
+            Self::Chunk | Self::Audio | Self::Sound | Self::Image | Self::Other | Self::Input => {
+                Self::Other
+            }
         }
     }
 }
@@ -109,7 +182,6 @@ fn is_not_output(name: &[u8]) -> bool {
         name,
         b"annotations" | b"citation" | b"citations" | b"cited_text" | b"logprobs" | b"obfuscation"
     );
-    let is_image = matches!(name, b"image_url" | b"images" | b"b64_json");
     let is_state = matches!(
         name,
         b"type"
@@ -130,19 +202,24 @@ fn is_not_output(name: &[u8]) -> bool {
             // LiteLLM repeats fields here.
             | b"provider_specific_fields"
     );
-    is_id || is_encrypted || is_result || is_cited || is_image || is_state
+    is_id || is_encrypted || is_result || is_cited || is_state
 }
 
 /// Whether an object of this `type` holds nothing that a model generated: results of tools that ran
-/// at the vendor, their list, and sound.
+/// at the vendor, and their list.
 fn is_not_output_type(kind: &[u8]) -> bool {
     kind == b"mcp_list_tools"
-        || [b"_result".as_slice(), b"_output", b"audio.delta"].iter().any(|end| kind.ends_with(end))
+        || [b"_result".as_slice(), b"_output"].iter().any(|end| kind.ends_with(end))
 }
+
+/// The `type` of an item of Responses whose `result` is an image.
+const IMAGE_CALL: &[u8] = b"image_generation_call";
 
 /// A walk over JSON text that counts characters of output.
 struct OutputScan<'a> {
     rest: &'a [u8],
+    images: u64,
+    has_sound: bool,
 }
 
 impl<'a> OutputScan<'a> {
@@ -153,11 +230,15 @@ impl<'a> OutputScan<'a> {
         let chars = match first {
             Some(b'"') => {
                 let chars = self.take_string();
+                self.images += u64::from(part == Part::Image && chars > 0);
+                self.has_sound |= part == Part::Sound && chars > 0;
                 return if matches!(part, Part::Output | Part::Input) { chars } else { 0 };
             }
             Some(b'{' | b'[') if levels == 0 => {
                 self.rest = &[];
-                return if part == Part::Other { 0 } else { chars_in_utf8(start) };
+                let is_text =
+                    matches!(part, Part::Envelope | Part::Choice | Part::Output | Part::Input);
+                return if is_text { chars_in_utf8(start) } else { 0 };
             }
             Some(b'{') => self.count_object(part, levels - 1),
             Some(b'[') => self.count_list(part, levels - 1),
@@ -180,7 +261,9 @@ impl<'a> OutputScan<'a> {
     fn count_object(&mut self, part: Part, levels: usize) -> u64 {
         self.rest = &self.rest[1..];
         // Vendors and gateways repeat the same thinking under several names.
-        let (mut chars, mut thinking, mut is_result) = (0, 0, false);
+        let (mut chars, mut thinking) = (0, 0);
+        let (mut kind, mut has_result): (&[u8], _) = (b"", false);
+        let images = self.images;
         while let Some(byte) = self.peek() {
             if byte != b'"' {
                 self.rest = &self.rest[1..];
@@ -195,9 +278,12 @@ impl<'a> OutputScan<'a> {
             }
             self.rest = &self.rest[1..];
             if name == b"type" && part != Part::Input && self.peek() == Some(b'"') {
-                is_result |= is_not_output_type(self.take_raw_string());
+                kind = self.take_raw_string();
                 continue;
             }
+            has_result |= name == b"result"
+                && self.rest.starts_with(b"\"")
+                && !self.rest.starts_with(b"\"\"");
             let counted = self.count_value(part.field(name), levels);
             if name.starts_with(b"reasoning") || name.starts_with(b"thinking") {
                 thinking = counted.max(thinking);
@@ -205,7 +291,16 @@ impl<'a> OutputScan<'a> {
                 chars += counted;
             }
         }
-        if is_result { 0 } else { chars + thinking }
+        if kind.ends_with(b"audio.delta") {
+            self.has_sound |= chars > 0;
+            return 0;
+        }
+        if part != Part::Input && is_not_output_type(kind) {
+            self.images = images;
+            return 0;
+        }
+        self.images += u64::from(kind == IMAGE_CALL && has_result && part == Part::Output);
+        chars + thinking
     }
 
     fn count_list(&mut self, part: Part, levels: usize) -> u64 {
@@ -290,7 +385,7 @@ mod tests {
     fn content_deltas_are_counted_in_characters() {
         let check = |delta: &str, chars| {
             let data = format!(r#"{{"type":"content_block_delta","index":0,"delta":{delta}}}"#);
-            assert_eq!(chars_in_content_delta(data.as_bytes()), chars, "{delta}");
+            assert_eq!(count_content_delta(data.as_bytes()).chars, chars, "{delta}");
         };
         check(r#"{"type":"text_delta","text":"Hello"}"#, 5);
         check(r#"{"type":"text_delta","text":""}"#, 0);
@@ -314,7 +409,7 @@ mod tests {
 
     fn assert_counted(rows: &[Value]) {
         for row in rows {
-            assert_eq!(chars_in_output(row.to_string().as_bytes()), 10, "{row}");
+            assert_eq!(count_output(row.to_string().as_bytes()).chars, 10, "{row}");
         }
     }
 
@@ -434,14 +529,72 @@ mod tests {
             json!({"item": {"type": "image_generation_call", "result": "iVBORw0KGgo="}}),
             json!({"choices": [{"delta": {"images": [{"image_url": {"url": "data:x"}}]}}]}),
         ] {
-            assert_eq!(chars_in_output(row.to_string().as_bytes()), 0, "{row}");
+            assert_eq!(count_output(row.to_string().as_bytes()).chars, 0, "{row}");
         }
+    }
+
+    #[test]
+    fn images_and_sound_are_output_without_text() {
+        let data = "iVBORw0KGgo=".repeat(1_000);
+        let url = format!("data:image/png;base64,{data}");
+        let image = json!({"type": "image_url", "image_url": {"url": url}, "index": 0});
+        let choice = |key: &str, part: Value| json!({"choices": [{"index": 0, key: part}]});
+        for (row, images) in [
+            // OpenRouter and LiteLLM ("Image generation", 2026-11).
+            (choice("delta", json!({"content": "", "images": [image]})), 1),
+            (choice("message", json!({"content": null, "images": [image, image]})), 2),
+            (choice("message", json!({"content": [image]})), 1),
+            (choice("delta", json!({"images": [{"b64_json": data}]})), 1),
+            (choice("delta", json!({"images": [url]})), 1),
+            (choice("delta", json!({"images": []})), 0),
+            (choice("delta", json!({"images": [{"image_url": {"url": ""}}]})), 0),
+            (json!({"item": {"type": "image_generation_call", "result": data}}), 1),
+            (json!({"output": [{"result": data, "type": "image_generation_call"}]}), 1),
+            (json!({"item": {"type": "image_generation_call", "result": null}}), 0),
+            (json!({"item": {"type": "function_call_output", "images": [image]}}), 0),
+            (json!({"item": {"type": "mcp_call", "output": [image], "result": data}}), 0),
+            (json!({"images": [image]}), 0),
+        ] {
+            let count = count_output(row.to_string().as_bytes());
+            let expected = OutputCount { chars: 0, images, has_output: images > 0 };
+            assert_eq!(count, expected, "{row}");
+            assert_eq!(count.estimate_tokens(), images * IMAGE_TOKENS, "{row}");
+        }
+        for row in [
+            choice("delta", json!({"audio": {"id": "a", "data": data}})),
+            json!({"type": "response.output_audio.delta", "delta": data}),
+        ] {
+            let count = count_output(row.to_string().as_bytes());
+            let expected = OutputCount { chars: 0, images: 0, has_output: true };
+            assert_eq!(count, expected, "{row}");
+        }
+    }
+
+    #[test]
+    fn beginning_of_a_chunk_with_output_is_recognized() {
+        let check = |text: &str, expect| {
+            assert_eq!(begins_with_output(text.as_bytes()), expect, "{text}");
+        };
+        let start = r#"{"id":"c","choices":[{"index":0,"delta":{"role":"assistant","content":"","#;
+        check(start, false);
+        check(
+            &format!(r#"{start}"images":[{{"type":"image_url","image_url":{{"url":"data:"#),
+            true,
+        );
+        check(&format!(r#"{start}"tool_calls":[{{"index":0,"id":"c","type":"function""#), false);
+        check(&format!(r#"{start}"tool_calls":[{{"function":{{"arguments":"A"#), true);
+        check(r#"{"choices":[{"delta":{"content":"A"#, true);
+        check(r#"{"choices":[{"delta":{"audio":{"data":"A"#, true);
+        check(r#"{"choices":[{"delta":{"role":"assistant"#, false);
+        check(r#"{"error":{"message":"A"#, false);
+        check(r#"{"message":"A","content":"A","output":"A","delta":"A"#, false);
+        check("", false);
     }
 
     #[test]
     fn all_texts_of_a_chunk_are_counted() {
         let check =
-            |data: &str, chars| assert_eq!(chars_in_output(data.as_bytes()), chars, "{data}");
+            |data: &str, chars| assert_eq!(count_output(data.as_bytes()).chars, chars, "{data}");
         check(r#"{"choices":[{"delta":{"content":"Hé"}},{"delta":{"content":"Hi!"}}]}"#, 5);
         check(
             r#"{"choices":[{"delta":{"tool_calls":[{"function":{"arguments":"{}"}},{"function":{"arguments":"[1]"}}]}}]}"#,
@@ -469,9 +622,9 @@ mod tests {
     #[test]
     fn deep_text_counts_as_a_whole() {
         let deep = format!(r#"{{"delta":{}"text"#, "[".repeat(100_000));
-        assert!(chars_in_output(deep.as_bytes()) > 99_000);
+        assert!(count_output(deep.as_bytes()).chars > 99_000);
         let other = format!(r#"{{"other":{}"text"#, "[".repeat(100_000));
-        assert_eq!(chars_in_output(other.as_bytes()), 0);
+        assert_eq!(count_output(other.as_bytes()).chars, 0);
     }
 
     proptest! {
@@ -496,9 +649,9 @@ mod tests {
                 json!({"response": {"output": parts}}),
             ] {
                 let event = event.to_string();
-                prop_assert_eq!(chars_in_output(event.as_bytes()), chars, "{}", event);
+                prop_assert_eq!(count_output(event.as_bytes()).chars, chars, "{}", event);
                 let part = &event.as_bytes()[..cut.min(event.len())];
-                prop_assert!(chars_in_output(part) <= chars + 1, "{}", event);
+                prop_assert!(count_output(part).chars <= chars + 1, "{}", event);
             }
         }
 
@@ -506,7 +659,7 @@ mod tests {
         fn any_bytes_are_scanned(bytes in prop::collection::vec(
             prop::sample::select(b"{}[]:,\"\\ adelta1".to_vec()), 0..200,
         )) {
-            chars_in_output(&bytes);
+            count_output(&bytes);
         }
     }
 
