@@ -60,18 +60,22 @@ impl ResponsePlan {
     ) -> BodyTransform {
         let is = |kind: &str| has_media_type(&head.headers, kind);
         let ConversionPlan { client_framing, upstream_framing, .. } = self.plan;
-        let framings = (client_framing, upstream_framing);
+        // A server between here and the upstream can have converted the stream.
+        let sent_framing = if is(SSE) {
+            Some(Framing::ServerSentEvents)
+        } else if is(EVENT_STREAM) {
+            Some(Framing::AwsEventStream)
+        } else {
+            None
+        };
+        let framings = (client_framing, sent_framing.unwrap_or(upstream_framing));
         let (transform, content_type) = match self.hint {
             ResponseHint::Translation(context) => {
-                let sent = match upstream_framing {
-                    Framing::ServerSentEvents => SSE,
-                    Framing::AwsEventStream => EVENT_STREAM,
-                };
                 let given = match client_framing {
                     Framing::ServerSentEvents => EVENTS,
                     Framing::AwsEventStream => FRAMES,
                 };
-                if is(sent) {
+                if sent_framing.is_some() {
                     let events = TranslatedEvents::new(context.stream_translator(), framings);
                     (BodyTransform::TranslateEvents(Box::new(events)), Some(given))
                 } else if asks_for_stream {

@@ -8,12 +8,14 @@ mod choice_progress;
 mod meter_state;
 mod raw_fields;
 mod raw_usage;
+mod separate_usage;
 mod text_deltas;
 mod upstream_failure;
 mod upstream_object;
 mod usage_tally;
 
 pub use raw_fields::REPORTED_COUNT_MAX;
+pub use separate_usage::SeparateUsage;
 pub use upstream_failure::UpstreamFailure;
 pub(crate) use upstream_failure::{error_text, is_void_error};
 pub(crate) use usage_tally::{ReportedUsage, UsageTally};
@@ -165,6 +167,11 @@ impl UsageMeter {
     /// all of them have finished.
     pub fn expect_choices(&mut self, choices: u32) {
         self.state.choices.set_requested(choices);
+    }
+
+    /// Sets the counts that come apart from the answer. They count where the answer has none.
+    pub fn set_separate_usage(&mut self, usage: SeparateUsage) {
+        self.state.separate_usage = usage;
     }
 
     /// Reads the next bytes, without a content encoding.

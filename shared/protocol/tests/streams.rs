@@ -439,6 +439,16 @@ fn first_output_of_a_long_event_is_a_good_start() {
     }
 }
 
+/// Bytes that are not text are perhaps an answer in a coding that no header names.
+#[test]
+fn binary_bytes_in_place_of_events_are_estimated() {
+    let mut meter = UsageMeter::for_stream();
+    meter.observe(&[0x28, 0xb5, 0x2f, 0xfd, 4, 0, 7, 9].repeat(50));
+    let reading = meter.finish(4_000);
+    assert!(reading.started && reading.hides_usage && reading.usage.estimated, "{reading:?}");
+    assert!(reading.has_billed_part && reading.usage.tokens.output >= 50, "{reading:?}");
+}
+
 /// A name that has arrived alone does not end the wait for an error.
 #[test]
 fn name_of_a_failed_response_is_no_good_start() {

@@ -8,8 +8,9 @@ use super::text_deltas::{self, OutputCount, count_output};
 use super::upstream_failure::{has_envelope, is_api_event, is_empty_chunk, is_named_chunk};
 use super::upstream_object::{FinishChoice, NestedResponse, UpstreamObject};
 use super::usage_tally::UsageTally;
-use super::{AnswerEnd, AnswerStart, MeterReading, UpstreamFailure};
+use super::{AnswerEnd, AnswerStart, MeterReading, SeparateUsage, UpstreamFailure};
 use crate::json::is_json;
+use crate::response_form::is_binary;
 use crate::sse::{EventKind, SseDecoder, SseEvent};
 use baton_domain::usage::BilledUsage;
 use memchr::memmem;
@@ -46,6 +47,8 @@ pub(super) struct MeterState {
     is_foreign: bool,
     stop_reason: Option<String>,
     pub(super) choices: ChoiceProgress,
+    /// The counts that came apart from the answer.
+    pub(super) separate_usage: SeparateUsage,
     /// Whether OpenAI's end mark has arrived.
     is_done: bool,
     /// Whether a block of content has arrived.
@@ -331,6 +334,10 @@ impl MeterState {
     pub(super) fn finish_stream(&mut self, decoder: SseDecoder) {
         let rest = decoder.unfinished_bytes();
         if self.first == AnswerStart::Nothing && !rest.is_empty() && !looks_like_stream(rest) {
+            if is_binary(rest) {
+                self.is_unread = true;
+                return self.observe_unread(rest);
+            }
             let failure = UpstreamFailure::from_body(rest);
             self.first = AnswerStart::Error(failure.clone());
             self.is_foreign = true;
@@ -425,6 +432,7 @@ impl MeterState {
         let has_billed_part = output.has_output || tally.has_counts();
         // A stream that stopped before its first event is possibly billed.
         let was_billed = started || end == AnswerEnd::Truncated;
+        let is_usage_final = tally.add_separate_usage(&self.separate_usage, is_usage_final);
         let lacks_output = was_billed && !is_usage_final;
         // Every API documents the length of the prompt as a field that is always present.
         let lacks_input = was_billed && tally.input.is_none();

@@ -193,26 +193,26 @@ impl RawUsage {
         total: Option<u64>,
     ) {
         let (read, written) = (caches.read.unwrap_or(0), caches.all_written());
-        let cached = read.saturating_add(written);
-        if let Some(input) = self.input_tokens.filter(|_| cached > 0) {
+        let in_cache = read.saturating_add(written);
+        if let Some(input) = self.input_tokens.filter(|_| in_cache > 0) {
             let answer = input.saturating_add(self.output_tokens.unwrap_or(0));
             let thinking = self.thinking_tokens.unwrap_or(0);
             let fits = |sum: u64| {
                 total == Some(sum) || (thinking > 0 && total == Some(sum.saturating_add(thinking)))
             };
-            let is_beside = fits(answer.saturating_add(cached));
+            let is_beside = fits(answer.saturating_add(in_cache));
             let is_inside = if fits(answer) {
                 // With as many cached as thinking tokens, the usual way of counting is assumed.
                 true
-            } else if is_beside || prompt_tokens == Some(input.saturating_add(cached)) {
+            } else if is_beside || prompt_tokens == Some(input.saturating_add(in_cache)) {
                 false
             } else {
                 !is_anthropic
             };
-            if cached <= input && is_inside {
-                self.input_tokens = Some(input - cached);
+            if in_cache <= input && is_inside {
+                self.input_tokens = Some(input - in_cache);
             }
-            self.faults.has_contradiction |= cached > input && is_inside;
+            self.faults.has_contradiction |= in_cache > input && is_inside;
         }
         self.cache_read_input_tokens = caches.read;
         self.cache_creation_input_tokens = caches.written;

@@ -4,6 +4,7 @@
 //! null. The 5m/1h split, tier, speed and geo come in `message_start` only (streaming page,
 //! 2026-08; fixtures `cache_usage`, `usage_nulls`).
 
+use super::SeparateUsage;
 use super::raw_fields::UsageFaults;
 use super::raw_usage::{CacheCreation, RawIteration, RawUsage};
 use baton_domain::usage::{BilledUsage, TokenCounts, UsageIteration};
@@ -125,6 +126,20 @@ impl UsageTally {
     fn prompt_tokens(&self) -> u64 {
         let counts = [self.input, self.cache_read, self.cache_write.total];
         counts.into_iter().flatten().fold(0, u64::saturating_add)
+    }
+
+    /// Takes the counts that came apart from the answer, where the answer has none, or no final one
+    /// of the output. Returns whether the output is final then.
+    pub(super) fn add_separate_usage(&mut self, usage: &SeparateUsage, is_final: bool) -> bool {
+        if self.input.is_none() {
+            self.input = usage.input;
+            self.cache_read = self.cache_read.or(usage.cache_read);
+            self.cache_write.total = self.cache_write.total.or(usage.cache_write);
+        }
+        if !is_final {
+            self.output = usage.output.or(self.output);
+        }
+        is_final || usage.output.is_some()
     }
 
     /// Whether the upstream reported anything that it bills.

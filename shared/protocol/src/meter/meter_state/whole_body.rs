@@ -6,7 +6,7 @@ use crate::meter::AnswerEnd;
 use crate::meter::text_deltas::{OutputCount, chars_in_utf8, count_output};
 use crate::meter::upstream_failure::{UpstreamFailure, is_error_answer};
 use crate::meter::upstream_object::{NestedResponse, UpstreamObject};
-use crate::response_form::begins_with_event;
+use crate::response_form::{begins_with_event, is_binary};
 use crate::sse::SseDecoder;
 
 impl MeterState {
@@ -69,6 +69,10 @@ impl MeterState {
             let mut decoder = SseDecoder::new();
             decoder.push(body, |event| self.observe_event(&event));
             return self.finish_stream(decoder);
+        }
+        if is_binary(body) {
+            self.is_unread = true;
+            return self.observe_unread(body);
         }
         let is_page = body.trim_ascii_start().starts_with(b"<");
         self.is_unread |= !is_page && memchr::memchr(b'{', body).is_some();

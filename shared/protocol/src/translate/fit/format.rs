@@ -35,7 +35,7 @@ pub(super) fn fit_format(
     match request.format.take() {
         None => {}
         Some(OutputFormat::Json) if is_messages => {
-            add_system_instruction(request, ONLY_JSON.to_owned())
+            add_system_instruction(request, ONLY_JSON.to_owned());
         }
         Some(format @ OutputFormat::Json) => request.format = Some(format),
         Some(OutputFormat::Schema { name, schema, strict }) => {
