@@ -213,7 +213,7 @@ fn gzip_is_known_by_its_first_bytes() {
         let given = [given, body.observe_end().unwrap(), body.read_whole_body()].concat();
         assert_eq!(given, plain, "{kind}");
         let reading = body.finish(4_000).0;
-        assert!(reading.started && reading.first != AnswerStart::Error(Default::default()));
+        assert!(reading.started && !matches!(reading.first, AnswerStart::Error(_)), "{kind}");
         assert_eq!(reading.usage.estimated, kind != "application/json", "{kind}");
     }
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, "application/json".parse().unwrap())]);

@@ -156,7 +156,7 @@ fn names_of_calls_are_joined_until_the_arguments_begin() {
         |function: Value| delta(&json!({"tool_calls": [{"index": 0, "function": function}]}));
     let first = |function: Value| {
         delta(
-            json!({"tool_calls": [{"index": 0, "id": "a", "type": "function", "function": function}]}),
+            &json!({"tool_calls": [{"index": 0, "id": "a", "type": "function", "function": function}]}),
         )
     };
     for (fragments, name) in [
