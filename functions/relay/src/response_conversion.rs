@@ -259,3 +259,72 @@ fn copy_request_id(plan: ConversionPlan, headers: &mut HeaderMap) {
         headers.entry(name).or_insert_with(|| id.clone());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Framing::{AwsEventStream, ServerSentEvents};
+    use baton_protocol::translate::{ClientProtocol, ProtocolPair, TranslationOptions};
+
+    /// The kind of the transform for a stream of this content type, and the client's content type.
+    fn transform_of(
+        plan: ConversionPlan,
+        hint: ResponseHint,
+        content_type: &'static str,
+    ) -> (&'static str, HeaderValue) {
+        let (mut head, ()) = http::Response::new(()).into_parts();
+        head.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        let plan = ResponsePlan { plan, metering: Metering::Metered, hint, permit: None };
+        let kind = match plan.into_body_transform(&mut head, true) {
+            BodyTransform::PassThrough => "pass",
+            BodyTransform::IntoEvents(_) => "into events",
+            BodyTransform::IntoFrames(_) => "into frames",
+            BodyTransform::MeteredFrames(_) => "metered frames",
+            BodyTransform::TranslateEvents(_) => "translate events",
+            BodyTransform::TranslateIntoStream(..) => "translate into stream",
+            _ => "other",
+        };
+        (kind, head.headers[CONTENT_TYPE].clone())
+    }
+
+    /// The content type decides the framing of a stream, whatever the account's framing is.
+    #[test]
+    fn streams_in_the_other_framing_are_read() {
+        for upstream_framing in [ServerSentEvents, AwsEventStream] {
+            let plan = |client_framing, translation| ConversionPlan {
+                upstream_protocol: UpstreamProtocol::Messages,
+                translation,
+                client_framing,
+                upstream_framing,
+                asks_for_usage: false,
+            };
+            for (client, content_type, expected, given) in [
+                (ServerSentEvents, SSE, "pass", SSE),
+                (ServerSentEvents, EVENT_STREAM, "into events", "text/event-stream; charset=utf-8"),
+                (AwsEventStream, SSE, "into frames", EVENT_STREAM),
+                (AwsEventStream, EVENT_STREAM, "metered frames", EVENT_STREAM),
+            ] {
+                let made = transform_of(plan(client, None), ResponseHint::Nothing, content_type);
+                assert_eq!(
+                    made,
+                    (expected, HeaderValue::from_static(given)),
+                    "{upstream_framing:?}"
+                );
+            }
+            let client = ClientProtocol::OpenaiChat;
+            let pair = ProtocolPair::between(client, UpstreamProtocol::Messages).unwrap();
+            let body = br#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#;
+            for (content_type, expected) in [
+                (SSE, "translate events"),
+                (EVENT_STREAM, "translate events"),
+                ("application/json", "translate into stream"),
+            ] {
+                let options = TranslationOptions::new("m", "req_1");
+                let context = pair.translate_request(body, &options).unwrap().context;
+                let hint = ResponseHint::Translation(Box::new(context));
+                let made = transform_of(plan(ServerSentEvents, Some(pair)), hint, content_type);
+                assert_eq!(made, (expected, EVENTS), "{upstream_framing:?} {content_type}");
+            }
+        }
+    }
+}

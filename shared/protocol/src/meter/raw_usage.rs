@@ -173,7 +173,7 @@ impl RawUsage {
             fields.faults.add(details.faults);
         }
         usage.faults = fields.faults;
-        usage.split_prompt(caches, (inputs.1, is_anthropic), total);
+        usage.split_prompt(caches, inputs.1, is_anthropic, total);
         usage.add_uncounted_output(total);
         usage
     }
@@ -189,7 +189,8 @@ impl RawUsage {
     fn split_prompt(
         &mut self,
         caches: CacheCounts,
-        (prompt_tokens, is_anthropic): (Option<u64>, bool),
+        prompt_tokens: Option<u64>,
+        is_anthropic: bool,
         total: Option<u64>,
     ) {
         let (read, written) = (caches.read.unwrap_or(0), caches.all_written());

@@ -68,7 +68,8 @@ impl<'a> ObjectReader<'a> {
     pub(super) fn take_delta(
         &mut self,
         name: &str,
-        (joiner, block): (&mut SurrogateJoiner, (u64, u64)),
+        joiner: &mut SurrogateJoiner,
+        block: (u64, u64),
     ) -> Option<String> {
         let text = self.take_with(name, JsonValue::surrogate_text)?;
         Some(joiner.join(block, &text)).filter(|text| !text.is_empty())

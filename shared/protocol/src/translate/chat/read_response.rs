@@ -188,12 +188,12 @@ impl ChatReader {
         emit_step: &mut impl FnMut(ResponseStep<'_>),
     ) -> bool {
         if let Some(text) = self.read_reasoning(&mut delta) {
-            self.push_text((PartKey::Thinking, PartStart::Thinking), &text, emit_step);
+            self.push_text(PartKey::Thinking, PartStart::Thinking, &text, emit_step);
         }
         self.read_content(&mut delta, emit_step);
-        if let Some(text) = delta.take_delta("refusal", (&mut self.surrogates, REFUSAL_BLOCK)) {
+        if let Some(text) = delta.take_delta("refusal", &mut self.surrogates, REFUSAL_BLOCK) {
             self.is_refused = true;
-            self.push_text((PartKey::Refusal, PartStart::Refusal), &text, emit_step);
+            self.push_text(PartKey::Refusal, PartStart::Refusal, &text, emit_step);
         }
         for call in delta.take_objects("tool_calls") {
             self.read_call(call, emit_step);
@@ -211,22 +211,22 @@ impl ChatReader {
         delta: &mut ObjectReader<'_>,
         emit_step: &mut impl FnMut(ResponseStep<'_>),
     ) {
-        if let Some(text) = delta.take_delta("content", (&mut self.surrogates, TEXT_BLOCK)) {
-            return self.push_text((PartKey::Text, PartStart::Text), &text, emit_step);
+        if let Some(text) = delta.take_delta("content", &mut self.surrogates, TEXT_BLOCK) {
+            return self.push_text(PartKey::Text, PartStart::Text, &text, emit_step);
         }
         for mut part in delta.take_objects("content") {
             for mut thought in part.take_objects("thinking") {
-                let text = thought.take_delta("text", (&mut self.surrogates, THINKING_BLOCK));
+                let text = thought.take_delta("text", &mut self.surrogates, THINKING_BLOCK);
                 if let Some(text) = text {
-                    self.push_text((PartKey::Thinking, PartStart::Thinking), &text, emit_step);
+                    self.push_text(PartKey::Thinking, PartStart::Thinking, &text, emit_step);
                 }
             }
-            let thought = part.take_delta("thinking", (&mut self.surrogates, THINKING_BLOCK));
+            let thought = part.take_delta("thinking", &mut self.surrogates, THINKING_BLOCK);
             if let Some(text) = thought {
-                self.push_text((PartKey::Thinking, PartStart::Thinking), &text, emit_step);
+                self.push_text(PartKey::Thinking, PartStart::Thinking, &text, emit_step);
             }
-            if let Some(text) = part.take_delta("text", (&mut self.surrogates, TEXT_BLOCK)) {
-                self.push_text((PartKey::Text, PartStart::Text), &text, emit_step);
+            if let Some(text) = part.take_delta("text", &mut self.surrogates, TEXT_BLOCK) {
+                self.push_text(PartKey::Text, PartStart::Text, &text, emit_step);
             }
         }
     }
@@ -234,7 +234,8 @@ impl ChatReader {
     /// Adds text, behind the calls that have begun.
     fn push_text(
         &mut self,
-        (key, part_start): (PartKey, PartStart),
+        key: PartKey,
+        part_start: PartStart,
         text: &str,
         emit_step: &mut impl FnMut(ResponseStep<'_>),
     ) {
@@ -264,8 +265,7 @@ impl ChatReader {
     fn read_reasoning(&mut self, delta: &mut ObjectReader<'_>) -> Option<String> {
         let fields = [ReasoningField::ReasoningContent, ReasoningField::Reasoning];
         let text = fields.into_iter().find_map(|field| {
-            let joiner = (&mut self.surrogates, THINKING_BLOCK);
-            let text = delta.take_delta(field.as_str(), joiner)?;
+            let text = delta.take_delta(field.as_str(), &mut self.surrogates, THINKING_BLOCK)?;
             self.sequence.state.note_field(field);
             Some(text)
         });

@@ -176,8 +176,8 @@ impl MessagesReader {
             (Some("text_delta"), Some(OpenBlock::Text)) => "text",
             (Some("thinking_delta"), Some(OpenBlock::Thinking)) => "thinking",
             (Some("input_json_delta"), Some(OpenBlock::Call { has_input })) => {
-                let joiner = (&mut self.surrogates, (0, 0));
-                let Some(input) = delta.take_delta("partial_json", joiner) else { return };
+                let input = delta.take_delta("partial_json", &mut self.surrogates, (0, 0));
+                let Some(input) = input else { return };
                 *has_input = true;
                 return emit_step(ResponseStep::Delta(&input));
             }
@@ -189,7 +189,7 @@ impl MessagesReader {
             }
             _ => return,
         };
-        if let Some(text) = delta.take_delta(field, (&mut self.surrogates, (0, 0))) {
+        if let Some(text) = delta.take_delta(field, &mut self.surrogates, (0, 0)) {
             emit_step(ResponseStep::Delta(&text));
         }
     }

@@ -184,7 +184,7 @@ impl ResponsesReader {
         let index = fields.take_number("output_index").unwrap_or_default();
         let number = fields.take_number(delta.number_field()).unwrap_or_default();
         let block = (index, number);
-        let Some(text) = fields.take_delta("delta", (&mut self.surrogates, block)) else { return };
+        let Some(text) = fields.take_delta("delta", &mut self.surrogates, block) else { return };
         let Some(item) = &mut self.open_item else { return };
         if item.index != index || item.kind != delta.item_kind() {
             return;
