@@ -119,7 +119,7 @@ const BASE_RESP: [(&[u64], &str); 6] = [
     (&[1004, 2049], "invalid_api_key"),
     (&[1026, 1027, 1042, 2013], "invalid_request_error"),
     (&[1001], "timeout"),
-    (&[1000, 1013, 1024, 1033], "server_error"),
+    (&[1000, 1024, 1033], "server_error"),
 ];
 
 /// The name for a code in `MiniMax`'s `base_resp`, which is 0 in an answer.

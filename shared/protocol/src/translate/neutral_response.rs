@@ -56,7 +56,7 @@ pub(super) enum StopReason {
 }
 
 /// The names of vendors for each reason, in lower case. OpenAI and Anthropic have the first ones of
-/// each list. The others, all read 2026-11: Text Generation Inference (`eos_token`), Together
+/// each list. The others are from references and from reports of clients, 2026-11: Text Generation Inference (`eos_token`), Together
 /// (`eos`), Cohere (`complete`), Mistral (`model_length`), Zhipu (`sensitive`, `network_error`,
 /// `model_context_window_exceeded`), `DeepSeek` (`insufficient_system_resource`), `vLLM` and `SGLang`
 /// (`abort`), Bedrock (`guardrail_intervened`, `content_filtered`), Google's names of
