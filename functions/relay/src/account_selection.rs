@@ -15,6 +15,7 @@ use baton_domain::health::{AccountAvailability, AccountHealth};
 use baton_domain::id::{AccountId, RequestId};
 use baton_domain::model::find_mapped_model;
 use baton_domain::protocol::UpstreamOperation;
+use baton_domain::request_tier::RequestTier;
 use baton_protocol::meter::MeterReading;
 use baton_store::{AccountPool, PoolMember, RelayStores};
 use jiff::{SignedDuration, Timestamp};
@@ -53,6 +54,7 @@ pub(crate) struct AccountSelector {
     reasons_learned: Vec<(AccountId, IneligibleReason)>,
     attempts: usize,
     is_fast: bool,
+    tier: RequestTier,
     max_utilization: Option<u32>,
 }
 
@@ -114,6 +116,7 @@ impl RelayState {
                     reasons_learned: Vec::new(),
                     attempts: 0,
                     is_fast: false,
+                    tier: RequestTier::Standard,
                     max_utilization: self.max_utilization,
                 };
                 self.load_session_pin(&mut selector).await;
@@ -138,6 +141,7 @@ impl RelayState {
     ) -> Result<SelectedAccount, NoEligibleAccount> {
         let mut has_waited = false;
         selector.is_fast = model_call.is_fast;
+        selector.tier = model_call.tier;
         loop {
             let now = self.store.clock().now();
             match selector.select_account(&self.store, now) {
@@ -527,6 +531,7 @@ impl AccountSelector {
             at_capacity: &self.at_capacity,
             without_token: &self.without_token,
             is_fast: self.is_fast,
+            tier: self.tier,
             max_utilization: self.max_utilization,
         }
     }

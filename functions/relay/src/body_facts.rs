@@ -4,6 +4,7 @@ use crate::RequestContext;
 use crate::client_response::RelayError;
 use baton_domain::protocol::ClientProtocol;
 use baton_domain::relay_key::mask_keys;
+use baton_domain::request_tier::RequestTier;
 use baton_protocol::bedrock::BedrockAction;
 use baton_protocol::body_form::check_body_form;
 use baton_protocol::conversation_hash::session_seed;
@@ -25,6 +26,7 @@ pub(crate) struct BodyFacts {
     /// What the choice of a conversion plan needs to know.
     pub(crate) shape: RequestShape,
     pub(crate) is_fast: bool,
+    pub(crate) tier: RequestTier,
     /// The number of answers that the request asks for.
     pub(crate) choices: u32,
     /// The client's id of the conversation.
@@ -57,13 +59,14 @@ impl BodyFacts {
             has_tools: envelope.has_tools(),
             effort: envelope.effort,
         };
-        let Envelope { model, model_span, is_fast, state_id, choices, .. } = envelope;
+        let Envelope { model, model_span, is_fast, tier, state_id, choices, .. } = envelope;
         let (model, state_id) = (model.into_owned(), state_id.map(Cow::into_owned));
         Ok(Self {
             model,
             model_span,
             shape,
             is_fast,
+            tier,
             choices,
             session_id,
             session_seed,

@@ -36,6 +36,20 @@ pub(crate) enum BodyTransform {
     TranslateIntoStream(Box<translate::ResponseContext>, Framing),
 }
 
+/// Converts the next bytes of frames into events. The meter gets the counts that only the frames
+/// have.
+fn push_frames(
+    frames: &mut FramesToSse,
+    chunk: &[u8],
+    meter: &mut UsageMeter,
+) -> Result<Bytes, FrameError> {
+    let events = frames.push(chunk)?;
+    if let Some(usage) = frames.metrics() {
+        meter.set_separate_usage(usage);
+    }
+    Ok(events)
+}
+
 /// A translated event stream. The upstream or the client can use event-stream frames.
 pub(crate) struct TranslatedEvents {
     deframer: Option<FramesToSse>,
@@ -61,7 +75,7 @@ impl TranslatedEvents {
         meter: &mut UsageMeter,
     ) -> Result<Bytes, FrameError> {
         let chunk = match &mut self.deframer {
-            Some(frames) => frames.push(&chunk)?,
+            Some(frames) => push_frames(frames, &chunk, meter)?,
             None => chunk,
         };
         meter.observe(&chunk);
@@ -102,7 +116,7 @@ impl BodyTransform {
                 Ok(chunk)
             }
             Self::IntoEvents(frames) => {
-                let events = frames.push(&chunk)?;
+                let events = push_frames(frames, &chunk, meter)?;
                 meter.observe(&events);
                 Ok(events)
             }
@@ -111,7 +125,8 @@ impl BodyTransform {
                 Ok(events.push(&chunk))
             }
             Self::MeteredFrames(frames) => {
-                meter.observe(&frames.push(&chunk)?);
+                let events = push_frames(frames, &chunk, meter)?;
+                meter.observe(&events);
                 Ok(chunk)
             }
             Self::RemoveUsage(filter) => {

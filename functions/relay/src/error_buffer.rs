@@ -36,7 +36,7 @@ pub(crate) fn is_billable(reading: &MeterReading) -> bool {
 
 /// Returns whether output of a model has arrived.
 fn has_output(reading: Option<&MeterReading>) -> bool {
-    reading.is_some_and(|reading| reading.output_chars > 0)
+    reading.is_some_and(|reading| reading.has_output)
 }
 
 /// The body of an error, up to [`ERROR_BYTES_MAX`] or until it breaks off.

@@ -220,6 +220,7 @@ impl RelayState {
             token_version,
             model: member.account.upstream_model(selector.model()),
             is_fast: pending_usage.model_call.is_fast,
+            tier: pending_usage.model_call.tier,
         };
         let mut verdict = classify(
             &error.to_call_failure(&upstream_error),

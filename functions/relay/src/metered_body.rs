@@ -10,7 +10,7 @@ use crate::response_source::{ResponseSource, SourceEvent};
 use baton_domain::id::KeyId;
 use baton_protocol::bedrock::EVENT_STREAM;
 use baton_protocol::gzip::{GzipDecoder, GzipError, STEP_PLAIN_BYTES};
-use baton_protocol::meter::{AnswerStart, MeterReading, UsageMeter};
+use baton_protocol::meter::{AnswerStart, MeterReading, SeparateUsage, UsageMeter};
 use baton_protocol::translate;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -28,6 +28,9 @@ impl UndecodableResponse {
     pub(crate) const CODING: Self =
         Self("its `content-encoding` is one that Baton did not ask for and cannot read");
 }
+
+/// How gzip with its only method begins (RFC 1952, section 2.3.1). No text and no frame does.
+const GZIP_START: &[u8] = &[0x1f, 0x8b, 8];
 
 /// The media type of server-sent events.
 pub(crate) const SSE: &str = "text/event-stream";
@@ -115,6 +118,7 @@ impl MeteredBody {
         if is_unread {
             meter.mark_unreadable();
         }
+        meter.set_separate_usage(SeparateUsage::from_headers(headers));
         let transform = match transform {
             // Frames cannot be found in the bytes.
             BodyTransform::MeteredFrames(_) if is_unread => BodyTransform::PassThrough,
@@ -230,6 +234,13 @@ impl MeteredBody {
 
     /// Adds a chunk of the upstream, after the last one was read.
     pub(crate) fn add_chunk(&mut self, chunk: Bytes) {
+        // Some servers compress without a header, or name gzip in `transfer-encoding` (RFC 9112,
+        // section 7), which the HTTP client does not decode.
+        let is_first = self.decoding == Decoding::None && self.plain_bytes == 0;
+        if is_first && chunk.starts_with(GZIP_START) {
+            self.decoding = Decoding::ForClient;
+            self.gunzip = Some(GzipDecoder::new());
+        }
         self.pending = chunk;
     }
 

@@ -6,6 +6,7 @@ use crate::body_facts::{BodyFacts, header_text};
 use baton_domain::id::RequestId;
 use baton_domain::money::PicoUsd;
 use baton_domain::protocol::{ClientProtocol, UpstreamOperation};
+use baton_domain::request_tier::RequestTier;
 use baton_domain::scope::LimitScope;
 use baton_providers::conversion::RequestShape;
 use baton_runtime::observe::RequestTrace;
@@ -51,6 +52,8 @@ pub(crate) struct ModelCall {
     pub(crate) stream: bool,
     /// Whether the client asks for fast speed.
     pub(crate) is_fast: bool,
+    /// The tier that the client asks for.
+    pub(crate) tier: RequestTier,
     /// The number of answers that the request asks for.
     pub(crate) choices: u32,
     pub(crate) body_bytes: u64,
@@ -119,7 +122,8 @@ impl OutboundCall {
         random: u64,
         reserved_cost: ReservedCost,
     ) -> Self {
-        let BodyFacts { model, model_span, shape, is_fast, session_id, session_seed, .. } = facts;
+        let BodyFacts { model, model_span, shape, is_fast, tier, session_id, session_seed, .. } =
+            facts;
         let (state_id, keeps_state) = (facts.state_id, facts.keeps_state);
         let choices = facts.choices;
         let model_call = ModelCall {
@@ -134,6 +138,7 @@ impl OutboundCall {
             model,
             stream: shape.is_stream,
             is_fast,
+            tier,
             choices,
             body_bytes: body.len() as u64,
             session_id,

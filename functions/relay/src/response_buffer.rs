@@ -11,7 +11,7 @@ use crate::response_source::{ResponseSource, SourceEvent};
 use crate::{RelayState, RequestContext};
 use baton_domain::id::KeyId;
 use baton_protocol::meter::AnswerStart;
-use baton_protocol::response_form::ResponseFormError;
+use baton_protocol::response_form::{ResponseFormError, is_binary};
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
@@ -238,8 +238,13 @@ impl ResponseBuffer {
         }
     }
 
-    fn into_response(self, head: Parts, source: ResponseSource) -> BufferedResponse {
+    fn into_response(self, mut head: Parts, source: ResponseSource) -> BufferedResponse {
         let Self { chunks, metered_body, budget } = self;
+        // The first bytes can show a compression that no header names.
+        if metered_body.writes_bytes() {
+            head.headers.remove(CONTENT_ENCODING);
+            head.headers.remove(CONTENT_LENGTH);
+        }
         BufferedResponse { head, chunks, source, metered_body, permit: budget.permit }
     }
 }
@@ -324,7 +329,9 @@ impl BufferFailure {
     /// asked.
     fn into_attempt_error(self, metered_body: MeteredBody, body_bytes: u64) -> AttemptError {
         let is_whole = !metered_body.is_stream();
-        let has_object = metered_body.whole_body().is_some_and(|body| body.contains(&b'{'));
+        // A model can have written what cannot be read. Pages and texts are of other servers.
+        let is_unreadable = |body: &[u8]| body.contains(&b'{') || is_binary(body);
+        let is_unreadable = metered_body.whole_body().is_some_and(is_unreadable);
         let reading = metered_body.finish(body_bytes).0;
         let is_billed = is_whole || is_billable(&reading);
         let reading = Box::new(Some(reading));
@@ -352,7 +359,7 @@ impl BufferFailure {
                 cause: IncompleteCause::IdleTimeout | IncompleteCause::DeadlinePassed,
                 ..
             } => AttemptError::Timeout,
-            Self::BadForm(ResponseFormError::NotAnObject) if has_object => {
+            Self::BadForm(ResponseFormError::NotAnObject) if is_unreadable => {
                 AttemptError::UnusableResponse { reason: DAMAGED, reading }
             }
             Self::BadForm(reason) => AttemptError::InvalidResponse(reason),

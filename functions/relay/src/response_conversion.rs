@@ -60,17 +60,22 @@ impl ResponsePlan {
     ) -> BodyTransform {
         let is = |kind: &str| has_media_type(&head.headers, kind);
         let ConversionPlan { client_framing, upstream_framing, .. } = self.plan;
+        // A server between here and the upstream can have converted the stream.
+        let sent_framing = if is(SSE) {
+            Some(Framing::ServerSentEvents)
+        } else if is(EVENT_STREAM) {
+            Some(Framing::AwsEventStream)
+        } else {
+            None
+        };
+        let upstream_framing = sent_framing.unwrap_or(upstream_framing);
         let (transform, content_type) = match self.hint {
             ResponseHint::Translation(context) => {
-                let sent = match upstream_framing {
-                    Framing::ServerSentEvents => SSE,
-                    Framing::AwsEventStream => EVENT_STREAM,
-                };
                 let given = match client_framing {
                     Framing::ServerSentEvents => EVENTS,
                     Framing::AwsEventStream => FRAMES,
                 };
-                if is(sent) {
+                if sent_framing.is_some() {
                     let events = TranslatedEvents::new(
                         context.stream_translator(),
                         client_framing,
@@ -258,5 +263,86 @@ fn copy_request_id(plan: ConversionPlan, headers: &mut HeaderMap) {
     };
     for name in REQUEST_IDS {
         headers.entry(name).or_insert_with(|| id.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Framing::{AwsEventStream, ServerSentEvents};
+    use baton_domain::account::{Account, CredentialKind, Provider};
+    use baton_domain::id::AccountId;
+    use baton_domain::model_capabilities::OwnCapabilities;
+    use baton_protocol::translate::{ClientProtocol, ProtocolPair, TranslationOptions};
+    use baton_providers::rules;
+
+    /// The kind of the transform for a stream of this content type, and the client's content type.
+    fn transform_of(
+        plan: ConversionPlan,
+        hint: ResponseHint,
+        content_type: &'static str,
+    ) -> (&'static str, HeaderValue) {
+        let (mut head, ()) = http::Response::new(()).into_parts();
+        head.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        let plan = ResponsePlan { plan, metering: Metering::Metered, hint, permit: None };
+        let kind = match plan.into_body_transform(&mut head, true) {
+            BodyTransform::PassThrough => "pass",
+            BodyTransform::IntoEvents(_) => "into events",
+            BodyTransform::IntoFrames(_) => "into frames",
+            BodyTransform::MeteredFrames(_) => "metered frames",
+            BodyTransform::TranslateEvents(_) => "translate events",
+            BodyTransform::TranslateIntoStream(..) => "translate into stream",
+            _ => "other",
+        };
+        (kind, head.headers[CONTENT_TYPE].clone())
+    }
+
+    /// The content type decides the framing of a stream, whatever the account's framing is.
+    #[test]
+    fn streams_in_the_other_framing_are_read() {
+        let (id, credential) = (AccountId::from_bits(1), CredentialKind::Bearer);
+        let account = Account::new(id, Provider::Anthropic, "https://a.example", credential);
+        let target = (rules(account.provider).target_capabilities)(
+            &account,
+            "m",
+            OwnCapabilities::default(),
+        );
+        for upstream_framing in [ServerSentEvents, AwsEventStream] {
+            let plan = |client_framing, translation| ConversionPlan {
+                upstream_protocol: UpstreamProtocol::Messages,
+                translation,
+                client_framing,
+                upstream_framing,
+                asks_for_usage: false,
+                target,
+            };
+            for (client, content_type, expected, given) in [
+                (ServerSentEvents, SSE, "pass", SSE),
+                (ServerSentEvents, EVENT_STREAM, "into events", "text/event-stream; charset=utf-8"),
+                (AwsEventStream, SSE, "into frames", EVENT_STREAM),
+                (AwsEventStream, EVENT_STREAM, "metered frames", EVENT_STREAM),
+            ] {
+                let made = transform_of(plan(client, None), ResponseHint::Nothing, content_type);
+                assert_eq!(
+                    made,
+                    (expected, HeaderValue::from_static(given)),
+                    "{upstream_framing:?}"
+                );
+            }
+            let client = ClientProtocol::OpenaiChat;
+            let pair = ProtocolPair::between(client, UpstreamProtocol::Messages).unwrap();
+            let body = br#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#;
+            for (content_type, expected) in [
+                (SSE, "translate events"),
+                (EVENT_STREAM, "translate events"),
+                ("application/json", "translate into stream"),
+            ] {
+                let options = TranslationOptions::new("m", "req_1");
+                let context = pair.translate_request(body, &options).unwrap().context;
+                let hint = ResponseHint::Translation(Box::new(context));
+                let made = transform_of(plan(ServerSentEvents, Some(pair)), hint, content_type);
+                assert_eq!(made, (expected, EVENTS), "{upstream_framing:?} {content_type}");
+            }
+        }
     }
 }

@@ -11,6 +11,7 @@ use baton_domain::account_selection::{
 use baton_domain::health::AccountHealth;
 use baton_domain::id::{AccountId, GroupId};
 use baton_domain::protocol::{ClientProtocol, UpstreamOperation};
+use baton_domain::request_tier::RequestTier;
 use jiff::Timestamp;
 use std::hint::black_box;
 use std::time::Instant;
@@ -41,6 +42,7 @@ fn median(count: u128, to_a_domain: Option<u128>) -> String {
         .map(|session| {
             let criteria = SelectionCriteria {
                 is_fast: false,
+                tier: RequestTier::default(),
                 group: &group,
                 operation: UpstreamOperation::Answer(ClientProtocol::AnthropicMessages),
                 model: "claude-opus-5-5",

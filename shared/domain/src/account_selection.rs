@@ -14,6 +14,7 @@ use crate::id::{AccountId, GroupId};
 use crate::model::{find_mapped_model, is_claude};
 use crate::model_catalog;
 use crate::protocol::UpstreamOperation;
+use crate::request_tier::RequestTier;
 use crate::vendor::Vendor;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
@@ -112,6 +113,8 @@ pub struct SelectionCriteria<'a> {
     pub without_token: &'a [AccountId],
     /// Whether the request asks for fast speed, which has a separate limit.
     pub is_fast: bool,
+    /// The tier that the request asks for.
+    pub tier: RequestTier,
     /// Accounts that have used this percentage of a limit, or more, are taken only if no other
     /// account can serve.
     pub max_utilization: Option<u32>,
@@ -399,6 +402,7 @@ impl<A: AsRef<Account>> AccountCandidates<'_, A> {
             health.availability(
                 self.account(index).upstream_model(criteria.model),
                 criteria.is_fast,
+                criteria.tier,
                 now,
             )
         } else {

@@ -4,6 +4,7 @@
 //! `store` stores the health. [`crate::verdict`] decides the effect of a failure.
 
 use crate::cooldown_reason::CooldownReason;
+use crate::request_tier::RequestTier;
 use crate::verdict::{AccountEffect, CooldownScope};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -39,7 +40,8 @@ pub struct AccountHealth {
     /// Cooldowns of single model families, by their name in model ids (`opus`).
     #[serde(default)]
     pub families: BTreeMap<String, Cooldown>,
-    /// Cooldowns of single models, by their name at the upstream.
+    /// Cooldowns of single models, by their name at the upstream, or of one of their tiers, by
+    /// [`RequestTier::model_key`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub models: BTreeMap<String, Cooldown>,
     /// The cooldown of requests with `speed: fast`, which have a separate limit.
@@ -179,11 +181,12 @@ pub enum AccountAvailability<'a> {
 
 impl AccountHealth {
     /// The availability at `now` for a request for `model`, by its name at the account's upstream,
-    /// with or without fast speed.
+    /// with or without fast speed, in the tier.
     pub fn availability(
         &self,
         model: &str,
         is_fast: bool,
+        tier: RequestTier,
         now: Timestamp,
     ) -> AccountAvailability<'_> {
         match self.overall(now) {
@@ -191,7 +194,11 @@ impl AccountHealth {
             other => return other,
         }
         let family = self.families.iter().filter(|(family, _)| is_of(family, model));
-        let cooldowns = family.map(|(_, cooldown)| cooldown).chain(self.models.get(model));
+        let in_tier = (tier != RequestTier::Standard)
+            .then(|| self.models.get(tier.model_key(model).as_ref()))
+            .flatten();
+        let models = self.models.get(model).into_iter().chain(in_tier);
+        let cooldowns = family.map(|(_, cooldown)| cooldown).chain(models);
         let cooldowns = cooldowns.chain(self.fast.as_ref().filter(|_| is_fast));
         // A time that the upstream named has priority over an estimate.
         let longest = cooldowns

@@ -33,6 +33,7 @@ pub mod protocol;
 pub mod reconcile;
 pub mod record;
 pub mod relay_key;
+pub mod request_tier;
 pub mod rerate;
 pub mod reservation;
 pub mod rollup;

@@ -6,10 +6,11 @@
 
 mod error_fields;
 
-pub use error_fields::{ErrorFields, MESSAGE_FIELDS, error_text};
+pub use error_fields::{ErrorFields, MESSAGE_FIELDS, base_resp_name, error_text};
 
 use crate::account::{CredentialKind, Provider};
 use crate::cooldown_reason::CooldownReason;
+use crate::request_tier::RequestTier;
 use jiff::{SignedDuration, Timestamp};
 use std::fmt;
 
@@ -65,6 +66,8 @@ pub struct AnnouncedLimit {
     pub is_whole_account: bool,
     /// The one model family that is limited.
     pub family: Option<String>,
+    /// The limits of tokens of which nothing is used, as messages name them: `input tokens`.
+    pub unused_limits: Vec<&'static str>,
 }
 
 /// The facts about the request and the account that the decision needs.
@@ -80,6 +83,8 @@ pub struct RequestFacts<'a> {
     pub model: &'a str,
     /// Whether the request asks for fast speed.
     pub is_fast: bool,
+    /// The tier that the request asks for.
+    pub tier: RequestTier,
 }
 
 /// The decision about a failure.

@@ -8,6 +8,7 @@
 
 use crate::conversation_hash::{ConversationPrefix, OpeningMessages, strip_quotes};
 use crate::json::{self, CONTAINERS_MAX, DEPTH_MAX, FIELDS_MAX, JsonError};
+use baton_domain::request_tier::RequestTier;
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -24,6 +25,8 @@ pub struct Envelope<'a> {
     pub stream: bool,
     /// Whether `speed` is `"fast"`, which upstreams limit separately.
     pub is_fast: bool,
+    /// The tier in `service_tier`, which some upstreams limit separately.
+    pub tier: RequestTier,
     /// The field that asks for an answer after the response to this request: `background` of
     /// OpenAI's Responses, `deferred` of xAI (docs.x.ai, "Deferred Chat Completions", 2026-11).
     pub deferred_field: Option<&'static str>,
@@ -198,6 +201,10 @@ impl<'a> Envelope<'a> {
                 .get(EnvelopeField::Speed)
                 .and_then(parse_text)
                 .is_some_and(|speed| speed == "fast"),
+            tier: fields
+                .get(EnvelopeField::ServiceTier)
+                .and_then(parse_text)
+                .map_or(RequestTier::Standard, |tier| RequestTier::from_name(&tier)),
             deferred_field: fields.deferred_field(),
             session: session
                 .or_else(|| fields.get(EnvelopeField::PromptCacheKey).and_then(parse_text))

@@ -7,7 +7,9 @@
 mod document;
 mod lenient;
 
-pub(crate) use document::{ArrayItems, JsonDocument, JsonValue};
+pub(crate) use document::{
+    ArrayItems, JsonDocument, JsonValue, SURROGATE_BYTES, replace_surrogates,
+};
 pub(crate) use lenient::{BYTE_ORDER_MARK, strip_byte_order_mark, to_strict_json};
 
 use std::borrow::Cow;

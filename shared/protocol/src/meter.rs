@@ -7,12 +7,15 @@
 mod choice_progress;
 mod meter_state;
 mod raw_fields;
+mod raw_usage;
+mod separate_usage;
 mod text_deltas;
 mod upstream_failure;
 mod upstream_object;
 mod usage_tally;
 
 pub use raw_fields::REPORTED_COUNT_MAX;
+pub use separate_usage::SeparateUsage;
 pub use upstream_failure::UpstreamFailure;
 pub(crate) use upstream_failure::{error_text, is_void_error};
 pub(crate) use usage_tally::{ReportedUsage, UsageTally};
@@ -23,10 +26,15 @@ use baton_domain::protocol::UpstreamProtocol;
 use baton_domain::usage::BilledUsage;
 use memchr::memmem;
 use meter_state::MeterState;
+use text_deltas::OutputCount;
 use upstream_object::UpstreamObject;
 
 /// The longest answer without a stream that is collected. The usage of a longer one is estimated.
 const WHOLE_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// The beginning of a stream's first event in which its first output is looked for. Ids, the role and
+/// the like come before it. A long image or text follows it.
+const START_BYTES: usize = 16 * 1024;
 
 /// How an answer ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -83,6 +91,9 @@ pub struct MeterReading {
     pub stop_reason: Option<String>,
     /// The number of characters of text, thinking and tool input in the deltas.
     pub output_chars: u64,
+    /// Whether the upstream sent output of a model, of whatever kind. Images and sound have no
+    /// characters.
+    pub has_output: bool,
     /// The number of events of a stream.
     pub events: u64,
     /// Whether the upstream reported a count that no answer can have. The count is not believed.
@@ -158,6 +169,11 @@ impl UsageMeter {
         self.state.choices.set_requested(choices);
     }
 
+    /// Sets the counts that come apart from the answer. They count where the answer has none.
+    pub fn set_separate_usage(&mut self, usage: SeparateUsage) {
+        self.state.separate_usage = usage;
+    }
+
     /// Reads the next bytes, without a content encoding.
     pub fn observe(&mut self, chunk: &[u8]) {
         drop(self.take_overlong_body(chunk.len()));
@@ -166,7 +182,10 @@ impl UsageMeter {
                 decoder.push(chunk, |event| self.state.observe_event(&event));
             }
             MeterMode::Whole(body) => body.extend_from_slice(chunk),
-            MeterMode::TooLong => self.state.output_chars += text_deltas::chars_in_utf8(chunk),
+            MeterMode::TooLong => {
+                let chars = text_deltas::chars_in_utf8(chunk);
+                self.state.output.add(OutputCount::from_chars(chars));
+            }
             MeterMode::UnreadStream => self.state.observe_unread(chunk),
             MeterMode::Read => {}
         }
@@ -177,13 +196,16 @@ impl UsageMeter {
         &self.state.first
     }
 
-    /// Whether the stream can no longer begin with an error, because its first event or at least
-    /// the name of that event has arrived and is not an error.
+    /// Whether the stream can no longer begin with an error, because its first event has arrived, or
+    /// at least its name or its first output, and is not an error.
     pub fn has_good_start(&self) -> bool {
         match (&self.state.first, &self.mode) {
             (AnswerStart::Event, _) => true,
             (AnswerStart::Nothing, MeterMode::Stream(decoder)) => {
+                let data = decoder.unfinished_data();
                 decoder.unfinished_name().is_some_and(may_hold_content)
+                    || (decoder.unfinished_name() != Some(b"error")
+                        && text_deltas::begins_with_output(data.get(..START_BYTES).unwrap_or(data)))
             }
             (AnswerStart::Nothing | AnswerStart::Error(_), _) => false,
         }
@@ -258,7 +280,7 @@ impl UsageMeter {
             }
             _ => return None,
         };
-        self.state.output_chars = text_deltas::chars_in_utf8(&body);
+        self.state.output = OutputCount::from_chars(text_deltas::chars_in_utf8(&body));
         self.mode = MeterMode::TooLong;
         Some(body)
     }

@@ -21,6 +21,7 @@ pub fn read_announced_limit(headers: &HeaderMap, now: Timestamp) -> AnnouncedLim
         retry_after: read_retry_after(headers, now),
         is_whole_account: is_rejected && family.is_none(),
         family,
+        unused_limits: read_unused_limits(headers),
         ..AnnouncedLimit::default()
     };
     for name in headers.keys() {
@@ -34,6 +35,22 @@ pub fn read_announced_limit(headers: &HeaderMap, now: Timestamp) -> AnnouncedLim
         }
     }
     announced
+}
+
+/// Anthropic's limits of tokens of which all is left, as its messages name them (rate-limit page,
+/// 2026-08-22: `anthropic-ratelimit-input-tokens-limit` and `…-remaining`, which is rounded to
+/// thousands).
+fn read_unused_limits(headers: &HeaderMap) -> Vec<&'static str> {
+    let count = |limit: &str, name: &str| {
+        let text = header_text(headers, &format!("anthropic-ratelimit-{limit}-{name}"))?;
+        text.trim().parse::<u64>().ok()
+    };
+    let is_unused = |limit: &str| {
+        count(limit, "limit")
+            .is_some_and(|most| most > 0 && count(limit, "remaining") >= Some(most))
+    };
+    let limits = [("input-tokens", "input tokens"), ("output-tokens", "output tokens")];
+    limits.into_iter().filter(|(limit, _)| is_unused(limit)).map(|(_, name)| name).collect()
 }
 
 /// The limit that is used up.
@@ -194,6 +211,28 @@ mod tests {
 
     fn now() -> Timestamp {
         "2026-11-22T19:00:00Z".parse().unwrap()
+    }
+
+    #[test]
+    fn unused_limits_are_read() {
+        let check = |pairs: &[(&str, &str)], expect: &[&str]| {
+            let pairs: Vec<_> = pairs
+                .iter()
+                .map(|(name, value)| (format!("anthropic-ratelimit-{name}"), *value))
+                .collect();
+            let pairs: Vec<_> = pairs.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+            let announced = read_announced_limit(&headers(&pairs), now());
+            assert_eq!(announced.unused_limits, expect, "{pairs:?}");
+        };
+        let input = ("input-tokens-limit", "20000");
+        check(&[input, ("input-tokens-remaining", "20000")], &["input tokens"]);
+        check(&[input, ("input-tokens-remaining", "19000")], &[]);
+        check(&[input, ("input-tokens-remaining", "0")], &[]);
+        check(&[input], &[]);
+        check(&[("input-tokens-limit", "0"), ("input-tokens-remaining", "0")], &[]);
+        let output = [("output-tokens-limit", "8000"), ("output-tokens-remaining", "8000")];
+        check(&output, &["output tokens"]);
+        check(&[("requests-limit", "50"), ("requests-remaining", "50")], &[]);
     }
 
     #[test]

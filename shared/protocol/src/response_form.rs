@@ -137,6 +137,16 @@ fn media_type(content_type: &[u8]) -> Vec<u8> {
     kind.trim_ascii().to_ascii_lowercase()
 }
 
+/// The bytes of a body in which [`is_binary`] looks.
+const BINARY_BYTES: usize = 512;
+
+/// Whether a body is neither text nor JSON, whatever its character set is: it has control characters
+/// other than white space and escapes. It is perhaps an answer in a coding that no header names.
+pub fn is_binary(body: &[u8]) -> bool {
+    let start = body.get(..BINARY_BYTES).unwrap_or(body);
+    start.iter().any(|byte| byte.is_ascii_control() && !b"\t\n\r\x0c\x1b\x7f".contains(byte))
+}
+
 /// Whether the text begins with a line of an event stream.
 pub(crate) fn begins_with_event(body: &[u8]) -> bool {
     let body = strip_byte_order_mark(body).trim_ascii_start();
@@ -206,6 +216,15 @@ mod tests {
             check(Some(kind), "<html>", Err(wrong_type_error(given, "JSON")));
             check(Some(kind), "", Err(Empty));
         }
+    }
+
+    #[test]
+    fn bytes_without_text_are_binary() {
+        for text in ["", "{}", "<html>\r\n", "data: x\n\n", "caf\u{e9}\t\u{1b}[0m\u{c}"] {
+            assert!(!is_binary(text.as_bytes()), "{text}");
+        }
+        assert!(!is_binary(b"<p>\xe9\xc4\xe3</p>"), "a page in another character set");
+        assert!(is_binary(&[0x1f, 0x8b, 8, 0]) && is_binary(&[0x28, 0xb5, 0x2f, 0xfd, 0x04]));
     }
 
     #[test]

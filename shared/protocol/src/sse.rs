@@ -252,6 +252,20 @@ impl SseDecoder {
         self.buffer.get(self.fields.name.clone()).filter(|name| !name.is_empty())
     }
 
+    /// The data of the unfinished event so far, if it consists of one line.
+    pub fn unfinished_data(&self) -> &[u8] {
+        let range = match &self.fields.data {
+            Some(EventData::Line(line)) => {
+                return self.buffer.get(line.clone()).unwrap_or_default();
+            }
+            Some(EventData::Joined) => return &[],
+            None => self.line..,
+        };
+        let line = self.buffer.get(range).filter(|_| self.dropped == 0).unwrap_or_default();
+        let data = line.strip_prefix(b"data:").unwrap_or_default();
+        data.strip_prefix(b" ").unwrap_or(data)
+    }
+
     /// The bytes of memory that the unfinished event takes.
     pub fn held_bytes(&self) -> usize {
         self.buffer.capacity() + self.fields.joined.capacity()

@@ -65,6 +65,7 @@ mod neutral_response;
 mod odd_answers;
 mod responses;
 mod stream_translator;
+mod surrogates;
 
 pub use baton_domain::protocol::{ClientProtocol, UpstreamProtocol};
 pub(crate) use continuation::{FOREIGN_CALL, STATE_PREFIX};

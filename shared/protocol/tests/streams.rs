@@ -396,6 +396,59 @@ fn other_forms_than_events_are_recognized() {
     }
 }
 
+/// A long first event is a good start as soon as its output begins, and output that is an image is
+/// billed without usage.
+#[test]
+fn first_output_of_a_long_event_is_a_good_start() {
+    let start =
+        r#"data: {"id":"c","choices":[{"index":0,"delta":{"role":"assistant","content":"","#;
+    let long = "A".repeat(2_000_000);
+    for (output, end, tokens) in [
+        (
+            r#""images":[{"type":"image_url","image_url":{"url":"data:image/png;base64,"#,
+            r#""}}]"#,
+            1_290,
+        ),
+        (r#""tool_calls":[{"index":0,"id":"c","function":{"arguments":""#, r#""}}]"#, 500_000),
+        (r#""reasoning_content":""#, "\"", 500_000),
+        (r#""content":""#, "\"", 500_000),
+    ] {
+        for name in ["", "event: message\n", "event: chunk\n"] {
+            let mut meter = UsageMeter::for_stream();
+            meter.observe(format!("{name}{start}").as_bytes());
+            assert!(!meter.has_good_start(), "{output}");
+            meter.observe(format!("{output}{}", &long[..1_000]).as_bytes());
+            assert!(meter.has_good_start(), "{name}{output}");
+            meter.observe(format!("{}{end}}}}}]}}\n\n", &long[1_000..]).as_bytes());
+            assert!(meter.has_good_start(), "{output}");
+            meter.observe(b"data: [DONE]\n\n");
+            let reading = meter.finish(4_000);
+            assert!(reading.has_billed_part && reading.has_output, "{output}");
+            assert_eq!(reading.usage.tokens.output, tokens, "{output}");
+            assert!(reading.usage.estimated, "{output}");
+        }
+    }
+    for start in [
+        r#"data: {"error":{"message":"A"#,
+        "event: error\ndata: {\"choices\":[{\"delta\":{\"content\":\"A",
+        r#"data: {"message":"A"#,
+    ] {
+        let mut meter = UsageMeter::for_stream();
+        meter.observe(start.as_bytes());
+        assert!(!meter.has_good_start(), "{start}");
+    }
+}
+
+/// Bytes that are not text are perhaps an answer in a coding that no header names.
+#[test]
+fn binary_bytes_in_place_of_events_are_estimated() {
+    let mut meter = UsageMeter::for_stream();
+    meter.observe(&[0x28, 0xb5, 0x2f, 0xfd, 4, 0, 7, 9].repeat(50));
+    let reading = meter.finish(4_000);
+    assert!(reading.started && reading.hides_usage && reading.usage.estimated, "{reading:?}");
+    assert!(reading.has_billed_part && reading.usage.tokens.output >= 50, "{reading:?}");
+}
+
 /// A name that has arrived alone does not end the wait for an error.
 #[test]
 fn name_of_a_failed_response_is_no_good_start() {

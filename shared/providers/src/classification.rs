@@ -31,6 +31,8 @@ pub(crate) const DAY_SECONDS: i64 = 24 * 3600;
 pub(crate) enum ErrorMeaning {
     /// The request is too large for the account; a smaller request is not.
     RequestTooLarge,
+    /// There is no capacity for this kind of request, whatever the account's limits are.
+    NoCapacity,
     /// The account does not have the state that the request refers to; another one can have it.
     StateElsewhere,
     /// The model, or a feature of it, is not available to the account.
@@ -119,9 +121,9 @@ fn classify_error(
     let recognized_error = ErrorFacts { status, error, model: facts.model };
     let error_rules = rules(facts.provider).error_rules;
     let verdict = match error_rules.iter().find_map(|rule| rule(&recognized_error)) {
-        Some(ErrorMeaning::RequestTooLarge | ErrorMeaning::StateElsewhere) => {
-            try_another_account(AccountEffect::Nothing)
-        }
+        Some(
+            ErrorMeaning::RequestTooLarge | ErrorMeaning::NoCapacity | ErrorMeaning::StateElsewhere,
+        ) => try_another_account(AccountEffect::Nothing),
         Some(ErrorMeaning::Unavailable) => try_another_account(cool_model(facts, now)),
         // Other accounts can permit the operation, even if several do not.
         Some(ErrorMeaning::NotPermitted) => {
@@ -180,6 +182,8 @@ fn classify_status(
         429 | 500 | 503 if is_overloaded => {
             try_another_account(cool_overloaded_account(now, jitter))
         }
+        // The request alone is larger than the limit, and smaller ones of others are not.
+        429 if names_unused_limit(upstream_error) => try_another_account(AccountEffect::Nothing),
         429 => try_another_account(rate_limited(upstream_error, facts, now)),
         // A page in place of an error comes from a proxy whose backend is down. An error without a
         // name can come from a router, and another account can have the route.
@@ -251,11 +255,7 @@ fn credential_refused(facts: &RequestFacts<'_>, reason: CooldownReason, now: Tim
 /// An estimated cooldown. Clients choose models and features, so the account is still used if no
 /// other is left.
 fn cool_model(facts: &RequestFacts<'_>, now: Timestamp) -> AccountEffect {
-    let scope = if facts.is_fast {
-        CooldownScope::Fast
-    } else {
-        CooldownScope::Model(facts.model.to_owned())
-    };
+    let scope = if facts.is_fast { CooldownScope::Fast } else { model_scope(facts) };
     cool_until(scope, seconds_after(now, FORBIDDEN_SECONDS), CooldownReason::ModelUnavailable, true)
 }
 
@@ -300,6 +300,19 @@ fn cool_unpaid_account(
     }
 }
 
+/// The requests for the model in the tier of this request.
+fn model_scope(facts: &RequestFacts<'_>) -> CooldownScope {
+    CooldownScope::Model(facts.tier.model_key(facts.model).into_owned())
+}
+
+/// Whether the message names a limit of tokens that is unused according to the headers. Anthropic's
+/// message is the same for each 429: "This request would exceed the rate limit for your organization
+/// of 20,000 input tokens per minute" (reports of 2026).
+fn names_unused_limit(answer: &UpstreamError<'_>) -> bool {
+    let names = |limit: &&str| answer.error.message.contains(&format!(" {limit} per minute"));
+    answer.announced.unused_limits.iter().any(names)
+}
+
 fn rate_limited(
     error: &UpstreamError<'_>,
     facts: &RequestFacts<'_>,
@@ -314,7 +327,7 @@ fn rate_limited(
         _ if is_fast => CooldownScope::Fast,
         Some(family) => CooldownScope::Family(family.clone()),
         None if announced.is_whole_account => CooldownScope::Account,
-        None => CooldownScope::Model(facts.model.to_owned()),
+        None => model_scope(facts),
     };
     let seconds_max = (rules(facts.provider).rate_reset_seconds_max)(&scope);
     let reset = if is_fast { announced.fast_reset } else { announced.reset };
@@ -334,7 +347,7 @@ fn limited_by_intermediary(
     now: Timestamp,
 ) -> AccountEffect {
     AccountEffect::Cooldown {
-        scope: CooldownScope::Model(facts.model.to_owned()),
+        scope: model_scope(facts),
         until: intermediary_cooldown_end(answer, now),
         reason: CooldownReason::RateLimited,
         is_estimated: true,

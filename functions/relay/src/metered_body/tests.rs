@@ -194,3 +194,34 @@ fn answers_in_unknown_codings_hide_their_usage() {
         assert!(body.finish(10).0.hides_usage, "{bytes:?}");
     }
 }
+
+fn gzip(plain: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(plain).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// gzip without its header, or named in `transfer-encoding`: the client gets the answer, and the
+/// meter reads it.
+#[test]
+fn gzip_is_known_by_its_first_bytes() {
+    let answer = whole_answer(100);
+    for kind in ["application/json", "text/event-stream"] {
+        let plain = if kind == "application/json" { answer.clone() } else { event(100) };
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, kind.parse().unwrap())]);
+        let mut body = MeteredBody::new(&headers, true, BodyTransform::PassThrough);
+        assert!(!body.writes_bytes());
+        let given = body.observe(gzip(&plain).into()).unwrap();
+        assert!(body.writes_bytes());
+        let given = [given, body.observe_end().unwrap(), body.read_whole_body()].concat();
+        assert_eq!(given, plain, "{kind}");
+        let reading = body.finish(4_000).0;
+        assert!(reading.started && !matches!(reading.first, AnswerStart::Error(_)), "{kind}");
+        assert_eq!(reading.usage.estimated, kind != "application/json", "{kind}");
+    }
+    let headers = HeaderMap::from_iter([(CONTENT_TYPE, "application/json".parse().unwrap())]);
+    let mut body = MeteredBody::new(&headers, true, BodyTransform::PassThrough);
+    body.observe(answer).unwrap();
+    assert!(!body.writes_bytes());
+}

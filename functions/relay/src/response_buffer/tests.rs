@@ -48,3 +48,41 @@ async fn output_is_bought_once_and_full_memory_ends_the_request() {
         assert_eq!(tries_another(kind, body, reason).await, expected, "{name}");
     }
 }
+
+/// The outcome of a whole answer of which `body` has no known form.
+async fn judge_bad_form(body: &[u8]) -> (bool, bool) {
+    let kind = HeaderValue::from_static("application/json");
+    let headers = HeaderMap::from_iter([(CONTENT_TYPE, kind)]);
+    let mut metered_body = MeteredBody::new(&headers, false, BodyTransform::PassThrough);
+    let end = Instant::now() + Duration::from_secs(9);
+    let upstream = UpstreamBody::wrap(Empty::<Bytes>::new());
+    let mut source =
+        ResponseSource::new(upstream, Duration::from_secs(9), end, CancellationToken::new());
+    let (workers, key) = (BodyWorkers::with_cores(1), KeyId::from_bits(1));
+    metered_body.add_chunk(Bytes::copy_from_slice(body));
+    while metered_body.has_pending() {
+        let mut reader = ResponseReader { source: &mut source, workers: &workers, key: &key };
+        let read = metered_body.read_step(&mut reader).await;
+        assert!(matches!(read, Ok(Ok(_))), "it can be read");
+    }
+    let failure = BufferFailure::BadForm(ResponseFormError::NotAnObject);
+    match failure.into_attempt_error(metered_body, 4_000) {
+        AttemptError::UnusableResponse { reading, .. } => {
+            let reading = (*reading).unwrap();
+            (true, reading.usage.estimated && reading.usage.tokens.output > 0)
+        }
+        _ => (false, false),
+    }
+}
+
+#[tokio::test]
+async fn unreadable_bytes_are_recorded_and_not_bought_twice() {
+    for (body, expected) in [
+        (&b"\x28\xb5\x2f\xfd\x04\x00compressed with zstd"[..], (true, true)),
+        (b"{\"choices\":[{\"message\"", (true, true)),
+        (b"Sign in to the network", (false, false)),
+        (b"<html>\xe9\xc4</html>", (false, false)),
+    ] {
+        assert_eq!(judge_bad_form(body).await, expected, "{body:?}");
+    }
+}

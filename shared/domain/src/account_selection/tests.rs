@@ -5,6 +5,7 @@ use super::*;
 use crate::account::{CredentialKind, Provider};
 use crate::health::{Cooldown, HealthState, UpstreamUtilization, UtilizationWindow};
 use crate::protocol::ClientProtocol;
+use crate::request_tier::RequestTier;
 use proptest::prelude::*;
 use std::cell::Cell;
 
@@ -29,6 +30,7 @@ fn criteria(group: &GroupId, session: u64) -> SelectionCriteria<'_> {
         at_capacity: &[],
         without_token: &[],
         is_fast: false,
+        tier: RequestTier::default(),
         max_utilization: Some(95),
     }
 }

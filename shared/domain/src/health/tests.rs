@@ -1,6 +1,7 @@
 //! Tables of the transitions of an account's health.
 
 use super::*;
+use crate::request_tier::RequestTier;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_795_000_000 + seconds).unwrap()
@@ -157,9 +158,15 @@ fn model_family_cools_alone() {
     let effect = resting(CooldownScope::Family("opus".to_owned()), 600, reason, false);
     let health = after(&AccountHealth::default(), &effect, at(0)).unwrap();
     let cooling = AccountAvailability::Cooling { until, reason, is_estimated: false };
-    assert_eq!(health.availability(OPUS, false, at(1)), cooling);
-    assert_eq!(health.availability("claude-haiku-5-5", false, at(1)), AccountAvailability::Ready);
-    assert_eq!(health.availability(OPUS, false, at(600)), AccountAvailability::Ready);
+    assert_eq!(health.availability(OPUS, false, RequestTier::Standard, at(1)), cooling);
+    assert_eq!(
+        health.availability("claude-haiku-5-5", false, RequestTier::Standard, at(1)),
+        AccountAvailability::Ready
+    );
+    assert_eq!(
+        health.availability(OPUS, false, RequestTier::Standard, at(600)),
+        AccountAvailability::Ready
+    );
     assert_eq!(health.overall(at(1)), AccountAvailability::Ready);
     assert_eq!(after(&health, &effect, at(1)), None);
 }
@@ -171,18 +178,27 @@ fn model_and_fast_mode_cool_alone() {
     let health = after(&AccountHealth::default(), &model, at(0)).unwrap();
     assert_eq!(health.overall(at(1)), AccountAvailability::Ready);
     assert_eq!(
-        health.availability("claude-opus-5-5-fast", false, at(1)),
+        health.availability("claude-opus-5-5-fast", false, RequestTier::Standard, at(1)),
         AccountAvailability::Ready
     );
-    assert!(matches!(health.availability(OPUS, false, at(1)), AccountAvailability::Cooling { .. }));
-    assert_eq!(health.availability(OPUS, false, at(40)), AccountAvailability::Ready);
+    assert!(matches!(
+        health.availability(OPUS, false, RequestTier::Standard, at(1)),
+        AccountAvailability::Cooling { .. }
+    ));
+    assert_eq!(
+        health.availability(OPUS, false, RequestTier::Standard, at(40)),
+        AccountAvailability::Ready
+    );
     assert_eq!(after(&health, &model, at(1)), None, "it is known");
     let guess = resting(CooldownScope::Model(OPUS.to_owned()), 90, reason, true);
     assert_eq!(after(&health, &guess, at(1)), None, "a guess says nothing new");
     let fast = after(&health, &resting(CooldownScope::Fast, 90, reason, false), at(1)).unwrap();
-    assert_eq!(fast.availability("claude-haiku-5-5", false, at(2)), AccountAvailability::Ready);
+    assert_eq!(
+        fast.availability("claude-haiku-5-5", false, RequestTier::Standard, at(2)),
+        AccountAvailability::Ready
+    );
     assert!(matches!(
-        fast.availability("claude-haiku-5-5", true, at(2)),
+        fast.availability("claude-haiku-5-5", true, RequestTier::Standard, at(2)),
         AccountAvailability::Cooling { .. }
     ));
 }
@@ -211,7 +227,10 @@ fn invented_model_names_do_not_displace_real_cooldowns() {
         health = after(&health, &effect, at(1)).unwrap_or(health);
     }
     assert!(health.models.len() <= UNAVAILABLE_MAX + 1, "{}", health.models.len());
-    assert!(matches!(health.availability(OPUS, false, at(2)), AccountAvailability::Cooling { .. }));
+    assert!(matches!(
+        health.availability(OPUS, false, RequestTier::Standard, at(2)),
+        AccountAvailability::Cooling { .. }
+    ));
     let long = resting(CooldownScope::Model("x".repeat(10_000)), 300, missing, true);
     assert_eq!(after(&health, &long, at(1)), None);
 }
@@ -320,7 +339,11 @@ fn health_survives_a_round_trip() {
 fn health_stored_by_0_1_0_can_be_read() {
     let check = |text: &str, availability: &AccountAvailability<'_>| {
         let health: AccountHealth = serde_json::from_str(text).unwrap();
-        assert_eq!(health.availability(OPUS, false, at(0)), *availability, "{text}");
+        assert_eq!(
+            health.availability(OPUS, false, RequestTier::Standard, at(0)),
+            *availability,
+            "{text}"
+        );
     };
     let until = at(60);
     let state = |state: &str| {
@@ -390,7 +413,10 @@ fn repeated_limits_of_a_proxy_double_the_cooldown_of_the_model() {
         doubles: false,
     };
     let kept = after(&health, &other, at(now)).unwrap();
-    assert_eq!(kept.availability("m", false, at(now)), AccountAvailability::Ready);
+    assert_eq!(
+        kept.availability("m", false, RequestTier::Standard, at(now)),
+        AccountAvailability::Ready
+    );
     let next = after(&kept, &limited(now, 60), at(now)).unwrap();
     assert_eq!(next.models["m"].until, at(now + 300));
     // A success, or five minutes without the limit, begins at the first length again.
@@ -400,4 +426,27 @@ fn repeated_limits_of_a_proxy_double_the_cooldown_of_the_model() {
         let health = after(&health, &limited(now, 60), at(now)).unwrap();
         assert_eq!(health.models["m"].until, at(now + 60));
     }
+}
+
+#[test]
+fn cooldown_of_a_tier_leaves_the_other_tiers() {
+    let scope = CooldownScope::Model(RequestTier::Flex.model_key(OPUS).into_owned());
+    let health = run(&[(0, resting(scope, 600, CooldownReason::RateLimited, false))]);
+    let is_ready = |model: &str, tier| {
+        health.availability(model, false, tier, at(1)) == AccountAvailability::Ready
+    };
+    assert!(!is_ready(OPUS, RequestTier::Flex));
+    assert!(is_ready("claude-haiku-5-5", RequestTier::Flex));
+    for tier in [RequestTier::Standard, RequestTier::Priority, RequestTier::Other] {
+        assert!(is_ready(OPUS, tier), "{tier:?}");
+    }
+    let scope = CooldownScope::Model(OPUS.to_owned());
+    let health = run(&[(0, resting(scope, 600, CooldownReason::RateLimited, false))]);
+    for tier in [RequestTier::Standard, RequestTier::Flex, RequestTier::Other] {
+        let availability = health.availability(OPUS, false, tier, at(1));
+        assert!(matches!(availability, AccountAvailability::Cooling { .. }), "{tier:?}");
+    }
+    assert_eq!(RequestTier::from_name("flex"), RequestTier::Flex);
+    assert_eq!(RequestTier::from_name("auto"), RequestTier::Standard);
+    assert_eq!(RequestTier::from_name("invented"), RequestTier::Other);
 }

@@ -13,7 +13,8 @@ pub struct ErrorFields {
     pub code: Option<String>,
     /// `error.status` in Google's APIs (`RESOURCE_EXHAUSTED`).
     pub status: Option<String>,
-    /// `reason` in Google's `ErrorInfo`, or `details.error_code` of Anthropic's errors.
+    /// `reason` in Google's `ErrorInfo`, `details.error_code` of Anthropic's errors, or `reason` of the
+    /// error itself (Novita, 2026-11).
     pub reason: Option<String>,
     /// `retryDelay` in Google's `RetryInfo`.
     pub retry_delay: Option<SignedDuration>,
@@ -34,6 +35,9 @@ impl ErrorFields {
         // Google's OpenAI-compatible endpoint answers every error as a list (2026-11).
         let document = document.get(0).unwrap_or(&document);
         let of_choice = &document["choices"][0]["error"];
+        if let Some(error) = read_base_resp(document) {
+            return error;
+        }
         let error = match (&document["response"]["error"], &document["error"], of_choice) {
             (failed @ Value::Object(_), ..) => failed,
             (_, error @ Value::Object(_), _) | (_, Value::Null, error @ Value::Object(_)) => error,
@@ -51,7 +55,10 @@ impl ErrorFields {
             kind: scalar_text(&error["type"]),
             code: scalar_text(&error["code"]),
             status: scalar_text(&error["status"]),
-            reason: detail("reason").or(error["details"]["error_code"].as_str()).map(str::to_owned),
+            reason: detail("reason")
+                .or(error["details"]["error_code"].as_str())
+                .or(error["reason"].as_str())
+                .map(str::to_owned),
             retry_delay: detail("retryDelay").and_then(parse_duration),
             message: MESSAGE_FIELDS
                 .iter()
@@ -105,6 +112,35 @@ impl ErrorFields {
     }
 }
 
+/// The names for the codes in `MiniMax`'s `base_resp` (platform.minimax.io, "Error codes", 2026-11).
+const BASE_RESP: [(&[u64], &str); 6] = [
+    (&[1008], "insufficient_balance_error"),
+    (&[1002, 1039, 1041, 2045, 2056], "rate_limit_exceeded"),
+    (&[1004, 2049], "invalid_api_key"),
+    (&[1026, 1027, 1042, 2013], "invalid_request_error"),
+    (&[1001], "timeout"),
+    (&[1000, 1024, 1033], "server_error"),
+];
+
+/// The name for a code in `MiniMax`'s `base_resp`, which is 0 in an answer.
+pub fn base_resp_name(code: u64) -> Option<&'static str> {
+    let known = BASE_RESP.iter().find(|(codes, _)| codes.contains(&code)).map(|(_, name)| *name);
+    (code != 0).then_some(known.unwrap_or("server_error"))
+}
+
+/// Reads `MiniMax`'s `base_resp`, which comes with status 200 and without an `error`.
+fn read_base_resp(document: &Value) -> Option<ErrorFields> {
+    let base = document["base_resp"].as_object().filter(|_| document["error"].is_null())?;
+    let code = base.get("status_code")?.as_u64()?;
+    Some(ErrorFields {
+        kind: Some(base_resp_name(code)?.to_owned()),
+        code: Some(code.to_string()),
+        message: base.get("status_msg").map(error_text).unwrap_or_default(),
+        is_enveloped: true,
+        ..ErrorFields::default()
+    })
+}
+
 /// Anthropic ("Errors", 2026-11), OpenAI ("Error codes", 2026-11), Google's RPC codes, and the
 /// classes of vLLM and types of Text Generation Inference ("Errors", 2026-11).
 const IMPLIED: [(&[&str], u16); 14] = [
@@ -112,7 +148,7 @@ const IMPLIED: [(&[&str], u16); 14] = [
     (&["overloaded"], 529),
     (&["insufficient_quota", "rate_limit_error", "rate_limit_exceeded"], 429),
     (&["RESOURCE_EXHAUSTED", "too_many_requests", "tokens", "requests"], 429),
-    (&["billing_error", "insufficient_credits"], 402),
+    (&["billing_error", "insufficient_credits", "insufficient_balance_error"], 402),
     (&["authentication_error", "invalid_api_key", "UNAUTHENTICATED"], 401),
     (&["permission_error", "permission_denied"], 403),
     (&["model_not_found", "not_found_error", "NOT_FOUND"], 404),

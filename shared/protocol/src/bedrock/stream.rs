@@ -4,11 +4,15 @@ use super::error::to_messages_error;
 use super::frame::{self, Frame, FrameError};
 use super::raw_object::RawObject;
 use crate::json::is_json;
+use crate::meter::SeparateUsage;
 use crate::sse;
 use bytes::Bytes;
+use memchr::memmem;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// A field that Bedrock adds to the last event and that the Messages API does not have.
 const METRICS: &str = "amazon-bedrock-invocationMetrics";
@@ -21,6 +25,7 @@ pub const PING: &[u8] = b"event: ping\ndata: {\"type\":\"ping\"}\n\n";
 pub struct FramesToSse {
     frames: frame::FrameDecoder,
     is_damaged: bool,
+    metrics: Option<SeparateUsage>,
 }
 
 impl FramesToSse {
@@ -34,8 +39,12 @@ impl FramesToSse {
             return Err(FrameError);
         }
         let mut events = Vec::with_capacity(chunk.len());
+        let metrics = &mut self.metrics;
         let result = self.frames.push(chunk, |frame| match frame {
-            Frame::Event(json) => write_event(&json, &mut events),
+            Frame::Event(json) => {
+                *metrics = read_metrics(&json).or(*metrics);
+                write_event(&json, &mut events);
+            }
             Frame::Exception(name, closing_bytes) => {
                 match to_messages_error(0, Some(&name), &closing_bytes) {
                     Some(error) => write_event(&error.to_body(), &mut events),
@@ -56,6 +65,11 @@ impl FramesToSse {
         self.is_damaged
     }
 
+    /// The counts in Bedrock's metrics, which the events do not contain, once they have arrived.
+    pub fn metrics(&self) -> Option<SeparateUsage> {
+        self.metrics
+    }
+
     /// The bytes of memory that the unfinished frame takes.
     pub fn held_bytes(&self) -> usize {
         self.frames.held_bytes()
@@ -65,6 +79,13 @@ impl FramesToSse {
     pub fn is_mid_frame(&self) -> bool {
         self.is_damaged || self.frames.is_mid_frame()
     }
+}
+
+/// Reads the metrics of an event.
+fn read_metrics(json: &[u8]) -> Option<SeparateUsage> {
+    memmem::find(json, METRICS.as_bytes())?;
+    let fields: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(json).ok()?;
+    SeparateUsage::from_metrics(fields.get(METRICS)?.get())
 }
 
 fn write_event(json: &[u8], events: &mut Vec<u8>) {
@@ -208,6 +229,10 @@ mod tests {
             String::from_utf8(events.to_vec()).unwrap()
         };
         assert_eq!(said(STOP), "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
+        let mut frames = FramesToSse::default();
+        assert_eq!(frames.metrics(), None);
+        frames.push(&frame::encode_event_frame(STOP.as_bytes())).unwrap();
+        assert_eq!(frames.metrics().unwrap().input, Some(1));
         assert_eq!(said("{\"type\":\n\"x\"}"), "event: x\ndata: {\"type\": \"x\"}\n\n");
         assert_eq!(said("{}"), "data: {}\n\n");
     }

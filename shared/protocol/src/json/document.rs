@@ -86,11 +86,23 @@ impl<'a> JsonValue<'a> {
         self.text == b"null"
     }
 
-    /// The text of a string. Invalid Unicode in it (half a surrogate pair) is replaced.
+    /// The text of a string. Each half of a surrogate pair without its other half is replaced.
     pub(crate) fn text(self) -> Option<Cow<'a, str>> {
+        Some(match self.surrogate_text()? {
+            Cow::Borrowed(text) => String::from_utf8_lossy(text),
+            Cow::Owned(text) => Cow::Owned(
+                String::from_utf8(text)
+                    .unwrap_or_else(|error| replace_surrogates(error.as_bytes()).into_owned()),
+            ),
+        })
+    }
+
+    /// The text of a string as UTF-8, in which a half of a surrogate pair without its other half has
+    /// three bytes ([`SURROGATE_BYTES`]).
+    pub(crate) fn surrogate_text(self) -> Option<Cow<'a, [u8]>> {
         let inner = self.text.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
         if memchr::memchr(b'\\', inner).is_none() {
-            return Some(String::from_utf8_lossy(inner));
+            return Some(Cow::Borrowed(inner));
         }
         let lenient: LenientString = serde_json::from_slice(self.text).ok()?;
         Some(Cow::Owned(lenient.0))
@@ -206,7 +218,29 @@ impl<'a> Iterator for ObjectFields<'a> {
     }
 }
 
-struct LenientString(String);
+/// The bytes that a surrogate has in the form that UTF-8 would have for it.
+pub(crate) const SURROGATE_BYTES: usize = 3;
+
+/// The text with each surrogate replaced by one replacement character, and other invalid bytes too.
+pub(crate) fn replace_surrogates(bytes: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return Cow::Borrowed(text);
+    }
+    let (mut replaced, mut rest) = (Vec::with_capacity(bytes.len()), bytes);
+    while let Some(index) = memchr::memchr(0xED, rest) {
+        let (before, after) = rest.split_at(index);
+        replaced.extend_from_slice(before);
+        let is_surrogate = after.len() >= SURROGATE_BYTES && after[1] >= 0xA0;
+        let (length, text) =
+            if is_surrogate { (SURROGATE_BYTES, "\u{FFFD}".as_bytes()) } else { (1, &after[..1]) };
+        replaced.extend_from_slice(text);
+        rest = &after[length..];
+    }
+    replaced.extend_from_slice(rest);
+    Cow::Owned(String::from_utf8_lossy(&replaced).into_owned())
+}
+
+struct LenientString(Vec<u8>);
 
 impl<'de> serde::Deserialize<'de> for LenientString {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -219,7 +253,7 @@ impl<'de> serde::Deserialize<'de> for LenientString {
             }
 
             fn visit_bytes<E>(self, bytes: &[u8]) -> Result<LenientString, E> {
-                Ok(LenientString(String::from_utf8_lossy(bytes).into_owned()))
+                Ok(LenientString(bytes.to_vec()))
             }
         }
         deserializer.deserialize_bytes(LenientStringVisitor)

@@ -3,11 +3,14 @@
 mod whole_body;
 
 use super::choice_progress::{ChoiceProgress, has_later_index};
+use super::raw_usage::RawUsage;
+use super::text_deltas::{self, OutputCount, count_output};
 use super::upstream_failure::{has_envelope, is_api_event, is_empty_chunk, is_named_chunk};
-use super::upstream_object::{FinishChoice, NestedResponse, RawUsage, UpstreamObject};
+use super::upstream_object::{FinishChoice, NestedResponse, UpstreamObject};
 use super::usage_tally::UsageTally;
-use super::{AnswerEnd, AnswerStart, MeterReading, UpstreamFailure, text_deltas};
+use super::{AnswerEnd, AnswerStart, MeterReading, SeparateUsage, UpstreamFailure};
 use crate::json::is_json;
+use crate::response_form::is_binary;
 use crate::sse::{EventKind, SseDecoder, SseEvent};
 use baton_domain::usage::BilledUsage;
 use memchr::memmem;
@@ -30,8 +33,8 @@ pub(super) struct MeterState {
     is_usage_final_at_end: bool,
     /// Whether the usage is final.
     is_usage_final: bool,
-    /// The length of the output when the last usage came.
-    chars_at_usage: u64,
+    /// The output that had arrived when the last usage came.
+    output_at_usage: OutputCount,
     pub(super) first: AnswerStart,
     /// Whether any event has arrived, even an empty one.
     pub(super) has_started: bool,
@@ -44,13 +47,15 @@ pub(super) struct MeterState {
     is_foreign: bool,
     stop_reason: Option<String>,
     pub(super) choices: ChoiceProgress,
+    /// The counts that came apart from the answer.
+    pub(super) separate_usage: SeparateUsage,
     /// Whether OpenAI's end mark has arrived.
     is_done: bool,
     /// Whether a block of content has arrived.
     has_content: bool,
-    pub(super) output_chars: u64,
-    /// The length of the texts in the finished items of a response.
-    chars_in_items: u64,
+    pub(super) output: OutputCount,
+    /// The output in the finished items of a response.
+    output_in_items: OutputCount,
 }
 
 /// Data in place of an event of an API.
@@ -87,7 +92,7 @@ impl MeterState {
         let kind = read_kind(event);
         match kind {
             EventKind::ContentDelta => {
-                self.output_chars += text_deltas::chars_in_content_delta(event.data);
+                self.output.add(text_deltas::count_content_delta(event.data));
                 self.started = true;
             }
             EventKind::MessageStart => self.observe_start(event.data),
@@ -99,7 +104,7 @@ impl MeterState {
             }
             EventKind::ResponseEnd => self.observe_response_end(event.data),
             EventKind::ResponseDelta => {
-                self.output_chars += text_deltas::chars_in_output(event.data);
+                self.output.add(count_output(event.data));
                 self.started = true;
             }
             EventKind::Unnamed => self.observe_chunk(event.data),
@@ -109,11 +114,11 @@ impl MeterState {
         let holds_output =
             matches!(kind, EventKind::ContentDelta | EventKind::ResponseDelta | EventKind::Unnamed);
         if holds_output && event.dropped > 0 {
-            self.output_chars += dropped_chars(event);
+            self.output.add(OutputCount::from_chars(dropped_chars(event)));
             self.started = true;
         }
         // Usage that more output follows is not the final one.
-        if self.output_chars > self.chars_at_usage {
+        if self.output.exceeds(self.output_at_usage) {
             (self.is_usage_final_at_end, self.is_usage_final) = (false, false);
         }
         if self.first == AnswerStart::Nothing {
@@ -133,11 +138,11 @@ impl MeterState {
         let is_block = memmem::find(event.data, b"\"content_block\"").is_some();
         self.has_content |= kind.starts_with(b"content_block") || is_block;
         if is_block {
-            self.output_chars += text_deltas::chars_in_output(event.data);
+            self.output.add(count_output(event.data));
         } else if kind == b"response.output_item.done" {
             // The item repeats the texts of its deltas. Some items have none.
-            self.chars_in_items += text_deltas::chars_in_output(event.data);
-            self.output_chars = self.output_chars.max(self.chars_in_items);
+            self.output_in_items.add(count_output(event.data));
+            self.output.raise_to(self.output_in_items);
         }
     }
 
@@ -164,9 +169,9 @@ impl MeterState {
     fn take_usage(&mut self, usage: RawUsage, is_last: bool) {
         let output = usage.output_tokens;
         self.is_usage_final_at_end =
-            output.is_some_and(|count| count > 0 || self.output_chars == 0);
+            output.is_some_and(|count| count > 0 || !self.output.has_output);
         self.is_usage_final |= is_last && self.is_usage_final_at_end;
-        self.chars_at_usage = self.output_chars;
+        self.output_at_usage = self.output;
         self.tally.update_counts(usage);
     }
 
@@ -179,7 +184,7 @@ impl MeterState {
         self.started |= !failed || response.usage.as_ref().is_some_and(RawUsage::has_counts);
         let reported = response.usage.as_ref().and_then(|usage| usage.output_tokens);
         if reported.unwrap_or(0) == 0 {
-            self.output_chars = self.output_chars.max(text_deltas::chars_in_output(data));
+            self.output.raise_to(count_output(data));
         }
         self.take_final_message(response);
         if failed {
@@ -214,7 +219,7 @@ impl MeterState {
             return self.observe_text(data);
         }
         let has = |key: &str| has_value(data, key);
-        let chars = text_deltas::chars_in_output(data);
+        let output = count_output(data);
         // Before model output has arrived, an object that is not a chunk can be an error.
         let may_start_with_error = self.first == AnswerStart::Nothing && !has("\"choices\"");
         if has("\"error\"") || may_start_with_error {
@@ -224,12 +229,12 @@ impl MeterState {
                 || (has("\"error\"") && !has("\"choices\"") && !is_json(data)).then_some(data);
             if let Some(failure) = failure.or_else(|| broken().map(UpstreamFailure::from_body)) {
                 self.has_reported_end |= !self.is_anthropic;
-                self.started |= chars > 0;
-                self.output_chars += chars;
+                self.started |= output.has_output;
+                self.output.add(output);
                 return self.observe_error(data, failure);
             }
         }
-        self.output_chars += chars;
+        self.output.add(output);
         if self.first == AnswerStart::Nothing && !has_envelope(data) {
             self.note_foreign(data);
         }
@@ -319,7 +324,8 @@ impl MeterState {
     /// Reads bytes of an answer in a form that is not known. They can be a model's output.
     pub(super) fn observe_unread(&mut self, bytes: &[u8]) {
         self.started |= !bytes.is_empty();
-        self.output_chars += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.output.add(OutputCount::from_chars(length));
     }
 
     /// Ends a stream. An unfinished last event counts if its data is whole, as in Python's SDK
@@ -328,6 +334,10 @@ impl MeterState {
     pub(super) fn finish_stream(&mut self, decoder: SseDecoder) {
         let rest = decoder.unfinished_bytes();
         if self.first == AnswerStart::Nothing && !rest.is_empty() && !looks_like_stream(rest) {
+            if is_binary(rest) {
+                self.is_unread = true;
+                return self.observe_unread(rest);
+            }
             let failure = UpstreamFailure::from_body(rest);
             self.first = AnswerStart::Error(failure.clone());
             self.is_foreign = true;
@@ -342,7 +352,7 @@ impl MeterState {
             }
         });
         if self.first == AnswerStart::Nothing
-            && self.output_chars == 0
+            && !self.output.has_output
             && let Some(foreign) = self.first_foreign.take()
         {
             self.first = AnswerStart::Error(foreign.failure.clone());
@@ -358,9 +368,10 @@ impl MeterState {
         ) {
             return;
         }
-        let chars = text_deltas::chars_in_output(event.data) + dropped_chars(event);
-        if chars > 0 {
-            self.output_chars += chars;
+        let mut output = count_output(event.data);
+        output.add(OutputCount::from_chars(dropped_chars(event)));
+        if output.has_output {
+            self.output.add(output);
             (self.started, self.is_usage_final_at_end, self.is_usage_final) = (true, false, false);
         }
     }
@@ -417,16 +428,16 @@ impl MeterState {
             has_content,
             ..
         } = self;
-        let (stop_reason, output_chars) = (self.stop_reason, self.output_chars);
-        let has_billed_part = output_chars > 0 || tally.has_counts();
+        let (stop_reason, output) = (self.stop_reason, self.output);
+        let has_billed_part = output.has_output || tally.has_counts();
         // A stream that stopped before its first event is possibly billed.
         let was_billed = started || end == AnswerEnd::Truncated;
+        let is_usage_final = tally.add_separate_usage(&self.separate_usage, is_usage_final);
         let lacks_output = was_billed && !is_usage_final;
         // Every API documents the length of the prompt as a field that is always present.
         let lacks_input = was_billed && tally.input.is_none();
         if lacks_output {
-            let output_estimate = text_deltas::estimate_tokens(output_chars);
-            tally.output = Some(tally.output.unwrap_or(0).max(output_estimate));
+            tally.output = Some(tally.output.unwrap_or(0).max(output.estimate_tokens()));
         }
         if lacks_input {
             tally.input = Some(text_deltas::estimate_tokens(request_bytes));
@@ -434,12 +445,15 @@ impl MeterState {
         let faults = tally.faults;
         let lacks_usage = lacks_output || lacks_input || (was_billed && faults.has_excessive_count);
         let hides_usage = is_unread || (lacks_usage && end == AnswerEnd::Complete);
-        let estimated = lacks_usage || faults.has_unreadable_count || faults.has_excessive_count;
+        let estimated = lacks_usage
+            || faults.has_unreadable_count
+            || faults.has_excessive_count
+            || faults.has_contradiction;
         let usage = tally.into_usage();
         // A refusal before any output is free (platform.claude.com, release note of 2026-06-02).
         let is_free = stop_reason.as_deref() == Some("refusal")
             && !has_content
-            && output_chars == 0
+            && !output.has_output
             && end == AnswerEnd::Complete;
         let usage = if is_free { usage.without_refused_passes() } else { usage };
         let usage = BilledUsage { estimated: estimated && !is_free, ..usage };
@@ -456,7 +470,8 @@ impl MeterState {
             is_foreign: self.is_foreign,
             hides_usage: hides_usage && !is_free,
             stop_reason,
-            output_chars,
+            output_chars: output.chars,
+            has_output: output.has_output,
             has_excessive_count: faults.has_excessive_count,
         }
     }

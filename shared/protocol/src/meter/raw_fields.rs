@@ -22,12 +22,16 @@ pub(super) struct UsageFaults {
     pub(super) has_unreadable_count: bool,
     /// A count exceeds [`REPORTED_COUNT_MAX`].
     pub(super) has_excessive_count: bool,
+    /// Counts contradict each other: a part is larger than its whole, or a count that grows during
+    /// an answer has fallen.
+    pub(super) has_contradiction: bool,
 }
 
 impl UsageFaults {
     pub(super) fn add(&mut self, other: Self) {
         self.has_unreadable_count |= other.has_unreadable_count;
         self.has_excessive_count |= other.has_excessive_count;
+        self.has_contradiction |= other.has_contradiction;
     }
 }
 
@@ -41,21 +45,26 @@ pub(super) struct RawFields<'a> {
 }
 
 /// All names that metering reads, in any object.
-const NAMES: [&str; 37] = [
+const NAMES: [&str; 44] = [
     "action",
     "cache_creation",
     "cache_creation_input_tokens",
+    "cache_creation_token_details",
+    "cache_creation_tokens",
     "cache_read_input_tokens",
     "cache_write_tokens",
+    "cached_creation_tokens",
     "cached_tokens",
     "choices",
+    "claude_cache_creation_1_h_tokens",
+    "claude_cache_creation_5_m_tokens",
     "completion_tokens",
     "completion_tokens_details",
     "content",
     "delta",
-    "error",
     "ephemeral_1h_input_tokens",
     "ephemeral_5m_input_tokens",
+    "error",
     "inference_geo",
     "input_tokens",
     "input_tokens_details",
@@ -65,6 +74,7 @@ const NAMES: [&str; 37] = [
     "output",
     "output_tokens",
     "output_tokens_details",
+    "prompt_cache_hit_tokens",
     "prompt_tokens",
     "prompt_tokens_details",
     "reasoning_tokens",
@@ -79,6 +89,7 @@ const NAMES: [&str; 37] = [
     "type",
     "usage",
     "web_search_requests",
+    "x_groq",
 ];
 
 impl<'a> RawFields<'a> {
@@ -123,6 +134,13 @@ impl<'a> RawFields<'a> {
             ParsedCount::Absurd => self.faults.has_excessive_count = true,
         }
         None
+    }
+
+    /// The first of several fields for one count that is above 0, or else the first that is given.
+    /// Gateways fill the names of another protocol with zeros.
+    pub(super) fn first_count(&mut self, names: &[&str]) -> Option<u64> {
+        let counts: Vec<_> = names.iter().map(|name| self.count(name)).collect();
+        first_above_zero(counts)
     }
 
     /// The field as it was written.
@@ -175,6 +193,12 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 /// A field name, borrowed unless it has escapes.
 #[derive(Deserialize)]
 struct RawFieldName<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The first count that is above 0, or else the first that is given.
+pub(super) fn first_above_zero(counts: impl IntoIterator<Item = Option<u64>>) -> Option<u64> {
+    let given: Vec<u64> = counts.into_iter().flatten().collect();
+    given.iter().find(|count| **count > 0).or(given.first()).copied()
+}
 
 /// How a count was written.
 #[derive(Debug, PartialEq, Eq)]

@@ -11,7 +11,8 @@
 //!   thinking counts, because nothing else shows that thinking;
 //! * cited passages and annotations, log probabilities, and padding;
 //! * results of tools that ran at the vendor, which are part of the prompt;
-//! * images and sound. Their transcript counts.
+//! * the bytes of images and sound. The transcript of sound counts, and an image counts as
+//!   [`IMAGE_TOKENS`] tokens.
 
 use crate::json::DEPTH_MAX;
 use memchr::memchr2;
@@ -24,16 +25,74 @@ pub(super) fn estimate_tokens(chars: u64) -> u64 {
     chars.div_ceil(CHARS_PER_TOKEN)
 }
 
-/// Characters in a `content_block_delta`: its text, thinking or partial JSON. A signature does not
-/// count.
-pub(super) fn chars_in_content_delta(data: &[u8]) -> u64 {
-    chars_in_usual_delta(data).unwrap_or_else(|| chars_in_output(data))
+/// The estimated number of tokens in a generated image. Google bills 1,290 for one of 1024 by 1024
+/// (ai.google.dev, "Pricing", Gemini 2.5 Flash Image, read 2026-11), and OpenAI from 272 to 4,160
+/// by quality and size ("Image generation", 2026-11).
+const IMAGE_TOKENS: u64 = 1_290;
+
+/// The output of a model in an event or in an answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct OutputCount {
+    /// The characters of text, thinking and tool input.
+    pub(super) chars: u64,
+    /// The number of images.
+    pub(super) images: u64,
+    /// Whether there is any output, of whatever kind. Sound has no characters of its own.
+    pub(super) has_output: bool,
 }
 
-/// Characters that a model generated in an event or a whole answer. The time is linear in the
-/// length. Text that is cut or is not valid JSON counts as far as it can be read.
-pub(super) fn chars_in_output(json: &[u8]) -> u64 {
-    OutputScan { rest: json }.count_value(Part::Envelope, DEPTH_MAX)
+impl OutputCount {
+    pub(super) fn from_chars(chars: u64) -> Self {
+        Self { chars, images: 0, has_output: chars > 0 }
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.chars += other.chars;
+        self.images += other.images;
+        self.has_output |= other.has_output;
+    }
+
+    /// The larger one of two counts of the same output.
+    pub(super) fn raise_to(&mut self, other: Self) {
+        self.chars = self.chars.max(other.chars);
+        self.images = self.images.max(other.images);
+        self.has_output |= other.has_output;
+    }
+
+    /// Whether this has something that an earlier count of the same output did not have.
+    pub(super) fn exceeds(&self, earlier: Self) -> bool {
+        self.chars > earlier.chars || self.images > earlier.images
+    }
+
+    /// The estimated number of tokens.
+    pub(super) fn estimate_tokens(&self) -> u64 {
+        estimate_tokens(self.chars).saturating_add(self.images.saturating_mul(IMAGE_TOKENS))
+    }
+}
+
+/// Counts the output in a `content_block_delta`: its text, thinking or partial JSON. A signature
+/// does not count.
+pub(super) fn count_content_delta(data: &[u8]) -> OutputCount {
+    chars_in_usual_delta(data).map_or_else(|| count_output(data), OutputCount::from_chars)
+}
+
+/// Counts what a model generated in an event or a whole answer. The time is linear in the length.
+/// Text that is cut or is not valid JSON counts as far as it can be read.
+pub(super) fn count_output(json: &[u8]) -> OutputCount {
+    count_part(json, Part::Envelope)
+}
+
+/// Whether the beginning of a chunk of Chat contains output of a model. The chunk then is not an
+/// error, however it goes on.
+pub(super) fn begins_with_output(chunk: &[u8]) -> bool {
+    count_part(chunk, Part::Chunk).has_output
+}
+
+fn count_part(json: &[u8], part: Part) -> OutputCount {
+    let mut scan = OutputScan { rest: json, images: 0, has_sound: false };
+    let chars = scan.count_value(part, DEPTH_MAX);
+    let has_output = chars > 0 || scan.images > 0 || scan.has_sound;
+    OutputCount { chars, images: scan.images, has_output }
 }
 
 /// Counts in a delta with the usual order of keys, without a search:
@@ -59,6 +118,8 @@ fn chars_in_usual_delta(data: &[u8]) -> Option<u64> {
 enum Part {
     /// An event or an answer, whose fields can hold output.
     Envelope,
+    /// A chunk of Chat, of which only the choices hold output.
+    Chunk,
     /// A choice of a chat completion.
     Choice,
     /// Output of a model.
@@ -67,6 +128,10 @@ enum Part {
     Input,
     /// Sound with a transcript.
     Audio,
+    /// The bytes of sound.
+    Sound,
+    /// One or several images.
+    Image,
     /// Nothing that a model generated.
     Other,
 }
@@ -81,6 +146,7 @@ impl Part {
                 b"delta" | b"content_block" | b"content" | b"item" | b"output" => Self::Output,
                 _ => Self::Other,
             },
+            Self::Chunk if name == b"choices" => Self::Choice,
             Self::Choice => match name {
                 b"delta" | b"message" | b"text" => Self::Output,
                 _ => Self::Other,
@@ -88,11 +154,18 @@ impl Part {
             Self::Output => match name {
                 b"input" | b"arguments" => Self::Input,
                 b"audio" => Self::Audio,
+                b"images" | b"image_url" | b"b64_json" => Self::Image,
                 _ if is_not_output(name) => Self::Other,
                 _ => Self::Output,
             },
             Self::Audio if name == b"transcript" => Self::Output,
-            Self::Audio | Self::Other | Self::Input => Self::Other,
+            Self::Audio if name == b"data" => Self::Sound,
+            Self::Image if matches!(name, b"image_url" | b"url" | b"b64_json" | b"data") => {
+                Self::Image
+            }
+            Self::Chunk | Self::Audio | Self::Sound | Self::Image | Self::Other | Self::Input => {
+                Self::Other
+            }
         }
     }
 }
@@ -109,7 +182,6 @@ fn is_not_output(name: &[u8]) -> bool {
         name,
         b"annotations" | b"citation" | b"citations" | b"cited_text" | b"logprobs" | b"obfuscation"
     );
-    let is_image = matches!(name, b"image_url" | b"images" | b"b64_json");
     let is_state = matches!(
         name,
         b"type"
@@ -130,19 +202,24 @@ fn is_not_output(name: &[u8]) -> bool {
             // LiteLLM repeats fields here.
             | b"provider_specific_fields"
     );
-    is_id || is_encrypted || is_result || is_cited || is_image || is_state
+    is_id || is_encrypted || is_result || is_cited || is_state
 }
 
 /// Whether an object of this `type` holds nothing that a model generated: results of tools that ran
-/// at the vendor, their list, and sound.
+/// at the vendor, and their list.
 fn is_not_output_type(kind: &[u8]) -> bool {
     kind == b"mcp_list_tools"
-        || [b"_result".as_slice(), b"_output", b"audio.delta"].iter().any(|end| kind.ends_with(end))
+        || [b"_result".as_slice(), b"_output"].iter().any(|end| kind.ends_with(end))
 }
+
+/// The `type` of an item of Responses whose `result` is an image.
+const IMAGE_CALL: &[u8] = b"image_generation_call";
 
 /// A walk over JSON text that counts characters of output.
 struct OutputScan<'a> {
     rest: &'a [u8],
+    images: u64,
+    has_sound: bool,
 }
 
 impl<'a> OutputScan<'a> {
@@ -153,11 +230,15 @@ impl<'a> OutputScan<'a> {
         let chars = match first {
             Some(b'"') => {
                 let chars = self.take_string();
+                self.images += u64::from(part == Part::Image && chars > 0);
+                self.has_sound |= part == Part::Sound && chars > 0;
                 return if matches!(part, Part::Output | Part::Input) { chars } else { 0 };
             }
             Some(b'{' | b'[') if levels == 0 => {
                 self.rest = &[];
-                return if part == Part::Other { 0 } else { chars_in_utf8(start) };
+                let is_text =
+                    matches!(part, Part::Envelope | Part::Choice | Part::Output | Part::Input);
+                return if is_text { chars_in_utf8(start) } else { 0 };
             }
             Some(b'{') => self.count_object(part, levels - 1),
             Some(b'[') => self.count_list(part, levels - 1),
@@ -180,7 +261,9 @@ impl<'a> OutputScan<'a> {
     fn count_object(&mut self, part: Part, levels: usize) -> u64 {
         self.rest = &self.rest[1..];
         // Vendors and gateways repeat the same thinking under several names.
-        let (mut chars, mut thinking, mut is_result) = (0, 0, false);
+        let (mut chars, mut thinking) = (0, 0);
+        let (mut kind, mut has_result): (&[u8], _) = (b"", false);
+        let images = self.images;
         while let Some(byte) = self.peek() {
             if byte != b'"' {
                 self.rest = &self.rest[1..];
@@ -195,9 +278,12 @@ impl<'a> OutputScan<'a> {
             }
             self.rest = &self.rest[1..];
             if name == b"type" && part != Part::Input && self.peek() == Some(b'"') {
-                is_result |= is_not_output_type(self.take_raw_string());
+                kind = self.take_raw_string();
                 continue;
             }
+            has_result |= name == b"result"
+                && self.rest.starts_with(b"\"")
+                && !self.rest.starts_with(b"\"\"");
             let counted = self.count_value(part.field(name), levels);
             if name.starts_with(b"reasoning") || name.starts_with(b"thinking") {
                 thinking = counted.max(thinking);
@@ -205,7 +291,16 @@ impl<'a> OutputScan<'a> {
                 chars += counted;
             }
         }
-        if is_result { 0 } else { chars + thinking }
+        if kind.ends_with(b"audio.delta") {
+            self.has_sound |= chars > 0;
+            return 0;
+        }
+        if part != Part::Input && is_not_output_type(kind) {
+            self.images = images;
+            return 0;
+        }
+        self.images += u64::from(kind == IMAGE_CALL && has_result && part == Part::Output);
+        chars + thinking
     }
 
     fn count_list(&mut self, part: Part, levels: usize) -> u64 {
@@ -281,237 +376,4 @@ pub(super) fn chars_in_utf8(bytes: &[u8]) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use serde_json::{Value, json};
-
-    #[test]
-    fn content_deltas_are_counted_in_characters() {
-        let check = |delta: &str, chars| {
-            let data = format!(r#"{{"type":"content_block_delta","index":0,"delta":{delta}}}"#);
-            assert_eq!(chars_in_content_delta(data.as_bytes()), chars, "{delta}");
-        };
-        check(r#"{"type":"text_delta","text":"Hello"}"#, 5);
-        check(r#"{"type":"text_delta","text":""}"#, 0);
-        check(r#"{"type":"text_delta","text":"é漢🦀"}"#, 3);
-        check(r#"{"type":"text_delta","text":"a\n\"b\\\u00e9"}"#, 6);
-        check(r#"{"type":"thinking_delta","thinking":"hm"}"#, 2);
-        check(r#"{"type":"input_json_delta","partial_json":"{\"a\":"}"#, 5);
-        check(r#"{"type":"signature_delta","signature":"abcdef"}"#, 0);
-        check(r#"{"type":"citations_delta","citation":{"cited_text":"abc","title":"t"}}"#, 0);
-        check(r#"{"text":"Hello","type":"text_delta"}"#, 5);
-        check(r#"{"type" : "text_delta", "text" : "a\u00e9"}"#, 2);
-        check(r#"{"type":"text_delta","text":"Hello","more":"text"}"#, 9);
-        check(r#"{"type":"future_delta","z":1}"#, 0);
-        check(r#"{"type":"future_delta","future":"text"}"#, 4);
-        check(r#"{"type":"text_delta","text":"cut"#, 4);
-        check("null", 0);
-    }
-
-    /// Fields in which the vendors send generated text have this one in the tables below.
-    const TEXT: &str = "ten words.";
-
-    fn assert_counted(rows: &[Value]) {
-        for row in rows {
-            assert_eq!(chars_in_output(row.to_string().as_bytes()), 10, "{row}");
-        }
-    }
-
-    #[test]
-    fn every_generated_text_of_chat_is_counted() {
-        let text = TEXT;
-        let choice = |key: &str, part: Value| json!({"choices": [{"index": 0, key: part}]});
-        let mut rows = Vec::new();
-        for key in ["delta", "message"] {
-            for part in [
-                json!({"content": text}),
-                json!({"content": [{"type": "text", "text": text}]}),
-                json!({"content": null, "refusal": text}),
-                json!({"reasoning_content": text}),
-                json!({"reasoning": text}),
-                json!({"reasoning": text, "reasoning_content": text}),
-                json!({"reasoning_details": [{"type": "reasoning.text", "text": text, "id": "x"}]}),
-                json!({"reasoning": text, "reasoning_details": [{"text": text, "signature": "s"}]}),
-                json!({"reasoning_content": text, "thinking_blocks": [{"thinking": text}]}),
-                json!({"function_call": {"arguments": text}}),
-                json!({"tool_calls": [{"index": 0, "id": "call_1", "type": "function",
-                    "function": {"arguments": text}}]}),
-                json!({"tool_calls": [{"id": "call_1", "type": "custom", "custom": {"input": text}}]}),
-                json!({"audio": {"id": "a", "data": "UklGRg==", "transcript": text}}),
-                json!({"role": "assistant", "content": text, "annotations": [{"title": "t"}]}),
-                json!({"future": {"field": [text]}}),
-            ] {
-                rows.push(choice(key, part));
-            }
-        }
-        rows.push(json!({"choices": [{"index": 0, "text": text, "logprobs": {"tokens": ["a"]}}]}));
-        assert_counted(&rows);
-    }
-
-    /// The Messages API, and the Converse API of Bedrock.
-    #[test]
-    fn every_generated_text_of_messages_is_counted() {
-        let (text, mut rows) = (TEXT, Vec::new());
-        for delta in [
-            json!({"type": "text_delta", "text": text}),
-            json!({"type": "thinking_delta", "thinking": text}),
-            json!({"type": "input_json_delta", "partial_json": text}),
-            json!({"type": "compaction_delta", "content": text}),
-            json!({"text": text}),
-            json!({"toolUse": {"input": text}}),
-            json!({"reasoningContent": {"text": text}}),
-        ] {
-            rows.push(json!({"type": "content_block_delta", "index": 0, "delta": delta}));
-        }
-        for block in [
-            json!({"type": "text", "text": text}),
-            json!({"type": "thinking", "thinking": text, "signature": "abc"}),
-            json!({"type": "redacted_thinking", "data": text}),
-            json!({"type": "tool_use", "id": "toolu_1", "input": text}),
-            json!({"type": "text", "text": text, "citations": [{"cited_text": "c"}]}),
-        ] {
-            rows.push(json!({"type": "content_block_start", "index": 0, "content_block": block}));
-            rows.push(json!({"type": "message", "role": "assistant", "content": [block]}));
-            rows.push(json!({"output": {"message": {"role": "assistant", "content": [block]}}}));
-        }
-        assert_counted(&rows);
-    }
-
-    #[test]
-    fn every_generated_text_of_responses_is_counted() {
-        let (text, mut rows) = (TEXT, Vec::new());
-        for name in [
-            "output_text",
-            "refusal",
-            "function_call_arguments",
-            "custom_tool_call_input",
-            "mcp_call_arguments",
-            "code_interpreter_call_code",
-            "reasoning_text",
-            "reasoning_summary_text",
-            "audio.transcript",
-        ] {
-            rows.push(json!({
-                "type": format!("response.{name}.delta"), "item_id": "msg_1", "delta": text,
-                "logprobs": [{"token": "a"}], "obfuscation": "padding"
-            }));
-        }
-        for item in [
-            json!({"type": "message", "content": [{"type": "output_text", "text": text}]}),
-            json!({"type": "message", "content": [{"type": "refusal", "refusal": text}]}),
-            json!({"type": "reasoning", "summary": [{"type": "summary_text", "text": text}]}),
-            json!({"type": "reasoning", "encrypted_content": "e", "content": [{"text": text}]}),
-            json!({"type": "function_call", "call_id": "c", "arguments": text, "status": "done"}),
-            json!({"type": "custom_tool_call", "call_id": "c", "input": text}),
-            json!({"type": "mcp_call", "arguments": text, "output": "from the server"}),
-            json!({"type": "code_interpreter_call", "code": text, "outputs": [{"logs": "l"}]}),
-            json!({"type": "web_search_call", "action": {"type": "search", "query": text}}),
-            json!({"type": "apply_patch_call", "operation": {"type": "x", "diff": text}}),
-        ] {
-            rows.push(json!({"type": "response.output_item.done", "item": item}));
-            rows.push(json!({"object": "response", "output": [item], "instructions": "no"}));
-            rows.push(json!({"type": "response.completed", "response": {"output": [item]}}));
-        }
-        assert_counted(&rows);
-    }
-
-    #[test]
-    fn text_that_no_model_generated_is_not_counted() {
-        for row in [
-            json!({"error": {"message": "no"}}),
-            json!({"message": "no", "detail": "no", "text": "no"}),
-            json!({"type": "message_start", "message": {"id": "msg_1", "content": []}}),
-            json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}}),
-            json!({"choices": [{"index": 0, "delta": {"role": "assistant"}, "finish_reason": "stop"}]}),
-            json!({"choices": [], "usage": {"a": "b"}, "system_fingerprint": "fp", "provider": "p"}),
-            json!({"type": "content_block_start", "content_block": {
-                "type": "web_search_tool_result", "content": [{"title": "t", "page_age": "a"}]}}),
-            json!({"content_block": {"content": {"stdout": "s"}, "type": "code_execution_tool_result"}}),
-            json!({"type": "response.audio.delta", "delta": "UklGRg=="}),
-            json!({"type": "response.output_audio.delta", "delta": "UklGRg=="}),
-            json!({"item": {"type": "mcp_list_tools", "tools": [{"name": "n"}], "x": "y"}}),
-            json!({"item": {"type": "image_generation_call", "result": "iVBORw0KGgo="}}),
-            json!({"choices": [{"delta": {"images": [{"image_url": {"url": "data:x"}}]}}]}),
-        ] {
-            assert_eq!(chars_in_output(row.to_string().as_bytes()), 0, "{row}");
-        }
-    }
-
-    #[test]
-    fn all_texts_of_a_chunk_are_counted() {
-        let check =
-            |data: &str, chars| assert_eq!(chars_in_output(data.as_bytes()), chars, "{data}");
-        check(r#"{"choices":[{"delta":{"content":"Hé"}},{"delta":{"content":"Hi!"}}]}"#, 5);
-        check(
-            r#"{"choices":[{"delta":{"tool_calls":[{"function":{"arguments":"{}"}},{"function":{"arguments":"[1]"}}]}}]}"#,
-            5,
-        );
-        check(r#"{"choices":[{"delta":{"content": "Hé", "x":{"arguments":"{}"}}}]}"#, 4);
-        // The input of a call counts as it is written, whatever its names are.
-        check(r#"{"content":[{"type":"tool_use","input":{"id":"x","output":[1,2]}}]}"#, 25);
-        check(r#"{"content_block":{"type":"tool_use","input":{}}}"#, 0);
-        check(r#"{"content_block":{"type":"tool_use","input": null}}"#, 0);
-        // Text that was cut or is not JSON.
-        check(r#"{"choices":[{"logprobs":-Infinity,"delta":{"content":"word"},"x":NaN}]}"#, 4);
-        check(r#"{"choices":[{"delta":{"content":"half of"#, 7);
-        check(r#"{"choices":[{"delta":{"content":"a"},}],,"delta":"b"}"#, 2);
-        check(r#"{"delta" "x"}"#, 0);
-        check(r#"{"a":"\"delta\": \"no\""}"#, 0);
-        check(r#"{"choices":[}]}"#, 0);
-        check(r#"{"delta""#, 0);
-        check(r#"{"delta":"\"#, 1);
-        for noise in ["", "{", "[", "\"", "{\"", "{\"delta\":", "}", "]", ":", ",", "{\"a\\"] {
-            check(noise, 0);
-        }
-    }
-
-    #[test]
-    fn deep_text_counts_as_a_whole() {
-        let deep = format!(r#"{{"delta":{}"text"#, "[".repeat(100_000));
-        assert!(chars_in_output(deep.as_bytes()) > 99_000);
-        let other = format!(r#"{{"other":{}"text"#, "[".repeat(100_000));
-        assert_eq!(chars_in_output(other.as_bytes()), 0);
-    }
-
-    proptest! {
-        /// No generated text is lost at any place of the output, and each cut counts at most as
-        /// much as the whole.
-        #[test]
-        fn strings_in_output_are_counted_at_any_place(
-            texts in prop::collection::vec("[a-zé\\\\\"\n]{0,8}", 1..6),
-            nested in any::<bool>(),
-            cut in 0..200_usize,
-        ) {
-            let parts: Vec<Value> = texts
-                .iter()
-                .map(|text| if nested { json!({"part": {"text": text}}) } else { json!(text) })
-                .collect();
-            let chars: usize = texts.iter().map(|text| text.chars().count()).sum();
-            let chars = u64::try_from(chars).unwrap();
-            for event in [
-                json!({"choices": [{"delta": {"content": parts}}]}),
-                json!({"type": "x", "delta": {"any": parts}}),
-                json!({"content": parts}),
-                json!({"response": {"output": parts}}),
-            ] {
-                let event = event.to_string();
-                prop_assert_eq!(chars_in_output(event.as_bytes()), chars, "{}", event);
-                let part = &event.as_bytes()[..cut.min(event.len())];
-                prop_assert!(chars_in_output(part) <= chars + 1, "{}", event);
-            }
-        }
-
-        #[test]
-        fn any_bytes_are_scanned(bytes in prop::collection::vec(
-            prop::sample::select(b"{}[]:,\"\\ adelta1".to_vec()), 0..200,
-        )) {
-            chars_in_output(&bytes);
-        }
-    }
-
-    #[test]
-    fn tokens_round_up() {
-        assert_eq!([0, 1, 4, 5].map(estimate_tokens), [0, 1, 1, 2]);
-    }
-}
+mod tests;

@@ -58,6 +58,12 @@ impl UpstreamFailure {
     }
 
     fn from_value(body: JsonValue<'_>) -> Option<Self> {
+        if let Some((name, base)) = find_base_resp(body) {
+            let message = get_field(base, "status_msg").map(error_text).unwrap_or_default();
+            let code = get_field(base, "status_code").map(|code| code.raw().trim().to_owned());
+            let message = shorten_text(&message);
+            return Some(Self { kind: Some(name.to_owned()), code, message });
+        }
         let error = find_error(body);
         if let Some(message) = error.and_then(JsonValue::text) {
             let (kind, code) = (read_text(body, "error_type"), read_code(body));
@@ -117,6 +123,16 @@ fn find_error(object: JsonValue<'_>) -> Option<JsonValue<'_>> {
         .or_else(|| of_choice().filter(is_error))
 }
 
+/// `MiniMax`'s `base_resp` of an error, which comes with status 200, and the name for its code. With
+/// choices, the object is an answer.
+fn find_base_resp(object: JsonValue<'_>) -> Option<(&'static str, JsonValue<'_>)> {
+    let base = get_field(object, "base_resp")?;
+    let code = get_field(base, "status_code")?.raw().trim().parse().ok()?;
+    let has_choices = get_field(object, "choices").is_some_and(|choices| !is_void(choices));
+    let has_error = get_field(object, "error").is_some();
+    verdict::base_resp_name(code).filter(|_| !has_choices && !has_error).map(|name| (name, base))
+}
+
 /// Whether the value of an `error` field says nothing: `false`, 0, an empty value, or an object with
 /// such values only.
 pub(crate) fn is_void_error(error: JsonValue<'_>) -> bool {
@@ -143,6 +159,7 @@ fn reports_error(object: JsonValue<'_>) -> bool {
     };
     let mut fields = object.fields().into_iter().flatten();
     find_error(object).is_some()
+        || find_base_resp(object).is_some()
         || fields.any(|(name, value)| match &*name {
             "error" => false,
             "code" => is_failed_code(value, 1),
@@ -166,14 +183,19 @@ fn read_message(object: JsonValue<'_>) -> Option<String> {
 /// Whether a whole answer is an error, regardless of its status: it contains an error and no model
 /// output.
 pub(super) fn is_error_answer(body: &[u8]) -> bool {
-    if body.len() > ERROR_BYTES_MAX || memmem::find(body, b"\"error\"").is_none() {
+    let names = ["\"error\"", "\"base_resp\""];
+    let has_name = names.iter().any(|name| memmem::find(body, name.as_bytes()).is_some());
+    if body.len() > ERROR_BYTES_MAX || !has_name {
         return false;
     }
     let Ok(document) = JsonDocument::parse(body, DEPTH_MAX) else { return false };
     let Some(object) = first_object(document.root()) else { return false };
     let is_empty = |name| get_field(object, name).is_none_or(is_void);
     let is_error = |name| read_text(object, name).as_deref() == Some("error");
-    let tells = get_field(object, "error").is_some() || is_error("object") || is_error("type");
+    let tells = get_field(object, "error").is_some()
+        || find_base_resp(object).is_some()
+        || is_error("object")
+        || is_error("type");
     let fails = |choice| get_field(choice, "error").is_some() && !has_content(choice);
     let mut choices = get_field(object, "choices").and_then(JsonValue::items).into_iter().flatten();
     let has_failed = match choices.next() {
@@ -287,6 +309,11 @@ mod tests {
         check(r#"{"object":"error","message":"m","type":"InternalServerError","code":500}"#, true);
         check(r#"{"type":"error","error":{"type":"overloaded_error","message":"m"}}"#, true);
         check(r#"[{"error":{"code":503,"message":"m"}}]"#, true);
+        let base = r#""base_resp":{"status_code":1008,"status_msg":"insufficient balance"}"#;
+        check(&format!(r#"{{"id":"x","choices":null,{base}}}"#), true);
+        check(&format!("{{{base}}}"), true);
+        check(&format!(r#"{{"choices":[{{"message":{{"content":"hi"}}}}],{base}}}"#), false);
+        check(r#"{"choices":null,"base_resp":{"status_code":0,"status_msg":""}}"#, false);
         check(r#"{"id":"r","status":"failed","error":{"code":"server_error"},"output":[]}"#, true);
         check(r#"{"choices":[],"error":{"code":502,"message":"m"}}"#, true);
         let failed = r#"{"id":"x","choices":[{"index":0,"error":{"code":502,"message":"m"},"message":{"role":"assistant","content":""},"finish_reason":"error"}]}"#;
@@ -349,6 +376,11 @@ mod tests {
             "m",
         );
         check(r#"{"error":"boom"}"#, None, "boom");
+        check(
+            r#"{"choices":null,"base_resp":{"status_code":1008,"status_msg":"insufficient balance"}}"#,
+            Some("insufficient_balance_error"),
+            "insufficient balance",
+        );
         check(r#"{"error":"boom","error_type":"generation"}"#, Some("generation"), "boom");
         check(r#"{"detail":"boom"}"#, None, "boom");
         check(r#"{"choices":[{"error":{"code":"c","message":"boom"}}]}"#, Some("c"), "boom");

@@ -4,8 +4,9 @@
 //! null. The 5m/1h split, tier, speed and geo come in `message_start` only (streaming page,
 //! 2026-08; fixtures `cache_usage`, `usage_nulls`).
 
+use super::SeparateUsage;
 use super::raw_fields::UsageFaults;
-use super::upstream_object::{CacheCreation, RawIteration, RawUsage};
+use super::raw_usage::{CacheCreation, RawIteration, RawUsage};
 use baton_domain::usage::{BilledUsage, TokenCounts, UsageIteration};
 
 /// The values known so far.
@@ -89,10 +90,20 @@ fn set_latest_text(slot: &mut Option<String>, value: Option<String>) {
 
 impl UsageTally {
     /// Adds the usage of an event. Null and absent values leave the earlier value.
+    ///
+    /// Anthropic's counts are cumulative (streaming page, 2026-11), and OpenAI's usage comes once.
+    /// The output can therefore not fall: the larger count stays, and the record is marked. Of two
+    /// prompts the later one counts, because gateways estimate it in `message_start` and report the
+    /// vendor's counts at the end. A smaller prompt is marked too.
     pub(super) fn update_counts(&mut self, usage: RawUsage) {
         self.faults.add(usage.faults);
+        let prompt = self.prompt_tokens();
         set_latest(&mut self.input, usage.input_tokens);
-        set_latest(&mut self.output, usage.output_tokens);
+        let has_fallen =
+            usage.output_tokens.is_some_and(|count| count > 0 && Some(count) < self.output);
+        if !has_fallen {
+            set_latest(&mut self.output, usage.output_tokens);
+        }
         set_latest(&mut self.cache_read, usage.cache_read_input_tokens);
         let write = CacheWrite::from_usage(
             usage.cache_creation_input_tokens,
@@ -100,6 +111,7 @@ impl UsageTally {
         );
         set_latest(&mut self.cache_write.total, write.total);
         set_latest(&mut self.cache_write.hour, write.hour);
+        self.faults.has_contradiction |= has_fallen || self.prompt_tokens() < prompt;
         set_latest(&mut self.web_searches, usage.web_search_requests);
         set_latest(&mut self.thinking, usage.thinking_tokens);
         set_latest_text(&mut self.service_tier, usage.service_tier);
@@ -108,6 +120,26 @@ impl UsageTally {
         if let Some(iterations) = usage.iterations.filter(|list| !list.is_empty()) {
             self.iterations = iterations;
         }
+    }
+
+    /// The tokens of the prompt, whatever their class.
+    fn prompt_tokens(&self) -> u64 {
+        let counts = [self.input, self.cache_read, self.cache_write.total];
+        counts.into_iter().flatten().fold(0, u64::saturating_add)
+    }
+
+    /// Takes the counts that came apart from the answer, where the answer has none, or no final one
+    /// of the output. Returns whether the output is final then.
+    pub(super) fn add_separate_usage(&mut self, usage: &SeparateUsage, is_final: bool) -> bool {
+        if self.input.is_none() {
+            self.input = usage.input;
+            self.cache_read = self.cache_read.or(usage.cache_read);
+            self.cache_write.total = self.cache_write.total.or(usage.cache_write);
+        }
+        if !is_final {
+            self.output = usage.output.or(self.output);
+        }
+        is_final || usage.output.is_some()
     }
 
     /// Whether the upstream reported anything that it bills.
@@ -129,6 +161,17 @@ impl UsageTally {
         if let Some(usage) = RawUsage::parse(json) {
             self.update_counts(usage);
         }
+    }
+
+    /// Adds the usage of an answer or a chunk of Chat, wherever the upstream reports it. Returns
+    /// whether it has any.
+    pub(crate) fn read_answer(&mut self, json: &[u8]) -> bool {
+        let usage = RawUsage::parse_answer(json);
+        let has_usage = usage.is_some();
+        if let Some(usage) = usage {
+            self.update_counts(usage);
+        }
+        has_usage
     }
 
     /// The counts as reported.

@@ -6,6 +6,7 @@
 //! of the schema. This module does not know what fields mean.
 
 use super::TranslationError;
+use super::surrogates::SurrogateJoiner;
 use crate::json::{ArrayItems, FIELDS_MAX, JsonDocument, JsonError, JsonValue, is_json_within};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -60,6 +61,18 @@ impl<'a> ObjectReader<'a> {
     /// Takes a string that is not empty.
     pub(super) fn take_nonempty_text(&mut self, name: &str) -> Option<String> {
         self.take_text(name).filter(|text| !text.is_empty())
+    }
+
+    /// Takes a string that continues `block`, unless it is empty. Half a surrogate pair at its end
+    /// waits in `joiner` for the other half.
+    pub(super) fn take_delta(
+        &mut self,
+        name: &str,
+        joiner: &mut SurrogateJoiner,
+        block: (u64, u64),
+    ) -> Option<String> {
+        let text = self.take_with(name, JsonValue::surrogate_text)?;
+        Some(joiner.join(block, &text)).filter(|text| !text.is_empty())
     }
 
     /// Takes an answer's id. Every event repeats it, so an id that is longer than any vendor's is

@@ -55,6 +55,79 @@ pub(super) enum StopReason {
     Window,
 }
 
+/// The names of vendors for each reason, in lower case. OpenAI and Anthropic have the first ones of
+/// each list. The others are from references and from reports of clients, 2026-11: Text Generation Inference (`eos_token`), Together
+/// (`eos`), Cohere (`complete`), Mistral (`model_length`), Zhipu (`sensitive`, `network_error`,
+/// `model_context_window_exceeded`), `DeepSeek` (`insufficient_system_resource`), `vLLM` and `SGLang`
+/// (`abort`), Bedrock (`guardrail_intervened`, `content_filtered`), Google's names of
+/// `FinishReason`, and its `function_call_filter: MALFORMED_FUNCTION_CALL`, which is the answer to a
+/// call that it could not parse.
+const STOP_NAMES: [(NamedEnd, &[&str]); 7] = [
+    (
+        NamedEnd::Reason(StopReason::End),
+        &["", "stop", "end_turn", "stop_sequence", "eos", "eos_token", "complete", "completed"],
+    ),
+    (
+        NamedEnd::Reason(StopReason::ToolUse),
+        &["tool_calls", "function_call", "tool_use", "tool_call"],
+    ),
+    (
+        NamedEnd::Reason(StopReason::MaxTokens),
+        &["length", "max_tokens", "max_output_tokens", "max_completion_tokens"],
+    ),
+    (NamedEnd::Reason(StopReason::Window), &["model_context_window_exceeded", "model_length"]),
+    (
+        NamedEnd::Reason(StopReason::Refusal),
+        &[
+            "content_filter",
+            "refusal",
+            "sensitive",
+            "content_filtered",
+            "guardrail_intervened",
+            "safety",
+            "image_safety",
+            "recitation",
+            "blocklist",
+            "prohibited_content",
+            "spii",
+        ],
+    ),
+    (NamedEnd::Reason(StopReason::Pause), &["pause_turn"]),
+    (
+        NamedEnd::Broken,
+        &[
+            "error",
+            "network_error",
+            "insufficient_system_resource",
+            "function_call_filter",
+            "malformed_function_call",
+            "unexpected_tool_call",
+            "abort",
+            "aborted",
+        ],
+    ),
+];
+
+/// The end of an answer by the upstream's name for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum NamedEnd {
+    Reason(StopReason),
+    /// The upstream could not finish its answer. No client protocol has a reason for that, so the
+    /// client gets an error.
+    Broken,
+}
+
+impl NamedEnd {
+    /// Reads a name. An unknown one is not a clean end, so the client gets the reason for an
+    /// incomplete answer: `max_tokens`, `length`, or the status `incomplete`.
+    pub(super) fn from_name(name: &str) -> Self {
+        // Google's names have details behind a colon.
+        let name = name.split(':').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let known = STOP_NAMES.into_iter().find(|(_, names)| names.contains(&name.as_str()));
+        known.map_or(Self::Reason(StopReason::MaxTokens), |(end, _)| end)
+    }
+}
+
 /// A part of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ResponsePart {

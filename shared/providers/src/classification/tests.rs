@@ -6,6 +6,7 @@ mod cooldowns;
 use super::*;
 use Provider::{Anthropic, Bedrock, OpenaiCompatible};
 use baton_domain::account::CredentialKind;
+use baton_domain::request_tier::RequestTier;
 use baton_domain::verdict::AnnouncedLimit;
 
 fn now() -> Timestamp {
@@ -21,6 +22,7 @@ fn facts(provider: Provider) -> RequestFacts<'static> {
         token_version: None,
         model: MODEL,
         is_fast: false,
+        tier: RequestTier::Standard,
     }
 }
 
@@ -52,8 +54,8 @@ fn short(verdict: &Verdict) -> String {
                 CooldownScope::Account => "account".to_owned(),
                 CooldownScope::Family(family) => format!("family {family}"),
                 CooldownScope::Model(model) => {
-                    assert_eq!(model, MODEL);
-                    "model".to_owned()
+                    let tier = model.strip_prefix(MODEL).unwrap();
+                    format!("model{tier}")
                 }
                 CooldownScope::Fast => "fast".to_owned(),
             };
@@ -252,6 +254,32 @@ fn too_large_request_does_not_affect_the_account() {
     ];
     for (provider, status, body) in rows {
         assert_eq!(short(&of(provider, status, body)), "try another, nothing", "{body}");
+    }
+    // Groq ("Rate limits", 2026-11), and a flex request without capacity (OpenAI, "Flex processing").
+    let groq = r#"{"error":{"message":"Request too large for model `llama` in organization `org_x` service tier `on_demand` on tokens per minute (TPM): Limit 6000, Requested 9000, please reduce your message size and try again.","type":"tokens","code":"rate_limit_exceeded"}}"#;
+    let flex = r#"{"error":{"message":"Resource unavailable","type":"resource_unavailable","param":null,"code":"resource_unavailable"}}"#;
+    let wait = Some(SignedDuration::from_secs(600));
+    let announced = AnnouncedLimit { retry_after: wait, ..AnnouncedLimit::default() };
+    for (status, body) in [(413, groq), (429, flex)] {
+        let verdict = judged(&facts(OpenaiCompatible), status, &announced, body);
+        assert_eq!(short(&verdict), "try another, nothing", "{body}");
+    }
+    // A tier that the client chose.
+    let limited = r#"{"error":{"message":"Rate limit reached for gpt-x","type":"requests","code":"rate_limit_exceeded"}}"#;
+    let flex = RequestFacts { tier: RequestTier::Flex, ..facts(OpenaiCompatible) };
+    let verdict = judged(&flex, 429, &announced, limited);
+    assert_eq!(short(&verdict), "try another, model (flex) 600 RateLimited");
+    // The limit that the message names is unused, so the request alone exceeds it.
+    let rate = r#"{"type":"error","error":{"type":"rate_limit_error","message":"This request would exceed the rate limit for your organization of 20,000 input tokens per minute. For details, refer to: https://docs.anthropic.com/en/api/rate-limits."}}"#;
+    for (unused_limits, expect) in [
+        (vec!["input tokens"], "try another, nothing"),
+        (vec!["input tokens", "output tokens"], "try another, nothing"),
+        (vec!["output tokens"], "try another, model 600 RateLimited"),
+        (vec![], "try another, model 600 RateLimited"),
+    ] {
+        let announced = AnnouncedLimit { unused_limits, ..announced.clone() };
+        let verdict = judged(&facts(Anthropic), 429, &announced, rate);
+        assert_eq!(short(&verdict), expect, "{announced:?}");
     }
 }
 

@@ -52,11 +52,26 @@ pub(crate) fn google(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMeaning> {
             ));
         }
     }
+    // Both texts of a location: "Troubleshooting guide", 2026-11.
+    let location = [
+        "User location is not supported for the API use",
+        "Gemini API free tier is not available in your country",
+    ];
     if upstream_error.status == 400
         && error.has_name_in(&["FAILED_PRECONDITION"])
-        && error.message_starts_with("User location is not supported for the API use")
+        && location.iter().any(|phrase| error.message_starts_with(phrase))
     {
         return Some(ErrorMeaning::UnsupportedLocation);
+    }
+    // Both have the status of a rate limit: dyad-sh/dyad #3626, and the spend cap of AI Studio
+    // (reports of 2026-09).
+    if matches!(upstream_error.status, 402 | 429) {
+        if error.message_starts_with("Your prepayment credits are depleted") {
+            return Some(ErrorMeaning::AccountUnavailable(CooldownReason::CreditUsedUp, None));
+        }
+        if error.message_starts_with("Your project has exceeded its monthly spending cap") {
+            return Some(ErrorMeaning::AccountUnavailable(CooldownReason::SpendCapReached, None));
+        }
     }
     // "models/gemini-x is not found for API version v1main, or is not supported for …"
     let is_missing = upstream_error.status == 404 && error.has_name_in(&["NOT_FOUND"]);
@@ -150,4 +165,55 @@ pub(crate) fn litellm(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMeaning> {
         return Some(ErrorMeaning::Refused);
     }
     error.has_name_in(&MODEL).then_some(ErrorMeaning::Unavailable)
+}
+
+/// Fireworks answers 412 with `PRECONDITION_FAILED` (pollinations/pollinations #12136, 2026): "Account
+/// x is suspended, possibly due to reaching the monthly spending limit or failure to pay past
+/// invoices."
+pub(crate) fn fireworks(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMeaning> {
+    let error = upstream_error.error;
+    let is_suspended = upstream_error.status == 412
+        && error.message_starts_with("Account ")
+        && error.message.contains(" is suspended");
+    is_suspended.then_some(ErrorMeaning::AccountUnavailable(CooldownReason::SpendCapReached, None))
+}
+
+/// Zhipu (docs.bigmodel.cn, "API error codes", 2026-11). The codes are numbers of this vendor, so the status counts too.
+/// 1113 is a balance without money or packages, and 1309 a plan that has ended. 1112 and
+/// 1121 are a locked account.
+pub(crate) fn zhipu(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMeaning> {
+    let error = upstream_error.error;
+    if !matches!(upstream_error.status, 401 | 403 | 429) || !error.is_enveloped {
+        return None;
+    }
+    if error.has_name_in(&["1113", "1309"]) {
+        return Some(ErrorMeaning::AccountUnavailable(CooldownReason::CreditUsedUp, None));
+    }
+    error
+        .has_name_in(&["1112", "1121"])
+        .then_some(ErrorMeaning::AccountUnavailable(CooldownReason::OrganizationDisabled, None))
+}
+
+/// `MiniMax` ("Error codes", 2026-11) names a missing balance with 402, with 500 (reports of 2026), or
+/// with 200 and a `base_resp`, which has been read as an error of this name.
+pub(crate) fn minimax(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMeaning> {
+    let error = upstream_error.error;
+    (error.has_name_in(&["insufficient_balance_error"])
+        || error.message_starts_with("insufficient balance (1008)"))
+    .then_some(ErrorMeaning::AccountUnavailable(CooldownReason::CreditUsedUp, None))
+}
+
+/// Chinese clouds whose errors for a missing balance have the status of a forbidden request:
+/// `SiliconFlow` (`{"code":30001,"message":"Sorry, your account balance is insufficient"}`, also with
+/// 402), Volcengine (`AccountOverdueError`, "Error codes"), Novita and its sisters
+/// (`NOT_ENOUGH_BALANCE`), all read 2026-11.
+pub(crate) fn other_clouds(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMeaning> {
+    let error = upstream_error.error;
+    if !matches!(upstream_error.status, 402 | 403 | 429) {
+        return None;
+    }
+    (error.has_name_in(&["AccountOverdueError", "NOT_ENOUGH_BALANCE"])
+        || (error.has_name_in(&["30001"])
+            && error.message_starts_with("Sorry, your account balance is insufficient")))
+    .then_some(ErrorMeaning::AccountUnavailable(CooldownReason::CreditUsedUp, None))
 }

@@ -7,10 +7,15 @@ use baton_domain::cooldown_reason::CooldownReason;
 /// limit that one request exceeds ("Request too large for gpt-4o … on tokens per min"): the same
 /// page, `rate_limit_exceeded`. Others have adopted the codes (Moonshot, DeepSeek, vLLM). A
 /// restricted key gets 401 (continuedev/continue #10059, 2026-01-31), or 403 with the error as
-/// text. A location that is not served: songquanpeng/one-api #1692.
+/// text. A location that is not served: songquanpeng/one-api #1692. `credit_balance_exhausted` with
+/// 429, "You have no credits remaining": reports of 2026-08. Groq's 413 for a request that is too
+/// large has the words of OpenAI's 429 ("Rate limits", 2026-11). A flex request for which there is
+/// no capacity gets 429 `resource_unavailable`, which says nothing about the account's limits ("Flex
+/// processing", resource unavailable errors, 2026-11).
 pub(crate) fn error_meaning(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMeaning> {
-    const MONEY: [&str; 8] = [
+    const MONEY: [&str; 9] = [
         "insufficient_quota",
+        "credit_balance_exhausted",
         "billing_hard_limit_reached",
         "billing_limit_reached",
         "insufficient_credits",
@@ -50,8 +55,13 @@ pub(crate) fn error_meaning(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMean
     if error.has_name_in(&["account_deactivated", "invalid_api_key"]) {
         return Some(ErrorMeaning::Refused);
     }
-    if upstream_error.status == 429 && error.message_starts_with("Request too large for ") {
+    if matches!(upstream_error.status, 413 | 429)
+        && error.message_starts_with("Request too large for ")
+    {
         return Some(ErrorMeaning::RequestTooLarge);
+    }
+    if upstream_error.status == 429 && error.has_name_in(&["resource_unavailable"]) {
+        return Some(ErrorMeaning::NoCapacity);
     }
     // The state that the request names can be with another account ("Conversation state").
     if matches!(upstream_error.status, 400 | 404)

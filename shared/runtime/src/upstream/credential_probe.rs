@@ -13,6 +13,7 @@ use super::{ANSWER_BYTES_MAX, UpstreamAddress, UpstreamClient, error_message};
 use baton_domain::account::{Account, CredentialKind};
 use baton_domain::cooldown_reason::CooldownReason;
 use baton_domain::health::{AccountHealth, KnownProbe, ProbeCall, after, after_refusal};
+use baton_domain::request_tier::RequestTier;
 use baton_domain::secret::Secret;
 use baton_domain::verdict::{
     AccountEffect, AnnouncedLimit, CallFailure, ErrorFields, RequestFacts, UpstreamError, Verdict,
@@ -251,6 +252,7 @@ impl CredentialProbe<'_> {
             token_version: None,
             model: "",
             is_fast: false,
+            tier: RequestTier::Standard,
         };
         let status = response.status.as_u16();
         let error = UpstreamError {

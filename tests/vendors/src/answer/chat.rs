@@ -30,6 +30,9 @@ pub(super) fn write(vendor: Vendor, plan: &AnswerPlan, accepted: &AcceptedReques
     if let (Some(field), Some(thinking)) = (field, &plan.thinking) {
         deltas.extend(halves(thinking).map(|piece| json!({field: piece})));
     }
+    if let (Vendor::Mistral, Some(thinking)) = (vendor, &plan.thinking) {
+        deltas.extend(halves(thinking).map(|piece| json!({"content": [mistral_thought(piece)]})));
+    }
     deltas.extend(halves(&plan.text).map(|piece| json!({"content": piece})));
     for (index, call) in plan.calls.iter().enumerate() {
         push_call(vendor, &mut deltas, index, call);
@@ -71,13 +74,25 @@ fn reasoning_field(vendor: Vendor) -> Option<&'static str> {
     }
 }
 
+/// A part of Mistral's content with thinking (docs.mistral.ai, "Reasoning", 2026-11).
+fn mistral_thought(text: &str) -> Value {
+    json!({"type": "thinking", "thinking": [{"type": "text", "text": text}]})
+}
+
 fn message(vendor: Vendor, plan: &AnswerPlan) -> Value {
     let mut message = json!({"role": "assistant", "content": plan.text});
+    if let (Vendor::Mistral, Some(thinking)) = (vendor, &plan.thinking) {
+        message["content"] =
+            json!([mistral_thought(thinking), {"type": "text", "text": plan.text}]);
+    }
     if let (Some(field), Some(thinking)) = (reasoning_field(vendor), &plan.thinking) {
         message[field] = thinking.as_str().into();
     }
     if !plan.calls.is_empty() {
-        message["content"] = Value::Null;
+        message["content"] = match (vendor, &plan.thinking) {
+            (Vendor::Mistral, Some(thinking)) => json!([mistral_thought(thinking)]),
+            _ => Value::Null,
+        };
         let calls = plan.calls.iter().enumerate();
         message["tool_calls"] = calls.map(|(index, it)| call(vendor, index, it)).collect();
     }
@@ -134,6 +149,14 @@ fn usage(vendor: Vendor, plan: &AnswerPlan) -> Value {
         "prompt_tokens_details": {"cached_tokens": counts.cached, "audio_tokens": 0},
         "completion_tokens_details": {"reasoning_tokens": counts.thinking, "audio_tokens": 0},
     });
+    if vendor == Vendor::Gemini {
+        // Thinking is neither a part of the answer nor in the details. Only the total has it
+        // (Clarifai/clarifai-python #978; discuss.ai.google.dev, topic 127400).
+        usage["completion_tokens"] = (counts.output - counts.thinking).into();
+        if let Some(usage) = usage.as_object_mut() {
+            usage.remove("completion_tokens_details");
+        }
+    }
     if vendor == Vendor::DeepSeek {
         usage["prompt_cache_hit_tokens"] = counts.cached.into();
         usage["prompt_cache_miss_tokens"] = counts.input.into();

@@ -2,10 +2,11 @@
 
 use super::MeterState;
 use crate::json::to_strict_json;
+use crate::meter::AnswerEnd;
+use crate::meter::text_deltas::{OutputCount, chars_in_utf8, count_output};
 use crate::meter::upstream_failure::{UpstreamFailure, is_error_answer};
 use crate::meter::upstream_object::{NestedResponse, UpstreamObject};
-use crate::meter::{AnswerEnd, text_deltas};
-use crate::response_form::begins_with_event;
+use crate::response_form::{begins_with_event, is_binary};
 use crate::sse::SseDecoder;
 
 impl MeterState {
@@ -42,11 +43,11 @@ impl MeterState {
         self.is_unread |= self.started && is_error && usage.is_none();
         let reported = usage.as_ref().and_then(|usage| usage.output_tokens).unwrap_or(0);
         if self.started && reported == 0 {
-            self.output_chars = match text_deltas::chars_in_output(body) {
-                // Nothing is known about the output, so all of the answer counts.
-                0 if usage.is_none() => text_deltas::chars_in_utf8(body),
-                chars => chars,
-            };
+            let output = count_output(body);
+            // If nothing is known about the output, all of the answer counts.
+            let is_unknown = !output.has_output && usage.is_none();
+            self.output =
+                if is_unknown { OutputCount::from_chars(chars_in_utf8(body)) } else { output };
         }
         self.stop_reason = object.stop_reason;
         self.has_content |= object.has_content;
@@ -69,11 +70,15 @@ impl MeterState {
             decoder.push(body, |event| self.observe_event(&event));
             return self.finish_stream(decoder);
         }
+        if is_binary(body) {
+            self.is_unread = true;
+            return self.observe_unread(body);
+        }
         let is_page = body.trim_ascii_start().starts_with(b"<");
         self.is_unread |= !is_page && memchr::memchr(b'{', body).is_some();
         if body.is_empty() || body.trim_ascii_start().starts_with(b"{") {
             self.started = !body.is_empty();
-            self.output_chars = text_deltas::chars_in_utf8(body);
+            self.output = OutputCount::from_chars(chars_in_utf8(body));
         } else {
             self.observe_error(body, UpstreamFailure::from_body(body));
         }

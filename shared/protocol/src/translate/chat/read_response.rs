@@ -5,8 +5,12 @@ use crate::json::JsonValue;
 use crate::meter::{UsageTally, is_void_error};
 use crate::sse::SseEvent;
 use crate::translate::continuation::{PendingState, ReasoningField};
-use crate::translate::json_reader::{ObjectReader, parse_document, to_items, to_text};
-use crate::translate::neutral_response::{PartStart, ReadProgress, ResponseStep, StopReason};
+use crate::translate::json_reader::{ObjectReader, parse_document};
+use crate::translate::json_writer::write_object;
+use crate::translate::neutral_response::{
+    NamedEnd, PartStart, ReadProgress, ResponseStep, StopReason,
+};
+use crate::translate::surrogates::SurrogateJoiner;
 
 /// The highest number of tool calls in one answer. Each fragment is compared with all of them.
 const CALLS_MAX: usize = 256;
@@ -30,7 +34,15 @@ pub(in crate::translate) struct ChatReader {
     has_usage: bool,
     /// The finish reason, and the stop sequence that some vendors report with it.
     finish: Option<(String, Option<String>)>,
+    /// The finish reason of an answer that the upstream could not finish and reported no error for.
+    broken_end: Option<String>,
+    surrogates: SurrogateJoiner,
 }
+
+/// The blocks of text that [`SurrogateJoiner`] joins. Each call is one more block.
+const THINKING_BLOCK: (u64, u64) = (0, 0);
+const TEXT_BLOCK: (u64, u64) = (0, 1);
+const REFUSAL_BLOCK: (u64, u64) = (0, 2);
 
 /// The bytes that a call counts for, however short it is.
 const CALL_BYTES: usize = 256;
@@ -43,8 +55,17 @@ struct PendingToolCall {
     id: String,
     /// The id in the translation, which no other call of the answer has.
     unique_id: String,
+    /// The name so far. Some servers send it in pieces, so it can grow until the arguments begin.
     name: String,
     buffered_text: String,
+    /// Whether the call is in the sequence of parts.
+    is_open: bool,
+}
+
+impl PendingToolCall {
+    fn part_start(&self) -> PartStart {
+        PartStart::Call { id: self.unique_id.clone(), name: self.name.clone() }
+    }
 }
 
 impl ChatReader {
@@ -71,10 +92,12 @@ impl ChatReader {
         let document = parse_document(data).ok();
         let chunk =
             document.as_ref().and_then(|document| ObjectReader::from_value(document.root()));
+        self.has_usage |= self.tally.read_answer(data);
         if chunk.is_some_and(|chunk| self.read_chunk(chunk, "delta", emit_step)) {
             ReadProgress::Open
         } else {
-            ReadProgress::Failed(event.data.to_vec())
+            let failure = self.broken_end.take().map(|reason| write_broken_end(&reason));
+            ReadProgress::Failed(failure.unwrap_or_else(|| event.data.to_vec()))
         }
     }
 
@@ -107,6 +130,7 @@ impl ChatReader {
         let Ok(document) = parse_document(body.as_bytes()) else { return false };
         let Some(completion) = ObjectReader::from_value(document.root()) else { return false };
         let mut reader = Self { is_whole: true, ..Self::new(model) };
+        reader.has_usage = reader.tally.read_answer(body.as_bytes());
         let is_answer =
             completion.has_field("choices") && reader.read_chunk(completion, "message", emit_step);
         if is_answer {
@@ -132,10 +156,6 @@ impl ChatReader {
                 id: Some(self.id.clone()).filter(|id| !id.is_empty()),
             });
         }
-        if let Some(usage) = chunk.take_value("usage") {
-            self.tally.read_usage(usage.raw());
-            self.has_usage = true;
-        }
         let mut choices = chunk.take_objects("choices");
         let first = choices.find_map(|mut choice| {
             (choice.take_number("index").unwrap_or(0) == 0).then_some(choice)
@@ -148,8 +168,9 @@ impl ChatReader {
             return false;
         }
         if let Some(reason) = choice.take_nonempty_text("finish_reason") {
-            // OpenRouter's finish reason for an answer that broke off.
-            if reason == "error" {
+            if NamedEnd::from_name(&reason) == NamedEnd::Broken {
+                // OpenRouter reports the error inside of the choice.
+                self.broken_end = choice.take_value("error").is_none().then_some(reason);
                 return false;
             }
             // The names that vLLM and SGLang have for the matched stop sequence.
@@ -167,17 +188,12 @@ impl ChatReader {
         emit_step: &mut impl FnMut(ResponseStep<'_>),
     ) -> bool {
         if let Some(text) = self.read_reasoning(&mut delta) {
-            self.held_bytes += self.sequence.bytes_to_hold(&text);
-            self.sequence.push_delta(PartKey::Thinking, || PartStart::Thinking, &text, emit_step);
+            self.push_text(PartKey::Thinking, PartStart::Thinking, &text, emit_step);
         }
-        if let Some(text) = read_content(&mut delta) {
-            self.held_bytes += self.sequence.bytes_to_hold(&text);
-            self.sequence.push_delta(PartKey::Text, || PartStart::Text, &text, emit_step);
-        }
-        if let Some(text) = delta.take_nonempty_text("refusal") {
+        self.read_content(&mut delta, emit_step);
+        if let Some(text) = delta.take_delta("refusal", &mut self.surrogates, REFUSAL_BLOCK) {
             self.is_refused = true;
-            self.held_bytes += self.sequence.bytes_to_hold(&text);
-            self.sequence.push_delta(PartKey::Refusal, || PartStart::Refusal, &text, emit_step);
+            self.push_text(PartKey::Refusal, PartStart::Refusal, &text, emit_step);
         }
         for call in delta.take_objects("tool_calls") {
             self.read_call(call, emit_step);
@@ -188,11 +204,68 @@ impl ChatReader {
         true
     }
 
+    /// Reads content, which is a string. Mistral sends a list of texts and, for models that think,
+    /// of thinking (docs.mistral.ai, "Reasoning", `thinking` chunks, 2026-11).
+    fn read_content(
+        &mut self,
+        delta: &mut ObjectReader<'_>,
+        emit_step: &mut impl FnMut(ResponseStep<'_>),
+    ) {
+        if let Some(text) = delta.take_delta("content", &mut self.surrogates, TEXT_BLOCK) {
+            return self.push_text(PartKey::Text, PartStart::Text, &text, emit_step);
+        }
+        for mut part in delta.take_objects("content") {
+            for mut thought in part.take_objects("thinking") {
+                let text = thought.take_delta("text", &mut self.surrogates, THINKING_BLOCK);
+                if let Some(text) = text {
+                    self.push_text(PartKey::Thinking, PartStart::Thinking, &text, emit_step);
+                }
+            }
+            let thought = part.take_delta("thinking", &mut self.surrogates, THINKING_BLOCK);
+            if let Some(text) = thought {
+                self.push_text(PartKey::Thinking, PartStart::Thinking, &text, emit_step);
+            }
+            if let Some(text) = part.take_delta("text", &mut self.surrogates, TEXT_BLOCK) {
+                self.push_text(PartKey::Text, PartStart::Text, &text, emit_step);
+            }
+        }
+    }
+
+    /// Adds text, behind the calls that have begun.
+    fn push_text(
+        &mut self,
+        key: PartKey,
+        part_start: PartStart,
+        text: &str,
+        emit_step: &mut impl FnMut(ResponseStep<'_>),
+    ) {
+        self.open_named_calls(None, emit_step);
+        self.held_bytes += self.sequence.bytes_to_hold(text);
+        self.sequence.push_delta(key, || part_start, text, emit_step);
+    }
+
+    /// Opens the calls that have a name and no arguments yet, except for the one at `continued`.
+    fn open_named_calls(
+        &mut self,
+        continued: Option<usize>,
+        emit_step: &mut impl FnMut(ResponseStep<'_>),
+    ) {
+        for (position, call) in self.calls.iter_mut().enumerate() {
+            if call.is_open || call.name.is_empty() || Some(position) == continued {
+                continue;
+            }
+            call.is_open = true;
+            let text = std::mem::take(&mut call.buffered_text);
+            let part_start = || call.part_start();
+            self.sequence.push_delta(PartKey::Call(position), part_start, &text, emit_step);
+        }
+    }
+
     /// Reads the text of thinking, and the state that comes with it.
     fn read_reasoning(&mut self, delta: &mut ObjectReader<'_>) -> Option<String> {
         let fields = [ReasoningField::ReasoningContent, ReasoningField::Reasoning];
         let text = fields.into_iter().find_map(|field| {
-            let text = delta.take_nonempty_text(field.as_str())?;
+            let text = delta.take_delta(field.as_str(), &mut self.surrogates, THINKING_BLOCK)?;
             self.sequence.state.note_field(field);
             Some(text)
         });
@@ -218,9 +291,8 @@ impl ChatReader {
         let mut function = fragment.take_object("function").unwrap_or_default();
         let mut name = function.take_nonempty_text("name").unwrap_or_default();
         let arguments = function.take_value("arguments");
-        let arguments = arguments
-            .map(|raw| to_text(raw).unwrap_or_else(|| raw.raw().to_owned()))
-            .unwrap_or_default();
+        let has_arguments = arguments
+            .is_some_and(|raw| raw.text().is_none_or(|arguments| !arguments.trim().is_empty()));
         let known = self.calls.iter().rposition(|call| {
             let is_other = !id.is_empty() && !name.is_empty() && call.id != id;
             let is_same = !id.is_empty() && call.id == id;
@@ -230,10 +302,10 @@ impl ChatReader {
             let is_named_anew = !name.is_empty() && self.calls[known].name != name;
             // A whole object cannot go on. Google's layer gives every call the index 0, some
             // bridges without an id (NousResearch/hermes-agent #62940, su-kaka/gcli2api #406).
-            let goes_on = is_named_anew || !arguments.trim().is_empty();
+            let goes_on = is_named_anew || has_arguments;
             let is_next = id.is_empty()
                 && goes_on
-                && !self.calls[known].name.is_empty()
+                && self.calls[known].is_open
                 && self.sequence.is_whole_call(known);
             if is_next && name.is_empty() {
                 name.clone_from(&self.calls[known].name);
@@ -241,7 +313,13 @@ impl ChatReader {
             !self.is_whole && !is_next
         });
         let position = known.unwrap_or(self.calls.len());
+        let block = (1, u64::try_from(position).unwrap_or(u64::MAX));
+        let arguments = arguments.map_or_else(String::new, |raw| {
+            let text = raw.surrogate_text().map(|text| self.surrogates.join(block, &text));
+            text.unwrap_or_else(|| raw.raw().to_owned())
+        });
         self.held_bytes += arguments.len();
+        self.open_named_calls(Some(position), emit_step);
         if known.is_none() {
             let unique_id = self.unique_call_id(&id);
             self.held_bytes += CALL_BYTES + id.len() + unique_id.len() + name.len();
@@ -252,15 +330,18 @@ impl ChatReader {
             self.held_bytes += extra.len();
             self.sequence.add_call_state(position, &call.unique_id, extra);
         }
-        if call.name.is_empty() {
-            call.name = name;
+        // Some servers repeat the whole name.
+        if !call.is_open && call.name != name {
+            self.held_bytes += name.len();
+            call.name.push_str(&name);
         }
         call.buffered_text.push_str(&arguments);
-        if call.name.is_empty() {
+        if call.name.is_empty() || !(call.is_open || has_arguments || self.is_whole) {
             return;
         }
+        call.is_open = true;
         let buffered_text = std::mem::take(&mut call.buffered_text);
-        let part_start = || PartStart::Call { id: call.unique_id.clone(), name: call.name.clone() };
+        let part_start = || call.part_start();
         self.sequence.push_delta(PartKey::Call(position), part_start, &buffered_text, emit_step);
     }
 
@@ -280,119 +361,43 @@ impl ChatReader {
     }
 
     fn finish_answer(&mut self, emit_step: &mut impl FnMut(ResponseStep<'_>)) {
+        self.open_named_calls(None, emit_step);
         self.sequence.finish(emit_step);
         let called = self.calls.iter().any(|call| !call.name.is_empty());
         let (reason, sequence) = self.finish.take().unwrap_or_default();
-        emit_step(ResponseStep::Stop(match reason.as_str() {
+        let NamedEnd::Reason(named) = NamedEnd::from_name(&reason) else { return };
+        emit_step(ResponseStep::Stop(match named {
             _ if self.is_refused => StopReason::Refusal,
-            "length" => StopReason::MaxTokens,
-            "content_filter" => StopReason::Refusal,
             // Some vendors report `stop` after calls, some `tool_calls` without any.
-            _ if called => StopReason::ToolUse,
-            "stop" if sequence.is_some() => StopReason::Sequence(sequence),
-            _ => StopReason::End,
+            StopReason::End | StopReason::ToolUse if called => StopReason::ToolUse,
+            StopReason::End if reason == "stop" && sequence.is_some() => {
+                StopReason::Sequence(sequence)
+            }
+            StopReason::ToolUse => StopReason::End,
+            named => named,
         }));
         emit_step(ResponseStep::Usage(self.tally.reported_usage()));
     }
 }
 
-/// Content is a string, except that Mistral sends a list of parts.
-fn read_content(delta: &mut ObjectReader<'_>) -> Option<String> {
-    let raw = delta.take_value("content")?;
-    let text = to_text(raw).unwrap_or_else(|| {
-        let parts = to_items(raw).into_iter().flatten();
-        parts.filter_map(|part| ObjectReader::from_value(part)?.take_text("text")).collect()
+/// The error for an answer that the upstream could not finish.
+fn write_broken_end(reason: &str) -> Vec<u8> {
+    let is_overloaded = reason == "insufficient_system_resource";
+    let mut body = Vec::new();
+    write_object(&mut body, |body| {
+        body.object("error", |error| {
+            error.text("type", if is_overloaded { "overloaded_error" } else { "api_error" });
+            error.text(
+                "message",
+                &format!(
+                    "The upstream did not finish its answer (`finish_reason` is `{reason}`). \
+                     Send the request again."
+                ),
+            );
+        });
     });
-    Some(text).filter(|text| !text.is_empty())
+    body
 }
 
 #[cfg(test)]
-mod tests {
-    use crate::translate::{
-        ClientProtocol, ProtocolPair, ResponseContext, TranslationOptions, UpstreamProtocol,
-    };
-    use serde_json::{Value, json};
-
-    fn context(client: ClientProtocol) -> ResponseContext {
-        let body: &[u8] = match client {
-            ClientProtocol::OpenaiResponses => br#"{"model":"m","input":"hi"}"#,
-            _ => br#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#,
-        };
-        let pair = ProtocolPair::between(client, UpstreamProtocol::Chat).unwrap();
-        pair.translate_request(body, &TranslationOptions::new("m", "req_1")).unwrap().context
-    }
-
-    /// The id, name and arguments of each call in a translated answer.
-    fn calls_in(answer: &Value) -> Vec<[String; 3]> {
-        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let parts = answer["content"].as_array().or(answer["output"].as_array()).unwrap();
-        let calls = parts.iter().filter_map(|part| match part["type"].as_str()? {
-            "tool_use" => Some([&part["id"], &part["name"], &part["input"]]),
-            "function_call" => Some([&part["call_id"], &part["name"], &part["arguments"]]),
-            _ => None,
-        });
-        calls.map(|call| call.map(text)).collect()
-    }
-
-    fn call(index: Option<usize>, id: Option<&str>, number: usize) -> Value {
-        let arguments = format!("{{\"n\":{number}}}");
-        let mut call = json!({"type": "function",
-            "function": {"name": format!("f{number}"), "arguments": arguments}});
-        if let Some(index) = index {
-            call["index"] = index.into();
-        }
-        if let Some(id) = id {
-            call["id"] = id.into();
-        }
-        call
-    }
-
-    #[test]
-    fn tool_calls_of_a_whole_answer_have_different_ids() {
-        for (ids, expect) in [
-            (vec![Some("a"), Some("b")], ["a", "b"].as_slice()),
-            (vec![Some("a"), Some("a")], &["a", "call_c_1"]),
-            (vec![Some(""), Some("")], &["call_c_0", "call_c_1"]),
-            (vec![None, None, None], &["call_c_0", "call_c_1", "call_c_2"]),
-            (vec![None, Some("call_c_0")], &["call_c_0", "call_c_1"]),
-            (vec![Some("call_c_2"), Some("a"), Some("a")], &["call_c_2", "a", "call_c_2_"]),
-        ] {
-            let expected = expect.iter().zip(0..);
-            let expected: Vec<_> = expected
-                .map(|(id, n)| [(*id).into(), format!("f{n}"), format!("{{\"n\":{n}}}")])
-                .collect();
-            for index in [None, Some(0)] {
-                let calls: Vec<_> =
-                    ids.iter().zip(0..).map(|(id, n)| call(index, *id, n)).collect();
-                let answer = json!({"id": "c", "object": "chat.completion", "choices": [{"index": 0,
-                    "message": {"role": "assistant", "content": null, "tool_calls": calls},
-                    "finish_reason": "tool_calls"}]});
-                for client in [ClientProtocol::AnthropicMessages, ClientProtocol::OpenaiResponses] {
-                    let body = answer.to_string();
-                    let out = context(client).translate_response(body.as_bytes()).unwrap();
-                    let got = calls_in(&serde_json::from_slice(&out).unwrap());
-                    assert_eq!(got, expected, "{ids:?} {index:?} {client:?}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn tool_calls_of_a_stream_are_separated_by_index() {
-        for client in [ClientProtocol::AnthropicMessages, ClientProtocol::OpenaiResponses] {
-            let mut stream = context(client).stream_translator();
-            let mut out = Vec::new();
-            for (index, number) in [(0, 0), (1, 1)] {
-                let calls = json!([call(Some(index), Some("a"), number)]);
-                let chunk =
-                    json!({"id": "c", "choices": [{"index": 0, "delta": {"tool_calls": calls}}]});
-                stream.push(format!("data: {chunk}\n\n").as_bytes(), &mut out);
-            }
-            stream.push(b"data: [DONE]\n\n", &mut out);
-            let text = String::from_utf8(out).unwrap();
-            for word in ["\"a\"", "\"call_c_1\"", "\"f0\"", "\"f1\""] {
-                assert!(text.contains(word), "{client:?} {word}: {text}");
-            }
-        }
-    }
-}
+mod tests;

@@ -3,13 +3,18 @@
 use crate::meter::UsageTally;
 use crate::sse::SseEvent;
 use crate::translate::json_reader::{ObjectReader, parse_document};
-use crate::translate::neutral_response::{PartStart, ReadProgress, ResponseStep, StopReason};
+use crate::translate::neutral_response::{
+    NamedEnd, PartStart, ReadProgress, ResponseStep, StopReason,
+};
+use crate::translate::surrogates::SurrogateJoiner;
 
 /// Reads one answer.
 #[derive(Debug, Default)]
 pub(in crate::translate) struct MessagesReader {
     tally: UsageTally,
     open_block: Option<OpenBlock>,
+    /// Of the open block.
+    surrogates: SurrogateJoiner,
 }
 
 /// The open block.
@@ -152,6 +157,7 @@ impl MessagesReader {
             }
         };
         self.open_block = Some(open);
+        self.surrogates = SurrogateJoiner::default();
         emit_step(ResponseStep::Open(opening));
         if let Some(part) = part {
             emit_step(ResponseStep::Delta(&part));
@@ -170,7 +176,8 @@ impl MessagesReader {
             (Some("text_delta"), Some(OpenBlock::Text)) => "text",
             (Some("thinking_delta"), Some(OpenBlock::Thinking)) => "thinking",
             (Some("input_json_delta"), Some(OpenBlock::Call { has_input })) => {
-                let Some(input) = delta.take_nonempty_text("partial_json") else { return };
+                let input = delta.take_delta("partial_json", &mut self.surrogates, (0, 0));
+                let Some(input) = input else { return };
                 *has_input = true;
                 return emit_step(ResponseStep::Delta(&input));
             }
@@ -182,7 +189,7 @@ impl MessagesReader {
             }
             _ => return,
         };
-        if let Some(text) = delta.take_nonempty_text(field) {
+        if let Some(text) = delta.take_delta(field, &mut self.surrogates, (0, 0)) {
             emit_step(ResponseStep::Delta(&text));
         }
     }
@@ -199,13 +206,13 @@ impl MessagesReader {
 }
 
 fn read_stop(mut holder: ObjectReader<'_>) -> Option<StopReason> {
-    Some(match holder.take_text("stop_reason")?.as_str() {
-        "max_tokens" => StopReason::MaxTokens,
-        "tool_use" => StopReason::ToolUse,
-        "stop_sequence" => StopReason::Sequence(holder.take_text("stop_sequence")),
-        "refusal" => StopReason::Refusal,
-        "pause_turn" => StopReason::Pause,
-        "model_context_window_exceeded" => StopReason::Window,
-        _ => StopReason::End,
+    let name = holder.take_text("stop_reason")?;
+    if name == "stop_sequence" {
+        return Some(StopReason::Sequence(holder.take_text("stop_sequence")));
+    }
+    Some(match NamedEnd::from_name(&name) {
+        NamedEnd::Reason(reason) => reason,
+        // Anthropic has no name for it and sends an error.
+        NamedEnd::Broken => StopReason::MaxTokens,
     })
 }

@@ -3,11 +3,12 @@
 //! Items come one after the other. If a server interleaves them, the first one is passed on as it
 //! arrives, and the others when they end, since the event that ends an item has all of it.
 
-use super::read_response::{OutputReader, call_arguments, close_thinking};
+use super::read_response::{OutputReader, ResponseEnd, call_arguments, close_thinking};
 use crate::meter::is_void_error;
 use crate::sse::SseEvent;
 use crate::translate::json_reader::{ObjectReader, parse_document};
 use crate::translate::neutral_response::{PartStart, ReadProgress, ResponseStep};
+use crate::translate::surrogates::SurrogateJoiner;
 
 /// Reads one stream.
 #[derive(Debug, Default)]
@@ -18,6 +19,7 @@ pub(in crate::translate) struct ResponsesReader {
     /// Items that ended while another one was open, as JSON.
     waiting_items: Vec<String>,
     held_bytes: usize,
+    surrogates: SurrogateJoiner,
 }
 
 /// The item that is passed on as it arrives.
@@ -118,8 +120,13 @@ impl ResponsesReader {
             "error" | "response.failed" | "response.cancelled" => return failed(),
             "response.completed" | "response.incomplete" => {
                 let mut response = response.unwrap_or_default();
+                let end = ResponseEnd::take(&mut response);
+                if end == ResponseEnd::Failed {
+                    return failed();
+                }
+                let is_incomplete = end == ResponseEnd::Incomplete || kind == "response.incomplete";
                 self.start(response.take_id(), emit_step);
-                self.finish(&mut response, emit_step);
+                self.finish(&mut response, is_incomplete, emit_step);
                 return ReadProgress::Done;
             }
             "response.output_item.added" => {
@@ -179,7 +186,8 @@ impl ResponsesReader {
     ) {
         let index = fields.take_number("output_index").unwrap_or_default();
         let number = fields.take_number(delta.number_field()).unwrap_or_default();
-        let Some(text) = fields.take_nonempty_text("delta") else { return };
+        let block = (index, number);
+        let Some(text) = fields.take_delta("delta", &mut self.surrogates, block) else { return };
         let Some(item) = &mut self.open_item else { return };
         if item.index != index || item.kind != delta.item_kind() {
             return;
@@ -280,6 +288,7 @@ impl ResponsesReader {
     fn finish(
         &mut self,
         response: &mut ObjectReader<'_>,
+        is_incomplete: bool,
         emit_step: &mut impl FnMut(ResponseStep<'_>),
     ) {
         if let Some(open_item) = self.open_item.take() {
@@ -289,6 +298,46 @@ impl ResponsesReader {
         if !self.output.has_parts {
             self.output.read_items(response, emit_step);
         }
-        self.output.finish(response, emit_step);
+        self.output.finish(response, is_incomplete, emit_step);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::translate::{ClientProtocol, ProtocolPair, TranslationOptions, UpstreamProtocol};
+
+    #[test]
+    fn the_status_decides_how_a_response_has_ended() {
+        let body = br#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#;
+        let pair =
+            ProtocolPair::between(ClientProtocol::AnthropicMessages, UpstreamProtocol::Responses);
+        for (name, response, expected) in [
+            ("response.completed", r#""status":"completed""#, "end_turn"),
+            ("response.completed", r#""status":"completed","error":{}"#, "end_turn"),
+            ("response.completed", r#""x":1"#, "end_turn"),
+            ("response.completed", r#""status":"incomplete""#, "max_tokens"),
+            ("response.incomplete", r#""status":"incomplete""#, "max_tokens"),
+            ("response.incomplete", r#""x":1"#, "max_tokens"),
+            ("response.completed", r#""status":"failed","error":{"message":"m"}"#, "event: error"),
+            ("response.completed", r#""status":"failed""#, "event: error"),
+            ("response.completed", r#""status":"cancelled""#, "event: error"),
+            ("response.completed", r#""error":{"code":"server_error"}"#, "event: error"),
+        ] {
+            let options = TranslationOptions::new("m", "req_1");
+            let request = pair.unwrap().translate_request(body, &options).unwrap();
+            let mut stream = request.context.stream_translator();
+            let text = r#"{"type":"message","content":[{"type":"output_text","text":"half"}]}"#;
+            let mut out = Vec::new();
+            stream.push(
+                format!(
+                    "event: response.output_item.done\ndata: {{\"type\":\"response.output_item.done\",\"item\":{text}}}\n\n\
+                     event: {name}\ndata: {{\"type\":\"{name}\",\"response\":{{{response}}}}}\n\n"
+                )
+                .as_bytes(),
+                &mut out,
+            );
+            let out = String::from_utf8(out).unwrap();
+            assert!(out.contains(expected), "{name} {response}: {out}");
+        }
     }
 }

@@ -13,17 +13,36 @@ pub(in crate::translate) fn read_response(
 ) -> bool {
     let Ok(document) = parse_document(body.as_bytes()) else { return false };
     let Some(mut response) = ObjectReader::from_value(document.root()) else { return false };
-    let status = response.take_text("status").unwrap_or_else(|| "completed".to_owned());
-    let is_answer = response.has_field("output")
-        && response.take_value("error").is_none_or(is_void_error)
-        && ["completed", "incomplete"].contains(&status.as_str());
+    let end = ResponseEnd::take(&mut response);
+    let is_answer = response.has_field("output") && end != ResponseEnd::Failed;
     if is_answer {
         let mut output = OutputReader::new(model);
         emit_step(ResponseStep::Start { id: response.take_id() });
         output.read_items(&mut response, emit_step);
-        output.finish(&mut response, emit_step);
+        output.finish(&mut response, end == ResponseEnd::Incomplete, emit_step);
     }
     is_answer
+}
+
+/// How a response has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ResponseEnd {
+    Complete,
+    Incomplete,
+    Failed,
+}
+
+impl ResponseEnd {
+    /// Reads the end from a response, which can have failed whatever the name of its event is.
+    pub(super) fn take(response: &mut ObjectReader<'_>) -> Self {
+        let has_error = response.take_value("error").is_some_and(|error| !is_void_error(error));
+        match response.take_text("status").as_deref() {
+            _ if has_error => Self::Failed,
+            None | Some("completed") => Self::Complete,
+            Some("incomplete") => Self::Incomplete,
+            Some(_) => Self::Failed,
+        }
+    }
 }
 
 /// Reads the items of an answer and what they say about its end.
@@ -132,6 +151,7 @@ impl OutputReader {
     pub(super) fn finish(
         &mut self,
         response: &mut ObjectReader<'_>,
+        is_incomplete: bool,
         emit_step: &mut impl FnMut(ResponseStep<'_>),
     ) {
         let details = response.take_object("incomplete_details");
@@ -140,6 +160,7 @@ impl OutputReader {
             _ if self.is_refused => StopReason::Refusal,
             Some("content_filter") => StopReason::Refusal,
             Some(_) => StopReason::MaxTokens,
+            None if is_incomplete => StopReason::MaxTokens,
             None if self.calls > 0 => StopReason::ToolUse,
             None => StopReason::End,
         }));

@@ -203,6 +203,10 @@ fn unsupported_region_affects_the_account() {
             r#"[{"error":{"code":400,"message":"User location is not supported for the API use.","status":"FAILED_PRECONDITION"}}]"#,
         ),
         (
+            400,
+            r#"[{"error":{"code":400,"message":"Gemini API free tier is not available in your country. Please enable billing on your project in Google AI Studio.","status":"FAILED_PRECONDITION"}}]"#,
+        ),
+        (
             403,
             r#"{"error":{"code":"unsupported_country_region_territory","message":"Country, region, or territory not supported","param":null,"type":"request_forbidden"}}"#,
         ),
@@ -358,5 +362,76 @@ fn message_of_every_form_is_read() {
         (r#"{"message":{"a":1}}"#, ""),
     ] {
         assert_eq!(ErrorFields::from_body(body.as_bytes()).message, expect, "{body}");
+    }
+}
+
+#[test]
+fn missing_credit_is_recognized_whatever_its_status_is() {
+    let spent = "try another, account 600 SpendCapReached";
+    let credit = "try another, account 600 CreditUsedUp";
+    let rows = [
+        // pollinations/pollinations #12136.
+        (
+            412,
+            r#"{"error":{"message":"Account x is suspended, possibly due to reaching the monthly spending limit or failure to pay past invoices. Please go to https://fireworks.ai/account/billing for more information.","type":"error","code":"PRECONDITION_FAILED"}}"#,
+            spent,
+        ),
+        (
+            412,
+            r#"{"error":"Account x is suspended, possibly due to reaching the monthly spending limit"}"#,
+            spent,
+        ),
+        // dyad-sh/dyad #3626.
+        (
+            429,
+            r#"[{"error":{"code":429,"message":"Your prepayment credits are depleted. Please go to AI Studio at https://ai.studio/projects to manage your project and billing.","status":"RESOURCE_EXHAUSTED"}}]"#,
+            credit,
+        ),
+        (
+            429,
+            r#"[{"error":{"code":429,"message":"Your project has exceeded its monthly spending cap. Please go to AI Studio at https://ai.studio/spend","status":"RESOURCE_EXHAUSTED"}}]"#,
+            spent,
+        ),
+        (429, r#"{"error":{"code":"1113","message":"余额不足或无可用资源包,请充值。"}}"#, credit),
+        (
+            402,
+            r#"{"type":"error","error":{"type":"insufficient_balance_error","message":"insufficient balance (1008)","http_code":"402"}}"#,
+            credit,
+        ),
+        (
+            500,
+            r#"{"type":"error","error":{"type":"api_error","message":"insufficient balance (1008)"}}"#,
+            credit,
+        ),
+        (
+            402,
+            r#"{"id":"x","choices":null,"base_resp":{"status_code":1008,"status_msg":"insufficient balance"}}"#,
+            credit,
+        ),
+        (
+            403,
+            r#"{"code":30001,"message":"Sorry, your account balance is insufficient","data":null}"#,
+            credit,
+        ),
+        (
+            403,
+            r#"{"error":{"code":"AccountOverdueError","message":"The request failed because your account has an overdue balance.","param":"","type":"Forbidden"}}"#,
+            credit,
+        ),
+        (
+            403,
+            r#"{"code":403,"reason":"NOT_ENOUGH_BALANCE","message":"not enough balance","metadata":{}}"#,
+            credit,
+        ),
+        (
+            429,
+            r#"{"error":{"message":"You have no credits remaining.","type":"insufficient_quota","param":null,"code":"credit_balance_exhausted"}}"#,
+            spent,
+        ),
+    ];
+    for (status, body, expect) in rows {
+        let verdict = of(OpenaiCompatible, status, body);
+        assert_eq!(short(&verdict), expect, "{body}");
+        assert!(verdict.is_private, "{body}");
     }
 }
