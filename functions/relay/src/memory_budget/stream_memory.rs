@@ -46,7 +46,13 @@ pub(crate) async fn retry_for_memory<T>(
 impl MemoryLimits {
     /// Returns the limits for what streams might read. They leave room for bytes that are held.
     fn for_reservations(self) -> Self {
-        Self { total: self.total / 4 * 3, per_key: self.per_key / 4 * 3, ..self }
+        let reservable = |bytes: usize| bytes / 4 * 3;
+        Self {
+            total: reservable(self.total),
+            per_request: reservable(self.per_request),
+            per_key: reservable(self.per_key),
+            ..self
+        }
     }
 }
 
@@ -129,7 +135,7 @@ mod tests {
 
     #[test]
     fn stream_takes_shared_memory_and_releases_it() {
-        let budget = MemoryBudget::new(MemoryLimits { total: 4 * MB, per_key: 2 * MB, min: 0 });
+        let budget = MemoryBudget::new(MemoryLimits::new(4 * MB, 2 * MB, 0));
         let one = key(1);
         let taken = || budget.lock_state().total;
         let mut rooms: Vec<_> = (0..3).map(|_| StreamMemory::new(&budget, &one, None)).collect();
@@ -150,7 +156,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn stream_waits_for_memory_before_it_reads_on() {
-        let budget = MemoryBudget::new(MemoryLimits { total: 4 * MB, per_key: 2 * MB, min: 0 });
+        let budget = MemoryBudget::new(MemoryLimits::new(4 * MB, 2 * MB, 0));
         let one = key(1);
         let new = || StreamMemory::new(&budget, &one, None);
         let mut stalled: Vec<_> = (0..3).map(|_| new()).collect();
@@ -177,7 +183,7 @@ mod tests {
     /// If waiting streams kept their share, none of them could go on.
     #[tokio::test(start_paused = true)]
     async fn streams_that_wait_for_more_do_not_block_one_another() {
-        let budget = MemoryBudget::new(MemoryLimits { total: 64 * MB, per_key: 32 * MB, min: 0 });
+        let budget = MemoryBudget::new(MemoryLimits::new(64 * MB, 32 * MB, 0));
         let grow = |mut memory: StreamMemory| async move {
             for bytes in [100, 200, 400, 800] {
                 memory.reserve(bytes * 1024, 0).await?;
