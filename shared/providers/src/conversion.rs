@@ -18,7 +18,9 @@ use baton_protocol::bedrock::{
     messages_to_invoke_model,
 };
 use baton_protocol::envelope::{Envelope, StatedEffort, replace_model};
-use baton_protocol::foreign_state::{may_have_foreign_state, remove_foreign_state};
+use baton_protocol::foreign_state::{
+    ForeignReference, may_have_foreign_state, remove_foreign_state,
+};
 use baton_protocol::model_path::ModelIdError;
 use baton_protocol::translate::{
     PromptCaching, ProtocolPair, ResponseContext, TranslationError, TranslationOptions,
@@ -349,7 +351,7 @@ impl ScannedConversion {
     pub fn convert(self) -> Result<ConvertedRequest, ConversionError> {
         let mut conversion = self.conversion;
         if self.may_have_foreign_state {
-            conversion.remove_foreign_state();
+            conversion.remove_foreign_state()?;
         }
         conversion.convert()
     }
@@ -421,10 +423,13 @@ impl RequestConversion {
     }
 
     /// Removes what the client got from another upstream and this one refuses.
-    fn remove_foreign_state(&mut self) {
+    ///
+    /// # Errors
+    /// [`ForeignReference`]
+    fn remove_foreign_state(&mut self) -> Result<(), ForeignReference> {
         let capabilities = &self.target.capabilities;
         let protocol = self.plan.upstream_protocol;
-        if let Some(body) = remove_foreign_state(&self.body, protocol, capabilities) {
+        if let Some(body) = remove_foreign_state(&self.body, protocol, capabilities)? {
             self.body = body.into();
             let (_, span) = &mut self.client_model;
             if span.start < span.end
@@ -446,6 +451,7 @@ impl RequestConversion {
 
     /// The path and body of a Messages API request in Bedrock's form.
     fn build_bedrock_request(
+        Ok(())
         &self,
         body: &[u8],
         dropped: &mut Vec<String>,
@@ -520,6 +526,12 @@ impl CostVariant {
     ) -> Option<impl FnOnce() -> Result<Vec<u8>, ConversionError> + Send + 'static> {
         let (pair, client_framing, target) = self.translation?;
         let (body, client_model, model) =
+impl From<ForeignReference> for ConversionError {
+    fn from(error: ForeignReference) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
             (body.clone(), client_model.to_owned(), self.model.clone());
         Some(move || {
             let body = unframe_body(client_framing, &body, &client_model, is_stream)?;
