@@ -67,6 +67,7 @@ mod responses;
 mod stream_translator;
 
 pub use baton_domain::protocol::{ClientProtocol, UpstreamProtocol};
+pub use continuation::may_have_baton_state;
 pub(crate) use continuation::{FOREIGN_CALL, STATE_PREFIX};
 pub(crate) use fit::fit_call_id;
 pub(crate) use messages::sanitize_id;

@@ -6,6 +6,10 @@
 //! fields, event-stream frames instead of server-sent events). If neither differs, bytes pass
 //! unchanged.
 
+mod cost_variant;
+
+pub use cost_variant::{BodyVariant, CostVariant, DistinctBody, depends_on_model, distinct_bodies};
+
 use crate::headers::{add_messages_version, remove_messages_version};
 use crate::rules;
 use baton_domain::account::{Account, Provider};
@@ -126,8 +130,9 @@ impl ConversionPlan {
         let model = self.upstream_model(account, model);
         let limits = own_limits(&model);
         let target = (rules(account.provider).target_capabilities)(account, &model, limits);
-        let translation = self.translation.map(|pair| (pair, self.client_framing, target));
-        CostVariant { translation, upstream_protocol: self.upstream_protocol, model }
+        let translation = self.translation.map(|pair| (pair, self.client_framing));
+        let body = BodyVariant::new(translation, self.upstream_protocol, target);
+        CostVariant { body, model }
     }
 
     /// The form in which the account would receive a request for `model`.
@@ -214,6 +219,14 @@ impl TargetCapabilities {
             output_tokens_default: None,
             prompt_caching: PromptCaching::Automatic,
         }
+    }
+}
+
+impl TargetCapabilities {
+    /// The capabilities without the lengths that only a translation reads.
+    fn without_lengths(self) -> Self {
+        let capabilities = ModelCapabilities { output_tokens_max: None, ..self.capabilities };
+        Self { capabilities, output_tokens_default: None, ..self }
     }
 }
 
@@ -438,6 +451,7 @@ impl RequestConversion {
                 *span = envelope.model_span;
             }
         }
+        Ok(())
     }
 
     /// The body with the upstream's name for the model. All other bytes stay the same.
@@ -451,7 +465,6 @@ impl RequestConversion {
 
     /// The path and body of a Messages API request in Bedrock's form.
     fn build_bedrock_request(
-        Ok(())
         &self,
         body: &[u8],
         dropped: &mut Vec<String>,
@@ -493,17 +506,6 @@ fn unframe_body(
     })
 }
 
-/// How an account would receive a request, as far as that decides its cost. Accounts with equal
-/// variants receive the same body, except for addresses and ids.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CostVariant {
-    translation: Option<(ProtocolPair, Framing, TargetCapabilities)>,
-    /// The protocol that the account's upstream reads.
-    pub upstream_protocol: UpstreamProtocol,
-    /// The upstream's name for the model.
-    pub model: String,
-}
-
 /// The form in which an account would receive a request. If a request cannot be converted to it, it
 /// cannot be for any account with an equal one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -511,34 +513,6 @@ pub struct RequestForm {
     plan: ConversionPlan,
     provider: Provider,
     variant: CostVariant,
-}
-
-impl CostVariant {
-    /// Returns a function that translates the client's `body` for `client_model`, or `None` if the
-    /// account gets the body without a translation. The function borrows nothing, so that a long
-    /// body can be translated on another thread.
-    pub fn translation(
-        &self,
-        identity: RequestIdentity,
-        body: &Bytes,
-        client_model: &str,
-        is_stream: bool,
-    ) -> Option<impl FnOnce() -> Result<Vec<u8>, ConversionError> + Send + 'static> {
-        let (pair, client_framing, target) = self.translation?;
-        let (body, client_model, model) =
-impl From<ForeignReference> for ConversionError {
-    fn from(error: ForeignReference) -> Self {
-        Self::new(error.to_string())
-    }
-}
-
-            (body.clone(), client_model.to_owned(), self.model.clone());
-        Some(move || {
-            let body = unframe_body(client_framing, &body, &client_model, is_stream)?;
-            let options = identity.translation_options(&model, target);
-            Ok(pair.translate_request(&body, &options)?.body)
-        })
-    }
 }
 
 impl From<BedrockBodyError> for ConversionError {
@@ -549,6 +523,12 @@ impl From<BedrockBodyError> for ConversionError {
             BedrockBodyError::NotAnObject | BedrockBodyError::NothingToCount => None,
         };
         Self { message: error.to_string(), error_code }
+    }
+}
+
+impl From<ForeignReference> for ConversionError {
+    fn from(error: ForeignReference) -> Self {
+        Self::new(error.to_string())
     }
 }
 
