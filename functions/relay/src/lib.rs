@@ -36,6 +36,7 @@ mod metered_body;
 mod model_call;
 mod model_lists;
 mod models;
+mod output_clock;
 mod request_body;
 mod request_conversion;
 mod request_decoding;

@@ -351,7 +351,7 @@ impl BufferFailure {
             Self::Incomplete {
                 cause: IncompleteCause::IdleTimeout | IncompleteCause::DeadlinePassed,
                 ..
-            } => AttemptError::Timeout,
+            } => AttemptError::Timeout { is_called: true },
             Self::BadForm(ResponseFormError::NotAnObject) if has_object => {
                 AttemptError::UnusableResponse { reason: DAMAGED, reading }
             }

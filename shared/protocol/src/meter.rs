@@ -172,6 +172,11 @@ impl UsageMeter {
         }
     }
 
+    /// The number of characters of output so far. A whole answer has none before it was read.
+    pub fn output_chars(&self) -> u64 {
+        self.state.output_chars
+    }
+
     /// The first event of a stream so far.
     pub fn first_event(&self) -> &AnswerStart {
         &self.state.first
