@@ -138,8 +138,11 @@ impl ConversionPlan {
     /// The form in which the account would receive a request for `model`.
     pub fn request_form(self, account: &Account, model: &str) -> RequestForm {
         // Limits change the bound of an answer, not what can be expressed.
-        let variant = self.cost_variant(account, model, |_| OwnLimits::default());
-        RequestForm { plan: self, provider: account.provider, variant }
+        let CostVariant { body, model } =
+            self.cost_variant(account, model, |_| OwnLimits::default());
+        let has_model_in_path = self.upstream_framing == Framing::AwsEventStream;
+        let model_in_path = has_model_in_path.then_some(model);
+        RequestForm { plan: self, provider: account.provider, body, model_in_path }
     }
 
     /// Refuses a guardrail if the account cannot apply it. Without the guardrail, the client would
@@ -512,7 +515,9 @@ fn unframe_body(
 pub struct RequestForm {
     plan: ConversionPlan,
     provider: Provider,
-    variant: CostVariant,
+    body: BodyVariant,
+    /// The upstream's name for the model, if the path of the call contains it.
+    model_in_path: Option<String>,
 }
 
 impl From<BedrockBodyError> for ConversionError {

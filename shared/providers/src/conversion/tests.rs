@@ -276,6 +276,25 @@ fn accounts_that_read_the_same_form_are_known() {
     assert_eq!(forms(ClientProtocol::OpenaiResponses), [0, 0, 0, 3, 4, 5]);
 }
 
+/// A request that cannot be converted is tried once for each form, which is work on the whole body.
+#[test]
+fn names_of_models_do_not_make_other_forms_unless_the_path_has_them() {
+    let bedrock = "https://bedrock-runtime.us-east-1.amazonaws.com";
+    for (provider, url, is_equal) in [
+        (Provider::OpenaiCompatible, "https://a.example", true),
+        (Provider::Bedrock, bedrock, false),
+    ] {
+        let form = |name: &str| {
+            let model_map = vec![(ModelPattern::new("claude-*").unwrap(), name.to_owned())];
+            let account = Account { model_map, ..account(provider, url, false) };
+            let shape = shape(ClientProtocol::AnthropicMessages, false);
+            ConversionPlan::new(shape, &account, "claude-opus-5-5")
+                .request_form(&account, "claude-opus-5-5")
+        };
+        assert_eq!(form("made-up-1") == form("made-up-2"), is_equal, "{provider:?}");
+    }
+}
+
 #[test]
 fn upstream_gets_the_clients_protocol_or_a_translation() {
     for provider in Provider::ALL {
