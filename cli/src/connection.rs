@@ -8,8 +8,8 @@
 use baton_runtime::client_address::PeerAddress;
 use baton_runtime::peer_connection::PeerConnection;
 use bytes::{Buf, Bytes};
-use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::convert::Infallible;
@@ -397,8 +397,12 @@ where
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let open_request = self.connection.begin_request();
-        let is_too_large = head_bytes(&request) > HEAD_BYTES_MAX;
         let version = request.version();
+        let refusal = if head_bytes(&request) > HEAD_BYTES_MAX {
+            Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+        } else {
+            has_ambiguous_head(version, request.headers()).then_some(StatusCode::BAD_REQUEST)
+        };
         let mut service = self.service.clone();
         let body_timeout = self.body_time.filter(|_| !request.body().is_end_stream());
         let late = body_timeout.map(|time| Box::pin(tokio::time::sleep(time)));
@@ -410,8 +414,8 @@ where
         request.extensions_mut().insert(PeerAddress(self.connection.address));
         request.extensions_mut().insert(self.connection.peer.clone());
         Box::pin(async move {
-            if is_too_large {
-                return Ok(head_too_large(open_request, version));
+            if let Some(status) = refusal {
+                return Ok(refuse_head(status, open_request, version));
             }
             std::future::poll_fn(|context| service.poll_ready(context)).await?;
             let mut response = service.call(request).await?;
@@ -423,14 +427,31 @@ where
     }
 }
 
-/// The answer to a head that is too large. An HTTP/1 connection is closed after it, because the
-/// body is not read.
-fn head_too_large<B: Body>(
+/// Whether a proxy in front of the relay can read this HTTP/1 head in another way, which would let
+/// it take one request for another: two hosts, or another transfer coding than `chunked` (RFC 9112,
+/// sections 3.2 and 6.1). hyper itself reads `transfer-encoding` and not `content-length` where both
+/// are given, and closes the connection after the answer (section 6.3).
+fn has_ambiguous_head(version: Version, headers: &HeaderMap) -> bool {
+    let is_chunked =
+        |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let is_plain = match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => is_chunked(coding),
+        (Some(_), Some(_)) => false,
+    };
+    version <= Version::HTTP_11 && (!is_plain || headers.get_all(HOST).iter().nth(1).is_some())
+}
+
+/// The answer to a head that is refused. An HTTP/1 connection is closed after it, because the body
+/// is not read.
+fn refuse_head<B: Body>(
+    status: StatusCode,
     open_request: Arc<OpenRequest>,
     version: Version,
 ) -> Response<CountedResponseBody<B>> {
     let mut response = Response::new(CountedResponseBody::new(None, open_request));
-    *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    *response.status_mut() = status;
     if version <= Version::HTTP_11 {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

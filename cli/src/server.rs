@@ -294,6 +294,38 @@ mod tests {
         }
     }
 
+    /// A proxy in front can read such a head in another way.
+    #[tokio::test]
+    async fn ambiguous_heads_are_refused() {
+        let (address, ..) = server().await;
+        for (headers, status, closes) in [
+            ("host: a\r\n", "200", false),
+            ("host: a\r\nhost: a\r\n", "400", true),
+            ("host: a\r\nhost: b\r\n", "400", true),
+            ("host: a\r\ntransfer-encoding: chunked\r\n", "200", false),
+            ("host: a\r\ntransfer-encoding: Chunked\r\n", "200", false),
+            ("host: a\r\ntransfer-encoding: gzip, chunked\r\n", "400", true),
+            ("host: a\r\ntransfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n", "400", true),
+            ("host: a\r\ntransfer-encoding: chunked, chunked\r\n", "400", true),
+            // hyper forgets the length, so it is not refused, but nothing can follow.
+            ("host: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n", "200", true),
+            ("host: a\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n", "200", true),
+        ] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let body = if headers.contains("transfer-encoding") { "0\r\n\r\n" } else { "" };
+            let next = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+            // One write, so that the server has read all bytes when it closes the connection.
+            let requests = format!("POST / HTTP/1.1\r\n{headers}\r\n{body}{next}");
+            stream.write_all(requests.as_bytes()).await.unwrap();
+            let mut response = String::new();
+            let _reset = stream.read_to_string(&mut response).await;
+            assert_eq!(response.split(' ').nth(1), Some(status), "{headers}: {response}");
+            // The body is the version, without the space that follows it in a status line.
+            let is_closed = response.matches("HTTP/1.1 ").count() == 1;
+            assert_eq!(is_closed, closes, "{headers}: {response}");
+        }
+    }
+
     #[tokio::test]
     async fn silent_connection_does_not_delay_shutdown() {
         let (address, shutdown, serving) = server().await;

@@ -92,8 +92,8 @@ impl RelayState {
         }
         let priced_request =
             PricedRequest { context: request, caller, facts, body, client_factors: &own };
-        let CostBound { estimate, max_cost, unbounded } =
-            self.bound_request_cost(&priced_request).await?;
+        let forms = Box::pin(self.read_request_forms(&priced_request)).await?;
+        let CostBound { estimate, max_cost, unbounded } = forms.bound_cost();
         if let Some(field) = unbounded.filter(|_| effective_limits.has_money()) {
             return Err(RelayError::bad_request(&field.to_string()));
         }
@@ -127,7 +127,7 @@ impl RelayState {
             }
             Ok(Admission::Blocked(scope, reason)) => {
                 self.alert_spent_limit(&effective_limits, &scope, &reason, request.at).await;
-                let advice = Box::pin(self.find_cost_reduction(&priced_request, &reason)).await;
+                let advice = forms.find_cost_reduction(request.protocol, &own, &reason);
                 let operator_message = self.operator_message().await;
                 let owner =
                     Box::pin(self.find_limit_owner(&effective_limits, scope, &reason)).await;

@@ -66,7 +66,7 @@ impl RelayState {
         let stop = &self.shutdown.cancel_responses;
         let response = tokio::select! {
             biased;
-            result = tokio::time::timeout_at(first_byte, exchange) => result.unwrap_or(Err(AttemptError::Timeout))?,
+            result = tokio::time::timeout_at(first_byte, exchange) => result.unwrap_or(Err(AttemptError::Timeout { is_called: true }))?,
             () = stop.cancelled() => return Err(AttemptError::ShuttingDown { reading: Box::new(None) }),
         };
         let (head, body) = response.into_parts();

@@ -23,6 +23,7 @@ use http::header::CONTENT_LENGTH;
 use http::response::Parts;
 use jiff::Timestamp;
 use std::fmt;
+use std::time::Duration;
 
 /// Why an attempt failed. The client has not received anything yet.
 pub(crate) enum AttemptError {
@@ -60,8 +61,9 @@ pub(crate) enum AttemptError {
     IncompleteResponse { cause: IncompleteCause, reading: Box<Option<MeterReading>> },
     /// The connection failed, or broke before the first event.
     Unreachable(String),
-    /// The upstream did not connect or send a first event in time.
-    Timeout,
+    /// The upstream did not connect or send a first event in time. `is_called` says whether it can
+    /// have the request.
+    Timeout { is_called: bool },
     /// The account's settings make a call impossible.
     Misconfigured(String),
     /// The upstream's protocol cannot express the request.
@@ -126,7 +128,7 @@ impl From<UpstreamCallError> for AttemptError {
         match error {
             UpstreamCallError::BadUrl(reason) => Self::Misconfigured(reason),
             UpstreamCallError::OtherPath => Self::Untranslatable(ModelIdError::OtherPath.into()),
-            UpstreamCallError::ConnectTimeout => Self::Timeout,
+            UpstreamCallError::ConnectTimeout => Self::Timeout { is_called: false },
             UpstreamCallError::NotConnected(reason) | UpstreamCallError::Unreachable(reason) => {
                 Self::Unreachable(reason)
             }
@@ -177,7 +179,7 @@ impl AttemptError {
             Self::ErrorResponse { .. } => verdict::CallFailure::Status(upstream_error),
             Self::FirstEvent { .. } => verdict::CallFailure::FirstEvent(upstream_error),
             Self::Unreachable(_) | Self::Misconfigured(_) => verdict::CallFailure::Unreachable,
-            Self::Timeout => verdict::CallFailure::Timeout,
+            Self::Timeout { .. } => verdict::CallFailure::Timeout,
             Self::InvalidResponse(_) => verdict::CallFailure::InvalidResponse,
             Self::UnusableResponse { .. }
             | Self::IncompleteResponse { cause: IncompleteCause::DeadlinePassed, .. }
@@ -239,7 +241,7 @@ impl AttemptError {
             Self::IncompleteResponse { .. } => Err(RelayError::response_timeout()),
             Self::Unreachable(_) => Err(RelayError::upstream_unreachable()),
             Self::Misconfigured(_) => Err(RelayError::account_misconfigured()),
-            Self::Timeout => Err(RelayError::upstream_timeout()),
+            Self::Timeout { .. } => Err(RelayError::upstream_timeout()),
             Self::Untranslatable(error) => {
                 Err(RelayError::bad_request(&error.message).with_error_code(error.error_code))
             }
@@ -249,25 +251,33 @@ impl AttemptError {
         }
     }
 
-    /// Returns how the record of a request of `body_bytes` shows this failure as its end.
-    pub(crate) fn take_request_end(&mut self, body_bytes: u64) -> RequestEnd {
+    /// Returns how the record of a request of `body_bytes` shows this failure as its end. `silence`
+    /// is how long ago the upstream was called. No output of a stream has arrived in that time, and
+    /// a whole answer shows its output at its end only.
+    pub(crate) fn take_request_end(&mut self, body_bytes: u64, silence: Duration) -> RequestEnd {
         match self {
             // The upstream has the request and can bill it. Without an answer, it counts as a stream
             // that was cut before its first event.
             Self::ShuttingDown { reading } => {
                 let unanswered = || UsageMeter::for_stream().finish(body_bytes);
                 let reading = reading.take().unwrap_or_else(unanswered);
-                RequestEnd { outcome: RequestOutcome::Stopped, reading: Some(reading) }
+                RequestEnd::new(RequestOutcome::Stopped, Some(reading)).cut_after(silence)
             }
             Self::IncompleteResponse { cause: IncompleteCause::DeadlinePassed, reading } => {
-                RequestEnd { outcome: RequestOutcome::Deadline, reading: reading.take() }
+                RequestEnd::new(RequestOutcome::Deadline, reading.take()).cut_after(silence)
+            }
+            Self::IncompleteResponse { cause: IncompleteCause::IdleTimeout, reading } => {
+                RequestEnd::new(RequestOutcome::UpstreamError, reading.take()).cut_after(silence)
+            }
+            Self::Timeout { is_called: true } => {
+                RequestEnd::without_answer(RequestOutcome::UpstreamError).cut_after(silence)
             }
             Self::ResponseTooLarge { reading, .. }
             | Self::UnusableResponse { reading, .. }
             | Self::ErrorResponse { reading, .. }
             | Self::FirstEvent { reading, .. }
             | Self::IncompleteResponse { reading, .. } => {
-                RequestEnd { outcome: RequestOutcome::UpstreamError, reading: reading.take() }
+                RequestEnd::new(RequestOutcome::UpstreamError, reading.take())
             }
             _ => RequestEnd::without_answer(RequestOutcome::UpstreamError),
         }
@@ -321,12 +331,41 @@ impl fmt::Display for AttemptError {
             }
             Self::IncompleteResponse { cause, .. } => cause.fmt(f),
             Self::Unreachable(reason) => write!(f, "unreachable: {reason}"),
-            Self::Timeout => f.write_str("no answer in time"),
+            Self::Timeout { .. } => f.write_str("no answer in time"),
             Self::Untranslatable(error) => write!(f, "not called: {}", error.message),
             Self::NoMemory(_) => f.write_str("not called: no memory is left for its body"),
             Self::ResponseTooLarge { reason, .. } => write!(f, "cut off: {reason}"),
             Self::ShuttingDown { .. } => f.write_str("ended because the relay is shutting down"),
             Self::Misconfigured(reason) => write!(f, "cannot be called: {reason}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An upstream that gets a request and is given up can bill it, and the upstream that gives up
+    /// itself cannot hide anything.
+    #[test]
+    fn only_attempts_that_baton_cut_in_silence_hide_their_usage() {
+        let reading = || Box::new(None);
+        let incomplete = |cause| AttemptError::IncompleteResponse { cause, reading: reading() };
+        for (mut error, expected) in [
+            (AttemptError::ShuttingDown { reading: reading() }, true),
+            (AttemptError::Timeout { is_called: true }, true),
+            (AttemptError::Timeout { is_called: false }, false),
+            (incomplete(IncompleteCause::DeadlinePassed), true),
+            (incomplete(IncompleteCause::IdleTimeout), true),
+            (incomplete(IncompleteCause::ConnectionLost), false),
+            (AttemptError::Unreachable(String::new()), false),
+            (AttemptError::UnusableResponse { reason: "", reading: reading() }, false),
+        ] {
+            let end = |error: &mut AttemptError, seconds| {
+                error.take_request_end(100, Duration::from_secs(seconds)).is_cut_in_silence
+            };
+            assert!(!end(&mut error, 10), "{error}");
+            assert_eq!(end(&mut error, 11), expected, "{error}");
         }
     }
 }

@@ -48,6 +48,14 @@ impl JobSize {
     pub(crate) fn new(bytes: usize, memory_factor: usize) -> Self {
         Self { bytes, memory_factor }
     }
+
+    /// The size of one of `count` jobs on the same body. Jobs that take long together run on
+    /// another thread, even if each of them is short.
+    pub(crate) fn of_several(self, count: usize) -> Self {
+        let is_long = self.bytes.saturating_mul(count) >= LONG_BYTES;
+        let bytes = if is_long { self.bytes.max(LONG_BYTES) } else { self.bytes };
+        Self { bytes, ..self }
+    }
 }
 
 /// The threads for long bodies.
@@ -248,6 +256,23 @@ mod tests {
                 workers.run(&key(1), JobSize::new(bytes, TRANSLATION_MEMORY_FACTOR), thread).await;
             let Ok(worker) = worker else { panic!("{bytes} bytes") };
             assert_eq!(worker == own, is_own, "{bytes} bytes");
+        }
+    }
+
+    /// Forty short translations delay other requests as much as a long one.
+    #[test]
+    fn several_short_jobs_count_as_a_long_one() {
+        for (bytes, count, expected) in [
+            (LONG_BYTES - 1, 1, LONG_BYTES - 1),
+            (LONG_BYTES / 2, 1, LONG_BYTES / 2),
+            (LONG_BYTES / 2, 2, LONG_BYTES),
+            (LONG_BYTES / 40, 40, LONG_BYTES / 40),
+            (LONG_BYTES / 40 + 1, 40, LONG_BYTES),
+            (LONGEST_BYTES, 40, LONGEST_BYTES),
+            (0, usize::MAX, 0),
+        ] {
+            let size = JobSize::new(bytes, TRANSLATION_MEMORY_FACTOR);
+            assert_eq!(size.of_several(count), JobSize { bytes: expected, ..size });
         }
     }
 

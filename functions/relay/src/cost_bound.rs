@@ -1,8 +1,9 @@
 //! Computes the highest cost that a request can have on any account that can serve it.
 //!
 //! The cost factors are read from the body as each account would receive it, after translation if
-//! the account speaks another protocol, because the upstream bills what it reads. The prices come
-//! from `baton_domain::price`.
+//! the account speaks another protocol, because the upstream bills what it reads. Each different
+//! body is read once, however many accounts would receive it. The prices come from
+//! `baton_domain::price`.
 
 use crate::authenticate::AuthenticatedKey;
 use crate::body_facts::BodyFacts;
@@ -13,17 +14,21 @@ use baton_domain::cost_factors::{CostFactors, UnboundedField};
 use baton_domain::cost_reduction::ReducedCosts;
 use baton_domain::key::ReservationEstimate;
 use baton_domain::model::find_mapped_model;
+use baton_domain::model_capabilities::OutputBoundFields;
 use baton_domain::money::PicoUsd;
 use baton_domain::price::PriceTable;
-use baton_domain::protocol::UpstreamOperation;
+use baton_domain::protocol::{ClientProtocol, UpstreamOperation, UpstreamProtocol};
 use baton_domain::reservation::BlockReason;
 use baton_domain::sold_price::{Seller, SoldPrices};
 use baton_protocol::bedrock::unpriced_header;
-use baton_protocol::cost_scan::{CostScanError, read_cost_factors};
-use baton_providers::conversion::{ConversionPlan, CostVariant};
+use baton_protocol::cost_scan::{CostScanError, find_call_price, read_cost_factors};
+use baton_providers::conversion::{
+    ConversionPlan, CostVariant, DistinctBody, depends_on_model, distinct_bodies,
+};
 use baton_store::PoolMember;
 use bytes::Bytes;
 use jiff::Timestamp;
+use std::sync::Arc;
 
 /// The cost bound of a request.
 #[derive(Debug, Default)]
@@ -48,121 +53,194 @@ pub(crate) struct PricedRequest<'a> {
     pub(crate) client_factors: &'a CostFactors,
 }
 
-impl RelayState {
+/// The cost factors of a request in each different form in which accounts would receive it.
+pub(crate) struct RequestForms {
+    prices: Arc<PriceTable>,
+    pricing: PricingContext,
+    forms: Vec<PricedForm>,
+    /// A header that has no price, if an account would receive one.
+    unpriced: Option<UnboundedField>,
+}
+
+/// One form of a request, with its price.
+struct PricedForm {
+    /// Whose prices apply.
+    seller: Seller,
+    /// Whether it is the client's own form.
+    is_own: bool,
+    cost_factors: CostFactors,
+    /// The model that the account would receive, and the model that was requested.
+    models: [String; 2],
+    /// The fields of a Chat request that bound the answer, if the account would receive the
+    /// client's own.
+    chat_bound: Option<OutputBoundFields>,
+}
+
+impl RequestForms {
     /// Computes the cost bound over all accounts that can serve the request. An account can map the
     /// model to a more expensive one, or read other fields. The client's own request counts at the
     /// prices of these accounts. If there are none, it counts at the usual price.
-    ///
-    /// # Errors
-    /// A translated body cannot be read.
-    pub(crate) async fn bound_request_cost(
-        &self,
-        request: &PricedRequest<'_>,
-    ) -> Result<CostBound, RelayError> {
-        let prices = self.store.prices.load().await;
-        let pricing = PricingContext::new(request);
+    pub(crate) fn bound_cost(&self) -> CostBound {
         let mut bound = CostBound::default();
-        let add = |sold: SoldPrices<'_>, cost_factors: &CostFactors, models: &[&str], is_own| {
-            let models = pricing.priced_models(sold, models, is_own);
-            pricing.add_cost(sold, &mut bound, cost_factors, models);
-            if is_own {
+        for form in &self.forms {
+            let sold = form.sold(&self.prices);
+            self.pricing.add_cost(sold, &mut bound, &form.cost_factors, &self.models(form));
+            if form.is_own {
                 bound.unbounded = None;
             }
-        };
-        let unpriced = self.for_each_request_form(&prices, request, add).await?;
-        bound.unbounded = bound.unbounded.or(unpriced);
-        Ok(bound)
+        }
+        bound.unbounded = bound.unbounded.or(self.unpriced.clone());
+        bound
     }
 
-    /// Returns a change that would make the `blocked` request fit, if there is one. It reads the
-    /// body again, but only for blocked requests.
-    pub(crate) async fn find_cost_reduction(
+    /// Returns a change that would make the `blocked` request fit, if there is one.
+    pub(crate) fn find_cost_reduction(
         &self,
-        request: &PricedRequest<'_>,
+        protocol: ClientProtocol,
+        client_factors: &CostFactors,
         blocked: &BlockReason,
     ) -> Option<String> {
         let (needed, available) = blocked.needed_and_room()?;
-        let prices = self.store.prices.load().await;
-        let pricing = PricingContext::new(request);
         let mut costs = ReducedCosts::default();
-        let add = |sold: SoldPrices<'_>, cost_factors: &CostFactors, models: &[&str], is_own| {
-            let models = pricing.priced_models(sold, models, is_own);
-            costs.add(cost_factors, |reduced| {
-                let each = models.iter().map(|model| pricing.estimate(sold, reduced, model));
+        for form in &self.forms {
+            let (sold, models) = (form.sold(&self.prices), self.models(form));
+            if let Some(bounds) = form.chat_bound {
+                costs.note_bound_fields(bounds);
+            }
+            costs.add(&form.cost_factors, |reduced| {
+                let each = models.iter().map(|model| self.pricing.estimate(sold, reduced, model));
                 each.max().unwrap_or_default()
             });
-        };
-        self.for_each_request_form(&prices, request, add).await.ok()?;
-        costs.advice(needed, available, request.context.protocol, request.client_factors)
+        }
+        costs.advice(needed, available, protocol, client_factors)
     }
 
-    /// Calls `add` with the client's own cost factors for each price list that applies, then with
-    /// those of each different form in which accounts would receive the request, each with the model
-    /// that it would receive and the model that was requested. Returns a header that has no price if
-    /// an account would receive one.
-    async fn for_each_request_form(
+    /// Chooses the models that set the price of a form: of the client's own form both, of another
+    /// one the first whose price has a bound, as in the usage record. The account's own name for a
+    /// model can be that of an inference profile or a deployment.
+    fn models<'f>(&self, form: &'f PricedForm) -> Vec<&'f str> {
+        let models = form.models.each_ref().map(String::as_str);
+        if form.is_own {
+            return models.to_vec();
+        }
+        let sold = form.sold(&self.prices);
+        let is_bounded = |model: &&str| sold.has_price_bound(model, self.pricing.at);
+        let [first, _] = models;
+        vec![models.into_iter().find(is_bounded).unwrap_or(first)]
+    }
+}
+
+impl PricedForm {
+    fn sold<'p>(&'p self, prices: &'p PriceTable) -> SoldPrices<'p> {
+        prices.sold_by(&self.seller)
+    }
+}
+
+/// The forms of a request before their bodies are read.
+#[derive(Default)]
+struct UnreadForms {
+    variants: Vec<CostVariant>,
+    /// The seller of each variant.
+    sellers: Vec<Seller>,
+    unpriced: Option<UnboundedField>,
+}
+
+impl UnreadForms {
+    fn add(&mut self, variant: CostVariant, seller: Seller) {
+        let mut known = self.variants.iter().zip(&self.sellers);
+        if !known.any(|form| form == (&variant, &seller)) {
+            self.variants.push(variant);
+            self.sellers.push(seller);
+        }
+    }
+}
+
+impl RelayState {
+    /// Reads the cost factors of each different form in which accounts would receive the request.
+    /// If the accounts cannot be read, only the client's own form counts, because then no account
+    /// gets it.
+    ///
+    /// # Errors
+    /// A translated body cannot be read.
+    pub(crate) async fn read_request_forms(
         &self,
-        prices: &PriceTable,
         request: &PricedRequest<'_>,
-        mut add: impl FnMut(SoldPrices<'_>, &CostFactors, &[&str], bool) + Send,
-    ) -> Result<Option<UnboundedField>, RelayError> {
+    ) -> Result<RequestForms, RelayError> {
         let PricedRequest { context, caller, facts, body, client_factors } = *request;
+        let prices = self.store.prices.load().await;
         let pool = self.store.pools.get(&caller.key().group_id).await.ok().flatten();
         let model = facts.model.as_str();
         let alias =
             pool.as_ref().and_then(|pool| find_mapped_model(&pool.group.model_aliases, model));
         let aliased_model = alias.unwrap_or(model);
-        let mut seen: Vec<(CostVariant, Seller)> = Vec::new();
-        let mut unpriced = None;
-        let operation = UpstreamOperation::Answer(context.protocol);
-        let is_candidate = |member: &&PoolMember| {
-            let account = &member.account;
-            account.enabled
-                && account.provider.serves(operation)
-                && account.serves_model(aliased_model)
+        let members = pool.iter().flat_map(|pool| &pool.members);
+        let UnreadForms { variants, sellers, unpriced } =
+            find_forms(&prices, context, facts, members, aliased_model);
+        let (bodies, indexes) = distinct_bodies(&variants, depends_on_model(body));
+        let mut read_bodies = Vec::with_capacity(bodies.len());
+        for distinct in &bodies {
+            let read = Box::pin(self.read_distinct_body(request, distinct, bodies.len()));
+            read_bodies.push(read.await?);
+            // Each of many bodies can take milliseconds.
+            tokio::task::yield_now().await;
+        }
+        let own = |seller| PricedForm {
+            seller,
+            is_own: true,
+            cost_factors: client_factors.clone(),
+            models: [model.to_owned(), aliased_model.to_owned()],
+            chat_bound: None,
         };
-        let members = pool.iter().flat_map(|pool| &pool.members).filter(is_candidate);
-        for seller in distinct_sellers(prices, members.clone()) {
-            add(prices.sold_by(&seller), client_factors, &[model, aliased_model], true);
+        let mut forms: Vec<PricedForm> = distinct_sellers(&sellers).into_iter().map(own).collect();
+        for ((variant, seller), index) in variants.iter().zip(sellers).zip(indexes) {
+            // An account whose protocol cannot express the request is not called.
+            let Some(Some(read)) = read_bodies.get(index) else { continue };
+            let (bounds, models) =
+                (variant.body.output_bound(), [variant.model.clone(), aliased_model.to_owned()]);
+            let mut cost_factors = read.at_upstream(bounds);
+            cost_factors.unbounded =
+                cost_factors.unbounded.or_else(|| find_call_price(&variant.model));
+            let chat_bound = (variant.body.upstream_protocol == UpstreamProtocol::Chat
+                && !variant.body.is_translated())
+            .then_some(bounds);
+            let is_own = false;
+            forms.push(PricedForm { seller, is_own, cost_factors, models, chat_bound });
         }
-        for member in members {
-            let seller = prices.seller_of(&member.account);
-            let own = |model: &str| prices.sold_by(&seller).own_capabilities(model, context.at);
-            let plan = ConversionPlan::new(facts.shape, &member.account, aliased_model, own);
-            if plan.is_bedrock_pass_through() {
-                unpriced = unpriced.or_else(|| unpriced_header(&context.head.headers));
-            }
-            let variant = plan.cost_variant(&member.account, aliased_model);
-            let form = (variant, seller);
-            if seen.contains(&form) {
-                continue;
-            }
-            let (variant, sold) = (&form.0, prices.sold_by(&form.1));
-            let is_stream = facts.shape.is_stream;
-            match variant.translation(context.identity(), body, model, is_stream) {
-                // The account receives the body unchanged.
-                None => add(sold, client_factors, &[&variant.model, aliased_model], false),
-                Some(translate) => {
-                    let protocol = variant.upstream_protocol;
-                    let read = move || {
-                        translate().map(|translated| read_cost_factors(&translated, protocol))
-                    };
-                    // An account whose protocol cannot express the request is not called.
-                    let size = JobSize::new(body.len(), TRANSLATION_MEMORY_FACTOR);
-                    let read = self.body_workers.run(&caller.key().id, size, read);
-                    if let Ok(cost_factors) = Box::pin(read).await? {
-                        add(
-                            sold,
-                            &cost_factors.map_err(unreadable_body_error)?,
-                            &[&variant.model, aliased_model],
-                            false,
-                        );
-                    }
-                }
-            }
-            seen.push(form);
+        Ok(RequestForms { prices, pricing: PricingContext::new(request), forms, unpriced })
+    }
+
+    /// Reads the cost factors of one of `count` different bodies. Returns `None` if the account's
+    /// protocol cannot express the request.
+    async fn read_distinct_body(
+        &self,
+        request: &PricedRequest<'_>,
+        distinct: &DistinctBody<'_>,
+        count: usize,
+    ) -> Result<Option<CostFactors>, RelayError> {
+        let key = &request.caller.key().id;
+        let size =
+            |memory_factor| JobSize::new(request.body.len(), memory_factor).of_several(count);
+        let (variant, body) = (*distinct.variant, request.body.clone());
+        let may_change = variant.is_translated() || {
+            let scan = move || variant.may_change(&body);
+            self.body_workers.run(key, size(READ_MEMORY_FACTOR), scan).await?
+        };
+        if !may_change {
+            return Ok(Some(request.client_factors.clone()));
         }
-        Ok(unpriced)
+        let (body, identity) = (request.body.clone(), request.context.identity());
+        let (client_model, model) = (request.facts.model.clone(), distinct.model.to_owned());
+        let (is_stream, protocol) = (request.facts.shape.is_stream, variant.upstream_protocol);
+        let read = move || {
+            let written = variant.write_body(&identity, &body, &client_model, &model, is_stream);
+            written.map(|body| body.map(|body| read_cost_factors(&body, protocol)))
+        };
+        let read = self.body_workers.run(key, size(TRANSLATION_MEMORY_FACTOR), read).await?;
+        match read {
+            Ok(Some(read)) => read.map(Some).map_err(unreadable_body_error),
+            Ok(None) => Ok(Some(request.client_factors.clone())),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Reads the cost factors of the client's body as it was sent.
@@ -179,27 +257,50 @@ impl RelayState {
     }
 }
 
-/// The sellers of the accounts, each once. Without an account, the one of usual prices.
-fn distinct_sellers<'a>(
-    prices: &PriceTable,
-    members: impl Iterator<Item = &'a PoolMember>,
-) -> Vec<Seller> {
-    let mut sellers = Vec::new();
-    for member in members {
-        let seller = prices.seller_of(&member.account);
-        if !sellers.contains(&seller) {
-            sellers.push(seller);
+/// The sellers, each once. Without one, the seller of usual prices.
+fn distinct_sellers(sellers: &[Seller]) -> Vec<Seller> {
+    let mut distinct: Vec<Seller> = Vec::new();
+    for seller in sellers {
+        if !distinct.contains(seller) {
+            distinct.push(seller.clone());
         }
     }
-    if sellers.is_empty() {
-        sellers.push(Seller::default());
+    if distinct.is_empty() {
+        distinct.push(Seller::default());
     }
-    sellers
+    distinct
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn unreadable_body_error(error: CostScanError) -> RelayError {
     RelayError::bad_request(&error.to_string())
+}
+
+/// Finds the different forms in which the accounts of `members` would receive the request as one for
+/// `model`.
+fn find_forms<'m>(
+    prices: &PriceTable,
+    context: &RequestContext,
+    facts: &BodyFacts,
+    members: impl Iterator<Item = &'m PoolMember>,
+    model: &str,
+) -> UnreadForms {
+    let operation = UpstreamOperation::Answer(context.protocol);
+    let is_candidate = |member: &&PoolMember| {
+        let account = &member.account;
+        account.enabled && account.provider.serves(operation) && account.serves_model(model)
+    };
+    let mut forms = UnreadForms::default();
+    for member in members.filter(is_candidate) {
+        let seller = prices.seller_of(&member.account);
+        let own = |model: &str| prices.sold_by(&seller).own_capabilities(model, context.at);
+        let plan = ConversionPlan::new(facts.shape, &member.account, model, own);
+        if plan.is_bedrock_pass_through() {
+            forms.unpriced = forms.unpriced.or_else(|| unpriced_header(&context.head.headers));
+        }
+        forms.add(plan.cost_variant(&member.account, model), seller);
+    }
+    forms
 }
 
 #[derive(Clone, Copy)]
@@ -219,20 +320,6 @@ impl PricingContext {
             ReservationEstimate::Most => sold.highest_cost(cost_factors, model, self.at).amount,
             ReservationEstimate::Expected => sold.expected(cost_factors, model, self.at),
         }
-    }
-
-    /// Chooses the models that set the price: both the requested one and the one it stands for. Of
-    /// an account's own name for a model (an inference profile, a deployment) and the model that it
-    /// was requested as, the first one whose price has a bound counts, as in the usage record.
-    fn priced_models<'m>(
-        self,
-        sold: SoldPrices<'_>,
-        models: &'m [&'m str],
-        is_own: bool,
-    ) -> &'m [&'m str] {
-        let is_bounded = |model: &&str| sold.has_price_bound(model, self.at);
-        let at = models.iter().position(is_bounded).unwrap_or_default();
-        if is_own { models } else { models.get(at..=at).unwrap_or(models) }
     }
 
     /// Raises the bound to the cost of these factors for each of the models.

@@ -306,7 +306,8 @@ impl RelayState {
             }
         }
         health_update.wait_until_stored().await;
-        let request_end = error.take_request_end(pending_usage.model_call.body_bytes);
+        let silence = pending_usage.called_at.elapsed();
+        let request_end = error.take_request_end(pending_usage.model_call.body_bytes, silence);
         let now = self.store.clock().now();
         let none_eligible =
             || none_eligible.or_else(|| selector.select_account(&self.store, now).err());
@@ -389,6 +390,7 @@ impl AttemptHistory {
             slot,
             status: 0,
             first_byte_at: None,
+            called_at: Instant::now(),
         }
     }
 }

@@ -36,6 +36,7 @@ mod metered_body;
 mod model_call;
 mod model_lists;
 mod models;
+mod output_clock;
 mod request_body;
 mod request_conversion;
 mod request_decoding;
@@ -229,20 +230,22 @@ impl Relay {
                 settings.limits.free_calls_concurrency,
             ),
             model_lists: ModelListCache::default(),
-            request_memory: MemoryBudget::new(MemoryLimits {
-                total: bounds.held_bytes,
-                per_key: bounds.held_bytes_per_key,
-                min: 16 * 1024,
-            }),
-            response_memory: MemoryBudget::new(MemoryLimits {
-                total: bounds.answer_bytes.saturating_mul(2),
-                per_key: bounds.answer_bytes,
-                min: 0,
-            }),
-            // A quarter of the memory for bodies as they came.
+            request_memory: MemoryBudget::new(MemoryLimits::new(
+                bounds.held_bytes,
+                bounds.held_bytes_per_key,
+                16 * 1024,
+            )),
+            response_memory: MemoryBudget::new(MemoryLimits::new(
+                bounds.answer_bytes.saturating_mul(2),
+                bounds.answer_bytes,
+                0,
+            )),
+            // A quarter of the memory for bodies as they came. The longest body takes all of it, but
+            // several of one key must not keep the bodies of other keys waiting.
             conversion_memory: MemoryBudget::new(MemoryLimits {
                 total: bounds.held_bytes / 4,
-                per_key: bounds.held_bytes / 4,
+                per_request: bounds.held_bytes / 4,
+                per_key: bounds.held_bytes / 8,
                 min: 0,
             }),
             body_workers: BodyWorkers::new(),

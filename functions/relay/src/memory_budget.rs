@@ -40,9 +40,19 @@ struct SharedMemoryBudget {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MemoryLimits {
     pub(crate) total: usize,
+    /// The most bytes of one request.
+    pub(crate) per_request: usize,
+    /// The most bytes of a key that has more than one request.
     pub(crate) per_key: usize,
     /// The least number of bytes that a request counts as.
     pub(crate) min: usize,
+}
+
+impl MemoryLimits {
+    /// Limits by which a key can have as much with one request as with several.
+    pub(crate) fn new(total: usize, per_key: usize, min: usize) -> Self {
+        Self { total, per_request: per_key, per_key, min }
+    }
 }
 
 #[derive(Default)]
@@ -212,7 +222,7 @@ impl MemoryBudget {
 
     /// Returns the most bytes that one request can take.
     pub(crate) fn bytes_max(&self) -> usize {
-        self.0.limits.per_key.min(self.0.limits.total)
+        self.0.limits.per_request.min(self.0.limits.total)
     }
 
     fn lock_state(&self) -> std::sync::MutexGuard<'_, BudgetState> {
@@ -230,9 +240,11 @@ impl BudgetState {
         held_bytes: usize,
         bytes: usize,
     ) -> Result<(), MemoryLimitReached> {
-        let key_memory = self.by_key.get(key).map_or(0, |key_memory| key_memory.bytes) + bytes;
-        if key_memory > limits.per_key {
-            return Err(MemoryLimitReached::Key(limits.per_key));
+        let held_by_key = self.by_key.get(key).map_or(0, |key_memory| key_memory.bytes);
+        let key_memory = held_by_key + bytes;
+        let key_max = if held_by_key > held_bytes { limits.per_key } else { limits.per_request };
+        if key_memory > key_max {
+            return Err(MemoryLimitReached::Key(key_max));
         }
         let total = self.total + bytes;
         let is_crowded = total > limits.total / 4 * 3;
@@ -364,7 +376,7 @@ mod tests {
     const MB: usize = 1 << 20;
 
     fn held() -> MemoryBudget {
-        MemoryBudget::new(MemoryLimits { total: 128 * MB, per_key: 64 * MB, min: 16 * 1024 })
+        MemoryBudget::new(MemoryLimits::new(128 * MB, 64 * MB, 16 * 1024))
     }
 
     fn bytes(bytes: usize) -> MemoryRequest {
@@ -415,6 +427,32 @@ mod tests {
         assert_eq!((state.total, state.by_key.len()), (0, 0), "everything is given back");
     }
 
+    /// A key whose requests wait for a vendor that hangs does not block the long bodies of others.
+    #[test]
+    fn key_with_several_requests_leaves_half_to_others() {
+        let limits =
+            MemoryLimits { total: 32 * MB, per_request: 32 * MB, per_key: 16 * MB, min: 0 };
+        let (budget, one, two) = (MemoryBudget::new(limits), key(1), key(2));
+        let first = budget.try_acquire_bytes(&one, bytes(8 * MB)).unwrap();
+        let second = budget.try_acquire_bytes(&one, bytes(8 * MB)).unwrap();
+        let third = budget.try_acquire_bytes(&one, bytes(1));
+        assert_eq!(third.err(), Some(MemoryLimitReached::Key(16 * MB)));
+        let other = budget.try_acquire_bytes(&two, bytes(8 * MB)).unwrap();
+        drop((first, second, other));
+        let mut only = budget.try_acquire_bytes(&one, bytes(30 * MB)).unwrap();
+        assert_eq!(only.grow_to(32 * MB), Ok(()), "the only request of its key");
+        assert!(budget.try_acquire_bytes(&one, bytes(1)).is_err());
+        drop(only);
+        // Two requests that grow share the half.
+        let mut first = budget.try_acquire_bytes(&one, bytes(0)).unwrap();
+        let mut second = budget.try_acquire_bytes(&one, bytes(MB)).unwrap();
+        assert_eq!(first.grow_to(20 * MB), Err(MemoryLimitReached::Key(16 * MB)));
+        assert_eq!(first.grow_to(15 * MB), Ok(()));
+        assert_eq!(second.grow_to(2 * MB), Err(MemoryLimitReached::Key(16 * MB)));
+        drop(first);
+        assert_eq!(second.grow_to(20 * MB), Ok(()));
+    }
+
     #[test]
     fn allowance_grows_with_a_body_of_unknown_length() {
         let (budget, one) = (held(), key(1));
@@ -445,7 +483,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_kept_of_requests_is_counted() {
-        let budget = MemoryBudget::new(MemoryLimits { total: 8 * MB, per_key: 4 * MB, min: 0 });
+        let budget = MemoryBudget::new(MemoryLimits::new(8 * MB, 4 * MB, 0));
         let key = KeyId::from_bits(1);
         assert!(budget.acquire_kept_bytes(&key, STEP - 1).await.unwrap().is_none());
         let mut kept = budget.acquire_kept_bytes(&key, 3 * MB).await.unwrap().unwrap();
@@ -460,7 +498,7 @@ mod tests {
 
     #[test]
     fn first_body_fits_even_with_tiny_bounds() {
-        let budget = MemoryBudget::new(MemoryLimits { total: 32 * MB, per_key: 32 * MB, min: 1 });
+        let budget = MemoryBudget::new(MemoryLimits::new(32 * MB, 32 * MB, 1));
         assert!(budget.try_acquire_bytes(&key(1), bytes(32 * MB)).is_ok());
         let mut allowance = budget.try_acquire_bytes(&key(1), bytes(30 * MB)).unwrap();
         assert_eq!(allowance.grow_to(32 * MB), Ok(()), "it is still the only one");

@@ -6,6 +6,7 @@ use crate::body_workers::{
     BodyWorkers, JobSize, LONG_BYTES, READ_MEMORY_FACTOR, TRANSLATION_MEMORY_FACTOR,
 };
 use crate::content_coding::ContentCoding;
+use crate::output_clock::OutputClock;
 use crate::response_source::{ResponseSource, SourceEvent};
 use baton_domain::id::KeyId;
 use baton_protocol::bedrock::EVENT_STREAM;
@@ -14,6 +15,8 @@ use baton_protocol::meter::{AnswerStart, MeterReading, SeparateUsage, UsageMeter
 use baton_protocol::translate;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// The answer's bytes cannot be read as its headers describe them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +71,7 @@ pub(crate) struct MeteredBody {
     plain_bytes: usize,
     /// Bytes for the client were lost, so nothing can be appended.
     has_gap: bool,
+    output_clock: OutputClock,
 }
 
 /// What the relay decompresses.
@@ -134,7 +138,14 @@ impl MeteredBody {
             transform,
             plain_bytes: 0,
             has_gap: false,
+            output_clock: OutputClock::default(),
         }
+    }
+
+    /// Returns how long the upstream has sent no output of its model since it was called at
+    /// `called_at`.
+    pub(crate) fn silence_since(&self, called_at: Instant) -> Duration {
+        self.output_clock.silence_since(called_at)
     }
 
     /// Sets the number of choices that a Chat request asked for.
@@ -310,6 +321,7 @@ impl MeteredBody {
             });
         }
         let transformed = self.transform_plain(plain)?;
+        self.output_clock.note_output(self.meter.output_chars());
         Ok(if self.decoding == Decoding::ForMeter { raw } else { transformed })
     }
 

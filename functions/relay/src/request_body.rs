@@ -272,11 +272,7 @@ mod tests {
     }
 
     fn allowance(bytes: usize) -> MemoryPermit {
-        let budget = MemoryBudget::new(MemoryLimits {
-            total: bytes.saturating_mul(4),
-            per_key: bytes,
-            min: 1,
-        });
+        let budget = MemoryBudget::new(MemoryLimits::new(bytes.saturating_mul(4), bytes, 1));
         let memory_request = MemoryRequest { bytes: 0, is_metered: true, concurrency: None };
         budget.try_acquire_bytes(&KeyId::from_bits(1), memory_request).unwrap()
     }

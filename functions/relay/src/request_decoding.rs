@@ -116,7 +116,7 @@ mod tests {
     const MB: usize = 1 << 20;
 
     fn allowance(bytes: usize) -> MemoryPermit {
-        let limits = MemoryLimits { total: bytes.saturating_mul(2), per_key: bytes, min: 1 };
+        let limits = MemoryLimits::new(bytes.saturating_mul(2), bytes, 1);
         let memory_request = MemoryRequest { bytes: 0, is_metered: true, concurrency: None };
         let budget = MemoryBudget::new(limits);
         budget.try_acquire_bytes(&KeyId::from_bits(1), memory_request).unwrap()
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn memory_of_other_requests_counts() {
-        let limits = MemoryLimits { total: 8 * MB, per_key: 4 * MB, min: 1 };
+        let limits = MemoryLimits::new(8 * MB, 4 * MB, 1);
         let (budget, key) = (MemoryBudget::new(limits), KeyId::from_bits(1));
         let acquire = |bytes| {
             let memory_request = MemoryRequest { bytes, is_metered: true, concurrency: None };

@@ -358,7 +358,7 @@ impl BufferFailure {
             Self::Incomplete {
                 cause: IncompleteCause::IdleTimeout | IncompleteCause::DeadlinePassed,
                 ..
-            } => AttemptError::Timeout,
+            } => AttemptError::Timeout { is_called: true },
             Self::BadForm(ResponseFormError::NotAnObject) if is_unreadable => {
                 AttemptError::UnusableResponse { reason: DAMAGED, reading }
             }

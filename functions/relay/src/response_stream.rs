@@ -134,6 +134,7 @@ impl RelayState {
             let (closing_bytes, end_event) = finish_decoding(reader, &mut metered_body, end_event).await;
             yield Ok(closing_bytes.into());
             let mid_event = metered_body.is_mid_event();
+            let silence = metered_body.silence_since(pending_usage.called_at);
             let (reading, mut transform) = metered_body.finish(pending_usage.model_call.body_bytes);
             let has_ended = is_stream && !has_gap && transform.client_has_end(reading.has_reported_end);
             let end_error = error_at_end(&end_event, has_ended, reports_end);
@@ -144,7 +145,10 @@ impl RelayState {
             }
             let is_faulty = end_error.is_some() || transform.has_untranslatable_event();
             let outcome = decide_outcome(&end_event, &reading, is_faulty, remaining);
-            let request_end = RequestEnd { outcome, reading: Some(reading) };
+            let mut request_end = RequestEnd::new(outcome, Some(reading));
+            if is_cut_by_relay(&end_event) {
+                request_end = request_end.cut_after(silence);
+            }
             // Boxed, so that a waiting stream does not hold memory for its end.
             Box::pin(self.settle_before_end(pending_usage, request_end)).await;
             if end_error.is_some() && !can_append_event {
@@ -374,6 +378,17 @@ fn error_at_end(end_event: &SourceEvent, has_ended: bool, reports_end: bool) -> 
         | SourceEvent::Aborted
         | SourceEvent::KeepAliveDue
         | SourceEvent::Chunk(_) => None,
+    }
+}
+
+/// Returns whether Baton ended the answer, and not the upstream.
+fn is_cut_by_relay(end_event: &SourceEvent) -> bool {
+    match end_event {
+        SourceEvent::Aborted | SourceEvent::ShuttingDown | SourceEvent::TimedOut => true,
+        SourceEvent::End
+        | SourceEvent::ConnectionLost(_)
+        | SourceEvent::KeepAliveDue
+        | SourceEvent::Chunk(_) => false,
     }
 }
 

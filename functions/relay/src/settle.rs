@@ -4,18 +4,20 @@
 use crate::RelayState;
 use crate::account_selection::ConcurrencySlot;
 use crate::model_call::{Metering, ModelCall};
+use crate::output_clock::is_hidden_work;
 use baton_domain::id::AccountId;
 use baton_domain::price::PriceTable;
 use baton_domain::record::{RequestOutcome, TriedAccount, UsageRecord, VERSION};
 use baton_domain::sold_price::Seller;
 use baton_domain::usage::{MODEL_CHARS_MAX, clean_text};
-use baton_protocol::meter::MeterReading;
+use baton_protocol::meter::{AnswerEnd, MeterReading};
 use baton_runtime::signed_record;
 use jiff::Timestamp;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
 /// The longest time for one call to the queue or the store.
@@ -46,18 +48,43 @@ pub(crate) struct PendingUsage {
     /// The status that the client gets.
     pub(crate) status: u16,
     pub(crate) first_byte_at: Option<Timestamp>,
+    /// When the attempt began.
+    pub(crate) called_at: Instant,
 }
 
 /// How a request ended, and what the usage meter read.
 pub(crate) struct RequestEnd {
     pub(crate) outcome: RequestOutcome,
     pub(crate) reading: Option<MeterReading>,
+    /// Whether Baton cut the answer after the upstream had worked for long without any output.
+    pub(crate) is_cut_in_silence: bool,
 }
 
 impl RequestEnd {
+    pub(crate) fn new(outcome: RequestOutcome, reading: Option<MeterReading>) -> Self {
+        Self { outcome, reading, is_cut_in_silence: false }
+    }
+
+    /// Notes that Baton cut the answer after the upstream had sent no output for `silence`. An
+    /// answer whose end or final usage came before that has the usage that it reports.
+    pub(crate) fn cut_after(mut self, silence: Duration) -> Self {
+        let has_usage = self
+            .reading
+            .as_ref()
+            .is_some_and(|read| read.end != AnswerEnd::Truncated || !read.usage.estimated);
+        self.is_cut_in_silence = is_hidden_work(silence) && !has_usage;
+        self
+    }
+
+    /// Returns whether the visible part of the answer does not show what the upstream bills, so that
+    /// the highest cost counts.
+    fn hides_usage(&self) -> bool {
+        self.is_cut_in_silence || self.reading.as_ref().is_some_and(|read| read.hides_usage)
+    }
+
     /// The request ended without an answer to read: no answer came, or an error.
     pub(crate) fn without_answer(outcome: RequestOutcome) -> Self {
-        Self { outcome, reading: None }
+        Self::new(outcome, None)
     }
 }
 
@@ -294,8 +321,7 @@ impl RelayState {
         let is_over = permitted_cost.is_some_and(|most| cost.amount > most);
         // If the upstream hides its usage, the highest cost counts, so that hiding is never
         // cheaper.
-        let hides_usage = reading.is_some_and(|reading| reading.hides_usage);
-        let is_unknown = hides_usage && model_call.reserved_cost.has_money_limit;
+        let is_unknown = request_end.hides_usage() && model_call.reserved_cost.has_money_limit;
         let is_capped = is_over || reading.is_some_and(|reading| reading.has_excessive_count);
         if (is_over || is_unknown)
             && let Some(max_cost) = permitted_cost
@@ -339,5 +365,39 @@ impl RelayState {
             reserved_usd: model_call.reserved_cost.reserved_usd,
             reserved_shared_limits: model_call.reserved_cost.shared_limits.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use baton_protocol::meter::UsageMeter;
+
+    fn reading(events: &str) -> MeterReading {
+        let mut meter = UsageMeter::for_stream();
+        meter.observe(events.as_bytes());
+        meter.finish(1_000)
+    }
+
+    #[test]
+    fn answer_that_was_cut_while_the_model_thought_hides_its_usage() {
+        let start = r#"data: {"type":"message_start","message":{"usage":{"input_tokens":5,"output_tokens":1}}}"#;
+        let start = format!("event: message_start\n{start}\n\n");
+        let usage = r#"data: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":9}}"#;
+        let usage = format!("{start}event: message_delta\n{usage}\n\n");
+        let end = format!("{usage}event: message_stop\ndata: {{\"type\":\"message_stop\"}}\n\n");
+        let hides = |events: &str, seconds| {
+            let end = RequestEnd::new(RequestOutcome::ClientDisconnected, Some(reading(events)));
+            end.cut_after(Duration::from_secs(seconds)).hides_usage()
+        };
+        assert!(hides(&start, 11));
+        assert!(!hides(&start, 10), "it was not silent for long");
+        assert!(hides("", 11), "nothing came");
+        assert!(!hides(&usage, 11), "its usage is known");
+        assert!(!hides(&end, 11), "it is complete");
+        let unanswered = RequestEnd::without_answer(RequestOutcome::UpstreamError);
+        assert!(!unanswered.hides_usage(), "the upstream cut it, or gave an error");
+        let unanswered = RequestEnd::without_answer(RequestOutcome::UpstreamError);
+        assert!(unanswered.cut_after(Duration::from_secs(11)).hides_usage());
     }
 }

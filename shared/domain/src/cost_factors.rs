@@ -3,12 +3,13 @@
 //! `protocol::cost_scan` derives the factors from the bytes of the request. The prices are in `price`.
 
 use crate::account::Provider;
-use crate::model_capabilities::ModelCapabilities;
+use crate::model_capabilities::{ModelCapabilities, OutputBoundFields};
 use crate::model_catalog;
 use crate::money::PicoUsd;
 use crate::price::{ModelPrice, PriceTable, ServiceTier, TokenRates, UsageCost};
 use crate::sold_price::SoldPrices;
 use crate::usage::clean_text;
+use crate::vendor::Vendor;
 use jiff::Timestamp;
 
 /// The length of an answer that each model can write, in tokens. That of most models is shorter
@@ -29,6 +30,7 @@ const BYTES_PER_TOKEN_EXPECTED: u64 = 4;
 
 /// The properties of a request that decide its highest cost.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct CostFactors {
     /// The bytes of the body that can become prompt tokens. A tokenizer makes at most one token of
     /// each byte, and hostile text comes close to that.
@@ -38,6 +40,13 @@ pub struct CostFactors {
     pub prompt_tokens: u64,
     /// The most tokens that one answer can have; `None` means the model's maximum.
     pub output_tokens: Option<u64>,
+    /// The fields of a Chat request that give `output_tokens`.
+    pub chat_bound: ChatBound,
+    /// Whether a Chat request bounds its thinking with `thinking_budget`.
+    pub has_thinking_budget: bool,
+    /// Whether the upstream bills thinking, up to the model's longest answer, in addition to
+    /// `output_tokens`.
+    pub thinks_beyond_bound: bool,
     /// Whether a further pass can answer with the model's maximum in spite of `output_tokens`.
     pub has_unbounded_pass: bool,
     /// Tokens of thinking in addition to the model's longest answer, if `output_tokens` is `None`.
@@ -54,6 +63,8 @@ pub struct CostFactors {
     pub is_fast: bool,
     /// The tier that the request asks for, if it can cost more than the usual one.
     pub tier: Option<ServiceTier>,
+    /// Whether the request leaves the tier to the settings of the upstream's project.
+    pub uses_project_tier: bool,
     /// Whether the prompt can be written to the cache for an hour.
     pub caches_for_an_hour: bool,
     /// Other models that the body names: fallbacks and advisors.
@@ -63,6 +74,20 @@ pub struct CostFactors {
     pub reads_beyond_body: Option<UnboundedField>,
     /// The first field that has no limit or no price.
     pub unbounded: Option<UnboundedField>,
+}
+
+/// The fields of a Chat request that bound its answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ChatBound {
+    /// None, or the request is not one of Chat Completions.
+    #[default]
+    None,
+    /// `max_tokens`.
+    MaxTokens,
+    /// `max_completion_tokens`.
+    MaxCompletionTokens,
+    /// Both fields.
+    Both,
 }
 
 /// A field that makes a request's highest cost unknown, with advice. Both are shown to the client.
@@ -88,8 +113,31 @@ impl std::fmt::Display for UnboundedField {
 impl CostFactors {
     /// The most output tokens of one pass of a model whose longest answer has `longest` tokens.
     fn output(&self, longest: u64) -> u64 {
-        let own = self.output_tokens.unwrap_or(longest.saturating_add(self.thinking_tokens));
+        let own = match self.output_tokens {
+            Some(tokens) if self.thinks_beyond_bound => tokens.saturating_add(longest),
+            Some(tokens) => tokens,
+            None => longest.saturating_add(self.thinking_tokens),
+        };
         if self.has_unbounded_pass { own.max(longest) } else { own }
+    }
+
+    /// These factors at an upstream that reads `bounds` of a Chat request. A field that the
+    /// upstream does not read bounds nothing, so the model's longest answer counts.
+    #[must_use]
+    pub fn at_upstream(&self, bounds: OutputBoundFields) -> Self {
+        use ChatBound::{Both, MaxCompletionTokens, MaxTokens, None as Unbounded};
+        use OutputBoundFields as Reads;
+        let (is_read, thinks_beyond_bound) = match (self.chat_bound, bounds) {
+            (Unbounded, _) | (_, Reads::Either) | (Both | MaxTokens, Reads::MaxTokens) => {
+                (true, self.thinks_beyond_bound)
+            }
+            (Both | MaxCompletionTokens, Reads::MaxCompletionTokens) => (true, false),
+            (MaxCompletionTokens, Reads::MaxTokens | Reads::AnswerAndThinking) => (false, false),
+            (MaxTokens, Reads::MaxCompletionTokens)
+            | (Both | MaxTokens, Reads::AnswerAndThinking) => (true, !self.has_thinking_budget),
+        };
+        let output_tokens = self.output_tokens.filter(|_| is_read);
+        Self { output_tokens, thinks_beyond_bound, ..self.clone() }
     }
 
     /// The most prompt tokens that the body can contain.
@@ -97,8 +145,22 @@ impl CostFactors {
         self.prompt_bytes.saturating_add(self.prompt_tokens).saturating_add(HIDDEN_TOKENS)
     }
 
-    /// The highest cost of all passes at a model's price, without searches.
-    fn cost_max(&self, price: &ModelPrice, model: &str) -> PicoUsd {
+    /// The tiers at which the upstream can serve the request, other than the usual one.
+    /// `has_projects` says whether the upstream has a setting for requests that name no tier.
+    fn tiers<'a>(
+        &'a self,
+        price: &'a ModelPrice,
+        has_projects: bool,
+    ) -> impl Iterator<Item = ServiceTier> + 'a {
+        let of_project = price.tiers.iter().map(|listed| listed.tier);
+        let of_project = of_project
+            .filter(move |_| has_projects && self.uses_project_tier && self.tier.is_none());
+        self.tier.into_iter().chain(of_project.filter(|tier| tier.is_faster()))
+    }
+
+    /// The highest cost of all passes at a model's price, without searches. `has_projects` is as
+    /// for [`Self::tiers`].
+    fn cost_max(&self, price: &ModelPrice, model: &str, has_projects: bool) -> PicoUsd {
         let context = price.context_tokens;
         let output = self.output(longest_answer(price, model));
         let iterations = self.iterations.max(1);
@@ -112,7 +174,7 @@ impl CostFactors {
         prompt = prompt.min(context.unwrap_or(u64::MAX));
         let mut rates = price.highest_rates(self.is_fast, prompt);
         let mut factor = (1, 1);
-        if let Some(tier) = self.tier {
+        for tier in self.tiers(price, has_projects) {
             let of_tier = price.highest_tier_rates(tier, model, prompt);
             rates = rates.higher_of(of_tier.0);
             factor = of_tier.1;
@@ -158,9 +220,14 @@ impl SoldPrices<'_> {
         model: &str,
         at: Timestamp,
     ) -> UsageCost {
+        // A project's settings choose the tier of a request without `service_tier` or with `auto`
+        // (developers.openai.com, "Priority processing"; learn.microsoft.com, "Priority
+        // processing", 2026-11).
+        let has_projects = matches!(self.vendor, Some(Vendor::Openai | Vendor::Azure));
         let amounts = cost_factors.all_models(model).map(|model| {
             let price = self.price_or_guess(model, at).0;
-            cost_factors.cost_max(&price, model) + self.fees(&price, cost_factors.searches)
+            cost_factors.cost_max(&price, model, has_projects)
+                + self.fees(&price, cost_factors.searches)
         });
         let amount = amounts.max().unwrap_or_default();
         let (price, is_priced) = self.price_or_guess(model, at);
@@ -288,6 +355,60 @@ mod tests {
         assert_eq!(factors.output(128_000), 1_000, "it is part of the request's own bound");
         let factors = CostFactors { output_tokens: None, ..factors };
         assert_eq!(factors.output(128_000), 129_000);
+    }
+
+    /// A bound that the upstream ignores is none (earendil-works/pi#8018).
+    #[test]
+    fn only_fields_that_the_upstream_reads_bound_the_answer() {
+        use OutputBoundFields as Reads;
+        let longest = 393_216;
+        let check = |chat_bound, has_thinking_budget, expected: [u64; 4]| {
+            let factors = CostFactors { chat_bound, has_thinking_budget, ..demand() };
+            let reads = [
+                Reads::Either,
+                Reads::MaxTokens,
+                Reads::MaxCompletionTokens,
+                Reads::AnswerAndThinking,
+            ];
+            let found = reads.map(|reads| factors.at_upstream(reads).output(longest));
+            assert_eq!(found, expected, "{chat_bound:?} {has_thinking_budget}");
+        };
+        let beyond = longest + 1_000;
+        check(ChatBound::None, false, [1_000; 4]);
+        check(ChatBound::MaxTokens, false, [1_000, 1_000, beyond, beyond]);
+        check(ChatBound::MaxTokens, true, [1_000; 4]);
+        check(ChatBound::MaxCompletionTokens, false, [1_000, longest, 1_000, longest]);
+        check(ChatBound::MaxCompletionTokens, true, [1_000, longest, 1_000, longest]);
+        check(ChatBound::Both, false, [1_000, 1_000, 1_000, beyond]);
+        check(ChatBound::Both, true, [1_000; 4]);
+        let fallback = CostFactors { has_unbounded_pass: true, ..demand() };
+        assert_eq!(fallback.at_upstream(Reads::MaxTokens).output(longest), longest);
+    }
+
+    /// A project of OpenAI or Azure can have a more expensive tier as its default.
+    #[test]
+    fn request_without_a_tier_is_reserved_at_the_highest_tier_of_a_project() {
+        let table = PriceTable::builtin();
+        let amount = |vendor, cost_factors: &CostFactors, model: &str| {
+            let sold = SoldPrices { vendor, ..table.usual() };
+            sold.highest_cost(cost_factors, model, at()).amount
+        };
+        let open = CostFactors { uses_project_tier: true, ..demand() };
+        let priority = CostFactors { tier: Some(ServiceTier::Priority), ..demand() };
+        let (openai, azure) = (Some(Vendor::Openai), Some(Vendor::Azure));
+        let model = "gpt-5.2";
+        assert!(amount(openai, &open, model) > amount(openai, &demand(), model));
+        assert!(amount(openai, &open, model) >= amount(openai, &priority, model));
+        assert!(amount(azure, &open, model) >= amount(azure, &demand(), model));
+        for vendor in [None, Some(Vendor::Groq), Some(Vendor::Anthropic)] {
+            assert_eq!(
+                amount(vendor, &open, model),
+                amount(vendor, &demand(), model),
+                "{vendor:?}"
+            );
+        }
+        let without = "gpt-4o-audio-preview";
+        assert_eq!(amount(openai, &open, without), amount(openai, &demand(), without));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! make the request fit are suggested to the client.
 
 use crate::cost_factors::CostFactors;
+use crate::model_capabilities::OutputBoundFields;
 use crate::money::PicoUsd;
 use crate::protocol::ClientProtocol;
 
@@ -40,9 +41,12 @@ impl CostReduction {
     pub fn apply(self, cost_factors: &CostFactors) -> CostFactors {
         let cost_factors = cost_factors.clone();
         match self {
-            Self::ShorterAnswer => {
-                CostFactors { output_tokens: Some(1), thinking_tokens: 0, ..cost_factors }
-            }
+            Self::ShorterAnswer => CostFactors {
+                output_tokens: Some(1),
+                thinking_tokens: 0,
+                thinks_beyond_bound: false,
+                ..cost_factors
+            },
             Self::ShorterPrompt => CostFactors { prompt_bytes: 0, ..cost_factors },
             Self::TextOnly => CostFactors { prompt_tokens: 0, ..cost_factors },
             Self::OneChoice => CostFactors { choices: 1, ..cost_factors },
@@ -59,18 +63,23 @@ impl CostReduction {
     }
 
     /// The reduction in the field names of `protocol`, for a client whose original cost factors are
-    /// `own`.
-    fn describe(self, protocol: ClientProtocol, own: &CostFactors) -> String {
+    /// `own`. `chat_fields` are the fields of a Chat request that bound the answer.
+    fn describe(
+        self,
+        protocol: ClientProtocol,
+        own: &CostFactors,
+        chat_fields: &'static str,
+    ) -> String {
         match self {
             Self::ShorterAnswer => {
                 let field = match protocol {
-                    ClientProtocol::OpenaiChat => "max_completion_tokens",
-                    ClientProtocol::OpenaiResponses => "max_output_tokens",
+                    ClientProtocol::OpenaiChat => chat_fields,
+                    ClientProtocol::OpenaiResponses => "`max_output_tokens`",
                     ClientProtocol::AnthropicMessages | ClientProtocol::BedrockInvokeModel => {
-                        "max_tokens"
+                        "`max_tokens`"
                     }
                 };
-                format!("a smaller `{field}`")
+                format!("a smaller {field}")
             }
             Self::ShorterPrompt => "a shorter prompt".to_owned(),
             Self::TextOnly => "fewer images, files and built-in tools".to_owned(),
@@ -99,9 +108,47 @@ pub struct ReducedCosts {
     pub alone: [PicoUsd; CostReduction::ALL.len()],
     /// After all reductions.
     pub combined: PicoUsd,
+    chat_fields: ChatBoundFields,
+}
+
+/// The fields that bound the answer of a Chat request at each of the upstreams that can get it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct ChatBoundFields {
+    needs_max_tokens: bool,
+    needs_max_completion_tokens: bool,
+    needs_thinking_budget: bool,
+}
+
+impl ChatBoundFields {
+    fn add(&mut self, bounds: OutputBoundFields) {
+        match bounds {
+            OutputBoundFields::Either => {}
+            OutputBoundFields::MaxTokens => self.needs_max_tokens = true,
+            OutputBoundFields::MaxCompletionTokens => self.needs_max_completion_tokens = true,
+            OutputBoundFields::AnswerAndThinking => {
+                (self.needs_max_tokens, self.needs_thinking_budget) = (true, true);
+            }
+        }
+    }
+
+    fn names(self) -> &'static str {
+        let Self { needs_max_tokens, needs_max_completion_tokens, needs_thinking_budget } = self;
+        match (needs_max_tokens, needs_max_completion_tokens, needs_thinking_budget) {
+            (_, true, true) => "`max_tokens`, `max_completion_tokens` and `thinking_budget`",
+            (_, false, true) => "`max_tokens` and `thinking_budget`",
+            (true, true, false) => "`max_tokens` and `max_completion_tokens`",
+            (true, false, false) => "`max_tokens`",
+            (false, _, false) => "`max_completion_tokens`",
+        }
+    }
 }
 
 impl ReducedCosts {
+    /// Notes that an upstream which can get the request reads `bounds` of a Chat request.
+    pub fn note_bound_fields(&mut self, bounds: OutputBoundFields) {
+        self.chat_fields.add(bounds);
+    }
+
     /// Adds cost factors that the request can have, priced by `cost`. The most expensive ones
     /// count.
     pub fn add(&mut self, cost_factors: &CostFactors, cost: impl Fn(&CostFactors) -> PicoUsd) {
@@ -123,10 +170,11 @@ impl ReducedCosts {
         protocol: ClientProtocol,
         own: &CostFactors,
     ) -> Option<String> {
+        let chat_fields = self.chat_fields.names();
         let which = |holds: &dyn Fn(PicoUsd) -> bool| -> Vec<String> {
             let each = self.alone.iter().zip(CostReduction::ALL);
             let good = each.filter(|(cost, _)| holds(**cost));
-            good.map(|(_, reduction)| reduction.describe(protocol, own)).collect()
+            good.map(|(_, reduction)| reduction.describe(protocol, own, chat_fields)).collect()
         };
         let sufficient = which(&|cost| cost <= available);
         if !sufficient.is_empty() {
@@ -198,6 +246,31 @@ mod tests {
         });
         let images = CostFactors { prompt_tokens: 100_000, ..demand(10, 1) };
         assert_eq!(advice(&images, 10), "fewer images, files and built-in tools helps");
+    }
+
+    #[test]
+    fn suggested_field_is_one_that_the_upstreams_read() {
+        use OutputBoundFields::{AnswerAndThinking, Either, MaxCompletionTokens, MaxTokens};
+        for (upstreams, fields) in [
+            (&[][..], "`max_completion_tokens`"),
+            (&[Either], "`max_completion_tokens`"),
+            (&[MaxTokens], "`max_tokens`"),
+            (&[Either, MaxTokens], "`max_tokens`"),
+            (&[MaxCompletionTokens, Either], "`max_completion_tokens`"),
+            (&[MaxCompletionTokens, MaxTokens], "`max_tokens` and `max_completion_tokens`"),
+            (&[AnswerAndThinking], "`max_tokens` and `thinking_budget`"),
+        ] {
+            let mut costs = ReducedCosts::default();
+            for bounds in upstreams {
+                costs.note_bound_fields(*bounds);
+            }
+            let cost =
+                |factors: &CostFactors| PicoUsd::new(factors.output_tokens.unwrap_or(9).into());
+            costs.add(&demand(0, 9), cost);
+            let (needed, available) = (PicoUsd::new(9), PicoUsd::new(1));
+            let advice = costs.advice(needed, available, ClientProtocol::OpenaiChat, &demand(0, 9));
+            assert_eq!(advice.unwrap(), format!("a smaller {fields} helps"));
+        }
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct ModelCapabilities {
     pub output_tokens_max: Option<u64>,
     /// Whether Chat Completions must name the bound `max_completion_tokens`.
     pub names_completion_tokens: bool,
+    /// Which fields of a Chat request bound the output.
+    pub output_bound: OutputBoundFields,
     /// Which sampling parameters are accepted.
     pub sampling: Sampling,
     /// Whether stop sequences are accepted.
@@ -69,6 +71,22 @@ pub struct ModelCapabilities {
     pub thinking_parts: bool,
     /// Whether the Messages API can be asked to cache the prompt.
     pub prompt_caching: bool,
+}
+
+/// Which fields of a Chat request bound the output of a model, thinking included. An upstream that
+/// does not know a field often ignores it, and then writes as much as the model can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputBoundFields {
+    /// `max_tokens`. No source says that the upstream reads `max_completion_tokens`.
+    MaxTokens,
+    /// `max_tokens` or `max_completion_tokens`.
+    Either,
+    /// `max_completion_tokens`. `max_tokens` bounds only the answer, and `thinking_budget` bounds
+    /// the thinking before it.
+    MaxCompletionTokens,
+    /// None. `max_tokens` bounds only the answer, and `thinking_budget` bounds the thinking before
+    /// it.
+    AnswerAndThinking,
 }
 
 /// Which sampling parameters a model accepts.
@@ -322,6 +340,7 @@ impl ModelCapabilities {
         context_tokens: None,
         output_tokens_max: None,
         names_completion_tokens: false,
+        output_bound: OutputBoundFields::MaxTokens,
         sampling: Sampling::All,
         stop_sequences: true,
         logprobs: true,

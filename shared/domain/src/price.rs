@@ -96,6 +96,11 @@ impl ServiceTier {
         })
     }
 
+    /// Whether the tier is meant to be faster than the usual one, for a higher price.
+    pub(crate) fn is_faster(self) -> bool {
+        matches!(self, Self::Priority | Self::Ultrafast)
+    }
+
     /// The factor of the usual rates, where a price does not list the tier: OpenAI's usual one
     /// (developers.openai.com, "Pricing", 2026-11). Anthropic's priority tier is paid in advance,
     /// so its use is recorded at the usual rates.

@@ -19,7 +19,7 @@ pub use named_models::{MODEL_BYTES_MAX, NAMED_MODELS_MAX};
 pub use strict_json::SETTING_VALUES_MAX;
 
 use crate::json::{DEPTH_MAX, is_json_within};
-use baton_domain::cost_factors::{CostFactors, UnboundedField};
+use baton_domain::cost_factors::{ChatBound, CostFactors, UnboundedField};
 use baton_domain::protocol::UpstreamProtocol;
 use content_scan::ContentScanner;
 use known::{FieldKind, has_call_price};
@@ -115,6 +115,15 @@ pub fn read_cost_factors(
     }
 }
 
+/// The reason why a request for `model` has no cost bound, if each call of the model has a price in
+/// addition to the tokens of the request.
+pub fn find_call_price(model: &str) -> Option<UnboundedField> {
+    has_call_price(model).then(|| UnboundedField {
+        field: "model".to_owned(),
+        advice: "Baton does not know the price of a call of this model. Use another model.",
+    })
+}
+
 /// Finds out why a body was not read. If it is JSON and not too deep, it has a value that parsers
 /// disagree about.
 fn reason(body: &[u8], error: &serde_json::Error) -> CostScanError {
@@ -176,6 +185,16 @@ impl OutputBound {
         if let Self::Tokens(tokens) = self { Some(tokens) } else { None }
     }
 
+    /// Which of the fields gave a bound, if `self` is `max_tokens`.
+    fn chat_bound(self, max_completion_tokens: Self) -> ChatBound {
+        match (self, max_completion_tokens) {
+            (Self::Tokens(_), Self::Tokens(_)) => ChatBound::Both,
+            (Self::Tokens(_), _) => ChatBound::MaxTokens,
+            (_, Self::Tokens(_)) => ChatBound::MaxCompletionTokens,
+            _ => ChatBound::None,
+        }
+    }
+
     /// The larger of two fields, for an upstream that reads one of them.
     fn larger_of(self, other: Self) -> Option<u64> {
         match (self, other) {
@@ -193,6 +212,7 @@ impl CostScan {
             choices: 1,
             iterations: 1,
             caches_for_an_hour: body_protocol != UpstreamProtocol::Messages,
+            uses_project_tier: body_protocol != UpstreamProtocol::Messages,
             ..CostFactors::default()
         };
         Self {
@@ -268,10 +288,15 @@ impl CostScan {
         }
         cost_factors.models = self.models.names;
         cost_factors.output_tokens = match self.body_protocol {
-            // A vendor that speaks OpenAI's protocol reads one of the two.
+            // A vendor that speaks OpenAI's protocol reads one of the two, or only one is known to it
+            // (`CostFactors::at_upstream`).
             UpstreamProtocol::Chat => self.max_tokens.larger_of(self.max_completion_tokens),
             UpstreamProtocol::Messages | UpstreamProtocol::Responses => self.max_tokens.tokens(),
         };
+        if self.body_protocol == UpstreamProtocol::Chat && cost_factors.output_tokens.is_some() {
+            cost_factors.chat_bound = self.max_tokens.chat_bound(self.max_completion_tokens);
+        }
+        cost_factors.has_thinking_budget = self.thinking_budget.is_some();
         if let Some(tokens) = cost_factors.output_tokens.as_mut() {
             *tokens = self.fallback_tokens.max(*tokens);
         }
@@ -279,9 +304,9 @@ impl CostScan {
         // interleaved thinking allows. No source says the same of vendors that copied the field.
         let budget = self.thinking_tokens.saturating_add(self.thinking_budget.unwrap_or_default());
         if self.body_protocol != UpstreamProtocol::Messages && budget > 0 {
-            match cost_factors.output_tokens.as_mut() {
-                Some(tokens) => *tokens = tokens.saturating_add(budget),
-                None => cost_factors.thinking_tokens = budget,
+            cost_factors.thinking_tokens = budget;
+            if let Some(tokens) = cost_factors.output_tokens.as_mut() {
+                *tokens = tokens.saturating_add(budget);
             }
         } else if let Some(tokens) = cost_factors.output_tokens.as_mut()
             && budget >= *tokens

@@ -12,6 +12,7 @@ use crate::json::{DEPTH_MAX, JsonDocument, JsonValue};
 use crate::translate::{STATE_PREFIX, sanitize_id};
 use baton_domain::model_capabilities::ModelCapabilities;
 use baton_domain::protocol::UpstreamProtocol;
+use baton_domain::usage::clean_text;
 use chat_history::ChatHistory;
 use memchr::memmem;
 use std::ops::Range;
@@ -30,42 +31,63 @@ pub fn may_have_foreign_state(
     }
 }
 
+/// A request refers to an item that only Baton's translation named, so no upstream has it. The text
+/// is for the client.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "input[{index}]: no upstream has stored the item `{id}`, because it was translated from another \
+     API. Send the item itself, not a reference to it."
+)]
+pub struct ForeignReference {
+    index: usize,
+    id: String,
+}
+
 /// The body without foreign state, or `None` if it has none.
+///
+/// # Errors
+/// [`ForeignReference`]
 pub fn remove_foreign_state(
     body: &[u8],
     upstream: UpstreamProtocol,
     capabilities: &ModelCapabilities,
-) -> Option<Vec<u8>> {
+) -> Result<Option<Vec<u8>>, ForeignReference> {
     if !may_have_foreign_state(body, upstream, capabilities) {
-        return None;
+        return Ok(None);
     }
-    let document = JsonDocument::parse(body, DEPTH_MAX).ok()?;
+    let Ok(document) = JsonDocument::parse(body, DEPTH_MAX) else { return Ok(None) };
     let root = document.root();
     let list = match upstream {
-        UpstreamProtocol::Messages | UpstreamProtocol::Chat => root.field("messages")?,
-        UpstreamProtocol::Responses => root.field("input")?,
+        UpstreamProtocol::Messages | UpstreamProtocol::Chat => root.field("messages"),
+        UpstreamProtocol::Responses => root.field("input"),
+    };
+    let Some((list, items)) = list.and_then(|list| Some((list, list.items()?))) else {
+        return Ok(None);
     };
     let mut edits = Vec::new();
     let kept: Vec<FilteredElement<'_>> = match upstream {
         UpstreamProtocol::Messages => {
-            let (kept, has_lost_thinking) = keep_messages(list);
+            let (kept, has_lost_thinking) = keep_messages(items);
             if has_lost_thinking {
                 edits.extend(disabled_thinking(root, body));
             }
             kept
         }
-        UpstreamProtocol::Responses => list.items()?.map(keep_item).collect(),
+        UpstreamProtocol::Responses => items
+            .enumerate()
+            .map(|(index, item)| keep_item(index, item))
+            .collect::<Result<_, _>>()?,
         UpstreamProtocol::Chat => {
             let history = ChatHistory::new(root, capabilities);
-            list.items()?.map(|message| history.keep_message(message)).collect()
+            items.map(|message| history.keep_message(message)).collect()
         }
     };
     let is_changed = kept.iter().any(|element| !matches!(element, FilteredElement::Same(_)));
     if !is_changed {
-        return None;
+        return Ok(None);
     }
     edits.push((find_span(body, list.raw()), join_list(&kept)));
-    Some(apply_edits(body, edits))
+    Ok(Some(apply_edits(body, edits)))
 }
 
 /// An element of a list.
@@ -128,10 +150,12 @@ fn may_have_foreign_blocks(body: &[u8]) -> bool {
 
 /// Keeps what a signing upstream accepts of the messages. Also returns whether the last answer that
 /// called tools has lost its thinking.
-fn keep_messages(list: JsonValue<'_>) -> (Vec<FilteredElement<'_>>, bool) {
+fn keep_messages<'a>(
+    messages: impl Iterator<Item = JsonValue<'a>>,
+) -> (Vec<FilteredElement<'a>>, bool) {
     let mut has_lost_thinking = false;
     let mut kept = Vec::new();
-    for message in list.items().into_iter().flatten() {
+    for message in messages {
         let (element, is_unsigned_call) = keep_message(message);
         if message.field_text("role").as_deref() == Some("assistant") {
             has_lost_thinking = is_unsigned_call;
@@ -226,8 +250,30 @@ fn is_baton_item_id(id: &str) -> bool {
     number.is_some_and(|number| !number.is_empty() && number.bytes().all(|it| it.is_ascii_digit()))
 }
 
-fn keep_item(item: JsonValue<'_>) -> FilteredElement<'_> {
-    let has_baton_id = item.field_text("id").is_some_and(|id| is_baton_item_id(&id));
+/// The characters of an item's id that an error repeats.
+const ID_SHOWN_CHARS: usize = 100;
+
+fn keep_item(index: usize, item: JsonValue<'_>) -> Result<FilteredElement<'_>, ForeignReference> {
+    let id = item.field_text("id").unwrap_or_default();
+    let has_baton_id = is_baton_item_id(&id);
+    if has_baton_id && is_reference(item) {
+        return Err(ForeignReference { index, id: clean_text(&id, ID_SHOWN_CHARS) });
+    }
+    Ok(keep_whole_item(item, has_baton_id))
+}
+
+/// Whether an item is only a reference to one that the upstream has stored. Its type can be left out
+/// (OpenAI's OpenAPI document, `ItemReferenceParam`, 2026-11).
+fn is_reference(item: JsonValue<'_>) -> bool {
+    match item.field_text("type").as_deref() {
+        Some(kind) => kind == "item_reference",
+        None => {
+            item.fields().into_iter().flatten().all(|(name, _)| matches!(&*name, "id" | "type"))
+        }
+    }
+}
+
+fn keep_whole_item(item: JsonValue<'_>, has_baton_id: bool) -> FilteredElement<'_> {
     if item.field_text("type").as_deref() == Some("reasoning") {
         let sealed = item.field_text("encrypted_content").unwrap_or_default();
         let is_baton_state = sealed.starts_with(STATE_PREFIX)
@@ -258,7 +304,8 @@ mod tests {
             body.to_string().as_bytes(),
             upstream,
             &ModelCapabilities::UNKNOWN,
-        )?;
+        );
+        let changed = changed.unwrap()?;
         Some(serde_json::from_slice(&changed).unwrap())
     }
 
@@ -282,9 +329,10 @@ mod tests {
             let cleaned = cleaned(&body, UpstreamProtocol::Messages).unwrap();
             let blocks = &cleaned["messages"][1]["content"];
             assert_eq!(blocks.as_array().unwrap().len(), 1);
-            assert_eq!(blocks[0]["id"], "functions_Bash_0");
+            let call_id = blocks[0]["id"].as_str().unwrap();
+            assert!(call_id.starts_with("functions_Bash_0_"), "{call_id}");
             assert_eq!(blocks[0]["input"], body["messages"][1]["content"][1]["input"]);
-            assert_eq!(cleaned["messages"][2]["content"][0]["tool_use_id"], "functions_Bash_0");
+            assert_eq!(cleaned["messages"][2]["content"][0]["tool_use_id"], call_id);
             assert_eq!(cleaned["thinking"], json!({"type": "disabled"}));
         }
     }
@@ -299,9 +347,34 @@ mod tests {
             for upstream in [UpstreamProtocol::Messages, UpstreamProtocol::Responses] {
                 let unknown = &ModelCapabilities::UNKNOWN;
                 let found = remove_foreign_state(broken.as_bytes(), upstream, unknown);
-                assert_eq!(found, None, "{broken}");
+                assert_eq!(found, Ok(None), "{broken}");
             }
         }
+    }
+
+    /// The id is all that a reference has.
+    #[test]
+    fn reference_to_an_item_that_was_made_here_is_refused() {
+        let remove = |item: Value| {
+            let body = json!({"input": [{"role": "user", "content": "a"}, item]});
+            let unknown = &ModelCapabilities::UNKNOWN;
+            remove_foreign_state(body.to_string().as_bytes(), UpstreamProtocol::Responses, unknown)
+        };
+        for item in [
+            json!({"type": "item_reference", "id": "rs_chatcmpl-1_0"}),
+            json!({"id": "msg_a_1"}),
+            json!({"type": null, "id": "fc_a_12"}),
+        ] {
+            let error = remove(item.clone()).unwrap_err().to_string();
+            let id = item["id"].as_str().unwrap();
+            assert!(error.starts_with("input[1]: ") && error.contains(id), "{error}");
+        }
+        for item in [json!({"type": "item_reference", "id": "rs_68a1"}), json!({"id": "msg_68a2"})]
+        {
+            assert_eq!(remove(item), Ok(None));
+        }
+        let message = json!({"id": "msg_a_1", "role": "assistant", "content": "b"});
+        assert!(remove(message).unwrap().is_some());
     }
 
     #[test]

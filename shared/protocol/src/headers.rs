@@ -4,6 +4,10 @@
 //! Both directions are open lists: unknown headers pass, unless their name belongs to a kind that
 //! controls a server. The relay adds the account's credential and its own headers.
 
+mod response_headers;
+
+pub use response_headers::to_client;
+
 use baton_domain::relay_key::contains_key;
 use http::header::{AUTHORIZATION, CONNECTION};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -168,37 +172,6 @@ fn is_harmless(name: &str) -> bool {
 const OWNERS: [&str; 7] =
     ["organization", "organisation", "project", "workspace", "tenant", "subscription", "account"];
 
-/// Headers about the upstream's connection and web site: cookies, alternative addresses, rules for
-/// browsers, redirects, and ways to sign in.
-const NOT_CLIENT: [&str; 14] = [
-    "alt-svc",
-    "authentication-info",
-    "clear-site-data",
-    "content-location",
-    "content-security-policy",
-    "expect-ct",
-    "location",
-    "nel",
-    "refresh",
-    "report-to",
-    "set-cookie",
-    "set-cookie2",
-    "strict-transport-security",
-    "www-authenticate",
-];
-
-/// Prefixes of headers about the upstream's quota and its rules for browsers. The quota is shared,
-/// and a client would take it for its own. The upstream does not decide which web pages can read an
-/// answer.
-const NOT_CLIENT_PREFIXES: [&str; 6] = [
-    "anthropic-ratelimit-",
-    "anthropic-fast-",
-    "x-ratelimit-",
-    "access-control-",
-    "cross-origin-",
-    "public-key-pins",
-];
-
 /// Whether a header or a query parameter of this name, in lower case, selects the organization,
 /// project or workspace that pays. An upstream would refuse the account for a value that belongs to
 /// another key of the client.
@@ -237,16 +210,6 @@ pub fn add_beta(headers: &mut HeaderMap, beta: &'static str) {
     if !known.any(|value| value.split(',').any(|one| one.trim() == beta)) {
         headers.append(name, HeaderValue::from_static(beta));
     }
-}
-
-/// The response headers that pass to the client. Nothing is added.
-pub fn to_client(headers: &HeaderMap) -> HeaderMap {
-    let drops = |name: &str, _: &HeaderValue| {
-        NOT_CLIENT.contains(&name)
-            || names_owner(name)
-            || NOT_CLIENT_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-    };
-    filter_headers(headers, drops)
 }
 
 /// The headers that `drops` does not select and that do not belong to the connection alone.
@@ -517,47 +480,6 @@ mod tests {
         let bearer = format!("Bearer {key}");
         let all = headers(&[("x-custom", &key), ("x-other", &bearer), ("x-plain", "bt_plain")]);
         assert_eq!(names(&to_upstream(&all)), ["x-plain"]);
-    }
-
-    #[test]
-    fn response_headers_are_filtered_for_the_client() {
-        let all = headers(&[
-            ("content-type", "text/event-stream"),
-            ("request-id", "r"),
-            ("retry-after", "7"),
-            ("content-encoding", "gzip"),
-            ("x-should-retry", "false"),
-            ("cf-ray", "x"),
-            ("anthropic-organization-id", "o"),
-            ("set-cookie", "a=b"),
-            ("alt-svc", "h3"),
-            ("anthropic-ratelimit-requests-limit", "1"),
-            ("x-ratelimit-reset", "1"),
-            ("anthropic-ratelimit-unified-status", "allowed"),
-            ("anthropic-fast-limit", "1"),
-            ("openai-organization", "o"),
-            ("openai-project", "p"),
-            ("strict-transport-security", "max-age=1"),
-            ("access-control-allow-origin", "*"),
-            ("access-control-allow-credentials", "true"),
-            ("location", "/x"),
-            ("refresh", "0; url=/x"),
-            ("www-authenticate", "Bearer"),
-            ("clear-site-data", "*"),
-            ("content-security-policy", "x"),
-            ("connection", "close"),
-            ("transfer-encoding", "chunked"),
-            ("trailer", "x"),
-        ]);
-        let expect = [
-            "cf-ray",
-            "content-encoding",
-            "content-type",
-            "request-id",
-            "retry-after",
-            "x-should-retry",
-        ];
-        assert_eq!(names(&to_client(&all)), expect);
     }
 
     #[test]

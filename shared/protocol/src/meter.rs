@@ -191,6 +191,13 @@ impl UsageMeter {
         }
     }
 
+    /// The number of characters of output so far, with an estimate for images. A whole answer has
+    /// none before it was read.
+    pub fn output_chars(&self) -> u64 {
+        let output = self.state.output;
+        output.chars.saturating_add(output.images.saturating_mul(text_deltas::IMAGE_TOKENS))
+    }
+
     /// The first event of a stream so far.
     pub fn first_event(&self) -> &AnswerStart {
         &self.state.first

@@ -68,6 +68,7 @@ mod stream_translator;
 mod surrogates;
 
 pub use baton_domain::protocol::{ClientProtocol, UpstreamProtocol};
+pub use continuation::may_have_baton_state;
 pub(crate) use continuation::{FOREIGN_CALL, STATE_PREFIX};
 pub(crate) use fit::fit_call_id;
 pub(crate) use messages::sanitize_id;

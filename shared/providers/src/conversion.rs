@@ -6,6 +6,10 @@
 //! fields, event-stream frames instead of server-sent events). If neither differs, bytes pass
 //! unchanged.
 
+mod cost_variant;
+
+pub use cost_variant::{BodyVariant, CostVariant, DistinctBody, depends_on_model, distinct_bodies};
+
 use crate::headers::{add_messages_version, remove_messages_version};
 use crate::rules;
 use baton_domain::account::{Account, Provider};
@@ -18,7 +22,9 @@ use baton_protocol::bedrock::{
     messages_to_invoke_model,
 };
 use baton_protocol::envelope::{Envelope, StatedEffort, replace_model};
-use baton_protocol::foreign_state::{may_have_foreign_state, remove_foreign_state};
+use baton_protocol::foreign_state::{
+    ForeignReference, may_have_foreign_state, remove_foreign_state,
+};
 use baton_protocol::model_path::ModelIdError;
 use baton_protocol::translate::{
     PromptCaching, ProtocolPair, ResponseContext, TranslationError, TranslationOptions,
@@ -127,17 +133,19 @@ impl ConversionPlan {
     /// How the account would receive a request for `model`, as far as that decides its cost.
     pub fn cost_variant(self, account: &Account, model: &str) -> CostVariant {
         let model = self.upstream_model(account, model);
-        let translation = self.translation.map(|pair| (pair, self.client_framing, self.target));
-        CostVariant { translation, upstream_protocol: self.upstream_protocol, model }
+        let translation = self.translation.map(|pair| (pair, self.client_framing));
+        let body = BodyVariant::new(translation, self.upstream_protocol, self.target);
+        CostVariant { body, model }
     }
 
     /// The form in which the account would receive a request for `model`.
     pub fn request_form(self, account: &Account, model: &str) -> RequestForm {
-        RequestForm {
-            plan: self,
-            provider: account.provider,
-            variant: self.cost_variant(account, model),
-        }
+        // Lengths change the bound of an answer, not what can be expressed.
+        let plan = Self { target: self.target.without_lengths(), ..self };
+        let CostVariant { body, model } = plan.cost_variant(account, model);
+        let has_model_in_path = plan.upstream_framing == Framing::AwsEventStream;
+        let model_in_path = has_model_in_path.then_some(model);
+        RequestForm { plan, provider: account.provider, body, model_in_path }
     }
 
     /// Refuses a guardrail if the account cannot apply it. Without the guardrail, the client would
@@ -217,6 +225,14 @@ impl TargetCapabilities {
         let prompt_caching =
             if capabilities.prompt_caching { PromptCaching::Automatic } else { PromptCaching::Off };
         Self { capabilities, output_tokens_default: None, prompt_caching }
+    }
+}
+
+impl TargetCapabilities {
+    /// The capabilities without the lengths that only a translation reads.
+    fn without_lengths(self) -> Self {
+        let capabilities = ModelCapabilities { output_tokens_max: None, ..self.capabilities };
+        Self { capabilities, output_tokens_default: None, ..self }
     }
 }
 
@@ -352,7 +368,7 @@ impl ScannedConversion {
     pub fn convert(self) -> Result<ConvertedRequest, ConversionError> {
         let mut conversion = self.conversion;
         if self.may_have_foreign_state {
-            conversion.remove_foreign_state();
+            conversion.remove_foreign_state()?;
         }
         conversion.convert()
     }
@@ -424,10 +440,13 @@ impl RequestConversion {
     }
 
     /// Removes what the client got from another upstream and this one refuses.
-    fn remove_foreign_state(&mut self) {
+    ///
+    /// # Errors
+    /// [`ForeignReference`]
+    fn remove_foreign_state(&mut self) -> Result<(), ForeignReference> {
         let capabilities = &self.plan.target.capabilities;
         let protocol = self.plan.upstream_protocol;
-        if let Some(body) = remove_foreign_state(&self.body, protocol, capabilities) {
+        if let Some(body) = remove_foreign_state(&self.body, protocol, capabilities)? {
             self.body = body.into();
             let (_, span) = &mut self.client_model;
             if span.start < span.end
@@ -436,6 +455,7 @@ impl RequestConversion {
                 *span = envelope.model_span;
             }
         }
+        Ok(())
     }
 
     /// The body with the upstream's name for the model. All other bytes stay the same.
@@ -490,46 +510,15 @@ fn unframe_body(
     })
 }
 
-/// How an account would receive a request, as far as that decides its cost. Accounts with equal
-/// variants receive the same body, except for addresses and ids.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CostVariant {
-    translation: Option<(ProtocolPair, Framing, TargetCapabilities)>,
-    /// The protocol that the account's upstream reads.
-    pub upstream_protocol: UpstreamProtocol,
-    /// The upstream's name for the model.
-    pub model: String,
-}
-
 /// The form in which an account would receive a request. If a request cannot be converted to it, it
 /// cannot be for any account with an equal one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestForm {
     plan: ConversionPlan,
     provider: Provider,
-    variant: CostVariant,
-}
-
-impl CostVariant {
-    /// Returns a function that translates the client's `body` for `client_model`, or `None` if the
-    /// account gets the body without a translation. The function borrows nothing, so that a long
-    /// body can be translated on another thread.
-    pub fn translation(
-        &self,
-        identity: RequestIdentity,
-        body: &Bytes,
-        client_model: &str,
-        is_stream: bool,
-    ) -> Option<impl FnOnce() -> Result<Vec<u8>, ConversionError> + Send + 'static> {
-        let (pair, client_framing, target) = self.translation?;
-        let (body, client_model, model) =
-            (body.clone(), client_model.to_owned(), self.model.clone());
-        Some(move || {
-            let body = unframe_body(client_framing, &body, &client_model, is_stream)?;
-            let options = identity.translation_options(&model, target);
-            Ok(pair.translate_request(&body, &options)?.body)
-        })
-    }
+    body: BodyVariant,
+    /// The upstream's name for the model, if the path of the call contains it.
+    model_in_path: Option<String>,
 }
 
 impl From<BedrockBodyError> for ConversionError {
@@ -540,6 +529,12 @@ impl From<BedrockBodyError> for ConversionError {
             BedrockBodyError::NotAnObject | BedrockBodyError::NothingToCount => None,
         };
         Self { message: error.to_string(), error_code }
+    }
+}
+
+impl From<ForeignReference> for ConversionError {
+    fn from(error: ForeignReference) -> Self {
+        Self::new(error.to_string())
     }
 }
 

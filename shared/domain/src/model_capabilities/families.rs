@@ -12,11 +12,19 @@
 //! are not permitted"). Groq: janhq/jan#8136 ("property '`reasoning_content`' is unsupported").
 //! Cerebras: QwenLM/qwen-code#11045 and proxysoul/Empryo#209 (only `reasoning` is accepted). Google
 //! ignores them in messages (QwenLM/qwen-code#3304), as `DeepSeek` does.
+//!
+//! Fields that bound the output on Chat Completions, read 2026-11-29. `max_completion_tokens` is
+//! documented by OpenAI, Anthropic ("OpenAI SDK compatibility"), xAI (REST reference), Groq
+//! (groq-python), Cerebras (its Python SDK), `OpenRouter` (OpenAPI document) and Moonshot
+//! (platform.kimi.ai, "Chat"). `DeepSeek` ignores it (earendil-works/pi#8018, measured), and Mistral
+//! refuses it (voideditor/void#128). Alibaba: "API compatibility upgrades" of 2026-11-02 says that
+//! `max_tokens` does not always bound the thinking and that `max_completion_tokens` does.
+//! `SiliconFlow`: "Reasoning" says that `max_tokens` excludes the chain of thought.
 
 use super::EffortLevel::{High, Low, Max, Medium, Minimal, None as NoEffort, Xhigh};
 use super::{
     AcceptedHistoryFields, CallIds, ChatSupport, EffortLevels, MediaKinds, ModelCapabilities,
-    RequiredContinuation, Sampling, SystemMessages, ThinkingMode,
+    OutputBoundFields, RequiredContinuation, Sampling, SystemMessages, ThinkingMode,
 };
 
 const UNKNOWN: ModelCapabilities = ModelCapabilities::UNKNOWN;
@@ -49,6 +57,10 @@ pub(super) fn at_host(capabilities: ModelCapabilities, host: &str) -> ModelCapab
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name).to_ascii_lowercase();
     let is_at = |domain: &str| {
         name.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    let capabilities = match bound_fields_at(is_at) {
+        Some(output_bound) => ModelCapabilities { output_bound, ..capabilities },
+        None => capabilities,
     };
     if is_at("openai.com") {
         return ModelCapabilities {
@@ -106,6 +118,35 @@ pub(super) fn at_host(capabilities: ModelCapabilities, host: &str) -> ModelCapab
     capabilities
 }
 
+/// The fields that bound the output of every model at a host, if the host decides that. `is_at`
+/// returns whether the host belongs to a domain.
+fn bound_fields_at(is_at: impl Fn(&str) -> bool) -> Option<OutputBoundFields> {
+    use OutputBoundFields::{AnswerAndThinking, Either, MaxCompletionTokens, MaxTokens};
+    let is_at_any = |domains: &[&str]| domains.iter().any(|domain| is_at(domain));
+    let reads_both = [
+        "openai.com",
+        "openai.azure.com",
+        "openrouter.ai",
+        "groq.com",
+        "cerebras.ai",
+        "x.ai",
+        "anthropic.com",
+        "moonshot.ai",
+        "moonshot.cn",
+    ];
+    if is_at_any(&reads_both) {
+        Some(Either)
+    } else if is_at("aliyuncs.com") {
+        Some(MaxCompletionTokens)
+    } else if is_at_any(&["siliconflow.cn", "siliconflow.com"]) {
+        Some(AnswerAndThinking)
+    } else if is_at_any(&["deepseek.com", "mistral.ai"]) {
+        Some(MaxTokens)
+    } else {
+        None
+    }
+}
+
 /// A version number, as `4-7`, `4.7` and `5` name it.
 type Version = (u64, u64);
 
@@ -133,6 +174,7 @@ fn claude(name: &str) -> ModelCapabilities {
             _ if version < (4, 7) => Sampling::OneOf,
             _ => Sampling::None,
         },
+        output_bound: OutputBoundFields::Either,
         logprobs: false,
         efforts: match version {
             _ if version < (4, 6) => EffortLevels::EMPTY,
@@ -173,6 +215,7 @@ fn openai(name: &str) -> Option<ModelCapabilities> {
         return Some(ModelCapabilities { chat: ChatSupport::Nothing, ..UNKNOWN });
     }
     let plain = ModelCapabilities {
+        output_bound: OutputBoundFields::Either,
         efforts: EffortLevels::EMPTY,
         system_messages: SystemMessages::Anywhere,
         media: MediaKinds::IMAGES_AND_PDF,
@@ -399,6 +442,7 @@ fn xai(name: &str) -> Option<ModelCapabilities> {
             (4, 3..20) => EffortLevels::range(Low, High),
             _ => EffortLevels::EMPTY,
         },
+        output_bound: OutputBoundFields::Either,
         stop_sequences: is_plain,
         system_messages: SystemMessages::Anywhere,
         ..UNKNOWN

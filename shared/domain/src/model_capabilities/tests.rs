@@ -129,6 +129,41 @@ fn fields_of_answers_follow_from_the_host_or_the_plain_name() {
     }
 }
 
+/// Sources are at the top of `families`.
+#[test]
+fn fields_that_bound_the_output_follow_from_the_host_or_the_name() {
+    use OutputBoundFields::{AnswerAndThinking, Either, MaxCompletionTokens, MaxTokens};
+    for (model, host, fields) in [
+        ("deepseek-v4-pro", "api.deepseek.com", MaxTokens),
+        ("deepseek-v4-pro", "127.0.0.1:8000", MaxTokens),
+        ("gpt-5.5", "api.deepseek.com", MaxTokens),
+        ("mistral-large-latest", "api.mistral.ai", MaxTokens),
+        ("made-up", "localhost", MaxTokens),
+        ("glm-5", "api.z.ai", MaxTokens),
+        ("openai/gpt-oss-120b", "api.together.xyz", MaxTokens),
+        ("made-up", "notx.ai", MaxTokens),
+        ("made-up", "api.openai.com", Either),
+        ("my-deployment", "my.openai.azure.com", Either),
+        ("deepseek/deepseek-v4-pro", "openrouter.ai", Either),
+        ("openai/gpt-oss-120b", "api.groq.com", Either),
+        ("qwen-3.8-27b", "api.cerebras.ai", Either),
+        ("kimi-k2.6", "api.moonshot.ai", Either),
+        ("kimi-k2.6", "localhost", MaxTokens),
+        ("gpt-5.5", "localhost", Either),
+        ("openai/gpt-4o", "gateway.example", Either),
+        ("claude-opus-5-5", "gateway.example", Either),
+        ("grok-4.5", "gateway.example", Either),
+        ("qwen3.5-plus", "dashscope-intl.aliyuncs.com", MaxCompletionTokens),
+        ("deepseek-v4-pro", "dashscope.aliyuncs.com", MaxCompletionTokens),
+        ("Pro/zai-org/GLM-5", "api.siliconflow.cn", AnswerAndThinking),
+    ] {
+        let capabilities = ModelCapabilities::of(Provider::OpenaiCompatible, model, host);
+        assert_eq!(capabilities.output_bound, fields, "{model} {host}");
+        let names = capabilities.names_completion_tokens;
+        assert!(!names || fields != MaxTokens || host.contains("deepseek"), "{model} {host}");
+    }
+}
+
 #[test]
 fn media_of_open_models_follow_from_a_name_that_says_so() {
     for (model, host, images, pdf) in [

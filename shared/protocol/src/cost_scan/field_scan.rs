@@ -1,8 +1,9 @@
 //! The settings of a request that bound its answer, multiply it, or raise its price.
 
-use super::known::has_call_price;
 use super::named_models::{ModelSearch, add_nested};
-use super::{CostScan, CostScanError, OutputBound, UpstreamProtocol, parse_count, shown};
+use super::{
+    CostScan, CostScanError, OutputBound, UpstreamProtocol, find_call_price, parse_count, shown,
+};
 use baton_domain::price::ServiceTier;
 use serde::de::DeserializeSeed;
 use serde_json::Value;
@@ -96,16 +97,14 @@ const NO_NUMBER: &str = "The value must be a whole number.";
 
 /// Reads the requested model.
 fn read_model(scan: &mut CostScan, value: &Value) {
-    if value.as_str().is_some_and(has_call_price) {
-        scan.note_unbounded_field(
-            "model",
-            "Baton does not know the price of a call of this model. Use another model.",
-        );
+    if let Some(unbounded) = value.as_str().and_then(find_call_price) {
+        scan.note_unbounded_field(unbounded.field, unbounded.advice);
     }
 }
 
 /// Reads the tier. A more expensive one has listed rates, or costs a usual factor of the others.
 fn read_tier(scan: &mut CostScan, value: &Value) {
+    scan.cost_factors.uses_project_tier &= value == "auto";
     let tier = match value.as_str().and_then(ServiceTier::from_word) {
         Some(tier @ (ServiceTier::Priority | ServiceTier::Ultrafast)) => tier,
         Some(ServiceTier::Flex | ServiceTier::Batch) | None => {
@@ -115,7 +114,8 @@ fn read_tier(scan: &mut CostScan, value: &Value) {
     scan.cost_factors.tier = Some(tier);
 }
 
-/// Tiers that cost at most the list price. `auto` is the default of a request without the field.
+/// Tiers that cost at most the list price. `auto` is the default of a request without the field, and
+/// leaves the tier to the upstream's project.
 const TIERS: [&str; 6] = ["auto", "default", "standard", "standard_only", "flex", "batch"];
 
 fn read_word(scan: &mut CostScan, name: &str, value: &Value, known: &[&str]) {

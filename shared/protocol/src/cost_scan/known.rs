@@ -454,7 +454,9 @@ const TOOL_FIELDS: [&str; 41] = [
 
 /// Whether each call of a model has a price in addition to its tokens: OpenRouter's web search
 /// (`:online`), OpenAI's models that always search, Perplexity's models (a fee for each request by
-/// the size of the search) and Groq's systems that run tools (their pages of 2026-11).
+/// the size of the search), Groq's systems that run tools (their pages of 2026-11), and xAI's models
+/// that call 4 or 16 agents, each of which is billed (openrouter.ai, "Grok 4.20 Multi-Agent", and
+/// docs.apiyi.com, "Grok Multi-Agent Model Guide", 2026-11).
 pub(super) fn has_call_price(model: &str) -> bool {
     let model = model.to_ascii_lowercase();
     // A variant such as `:free` follows the name.
@@ -465,7 +467,8 @@ pub(super) fn has_call_price(model: &str) -> bool {
         || is_preset
         || matches!(name, "compound" | "compound-mini")
         || ["sonar", "pplx-", "compound-beta"].iter().any(|start| name.starts_with(start))
-        || ["-search-api", "-search-preview", "deep-research", "deepsearch", "-online"]
-            .iter()
-            .any(|word| name.contains(word))
+        || CALL_PRICE_WORDS.iter().any(|word| name.contains(word))
 }
+
+const CALL_PRICE_WORDS: [&str; 6] =
+    ["-search-api", "-search-preview", "deep-research", "deepsearch", "-online", "multi-agent"];

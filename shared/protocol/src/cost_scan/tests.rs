@@ -1,5 +1,6 @@
 //! Tables of the fields of each protocol and their effect on the cost.
 
+mod bounds;
 mod nested_fields;
 
 use super::UpstreamProtocol::{Chat, Messages, Responses};

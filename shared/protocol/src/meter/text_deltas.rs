@@ -28,7 +28,7 @@ pub(super) fn estimate_tokens(chars: u64) -> u64 {
 /// The estimated number of tokens in a generated image. Google bills 1,290 for one of 1024 by 1024
 /// (ai.google.dev, "Pricing", Gemini 2.5 Flash Image, read 2026-11), and OpenAI from 272 to 4,160
 /// by quality and size ("Image generation", 2026-11).
-const IMAGE_TOKENS: u64 = 1_290;
+pub(super) const IMAGE_TOKENS: u64 = 1_290;
 
 /// The output of a model in an event or in an answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use super::json_reader::{ObjectReader, parse_document, to_items, to_text};
 use crate::json::JsonValue;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use memchr::memmem;
 use serde::Serialize;
 use serde_json::Value;
 use std::borrow::Cow;
@@ -19,6 +20,22 @@ use std::collections::HashMap;
 
 /// How a state begins. No vendor's signature or encrypted content begins like this.
 pub(crate) const STATE_PREFIX: &str = "baton1_";
+
+/// Whether a body may contain a state that was written here, also with escaped letters. This is a
+/// scan of the body.
+pub fn may_have_baton_state(body: &[u8]) -> bool {
+    let is_escaped_letter = |at: usize| {
+        let digits = body.get(at + ESCAPE.len()..).and_then(|rest| rest.get(..2));
+        let code = digits.and_then(|digits| std::str::from_utf8(digits).ok());
+        let code = code.and_then(|code| u8::from_str_radix(code, 16).ok());
+        code.is_some_and(|code| STATE_PREFIX.as_bytes().contains(&code))
+    };
+    memmem::find(body, STATE_PREFIX.as_bytes()).is_some()
+        || memmem::find_iter(body, ESCAPE).any(is_escaped_letter)
+}
+
+/// How JSON begins to escape a character of ASCII.
+const ESCAPE: &[u8] = br"\u00";
 
 /// The longest state that is read. A state has the thinking of one answer and what the upstream
 /// encrypted of it: a model that thinks with 128,000 tokens writes about 700 KB in this form. A
@@ -345,6 +362,21 @@ mod tests {
 
     fn returned(model: &str, thinking: &[(&str, Option<&str>)]) -> ReturnedState {
         ReturnedState::new(model, false, thinking.iter().copied())
+    }
+
+    #[test]
+    fn state_is_found_in_a_body_however_it_is_escaped() {
+        for body in [
+            r#"{"signature":"baton1_e30"}"#,
+            r#"{"signature":"\u0062aton1_e30"}"#,
+            r#"{"signature":"bato\u006E1_e30"}"#,
+            r#"{"signature":"baton\u0031\u005fe30"}"#,
+        ] {
+            assert!(may_have_baton_state(body.as_bytes()), "{body}");
+        }
+        for body in ["", r#"{"content":"baton1 \u00e4 \u001b \u003c\u00"}"#, r"\u00"] {
+            assert!(!may_have_baton_state(body.as_bytes()), "{body}");
+        }
     }
 
     #[test]

@@ -212,10 +212,87 @@ fn cost_variant_has_the_bound_of_the_upstreams_protocol() {
         let plan = plan_for(shape(client, false), &account, "gpt-5.5");
         let variant = plan.cost_variant(&account, "gpt-5.5");
         let identity = RequestIdentity { id: String::new(), created: 1 };
-        let translate = variant.translation(identity, &body, "gpt-5.5", false).unwrap();
-        assert_eq!(variant.upstream_protocol, UpstreamProtocol::Responses);
-        let factors = read_cost_factors(&translate().unwrap(), variant.upstream_protocol);
+        let written = variant.body.write_body(&identity, &body, "gpt-5.5", "gpt-5.5", false);
+        assert_eq!(variant.body.upstream_protocol, UpstreamProtocol::Responses);
+        let written = written.unwrap().unwrap();
+        let factors = read_cost_factors(&written, variant.body.upstream_protocol);
         assert_eq!(factors.unwrap().output_tokens, Some(900), "{client:?}");
+    }
+}
+
+fn variants<'a>(
+    client: ClientProtocol,
+    accounts: impl Iterator<Item = (&'a str, String)>,
+) -> Vec<CostVariant> {
+    let variant = |(url, upstream_model): (&str, String)| {
+        let model_map = vec![(ModelPattern::new("claude-*").unwrap(), upstream_model)];
+        let account = Account { model_map, ..account(Provider::OpenaiCompatible, url, false) };
+        let plan = plan_for(shape(client, false), &account, "claude-sonnet-4-5");
+        plan.cost_variant(&account, "claude-sonnet-4-5")
+    };
+    accounts.map(variant).collect()
+}
+
+/// A translation is work on the whole body, so accounts must not multiply it by mapping the model
+/// to other names.
+#[test]
+fn body_is_translated_once_for_models_with_equal_capabilities() {
+    let count = |variants: &[CostVariant], body: &str| {
+        let (bodies, indexes) = distinct_bodies(variants, depends_on_model(body.as_bytes()));
+        assert_eq!(indexes.len(), variants.len());
+        for (variant, index) in variants.iter().zip(indexes) {
+            assert_eq!(*bodies[index].variant, variant.body);
+            assert!(bodies[index].model.len() >= variant.model.len(), "the longest name counts");
+        }
+        bodies.len()
+    };
+    let names = |url: &'static str| {
+        (0..40).map(move |number| {
+            (url, format!("gpt-4.1-{}", "x".repeat(number % 7 + 1) + &number.to_string()))
+        })
+    };
+    let plain = r#"{"messages":[{"role":"user","content":"hi"}]}"#;
+    let with_state = r#"{"messages":[{"signature":"baton1_e30"}]}"#;
+    for client in [ClientProtocol::AnthropicMessages, ClientProtocol::OpenaiChat] {
+        let equal = variants(client, names("https://a.example"));
+        assert_eq!(equal.len(), 40);
+        assert_eq!(count(&equal, plain), 1, "{client:?}");
+        let hosts = names("https://a.example").chain(names("https://api.openai.com"));
+        assert_eq!(count(&variants(client, hosts), plain), 2, "{client:?}");
+    }
+    // A state goes back only to the model that made it, so each name can make another body.
+    let equal = variants(ClientProtocol::AnthropicMessages, names("https://a.example"));
+    assert_eq!(count(&equal, with_state), 40);
+    let families = ["gpt-4.1", "gpt-5.5", "deepseek-v4-pro", "grok-4.5", "made-up", "made-up-too"];
+    let families = families.map(|name| ("https://a.example", name.to_owned()));
+    let families = variants(ClientProtocol::AnthropicMessages, families.into_iter());
+    assert_eq!(count(&families, plain), 5);
+}
+
+/// The upstream bills what Baton adds to a history that another upstream began.
+#[test]
+fn cost_variant_has_the_bytes_that_are_added_for_the_upstream() {
+    let call = r#"{"role":"assistant","tool_calls":[{"id":"c1","type":"function","function":{"name":"f","arguments":"{}"}}]}"#;
+    let result = r#"{"role":"tool","tool_call_id":"c1","content":""}"#;
+    let history = [call, result].repeat(100).join(",");
+    let body = format!(r#"{{"model":"claude-sonnet-4-5","max_tokens":1,"messages":[{history}]}}"#);
+    let body = Bytes::from(body);
+    for (model, is_longer) in
+        [("deepseek-v4-pro", true), ("gemini-3-pro", true), ("gpt-5.4", false), ("made-up", false)]
+    {
+        let accounts = std::iter::once(("https://a.example", model.to_owned()));
+        let variant = variants(ClientProtocol::OpenaiChat, accounts).remove(0);
+        assert!(!variant.body.is_translated());
+        let identity = RequestIdentity { id: String::new(), created: 1 };
+        let written =
+            variant.body.write_body(&identity, &body, "claude-sonnet-4-5", model, false).unwrap();
+        let length = written.as_ref().map_or(body.len(), Vec::len);
+        assert_eq!(length > body.len(), is_longer, "{model}");
+        assert!(variant.body.may_change(&body) || written.is_none(), "{model}");
+        if let Some(written) = written {
+            let factors = read_cost_factors(&written, variant.body.upstream_protocol).unwrap();
+            assert_eq!(factors.prompt_bytes, written.len() as u64, "{model}");
+        }
     }
 }
 
@@ -242,6 +319,24 @@ fn accounts_that_read_the_same_form_are_known() {
     };
     assert_eq!(forms(ClientProtocol::AnthropicMessages), [0, 0, 0, 3, 4, 5]);
     assert_eq!(forms(ClientProtocol::OpenaiResponses), [0, 0, 0, 3, 4, 5]);
+}
+
+/// A request that cannot be converted is tried once for each form, which is work on the whole body.
+#[test]
+fn names_of_models_do_not_make_other_forms_unless_the_path_has_them() {
+    let bedrock = "https://bedrock-runtime.us-east-1.amazonaws.com";
+    for (provider, url, is_equal) in [
+        (Provider::OpenaiCompatible, "https://a.example", true),
+        (Provider::Bedrock, bedrock, false),
+    ] {
+        let form = |name: &str| {
+            let model_map = vec![(ModelPattern::new("claude-*").unwrap(), name.to_owned())];
+            let account = Account { model_map, ..account(provider, url, false) };
+            let shape = shape(ClientProtocol::AnthropicMessages, false);
+            plan_for(shape, &account, "claude-opus-5-5").request_form(&account, "claude-opus-5-5")
+        };
+        assert_eq!(form("made-up-1") == form("made-up-2"), is_equal, "{provider:?}");
+    }
 }
 
 #[test]

@@ -17,7 +17,8 @@ const ROUTER: (&str, &str) = ("openai/gpt-5.5", "openrouter.ai");
 
 fn fit_text(body: &str, (model, host): (&str, &str)) -> Option<String> {
     let capabilities = ModelCapabilities::of(Provider::OpenaiCompatible, model, host);
-    let changed = remove_foreign_state(body.as_bytes(), UpstreamProtocol::Chat, &capabilities)?;
+    let changed =
+        remove_foreign_state(body.as_bytes(), UpstreamProtocol::Chat, &capabilities).unwrap()?;
     assert!(may_have_foreign_state(body.as_bytes(), UpstreamProtocol::Chat, &capabilities));
     Some(String::from_utf8(changed).unwrap())
 }

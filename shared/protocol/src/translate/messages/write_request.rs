@@ -12,6 +12,7 @@ use crate::translate::neutral_request::{
 use baton_domain::model_capabilities::{
     EffortLevel, ModelCapabilities, Sampling, SystemMessages, ThinkingMode,
 };
+use xxhash_rust::xxh3::xxh3_64;
 
 /// The smallest thinking budget (thinking page, 2026-11).
 const BUDGET_MIN: u64 = 1_024;
@@ -322,11 +323,22 @@ fn write_input(block: &mut ObjectWriter<'_>, arguments: &str) {
     }
 }
 
+/// The most characters of another vendor's id that stay next to its hash.
+const PLAIN_ID_MAX: usize = 40;
+
 /// Replaces the characters of another vendor's id that this API does not accept
-/// (`^[a-zA-Z0-9_-]+$`).
+/// (`^[a-zA-Z0-9_-]+$`). A hash keeps apart ids that differ only in such characters.
 pub(crate) fn sanitize_id(id: &str) -> String {
-    let letter = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
-    if id.is_empty() { "_".to_owned() } else { id.chars().map(letter).collect() }
+    let is_kept = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    if id.is_empty() {
+        return "_".to_owned();
+    }
+    if id.chars().all(is_kept) {
+        return id.to_owned();
+    }
+    let plain = id.chars().map(|c| if is_kept(c) { c } else { '_' });
+    let plain: String = plain.take(PLAIN_ID_MAX).collect();
+    format!("{plain}_{:016x}", xxh3_64(id.as_bytes()))
 }
 
 fn write_tools(body: &mut ObjectWriter<'_>, request: &NeutralRequest<'_>, is_marked: bool) {
@@ -446,4 +458,27 @@ fn write_temperature(body: &mut ObjectWriter<'_>, request: &mut NeutralRequest<'
         request.dropped.add_path("temperature(above 1)");
     }
     body.json("temperature", if is_above { "1" } else { temperature });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sanitize_id;
+    use std::collections::HashSet;
+
+    #[test]
+    fn ids_that_differ_in_replaced_characters_stay_different() {
+        for id in ["toolu_01", "call-1_b", "a_b", "_"] {
+            assert_eq!(sanitize_id(id), id);
+        }
+        assert_eq!(sanitize_id(""), "_");
+        let long = "x".repeat(500) + ".";
+        let ids =
+            ["a_b", "a.b", "a b", "a:b", "a\u{e4}b", "functions.Bash:0", "functions_Bash_0", &long];
+        let sanitized: HashSet<String> = ids.iter().map(|id| sanitize_id(id)).collect();
+        assert_eq!(sanitized.len(), ids.len(), "{sanitized:?}");
+        for id in &sanitized {
+            let is_accepted = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+            assert!(id.len() <= 64 && id.chars().all(is_accepted), "{id}");
+        }
+    }
 }
