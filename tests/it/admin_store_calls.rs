@@ -69,9 +69,9 @@ fn costs() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("/accounts", vec!["Query", "BatchGetItem", "BatchGetItem"]),
         ("/users", vec!["Query"]),
         ("/keys", vec!["Query"]),
-        // The catalog is in the code.
-        ("/models", Vec::new()),
-        ("/models/{model}", Vec::new()),
+        // The catalog is in the code; the organization's own prices are read.
+        ("/models", vec!["Query"]),
+        ("/models/{model}", vec!["Query"]),
         ("/prices", vec!["Query"]),
         ("/prices/{model}", vec!["Query"]),
         ("/organizations/spend_limits", vec!["Query"]),

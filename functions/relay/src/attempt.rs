@@ -15,24 +15,34 @@ use baton_store::PoolMember;
 use http::Method;
 use tokio::time::Instant;
 
+/// The account and the model that are called.
+#[derive(Clone, Copy)]
+pub(crate) struct AttemptTarget<'a> {
+    pub(crate) member: &'a PoolMember,
+    pub(crate) plan: ConversionPlan,
+    /// The upstream's name for the model.
+    pub(crate) model: &'a str,
+}
+
 impl RelayState {
-    /// Calls `member`'s upstream for `model` and waits for the first event.
+    /// Calls the target's upstream and waits for the first event. Sets `called_at` once the request
+    /// is converted.
     ///
     /// # Errors
     /// The attempt failed; see [`AttemptError`].
     pub(crate) async fn attempt_account(
         &self,
         request: &RequestContext,
-        member: &PoolMember,
-        plan: ConversionPlan,
+        target: AttemptTarget<'_>,
         call: &OutboundCall,
-        model: &str,
+        called_at: &mut Instant,
         deadline: Instant,
     ) -> Result<BufferedResponse, AttemptError> {
+        let AttemptTarget { member, model, .. } = target;
         let account = &member.account;
         let provider = account.provider.as_str();
         let span = request.trace.attempt(&account.id, provider, model);
-        let mut response = self.call_upstream(request, member, plan, call, model, deadline).await;
+        let mut response = self.call_upstream(request, target, call, called_at, deadline).await;
         if member.account.credential != CredentialKind::Aws {
             mask_credential(&mut response, member.credential.expose().as_bytes());
         }
@@ -45,14 +55,15 @@ impl RelayState {
     async fn call_upstream(
         &self,
         request: &RequestContext,
-        member: &PoolMember,
-        plan: ConversionPlan,
+        target: AttemptTarget<'_>,
         call: &OutboundCall,
-        model: &str,
+        called_at: &mut Instant,
         deadline: Instant,
     ) -> Result<BufferedResponse, AttemptError> {
         let first_byte = (Instant::now() + self.timeouts.first_byte).min(deadline);
+        let AttemptTarget { member, plan, model } = target;
         let outgoing = self.convert_request(request, member, plan, call, model).await?;
+        *called_at = Instant::now();
         let UpstreamRequest { address, mut headers, body, response_plan } = outgoing;
         let exchange = async {
             if member.account.credential == CredentialKind::Aws {

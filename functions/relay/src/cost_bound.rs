@@ -25,7 +25,7 @@ use baton_protocol::cost_scan::{CostScanError, find_call_price, read_cost_factor
 use baton_providers::conversion::{
     ConversionPlan, CostVariant, DistinctBody, depends_on_model, distinct_bodies,
 };
-use baton_store::PoolMember;
+use baton_store::AccountPool;
 use bytes::Bytes;
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -173,9 +173,8 @@ impl RelayState {
         let alias =
             pool.as_ref().and_then(|pool| find_mapped_model(&pool.group.model_aliases, model));
         let aliased_model = alias.unwrap_or(model);
-        let members = pool.iter().flat_map(|pool| &pool.members);
         let UnreadForms { variants, sellers, unpriced } =
-            find_forms(&prices, context, facts, members, aliased_model);
+            find_forms(&prices, context, facts, pool.as_deref(), aliased_model);
         let (bodies, indexes) = distinct_bodies(&variants, depends_on_model(body));
         let mut read_bodies = Vec::with_capacity(bodies.len());
         for distinct in &bodies {
@@ -276,22 +275,20 @@ fn unreadable_body_error(error: CostScanError) -> RelayError {
     RelayError::bad_request(&error.to_string())
 }
 
-/// Finds the different forms in which the accounts of `members` would receive the request as one for
+/// Finds the different forms in which the accounts of `pool` would receive the request as one for
 /// `model`.
-fn find_forms<'m>(
+fn find_forms(
     prices: &PriceTable,
     context: &RequestContext,
     facts: &BodyFacts,
-    members: impl Iterator<Item = &'m PoolMember>,
+    pool: Option<&AccountPool>,
     model: &str,
 ) -> UnreadForms {
-    let operation = UpstreamOperation::Answer(context.protocol);
-    let is_candidate = |member: &&PoolMember| {
-        let account = &member.account;
-        account.enabled && account.provider.serves(operation) && account.serves_model(model)
-    };
     let mut forms = UnreadForms::default();
-    for member in members.filter(is_candidate) {
+    let Some(pool) = pool else { return forms };
+    let operation = UpstreamOperation::Answer(context.protocol);
+    let eligible = pool.candidates().eligible_by_settings(operation, model);
+    for member in eligible.into_iter().filter_map(|index| pool.members.get(index)) {
         let seller = prices.seller_of(&member.account);
         let own = |model: &str| prices.sold_by(&seller).own_capabilities(model, context.at);
         let plan = ConversionPlan::new(facts.shape, &member.account, model, own);

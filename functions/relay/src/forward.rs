@@ -13,6 +13,7 @@ use crate::account_health::{PendingCheck, PendingHealthUpdate};
 use crate::account_selection::{
     AccountSelector, ConcurrencySlot, NoEligibleAccount, SelectedAccount,
 };
+use crate::attempt::AttemptTarget;
 use crate::attempt_error::AttemptError;
 use crate::body::RelayBody;
 use crate::client_response::RelayError;
@@ -99,17 +100,17 @@ impl RelayState {
                 self.observer.record_failover(cause);
             }
             if let Some(FailedAttempt { pending_usage, .. }) = &mut history.last {
-                self.release_slot(pending_usage).await;
-                pending_usage.slot = ConcurrencySlot::NotNeeded;
+                self.release_slot_early(pending_usage).await;
             }
             let pool = selector.pool().clone();
             let member = &pool.members[index];
             let plan = self.conversion_plan(model_call, &member.account, selector.model());
-            let upstream_model = plan.upstream_model(&member.account, selector.model());
+            let model = plan.upstream_model(&member.account, selector.model());
             let mut pending_usage =
-                history.new_pending_usage(model_call, member, &selector, upstream_model, slot);
-            let model = &pending_usage.upstream_model;
-            match self.attempt_account(request, member, plan, &call, model, deadline).await {
+                history.new_pending_usage(model_call, member, &selector, model, slot);
+            let target = AttemptTarget { member, plan, model: &pending_usage.upstream_model };
+            let called_at = &mut pending_usage.called_at;
+            match self.attempt_account(request, target, &call, called_at, deadline).await {
                 Ok(buffered) => {
                     pending_usage.status = buffered.head.status.as_u16();
                     pending_usage.first_byte_at = Some(self.store.clock().now());
@@ -118,8 +119,7 @@ impl RelayState {
                 }
                 Err(error) => {
                     if error.is_before_call() {
-                        self.release_slot(&pending_usage).await;
-                        pending_usage.slot = ConcurrencySlot::NotNeeded;
+                        self.release_slot_early(&mut pending_usage).await;
                     }
                     if error.is_untranslatable() {
                         selector.exclude_form(index, self, model_call);

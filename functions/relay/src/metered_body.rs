@@ -148,6 +148,16 @@ impl MeteredBody {
         self.output_clock.silence_since(called_at)
     }
 
+    /// Ends the time that counts as the upstream's silence, until [`Self::resume_reading`].
+    pub(crate) fn pause_reading(&mut self) {
+        self.output_clock.pause_reading();
+    }
+
+    /// Continues to count the upstream's silence.
+    pub(crate) fn resume_reading(&mut self) {
+        self.output_clock.resume_reading();
+    }
+
     /// Sets the number of choices that a Chat request asked for.
     pub(crate) fn expect_choices(&mut self, choices: u32) {
         self.meter.expect_choices(choices);

@@ -26,6 +26,10 @@ pub(crate) struct OutputClock {
     output_at: Option<(Instant, Instant)>,
     /// The pauses between these two.
     pauses: Duration,
+    /// The time before the first output in which Baton itself did not read.
+    left_out: Duration,
+    /// Since when Baton has not read.
+    paused_at: Option<Instant>,
 }
 
 impl OutputClock {
@@ -41,14 +45,30 @@ impl OutputClock {
         self.output_at = Some((first, now));
     }
 
+    /// Baton does not read on, because its client or its memory is busy.
+    pub(crate) fn pause_reading(&mut self) {
+        self.paused_at = Some(Instant::now());
+    }
+
+    /// Baton reads again. The time since [`Self::pause_reading`] is left out.
+    pub(crate) fn resume_reading(&mut self) {
+        let Some(time) = self.paused_at.take().map(|at| at.elapsed()) else { return };
+        match &mut self.output_at {
+            Some((_, last)) => *last += time,
+            None => self.left_out += time,
+        }
+    }
+
     /// Returns how long the upstream has sent no output since it was called at `called_at`.
     pub(crate) fn silence_since(self, called_at: Instant) -> Duration {
+        let until = self.paused_at.unwrap_or_else(Instant::now);
         match self.output_at {
-            None => called_at.elapsed(),
+            None => until.saturating_duration_since(called_at).saturating_sub(self.left_out),
             Some((first, last)) => {
-                pause(first.saturating_duration_since(called_at))
+                let until_first = first.saturating_duration_since(called_at);
+                pause(until_first.saturating_sub(self.left_out))
                     + self.pauses
-                    + pause(last.elapsed())
+                    + pause(until.saturating_duration_since(last))
             }
         }
     }
@@ -78,6 +98,22 @@ mod tests {
             }
         }
         is_hidden_work(clock.silence_since(called_at))
+    }
+
+    /// A client that reads slowly, and a wait for memory, say nothing about the upstream.
+    #[tokio::test(start_paused = true)]
+    async fn time_in_which_baton_does_not_read_is_left_out() {
+        let (called_at, mut clock) = (Instant::now(), OutputClock::default());
+        for chars in 0..4 {
+            clock.note_output(chars);
+            tokio::time::advance(Duration::from_secs(1)).await;
+            clock.pause_reading();
+            tokio::time::advance(Duration::from_secs(29)).await;
+            clock.resume_reading();
+        }
+        assert!(!is_hidden_work(clock.silence_since(called_at)));
+        tokio::time::advance(Duration::from_secs(11)).await;
+        assert!(is_hidden_work(clock.silence_since(called_at)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@
 use crate::body::{ClientPresence, RelayBody, ResponseAborted};
 use crate::chunk_list::ChunkList;
 use crate::forward::UpstreamResponse;
-use crate::memory_budget::{MEMORY_TIMEOUT, StreamMemory, retry_for_memory};
+use crate::memory_budget::{MEMORY_TIMEOUT, STREAM_PAGE, StreamMemory, retry_for_memory};
 use crate::metered_body::{MeteredBody, ResponseReader, UndecodableResponse};
 use crate::response_buffer::{BufferedResponse, RESPONSE_MEMORY_FULL};
 use crate::response_source::{ResponseSource, SourceEvent};
@@ -101,13 +101,11 @@ impl RelayState {
                 yield Ok(first);
             }
             let mut remaining = client.has_left.load(Ordering::SeqCst);
+            metered_body.pause_reading();
             let end_event = loop {
-                if end_event.is_none() && is_stream {
-                    end_event = reserve_memory(&mut source, &mut metered_body, &mut memory).await;
-                }
                 if end_event.is_none() {
                     let reader = ResponseReader { source: &mut source, workers: &self.body_workers, key: &key };
-                    end_event = read_chunks(reader, &mut metered_body, &mut chunks, &mut memory).await;
+                    end_event = read_on(reader, &mut metered_body, &mut chunks, &mut memory).await;
                 }
                 if let Some(next) = ChunkList::take_from(&mut chunks) {
                     yield Ok(next);
@@ -246,12 +244,33 @@ async fn reserve_memory(
     // reserves nothing for the next chunk.
     let passes_unread = metered_body.pass_event_unread();
     let held_bytes = metered_body.held_bytes();
-    let bytes = if passes_unread || held_bytes < BLOCKING_BYTES { bytes } else { 0 };
+    let can_wait = passes_unread || held_bytes < BLOCKING_BYTES;
+    let bytes = if can_wait { bytes.min(STREAM_PAGE) } else { 0 };
     let reserved = Box::pin(memory.reserve(bytes, held_bytes));
     match source.wait_for(reserved).await {
         Ok(reserved) => reserved.err().map(|_| SourceEvent::ConnectionLost(RESPONSE_MEMORY_FULL)),
         Err(end_event) => Some(end_event),
     }
+}
+
+/// Reserves memory and reads on; see [`read_chunks`]. Only the time for reading counts as time in which
+/// the upstream sends nothing.
+async fn read_on(
+    reader: ResponseReader<'_>,
+    metered_body: &mut MeteredBody,
+    chunks: &mut Vec<Bytes>,
+    memory: &mut StreamMemory,
+) -> Option<SourceEvent> {
+    if metered_body.is_stream() {
+        let end_event = reserve_memory(reader.source, metered_body, memory).await;
+        if end_event.is_some() {
+            return end_event;
+        }
+    }
+    metered_body.resume_reading();
+    let end_event = read_chunks(reader, metered_body, chunks, memory).await;
+    metered_body.pause_reading();
+    end_event
 }
 
 /// Waits for the next event. While the upstream is silent, only the next chunk is reserved.

@@ -188,10 +188,16 @@ impl RelayState {
     }
 
     /// Releases the slot of a pending usage, if it has one.
-    pub(crate) async fn release_slot(&self, pending_usage: &PendingUsage) {
+    async fn release_slot(&self, pending_usage: &PendingUsage) {
         if pending_usage.slot == ConcurrencySlot::Taken {
             self.release_account_slot(&pending_usage.account, &pending_usage.model_call.id).await;
         }
+    }
+
+    /// Releases the concurrency slot of a request before its end.
+    pub(crate) async fn release_slot_early(&self, pending_usage: &mut PendingUsage) {
+        self.release_slot(pending_usage).await;
+        pending_usage.slot = ConcurrencySlot::NotNeeded;
     }
 
     /// Ends a request: releases its concurrency slot and sends its usage record.
@@ -322,7 +328,9 @@ impl RelayState {
         // If the upstream hides its usage, the highest cost counts, so that hiding is never
         // cheaper.
         let is_unknown = request_end.hides_usage() && model_call.reserved_cost.has_money_limit;
-        let is_capped = is_over || reading.is_some_and(|reading| reading.has_excessive_count);
+        // An estimate says nothing about the upstream.
+        let is_capped = (is_over && !usage.estimated)
+            || reading.is_some_and(|reading| reading.has_excessive_count);
         if (is_over || is_unknown)
             && let Some(max_cost) = permitted_cost
         {

@@ -193,7 +193,7 @@ pub fn choose_account<A: AsRef<Account>, H: Deref<Target = AccountHealth>>(
 ) -> SelectionResult {
     // Usually the session's first choice is healthy, and the other accounts need not be checked:
     // removing others from the draw does not change a winner of the best tier.
-    let avoided = candidates.avoided_vendors(criteria);
+    let avoided = candidates.avoided_vendors(criteria.operation, criteria.model);
     let first = first_choice_of(candidates, criteria, &avoided);
     if let Some(index) = first.filter(|_| criteria.pinned_domain.is_none())
         && candidates.tier(index, &health(index), criteria, &avoided, now) == Ok(AccountTier::Ready)
@@ -211,7 +211,7 @@ fn choose_with_health<A: AsRef<Account>, H: Deref<Target = AccountHealth>>(
     now: Timestamp,
 ) -> SelectionResult {
     let places = 0..candidates.candidates.len();
-    let avoided = candidates.avoided_vendors(criteria);
+    let avoided = candidates.avoided_vendors(criteria.operation, criteria.model);
     let verdicts: Vec<Result<AccountTier, IneligibleReason>> = places
         .clone()
         .map(|index| candidates.tier(index, &health(index), criteria, &avoided, now))
@@ -238,7 +238,11 @@ pub fn first_choice<A: AsRef<Account>>(
     candidates: &AccountCandidates<'_, A>,
     criteria: &SelectionCriteria<'_>,
 ) -> Option<usize> {
-    first_choice_of(candidates, criteria, &candidates.avoided_vendors(criteria))
+    first_choice_of(
+        candidates,
+        criteria,
+        &candidates.avoided_vendors(criteria.operation, criteria.model),
+    )
 }
 
 fn first_choice_of<A: AsRef<Account>>(
@@ -246,7 +250,9 @@ fn first_choice_of<A: AsRef<Account>>(
     criteria: &SelectionCriteria<'_>,
     avoided: &[Vendor],
 ) -> Option<usize> {
-    let serves = |index: &usize| candidates.settings_reason(*index, criteria, avoided).is_none();
+    let serves = |index: &usize| {
+        candidates.settings_reason(*index, criteria.operation, criteria.model, avoided).is_none()
+    };
     let among: Vec<usize> = (0..candidates.candidates.len()).filter(serves).collect();
     candidates.draw_by_name(&among, criteria)
 }
@@ -262,6 +268,10 @@ fn only_vendor(account: &Account) -> Option<Vendor> {
     match account.provider {
         Provider::Anthropic => {
             vendor.is_none_or(|vendor| vendor == Vendor::Anthropic).then_some(Vendor::Anthropic)
+        }
+        // Vertex AI sells models of other vendors, too.
+        Provider::OpenaiCompatible if account.base_url.contains("aiplatform.googleapis.com") => {
+            None
         }
         Provider::OpenaiCompatible => vendor.filter(|vendor| vendor.sells_only_own_models()),
         Provider::Bedrock => None,
@@ -321,19 +331,27 @@ impl<A: AsRef<Account>> AccountCandidates<'_, A> {
         self.accounts[index].as_ref()
     }
 
+    /// The indexes of the accounts that can be chosen for the model, as far as the settings say.
+    pub fn eligible_by_settings(&self, operation: UpstreamOperation, model: &str) -> Vec<usize> {
+        let avoided = self.avoided_vendors(operation, model);
+        let serves =
+            |index: &usize| self.settings_reason(*index, operation, model, &avoided).is_none();
+        (0..self.candidates.len()).filter(serves).collect()
+    }
+
     /// The vendors whose accounts are left out, because they serve only models of their own, the
     /// model is none of these, and another account can serve it.
-    fn avoided_vendors(&self, criteria: &SelectionCriteria<'_>) -> Vec<Vendor> {
+    fn avoided_vendors(&self, operation: UpstreamOperation, model: &str) -> Vec<Vendor> {
         let (mut known, mut avoided) = (Vec::new(), Vec::new());
         for vendor in self.candidates.iter().filter_map(|candidate| candidate.only_vendor) {
             if !known.contains(&vendor) {
                 known.push(vendor);
-                if !can_have(vendor, criteria.model) {
+                if !can_have(vendor, model) {
                     avoided.push(vendor);
                 }
             }
         }
-        let serves = |index| self.settings_reason(index, criteria, &avoided).is_none();
+        let serves = |index| self.settings_reason(index, operation, model, &avoided).is_none();
         if !avoided.is_empty() && !(0..self.candidates.len()).any(serves) {
             avoided.clear();
         }
@@ -363,23 +381,23 @@ impl<A: AsRef<Account>> AccountCandidates<'_, A> {
     fn settings_reason(
         &self,
         index: usize,
-        criteria: &SelectionCriteria<'_>,
+        operation: UpstreamOperation,
+        model: &str,
         avoided: &[Vendor],
     ) -> Option<IneligibleReason> {
         let candidate = &self.candidates[index];
         if candidate.weight == 0 {
             return Some(IneligibleReason::Disabled);
         }
-        if !candidate.provider.serves(criteria.operation) {
+        if !candidate.provider.serves(operation) {
             return Some(IneligibleReason::Protocol);
         }
         if candidate.only_vendor.is_some_and(|vendor| avoided.contains(&vendor))
-            && find_mapped_model(&self.account(index).model_map, criteria.model).is_none()
+            && find_mapped_model(&self.account(index).model_map, model).is_none()
         {
             return Some(IneligibleReason::Model);
         }
-        let serves =
-            candidate.accepts_any_model || self.account(index).serves_model(criteria.model);
+        let serves = candidate.accepts_any_model || self.account(index).serves_model(model);
         (!serves).then_some(IneligibleReason::Model)
     }
 
@@ -391,7 +409,8 @@ impl<A: AsRef<Account>> AccountCandidates<'_, A> {
         avoided: &[Vendor],
         now: Timestamp,
     ) -> Result<AccountTier, IneligibleReason> {
-        if let Some(why) = self.settings_reason(index, criteria, avoided) {
+        if let Some(why) = self.settings_reason(index, criteria.operation, criteria.model, avoided)
+        {
             return Err(why);
         }
         let id = &self.account(index).id;

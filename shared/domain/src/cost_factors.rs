@@ -179,6 +179,16 @@ impl CostFactors {
             rates = rates.higher_of(of_tier.0);
             factor = of_tier.1;
         }
+        // A price without tiers costs the usual factor of a tier that a project can choose.
+        let has_faster = |entry: &ModelPrice| entry.tiers.iter().any(|row| row.tier.is_faster());
+        if has_projects
+            && self.uses_project_tier
+            && self.tier.is_none()
+            && price.tiers.is_empty()
+            && model_catalog::makers_entry(model).as_ref().is_some_and(has_faster)
+        {
+            factor = price.highest_tier_rates(ServiceTier::Priority, model, prompt).1;
+        }
         let answers = output.saturating_mul(self.choices.max(1));
         let pass = PicoUsd::from_tokens(self.input_rate(&rates), prompt)
             + PicoUsd::from_tokens(rates.output, answers.saturating_add(self.predicted_tokens));

@@ -108,9 +108,11 @@ impl SoldPrices<'_> {
     /// a built-in price; the entry of the vendor that makes the model; an operator's price that
     /// starts later.
     pub fn price(&self, model: &str, at: Timestamp) -> Option<ModelPrice> {
-        if let Some(price) = self.own_price(model, at) {
-            return Some(price);
-        }
+        self.own_price(model, at).or_else(|| self.listed_price(model, at))
+    }
+
+    /// The price of `model` without the operator's.
+    fn listed_price(&self, model: &str, at: Timestamp) -> Option<ModelPrice> {
         // The built-in prices of Claude models are newer than the catalog's, with earlier periods.
         let in_catalog = self.vendor.filter(|vendor| *vendor != Vendor::Anthropic);
         in_catalog
@@ -120,11 +122,18 @@ impl SoldPrices<'_> {
             .or_else(|| self.later_price(model))
     }
 
-    /// The operator's price for the account, for the vendor, or for the model.
+    /// The operator's price for the account, for the vendor, or for the model. A multiple is one of
+    /// the next price, which is none itself: a client can send the name under which a multiple is
+    /// stored (`acc_1/all`) as a model.
     fn own_price(&self, model: &str, at: Timestamp) -> Option<ModelPrice> {
-        let price = self.own_rows(model).find_map(|prices| started(prices, at))?;
+        let mut started = self.own_rows(model).filter_map(|prices| started(prices, at));
+        let price = started.next()?;
         let Some(factor) = price.multiplier else { return Some(price.clone()) };
-        let list = SoldPrices { account: None, ..*self }.price(model, at)?;
+        let next = started.find(|price| price.multiplier.is_none()).cloned();
+        let list = next.or_else(|| {
+            let others = SoldPrices { account: None, ..*self };
+            others.listed_price(model, at)
+        })?;
         Some(list.multiply(factor, self.table.web_search, &price.version))
     }
 
@@ -308,6 +317,20 @@ mod tests {
         check(Vendor::Bedrock, "acc_9", "us.anthropic.claude-opus-4-6-v1", [5_500_000, 5]);
         // Without another price, the first one is better than a guess.
         check(Vendor::Openai, "acc_9", "new", [4, 4]);
+    }
+
+    /// A client can send any name as a model.
+    #[test]
+    fn name_of_a_multiple_is_not_a_model() {
+        let multiplier = ModelPrice { multiplier: Some(500_000), ..rate(0) };
+        let rows = ["acc_1/all", "openai/all", "all"];
+        let table = PriceTable::builtin().with_own(&rows.map(|id| own(id, multiplier.clone())));
+        let seller = Seller { account: Some("acc_1".to_owned()), ..Seller::default() };
+        for model in rows {
+            assert_eq!(table.price(model, Timestamp::MAX), None, "{model}");
+            assert_eq!(table.sold_by(&seller).price(model, Timestamp::MAX), None, "{model}");
+        }
+        assert!(table.sold_by(&seller).price("gpt-5.2", Timestamp::MAX).is_some());
     }
 
     #[test]

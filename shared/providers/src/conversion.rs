@@ -226,12 +226,14 @@ impl TargetCapabilities {
             if capabilities.prompt_caching { PromptCaching::Automatic } else { PromptCaching::Off };
         Self { capabilities, output_tokens_default: None, prompt_caching }
     }
-}
 
-impl TargetCapabilities {
-    /// The capabilities without the lengths that only a translation reads.
+    /// The capabilities without the lengths, which do not decide what can be expressed.
     fn without_lengths(self) -> Self {
-        let capabilities = ModelCapabilities { output_tokens_max: None, ..self.capabilities };
+        let capabilities = ModelCapabilities {
+            context_tokens: None,
+            output_tokens_max: None,
+            ..self.capabilities
+        };
         Self { capabilities, output_tokens_default: None, ..self }
     }
 }

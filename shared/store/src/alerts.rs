@@ -153,13 +153,15 @@ impl AlertMarker {
         for record in records.filter(|record| record.has_estimated_price()) {
             let day = format!("{}{}", item_names::UNPRICED, item_names::day(record.started_at));
             let key = format!("{day}#{}", record.upstream_model);
-            if self.connection.already_marked.get(&key).is_none() {
+            let noted = models.entry(day).or_default();
+            if noted.len() < UNPRICED_MAX && self.connection.already_marked.get(&key).is_none() {
                 self.connection.already_marked.insert(key, ());
-                models.entry(day).or_default().insert(&record.upstream_model);
+                noted.insert(&record.upstream_model);
             }
         }
+        models.retain(|_, noted| !noted.is_empty());
         for (day, models) in models {
-            let names = models.iter().take(UNPRICED_MAX).map(ToString::to_string).collect();
+            let names = models.iter().map(ToString::to_string).collect();
             let update = self
                 .touch(&day)
                 .update_expression("SET #mark = :mark ADD #blocked :models")

@@ -22,7 +22,7 @@ pub(crate) struct StreamMemory {
 }
 
 /// The memory of streams is counted in pages of this size, so that it changes less often.
-const STREAM_PAGE: usize = 4 * 1024;
+pub(crate) const STREAM_PAGE: usize = 4 * 1024;
 
 /// The time between two attempts to reserve memory for a stream. Streams do not wait to be woken,
 /// because a key can have thousands of them.
@@ -91,7 +91,9 @@ impl StreamMemory {
         // An estimate that could never fit would make the stream wait forever.
         let bytes = bytes.min(limits.per_key / 4 / STREAM_PAGE * STREAM_PAGE);
         let streams = self.budget.0.streams.load(Ordering::Relaxed);
-        let limits = if bytes > held_bytes { limits.for_reservations(streams) } else { limits };
+        // A page is left for each stream, so that none waits for the end of others.
+        let is_estimate = bytes > held_bytes.max(STREAM_PAGE);
+        let limits = if is_estimate { limits.for_reservations(streams) } else { limits };
         self.resize(bytes.max(held_bytes), limits)?;
         self.reserved = bytes;
         Ok(())
@@ -180,7 +182,7 @@ mod tests {
             assert_eq!(stream.hold(10), Ok(()));
         }
         let mut late = new();
-        assert!(late.try_reserve(STREAM_PAGE, 0).is_err(), "estimates leave room");
+        assert!(late.try_reserve(2 * STREAM_PAGE, 0).is_err(), "estimates leave room");
         assert_eq!(late.hold(MB / 2), Ok(()), "for bytes that are held");
         assert_eq!(late.hold(0), Ok(()));
         let started = Instant::now();

@@ -146,7 +146,9 @@ fn account_at_a_vendor_serves_the_vendors_models() {
     // Hosts of other vendors' models, and what the catalog has at the vendor.
     check("https://api.groq.com/openai", "qwen3-32b", 0);
     check("https://x.openai.azure.com/openai/v1", "grok-4.3", 0);
-    check("https://us-central1-aiplatform.googleapis.com/v1", "claude-opus-4-6", 0);
+    for sold_at_vertex in ["claude-opus-4-6", "deepseek-v3.1-maas", "qwen3-coder-maas"] {
+        check("https://us-central1-aiplatform.googleapis.com/v1", sold_at_vertex, 0);
+    }
     // Without another account, the upstream decides; a map or a list says more than the host.
     assert_eq!(pick_for(&[&at(openai)], "claude-opus-5-5"), Some(0));
     let claude = other;

@@ -58,10 +58,10 @@ pub(super) fn at_host(capabilities: ModelCapabilities, host: &str) -> ModelCapab
     let is_at = |domain: &str| {
         name.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     };
-    let capabilities = match bound_fields_at(is_at) {
-        Some(output_bound) => ModelCapabilities { output_bound, ..capabilities },
-        None => capabilities,
-    };
+    let output_bound = bound_fields_at(is_at).unwrap_or(capabilities.output_bound);
+    let names_completion_tokens = capabilities.names_completion_tokens
+        || output_bound == OutputBoundFields::MaxCompletionTokens;
+    let capabilities = ModelCapabilities { names_completion_tokens, output_bound, ..capabilities };
     if is_at("openai.com") {
         return ModelCapabilities {
             names_completion_tokens: true,
@@ -126,6 +126,12 @@ fn bound_fields_at(is_at: impl Fn(&str) -> bool) -> Option<OutputBoundFields> {
     let reads_both = [
         "openai.com",
         "openai.azure.com",
+        "openai.azure.us",
+        "openai.azure.cn",
+        "services.ai.azure.com",
+        "cognitiveservices.azure.com",
+        "fireworks.ai",
+        "minimax.io",
         "openrouter.ai",
         "groq.com",
         "cerebras.ai",
@@ -136,7 +142,7 @@ fn bound_fields_at(is_at: impl Fn(&str) -> bool) -> Option<OutputBoundFields> {
     ];
     if is_at_any(&reads_both) {
         Some(Either)
-    } else if is_at("aliyuncs.com") {
+    } else if is_at_any(&["aliyuncs.com", "volces.com", "bytepluses.com"]) {
         Some(MaxCompletionTokens)
     } else if is_at_any(&["siliconflow.cn", "siliconflow.com"]) {
         Some(AnswerAndThinking)

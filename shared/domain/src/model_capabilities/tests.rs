@@ -144,6 +144,10 @@ fn fields_that_bound_the_output_follow_from_the_host_or_the_name() {
         ("made-up", "notx.ai", MaxTokens),
         ("made-up", "api.openai.com", Either),
         ("my-deployment", "my.openai.azure.com", Either),
+        ("prod-52", "my.services.ai.azure.com", Either),
+        ("prod-52", "my.cognitiveservices.azure.com", Either),
+        ("accounts/fireworks/models/glm-5", "api.fireworks.ai", Either),
+        ("MiniMax-M3", "api.minimax.io", Either),
         ("deepseek/deepseek-v4-pro", "openrouter.ai", Either),
         ("openai/gpt-oss-120b", "api.groq.com", Either),
         ("qwen-3.8-27b", "api.cerebras.ai", Either),
@@ -155,11 +159,13 @@ fn fields_that_bound_the_output_follow_from_the_host_or_the_name() {
         ("grok-4.5", "gateway.example", Either),
         ("qwen3.5-plus", "dashscope-intl.aliyuncs.com", MaxCompletionTokens),
         ("deepseek-v4-pro", "dashscope.aliyuncs.com", MaxCompletionTokens),
+        ("doubao-seed-2", "ark.cn-beijing.volces.com", MaxCompletionTokens),
         ("Pro/zai-org/GLM-5", "api.siliconflow.cn", AnswerAndThinking),
     ] {
         let capabilities = ModelCapabilities::of(Provider::OpenaiCompatible, model, host);
         assert_eq!(capabilities.output_bound, fields, "{model} {host}");
         let names = capabilities.names_completion_tokens;
+        assert!(names || fields != MaxCompletionTokens, "the translation bounds: {model} {host}");
         assert!(!names || fields != MaxTokens || host.contains("deepseek"), "{model} {host}");
     }
 }

@@ -166,7 +166,9 @@ impl RawUsage {
             fields.faults.add(details.faults);
         }
         let mut caches = CacheCounts::take(&mut fields);
-        let is_anthropic = inputs.0.is_some_and(|count| count > 0) && caches.has_any();
+        // new-api fills Anthropic's names with zeros beside OpenAI's.
+        let is_anthropic =
+            inputs.0.is_some_and(|count| count > 0 || inputs.1.is_none()) && caches.has_any();
         for name in PROMPT_DETAILS {
             let Some(mut details) = fields.read_usage_part(name) else { continue };
             caches = caches.merge(CacheCounts::take(&mut details));

@@ -272,3 +272,25 @@ proptest! {
         }
     }
 }
+
+/// A prompt that was cached as a whole has zero other tokens. Moonshot's gateway for Anthropic
+/// estimates the prompt in `message_start` (recorded from kimi-k2.6, 2026-10).
+#[test]
+fn prompt_that_was_cached_as_a_whole_is_counted_once() {
+    let gateway = concat!(
+        r#"data: {"type":"message_start","message":{"type":"message","role":"assistant","model":"kimi-k2.6","content":[],"usage":{"input_tokens":20591,"cache_read_input_tokens":0,"output_tokens":0}}}"#,
+        "\n\n",
+        r#"data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"hello"}}"#,
+        "\n\n",
+        r#"data: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"input_tokens":0,"cache_read_input_tokens":20591,"output_tokens":70,"prompt_tokens":20591,"total_tokens":20661,"cached_tokens":20591}}"#,
+        "\n\n",
+        "data: {\"type\":\"message_stop\"}\n\n",
+    );
+    let tokens = stream(gateway).usage.tokens;
+    assert_eq!((tokens.input, tokens.cache_read, tokens.output), (0, 20_591, 70));
+    let own = whole(
+        r#"{"type":"message","role":"assistant","content":[{"type":"text","text":"hello"}],"stop_reason":"end_turn","usage":{"input_tokens":0,"cache_creation_input_tokens":5120,"cache_read_input_tokens":0,"output_tokens":4}}"#,
+    );
+    assert_eq!((own.usage.tokens.input, own.usage.tokens.cache_write_5m), (0, 5120));
+    assert!(!own.usage.estimated);
+}

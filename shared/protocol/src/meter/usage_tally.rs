@@ -98,7 +98,12 @@ impl UsageTally {
     pub(super) fn update_counts(&mut self, usage: RawUsage) {
         self.faults.add(usage.faults);
         let prompt = self.prompt_tokens();
-        set_latest(&mut self.input, usage.input_tokens);
+        // Beside cached tokens, zero is a count: all of the prompt was cached.
+        if usage.input_tokens == Some(0) && usage.cache_read_input_tokens > Some(0) {
+            self.input = Some(0);
+        } else {
+            set_latest(&mut self.input, usage.input_tokens);
+        }
         let has_fallen =
             usage.output_tokens.is_some_and(|count| count > 0 && Some(count) < self.output);
         if !has_fallen {

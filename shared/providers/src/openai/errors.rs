@@ -69,6 +69,10 @@ pub(crate) fn error_meaning(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMean
     {
         return Some(ErrorMeaning::StateElsewhere);
     }
+    // The client chose the id in it (anomalyco/opencode#7724, 2026-01).
+    if upstream_error.status == 404 && error.message_starts_with("Item with id '") {
+        return Some(ErrorMeaning::StateElsewhere);
+    }
     if error.has_name_in(&MODEL) || misses_model_by_message(upstream_error) {
         return Some(ErrorMeaning::Unavailable);
     }
@@ -83,6 +87,17 @@ pub(crate) fn error_meaning(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMean
     (is_missing && names_model()).then_some(ErrorMeaning::Unavailable)
 }
 
+/// The message of `LiteLLM`'s proxy without `400: {'error': '` and the route before it. A text of the
+/// client stands behind other words.
+fn after_route(message: &str) -> &str {
+    let message = message.strip_prefix("400: ").unwrap_or(message);
+    let message = message.strip_prefix("{'error': '").unwrap_or(message);
+    let is_route =
+        |start: &str| start.bytes().all(|b| b.is_ascii_lowercase() || b"/_".contains(&b));
+    let split = message.split_once(": ").filter(|(start, _)| is_route(start));
+    split.map_or(message, |(_, rest)| rest)
+}
+
 /// Whether the message of an error without a code of its own says that there is no such model:
 /// `DeepSeek` (deepwn/addi#13, 2026-03), `OpenRouter` (OpenRouterTeam/openrouter-examples#74,
 /// 2026-05), Fireworks (warpdotdev/warp#15107, 2026-08) and `LiteLLM`'s proxy
@@ -94,7 +109,7 @@ fn misses_model_by_message(upstream_error: &ErrorFacts<'_>) -> bool {
             format!("{model} is not a valid model ID"),
             format!("Invalid model name passed in model={model}"),
         );
-        !model.is_empty() && (error.message == id || error.message.contains(&name))
+        !model.is_empty() && (error.message == id || after_route(&error.message).starts_with(&name))
     };
     match status {
         400 => error.message == "Model Not Exist" || names_model(),

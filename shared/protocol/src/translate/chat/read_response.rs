@@ -330,10 +330,14 @@ impl ChatReader {
             self.held_bytes += extra.len();
             self.sequence.add_call_state(position, &call.unique_id, extra);
         }
-        // Some servers repeat the whole name.
+        // Some servers repeat the whole name, or send it as far as it is known.
         if !call.is_open && call.name != name {
             self.held_bytes += name.len();
-            call.name.push_str(&name);
+            if name.starts_with(&call.name) {
+                call.name = name;
+            } else {
+                call.name.push_str(&name);
+            }
         }
         call.buffered_text.push_str(&arguments);
         if call.name.is_empty() || !(call.is_open || has_arguments || self.is_whole) {

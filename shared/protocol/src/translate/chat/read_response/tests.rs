@@ -161,6 +161,10 @@ fn names_of_calls_are_joined_until_the_arguments_begin() {
     };
     for (fragments, name) in [
         (vec![first(json!({"name": "get_"})), fragment(json!({"name": "weather"}))], "get_weather"),
+        (
+            vec![first(json!({"name": "get_"})), fragment(json!({"name": "get_weather"}))],
+            "get_weather",
+        ),
         (vec![first(json!({"name": "get_weather", "arguments": ""}))], "get_weather"),
         (
             vec![
