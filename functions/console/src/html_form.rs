@@ -14,6 +14,9 @@ pub(crate) struct HtmlForm {
     pub(crate) is_get: bool,
     pub(crate) hidden: Vec<(String, String)>,
     pub(crate) fields: Vec<FormField>,
+    /// The name of the first field that is shown only on request, and the title of it and the fields
+    /// after it.
+    pub(crate) folded: Option<(&'static str, &'static str)>,
     pub(crate) submit: String,
     pub(crate) tone: Severity,
     /// The question that the script asks before it sends the form.
@@ -33,6 +36,7 @@ impl HtmlForm {
             is_get: false,
             hidden: Vec::new(),
             fields: Vec::new(),
+            folded: None,
             submit: submit.to_owned(),
             tone: Severity::Neutral,
             confirm: None,
@@ -48,6 +52,22 @@ impl HtmlForm {
 
     pub(crate) fn fields(self, fields: Vec<FormField>) -> Self {
         Self { fields, ..self }
+    }
+
+    /// Folds the fields from `first` on under a title.
+    pub(crate) fn fold_from(self, first: &'static str, title: &'static str) -> Self {
+        Self { folded: Some((first, title)), ..self }
+    }
+
+    /// The title of the folded fields, if `field` is the first of them.
+    pub(crate) fn fold_title(&self, field: &FormField) -> Option<&'static str> {
+        self.folded.and_then(|(first, title)| (first == field.name).then_some(title))
+    }
+
+    /// Whether a folded field has a value, so that it has to be visible.
+    pub(crate) fn is_fold_open(&self) -> bool {
+        let is_before = |field: &&FormField| self.fold_title(field).is_none();
+        self.fields.iter().skip_while(is_before).any(|field| !field.value.is_empty())
     }
 
     pub(crate) fn hidden(mut self, name: &str, value: impl Into<String>) -> Self {

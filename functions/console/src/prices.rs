@@ -120,14 +120,12 @@ fn price_fields() -> Vec<FieldSpec> {
         FieldSpec::new("context_tokens", "Context window", "Tokens.", FieldKind::Count),
         FieldSpec::new("output_tokens", "Longest answer", "Tokens.", FieldKind::Count),
     ];
-    let statements = STATEMENTS.map(|(path, label)| {
-        let hint = "Overrides what the name of the model says.";
-        FieldSpec::new(path, label, hint, FieldKind::YesOrNo)
-    });
+    let statements =
+        STATEMENTS.map(|(path, label)| FieldSpec::new(path, label, "", FieldKind::YesOrNo));
     let efforts = FieldSpec::new(
         "capabilities.efforts",
         "Levels of effort",
-        "One per line, such as low. Empty means those that the name of the model says.",
+        "One per line, such as low.",
         FieldKind::Lines,
     );
     let rates = subject_fields().into_iter().chain(rate_fields());
@@ -376,6 +374,7 @@ fn new_blocks(
 ) -> Vec<PageBlock> {
     let form = resource_pages::new_form(page_request, HERE, "Set price")
         .fields(resource_pages::fields(&price_fields(), start, rejected))
+        .fold_from(STATEMENTS[0].0, "What the model accepts, if its name does not say it")
         .error(resource_pages::rejection_text(&price_fields(), rejected));
     vec![
         PageBlock::Form(form),
