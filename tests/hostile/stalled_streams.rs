@@ -198,7 +198,8 @@ fn unread_kinds() -> Vec<Unread> {
             count: (30, 4),
             ..kind("gzip", "anthropic", MESSAGES, gzip_flood(&small.repeat(20)))
         },
-        Unread { count: (2_000, 10), ..kind("2,000 clients", "anthropic", MESSAGES, coded()) },
+        // A debug build takes 35 MB more than a release build, so they are not 2,000.
+        Unread { count: (1_500, 10), ..kind("1,500 clients", "anthropic", MESSAGES, coded()) },
     ]
 }
 

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 mod stream_memory;
 
-pub(crate) use stream_memory::{STREAM_PAGE, StreamMemory, retry_for_memory};
+pub(crate) use stream_memory::{StreamMemory, retry_for_memory};
 
 /// The least number of bytes by which a permit grows.
 const STEP: usize = 16 * 1024;

@@ -6,7 +6,7 @@
 use crate::body::{ClientPresence, RelayBody, ResponseAborted};
 use crate::chunk_list::ChunkList;
 use crate::forward::UpstreamResponse;
-use crate::memory_budget::{MEMORY_TIMEOUT, STREAM_PAGE, StreamMemory, retry_for_memory};
+use crate::memory_budget::{MEMORY_TIMEOUT, StreamMemory, retry_for_memory};
 use crate::metered_body::{MeteredBody, ResponseReader, UndecodableResponse};
 use crate::response_buffer::{BufferedResponse, RESPONSE_MEMORY_FULL};
 use crate::response_source::{ResponseSource, SourceEvent};
@@ -244,8 +244,7 @@ async fn reserve_memory(
     // reserves nothing for the next chunk.
     let passes_unread = metered_body.pass_event_unread();
     let held_bytes = metered_body.held_bytes();
-    let can_wait = passes_unread || held_bytes < BLOCKING_BYTES;
-    let bytes = if can_wait { bytes.min(STREAM_PAGE) } else { 0 };
+    let bytes = if passes_unread || held_bytes < BLOCKING_BYTES { bytes } else { 0 };
     let reserved = Box::pin(memory.reserve(bytes, held_bytes));
     match source.wait_for(reserved).await {
         Ok(reserved) => reserved.err().map(|_| SourceEvent::ConnectionLost(RESPONSE_MEMORY_FULL)),

@@ -22,7 +22,7 @@ pub(crate) struct StreamMemory {
 }
 
 /// The memory of streams is counted in pages of this size, so that it changes less often.
-pub(crate) const STREAM_PAGE: usize = 4 * 1024;
+const STREAM_PAGE: usize = 4 * 1024;
 
 /// The time between two attempts to reserve memory for a stream. Streams do not wait to be woken,
 /// because a key can have thousands of them.
@@ -46,14 +46,14 @@ pub(crate) async fn retry_for_memory<T>(
 
 /// What the connections of a stream take besides the counted bytes: its tasks, and the buffers of
 /// the HTTP library (measured with 1,000 and 2,000 streams).
-const STREAM_OVERHEAD_BYTES: usize = 32 * 1024;
+const STREAM_OVERHEAD_BYTES: usize = 48 * 1024;
 
 impl MemoryLimits {
     /// Returns the limits for what this number of streams might read. They leave room for bytes that
     /// are held and for the overhead of the streams.
     fn for_reservations(self, streams: usize) -> Self {
         let reservable = |bytes: usize| bytes / 4 * 3;
-        let overhead = streams.saturating_mul(STREAM_OVERHEAD_BYTES).min(self.total / 2);
+        let overhead = streams.saturating_mul(STREAM_OVERHEAD_BYTES).min(self.total / 8 * 5);
         Self {
             total: reservable(self.total) - overhead,
             per_request: reservable(self.per_request),
@@ -215,9 +215,9 @@ mod tests {
             reserved
         };
         assert_eq!(reserved(100), 100 * 128 * 1024, "all fit");
-        assert_eq!(reserved(1_024), 48 * MB, "one key cannot take the last quarter");
-        assert_eq!(reserved(2_048), 24 * MB);
-        assert_eq!(reserved(10_000), 24 * MB);
+        assert_eq!(reserved(1_024), 36 * MB, "one key cannot take the last quarter");
+        assert_eq!(reserved(2_048), 12 * MB);
+        assert_eq!(reserved(10_000), 12 * MB);
     }
 
     /// If waiting streams kept their share, none of them could go on.
