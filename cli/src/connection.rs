@@ -481,20 +481,15 @@ impl<B: Body> CountedResponseBody<B> {
     fn new(body: Option<B>, open_request: Arc<OpenRequest>) -> Self {
         Self { body, rest: None, open_request }
     }
-
-    fn rest_bytes(&self) -> usize {
-        self.rest.as_ref().map_or(0, Buf::remaining)
-    }
 }
 
 impl<B: Body<Data: Unpin> + Unpin> CountedResponseBody<B> {
     /// Whether the connection has to send what it was given before it gets more.
     fn awaits_flush(&self) -> bool {
-        let connection = &self.open_request.connection;
-        let awaits_flush = connection.is_http1()
-            && connection.traffic.unsent.load(Ordering::Relaxed) >= ANSWER_PIECE_BYTES;
+        let traffic = &self.open_request.connection.traffic;
+        let awaits_flush = traffic.unsent.load(Ordering::Relaxed) >= ANSWER_PIECE_BYTES;
         if awaits_flush {
-            connection.traffic.awaits_flush.store(true, Ordering::Relaxed);
+            traffic.awaits_flush.store(true, Ordering::Relaxed);
         }
         awaits_flush
     }
@@ -522,11 +517,7 @@ impl<B: Body<Data: Unpin> + Unpin> CountedResponseBody<B> {
         };
         let connection = &self.open_request.connection;
         let unsent = connection.traffic.unsent.load(Ordering::Relaxed);
-        let room = if connection.is_http1() {
-            ANSWER_PIECE_BYTES.saturating_sub(unsent)
-        } else {
-            ANSWER_PIECE_BYTES
-        };
+        let room = ANSWER_PIECE_BYTES.saturating_sub(unsent);
         let piece = data.copy_to_bytes(data.remaining().min(room));
         self.rest = Some(data).filter(Buf::has_remaining);
         if connection.is_http1() {
@@ -570,7 +561,7 @@ impl<B: Body<Data: Unpin> + Unpin> Body for CountedResponseBody<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let rest = self.rest_bytes() as u64;
+        let rest = self.rest.as_ref().map_or(0, Buf::remaining) as u64;
         let Some(body) = &self.body else { return SizeHint::with_exact(rest) };
         let hint = body.size_hint();
         let mut with_rest = SizeHint::new();

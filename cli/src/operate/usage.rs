@@ -10,6 +10,7 @@ use super::{CliContext, parse_whole_number};
 use crate::CliError;
 use crate::output::{remark, rows};
 use baton_domain::money::PicoUsd;
+use baton_domain::price::is_unpriced_version;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use std::cmp::Reverse;
@@ -239,12 +240,11 @@ fn remark_unpriced(count: u64) {
     }
 }
 
-/// Marks requests whose model has no price. The version of such a price ends in `?`.
+/// Marks requests whose model has no price. Returns their number.
 fn mark_unpriced(rows: &mut [Value]) -> u64 {
     let mut count = 0;
     for row in rows {
-        let is_unpriced =
-            row["price_version"].as_str().is_some_and(|version| version.ends_with('?'));
+        let is_unpriced = row["price_version"].as_str().is_some_and(is_unpriced_version);
         row["price"] = json!(if is_unpriced { "none: estimated" } else { "known" });
         count += u64::from(is_unpriced);
     }

@@ -13,10 +13,9 @@ use baton_api::prices::{
     NewPrice, PriceFilter, PriceResource, PriceSelector, PriceSource, PricedModel,
 };
 use baton_domain::account::Account;
-use baton_domain::id::AccountId;
 use baton_domain::model::ModelPattern;
 use baton_domain::model_catalog;
-use baton_domain::own_price::{OwnPrice, PriceId};
+use baton_domain::own_price::{OwnPrice, PriceId, split_account_price};
 use baton_domain::price::{ModelPrice, PriceTable};
 use baton_domain::vendor::Vendor;
 use baton_store::{ConfigEdit, StoreError, StoredEntity};
@@ -107,7 +106,7 @@ pub(crate) async fn list_models(
     for row in state.own_rows().await?.into_iter().filter(|row| is_wanted(&row.model)) {
         // The rows of a model are in the order of their dates. Prices of an account are not listed.
         let is_current = row.effective_from <= now || !rows.contains_key(&row.model);
-        if is_current && row.multiplier.is_none() && !is_of_account(&row.model) {
+        if is_current && row.multiplier.is_none() && split_account_price(&row.model).is_none() {
             rows.insert(row.model.clone(), row);
         }
     }
@@ -132,11 +131,6 @@ pub(crate) async fn get_model(
         return Err(ApiError::not_found(format!("a model {}", shorten_text(&model))));
     }
     Ok(Json(ResourceList { data, next_cursor: None }))
-}
-
-/// Whether the price of this name is that of an account.
-fn is_of_account(name: &str) -> bool {
-    name.split_once('/').is_some_and(|(seller, _)| seller.parse::<AccountId>().is_ok())
 }
 
 fn catalog_rows() -> impl Iterator<Item = PriceResource> {

@@ -14,7 +14,7 @@ use axum::body::Bytes;
 use axum::routing::{get, post};
 use baton_api::list::ResourceList;
 use baton_api::prices::{PriceResource, PriceSource, UsdPerMillion, UsdRates};
-use baton_domain::id::AccountId;
+use baton_domain::own_price::split_account_price;
 use http::Method;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
@@ -355,10 +355,7 @@ async fn load_template_price(page_request: &PageRequest) -> ConsoleResult<Value>
     let found = prices.into_iter().rfind(|price| from.is_empty() || is_named(price));
     let mut start = json!(found.ok_or_else(ConsoleApiError::page_not_found)?);
     start["effective_from"] = Value::Null;
-    // The name of an account's price begins with the account.
-    if let Some((account, model)) = model.split_once('/')
-        && account.parse::<AccountId>().is_ok()
-    {
+    if let Some((account, model)) = split_account_price(model) {
         (start["account_id"], start["model"]) = (json!(account), json!(model));
     }
     if !start["multiplier"].is_null() {

@@ -13,6 +13,7 @@ use crate::model_call::ReservedCost;
 use crate::{RelayState, RequestContext};
 use baton_domain::effective_limits::EffectiveLimits;
 use baton_domain::id::RequestId;
+use baton_domain::key::Key;
 use baton_domain::limit::utilization;
 use baton_domain::protocol::ClientProtocol;
 use baton_domain::record::COST_MAX;
@@ -75,12 +76,7 @@ impl RelayState {
         time: Duration,
     ) -> Result<Option<RequestReservation>, RelayError> {
         let key = caller.key();
-        let effective_limits = self
-            .store
-            .limit_settings
-            .effective_limits(key)
-            .await
-            .map_err(|error| RelayError::store_unavailable(&error))?;
+        let effective_limits = self.load_effective_limits(key).await?;
         if !effective_limits.has_limits() && key.models.is_empty() {
             return Ok(None);
         }
@@ -141,6 +137,18 @@ impl RelayState {
             }
             Err(error) => self.apply_outage_policy(&effective_limits, &error).map(|()| None),
         }
+    }
+
+    /// Loads the limits that apply to the key.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) async fn load_effective_limits(
+        &self,
+        key: &Key,
+    ) -> Result<EffectiveLimits, RelayError> {
+        let limits = self.store.limit_settings.effective_limits(key).await;
+        limits.map_err(|error| RelayError::store_unavailable(&error))
     }
 
     /// Reserves, if necessary after waiting for other requests to release what they reserved. A

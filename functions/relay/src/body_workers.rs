@@ -93,8 +93,8 @@ impl BodyWorkers {
         Self::with_cores(std::thread::available_parallelism().map_or(1, usize::from))
     }
 
-    /// Creates workers that use `cores` cores: a quarter for the class of long bodies, the rest for the
-    /// longest bodies. Each class has at least one core, so that neither waits for the other.
+    /// Creates workers that use `cores` cores: a quarter for the class of long bodies, the rest for
+    /// the longest bodies. Each class has at least one core, so that neither waits for the other.
     pub(crate) fn with_cores(cores: usize) -> Self {
         let long = (cores / 4).max(1);
         Self {

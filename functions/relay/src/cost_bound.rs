@@ -9,6 +9,7 @@ use crate::authenticate::AuthenticatedKey;
 use crate::body_facts::BodyFacts;
 use crate::body_workers::{JobSize, READ_MEMORY_FACTOR, TRANSLATION_MEMORY_FACTOR};
 use crate::client_response::RelayError;
+use crate::request_conversion::plan_conversion;
 use crate::{RelayState, RequestContext};
 use baton_domain::cost_factors::{CostFactors, UnboundedField};
 use baton_domain::cost_reduction::ReducedCosts;
@@ -22,9 +23,7 @@ use baton_domain::reservation::BlockReason;
 use baton_domain::sold_price::{Seller, SoldPrices};
 use baton_protocol::bedrock::unpriced_header;
 use baton_protocol::cost_scan::{CostScanError, find_call_price, read_cost_factors};
-use baton_providers::conversion::{
-    ConversionPlan, CostVariant, DistinctBody, depends_on_model, distinct_bodies,
-};
+use baton_providers::conversion::{CostVariant, DistinctBody, depends_on_model, distinct_bodies};
 use baton_store::AccountPool;
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -290,8 +289,8 @@ fn find_forms(
     let eligible = pool.candidates().eligible_by_settings(operation, model);
     for member in eligible.into_iter().filter_map(|index| pool.members.get(index)) {
         let seller = prices.seller_of(&member.account);
-        let own = |model: &str| prices.sold_by(&seller).own_capabilities(model, context.at);
-        let plan = ConversionPlan::new(facts.shape, &member.account, model, own);
+        let sold = prices.sold_by(&seller);
+        let plan = plan_conversion(sold, facts.shape, &member.account, model, context.at);
         if plan.is_bedrock_pass_through() {
             forms.unpriced = forms.unpriced.or_else(|| unpriced_header(&context.head.headers));
         }

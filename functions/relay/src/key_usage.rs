@@ -30,12 +30,7 @@ impl RelayState {
             "expires_at": key.expires_at, "limits": key.limits, "estimate": key.estimate,
             "scopes": [],
         });
-        let effective_limits = self
-            .store
-            .limit_settings
-            .effective_limits(key)
-            .await
-            .map_err(|error| RelayError::store_unavailable(&error))?;
+        let effective_limits = self.load_effective_limits(key).await?;
         if effective_limits.has_limits() {
             let counters =
                 self.store.counters.read_counters(&effective_limits.scopes(), true).await;

@@ -15,8 +15,8 @@ use crate::model_call::SessionAffinity;
 use crate::unserved_request::UnservedRequest;
 use crate::{RelayState, RequestContext};
 use baton_domain::account::Account;
-use baton_domain::id::AccountId;
 use baton_domain::model::{find_mapped_model, is_model_allowed};
+use baton_domain::own_price::split_account_price;
 use baton_domain::protocol::UpstreamOperation;
 use baton_protocol::error::ApiFamily;
 use baton_protocol::model_path::filter_models_query;
@@ -318,10 +318,8 @@ impl RelayState {
 fn is_visible(caller: &AuthenticatedKey, members: &[PoolMember], id: &str) -> bool {
     let is_served =
         members.is_empty() || members.iter().any(|member| member.account.serves_model(id));
-    // A price for all models of an account is stored under a name like `acc_1/all`.
-    let is_price_of_account =
-        id.split_once('/').is_some_and(|(seller, _)| seller.parse::<AccountId>().is_ok());
-    is_served && !is_price_of_account && is_model_allowed(&caller.key().models, id)
+    // The price of an account is not a model.
+    is_served && split_account_price(id).is_none() && is_model_allowed(&caller.key().models, id)
 }
 
 fn first_and_last_id(data: &[Value]) -> (Value, Value) {

@@ -13,14 +13,17 @@ use crate::response_conversion::ResponsePlan;
 use crate::{RelayState, RequestContext};
 use baton_domain::account::Account;
 use baton_domain::id::KeyId;
+use baton_domain::sold_price::SoldPrices;
 use baton_providers::conversion::{
-    ConversionPlan, ConvertedRequest, RequestConversion, RequestIdentity, ScannedConversion,
+    ConversionPlan, ConvertedRequest, RequestConversion, RequestIdentity, RequestShape,
+    ScannedConversion,
 };
 use baton_providers::headers::build_request_headers;
 use baton_runtime::upstream::UpstreamAddress;
 use baton_store::PoolMember;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use jiff::Timestamp;
 use std::time::Duration;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -89,9 +92,7 @@ impl RelayState {
     ) -> ConversionPlan {
         let ModelCall { shape, at, .. } = *model_call;
         let prices = self.store.prices.cached();
-        let own_capabilities =
-            |model: &str| prices.sold_by(&prices.seller_of(account)).own_capabilities(model, at);
-        ConversionPlan::new(shape, account, model, own_capabilities)
+        plan_conversion(prices.sold_by(&prices.seller_of(account)), shape, account, model, at)
     }
 
     /// Converts the body of a call. A long one is converted on another thread. Its converted form
@@ -129,6 +130,18 @@ impl RelayState {
         }
         Ok(converted)
     }
+}
+
+/// Chooses the plan for a request of this shape to `model` at the account, with what the operator has
+/// set for the upstream's model. `sold` are the account's prices.
+pub(crate) fn plan_conversion(
+    sold: SoldPrices<'_>,
+    shape: RequestShape,
+    account: &Account,
+    model: &str,
+    at: Timestamp,
+) -> ConversionPlan {
+    ConversionPlan::new(shape, account, model, |model: &str| sold.own_capabilities(model, at))
 }
 
 /// Returns the memory for a conversion, as a multiple of the body's length.

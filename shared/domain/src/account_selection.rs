@@ -200,7 +200,7 @@ pub fn choose_account<A: AsRef<Account>, H: Deref<Target = AccountHealth>>(
     {
         return SelectionResult::Chosen(index);
     }
-    choose_with_health(candidates, health, criteria, now)
+    choose_with_health(candidates, health, criteria, &avoided, now)
 }
 
 /// The complete selection, which reads the health of every account.
@@ -208,13 +208,13 @@ fn choose_with_health<A: AsRef<Account>, H: Deref<Target = AccountHealth>>(
     candidates: &AccountCandidates<'_, A>,
     health: impl Fn(usize) -> H,
     criteria: &SelectionCriteria<'_>,
+    avoided: &[Vendor],
     now: Timestamp,
 ) -> SelectionResult {
     let places = 0..candidates.candidates.len();
-    let avoided = candidates.avoided_vendors(criteria.operation, criteria.model);
     let verdicts: Vec<Result<AccountTier, IneligibleReason>> = places
         .clone()
-        .map(|index| candidates.tier(index, &health(index), criteria, &avoided, now))
+        .map(|index| candidates.tier(index, &health(index), criteria, avoided, now))
         .collect();
     let best = verdicts.iter().filter_map(|verdict| verdict.as_ref().ok()).min();
     let usable: Vec<usize> =
@@ -250,11 +250,8 @@ fn first_choice_of<A: AsRef<Account>>(
     criteria: &SelectionCriteria<'_>,
     avoided: &[Vendor],
 ) -> Option<usize> {
-    let serves = |index: &usize| {
-        candidates.settings_reason(*index, criteria.operation, criteria.model, avoided).is_none()
-    };
-    let among: Vec<usize> = (0..candidates.candidates.len()).filter(serves).collect();
-    candidates.draw_by_name(&among, criteria)
+    let among = candidates.eligible_without(criteria.operation, criteria.model, avoided);
+    candidates.draw_by_name(&among.collect::<Vec<_>>(), criteria)
 }
 
 /// The vendor of an account that serves only models of its own, as far as the settings say. An
@@ -334,9 +331,18 @@ impl<A: AsRef<Account>> AccountCandidates<'_, A> {
     /// The indexes of the accounts that can be chosen for the model, as far as the settings say.
     pub fn eligible_by_settings(&self, operation: UpstreamOperation, model: &str) -> Vec<usize> {
         let avoided = self.avoided_vendors(operation, model);
-        let serves =
-            |index: &usize| self.settings_reason(*index, operation, model, &avoided).is_none();
-        (0..self.candidates.len()).filter(serves).collect()
+        self.eligible_without(operation, model, &avoided).collect()
+    }
+
+    /// As [`Self::eligible_by_settings`], without the accounts of the `avoided` vendors.
+    fn eligible_without(
+        &self,
+        operation: UpstreamOperation,
+        model: &str,
+        avoided: &[Vendor],
+    ) -> impl Iterator<Item = usize> {
+        (0..self.candidates.len())
+            .filter(move |index| self.settings_reason(*index, operation, model, avoided).is_none())
     }
 
     /// The vendors whose accounts are left out, because they serve only models of their own, the
@@ -351,8 +357,8 @@ impl<A: AsRef<Account>> AccountCandidates<'_, A> {
                 }
             }
         }
-        let serves = |index| self.settings_reason(index, operation, model, &avoided).is_none();
-        if !avoided.is_empty() && !(0..self.candidates.len()).any(serves) {
+        if !avoided.is_empty() && self.eligible_without(operation, model, &avoided).next().is_none()
+        {
             avoided.clear();
         }
         avoided

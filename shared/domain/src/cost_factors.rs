@@ -146,20 +146,19 @@ impl CostFactors {
     }
 
     /// The tiers at which the upstream can serve the request, other than the usual one.
-    /// `has_projects` says whether the upstream has a setting for requests that name no tier.
-    fn tiers<'a>(
-        &'a self,
-        price: &'a ModelPrice,
-        has_projects: bool,
-    ) -> impl Iterator<Item = ServiceTier> + 'a {
+    /// `is_project_tier` says whether the settings of a project choose it.
+    fn tiers(
+        &self,
+        price: &ModelPrice,
+        is_project_tier: bool,
+    ) -> impl Iterator<Item = ServiceTier> {
         let of_project = price.tiers.iter().map(|listed| listed.tier);
-        let of_project = of_project
-            .filter(move |_| has_projects && self.uses_project_tier && self.tier.is_none());
-        self.tier.into_iter().chain(of_project.filter(|tier| tier.is_faster()))
+        let of_project = of_project.filter(move |tier| is_project_tier && tier.is_faster());
+        self.tier.into_iter().chain(of_project)
     }
 
-    /// The highest cost of all passes at a model's price, without searches. `has_projects` is as
-    /// for [`Self::tiers`].
+    /// The highest cost of all passes at a model's price, without searches. `has_projects` says
+    /// whether the upstream has a setting for requests that name no tier.
     fn cost_max(&self, price: &ModelPrice, model: &str, has_projects: bool) -> PicoUsd {
         let context = price.context_tokens;
         let output = self.output(longest_answer(price, model));
@@ -174,16 +173,15 @@ impl CostFactors {
         prompt = prompt.min(context.unwrap_or(u64::MAX));
         let mut rates = price.highest_rates(self.is_fast, prompt);
         let mut factor = (1, 1);
-        for tier in self.tiers(price, has_projects) {
+        let is_project_tier = has_projects && self.uses_project_tier && self.tier.is_none();
+        for tier in self.tiers(price, is_project_tier) {
             let of_tier = price.highest_tier_rates(tier, model, prompt);
             rates = rates.higher_of(of_tier.0);
             factor = of_tier.1;
         }
         // A price without tiers costs the usual factor of a tier that a project can choose.
         let has_faster = |entry: &ModelPrice| entry.tiers.iter().any(|row| row.tier.is_faster());
-        if has_projects
-            && self.uses_project_tier
-            && self.tier.is_none()
+        if is_project_tier
             && price.tiers.is_empty()
             && model_catalog::makers_entry(model).as_ref().is_some_and(has_faster)
         {

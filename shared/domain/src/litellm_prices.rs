@@ -1,7 +1,9 @@
 //! Prices in the format of LiteLLM's public `model_prices_and_context_window.json`.
 
 use crate::account::Provider;
-use crate::model_capabilities::{EffortLevel, EffortLevels, ModelCapabilities, StatedCapabilities};
+use crate::model_capabilities::{
+    EffortLevel, EffortLevels, ModelCapabilities, StatedCapabilities, StatementField,
+};
 use crate::money::PicoUsd;
 use crate::price::{LongPromptRates, ModelPrice, ServiceTier, TierPrice, TokenRates};
 use crate::vendor::Vendor;
@@ -90,12 +92,9 @@ fn read_model(name: &str, row: &Value) -> Option<(Vendor, String, ModelPrice)> {
     Some((vendor, id.to_owned(), price))
 }
 
-/// Reads one statement of a row.
-type StatementOf = fn(&mut StatedCapabilities) -> &mut Option<bool>;
-
 /// The fields of statements (BerriAI/litellm, `model_prices_and_context_window_schema.json` and
 /// docs.litellm.ai, "Model metadata", read 2026-11).
-const STATEMENTS: [(&str, StatementOf); 18] = [
+const STATEMENTS: [(&str, StatementField); 18] = [
     ("supports_image_input", |one| &mut one.images),
     ("supports_vision", |one| &mut one.images),
     ("supports_pdf_input", |one| &mut one.pdf),

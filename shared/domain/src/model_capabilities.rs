@@ -7,6 +7,7 @@
 mod families;
 mod stated;
 
+pub(crate) use stated::StatementField;
 pub use stated::{OwnCapabilities, StatedCapabilities};
 
 use crate::account::Provider;

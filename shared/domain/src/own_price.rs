@@ -3,6 +3,7 @@
 //! From an operator's first price of a model on, the built-in prices of that model no longer count:
 //! an agreed price holds until another one is agreed.
 
+use crate::id::AccountId;
 use crate::price::{ModelPrice, PriceTable, insert_price};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,13 @@ impl fmt::Display for PriceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.model, self.from)
     }
+}
+
+/// Splits the name of a price that one account pays, such as `acc_1/gpt-5.2` or `acc_1/all`, into
+/// the account and the model. Returns `None` for other names.
+pub fn split_account_price(name: &str) -> Option<(AccountId, &str)> {
+    let (account, model) = name.split_once('/')?;
+    Some((account.parse().ok()?, model))
 }
 
 /// A price that an operator has set.

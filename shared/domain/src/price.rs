@@ -485,6 +485,14 @@ pub(crate) fn started(prices: &[ModelPrice], at: Timestamp) -> Option<&ModelPric
     prices.iter().rev().find(|price| price.from <= at)
 }
 
+/// The end of the version of a price that is an estimate, because the model has none.
+const ESTIMATE_MARK: char = '?';
+
 pub(crate) fn version_label(price: &ModelPrice, is_priced: bool) -> String {
-    if is_priced { price.version.clone() } else { format!("{}?", price.version) }
+    if is_priced { price.version.clone() } else { format!("{}{ESTIMATE_MARK}", price.version) }
+}
+
+/// Whether the version of a price shows that the model had none, so that it is an estimate.
+pub fn is_unpriced_version(version: &str) -> bool {
+    version.ends_with(ESTIMATE_MARK)
 }

@@ -5,6 +5,7 @@
 
 use crate::id::{AccountId, GroupId, KeyId, RequestId, UserId};
 use crate::money::PicoUsd;
+use crate::price::is_unpriced_version;
 use crate::scope::LimitScope;
 use crate::usage::{BilledUsage, TokenCounts, UsageIteration};
 use jiff::Timestamp;
@@ -163,7 +164,7 @@ impl UsageRecord {
     /// Whether a model that served the request had no price, so that the cost is an estimate. See
     /// [`UsageCost::version`](crate::price::UsageCost).
     pub fn is_unpriced(&self) -> bool {
-        self.price_version.ends_with('?')
+        is_unpriced_version(&self.price_version)
     }
 
     /// Whether the record has a cost that is an estimate, because a model had no price. An

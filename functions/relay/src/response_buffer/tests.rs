@@ -15,8 +15,8 @@ const OUTPUT: &str = "event: message_start\ndata: {\"type\":\"message_start\",\"
     data: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\
     \"text\":\"word\"}}\n\n";
 
-/// Returns whether another account is asked when an answer with `body` does not fit.
-async fn tries_another(kind: &'static str, body: &'static str, reason: &'static str) -> bool {
+/// Reads an answer of this content type.
+async fn read(kind: &'static str, body: &[u8]) -> MeteredBody {
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]);
     let mut metered_body = MeteredBody::new(&headers, false, BodyTransform::PassThrough);
     let end = Instant::now() + Duration::from_secs(9);
@@ -24,12 +24,18 @@ async fn tries_another(kind: &'static str, body: &'static str, reason: &'static 
     let mut source =
         ResponseSource::new(upstream, Duration::from_secs(9), end, CancellationToken::new());
     let (workers, key) = (BodyWorkers::with_cores(1), KeyId::from_bits(1));
-    metered_body.add_chunk(Bytes::from_static(body.as_bytes()));
+    metered_body.add_chunk(Bytes::copy_from_slice(body));
     let mut reader = ResponseReader { source: &mut source, workers: &workers, key: &key };
     while metered_body.has_pending() {
         let read = metered_body.read_step(&mut reader).await;
         assert!(matches!(read, Ok(Ok(_))), "it can be read");
     }
+    metered_body
+}
+
+/// Returns whether another account is asked when an answer with `body` does not fit.
+async fn tries_another(kind: &'static str, body: &'static str, reason: &'static str) -> bool {
+    let metered_body = read(kind, body.as_bytes()).await;
     let error = BufferFailure::TooLarge(reason).into_attempt_error(metered_body, 9);
     let upstream_error = error.read_upstream_error(Timestamp::UNIX_EPOCH);
     matches!(error.to_call_failure(&upstream_error), CallFailure::NotAsked)
@@ -51,20 +57,7 @@ async fn output_is_bought_once_and_full_memory_ends_the_request() {
 
 /// The outcome of a whole answer of which `body` has no known form.
 async fn judge_bad_form(body: &[u8]) -> (bool, bool) {
-    let kind = HeaderValue::from_static("application/json");
-    let headers = HeaderMap::from_iter([(CONTENT_TYPE, kind)]);
-    let mut metered_body = MeteredBody::new(&headers, false, BodyTransform::PassThrough);
-    let end = Instant::now() + Duration::from_secs(9);
-    let upstream = UpstreamBody::wrap(Empty::<Bytes>::new());
-    let mut source =
-        ResponseSource::new(upstream, Duration::from_secs(9), end, CancellationToken::new());
-    let (workers, key) = (BodyWorkers::with_cores(1), KeyId::from_bits(1));
-    metered_body.add_chunk(Bytes::copy_from_slice(body));
-    while metered_body.has_pending() {
-        let mut reader = ResponseReader { source: &mut source, workers: &workers, key: &key };
-        let read = metered_body.read_step(&mut reader).await;
-        assert!(matches!(read, Ok(Ok(_))), "it can be read");
-    }
+    let metered_body = read("application/json", body).await;
     let failure = BufferFailure::BadForm(ResponseFormError::NotAnObject);
     match failure.into_attempt_error(metered_body, 4_000) {
         AttemptError::UnusableResponse { reading, .. } => {

@@ -423,7 +423,11 @@ proptest! {
         let first = among(&accounts, |all| first_choice(all, &criteria));
         let is_well = first.is_some_and(|at| rank(numbers[at]) == Some(0));
         prop_assert_eq!(looked.get() == 1, is_well, "nobody else is looked at");
-        prop_assert_eq!(quick, among(&accounts, |all| choose_with_health(all, health, &criteria, now)));
+        let complete = among(&accounts, |all| {
+            let avoided = all.avoided_vendors(criteria.operation, criteria.model);
+            choose_with_health(all, health, &criteria, &avoided, now)
+        });
+        prop_assert_eq!(quick, complete);
     }
 
     #[test]

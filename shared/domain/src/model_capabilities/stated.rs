@@ -56,7 +56,7 @@ pub struct StatedCapabilities {
     /// Whether the model calls several tools at once. If not, the setting for it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parallel_calls: Option<bool>,
-    /// Whether an answer can be bound to a JSON schema. If not, the schema is told in words.
+    /// Whether an answer can be bound to a JSON schema. If not, the prompt describes the schema.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub structured_outputs: Option<bool>,
     /// Whether an assistant's message can be last, for the model to continue.
@@ -83,13 +83,13 @@ pub struct StatedCapabilities {
     pub computer_use: Option<bool>,
 }
 
-/// Reads or sets one statement.
-type Statement = fn(&mut StatedCapabilities) -> &mut Option<bool>;
+/// The place of one statement, to read or to set it.
+pub(crate) type StatementField = fn(&mut StatedCapabilities) -> &mut Option<bool>;
 
 impl StatedCapabilities {
     /// Every statement that is yes or no, in the order of their bits in [`Self::to_masks`]. A new
     /// one comes last.
-    pub(crate) const STATEMENTS: [Statement; 20] = [
+    pub(crate) const STATEMENTS: [StatementField; 20] = [
         |one| &mut one.images,
         |one| &mut one.pdf,
         |one| &mut one.audio,

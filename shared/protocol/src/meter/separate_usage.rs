@@ -29,15 +29,12 @@ pub struct SeparateUsage {
 impl SeparateUsage {
     /// Reads the headers of a whole answer.
     pub fn from_headers(headers: &HeaderMap) -> Self {
-        let count = |name: &str| {
-            let value = headers.get(format!("x-amzn-bedrock-{name}-token-count"))?;
-            value.to_str().ok()?.trim().parse().ok()
-        };
+        let count = |name| headers.get(name)?.to_str().ok()?.trim().parse().ok();
         Self {
-            input: count("input"),
-            output: count("output"),
-            cache_read: count("cache-read-input"),
-            cache_write: count("cache-write-input"),
+            input: count("x-amzn-bedrock-input-token-count"),
+            output: count("x-amzn-bedrock-output-token-count"),
+            cache_read: count("x-amzn-bedrock-cache-read-input-token-count"),
+            cache_write: count("x-amzn-bedrock-cache-write-input-token-count"),
         }
         .without_excess()
     }

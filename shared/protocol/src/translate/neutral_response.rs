@@ -56,8 +56,8 @@ pub(super) enum StopReason {
 }
 
 /// The names of vendors for each reason, in lower case. OpenAI and Anthropic have the first ones of
-/// each list. The others are from references and from reports of clients, 2026-11: Text Generation Inference (`eos_token`), Together
-/// (`eos`), Cohere (`complete`), Mistral (`model_length`), Zhipu (`sensitive`, `network_error`,
+/// each list. The others are from references and from reports of clients, 2026-11: Text Generation
+/// Inference (`eos_token`), Together (`eos`), Cohere (`complete`), Mistral (`model_length`), Zhipu (`sensitive`, `network_error`,
 /// `model_context_window_exceeded`), `DeepSeek` (`insufficient_system_resource`), `vLLM` and `SGLang`
 /// (`abort`), Bedrock (`guardrail_intervened`, `content_filtered`), Google's names of
 /// `FinishReason`, and its `function_call_filter: MALFORMED_FUNCTION_CALL`, which is the answer to a

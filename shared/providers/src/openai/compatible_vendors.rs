@@ -178,9 +178,9 @@ pub(crate) fn fireworks(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMeaning>
     is_suspended.then_some(ErrorMeaning::AccountUnavailable(CooldownReason::SpendCapReached, None))
 }
 
-/// Zhipu (docs.bigmodel.cn, "API error codes", 2026-11). The codes are numbers of this vendor, so the status counts too.
-/// 1113 is a balance without money or packages, and 1309 a plan that has ended. 1112 and
-/// 1121 are a locked account.
+/// Zhipu (docs.bigmodel.cn, "API error codes", 2026-11). The codes are numbers of this vendor, so the
+/// status counts too. 1113 is a balance without money or packages, and 1309 a plan that has ended.
+/// 1112 and 1121 are a locked account.
 pub(crate) fn zhipu(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMeaning> {
     let error = upstream_error.error;
     if !matches!(upstream_error.status, 401 | 403 | 429) || !error.is_enveloped {
