@@ -9,8 +9,9 @@ use baton_test_harness::client_response::ClientResponse;
 use baton_test_harness::system::{TestKey, TestSystem, pico, settled};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
+use crate::bad_upstream::listen;
 use crate::class::AttackClass;
 
 const CHAT: &str = "/v1/chat/completions";
@@ -67,17 +68,7 @@ struct Script {
 
 impl Script {
     async fn start(self) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("its address");
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(async move {
-                    // A client that leaves is not a failure of this program.
-                    let _left = self.serve(stream).await;
-                });
-            }
-        });
-        address
+        listen(move |stream| self.serve(stream)).await
     }
 
     async fn serve(self, mut stream: TcpStream) -> std::io::Result<()> {

@@ -26,19 +26,28 @@ const GZIP: &str = "content-encoding: gzip\r\n";
 /// The number of requests so far.
 pub(crate) static ASKED: AtomicUsize = AtomicUsize::new(0);
 
-/// Starts the upstream on a free port. It serves until the runtime ends.
-pub(crate) async fn start() -> SocketAddr {
+/// Listens on a free port and serves each connection, until the runtime ends.
+pub(crate) async fn listen<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> SocketAddr
+where
+    F: Future<Output = std::io::Result<()>> + Send + 'static,
+{
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("its address");
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
+            let serving = serve(stream);
             tokio::spawn(async move {
                 // A client that leaves is not a failure of this program.
-                let _left = serve(stream).await;
+                let _left = serving.await;
             });
         }
     });
     address
+}
+
+/// Starts the upstream on a free port. It serves until the runtime ends.
+pub(crate) async fn start() -> SocketAddr {
+    listen(serve).await
 }
 
 async fn serve(mut stream: TcpStream) -> std::io::Result<()> {

@@ -11,9 +11,9 @@ use baton_test_harness::system::{TestKey, TestSystem};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
-use crate::bad_upstream::{begin, delta, end, gzip, request};
+use crate::bad_upstream::{begin, delta, end, gzip, listen, request};
 use crate::class::AttackClass;
 use crate::process::{HEALTH_MAX, HealthWatch, RESIDENT_MB_MAX, address, health, memory_mb};
 
@@ -160,8 +160,6 @@ fn bursts() -> Vec<Burst> {
 
 /// An upstream that sends these pieces, and how often it was called.
 async fn start_upstream(burst: &Burst) -> (SocketAddr, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("its address");
     let coding = match burst.coding {
         "" => String::new(),
         coding => format!("content-encoding: {coding}\r\n"),
@@ -170,15 +168,11 @@ async fn start_upstream(burst: &Burst) -> (SocketAddr, Arc<AtomicUsize>) {
     let pieces = Arc::new((head, burst.pieces.clone()));
     let calls = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&calls);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let (pieces, counter) = (Arc::clone(&pieces), Arc::clone(&counter));
-            tokio::spawn(async move {
-                // A client that leaves is not a failure of this program.
-                let _left = send(stream, &pieces, &counter).await;
-            });
-        }
-    });
+    let address = listen(move |stream| {
+        let (pieces, counter) = (Arc::clone(&pieces), Arc::clone(&counter));
+        async move { send(stream, &pieces, &counter).await }
+    })
+    .await;
     (address, calls)
 }
 

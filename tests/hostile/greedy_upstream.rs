@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
-use crate::bad_upstream::request;
+use crate::bad_upstream::{listen, request};
 
 /// The duration of an answer, long enough that requests sent together are open together.
 const PAUSE: Duration = Duration::from_millis(400);
@@ -30,20 +30,10 @@ pub(crate) struct GreedyUpstream {
 impl GreedyUpstream {
     /// Starts the upstream on a free port. It serves until the runtime ends.
     pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("its address");
-        let greedy = Self { address, asked: Arc::default() };
-        let serving = greedy.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let greedy = serving.clone();
-                tokio::spawn(async move {
-                    // A client that leaves is not a failure of this program.
-                    let _left = greedy.serve(stream).await;
-                });
-            }
-        });
-        greedy
+        let asked: Arc<Mutex<Vec<(String, Value)>>> = Arc::default();
+        let served = Arc::clone(&asked);
+        let address = listen(move |stream| Self::serve(stream, Arc::clone(&served))).await;
+        Self { address, asked }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -61,14 +51,14 @@ impl GreedyUpstream {
         all.filter(|body| body.to_string().contains(text)).collect()
     }
 
-    async fn serve(&self, mut stream: TcpStream) -> std::io::Result<()> {
+    async fn serve(
+        mut stream: TcpStream,
+        asked: Arc<Mutex<Vec<(String, Value)>>>,
+    ) -> std::io::Result<()> {
         while let Some((path, body)) = request(&mut stream).await? {
             let length = body.len() as u64;
             let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-            self.asked
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push((path.clone(), body.clone()));
+            asked.lock().unwrap_or_else(PoisonError::into_inner).push((path.clone(), body.clone()));
             let answer = match path.split('?').next().unwrap_or_default() {
                 "/v1/messages/count_tokens" => json!({"input_tokens": 5}),
                 "/v1/messages" => messages(&body, length),

@@ -13,9 +13,9 @@ use baton_test_harness::system::{TestKey, TestSystem, pico};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
-use crate::bad_upstream::{frame, gzip, request};
+use crate::bad_upstream::{frame, gzip, listen, request};
 use crate::class::AttackClass;
 use crate::odd_forms::{INPUT, OUTPUT, Odd, Protocol, WORD};
 use crate::odd_streams::odd_streams;
@@ -40,20 +40,10 @@ struct OddUpstream {
 
 impl OddUpstream {
     async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("its address");
-        let upstream = Self { address, answers: Arc::default() };
-        let serving = upstream.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let upstream = serving.clone();
-                tokio::spawn(async move {
-                    // A client that leaves is not a failure of this program.
-                    let _left = upstream.serve(stream).await;
-                });
-            }
-        });
-        upstream
+        let answers: Arc<Mutex<Answers>> = Arc::default();
+        let served = Arc::clone(&answers);
+        let address = listen(move |stream| Self::serve(stream, Arc::clone(&served))).await;
+        Self { address, answers }
     }
 
     fn set(&self, case: &str, answer: Vec<u8>) {
@@ -66,12 +56,12 @@ impl OddUpstream {
         answers.get(case).map_or(0, |(_, calls)| *calls)
     }
 
-    async fn serve(&self, mut stream: TcpStream) -> std::io::Result<()> {
+    async fn serve(mut stream: TcpStream, answers: Arc<Mutex<Answers>>) -> std::io::Result<()> {
         while let Some((_, body)) = request(&mut stream).await? {
             let text = String::from_utf8_lossy(&body);
             let case = text.split("case-").nth(1).and_then(|rest| rest.split('"').next());
             let answer = case.and_then(|case| {
-                let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
                 let (answer, calls) = answers.get_mut(case)?;
                 *calls += 1;
                 Some(answer.clone())

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use baton_test_harness::system::{TestKey, TestSystem};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
-use crate::bad_upstream::request;
+use crate::bad_upstream::{listen, request};
 
 /// The model of all answers.
 const MODEL: &str = "claude-haiku-4-5";
@@ -31,20 +31,10 @@ struct Seen {
 impl PlainUpstream {
     /// Starts the upstream on a free port. It serves until the runtime ends.
     pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("its address");
-        let upstream = Self { address, seen: Arc::default() };
-        let serving = upstream.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let upstream = serving.clone();
-                tokio::spawn(async move {
-                    // A client that leaves is not a failure of this program.
-                    let _left = upstream.serve(stream).await;
-                });
-            }
-        });
-        upstream
+        let seen: Arc<Mutex<Seen>> = Arc::default();
+        let served = Arc::clone(&seen);
+        let address = listen(move |stream| Self::serve(stream, Arc::clone(&served))).await;
+        Self { address, seen }
     }
 
     /// The number of model calls so far.
@@ -76,11 +66,11 @@ impl PlainUpstream {
         keys
     }
 
-    async fn serve(&self, mut stream: TcpStream) -> std::io::Result<()> {
+    async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Seen>>) -> std::io::Result<()> {
         while let Some((path, body)) = request(&mut stream).await? {
             let text = answer(&path).to_string();
             if !body.is_empty() {
-                let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
                 (seen.count, seen.body) = (seen.count + 1, body);
             }
             let head = format!(

@@ -12,9 +12,9 @@ use flate2::{Compress, Compression, FlushCompress};
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
-use crate::bad_upstream::{begin, delta, frame, request};
+use crate::bad_upstream::{begin, delta, frame, listen, request};
 use crate::class::AttackClass;
 use crate::process::{HEALTH_MAX, HealthWatch, RESIDENT_MB_MAX, address, health, memory_mb};
 
@@ -85,19 +85,12 @@ fn gzip_flood(block: &str) -> Sending {
 }
 
 async fn start_upstream(sending: Sending) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("its address");
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let sending = sending.clone();
-            tokio::spawn(async move {
-                let sent = send(stream, sending);
-                // Baton can close the connection first.
-                let _sent = tokio::time::timeout(3 * SENDING, sent).await;
-            });
-        }
-    });
-    address
+    listen(move |stream| {
+        let sent = send(stream, sending.clone());
+        // Baton can close the connection first.
+        async move { tokio::time::timeout(3 * SENDING, sent).await.unwrap_or(Ok(())) }
+    })
+    .await
 }
 
 async fn send(mut stream: TcpStream, sending: Sending) -> std::io::Result<()> {
