@@ -117,8 +117,7 @@ fn bursts() -> Vec<Burst> {
         },
         Burst { last: "[DONE]", ..burst("400 KB for a Chat client", (CHAT, CLAUDE), at_once()) },
         Burst {
-            // The last event repeats the text, which counts toward the memory.
-            count: (20, 4),
+            count: (150, 6),
             last: "response.completed",
             ..burst("400 KB for a Responses client", (RESPONSES, CLAUDE), at_once())
         },

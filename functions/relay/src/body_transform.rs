@@ -54,6 +54,8 @@ fn push_frames(
 pub(crate) struct TranslatedEvents {
     deframer: Option<FramesToSse>,
     stream: translate::StreamTranslator,
+    /// Events of the upstream that are metered, but not translated yet.
+    untranslated: Bytes,
     frame: Option<SseToFrames>,
 }
 
@@ -66,7 +68,7 @@ impl TranslatedEvents {
     ) -> Self {
         let deframer = (upstream_framing == Framing::AwsEventStream).then(FramesToSse::default);
         let frame = (client_framing == Framing::AwsEventStream).then(SseToFrames::default);
-        Self { deframer, stream, frame }
+        Self { deframer, stream, untranslated: Bytes::new(), frame }
     }
 
     fn transform_chunk(
@@ -74,25 +76,49 @@ impl TranslatedEvents {
         chunk: Bytes,
         meter: &mut UsageMeter,
     ) -> Result<Bytes, FrameError> {
-        let chunk = match &mut self.deframer {
+        let events = match &mut self.deframer {
             Some(frames) => push_frames(frames, &chunk, meter)?,
             None => chunk,
         };
-        meter.observe(&chunk);
-        Ok(self.write_events(|stream, events| stream.push(&chunk, events)))
+        meter.observe(&events);
+        self.untranslated = if self.untranslated.is_empty() {
+            events
+        } else {
+            [self.untranslated.as_ref(), &events].concat().into()
+        };
+        let mut translated = Vec::new();
+        let rest = self.stream.push_step(&self.untranslated, &mut translated).len();
+        let _taken = self.untranslated.split_to(self.untranslated.len() - rest);
+        Ok(self.frame_events(translated))
+    }
+
+    /// Translates the rest after the last chunk.
+    fn finish(&mut self) -> Bytes {
+        let mut translated = Vec::new();
+        self.stream.push(&std::mem::take(&mut self.untranslated), &mut translated);
+        self.stream.finish(&mut translated);
+        self.frame_events(translated)
+    }
+
+    /// Ends the client's stream with an error.
+    fn fail(&mut self, error: &ErrorBody) -> Bytes {
+        let mut translated = Vec::new();
+        self.stream.fail(error.kind, &error.message, &mut translated);
+        self.frame_events(translated)
+    }
+
+    /// Whether more can be translated without another chunk.
+    fn has_pending(&self) -> bool {
+        !self.untranslated.is_empty() || self.stream.has_pending()
     }
 
     fn held_bytes(&self) -> usize {
         let deframer = self.deframer.as_ref().map_or(0, FramesToSse::held_bytes);
-        deframer + self.stream.held_bytes() + self.frame.as_ref().map_or(0, SseToFrames::held_bytes)
+        let frame = self.frame.as_ref().map_or(0, SseToFrames::held_bytes);
+        deframer + self.stream.held_bytes() + self.untranslated.len() + frame
     }
 
-    fn write_events(
-        &mut self,
-        write: impl FnOnce(&mut translate::StreamTranslator, &mut Vec<u8>),
-    ) -> Bytes {
-        let mut events = Vec::new();
-        write(&mut self.stream, &mut events);
+    fn frame_events(&mut self, events: Vec<u8>) -> Bytes {
         match &mut self.frame {
             Some(frame) => frame.push(&events),
             None => events.into(),
@@ -164,9 +190,7 @@ impl BodyTransform {
             }
             Self::IntoFrames(events) => events.finish(),
             Self::RemoveUsage(filter) => filter.finish(),
-            Self::TranslateEvents(events) => events.write_events(|stream, events| {
-                stream.finish(events);
-            }),
+            Self::TranslateEvents(events) => events.finish(),
             Self::TranslateWhole(context) => match whole() {
                 Some(body) => context.translate_response(body)?.into(),
                 None => Bytes::new(),
@@ -182,6 +206,11 @@ impl BodyTransform {
             },
             Self::PassThrough | Self::IntoEvents(_) | Self::MeteredFrames(_) => Bytes::new(),
         })
+    }
+
+    /// Returns whether more bytes for the client can be written without another chunk.
+    pub(crate) fn has_pending(&self) -> bool {
+        matches!(self, Self::TranslateEvents(events) if events.has_pending())
     }
 
     /// Returns how many bytes of unfinished frames an event stream holds here, and how much memory
@@ -294,9 +323,7 @@ impl BodyTransform {
     ) -> Bytes {
         let event = |is_mid_event| encode_error_event(error_form, error, request_id, is_mid_event);
         match self {
-            Self::TranslateEvents(events) => {
-                events.write_events(|stream, event| stream.fail(error.kind, &error.message, event))
-            }
+            Self::TranslateEvents(events) => events.fail(error),
             Self::IntoFrames(_) | Self::MeteredFrames(_) => frame_event(&event(false)),
             Self::PassThrough => event(is_mid_event),
             Self::RemoveUsage(filter) => event(filter.is_mid_event()),

@@ -265,10 +265,14 @@ impl MeteredBody {
         self.pending = chunk;
     }
 
-    /// Returns whether bytes, or a fault behind the last ones, are still to be read.
+    /// Returns whether bytes, or a fault behind the last ones, are still to be read, or events for
+    /// the client to be written.
     pub(crate) fn has_pending(&self) -> bool {
         let has_failed = self.gunzip.as_ref().is_some_and(GzipDecoder::has_failed);
-        has_failed || self.transform.has_failed() || !self.pending.is_empty()
+        has_failed
+            || self.transform.has_failed()
+            || self.transform.has_pending()
+            || !self.pending.is_empty()
     }
 
     /// Reads the next bytes of the chunk and returns those for the client. This runs on another
@@ -303,6 +307,9 @@ impl MeteredBody {
     fn decode_step(&mut self) -> Result<DecodedStep, UndecodableResponse> {
         if self.transform.has_failed() {
             return Err(UndecodableResponse::FRAMES);
+        }
+        if self.transform.has_pending() {
+            return Ok(DecodedStep { plain: Bytes::new(), raw: Bytes::new() });
         }
         let Some(gunzip) = &mut self.gunzip else {
             let plain = self.pending.split_to(self.pending.len().min(STEP_PLAIN_BYTES));

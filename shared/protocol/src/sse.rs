@@ -6,7 +6,7 @@
 
 use crate::json::BYTE_ORDER_MARK;
 use memchr::memchr2;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 #[cfg(test)]
 mod tests;
@@ -179,22 +179,23 @@ impl EventFields {
         &mut self,
         event: &[u8],
         dropped: usize,
-        on_event: &mut impl FnMut(SseEvent<'_>),
-    ) {
+        on_event: &mut impl FnMut(SseEvent<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         let name = std::mem::take(&mut self.name);
         let data = self.data.take();
         if name.is_empty() && data.is_none() && dropped == 0 {
-            return;
+            return ControlFlow::Continue(());
         }
         let data = match &data {
             None => &[],
             Some(EventData::Line(line)) => &event[line.clone()],
             Some(EventData::Joined) => self.joined.as_slice(),
         };
-        on_event(SseEvent { name: &event[name], data, dropped });
+        let flow = on_event(SseEvent { name: &event[name], data, dropped });
         if self.joined.capacity() > KEPT_BUFFER_BYTES {
             self.joined = Vec::new();
         }
+        flow
     }
 }
 
@@ -216,6 +217,20 @@ impl SseDecoder {
     /// Takes the next bytes and reports each event that they complete. An event that lies within
     /// `chunk` is not copied.
     pub fn push(&mut self, chunk: &[u8], mut on_event: impl FnMut(SseEvent<'_>)) {
+        let rest = self.push_until(chunk, |event| {
+            on_event(event);
+            ControlFlow::Continue(())
+        });
+        debug_assert!(rest.is_empty(), "nothing stopped");
+    }
+
+    /// As [`Self::push`], but stops behind an event for which `on_event` returns
+    /// [`ControlFlow::Break`]. Returns the bytes behind it, which must be pushed next.
+    pub fn push_until<'a>(
+        &mut self,
+        chunk: &'a [u8],
+        mut on_event: impl FnMut(SseEvent<'_>) -> ControlFlow<()>,
+    ) -> &'a [u8] {
         let mut rest = chunk;
         if let (true, Some(first)) = (self.after_cr, rest.first()) {
             self.after_cr = false;
@@ -224,11 +239,13 @@ impl SseDecoder {
             }
         }
         if self.is_mid_event() {
-            rest = self.continue_held(rest, &mut on_event);
+            let (flow, behind) = self.continue_held(rest, &mut on_event);
+            if flow.is_break() {
+                return behind;
+            }
+            rest = behind;
         }
-        if !rest.is_empty() {
-            self.decode_events(rest, &mut on_event);
-        }
+        if rest.is_empty() { rest } else { self.decode_events(rest, &mut on_event) }
     }
 
     /// Ends the stream. An unfinished last event is reported as if its line end and its blank line
@@ -238,7 +255,10 @@ impl SseDecoder {
             let end = self.buffer.len();
             self.fields.take_line(&self.buffer, self.line..end);
         }
-        self.fields.emit_event(&self.buffer, self.dropped, &mut on_event);
+        let _last = self.fields.emit_event(&self.buffer, self.dropped, &mut |event| {
+            on_event(event);
+            ControlFlow::Continue(())
+        });
     }
 
     /// The bytes of the unfinished event, unless some were dropped. Its line ends depend on how the
@@ -286,8 +306,13 @@ impl SseDecoder {
         !self.buffer.is_empty() || self.dropped > 0
     }
 
-    /// Decodes the events of `chunk`. The current event begins in it.
-    fn decode_events(&mut self, chunk: &[u8], on_event: &mut impl FnMut(SseEvent<'_>)) {
+    /// Decodes the events of `chunk`. The current event begins in it. Returns the bytes behind an
+    /// event for which `on_event` stopped.
+    fn decode_events<'a>(
+        &mut self,
+        chunk: &'a [u8],
+        on_event: &mut impl FnMut(SseEvent<'_>) -> ControlFlow<()>,
+    ) -> &'a [u8] {
         let (mut begin, mut at) = (0, 0);
         while let Some(offset) = memchr2(b'\n', b'\r', &chunk[at..]) {
             let end = at + offset;
@@ -295,8 +320,12 @@ impl SseDecoder {
             self.after_cr = may_follow;
             let start = self.line_start(at - begin, chunk[begin..end].starts_with(BYTE_ORDER_MARK));
             if start == end - begin {
-                self.fields.emit_event(&chunk[begin..], 0, on_event);
+                let flow = self.fields.emit_event(&chunk[begin..], 0, on_event);
                 begin = end + length;
+                if flow.is_break() {
+                    self.line = 0;
+                    return &chunk[begin..];
+                }
             } else {
                 self.fields.take_line(&chunk[begin..], start..end - begin);
             }
@@ -304,14 +333,16 @@ impl SseDecoder {
         }
         self.line = at - begin;
         self.hold_bytes(&chunk[begin..]);
+        &[]
     }
 
-    /// Continues the held event. Returns the rest of `chunk` after the event's end.
+    /// Continues the held event. Returns the rest of `chunk` after the event's end, and whether
+    /// `on_event` stopped there.
     fn continue_held<'a>(
         &mut self,
         chunk: &'a [u8],
-        on_event: &mut impl FnMut(SseEvent<'_>),
-    ) -> &'a [u8] {
+        on_event: &mut impl FnMut(SseEvent<'_>) -> ControlFlow<()>,
+    ) -> (ControlFlow<()>, &'a [u8]) {
         let mut rest = chunk;
         while let Some(end) = memchr2(b'\n', b'\r', rest) {
             let (length, may_follow) = line_end(rest, end);
@@ -319,17 +350,17 @@ impl SseDecoder {
             self.hold_bytes(&rest[..end]);
             rest = &rest[end + length..];
             if self.end_held_line() {
-                self.fields.emit_event(&self.buffer, self.dropped, on_event);
+                let flow = self.fields.emit_event(&self.buffer, self.dropped, on_event);
                 if self.buffer.capacity() > KEPT_BUFFER_BYTES {
                     self.buffer = Vec::new();
                 }
                 self.buffer.clear();
                 (self.line, self.dropped) = (0, 0);
-                return rest;
+                return (flow, rest);
             }
         }
         self.hold_bytes(rest);
-        &[]
+        (ControlFlow::Continue(()), &[])
     }
 
     /// Ends the held line. Returns whether it was blank.

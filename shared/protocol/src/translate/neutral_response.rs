@@ -153,6 +153,17 @@ impl From<PartStart> for ResponsePart {
 }
 
 impl ResponsePart {
+    /// The text, or the JSON text of the arguments.
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Self::Text(text)
+            | Self::Refusal(text)
+            | Self::Thinking { text, .. }
+            | Self::Redacted(text) => text,
+            Self::Call(call) => &call.arguments,
+        }
+    }
+
     fn append_text(&mut self, delta: &str) {
         match self {
             Self::Text(text) | Self::Refusal(text) | Self::Thinking { text, .. } => {

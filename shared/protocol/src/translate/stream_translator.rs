@@ -5,12 +5,15 @@ use super::neutral_response::{PartStart, ReadProgress, ResponseStep};
 use super::{ResponseContext, UpstreamProtocol, chat, messages, responses};
 use crate::json::is_json;
 use crate::sse::{SseDecoder, SseEvent};
+use std::ops::ControlFlow;
 
 /// The most bytes kept for one stream: text that the last event repeats, arguments that wait for
 /// their end, and some bytes for each part. 128,000 tokens are about half a megabyte.
 const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The bytes that a part counts for, however short it is.
 const PART_BYTES: usize = 256;
+/// The bytes for the client from which a step ends. The longest single event comes on top.
+const STEP_BYTES: usize = 64 * 1024;
 
 /// Translates one stream. It writes whole events only.
 #[derive(Debug)]
@@ -121,6 +124,21 @@ impl StreamWriter {
             Self::Responses(writer) => writer.write_end(context, out),
         }
     }
+
+    fn has_pending(&self) -> bool {
+        match self {
+            Self::Messages(_) | Self::Chat(_) => false,
+            Self::Responses(writer) => writer.has_pending(),
+        }
+    }
+
+    /// Writes the next pending event.
+    fn write_pending(&mut self, context: &ResponseContext, out: &mut Vec<u8>) {
+        match self {
+            Self::Messages(_) | Self::Chat(_) => {}
+            Self::Responses(writer) => writer.write_pending(context, out),
+        }
+    }
 }
 
 impl StreamTranslator {
@@ -170,7 +188,34 @@ impl StreamTranslator {
     /// Takes the upstream's next bytes, without a content encoding, and appends the translated
     /// events to `out`. An error of the upstream is passed on and ends the stream.
     pub fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
-        self.decoder.push(chunk, |event| self.translator.translate_event(&event, out));
+        let mut rest = chunk;
+        while !rest.is_empty() || self.has_pending() {
+            rest = self.push_step(rest, out);
+        }
+    }
+
+    /// As [`Self::push`], but ends after many bytes for the client, because the last events of some
+    /// APIs repeat the whole answer. Returns the rest of `chunk`. Call it again with that rest, even
+    /// with an empty one while [`Self::has_pending`].
+    pub fn push_step<'a>(&mut self, chunk: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
+        let end = out.len() + STEP_BYTES;
+        let Self { decoder, translator } = self;
+        translator.write_pending_within(end, out);
+        let mut rest = chunk;
+        while !rest.is_empty() && out.len() < end {
+            rest = decoder.push_until(rest, |event| {
+                translator.translate_event(&event, out);
+                let stops = out.len() >= end || translator.writer.has_pending();
+                if stops { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            translator.write_pending_within(end, out);
+        }
+        rest
+    }
+
+    /// Whether events for the client can be written without more bytes of the upstream.
+    pub fn has_pending(&self) -> bool {
+        self.translator.writer.has_pending()
     }
 
     /// The bytes of memory that are kept: the unfinished event, texts that the last event repeats,
@@ -183,7 +228,7 @@ impl StreamTranslator {
 
     /// Whether the client has received the end of its answer, either a normal one or an error.
     pub fn is_over(&self) -> bool {
-        self.translator.is_over
+        self.translator.is_over && !self.has_pending()
     }
 
     /// Whether an event of the upstream ended the client's stream with an error.
@@ -204,6 +249,7 @@ impl StreamTranslator {
             }
         });
         self.translator.finish_unterminated(out);
+        self.translator.write_all_pending(out);
         self.translator.is_over
     }
 
@@ -218,6 +264,7 @@ impl StreamTranslator {
         let is_answer = read(&mut |step| writer.write_step(context, &step, out));
         if is_answer {
             writer.write_end(context, out);
+            self.translator.write_all_pending(out);
         }
         is_answer
     }
@@ -225,6 +272,7 @@ impl StreamTranslator {
     /// Ends the stream with an error of the relay: `kind` is a documented error type, `message` a
     /// whole sentence. Does nothing if the stream is over.
     pub fn fail(&mut self, kind: &str, message: &str, out: &mut Vec<u8>) {
+        self.translator.write_all_pending(out);
         if !self.translator.is_over {
             self.translator.write_failure(&NeutralError::new(kind, message), out);
         }
@@ -274,6 +322,17 @@ impl TranslatorState {
             ReadProgress::Failed(data) => {
                 self.finish_with_error(&NeutralError::from_body(None, &data), out);
             }
+        }
+    }
+
+    fn write_all_pending(&mut self, out: &mut Vec<u8>) {
+        self.write_pending_within(usize::MAX, out);
+    }
+
+    /// Writes pending events until `out` has `end` bytes.
+    fn write_pending_within(&mut self, end: usize, out: &mut Vec<u8>) {
+        while self.writer.has_pending() && out.len() < end {
+            self.writer.write_pending(&self.context, out);
         }
     }
 
@@ -406,6 +465,47 @@ mod tests {
             );
             assert!(read < 6_000_000, "many calls: {read}");
         }
+    }
+
+    #[test]
+    fn events_that_repeat_the_answer_are_written_one_at_a_time() {
+        let long = "x".repeat(400_000);
+        let upstream = [
+            event(r#"{"type":"message_start","message":{"id":"msg_1","usage":{}}}"#),
+            event(
+                r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
+            ),
+            event(&format!(
+                r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"text_delta","text":"{long}"}}}}"#
+            )),
+            event(r#"{"type":"content_block_stop","index":0}"#),
+            event(r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{}}"#),
+            event(r#"{"type":"message_stop"}"#),
+        ]
+        .concat();
+        let begin = || {
+            let request = br#"{"model":"m","input":"hi"}"#;
+            stream(ClientProtocol::OpenaiResponses, UpstreamProtocol::Messages, request)
+        };
+        let (mut at_once, mut expected) = (begin(), Vec::new());
+        at_once.push(upstream.as_bytes(), &mut expected);
+        assert!(at_once.is_over());
+
+        let (mut in_steps, mut out, mut steps) = (begin(), Vec::new(), 0);
+        let mut rest = upstream.as_bytes();
+        while !rest.is_empty() || in_steps.has_pending() {
+            assert!(!in_steps.is_over());
+            let mut step = Vec::new();
+            rest = in_steps.push_step(rest, &mut step);
+            assert!(step.len() < STEP_BYTES + long.len() + 1000, "{}", step.len());
+            out.append(&mut step);
+            steps += 1;
+        }
+        assert!(in_steps.is_over());
+        assert_eq!(steps, 5, "a delta and four events that repeat its text");
+        let without_time =
+            |events: Vec<u8>| String::from_utf8(events).unwrap().replace(char::is_numeric, "");
+        assert_eq!(without_time(out), without_time(expected));
     }
 
     #[test]

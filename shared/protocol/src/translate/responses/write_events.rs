@@ -9,21 +9,78 @@ use crate::translate::neutral_request::freeform_input;
 use crate::translate::neutral_response::{
     NeutralResponse, PartStart, REFUSED, ResponsePart, ResponseStep,
 };
+use std::collections::VecDeque;
 
 /// Writes a stream. It keeps the answer, since the last event repeats it.
 #[derive(Debug, Default)]
 pub(in crate::translate) struct ResponsesWriter {
     number: u64,
     response: NeutralResponse,
+    pending: VecDeque<ClosingEvent>,
+}
+
+/// Writes a part with its text.
+type WritePart = fn(&mut ObjectWriter<'_>, &str);
+
+/// An event that repeats the text of the last item, or of all. Each can be long, so they are written
+/// one at a time.
+#[derive(Debug, Clone, Copy)]
+enum ClosingEvent {
+    /// The whole input of a call with free text, which has one delta.
+    InputDelta,
+    ContentDone,
+    PartDone,
+    ItemDone,
+    ResponseOver,
 }
 
 impl ResponsesWriter {
+    /// Whether events are still to be written.
+    pub(in crate::translate) fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Writes the next pending event.
+    pub(in crate::translate) fn write_pending(
+        &mut self,
+        context: &ResponseContext,
+        out: &mut Vec<u8>,
+    ) {
+        match self.pending.pop_front() {
+            None => {}
+            Some(ClosingEvent::InputDelta) => {
+                let name = "response.custom_tool_call_input.delta";
+                self.write_input(context, out, name, "delta");
+            }
+            Some(ClosingEvent::ContentDone) => self.write_content_done(context, out),
+            Some(ClosingEvent::PartDone) => self.write_part_done(context, out),
+            Some(ClosingEvent::ItemDone) => {
+                self.write_item_event(context, out, "response.output_item.done", true);
+            }
+            Some(ClosingEvent::ResponseOver) => {
+                let name = match incomplete_reason(&self.response.stop_reason) {
+                    Some(_) => "response.incomplete",
+                    None => "response.completed",
+                };
+                self.write_state(context, out, name, ResponseState::Over);
+            }
+        }
+    }
+
+    fn write_all_pending(&mut self, context: &ResponseContext, out: &mut Vec<u8>) {
+        while self.has_pending() {
+            self.write_pending(context, out);
+        }
+    }
+
+    /// Writes the events of a step. The last ones of an item stay pending until the next step.
     pub(in crate::translate) fn write_step(
         &mut self,
         context: &ResponseContext,
         step: &ResponseStep<'_>,
         out: &mut Vec<u8>,
     ) {
+        self.write_all_pending(context, out);
         let is_first_delta = self.is_open_part_empty();
         self.response.apply_step(step);
         match step {
@@ -34,14 +91,14 @@ impl ResponsesWriter {
             }
             ResponseStep::Open(_) => self.write_open(context, out),
             ResponseStep::Delta(delta) => self.write_delta(context, out, delta, is_first_delta),
-            ResponseStep::Close => self.write_close(context, out),
+            ResponseStep::Close => self.pending.extend(self.closing_events(context)),
             ResponseStep::Signature(_) | ResponseStep::Stop(_) | ResponseStep::Usage(_) => {}
             // Real clients take a `ping` event for an event of the response, so a comment is sent.
             ResponseStep::Ping => out.extend_from_slice(b": ping\n\n"),
         }
     }
 
-    /// Ends the stream normally.
+    /// Ends the stream normally. The last events stay pending.
     pub(in crate::translate) fn write_end(&mut self, context: &ResponseContext, out: &mut Vec<u8>) {
         if self.response.lacks_refusal() {
             let open = ResponseStep::Open(PartStart::Refusal);
@@ -49,11 +106,7 @@ impl ResponsesWriter {
                 self.write_step(context, &step, out);
             }
         }
-        let name = match incomplete_reason(&self.response.stop_reason) {
-            Some(_) => "response.incomplete",
-            None => "response.completed",
-        };
-        self.write_state(context, out, name, ResponseState::Over);
+        self.pending.push_back(ClosingEvent::ResponseOver);
     }
 
     /// Ends the stream with an error.
@@ -63,6 +116,7 @@ impl ResponsesWriter {
         error: &NeutralError,
         out: &mut Vec<u8>,
     ) {
+        self.write_all_pending(context, out);
         if self.number == 0 {
             // The SDKs accept no event before this one.
             self.write_state(context, out, "response.created", ResponseState::InProgress);
@@ -201,84 +255,76 @@ impl ResponsesWriter {
         });
     }
 
-    fn write_close(&mut self, context: &ResponseContext, out: &mut Vec<u8>) {
+    /// The events that end the open item.
+    fn closing_events(&self, context: &ResponseContext) -> &'static [ClosingEvent] {
+        use ClosingEvent::{ContentDone, InputDelta, ItemDone, PartDone};
         match self.response.parts.last() {
-            Some(ResponsePart::Text(_)) => self.close_text(context, out),
-            Some(ResponsePart::Refusal(_)) => self.close_refusal(context, out),
+            Some(ResponsePart::Text(_) | ResponsePart::Refusal(_)) => {
+                &[ContentDone, PartDone, ItemDone]
+            }
             Some(ResponsePart::Thinking { text, .. }) if !text.is_empty() => {
-                self.close_summary(context, out);
+                &[ContentDone, PartDone, ItemDone]
             }
             Some(ResponsePart::Call(call)) if context.is_freeform(&call.name) => {
-                let input = freeform_input(&call.arguments);
-                for (end, field) in [("delta", "delta"), ("done", "input")] {
-                    let name = format!("response.custom_tool_call_input.{end}");
-                    self.write_part_event(context, out, &name, |data, _| data.text(field, &input));
-                }
+                &[InputDelta, ContentDone, ItemDone]
             }
-            Some(ResponsePart::Call(_)) => {
-                self.write_part_event(
-                    context,
-                    out,
-                    "response.function_call_arguments.done",
-                    |data, piece| {
-                        if let ResponsePart::Call(call) = piece {
-                            data.text("arguments", &call.arguments);
-                        }
-                    },
-                );
-            }
-            _ => {}
+            Some(ResponsePart::Call(_)) => &[ContentDone, ItemDone],
+            Some(ResponsePart::Thinking { .. } | ResponsePart::Redacted(_)) | None => &[ItemDone],
         }
-        self.write_item_event(context, out, "response.output_item.done", true);
     }
 
-    fn close_text(&mut self, context: &ResponseContext, out: &mut Vec<u8>) {
-        self.write_part_event(context, out, "response.output_text.done", |data, piece| {
-            if let ResponsePart::Text(text) = piece {
-                data.text("text", text);
+    fn write_content_done(&mut self, context: &ResponseContext, out: &mut Vec<u8>) {
+        let (name, field) = match self.response.parts.last() {
+            Some(ResponsePart::Text(_)) => ("response.output_text.done", "text"),
+            Some(ResponsePart::Refusal(_)) => ("response.refusal.done", "refusal"),
+            Some(ResponsePart::Thinking { .. }) => ("response.reasoning_summary_text.done", "text"),
+            Some(ResponsePart::Call(call)) if context.is_freeform(&call.name) => {
+                return self.write_input(
+                    context,
+                    out,
+                    "response.custom_tool_call_input.done",
+                    "input",
+                );
+            }
+            Some(ResponsePart::Call(_)) => ("response.function_call_arguments.done", "arguments"),
+            Some(ResponsePart::Redacted(_)) | None => return,
+        };
+        self.write_part_event(context, out, name, |data, part| {
+            data.text(field, part.text());
+            if matches!(part, ResponsePart::Text(_)) {
                 data.list("logprobs", |_| {});
             }
         });
-        self.write_part_event(context, out, "response.content_part.done", |data, piece| {
-            if let ResponsePart::Text(text) = piece {
-                data.object("part", |part| item::write_text_part(part, text));
-            }
+    }
+
+    /// Writes the whole input of a call with free text.
+    fn write_input(
+        &mut self,
+        context: &ResponseContext,
+        out: &mut Vec<u8>,
+        name: &str,
+        field: &str,
+    ) {
+        self.write_part_event(context, out, name, |data, part| {
+            data.text(field, &freeform_input(part.text()));
         });
     }
 
-    fn close_refusal(&mut self, context: &ResponseContext, out: &mut Vec<u8>) {
-        self.write_part_event(context, out, "response.refusal.done", |data, piece| {
-            if let ResponsePart::Refusal(text) = piece {
-                data.text("refusal", text);
+    fn write_part_done(&mut self, context: &ResponseContext, out: &mut Vec<u8>) {
+        let (name, write) = match self.response.parts.last() {
+            Some(ResponsePart::Text(_)) => {
+                ("response.content_part.done", item::write_text_part as WritePart)
             }
-        });
-        self.write_part_event(context, out, "response.content_part.done", |data, piece| {
-            if let ResponsePart::Refusal(text) = piece {
-                data.object("part", |part| item::write_refusal_part(part, text));
+            Some(ResponsePart::Refusal(_)) => {
+                ("response.content_part.done", item::write_refusal_part as WritePart)
             }
+            Some(ResponsePart::Thinking { .. }) => {
+                ("response.reasoning_summary_part.done", item::write_summary_part as WritePart)
+            }
+            Some(ResponsePart::Redacted(_) | ResponsePart::Call(_)) | None => return,
+        };
+        self.write_part_event(context, out, name, |data, part| {
+            data.object("part", |fields| write(fields, part.text()));
         });
-    }
-
-    fn close_summary(&mut self, context: &ResponseContext, out: &mut Vec<u8>) {
-        self.write_part_event(
-            context,
-            out,
-            "response.reasoning_summary_text.done",
-            |data, piece| {
-                if let ResponsePart::Thinking { text, .. } = piece {
-                    data.text("text", text);
-                }
-            },
-        );
-        self.write_part_event(
-            context,
-            out,
-            "response.reasoning_summary_part.done",
-            |data, piece| {
-                if let ResponsePart::Thinking { text, .. } = piece {
-                    data.object("part", |part| item::write_summary_part(part, text));
-                }
-            },
-        );
     }
 }
