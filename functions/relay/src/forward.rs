@@ -295,6 +295,8 @@ impl RelayState {
         none_eligible: Option<NoEligibleAccount>,
     ) -> ForwardFailure {
         let FailedAttempt { mut pending_usage, mut error, health_update, verdict } = failed_attempt;
+        // Before Baton's own waits.
+        let silence = pending_usage.called_at.elapsed();
         let was_checked = !history.credential_checks.is_empty();
         let mut is_accepted = was_checked;
         if matches!(verdict.account, AccountEffect::Suspect { .. }) {
@@ -306,7 +308,6 @@ impl RelayState {
             }
         }
         health_update.wait_until_stored().await;
-        let silence = pending_usage.called_at.elapsed();
         let request_end = error.take_request_end(pending_usage.model_call.body_bytes, silence);
         let now = self.store.clock().now();
         let none_eligible =

@@ -56,7 +56,7 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    fn from_name(name: &[u8]) -> Self {
+    pub(crate) fn from_name(name: &[u8]) -> Self {
         match name {
             b"message_start" => Self::MessageStart,
             b"message_delta" => Self::MessageDelta,

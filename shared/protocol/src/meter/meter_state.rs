@@ -66,10 +66,12 @@ struct ForeignData {
     has_message: bool,
 }
 
-/// The kind of an event. An event of OpenAI's Chat stays one if a server names it.
+/// The kind of an event. An event of OpenAI's Chat stays one if a server names it. The end of a
+/// response can have its type behind other keys.
 fn read_kind(event: &SseEvent<'_>) -> EventKind {
     match event.kind() {
         EventKind::Other if is_unknown_chunk(event) => EventKind::Unnamed,
+        EventKind::Unnamed if has_late_response_end(event.data) => EventKind::ResponseEnd,
         kind => kind,
     }
 }
@@ -79,6 +81,14 @@ fn read_kind(event: &SseEvent<'_>) -> EventKind {
 fn is_unknown_chunk(event: &SseEvent<'_>) -> bool {
     !is_api_event(event.kind_name())
         && (event.dropped > 0 || event.data.trim_ascii() == b"[DONE]" || is_named_chunk(event.data))
+}
+
+/// Whether the `type` of an event is that of the end of a response. It is not the first key.
+fn has_late_response_end(data: &[u8]) -> bool {
+    memmem::find(data, b"\"response.").is_some()
+        && UpstreamObject::parse(data)
+            .and_then(|object| object.kind)
+            .is_some_and(|kind| EventKind::from_name(kind.as_bytes()) == EventKind::ResponseEnd)
 }
 
 /// The characters of an event that was too long to be held.

@@ -227,3 +227,34 @@ fn errors_that_say_nothing_do_not_end_a_stream() {
         assert_eq!(reading.usage.tokens.output, 90, "{error}");
     }
 }
+
+/// The usage of each protocol's stream is read without the names of its events, with the type
+/// behind all other keys, and beside numbers that are not finite.
+#[test]
+fn usage_is_read_whatever_the_order_of_keys() {
+    let messages = [
+        r#""message":{"id":"msg_1","model":"m","usage":{"input_tokens":11,"output_tokens":1}}X,"type":"message_start""#,
+        r#""index":0,"content_block":{"type":"text","text":""}X,"type":"content_block_start""#,
+        r#""index":0,"delta":{"type":"text_delta","text":"words"}X,"type":"content_block_delta""#,
+        r#""index":0X,"type":"content_block_stop""#,
+        r#""delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":90}X,"type":"message_delta""#,
+        r#""ignored":0X,"type":"message_stop""#,
+    ];
+    let responses = [
+        r#""response":{"id":"resp_1","model":"m","status":"in_progress","usage":null}X,"type":"response.created""#,
+        r#""delta":"words","output_index":0X,"type":"response.output_text.delta""#,
+        r#""response":{"id":"resp_1","model":"m","status":"completed","output":[{"type":"message","content":[{"type":"output_text","text":"words"}]}],"usage":{"input_tokens":11,"output_tokens":90,"total_tokens":101}}X,"type":"response.completed""#,
+    ];
+    for events in [&messages[..], &responses] {
+        for odd in ["", r#","x":NaN"#, r#","logprobs":[-Infinity]"#] {
+            let fields = events.iter().map(|fields| fields.replace('X', odd));
+            let text: String = fields.map(|fields| format!("data: {{{fields}}}\n\n")).collect();
+            let reading = stream(&text);
+            assert_eq!(reading.end, AnswerEnd::Complete, "{text}: {reading:?}");
+            let tokens = reading.usage.tokens;
+            assert_eq!((tokens.input, tokens.output), (11, 90), "{text}");
+            assert!(!reading.usage.estimated && !reading.hides_usage, "{text}: {reading:?}");
+            assert_eq!(reading.output_chars, 5, "{text}");
+        }
+    }
+}

@@ -6,9 +6,11 @@
 
 use super::raw_fields::RawFields;
 use super::raw_usage::RawUsage;
+use crate::json::to_strict_json;
 use baton_domain::protocol::UpstreamProtocol;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 
 /// An object of an upstream's answer.
 #[derive(Debug, Default)]
@@ -106,10 +108,20 @@ impl FinishChoice {
 }
 
 impl UpstreamObject {
-    /// Reads an object. `None` if the bytes are not exactly one.
+    /// Reads an object, also one with numbers that are not finite. `None` if the bytes are not
+    /// exactly one.
     pub(super) fn parse(json: &[u8]) -> Option<Self> {
-        let mut fields: RawFields<'_> = serde_json::from_slice(json).ok()?;
-        Some(Self {
+        if let Ok(fields) = serde_json::from_slice(json) {
+            return Some(Self::read(fields));
+        }
+        match to_strict_json(json) {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(strict) => serde_json::from_slice(&strict).ok().map(Self::read),
+        }
+    }
+
+    fn read(mut fields: RawFields<'_>) -> Self {
+        Self {
             id: fields.value("id"),
             kind: fields.value("type"),
             model: fields.value("model"),
@@ -127,7 +139,7 @@ impl UpstreamObject {
             has_content: fields.raw("content").is_some_and(|raw| {
                 raw != "null" && raw.bytes().any(|byte| !b"[] \t\r\n".contains(&byte))
             }),
-        })
+        }
     }
 
     /// Reads an object, or the first one of a list. Google's OpenAI-compatible endpoint sends each
