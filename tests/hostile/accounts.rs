@@ -12,7 +12,7 @@ const PROVIDERS: [&str; 2] = ["anthropic", "openai_compatible"];
 
 /// Answers that a request can provoke: about itself, its model, a feature, or with texts that sound
 /// like the account's fault. The fake upstream gives the answer that the request names.
-const ANSWERS: [&str; 22] = [
+const ANSWERS: [&str; 24] = [
     "status:401",
     "error:authentication",
     "error:authentication_final",
@@ -24,6 +24,8 @@ const ANSWERS: [&str; 22] = [
     "error:not_found_model",
     "status:404;say=no such file",
     "status:400;say=tool `Your credit balance is too low to access the Anthropic API` is unknown",
+    "status:400;say=You have reached your specified API usage limits: Extra inputs are not permitted",
+    "status:400;say=This organization has been disabled.x: Extra inputs are not permitted",
     "status:400;say=billing spend insufficient_quota disabled",
     "status:402;say=This request requires more credits, or fewer max_tokens. You requested 9",
     "status:429;say=Request too large for gpt-4o on tokens per min (TPM): Limit 1, Requested 2",

@@ -66,7 +66,8 @@ pub struct AnnouncedLimit {
     pub is_whole_account: bool,
     /// The one model family that is limited.
     pub family: Option<String>,
-    /// The limits of tokens of which nothing is used, as messages name them: `input tokens`.
+    /// The limits of tokens of which nothing or little is used, in the words of messages: `input
+    /// tokens per minute`.
     pub unused_limits: Vec<&'static str>,
 }
 
@@ -81,6 +82,8 @@ pub struct RequestFacts<'a> {
     pub token_version: Option<u64>,
     /// The model, by its name at the upstream.
     pub model: &'a str,
+    /// The length of the request's body.
+    pub body_bytes: u64,
     /// Whether the request asks for fast speed.
     pub is_fast: bool,
     /// The tier that the request asks for.

@@ -37,20 +37,32 @@ pub fn read_announced_limit(headers: &HeaderMap, now: Timestamp) -> AnnouncedLim
     announced
 }
 
-/// Anthropic's limits of tokens of which all is left, as its messages name them (rate-limit page,
-/// 2026-08-22: `anthropic-ratelimit-input-tokens-limit` and `…-remaining`, which is rounded to
-/// thousands).
+/// The limits of tokens that are not the cause of an error, because all or nearly all is left, in the
+/// words of the vendors' messages: Anthropic's (rate-limit page, 2026-08-22:
+/// `anthropic-ratelimit-input-tokens-limit` and `…-remaining`, which is rounded to thousands), and
+/// those of OpenAI and Azure (`x-ratelimit-limit-tokens`; "Rate limits", 2026-11).
 fn read_unused_limits(headers: &HeaderMap) -> Vec<&'static str> {
-    let count = |limit: &str, name: &str| {
-        let text = header_text(headers, &format!("anthropic-ratelimit-{limit}-{name}"))?;
-        text.trim().parse::<u64>().ok()
+    let count = |name: &str| header_text(headers, name)?.trim().parse::<u64>().ok();
+    // `percent` of the limit can be used.
+    let is_unused = |limit: &str, remaining: &str, percent: u64| {
+        let counts = count(limit).zip(count(remaining));
+        counts.is_some_and(|(limit, remaining)| {
+            limit > 0 && remaining >= limit - limit / 100 * percent
+        })
     };
-    let is_unused = |limit: &str| {
-        count(limit, "limit")
-            .is_some_and(|most| most > 0 && count(limit, "remaining") >= Some(most))
-    };
-    let limits = [("input-tokens", "input tokens"), ("output-tokens", "output tokens")];
-    limits.into_iter().filter(|(limit, _)| is_unused(limit)).map(|(_, name)| name).collect()
+    let mut unused = Vec::new();
+    for (limit, phrase) in
+        [("input", "input tokens per minute"), ("output", "output tokens per minute")]
+    {
+        let name = |end: &str| format!("anthropic-ratelimit-{limit}-tokens-{end}");
+        if is_unused(&name("limit"), &name("remaining"), 0) {
+            unused.push(phrase);
+        }
+    }
+    if is_unused("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", 10) {
+        unused.extend(["tokens per min", "token rate limit"]);
+    }
+    unused
 }
 
 /// The limit that is used up.
@@ -225,14 +237,24 @@ mod tests {
             assert_eq!(announced.unused_limits, expect, "{pairs:?}");
         };
         let input = ("input-tokens-limit", "20000");
-        check(&[input, ("input-tokens-remaining", "20000")], &["input tokens"]);
+        check(&[input, ("input-tokens-remaining", "20000")], &["input tokens per minute"]);
         check(&[input, ("input-tokens-remaining", "19000")], &[]);
         check(&[input, ("input-tokens-remaining", "0")], &[]);
         check(&[input], &[]);
         check(&[("input-tokens-limit", "0"), ("input-tokens-remaining", "0")], &[]);
         let output = [("output-tokens-limit", "8000"), ("output-tokens-remaining", "8000")];
-        check(&output, &["output tokens"]);
+        check(&output, &["output tokens per minute"]);
         check(&[("requests-limit", "50"), ("requests-remaining", "50")], &[]);
+        for (remaining, is_unused) in
+            [("9990", true), ("9000", true), ("8990", false), ("0", false)]
+        {
+            let pairs = [
+                ("x-ratelimit-limit-tokens", "10000"),
+                ("x-ratelimit-remaining-tokens", remaining),
+            ];
+            let announced = read_announced_limit(&headers(&pairs), now());
+            assert_eq!(!announced.unused_limits.is_empty(), is_unused, "{remaining}");
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(crate) const RULES: ProviderRules = ProviderRules {
     upstream_protocol: anthropic::speak_messages,
     framing,
     target_capabilities,
-    error_rules: &[error_meaning, anthropic::errors::error_meaning],
+    error_rules: &[error_meaning, anthropic::errors::forwarded_error_meaning],
     // Exceptions have been converted to Anthropic's format before.
     names_error: anthropic::names_error,
     rate_reset_seconds_max,

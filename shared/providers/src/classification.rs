@@ -25,6 +25,8 @@ pub(crate) const INTERMEDIARY_SECONDS_MAX: i64 = 60;
 /// The longest time until the reset of a limit of money: vendors have limits for each month.
 pub(crate) const MONEY_SECONDS_MAX: i64 = 31 * DAY_SECONDS;
 pub(crate) const DAY_SECONDS: i64 = 24 * 3600;
+/// The usual length of a token of a prompt.
+const BYTES_PER_TOKEN: u64 = 4;
 
 /// The meaning of a vendor's error where the status alone is not enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +41,8 @@ pub(crate) enum ErrorMeaning {
     Unavailable,
     /// The account as a whole cannot be used, in some cases until a known moment.
     AccountUnavailable(CooldownReason, Option<Timestamp>),
+    /// The account as a whole perhaps cannot be used. It is still tried if no other is left.
+    AccountPossiblyUnavailable(CooldownReason),
     /// The credential is refused.
     Refused,
     /// The credential is accepted, but it does not permit this operation.
@@ -132,6 +136,10 @@ fn classify_error(
         Some(ErrorMeaning::AccountUnavailable(reason, until)) => {
             try_another_privately(account_unavailable(upstream_error, facts, reason, until, now))
         }
+        Some(ErrorMeaning::AccountPossiblyUnavailable(reason)) => {
+            let until = seconds_after(now, MONEY_SECONDS);
+            try_another_privately(cool_until(CooldownScope::Account, until, reason, true))
+        }
         Some(ErrorMeaning::Refused) => {
             with_named_credential(credential_refused(facts, CooldownReason::CredentialRefused, now))
         }
@@ -183,7 +191,9 @@ fn classify_status(
             try_another_account(cool_overloaded_account(now, jitter))
         }
         // The request alone is larger than the limit, and smaller ones of others are not.
-        429 if names_unused_limit(upstream_error) => try_another_account(AccountEffect::Nothing),
+        429 if exceeds_limit_alone(upstream_error, facts) => {
+            try_another_account(AccountEffect::Nothing)
+        }
         429 => try_another_account(rate_limited(upstream_error, facts, now)),
         // A page in place of an error comes from a proxy whose backend is down. An error without a
         // name can come from a router, and another account can have the route.
@@ -305,12 +315,15 @@ fn model_scope(facts: &RequestFacts<'_>) -> CooldownScope {
     CooldownScope::Model(facts.tier.model_key(facts.model).into_owned())
 }
 
-/// Whether the message names a limit of tokens that is unused according to the headers. Anthropic's
-/// message is the same for each 429: "This request would exceed the rate limit for your organization
-/// of 20,000 input tokens per minute" (reports of 2026).
-fn names_unused_limit(answer: &UpstreamError<'_>) -> bool {
-    let names = |limit: &&str| answer.error.message.contains(&format!(" {limit} per minute"));
+/// Whether the request alone is larger than the limit: the message names a limit of tokens that is
+/// unused according to the headers, or Google names a quota below the request's likely length.
+/// Anthropic's message is the same for each 429: "This request would exceed the rate limit for your
+/// organization of 20,000 input tokens per minute" (reports of 2026). Azure counts `max_tokens` too:
+/// "exceeded token rate limit" ("Quota", 2026-11).
+fn exceeds_limit_alone(answer: &UpstreamError<'_>, facts: &RequestFacts<'_>) -> bool {
+    let names = |limit: &&str| answer.error.message.contains(limit);
     answer.announced.unused_limits.iter().any(names)
+        || answer.error.token_quota.is_some_and(|quota| facts.body_bytes / BYTES_PER_TOKEN > quota)
 }
 
 fn rate_limited(

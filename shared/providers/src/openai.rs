@@ -41,7 +41,7 @@ pub(crate) const RULES: ProviderRules = ProviderRules {
         compatible_vendors::zhipu,
         compatible_vendors::minimax,
         compatible_vendors::other_clouds,
-        anthropic::errors::error_meaning,
+        anthropic::errors::forwarded_error_meaning,
     ],
     names_error,
     rate_reset_seconds_max,

@@ -18,6 +18,8 @@ pub struct ErrorFields {
     pub reason: Option<String>,
     /// `retryDelay` in Google's `RetryInfo`.
     pub retry_delay: Option<SignedDuration>,
+    /// The smallest limit of tokens that Google's `QuotaFailure` names (`quotaValue`).
+    pub token_quota: Option<u64>,
     /// `error.message`
     pub message: String,
     /// Whether the fields come from an object `error`, in which all vendors with documented limits
@@ -60,6 +62,7 @@ impl ErrorFields {
                 .or(error["reason"].as_str())
                 .map(str::to_owned),
             retry_delay: detail("retryDelay").and_then(parse_duration),
+            token_quota: token_quota(details),
             message: MESSAGE_FIELDS
                 .iter()
                 .map(|name| error_text(&error[*name]))
@@ -110,6 +113,16 @@ impl ErrorFields {
         let unknown = if self.has_name() { 400 } else { 500 };
         known.map_or(unknown, |(_, status)| *status)
     }
+}
+
+/// The smallest limit of tokens in `QuotaFailure` (ai.google.dev, errors of the Gemini API as users
+/// report them, 2026-11: `quotaMetric` ends with `input_token_count`).
+fn token_quota(details: &[Value]) -> Option<u64> {
+    let violations = details.iter().filter_map(|detail| detail["violations"].as_array()).flatten();
+    let of_tokens = violations.filter(|violation| {
+        violation["quotaMetric"].as_str().is_some_and(|it| it.contains("token"))
+    });
+    of_tokens.filter_map(|violation| violation["quotaValue"].as_str()?.parse().ok()).min()
 }
 
 /// The names for the codes in `MiniMax`'s `base_resp` (platform.minimax.io, "Error codes", 2026-11).

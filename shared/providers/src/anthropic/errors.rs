@@ -21,24 +21,8 @@ pub(crate) fn error_meaning(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMean
     if error.has_name_in(&["billing_error"]) {
         return Some(ErrorMeaning::AccountUnavailable(CooldownReason::SpendCapReached, None));
     }
-    if matches!(upstream_error.status, 400 | 403) {
-        if error.message_starts_with("Your credit balance is too low to access the Anthropic API") {
-            return Some(ErrorMeaning::AccountUnavailable(CooldownReason::CreditUsedUp, None));
-        }
-        let limits = [
-            "You have reached your specified API usage limits",
-            "You have reached your specified workspace API usage limits",
-        ];
-        if limits.iter().any(|phrase| error.message_starts_with(phrase)) {
-            let until = parse_regained_access(&error.message);
-            return Some(ErrorMeaning::AccountUnavailable(CooldownReason::SpendCapReached, until));
-        }
-        if error.message_starts_with("This organization has been disabled") {
-            return Some(ErrorMeaning::AccountUnavailable(
-                CooldownReason::OrganizationDisabled,
-                None,
-            ));
-        }
+    if let Some((reason, until)) = unavailable_account(upstream_error) {
+        return Some(ErrorMeaning::AccountUnavailable(reason, until));
     }
     if matches!(upstream_error.status, 401 | 403) {
         let token_phrases = [
@@ -61,6 +45,57 @@ pub(crate) fn error_meaning(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMean
     // "Errors", 2026-11: `{"type": "not_found_error", "message": "model: claude-none"}`
     let is_missing = error.has_name_in(&["not_found_error"]) && error.message_starts_with("model:");
     (upstream_error.status == 404 && is_missing).then_some(ErrorMeaning::Unavailable)
+}
+
+/// The meaning of an error that an upstream other than Anthropic can have forwarded. Its texts are
+/// less certain there, because some servers begin the message of an error with a client's text
+/// (vLLM with the exception that a chat template raises, "Extra parameters", 2026-11).
+pub(crate) fn forwarded_error_meaning(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMeaning> {
+    if let Some((reason, _)) = unavailable_account(upstream_error) {
+        return Some(ErrorMeaning::AccountPossiblyUnavailable(reason));
+    }
+    error_meaning(upstream_error)
+}
+
+/// Why the account cannot be used, and until when, if only the message says so.
+fn unavailable_account(
+    upstream_error: &ErrorFacts<'_>,
+) -> Option<(CooldownReason, Option<Timestamp>)> {
+    const TEXTS: [(&str, CooldownReason); 4] = [
+        (
+            "Your credit balance is too low to access the Anthropic API",
+            CooldownReason::CreditUsedUp,
+        ),
+        ("You have reached your specified API usage limits", CooldownReason::SpendCapReached),
+        (
+            "You have reached your specified workspace API usage limits",
+            CooldownReason::SpendCapReached,
+        ),
+        ("This organization has been disabled", CooldownReason::OrganizationDisabled),
+    ];
+    let error = upstream_error.error;
+    let has_type = error.has_name_in(&["invalid_request_error", "permission_error"]);
+    if !matches!(upstream_error.status, 400 | 403) || !has_type || repeats_client(&error.message) {
+        return None;
+    }
+    let (_, reason) = TEXTS.into_iter().find(|(text, _)| error.message_starts_with(text))?;
+    Some((reason, parse_regained_access(&error.message)))
+}
+
+/// Whether a message can contain a text of the client. Anthropic begins the errors of a field with
+/// its name, also with one that the client invented (`x: Extra inputs are not permitted`,
+/// anthropics/claude-code #14135), and puts other texts in quotes. A time has a colon too.
+fn repeats_client(message: &str) -> bool {
+    let is_digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
+    let bytes = message.as_bytes();
+    bytes.iter().enumerate().any(|(index, byte)| match byte {
+        b':' => {
+            let before = index.checked_sub(1).and_then(|before| bytes.get(before));
+            !(is_digit(before) && is_digit(bytes.get(index + 1)))
+        }
+        b'"' | b'`' => true,
+        _ => false,
+    })
 }
 
 /// "You will regain access on 2026-12-01 at 00:00 UTC."

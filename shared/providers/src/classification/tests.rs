@@ -22,6 +22,7 @@ fn facts(provider: Provider) -> RequestFacts<'static> {
         credential: CredentialKind::ApiKey,
         token_version: None,
         model: MODEL,
+        body_bytes: 1_000,
         is_fast: false,
         tier: RequestTier::Standard,
     }
@@ -82,6 +83,14 @@ fn invalid_requests_are_passed_on() {
         r#"{"error":{"message":"The response was filtered due to the prompt triggering Azure OpenAI's content management policy.","type":null,"param":"prompt","code":"content_filter","status":400}}"#,
         // Text of the client that an upstream repeats must not decide anything.
         r#"{"type":"error","error":{"type":"invalid_request_error","message":"messages.0: Your credit balance is too low to access the Anthropic API is not a role"}}"#,
+        r#"{"type":"error","error":{"type":"invalid_request_error","message":"You have reached your specified API usage limits. You will regain access on 2026-12-30 at 00:00 UTC.: Extra inputs are not permitted"}}"#,
+        r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the Anthropic API: Extra inputs are not permitted"}}"#,
+        r#"{"type":"error","error":{"type":"invalid_request_error","message":"This organization has been disabled.x: Field required"}}"#,
+        r#"{"type":"error","error":{"type":"invalid_request_error","message":"This organization has been disabled `x` is not a tool"}}"#,
+        r#"{"error":{"message":"You have reached your specified API usage limits. You will regain access on 2036-12-01 at 00:00 UTC. None","type":"BadRequestError","param":null,"code":400}}"#,
+        r#"{"object":"error","message":"This organization has been disabled. None","type":"BadRequestError","param":null,"code":400}"#,
+        r#"{"error":{"message":"insufficient balance (1008) None","type":"BadRequestError","code":400}}"#,
+        r#"{"error":{"message":"insufficient balance (1008)","type":"BadRequestError","code":400}}"#,
         r#"{"type":"error","error":{"type":"invalid_request_error","message":"unknown tool `This organization has been disabled.` billing insufficient_quota"}}"#,
         "",
         "[]",
@@ -143,14 +152,36 @@ fn too_large_request_does_not_affect_the_account() {
     // The limit that the message names is unused, so the request alone exceeds it.
     let rate = r#"{"type":"error","error":{"type":"rate_limit_error","message":"This request would exceed the rate limit for your organization of 20,000 input tokens per minute. For details, refer to: https://docs.anthropic.com/en/api/rate-limits."}}"#;
     for (unused_limits, expect) in [
-        (vec!["input tokens"], "try another, nothing"),
-        (vec!["input tokens", "output tokens"], "try another, nothing"),
-        (vec!["output tokens"], "try another, model 600 RateLimited"),
+        (vec!["input tokens per minute"], "try another, nothing"),
+        (vec!["input tokens per minute", "output tokens per minute"], "try another, nothing"),
+        (vec!["output tokens per minute"], "try another, model 600 RateLimited"),
         (vec![], "try another, model 600 RateLimited"),
     ] {
         let announced = AnnouncedLimit { unused_limits, ..announced.clone() };
         let verdict = judged(&facts(Anthropic), 429, &announced, rate);
         assert_eq!(short(&verdict), expect, "{announced:?}");
+    }
+    let azure = r#"{"error":{"code":"429","message":"Requests to the ChatCompletions_Create Operation under Azure OpenAI API version 2024-10-21 have exceeded token rate limit of your current OpenAI S0 pricing tier. Please retry after 60 seconds."}}"#;
+    let unused = AnnouncedLimit { unused_limits: vec!["token rate limit"], ..announced.clone() };
+    let verdict = judged(&facts(OpenaiCompatible), 429, &unused, azure);
+    assert_eq!(short(&verdict), "try another, nothing");
+    let tpm = |used: u64, asked: u64| {
+        let message = format!(
+            "Rate limit reached for gpt-4o in organization org-x on tokens per min (TPM): Limit 30000, Used {used}, Requested {asked}. Please try again in 2s."
+        );
+        let error = serde_json::json!({"message": message, "type": "tokens", "code": "rate_limit_exceeded"});
+        let body = serde_json::json!({ "error": error }).to_string();
+        short(&judged(&facts(OpenaiCompatible), 429, &announced, &body))
+    };
+    assert_eq!(tpm(0, 100_010), "try another, nothing");
+    assert_eq!(tpm(29_000, 2_000), "try another, model 600 RateLimited");
+    let google = r#"[{"error":{"code":429,"message":"You exceeded your current quota.","status":"RESOURCE_EXHAUSTED","details":[{"@type":"type.googleapis.com/google.rpc.QuotaFailure","violations":[{"quotaMetric":"generativelanguage.googleapis.com/generate_content_paid_tier_input_token_count","quotaValue":"250000"}]},{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"600s"}]}}]"#;
+    for (body_bytes, expect) in
+        [(2_000_000, "try another, nothing"), (900_000, "try another, model 600 RateLimited")]
+    {
+        let facts = RequestFacts { body_bytes, ..facts(OpenaiCompatible) };
+        let announced = AnnouncedLimit::default();
+        assert_eq!(short(&judged(&facts, 429, &announced, google)), expect, "{body_bytes}");
     }
 }
 

@@ -198,9 +198,10 @@ pub(crate) fn zhipu(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMeaning> {
 /// with 200 and a `base_resp`, which has been read as an error of this name.
 pub(crate) fn minimax(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMeaning> {
     let error = upstream_error.error;
+    let has_status = matches!(upstream_error.status, 402 | 429 | 500);
     (error.has_name_in(&["insufficient_balance_error"])
-        || error.message_starts_with("insufficient balance (1008)"))
-    .then_some(ErrorMeaning::AccountUnavailable(CooldownReason::CreditUsedUp, None))
+        || (has_status && error.message == "insufficient balance (1008)"))
+        .then_some(ErrorMeaning::AccountUnavailable(CooldownReason::CreditUsedUp, None))
 }
 
 /// Chinese clouds whose errors for a missing balance have the status of a forbidden request:

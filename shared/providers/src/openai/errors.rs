@@ -56,7 +56,8 @@ pub(crate) fn error_meaning(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMean
         return Some(ErrorMeaning::Refused);
     }
     if matches!(upstream_error.status, 413 | 429)
-        && error.message_starts_with("Request too large for ")
+        && (error.message_starts_with("Request too large for ")
+            || requests_more_than_limit(&error.message))
     {
         return Some(ErrorMeaning::RequestTooLarge);
     }
@@ -85,6 +86,17 @@ pub(crate) fn error_meaning(upstream_error: &ErrorFacts<'_>) -> Option<ErrorMean
         })
     };
     (is_missing && names_model()).then_some(ErrorMeaning::Unavailable)
+}
+
+/// Whether a message says that the request alone exceeds the limit: "Rate limit reached for gpt-4o …
+/// on tokens per min (TPM): Limit 30000, Used 0, Requested 100010."
+fn requests_more_than_limit(message: &str) -> bool {
+    let number = |label: &str| {
+        let (_, after) = message.rsplit_once(label)?;
+        let digits = after.split(|c: char| !c.is_ascii_digit()).next()?;
+        digits.parse::<u64>().ok()
+    };
+    number(": Limit ").zip(number(", Requested ")).is_some_and(|(limit, asked)| asked > limit)
 }
 
 /// The message of `LiteLLM`'s proxy without `400: {'error': '` and the route before it. A text of the

@@ -251,6 +251,7 @@ impl CredentialProbe<'_> {
             credential: self.account.credential,
             token_version: None,
             model: "",
+            body_bytes: 0,
             is_fast: false,
             tier: RequestTier::Standard,
         };

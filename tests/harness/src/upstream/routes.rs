@@ -143,7 +143,8 @@ pub(super) fn message(shared: &Shared, request: &RecordedRequest, serial: u64) -
     let mut reply = match &scenario.kind {
         Kind::Error(name) => recorded_error(name),
         Kind::Status(status) => {
-            Reply::json(*status, &Form::of(request).error("made_up_error", &scenario.say))
+            let kind = if *status == 400 { "invalid_request_error" } else { "made_up_error" };
+            Reply::json(*status, &Form::of(request).error(kind, &scenario.say))
         }
         Kind::Fixture(name) => recorded_stream(shared, &scenario, name),
         Kind::FirstError(kind) => {

@@ -36,6 +36,10 @@ fn vendor_errors_for_missing_credit() {
     }
     let disabled = "This organization has been disabled.";
     assert_eq!(short(&anthropic(disabled)), "try another, account 600 OrganizationDisabled");
+    // A gateway can have forwarded it, so the account is still tried if no other is left.
+    let forwarded = r#"{"error":{"type":"invalid_request_error","message":"You have reached your specified API usage limits. You will regain access on 2026-12-01 at 00:00 UTC."}}"#;
+    let estimated = "try another, account 600 SpendCapReached guess";
+    assert_eq!(short(&of(OpenaiCompatible, 400, forwarded)), estimated);
     let spent = "try another, account 600 SpendCapReached";
     let credit = "try another, account 600 CreditUsedUp";
     let disabled = "try another, account 600 OrganizationDisabled";
