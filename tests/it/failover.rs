@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 struct FailoverSystem {
     first: FakeUpstream,
     second: FakeUpstream,
+    group: String,
     ids: [String; 2],
     key: TestKey,
 }
@@ -29,7 +30,7 @@ async fn pair_at(system: &TestSystem, first_url: Option<String>) -> FailoverSyst
         account("second", &second.url(), 2).await,
     ];
     let key = system.key("ci").group(&group).create().await;
-    FailoverSystem { first, second, ids, key }
+    FailoverSystem { first, second, group, ids, key }
 }
 
 async fn pair(system: &TestSystem) -> FailoverSystem {
@@ -291,6 +292,42 @@ async fn three_server_errors_open_the_circuit() {
         pair.key.ask("hi").await.ok();
         assert_eq!(pair.counts(), (3, 4), "{scenario}: the circuit is open");
     }
+}
+
+/// A stream that breaks off after its beginning is a failure, although its first event was good.
+#[tokio::test]
+async fn three_broken_streams_open_the_circuit() {
+    let system = TestSystem::empty().await;
+    let pair = pair(&system).await;
+    for count in 1..=3 {
+        assert_eq!(account(&system, &pair.ids[0]).await["status"], "ready");
+        pair.first.next("cut:4");
+        let response =
+            ClientResponse::to(pair.key.message(message(MODEL, "hi", true).to_string())).await;
+        assert!(response.text().contains("event: error"), "{}", response.text());
+        assert_eq!(pair.counts(), (count, 0));
+    }
+    let account = wait_for_status(&system, &pair.ids[0], "cooling").await;
+    assert_eq!(account["status_reason"], "unreachable");
+    pair.key.ask("hi").await.ok();
+    assert_eq!(pair.counts(), (3, 1));
+}
+
+/// An upstream that works on a request for long can bill it, so a key with a money limit needs a new
+/// reservation before another account gets the request.
+#[tokio::test]
+async fn limited_request_is_not_sent_again_after_a_long_silence() {
+    let system = TestSystem::builder().env("BATON_FIRST_BYTE_SECONDS", "10.5").start().await;
+    let pair = pair(&system).await;
+    let limited = system.key("limited").group(&pair.group).limit_usd_daily("9").create().await;
+    pair.first.always("hang");
+    let (answer, other) = tokio::join!(limited.ask("hi"), pair.key.ask("hi"));
+    assert_eq!(answer.status, 504, "{}", answer.text());
+    assert_eq!(other.status, 200, "{}", other.text());
+    assert_eq!(pair.counts(), (2, 1));
+    let event = &system.events_of(&limited, 1).await[0];
+    assert_eq!(event["estimated"], true, "{event}");
+    assert_ne!(event["cost_usd"], "0", "{event}");
 }
 
 #[tokio::test]

@@ -134,6 +134,29 @@ async fn abandoned_answer_is_drained_for_limited_time() {
     .await;
 }
 
+/// A client could otherwise leave before the upstream reports what it bills. A key without a money
+/// limit keeps the likely count.
+#[tokio::test]
+async fn abandoned_answer_of_a_limited_key_costs_the_most_that_it_can() {
+    let system = system("BATON_DRAIN_SECONDS").await;
+    system.account("main", &system.upstream.url()).await;
+    let unlimited = system.key("ci").create().await;
+    let limited = system.key("limited").limit_usd_daily("9").create().await;
+    let mut costs = Vec::new();
+    for key in [&unlimited, &limited] {
+        system.upstream.next("hang:12;events=100");
+        let mut live = key.open("hi").await;
+        live.read_to(1_000).await;
+        drop(live);
+        let event = only_event(&system, key).await;
+        assert_eq!(event["outcome"], "client_disconnected", "{event}");
+        costs.push((event["tokens"].clone(), event["cost_usd"].as_str().map(str::to_owned)));
+    }
+    let usd = |cost: &Option<String>| cost.as_ref().and_then(|usd| usd.parse::<f64>().ok());
+    assert_eq!(costs[0].0, costs[1].0, "the counts are the likely ones");
+    assert!(usd(&costs[1].1) > usd(&costs[0].1), "{costs:?}");
+}
+
 #[tokio::test]
 async fn account_shows_last_use() {
     let system = TestSystem::open().await;

@@ -323,6 +323,32 @@ async fn error_with_usage_is_counted_once() {
     }
 }
 
+/// The same if the error has the status of one.
+#[tokio::test]
+async fn error_status_with_usage_is_counted_once() {
+    let error = r#""error":{"type":"api_error","code":"server_error","message":"died"}"#;
+    let bodies = [
+        format!(
+            r#"{{"type":"error",{error},"usage":{{"input_tokens":2000,"output_tokens":1000}}}}"#
+        ),
+        format!(r#"{{{error},"usage":{{"prompt_tokens":2000,"completion_tokens":1000}}}}"#),
+    ];
+    let [messages, chat, _] = protocols();
+    for ((path, fields), body) in [&messages, &chat].into_iter().zip(bodies) {
+        for status in [429, 500, 502] {
+            let system = TestSystem::empty().await;
+            let raw = RawUpstream::start(answer(status, body.len(), &body));
+            let (key, second, _) = pair_with(&system, &raw, fields.clone()).await;
+            let response = ask(&key, path, false).await;
+            assert_eq!(response.status, status, "{body}: {}", response.text());
+            assert_eq!((raw.calls(), second.exchanges().len()), (1, 0), "{body}");
+            let event = &system.events_of(&key, 1).await[0];
+            let tokens = (&event["tokens"]["input"], &event["tokens"]["output"]);
+            assert_eq!(tokens, (&json!(2000), &json!(1000)), "{event}");
+        }
+    }
+}
+
 /// A stream with two choices that breaks off before the second one has ended is not complete.
 #[tokio::test]
 async fn stream_that_lacks_a_choice_is_not_complete() {

@@ -6,11 +6,16 @@
 //! without any of the client's data) has failed too.
 
 use crate::RelayState;
+use crate::attempt_error::to_error_fields;
+use crate::model_call::Metering;
+use crate::settle::PendingUsage;
 use baton_domain::cooldown_reason::CooldownReason;
-use baton_domain::health::{AccountHealth, after, after_success};
+use baton_domain::health::{AccountHealth, after, after_complete_answer, after_good_start};
 use baton_domain::id::AccountId;
-use baton_domain::verdict::AccountEffect;
+use baton_domain::verdict::{AccountEffect, AnnouncedLimit, CallFailure, UpstreamError};
+use baton_protocol::meter::UpstreamFailure;
 use baton_protocol::rate_limit_headers::read_utilization;
+use baton_providers::classification::classify;
 use baton_runtime::upstream::{
     CredentialProbe, CredentialStatus, ProbeOutcome, RequestSigner, UpstreamClient,
 };
@@ -141,6 +146,17 @@ impl RelayState {
     }
 }
 
+/// How an answer ended whose beginning was good.
+pub(crate) enum ObservedEnd<'a> {
+    Complete,
+    /// The upstream reported an error.
+    Error(&'a UpstreamFailure),
+    /// The upstream's bytes ended too early, or cannot be read.
+    Broken(CooldownReason),
+    /// The client or Baton ended it.
+    Cut,
+}
+
 struct CredentialCheck {
     store: RelayStores,
     upstream: UpstreamClient,
@@ -199,8 +215,58 @@ impl RelayState {
         self.note_health_change(account, move |health| after(health, &effect, now))
     }
 
-    /// Stores a successful answer for `model` and the utilization from its headers.
-    pub(crate) fn note_success(
+    /// Stores what the end of an answer shows about its account. An upstream that fails in the middle
+    /// of its answers fails as much as one that gives none. An answer that was cut by its client or
+    /// by Baton shows nothing, and free calls store nothing.
+    pub(crate) fn note_answer_end(
+        &self,
+        pending_usage: &PendingUsage,
+        end: &ObservedEnd<'_>,
+    ) -> PendingHealthUpdate {
+        let account = &pending_usage.account;
+        if pending_usage.model_call.metering == Metering::Free {
+            return PendingHealthUpdate::no_change();
+        }
+        let effect = match *end {
+            ObservedEnd::Complete => {
+                return self.note_health_change(account, after_complete_answer);
+            }
+            ObservedEnd::Error(failure) => self.judge_error_event(pending_usage, failure),
+            ObservedEnd::Broken(reason) => AccountEffect::CountFailure { reason },
+            ObservedEnd::Cut => return PendingHealthUpdate::no_change(),
+        };
+        tracing::warn!(account_id = %account, "an answer failed after its beginning; {effect}");
+        self.note_failure(account, effect)
+    }
+
+    /// Returns the effect of an error in the middle of a stream. A credential that was accepted
+    /// before is not suspected.
+    fn judge_error_event(
+        &self,
+        pending_usage: &PendingUsage,
+        failure: &UpstreamFailure,
+    ) -> AccountEffect {
+        let error = to_error_fields(failure);
+        let announced = AnnouncedLimit::default();
+        let status = error.implied_status();
+        let upstream_error =
+            UpstreamError { status, announced: &announced, error: &error, is_billed: true };
+        let verdict = classify(
+            &CallFailure::FirstEvent(upstream_error),
+            &pending_usage.request_facts(),
+            self.store.clock().now(),
+            self.store.random_source().byte(),
+        );
+        match verdict.account {
+            AccountEffect::Suspect { .. } | AccountEffect::NotPermitted => {
+                AccountEffect::CountFailure { reason: CooldownReason::StreamError }
+            }
+            effect => effect,
+        }
+    }
+
+    /// Stores the good start of an answer for `model` and the utilization from its headers.
+    pub(crate) fn note_good_start(
         &self,
         account: &AccountId,
         model: &str,
@@ -209,7 +275,7 @@ impl RelayState {
         let (now, utilization) = (self.store.clock().now(), read_utilization(headers));
         let model = model.to_owned();
         self.note_health_change(account, move |health| {
-            after_success(health, &model, utilization, now)
+            after_good_start(health, &model, utilization, now)
         })
     }
 

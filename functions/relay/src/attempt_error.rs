@@ -59,8 +59,9 @@ pub(crate) enum AttemptError {
     UnusableResponse { reason: &'static str, reading: Box<Option<MeterReading>> },
     /// A model's answer ended too early. `reading` is as for `UnusableResponse`.
     IncompleteResponse { cause: IncompleteCause, reading: Box<Option<MeterReading>> },
-    /// The connection failed, or broke before the first event.
-    Unreachable(String),
+    /// The connection failed, or broke before the first event. `is_called` says whether the upstream
+    /// can have the request.
+    Unreachable { reason: String, is_called: bool },
     /// The upstream did not connect or send a first event in time. `is_called` says whether it can
     /// have the request.
     Timeout { is_called: bool },
@@ -101,7 +102,7 @@ impl fmt::Display for IncompleteCause {
 
 impl From<UndecodableResponse> for AttemptError {
     fn from(UndecodableResponse(reason): UndecodableResponse) -> Self {
-        Self::Unreachable(reason.to_owned())
+        Self::lost_connection(reason)
     }
 }
 
@@ -129,9 +130,10 @@ impl From<UpstreamCallError> for AttemptError {
             UpstreamCallError::BadUrl(reason) => Self::Misconfigured(reason),
             UpstreamCallError::OtherPath => Self::Untranslatable(ModelIdError::OtherPath.into()),
             UpstreamCallError::ConnectTimeout => Self::Timeout { is_called: false },
-            UpstreamCallError::NotConnected(reason) | UpstreamCallError::Unreachable(reason) => {
-                Self::Unreachable(reason)
+            UpstreamCallError::NotConnected(reason) => {
+                Self::Unreachable { reason, is_called: false }
             }
+            UpstreamCallError::Unreachable(reason) => Self::Unreachable { reason, is_called: true },
         }
     }
 }
@@ -139,7 +141,35 @@ impl From<UpstreamCallError> for AttemptError {
 /// The most characters of an upstream's name for an error that logs and records contain.
 const KIND_CHARACTERS_MAX: usize = 100;
 
+/// The statuses with which a proxy gives up a request that its upstream still works on: 408 and 504
+/// (RFC 9110, 15.5.9 and 15.6.5), and 524 ("A timeout occurred", Cloudflare, 2026-11).
+const GIVEN_UP: [u16; 3] = [408, 504, 524];
+
 impl AttemptError {
+    /// The connection broke after the upstream had got the request.
+    pub(crate) fn lost_connection(reason: &str) -> Self {
+        Self::Unreachable { reason: reason.to_owned(), is_called: true }
+    }
+
+    /// Returns whether the upstream, or a server behind it, can have worked on the request without
+    /// an answer that shows what it bills.
+    pub(crate) fn can_hide_work(&self) -> bool {
+        match self {
+            Self::ErrorResponse { head, reading, .. } => {
+                reading.is_none() && GIVEN_UP.contains(&head.status.as_u16())
+            }
+            Self::Timeout { is_called } | Self::Unreachable { is_called, .. } => *is_called,
+            Self::IncompleteResponse { .. } | Self::ShuttingDown { .. } => true,
+            Self::FirstEvent { .. }
+            | Self::InvalidResponse(_)
+            | Self::UnusableResponse { .. }
+            | Self::Misconfigured(_)
+            | Self::Untranslatable(_)
+            | Self::NoMemory(_)
+            | Self::ResponseTooLarge { .. } => false,
+        }
+    }
+
     /// Adds what the meter read of an error, if the upstream bills it.
     pub(crate) fn with_reading(mut self, read: MeterReading) -> Self {
         if let Self::ErrorResponse { reading, .. } = &mut self {
@@ -155,10 +185,7 @@ impl AttemptError {
                 (head.status.as_u16(), head, ErrorFields::from_body(body), reading)
             }
             Self::FirstEvent { head, failure, reading, .. } => {
-                let meter::UpstreamFailure { kind, code, message } = (**failure).clone();
-                let is_enveloped = kind.is_some() || code.is_some();
-                let error =
-                    ErrorFields { kind, code, message, is_enveloped, ..ErrorFields::default() };
+                let error = to_error_fields(failure);
                 (error.implied_status(), head, error, reading)
             }
             _ => return OwnedUpstreamError::default(),
@@ -178,7 +205,7 @@ impl AttemptError {
         match self {
             Self::ErrorResponse { .. } => verdict::CallFailure::Status(upstream_error),
             Self::FirstEvent { .. } => verdict::CallFailure::FirstEvent(upstream_error),
-            Self::Unreachable(_) | Self::Misconfigured(_) => verdict::CallFailure::Unreachable,
+            Self::Unreachable { .. } | Self::Misconfigured(_) => verdict::CallFailure::Unreachable,
             Self::Timeout { .. } => verdict::CallFailure::Timeout,
             Self::InvalidResponse(_) => verdict::CallFailure::InvalidResponse,
             Self::UnusableResponse { .. }
@@ -239,7 +266,7 @@ impl AttemptError {
                 Err(RelayError::incomplete_response())
             }
             Self::IncompleteResponse { .. } => Err(RelayError::response_timeout()),
-            Self::Unreachable(_) => Err(RelayError::upstream_unreachable()),
+            Self::Unreachable { .. } => Err(RelayError::upstream_unreachable()),
             Self::Misconfigured(_) => Err(RelayError::account_misconfigured()),
             Self::Timeout { .. } => Err(RelayError::upstream_timeout()),
             Self::Untranslatable(error) => {
@@ -255,22 +282,17 @@ impl AttemptError {
     /// is how long ago the upstream was called. No output of a stream has arrived in that time, and
     /// a whole answer shows its output at its end only.
     pub(crate) fn take_request_end(&mut self, body_bytes: u64, silence: Duration) -> RequestEnd {
-        match self {
+        let can_hide_work = self.can_hide_work();
+        let request_end = match self {
             // The upstream has the request and can bill it. Without an answer, it counts as a stream
             // that was cut before its first event.
             Self::ShuttingDown { reading } => {
                 let unanswered = || UsageMeter::for_stream().finish(body_bytes);
                 let reading = reading.take().unwrap_or_else(unanswered);
-                RequestEnd::new(RequestOutcome::Stopped, Some(reading)).cut_after(silence)
+                RequestEnd::new(RequestOutcome::Stopped, Some(reading))
             }
             Self::IncompleteResponse { cause: IncompleteCause::DeadlinePassed, reading } => {
-                RequestEnd::new(RequestOutcome::Deadline, reading.take()).cut_after(silence)
-            }
-            Self::IncompleteResponse { cause: IncompleteCause::IdleTimeout, reading } => {
-                RequestEnd::new(RequestOutcome::UpstreamError, reading.take()).cut_after(silence)
-            }
-            Self::Timeout { is_called: true } => {
-                RequestEnd::without_answer(RequestOutcome::UpstreamError).cut_after(silence)
+                RequestEnd::new(RequestOutcome::Deadline, reading.take())
             }
             Self::ResponseTooLarge { reading, .. }
             | Self::UnusableResponse { reading, .. }
@@ -280,7 +302,8 @@ impl AttemptError {
                 RequestEnd::new(RequestOutcome::UpstreamError, reading.take())
             }
             _ => RequestEnd::without_answer(RequestOutcome::UpstreamError),
-        }
+        };
+        if can_hide_work { request_end.cut_after(silence) } else { request_end }
     }
 }
 
@@ -300,6 +323,13 @@ fn relay_error_response(
         client_response::set_retry_headers(&mut head.headers, seconds);
     }
     Response::from_parts(head, RelayBody::from_error(body, permit))
+}
+
+/// Returns the fields of an error that a stream reports.
+pub(crate) fn to_error_fields(failure: &meter::UpstreamFailure) -> ErrorFields {
+    let meter::UpstreamFailure { kind, code, message } = failure.clone();
+    let is_enveloped = kind.is_some() || code.is_some();
+    ErrorFields { kind, code, message, is_enveloped, ..ErrorFields::default() }
 }
 
 /// An upstream's error, read from its status, headers and body.
@@ -330,7 +360,7 @@ impl fmt::Display for AttemptError {
                 write!(f, "status 200 with an answer that cannot be passed on: {reason}")
             }
             Self::IncompleteResponse { cause, .. } => cause.fmt(f),
-            Self::Unreachable(reason) => write!(f, "unreachable: {reason}"),
+            Self::Unreachable { reason, .. } => write!(f, "unreachable: {reason}"),
             Self::Timeout { .. } => f.write_str("no answer in time"),
             Self::Untranslatable(error) => write!(f, "not called: {}", error.message),
             Self::NoMemory(_) => f.write_str("not called: no memory is left for its body"),
@@ -345,20 +375,30 @@ impl fmt::Display for AttemptError {
 mod tests {
     use super::*;
 
-    /// An upstream that gets a request and is given up can bill it, and the upstream that gives up
-    /// itself cannot hide anything.
+    /// An upstream that works on a request for long can bill it, whoever gives up then.
     #[test]
-    fn only_attempts_that_baton_cut_in_silence_hide_their_usage() {
+    fn attempts_that_end_in_silence_hide_their_usage() {
         let reading = || Box::new(None);
         let incomplete = |cause| AttemptError::IncompleteResponse { cause, reading: reading() };
+        let answered = |status: u16| AttemptError::ErrorResponse {
+            head: Box::new(Response::builder().status(status).body(()).unwrap().into_parts().0),
+            body: Bytes::new(),
+            client_response: None,
+            reading: reading(),
+            permit: None,
+        };
         for (mut error, expected) in [
             (AttemptError::ShuttingDown { reading: reading() }, true),
             (AttemptError::Timeout { is_called: true }, true),
             (AttemptError::Timeout { is_called: false }, false),
             (incomplete(IncompleteCause::DeadlinePassed), true),
             (incomplete(IncompleteCause::IdleTimeout), true),
-            (incomplete(IncompleteCause::ConnectionLost), false),
-            (AttemptError::Unreachable(String::new()), false),
+            (incomplete(IncompleteCause::ConnectionLost), true),
+            (AttemptError::lost_connection(""), true),
+            (AttemptError::Unreachable { reason: String::new(), is_called: false }, false),
+            (answered(504), true),
+            (answered(500), false),
+            (answered(429), false),
             (AttemptError::UnusableResponse { reason: "", reading: reading() }, false),
         ] {
             let end = |error: &mut AttemptError, seconds| {

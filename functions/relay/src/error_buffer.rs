@@ -8,7 +8,7 @@ use crate::model_call::ModelCall;
 use crate::response_conversion::ResponsePlan;
 use crate::response_source::{ResponseSource, SourceEvent};
 use baton_protocol::gzip::GzipDecoder;
-use baton_protocol::meter::{AnswerStart, MeterReading};
+use baton_protocol::meter::{AnswerStart, MeterReading, UsageMeter};
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::response::Parts;
@@ -137,7 +137,7 @@ impl ErrorBuffer {
                 return AttemptError::IncompleteResponse { cause, reading };
             }
             AnswerStart::Nothing | AnswerStart::Event => {
-                return AttemptError::Unreachable(NO_EVENT.to_owned());
+                return AttemptError::lost_connection(NO_EVENT);
             }
         };
         let (body, permit) = self.finish();
@@ -151,16 +151,22 @@ impl ErrorBuffer {
         }
     }
 
-    /// Reads the body of an answer with an error status and makes the failure of the attempt.
+    /// Reads the body of an answer with an error status and makes the failure of the attempt. Usage
+    /// or output in the body is billed. `request_bytes` is the length of the request's body.
     pub(crate) async fn read_error(
         mut self,
         response_plan: ResponsePlan,
         mut head: Parts,
         mut source: ResponseSource,
+        request_bytes: u64,
     ) -> AttemptError {
         self.read(&mut source).await;
         let (body, permit) = self.decompress(&mut head.headers);
-        response_plan.into_attempt_error(head, body, permit)
+        let mut meter = UsageMeter::for_whole_body();
+        meter.observe(&body);
+        response_plan
+            .into_attempt_error(head, body, permit)
+            .with_reading(meter.finish(request_bytes))
     }
 
     /// Decompresses the body, so that the verdict can read it and credentials in it can be masked.

@@ -18,6 +18,7 @@ use crate::attempt_error::AttemptError;
 use crate::body::RelayBody;
 use crate::client_response::RelayError;
 use crate::model_call::{Metering, ModelCall, OutboundCall};
+use crate::output_clock::is_hidden_work;
 use crate::response_buffer::BufferedResponse;
 use crate::settle::{PendingUsage, RequestEnd};
 use crate::unserved_request::{UnservedRequest, seconds_until};
@@ -26,7 +27,7 @@ use baton_domain::account_selection::IneligibleReason;
 use baton_domain::cooldown_reason::CooldownReason;
 use baton_domain::record::{RequestOutcome, TriedAccount};
 use baton_domain::sold_price::Seller;
-use baton_domain::verdict::{AccountEffect, RequestFacts, RetryDecision, Verdict};
+use baton_domain::verdict::{AccountEffect, RetryDecision, Verdict};
 use baton_providers::classification::classify;
 use baton_runtime::upstream::CredentialStatus;
 use baton_store::PoolMember;
@@ -114,7 +115,7 @@ impl RelayState {
                 Ok(buffered) => {
                     pending_usage.status = buffered.head.status.as_u16();
                     pending_usage.first_byte_at = Some(self.store.clock().now());
-                    self.note_answer(&selector, index, &buffered);
+                    self.note_answer(&selector, index, &pending_usage, &buffered);
                     return Ok(UpstreamResponse { pending_usage, buffered });
                 }
                 Err(error) => {
@@ -131,7 +132,8 @@ impl RelayState {
                         pending_usage,
                         error,
                     );
-                    let is_over = failed_attempt.verdict.request == RetryDecision::ReturnToClient;
+                    let is_over = failed_attempt.verdict.request == RetryDecision::ReturnToClient
+                        || failed_attempt.used_up_reservation();
                     history.note(failed_attempt);
                     if is_over || Instant::now() >= deadline {
                         break;
@@ -191,12 +193,18 @@ impl RelayState {
         }
     }
 
-    /// Stores what a successful answer shows about the account. Free calls store nothing.
-    fn note_answer(&self, selector: &AccountSelector, index: usize, buffered: &BufferedResponse) {
-        let account = &selector.pool().members[index].account;
+    /// Stores what the beginning of a successful answer shows about the account. Free calls store
+    /// nothing.
+    fn note_answer(
+        &self,
+        selector: &AccountSelector,
+        index: usize,
+        pending_usage: &PendingUsage,
+        buffered: &BufferedResponse,
+    ) {
         if selector.is_paid() {
-            let model = account.upstream_model(selector.model());
-            self.note_success(&account.id, model, &buffered.head.headers);
+            let PendingUsage { account, health_model, .. } = pending_usage;
+            self.note_good_start(account, health_model, &buffered.head.headers);
             self.store_session_pin(selector, index);
         }
     }
@@ -213,18 +221,10 @@ impl RelayState {
         let now = self.store.clock().now();
         let upstream_error = error.read_upstream_error(now);
         let id = &member.account.id;
-        let token_version = member.token.as_ref().map(|token| token.token_status.issue());
-        let facts = RequestFacts {
-            provider: member.account.provider,
-            credential: member.account.credential,
-            token_version,
-            model: member.account.upstream_model(selector.model()),
-            is_fast: pending_usage.model_call.is_fast,
-            tier: pending_usage.model_call.tier,
-        };
+        let token_version = pending_usage.token_version;
         let mut verdict = classify(
             &error.to_call_failure(&upstream_error),
-            &facts,
+            &pending_usage.request_facts(),
             now,
             self.store.random_source().byte(),
         );
@@ -383,9 +383,12 @@ impl AttemptHistory {
         PendingUsage {
             model_call: Arc::clone(model_call),
             account: member.account.id.clone(),
-            provider: member.account.provider.as_str(),
+            provider: member.account.provider,
+            credential: member.account.credential,
+            token_version: member.token.as_ref().map(|token| token.token_status.issue()),
             seller: Seller::of_account(&member.account),
             upstream_model,
+            health_model: member.account.upstream_model(selector.model()).to_owned(),
             attempts: u32::try_from(selector.attempt_count()).unwrap_or(u32::MAX),
             failed_attempts: self.failed_attempts.clone(),
             slot,
@@ -402,6 +405,17 @@ struct FailedAttempt {
     error: AttemptError,
     health_update: PendingHealthUpdate,
     verdict: Verdict,
+}
+
+impl FailedAttempt {
+    /// Returns whether the attempt can have cost all that the request has reserved for its money
+    /// limits. Another attempt needs a new reservation, which is one for a new request.
+    fn used_up_reservation(&self) -> bool {
+        let PendingUsage { model_call, called_at, .. } = &self.pending_usage;
+        model_call.reserved_cost.has_money_limit
+            && self.error.can_hide_work()
+            && is_hidden_work(called_at.elapsed())
+    }
 }
 
 /// Whether the client gets this failure and not the one before. An account that was not called,

@@ -103,7 +103,10 @@ impl RelayState {
         conversion: RequestConversion,
     ) -> Result<ConvertedRequest, AttemptError> {
         let bytes = conversion.body.len();
-        let stopping = |_| AttemptError::Unreachable("the relay is shutting down".to_owned());
+        let stopping = |_| AttemptError::Unreachable {
+            reason: "the relay is shutting down".to_owned(),
+            is_called: false,
+        };
         let scan = move || conversion.scan();
         let conversion = self
             .body_workers

@@ -52,7 +52,8 @@ impl RelayState {
         let mut permit = response_plan.permit.take().map_or_else(|| self.response_permit(key), Ok);
         if !head.status.is_success() {
             let error_body = ErrorBuffer::new(permit.ok());
-            return Err(error_body.read_error(response_plan, head, source).await);
+            let body_bytes = model_call.body_bytes;
+            return Err(error_body.read_error(response_plan, head, source, body_bytes).await);
         }
         let form = DeclaredForm::new(&head, model_call.stream, response_plan.answer_protocol());
         let transform = response_plan.into_body_transform(&mut head, model_call.stream);
@@ -353,7 +354,7 @@ impl BufferFailure {
                 AttemptError::IncompleteResponse { cause, reading }
             }
             Self::Incomplete { cause: IncompleteCause::ConnectionLost, .. } => {
-                AttemptError::Unreachable("the connection broke during the answer".to_owned())
+                AttemptError::lost_connection("the connection broke during the answer")
             }
             Self::Incomplete {
                 cause: IncompleteCause::IdleTimeout | IncompleteCause::DeadlinePassed,

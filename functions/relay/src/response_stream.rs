@@ -3,16 +3,19 @@
 //! Whatever happens to the answer, [`RelayState::relay_chunks`] settles it exactly once, after the
 //! last byte and before the end of the body.
 
+use crate::account_health::ObservedEnd;
 use crate::body::{ClientPresence, RelayBody, ResponseAborted};
 use crate::chunk_list::ChunkList;
 use crate::forward::UpstreamResponse;
 use crate::memory_budget::{MEMORY_TIMEOUT, StreamMemory, retry_for_memory};
 use crate::metered_body::{MeteredBody, ResponseReader, UndecodableResponse};
+use crate::model_call::ModelCall;
 use crate::response_buffer::{BufferedResponse, RESPONSE_MEMORY_FULL};
 use crate::response_source::{ResponseSource, SourceEvent};
 use crate::settle::{PendingUsage, RequestEnd};
 use crate::{RelayState, RequestContext, client_response};
 use async_stream::stream;
+use baton_domain::cooldown_reason::CooldownReason;
 use baton_domain::protocol::ClientProtocol;
 use baton_domain::record::RequestOutcome;
 use baton_protocol::error::{ApiFamily, ErrorBody, ErrorForm};
@@ -23,6 +26,7 @@ use http::Response;
 use http::header::CONTENT_LENGTH;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 /// The most chunks that are sent together.
@@ -52,6 +56,7 @@ impl RelayState {
             &pending_usage.model_call.caller.key().id,
             stream_permit,
         );
+        let source = source.with_keep_alives(metered_body.keep_alive_bytes().is_some());
         let outgoing = OutgoingResponse { pending_usage, chunks, source, metered_body, memory };
         // Boxed, because the future is large.
         let chunks = Arc::clone(self);
@@ -89,19 +94,16 @@ impl RelayState {
             mut memory,
         } = outgoing;
         source.set_limits(self.timeouts.idle, deadline, client.abort.clone());
-        let mut source = source.with_keep_alives(metered_body.keep_alive_bytes().is_some());
         let open_stream = self.observer.open_stream();
         let key = pending_usage.model_call.caller.key().id.clone();
         stream! {
-            let _open = open_stream;
-            let is_stream = metered_body.is_stream();
-            let bytes = source.read_ahead_bytes();
-            let mut end_event = update_memory(&mut memory, bytes, &mut metered_body, &mut chunks).await.err();
+            let (_open, is_stream) = (open_stream, metered_body.is_stream());
+            let updated = update_memory(&mut memory, source.read_ahead_bytes(), &mut metered_body, &mut chunks);
+            let mut end_event = updated.await.err();
             if let Some(first) = ChunkList::take_from(&mut chunks) {
                 yield Ok(first);
             }
             let mut remaining = client.has_left.load(Ordering::SeqCst);
-            metered_body.pause_reading();
             let end_event = loop {
                 if end_event.is_none() {
                     let reader = ResponseReader { source: &mut source, workers: &self.body_workers, key: &key };
@@ -130,29 +132,97 @@ impl RelayState {
             let reports_end = is_stream && !metered_body.is_unread();
             let reader = ResponseReader { source: &mut source, workers: &self.body_workers, key: &key };
             let (closing_bytes, end_event) = finish_decoding(reader, &mut metered_body, end_event).await;
-            yield Ok(closing_bytes.into());
+            // Behind a gap they would make the answer look complete.
+            if !has_gap {
+                yield Ok(closing_bytes.into());
+            }
             let mid_event = metered_body.is_mid_event();
             let silence = metered_body.silence_since(pending_usage.called_at);
             let (reading, mut transform) = metered_body.finish(pending_usage.model_call.body_bytes);
             let has_ended = is_stream && !has_gap && transform.client_has_end(reading.has_reported_end);
             let end_error = error_at_end(&end_event, has_ended, reports_end);
             if let Some(error) = end_error.as_ref().filter(|_| can_append_event) {
-                let id = pending_usage.model_call.id.as_str();
-                let form = error_form(pending_usage.model_call.protocol, api_family, reading.events);
-                yield Ok(transform.write_error(form, error, id, mid_event).into());
+                let ModelCall { id, protocol, .. } = &*pending_usage.model_call;
+                let form = error_form(*protocol, api_family, reading.events);
+                yield Ok(transform.write_error(form, error, id.as_str(), mid_event).into());
             }
-            let is_faulty = end_error.is_some() || transform.has_untranslatable_event();
-            let outcome = decide_outcome(&end_event, &reading, is_faulty, remaining);
-            let mut request_end = RequestEnd::new(outcome, Some(reading));
-            if is_cut_by_relay(&end_event) {
-                request_end = request_end.cut_after(silence);
-            }
+            let is_untranslatable = transform.has_untranslatable_event();
+            let answer = FinishedAnswer {
+                is_faulty: end_error.is_some() || is_untranslatable,
+                is_own_fault: is_untranslatable || has_gap || source.is_past_deadline(),
+                client_left: remaining,
+                silence: (is_stream || is_cut_by_relay(&end_event)).then_some(silence),
+                end_event,
+                reading,
+            };
             // Boxed, so that a waiting stream does not hold memory for its end.
-            Box::pin(self.settle_before_end(pending_usage, request_end)).await;
+            Box::pin(self.settle_answer(pending_usage, answer)).await;
             if end_error.is_some() && !can_append_event {
                 yield Err(ResponseAborted);
             }
         }
+    }
+}
+
+/// An answer of which the client has got the last byte.
+struct FinishedAnswer {
+    end_event: SourceEvent,
+    reading: MeterReading,
+    /// The client did not get the whole answer, or got an error at its end.
+    is_faulty: bool,
+    /// Baton could not translate the answer, had no memory for it, or no more time.
+    is_own_fault: bool,
+    client_left: bool,
+    /// How long the upstream sent no output, if that can hide what it bills.
+    silence: Option<Duration>,
+}
+
+impl FinishedAnswer {
+    fn outcome(&self) -> RequestOutcome {
+        match self.end_event {
+            SourceEvent::TimedOut if self.is_faulty => RequestOutcome::Deadline,
+            SourceEvent::ShuttingDown if self.is_faulty => RequestOutcome::Stopped,
+            SourceEvent::Aborted => RequestOutcome::ClientDisconnected,
+            _ if self.client_left => RequestOutcome::ClientDisconnected,
+            _ if self.is_faulty || matches!(self.reading.end, AnswerEnd::Error(_)) => {
+                RequestOutcome::UpstreamError
+            }
+            _ => RequestOutcome::Complete,
+        }
+    }
+
+    /// Returns what the end shows about the account.
+    fn observed_end(&self) -> ObservedEnd<'_> {
+        let lacks_memory =
+            matches!(self.end_event, SourceEvent::ConnectionLost(RESPONSE_MEMORY_FULL));
+        if self.is_own_fault || lacks_memory {
+            return ObservedEnd::Cut;
+        }
+        match (self.outcome(), &self.reading.end) {
+            (RequestOutcome::Complete, _) => ObservedEnd::Complete,
+            (RequestOutcome::UpstreamError, AnswerEnd::Error(failure)) => {
+                ObservedEnd::Error(failure)
+            }
+            (RequestOutcome::UpstreamError, _) => ObservedEnd::Broken(CooldownReason::Unreachable),
+            (RequestOutcome::Deadline, _) => ObservedEnd::Broken(CooldownReason::TimedOut),
+            _ => ObservedEnd::Cut,
+        }
+    }
+}
+
+impl RelayState {
+    /// Settles an answer, and stores what its end shows about the account.
+    async fn settle_answer(self: &Arc<Self>, pending_usage: PendingUsage, answer: FinishedAnswer) {
+        let health_update = self.note_answer_end(&pending_usage, &answer.observed_end());
+        let (is_own_cut, is_faulty) = (is_cut_by_relay(&answer.end_event), answer.is_faulty);
+        let request_end = RequestEnd::new(answer.outcome(), Some(answer.reading));
+        let request_end = match answer.silence {
+            Some(silence) if is_own_cut => request_end.cut_by_baton(silence),
+            Some(silence) if is_faulty => request_end.cut_after(silence),
+            _ => request_end,
+        };
+        self.settle_before_end(pending_usage, request_end).await;
+        health_update.wait_until_stored().await;
     }
 }
 
@@ -252,8 +322,9 @@ async fn reserve_memory(
     }
 }
 
-/// Reserves memory and reads on; see [`read_chunks`]. Only the time for reading counts as time in which
-/// the upstream sends nothing.
+/// Reserves memory and reads on; see [`read_chunks`]. The wait for memory does not count as time in
+/// which the upstream sends nothing. A client that does not read is no reason to leave time out: it
+/// could hide so how long a model thought.
 async fn read_on(
     reader: ResponseReader<'_>,
     metered_body: &mut MeteredBody,
@@ -261,15 +332,14 @@ async fn read_on(
     memory: &mut StreamMemory,
 ) -> Option<SourceEvent> {
     if metered_body.is_stream() {
+        metered_body.pause_reading();
         let end_event = reserve_memory(reader.source, metered_body, memory).await;
+        metered_body.resume_reading();
         if end_event.is_some() {
             return end_event;
         }
     }
-    metered_body.resume_reading();
-    let end_event = read_chunks(reader, metered_body, chunks, memory).await;
-    metered_body.pause_reading();
-    end_event
+    read_chunks(reader, metered_body, chunks, memory).await
 }
 
 /// Waits for the next event. While the upstream is silent, only the next chunk is reserved.
@@ -407,24 +477,6 @@ fn is_cut_by_relay(end_event: &SourceEvent) -> bool {
         | SourceEvent::ConnectionLost(_)
         | SourceEvent::KeepAliveDue
         | SourceEvent::Chunk(_) => false,
-    }
-}
-
-fn decide_outcome(
-    end_event: &SourceEvent,
-    reading: &MeterReading,
-    is_faulty: bool,
-    client_left: bool,
-) -> RequestOutcome {
-    match end_event {
-        SourceEvent::TimedOut if is_faulty => RequestOutcome::Deadline,
-        SourceEvent::ShuttingDown if is_faulty => RequestOutcome::Stopped,
-        SourceEvent::Aborted => RequestOutcome::ClientDisconnected,
-        _ if client_left => RequestOutcome::ClientDisconnected,
-        _ if is_faulty || matches!(reading.end, AnswerEnd::Error(_)) => {
-            RequestOutcome::UpstreamError
-        }
-        _ => RequestOutcome::Complete,
     }
 }
 

@@ -5,11 +5,13 @@ use crate::RelayState;
 use crate::account_selection::ConcurrencySlot;
 use crate::model_call::{Metering, ModelCall};
 use crate::output_clock::is_hidden_work;
+use baton_domain::account::{CredentialKind, Provider};
 use baton_domain::id::AccountId;
 use baton_domain::price::PriceTable;
 use baton_domain::record::{RequestOutcome, TriedAccount, UsageRecord, VERSION};
 use baton_domain::sold_price::Seller;
-use baton_domain::usage::{MODEL_CHARS_MAX, clean_text};
+use baton_domain::usage::{BilledUsage, MODEL_CHARS_MAX, clean_text};
+use baton_domain::verdict::RequestFacts;
 use baton_protocol::meter::{AnswerEnd, MeterReading};
 use baton_runtime::signed_record;
 use jiff::Timestamp;
@@ -36,10 +38,15 @@ const ALERT_TIMEOUT: Duration = Duration::from_millis(100);
 pub(crate) struct PendingUsage {
     pub(crate) model_call: Arc<ModelCall>,
     pub(crate) account: AccountId,
-    pub(crate) provider: &'static str,
+    pub(crate) provider: Provider,
+    pub(crate) credential: CredentialKind,
+    /// The issue number of the account's token, if it is a renewed one.
+    pub(crate) token_version: Option<u64>,
     /// Whose prices apply.
     pub(crate) seller: Seller,
     pub(crate) upstream_model: String,
+    /// The model by its name in the account's health.
+    pub(crate) health_model: String,
     pub(crate) attempts: u32,
     /// The accounts that were tried and failed before.
     pub(crate) failed_attempts: Vec<TriedAccount>,
@@ -52,28 +59,52 @@ pub(crate) struct PendingUsage {
     pub(crate) called_at: Instant,
 }
 
+impl PendingUsage {
+    /// Returns the facts by which a failure of the upstream is judged.
+    pub(crate) fn request_facts(&self) -> RequestFacts<'_> {
+        RequestFacts {
+            provider: self.provider,
+            credential: self.credential,
+            token_version: self.token_version,
+            model: &self.health_model,
+            body_bytes: self.model_call.body_bytes,
+            is_fast: self.model_call.is_fast,
+            tier: self.model_call.tier,
+        }
+    }
+}
+
 /// How a request ended, and what the usage meter read.
 pub(crate) struct RequestEnd {
     pub(crate) outcome: RequestOutcome,
     pub(crate) reading: Option<MeterReading>,
-    /// Whether Baton cut the answer after the upstream had worked for long without any output.
+    /// Whether Baton cut the answer before its usage.
+    pub(crate) is_cut_by_baton: bool,
+    /// Whether it was cut after the upstream had worked for long without any output.
     pub(crate) is_cut_in_silence: bool,
 }
 
 impl RequestEnd {
     pub(crate) fn new(outcome: RequestOutcome, reading: Option<MeterReading>) -> Self {
-        Self { outcome, reading, is_cut_in_silence: false }
+        Self { outcome, reading, is_cut_by_baton: false, is_cut_in_silence: false }
     }
 
-    /// Notes that Baton cut the answer after the upstream had sent no output for `silence`. An
-    /// answer whose end or final usage came before that has the usage that it reports.
+    /// Notes that the answer was cut, by whomever, after the upstream had sent no output for
+    /// `silence`. An answer whose end or final usage came before that has the usage that it reports.
     pub(crate) fn cut_after(mut self, silence: Duration) -> Self {
-        let has_usage = self
-            .reading
-            .as_ref()
-            .is_some_and(|read| read.end != AnswerEnd::Truncated || !read.usage.estimated);
-        self.is_cut_in_silence = is_hidden_work(silence) && !has_usage;
+        self.is_cut_in_silence = is_hidden_work(silence) && !self.has_usage();
         self
+    }
+
+    /// Notes that Baton cut the answer, as [`Self::cut_after`].
+    pub(crate) fn cut_by_baton(mut self, silence: Duration) -> Self {
+        self.is_cut_by_baton = !self.has_usage();
+        self.cut_after(silence)
+    }
+
+    fn has_usage(&self) -> bool {
+        let reading = self.reading.as_ref();
+        reading.is_some_and(|read| read.end != AnswerEnd::Truncated || !read.usage.estimated)
     }
 
     /// Returns whether the visible part of the answer does not show what the upstream bills, so that
@@ -321,13 +352,19 @@ impl RelayState {
         let names = [&upstream_model, &pending_usage.upstream_model, &model_call.model];
         let known = names.into_iter().find(has_bound).unwrap_or(&upstream_model);
         let mut cost = prices.cost(&usage, known, model_call.at);
+        let has_money_limit = model_call.reserved_cost.has_money_limit;
+        // A client can leave before the upstream reports what it bills.
+        if let Some(reading) = reading.filter(|_| has_money_limit && request_end.is_cut_by_baton) {
+            let most = BilledUsage { tokens: reading.tokens_max, ..usage.clone() };
+            cost.amount = cost.amount.max(prices.cost(&most, known, model_call.at).amount);
+        }
         // An upstream that reports more than the request permitted is not believed. Otherwise one
         // wrong report could use up the shared limits of many users.
         let permitted_cost = model_call.reserved_cost.permitted_usd;
         let is_over = permitted_cost.is_some_and(|most| cost.amount > most);
         // If the upstream hides its usage, the highest cost counts, so that hiding is never
         // cheaper.
-        let is_unknown = request_end.hides_usage() && model_call.reserved_cost.has_money_limit;
+        let is_unknown = request_end.hides_usage() && has_money_limit;
         // An estimate says nothing about the upstream.
         let is_capped = (is_over && !usage.estimated)
             || reading.is_some_and(|reading| reading.has_excessive_count);
@@ -347,7 +384,7 @@ impl RelayState {
             user_id: key.user_id.clone(),
             group_id: key.group_id.clone(),
             account_id: pending_usage.account.clone(),
-            provider: pending_usage.provider.to_owned(),
+            provider: pending_usage.provider.as_str().to_owned(),
             protocol: model_call.protocol.as_str().to_owned(),
             model: model_call.model.clone(),
             upstream_model,

@@ -3,6 +3,10 @@
 //!
 //! `store` stores the health. [`crate::verdict`] decides the effect of a failure.
 
+mod utilization;
+
+pub use utilization::{UpstreamUtilization, UtilizationWindow};
+
 use crate::cooldown_reason::CooldownReason;
 use crate::request_tier::RequestTier;
 use crate::verdict::{AccountEffect, CooldownScope};
@@ -20,8 +24,6 @@ const OPEN_SECONDS_MAX: u32 = 300;
 const PROBE_TIMEOUT: SignedDuration = SignedDuration::from_secs(60);
 /// Two ends of a cooldown that differ by less count as equal.
 const COOLDOWN_CHANGE_MIN: SignedDuration = SignedDuration::from_secs(1);
-/// A change of the utilization by fewer percentage points is not stored.
-const UTILIZATION_CHANGE_MIN: u32 = 5;
 /// The most models that can be in a cooldown at the same time, and the most of these that can be
 /// there because they are unavailable. Clients choose the names of models, so invented names must
 /// not make an item grow or displace a real limit.
@@ -132,26 +134,6 @@ pub struct Cooldown {
     /// The length in seconds, if a repetition doubles it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doubled_seconds: Option<u32>,
-}
-
-/// How much of the upstream's unified limits is used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct UpstreamUtilization {
-    /// The window of five hours.
-    pub five_hour: Option<UtilizationWindow>,
-    /// The window of seven days.
-    pub seven_day: Option<UtilizationWindow>,
-}
-
-/// One window of a limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct UtilizationWindow {
-    /// The percentage used; it can be above 100.
-    pub percent: u32,
-    /// When the window is reset.
-    pub resets_at: Option<Timestamp>,
 }
 
 /// The meaning of an account's health at one moment.
@@ -530,15 +512,21 @@ fn after_server_error(
     Some(AccountHealth { recent_failures: Vec::new(), ..health.with(open) })
 }
 
-/// The health after a successful answer for `model` with this `utilization`.
-pub fn after_success(
+/// The health after an answer that was complete. `None` if nothing counted against the account.
+pub fn after_complete_answer(health: &AccountHealth) -> Option<AccountHealth> {
+    let has_failures = !health.recent_failures.is_empty();
+    has_failures.then(|| AccountHealth { recent_failures: Vec::new(), ..health.clone() })
+}
+
+/// The health after the good start of an answer for `model` with this `utilization`. Earlier failures
+/// count until an answer is complete, because it can still fail.
+pub fn after_good_start(
     health: &AccountHealth,
     model: &str,
     utilization: UpstreamUtilization,
     now: Timestamp,
 ) -> Option<AccountHealth> {
     let mut after = health.clone();
-    after.recent_failures.clear();
     match &health.state {
         HealthState::Open { until, .. } if *until <= now => after.state = HealthState::Ready,
         // Only a successful answer shows that the operator has solved the problem.
@@ -570,28 +558,6 @@ pub fn probing(health: &AccountHealth, now: Timestamp) -> Option<AccountHealth> 
         *probe_until = Some(now.saturating_add(PROBE_TIMEOUT).unwrap_or(Timestamp::MAX));
     }
     Some(after)
-}
-
-impl UpstreamUtilization {
-    /// The highest used percentage among the limits that have not been reset since.
-    pub fn percent(&self, now: Timestamp) -> u32 {
-        let running = |window: &UtilizationWindow| window.resets_at.is_none_or(|reset| reset > now);
-        let windows = [self.five_hour, self.seven_day].into_iter().flatten().filter(running);
-        windows.map(|window| window.percent).max().unwrap_or_default()
-    }
-
-    fn is_news_after(self, current: Self) -> bool {
-        let moved = |new: Option<UtilizationWindow>, current: Option<UtilizationWindow>| match (
-            new, current,
-        ) {
-            (Some(new), Some(current)) => {
-                new.percent.abs_diff(current.percent) >= UTILIZATION_CHANGE_MIN
-            }
-            (Some(_), None) => true,
-            (None, _) => false,
-        };
-        moved(self.five_hour, current.five_hour) || moved(self.seven_day, current.seven_day)
-    }
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub(crate) use usage_tally::{ReportedUsage, UsageTally};
 use crate::json::strip_byte_order_mark;
 use crate::sse::SseDecoder;
 use baton_domain::protocol::UpstreamProtocol;
-use baton_domain::usage::BilledUsage;
+use baton_domain::usage::{BilledUsage, TokenCounts};
 use memchr::memmem;
 use meter_state::MeterState;
 use text_deltas::OutputCount;
@@ -66,6 +66,10 @@ pub enum AnswerStart {
 pub struct MeterReading {
     /// Tokens as billed, and what determines their price.
     pub usage: BilledUsage,
+    /// The most tokens that can be billed for what was read: where `usage` is an estimate, one token
+    /// for each character of the output and for each byte of the request. No tokenizer makes more of
+    /// usual text.
+    pub tokens_max: TokenCounts,
     /// The model that the upstream reports.
     pub model: Option<String>,
     /// The id of a message or a response.

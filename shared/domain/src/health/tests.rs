@@ -79,12 +79,12 @@ fn known_failure_changes_nothing() {
     assert_eq!(after(&cooling, &failure(), at(1)), None, "of requests that were under way");
     assert_eq!(after(&cooling, &AccountEffect::Nothing, at(1)), None);
     assert_eq!(
-        after_success(&cooling, OPUS, UpstreamUtilization::default(), at(1)),
+        after_good_start(&cooling, OPUS, UpstreamUtilization::default(), at(1)),
         None,
         "it stays out"
     );
     assert_eq!(
-        after_success(&AccountHealth::default(), OPUS, UpstreamUtilization::default(), at(1)),
+        after_good_start(&AccountHealth::default(), OPUS, UpstreamUtilization::default(), at(1)),
         None
     );
     for effect in [cool(30), failure()] {
@@ -109,9 +109,10 @@ fn three_strikes_in_a_minute_open_the_circuit() {
 #[test]
 fn success_clears_the_strikes() {
     let two = run(&[(0, failure()), (1, failure())]);
-    let clear = after_success(&two, OPUS, UpstreamUtilization::default(), at(2)).unwrap();
+    assert_eq!(after_good_start(&two, OPUS, UpstreamUtilization::default(), at(2)), None);
+    let clear = after_complete_answer(&two).unwrap();
     assert_eq!(clear, AccountHealth::default());
-    assert_eq!(after_success(&clear, OPUS, UpstreamUtilization::default(), at(3)), None);
+    assert_eq!(after_complete_answer(&clear), None);
 }
 
 #[test]
@@ -122,7 +123,7 @@ fn refused_credential_is_suspected_until_a_success() {
     assert_eq!(health.refusal_in_doubt(), Some(CooldownReason::CredentialRefused));
     let failing = run(&[(0, failure()), (0, failure()), (0, failure())]);
     assert_eq!(failing.refusal_in_doubt(), None, "its own failures say nothing of the credential");
-    let good = after_success(&health, OPUS, UpstreamUtilization::default(), at(32)).unwrap();
+    let good = after_good_start(&health, OPUS, UpstreamUtilization::default(), at(32)).unwrap();
     assert_eq!(good.refusal_in_doubt(), None);
 }
 
@@ -146,7 +147,7 @@ fn failed_probe_doubles_the_open_time() {
     }
     let claimed = probing(&health, at(end)).unwrap();
     let closed =
-        after_success(&claimed, OPUS, UpstreamUtilization::default(), at(end + 1)).unwrap();
+        after_good_start(&claimed, OPUS, UpstreamUtilization::default(), at(end + 1)).unwrap();
     assert_eq!(closed, AccountHealth { out_until: Some(at(end)), ..AccountHealth::default() });
     let limited = after(&claimed, &cool(end + 5), at(end + 1)).unwrap();
     assert_eq!(out_until(&limited, end + 1), Some(end + 5), "the probe found something else");
@@ -209,10 +210,10 @@ fn success_ends_guessed_cooldown_of_its_model() {
     let guess = resting(scope(), 300, CooldownReason::ModelUnavailable, true);
     let health = after(&AccountHealth::default(), &guess, at(0)).unwrap();
     assert_eq!(health.out_until, None, "no session stays away for it");
-    let after_it = after_success(&health, OPUS, UpstreamUtilization::default(), at(1)).unwrap();
+    let after_it = after_good_start(&health, OPUS, UpstreamUtilization::default(), at(1)).unwrap();
     assert_eq!(after_it, AccountHealth::default());
     assert_eq!(
-        after_success(&health, "claude-haiku-5-5", UpstreamUtilization::default(), at(1)),
+        after_good_start(&health, "claude-haiku-5-5", UpstreamUtilization::default(), at(1)),
         None
     );
 }
@@ -255,25 +256,25 @@ fn newer_token_clears_cooldowns_of_the_older_one() {
 fn success_ends_money_cooldown() {
     let reason = CooldownReason::CreditUsedUp;
     let health = run(&[(0, resting(CooldownScope::Account, 600, reason, false))]);
-    assert_eq!(after_success(&health, OPUS, UpstreamUtilization::default(), at(1)), None);
-    let back = after_success(&health, OPUS, UpstreamUtilization::default(), at(600)).unwrap();
+    assert_eq!(after_good_start(&health, OPUS, UpstreamUtilization::default(), at(1)), None);
+    let back = after_good_start(&health, OPUS, UpstreamUtilization::default(), at(600)).unwrap();
     assert_eq!(back.state, HealthState::Ready);
 }
 
 #[test]
 fn utilization_is_stored_after_a_change_of_five_points() {
-    let known_health = after_success(&AccountHealth::default(), OPUS, used(40), at(0)).unwrap();
+    let known_health = after_good_start(&AccountHealth::default(), OPUS, used(40), at(0)).unwrap();
     assert_eq!(known_health.utilization, used(40));
     for (percent, is_significant) in [(40, false), (44, false), (45, true), (36, false), (35, true)]
     {
         assert_eq!(
-            after_success(&known_health, OPUS, used(percent), at(1)).is_some(),
+            after_good_start(&known_health, OPUS, used(percent), at(1)).is_some(),
             is_significant,
             "{percent}"
         );
     }
     assert_eq!(
-        after_success(&known_health, OPUS, UpstreamUtilization::default(), at(1)),
+        after_good_start(&known_health, OPUS, UpstreamUtilization::default(), at(1)),
         None,
         "an answer without headers"
     );
@@ -420,7 +421,7 @@ fn repeated_limits_of_a_proxy_double_the_cooldown_of_the_model() {
     let next = after(&kept, &limited(now, 60), at(now)).unwrap();
     assert_eq!(next.models["m"].until, at(now + 300));
     // A success, or five minutes without the limit, begins at the first length again.
-    let good = after_success(&health, "m", UpstreamUtilization::default(), at(now)).unwrap();
+    let good = after_good_start(&health, "m", UpstreamUtilization::default(), at(now)).unwrap();
     let later = [(good, now), (health, now + 301)];
     for (health, now) in later {
         let health = after(&health, &limited(now, 60), at(now)).unwrap();

@@ -460,6 +460,13 @@ impl MeterState {
             || faults.has_excessive_count
             || faults.has_contradiction;
         let usage = tally.into_usage();
+        let mut tokens_max = usage.tokens;
+        if lacks_output {
+            tokens_max.output = tokens_max.output.max(output.chars);
+        }
+        if lacks_input {
+            tokens_max.input = tokens_max.input.max(request_bytes);
+        }
         // A refusal before any output is free (platform.claude.com, release note of 2026-06-02).
         let is_free = stop_reason.as_deref() == Some("refusal")
             && !has_content
@@ -469,6 +476,7 @@ impl MeterState {
         let usage = BilledUsage { estimated: estimated && !is_free, ..usage };
         MeterReading {
             usage,
+            tokens_max,
             model,
             answer_id,
             events,

@@ -247,8 +247,11 @@ fn usage_is_read_whatever_the_order_of_keys() {
     ];
     for events in [&messages[..], &responses] {
         for odd in ["", r#","x":NaN"#, r#","logprobs":[-Infinity]"#] {
-            let fields = events.iter().map(|fields| fields.replace('X', odd));
-            let text: String = fields.map(|fields| format!("data: {{{fields}}}\n\n")).collect();
+            let events: Vec<_> = events
+                .iter()
+                .map(|fields| format!("data: {{{}}}\n\n", fields.replace('X', odd)))
+                .collect();
+            let text = events.concat();
             let reading = stream(&text);
             assert_eq!(reading.end, AnswerEnd::Complete, "{text}: {reading:?}");
             let tokens = reading.usage.tokens;
