@@ -442,6 +442,31 @@ async fn failed_response_in_pieces_fails_over() {
     assert_eq!(second.exchanges().len(), 1);
 }
 
+/// A response that fails before its model began. Another account answers, and this one rests.
+#[tokio::test]
+async fn response_that_only_began_fails_over() {
+    let system = TestSystem::empty().await;
+    let event = |name: &str, status: &str, error: Value| {
+        let response = json!({"id": "resp_1", "object": "response", "status": status, "output": [], "error": error});
+        format!("event: {name}\ndata: {}\n\n", json!({"type": name, "response": response}))
+    };
+    let error =
+        json!({"code": "insufficient_quota", "message": "You exceeded your current quota."});
+    let stream = [
+        event("response.created", "in_progress", Value::Null),
+        event("response.in_progress", "in_progress", Value::Null),
+        event("response.failed", "failed", error),
+    ];
+    let raw = success(SSE, &stream.concat());
+    let [.., (path, fields)] = protocols();
+    let (key, second, first) = pair_with(&system, &raw, fields).await;
+    let response = ask(&key, path, true).await;
+    assert!(response.text().contains("response.completed"), "{}", response.text());
+    assert_eq!((raw.calls(), second.exchanges().len()), (1, 1));
+    let account = system.admin().get(&format!("/accounts/{first}")).await.ok().json();
+    assert_eq!(account["status_reason"], "spend cap reached", "{account}");
+}
+
 /// An event that cannot be translated makes the answer unusable. The usage that follows counts.
 #[tokio::test]
 async fn stream_that_cannot_be_translated_is_counted_once() {

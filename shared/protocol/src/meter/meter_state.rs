@@ -495,6 +495,9 @@ impl MeterState {
     }
 }
 
+/// The events of the Responses API that come before its model begins.
+const BEGINNINGS: [&[u8]; 3] = [b"response.created", b"response.in_progress", b"response.queued"];
+
 /// Whether an event contains no model output, so that an error can still follow.
 fn is_empty(event: &SseEvent<'_>, kind: EventKind) -> bool {
     let has_data = !event.data.trim_ascii().is_empty() || event.dropped > 0;
@@ -502,7 +505,10 @@ fn is_empty(event: &SseEvent<'_>, kind: EventKind) -> bool {
         EventKind::Ping => true,
         EventKind::Other => {
             let is_known = is_api_event(event.kind_name()) || event.dropped > 0;
-            !has_data || !(is_known || has_envelope(event.data))
+            // A response that failed before its model began still has these (codex-rs, its tests of
+            // `response.failed` with `insufficient_quota`, 2026-11).
+            let has_only_begun = BEGINNINGS.contains(&event.kind_name());
+            has_only_begun || !has_data || !(is_known || has_envelope(event.data))
         }
         EventKind::Unnamed => {
             let data = event.data;
