@@ -33,14 +33,16 @@ const HOP_BY_HOP: [&str; 9] = [
 /// sets itself. These include the format of the body, since the upstream must read the body as the
 /// relay has read it. `prefer` can ask for an answer that comes later (RFC 7240), and `range` and
 /// the conditions for a part or none of it (RFC 9110), without its usage.
-const NOT_UPSTREAM: [&str; 21] = [
+const NOT_UPSTREAM: [&str; 24] = [
     "accept-encoding",
     "client-ip",
     "content-encoding",
     "content-length",
+    "content-range",
     "content-type",
     "cookie",
     "destination",
+    "early-data",
     "expect",
     "forwarded",
     "front-end-https",
@@ -52,6 +54,7 @@ const NOT_UPSTREAM: [&str; 21] = [
     "if-unmodified-since",
     "prefer",
     "range",
+    "remote-user",
     "true-client-ip",
     "via",
     "x-real-ip",
@@ -94,10 +97,11 @@ const NOT_UPSTREAM_PREFIXES: [&str; 27] = [
 /// Prefixes of control headers of clouds and gateways. These headers say on whose behalf a call is
 /// made, which model, tier or plugin serves it, or how its answer is delivered: Google
 /// (`x-goog-user-project`, `x-goog-fieldmask`, `x-vertex-ai-llm-shared-request-type`), Azure,
-/// Alibaba (`x-dashscope-async`), and gateways in front of others.
-const CLOUD_PREFIXES: [&str; 15] = [
+/// Alibaba (`x-dashscope-async`), NVIDIA (`nvcf-poll-seconds`), and gateways in front of others.
+const CLOUD_PREFIXES: [&str; 16] = [
     "azure-",
     "helicone-",
+    "nvcf-",
     "x-ai-eg-",
     "x-apisix-",
     "x-bf-",
@@ -116,11 +120,12 @@ const CLOUD_PREFIXES: [&str; 15] = [
 /// A header with one of these words in its name selects the model, the tier or the payer, contains
 /// another credential of the client, or makes a server rewrite the request. Words are separated by
 /// hyphens.
-const STEERING_WORDS: [&str; 40] = [
+const STEERING_WORDS: [&str; 43] = [
     "apikey",
     "auth",
     "authentication",
     "authorization",
+    "bill",
     "billing",
     "budget",
     "cert",
@@ -141,6 +146,7 @@ const STEERING_WORDS: [&str; 40] = [
     "override",
     "password",
     "path",
+    "payer",
     "plugin",
     "plugins",
     "priority",
@@ -156,6 +162,7 @@ const STEERING_WORDS: [&str; 40] = [
     "uri",
     "url",
     "verb",
+    "webauth",
     "webhook",
 ];
 
@@ -396,6 +403,12 @@ mod tests {
             "openai-service-tier",
             "x-priority",
             "x-billing-code",
+            // Hugging Face ("Inference Providers", billing, 2026-11).
+            "x-hf-bill-to",
+            "nvcf-poll-seconds",
+            "remote-user",
+            "x-webauth-user",
+            "early-data",
             "x-openrouter-plugins",
             "x-portkey-config",
             // Other credentials of the client.
