@@ -233,12 +233,10 @@ impl Relay {
             request_memory: MemoryBudget::new(MemoryLimits::new(
                 bounds.held_bytes,
                 bounds.held_bytes_per_key,
-                16 * 1024,
             )),
             response_memory: MemoryBudget::new(MemoryLimits::new(
                 bounds.answer_bytes.saturating_mul(2),
                 bounds.answer_bytes,
-                0,
             )),
             // A quarter of the memory for bodies as they came. The longest body takes all of it, but
             // several of one key must not keep the bodies of other keys waiting.
@@ -246,7 +244,6 @@ impl Relay {
                 total: bounds.held_bytes / 4,
                 per_request: bounds.held_bytes / 4,
                 per_key: bounds.held_bytes / 8,
-                min: 0,
             }),
             body_workers: BodyWorkers::new(),
             unknown_key_limiter: UnknownKeyLimiter::new(bounds.wrong_keys_per_minute),

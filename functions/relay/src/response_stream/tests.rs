@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 fn new_memory() -> StreamMemory {
-    let budget = MemoryBudget::new(MemoryLimits::new(1 << 20, 1 << 20, 0));
+    let budget = MemoryBudget::new(MemoryLimits::new(1 << 20, 1 << 20));
     StreamMemory::new(&budget, &KeyId::from_bits(1), None)
 }
 
@@ -185,7 +185,7 @@ async fn silent_upstream_needs_memory_for_the_next_chunk_only() {
     const MB: usize = 1 << 20;
     // The first burst ends at the end of a write to the client, the second between two.
     for bytes in [128_000, 160_000, 400_000] {
-        let limits = MemoryLimits::new(4 * MB, 2 * MB, 0);
+        let limits = MemoryLimits::new(4 * MB, 2 * MB);
         let (budget, key) = (MemoryBudget::new(limits), KeyId::from_bits(1));
         let mut memory = StreamMemory::new(&budget, &key, None);
         let read = read_all(burst(bytes, true), &mut memory, Duration::ZERO).await;
@@ -198,7 +198,7 @@ async fn silent_upstream_needs_memory_for_the_next_chunk_only() {
 
 #[tokio::test(start_paused = true)]
 async fn bursts_of_many_streams_wait_for_memory_and_complete() {
-    let limits = MemoryLimits::new(64 << 20, 32 << 20, 0);
+    let limits = MemoryLimits::new(64 << 20, 32 << 20);
     let budget = MemoryBudget::new(limits);
     let streams = (0..200).map(|number| {
         let mut memory = StreamMemory::new(&budget, &KeyId::from_bits(1), None);
@@ -226,7 +226,7 @@ fn event_is_forwarded_without_allocation() {
 /// Each read of an answer that Baton cannot decode needs memory too.
 #[tokio::test(start_paused = true)]
 async fn unread_stream_waits_for_memory() {
-    let limits = MemoryLimits::new(64 << 20, 32 << 20, 0);
+    let limits = MemoryLimits::new(64 << 20, 32 << 20);
     let (budget, key) = (MemoryBudget::new(limits), KeyId::from_bits(1));
     let mut other = StreamMemory::new(&budget, &key, None);
     assert_eq!(other.hold((24 << 20) - 4096), Ok(()));
@@ -250,7 +250,7 @@ async fn unread_stream_waits_for_memory() {
 #[tokio::test(start_paused = true)]
 async fn long_end_waits_for_the_memory_of_others() {
     const MB: usize = 1 << 20;
-    let limits = MemoryLimits::new(8 * MB, 4 * MB, 0);
+    let limits = MemoryLimits::new(8 * MB, 4 * MB);
     for (free_after, is_complete) in [(Duration::from_secs(4), true), (2 * MEMORY_TIMEOUT, false)] {
         let (budget, key) = (MemoryBudget::new(limits), KeyId::from_bits(1));
         let mut other = StreamMemory::new(&budget, &key, None);
