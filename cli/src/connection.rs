@@ -40,6 +40,9 @@ const ABANDONED_REQUESTS_MAX: u32 = 100;
 /// The longest head of a request. hyper's own bound is the size of a buffer, which one more read
 /// can exceed.
 pub(crate) const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// The most header fields of a request. Each takes several times its bytes in memory. In HTTP/1, hyper
+/// refuses more than 100 in the same way.
+pub(crate) const HEAD_FIELDS_MAX: usize = 200;
 /// How much of an answer an HTTP/1 connection can have unsent. hyper copies what it is given. An
 /// HTTP/2 connection gets it in pieces of this size.
 const ANSWER_PIECE_BYTES: usize = 16 * 1024;
@@ -398,7 +401,9 @@ where
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let open_request = self.connection.begin_request();
         let version = request.version();
-        let refusal = if head_bytes(&request) > HEAD_BYTES_MAX {
+        let is_too_large =
+            head_bytes(&request) > HEAD_BYTES_MAX || request.headers().len() > HEAD_FIELDS_MAX;
+        let refusal = if is_too_large {
             Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
         } else {
             has_ambiguous_head(version, request.headers()).then_some(StatusCode::BAD_REQUEST)

@@ -192,7 +192,7 @@ async fn until<T>(shutdown: &CancellationToken, future: impl Future<Output = T>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::ConnectionTimeouts;
+    use crate::connection::{ConnectionTimeouts, HEAD_FIELDS_MAX};
     use crate::connections::ConnectionRules;
     use axum::Router;
     use axum::extract::Request;
@@ -291,6 +291,29 @@ mod tests {
         for piece in [1_000, 7_919, 65_536, 1 << 20] {
             assert_eq!(status_of_head(address, HEAD_BYTES_MAX, piece).await, "200", "{piece}");
             assert_eq!(status_of_head(address, HEAD_BYTES_MAX + 1, piece).await, "431", "{piece}");
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_with_many_header_fields_are_refused() {
+        let (address, ..) = server().await;
+        let client = || Client::builder().no_proxy();
+        let too_large = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        for (client, fields, status) in [
+            (client().http2_prior_knowledge(), HEAD_FIELDS_MAX, StatusCode::OK),
+            (client().http2_prior_knowledge(), HEAD_FIELDS_MAX + 1, too_large),
+            (client().http2_prior_knowledge(), 1_500, too_large),
+            (client().http1_only(), 100, StatusCode::OK),
+            (client().http1_only(), 101, too_large),
+        ] {
+            let client = client.build().unwrap();
+            let mut request = client.get(format!("http://{address}"));
+            // reqwest adds `accept`, and `host` in HTTP/1.
+            let own = if fields > 101 { 1 } else { 2 };
+            for number in own..fields {
+                request = request.header(format!("f{number}"), "");
+            }
+            assert_eq!(request.send().await.unwrap().status(), status, "{fields}");
         }
     }
 

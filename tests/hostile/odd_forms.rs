@@ -302,11 +302,13 @@ const READABLE: [&str; 15] = [
 /// Codings that only the client can read.
 const OPAQUE: [&str; 6] = ["br", "deflate", "zstd", "compress", "gzip, gzip", "gzip, br"];
 
+/// Headers of gateways that decompress an answer and keep them.
+const PLAIN: [&str; 3] = ["gzip ", "br ", "deflate, gzip"];
+
 /// The same answer in each coding.
 pub(crate) fn coded(odd: &Odd) -> Vec<Odd> {
     let mut all: Vec<_> = READABLE.map(|coding| odd.clone().coded(coding)).into();
     all.extend(OPAQUE.map(|coding| odd.clone().coded(coding).silent().without_usage().or_error()));
-    // The bytes are plain.
-    all.push(odd.clone().coded("gzip ").foreign());
+    all.extend(PLAIN.map(|coding| odd.clone().coded(coding)));
     all
 }

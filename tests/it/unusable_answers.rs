@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use baton_test_harness::client_response::ClientResponse;
 use baton_test_harness::eventually::eventually;
-use baton_test_harness::system::{MODEL, SOON, TestKey, TestSystem};
+use baton_test_harness::system::{MODEL, SOON, TestKey, TestSystem, message};
 use baton_test_harness::upstream::{FakeUpstream, send_pieces};
 use serde_json::{Value, json};
 
@@ -251,6 +251,32 @@ async fn stream_with_odd_json_passes_and_is_counted_once() {
         let recorded = system.events_of(&key, 1).await;
         assert_eq!(recorded[0]["outcome"], "complete", "{first}: {recorded:?}");
         assert_eq!(recorded[0]["tokens"]["output"], 4000, "{first}: {recorded:?}");
+    }
+}
+
+/// `transfer-encoding` is the right one of the two (RFC 9112, section 6.3), and no client gets a wrong
+/// length.
+#[tokio::test]
+async fn length_beside_chunks_does_not_cut_an_answer() {
+    let whole = tool_call("{}");
+    let error = r#"{"type":"error","error":{"type":"invalid_request_error","message":"no"}}"#;
+    for (status, body, length) in
+        [(200, whole.as_str(), 0), (200, &whole, 3), (200, &whole, 9_999), (400, error, 3)]
+    {
+        let head = format!(
+            "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n\
+             transfer-encoding: chunked\r\ncontent-length: {length}\r\n\r\n"
+        );
+        let chunk = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+        let raw = RawUpstream::start([head, chunk].concat().into_bytes());
+        let system = TestSystem::empty().await;
+        let (key, ..) = pair(&system, &raw).await;
+        let response =
+            ClientResponse::to(key.message(message(MODEL, "hi", false).to_string())).await;
+        assert_eq!(response.status, status, "{length}: {}", response.text());
+        assert_eq!(response.text(), body, "{length}");
+        assert!(!response.torn, "{length}");
+        assert_eq!(response.header("content-length"), Some(&*body.len().to_string()));
     }
 }
 

@@ -171,9 +171,17 @@ impl http_body::Body for RelayBody {
             BodyKind::Ready(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            BodyKind::Buffered { .. } | BodyKind::Streaming(_) => SizeHint::default(),
+            BodyKind::Buffered { chunks, .. } => buffered_bytes(chunks.as_slice()),
+            BodyKind::Streaming(_) => SizeHint::default(),
         }
     }
+}
+
+/// Returns the length of the chunks. It is unknown if they break off: an answer that ends too early
+/// must not look complete.
+fn buffered_bytes(chunks: &[Result<ChunkList, ResponseAborted>]) -> SizeHint {
+    let lengths = chunks.iter().map(|chunk| chunk.as_ref().map(|chunk| chunk.remaining() as u64));
+    lengths.sum::<Result<u64, _>>().map_or_else(|_| SizeHint::default(), SizeHint::with_exact)
 }
 
 impl StreamingBody {
@@ -217,6 +225,25 @@ impl Drop for StreamingBody {
         };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             self.background_tasks.spawn_on(rest.instrument(self.span.clone()), &runtime);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body::Body as _;
+
+    #[test]
+    fn length_is_known_unless_the_answer_breaks_off() {
+        let chunk = |text: &'static str| Ok(ChunkList::from(Bytes::from_static(text.as_bytes())));
+        for (chunks, expected) in [
+            (vec![], Some(0)),
+            (vec![chunk("abc"), chunk(""), chunk("de")], Some(5)),
+            (vec![chunk("abc"), Err(ResponseAborted)], None),
+        ] {
+            let body = RelayBody::from_chunks(chunks, None);
+            assert_eq!(body.size_hint().exact(), expected);
         }
     }
 }

@@ -524,8 +524,13 @@ pub(crate) fn relayed_head(request: &RequestContext, upstream: &Parts) -> Parts 
     let (mut head, ()) = Response::new(()).into_parts();
     head.status = upstream.status;
     head.headers = to_client(&upstream.headers);
-    insert_header(&mut head.headers, BATON_REQUEST_ID, request.id.as_str());
+    add_request_id(&mut head.headers, request);
     head
+}
+
+/// Adds Baton's request id, by which the log can be searched.
+pub(crate) fn add_request_id(headers: &mut HeaderMap, request: &RequestContext) {
+    insert_header(headers, BATON_REQUEST_ID, request.id.as_str());
 }
 
 /// Sets the real waiting time in an upstream's 429 or 529. If it is longer than clients wait, the

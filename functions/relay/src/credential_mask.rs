@@ -36,7 +36,7 @@ pub(crate) fn mask_credential(
 }
 
 /// Removes headers that contain the credential.
-pub(crate) fn remove_headers_with_credential(headers: &mut HeaderMap, credential: &[u8]) {
+fn remove_headers_with_credential(headers: &mut HeaderMap, credential: &[u8]) {
     let holds = |value: &HeaderValue| find_credential(value.as_bytes(), credential).is_some();
     let names: Vec<_> =
         headers.iter().filter(|(_, value)| holds(value)).map(|(name, _)| name.clone()).collect();

@@ -10,7 +10,7 @@ use crate::response_source::{ResponseSource, SourceEvent};
 use baton_protocol::gzip::GzipDecoder;
 use baton_protocol::meter::{AnswerStart, MeterReading, UsageMeter};
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::response::Parts;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -172,7 +172,7 @@ impl ErrorBuffer {
     /// Decompresses the body, so that the verdict can read it and credentials in it can be masked.
     /// An error of the relay replaces a body that stays compressed.
     fn decompress(self, headers: &mut HeaderMap) -> (Bytes, Option<MemoryPermit>) {
-        let coding = ContentCoding::from_headers(headers);
+        let coding = ContentCoding::of_answer(headers, &self.buffer);
         headers.remove(CONTENT_ENCODING);
         let (body, permit) = match coding {
             ContentCoding::Gzip => self.gunzip(),
@@ -181,7 +181,6 @@ impl ErrorBuffer {
         if coding != ContentCoding::Unreadable && !body.starts_with(GZIP_MAGIC) {
             return (body, permit);
         }
-        headers.remove(CONTENT_LENGTH);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         (Bytes::from_static(COMPRESSED_ERROR), None)
     }
@@ -227,7 +226,10 @@ mod tests {
             ("gzip, gzip", twice.clone(), false),
             ("gzip", twice.clone(), false),
             ("none", twice, false),
-            ("deflate", plain.to_vec(), false),
+            // The first bytes decide.
+            ("deflate", plain.to_vec(), true),
+            ("gzip", plain.to_vec(), true),
+            ("none", gzip(plain), true),
             ("gzip, deflate", vec![7; 99], false),
             ("br", vec![7; 99], false),
         ] {

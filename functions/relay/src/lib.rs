@@ -233,12 +233,10 @@ impl Relay {
             request_memory: MemoryBudget::new(MemoryLimits::new(
                 bounds.held_bytes,
                 bounds.held_bytes_per_key,
-                16 * 1024,
             )),
             response_memory: MemoryBudget::new(MemoryLimits::new(
                 bounds.answer_bytes.saturating_mul(2),
                 bounds.answer_bytes,
-                0,
             )),
             // A quarter of the memory for bodies as they came. The longest body takes all of it, but
             // several of one key must not keep the bodies of other keys waiting.
@@ -246,7 +244,6 @@ impl Relay {
                 total: bounds.held_bytes / 4,
                 per_request: bounds.held_bytes / 4,
                 per_key: bounds.held_bytes / 8,
-                min: 0,
             }),
             body_workers: BodyWorkers::new(),
             unknown_key_limiter: UnknownKeyLimiter::new(bounds.wrong_keys_per_minute),
@@ -407,13 +404,13 @@ impl RelayState {
             }
             // Boxed, so that the future of a model call stays small.
             RelayRoute::InferenceProfiles => {
-                self.count_free_call(Box::pin(self.list_inference_profiles(&caller))).await
+                self.count_free_call(request, Box::pin(self.list_inference_profiles(&caller))).await
             }
             RelayRoute::Models => {
-                self.count_free_call(Box::pin(self.list_models(request, &caller))).await
+                self.count_free_call(request, Box::pin(self.list_models(request, &caller))).await
             }
             RelayRoute::Model(id) => {
-                self.count_free_call(Box::pin(self.get_model(request, &caller, &id))).await
+                self.count_free_call(request, Box::pin(self.get_model(request, &caller, &id))).await
             }
             RelayRoute::Usage => Box::pin(self.get_key_usage(request, &caller)).await,
             RelayRoute::Alive => Ok(client_response::health_response()),
@@ -444,12 +441,15 @@ impl RelayState {
         self.free_calls.admit_call(&caller.key().id, request.at).await.map(Some)
     }
 
-    /// Records a successful answer in the metrics. Refusals are recorded in `refuse_request`.
+    /// Adds the request id to a successful answer, and records it in the metrics. Refusals are recorded
+    /// in `refuse_request`.
     async fn count_free_call(
         &self,
+        request: &RequestContext,
         call: impl Future<Output = Result<Response<RelayBody>, RelayError>>,
     ) -> Result<Response<RelayBody>, RelayError> {
-        let response = call.await?;
+        let mut response = call.await?;
+        client_response::add_request_id(response.headers_mut(), request);
         self.observer.record_request_end(
             "models",
             response.status().as_u16(),

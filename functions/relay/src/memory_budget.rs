@@ -44,14 +44,12 @@ pub(crate) struct MemoryLimits {
     pub(crate) per_request: usize,
     /// The most bytes of a key that has more than one request.
     pub(crate) per_key: usize,
-    /// The least number of bytes that a request counts as.
-    pub(crate) min: usize,
 }
 
 impl MemoryLimits {
     /// Limits by which a key can have as much with one request as with several.
-    pub(crate) fn new(total: usize, per_key: usize, min: usize) -> Self {
-        Self { total, per_request: per_key, per_key, min }
+    pub(crate) fn new(total: usize, per_key: usize) -> Self {
+        Self { total, per_request: per_key, per_key }
     }
 }
 
@@ -74,6 +72,8 @@ struct KeyMemory {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MemoryRequest {
     pub(crate) bytes: usize,
+    /// Bytes that the permit covers in addition, whatever its size becomes.
+    pub(crate) fixed_bytes: usize,
     pub(crate) is_metered: bool,
     /// The most metered requests that the key can have at the same time.
     pub(crate) concurrency: Option<u32>,
@@ -82,7 +82,7 @@ pub(crate) struct MemoryRequest {
 impl MemoryRequest {
     /// Bytes that the key's concurrency limit does not concern.
     pub(crate) fn unmetered(bytes: usize) -> Self {
-        Self { bytes, is_metered: false, concurrency: None }
+        Self { bytes, fixed_bytes: 0, is_metered: false, concurrency: None }
     }
 }
 
@@ -102,6 +102,7 @@ pub(crate) struct MemoryPermit {
     budget: MemoryBudget,
     key: KeyId,
     bytes: usize,
+    fixed_bytes: usize,
     is_metered: bool,
 }
 
@@ -142,8 +143,9 @@ impl MemoryBudget {
         key: &KeyId,
         memory_request: MemoryRequest,
     ) -> Result<MemoryPermit, MemoryLimitReached> {
-        let MemoryRequest { is_metered, concurrency, .. } = memory_request;
-        let bytes = memory_request.bytes.max(self.0.limits.min);
+        let MemoryRequest { bytes, fixed_bytes, is_metered, concurrency } = memory_request;
+        // The longest body fits in any case.
+        let bytes = (bytes + fixed_bytes).min(bytes.max(self.bytes_max()));
         let mut state = self.lock_state();
         let metered = state.by_key.get(key).map_or(0, |key_memory| key_memory.metered);
         if let Some(max) = concurrency.filter(|max| is_metered && metered >= *max) {
@@ -154,7 +156,7 @@ impl MemoryBudget {
             key_memory.requests += 1;
             key_memory.metered += u32::from(is_metered);
         }
-        Ok(MemoryPermit { budget: self.clone(), key: key.clone(), bytes, is_metered })
+        Ok(MemoryPermit { budget: self.clone(), key: key.clone(), bytes, fixed_bytes, is_metered })
     }
 
     /// Takes what a request of `key` needs, and waits up to [`MEMORY_TIMEOUT`] for others to
@@ -295,11 +297,12 @@ impl Drop for MemoryWaiter<'_> {
 }
 
 impl MemoryPermit {
-    /// Takes more bytes for the same request, so that the permit covers `bytes` in total.
+    /// Takes more bytes for the same request, so that the permit covers `bytes` and its fixed bytes.
     ///
     /// # Errors
     /// A limit is reached.
     pub(crate) fn grow_to(&mut self, bytes: usize) -> Result<(), MemoryLimitReached> {
+        let bytes = bytes + self.fixed_bytes;
         let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else {
             return Ok(());
         };
@@ -317,14 +320,14 @@ impl MemoryPermit {
     /// # Errors
     /// A limit is reached.
     pub(crate) fn grow_up_to(&mut self, bytes: usize) -> Result<(), MemoryLimitReached> {
-        self.grow_to(bytes.min(self.budget.bytes_max()))
+        self.grow_to(bytes.min(self.budget.bytes_max().saturating_sub(self.fixed_bytes)))
     }
 
-    /// Releases the bytes beyond `bytes`.
+    /// Releases the bytes beyond `bytes` and the fixed bytes.
     pub(crate) fn shrink(&mut self, bytes: usize) {
         // Only a larger permit can reach a limit.
         let limits = self.budget.0.limits;
-        let _shrunk = self.resize(bytes.min(self.bytes), limits);
+        let _shrunk = self.resize((bytes + self.fixed_bytes).min(self.bytes), limits);
     }
 
     /// Changes the permit to `bytes` within `limits`.
@@ -376,11 +379,11 @@ mod tests {
     const MB: usize = 1 << 20;
 
     fn held() -> MemoryBudget {
-        MemoryBudget::new(MemoryLimits::new(128 * MB, 64 * MB, 16 * 1024))
+        MemoryBudget::new(MemoryLimits::new(128 * MB, 64 * MB))
     }
 
     fn bytes(bytes: usize) -> MemoryRequest {
-        MemoryRequest { bytes, is_metered: true, concurrency: None }
+        MemoryRequest { is_metered: true, ..MemoryRequest::unmetered(bytes) }
     }
 
     fn key(number: u8) -> KeyId {
@@ -397,6 +400,28 @@ mod tests {
         assert_eq!(budget.lock_state().total, MB);
         drop(part);
         assert_eq!(budget.lock_state().total, 0);
+    }
+
+    #[test]
+    fn fixed_bytes_count_whatever_the_size_becomes() {
+        let budget = held();
+        let request = MemoryRequest { fixed_bytes: MB, ..bytes(2 * MB) };
+        let mut permit = budget.try_acquire_bytes(&key(1), request).unwrap();
+        let total = || budget.lock_state().total;
+        assert_eq!(total(), 3 * MB);
+        permit.grow_to(4 * MB).unwrap();
+        assert_eq!(total(), 5 * MB);
+        permit.shrink(MB);
+        assert_eq!(total(), 2 * MB);
+        assert_eq!(permit.grow_to(64 * MB), Err(MemoryLimitReached::Key(64 * MB)));
+        permit.grow_up_to(64 * MB).unwrap();
+        assert_eq!(total(), 64 * MB);
+        drop(permit);
+        let longest = MemoryRequest { bytes: 64 * MB, ..request };
+        let permit = budget.try_acquire_bytes(&key(1), longest).unwrap();
+        assert_eq!(total(), 64 * MB);
+        drop(permit);
+        assert_eq!(total(), 0);
     }
 
     #[test]
@@ -430,8 +455,7 @@ mod tests {
     /// A key whose requests wait for a vendor that hangs does not block the long bodies of others.
     #[test]
     fn key_with_several_requests_leaves_half_to_others() {
-        let limits =
-            MemoryLimits { total: 32 * MB, per_request: 32 * MB, per_key: 16 * MB, min: 0 };
+        let limits = MemoryLimits { total: 32 * MB, per_request: 32 * MB, per_key: 16 * MB };
         let (budget, one, two) = (MemoryBudget::new(limits), key(1), key(2));
         let first = budget.try_acquire_bytes(&one, bytes(8 * MB)).unwrap();
         let second = budget.try_acquire_bytes(&one, bytes(8 * MB)).unwrap();
@@ -469,7 +493,7 @@ mod tests {
     #[test]
     fn concurrency_is_checked_before_bodies_are_read() {
         let (budget, one) = (held(), key(1));
-        let metered = MemoryRequest { bytes: 1, is_metered: true, concurrency: Some(1) };
+        let metered = MemoryRequest { concurrency: Some(1), ..bytes(1) };
         let free = MemoryRequest { is_metered: false, ..metered };
         let first = budget.try_acquire_bytes(&one, metered).unwrap();
         assert_eq!(
@@ -483,7 +507,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_kept_of_requests_is_counted() {
-        let budget = MemoryBudget::new(MemoryLimits::new(8 * MB, 4 * MB, 0));
+        let budget = MemoryBudget::new(MemoryLimits::new(8 * MB, 4 * MB));
         let key = KeyId::from_bits(1);
         assert!(budget.acquire_kept_bytes(&key, STEP - 1).await.unwrap().is_none());
         let mut kept = budget.acquire_kept_bytes(&key, 3 * MB).await.unwrap().unwrap();
@@ -498,7 +522,7 @@ mod tests {
 
     #[test]
     fn first_body_fits_even_with_tiny_bounds() {
-        let budget = MemoryBudget::new(MemoryLimits::new(32 * MB, 32 * MB, 1));
+        let budget = MemoryBudget::new(MemoryLimits::new(32 * MB, 32 * MB));
         assert!(budget.try_acquire_bytes(&key(1), bytes(32 * MB)).is_ok());
         let mut allowance = budget.try_acquire_bytes(&key(1), bytes(30 * MB)).unwrap();
         assert_eq!(allowance.grow_to(32 * MB), Ok(()), "it is still the only one");

@@ -32,9 +32,6 @@ impl UndecodableResponse {
         Self("its `content-encoding` is one that Baton did not ask for and cannot read");
 }
 
-/// How gzip with its only method begins (RFC 1952, section 2.3.1). No text and no frame does.
-const GZIP_START: &[u8] = &[0x1f, 0x8b, 8];
-
 /// The media type of server-sent events.
 pub(crate) const SSE: &str = "text/event-stream";
 
@@ -96,8 +93,10 @@ struct DecodedStep {
 }
 
 impl MeteredBody {
+    /// Reads an answer with these headers that begins with `start`. The caller adds these bytes too.
     pub(crate) fn new(
         headers: &HeaderMap,
+        start: &[u8],
         client_accepts_gzip: bool,
         transform: BodyTransform,
     ) -> Self {
@@ -105,11 +104,13 @@ impl MeteredBody {
         let is_one_body = matches!(transform, BodyTransform::TranslateIntoStream(..));
         let is_stream =
             !is_one_body && (has_media_type(headers, SSE) || has_media_type(headers, EVENT_STREAM));
-        let decoding = match ContentCoding::from_headers(headers) {
+        let coding = ContentCoding::of_answer(headers, start);
+        // The client knows of no other coding than the header's.
+        let is_declared = coding == ContentCoding::from_headers(headers);
+        let can_pass_gzip = is_declared && client_accepts_gzip && !transform.changes_bytes();
+        let decoding = match coding {
             ContentCoding::Identity => Decoding::None,
-            ContentCoding::Gzip if client_accepts_gzip && !transform.changes_bytes() => {
-                Decoding::ForMeter
-            }
+            ContentCoding::Gzip if can_pass_gzip => Decoding::ForMeter,
             ContentCoding::Gzip => Decoding::ForClient,
             ContentCoding::Unreadable => Decoding::Impossible,
         };
@@ -203,6 +204,11 @@ impl MeteredBody {
         self.decoding == Decoding::Impossible
     }
 
+    /// Returns whether the client gets bytes in the coding that the upstream's header names.
+    pub(crate) fn keeps_coding(&self) -> bool {
+        matches!(self.decoding, Decoding::ForMeter | Decoding::Impossible)
+    }
+
     /// Returns whether the relay writes the bytes that the client gets.
     pub(crate) fn writes_bytes(&self) -> bool {
         self.decoding == Decoding::ForClient || self.transform.changes_bytes()
@@ -255,13 +261,6 @@ impl MeteredBody {
 
     /// Adds a chunk of the upstream, after the last one was read.
     pub(crate) fn add_chunk(&mut self, chunk: Bytes) {
-        // Some servers compress without a header, or name gzip in `transfer-encoding` (RFC 9112,
-        // section 7), which the HTTP client does not decode.
-        let is_first = self.decoding == Decoding::None && self.plain_bytes == 0;
-        if is_first && chunk.starts_with(GZIP_START) {
-            self.decoding = Decoding::ForClient;
-            self.gunzip = Some(GzipDecoder::new());
-        }
         self.pending = chunk;
     }
 

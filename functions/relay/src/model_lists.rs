@@ -3,7 +3,6 @@
 
 use baton_domain::id::AccountId;
 use bytes::Bytes;
-use http::response::Parts;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -16,26 +15,25 @@ const FRESH: Duration = Duration::from_mins(5);
 const BYTES_MAX: usize = 8 << 20;
 const ENTRIES_MAX: usize = 512;
 
-/// Successful answers by account and address.
+/// The bodies of successful answers by account and address.
 #[derive(Default)]
 pub(crate) struct ModelListCache(Mutex<HashMap<(AccountId, String), CachedModelList>>);
 
 struct CachedModelList {
     deadline: Instant,
-    head: Parts,
     body: Bytes,
 }
 
 impl ModelListCache {
-    /// Returns the cached answer if it is recent.
-    pub(crate) fn get(&self, account: &AccountId, url: &str) -> Option<(Parts, Bytes)> {
+    /// Returns the cached body if it is recent.
+    pub(crate) fn get(&self, account: &AccountId, url: &str) -> Option<Bytes> {
         let cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = cached.get(&(account.clone(), url.to_owned()))?;
-        (known.deadline > Instant::now()).then(|| (known.head.clone(), known.body.clone()))
+        (known.deadline > Instant::now()).then(|| known.body.clone())
     }
 
-    /// Stores a successful answer, unless it is very long.
-    pub(crate) fn put(&self, account: &AccountId, url: &str, head: &Parts, body: &Bytes) {
+    /// Stores the body of a successful answer, unless it is very long.
+    pub(crate) fn put(&self, account: &AccountId, url: &str, body: &Bytes) {
         if body.len() > BYTES_MAX / 4 {
             return;
         }
@@ -46,8 +44,7 @@ impl ModelListCache {
         if retained_bytes + body.len() > BYTES_MAX || cached.len() >= ENTRIES_MAX {
             cached.clear();
         }
-        let list =
-            CachedModelList { deadline: now + FRESH, head: head.clone(), body: body.clone() };
+        let list = CachedModelList { deadline: now + FRESH, body: body.clone() };
         cached.insert((account.clone(), url.to_owned()), list);
     }
 }
@@ -56,16 +53,14 @@ impl ModelListCache {
 mod tests {
     use super::*;
 
-    fn answer(bytes: usize) -> (Parts, Bytes) {
-        let (head, ()) = http::Response::new(()).into_parts();
-        (head, Bytes::from(vec![b'x'; bytes]))
+    fn answer(bytes: usize) -> Bytes {
+        Bytes::from(vec![b'x'; bytes])
     }
 
     #[tokio::test(start_paused = true)]
     async fn model_list_expires_after_some_minutes() {
         let (lists, account) = (ModelListCache::default(), AccountId::from_bits(1));
-        let (head, body) = answer(3);
-        lists.put(&account, "/v1/models", &head, &body);
+        lists.put(&account, "/v1/models", &answer(3));
         assert!(lists.get(&account, "/v1/models").is_some());
         assert!(lists.get(&account, "/v1/models?limit=1").is_none());
         assert!(lists.get(&AccountId::from_bits(2), "/v1/models").is_none());
@@ -76,13 +71,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn memory_of_model_lists_is_bounded() {
         let (lists, account) = (ModelListCache::default(), AccountId::from_bits(1));
-        let (head, body) = answer(1 << 20);
         for number in 0..50 {
-            lists.put(&account, &format!("/v1/models/{number}"), &head, &body);
+            lists.put(&account, &format!("/v1/models/{number}"), &answer(1 << 20));
         }
         assert!(lists.0.lock().unwrap().len() <= 8);
-        let (head, body) = answer(4 << 20);
-        lists.put(&account, "/large", &head, &body);
+        lists.put(&account, "/large", &answer(4 << 20));
         assert!(lists.get(&account, "/large").is_none());
     }
 }

@@ -10,7 +10,6 @@
 use crate::authenticate::AuthenticatedKey;
 use crate::body::RelayBody;
 use crate::client_response::{self, RelayError};
-use crate::credential_mask::remove_headers_with_credential;
 use crate::model_call::SessionAffinity;
 use crate::unserved_request::UnservedRequest;
 use crate::{RelayState, RequestContext};
@@ -28,9 +27,8 @@ use baton_runtime::upstream::UpstreamAddress;
 use baton_store::PoolMember;
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
-use http::response::Parts;
-use http::{Method, Response, StatusCode};
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, Method, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,7 +70,7 @@ impl RelayState {
         };
         let member = &members[index];
         match self.fetch_model_list(request, member).await {
-            Some((head, body)) => Ok(self.filter_model_list(request, caller, member, &head, body)),
+            Some(body) => Ok(self.filter_model_list(request, caller, member, body)),
             None => Ok(self.list_priced_models(caller, from_ref(member), format)),
         }
     }
@@ -108,15 +106,10 @@ impl RelayState {
             .map_err(|none_eligible| none_eligible.to_relay_error(&unserved, now))?;
         let (member, format) =
             (&selector.pool().members[index], ModelListFormat::from_request(request));
-        if let Some((head, body)) = self.fetch_model_list(request, member).await {
-            if !format.is_form_of(&member.account) {
-                return Ok(client_response::json_response(
-                    StatusCode::OK,
-                    format.model_entry(id).to_string(),
-                ));
-            }
-            let head = client_response::relayed_head(request, &head);
-            return Ok(Response::from_parts(head, RelayBody::from_bytes(body)));
+        if let Some(body) = self.fetch_model_list(request, member).await {
+            let is_own = format.is_form_of(&member.account);
+            let body = if is_own { body } else { format.model_entry(id).to_string().into() };
+            return Ok(client_response::json_response(StatusCode::OK, body));
         }
         // A name that the operator gave to a model is not one that the upstream knows.
         let account = &member.account;
@@ -173,13 +166,14 @@ impl RelayState {
         Ok(client_response::json_response(StatusCode::OK, list.to_string()))
     }
 
-    /// Returns the upstream's answer to the client's request, from the cache or by a call. Returns
-    /// `None` if the call fails or takes too long.
+    /// Returns the body of the upstream's answer to the client's request, from the cache or by a
+    /// call. Returns `None` if the call fails or takes too long. All keys share the answer, so
+    /// nothing of a client's headers goes into the call, and no header of the answer comes back.
     async fn fetch_model_list(
         &self,
         request: &RequestContext,
         member: &PoolMember,
-    ) -> Option<(Parts, Bytes)> {
+    ) -> Option<Bytes> {
         rules(member.account.provider).model_list_form?;
         let query = filter_models_query(request.head.uri.query().unwrap_or_default());
         let address =
@@ -188,10 +182,9 @@ impl RelayState {
         if let Some(cached) = self.model_lists.get(id, &url) {
             return Some(cached);
         }
-        let (account, client_headers) = (&member.account, &request.head.headers);
+        let (account, no_headers) = (&member.account, HeaderMap::new());
         let mut headers =
-            build_request_headers(account, &member.credential, client_headers, "identity").ok()?;
-        // An OpenAI client sends no version, without which Anthropic refuses the request.
+            build_request_headers(account, &member.credential, &no_headers, "identity").ok()?;
         if rules(account.provider).model_list_form == Some(ApiFamily::Anthropic) {
             add_messages_version(&mut headers);
         }
@@ -199,21 +192,17 @@ impl RelayState {
             let upstream = self.upstream.with_proxy(member.proxy.as_ref()).ok()?;
             let response =
                 upstream.call(Method::GET, &address, headers, Bytes::new()).await.ok()?;
-            let (mut head, body) = response.into_parts();
-            remove_headers_with_credential(
-                &mut head.headers,
-                member.credential.expose().as_bytes(),
-            );
+            let (head, body) = response.into_parts();
             let body = Limited::new(body, LIST_BYTES_MAX).collect().await.ok()?.to_bytes();
             // Some vendors answer with a bare array.
             let is_list = body.trim_ascii_start().starts_with(b"[");
             let kind = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
             let is_answer = is_list || check_whole_response(kind, &body, false).is_ok();
-            (head.status.is_success() && is_answer).then_some((head, body))
+            (head.status.is_success() && is_answer).then_some(body)
         };
-        let (head, body) = tokio::time::timeout(LIST_TIMEOUT, call).await.ok().flatten()?;
-        self.model_lists.put(id, &url, &head, &body);
-        Some((head, body))
+        let body = tokio::time::timeout(LIST_TIMEOUT, call).await.ok().flatten()?;
+        self.model_lists.put(id, &url, &body);
+        Some(body)
     }
 
     /// Merges the lists of several accounts, with each model once. Lists that do not arrive in time
@@ -237,7 +226,7 @@ impl RelayState {
             }
         }
         let lists = enabled.take(LISTS_MAX).map(|member| async move {
-            let (_, body) = self.fetch_model_list(request, member).await?;
+            let body = self.fetch_model_list(request, member).await?;
             let mut list = serde_json::from_slice::<Value>(&body).ok()?;
             let models = list["data"].as_array_mut().map(std::mem::take)?;
             Some((member, models))
@@ -270,16 +259,14 @@ impl RelayState {
         request: &RequestContext,
         caller: &AuthenticatedKey,
         member: &PoolMember,
-        head: &Parts,
         body: Bytes,
     ) -> Response<RelayBody> {
-        let (mut head, format) =
-            (client_response::relayed_head(request, head), ModelListFormat::from_request(request));
+        let format = ModelListFormat::from_request(request);
         let unrestricted = caller.key().models.is_empty()
             && member.account.models.is_empty()
             && member.account.model_map.is_empty();
         if unrestricted {
-            return Response::from_parts(head, RelayBody::from_bytes(body));
+            return client_response::json_response(StatusCode::OK, body);
         }
         let Ok(mut list) = serde_json::from_slice::<Value>(&body) else {
             return self.list_priced_models(caller, from_ref(member), format);
@@ -293,8 +280,7 @@ impl RelayState {
                 (list["first_id"], list["last_id"]) = ends;
             }
         }
-        head.headers.remove(CONTENT_LENGTH);
-        Response::from_parts(head, RelayBody::from_bytes(list.to_string()))
+        client_response::json_response(StatusCode::OK, list.to_string())
     }
 
     /// Lists the models of the price table. Used when accounts return no list.

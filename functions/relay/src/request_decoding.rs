@@ -116,8 +116,8 @@ mod tests {
     const MB: usize = 1 << 20;
 
     fn allowance(bytes: usize) -> MemoryPermit {
-        let limits = MemoryLimits::new(bytes.saturating_mul(2), bytes, 1);
-        let memory_request = MemoryRequest { bytes: 0, is_metered: true, concurrency: None };
+        let limits = MemoryLimits::new(bytes.saturating_mul(2), bytes);
+        let memory_request = MemoryRequest::unmetered(0);
         let budget = MemoryBudget::new(limits);
         budget.try_acquire_bytes(&KeyId::from_bits(1), memory_request).unwrap()
     }
@@ -180,10 +180,10 @@ mod tests {
 
     #[test]
     fn memory_of_other_requests_counts() {
-        let limits = MemoryLimits::new(8 * MB, 4 * MB, 1);
+        let limits = MemoryLimits::new(8 * MB, 4 * MB);
         let (budget, key) = (MemoryBudget::new(limits), KeyId::from_bits(1));
         let acquire = |bytes| {
-            let memory_request = MemoryRequest { bytes, is_metered: true, concurrency: None };
+            let memory_request = MemoryRequest::unmetered(bytes);
             budget.try_acquire_bytes(&key, memory_request).unwrap()
         };
         let _other = acquire(7 * MB / 2);

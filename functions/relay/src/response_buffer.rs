@@ -14,7 +14,7 @@ use baton_protocol::meter::AnswerStart;
 use baton_protocol::response_form::{ResponseFormError, is_binary};
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http::header::CONTENT_ENCODING;
 use http::response::Parts;
 use std::time::Duration;
 use tokio::time::error::Elapsed;
@@ -57,11 +57,12 @@ impl RelayState {
         }
         let form = DeclaredForm::new(&head, model_call.stream, response_plan.answer_protocol());
         let transform = response_plan.into_body_transform(&mut head, model_call.stream);
-        let mut metered_body = MeteredBody::new(&head.headers, request.accepts_gzip(), transform);
+        let start = source.peek().await;
+        let mut metered_body =
+            MeteredBody::new(&head.headers, start, request.accepts_gzip(), transform);
         metered_body.expect_choices(model_call.choices);
-        if metered_body.writes_bytes() {
+        if !metered_body.keeps_coding() {
             head.headers.remove(CONTENT_ENCODING);
-            head.headers.remove(CONTENT_LENGTH);
         }
         if permit.is_err() && metered_body.is_stream() {
             // A stream waits for memory.
@@ -239,13 +240,8 @@ impl ResponseBuffer {
         }
     }
 
-    fn into_response(self, mut head: Parts, source: ResponseSource) -> BufferedResponse {
+    fn into_response(self, head: Parts, source: ResponseSource) -> BufferedResponse {
         let Self { chunks, metered_body, budget } = self;
-        // The first bytes can show a compression that no header names.
-        if metered_body.writes_bytes() {
-            head.headers.remove(CONTENT_ENCODING);
-            head.headers.remove(CONTENT_LENGTH);
-        }
         BufferedResponse { head, chunks, source, metered_body, permit: budget.permit }
     }
 }

@@ -3,7 +3,6 @@
 
 use crate::attempt_error::AttemptError;
 use crate::body_transform::{BodyTransform, TranslatedEvents};
-use crate::content_coding::ContentCoding;
 use crate::memory_budget::MemoryPermit;
 use crate::metered_body::{MeteredBody, SSE, has_media_type};
 use crate::model_call::Metering;
@@ -20,9 +19,7 @@ use baton_protocol::translate::ResponseContext;
 use baton_providers::conversion::{ConversionPlan, ResponseHint};
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use http::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
-};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
 
 /// The names under which vendors send their id of a request.
@@ -178,8 +175,6 @@ fn choose_framing_transform(
 #[derive(Clone)]
 pub(crate) struct DeclaredForm {
     content_type: Option<HeaderValue>,
-    /// Whether the body has an encoding that the relay cannot read.
-    is_unreadable: bool,
     asks_for_stream: bool,
     protocol: Option<UpstreamProtocol>,
 }
@@ -191,12 +186,7 @@ impl DeclaredForm {
         asks_for_stream: bool,
         protocol: Option<UpstreamProtocol>,
     ) -> Self {
-        Self {
-            content_type: head.headers.get(CONTENT_TYPE).cloned(),
-            is_unreadable: ContentCoding::from_headers(&head.headers) == ContentCoding::Unreadable,
-            asks_for_stream,
-            protocol,
-        }
+        Self { content_type: head.headers.get(CONTENT_TYPE).cloned(), asks_for_stream, protocol }
     }
 
     /// Checks that a whole answer is one of the vendor's API and not a page or nothing.
@@ -210,7 +200,7 @@ impl DeclaredForm {
         let content_type = self.content_type.as_ref().map(HeaderValue::as_bytes);
         match metered_body.whole_body() {
             // A body that cannot be read is passed on, unless the header says that it is a page.
-            Some(body) if self.is_unreadable && !body.is_empty() => {
+            Some(body) if metered_body.is_unread() && !body.is_empty() => {
                 check_content_type(content_type, self.asks_for_stream)
             }
             Some(body) => {
@@ -232,7 +222,6 @@ pub(crate) fn whole_error(
 ) -> AttemptError {
     let status = ErrorFields::from_body(&body).implied_status();
     head.status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-    head.headers.remove(CONTENT_LENGTH);
     head.headers.remove(CONTENT_ENCODING);
     let client_response = context.map(|context| {
         let body = context.translate_error(status, &body).into();
@@ -248,7 +237,6 @@ pub(crate) fn whole_error(
 }
 
 fn with_json_content_type(mut head: Parts) -> Parts {
-    head.headers.remove(CONTENT_LENGTH);
     head.headers.insert(CONTENT_TYPE, JSON);
     head
 }

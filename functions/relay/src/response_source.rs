@@ -44,6 +44,8 @@ pub(crate) struct ResponseSource {
     last_chunk_at: Instant,
     aborted: Pin<Box<WaitForCancellationFutureOwned>>,
     keep_alive_timer: Option<Pin<Box<Sleep>>>,
+    /// The event that [`Self::peek`] has waited for.
+    peeked: Option<SourceEvent>,
 }
 
 impl ResponseSource {
@@ -67,6 +69,7 @@ impl ResponseSource {
             last_chunk_at,
             aborted,
             keep_alive_timer: None,
+            peeked: None,
         }
     }
 
@@ -97,8 +100,24 @@ impl ResponseSource {
         self.read_buffer.bytes() > 0
     }
 
+    /// Waits for the next event and returns its bytes. [`Self::next`] returns the event again, and
+    /// only then its bytes count as having arrived.
+    pub(crate) async fn peek(&mut self) -> &[u8] {
+        let last_chunk_at = self.last_chunk_at;
+        let event = self.next().await;
+        self.last_chunk_at = last_chunk_at;
+        match self.peeked.insert(event) {
+            SourceEvent::Chunk(chunk) => chunk,
+            _ => &[],
+        }
+    }
+
     /// Waits for the next event.
     pub(crate) async fn next(&mut self) -> SourceEvent {
+        if let Some(event) = self.peeked.take() {
+            self.last_chunk_at = Instant::now();
+            return event;
+        }
         loop {
             tokio::select! {
                 biased;
@@ -189,6 +208,9 @@ impl ResponseSource {
     /// function gives it one turn to hand over the next. Chunks that arrived together are thereby
     /// sent in one write instead of one write per event.
     pub(crate) async fn try_next(&mut self) -> Option<SourceEvent> {
+        if self.peeked.is_some() {
+            return self.peeked.take();
+        }
         yield_to_other_tasks().await;
         let Some(frame) = self.body.frame().now_or_never() else {
             self.read_buffer.end_read();

@@ -23,7 +23,6 @@ use baton_protocol::meter::{AnswerEnd, MeterReading};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use http::Response;
-use http::header::CONTENT_LENGTH;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -68,9 +67,6 @@ impl RelayState {
                 RelayBody::from_chunks(chunks.collect().await, whole_permit),
             );
         }
-        // If a length were set, the connection would drop the body after its last byte, before the
-        // body has been settled.
-        head.headers.remove(CONTENT_LENGTH);
         client_response::set_stream_headers(&mut head.headers);
         let (background_tasks, drain) = (self.background_tasks.clone(), self.timeouts.drain);
         Response::from_parts(head, RelayBody::from_stream(chunks, client, background_tasks, drain))

@@ -196,8 +196,7 @@ pub fn to_upstream(headers: &HeaderMap) -> HeaderMap {
 
 /// Whether a request header of this name, in lower case, is not sent upstream.
 fn controls_server(name: &str) -> bool {
-    // Servers that pass headers on as variables (CGI, WSGI) do not distinguish `-` from `_`.
-    let hyphened = if name.contains('_') { Cow::from(name.replace('_', "-")) } else { name.into() };
+    let hyphened = with_hyphens(name);
     let name = hyphened.as_ref();
     let begins_with = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
     CREDENTIALS.contains(&name)
@@ -208,6 +207,12 @@ fn controls_server(name: &str) -> bool {
         || names_owner(name)
         || name.ends_with("api-key")
         || (name.split(['-', '.']).any(|word| STEERING_WORDS.contains(&word)) && !is_harmless(name))
+}
+
+/// The name with `-` in place of `_`. Servers that pass headers on as variables (CGI, WSGI) do not
+/// distinguish them.
+fn with_hyphens(name: &str) -> Cow<'_, str> {
+    if name.contains('_') { name.replace('_', "-").into() } else { name.into() }
 }
 
 /// Adds `beta` to the `anthropic-beta` header, unless the client has sent it already.

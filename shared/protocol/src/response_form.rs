@@ -147,6 +147,27 @@ pub fn is_binary(body: &[u8]) -> bool {
     start.iter().any(|byte| byte.is_ascii_control() && !b"\t\n\r\x0c\x1b\x7f".contains(byte))
 }
 
+/// Whether the bytes at the beginning of an answer are evidently those of an event stream, or of an
+/// object in JSON or a list of such, and not compressed.
+pub fn begins_with_answer(start: &[u8]) -> bool {
+    let is_text = match std::str::from_utf8(start) {
+        Ok(_) => true,
+        // The last character can be incomplete.
+        Err(error) => error.error_len().is_none(),
+    };
+    let text = strip_byte_order_mark(start).trim_ascii_start();
+    let begins_with_object = |text: &[u8]| {
+        let first = text.strip_prefix(b"{").and_then(|fields| fields.trim_ascii_start().first());
+        matches!(first, Some(b'"' | b'}'))
+    };
+    let is_list = || {
+        text.strip_prefix(b"[").is_some_and(|items| begins_with_object(items.trim_ascii_start()))
+    };
+    is_text
+        && !is_binary(start)
+        && (begins_with_event(text) || begins_with_object(text) || is_list())
+}
+
 /// Whether the text begins with a line of an event stream.
 pub(crate) fn begins_with_event(body: &[u8]) -> bool {
     let body = strip_byte_order_mark(body).trim_ascii_start();
@@ -159,6 +180,37 @@ pub(crate) fn begins_with_event(body: &[u8]) -> bool {
 mod tests {
     use super::*;
     use ResponseFormError::{Empty, NotAnObject, Page};
+
+    #[test]
+    fn only_evident_answers_are_known_by_their_first_bytes() {
+        for start in [
+            "data: {",
+            "\u{feff}event: message_start\n",
+            ": keep-alive\n\n",
+            "\r\n id: 1\n",
+            "{\"a\"",
+            " {\n  \"id\": \"é",
+            "{}",
+            "[{\"a\":1}]",
+        ] {
+            assert!(begins_with_answer(start.as_bytes()), "{start}");
+        }
+        assert!(begins_with_answer(b"{\"a\":\"\xc3"), "half a character");
+        for start in [
+            b"".as_slice(),
+            b"{",
+            b"[",
+            b"[1]",
+            b"text",
+            b"<html>",
+            b"{\"\x01\"}",
+            b"data: \xff\xfe",
+            b":\x02\x80",
+            b"\x1f\x8b\x08",
+        ] {
+            assert!(!begins_with_answer(start), "{start:?}");
+        }
+    }
 
     fn wrong_type_error(given: &str, expected: &'static str) -> ResponseFormError {
         ResponseFormError::ContentType { given: given.to_owned(), expected }

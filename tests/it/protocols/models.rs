@@ -32,6 +32,32 @@ async fn openai_client_gets_openai_model_list() {
     assert_eq!(list["first_id"], "claude-opus-5-5", "{list}");
 }
 
+/// All keys share a list for some minutes, so it must not depend on the headers of the first one.
+#[tokio::test]
+async fn model_list_does_not_depend_on_headers_of_clients() {
+    let system = TestSystem::open().await;
+    let (first, second) = (system.key("a").create().await, system.key("b").create().await);
+    let request = first.request("GET", "/v1/models");
+    let request = request.header("x-request-id", "of-the-first").header("x-custom", "first");
+    let list = ClientResponse::to(request.header("anthropic-beta", "first-2026")).await.ok();
+    let called = system.upstream.last().request;
+    assert_eq!(called.path(), "/v1/models");
+    for name in ["x-request-id", "x-custom", "anthropic-beta", "user-agent", "accept"] {
+        assert!(called.header(name).is_none_or(|value| value == "*/*"), "{name}");
+    }
+    let calls = system.upstream.exchanges().len();
+    for path in ["/v1/models", "/v1/models/claude-opus-5-5"] {
+        let response = second.get(path).await.ok();
+        assert_eq!(response.header("content-type"), Some("application/json"));
+        assert_eq!(response.header("request-id"), None, "the id of the first call");
+        assert!(response.header("x-baton-request-id").is_some());
+        if path == "/v1/models" {
+            assert_eq!(response.text(), list.text());
+            assert_eq!(system.upstream.exchanges().len(), calls, "from the cache");
+        }
+    }
+}
+
 #[tokio::test]
 async fn model_list_contains_both_vendors() {
     let system = TestSystem::open().await;

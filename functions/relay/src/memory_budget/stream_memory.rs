@@ -58,7 +58,6 @@ impl MemoryLimits {
             total: reservable(self.total) - overhead,
             per_request: reservable(self.per_request),
             per_key: reservable(self.per_key),
-            ..self
         }
     }
 }
@@ -152,7 +151,7 @@ mod tests {
 
     #[test]
     fn stream_takes_shared_memory_and_releases_it() {
-        let budget = MemoryBudget::new(MemoryLimits::new(4 * MB, 2 * MB, 0));
+        let budget = MemoryBudget::new(MemoryLimits::new(4 * MB, 2 * MB));
         let one = key(1);
         let taken = || budget.lock_state().total;
         let mut rooms: Vec<_> = (0..3).map(|_| StreamMemory::new(&budget, &one, None)).collect();
@@ -173,7 +172,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn stream_waits_for_memory_before_it_reads_on() {
-        let budget = MemoryBudget::new(MemoryLimits::new(4 * MB, 2 * MB, 0));
+        let budget = MemoryBudget::new(MemoryLimits::new(4 * MB, 2 * MB));
         let one = key(1);
         let new = || StreamMemory::new(&budget, &one, None);
         let mut stalled: Vec<_> = (0..3).map(|_| new()).collect();
@@ -201,7 +200,7 @@ mod tests {
     /// number of them.
     #[test]
     fn streams_reserve_less_the_more_there_are() {
-        let limits = MemoryLimits::new(128 * MB, 128 * MB, 0);
+        let limits = MemoryLimits::new(128 * MB, 128 * MB);
         let reserved = |streams: usize| {
             let budget = MemoryBudget::new(limits);
             let mut streams: Vec<_> =
@@ -223,7 +222,7 @@ mod tests {
     /// If waiting streams kept their share, none of them could go on.
     #[tokio::test(start_paused = true)]
     async fn streams_that_wait_for_more_do_not_block_one_another() {
-        let budget = MemoryBudget::new(MemoryLimits::new(64 * MB, 32 * MB, 0));
+        let budget = MemoryBudget::new(MemoryLimits::new(64 * MB, 32 * MB));
         let grow = |mut memory: StreamMemory| async move {
             for bytes in [100, 200, 400, 800] {
                 memory.reserve(bytes * 1024, 0).await?;

@@ -18,7 +18,7 @@ const OUTPUT: &str = "event: message_start\ndata: {\"type\":\"message_start\",\"
 /// Reads an answer of this content type.
 async fn read(kind: &'static str, body: &[u8]) -> MeteredBody {
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]);
-    let mut metered_body = MeteredBody::new(&headers, false, BodyTransform::PassThrough);
+    let mut metered_body = MeteredBody::new(&headers, body, false, BodyTransform::PassThrough);
     let end = Instant::now() + Duration::from_secs(9);
     let upstream = UpstreamBody::wrap(Empty::<Bytes>::new());
     let mut source =

@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 fn new_memory() -> StreamMemory {
-    let budget = MemoryBudget::new(MemoryLimits::new(1 << 20, 1 << 20, 0));
+    let budget = MemoryBudget::new(MemoryLimits::new(1 << 20, 1 << 20));
     StreamMemory::new(&budget, &KeyId::from_bits(1), None)
 }
 
@@ -30,7 +30,7 @@ async fn read_silent_upstream(transform: BodyTransform) -> (Vec<Bytes>, u64) {
     let body = upstream::UpstreamBody::wrap(StreamBody::new(frames));
     let (idle_timeout, abort) = (Duration::from_secs(40), CancellationToken::new());
     let kind = (CONTENT_TYPE, "text/event-stream".parse().unwrap());
-    let mut metered_body = MeteredBody::new(&HeaderMap::from_iter([kind]), false, transform);
+    let mut metered_body = MeteredBody::new(&HeaderMap::from_iter([kind]), b"", false, transform);
     let mut source = ResponseSource::new(body, idle_timeout, started + idle_timeout, abort)
         .with_keep_alives(metered_body.keep_alive_bytes().is_some());
     let (mut chunks, mut memory) = (Vec::new(), new_memory());
@@ -82,7 +82,7 @@ fn allocations(events: usize) -> u64 {
         let end = Instant::now() + idle_timeout;
         let mut source = ResponseSource::new(body, idle_timeout, end, CancellationToken::new());
         let (mut metered_body, mut chunks) =
-            (MeteredBody::new(&headers, false, BodyTransform::PassThrough), Vec::new());
+            (MeteredBody::new(&headers, b"", false, BodyTransform::PassThrough), Vec::new());
         let (mut forwarded, mut memory) = (0, new_memory());
         let mut end_event = None;
         let (workers, key) = (BodyWorkers::with_cores(1), KeyId::from_bits(1));
@@ -116,7 +116,7 @@ async fn chunk_list_is_forwarded_before_it_grows_large() {
         ResponseSource::new(body, Duration::from_secs(10), end, CancellationToken::new());
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(SSE))]);
     let (mut metered_body, mut sizes) =
-        (MeteredBody::new(&headers, false, BodyTransform::PassThrough), Vec::new());
+        (MeteredBody::new(&headers, b"", false, BodyTransform::PassThrough), Vec::new());
     let (mut end_event, mut memory) = (None, new_memory());
     let (workers, key) = (BodyWorkers::with_cores(1), KeyId::from_bits(1));
     while end_event.is_none() {
@@ -148,7 +148,7 @@ fn burst(bytes: usize, is_silent: bool) -> (ResponseSource, MeteredBody) {
     let (idle_timeout, abort) = (Duration::from_mins(10), CancellationToken::new());
     let end = Instant::now() + idle_timeout;
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(SSE))]);
-    let metered_body = MeteredBody::new(&headers, false, BodyTransform::PassThrough);
+    let metered_body = MeteredBody::new(&headers, b"", false, BodyTransform::PassThrough);
     (ResponseSource::new(body, idle_timeout, end, abort), metered_body)
 }
 
@@ -185,7 +185,7 @@ async fn silent_upstream_needs_memory_for_the_next_chunk_only() {
     const MB: usize = 1 << 20;
     // The first burst ends at the end of a write to the client, the second between two.
     for bytes in [128_000, 160_000, 400_000] {
-        let limits = MemoryLimits::new(4 * MB, 2 * MB, 0);
+        let limits = MemoryLimits::new(4 * MB, 2 * MB);
         let (budget, key) = (MemoryBudget::new(limits), KeyId::from_bits(1));
         let mut memory = StreamMemory::new(&budget, &key, None);
         let read = read_all(burst(bytes, true), &mut memory, Duration::ZERO).await;
@@ -198,7 +198,7 @@ async fn silent_upstream_needs_memory_for_the_next_chunk_only() {
 
 #[tokio::test(start_paused = true)]
 async fn bursts_of_many_streams_wait_for_memory_and_complete() {
-    let limits = MemoryLimits::new(64 << 20, 32 << 20, 0);
+    let limits = MemoryLimits::new(64 << 20, 32 << 20);
     let budget = MemoryBudget::new(limits);
     let streams = (0..200).map(|number| {
         let mut memory = StreamMemory::new(&budget, &KeyId::from_bits(1), None);
@@ -226,7 +226,7 @@ fn event_is_forwarded_without_allocation() {
 /// Each read of an answer that Baton cannot decode needs memory too.
 #[tokio::test(start_paused = true)]
 async fn unread_stream_waits_for_memory() {
-    let limits = MemoryLimits::new(64 << 20, 32 << 20, 0);
+    let limits = MemoryLimits::new(64 << 20, 32 << 20);
     let (budget, key) = (MemoryBudget::new(limits), KeyId::from_bits(1));
     let mut other = StreamMemory::new(&budget, &key, None);
     assert_eq!(other.hold((24 << 20) - 4096), Ok(()));
@@ -234,7 +234,7 @@ async fn unread_stream_waits_for_memory() {
     let headers = [(CONTENT_TYPE, SSE), (http::header::CONTENT_ENCODING, "br")];
     let headers = headers.map(|(name, value)| (name, HeaderValue::from_static(value)));
     let headers = HeaderMap::from_iter(headers);
-    let mut metered_body = MeteredBody::new(&headers, false, BodyTransform::PassThrough);
+    let mut metered_body = MeteredBody::new(&headers, b"", false, BodyTransform::PassThrough);
     assert!(metered_body.is_unread());
     let (mut memory, mut chunks) = (StreamMemory::new(&budget, &key, None), Vec::new());
     assert!(reserve_memory(&mut source, &mut metered_body, &mut memory).await.is_none());
@@ -250,7 +250,7 @@ async fn unread_stream_waits_for_memory() {
 #[tokio::test(start_paused = true)]
 async fn long_end_waits_for_the_memory_of_others() {
     const MB: usize = 1 << 20;
-    let limits = MemoryLimits::new(8 * MB, 4 * MB, 0);
+    let limits = MemoryLimits::new(8 * MB, 4 * MB);
     for (free_after, is_complete) in [(Duration::from_secs(4), true), (2 * MEMORY_TIMEOUT, false)] {
         let (budget, key) = (MemoryBudget::new(limits), KeyId::from_bits(1));
         let mut other = StreamMemory::new(&budget, &key, None);

@@ -1,17 +1,19 @@
 //! Decides which headers of an upstream's answer pass to the client.
 
-use super::{filter_headers, names_owner};
+use super::{filter_headers, names_owner, with_hyphens};
 use http::{HeaderMap, HeaderValue};
 
 /// Headers about the upstream's connection and web site: cookies, alternative addresses, redirects,
 /// ways to sign in, and rules and hints for browsers, which would apply to the relay's own origin
-/// (MDN, "HTTP headers", and the WICG's drafts, 2026-11).
-const NOT_CLIENT: [&str; 31] = [
+/// (MDN, "HTTP headers", and the WICG's drafts, 2026-11). The server that sends the answer sets its
+/// length: an upstream's can be wrong beside `transfer-encoding` (RFC 9112, section 6.3).
+const NOT_CLIENT: [&str; 32] = [
     "accept-ch",
     "activate-storage-access",
     "alt-svc",
     "authentication-info",
     "clear-site-data",
+    "content-length",
     "content-location",
     "critical-ch",
     "expect-ct",
@@ -43,9 +45,10 @@ const NOT_CLIENT: [&str; 31] = [
 /// Prefixes of headers about the upstream's quota and its rules for browsers. The quota is shared,
 /// and a client would take it for its own. The upstream does not decide which web pages can read an
 /// answer.
-const NOT_CLIENT_PREFIXES: [&str; 13] = [
+const NOT_CLIENT_PREFIXES: [&str; 14] = [
     "access-control-",
     "anthropic-fast-",
+    "anthropic-priority-",
     "anthropic-ratelimit-",
     "attribution-reporting-",
     "cross-origin-",
@@ -59,16 +62,63 @@ const NOT_CLIENT_PREFIXES: [&str; 13] = [
     "x-xss-",
 ];
 
-/// Ends of the names of a web site's policies (`content-security-policy`, `permissions-policy`).
-const POLICY_SUFFIXES: [&str; 2] = ["-policy", "-policy-report-only"];
+/// Ends of the names of a web site's policies (`content-security-policy`, `permissions-policy`), and
+/// of the rules for one kind of cache (`cloudflare-cdn-cache-control`; RFC 9213).
+const NOT_CLIENT_SUFFIXES: [&str; 3] = ["-policy", "-policy-report-only", "cdn-cache-control"];
+
+/// Prefixes of headers that command a web server, proxy or CDN that passes the answer on, such as one
+/// in front of the relay: nginx follows `x-accel-redirect`, and `LiteSpeed` `x-litespeed-location`;
+/// lighttpd and Apache send the file of `x-sendfile`; Perlbal fetches `x-reproxy-url`; Envoy takes the
+/// server out of use for `x-envoy-immediate-health-check-fail`; CDNs read `surrogate-control` and
+/// `edge-control` (their manuals, 2026-11).
+const SERVER_COMMAND_PREFIXES: [&str; 10] = [
+    "edge-control",
+    "fastly-",
+    "surrogate-",
+    "x-accel-",
+    "x-envoy-",
+    "x-lighttpd-",
+    "x-litespeed-",
+    "x-middleware-",
+    "x-reproxy-",
+    "x-sendfile",
+];
+
+/// Prefixes of headers of gateways about their own keys, budgets and accounts, which are the
+/// organization's (`LiteLLM`'s proxy, "Response headers", 2026-11).
+const GATEWAY_PREFIXES: [&str; 2] = ["llm-provider-", "x-litellm-"];
+
+/// A header with one of these words in its name has a figure of the organization's account: what it
+/// has spent, or what is left for all.
+const ACCOUNT_FIGURES: [&str; 11] = [
+    "balance",
+    "budget",
+    "cost",
+    "credit",
+    "credits",
+    "quota",
+    "ratelimit",
+    "ratelimited",
+    "remaining",
+    "spend",
+    "spent",
+];
 
 /// The response headers that pass to the client. Nothing is added.
 pub fn to_client(headers: &HeaderMap) -> HeaderMap {
     filter_headers(headers, |name: &str, _: &HeaderValue| {
+        let hyphened = with_hyphens(name);
+        let name = hyphened.as_ref();
+        let begins_with =
+            |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
         NOT_CLIENT.contains(&name)
             || names_owner(name)
-            || NOT_CLIENT_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-            || POLICY_SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
+            || begins_with(&NOT_CLIENT_PREFIXES)
+            || begins_with(&SERVER_COMMAND_PREFIXES)
+            || begins_with(&GATEWAY_PREFIXES)
+            || NOT_CLIENT_SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
+            || name.contains("rate-limit")
+            || name.split(['-', '.']).any(|word| ACCOUNT_FIGURES.contains(&word))
     })
 }
 
@@ -139,5 +189,61 @@ mod tests {
             "x-should-retry",
         ];
         assert_eq!(names(&to_client(&all)), expect);
+    }
+
+    #[test]
+    fn headers_that_command_a_server_or_show_the_account_do_not_pass() {
+        for name in [
+            // Web servers, proxies and CDNs.
+            "content-length",
+            "content_length",
+            "x-accel-redirect",
+            "x_accel_redirect",
+            "x-accel-buffering",
+            "x-accel-limit-rate",
+            "x-sendfile",
+            "x-sendfile2",
+            "x-sendfile-temporary",
+            "x-lighttpd-send-file",
+            "x-reproxy-url",
+            "x-litespeed-location",
+            "x-envoy-immediate-health-check-fail",
+            "x-envoy-ratelimited",
+            "x-middleware-rewrite",
+            "surrogate-control",
+            "surrogate-key",
+            "edge-control",
+            "fastly-restarts",
+            "cdn-cache-control",
+            "cloudflare-cdn-cache-control",
+            // What the organization has spent, or has left.
+            "x-litellm-key-spend",
+            "x-litellm-response-cost",
+            "llm_provider-x-ratelimit-remaining-requests",
+            "anthropic-priority-input-tokens-remaining",
+            "ratelimit",
+            "ratelimit-policy",
+            "x-rate-limit-limit",
+            "x-credits-remaining",
+            "x-quota-limit",
+            "x-key-budget",
+        ] {
+            assert!(names(&to_client(&headers(&[(name, "1")]))).is_empty(), "{name}");
+        }
+        for name in [
+            "apim-request-id",
+            "cache-control",
+            "cf-ray",
+            "openai-processing-ms",
+            "openai-version",
+            "retry-after",
+            "retry-after-ms",
+            "server",
+            "x-amzn-requestid",
+            "x-ms-region",
+            "x-request-id",
+        ] {
+            assert_eq!(names(&to_client(&headers(&[(name, "1")]))), [name]);
+        }
     }
 }

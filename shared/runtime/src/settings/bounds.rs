@@ -18,9 +18,9 @@ section! {
         body_stall: Duration = BATON_BODY_STALL_SECONDS("seconds").or("20");
         /// A request body that arrives more slowly than this is refused with 408.
         body_bytes_per_second: usize = BATON_BODY_BYTES_PER_SECOND("bytes").or("1024");
-        /// All keys together can have this much of request bodies in memory until upstreams answer.
+        /// All keys together can have this much of requests in memory until upstreams answer.
         held_bytes: usize = BATON_HELD_BYTES_MAX("bytes").or("134217728");
-        /// One key can have this much of request bodies in memory until upstreams answer.
+        /// One key can have this much of requests in memory until upstreams answer.
         held_bytes_per_key: usize = BATON_HELD_BYTES_PER_KEY("bytes").or("67108864");
         /// A client can take this long to send the headers of a request.
         head: Duration = BATON_HEAD_SECONDS("seconds").or("30");
