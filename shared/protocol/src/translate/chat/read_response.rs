@@ -294,9 +294,9 @@ impl ChatReader {
         let has_arguments = arguments
             .is_some_and(|raw| raw.text().is_none_or(|arguments| !arguments.trim().is_empty()));
         let known = self.calls.iter().rposition(|call| {
-            let is_other = !id.is_empty() && !name.is_empty() && call.id != id;
-            let is_same = !id.is_empty() && call.id == id;
-            call.index == index && !is_other && (index.is_some() || name.is_empty() || is_same)
+            let is_same = || !id.is_empty() && call.id == id;
+            let is_other = || !id.is_empty() && !name.is_empty() && call.id != id;
+            call.index == index && !is_other() && (index.is_some() || name.is_empty() || is_same())
         });
         let known = known.filter(|&known| {
             let is_named_anew = !name.is_empty() && self.calls[known].name != name;
