@@ -156,6 +156,11 @@ pub(crate) fn has_response_field(body: &[u8], protocol: UpstreamProtocol) -> boo
     [name, "\"usage\""].iter().any(|name| memmem::find(body, name.as_bytes()).is_some())
 }
 
+/// Whether an event or a whole answer contains output that a model generated.
+pub(crate) fn has_model_output(json: &[u8]) -> bool {
+    text_deltas::count_output(json).has_output
+}
+
 /// Whether an event of this name contains model output or accompanies it. `response.failed` can be
 /// the first event, and it is an error.
 fn may_hold_content(name: &[u8]) -> bool {
