@@ -178,21 +178,20 @@ impl PartSequence {
         if self.open_part.as_ref().is_some_and(|open_part| open_part.key == key) {
             return self.append_delta(delta, emit_step);
         }
-        match self.waiting_part(key) {
-            Some(part) => part.push_text(delta),
-            None => {
-                let mut part = WaitingPart {
-                    key,
-                    part_start: part_start(),
-                    buffered_text: String::new(),
-                    arguments: ObjectExtent::default(),
-                };
-                part.push_text(delta);
-                if let PartKey::Call(call) = key {
-                    self.call_numbers.insert(call, self.opened_parts + self.waiting_parts.len());
-                }
-                self.waiting_parts.push_back(part);
+        if let Some(part) = self.waiting_part(key) {
+            part.push_text(delta);
+        } else {
+            let mut part = WaitingPart {
+                key,
+                part_start: part_start(),
+                buffered_text: String::new(),
+                arguments: ObjectExtent::default(),
+            };
+            part.push_text(delta);
+            if let PartKey::Call(call) = key {
+                self.call_numbers.insert(call, self.opened_parts + self.waiting_parts.len());
             }
+            self.waiting_parts.push_back(part);
         }
         self.open_next_parts(false, emit_step);
     }
@@ -221,6 +220,11 @@ impl PartSequence {
         }
         let waiting = self.waiting_index(call).and_then(|index| self.waiting_parts.get(index));
         waiting.is_none_or(|part| part.arguments.is_whole_object())
+    }
+
+    /// Whether any part has come.
+    pub(super) fn has_parts(&self) -> bool {
+        self.open_part.is_some() || !self.waiting_parts.is_empty()
     }
 
     /// The bytes of `text` that would be held if it came next: all, if a call is open that is
