@@ -77,12 +77,9 @@ pub(crate) fn odd_streams(protocol: Protocol) -> Vec<Odd> {
     }
     for number in ["NaN", "Infinity", "-Infinity"] {
         let body = usual.replacen("{\"", &format!("{{\"logprobs\":{number},\""), 1);
-        all.push(Odd::stream(format!("{number} in the first event"), body).or_error());
-        if protocol == Protocol::Responses {
-            continue;
-        }
+        all.push(Odd::stream(format!("{number} in the first event"), body));
         let body = usual.replace("data: {", &format!("data: {{\"x\":{number},"));
-        all.push(Odd::stream(format!("{number} in each event"), body).or_error());
+        all.push(Odd::stream(format!("{number} in each event"), body));
     }
     for kind in [
         "",
@@ -153,6 +150,10 @@ fn chat_streams() -> Vec<Odd> {
     let text =
         |events: &[Value]| sse(protocol, &events.iter().map(|event| ("", event.clone())).collect());
     let [role, word, end, last] = [0, 1, 2, 3].map(|at| all[at].1.clone());
+    let said = |field: &str| {
+        let value = if field == "text" { json!(WORD) } else { json!({"content": WORD}) };
+        with(word.clone(), "choices", json!([{"index": 0, field: value}]))
+    };
     let own = usage(protocol);
     let stream = |name: &str, events: &[Value]| Odd::stream(name, text(events));
     let mut odd: Vec<_> = NAMES
@@ -326,6 +327,17 @@ fn chat_streams() -> Vec<Odd> {
         )
         .or_error()
         .silent(),
+        stream(
+            "a choice in place of a list of one",
+            &[
+                role.clone(),
+                with(word.clone(), "choices", word["choices"][0].clone()),
+                end.clone(),
+                last.clone(),
+            ],
+        ),
+        stream("`message` in a chunk", &[role.clone(), said("message"), end.clone(), last.clone()]),
+        stream("`text` in a choice", &[said("text"), end.clone(), last.clone()]),
         stream(
             "output in other fields",
             &[role.clone(), json!({"text": WORD}), json!({"output": WORD}), end.clone()],

@@ -502,7 +502,7 @@ async fn stream_that_cannot_be_translated_is_counted_once() {
         "data: [DONE]",
     ];
     let system = TestSystem::empty().await;
-    let raw = success(SSE, &format!("data: {{\"a\":NaN}}\n\n{}\n\n", chunks.join("\n\n")));
+    let raw = success(SSE, &format!("data: {{\"a\":01}}\n\n{}\n\n", chunks.join("\n\n")));
     let [_, (_, fields), _] = protocols();
     let (key, second, _) = pair_with(&system, &raw, fields).await;
     let response = ask(&key, "/v1/messages", true).await;

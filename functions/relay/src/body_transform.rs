@@ -81,11 +81,12 @@ impl TranslatedEvents {
             None => chunk,
         };
         meter.observe(&events);
-        self.untranslated = if self.untranslated.is_empty() {
-            events
-        } else {
-            [self.untranslated.as_ref(), &events].concat().into()
-        };
+        // A step without new bytes must not copy the rest.
+        if self.untranslated.is_empty() {
+            self.untranslated = events;
+        } else if !events.is_empty() {
+            self.untranslated = [self.untranslated.as_ref(), &events].concat().into();
+        }
         let mut translated = Vec::new();
         let rest = self.stream.push_step(&self.untranslated, &mut translated).len();
         let _taken = self.untranslated.split_to(self.untranslated.len() - rest);

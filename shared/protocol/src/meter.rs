@@ -109,6 +109,28 @@ pub struct MeterReading {
 pub struct UsageMeter {
     mode: MeterMode,
     state: MeterState,
+    /// In the unfinished event of a stream.
+    first_output: OutputSearch,
+}
+
+/// The search for the first output in an event that arrives in pieces. It begins again only where
+/// the bytes have doubled, so that its work is in proportion to them.
+#[derive(Debug, Default)]
+struct OutputSearch {
+    searched_bytes: usize,
+    has_output: bool,
+}
+
+impl OutputSearch {
+    /// Takes the data of the event so far.
+    fn add_data(&mut self, data: &[u8]) {
+        let start = data.get(..START_BYTES).unwrap_or(data);
+        let is_due = start.len() >= 2 * self.searched_bytes || start.len() == START_BYTES;
+        if !self.has_output && is_due && start.len() > self.searched_bytes {
+            self.searched_bytes = start.len();
+            self.has_output = text_deltas::begins_with_output(start);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -138,6 +160,11 @@ pub(crate) fn has_response_field(body: &[u8], protocol: UpstreamProtocol) -> boo
     [name, "\"usage\""].iter().any(|name| memmem::find(body, name.as_bytes()).is_some())
 }
 
+/// Whether an event or a whole answer contains output that a model generated.
+pub(crate) fn has_model_output(json: &[u8]) -> bool {
+    text_deltas::count_output(json).has_output
+}
+
 /// Whether an event of this name contains model output or accompanies it. `response.failed` can be
 /// the first event, and it is an error.
 fn may_hold_content(name: &[u8]) -> bool {
@@ -164,7 +191,7 @@ impl UsageMeter {
 
     fn new(mode: MeterMode) -> Self {
         let state = MeterState::default();
-        Self { mode, state }
+        Self { mode, state, first_output: OutputSearch::default() }
     }
 
     /// Sets the number of choices that a Chat request asked for. The stream is not complete before
@@ -181,16 +208,23 @@ impl UsageMeter {
     /// Reads the next bytes, without a content encoding.
     pub fn observe(&mut self, chunk: &[u8]) {
         drop(self.take_overlong_body(chunk.len()));
-        match &mut self.mode {
+        let Self { mode, state, first_output } = self;
+        match mode {
             MeterMode::Stream(decoder) => {
-                decoder.push(chunk, |event| self.state.observe_event(&event));
+                decoder.push(chunk, |event| {
+                    state.observe_event(&event);
+                    *first_output = OutputSearch::default();
+                });
+                if state.first == AnswerStart::Nothing {
+                    first_output.add_data(decoder.unfinished_data());
+                }
             }
             MeterMode::Whole(body) => body.extend_from_slice(chunk),
             MeterMode::TooLong => {
                 let chars = text_deltas::chars_in_utf8(chunk);
-                self.state.output.add(OutputCount::from_chars(chars));
+                state.output.add(OutputCount::from_chars(chars));
             }
-            MeterMode::UnreadStream => self.state.observe_unread(chunk),
+            MeterMode::UnreadStream => state.observe_unread(chunk),
             MeterMode::Read => {}
         }
     }
@@ -213,10 +247,8 @@ impl UsageMeter {
         match (&self.state.first, &self.mode) {
             (AnswerStart::Event, _) => true,
             (AnswerStart::Nothing, MeterMode::Stream(decoder)) => {
-                let data = decoder.unfinished_data();
                 decoder.unfinished_name().is_some_and(may_hold_content)
-                    || (decoder.unfinished_name() != Some(b"error")
-                        && text_deltas::begins_with_output(data.get(..START_BYTES).unwrap_or(data)))
+                    || (decoder.unfinished_name() != Some(b"error") && self.first_output.has_output)
             }
             (AnswerStart::Nothing | AnswerStart::Error(_), _) => false,
         }

@@ -36,8 +36,8 @@ pub enum ResponseFormError {
 
 /// Checks a whole answer of a route whose documented answer is a JSON object. `content_type` is the
 /// value of the header, and `body` has no content encoding. If the request `asks_for_stream`,
-/// events without a content type count as an answer too. A byte order mark and numbers that are not
-/// finite are accepted, since most clients read them.
+/// events without a content type count as an answer too. A byte order mark, numbers that are not finite
+/// and bytes that are not UTF-8 are accepted, since most clients read them.
 ///
 /// # Errors
 /// [`ResponseFormError`]

@@ -12,7 +12,7 @@ use std::ops::{ControlFlow, Range};
 mod tests;
 
 /// The most bytes that are held of an event that arrives in pieces. Only the name of a longer event
-/// is kept, since no event that matters comes near this size.
+/// is kept, or the `type` at the beginning of its data.
 pub const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The most bytes that are kept of the name of a dropped event. Known names are shorter.
 const NAME_BYTES_MAX: usize = 256;
@@ -22,7 +22,7 @@ pub(crate) const KEPT_BUFFER_BYTES: usize = 16 * 1024;
 /// One event. It borrows from the chunk that was pushed, or from the bytes that were held before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SseEvent<'a> {
-    /// The `event:` line, or empty if there was none.
+    /// The `event:` line, or empty if there was none. If the event was too long, its `type`.
     pub name: &'a [u8],
     /// The `data:` lines, joined by LF. Empty if there were none or the event was too long.
     pub data: &'a [u8],
@@ -85,10 +85,15 @@ impl SseEvent<'_> {
 
     /// The name that determines the kind, or nothing.
     pub(crate) fn kind_name(&self) -> &[u8] {
-        match self.name {
-            b"" | b"message" => leading_type(self.data).unwrap_or_default(),
-            name => name,
-        }
+        kind_name(self.name, self.data)
+    }
+}
+
+/// The name that determines the kind of an event with this `event:` line and this data.
+fn kind_name<'a>(name: &'a [u8], data: &'a [u8]) -> &'a [u8] {
+    match name {
+        b"" | b"message" => leading_type(data).unwrap_or_default(),
+        name => name,
     }
 }
 
@@ -112,7 +117,7 @@ pub struct SseDecoder {
     /// The start of the unfinished line in the event.
     line: usize,
     /// The number of bytes that were dropped from the event. If there are any, `buffer` contains the
-    /// name.
+    /// name that determines its kind.
     dropped: usize,
     /// Whether a byte of the unfinished line was dropped.
     line_dropped: bool,
@@ -274,16 +279,20 @@ impl SseDecoder {
 
     /// The data of the unfinished event so far, if it consists of one line.
     pub fn unfinished_data(&self) -> &[u8] {
-        let range = match &self.fields.data {
-            Some(EventData::Line(line)) => {
-                return self.buffer.get(line.clone()).unwrap_or_default();
+        if self.dropped > 0 { &[] } else { self.data_in(&self.buffer) }
+    }
+
+    /// The data in the bytes of the unfinished event, if it consists of one line so far.
+    fn data_in<'a>(&self, event: &'a [u8]) -> &'a [u8] {
+        match &self.fields.data {
+            Some(EventData::Line(line)) => event.get(line.clone()).unwrap_or_default(),
+            Some(EventData::Joined) => &[],
+            None => {
+                let line = event.get(self.line..).unwrap_or_default();
+                let data = line.strip_prefix(b"data:").unwrap_or_default();
+                data.strip_prefix(b" ").unwrap_or(data)
             }
-            Some(EventData::Joined) => return &[],
-            None => self.line..,
-        };
-        let line = self.buffer.get(range).filter(|_| self.dropped == 0).unwrap_or_default();
-        let data = line.strip_prefix(b"data:").unwrap_or_default();
-        data.strip_prefix(b" ").unwrap_or(data)
+        }
     }
 
     /// The bytes of memory that the unfinished event takes.
@@ -403,9 +412,14 @@ impl SseDecoder {
         self.dropped += bytes.len();
     }
 
-    /// Keeps the name of a dropped event, as far as its bytes have arrived.
+    /// Keeps the name that determines the kind of a dropped event, as far as its bytes have arrived.
     fn keep_name(&mut self, event: &[u8]) {
         let name = event.get(self.fields.name.clone()).unwrap_or_default();
+        let data = match self.fields.data {
+            Some(EventData::Joined) => &self.fields.joined,
+            _ => self.data_in(event),
+        };
+        let name = kind_name(name, data);
         let name = name.get(..NAME_BYTES_MAX).unwrap_or(name).to_vec();
         self.dropped = event.len();
         self.fields = EventFields { name: 0..name.len(), ..EventFields::default() };

@@ -82,7 +82,7 @@ use baton_domain::model_capabilities::ModelCapabilities;
 use error::NeutralError;
 use json_reader::ObjectReader;
 use neutral_request::ToolAliases;
-use neutral_response::{NeutralResponse, REFUSED, ResponsePart};
+use neutral_response::{NeutralResponse, OutputProgress, REFUSED, ResponsePart};
 use std::borrow::Cow;
 use thiserror::Error;
 
@@ -420,14 +420,20 @@ impl ResponseContext {
         is_answer.then_some(out).ok_or(InvalidResponse)
     }
 
-    /// Reads a whole answer of the upstream. Returns whether it was one.
+    /// Reads a whole answer of the upstream. Returns whether it was one, and not one whose output
+    /// cannot be translated.
     fn read_whole(
         &self,
         text: &str,
-        mut emit_step: &mut dyn FnMut(neutral_response::ResponseStep<'_>),
+        emit_step: &mut dyn FnMut(neutral_response::ResponseStep<'_>),
     ) -> bool {
         let model = &self.upstream_model;
-        match self.translation.upstream() {
+        let mut output = OutputProgress::default();
+        let mut emit_step = |step: neutral_response::ResponseStep<'_>| {
+            output.note_step(&step);
+            emit_step(step);
+        };
+        let is_answer = match self.translation.upstream() {
             UpstreamProtocol::Messages => {
                 messages::read_response::MessagesReader::read_message(text, &mut emit_step)
             }
@@ -437,7 +443,9 @@ impl ResponseContext {
             UpstreamProtocol::Responses => {
                 responses::read_response::read_response(text, model, &mut emit_step)
             }
-        }
+        };
+        output.note_data(text.as_bytes());
+        is_answer && output != OutputProgress::Untranslated
     }
 
     /// Translates an error for the client. Its text stays, and its type becomes one that the client

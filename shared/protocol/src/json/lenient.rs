@@ -1,5 +1,6 @@
-//! Makes JSON strict where encoders commonly deviate: a byte order mark, and numbers that are not
-//! finite, as Python writes them by default.
+//! Makes JSON strict where encoders commonly deviate: a byte order mark, numbers that are not
+//! finite, as Python writes them by default, and bytes that are not UTF-8, such as text in Latin-1 or
+//! half a character, which servers send that cut a text into tokens.
 
 use memchr::{memchr2, memchr3, memmem};
 use std::borrow::Cow;
@@ -12,10 +13,27 @@ pub(crate) fn strip_byte_order_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
 }
 
-/// The text without a byte order mark, and with `null` for each number that is not finite. Only a
-/// text with such a number is copied.
+/// The longest text in which bytes that are not UTF-8 are replaced. Each can become three bytes.
+const REPLACED_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// The text without a byte order mark, with `null` for each number that is not finite, and with
+/// replacement characters for what is not UTF-8. Only a text with one of these is copied. In a text
+/// longer than [`REPLACED_BYTES_MAX`], bytes that are not UTF-8 stay.
 pub(crate) fn to_strict_json(text: &[u8]) -> Cow<'_, [u8]> {
     let text = strip_byte_order_mark(text);
+    if text.len() > REPLACED_BYTES_MAX {
+        return replace_infinite_numbers(text);
+    }
+    match String::from_utf8_lossy(text) {
+        Cow::Borrowed(text) => replace_infinite_numbers(text.as_bytes()),
+        Cow::Owned(text) => match replace_infinite_numbers(text.as_bytes()) {
+            Cow::Borrowed(_) => text.into_bytes().into(),
+            Cow::Owned(strict) => strict.into(),
+        },
+    }
+}
+
+fn replace_infinite_numbers(text: &[u8]) -> Cow<'_, [u8]> {
     let has = |word: &str| memmem::find(text, word.as_bytes()).is_some();
     let is_plain = !has("NaN") && !has("Infinity");
     if is_plain {
@@ -65,6 +83,16 @@ fn string_length(text: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_that_are_not_utf_8_are_replaced() {
+        for (text, strict) in [
+            (b"{\"a\":\"caf\xe9\"}".as_slice(), "{\"a\":\"caf\u{fffd}\"}"),
+            (b"{\"a\":\"\xf0\x9f\x98\",\"b\":NaN}", "{\"a\":\"\u{fffd}\",\"b\":null}"),
+        ] {
+            assert_eq!(String::from_utf8_lossy(&to_strict_json(text)), strict, "{text:?}");
+        }
+    }
 
     #[test]
     fn only_marks_and_infinite_numbers_change() {

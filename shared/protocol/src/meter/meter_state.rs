@@ -9,7 +9,7 @@ use super::upstream_failure::{has_envelope, is_api_event, is_empty_chunk, is_nam
 use super::upstream_object::{FinishChoice, NestedResponse, UpstreamObject};
 use super::usage_tally::UsageTally;
 use super::{AnswerEnd, AnswerStart, MeterReading, SeparateUsage, UpstreamFailure};
-use crate::json::is_json;
+use crate::json::{is_json, to_strict_json};
 use crate::response_form::is_binary;
 use crate::sse::{EventKind, SseDecoder, SseEvent};
 use baton_domain::usage::BilledUsage;
@@ -112,6 +112,7 @@ impl MeterState {
                 self.observe_error(event.data, UpstreamFailure::from_body(event.data));
                 self.has_reported_end = true;
             }
+            EventKind::ResponseEnd if event.dropped > 0 => self.observe_unread_end(event),
             EventKind::ResponseEnd => self.observe_response_end(event.data),
             EventKind::ResponseDelta => {
                 self.output.add(count_output(event.data));
@@ -205,6 +206,19 @@ impl MeterState {
         }
     }
 
+    /// Takes the end of a response that was too long to be held. Its name says how the response has
+    /// ended. The usage in it is not known.
+    fn observe_unread_end(&mut self, event: &SseEvent<'_>) {
+        self.started = true;
+        if event.kind_name() == b"response.failed" {
+            let message = "the event that reports the failure is too long to be read".to_owned();
+            self.record_failure(UpstreamFailure { message, ..UpstreamFailure::default() });
+            self.has_reported_end = true;
+        } else {
+            self.mark_complete();
+        }
+    }
+
     /// Reads an event that reports an error. The upstream bills the usage that comes with it.
     fn observe_error(&mut self, data: &[u8], failure: UpstreamFailure) {
         if let Some(object) = UpstreamObject::parse_error(data) {
@@ -230,15 +244,15 @@ impl MeterState {
         }
         let has = |key: &str| has_value(data, key);
         let output = count_output(data);
-        // Before model output has arrived, an object that is not a chunk can be an error.
-        let may_start_with_error = self.first == AnswerStart::Nothing && !has("\"choices\"");
-        if has("\"error\"") || may_start_with_error {
+        // An object that is not a chunk can be an error wherever it comes.
+        let (has_error, is_chunk) = (has("\"error\""), has("\"choices\""));
+        if has_error || !is_chunk {
             let failure = UpstreamFailure::from_reported(data);
             // JSON with `NaN` or broken JSON is not read, but can still be an error.
-            let broken =
-                || (has("\"error\"") && !has("\"choices\"") && !is_json(data)).then_some(data);
+            let broken = || (has_error && !is_chunk && !is_json(data)).then_some(data);
             if let Some(failure) = failure.or_else(|| broken().map(UpstreamFailure::from_body)) {
-                self.has_reported_end |= !self.is_anthropic;
+                // The SDKs of OpenAI know an error by this field.
+                self.has_reported_end |= has_error && !self.is_anthropic;
                 self.started |= output.has_output;
                 self.output.add(output);
                 return self.observe_error(data, failure);
@@ -307,7 +321,13 @@ impl MeterState {
     /// texts to keep a connection open, and in place of an error.
     fn observe_text(&mut self, data: &[u8]) {
         let data = data.trim_ascii();
-        if self.first != AnswerStart::Nothing || data == b"null" {
+        if data == b"null" {
+            return;
+        }
+        if self.first != AnswerStart::Nothing {
+            if let Some(failure) = UpstreamFailure::from_reported(data) {
+                self.observe_error(data, failure);
+            }
             return;
         }
         if let Some(failure) = UpstreamFailure::from_object(data) {
@@ -354,7 +374,7 @@ impl MeterState {
             return self.observe_error(rest, failure);
         }
         decoder.finish(|event| {
-            let is_whole = is_json(event.data);
+            let is_whole = is_json(&to_strict_json(event.data));
             if is_whole || event.data == b"[DONE]" {
                 self.observe_event(&event);
             } else {
@@ -444,8 +464,10 @@ impl MeterState {
         let was_billed = started || end == AnswerEnd::Truncated;
         let is_usage_final = tally.add_separate_usage(&self.separate_usage, is_usage_final);
         let lacks_output = was_billed && !is_usage_final;
-        // Every API documents the length of the prompt as a field that is always present.
-        let lacks_input = was_billed && tally.input.is_none();
+        // Every API documents the length of the prompt as a field that is always present, and no
+        // prompt is empty. Some servers send zeros.
+        let lacks_input =
+            was_billed && tally.prompt_tokens() == 0 && !tally.faults.has_prompt_in_output;
         if lacks_output {
             tally.output = Some(tally.output.unwrap_or(0).max(output.estimate_tokens()));
         }

@@ -261,3 +261,93 @@ fn usage_is_read_whatever_the_order_of_keys() {
         }
     }
 }
+
+/// Bytes that are not UTF-8 beside the usage: text in Latin-1, and half a character.
+#[test]
+fn usage_is_read_beside_bytes_that_are_not_utf_8() {
+    let chat = r#"{"model":"m","choices":[{"index":0,"message":{"content":"TEXT"},"delta":{"content":"TEXT"},"finish_reason":"stop"}],"usage":{"prompt_tokens":11,"completion_tokens":90}}"#;
+    let response = r#"{"type":"response.completed","output":[],"response":{"status":"completed","output":[{"type":"message","content":[{"type":"output_text","text":"TEXT"}]}],"usage":{"input_tokens":11,"output_tokens":90}},"usage":{"input_tokens":11,"output_tokens":90}}"#;
+    for answer in [chat, response] {
+        for bytes in [b"caf\xe9".as_slice(), b"\xf0\x9f\x98"] {
+            let (before, after) = answer.split_once("TEXT").unwrap();
+            let body = [before.as_bytes(), bytes, after.as_bytes()].concat();
+            let event = [b"data: ", body.as_slice(), b"\n\n"].concat();
+            let meters = [(UsageMeter::for_stream(), event), (UsageMeter::for_whole_body(), body)];
+            for (mut meter, bytes) in meters {
+                meter.observe(&bytes);
+                let reading = meter.finish(REQUEST_BYTES);
+                assert_eq!(reading.end, AnswerEnd::Complete, "{answer}: {reading:?}");
+                let tokens = reading.usage.tokens;
+                assert_eq!((tokens.input, tokens.output), (11, 90), "{answer}");
+                assert!(!reading.usage.estimated && !reading.hides_usage, "{answer}: {reading:?}");
+            }
+        }
+    }
+}
+
+/// The forms in which servers report an error in place of a chunk, without a field `error`.
+const ERRORS: [&str; 7] = [
+    r#"{"object":"error","message":"out of memory","type":"InternalServerError","code":500}"#,
+    r#"{"text":"NETWORK ERROR","error_code":50001}"#,
+    r#"{"code":50505,"message":"busy","data":null}"#,
+    r#"{"id":"x","choices":null,"base_resp":{"status_code":1000,"status_msg":"unknown error"}}"#,
+    r#"{"success":false,"msg":"failed"}"#,
+    r#"{"status":500,"detail":"internal"}"#,
+    r#"[{"error":{"code":503,"message":"overloaded","status":"UNAVAILABLE"}}]"#,
+];
+
+#[test]
+fn error_in_place_of_a_chunk_is_one_wherever_it_comes() {
+    let chunk = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"half\"}}]}\n\n";
+    for error in ERRORS {
+        for start in ["", chunk] {
+            let reading = stream(&format!("{start}data: {error}\n\n"));
+            assert!(matches!(reading.end, AnswerEnd::Error(_)), "{start}{error}: {reading:?}");
+            // OpenAI's SDKs read over it, so the client has no end yet.
+            assert!(!reading.has_reported_end || error.starts_with('['), "{error}");
+            let reading = stream(&format!("{start}data: {error}\n\ndata: [DONE]\n\n"));
+            assert!(matches!(reading.end, AnswerEnd::Error(_)), "{start}{error}: {reading:?}");
+        }
+    }
+    for other in [
+        r#"{"code":0,"message":"ok"}"#,
+        r#"{"id":"x","timings":{"predicted_ms":5},"message":"done"}"#,
+        r#"{"status":"success","message":"done"}"#,
+        r#"{"item_id":"i","message":"x","type":"response.mcp_call.failed"}"#,
+        r#"{"choices":null,"base_resp":{"status_code":0,"status_msg":""}}"#,
+    ] {
+        let reading = stream(&format!("{chunk}data: {other}\n\ndata: [DONE]\n\n"));
+        assert_eq!(reading.end, AnswerEnd::Complete, "{other}: {reading:?}");
+    }
+}
+
+/// The end of a response that is too long to be held is known by its name, or by its type at the
+/// beginning of the data.
+#[test]
+fn end_that_is_too_long_is_an_end_with_estimated_usage() {
+    let delta = "data: {\"type\":\"response.output_text.delta\",\"delta\":\"half of it\"}\n\n";
+    for kind in ["completed", "incomplete", "failed"] {
+        for name in ["", "event: message\n", "event: response.KIND\n"] {
+            for cut in [30, 9_000_000] {
+                let name = name.replace("KIND", kind);
+                let event = format!(
+                    "{name}data: {{\"type\":\"response.{kind}\",\"response\":{{\"instructions\":\""
+                );
+                let text = "a".repeat(cut);
+                let end = "\",\"usage\":{\"input_tokens\":7,\"output_tokens\":5}}}\n\n";
+                let mut meter = UsageMeter::for_stream();
+                meter.observe([delta, &event].concat().as_bytes());
+                text.as_bytes().chunks(1 << 20).for_each(|piece| meter.observe(piece));
+                meter.drop_event();
+                meter.observe(end.as_bytes());
+                let reading = meter.finish(REQUEST_BYTES);
+                let is_complete = reading.end == AnswerEnd::Complete;
+                assert_eq!(is_complete, kind != "failed", "{name}{kind}: {reading:?}");
+                assert!(reading.has_reported_end && reading.usage.estimated, "{name}: {reading:?}");
+                assert_eq!(reading.hides_usage, is_complete, "{name}{kind}: {reading:?}");
+                let tokens = reading.usage.tokens;
+                assert_eq!((tokens.input, tokens.output), (1_000, 3), "{name}{kind}");
+            }
+        }
+    }
+}

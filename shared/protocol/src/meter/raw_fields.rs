@@ -3,6 +3,7 @@
 //! Of a field that is given twice the last value counts, as in most JSON parsers. A count that is
 //! not a plain number is noted, because the cost then depends on a guess.
 
+use crate::json::to_strict_json;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -16,6 +17,7 @@ pub const REPORTED_COUNT_MAX: u64 = 100_000_000;
 
 /// The defects of the counts of a usage object.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct UsageFaults {
     /// A count is not a whole number of at least 0, or a field is given twice with different
     /// values.
@@ -25,6 +27,9 @@ pub(super) struct UsageFaults {
     /// Counts contradict each other: a part is larger than its whole, or a count that grows during
     /// an answer has fallen.
     pub(super) has_contradiction: bool,
+    /// The prompt is 0, but the total has more than the answer. The rest counts as output, and a part
+    /// of it is the prompt.
+    pub(super) has_prompt_in_output: bool,
 }
 
 impl UsageFaults {
@@ -32,6 +37,7 @@ impl UsageFaults {
         self.has_unreadable_count |= other.has_unreadable_count;
         self.has_excessive_count |= other.has_excessive_count;
         self.has_contradiction |= other.has_contradiction;
+        self.has_prompt_in_output |= other.has_prompt_in_output;
     }
 }
 
@@ -91,6 +97,18 @@ const NAMES: [&str; 44] = [
     "web_search_requests",
     "x_groq",
 ];
+
+/// Reads the fields of an object, also of one with numbers that are not finite or with bytes that are
+/// not UTF-8. `None` if the bytes are not exactly one object.
+pub(super) fn read_object<T>(json: &[u8], read: impl FnOnce(RawFields<'_>) -> T) -> Option<T> {
+    if let Ok(fields) = serde_json::from_slice(json) {
+        return Some(read(fields));
+    }
+    match to_strict_json(json) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(strict) => serde_json::from_slice(&strict).ok().map(read),
+    }
+}
 
 impl<'a> RawFields<'a> {
     /// The field as a value of the expected type; `None` for any other type.

@@ -13,7 +13,7 @@
 //! `claude_cache_creation_5_m_tokens`), all read 2026-11. Each name counts in the usage itself and
 //! in its details.
 
-use super::raw_fields::{RawFields, UsageFaults, first_above_zero};
+use super::raw_fields::{RawFields, UsageFaults, first_above_zero, read_object};
 use memchr::memmem;
 use serde_json::value::RawValue;
 
@@ -131,7 +131,7 @@ impl RawUsage {
     /// Reads the usage of an answer, a chunk or an event. `None` if it has none.
     pub(super) fn parse_answer(json: &[u8]) -> Option<Self> {
         memmem::find(json, b"\"usage\"")?;
-        Self::take(&mut serde_json::from_slice(json).ok()?)
+        read_object(json, |mut fields| Self::take(&mut fields))?
     }
 
     /// Reads a usage object of any protocol.
@@ -235,6 +235,7 @@ impl RawUsage {
             self.output_tokens = Some(self.output_tokens.unwrap_or(0).saturating_add(uncounted));
             // No prompt is empty, so a part of the total is the prompt.
             self.faults.has_contradiction |= prompt == 0;
+            self.faults.has_prompt_in_output |= prompt == 0;
         }
     }
 

@@ -241,6 +241,8 @@ impl<'a> OutputScan<'a> {
                 return if is_text { chars_in_utf8(start) } else { 0 };
             }
             Some(b'{') => self.count_object(part, levels - 1),
+            // All of an input counts, so its lists are not counted again.
+            Some(b'[') if part == Part::Input => self.count_list(Part::Other, levels - 1),
             Some(b'[') => self.count_list(part, levels - 1),
             _ => {
                 let is_end = |byte: &u8| b",]}: \t\r\n\"".contains(byte);

@@ -50,11 +50,14 @@ impl UpstreamFailure {
         Self::from_value(first_object(document.root())?)
     }
 
-    /// The error in a JSON object that says that it is one. A message alone does not.
-    pub(super) fn from_reported(json: &[u8]) -> Option<Self> {
+    /// The error in a JSON object that says that it is one, in one of the forms in which upstreams send
+    /// it in place of a chunk or inside of it. A message alone does not say so.
+    pub(crate) fn from_reported(json: &[u8]) -> Option<Self> {
         let document = JsonDocument::parse(json, DEPTH_MAX).ok()?;
-        let object = first_object(document.root())?;
-        reports_error(object).then(|| Self::from_value(object)).flatten()
+        let object = first_object(document.root()).filter(|object| reports_error(*object))?;
+        // FastChat has its message in `text` (fastchat/serve/model_worker.py, read 2026-11).
+        let from_text = || Some(Self { message: read_text(object, "text")?, ..Self::default() });
+        Self::from_value(object).or_else(from_text)
     }
 
     fn from_value(body: JsonValue<'_>) -> Option<Self> {
@@ -166,8 +169,9 @@ fn reports_error(object: JsonValue<'_>) -> bool {
             "status" | "statusCode" | "status_code" if value.text().is_none() => {
                 value.raw().trim().parse::<u64>().is_ok() && is_failed_code(value, 400)
             }
+            // Some events of an API report a tool that failed (`response.mcp_call.failed`).
             "type" | "__type" | "object" | "status" => {
-                value.text().is_some_and(|word| is_failure(&word))
+                value.text().is_some_and(|word| is_failure(&word) && !is_api_event(word.as_bytes()))
             }
             "success" | "ok" => value.raw().trim() == "false",
             name => is_failure(name) && !is_void_error(value) && !value.is_null(),

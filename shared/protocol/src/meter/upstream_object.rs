@@ -4,13 +4,11 @@
 //! chunks, completions and responses. A field of an unexpected type counts as absent, so that an
 //! upstream's oddity in one field does not lose the usage in another. [`RawUsage`] has the counts.
 
-use super::raw_fields::RawFields;
+use super::raw_fields::{RawFields, read_object};
 use super::raw_usage::RawUsage;
-use crate::json::to_strict_json;
 use baton_domain::protocol::UpstreamProtocol;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use std::borrow::Cow;
 
 /// An object of an upstream's answer.
 #[derive(Debug, Default)]
@@ -108,16 +106,9 @@ impl FinishChoice {
 }
 
 impl UpstreamObject {
-    /// Reads an object, also one with numbers that are not finite. `None` if the bytes are not
-    /// exactly one.
+    /// Reads an object. `None` if the bytes are not exactly one.
     pub(super) fn parse(json: &[u8]) -> Option<Self> {
-        if let Ok(fields) = serde_json::from_slice(json) {
-            return Some(Self::read(fields));
-        }
-        match to_strict_json(json) {
-            Cow::Borrowed(_) => None,
-            Cow::Owned(strict) => serde_json::from_slice(&strict).ok().map(Self::read),
-        }
+        read_object(json, Self::read)
     }
 
     fn read(mut fields: RawFields<'_>) -> Self {

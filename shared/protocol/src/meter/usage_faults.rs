@@ -79,6 +79,35 @@ fn unreported_prompt_is_estimated() {
     }
 }
 
+/// Some servers report zeros in streams, and no prompt is empty.
+#[test]
+fn prompt_of_zero_is_estimated() {
+    for (output, total) in [("0", ""), ("7", ""), ("7", r#","total_tokens":7"#)] {
+        let anthropic = format!(r#""usage":{{"input_tokens":0,"output_tokens":{output}{total}}}"#);
+        let openai =
+            format!(r#""usage":{{"prompt_tokens":0,"completion_tokens":{output}{total}}}"#);
+        for reading in [
+            whole(&message(&anthropic)),
+            whole(&completion(&openai)),
+            stream(&chat_stream(&openai)),
+            stream(&responses_stream(&anthropic)),
+            stream(&messages_stream(&anthropic, &anthropic)),
+        ] {
+            assert_eq!(reading.usage.tokens.input, 1_000, "{openai}: {reading:?}");
+            assert!(reading.usage.estimated && reading.hides_usage, "{openai}: {reading:?}");
+        }
+    }
+    for cached in [
+        r#""usage":{"input_tokens":0,"cache_read_input_tokens":9,"output_tokens":7}"#,
+        r#""usage":{"input_tokens":0,"cache_creation_input_tokens":9,"output_tokens":7}"#,
+        r#""usage":{"input_tokens":9,"input_tokens_details":{"cached_tokens":9},"output_tokens":7}"#,
+    ] {
+        let reading = whole(&message(cached));
+        assert_eq!(reading.usage.tokens.prompt_tokens(), 9, "{cached}");
+        assert!(!reading.usage.estimated && !reading.hides_usage, "{cached}: {reading:?}");
+    }
+}
+
 #[test]
 fn unreported_output_is_estimated() {
     let check = |reading: &MeterReading, least: u64, why: &str| {

@@ -127,8 +127,8 @@ impl UsageTally {
         }
     }
 
-    /// The tokens of the prompt, whatever their class.
-    fn prompt_tokens(&self) -> u64 {
+    /// The tokens of the prompt, whatever their class. 0 if they were not reported.
+    pub(super) fn prompt_tokens(&self) -> u64 {
         let counts = [self.input, self.cache_read, self.cache_write.total];
         counts.into_iter().flatten().fold(0, u64::saturating_add)
     }
@@ -136,7 +136,7 @@ impl UsageTally {
     /// Takes the counts that came apart from the answer, where the answer has none, or no final one
     /// of the output. Returns whether the output is final then.
     pub(super) fn add_separate_usage(&mut self, usage: &SeparateUsage, is_final: bool) -> bool {
-        if self.input.is_none() {
+        if self.prompt_tokens() == 0 {
             self.input = usage.input;
             self.cache_read = self.cache_read.or(usage.cache_read);
             self.cache_write.total = self.cache_write.total.or(usage.cache_write);

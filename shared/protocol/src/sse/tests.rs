@@ -147,6 +147,27 @@ fn dropped_event_does_not_hide_the_next() {
 }
 
 #[test]
+fn dropped_event_keeps_its_type() {
+    for (stream, name) in [
+        ("data: {\"type\":\"a.b\",\"x\":\"", "a.b"),
+        ("data:{ \"type\" : \"a.b\",\ndata: \"x\":\"", "a.b"),
+        ("id: 1\r\nevent: message\r\ndata: {\"type\":\"a.b\"", "a.b"),
+        ("event: c\ndata: {\"type\":\"a.b\",", "c"),
+        ("data: {\"x\":1,\"type\":\"a.b\",", ""),
+    ] {
+        for size in [1, stream.len()] {
+            let mut decoder = SseDecoder::new();
+            let mut names = Vec::new();
+            let mut on = |event: SseEvent<'_>| names.push(event.name.to_vec());
+            stream.as_bytes().chunks(size).for_each(|piece| decoder.push(piece, &mut on));
+            decoder.drop_event();
+            decoder.push(b"more\n\n", &mut on);
+            assert_eq!(names, [name.as_bytes()], "{stream}");
+        }
+    }
+}
+
+#[test]
 fn long_event_releases_its_memory() {
     let piece = vec![b'x'; 100_000];
     let mut decoder = SseDecoder::new();

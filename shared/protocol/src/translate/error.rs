@@ -223,9 +223,10 @@ fn known_kind(word: &str) -> Option<&'static str> {
     known.map(|(kind, ..)| *kind).or_else(other)
 }
 
-/// The text of a body that is not an error object, if a person can read it.
+/// The text of a body that is not an error object of a common form, if a person can read it.
 fn readable_text(body: &[u8]) -> String {
-    let text = UpstreamFailure::from_body(body).message;
+    let reported = UpstreamFailure::from_reported(body);
+    let text = reported.unwrap_or_else(|| UpstreamFailure::from_body(body)).message;
     if text.is_empty() || text.starts_with(['<', '{', '[']) {
         "The upstream failed, and its error has no readable text.".to_owned()
     } else {

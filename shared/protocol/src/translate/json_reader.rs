@@ -125,6 +125,11 @@ impl<'a> ObjectReader<'a> {
         self.fields.iter().any(|(key, _)| key == name)
     }
 
+    /// Whether the object has such a field that was not taken, other than `null`.
+    pub(super) fn has_value(&self, name: &str) -> bool {
+        self.fields.iter().any(|(key, value)| key == name && !value.is_null())
+    }
+
     /// Copies the values of several fields, which are not taken.
     pub(super) fn copy_fields(&self, names: &[&'static str]) -> Vec<(&'static str, &'a str)> {
         let find = |name: &&'static str| {

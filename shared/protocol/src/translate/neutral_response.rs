@@ -3,7 +3,7 @@
 //! A reader produces the same steps for a whole body as for a stream, so both mean the same.
 
 use super::neutral_request::ToolCall;
-use crate::meter::ReportedUsage;
+use crate::meter::{ReportedUsage, has_model_output};
 
 /// One step of an upstream's answer. Parts do not overlap: each is closed before the next opens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -213,6 +213,41 @@ impl NeutralResponse {
             ResponseStep::Close | ResponseStep::Ping => {}
             ResponseStep::Stop(reason) => self.stop_reason = reason.clone(),
             ResponseStep::Usage(reported_usage) => self.usage = *reported_usage,
+        }
+    }
+}
+
+/// Whether a model's output has been translated. What has no form in another protocol is left out, but
+/// an answer must not be empty because of that.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum OutputProgress {
+    /// No output has come.
+    #[default]
+    Nothing,
+    /// Output has come, and none of it could be translated.
+    Untranslated,
+    /// A part of the answer has begun, or it has ended for a reason that needs no words.
+    Translated,
+}
+
+impl OutputProgress {
+    /// Notes a step of the answer.
+    pub(super) fn note_step(&mut self, step: &ResponseStep<'_>) {
+        // A paused turn can have calls of the upstream's own tools only.
+        let is_translated = match step {
+            ResponseStep::Open(_) => true,
+            ResponseStep::Stop(reason) => matches!(reason, StopReason::Refusal | StopReason::Pause),
+            _ => false,
+        };
+        if is_translated {
+            *self = Self::Translated;
+        }
+    }
+
+    /// Notes an event or a whole answer whose steps were noted before.
+    pub(super) fn note_data(&mut self, data: &[u8]) {
+        if *self == Self::Nothing && has_model_output(data) {
+            *self = Self::Untranslated;
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Translates a stream event by event for the client, however the bytes are cut.
 
 use super::error::NeutralError;
-use super::neutral_response::{PartStart, ReadProgress, ResponseStep};
+use super::neutral_response::{OutputProgress, PartStart, ReadProgress, ResponseStep};
 use super::{ResponseContext, UpstreamProtocol, chat, messages, responses};
-use crate::json::is_json;
-use crate::sse::{SseDecoder, SseEvent};
+use crate::json::{is_json, to_strict_json};
+use crate::sse::{EventKind, SseDecoder, SseEvent};
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 /// The most bytes kept for one stream: text that the last event repeats, arguments that wait for
@@ -33,6 +34,7 @@ struct TranslatorState {
     /// translated.
     has_failed: bool,
     has_started: bool,
+    output: OutputProgress,
     retained: RetainedBytes,
 }
 
@@ -180,6 +182,7 @@ impl StreamTranslator {
             is_over: false,
             has_failed: false,
             has_started: false,
+            output: OutputProgress::default(),
             retained,
         };
         Self { decoder: SseDecoder::new(), translator }
@@ -243,7 +246,7 @@ impl StreamTranslator {
         let decoder = std::mem::take(&mut self.decoder);
         decoder.finish(|event| {
             let data = event.data.trim_ascii();
-            let is_whole = is_json(data);
+            let is_whole = is_json(&to_strict_json(data));
             if is_whole || data == b"[DONE]" {
                 self.translator.translate_event(&event, out);
             }
@@ -284,17 +287,22 @@ impl TranslatorState {
         if self.is_over {
             return;
         }
-        if event.dropped > 0 {
-            return self.finish_with_error(
-                &NeutralError::new(
-                    "api_error",
-                    "The upstream sent an event that is too long. Send the request again.",
-                ),
-                out,
-            );
-        }
-        let Self { context, reader, writer, has_started, retained, .. } = self;
+        // The end of a response repeats what has been translated, so it need not be read.
+        let is_unread_end =
+            event.kind() == EventKind::ResponseEnd && self.output == OutputProgress::Translated;
+        let data = match event.dropped {
+            0 => to_strict_json(event.data),
+            _ if is_unread_end => Cow::Borrowed(b"{}".as_slice()),
+            _ => {
+                let message =
+                    "The upstream sent an event that is too long. Send the request again.";
+                return self.finish_with_error(&NeutralError::new("api_error", message), out);
+            }
+        };
+        let event = &SseEvent { data: &data, ..*event };
+        let Self { context, reader, writer, has_started, output, retained, .. } = self;
         let mut write_field = |step: ResponseStep<'_>| {
+            output.note_step(&step);
             retained.add_step(&step);
             // Nothing is kept beyond the bound. The stream ends below.
             if retained.bytes > KEPT_BYTES_MAX {
@@ -311,6 +319,10 @@ impl TranslatorState {
             StreamReader::Chat(reader) => reader.read_event(event, &mut write_field),
             StreamReader::Responses(reader) => reader.read_event(event, &mut write_field),
         };
+        // Of these events, the meter reads only the usage.
+        if !matches!(event.kind(), EventKind::MessageStart | EventKind::MessageDelta) {
+            self.output.note_data(event.data);
+        }
         if self.retained.bytes.max(self.reader.held_bytes()) > KEPT_BYTES_MAX {
             let message =
                 "The answer is too long to be translated into this API. Ask for a shorter answer.";
@@ -338,8 +350,10 @@ impl TranslatorState {
 
     fn finish_unterminated(&mut self, out: &mut Vec<u8>) {
         if let (false, StreamReader::Chat(reader)) = (self.is_over, &mut self.reader) {
-            let finished = reader
-                .finish_unterminated(&mut |step| self.writer.write_step(&self.context, &step, out));
+            let finished = reader.finish_unterminated(&mut |step| {
+                self.output.note_step(&step);
+                self.writer.write_step(&self.context, &step, out);
+            });
             if finished {
                 self.finish_answer(out);
             }
@@ -347,18 +361,17 @@ impl TranslatorState {
     }
 
     fn finish_answer(&mut self, out: &mut Vec<u8>) {
-        if self.has_started {
+        let message = if !self.has_started {
+            "The upstream ended the stream without an answer. Send the request again."
+        } else if self.output == OutputProgress::Untranslated {
+            "The upstream's answer has output only in a form that this API does not have. Ask for \
+             text, or use another model."
+        } else {
             self.writer.write_end(&self.context, out);
             self.is_over = true;
-        } else {
-            self.finish_with_error(
-                &NeutralError::new(
-                    "api_error",
-                    "The upstream ended the stream without an answer. Send the request again.",
-                ),
-                out,
-            );
-        }
+            return;
+        };
+        self.finish_with_error(&NeutralError::new("api_error", message), out);
     }
 
     fn finish_with_error(&mut self, error: &NeutralError, out: &mut Vec<u8>) {

@@ -113,6 +113,25 @@ struct WaitingPart {
     key: PartKey,
     part_start: PartStart,
     buffered_text: String,
+    /// How far the arguments of a call have arrived in `buffered_text`.
+    arguments: ObjectExtent,
+}
+
+impl WaitingPart {
+    fn push_text(&mut self, delta: &str) {
+        self.buffered_text.push_str(delta);
+        if let PartKey::Call(_) = self.key {
+            self.arguments.add_text(delta);
+        }
+    }
+}
+
+/// What an upstream wants back with a call.
+#[derive(Debug)]
+struct CallState {
+    id: String,
+    /// The upstream's `extra_content`, as JSON.
+    extra: String,
 }
 
 /// The parts of one answer.
@@ -120,10 +139,14 @@ struct WaitingPart {
 pub(super) struct PartSequence {
     open_part: Option<OpenPart>,
     waiting_parts: VecDeque<WaitingPart>,
+    /// The number of parts that have waited and have been opened.
+    opened_parts: usize,
+    /// The calls that wait or have waited, and their numbers in the order in which parts waited.
+    call_numbers: BTreeMap<usize, usize>,
     /// The state that comes with thinking.
     pub(super) state: PendingState,
-    /// The sealed states of calls that have not opened yet.
-    call_states: BTreeMap<usize, String>,
+    /// The states of calls. They are sealed when they are written, because a stream can repeat them.
+    call_states: BTreeMap<usize, CallState>,
 }
 
 impl OpenPart {
@@ -138,11 +161,10 @@ impl PartSequence {
         Self { state, ..Self::default() }
     }
 
-    /// Adds the upstream's state of a call.
+    /// Adds the upstream's state of a call. A later state replaces an earlier one.
     pub(super) fn add_call_state(&mut self, call: usize, id: &str, extra: &str) {
-        if let Some(signature) = self.state.call_signature(id, extra) {
-            self.call_states.insert(call, signature);
-        }
+        let new = || CallState { id: id.to_owned(), extra: String::new() };
+        extra.clone_into(&mut self.call_states.entry(call).or_insert_with(new).extra);
     }
 
     /// Adds a delta of the part `key`, which begins with `part_start` if it is new.
@@ -156,24 +178,38 @@ impl PartSequence {
         if self.open_part.as_ref().is_some_and(|open_part| open_part.key == key) {
             return self.append_delta(delta, emit_step);
         }
-        let is_last = |part: &WaitingPart| part.key == key;
-        let waiting_part = match key {
-            PartKey::Call(_) => self.waiting_parts.iter_mut().find(|part| is_last(part)),
-            PartKey::Text | PartKey::Refusal | PartKey::Thinking => {
-                self.waiting_parts.back_mut().filter(|waiting| is_last(waiting))
+        if let Some(part) = self.waiting_part(key) {
+            part.push_text(delta);
+        } else {
+            let mut part = WaitingPart {
+                key,
+                part_start: part_start(),
+                buffered_text: String::new(),
+                arguments: ObjectExtent::default(),
+            };
+            part.push_text(delta);
+            if let PartKey::Call(call) = key {
+                self.call_numbers.insert(call, self.opened_parts + self.waiting_parts.len());
             }
-        };
-        match waiting_part {
-            Some(part) => part.buffered_text.push_str(delta),
-            None => {
-                self.waiting_parts.push_back(WaitingPart {
-                    key,
-                    part_start: part_start(),
-                    buffered_text: delta.to_owned(),
-                });
-            }
+            self.waiting_parts.push_back(part);
         }
         self.open_next_parts(false, emit_step);
+    }
+
+    /// The waiting part that a delta with this key continues.
+    fn waiting_part(&mut self, key: PartKey) -> Option<&mut WaitingPart> {
+        let index = match key {
+            PartKey::Call(call) => self.waiting_index(call)?,
+            PartKey::Text | PartKey::Refusal | PartKey::Thinking => {
+                self.waiting_parts.len().checked_sub(1)?
+            }
+        };
+        self.waiting_parts.get_mut(index).filter(|part| part.key == key)
+    }
+
+    /// The position of a call among the waiting parts.
+    fn waiting_index(&self, call: usize) -> Option<usize> {
+        self.call_numbers.get(&call)?.checked_sub(self.opened_parts)
     }
 
     /// Whether the arguments of a call are a whole object, so that no more of it can follow.
@@ -182,8 +218,13 @@ impl PartSequence {
         if let Some(open_part) = self.open_part.as_ref().filter(|open_part| open_part.key == key) {
             return open_part.arguments.is_whole_object();
         }
-        let waiting = self.waiting_parts.iter().find(|part| part.key == key);
-        waiting.is_none_or(|part| ObjectExtent::from_text(&part.buffered_text).is_whole_object())
+        let waiting = self.waiting_index(call).and_then(|index| self.waiting_parts.get(index));
+        waiting.is_none_or(|part| part.arguments.is_whole_object())
+    }
+
+    /// Whether any part has come.
+    pub(super) fn has_parts(&self) -> bool {
+        self.open_part.is_some() || !self.waiting_parts.is_empty()
     }
 
     /// The bytes of `text` that would be held if it came next: all, if a call is open that is
@@ -205,9 +246,9 @@ impl PartSequence {
         self.open_next_parts(true, emit_step);
         self.close_open_part(emit_step);
         let details = self.state.has_details().then(|| self.state.thinking_signature()).flatten();
-        for signature in
-            details.into_iter().chain(std::mem::take(&mut self.call_states).into_values())
-        {
+        let calls = std::mem::take(&mut self.call_states).into_values();
+        let calls = calls.filter_map(|call| self.state.call_signature(&call.id, &call.extra));
+        for signature in details.into_iter().chain(calls) {
             emit_state(&signature, emit_step);
         }
     }
@@ -235,11 +276,13 @@ impl PartSequence {
             && (is_required || self.open_part.as_ref().is_none_or(OpenPart::is_whole))
         {
             self.close_open_part(emit_step);
-            if let Some(WaitingPart { key, part_start, buffered_text }) =
+            if let Some(WaitingPart { key, part_start, buffered_text, .. }) =
                 self.waiting_parts.pop_front()
             {
+                self.opened_parts += 1;
                 if let PartKey::Call(call) = key
-                    && let Some(signature) = self.call_states.remove(&call)
+                    && let Some(state) = self.call_states.remove(&call)
+                    && let Some(signature) = self.state.call_signature(&state.id, &state.extra)
                 {
                     emit_state(&signature, emit_step);
                 }

@@ -1,8 +1,13 @@
 //! Reads answers of Chat Completions, as chunks or whole.
+//!
+//! Some servers send the output in another field than OpenAI: gateways that make a stream of a whole
+//! answer send `message` in a chunk, `MiniMax` repeats all of it in its last chunk, and servers of text
+//! completions send `text` (API references and reports of clients, 2026-11). The first of these
+//! fields that has output counts, because the others can repeat it.
 
 use super::part_sequence::{PartKey, PartSequence};
 use crate::json::JsonValue;
-use crate::meter::{UsageTally, is_void_error};
+use crate::meter::{UpstreamFailure, UsageTally, is_void_error};
 use crate::sse::SseEvent;
 use crate::translate::continuation::{PendingState, ReasoningField};
 use crate::translate::json_reader::{ObjectReader, parse_document};
@@ -29,14 +34,27 @@ pub(in crate::translate) struct ChatReader {
     is_whole: bool,
     is_started: bool,
     is_refused: bool,
-    /// Whether a choice has come.
-    has_choice: bool,
+    /// The index of the choice that is read, once one has come.
+    choice_index: Option<u64>,
+    /// The field that the output comes in, once any has come.
+    output_field: Option<OutputField>,
+    /// Whether the one call comes in the field `function_call`, which OpenAI has replaced by
+    /// `tool_calls` (API reference, 2026-11).
+    has_function_call: bool,
     has_usage: bool,
     /// The finish reason, and the stop sequence that some vendors report with it.
     finish: Option<(String, Option<String>)>,
     /// The finish reason of an answer that the upstream could not finish and reported no error for.
     broken_end: Option<String>,
     surrogates: SurrogateJoiner,
+}
+
+/// A field of a choice that can hold the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OutputField {
+    Delta,
+    Message,
+    Text,
 }
 
 /// The blocks of text that [`SurrogateJoiner`] joins. Each call is one more block.
@@ -93,7 +111,11 @@ impl ChatReader {
         let chunk =
             document.as_ref().and_then(|document| ObjectReader::from_value(document.root()));
         self.has_usage |= self.tally.read_answer(data);
-        if chunk.is_some_and(|chunk| self.read_chunk(chunk, "delta", emit_step)) {
+        let is_error = |chunk: &ObjectReader<'_>| {
+            !chunk.has_value("choices") && UpstreamFailure::from_reported(data).is_some()
+        };
+        let chunk = chunk.filter(|chunk| !is_error(chunk));
+        if chunk.is_some_and(|chunk| self.read_chunk(chunk, emit_step)) {
             ReadProgress::Open
         } else {
             let failure = self.broken_end.take().map(|reason| write_broken_end(&reason));
@@ -113,7 +135,7 @@ impl ChatReader {
         &mut self,
         emit_step: &mut impl FnMut(ResponseStep<'_>),
     ) -> bool {
-        let is_empty = !self.has_choice && self.has_usage;
+        let is_empty = self.choice_index.is_none() && self.has_usage;
         let finished = self.finish.is_some() || is_empty;
         if finished {
             self.finish_answer(emit_step);
@@ -131,19 +153,17 @@ impl ChatReader {
         let Some(completion) = ObjectReader::from_value(document.root()) else { return false };
         let mut reader = Self { is_whole: true, ..Self::new(model) };
         reader.has_usage = reader.tally.read_answer(body.as_bytes());
-        let is_answer =
-            completion.has_field("choices") && reader.read_chunk(completion, "message", emit_step);
+        let is_answer = completion.has_field("choices") && reader.read_chunk(completion, emit_step);
         if is_answer {
             reader.finish_answer(emit_step);
         }
         is_answer
     }
 
-    /// Reads `part` of the first choice. Returns false if it is an error.
+    /// Reads one choice of a chunk or a whole answer. Returns false if it is an error.
     fn read_chunk(
         &mut self,
         mut chunk: ObjectReader<'_>,
-        part: &str,
         emit_step: &mut impl FnMut(ResponseStep<'_>),
     ) -> bool {
         let is_answer = chunk.has_field("choices");
@@ -156,15 +176,8 @@ impl ChatReader {
                 id: Some(self.id.clone()).filter(|id| !id.is_empty()),
             });
         }
-        let mut choices = chunk.take_objects("choices");
-        let first = choices.find_map(|mut choice| {
-            (choice.take_number("index").unwrap_or(0) == 0).then_some(choice)
-        });
-        let Some(mut choice) = first else { return true };
-        self.has_choice = true;
-        if let Some(delta) = choice.take_object(part)
-            && !self.read_delta(delta, emit_step)
-        {
+        let Some(mut choice) = self.take_choice(chunk) else { return true };
+        if !self.read_output(&mut choice, emit_step) {
             return false;
         }
         if let Some(reason) = choice.take_nonempty_text("finish_reason") {
@@ -177,6 +190,55 @@ impl ChatReader {
             let sequence =
                 choice.take_text("stop_reason").or_else(|| choice.take_text("matched_stop"));
             self.finish = Some((reason, sequence));
+        }
+        true
+    }
+
+    /// Takes the choice that is read: the first one that came, and of several the one with the
+    /// lowest index. Some servers send an object in place of a list of one.
+    fn take_choice<'a>(&mut self, mut chunk: ObjectReader<'a>) -> Option<ObjectReader<'a>> {
+        let one = chunk.take_object("choices");
+        let choices = one.into_iter().chain(chunk.take_objects("choices"));
+        let mut numbered =
+            choices.map(|mut choice| (choice.take_number("index").unwrap_or(0), choice));
+        let first = match self.choice_index {
+            None => numbered.min_by_key(|(index, _)| *index),
+            Some(known) => numbered.find(|(index, _)| *index == known),
+        };
+        let (index, choice) = first?;
+        self.choice_index = Some(index);
+        Some(choice)
+    }
+
+    /// Reads the output of a choice. Returns false if it has more calls than an answer can have.
+    fn read_output(
+        &mut self,
+        choice: &mut ObjectReader<'_>,
+        emit_step: &mut impl FnMut(ResponseStep<'_>),
+    ) -> bool {
+        use OutputField::{Delta, Message, Text};
+        let fields = if self.is_whole { [Message, Delta, Text] } else { [Delta, Message, Text] };
+        for field in fields {
+            if self.output_field.is_some_and(|known| known != field) {
+                continue;
+            }
+            let part = match field {
+                Delta => choice.take_object("delta"),
+                Message => choice.take_object("message"),
+                Text => {
+                    let text = choice.take_delta("text", &mut self.surrogates, TEXT_BLOCK);
+                    if let Some(text) = text {
+                        self.push_text(PartKey::Text, PartStart::Text, &text, emit_step);
+                    }
+                    None
+                }
+            };
+            if part.is_some_and(|part| !self.read_delta(part, emit_step)) {
+                return false;
+            }
+            if self.sequence.has_parts() || !self.calls.is_empty() {
+                self.output_field = Some(field);
+            }
         }
         true
     }
@@ -195,11 +257,27 @@ impl ChatReader {
             self.is_refused = true;
             self.push_text(PartKey::Refusal, PartStart::Refusal, &text, emit_step);
         }
-        for call in delta.take_objects("tool_calls") {
-            self.read_call(call, emit_step);
+        // Of sound, other protocols can have only the words.
+        let words = delta
+            .take_object("audio")
+            .and_then(|mut audio| audio.take_delta("transcript", &mut self.surrogates, TEXT_BLOCK));
+        if let Some(words) = words {
+            self.push_text(PartKey::Text, PartStart::Text, &words, emit_step);
+        }
+        for mut call in delta.take_objects("tool_calls") {
+            let index = call.take_number("index");
+            let function = call.take_object("function").unwrap_or_default();
+            self.read_call(index, call, function, emit_step);
             if self.calls.len() > CALLS_MAX {
                 return false;
             }
+        }
+        // Some servers send a call in both fields.
+        if (self.calls.is_empty() || self.has_function_call)
+            && let Some(function) = delta.take_object("function_call")
+        {
+            self.has_function_call = true;
+            self.read_call(Some(0), ObjectReader::default(), function, emit_step);
         }
         true
     }
@@ -282,21 +360,21 @@ impl ChatReader {
     /// of a whole answer is a complete call, also if ids are repeated.
     fn read_call(
         &mut self,
+        index: Option<u64>,
         mut fragment: ObjectReader<'_>,
+        mut function: ObjectReader<'_>,
         emit_step: &mut impl FnMut(ResponseStep<'_>),
     ) {
-        let index = fragment.take_number("index");
         let id = fragment.take_nonempty_text("id").unwrap_or_default();
         let extra = fragment.take_value("extra_content").map(JsonValue::raw);
-        let mut function = fragment.take_object("function").unwrap_or_default();
         let mut name = function.take_nonempty_text("name").unwrap_or_default();
         let arguments = function.take_value("arguments");
         let has_arguments = arguments
             .is_some_and(|raw| raw.text().is_none_or(|arguments| !arguments.trim().is_empty()));
         let known = self.calls.iter().rposition(|call| {
-            let is_other = !id.is_empty() && !name.is_empty() && call.id != id;
-            let is_same = !id.is_empty() && call.id == id;
-            call.index == index && !is_other && (index.is_some() || name.is_empty() || is_same)
+            let is_same = || !id.is_empty() && call.id == id;
+            let is_other = || !id.is_empty() && !name.is_empty() && call.id != id;
+            call.index == index && !is_other() && (index.is_some() || name.is_empty() || is_same())
         });
         let known = known.filter(|&known| {
             let is_named_anew = !name.is_empty() && self.calls[known].name != name;

@@ -340,4 +340,32 @@ mod tests {
             assert!(out.contains(expected), "{name} {response}: {out}");
         }
     }
+
+    /// The end repeats what has been translated. One that is too long to be held is known by its name.
+    #[test]
+    fn end_that_is_too_long_ends_the_translation() {
+        let body = br#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#;
+        let pair =
+            ProtocolPair::between(ClientProtocol::AnthropicMessages, UpstreamProtocol::Responses);
+        let item = r#"data: {"type":"response.output_item.done","item":{"type":"message","content":[{"type":"output_text","text":"half"}]}}"#;
+        for (kind, item, expected) in [
+            ("completed", item, "\"end_turn\""),
+            ("incomplete", item, "\"max_tokens\""),
+            ("failed", item, "event: error"),
+            ("completed", ": nothing", "event: error"),
+        ] {
+            let options = TranslationOptions::new("m", "req_1");
+            let request = pair.unwrap().translate_request(body, &options).unwrap();
+            let mut stream = request.context.stream_translator();
+            let mut out = Vec::new();
+            let start = format!("data: {{\"type\":\"response.{kind}\",\"response\":{{\"x\":\"");
+            stream.push(format!("{item}\n\n{start}").as_bytes(), &mut out);
+            let text = "x".repeat(9 << 20);
+            text.as_bytes().chunks(1 << 20).for_each(|piece| stream.push(piece, &mut out));
+            stream.push(b"\"}}\n\n", &mut out);
+            let out = String::from_utf8(out).unwrap();
+            assert!(out.contains(expected), "{kind}: {out}");
+            assert_eq!(out.contains("message_stop"), expected != "event: error", "{kind}: {out}");
+        }
+    }
 }

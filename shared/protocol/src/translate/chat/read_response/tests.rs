@@ -253,3 +253,202 @@ fn usage_of_every_place_reaches_the_client() {
         assert_eq!(counts, [56, 1280, 800], "{answer}");
     }
 }
+
+/// What a client receives for the data of events, without OpenAI's end mark.
+fn translate_events(client: ClientProtocol, events: &[&[u8]]) -> String {
+    let mut stream = context(client).stream_translator();
+    let mut out = Vec::new();
+    for data in events {
+        stream.push(&[b"data: ", *data, b"\n\n"].concat(), &mut out);
+    }
+    String::from_utf8(out).unwrap()
+}
+
+const CLIENTS: [(ClientProtocol, &str, &str); 2] = [
+    (ClientProtocol::AnthropicMessages, "event: message_stop", "event: error"),
+    (ClientProtocol::OpenaiResponses, "event: response.completed", "event: response.failed"),
+];
+
+/// Servers send output in other fields than OpenAI's.
+#[test]
+fn output_in_every_field_is_translated() {
+    let message = |more: &str| {
+        format!(
+            r#"[{{"index":0,"delta":{{}},"message":{{"role":"assistant",{more}}},"finish_reason":"stop"}}]"#
+        )
+    };
+    let streams: &[&[String]] = &[
+        &[message(r#""content":"Hello""#)],
+        &[
+            r#"[{"index":0,"delta":{"role":"assistant","content":""}}]"#.to_owned(),
+            message(r#""content":"Hello""#),
+        ],
+        // MiniMax repeats all of it at the end.
+        &[
+            r#"[{"index":0,"delta":{"content":"Hel"}}]"#.to_owned(),
+            r#"[{"index":0,"delta":{"content":"lo"}}]"#.to_owned(),
+            message(r#""content":"Hello""#),
+        ],
+        &[
+            r#"[{"index":0,"message":{"content":"Hel"}}]"#.to_owned(),
+            r#"[{"index":0,"message":{"content":"lo"}}]"#.to_owned(),
+        ],
+        &[
+            r#"[{"index":0,"text":"Hel"}]"#.to_owned(),
+            r#"[{"index":0,"text":"lo","finish_reason":"stop"}]"#.to_owned(),
+        ],
+        &[
+            r#"[{"index":1,"delta":{"content":"Hel"}}]"#.to_owned(),
+            r#"[{"index":1,"delta":{"content":"lo"},"finish_reason":"stop"}]"#.to_owned(),
+        ],
+        &[
+            r#"[{"index":1,"delta":{"content":"x"}},{"index":0,"delta":{"content":"Hel"}}]"#
+                .to_owned(),
+            r#"[{"index":1,"delta":{"content":"x"}},{"index":0,"delta":{"content":"lo"}}]"#
+                .to_owned(),
+        ],
+        &[r#"{"index":0,"delta":{"content":"Hello"},"finish_reason":"stop"}"#.to_owned()],
+        &[
+            r#"[{"index":0,"delta":{"audio":{"id":"a","transcript":"Hel"}}}]"#.to_owned(),
+            r#"[{"index":0,"delta":{"audio":{"data":"AAAA","transcript":"lo"}}}]"#.to_owned(),
+        ],
+        &[message(r#""content":null,"audio":{"id":"a","data":"AAAA","transcript":"Hello"}"#)],
+    ];
+    for choices in streams {
+        let chunks: Vec<_> =
+            choices.iter().map(|choices| format!(r#"{{"id":"c","choices":{choices}}}"#)).collect();
+        let mut events: Vec<_> = chunks.iter().map(String::as_bytes).collect();
+        events.push(b"[DONE]");
+        for (client, end, _) in CLIENTS {
+            let text = translate_events(client, &events);
+            let is_responses = client == ClientProtocol::OpenaiResponses;
+            let is_said = if is_responses {
+                text.contains(r#""text":"Hello""#)
+            } else {
+                text.contains(r#""text":"Hello""#)
+                    || (text.contains(r#""text":"Hel""#) && text.contains(r#""text":"lo""#))
+            };
+            assert!(is_said && text.contains(end), "{choices:?}: {text}");
+            assert!(text.matches("Hel").count() <= if is_responses { 5 } else { 1 }, "{text}");
+        }
+        if let [whole] = chunks.as_slice() {
+            let answer = context(CLIENTS[0].0).translate_response(whole.as_bytes()).unwrap();
+            assert!(String::from_utf8(answer).unwrap().contains("Hello"), "{whole}");
+        }
+    }
+}
+
+/// The call of the deprecated field.
+#[test]
+fn function_call_is_a_call() {
+    let streams: [&[&[u8]]; 3] = [
+        &[
+            br#"{"id":"c","choices":[{"index":0,"delta":{"role":"assistant","content":null,"function_call":{"name":"f","arguments":""}}}]}"#,
+            br#"{"id":"c","choices":[{"index":0,"delta":{"function_call":{"arguments":"{\"a\":"}}}]}"#,
+            br#"{"id":"c","choices":[{"index":0,"delta":{"function_call":{"arguments":"1}"}}}]}"#,
+            br#"{"id":"c","choices":[{"index":0,"delta":{},"finish_reason":"function_call"}]}"#,
+        ],
+        &[
+            br#"{"id":"c","choices":[{"index":0,"delta":{"function_call":{"name":"f","arguments":"{\"a\":"}}}]}"#,
+            br#"{"id":"c","choices":[{"index":0,"delta":{"function_call":{"name":"f","arguments":"1}"}}}]}"#,
+        ],
+        // In both fields.
+        &[
+            br#"{"id":"c","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"i","function":{"name":"f","arguments":"{\"a\":1}"}}],"function_call":{"name":"f","arguments":"{\"a\":1}"}}}]}"#,
+        ],
+    ];
+    for events in streams {
+        for (client, end, _) in CLIENTS {
+            let text = translate_events(client, &[events, &[b"[DONE]"]].concat());
+            let arguments = text.matches(r#"{\"a\":"#).count();
+            let is_responses = client == ClientProtocol::OpenaiResponses;
+            assert_eq!(arguments, if is_responses { 4 } else { 1 }, "{text}");
+            assert!(text.contains(end) && text.contains(r#""name":"f""#), "{text}");
+            assert!(is_responses || text.contains(r#""stop_reason":"tool_use""#), "{text}");
+        }
+    }
+    let whole = json!({"id": "c", "choices": [{"index": 0, "finish_reason": "function_call",
+        "message": {"content": null, "function_call": {"name": "f", "arguments": "{\"a\":1}"}}}]});
+    for (client, ..) in CLIENTS {
+        let answer = context(client).translate_response(whole.to_string().as_bytes()).unwrap();
+        let calls = calls_in(&serde_json::from_slice(&answer).unwrap());
+        assert_eq!(calls, [["call_c_0", "f", "{\"a\":1}"].map(str::to_owned)]);
+    }
+}
+
+/// Output without a form in the client's protocol must not become an empty answer.
+#[test]
+fn answer_whose_output_cannot_be_translated_ends_with_an_error() {
+    for part in [
+        r#"{"images":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}}]}"#,
+        r#"{"audio":{"id":"a","data":"AAAA"}}"#,
+        r#"{"field_of_tomorrow":"words"}"#,
+        r#"{"tool_calls":[{"index":0,"id":"i","function":{"arguments":"{}"}}]}"#,
+    ] {
+        let chunk = format!(
+            r#"{{"id":"c","choices":[{{"index":0,"delta":{part},"message":{part},"finish_reason":"stop"}}]}}"#
+        );
+        for (client, end, failure) in CLIENTS {
+            for events in [&[chunk.as_bytes(), b"[DONE]"][..], &[chunk.as_bytes()]] {
+                let mut stream = context(client).stream_translator();
+                let mut out = Vec::new();
+                for data in events {
+                    stream.push(&[b"data: ", *data, b"\n\n"].concat(), &mut out);
+                }
+                stream.finish(&mut out);
+                let text = String::from_utf8(out).unwrap();
+                assert!(text.contains(failure) && !text.contains(end), "{part}: {text}");
+            }
+            let whole = context(client).translate_response(chunk.as_bytes());
+            assert!(whole.is_err(), "{part}: {whole:?}");
+            assert!(context(client).translate_response_to_events(chunk.as_bytes()).is_err());
+        }
+    }
+    // A refusal, hidden thinking and no output at all are answers.
+    for (part, reason) in [
+        (r#"{"content":""}"#, "stop"),
+        (r#"{"content":null}"#, "length"),
+        (r#"{"field_of_tomorrow":"words"}"#, "content_filter"),
+        (r#"{"reasoning_content":"words"}"#, "length"),
+    ] {
+        let chunk = format!(
+            r#"{{"id":"c","choices":[{{"index":0,"delta":{part},"message":{part},"finish_reason":"{reason}"}}]}}"#
+        );
+        let text = translate_events(CLIENTS[0].0, &[chunk.as_bytes(), b"[DONE]"]);
+        assert!(text.contains("event: message_stop"), "{part}: {text}");
+        context(CLIENTS[0].0).translate_response(chunk.as_bytes()).unwrap();
+    }
+}
+
+#[test]
+fn error_in_place_of_a_chunk_ends_the_stream_with_an_error() {
+    let chunk = br#"{"id":"c","choices":[{"index":0,"delta":{"content":"half"}}]}"#.as_slice();
+    for error in [
+        r#"{"object":"error","message":"NO","type":"InternalServerError","code":500}"#,
+        r#"{"text":"NO","error_code":50001}"#,
+        r#"{"code":50505,"message":"NO","data":null}"#,
+        r#"{"id":"x","choices":null,"base_resp":{"status_code":1000,"status_msg":"NO"}}"#,
+        r#"{"success":false,"msg":"NO"}"#,
+        r#"[{"error":{"code":503,"message":"NO","status":"UNAVAILABLE"}}]"#,
+    ] {
+        for (client, end, failure) in CLIENTS {
+            let text = translate_events(client, &[chunk, error.as_bytes(), b"[DONE]"]);
+            assert!(text.contains(failure) && !text.contains(end), "{error}: {text}");
+            assert!(text.contains("NO"), "{error}: {text}");
+        }
+    }
+}
+
+#[test]
+fn events_that_are_not_strict_json_are_translated() {
+    let chunks: [&[u8]; 3] = [
+        br#"{"id":"c","choices":[{"index":0,"delta":{"content":"one "},"logprobs":NaN}]}"#,
+        b"{\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"caf\xe9\"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":1336,\"completion_tokens\":3}}",
+        b"[DONE]",
+    ];
+    for (client, end, _) in CLIENTS {
+        let text = translate_events(client, &chunks);
+        assert!(text.contains("one ") && text.contains("caf\u{fffd}"), "{text}");
+        assert!(text.contains(end) && text.contains("1336"), "{text}");
+    }
+}
