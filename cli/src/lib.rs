@@ -31,7 +31,7 @@ pub enum CliError {
     /// The command failed; exit code 1.
     #[error("{0}")]
     Failed(String),
-    /// The API refused the request; exit code 1.
+    /// The API refused the request, or would refuse a value in it; exit code 1.
     #[error("{0}")]
     Refused(String),
     /// The command line is wrong; exit code 2.

@@ -5,8 +5,18 @@ use super::plan::{DEFAULT, ImportPlan, PlannedAccount, PlannedKey, SkippedItem};
 use crate::CliError;
 use crate::operate::CliContext;
 use crate::output::{print_line, rows};
+use baton_api::accounts::AccountChange;
+use baton_api::credentials::NewCredential;
+use baton_api::error::field_message;
+use baton_api::fields::FieldChange;
+use baton_api::groups::GroupChange;
+use baton_api::keys::KeyChange;
+use baton_api::new::New;
+use baton_domain::id::GroupId;
 use baton_domain::spreadsheet;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -102,7 +112,11 @@ pub(super) async fn apply(
 
     let mut groups = run.ids_by_name("groups").await?;
     for group in &plan.groups {
-        let body = json!({ "name": group.name, "description": group.description });
+        let body = Ok(GroupChange {
+            name: Some(group.name.clone()),
+            description: Some(group.description.clone()),
+            ..GroupChange::default()
+        });
         if let Some(created) = run
             .create_missing(("group", "groups"), (&group.name, &group.name), (&groups, body))
             .await?
@@ -113,7 +127,7 @@ pub(super) async fn apply(
     }
     let accounts = run.ids_by_name("accounts").await?;
     for account in &plan.accounts {
-        let body = account_body(plan, account, &groups)?;
+        let body = account_change(plan, account, &groups);
         run.create_missing(
             ("account", "accounts"),
             (&account.name, &account.source),
@@ -124,7 +138,7 @@ pub(super) async fn apply(
     }
     let ids_by_name = run.ids_by_name("keys").await?;
     for key in &plan.keys {
-        let body = key_body(key, &groups)?;
+        let body = key_change(key, &groups);
         if let Some(created) = run
             .create_missing(("key", "keys"), (&key.name, &key.source), (&ids_by_name, body))
             .await?
@@ -156,7 +170,7 @@ impl ImportRun<'_> {
         &mut self,
         (kind, route): (&'static str, &str),
         (name, source): (&str, &str),
-        (ids_by_name, body): (&BTreeMap<String, String>, Value),
+        (ids_by_name, body): (&BTreeMap<String, String>, Result<impl Serialize, CliError>),
     ) -> Result<Option<Value>, CliError> {
         if ids_by_name.contains_key(name) {
             self.outcome.existing.push((kind, name.to_owned()));
@@ -168,7 +182,11 @@ impl ImportRun<'_> {
             .map(|byte| if byte.is_ascii_graphic() { byte as char } else { '_' })
             .take(200)
             .collect();
-        let created = match self.context.admin.post_once(&[route], &body, &key).await {
+        let created = match body {
+            Ok(body) => self.context.admin.post_once(&[route], &New(body), &key).await,
+            Err(error) => Err(error),
+        };
+        let created = match created {
             Ok(created) => created,
             // The other items do not depend on it, and the report names it.
             Err(CliError::Refused(reason)) => {
@@ -191,44 +209,54 @@ fn id_of(row: &Value) -> String {
     row["id"].as_str().unwrap_or_default().to_owned()
 }
 
-fn find_group_id(groups: &BTreeMap<String, String>, name: &str) -> Result<String, CliError> {
+fn find_group_id(groups: &BTreeMap<String, String>, name: &str) -> Result<GroupId, CliError> {
     groups
         .get(name)
-        .cloned()
+        .and_then(|id| id.parse().ok())
         .ok_or_else(|| CliError::Failed(format!("the group {name} does not exist")))
 }
 
-fn account_body(
+/// Reads a value of an export as the field of a request.
+///
+/// # Errors
+/// The message of the API for such a value.
+fn field<T: DeserializeOwned>(name: &str, value: impl Serialize) -> Result<T, CliError> {
+    serde_json::from_value(json!(value))
+        .map_err(|error| CliError::Refused(field_message(name, &error.to_string())))
+}
+
+fn account_change(
     plan: &ImportPlan,
     account: &PlannedAccount,
     groups: &BTreeMap<String, String>,
-) -> Result<Value, CliError> {
-    let mut body = json!({
-        "name": account.name, "provider": account.provider, "base_url": account.base_url,
-        "credential": { "type": "api_key", "value": account.api_key.expose() },
-        "priority": plan.priority(account), "models": account.models,
-        "model_map": account.model_map, "enabled": account.enabled,
-        "max_concurrency": account.max_concurrency,
-    });
+) -> Result<AccountChange, CliError> {
     let named = account.groups.iter().filter(|name| *name != DEFAULT || groups.contains_key(*name));
-    let ids: Vec<String> =
+    let ids: Vec<GroupId> =
         named.map(|name| find_group_id(groups, name)).collect::<Result<_, _>>()?;
-    if !ids.is_empty() {
-        body["groups"] = json!(ids);
-    }
-    if let Some(weight) = account.weight {
-        body["weight"] = json!(weight);
-    }
-    Ok(body)
+    Ok(AccountChange {
+        name: Some(account.name.clone()),
+        provider: Some(account.provider),
+        base_url: Some(account.base_url.clone()),
+        credential: Some(NewCredential::api_key(account.api_key.clone())),
+        groups: (!ids.is_empty()).then_some(ids),
+        priority: Some(plan.priority(account)),
+        weight: account.weight,
+        models: field("models", &account.models)?,
+        model_map: field("model_map", &account.model_map)?,
+        max_concurrency: FieldChange::To(account.max_concurrency),
+        enabled: Some(account.enabled),
+        ..AccountChange::default()
+    })
 }
 
-fn key_body(key: &PlannedKey, groups: &BTreeMap<String, String>) -> Result<Value, CliError> {
-    let mut body = json!({
-        "name": key.name, "models": key.models, "enabled": key.enabled,
-        "expires_at": key.expires_at, "limits": key.limits.json(),
-    });
-    if let Some(group) = &key.group {
-        body["group_id"] = json!(find_group_id(groups, group)?);
-    }
-    Ok(body)
+fn key_change(key: &PlannedKey, groups: &BTreeMap<String, String>) -> Result<KeyChange, CliError> {
+    Ok(KeyChange {
+        name: Some(key.name.clone()),
+        group_id: key.group.as_ref().map(|group| find_group_id(groups, group)).transpose()?,
+        models: field("models", &key.models)?,
+        expires_at: field("expires_at", &key.expires_at)?,
+        enabled: Some(key.enabled),
+        limits: key.limits.clone().into(),
+        ..KeyChange::default()
+    })
 }

@@ -11,7 +11,9 @@
 use super::field::{
     ExportRow, count, dollars, find_rows, object, read_bool, read_integer, read_list, text,
 };
-use super::plan::{ImportPlan, PlannedAccount, PlannedKey, PlannedLimits, SUBSCRIPTION};
+use super::plan::{ImportPlan, PlannedAccount, PlannedKey, SUBSCRIPTION};
+use baton_domain::account::Provider;
+use baton_domain::key::Limits;
 use baton_domain::secret::Secret;
 use serde_json::Value;
 
@@ -74,7 +76,7 @@ fn console(row: &ExportRow, plan: &mut ImportPlan) {
     let mut account = PlannedAccount {
         source: text(row, "id").unwrap_or_else(|| name.clone()),
         name,
-        provider: "anthropic",
+        provider: Provider::Anthropic,
         base_url,
         api_key: Secret::new(api_key),
         groups: Vec::new(),
@@ -134,7 +136,7 @@ fn plan_key(row: &ExportRow, plan: &mut ImportPlan) {
     });
 }
 
-fn limits(row: &ExportRow, item: &str, plan: &mut ImportPlan) -> Result<PlannedLimits, String> {
+fn limits(row: &ExportRow, item: &str, plan: &mut ImportPlan) -> Result<Limits, String> {
     let weekly = dollars(row, "weeklyOpusCostLimit")?;
     if weekly.is_some() {
         let why = "the old limit counts only Claude models and can begin on another day; Baton's \
@@ -159,7 +161,7 @@ fn limits(row: &ExportRow, item: &str, plan: &mut ImportPlan) -> Result<PlannedL
             "Baton counts money per day, week, month and in total",
         );
     }
-    Ok(PlannedLimits {
+    Ok(Limits {
         usd_daily: dollars(row, "dailyCostLimit")?,
         usd_weekly: weekly,
         usd_monthly: None,

@@ -8,7 +8,9 @@
 //! (the answer of `/key/list?return_full_object=true`) and `teams` (rows of `/team/list`).
 
 use super::field::{ExportRow, count, dollars, find_rows, object, read_bool, read_list, text};
-use super::plan::{DEFAULT, ImportPlan, PlannedAccount, PlannedKey, PlannedLimits};
+use super::plan::{DEFAULT, ImportPlan, PlannedAccount, PlannedKey};
+use baton_domain::account::Provider;
+use baton_domain::key::Limits;
 use baton_domain::money::PicoUsd;
 use baton_domain::secret::Secret;
 use serde_json::Value;
@@ -67,9 +69,11 @@ fn deployments(file: &Value, teams: Vec<String>, plan: &mut ImportPlan) {
         let model = text(&params, "model").unwrap_or_default();
         let (provider, served) = model.split_once('/').unwrap_or(("", &model));
         let (provider, default) = match provider {
-            "anthropic" => ("anthropic", "https://api.anthropic.com"),
-            "" if served.starts_with("claude") => ("anthropic", "https://api.anthropic.com"),
-            "openai" => ("openai_compatible", "https://api.openai.com/v1"),
+            "anthropic" => (Provider::Anthropic, "https://api.anthropic.com"),
+            "" if served.starts_with("claude") => {
+                (Provider::Anthropic, "https://api.anthropic.com")
+            }
+            "openai" => (Provider::OpenaiCompatible, "https://api.openai.com/v1"),
             other => {
                 plan.skip_item(item, format!("Baton cannot import its upstream `{other}`"));
                 continue;
@@ -102,7 +106,7 @@ fn deployments(file: &Value, teams: Vec<String>, plan: &mut ImportPlan) {
         }
         let mut account = PlannedAccount {
             source: format!("{base_url} {requested}"),
-            name: format!("{provider} {requested}"),
+            name: format!("{} {requested}", provider.as_str()),
             provider,
             base_url,
             api_key: Secret::new(api_key),
@@ -171,11 +175,11 @@ fn with_utc_zone(time: String) -> String {
     }
 }
 
-fn limits(row: &ExportRow, item: &str, plan: &mut ImportPlan) -> Result<PlannedLimits, String> {
-    let mut limits = PlannedLimits {
+fn limits(row: &ExportRow, item: &str, plan: &mut ImportPlan) -> Result<Limits, String> {
+    let mut limits = Limits {
         requests_per_minute: count(row, "rpm_limit"),
         concurrency: count(row, "max_parallel_requests"),
-        ..PlannedLimits::default()
+        ..Limits::default()
     };
     let Some(budget) = dollars(row, "max_budget")? else {
         if text(row, "max_budget").is_some() {

@@ -131,7 +131,7 @@ fn planned(plan: &ImportPlan) -> Vec<Value> {
     });
     let keys = plan.keys.iter().map(|key| {
         let detail = json!({
-            "group": key.group, "limits": key.limits.json(), "models": key.models,
+            "group": key.group, "limits": key.limits, "models": key.models,
             "expires_at": key.expires_at, "enabled": key.enabled,
         });
         row("key", &key.name, detail)

@@ -9,7 +9,9 @@
 //! {"items": […]}}` is also accepted inside.
 
 use super::field::{ExportRow, count, find_rows, object, read_bool, read_integer, read_list, text};
-use super::plan::{DEFAULT, ImportPlan, PlannedAccount, PlannedKey, PlannedLimits, SUBSCRIPTION};
+use super::plan::{DEFAULT, ImportPlan, PlannedAccount, PlannedKey, SUBSCRIPTION};
+use baton_domain::account::Provider;
+use baton_domain::key::Limits;
 use baton_domain::money::PicoUsd;
 use baton_domain::secret::Secret;
 use serde_json::Value;
@@ -68,10 +70,10 @@ fn channel(row: &ExportRow, plan: &mut ImportPlan) {
     let name = text(row, "name").unwrap_or_else(|| format!("channel {id}"));
     let item = format!("account {name}");
     let (provider, default) = match read_integer(row, "type") {
-        Some(14) => ("anthropic", "https://api.anthropic.com"),
-        Some(1) => ("openai_compatible", "https://api.openai.com"),
-        Some(20) => ("openai_compatible", "https://openrouter.ai/api"),
-        Some(43) => ("openai_compatible", "https://api.deepseek.com"),
+        Some(14) => (Provider::Anthropic, "https://api.anthropic.com"),
+        Some(1) => (Provider::OpenaiCompatible, "https://api.openai.com"),
+        Some(20) => (Provider::OpenaiCompatible, "https://openrouter.ai/api"),
+        Some(43) => (Provider::OpenaiCompatible, "https://api.deepseek.com"),
         Some(57) => {
             return plan.skip_item(
                 item,
@@ -203,7 +205,7 @@ fn token(row: &ExportRow, units: i64, plan: &mut ImportPlan) {
         models: if allowed { read_list(row, "model_limits") } else { Vec::new() },
         expires_at: end.map(|end| end.to_string()),
         enabled,
-        limits: PlannedLimits { usd_total: total, ..PlannedLimits::default() },
+        limits: Limits { usd_total: total, ..Limits::default() },
     });
 }
 

@@ -2,7 +2,8 @@
 //! reasons. Pure: the parsers of the
 //! exports fill the plan, and [`super::apply`] creates what it contains.
 
-use baton_domain::money::PicoUsd;
+use baton_domain::account::Provider;
+use baton_domain::key::Limits;
 use baton_domain::secret::Secret;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -34,7 +35,7 @@ pub(super) struct PlannedAccount {
     /// The name in the export. It never changes, so an import can be repeated.
     pub(super) source: String,
     pub(super) name: String,
-    pub(super) provider: &'static str,
+    pub(super) provider: Provider,
     pub(super) base_url: String,
     pub(super) api_key: Secret,
     /// Names of groups; an empty list means the default group.
@@ -59,18 +60,7 @@ pub(super) struct PlannedKey {
     pub(super) models: Vec<String>,
     pub(super) expires_at: Option<String>,
     pub(super) enabled: bool,
-    pub(super) limits: PlannedLimits,
-}
-
-/// A key's limits in Baton's units.
-#[derive(Default, Debug, PartialEq, Eq)]
-pub(super) struct PlannedLimits {
-    pub(super) usd_daily: Option<PicoUsd>,
-    pub(super) usd_weekly: Option<PicoUsd>,
-    pub(super) usd_monthly: Option<PicoUsd>,
-    pub(super) usd_total: Option<PicoUsd>,
-    pub(super) requests_per_minute: Option<u32>,
-    pub(super) concurrency: Option<u32>,
+    pub(super) limits: Limits,
 }
 
 /// Something that is not carried over.
@@ -126,10 +116,10 @@ impl ImportPlan {
     }
 
     /// An account's priority. Baton uses the smallest first.
-    pub(super) fn priority(&self, account: &PlannedAccount) -> usize {
+    pub(super) fn priority(&self, account: &PlannedAccount) -> u32 {
         let above =
             self.accounts.iter().map(|other| other.rank).filter(|rank| *rank > account.rank);
-        above.collect::<BTreeSet<i64>>().len()
+        u32::try_from(above.collect::<BTreeSet<i64>>().len()).unwrap_or(u32::MAX)
     }
 }
 
@@ -147,28 +137,6 @@ fn distinct<'a>(names: impl Iterator<Item = &'a mut String>) {
             seen.insert(free.clone());
             *name = free;
         }
-    }
-}
-
-impl PlannedLimits {
-    /// The limits in the form of the API.
-    pub(super) fn json(&self) -> Value {
-        let mut map = Map::new();
-        let money = [
-            ("usd_daily", self.usd_daily),
-            ("usd_weekly", self.usd_weekly),
-            ("usd_monthly", self.usd_monthly),
-            ("usd_total", self.usd_total),
-        ];
-        for (name, amount) in money {
-            map.extend(amount.map(|amount| (name.to_owned(), amount.to_string().into())));
-        }
-        let counts =
-            [("requests_per_minute", self.requests_per_minute), ("concurrency", self.concurrency)];
-        for (name, count) in counts {
-            map.extend(count.map(|count| (name.to_owned(), count.into())));
-        }
-        Value::Object(map)
     }
 }
 
@@ -201,16 +169,5 @@ mod tests {
         assert_eq!(names, ["endless", "new"]);
         let [skipped] = plan.skipped.as_slice() else { panic!("{:?}", plan.skipped) };
         assert_eq!(skipped.item, "key old");
-    }
-
-    #[test]
-    fn limits_are_written_in_api_format() {
-        let limits = PlannedLimits {
-            usd_daily: Some(PicoUsd::from_micros(1_500_000)),
-            concurrency: Some(2),
-            ..PlannedLimits::default()
-        };
-        let expected = serde_json::json!({"usd_daily": "1.500000000000", "concurrency": 2});
-        assert_eq!(limits.json(), expected);
     }
 }

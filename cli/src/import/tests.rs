@@ -3,6 +3,7 @@
 
 use super::plan::{ImportPlan, PlannedAccount, PlannedKey, SUBSCRIPTION};
 use super::{ImportSource, parse_json_or_yaml};
+use baton_domain::account::Provider;
 use serde_json::{Value, json};
 
 fn plan(source: ImportSource, text: &str) -> ImportPlan {
@@ -20,7 +21,7 @@ fn account<'a>(plan: &'a ImportPlan, name: &str) -> &'a PlannedAccount {
 
 /// The limits of a key, without trailing zeros of amounts.
 fn limits(plan: &ImportPlan, name: &str) -> Value {
-    let text = key(plan, name).limits.json().to_string().replace("0000000000\"", "\"");
+    let text = json!(key(plan, name).limits).to_string().replace("0000000000\"", "\"");
     serde_json::from_str(&text).expect("JSON")
 }
 
@@ -131,7 +132,7 @@ fn new_api_export_is_imported() {
     assert_eq!(groups, ["vip"]);
     // 1,234,567 units of 1/500,000 dollar.
     assert_eq!(
-        key(&plan, "limited").limits.json().to_string(),
+        json!(key(&plan, "limited").limits).to_string(),
         r#"{"usd_total":"2.469134000000"}"#
     );
     assert_eq!(key(&plan, "limited").models, ["claude-opus-5-5", "claude-haiku-5-5"]);
@@ -150,7 +151,7 @@ fn new_api_export_is_imported() {
     let openai = account(&plan, "openai");
     assert_eq!(
         (openai.enabled, openai.weight, openai.provider),
-        (false, Some(3), "openai_compatible")
+        (false, Some(3), Provider::OpenaiCompatible)
     );
     let priorities =
         ["anthropic 1", "anthropic 2", "openai"].map(|name| plan.priority(account(&plan, name)));

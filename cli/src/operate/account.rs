@@ -1,18 +1,22 @@
 //! `baton account`: upstream accounts.
 
 use super::admin_client::read_answer;
-use super::field_flags::FieldFlags;
-use super::json_body::JsonBody;
+use super::field_flags::{FieldFlags, in_flags};
+use super::flag_values::{change, count, list, pairs, value};
 use super::resource_names::{ACCOUNT, GROUP};
 use super::{CliContext, ConfirmationArg, parse_whole_number, read_stdin, read_stdin_line};
 use crate::CliError;
 use crate::environment::ShellEnvironment;
 use crate::output::{print_line, remark, text};
-use baton_api::accounts::{AccountResource, AccountTest};
+use baton_api::accounts::{AccountChange, AccountResource, AccountTest};
+use baton_api::credentials::{ApiKeyCredential, AwsCredential, CredentialHeader, NewCredential};
+use baton_api::error::field_message;
 use baton_domain::account::Provider;
 use baton_domain::printable::escape_for_terminal;
+use baton_domain::secret::Secret;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::io::IsTerminal as _;
 
@@ -93,11 +97,11 @@ pub struct AccountFields {
     #[arg(long)]
     base_url: Option<String>,
     /// The kind of upstream
-    #[arg(long, value_parser = provider_parser())]
+    #[arg(long, value_parser = one_of::<Provider, _>(Provider::ALL.map(Provider::as_str)))]
     provider: Option<Provider>,
     /// The header in which Baton sends the API key: x-api-key or authorization
-    #[arg(long, value_name = "HEADER", value_parser = ["x-api-key", "authorization"])]
-    key_header: Option<String>,
+    #[arg(long, value_name = "HEADER", value_parser = one_of::<CredentialHeader, _>(["x-api-key", "authorization"]))]
+    key_header: Option<CredentialHeader>,
     /// The AWS region of a Bedrock account that uses an AWS role; without --role-arn it is Baton's
     /// own role
     #[arg(long)]
@@ -196,21 +200,15 @@ pub(crate) async fn run_account_command(
                         .into(),
                 ));
             }
-            context
-                .add(ACCOUNT, &account_body(context, Some(name), credential_args, fields).await?)
-                .await
+            let new = account_change(context, Some(name), credential_args, fields).await?;
+            context.add(ACCOUNT, new).await
         }
         AccountCommand::List => context.list_resources(ACCOUNT, &COLUMNS).await,
         AccountCommand::Show { account } => context.show_resource(ACCOUNT, &account).await,
         AccountCommand::Set { account, name, api_key, credential, fields } => {
             let credential_args = CredentialArgs { api_key, credential };
-            context
-                .change(
-                    ACCOUNT,
-                    &account,
-                    &account_body(context, name, credential_args, fields).await?,
-                )
-                .await
+            let change = account_change(context, name, credential_args, fields).await?;
+            context.change(ACCOUNT, &account, change).await
         }
         AccountCommand::Remove { account, confirmation } => {
             context.remove_resource(ACCOUNT, &account, confirmation).await
@@ -223,10 +221,11 @@ pub(crate) async fn run_account_command(
     }
 }
 
-/// Parses the name of a provider.
-fn provider_parser() -> impl TypedValueParser<Value = Provider> {
-    let names = PossibleValuesParser::new(Provider::ALL.map(Provider::as_str));
-    names.try_map(|name| serde_json::from_value::<Provider>(name.into()))
+/// Parses one of these names of the API.
+fn one_of<T: DeserializeOwned + Clone + Send + Sync + 'static, const N: usize>(
+    names: [&'static str; N],
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(names).try_map(|name| serde_json::from_value::<T>(name.into()))
 }
 
 /// The environment's key for Anthropic's API. It is not sent to any other vendor.
@@ -242,66 +241,69 @@ struct CredentialArgs {
     credential: Option<String>,
 }
 
-async fn account_body(
+async fn account_change(
     context: &CliContext,
     name: Option<String>,
     credential_args: CredentialArgs,
     fields: AccountFields,
-) -> Result<Value, CliError> {
-    if fields.key_header.is_some() && credential_args.api_key.is_none() {
+) -> Result<AccountChange, CliError> {
+    let CredentialArgs { api_key, credential } = credential_args;
+    if fields.key_header.is_some() && api_key.is_none() {
         return Err(CliError::Usage(
             "--key-header names the header of --api-key; use both flags together".into(),
         ));
     }
-    let credential =
-        match (credential_args.credential.or_else(|| aws(&fields)), credential_args.api_key) {
-            (Some(text), _) => Some(read_credential(text)?),
-            (None, Some(key)) => Some(credential(key, fields.key_header)?),
-            (None, None) => None,
-        };
-    let body = JsonBody::default()
-        .set("name", name)
-        .set("provider", fields.provider.map(Provider::as_str))
-        .set("base_url", fields.base_url)
-        .set("credential", credential)
-        .set("groups", context.ids(GROUP, &fields.group).await?)
-        .set("priority", fields.priority)
-        .set("weight", fields.weight)
-        .set_list("models", fields.model)
-        .set_pairs(("model_map", "--map"), &fields.map)?
-        .set("speaks_responses", fields.speaks_responses)
-        .set_or_empty("cache_domain", fields.cache_domain)
-        .set_number("max_concurrency", fields.max_concurrency)?
-        .set_or_empty("proxy_url", fields.proxy_url)
-        .set("enabled", fields.enabled);
-    Ok(body.into_value())
+    let credential = match (credential, fields.region, api_key) {
+        (Some(text), ..) => Some(read_credential(text)?),
+        (None, Some(region), _) => Some(NewCredential::Aws(AwsCredential {
+            region,
+            role_arn: fields.role_arn,
+            external_id: fields.external_id,
+        })),
+        (None, None, Some(key)) => {
+            let key = if key == "-" { read_stdin_line()? } else { key };
+            let (value, header) = (Secret::new(key), fields.key_header);
+            Some(NewCredential::ApiKey(ApiKeyCredential { value, header }))
+        }
+        (None, None, None) => None,
+    };
+    let mut groups = Vec::new();
+    for group in &fields.group {
+        groups.push(context.flag_id(GROUP, "--group", group).await?);
+    }
+    Ok(AccountChange {
+        name,
+        provider: fields.provider,
+        base_url: fields.base_url,
+        credential,
+        groups: (!groups.is_empty()).then_some(groups),
+        priority: fields.priority,
+        weight: fields.weight,
+        models: list(&fields.model, value("--model"))?,
+        model_map: pairs("--map", &fields.map)?,
+        speaks_responses: fields.speaks_responses,
+        cache_domain: change(fields.cache_domain, value("--cache-domain"))?,
+        max_concurrency: change(fields.max_concurrency, count("--max-concurrency"))?,
+        proxy_url: change(fields.proxy_url, value("--proxy-url"))?,
+        enabled: fields.enabled,
+    })
 }
 
-fn credential(key: String, header: Option<String>) -> Result<Value, CliError> {
-    let value = if key == "-" { read_stdin_line()? } else { key };
-    let credential = JsonBody::default().set("type", Some("api_key")).set("value", Some(value));
-    Ok(credential.set("header", header).into_value())
-}
-
-/// The AWS role of the flags, as the JSON that `--credential` would take.
-fn aws(fields: &AccountFields) -> Option<String> {
-    let region = fields.region.clone()?;
-    let role = JsonBody::default().set("type", Some("aws")).set("region", Some(region));
-    let role = role.set("role_arn", fields.role_arn.clone());
-    Some(role.set("external_id", fields.external_id.clone()).into_value().to_string())
-}
-
-fn read_credential(message: String) -> Result<Value, CliError> {
+fn read_credential(message: String) -> Result<NewCredential, CliError> {
     if message == "-" && std::io::stdin().is_terminal() {
         remark("paste the JSON, then press Enter and Ctrl-D");
     }
     let text = if message == "-" { read_stdin()? } else { message };
-    // The text can contain a secret, so the error does not repeat it.
-    serde_json::from_str(&text).map_err(|_| {
+    // The text can contain a secret, so the errors do not repeat it.
+    let json: Value = serde_json::from_str(&text).map_err(|_| {
         CliError::Usage(
             "the value of --credential is not valid JSON; see \"Credential\" in the API reference"
                 .to_owned(),
         )
+    })?;
+    serde_json::from_value(json).map_err(|error| {
+        let message = field_message("credential", &error.to_string());
+        CliError::Refused(in_flags(&message, FIELD_FLAGS))
     })
 }
 

@@ -8,6 +8,7 @@ use baton_api::list::ResourceList;
 use baton_domain::secret::Secret;
 use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::error::Error;
@@ -50,15 +51,19 @@ impl AdminClient {
         path: &[&str],
         query: &[(&str, &str)],
     ) -> Result<Value, CliError> {
-        self.send_request(Method::GET, path, query, None).await
+        self.answer(self.request(Method::GET, path, query)?).await
     }
 
-    pub(crate) async fn post(&self, path: &[&str], body: &Value) -> Result<Value, CliError> {
-        self.send_request(Method::POST, path, &[], Some(body)).await
+    pub(crate) async fn post(
+        &self,
+        path: &[&str],
+        body: &impl Serialize,
+    ) -> Result<Value, CliError> {
+        self.answer(with_json(self.request(Method::POST, path, &[])?, body)).await
     }
 
     pub(crate) async fn patch(&self, path: &[&str], body: &Value) -> Result<Value, CliError> {
-        self.send_request(Method::PATCH, path, &[], Some(body)).await
+        self.answer(with_json(self.request(Method::PATCH, path, &[])?, body)).await
     }
 
     /// Replaces the resource with this version; 0 means any. The API refuses this if the resource has
@@ -67,7 +72,7 @@ impl AdminClient {
         &self,
         version: u64,
         path: &[&str],
-        body: &Value,
+        body: &impl Serialize,
     ) -> Result<Value, CliError> {
         let request = self.request(Method::PUT, path, &[])?;
         let request = match version {
@@ -86,7 +91,7 @@ impl AdminClient {
         path: &[&str],
         query: &[(&str, &str)],
     ) -> Result<Value, CliError> {
-        self.send_request(Method::DELETE, path, query, None).await
+        self.answer(self.request(Method::DELETE, path, query)?).await
     }
 
     /// Creates a resource. Another call with the same `key` creates nothing more if the API
@@ -94,7 +99,7 @@ impl AdminClient {
     pub(crate) async fn post_once(
         &self,
         path: &[&str],
-        body: &Value,
+        body: &impl Serialize,
         key: &str,
     ) -> Result<Value, CliError> {
         let request = self.request(Method::POST, path, &[])?.header("idempotency-key", key);
@@ -166,21 +171,6 @@ impl AdminClient {
         }
         wait.finish_and_clear();
         Ok(bytes)
-    }
-
-    async fn send_request(
-        &self,
-        method: Method,
-        path: &[&str],
-        query: &[(&str, &str)],
-        body: Option<&Value>,
-    ) -> Result<Value, CliError> {
-        let request = self.request(method, path, query)?;
-        self.answer(match body {
-            Some(body) => with_json(request, body),
-            None => request,
-        })
-        .await
     }
 
     fn request(
@@ -297,8 +287,8 @@ pub(crate) fn read_answer<T: DeserializeOwned>(answer: &Value) -> Result<T, CliE
     })
 }
 
-fn with_json(request: RequestBuilder, body: &Value) -> RequestBuilder {
-    request.header("content-type", "application/json").body(body.to_string())
+fn with_json(request: RequestBuilder, body: &impl Serialize) -> RequestBuilder {
+    request.header("content-type", "application/json").body(json!(body).to_string())
 }
 
 /// Shows that a long list is being read. Like all progress bars, it appears only on a terminal.

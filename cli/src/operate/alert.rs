@@ -2,12 +2,17 @@
 
 use super::admin_client::read_answer;
 use super::field_flags::FieldFlags;
-use super::json_body::{JsonBody, NONE};
+use super::flag_values::{NONE, change, list, value};
 use super::{CliContext, read_stdin_line};
 use crate::CliError;
 use crate::output::{print_line, text};
-use baton_api::alerts::{AlertSettingsResource, AlertTest, ChangedAlertSettings};
+use baton_api::alerts::{
+    AlertSettingsChange, AlertSettingsResource, AlertTest, ChangedAlertSettings,
+};
+use baton_api::fields::FieldChange;
+use baton_domain::alert::WebhookFormat;
 use baton_domain::printable::escape_for_terminal;
+use baton_domain::secret::Secret;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -111,26 +116,24 @@ async fn set(context: &CliContext, args: AlertArgs) -> Result<(), CliError> {
              input";
         return Err(CliError::Usage(message.to_owned()));
     }
-    let body = JsonBody::default()
-        .set_or_empty("url", args.webhook.map(piped).transpose()?)
-        .set(
-            "form",
-            args.form.map(|format| match format {
-                WebhookFormatArg::Json => "json",
-                WebhookFormatArg::Slack => "slack",
-            }),
-        )
-        .set("thresholds", thresholds(&args.threshold)?)
-        .set_or_empty("sns_topic_arn", args.sns_topic)
-        .set("signing_secret", args.signing_secret.then(read_stdin_line).transpose()?);
-    if body.is_empty() {
+    let new = AlertSettingsChange {
+        url: change(args.webhook.map(piped).transpose()?, value("--webhook"))?,
+        form: args.form.map(|format| match format {
+            WebhookFormatArg::Json => WebhookFormat::Json,
+            WebhookFormatArg::Slack => WebhookFormat::Slack,
+        }),
+        thresholds: FieldChange::set_if_some(list(&args.threshold, percent)?),
+        sns_topic_arn: change(args.sns_topic, value("--sns-topic"))?,
+        signing_secret: args.signing_secret.then(read_stdin_line).transpose()?.map(Secret::new),
+    };
+    if json!(new) == json!({}) {
         return Err(CliError::Usage(
             "no setting was given; `baton alert set --help` lists the settings".into(),
         ));
     }
     let before: AlertSettingsResource = read_answer(&context.admin.get(&[ROUTE], &[]).await?)?;
     let version = before.shown.version;
-    let after = context.admin.put_versioned(version, &[ROUTE], &body.into_value()).await?;
+    let after = context.admin.put_versioned(version, &[ROUTE], &new).await?;
     let ChangedAlertSettings { settings, signing_secret } = read_answer(&after)?;
     context.printer.show(&after, || {
         show_settings(&settings);
@@ -142,20 +145,10 @@ async fn set(context: &CliContext, args: AlertArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-fn thresholds(values: &[String]) -> Result<Option<Vec<u32>>, CliError> {
-    let number = |message: &String| {
-        let digits = message.trim_end_matches('%').trim();
-        digits.parse::<u32>().map_err(|_| {
-            CliError::Usage(format!(
-                "--threshold must be a percentage or `{NONE}`, not `{message}`"
-            ))
-        })
-    };
-    match values {
-        [] => Ok(None),
-        [none] if none == NONE => Ok(Some(Vec::new())),
-        some => some.iter().map(number).collect::<Result<_, _>>().map(Some),
-    }
+fn percent(text: &str) -> Result<u32, CliError> {
+    text.trim_end_matches('%').trim().parse().map_err(|_| {
+        CliError::Usage(format!("--threshold must be a percentage or `{NONE}`, not `{text}`"))
+    })
 }
 
 /// Sends an alert, and fails if a channel does not accept it.
@@ -197,13 +190,7 @@ mod tests {
 
     #[test]
     fn thresholds_are_percent() {
-        let check = |said: &[&str], expect: Option<&[u32]>| {
-            let values: Vec<String> = said.iter().map(|one| (*one).to_owned()).collect();
-            assert_eq!(thresholds(&values).ok().flatten().as_deref(), expect, "{values:?}");
-        };
-        check(&[], None);
-        check(&["none"], Some(&[]));
-        check(&["50", "80%"], Some(&[50, 80]));
-        assert!(thresholds(&["half".to_owned()]).is_err());
+        assert_eq!((percent("50").ok(), percent("80%").ok()), (Some(50), Some(80)));
+        assert!(percent("half").is_err());
     }
 }

@@ -1,12 +1,12 @@
 //! `baton group`: groups of accounts.
 
 use super::field_flags::FieldFlags;
-use super::json_body::JsonBody;
+use super::flag_values::pairs;
 use super::resource_names::GROUP;
 use super::{CliContext, ConfirmationArg};
 use crate::CliError;
+use baton_api::groups::GroupChange;
 use clap::{Args, Subcommand};
-use serde_json::Value;
 
 /// The commands of `baton group`.
 #[derive(Subcommand)]
@@ -81,12 +81,12 @@ pub(crate) async fn run_group_command(
     let context = &context.with_flags(FIELD_FLAGS);
     match command {
         GroupCommand::Add { name, fields } => {
-            context.add(GROUP, &group_body(Some(name), &fields)?).await
+            context.add(GROUP, group_change(Some(name), fields)?).await
         }
         GroupCommand::List => context.list_resources(GROUP, &COLUMNS).await,
         GroupCommand::Show { group } => context.show_resource(GROUP, &group).await,
         GroupCommand::Set { group, name, fields } => {
-            context.change(GROUP, &group, &group_body(name, &fields)?).await
+            context.change(GROUP, &group, group_change(name, fields)?).await
         }
         GroupCommand::Remove { group, confirmation } => {
             context.remove_resource(GROUP, &group, confirmation).await
@@ -94,11 +94,12 @@ pub(crate) async fn run_group_command(
     }
 }
 
-fn group_body(name: Option<String>, fields: &GroupFields) -> Result<Value, CliError> {
-    let body = JsonBody::default()
-        .set("name", name)
-        .set("description", fields.description.clone())
-        .set_pairs(("model_aliases", "--model-alias"), &fields.model_alias)?
-        .set("enabled", fields.enabled);
-    Ok(body.into_value())
+fn group_change(name: Option<String>, fields: GroupFields) -> Result<GroupChange, CliError> {
+    Ok(GroupChange {
+        name,
+        description: fields.description,
+        model_aliases: pairs("--model-alias", &fields.model_alias)?,
+        enabled: fields.enabled,
+        ..GroupChange::default()
+    })
 }

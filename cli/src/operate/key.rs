@@ -2,12 +2,14 @@
 
 use super::admin_client::read_answer;
 use super::field_flags::FieldFlags;
-use super::json_body::JsonBody;
+use super::flag_values::{NONE, change, count, list, value};
 use super::resource_names::{GROUP, KEY, USER};
 use super::{CliContext, ConfirmationArg};
 use crate::CliError;
 use crate::output::print_line;
-use baton_api::keys::KeyWithSecret;
+use baton_api::fields::{FieldChange, LimitsChange, NamedLimits};
+use baton_api::keys::{KeyChange, KeyWithSecret};
+use baton_api::new::New;
 use baton_domain::printable::escape_for_terminal;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -145,22 +147,15 @@ pub(crate) async fn run_key_command(
     let context = &context.with_flags(FIELD_FLAGS);
     match command {
         KeyCommand::Create { name, fields, limits } => {
-            let limits = limits.to_json()?;
-            let body =
-                key_body(context, Some(name), fields).await?.set("limits", limits).into_value();
-            let created = context.admin.post(&[KEY.route], &body).await?;
+            let new = New(key_change(context, Some(name), fields, limits).await?);
+            let created = context.admin.post(&[KEY.route], &new).await?;
             show_secret(context, &created)
         }
         KeyCommand::List => context.list_resources(KEY, &COLUMNS).await,
         KeyCommand::Show { key } => context.show_resource(KEY, &key).await,
         KeyCommand::Set { key, name, fields, limits } => {
-            let id = context.id(KEY, &key).await?;
-            let mut body = key_body(context, name, fields).await?;
-            if !limits.is_any_given() {
-                return context.change(KEY, &id, &body.into_value()).await;
-            }
-            body = body.set("limits", limits.to_json()?);
-            context.change(KEY, &id, &body.into_value()).await
+            let change = key_change(context, name, fields, limits).await?;
+            context.change(KEY, &key, change).await
         }
         KeyCommand::Rotate { key } => {
             let id = context.id(KEY, &key).await?;
@@ -173,22 +168,31 @@ pub(crate) async fn run_key_command(
     }
 }
 
-async fn key_body(
+async fn key_change(
     context: &CliContext,
     name: Option<String>,
     fields: KeyFields,
-) -> Result<JsonBody, CliError> {
-    let group = match &fields.group {
-        Some(group) => Some(context.id(GROUP, group).await?),
+    limits: LimitFields,
+) -> Result<KeyChange, CliError> {
+    let group_id = match &fields.group {
+        Some(group) => Some(context.flag_id(GROUP, "--group", group).await?),
         None => None,
     };
-    Ok(JsonBody::default()
-        .set("name", name)
-        .set("group_id", group)
-        .set("user_id", context.id_or_null(USER, fields.user.as_deref()).await?)
-        .set_list("models", fields.model)
-        .set_or_empty("expires_at", fields.expires_at)
-        .set("enabled", fields.enabled))
+    let user_id = match fields.user.as_deref() {
+        None => FieldChange::Keep,
+        Some(NONE) => FieldChange::To(None),
+        Some(user) => FieldChange::To(Some(context.flag_id(USER, "--user", user).await?)),
+    };
+    Ok(KeyChange {
+        name,
+        group_id,
+        user_id,
+        models: list(&fields.model, value("--model"))?,
+        expires_at: change(fields.expires_at, value("--expires-at"))?,
+        enabled: fields.enabled,
+        limits: limits.into_change()?,
+        ..KeyChange::default()
+    })
 }
 
 fn show_secret(context: &CliContext, created: &Value) -> Result<(), CliError> {
@@ -202,34 +206,16 @@ fn show_secret(context: &CliContext, created: &Value) -> Result<(), CliError> {
 }
 
 impl LimitFields {
-    fn money_fields(&self) -> [(&'static str, &Option<String>); 4] {
-        [
-            ("usd_daily", &self.usd_daily),
-            ("usd_weekly", &self.usd_weekly),
-            ("usd_monthly", &self.usd_monthly),
-            ("usd_total", &self.usd_total),
-        ]
-    }
-
-    fn count_fields(&self) -> [(&'static str, &Option<String>); 2] {
-        [("requests_per_minute", &self.requests_per_minute), ("concurrency", &self.concurrency)]
-    }
-
-    fn is_any_given(&self) -> bool {
-        self.money_fields().iter().chain(&self.count_fields()).any(|(_, value)| value.is_some())
-    }
-
-    /// The limits that were given, with `null` for one that is removed; `None` if none was given.
-    /// The API keeps the limits that the body does not name.
-    fn to_json(&self) -> Result<Option<Value>, CliError> {
-        let mut body = JsonBody::default();
-        for (name, value) in self.money_fields() {
-            body = body.set_or_empty(name, value.clone());
-        }
-        for (name, value) in self.count_fields() {
-            body = body.set_number(name, value.clone())?;
-        }
-        Ok((!body.is_empty()).then(|| body.into_value()))
+    fn into_change(self) -> Result<LimitsChange, CliError> {
+        let limits = NamedLimits {
+            usd_daily: change(self.usd_daily, value("--usd-daily"))?,
+            usd_weekly: change(self.usd_weekly, value("--usd-weekly"))?,
+            usd_monthly: change(self.usd_monthly, value("--usd-monthly"))?,
+            usd_total: change(self.usd_total, value("--usd-total"))?,
+            requests_per_minute: change(self.requests_per_minute, count("--requests-per-minute"))?,
+            concurrency: change(self.concurrency, count("--concurrency"))?,
+        };
+        Ok(limits.into())
     }
 }
 
@@ -247,7 +233,8 @@ mod tests {
             requests_per_minute: Some("60".into()),
             concurrency: None,
         };
-        let sent = json!({"usd_daily": "5", "usd_weekly": null, "requests_per_minute": 60});
-        assert_eq!(said.to_json().ok().unwrap(), Some(sent));
+        let sent =
+            json!({"usd_daily": "5.000000000000", "usd_weekly": null, "requests_per_minute": 60});
+        assert_eq!(json!(said.into_change().ok()), sent);
     }
 }

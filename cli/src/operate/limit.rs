@@ -2,13 +2,16 @@
 
 use super::admin_client::read_answer;
 use super::field_flags::FieldFlags;
+use super::flag_values::value;
 use super::resource_names::{GROUP, USER};
 use super::{CliContext, ConfirmationArg};
 use crate::CliError;
 use crate::output::{print_line, rows, table, text};
-use baton_api::spend_limits::{SpendLimitList, SpendLimitResource, SpendLimitScope, UsdCents};
+use baton_api::spend_limits::{
+    NewSpendLimit, SpendLimitList, SpendLimitResource, SpendLimitScope, UsdCents,
+};
 use clap::Subcommand;
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// The flags of the fields that this command sets.
 pub(crate) const FIELD_FLAGS: FieldFlags =
@@ -53,10 +56,13 @@ pub(crate) async fn run_limit_command(
     match command {
         LimitCommand::List => list_limits(context).await,
         LimitCommand::Set { whom: subject, period, usd } => {
-            let amount = cents(&usd)?;
-            let scope = scope(context, &subject).await?;
-            let body = json!({ "scope": scope, "amount": amount, "period": period });
-            let created = context.admin.post(&PATH, &body).await?;
+            let new = NewSpendLimit {
+                amount: cents(&usd)?,
+                period: value("--period")(&period)?,
+                scope: scope(context, &subject).await?,
+                currency: None,
+            };
+            let created = context.admin.post(&PATH, &new).await?;
             let SpendLimitResource { id, scope, .. } = read_answer(&created)?;
             context.printer.show(&created, || {
                 print_line(format!(
@@ -107,16 +113,14 @@ async fn list_limits(context: &CliContext) -> Result<(), CliError> {
 }
 
 /// The scope in the form of the API: `organization`, or a user or group by id or name.
-async fn scope(context: &CliContext, subject: &str) -> Result<Value, CliError> {
-    let user = |id: &str| json!({ "type": "user", "user_id": id });
-    let group = |id: &str| json!({ "type": "rbac_group", "rbac_group_id": id });
+async fn scope(context: &CliContext, subject: &str) -> Result<SpendLimitScope, CliError> {
     if subject == "organization" {
-        return Ok(json!({ "type": "organization" }));
+        return Ok(SpendLimitScope::Organization);
     }
-    match context.id_of_either([USER, GROUP], subject).await? {
-        (0, id) => Ok(user(&id)),
-        (_, id) => Ok(group(&id)),
-    }
+    Ok(match context.id_of_either([USER, GROUP], subject).await? {
+        (0, id) => SpendLimitScope::User { user_id: value("--for")(&id)? },
+        (_, id) => SpendLimitScope::RbacGroup { rbac_group_id: value("--for")(&id)? },
+    })
 }
 
 /// Whom a limit with this scope applies to.

@@ -9,8 +9,8 @@ pub mod alert;
 pub mod audit;
 pub mod export;
 mod field_flags;
+mod flag_values;
 pub mod group;
-mod json_body;
 pub mod key;
 pub mod limit;
 pub mod model;
@@ -28,13 +28,15 @@ use crate::output::{OutputPrinter, print_line};
 use crate::profile::profile_file::{self, ProfileFile};
 use crate::profile::target::{AdminTarget, TargetSource, resolve_target};
 use admin_client::{AdminClient, read_answer};
+use baton_api::new::{Creatable, New};
 use baton_domain::printable::escape_for_terminal;
 use baton_domain::secret::Secret;
 use baton_runtime::settings::command_line::{BATON_PROFILE, BATON_URL};
 use clap::Args;
 use field_flags::FieldFlags;
 use resource_names::{ACCOUNT, ResourceKind, ResourceName};
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::json;
 use std::io::{IsTerminal as _, Write as _};
 use std::num::{IntErrorKind, ParseIntError};
 use std::str::FromStr;
@@ -116,8 +118,12 @@ impl CliContext {
         Ok(())
     }
 
-    async fn add(&self, kind: ResourceKind, body: &Value) -> Result<(), CliError> {
-        let created = self.admin.post(&[kind.route], body).await?;
+    async fn add(
+        &self,
+        kind: ResourceKind,
+        new: impl Creatable + Serialize,
+    ) -> Result<(), CliError> {
+        let created = self.admin.post(&[kind.route], &New(new)).await?;
         let named: ResourceName = read_answer(&created)?;
         let done = if kind.noun == ACCOUNT.noun {
             let name = escape_for_terminal(&named.name);
@@ -133,16 +139,17 @@ impl CliContext {
         &self,
         kind: ResourceKind,
         name_or_id: &str,
-        body: &Value,
+        body: impl Serialize,
     ) -> Result<(), CliError> {
-        if body.as_object().is_none_or(serde_json::Map::is_empty) {
+        let body = json!(body);
+        if body == json!({}) {
             return Err(CliError::Usage(format!(
                 "no setting was given; `baton {} set --help` lists the settings",
                 kind.noun
             )));
         }
         let id = self.id(kind, name_or_id).await?;
-        let changed = self.admin.patch(&[kind.route, &id], body).await?;
+        let changed = self.admin.patch(&[kind.route, &id], &body).await?;
         let named = read_answer(&changed)?;
         self.printer.show(&changed, || print_done(kind, &named, "was changed"));
         Ok(())

@@ -88,7 +88,7 @@ pub(crate) async fn run_model_command(
             };
             prices.retain(is_wanted);
             for price in prices.iter().filter(|_| !dry_run) {
-                context.admin.post(&["prices"], &json!(price)).await?;
+                context.admin.post(&["prices"], price).await?;
             }
             let verb = if dry_run { "would get" } else { "have" };
             let count = prices.len();

@@ -3,12 +3,12 @@
 
 use super::admin_client::read_answer;
 use super::field_flags::FieldFlags;
-use super::json_body::JsonBody;
+use super::flag_values::{optional, value};
 use super::{CliContext, ConfirmationArg};
 use crate::CliError;
 use crate::output::print_line;
 use baton_api::list::ResourceList;
-use baton_api::prices::{PriceResource, PriceSource};
+use baton_api::prices::{NewPrice, NewRates, PriceResource, PriceSource};
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
@@ -113,20 +113,15 @@ pub(crate) async fn run_price_command(
             context.printer.rows(&context.admin.get(&["prices", &model], &[]).await?, &COLUMNS);
         }
         PriceCommand::Add { model, account, multiplier, from, rates } => {
-            let has_rates = multiplier.is_none();
-            let standard = JsonBody::default()
-                .set("input", rates.input)
-                .set("output", rates.output)
-                .set("cache_read", rates.cache_read)
-                .set("cache_write_5m", rates.cache_write_5m)
-                .set("cache_write_1h", rates.cache_write_1h);
-            let body = JsonBody::default()
-                .set("model", Some(model.clone()))
-                .set("effective_from", from)
-                .set("account_id", account)
-                .set("multiplier", multiplier)
-                .set("standard", has_rates.then(|| standard.into_value()));
-            let created = context.admin.post(&["prices"], &body.into_value()).await?;
+            let new = NewPrice {
+                model: model.clone(),
+                effective_from: from,
+                account_id: optional(account, value("--account"))?,
+                standard: if multiplier.is_none() { Some(rates.into_rates()?) } else { None },
+                multiplier: optional(multiplier, value("--multiplier"))?,
+                ..NewPrice::default()
+            };
+            let created = context.admin.post(&["prices"], &new).await?;
             context.printer.show(&created, || print_line(format!("{model} has a new price")));
         }
         PriceCommand::Remove { model, from, confirmation } => {
@@ -138,6 +133,18 @@ pub(crate) async fn run_price_command(
         }
     }
     Ok(())
+}
+
+impl RateFields {
+    fn into_rates(self) -> Result<NewRates, CliError> {
+        Ok(NewRates {
+            input: value("--input")(&self.input.unwrap_or_default())?,
+            output: value("--output")(&self.output.unwrap_or_default())?,
+            cache_read: optional(self.cache_read, value("--cache-read"))?,
+            cache_write_5m: optional(self.cache_write_5m, value("--cache-write-5m"))?,
+            cache_write_1h: optional(self.cache_write_1h, value("--cache-write-1h"))?,
+        })
+    }
 }
 
 async fn remove_prices(

@@ -7,7 +7,7 @@ use super::CliContext;
 use super::admin_client::read_answer;
 use crate::CliError;
 use crate::output::{print_line, remark};
-use baton_api::usage::RedriveReport;
+use baton_api::usage::{RedriveReport, RedriveRequest};
 use baton_runtime::signed_record::{BEGINNING, FIELD};
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -78,9 +78,9 @@ async fn redrive_log(
     }
     let (mut total, mut remaining) = (0, 0);
     for chunk in chunks(&records) {
-        let texts: Vec<&str> = chunk.iter().map(|(_, record)| record.as_str()).collect();
-        let response =
-            context.admin.post(&["usage", "redrive"], &json!({ "records": texts })).await?;
+        let records = chunk.iter().map(|(_, record)| record.clone()).collect();
+        let request = RedriveRequest { records, ..RedriveRequest::default() };
+        let response = context.admin.post(&["usage", "redrive"], &request).await?;
         let report: RedriveReport = read_answer(&response)?;
         (total, remaining) = (total + report.moved, report.left);
         for record in report.refused {

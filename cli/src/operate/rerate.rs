@@ -5,10 +5,9 @@ use super::CliContext;
 use super::admin_client::read_answer;
 use crate::CliError;
 use crate::output::print_line;
-use baton_api::prices::RerateReport;
+use baton_api::prices::{RerateReport, RerateRequest};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
 
 /// The arguments of `baton usage rerate`.
 #[derive(Args)]
@@ -25,7 +24,8 @@ pub struct RerateArgs {
 }
 
 pub(super) async fn rerate(context: &CliContext, args: RerateArgs) -> Result<(), CliError> {
-    let body = json!({ "from": args.from, "to": args.to, "dry_run": args.dry_run });
+    let RerateArgs { from, to, dry_run } = args;
+    let body = RerateRequest { from, to, dry_run, limit: None };
     let bar = bar();
     let (response, report) = loop {
         let response = context.admin.post(&["prices", "rerate"], &body).await?;
@@ -37,7 +37,7 @@ pub(super) async fn rerate(context: &CliContext, args: RerateArgs) -> Result<(),
     };
     bar.finish_and_clear();
     context.printer.show(&response, || {
-        let would = if args.dry_run { "would change" } else { "changed" };
+        let would = if dry_run { "would change" } else { "changed" };
         let RerateReport { examined, changed, difference_usd: difference, .. } = report;
         print_line(format!(
             "{changed} of {examined} requests {would}; the total difference is {difference} USD"

@@ -2,11 +2,12 @@
 
 use super::CliContext;
 use super::admin_client::read_answer;
+use super::flag_values::value;
 use crate::CliError;
 use baton_api::list::ResourceList;
 use baton_domain::printable::escape_for_terminal;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::de::DeserializeOwned;
 
 /// A kind of resource that has ids and names.
 #[derive(Clone, Copy)]
@@ -77,30 +78,17 @@ impl CliContext {
         find_either(kinds, name_or_id, &lists)
     }
 
-    /// The same for an optional name; `none` means null.
-    pub(super) async fn id_or_null(
+    /// The same for the text of a flag, as a value of a request.
+    ///
+    /// # Errors
+    /// The same, or the id is malformed.
+    pub(super) async fn flag_id<T: DeserializeOwned>(
         &self,
         kind: ResourceKind,
-        name_or_id: Option<&str>,
-    ) -> Result<Option<Value>, CliError> {
-        Ok(match name_or_id {
-            None => None,
-            Some("none") => Some(Value::Null),
-            Some(name_or_id) => Some(json!(self.id(kind, name_or_id).await?)),
-        })
-    }
-
-    /// The same for several names. `None` means that none was given.
-    pub(super) async fn ids(
-        &self,
-        kind: ResourceKind,
-        names_or_ids: &[String],
-    ) -> Result<Option<Value>, CliError> {
-        let mut ids = Vec::new();
-        for name_or_id in names_or_ids {
-            ids.push(self.id(kind, name_or_id).await?);
-        }
-        Ok((!ids.is_empty()).then(|| json!(ids)))
+        flag: &str,
+        name_or_id: &str,
+    ) -> Result<T, CliError> {
+        value(flag)(&self.id(kind, name_or_id).await?)
     }
 }
 

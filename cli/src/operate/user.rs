@@ -1,10 +1,11 @@
 //! `baton user`: the people and pipelines that keys belong to.
 
 use super::field_flags::FieldFlags;
-use super::json_body::JsonBody;
+use super::flag_values::{change, optional, value};
 use super::resource_names::USER;
 use super::{CliContext, ConfirmationArg};
 use crate::CliError;
+use baton_api::users::UserChange;
 use clap::{Args, Subcommand};
 
 /// The commands of `baton user`.
@@ -78,19 +79,27 @@ pub(crate) async fn run_user_command(
     command: UserCommand,
 ) -> Result<(), CliError> {
     let context = &context.with_flags(FIELD_FLAGS);
-    let body = |name: Option<String>, fields: UserFields| {
-        let body = JsonBody::default().set("name", name).set_or_empty("email", fields.email);
-        body.set("role", fields.role).set("enabled", fields.enabled).into_value()
-    };
     match command {
-        UserCommand::Add { name, fields } => context.add(USER, &body(Some(name), fields)).await,
+        UserCommand::Add { name, fields } => {
+            context.add(USER, user_change(Some(name), fields)?).await
+        }
         UserCommand::List => context.list_resources(USER, &COLUMNS).await,
         UserCommand::Show { user } => context.show_resource(USER, &user).await,
         UserCommand::Set { user, name, fields } => {
-            context.change(USER, &user, &body(name, fields)).await
+            context.change(USER, &user, user_change(name, fields)?).await
         }
         UserCommand::Remove { user, confirmation } => {
             context.remove_resource(USER, &user, confirmation).await
         }
     }
+}
+
+fn user_change(name: Option<String>, fields: UserFields) -> Result<UserChange, CliError> {
+    Ok(UserChange {
+        name,
+        email: change(fields.email, value("--email"))?,
+        role: optional(fields.role, value("--role"))?,
+        enabled: fields.enabled,
+        ..UserChange::default()
+    })
 }

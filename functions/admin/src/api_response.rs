@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use baton_api::error::{ErrorBody, ErrorDetail, ErrorKind};
+use baton_api::error::{ErrorBody, ErrorDetail, ErrorKind, field_message};
 use baton_api::fields::normalize_numbers;
 use baton_domain::id::RequestId;
 use baton_domain::key::Limits;
@@ -350,60 +350,6 @@ fn body_message<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) ->
     field_message(path.trim_matches('.'), &error.to_string())
 }
 
-/// Turns Serde's error about the field at `path` (empty for the whole body) into a sentence that
-/// names the field. The rejected value is left out, because it can be a secret that was put into
-/// the wrong field.
-pub(crate) fn field_message(path: &str, error: &str) -> String {
-    let error = error.rsplit_once(" at line ").map_or(error, |(error, _)| error);
-    let inside = |name: &str| match path.strip_suffix(name) {
-        Some(rest) if rest.is_empty() || rest.ends_with('.') => path.to_owned(),
-        _ if path.is_empty() => name.to_owned(),
-        _ => format!("{path}.{name}"),
-    };
-    let quoted = |start: &str| error.strip_prefix(start).and_then(|rest| rest.split_once('`'));
-    if let Some((name, _)) = quoted("missing field `") {
-        return format!("`{}` is missing", inside(name));
-    }
-    if let Some((name, rest)) = quoted("unknown field `") {
-        return format!("`{}` is not a known field{}", inside(name), rest.replacen(',', ";", 1));
-    }
-    let is_name = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    let (path, reason) = match error.split_once(": ") {
-        Some((name, reason)) if is_name(name) => (inside(name), reason),
-        _ => (path.to_owned(), error),
-    };
-    let quotes_value = reason.starts_with("invalid") || reason.starts_with("unknown variant");
-    let reason = match reason.rsplit_once("expected ") {
-        Some((_, expected)) if quotes_value => format!("expected {}", json_type(expected)),
-        _ => text_value_reason(reason).to_owned(),
-    };
-    if path.is_empty() { reason } else { format!("`{path}`: {reason}") }
-}
-
-/// What a value in a query must be, by the error of Rust's parser of numbers or booleans. Other
-/// errors stay as they are.
-fn text_value_reason(error: &str) -> &str {
-    match error {
-        "invalid digit found in string"
-        | "cannot parse integer from empty string"
-        | "number too large to fit in target type" => "expected a whole number, 0 or more",
-        "provided string was not `true` or `false`" => "expected true or false",
-        _ => error,
-    }
-}
-
-/// The JSON name of a Rust type in an error of Serde.
-fn json_type(name: &str) -> &str {
-    match name {
-        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
-        "a boolean" => "true or false",
-        "a sequence" => "a list",
-        "a map" => "an object",
-        _ if name.starts_with("struct ") || name.contains("tagged enum ") => "an object",
-        _ => name,
-    }
-}
-
 /// Checks limits that an operator sets. `parent` is the path of the object that holds them, with
 /// its dot, or empty.
 ///
@@ -439,34 +385,7 @@ impl Display for ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn error_names_field_and_expected_value() {
-        for (path, error, message) in [
-            ("", "missing field `name` at line 1 column 2", "`name` is missing"),
-            ("credential", "missing field `value`", "`credential.value` is missing"),
-            (
-                "nmae",
-                "unknown field `nmae`, expected `name`",
-                "`nmae` is not a known field; expected `name`",
-            ),
-            (
-                "limits",
-                "usd_daily: an amount is a number",
-                "`limits.usd_daily`: an amount is a number",
-            ),
-            ("usd_daily", "usd_daily: an amount is a number", "`usd_daily`: an amount is a number"),
-            ("role", "unknown variant `sk-1`, expected `a` or `b`", "`role`: expected `a` or `b`"),
-            (
-                "weight",
-                "invalid type: string \"x\", expected u32",
-                "`weight`: expected a whole number, 0 or more",
-            ),
-            ("", "invalid type: integer `5`, expected struct NewGroup", "expected an object"),
-        ] {
-            assert_eq!(field_message(path, error), message);
-        }
-    }
+    use baton_api::keys::KeyChange;
 
     #[test]
     fn body_error_names_the_invalid_field() {
@@ -476,5 +395,20 @@ mod tests {
         assert_eq!(message(br#"{"a": [1, "x"]}"#), "`a[1]`: expected a whole number, 0 or more");
         assert!(message(b"{\"a\": ").starts_with("the body is not valid JSON: "));
         assert!(message(b" [1]").contains("send a JSON object"));
+        for (limits, said) in [
+            (r#"{"usd_daily": 5}"#, "`limits.usd_daily`: expected an amount as a decimal string"),
+            (r#"{"concurrency": "x"}"#, "`limits.concurrency`: expected a whole number, 0 or more"),
+            (
+                r#"{"usd_yearly": null}"#,
+                "`limits.usd_yearly` is not a known field; expected one of",
+            ),
+            (r#"["5"]"#, "`limits`: expected an object or null"),
+        ] {
+            let bytes = format!("{{\"limits\": {limits}}}");
+            let error = body::<KeyChange>(bytes.as_bytes()).unwrap_err().to_string();
+            assert!(error.starts_with(said), "{limits}: {error}");
+        }
+        let whole = body::<KeyChange>(br#"{"limits": {"concurrency": 3.0}}"#).unwrap();
+        assert_eq!(whole.limits.apply_to(&Limits::default()).concurrency, Some(3));
     }
 }

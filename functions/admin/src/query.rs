@@ -1,8 +1,8 @@
 //! Query parameters and values that several resources share: pages, periods, names, limits.
 
 use crate::AdminState;
-use crate::api_response::{ApiError, ApiResult, check_limits, field_message};
-use baton_api::fields::{InvalidLimits, LimitsChange, ModelMap};
+use crate::api_response::{ApiError, ApiResult, check_limits};
+use baton_api::fields::{LimitsChange, ModelMap};
 use baton_api::list::PageQuery;
 use baton_domain::key::Limits;
 use baton_domain::model::ModelPattern;
@@ -110,9 +110,7 @@ pub(crate) fn bound(text: &str, is_end: bool) -> ApiResult<Timestamp> {
 /// # Errors
 /// 400 that names the limit.
 pub(crate) fn change_limits(before: &Limits, change: LimitsChange) -> ApiResult<Limits> {
-    let invalid =
-        |InvalidLimits(reason): InvalidLimits| ApiError::bad(field_message("limits", &reason));
-    check_limits("limits.", change.apply_to(before).map_err(invalid)?)
+    check_limits("limits.", change.apply_to(before))
 }
 
 /// Checks the pairs of the field `field`: what clients request, and the model that is served.

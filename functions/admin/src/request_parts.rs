@@ -2,10 +2,11 @@
 //! the query.
 
 use crate::AdminState;
-use crate::api_response::{ApiError, ApiResult, body, field_message, id};
+use crate::api_response::{ApiError, ApiResult, body, id};
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::response::{IntoResponse, Response};
+use baton_api::error::field_message;
 use http::request::Parts;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::de::DeserializeOwned;

@@ -2,13 +2,16 @@
 
 use baton_domain::key::Limits;
 use baton_domain::model::{ModelPattern, PatternError};
+use baton_domain::money::PicoUsd;
 use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::Error as _;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// A field of a change that can be cleared: absent keeps the value, `null` clears it.
 ///
@@ -29,6 +32,11 @@ impl<T> FieldChange<T> {
             Self::Keep => before,
             Self::To(after) => after,
         }
+    }
+
+    /// Sets the field to the value; `None` keeps it.
+    pub fn set_if_some(value: Option<T>) -> Self {
+        value.map_or(Self::Keep, |value| Self::To(Some(value)))
     }
 
     /// Whether the field is absent.
@@ -68,15 +76,33 @@ impl<T: JsonSchema> JsonSchema for FieldChange<T> {
 
 /// A change of limits: named limits are set, or removed with `null`, and the others stay unchanged.
 /// `null` in place of the object removes all limits.
-///
-/// The limits themselves are defined in [`Limits`] alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct LimitsChange(FieldChange<Map<String, Value>>);
+pub struct LimitsChange(FieldChange<NamedLimits>);
 
-/// Why changed limits cannot be read. The message names the limit.
-#[derive(Debug)]
-pub struct InvalidLimits(pub String);
+/// The changes of each of the [`Limits`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NamedLimits {
+    /// Budget per UTC day.
+    #[serde(skip_serializing_if = "FieldChange::is_keep")]
+    pub usd_daily: FieldChange<PicoUsd>,
+    /// Budget per UTC week.
+    #[serde(skip_serializing_if = "FieldChange::is_keep")]
+    pub usd_weekly: FieldChange<PicoUsd>,
+    /// Budget per UTC month.
+    #[serde(skip_serializing_if = "FieldChange::is_keep")]
+    pub usd_monthly: FieldChange<PicoUsd>,
+    /// Total budget.
+    #[serde(skip_serializing_if = "FieldChange::is_keep")]
+    pub usd_total: FieldChange<PicoUsd>,
+    /// Requests per UTC minute.
+    #[serde(skip_serializing_if = "FieldChange::is_keep")]
+    pub requests_per_minute: FieldChange<u32>,
+    /// Requests at the same time.
+    #[serde(skip_serializing_if = "FieldChange::is_keep")]
+    pub concurrency: FieldChange<u32>,
+}
 
 impl LimitsChange {
     /// Whether nothing changes.
@@ -85,27 +111,67 @@ impl LimitsChange {
     }
 
     /// The limits after the change.
-    ///
-    /// # Errors
-    /// If a name is not that of a limit (also with the value `null`) or a value does not fit.
-    pub fn apply_to(self, before: &Limits) -> Result<Limits, InvalidLimits> {
-        let mut named = match self.0 {
-            FieldChange::Keep => return Ok(before.clone()),
-            FieldChange::To(None) => return Ok(Limits::default()),
+    pub fn apply_to(self, before: &Limits) -> Limits {
+        let named = match self.0 {
+            FieldChange::Keep => return before.clone(),
+            FieldChange::To(None) => return Limits::default(),
             FieldChange::To(Some(named)) => named,
         };
-        let invalid = |error: serde_json::Error| InvalidLimits(error.to_string());
-        named.values_mut().for_each(normalize_numbers);
-        let mut all: Map<String, Value> =
-            serde_json::to_value(before).and_then(serde_json::from_value).map_err(invalid)?;
-        all.extend(named);
-        serde_json::from_value(Value::Object(all)).map_err(invalid)
+        Limits {
+            usd_daily: named.usd_daily.apply_to(before.usd_daily),
+            usd_weekly: named.usd_weekly.apply_to(before.usd_weekly),
+            usd_monthly: named.usd_monthly.apply_to(before.usd_monthly),
+            usd_total: named.usd_total.apply_to(before.usd_total),
+            requests_per_minute: named.requests_per_minute.apply_to(before.requests_per_minute),
+            concurrency: named.concurrency.apply_to(before.concurrency),
+        }
+    }
+}
+
+impl From<NamedLimits> for LimitsChange {
+    fn from(named: NamedLimits) -> Self {
+        Self(FieldChange::set_if_some((named != NamedLimits::default()).then_some(named)))
+    }
+}
+
+impl From<Limits> for LimitsChange {
+    /// Sets the limits that are present, and keeps the others.
+    fn from(limits: Limits) -> Self {
+        Self::from(NamedLimits {
+            usd_daily: FieldChange::set_if_some(limits.usd_daily),
+            usd_weekly: FieldChange::set_if_some(limits.usd_weekly),
+            usd_monthly: FieldChange::set_if_some(limits.usd_monthly),
+            usd_total: FieldChange::set_if_some(limits.usd_total),
+            requests_per_minute: FieldChange::set_if_some(limits.requests_per_minute),
+            concurrency: FieldChange::set_if_some(limits.concurrency),
+        })
     }
 }
 
 impl<'de> Deserialize<'de> for LimitsChange {
+    /// Reads an object or `null`. Serde alone would also read a list, as the values of the fields in
+    /// their order.
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        FieldChange::deserialize(input).map(Self)
+        struct LimitsVisitor;
+
+        impl<'de> Visitor<'de> for LimitsVisitor {
+            type Value = LimitsChange;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("an object or null")
+            }
+
+            fn visit_unit<E>(self) -> Result<LimitsChange, E> {
+                Ok(LimitsChange(FieldChange::To(None)))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<LimitsChange, A::Error> {
+                let named = NamedLimits::deserialize(MapAccessDeserializer::new(fields))?;
+                Ok(LimitsChange(FieldChange::To(Some(named))))
+            }
+        }
+
+        input.deserialize_any(LimitsVisitor)
     }
 }
 
@@ -262,4 +328,33 @@ text_schema! {
     HeaderSecret is true: {
         "type": "string", "minLength": 1, "pattern": "^[!-~]+$", "writeOnly": true,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_of_limits_set_keep_and_remove() {
+        let usd = |amount: &str| amount.parse::<PicoUsd>().ok();
+        let before = Limits { usd_daily: usd("1"), concurrency: Some(2), ..Limits::default() };
+        for (change, after) in [
+            (json!({}), before.clone()),
+            (json!(null), Limits::default()),
+            (json!({ "usd_daily": null }), Limits { usd_daily: None, ..before.clone() }),
+            (
+                json!({ "usd_total": "0.500000000000" }),
+                Limits { usd_total: usd("0.5"), ..before.clone() },
+            ),
+        ] {
+            let read: LimitsChange = serde_json::from_value(change.clone()).unwrap();
+            assert_eq!(json!(read), change);
+            assert_eq!(read.apply_to(&before), after, "{change}");
+        }
+        assert!(LimitsChange::from(NamedLimits::default()).is_keep());
+        assert_eq!(LimitsChange::from(before.clone()).apply_to(&Limits::default()), before);
+        for refused in [json!(["1"]), json!({ "usd_yearly": null }), json!({ "usd_daily": 1 })] {
+            assert!(serde_json::from_value::<LimitsChange>(refused.clone()).is_err(), "{refused}");
+        }
+    }
 }

@@ -304,7 +304,7 @@ pub enum PriceSource {
 }
 
 /// A new price: rates, or for an account a multiplier of the list price.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewPrice {
     /// Id of the model. `openai/gpt-5.2` is the price of one vendor only. `all` with a multiplier
@@ -359,9 +359,6 @@ impl NewPrice {
     pub fn from_price(model: String, price: &ModelPrice) -> Self {
         Self {
             model,
-            account_id: None,
-            multiplier: None,
-            effective_from: None,
             standard: Some(price.standard.into()),
             fast: price.fast.map(NewRates::from),
             above: price.above.map(NewLongPromptRates::from),
@@ -372,6 +369,7 @@ impl NewPrice {
             output_tokens: price.output_tokens,
             per_request: price.per_request.map(UsdPerMillion::for_thousand),
             capabilities: price.capabilities,
+            ..Self::default()
         }
     }
 

@@ -74,59 +74,23 @@ impl Key {
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Budget per UTC day in US dollars; null means unlimited.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "limit_field::usd_daily")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub usd_daily: Option<PicoUsd>,
     /// Budget per UTC week, from Monday, in US dollars; null means unlimited.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "limit_field::usd_weekly")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub usd_weekly: Option<PicoUsd>,
     /// Budget per UTC month in US dollars; null means unlimited.
-    #[serde(
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "limit_field::usd_monthly"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub usd_monthly: Option<PicoUsd>,
     /// Total budget in US dollars, never reset; null means unlimited.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "limit_field::usd_total")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub usd_total: Option<PicoUsd>,
     /// Requests per UTC minute; null means unlimited.
-    #[serde(
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "limit_field::requests_per_minute"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_per_minute: Option<u32>,
     /// Requests at the same time; null means unlimited.
-    #[serde(
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "limit_field::concurrency"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
-}
-
-/// Deserializers of the limits' fields, which put the field's name into the error.
-mod limit_field {
-    use crate::money::PicoUsd;
-    use serde::de::{Deserialize as _, Deserializer, Error as _};
-
-    macro_rules! fields {
-        ($($name:ident: $type:ty),+ $(,)?) => {
-            $(pub(super) fn $name<'de, D: Deserializer<'de>>(
-                input: D,
-            ) -> Result<Option<$type>, D::Error> {
-                Option::<$type>::deserialize(input).map_err(|error| {
-                    D::Error::custom(format_args!("{}: {error}", stringify!($name)))
-                })
-            })+
-        };
-    }
-
-    fields! {
-        usd_daily: PicoUsd,
-        usd_weekly: PicoUsd,
-        usd_monthly: PicoUsd,
-        usd_total: PicoUsd,
-        requests_per_minute: u32,
-        concurrency: u32,
-    }
 }
 
 impl Limits {
