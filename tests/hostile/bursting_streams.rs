@@ -140,8 +140,7 @@ fn bursts() -> Vec<Burst> {
         },
         Burst {
             coding: "br",
-            usage: None,
-            ..burst("400 KB in a coding that nobody reads", (MESSAGES, CLAUDE), at_once())
+            ..burst("400 KB under the name of a coding", (MESSAGES, CLAUDE), at_once())
         },
         Burst {
             fields: chat(),

@@ -8,7 +8,7 @@ use crate::sse::{EventKind, SseDecoder, SseEvent};
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 
-/// The most bytes kept for one stream: text that the last event repeats, arguments that wait for
+/// The most bytes kept for one stream, as they are written in JSON: text that the last event repeats, arguments that wait for
 /// their end, and some bytes for each part. 128,000 tokens are about half a megabyte.
 const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The bytes that a part counts for, however short it is.
@@ -73,12 +73,24 @@ impl RetainedBytes {
                     }
             }
             ResponseStep::Delta(text) if self.keeps_text || self.is_call || self.holds() => {
-                text.len()
+                escaped_length(text)
             }
-            ResponseStep::Signature(text) if self.keeps_text || self.holds() => text.len(),
+            ResponseStep::Signature(text) if self.keeps_text || self.holds() => {
+                escaped_length(text)
+            }
             _ => 0,
         };
     }
+}
+
+/// The length of a text in JSON, in which it is written again.
+fn escaped_length(text: &str) -> usize {
+    let longer = text.bytes().map(|byte| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 1,
+        0..0x20 => 5,
+        _ => 0,
+    });
+    text.len() + longer.sum::<usize>()
 }
 
 #[derive(Debug)]

@@ -7,7 +7,7 @@
 use crate::translate::continuation::PendingState;
 use crate::translate::neutral_response::{PartStart, ResponseStep};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The part that a delta belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +145,8 @@ pub(super) struct PartSequence {
     call_numbers: BTreeMap<usize, usize>,
     /// The state that comes with thinking.
     pub(super) state: PendingState,
+    /// The calls that were closed, because their arguments are whole or another part had to open.
+    closed_calls: BTreeSet<usize>,
     /// The states of calls. They are sealed when they are written, because a stream can repeat them.
     call_states: BTreeMap<usize, CallState>,
 }
@@ -167,7 +169,8 @@ impl PartSequence {
         extra.clone_into(&mut self.call_states.entry(call).or_insert_with(new).extra);
     }
 
-    /// Adds a delta of the part `key`, which begins with `part_start` if it is new.
+    /// Adds a delta of the part `key`, which begins with `part_start` if it is new. Nothing can be added
+    /// to a call that was closed.
     pub(super) fn push_delta(
         &mut self,
         key: PartKey,
@@ -176,7 +179,11 @@ impl PartSequence {
         emit_step: &mut impl FnMut(ResponseStep<'_>),
     ) {
         if self.open_part.as_ref().is_some_and(|open_part| open_part.key == key) {
-            return self.append_delta(delta, emit_step);
+            self.append_delta(delta, emit_step);
+            return self.open_next_parts(false, emit_step);
+        }
+        if matches!(key, PartKey::Call(call) if self.closed_calls.contains(&call)) {
+            return;
         }
         if let Some(part) = self.waiting_part(key) {
             part.push_text(delta);
@@ -264,9 +271,6 @@ impl PartSequence {
         } else if !delta.is_empty() {
             emit_step(ResponseStep::Delta(delta));
         }
-        if !self.waiting_parts.is_empty() {
-            self.open_next_parts(false, emit_step);
-        }
     }
 
     /// Opens the waiting parts one after the other while the open part is whole, or all of them if
@@ -296,6 +300,9 @@ impl PartSequence {
     /// Closes the open part. A call without arguments gets an empty object.
     fn close_open_part(&mut self, emit_step: &mut impl FnMut(ResponseStep<'_>)) {
         if let Some(open_part) = self.open_part.take() {
+            if let PartKey::Call(call) = open_part.key {
+                self.closed_calls.insert(call);
+            }
             if matches!(open_part.key, PartKey::Call(_)) && !open_part.arguments.has_started {
                 emit_step(ResponseStep::Delta("{}"));
             }
@@ -355,6 +362,16 @@ mod tests {
     }
 
     #[test]
+    fn any_number_of_parts_can_wait() {
+        let turns = 50_000;
+        let deltas: Vec<_> =
+            ["A{"].into_iter().chain(["ta", "hb"].repeat(turns)).chain(["A}"]).collect();
+        let expected = "<A:{}>".len() + turns * "<Text:a><Thinking:b>".len();
+        assert_eq!(write_deltas(&deltas).len(), expected);
+        assert_eq!(write_deltas(&deltas[..deltas.len() - 1]).len(), expected - 1);
+    }
+
+    #[test]
     fn only_one_part_is_open_at_a_time() {
         let check =
             |deltas: &[&str], expect: &str| assert_eq!(write_deltas(deltas), expect, "{deltas:?}");
@@ -366,6 +383,7 @@ mod tests {
         check(&["A{", "B{}", "C{", "C}", "A\"}\":1}"], "<A:{\"}\":1}><B:{}><C:{}>");
         check(&["A", "B"], "<A:{}><B:{}>");
         check(&["A{", "ta", "B{}", "tb", "tc"], "<A:{><Text:a><B:{}><Text:bc>");
+        check(&["A{}", "B{}", "A", "A ", "B"], "<A:{}><B:{}>");
         check(&["A{\"\\", "B{}", "A\"}", "A\":[]}", "C"], "<A:{\"\\\"}\":[]}><B:{}><C:{}>");
     }
 }

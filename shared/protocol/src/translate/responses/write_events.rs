@@ -80,7 +80,13 @@ impl ResponsesWriter {
         step: &ResponseStep<'_>,
         out: &mut Vec<u8>,
     ) {
-        self.write_all_pending(context, out);
+        // The others write no numbered event, so the pending ones can stay so.
+        if matches!(
+            step,
+            ResponseStep::Start { .. } | ResponseStep::Open(_) | ResponseStep::Delta(_)
+        ) {
+            self.write_all_pending(context, out);
+        }
         let is_first_delta = self.is_open_part_empty();
         self.response.apply_step(step);
         match step {
