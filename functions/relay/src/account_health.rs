@@ -12,15 +12,19 @@ use crate::settle::PendingUsage;
 use baton_domain::cooldown_reason::CooldownReason;
 use baton_domain::health::{AccountHealth, after, after_complete_answer, after_good_start};
 use baton_domain::id::AccountId;
-use baton_domain::verdict::{AccountEffect, AnnouncedLimit, CallFailure, UpstreamError};
+use baton_domain::verdict::{
+    AccountEffect, AnnouncedLimit, CallFailure, CooldownScope, UpstreamError,
+};
 use baton_protocol::meter::UpstreamFailure;
 use baton_protocol::rate_limit_headers::read_utilization;
+use baton_protocol::translate::says_context_overflow;
 use baton_providers::classification::classify;
 use baton_runtime::upstream::{
     CredentialProbe, CredentialStatus, ProbeOutcome, RequestSigner, UpstreamClient,
 };
 use baton_store::{PoolMember, RelayStores};
 use http::HeaderMap;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -36,6 +40,8 @@ const CHECK_RESULT_TTL: Duration = Duration::from_secs(30);
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 /// If another token was refused within this time, the token is not the cause.
 const RENEWAL_INTERVAL_MIN: Duration = Duration::from_mins(1);
+/// How long an account is the last choice for a model after it gave no answer for long.
+const SILENCE_COOLDOWN: SignedDuration = SignedDuration::from_secs(60);
 /// How long an answer waits for a write that is still running.
 const HEALTH_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -239,6 +245,21 @@ impl RelayState {
         self.note_failure(account, effect)
     }
 
+    /// Lets the next try of the client go to another account, if there is one: this one has worked on
+    /// a request for long without an answer.
+    pub(crate) fn note_silence(&self, pending_usage: &PendingUsage) {
+        let until = self.store.clock().now().saturating_add(SILENCE_COOLDOWN);
+        let effect = AccountEffect::Cooldown {
+            scope: CooldownScope::Model(pending_usage.health_model.clone()),
+            until: until.unwrap_or(Timestamp::MAX),
+            reason: CooldownReason::TimedOut,
+            is_estimated: true,
+            token_version: None,
+            doubles: false,
+        };
+        self.note_failure(&pending_usage.account, effect);
+    }
+
     /// Returns the effect of an error in the middle of a stream. A credential that was accepted
     /// before is not suspected.
     fn judge_error_event(
@@ -247,6 +268,10 @@ impl RelayState {
         failure: &UpstreamFailure,
     ) -> AccountEffect {
         let error = to_error_fields(failure);
+        // The length of a conversation, or something that only this upstream has a word for.
+        if !error.has_name() || says_context_overflow(&error.message) {
+            return AccountEffect::Nothing;
+        }
         let announced = AnnouncedLimit::default();
         let status = error.implied_status();
         let upstream_error =
@@ -258,7 +283,9 @@ impl RelayState {
             self.store.random_source().byte(),
         );
         match verdict.account {
-            AccountEffect::Suspect { .. } | AccountEffect::NotPermitted => {
+            AccountEffect::Suspect { .. }
+            | AccountEffect::NotPermitted
+            | AccountEffect::Cooldown { reason: CooldownReason::TokenRefused, .. } => {
                 AccountEffect::CountFailure { reason: CooldownReason::StreamError }
             }
             effect => effect,

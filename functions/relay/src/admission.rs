@@ -38,6 +38,7 @@ pub(crate) struct RequestReservation {
     effective_limits: EffectiveLimits,
     id: RequestId,
     reservation: Reservation,
+    can_read_more: bool,
     counters: AdmissionCounters,
 }
 
@@ -49,6 +50,7 @@ impl RequestReservation {
             reserved_usd: Some(*estimate),
             permitted_usd: Some(*estimate + *unreserved),
             has_money_limit: self.effective_limits.has_money(),
+            can_read_more: self.can_read_more,
             shared_limits: shared_limits.clone(),
         }
     }
@@ -119,7 +121,14 @@ impl RelayState {
                         self.spawn_counter_read(&effective_limits, request.at),
                     ),
                 };
-                Ok(Some(RequestReservation { effective_limits, id, reservation, counters }))
+                let can_read_more = own.can_read_more();
+                Ok(Some(RequestReservation {
+                    effective_limits,
+                    id,
+                    reservation,
+                    can_read_more,
+                    counters,
+                }))
             }
             Ok(Admission::Blocked(scope, reason)) => {
                 self.alert_spent_limit(&effective_limits, &scope, &reason, request.at).await;

@@ -141,8 +141,9 @@ impl From<UpstreamCallError> for AttemptError {
 /// The most characters of an upstream's name for an error that logs and records contain.
 const KIND_CHARACTERS_MAX: usize = 100;
 
-/// The statuses with which a proxy gives up a request that its upstream still works on: 408 and 504
-/// (RFC 9110, 15.5.9 and 15.6.5), and 524 ("A timeout occurred", Cloudflare, 2026-11).
+/// The statuses with which a server gives up a request that its upstream still works on: 504
+/// (RFC 9110, 15.6.5), 408 ("The operation was timeout", reports about Azure `OpenAI`), and 524 ("A
+/// timeout occurred", Cloudflare, 2026-11).
 const GIVEN_UP: [u16; 3] = [408, 504, 524];
 
 impl AttemptError {
@@ -155,8 +156,12 @@ impl AttemptError {
     /// an answer that shows what it bills.
     pub(crate) fn can_hide_work(&self) -> bool {
         match self {
-            Self::ErrorResponse { head, reading, .. } => {
-                reading.is_none() && GIVEN_UP.contains(&head.status.as_u16())
+            Self::ErrorResponse { head, body, reading, .. } => {
+                // A page or a text comes from a proxy that lost its connection.
+                let is_from_proxy =
+                    || head.status.is_server_error() && ErrorFields::from_body(body).is_silent();
+                let has_given_up = GIVEN_UP.contains(&head.status.as_u16()) || is_from_proxy();
+                reading.is_none() && has_given_up
             }
             Self::Timeout { is_called } | Self::Unreachable { is_called, .. } => *is_called,
             Self::IncompleteResponse { .. } | Self::ShuttingDown { .. } => true,
@@ -380,9 +385,9 @@ mod tests {
     fn attempts_that_end_in_silence_hide_their_usage() {
         let reading = || Box::new(None);
         let incomplete = |cause| AttemptError::IncompleteResponse { cause, reading: reading() };
-        let answered = |status: u16| AttemptError::ErrorResponse {
+        let answered = |status: u16, body: &'static str| AttemptError::ErrorResponse {
             head: Box::new(Response::builder().status(status).body(()).unwrap().into_parts().0),
-            body: Bytes::new(),
+            body: Bytes::from_static(body.as_bytes()),
             client_response: None,
             reading: reading(),
             permit: None,
@@ -396,9 +401,11 @@ mod tests {
             (incomplete(IncompleteCause::ConnectionLost), true),
             (AttemptError::lost_connection(""), true),
             (AttemptError::Unreachable { reason: String::new(), is_called: false }, false),
-            (answered(504), true),
-            (answered(500), false),
-            (answered(429), false),
+            (answered(504, "{}"), true),
+            (answered(502, "<html>Bad Gateway</html>"), true),
+            (answered(503, "upstream connect error"), true),
+            (answered(500, r#"{"error":{"message":"m"}}"#), false),
+            (answered(429, ""), false),
             (AttemptError::UnusableResponse { reason: "", reading: reading() }, false),
         ] {
             let end = |error: &mut AttemptError, seconds| {

@@ -132,8 +132,7 @@ impl RelayState {
                         pending_usage,
                         error,
                     );
-                    let is_over = failed_attempt.verdict.request == RetryDecision::ReturnToClient
-                        || failed_attempt.used_up_reservation();
+                    let is_over = failed_attempt.is_last();
                     history.note(failed_attempt);
                     if is_over || Instant::now() >= deadline {
                         break;
@@ -261,7 +260,11 @@ impl RelayState {
         if verdict.request == RetryDecision::TryAnother {
             pending_usage.failed_attempts.clone_from(&history.failed_attempts);
         }
-        FailedAttempt { pending_usage, error, health_update, verdict }
+        let attempt = FailedAttempt { pending_usage, error, health_update, verdict };
+        if attempt.used_up_reservation() {
+            self.note_silence(&attempt.pending_usage);
+        }
+        attempt
     }
 
     /// Stores the effect of the failure on the account, as the verdict says.
@@ -408,6 +411,11 @@ struct FailedAttempt {
 }
 
 impl FailedAttempt {
+    /// Returns whether no other account is tried.
+    fn is_last(&self) -> bool {
+        self.verdict.request == RetryDecision::ReturnToClient || self.used_up_reservation()
+    }
+
     /// Returns whether the attempt can have cost all that the request has reserved for its money
     /// limits. Another attempt needs a new reservation, which is one for a new request.
     fn used_up_reservation(&self) -> bool {

@@ -159,6 +159,21 @@ impl MeteredBody {
         self.output_clock.resume_reading();
     }
 
+    /// Begins to read what has arrived.
+    pub(crate) fn begin_read(&mut self) {
+        self.output_clock.begin_read();
+    }
+
+    /// Ends reading until the client has taken the bytes.
+    pub(crate) fn end_read(&mut self) {
+        self.output_clock.end_read();
+    }
+
+    /// Returns whether bytes of the upstream have waited for long because the client did not read.
+    pub(crate) fn was_left_unread(&self) -> bool {
+        self.output_clock.was_left_unread()
+    }
+
     /// Sets the number of choices that a Chat request asked for.
     pub(crate) fn expect_choices(&mut self, choices: u32) {
         self.meter.expect_choices(choices);

@@ -34,6 +34,9 @@ pub(crate) struct ReservedCost {
     pub(crate) permitted_usd: Option<PicoUsd>,
     /// Whether a money limit applies to the request.
     pub(crate) has_money_limit: bool,
+    /// Whether the upstream can read more than the request's body: results of searches and of its
+    /// own tools, files, or the prompt once more.
+    pub(crate) can_read_more: bool,
     /// The shared limits that count the reservation, besides the key's own.
     pub(crate) shared_limits: Vec<LimitScope>,
 }

@@ -12,6 +12,10 @@ const SHORT_PAUSE: Duration = Duration::from_secs(2);
 /// The pauses of an answer, in all, up to which its visible output shows what it costs.
 const VISIBLE_SILENCE_MAX: Duration = Duration::from_secs(10);
 
+/// How long an upstream waits for its bytes to be read. Proxies end such connections after 30 to 60
+/// seconds (nginx, `send_timeout`).
+const UNREAD_MAX: Duration = Duration::from_secs(5);
+
 /// Returns whether an upstream that sent no output for so long can bill much more than its visible
 /// output.
 pub(crate) fn is_hidden_work(silence: Duration) -> bool {
@@ -30,6 +34,10 @@ pub(crate) struct OutputClock {
     left_out: Duration,
     /// Since when Baton has not read.
     paused_at: Option<Instant>,
+    /// When the upstream's bytes were last read.
+    read_at: Option<Instant>,
+    /// Whether bytes of the upstream ever waited for longer than [`UNREAD_MAX`].
+    was_left_unread: bool,
 }
 
 impl OutputClock {
@@ -45,7 +53,22 @@ impl OutputClock {
         self.output_at = Some((first, now));
     }
 
-    /// Baton does not read on, because its client or its memory is busy.
+    /// Baton begins to read bytes of the upstream.
+    pub(crate) fn begin_read(&mut self) {
+        self.was_left_unread |= self.read_at.is_some_and(|at| at.elapsed() > UNREAD_MAX);
+    }
+
+    /// Baton has read what was there.
+    pub(crate) fn end_read(&mut self) {
+        self.read_at = Some(Instant::now());
+    }
+
+    /// Returns whether the upstream can have closed its connection because its bytes were not read.
+    pub(crate) fn was_left_unread(&self) -> bool {
+        self.was_left_unread
+    }
+
+    /// Baton does not read on, because its memory is full.
     pub(crate) fn pause_reading(&mut self) {
         self.paused_at = Some(Instant::now());
     }
@@ -100,7 +123,7 @@ mod tests {
         is_hidden_work(clock.silence_since(called_at))
     }
 
-    /// A client that reads slowly, and a wait for memory, say nothing about the upstream.
+    /// A wait for memory says nothing about the upstream.
     #[tokio::test(start_paused = true)]
     async fn time_in_which_baton_does_not_read_is_left_out() {
         let (called_at, mut clock) = (Instant::now(), OutputClock::default());
@@ -114,6 +137,19 @@ mod tests {
         assert!(!is_hidden_work(clock.silence_since(called_at)));
         tokio::time::advance(Duration::from_secs(11)).await;
         assert!(is_hidden_work(clock.silence_since(called_at)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_that_wait_for_the_client_are_noticed() {
+        let mut clock = OutputClock::default();
+        for (waits, reads, expected) in [(5, 60, false), (4, 1, false), (6, 1, true), (0, 1, true)]
+        {
+            tokio::time::advance(Duration::from_secs(waits)).await;
+            clock.begin_read();
+            assert_eq!(clock.was_left_unread(), expected, "{waits}");
+            tokio::time::advance(Duration::from_secs(reads)).await;
+            clock.end_read();
+        }
     }
 
     #[tokio::test(start_paused = true)]

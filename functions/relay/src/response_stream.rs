@@ -132,7 +132,7 @@ impl RelayState {
             if !has_gap {
                 yield Ok(closing_bytes.into());
             }
-            let mid_event = metered_body.is_mid_event();
+            let (mid_event, was_left_unread) = (metered_body.is_mid_event(), metered_body.was_left_unread());
             let silence = metered_body.silence_since(pending_usage.called_at);
             let (reading, mut transform) = metered_body.finish(pending_usage.model_call.body_bytes);
             let has_ended = is_stream && !has_gap && transform.client_has_end(reading.has_reported_end);
@@ -145,7 +145,7 @@ impl RelayState {
             let is_untranslatable = transform.has_untranslatable_event();
             let answer = FinishedAnswer {
                 is_faulty: end_error.is_some() || is_untranslatable,
-                is_own_fault: is_untranslatable || has_gap || source.is_past_deadline(),
+                is_own_fault: is_untranslatable || was_left_unread || has_gap || source.is_past_deadline(),
                 client_left: remaining,
                 silence: (is_stream || is_cut_by_relay(&end_event)).then_some(silence),
                 end_event,
@@ -166,7 +166,8 @@ struct FinishedAnswer {
     reading: MeterReading,
     /// The client did not get the whole answer, or got an error at its end.
     is_faulty: bool,
-    /// Baton could not translate the answer, had no memory for it, or no more time.
+    /// Baton could not translate the answer, had no memory for it, or no more time, or its client did
+    /// not read it.
     is_own_fault: bool,
     client_left: bool,
     /// How long the upstream sent no output, if that can hide what it bills.
@@ -335,7 +336,10 @@ async fn read_on(
             return end_event;
         }
     }
-    read_chunks(reader, metered_body, chunks, memory).await
+    metered_body.begin_read();
+    let end_event = read_chunks(reader, metered_body, chunks, memory).await;
+    metered_body.end_read();
+    end_event
 }
 
 /// Waits for the next event. While the upstream is silent, only the next chunk is reserved.
@@ -468,7 +472,10 @@ fn error_at_end(end_event: &SourceEvent, has_ended: bool, reports_end: bool) -> 
 /// Returns whether Baton ended the answer, and not the upstream.
 fn is_cut_by_relay(end_event: &SourceEvent) -> bool {
     match end_event {
-        SourceEvent::Aborted | SourceEvent::ShuttingDown | SourceEvent::TimedOut => true,
+        SourceEvent::Aborted
+        | SourceEvent::ShuttingDown
+        | SourceEvent::TimedOut
+        | SourceEvent::ConnectionLost(RESPONSE_MEMORY_FULL) => true,
         SourceEvent::End
         | SourceEvent::ConnectionLost(_)
         | SourceEvent::KeepAliveDue

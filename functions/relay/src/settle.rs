@@ -3,11 +3,11 @@
 
 use crate::RelayState;
 use crate::account_selection::ConcurrencySlot;
-use crate::model_call::{Metering, ModelCall};
+use crate::model_call::{Metering, ModelCall, ReservedCost};
 use crate::output_clock::is_hidden_work;
 use baton_domain::account::{CredentialKind, Provider};
 use baton_domain::id::AccountId;
-use baton_domain::price::PriceTable;
+use baton_domain::price::{PriceTable, UsageCost};
 use baton_domain::record::{RequestOutcome, TriedAccount, UsageRecord, VERSION};
 use baton_domain::sold_price::Seller;
 use baton_domain::usage::{BilledUsage, MODEL_CHARS_MAX, clean_text};
@@ -351,28 +351,9 @@ impl RelayState {
         let has_bound = |model: &&String| prices.has_price_bound(model, model_call.at);
         let names = [&upstream_model, &pending_usage.upstream_model, &model_call.model];
         let known = names.into_iter().find(has_bound).unwrap_or(&upstream_model);
-        let mut cost = prices.cost(&usage, known, model_call.at);
-        let has_money_limit = model_call.reserved_cost.has_money_limit;
-        // A client can leave before the upstream reports what it bills.
-        if let Some(reading) = reading.filter(|_| has_money_limit && request_end.is_cut_by_baton) {
-            let most = BilledUsage { tokens: reading.tokens_max, ..usage.clone() };
-            cost.amount = cost.amount.max(prices.cost(&most, known, model_call.at).amount);
-        }
-        // An upstream that reports more than the request permitted is not believed. Otherwise one
-        // wrong report could use up the shared limits of many users.
-        let permitted_cost = model_call.reserved_cost.permitted_usd;
-        let is_over = permitted_cost.is_some_and(|most| cost.amount > most);
-        // If the upstream hides its usage, the highest cost counts, so that hiding is never
-        // cheaper.
-        let is_unknown = request_end.hides_usage() && has_money_limit;
-        // An estimate says nothing about the upstream.
-        let is_capped = (is_over && !usage.estimated)
-            || reading.is_some_and(|reading| reading.has_excessive_count);
-        if (is_over || is_unknown)
-            && let Some(max_cost) = permitted_cost
-        {
-            cost.amount = max_cost;
-        }
+        let price = |usage: &BilledUsage| prices.cost(usage, known, model_call.at);
+        let SettledCost { cost, is_capped, is_highest_cost, is_unknown } =
+            settle_cost(&model_call.reserved_cost, request_end, &usage, price);
         let millis = |until: Timestamp| {
             u64::try_from(until.duration_since(model_call.at).as_millis()).unwrap_or_default()
         };
@@ -407,15 +388,63 @@ impl RelayState {
             agent_id: model_call.agent_id.clone(),
             iterations: usage.iterations,
             is_capped,
+            is_highest_cost,
             reserved_usd: model_call.reserved_cost.reserved_usd,
             reserved_shared_limits: model_call.reserved_cost.shared_limits.clone(),
         }
     }
 }
 
+/// What a request costs.
+struct SettledCost {
+    cost: UsageCost,
+    /// Whether the upstream claimed more than the request permitted.
+    is_capped: bool,
+    /// Whether the cost is the most that what has passed can cost.
+    is_highest_cost: bool,
+    /// Whether nothing shows what the upstream bills, so that the request costs what it was permitted
+    /// to cost.
+    is_unknown: bool,
+}
+
+/// Decides what a request costs. `price` is the list price of a usage.
+fn settle_cost(
+    reserved_cost: &ReservedCost,
+    request_end: &RequestEnd,
+    usage: &BilledUsage,
+    price: impl Fn(&BilledUsage) -> UsageCost,
+) -> SettledCost {
+    let ReservedCost { permitted_usd, has_money_limit, can_read_more, .. } = *reserved_cost;
+    let reading = request_end.reading.as_ref();
+    let mut cost = price(usage);
+    let list_price = cost.amount;
+    // A client can leave before the upstream reports what it bills.
+    let is_cut = has_money_limit && request_end.is_cut_by_baton;
+    if let Some(reading) = reading.filter(|_| is_cut) {
+        let most = BilledUsage { tokens: reading.tokens_max, ..usage.clone() };
+        cost.amount = cost.amount.max(price(&most).amount);
+    }
+    let is_highest_cost = cost.amount > list_price;
+    // An upstream that reports more than the request permitted is not believed. Otherwise one wrong
+    // report could use up the shared limits of many users.
+    let is_over = permitted_usd.is_some_and(|most| cost.amount > most);
+    // If the upstream hides its usage, the highest cost counts, so that hiding is never cheaper.
+    let is_unknown = has_money_limit && (request_end.hides_usage() || (is_cut && can_read_more));
+    // An estimate says nothing about the upstream.
+    let is_capped =
+        (is_over && !usage.estimated) || reading.is_some_and(|read| read.has_excessive_count);
+    if (is_over || is_unknown)
+        && let Some(max_cost) = permitted_usd
+    {
+        cost.amount = max_cost;
+    }
+    SettledCost { cost, is_capped, is_highest_cost, is_unknown }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use baton_domain::money::PicoUsd;
     use baton_protocol::meter::UsageMeter;
 
     fn reading(events: &str) -> MeterReading {
@@ -444,5 +473,40 @@ mod tests {
         assert!(!unanswered.hides_usage(), "the upstream cut it, or gave an error");
         let unanswered = RequestEnd::without_answer(RequestOutcome::UpstreamError);
         assert!(unanswered.cut_after(Duration::from_secs(11)).hides_usage());
+    }
+
+    /// A client can leave, and an upstream can hide what it bills.
+    #[test]
+    fn cut_answers_of_limited_keys_cost_the_most_that_they_can() {
+        let text = "x".repeat(400);
+        let events = format!(
+            "event: message_start\ndata: {{\"type\":\"message_start\",\"message\":{{\"usage\":\
+             {{\"input_tokens\":5,\"output_tokens\":1}}}}}}\n\nevent: content_block_delta\ndata: \
+             {{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{{\"type\":\"text_delta\",\
+             \"text\":\"{text}\"}}}}\n\n"
+        );
+        let price = |usage: &BilledUsage| {
+            let amount = PicoUsd::new(i128::from(usage.tokens.output));
+            UsageCost { amount, version: String::new(), is_priced: true }
+        };
+        let settle = |has_money_limit, can_read_more, is_own_cut: bool| {
+            let permitted_usd = Some(PicoUsd::new(9_000));
+            let reserved_cost = ReservedCost {
+                permitted_usd,
+                has_money_limit,
+                can_read_more,
+                ..ReservedCost::default()
+            };
+            let end = RequestEnd::new(RequestOutcome::ClientDisconnected, Some(reading(&events)));
+            let end = if is_own_cut { end.cut_by_baton(Duration::ZERO) } else { end };
+            let usage = reading(&events).usage;
+            let settled = settle_cost(&reserved_cost, &end, &usage, price);
+            (settled.cost.amount.to_string(), settled.is_highest_cost, settled.is_unknown)
+        };
+        let amount = |pico: i128| PicoUsd::new(pico).to_string();
+        assert_eq!(settle(false, false, true), (amount(100), false, false), "no limit");
+        assert_eq!(settle(true, false, false), (amount(100), false, false), "the upstream cut it");
+        assert_eq!(settle(true, false, true), (amount(400), true, false));
+        assert_eq!(settle(true, true, true), (amount(9_000), true, true), "it can search");
     }
 }

@@ -121,6 +121,7 @@ mod tests {
             agent_id: None,
             iterations: Vec::new(),
             is_capped: false,
+            is_highest_cost: false,
             reserved_usd: key.is_multiple_of(2).then(|| PicoUsd::new(300)),
             reserved_shared_limits: vec![
                 LimitScope::Organization,

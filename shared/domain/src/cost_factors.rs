@@ -111,6 +111,11 @@ impl std::fmt::Display for UnboundedField {
 }
 
 impl CostFactors {
+    /// Whether the upstream can read more than the body, or read it more than once.
+    pub fn can_read_more(&self) -> bool {
+        self.reads_beyond_body.is_some() || self.iterations > 1 || self.searches > 0
+    }
+
     /// The most output tokens of one pass of a model whose longest answer has `longest` tokens.
     fn output(&self, longest: u64) -> u64 {
         let own = match self.output_tokens {

@@ -17,6 +17,7 @@ pub const VERSION: u32 = 1;
 /// One finished upstream request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct UsageRecord {
     /// The version of this format.
     pub v: u32,
@@ -83,9 +84,14 @@ pub struct UsageRecord {
     /// the request permitted, and the tokens are the claimed ones.
     #[serde(default, rename = "capped", skip_serializing_if = "std::ops::Not::not")]
     pub is_capped: bool,
+    /// Whether the cost is the most that the answer can have cost, because Baton cut it before its
+    /// usage came. The tokens are an estimate.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[cfg_attr(feature = "schema", schemars(skip))]
+    pub is_highest_cost: bool,
     /// The amount that was reserved against the key's limits, if any. The message has it, because
-    /// the transaction that stores the record settles the reservation. The stored record has it
-    /// only if the request was settled at this amount; see [`Self::is_settled_at_reservation`].
+    /// the transaction that stores the record settles the reservation. The stored record has the
+    /// amount of [`Self::amount_without_usage`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(skip))]
     pub reserved_usd: Option<PicoUsd>,
@@ -184,6 +190,12 @@ impl UsageRecord {
     pub fn is_settled_at_reservation(&self) -> bool {
         let is_whole = |most| most > PicoUsd::ZERO && self.cost_usd >= most;
         self.estimated && self.reserved_usd.is_some_and(is_whole)
+    }
+
+    /// The cost, if it does not follow from the tokens because the usage is not known.
+    pub fn amount_without_usage(&self) -> Option<PicoUsd> {
+        let is_known = !self.is_highest_cost && !self.is_settled_at_reservation();
+        (!is_known).then_some(self.cost_usd)
     }
 
     /// The record with every number reduced to the most that can be stored, since an upstream can

@@ -27,7 +27,7 @@ impl CostRevision {
     /// because its usage is not known.
     pub fn from_record(record: UsageRecord, table: &PriceTable) -> Option<Self> {
         let has_usage = record.tokens.total() > 0 || record.web_searches > 0;
-        if !has_usage || record.is_capped || record.is_settled_at_reservation() {
+        if !has_usage || record.is_capped || record.amount_without_usage().is_some() {
             return None;
         }
         let cost = table.for_record(&record).cost(
@@ -177,6 +177,7 @@ mod tests {
             agent_id: None,
             iterations: Vec::new(),
             is_capped: false,
+            is_highest_cost: false,
             reserved_usd: None,
             reserved_shared_limits: Vec::new(),
         }
@@ -261,6 +262,9 @@ mod tests {
         assert!(reserved(5, 5) && reserved(5, 9));
         assert!(!reserved(5, 4), "its cost was estimated by what was seen");
         assert!(!reserved(0, 0), "its model had no price");
+        let highest = UsageRecord { is_highest_cost: true, ..record(0, 1) };
+        assert_eq!(highest.amount_without_usage(), Some(highest.cost_usd));
+        assert!(CostRevision::from_record(highest, &table(1000)).is_none());
     }
 
     #[test]

@@ -85,6 +85,7 @@ impl Reservation {
             agent_id: None,
             iterations: Vec::new(),
             is_capped: false,
+            is_highest_cost: false,
             reserved_usd: Some(self.estimate),
             reserved_shared_limits: self.shared_limits.clone(),
         }

@@ -129,6 +129,7 @@ impl EventRow {
             agent_id: self.ag,
             iterations: self.it,
             is_capped: self.cp,
+            is_highest_cost: false,
             reserved_usd: self.rs,
             reserved_shared_limits: Vec::new(),
         }
@@ -170,7 +171,7 @@ impl From<&UsageRecord> for EventRow {
             ag: record.agent_id.clone(),
             it: record.iterations.clone(),
             cp: record.is_capped,
-            rs: record.reserved_usd.filter(|_| record.is_settled_at_reservation()),
+            rs: record.amount_without_usage(),
         }
     }
 }

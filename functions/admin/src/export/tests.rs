@@ -40,6 +40,7 @@ fn record(number: u64, model: &str) -> UsageRecord {
         agent_id: None,
         iterations: Vec::new(),
         is_capped: false,
+        is_highest_cost: false,
         reserved_usd: None,
         reserved_shared_limits: Vec::new(),
     }

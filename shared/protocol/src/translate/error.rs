@@ -77,6 +77,11 @@ const OTHER_OVERFLOWS: [&str; 20] = [
     "context length exceeded",
 ];
 
+/// Whether the message of an error says that a conversation is too long for the model.
+pub fn says_context_overflow(message: &str) -> bool {
+    says_any(message, &KNOWN_OVERFLOWS) || says_any(message, &OTHER_OVERFLOWS)
+}
+
 /// An error, independent of a protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct NeutralError {
@@ -106,8 +111,7 @@ impl NeutralError {
         let message = message.unwrap_or_else(|| readable_text(body));
         let is_prompt_too_long = ["invalid_request_error", "request_too_large"].contains(&kind)
             && (names.iter().any(|name| OVERFLOW_NAMES.contains(&name.as_str()))
-                || says_any(&message, &KNOWN_OVERFLOWS)
-                || says_any(&message, &OTHER_OVERFLOWS));
+                || says_context_overflow(&message));
         Self { kind, is_prompt_too_long, message }
     }
 

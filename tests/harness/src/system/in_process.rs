@@ -400,6 +400,7 @@ impl InProcessSystem {
             agent_id: None,
             iterations: Vec::new(),
             is_capped: false,
+            is_highest_cost: false,
             reserved_usd: None,
             reserved_shared_limits: Vec::new(),
         }
