@@ -457,7 +457,9 @@ fn name_of_a_failed_response_is_no_good_start() {
     for (name, is_good) in [
         ("response.failed", false),
         ("error", false),
-        ("response.created", true),
+        ("response.created", false),
+        ("response.in_progress", false),
+        ("response.queued", false),
         ("response.completed", true),
         ("message_start", true),
     ] {
@@ -474,6 +476,108 @@ fn name_of_a_failed_response_is_no_good_start() {
         b"onse\":{\"status\":\"failed\",\"error\":{\"code\":\"c\",\"message\":\"m\"}}}\n\n",
     );
     assert!(matches!(meter.first_event(), AnswerStart::Error(_)), "{:?}", meter.first_event());
+}
+
+/// The events with which a response begins repeat its instructions and can arrive in pieces.
+#[test]
+fn beginning_of_a_response_is_no_good_start_unless_it_is_long() {
+    let data = |kind: &str, bytes: usize| {
+        let echo = "i".repeat(bytes);
+        format!("data: {{\"type\":\"{kind}\",\"response\":{{\"instructions\":\"{echo}\"}}}}\n\n")
+    };
+    let failed = "event: response.failed\ndata: {\"type\":\"response.failed\",\"response\":{\"status\":\"failed\",\"error\":{\"code\":\"insufficient_quota\",\"message\":\"m\"}}}\n\n";
+    for named in [true, false] {
+        for piece_bytes in [40, 9_000, 100_000] {
+            let mut meter = UsageMeter::for_stream();
+            for kind in ["response.created", "response.in_progress", "response.queued"] {
+                let name = if named { format!("event: {kind}\n") } else { String::new() };
+                let event = name + &data(kind, 60_000);
+                for piece in event.as_bytes().chunks(piece_bytes) {
+                    meter.observe(piece);
+                    assert!(!meter.has_good_start(), "{kind}, {piece_bytes}");
+                }
+            }
+            meter.observe(failed.as_bytes());
+            let first = meter.first_event();
+            assert!(matches!(first, AnswerStart::Error(_)), "{named}, {piece_bytes}: {first:?}");
+        }
+        // Together the events can be longer than what is held of a start.
+        for bytes in [&[600_000][..], &[150_000, 150_000]] {
+            for piece_bytes in [9_000, 1_000_000] {
+                let mut meter = UsageMeter::for_stream();
+                let name = if named { "event: response.created\n" } else { "" };
+                let events: String = bytes
+                    .iter()
+                    .map(|bytes| name.to_owned() + &data("response.created", *bytes))
+                    .collect();
+                let pieces = events.as_bytes().chunks(piece_bytes);
+                let held = pieces.take_while(|piece| {
+                    meter.observe(piece);
+                    !meter.has_good_start()
+                });
+                let held = held.map(<[u8]>::len).sum::<usize>();
+                assert!(held < 270_000 && meter.has_good_start(), "{bytes:?}: {held}");
+            }
+        }
+    }
+}
+
+/// An empty list of choices is no answer, and the SDKs see an error only by a field `error`.
+#[test]
+fn error_beside_no_choices_is_an_error() {
+    for (error, is_seen) in [
+        (r#"{"choices":[],"base_resp":{"status_code":1000,"status_msg":"m"}}"#, false),
+        (r#"{"choices": [ ],"code":500,"message":"m","object":"error"}"#, false),
+        (r#"{"choices":null,"code":500,"message":"m"}"#, false),
+        (r#"{"choices":{},"code":500,"message":"m"}"#, false),
+        (r#"{"choices":[],"code":500,"message":"m","details":{"error":"x"}}"#, false),
+        (r#"{"code":500,"message":"m","error":null,"details":{"error":"x"}}"#, false),
+        (r#"{"choices":[],"error":{"code":500,"message":"m"}}"#, true),
+        (r#"{"code":500,"message":"m","error":"m"}"#, true),
+    ] {
+        for output in ["", "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n"] {
+            let mut meter = UsageMeter::for_stream();
+            meter.observe(format!("{output}data: {error}\n\n").as_bytes());
+            assert!(meter.has_error(), "{error}");
+            let reading = meter.finish(100);
+            assert_eq!(reading.has_reported_end, is_seen, "{error}");
+        }
+    }
+    for chunk in [
+        r#"{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}"#,
+        r#"{"choices":[],"error":null,"prompt_filter_results":[{"prompt_index":0}]}"#,
+    ] {
+        let mut meter = UsageMeter::for_stream();
+        meter.observe(format!("data: {chunk}\n\n").as_bytes());
+        assert!(!meter.has_error(), "{chunk}");
+    }
+}
+
+/// The most that can be billed has a token for each byte of rare characters, and images.
+#[test]
+fn tokens_max_is_a_bound() {
+    let mut meter = UsageMeter::for_stream();
+    let rare = "\u{13000}".repeat(100);
+    meter.observe(
+        format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{rare}\",\"images\":[\"u\"]}}}}]}}\n\n")
+            .as_bytes(),
+    );
+    let reading = meter.finish(1_000);
+    assert_eq!(reading.tokens_max.output, 400 + 1_290);
+    assert_eq!((reading.usage.tokens.output, reading.output_chars), (25 + 1_290, 100));
+}
+
+/// A total that exceeds the answer by less than any prompt of this length has does not replace it.
+#[test]
+fn rest_of_a_total_counts_as_the_prompt_if_it_can_be_one() {
+    for (total, input, output) in [(41, 1_000, 41), (1_040, 0, 1_040)] {
+        let usage =
+            format!(r#"{{"prompt_tokens":0,"completion_tokens":40,"total_tokens":{total}}}"#);
+        let mut meter = UsageMeter::for_whole_body();
+        meter.observe(format!(r#"{{"choices":[],"usage":{usage}}}"#).as_bytes());
+        let tokens = meter.finish(4_000).usage.tokens;
+        assert_eq!((tokens.input, tokens.output), (input, output), "{total}");
+    }
 }
 
 #[test]

@@ -293,6 +293,16 @@ fn output_in_every_field_is_translated() {
             r#"[{"index":0,"message":{"content":"Hel"}}]"#.to_owned(),
             r#"[{"index":0,"message":{"content":"lo"}}]"#.to_owned(),
         ],
+        // Each message repeats the earlier ones.
+        &[
+            r#"[{"index":0,"delta":{},"message":{"content":"Hel"}}]"#.to_owned(),
+            r#"[{"index":0,"delta":{},"message":{"content":"Hello"}}]"#.to_owned(),
+            message(r#""content":"Hello""#),
+        ],
+        &[
+            r#"[{"index":0,"delta":{"content":""},"message":{"content":"Hel"}}]"#.to_owned(),
+            r#"[{"index":0,"delta":{"content":"lo"},"message":{"content":"Hello"}}]"#.to_owned(),
+        ],
         &[
             r#"[{"index":0,"text":"Hel"}]"#.to_owned(),
             r#"[{"index":0,"text":"lo","finish_reason":"stop"}]"#.to_owned(),
@@ -450,5 +460,63 @@ fn events_that_are_not_strict_json_are_translated() {
         let text = translate_events(client, &chunks);
         assert!(text.contains("one ") && text.contains("caf\u{fffd}"), "{text}");
         assert!(text.contains(end) && text.contains("1336"), "{text}");
+    }
+}
+
+/// A call in each `message` of a stream is the same call, as far as it has arrived.
+#[test]
+fn call_in_messages_that_repeat_each_other_comes_once() {
+    let message = |arguments: &str| {
+        let call = json!({"id": "a", "function": {"name": "f", "arguments": arguments}});
+        json!({"choices": [{"index": 0, "message": {"reasoning": "Hm", "tool_calls": [call]}}]})
+            .to_string()
+    };
+    let whole = message(r#"{"x":1}"#);
+    let events = [message(r#"{"x""#), whole.clone(), whole];
+    let mut events: Vec<_> = events.iter().map(String::as_bytes).collect();
+    events.push(b"[DONE]");
+    let text = translate_events(ClientProtocol::OpenaiResponses, &events);
+    assert!(text.contains(r#""arguments":"{\"x\":1}""#), "{text}");
+    assert_eq!(text.matches("response.function_call_arguments.done").count(), 2, "{text}");
+}
+
+/// A model can use up its tokens before it says anything, and some fields are not output.
+#[test]
+fn answer_without_words_is_empty() {
+    for (fields, reason) in [
+        (r#""content":"","channel":"final""#, "stop"),
+        (r#""content":"","extra_content":{"google":{"thought_signature":"s"}}"#, "stop"),
+        (r#""content":"","future":"x""#, "length"),
+        (r#""content":"","future":"x""#, "model_context_window_exceeded"),
+    ] {
+        for (client, ..) in CLIENTS {
+            let choice = |field: &str| {
+                format!(
+                    r#"{{"choices":[{{"index":0,"{field}":{{{fields}}},"finish_reason":"{reason}"}}]}}"#
+                )
+            };
+            let text = translate_events(client, &[choice("delta").as_bytes(), b"[DONE]"]);
+            let is_ended = ["message_stop", "response.completed", "response.incomplete"]
+                .iter()
+                .any(|end| text.contains(&format!("event: {end}")));
+            assert!(is_ended, "{fields}: {text}");
+            let whole = context(client).translate_response(choice("message").as_bytes());
+            assert!(whole.is_ok(), "{fields}: {whole:?}");
+        }
+    }
+}
+
+#[test]
+fn error_beside_no_choices_is_no_empty_answer() {
+    for error in [
+        r#"{"choices":[],"base_resp":{"status_code":1000,"status_msg":"NO"}}"#,
+        r#"{"choices":[],"code":500,"message":"NO","object":"error"}"#,
+        r#"{"choices":null,"code":500,"message":"NO"}"#,
+    ] {
+        for (client, end, failed) in CLIENTS {
+            let text = translate_events(client, &[error.as_bytes(), b"[DONE]"]);
+            assert!(text.contains(failed) && !text.contains(end), "{error}: {text}");
+            assert!(context(client).translate_response(error.as_bytes()).is_err(), "{error}");
+        }
     }
 }
